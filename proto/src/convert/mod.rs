@@ -1,0 +1,86 @@
+//! Messages to domain types and back: the only place where what came over the wire is checked.
+
+mod common;
+mod peer;
+
+use std::net::Ipv6Addr;
+
+use crate::PrefixError;
+
+/// Why a message is not what its type promises.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct MessageError {
+    field: &'static str,
+    problem: String,
+}
+
+impl MessageError {
+    /// `field` is what is wrong, as the .proto file calls it; `problem` says how.
+    pub fn new(field: &'static str, problem: impl ToString) -> Self {
+        Self { field, problem: problem.to_string() }
+    }
+}
+
+/// The value of a field that must be there, as a domain type.
+///
+/// # Errors
+/// If it is missing, or its own conversion fails.
+pub fn required<M, T>(field: &'static str, message: Option<M>) -> Result<T, MessageError>
+where
+    T: TryFrom<M>,
+    T::Error: ToString,
+{
+    let message = message.ok_or_else(|| MessageError::new(field, "is missing"))?;
+    T::try_from(message).map_err(|error| MessageError::new(field, error.to_string()))
+}
+
+/// A text as a domain type.
+///
+/// # Errors
+/// If the type does not take it.
+pub fn parse<T: std::str::FromStr>(field: &'static str, text: &str) -> Result<T, MessageError>
+where
+    T::Err: ToString,
+{
+    text.parse().map_err(|error: T::Err| MessageError::new(field, error.to_string()))
+}
+
+/// 16 octets as an identity.
+///
+/// # Errors
+/// If there are more or fewer.
+pub fn id<'a, T>(field: &'static str, octets: &'a [u8]) -> Result<T, MessageError>
+where
+    T: TryFrom<&'a [u8]>,
+    T::Error: ToString,
+{
+    T::try_from(octets).map_err(|error| MessageError::new(field, error.to_string()))
+}
+
+/// 16 octets as an address.
+///
+/// # Errors
+/// If there are more or fewer.
+pub fn address(octets: &[u8]) -> Result<Ipv6Addr, PrefixError> {
+    let octets: [u8; 16] = octets.try_into().map_err(|_| PrefixError::Octets(octets.len()))?;
+    Ok(Ipv6Addr::from(octets))
+}
+
+/// An address as its 16 octets.
+pub fn octets(addr: Ipv6Addr) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(&addr.octets())
+}
+
+/// All of a repeated field as domain types.
+///
+/// # Errors
+/// The first element's that fails.
+pub fn all<M, T>(field: &'static str, messages: Vec<M>) -> Result<Vec<T>, MessageError>
+where
+    T: TryFrom<M>,
+    T::Error: ToString,
+{
+    let convert = |message| T::try_from(message).map_err(|error| MessageError::new(field, error.to_string()));
+    messages.into_iter().map(convert).collect()
+}

@@ -1,0 +1,214 @@
+//! Nodes, their uplinks, and what their agents report.
+
+use std::time::Duration;
+
+use super::{MessageError, address, all, octets, parse, required};
+use crate::{
+    Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Prefix, PrefixError, Revision, Uplink,
+    Verdict, v1,
+};
+
+impl TryFrom<v1::NodeState> for NodeState {
+    type Error = MessageError;
+
+    fn try_from(state: v1::NodeState) -> Result<Self, MessageError> {
+        match state {
+            v1::NodeState::Joining => Ok(Self::Joining),
+            v1::NodeState::Ready => Ok(Self::Ready),
+            v1::NodeState::Draining => Ok(Self::Draining),
+            v1::NodeState::Drained => Ok(Self::Drained),
+            v1::NodeState::Unspecified => {
+                Err(MessageError::new("state", "is not one that this version knows"))
+            }
+        }
+    }
+}
+
+impl From<NodeState> for v1::NodeState {
+    fn from(state: NodeState) -> Self {
+        match state {
+            NodeState::Joining => Self::Joining,
+            NodeState::Ready => Self::Ready,
+            NodeState::Draining => Self::Draining,
+            NodeState::Drained => Self::Drained,
+        }
+    }
+}
+
+impl TryFrom<v1::Peer> for Peer {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Peer) -> Result<Self, MessageError> {
+        let state = message.state().try_into()?;
+        let hops = message.next_hops.iter().map(|hop| address(hop)).collect::<Result<_, _>>();
+        Ok(Self {
+            name: parse("name", &message.name)?,
+            prefix: required("prefix", message.prefix)?,
+            claimed: Revision(message.claimed),
+            pool: parse("pool", &message.pool)?,
+            state,
+            next_hops: hops.map_err(|error| MessageError::new("next_hops", error))?,
+            session: message.session,
+            drain_timeout: Duration::from_millis(message.drain_timeout_ms),
+        })
+    }
+}
+
+impl From<&Peer> for v1::Peer {
+    fn from(peer: &Peer) -> Self {
+        Self {
+            name: peer.name.to_string(),
+            prefix: Some(peer.prefix.into()),
+            claimed: peer.claimed.0,
+            pool: peer.pool.to_string(),
+            state: v1::NodeState::from(peer.state).into(),
+            next_hops: peer.next_hops.iter().map(|&hop| octets(hop)).collect(),
+            session: peer.session,
+            drain_timeout_ms: millis(peer.drain_timeout),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl TryFrom<v1::InterfaceAddress> for InterfaceAddress {
+    type Error = PrefixError;
+
+    fn try_from(message: v1::InterfaceAddress) -> Result<Self, PrefixError> {
+        let addr = address(&message.address)?;
+        let len = u8::try_from(message.length).ok();
+        let on_link = len.and_then(|len| Prefix::containing(addr, len));
+        Ok(Self { addr, on_link: on_link.ok_or(PrefixError::Length(message.length))? })
+    }
+}
+
+impl From<&InterfaceAddress> for v1::InterfaceAddress {
+    fn from(address: &InterfaceAddress) -> Self {
+        Self { address: octets(address.addr), length: address.on_link.len().into() }
+    }
+}
+
+/// The longest interface name, in octets (the kernel's IFNAMSIZ without the final zero).
+const MAX_INTERFACE_NAME: usize = 15;
+
+impl TryFrom<v1::Uplink> for Uplink {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Uplink) -> Result<Self, MessageError> {
+        if message.interface.is_empty() || message.interface.len() > MAX_INTERFACE_NAME {
+            let problem = format!("\"{}\" is not 1 to {MAX_INTERFACE_NAME} octets long", message.interface);
+            return Err(MessageError::new("interface", problem));
+        }
+        Ok(Self { addresses: all("addresses", message.addresses)?, interface: message.interface })
+    }
+}
+
+impl From<&Uplink> for v1::Uplink {
+    fn from(uplink: &Uplink) -> Self {
+        Self {
+            interface: uplink.interface.clone(),
+            addresses: uplink.addresses.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<v1::Control> for Control {
+    fn from(message: v1::Control) -> Self {
+        Self { paused: message.paused, resumed: Revision(message.resumed) }
+    }
+}
+
+impl From<Control> for v1::Control {
+    fn from(control: Control) -> Self {
+        Self { paused: control.paused, resumed: control.resumed.0 }
+    }
+}
+
+impl TryFrom<v1::FailedRoute> for FailedRoute {
+    type Error = MessageError;
+
+    fn try_from(message: v1::FailedRoute) -> Result<Self, MessageError> {
+        Ok(Self { destination: required("destination", message.destination)?, error: message.error })
+    }
+}
+
+impl From<&FailedRoute> for v1::FailedRoute {
+    fn from(failed: &FailedRoute) -> Self {
+        Self { destination: Some(failed.destination.into()), error: failed.error.clone() }
+    }
+}
+
+impl TryFrom<v1::Conflict> for Conflict {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Conflict) -> Result<Self, MessageError> {
+        Ok(Self {
+            destination: required("destination", message.destination)?,
+            protocol: message.protocol,
+            metric: message.metric,
+            ours_wins: message.ours_wins,
+        })
+    }
+}
+
+impl From<&Conflict> for v1::Conflict {
+    fn from(conflict: &Conflict) -> Self {
+        Self {
+            destination: Some(conflict.destination.into()),
+            protocol: conflict.protocol.clone(),
+            metric: conflict.metric,
+            ours_wins: conflict.ours_wins,
+        }
+    }
+}
+
+impl TryFrom<v1::Verdict> for Verdict {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Verdict) -> Result<Self, MessageError> {
+        Ok(Self { node: parse("node", &message.node)?, forwarding: message.forwarding })
+    }
+}
+
+impl From<&Verdict> for v1::Verdict {
+    fn from(verdict: &Verdict) -> Self {
+        Self { node: verdict.node.to_string(), forwarding: verdict.forwarding }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_round_trips() {
+        let peer = Peer {
+            name: "host1".parse().unwrap(),
+            prefix: "2001:db8:1::/64".parse().unwrap(),
+            claimed: Revision(3),
+            pool: "main".parse().unwrap(),
+            state: NodeState::Draining,
+            next_hops: vec!["2001:db8::1".parse().unwrap()],
+            session: true,
+            drain_timeout: Duration::from_secs(30),
+        };
+        assert_eq!(Peer::try_from(v1::Peer::from(&peer)).unwrap(), peer);
+    }
+
+    #[test]
+    fn an_unknown_state_is_refused() {
+        let message = v1::Peer { name: "a".into(), state: 99, ..Default::default() };
+        let error = Peer::try_from(message).unwrap_err();
+        assert!(error.to_string().contains("state"), "{error}");
+    }
+
+    #[test]
+    fn an_interface_address_keeps_its_host_bits() {
+        let message = v1::InterfaceAddress { address: octets("2001:db8::1".parse().unwrap()), length: 64 };
+        let address = InterfaceAddress::try_from(message.clone()).unwrap();
+        assert_eq!(address.on_link.to_string(), "2001:db8::/64");
+        assert_eq!(v1::InterfaceAddress::from(&address), message);
+    }
+}

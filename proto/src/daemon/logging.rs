@@ -1,0 +1,42 @@
+//! Log lines to standard error.
+
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging; call it once. `filter` is a level or directives like `info,sextant_agent=debug`.
+///
+/// # Errors
+/// If `filter` cannot be read.
+pub fn init_logging(filter: &str, format: LogFormat) -> Result<(), String> {
+    let filter = EnvFilter::try_new(directives(filter))
+        .map_err(|error| format!("--log \"{filter}\": {error}; use error, warn, info, debug or trace"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+/// A bare level is about Sextant's own rooms; what libraries say is shown from warnings on.
+fn directives(filter: &str) -> String {
+    if filter.contains([',', '=']) {
+        return filter.to_owned();
+    }
+    let own = ["sextant_agent", "sextant_controller", "sextant_proto"].map(|room| format!("{room}={filter}"));
+    format!("warn,{}", own.join(","))
+}

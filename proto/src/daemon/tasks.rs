@@ -1,0 +1,95 @@
+//! Tasks whose end ends the process (DESIGN I12).
+
+use std::future::Future;
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+
+/// An essential task that ended.
+#[derive(Debug, thiserror::Error)]
+#[error("essential task \"{name}\" ended: {reason}")]
+pub struct TaskEnded {
+    name: &'static str,
+    reason: String,
+}
+
+/// The tasks that a daemon cannot be without.
+#[derive(Debug, Default)]
+pub struct Essential {
+    tasks: JoinSet<TaskEnded>,
+}
+
+impl Essential {
+    /// Starts a task. Whatever it returns, its return is the process's end.
+    pub fn spawn<F, E>(&mut self, name: &'static str, task: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.tasks.spawn(async move {
+            let reason = match task.await {
+                Ok(()) => "without an error, though it never should".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            TaskEnded { name, reason }
+        });
+    }
+
+    /// Waits until `stop` is ready (`Ok`) or any task has ended. Then all others are aborted.
+    ///
+    /// # Errors
+    /// The task that ended.
+    pub async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), TaskEnded> {
+        tokio::select! {
+            () = stop => Ok(()),
+            Some(ended) = self.tasks.join_next() => Err(match ended {
+                Ok(ended) => ended,
+                Err(panic) => TaskEnded { name: "unnamed", reason: panic.to_string() },
+            }),
+        }
+    }
+}
+
+/// An error and its causes in one line; a cause that the text before it tells already is left out.
+pub fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let why = error.to_string();
+        if !text.contains(&why) {
+            text = format!("{text}: {why}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Ready at SIGTERM or SIGINT.
+///
+/// # Errors
+/// If signals cannot be listened to.
+pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_end_is_told() {
+        let mut tasks = Essential::default();
+        tasks.spawn("forever", std::future::pending::<Result<(), String>>());
+        tasks.spawn("brief", async { Err("the disk is full") });
+        let ended = tasks.until(std::future::pending()).await.unwrap_err();
+        assert_eq!(ended.to_string(), "essential task \"brief\" ended: the disk is full");
+    }
+}

@@ -1,0 +1,52 @@
+//! Sextant's words as types, and the messages that carry them.
+//!
+//! Domain types ([`Prefix`], [`NodeName`], [`Pool`], [`Peer`], …) hold only valid values; messages ([`v1`], [`store`]) hold
+//! whatever came in. [`convert`] is the one place where the second become the first. This crate does no I/O but for what
+//! the two daemons share under the feature `daemon`.
+
+#![warn(missing_docs)]
+
+pub mod convert;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+mod id;
+mod name;
+mod node;
+mod pool;
+mod prefix;
+mod revision;
+mod transport;
+
+pub use id::{IdError, Incarnation, NodeId};
+pub use name::{NameError, NodeName, PoolName};
+pub use node::{
+    Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Uplink, Verdict, direct_next_hop,
+};
+pub use pool::{Pool, PoolError};
+pub use prefix::{Prefix, PrefixError};
+pub use revision::{Claim, Epoch, Revision};
+pub use transport::{TransportError, plain_text_allowed};
+
+/// The messages of the wire, generated from `proto/sextant/v1`.
+#[allow(missing_docs, clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("sextant.v1");
+
+    /// The descriptors of all messages, for gRPC reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}
+
+/// The values of the store, generated from `proto/sextant/store/v1`.
+#[allow(missing_docs, clippy::all)]
+pub mod store {
+    /// Version 1, as the keys' `/sextant/v1/`.
+    pub mod v1 {
+        tonic::include_proto!("sextant.store.v1");
+    }
+}
+
+/// The kernel's route protocol number of every route that Sextant owns (`sextant` in rt_protos).
+pub const ROUTE_PROTOCOL: u8 = 66;
+
+/// This build's version, as both sides tell each other.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

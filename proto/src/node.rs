@@ -1,0 +1,151 @@
+//! Nodes as their peers see them.
+
+use std::{fmt, net::Ipv6Addr, time::Duration};
+
+use crate::{NodeName, PoolName, Prefix, Revision};
+
+/// Where a node is in its life (DESIGN §5). `down` is not among them: it is a lost session, not a state of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeState {
+    /// It has a claim; its host is not set up yet, and nobody routes to it.
+    Joining,
+    /// Its host is set up; peers route to it.
+    Ready,
+    /// Peers withdraw their routes; the host still has its own.
+    Draining,
+    /// Nobody routes to it, and it routes to nobody. The claim stays.
+    Drained,
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Joining => "joining",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+        })
+    }
+}
+
+/// What every agent sees of a node that holds a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The node.
+    pub name: NodeName,
+    /// Its host prefix.
+    pub prefix: Prefix,
+    /// The create revision of its claim.
+    pub claimed: Revision,
+    /// The pool of its host prefix.
+    pub pool: PoolName,
+    /// Where it is in its life.
+    pub state: NodeState,
+    /// Its addresses on its uplinks, best first.
+    pub next_hops: Vec<Ipv6Addr>,
+    /// Whether its agent is connected to a controller.
+    pub session: bool,
+    /// How long it waits for its peers when it drains.
+    pub drain_timeout: Duration,
+}
+
+/// An address on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub addr: Ipv6Addr,
+    /// The prefix that is on-link with it.
+    pub on_link: Prefix,
+}
+
+/// An interface of a node towards the other hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its name on the node.
+    pub interface: String,
+    /// Its addresses that peers may use, best first.
+    pub addresses: Vec<InterfaceAddress>,
+}
+
+/// The way to a peer that needs no router: its first next hop that is on-link on one of `uplinks`, and that uplink
+/// (DESIGN §2).
+pub fn direct_next_hop<'a>(uplinks: &'a [Uplink], next_hops: &[Ipv6Addr]) -> Option<(&'a Uplink, Ipv6Addr)> {
+    next_hops.iter().find_map(|&hop| {
+        let uplink =
+            uplinks.iter().find(|uplink| uplink.addresses.iter().any(|a| a.on_link.contains(hop)))?;
+        Some((uplink, hop))
+    })
+}
+
+/// What holds for all agents at once (DESIGN I6).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Control {
+    /// No agent changes its kernel.
+    pub paused: bool,
+    /// The revision of the last resume: what is gone by then may be taken away, however much it is.
+    pub resumed: Revision,
+}
+
+/// A route that an agent could not program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedRoute {
+    /// Where it leads.
+    pub destination: Prefix,
+    /// The kernel's reason.
+    pub error: String,
+}
+
+/// A route of somebody else's for a destination that Sextant routes too (DESIGN I4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Where both lead.
+    pub destination: Prefix,
+    /// The other's route protocol, as in rt_protos.
+    pub protocol: String,
+    /// The other's metric.
+    pub metric: u32,
+    /// Whether the kernel uses ours: the lower metric wins.
+    pub ours_wins: bool,
+}
+
+/// What an agent saw of a host whose own agent is gone (DESIGN §5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The host's node.
+    pub node: NodeName,
+    /// It answers neighbour solicitations; else it is dead.
+    pub forwarding: bool,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let winner = if self.ours_wins { "ours wins" } else { "theirs wins" };
+        write!(f, "{} proto {} metric {}: {winner}", self.destination, self.protocol, self.metric)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uplink(interface: &str, addr: &str, on_link: &str) -> Uplink {
+        let address = InterfaceAddress { addr: addr.parse().unwrap(), on_link: on_link.parse().unwrap() };
+        Uplink { interface: interface.into(), addresses: vec![address] }
+    }
+
+    #[test]
+    fn the_first_on_link_next_hop_is_direct() {
+        let uplinks = [
+            uplink("eth0", "2001:db8::1", "2001:db8::/64"),
+            uplink("eth1", "2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ];
+        let hops = [
+            "2001:db8:9::2".parse().unwrap(),
+            "2001:db8:0:1::2".parse().unwrap(),
+            "2001:db8::2".parse().unwrap(),
+        ];
+        let (uplink, hop) = direct_next_hop(&uplinks, &hops).unwrap();
+        assert_eq!((uplink.interface.as_str(), hop), ("eth1", hops[1]));
+        assert!(direct_next_hop(&uplinks, &hops[..1]).is_none());
+    }
+}
