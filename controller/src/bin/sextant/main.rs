@@ -1,0 +1,11 @@
+//! `sextant`, the command line.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sextant_controller::cli::{CommandLine, run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    run(CommandLine::parse()).await
+}

@@ -1,0 +1,318 @@
+//! A node's way through its life (DESIGN §5): announced, draining, drained, forgotten, released.
+
+use std::time::Duration;
+
+use sextant_proto::{Epoch, NodeId, NodeName, NodeState, Prefix, Revision, Uplink};
+
+use super::{CATCH_UP, Claims, decode};
+use crate::{
+    index::View,
+    records::{ClaimRecord, NodeRecord, Record, unix_ms},
+    registry::{Guard, KeyRange, Op, Outcome, RegistryError, Txn},
+};
+
+/// How often a change is tried against others of the same node.
+const ATTEMPTS: u32 = 8;
+
+/// Why a node may not act for a claim.
+#[derive(Debug, thiserror::Error)]
+pub enum HolderError {
+    /// The claim has ended, or is another's.
+    #[error("{0}")]
+    Fenced(String),
+    /// Others changed the node each time.
+    #[error("{ATTEMPTS} attempts to change node {0} collided with others; try again")]
+    Contended(NodeName),
+    /// The store did not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// Why a node does not drain or come back.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// No such node.
+    #[error("node \"{0}\" does not exist; see `sextant node list`")]
+    Unknown(NodeName),
+    /// Not in the state for it.
+    #[error("node {node} is {state}; {mend}")]
+    State {
+        /// The node.
+        node: NodeName,
+        /// Where it is.
+        state: NodeState,
+        /// What to do.
+        mend: &'static str,
+    },
+    /// The change failed.
+    #[error(transparent)]
+    Holder(#[from] HolderError),
+}
+
+/// Why a node is not forgotten.
+#[derive(Debug, thiserror::Error)]
+pub enum ForgetError {
+    /// No such node.
+    #[error("node \"{0}\" does not exist; see `sextant node list`")]
+    Unknown(NodeName),
+    /// Its agent is there, and would claim anew at once.
+    #[error(
+        "node {0} is up: its agent is connected, or was a moment ago; stop the agent (or the host) first, \
+         and try again once `sextant node list` shows it as down"
+    )]
+    Up(NodeName),
+    /// The change failed.
+    #[error(transparent)]
+    Holder(#[from] HolderError),
+}
+
+/// The holder of a claim, as it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its name.
+    pub node: NodeName,
+    /// Its id.
+    pub node_id: NodeId,
+    /// Since when it holds its claim.
+    pub epoch: Epoch,
+}
+
+/// What a change of a node came to.
+enum Step<T> {
+    /// This record, instead of the one that is.
+    Put(Box<NodeRecord>),
+    /// Nothing to do.
+    Done(T),
+}
+
+impl Claims {
+    /// Checks by the store itself that `holder` holds its claim (DESIGN I3).
+    ///
+    /// # Errors
+    /// [`HolderError::Fenced`] with the reason if it does not.
+    pub async fn verify(&self, holder: &Holder) -> Result<View<NodeRecord>, HolderError> {
+        let fenced = |why: String| HolderError::Fenced(format!("node {}: {why}", holder.node));
+        let node = self.node(&holder.node).await?.ok_or_else(|| fenced("its claim has ended".into()))?;
+        if node.record.node_id != holder.node_id {
+            return Err(fenced(format!("its name belongs to node id {}", node.record.node_id)));
+        }
+        let key = self.keys.claim(node.record.prefix);
+        let claim = self.registry.list(&KeyRange::key(&key)).await?.entries.pop();
+        let incarnation = self.index.read(|state| state.meta().incarnation);
+        match claim {
+            Some(claim) if (Epoch { incarnation, revision: claim.created }) == holder.epoch => Ok(node),
+            Some(claim) => {
+                Err(fenced(format!("{} was claimed anew at revision {}", node.record.prefix, claim.created)))
+            }
+            None => Err(fenced(format!("the claim of {} has ended", node.record.prefix))),
+        }
+    }
+
+    /// The host is set up: a joining node is ready from now on. A draining or drained node stays so. `session` is put with
+    /// it, as one change, so that peers hear of both at once. Says nothing to the store if it knows all of it already
+    /// (DESIGN I8).
+    ///
+    /// # Errors
+    /// A [`HolderError`]; being fenced among them.
+    pub async fn announce(
+        &self,
+        holder: &Holder,
+        uplinks: Vec<Uplink>,
+        container_prefix: Option<Prefix>,
+        session: Option<Op>,
+    ) -> Result<(), HolderError> {
+        for _ in 0..ATTEMPTS {
+            let node = self.verify(holder).await?;
+            let mut next = NodeRecord { uplinks: uplinks.clone(), container_prefix, ..node.record.clone() };
+            if next.state == NodeState::Joining {
+                enter(&mut next, NodeState::Ready);
+            }
+            let key = self.keys.node(&holder.node);
+            let news = (next != node.record).then(|| Op::put(key.clone(), next.encode()));
+            let ops: Vec<Op> = news.into_iter().chain(session.clone()).collect();
+            let guards = vec![Guard::Unchanged(key, node.modified)];
+            if ops.is_empty() || self.try_commit(Txn { guards, ops }).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(HolderError::Contended(holder.node.clone()))
+    }
+
+    /// The host of a draining node has taken down its routes.
+    ///
+    /// # Errors
+    /// A [`HolderError`]; being fenced among them.
+    pub async fn drained(&self, holder: &Holder, laggards: Vec<String>) -> Result<(), HolderError> {
+        let drained = |node: &NodeRecord| {
+            if node.state != NodeState::Draining {
+                return Step::Done(());
+            }
+            let mut next = NodeRecord { laggards: laggards.clone(), ..node.clone() };
+            enter(&mut next, NodeState::Drained);
+            Step::Put(Box::new(next))
+        };
+        self.change_held(holder, drained).await.map(|_| ())
+    }
+
+    /// Has all peers withdraw a node's routes. A node that drains or is drained already stays so.
+    ///
+    /// # Errors
+    /// A [`DrainError`].
+    pub async fn drain(&self, name: &NodeName, timeout: Duration) -> Result<Revision, DrainError> {
+        let drain = |node: &NodeRecord| match node.state {
+            NodeState::Draining | NodeState::Drained => Ok(None),
+            NodeState::Joining => {
+                Err("it is not announced yet, so nobody routes to it; try again once it is ready")
+            }
+            NodeState::Ready => {
+                let mut next = NodeRecord { drain_timeout: timeout, laggards: Vec::new(), ..node.clone() };
+                enter(&mut next, NodeState::Draining);
+                Ok(Some(next))
+            }
+        };
+        self.change_named(name, drain).await
+    }
+
+    /// Brings a drained node back: it sets up its host anew, and announces itself.
+    ///
+    /// # Errors
+    /// A [`DrainError`].
+    pub async fn undrain(&self, name: &NodeName) -> Result<Revision, DrainError> {
+        let undrain = |node: &NodeRecord| match node.state {
+            NodeState::Joining => Ok(None),
+            NodeState::Ready => Err("it is not drained, nothing to undo"),
+            NodeState::Draining | NodeState::Drained => {
+                let mut next = NodeRecord { laggards: Vec::new(), ..node.clone() };
+                enter(&mut next, NodeState::Joining);
+                Ok(Some(next))
+            }
+        };
+        self.change_named(name, undrain).await
+    }
+
+    /// Ends the claim of a node whose agent is gone.
+    ///
+    /// # Errors
+    /// A [`ForgetError`].
+    pub async fn forget(&self, name: &NodeName) -> Result<(Prefix, Revision), ForgetError> {
+        for _ in 0..ATTEMPTS {
+            let node = self.node(name).await.map_err(HolderError::from)?;
+            let node = node.ok_or_else(|| ForgetError::Unknown(name.clone()))?;
+            let session = self.keys.session(name);
+            let listed = self.registry.list(&KeyRange::key(&session)).await.map_err(HolderError::from)?;
+            if !listed.entries.is_empty() {
+                return Err(ForgetError::Up(name.clone()));
+            }
+            if let Some(revision) = self.end(name, &node, vec![Guard::Absent(session)]).await? {
+                return Ok((node.record.prefix, revision));
+            }
+        }
+        Err(HolderError::Contended(name.clone()).into())
+    }
+
+    /// Ends the claim of a drained node, at its own word.
+    ///
+    /// # Errors
+    /// A [`HolderError`]; being fenced, or not being drained, among them.
+    pub async fn release(&self, holder: &Holder) -> Result<Revision, HolderError> {
+        for _ in 0..ATTEMPTS {
+            let node = self.verify(holder).await?;
+            if node.record.state != NodeState::Drained {
+                let why =
+                    format!("node {} is {}; drain it before it is released", holder.node, node.record.state);
+                return Err(HolderError::Fenced(why));
+            }
+            if let Some(revision) = self.end(&holder.node, &node, Vec::new()).await? {
+                return Ok(revision);
+            }
+        }
+        Err(HolderError::Contended(holder.node.clone()))
+    }
+
+    /// One attempt to delete a node and its claim; `None` if either changed meanwhile.
+    async fn end(
+        &self,
+        name: &NodeName,
+        node: &View<NodeRecord>,
+        mut guards: Vec<Guard>,
+    ) -> Result<Option<Revision>, HolderError> {
+        let (node_key, claim_key) = (self.keys.node(name), self.keys.claim(node.record.prefix));
+        let claim = self.registry.list(&KeyRange::key(&claim_key)).await?.entries.pop();
+        guards.push(Guard::Unchanged(node_key.clone(), node.modified));
+        let mut ops = vec![Op::Delete(node_key)];
+        if let Some(claim) = claim {
+            let is_its_own = decode::<ClaimRecord>(&claim)?.record.node == *name;
+            if is_its_own {
+                guards.push(Guard::Unchanged(claim_key.clone(), claim.modified));
+                ops.push(Op::Delete(claim_key));
+            }
+        }
+        self.try_commit(Txn { guards, ops }).await
+    }
+
+    async fn change_held(
+        &self,
+        holder: &Holder,
+        step: impl Fn(&NodeRecord) -> Step<()>,
+    ) -> Result<Revision, HolderError> {
+        for _ in 0..ATTEMPTS {
+            let node = self.verify(holder).await?;
+            let next = match step(&node.record) {
+                Step::Done(()) => return Ok(node.modified),
+                Step::Put(next) => next,
+            };
+            if let Some(revision) = self.replace(&holder.node, &node, &next).await? {
+                return Ok(revision);
+            }
+        }
+        Err(HolderError::Contended(holder.node.clone()))
+    }
+
+    async fn change_named(
+        &self,
+        name: &NodeName,
+        step: impl Fn(&NodeRecord) -> Result<Option<NodeRecord>, &'static str>,
+    ) -> Result<Revision, DrainError> {
+        for _ in 0..ATTEMPTS {
+            let node = self.node(name).await.map_err(HolderError::from)?;
+            let node = node.ok_or_else(|| DrainError::Unknown(name.clone()))?;
+            let next = step(&node.record);
+            let refused = |mend| DrainError::State { node: name.clone(), state: node.record.state, mend };
+            let Some(next) = next.map_err(refused)? else {
+                return Ok(node.modified);
+            };
+            if let Some(revision) = self.replace(name, &node, &next).await? {
+                return Ok(revision);
+            }
+        }
+        Err(HolderError::Contended(name.clone()).into())
+    }
+
+    async fn replace(
+        &self,
+        name: &NodeName,
+        node: &View<NodeRecord>,
+        next: &NodeRecord,
+    ) -> Result<Option<Revision>, HolderError> {
+        let key = self.keys.node(name);
+        let guards = vec![Guard::Unchanged(key.clone(), node.modified)];
+        self.try_commit(Txn { guards, ops: vec![Op::put(key, next.encode())] }).await
+    }
+
+    /// `None`: read anew and try again, since a guard did not hold or the outcome is unknown.
+    async fn try_commit(&self, txn: Txn) -> Result<Option<Revision>, HolderError> {
+        match self.registry.commit(txn).await {
+            Ok(Outcome::Committed(revision)) => {
+                self.index.reaches(revision, CATCH_UP).await;
+                Ok(Some(revision))
+            }
+            Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn enter(node: &mut NodeRecord, state: NodeState) {
+    node.state = state;
+    node.since_unix_ms = unix_ms();
+}

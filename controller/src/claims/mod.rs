@@ -1,0 +1,312 @@
+//! Who holds which host prefix: the claim logic, once, above any registry (DESIGN I1–I3).
+//!
+//! Every decision that must not be wrong is a guard of a transaction; the index only proposes.
+
+mod allocate;
+mod life;
+
+use std::time::Duration;
+
+use sextant_proto::{Claim, Epoch, NodeId, NodeName, NodeState, Pool, PoolName, Prefix, Revision};
+
+use crate::{
+    index::{Index, View},
+    keys::{Keys, Space},
+    pools::Pools,
+    records::{ClaimRecord, NodeRecord, Record, unix_ms},
+    registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
+};
+
+pub use life::{DrainError, ForgetError, Holder, HolderError};
+
+/// How often a claim is tried against others that claim at the same time.
+const ATTEMPTS: u32 = 16;
+/// How long the index may take to see what a transaction was refused for.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// What a node asks for.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// Its name.
+    pub node: NodeName,
+    /// Its id.
+    pub node_id: NodeId,
+    /// The pool it names, or the default one.
+    pub pool: Option<PoolName>,
+    /// What it believes it holds.
+    pub held: Option<Claim>,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Granted {
+    /// The node holds this.
+    Claim(Claim),
+    /// What it believed to hold has ended, for this reason: it takes that down, then claims without it.
+    Fenced(String),
+}
+
+/// Why a node gets no prefix.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// The name belongs to another host.
+    #[error(
+        "node name \"{node}\" belongs to node id {holder} (prefix {prefix}), and this agent's id is {asking}; \
+         give this host another --node, or run `sextant node forget {node}` if the other host is gone"
+    )]
+    NameTaken {
+        /// The name.
+        node: NodeName,
+        /// Who has it.
+        holder: NodeId,
+        /// What that holds.
+        prefix: Prefix,
+        /// Who asked.
+        asking: NodeId,
+    },
+    /// There is no pool to claim from.
+    #[error("there is no pool; add one: sextant pool add main 2001:db8:1::/48 --host-len 64")]
+    NoPool,
+    /// No pool has that name.
+    #[error("pool \"{name}\" does not exist; pools: {}. Name one of them with --pool, or add it with `sextant pool add`", list(.pools))]
+    UnknownPool {
+        /// The name asked for.
+        name: PoolName,
+        /// Those that are.
+        pools: Vec<PoolName>,
+    },
+    /// Several pools, and none named.
+    #[error("several pools: {}; name one with --pool, or call one of them \"default\"", list(.0))]
+    Ambiguous(Vec<PoolName>),
+    /// Every prefix is taken.
+    #[error(
+        "pool {} {} is exhausted: all {} host prefixes (/{}) are taken; end claims of hosts that are gone with \
+         `sextant node forget`, or add a pool", .0.name, .0.prefix, .0.capacity(), .0.host_len
+    )]
+    Exhausted(Pool),
+    /// Others were faster each time.
+    #[error("{ATTEMPTS} attempts to claim collided with others; try again")]
+    Contended,
+    /// The store did not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+fn list(names: &[PoolName]) -> String {
+    names.iter().map(PoolName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The claim logic over a registry.
+#[derive(Clone)]
+pub struct Claims {
+    registry: SharedRegistry,
+    keys: Keys,
+    index: Index,
+}
+
+impl Claims {
+    /// Claims in `registry`, proposing by `index`.
+    pub fn new(registry: SharedRegistry, keys: Keys, index: Index) -> Self {
+        Self { registry, keys, index }
+    }
+
+    /// The host prefix of a node: what it holds, or a new one.
+    ///
+    /// # Errors
+    /// A [`ClaimError`] that says what can be done.
+    pub async fn claim(&self, request: &ClaimRequest) -> Result<Granted, ClaimError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(granted) = self.held(request).await? {
+                return Ok(granted);
+            }
+            self.restore_pool(request).await;
+            if let Some(claim) = self.try_new(request).await? {
+                return Ok(Granted::Claim(claim));
+            }
+        }
+        Err(ClaimError::Contended)
+    }
+
+    /// What the node holds by the store itself, read linearizably; `None` if it holds nothing and was not fenced.
+    async fn held(&self, request: &ClaimRequest) -> Result<Option<Granted>, ClaimError> {
+        let Some(node) = self.node(&request.node).await? else {
+            return Ok(self.lost(request).map(Granted::Fenced));
+        };
+        if node.record.node_id != request.node_id {
+            return Err(ClaimError::NameTaken {
+                node: request.node.clone(),
+                holder: node.record.node_id,
+                prefix: node.record.prefix,
+                asking: request.node_id,
+            });
+        }
+        let Some(claim) = self.claim_of(&node.record).await? else {
+            return Ok(None);
+        };
+        match &request.held {
+            Some(held) if held.epoch.incarnation == claim.epoch.incarnation && held.epoch != claim.epoch => {
+                Ok(Some(Granted::Fenced(format!(
+                    "{} was claimed anew at revision {}",
+                    claim.prefix, claim.epoch.revision
+                ))))
+            }
+            _ => Ok(Some(Granted::Claim(claim))),
+        }
+    }
+
+    /// Why a node that the store does not know has lost what it believes to hold. In another incarnation it has not: it
+    /// may have it back.
+    fn lost(&self, request: &ClaimRequest) -> Option<String> {
+        let held = request.held.as_ref()?;
+        let ended = held.epoch.incarnation == self.index.read(|state| state.meta().incarnation);
+        ended.then(|| format!("the claim of {} at revision {} has ended", held.prefix, held.epoch.revision))
+    }
+
+    /// In a store that stands in for a lost one, the pool of a held prefix comes back with the first who holds one (DESIGN
+    /// I2).
+    async fn restore_pool(&self, request: &ClaimRequest) {
+        let Some(held) = &request.held else { return };
+        let is_lost = self.index.read(|state| {
+            let meta = state.meta();
+            let stands_in = meta.recovering && meta.incarnation != held.epoch.incarnation;
+            stands_in && !state.pools().contains_key(&held.pool.name)
+        });
+        if !is_lost {
+            return;
+        }
+        let pools = Pools::new(self.registry.clone(), self.keys.clone(), self.index.clone());
+        match pools.add(&held.pool).await {
+            Ok(_) => tracing::warn!(
+                pool = %held.pool.name, prefix = %held.pool.prefix, node = %request.node,
+                "pool restored from what a node holds of it"
+            ),
+            Err(error) => {
+                tracing::warn!(pool = %held.pool.name, %error, "pool of a held prefix cannot be restored")
+            }
+        }
+    }
+
+    /// One attempt at a new claim; `None` if another was faster.
+    async fn try_new(&self, request: &ClaimRequest) -> Result<Option<Claim>, ClaimError> {
+        let (pool, prefix) = self.propose(request)?;
+        let txn = self.claim_txn(request, &pool, prefix);
+        match self.registry.commit(txn).await {
+            Ok(Outcome::Committed(revision)) => Ok(Some(self.granted(prefix, revision, pool.record))),
+            Ok(Outcome::Refused(revision)) => {
+                self.index.reaches(revision, CATCH_UP).await;
+                Ok(None)
+            }
+            // Read back: the next attempt finds the claim if it was made.
+            Err(RegistryError::Unknown(reason)) => {
+                tracing::warn!(%prefix, node = %request.node, reason, "outcome of a claim is unknown; reading back");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn granted(&self, prefix: Prefix, revision: Revision, pool: Pool) -> Claim {
+        let incarnation = self.index.read(|state| state.meta().incarnation);
+        Claim { prefix, epoch: Epoch { incarnation, revision }, pool }
+    }
+
+    fn propose(&self, request: &ClaimRequest) -> Result<(View<Pool>, Prefix), ClaimError> {
+        self.index.read(|state| {
+            let pool = choose_pool(state.pools(), request)?.clone();
+            let held = request.held.as_ref().map(|held| held.prefix).filter(|held| {
+                pool.record.prefix.covers(*held)
+                    && held.len() == pool.record.host_len
+                    && allocate::overlapping(state.claims(), *held).is_none()
+            });
+            let free = held.or_else(|| allocate::first_free(&pool.record, state.claims(), &request.node));
+            let prefix = free.ok_or_else(|| ClaimError::Exhausted(pool.record.clone()))?;
+            Ok((pool, prefix))
+        })
+    }
+
+    fn claim_txn(&self, request: &ClaimRequest, pool: &View<Pool>, prefix: Prefix) -> Txn {
+        let keys = &self.keys;
+        let now = unix_ms();
+        let claim = ClaimRecord {
+            node: request.node.clone(),
+            node_id: request.node_id,
+            pool: pool.record.name.clone(),
+            claimed_unix_ms: now,
+        };
+        let node = NodeRecord {
+            node_id: request.node_id,
+            prefix,
+            pool: pool.record.name.clone(),
+            state: NodeState::Joining,
+            uplinks: Vec::new(),
+            container_prefix: None,
+            since_unix_ms: now,
+            drain_timeout: Duration::ZERO,
+            laggards: Vec::new(),
+        };
+        let shortest = pool.record.prefix.len();
+        let mut guards = vec![
+            Guard::Absent(keys.node(&request.node)),
+            Guard::Unchanged(keys.pool(&pool.record.name), pool.modified),
+        ];
+        guards.extend(keys.nothing_overlaps(Space::Claims, prefix, shortest));
+        guards.extend(keys.nothing_overlaps(Space::Reservations, prefix, shortest));
+        let ops = vec![
+            Op::put(keys.claim(prefix), claim.encode()),
+            Op::put(keys.node(&request.node), node.encode()),
+        ];
+        Txn { guards, ops }
+    }
+
+    /// A node's record by the store itself.
+    async fn node(&self, name: &NodeName) -> Result<Option<View<NodeRecord>>, RegistryError> {
+        let key = self.keys.node(name);
+        let entry = self.registry.list(&KeyRange::key(&key)).await?.entries.pop();
+        entry.map(|entry| decode(&entry)).transpose()
+    }
+
+    async fn claim_of(&self, node: &NodeRecord) -> Result<Option<Claim>, ClaimError> {
+        let key = self.keys.claim(node.prefix);
+        let Some(entry) = self.registry.list(&KeyRange::key(&key)).await?.entries.pop() else {
+            return Ok(None);
+        };
+        let pool_entry = self.registry.list(&KeyRange::key(&self.keys.pool(&node.pool))).await?.entries.pop();
+        let Some(pool) = pool_entry.map(|entry| decode::<Pool>(&entry)).transpose()? else {
+            let pools = self.index.read(|state| state.pools().keys().cloned().collect());
+            return Err(ClaimError::UnknownPool { name: node.pool.clone(), pools });
+        };
+        Ok(Some(self.granted(node.prefix, entry.created, pool.record)))
+    }
+}
+
+fn decode<R: Record>(entry: &Entry) -> Result<View<R>, RegistryError> {
+    let record =
+        R::decode(&entry.value).map_err(|error| RegistryError::Corrupt(format!("{}: {error}", entry.key)))?;
+    Ok(View { record, created: entry.created, modified: entry.modified })
+}
+
+type PoolsByName = std::collections::BTreeMap<PoolName, View<Pool>>;
+
+/// The pool that the request names, else that of what is held, else the only one, else the one called "default".
+fn choose_pool<'a>(pools: &'a PoolsByName, request: &ClaimRequest) -> Result<&'a View<Pool>, ClaimError> {
+    let names = || pools.keys().cloned().collect();
+    if let Some(name) = &request.pool {
+        return pools.get(name).ok_or_else(|| ClaimError::UnknownPool { name: name.clone(), pools: names() });
+    }
+    if let Some(pool) = request.held.as_ref().and_then(|held| pools.get(&held.pool.name)) {
+        return Ok(pool);
+    }
+    let mut all = pools.values();
+    match (all.next(), all.next()) {
+        (None, _) => Err(ClaimError::NoPool),
+        (Some(only), None) => Ok(only),
+        _ => pools
+            .iter()
+            .find(|(name, _)| name.as_str() == "default")
+            .map(|(_, pool)| pool)
+            .ok_or_else(|| ClaimError::Ambiguous(names())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::*;
+use crate::{index::IndexTask, pools::PoolsError, registry::embedded::EmbeddedStore, store};
+
+/// A real store in a directory of its own, and the rooms on it.
+struct Fixture {
+    _dir: tempfile::TempDir,
+    claims: Claims,
+    pools: Pools,
+    registry: SharedRegistry,
+    keys: Keys,
+}
+
+impl Fixture {
+    async fn new(pool: Option<(&str, u32)>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let registry: SharedRegistry = Arc::new(EmbeddedStore::open(&dir.path().join("store")).unwrap());
+        let keys = Keys::new(&"test".parse().unwrap());
+        let meta = store::open(&registry, &keys).await.unwrap();
+        let (task, index) = IndexTask::start(registry.clone(), keys.clone(), meta).await.unwrap();
+        tokio::spawn(task.run());
+        let claims = Claims::new(registry.clone(), keys.clone(), index.clone());
+        let pools = Pools::new(registry.clone(), keys.clone(), index);
+        if let Some((prefix, host_len)) = pool {
+            pools.add(&self::pool("main", prefix, host_len)).await.unwrap();
+        }
+        Self { _dir: dir, claims, pools, registry, keys }
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Claim {
+        match self.claims.claim(request).await.unwrap() {
+            Granted::Claim(claim) => claim,
+            Granted::Fenced(why) => panic!("fenced: {why}"),
+        }
+    }
+}
+
+fn pool(name: &str, prefix: &str, host_len: u32) -> Pool {
+    Pool::new(name.parse().unwrap(), prefix.parse().unwrap(), host_len, host_len).unwrap()
+}
+
+fn request(n: usize) -> ClaimRequest {
+    ClaimRequest {
+        node: format!("host{n}").parse().unwrap(),
+        node_id: NodeId::random(),
+        pool: None,
+        held: None,
+    }
+}
+
+fn holder(request: &ClaimRequest, claim: &Claim) -> Holder {
+    Holder { node: request.node.clone(), node_id: request.node_id, epoch: claim.epoch }
+}
+
+#[tokio::test]
+async fn i2_a_node_keeps_its_prefix() {
+    let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    let request = request(1);
+    let first = it.claim(&request).await;
+    let before = it.registry.list(&it.keys.all()).await.unwrap().revision;
+    let again = ClaimRequest { held: Some(first.clone()), ..request };
+    assert_eq!(it.claim(&again).await, first);
+    let after = it.registry.list(&it.keys.all()).await.unwrap().revision;
+    assert_eq!(before, after, "I8: a claim that is held writes nothing");
+}
+
+#[tokio::test]
+async fn i1_concurrent_claims_never_overlap() {
+    let it = Arc::new(Fixture::new(Some(("2001:db8:1::/58", 64))).await);
+    let claims = (0..64).map(|n| {
+        let it = it.clone();
+        tokio::spawn(async move {
+            let request = request(n);
+            loop {
+                match it.claims.claim(&request).await {
+                    Ok(Granted::Claim(claim)) => return claim.prefix,
+                    Err(ClaimError::Contended) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        })
+    });
+    let prefixes = futures::future::join_all(claims).await.into_iter().map(Result::unwrap);
+    assert_eq!(prefixes.collect::<BTreeSet<_>>().len(), 64, "the whole pool, each prefix once");
+    let error = it.claims.claim(&request(64)).await.unwrap_err().to_string();
+    assert!(error.contains("pool main 2001:db8:1::/58 is exhausted: all 64 host prefixes"), "{error}");
+}
+
+#[tokio::test]
+async fn i3_a_node_name_belongs_to_one_id() {
+    let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    let (first, second) = (request(1), request(1));
+    let claim = it.claim(&first).await;
+    let error = it.claims.claim(&second).await.unwrap_err().to_string();
+    assert!(error.contains("node name \"host1\" belongs to node id"), "{error}");
+    assert!(error.contains("sextant node forget host1"), "{error}");
+    assert!(it.claims.announce(&holder(&second, &claim), vec![], None, None).await.is_err());
+}
+
+#[tokio::test]
+async fn i3_a_forgotten_node_is_fenced_and_then_claims_anew() {
+    let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    let request = request(1);
+    let claim = it.claim(&request).await;
+    it.claims.forget(&request.node).await.unwrap();
+    let returning = ClaimRequest { held: Some(claim.clone()), ..request.clone() };
+    assert!(matches!(it.claims.claim(&returning).await.unwrap(), Granted::Fenced(_)));
+    let anew = it.claim(&request).await;
+    assert_ne!(anew.epoch, claim.epoch);
+    let fenced = it.claims.announce(&holder(&request, &claim), vec![], None, None).await.unwrap_err();
+    assert!(matches!(fenced, HolderError::Fenced(_)), "{fenced}");
+    assert!(
+        matches!(it.claims.claim(&returning).await.unwrap(), Granted::Fenced(_)),
+        "the old epoch stays fenced"
+    );
+}
+
+#[tokio::test]
+async fn i2_a_lost_store_gives_back_what_was_held() {
+    let old = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    let request = request(1);
+    let held = old.claim(&request).await;
+    let new = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    let returning = ClaimRequest { held: Some(held.clone()), ..request };
+    let claim = new.claim(&returning).await;
+    assert_eq!(claim.prefix, held.prefix);
+    assert_ne!(claim.epoch.incarnation, held.epoch.incarnation);
+}
+
+#[tokio::test]
+async fn a_nodes_life() {
+    let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    let request = request(1);
+    let claim = it.claim(&request).await;
+    let holder = holder(&request, &claim);
+    let state = async || it.claims.verify(&holder).await.unwrap().record.state;
+    let error = it.claims.drain(&request.node, Duration::from_secs(1)).await.unwrap_err().to_string();
+    assert!(error.contains("host1 is joining"), "{error}");
+    it.claims.announce(&holder, vec![], None, None).await.unwrap();
+    assert_eq!(state().await, NodeState::Ready);
+    let before = it.registry.list(&it.keys.all()).await.unwrap().revision;
+    it.claims.announce(&holder, vec![], None, None).await.unwrap();
+    assert_eq!(
+        it.registry.list(&it.keys.all()).await.unwrap().revision,
+        before,
+        "I8: nothing new, nothing written"
+    );
+    it.claims.drain(&request.node, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(state().await, NodeState::Draining);
+    assert!(it.claims.release(&holder).await.is_err(), "not drained yet");
+    it.claims.drained(&holder, vec!["host2".into()]).await.unwrap();
+    it.claims.announce(&holder, vec![], None, None).await.unwrap();
+    assert_eq!(state().await, NodeState::Drained, "an announcement does not undo a drain");
+    it.claims.undrain(&request.node).await.unwrap();
+    assert_eq!(state().await, NodeState::Joining);
+    it.claims.announce(&holder, vec![], None, None).await.unwrap();
+    it.claims.drain(&request.node, Duration::from_secs(1)).await.unwrap();
+    it.claims.drained(&holder, vec![]).await.unwrap();
+    it.claims.release(&holder).await.unwrap();
+    assert!(matches!(it.claims.forget(&request.node).await, Err(ForgetError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn the_pool_is_named_or_obvious() {
+    let it = Fixture::new(None).await;
+    assert!(matches!(it.claims.claim(&request(1)).await, Err(ClaimError::NoPool)));
+    it.pools.add(&pool("a", "2001:db8:a::/48", 64)).await.unwrap();
+    assert_eq!(it.claim(&request(1)).await.pool.name.as_str(), "a");
+    it.pools.add(&pool("b", "2001:db8:b::/48", 64)).await.unwrap();
+    assert!(matches!(it.claims.claim(&request(2)).await, Err(ClaimError::Ambiguous(_))));
+    let named = ClaimRequest { pool: Some("b".parse().unwrap()), ..request(2) };
+    assert_eq!(it.claim(&named).await.pool.name.as_str(), "b");
+    it.pools.add(&pool("default", "2001:db8:d::/48", 64)).await.unwrap();
+    assert_eq!(it.claim(&request(3)).await.pool.name.as_str(), "default");
+    let unknown = ClaimRequest { pool: Some("c".parse().unwrap()), ..request(4) };
+    let error = it.claims.claim(&unknown).await.unwrap_err().to_string();
+    assert!(error.contains("pools: a, b, default"), "{error}");
+}
+
+#[tokio::test]
+async fn pools_are_apart_and_removed_only_when_empty() {
+    let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    for prefix in ["2001:db8:1:8000::/56", "2001:db8::/32", "2001:db8:1::/48"] {
+        let error = it.pools.add(&pool("other", prefix, 64)).await.unwrap_err();
+        assert!(matches!(error, PoolsError::Overlaps { .. }), "{prefix}: {error}");
+    }
+    it.pools.add(&pool("main", "2001:db8:1::/48", 64)).await.expect("the same again is no mistake");
+    assert!(matches!(
+        it.pools.add(&pool("main", "2001:db8:2::/48", 64)).await,
+        Err(PoolsError::NameTaken(_))
+    ));
+    it.claim(&request(1)).await;
+    let error = it.pools.remove(&"main".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("pool main is in use: 1 node holds a prefix"), "{error}");
+    it.claims.forget(&request(1).node).await.unwrap();
+    it.pools.remove(&"main".parse().unwrap()).await.unwrap();
+    assert!(matches!(it.pools.remove(&"main".parse().unwrap()).await, Err(PoolsError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn i1_pools_added_at_once_never_overlap() {
+    let it = Arc::new(Fixture::new(None).await);
+    let adds = (0..16).map(|n| {
+        let it = it.clone();
+        tokio::spawn(
+            async move { it.pools.add(&pool(&format!("p{n}"), "2001:db8:1::/48", 64)).await.is_ok() },
+        )
+    });
+    let added =
+        futures::future::join_all(adds).await.into_iter().filter(|added| *added.as_ref().unwrap()).count();
+    assert_eq!(added, 1);
+}
+
+#[tokio::test]
+async fn i2_a_lost_store_gets_its_pools_back_from_who_holds_of_them() {
+    let (old, new) = (Fixture::new(Some(("2001:db8:1::/48", 64))).await, Fixture::new(None).await);
+    for n in 0..3 {
+        let request = request(n);
+        let held = old.claim(&request).await;
+        let returning = ClaimRequest { held: Some(held.clone()), ..request };
+        let claim = new.claim(&returning).await;
+        assert_eq!((claim.prefix, claim.pool), (held.prefix, held.pool));
+    }
+}

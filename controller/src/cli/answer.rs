@@ -1,0 +1,339 @@
+//! What a controller answers, as domain types. Past this file nothing is checked again.
+//!
+//! A pool or node that cannot be read does not hide the others (DESIGN I10): it is named in `unreadable`.
+
+use std::net::Ipv6Addr;
+
+use sextant_proto::{
+    Conflict, FailedRoute, Incarnation, NodeId, NodeName, NodeState, Peer, Pool, Prefix, Revision, Uplink,
+    convert::{MessageError, address, all, id, parse, required},
+    v1,
+};
+
+/// A pool, and how much of it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PoolUse {
+    pub(super) pool: Pool,
+    /// How many host prefixes nodes hold.
+    pub(super) claimed: u64,
+    /// How many there are; `u64::MAX` for that and more.
+    pub(super) capacity: u64,
+}
+
+/// What could be read of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Readable<T> {
+    pub(super) items: Vec<T>,
+    /// What could not, and why, a line each.
+    pub(super) unreadable: Vec<String>,
+}
+
+/// A node as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Node {
+    pub(super) peer: Peer,
+    pub(super) node_id: NodeId,
+    pub(super) uplinks: Vec<Uplink>,
+    pub(super) container_prefix: Option<Prefix>,
+    /// It was announced, and its session is lost.
+    pub(super) down: bool,
+    pub(super) liveness: Liveness,
+    /// When its peers first saw it so; 0 where none has.
+    pub(super) liveness_since_unix_ms: u64,
+    pub(super) claimed_unix_ms: u64,
+    /// When it came into its state.
+    pub(super) since_unix_ms: u64,
+    /// What its agent said of its kernel; `None` while none is connected.
+    pub(super) applied: Option<Applied>,
+    /// Those that had not withdrawn when it drained.
+    pub(super) laggards: Vec<NodeName>,
+}
+
+/// What is known of a node's agent and host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Liveness {
+    /// Its agent is connected.
+    Up,
+    /// Its agent is gone, and its host answers its peers.
+    Forwarding,
+    /// Its agent is gone, and its host answers nobody.
+    Dead,
+    /// Its agent is gone, and nobody has said anything of its host.
+    Unknown,
+}
+
+/// What an agent said of its kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Applied {
+    pub(super) revision: Revision,
+    pub(super) failed: Vec<FailedRoute>,
+    pub(super) conflicts: Vec<Conflict>,
+    /// Routes to peers that are gone, kept until a person says so.
+    pub(super) held: u32,
+    pub(super) version: String,
+}
+
+/// A controller that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Controller {
+    pub(super) id: String,
+    pub(super) address: String,
+    pub(super) version: String,
+}
+
+/// Everything at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cluster {
+    pub(super) name: String,
+    pub(super) store: String,
+    pub(super) incarnation: Incarnation,
+    /// The last one that agents see.
+    pub(super) revision: Revision,
+    /// A new store waits for the agents of a lost one.
+    pub(super) recovering: bool,
+    /// No agent changes its kernel.
+    pub(super) paused: bool,
+    pub(super) controllers: Vec<Controller>,
+    pub(super) pools: Vec<PoolUse>,
+    pub(super) nodes: Vec<Node>,
+    /// Pools and nodes that could not be read, a line each.
+    pub(super) unreadable: Vec<String>,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    NextHop(Ipv6Addr),
+    Unreachable,
+    LeftToRouter,
+}
+
+/// Whether a route is in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RouteState {
+    /// No agent is connected that could say.
+    Unknown,
+    Pending,
+    Applied,
+    Failed,
+}
+
+/// A route that a node should have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) node: NodeName,
+    pub(super) destination: Prefix,
+    pub(super) target: Target,
+    /// Empty unless the target is a next hop.
+    pub(super) interface: String,
+    pub(super) why: String,
+    pub(super) state: RouteState,
+    /// The kernel's reason if it failed.
+    pub(super) error: String,
+}
+
+/// How far the live agents are towards a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Waited {
+    pub(super) revision: Revision,
+    pub(super) applied: u32,
+    pub(super) live: u32,
+    pub(super) done: bool,
+    pub(super) laggards: Vec<NodeName>,
+}
+
+impl Node {
+    /// How far its kernel is behind `newest`; `None` if it has not said.
+    pub(super) fn behind(&self, newest: Revision) -> Option<u64> {
+        let applied = self.applied.as_ref()?;
+        Some(newest.0.saturating_sub(applied.revision.0))
+    }
+
+    pub(super) fn name(&self) -> &NodeName {
+        &self.peer.name
+    }
+
+    pub(super) fn state(&self) -> NodeState {
+        self.peer.state
+    }
+}
+
+impl TryFrom<v1::PoolUse> for PoolUse {
+    type Error = MessageError;
+
+    fn try_from(message: v1::PoolUse) -> Result<Self, MessageError> {
+        Ok(Self {
+            pool: required("pool", message.pool)?,
+            claimed: message.claimed,
+            capacity: message.capacity,
+        })
+    }
+}
+
+impl TryFrom<v1::Applied> for Applied {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Applied) -> Result<Self, MessageError> {
+        Ok(Self {
+            revision: Revision(message.revision),
+            failed: all("failed", message.failed)?,
+            conflicts: all("conflicts", message.conflicts)?,
+            held: message.held,
+            version: message.version,
+        })
+    }
+}
+
+impl TryFrom<v1::Node> for Node {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Node) -> Result<Self, MessageError> {
+        let (peer, liveness): (Peer, _) = (required("peer", message.peer.clone())?, message.liveness());
+        let container = message.container_prefix.map(Prefix::try_from).transpose();
+        Ok(Self {
+            liveness: liveness_of(liveness, &peer),
+            liveness_since_unix_ms: message.liveness_since_unix_ms,
+            peer,
+            node_id: id("node_id", &message.node_id)?,
+            uplinks: all("uplinks", message.uplinks)?,
+            container_prefix: container.map_err(|error| MessageError::new("container_prefix", error))?,
+            down: message.down,
+            claimed_unix_ms: message.claimed_unix_ms,
+            since_unix_ms: message.since_unix_ms,
+            applied: message.applied.map(Applied::try_from).transpose()?,
+            laggards: names(&message.laggards)?,
+        })
+    }
+}
+
+/// A controller of before liveness says nothing of it.
+fn liveness_of(liveness: v1::Liveness, peer: &Peer) -> Liveness {
+    match liveness {
+        v1::Liveness::Up => Liveness::Up,
+        v1::Liveness::ForwardingWithoutAgent => Liveness::Forwarding,
+        v1::Liveness::Dead => Liveness::Dead,
+        v1::Liveness::Unspecified if peer.session => Liveness::Up,
+        v1::Liveness::Unspecified | v1::Liveness::Unknown => Liveness::Unknown,
+    }
+}
+
+impl TryFrom<v1::StatusResponse> for Cluster {
+    type Error = MessageError;
+
+    fn try_from(message: v1::StatusResponse) -> Result<Self, MessageError> {
+        let (pools, nodes) = (readable_pools(message.pools), readable_nodes(message.nodes));
+        Ok(Self {
+            name: message.cluster,
+            store: message.store,
+            incarnation: id("incarnation", &message.incarnation)?,
+            revision: Revision(message.revision),
+            recovering: message.recovering,
+            paused: message.paused,
+            controllers: message.controllers.into_iter().map(Into::into).collect(),
+            pools: pools.items,
+            nodes: nodes.items,
+            unreadable: [pools.unreadable, nodes.unreadable].concat(),
+        })
+    }
+}
+
+impl From<v1::Controller> for Controller {
+    fn from(message: v1::Controller) -> Self {
+        Self { id: message.id, address: message.address, version: message.version }
+    }
+}
+
+impl TryFrom<v1::Route> for Route {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Route) -> Result<Self, MessageError> {
+        let state = message.state().into();
+        Ok(Self {
+            node: parse("node", &message.node)?,
+            destination: required("destination", message.destination)?,
+            target: required("target", message.target)?,
+            interface: message.interface,
+            why: message.why,
+            state,
+            error: message.error,
+        })
+    }
+}
+
+impl TryFrom<v1::route::Target> for Target {
+    type Error = MessageError;
+
+    fn try_from(target: v1::route::Target) -> Result<Self, MessageError> {
+        match target {
+            v1::route::Target::NextHop(hop) => {
+                address(&hop).map(Self::NextHop).map_err(|error| MessageError::new("next_hop", error))
+            }
+            v1::route::Target::Unreachable(_) => Ok(Self::Unreachable),
+            v1::route::Target::LeftToRouter(_) => Ok(Self::LeftToRouter),
+        }
+    }
+}
+
+impl From<v1::RouteState> for RouteState {
+    fn from(state: v1::RouteState) -> Self {
+        match state {
+            v1::RouteState::Unspecified | v1::RouteState::Unknown => Self::Unknown,
+            v1::RouteState::Pending => Self::Pending,
+            v1::RouteState::Applied => Self::Applied,
+            v1::RouteState::Failed => Self::Failed,
+        }
+    }
+}
+
+impl TryFrom<v1::WaitProgress> for Waited {
+    type Error = MessageError;
+
+    fn try_from(message: v1::WaitProgress) -> Result<Self, MessageError> {
+        Ok(Self {
+            revision: Revision(message.revision),
+            applied: message.applied,
+            live: message.live,
+            done: message.done,
+            laggards: names(&message.laggards)?,
+        })
+    }
+}
+
+/// The pools of an answer.
+pub(super) fn readable_pools(messages: Vec<v1::PoolUse>) -> Readable<PoolUse> {
+    let name = |message: &v1::PoolUse| {
+        let pool = message.pool.as_ref();
+        format!("pool \"{}\"", pool.map_or("", |pool| &pool.name))
+    };
+    readable(messages, name)
+}
+
+/// The nodes of an answer.
+pub(super) fn readable_nodes(messages: Vec<v1::Node>) -> Readable<Node> {
+    let name = |message: &v1::Node| {
+        let peer = message.peer.as_ref();
+        format!("node \"{}\"", peer.map_or("", |peer| &peer.name))
+    };
+    readable(messages, name)
+}
+
+fn readable<M, T>(messages: Vec<M>, name: impl Fn(&M) -> String) -> Readable<T>
+where
+    T: TryFrom<M, Error = MessageError>,
+{
+    let mut readable = Readable { items: Vec::with_capacity(messages.len()), unreadable: Vec::new() };
+    for message in messages {
+        let name = name(&message);
+        match T::try_from(message) {
+            Ok(item) => readable.items.push(item),
+            Err(error) => readable.unreadable.push(format!(
+                "{name} cannot be read ({error}) and is left out; use a sextant of the controller's version"
+            )),
+        }
+    }
+    readable
+}
+
+fn names(texts: &[String]) -> Result<Vec<NodeName>, MessageError> {
+    texts.iter().map(|text| parse("laggards", text)).collect()
+}

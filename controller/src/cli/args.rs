@@ -1,0 +1,196 @@
+//! What can be typed. Names, prefixes, addresses and times are domain types from here on.
+
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use sextant_proto::{NodeName, PoolName, Prefix};
+
+use super::{duration, link::Endpoint};
+
+/// Asks and tells Sextant's controllers
+#[derive(Debug, Parser)]
+#[command(
+    name = "sextant",
+    version,
+    disable_help_subcommand = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unavailable, 6 timed out\n\n\
+                  Example:\n  sextant --controller http://[::1]:7300 status"
+)]
+pub struct CommandLine {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// Controllers, tried in turn
+    #[arg(
+        long = "controller",
+        global = true,
+        env = "SEXTANT_CONTROLLER",
+        value_name = "URL[,URL…]",
+        value_delimiter = ',',
+        default_value = "http://[::1]:7300"
+    )]
+    pub(super) controllers: Vec<Endpoint>,
+    /// Speak plain text past loopback
+    #[arg(
+        long,
+        global = true,
+        env = "SEXTANT_INSECURE",
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+        value_name = "BOOL",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub(super) insecure: bool,
+    /// How the answer is written
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(super) output: Output,
+}
+
+/// How the answer is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// For programs: the same keys from version to version
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Prefixes that host prefixes are cut out of
+    #[command(subcommand, after_help = "Example:\n  sextant pool add main 2001:db8:1::/48 --host-len 64")]
+    Pool(Pool),
+    /// Hosts and their prefixes
+    #[command(subcommand, after_help = "Example:\n  sextant node list")]
+    Node(Node),
+    /// Routes of the hosts' kernels
+    #[command(subcommand, after_help = "Example:\n  sextant route list --node host1")]
+    Route(Route),
+    /// Everything at a glance, and what needs a person
+    #[command(after_help = "Example:\n  sextant status")]
+    Status,
+    /// Freeze every agent's kernel changes
+    #[command(after_help = "Example:\n  sextant pause")]
+    Pause,
+    /// End a pause, and let agents withdraw what they hold back
+    #[command(after_help = "Example:\n  sextant resume")]
+    Resume,
+    /// Wait until every live agent has applied a revision
+    #[command(after_help = "Example:\n  sextant wait --timeout 30s")]
+    Wait {
+        /// The revision; the last one that agents see unless given
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        revision: Option<u64>,
+        /// How long, e.g. 500ms, 30s, 2m; for ever unless given
+        #[arg(long, value_name = "D", value_parser = duration::parse)]
+        timeout: Option<Duration>,
+    },
+    /// Write a shell's completions to standard output
+    #[command(
+        after_help = "Example:\n  sextant completions bash > /usr/share/bash-completion/completions/sextant"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Pool {
+    /// Add a pool
+    #[command(
+        after_help = "Example:\n  sextant pool add main 2001:db8:1::/48 --host-len 64 --container-len 80"
+    )]
+    Add {
+        /// What to call it; agents that name no pool take the only one, or the one called "default"
+        name: PoolName,
+        /// All of it, at most 64 bits long, e.g. 2001:db8:1::/48
+        prefix: Prefix,
+        /// How many bits long each host's prefix is
+        #[arg(long, value_name = "N")]
+        host_len: u32,
+        /// How many bits long the part on the container bridge is; as --host-len unless given
+        #[arg(long, value_name = "N")]
+        container_len: Option<u32>,
+    },
+    /// List all pools
+    #[command(after_help = "Example:\n  sextant pool list -o json")]
+    List,
+    /// Show one pool
+    #[command(after_help = "Example:\n  sextant pool show main")]
+    Show {
+        /// The pool
+        name: PoolName,
+    },
+    /// Remove a pool that no node holds a prefix of
+    #[command(after_help = "Example:\n  sextant pool remove main")]
+    Remove {
+        /// The pool
+        name: PoolName,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Node {
+    /// List all nodes
+    #[command(after_help = "Example:\n  sextant node list")]
+    List,
+    /// Show all that is known of one node
+    #[command(after_help = "Example:\n  sextant node show host1")]
+    Show {
+        /// The node
+        name: NodeName,
+    },
+    /// Have all peers withdraw a node's routes, then its host; its prefix stays its own
+    #[command(after_help = "Example:\n  sextant node drain host1 --timeout 1m")]
+    Drain {
+        /// The node
+        name: NodeName,
+        /// How long its peers have to withdraw, e.g. 30s
+        #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "30s")]
+        timeout: Duration,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Bring a drained node back
+    #[command(after_help = "Example:\n  sextant node undrain host1")]
+    Undrain {
+        /// The node
+        name: NodeName,
+        /// How long to wait until it is ready, e.g. 30s
+        #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "30s")]
+        timeout: Duration,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// End the claim of a node whose host is gone
+    #[command(after_help = "Example:\n  sextant node forget host1")]
+    Forget {
+        /// The node
+        name: NodeName,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Route {
+    /// List the routes that nodes should have, and whether their kernels have them
+    #[command(after_help = "Example:\n  sextant route list --node host1")]
+    List {
+        /// Only those of this node's kernel
+        #[arg(long, value_name = "NAME")]
+        node: Option<NodeName>,
+    },
+}

@@ -1,0 +1,238 @@
+//! Each command: what it asks, and what of the answer it shows.
+
+use clap::CommandFactory;
+use serde_json::{Value, json};
+use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
+
+use super::{
+    answer::{Cluster, Node, PoolUse, Route},
+    args::{self, Command, CommandLine, Output},
+    drain::{self, Order},
+    failure::Failure,
+    json,
+    link::Link,
+    show::{self, Show},
+    text, waiting,
+};
+
+/// Does what is asked for.
+pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
+    let CommandLine { global, command } = command_line;
+    let output = global.output;
+    let mut link = Link::new(global.controllers, global.insecure)?;
+    match command {
+        Command::Pool(command) => pool(&mut link, output, command).await,
+        Command::Node(command) => node(&mut link, output, command).await,
+        Command::Route(args::Route::List { node }) => {
+            let routes = link.routes(node.as_ref()).await?;
+            show::print(output, &Routes(routes))
+        }
+        Command::Status => show::print(output, &link.cluster().await?),
+        Command::Pause => show::print(output, &Paused { paused: true, revision: link.pause().await? }),
+        Command::Resume => show::print(output, &Paused { paused: false, revision: link.resume().await? }),
+        Command::Wait { revision, timeout } => waiting::wait(&mut link, output, revision, timeout).await,
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut CommandLine::command(), "sextant", &mut script);
+    show::write(&script)
+}
+
+async fn pool(link: &mut Link, output: Output, command: args::Pool) -> Result<(), Failure> {
+    match command {
+        args::Pool::Add { name, prefix, host_len, container_len } => {
+            let pool = Pool::new(name, prefix, host_len, container_len.unwrap_or(host_len))?;
+            let revision = link.add_pool(&pool).await?;
+            show::print(output, &PoolAdded { pool, revision })
+        }
+        args::Pool::List => {
+            let pools = link.pools().await?;
+            show::warn(&pools.unreadable);
+            show::print(output, &Pools(pools.items))
+        }
+        args::Pool::Show { name } => {
+            let pools = link.pools().await?;
+            let used = pools.items.into_iter().find(|used| used.pool.name == name);
+            show::print(output, &used.ok_or_else(|| Failure::no_pool(&name))?)
+        }
+        args::Pool::Remove { name } => {
+            let revision = link.remove_pool(&name).await?;
+            show::print(output, &PoolRemoved { name, revision })
+        }
+    }
+}
+
+async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<(), Failure> {
+    match command {
+        args::Node::List => {
+            let cluster = link.cluster().await?;
+            show::warn(&cluster.unreadable);
+            show::print(output, &Nodes(cluster))
+        }
+        args::Node::Show { name } => {
+            let cluster = link.cluster().await?;
+            show::warn(&cluster.unreadable);
+            let node = cluster.nodes.iter().find(|node| *node.name() == name);
+            let node = node.ok_or_else(|| Failure::no_node(&name))?;
+            show::print(output, &OneNode(node, &cluster))
+        }
+        args::Node::Drain { name, timeout, no_wait } => {
+            drain::drain(link, output, &order(&name, timeout, no_wait)).await
+        }
+        args::Node::Undrain { name, timeout, no_wait } => {
+            drain::undrain(link, output, &order(&name, timeout, no_wait)).await
+        }
+        args::Node::Forget { name } => {
+            let (prefix, revision) = link.forget_node(&name).await?;
+            let forgotten = Forgotten { name, prefix, revision };
+            show::print(output, &forgotten)
+        }
+    }
+}
+
+fn order(name: &NodeName, timeout: std::time::Duration, no_wait: bool) -> Order<'_> {
+    Order { name, timeout, no_wait }
+}
+
+struct PoolAdded {
+    pool: Pool,
+    revision: Revision,
+}
+
+struct PoolRemoved {
+    name: PoolName,
+    revision: Revision,
+}
+
+struct Paused {
+    paused: bool,
+    revision: Revision,
+}
+
+struct Forgotten {
+    name: NodeName,
+    prefix: Prefix,
+    revision: Revision,
+}
+
+struct Pools(Vec<PoolUse>);
+
+struct Nodes(Cluster);
+
+struct OneNode<'a>(&'a Node, &'a Cluster);
+
+struct Routes(Vec<Route>);
+
+impl Show for PoolAdded {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        let Pool { name, prefix, host_len, container_len } = &self.pool;
+        format!(
+            "pool {name} {prefix} added: each host gets a /{host_len}, its containers a /{container_len}\n"
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({ "name": self.pool.name.as_str(), "revision": self.revision.0 })
+    }
+}
+
+impl Show for PoolRemoved {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        format!("pool {} removed\n", self.name)
+    }
+
+    fn json(&self) -> Value {
+        json!({ "name": self.name.as_str(), "revision": self.revision.0 })
+    }
+}
+
+impl Show for Paused {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        match self.paused {
+            true => "paused: no agent changes its kernel until `sextant resume`\n".into(),
+            false => "resumed\n".into(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "paused": self.paused, "revision": self.revision.0 })
+    }
+}
+
+impl Show for Forgotten {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        format!("{} forgotten: {} is free\n", self.name, self.prefix)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name.as_str(),
+            "prefix": self.prefix.to_string(),
+            "revision": self.revision.0,
+        })
+    }
+}
+
+impl Show for PoolUse {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        text::pool_show(self)
+    }
+
+    fn json(&self) -> Value {
+        json::pool(self)
+    }
+}
+
+impl Show for Pools {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        text::pool_list(&self.0)
+    }
+
+    fn json(&self) -> Value {
+        self.0.iter().map(json::pool).collect()
+    }
+}
+
+impl Show for Nodes {
+    fn text(&self, now_unix_ms: u64) -> String {
+        text::node_list(&self.0, now_unix_ms)
+    }
+
+    fn json(&self) -> Value {
+        let node = |node| json::node(node, &self.0);
+        self.0.nodes.iter().map(node).collect()
+    }
+}
+
+impl Show for OneNode<'_> {
+    fn text(&self, now_unix_ms: u64) -> String {
+        text::node_show(self.0, self.1, now_unix_ms)
+    }
+
+    fn json(&self) -> Value {
+        json::node(self.0, self.1)
+    }
+}
+
+impl Show for Routes {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        text::route_list(&self.0)
+    }
+
+    fn json(&self) -> Value {
+        self.0.iter().map(json::route).collect()
+    }
+}
+
+impl Show for Cluster {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        text::status(self)
+    }
+
+    fn json(&self) -> Value {
+        json::status(self)
+    }
+}

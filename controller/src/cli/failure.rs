@@ -1,0 +1,94 @@
+//! How a command fails, cut by the exit codes of DESIGN §8.
+
+use sextant_proto::{NodeName, PoolError, PoolName, TransportError, convert::MessageError};
+
+/// Why a command did not do what was asked; its text is for people.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Nothing of the others.
+    #[error("{0}")]
+    Failed(String),
+    /// What was typed cannot be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// What was named is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// What is there stands in the way.
+    #[error("{0}")]
+    Conflict(String),
+    /// No controller answers, or what it needs does not.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It did not come about in time.
+    #[error("{0}")]
+    TimedOut(String),
+    /// Standard output cannot be written to.
+    #[error("standard output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl Failure {
+    /// The exit code of DESIGN §8.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) | Self::Output(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NotFound(_) => 3,
+            Self::Conflict(_) => 4,
+            Self::Unavailable(_) => 5,
+            Self::TimedOut(_) => 6,
+        }
+    }
+
+    /// A node that is not there, in the controller's words.
+    pub(super) fn no_node(name: &NodeName) -> Self {
+        Self::NotFound(format!("node \"{name}\" does not exist; see `sextant node list`"))
+    }
+
+    /// A pool that is not there, in the controller's words.
+    pub(super) fn no_pool(name: &PoolName) -> Self {
+        Self::NotFound(format!("pool \"{name}\" does not exist; see `sextant pool list`"))
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<MessageError> for Failure {
+    fn from(error: MessageError) -> Self {
+        let ours = sextant_proto::VERSION;
+        Self::Failed(format!(
+            "the controller's answer cannot be read ({error}); this is sextant {ours}: use one of the controller's version"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_of_the_design() {
+        let text = String::new;
+        let codes = [
+            Failure::Failed(text()),
+            Failure::Usage(text()),
+            Failure::NotFound(text()),
+            Failure::Conflict(text()),
+            Failure::Unavailable(text()),
+            Failure::TimedOut(text()),
+        ]
+        .map(|failure| failure.exit_code());
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6]);
+    }
+}

@@ -1,0 +1,322 @@
+//! Answers for programs. Keys stay what they are from version to version; the tests below are their documentation.
+//!
+//! Prefixes, addresses and ids are text, times are milliseconds since 1970, what is not there is `null`.
+
+use serde_json::{Value, json};
+use sextant_proto::{Conflict, FailedRoute, NodeName, Uplink};
+
+use super::{
+    answer::{Applied, Cluster, Controller, Liveness, Node, PoolUse, Route, RouteState, Target, Waited},
+    troubles::{Trouble, troubles},
+};
+
+/// A pool.
+pub(super) fn pool(used: &PoolUse) -> Value {
+    let pool = &used.pool;
+    json!({
+        "name": pool.name.as_str(),
+        "prefix": pool.prefix.to_string(),
+        "host_len": pool.host_len,
+        "container_len": pool.container_len,
+        "claimed": used.claimed,
+        "capacity": used.capacity,
+    })
+}
+
+/// A node of a cluster.
+pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
+    let peer = &node.peer;
+    json!({
+        "name": peer.name.as_str(),
+        "node_id": node.node_id.to_string(),
+        "state": peer.state.to_string(),
+        "down": node.down,
+        "connected": peer.session,
+        "liveness": liveness(node.liveness),
+        "liveness_since_unix_ms": Some(node.liveness_since_unix_ms).filter(|since| *since > 0),
+        "pool": peer.pool.as_str(),
+        "prefix": peer.prefix.to_string(),
+        "container_prefix": node.container_prefix.map(|prefix| prefix.to_string()),
+        "epoch": {
+            "incarnation": cluster.incarnation.to_string(),
+            "revision": peer.claimed.0,
+        },
+        "next_hops": texts(&peer.next_hops),
+        "uplinks": node.uplinks.iter().map(uplink).collect::<Value>(),
+        "claimed_unix_ms": node.claimed_unix_ms,
+        "since_unix_ms": node.since_unix_ms,
+        "applied": node.applied.as_ref().map(applied),
+        "behind": node.behind(cluster.revision),
+        "laggards": texts(&node.laggards),
+    })
+}
+
+fn liveness(liveness: Liveness) -> &'static str {
+    match liveness {
+        Liveness::Up => "up",
+        Liveness::Forwarding => "forwarding_without_agent",
+        Liveness::Dead => "dead",
+        Liveness::Unknown => "unknown",
+    }
+}
+
+/// A route.
+pub(super) fn route(route: &Route) -> Value {
+    let (target, next_hop) = match route.target {
+        Target::NextHop(hop) => ("next_hop", Some(hop.to_string())),
+        Target::Unreachable => ("unreachable", None),
+        Target::LeftToRouter => ("left_to_router", None),
+    };
+    let state = match route.state {
+        RouteState::Unknown => "unknown",
+        RouteState::Pending => "pending",
+        RouteState::Applied => "applied",
+        RouteState::Failed => "failed",
+    };
+    json!({
+        "node": route.node.as_str(),
+        "destination": route.destination.to_string(),
+        "target": target,
+        "next_hop": next_hop,
+        "interface": filled(&route.interface),
+        "why": route.why,
+        "state": state,
+        "error": filled(&route.error),
+    })
+}
+
+/// A cluster.
+pub(super) fn status(cluster: &Cluster) -> Value {
+    let troubles = troubles(cluster);
+    json!({
+        "well": troubles.is_empty(),
+        "cluster": cluster.name,
+        "store": cluster.store,
+        "incarnation": cluster.incarnation.to_string(),
+        "revision": cluster.revision.0,
+        "recovering": cluster.recovering,
+        "paused": cluster.paused,
+        "controllers": cluster.controllers.iter().map(controller).collect::<Value>(),
+        "pools": cluster.pools.iter().map(pool).collect::<Value>(),
+        "nodes": cluster.nodes.iter().map(|it| node(it, cluster)).collect::<Value>(),
+        "troubles": troubles.iter().map(trouble).collect::<Value>(),
+    })
+}
+
+/// How far a revision is.
+pub(super) fn waited(waited: &Waited) -> Value {
+    json!({
+        "revision": waited.revision.0,
+        "applied": waited.applied,
+        "live": waited.live,
+        "done": waited.done,
+        "laggards": texts(&waited.laggards),
+    })
+}
+
+fn controller(controller: &Controller) -> Value {
+    json!({
+        "id": controller.id,
+        "address": controller.address,
+        "version": controller.version,
+    })
+}
+
+fn trouble(trouble: &Trouble) -> Value {
+    json!({
+        "kind": trouble.kind(),
+        "node": trouble.node().map(NodeName::as_str),
+        "text": trouble.to_string(),
+    })
+}
+
+fn uplink(uplink: &Uplink) -> Value {
+    let address = |it: &sextant_proto::InterfaceAddress| format!("{}/{}", it.addr, it.on_link.len());
+    json!({
+        "interface": uplink.interface,
+        "addresses": uplink.addresses.iter().map(address).collect::<Value>(),
+    })
+}
+
+fn applied(applied: &Applied) -> Value {
+    json!({
+        "revision": applied.revision.0,
+        "version": applied.version,
+        "failed": applied.failed.iter().map(failed).collect::<Value>(),
+        "conflicts": applied.conflicts.iter().map(conflict).collect::<Value>(),
+        "held": applied.held,
+    })
+}
+
+fn failed(route: &FailedRoute) -> Value {
+    json!({ "destination": route.destination.to_string(), "error": route.error })
+}
+
+fn conflict(conflict: &Conflict) -> Value {
+    json!({
+        "destination": conflict.destination.to_string(),
+        "protocol": conflict.protocol,
+        "metric": conflict.metric,
+        "ours_wins": conflict.ours_wins,
+    })
+}
+
+/// Items as an array of texts.
+pub(super) fn texts<T: ToString>(items: &[T]) -> Value {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn filled(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::text::sample, *};
+
+    /// Compared as text, so that the order of the keys counts too.
+    #[track_caller]
+    fn is(value: &Value, expected: &Value) {
+        assert_eq!(format!("{value:#}"), format!("{expected:#}"));
+    }
+
+    #[test]
+    fn a_pool_is() {
+        let expected = json!({
+            "name": "main",
+            "prefix": "2001:db8:1::/48",
+            "host_len": 64,
+            "container_len": 80,
+            "claimed": 3,
+            "capacity": 65536
+        });
+        is(&pool(&sample::well().pools[0]), &expected);
+    }
+
+    #[test]
+    fn a_node_is() {
+        let cluster = sample::troubled();
+        let expected = json!({
+            "name": "host3",
+            "node_id": "00000000000000000000000000000003",
+            "state": "ready",
+            "down": false,
+            "connected": true,
+            "liveness": "up",
+            "liveness_since_unix_ms": null,
+            "pool": "main",
+            "prefix": "2001:db8:1:2::/64",
+            "container_prefix": "2001:db8:1:2::/80",
+            "epoch": { "incarnation": "000000000000000000000000000000ff", "revision": 13 },
+            "next_hops": ["2001:db8::3"],
+            "uplinks": [{ "interface": "eth0", "addresses": ["2001:db8::3/64"] }],
+            "claimed_unix_ms": 1_799_992_800_000_u64,
+            "since_unix_ms": 1_799_999_820_000_u64,
+            "applied": {
+                "revision": 40,
+                "version": "0.1.0",
+                "failed": [{ "destination": "2001:db8:1:1::/64", "error": "File exists" }],
+                "conflicts": [{
+                    "destination": "2001:db8:1::/64",
+                    "protocol": "static",
+                    "metric": 100,
+                    "ours_wins": false
+                }],
+                "held": 0
+            },
+            "behind": 2,
+            "laggards": []
+        });
+        is(&node(&cluster.nodes[2], &cluster), &expected);
+    }
+
+    #[test]
+    fn a_node_without_an_agent_is() {
+        let cluster = sample::troubled();
+        let value = node(&cluster.nodes[1], &cluster);
+        assert_eq!(value["down"], json!(true));
+        assert_eq!(value["connected"], json!(false));
+        assert_eq!(value["liveness"], json!("unknown"));
+        assert_eq!(value["applied"], Value::Null);
+        assert_eq!(value["behind"], Value::Null);
+    }
+
+    #[test]
+    fn routes_are() {
+        let expected = json!([
+            {
+                "node": "host1",
+                "destination": "2001:db8:1::/64",
+                "target": "unreachable",
+                "next_hop": null,
+                "interface": null,
+                "why": "own prefix",
+                "state": "applied",
+                "error": null
+            },
+            {
+                "node": "host1",
+                "destination": "2001:db8:1:1::/64",
+                "target": "next_hop",
+                "next_hop": "2001:db8::2",
+                "interface": "eth0",
+                "why": "peer host2",
+                "state": "failed",
+                "error": "File exists"
+            },
+            {
+                "node": "host1",
+                "destination": "2001:db8:1:2::/64",
+                "target": "left_to_router",
+                "next_hop": null,
+                "interface": null,
+                "why": "peer host3",
+                "state": "pending",
+                "error": null
+            }
+        ]);
+        is(&sample::routes().iter().map(route).collect(), &expected);
+    }
+
+    #[test]
+    fn a_status_is() {
+        let mut cluster = sample::troubled();
+        cluster.nodes.remove(2);
+        let expected = json!({
+            "well": false,
+            "cluster": "default",
+            "store": "embedded:/var/lib/sextant/controller.redb",
+            "incarnation": "000000000000000000000000000000ff",
+            "revision": 42,
+            "recovering": true,
+            "paused": false,
+            "controllers": [{ "id": "c1", "address": "[::1]:7300", "version": "0.1.0" }],
+            "pools": [pool(&cluster.pools[0])],
+            "nodes": [node(&cluster.nodes[0], &cluster), node(&cluster.nodes[1], &cluster)],
+            "troubles": [
+                {
+                    "kind": "node_down",
+                    "node": "host2",
+                    "text": "node host2 is ready, and its agent is gone; start sextant-agent there, \
+                             or `sextant node forget host2` if the host is gone for good"
+                }
+            ]
+        });
+        is(&status(&cluster), &expected);
+        assert_eq!(status(&sample::well())["well"], json!(true));
+    }
+
+    #[test]
+    fn waiting_is() {
+        let it = Waited {
+            revision: sextant_proto::Revision(7),
+            applied: 1,
+            live: 2,
+            done: false,
+            laggards: vec!["host2".parse().unwrap()],
+        };
+        let expected =
+            json!({ "revision": 7, "applied": 1, "live": 2, "done": false, "laggards": ["host2"] });
+        is(&waited(&it), &expected);
+    }
+}

@@ -1,0 +1,36 @@
+//! The command line `sextant` (DESIGN §8): asks a controller, shows the answer, and says by its exit code how it went.
+//!
+//! ```text
+//! args ─► command ─► link (gRPC) ─► answer (domain types) ─► troubles ─► text | json ─► standard output
+//! ```
+//!
+//! Only `link` knows gRPC; `answer` turns messages into domain types; `text` and `json` are pure. No task is spawned.
+
+mod answer;
+mod args;
+mod command;
+mod drain;
+mod duration;
+mod failure;
+mod json;
+mod link;
+mod progress;
+mod show;
+mod text;
+mod troubles;
+mod waiting;
+
+use std::process::ExitCode;
+
+pub use args::CommandLine;
+
+/// Does what the command line asks for. Errors go to standard error, one line each.
+pub async fn run(command_line: CommandLine) -> ExitCode {
+    match command::run(command_line).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("sextant: {}", text::one_line(&failure.to_string()));
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What can be shown, and writing it.
+
+use std::{
+    io::{ErrorKind, Write},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::Value;
+
+use super::{args::Output, failure::Failure};
+
+/// An answer that can be shown. Pure: what the time is comes from outside.
+pub(super) trait Show {
+    /// For people; lines, the last one ended too.
+    fn text(&self, now_unix_ms: u64) -> String;
+    /// For programs.
+    fn json(&self) -> Value;
+}
+
+/// Writes `what` to standard output.
+pub(super) fn print(output: Output, what: &dyn Show) -> Result<(), Failure> {
+    let text = match output {
+        Output::Table => what.text(unix_ms()),
+        Output::Json => format!("{:#}\n", what.json()),
+    };
+    write(text.as_bytes())
+}
+
+/// Writes octets to standard output as they are.
+pub(super) fn write(octets: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(octets).and_then(|()| stdout.flush()) {
+        // The reader has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Names what could not be read on standard error, a line each.
+pub(super) fn warn(unreadable: &[String]) {
+    for line in unreadable {
+        eprintln!("sextant: warning: {}", super::text::one_line(line));
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

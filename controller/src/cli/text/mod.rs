@@ -1,0 +1,16 @@
+//! Answers for people.
+
+mod nodes;
+mod pools;
+mod routes;
+#[cfg(test)]
+pub(super) mod sample;
+mod status;
+mod table;
+mod words;
+
+pub(super) use nodes::{list as node_list, show as node_show};
+pub(super) use pools::{list as pool_list, show as pool_show};
+pub(super) use routes::list as route_list;
+pub(super) use status::status;
+pub(super) use words::{lagging, one_line, progress, some_names, waited};

@@ -1,0 +1,198 @@
+//! Nodes for people.
+
+use sextant_proto::{Epoch, Revision, Uplink};
+
+use super::{
+    super::{
+        answer::{Applied, Cluster, Liveness, Node},
+        duration::age,
+    },
+    table,
+};
+
+/// All nodes; what failed is a column only where something has.
+pub(in super::super) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {
+    let row = |node: &Node| row(node, cluster.revision, now_unix_ms);
+    let header = ["NAME", "STATE", "PREFIX", "NEXT-HOP", "AGENT", "APPLIED", "SINCE"];
+    let nodes = &cluster.nodes;
+    if nodes.iter().all(|node| failed(node) == 0) {
+        return table::table(header, nodes.iter().map(row));
+    }
+    let [a, b, c, d, e, f, g] = header;
+    let with_failed = |node: &Node| {
+        let [a, b, c, d, e, f, g] = row(node);
+        [a, b, c, d, e, f, g, failed(node).to_string()]
+    };
+    table::table([a, b, c, d, e, f, g, "FAILED"], nodes.iter().map(with_failed))
+}
+
+fn row(node: &Node, newest: Revision, now_unix_ms: u64) -> [String; 7] {
+    [
+        node.name().to_string(),
+        state(node),
+        node.peer.prefix.to_string(),
+        texts(&node.peer.next_hops).into_iter().next().unwrap_or_default(),
+        agent(node).into(),
+        applied(node, newest),
+        age(now_unix_ms, node.since_unix_ms),
+    ]
+}
+
+/// `ready`, or without a session `ready (forwarding without agent)`, `ready (dead)`, and `ready (down)` while its peers
+/// have not said which.
+pub(super) fn state(node: &Node) -> String {
+    let down = match node.liveness {
+        Liveness::Forwarding => " (forwarding without agent)",
+        Liveness::Dead => " (dead)",
+        Liveness::Up | Liveness::Unknown if node.down => " (down)",
+        Liveness::Up | Liveness::Unknown => "",
+    };
+    format!("{}{down}", node.state())
+}
+
+/// What its peers see of its host, and since when.
+fn seen(node: &Node, now_unix_ms: u64) -> Vec<String> {
+    let what = match node.liveness {
+        Liveness::Forwarding => "forwarding without agent",
+        Liveness::Dead => "dead",
+        Liveness::Up | Liveness::Unknown => return Vec::new(),
+    };
+    vec![format!("{what}, since {} ago", age(now_unix_ms, node.liveness_since_unix_ms))]
+}
+
+fn agent(node: &Node) -> &'static str {
+    if node.peer.session { "connected" } else { "down" }
+}
+
+/// The revision if it is the newest.
+fn applied(node: &Node, newest: Revision) -> String {
+    match (&node.applied, node.behind(newest)) {
+        (Some(applied), Some(0)) => applied.revision.to_string(),
+        (_, Some(behind)) => format!("behind {behind}"),
+        (_, None) => String::new(),
+    }
+}
+
+fn failed(node: &Node) -> usize {
+    node.applied.as_ref().map_or(0, |applied| applied.failed.len())
+}
+
+/// All that is known of a node.
+pub(in super::super) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
+    let peer = &node.peer;
+    let epoch = Epoch { incarnation: cluster.incarnation, revision: peer.claimed };
+    let ago = |then| format!("{} ago", age(now_unix_ms, then));
+    let reported = |what: fn(&Applied) -> Vec<String>| node.applied.as_ref().map(what).unwrap_or_default();
+    table::keys(&[
+        ("name", vec![peer.name.to_string()]),
+        ("id", vec![node.node_id.to_string()]),
+        ("state", vec![state(node)]),
+        ("since", vec![ago(node.since_unix_ms)]),
+        ("pool", vec![peer.pool.to_string()]),
+        ("prefix", vec![peer.prefix.to_string()]),
+        ("container prefix", texts(node.container_prefix.as_slice())),
+        ("claimed", vec![ago(node.claimed_unix_ms)]),
+        ("epoch", vec![epoch.to_string()]),
+        ("next hops", texts(&peer.next_hops)),
+        ("uplinks", node.uplinks.iter().map(uplink).collect()),
+        ("agent", vec![agent(node).into()]),
+        ("seen by peers", seen(node, now_unix_ms)),
+        ("agent version", reported(|it| vec![it.version.clone()])),
+        ("applied", vec![applied(node, cluster.revision)]),
+        ("failed routes", reported(failed_routes)),
+        ("conflicts", reported(|it| texts(&it.conflicts))),
+        ("drain laggards", texts(&node.laggards)),
+    ])
+}
+
+fn uplink(uplink: &Uplink) -> String {
+    let address = |it: &sextant_proto::InterfaceAddress| format!(" {}/{}", it.addr, it.on_link.len());
+    let addresses: String = uplink.addresses.iter().map(address).collect();
+    format!("{}{addresses}", uplink.interface)
+}
+
+fn failed_routes(applied: &Applied) -> Vec<String> {
+    let text = |route: &sextant_proto::FailedRoute| format!("{}: {}", route.destination, route.error);
+    applied.failed.iter().map(text).collect()
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+
+    #[test]
+    fn nodes_in_a_table() {
+        assert_eq!(
+            list(&sample::well(), sample::NOW),
+            "NAME   STATE  PREFIX             NEXT-HOP     AGENT      APPLIED  SINCE\n\
+             host1  ready  2001:db8:1::/64    2001:db8::1  connected  42       3m\n\
+             host2  ready  2001:db8:1:1::/64  2001:db8::2  connected  42       3m\n\
+             host3  ready  2001:db8:1:2::/64  2001:db8::3  connected  42       3m\n"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_in_the_table() {
+        assert_eq!(
+            list(&sample::troubled(), sample::NOW),
+            "NAME   STATE         PREFIX             NEXT-HOP     AGENT      APPLIED   SINCE  FAILED\n\
+             host1  ready         2001:db8:1::/64    2001:db8::1  connected  42        3m     0\n\
+             host2  ready (down)  2001:db8:1:1::/64  2001:db8::2  down       -         3m     0\n\
+             host3  ready         2001:db8:1:2::/64  2001:db8::3  connected  behind 2  3m     1\n"
+        );
+    }
+
+    #[test]
+    fn what_peers_see_of_a_host_is_shown() {
+        let mut cluster = sample::troubled();
+        let seen = [
+            (
+                Liveness::Forwarding,
+                "ready (forwarding without agent)",
+                "forwarding without agent, since 2m ago",
+            ),
+            (Liveness::Dead, "ready (dead)", "dead, since 2m ago"),
+            (Liveness::Unknown, "ready (down)", "-"),
+        ];
+        for (liveness, in_list, in_show) in seen {
+            let host2 = &mut cluster.nodes[1];
+            (host2.liveness, host2.liveness_since_unix_ms) = (liveness, sample::NOW - 120_000);
+            assert!(
+                list(&cluster, sample::NOW).contains(&format!("host2  {in_list}  2001:")),
+                "{liveness:?}"
+            );
+            let shown = show(&cluster.nodes[1], &cluster, sample::NOW);
+            assert!(shown.contains(&format!("seen by peers     {in_show}\n")), "{shown}");
+        }
+    }
+
+    #[test]
+    fn one_node() {
+        let cluster = sample::troubled();
+        assert_eq!(
+            show(&cluster.nodes[2], &cluster, sample::NOW),
+            "name              host3\n\
+             id                00000000000000000000000000000003\n\
+             state             ready\n\
+             since             3m ago\n\
+             pool              main\n\
+             prefix            2001:db8:1:2::/64\n\
+             container prefix  2001:db8:1:2::/80\n\
+             claimed           2h ago\n\
+             epoch             13@000000000000000000000000000000ff\n\
+             next hops         2001:db8::3\n\
+             uplinks           eth0 2001:db8::3/64\n\
+             agent             connected\n\
+             seen by peers     -\n\
+             agent version     0.1.0\n\
+             applied           behind 2\n\
+             failed routes     2001:db8:1:1::/64: File exists\n\
+             conflicts         2001:db8:1::/64 proto static metric 100: theirs wins\n\
+             drain laggards    -\n"
+        );
+    }
+}

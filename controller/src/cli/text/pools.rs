@@ -1,0 +1,77 @@
+//! Pools for people.
+
+use super::{super::answer::PoolUse, table};
+
+/// All pools.
+pub(in super::super) fn list(pools: &[PoolUse]) -> String {
+    let row = |used: &PoolUse| {
+        let pool = &used.pool;
+        [
+            pool.name.to_string(),
+            pool.prefix.to_string(),
+            format!("/{}", pool.host_len),
+            format!("/{}", pool.container_len),
+            claimed(used),
+        ]
+    };
+    let header = ["NAME", "PREFIX", "HOST-LEN", "CONTAINER-LEN", "CLAIMED"];
+    table::table(header, pools.iter().map(row))
+}
+
+/// One pool.
+pub(in super::super) fn show(used: &PoolUse) -> String {
+    let pool = &used.pool;
+    table::keys(&[
+        ("name", vec![pool.name.to_string()]),
+        ("prefix", vec![pool.prefix.to_string()]),
+        ("host length", vec![format!("/{}", pool.host_len)]),
+        ("container length", vec![format!("/{}", pool.container_len)]),
+        ("claimed", vec![claimed(used)]),
+    ])
+}
+
+/// `3 of 65536`; what a number of 64 bits does not hold is written as a power.
+pub(super) fn claimed(used: &PoolUse) -> String {
+    let capacity = if used.capacity == u64::MAX {
+        format!("2^{}", used.pool.host_len - used.pool.prefix.len())
+    } else {
+        used.capacity.to_string()
+    };
+    format!("{} of {capacity}", used.claimed)
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_proto::Pool;
+
+    use super::{super::sample, *};
+
+    #[test]
+    fn pools_in_a_table() {
+        let mut pools = sample::well().pools;
+        let prefix = "fd00:1::/48".parse().unwrap();
+        pools.push(PoolUse {
+            pool: Pool::new("wide".parse().unwrap(), prefix, 120, 124).unwrap(),
+            claimed: 0,
+            capacity: u64::MAX,
+        });
+        assert_eq!(
+            list(&pools),
+            "NAME  PREFIX           HOST-LEN  CONTAINER-LEN  CLAIMED\n\
+             main  2001:db8:1::/48  /64       /80            3 of 65536\n\
+             wide  fd00:1::/48      /120      /124           0 of 2^72\n"
+        );
+    }
+
+    #[test]
+    fn one_pool() {
+        assert_eq!(
+            show(&sample::well().pools[0]),
+            "name              main\n\
+             prefix            2001:db8:1::/48\n\
+             host length       /64\n\
+             container length  /80\n\
+             claimed           3 of 65536\n"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! A cluster that tests look at.
+
+use std::time::Duration;
+
+use sextant_proto::{
+    Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeState, Peer, Pool, Revision, Uplink,
+};
+
+use super::super::answer::{
+    Applied, Cluster, Controller, Liveness, Node, PoolUse, Route, RouteState, Target,
+};
+
+/// When the sample is looked at.
+pub(in super::super) const NOW: u64 = 1_800_000_000_000;
+
+/// Three nodes that are ready.
+pub(in super::super) fn well() -> Cluster {
+    let incarnation: Incarnation = format!("{:032x}", 0xff).parse().unwrap();
+    let pool = Pool::new("main".parse().unwrap(), "2001:db8:1::/48".parse().unwrap(), 64, 80);
+    Cluster {
+        name: "default".into(),
+        store: "embedded:/var/lib/sextant/controller.redb".into(),
+        incarnation,
+        revision: Revision(42),
+        recovering: false,
+        paused: false,
+        controllers: vec![Controller {
+            id: "c1".into(),
+            address: "[::1]:7300".into(),
+            version: "0.1.0".into(),
+        }],
+        pools: vec![PoolUse { pool: pool.unwrap(), claimed: 3, capacity: 65_536 }],
+        nodes: (1..=3).map(node).collect(),
+        unreadable: Vec::new(),
+    }
+}
+
+/// host2 is down; host3 is behind, with a failed route and a conflict; the recovery window is open.
+pub(in super::super) fn troubled() -> Cluster {
+    let mut cluster = well();
+    cluster.recovering = true;
+    let host2 = &mut cluster.nodes[1];
+    (host2.peer.session, host2.down, host2.applied) = (false, true, None);
+    host2.liveness = Liveness::Unknown;
+    cluster.nodes[2].applied = Some(Applied {
+        revision: Revision(40),
+        failed: vec![FailedRoute {
+            destination: "2001:db8:1:1::/64".parse().unwrap(),
+            error: "File exists".into(),
+        }],
+        conflicts: vec![Conflict {
+            destination: "2001:db8:1::/64".parse().unwrap(),
+            protocol: "static".into(),
+            metric: 100,
+            ours_wins: false,
+        }],
+        held: 0,
+        version: "0.1.0".into(),
+    });
+    cluster
+}
+
+/// Routes of every kind.
+pub(in super::super) fn routes() -> Vec<Route> {
+    let next_hop = Target::NextHop("2001:db8::2".parse().unwrap());
+    vec![
+        route("2001:db8:1::/64", Target::Unreachable, "own prefix", RouteState::Applied),
+        Route {
+            interface: "eth0".into(),
+            error: "File exists".into(),
+            ..route("2001:db8:1:1::/64", next_hop, "peer host2", RouteState::Failed)
+        },
+        route("2001:db8:1:2::/64", Target::LeftToRouter, "peer host3", RouteState::Pending),
+    ]
+}
+
+fn route(destination: &str, target: Target, why: &str, state: RouteState) -> Route {
+    Route {
+        node: "host1".parse().unwrap(),
+        destination: destination.parse().unwrap(),
+        target,
+        interface: String::new(),
+        why: why.into(),
+        state,
+        error: String::new(),
+    }
+}
+
+fn node(number: u64) -> Node {
+    let subnet = number - 1;
+    let address = format!("2001:db8::{number}").parse().unwrap();
+    Node {
+        peer: Peer {
+            name: format!("host{number}").parse().unwrap(),
+            prefix: format!("2001:db8:1:{subnet}::/64").parse().unwrap(),
+            claimed: Revision(10 + number),
+            pool: "main".parse().unwrap(),
+            state: NodeState::Ready,
+            next_hops: vec![address],
+            session: true,
+            drain_timeout: Duration::from_secs(30),
+        },
+        node_id: format!("{number:032x}").parse().unwrap(),
+        uplinks: vec![Uplink {
+            interface: "eth0".into(),
+            addresses: vec![InterfaceAddress { addr: address, on_link: "2001:db8::/64".parse().unwrap() }],
+        }],
+        container_prefix: Some(format!("2001:db8:1:{subnet}::/80").parse().unwrap()),
+        down: false,
+        liveness: Liveness::Up,
+        liveness_since_unix_ms: 0,
+        claimed_unix_ms: NOW - 2 * 3_600_000,
+        since_unix_ms: NOW - 3 * 60_000,
+        applied: Some(Applied {
+            revision: Revision(42),
+            failed: Vec::new(),
+            conflicts: Vec::new(),
+            held: 0,
+            version: "0.1.0".into(),
+        }),
+        laggards: Vec::new(),
+    }
+}

@@ -1,0 +1,122 @@
+//! The whole cluster for people: its first line says in words whether all is well.
+
+use std::collections::BTreeMap;
+
+use super::{
+    super::{
+        answer::{Cluster, Controller, PoolUse},
+        troubles::{Trouble, troubles},
+    },
+    nodes, pools, table,
+    words::{count, one_line},
+};
+
+/// Everything at a glance, then all that needs a person.
+pub(in super::super) fn status(cluster: &Cluster) -> String {
+    let troubles = troubles(cluster);
+    let lines = troubles.iter().map(|trouble| format!("  {}\n", one_line(&trouble.to_string())));
+    let list: String = lines.collect();
+    let list = if list.is_empty() { list } else { format!("\nNeeds a person:\n{list}") };
+    format!("{}\n\n{}{list}", headline(cluster, &troubles), facts(cluster))
+}
+
+fn headline(cluster: &Cluster, troubles: &[Trouble]) -> String {
+    match (troubles.len(), cluster.nodes.len()) {
+        (0, 0) => "All is well: no node has joined yet.".into(),
+        (0, 1) => "All is well with the one node.".into(),
+        (0, nodes) => format!("All is well with {nodes} nodes."),
+        (1, _) => "Not all is well: 1 thing needs a person.".into(),
+        (things, _) => format!("Not all is well: {things} things need a person."),
+    }
+}
+
+fn facts(cluster: &Cluster) -> String {
+    table::keys(&[
+        ("cluster", vec![cluster.name.clone()]),
+        ("store", store(cluster)),
+        ("incarnation", vec![cluster.incarnation.to_string()]),
+        ("revision", vec![cluster.revision.to_string()]),
+        ("controllers", cluster.controllers.iter().map(controller).collect()),
+        ("pools", cluster.pools.iter().map(pool).collect()),
+        ("nodes", vec![by_state(cluster)]),
+    ])
+}
+
+/// A new store is no trouble, but explains why nothing is deleted by its word alone.
+fn store(cluster: &Cluster) -> Vec<String> {
+    let new =
+        "new: routes to hosts that it does not know yet are kept until its recovery window closes by itself";
+    let note = cluster.recovering.then(|| new.to_owned());
+    std::iter::once(cluster.store.clone()).chain(note).collect()
+}
+
+fn controller(controller: &Controller) -> String {
+    format!("{} at {}, version {}", controller.id, controller.address, controller.version)
+}
+
+fn pool(used: &PoolUse) -> String {
+    let pool = &used.pool;
+    format!("{} {}, {} claimed", pool.name, pool.prefix, pools::claimed(used))
+}
+
+fn by_state(cluster: &Cluster) -> String {
+    let mut states: BTreeMap<_, (String, usize)> = BTreeMap::new();
+    for node in &cluster.nodes {
+        let state = states.entry((node.state(), node.down, node.liveness));
+        state.or_insert_with(|| (nodes::state(node), 0)).1 += 1;
+    }
+    let parts: Vec<_> = states.values().map(|(state, n)| format!("{n} {state}")).collect();
+    match parts.as_slice() {
+        [] => count(0, "node"),
+        parts => parts.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sample, *};
+
+    #[test]
+    fn a_cluster_that_is_well() {
+        assert_eq!(
+            status(&sample::well()),
+            "All is well with 3 nodes.\n\
+             \n\
+             cluster      default\n\
+             store        embedded:/var/lib/sextant/controller.redb\n\
+             incarnation  000000000000000000000000000000ff\n\
+             revision     42\n\
+             controllers  c1 at [::1]:7300, version 0.1.0\n\
+             pools        main 2001:db8:1::/48, 3 of 65536 claimed\n\
+             nodes        3 ready\n"
+        );
+    }
+
+    #[test]
+    fn what_needs_a_person_comes_last() {
+        let text = status(&sample::troubled());
+        let (facts, needs) = text.split_once("\nNeeds a person:\n").unwrap();
+        assert!(facts.starts_with("Not all is well: 4 things need a person.\n\n"), "{text}");
+        assert!(facts.ends_with("nodes        2 ready, 1 ready (down)\n"), "{text}");
+        assert_eq!(
+            needs,
+            "  \
+             node host2 is ready, and its agent is gone; start sextant-agent there, or `sextant node forget host2` if the host is gone for good\n  \
+             node host3 is behind by 2; if it stays so, look at sextant-agent's log there\n  \
+             node host3: route 2001:db8:1:1::/64 failed: File exists\n  \
+             node host3: conflict with 2001:db8:1::/64 proto static metric 100: theirs wins\n"
+        );
+    }
+
+    #[test]
+    fn an_empty_cluster_wants_a_pool() {
+        let mut cluster = sample::well();
+        cluster.nodes.clear();
+        assert!(status(&cluster).starts_with("All is well: no node has joined yet.\n"));
+        cluster.pools.clear();
+        let text = status(&cluster);
+        assert!(text.starts_with("Not all is well: 1 thing needs a person.\n"), "{text}");
+        assert!(text.contains("nodes        0 nodes\n"), "{text}");
+        assert!(text.contains("  there is no pool; add one: sextant pool add"), "{text}");
+    }
+}

@@ -1,0 +1,83 @@
+//! Tables without borders, and keys with their values.
+
+use comfy_table::{Table, TableStyle};
+
+use super::words::one_line;
+
+/// A table; `header` is in upper case. Columns are two spaces apart, and no line ends in spaces.
+pub(super) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = plain();
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row.map(|cell| cell_of(&cell)));
+    }
+    written(table)
+}
+
+/// Keys with their values; a key of several values stands once.
+pub(super) fn keys(rows: &[(&str, Vec<String>)]) -> String {
+    let mut table = plain();
+    for (key, values) in rows {
+        let none = [String::new()];
+        let values = if values.is_empty() { &none[..] } else { values };
+        for (nth, value) in values.iter().enumerate() {
+            let key = if nth == 0 { key } else { "" };
+            table.add_row([key.to_owned(), cell_of(value)]);
+        }
+    }
+    written(table)
+}
+
+fn plain() -> Table {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new());
+    table
+}
+
+fn written(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt() + "\n"
+}
+
+/// What is not there shows as `-`, so that the columns can be counted.
+fn cell_of(text: &str) -> String {
+    if text.is_empty() { "-".into() } else { one_line(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_apart_and_hold_what_they_hold() {
+        let rows = [["a".into(), String::new()], ["long\u{1b}[31m".into(), "x y".into()]];
+        assert_eq!(
+            table(["NAME", "VIA"], rows),
+            "NAME       VIA\n\
+             a          -\n\
+             long [31m  x y\n"
+        );
+    }
+
+    #[test]
+    fn a_table_of_nothing_is_its_header() {
+        assert_eq!(table(["NAME", "VIA"], []), "NAME  VIA\n");
+    }
+
+    #[test]
+    fn a_key_of_several_values_stands_once() {
+        let rows = [("name", vec!["a".into()]), ("hops", vec!["x".into(), "y".into()]), ("laggards", vec![])];
+        assert_eq!(
+            keys(&rows),
+            "name      a\n\
+             hops      x\n          \
+                       y\n\
+             laggards  -\n"
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Words and short sentences that several answers share.
+
+use std::time::Duration;
+
+use sextant_proto::NodeName;
+
+use super::super::answer::Waited;
+
+/// How many names a sentence holds.
+const NAMES: usize = 10;
+
+/// Text of others in one line: what would move a terminal's cursor or change its colours becomes a space.
+pub(in super::super) fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
+/// The first ten names, and how many more.
+pub(in super::super) fn some_names(names: &[NodeName]) -> String {
+    let shown: Vec<_> = names.iter().take(NAMES).map(NodeName::as_str).collect();
+    let shown = shown.join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// `1 node`, `2 nodes`.
+pub(super) fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// How far a revision is, while it is waited for.
+pub(in super::super) fn progress(waited: &Waited) -> String {
+    let Waited { revision, applied, live, .. } = waited;
+    let so_far = format!("revision {revision}: applied by {applied} of {live} live agents");
+    if waited.laggards.is_empty() {
+        so_far
+    } else {
+        format!("{so_far}, waiting for {}", some_names(&waited.laggards))
+    }
+}
+
+/// That a revision is applied.
+pub(in super::super) fn waited(waited: &Waited) -> String {
+    let Waited { revision, live, .. } = waited;
+    match live {
+        0 => format!("revision {revision}: no agent is live, so none is waited for\n"),
+        live => format!("revision {revision}: applied by all {live} live agents\n"),
+    }
+}
+
+/// That a revision is not applied in time, with the mend.
+pub(in super::super) fn lagging(waited: &Waited, timeout: Duration) -> String {
+    format!(
+        "revision {}: applied by {} of {} live agents within {timeout:?}, not by {}; see `sextant node show NAME`, \
+         and sextant-agent's log there",
+        waited.revision,
+        waited.applied,
+        waited.live,
+        some_names(&waited.laggards)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_proto::Revision;
+
+    use super::*;
+
+    #[test]
+    fn waiting_is_told() {
+        let mut it = Waited {
+            revision: Revision(7),
+            applied: 1,
+            live: 2,
+            done: false,
+            laggards: vec!["host2".parse().unwrap()],
+        };
+        assert_eq!(progress(&it), "revision 7: applied by 1 of 2 live agents, waiting for host2");
+        let late = lagging(&it, Duration::from_secs(30));
+        assert!(
+            late.starts_with("revision 7: applied by 1 of 2 live agents within 30s, not by host2;"),
+            "{late}"
+        );
+        (it.applied, it.done, it.laggards) = (2, true, Vec::new());
+        assert_eq!(waited(&it), "revision 7: applied by all 2 live agents\n");
+        (it.applied, it.live) = (0, 0);
+        assert_eq!(waited(&it), "revision 7: no agent is live, so none is waited for\n");
+    }
+
+    #[test]
+    fn many_names_are_counted() {
+        let names: Vec<NodeName> = (0..12).map(|n| format!("h{n}").parse().unwrap()).collect();
+        assert_eq!(some_names(&names), "h0, h1, h2, h3, h4, h5, h6, h7, h8, h9 and 2 more");
+        assert_eq!(some_names(&names[..1]), "h0");
+    }
+
+    #[test]
+    fn a_line_stays_one() {
+        assert_eq!(one_line("a\nb\u{1b}[2Jc"), "a b [2Jc");
+    }
+}

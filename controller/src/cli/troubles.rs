@@ -1,0 +1,238 @@
+//! What needs a person: found in a cluster's state by looking, nothing remembered.
+
+use std::fmt;
+
+use sextant_proto::{Conflict, FailedRoute, NodeName, NodeState, PoolName};
+
+use super::answer::{Cluster, Liveness, Node, PoolUse};
+
+/// Something that needs a person. Its text names the thing, the value and the mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    NoPool,
+    Exhausted {
+        pool: PoolName,
+        capacity: u64,
+    },
+    Down {
+        node: NodeName,
+        state: NodeState,
+        liveness: Liveness,
+    },
+    /// It has a claim, and was never announced.
+    NeverCame {
+        node: NodeName,
+    },
+    Behind {
+        node: NodeName,
+        /// `None` if its agent has not said what its kernel has.
+        by: Option<u64>,
+    },
+    Paused,
+    /// Its agent keeps routes to peers that are gone.
+    Held {
+        node: NodeName,
+        routes: u32,
+    },
+    FailedRoute {
+        node: NodeName,
+        route: FailedRoute,
+    },
+    Conflict {
+        node: NodeName,
+        conflict: Conflict,
+    },
+    Unreadable(String),
+}
+
+impl Trouble {
+    /// What it is called in JSON.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::NoPool => "no_pool",
+            Self::Exhausted { .. } => "pool_exhausted",
+            Self::Down { .. } => "node_down",
+            Self::NeverCame { .. } => "node_never_came",
+            Self::Behind { .. } => "node_behind",
+            Self::Paused => "paused",
+            Self::Held { .. } => "routes_held",
+            Self::FailedRoute { .. } => "route_failed",
+            Self::Conflict { .. } => "conflict",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+
+    /// Whose it is, if it is a node's.
+    pub(super) fn node(&self) -> Option<&NodeName> {
+        match self {
+            Self::Down { node, .. }
+            | Self::NeverCame { node }
+            | Self::Behind { node, .. }
+            | Self::Held { node, .. }
+            | Self::FailedRoute { node, .. }
+            | Self::Conflict { node, .. } => Some(node),
+            Self::NoPool | Self::Paused | Self::Exhausted { .. } | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPool => {
+                f.write_str("there is no pool; add one: sextant pool add main 2001:db8:1::/48 --host-len 64")
+            }
+            Self::Exhausted { pool, capacity } => write!(
+                f,
+                "pool {pool} is exhausted: all {capacity} host prefixes are taken; forget nodes whose hosts are gone, or add a pool"
+            ),
+            Self::Down { node, state, liveness: Liveness::Forwarding } => write!(
+                f,
+                "node {node} is {state}, and its agent is gone, but its host answers and forwards; \
+                 start sextant-agent there"
+            ),
+            Self::Down { node, state, liveness: Liveness::Dead } => write!(
+                f,
+                "node {node} is {state}, and its host is dead: it answers none of its peers, which refuse its prefix; \
+                 start it, or `sextant node forget {node}` if it is gone for good"
+            ),
+            Self::Down { node, state, .. } => write!(
+                f,
+                "node {node} is {state}, and its agent is gone; start sextant-agent there, \
+                 or `sextant node forget {node}` if the host is gone for good"
+            ),
+            Self::NeverCame { node } => write!(
+                f,
+                "node {node} is joining, and its agent is gone; look at sextant-agent's log there, \
+                 or `sextant node forget {node}`"
+            ),
+            Self::Behind { node, by: Some(by) } => {
+                write!(f, "node {node} is behind by {by}; if it stays so, look at sextant-agent's log there")
+            }
+            Self::Behind { node, by: None } => write!(
+                f,
+                "node {node} has not said what its kernel has; if it stays so, look at sextant-agent's log there"
+            ),
+            Self::Paused => f.write_str("paused: no agent changes its kernel; `sextant resume` ends it"),
+            Self::Held { node, routes } => write!(
+                f,
+                "node {node} keeps {routes} routes to peers that are gone, since they are too many at once; \
+                 look why, then `sextant resume` lets them go"
+            ),
+            Self::FailedRoute { node, route } => {
+                write!(f, "node {node}: route {} failed: {}", route.destination, route.error)
+            }
+            Self::Conflict { node, conflict } => write!(f, "node {node}: conflict with {conflict}"),
+            Self::Unreadable(text) => f.write_str(text),
+        }
+    }
+}
+
+/// All that needs a person, the widest first.
+pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
+    let mut found = Vec::new();
+    found.extend(cluster.unreadable.iter().cloned().map(Trouble::Unreadable));
+    found.extend(cluster.paused.then_some(Trouble::Paused));
+    if cluster.pools.is_empty() && cluster.unreadable.is_empty() {
+        found.push(Trouble::NoPool);
+    }
+    found.extend(cluster.pools.iter().filter_map(exhausted));
+    found.extend(cluster.nodes.iter().filter_map(gone));
+    found.extend(cluster.nodes.iter().filter_map(held));
+    found.extend(cluster.nodes.iter().filter_map(|node| behind(cluster, node)));
+    found.extend(cluster.nodes.iter().flat_map(failed));
+    found.extend(cluster.nodes.iter().flat_map(conflicts));
+    found
+}
+
+fn exhausted(pool: &PoolUse) -> Option<Trouble> {
+    (pool.claimed >= pool.capacity)
+        .then(|| Trouble::Exhausted { pool: pool.pool.name.clone(), capacity: pool.capacity })
+}
+
+/// A drained node may be gone: that is what it was drained for.
+fn gone(node: &Node) -> Option<Trouble> {
+    let name = node.name().clone();
+    match node.state() {
+        NodeState::Drained => None,
+        NodeState::Joining => (!node.peer.session).then_some(Trouble::NeverCame { node: name }),
+        state => node.down.then_some(Trouble::Down { node: name, state, liveness: node.liveness }),
+    }
+}
+
+fn behind(cluster: &Cluster, node: &Node) -> Option<Trouble> {
+    let by = node.behind(cluster.revision);
+    let is_behind = node.peer.session && by != Some(0);
+    is_behind.then(|| Trouble::Behind { node: node.name().clone(), by })
+}
+
+fn held(node: &Node) -> Option<Trouble> {
+    let routes = node.applied.as_ref()?.held;
+    (routes > 0).then(|| Trouble::Held { node: node.name().clone(), routes })
+}
+
+fn failed(node: &Node) -> impl Iterator<Item = Trouble> {
+    let routes = node.applied.iter().flat_map(|applied| &applied.failed);
+    routes.map(|route| Trouble::FailedRoute { node: node.name().clone(), route: route.clone() })
+}
+
+fn conflicts(node: &Node) -> impl Iterator<Item = Trouble> {
+    let conflicts = node.applied.iter().flat_map(|applied| &applied.conflicts);
+    conflicts.map(|conflict| Trouble::Conflict { node: node.name().clone(), conflict: conflict.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::text::sample, *};
+
+    fn kinds(cluster: &Cluster) -> Vec<(&'static str, Option<String>)> {
+        let troubles = troubles(cluster);
+        let kind = |trouble: &Trouble| (trouble.kind(), trouble.node().map(ToString::to_string));
+        troubles.iter().map(kind).collect()
+    }
+
+    #[test]
+    fn nothing_is_wrong_with_a_cluster_that_is_well() {
+        assert_eq!(troubles(&sample::well()), []);
+    }
+
+    #[test]
+    fn all_that_needs_a_person_is_found() {
+        let of = |node: &str| Some(node.to_owned());
+        assert_eq!(
+            kinds(&sample::troubled()),
+            [
+                ("node_down", of("host2")),
+                ("node_behind", of("host3")),
+                ("route_failed", of("host3")),
+                ("conflict", of("host3")),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_drained_host_may_be_switched_off() {
+        let mut cluster = sample::well();
+        let node = &mut cluster.nodes[1];
+        (node.peer.state, node.peer.session, node.down, node.applied) =
+            (NodeState::Drained, false, true, None);
+        assert_eq!(kinds(&cluster), []);
+    }
+
+    #[test]
+    fn a_host_that_never_came_is_named() {
+        let mut cluster = sample::well();
+        let node = &mut cluster.nodes[1];
+        (node.peer.state, node.peer.session, node.applied) = (NodeState::Joining, false, None);
+        assert_eq!(kinds(&cluster), [("node_never_came", Some("host2".into()))]);
+    }
+
+    #[test]
+    fn pools_are_missed_and_run_out() {
+        let mut cluster = sample::well();
+        cluster.pools[0].claimed = cluster.pools[0].capacity;
+        assert_eq!(kinds(&cluster), [("pool_exhausted", None)]);
+        cluster.pools.clear();
+        assert_eq!(kinds(&cluster), [("no_pool", None)]);
+    }
+}

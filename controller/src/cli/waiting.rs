@@ -1,0 +1,74 @@
+//! Waiting until every live agent has applied a revision.
+
+use std::time::Duration;
+
+use sextant_proto::Revision;
+use tokio::time::Instant;
+
+use super::{
+    answer::Waited,
+    args::Output,
+    failure::Failure,
+    json,
+    link::{Link, Waiting},
+    progress::Progress,
+    show::{self, Show},
+    text,
+};
+
+/// How much later than asked for the controller's last word may come.
+const LATE: Duration = Duration::from_secs(5);
+
+/// `sextant wait`.
+pub(super) async fn wait(
+    link: &mut Link,
+    output: Output,
+    revision: Option<u64>,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
+    let progress = Progress::new("asking a controller".into());
+    let waited = follow(link, revision.map(Revision), timeout, &progress).await?;
+    drop(progress);
+    if waited.done {
+        return show::print(output, &waited);
+    }
+    if output == Output::Json {
+        show::print(output, &waited)?;
+    }
+    Err(Failure::TimedOut(text::lagging(&waited, timeout.unwrap_or_default())))
+}
+
+/// Shows the progress of a revision to its end: all live agents have it, or the time is over.
+pub(super) async fn follow(
+    link: &mut Link,
+    revision: Option<Revision>,
+    timeout: Option<Duration>,
+    progress: &Progress,
+) -> Result<Waited, Failure> {
+    let deadline = timeout.map(|timeout| Instant::now() + timeout + LATE);
+    let mut waiting = link.wait(revision, timeout).await?;
+    let mut last = None;
+    while let Some(waited) = next(&mut waiting, deadline).await? {
+        progress.waited(&waited);
+        last = Some(waited);
+    }
+    last.ok_or_else(|| Failure::Failed("the controller said nothing of the revision; try again".into()))
+}
+
+async fn next(waiting: &mut Waiting, deadline: Option<Instant>) -> Result<Option<Waited>, Failure> {
+    let Some(deadline) = deadline else {
+        return waiting.next().await;
+    };
+    let silent = |_| Failure::TimedOut("the controller said nothing more in time; try again".into());
+    tokio::time::timeout_at(deadline, waiting.next()).await.map_err(silent)?
+}
+
+impl Show for Waited {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        if self.done { text::waited(self) } else { text::progress(self) + "\n" }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json::waited(self)
+    }
+}

@@ -1,0 +1,229 @@
+//! `AdminService`.
+
+use std::{pin::Pin, time::Duration};
+
+use futures::{Stream, stream};
+use sextant_proto::{
+    NodeName, PoolName, Revision,
+    convert::{self, required},
+    v1::{self, admin_service_server::AdminService},
+};
+use tokio::time::Instant;
+use tonic::{Extensions, Request, Response, Status};
+
+use super::{Rooms, agent::names, others::POLL, principal::principal, routes, show, status::malformed};
+use crate::{acks::Changes, control};
+
+/// How long a draining node waits for its peers unless told otherwise.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Standing in for "for ever".
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+pub(super) struct Admin {
+    rooms: Rooms,
+}
+
+impl Admin {
+    pub(super) fn new(rooms: Rooms) -> Self {
+        Self { rooms }
+    }
+}
+
+type Waiting = Pin<Box<dyn Stream<Item = Result<v1::WaitProgress, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    type WaitStream = Waiting;
+
+    async fn add_pool(
+        &self,
+        request: Request<v1::AddPoolRequest>,
+    ) -> Result<Response<v1::AddPoolResponse>, Status> {
+        administers(request.extensions())?;
+        let pool = required("pool", request.into_inner().pool).map_err(malformed)?;
+        let revision = self.rooms.pools.add(&pool).await?.0;
+        tracing::info!(pool = %pool.name, prefix = %pool.prefix, host_len = pool.host_len, "pool added");
+        Ok(Response::new(v1::AddPoolResponse { revision }))
+    }
+
+    async fn list_pools(
+        &self,
+        request: Request<v1::ListPoolsRequest>,
+    ) -> Result<Response<v1::ListPoolsResponse>, Status> {
+        administers(request.extensions())?;
+        Ok(Response::new(v1::ListPoolsResponse { pools: self.rooms.index.read(show::pools) }))
+    }
+
+    async fn remove_pool(
+        &self,
+        request: Request<v1::RemovePoolRequest>,
+    ) -> Result<Response<v1::RemovePoolResponse>, Status> {
+        administers(request.extensions())?;
+        let name: PoolName = convert::parse("name", &request.into_inner().name).map_err(malformed)?;
+        let revision = self.rooms.pools.remove(&name).await?.0;
+        tracing::info!(pool = %name, "pool removed");
+        Ok(Response::new(v1::RemovePoolResponse { revision }))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        administers(request.extensions())?;
+        self.rooms.others.refresh().await;
+        Ok(Response::new(v1::ListNodesResponse { nodes: show::nodes(&self.rooms) }))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<v1::DrainNodeRequest>,
+    ) -> Result<Response<v1::DrainNodeResponse>, Status> {
+        administers(request.extensions())?;
+        let v1::DrainNodeRequest { name, timeout_ms } = request.into_inner();
+        let node = node_name(&name)?;
+        let timeout = if timeout_ms == 0 { DRAIN_TIMEOUT } else { Duration::from_millis(timeout_ms) };
+        let revision = self.rooms.claims.drain(&node, timeout).await?.0;
+        tracing::info!(%node, ?timeout, "draining");
+        Ok(Response::new(v1::DrainNodeResponse { revision }))
+    }
+
+    async fn undrain_node(
+        &self,
+        request: Request<v1::UndrainNodeRequest>,
+    ) -> Result<Response<v1::UndrainNodeResponse>, Status> {
+        administers(request.extensions())?;
+        let node = node_name(&request.into_inner().name)?;
+        let revision = self.rooms.claims.undrain(&node).await?.0;
+        tracing::info!(%node, "undrained");
+        Ok(Response::new(v1::UndrainNodeResponse { revision }))
+    }
+
+    async fn forget_node(
+        &self,
+        request: Request<v1::ForgetNodeRequest>,
+    ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
+        administers(request.extensions())?;
+        let node = node_name(&request.into_inner().name)?;
+        let (prefix, revision) = self.rooms.claims.forget(&node).await?;
+        tracing::info!(%node, %prefix, "forgotten");
+        Ok(Response::new(v1::ForgetNodeResponse { revision: revision.0, prefix: Some(prefix.into()) }))
+    }
+
+    async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
+        administers(request.extensions())?;
+        let revision = control::put(&self.rooms.registry, &self.rooms.keys, true).await?.0;
+        tracing::warn!("paused: no agent changes its kernel until `sextant resume`");
+        Ok(Response::new(v1::PauseResponse { revision }))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRequest>,
+    ) -> Result<Response<v1::ResumeResponse>, Status> {
+        administers(request.extensions())?;
+        let revision = control::put(&self.rooms.registry, &self.rooms.keys, false).await?.0;
+        tracing::warn!("resumed");
+        Ok(Response::new(v1::ResumeResponse { revision }))
+    }
+
+    async fn list_routes(
+        &self,
+        request: Request<v1::ListRoutesRequest>,
+    ) -> Result<Response<v1::ListRoutesResponse>, Status> {
+        administers(request.extensions())?;
+        let name = request.into_inner().node;
+        let only = (!name.is_empty()).then(|| node_name(&name)).transpose()?;
+        self.rooms.others.refresh().await;
+        let routes = routes::list(&self.rooms, only.as_ref())?;
+        Ok(Response::new(v1::ListRoutesResponse { routes }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        administers(request.extensions())?;
+        self.rooms.others.refresh().await;
+        Ok(Response::new(show::status(&self.rooms)))
+    }
+
+    async fn wait(&self, request: Request<v1::WaitRequest>) -> Result<Response<Waiting>, Status> {
+        administers(request.extensions())?;
+        let v1::WaitRequest { revision, timeout_ms } = request.into_inner();
+        let patience =
+            if timeout_ms == 0 { FOR_EVER } else { Duration::from_millis(timeout_ms).min(FOR_EVER) };
+        let deadline = Instant::now() + patience;
+        let revision = if revision == 0 { self.newest().await? } else { Revision(revision) };
+        let waiter = Waiter {
+            rooms: self.rooms.clone(),
+            changes: self.rooms.acks.watch(),
+            revision,
+            deadline,
+            told: None,
+        };
+        let progress = stream::unfold(Some(waiter), |waiter| async move { waiter?.step().await });
+        Ok(Response::new(Box::pin(progress)))
+    }
+}
+
+impl Admin {
+    /// The last revision that agents see, with all that the store holds now taken in.
+    async fn newest(&self) -> Result<Revision, Status> {
+        let key = crate::registry::KeyRange::key(&self.rooms.keys.meta());
+        let stored = self.rooms.registry.list(&key).await?.revision;
+        self.rooms.index.reaches(stored, Duration::from_secs(5)).await;
+        Ok(self.rooms.index.published())
+    }
+}
+
+struct Waiter {
+    rooms: Rooms,
+    changes: Changes,
+    revision: Revision,
+    deadline: Instant,
+    told: Option<v1::WaitProgress>,
+}
+
+type Told = (Result<v1::WaitProgress, Status>, Option<Waiter>);
+
+impl Waiter {
+    /// The next message that says something new; the last one says done, or comes at the deadline.
+    async fn step(mut self) -> Option<Told> {
+        loop {
+            let others = self.rooms.others.refresh().await;
+            let progress = self.progress();
+            let (done, late) = (progress.done, Instant::now() >= self.deadline);
+            if done || late {
+                return Some((Ok(progress), None));
+            }
+            if self.told.as_ref() != Some(&progress) {
+                self.told = Some(progress.clone());
+                return Some((Ok(progress), Some(self)));
+            }
+            let poll = if others { Instant::now() + POLL } else { self.deadline };
+            let _timed_out = tokio::time::timeout_at(poll.min(self.deadline), self.changes.next()).await;
+        }
+    }
+
+    fn progress(&self) -> v1::WaitProgress {
+        let progress = self.rooms.acks.progress(self.revision, None);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        v1::WaitProgress {
+            revision: self.revision.0,
+            applied: count(progress.applied),
+            live: count(progress.live),
+            done: progress.laggards.is_empty(),
+            laggards: names(&progress.laggards),
+        }
+    }
+}
+
+#[allow(clippy::result_large_err)]
+fn administers(extensions: &Extensions) -> Result<(), Status> {
+    principal(extensions)?.may_administer()
+}
+
+#[allow(clippy::result_large_err)]
+fn node_name(name: &str) -> Result<NodeName, Status> {
+    convert::parse("node", name).map_err(malformed)
+}

@@ -1,0 +1,128 @@
+//! `AgentService`.
+
+use std::{pin::Pin, time::Duration};
+
+use futures::Stream;
+use sextant_proto::{
+    NodeName, Revision,
+    convert::{self, required},
+    v1::{self, agent_service_server::AgentService, claim_response::Outcome},
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Rooms, others::POLL, principal::principal, status::malformed, sync};
+use crate::claims::{ClaimRequest, Granted, Holder};
+
+/// The longest that an agent may wait for its peers.
+const MAX_SETTLE: Duration = Duration::from_secs(3600);
+
+pub(super) struct Agents {
+    rooms: Rooms,
+}
+
+impl Agents {
+    pub(super) fn new(rooms: Rooms) -> Self {
+        Self { rooms }
+    }
+}
+
+type Outgoing = Pin<Box<dyn Stream<Item = Result<v1::ControllerMessage, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AgentService for Agents {
+    type SyncStream = Outgoing;
+
+    async fn claim(&self, request: Request<v1::ClaimRequest>) -> Result<Response<v1::ClaimResponse>, Status> {
+        let caller = principal(request.extensions())?.clone();
+        let request = parse_claim(request.into_inner())?;
+        caller.may_act_for(&request.node)?;
+        let outcome = match self.rooms.claims.claim(&request).await? {
+            Granted::Claim(claim) => {
+                tracing::info!(node = %request.node, prefix = %claim.prefix, epoch = %claim.epoch, "claim");
+                Outcome::Granted((&claim).into())
+            }
+            Granted::Fenced(reason) => {
+                tracing::info!(node = %request.node, reason, "fenced");
+                Outcome::Fenced(v1::Fenced { reason })
+            }
+        };
+        Ok(Response::new(v1::ClaimResponse { outcome: Some(outcome) }))
+    }
+
+    async fn sync(
+        &self,
+        request: Request<Streaming<v1::AgentMessage>>,
+    ) -> Result<Response<Outgoing>, Status> {
+        let caller = principal(request.extensions())?.clone();
+        let stream = sync::open(self.rooms.clone(), &caller, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn settle(
+        &self,
+        request: Request<v1::SettleRequest>,
+    ) -> Result<Response<v1::SettleResponse>, Status> {
+        let caller = principal(request.extensions())?.clone();
+        let v1::SettleRequest { node, node_id, epoch, revision, timeout_ms } = request.into_inner();
+        let holder = parse_holder(&node, &node_id, epoch)?;
+        caller.may_act_for(&holder.node)?;
+        self.rooms.claims.verify(&holder).await?;
+        let (revision, patience) = (Revision(revision), Duration::from_millis(timeout_ms).min(MAX_SETTLE));
+        let settled = settled(&self.rooms, revision, &holder.node);
+        let laggards = match tokio::time::timeout(patience, settled).await {
+            Ok(()) => Vec::new(),
+            Err(_) => names(&self.rooms.acks.progress(revision, Some(&holder.node)).laggards),
+        };
+        Ok(Response::new(v1::SettleResponse { laggards }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let caller = principal(request.extensions())?.clone();
+        let v1::ReleaseRequest { node, node_id, epoch } = request.into_inner();
+        let holder = parse_holder(&node, &node_id, epoch)?;
+        caller.may_act_for(&holder.node)?;
+        let revision = self.rooms.claims.release(&holder).await?.0;
+        Ok(Response::new(v1::ReleaseResponse { revision }))
+    }
+}
+
+/// Waits until no live agent but that of `except` lags behind `revision` any more.
+async fn settled(rooms: &Rooms, revision: Revision, except: &NodeName) {
+    let mut changes = rooms.acks.watch();
+    loop {
+        let others = rooms.others.refresh().await;
+        if rooms.acks.progress(revision, Some(except)).laggards.is_empty() {
+            return;
+        }
+        let poll = if others { POLL } else { MAX_SETTLE };
+        let _timed_out = tokio::time::timeout(poll, changes.next()).await;
+    }
+}
+
+pub(super) fn names(nodes: &[NodeName]) -> Vec<String> {
+    nodes.iter().map(ToString::to_string).collect()
+}
+
+#[allow(clippy::result_large_err)]
+fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
+    let v1::ClaimRequest { node, node_id, pool, held } = message;
+    let pool = (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose();
+    Ok(ClaimRequest {
+        node: convert::parse("node", &node).map_err(malformed)?,
+        node_id: convert::id("node_id", &node_id).map_err(malformed)?,
+        pool: pool.map_err(malformed)?,
+        held: held.map(|held| required("held", Some(held))).transpose().map_err(malformed)?,
+    })
+}
+
+#[allow(clippy::result_large_err)]
+pub(super) fn parse_holder(node: &str, node_id: &[u8], epoch: Option<v1::Epoch>) -> Result<Holder, Status> {
+    Ok(Holder {
+        node: convert::parse("node", node).map_err(malformed)?,
+        node_id: convert::id("node_id", node_id).map_err(malformed)?,
+        epoch: required("epoch", epoch).map_err(malformed)?,
+    })
+}

@@ -1,0 +1,114 @@
+//! The gRPC edge: messages become domain types on the way in, errors become statuses on the way out.
+//!
+//! Only this room knows `tonic`.
+
+mod admin;
+mod agent;
+mod others;
+mod principal;
+mod routes;
+mod show;
+mod status;
+mod sync;
+
+use std::{net::SocketAddr, time::Duration};
+
+use sextant_proto::v1::{
+    self, admin_service_server::AdminServiceServer, agent_service_server::AgentServiceServer,
+    controller_service_server::ControllerServiceServer,
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{service::interceptor::InterceptedService, transport::Server};
+
+use crate::{
+    acks::Acks, claims::Claims, index::Index, pools::Pools, registry::SharedRegistry, sessions::Sessions,
+};
+
+use others::Told;
+use principal::insecure;
+
+pub use others::Others;
+
+/// After how much silence of a connection it is asked for a sign of life.
+const HTTP2_KEEPALIVE: Duration = Duration::from_secs(5);
+/// How long that sign may take.
+const HTTP2_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the services work on.
+#[derive(Clone)]
+pub struct Rooms {
+    /// The store.
+    pub registry: SharedRegistry,
+    /// The store's keys.
+    pub keys: crate::keys::Keys,
+    /// What agents see.
+    pub index: Index,
+    /// Who holds what.
+    pub claims: Claims,
+    /// What is handed out from.
+    pub pools: Pools,
+    /// Who is there.
+    pub sessions: Sessions,
+    /// Who has applied what.
+    pub acks: Acks,
+    /// The other controllers over the same store.
+    pub others: Others,
+    /// The cluster's name.
+    pub cluster: String,
+}
+
+/// Why the gRPC server is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("--listen {address}: {source}; give a free ADDRESS:PORT of this host")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server failed.
+    #[error("gRPC server: {0}")]
+    Server(#[from] tonic::transport::Error),
+    /// The descriptors for reflection are wrong.
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// If it cannot.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Serves the agents, the command line, health and reflection.
+///
+/// # Errors
+/// If the server fails; it does not end otherwise.
+pub async fn serve(listener: TcpListener, rooms: Rooms) -> Result<(), ServeError> {
+    let told = ControllerServiceServer::new(Told::new(rooms.acks.clone()));
+    let agents = AgentServiceServer::new(agent::Agents::new(rooms.clone()));
+    let admin = AdminServiceServer::new(admin::Admin::new(rooms));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<AgentServiceServer<agent::Agents>>().await;
+    health.set_serving::<AdminServiceServer<admin::Admin>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
+        .build_v1()?;
+    Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(HTTP2_KEEPALIVE))
+        .http2_keepalive_timeout(Some(HTTP2_TIMEOUT))
+        .add_service(InterceptedService::new(agents, insecure))
+        .add_service(InterceptedService::new(admin, insecure))
+        .add_service(InterceptedService::new(told, insecure))
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming(TcpListenerStream::new(listener))
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! The other controllers over the same store: what their agents have applied.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use sextant_proto::{
+    NodeName, Revision,
+    convert::{self, MessageError},
+    v1::{
+        self, controller_service_client::ControllerServiceClient,
+        controller_service_server::ControllerService,
+    },
+};
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::{principal::principal, show};
+use crate::{
+    acks::{Acks, Applied},
+    index::Index,
+};
+
+/// How long another controller may take to answer; one that does not is shown without its acks.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the others are asked while somebody waits.
+pub(super) const POLL: Duration = Duration::from_millis(200);
+
+/// The other controllers.
+#[derive(Clone)]
+pub struct Others {
+    index: Index,
+    acks: Acks,
+    me: String,
+    channels: Arc<Mutex<HashMap<String, Channel>>>,
+}
+
+impl Others {
+    /// The controllers besides `me` that `index` knows; what they say goes to `acks`.
+    pub fn new(index: Index, acks: Acks, me: String) -> Self {
+        Self { index, acks, me, channels: Arc::default() }
+    }
+
+    /// Asks all of them, and keeps what they say. Whether there are any.
+    pub(super) async fn refresh(&self) -> bool {
+        let addresses = self.addresses();
+        let answers = join_all(addresses.iter().map(|address| self.ask(address))).await;
+        self.acks.keep_remote(answers.into_iter().flatten().collect());
+        !addresses.is_empty()
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.index.read(|state| {
+            let others = state.controllers().iter().filter(|(id, _)| **id != self.me);
+            others.map(|(_, controller)| controller.record.address.clone()).collect()
+        })
+    }
+
+    async fn ask(&self, address: &str) -> Vec<(NodeName, Applied)> {
+        let Some(channel) = self.channel(address) else { return Vec::new() };
+        let mut client = ControllerServiceClient::new(channel);
+        let answer = tokio::time::timeout(PATIENCE, client.acks(v1::AcksRequest {})).await;
+        let Ok(Ok(response)) = answer else {
+            tracing::debug!(address, "another controller does not answer");
+            return Vec::new();
+        };
+        let readable =
+            |(node, applied): (String, v1::Applied)| Some((node.parse().ok()?, applied.try_into().ok()?));
+        response.into_inner().by_node.into_iter().filter_map(readable).collect()
+    }
+
+    fn channel(&self, address: &str) -> Option<Channel> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(address) {
+            return Some(channel.clone());
+        }
+        let endpoint = Endpoint::try_from(format!("http://{address}")).ok()?.connect_timeout(PATIENCE);
+        let channel = endpoint.connect_lazy();
+        channels.insert(address.to_owned(), channel.clone());
+        Some(channel)
+    }
+}
+
+impl TryFrom<v1::Applied> for Applied {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Applied) -> Result<Self, MessageError> {
+        Ok(Self {
+            // All controllers know these from the store.
+            verdicts: Vec::new(),
+            revision: Revision(message.revision),
+            failed: convert::all("failed", message.failed)?,
+            conflicts: convert::all("conflicts", message.conflicts)?,
+            held: message.held,
+            version: message.version,
+        })
+    }
+}
+
+/// What this controller tells the others.
+pub(super) struct Told {
+    acks: Acks,
+}
+
+impl Told {
+    pub(super) fn new(acks: Acks) -> Self {
+        Self { acks }
+    }
+}
+
+#[tonic::async_trait]
+impl ControllerService for Told {
+    async fn acks(&self, request: Request<v1::AcksRequest>) -> Result<Response<v1::AcksResponse>, Status> {
+        principal(request.extensions())?.may_administer()?;
+        let local = self.acks.local();
+        let by_node = local.into_iter().map(|(node, ack)| (node.to_string(), show::applied(ack))).collect();
+        Ok(Response::new(v1::AcksResponse { by_node }))
+    }
+}

@@ -1,0 +1,75 @@
+//! Which routes every node should have, and has.
+
+use sextant_proto::{NodeName, NodeState, Peer, Prefix, convert::octets, direct_next_hop, v1};
+use tonic::Status;
+
+use super::Rooms;
+use crate::{acks::Applied, index::State, records::NodeRecord};
+
+/// The routes of `only`, or of all announced nodes.
+#[allow(clippy::result_large_err)]
+pub(super) fn list(rooms: &Rooms, only: Option<&NodeName>) -> Result<Vec<v1::Route>, Status> {
+    rooms.index.read(|state| {
+        if let Some(name) = only.filter(|name| !state.nodes().contains_key(name)) {
+            return Err(Status::not_found(format!(
+                "node \"{name}\" does not exist; see `sextant node list`"
+            )));
+        }
+        let nodes = state.nodes().iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
+        Ok(nodes.flat_map(|(name, node)| of_node(rooms, state, name, &node.record)).collect())
+    })
+}
+
+fn of_node(rooms: &Rooms, state: &State, name: &NodeName, node: &NodeRecord) -> Vec<v1::Route> {
+    let ack = rooms.acks.of(name);
+    let route = |destination: Prefix, target, interface: &str, why: String| {
+        let (state, error) = applied(ack.as_ref(), state, destination);
+        v1::Route {
+            node: name.to_string(),
+            destination: Some(destination.into()),
+            target: Some(target),
+            interface: interface.to_owned(),
+            why,
+            state: state.into(),
+            error,
+        }
+    };
+    let mut routes = vec![route(node.prefix, v1::route::Target::Unreachable(true), "", "own prefix".into())];
+    if matches!(node.state, NodeState::Joining | NodeState::Ready) {
+        let peers =
+            state.peers().values().filter(|peer| peer.name != *name && peer.state == NodeState::Ready);
+        routes.extend(peers.map(|peer| {
+            if sees_dead(ack.as_ref(), peer) {
+                let why = format!("peer {}, which is dead", peer.name);
+                return route(peer.prefix, v1::route::Target::Unreachable(true), "", why);
+            }
+            let (target, interface) = towards(node, peer);
+            route(peer.prefix, target, interface, format!("peer {}", peer.name))
+        }));
+    }
+    routes
+}
+
+/// Whether the node itself has found the peer's host dead: verdicts are each observer's own.
+fn sees_dead(ack: Option<&Applied>, peer: &Peer) -> bool {
+    let verdicts = ack.map(|ack| ack.verdicts.as_slice()).unwrap_or_default();
+    !peer.session && verdicts.iter().any(|verdict| verdict.node == peer.name && !verdict.forwarding)
+}
+
+fn towards<'a>(node: &'a NodeRecord, peer: &Peer) -> (v1::route::Target, &'a str) {
+    match direct_next_hop(&node.uplinks, &peer.next_hops) {
+        Some((uplink, hop)) => (v1::route::Target::NextHop(octets(hop)), &uplink.interface),
+        None => (v1::route::Target::LeftToRouter(true), ""),
+    }
+}
+
+fn applied(ack: Option<&Applied>, state: &State, destination: Prefix) -> (v1::RouteState, String) {
+    let Some(ack) = ack else {
+        return (v1::RouteState::Unknown, String::new());
+    };
+    if let Some(failed) = ack.failed.iter().find(|failed| failed.destination == destination) {
+        return (v1::RouteState::Failed, failed.error.clone());
+    }
+    let behind = ack.revision < state.published();
+    (if behind { v1::RouteState::Pending } else { v1::RouteState::Applied }, String::new())
+}

@@ -1,0 +1,80 @@
+//! The rooms' content as an operator sees it.
+
+use sextant_proto::{NodeState, Peer, Pool, v1};
+
+use super::Rooms;
+use crate::{acks::Applied, index::State};
+
+/// All pools, and how much of them is used.
+pub(super) fn pools(state: &State) -> Vec<v1::PoolUse> {
+    let pool_use = |pool: &Pool| v1::PoolUse {
+        pool: Some(pool.into()),
+        claimed: state.claims_in(pool) as u64,
+        capacity: u64::try_from(pool.capacity()).unwrap_or(u64::MAX),
+    };
+    state.pools().values().map(|pool| pool_use(&pool.record)).collect()
+}
+
+/// All nodes that hold a claim.
+pub(super) fn nodes(rooms: &Rooms) -> Vec<v1::Node> {
+    rooms.index.read(|state| state.peers().keys().filter_map(|name| node(rooms, state, name)).collect())
+}
+
+fn node(rooms: &Rooms, state: &State, name: &sextant_proto::NodeName) -> Option<v1::Node> {
+    let (peer, node) = (state.peers().get(name)?, &state.nodes().get(name)?.record);
+    let (liveness, liveness_since_unix_ms) = liveness(state, peer);
+    let claimed = state.claims().get(&node.prefix).map(|claim| claim.record.claimed_unix_ms);
+    Some(v1::Node {
+        peer: Some(peer.into()),
+        node_id: node.node_id.into(),
+        uplinks: node.uplinks.iter().map(Into::into).collect(),
+        container_prefix: node.container_prefix.map(Into::into),
+        down: !peer.session && node.state != NodeState::Joining,
+        claimed_unix_ms: claimed.unwrap_or_default(),
+        since_unix_ms: node.since_unix_ms,
+        applied: rooms.acks.of(name).map(applied),
+        laggards: node.laggards.clone(),
+        liveness: liveness.into(),
+        liveness_since_unix_ms,
+    })
+}
+
+/// What is known of a node's agent and host, and since when peers say so.
+fn liveness(state: &State, peer: &Peer) -> (v1::Liveness, u64) {
+    match state.verdict(&peer.name) {
+        _ if peer.session => (v1::Liveness::Up, 0),
+        Some(seen) if seen.forwarding => (v1::Liveness::ForwardingWithoutAgent, seen.since_unix_ms),
+        Some(seen) => (v1::Liveness::Dead, seen.since_unix_ms),
+        None => (v1::Liveness::Unknown, 0),
+    }
+}
+
+pub(super) fn applied(ack: Applied) -> v1::Applied {
+    v1::Applied {
+        revision: ack.revision.0,
+        failed: ack.failed.iter().map(Into::into).collect(),
+        conflicts: ack.conflicts.iter().map(Into::into).collect(),
+        version: ack.version,
+        held: ack.held,
+    }
+}
+
+/// Everything at a glance.
+pub(super) fn status(rooms: &Rooms) -> v1::StatusResponse {
+    let nodes = nodes(rooms);
+    rooms.index.read(|state| v1::StatusResponse {
+        incarnation: state.meta().incarnation.into(),
+        revision: state.published().0,
+        controllers: state.controllers().iter().map(|(id, view)| controller(id, &view.record)).collect(),
+        pools: pools(state),
+        nodes,
+        recovering: state.meta().recovering,
+        cluster: rooms.cluster.clone(),
+        store: rooms.registry.describe(),
+        paused: state.control().paused,
+    })
+}
+
+fn controller(id: &str, record: &crate::records::ControllerRecord) -> v1::Controller {
+    v1::Controller { id: id.to_owned(), address: record.address.clone(), version: record.version.clone() }
+}

@@ -1,0 +1,88 @@
+//! Errors of the rooms as gRPC statuses: the code says what a caller can do, the text is the error's own.
+
+use sextant_proto::convert::MessageError;
+use tonic::{Code, Status};
+
+use crate::{
+    claims::{ClaimError, DrainError, ForgetError, HolderError},
+    pools::PoolsError,
+    registry::RegistryError,
+};
+
+/// A wrong message.
+pub(super) fn malformed(error: MessageError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn code_of(error: &RegistryError) -> Code {
+    match error {
+        RegistryError::Unavailable(_) | RegistryError::Unknown(_) | RegistryError::LeaseEnded(_) => {
+            Code::Unavailable
+        }
+        RegistryError::Corrupt(_) => Code::Internal,
+    }
+}
+
+impl From<RegistryError> for Status {
+    fn from(error: RegistryError) -> Self {
+        Status::new(code_of(&error), error.to_string())
+    }
+}
+
+impl From<ClaimError> for Status {
+    fn from(error: ClaimError) -> Self {
+        let code = match &error {
+            ClaimError::NameTaken { .. } => Code::AlreadyExists,
+            ClaimError::NoPool | ClaimError::Ambiguous(_) => Code::FailedPrecondition,
+            ClaimError::UnknownPool { .. } => Code::NotFound,
+            ClaimError::Exhausted(_) => Code::ResourceExhausted,
+            ClaimError::Contended => Code::Unavailable,
+            ClaimError::Registry(error) => code_of(error),
+        };
+        Status::new(code, error.to_string())
+    }
+}
+
+impl From<HolderError> for Status {
+    fn from(error: HolderError) -> Self {
+        let code = match &error {
+            HolderError::Fenced(_) => Code::FailedPrecondition,
+            HolderError::Contended(_) => Code::Unavailable,
+            HolderError::Registry(error) => code_of(error),
+        };
+        Status::new(code, error.to_string())
+    }
+}
+
+impl From<DrainError> for Status {
+    fn from(error: DrainError) -> Self {
+        match error {
+            DrainError::Unknown(_) => Status::not_found(error.to_string()),
+            DrainError::State { .. } => Status::failed_precondition(error.to_string()),
+            DrainError::Holder(error) => error.into(),
+        }
+    }
+}
+
+impl From<ForgetError> for Status {
+    fn from(error: ForgetError) -> Self {
+        match error {
+            ForgetError::Unknown(_) => Status::not_found(error.to_string()),
+            ForgetError::Up(_) => Status::failed_precondition(error.to_string()),
+            ForgetError::Holder(error) => error.into(),
+        }
+    }
+}
+
+impl From<PoolsError> for Status {
+    fn from(error: PoolsError) -> Self {
+        let code = match &error {
+            PoolsError::NameTaken(_) | PoolsError::Overlaps { .. } => Code::AlreadyExists,
+            PoolsError::Unknown(_) => Code::NotFound,
+            PoolsError::InUse(..) => Code::FailedPrecondition,
+            PoolsError::Contended => Code::Unavailable,
+            PoolsError::Registry(error) => code_of(error),
+        };
+        Status::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,274 @@
+//! An agent's stream: hello, snapshot or missed deltas, then deltas as they come; acks the other way.
+//!
+//! Each stream is a cursor into the index's ring. It has no task of its own: it lives as long as the call, and does its
+//! work when it is polled.
+
+use std::{collections::VecDeque, time::Duration};
+
+use futures::{Stream, stream};
+use sextant_proto::{
+    Revision, VERSION,
+    convert::{self, required},
+    v1::{self, agent_message::Message as FromAgent, controller_message::Message as ToAgent},
+};
+use tokio::{
+    sync::watch,
+    time::{Interval, MissedTickBehavior},
+};
+use tonic::{Status, Streaming};
+
+use super::{Rooms, agent::parse_holder, principal::Principal, status::malformed};
+use crate::{
+    acks::Applied,
+    claims::{Holder, HolderError},
+    index::Since,
+    registry::KeyRange,
+    sessions::Attachment,
+};
+
+/// How long the index may take to be as new as the store was at the hello.
+const FRESH_WITHIN: Duration = Duration::from_secs(3);
+/// How often each side sends something, of the time after which an agent counts as gone.
+const KEEPALIVES_PER_DOWN: u32 = 5;
+/// After how many keepalives of silence a stream is given up.
+const SILENT_KEEPALIVES: u32 = 3;
+
+/// Reads the hello, and answers with the stream.
+pub(super) async fn open(
+    rooms: Rooms,
+    caller: &Principal,
+    mut inbound: Streaming<v1::AgentMessage>,
+) -> Result<impl Stream<Item = Result<v1::ControllerMessage, Status>> + use<>, Status> {
+    let first = inbound.message().await?.and_then(|message| message.message);
+    let Some(FromAgent::Hello(hello)) = first else {
+        return Err(Status::invalid_argument("the first message of a stream is the hello"));
+    };
+    let holder = parse_holder(&hello.node, &hello.node_id, hello.epoch.clone())?;
+    caller.may_act_for(&holder.node)?;
+    let session = Session::begin(rooms, holder, &hello, inbound).await;
+    Ok(stream::unfold(session, |mut session| async move { session.next().await.map(|item| (item, session)) }))
+}
+
+struct Session {
+    rooms: Rooms,
+    holder: Holder,
+    version: String,
+    inbound: Streaming<v1::AgentMessage>,
+    outbound: VecDeque<ToAgent>,
+    /// The last revision put into `outbound`.
+    cursor: Revision,
+    changes: watch::Receiver<Revision>,
+    keepalive: Interval,
+    attachment: Attachment,
+    ended: bool,
+}
+
+impl Session {
+    async fn begin(
+        rooms: Rooms,
+        holder: Holder,
+        hello: &v1::Hello,
+        inbound: Streaming<v1::AgentMessage>,
+    ) -> Self {
+        let mut keepalive = tokio::time::interval(keepalive_period(&rooms));
+        keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        keepalive.reset();
+        let mut session = Self {
+            changes: rooms.index.subscribe(),
+            attachment: rooms.sessions.attach(&holder.node),
+            version: hello.version.clone(),
+            cursor: Revision::ZERO,
+            outbound: VecDeque::new(),
+            ended: false,
+            rooms,
+            holder,
+            inbound,
+            keepalive,
+        };
+        session.welcome();
+        session.catch_up(hello).await;
+        session
+    }
+
+    fn welcome(&mut self) {
+        let period = keepalive_period(&self.rooms);
+        let incarnation = self.rooms.index.read(|state| state.meta().incarnation);
+        self.outbound.push_back(ToAgent::Welcome(v1::Welcome {
+            incarnation: incarnation.into(),
+            controller: self.rooms.sessions.identity().id.clone(),
+            keepalive_ms: millis(period),
+            silence_ms: millis(period * SILENT_KEEPALIVES),
+            version: VERSION.into(),
+        }));
+    }
+
+    /// Deltas from where the hello says the agent is, or a snapshot.
+    async fn catch_up(&mut self, hello: &v1::Hello) {
+        let linearizable = self.be_fresh().await;
+        let here = self.rooms.index.read(|state| state.meta().incarnation);
+        let resumes = hello.incarnation == here.octets()[..] && hello.revision > 0;
+        match self.rooms.index.since(Revision(hello.revision)) {
+            Since::Deltas(frames) if resumes => {
+                self.cursor = Revision(hello.revision);
+                self.push_deltas(frames);
+            }
+            _ => self.push_snapshot(linearizable),
+        }
+    }
+
+    /// Brings the index to at least where the store is now; whether it could be done (DESIGN I6).
+    async fn be_fresh(&self) -> bool {
+        let key = KeyRange::key(&self.rooms.keys.meta());
+        let fresh = async {
+            let listing = self.rooms.registry.list(&key).await.ok()?;
+            self.rooms.index.reaches(listing.revision, FRESH_WITHIN).await.then_some(())
+        };
+        let fresh = tokio::time::timeout(FRESH_WITHIN, fresh).await;
+        let is_fresh = matches!(fresh, Ok(Some(())));
+        if !is_fresh {
+            tracing::debug!(node = %self.holder.node, "store does not answer; the agent gets a stale view");
+        }
+        is_fresh
+    }
+
+    fn push_snapshot(&mut self, linearizable: bool) {
+        let snapshot = self.rooms.index.snapshot();
+        self.cursor = snapshot.revision;
+        self.outbound.push_back(ToAgent::SnapshotBegin(v1::SnapshotBegin {
+            incarnation: snapshot.incarnation.into(),
+            revision: snapshot.revision.0,
+            chunks: u32::try_from(snapshot.chunks.len()).unwrap_or(u32::MAX),
+            linearizable,
+            recovering: snapshot.recovering,
+            control: Some(snapshot.control.into()),
+        }));
+        self.outbound.extend(snapshot.chunks.iter().cloned().map(ToAgent::SnapshotChunk));
+    }
+
+    fn push_deltas(&mut self, frames: Vec<crate::index::Frame>) {
+        for frame in frames {
+            self.cursor = frame.revision;
+            self.outbound.push_back(ToAgent::Delta(frame.delta));
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<v1::ControllerMessage, Status>> {
+        loop {
+            if let Some(message) = self.outbound.pop_front() {
+                return Some(Ok(v1::ControllerMessage { message: Some(message) }));
+            }
+            if self.ended {
+                return None;
+            }
+            if let Err(status) = self.wait().await {
+                self.ended = true;
+                return Some(Err(status));
+            }
+        }
+    }
+
+    /// Waits for one thing to happen, and does what it asks for.
+    async fn wait(&mut self) -> Result<(), Status> {
+        tokio::select! {
+            message = self.inbound.message() => match message? {
+                Some(message) => self.hear(message).await?,
+                None => self.ended = true,
+            },
+            changed = self.changes.changed() => {
+                changed.map_err(|_| Status::unavailable("the controller is stopping"))?;
+                self.advance().await;
+            }
+            _ = self.keepalive.tick() => {
+                if self.attachment.silence() >= keepalive_period(&self.rooms) * SILENT_KEEPALIVES {
+                    return Err(Status::deadline_exceeded("no message from the agent for too long"));
+                }
+                let stale = self.rooms.sessions.readiness().borrow().is_err();
+                self.outbound.push_back(ToAgent::Keepalive(v1::Keepalive { stale }));
+            }
+            () = self.attachment.superseded() => {
+                return Err(Status::aborted(format!("superseded by a newer stream of node {}", self.holder.node)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn advance(&mut self) {
+        match self.rooms.index.since(self.cursor) {
+            Since::Deltas(frames) => self.push_deltas(frames),
+            Since::Fallen => {
+                let linearizable = self.be_fresh().await;
+                self.push_snapshot(linearizable);
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: v1::AgentMessage) -> Result<(), Status> {
+        self.attachment.heard();
+        match message.message {
+            Some(FromAgent::Announce(announce)) => self.announce(announce).await,
+            Some(FromAgent::Ack(ack)) => self.ack(ack),
+            Some(FromAgent::Drained(drained)) => {
+                let done = self.rooms.claims.drained(&self.holder, drained.laggards).await;
+                self.fenced_or(done)
+            }
+            Some(FromAgent::Keepalive(_)) | None => Ok(()),
+            Some(FromAgent::Hello(_)) => Err(Status::invalid_argument("a second hello on one stream")),
+        }
+    }
+
+    async fn announce(&mut self, announce: v1::Announce) -> Result<(), Status> {
+        let uplinks = convert::all("uplinks", announce.uplinks).map_err(malformed)?;
+        let container = announce.container_prefix.map(|prefix| required("container_prefix", Some(prefix)));
+        let container = container.transpose().map_err(malformed)?;
+        let session = self.attachment.session().await?;
+        let op = session.as_ref().map(|session| session.op.clone());
+        let done = self.rooms.claims.announce(&self.holder, uplinks, container, op).await;
+        if done.is_ok() {
+            session.inspect(|session| self.attachment.session_stands(session));
+        }
+        self.fenced_or(done)
+    }
+
+    fn ack(&mut self, ack: v1::Ack) -> Result<(), Status> {
+        let applied = Applied {
+            revision: Revision(ack.revision),
+            failed: convert::all("failed", ack.failed).map_err(malformed)?,
+            conflicts: convert::all("conflicts", ack.conflicts).map_err(malformed)?,
+            held: ack.held,
+            verdicts: convert::all("verdicts", ack.verdicts).map_err(malformed)?,
+            version: self.version.clone(),
+        };
+        if self.attachment.is_current() {
+            self.rooms.acks.record(&self.holder.node, applied);
+        }
+        Ok(())
+    }
+
+    /// A fenced agent is told so as its last message; other errors end the stream as they are.
+    fn fenced_or(&mut self, done: Result<(), HolderError>) -> Result<(), Status> {
+        match done {
+            Err(HolderError::Fenced(reason)) => {
+                self.outbound.push_back(ToAgent::Fenced(v1::Fenced { reason }));
+                self.ended = true;
+                Ok(())
+            }
+            other => other.map_err(Status::from),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.attachment.is_current() {
+            self.rooms.acks.forget(&self.holder.node);
+        }
+    }
+}
+
+fn keepalive_period(rooms: &Rooms) -> Duration {
+    rooms.sessions.down_after() / KEEPALIVES_PER_DOWN
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,150 @@
+//! The one task that writes the index.
+//!
+//! It waits for the registry's watch. If the watch ends, it lists anew and goes on; what it finds is told as one delta, so
+//! that the chain does not break. It ends, and the process with it, only if the store itself was replaced.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures::StreamExt;
+use sextant_proto::Revision;
+use tokio::sync::watch;
+
+use super::{
+    Index, RING_BYTES, Shared,
+    ring::Ring,
+    state::{State, StoreReplaced},
+};
+use crate::{
+    keys::Keys,
+    records::Meta,
+    registry::{Batch, Event, Listing, RegistryError, SharedRegistry, WatchEnded},
+};
+
+/// How long to wait before listing anew after a failure.
+const RELIST_DELAY: Duration = Duration::from_millis(500);
+
+/// The writer of an [`Index`].
+#[derive(Debug)]
+pub struct IndexTask {
+    registry: Arc<RegistryHandle>,
+    keys: Keys,
+    shared: Arc<Shared>,
+    seen: watch::Sender<Revision>,
+    published: watch::Sender<Revision>,
+}
+
+/// Why an index could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store did not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The store was replaced meanwhile.
+    #[error(transparent)]
+    Replaced(#[from] StoreReplaced),
+}
+
+/// The registry, printable.
+struct RegistryHandle(SharedRegistry);
+
+impl std::fmt::Debug for RegistryHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.describe())
+    }
+}
+
+impl IndexTask {
+    /// Lists the store `meta`, and makes the index of it.
+    ///
+    /// # Errors
+    /// If the store does not answer, or was replaced.
+    pub async fn start(
+        registry: SharedRegistry,
+        keys: Keys,
+        meta: Meta,
+    ) -> Result<(Self, Index), StartError> {
+        let listing = registry.list(&keys.all()).await?;
+        let state = State::new(keys.clone(), meta, &listing)?;
+        let shared = Arc::new(Shared {
+            state: RwLock::new(state),
+            ring: Mutex::new(Ring::new(listing.revision, RING_BYTES)),
+            snapshot: Mutex::new(None),
+        });
+        let (seen, seen_rx) = watch::channel(listing.revision);
+        let (published, published_rx) = watch::channel(listing.revision);
+        let index = Index { shared: shared.clone(), seen: seen_rx, published: published_rx };
+        Ok((Self { registry: Arc::new(RegistryHandle(registry)), keys, shared, seen, published }, index))
+    }
+
+    /// Follows the store.
+    ///
+    /// # Errors
+    /// If the store was replaced.
+    pub async fn run(self) -> Result<(), StoreReplaced> {
+        loop {
+            let ended = self.follow().await?;
+            tracing::warn!(reason = %ended, "watch of the store ended; listing anew");
+            self.relist().await?;
+        }
+    }
+
+    async fn follow(&self) -> Result<WatchEnded, StoreReplaced> {
+        let after = *self.seen.borrow();
+        let mut watch = self.registry.0.watch(self.keys.all(), after);
+        loop {
+            match watch.next().await {
+                Some(Ok(batch)) => self.apply(&batch)?,
+                Some(Err(ended)) => return Ok(ended),
+                None => return Ok(WatchEnded::Lost("the stream ended".into())),
+            }
+        }
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<(), StoreReplaced> {
+        let delta = {
+            let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+            let delta = state.apply(batch)?;
+            if let Some(delta) = &delta {
+                // Under the state's lock, so that a snapshot and the ring never disagree.
+                self.shared
+                    .ring
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(batch.revision, delta.clone());
+            }
+            delta
+        };
+        self.seen.send_replace(batch.revision);
+        if delta.is_some() {
+            self.published.send_replace(batch.revision);
+        }
+        Ok(())
+    }
+
+    async fn relist(&self) -> Result<(), StoreReplaced> {
+        loop {
+            match self.registry.0.list(&self.keys.all()).await {
+                Ok(listing) => return self.apply(&self.difference(listing)),
+                Err(error) => tracing::warn!(%error, "store cannot be listed; trying again"),
+            }
+            tokio::time::sleep(RELIST_DELAY).await;
+        }
+    }
+
+    /// What leads from the state to `listing`, as one batch.
+    fn difference(&self, listing: Listing) -> Batch {
+        let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
+        let listed: std::collections::HashSet<&str> =
+            listing.entries.iter().map(|entry| entry.key.as_str()).collect();
+        let gone: Vec<Event> = state
+            .known_keys()
+            .filter(|key| !listed.contains(key.as_str()))
+            .map(|key| Event::Deleted { key, revision: listing.revision })
+            .collect();
+        let revision = listing.revision;
+        Batch { revision, events: listing.entries.into_iter().map(Event::Put).chain(gone).collect() }
+    }
+}

@@ -1,0 +1,220 @@
+//! The store's keys (DESIGN §6), under `/sextant/v1/<cluster>/`.
+//!
+//! Claims and reservations are keyed `<32 hex digits>-<length>`: address order, so that all prefixes inside another one
+//! are one range of keys.
+
+use std::net::Ipv6Addr;
+
+use sextant_proto::{NodeName, PoolName, Prefix};
+
+use crate::registry::{Guard, KeyRange};
+
+/// Prefixes that must not overlap each other, by what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// Held by a node.
+    Claims,
+    /// Kept out by an operator.
+    Reservations,
+}
+
+impl Space {
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Claims => "claims",
+            Self::Reservations => "reservations",
+        }
+    }
+}
+
+/// What a key is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// The store itself.
+    Meta,
+    /// What holds for all agents.
+    Control,
+    /// A pool.
+    Pool(PoolName),
+    /// A claim.
+    Claim(Prefix),
+    /// A reservation.
+    Reservation(Prefix),
+    /// A node.
+    Node(NodeName),
+    /// The session of a node's agent.
+    Session(NodeName),
+    /// A controller.
+    Controller(String),
+    /// What a controller's agents see of a node whose agent is gone.
+    Verdict(NodeName, String),
+}
+
+/// The keys of one cluster.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    root: String,
+}
+
+impl Keys {
+    /// The keys of `cluster`.
+    pub fn new(cluster: &PoolName) -> Self {
+        Self { root: format!("/sextant/v1/{cluster}/") }
+    }
+
+    /// All of the cluster's keys.
+    pub fn all(&self) -> KeyRange {
+        KeyRange::prefix(&self.root)
+    }
+
+    /// `meta/store`: the store's incarnation.
+    pub fn meta(&self) -> String {
+        format!("{}meta/store", self.root)
+    }
+
+    /// `meta/control`: put by each pause and resume.
+    pub fn control(&self) -> String {
+        format!("{}meta/control", self.root)
+    }
+
+    /// `meta/pools`: touched by each change of the set of pools, so that two at once cannot overlook each other.
+    pub fn pool_set(&self) -> String {
+        format!("{}meta/pools", self.root)
+    }
+
+    /// `pools/<name>`.
+    pub fn pool(&self, name: &PoolName) -> String {
+        format!("{}pools/{name}", self.root)
+    }
+
+    /// All of `pools/`.
+    pub fn pools(&self) -> KeyRange {
+        KeyRange::prefix(&format!("{}pools/", self.root))
+    }
+
+    /// `nodes/<name>`.
+    pub fn node(&self, name: &NodeName) -> String {
+        format!("{}nodes/{name}", self.root)
+    }
+
+    /// `sessions/<name>`.
+    pub fn session(&self, name: &NodeName) -> String {
+        format!("{}sessions/{name}", self.root)
+    }
+
+    /// `controllers/<id>`.
+    pub fn controller(&self, id: &str) -> String {
+        format!("{}controllers/{id}", self.root)
+    }
+
+    /// `verdicts/<node>/<id of the controller>`.
+    pub fn verdict(&self, node: &NodeName, controller: &str) -> String {
+        format!("{}verdicts/{node}/{controller}", self.root)
+    }
+
+    /// `claims/<address>-<length>`.
+    pub fn claim(&self, prefix: Prefix) -> String {
+        self.of_prefix(Space::Claims, prefix)
+    }
+
+    /// `reservations/<address>-<length>`.
+    pub fn reservation(&self, prefix: Prefix) -> String {
+        self.of_prefix(Space::Reservations, prefix)
+    }
+
+    /// All keys of `space` whose address is in `prefix`: every prefix inside it, and the shorter ones that begin with it.
+    pub fn inside(&self, space: Space, prefix: Prefix) -> KeyRange {
+        let edge = |addr: Ipv6Addr| format!("{}{}/{:032x}-", self.root, space.directory(), addr.to_bits());
+        KeyRange { from: edge(prefix.addr()), to: format!("{}~", edge(prefix.last_addr())) }
+    }
+
+    /// Guards that hold if nothing in `space` overlaps `prefix`, given that nothing there is shorter than `shortest`.
+    pub fn nothing_overlaps(&self, space: Space, prefix: Prefix, shortest: u8) -> Vec<Guard> {
+        let inside = Guard::RangeAbsent(self.inside(space, prefix));
+        let ancestors = (shortest..prefix.len()).filter_map(|len| prefix.ancestor(len));
+        let around = ancestors
+            .filter(|ancestor| ancestor.addr() != prefix.addr())
+            .map(|ancestor| Guard::Absent(self.of_prefix(space, ancestor)));
+        std::iter::once(inside).chain(around).collect()
+    }
+
+    /// What `key` is about; `None` if it is of no kind that this version knows.
+    pub fn parse(&self, key: &str) -> Option<Key> {
+        let (directory, name) = key.strip_prefix(&self.root)?.split_once('/')?;
+        match directory {
+            "meta" => match name {
+                "store" => Some(Key::Meta),
+                "control" => Some(Key::Control),
+                _ => None,
+            },
+            "pools" => name.parse().ok().map(Key::Pool),
+            "claims" => parse_prefix(name).map(Key::Claim),
+            "reservations" => parse_prefix(name).map(Key::Reservation),
+            "nodes" => name.parse().ok().map(Key::Node),
+            "sessions" => name.parse().ok().map(Key::Session),
+            "verdicts" => parse_verdict(name),
+            "controllers" => Some(Key::Controller(name.to_owned())),
+            _ => None,
+        }
+    }
+
+    fn of_prefix(&self, space: Space, prefix: Prefix) -> String {
+        format!("{}{}/{:032x}-{}", self.root, space.directory(), prefix.addr().to_bits(), prefix.len())
+    }
+}
+
+fn parse_verdict(text: &str) -> Option<Key> {
+    let (node, controller) = text.split_once('/')?;
+    Some(Key::Verdict(node.parse().ok()?, controller.to_owned()))
+}
+
+fn parse_prefix(text: &str) -> Option<Prefix> {
+    let (address, len) = text.split_once('-')?;
+    let bits = u128::from_str_radix(address, 16).ok().filter(|_| address.len() == 32)?;
+    Prefix::new(Ipv6Addr::from_bits(bits), len.parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn keys() -> Keys {
+        Keys::new(&"default".parse().unwrap())
+    }
+
+    #[test]
+    fn keys_read_as_the_design_says() {
+        let prefix: Prefix = "2001:db8:1::/64".parse().unwrap();
+        assert_eq!(keys().claim(prefix), "/sextant/v1/default/claims/20010db8000100000000000000000000-64");
+        assert_eq!(keys().parse(&keys().claim(prefix)), Some(Key::Claim(prefix)));
+        assert_eq!(keys().parse(&keys().meta()), Some(Key::Meta));
+        let node: NodeName = "host1".parse().unwrap();
+        assert_eq!(keys().verdict(&node, "c1"), "/sextant/v1/default/verdicts/host1/c1");
+        assert_eq!(keys().parse(&keys().verdict(&node, "c1")), Some(Key::Verdict(node, "c1".into())));
+        assert_eq!(keys().parse("/sextant/v1/default/verdicts/host1"), None);
+        assert_eq!(keys().parse("/sextant/v1/other/meta/store"), None);
+        assert_eq!(keys().parse("/sextant/v1/default/claims/2001-64"), None);
+    }
+
+    fn near() -> impl Strategy<Value = Prefix> {
+        (0u128..16, 120u8..=128).prop_map(|(low, len)| {
+            let addr = Ipv6Addr::from_bits((0x2001_0db8 << 96) | (low << 2));
+            Prefix::containing(addr, len).unwrap()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_guards_see_just_the_overlaps(a in near(), b in near()) {
+            let other = keys().claim(b);
+            let refused = keys().nothing_overlaps(Space::Claims, a, 120).iter().any(|guard| match guard {
+                Guard::Absent(key) => *key == other,
+                Guard::RangeAbsent(range) => range.contains(&other),
+                Guard::Unchanged(..) => false,
+            });
+            prop_assert_eq!(refused, a.overlaps(b));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The controller: who holds which prefix, and telling every agent.
+//!
+//! ```text
+//! registry (etcd | embedded) ─► index (one writer) ─► grpc: snapshot, then deltas
+//!      ▲                                               │
+//!      └── claims, pools, sessions (transactions) ◄────┘ acks
+//! ```
+
+#![warn(missing_docs)]
+
+pub mod acks;
+pub mod claims;
+pub mod cli;
+mod control;
+pub mod grpc;
+pub mod index;
+pub mod keys;
+mod metrics;
+pub mod pools;
+pub mod records;
+pub mod registry;
+pub mod run;
+pub mod sessions;
+pub mod settings;
+pub mod store;
+pub mod verdicts;

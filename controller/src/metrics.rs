@@ -1,0 +1,62 @@
+//! What the controller counts, read from its rooms when asked.
+
+use std::sync::{Arc, Mutex};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::gauge::ConstGauge,
+    registry::{Registry, Unit},
+};
+use sextant_proto::{NodeState, daemon::Metrics};
+
+use crate::grpc::Rooms;
+
+/// All metrics of a controller.
+pub fn registry(rooms: &Rooms) -> Metrics {
+    let mut registry = Registry::with_prefix("sextant_controller");
+    registry.register_collector(Box::new(FromRooms(rooms.clone())));
+    Arc::new(Mutex::new(registry))
+}
+
+struct FromRooms(Rooms);
+
+impl std::fmt::Debug for FromRooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FromRooms")
+    }
+}
+
+impl Collector for FromRooms {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let published = self.0.index.published();
+        let lag = self.0.acks.progress(published, None);
+        let counts = self.0.index.read(|state| {
+            let in_state = |wanted| state.nodes().values().filter(|node| node.record.state == wanted).count();
+            [
+                ("revision", "Last revision that agents see", published.0 as usize),
+                ("pools", "Pools", state.pools().len()),
+                ("claims", "Claims", state.claims().len()),
+                ("sessions", "Live agents", state.sessions().len()),
+                ("nodes_ready", "Nodes that are announced", in_state(NodeState::Ready)),
+                ("nodes_drained", "Nodes that are drained", in_state(NodeState::Drained)),
+                ("agents_behind", "Live agents that have not applied the last revision", lag.laggards.len()),
+            ]
+        });
+        for (name, help, value) in counts {
+            gauge(&mut encoder, name, help, value)?;
+        }
+        Ok(())
+    }
+}
+
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: usize,
+) -> Result<(), std::fmt::Error> {
+    let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    let unit: Option<&Unit> = None;
+    gauge.encode(encoder.encode_descriptor(name, help, unit, gauge.metric_type())?)
+}

@@ -1,0 +1,283 @@
+//! The store's values as domain types.
+
+use std::{
+    net::Ipv6Addr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use prost::Message;
+use sextant_proto::{
+    Incarnation, NodeId, NodeName, NodeState, PoolName, Prefix, Uplink,
+    convert::{self, MessageError},
+    store::v1 as stored,
+    v1,
+};
+
+/// A value that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Not the message that its key promises.
+    #[error("not a protobuf message of its kind: {0}")]
+    Encoding(#[from] prost::DecodeError),
+    /// A field is wrong.
+    #[error(transparent)]
+    Field(#[from] MessageError),
+}
+
+/// A value of the store.
+pub trait Record: Sized {
+    /// From the value's octets.
+    ///
+    /// # Errors
+    /// If they are not such a record.
+    fn decode(value: &[u8]) -> Result<Self, RecordError>;
+    /// The value's octets.
+    fn encode(&self) -> Bytes;
+}
+
+/// `meta/store`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Which store this is.
+    pub incarnation: Incarnation,
+    /// When it was made.
+    pub created_unix_ms: u64,
+    /// It may lack claims that agents still hold.
+    pub recovering: bool,
+}
+
+/// `meta/control`. A resume is a put without `paused`; its revision is what counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlRecord {
+    /// No agent changes its kernel.
+    pub paused: bool,
+}
+
+/// `claims/…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRecord {
+    /// Who holds it, by name.
+    pub node: NodeName,
+    /// Who holds it, by id.
+    pub node_id: NodeId,
+    /// What it is cut out of.
+    pub pool: PoolName,
+    /// Since when.
+    pub claimed_unix_ms: u64,
+}
+
+/// `nodes/…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// Who it is.
+    pub node_id: NodeId,
+    /// The host prefix it holds.
+    pub prefix: Prefix,
+    /// The pool of that.
+    pub pool: PoolName,
+    /// Where it is in its life.
+    pub state: NodeState,
+    /// As announced.
+    pub uplinks: Vec<Uplink>,
+    /// As announced.
+    pub container_prefix: Option<Prefix>,
+    /// When it came into its state.
+    pub since_unix_ms: u64,
+    /// How long it waits for its peers when it drains.
+    pub drain_timeout: Duration,
+    /// Who had not withdrawn when it drained.
+    pub laggards: Vec<String>,
+}
+
+impl NodeRecord {
+    /// Where peers may route through, best first.
+    pub fn next_hops(&self) -> Vec<Ipv6Addr> {
+        self.uplinks.iter().flat_map(|uplink| &uplink.addresses).map(|address| address.addr).collect()
+    }
+}
+
+/// `sessions/…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// The controller that has the stream.
+    pub controller: String,
+}
+
+/// `controllers/…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControllerRecord {
+    /// Where it listens.
+    pub address: String,
+    /// Its build.
+    pub version: String,
+}
+
+/// `verdicts/…`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerdictRecord {
+    /// Whether any of the controller's agents sees the host forwarding; else one of them sees it dead.
+    pub forwarding: bool,
+    /// Since when.
+    pub since_unix_ms: u64,
+}
+
+/// Now, for what people read; never for deciding.
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Record for Meta {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Meta { incarnation, created_unix_ms, recovering } = Message::decode(value)?;
+        Ok(Self { incarnation: convert::id("incarnation", &incarnation)?, created_unix_ms, recovering })
+    }
+
+    fn encode(&self) -> Bytes {
+        let Self { incarnation, created_unix_ms, recovering } = *self;
+        stored::Meta { incarnation: incarnation.into(), created_unix_ms, recovering }.encode_to_vec().into()
+    }
+}
+
+impl Record for ClaimRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let message: stored::Claim = Message::decode(value)?;
+        Ok(Self {
+            node: convert::parse("node", &message.node)?,
+            node_id: convert::id("node_id", &message.node_id)?,
+            pool: convert::parse("pool", &message.pool)?,
+            claimed_unix_ms: message.claimed_unix_ms,
+        })
+    }
+
+    fn encode(&self) -> Bytes {
+        let message = stored::Claim {
+            node: self.node.to_string(),
+            node_id: self.node_id.into(),
+            pool: self.pool.to_string(),
+            claimed_unix_ms: self.claimed_unix_ms,
+        };
+        message.encode_to_vec().into()
+    }
+}
+
+impl Record for NodeRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let message: stored::Node = Message::decode(value)?;
+        let state = message.state().try_into()?;
+        Ok(Self {
+            node_id: convert::id("node_id", &message.node_id)?,
+            prefix: convert::required("prefix", message.prefix)?,
+            pool: convert::parse("pool", &message.pool)?,
+            state,
+            uplinks: convert::all("uplinks", message.uplinks)?,
+            container_prefix: message
+                .container_prefix
+                .map(|p| convert::required("container_prefix", Some(p)))
+                .transpose()?,
+            since_unix_ms: message.since_unix_ms,
+            drain_timeout: Duration::from_millis(message.drain_timeout_ms),
+            laggards: message.laggards,
+        })
+    }
+
+    fn encode(&self) -> Bytes {
+        let message = stored::Node {
+            node_id: self.node_id.into(),
+            prefix: Some(self.prefix.into()),
+            pool: self.pool.to_string(),
+            state: v1::NodeState::from(self.state).into(),
+            uplinks: self.uplinks.iter().map(Into::into).collect(),
+            container_prefix: self.container_prefix.map(Into::into),
+            since_unix_ms: self.since_unix_ms,
+            drain_timeout_ms: u64::try_from(self.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+            laggards: self.laggards.clone(),
+        };
+        message.encode_to_vec().into()
+    }
+}
+
+impl Record for SessionRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Session { controller } = Message::decode(value)?;
+        Ok(Self { controller })
+    }
+
+    fn encode(&self) -> Bytes {
+        stored::Session { controller: self.controller.clone() }.encode_to_vec().into()
+    }
+}
+
+impl Record for ControllerRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Controller { address, version } = Message::decode(value)?;
+        Ok(Self { address, version })
+    }
+
+    fn encode(&self) -> Bytes {
+        stored::Controller { address: self.address.clone(), version: self.version.clone() }
+            .encode_to_vec()
+            .into()
+    }
+}
+
+impl Record for ControlRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Control { paused } = Message::decode(value)?;
+        Ok(Self { paused })
+    }
+
+    fn encode(&self) -> Bytes {
+        stored::Control { paused: self.paused }.encode_to_vec().into()
+    }
+}
+
+impl Record for VerdictRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Verdict { forwarding, since_unix_ms } = Message::decode(value)?;
+        Ok(Self { forwarding, since_unix_ms })
+    }
+
+    fn encode(&self) -> Bytes {
+        let Self { forwarding, since_unix_ms } = *self;
+        stored::Verdict { forwarding, since_unix_ms }.encode_to_vec().into()
+    }
+}
+
+impl Record for sextant_proto::Pool {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        Ok(<v1::Pool as Message>::decode(value)?.try_into()?)
+    }
+
+    fn encode(&self) -> Bytes {
+        v1::Pool::from(self).encode_to_vec().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_round_trips() {
+        let record = NodeRecord {
+            node_id: NodeId::random(),
+            prefix: "2001:db8:1::/64".parse().unwrap(),
+            pool: "main".parse().unwrap(),
+            state: NodeState::Ready,
+            uplinks: vec![],
+            container_prefix: Some("2001:db8:1::/80".parse().unwrap()),
+            since_unix_ms: 5,
+            drain_timeout: Duration::from_secs(3),
+            laggards: vec!["host2".into()],
+        };
+        assert_eq!(NodeRecord::decode(&record.encode()).unwrap(), record);
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        assert!(NodeRecord::decode(b"\xff\xff").is_err());
+        assert!(Meta::decode(b"").is_err());
+    }
+}

@@ -1,0 +1,379 @@
+//! What a request does to the store's content: the meaning of guards, operations and leases. Pure: no file, no clock.
+//!
+//! The content is behind [`Content`], so that the same decisions run over the file's tables and over a map in tests.
+
+use std::time::Duration;
+
+use sextant_proto::Revision;
+
+use crate::registry::{Batch, Entry, Event, Guard, KeyRange, LeaseId, Op, Outcome, Txn};
+
+/// The store's content, as it is after all that was done so far.
+pub trait Content {
+    /// Why it could not be read or written.
+    type Error;
+
+    /// The revision of the last change.
+    fn revision(&self) -> Revision;
+    fn set_revision(&mut self, revision: Revision);
+    /// What is known of a key without its value.
+    fn standing(&self, key: &str) -> Result<Option<Standing>, Self::Error>;
+    /// Whether any key is in the range.
+    fn any_in(&self, range: &KeyRange) -> Result<bool, Self::Error>;
+    fn has_lease(&self, lease: LeaseId) -> Result<bool, Self::Error>;
+    /// The keys that end with the lease, in order.
+    fn keys_of(&self, lease: LeaseId) -> Result<Vec<String>, Self::Error>;
+    /// Puts an entry whose key belonged to the lease `before`.
+    fn put(&mut self, entry: &Entry, before: Option<LeaseId>) -> Result<(), Self::Error>;
+    /// Deletes a key that belonged to the lease `before`.
+    fn delete(&mut self, key: &str, before: Option<LeaseId>) -> Result<(), Self::Error>;
+    /// Makes a lease with an id that no lease ever had.
+    fn add_lease(&mut self, ttl: Duration) -> Result<LeaseId, Self::Error>;
+    /// Takes away a lease, which no key belongs to any more.
+    fn remove_lease(&mut self, lease: LeaseId) -> Result<(), Self::Error>;
+}
+
+/// A key's dates and lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub created: Revision,
+    pub modified: Revision,
+    pub lease: Option<LeaseId>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    Commit(Txn),
+    Grant(Duration),
+    /// Ends a lease: revoked, or its time is over.
+    End(LeaseId),
+}
+
+/// What to tell the one who asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Outcome(Outcome),
+    Granted(LeaseId, Duration),
+    /// The lease is gone from now on.
+    Ended(LeaseId),
+    /// There was no such lease; nothing was done.
+    NoLease(LeaseId),
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    pub answer: Answer,
+    /// Its changes, if it made a revision.
+    pub batch: Option<Batch>,
+}
+
+impl Done {
+    /// Whether the content is another than before.
+    pub fn changed(&self) -> bool {
+        self.batch.is_some() || matches!(self.answer, Answer::Granted(..) | Answer::Ended(_))
+    }
+
+    fn nothing(answer: Answer) -> Self {
+        Self { answer, batch: None }
+    }
+}
+
+/// Does one thing to the content.
+pub fn perform<C: Content>(content: &mut C, work: &Work) -> Result<Done, C::Error> {
+    match work {
+        Work::Commit(txn) => commit(content, txn),
+        Work::Grant(ttl) => {
+            let lease = content.add_lease(*ttl)?;
+            Ok(Done::nothing(Answer::Granted(lease, *ttl)))
+        }
+        Work::End(lease) => end(content, *lease),
+    }
+}
+
+fn commit<C: Content>(content: &mut C, txn: &Txn) -> Result<Done, C::Error> {
+    for guard in &txn.guards {
+        if !holds(content, guard)? {
+            return Ok(Done::nothing(Answer::Outcome(Outcome::Refused(content.revision()))));
+        }
+    }
+    if let Some(lease) = ended_lease(content, &txn.ops)? {
+        return Ok(Done::nothing(Answer::NoLease(lease)));
+    }
+    let revision = next(content);
+    let mut events = Vec::with_capacity(txn.ops.len());
+    for op in &txn.ops {
+        events.extend(apply(content, op, revision)?);
+    }
+    let batch = conclude(content, revision, events);
+    let answer = Answer::Outcome(Outcome::Committed(content.revision()));
+    Ok(Done { answer, batch })
+}
+
+fn end<C: Content>(content: &mut C, lease: LeaseId) -> Result<Done, C::Error> {
+    if !content.has_lease(lease)? {
+        return Ok(Done::nothing(Answer::NoLease(lease)));
+    }
+    let revision = next(content);
+    let mut events = Vec::new();
+    for key in content.keys_of(lease)? {
+        content.delete(&key, Some(lease))?;
+        events.push(Event::Deleted { key, revision });
+    }
+    content.remove_lease(lease)?;
+    let batch = conclude(content, revision, events);
+    let answer = Answer::Ended(lease);
+    Ok(Done { answer, batch })
+}
+
+fn holds<C: Content>(content: &C, guard: &Guard) -> Result<bool, C::Error> {
+    Ok(match guard {
+        Guard::Absent(key) => content.standing(key)?.is_none(),
+        Guard::Unchanged(key, revision) => {
+            content.standing(key)?.is_some_and(|standing| standing.modified == *revision)
+        }
+        Guard::RangeAbsent(range) => !content.any_in(range)?,
+    })
+}
+
+/// The first lease that an operation wants and that there is not.
+fn ended_lease<C: Content>(content: &C, ops: &[Op]) -> Result<Option<LeaseId>, C::Error> {
+    for op in ops {
+        if let Op::Put { lease: Some(lease), .. } = op
+            && !content.has_lease(*lease)?
+        {
+            return Ok(Some(*lease));
+        }
+    }
+    Ok(None)
+}
+
+fn apply<C: Content>(content: &mut C, op: &Op, revision: Revision) -> Result<Option<Event>, C::Error> {
+    let standing = content.standing(op.key())?;
+    let before = standing.and_then(|standing| standing.lease);
+    match op {
+        Op::Put { key, value, lease } => {
+            let entry = Entry {
+                key: key.clone(),
+                value: value.clone(),
+                created: standing.map_or(revision, |standing| standing.created),
+                modified: revision,
+                lease: *lease,
+            };
+            content.put(&entry, before)?;
+            Ok(Some(Event::Put(entry)))
+        }
+        Op::Delete(_) if standing.is_none() => Ok(None),
+        Op::Delete(key) => {
+            content.delete(key, before)?;
+            let key = key.clone();
+            Ok(Some(Event::Deleted { key, revision }))
+        }
+    }
+}
+
+fn next<C: Content>(content: &C) -> Revision {
+    Revision(content.revision().0 + 1)
+}
+
+/// A revision is only made by what changed something.
+fn conclude<C: Content>(content: &mut C, revision: Revision, events: Vec<Event>) -> Option<Batch> {
+    if events.is_empty() {
+        return None;
+    }
+    content.set_revision(revision);
+    Some(Batch { revision, events })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, convert::Infallible};
+
+    use super::*;
+
+    /// The content in a map; a lease's keys are found by looking at every entry.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    struct Map {
+        revision: Revision,
+        entries: BTreeMap<String, Entry>,
+        leases: BTreeMap<LeaseId, Duration>,
+        granted: u64,
+    }
+
+    impl Map {
+        fn belongs(&self, key: &str) -> Option<LeaseId> {
+            self.entries.get(key).and_then(|entry| entry.lease)
+        }
+    }
+
+    impl Content for Map {
+        type Error = Infallible;
+
+        fn revision(&self) -> Revision {
+            self.revision
+        }
+
+        fn set_revision(&mut self, revision: Revision) {
+            self.revision = revision;
+        }
+
+        fn standing(&self, key: &str) -> Result<Option<Standing>, Infallible> {
+            Ok(self.entries.get(key).map(|entry| Standing {
+                created: entry.created,
+                modified: entry.modified,
+                lease: entry.lease,
+            }))
+        }
+
+        fn any_in(&self, range: &KeyRange) -> Result<bool, Infallible> {
+            Ok(self.entries.keys().any(|key| range.contains(key)))
+        }
+
+        fn has_lease(&self, lease: LeaseId) -> Result<bool, Infallible> {
+            Ok(self.leases.contains_key(&lease))
+        }
+
+        fn keys_of(&self, lease: LeaseId) -> Result<Vec<String>, Infallible> {
+            let of = |entry: &&Entry| entry.lease == Some(lease);
+            Ok(self.entries.values().filter(of).map(|entry| entry.key.clone()).collect())
+        }
+
+        fn put(&mut self, entry: &Entry, before: Option<LeaseId>) -> Result<(), Infallible> {
+            assert_eq!(self.belongs(&entry.key), before, "the lease before of {}", entry.key);
+            self.entries.insert(entry.key.clone(), entry.clone());
+            Ok(())
+        }
+
+        fn delete(&mut self, key: &str, before: Option<LeaseId>) -> Result<(), Infallible> {
+            assert_eq!(self.belongs(key), before, "the lease before of {key}");
+            self.entries.remove(key).expect("only a key that is there is deleted");
+            Ok(())
+        }
+
+        fn add_lease(&mut self, ttl: Duration) -> Result<LeaseId, Infallible> {
+            self.granted += 1;
+            self.leases.insert(LeaseId(self.granted), ttl);
+            Ok(LeaseId(self.granted))
+        }
+
+        fn remove_lease(&mut self, lease: LeaseId) -> Result<(), Infallible> {
+            assert_eq!(self.keys_of(lease)?, Vec::<String>::new(), "a lease goes after its keys");
+            self.leases.remove(&lease);
+            Ok(())
+        }
+    }
+
+    fn done(map: &mut Map, work: Work) -> Done {
+        let Ok(done) = perform(map, &work);
+        done
+    }
+
+    fn txn(map: &mut Map, guards: Vec<Guard>, ops: Vec<Op>) -> Done {
+        done(map, Work::Commit(Txn { guards, ops }))
+    }
+
+    fn with_lease(key: &str, lease: LeaseId) -> Op {
+        Op::Put { key: key.to_owned(), value: "held".into(), lease: Some(lease) }
+    }
+
+    fn keys(done: &Done) -> Vec<&str> {
+        let events = done.batch.iter().flat_map(|batch| &batch.events);
+        events
+            .map(|event| match event {
+                Event::Put(entry) => &*entry.key,
+                Event::Deleted { key, .. } => key,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_guard_decides_by_the_content() {
+        let mut map = Map::default();
+        txn(&mut map, vec![], vec![Op::put("b", "1")]);
+        txn(&mut map, vec![], vec![Op::put("b", "2"), Op::put("d", "2")]);
+        let range = |from: &str, to: &str| {
+            let (from, to) = (from.to_owned(), to.to_owned());
+            Guard::RangeAbsent(KeyRange { from, to })
+        };
+        let table = [
+            (Guard::Absent("a".into()), true),
+            (Guard::Absent("b".into()), false),
+            (Guard::Unchanged("b".into(), Revision(2)), true),
+            (Guard::Unchanged("b".into(), Revision(1)), false),
+            (Guard::Unchanged("a".into(), Revision(0)), false),
+            (range("a", "b"), true),
+            (range("b\0", "d"), true),
+            (range("b", "c"), false),
+            (range("a", "z"), false),
+            (range("z", "a"), true),
+        ];
+        for (guard, expected) in table {
+            let before = map.clone();
+            let outcome = txn(&mut map, vec![guard.clone()], vec![]).answer;
+            let wanted =
+                if expected { Outcome::Committed(Revision(2)) } else { Outcome::Refused(Revision(2)) };
+            assert_eq!(outcome, Answer::Outcome(wanted), "{guard:?}");
+            assert_eq!(map, before, "{guard:?} alone changes nothing");
+        }
+    }
+
+    #[test]
+    fn a_refused_transaction_changes_nothing_even_with_an_ended_lease() {
+        let mut map = Map::default();
+        txn(&mut map, vec![], vec![Op::put("a", "1")]);
+        let before = map.clone();
+        let ops = vec![Op::put("b", "1"), with_lease("c", LeaseId(9)), Op::Delete("a".into())];
+        let refused = txn(&mut map, vec![Guard::Absent("a".into())], ops.clone());
+        assert_eq!(refused, Done::nothing(Answer::Outcome(Outcome::Refused(Revision(1)))));
+        let ended = txn(&mut map, vec![], ops);
+        assert_eq!(ended, Done::nothing(Answer::NoLease(LeaseId(9))));
+        assert_eq!(map, before);
+    }
+
+    #[test]
+    fn deletes_of_absent_keys_make_no_revision() {
+        let mut map = Map::default();
+        txn(&mut map, vec![], vec![Op::put("a", "1")]);
+        let nothing = txn(&mut map, vec![], vec![Op::Delete("x".into()), Op::Delete("y".into())]);
+        assert_eq!(nothing, Done::nothing(Answer::Outcome(Outcome::Committed(Revision(1)))));
+        assert!(!nothing.changed());
+        let partly = txn(&mut map, vec![], vec![Op::Delete("x".into()), Op::Delete("a".into())]);
+        assert_eq!(keys(&partly), ["a"]);
+        assert_eq!(map.revision, Revision(2));
+    }
+
+    #[test]
+    fn a_put_keeps_created_until_the_key_is_deleted() {
+        let mut map = Map::default();
+        let dates = |map: &Map| (map.entries["a"].created.0, map.entries["a"].modified.0);
+        txn(&mut map, vec![], vec![Op::put("a", "1")]);
+        assert_eq!(dates(&map), (1, 1));
+        txn(&mut map, vec![], vec![Op::put("a", "2")]);
+        assert_eq!(dates(&map), (1, 2));
+        txn(&mut map, vec![], vec![Op::Delete("a".into())]);
+        txn(&mut map, vec![], vec![Op::put("a", "3")]);
+        assert_eq!(dates(&map), (4, 4));
+    }
+
+    #[test]
+    fn the_end_of_a_lease_takes_the_keys_that_still_belong_to_it() {
+        let mut map = Map::default();
+        let ttl = Duration::from_secs(5);
+        let Answer::Granted(one, _) = done(&mut map, Work::Grant(ttl)).answer else { panic!() };
+        let Answer::Granted(two, _) = done(&mut map, Work::Grant(ttl)).answer else { panic!() };
+        assert_ne!(one, two);
+        let puts = ["a", "b", "c", "d"].map(|key| with_lease(key, one));
+        txn(&mut map, vec![], puts.to_vec());
+        let moves = vec![Op::put("b", "free"), with_lease("c", two), Op::Delete("d".into())];
+        txn(&mut map, vec![], moves);
+        let ended = done(&mut map, Work::End(one));
+        assert_eq!((ended.answer, keys(&ended)), (Answer::Ended(one), vec!["a"]));
+        assert_eq!(map.entries.keys().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(done(&mut map, Work::End(one)).answer, Answer::NoLease(one));
+        txn(&mut map, vec![], vec![Op::put("c", "free")]);
+        let revision = map.revision;
+        assert_eq!(done(&mut map, Work::End(two)), Done::nothing(Answer::Ended(two)));
+        assert_eq!(map.revision, revision, "the end of a lease without keys makes no revision");
+    }
+}

@@ -1,0 +1,123 @@
+//! The octets of the file, as redb asks for them.
+//!
+//! Two things are done otherwise than redb's own backend does them. Growth (redb doubles the file) allocates its blocks, so
+//! that a full disk is told when the file grows, before anything of a transaction is written. And before a file is read again after a failure,
+//! the page cache is dropped: after a failed write-back it holds octets that the disk does not.
+
+use std::{fs::File, io, ops::Bound};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise},
+};
+use redb::{BackendError, StorageBackend, backends::FileBackend};
+
+/// An open file, locked by redb.
+#[derive(Debug)]
+pub struct Backend {
+    redb: FileBackend,
+    /// The same open file as in `redb`.
+    file: File,
+    #[cfg(test)]
+    pub faults: super::faults::Faults,
+}
+
+impl Backend {
+    /// Over a file that is open for reading and writing.
+    pub fn new(file: File) -> Result<Self, redb::Error> {
+        drop_cache(&file);
+        let same = file.try_clone()?;
+        Ok(Self {
+            redb: FileBackend::new(file)?,
+            file: same,
+            #[cfg(test)]
+            faults: super::faults::Faults::default(),
+        })
+    }
+}
+
+/// Only advice: where it fails, the cache stays.
+fn drop_cache(file: &File) {
+    let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+}
+
+/// Makes the file longer with blocks behind every octet of it, or leaves it as it was.
+fn grow(file: &File, old: u64, new: u64) -> io::Result<()> {
+    let (from, length) = (signed(old)?, signed(new - old)?);
+    loop {
+        match fallocate(file, FallocateFlags::empty(), from, length) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            // A file system that cannot: then a full disk is told by the writes.
+            Err(Errno::EOPNOTSUPP) => return file.set_len(new),
+            Err(errno) => {
+                // Some file systems keep what they had allocated until then.
+                file.set_len(old)?;
+                let error = io::Error::from(errno);
+                let needed = (new - old).div_ceil(1 << 20);
+                return Err(io::Error::new(error.kind(), format!("it needs {needed} MiB more: {error}")));
+            }
+        }
+    }
+}
+
+fn signed(length: u64) -> io::Result<i64> {
+    i64::try_from(length).map_err(io::Error::other)
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.redb.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.redb.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.resize()?;
+        let old = self.redb.len()?;
+        if len > old { grow(&self.file, old, len) } else { self.redb.set_len(len) }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.sync()?;
+        self.redb.sync_data()
+    }
+
+    fn write(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.write()?;
+        self.redb.write(offset, octets)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.redb.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.redb.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.redb.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.redb.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.redb.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.redb.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.redb.query_lock_range(start, end)
+    }
+}

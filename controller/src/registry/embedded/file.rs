@@ -1,0 +1,246 @@
+//! The store's file and its transactions.
+//!
+//! With [`super::table`] (where things lie) and [`super::backend`] (octets) this is the edge to redb; nothing of redb's is
+//! seen outside these three.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+};
+
+use redb::{Builder, Database, ReadableDatabase};
+
+use super::{
+    backend::Backend,
+    open::{self, OpenError, mend},
+    table::{self, Kind, Loaded, Tables},
+};
+use crate::registry::{KeyRange, Listing, RegistryError};
+
+/// redb's cache, in octets. Its own default of 1 GiB is more than a controller may take.
+const CACHE: usize = 64 << 20;
+
+/// An open store file, or one that failed and waits to be opened again.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    /// Readers and the writer's transactions share it; only opening anew takes it alone.
+    state: RwLock<State>,
+    #[cfg(test)]
+    faults: super::faults::Faults,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Database),
+    /// Failed; why.
+    Closed(Failure),
+}
+
+/// Why the file could not be read or written.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// The disk or the file system failed; it may work later.
+    #[error("{0}")]
+    Io(String),
+    /// What is in it makes no sense.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// A transaction that was not done for certain.
+#[derive(Debug)]
+pub enum WriteError<T> {
+    /// It was not done.
+    NotDone(Failure),
+    /// It was done if the file's sequence is now the next one.
+    Unknown {
+        /// What the transaction gave.
+        result: T,
+        failure: Failure,
+    },
+}
+
+impl From<Failure> for RegistryError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Io(reason) => Self::Unavailable(reason),
+            Failure::Damaged(reason) => Self::Corrupt(reason),
+        }
+    }
+}
+
+impl File {
+    /// Opens the store at `path`, or makes a new one there.
+    pub fn open(
+        path: &Path,
+        #[cfg(test)] faults: super::faults::Faults,
+    ) -> Result<(Self, Loaded), OpenError> {
+        let new = |file| {
+            let backend = Backend::new(file).map_err(|error| refused(path, error))?;
+            database(path, backend).map(drop)
+        };
+        if open::existing(path)?.is_none() {
+            open::create(path, new)?;
+        }
+        let file = Self {
+            path: path.to_owned(),
+            state: RwLock::new(State::Closed(Failure::Io("not open yet".to_owned()))),
+            #[cfg(test)]
+            faults,
+        };
+        let loaded = file.reopen()?;
+        Ok((file, loaded))
+    }
+
+    /// Closes the file if it is open, and opens it again. It stays closed if that fails.
+    pub fn reopen(&self) -> Result<Loaded, OpenError> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        // Closed first: its lock would keep us out.
+        *state = State::Closed(Failure::Io(format!("store {:?} is being opened", self.path)));
+        match self.open_again() {
+            Ok((database, loaded)) => {
+                *state = State::Open(database);
+                Ok(loaded)
+            }
+            Err(error) => {
+                *state = State::Closed(Failure::Io(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(*self.state(), State::Open(_))
+    }
+
+    /// All keys of a range at one revision.
+    pub fn list(&self, range: &KeyRange) -> Result<Listing, Failure> {
+        let state = self.state();
+        let read = || table::list(&state.database()?.begin_read()?, range);
+        read().map_err(|error| self.failure(&state, error))
+    }
+
+    /// Runs `work` in one transaction. It gives its result, and whether it changed anything: only then is anything
+    /// written, and on the disk when this returns.
+    pub fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<(T, bool), redb::Error>,
+    ) -> Result<T, WriteError<T>> {
+        let state = self.state();
+        let not_done = |error| WriteError::NotDone(self.failure(&state, error));
+        let begin = || Ok(state.database()?.begin_write()?);
+        let transaction = begin().map_err(not_done)?;
+        let worked = (|| {
+            let mut tables = Tables::open(&transaction)?;
+            let (result, changed) = work(&mut tables)?;
+            if changed {
+                tables.conclude()?;
+            }
+            Ok((result, changed))
+        })();
+        let (result, changed) = worked.map_err(not_done)?;
+        if !changed {
+            transaction.abort().map_err(|error| not_done(error.into()))?;
+            return Ok(result);
+        }
+        match transaction.commit() {
+            Ok(()) => Ok(result),
+            Err(error) => Err(WriteError::Unknown { result, failure: self.failure(&state, error.into()) }),
+        }
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_again(&self) -> Result<(Database, Loaded), OpenError> {
+        let refused = |error| refused(&self.path, error);
+        let Some(file) = open::existing(&self.path)? else {
+            return Err(OpenError::io(&self.path, io::ErrorKind::NotFound.into()));
+        };
+        #[cfg_attr(not(test), expect(unused_mut))]
+        let mut backend = Backend::new(file).map_err(refused)?;
+        #[cfg(test)]
+        {
+            backend.faults = self.faults.clone();
+        }
+        let database = database(&self.path, backend)?;
+        let load = || table::load(&database.begin_read()?);
+        let loaded = load().map_err(refused)?;
+        Ok((database, loaded))
+    }
+
+    fn failure(&self, state: &State, error: redb::Error) -> Failure {
+        let path = &self.path;
+        if let State::Closed(failure) = state {
+            return failure.clone();
+        }
+        match error {
+            redb::Error::Io(error) => Failure::Io(format!("store {path:?}: {error}; {}", mend(&error))),
+            redb::Error::Corrupted(reason) => Failure::Damaged(format!(
+                "store {path:?} is damaged: {reason}; stop the controller, move the file away and restore a backup"
+            )),
+            error => Failure::Io(format!("store {path:?}: {error}")),
+        }
+    }
+}
+
+impl State {
+    fn database(&self) -> Result<&Database, redb::Error> {
+        match self {
+            Self::Open(database) => Ok(database),
+            Self::Closed(_) => Err(redb::Error::DatabaseClosed),
+        }
+    }
+}
+
+/// Opens what is in the file, which is a store then: a new one if it was empty.
+fn database(path: &Path, backend: Backend) -> Result<Database, OpenError> {
+    let opened = Builder::new().set_cache_size(CACHE).create_with_backend(backend);
+    let database = opened.map_err(|error| refused(path, error.into()))?;
+    let kind = || table::kind(&database.begin_read()?);
+    let path_buf = || path.to_owned();
+    match kind().map_err(|error| refused(path, error))? {
+        Kind::Store => {}
+        Kind::Empty => initialise(&database).map_err(|error| refused(path, error))?,
+        Kind::Foreign(reason) => {
+            let reason = reason.to_owned();
+            return Err(OpenError::NotAStore { path: path_buf(), reason });
+        }
+        Kind::Format(found) => {
+            return Err(OpenError::Newer { path: path_buf(), found });
+        }
+    }
+    Ok(database)
+}
+
+fn initialise(database: &Database) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    Tables::open(&transaction)?.initialise()?;
+    Ok(transaction.commit()?)
+}
+
+fn refused(path: &Path, error: redb::Error) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        redb::Error::DatabaseAlreadyOpen => OpenError::AlreadyOpen(path),
+        redb::Error::UpgradeRequired(_) => {
+            let reason = "it is a redb database of an old format".to_owned();
+            OpenError::NotAStore { path, reason }
+        }
+        // What redb says where its magic number or header is not there.
+        redb::Error::Io(error)
+            if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+        {
+            let reason = error.to_string();
+            OpenError::NotAStore { path, reason }
+        }
+        redb::Error::Io(error) => OpenError::io(&path, error),
+        error => {
+            let reason = error.to_string();
+            OpenError::Damaged { path, reason }
+        }
+    }
+}

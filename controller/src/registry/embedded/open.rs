@@ -1,0 +1,165 @@
+//! Opening the store's file: what is refused, and making a new one.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::table::FORMAT;
+
+/// Why the store's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("store {path:?} is already open in another controller; stop that one, or give this one another file with --store embedded:PATH", path = .0)]
+    AlreadyOpen(PathBuf),
+    /// We may not read and write it, or not make it.
+    #[error(
+        "no permission to read and write store {path:?}; run the controller as the owner of the file and its directory, or change the owner: chown USER {path:?}"
+    )]
+    Permission {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Others than its owner may read or write it.
+    #[error(
+        "store {path:?} can be read or written by other users (mode {mode:04o}); run: chmod 600 {path:?}"
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is a directory.
+    #[error("store {path:?} is a directory; name a file in it, e.g. --store embedded:{}", .path.join("store").display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It is something else.
+    #[error(
+        "{path:?} is not a Sextant store: {reason}; name another file with --store embedded:PATH, or move this one away"
+    )]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A newer Sextant made it.
+    #[error(
+        "store {path:?} has format {found}, this controller knows {FORMAT} and older; use the newer controller that made it, or restore a backup into another file"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// Its content cannot be read.
+    #[error("store {path:?} is damaged: {reason}; move it away and restore a backup (sextant restore FILE)")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The file system or the disk failed.
+    #[error("cannot open store {path:?}: {source}; {mend}", mend = mend(.source))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    /// Cuts what the kernel said by what a person can do about it.
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::Permission { path, source },
+            ErrorKind::IsADirectory => Self::Directory { path },
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+/// What a person does about an error of the file system.
+pub fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "make room on its file system (df -h), or raise the quota"
+        }
+        ErrorKind::NotADirectory => {
+            "a part of the path is a file; name another path with --store embedded:PATH"
+        }
+        _ => "look at the disk and the kernel's log (dmesg)",
+    }
+}
+
+/// Opens a file that there is, and refuses what could not be a store that is ours alone.
+///
+/// None if there is no such file.
+pub fn existing(path: &Path) -> Result<Option<File>, OpenError> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::io(path, error)),
+    };
+    let metadata = file.metadata().map_err(|error| OpenError::io(path, error))?;
+    let path = path.to_owned();
+    if !metadata.is_file() {
+        let reason = "it is not a regular file".to_owned();
+        return Err(OpenError::NotAStore { path, reason });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(OpenError::Exposed { path, mode });
+    }
+    Ok(Some(file))
+}
+
+/// Makes a new store: `fill` makes one of an empty file, which then appears at `path` as a whole.
+///
+/// If there is a file at `path` in the meantime, it stays.
+pub fn create(path: &Path, fill: impl FnOnce(File) -> Result<(), OpenError>) -> Result<(), OpenError> {
+    let io = |error| OpenError::io(path, error);
+    let parent = parent(path);
+    DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io)?;
+    let unfinished = unfinished(path);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&unfinished);
+    let made = fill(file.map_err(io)?).and_then(|()| place(&unfinished, path).map_err(io));
+    // After a rename it is no longer there; if making it failed, that is what counts.
+    let _ = fs::remove_file(&unfinished);
+    made?;
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{:08x}", rand::random::<u32>()));
+    PathBuf::from(name)
+}
+
+fn place(unfinished: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(unfinished, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        // Not every file system has hard links.
+        Err(_) => fs::rename(unfinished, path),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,227 @@
+//! The tables of the file: where each part of the content lies, within one redb transaction.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redb::{ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+use sextant_proto::Revision;
+
+use super::apply::{Content, Standing};
+use crate::registry::{Entry, KeyRange, LeaseId, Listing};
+
+/// The format that this code writes, and the newest that it reads.
+pub const FORMAT: u64 = 1;
+
+/// Numbers about the store as a whole, by the names below. Only a Sextant store has this table.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("sextant");
+const META_FORMAT: &str = "format";
+const META_REVISION: &str = "revision";
+/// Counts the transactions of the file, so that after a failure it can be told whether one was done.
+const META_SEQUENCE: &str = "sequence";
+const META_LAST_LEASE: &str = "last_lease";
+
+/// An entry but for its key: created, modified, lease, value.
+type Record = (u64, u64, Option<u64>, &'static [u8]);
+const ENTRIES: TableDefinition<'_, &str, Record> = TableDefinition::new("entries");
+/// TTLs in milliseconds.
+const LEASES: TableDefinition<'_, u64, u64> = TableDefinition::new("leases");
+/// The keys of each lease.
+const LEASE_KEYS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("lease_keys");
+
+/// What is known of an open file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    pub revision: Revision,
+    pub sequence: u64,
+    pub leases: Vec<(LeaseId, Duration)>,
+}
+
+/// What kind of file it is, once redb could read it.
+pub enum Kind {
+    Store,
+    /// Without any table.
+    Empty,
+    Foreign(&'static str),
+    Format(u64),
+}
+
+/// All tables in a transaction that changes them.
+pub struct Tables<'t> {
+    meta: Table<'t, &'static str, u64>,
+    entries: Table<'t, &'static str, Record>,
+    leases: Table<'t, u64, u64>,
+    lease_keys: Table<'t, (u64, &'static str), ()>,
+    revision: Revision,
+}
+
+impl<'t> Tables<'t> {
+    pub fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+        let meta = transaction.open_table(META)?;
+        let revision = Revision(number(&meta, META_REVISION)?);
+        Ok(Self {
+            meta,
+            entries: transaction.open_table(ENTRIES)?,
+            leases: transaction.open_table(LEASES)?,
+            lease_keys: transaction.open_table(LEASE_KEYS)?,
+            revision,
+        })
+    }
+
+    /// Makes an empty store of an empty file.
+    pub fn initialise(&mut self) -> Result<(), redb::Error> {
+        self.meta.insert(META_FORMAT, FORMAT)?;
+        Ok(())
+    }
+
+    /// Writes what is counted.
+    pub fn conclude(&mut self) -> Result<(), redb::Error> {
+        let sequence = number(&self.meta, META_SEQUENCE)? + 1;
+        self.meta.insert(META_SEQUENCE, sequence)?;
+        self.meta.insert(META_REVISION, self.revision.0)?;
+        Ok(())
+    }
+}
+
+/// Tells a store from other files of redb.
+pub fn kind(transaction: &redb::ReadTransaction) -> Result<Kind, redb::Error> {
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::Storage(error)) => return Err(error.into()),
+        Err(TableError::TableDoesNotExist(_)) if transaction.list_tables()?.next().is_none() => {
+            return Ok(Kind::Empty);
+        }
+        Err(_) => return Ok(Kind::Foreign("it is the database of another program")),
+    };
+    Ok(match number(&meta, META_FORMAT)? {
+        0 => Kind::Foreign("it has no format number"),
+        FORMAT => Kind::Store,
+        format => Kind::Format(format),
+    })
+}
+
+/// Reads what the writer starts from.
+pub fn load(transaction: &redb::ReadTransaction) -> Result<Loaded, redb::Error> {
+    let meta = transaction.open_table(META)?;
+    let mut leases = Vec::new();
+    for row in transaction.open_table(LEASES)?.iter()? {
+        let (lease, millis) = row?;
+        leases.push((LeaseId(lease.value()), Duration::from_millis(millis.value())));
+    }
+    Ok(Loaded {
+        revision: Revision(number(&meta, META_REVISION)?),
+        sequence: number(&meta, META_SEQUENCE)?,
+        leases,
+    })
+}
+
+/// Reads a range; the revision is of the same snapshot.
+pub fn list(transaction: &redb::ReadTransaction, range: &KeyRange) -> Result<Listing, redb::Error> {
+    let revision = Revision(number(&transaction.open_table(META)?, META_REVISION)?);
+    let mut entries = Vec::new();
+    if range.from < range.to {
+        for row in transaction.open_table(ENTRIES)?.range(&*range.from..&*range.to)? {
+            let (key, record) = row?;
+            entries.push(entry(key.value(), record.value()));
+        }
+    }
+    Ok(Listing { revision, entries })
+}
+
+fn number(meta: &impl ReadableTable<&'static str, u64>, name: &str) -> Result<u64, redb::Error> {
+    Ok(meta.get(name)?.map_or(0, |number| number.value()))
+}
+
+fn entry(key: &str, (created, modified, lease, value): (u64, u64, Option<u64>, &[u8])) -> Entry {
+    Entry {
+        key: key.to_owned(),
+        value: Bytes::copy_from_slice(value),
+        created: Revision(created),
+        modified: Revision(modified),
+        lease: lease.map(LeaseId),
+    }
+}
+
+/// Rounded up: a lease never ends before its TTL.
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+impl Content for Tables<'_> {
+    type Error = redb::Error;
+
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    fn set_revision(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    fn standing(&self, key: &str) -> Result<Option<Standing>, redb::Error> {
+        let record = self.entries.get(key)?;
+        Ok(record.map(|record| {
+            let (created, modified, lease, _) = record.value();
+            Standing { created: Revision(created), modified: Revision(modified), lease: lease.map(LeaseId) }
+        }))
+    }
+
+    fn any_in(&self, range: &KeyRange) -> Result<bool, redb::Error> {
+        if range.from >= range.to {
+            return Ok(false);
+        }
+        let first = self.entries.range(&*range.from..&*range.to)?.next();
+        Ok(first.transpose()?.is_some())
+    }
+
+    fn has_lease(&self, lease: LeaseId) -> Result<bool, redb::Error> {
+        Ok(self.leases.get(lease.0)?.is_some())
+    }
+
+    fn keys_of(&self, lease: LeaseId) -> Result<Vec<String>, redb::Error> {
+        let mut keys = Vec::new();
+        for row in self.lease_keys.range((lease.0, "")..)? {
+            let (row, _) = row?;
+            let (of, key) = row.value();
+            if of != lease.0 {
+                break;
+            }
+            keys.push(key.to_owned());
+        }
+        Ok(keys)
+    }
+
+    fn put(&mut self, entry: &Entry, before: Option<LeaseId>) -> Result<(), redb::Error> {
+        let key = &*entry.key;
+        if before != entry.lease {
+            if let Some(lease) = before {
+                self.lease_keys.remove((lease.0, key))?;
+            }
+            if let Some(lease) = entry.lease {
+                self.lease_keys.insert((lease.0, key), ())?;
+            }
+        }
+        let lease = entry.lease.map(|lease| lease.0);
+        self.entries.insert(key, (entry.created.0, entry.modified.0, lease, &*entry.value))?;
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &str, before: Option<LeaseId>) -> Result<(), redb::Error> {
+        self.entries.remove(key)?;
+        if let Some(lease) = before {
+            self.lease_keys.remove((lease.0, key))?;
+        }
+        Ok(())
+    }
+
+    fn add_lease(&mut self, ttl: Duration) -> Result<LeaseId, redb::Error> {
+        let lease = number(&self.meta, META_LAST_LEASE)? + 1;
+        self.meta.insert(META_LAST_LEASE, lease)?;
+        self.leases.insert(lease, millis(ttl))?;
+        Ok(LeaseId(lease))
+    }
+
+    fn remove_lease(&mut self, lease: LeaseId) -> Result<(), redb::Error> {
+        self.leases.remove(lease.0)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! Disks that fail and disks that are full.
+
+use std::collections::BTreeMap;
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+use super::*;
+
+/// What was told about each key, to compare with what is there.
+#[derive(Debug, Default)]
+struct Told {
+    /// By key: its revision.
+    done: BTreeMap<String, u64>,
+    refused: Vec<String>,
+    unknown: Vec<String>,
+}
+
+impl Told {
+    async fn put(&mut self, store: &EmbeddedStore, key: String, value: &str) {
+        match put(store, &key, value).await {
+            Ok(revision) => {
+                self.done.insert(key, revision);
+            }
+            Err(RegistryError::Unavailable(reason)) => {
+                assert!(reason.contains("store \""), "it names the file: {reason}");
+                self.refused.push(key);
+            }
+            Err(RegistryError::Unknown(_)) => self.unknown.push(key),
+            Err(error) => panic!("{key}: {error}"),
+        }
+    }
+
+    /// All that was acknowledged is there, what was refused is not, and the watch told just what is there.
+    async fn check(&self, store: &EmbeddedStore, context: &str) {
+        let listing = all(store).await;
+        let found: BTreeMap<String, u64> =
+            listing.entries.iter().map(|entry| (entry.key.clone(), entry.modified.0)).collect();
+        for (key, revision) in &self.done {
+            assert_eq!(found.get(key), Some(revision), "{context}: {key} was acknowledged; {self:?}");
+        }
+        for key in &self.refused {
+            assert_eq!(found.get(key), None, "{context}: {key} was said not to be done; {self:?}");
+        }
+        for key in found.keys() {
+            let known = self.done.contains_key(key) || self.unknown.contains(key);
+            assert!(known, "{context}: {key} came from nowhere; {self:?}");
+        }
+        let mut watch = store.watch(KeyRange { from: String::new(), to: "~".into() }, Revision(0));
+        let mut told = BTreeMap::new();
+        while told.len() < found.len() {
+            let batch = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+            let batch = batch.unwrap_or_else(|_| panic!("{context}: told {told:?}, found {found:?}"));
+            for event in batch.unwrap().unwrap().events {
+                let Event::Put(entry) = event else { panic!("{context}: {event:?}") };
+                assert_eq!(told.insert(entry.key.clone(), entry.modified.0), None, "{context}: told twice");
+            }
+        }
+        assert_eq!(told, found, "{context}");
+        let more = futures::poll!(watch.next());
+        assert!(more.is_pending(), "{context}: told what is not there: {more:?}");
+    }
+}
+
+/// Wherever in a transaction the disk fails, for one call or for long, nothing that was told becomes untrue, and the store
+/// goes on by itself.
+#[tokio::test]
+async fn it_goes_on_after_a_disk_that_failed_anywhere() {
+    let mut failed = 0;
+    let mut told_unknown = 0;
+    for failing in [1, 2, 3, 8, 1000] {
+        for left in 0..40 {
+            let context = format!("{failing} calls failed after {left}");
+            let place = place();
+            let faults = Faults::default();
+            let options = Options { faults: faults.clone(), ..Options::default() };
+            let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+            let mut told = Told::default();
+            told.put(&store, "a".to_owned(), "before").await;
+            faults.set(left, failing);
+            for key in ["b", "c", "d"] {
+                told.put(&store, key.to_owned(), &key.repeat(3000)).await;
+            }
+            failed += u32::from(faults.heal());
+            told_unknown += told.unknown.len();
+            let context = format!("{context}: {told:?}");
+            told.put(&store, "e".to_owned(), "after").await;
+            assert!(told.done.contains_key("e"), "{context}: it does not go on");
+            told.check(&store, &context).await;
+            drop(store);
+            let store = EmbeddedStore::open(&place.path).unwrap();
+            let kept: Vec<String> = keys(&store).await;
+            assert!(told.done.keys().all(|key| kept.contains(key)), "{context}: lost by a restart: {kept:?}");
+        }
+    }
+    assert!(failed > 50 && told_unknown > 0, "the failures hit: {failed}, unknown: {told_unknown}");
+}
+
+/// Makes the disk fail for good, and waits until the store has noticed and is closed.
+async fn fail(store: &EmbeddedStore, faults: &Faults) {
+    faults.set(0, u32::MAX);
+    while !matches!(put(store, "lost", "x").await, Err(RegistryError::Unavailable(_))) {}
+}
+
+async fn told(watch: &mut Watch) -> Result<crate::registry::Batch, WatchEnded> {
+    let told = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+    told.expect("something is told").expect("a watch ends with an error")
+}
+
+#[tokio::test]
+async fn leases_outlive_a_failing_disk_and_end_after_it() {
+    let place = place();
+    let faults = Faults::default();
+    let options = Options { faults: faults.clone(), ..Options::default() };
+    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    let ttl = Duration::from_secs(1);
+    let lease = store.grant(ttl).await.unwrap();
+    let granted = Instant::now();
+    let other = store.grant(Duration::from_secs(60)).await.unwrap();
+    store.commit(with_lease("a", lease)).await.unwrap();
+    let mut watch = store.watch(KeyRange::key("a"), Revision(1));
+    fail(&store, &faults).await;
+    while granted.elapsed() < 2 * ttl {
+        store.keep_alive(other).await.expect("keeping alive needs no disk");
+        let refused = put(&store, "b", "x").await;
+        assert!(matches!(refused, Err(RegistryError::Unavailable(_))), "{refused:?}");
+        assert!(futures::poll!(watch.next()).is_pending(), "nothing is told that the file does not have");
+    }
+    faults.heal();
+    let batch = told(&mut watch).await.expect("the lease ends by itself once the disk works");
+    assert!(matches!(&batch.events[..], [Event::Deleted { key, .. }] if key == "a"), "{batch:?}");
+}
+
+#[tokio::test]
+async fn what_another_controller_did_meanwhile_ends_watches_and_is_kept() {
+    let place = place();
+    let faults = Faults::default();
+    let options = Options { faults: faults.clone(), ..Options::default() };
+    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    put(&store, "a", "1").await.unwrap();
+    let mut watch = store.watch(KeyRange::key("a"), Revision(1));
+    fail(&store, &faults).await;
+    let other = loop {
+        // Ours tries again now and then, and has the lock for that long.
+        match EmbeddedStore::open(&place.path) {
+            Ok(other) => break other,
+            Err(error) => assert!(matches!(error, OpenError::AlreadyOpen(_)), "{error}"),
+        }
+    };
+    let lease = other.grant(Duration::from_secs(60)).await.unwrap();
+    for value in ["2", "3", "4"] {
+        put(&other, "a", value).await.unwrap();
+    }
+    let theirs = all(&other).await;
+    drop(other);
+    faults.heal();
+    assert!(matches!(told(&mut watch).await, Err(WatchEnded::Compacted(Revision(1)))));
+    assert_eq!(all(&store).await, theirs);
+    store.keep_alive(lease).await.unwrap();
+    let mut again = store.watch(KeyRange::key("a"), theirs.revision);
+    let next = put(&store, "a", "5").await.unwrap();
+    assert_eq!(next, theirs.revision.0 + 1);
+    assert_eq!(told(&mut again).await.unwrap().revision, Revision(next));
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_is_on_the_disk() {
+    let place = place();
+    let faults = Faults::default();
+    let options = Options { faults: faults.clone(), ..Options::default() };
+    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    for round in 0..100 {
+        put(&store, &round.to_string(), &"x".repeat(5000)).await.unwrap();
+        assert_eq!(faults.unsynced(), 0, "writes that were not synced before the answer of round {round}");
+    }
+    let lease = store.grant(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(faults.unsynced(), 0, "after a grant");
+    store.revoke(lease).await.unwrap();
+    assert_eq!(faults.unsynced(), 0, "after a revoke");
+    assert!(faults.synced() > 100, "each was synced: {}", faults.synced());
+}
+
+/// Runs the body in a thread with a file system of its own at `path`, of `size` octets.
+fn on_small_disk(path: &Path, size: usize, body: impl FnOnce() + Send + 'static) {
+    let path = path.to_owned();
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("run this test as root");
+        mount::<str, _, str, str>(None, "/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None).unwrap();
+        let options = format!("size={size},mode=700");
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(&*options)).unwrap();
+        body();
+    });
+    thread.join().unwrap();
+}
+
+/// All threads of the runtime inherit the mount namespace of the one that starts them.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Takes all room that is left.
+fn take_all(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_full_disk_refuses_until_there_is_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_owned();
+    on_small_disk(directory.path(), 64 << 20, move || runtime().block_on(fill_and_free(root)));
+}
+
+async fn fill_and_free(root: PathBuf) {
+    let ballast = root.join("ballast");
+    let store = EmbeddedStore::open(&root.join("store")).unwrap();
+    let mut told = Told::default();
+    told.put(&store, "first".to_owned(), "x").await;
+    let value = "v".repeat(20_000);
+    for round in 0..3 {
+        take_all(&ballast);
+        let mut number = 0;
+        while told.refused.len() < 3 * (round + 1) {
+            told.put(&store, format!("{round}/{number:04}"), &value).await;
+            number += 1;
+            assert!(number < 2000, "the disk is not full: {told:?}");
+        }
+        let refused = put(&store, "no", &value).await.unwrap_err().to_string();
+        assert!(refused.contains("MiB more: ") && refused.contains("os error 28"), "{refused}");
+        assert!(refused.contains("make room on its file system"), "{refused}");
+        told.check(&store, "full").await;
+        fs::remove_file(&ballast).unwrap();
+        told.put(&store, format!("{round}/room"), &value).await;
+        assert!(told.done.contains_key(&format!("{round}/room")), "it goes on once there is room");
+        told.check(&store, "room again").await;
+    }
+    assert_eq!(told.unknown, Vec::<String>::new(), "what became of each could be read");
+    drop(store);
+    let store = EmbeddedStore::open(&root.join("store")).unwrap();
+    assert_eq!(keys(&store).await, told.done.into_keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_disk_without_room_for_a_new_store_says_so_and_is_left_clean() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_owned();
+    on_small_disk(directory.path(), 64 << 10, move || {
+        let error = EmbeddedStore::open(&root.join("store")).unwrap_err().to_string();
+        assert!(error.contains("os error 28") && error.contains("make room"), "{error}");
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "nothing half-made is left");
+    });
+}

@@ -1,0 +1,271 @@
+//! The one writer: takes all that waits, does it in one transaction of the file, then tells.
+//!
+//! Nothing is answered or published before the file has it. After a failure the file is opened again, and what became of
+//! the group is read from it: done, or not done. If it cannot be opened, the group is answered "unknown" and kept, so that
+//! once the file is back, watchers hear of it just if it was done.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    apply::{Answer, Done, Work, perform},
+    file::{Failure, File, WriteError},
+    lease::Deadlines,
+    table::Loaded,
+    watch::Publisher,
+};
+use crate::registry::{LeaseId, RegistryError};
+
+/// The most requests in one group: bounds the time that the first of them waits for the last.
+const GROUP: usize = 1024;
+/// How long to wait before an ended lease, or a file that does not open, is tried again unasked.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What the writer is asked.
+#[derive(Debug)]
+pub enum Request {
+    Work(Work, Reply<Answer>),
+    KeepAlive(LeaseId, Reply<()>),
+}
+
+/// Where the answer goes. Nobody may be listening any more.
+pub type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
+
+/// The writer's state; it lives on its own thread.
+pub struct Writer {
+    file: Arc<File>,
+    requests: mpsc::Receiver<Request>,
+    publisher: Publisher,
+    deadlines: Deadlines,
+    /// The file's sequence after the last group that was done.
+    sequence: u64,
+    /// What was done if the file's sequence is the next one.
+    unsettled: Option<Vec<Done>>,
+    /// Set after a failure.
+    retry_at: Option<Instant>,
+}
+
+/// One thing to do, and who wants to know. Nobody asked for the end of a lease whose time is over.
+struct Asked {
+    work: Work,
+    reply: Option<Reply<Answer>>,
+}
+
+impl Writer {
+    pub fn new(
+        file: Arc<File>,
+        loaded: Loaded,
+        requests: mpsc::Receiver<Request>,
+        publisher: Publisher,
+    ) -> Self {
+        Self {
+            file,
+            requests,
+            publisher,
+            deadlines: Deadlines::anew(loaded.leases, Instant::now()),
+            sequence: loaded.sequence,
+            unsettled: None,
+            retry_at: None,
+        }
+    }
+
+    /// Runs until nobody can ask any more, and everything asked is done.
+    pub async fn run(mut self) {
+        while let Some(requests) = self.next_requests().await {
+            self.turn(requests);
+        }
+    }
+
+    /// What waits; nothing if it is time to look at the leases or the file; `None` at the end.
+    async fn next_requests(&mut self) -> Option<Vec<Request>> {
+        let mut requests = Vec::new();
+        let wake = self.wake_at();
+        let receive = self.requests.recv_many(&mut requests, GROUP);
+        let received = match wake {
+            None => receive.await,
+            Some(at) => match tokio::time::timeout_at(at.into(), receive).await {
+                Ok(received) => received,
+                Err(_) => return Some(Vec::new()),
+            },
+        };
+        (received > 0).then_some(requests)
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        if !self.file.is_open() {
+            return self.retry_at;
+        }
+        let next = self.deadlines.next()?;
+        Some(self.retry_at.map_or(next, |retry| retry.max(next)))
+    }
+
+    fn turn(&mut self, requests: Vec<Request>) {
+        let group = self.take(requests);
+        // After the keep-alives: a lease does not end because we were slow to read that it is kept alive.
+        let overdue = self.overdue(Instant::now());
+        if let Err(failure) = self.ensure_open() {
+            return refuse(group, &failure.into());
+        }
+        // Apart: what fills the disk does not keep leases from ending.
+        for group in [overdue, group] {
+            if !group.is_empty() {
+                self.write(group);
+            }
+        }
+    }
+
+    /// Answers the keep-alives; the rest needs the file.
+    fn take(&mut self, requests: Vec<Request>) -> Vec<Asked> {
+        let now = Instant::now();
+        let mut group = Vec::with_capacity(requests.len());
+        for request in requests {
+            match request {
+                Request::KeepAlive(lease, reply) => {
+                    let kept = self.deadlines.keep_alive(lease, now);
+                    let _ = reply.send(kept.then_some(()).ok_or(RegistryError::LeaseEnded(lease)));
+                }
+                Request::Work(work, reply) => {
+                    let reply = Some(reply);
+                    group.push(Asked { work, reply });
+                }
+            }
+        }
+        group
+    }
+
+    fn overdue(&self, now: Instant) -> Vec<Asked> {
+        if self.retry_at.is_some_and(|retry| now < retry) {
+            return Vec::new();
+        }
+        let end = |lease| Asked { work: Work::End(lease), reply: None };
+        self.deadlines.due(now).into_iter().map(end).collect()
+    }
+
+    fn write(&mut self, group: Vec<Asked>) {
+        let written = self.file.write(|tables| {
+            let done = group.iter().map(|asked| perform(tables, &asked.work));
+            let done = done.collect::<Result<Vec<Done>, _>>()?;
+            let changed = done.iter().any(Done::changed);
+            Ok((done, changed))
+        });
+        match written {
+            Ok(done) => {
+                self.sequence += u64::from(done.iter().any(Done::changed));
+                self.working_again();
+                self.tell(&done);
+                answer(group, &done);
+            }
+            Err(WriteError::NotDone(failure)) => {
+                self.recover(&failure);
+                refuse(group, &failure.into());
+            }
+            Err(WriteError::Unknown { result, failure }) => self.settle(group, result, failure),
+        }
+    }
+
+    /// Finds out what became of a group whose commit failed.
+    fn settle(&mut self, group: Vec<Asked>, done: Vec<Done>, failure: Failure) {
+        let next = self.sequence + 1;
+        self.unsettled = Some(done.clone());
+        match self.recover(&failure) {
+            Some(sequence) if sequence == next => answer(group, &done),
+            Some(_) => refuse(group, &failure.into()),
+            None => refuse(group, &RegistryError::Unknown(failure.to_string())),
+        }
+    }
+
+    /// Opens the file again after a failure; its sequence if that went well.
+    fn recover(&mut self, failure: &Failure) -> Option<u64> {
+        if self.retry_at.is_none() {
+            tracing::warn!(error = %failure, "store failed; opening it again");
+        }
+        self.postpone(Instant::now());
+        match self.file.reopen() {
+            Ok(loaded) => {
+                let sequence = loaded.sequence;
+                self.reconcile(loaded);
+                Some(sequence)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "store stays closed; trying again");
+                None
+            }
+        }
+    }
+
+    fn ensure_open(&mut self) -> Result<(), Failure> {
+        if self.file.is_open() {
+            return Ok(());
+        }
+        match self.file.reopen() {
+            Ok(loaded) => {
+                self.reconcile(loaded);
+                Ok(())
+            }
+            Err(error) => {
+                self.postpone(Instant::now());
+                Err(Failure::Io(error.to_string()))
+            }
+        }
+    }
+
+    /// Sets the next try. What fails in between does not put it off further.
+    fn postpone(&mut self, now: Instant) {
+        if self.retry_at.is_none_or(|retry| retry <= now) {
+            self.retry_at = Some(now + RETRY);
+        }
+    }
+
+    fn working_again(&mut self) {
+        if self.retry_at.take().is_some() {
+            tracing::info!("store works again");
+        }
+    }
+
+    /// Brings what is in memory to where the file is.
+    fn reconcile(&mut self, loaded: Loaded) {
+        let unsettled = self.unsettled.take();
+        let ahead = loaded.sequence.checked_sub(self.sequence);
+        self.sequence = loaded.sequence;
+        match (ahead, unsettled) {
+            (Some(0), _) => {}
+            (Some(1), Some(done)) => self.tell(&done),
+            _ => {
+                tracing::warn!("store was changed by somebody else while it was closed");
+                self.deadlines = Deadlines::anew(loaded.leases, Instant::now());
+                self.publisher.reset(loaded.revision);
+            }
+        }
+    }
+
+    /// Tells the deadlines and the watchers of a group that is in the file.
+    fn tell(&mut self, done: &[Done]) {
+        let now = Instant::now();
+        for done in done {
+            match done.answer {
+                Answer::Granted(lease, ttl) => self.deadlines.add(lease, ttl, now),
+                Answer::Ended(lease) | Answer::NoLease(lease) => self.deadlines.remove(lease),
+                Answer::Outcome(_) => {}
+            }
+        }
+        self.publisher.publish(done.iter().filter_map(|done| done.batch.clone()));
+    }
+}
+
+fn answer(group: Vec<Asked>, done: &[Done]) {
+    for (asked, done) in group.into_iter().zip(done) {
+        if let Some(reply) = asked.reply {
+            let _ = reply.send(Ok(done.answer));
+        }
+    }
+}
+
+fn refuse(group: Vec<Asked>, error: &RegistryError) {
+    for reply in group.into_iter().filter_map(|asked| asked.reply) {
+        let _ = reply.send(Err(error.clone()));
+    }
+}

@@ -1,0 +1,130 @@
+//! Which member to ask. Pure: the clock is handed in.
+//!
+//! One member is preferred until it fails; then the next one is, and the one that failed is left alone for a while. So
+//! nobody waits for a member that is known not to answer while another one does.
+
+use std::time::{Duration, Instant};
+
+/// How long a member is left alone after its first failure; doubled with each further one.
+const FIRST_PENALTY: Duration = Duration::from_secs(1);
+/// The longest that a member is left alone.
+const LONGEST_PENALTY: Duration = Duration::from_secs(30);
+
+/// How the members have answered.
+#[derive(Debug)]
+pub struct Endpoints {
+    members: Vec<Health>,
+    preferred: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Health {
+    /// In a row.
+    failures: u32,
+    /// When it may be preferred again.
+    until: Option<Instant>,
+}
+
+impl Health {
+    fn rests(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+}
+
+impl Endpoints {
+    /// `count` members that nothing is known about; the one numbered `first` is asked first.
+    pub fn new(count: usize, first: usize) -> Self {
+        Self { members: vec![Health::default(); count], preferred: first % count.max(1) }
+    }
+
+    /// All members, in the order to ask them in: the preferred one, the others, those that are being left alone.
+    pub fn order(&self, now: Instant) -> Vec<usize> {
+        let count = self.members.len();
+        let ring = (0..count).map(|step| (self.preferred + step) % count);
+        let (mut resting, mut order): (Vec<_>, Vec<_>) =
+            ring.partition(|member| self.members[*member].rests(now));
+        resting.sort_by_key(|member| self.members[*member].until);
+        order.append(&mut resting);
+        order
+    }
+
+    /// A member failed. Whether it had been well before.
+    pub fn failed(&mut self, member: usize, now: Instant) -> bool {
+        let health = &mut self.members[member];
+        let penalty = FIRST_PENALTY * 2u32.saturating_pow(health.failures.min(16));
+        health.failures = health.failures.saturating_add(1);
+        health.until = Some(now + penalty.min(LONGEST_PENALTY));
+        let news = health.failures == 1;
+        if member == self.preferred {
+            self.preferred = self.order(now)[0];
+        }
+        news
+    }
+
+    /// A member answered. Whether it had failed before.
+    pub fn answered(&mut self, member: usize) -> bool {
+        let before = std::mem::take(&mut self.members[member]);
+        if self.members[self.preferred].failures > 0 {
+            self.preferred = member;
+        }
+        before.failures > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_preferred_until_it_fails() {
+        let (mut members, now) = (Endpoints::new(3, 1), Instant::now());
+        assert_eq!(members.order(now), [1, 2, 0]);
+        members.answered(1);
+        assert!(members.failed(1, now), "the first failure is news");
+        assert_eq!(members.order(now), [2, 0, 1]);
+        assert!(!members.failed(1, now), "the second is not");
+        members.answered(2);
+        // It is well again, but nobody is moved for that.
+        let later = now + 2 * LONGEST_PENALTY;
+        assert_eq!(members.order(later), [2, 0, 1]);
+        assert!(members.answered(1), "that it is well again is news");
+        assert!(!members.answered(1));
+        assert_eq!(members.order(later), [2, 0, 1]);
+    }
+
+    #[test]
+    fn the_others_are_asked_before_one_that_rests() {
+        let (mut members, now) = (Endpoints::new(3, 0), Instant::now());
+        members.failed(1, now);
+        assert_eq!(members.order(now), [0, 2, 1]);
+        members.failed(0, now + FIRST_PENALTY / 2);
+        assert_eq!(members.order(now + FIRST_PENALTY / 2), [2, 1, 0]);
+        members.failed(2, now + FIRST_PENALTY / 2);
+        assert_eq!(
+            members.order(now + FIRST_PENALTY / 2)[0],
+            1,
+            "all rest: the one that is up soonest first"
+        );
+    }
+
+    #[test]
+    fn the_rest_grows_to_its_limit() {
+        let (mut members, now) = (Endpoints::new(2, 0), Instant::now());
+        members.failed(0, now);
+        assert_eq!(members.order(now + FIRST_PENALTY), [1, 0], "no longer preferred");
+        for _ in 0..40 {
+            members.failed(1, now);
+        }
+        assert!(members.members[1].rests(now + LONGEST_PENALTY - Duration::from_millis(1)));
+        assert!(!members.members[1].rests(now + LONGEST_PENALTY));
+    }
+
+    #[test]
+    fn with_all_sick_who_answers_is_preferred() {
+        let (mut members, now) = (Endpoints::new(2, 0), Instant::now());
+        members.failed(0, now);
+        members.failed(1, now);
+        members.answered(0);
+        assert_eq!(members.order(now + LONGEST_PENALTY), [0, 1]);
+    }
+}

@@ -1,0 +1,379 @@
+//! The edge to etcd: one connection to one member. Nothing else imports `etcd_client`.
+//!
+//! It turns what the rooms above say into etcd's requests, and etcd's answers into their words. It decides nothing.
+
+use std::{error::Error as _, fs, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions, Identity,
+    KeyValue, LeaseGrantOptions, PutOptions, ResponseHeader, TlsOptions, TxnOp, TxnOpResponse, WatchOptions,
+    WatchResponse, WatchStream,
+};
+use sextant_proto::Revision;
+use tokio::sync::OnceCell;
+
+use super::{
+    fault::{Fault, Kind},
+    follow::{Finding, Message, Probe},
+    options::{ConnectError, EtcdOptions, Login, Tls},
+    paging::{Page, Reply},
+};
+use crate::registry::{Entry, Event, Guard, KeyRange, LeaseId, Op, Outcome, Txn};
+
+/// The largest reply that is taken, in octets: a page, or what a watch catches up with in one go.
+const LARGEST_REPLY: usize = 64 << 20;
+/// How often a connection is asked for a sign of life; etcd drops who asks more often than every 5 s.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long that may take.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest TTL that etcd grants, in seconds.
+const LONGEST_TTL: u64 = 9_000_000_000;
+
+/// One member; cheap to clone.
+#[derive(Clone)]
+pub struct Member {
+    /// Its URL.
+    pub endpoint: Arc<str>,
+    client: Arc<Client>,
+    login: Option<Arc<SignIn>>,
+}
+
+struct SignIn {
+    login: Login,
+    done: OnceCell<()>,
+}
+
+/// Clients of all members. No connection is made yet.
+pub async fn members(options: &EtcdOptions) -> Result<Vec<Member>, ConnectError> {
+    let mut connecting = ConnectOptions::new()
+        .with_connect_timeout(options.timeouts.connect)
+        .with_keep_alive(KEEPALIVE, KEEPALIVE_TIMEOUT)
+        .with_keep_alive_while_idle(false)
+        // A member that is cut off from the others says so, and ends its watches.
+        .with_require_leader(true)
+        .with_auto_token_refresh(true);
+    if let Some(tls) = &options.tls {
+        connecting = connecting.with_tls(read_tls(tls)?);
+    }
+    let mut members = Vec::new();
+    for endpoint in &options.endpoints {
+        let client = Client::connect([endpoint], Some(connecting.clone()))
+            .await
+            .map_err(|error| ConnectError::Tls(error.to_string()))?;
+        members.push(Member {
+            endpoint: endpoint.as_str().into(),
+            client: Arc::new(client),
+            // Each member's client has a token of its own.
+            login: options.login.clone().map(|login| Arc::new(SignIn { login, done: OnceCell::new() })),
+        });
+    }
+    Ok(members)
+}
+
+fn read_tls(tls: &Tls) -> Result<TlsOptions, ConnectError> {
+    let ca = read_pem(&tls.ca, "CERTIFICATE")?;
+    let mut options = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
+    if let Some((certificate, key)) = &tls.identity {
+        let (certificate, key) = (read_pem(certificate, "CERTIFICATE")?, read_pem(key, "PRIVATE KEY")?);
+        options = options.identity(Identity::from_pem(certificate, key));
+    }
+    Ok(options)
+}
+
+/// A file without what it is for would be taken for an empty set of it.
+fn read_pem(path: &Path, label: &str) -> Result<String, ConnectError> {
+    let text =
+        fs::read_to_string(path).map_err(|source| ConnectError::File { path: path.to_owned(), source })?;
+    if text.contains(&format!("{label}-----")) {
+        return Ok(text);
+    }
+    Err(ConnectError::Tls(format!("there is no {label} in {}", path.display())))
+}
+
+impl Member {
+    /// Logs in if that is asked for and was not done yet.
+    pub async fn sign_in(&self) -> Result<(), Fault> {
+        let Some(sign_in) = &self.login else {
+            return Ok(());
+        };
+        sign_in.done.get_or_try_init(|| self.authenticate(&sign_in.login)).await?;
+        Ok(())
+    }
+
+    /// Logs in anew.
+    pub async fn sign_in_again(&self) -> Result<(), Fault> {
+        match &self.login {
+            Some(sign_in) => self.authenticate(&sign_in.login).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn authenticate(&self, login: &Login) -> Result<(), Fault> {
+        let credentials = (login.user.clone(), login.password.clone());
+        match Client::clone(&self.client).update_user(Some(credentials)).await {
+            // As etcd's own clients do: whoever turns it on later, makes us come here again.
+            Err(Error::GRpcStatus(status)) if status.message().contains("authentication is not enabled") => {
+                Ok(())
+            }
+            answer => answer.map_err(fault),
+        }
+    }
+
+    /// One page of a listing, linearizable.
+    pub async fn page(&self, page: Page) -> Result<Reply, Fault> {
+        let mut options =
+            GetOptions::new().with_range(page.to).with_limit(i64::try_from(page.limit).unwrap_or(i64::MAX));
+        if let Some(revision) = page.revision {
+            options = options.with_revision(signed(revision));
+        }
+        let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST_REPLY);
+        let mut answer = kv.get(page.from, Some(options)).await.map_err(fault)?;
+        let revision = revision(answer.header())?;
+        let more = answer.more();
+        let found = answer.take_kvs();
+        let more_after = found.last().filter(|_| more).map(|last| last.key().to_vec());
+        let entries = found.into_iter().filter_map(|found| entry(&found)).collect();
+        Ok(Reply { revision, entries, more_after })
+    }
+
+    /// Answers a watch's question about `range`, linearizable.
+    pub async fn probe(&self, range: &KeyRange, probe: Probe) -> Result<Finding, Fault> {
+        match probe {
+            Probe::Revision => Ok(Finding::At(self.revision(&range.from).await?)),
+            Probe::Unchanged(since) => self.unchanged(range, since).await,
+        }
+    }
+
+    /// The store's revision, asked for at a key that we may read.
+    pub async fn revision(&self, key: &str) -> Result<Revision, Fault> {
+        let options = GetOptions::new().with_keys_only();
+        let answer = self.client.kv_client().get(first(key), Some(options)).await;
+        revision(answer.map_err(fault)?.header())
+    }
+
+    /// The range is as it was if all its keys were there, unchanged, and there were no others.
+    async fn unchanged(&self, range: &KeyRange, since: Revision) -> Result<Finding, Fault> {
+        let Some((from, to)) = bounds(range) else {
+            return Ok(Finding::At(self.revision(&range.from).await?));
+        };
+        let count = GetOptions::new().with_range(to.clone()).with_count_only();
+        let mut counts = vec![TxnOp::get(from.clone(), Some(count.clone()))];
+        // For etcd, revision 0 is the newest one.
+        if since > Revision::ZERO {
+            counts.push(TxnOp::get(from.clone(), Some(count.with_revision(signed(since)))));
+        }
+        let old = Compare::mod_revision(from.clone(), CompareOp::Less, signed(since) + 1).with_range(to);
+        let txn = etcd_client::Txn::new().when([old]).and_then(counts).or_else([linearizable(from)]);
+        let answer = self.client.kv_client().txn(txn).await.map_err(fault)?;
+        let counts: Vec<i64> = answer.op_responses().iter().map(count_of).collect();
+        let before = counts.get(1).copied().unwrap_or(0);
+        if answer.succeeded() && counts.first() == Some(&before) {
+            return Ok(Finding::Unchanged(revision(answer.header())?));
+        }
+        Ok(Finding::Changed)
+    }
+
+    /// Does a transaction.
+    pub async fn commit(&self, txn: &Txn) -> Result<Outcome, Fault> {
+        let guards: Vec<Compare> = txn.guards.iter().filter_map(compare).collect();
+        let mut request = etcd_client::Txn::new().when(guards);
+        if txn.ops.is_empty() {
+            // Without a linearizable operation etcd would compare with what this member happens to have.
+            let key = first(a_key(txn).unwrap_or(""));
+            request = request.and_then([linearizable(key.clone())]).or_else([linearizable(key)]);
+        } else {
+            request = request.and_then(txn.ops.iter().map(operation).collect::<Vec<_>>());
+        }
+        let answer = self.client.kv_client().txn(request).await.map_err(fault)?;
+        let revision = revision(answer.header())?;
+        Ok(match answer.succeeded() {
+            true => Outcome::Committed(revision),
+            false => Outcome::Refused(revision),
+        })
+    }
+
+    /// Starts a watch of what comes after `after`.
+    pub async fn watch(&self, range: &KeyRange, after: Revision) -> Result<Line, Fault> {
+        let (from, to) = bounds(range)
+            .ok_or_else(|| Fault { kind: Kind::Refused, text: format!("{range:?} has no keys to watch") })?;
+        let options = WatchOptions::new().with_range(to).with_start_revision(signed(after) + 1);
+        let mut client = self.client.watch_client().max_decoding_message_size(LARGEST_REPLY);
+        let stream = client.watch(from, Some(options)).await.map_err(fault)?;
+        Ok(Line { stream })
+    }
+
+    /// Makes a lease of this id; its TTL is in whole seconds, and not below what etcd grants at least.
+    pub async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<(), Fault> {
+        let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
+        let seconds = seconds.clamp(1, LONGEST_TTL).cast_signed();
+        let options = LeaseGrantOptions::new().with_id(lease.0.cast_signed());
+        let granted = self.client.lease_client().grant(seconds, Some(options)).await;
+        granted.map(drop).map_err(fault)
+    }
+
+    /// Keeps a lease alive once.
+    pub async fn keep_alive(&self, lease: LeaseId) -> Result<(), Fault> {
+        match self.client.lease_client().keep_alive(lease.0.cast_signed()).await {
+            // A TTL of zero.
+            Err(Error::LeaseKeepAliveError(text)) => Err(Fault { kind: Kind::NoLease, text }),
+            answer => answer.map(drop).map_err(fault),
+        }
+    }
+
+    /// Whether there is such a lease.
+    pub async fn lives(&self, lease: LeaseId) -> Result<bool, Fault> {
+        let asked = self.client.lease_client().time_to_live(lease.0.cast_signed(), None).await;
+        Ok(asked.map_err(fault)?.ttl() > 0)
+    }
+
+    /// Ends a lease.
+    pub async fn revoke(&self, lease: LeaseId) -> Result<(), Fault> {
+        let revoked = self.client.lease_client().revoke(lease.0.cast_signed()).await;
+        revoked.map(drop).map_err(fault)
+    }
+}
+
+/// A watch's stream. It ends when it is dropped.
+pub struct Line {
+    stream: WatchStream,
+}
+
+impl Line {
+    /// The next message. Cancel safe.
+    pub async fn next(&mut self) -> Result<Message, Fault> {
+        match self.stream.message().await {
+            Ok(Some(response)) => Ok(message(&response)),
+            Ok(None) => Err(Fault { kind: Kind::Broken, text: "the member ended the stream".to_owned() }),
+            Err(error) => Err(fault(error)),
+        }
+    }
+}
+
+fn message(response: &WatchResponse) -> Message {
+    if response.compact_revision() > 0 {
+        return Message::Compacted;
+    }
+    if response.canceled() {
+        return Message::Cancelled(format!("the member ended the watch: {}", response.cancel_reason()));
+    }
+    let events = response.events().iter();
+    let event = |event: &etcd_client::Event| {
+        let kv = event.kv()?;
+        match event.event_type() {
+            EventType::Put => entry(kv).map(Event::Put),
+            EventType::Delete => Some(Event::Deleted {
+                key: kv.key_str().ok()?.to_owned(),
+                revision: unsigned(kv.mod_revision()),
+            }),
+        }
+    };
+    Message::Events(events.filter_map(event).collect())
+}
+
+/// None if the key is not text: it is nobody's whom we know.
+fn entry(kv: &KeyValue) -> Option<Entry> {
+    let lease = kv.lease().cast_unsigned();
+    Some(Entry {
+        key: kv.key_str().ok()?.to_owned(),
+        value: Bytes::copy_from_slice(kv.value()),
+        created: unsigned(kv.create_revision()),
+        modified: unsigned(kv.mod_revision()),
+        lease: (lease != 0).then_some(LeaseId(lease)),
+    })
+}
+
+fn operation(op: &Op) -> TxnOp {
+    match op {
+        Op::Put { key, value, lease } => {
+            let lease = lease.map_or(0, |lease| lease.0.cast_signed());
+            TxnOp::put(key.as_str(), value.to_vec(), Some(PutOptions::new().with_lease(lease)))
+        }
+        Op::Delete(key) => TxnOp::delete(key.as_str(), None),
+    }
+}
+
+/// None if it always holds.
+fn compare(guard: &Guard) -> Option<Compare> {
+    Some(match guard {
+        Guard::Absent(key) => Compare::create_revision(key.as_str(), CompareOp::Equal, 0),
+        // To etcd, a key that is not there has revision 0.
+        Guard::Unchanged(key, Revision::ZERO) => Compare::create_revision(key.as_str(), CompareOp::Less, 0),
+        Guard::Unchanged(key, revision) => {
+            Compare::mod_revision(key.as_str(), CompareOp::Equal, signed(*revision))
+        }
+        Guard::RangeAbsent(range) => {
+            let (from, to) = bounds(range)?;
+            Compare::create_revision(from, CompareOp::Equal, 0).with_range(to)
+        }
+    })
+}
+
+/// A key that the transaction is about; none if it asks for nothing.
+pub fn a_key(txn: &Txn) -> Option<&str> {
+    let guarded = txn.guards.first().map(|guard| match guard {
+        Guard::Absent(key) | Guard::Unchanged(key, _) => key.as_str(),
+        Guard::RangeAbsent(range) => &range.from,
+    });
+    guarded.or_else(|| txn.ops.first().map(Op::key))
+}
+
+/// A read that makes its transaction a linearizable one.
+fn linearizable(key: Vec<u8>) -> TxnOp {
+    TxnOp::get(key, Some(GetOptions::new().with_keys_only()))
+}
+
+fn count_of(response: &TxnOpResponse) -> i64 {
+    match response {
+        TxnOpResponse::Get(get) => get.count(),
+        _ => 0,
+    }
+}
+
+/// The range in etcd's form; None if there is no key in it, which etcd cannot say.
+pub fn bounds(range: &KeyRange) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (from, to) = (first(&range.from), range.to.clone().into_bytes());
+    (from < to).then_some((from, to))
+}
+
+/// etcd has no empty key.
+fn first(key: &str) -> Vec<u8> {
+    match key {
+        "" => vec![0],
+        key => key.as_bytes().to_vec(),
+    }
+}
+
+fn revision(header: Option<&ResponseHeader>) -> Result<Revision, Fault> {
+    let header =
+        header.ok_or_else(|| Fault { kind: Kind::Broken, text: "an answer without a header".to_owned() })?;
+    Ok(unsigned(header.revision()))
+}
+
+fn unsigned(revision: i64) -> Revision {
+    Revision(revision.max(0).cast_unsigned())
+}
+
+fn signed(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX - 1)
+}
+
+fn fault(error: Error) -> Fault {
+    match error {
+        Error::GRpcStatus(status) => {
+            let (mut unsent, mut root) = (false, None);
+            let mut next = status.source();
+            while let Some(cause) = next {
+                unsent |= cause.is::<tonic::ConnectError>();
+                root = Some(cause.to_string());
+                next = cause.source();
+            }
+            let text = match root {
+                Some(root) if !status.message().contains(&root) => format!("{}: {root}", status.message()),
+                _ => status.message().to_owned(),
+            };
+            Fault::of_status(status.code(), &text, unsent)
+        }
+        error => Fault { kind: Kind::Broken, text: error.to_string() },
+    }
+}

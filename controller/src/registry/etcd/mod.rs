@@ -1,0 +1,223 @@
+//! The store in etcd: any number of controllers over it (DESIGN §6).
+//!
+//! | part | owns |
+//! |---|---|
+//! | `options` | how the cluster is reached; what of that is refused at once |
+//! | `member` | the edge to etcd: one connection to one member |
+//! | `fault` | what etcd's errors mean (pure) |
+//! | `endpoints` | which member to ask (pure) |
+//! | `cluster` | calls on one member after another |
+//! | `paging` | a listing page by page (pure) |
+//! | `follow` | what a watch tells, and how it knows that it is current (pure) |
+//! | `watch` | watches as streams |
+//!
+//! There are no tasks. etcd's default limits hold for transactions: 128 guards, 128 operations, 1.5 MiB; what is larger
+//! is refused, as a transaction cannot be split. Leases have whole seconds, and at least one and a half election
+//! time-outs of the cluster (2 s by default).
+
+mod cluster;
+mod endpoints;
+mod fault;
+mod follow;
+mod member;
+mod options;
+mod paging;
+mod watch;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rand::Rng;
+use sextant_proto::Revision;
+
+pub use self::options::{ConnectError, EtcdOptions, Login, Timeouts, Tls};
+use self::{
+    cluster::{Attempts, Cluster, Purpose},
+    fault::{Fault, Kind},
+    paging::Pages,
+};
+use super::{KeyRange, LeaseId, Listing, Op, Outcome, Registry, RegistryError, Txn, Watch};
+
+/// A store in an etcd cluster.
+pub struct EtcdStore {
+    name: String,
+    cluster: Arc<Cluster>,
+    /// A key that we may read: etcd has no other way to be asked for its revision, and a role may be for few keys.
+    ours: OnceLock<String>,
+}
+
+impl EtcdStore {
+    /// The store in the cluster that `options` name. Nobody is asked yet: a cluster that is away shows in the calls.
+    ///
+    /// # Errors
+    /// If the options cannot be right whatever the cluster does.
+    pub async fn connect(options: EtcdOptions) -> Result<Self, ConnectError> {
+        options.check()?;
+        let members = member::members(&options).await?;
+        let first = match options.spread {
+            true => rand::rng().random_range(0..members.len()),
+            false => 0,
+        };
+        Ok(Self {
+            name: format!("etcd:{}", options.endpoints.join(",")),
+            cluster: Arc::new(Cluster::new(members, first, options.timeouts)),
+            ours: OnceLock::new(),
+        })
+    }
+
+    /// Does a transaction that asks for nothing.
+    async fn nothing(&self) -> Result<Outcome, RegistryError> {
+        let key = self.ours.get().map_or("", String::as_str);
+        let revision = self.revision(key).await.map_err(Fault::undone)?;
+        Ok(Outcome::Committed(revision))
+    }
+
+    async fn revision(&self, key: &str) -> Result<Revision, Fault> {
+        let ask = |member: member::Member| async move { member.revision(key).await };
+        self.cluster.call(Purpose::Read, ask).await
+    }
+
+    /// Which of the leases has ended.
+    async fn ended(&self, txn: &Txn, fault: Fault) -> RegistryError {
+        let leases: HashSet<LeaseId> = txn
+            .ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::Put { lease, .. } => *lease,
+                Op::Delete(_) => None,
+            })
+            .collect();
+        let several = leases.len() > 1;
+        for lease in leases {
+            let lives = |member: member::Member| async move { member.lives(lease).await };
+            if !several || matches!(self.cluster.call(Purpose::Read, lives).await, Ok(false)) {
+                return RegistryError::LeaseEnded(lease);
+            }
+        }
+        fault.undone()
+    }
+}
+
+/// etcd's lease, if there can be one.
+fn of_etcd(lease: LeaseId) -> Result<LeaseId, RegistryError> {
+    i64::try_from(lease.0).map_err(|_| RegistryError::LeaseEnded(lease))?;
+    Ok(lease)
+}
+
+#[async_trait]
+impl Registry for EtcdStore {
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
+        self.ours.get_or_init(|| range.from.clone());
+        let Some((from, to)) = member::bounds(range) else {
+            let revision = self.revision(&range.from).await.map_err(Fault::undone)?;
+            let entries = Vec::new();
+            return Ok(Listing { revision, entries });
+        };
+        let mut pages = Pages::new(from, to);
+        loop {
+            let page = pages.next();
+            let asked = self.cluster.call(Purpose::Read, |member| {
+                let page = page.clone();
+                async move { member.page(page).await }
+            });
+            match asked.await {
+                Ok(reply) => {
+                    if let Some(listing) = pages.take(reply) {
+                        self.cluster.hand_out(listing.revision);
+                        return Ok(listing);
+                    }
+                }
+                Err(fault) if pages.failed(fault.kind) => {}
+                Err(fault) => return Err(fault.undone()),
+            }
+        }
+    }
+
+    /// # Panics
+    /// If a key stands in two operations.
+    async fn commit(&self, txn: Txn) -> Result<Outcome, RegistryError> {
+        let mut keys = HashSet::new();
+        let repeated = txn.ops.iter().map(Op::key).find(|key| !keys.insert(*key));
+        assert_eq!(repeated, None, "a key stands in at most one operation of a transaction");
+        let Some(key) = member::a_key(&txn) else {
+            return self.nothing().await;
+        };
+        self.ours.get_or_init(|| key.to_owned());
+        let txn = Arc::new(txn);
+        let commit = |member: member::Member| {
+            let txn = Arc::clone(&txn);
+            async move { member.commit(&txn).await }
+        };
+        match self.cluster.call(Purpose::Once, commit).await {
+            Ok(outcome) => {
+                let (Outcome::Committed(revision) | Outcome::Refused(revision)) = outcome;
+                self.cluster.hand_out(revision);
+                Ok(outcome)
+            }
+            Err(fault) if fault.kind == Kind::NoLease => Err(self.ended(&txn, fault).await),
+            Err(fault) => Err(fault.of_write()),
+        }
+    }
+
+    fn watch(&self, range: KeyRange, after: Revision) -> Watch {
+        watch::watch(Arc::clone(&self.cluster), range, after)
+    }
+
+    /// A try whose outcome is not known may leave a lease behind, which ends by itself.
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, RegistryError> {
+        // Ours to choose, so that a second try cannot make a second lease. Zero lets etcd choose.
+        let lease = LeaseId(rand::rng().random_range(1..=i64::MAX.cast_unsigned()));
+        let grant = |member: member::Member| async move { member.grant(lease, ttl).await };
+        match self.cluster.call(Purpose::Again, grant).await {
+            Ok(()) => Ok(lease),
+            Err(fault) if fault.kind == Kind::LeaseTaken => Ok(lease),
+            Err(fault) => Err(fault.undone()),
+        }
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), RegistryError> {
+        let lease = of_etcd(lease)?;
+        let keep = |member: member::Member| async move { member.keep_alive(lease).await };
+        // A leader that has just been elected may not have taken in the last grants: asked twice, with a read between.
+        for last in [false, true] {
+            match self.cluster.call(Purpose::Again, keep).await {
+                Ok(()) => return Ok(()),
+                Err(fault) if fault.kind == Kind::NoLease && last => break,
+                Err(fault) if fault.kind == Kind::NoLease => {
+                    let lives = |member: member::Member| async move { member.lives(lease).await };
+                    let lives = self.cluster.call(Purpose::Read, lives).await;
+                    if !lives.map_err(Fault::undone)? {
+                        break;
+                    }
+                }
+                Err(fault) => return Err(fault.undone()),
+            }
+        }
+        Err(RegistryError::LeaseEnded(lease))
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), RegistryError> {
+        let lease = of_etcd(lease)?;
+        let attempts = Attempts::default();
+        let revoke = |member: member::Member| {
+            attempts.count();
+            async move { member.revoke(lease).await }
+        };
+        match self.cluster.call(Purpose::Again, revoke).await {
+            // Of several tries, the first one may have ended it.
+            Err(fault) if fault.kind == Kind::NoLease && !attempts.several() => {
+                Err(RegistryError::LeaseEnded(lease))
+            }
+            Err(fault) if fault.kind != Kind::NoLease => Err(fault.undone()),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The store as the controller needs it: a small transactional key-value store (DESIGN §6).
+//!
+//! [`Registry`] is the one edge to whatever keeps the data. It knows keys and octets only; what they mean is the business
+//! of the rooms above. Every implementation passes the suite in `conformance`.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod embedded;
+pub mod etcd;
+mod txn;
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::Stream;
+use sextant_proto::Revision;
+
+pub use txn::{Guard, KeyRange, Op, Outcome, Txn};
+
+/// A key with its value, and when it was made and last changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: Bytes,
+    /// The revision that made the key. A key that is deleted and put again has a new one.
+    pub created: Revision,
+    /// The revision that last put the key.
+    pub modified: Revision,
+    /// The lease that the key ends with, if any.
+    pub lease: Option<LeaseId>,
+}
+
+/// All keys of a range at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The store's revision when it was read: not older than the call (linearizable).
+    pub revision: Revision,
+    /// In key order.
+    pub entries: Vec<Entry>,
+}
+
+/// One change of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The key has a new value.
+    Put(Entry),
+    /// The key is gone: deleted, or its lease has ended.
+    Deleted {
+        /// The key.
+        key: String,
+        /// The revision that took it away.
+        revision: Revision,
+    },
+}
+
+/// All changes of one revision that fall into the watched range, never split.
+///
+/// Without changes it says that all changes of the range up to the revision were told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The revision.
+    pub revision: Revision,
+    /// Its changes, at most one a key.
+    pub events: Vec<Event>,
+}
+
+/// A lease: keys put with it go when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub u64);
+
+/// Why the store did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RegistryError {
+    /// It cannot be reached, or cannot write. Nothing was done; trying again later may help.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// A transaction may or may not have been done: read back to know.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// There is no such lease, or it has ended.
+    #[error("lease {} has ended", .0.0)]
+    LeaseEnded(LeaseId),
+    /// The store's content cannot be read; a person must look.
+    #[error("store content: {0}")]
+    Corrupt(String),
+}
+
+/// Why a watch ended. The watcher lists anew, and watches from there.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WatchEnded {
+    /// The revision asked for, or the watcher itself, is too far behind.
+    #[error("compacted: changes since revision {0} are no longer kept")]
+    Compacted(Revision),
+    /// The store went away.
+    #[error("watch lost: {0}")]
+    Lost(String),
+}
+
+/// A stream of batches in the order of their revisions, without gaps; its last item is its error.
+pub type Watch = Pin<Box<dyn Stream<Item = Result<Batch, WatchEnded>> + Send>>;
+
+/// A transactional key-value store with a total order of changes.
+#[async_trait]
+pub trait Registry: Send + Sync + 'static {
+    /// What to call it in messages to people, e.g. `embedded:/var/lib/sextant/store`.
+    fn describe(&self) -> String;
+
+    /// All keys of `range`, linearizable.
+    async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError>;
+
+    /// Does all of `txn` at one new revision if all its guards hold, else nothing.
+    ///
+    /// A key may stand in at most one of its operations.
+    async fn commit(&self, txn: Txn) -> Result<Outcome, RegistryError>;
+
+    /// Every change of `range` after revision `after`, as it happens.
+    fn watch(&self, range: KeyRange, after: Revision) -> Watch;
+
+    /// A new lease that ends `ttl` after it was last kept alive. A restart of the store may make it live up to another
+    /// `ttl`, never less.
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, RegistryError>;
+
+    /// Keeps a lease alive for another TTL.
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), RegistryError>;
+
+    /// Ends a lease now, and its keys with it.
+    async fn revoke(&self, lease: LeaseId) -> Result<(), RegistryError>;
+}
+
+/// A registry that several rooms share.
+pub type SharedRegistry = Arc<dyn Registry>;

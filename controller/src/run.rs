@@ -1,0 +1,180 @@
+//! Puts the rooms together, and runs them.
+//!
+//! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the recovery window, gRPC, probes.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use rand::Rng;
+use sextant_proto::daemon::{
+    Essential, Probes, Readiness, init_logging, stop_signal,
+    systemd::{self, Heartbeat, Watchdog},
+};
+use tokio::sync::watch;
+
+use crate::{
+    acks::Acks,
+    claims::Claims,
+    grpc::{self, Others, Rooms},
+    index::{Index, IndexTask},
+    keys::Keys,
+    metrics,
+    pools::Pools,
+    records::Meta,
+    registry::{
+        RegistryError, SharedRegistry,
+        embedded::EmbeddedStore,
+        etcd::{EtcdOptions, EtcdStore},
+    },
+    sessions::{Identity, Sessions},
+    settings::{CommandLine, EtcdAccess, Settings, Store},
+    store,
+    verdicts::Verdicts,
+};
+
+/// How long to wait for a store that does not answer at the start.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// For how long each attempt to reach the store puts off the end of systemd's patience: the start waits as long as the
+/// store is away, and one that hangs is ended.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the controller until it is told to stop.
+///
+/// # Errors
+/// Why it could not start, or could not go on.
+pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
+    let settings = command_line.settings()?;
+    init_logging(&settings.log, settings.log_format).map_err(anyhow::Error::msg)?;
+    let mut stop = pin!(stop_signal().context("signals cannot be listened to")?);
+    // Addresses before the store: a second controller by mistake is told of the port, and touches nothing.
+    let listener = grpc::listen(settings.listen).await?;
+    let OpenStore { registry, writer } = open_store(&settings).await?;
+    let keys = Keys::new(&settings.cluster);
+    let meta = tokio::select! {
+        meta = open_meta(&settings, &registry, &keys) => meta.context("the store's own record")?,
+        // It may be away for as long as etcd is.
+        () = &mut stop => return Ok(()),
+    };
+    let (index_task, index) =
+        IndexTask::start(registry.clone(), keys.clone(), meta).await.context("listing the store")?;
+    let me = identity(listener.local_addr()?.to_string());
+    let watchdog = Watchdog::from_environment();
+    let rooms = rooms(&settings, registry, keys, index, me, watchdog.heartbeat());
+    let probes = Probes::bind(settings.http, metrics::registry(&rooms), rooms.sessions.readiness()).await?;
+
+    let mut tasks = Essential::default();
+    if let Some(store) = writer {
+        tasks.spawn("store", store_writes(store));
+    }
+    tasks.spawn("index", index_task.run());
+    tasks.spawn("sessions", rooms.sessions.clone().run());
+    tasks.spawn("verdicts", verdicts(&rooms).run());
+    tasks.spawn(
+        "recovery",
+        store::close_recovery(rooms.registry.clone(), rooms.keys.clone(), settings.recovery_window),
+    );
+    tasks.spawn("status", tell_status(rooms.sessions.readiness()));
+    tasks.spawn("grpc", grpc::serve(listener, rooms));
+    tasks.spawn("http", probes.run());
+    tasks.spawn("watchdog", watchdog.run());
+    announce_start(&settings);
+    tasks.until(stop).await?;
+    systemd::tell_stopping();
+    Ok(())
+}
+
+/// A store, and what of it must not end.
+struct OpenStore {
+    registry: SharedRegistry,
+    writer: Option<Arc<EmbeddedStore>>,
+}
+
+async fn open_store(settings: &Settings) -> anyhow::Result<OpenStore> {
+    match &settings.store {
+        Store::Embedded(path) => {
+            let store = Arc::new(EmbeddedStore::open(path)?);
+            Ok(OpenStore { registry: store.clone(), writer: Some(store) })
+        }
+        Store::Etcd(urls) => {
+            let EtcdAccess { login, tls } = settings.etcd.clone();
+            let options = EtcdOptions { login, tls, ..EtcdOptions::new(urls) };
+            Ok(OpenStore { registry: Arc::new(EtcdStore::connect(options).await?), writer: None })
+        }
+    }
+}
+
+/// The store's own record. A file must be there at once; an etcd cluster may come later.
+async fn open_meta(
+    settings: &Settings,
+    registry: &SharedRegistry,
+    keys: &Keys,
+) -> Result<Meta, RegistryError> {
+    loop {
+        match store::open(registry, keys).await {
+            Err(RegistryError::Unavailable(why)) if matches!(settings.store, Store::Etcd(_)) => {
+                tracing::warn!(why, "the store does not answer yet; trying again");
+                systemd::tell_status(&format!("waiting for the store: {why}"));
+                systemd::tell_starting(STORE_PATIENCE);
+                tokio::time::sleep(STORE_RETRY).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Ends with the store's writer, which only a bug can end.
+async fn store_writes(store: Arc<EmbeddedStore>) -> Result<(), &'static str> {
+    store.writer_ended().await;
+    Err("its writer is gone")
+}
+
+fn identity(address: String) -> Identity {
+    Identity { id: format!("{:016x}", rand::rng().random::<u64>()), address }
+}
+
+fn rooms(
+    settings: &Settings,
+    registry: SharedRegistry,
+    keys: Keys,
+    index: Index,
+    me: Identity,
+    heartbeat: Heartbeat,
+) -> Rooms {
+    let acks = Acks::new(index.clone());
+    Rooms {
+        others: Others::new(index.clone(), acks.clone(), me.id.clone()),
+        claims: Claims::new(registry.clone(), keys.clone(), index.clone()),
+        pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
+        sessions: Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat),
+        acks,
+        cluster: settings.cluster.to_string(),
+        registry,
+        keys,
+        index,
+    }
+}
+
+fn verdicts(rooms: &Rooms) -> Verdicts {
+    let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
+    Verdicts::new(registry, keys, index, rooms.sessions.clone(), rooms.acks.clone())
+}
+
+fn announce_start(settings: &Settings) {
+    if settings.insecure {
+        tracing::warn!(listen = %settings.listen, "plain text past loopback: whoever reaches this address may do everything");
+    }
+    tracing::info!(listen = %settings.listen, http = %settings.http, store = ?settings.store, "controller runs");
+    systemd::tell_ready();
+}
+
+/// For `systemctl status`: whether the store answers.
+async fn tell_status(mut readiness: Readiness) -> Result<(), watch::error::RecvError> {
+    loop {
+        match &*readiness.borrow_and_update() {
+            Ok(()) => systemd::tell_status("serving; the store answers"),
+            Err(why) => systemd::tell_status(&format!("serving, but {why}")),
+        }
+        readiness.changed().await?;
+    }
+}

@@ -1,0 +1,137 @@
+//! Which agents have a stream here, and which had one. Pure.
+
+use std::{collections::HashMap, convert::Infallible, time::Duration};
+
+use sextant_proto::NodeName;
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::registry::LeaseId;
+
+/// A stream, told apart from an earlier one of the same node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct StreamId(pub u64);
+
+#[derive(Debug)]
+struct Agent {
+    stream: StreamId,
+    connected: bool,
+    last_frame: Instant,
+    /// The lease that its session stands under in the store.
+    session: Option<LeaseId>,
+    /// Dropped once a newer stream is there.
+    _newest: oneshot::Sender<Infallible>,
+}
+
+/// Ready once a newer stream of the same node is there.
+pub(super) type Superseded = oneshot::Receiver<Infallible>;
+
+/// The agents of this controller.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    agents: HashMap<NodeName, Agent>,
+    last_stream: u64,
+}
+
+impl Book {
+    /// A new stream of `node`, which supersedes an older one.
+    pub(super) fn attach(&mut self, node: &NodeName, now: Instant) -> (StreamId, Superseded) {
+        self.last_stream += 1;
+        let stream = StreamId(self.last_stream);
+        let session = self.agents.get(node).and_then(|agent| agent.session);
+        let (newest, superseded) = oneshot::channel();
+        self.agents.insert(
+            node.clone(),
+            Agent { stream, connected: true, last_frame: now, session, _newest: newest },
+        );
+        (stream, superseded)
+    }
+
+    /// The end of a stream, whose last frame came at `last_frame`.
+    pub(super) fn detach(&mut self, node: &NodeName, stream: StreamId, last_frame: Instant) {
+        if let Some(agent) = self.agents.get_mut(node).filter(|agent| agent.stream == stream) {
+            agent.connected = false;
+            agent.last_frame = last_frame;
+        }
+    }
+
+    /// Whether `stream` is the node's newest.
+    pub(super) fn is_current(&self, node: &NodeName, stream: StreamId) -> bool {
+        self.agents.get(node).is_some_and(|agent| agent.stream == stream)
+    }
+
+    /// Whether the node's session stands under `lease`.
+    pub(super) fn has_session(&self, node: &NodeName, lease: LeaseId) -> bool {
+        self.agents.get(node).is_some_and(|agent| agent.session == Some(lease))
+    }
+
+    /// The node's session stands under `lease` now.
+    pub(super) fn session_put(&mut self, node: &NodeName, lease: LeaseId) {
+        if let Some(agent) = self.agents.get_mut(node) {
+            agent.session = Some(lease);
+        }
+    }
+
+    /// The connected nodes whose session stands under another lease than `lease`.
+    pub(super) fn to_move(&self, lease: LeaseId) -> Vec<NodeName> {
+        let moved = |agent: &Agent| agent.connected && agent.session.is_some_and(|held| held != lease);
+        self.agents.iter().filter(|(_, agent)| moved(agent)).map(|(node, _)| node.clone()).collect()
+    }
+
+    /// Takes out the nodes that have been silent for `down_after`; the answer is those of them that had a session.
+    pub(super) fn lost(&mut self, now: Instant, down_after: Duration) -> Vec<NodeName> {
+        let is_lost = |agent: &Agent| !agent.connected && now.duration_since(agent.last_frame) >= down_after;
+        let lost = self.agents.extract_if(|_, agent| is_lost(agent));
+        lost.filter(|(_, agent)| agent.session.is_some()).map(|(node, _)| node).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOWN_AFTER: Duration = Duration::from_secs(15);
+
+    fn node() -> NodeName {
+        "host1".parse().unwrap()
+    }
+
+    #[test]
+    fn a_silent_agent_is_lost_after_a_while_and_once() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        let (stream, _) = book.attach(&node(), start);
+        book.session_put(&node(), LeaseId(1));
+        assert!(
+            book.lost(start + DOWN_AFTER * 9, DOWN_AFTER).is_empty(),
+            "connected, however old its last frame"
+        );
+        book.detach(&node(), stream, start + Duration::from_secs(5));
+        assert!(book.lost(start + Duration::from_secs(19), DOWN_AFTER).is_empty());
+        assert_eq!(book.lost(start + Duration::from_secs(20), DOWN_AFTER), [node()]);
+        assert!(book.lost(start + Duration::from_secs(99), DOWN_AFTER).is_empty());
+    }
+
+    #[test]
+    fn an_agent_that_comes_back_in_time_keeps_its_session() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        let (first, mut superseded) = book.attach(&node(), start);
+        book.session_put(&node(), LeaseId(1));
+        assert_eq!(superseded.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        let (second, _) = book.attach(&node(), start);
+        assert_eq!(superseded.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        book.detach(&node(), first, start);
+        assert!(book.lost(start + DOWN_AFTER, DOWN_AFTER).is_empty(), "the older stream's end is nothing");
+        assert!(book.is_current(&node(), second) && !book.is_current(&node(), first));
+        assert!(book.has_session(&node(), LeaseId(1)));
+    }
+
+    #[test]
+    fn sessions_move_to_a_new_lease() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        book.attach(&node(), start);
+        assert!(book.to_move(LeaseId(2)).is_empty(), "not announced: no session to move");
+        book.session_put(&node(), LeaseId(1));
+        assert_eq!(book.to_move(LeaseId(2)), [node()]);
+        book.session_put(&node(), LeaseId(2));
+        assert!(book.to_move(LeaseId(2)).is_empty());
+    }
+}

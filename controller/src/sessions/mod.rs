@@ -1,0 +1,274 @@
+//! The liveness of agents: streams here, session keys in the store (DESIGN §5).
+//!
+//! One task keeps the controller's lease alive, under which all its sessions stand, and ends the sessions of agents that
+//! have been silent for `down_after`. If the controller dies, its lease ends, and with it the sessions of the agents that
+//! have not moved to another controller.
+
+mod book;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sextant_proto::{
+    NodeName, VERSION,
+    daemon::{Readiness, systemd::Heartbeat},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
+
+use self::book::{Book, StreamId, Superseded};
+use crate::{
+    keys::Keys,
+    records::{ControllerRecord, Record, SessionRecord},
+    registry::{Guard, KeyRange, LeaseId, Op, RegistryError, SharedRegistry, Txn},
+};
+
+/// How often silence is looked for.
+const TICK: Duration = Duration::from_millis(250);
+/// How often a lease is kept alive within its TTL.
+const KEEP_ALIVES_PER_TTL: u32 = 4;
+
+/// Who this controller is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Random, new with each start.
+    pub id: String,
+    /// Where it listens.
+    pub address: String,
+}
+
+/// The sessions of this controller's agents.
+#[derive(Clone)]
+pub struct Sessions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    registry: SharedRegistry,
+    keys: Keys,
+    me: Identity,
+    down_after: Duration,
+    book: Mutex<Book>,
+    lease: watch::Sender<Option<LeaseId>>,
+    ready: watch::Sender<Result<(), String>>,
+    heartbeat: Heartbeat,
+}
+
+/// An agent's stream, from hello to end.
+pub struct Attachment {
+    sessions: Sessions,
+    node: NodeName,
+    stream: StreamId,
+    last_frame: Instant,
+    superseded: Superseded,
+}
+
+/// A session that is to be put into the store.
+pub struct NewSession {
+    /// What puts it.
+    pub op: Op,
+    lease: LeaseId,
+}
+
+impl Sessions {
+    /// The sessions of the controller `me`, lost after `down_after` of silence. [`Sessions::run`] touches `heartbeat`.
+    pub fn new(
+        registry: SharedRegistry,
+        keys: Keys,
+        me: Identity,
+        down_after: Duration,
+        heartbeat: Heartbeat,
+    ) -> Self {
+        let (book, lease) = (Mutex::default(), watch::Sender::new(None));
+        let ready = watch::Sender::new(Err("no lease in the store yet".to_owned()));
+        Self { shared: Arc::new(Shared { registry, keys, me, down_after, book, lease, ready, heartbeat }) }
+    }
+
+    /// Who this controller is.
+    pub fn identity(&self) -> &Identity {
+        &self.shared.me
+    }
+
+    /// Whether the controller's lease stands: the store answers, and takes writes.
+    pub fn readiness(&self) -> Readiness {
+        self.shared.ready.subscribe()
+    }
+
+    /// After how much silence an agent counts as gone.
+    pub fn down_after(&self) -> Duration {
+        self.shared.down_after
+    }
+
+    /// A new stream of `node`. An older one is told that it is superseded.
+    pub fn attach(&self, node: &NodeName) -> Attachment {
+        let now = Instant::now();
+        let (stream, superseded) = self.book().attach(node, now);
+        Attachment { sessions: self.clone(), node: node.clone(), stream, last_frame: now, superseded }
+    }
+
+    /// Keeps the lease and the sessions under it; never ends.
+    ///
+    /// # Errors
+    /// None: a store that does not answer is tried again.
+    pub async fn run(self) -> Result<(), RegistryError> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut kept_alive = Instant::now();
+        loop {
+            tick.tick().await;
+            self.shared.heartbeat.beat();
+            let period = self.shared.down_after / KEEP_ALIVES_PER_TTL;
+            if self.lease().is_none() || kept_alive.elapsed() >= period {
+                match self.keep_lease().await {
+                    Ok(()) => {
+                        kept_alive = Instant::now();
+                        self.tell_ready(Ok(()));
+                    }
+                    Err(error) => self.tell_ready(Err(error.to_string())),
+                }
+            }
+            self.end_lost().await;
+        }
+    }
+
+    /// Says it once, not at every attempt.
+    fn tell_ready(&self, now: Result<(), String>) {
+        self.shared.ready.send_if_modified(|before| {
+            let changed = *before != now;
+            match &now {
+                Err(error) if changed => {
+                    tracing::warn!(error, "the controller's lease cannot be kept; trying again")
+                }
+                Ok(()) if changed => tracing::info!("the controller's lease stands"),
+                _ => {}
+            }
+            *before = now;
+            changed
+        });
+    }
+
+    async fn keep_lease(&self) -> Result<(), RegistryError> {
+        if let Some(lease) = self.lease() {
+            match self.shared.registry.keep_alive(lease).await {
+                Err(RegistryError::LeaseEnded(_)) => {}
+                other => return other,
+            }
+        }
+        let lease = self.shared.registry.grant(self.shared.down_after).await?;
+        let me = ControllerRecord { address: self.shared.me.address.clone(), version: VERSION.into() };
+        self.put(self.shared.keys.controller(&self.shared.me.id), me.encode(), lease).await?;
+        self.shared.lease.send_replace(Some(lease));
+        let to_move = self.book().to_move(lease);
+        for node in to_move {
+            self.shared.heartbeat.beat();
+            self.put_session(&node, lease).await?;
+        }
+        Ok(())
+    }
+
+    async fn put(&self, key: String, value: bytes::Bytes, lease: LeaseId) -> Result<(), RegistryError> {
+        let ops = vec![Op::Put { key, value, lease: Some(lease) }];
+        self.shared.registry.commit(Txn { guards: Vec::new(), ops }).await.map(|_| ())
+    }
+
+    fn session_op(&self, node: &NodeName, lease: LeaseId) -> Op {
+        let session = SessionRecord { controller: self.shared.me.id.clone() };
+        Op::Put { key: self.shared.keys.session(node), value: session.encode(), lease: Some(lease) }
+    }
+
+    async fn put_session(&self, node: &NodeName, lease: LeaseId) -> Result<(), RegistryError> {
+        let ops = vec![self.session_op(node, lease)];
+        self.shared.registry.commit(Txn { guards: Vec::new(), ops }).await?;
+        self.book().session_put(node, lease);
+        Ok(())
+    }
+
+    async fn end_lost(&self) {
+        let lost = self.book().lost(Instant::now(), self.shared.down_after);
+        for node in lost {
+            // Each may take as long as a store that does not answer.
+            self.shared.heartbeat.beat();
+            tracing::warn!(%node, "agent is gone: no frame for down_after; its claim and its peers' routes stay");
+            if let Err(error) = self.end_session(&node).await {
+                // The lease ends it in the end; until then it is shown as up.
+                tracing::warn!(%node, %error, "session cannot be ended");
+            }
+        }
+    }
+
+    /// Ends the node's session if it is still this controller's.
+    async fn end_session(&self, node: &NodeName) -> Result<(), RegistryError> {
+        let key = self.shared.keys.session(node);
+        let Some(entry) = self.shared.registry.list(&KeyRange::key(&key)).await?.entries.pop() else {
+            return Ok(());
+        };
+        let mine =
+            SessionRecord::decode(&entry.value).is_ok_and(|session| session.controller == self.shared.me.id);
+        if mine {
+            let txn = Txn {
+                guards: vec![Guard::Unchanged(key.clone(), entry.modified)],
+                ops: vec![Op::Delete(key)],
+            };
+            self.shared.registry.commit(txn).await?;
+        }
+        Ok(())
+    }
+
+    /// The lease that this controller's keys stand under, while it has one.
+    pub fn lease(&self) -> Option<LeaseId> {
+        *self.shared.lease.borrow()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.shared.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attachment {
+    /// A frame of the agent has come.
+    pub fn heard(&mut self) {
+        self.last_frame = Instant::now();
+    }
+
+    /// How long the agent has been silent.
+    pub fn silence(&self) -> Duration {
+        self.last_frame.elapsed()
+    }
+
+    /// What puts the agent's session into the store; `None` if it stands there already.
+    ///
+    /// # Errors
+    /// If the store has given no lease.
+    pub async fn session(&self) -> Result<Option<NewSession>, RegistryError> {
+        let mut lease = self.sessions.shared.lease.subscribe();
+        let lease = lease.wait_for(Option::is_some).await.ok().and_then(|lease| *lease);
+        let lease = lease.ok_or_else(|| RegistryError::Unavailable("no lease yet; try again".into()))?;
+        let stands = self.sessions.book().has_session(&self.node, lease);
+        Ok((!stands).then(|| NewSession { op: self.sessions.session_op(&self.node, lease), lease }))
+    }
+
+    /// The session was put.
+    pub fn session_stands(&self, session: &NewSession) {
+        self.sessions.book().session_put(&self.node, session.lease);
+    }
+
+    /// Waits until a newer stream of the same node is there; not to be called again after that. Cancel safe.
+    pub async fn superseded(&mut self) {
+        let _dropped = (&mut self.superseded).await;
+    }
+
+    /// Whether this stream is the node's newest.
+    pub fn is_current(&self) -> bool {
+        self.sessions.book().is_current(&self.node, self.stream)
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.sessions.book().detach(&self.node, self.stream, self.last_frame);
+    }
+}

@@ -1,0 +1,309 @@
+//! What an operator sets: flags, `SEXTANT_…` variables, and `/etc/sextant/controller.toml`.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use clap::{Args, Parser};
+use serde::{Deserialize, Serialize};
+use sextant_proto::{
+    PoolName,
+    daemon::{LogFormat, SettingsError, layered},
+    plain_text_allowed,
+};
+
+use crate::registry::etcd::{Login, Tls};
+
+/// Where settings are looked for unless told otherwise.
+const DEFAULT_CONFIG: &str = "/etc/sextant/controller.toml";
+/// Where the store is unless told otherwise.
+const DEFAULT_STORE: &str = "embedded:/var/lib/sextant/controller.redb";
+
+/// Keeps who holds which prefix, and tells every agent.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sextant-controller",
+    version,
+    args_override_self = true,
+    after_help = "Example:\n  sextant-controller --store embedded:/var/lib/sextant/controller.redb --listen '[::1]:7300'"
+)]
+pub struct CommandLine {
+    /// Config file (TOML); its keys are the long flags' names
+    #[arg(long, env = "SEXTANT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    keys: Keys,
+}
+
+/// The keys of the config file, which are the flags too.
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct Keys {
+    /// The store: embedded:PATH, or etcd:URL,URL… of the members
+    #[arg(long, env = "SEXTANT_STORE", value_name = "STORE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<String>,
+    /// Where agents and the command line connect to
+    #[arg(long, env = "SEXTANT_LISTEN", value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// Where /metrics, /healthz and /readyz are served
+    #[arg(long, env = "SEXTANT_HTTP", value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
+    /// Speak plain text past loopback
+    #[arg(long, env = "SEXTANT_INSECURE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    insecure: Option<bool>,
+    /// The cluster's name in the store
+    #[arg(long, env = "SEXTANT_CLUSTER", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
+    /// After how many seconds of silence an agent counts as gone (1 to 3600)
+    #[arg(long, env = "SEXTANT_DOWN_AFTER", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    down_after: Option<f64>,
+    /// For how many seconds a new store waits for agents of a lost one
+    #[arg(long, env = "SEXTANT_RECOVERY_WINDOW", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_window: Option<f64>,
+    /// What is logged: error, warn, info, debug, trace
+    #[arg(long, env = "SEXTANT_LOG", value_name = "LEVEL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+    /// How a log line looks
+    #[arg(long, env = "SEXTANT_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<LogFormat>,
+    #[command(flatten)]
+    etcd: EtcdKeys,
+}
+
+/// `[etcd]`
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct EtcdKeys {
+    /// Who to be, where etcd has authentication on
+    #[arg(id = "etcd-user", long = "etcd-user", env = "SEXTANT_ETCD_USER", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    /// The file that holds its password
+    #[arg(
+        id = "etcd-password-file",
+        long = "etcd-password-file",
+        env = "SEXTANT_ETCD_PASSWORD_FILE",
+        value_name = "FILE"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_file: Option<PathBuf>,
+    /// The certificates that etcd's are signed by (PEM); needed for https
+    #[arg(id = "etcd-ca", long = "etcd-ca", env = "SEXTANT_ETCD_CA", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
+    /// Our own certificate, where etcd asks for one (PEM)
+    #[arg(id = "etcd-cert", long = "etcd-cert", env = "SEXTANT_ETCD_CERT", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert: Option<PathBuf>,
+    /// The key of that (PEM)
+    #[arg(id = "etcd-key", long = "etcd-key", env = "SEXTANT_ETCD_KEY", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<PathBuf>,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// In one file of this host.
+    Embedded(PathBuf),
+    /// In an etcd cluster, at these URLs.
+    Etcd(Vec<String>),
+}
+
+/// A store that this build does not know.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "--store \"{0}\" is none that this version has; use embedded:PATH, e.g. {DEFAULT_STORE}, \
+     or etcd:URL,URL…, e.g. etcd:http://[2001:db8::e]:2379"
+)]
+pub struct UnknownStore(String);
+
+impl FromStr for Store {
+    type Err = UnknownStore;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStore> {
+        match text.split_once(':') {
+            Some(("embedded", path)) if !path.is_empty() => Ok(Self::Embedded(path.into())),
+            Some(("etcd", urls)) if !urls.is_empty() => {
+                Ok(Self::Etcd(urls.split(',').map(str::to_owned).collect()))
+            }
+            _ => Err(UnknownStore(text.to_owned())),
+        }
+    }
+}
+
+/// Checked settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The store.
+    pub store: Store,
+    /// Where gRPC is served.
+    pub listen: SocketAddr,
+    /// Where probes are served.
+    pub http: SocketAddr,
+    /// Plain text may leave this host.
+    pub insecure: bool,
+    /// The cluster's name in the store.
+    pub cluster: PoolName,
+    /// After how much silence an agent counts as gone.
+    pub down_after: Duration,
+    /// How long a new store waits for agents of a lost one.
+    pub recovery_window: Duration,
+    /// What is logged.
+    pub log: String,
+    /// How a log line looks.
+    pub log_format: LogFormat,
+    /// How to be let in by etcd.
+    pub etcd: EtcdAccess,
+}
+
+/// How to be let in by etcd.
+#[derive(Debug, Clone, Default)]
+pub struct EtcdAccess {
+    /// Who to be.
+    pub login: Option<Login>,
+    /// How to be sure who it is.
+    pub tls: Option<Tls>,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Invalid {
+    /// The config file.
+    #[error(transparent)]
+    File(#[from] SettingsError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] UnknownStore),
+    /// Plain text.
+    #[error(transparent)]
+    Transport(#[from] sextant_proto::TransportError),
+    /// A key's value.
+    #[error("{key} {value}: {mend}")]
+    Value {
+        /// The flag.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What would do.
+        mend: String,
+    },
+}
+
+impl CommandLine {
+    /// The settings of file, environment and flags, checked.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn settings(&self) -> Result<Settings, Invalid> {
+        let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
+        let loopback = |port| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+        let listen = keys.listen.unwrap_or_else(|| loopback(7300));
+        let insecure = keys.insecure.unwrap_or(false);
+        plain_text_allowed("--listen", &listen.ip().to_string(), insecure)?;
+        let cluster = keys.cluster.unwrap_or_else(|| "default".into());
+        Ok(Settings {
+            store: keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?,
+            listen,
+            http: keys.http.unwrap_or_else(|| loopback(7301)),
+            insecure,
+            cluster: cluster.parse().map_err(|error| value("--cluster", &cluster, &error))?,
+            down_after: seconds("--down-after", keys.down_after, 15.0, 1.0)?,
+            recovery_window: seconds("--recovery-window", keys.recovery_window, 600.0, 0.0)?,
+            log: keys.log.unwrap_or_else(|| "info".into()),
+            log_format: keys.log_format.unwrap_or_default(),
+            etcd: etcd_access(keys.etcd)?,
+        })
+    }
+}
+
+fn etcd_access(keys: EtcdKeys) -> Result<EtcdAccess, Invalid> {
+    let login = match (keys.user, keys.password_file) {
+        (None, None) => None,
+        (Some(user), Some(file)) => Some(Login { user, password: password(&file)? }),
+        (Some(user), None) => return Err(value("--etcd-user", &user, &"needs --etcd-password-file")),
+        (None, Some(file)) => {
+            return Err(value("--etcd-password-file", &file.display(), &"needs --etcd-user"));
+        }
+    };
+    let identity = match (keys.cert, keys.key) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (None, None) => None,
+        (Some(cert), None) => return Err(value("--etcd-cert", &cert.display(), &"needs --etcd-key")),
+        (None, Some(key)) => return Err(value("--etcd-key", &key.display(), &"needs --etcd-cert")),
+    };
+    let tls = match (keys.ca, identity) {
+        (Some(ca), identity) => Some(Tls { ca, identity }),
+        (None, Some((cert, _))) => return Err(value("--etcd-cert", &cert.display(), &"needs --etcd-ca")),
+        (None, None) => None,
+    };
+    Ok(EtcdAccess { login, tls })
+}
+
+fn password(file: &Path) -> Result<String, Invalid> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| value("--etcd-password-file", &file.display(), &error))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn value(key: &'static str, value: &dyn ToString, mend: &dyn ToString) -> Invalid {
+    Invalid::Value { key, value: value.to_string(), mend: mend.to_string() }
+}
+
+/// The longest that any time may be set to.
+const MAX_SECONDS: f64 = 86_400.0;
+
+fn seconds(key: &'static str, given: Option<f64>, default: f64, least: f64) -> Result<Duration, Invalid> {
+    let seconds = given.unwrap_or(default);
+    if (least..=MAX_SECONDS).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(value(key, &seconds, &format!("give it {least} to {MAX_SECONDS} seconds")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(args: &[&str]) -> Result<Settings, Invalid> {
+        let program = std::iter::once(&"sextant-controller");
+        CommandLine::try_parse_from(program.chain(args)).unwrap().settings()
+    }
+
+    #[test]
+    fn plain_text_stays_at_home_unless_told_otherwise() {
+        let error = settings(&["--listen", "[2001:db8::1]:7300"]).unwrap_err().to_string();
+        assert!(error.contains("--listen 2001:db8::1") && error.contains("--insecure"), "{error}");
+        assert!(settings(&["--listen", "[2001:db8::1]:7300", "--insecure"]).is_ok());
+    }
+
+    #[test]
+    fn wrong_values_name_flag_value_and_mend() {
+        let error = settings(&["--down-after", "0"]).unwrap_err().to_string();
+        assert_eq!(error, "--down-after 0: give it 1 to 86400 seconds");
+        let error = settings(&["--store", "sqlite:/x"]).unwrap_err().to_string();
+        assert!(error.contains("sqlite:/x") && error.contains("embedded:PATH"), "{error}");
+        let error = settings(&["--etcd-user", "sextant"]).unwrap_err().to_string();
+        assert_eq!(error, "--etcd-user sextant: needs --etcd-password-file");
+    }
+
+    #[test]
+    fn etcds_members_are_listed() {
+        let urls = ["http://[::1]:2379", "http://[::1]:2381"];
+        let store = settings(&["--store", "etcd:http://[::1]:2379,http://[::1]:2381"]).unwrap().store;
+        assert_eq!(store, Store::Etcd(urls.map(str::to_owned).to_vec()));
+    }
+}

@@ -1,0 +1,213 @@
+//! What agents see of hosts whose agents are gone (DESIGN §5), gathered into the store.
+//!
+//! Each controller keeps a key for each such node that its own agents say something of: that the host forwards, if any of
+//! them sees it do so, else that it is dead. The keys stand under the controller's lease, and go when the node's session is
+//! back, or when nobody says anything any more.
+//!
+//! One task, [`Verdicts::run`]: it waits for acks and for changes of the index, and looks again at times in any case, as a
+//! lease may have taken its keys along. It never ends: a store that does not answer is tried again.
+
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+
+use sextant_proto::{NodeName, NodeState};
+
+use crate::{
+    acks::Acks,
+    index::{Index, State},
+    keys::Keys,
+    records::{Record, VerdictRecord, unix_ms},
+    registry::{LeaseId, Op, Outcome, RegistryError, SharedRegistry, Txn},
+    sessions::Sessions,
+};
+
+/// How long to gather acks, so that a burst makes one transaction.
+const GATHER: Duration = Duration::from_millis(200);
+/// How often to look without any news.
+const PERIOD: Duration = Duration::from_secs(5);
+/// How long the index may take to see what was written.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+/// How many operations one transaction has at most (etcd's own limit is 128).
+const MOST_OPS: usize = 100;
+
+/// The keeper of this controller's verdicts.
+pub struct Verdicts {
+    registry: SharedRegistry,
+    keys: Keys,
+    index: Index,
+    sessions: Sessions,
+    acks: Acks,
+}
+
+/// What is to be done in the store about a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    Put(NodeName, VerdictRecord),
+    Delete(NodeName),
+}
+
+impl Verdicts {
+    /// The keeper for the controller that `sessions` is of.
+    pub fn new(registry: SharedRegistry, keys: Keys, index: Index, sessions: Sessions, acks: Acks) -> Self {
+        Self { registry, keys, index, sessions, acks }
+    }
+
+    /// Keeps the verdicts.
+    ///
+    /// # Errors
+    /// None: every trouble is told and tried again.
+    pub async fn run(self) -> Result<(), Infallible> {
+        let mut changes = self.acks.watch();
+        let mut in_trouble = false;
+        loop {
+            let _nothing_new = tokio::time::timeout(PERIOD, changes.next()).await;
+            tokio::time::sleep(GATHER).await;
+            let kept = self.keep().await;
+            // Said once, not at every attempt.
+            if let (Err(error), false) = (&kept, in_trouble) {
+                tracing::warn!(%error, "verdicts on hosts cannot be written; trying again");
+            }
+            in_trouble = kept.is_err();
+        }
+    }
+
+    /// Brings the store to what the agents say.
+    async fn keep(&self) -> Result<(), RegistryError> {
+        let Some(lease) = self.sessions.lease() else {
+            return Ok(());
+        };
+        let (me, said) = (&self.sessions.identity().id, self.acks.verdicts());
+        let steps = self.index.read(|state| steps(state, me, &said, unix_ms()));
+        for some in steps.chunks(MOST_OPS) {
+            some.iter().for_each(tell);
+            let ops = some.iter().map(|step| self.op(step, lease)).collect();
+            let outcome = self.registry.commit(Txn { guards: Vec::new(), ops }).await?;
+            if let Outcome::Committed(revision) = outcome {
+                // Else the next look would find it not done, and do it again.
+                self.index.reaches(revision, SEEN_WITHIN).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn op(&self, step: &Step, lease: LeaseId) -> Op {
+        let key = |node| self.keys.verdict(node, &self.sessions.identity().id);
+        match step {
+            Step::Put(node, record) => Op::Put { key: key(node), value: record.encode(), lease: Some(lease) },
+            Step::Delete(node) => Op::Delete(key(node)),
+        }
+    }
+}
+
+/// What leads from what the store has of the controller `me` to what its agents have `said`: whether each node forwards.
+fn steps(state: &State, me: &str, said: &BTreeMap<NodeName, bool>, now_unix_ms: u64) -> Vec<Step> {
+    let counts = |node: &NodeName| {
+        state.peers().get(node).is_some_and(|peer| !peer.session && peer.state == NodeState::Ready)
+    };
+    let written = |node: &NodeName| {
+        state.verdicts().get(&(node.clone(), me.to_owned())).map(|view| view.record.forwarding)
+    };
+    let puts = said.iter().filter(|(node, forwarding)| counts(node) && written(node) != Some(**forwarding));
+    let puts = puts.map(|(node, &forwarding)| {
+        Step::Put(node.clone(), VerdictRecord { forwarding, since_unix_ms: now_unix_ms })
+    });
+    let mine = state.verdicts().keys().filter(|(_, controller)| controller == me);
+    let gone = mine.filter(|(node, _)| !counts(node) || !said.contains_key(node));
+    puts.chain(gone.map(|(node, _)| Step::Delete(node.clone()))).collect()
+}
+
+fn tell(step: &Step) {
+    match step {
+        Step::Put(node, VerdictRecord { forwarding: true, .. }) => {
+            tracing::info!(%node, "forwarding without agent: its host answers its peers");
+        }
+        Step::Put(node, _) => tracing::warn!(%node, "dead: its host answers none of the agents here"),
+        Step::Delete(node) => tracing::info!(%node, "no verdict any more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sextant_proto::{Incarnation, NodeId, Revision};
+
+    use super::*;
+    use crate::{
+        records::{ClaimRecord, Meta, NodeRecord, SessionRecord},
+        registry::{Entry, Listing},
+    };
+
+    fn name(n: u8) -> NodeName {
+        format!("h{n}").parse().unwrap()
+    }
+
+    fn entry(key: String, value: Bytes) -> Entry {
+        Entry { key, value, created: Revision(1), modified: Revision(1), lease: None }
+    }
+
+    /// Ready nodes 1 to 4, of which only 4 has a session, and these verdicts on them: node, controller, forwarding.
+    fn state(verdicts: &[(u8, &str, bool)]) -> State {
+        let keys = Keys::new(&"default".parse().unwrap());
+        let meta = Meta { incarnation: Incarnation::random(), created_unix_ms: 0, recovering: false };
+        let mut entries = vec![entry(keys.meta(), meta.encode())];
+        for n in 1..=4 {
+            let (prefix, pool) = (format!("2001:db8:{n}::/64").parse().unwrap(), "main".parse().unwrap());
+            let (node, node_id) = (name(n), NodeId::random());
+            let claim = ClaimRecord { node: node.clone(), node_id, pool, claimed_unix_ms: 0 };
+            let record = NodeRecord {
+                node_id,
+                prefix,
+                pool: claim.pool.clone(),
+                state: NodeState::Ready,
+                uplinks: vec![],
+                container_prefix: None,
+                since_unix_ms: 0,
+                drain_timeout: Duration::ZERO,
+                laggards: vec![],
+            };
+            entries.extend([
+                entry(keys.claim(prefix), claim.encode()),
+                entry(keys.node(&node), record.encode()),
+            ]);
+        }
+        entries.push(entry(keys.session(&name(4)), SessionRecord { controller: "c1".into() }.encode()));
+        for (n, controller, forwarding) in verdicts {
+            let record = VerdictRecord { forwarding: *forwarding, since_unix_ms: 5 };
+            entries.push(entry(keys.verdict(&name(*n), controller), record.encode()));
+        }
+        State::new(keys, meta, &Listing { revision: Revision(1), entries }).unwrap()
+    }
+
+    fn steps_of(written: &[(u8, &str, bool)], said: &[(u8, bool)]) -> Vec<Step> {
+        let said = said.iter().map(|&(n, forwarding)| (name(n), forwarding)).collect();
+        steps(&state(written), "c1", &said, 9)
+    }
+
+    fn put(n: u8, forwarding: bool) -> Step {
+        Step::Put(name(n), VerdictRecord { forwarding, since_unix_ms: 9 })
+    }
+
+    #[test]
+    fn what_is_new_is_written_and_what_stands_is_left() {
+        let written = [(2, "c1", false), (3, "c1", true)];
+        assert_eq!(
+            steps_of(&written, &[(1, true), (2, true), (3, true)]),
+            [put(1, true), put(2, true)],
+            "the third stands, with its time"
+        );
+    }
+
+    #[test]
+    fn what_is_no_longer_said_goes_and_so_does_what_no_longer_counts() {
+        let written = [(1, "c1", false), (4, "c1", true), (9, "c1", true), (2, "c2", true)];
+        assert_eq!(
+            steps_of(&written, &[(4, true), (9, true)]),
+            [Step::Delete(name(1)), Step::Delete(name(4)), Step::Delete(name(9))],
+            "nobody sees h1, h4's session is back, h9 is forgotten; h2's is another controller's"
+        );
+    }
+
+    #[test]
+    fn nothing_is_written_of_whom_it_does_not_count() {
+        assert_eq!(steps_of(&[], &[(4, false), (9, false)]), []);
+    }
+}
