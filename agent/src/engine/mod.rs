@@ -1,0 +1,248 @@
+//! Keeps this host as it should be: routes, bridge, sysctls.
+//!
+//! One task, [`Engine::run`], owns all of it. It waits for what the session knows of the cluster ([`Input`]), for what was
+//! seen of hosts whose agents are gone, for what happens in the kernel, and for its timers; then it makes one pass: read what must be read, compute what should be, do
+//! the difference, and say what came of it ([`Report`]). It ends only if the kernel cannot be listened to any more.
+
+mod chatter;
+mod failures;
+mod pass;
+mod uplinks;
+
+use std::{net::Ipv6Addr, sync::Arc, time::Duration};
+
+use sextant_proto::{
+    Claim, Conflict, Epoch, FailedRoute, Incarnation, Prefix, Revision, Uplink, Verdict,
+    daemon::systemd::Heartbeat,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    host::HostSetup,
+    kernel::{Event, Kernel, KernelError, RouteKey, RouteProtocol},
+    liveness::Verdicts,
+    routes::{Actual, Brake, LocalUplink},
+    settings::Settings,
+    view::View,
+};
+
+use chatter::Chatter;
+use failures::Failures;
+
+pub use uplinks::{MissingUplink, NoUplink, default_uplinks, existing_uplinks, local_uplinks};
+
+/// How long to wait after the kernel's answers broke off.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long to gather events before a pass, so that a burst makes one pass.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// What the session knows.
+#[derive(Debug, Clone, Default)]
+pub struct Input {
+    /// What this node holds.
+    pub claim: Option<Claim>,
+    /// What is known of the cluster.
+    pub view: Arc<View>,
+    /// This node is drained, or its peers have withdrawn: it routes to nobody.
+    pub withdrawn: bool,
+    /// The addresses that controllers were reached at.
+    pub controllers: Vec<Ipv6Addr>,
+}
+
+/// What peers need to know of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its interfaces towards them.
+    pub uplinks: Vec<Uplink>,
+    /// What of its host prefix is on its bridge.
+    pub container_prefix: Prefix,
+}
+
+/// What came of the last pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The claim that the host is set up for.
+    pub holding: Option<Epoch>,
+    /// What of the view is in the kernel, but for what failed and what is held.
+    pub applied: Option<(Incarnation, Revision)>,
+    /// Routes that could not be made.
+    pub failed: Vec<FailedRoute>,
+    /// Others' routes for the same destinations.
+    pub conflicts: Vec<Conflict>,
+    /// What was seen of hosts whose agents are gone.
+    pub verdicts: Vec<Verdict>,
+    /// Set once the host is set up: peers may route to it.
+    pub announcement: Option<Announcement>,
+    /// Nothing leads to peers any more.
+    pub withdrawn: bool,
+    /// Routes to peers that are gone, kept until a person says so.
+    pub held: u32,
+    /// No change is made until a resume.
+    pub paused: bool,
+    /// What keeps the host from being set up.
+    pub problem: Option<String>,
+}
+
+/// What must be read anew before the next pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stale {
+    links: bool,
+    ours: bool,
+    foreign: bool,
+}
+
+impl Stale {
+    const ALL: Stale = Stale { links: true, ours: true, foreign: true };
+    const NOTHING: Stale = Stale { links: false, ours: false, foreign: false };
+}
+
+/// The owner of this host's routes, bridge and sysctls.
+pub struct Engine {
+    kernel: Arc<dyn Kernel>,
+    settings: Settings,
+    host: HostSetup,
+    input: watch::Receiver<Input>,
+    verdicts: watch::Receiver<Verdicts>,
+    report: watch::Sender<Report>,
+    heartbeat: Heartbeat,
+    stale: Stale,
+    actual: Actual,
+    uplinks: Vec<LocalUplink>,
+    /// Routes that this process has wanted: what is of them and is wanted no longer was taken back, and may go.
+    known: std::collections::HashSet<RouteKey>,
+    brake: Brake,
+    failures: Failures,
+    chatter: Chatter,
+    retry_at: Option<Instant>,
+}
+
+impl Engine {
+    /// The engine of this host.
+    pub fn new(
+        kernel: Arc<dyn Kernel>,
+        settings: Settings,
+        host: HostSetup,
+        input: watch::Receiver<Input>,
+        verdicts: watch::Receiver<Verdicts>,
+        report: watch::Sender<Report>,
+        heartbeat: Heartbeat,
+    ) -> Self {
+        Self {
+            kernel,
+            settings,
+            host,
+            input,
+            verdicts,
+            report,
+            heartbeat,
+            stale: Stale::ALL,
+            actual: Actual::default(),
+            uplinks: Vec::new(),
+            known: std::collections::HashSet::new(),
+            brake: Brake::default(),
+            failures: Failures::default(),
+            chatter: Chatter::new(Instant::now()),
+            retry_at: None,
+        }
+    }
+
+    /// Keeps the host as it should be, for as long as there is a session.
+    ///
+    /// # Errors
+    /// If the kernel cannot be listened to.
+    pub async fn run(mut self) -> Result<(), KernelError> {
+        let mut events = self.kernel.events().await?;
+        let resync = Duration::from_secs(self.settings.routes.resync_secs.into());
+        let mut resync_at = Instant::now() + resync;
+        loop {
+            self.try_pass().await;
+            let due = self.due();
+            tokio::select! {
+                // Without a session there is nothing more to learn, and nothing to change.
+                changed = self.input.changed() => if changed.is_err() { return Ok(()) },
+                Ok(()) = self.verdicts.changed() => {}
+                event = events.recv() => self.take_events(event, &mut events).await?,
+                () = until(due) => {}
+                () = tokio::time::sleep_until(resync_at) => {
+                    resync_at = Instant::now() + resync;
+                    self.stale.ours = true;
+                }
+                never = beat(&self.heartbeat) => match never {},
+            }
+        }
+    }
+
+    /// When something that failed is tried again.
+    fn due(&self) -> Option<Instant> {
+        [self.retry_at, self.failures.next_due()].into_iter().flatten().min()
+    }
+
+    async fn try_pass(&mut self) {
+        self.retry_at = None;
+        if let Err(error) = self.pass().await {
+            tracing::warn!(%error, "the kernel's answer broke off; reading everything anew");
+            self.stale = Stale::ALL;
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+    }
+
+    async fn take_events(
+        &mut self,
+        first: Option<Event>,
+        events: &mut mpsc::Receiver<Event>,
+    ) -> Result<(), KernelError> {
+        let ended = || KernelError::Broken("the kernel's events ended".into());
+        self.take(&first.ok_or_else(ended)?);
+        tokio::time::sleep(GATHER).await;
+        while let Ok(event) = events.try_recv() {
+            self.take(&event);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::Overrun => {
+                tracing::info!("events of the kernel were lost; reading everything anew");
+                self.stale = Stale::ALL;
+            }
+            Event::RouteChanged(route) | Event::RouteGone(route) => {
+                let gone = matches!(event, Event::RouteGone(_));
+                if route.protocol != RouteProtocol::OURS {
+                    if gone { self.actual.lost(route) } else { self.actual.saw(route) }
+                }
+                // A foreign replace takes ours away without a word.
+                self.stale.ours |= route.protocol == RouteProtocol::OURS || self.known.contains(&route.key);
+            }
+            Event::LinkChanged(_) | Event::LinkGone(_) => {
+                // The kernel drops the routes of a link that goes.
+                self.stale.links = true;
+                self.stale.ours = true;
+                // What failed for want of the link is worth another try.
+                self.failures.forget_all();
+            }
+            Event::AddressChanged(_) | Event::AddressGone(_) => self.stale.links = true,
+        }
+    }
+}
+
+/// Beats now, and for as long as the engine waits: it could do something if there were something to do.
+async fn beat(heartbeat: &Heartbeat) -> std::convert::Infallible {
+    loop {
+        heartbeat.beat();
+        heartbeat.due().await;
+    }
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

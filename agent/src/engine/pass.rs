@@ -1,0 +1,266 @@
+//! One pass: read, compute, do, tell.
+
+use sextant_proto::{Claim, Conflict, FailedRoute, Verdict};
+use tokio::time::Instant;
+
+use super::{Announcement, Engine, Input, RETRY, Report, Stale, uplinks};
+use crate::{
+    host::Setup,
+    kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
+    liveness::{Seen, Verdicts},
+    routes::{Desired, Host, Plan, desired, plan},
+};
+
+/// The kernel says that a route is not there (to replace, to delete), or is there already: what is known is stale.
+const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
+const EEXIST: i32 = 17;
+/// How often one pass starts anew because what was known was stale.
+const ATTEMPTS: usize = 3;
+
+impl Engine {
+    pub(super) async fn pass(&mut self) -> Result<(), KernelError> {
+        let input = self.input.borrow_and_update().clone();
+        if input.view.control().paused {
+            self.tell_paused();
+            return Ok(());
+        }
+        let verdicts = self.verdicts.borrow_and_update().clone();
+        let links = self.read_links().await?;
+        let (desired, blocked) = self.do_routes(&input, &verdicts).await?;
+        let setup = self.set_up_host(&input, links).await?;
+        self.tell(&input, &verdicts, &desired, &blocked, setup);
+        Ok(())
+    }
+
+    /// Links and addresses, if they may have changed.
+    async fn read_links(&mut self) -> Result<Option<(Vec<Link>, Vec<Address>)>, KernelError> {
+        if !self.stale.links {
+            return Ok(None);
+        }
+        let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
+        self.stale.links = false;
+        let uplinks = uplinks::local_uplinks(&self.settings.uplinks, &links, &addresses);
+        if uplinks != self.uplinks {
+            if let Some(withheld) = self.chatter.admit(Instant::now()) {
+                tracing::info!(withheld, uplinks = ?uplinks, "uplinks");
+            }
+            self.uplinks = uplinks;
+            self.failures.forget_all();
+        }
+        Ok(Some((links, addresses)))
+    }
+
+    async fn do_routes(
+        &mut self,
+        input: &Input,
+        verdicts: &Verdicts,
+    ) -> Result<(Desired, Vec<(RouteKey, RouteProtocol)>), KernelError> {
+        let desired = self.desired(input, verdicts);
+        self.known.extend(desired.routes.keys().copied());
+        let mut planned = Plan::default();
+        for _ in 0..ATTEMPTS {
+            self.read_routes().await?;
+            let complete = input.view.is_complete();
+            let may_go = |key: &RouteKey| complete || self.known.contains(key);
+            if !input.withdrawn {
+                let (node, routes) = (&self.settings.node, &self.settings.routes);
+                self.brake.judge(node, &input.view, &self.actual, routes, may_go);
+            }
+            planned = plan(&desired, &self.actual, |key| may_go(key) && !self.brake.holds(key));
+            let due = self.failures.due(planned.changes, Instant::now());
+            planned.changes = Vec::new();
+            self.apply(&due).await?;
+            if self.stale == Stale::NOTHING {
+                break;
+            }
+        }
+        self.known.retain(|key| desired.routes.contains_key(key) || self.actual.ours.contains_key(key));
+        Ok((desired, planned.blocked))
+    }
+
+    fn desired(&self, input: &Input, verdicts: &Verdicts) -> Desired {
+        let host = Host {
+            node: &self.settings.node,
+            claim: input.claim.as_ref(),
+            uplinks: &self.uplinks,
+            controllers: &input.controllers,
+            withdrawn: input.withdrawn,
+            verdicts,
+            settings: &self.settings.routes,
+        };
+        desired(&host, &input.view)
+    }
+
+    async fn read_routes(&mut self) -> Result<(), KernelError> {
+        if self.stale.foreign {
+            let table = Scope::Table(self.settings.routes.table);
+            self.actual.read_foreign(self.kernel.routes(table).await?);
+            self.stale.foreign = false;
+        }
+        if self.stale.ours {
+            self.actual.read_ours(self.kernel.routes(Scope::Ours).await?);
+            self.stale.ours = false;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, changes: &[Change]) -> Result<(), KernelError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let results = self.kernel.apply(changes).await?;
+        let mut failed = 0;
+        for (change, result) in changes.iter().zip(results) {
+            match result {
+                Ok(()) => self.succeeded(change),
+                Err(errno) => {
+                    failed += 1;
+                    self.refused(change, errno);
+                }
+            }
+        }
+        if let Some(withheld) = self.chatter.admit(Instant::now()) {
+            tracing::info!(changes = changes.len(), failed, withheld, "routes changed");
+        }
+        Ok(())
+    }
+
+    fn succeeded(&mut self, change: &Change) {
+        tracing::debug!(?change, "route");
+        self.failures.forget(&change.route().key);
+        self.actual.acknowledged(change);
+    }
+
+    fn refused(&mut self, change: &Change, errno: Errno) {
+        if matches!(errno.code, ENOENT | ESRCH | EEXIST) {
+            self.stale.ours = true;
+            self.stale.foreign = true;
+        }
+        self.failures.note(change, errno, Instant::now());
+    }
+
+    async fn set_up_host(
+        &mut self,
+        input: &Input,
+        links: Option<(Vec<Link>, Vec<Address>)>,
+    ) -> Result<Setup, KernelError> {
+        let setup = self.host.ensure(input.claim.as_ref(), links.as_ref()).await?;
+        if let Setup::Waiting(why) = &setup {
+            tracing::debug!(why, "host not set up yet");
+            self.retry_at = Some(Instant::now() + RETRY * 5);
+            self.stale.links = true;
+        }
+        Ok(setup)
+    }
+
+    fn tell(
+        &mut self,
+        input: &Input,
+        verdicts: &Verdicts,
+        desired: &Desired,
+        blocked: &[(RouteKey, RouteProtocol)],
+        setup: Setup,
+    ) {
+        let bridge = input.claim.as_ref().map(Claim::container_prefix);
+        let conflicts = self.actual.conflicts(desired, bridge);
+        let (announcement, problem) = self.announcement(input, setup);
+        let report = Report {
+            holding: input.claim.as_ref().map(|claim| claim.epoch),
+            applied: input.view.incarnation().map(|incarnation| (incarnation, input.view.revision())),
+            failed: self.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
+            verdicts: of_lost_agents(input, verdicts),
+            announcement,
+            held: u32::try_from(self.brake.held()).unwrap_or(u32::MAX),
+            paused: false,
+            withdrawn: input.withdrawn,
+            problem,
+            conflicts,
+        };
+        let chatter = &mut self.chatter;
+        self.report.send_if_modified(|before| {
+            let changed = *before != report;
+            if has_news(before, &report) && chatter.admit(Instant::now()).is_some() {
+                warn_of_new(before, &report);
+            }
+            *before = report;
+            changed
+        });
+    }
+
+    /// Nothing is read, computed or done; what was last said stays true.
+    fn tell_paused(&self) {
+        self.report.send_if_modified(|report| {
+            let news = !report.paused;
+            if news {
+                tracing::warn!("paused by an operator: nothing is changed until `sextant resume`");
+            }
+            report.paused = true;
+            news
+        });
+    }
+
+    fn announcement(&self, input: &Input, setup: Setup) -> (Option<Announcement>, Option<String>) {
+        let Some(claim) = &input.claim else {
+            return (None, Some("no host prefix is claimed yet".into()));
+        };
+        if let Setup::Waiting(why) = setup {
+            return (None, Some(why));
+        }
+        let uplinks: Vec<_> = self.uplinks.iter().map(|local| local.uplink.clone()).collect();
+        if uplinks.iter().all(|uplink| uplink.addresses.is_empty()) {
+            let names = self.settings.uplinks.join(", ");
+            let why = format!(
+                "uplink {names} has no usable IPv6 address (global, not tentative, not deprecated); add one"
+            );
+            return (None, Some(why));
+        }
+        (Some(Announcement { uplinks, container_prefix: claim.container_prefix() }), None)
+    }
+}
+
+/// The verdicts that still count: those on nodes whose sessions are not back.
+fn of_lost_agents(input: &Input, verdicts: &Verdicts) -> Vec<Verdict> {
+    let lost = |node| input.view.peer(node).is_some_and(|peer| !peer.session);
+    let of_lost = verdicts.iter().filter(|(node, _)| lost(node));
+    of_lost
+        .map(|(node, seen)| Verdict { node: node.clone(), forwarding: *seen == Seen::Forwarding })
+        .collect()
+}
+
+fn blocked_route((key, protocol): &(RouteKey, RouteProtocol)) -> FailedRoute {
+    let error = format!("a route of proto {protocol} with the same metric {} has its place", key.metric);
+    FailedRoute { destination: key.destination, error }
+}
+
+/// Whether there is something to say that was not there before.
+fn has_news(before: &Report, now: &Report) -> bool {
+    let said = |report: &Report| (report.problem.clone(), report.announcement.is_some(), report.held);
+    said(before) != said(now) || before.conflicts != now.conflicts || before.failed != now.failed
+}
+
+/// One warning for each trouble, when it begins.
+fn warn_of_new(before: &Report, now: &Report) {
+    let new_conflict = |conflict: &&Conflict| !before.conflicts.contains(conflict);
+    for conflict in now.conflicts.iter().filter(new_conflict) {
+        tracing::warn!(
+            destination = %conflict.destination, proto = conflict.protocol, metric = conflict.metric,
+            ours_wins = conflict.ours_wins, "another's route for the same destination stands; it is left alone"
+        );
+    }
+    for failed in now.failed.iter().filter(|failed| !before.failed.contains(failed)) {
+        tracing::warn!(destination = %failed.destination, error = failed.error, "route failed");
+    }
+    if let Some(problem) = now.problem.as_ref().filter(|_| now.problem != before.problem) {
+        tracing::warn!(problem, "host not set up yet");
+    }
+    if now.held > before.held {
+        tracing::warn!(
+            held = now.held,
+            "too many peers are gone at once; their routes stay until a person has looked and said `sextant resume`"
+        );
+    }
+    if before.announcement.is_none() && now.announcement.is_some() {
+        tracing::info!("host is set up");
+    }
+}

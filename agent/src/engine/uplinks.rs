@@ -1,0 +1,138 @@
+//! Which interfaces lead to the other hosts, and which of their addresses peers may use. Pure.
+
+use sextant_proto::{InterfaceAddress, Prefix, Uplink};
+
+use crate::{
+    kernel::{Address, Link, Route, RouteTarget},
+    routes::LocalUplink,
+};
+
+/// A named uplink that is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("uplink \"{name}\" does not exist; interfaces: {}. Set [uplink] interface in agent.toml, or --uplink", interfaces.join(", "))]
+pub struct MissingUplink {
+    name: String,
+    interfaces: Vec<String>,
+}
+
+/// No uplink is named, and none can be guessed.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no uplink is named and there is no IPv6 default route to take it from; interfaces: {}. \
+     Set [uplink] interface in agent.toml, or --uplink", interfaces.join(", ")
+)]
+pub struct NoUplink {
+    interfaces: Vec<String>,
+}
+
+/// Checks that all of `names` are there.
+///
+/// # Errors
+/// The first that is not.
+pub fn existing_uplinks(names: &[String], links: &[Link]) -> Result<(), MissingUplink> {
+    match names.iter().find(|name| !links.iter().any(|link| link.name == **name)) {
+        None => Ok(()),
+        Some(name) => Err(MissingUplink { name: name.clone(), interfaces: interfaces(links) }),
+    }
+}
+
+/// The interfaces of the IPv6 default routes among `routes`.
+///
+/// # Errors
+/// If there is none.
+pub fn default_uplinks(routes: &[Route], links: &[Link]) -> Result<Vec<String>, NoUplink> {
+    let defaults = routes.iter().filter(|route| route.key.destination.len() == 0);
+    let hops = defaults.filter_map(|route| match &route.target {
+        RouteTarget::Via(hops) => Some(hops),
+        _ => None,
+    });
+    let indices: std::collections::BTreeSet<u32> = hops.flatten().map(|hop| hop.link).collect();
+    let names: Vec<_> =
+        links.iter().filter(|link| indices.contains(&link.index)).map(|link| link.name.clone()).collect();
+    if names.is_empty() { Err(NoUplink { interfaces: interfaces(links) }) } else { Ok(names) }
+}
+
+fn interfaces(links: &[Link]) -> Vec<String> {
+    links.iter().map(|link| link.name.clone()).collect()
+}
+
+/// The uplinks of these names that are there, in their order, with the addresses that peers may use.
+pub fn local_uplinks(names: &[String], links: &[Link], addresses: &[Address]) -> Vec<LocalUplink> {
+    let found = names.iter().filter_map(|name| links.iter().find(|link| link.name == *name));
+    found.map(|link| local(link, addresses)).collect()
+}
+
+fn local(link: &Link, addresses: &[Address]) -> LocalUplink {
+    let mut usable: Vec<_> =
+        addresses.iter().filter(|address| address.link == link.index && is_usable(address)).collect();
+    usable.sort_by_key(|address| (!address.permanent, address.addr));
+    let addresses = usable.into_iter().filter_map(|address| {
+        let on_link = Prefix::containing(address.addr, address.len)?;
+        Some(InterfaceAddress { addr: address.addr, on_link })
+    });
+    LocalUplink {
+        link: link.index,
+        uplink: Uplink { interface: link.name.clone(), addresses: addresses.collect() },
+    }
+}
+
+/// Whether peers may use it: of global scope, ours for sure, and for long.
+fn is_usable(address: &Address) -> bool {
+    address.global && !address.tentative && !address.dad_failed && !address.deprecated && !address.temporary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str) -> Link {
+        Link {
+            index,
+            name: name.into(),
+            up: true,
+            carrier: true,
+            bridge: false,
+            controller: None,
+            mac: vec![],
+        }
+    }
+
+    fn address(link: u32, addr: &str) -> Address {
+        Address {
+            link,
+            addr: addr.parse().unwrap(),
+            len: 64,
+            global: true,
+            tentative: false,
+            dad_failed: false,
+            deprecated: false,
+            temporary: false,
+            permanent: true,
+        }
+    }
+
+    #[test]
+    fn only_lasting_addresses_are_given_to_peers() {
+        let addresses = [
+            Address { tentative: true, ..address(2, "2001:db8::1") },
+            Address { deprecated: true, ..address(2, "2001:db8::2") },
+            Address { temporary: true, ..address(2, "2001:db8::3") },
+            Address { global: false, ..address(2, "fe80::1") },
+            Address { permanent: false, ..address(2, "2001:db8::4") },
+            address(2, "2001:db8::5"),
+            address(3, "2001:db8::6"),
+        ];
+        let uplinks =
+            local_uplinks(&["eth0".into(), "gone".into()], &[link(2, "eth0"), link(3, "eth1")], &addresses);
+        let given: Vec<_> =
+            uplinks[0].uplink.addresses.iter().map(|address| address.addr.to_string()).collect();
+        assert_eq!((uplinks.len(), given), (1, vec!["2001:db8::5".to_owned(), "2001:db8::4".into()]));
+    }
+
+    #[test]
+    fn a_missing_uplink_is_named_with_what_there_is() {
+        let error =
+            existing_uplinks(&["eth7".into()], &[link(1, "lo"), link(2, "eth0")]).unwrap_err().to_string();
+        assert!(error.starts_with("uplink \"eth7\" does not exist; interfaces: lo, eth0."), "{error}");
+    }
+}

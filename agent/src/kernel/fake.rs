@@ -1,0 +1,375 @@
+//! [`FakeKernel`]: a kernel in memory that records what is written to it, and fails as it is told to.
+//!
+//! It keeps the rules of the real one; `agent/tests/kernel` does the same to both and compares.
+
+mod faults;
+mod fib;
+mod host;
+
+use std::{
+    io,
+    net::Ipv6Addr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use nix::libc::ENODEV;
+use sextant_proto::Prefix;
+use tokio::sync::mpsc;
+
+use self::{
+    fib::{Put, errno},
+    host::Host,
+};
+use super::{
+    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourState, Route, RouteKey,
+    RouteProtocol, Scope,
+};
+
+/// A kernel in memory. Its clones are the same kernel: give one to what is tested, and keep one.
+#[derive(Debug, Clone)]
+pub struct FakeKernel {
+    host: Arc<Mutex<Host>>,
+}
+
+/// Something that was written to a fake kernel, done or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// One change of those applied, and what became of it.
+    Route(Change, Result<(), Errno>),
+    /// [`Kernel::create_bridge`].
+    CreateBridge(String),
+    /// [`Kernel::set_up`].
+    SetUp(u32),
+    /// [`Kernel::add_address`].
+    AddAddress(u32, Ipv6Addr, u8),
+    /// [`Kernel::remove_address`].
+    RemoveAddress(u32, Ipv6Addr, u8),
+    /// [`Kernel::set_sysctl`]: path and value.
+    SetSysctl(String, String),
+    /// [`Kernel::ask`].
+    Ask(u32, Ipv6Addr),
+}
+
+impl Default for FakeKernel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the host has, and what others than us do to it.
+impl FakeKernel {
+    /// A host with a loopback interface only.
+    pub fn new() -> Self {
+        Self { host: Arc::new(Mutex::new(Host::new())) }
+    }
+
+    /// A host with one more link that is up and has an address; its index is 2.
+    ///
+    /// # Panics
+    /// If `address` is not of the form `2001:db8::1/64`.
+    pub fn with_uplink(name: &str, address: &str) -> Self {
+        let fake = Self::new();
+        let index = fake.add_link(name);
+        let (addr, len) = address.split_once('/').expect("an address with its length");
+        let addr = addr.parse().expect("an IPv6 address");
+        fake.put_address(permanent(index, addr, len.parse().expect("a length")));
+        fake
+    }
+
+    /// Makes a link that is up and has carrier; returns its index.
+    pub fn add_link(&self, name: &str) -> u32 {
+        self.host().add_link(name, false, true)
+    }
+
+    /// Changes a link's flags, name or controller. One that goes down loses its addresses and routes.
+    pub fn change_link(&self, index: u32, change: impl FnOnce(&mut Link)) {
+        self.host().change_link(index, change);
+    }
+
+    /// Takes a link away, with its addresses, routes and sysctls.
+    pub fn remove_link(&self, index: u32) {
+        self.host().remove_link(index);
+    }
+
+    /// Adds an address, or changes its flags.
+    pub fn put_address(&self, address: Address) {
+        self.host().put_address(address);
+    }
+
+    /// Takes an address away, whosever it is.
+    pub fn remove_address_behind_our_back(&self, addr: Ipv6Addr) {
+        self.host().remove_address(|address| address.addr == addr);
+    }
+
+    /// Sets a sysctl, made if need be.
+    pub fn put_sysctl(&self, path: &str, value: &str) {
+        self.host().set_sysctl(path, value);
+    }
+
+    /// How a neighbour answers from now on when it is asked; its entry stays as it is until then. A neighbour of which
+    /// nothing is said here fails.
+    pub fn let_neighbour(&self, link: u32, addr: Ipv6Addr, answer: NeighbourState) {
+        self.host().answers.insert((link, addr), answer);
+    }
+
+    /// Sets a neighbour entry, whosever it is.
+    pub fn put_neighbour(&self, neighbour: Neighbour) {
+        self.host().neighbours.insert((neighbour.link, neighbour.addr), neighbour.state);
+    }
+
+    /// All routes of our protocol.
+    pub fn routes_of_ours(&self) -> Vec<Route> {
+        let mut routes = self.all_routes();
+        routes.retain(|route| route.protocol == RouteProtocol::OURS);
+        routes
+    }
+
+    /// All routes of all tables, ordered by their keys.
+    pub fn all_routes(&self) -> Vec<Route> {
+        self.host().fib.routes().cloned().collect()
+    }
+
+    /// The route of a key.
+    pub fn route(&self, key: RouteKey) -> Option<Route> {
+        self.host().fib.route(key).cloned()
+    }
+
+    /// Adds a route as `ip -6 route add` does.
+    ///
+    /// # Errors
+    /// As the kernel: EEXIST, or what is wrong with its next hops.
+    pub fn foreign_add(&self, route: Route) -> Result<(), Errno> {
+        self.host().foreign_put(route, Put::Add)
+    }
+
+    /// Puts a route into the place of any other as `ip -6 route replace` does.
+    ///
+    /// # Errors
+    /// What is wrong with its next hops.
+    pub fn foreign_replace(&self, route: Route) -> Result<(), Errno> {
+        self.host().foreign_put(route, Put::ReplaceOrAdd)
+    }
+
+    /// Merges next hops into what is there as `ip -6 route append` does.
+    ///
+    /// # Errors
+    /// EEXIST if a next hop is there, or what is wrong with one.
+    ///
+    /// # Panics
+    /// If this would make two routes of one key (a route with and one without next hops), which it does not do.
+    pub fn foreign_append(&self, route: Route) -> Result<(), Errno> {
+        self.host().foreign_put(route, Put::Append)
+    }
+
+    /// Takes a route away as `ip -6 route del` does, whosever it is.
+    ///
+    /// # Errors
+    /// ESRCH if there is none.
+    pub fn remove_behind_our_back(&self, key: RouteKey) -> Result<Route, Errno> {
+        self.host().foreign_remove(key)
+    }
+
+    /// All that was written, in its order.
+    pub fn writes(&self) -> Vec<Write> {
+        self.host().writes.clone()
+    }
+
+    /// All that was written since this was asked last.
+    pub fn take_writes(&self) -> Vec<Write> {
+        std::mem::take(&mut self.host().writes)
+    }
+
+    fn host(&self) -> MutexGuard<'_, Host> {
+        // A test that panicked elsewhere has its own message.
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What goes wrong.
+impl FakeKernel {
+    /// Lets the `nth` change from now on fail once, counted from 0, over however many applications.
+    pub fn fail_change(&self, nth: usize, code: i32) {
+        self.host().faults.fail_nth(nth, code);
+    }
+
+    /// Lets every change of a destination fail until [`Self::heal_destination`].
+    pub fn fail_destination(&self, destination: Prefix, code: i32) {
+        self.host().faults.destinations.insert(destination, code);
+    }
+
+    /// Ends [`Self::fail_destination`].
+    pub fn heal_destination(&self, destination: Prefix) {
+        self.host().faults.destinations.remove(&destination);
+    }
+
+    /// Breaks the next application after so many changes: 0 does none, `usize::MAX` does all and loses the answers.
+    pub fn break_apply_after(&self, changes: usize) {
+        self.host().faults.break_apply_after = Some(changes);
+    }
+
+    /// Breaks the next `count` readings of links, addresses or routes.
+    pub fn break_reads(&self, count: usize) {
+        self.host().faults.broken_reads = count;
+    }
+
+    /// Lets the next reading of routes silently end after so many, as an IPv6 dump may that others' changes run into.
+    pub fn truncate_next_dump(&self, left: usize) {
+        self.host().faults.truncated_dump = Some(left);
+    }
+
+    /// Tells that events were lost.
+    pub fn overrun(&self) {
+        self.host().tell(&Event::Overrun);
+    }
+
+    /// Ends all subscriptions, as a failed socket does.
+    pub fn end_subscriptions(&self) {
+        self.host().end_subscriptions();
+    }
+
+    /// Lets a sysctl refuse to be written (EROFS, as in a container).
+    pub fn refuse_sysctl(&self, path: &str) {
+        self.host().faults.refused_sysctls.insert(path.to_owned());
+    }
+}
+
+#[async_trait]
+impl Kernel for FakeKernel {
+    async fn links(&self) -> Result<Vec<Link>, KernelError> {
+        let mut host = self.host();
+        host.faults.of_read()?;
+        Ok(host.around.links.values().cloned().collect())
+    }
+
+    async fn addresses(&self) -> Result<Vec<Address>, KernelError> {
+        let mut host = self.host();
+        host.faults.of_read()?;
+        Ok(host.around.addresses.clone())
+    }
+
+    async fn routes(&self, scope: Scope) -> Result<Vec<Route>, KernelError> {
+        let mut host = self.host();
+        host.faults.of_read()?;
+        let in_scope = |route: &&Route| match scope {
+            Scope::Ours => route.protocol == RouteProtocol::OURS,
+            Scope::Table(table) => route.key.table == table,
+        };
+        let mut routes = host.fib.routes().filter(in_scope).cloned().collect();
+        host.faults.of_dump(&mut routes);
+        Ok(routes)
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {
+        let mut host = self.host();
+        let breaks_after = host.faults.break_apply_after.take();
+        let mut results = Vec::new();
+        for change in changes.iter().take(breaks_after.unwrap_or(usize::MAX)) {
+            let result = host.change(change);
+            host.writes.push(Write::Route(change.clone(), result.clone()));
+            results.push(result);
+        }
+        match breaks_after {
+            None => Ok(results),
+            Some(_) => Err(KernelError::Broken("no acknowledgement (injected)".to_owned())),
+        }
+    }
+
+    async fn create_bridge(&self, name: &str) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::CreateBridge(name.to_owned()));
+        let what = || format!("make the bridge {name}");
+        (host.create_bridge(name)).map_err(|errno| KernelError::Refused { what: what(), errno })
+    }
+
+    async fn set_up(&self, index: u32) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::SetUp(index));
+        existing(&host, index)?;
+        host.change_link(index, |link| link.up = true);
+        Ok(())
+    }
+
+    async fn add_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::AddAddress(index, addr, len));
+        existing(&host, index)?;
+        let there = (host.around.addresses.iter()).any(|old| (old.link, old.addr) == (index, addr));
+        if !there {
+            host.put_address(permanent(index, addr, len));
+        }
+        Ok(())
+    }
+
+    async fn remove_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::RemoveAddress(index, addr, len));
+        host.remove_address(|address| (address.link, address.addr, address.len) == (index, addr, len));
+        Ok(())
+    }
+
+    async fn neighbours(&self, link: u32) -> Result<Vec<Neighbour>, KernelError> {
+        let mut host = self.host();
+        host.faults.of_read()?;
+        let of_link = host.neighbours.iter().filter(|((of, _), _)| *of == link);
+        Ok(of_link.map(|(&(link, addr), &state)| Neighbour { link, addr, state }).collect())
+    }
+
+    async fn ask(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::Ask(link, addr));
+        existing(&host, link)?;
+        let answer = host.answers.get(&(link, addr)).copied().unwrap_or(NeighbourState::Failed);
+        host.neighbours.insert((link, addr), answer);
+        Ok(())
+    }
+
+    fn sysctl(&self, path: &str) -> Result<Option<String>, KernelError> {
+        Ok(self.host().sysctls.get(path).cloned())
+    }
+
+    fn set_sysctl(&self, path: &str, value: &str) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::SetSysctl(path.to_owned(), value.to_owned()));
+        let refused = |code: nix::errno::Errno| {
+            Err(KernelError::Sysctl { path: path.to_owned(), source: io::Error::from(code) })
+        };
+        if host.faults.refused_sysctls.contains(path) {
+            return refused(nix::errno::Errno::EROFS);
+        }
+        if !host.sysctls.contains_key(path) {
+            return refused(nix::errno::Errno::ENOENT);
+        }
+        host.set_sysctl(path, value);
+        Ok(())
+    }
+
+    async fn events(&self) -> Result<mpsc::Receiver<Event>, KernelError> {
+        Ok(self.host().subscribe())
+    }
+}
+
+fn existing(host: &Host, index: u32) -> Result<(), KernelError> {
+    if host.around.links.contains_key(&index) {
+        return Ok(());
+    }
+    Err(KernelError::Refused {
+        what: format!("configure the interface of index {index}"),
+        errno: errno(ENODEV),
+    })
+}
+
+/// A usable address of global scope without lifetime.
+pub fn permanent(link: u32, addr: Ipv6Addr, len: u8) -> Address {
+    Address {
+        link,
+        addr,
+        len,
+        global: !addr.is_unicast_link_local() && !addr.is_loopback(),
+        tentative: false,
+        dad_failed: false,
+        deprecated: false,
+        temporary: false,
+        permanent: true,
+    }
+}

@@ -1,0 +1,152 @@
+//! The routing tables of a fake kernel, with the rules of net/ipv6/ip6_fib.c as far as they can be met: what the tests of
+//! the real kernel compare it with (agent/tests/kernel).
+
+use std::{collections::BTreeMap, net::Ipv6Addr};
+
+use nix::libc::{EEXIST, EHOSTUNREACH, EINVAL, ENETDOWN, ENODEV, ENOENT, ESRCH};
+
+use super::super::{Address, Errno, Link, NextHop, Route, RouteKey, RouteProtocol, RouteTarget};
+
+/// How a route is put into a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// NLM_F_CREATE | NLM_F_EXCL.
+    Add,
+    /// NLM_F_REPLACE.
+    Replace,
+    /// NLM_F_CREATE | NLM_F_REPLACE, as `ip route replace` does.
+    ReplaceOrAdd,
+    /// NLM_F_CREATE | NLM_F_APPEND, as `ip route append` does: another next hop for what is there.
+    Append,
+}
+
+/// What next hops are looked up in.
+#[derive(Debug, Default)]
+pub struct Neighbourhood {
+    /// By index.
+    pub links: BTreeMap<u32, Link>,
+    /// Of all links.
+    pub addresses: Vec<Address>,
+}
+
+/// All routing tables.
+#[derive(Debug, Default)]
+pub struct Fib {
+    routes: BTreeMap<RouteKey, Route>,
+}
+
+impl Fib {
+    /// All routes, by their keys.
+    pub fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.values()
+    }
+
+    /// The route of a key.
+    pub fn route(&self, key: RouteKey) -> Option<&Route> {
+        self.routes.get(&key)
+    }
+
+    /// Puts a route into its table, whosever the one in its place is. Returns what is there now.
+    pub fn put(&mut self, route: Route, how: Put, around: &Neighbourhood) -> Result<Route, Errno> {
+        around.check(&route)?;
+        let stands = self.routes.get(&route.key);
+        let new = match (how, stands) {
+            (Put::Add, Some(_)) => return Err(errno(EEXIST)),
+            (Put::Replace, None) => return Err(errno(ENOENT)),
+            (Put::Append, Some(stands)) => merged(stands, &route)?,
+            _ => route,
+        };
+        self.routes.insert(new.key, new.clone());
+        Ok(new)
+    }
+
+    /// Takes a route away; with a protocol, only one of that.
+    pub fn remove(&mut self, key: RouteKey, protocol: Option<RouteProtocol>) -> Result<Route, Errno> {
+        match self.routes.get(&key) {
+            Some(route) if protocol.is_none_or(|protocol| protocol == route.protocol) => {}
+            _ => return Err(errno(ESRCH)),
+        }
+        self.routes.remove(&key).ok_or_else(|| errno(ESRCH))
+    }
+
+    /// Takes away what a link that was set down takes along: routes that have no next hop elsewhere.
+    pub fn link_down(&mut self, index: u32) -> Vec<Route> {
+        let over_it = |route: &Route| matches!(&route.target, RouteTarget::Via(hops) if hops.iter().all(|hop| hop.link == index));
+        let gone: Vec<Route> = self.routes().filter(|route| over_it(route)).cloned().collect();
+        for route in &gone {
+            self.routes.remove(&route.key);
+        }
+        gone
+    }
+
+    /// Takes away the next hops over a link that is gone, and the routes that have none left. Returns what the kernel
+    /// tells: each next hop taken away as a route of its own.
+    pub fn link_gone(&mut self, index: u32) -> Vec<Route> {
+        let mut told = self.link_down(index);
+        for route in self.routes.values_mut() {
+            let RouteTarget::Via(hops) = &mut route.target else {
+                continue;
+            };
+            let (key, protocol) = (route.key, route.protocol);
+            told.extend(hops.extract_if(.., |hop| hop.link == index).map(|hop| Route {
+                key,
+                protocol,
+                target: RouteTarget::Via([hop].into()),
+            }));
+        }
+        told
+    }
+}
+
+/// What becomes of a route that another is appended to: one with the next hops of both and the protocol of the first.
+fn merged(stands: &Route, appended: &Route) -> Result<Route, Errno> {
+    let (RouteTarget::Via(before), RouteTarget::Via(more)) = (&stands.target, &appended.target) else {
+        panic!("a fake kernel has no two routes of one key: {stands:?} and {appended:?}");
+    };
+    if more.iter().any(|hop| before.contains(hop)) {
+        return Err(errno(EEXIST));
+    }
+    Ok(Route { target: RouteTarget::Via(before | more), ..stands.clone() })
+}
+
+impl Neighbourhood {
+    /// Whether the kernel takes such a route: its key names one, and its next hops can be reached.
+    fn check(&self, route: &Route) -> Result<(), Errno> {
+        if route.key.metric == 0 || route.key.table == 0 {
+            return Err(errno(EINVAL));
+        }
+        match &route.target {
+            RouteTarget::Via(hops) if hops.is_empty() => Err(errno(EINVAL)),
+            RouteTarget::Via(hops) => hops.iter().try_for_each(|hop| self.check_hop(*hop)),
+            RouteTarget::Unreachable | RouteTarget::Other(_) => Ok(()),
+        }
+    }
+
+    fn check_hop(&self, hop: NextHop) -> Result<(), Errno> {
+        let link = self.links.get(&hop.link).ok_or_else(|| errno(ENODEV))?;
+        match hop.gateway {
+            _ if !link.up => Err(errno(ENETDOWN)),
+            Some(gateway) if gateway.is_multicast() || self.is_own(gateway) => Err(errno(EINVAL)),
+            Some(gateway) if !self.is_on_link(gateway, hop.link) => Err(errno(EHOSTUNREACH)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_own(&self, gateway: Ipv6Addr) -> bool {
+        self.addresses.iter().any(|address| address.addr == gateway)
+    }
+
+    fn is_on_link(&self, gateway: Ipv6Addr, link: u32) -> bool {
+        let covers = |address: &Address| {
+            sextant_proto::Prefix::containing(address.addr, address.len)
+                .is_some_and(|prefix| prefix.contains(gateway))
+        };
+        gateway.is_unicast_link_local()
+            || self.addresses.iter().any(|address| address.link == link && covers(address))
+    }
+}
+
+/// An errno without words.
+pub fn errno(code: i32) -> Errno {
+    Errno { code, detail: String::new() }
+}

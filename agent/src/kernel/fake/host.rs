@@ -1,0 +1,226 @@
+//! The state of a fake kernel, and what changes it.
+
+use std::{collections::BTreeMap, net::Ipv6Addr};
+
+use nix::libc::EEXIST;
+use sextant_proto::Prefix;
+use tokio::sync::mpsc;
+
+use super::{
+    super::{
+        Address, Change, Errno, Event, Link, NeighbourState, NextHop, Route, RouteKey, RouteProtocol,
+        RouteTarget,
+    },
+    Write,
+    faults::Faults,
+    fib::{Fib, Neighbourhood, Put, errno},
+};
+
+/// How many events wait for a subscriber.
+const WAITING: usize = 1024;
+/// What each link has, as Linux sets it at first.
+const LINK_SYSCTLS: [(&str, &str); 6] = [
+    ("accept_dad", "1"),
+    ("accept_ra", "1"),
+    ("addr_gen_mode", "0"),
+    ("forwarding", "0"),
+    ("keep_addr_on_down", "0"),
+    ("proxy_ndp", "0"),
+];
+const MAIN: u32 = 254;
+
+/// Everything that a fake kernel has.
+#[derive(Debug, Default)]
+pub struct Host {
+    pub around: Neighbourhood,
+    pub fib: Fib,
+    /// Entries by link and address.
+    pub neighbours: BTreeMap<(u32, Ipv6Addr), NeighbourState>,
+    /// What becomes of an entry when its neighbour is asked.
+    pub answers: BTreeMap<(u32, Ipv6Addr), NeighbourState>,
+    pub sysctls: BTreeMap<String, String>,
+    pub writes: Vec<Write>,
+    pub faults: Faults,
+    subscribers: Vec<mpsc::Sender<Event>>,
+    last_index: u32,
+}
+
+impl Host {
+    /// A host with a loopback interface.
+    pub fn new() -> Self {
+        let mut host = Self::default();
+        for interface in ["all", "default"] {
+            host.add_link_sysctls(interface);
+        }
+        host.add_link("lo", false, true);
+        host
+    }
+
+    pub fn subscribe(&mut self) -> mpsc::Receiver<Event> {
+        let (events, receiver) = mpsc::channel(WAITING);
+        self.subscribers.push(events);
+        receiver
+    }
+
+    /// Tells the subscribers. The last place of a channel is for the overrun that covers what does not fit.
+    pub fn tell(&mut self, event: &Event) {
+        self.subscribers.retain(|subscriber| !subscriber.is_closed());
+        for subscriber in &self.subscribers {
+            let told = match subscriber.capacity() {
+                0 => continue,
+                1 => Event::Overrun,
+                _ => event.clone(),
+            };
+            subscriber.try_send(told).ok();
+        }
+    }
+
+    pub fn end_subscriptions(&mut self) {
+        self.subscribers.clear();
+    }
+
+    pub fn change(&mut self, change: &Change) -> Result<(), Errno> {
+        if let Some(errno) = self.faults.of_change(change) {
+            return Err(errno);
+        }
+        let route = Route {
+            key: change.route().key,
+            protocol: RouteProtocol::OURS,
+            target: change.route().target.clone(),
+        };
+        match change {
+            Change::Add(_) => self.fib.put(route, Put::Add, &self.around).map(drop),
+            Change::Replace(_) => self.fib.put(route, Put::Replace, &self.around).map(drop),
+            Change::Delete(_) => self.fib.remove(route.key, Some(RouteProtocol::OURS)).map(drop),
+        }
+    }
+
+    pub fn foreign_put(&mut self, route: Route, how: Put) -> Result<(), Errno> {
+        let stands = self.fib.put(route, how, &self.around)?;
+        self.tell(&Event::RouteChanged(stands));
+        Ok(())
+    }
+
+    pub fn foreign_remove(&mut self, key: RouteKey) -> Result<Route, Errno> {
+        let gone = self.fib.remove(key, None)?;
+        self.tell(&Event::RouteGone(gone.clone()));
+        Ok(gone)
+    }
+
+    pub fn add_link(&mut self, name: &str, bridge: bool, carrier: bool) -> u32 {
+        self.last_index += 1;
+        let link = Link {
+            index: self.last_index,
+            name: name.to_owned(),
+            up: true,
+            carrier,
+            bridge,
+            controller: None,
+            mac: vec![2, 0, 0, 0, 0, self.last_index as u8],
+        };
+        self.add_link_sysctls(name);
+        self.around.links.insert(link.index, link.clone());
+        self.tell(&Event::LinkChanged(link));
+        self.last_index
+    }
+
+    pub fn create_bridge(&mut self, name: &str) -> Result<(), Errno> {
+        if self.around.links.values().any(|link| link.name == name) {
+            return Err(errno(EEXIST));
+        }
+        // A bridge without ports has carrier; it goes with the first port that has none.
+        self.add_link(name, true, true);
+        Ok(())
+    }
+
+    /// Changes a link; one that goes down loses its addresses and routes.
+    pub fn change_link(&mut self, index: u32, change: impl FnOnce(&mut Link)) {
+        let Some(link) = self.around.links.get_mut(&index) else {
+            return;
+        };
+        let was_up = link.up;
+        change(link);
+        let link = link.clone();
+        self.tell(&Event::LinkChanged(link.clone()));
+        if was_up && !link.up {
+            self.drop_addresses(index);
+            self.tell_gone(index, Fib::link_down);
+        }
+    }
+
+    pub fn remove_link(&mut self, index: u32) {
+        let Some(link) = self.around.links.remove(&index) else {
+            return;
+        };
+        self.drop_addresses(index);
+        self.tell_gone(index, Fib::link_gone);
+        let prefix = format!("net/ipv6/conf/{}/", link.name);
+        self.sysctls.retain(|path, _| !path.starts_with(&prefix));
+        self.tell(&Event::LinkGone(link));
+    }
+
+    /// Puts an address to a link, with the route to its prefix that the kernel makes.
+    pub fn put_address(&mut self, address: Address) {
+        self.around.addresses.retain(|old| (old.link, old.addr) != (address.link, address.addr));
+        self.around.addresses.push(address.clone());
+        if let Some(route) = connected(&address)
+            && let Ok(route) = self.fib.put(route, Put::Add, &self.around)
+        {
+            self.tell(&Event::RouteChanged(route));
+        }
+        self.tell(&Event::AddressChanged(address));
+    }
+
+    pub fn remove_address(&mut self, is_it: impl Fn(&Address) -> bool) {
+        let gone: Vec<Address> = self.around.addresses.extract_if(.., |address| is_it(address)).collect();
+        for address in gone {
+            let key = connected(&address).map(|route| route.key);
+            if let Some(Ok(route)) = key.map(|key| self.fib.remove(key, Some(KERNEL))) {
+                self.tell(&Event::RouteGone(route));
+            }
+            self.tell(&Event::AddressGone(address));
+        }
+    }
+
+    /// Sets a sysctl. That of `all` forwarding sets every link's too.
+    pub fn set_sysctl(&mut self, path: &str, value: &str) {
+        if path == "net/ipv6/conf/all/forwarding" {
+            for (_, other) in self.sysctls.iter_mut().filter(|(path, _)| path.ends_with("/forwarding")) {
+                value.clone_into(other);
+            }
+        }
+        self.sysctls.insert(path.to_owned(), value.to_owned());
+    }
+
+    fn drop_addresses(&mut self, index: u32) {
+        self.remove_address(|address| address.link == index);
+    }
+
+    fn tell_gone(&mut self, index: u32, gone: impl FnOnce(&mut Fib, u32) -> Vec<Route>) {
+        for route in gone(&mut self.fib, index) {
+            self.tell(&Event::RouteGone(route));
+        }
+    }
+
+    fn add_link_sysctls(&mut self, interface: &str) {
+        for (name, value) in LINK_SYSCTLS {
+            self.sysctls.insert(format!("net/ipv6/conf/{interface}/{name}"), value.to_owned());
+        }
+    }
+}
+
+const KERNEL: RouteProtocol = RouteProtocol(2);
+
+/// The route to an address's on-link prefix.
+fn connected(address: &Address) -> Option<Route> {
+    let hop = NextHop { gateway: None, link: address.link };
+    Some(Route {
+        key: RouteKey {
+            table: MAIN,
+            destination: Prefix::containing(address.addr, address.len)?,
+            metric: 256,
+        },
+        protocol: KERNEL,
+        target: RouteTarget::Via([hop].into()),
+    })
+}

@@ -1,0 +1,269 @@
+//! The frames of a netlink datagram: headers, acknowledgements, attributes.
+//!
+//! Read by hand, so that an attribute that this agent has no use for can never make a message unreadable, and because the
+//! extended acknowledgement's text is parsed nowhere else.
+
+use std::net::Ipv6Addr;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NlaBuffer, NlasIterator};
+use netlink_packet_route::RouteNetlinkMessage;
+
+use super::super::Errno;
+
+/// NLMSG_ERROR: an acknowledgement, or an error.
+pub const NLMSG_ERROR: u16 = 2;
+/// NLMSG_DONE: the end of a dump.
+pub const NLMSG_DONE: u16 = 3;
+/// The dump is not consistent: what is dumped changed meanwhile.
+pub const NLM_F_DUMP_INTR: u16 = 0x10;
+/// The acknowledgement does not repeat the request's payload.
+const NLM_F_CAPPED: u16 = 0x100;
+/// The acknowledgement carries attributes.
+const NLM_F_ACK_TLVS: u16 = 0x200;
+/// The attribute with the kernel's own words.
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const HEADER_LEN: usize = 16;
+
+/// What is not a netlink message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message: {0}")]
+pub struct Malformed(pub String);
+
+/// One message of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// nlmsg_type.
+    pub kind: u16,
+    /// nlmsg_flags.
+    pub flags: u16,
+    /// nlmsg_seq: the request's, or that of whoever caused a notification.
+    pub sequence: u32,
+    /// nlmsg_pid: the port of whoever asked for it; 0 is the kernel itself.
+    pub port: u32,
+    /// What follows the header.
+    pub payload: &'a [u8],
+}
+
+/// The frames of a datagram; ends after the first malformed one.
+pub fn frames(datagram: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, Malformed>> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let taken = take_frame(rest);
+        rest = taken.as_ref().map_or(&[], |(_, rest)| rest);
+        Some(taken.map(|(frame, _)| frame))
+    })
+}
+
+fn take_frame(bytes: &[u8]) -> Result<(Frame<'_>, &[u8]), Malformed> {
+    let message = NetlinkBuffer::new_checked(bytes).map_err(|error| Malformed(error.to_string()))?;
+    let len = message.length() as usize;
+    let frame = Frame {
+        kind: message.message_type(),
+        flags: message.flags(),
+        sequence: message.sequence_number(),
+        port: message.port_number(),
+        payload: &bytes[HEADER_LEN..len],
+    };
+    Ok((frame, bytes.get(len.next_multiple_of(4)..).unwrap_or(&[])))
+}
+
+impl Frame<'_> {
+    /// What an NLMSG_ERROR or NLMSG_DONE says: `Ok` for an acknowledgement or a whole dump.
+    ///
+    /// # Errors
+    /// The outer one if the frame is too short to say anything.
+    pub fn verdict(&self) -> Result<Result<(), Errno>, Malformed> {
+        let code = match self.payload.first_chunk::<4>() {
+            Some(code) => i32::from_ne_bytes(*code),
+            // The kernel may end a dump with an empty NLMSG_DONE.
+            None if self.kind == NLMSG_DONE => 0,
+            None => return Err(Malformed(format!("{} octets of an error", self.payload.len()))),
+        };
+        Ok(match code {
+            0 => Ok(()),
+            code => Err(Errno { code: code.saturating_abs(), detail: self.extended_text() }),
+        })
+    }
+
+    /// The kernel's own words (NLMSGERR_ATTR_MSG), or nothing.
+    fn extended_text(&self) -> String {
+        if self.flags & NLM_F_ACK_TLVS == 0 {
+            return String::new();
+        }
+        let attributes = self.payload.get(self.attributes_start()..).unwrap_or(&[]);
+        let text = attribute_values(attributes).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG);
+        text.map(|(_, text)| String::from_utf8_lossy(until_nul(text)).into_owned()).unwrap_or_default()
+    }
+
+    /// Where the attributes start: after the code, and in an error after as much of the request as it repeats.
+    fn attributes_start(&self) -> usize {
+        let repeated = match self.payload.get(4..8) {
+            _ if self.kind == NLMSG_DONE => 0,
+            Some(_) if self.flags & NLM_F_CAPPED != 0 => HEADER_LEN,
+            Some(len) => u32_of(len).map_or(HEADER_LEN, |len| len.next_multiple_of(4) as usize),
+            None => 0,
+        };
+        4 + repeated
+    }
+}
+
+/// Appends a request to a buffer of messages.
+pub fn append_request(message: RouteNetlinkMessage, flags: u16, sequence: u32, buffer: &mut Vec<u8>) {
+    let mut message = NetlinkMessage::from(message);
+    message.header.flags = NLM_F_REQUEST | flags;
+    message.header.sequence_number = sequence;
+    message.finalize();
+    let start = buffer.len();
+    buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    message.serialize(&mut buffer[start..]);
+}
+
+/// A message that is being appended to a buffer of messages.
+pub struct Message<'a> {
+    /// Where its payload goes.
+    pub buffer: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl<'a> Message<'a> {
+    /// Appends the header.
+    pub fn begin(buffer: &'a mut Vec<u8>, kind: u16, flags: u16, sequence: u32) -> Self {
+        let start = buffer.len();
+        buffer.extend([0; 4]);
+        buffer.extend(kind.to_ne_bytes());
+        buffer.extend(flags.to_ne_bytes());
+        buffer.extend(sequence.to_ne_bytes());
+        buffer.extend([0; 4]);
+        Self { buffer, start }
+    }
+
+    /// Writes its length into its header.
+    pub fn end(self) {
+        let len = (self.buffer.len() - self.start) as u32;
+        self.buffer[self.start..self.start + 4].copy_from_slice(&len.to_ne_bytes());
+    }
+}
+
+/// Lets the kernel acknowledge a message that it has done (NLM_F_ACK); one that fails is answered by an error anyway.
+pub fn ask_for_acknowledgement(message: &mut [u8]) {
+    message[6] |= NLM_F_ACK.to_ne_bytes()[0];
+    message[7] |= NLM_F_ACK.to_ne_bytes()[1];
+}
+
+/// Appends an attribute; its value is 65,531 bytes long at most.
+pub fn push_attribute(kind: u16, value: &[u8], buffer: &mut Vec<u8>) {
+    buffer.extend((4 + value.len() as u16).to_ne_bytes());
+    buffer.extend(kind.to_ne_bytes());
+    buffer.extend_from_slice(value);
+    buffer.resize(buffer.len().next_multiple_of(4), 0);
+}
+
+/// The attributes' types and values, up to the first malformed one.
+pub fn attribute_values(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(Result::ok).map(|attribute: NlaBuffer<&[u8]>| {
+        // The iterator does not cut off what follows.
+        let len = usize::from(attribute.length());
+        (attribute.kind(), &attribute.into_inner()[4..len])
+    })
+}
+
+/// A number in the host's byte order.
+pub fn u32_of(value: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(value.try_into().ok()?))
+}
+
+/// An IPv6 address.
+pub fn ipv6_of(value: &[u8]) -> Option<Ipv6Addr> {
+    Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?))
+}
+
+/// A text without the NUL that ends it.
+pub fn until_nul(value: &[u8]) -> &[u8] {
+    value.split(|octet| *octet == 0).next().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame with the header that the kernel would give it.
+    fn message(kind: u16, flags: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&u32::to_ne_bytes(16 + payload.len() as u32));
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(&flags.to_ne_bytes());
+        bytes.extend_from_slice(&7u32.to_ne_bytes());
+        bytes.extend_from_slice(&9u32.to_ne_bytes());
+        bytes.extend_from_slice(payload);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn error_payload(code: i32, repeated: &[u8], text: &str) -> Vec<u8> {
+        let mut payload = code.to_ne_bytes().to_vec();
+        payload.extend_from_slice(repeated);
+        payload.extend_from_slice(&u16::to_ne_bytes(4 + text.len() as u16 + 1));
+        payload.extend_from_slice(&NLMSGERR_ATTR_MSG.to_ne_bytes());
+        payload.extend_from_slice(text.as_bytes());
+        payload.push(0);
+        payload
+    }
+
+    #[test]
+    fn attributes_end_where_the_next_begins() {
+        let bytes = [[5, 0, 1, 0, 7, 0, 0, 0], [8, 0, 2, 0x80, 1, 2, 3, 4]].concat();
+        let all: Vec<_> = attribute_values(&bytes).collect();
+        assert_eq!(all, [(1, [7].as_slice()), (2, &[1, 2, 3, 4])]);
+    }
+
+    fn only(bytes: &[u8]) -> Frame<'_> {
+        let all: Vec<_> = frames(bytes).collect();
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.into_iter().next().unwrap().unwrap()
+    }
+
+    #[test]
+    fn the_text_follows_a_capped_request() {
+        let payload = error_payload(-22, &[0; 16], "Invalid gateway");
+        let bytes = message(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, &payload);
+        let errno = only(&bytes).verdict().unwrap().unwrap_err();
+        assert_eq!((errno.code, errno.detail.as_str()), (22, "Invalid gateway"));
+    }
+
+    #[test]
+    fn the_text_follows_a_whole_request() {
+        let request = message(24, 1, &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let bytes = message(NLMSG_ERROR, NLM_F_ACK_TLVS, &error_payload(-17, &request, "there"));
+        let errno = only(&bytes).verdict().unwrap().unwrap_err();
+        assert_eq!((errno.code, errno.detail.as_str()), (17, "there"));
+    }
+
+    #[test]
+    fn the_end_of_a_dump_can_fail_with_a_text() {
+        let payload = error_payload(-2, &[], "FIB table does not exist");
+        let bytes = message(NLMSG_DONE, NLM_F_ACK_TLVS, &payload);
+        let errno = only(&bytes).verdict().unwrap().unwrap_err();
+        assert_eq!(errno.detail, "FIB table does not exist");
+        assert_eq!(only(&message(NLMSG_DONE, 0, &[])).verdict(), Ok(Ok(())));
+    }
+
+    #[test]
+    fn several_frames_and_a_broken_end() {
+        let mut bytes = message(NLMSG_ERROR, 0, &[0; 20]);
+        bytes.extend(message(24, 2, &[1, 2, 3]));
+        bytes.extend([200, 0, 0, 0, 1]);
+        let all: Vec<_> = frames(&bytes).collect();
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert_eq!(all[0].as_ref().unwrap().verdict(), Ok(Ok(())));
+        assert_eq!(all[1].as_ref().unwrap().payload, &[1, 2, 3]);
+        assert!(all[2].is_err());
+    }
+
+    #[test]
+    fn an_error_without_a_code_is_malformed() {
+        assert!(only(&message(NLMSG_ERROR, 0, &[0, 0])).verdict().is_err());
+    }
+}

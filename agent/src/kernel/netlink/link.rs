@@ -1,0 +1,113 @@
+//! Links and addresses as netlink messages.
+
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, address::AddressMessage, link::LinkMessage};
+use nix::libc::{
+    IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_PERMANENT, IFA_F_TEMPORARY, IFA_F_TENTATIVE,
+    IFA_LOCAL, IFF_LOWER_UP, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
+};
+
+use super::{
+    super::{Address, Link},
+    frame::{Malformed, attribute_values, ipv6_of, u32_of, until_nul},
+};
+
+/// RTM_NEWLINK.
+pub const RTM_NEWLINK: u16 = nix::libc::RTM_NEWLINK;
+/// RTM_DELLINK.
+pub const RTM_DELLINK: u16 = nix::libc::RTM_DELLINK;
+/// RTM_NEWADDR.
+pub const RTM_NEWADDR: u16 = nix::libc::RTM_NEWADDR;
+/// RTM_DELADDR.
+pub const RTM_DELADDR: u16 = nix::libc::RTM_DELADDR;
+const AF_UNSPEC: u8 = nix::libc::AF_UNSPEC as u8;
+const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
+/// All flags; the header has room for the first eight only.
+const IFA_FLAGS: u16 = 8;
+const SCOPE_UNIVERSE: u8 = 0;
+
+/// The request for a dump of all links.
+pub fn dump_links() -> RouteNetlinkMessage {
+    RouteNetlinkMessage::GetLink(LinkMessage::default())
+}
+
+/// The request for a dump of all IPv6 addresses.
+pub fn dump_addresses() -> RouteNetlinkMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    RouteNetlinkMessage::GetAddress(message)
+}
+
+/// The link of an RTM_NEWLINK or RTM_DELLINK message (`struct ifinfomsg`: family, type, index, flags, change); `None` if
+/// the message is about something else. A port that leaves a bridge is told by an RTM_DELLINK of the family AF_BRIDGE,
+/// while the link stays.
+///
+/// # Errors
+/// If it is not a link message at all.
+pub fn decode_link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
+    let (header, attributes) = payload
+        .split_first_chunk::<16>()
+        .ok_or_else(|| Malformed(format!("{} octets of a link", payload.len())))?;
+    if header[0] != AF_UNSPEC {
+        return Ok(None);
+    }
+    let flags = u32_of(&header[8..12]).unwrap_or(0);
+    let mut link = Link {
+        index: u32_of(&header[4..8]).unwrap_or(0),
+        name: String::new(),
+        up: flags & IFF_UP as u32 != 0,
+        carrier: flags & IFF_LOWER_UP as u32 != 0,
+        bridge: false,
+        controller: None,
+        mac: Vec::new(),
+    };
+    for (kind, value) in attribute_values(attributes) {
+        match kind {
+            IFLA_IFNAME => link.name = String::from_utf8_lossy(until_nul(value)).into_owned(),
+            IFLA_ADDRESS => link.mac = value.to_vec(),
+            IFLA_MASTER => link.controller = u32_of(value),
+            IFLA_LINKINFO => link.bridge = is_bridge(value),
+            _ => {}
+        }
+    }
+    Ok(Some(link))
+}
+
+fn is_bridge(link_info: &[u8]) -> bool {
+    attribute_values(link_info).any(|(kind, value)| kind == IFLA_INFO_KIND && until_nul(value) == b"bridge")
+}
+
+/// The address of an RTM_NEWADDR or RTM_DELADDR message (`struct ifaddrmsg`: family, length, flags, scope, index); `None`
+/// if it is no IPv6 address.
+///
+/// # Errors
+/// If it is not an address message at all.
+pub fn decode_address(payload: &[u8]) -> Result<Option<Address>, Malformed> {
+    let (header, attributes) = payload
+        .split_first_chunk::<8>()
+        .ok_or_else(|| Malformed(format!("{} octets of an address", payload.len())))?;
+    if header[0] != AF_INET6 {
+        return Ok(None);
+    }
+    let (mut addr, mut local, mut flags) = (None, None, u32::from(header[2]));
+    for (kind, value) in attribute_values(attributes) {
+        match kind {
+            IFA_ADDRESS => addr = ipv6_of(value),
+            // Only where IFA_ADDRESS is the other end of a point-to-point link.
+            IFA_LOCAL => local = ipv6_of(value),
+            IFA_FLAGS => flags = u32_of(value).unwrap_or(flags),
+            _ => {}
+        }
+    }
+    let addr = local.or(addr).ok_or_else(|| Malformed("an address message without address".to_owned()))?;
+    Ok(Some(Address {
+        link: u32_of(&header[4..8]).unwrap_or(0),
+        addr,
+        len: header[1],
+        global: header[3] == SCOPE_UNIVERSE,
+        tentative: flags & IFA_F_TENTATIVE != 0,
+        dad_failed: flags & IFA_F_DADFAILED != 0,
+        deprecated: flags & IFA_F_DEPRECATED != 0,
+        temporary: flags & IFA_F_TEMPORARY != 0,
+        permanent: flags & IFA_F_PERMANENT != 0,
+    }))
+}

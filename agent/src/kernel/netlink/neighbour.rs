@@ -1,0 +1,128 @@
+//! Neighbour entries as netlink messages, and asking a neighbour.
+//!
+//! The kernel asks when it is told so (`neigh_add` and `__neigh_update` in net/core/neighbour.c): an entry that is set to
+//! NUD_PROBE without a link-layer address keeps the one it has, and is solicited at once; where there is none to keep,
+//! NTF_USE starts address resolution as a packet would.
+
+use std::net::Ipv6Addr;
+
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    neighbour::{
+        NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState as WireState,
+    },
+};
+use nix::libc::{
+    NUD_DELAY, NUD_FAILED, NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT, NUD_PROBE, NUD_REACHABLE, NUD_STALE,
+};
+
+use super::{
+    super::{Neighbour, NeighbourState},
+    configure::Request,
+    frame::{Malformed, attribute_values, ipv6_of, u32_of},
+};
+
+/// RTM_NEWNEIGH.
+pub const RTM_NEWNEIGH: u16 = nix::libc::RTM_NEWNEIGH;
+const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
+/// `NDA_DST` of linux/neighbour.h.
+const NDA_DST: u16 = 1;
+
+/// The request for a dump of the IPv6 neighbours of a link.
+pub fn dump_neighbours(link: u32) -> RouteNetlinkMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.attributes.push(NeighbourAttribute::IfIndex(link));
+    RouteNetlinkMessage::GetNeighbour(message)
+}
+
+/// Has the kernel probe an entry at the link-layer address that it has. Refused with ENOENT if there is no entry, and
+/// with EINVAL if it has no such address.
+pub fn probe(link: u32, addr: Ipv6Addr) -> Request {
+    let mut message = neighbour(link, addr);
+    message.header.state = WireState::Probe;
+    (RouteNetlinkMessage::NewNeighbour(message), 0)
+}
+
+/// Has the kernel resolve an address, as a packet to it would (NTF_USE).
+pub fn resolve(link: u32, addr: Ipv6Addr) -> Request {
+    let mut message = neighbour(link, addr);
+    message.header.flags = NeighbourFlags::Use;
+    (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE)
+}
+
+fn neighbour(link: u32, addr: Ipv6Addr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.ifindex = link;
+    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet6(addr)));
+    message
+}
+
+/// The neighbour of an RTM_NEWNEIGH message (`struct ndmsg`: family, padding, interface, state, flags, type); `None` if it
+/// is no IPv6 neighbour.
+///
+/// # Errors
+/// If it is not a neighbour message at all.
+pub fn decode(payload: &[u8]) -> Result<Option<Neighbour>, Malformed> {
+    let (header, attributes) = payload
+        .split_first_chunk::<12>()
+        .ok_or_else(|| Malformed(format!("{} octets of a neighbour", payload.len())))?;
+    if header[0] != AF_INET6 {
+        return Ok(None);
+    }
+    let addr = attribute_values(attributes).find(|(kind, _)| *kind == NDA_DST);
+    let addr = addr.and_then(|(_, value)| ipv6_of(value));
+    Ok(Some(Neighbour {
+        link: u32_of(&header[4..8]).unwrap_or(0),
+        addr: addr.ok_or_else(|| Malformed("a neighbour message without address".to_owned()))?,
+        state: state(u16::from_ne_bytes([header[8], header[9]])),
+    }))
+}
+
+fn state(bits: u16) -> NeighbourState {
+    match bits {
+        NUD_REACHABLE => NeighbourState::Reachable,
+        NUD_STALE | NUD_DELAY => NeighbourState::Stale,
+        NUD_INCOMPLETE | NUD_PROBE => NeighbourState::Asking,
+        NUD_FAILED => NeighbourState::Failed,
+        bits if bits & (NUD_PERMANENT | NUD_NOARP) != 0 => NeighbourState::Fixed,
+        _ => NeighbourState::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `fe80::1 dev up0 lladdr 02:00:00:00:00:02 PROBE`.
+    const PROBED: [u8; 44] = [
+        10, 0, 0, 0, 3, 0, 0, 0, 0x10, 0, 0, 1, // ndmsg
+        20, 0, 1, 0, 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, // NDA_DST
+        10, 0, 2, 0, 2, 0, 0, 0, 0, 2, 0, 0, // NDA_LLADDR
+    ];
+
+    #[test]
+    fn a_neighbour_is_read() {
+        let read = decode(&PROBED).unwrap().unwrap();
+        let addr = "fe80::1".parse().unwrap();
+        assert_eq!(read, Neighbour { link: 3, addr, state: NeighbourState::Asking });
+        let mut other_family = PROBED;
+        other_family[0] = 7;
+        assert_eq!(decode(&other_family), Ok(None));
+        assert!(decode(&PROBED[..8]).is_err());
+        assert!(decode(&PROBED[..12]).is_err(), "no address");
+    }
+
+    #[test]
+    fn every_state_has_a_meaning() {
+        let all =
+            [(0x80, NeighbourState::Fixed), (0x40, NeighbourState::Fixed), (0, NeighbourState::Unknown)];
+        for (bits, expected) in all {
+            assert_eq!(state(bits), expected, "{bits:#x}");
+        }
+        assert_eq!(state(NUD_DELAY), NeighbourState::Stale);
+        assert_eq!(state(NUD_FAILED), NeighbourState::Failed);
+    }
+}

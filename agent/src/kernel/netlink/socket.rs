@@ -1,0 +1,111 @@
+//! One netlink socket of the routing family, in the network namespace of the thread that opens it.
+
+use std::{future::poll_fn, io, os::fd::AsFd};
+
+use netlink_sys::{AsyncSocket, Socket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
+use nix::sys::socket::{
+    getsockopt, setsockopt,
+    sockopt::{RcvBuf, RcvBufForce},
+};
+
+/// Room for what the kernel sends at once, in bytes; it doubles this for its own bookkeeping.
+pub const RECEIVE_BUFFER: usize = 4 << 20;
+/// More than a datagram of the kernel has: 32 KiB, more only where one message alone is longer.
+const DATAGRAM: usize = 64 << 10;
+
+/// A socket that talks with the kernel only.
+pub struct RouteSocket {
+    inner: TokioSocket,
+    port: u32,
+    room: usize,
+}
+
+impl RouteSocket {
+    /// A socket with strict checking of dump requests and extended acknowledgements, in the multicast groups `groups`
+    /// (RTNLGRP_*). Its receive buffer is `receive_buffer` bytes, less if only less is allowed to us.
+    pub fn open(groups: &[u32], receive_buffer: usize) -> io::Result<Self> {
+        let mut inner = TokioSocket::new(NETLINK_ROUTE)?;
+        let socket = inner.socket_mut();
+        socket.set_ext_ack(true)?;
+        socket.set_cap_ack(true)?;
+        socket.set_netlink_get_strict_chk(true)?;
+        set_receive_buffer(socket, receive_buffer)?;
+        let port = socket.bind_auto()?.port_number();
+        socket.connect(&SocketAddr::new(0, 0))?;
+        for group in groups {
+            socket.add_membership(*group)?;
+        }
+        let room = getsockopt(&socket.as_fd(), RcvBuf)?;
+        Ok(Self { inner, port, room })
+    }
+
+    /// Its port: what the kernel calls the sender of what is sent here.
+    pub fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// The size of the receive buffer as the kernel counts it, its bookkeeping included.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Sends messages as one datagram. The kernel has done what they ask for when this returns.
+    pub async fn send(&self, messages: &[u8]) -> io::Result<()> {
+        let sent = poll_fn(|cx| self.inner.poll_send(cx, messages)).await?;
+        if sent == messages.len() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("{sent} of {} bytes were sent", messages.len())))
+        }
+    }
+
+    /// Receives one datagram into `buffer`, in place of what is there. Cancel safe.
+    ///
+    /// # Errors
+    /// ENOBUFS if datagrams were lost; others stay in the queue.
+    pub async fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        prepare(buffer);
+        poll_fn(|cx| self.inner.poll_recv(cx, buffer)).await?;
+        whole(buffer)
+    }
+
+    /// Throws away what has been received and not read.
+    pub fn discard_received(&self) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        loop {
+            prepare(&mut buffer);
+            match self.inner.socket_ref().recv(&mut buffer, 0) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_overrun(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Whether the kernel dropped datagrams because the receive buffer was full.
+pub fn is_overrun(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::ENOBUFS)
+}
+
+fn prepare(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.reserve(DATAGRAM);
+}
+
+/// A datagram that fills all the room may have been cut off.
+fn whole(buffer: &[u8]) -> io::Result<()> {
+    if buffer.len() < DATAGRAM {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("a datagram is longer than {DATAGRAM} bytes")))
+    }
+}
+
+fn set_receive_buffer(socket: &Socket, size: usize) -> io::Result<()> {
+    // The first needs CAP_NET_ADMIN in the initial user namespace, the second is capped at net.core.rmem_max.
+    setsockopt(&socket.as_fd(), RcvBufForce, &size)
+        .or_else(|_| setsockopt(&socket.as_fd(), RcvBuf, &size))?;
+    Ok(())
+}

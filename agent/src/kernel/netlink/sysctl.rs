@@ -1,0 +1,32 @@
+//! Sysctls under `/proc/sys`. Those under `net` are of the network namespace of the thread that asks.
+
+use std::{fs, io, path::PathBuf};
+
+use super::super::KernelError;
+
+/// The value without white space around it; `None` if there is no such sysctl.
+pub fn read(path: &str) -> Result<Option<String>, KernelError> {
+    match fs::read_to_string(file(path)) {
+        Ok(value) => Ok(Some(value.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed(path, source)),
+    }
+}
+
+/// Sets it. One that does not exist is an error, and is not created.
+pub fn write(path: &str, value: &str) -> Result<(), KernelError> {
+    use io::Write as _;
+    fs::OpenOptions::new()
+        .write(true)
+        .open(file(path))
+        .and_then(|mut file| file.write_all(value.as_bytes()))
+        .map_err(|source| failed(path, source))
+}
+
+fn file(path: &str) -> PathBuf {
+    PathBuf::from("/proc/sys").join(path)
+}
+
+fn failed(path: &str, source: io::Error) -> KernelError {
+    KernelError::Sysctl { path: path.to_owned(), source }
+}

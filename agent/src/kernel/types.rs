@@ -1,0 +1,222 @@
+//! What the kernel has, as data.
+
+use std::{collections::BTreeSet, fmt, net::Ipv6Addr};
+
+use sextant_proto::Prefix;
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its index; another one when it is made anew.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether it is set up (IFF_UP).
+    pub up: bool,
+    /// Whether it has carrier (IFF_LOWER_UP).
+    pub carrier: bool,
+    /// Whether it is a bridge.
+    pub bridge: bool,
+    /// The bridge or other device it is a port of.
+    pub controller: Option<u32>,
+    /// Its MAC address, or nothing.
+    pub mac: Vec<u8>,
+}
+
+/// An IPv6 address of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The link.
+    pub link: u32,
+    /// The address.
+    pub addr: Ipv6Addr,
+    /// The length of its on-link prefix.
+    pub len: u8,
+    /// Whether it is of global scope (not link-local, not host).
+    pub global: bool,
+    /// Duplicate address detection is not done: not to be used yet.
+    pub tentative: bool,
+    /// Duplicate address detection found another owner: never to be used.
+    pub dad_failed: bool,
+    /// Not to be used for what is new (RFC 4862 §5.5.4).
+    pub deprecated: bool,
+    /// A privacy address (RFC 8981), soon another.
+    pub temporary: bool,
+    /// Its lifetime is infinite.
+    pub permanent: bool,
+}
+
+/// What the kernel knows of a neighbour on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The link.
+    pub link: u32,
+    /// The neighbour's address.
+    pub addr: Ipv6Addr,
+    /// Whether it is there.
+    pub state: NeighbourState,
+}
+
+/// Whether a neighbour is there (RFC 4861 §7.3.2), as far as it matters to one who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NeighbourState {
+    /// It has answered lately (NUD_REACHABLE).
+    Reachable,
+    /// It was there some time ago (NUD_STALE, NUD_DELAY).
+    Stale,
+    /// It is being asked (NUD_PROBE, NUD_INCOMPLETE).
+    Asking,
+    /// Nothing has been asked yet (NUD_NONE).
+    Unknown,
+    /// It was asked, and does not answer (NUD_FAILED).
+    Failed,
+    /// Somebody has set it by hand, or the link has no such thing (NUD_PERMANENT, NUD_NOARP): it says nothing.
+    Fixed,
+}
+
+/// How the kernel tells routes apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteKey {
+    /// The routing table.
+    pub table: u32,
+    /// Where it leads.
+    pub destination: Prefix,
+    /// Its metric (priority); the lowest is used.
+    pub metric: u32,
+}
+
+/// The way out to a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextHop {
+    /// The gateway; none for an on-link route.
+    pub gateway: Option<Ipv6Addr>,
+    /// The interface's index.
+    pub link: u32,
+}
+
+/// What a route does with a packet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteTarget {
+    /// Sends it on through one of these.
+    Via(BTreeSet<NextHop>),
+    /// Answers with an ICMPv6 unreachable.
+    Unreachable,
+    /// Something else that Sextant does not make: the kernel's route type.
+    Other(u8),
+}
+
+/// A route's origin (rtm_protocol).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteProtocol(pub u8);
+
+impl RouteProtocol {
+    /// Sextant's own.
+    pub const OURS: RouteProtocol = RouteProtocol(sextant_proto::ROUTE_PROTOCOL);
+    /// The kernel's, for on-link prefixes.
+    pub const KERNEL: RouteProtocol = RouteProtocol(2);
+}
+
+impl fmt::Display for RouteProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.0 {
+            1 => "redirect",
+            2 => "kernel",
+            3 => "boot",
+            4 => "static",
+            9 => "ra",
+            11 => "zebra",
+            12 => "bird",
+            16 => "dhcp",
+            66 => "sextant",
+            186 => "bgp",
+            188 => "ospf",
+            196 => "zstatic",
+            other => return write!(f, "{other}"),
+        };
+        f.pad(name)
+    }
+}
+
+/// A route as the kernel has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// What tells it apart.
+    pub key: RouteKey,
+    /// Who made it.
+    pub protocol: RouteProtocol,
+    /// What it does.
+    pub target: RouteTarget,
+}
+
+/// A route as the agent wants it; its protocol is [`RouteProtocol::OURS`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnRoute {
+    /// What tells it apart.
+    pub key: RouteKey,
+    /// What it does.
+    pub target: RouteTarget,
+}
+
+/// One message to the kernel about a route of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Adds a route where there is none of its key (NLM_F_CREATE | NLM_F_EXCL).
+    Add(OwnRoute),
+    /// Puts a route into the place of the one of its key, which is ours (NLM_F_REPLACE).
+    Replace(OwnRoute),
+    /// Takes away the route of this key if it is ours: the message names our protocol.
+    Delete(OwnRoute),
+}
+
+impl Change {
+    /// The route it is about.
+    pub fn route(&self) -> &OwnRoute {
+        match self {
+            Self::Add(route) | Self::Replace(route) | Self::Delete(route) => route,
+        }
+    }
+}
+
+/// Which routes to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of our protocol, in all tables; filtered by the kernel.
+    Ours,
+    /// Those of the table, of whatever protocol; filtered by the kernel.
+    Table(u32),
+}
+
+/// An error of the kernel for one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errno {
+    /// The positive errno, e.g. 17 for EEXIST.
+    pub code: i32,
+    /// The kernel's own words (extended ack), or nothing.
+    pub detail: String,
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", std::io::Error::from_raw_os_error(self.code))?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
+    }
+}
+
+/// Something that happened in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A route was added, changed or replaced, not by us.
+    RouteChanged(Route),
+    /// A route was taken away, not by us.
+    RouteGone(Route),
+    /// A link is new or has changed.
+    LinkChanged(Link),
+    /// A link is gone.
+    LinkGone(Link),
+    /// An address is new or has changed.
+    AddressChanged(Address),
+    /// An address is gone.
+    AddressGone(Address),
+    /// Events were lost: what is known must be read anew.
+    Overrun,
+}

@@ -1,0 +1,23 @@
+//! The agent of one host: claims a prefix, and keeps the kernel's routes to its peers.
+//!
+//! ```text
+//! session (gRPC) ─► view ─► routes::desired ─┐
+//!      ▲                                     ├─► routes::plan ─► engine ─► kernel
+//!      │     kernel dumps + events ─► actual ┘                     │
+//!      │            view ─► liveness ─► verdicts ─► desired       │
+//!      └──────────── announcements, acks ◄────── report ◄──────────┘
+//! ```
+
+#![warn(missing_docs)]
+
+pub mod engine;
+pub mod host;
+pub mod kernel;
+pub mod liveness;
+mod metrics;
+pub mod routes;
+pub mod run;
+pub mod session;
+pub mod settings;
+pub mod state;
+pub mod view;

@@ -1,0 +1,58 @@
+//! What the agent counts, read from its rooms when asked.
+
+use std::sync::{Arc, Mutex};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::gauge::ConstGauge,
+    registry::Registry,
+};
+use sextant_proto::daemon::Metrics;
+use tokio::sync::watch;
+
+use crate::{
+    engine::{Input, Report},
+    session::Condition,
+};
+
+/// What the metrics are read from.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    pub(crate) input: watch::Receiver<Input>,
+    pub(crate) report: watch::Receiver<Report>,
+    pub(crate) condition: watch::Receiver<Condition>,
+}
+
+/// All metrics of an agent.
+pub(crate) fn registry(sources: Sources) -> Metrics {
+    let mut registry = Registry::with_prefix("sextant_agent");
+    registry.register_collector(Box::new(sources));
+    Arc::new(Mutex::new(registry))
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let (input, report, condition) = (self.input.borrow(), self.report.borrow(), self.condition.borrow());
+        let applied = report.applied.map_or(0, |(_, revision)| revision.0);
+        let seen =
+            |forwarding| report.verdicts.iter().filter(|it| it.forwarding == forwarding).count() as u64;
+        let gauges = [
+            ("connected", "Whether a controller is connected", u64::from(condition.connected)),
+            ("streams", "Streams to controllers since the start", condition.streams),
+            ("ready", "Whether the host is set up", u64::from(report.announcement.is_some())),
+            ("peers", "Nodes that are known, this one among them", input.view.peers().count() as u64),
+            ("peers_forwarding_without_agent", "Hosts that answer while their agents are gone", seen(true)),
+            ("peers_dead", "Hosts that do not answer, and whose prefixes are refused", seen(false)),
+            ("revision_known", "Last revision heard", input.view.revision().0),
+            ("revision_applied", "Last revision in the kernel", applied),
+            ("routes_failed", "Routes that the kernel refused", report.failed.len() as u64),
+            ("routes_conflicting", "Others' routes for the same destinations", report.conflicts.len() as u64),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}

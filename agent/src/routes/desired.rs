@@ -1,0 +1,304 @@
+//! The routes that this host should have.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
+
+use sextant_proto::{Claim, NodeName, NodeState, Peer, Pool, Prefix, Uplink, direct_next_hop};
+
+use crate::{
+    kernel::{NextHop, RouteKey, RouteTarget},
+    liveness::{Seen, Verdicts},
+    settings::RouteSettings,
+    view::View,
+};
+
+/// One of this host's interfaces towards the other hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalUplink {
+    /// Its index.
+    pub link: u32,
+    /// Its name, and the addresses that peers may use.
+    pub uplink: Uplink,
+}
+
+/// What the routes depend on, besides the cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Host<'a> {
+    /// This node.
+    pub node: &'a NodeName,
+    /// What it holds.
+    pub claim: Option<&'a Claim>,
+    /// Its interfaces towards the others.
+    pub uplinks: &'a [LocalUplink],
+    /// Addresses of controllers, which no aggregate may cover.
+    pub controllers: &'a [Ipv6Addr],
+    /// It is drained: it routes to nobody.
+    pub withdrawn: bool,
+    /// What was seen of hosts whose agents are gone.
+    pub verdicts: &'a Verdicts,
+    /// How routes look.
+    pub settings: &'a RouteSettings,
+}
+
+/// The routes that should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// All of them.
+    pub routes: BTreeMap<RouteKey, RouteTarget>,
+}
+
+/// The routes that `host` should have, by what it knows of the cluster (DESIGN §2, I11): one to each announced peer that
+/// is on-link, and is not dead; unreachables for the dead, for the host's own prefix and for the pools.
+pub fn desired(host: &Host<'_>, view: &View) -> Desired {
+    let mut desired = Desired::default();
+    if let Some(claim) = host.claim {
+        desired.unreachable(host, claim.prefix);
+    }
+    for pool in pools(host, view) {
+        if holds_aggregate(host, view, pool) {
+            desired.unreachable(host, pool.prefix);
+        }
+    }
+    if !host.withdrawn {
+        for peer in routed_peers(host, view) {
+            desired.peer(host, peer);
+        }
+    }
+    desired
+}
+
+impl Desired {
+    fn unreachable(&mut self, host: &Host<'_>, destination: Prefix) {
+        let key =
+            RouteKey { table: host.settings.table, destination, metric: host.settings.unreachable_metric };
+        self.routes.insert(key, RouteTarget::Unreachable);
+    }
+
+    fn peer(&mut self, host: &Host<'_>, peer: &Peer) {
+        if let Some(next_hop) = direct(host.uplinks, peer) {
+            let key = RouteKey {
+                table: host.settings.table,
+                destination: peer.prefix,
+                metric: host.settings.metric,
+            };
+            let via = || RouteTarget::Via(BTreeSet::from([next_hop]));
+            // Of the same key, so that one takes the other's place in one step.
+            self.routes.insert(key, if is_dead(host, peer) { RouteTarget::Unreachable } else { via() });
+        }
+    }
+}
+
+/// All pools that are known; that of the own claim is, even before any controller has answered.
+fn pools<'a>(host: &Host<'a>, view: &'a View) -> Vec<&'a Pool> {
+    let told: Vec<&Pool> = view.pools().collect();
+    let own =
+        host.claim.map(|claim| &claim.pool).filter(|own| !told.iter().any(|pool| pool.name == own.name));
+    let not_told = own.filter(|_| !view.is_complete());
+    told.into_iter().chain(not_told).collect()
+}
+
+fn routed_peers<'a>(host: &'a Host<'_>, view: &'a View) -> impl Iterator<Item = &'a Peer> {
+    view.peers().filter(|peer| peer.name != *host.node && peer.state == NodeState::Ready)
+}
+
+/// A verdict is void once the session is back.
+fn is_dead(host: &Host<'_>, peer: &Peer) -> bool {
+    !peer.session && host.verdicts.get(&peer.name) == Some(&Seen::Dead)
+}
+
+/// The way to a peer that needs no router, over one of `uplinks` (DESIGN §2).
+pub fn direct(uplinks: &[LocalUplink], peer: &Peer) -> Option<NextHop> {
+    uplinks.iter().find_map(|local| {
+        let (_, hop) = direct_next_hop(std::slice::from_ref(&local.uplink), &peer.next_hops)?;
+        Some(NextHop { gateway: Some(hop), link: local.link })
+    })
+}
+
+/// Whether traffic to the pool's unused prefixes is refused here. Not where it would refuse what must go to a router: a
+/// peer that is not on-link, an on-link prefix, a next hop, a controller (DESIGN §5).
+fn holds_aggregate(host: &Host<'_>, view: &View, pool: &Pool) -> bool {
+    // A host that has lost its uplinks knows nothing of where its peers are: what it refused, it goes on refusing.
+    let blind = host.uplinks.iter().all(|local| local.uplink.addresses.is_empty());
+    let all_on_link = blind
+        || routed_peers(host, view)
+            .filter(|peer| peer.pool == pool.name)
+            .all(|peer| direct(host.uplinks, peer).is_some());
+    let on_link =
+        host.uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|address| address.on_link);
+    let covers_on_link = on_link.into_iter().any(|on_link| on_link.overlaps(pool.prefix));
+    let covers_next_hop = view.peers().flat_map(|peer| &peer.next_hops).any(|hop| pool.prefix.contains(*hop));
+    let covers_controller = host.controllers.iter().any(|controller| pool.prefix.contains(*controller));
+    all_on_link && !covers_on_link && !covers_next_hop && !covers_controller
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sextant_proto::{Control, Epoch, Incarnation, InterfaceAddress, Revision};
+
+    use super::*;
+    use crate::view::Snapshot;
+
+    const SETTINGS: RouteSettings =
+        RouteSettings { metric: 512, unreachable_metric: 4_000_000_000, table: 254, resync_secs: 60 };
+
+    fn pool() -> Pool {
+        Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap()
+    }
+
+    fn peer(n: u16, hop: &str) -> Peer {
+        Peer {
+            name: format!("host{n}").parse().unwrap(),
+            prefix: format!("2001:db8:8000:{n:x}::/64").parse().unwrap(),
+            claimed: Revision(n.into()),
+            pool: "main".parse().unwrap(),
+            state: NodeState::Ready,
+            next_hops: vec![hop.parse().unwrap()],
+            session: true,
+            drain_timeout: Duration::ZERO,
+        }
+    }
+
+    fn claim() -> Claim {
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool() }
+    }
+
+    fn uplinks() -> Vec<LocalUplink> {
+        let addresses = vec![InterfaceAddress {
+            addr: "2001:db8::1".parse().unwrap(),
+            on_link: "2001:db8::/64".parse().unwrap(),
+        }];
+        vec![LocalUplink { link: 2, uplink: Uplink { interface: "eth0".into(), addresses } }]
+    }
+
+    fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
+        let mut view = View::default();
+        view.apply_snapshot(Snapshot {
+            incarnation: Incarnation::random(),
+            revision: Revision(1),
+            linearizable: true,
+            recovering: false,
+            control: Control::default(),
+            pools,
+            peers,
+        });
+        view
+    }
+
+    fn text(withdrawn: bool, controllers: &[Ipv6Addr], view: &View) -> Vec<String> {
+        text_with(withdrawn, controllers, &Verdicts::default(), view)
+    }
+
+    fn text_with(withdrawn: bool, controllers: &[Ipv6Addr], verdicts: &Verdicts, view: &View) -> Vec<String> {
+        let (node, claim, uplinks) = ("host1".parse().unwrap(), claim(), uplinks());
+        let host = Host {
+            node: &node,
+            claim: Some(&claim),
+            uplinks: &uplinks,
+            controllers,
+            withdrawn,
+            verdicts,
+            settings: &SETTINGS,
+        };
+        let line = |(key, target): (RouteKey, RouteTarget)| match target {
+            RouteTarget::Via(hops) => {
+                let hop = hops.first().unwrap();
+                format!(
+                    "{} via {} dev {} metric {}",
+                    key.destination,
+                    hop.gateway.unwrap(),
+                    hop.link,
+                    key.metric
+                )
+            }
+            _ => format!("unreachable {}", key.destination),
+        };
+        desired(&host, view).routes.into_iter().map(line).collect()
+    }
+
+    const OWN: &str = "unreachable 2001:db8:8000:1::/64";
+    const AGGREGATE: &str = "unreachable 2001:db8:8000::/40";
+    const TO_HOST2: &str = "2001:db8:8000:2::/64 via 2001:db8::2 dev 2 metric 512";
+
+    #[test]
+    fn peers_directly_and_the_rest_refused() {
+        let view = view(vec![pool()], vec![peer(1, "2001:db8::1"), peer(2, "2001:db8::2")]);
+        assert_eq!(text(false, &[], &view), [AGGREGATE, OWN, TO_HOST2]);
+    }
+
+    #[test]
+    fn before_any_controller_answers_the_own_prefix_and_pool_are_refused() {
+        assert_eq!(text(false, &[], &View::default()), [AGGREGATE, OWN]);
+    }
+
+    #[test]
+    fn only_announced_peers_are_routed() {
+        for state in [NodeState::Joining, NodeState::Draining, NodeState::Drained] {
+            let view = view(vec![pool()], vec![Peer { state, ..peer(2, "2001:db8::2") }]);
+            assert_eq!(text(false, &[], &view), [AGGREGATE, OWN], "{state}");
+        }
+    }
+
+    #[test]
+    fn a_drained_host_routes_to_nobody() {
+        let view = view(vec![pool()], vec![peer(2, "2001:db8::2")]);
+        assert_eq!(text(true, &[], &view), [AGGREGATE, OWN]);
+    }
+
+    #[test]
+    fn a_peer_behind_a_router_is_left_to_it() {
+        let view = view(vec![pool()], vec![peer(2, "2001:db8::2"), peer(3, "2001:db8:7::3")]);
+        assert_eq!(text(false, &[], &view), [OWN, TO_HOST2], "and so is the rest of the pool");
+    }
+
+    #[test]
+    fn a_dead_host_is_refused_until_its_session_is_back() {
+        let seen = [("host2", Seen::Dead), ("host3", Seen::Forwarding), ("host4", Seen::Dead)];
+        let verdicts = Verdicts::new(seen.map(|(node, seen)| (node.parse().unwrap(), seen)).into());
+        let lost = |n| Peer { session: false, ..peer(n, &format!("2001:db8::{n}")) };
+        let peers = vec![lost(2), lost(3), Peer { session: true, ..lost(4) }];
+        assert_eq!(
+            text_with(false, &[], &verdicts, &view(vec![pool()], peers)),
+            [
+                AGGREGATE,
+                OWN,
+                "unreachable 2001:db8:8000:2::/64",
+                "2001:db8:8000:3::/64 via 2001:db8::3 dev 2 metric 512",
+                "2001:db8:8000:4::/64 via 2001:db8::4 dev 2 metric 512",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_aggregate_never_covers_what_hosts_talk_through() {
+        let on_link = Pool { prefix: "2001:db8::/40".parse().unwrap(), ..pool() };
+        assert_eq!(text(false, &[], &view(vec![on_link], vec![])), [OWN]);
+        let controller = "2001:db8:8000:ffff::1".parse().unwrap();
+        assert_eq!(text(false, &[controller], &view(vec![pool()], vec![])), [OWN]);
+    }
+
+    #[test]
+    fn a_host_without_uplinks_goes_on_refusing() {
+        let (node, claim) = ("host1".parse().unwrap(), claim());
+        let host = Host {
+            node: &node,
+            claim: Some(&claim),
+            uplinks: &[],
+            controllers: &[],
+            verdicts: &Verdicts::default(),
+            withdrawn: false,
+            settings: &SETTINGS,
+        };
+        let routes = desired(&host, &view(vec![pool()], vec![peer(2, "2001:db8::2")])).routes;
+        assert_eq!(routes.len(), 2, "own prefix and pool: {routes:?}");
+    }
+
+    #[test]
+    fn a_removed_pool_is_no_longer_refused() {
+        assert_eq!(text(false, &[], &view(vec![], vec![])), [OWN]);
+    }
+}

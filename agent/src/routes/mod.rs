@@ -1,0 +1,13 @@
+//! Which routes should be, which are, and what to do about it. Pure.
+//!
+//! [`desired`] computes what should be, [`Actual`] holds what the kernel said, [`plan`] subtracts.
+
+mod actual;
+mod brake;
+mod desired;
+mod plan;
+
+pub use actual::Actual;
+pub use brake::Brake;
+pub use desired::{Desired, Host, LocalUplink, desired, direct};
+pub use plan::{Plan, plan};

@@ -1,0 +1,128 @@
+//! Puts the rooms together, and runs them.
+//!
+//! Essential tasks: the engine (ends if the kernel cannot be listened to), the session, liveness, probes, readiness. A stop
+//! changes nothing on the host (DESIGN I7).
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use sextant_proto::daemon::{
+    Essential, Probes, init_logging, stop_signal,
+    systemd::{self, Watchdog},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    engine::{Engine, Input, Report, default_uplinks, existing_uplinks},
+    host::{HostSetup, privilege},
+    kernel::{Kernel, NetlinkKernel, Scope},
+    liveness::{Liveness, Verdicts},
+    metrics::{self, Sources},
+    session::{Condition, Session},
+    settings::{CommandLine, Settings},
+    state::StateDir,
+};
+
+/// After this long, systemd is told that the agent is up though the host is not set up: a first start without a controller,
+/// or a bridge whose engine waits for the agent, must not hold up the machine's boot.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// Why it could not start, or could not go on.
+pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
+    let mut settings = command_line.settings()?;
+    init_logging(&settings.log, settings.log_format).map_err(anyhow::Error::msg)?;
+    privilege::check()?;
+    let stop = stop_signal().context("signals cannot be listened to")?;
+    let kernel: Arc<dyn Kernel> = Arc::new(NetlinkKernel::open()?);
+    settings.uplinks = uplinks(kernel.as_ref(), &settings).await?;
+    let state = Arc::new(StateDir::open(&settings.state_dir)?);
+    let host =
+        HostSetup::new(kernel.clone(), state.clone(), settings.bridge.clone(), settings.uplinks.clone())?;
+
+    let (input_tx, input) = watch::channel(Input::default());
+    let (report_tx, report) = watch::channel(Report::default());
+    let (condition_tx, condition) = watch::channel(Condition::default());
+    let sources = Sources { input: input.clone(), report: report.clone(), condition };
+    let session = Session::new(settings.clone(), state, input_tx, report.clone(), condition_tx)?;
+    let (ready_tx, readiness) = watch::channel(Err("starting".to_owned()));
+    let probes = Probes::bind(settings.http, metrics::registry(sources), readiness).await?;
+    let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
+    let (node, names) = (settings.node.clone(), settings.uplinks.clone());
+    let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
+    let watchdog = Watchdog::from_environment();
+    let heartbeat = watchdog.heartbeat();
+    let engine = Engine::new(kernel, settings.clone(), host, input, verdicts, report_tx, heartbeat);
+
+    let mut tasks = Essential::default();
+    tasks.spawn("engine", engine.run());
+    tasks.spawn("session", session.run());
+    tasks.spawn("liveness", liveness.run());
+    tasks.spawn("http", probes.run());
+    tasks.spawn("readiness", tell_readiness(report, ready_tx));
+    tasks.spawn("watchdog", watchdog.run());
+    tracing::info!(node = %settings.node, uplinks = ?settings.uplinks, bridge = settings.bridge.name, "agent runs");
+    tasks.until(stop).await?;
+    systemd::tell_stopping();
+    Ok(())
+}
+
+/// The uplinks that are named, or those of the default routes; all of them are there.
+async fn uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let links = kernel.links().await?;
+    if settings.uplinks.is_empty() {
+        let routes = kernel.routes(Scope::Table(settings.routes.table)).await?;
+        return Ok(default_uplinks(&routes, &links)?);
+    }
+    existing_uplinks(&settings.uplinks, &links)?;
+    Ok(settings.uplinks.clone())
+}
+
+/// Tells `/readyz` and systemd whether the host is set up.
+async fn tell_readiness(
+    mut report: watch::Receiver<Report>,
+    readiness: watch::Sender<Result<(), String>>,
+) -> Result<(), watch::error::RecvError> {
+    let (grace_ends, mut told) = (Instant::now() + GRACE, false);
+    loop {
+        let (now, status) = {
+            let report = report.borrow_and_update();
+            let problem = || report.problem.clone().unwrap_or_else(|| "starting".into());
+            (report.announcement.as_ref().map(|_| ()).ok_or_else(problem), status(&report))
+        };
+        systemd::tell_status(&status);
+        if !told && (now.is_ok() || Instant::now() >= grace_ends) {
+            systemd::tell_ready();
+            told = true;
+        }
+        let _before = readiness.send_replace(now);
+        tokio::select! {
+            changed = report.changed() => changed?,
+            () = sleep_until(grace_ends), if !told => {}
+        }
+    }
+}
+
+/// For `systemctl status`.
+fn status(report: &Report) -> String {
+    let mut text = match (&report.announcement, &report.problem) {
+        (Some(announcement), _) => format!("set up; containers have {}", announcement.container_prefix),
+        (None, Some(problem)) => format!("waiting: {problem}"),
+        (None, None) => "starting".into(),
+    };
+    if !report.failed.is_empty() {
+        text += &format!("; {} routes failed", report.failed.len());
+    }
+    if report.held > 0 {
+        text += &format!("; {} routes of gone peers kept until a person says so", report.held);
+    }
+    if report.paused {
+        text += "; paused";
+    }
+    text
+}

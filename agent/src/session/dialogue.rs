@@ -1,0 +1,307 @@
+//! What the agent has to say to its controller, by what it knows and what its host reports. Pure.
+
+use std::time::Duration;
+
+use sextant_proto::{Claim, Conflict, FailedRoute, NodeName, NodeState, Revision, Verdict};
+
+use crate::{
+    engine::{Announcement, Report},
+    view::View,
+};
+
+/// Something to say, or to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Say {
+    /// The host is set up.
+    Announce(Announcement),
+    /// What is in the kernel.
+    Ack(Applied),
+    /// Wait until all peers have applied this revision, in which this node drains.
+    Settle(Revision, Duration),
+    /// The host has taken its routes down; these peers had not.
+    Drained(Vec<String>),
+    /// The claim has ended: claim anew.
+    Reclaim(String),
+}
+
+/// What is in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Applied {
+    pub(super) revision: Revision,
+    pub(super) failed: Vec<FailedRoute>,
+    pub(super) conflicts: Vec<Conflict>,
+    pub(super) held: u32,
+    pub(super) verdicts: Vec<Verdict>,
+}
+
+/// The state of one stream.
+#[derive(Debug)]
+pub(super) struct Dialogue {
+    node: NodeName,
+    claim: Claim,
+    own: Option<NodeState>,
+    /// The revision since when this node is in its state, as far as this stream has told.
+    own_since: Revision,
+    announced: Option<Announcement>,
+    acked: Option<Applied>,
+    drain: Drain,
+}
+
+/// How far a drain is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Drain {
+    None,
+    Settling,
+    /// The peers have withdrawn, or these have not in time.
+    Settled(Vec<String>),
+    Said,
+}
+
+impl Dialogue {
+    pub(super) fn new(node: NodeName, claim: Claim) -> Self {
+        let (own, own_since) = (None, Revision::ZERO);
+        Self { node, claim, own, own_since, announced: None, acked: None, drain: Drain::None }
+    }
+
+    /// Whether this node should route to nobody.
+    pub(super) fn withdrawn(&self) -> bool {
+        self.own == Some(NodeState::Drained) || matches!(self.drain, Drain::Settled(_) | Drain::Said)
+    }
+
+    /// The peers have withdrawn this node's routes, or the time is over.
+    pub(super) fn settled(&mut self, laggards: Vec<String>) {
+        if self.drain == Drain::Settling {
+            self.drain = Drain::Settled(laggards);
+        }
+    }
+
+    /// The view has changed.
+    pub(super) fn on_view(&mut self, view: &View) -> Vec<Say> {
+        let current = view.incarnation() == Some(self.claim.epoch.incarnation);
+        let own = view.peer(&self.node).filter(|_| current);
+        if let Some(lost) = self.lost(view, own.map(|own| own.claimed)) {
+            return vec![Say::Reclaim(lost)];
+        }
+        let Some(own) = own.filter(|own| self.own != Some(own.state)) else {
+            return Vec::new();
+        };
+        self.own = Some(own.state);
+        self.own_since = view.revision();
+        match own.state {
+            NodeState::Joining => {
+                self.announced = None;
+                self.drain = Drain::None;
+                Vec::new()
+            }
+            NodeState::Draining => {
+                self.drain = Drain::Settling;
+                vec![Say::Settle(view.revision(), own.drain_timeout)]
+            }
+            NodeState::Ready | NodeState::Drained => {
+                self.drain = Drain::None;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Why the claim is no longer this node's, if the view says so.
+    fn lost(&self, view: &View, claimed: Option<Revision>) -> Option<String> {
+        let incarnation = view.incarnation()?;
+        if incarnation != self.claim.epoch.incarnation {
+            return Some(format!("the store is another one, {incarnation}"));
+        }
+        match claimed {
+            Some(claimed) if claimed != self.claim.epoch.revision => Some("the node was claimed anew".into()),
+            None if view.is_complete() || self.own.is_some() => {
+                Some("the node is no longer in the store".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// The engine has reported.
+    pub(super) fn on_report(&mut self, report: &Report) -> Vec<Say> {
+        let Some((incarnation, revision)) = report.applied else {
+            return Vec::new();
+        };
+        if incarnation != self.claim.epoch.incarnation {
+            return Vec::new();
+        }
+        let announce = self.announce(report, revision);
+        let ack = self.ack(report, revision);
+        announce.into_iter().chain(ack).chain(self.drained(report)).collect()
+    }
+
+    /// The host is announced once all that it should route by then is in its kernel (DESIGN I7).
+    fn announce(&mut self, report: &Report, applied: Revision) -> Option<Say> {
+        let ours =
+            report.holding == Some(self.claim.epoch) && self.own.is_some() && applied >= self.own_since;
+        let announcement = report.announcement.clone().filter(|_| ours)?;
+        if self.announced.as_ref() == Some(&announcement) {
+            return None;
+        }
+        self.announced = Some(announcement.clone());
+        Some(Say::Announce(announcement))
+    }
+
+    fn ack(&mut self, report: &Report, revision: Revision) -> Option<Say> {
+        // What is held is not applied: whoever waits for it waits on.
+        let acked = self.acked.as_ref().map_or(Revision::ZERO, |acked| acked.revision);
+        let revision = if report.held > 0 { acked } else { revision };
+        let (failed, conflicts) = (report.failed.clone(), report.conflicts.clone());
+        let verdicts = report.verdicts.clone();
+        let applied = Applied { revision, failed, conflicts, held: report.held, verdicts };
+        if self.acked.as_ref() == Some(&applied) {
+            return None;
+        }
+        self.acked = Some(applied.clone());
+        Some(Say::Ack(applied))
+    }
+
+    fn drained(&mut self, report: &Report) -> Option<Say> {
+        match &self.drain {
+            Drain::Settled(laggards) if report.withdrawn => {
+                let say = Say::Drained(laggards.clone());
+                self.drain = Drain::Said;
+                Some(say)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_proto::{Control, Epoch, Incarnation, Peer, Pool};
+
+    use super::*;
+    use crate::view::{Change, Delta, Snapshot};
+
+    struct Fixture {
+        view: View,
+        dialogue: Dialogue,
+        incarnation: Incarnation,
+        revision: u64,
+    }
+
+    fn peer(state: NodeState) -> Peer {
+        Peer {
+            name: "host1".parse().unwrap(),
+            prefix: "2001:db8:1::/64".parse().unwrap(),
+            claimed: Revision(4),
+            pool: "main".parse().unwrap(),
+            state,
+            next_hops: vec![],
+            session: true,
+            drain_timeout: Duration::from_secs(7),
+        }
+    }
+
+    fn announcement() -> Announcement {
+        Announcement { uplinks: vec![], container_prefix: "2001:db8:1::/64".parse().unwrap() }
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let incarnation = Incarnation::random();
+            let pool = Pool::new("main".parse().unwrap(), "2001:db8::/32".parse().unwrap(), 64, 64).unwrap();
+            let epoch = Epoch { incarnation, revision: Revision(4) };
+            let claim = Claim { prefix: "2001:db8:1::/64".parse().unwrap(), epoch, pool };
+            let mut view = View::default();
+            view.apply_snapshot(Snapshot {
+                incarnation,
+                revision: Revision(10),
+                linearizable: true,
+                recovering: false,
+                control: Control::default(),
+                pools: vec![],
+                peers: vec![peer(NodeState::Joining)],
+            });
+            let mut dialogue = Dialogue::new("host1".parse().unwrap(), claim);
+            assert!(dialogue.on_view(&view).is_empty());
+            Self { view, dialogue, incarnation, revision: 10 }
+        }
+
+        fn change(&mut self, change: Change) -> Vec<Say> {
+            let since = Revision(self.revision);
+            self.revision += 1;
+            let delta = Delta { since, revision: Revision(self.revision), changes: vec![change] };
+            self.view.apply_delta(delta).unwrap();
+            self.dialogue.on_view(&self.view)
+        }
+
+        fn report(&mut self, revision: u64, withdrawn: bool) -> Vec<Say> {
+            let report = Report {
+                holding: Some(self.dialogue.claim.epoch),
+                applied: Some((self.incarnation, Revision(revision))),
+                announcement: Some(announcement()),
+                withdrawn,
+                ..Report::default()
+            };
+            self.dialogue.on_report(&report)
+        }
+    }
+
+    fn applied(revision: u64) -> Applied {
+        let revision = Revision(revision);
+        Applied { revision, failed: vec![], conflicts: vec![], held: 0, verdicts: vec![] }
+    }
+
+    fn ack(revision: u64) -> Say {
+        Say::Ack(applied(revision))
+    }
+
+    #[test]
+    fn a_host_is_announced_once_its_routes_are_in_the_kernel() {
+        let mut it = Fixture::new();
+        assert_eq!(it.report(9, false), [ack(9)]);
+        assert_eq!(it.report(10, false), [Say::Announce(announcement()), ack(10)]);
+        assert!(it.report(10, false).is_empty(), "nothing is said twice");
+    }
+
+    #[test]
+    fn what_is_held_is_told_and_not_acknowledged() {
+        let mut it = Fixture::new();
+        it.report(10, false);
+        let report = Report { applied: Some((it.incarnation, Revision(12))), held: 20, ..Report::default() };
+        let held = Applied { held: 20, ..applied(10) };
+        assert_eq!(it.dialogue.on_report(&report), [Say::Ack(held)]);
+    }
+
+    #[test]
+    fn a_drain_waits_for_peers_then_takes_down_then_says_so() {
+        let mut it = Fixture::new();
+        it.change(Change::Peer(peer(NodeState::Ready)));
+        it.report(11, false);
+        let said = it.change(Change::Peer(peer(NodeState::Draining)));
+        assert_eq!(said, [Say::Settle(Revision(12), Duration::from_secs(7))]);
+        assert!(!it.dialogue.withdrawn(), "peers first");
+        it.dialogue.settled(vec!["host3".into()]);
+        assert!(it.dialogue.withdrawn());
+        assert_eq!(it.report(12, false), [ack(12)], "not taken down yet");
+        assert_eq!(it.report(12, true), [Say::Drained(vec!["host3".into()])]);
+        it.change(Change::Peer(peer(NodeState::Drained)));
+        assert!(it.dialogue.withdrawn());
+    }
+
+    #[test]
+    fn an_undrained_host_is_announced_anew() {
+        let mut it = Fixture::new();
+        it.report(10, false);
+        it.change(Change::Peer(peer(NodeState::Drained)));
+        it.report(11, true);
+        assert!(it.change(Change::Peer(peer(NodeState::Joining))).is_empty());
+        assert!(!it.dialogue.withdrawn());
+        assert_eq!(it.report(12, false), [Say::Announce(announcement()), ack(12)]);
+    }
+
+    #[test]
+    fn a_lost_claim_is_claimed_anew() {
+        let mut it = Fixture::new();
+        let said = it.change(Change::PeerRemoved("host1".parse().unwrap()));
+        assert!(matches!(&said[..], [Say::Reclaim(_)]), "{said:?}");
+        let mut it = Fixture::new();
+        let anew = Peer { claimed: Revision(11), ..peer(NodeState::Joining) };
+        assert!(matches!(&it.change(Change::Peer(anew))[..], [Say::Reclaim(_)]));
+    }
+}

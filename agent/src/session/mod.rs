@@ -1,0 +1,196 @@
+//! The agent's conversation with the controllers.
+//!
+//! One task, [`Session::run`], owns it: it connects, claims, follows the stream, and reconnects. What it learns goes to
+//! the engine as an [`Input`], what the engine reports goes out as announcements and acks. [`dialogue`] decides what to
+//! say; [`link`] is the edge that speaks gRPC. It never ends: no controller is no reason to stop (DESIGN I5).
+
+mod backoff;
+mod dialogue;
+mod link;
+mod stream;
+
+use std::{
+    net::Ipv6Addr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sextant_proto::{Claim, NodeId};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    engine::{Input, Report},
+    settings::Settings,
+    state::{StateDir, StateError},
+    view::View,
+};
+
+use backoff::Backoff;
+use link::{ClaimOutcome, Link, LinkError};
+
+pub use link::{Endpoint, EndpointError};
+
+/// A stream that lasted this long was a good one: the next connection is not delayed by what failed before.
+const GOOD_STREAM: Duration = Duration::from_secs(10);
+
+/// What the session is doing, for probes and metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// A controller is connected, and has been heard.
+    pub connected: bool,
+    /// What went wrong last, while nobody is connected.
+    pub trouble: Option<String>,
+    /// How many streams there have been.
+    pub streams: u64,
+}
+
+/// The conversation with the controllers.
+pub struct Session {
+    settings: Settings,
+    node_id: NodeId,
+    state: Arc<StateDir>,
+    view: View,
+    claim: Option<Claim>,
+    input: watch::Sender<Input>,
+    report: watch::Receiver<Report>,
+    condition: watch::Sender<Condition>,
+    controllers: Arc<Mutex<Vec<Ipv6Addr>>>,
+}
+
+/// Why a connection came to its end.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("fenced: {0}")]
+    Fenced(String),
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl Session {
+    /// The session of this node, going on from the claim in the state directory.
+    ///
+    /// # Errors
+    /// If the state cannot be read.
+    pub fn new(
+        settings: Settings,
+        state: Arc<StateDir>,
+        input: watch::Sender<Input>,
+        report: watch::Receiver<Report>,
+        condition: watch::Sender<Condition>,
+    ) -> Result<Self, StateError> {
+        let (node_id, claim) = (state.node_id()?, state.claim()?);
+        let known = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
+        let controllers = Arc::new(Mutex::new(known));
+        let session = Self {
+            settings,
+            node_id,
+            state,
+            view: View::default(),
+            claim,
+            input,
+            report,
+            condition,
+            controllers,
+        };
+        session.publish(false);
+        Ok(session)
+    }
+
+    /// Connects and reconnects, for ever.
+    ///
+    /// # Errors
+    /// None: every trouble is told and tried again.
+    pub async fn run(mut self) -> Result<(), StateError> {
+        let mut backoff = Backoff::default();
+        loop {
+            for endpoint in self.settings.controllers.clone() {
+                let started = Instant::now();
+                let ended = self.converse(&endpoint).await;
+                if started.elapsed() >= GOOD_STREAM {
+                    backoff.reset();
+                }
+                let fenced = self.conclude(&endpoint, ended).await;
+                tokio::time::sleep(if fenced { Duration::ZERO } else { backoff.next_delay() }).await;
+            }
+        }
+    }
+
+    /// One connection, from the claim to the end of the stream.
+    async fn converse(&mut self, endpoint: &Endpoint) -> Result<std::convert::Infallible, Ended> {
+        let mut link = Link::connect(endpoint).await?;
+        self.remember_controller(&link);
+        self.claim(&mut link).await?;
+        self.follow(&mut link).await
+    }
+
+    async fn claim(&mut self, link: &mut Link) -> Result<(), Ended> {
+        let (node, pool) = (self.settings.node.clone(), self.settings.pool.clone());
+        let outcome = link.claim(&node, self.node_id, pool.as_ref(), self.claim.as_ref()).await?;
+        match outcome {
+            ClaimOutcome::Fenced(reason) => Err(Ended::Fenced(reason)),
+            ClaimOutcome::Granted(claim) => {
+                if self.claim.as_ref() != Some(&claim) {
+                    tracing::info!(prefix = %claim.prefix, epoch = %claim.epoch, pool = %claim.pool.name, "host prefix claimed");
+                    self.state.keep_claim(Some(&claim))?;
+                    self.claim = Some(claim);
+                }
+                // The borrow must end before the publishing begins.
+                let withdrawn = self.input.borrow().withdrawn;
+                self.publish(withdrawn);
+                Ok(())
+            }
+        }
+    }
+
+    /// After a connection has ended: says why, and if the claim is lost, has it taken down. Whether it was.
+    async fn conclude(
+        &mut self,
+        endpoint: &Endpoint,
+        ended: Result<std::convert::Infallible, Ended>,
+    ) -> bool {
+        let Err(ended) = ended;
+        let fenced = matches!(ended, Ended::Fenced(_));
+        if fenced {
+            self.take_down(&ended).await;
+        }
+        let trouble = format!("controller {endpoint}: {ended}");
+        self.condition.send_if_modified(|condition| {
+            let news = condition.connected || condition.trouble.as_ref() != Some(&trouble);
+            if news && !fenced {
+                tracing::warn!(controller = %endpoint, error = %ended, "not connected; routes stay as they are");
+            }
+            condition.connected = false;
+            condition.trouble = Some(trouble);
+            news
+        });
+        fenced
+    }
+
+    /// The claim is another's: what it had goes first, then the next connection claims anew (DESIGN I3).
+    async fn take_down(&mut self, why: &Ended) {
+        tracing::warn!(reason = %why, "claim lost; taking down what it had");
+        self.claim = None;
+        if let Err(error) = self.state.keep_claim(None) {
+            tracing::error!(%error, "the lost claim cannot be struck from the state directory");
+        }
+        self.publish(false);
+        let _engine_gone = self.report.wait_for(|report| report.holding.is_none()).await;
+    }
+
+    fn publish(&self, withdrawn: bool) {
+        let controllers = self.controllers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let view = Arc::new(self.view.clone());
+        self.input.send_replace(Input { claim: self.claim.clone(), view, withdrawn, controllers });
+    }
+
+    fn remember_controller(&self, link: &Link) {
+        let mut known = self.controllers.lock().unwrap_or_else(PoisonError::into_inner);
+        for address in link.addresses() {
+            if !known.contains(address) {
+                known.push(*address);
+            }
+        }
+    }
+}

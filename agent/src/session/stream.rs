@@ -1,0 +1,166 @@
+//! Following one stream: what is heard goes into the view, what there is to say goes out.
+
+use std::{convert::Infallible, time::Duration};
+
+use futures::future::{BoxFuture, OptionFuture};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::{
+    Ended, Session,
+    dialogue::{Dialogue, Say},
+    link::{Heard, Link, LinkError, SyncStream},
+};
+
+/// Until the controller says better.
+const KEEPALIVE: Duration = Duration::from_secs(3);
+const SILENCE: Duration = Duration::from_secs(9);
+
+type Settling = OptionFuture<BoxFuture<'static, Result<Vec<String>, LinkError>>>;
+
+struct Following<'a> {
+    link: &'a Link,
+    stream: SyncStream,
+    dialogue: Dialogue,
+    settling: Settling,
+    keepalive: tokio::time::Interval,
+    silence: Duration,
+    heard_at: Instant,
+}
+
+impl Session {
+    /// Follows the stream to its end.
+    pub(super) async fn follow(&mut self, link: &mut Link) -> Result<Infallible, Ended> {
+        let Some(claim) = self.claim.clone() else {
+            return Err(Ended::Fenced("no claim".into()));
+        };
+        let stream = link.sync(&self.settings.node, self.node_id, &claim, self.view.resumes_at()).await?;
+        let mut following = Following {
+            link,
+            stream,
+            dialogue: Dialogue::new(self.settings.node.clone(), claim.clone()),
+            settling: None.into(),
+            keepalive: ticker(KEEPALIVE),
+            silence: SILENCE,
+            heard_at: Instant::now(),
+        };
+        // A view of another store, from before this claim, says nothing about it; the snapshot to come does.
+        if self.view.incarnation() == Some(claim.epoch.incarnation) {
+            self.view_changed(&mut following).await?;
+        }
+        loop {
+            self.step(&mut following).await?;
+        }
+    }
+
+    async fn step(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
+        tokio::select! {
+            heard = following.stream.hear() => {
+                following.heard_at = Instant::now();
+                self.hear(heard?, following).await
+            }
+            changed = self.report.changed() => match changed {
+                Ok(()) => self.reported(following).await,
+                Err(_) => std::future::pending().await,
+            },
+            Some(laggards) = &mut following.settling => {
+                following.settling = None.into();
+                following.dialogue.settled(laggards?);
+                self.publish(following.dialogue.withdrawn());
+                self.reported(following).await
+            }
+            _ = following.keepalive.tick() => {
+                following.stream.keepalive().await?;
+                Ok(())
+            }
+            () = tokio::time::sleep_until(following.heard_at + following.silence) => {
+                Err(LinkError::Silent(following.silence).into())
+            }
+        }
+    }
+
+    async fn hear(&mut self, heard: Heard, following: &mut Following<'_>) -> Result<(), Ended> {
+        match heard {
+            Heard::Welcome { keepalive, silence, controller } => {
+                tracing::info!(controller, "connected");
+                following.keepalive = ticker(keepalive);
+                following.silence = silence;
+                self.condition.send_modify(|condition| {
+                    condition.connected = true;
+                    condition.trouble = None;
+                    condition.streams += 1;
+                });
+                Ok(())
+            }
+            Heard::Snapshot(snapshot) => {
+                tracing::debug!(revision = %snapshot.revision, peers = snapshot.peers.len(), "snapshot");
+                let stale = !snapshot.linearizable;
+                self.view.apply_snapshot(snapshot);
+                self.view_changed(following).await?;
+                if stale { self.look_for_a_better_one() } else { Ok(()) }
+            }
+            Heard::Delta(delta) => {
+                tracing::debug!(since = %delta.since, revision = %delta.revision, "delta");
+                self.view.apply_delta(delta).map_err(LinkError::from)?;
+                self.view_changed(following).await
+            }
+            Heard::Fenced(reason) => Err(Ended::Fenced(reason)),
+            Heard::Stale => self.look_for_a_better_one(),
+            Heard::Nothing => Ok(()),
+        }
+    }
+
+    /// A controller without its store is better than none, and worse than any other.
+    fn look_for_a_better_one(&self) -> Result<(), Ended> {
+        if self.settings.controllers.len() > 1 { Err(LinkError::Stale.into()) } else { Ok(()) }
+    }
+
+    async fn view_changed(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
+        let said = following.dialogue.on_view(&self.view);
+        self.publish(following.dialogue.withdrawn());
+        self.say(said, following).await?;
+        self.reported(following).await
+    }
+
+    async fn reported(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
+        let report = self.report.borrow_and_update().clone();
+        let said = following.dialogue.on_report(&report);
+        self.say(said, following).await
+    }
+
+    async fn say(&mut self, said: Vec<Say>, following: &mut Following<'_>) -> Result<(), Ended> {
+        for say in said {
+            match &say {
+                Say::Reclaim(why) => {
+                    return Err(LinkError::StreamEnded(format!("claiming anew: {why}")).into());
+                }
+                Say::Settle(revision, timeout) => {
+                    tracing::info!(revision = %revision, ?timeout, "draining: waiting for the peers to withdraw");
+                    following.settling = Some(self.settle(following.link, *revision, *timeout)).into();
+                }
+                Say::Announce(announcement) => tracing::info!(?announcement, "announced"),
+                Say::Drained(laggards) => tracing::info!(?laggards, "drained"),
+                Say::Ack(_) => {}
+            }
+            following.stream.say(&say).await?;
+        }
+        Ok(())
+    }
+
+    fn settle(
+        &self,
+        link: &Link,
+        revision: sextant_proto::Revision,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Vec<String>, LinkError>> {
+        match &self.claim {
+            Some(claim) => Box::pin(link.settle(&self.settings.node, self.node_id, claim, revision, timeout)),
+            None => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut ticker = tokio::time::interval_at(Instant::now() + period, period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,85 @@
+//! The files' content.
+
+use std::{collections::BTreeMap, net::Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+use sextant_proto::{
+    Claim, Epoch, Pool, Revision,
+    convert::{MessageError, parse},
+};
+
+/// What the agent changed on this host, so that it can be undone (DESIGN I4). Routes are not in it: their protocol number
+/// says whose they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ledger {
+    /// The bridge, if the agent made it.
+    pub bridge: Option<String>,
+    /// Addresses that the agent gave to interfaces.
+    pub addresses: Vec<BridgeAddress>,
+    /// The values that sysctls had before the agent set them.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// An address on an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeAddress {
+    /// The interface's name.
+    pub interface: String,
+    /// The address.
+    pub addr: Ipv6Addr,
+    /// The length of its on-link prefix.
+    pub len: u8,
+}
+
+/// A claim as text.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredClaim {
+    prefix: String,
+    incarnation: String,
+    revision: u64,
+    pool: StoredPool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredPool {
+    name: String,
+    prefix: String,
+    host_len: u32,
+    container_len: u32,
+}
+
+impl From<&Claim> for StoredClaim {
+    fn from(claim: &Claim) -> Self {
+        let pool = &claim.pool;
+        Self {
+            prefix: claim.prefix.to_string(),
+            incarnation: claim.epoch.incarnation.to_string(),
+            revision: claim.epoch.revision.0,
+            pool: StoredPool {
+                name: pool.name.to_string(),
+                prefix: pool.prefix.to_string(),
+                host_len: pool.host_len.into(),
+                container_len: pool.container_len.into(),
+            },
+        }
+    }
+}
+
+impl TryFrom<StoredClaim> for Claim {
+    type Error = MessageError;
+
+    fn try_from(stored: StoredClaim) -> Result<Self, MessageError> {
+        let StoredPool { name, prefix, host_len, container_len } = stored.pool;
+        let pool =
+            Pool::new(parse("pool.name", &name)?, parse("pool.prefix", &prefix)?, host_len, container_len);
+        Ok(Self {
+            prefix: parse("prefix", &stored.prefix)?,
+            epoch: Epoch {
+                incarnation: parse("incarnation", &stored.incarnation)?,
+                revision: Revision(stored.revision),
+            },
+            pool: pool.map_err(|error| MessageError::new("pool", error))?,
+        })
+    }
+}

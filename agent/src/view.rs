@@ -1,0 +1,247 @@
+//! What the agent knows of the cluster, and when it may believe that something is gone (DESIGN I6). Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sextant_proto::{Control, Incarnation, NodeName, NodeState, Peer, Pool, PoolName, Revision};
+
+/// All pools and nodes of the cluster, as far as they were told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    incarnation: Option<Incarnation>,
+    /// The newest revision that is in it.
+    revision: Revision,
+    /// The revision that the present stream's next delta must follow. Behind `revision` while a stale controller catches up.
+    chain: Revision,
+    recovering: bool,
+    control: Control,
+    /// The present stream began with a snapshot from a controller that was current.
+    current: bool,
+    pools: BTreeMap<PoolName, Known<Pool>>,
+    peers: BTreeMap<NodeName, Known<Peer>>,
+}
+
+/// A pool or node, and whether the present incarnation of the store has told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Known<T> {
+    it: T,
+    confirmed: bool,
+}
+
+/// A complete snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Of which store.
+    pub incarnation: Incarnation,
+    /// At which revision.
+    pub revision: Revision,
+    /// The controller read the store linearizably after the hello.
+    pub linearizable: bool,
+    /// The store's recovery window is open.
+    pub recovering: bool,
+    /// What holds for all agents.
+    pub control: Control,
+    /// All pools.
+    pub pools: Vec<Pool>,
+    /// All nodes.
+    pub peers: Vec<Peer>,
+}
+
+/// Changes after one revision, up to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// What it follows.
+    pub since: Revision,
+    /// What it leads to.
+    pub revision: Revision,
+    /// What changed, in order.
+    pub changes: Vec<Change>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A pool is new or has changed.
+    Pool(Pool),
+    /// A pool is gone.
+    PoolRemoved(PoolName),
+    /// A node is new or has changed.
+    Peer(Peer),
+    /// A node is gone: an explicit delete.
+    PeerRemoved(NodeName),
+    /// The recovery window has opened or closed.
+    Recovering(bool),
+    /// A pause or a resume.
+    Control(Control),
+}
+
+/// A delta that does not follow what is known: a snapshot is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a delta since revision {since} does not follow revision {chain}")]
+pub struct Gap {
+    since: Revision,
+    chain: Revision,
+}
+
+impl View {
+    /// The store it is of, once known.
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        self.incarnation
+    }
+
+    /// The newest revision that is in it.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Where a stream may go on by deltas: nowhere if the view is of no complete, current snapshot.
+    pub fn resumes_at(&self) -> Option<(Incarnation, Revision)> {
+        self.incarnation.filter(|_| self.current && self.chain == self.revision).map(|it| (it, self.revision))
+    }
+
+    /// Whether what it does not know is not there: a route that it cannot account for is left over, and may go.
+    pub fn is_complete(&self) -> bool {
+        self.current && !self.recovering
+    }
+
+    /// What holds for all agents.
+    pub fn control(&self) -> Control {
+        self.control
+    }
+
+    /// All pools.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.values().map(|known| &known.it)
+    }
+
+    /// All nodes, this one among them.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values().map(|known| &known.it)
+    }
+
+    /// One node.
+    pub fn peer(&self, name: &NodeName) -> Option<&Peer> {
+        self.peers.get(name).map(|known| &known.it)
+    }
+
+    /// Takes a snapshot in.
+    pub fn apply_snapshot(&mut self, snapshot: Snapshot) {
+        if self.incarnation != Some(snapshot.incarnation) {
+            self.enter(snapshot.incarnation);
+        }
+        let newer = snapshot.revision >= self.revision;
+        let authoritative = newer && snapshot.linearizable;
+        if authoritative {
+            keep_named(&mut self.pools, snapshot.pools.iter().map(|pool| &pool.name));
+            keep_named(&mut self.peers, snapshot.peers.iter().map(|peer| &peer.name));
+        }
+        for pool in snapshot.pools {
+            take(&mut self.pools, pool.name.clone(), pool, newer);
+        }
+        for peer in snapshot.peers {
+            self.take_peer(peer, newer);
+        }
+        self.current = authoritative;
+        self.chain = snapshot.revision;
+        self.revision = self.revision.max(snapshot.revision);
+        if newer {
+            self.set_recovering(snapshot.recovering);
+            self.control = snapshot.control;
+        }
+        self.drop_superseded();
+    }
+
+    /// Takes a delta in. One that tells nothing new, from a controller that is catching up, changes nothing.
+    ///
+    /// # Errors
+    /// [`Gap`] if it does not follow what came before.
+    pub fn apply_delta(&mut self, delta: Delta) -> Result<(), Gap> {
+        if delta.since != self.chain {
+            return Err(Gap { since: delta.since, chain: self.chain });
+        }
+        self.chain = delta.revision;
+        if delta.revision <= self.revision {
+            return Ok(());
+        }
+        self.revision = delta.revision;
+        for change in delta.changes {
+            self.apply(change);
+        }
+        self.drop_superseded();
+        Ok(())
+    }
+
+    /// Another store: revisions start anew, and nothing that was known is confirmed.
+    fn enter(&mut self, incarnation: Incarnation) {
+        self.incarnation = Some(incarnation);
+        self.revision = Revision::ZERO;
+        self.pools.values_mut().for_each(|known| known.confirmed = false);
+        self.peers.values_mut().for_each(|known| known.confirmed = false);
+    }
+
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Pool(pool) => take(&mut self.pools, pool.name.clone(), pool, true),
+            Change::PoolRemoved(name) => {
+                self.pools.remove(&name);
+            }
+            Change::Peer(peer) => self.take_peer(peer, true),
+            Change::PeerRemoved(name) => {
+                self.peers.remove(&name);
+            }
+            Change::Recovering(recovering) => self.set_recovering(recovering),
+            Change::Control(control) => self.control = control,
+        }
+    }
+
+    /// A node that registers anew in a new store is on its way to be announced: until then it is routed as it was.
+    fn take_peer(&mut self, peer: Peer, newer: bool) {
+        let before =
+            self.peers.get(&peer.name).filter(|known| !known.confirmed && known.it.prefix == peer.prefix);
+        match before {
+            Some(known) if peer.state == NodeState::Joining => {
+                let Peer { state, next_hops, .. } = known.it.clone();
+                let it = Peer { state, next_hops, ..peer };
+                self.peers.insert(it.name.clone(), Known { it, confirmed: false });
+            }
+            _ => take(&mut self.peers, peer.name.clone(), peer, newer),
+        }
+    }
+
+    /// Once the window is closed, what the present store has not told of is gone.
+    fn set_recovering(&mut self, recovering: bool) {
+        self.recovering = recovering;
+        if !recovering && self.current {
+            self.pools.retain(|_, known| known.confirmed);
+            self.peers.retain(|_, known| known.confirmed);
+        }
+    }
+
+    /// A prefix that the present store gave to somebody is no longer that of somebody from before.
+    fn drop_superseded(&mut self) {
+        if self.peers.values().all(|known| known.confirmed) {
+            return;
+        }
+        let confirmed: Vec<_> =
+            self.peers.values().filter(|known| known.confirmed).map(|known| known.it.prefix).collect();
+        let superseded =
+            |known: &Known<Peer>| confirmed.iter().any(|prefix| prefix.overlaps(known.it.prefix));
+        self.peers.retain(|_, known| known.confirmed || !superseded(known));
+    }
+}
+
+/// Drops what the present store has told of, and tells of no longer.
+fn keep_named<'a, N: Ord + 'a, T>(known: &mut BTreeMap<N, Known<T>>, names: impl Iterator<Item = &'a N>) {
+    let names: BTreeSet<&N> = names.collect();
+    known.retain(|name, known| !known.confirmed || names.contains(name));
+}
+
+/// Takes what the present store tells; what is older than what is known only if nothing is.
+fn take<N: Ord, T>(known: &mut BTreeMap<N, Known<T>>, name: N, it: T, newer: bool) {
+    let known_better = !newer && known.get(&name).is_some_and(|known| known.confirmed);
+    if !known_better {
+        known.insert(name, Known { it, confirmed: true });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use sextant_proto::{Control, NodeState};
+
+use super::*;
+
+fn name(n: u8) -> NodeName {
+    format!("host{n}").parse().unwrap()
+}
+
+fn peer(n: u8) -> Peer {
+    Peer {
+        name: name(n),
+        prefix: format!("2001:db8:{n:x}::/64").parse().unwrap(),
+        claimed: Revision(n.into()),
+        pool: "main".parse().unwrap(),
+        state: NodeState::Ready,
+        next_hops: vec![],
+        session: true,
+        drain_timeout: Duration::ZERO,
+    }
+}
+
+struct Store(Incarnation);
+
+impl Store {
+    fn new() -> Self {
+        Self(Incarnation::random())
+    }
+
+    fn snapshot(&self, revision: u64, peers: &[u8]) -> Snapshot {
+        Snapshot {
+            incarnation: self.0,
+            revision: Revision(revision),
+            linearizable: true,
+            recovering: false,
+            control: Control::default(),
+            pools: vec![],
+            peers: peers.iter().map(|&n| peer(n)).collect(),
+        }
+    }
+}
+
+fn delta(since: u64, revision: u64, changes: Vec<Change>) -> Delta {
+    Delta { since: Revision(since), revision: Revision(revision), changes }
+}
+
+fn names(view: &View) -> Vec<String> {
+    view.peers().map(|peer| peer.name.to_string()).collect()
+}
+
+#[test]
+fn a_current_snapshot_deletes_by_absence() {
+    let (store, mut view) = (Store::new(), View::default());
+    view.apply_snapshot(store.snapshot(5, &[1, 2]));
+    view.apply_snapshot(store.snapshot(9, &[2, 3]));
+    assert_eq!(names(&view), ["host2", "host3"]);
+    assert!(view.is_complete());
+}
+
+#[test]
+fn a_stale_controller_deletes_nothing() {
+    let (store, mut view) = (Store::new(), View::default());
+    view.apply_snapshot(store.snapshot(5, &[1, 2]));
+    view.apply_snapshot(Snapshot { linearizable: false, ..store.snapshot(9, &[3]) });
+    assert_eq!(names(&view), ["host1", "host2", "host3"], "not linearizable");
+    assert!(!view.is_complete());
+    assert_eq!(view.resumes_at(), None);
+
+    let mut view = View::default();
+    view.apply_snapshot(store.snapshot(5, &[1, 2]));
+    view.apply_snapshot(store.snapshot(4, &[3]));
+    assert_eq!(names(&view), ["host1", "host2", "host3"], "older than what is applied");
+    assert_eq!(view.revision(), Revision(5));
+}
+
+#[test]
+fn a_stale_controller_that_catches_up_tells_nothing_twice() {
+    let (store, mut view) = (Store::new(), View::default());
+    view.apply_snapshot(store.snapshot(5, &[1]));
+    view.apply_delta(delta(5, 6, vec![Change::PeerRemoved(name(1))])).unwrap();
+    view.apply_snapshot(store.snapshot(4, &[]));
+    view.apply_delta(delta(4, 5, vec![Change::Peer(peer(1))])).unwrap();
+    assert!(names(&view).is_empty(), "revision 5 is before revision 6, which removed it");
+    view.apply_delta(delta(5, 7, vec![Change::Peer(peer(2))])).unwrap();
+    assert_eq!(names(&view), ["host2"]);
+}
+
+#[test]
+fn an_explicit_delete_counts_in_an_unbroken_chain_only() {
+    let (store, mut view) = (Store::new(), View::default());
+    view.apply_snapshot(store.snapshot(5, &[1, 2]));
+    assert!(view.apply_delta(delta(6, 7, vec![Change::PeerRemoved(name(1))])).is_err());
+    assert_eq!(names(&view), ["host1", "host2"]);
+    view.apply_delta(delta(5, 7, vec![Change::PeerRemoved(name(1))])).unwrap();
+    assert_eq!(names(&view), ["host2"]);
+}
+
+#[test]
+fn a_new_store_only_adds_until_its_window_closes() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    view.apply_snapshot(old.snapshot(50, &[1, 2]));
+    view.apply_snapshot(Snapshot { recovering: true, ..new.snapshot(3, &[2]) });
+    assert_eq!(names(&view), ["host1", "host2"]);
+    assert!(!view.is_complete());
+    assert_eq!(view.revision(), Revision(3), "revisions of another store do not compare");
+    view.apply_delta(delta(3, 4, vec![Change::PeerRemoved(name(2))])).unwrap();
+    assert_eq!(names(&view), ["host1"], "an explicit delete counts");
+    view.apply_delta(delta(4, 8, vec![Change::Recovering(false)])).unwrap();
+    assert!(names(&view).is_empty());
+    assert!(view.is_complete());
+}
+
+#[test]
+fn who_was_told_of_and_is_gone_is_gone_even_while_recovering() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    view.apply_snapshot(old.snapshot(50, &[1, 2, 3]));
+    view.apply_snapshot(Snapshot { recovering: true, ..new.snapshot(3, &[2, 3]) });
+    view.apply_snapshot(Snapshot { recovering: true, ..new.snapshot(6, &[3]) });
+    assert_eq!(names(&view), ["host1", "host3"]);
+}
+
+#[test]
+fn a_prefix_given_to_another_by_the_new_store_is_no_longer_the_olds() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    view.apply_snapshot(old.snapshot(50, &[1, 2]));
+    let taken = Peer { prefix: peer(1).prefix, ..peer(9) };
+    let snapshot = Snapshot { recovering: true, peers: vec![taken], ..new.snapshot(3, &[]) };
+    view.apply_snapshot(snapshot);
+    assert_eq!(names(&view), ["host2", "host9"]);
+}
+
+#[test]
+fn it_resumes_where_it_is() {
+    let (store, mut view) = (Store::new(), View::default());
+    assert_eq!(view.resumes_at(), None);
+    view.apply_snapshot(store.snapshot(5, &[1]));
+    view.apply_delta(delta(5, 8, vec![])).unwrap();
+    assert_eq!(view.resumes_at(), Some((store.0, Revision(8))));
+}
+
+#[test]
+fn who_registers_anew_is_routed_as_before_until_it_is_announced() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    view.apply_snapshot(old.snapshot(50, &[1]));
+    let joining = Peer { state: NodeState::Joining, claimed: Revision(3), ..peer(1) };
+    view.apply_snapshot(Snapshot { recovering: true, peers: vec![joining], ..new.snapshot(3, &[]) });
+    let known = view.peer(&name(1)).unwrap();
+    assert_eq!(
+        (known.state, known.claimed),
+        (NodeState::Ready, Revision(3)),
+        "of the new claim, routed as before"
+    );
+    view.apply_delta(delta(3, 4, vec![Change::Peer(peer(1))])).unwrap();
+    view.apply_delta(delta(4, 5, vec![Change::Recovering(false)])).unwrap();
+    assert_eq!(names(&view), ["host1"], "announced: it stays");
+}
+
+#[test]
+fn who_registers_anew_and_is_never_announced_goes_once_the_window_closes() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    view.apply_snapshot(old.snapshot(50, &[1]));
+    let joining = Peer { state: NodeState::Joining, ..peer(1) };
+    view.apply_snapshot(Snapshot { recovering: true, peers: vec![joining], ..new.snapshot(3, &[]) });
+    view.apply_delta(delta(3, 5, vec![Change::Recovering(false)])).unwrap();
+    assert!(names(&view).is_empty());
+}

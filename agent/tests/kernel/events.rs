@@ -1,0 +1,181 @@
+//! What the kernel tells, and what it could not.
+
+use std::time::Duration;
+
+use sextant_agent::kernel::{Change, Event, Kernel, Route, RouteKey, RouteProtocol, RouteTarget};
+use tokio::sync::mpsc::Receiver;
+
+use crate::namespace::{done, ip, ip_batch, key, nth_destination, unreachable, via, with_uplink};
+
+const PEER: &str = "2001:db8:1::/64";
+
+/// The next event.
+pub async fn next(events: &mut Receiver<Event>) -> Event {
+    let event = tokio::time::timeout(Duration::from_secs(10), events.recv()).await;
+    event.expect("an event within 10 s").expect("a subscription without end")
+}
+
+/// The first event that `wanted` makes something of; all before it are in the message if there is none.
+async fn find<T>(events: &mut Receiver<Event>, wanted: impl Fn(&Event) -> Option<T>) -> T {
+    let mut seen = Vec::new();
+    loop {
+        match tokio::time::timeout(Duration::from_secs(10), events.recv()).await {
+            Ok(Some(event)) => match wanted(&event) {
+                Some(found) => return found,
+                None => seen.push(event),
+            },
+            _ => panic!("not among the events {seen:#?}"),
+        }
+    }
+}
+
+/// The next event about a route, but for those that the kernel makes by itself.
+async fn next_about_routes(events: &mut Receiver<Event>) -> Event {
+    let about = |event: &Event| match event {
+        Event::RouteChanged(route) | Event::RouteGone(route) if route.protocol.0 != 2 => Some(event.clone()),
+        Event::Overrun => Some(Event::Overrun),
+        _ => None,
+    };
+    find(events, about).await
+}
+
+fn foreign(gateways: &[&str], link: u32) -> Route {
+    Route { key: key(PEER), protocol: RouteProtocol(4), target: via(PEER, gateways, link).target }
+}
+
+#[test]
+fn others_changes_are_told_and_ours_are_not() {
+    with_uplink(async |kernel, up0| {
+        let mut events = kernel.events().await.unwrap();
+        let own = via("2001:db8:2::/64", &["2001:db8::2"], up0);
+        done(&kernel, &[Change::Add(own.clone()), Change::Replace(own.clone()), Change::Delete(own)]).await;
+
+        ip("route add 2001:db8:1::/64 via 2001:db8::7 dev up0 metric 512 proto static");
+        assert_eq!(next_about_routes(&mut events).await, Event::RouteChanged(foreign(&["2001:db8::7"], up0)));
+        ip("route replace 2001:db8:1::/64 via 2001:db8::8 dev up0 metric 512 proto static");
+        assert_eq!(next_about_routes(&mut events).await, Event::RouteChanged(foreign(&["2001:db8::8"], up0)));
+        ip("route append 2001:db8:1::/64 via 2001:db8::9 dev up0 metric 512 proto static");
+        let both = foreign(&["2001:db8::8", "2001:db8::9"], up0);
+        assert_eq!(next_about_routes(&mut events).await, Event::RouteChanged(both.clone()));
+        ip("route del 2001:db8:1::/64 metric 512");
+        assert_eq!(next_about_routes(&mut events).await, Event::RouteGone(both));
+    });
+}
+
+#[test]
+fn another_kernels_changes_are_told_though_they_are_of_our_protocol() {
+    with_uplink(async |kernel, up0| {
+        let other = sextant_agent::kernel::NetlinkKernel::open().unwrap();
+        let mut events = kernel.events().await.unwrap();
+        done(&other, &[Change::Add(via(PEER, &["2001:db8::2"], up0))]).await;
+        let Event::RouteChanged(route) = next_about_routes(&mut events).await else { panic!("no change") };
+        assert_eq!((route.key, route.protocol), (key(PEER), RouteProtocol::OURS));
+    });
+}
+
+#[test]
+fn a_link_that_goes_down_is_told_with_what_it_takes_along() {
+    with_uplink(async |kernel, up0| {
+        let ours = via(PEER, &["2001:db8::2"], up0);
+        done(&kernel, &[Change::Add(ours.clone()), Change::Add(unreachable("2001:db8::/32"))]).await;
+        let mut events = kernel.events().await.unwrap();
+        ip("link set up0 down");
+        let (mut route, mut address, mut link) = (false, false, false);
+        while !(route && address && link) {
+            match next(&mut events).await {
+                Event::RouteGone(gone) if gone.key == ours.key => route = true,
+                Event::RouteGone(gone) => assert_ne!(gone.target, RouteTarget::Unreachable),
+                Event::AddressGone(gone) if gone.global => address = gone.link == up0,
+                Event::LinkChanged(changed) if changed.index == up0 => link = !changed.up,
+                _ => {}
+            }
+        }
+        assert_eq!(crate::namespace::ours(&kernel).await, [unreachable("2001:db8::/32")]);
+    });
+}
+
+#[test]
+fn links_and_addresses_are_told() {
+    with_uplink(async |kernel, _| {
+        ip("link add br0 type bridge");
+        let mut events = kernel.events().await.unwrap();
+        ip("link set far0 master br0");
+        let br0 = crate::namespace::link_index(&kernel, "br0").await;
+        let joined = |event: &Event| match event {
+            Event::LinkChanged(link) if link.name == "far0" && link.controller == Some(br0) => Some(()),
+            _ => None,
+        };
+        find(&mut events, joined).await;
+        ip("link set far0 nomaster");
+        // The bridge tells RTM_DELLINK of its family; the link itself stays.
+        let left = |event: &Event| match event {
+            Event::LinkGone(link) => panic!("{link:?} is not gone"),
+            Event::LinkChanged(link) if link.name == "far0" && link.controller.is_none() => Some(()),
+            _ => None,
+        };
+        find(&mut events, left).await;
+        ip("addr add 2001:db8:5::1/64 dev far0 valid_lft 1000 preferred_lft 500");
+        let added: std::net::Ipv6Addr = "2001:db8:5::1".parse().unwrap();
+        let usable = |event: &Event| match event {
+            Event::AddressChanged(address) if address.addr == added && !address.tentative => {
+                Some(address.clone())
+            }
+            _ => None,
+        };
+        let address = find(&mut events, usable).await;
+        assert_eq!(
+            (address.addr.to_string().as_str(), address.len, address.permanent),
+            ("2001:db8:5::1", 64, false)
+        );
+        ip("link del br0");
+        let gone = |event: &Event| match event {
+            Event::LinkGone(link) => Some((link.name.clone(), link.bridge)),
+            _ => None,
+        };
+        assert_eq!(find(&mut events, gone).await, ("br0".to_owned(), true));
+    });
+}
+
+/// Others make so many routes, while the listener's task reads nothing: it shares this thread.
+fn make_foreign(routes: u32) {
+    ip_batch(
+        (0..routes).map(|n| format!("route add {} via 2001:db8::7 dev up0 metric 512", nth_destination(n))),
+    );
+}
+
+/// Reads events up to the overrun that tells of those that were lost, and then sees new ones. How many came before.
+async fn told_before_overrun(events: &mut Receiver<Event>) -> u32 {
+    let mut told = 0;
+    while next_about_routes(events).await != Event::Overrun {
+        told += 1;
+    }
+    ip("route add 2001:db8:1::/64 via 2001:db8::7 dev up0 metric 700");
+    let Event::RouteChanged(route) = next_about_routes(events).await else { panic!("no change") };
+    let marker = RouteKey { metric: 700, ..key(PEER) };
+    assert_eq!(route.key, marker, "what was missed is told after the overrun");
+    told
+}
+
+#[test]
+fn a_full_socket_is_told_as_an_overrun() {
+    with_uplink(async |kernel, _| {
+        let mut events = kernel.events().await.unwrap();
+        make_foreign(30_000);
+        assert_eq!(told_before_overrun(&mut events).await, 0, "older than what was lost");
+    });
+}
+
+#[test]
+fn a_slow_reader_is_told_as_an_overrun() {
+    with_uplink(async |kernel, _| {
+        let mut events = kernel.events().await.unwrap();
+        make_foreign(3_000);
+        // The listener's task runs at each of these, until it has read all that the kernel told.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(events.capacity(), 0, "the channel is not full");
+        let told = told_before_overrun(&mut events).await;
+        assert!((1..=1024).contains(&told), "{told} events before the overrun");
+    });
+}
