@@ -1,0 +1,5 @@
+//! The benchmarks, each run by its name (see `tests/bench --list`). They measure and compare; they do not judge.
+
+pub mod join;
+mod numbers;
+mod reference;

@@ -1,0 +1,83 @@
+//! Percentiles, and what a process has used.
+
+use std::{fs, time::Duration};
+
+use anyhow::Context;
+
+/// How long a tick of /proc/PID/stat is (USER_HZ).
+const TICK: Duration = Duration::from_millis(10);
+
+/// Measured times.
+#[derive(Debug, Default)]
+pub(super) struct Times(Vec<Duration>);
+
+impl Times {
+    pub(super) fn push(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The least time that is not exceeded by `percent` of all (nearest rank); zero if there are none.
+    pub(super) fn percentile(&self, percent: usize) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort();
+        let rank = (sorted.len() * percent).div_ceil(100).max(1);
+        sorted.get(rank - 1).copied().unwrap_or_default()
+    }
+}
+
+/// What a process has used so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usage {
+    /// Time on a processor, its own and the kernel's for it.
+    pub(super) cpu: Duration,
+    /// Resident memory, in octets.
+    pub(super) rss: u64,
+}
+
+impl Usage {
+    /// Reads /proc (proc_pid_stat(5), fields 14 and 15; proc_pid_status(5), VmRSS).
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub(super) fn of(pid: u32) -> anyhow::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let (_, fields) = stat.rsplit_once(") ").context("stat")?;
+        let mut ticks = 0;
+        for field in fields.split(' ').skip(11).take(2) {
+            ticks += field.parse::<u32>()?;
+        }
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        let kib: u64 = rss.trim().trim_end_matches(" kB").parse()?;
+        Ok(Self { cpu: TICK * ticks, rss: kib << 10 })
+    }
+}
+
+pub(super) fn millis(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_by_nearest_rank() {
+        let mut times = Times::default();
+        assert_eq!(times.percentile(50), Duration::ZERO);
+        (1..=200).rev().for_each(|number| times.push(Duration::from_millis(number)));
+        assert_eq!(times.percentile(50), Duration::from_millis(100));
+        assert_eq!(times.percentile(99), Duration::from_millis(198));
+        assert_eq!(times.percentile(100), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn a_process_uses_memory() {
+        let usage = Usage::of(std::process::id()).unwrap();
+        assert!(usage.rss > 100 << 10 && usage.rss < 4 << 30, "{usage:?}");
+    }
+}

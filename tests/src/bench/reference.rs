@@ -1,0 +1,88 @@
+//! What the targets are relative to: one store commit, and one round trip.
+//!
+//! The commit is one of the controller's own embedded store, in a file beside the controller's. The round trip is that of
+//! a small message over a TCP connection from a host to where the controllers are, and so less than that of a gRPC call.
+
+use std::{
+    convert::Infallible,
+    io::{self, Read, Write},
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Instant,
+};
+
+use anyhow::ensure;
+use sextant_controller::registry::{Guard, Op, Outcome, Registry, Txn, embedded::EmbeddedStore};
+use tokio::runtime::{self, Runtime};
+
+use super::numbers::Times;
+use crate::{Host, Lab, SECONDS};
+
+/// How large a message or value is, in octets: about a node's record.
+const SIZE: usize = 128;
+
+/// Measures beside a benchmark.
+pub(super) struct Reference {
+    runtime: Runtime,
+    store: EmbeddedStore,
+    stream: TcpStream,
+    pub(super) commits: Times,
+    pub(super) round_trips: Times,
+}
+
+impl Reference {
+    /// Opens a store in the lab's directory, and a connection from `host` to the controllers' namespace.
+    pub(super) fn new(lab: &Lab, host: &Host) -> anyhow::Result<Self> {
+        let listener = lab.switch().enter(|| TcpListener::bind((Lab::controller_address(1), 0)))??;
+        let target = listener.local_addr()?;
+        // Ends with the connection.
+        thread::spawn(move || echo(&listener));
+        let stream = host.enter(|| TcpStream::connect_timeout(&target, SECONDS))??;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(10 * SECONDS))?;
+        Ok(Self {
+            runtime: runtime::Builder::new_current_thread().build()?,
+            store: EmbeddedStore::open(&lab.dir().join("reference"))?,
+            stream,
+            commits: Times::default(),
+            round_trips: Times::default(),
+        })
+    }
+
+    /// Measures one of each. A commit right after another is faster than one that comes alone, as those of a joining host
+    /// do: so only one at a time.
+    pub(super) fn measure(&mut self) -> anyhow::Result<()> {
+        self.commit()?;
+        self.round_trip()
+    }
+
+    fn commit(&mut self) -> anyhow::Result<()> {
+        let key = format!("claims/{:08}", self.commits.len());
+        let guards = vec![Guard::Absent(key.clone())];
+        let ops = vec![Op::put(key, vec![7; SIZE])];
+        let began = Instant::now();
+        let outcome = self.runtime.block_on(self.store.commit(Txn { guards, ops }))?;
+        self.commits.push(began.elapsed());
+        ensure!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+        Ok(())
+    }
+
+    fn round_trip(&mut self) -> anyhow::Result<()> {
+        let mut message = [7; SIZE];
+        let began = Instant::now();
+        self.stream.write_all(&message)?;
+        self.stream.read_exact(&mut message)?;
+        self.round_trips.push(began.elapsed());
+        Ok(())
+    }
+}
+
+fn echo(listener: &TcpListener) -> io::Result<Infallible> {
+    let (mut stream, _) = listener.accept()?;
+    stream.set_nodelay(true)?;
+    let mut message = [0; SIZE];
+    loop {
+        stream.read_exact(&mut message)?;
+        stream.write_all(&message)?;
+    }
+}

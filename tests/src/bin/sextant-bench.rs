@@ -1,0 +1,18 @@
+//! Benchmarks by name; `tests/bench` builds and runs it.
+
+use std::process::ExitCode;
+
+use sextant_tests::{
+    bench,
+    catalogue::{self, Entry},
+};
+
+const ENTRIES: &[Entry] = &[Entry {
+    name: "join",
+    about: "how soon a host that joins is in its peers' kernels [--hosts N] [--rounds N]",
+    run: bench::join::run,
+}];
+
+fn main() -> ExitCode {
+    catalogue::main("benchmark", ENTRIES)
+}

@@ -1,0 +1,168 @@
+//! A cluster that tests begin with. What fails here panics, as in a test.
+#![allow(clippy::unwrap_used)] // All of it runs in tests only.
+
+use std::net::Ipv6Addr;
+
+use crate::{
+    Agent, AgentOptions, Container, Controller, ControllerOptions, Host, Lab, SECONDS, expect_text, poll,
+};
+use serde_json::Value;
+use sextant_proto::Prefix;
+
+/// The metric of the unreachable routes, as `ip` shows it.
+pub const UNREACHABLE_METRIC: u32 = 4_000_000_000;
+
+/// A pool as `sextant pool add` takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolArgs {
+    /// Its prefix.
+    pub prefix: &'static str,
+    /// `--host-len`.
+    pub host_len: &'static str,
+    /// `--container-len`.
+    pub container_len: &'static str,
+}
+
+/// That of Docker's guide: each host a /64.
+pub const GUIDE: PoolArgs = PoolArgs { prefix: "2001:db8:8000::/40", host_len: "64", container_len: "80" };
+
+/// A controller, a pool and hosts with agents; all announced, and all routes everywhere.
+pub struct Cluster {
+    // Agents and controller end before their lab does.
+    /// The agents, in the order of the hosts.
+    pub agents: Vec<Agent>,
+    /// The controller, unless a test has ended it.
+    pub controller: Option<Controller>,
+    /// The hosts.
+    pub hosts: Vec<Host>,
+    /// The one pool.
+    pub pool: PoolArgs,
+    /// Where all of it is.
+    pub lab: Lab,
+}
+
+impl Cluster {
+    /// With agents on all hosts.
+    pub fn start(test: &str, hosts: u16, pool: PoolArgs) -> Self {
+        let mut cluster = Self::without_agents(test, hosts, pool);
+        for index in 0..cluster.hosts.len() {
+            cluster.start_agent(index);
+        }
+        cluster.settle();
+        cluster
+    }
+
+    /// With a controller, the pool, and hosts on which no agent runs yet.
+    pub fn without_agents(test: &str, hosts: u16, pool: PoolArgs) -> Self {
+        let lab = Lab::new(test).unwrap();
+        let hosts = lab.hosts(hosts).unwrap();
+        let mut cluster = Self { lab, hosts, agents: Vec::new(), controller: None, pool };
+        cluster.start_controller(ControllerOptions::default());
+        cluster.sextant(&[
+            "pool",
+            "add",
+            "main",
+            pool.prefix,
+            "--host-len",
+            pool.host_len,
+            "--container-len",
+            pool.container_len,
+        ]);
+        cluster
+    }
+
+    /// As [`Cluster::without_agents`], with a controller that holds agents for gone after a second of silence.
+    pub fn impatient(test: &str, hosts: u16, pool: PoolArgs) -> Self {
+        let mut cluster = Self::without_agents(test, hosts, pool);
+        cluster.controller = None;
+        let args = ["--down-after", "1"].map(str::to_owned).to_vec();
+        cluster.start_controller(ControllerOptions { args, ..ControllerOptions::default() });
+        cluster
+    }
+
+    /// Starts the controller, and waits until it is ready.
+    pub fn start_controller(&mut self, options: ControllerOptions) {
+        let controller = self.lab.controller(options).unwrap();
+        controller.wait_ready(10 * SECONDS).unwrap();
+        self.controller = Some(controller);
+    }
+
+    /// Starts the agent of host `index`; it is the last of the agents.
+    pub fn start_agent(&mut self, index: usize) {
+        let agent = self.lab.agent(&self.hosts[index], AgentOptions::default()).unwrap();
+        self.agents.push(agent);
+    }
+
+    /// Waits until all agents have announced themselves, and have everything in their kernels.
+    pub fn settle(&self) {
+        let names: Vec<_> = self.hosts.iter().take(self.agents.len()).map(Host::name).collect();
+        poll("all nodes ready", 20 * SECONDS, || {
+            let not_ready: Vec<_> = names.iter().filter(|name| self.node(name)["state"] != "ready").collect();
+            if not_ready.is_empty() { Ok(()) } else { Err(format!("not ready: {not_ready:?}")) }
+        });
+        self.sextant(&["wait", "--timeout", "20s"]);
+    }
+
+    /// Runs `sextant`, which must succeed; its output.
+    pub fn sextant(&self, args: &[&str]) -> String {
+        self.lab.cli(args).unwrap().succeeded().unwrap().stdout
+    }
+
+    /// A node by `sextant node list -o json`; null if there is none.
+    pub fn node(&self, name: &str) -> Value {
+        let nodes = self.lab.cli_json(&["node", "list"]).unwrap();
+        let found = nodes.as_array().into_iter().flatten().find(|node| node["name"] == name);
+        found.cloned().unwrap_or(Value::Null)
+    }
+
+    /// A node's host prefix.
+    pub fn prefix(&self, name: &str) -> Prefix {
+        self.node(name)["prefix"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Two containers on each host.
+    pub fn containers(&self) -> Vec<Container> {
+        let two = |host: &Host| [host.container("a").unwrap(), host.container("b").unwrap()];
+        self.hosts.iter().flat_map(two).collect()
+    }
+
+    /// What host `index` should have of protocol 66 towards these peers, as text.
+    pub fn expected_routes(&self, index: usize, peers: &[usize]) -> Vec<String> {
+        let own = self.prefix(self.hosts[index].name());
+        let via = |peer: &usize| {
+            let (prefix, hop) = (self.prefix(self.hosts[*peer].name()), self.hosts[*peer].address());
+            (prefix, format!("{prefix} via {hop} dev eth0 proto 66 metric 512"))
+        };
+        let unreachable =
+            |prefix: Prefix| (prefix, format!("unreachable {prefix} proto 66 metric {UNREACHABLE_METRIC}"));
+        let mut routes: Vec<_> = peers.iter().filter(|peer| **peer != index).map(via).collect();
+        routes.extend([unreachable(own), unreachable(self.pool.prefix.parse().unwrap())]);
+        sorted(routes.into_iter().map(|(_, text)| text).collect())
+    }
+
+    /// Waits until host `index` has just the routes of protocol 66 that it should have towards these peers.
+    pub fn expect_routes(&self, index: usize, peers: &[usize]) {
+        let expected = self.expected_routes(index, peers).join("\n");
+        let host = &self.hosts[index];
+        expect_text(&format!("routes of {}", host.name()), 10 * SECONDS, &expected, || {
+            host.routes_of(66).map(|routes| sorted(routes).join("\n"))
+        });
+    }
+
+    /// All hosts' routes of protocol 66 towards all others.
+    pub fn expect_full_mesh(&self) {
+        let all: Vec<_> = (0..self.hosts.len()).collect();
+        all.iter().for_each(|&index| self.expect_routes(index, &all));
+    }
+}
+
+/// Lines in their order.
+pub fn sorted(mut lines: Vec<String>) -> Vec<String> {
+    lines.sort();
+    lines
+}
+
+/// An address of `prefix` that nobody has.
+pub fn unused_address(prefix: Prefix) -> Ipv6Addr {
+    Ipv6Addr::from_bits(prefix.addr().to_bits() + 0xdead)
+}

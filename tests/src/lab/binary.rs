@@ -1,0 +1,68 @@
+//! Finding the binaries that a lab runs: those of the same build, and not older than their sources.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use anyhow::{Context, bail};
+
+/// The binary of this name in the target directory that the running test or benchmark is of.
+///
+/// # Errors
+/// If it is missing, or older than a source file that it was built from.
+pub fn bin(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let dir = own.parent().context("the test executable has no directory")?;
+    // Test executables are in target/<profile>/deps, binaries one above.
+    let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
+    let path = dir.join(name);
+    let built = modified(&path).with_context(|| format!("{} is missing; {}", path.display(), mend(dir)))?;
+    let sources = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
+    if let Some(newer) = newer_source(&sources, built) {
+        bail!("{} is older than {}; {}", path.display(), newer.display(), mend(dir));
+    }
+    Ok(path)
+}
+
+fn mend(dir: &Path) -> &'static str {
+    if dir.ends_with("release") {
+        "build it with: cargo build --workspace --release"
+    } else {
+        "build it with: cargo build --workspace"
+    }
+}
+
+/// The first of the source files, as cargo lists them in `<binary>.d` (`binary: source source …`), that is newer than this.
+fn newer_source(dependencies: &str, built: SystemTime) -> Option<PathBuf> {
+    let (_, sources) = dependencies.split_once(": ")?;
+    // A space in a path is written "\ ".
+    let sources = sources.trim().replace("\\ ", "\0");
+    let mut paths = sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " ")));
+    paths.find(|path| modified(path).is_ok_and(|time| time > built))
+}
+
+fn modified(path: &Path) -> std::io::Result<SystemTime> {
+    fs::metadata(path)?.modified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_binary_comes_with_its_mend() {
+        let error = format!("{:#}", bin("no-such-binary").unwrap_err());
+        assert!(error.contains("no-such-binary is missing; build it with: cargo build"), "{error}");
+    }
+
+    #[test]
+    fn a_newer_source_is_found() {
+        let source = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs"));
+        let list = format!("target/x: /nonexistent/a\\ b {}\n", source.display());
+        assert_eq!(newer_source(&list, SystemTime::UNIX_EPOCH), Some(source));
+        let later = SystemTime::now() + std::time::Duration::from_secs(3600);
+        assert_eq!(newer_source(&list, later), None);
+    }
+}

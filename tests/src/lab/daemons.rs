@@ -1,0 +1,291 @@
+//! Sextant's own binaries in a lab. Their flags are known here and nowhere else in the tests.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream},
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use super::{
+    Lab,
+    binary::bin,
+    host::{BRIDGE, Host},
+    namespace::{Namespace, shown},
+    poll::{SECONDS, try_poll},
+    process::Process,
+};
+
+const GRPC_PORT: u16 = 7300;
+const CONTROLLER_HTTP_PORT: u16 = 7301;
+const AGENT_HTTP_PORT: u16 = 7302;
+
+/// How a controller is to run.
+#[derive(Debug, Clone)]
+pub struct ControllerOptions {
+    /// Which one, from 1: its address is [`Lab::controller_address`] of it.
+    pub number: u16,
+    /// `--store`; an embedded one of this number in the lab's directory by default.
+    pub store: Option<String>,
+    /// `--log`.
+    pub log: String,
+    /// More flags.
+    pub args: Vec<String>,
+    /// More environment variables.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for ControllerOptions {
+    fn default() -> Self {
+        Self { number: 1, store: None, log: "debug".to_owned(), args: Vec::new(), environment: Vec::new() }
+    }
+}
+
+/// How an agent is to run.
+#[derive(Debug, Clone)]
+pub struct AgentOptions {
+    /// The numbers of the controllers it is told of.
+    pub controllers: Vec<u16>,
+    /// `--node`; the host's name by default.
+    pub node: Option<String>,
+    /// `--log`.
+    pub log: String,
+    /// More flags.
+    pub args: Vec<String>,
+    /// More environment variables.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for AgentOptions {
+    fn default() -> Self {
+        Self {
+            controllers: vec![1],
+            node: None,
+            log: "debug".to_owned(),
+            args: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A running controller, in the switch's namespace.
+#[derive(Debug)]
+pub struct Controller {
+    /// Its process.
+    pub process: Process,
+    namespace: Namespace,
+    address: Ipv6Addr,
+}
+
+/// A running agent, in its host's namespace.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its process.
+    pub process: Process,
+    host: Host,
+}
+
+/// What a `sextant` command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CliOutput {
+    /// Its exit code (DESIGN §8); -1 if a signal ended it.
+    pub code: i32,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+    command: String,
+}
+
+impl Lab {
+    /// Starts a controller; see [`Controller::wait_ready`].
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn controller(&self, options: ControllerOptions) -> anyhow::Result<Controller> {
+        let address = Self::controller_address(options.number);
+        self.switch.ip(&format!("address replace {address}/64 dev br0 nodad"))?;
+        let name = format!("controller-{}", options.number);
+        let store = options.store.unwrap_or_else(|| format!("embedded:{}", self.dir().join(&name).display()));
+        let mut args = words(&bin("sextant-controller")?, &options.log);
+        args.extend(["--store".to_owned(), store]);
+        args.extend(["--listen".to_owned(), format!("[{address}]:{GRPC_PORT}")]);
+        args.extend(["--http".to_owned(), format!("[{address}]:{CONTROLLER_HTTP_PORT}")]);
+        args.extend(options.args);
+        Ok(Controller {
+            process: self.switch.spawn_with(&name, &args, &options.environment)?,
+            namespace: self.switch.clone(),
+            address,
+        })
+    }
+
+    /// Starts an agent on a host, which makes [`BRIDGE`] there. Its state directory is the same for the same host each time.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn agent(&self, host: &Host, options: AgentOptions) -> anyhow::Result<Agent> {
+        let urls: Vec<_> = options.controllers.iter().map(|number| controller_url(*number)).collect();
+        let node = options.node.as_deref().unwrap_or(host.name());
+        let mut args = words(&bin("sextant-agent")?, &options.log);
+        args.extend(["--controller", &urls.join(","), "--node", node].map(str::to_owned));
+        args.extend(["--uplink", "eth0", "--bridge", BRIDGE, "--bridge-create"].map(str::to_owned));
+        args.extend(["--state-dir".to_owned(), self.state_dir(host).display().to_string()]);
+        args.extend(["--http".to_owned(), format!("[::1]:{AGENT_HTTP_PORT}")]);
+        args.extend(options.args);
+        Ok(Agent {
+            process: host.spawn_with(&format!("agent-{}", host.name()), &args, &options.environment)?,
+            host: host.clone(),
+        })
+    }
+
+    /// The state directory of a host's agent.
+    pub fn state_dir(&self, host: &Host) -> PathBuf {
+        self.dir().join(format!("agent-{}", host.name()))
+    }
+
+    /// Runs `sextant` with these arguments against controller 1.
+    ///
+    /// # Errors
+    /// If it cannot be started; not if it fails: see [`CliOutput::succeeded`].
+    pub fn cli(&self, args: &[&str]) -> anyhow::Result<CliOutput> {
+        self.cli_of(1, args)
+    }
+
+    /// As [`Lab::cli`], against the controller with this number.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cli_of(&self, number: u16, args: &[&str]) -> anyhow::Result<CliOutput> {
+        let program = bin("sextant")?.display().to_string();
+        let url = controller_url(number);
+        let args = [&[program.as_str(), "--controller", &url, "--insecure"], args].concat();
+        let output = self.switch.run(&args)?;
+        Ok(CliOutput {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            command: shown(&args),
+        })
+    }
+
+    /// Runs `sextant -o json` with these arguments, and reads what it writes.
+    ///
+    /// # Errors
+    /// If it fails or does not write JSON.
+    pub fn cli_json(&self, args: &[&str]) -> anyhow::Result<Value> {
+        let output = self.cli(&[&["-o", "json"], args].concat())?.succeeded()?;
+        serde_json::from_str(&output.stdout).with_context(|| format!("{}: {}", output.command, output.stdout))
+    }
+}
+
+impl Controller {
+    /// Its URL for agents and the CLI.
+    pub fn url(&self) -> String {
+        format!("http://[{}]:{GRPC_PORT}", self.address)
+    }
+
+    /// What it answers to `GET path`: the status code and the body.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn http(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        http(&self.namespace, self.address, CONTROLLER_HTTP_PORT, path)
+    }
+
+    /// Waits until its `/readyz` says 200.
+    ///
+    /// # Errors
+    /// If it does not by the deadline, or the process ends.
+    pub fn wait_ready(&self, deadline: Duration) -> anyhow::Result<()> {
+        wait_ready(&self.process, deadline, || self.http("/readyz"))
+    }
+}
+
+impl Agent {
+    /// When the agent first announced itself, by its own log: just before it told the controller.
+    ///
+    /// # Errors
+    /// If it has not by the deadline.
+    pub fn announced_at(&self, deadline: Duration) -> anyhow::Result<SystemTime> {
+        let line = self.process.wait_for_line("\"message\":\"announced\"", deadline)?.text;
+        let entry: Value = serde_json::from_str(&line)?;
+        let stamp = entry["timestamp"].as_str().unwrap_or_default();
+        humantime::parse_rfc3339(stamp).with_context(|| format!("no time in {line}"))
+    }
+
+    /// Its host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// What it answers to `GET path`: the status code and the body.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn http(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        http(&self.host, Ipv6Addr::LOCALHOST, AGENT_HTTP_PORT, path)
+    }
+
+    /// Waits until its `/readyz` says 200.
+    ///
+    /// # Errors
+    /// If it does not by the deadline, or the process ends.
+    pub fn wait_ready(&self, deadline: Duration) -> anyhow::Result<()> {
+        wait_ready(&self.process, deadline, || self.http("/readyz"))
+    }
+}
+
+impl CliOutput {
+    /// Itself if the exit code is 0.
+    ///
+    /// # Errors
+    /// If not, with the command and what it wrote.
+    pub fn succeeded(self) -> anyhow::Result<Self> {
+        ensure!(self.code == 0, "{}: exit code {}: {}{}", self.command, self.code, self.stderr, self.stdout);
+        Ok(self)
+    }
+}
+
+/// The URL of the controller with this number.
+pub fn controller_url(number: u16) -> String {
+    format!("http://[{}]:{GRPC_PORT}", Lab::controller_address(number))
+}
+
+fn words(program: &std::path::Path, log: &str) -> Vec<String> {
+    let program = program.display().to_string();
+    [&program, "--insecure", "--log", log, "--log-format", "json"].map(str::to_owned).to_vec()
+}
+
+fn wait_ready(
+    process: &Process,
+    deadline: Duration,
+    ask: impl Fn() -> anyhow::Result<(u16, String)>,
+) -> anyhow::Result<()> {
+    let ready = try_poll(deadline, || match ask() {
+        _ if process.ended().is_ok_and(|end| end.is_some()) => Ok(Err("it has ended".to_owned())),
+        Ok((200, _)) => Ok(Ok(())),
+        Ok((code, body)) => Err(format!("/readyz says {code}: {body}")),
+        Err(error) => Err(format!("{error:#}")),
+    });
+    match ready.flatten() {
+        Ok(()) => Ok(()),
+        Err(state) => bail!("not ready within {deadline:?}: {state}; its log:\n{}", process.log()),
+    }
+}
+
+/// A GET by HTTP/1.0, whose answer ends with the connection.
+fn http(namespace: &Namespace, address: Ipv6Addr, port: u16, path: &str) -> anyhow::Result<(u16, String)> {
+    let target = SocketAddr::V6(SocketAddrV6::new(address, port, 0, 0));
+    let mut stream = namespace.enter(|| TcpStream::connect_timeout(&target, SECONDS))??;
+    stream.set_read_timeout(Some(5 * SECONDS))?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: lab\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((code.with_context(|| head.to_owned())?, body.to_owned()))
+}

@@ -1,0 +1,237 @@
+//! A network namespace: owns its name, and ways to do something in it.
+//!
+//! A thread enters it by setns(2), and what that thread opens or starts stays there. So a command is in the namespace from
+//! its first instruction; unlike with `ip netns exec`, it sees the machine's own mounts.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::Arc,
+    thread,
+};
+
+use anyhow::{Context, bail, ensure};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{
+    Site,
+    poll::{SECONDS, try_poll},
+    process::Process,
+};
+
+/// A network namespace of a lab.
+#[derive(Debug, Clone)]
+pub struct Namespace {
+    site: Arc<Site>,
+    name: String,
+}
+
+impl Namespace {
+    pub(crate) fn add(site: &Arc<Site>, suffix: &str) -> anyhow::Result<Self> {
+        let name = format!("sx{}-{suffix}", site.id);
+        let mut command = command_of(site, &["ip", "netns", "add", &name])?;
+        succeeded(
+            &["ip netns add", &name],
+            &command.output().context("ip cannot be started; install iproute2")?,
+        )?;
+        Ok(Self { site: Arc::clone(site), name })
+    }
+
+    /// One that exists already.
+    pub(crate) fn existing(site: &Arc<Site>, name: &str) -> Self {
+        Self { site: Arc::clone(site), name: name.to_owned() }
+    }
+
+    /// Kills the processes in it, and deletes it.
+    pub(crate) fn delete(&self) -> anyhow::Result<()> {
+        try_poll(10 * SECONDS, || {
+            let left = self.processes()?;
+            for pid in &left {
+                // One that has just ended is no error.
+                let _ = kill(*pid, Signal::SIGKILL);
+            }
+            ensure!(left.is_empty(), "{left:?} in {} cannot be killed", self.name);
+            Ok(())
+        })?;
+        let args = ["ip", "netns", "delete", &self.name];
+        succeeded(&args, &command_of(&self.site, &args)?.output()?)
+    }
+
+    /// The processes in it; zombies are in none.
+    fn processes(&self) -> anyhow::Result<Vec<Pid>> {
+        let own = fs::metadata(self.path())?;
+        let is_inside = |pid: &i32| {
+            let its = fs::metadata(format!("/proc/{pid}/ns/net"));
+            its.is_ok_and(|its| (its.dev(), its.ino()) == (own.dev(), own.ino()))
+        };
+        let names = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let pids = names.filter_map(|name| name.parse().ok()).filter(is_inside);
+        Ok(pids.map(Pid::from_raw).collect())
+    }
+
+    /// Its name in `/run/netns`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its file, for `nsenter --net=`.
+    pub fn path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.name)
+    }
+
+    /// The lab's directory.
+    pub fn dir(&self) -> &Path {
+        &self.site.dir
+    }
+
+    /// Does something on a thread in the namespace. Sockets made there stay in the namespace wherever they are used.
+    ///
+    /// # Errors
+    /// If the namespace is gone.
+    ///
+    /// # Panics
+    /// If `action` does.
+    pub fn enter<T: Send>(&self, action: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+        let file = File::open(self.path()).with_context(|| format!("namespace {} is gone", self.name))?;
+        thread::scope(|scope| {
+            let inside = scope.spawn(move || {
+                setns(file, CloneFlags::CLONE_NEWNET).context("setns")?;
+                Ok(action())
+            });
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// If it cannot be started; not if it fails.
+    pub fn run<S: AsRef<OsStr> + Sync>(&self, args: &[S]) -> anyhow::Result<Output> {
+        let mut command = self.command(args)?;
+        self.enter(|| command.stdin(Stdio::null()).output())?
+            .with_context(|| format!("{} cannot be started", shown(args)))
+    }
+
+    /// Runs a command to its end, and gives its standard output.
+    ///
+    /// # Errors
+    /// If it fails, with what it wrote.
+    pub fn check<S: AsRef<OsStr> + Sync>(&self, args: &[S]) -> anyhow::Result<String> {
+        let output = self.run(args)?;
+        succeeded(args, &output)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs `ip` with these arguments (words without quoting): `ip("-6 route add unreachable 2001:db8:9::/48")`.
+    ///
+    /// # Errors
+    /// If it fails, with what it wrote.
+    pub fn ip(&self, args: &str) -> anyhow::Result<String> {
+        self.check(&[&["ip"], args.split_whitespace().collect::<Vec<_>>().as_slice()].concat())
+    }
+
+    /// Runs one `ip` for many commands, one a line.
+    ///
+    /// # Errors
+    /// If one fails; those after it are not done.
+    pub fn ip_batch(&self, lines: &str) -> anyhow::Result<()> {
+        let args = ["ip", "-batch", "-"];
+        let mut command = self.command(&args)?;
+        let output = self.enter(|| {
+            let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = piped.spawn()?;
+            let mut pipe = child.stdin.take().expect("standard input is piped");
+            let written = pipe.write_all(lines.as_bytes());
+            drop(pipe);
+            let output = child.wait_with_output()?;
+            if output.status.success() { written.map(|()| output) } else { Ok(output) }
+        })??;
+        succeeded(&args, &output).with_context(|| format!("in {}:\n{lines}", self.name))
+    }
+
+    /// Sets a kernel parameter of the namespace, e.g. `net/ipv6/conf/all/forwarding` (with slashes).
+    ///
+    /// # Errors
+    /// If there is none of this name, or not this value for it.
+    pub fn sysctl(&self, key: &str, value: &str) -> anyhow::Result<()> {
+        let path = Path::new("/proc/sys").join(key);
+        self.enter(|| fs::write(&path, value))?.with_context(|| format!("{key} = {value} in {}", self.name))
+    }
+
+    /// Starts a process that runs until it ends or the [`Process`] is dropped; its output goes to `<name>.log` in the
+    /// lab's directory.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn<S: AsRef<OsStr> + Sync>(&self, name: &str, args: &[S]) -> anyhow::Result<Process> {
+        self.spawn_with(name, args, &[])
+    }
+
+    /// As [`Namespace::spawn`], with more environment variables.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_with<S: AsRef<OsStr> + Sync>(
+        &self,
+        name: &str,
+        args: &[S],
+        environment: &[(String, String)],
+    ) -> anyhow::Result<Process> {
+        let log = self.site.new_log(name);
+        let file = File::create(&log).with_context(|| format!("{} cannot be made", log.display()))?;
+        let mut command = self.command(args)?;
+        command.envs(environment.iter().map(|(key, value)| (key, value)));
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child =
+            self.enter(|| command.spawn())?.with_context(|| format!("{} cannot be started", shown(args)))?;
+        Ok(Process::new(&self.site, name, child, log))
+    }
+
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.site
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> anyhow::Result<Command> {
+        command_of(&self.site, args)
+    }
+}
+
+fn command_of<S: AsRef<OsStr>>(site: &Site, args: &[S]) -> anyhow::Result<Command> {
+    let Some((program, args)) = args.split_first() else {
+        bail!("no command was given");
+    };
+    let mut command = Command::new(program);
+    // Whoever runs the tests may have settings of their own.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SEXTANT_"))
+    {
+        command.env_remove(name);
+    }
+    // The first is how the reaper knows the lab's processes.
+    command.args(args).env("SX_LAB", &site.id).env("LC_ALL", "C");
+    Ok(command)
+}
+
+fn succeeded<S: AsRef<OsStr>>(args: &[S], output: &Output) -> anyhow::Result<()> {
+    ensure!(
+        output.status.success(),
+        "{}: {}: {}{}",
+        shown(args),
+        output.status,
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
+    );
+    Ok(())
+}
+
+pub(crate) fn shown<S: AsRef<OsStr>>(args: &[S]) -> String {
+    let words: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
+    words.join(" ")
+}

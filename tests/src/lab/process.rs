@@ -1,0 +1,195 @@
+//! A real process in a namespace, and its log.
+
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, anyhow, bail};
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
+use super::{Site, poll::try_poll};
+
+/// A process; killed when dropped, unless its lab is kept.
+#[derive(Debug)]
+pub struct Process {
+    site: Arc<Site>,
+    name: String,
+    pid: u32,
+    child: Mutex<Child>,
+    log: PathBuf,
+}
+
+/// A line of a log, and when it was seen there (within some milliseconds of its writing).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When it was seen.
+    pub seen: SystemTime,
+    /// The line.
+    pub text: String,
+}
+
+impl Process {
+    pub(crate) fn new(site: &Arc<Site>, name: &str, child: Child, log: PathBuf) -> Self {
+        Self { site: Arc::clone(site), name: name.to_owned(), pid: child.id(), child: Mutex::new(child), log }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        // Not reaped while the lock is held, so that the id is still its own.
+        let mut child = self.lock();
+        if let Some(status) = child.try_wait()? {
+            bail!("{} has ended already: {status}; its log ends:\n{}", self.name, tail(&self.log, 10));
+        }
+        let pid = Pid::from_raw(i32::try_from(self.pid).context("process id")?);
+        signal::kill(pid, signal).with_context(|| format!("{signal} to {}", self.name))
+    }
+
+    /// Kills it (SIGKILL) and waits for its end.
+    ///
+    /// # Errors
+    /// If it has ended before.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        self.lock().wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that.
+    ///
+    /// # Errors
+    /// If it has ended before, or does not by the deadline.
+    pub fn terminate(&self, deadline: Duration) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait(deadline)
+    }
+
+    /// Freezes it (SIGSTOP) until [`Process::thaw`].
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn ended(&self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.lock().try_wait()?)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// If it has not ended by the deadline.
+    pub fn wait(&self, deadline: Duration) -> anyhow::Result<ExitStatus> {
+        try_poll(deadline, || {
+            self.ended()?.ok_or_else(|| {
+                anyhow!("{} still runs after {deadline:?}; its log ends:\n{}", self.name, tail(&self.log, 10))
+            })
+        })
+    }
+
+    /// What it has written to standard output and standard error.
+    pub fn log(&self) -> String {
+        fs::read(&self.log)
+            .map_or_else(|error| error.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// How much it has written, in octets; for [`Process::wait_for_line_after`].
+    pub fn log_len(&self) -> usize {
+        fs::metadata(&self.log).map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX))
+    }
+
+    /// Waits for a line that contains `pattern`; the first one of the log.
+    ///
+    /// # Errors
+    /// If there is none by the deadline, or the process ends without it.
+    pub fn wait_for_line(&self, pattern: &str, deadline: Duration) -> anyhow::Result<LogLine> {
+        self.wait_for_line_after(0, pattern, deadline)
+    }
+
+    /// As [`Process::wait_for_line`], without what the log's first `skip` octets hold.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_for_line_after(
+        &self,
+        skip: usize,
+        pattern: &str,
+        deadline: Duration,
+    ) -> anyhow::Result<LogLine> {
+        let line = || {
+            // Asked before the log is read, so that what it wrote last is not missed.
+            let ended = self.ended()?;
+            let log = fs::read(&self.log)?;
+            let text = String::from_utf8_lossy(log.get(skip..).unwrap_or_default()).into_owned();
+            let seen = SystemTime::now();
+            match text.lines().find(|line| line.contains(pattern)) {
+                Some(line) => Ok(Some(LogLine { seen, text: line.to_owned() })),
+                None if ended.is_some() => Ok(None),
+                None => Err(anyhow!("not there yet")),
+            }
+        };
+        let end = match try_poll(deadline, line) {
+            Ok(Some(line)) => return Ok(line),
+            Ok(None) => "when it ended".to_owned(),
+            Err(_) => format!("after {deadline:?}"),
+        };
+        bail!("{} has no line with \"{pattern}\" {end}; its log ends:\n{}", self.name, tail(&self.log, 10))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.site.is_kept() {
+            let mut child = self.lock();
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Whether it was ended by this signal.
+pub fn ended_by(status: ExitStatus, signal: Signal) -> bool {
+    status.signal() == Some(signal as i32)
+}
+
+/// The last `lines` lines of a file.
+pub(crate) fn tail(path: &Path, lines: usize) -> String {
+    let text = match fs::read(path) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) => return format!("{}: {error}", path.display()),
+    };
+    let all: Vec<_> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

@@ -1,0 +1,3 @@
+//! What runs longer than a test: [`hands`] on a cluster.
+
+pub mod hands;

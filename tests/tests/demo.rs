@@ -1,0 +1,110 @@
+//! `deploy/demo` shows what it promises, and leaves nothing over.
+#![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
+
+use std::{
+    fs,
+    os::unix::process::ExitStatusExt,
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use sextant_tests::{SECONDS, bin, poll};
+
+fn demo(args: &[&str]) -> Command {
+    let mut command = Command::new(bin("sextant-demo").unwrap());
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The id in "namespaces named sx<id>-…".
+fn id(text: &str) -> String {
+    let (_, rest) = text.split_once("namespaces named sx").unwrap_or_else(|| panic!("no id in {text}"));
+    rest.split('-').next().unwrap().to_owned()
+}
+
+/// What there is of a demo.
+fn remains(id: &str) -> Vec<String> {
+    let of = |dir: &str| fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = of("/run/netns").chain(of("/var/lib/sextant-lab")).map(|entry| entry.file_name());
+    names.filter_map(|name| name.into_string().ok()).filter(|name| name.contains(id)).collect()
+}
+
+#[test]
+fn the_demo_shows_routes_pings_and_troubles_and_leaves_nothing() {
+    let began = Instant::now();
+    let output = demo(&[]).output().unwrap();
+    let (took, text) = (began.elapsed(), text(&output));
+    assert!(output.status.success(), "{text}");
+    let expected = [
+        "$ sextant pool add main 2001:db8:8000::/40 --host-len 64 --container-len 80",
+        "$ sextant node list",
+        "via 2001:db8::2 dev eth0 metric 512",
+        "from \\ to  h1/a  h1/b  h2/a  h2/b  h3/a  h3/b",
+        "30 of 30 answered",
+        "the last of 3 peers",
+        "back, 0 lost",
+        "$ sextant node forget h2",
+        "packets that leaked to the default route: 0",
+        "56 of 56 answered",
+        "Everything was as it should be",
+    ];
+    let missing: Vec<_> = expected.iter().filter(|line| !text.contains(**line)).collect();
+    assert!(missing.is_empty(), "not shown: {missing:?}; all:\n{text}");
+    assert!(!text.contains('\x1b'), "colours are for terminals:\n{text}");
+    assert_eq!(remains(&id(&text)), [""; 0], "left over");
+    assert!(took < Duration::from_secs(60), "it took {took:?}");
+}
+
+#[test]
+fn a_kept_demo_stands_until_it_is_ended() {
+    let output = demo(&["--hosts", "2", "--containers", "1", "--keep"]).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    let id = id(&text);
+    let container = format!("sx{id}-h1-a");
+    let ping = ["netns", "exec", &container, "ping", "-c1", "-W1", "2001:db8::2"];
+    let answer = Command::new("ip").args(ping).output().unwrap();
+    let ended = demo(&["--end", &id]).output().unwrap();
+    assert!(answer.status.success(), "{answer:?} in:\n{text}");
+    assert!(text.contains(&format!("sudo deploy/demo --end {id}")), "{text}");
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(remains(&id), [""; 0], "left over");
+}
+
+#[test]
+fn ctrl_c_takes_everything_down() {
+    let mut child = demo(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    let mut seen = Vec::new();
+    let mut stdout = child.stdout.take().unwrap();
+    while !String::from_utf8_lossy(&seen).contains("A pool of prefixes") {
+        let mut some = [0; 512];
+        let read = std::io::Read::read(&mut stdout, &mut some).unwrap();
+        assert!(read > 0, "it ended early: {}", String::from_utf8_lossy(&seen));
+        seen.extend(&some[..read]);
+    }
+    kill(pid, Signal::SIGINT).unwrap();
+    let status = poll("the demo ends", 20 * SECONDS, || child.try_wait().unwrap().ok_or("it runs"));
+    assert_eq!((status.code(), status.signal()), (Some(130), None));
+    let id = id(&String::from_utf8_lossy(&seen));
+    // The lab's own reaper may still be at it.
+    poll("nothing is left", 10 * SECONDS, || match remains(&id) {
+        left if left.is_empty() => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
+}
+
+#[test]
+fn an_unknown_demo_is_not_ended() {
+    let output = demo(&["--end", "0000000"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("there is no lab \"0000000\""), "{}", text(&output));
+}

@@ -1,0 +1,81 @@
+//! Agents, controllers and etcd die and freeze; the traffic does not notice.
+
+use crate::{
+    etcd::Cluster,
+    watched::{LONG, Watched},
+};
+
+#[test]
+fn i5_all_of_etcd_dies_for_longer_than_any_ttl() {
+    let mut cluster = Cluster::start("etcd dies", 3);
+    let watched = Watched::begin(&cluster);
+    cluster.etcd.kill();
+    watched.passes(LONG);
+    let out = cluster.lab.cli(&["pool", "add", "other", "2001:db8:7::/48", "--host-len", "64"]).unwrap();
+    assert_eq!(out.code, 5, "unavailable: {out:?}");
+    let nodes = cluster.nodes().unwrap();
+    assert_eq!(nodes.len(), 3, "the last view is still served: {nodes:?}");
+    let lab = &cluster.lab;
+    cluster.etcd.restart(lab);
+    cluster.settle();
+    watched.nothing_happened();
+    cluster.hosts.push(cluster.lab.host("h4").unwrap());
+    cluster.start_agent(3);
+    cluster.settle();
+    cluster.expect_full_mesh();
+}
+
+#[test]
+fn i5_a_controller_dies_and_its_agents_move() {
+    let mut cluster = Cluster::start("controller dies", 3);
+    let watched = Watched::begin(&cluster);
+    cluster.controllers[1].process.kill().unwrap();
+    watched.passes(LONG);
+    // Controller 1 knows of all three, though one was the other's.
+    cluster.settle();
+    cluster.controllers[0].process.freeze().unwrap();
+    cluster.controllers.truncate(1);
+    cluster.start_controller(2);
+    watched.passes(LONG);
+    cluster.controllers[0].process.thaw().unwrap();
+    cluster.settle();
+    watched.nothing_happened();
+}
+
+#[test]
+fn status_and_wait_know_of_all_controllers_agents() {
+    let cluster = Cluster::start("two controllers", 3);
+    for number in [1, 2] {
+        let nodes =
+            cluster.lab.cli_of(number, &["-o", "json", "node", "list"]).unwrap().succeeded().unwrap().stdout;
+        let nodes: serde_json::Value = serde_json::from_str(&nodes).unwrap();
+        let applied = nodes.as_array().unwrap().iter().filter(|node| node["behind"] == 0).count();
+        assert_eq!(applied, 3, "by controller {number}: {nodes}");
+        let out = cluster.lab.cli_of(number, &["wait", "--timeout", "5s"]).unwrap();
+        assert!(out.code == 0 && out.stdout.contains("all 3 live agents"), "{out:?}");
+    }
+    cluster.agents[1].process.freeze().unwrap();
+    cluster.sextant(&["node", "drain", "h1", "--no-wait"]);
+    let late = cluster.lab.cli_of(1, &["wait", "--timeout", "1s"]).unwrap();
+    assert!(late.code == 6 && late.stderr.contains("h2"), "h2 is controller 2's: {late:?}");
+    cluster.agents[1].process.thaw().unwrap();
+    cluster.sextant(&["wait", "--timeout", "10s"]);
+}
+
+#[test]
+fn i5_a_frozen_member_and_a_killed_leader_cost_nothing() {
+    let mut cluster = Cluster::start("etcd members", 2);
+    let watched = Watched::begin(&cluster);
+    for member in 0..3 {
+        cluster.etcd.member(member).freeze().unwrap();
+        watched.passes(LONG / 2);
+        cluster.etcd.member(member).thaw().unwrap();
+        cluster.etcd.member(member).kill().unwrap();
+        watched.passes(LONG / 2);
+        let lab = &cluster.lab;
+        cluster.etcd.start_member(lab, member);
+        cluster.settle();
+    }
+    watched.nothing_happened();
+    cluster.expect_full_mesh();
+}

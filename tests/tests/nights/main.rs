@@ -1,0 +1,8 @@
+//! Nothing short of a dead host stops the traffic: real etcd, several controllers, and what fails at night.
+#![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
+
+mod drawn;
+mod etcd;
+mod failures;
+mod watched;
+mod wiped;

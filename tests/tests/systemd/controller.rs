@@ -1,0 +1,98 @@
+//! The controller as a service.
+
+use sextant_tests::{AgentOptions, Lab, RouteMonitor, SECONDS, poll};
+
+use crate::{
+    agent::settled,
+    machine::{INTERVAL, Machine},
+};
+
+const UNIT: &str = "sextant-controller";
+const CONFIG: &str = "listen = \"[2001:db8::c:1]:7300\"\ninsecure = true\n";
+const STORE: &str = "/var/lib/sextant/controller.redb";
+
+/// The claims, which no restart may change.
+fn claims(lab: &Lab) -> Vec<String> {
+    let nodes = lab.cli_json(&["node", "list"]).unwrap();
+    let claim = |node: &serde_json::Value| format!("{} {} {}", node["name"], node["prefix"], node["epoch"]);
+    nodes.as_array().unwrap().iter().map(claim).collect()
+}
+
+fn both_ready(lab: &Lab) {
+    poll("both nodes are ready", 30 * SECONDS, || {
+        let output = lab.cli(&["-o", "json", "node", "list"])?.succeeded()?.stdout;
+        let nodes: serde_json::Value = serde_json::from_str(&output)?;
+        let ready = nodes.as_array().into_iter().flatten().filter(|node| node["state"] == "ready").count();
+        anyhow::ensure!(ready == 2, "{nodes}");
+        Ok(())
+    });
+}
+
+#[test]
+fn no_route_and_no_claim_changes_whatever_happens_to_the_controller() {
+    let lab = Lab::new("the controller under systemd").unwrap();
+    let hosts = lab.hosts(2).unwrap();
+    let machine = Machine::boot(&lab, lab.switch(), &[("controller.toml", CONFIG)]);
+    machine.systemctl(&["enable", "--now", UNIT]);
+    // The start is back when the controller serves.
+    let pool = ["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64", "--container-len", "80"];
+    lab.cli(&pool).unwrap().succeeded().unwrap();
+    let agent = |host| lab.agent(host, AgentOptions::default()).unwrap();
+    let _agents: Vec<_> = hosts.iter().map(agent).collect();
+    both_ready(&lab);
+    let (a, b) = (hosts[0].container("a").unwrap(), hosts[1].container("b").unwrap());
+    poll("the way between them", 10 * SECONDS, || a.ping(b.address())?.replied());
+    settled(&hosts);
+
+    let before = claims(&lab);
+    let monitors: Vec<_> = hosts.iter().map(|host| RouteMonitor::start(host).unwrap()).collect();
+    let stream = a.udp_stream(&b, INTERVAL).unwrap();
+
+    machine.signal_until_restarted(UNIT, "STOP", "1");
+    let journal = machine.journal(UNIT);
+    assert!(journal.contains("Watchdog timeout"), "not by the watchdog:\n{journal}");
+    both_ready(&lab);
+    assert_eq!(claims(&lab), before, "after the watchdog's kill");
+
+    machine.signal_until_restarted(UNIT, "KILL", "2");
+    both_ready(&lab);
+    assert_eq!(claims(&lab), before, "after kill -9");
+
+    machine.systemctl(&["stop", UNIT]);
+    assert_eq!(machine.property(UNIT, "ActiveState"), "inactive");
+    stream.flows(100, 20 * SECONDS).unwrap();
+    let new = machine.replace("sextant-controller");
+    machine.systemctl(&["start", UNIT]);
+    assert_eq!(machine.running_inode(UNIT), new, "the new binary");
+    both_ready(&lab);
+    assert_eq!(claims(&lab), before, "after an upgrade");
+
+    // For longer than the watchdog's period, with nothing to do.
+    stream.flows(1000, 30 * SECONDS).unwrap();
+    assert_eq!(machine.property(UNIT, "NRestarts"), "0", "since the last start");
+    stream.finish().unwrap().nothing_lost().unwrap();
+    monitors.iter().for_each(|monitor| monitor.quiet_since(0).unwrap());
+
+    assert_eq!(machine.process_status(UNIT, "CapBnd"), "0000000000000000", "capabilities");
+    assert!(!machine.process_status(UNIT, "Uid").starts_with('0'), "it runs as root");
+    assert_eq!(machine.run(&["stat", "--format=%a", STORE]).unwrap(), "600");
+}
+
+#[test]
+fn while_etcd_is_away_the_start_goes_on_and_can_be_stopped() {
+    let lab = Lab::new("a controller without etcd under systemd").unwrap();
+    let config = format!("{CONFIG}store = \"etcd:http://[2001:db8::c:1]:2379\"\n");
+    let machine = Machine::boot(&lab, lab.switch(), &[("controller.toml", &config)]);
+    machine.systemctl(&["start", "--no-block", UNIT]);
+    // One a second, for longer than TimeoutStartSec is in the lab.
+    poll("it has tried for a while", 40 * SECONDS, || {
+        let tries = machine.journal(UNIT).matches("the store does not answer yet").count();
+        if tries >= 6 { Ok(()) } else { Err(format!("{tries} tries")) }
+    });
+    assert_eq!(machine.property(UNIT, "ActiveState"), "activating");
+    let status = machine.property(UNIT, "StatusText");
+    assert!(status.starts_with("waiting for the store: "), "{status}");
+    assert_eq!(machine.property(UNIT, "NRestarts"), "0");
+    machine.systemctl(&["stop", UNIT]);
+    assert_eq!(machine.property(UNIT, "Result"), "success", "it had to be killed");
+}

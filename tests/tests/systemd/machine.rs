@@ -1,0 +1,191 @@
+//! A machine whose PID 1 is systemd, in a namespace of the lab, with Sextant installed as the README says.
+//!
+//! systemd-nspawn boots it with this machine's own `/usr`, read-only, and all else empty and in memory: no image is needed,
+//! and nothing is left. Its cgroups and its name are the namespace's, by which the lab's reaper finds them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use sextant_tests::{Lab, MILLISECONDS, Namespace, Process, SECONDS, bin, poll};
+
+/// Enters a cgroup of its own in each hierarchy that systemd uses, and goes on as the command.
+const IN_CGROUP: &str = r#"
+    name=$1; shift
+    for root in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
+        [ -e "$root/cgroup.procs" ] || continue
+        mkdir -p "$root/$name" && echo $$ >"$root/$name/cgroup.procs" || exit
+    done
+    exec "$@""#;
+/// What the machine boots to: no service of this machine's `/usr`, as there may be any.
+const TARGET: &str = "[Unit]\nRequires=basic.target\nAfter=basic.target\n";
+/// What the units say is too long for a test. (The agent's start takes its grace of 20 seconds.)
+const SHORT: [(&str, &str); 2] = [
+    ("sextant-agent.service", "[Service]\nWatchdogSec=2s\n"),
+    ("sextant-controller.service", "[Service]\nWatchdogSec=2s\nTimeoutStartSec=4s\n"),
+];
+
+/// A booted machine.
+pub struct Machine {
+    namespace: Namespace,
+    nspawn: Process,
+    dir: PathBuf,
+}
+
+impl Machine {
+    /// Boots a machine whose network is `namespace`, with `configs` (name and content) in `/etc/sextant`.
+    pub fn boot(lab: &Lab, namespace: &Namespace, configs: &[(&str, &str)]) -> Self {
+        let dir = lab.dir().join(format!("machine-{}", namespace.name()));
+        lay_out(&dir, configs).unwrap();
+        let nspawn = namespace
+            .spawn_with(
+                &format!("nspawn-{}", namespace.name()),
+                &nspawn_words(namespace, &dir),
+                &[("SYSTEMD_NSPAWN_API_VFS_WRITABLE".to_owned(), "network".to_owned())],
+            )
+            .unwrap();
+        let machine = Self { namespace: namespace.clone(), nspawn, dir };
+        poll("systemd has booted", 20 * SECONDS, || match machine.nspawn.ended()? {
+            Some(status) => panic!("systemd-nspawn: {status}: {}", machine.nspawn.log()),
+            None => machine.run(&["systemctl", "is-active", "lab.target"]),
+        });
+        machine
+    }
+
+    /// Runs a command in the machine; its standard output, without white space around it.
+    pub fn run(&self, args: &[&str]) -> anyhow::Result<String> {
+        let pid = self.init()?.to_string();
+        let inside = [&["nsenter", "--target", &pid, "--all", "--"], args].concat();
+        Ok(self.namespace.check(&inside)?.trim().to_owned())
+    }
+
+    /// `systemctl` with these arguments, which must succeed.
+    pub fn systemctl(&self, args: &[&str]) -> String {
+        self.run(&[&["systemctl"], args].concat()).unwrap()
+    }
+
+    /// A property of a unit.
+    pub fn property(&self, unit: &str, name: &str) -> String {
+        self.systemctl(&["show", "--value", "--property", name, unit])
+    }
+
+    /// Waits until the unit is active with another main process than `before`, which has taken `restarts` restarts.
+    pub fn wait_restarted(&self, unit: &str, before: &str, restarts: &str) {
+        poll(&format!("{unit} is active again"), 20 * SECONDS, || {
+            let now = ["ActiveState", "MainPID", "NRestarts"].map(|name| self.property(unit, name));
+            let done = now[0] == "active" && now[1] != before && now[2] == restarts;
+            if done { Ok(()) } else { Err(format!("{now:?}")) }
+        });
+    }
+
+    /// Sends the unit's main process a signal, and waits until systemd has started another; `restarts` is how many it has
+    /// then started.
+    pub fn signal_until_restarted(&self, unit: &str, signal: &str, restarts: &str) {
+        let pid = self.property(unit, "MainPID");
+        self.run(&["/bin/kill", "-s", signal, &pid]).unwrap();
+        self.wait_restarted(unit, &pid, restarts);
+    }
+
+    /// Replaces an installed binary as an upgrade does: beside it, and renamed. Returns its inode.
+    pub fn replace(&self, program: &str) -> String {
+        let (new, installed) = (self.dir.join("bin/new"), self.dir.join("bin").join(program));
+        fs::copy(bin(program).unwrap(), &new).unwrap();
+        fs::rename(&new, &installed).unwrap();
+        self.run(&["stat", "--format=%i", &format!("/usr/local/bin/{program}")]).unwrap()
+    }
+
+    /// The inode of what the unit's main process runs.
+    pub fn running_inode(&self, unit: &str) -> String {
+        let exe = format!("/proc/{}/exe", self.property(unit, "MainPID"));
+        self.run(&["stat", "--dereference", "--format=%i", &exe]).unwrap()
+    }
+
+    /// Lines of `/proc/PID/status` of the unit's main process, by name.
+    pub fn process_status(&self, unit: &str, field: &str) -> String {
+        let status = self.run(&["cat", &format!("/proc/{}/status", self.property(unit, "MainPID"))]).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
+        line.unwrap_or_else(|| panic!("no {field} in {status}")).trim().to_owned()
+    }
+
+    /// What systemd and the daemons have logged of a unit.
+    pub fn journal(&self, unit: &str) -> String {
+        self.run(&["journalctl", "--no-pager", "--output=cat", "--unit", unit]).unwrap()
+    }
+
+    /// The machine's PID 1, as this machine counts.
+    fn init(&self) -> anyhow::Result<u32> {
+        let pid = self.nspawn.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let child = children.split_whitespace().next_back().context("systemd-nspawn has no child yet")?;
+        let name = fs::read_to_string(format!("/proc/{child}/comm"))?;
+        ensure!(name.trim() == "systemd", "systemd-nspawn's child is still {name}");
+        Ok(child.parse()?)
+    }
+}
+
+impl Drop for Machine {
+    /// The journal is in the machine's memory, and goes with it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let journal = self.run(&["journalctl", "--no-pager", "--lines=60", "--unit=sextant-*"]);
+            let journal = journal.unwrap_or_else(|error| format!("{error:#}"));
+            eprintln!("---- the end of the journal of {} ----\n{journal}", self.namespace.name());
+        }
+    }
+}
+
+/// The unit files of this tree.
+pub fn deploy_systemd() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd")
+}
+
+/// What the machine is to have, but for `/usr`.
+fn lay_out(dir: &Path, configs: &[(&str, &str)]) -> anyhow::Result<()> {
+    for below in ["bin", "etc"] {
+        fs::create_dir_all(dir.join(below))?;
+    }
+    for program in ["sextant-agent", "sextant-controller"] {
+        fs::copy(bin(program)?, dir.join("bin").join(program))?;
+    }
+    for (name, content) in configs {
+        fs::write(dir.join("etc").join(name), content)?;
+    }
+    fs::write(dir.join("lab.target"), TARGET)?;
+    fs::write(dir.join("none.preset"), "disable *\n")?;
+    for (unit, drop_in) in SHORT {
+        fs::create_dir_all(dir.join(unit))?;
+        fs::write(dir.join(unit).join("lab.conf"), drop_in)?;
+    }
+    Ok(())
+}
+
+fn nspawn_words(namespace: &Namespace, dir: &Path) -> Vec<String> {
+    let (name, units) = (namespace.name(), "/etc/systemd/system");
+    let mut words: Vec<_> = ["sh", "-c", IN_CGROUP, "sh", name].map(str::to_owned).to_vec();
+    words.extend(
+        ["systemd-nspawn", "--quiet", "--directory=/", "--volatile=yes", "--boot"].map(str::to_owned),
+    );
+    // No machined and no D-Bus of this machine are asked for anything.
+    words.extend(["--register=no", "--keep-unit", "--console=pipe"].map(str::to_owned));
+    // As a machine has it, for its own network; nspawn takes it away where the network is not of its making.
+    words.push("--capability=CAP_NET_ADMIN".to_owned());
+    words.push(format!("--machine={name}"));
+    words.push(format!("--network-namespace-path={}", namespace.path().display()));
+    let mut bind = |from: PathBuf, to: &str| words.push(format!("--bind-ro={}:{to}", from.display()));
+    bind(dir.join("none.preset"), "/etc/systemd/system-preset/00-none.preset");
+    bind(dir.join("lab.target"), &format!("{units}/lab.target"));
+    bind(dir.join("bin"), "/usr/local/bin");
+    bind(dir.join("etc"), "/etc/sextant");
+    bind(deploy_systemd().join("rt_protos.d"), "/etc/iproute2/rt_protos.d");
+    for (unit, _) in SHORT {
+        bind(deploy_systemd().join(unit), &format!("{units}/{unit}"));
+        bind(dir.join(unit), &format!("{units}/{unit}.d"));
+    }
+    words.extend(["systemd.unit=lab.target", "systemd.firstboot=no"].map(str::to_owned));
+    words
+}
+
+/// How long nothing must be lost while a service goes and comes.
+pub const INTERVAL: std::time::Duration = MILLISECONDS.saturating_mul(5);
