@@ -76,12 +76,13 @@ impl Acks {
     /// What `node` has applied, while it is connected here, or by the last word of the others.
     pub fn of(&self, node: &NodeName) -> Option<Applied> {
         let local = self.applied().get(node).cloned();
-        local.or_else(|| self.remote().get(node).cloned())
+        local.map(|ack| self.all_told().lift(ack)).or_else(|| self.remote().get(node).cloned())
     }
 
     /// What the agents that are connected here have applied.
     pub fn local(&self) -> HashMap<NodeName, Applied> {
-        self.applied().clone()
+        let told = self.all_told();
+        self.applied().iter().map(|(node, ack)| (node.clone(), told.lift(ack.clone()))).collect()
     }
 
     /// What the other controllers say of theirs, in place of what they said before.
@@ -102,12 +103,14 @@ impl Acks {
     /// How far all live agents but `except` are towards `revision`.
     pub fn progress(&self, revision: Revision, except: Option<&NodeName>) -> Progress {
         let live: Vec<NodeName> = self.index.read(|state| state.sessions().keys().cloned().collect());
+        let told = self.all_told();
         let (applied, remote) = (self.applied(), self.remote());
         let mut progress = Progress::default();
         for node in live.into_iter().filter(|node| Some(node) != except) {
             progress.live += 1;
-            match applied.get(&node).or_else(|| remote.get(&node)) {
-                Some(ack) if ack.revision >= revision => progress.applied += 1,
+            let local = applied.get(&node).map(|ack| told.up_to(ack.revision));
+            match local.or_else(|| remote.get(&node).map(|ack| ack.revision)) {
+                Some(applied) if applied >= revision => progress.applied += 1,
                 _ => progress.laggards.push(node),
             }
         }
@@ -119,12 +122,38 @@ impl Acks {
         Changes { acks: self.shared.changed.subscribe(), index: self.index.subscribe() }
     }
 
+    fn all_told(&self) -> Told {
+        // In this order: what is published is never behind what was seen before it.
+        let seen = self.index.seen();
+        Told { seen, published: self.index.published() }
+    }
+
     fn remote(&self) -> MutexGuard<'_, HashMap<NodeName, Applied>> {
         self.shared.remote.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn applied(&self) -> MutexGuard<'_, HashMap<NodeName, Applied>> {
         self.shared.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How far this controller knows the store, and how much of that there was to tell.
+///
+/// Controllers that began at different times name the same content by different revisions: each takes the one at which it
+/// listed the store for the last that agents see. So an agent that has all there is to tell here has applied whatever
+/// this controller has seen, by whichever number another one calls it.
+struct Told {
+    seen: Revision,
+    published: Revision,
+}
+
+impl Told {
+    fn up_to(&self, applied: Revision) -> Revision {
+        if applied >= self.published { applied.max(self.seen) } else { applied }
+    }
+
+    fn lift(&self, ack: Applied) -> Applied {
+        Applied { revision: self.up_to(ack.revision), ..ack }
     }
 }
 
@@ -142,5 +171,22 @@ impl Changes {
             _ = self.acks.changed() => {}
             _ = self.index.changed() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_all_that_was_told_has_applied_all_that_was_seen() {
+        let told = Told { seen: Revision(66), published: Revision(60) };
+        assert_eq!(told.up_to(Revision(59)), Revision(59), "something is still to come");
+        assert_eq!(told.up_to(Revision(60)), Revision(66));
+        assert_eq!(
+            told.up_to(Revision(70)),
+            Revision(70),
+            "a resumed stream may know more than this controller"
+        );
     }
 }

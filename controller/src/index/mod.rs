@@ -63,6 +63,11 @@ impl Index {
         read(&self.shared.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The last revision of the store that the index has seen. What is [`published`](Self::published) is read after it.
+    pub fn seen(&self) -> Revision {
+        *self.seen.borrow()
+    }
+
     /// The last revision that changed what agents see.
     pub fn published(&self) -> Revision {
         *self.published.borrow()

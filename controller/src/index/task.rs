@@ -117,10 +117,11 @@ impl IndexTask {
             }
             delta
         };
-        self.seen.send_replace(batch.revision);
+        // In this order, so that nobody takes an agent that has all that is published for one that has all that is seen.
         if delta.is_some() {
             self.published.send_replace(batch.revision);
         }
+        self.seen.send_replace(batch.revision);
         Ok(())
     }
 

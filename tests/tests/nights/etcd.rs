@@ -58,10 +58,18 @@ impl Etcd {
 
     /// Takes away every key.
     pub fn wipe(&self, lab: &Lab) {
+        self.etcdctl(lab, &["del", "", "--prefix"]);
+    }
+
+    pub fn put(&self, lab: &Lab, key: &str, value: &str) {
+        self.etcdctl(lab, &["put", key, value]);
+    }
+
+    /// Runs `etcdctl` at the first member; what it prints.
+    pub fn etcdctl(&self, lab: &Lab, args: &[&str]) -> String {
         let url = url(0);
-        lab.switch()
-            .check(&["env", "ETCDCTL_API=3", "etcdctl", "--endpoints", &url, "del", "", "--prefix"])
-            .unwrap();
+        let command = ["env", "ETCDCTL_API=3", "etcdctl", "--endpoints", &url];
+        lab.switch().check(&[&command, args].concat()).unwrap()
     }
 
     pub fn restart(&mut self, lab: &Lab) {

@@ -1,5 +1,7 @@
 //! Agents, controllers and etcd die and freeze; the traffic does not notice.
 
+use sextant_tests::{SECONDS, poll};
+
 use crate::{
     etcd::Cluster,
     watched::{LONG, Watched},
@@ -60,6 +62,27 @@ fn status_and_wait_know_of_all_controllers_agents() {
     assert!(late.code == 6 && late.stderr.contains("h2"), "h2 is controller 2's: {late:?}");
     cluster.agents[1].process.thaw().unwrap();
     cluster.sextant(&["wait", "--timeout", "10s"]);
+}
+
+#[test]
+fn a_controller_that_starts_later_calls_the_same_content_by_another_revision() {
+    let mut cluster = Cluster::start("started later", 2);
+    cluster.controllers[0].process.kill().unwrap();
+    poll("both agents at controller 2", 30 * SECONDS, || {
+        let out = cluster.lab.cli_of(2, &["-o", "json", "node", "list"])?.succeeded()?.stdout;
+        let nodes: Vec<serde_json::Value> = serde_json::from_str(&out)?;
+        let applied = nodes.iter().filter(|node| node["behind"] == 0).count();
+        anyhow::ensure!(applied == 2, "{nodes:?}");
+        anyhow::Ok(())
+    });
+    // A change of the store that agents do not see: controller 2 has told them all there is before it.
+    cluster.etcd.put(&cluster.lab, "/sextant/v1/default/later", "x");
+    cluster.controllers.remove(0);
+    cluster.start_controller(1);
+    let controller = cluster.controllers.pop().unwrap();
+    controller.wait_ready(30 * SECONDS).unwrap();
+    cluster.controllers.insert(0, controller);
+    cluster.settle();
 }
 
 #[test]
