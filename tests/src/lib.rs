@@ -45,7 +45,8 @@ pub mod soak;
 pub use lab::{
     binary::bin,
     counters::Counters,
-    daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions},
+    daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions, StoreKind},
+    etcd::Etcd,
     host::{Container, Host},
     monitor::{RouteEvent, RouteMonitor},
     namespace::Namespace,

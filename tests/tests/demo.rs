@@ -64,6 +64,24 @@ fn the_demo_shows_routes_pings_and_troubles_and_leaves_nothing() {
 }
 
 #[test]
+fn the_demo_runs_on_etcd_with_two_controllers() {
+    let output = demo(&["--store", "etcd", "--hosts", "2", "--containers", "1"]).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    let expected = [
+        "sextant-controller --store etcd:http://[2001:db8::e:1]:2379,http://[2001:db8::e:2]:2379,",
+        "--listen '[2001:db8::c:2]:7300'",
+        "sextant-agent --controller http://[2001:db8::c:1]:7300,http://[2001:db8::c:2]:7300",
+        "back, 0 lost",
+        "packets that leaked to the default route: 0",
+        "Everything was as it should be",
+    ];
+    let missing: Vec<_> = expected.iter().filter(|line| !text.contains(**line)).collect();
+    assert!(missing.is_empty(), "not shown: {missing:?}; all:\n{text}");
+    assert_eq!(remains(&id(&text)), [""; 0], "left over");
+}
+
+#[test]
 fn a_kept_demo_stands_until_it_is_ended() {
     let output = demo(&["--hosts", "2", "--containers", "1", "--keep"]).output().unwrap();
     let text = text(&output);

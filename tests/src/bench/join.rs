@@ -6,6 +6,7 @@
 
 use std::{
     io::{IsTerminal, Write},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -17,8 +18,8 @@ use super::{
     reference::Reference,
 };
 use crate::{
-    Agent, AgentOptions, Controller, ControllerOptions, Host, Lab, RouteMonitor, catalogue, demo::columns,
-    lab::poll::try_poll,
+    Agent, AgentOptions, Controller, ControllerOptions, Etcd, Host, Lab, RouteMonitor, SECONDS, StoreKind,
+    catalogue, demo::columns, lab::poll::try_poll,
 };
 
 /// How long anything may take that has to happen.
@@ -33,6 +34,12 @@ struct Options {
     /// How many times one joins
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
+    /// Where the controller keeps who holds what
+    #[arg(long, value_name = "KIND", value_enum, default_value = "embedded")]
+    store: StoreKind,
+    /// For how long all rest afterwards, to see what they use when nothing happens
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    rest: u32,
     /// What the daemons log
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -45,9 +52,9 @@ struct Options {
 pub fn run() -> anyhow::Result<()> {
     let arguments = std::iter::once("tests/bench join".to_owned()).chain(catalogue::options());
     let options = Options::try_parse_from(arguments)?;
-    let began = Instant::now();
     let cluster = Cluster::start(&options)?;
-    let mut reference = Reference::new(&cluster.lab, &cluster.peers[0])?;
+    let mut reference = Reference::new(&cluster.lab, cluster.etcd.as_ref(), &cluster.peers[0])?;
+    let (before, began) = (cluster.usage()?, Instant::now());
     let (mut each, mut last) = (Times::default(), Times::default());
     let mut gone = Vec::new();
     for round in 1..=options.rounds {
@@ -59,9 +66,18 @@ pub fn run() -> anyhow::Result<()> {
         gone.push(format!("j{round}"));
         cluster.forget(&mut gone)?;
     }
+    let (joined, wall) = (cluster.usage()?, began.elapsed());
     progress("");
     print(&options, &each, &last, &reference);
-    cluster.print_usage(began.elapsed())
+    print_usage("while hosts joined", &before, &joined, wall);
+    progress("rest");
+    try_poll(PATIENCE, || cluster.forget(&mut gone).and_then(|()| Ok(ensure!(gone.is_empty(), "{gone:?}"))))?;
+    let (before, began) = (cluster.usage()?, Instant::now());
+    thread::sleep(options.rest * SECONDS);
+    let rested = cluster.usage()?;
+    progress("");
+    print_usage("at rest", &before, &rested, began.elapsed());
+    Ok(())
 }
 
 /// Hosts that are announced, and what their kernels say.
@@ -70,6 +86,7 @@ struct Cluster {
     monitors: Vec<RouteMonitor>,
     agents: Vec<Agent>,
     controller: Controller,
+    etcd: Option<Etcd>,
     peers: Vec<Host>,
     lab: Lab,
 }
@@ -80,7 +97,12 @@ impl Cluster {
         progress("hosts");
         let peers = lab.hosts(options.hosts - 1)?;
         let log = options.log.clone();
-        let controller = lab.controller(ControllerOptions { log, ..ControllerOptions::default() })?;
+        let etcd = match options.store {
+            StoreKind::Embedded => None,
+            StoreKind::Etcd => Some(lab.etcd(3, &[])?),
+        };
+        let store = etcd.as_ref().map(Etcd::store);
+        let controller = lab.controller(ControllerOptions { log, store, ..ControllerOptions::default() })?;
         controller.wait_ready(PATIENCE)?;
         lab.cli(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"])?.succeeded()?;
         progress("agents");
@@ -90,7 +112,7 @@ impl Cluster {
         try_poll(PATIENCE, || all_ready(&lab, peers.len()))?;
         lab.cli(&["wait", "--timeout", "60s"])?.succeeded()?;
         let monitors = peers.iter().map(|host| RouteMonitor::start(host)).collect::<anyhow::Result<_>>()?;
-        Ok(Self { monitors, agents, controller, peers, lab })
+        Ok(Self { monitors, agents, controller, etcd, peers, lab })
     }
 
     /// One more host joins; how soon each peer had its route.
@@ -121,19 +143,28 @@ impl Cluster {
         Ok(())
     }
 
-    fn print_usage(&self, wall: Duration) -> anyhow::Result<()> {
-        let row = |name: &str, pid| {
-            let usage = Usage::of(pid)?;
-            let share = 100.0 * usage.cpu.as_secs_f64() / wall.as_secs_f64();
-            let cpu = format!("{:.2} s cpu ({share:.1} % of a core)", usage.cpu.as_secs_f64());
-            let rss = format!("{:.1} MiB", usage.rss as f64 / f64::from(1 << 20));
-            anyhow::Ok(vec![name.to_owned(), cpu, rss])
-        };
-        let agent = self.agents[0].process.pid();
-        let rows = [row("controller", self.controller.process.pid())?, row("agent of h1", agent)?];
-        println!("\n{}", columns(&rows, |column| column > 0));
-        Ok(())
+    /// What the controller and each agent have used so far.
+    fn usage(&self) -> anyhow::Result<Vec<Usage>> {
+        let agents = self.agents.iter().map(|agent| agent.process.pid());
+        std::iter::once(self.controller.process.pid()).chain(agents).map(Usage::of).collect()
     }
+}
+
+fn print_usage(when: &str, before: &[Usage], after: &[Usage], wall: Duration) {
+    let mib = |rss: u64| format!("{:.1} MiB", rss as f64 / f64::from(1 << 20));
+    let share = |(before, after): (&Usage, &Usage)| {
+        100.0 * (after.cpu - before.cpu).as_secs_f64() / wall.as_secs_f64()
+    };
+    let shares: Vec<_> = before.iter().zip(after).map(share).collect();
+    let agents = (shares.len() - 1).max(1) as f64;
+    let (mean, most) = (shares[1..].iter().sum::<f64>() / agents, after[1..].iter().map(|it| it.rss).max());
+    let row =
+        |name: &str, share: f64, rss| vec![name.to_owned(), format!("{share:.2} % of a core"), mib(rss)];
+    let rows = [
+        row(&format!("{when}: controller"), shares[0], after[0].rss),
+        row(&format!("{when}: an agent (mean cpu, most memory)"), mean, most.unwrap_or_default()),
+    ];
+    println!("\n{}", columns(&rows, |column| column > 0));
 }
 
 fn agent_options(log: &str) -> AgentOptions {
@@ -150,9 +181,13 @@ fn all_ready(lab: &Lab, count: usize) -> anyhow::Result<()> {
 fn print(options: &Options, each: &Times, last: &Times, reference: &Reference) {
     let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let Options { hosts, rounds, log } = options;
+    let Options { hosts, rounds, log, store, .. } = options;
     println!(
-        "tests/bench join --hosts {hosts} --rounds {rounds} --log {log}   ({cores} cores, {build}, embedded store)\n"
+        "tests/bench join --hosts {hosts} --rounds {rounds} --log {log} --store {}   ({cores} cores, {build})\n",
+        match store {
+            StoreKind::Embedded => "embedded",
+            StoreKind::Etcd => "etcd",
+        }
     );
     let row = |name: &str, times: &Times| {
         let [p50, p99] = [50, 99].map(|percent| millis(times.percentile(percent)));

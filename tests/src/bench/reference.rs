@@ -1,22 +1,28 @@
 //! What the targets are relative to: one store commit, and one round trip.
 //!
-//! The commit is one of the controller's own embedded store, in a file beside the controller's. The round trip is that of
+//! The commit is one of a store as the controller's, by the same code: embedded in a file beside the controller's, or in the
+//! same etcd. The round trip is that of
 //! a small message over a TCP connection from a host to where the controllers are, and so less than that of a gRPC call.
 
 use std::{
     convert::Infallible,
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
+    sync::Arc,
     thread,
     time::Instant,
 };
 
 use anyhow::ensure;
-use sextant_controller::registry::{Guard, Op, Outcome, Registry, Txn, embedded::EmbeddedStore};
+use sextant_controller::registry::{
+    Guard, Op, Outcome, SharedRegistry, Txn,
+    embedded::EmbeddedStore,
+    etcd::{EtcdOptions, EtcdStore},
+};
 use tokio::runtime::{self, Runtime};
 
 use super::numbers::Times;
-use crate::{Host, Lab, SECONDS};
+use crate::{Etcd, Host, Lab, SECONDS};
 
 /// How large a message or value is, in octets: about a node's record.
 const SIZE: usize = 128;
@@ -24,15 +30,15 @@ const SIZE: usize = 128;
 /// Measures beside a benchmark.
 pub(super) struct Reference {
     runtime: Runtime,
-    store: EmbeddedStore,
+    store: SharedRegistry,
     stream: TcpStream,
     pub(super) commits: Times,
     pub(super) round_trips: Times,
 }
 
 impl Reference {
-    /// Opens a store in the lab's directory, and a connection from `host` to the controllers' namespace.
-    pub(super) fn new(lab: &Lab, host: &Host) -> anyhow::Result<Self> {
+    /// Opens `etcd`, or a store in the lab's directory, and a connection from `host` to the controllers' namespace.
+    pub(super) fn new(lab: &Lab, etcd: Option<&Etcd>, host: &Host) -> anyhow::Result<Self> {
         let listener = lab.switch().enter(|| TcpListener::bind((Lab::controller_address(1), 0)))??;
         let target = listener.local_addr()?;
         // Ends with the connection.
@@ -40,13 +46,16 @@ impl Reference {
         let stream = host.enter(|| TcpStream::connect_timeout(&target, SECONDS))??;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(10 * SECONDS))?;
-        Ok(Self {
-            runtime: runtime::Builder::new_current_thread().build()?,
-            store: EmbeddedStore::open(&lab.dir().join("reference"))?,
-            stream,
-            commits: Times::default(),
-            round_trips: Times::default(),
-        })
+        // Its threads begin, and stay, where etcd is.
+        let runtime = lab.switch().enter(|| runtime::Builder::new_multi_thread().enable_all().build())??;
+        let store: SharedRegistry = match etcd {
+            Some(etcd) => {
+                let options = EtcdOptions::new(etcd.urls());
+                Arc::new(runtime.block_on(runtime.spawn(EtcdStore::connect(options)))??)
+            }
+            None => Arc::new(EmbeddedStore::open(&lab.dir().join("reference"))?),
+        };
+        Ok(Self { runtime, store, stream, commits: Times::default(), round_trips: Times::default() })
     }
 
     /// Measures one of each. A commit right after another is faster than one that comes alone, as those of a joining host
@@ -57,12 +66,17 @@ impl Reference {
     }
 
     fn commit(&mut self) -> anyhow::Result<()> {
-        let key = format!("claims/{:08}", self.commits.len());
+        let key = format!("reference/{:08}", self.commits.len());
         let guards = vec![Guard::Absent(key.clone())];
         let ops = vec![Op::put(key, vec![7; SIZE])];
-        let began = Instant::now();
-        let outcome = self.runtime.block_on(self.store.commit(Txn { guards, ops }))?;
-        self.commits.push(began.elapsed());
+        let store = self.store.clone();
+        let timed = async move {
+            let began = Instant::now();
+            let outcome = store.commit(Txn { guards, ops }).await?;
+            anyhow::Ok((began.elapsed(), outcome))
+        };
+        let (took, outcome) = self.runtime.block_on(self.runtime.spawn(timed))??;
+        self.commits.push(took);
         ensure!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
         Ok(())
     }

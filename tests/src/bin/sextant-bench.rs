@@ -9,7 +9,7 @@ use sextant_tests::{
 
 const ENTRIES: &[Entry] = &[Entry {
     name: "join",
-    about: "how soon a host that joins is in its peers' kernels [--hosts N] [--rounds N]",
+    about: "how soon a host that joins is in its peers' kernels [--hosts N] [--rounds N] [--store KIND]",
     run: bench::join::run,
 }];
 

@@ -6,9 +6,13 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use sextant_proto::Prefix;
 
-use super::show::{Show, columns};
+use super::{
+    Options,
+    show::{Show, columns},
+};
 use crate::{
-    Agent, AgentOptions, Container, Controller, ControllerOptions, Host, Lab, RouteMonitor, SECONDS,
+    Agent, AgentOptions, Container, Controller, ControllerOptions, Etcd, Host, Lab, RouteMonitor, SECONDS,
+    StoreKind,
     lab::{daemons::controller_url, poll::try_poll},
 };
 
@@ -27,25 +31,29 @@ const ROWS: usize = 8;
 pub(super) struct Cluster {
     // Agents and controller end before their lab does.
     pub(super) agents: Vec<Agent>,
-    pub(super) controller: Option<Controller>,
+    pub(super) controllers: Vec<Controller>,
+    pub(super) etcd: Option<Etcd>,
     pub(super) hosts: Vec<Host>,
     pub(super) containers: Vec<Container>,
     pub(super) router: Option<Host>,
     /// How many containers each host has.
     each: u8,
+    store: StoreKind,
     pub(super) lab: Lab,
     pub(super) show: Show,
 }
 
 impl Cluster {
-    pub(super) fn new(lab: Lab, show: Show, each: u8) -> Self {
+    pub(super) fn new(lab: Lab, show: Show, options: &Options) -> Self {
         Self {
             agents: Vec::new(),
-            controller: None,
+            controllers: Vec::new(),
+            etcd: None,
             hosts: Vec::new(),
             containers: Vec::new(),
             router: None,
-            each,
+            each: options.containers,
+            store: options.store,
             lab,
             show,
         }
@@ -54,7 +62,7 @@ impl Cluster {
     /// Everything up to nodes that are ready.
     pub(super) fn build(&mut self, hosts: u16) -> anyhow::Result<()> {
         self.make_hosts(hosts)?;
-        self.start_controller()?;
+        self.start_controllers()?;
         self.show.step(
             "A pool of prefixes",
             "Each host gets a /64 of it; of that, a /80 goes to the host's containers.",
@@ -101,25 +109,54 @@ impl Cluster {
         Ok(self.hosts.len() - 1)
     }
 
-    fn start_controller(&mut self) -> anyhow::Result<()> {
+    fn start_controllers(&mut self) -> anyhow::Result<()> {
+        match self.store {
+            StoreKind::Embedded => self.show.step(
+                "A controller",
+                "It keeps who holds which prefix, here in one file. (Plain text, since this network is the demo's own.)",
+            ),
+            StoreKind::Etcd => self.start_etcd()?,
+        }
+        let (number, store) = match &self.etcd {
+            Some(etcd) => (2, etcd.store()),
+            None => (1, "embedded:PATH".to_owned()),
+        };
+        for number in 1..=number {
+            self.start_controller(number, &store)?;
+        }
+        self.show.waiting("the store and the controllers start");
+        let ready = self.controllers.iter().try_for_each(|controller| controller.wait_ready(PATIENCE));
+        self.show.waited();
+        ready?;
         let url = controller_url(1);
+        self.show.command("", &format!("export SEXTANT_CONTROLLER={url} SEXTANT_INSECURE=true"));
+        Ok(())
+    }
+
+    fn start_etcd(&mut self) -> anyhow::Result<()> {
         self.show.step(
-            "A controller",
-            "It keeps who holds which prefix, here in one file. (Plain text, since this network is the demo's own.)",
+            "An etcd of three members, and two controllers",
+            "etcd keeps who holds which prefix; any agent may be at any controller. (Plain text, since this network is the \
+             demo's own.)",
         );
+        self.etcd = Some(self.lab.etcd(3, &[])?);
+        Ok(())
+    }
+
+    fn start_controller(&mut self, number: u16, store: &str) -> anyhow::Result<()> {
+        let url = controller_url(number);
         let listen = url.trim_start_matches("http://");
         self.show.command(
             "",
-            &format!("sextant-controller --store embedded:PATH --listen '{listen}' --down-after {DOWN_AFTER} --insecure"),
+            &format!(
+                "sextant-controller --store {store} --listen '{listen}' --down-after {DOWN_AFTER} --insecure"
+            ),
         );
         let args = ["--down-after", DOWN_AFTER].map(str::to_owned).to_vec();
-        let controller = self.lab.controller(ControllerOptions { args, ..ControllerOptions::default() })?;
-        self.show.waiting("the controller starts");
-        let ready = controller.wait_ready(PATIENCE);
-        self.controller = Some(controller);
-        self.show.waited();
-        self.show.command("", &format!("export SEXTANT_CONTROLLER={url} SEXTANT_INSECURE=true"));
-        ready
+        let store = self.etcd.as_ref().map(Etcd::store);
+        let options = ControllerOptions { number, store, args, ..ControllerOptions::default() };
+        self.controllers.push(self.lab.controller(options)?);
+        Ok(())
     }
 
     /// Starts an agent; the first one's command is shown.
@@ -127,20 +164,25 @@ impl Cluster {
         let host = &self.hosts[index];
         let command = format!(
             "sextant-agent --controller {} --uplink eth0 --bridge docker0 --bridge-create --insecure",
-            controller_url(1)
+            self.controllers.iter().map(Controller::url).collect::<Vec<_>>().join(",")
         );
         match index {
             0 => self.show.command(host.name(), &command),
             1 if self.agents.len() == 1 => self.show.text("and likewise on the others"),
             _ => {}
         }
-        let agent = self.lab.agent(host, AgentOptions::default())?;
+        let agent = self.lab.agent(host, self.agent_options())?;
         if index < self.agents.len() {
             self.agents[index] = agent;
         } else {
             self.agents.push(agent);
         }
         Ok(())
+    }
+
+    fn agent_options(&self) -> AgentOptions {
+        let controllers = (1..).take(self.controllers.len()).collect();
+        AgentOptions { controllers, ..AgentOptions::default() }
     }
 
     /// Waits until all nodes are ready, and live.

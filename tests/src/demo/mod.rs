@@ -23,11 +23,14 @@ use clap::Parser;
 
 pub(crate) use self::show::columns;
 use self::{cluster::Cluster, show::Show};
-use crate::{Lab, lab::daemons::controller_url};
+use crate::{Lab, StoreKind, lab::daemons::controller_url};
 
 /// Shows Sextant at work: hosts on a switch claim prefixes, and their containers reach each other.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "deploy/demo", after_help = "Example:\n  sudo deploy/demo --hosts 5 --keep")]
+#[command(
+    name = "deploy/demo",
+    after_help = "Examples:\n  sudo deploy/demo --hosts 5 --keep\n  sudo deploy/demo --store etcd"
+)]
 pub struct Options {
     /// How many hosts to begin with
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=50))]
@@ -35,6 +38,9 @@ pub struct Options {
     /// How many containers each host has
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     containers: u8,
+    /// Where the controllers keep who holds what; with etcd there are two controllers
+    #[arg(long, value_name = "KIND", value_enum, default_value = "embedded")]
+    store: StoreKind,
     /// Leave everything running, and say how to look around
     #[arg(long)]
     keep: bool,
@@ -68,7 +74,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let lab = Lab::new("demo")?;
     stop::on_signal(lab.id())?;
     introduce(&show, &lab, options);
-    let mut cluster = Cluster::new(lab, show, options.containers);
+    let mut cluster = Cluster::new(lab, show, options);
     let shown = play(&mut cluster, options.hosts);
     if shown.is_err() {
         stop::give_way();
@@ -78,11 +84,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
         let took = began.elapsed().as_secs_f64();
         cluster.show.outcome(&format!("Everything was as it should be; {took:.1} s."));
     }
-    let Cluster { agents, controller, lab, show, .. } = cluster;
+    let Cluster { agents, controllers, etcd, lab, show, .. } = cluster;
     if options.keep {
         say_how_to_look_around(&show, lab)?;
     } else {
-        drop((agents, controller, lab));
+        drop((agents, controllers, etcd, lab));
         println!("\nThe demo's namespaces, processes and files are gone.");
     }
     shown

@@ -23,6 +23,15 @@ const GRPC_PORT: u16 = 7300;
 const CONTROLLER_HTTP_PORT: u16 = 7301;
 const AGENT_HTTP_PORT: u16 = 7302;
 
+/// The kinds of store, as the demo and benchmarks take them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StoreKind {
+    /// One file, one controller.
+    Embedded,
+    /// A real etcd of three members.
+    Etcd,
+}
+
 /// How a controller is to run.
 #[derive(Debug, Clone)]
 pub struct ControllerOptions {

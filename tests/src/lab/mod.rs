@@ -7,6 +7,7 @@
 pub mod binary;
 pub mod counters;
 pub mod daemons;
+pub mod etcd;
 pub mod host;
 pub mod monitor;
 pub mod namespace;

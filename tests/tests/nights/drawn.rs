@@ -41,7 +41,7 @@ impl Part {
                 let controller = cluster.controllers.pop().unwrap();
                 cluster.controllers.insert(index, controller);
             }
-            Self::Member(member) => cluster.etcd.start_member(&cluster.lab, member),
+            Self::Member(member) => cluster.etcd.start_member(&cluster.lab, member).unwrap(),
         }
     }
 }

@@ -1,95 +1,11 @@
 //! A cluster on a real etcd of three members, with two controllers.
 
 use serde_json::Value;
-use sextant_tests::{Agent, AgentOptions, Controller, ControllerOptions, Host, Lab, Process, SECONDS, poll};
-
-/// An etcd cluster in the lab's switch namespace, a member on each of three addresses.
-pub struct Etcd {
-    members: Vec<Option<Process>>,
-}
-
-const MEMBERS: usize = 3;
-
-impl Etcd {
-    pub fn start(lab: &Lab) -> Self {
-        let mut etcd = Self { members: (0..MEMBERS).map(|_| None).collect() };
-        for member in 0..MEMBERS {
-            lab.switch().ip(&format!("address replace {}/64 dev br0 nodad", address(member))).unwrap();
-        }
-        (0..MEMBERS).for_each(|member| etcd.start_member(lab, member));
-        etcd
-    }
-
-    pub fn start_member(&mut self, lab: &Lab, member: usize) {
-        let initial: Vec<_> = (0..MEMBERS).map(|it| format!("m{it}=http://[{}]:2380", address(it))).collect();
-        let (client, peer) = (url(member), format!("http://[{}]:2380", address(member)));
-        let data = lab.dir().join(format!("etcd-{member}")).display().to_string();
-        let args = [
-            "etcd",
-            "--name",
-            &format!("m{member}"),
-            "--data-dir",
-            &data,
-            "--listen-client-urls",
-            &client,
-            "--advertise-client-urls",
-            &client,
-            "--listen-peer-urls",
-            &peer,
-            "--initial-advertise-peer-urls",
-            &peer,
-            "--initial-cluster",
-            &initial.join(","),
-            "--initial-cluster-state",
-            "new",
-        ]
-        .map(str::to_owned);
-        self.members[member] = Some(lab.switch().spawn(&format!("etcd-{member}"), &args).unwrap());
-    }
-
-    /// The process of a member.
-    pub fn member(&self, member: usize) -> &Process {
-        self.members[member].as_ref().unwrap()
-    }
-
-    pub fn kill(&self) {
-        self.members.iter().flatten().for_each(|member| member.kill().unwrap());
-    }
-
-    /// Takes away every key.
-    pub fn wipe(&self, lab: &Lab) {
-        self.etcdctl(lab, &["del", "", "--prefix"]);
-    }
-
-    pub fn put(&self, lab: &Lab, key: &str, value: &str) {
-        self.etcdctl(lab, &["put", key, value]);
-    }
-
-    /// Runs `etcdctl` at the first member; what it prints.
-    pub fn etcdctl(&self, lab: &Lab, args: &[&str]) -> String {
-        let url = url(0);
-        let command = ["env", "ETCDCTL_API=3", "etcdctl", "--endpoints", &url];
-        lab.switch().check(&[&command, args].concat()).unwrap()
-    }
-
-    pub fn restart(&mut self, lab: &Lab) {
-        (0..MEMBERS).for_each(|member| {
-            self.members[member] = None;
-            self.start_member(lab, member);
-        });
-    }
-}
-
-fn address(member: usize) -> String {
-    format!("2001:db8::e:{}", member + 1)
-}
-
-fn url(member: usize) -> String {
-    format!("http://[{}]:2379", address(member))
-}
+use sextant_tests::{Agent, AgentOptions, Controller, ControllerOptions, Etcd, Host, Lab, SECONDS, poll};
 
 /// After how much silence an agent counts as gone, in these tests.
 pub const DOWN_AFTER: &str = "2";
+const MEMBERS: usize = 3;
 
 pub struct Cluster {
     pub agents: Vec<Agent>,
@@ -102,7 +18,7 @@ pub struct Cluster {
 impl Cluster {
     pub fn start(test: &str, hosts: u16) -> Self {
         let lab = Lab::new(test).unwrap();
-        let etcd = Etcd::start(&lab);
+        let etcd = lab.etcd(MEMBERS, &[]).unwrap();
         let hosts = lab.hosts(hosts).unwrap();
         let mut cluster = Self { lab, etcd, hosts, controllers: Vec::new(), agents: Vec::new() };
         (1..=2).for_each(|number| cluster.start_controller(number));
@@ -125,9 +41,8 @@ impl Cluster {
     }
 
     pub fn start_controller(&mut self, number: u16) {
-        let store = (0..MEMBERS).map(url).collect::<Vec<_>>().join(",");
         let args = ["--down-after", DOWN_AFTER].map(str::to_owned).to_vec();
-        let store = Some(format!("etcd:{store}"));
+        let store = Some(self.etcd.store());
         let options = ControllerOptions { number, store, args, ..ControllerOptions::default() };
         self.controllers.push(self.lab.controller(options).unwrap());
     }

@@ -11,14 +11,14 @@ use crate::{
 fn i5_all_of_etcd_dies_for_longer_than_any_ttl() {
     let mut cluster = Cluster::start("etcd dies", 3);
     let watched = Watched::begin(&cluster);
-    cluster.etcd.kill();
+    cluster.etcd.kill().unwrap();
     watched.passes(LONG);
     let out = cluster.lab.cli(&["pool", "add", "other", "2001:db8:7::/48", "--host-len", "64"]).unwrap();
     assert_eq!(out.code, 5, "unavailable: {out:?}");
     let nodes = cluster.nodes().unwrap();
     assert_eq!(nodes.len(), 3, "the last view is still served: {nodes:?}");
     let lab = &cluster.lab;
-    cluster.etcd.restart(lab);
+    cluster.etcd.restart(lab).unwrap();
     cluster.settle();
     watched.nothing_happened();
     cluster.hosts.push(cluster.lab.host("h4").unwrap());
@@ -76,7 +76,7 @@ fn a_controller_that_starts_later_calls_the_same_content_by_another_revision() {
         anyhow::Ok(())
     });
     // A change of the store that agents do not see: controller 2 has told them all there is before it.
-    cluster.etcd.put(&cluster.lab, "/sextant/v1/default/later", "x");
+    cluster.etcd.etcdctl(&cluster.lab, &["put", "/sextant/v1/default/later", "x"]).unwrap();
     cluster.controllers.remove(0);
     cluster.start_controller(1);
     let controller = cluster.controllers.pop().unwrap();
@@ -96,7 +96,7 @@ fn i5_a_frozen_member_and_a_killed_leader_cost_nothing() {
         cluster.etcd.member(member).kill().unwrap();
         watched.passes(LONG / 2);
         let lab = &cluster.lab;
-        cluster.etcd.start_member(lab, member);
+        cluster.etcd.start_member(lab, member).unwrap();
         cluster.settle();
     }
     watched.nothing_happened();

@@ -19,7 +19,7 @@ fn i6_a_wiped_store_deletes_nothing_and_gets_back_what_was_held() {
         held
     };
     let before = prefixes(&cluster);
-    cluster.etcd.wipe(&cluster.lab);
+    cluster.etcd.wipe(&cluster.lab).unwrap();
     for controller in &cluster.controllers {
         let status = controller.process.wait(20 * SECONDS).unwrap();
         let log = controller.process.log();
