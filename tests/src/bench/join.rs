@@ -71,7 +71,11 @@ pub fn run() -> anyhow::Result<()> {
     print(&options, &each, &last, &reference);
     print_usage("while hosts joined", &before, &joined, wall);
     progress("rest");
-    try_poll(PATIENCE, || cluster.forget(&mut gone).and_then(|()| Ok(ensure!(gone.is_empty(), "{gone:?}"))))?;
+    try_poll(PATIENCE, || {
+        cluster.forget(&mut gone)?;
+        ensure!(gone.is_empty(), "{gone:?} are still up");
+        Ok(())
+    })?;
     let (before, began) = (cluster.usage()?, Instant::now());
     thread::sleep(options.rest * SECONDS);
     let rested = cluster.usage()?;
