@@ -121,21 +121,64 @@ impl Claims {
         container_prefix: Option<Prefix>,
         session: Option<Op>,
     ) -> Result<(), HolderError> {
-        for _ in 0..ATTEMPTS {
-            let node = self.verify(holder).await?;
-            let mut next = NodeRecord { uplinks: uplinks.clone(), container_prefix, ..node.record.clone() };
+        let announced = |node: &NodeRecord| {
+            let mut next = NodeRecord { uplinks: uplinks.clone(), container_prefix, ..node.clone() };
             if next.state == NodeState::Joining {
                 enter(&mut next, NodeState::Ready);
             }
-            let key = self.keys.node(&holder.node);
-            let news = (next != node.record).then(|| Op::put(key.clone(), next.encode()));
-            let ops: Vec<Op> = news.into_iter().chain(session.clone()).collect();
-            let guards = vec![Guard::Unchanged(key, node.modified)];
-            if ops.is_empty() || self.try_commit(Txn { guards, ops }).await?.is_some() {
+            next
+        };
+        if self.announce_by_the_index(holder, &announced, session.clone()).await? {
+            return Ok(());
+        }
+        for _ in 0..ATTEMPTS {
+            let node = self.verify(holder).await?;
+            let (ops, guard) = self.announcement(holder, &node, &announced(&node.record), session.clone());
+            if ops.is_empty() || self.try_commit(Txn { guards: vec![guard], ops }).await?.is_some() {
                 return Ok(());
             }
         }
         Err(HolderError::Contended(holder.node.clone()))
+    }
+
+    /// As the index has it, the store need not be asked first: that node and claim are still so is a guard. `false` if
+    /// they are not, or if there is nothing to write that could be guarded.
+    async fn announce_by_the_index(
+        &self,
+        holder: &Holder,
+        announced: impl Fn(&NodeRecord) -> NodeRecord,
+        session: Option<Op>,
+    ) -> Result<bool, HolderError> {
+        let Some((node, claim)) = self.held_by_the_index(holder) else {
+            return Ok(false);
+        };
+        let (ops, guard) = self.announcement(holder, &node, &announced(&node.record), session);
+        let claim = Guard::Unchanged(self.keys.claim(node.record.prefix), claim);
+        Ok(!ops.is_empty() && self.try_commit(Txn { guards: vec![guard, claim], ops }).await?.is_some())
+    }
+
+    /// The holder's node, and the revision that last put its claim, if the index knows that it holds it.
+    fn held_by_the_index(&self, holder: &Holder) -> Option<(View<NodeRecord>, Revision)> {
+        self.index.read(|state| {
+            let node =
+                state.nodes().get(&holder.node).filter(|node| node.record.node_id == holder.node_id)?;
+            let claim = state.claims().get(&node.record.prefix)?;
+            let epoch = Epoch { incarnation: state.meta().incarnation, revision: claim.created };
+            (epoch == holder.epoch).then(|| (node.clone(), claim.modified))
+        })
+    }
+
+    /// What is to be written, and what must not have changed meanwhile.
+    fn announcement(
+        &self,
+        holder: &Holder,
+        node: &View<NodeRecord>,
+        next: &NodeRecord,
+        session: Option<Op>,
+    ) -> (Vec<Op>, Guard) {
+        let key = self.keys.node(&holder.node);
+        let news = (*next != node.record).then(|| Op::put(key.clone(), next.encode()));
+        (news.into_iter().chain(session).collect(), Guard::Unchanged(key, node.modified))
     }
 
     /// The host of a draining node has taken down its routes.
