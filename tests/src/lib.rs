@@ -46,7 +46,7 @@ pub use lab::{
     binary::bin,
     counters::Counters,
     daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions, StoreKind},
-    etcd::Etcd,
+    etcd::{Etcd, EtcdClient},
     host::{Container, Host},
     monitor::{RouteEvent, RouteMonitor},
     namespace::Namespace,

@@ -1,8 +1,20 @@
 //! A real etcd of some members, each on an address of its own in the switch's namespace.
 
-use anyhow::Context;
+use std::{future::Future, sync::Arc};
 
-use super::{Lab, namespace::Namespace, process::Process};
+use anyhow::Context;
+use sextant_controller::registry::{
+    SharedRegistry,
+    etcd::{EtcdOptions, EtcdStore},
+};
+use tokio::runtime::{self, Runtime};
+
+use super::{
+    Lab,
+    namespace::Namespace,
+    poll::{SECONDS, try_poll},
+    process::Process,
+};
 
 /// An etcd cluster.
 #[derive(Debug)]
@@ -98,6 +110,41 @@ impl Etcd {
         etcdctl(lab.switch(), &url(0), args)
     }
 
+    /// The member that leads.
+    ///
+    /// # Errors
+    /// If none does for long.
+    pub fn leader(&self, lab: &Lab) -> anyhow::Result<usize> {
+        try_poll(30 * SECONDS, || {
+            let leads = |member: &usize| {
+                let args = ["--command-timeout=1s", "endpoint", "status", "-w", "fields"];
+                etcdctl(lab.switch(), &url(*member), &args).is_ok_and(|status| says_that_it_leads(&status))
+            };
+            (0..self.members.len()).find(leads).context("no member says that it leads")
+        })
+    }
+
+    /// Waits until the member serves.
+    ///
+    /// # Errors
+    /// If it does not for long.
+    pub fn wait_healthy(&self, lab: &Lab, member: usize) -> anyhow::Result<()> {
+        let args = ["--command-timeout=1s", "endpoint", "health"];
+        try_poll(30 * SECONDS, || etcdctl(lab.switch(), &url(member), &args).map(drop))
+    }
+
+    /// A connection as a controller has one.
+    ///
+    /// # Errors
+    /// If its threads cannot be started.
+    pub fn connect(&self, lab: &Lab) -> anyhow::Result<EtcdClient> {
+        // The threads begin, and stay, where etcd is.
+        let runtime = lab.switch().enter(|| runtime::Builder::new_multi_thread().enable_all().build())??;
+        let options = EtcdOptions::new(self.urls());
+        let store = runtime.block_on(runtime.spawn(EtcdStore::connect(options)))??;
+        Ok(EtcdClient { runtime, store: Arc::new(store) })
+    }
+
     /// Takes away every key.
     ///
     /// # Errors
@@ -105,6 +152,34 @@ impl Etcd {
     pub fn wipe(&self, lab: &Lab) -> anyhow::Result<()> {
         self.etcdctl(lab, &["del", "", "--prefix"]).context("wiping etcd").map(drop)
     }
+}
+
+/// A connection to an etcd of a lab, by the controller's own code.
+pub struct EtcdClient {
+    runtime: Runtime,
+    store: SharedRegistry,
+}
+
+impl EtcdClient {
+    /// Does something with the store, inside the lab.
+    ///
+    /// # Panics
+    /// If `action` does.
+    pub fn with<F>(&self, action: impl FnOnce(SharedRegistry) -> F) -> F::Output
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let done = self.runtime.block_on(self.runtime.spawn(action(Arc::clone(&self.store))));
+        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+}
+
+fn says_that_it_leads(status: &str) -> bool {
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(&format!("\"{name}\"")));
+        line.and_then(|line| line.split_once(" : ")).map(|(_, value)| value)
+    };
+    field("Leader").is_some() && field("Leader") == field("MemberID")
 }
 
 fn etcdctl(namespace: &Namespace, url: &str, args: &[&str]) -> anyhow::Result<String> {

@@ -9,6 +9,7 @@ pub mod counters;
 pub mod daemons;
 pub mod etcd;
 pub mod host;
+mod logs;
 pub mod monitor;
 pub mod namespace;
 pub mod ping;
@@ -98,6 +99,14 @@ impl Lab {
     /// The lab's directory: logs, state directories, stores. It goes with the lab.
     pub fn dir(&self) -> &Path {
         &self.site.dir
+    }
+
+    /// No daemon of Sextant has flooded its log: less than a hundred lines of level info and above in any minute.
+    ///
+    /// # Errors
+    /// If one has.
+    pub fn logs_are_quiet(&self) -> anyhow::Result<()> {
+        logs::are_quiet(self.dir())
     }
 
     /// The switch: a bridge `br0`, whose port to host N is `p<N>`. The controllers live here.

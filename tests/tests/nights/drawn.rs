@@ -77,7 +77,7 @@ fn i5_whatever_dies_or_freezes_in_whatever_order_changes_no_route() {
         cluster.settle();
         watched.routes_stay();
     }
-    watched.nothing_happened();
+    watched.nothing_happened(&cluster);
     cluster.hosts.push(cluster.lab.host("h4").unwrap());
     cluster.start_agent(3);
     cluster.settle();

@@ -7,20 +7,37 @@ use sextant_tests::{Agent, AgentOptions, Controller, ControllerOptions, Etcd, Ho
 pub const DOWN_AFTER: &str = "2";
 const MEMBERS: usize = 3;
 
+/// How an etcd is to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Setup {
+    /// Flags of its members.
+    pub etcd: &'static [&'static str],
+    /// Whether the controllers have to log in.
+    pub login: bool,
+}
+
 pub struct Cluster {
     pub agents: Vec<Agent>,
     pub controllers: Vec<Controller>,
     pub etcd: Etcd,
     pub hosts: Vec<Host>,
     pub lab: Lab,
+    setup: Setup,
 }
 
 impl Cluster {
     pub fn start(test: &str, hosts: u16) -> Self {
+        Self::start_with(test, hosts, Setup::default())
+    }
+
+    pub fn start_with(test: &str, hosts: u16, setup: Setup) -> Self {
         let lab = Lab::new(test).unwrap();
-        let etcd = lab.etcd(MEMBERS, &[]).unwrap();
+        let etcd = lab.etcd(MEMBERS, setup.etcd).unwrap();
+        if setup.login {
+            turn_on_authentication(&lab, &etcd);
+        }
         let hosts = lab.hosts(hosts).unwrap();
-        let mut cluster = Self { lab, etcd, hosts, controllers: Vec::new(), agents: Vec::new() };
+        let mut cluster = Self { lab, etcd, hosts, controllers: Vec::new(), agents: Vec::new(), setup };
         (1..=2).for_each(|number| cluster.start_controller(number));
         for controller in &cluster.controllers {
             controller.wait_ready(30 * SECONDS).unwrap();
@@ -41,7 +58,11 @@ impl Cluster {
     }
 
     pub fn start_controller(&mut self, number: u16) {
-        let args = ["--down-after", DOWN_AFTER].map(str::to_owned).to_vec();
+        let mut args = ["--down-after", DOWN_AFTER].map(str::to_owned).to_vec();
+        if self.setup.login {
+            let file = password_file(&self.lab);
+            args.extend(["--etcd-user", "sextant", "--etcd-password-file", &file].map(str::to_owned));
+        }
         let store = Some(self.etcd.store());
         let options = ControllerOptions { number, store, args, ..ControllerOptions::default() };
         self.controllers.push(self.lab.controller(options).unwrap());
@@ -95,5 +116,26 @@ impl Cluster {
                 });
             }
         }
+    }
+}
+
+fn password_file(lab: &Lab) -> String {
+    lab.dir().join("password").display().to_string()
+}
+
+/// For a user who may do what a controller has to, and no more.
+fn turn_on_authentication(lab: &Lab, etcd: &Etcd) {
+    std::fs::write(password_file(lab), "secret\n").unwrap();
+    (0..MEMBERS).for_each(|member| etcd.wait_healthy(lab, member).unwrap());
+    for command in [
+        "user add root:secret",
+        "user grant-role root root",
+        "user add sextant:secret",
+        "role add sextant",
+        "role grant-permission sextant readwrite --prefix=true /sextant/",
+        "user grant-role sextant sextant",
+        "auth enable",
+    ] {
+        etcd.etcdctl(lab, &command.split(' ').collect::<Vec<_>>()).unwrap();
     }
 }

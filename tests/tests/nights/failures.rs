@@ -20,7 +20,7 @@ fn i5_all_of_etcd_dies_for_longer_than_any_ttl() {
     let lab = &cluster.lab;
     cluster.etcd.restart(lab).unwrap();
     cluster.settle();
-    watched.nothing_happened();
+    watched.nothing_happened(&cluster);
     cluster.hosts.push(cluster.lab.host("h4").unwrap());
     cluster.start_agent(3);
     cluster.settle();
@@ -41,7 +41,7 @@ fn i5_a_controller_dies_and_its_agents_move() {
     watched.passes(LONG);
     cluster.controllers[0].process.thaw().unwrap();
     cluster.settle();
-    watched.nothing_happened();
+    watched.nothing_happened(&cluster);
 }
 
 #[test]
@@ -99,6 +99,6 @@ fn i5_a_frozen_member_and_a_killed_leader_cost_nothing() {
         cluster.etcd.start_member(lab, member).unwrap();
         cluster.settle();
     }
-    watched.nothing_happened();
+    watched.nothing_happened(&cluster);
     cluster.expect_full_mesh();
 }

@@ -4,5 +4,6 @@
 mod drawn;
 mod etcd;
 mod failures;
+mod store;
 mod watched;
 mod wiped;

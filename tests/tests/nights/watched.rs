@@ -41,9 +41,10 @@ impl Watched {
         self.monitors.iter().for_each(|monitor| monitor.quiet_since(0).unwrap());
     }
 
-    /// Not one route has changed, and not one datagram was lost.
-    pub fn nothing_happened(self) {
+    /// Not one route has changed, not one datagram was lost, and nobody has flooded a log.
+    pub fn nothing_happened(self, cluster: &Cluster) {
         self.routes_stay();
+        cluster.lab.logs_are_quiet().unwrap();
         self.stream.finish().unwrap().nothing_lost().unwrap();
     }
 }

@@ -33,6 +33,6 @@ fn i6_a_wiped_store_deletes_nothing_and_gets_back_what_was_held() {
     (1..=2).for_each(|number| cluster.start_controller(number));
     cluster.settle();
     assert_eq!(prefixes(&cluster), before, "the same prefixes, out of a pool that came back with them");
-    watched.nothing_happened();
+    watched.nothing_happened(&cluster);
     cluster.expect_full_mesh();
 }
