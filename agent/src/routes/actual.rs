@@ -58,6 +58,12 @@ impl Actual {
         };
     }
 
+    /// Whether a route of ours leads to the destination of `key`, whatever its metric.
+    pub fn stands(&self, key: &RouteKey) -> bool {
+        let first = self.ours.range(RouteKey { metric: 0, ..*key }..).next();
+        first.is_some_and(|(first, _)| (first.table, first.destination) == (key.table, key.destination))
+    }
+
     /// Others' routes for the destinations of `desired`, and who wins. The kernel's own routes for the on-link prefix
     /// `bridge` are none: containers are reached by them.
     pub fn conflicts(&self, desired: &Desired, bridge: Option<Prefix>) -> Vec<Conflict> {
