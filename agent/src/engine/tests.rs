@@ -1,5 +1,7 @@
 //! The engine on a kernel that fails as it is told to. What a real kernel does is tested in the lab.
 
+mod schedules;
+
 use std::{sync::Arc, time::Duration};
 
 use sextant_proto::{

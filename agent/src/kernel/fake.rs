@@ -18,6 +18,7 @@ use sextant_proto::Prefix;
 use tokio::sync::mpsc;
 
 use self::{
+    faults::Faults,
     fib::{Put, errno},
     host::Host,
 };
@@ -216,6 +217,11 @@ impl FakeKernel {
     /// Lets the next reading of routes silently end after so many, as an IPv6 dump may that others' changes run into.
     pub fn truncate_next_dump(&self, left: usize) {
         self.host().faults.truncated_dump = Some(left);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.host().faults = Faults::default();
     }
 
     /// Tells that events were lost.
