@@ -10,6 +10,7 @@
 
 #![warn(missing_docs)]
 
+pub mod cleanup;
 pub mod engine;
 pub mod host;
 pub mod kernel;

@@ -3,17 +3,28 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sextant_agent::{run::run, settings::CommandLine};
+use sextant_agent::{
+    cleanup,
+    run::run,
+    settings::{Command, CommandLine},
+};
 use sextant_proto::daemon::explain;
 
 /// One thread: a change wakes one task after the other, and waking another thread for each costs more than their work.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(&CommandLine::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+    match carry_out(&CommandLine::parse()).await {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("sextant-agent: {}", explain(error.as_ref()));
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn carry_out(command_line: &CommandLine) -> anyhow::Result<ExitCode> {
+    match command_line.command {
+        None => run(command_line).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Cleanup { dry_run }) => cleanup::run(&command_line.state_dir()?, dry_run).await,
     }
 }

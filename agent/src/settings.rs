@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 use sextant_proto::{
     NodeName, PoolName,
@@ -16,6 +16,8 @@ use crate::session::Endpoint;
 
 /// Where settings are looked for unless told otherwise.
 const DEFAULT_CONFIG: &str = "/etc/sextant/agent.toml";
+/// Where the agent keeps what it must not forget, unless told otherwise.
+const DEFAULT_STATE_DIR: &str = "/var/lib/sextant/agent";
 /// After the kernel's connected routes (256), before hand-made ones (1024).
 const PEER_METRIC: u32 = 512;
 /// Far after every other route.
@@ -33,10 +35,27 @@ const MAIN_TABLE: u32 = 254;
 )]
 pub struct CommandLine {
     /// Config file (TOML)
-    #[arg(long, env = "SEXTANT_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "SEXTANT_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(flatten)]
     keys: Keys,
+    /// What to do; nothing named: run
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What else the agent can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Take what the agent put into this host out of it: routes, addresses, the bridge, sysctls
+    #[command(
+        after_help = "Example:\n  systemctl stop sextant-agent && sextant-agent cleanup --dry-run && sextant-agent cleanup"
+    )]
+    Cleanup {
+        /// Only say what would be undone
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// The keys of the config file, which are the flags too.
@@ -56,7 +75,7 @@ struct Keys {
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<String>,
     /// Where the node id, the claim, and what was changed on this host are kept
-    #[arg(long, env = "SEXTANT_STATE_DIR", value_name = "DIR")]
+    #[arg(long, env = "SEXTANT_STATE_DIR", value_name = "DIR", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     state_dir: Option<PathBuf>,
     /// Where /metrics, /healthz and /readyz are served
@@ -203,6 +222,15 @@ pub enum Invalid {
 }
 
 impl CommandLine {
+    /// Where the agent keeps what it must not forget.
+    ///
+    /// # Errors
+    /// If the config file is wrong.
+    pub fn state_dir(&self) -> Result<PathBuf, SettingsError> {
+        let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
+        Ok(keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()))
+    }
+
     /// The settings of file, environment and flags, checked.
     ///
     /// # Errors
@@ -218,7 +246,7 @@ impl CommandLine {
                 .pool
                 .map(|pool| pool.parse().map_err(|error| value("--pool", &pool, &error)))
                 .transpose()?,
-            state_dir: keys.state_dir.unwrap_or_else(|| "/var/lib/sextant/agent".into()),
+            state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             http: keys.http.unwrap_or_else(|| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 7302))),
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),

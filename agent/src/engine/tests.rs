@@ -164,6 +164,7 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
             Write::SetSysctl(path, _) if path.ends_with("accept_ra") => "accept_ra",
             Write::SetSysctl(..) => "forwarding",
             Write::Ask(..) => "ask",
+            Write::SetDown(_) | Write::DeleteLink(_) => "undo",
         })
         .filter(|step| *step != "up")
         .collect();

@@ -14,6 +14,12 @@ impl HostSetup {
             None => return Err(Obstacle::NoBridge(self.bridge.name.clone())),
         };
         if !bridge.up {
+            self.note(|ledger| {
+                let made = ledger.bridge.as_ref() == Some(&bridge.name);
+                if !made && !ledger.set_up.contains(&bridge.name) {
+                    ledger.set_up.push(bridge.name.clone());
+                }
+            })?;
             self.kernel.set_up(bridge.index).await?;
         }
         Ok(bridge)
@@ -26,10 +32,15 @@ impl HostSetup {
 
     async fn create_bridge(&mut self) -> Result<Link, Obstacle> {
         let name = self.bridge.name.clone();
-        self.note(|ledger| ledger.bridge = Some(name.clone()))?;
+        self.note(|ledger| {
+            ledger.bridge = Some(name.clone());
+            ledger.bridge_mac = None;
+        })?;
         self.kernel.create_bridge(&name).await?;
         tracing::info!(bridge = name, "bridge made");
-        self.find_bridge().await?.ok_or(Obstacle::NoBridge(name))
+        let bridge = self.find_bridge().await?.ok_or(Obstacle::NoBridge(name))?;
+        self.note(|ledger| ledger.bridge_mac = Some(bridge.mac_text()))?;
+        Ok(bridge)
     }
 
     /// Gives the bridge an address in `prefix`, unless it has one: the container engine may have given it its own.

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use sextant_proto::Claim;
 
+pub(crate) use sysctls::FORWARDING;
+
 use crate::{
     kernel::{Address, Kernel, KernelError, Link},
     settings::BridgeSettings,

@@ -3,7 +3,8 @@
 use super::{HostSetup, Obstacle};
 use crate::kernel::Link;
 
-const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
+/// Sets every interface's own one too, in either direction.
+pub(crate) const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
 
 impl HostSetup {
     /// Has the host forward. Before that, `accept_ra` goes from 1 to 2, since the kernel stops listening to router
@@ -23,7 +24,22 @@ impl HostSetup {
         for link in links.iter().filter(concerned) {
             self.ensure_sysctl(&format!("net/ipv6/conf/{}/accept_ra", link.name), "1", "2")?;
         }
+        if !forwards {
+            self.note_own_forwarding(&links)?;
+        }
         self.ensure_sysctl(FORWARDING, "0", "1")
+    }
+
+    /// Notes which interfaces forward by a setting of their own, which is lost when that of all is turned on and off.
+    fn note_own_forwarding(&mut self, links: &[Link]) -> Result<(), Obstacle> {
+        let interfaces = links.iter().map(|link| link.name.as_str()).chain(["default"]);
+        let paths: Vec<_> = interfaces.map(|name| format!("net/ipv6/conf/{name}/forwarding")).collect();
+        for path in paths {
+            if self.kernel.sysctl(&path)?.as_deref() == Some("1") {
+                self.note(|ledger| drop(ledger.sysctls.insert(path, "1".to_owned())))?;
+            }
+        }
+        Ok(())
     }
 
     /// Sets a sysctl to `to` if it is `from`, noting that it was.

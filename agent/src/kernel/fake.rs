@@ -42,6 +42,10 @@ pub enum Write {
     CreateBridge(String),
     /// [`Kernel::set_up`].
     SetUp(u32),
+    /// [`Kernel::set_down`].
+    SetDown(u32),
+    /// [`Kernel::delete_link`].
+    DeleteLink(u32),
     /// [`Kernel::add_address`].
     AddAddress(u32, Ipv6Addr, u8),
     /// [`Kernel::remove_address`].
@@ -293,6 +297,20 @@ impl Kernel for FakeKernel {
         host.writes.push(Write::SetUp(index));
         existing(&host, index)?;
         host.change_link(index, |link| link.up = true);
+        Ok(())
+    }
+
+    async fn set_down(&self, index: u32) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::SetDown(index));
+        host.change_link(index, |link| link.up = false);
+        Ok(())
+    }
+
+    async fn delete_link(&self, index: u32) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::DeleteLink(index));
+        host.remove_link(index);
         Ok(())
     }
 

@@ -63,6 +63,12 @@ pub trait Kernel: Send + Sync + 'static {
     /// Sets a link up.
     async fn set_up(&self, index: u32) -> Result<(), KernelError>;
 
+    /// Sets a link down. It being gone is no error.
+    async fn set_down(&self, index: u32) -> Result<(), KernelError>;
+
+    /// Takes a link away. It being gone already is no error.
+    async fn delete_link(&self, index: u32) -> Result<(), KernelError>;
+
     /// Gives a link an address that needs no duplicate address detection (`nodad`). It being there already is no error.
     async fn add_address(&self, index: u32, addr: std::net::Ipv6Addr, len: u8) -> Result<(), KernelError>;
 

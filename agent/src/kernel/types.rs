@@ -23,6 +23,14 @@ pub struct Link {
     pub mac: Vec<u8>,
 }
 
+impl Link {
+    /// Its MAC address as people write it.
+    pub fn mac_text(&self) -> String {
+        let octets: Vec<_> = self.mac.iter().map(|octet| format!("{octet:02x}")).collect();
+        octets.join(":")
+    }
+}
+
 /// An IPv6 address of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {

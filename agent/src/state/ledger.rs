@@ -15,6 +15,10 @@ use sextant_proto::{
 pub struct Ledger {
     /// The bridge, if the agent made it.
     pub bridge: Option<String>,
+    /// Its MAC address, so that one of the same name that somebody else has made since is told apart.
+    pub bridge_mac: Option<String>,
+    /// The interfaces that were down, and that the agent has set up.
+    pub set_up: Vec<String>,
     /// Addresses that the agent gave to interfaces.
     pub addresses: Vec<BridgeAddress>,
     /// The values that sysctls had before the agent set them.

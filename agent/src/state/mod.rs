@@ -119,6 +119,14 @@ impl StateDir {
         Ok(self.read(LEDGER)?.unwrap_or_default())
     }
 
+    /// What was changed on this host, by whoever has the directory now; nothing where there is none.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn peek_ledger(path: &Path) -> Result<Ledger, StateError> {
+        Ok(read(&path.join(LEDGER))?.unwrap_or_default())
+    }
+
     /// Keeps what was, or is about to be, changed on this host.
     ///
     /// # Errors
@@ -128,12 +136,7 @@ impl StateDir {
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
-        let path = self.path.join(name);
-        match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| malformed(&path, &error)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StateError::Io { path, source }),
-        }
+        read(&self.path.join(name))
     }
 
     fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
@@ -167,6 +170,14 @@ impl StateDir {
     fn sync(&self) -> Result<(), StateError> {
         let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
         synced.map_err(|source| StateError::Io { path: self.path.clone(), source })
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| malformed(path, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::Io { path: path.to_owned(), source }),
     }
 }
 

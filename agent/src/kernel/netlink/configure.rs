@@ -38,6 +38,21 @@ pub fn set_up(index: u32) -> Request {
     (RouteNetlinkMessage::SetLink(message), 0)
 }
 
+/// Sets a link down.
+pub fn set_down(index: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = LinkFlags::Up;
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Takes a link away.
+pub fn delete_link(index: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    (RouteNetlinkMessage::DelLink(message), 0)
+}
+
 /// Gives a link an address without duplicate address detection (IFA_F_NODAD).
 pub fn add_address(index: u32, addr: Ipv6Addr, len: u8) -> Request {
     let mut message = address(index, addr, len);

@@ -106,6 +106,16 @@ impl Kernel for NetlinkKernel {
         self.configure(configure::set_up(index), &[], what).await
     }
 
+    async fn set_down(&self, index: u32) -> Result<(), KernelError> {
+        let what = || format!("set down the interface of index {index}");
+        self.configure(configure::set_down(index), &[ENODEV], what).await
+    }
+
+    async fn delete_link(&self, index: u32) -> Result<(), KernelError> {
+        let what = || format!("delete the interface of index {index}");
+        self.configure(configure::delete_link(index), &[ENODEV], what).await
+    }
+
     async fn add_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
         let what = || format!("add {addr}/{len} to the interface of index {index}");
         self.configure(configure::add_address(index, addr, len), &[EEXIST], what).await
