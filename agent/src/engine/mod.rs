@@ -39,6 +39,9 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How long to gather events before a pass, so that a burst makes one pass.
 const GATHER: Duration = Duration::from_millis(2);
 
+/// Every which resync reads others' routes too: events tell of them, and a dump may silently miss some.
+const FOREIGN_EVERY: u32 = 10;
+
 /// What the session knows.
 #[derive(Debug, Clone, Default)]
 pub struct Input {
@@ -156,7 +159,7 @@ impl Engine {
     pub async fn run(mut self) -> Result<(), KernelError> {
         let mut events = self.kernel.events().await?;
         let resync = Duration::from_secs(self.settings.routes.resync_secs.into());
-        let mut resync_at = Instant::now() + resync;
+        let (mut resync_at, mut resyncs) = (Instant::now() + resync, 0u32);
         loop {
             self.try_pass().await;
             let due = self.due();
@@ -168,7 +171,9 @@ impl Engine {
                 () = until(due) => {}
                 () = tokio::time::sleep_until(resync_at) => {
                     resync_at = Instant::now() + resync;
+                    resyncs = resyncs.wrapping_add(1);
                     self.stale.ours = true;
+                    self.stale.foreign |= resyncs % FOREIGN_EVERY == 0;
                 }
                 never = beat(&self.heartbeat) => match never {},
             }
@@ -211,10 +216,11 @@ impl Engine {
             }
             Event::RouteChanged(route) | Event::RouteGone(route) => {
                 let gone = matches!(event, Event::RouteGone(_));
+                // A replace takes what stood there away without a word, whosever it was.
+                self.stale.foreign |= !gone && self.actual.is_anothers(route);
                 if route.protocol != RouteProtocol::OURS {
                     if gone { self.actual.lost(route) } else { self.actual.saw(route) }
                 }
-                // A foreign replace takes ours away without a word.
                 self.stale.ours |= route.protocol == RouteProtocol::OURS || self.known.contains(&route.key);
             }
             Event::LinkChanged(_) | Event::LinkGone(_) => {

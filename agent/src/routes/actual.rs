@@ -40,6 +40,12 @@ impl Actual {
         }
     }
 
+    /// Whether the place of `route` was known to be that of a foreign route of another protocol.
+    pub fn is_anothers(&self, route: &Route) -> bool {
+        let known = self.foreign.get(&route.key);
+        known.is_some_and(|protocols| protocols.iter().any(|protocol| *protocol != route.protocol))
+    }
+
     /// Somebody else's route is gone.
     pub fn lost(&mut self, route: &Route) {
         if let Some(protocols) = self.foreign.get_mut(&route.key) {

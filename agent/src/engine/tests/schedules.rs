@@ -9,7 +9,8 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use super::*;
 use crate::kernel::{NextHop, fake::permanent};
 
-const SCHEDULES: u64 = 250;
+const SCHEDULES: u64 = 200;
+/// Some are short: what a later fault has read anew hides what was wrong before.
 const STEPS: usize = 60;
 const PEERS: u8 = 9;
 const ERRNOS: [i32; 6] = [EBUSY, ENODEV, ENETUNREACH, ENOBUFS, ENOMEM, EINTR];
@@ -44,7 +45,7 @@ async fn it_converges_after_any_schedule_of_faults() {
     for seed in seeds {
         let _lot = Lot(seed);
         let mut schedule = Schedule::draw(seed);
-        for _ in 0..STEPS {
+        for _ in 0..schedule.random.random_range(1..STEPS) {
             schedule.step().await;
         }
         schedule.heals().await;
@@ -60,7 +61,7 @@ impl Schedule {
     }
 
     async fn step(&mut self) {
-        let what = self.random.random_range(0..13);
+        let what = self.random.random_range(0..14);
         self.done.push(format!("{what}"));
         let nth = self.random.random_range(0..6);
         let errno = *ERRNOS.choose(&mut self.random).unwrap();
@@ -76,8 +77,8 @@ impl Schedule {
             6 => kernel.overrun(),
             7 => kernel.change_link(2, |link| link.up = false),
             8 => self.uplink_comes(),
-            9 => self.somebody_meddles(),
-            10 | 11 => self.tell(),
+            9 | 10 => self.somebody_meddles(),
+            11 | 12 => self.tell(),
             _ => self.passes().await,
         }
         if self.random.random_bool(0.5) {
@@ -114,7 +115,8 @@ impl Schedule {
     /// Deletes one of our routes, or puts another in its place: a look-alike or another's.
     fn somebody_meddles(&mut self) {
         let kernel = &self.it.kernel;
-        let routes = kernel.routes_of_ours();
+        let mut routes = kernel.all_routes();
+        routes.retain(|route| route.protocol == RouteProtocol::OURS || route.protocol == RouteProtocol(4));
         let Some(route) = routes.choose(&mut self.random) else { return };
         let via = NextHop { gateway: Some("2001:db8::99".parse().unwrap()), link: 2 };
         let target = RouteTarget::Via([via].into());

@@ -1,0 +1,161 @@
+//! What happens on hosts at night.
+
+use std::time::{Duration, Instant};
+
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use sextant_tests::{MILLISECONDS, SECONDS, cluster::sorted, poll};
+
+use crate::bed::Bed;
+
+#[test]
+fn i9_loopback_that_flaps_costs_a_second_of_refusals_and_nothing_else() {
+    let bed = Bed::start("lo flaps", 3);
+    let stream = bed.stream(1, 2);
+    let expected = bed.cluster.expected_routes(0, &[0, 1, 2]);
+    for _ in 0..8 {
+        // The kernel drops all unreachable routes with it.
+        bed.host().ip("link set lo down").unwrap();
+        bed.host().ip("link set lo up").unwrap();
+        poll("the unreachables are back", SECONDS, || {
+            let routes = sorted(bed.host().routes_of(66).unwrap());
+            if routes == expected { Ok(()) } else { Err(format!("{routes:#?}")) }
+        });
+    }
+    stream.finish().unwrap().nothing_lost().unwrap();
+    bed.ends_clean();
+}
+
+#[test]
+fn an_uplink_that_is_renamed_and_one_that_is_made_anew() {
+    let bed = Bed::start("uplinks change", 3);
+    let (host, stream) = (bed.host(), bed.stream(1, 2));
+    let address = format!("-6 address replace {}/64 dev eth0 nodad", host.address());
+    host.ip_batch("link set eth0 down\nlink set eth0 name wan0\nlink set wan0 up").unwrap();
+    host.ip_batch("link set wan0 down\nlink set wan0 name eth0\nlink set eth0 up").unwrap();
+    host.ip(&address).unwrap();
+    bed.is_right();
+    host.ip("link delete eth0").unwrap();
+    let target = std::ops::Deref::deref(host).name().to_owned();
+    let switch = bed.cluster.lab.switch();
+    // As the lab made the first one.
+    switch
+        .ip(&format!("link add anew type veth peer name eth0 address 02:00:00:00:00:01 netns {target}"))
+        .unwrap();
+    switch.ip("link set anew master br0 up").unwrap();
+    host.sysctl("net/ipv6/conf/eth0/accept_dad", "0").unwrap();
+    host.sysctl("net/ipv6/conf/eth0/dad_transmits", "0").unwrap();
+    host.ip("link set eth0 up").unwrap();
+    host.ip(&address).unwrap();
+    bed.is_right();
+    stream.finish().unwrap().nothing_lost().unwrap();
+    bed.ends_clean();
+}
+
+/// For 30 s somebody deletes our routes, puts look-alikes in their place, and adds some beside them.
+#[test]
+fn i9_hands_that_meddle_for_half_a_minute() {
+    let seed = std::env::var("SEXTANT_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(rand::random);
+    println!("SEXTANT_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let bed = Bed::start("hands", 3);
+    // The way to h3 is not touched.
+    let stream = bed.stream(0, 2);
+    let mut bed = bed;
+    bed.foreign_stays();
+    let (host, touched) = (bed.host(), bed.cluster.prefix("h2"));
+    let own = bed.cluster.prefix("h1");
+    let elsewhere = ["2001:db8::2", "2001:db8::77", "2001:db8::3"];
+    let end = Instant::now() + 30 * SECONDS;
+    while Instant::now() < end {
+        let via = elsewhere.choose(&mut random).unwrap();
+        let hand = match random.random_range(0..8) {
+            0 => format!("route del {touched} proto 66"),
+            1 => format!("route del unreachable {own} proto 66"),
+            2 => format!("route replace {touched} via {via} dev eth0 proto 66 metric 512"),
+            3 => format!("route replace {touched} via {via} dev eth0 proto 66 metric 511"),
+            4 => format!("route add {touched} via {via} dev eth0 proto 66 metric 600 table 66"),
+            5 => format!(
+                "route add unreachable 2001:db8:8000:dead::/64 proto 66 metric {}",
+                random.random_range(1..9)
+            ),
+            6 => format!("route replace {touched} via {via} dev eth0 proto static metric 512"),
+            _ => format!("route del {touched} via {via} dev eth0 proto static metric 512"),
+        };
+        // What is not there cannot be deleted.
+        let _done = host.ip(&format!("-6 {hand}"));
+        std::thread::sleep(Duration::from_millis(random.random_range(1..120)));
+    }
+    for via in elsewhere {
+        let _done = host.ip(&format!("-6 route del {touched} via {via} dev eth0 proto static metric 512"));
+    }
+    stream.finish().unwrap().nothing_lost().unwrap();
+    poll("the hand has left a rest", 60 * SECONDS, || {
+        let routes = sorted(host.routes_of(66).unwrap());
+        if routes == bed.cluster.expected_routes(0, &[0, 1, 2]) {
+            Ok(())
+        } else {
+            Err(format!("{routes:#?}"))
+        }
+    });
+    // The container's way out is its port's; it goes with it.
+    host.ip("link delete ve1").unwrap();
+    poll("the port is gone", SECONDS, || {
+        let routes = host.foreign_routes()?.join("\n");
+        anyhow::ensure!(!routes.contains("dev ve1"), "{routes}");
+        anyhow::Ok(())
+    });
+    bed.foreign_stays();
+    bed.ends_clean();
+}
+
+/// Events are lost while the agent cannot read them: 50,000 routes of another's table come and go, and meanwhile somebody
+/// deletes ours.
+#[test]
+fn i9_events_that_are_lost() {
+    let bed = Bed::start("overruns", 3);
+    let (host, stream) = (bed.host(), bed.stream(1, 2));
+    let batch = |verb: &str| {
+        let line = |n: u32| {
+            format!(
+                "route {verb} unreachable 2001:db9:{:x}:{:x}::/64 proto static table 77\n",
+                n >> 8,
+                n & 255
+            )
+        };
+        (0..50_000).map(line).collect::<String>()
+    };
+    let agent = &bed.cluster.agents[0].process;
+    for round in 0..2 {
+        let said = agent.log_len();
+        agent.freeze().unwrap();
+        host.ip_batch(&batch("add")).unwrap();
+        host.ip("-6 route flush proto 66").unwrap();
+        agent.thaw().unwrap();
+        agent.wait_for_line_after(said, "events of the kernel were lost", 10 * SECONDS).unwrap();
+        bed.cluster.expect_full_mesh();
+        assert_eq!(
+            host.check(&["sh", "-c", "ip -6 route show table 77 | wc -l"]).unwrap().trim(),
+            "50000",
+            "{round}"
+        );
+        // And with an agent that reads.
+        host.ip_batch(&batch("del")).unwrap();
+    }
+    stream.finish().unwrap().nothing_lost().unwrap();
+    bed.ends_clean();
+}
+
+#[test]
+fn a_burst_of_events_is_one_pass() {
+    let bed = Bed::start("burst", 3);
+    let (host, agent) = (bed.host(), &bed.cluster.agents[0].process);
+    let said = agent.log_len();
+    host.ip("-6 route flush proto 66").unwrap();
+    bed.cluster.expect_full_mesh();
+    let passes = agent.log()[said..].lines().filter(|line| line.contains("routes changed")).count();
+    assert!((1..=3).contains(&passes), "{passes} batches for four routes that went at once");
+    let quiet = agent.log_len();
+    std::thread::sleep(300 * MILLISECONDS);
+    assert_eq!(agent.log_len(), quiet, "its own changes are no news to it: {}", &agent.log()[quiet..]);
+}
