@@ -5,6 +5,7 @@
 //! the difference, and say what came of it ([`Report`]). It ends only if the kernel cannot be listened to any more.
 
 mod chatter;
+mod contests;
 mod failures;
 mod pass;
 mod uplinks;
@@ -22,7 +23,7 @@ use tokio::{
 
 use crate::{
     host::HostSetup,
-    kernel::{Event, Kernel, KernelError, RouteKey, RouteProtocol},
+    kernel::{Event, Kernel, KernelError, Link, Route, RouteKey, RouteProtocol},
     liveness::Verdicts,
     routes::{Actual, Brake, LocalUplink},
     settings::Settings,
@@ -30,6 +31,7 @@ use crate::{
 };
 
 use chatter::Chatter;
+use contests::Contests;
 use failures::Failures;
 
 pub use uplinks::{MissingUplink, NoUplink, default_uplinks, existing_uplinks, local_uplinks};
@@ -73,6 +75,8 @@ pub struct Report {
     pub applied: Option<(Incarnation, Revision)>,
     /// Routes that could not be made.
     pub failed: Vec<FailedRoute>,
+    /// Routes that somebody keeps undoing.
+    pub contested: Vec<FailedRoute>,
     /// Others' routes for the same destinations.
     pub conflicts: Vec<Conflict>,
     /// What was seen of hosts whose agents are gone.
@@ -118,6 +122,7 @@ pub struct Engine {
     known: std::collections::HashSet<RouteKey>,
     brake: Brake,
     failures: Failures,
+    contests: Contests,
     chatter: Chatter,
     retry_at: Option<Instant>,
 }
@@ -147,6 +152,7 @@ impl Engine {
             known: std::collections::HashSet::new(),
             brake: Brake::default(),
             failures: Failures::default(),
+            contests: Contests::default(),
             chatter: Chatter::new(Instant::now()),
             retry_at: None,
         }
@@ -182,7 +188,8 @@ impl Engine {
 
     /// When something that failed is tried again.
     fn due(&self) -> Option<Instant> {
-        [self.retry_at, self.failures.next_due()].into_iter().flatten().min()
+        let contested = self.contests.next_due(Instant::now());
+        [self.retry_at, self.failures.next_due(), contested].into_iter().flatten().min()
     }
 
     async fn try_pass(&mut self) {
@@ -216,6 +223,7 @@ impl Engine {
             }
             Event::RouteChanged(route) | Event::RouteGone(route) => {
                 let gone = matches!(event, Event::RouteGone(_));
+                self.note_undone(route, gone);
                 // A replace takes what stood there away without a word, whosever it was.
                 self.stale.foreign |= !gone && self.actual.is_anothers(route);
                 if route.protocol != RouteProtocol::OURS {
@@ -223,7 +231,10 @@ impl Engine {
                 }
                 self.stale.ours |= route.protocol == RouteProtocol::OURS || self.known.contains(&route.key);
             }
-            Event::LinkChanged(_) | Event::LinkGone(_) => {
+            Event::LinkChanged(link) | Event::LinkGone(link) => {
+                if self.carries_routes(link) {
+                    self.contests.calm();
+                }
                 // The kernel drops the routes of a link that goes.
                 self.stale.links = true;
                 self.stale.ours = true;
@@ -232,6 +243,30 @@ impl Engine {
             }
             Event::AddressChanged(_) | Event::AddressGone(_) => self.stale.links = true,
         }
+    }
+}
+
+impl Engine {
+    /// Somebody else has changed a route, or taken it away; if that was one of ours, or looks like one, it is noted.
+    fn note_undone(&mut self, route: &Route, gone: bool) {
+        let ours = route.protocol == RouteProtocol::OURS;
+        let undoes = if gone { ours } else { ours || self.actual.ours.contains_key(&route.key) };
+        if !undoes {
+            return;
+        }
+        let by = (!gone).then_some(route.protocol);
+        if let Some(news) = self.contests.undone(route.key, by, Instant::now()) {
+            tracing::warn!(
+                destination = %news.key.destination, by = news.by, times = news.times,
+                "somebody keeps undoing our routes; they are put back less and less often. Find out who, and stop it"
+            );
+        }
+    }
+
+    /// Whether the kernel drops routes of ours with the link.
+    fn carries_routes(&self, link: &Link) -> bool {
+        let uplink = self.settings.uplinks.contains(&link.name);
+        uplink || link.name == "lo" || self.uplinks.iter().any(|local| local.link == link.index)
     }
 }
 

@@ -68,8 +68,8 @@ impl Engine {
                 self.brake.judge(node, &input.view, &self.actual, routes, may_go);
             }
             planned = plan(&desired, &self.actual, |key| may_go(key) && !self.brake.holds(key));
-            let due = self.failures.due(planned.changes, Instant::now());
-            planned.changes = Vec::new();
+            let due = self.failures.due(std::mem::take(&mut planned.changes), Instant::now());
+            let due = self.contests.due(due, Instant::now());
             self.apply(&due).await?;
             if self.stale == Stale::NOTHING {
                 break;
@@ -169,6 +169,7 @@ impl Engine {
             holding: input.claim.as_ref().map(|claim| claim.epoch),
             applied: input.view.incarnation().map(|incarnation| (incarnation, input.view.revision())),
             failed: self.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
+            contested: self.contests.routes(Instant::now()),
             verdicts: of_lost_agents(input, verdicts),
             announcement,
             held: u32::try_from(self.brake.held()).unwrap_or(u32::MAX),

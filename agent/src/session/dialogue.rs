@@ -148,7 +148,8 @@ impl Dialogue {
         // What is held is not applied: whoever waits for it waits on.
         let acked = self.acked.as_ref().map_or(Revision::ZERO, |acked| acked.revision);
         let revision = if report.held > 0 { acked } else { revision };
-        let (failed, conflicts) = (report.failed.clone(), report.conflicts.clone());
+        let failed = report.failed.iter().chain(&report.contested).cloned().collect();
+        let conflicts = report.conflicts.clone();
         let verdicts = report.verdicts.clone();
         let applied = Applied { revision, failed, conflicts, held: report.held, verdicts };
         if self.acked.as_ref() == Some(&applied) {

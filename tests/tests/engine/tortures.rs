@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use sextant_tests::{MILLISECONDS, SECONDS, cluster::sorted, poll};
+use sextant_tests::{MILLISECONDS, Process, RouteEvent, RouteMonitor, SECONDS, cluster::sorted, poll};
 
 use crate::bed::Bed;
 
@@ -158,4 +158,37 @@ fn a_burst_of_events_is_one_pass() {
     let quiet = agent.log_len();
     std::thread::sleep(300 * MILLISECONDS);
     assert_eq!(agent.log_len(), quiet, "its own changes are no news to it: {}", &agent.log()[quiet..]);
+}
+
+/// Somebody deletes a route as soon as it is back, for some seconds.
+#[test]
+fn who_keeps_undoing_our_routes_is_met_with_patience_and_told_of_once() {
+    let bed = Bed::start("a fight", 2);
+    let (host, prefix) = (bed.host(), bed.cluster.prefix("h2"));
+    let monitor = RouteMonitor::start(host).unwrap();
+    let fight = format!(
+        "end=$(($(date +%s) + 6)); while [ $(date +%s) -lt $end ]; do \
+         ip -6 route replace {prefix} via 2001:db8::99 dev eth0 proto static metric 512; \
+         ip -6 route del {prefix} proto static; sleep 0.02; done"
+    );
+    host.check(&["sh", "-c", &fight]).unwrap();
+    let of_it = |event: &&RouteEvent| event.route.destination == prefix && !event.gone;
+    let events = monitor.events().unwrap();
+    let put_back = events.iter().filter(of_it).filter(|event| event.route.protocol == 66).count();
+    let undone = events.iter().filter(of_it).filter(|event| event.route.protocol == 4).count();
+    assert!((10..20).contains(&put_back), "put back {put_back} times, against {undone}");
+    let agent = &bed.cluster.agents[0].process;
+    let warnings: Vec<_> = log_lines(agent, "keeps undoing our routes");
+    assert!(warnings.len() == 1 && warnings[0].contains("proto static"), "{warnings:#?}");
+    let told = bed.cluster.node("h1")["applied"]["failed"].to_string();
+    assert!(told.contains("proto static keeps undoing it"), "{told}");
+    poll("the route is back once nobody undoes it", 20 * SECONDS, || {
+        let routes = sorted(host.routes_of(66).unwrap());
+        if routes == bed.cluster.expected_routes(0, &[0, 1]) { Ok(()) } else { Err(format!("{routes:#?}")) }
+    });
+    bed.ends_clean();
+}
+
+fn log_lines(process: &Process, pattern: &str) -> Vec<String> {
+    process.log().lines().filter(|line| line.contains(pattern)).map(str::to_owned).collect()
 }
