@@ -3,6 +3,7 @@
 use sextant_proto::Revision;
 
 use crate::{
+    audit::{Actor, Event, What},
     keys::Keys,
     records::{ControlRecord, Record},
     registry::{Op, Outcome, RegistryError, SharedRegistry, Txn},
@@ -13,8 +14,14 @@ use crate::{
 ///
 /// # Errors
 /// If the store does not answer.
-pub async fn put(registry: &SharedRegistry, keys: &Keys, paused: bool) -> Result<Revision, RegistryError> {
-    let ops = vec![Op::put(keys.control(), ControlRecord { paused }.encode())];
+pub async fn put(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    paused: bool,
+    by: &Actor,
+) -> Result<Revision, RegistryError> {
+    let noted = Event::new(if paused { What::Paused } else { What::Resumed }).op(keys, by);
+    let ops = vec![Op::put(keys.control(), ControlRecord { paused }.encode()), noted];
     let (Outcome::Committed(revision) | Outcome::Refused(revision)) =
         registry.commit(Txn { guards: Vec::new(), ops }).await?;
     Ok(revision)

@@ -112,6 +112,22 @@ impl Keys {
         format!("{}verdicts/{node}/{controller}", self.root)
     }
 
+    /// `audit/<time>-<random>`, both in hex digits: in the order of time.
+    pub fn audit_entry(&self, unix_ms: u64, random: u64) -> String {
+        format!("{}audit/{unix_ms:016x}-{random:016x}", self.root)
+    }
+
+    /// All of `audit/`.
+    pub fn audit(&self) -> KeyRange {
+        KeyRange::prefix(&format!("{}audit/", self.root))
+    }
+
+    /// The time in the key of an audit entry.
+    pub fn audit_time(&self, key: &str) -> Option<u64> {
+        let name = key.strip_prefix(&self.root)?.strip_prefix("audit/")?;
+        u64::from_str_radix(name.split_once('-')?.0, 16).ok()
+    }
+
     /// `claims/<address>-<length>`.
     pub fn claim(&self, prefix: Prefix) -> String {
         self.of_prefix(Space::Claims, prefix)

@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 pub mod acks;
+pub mod audit;
 pub mod claims;
 pub mod cli;
 mod control;

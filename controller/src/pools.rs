@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use sextant_proto::{Pool, PoolName, Revision};
+use sextant_proto::{NodeName, Pool, PoolName, Revision};
 
 use crate::{
+    audit::{Actor, Event, What},
     index::Index,
     keys::{Keys, Space},
     records::Record,
@@ -52,6 +53,7 @@ pub struct Pools {
     registry: SharedRegistry,
     keys: Keys,
     index: Index,
+    by: Actor,
 }
 
 /// All pools by the store itself, and the guard that says that none was added or removed since.
@@ -63,7 +65,12 @@ struct Listed {
 impl Pools {
     /// The pools in `registry`.
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index) -> Self {
-        Self { registry, keys, index }
+        Self { registry, keys, index, by: Actor::controller() }
+    }
+
+    /// Itself, with all that it does done by `by`.
+    pub fn by(&self, by: &Actor) -> Self {
+        Self { by: by.clone(), ..self.clone() }
     }
 
     /// Adds a pool that overlaps no other.
@@ -71,6 +78,18 @@ impl Pools {
     /// # Errors
     /// A [`PoolsError`]; nothing was changed.
     pub async fn add(&self, pool: &Pool) -> Result<Revision, PoolsError> {
+        self.put_new(pool, &of_pool(What::PoolAdded, pool)).await
+    }
+
+    /// As [`add`](Self::add), for a pool of a lost store that `node` holds a prefix of.
+    ///
+    /// # Errors
+    /// A [`PoolsError`]; nothing was changed.
+    pub async fn restore(&self, pool: &Pool, node: &NodeName) -> Result<Revision, PoolsError> {
+        self.put_new(pool, &of_pool(What::PoolRestored, pool).node(node)).await
+    }
+
+    async fn put_new(&self, pool: &Pool, event: &Event) -> Result<Revision, PoolsError> {
         for _ in 0..ATTEMPTS {
             let listed = self.list().await?;
             if let Some((same, revision)) = listed.pools.iter().find(|(other, _)| other.name == pool.name) {
@@ -87,7 +106,7 @@ impl Pools {
             }
             let key = self.keys.pool(&pool.name);
             let guards = vec![Guard::Absent(key.clone()), listed.unchanged];
-            let ops = vec![Op::put(key, pool.encode()), self.touch()];
+            let ops = vec![Op::put(key, pool.encode()), self.touch(), self.note(event.clone())];
             if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
                 return Ok(revision);
             }
@@ -117,9 +136,8 @@ impl Pools {
             let key = self.keys.pool(name);
             let guards =
                 vec![Guard::Unchanged(key.clone(), modified), Guard::RangeAbsent(claims), listed.unchanged];
-            if let Some(revision) =
-                self.try_commit(Txn { guards, ops: vec![Op::Delete(key), self.touch()] }).await?
-            {
+            let ops = vec![Op::Delete(key), self.touch(), self.note(of_pool(What::PoolRemoved, &pool))];
+            if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
                 return Ok(revision);
             }
         }
@@ -143,6 +161,10 @@ impl Pools {
         Op::put(self.keys.pool_set(), "")
     }
 
+    fn note(&self, event: Event) -> Op {
+        event.op(&self.keys, &self.by)
+    }
+
     async fn try_commit(&self, txn: Txn) -> Result<Option<Revision>, PoolsError> {
         match self.registry.commit(txn).await {
             Ok(Outcome::Committed(revision)) => {
@@ -153,6 +175,10 @@ impl Pools {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn of_pool(what: What, pool: &Pool) -> Event {
+    Event::new(what).pool(&pool.name).prefix(pool.prefix)
 }
 
 fn decode(entry: &Entry) -> Result<(Pool, Revision), RegistryError> {

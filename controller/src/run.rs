@@ -1,6 +1,6 @@
 //! Puts the rooms together, and runs them.
 //!
-//! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the recovery window, gRPC, probes.
+//! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the recovery window, the audit's sweeper, gRPC, probes.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::{
     acks::Acks,
+    audit::Sweeper,
     claims::Claims,
     grpc::{self, Others, Rooms},
     index::{Index, IndexTask},
@@ -74,6 +75,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         "recovery",
         store::close_recovery(rooms.registry.clone(), rooms.keys.clone(), settings.recovery_window),
     );
+    tasks.spawn("audit", sweeper(&rooms, settings.audit).run());
     tasks.spawn("status", tell_status(rooms.sessions.readiness()));
     tasks.spawn("grpc", grpc::serve(listener, rooms));
     tasks.spawn("http", probes.run());
@@ -158,6 +160,11 @@ fn rooms(
 fn verdicts(rooms: &Rooms) -> Verdicts {
     let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
     Verdicts::new(registry, keys, index, rooms.sessions.clone(), rooms.acks.clone())
+}
+
+fn sweeper(rooms: &Rooms, keep: crate::audit::Keep) -> Sweeper {
+    let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
+    Sweeper::new(registry, keys, index, rooms.sessions.identity().id.clone(), keep)
 }
 
 fn announce_start(settings: &Settings) {

@@ -15,7 +15,10 @@ use sextant_proto::{
     plain_text_allowed,
 };
 
-use crate::registry::etcd::{Login, Tls};
+use crate::{
+    audit::Keep,
+    registry::etcd::{Login, Tls},
+};
 
 /// Where settings are looked for unless told otherwise.
 const DEFAULT_CONFIG: &str = "/etc/sextant/controller.toml";
@@ -70,6 +73,14 @@ struct Keys {
     #[arg(long, env = "SEXTANT_RECOVERY_WINDOW", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery_window: Option<f64>,
+    /// How many audit entries are kept (100 to 1000000)
+    #[arg(long, env = "SEXTANT_AUDIT_ENTRIES", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_entries: Option<usize>,
+    /// For how many days they are kept (1 to 3650)
+    #[arg(long, env = "SEXTANT_AUDIT_DAYS", value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_days: Option<u64>,
     /// What is logged: error, warn, info, debug, trace
     #[arg(long, env = "SEXTANT_LOG", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,6 +172,8 @@ pub struct Settings {
     pub down_after: Duration,
     /// How long a new store waits for agents of a lost one.
     pub recovery_window: Duration,
+    /// Which audit entries are kept.
+    pub audit: Keep,
     /// What is logged.
     pub log: String,
     /// How a log line looks.
@@ -222,11 +235,22 @@ impl CommandLine {
             cluster: cluster.parse().map_err(|error| value("--cluster", &cluster, &error))?,
             down_after: seconds("--down-after", keys.down_after, 15.0, 1.0)?,
             recovery_window: seconds("--recovery-window", keys.recovery_window, 600.0, 0.0)?,
+            audit: kept(keys.audit_entries.unwrap_or(10_000), keys.audit_days.unwrap_or(90))?,
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),
             etcd: etcd_access(keys.etcd)?,
         })
     }
+}
+
+fn kept(entries: usize, days: u64) -> Result<Keep, Invalid> {
+    if !(100..=1_000_000).contains(&entries) {
+        return Err(value("--audit-entries", &entries, &"give it 100 to 1000000"));
+    }
+    if !(1..=3650).contains(&days) {
+        return Err(value("--audit-days", &days, &"give it 1 to 3650 days"));
+    }
+    Ok(Keep { entries, age: Duration::from_secs(days * 24 * 3600) })
 }
 
 fn etcd_access(keys: EtcdKeys) -> Result<EtcdAccess, Invalid> {

@@ -32,10 +32,15 @@ macro_rules! refuse {
         #[tonic::async_trait]
         impl AdminService for Canned {
             type WaitStream = Progress;
+            type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
 
             $(async fn $call(&self, _: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
                 Err(self.status.clone())
             })+
+
+            async fn events(&self, _: Request<v1::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+                Err(self.status.clone())
+            }
 
             async fn wait(&self, _: Request<v1::WaitRequest>) -> Result<Response<Progress>, Status> {
                 let progress = self.progress.clone().ok_or_else(|| self.status.clone())?;
@@ -100,7 +105,7 @@ async fn sextant(controllers: &str, words: &str) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "pool add main 2001:db8:1::/48 --host-len 64",
     "pool list",
     "pool show main",
@@ -112,6 +117,7 @@ const COMMANDS: [&str; 12] = [
     "node forget host1",
     "route list",
     "status",
+    "events",
     "wait",
 ];
 
@@ -268,5 +274,5 @@ async fn every_commands_help_ends_in_an_example() {
         left.extend(words.map(|word| format!("{command} {word}")));
         seen += 1;
     }
-    assert_eq!(seen, 1 + 3 + 5 + 4 + 5 + 1, "a command came or went");
+    assert_eq!(seen, 1 + 3 + 6 + 4 + 5 + 1, "a command came or went");
 }

@@ -6,6 +6,7 @@ use sextant_proto::{Epoch, NodeId, NodeName, NodeState, Prefix, Revision, Uplink
 
 use super::{CATCH_UP, Claims, decode};
 use crate::{
+    audit::{Event, What},
     index::View,
     records::{ClaimRecord, NodeRecord, Record, unix_ms},
     registry::{Guard, KeyRange, Op, Outcome, RegistryError, Txn},
@@ -178,7 +179,10 @@ impl Claims {
     ) -> (Vec<Op>, Guard) {
         let key = self.keys.node(&holder.node);
         let news = (*next != node.record).then(|| Op::put(key.clone(), next.encode()));
-        (news.into_iter().chain(session).collect(), Guard::Unchanged(key, node.modified))
+        let is_ready = next.state != node.record.state;
+        let what = if is_ready { What::Ready } else { What::Announced };
+        let noted = news.is_some().then(|| self.note(of_node(what, &holder.node, next)));
+        (news.into_iter().chain(noted).chain(session).collect(), Guard::Unchanged(key, node.modified))
     }
 
     /// The host of a draining node has taken down its routes.
@@ -246,7 +250,9 @@ impl Claims {
             if !listed.entries.is_empty() {
                 return Err(ForgetError::Up(name.clone()));
             }
-            if let Some(revision) = self.end(name, &node, vec![Guard::Absent(session)]).await? {
+            if let Some(revision) =
+                self.end(name, &node, What::Forgotten, vec![Guard::Absent(session)]).await?
+            {
                 return Ok((node.record.prefix, revision));
             }
         }
@@ -265,7 +271,7 @@ impl Claims {
                     format!("node {} is {}; drain it before it is released", holder.node, node.record.state);
                 return Err(HolderError::Fenced(why));
             }
-            if let Some(revision) = self.end(&holder.node, &node, Vec::new()).await? {
+            if let Some(revision) = self.end(&holder.node, &node, What::Released, Vec::new()).await? {
                 return Ok(revision);
             }
         }
@@ -277,12 +283,13 @@ impl Claims {
         &self,
         name: &NodeName,
         node: &View<NodeRecord>,
+        what: What,
         mut guards: Vec<Guard>,
     ) -> Result<Option<Revision>, HolderError> {
         let (node_key, claim_key) = (self.keys.node(name), self.keys.claim(node.record.prefix));
         let claim = self.registry.list(&KeyRange::key(&claim_key)).await?.entries.pop();
         guards.push(Guard::Unchanged(node_key.clone(), node.modified));
-        let mut ops = vec![Op::Delete(node_key)];
+        let mut ops = vec![Op::Delete(node_key), self.note(of_node(what, name, &node.record))];
         if let Some(claim) = claim {
             let is_its_own = decode::<ClaimRecord>(&claim)?.record.node == *name;
             if is_its_own {
@@ -339,7 +346,14 @@ impl Claims {
     ) -> Result<Option<Revision>, HolderError> {
         let key = self.keys.node(name);
         let guards = vec![Guard::Unchanged(key.clone(), node.modified)];
-        self.try_commit(Txn { guards, ops: vec![Op::put(key, next.encode())] }).await
+        let what = match next.state {
+            NodeState::Draining => What::Draining,
+            NodeState::Drained => What::Drained,
+            NodeState::Joining => What::Undrained,
+            NodeState::Ready => What::Ready,
+        };
+        let ops = vec![Op::put(key, next.encode()), self.note(of_node(what, name, next))];
+        self.try_commit(Txn { guards, ops }).await
     }
 
     /// `None`: read anew and try again, since a guard did not hold or the outcome is unknown.
@@ -352,6 +366,15 @@ impl Claims {
             Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn of_node(what: What, name: &NodeName, node: &NodeRecord) -> Event {
+    let event = Event::new(what).node(name).prefix(node.prefix).pool(&node.pool);
+    if node.laggards.is_empty() {
+        event
+    } else {
+        event.detail(format!("not withdrawn in time: {}", node.laggards.join(", ")))
     }
 }
 

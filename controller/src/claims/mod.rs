@@ -10,6 +10,7 @@ use std::time::Duration;
 use sextant_proto::{Claim, Epoch, NodeId, NodeName, NodeState, Pool, PoolName, Prefix, Revision};
 
 use crate::{
+    audit::{Actor, Event, What},
     index::{Index, View},
     keys::{Keys, Space},
     pools::Pools,
@@ -102,12 +103,22 @@ pub struct Claims {
     registry: SharedRegistry,
     keys: Keys,
     index: Index,
+    by: Actor,
 }
 
 impl Claims {
     /// Claims in `registry`, proposing by `index`.
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index) -> Self {
-        Self { registry, keys, index }
+        Self { registry, keys, index, by: Actor::controller() }
+    }
+
+    /// Itself, with all that it does done by `by`.
+    pub fn by(&self, by: &Actor) -> Self {
+        Self { by: by.clone(), ..self.clone() }
+    }
+
+    fn note(&self, event: Event) -> Op {
+        event.op(&self.keys, &self.by)
     }
 
     /// The host prefix of a node: what it holds, or a new one.
@@ -174,8 +185,8 @@ impl Claims {
         if !is_lost {
             return;
         }
-        let pools = Pools::new(self.registry.clone(), self.keys.clone(), self.index.clone());
-        match pools.add(&held.pool).await {
+        let pools = Pools::new(self.registry.clone(), self.keys.clone(), self.index.clone()).by(&self.by);
+        match pools.restore(&held.pool, &request.node).await {
             Ok(_) => tracing::warn!(
                 pool = %held.pool.name, prefix = %held.pool.prefix, node = %request.node,
                 "pool restored from what a node holds of it"
@@ -254,6 +265,7 @@ impl Claims {
         let ops = vec![
             Op::put(keys.claim(prefix), claim.encode()),
             Op::put(keys.node(&request.node), node.encode()),
+            self.note(claimed(request, &pool.record.name, prefix)),
         ];
         Txn { guards, ops }
     }
@@ -283,6 +295,15 @@ fn decode<R: Record>(entry: &Entry) -> Result<View<R>, RegistryError> {
     let record =
         R::decode(&entry.value).map_err(|error| RegistryError::Corrupt(format!("{}: {error}", entry.key)))?;
     Ok(View { record, created: entry.created, modified: entry.modified })
+}
+
+fn claimed(request: &ClaimRequest, pool: &PoolName, prefix: Prefix) -> Event {
+    let held = request.held.as_ref().filter(|held| held.prefix == prefix);
+    let event = match held {
+        Some(held) => Event::new(What::Reregistered).detail(format!("held since {}", held.epoch)),
+        None => Event::new(What::Claimed),
+    };
+    event.node(&request.node).prefix(prefix).pool(pool)
 }
 
 type PoolsByName = std::collections::BTreeMap<PoolName, View<Pool>>;

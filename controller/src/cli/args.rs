@@ -80,6 +80,19 @@ pub(super) enum Command {
     /// Everything at a glance, and what needs a person
     #[command(after_help = "Example:\n  sextant status")]
     Status,
+    /// What was done, by whom and when, the newest last
+    #[command(after_help = "Example:\n  sextant events --follow --node host1")]
+    Events {
+        /// Go on with new ones as they come; with -o json, one object a line
+        #[arg(short, long)]
+        follow: bool,
+        /// Only of this node
+        #[arg(long, value_name = "NAME")]
+        node: Option<NodeName>,
+        /// Only so many of those that are; all unless given
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        last: Option<u32>,
+    },
     /// Freeze every agent's kernel changes
     #[command(after_help = "Example:\n  sextant pause")]
     Pause,

@@ -8,6 +8,7 @@ use super::{
     answer::{Cluster, Node, PoolUse, Route},
     args::{self, Command, CommandLine, Output},
     drain::{self, Order},
+    events::{self, Wanted},
     failure::Failure,
     json,
     link::Link,
@@ -28,6 +29,9 @@ pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
             show::print(output, &Routes(routes))
         }
         Command::Status => show::print(output, &link.cluster().await?),
+        Command::Events { follow, node, last } => {
+            events::events(&mut link, output, &Wanted { follow, node, last }).await
+        }
         Command::Pause => show::print(output, &Paused { paused: true, revision: link.pause().await? }),
         Command::Resume => show::print(output, &Paused { paused: false, revision: link.resume().await? }),
         Command::Wait { revision, timeout } => waiting::wait(&mut link, output, revision, timeout).await,

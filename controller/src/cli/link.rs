@@ -6,7 +6,7 @@
 use std::{error::Error, fmt, str::FromStr, time::Duration};
 
 use sextant_proto::{
-    NodeName, Pool, PoolName, Prefix, Revision,
+    Incarnation, NodeName, Pool, PoolName, Prefix, Revision,
     convert::{MessageError, all, required},
     plain_text_allowed,
     v1::{self, admin_service_client::AdminServiceClient},
@@ -17,7 +17,8 @@ use tonic::{
 };
 
 use super::{
-    answer::{Cluster, Node, PoolUse, Readable, Route, Waited, readable_nodes, readable_pools},
+    answer::{Cluster, Node, PoolUse, Readable, Route, readable_nodes, readable_pools},
+    events::Wanted,
     failure::Failure,
 };
 
@@ -162,6 +163,25 @@ impl Link {
         Ok(self.ask(call).await?.try_into()?)
     }
 
+    /// Events after those of `after`, which is of this incarnation.
+    pub(super) async fn events(
+        &mut self,
+        wanted: &Wanted,
+        after: Option<(Incarnation, Revision)>,
+    ) -> Result<Following<v1::Event>, Failure> {
+        let (incarnation, after) = after.map_or_else(Default::default, |(it, after)| (it.into(), after.0));
+        let request = v1::EventsRequest {
+            follow: wanted.follow,
+            node: wanted.node.as_ref().map(ToString::to_string).unwrap_or_default(),
+            after,
+            incarnation,
+            last: wanted.last.unwrap_or_default(),
+        };
+        let call = async |mut client: Client| client.events(request.clone()).await;
+        let stream = self.ask(call).await?;
+        Ok(Following { stream, endpoint: self.endpoint().clone() })
+    }
+
     /// `None` stands for the last revision that agents see, and for ever.
     pub(super) async fn wait(
         &mut self,
@@ -248,15 +268,18 @@ impl Link {
     }
 }
 
-/// Progress of agents, as it comes.
-pub(super) struct Waiting {
-    stream: Streaming<v1::WaitProgress>,
+/// Messages of a controller, as they come.
+pub(super) struct Following<M> {
+    stream: Streaming<M>,
     endpoint: Endpoint,
 }
 
-impl Waiting {
-    /// The next word; `None` after the last one.
-    pub(super) async fn next(&mut self) -> Result<Option<Waited>, Failure> {
+/// Progress of agents.
+pub(super) type Waiting = Following<v1::WaitProgress>;
+
+impl<M> Following<M> {
+    /// The next one; `None` after the last.
+    pub(super) async fn next<T: TryFrom<M, Error = MessageError>>(&mut self) -> Result<Option<T>, Failure> {
         let endpoint = &self.endpoint;
         let message = self.stream.message().await.map_err(|status| match miss(&status) {
             Miss::Refused(failure) => failure,
@@ -264,8 +287,7 @@ impl Waiting {
                 Failure::Unavailable(format!("controller {endpoint}: {why}"))
             }
         })?;
-        let parsed: Option<Result<Waited, MessageError>> = message.map(Waited::try_from);
-        Ok(parsed.transpose()?)
+        Ok(message.map(T::try_from).transpose()?)
     }
 }
 

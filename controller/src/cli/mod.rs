@@ -11,6 +11,7 @@ mod args;
 mod command;
 mod drain;
 mod duration;
+mod events;
 mod failure;
 mod json;
 mod link;

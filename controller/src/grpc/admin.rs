@@ -11,7 +11,15 @@ use sextant_proto::{
 use tokio::time::Instant;
 use tonic::{Extensions, Request, Response, Status};
 
-use super::{Rooms, agent::names, others::POLL, principal::principal, routes, show, status::malformed};
+use super::{
+    Rooms,
+    agent::names,
+    events,
+    others::POLL,
+    principal::{actor, principal},
+    routes, show,
+    status::malformed,
+};
 use crate::{acks::Changes, control};
 
 /// How long a draining node waits for its peers unless told otherwise.
@@ -33,6 +41,7 @@ type Waiting = Pin<Box<dyn Stream<Item = Result<v1::WaitProgress, Status>> + Sen
 
 #[tonic::async_trait]
 impl AdminService for Admin {
+    type EventsStream = events::Events;
     type WaitStream = Waiting;
 
     async fn add_pool(
@@ -40,8 +49,9 @@ impl AdminService for Admin {
         request: Request<v1::AddPoolRequest>,
     ) -> Result<Response<v1::AddPoolResponse>, Status> {
         administers(request.extensions())?;
+        let by = actor(&request)?;
         let pool = required("pool", request.into_inner().pool).map_err(malformed)?;
-        let revision = self.rooms.pools.add(&pool).await?.0;
+        let revision = self.rooms.pools.by(&by).add(&pool).await?.0;
         tracing::info!(pool = %pool.name, prefix = %pool.prefix, host_len = pool.host_len, "pool added");
         Ok(Response::new(v1::AddPoolResponse { revision }))
     }
@@ -59,8 +69,9 @@ impl AdminService for Admin {
         request: Request<v1::RemovePoolRequest>,
     ) -> Result<Response<v1::RemovePoolResponse>, Status> {
         administers(request.extensions())?;
+        let by = actor(&request)?;
         let name: PoolName = convert::parse("name", &request.into_inner().name).map_err(malformed)?;
-        let revision = self.rooms.pools.remove(&name).await?.0;
+        let revision = self.rooms.pools.by(&by).remove(&name).await?.0;
         tracing::info!(pool = %name, "pool removed");
         Ok(Response::new(v1::RemovePoolResponse { revision }))
     }
@@ -79,10 +90,11 @@ impl AdminService for Admin {
         request: Request<v1::DrainNodeRequest>,
     ) -> Result<Response<v1::DrainNodeResponse>, Status> {
         administers(request.extensions())?;
+        let by = actor(&request)?;
         let v1::DrainNodeRequest { name, timeout_ms } = request.into_inner();
         let node = node_name(&name)?;
         let timeout = if timeout_ms == 0 { DRAIN_TIMEOUT } else { Duration::from_millis(timeout_ms) };
-        let revision = self.rooms.claims.drain(&node, timeout).await?.0;
+        let revision = self.rooms.claims.by(&by).drain(&node, timeout).await?.0;
         tracing::info!(%node, ?timeout, "draining");
         Ok(Response::new(v1::DrainNodeResponse { revision }))
     }
@@ -92,8 +104,9 @@ impl AdminService for Admin {
         request: Request<v1::UndrainNodeRequest>,
     ) -> Result<Response<v1::UndrainNodeResponse>, Status> {
         administers(request.extensions())?;
+        let by = actor(&request)?;
         let node = node_name(&request.into_inner().name)?;
-        let revision = self.rooms.claims.undrain(&node).await?.0;
+        let revision = self.rooms.claims.by(&by).undrain(&node).await?.0;
         tracing::info!(%node, "undrained");
         Ok(Response::new(v1::UndrainNodeResponse { revision }))
     }
@@ -103,15 +116,16 @@ impl AdminService for Admin {
         request: Request<v1::ForgetNodeRequest>,
     ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
         administers(request.extensions())?;
+        let by = actor(&request)?;
         let node = node_name(&request.into_inner().name)?;
-        let (prefix, revision) = self.rooms.claims.forget(&node).await?;
+        let (prefix, revision) = self.rooms.claims.by(&by).forget(&node).await?;
         tracing::info!(%node, %prefix, "forgotten");
         Ok(Response::new(v1::ForgetNodeResponse { revision: revision.0, prefix: Some(prefix.into()) }))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
         administers(request.extensions())?;
-        let revision = control::put(&self.rooms.registry, &self.rooms.keys, true).await?.0;
+        let revision = control::put(&self.rooms.registry, &self.rooms.keys, true, &actor(&request)?).await?.0;
         tracing::warn!("paused: no agent changes its kernel until `sextant resume`");
         Ok(Response::new(v1::PauseResponse { revision }))
     }
@@ -121,7 +135,8 @@ impl AdminService for Admin {
         request: Request<v1::ResumeRequest>,
     ) -> Result<Response<v1::ResumeResponse>, Status> {
         administers(request.extensions())?;
-        let revision = control::put(&self.rooms.registry, &self.rooms.keys, false).await?.0;
+        let revision =
+            control::put(&self.rooms.registry, &self.rooms.keys, false, &actor(&request)?).await?.0;
         tracing::warn!("resumed");
         Ok(Response::new(v1::ResumeResponse { revision }))
     }
@@ -145,6 +160,11 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         self.rooms.others.refresh().await;
         Ok(Response::new(show::status(&self.rooms)))
+    }
+
+    async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<events::Events>, Status> {
+        administers(request.extensions())?;
+        Ok(Response::new(events::open(&self.rooms, request.into_inner()).await?))
     }
 
     async fn wait(&self, request: Request<v1::WaitRequest>) -> Result<Response<Waiting>, Status> {

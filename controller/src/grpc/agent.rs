@@ -10,7 +10,13 @@ use sextant_proto::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Rooms, others::POLL, principal::principal, status::malformed, sync};
+use super::{
+    Rooms,
+    others::POLL,
+    principal::{actor, principal},
+    status::malformed,
+    sync,
+};
 use crate::claims::{ClaimRequest, Granted, Holder};
 
 /// The longest that an agent may wait for its peers.
@@ -34,9 +40,10 @@ impl AgentService for Agents {
 
     async fn claim(&self, request: Request<v1::ClaimRequest>) -> Result<Response<v1::ClaimResponse>, Status> {
         let caller = principal(request.extensions())?.clone();
+        let by = actor(&request)?;
         let request = parse_claim(request.into_inner())?;
         caller.may_act_for(&request.node)?;
-        let outcome = match self.rooms.claims.claim(&request).await? {
+        let outcome = match self.rooms.claims.by(&by).claim(&request).await? {
             Granted::Claim(claim) => {
                 tracing::info!(node = %request.node, prefix = %claim.prefix, epoch = %claim.epoch, "claim");
                 Outcome::Granted((&claim).into())
@@ -54,7 +61,9 @@ impl AgentService for Agents {
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Outgoing>, Status> {
         let caller = principal(request.extensions())?.clone();
-        let stream = sync::open(self.rooms.clone(), &caller, request.into_inner()).await?;
+        let claims = self.rooms.claims.by(&actor(&request)?);
+        let rooms = Rooms { claims, ..self.rooms.clone() };
+        let stream = sync::open(rooms, &caller, request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -81,10 +90,11 @@ impl AgentService for Agents {
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
         let caller = principal(request.extensions())?.clone();
+        let by = actor(&request)?;
         let v1::ReleaseRequest { node, node_id, epoch } = request.into_inner();
         let holder = parse_holder(&node, &node_id, epoch)?;
         caller.may_act_for(&holder.node)?;
-        let revision = self.rooms.claims.release(&holder).await?.0;
+        let revision = self.rooms.claims.by(&by).release(&holder).await?.0;
         Ok(Response::new(v1::ReleaseResponse { revision }))
     }
 }

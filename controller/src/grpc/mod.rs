@@ -4,6 +4,7 @@
 
 mod admin;
 mod agent;
+mod events;
 mod others;
 mod principal;
 mod routes;

@@ -1,7 +1,11 @@
 //! Who calls. Every call carries a principal; what it may do is asked here and nowhere else.
 
+use std::fmt;
+
 use sextant_proto::NodeName;
 use tonic::{Extensions, Request, Status};
+
+use crate::audit::Actor;
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,24 @@ impl Principal {
             Self::Insecure => Ok(()),
         }
     }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Insecure => "anybody",
+        })
+    }
+}
+
+/// Who does what a call asks for, for the audit: its principal, and where it comes from.
+#[allow(clippy::result_large_err)]
+pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Status> {
+    let caller = principal(request.extensions())?;
+    Ok(match request.remote_addr() {
+        Some(address) => Actor::new(&format!("{caller} at {}", address.ip())),
+        None => Actor::new(&caller.to_string()),
+    })
 }
 
 /// The principal of a call over plain text.

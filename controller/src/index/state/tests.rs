@@ -1,6 +1,7 @@
 use sextant_proto::{Incarnation, NodeId, NodeState};
 
 use super::*;
+use crate::audit::{Actor, Event as Noted, What};
 
 fn entry(key: String, value: Bytes, revision: u64) -> Entry {
     Entry { key, value, created: Revision(revision), modified: Revision(revision), lease: None }
@@ -127,4 +128,15 @@ fn nothing_is_told_once_the_store_is_wiped() {
     let deletes = vec![fixture.keys.node(&name()), fixture.keys.meta()];
     let events = deletes.into_iter().map(|key| Event::Deleted { key, revision: Revision(3) }).collect();
     assert!(fixture.state.apply(&Batch { revision: Revision(3), events }).is_err());
+}
+
+#[test]
+fn i8_the_audit_is_no_change_for_agents_and_is_not_held() {
+    let mut fixture = Fixture::new();
+    let known = fixture.state.known_keys().count();
+    let op = Noted::new(What::Paused).op(&fixture.keys, &Actor::controller());
+    let crate::registry::Op::Put { key, value, .. } = op else { panic!("{op:?}") };
+    assert_eq!(fixture.apply(4, vec![(key.clone(), value)], vec![]), None);
+    assert_eq!((fixture.state.known_keys().count(), fixture.state.published()), (known, Revision(1)));
+    assert_eq!(fixture.apply(5, vec![], vec![key]), None);
 }

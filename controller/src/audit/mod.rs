@@ -1,0 +1,201 @@
+//! Who did what, when: an entry in the store for each change, put by the transaction that makes the change.
+//!
+//! Entries stand under `audit/`, in the order of their time; the revision of one is that of its key. Neither agents nor the
+//! index see them: [`list`] and [`Follow`] read the store itself. [`Sweeper`] keeps them bounded.
+
+mod follow;
+mod record;
+mod sweep;
+
+use std::{fmt, sync::Arc};
+
+use sextant_proto::{NodeName, PoolName, Prefix, Revision};
+
+use crate::{
+    keys::Keys,
+    records::{Record, unix_ms},
+    registry::{Entry, Op, RegistryError, SharedRegistry},
+};
+
+pub use follow::Follow;
+pub use record::AuditRecord;
+pub use sweep::{Keep, Sweeper};
+
+/// Who does something, for people to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor(Arc<str>);
+
+impl Actor {
+    /// Somebody by this name.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// A controller, of its own accord.
+    pub fn controller() -> Self {
+        Self::new("controller")
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A node got a new host prefix.
+    Claimed,
+    /// A node got back what it held in a store that was lost.
+    Reregistered,
+    /// A node's host is set up: peers route to it.
+    Ready,
+    /// A node's addresses have changed.
+    Announced,
+    /// A node's peers withdraw.
+    Draining,
+    /// A node's host has taken down its routes.
+    Drained,
+    /// A drained node comes back.
+    Undrained,
+    /// A node's claim has ended at its own word.
+    Released,
+    /// A node's claim was ended by hand.
+    Forgotten,
+    /// A node has lost its claim to another that held the prefix later.
+    Superseded,
+    /// A pool is new.
+    PoolAdded,
+    /// A pool came back with a node that holds a prefix of it.
+    PoolRestored,
+    /// A pool is gone.
+    PoolRemoved,
+    /// All agents' changes are frozen.
+    Paused,
+    /// They go on.
+    Resumed,
+    /// A restore has begun.
+    Restoring,
+    /// A restore is whole; the store is another incarnation.
+    Restored,
+    /// A half-made restore was taken back.
+    RestoreUndone,
+    /// The recovery window is closed.
+    RecoveryFinished,
+    /// A node did not come back before the recovery window closed.
+    Silent,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Claimed => "claimed",
+            Self::Reregistered => "re-registered",
+            Self::Ready => "ready",
+            Self::Announced => "announced",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
+            Self::Undrained => "undrained",
+            Self::Released => "released",
+            Self::Forgotten => "forgotten",
+            Self::Superseded => "superseded",
+            Self::PoolAdded => "pool added",
+            Self::PoolRestored => "pool restored",
+            Self::PoolRemoved => "pool removed",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
+            Self::Restoring => "restoring",
+            Self::Restored => "restored",
+            Self::RestoreUndone => "restore undone",
+            Self::RecoveryFinished => "recovery finished",
+            Self::Silent => "silent",
+        })
+    }
+}
+
+/// An entry to be written.
+#[derive(Debug, Clone)]
+pub struct Event {
+    what: What,
+    node: Option<NodeName>,
+    prefix: Option<Prefix>,
+    pool: Option<PoolName>,
+    detail: String,
+}
+
+impl Event {
+    /// That this was done.
+    pub fn new(what: What) -> Self {
+        Self { what, node: None, prefix: None, pool: None, detail: String::new() }
+    }
+
+    /// To this node.
+    pub fn node(self, node: &NodeName) -> Self {
+        Self { node: Some(node.clone()), ..self }
+    }
+
+    /// With this prefix.
+    pub fn prefix(self, prefix: Prefix) -> Self {
+        Self { prefix: Some(prefix), ..self }
+    }
+
+    /// In this pool.
+    pub fn pool(self, pool: &PoolName) -> Self {
+        Self { pool: Some(pool.clone()), ..self }
+    }
+
+    /// What else there is to say.
+    pub fn detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
+    /// What writes it, done `by` somebody now; to be part of the transaction that makes the change.
+    pub fn op(self, keys: &Keys, by: &Actor) -> Op {
+        let record = AuditRecord {
+            unix_ms: unix_ms(),
+            what: self.what.to_string(),
+            node: self.node,
+            prefix: self.prefix,
+            pool: self.pool,
+            by: by.to_string(),
+            detail: self.detail,
+        };
+        Op::put(keys.audit_entry(record.unix_ms, rand::random()), record.encode())
+    }
+}
+
+/// An entry as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The revision of the change.
+    pub revision: Revision,
+    /// What it says.
+    pub record: AuditRecord,
+}
+
+/// All entries, the newest last, and the revision of the store then.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn list(registry: &SharedRegistry, keys: &Keys) -> Result<(Revision, Vec<Noted>), RegistryError> {
+    let listing = registry.list(&keys.audit()).await?;
+    let mut noted: Vec<_> = listing.entries.iter().filter_map(noted).collect();
+    // By the store's own order: clocks of several controllers differ.
+    noted.sort_by_key(|noted| noted.revision);
+    Ok((listing.revision, noted))
+}
+
+fn noted(entry: &Entry) -> Option<Noted> {
+    match AuditRecord::decode(&entry.value) {
+        Ok(record) => Some(Noted { revision: entry.created, record }),
+        Err(error) => {
+            tracing::warn!(key = entry.key, %error, "audit entry cannot be read; it is left out");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

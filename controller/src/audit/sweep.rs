@@ -1,0 +1,117 @@
+//! Old entries go: by age, and by how many there are.
+//!
+//! One task, [`Sweeper::run`]: it sweeps at its start, once an hour, and whenever a good part of what is kept has been
+//! written since, which it sees by a watch. Of several controllers the one with the lowest id sweeps; while they do not
+//! agree on who that is, two may, which does no harm. It never ends: a store that does not answer is tried again.
+
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
+
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use crate::{
+    index::Index,
+    keys::Keys,
+    records::unix_ms,
+    registry::{Entry, Event, Op, RegistryError, SharedRegistry, Txn},
+};
+
+/// How often to sweep without any news.
+const PERIOD: Duration = Duration::from_secs(3600);
+/// How long to wait after a failure.
+const RETRY: Duration = Duration::from_secs(5);
+/// How many entries one transaction deletes at most (etcd's own limit is 128).
+const MOST_OPS: usize = 100;
+/// After how many new entries to sweep at the earliest.
+const LEAST_NEWS: usize = 100;
+
+/// What is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// How many entries at most; some more may stand until they are swept.
+    pub entries: usize,
+    /// For how long.
+    pub age: Duration,
+}
+
+/// Keeps the entries bounded.
+pub struct Sweeper {
+    registry: SharedRegistry,
+    keys: Keys,
+    index: Index,
+    me: String,
+    keep: Keep,
+}
+
+impl Sweeper {
+    /// The sweeper of the controller `me`.
+    pub fn new(registry: SharedRegistry, keys: Keys, index: Index, me: String, keep: Keep) -> Self {
+        Self { registry, keys, index, me, keep }
+    }
+
+    /// Sweeps whenever there is something to sweep.
+    ///
+    /// # Errors
+    /// None: a store that does not answer is tried again.
+    pub async fn run(self) -> Result<(), Infallible> {
+        loop {
+            if let Err(error) = self.sweep_if_mine().await {
+                tracing::debug!(%error, "audit entries cannot be swept; trying again");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+            self.news().await;
+        }
+    }
+
+    async fn sweep_if_mine(&self) -> Result<(), RegistryError> {
+        let first = self.index.read(|state| state.controllers().keys().next().cloned());
+        if first.is_some_and(|first| first != self.me) {
+            return Ok(());
+        }
+        sweep(&self.registry, &self.keys, self.keep, unix_ms()).await.map(|_| ())
+    }
+
+    /// Waits until much was written, or the time has come, or the watch has ended.
+    async fn news(&self) {
+        let enough = (self.keep.entries / 10).max(LEAST_NEWS);
+        let mut watch = self.registry.watch(self.keys.audit(), self.index.seen());
+        let deadline = Instant::now() + PERIOD;
+        let mut written = 0;
+        while written < enough {
+            match tokio::time::timeout_at(deadline, watch.next()).await {
+                Ok(Some(Ok(batch))) => {
+                    written += batch.events.iter().filter(|event| matches!(event, Event::Put(_))).count();
+                }
+                Ok(_) => return tokio::time::sleep(RETRY).await,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Deletes what is too old or too much; how many that were.
+///
+/// # Errors
+/// If the store does not answer; what was deleted stays so.
+pub(super) async fn sweep(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    keep: Keep,
+    now_unix_ms: u64,
+) -> Result<usize, RegistryError> {
+    let entries: VecDeque<Entry> = registry.list(&keys.audit()).await?.entries.into();
+    let oldest = now_unix_ms.saturating_sub(u64::try_from(keep.age.as_millis()).unwrap_or(u64::MAX));
+    let too_many = entries.len().saturating_sub(keep.entries);
+    // The keys are in the order of time.
+    let old = entries.iter().take_while(|entry| keys.audit_time(&entry.key).is_none_or(|at| at < oldest));
+    let gone: Vec<_> = entries.iter().take(too_many.max(old.count())).collect();
+    for some in gone.chunks(MOST_OPS) {
+        let ops = some.iter().map(|entry| Op::Delete(entry.key.clone())).collect();
+        registry.commit(Txn { guards: Vec::new(), ops }).await?;
+    }
+    if !gone.is_empty() {
+        tracing::debug!(entries = gone.len(), "old audit entries deleted");
+    }
+    Ok(gone.len())
+}

@@ -1,0 +1,83 @@
+use std::{collections::BTreeSet, time::Duration};
+
+use super::*;
+use crate::registry::{
+    Txn,
+    embedded::{EmbeddedStore, Options},
+};
+
+fn store(dir: &tempfile::TempDir) -> (SharedRegistry, Keys) {
+    // Watchers that are more than a few events behind find them compacted.
+    let mut options = Options::default();
+    options.kept_events = 10;
+    let store = EmbeddedStore::open_with(&dir.path().join("store"), options).unwrap();
+    let registry: SharedRegistry = Arc::new(store);
+    (registry, Keys::new(&"test".parse().unwrap()))
+}
+
+async fn put(registry: &SharedRegistry, keys: &Keys, unix_ms: u64, random: u64) {
+    let record = AuditRecord {
+        unix_ms,
+        what: What::Claimed.to_string(),
+        node: Some("h1".parse().unwrap()),
+        prefix: Some("2001:db8:1::/64".parse().unwrap()),
+        pool: None,
+        by: "somebody".into(),
+        detail: String::new(),
+    };
+    let ops = vec![Op::put(keys.audit_entry(unix_ms, random), record.encode())];
+    registry.commit(Txn { guards: Vec::new(), ops }).await.unwrap();
+}
+
+async fn times(registry: &SharedRegistry, keys: &Keys) -> Vec<u64> {
+    list(registry, keys).await.unwrap().1.iter().map(|noted| noted.record.unix_ms).collect()
+}
+
+#[tokio::test]
+async fn old_entries_go_by_age_and_by_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let (registry, keys) = store(&dir);
+    for n in 0..250 {
+        put(&registry, &keys, 1000 + n, 7).await;
+    }
+    let keep = Keep { entries: 240, age: Duration::from_millis(400) };
+    assert_eq!(sweep::sweep(&registry, &keys, keep, 1200).await.unwrap(), 10, "by number");
+    assert_eq!(times(&registry, &keys).await[0], 1010);
+    assert_eq!(sweep::sweep(&registry, &keys, keep, 1600).await.unwrap(), 190, "by age, in several chunks");
+    assert_eq!(times(&registry, &keys).await, (1200..1250).collect::<Vec<_>>());
+    assert_eq!(sweep::sweep(&registry, &keys, keep, 1600).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn two_sweepers_at_once_do_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let (registry, keys) = store(&dir);
+    for n in 0..150 {
+        put(&registry, &keys, n, 7).await;
+    }
+    let keep = Keep { entries: 10, age: Duration::from_secs(1) };
+    let (a, b) =
+        tokio::join!(sweep::sweep(&registry, &keys, keep, 150), sweep::sweep(&registry, &keys, keep, 150));
+    assert!(a.is_ok() && b.is_ok());
+    assert_eq!(times(&registry, &keys).await, (140..150).collect::<Vec<_>>());
+}
+
+/// More entries than the store's ring for watches holds, between two looks: the follower lists anew.
+#[tokio::test]
+async fn a_follower_survives_compaction_and_tells_each_entry_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (registry, keys) = store(&dir);
+    put(&registry, &keys, 1, 1).await;
+    let mut follow = Follow::new(registry.clone(), keys.clone(), Revision::ZERO);
+    assert_eq!(follow.next().await.record.unix_ms, 1);
+    // Falls behind while the store is written to.
+    for unix_ms in 2..60 {
+        put(&registry, &keys, unix_ms, 1).await;
+    }
+    let mut told = BTreeSet::new();
+    while told.len() < 58 {
+        let next = tokio::time::timeout(Duration::from_secs(20), follow.next()).await.unwrap();
+        assert!(told.insert(next.record.unix_ms), "told twice: {next:?}");
+    }
+    assert_eq!(told, (2..60).collect());
+}

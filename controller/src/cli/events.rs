@@ -1,0 +1,174 @@
+//! What was done: those events that are there, and new ones as they come.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use sextant_proto::{
+    Incarnation, NodeName, PoolName, Prefix, Revision,
+    convert::{MessageError, id, parse},
+    v1,
+};
+
+use super::{args::Output, failure::Failure, link::Link, show, text};
+
+/// How long to wait before a controller is asked again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Which events are asked for.
+pub(super) struct Wanted {
+    pub(super) follow: bool,
+    pub(super) node: Option<NodeName>,
+    pub(super) last: Option<u32>,
+}
+
+/// Something that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Event {
+    revision: Revision,
+    incarnation: Incarnation,
+    unix_ms: u64,
+    what: String,
+    node: Option<NodeName>,
+    prefix: Option<Prefix>,
+    pool: Option<PoolName>,
+    by: String,
+    detail: String,
+}
+
+/// `sextant events`.
+pub(super) async fn events(link: &mut Link, output: Output, wanted: &Wanted) -> Result<(), Failure> {
+    if !wanted.follow {
+        let mut stream = link.events(wanted, None).await?;
+        let mut all: Vec<Event> = Vec::new();
+        while let Some(event) = stream.next().await? {
+            all.push(event);
+        }
+        let text = match output {
+            Output::Table => all.iter().map(line).collect(),
+            Output::Json => format!("{:#}\n", all.iter().map(json).collect::<Value>()),
+        };
+        return show::write(text.as_bytes());
+    }
+    let mut last = None;
+    let mut in_trouble = false;
+    loop {
+        let ended = follow(link, output, wanted, &mut last).await;
+        // The first connection must succeed; later ones are tried again, as a controller may restart.
+        let (Err(Failure::Unavailable(why)), Some(_)) = (&ended, last) else { return ended };
+        if !std::mem::replace(&mut in_trouble, true) {
+            eprintln!("sextant: {}; trying again", text::one_line(why));
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Shows events until the stream ends; `last` is the last one that was shown.
+async fn follow(
+    link: &mut Link,
+    output: Output,
+    wanted: &Wanted,
+    last: &mut Option<(Incarnation, Revision)>,
+) -> Result<(), Failure> {
+    // Once connected, only what is new is asked for.
+    let rest = Wanted { last: wanted.last.filter(|_| last.is_none()), node: wanted.node.clone(), ..*wanted };
+    let mut stream = link.events(&rest, *last).await?;
+    while let Some(event) = stream.next::<Event>().await? {
+        *last = Some((event.incarnation, event.revision));
+        let text = match output {
+            Output::Table => line(&event),
+            Output::Json => format!("{}\n", json(&event)),
+        };
+        show::write(text.as_bytes())?;
+    }
+    Err(Failure::Unavailable("the controller has ended the stream".into()))
+}
+
+impl TryFrom<v1::Event> for Event {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Event) -> Result<Self, MessageError> {
+        let prefix = message.prefix.map(Prefix::try_from).transpose();
+        Ok(Self {
+            revision: Revision(message.revision),
+            incarnation: id("incarnation", &message.incarnation)?,
+            unix_ms: message.unix_ms,
+            what: message.what,
+            node: (!message.node.is_empty()).then(|| parse("node", &message.node)).transpose()?,
+            prefix: prefix.map_err(|error| MessageError::new("prefix", error))?,
+            pool: (!message.pool.is_empty()).then(|| parse("pool", &message.pool)).transpose()?,
+            by: message.by,
+            detail: message.detail,
+        })
+    }
+}
+
+/// For people: `2026-11-21T10:00:00Z  rev 12  node h1 claimed, 2001:db8:1::/64, pool main (by …)`.
+fn line(event: &Event) -> String {
+    let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(event.unix_ms));
+    let node = event.node.as_ref().map(|node| format!("{node} ")).unwrap_or_default();
+    let mut rest = vec![format!("{node}{}", event.what)];
+    rest.extend(event.prefix.map(|prefix| prefix.to_string()));
+    rest.extend(event.pool.as_ref().map(|pool| format!("pool {pool}")));
+    rest.extend(Some(event.detail.clone()).filter(|detail| !detail.is_empty()));
+    let text = format!("{time}  rev {:<6}  {}  (by {})", event.revision.0, rest.join(", "), event.by);
+    format!("{}\n", text::one_line(&text))
+}
+
+fn json(event: &Event) -> Value {
+    json!({
+        "revision": event.revision.0,
+        "incarnation": event.incarnation.to_string(),
+        "unix_ms": event.unix_ms,
+        "what": event.what,
+        "node": event.node.as_ref().map(NodeName::as_str),
+        "prefix": event.prefix.map(|prefix| prefix.to_string()),
+        "pool": event.pool.as_ref().map(PoolName::as_str),
+        "by": event.by,
+        "detail": event.detail,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            revision: Revision(12),
+            incarnation: format!("{:032x}", 0xff).parse().unwrap(),
+            unix_ms: 1_800_000_000_000,
+            what: "claimed".into(),
+            node: Some("host1".parse().unwrap()),
+            prefix: Some("2001:db8:1::/64".parse().unwrap()),
+            pool: Some("main".parse().unwrap()),
+            by: "anybody at ::1".into(),
+            detail: "a\nb".into(),
+        }
+    }
+
+    #[test]
+    fn an_event_is_a_line() {
+        assert_eq!(
+            line(&event()),
+            "2027-01-15T08:00:00Z  rev 12      host1 claimed, 2001:db8:1::/64, pool main, a b  (by anybody at ::1)\n"
+        );
+        let bare = Event { node: None, prefix: None, pool: None, detail: String::new(), ..event() };
+        assert_eq!(line(&bare), "2027-01-15T08:00:00Z  rev 12      claimed  (by anybody at ::1)\n");
+    }
+
+    #[test]
+    fn an_event_is_json() {
+        let expected = json!({
+            "revision": 12,
+            "incarnation": "000000000000000000000000000000ff",
+            "unix_ms": 1_800_000_000_000_u64,
+            "what": "claimed",
+            "node": "host1",
+            "prefix": "2001:db8:1::/64",
+            "pool": "main",
+            "by": "anybody at ::1",
+            "detail": "a\nb",
+        });
+        assert_eq!(format!("{:#}", json(&event())), format!("{expected:#}"));
+    }
+}
