@@ -38,6 +38,7 @@
 pub mod bench;
 pub mod catalogue;
 pub mod cluster;
+pub mod crowd;
 pub mod demo;
 pub mod lab;
 pub mod soak;

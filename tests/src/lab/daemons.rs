@@ -196,6 +196,11 @@ impl Controller {
         format!("http://[{}]:{GRPC_PORT}", self.address)
     }
 
+    /// Where it is.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// What it answers to `GET path`: the status code and the body.
     ///
     /// # Errors

@@ -5,4 +5,6 @@
 mod bed;
 mod before;
 mod cleanup;
+mod neighbours;
+mod replaced;
 mod tortures;

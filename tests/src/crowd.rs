@@ -1,0 +1,101 @@
+//! Nodes without hosts: claimed and announced over gRPC as agents do, so that real agents have that many peers. Nothing
+//! answers at their next hops.
+//!
+//! Their streams end at once. So that they count as up, the controller must have a long `--down-after`.
+
+use std::net::Ipv6Addr;
+
+use anyhow::{Context, bail};
+use sextant_proto::{
+    NodeId,
+    v1::{
+        AgentMessage, Announce, Claim, ClaimRequest, Hello, InterfaceAddress, Prefix, Uplink,
+        agent_message::Message, agent_service_client::AgentServiceClient, claim_response::Outcome,
+    },
+};
+use tokio::{runtime, sync::mpsc, task::JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::Controller;
+
+/// How many join at once.
+const AT_ONCE: u32 = 16;
+/// `--down-after` of a controller that a crowd joins, in seconds.
+pub const DOWN_AFTER: &str = "86400";
+
+/// The next hop of the `n`-th: on the link of the lab's hosts.
+pub fn next_hop(n: u32) -> Ipv6Addr {
+    Ipv6Addr::from_bits((0x2001_0db8 << 96) | (1 << 48) | u128::from(n))
+}
+
+/// Lets `count` nodes `c1`, `c2`, … join and announce themselves.
+///
+/// # Errors
+/// If the controller refuses one.
+pub fn join(controller: &Controller, count: u32) -> anyhow::Result<()> {
+    let url = controller.url();
+    let joined = controller.namespace().enter(|| {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(all_join(url, count))
+    });
+    joined?.context("crowd")
+}
+
+async fn all_join(url: String, count: u32) -> anyhow::Result<()> {
+    let channel = Endpoint::from_shared(url)?.connect().await?;
+    let mut joining = JoinSet::new();
+    for first in 0..AT_ONCE {
+        let client = AgentServiceClient::new(channel.clone());
+        joining.spawn(async move {
+            for n in (1 + first..=count).step_by(AT_ONCE as usize) {
+                one_joins(client.clone(), n).await.with_context(|| format!("c{n}"))?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(joined) = joining.join_next().await {
+        joined??;
+    }
+    Ok(())
+}
+
+async fn one_joins(mut client: AgentServiceClient<Channel>, n: u32) -> anyhow::Result<()> {
+    let (node, node_id) = (format!("c{n}"), NodeId::random());
+    let request = ClaimRequest { node: node.clone(), node_id: node_id.into(), ..ClaimRequest::default() };
+    let Some(Outcome::Granted(claim)) = client.claim(request).await?.into_inner().outcome else {
+        bail!("its claim is not granted");
+    };
+    let (outgoing, to_send) = mpsc::channel(2);
+    for message in [Message::Hello(hello(node, node_id, &claim)), Message::Announce(announce(n, &claim)?)] {
+        outgoing.send(AgentMessage { message: Some(message) }).await?;
+    }
+    drop(outgoing);
+    let mut stream = client.sync(ReceiverStream::new(to_send)).await?.into_inner();
+    // The controller ends it when it has taken in all that was sent.
+    while stream.message().await?.is_some() {}
+    Ok(())
+}
+
+/// It asks for deltas only: a snapshot for each would be a crowd's square.
+fn hello(node: String, node_id: NodeId, claim: &Claim) -> Hello {
+    let epoch = claim.epoch.clone().unwrap_or_default();
+    Hello {
+        node,
+        node_id: node_id.into(),
+        incarnation: epoch.incarnation.clone(),
+        revision: epoch.revision,
+        epoch: Some(epoch),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn announce(n: u32, claim: &Claim) -> anyhow::Result<Announce> {
+    let address = InterfaceAddress { address: next_hop(n).octets().to_vec().into(), length: 64 };
+    let pool = claim.pool.as_ref().context("a claim without pool")?;
+    let host = claim.prefix.clone().context("a claim without prefix")?;
+    Ok(Announce {
+        uplinks: vec![Uplink { interface: "eth0".to_owned(), addresses: vec![address] }],
+        container_prefix: Some(Prefix { length: pool.container_len, ..host }),
+    })
+}
