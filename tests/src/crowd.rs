@@ -3,7 +3,7 @@
 //!
 //! Their streams end at once. So that they count as up, the controller must have a long `--down-after`.
 
-use std::net::Ipv6Addr;
+use std::{net::Ipv6Addr, ops::RangeInclusive};
 
 use anyhow::{Context, bail};
 use sextant_proto::{
@@ -29,26 +29,27 @@ pub fn next_hop(n: u32) -> Ipv6Addr {
     Ipv6Addr::from_bits((0x2001_0db8 << 96) | (1 << 48) | u128::from(n))
 }
 
-/// Lets `count` nodes `c1`, `c2`, … join and announce themselves.
+/// Lets the nodes `c<N>` of these numbers join and announce themselves.
 ///
 /// # Errors
 /// If the controller refuses one.
-pub fn join(controller: &Controller, count: u32) -> anyhow::Result<()> {
+pub fn join(controller: &Controller, numbers: RangeInclusive<u32>) -> anyhow::Result<()> {
     let url = controller.url();
     let joined = controller.namespace().enter(|| {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(all_join(url, count))
+        runtime.block_on(all_join(url, numbers))
     });
     joined?.context("crowd")
 }
 
-async fn all_join(url: String, count: u32) -> anyhow::Result<()> {
+async fn all_join(url: String, numbers: RangeInclusive<u32>) -> anyhow::Result<()> {
     let channel = Endpoint::from_shared(url)?.connect().await?;
     let mut joining = JoinSet::new();
     for first in 0..AT_ONCE {
+        let some = numbers.clone().skip(first as usize).step_by(AT_ONCE as usize);
         let client = AgentServiceClient::new(channel.clone());
         joining.spawn(async move {
-            for n in (1 + first..=count).step_by(AT_ONCE as usize) {
+            for n in some {
                 one_joins(client.clone(), n).await.with_context(|| format!("c{n}"))?;
             }
             anyhow::Ok(())

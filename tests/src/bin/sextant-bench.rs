@@ -7,11 +7,18 @@ use sextant_tests::{
     catalogue::{self, Entry},
 };
 
-const ENTRIES: &[Entry] = &[Entry {
-    name: "join",
-    about: "how soon a host that joins is in its peers' kernels [--hosts N] [--rounds N] [--store KIND]",
-    run: bench::join::run,
-}];
+const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "join",
+        about: "how soon a host that joins is in its peers' kernels [--hosts N] [--rounds N] [--store KIND]",
+        run: bench::join::run,
+    },
+    Entry {
+        name: "idle",
+        about: "what an agent with many peers takes while nothing happens [--peers N,N…] [--seconds N]",
+        run: bench::idle::run,
+    },
+];
 
 fn main() -> ExitCode {
     catalogue::main("benchmark", ENTRIES)

@@ -7,4 +7,5 @@ mod before;
 mod cleanup;
 mod neighbours;
 mod replaced;
+mod resync;
 mod tortures;

@@ -84,7 +84,7 @@ fn eleven_hundred_peers_on_one_link() {
     bed.cluster.start_controller(ControllerOptions { args, ..ControllerOptions::default() });
     bed.cluster.settle();
     let stream = bed.stream(0, 1);
-    crowd::join(bed.cluster.controller.as_ref().unwrap(), PEERS).unwrap();
+    crowd::join(bed.cluster.controller.as_ref().unwrap(), 1..=PEERS).unwrap();
     let nodes = bed.cluster.lab.cli_json(&["node", "list"]).unwrap();
     let via = |node: &serde_json::Value| {
         let (name, prefix) = (node["name"].as_str().unwrap(), node["prefix"].as_str().unwrap());
