@@ -12,7 +12,7 @@ use sextant_proto::daemon::Metrics;
 use tokio::sync::watch;
 
 use crate::{
-    engine::{Input, Report},
+    engine::{Input, Meters, Report},
     session::Condition,
 };
 
@@ -25,8 +25,9 @@ pub(crate) struct Sources {
 }
 
 /// All metrics of an agent.
-pub(crate) fn registry(sources: Sources) -> Metrics {
+pub(crate) fn registry(sources: Sources, engine: &Meters) -> Metrics {
     let mut registry = Registry::with_prefix("sextant_agent");
+    engine.register(&mut registry);
     registry.register_collector(Box::new(sources));
     Arc::new(Mutex::new(registry))
 }

@@ -51,13 +51,14 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let sources = Sources { input: input.clone(), report: report.clone(), condition };
     let session = Session::new(settings.clone(), state, input_tx, report.clone(), condition_tx)?;
     let (ready_tx, readiness) = watch::channel(Err("starting".to_owned()));
-    let probes = Probes::bind(settings.http, metrics::registry(sources), readiness).await?;
     let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
     let (node, names) = (settings.node.clone(), settings.uplinks.clone());
     let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
     let watchdog = Watchdog::from_environment();
     let heartbeat = watchdog.heartbeat();
     let engine = Engine::new(kernel, settings.clone(), host, input, verdicts, report_tx, heartbeat);
+    let metrics = metrics::registry(sources, &engine.meters());
+    let probes = Probes::bind(settings.http, metrics, readiness).await?;
 
     let mut tasks = Essential::default();
     tasks.spawn("engine", engine.run());

@@ -7,6 +7,7 @@
 mod chatter;
 mod contests;
 mod failures;
+mod meters;
 mod pass;
 mod uplinks;
 
@@ -25,7 +26,7 @@ use crate::{
     host::HostSetup,
     kernel::{Event, Kernel, KernelError, Link, Route, RouteKey, RouteProtocol},
     liveness::Verdicts,
-    routes::{Actual, Brake, LocalUplink},
+    routes::{Actual, Brake, Desired, LocalUplink},
     settings::Settings,
     view::View,
 };
@@ -33,6 +34,7 @@ use crate::{
 use chatter::Chatter;
 use contests::Contests;
 use failures::Failures;
+pub use meters::Meters;
 
 pub use uplinks::{MissingUplink, NoUplink, default_uplinks, existing_uplinks, local_uplinks};
 
@@ -123,6 +125,10 @@ pub struct Engine {
     brake: Brake,
     failures: Failures,
     contests: Contests,
+    meters: Meters,
+    /// Since when events wait for a pass, and since when not all is right.
+    events_since: Option<Instant>,
+    wrong_since: Option<Instant>,
     chatter: Chatter,
     retry_at: Option<Instant>,
 }
@@ -153,9 +159,17 @@ impl Engine {
             brake: Brake::default(),
             failures: Failures::default(),
             contests: Contests::default(),
+            meters: Meters::default(),
+            events_since: None,
+            wrong_since: Some(Instant::now()),
             chatter: Chatter::new(Instant::now()),
             retry_at: None,
         }
+    }
+
+    /// What it counts.
+    pub fn meters(&self) -> Meters {
+        self.meters.clone()
     }
 
     /// Keeps the host as it should be, for as long as there is a session.
@@ -171,8 +185,11 @@ impl Engine {
             let due = self.due();
             tokio::select! {
                 // Without a session there is nothing more to learn, and nothing to change.
-                changed = self.input.changed() => if changed.is_err() { return Ok(()) },
-                Ok(()) = self.verdicts.changed() => {}
+                changed = self.input.changed() => match changed {
+                    Ok(()) => self.is_wrong(),
+                    Err(_) => return Ok(()),
+                },
+                Ok(()) = self.verdicts.changed() => self.is_wrong(),
                 event = events.recv() => self.take_events(event, &mut events).await?,
                 () = until(due) => {}
                 () = tokio::time::sleep_until(resync_at) => {
@@ -192,9 +209,19 @@ impl Engine {
         [self.retry_at, self.failures.next_due(), contested].into_iter().flatten().min()
     }
 
+    /// There is news: what is, is not what should be, for all that is known.
+    fn is_wrong(&mut self) {
+        self.wrong_since.get_or_insert_with(Instant::now);
+    }
+
     async fn try_pass(&mut self) {
         self.retry_at = None;
-        if let Err(error) = self.pass().await {
+        let passed = self.pass().await;
+        if let Some(since) = self.events_since.take() {
+            self.meters.caught_up(since);
+        }
+        if let Err(error) = passed {
+            self.meters.broken.inc();
             tracing::warn!(%error, "the kernel's answer broke off; reading everything anew");
             self.stale = Stale::ALL;
             self.retry_at = Some(Instant::now() + RETRY);
@@ -207,7 +234,10 @@ impl Engine {
         events: &mut mpsc::Receiver<Event>,
     ) -> Result<(), KernelError> {
         let ended = || KernelError::Broken("the kernel's events ended".into());
-        self.take(&first.ok_or_else(ended)?);
+        let first = first.ok_or_else(ended)?;
+        self.events_since = Some(Instant::now());
+        self.is_wrong();
+        self.take(&first);
         tokio::time::sleep(GATHER).await;
         while let Ok(event) = events.try_recv() {
             self.take(&event);
@@ -219,6 +249,7 @@ impl Engine {
         match event {
             Event::Overrun => {
                 tracing::info!("events of the kernel were lost; reading everything anew");
+                self.meters.overruns.inc();
                 self.stale = Stale::ALL;
             }
             Event::RouteChanged(route) | Event::RouteGone(route) => {

@@ -30,7 +30,23 @@ impl Engine {
         let (desired, blocked) = self.do_routes(&input, &verdicts).await?;
         let setup = self.set_up_host(&input, links).await?;
         self.tell(&input, &verdicts, &desired, &blocked, setup);
+        self.measure(&desired);
         Ok(())
+    }
+
+    fn measure(&mut self, desired: &Desired) {
+        self.meters.stand(desired, &self.actual);
+        let right = {
+            let report = self.report.borrow();
+            self.meters.contested.set(i64::try_from(report.contested.len()).unwrap_or(i64::MAX));
+            report.failed.is_empty() && report.contested.is_empty() && report.held == 0
+        };
+        if right
+            && self.stale == Stale::NOTHING
+            && let Some(since) = self.wrong_since.take()
+        {
+            self.meters.converged(since);
+        }
     }
 
     /// Links and addresses, if they may have changed.
@@ -109,7 +125,9 @@ impl Engine {
         if changes.is_empty() {
             return Ok(());
         }
+        let began = Instant::now();
         let results = self.kernel.apply(changes).await?;
+        self.meters.applied(changes.len(), began);
         let mut failed = 0;
         for (change, result) in changes.iter().zip(results) {
             match result {

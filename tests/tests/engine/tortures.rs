@@ -142,8 +142,35 @@ fn i9_events_that_are_lost() {
         // And with an agent that reads.
         host.ip_batch(&batch("del")).unwrap();
     }
+    measured(&bed);
     stream.finish().unwrap().nothing_lost().unwrap();
     bed.ends_clean();
+}
+
+/// The agent counts what it went through.
+fn measured(bed: &Bed) {
+    let foreign = bed.host().foreign_routes().unwrap().len();
+    poll("the agent's metrics", 5 * SECONDS, || {
+        let metrics = bed.cluster.agents[0].http("/metrics")?.1;
+        let value = |name: &str| -> Option<f64> {
+            metrics
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("sextant_agent_{name} "))?.parse().ok())
+        };
+        let are =
+            [("routes_desired", 4), ("routes_actual", 4), ("routes_failed", 0), ("routes_foreign", foreign)];
+        let at_least = [
+            ("overruns_total", 2.0),
+            ("plan_changes_sum", 12.0),
+            ("batch_seconds_count", 3.0),
+            ("event_lag_seconds_count", 2.0),
+            ("converge_seconds_count", 3.0),
+        ];
+        let exact = are.iter().all(|(name, wanted)| value(name) == Some(*wanted as f64));
+        let enough = at_least.iter().all(|(name, least)| value(name).is_some_and(|value| value >= *least));
+        anyhow::ensure!(exact && enough, "not {are:?}, {at_least:?} in {metrics}");
+        anyhow::Ok(())
+    });
 }
 
 #[test]
