@@ -154,6 +154,16 @@ impl Keys {
         std::iter::once(inside).chain(around).collect()
     }
 
+    /// What of `key` follows the cluster's root; `None` if it is of another cluster.
+    pub fn relative<'a>(&self, key: &'a str) -> Option<&'a str> {
+        key.strip_prefix(&self.root)
+    }
+
+    /// The key of which [`relative`](Self::relative) is `relative`.
+    pub fn absolute(&self, relative: &str) -> String {
+        format!("{}{relative}", self.root)
+    }
+
     /// What `key` is about; `None` if it is of no kind that this version knows.
     pub fn parse(&self, key: &str) -> Option<Key> {
         let (directory, name) = key.strip_prefix(&self.root)?.split_once('/')?;

@@ -10,6 +10,7 @@
 
 pub mod acks;
 pub mod audit;
+pub mod backup;
 pub mod claims;
 pub mod cli;
 mod control;

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use sextant_proto::{
-    Incarnation, NodeId, NodeName, NodeState, PoolName, Prefix, Uplink,
+    Epoch, Incarnation, NodeId, NodeName, NodeState, PoolName, Prefix, Uplink,
     convert::{self, MessageError},
     store::v1 as stored,
     v1,
@@ -45,6 +45,34 @@ pub struct Meta {
     pub created_unix_ms: u64,
     /// It may lack claims that agents still hold.
     pub recovering: bool,
+    /// The incarnation that it stands in for, once that is known.
+    pub replaces: Option<Incarnation>,
+    /// A restore is under way, or was cut off.
+    pub restoring: bool,
+}
+
+impl Meta {
+    /// That of a new store. It may stand in for one that was lost, so its recovery window is open.
+    pub fn new() -> Self {
+        Self {
+            incarnation: Incarnation::random(),
+            created_unix_ms: unix_ms(),
+            recovering: true,
+            replaces: None,
+            restoring: false,
+        }
+    }
+
+    /// Whether it surely stands in for another store whose nodes may still come back.
+    pub fn stands_in(&self) -> bool {
+        self.recovering && self.replaces.is_some()
+    }
+}
+
+impl Default for Meta {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// `meta/control`. A resume is a put without `paused`; its revision is what counts.
@@ -65,6 +93,8 @@ pub struct ClaimRecord {
     pub pool: PoolName,
     /// Since when.
     pub claimed_unix_ms: u64,
+    /// Since when it was held in the incarnation before this one.
+    pub prior: Option<Epoch>,
 }
 
 /// `nodes/…`.
@@ -130,13 +160,26 @@ pub fn unix_ms() -> u64 {
 
 impl Record for Meta {
     fn decode(value: &[u8]) -> Result<Self, RecordError> {
-        let stored::Meta { incarnation, created_unix_ms, recovering } = Message::decode(value)?;
-        Ok(Self { incarnation: convert::id("incarnation", &incarnation)?, created_unix_ms, recovering })
+        let message: stored::Meta = Message::decode(value)?;
+        let replaces = Some(&message.replaces).filter(|it| !it.is_empty());
+        Ok(Self {
+            incarnation: convert::id("incarnation", &message.incarnation)?,
+            created_unix_ms: message.created_unix_ms,
+            recovering: message.recovering,
+            replaces: replaces.map(|it| convert::id("replaces", it)).transpose()?,
+            restoring: message.restoring,
+        })
     }
 
     fn encode(&self) -> Bytes {
-        let Self { incarnation, created_unix_ms, recovering } = *self;
-        stored::Meta { incarnation: incarnation.into(), created_unix_ms, recovering }.encode_to_vec().into()
+        let message = stored::Meta {
+            incarnation: self.incarnation.into(),
+            created_unix_ms: self.created_unix_ms,
+            recovering: self.recovering,
+            replaces: self.replaces.map(Into::into).unwrap_or_default(),
+            restoring: self.restoring,
+        };
+        message.encode_to_vec().into()
     }
 }
 
@@ -148,6 +191,7 @@ impl Record for ClaimRecord {
             node_id: convert::id("node_id", &message.node_id)?,
             pool: convert::parse("pool", &message.pool)?,
             claimed_unix_ms: message.claimed_unix_ms,
+            prior: message.prior.map(|epoch| convert::required("prior", Some(epoch))).transpose()?,
         })
     }
 
@@ -157,6 +201,7 @@ impl Record for ClaimRecord {
             node_id: self.node_id.into(),
             pool: self.pool.to_string(),
             claimed_unix_ms: self.claimed_unix_ms,
+            prior: self.prior.map(Into::into),
         };
         message.encode_to_vec().into()
     }

@@ -73,7 +73,12 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tasks.spawn("verdicts", verdicts(&rooms).run());
     tasks.spawn(
         "recovery",
-        store::close_recovery(rooms.registry.clone(), rooms.keys.clone(), settings.recovery_window),
+        store::close_recovery(
+            rooms.registry.clone(),
+            rooms.keys.clone(),
+            rooms.index.clone(),
+            settings.recovery_window,
+        ),
     );
     tasks.spawn("audit", sweeper(&rooms, settings.audit).run());
     tasks.spawn("status", tell_status(rooms.sessions.readiness()));

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use sextant_proto::Incarnation;
+use sextant_proto::{Incarnation, NodeName, NodeState, Revision};
 
 use crate::{
+    audit::{Actor, Event, What},
+    index::{Index, State},
     keys::Keys,
     records::{Meta, Record, unix_ms},
     registry::{Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
@@ -12,6 +14,14 @@ use crate::{
 
 /// How often the recovery window is looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a change of the record is tried against others.
+const ATTEMPTS: u32 = 8;
+/// How many silent nodes get an entry of their own (etcd takes 128 operations at once).
+const MOST_SILENT: usize = 100;
+
+/// What is said while a restore is under way, or was cut off.
+pub const HALF_RESTORED: &str = "the store is half restored, and nothing is served from it: a restore is under way, or \
+     was cut off. Run `sextant restore FILE` again to finish it, or `sextant restore --undo` to take it back";
 
 /// The store's record, made if the store is new. A new store may stand in for one that was lost, so its recovery window
 /// is open.
@@ -25,7 +35,7 @@ pub async fn open(registry: &SharedRegistry, keys: &Keys) -> Result<Meta, Regist
             return Meta::decode(&entry.value)
                 .map_err(|error| RegistryError::Corrupt(format!("{key}: {error}")));
         }
-        let meta = Meta { incarnation: Incarnation::random(), created_unix_ms: unix_ms(), recovering: true };
+        let meta = Meta::new();
         let put = Op::put(&key, meta.encode());
         match registry.commit(Txn { guards: vec![Guard::Absent(key.clone())], ops: vec![put] }).await {
             Ok(Outcome::Committed(_)) => {
@@ -39,43 +49,138 @@ pub async fn open(registry: &SharedRegistry, keys: &Keys) -> Result<Meta, Regist
     }
 }
 
-/// Closes the store's recovery window once it is `window` old. Never ends.
+/// The store's own record, and the revision that last put it.
+///
+/// # Errors
+/// If the store does not answer, has none, or it cannot be read.
+pub async fn read(registry: &SharedRegistry, keys: &Keys) -> Result<(Meta, Revision), RegistryError> {
+    let key = keys.meta();
+    let entry = registry.list(&KeyRange::key(&key)).await?.entries.pop();
+    let entry = entry.ok_or_else(|| RegistryError::Corrupt(format!("{key} is gone")))?;
+    let meta =
+        Meta::decode(&entry.value).map_err(|error| RegistryError::Corrupt(format!("{key}: {error}")))?;
+    Ok((meta, entry.modified))
+}
+
+/// A transaction that puts `meta` in place of what was last put at `modified`, and does `ops` with it.
+pub fn change(keys: &Keys, meta: &Meta, modified: Revision, ops: Vec<Op>) -> Txn {
+    let put = Op::put(keys.meta(), meta.encode());
+    let guards = vec![Guard::Unchanged(keys.meta(), modified)];
+    Txn { guards, ops: std::iter::once(put).chain(ops).collect() }
+}
+
+/// Takes down that the store stands in for `lost`, unless it is known already for which one it does.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn replaces(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    lost: Incarnation,
+) -> Result<(), RegistryError> {
+    for _ in 0..ATTEMPTS {
+        let (meta, modified) = read(registry, keys).await?;
+        if meta.replaces.is_some() || !meta.recovering {
+            return Ok(());
+        }
+        let next = Meta { replaces: Some(lost), ..meta };
+        match registry.commit(change(keys, &next, modified, Vec::new())).await {
+            Ok(Outcome::Committed(_)) => {
+                tracing::warn!(%lost, "the store stands in for one that is lost; its nodes are waited for");
+                return Ok(());
+            }
+            Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(RegistryError::Unavailable("its own record changes all the time; try again".into()))
+}
+
+/// Closes the store's recovery window whenever it is `window` old. Never ends.
 ///
 /// # Errors
 /// None: a store that does not answer is tried again.
 pub async fn close_recovery(
     registry: SharedRegistry,
     keys: Keys,
+    index: Index,
     window: Duration,
 ) -> Result<(), RegistryError> {
     loop {
-        if let Err(error) = close_if_due(&registry, &keys, window).await {
-            tracing::warn!(%error, "the recovery window cannot be closed; trying again");
-        } else if !is_open(&registry, &keys).await.unwrap_or(true) {
-            return std::future::pending().await;
-        }
         tokio::time::sleep(TICK).await;
+        let meta = index.read(|state| state.meta().clone());
+        let age = Duration::from_millis(unix_ms().saturating_sub(meta.created_unix_ms));
+        if !meta.recovering || meta.restoring || age < window {
+            continue;
+        }
+        if let Err(error) = finish(&registry, &keys, &index, &Actor::controller()).await {
+            tracing::warn!(%error, "the recovery window cannot be closed; trying again");
+        }
     }
 }
 
-async fn is_open(registry: &SharedRegistry, keys: &Keys) -> Result<bool, RegistryError> {
-    let entry = registry.list(&KeyRange::key(&keys.meta())).await?.entries.pop();
-    Ok(entry.is_none_or(|entry| Meta::decode(&entry.value).is_ok_and(|meta| meta.recovering)))
+/// The window is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// At which revision.
+    pub revision: Revision,
+    /// Whether it was open before.
+    pub was_open: bool,
+    /// Who had not come back.
+    pub silent: Vec<NodeName>,
 }
 
-async fn close_if_due(registry: &SharedRegistry, keys: &Keys, window: Duration) -> Result<(), RegistryError> {
-    let key = keys.meta();
-    let Some(entry) = registry.list(&KeyRange::key(&key)).await?.entries.pop() else {
-        return Ok(());
-    };
-    let meta =
-        Meta::decode(&entry.value).map_err(|error| RegistryError::Corrupt(format!("{key}: {error}")))?;
-    let age = Duration::from_millis(unix_ms().saturating_sub(meta.created_unix_ms));
-    if meta.recovering && age >= window {
+/// Closes the store's recovery window now: what is not in the store by then has ended.
+///
+/// # Errors
+/// If the store does not answer.
+pub async fn finish(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    index: &Index,
+    by: &Actor,
+) -> Result<Finished, RegistryError> {
+    for _ in 0..ATTEMPTS {
+        let (meta, modified) = read(registry, keys).await?;
+        if meta.restoring {
+            return Err(RegistryError::Unavailable(HALF_RESTORED.into()));
+        }
+        if !meta.recovering {
+            return Ok(Finished { revision: modified, was_open: false, silent: Vec::new() });
+        }
+        let silent = index.read(silent);
+        let mut noted = vec![Event::new(What::RecoveryFinished).detail(still_silent(&silent))];
+        noted.extend(silent.iter().take(MOST_SILENT).map(|node| Event::new(What::Silent).node(node)));
+        let ops = noted.into_iter().map(|event| event.op(keys, by)).collect();
         let closed = Meta { recovering: false, ..meta };
-        let guards = vec![Guard::Unchanged(key.clone(), entry.modified)];
-        registry.commit(Txn { guards, ops: vec![Op::put(key, closed.encode())] }).await?;
-        tracing::info!("recovery window closed: what is not in the store by now has ended");
+        match registry.commit(change(keys, &closed, modified, ops)).await {
+            Ok(Outcome::Committed(revision)) => {
+                tracing::info!(
+                    silent = silent.len(),
+                    "recovery window closed: what is not in the store by now has ended"
+                );
+                return Ok(Finished { revision, was_open: true, silent });
+            }
+            Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    Err(RegistryError::Unavailable("its own record changes all the time; try again".into()))
+}
+
+/// Who is in a store that stands in for another one, and has not come back to it. Nobody is missed in a store that is just
+/// new, nor a drained node.
+pub fn silent(state: &State) -> Vec<NodeName> {
+    let nodes = state.peers().values().filter(|_| state.meta().stands_in());
+    let silent = nodes.filter(|peer| !peer.session && peer.state != NodeState::Drained);
+    silent.map(|peer| peer.name.clone()).collect()
+}
+
+fn still_silent(silent: &[NodeName]) -> String {
+    let names: Vec<_> = silent.iter().take(10).map(NodeName::as_str).collect();
+    match silent.len() {
+        0 => String::new(),
+        n if n > names.len() => format!("still silent: {} and {} more", names.join(", "), n - names.len()),
+        _ => format!("still silent: {}", names.join(", ")),
+    }
 }

@@ -128,7 +128,7 @@ fn tell(step: &Step) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use sextant_proto::{Incarnation, NodeId, Revision};
+    use sextant_proto::{NodeId, Revision};
 
     use super::*;
     use crate::{
@@ -147,12 +147,12 @@ mod tests {
     /// Ready nodes 1 to 4, of which only 4 has a session, and these verdicts on them: node, controller, forwarding.
     fn state(verdicts: &[(u8, &str, bool)]) -> State {
         let keys = Keys::new(&"default".parse().unwrap());
-        let meta = Meta { incarnation: Incarnation::random(), created_unix_ms: 0, recovering: false };
+        let meta = Meta { recovering: false, ..Meta::new() };
         let mut entries = vec![entry(keys.meta(), meta.encode())];
         for n in 1..=4 {
             let (prefix, pool) = (format!("2001:db8:{n}::/64").parse().unwrap(), "main".parse().unwrap());
             let (node, node_id) = (name(n), NodeId::random());
-            let claim = ClaimRecord { node: node.clone(), node_id, pool, claimed_unix_ms: 0 };
+            let claim = ClaimRecord { node: node.clone(), node_id, pool, claimed_unix_ms: 0, prior: None };
             let record = NodeRecord {
                 node_id,
                 prefix,

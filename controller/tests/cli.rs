@@ -32,6 +32,7 @@ macro_rules! refuse {
         #[tonic::async_trait]
         impl AdminService for Canned {
             type WaitStream = Progress;
+            type BackupStream = Pin<Box<dyn Stream<Item = Result<v1::BackupPiece, Status>> + Send>>;
             type EventsStream = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
 
             $(async fn $call(&self, _: Request<v1::$request>) -> Result<Response<v1::$response>, Status> {
@@ -39,6 +40,17 @@ macro_rules! refuse {
             })+
 
             async fn events(&self, _: Request<v1::EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+                Err(self.status.clone())
+            }
+
+            async fn backup(&self, _: Request<v1::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
+                Err(self.status.clone())
+            }
+
+            async fn restore(
+                &self,
+                _: Request<tonic::Streaming<v1::BackupPiece>>,
+            ) -> Result<Response<v1::RestoreResponse>, Status> {
                 Err(self.status.clone())
             }
 
@@ -62,6 +74,9 @@ refuse! {
     resume(ResumeRequest) -> ResumeResponse,
     list_routes(ListRoutesRequest) -> ListRoutesResponse,
     status(StatusRequest) -> StatusResponse,
+    undo_restore(UndoRestoreRequest) -> UndoRestoreResponse,
+    finish_recovery(FinishRecoveryRequest) -> FinishRecoveryResponse,
+    explain(ExplainRequest) -> ExplainResponse,
 }
 
 impl Canned {
@@ -105,7 +120,7 @@ async fn sextant(controllers: &str, words: &str) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 18] = [
     "pool add main 2001:db8:1::/48 --host-len 64",
     "pool list",
     "pool show main",
@@ -118,6 +133,11 @@ const COMMANDS: [&str; 13] = [
     "route list",
     "status",
     "events",
+    "explain 2001:db8::1",
+    "backup /tmp/there/is/no/such/directory",
+    "restore --undo",
+    "recover",
+    "recover --finish",
     "wait",
 ];
 
@@ -274,5 +294,5 @@ async fn every_commands_help_ends_in_an_example() {
         left.extend(words.map(|word| format!("{command} {word}")));
         seen += 1;
     }
-    assert_eq!(seen, 1 + 3 + 6 + 4 + 5 + 1, "a command came or went");
+    assert_eq!(seen, 1 + 3 + 10 + 4 + 5 + 1, "a command came or went");
 }

@@ -92,6 +92,7 @@ impl Claims {
     /// # Errors
     /// [`HolderError::Fenced`] with the reason if it does not.
     pub async fn verify(&self, holder: &Holder) -> Result<View<NodeRecord>, HolderError> {
+        self.same_store(holder.epoch)?;
         let fenced = |why: String| HolderError::Fenced(format!("node {}: {why}", holder.node));
         let node = self.node(&holder.node).await?.ok_or_else(|| fenced("its claim has ended".into()))?;
         if node.record.node_id != holder.node_id {
@@ -279,7 +280,7 @@ impl Claims {
     }
 
     /// One attempt to delete a node and its claim; `None` if either changed meanwhile.
-    async fn end(
+    pub(super) async fn end(
         &self,
         name: &NodeName,
         node: &View<NodeRecord>,

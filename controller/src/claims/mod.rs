@@ -4,6 +4,7 @@
 
 mod allocate;
 mod life;
+mod recovery;
 
 use std::time::Duration;
 
@@ -79,6 +80,13 @@ pub enum ClaimError {
     /// Several pools, and none named.
     #[error("several pools: {}; name one with --pool, or call one of them \"default\"", list(.0))]
     Ambiguous(Vec<PoolName>),
+    /// A store that stands in for another one hands out nothing new while nodes of that one may still come back.
+    #[error(
+        "the store stands in for another one, and gives no new prefix until its recovery window closes: what it does \
+         not know yet may be held by a node that is still to come. It closes by itself; `sextant recover --finish` \
+         closes it now, and says who is still silent"
+    )]
+    Recovering,
     /// Every prefix is taken.
     #[error(
         "pool {} {} is exhausted: all {} host prefixes (/{}) are taken; end claims of hosts that are gone with \
@@ -127,10 +135,14 @@ impl Claims {
     /// A [`ClaimError`] that says what can be done.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<Granted, ClaimError> {
         for _ in 0..ATTEMPTS {
+            self.come_back(request).await?;
             if let Some(granted) = self.held(request).await? {
                 return Ok(granted);
             }
             self.restore_pool(request).await;
+            if let Some(fenced) = self.settle_with_holder(request).await? {
+                return Ok(fenced);
+            }
             if let Some(claim) = self.try_new(request).await? {
                 return Ok(Granted::Claim(claim));
             }
@@ -200,6 +212,7 @@ impl Claims {
     /// One attempt at a new claim; `None` if another was faster.
     async fn try_new(&self, request: &ClaimRequest) -> Result<Option<Claim>, ClaimError> {
         let (pool, prefix) = self.propose(request)?;
+        self.may_hand_out(request, prefix)?;
         let txn = self.claim_txn(request, &pool, prefix);
         match self.registry.commit(txn).await {
             Ok(Outcome::Committed(revision)) => Ok(Some(self.granted(prefix, revision, pool.record))),
@@ -243,6 +256,7 @@ impl Claims {
             node_id: request.node_id,
             pool: pool.record.name.clone(),
             claimed_unix_ms: now,
+            prior: self.prior(request, prefix),
         };
         let node = NodeRecord {
             node_id: request.node_id,

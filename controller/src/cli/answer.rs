@@ -93,6 +93,10 @@ pub(super) struct Cluster {
     pub(super) recovering: bool,
     /// No agent changes its kernel.
     pub(super) paused: bool,
+    /// A restore is under way, or was cut off.
+    pub(super) restoring: bool,
+    /// Who has not come back to a store that stands in for another one.
+    pub(super) silent: Vec<NodeName>,
     pub(super) controllers: Vec<Controller>,
     pub(super) pools: Vec<PoolUse>,
     pub(super) nodes: Vec<Node>,
@@ -229,6 +233,8 @@ impl TryFrom<v1::StatusResponse> for Cluster {
             revision: Revision(message.revision),
             recovering: message.recovering,
             paused: message.paused,
+            restoring: message.restoring,
+            silent: message.silent.iter().map(|name| parse("silent", name)).collect::<Result<_, _>>()?,
             controllers: message.controllers.into_iter().map(Into::into).collect(),
             pools: pools.items,
             nodes: nodes.items,

@@ -1,6 +1,6 @@
 //! What can be typed. Names, prefixes, addresses and times are domain types from here on.
 
-use std::time::Duration;
+use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use sextant_proto::{NodeName, PoolName, Prefix};
@@ -92,6 +92,38 @@ pub(super) enum Command {
         /// Only so many of those that are; all unless given
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         last: Option<u32>,
+    },
+    /// What an address is, whose, and who routes to it
+    #[command(after_help = "Example:\n  sextant explain 2001:db8:1:5::2")]
+    Explain {
+        /// An IPv6 address, without a length
+        address: Ipv6Addr,
+    },
+    /// Write all that lasts into one file
+    #[command(after_help = "Example:\n  sextant backup /var/backups/sextant.backup")]
+    Backup {
+        /// The file; it is written whole or not at all
+        file: PathBuf,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Put a backup into the store; agents keep what they hold
+    #[command(after_help = "Example:\n  sextant restore /var/backups/sextant.backup")]
+    Restore {
+        /// What `sextant backup` wrote
+        #[arg(required_unless_present = "undo")]
+        file: Option<PathBuf>,
+        /// Take back a restore that was cut off
+        #[arg(long, conflicts_with = "file")]
+        undo: bool,
+    },
+    /// Whom a store that stands in for another one still waits for
+    #[command(after_help = "Example:\n  sextant recover --finish")]
+    Recover {
+        /// Wait no longer: what is not in the store now has ended
+        #[arg(long)]
+        finish: bool,
     },
     /// Freeze every agent's kernel changes
     #[command(after_help = "Example:\n  sextant pause")]

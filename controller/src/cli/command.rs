@@ -9,8 +9,9 @@ use super::{
     args::{self, Command, CommandLine, Output},
     drain::{self, Order},
     events::{self, Wanted},
+    explain,
     failure::Failure,
-    json,
+    json, keeping,
     link::Link,
     show::{self, Show},
     text, waiting,
@@ -32,6 +33,11 @@ pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Events { follow, node, last } => {
             events::events(&mut link, output, &Wanted { follow, node, last }).await
         }
+        Command::Explain { address } => explain::explain(&mut link, output, address).await,
+        Command::Backup { file, force } => keeping::backup(&mut link, output, &file, force).await,
+        Command::Restore { file: Some(file), .. } => keeping::restore(&mut link, output, &file).await,
+        Command::Restore { file: None, .. } => keeping::undo(&mut link, output).await,
+        Command::Recover { finish } => keeping::recover(&mut link, output, finish).await,
         Command::Pause => show::print(output, &Paused { paused: true, revision: link.pause().await? }),
         Command::Resume => show::print(output, &Paused { paused: false, revision: link.resume().await? }),
         Command::Wait { revision, timeout } => waiting::wait(&mut link, output, revision, timeout).await,

@@ -3,11 +3,11 @@
 //! Controllers are tried in turn. What only asks goes on to the next one whenever one does not answer; what changes
 //! something only while it surely has not been heard.
 
-use std::{error::Error, fmt, str::FromStr, time::Duration};
+use std::{error::Error, fmt, net::Ipv6Addr, str::FromStr, time::Duration};
 
 use sextant_proto::{
     Incarnation, NodeName, Pool, PoolName, Prefix, Revision,
-    convert::{MessageError, all, required},
+    convert::{MessageError, all, octets, required},
     plain_text_allowed,
     v1::{self, admin_service_client::AdminServiceClient},
 };
@@ -26,6 +26,10 @@ use super::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a call that is answered at once may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call may take that reads or writes the whole store.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// How many octets of a file one message carries.
+const PIECE: usize = 256 << 10;
 /// After how much silence a controller is asked for a sign of life, and how long that may take.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
@@ -182,6 +186,44 @@ impl Link {
         Ok(Following { stream, endpoint: self.endpoint().clone() })
     }
 
+    /// A backup file's octets.
+    pub(super) async fn backup(&mut self) -> Result<Vec<u8>, Failure> {
+        let call = async |mut client: Client| client.backup(v1::BackupRequest {}).await;
+        let stream = self.ask_within(WHOLE_TIMEOUT, call).await?;
+        let mut pieces = Following { stream, endpoint: self.endpoint().clone() };
+        let mut octets = Vec::new();
+        while let Some(Piece(piece)) = pieces.next().await? {
+            octets.extend_from_slice(&piece);
+        }
+        Ok(octets)
+    }
+
+    pub(super) async fn restore(&mut self, octets: &[u8]) -> Result<v1::RestoreResponse, Failure> {
+        let pieces: Vec<_> = octets
+            .chunks(PIECE)
+            .map(|piece| v1::BackupPiece { octets: bytes::Bytes::copy_from_slice(piece) })
+            .collect();
+        let call = async |mut client: Client| client.restore(futures::stream::iter(pieces.clone())).await;
+        self.change_within(WHOLE_TIMEOUT, call).await
+    }
+
+    /// How many keys were taken away again.
+    pub(super) async fn undo_restore(&mut self) -> Result<u64, Failure> {
+        let call = async |mut client: Client| client.undo_restore(v1::UndoRestoreRequest {}).await;
+        Ok(self.change_within(WHOLE_TIMEOUT, call).await?.deleted)
+    }
+
+    pub(super) async fn finish_recovery(&mut self) -> Result<v1::FinishRecoveryResponse, Failure> {
+        let call = async |mut client: Client| client.finish_recovery(v1::FinishRecoveryRequest {}).await;
+        self.change(call).await
+    }
+
+    pub(super) async fn explain(&mut self, address: Ipv6Addr) -> Result<v1::ExplainResponse, Failure> {
+        let request = v1::ExplainRequest { address: octets(address) };
+        let call = async |mut client: Client| client.explain(request.clone()).await;
+        self.ask(call).await
+    }
+
     /// `None` stands for the last revision that agents see, and for ever.
     pub(super) async fn wait(
         &mut self,
@@ -203,9 +245,17 @@ impl Link {
         &mut self,
         call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
+        self.ask_within(CALL_TIMEOUT, call).await
+    }
+
+    async fn ask_within<R>(
+        &mut self,
+        patience: Duration,
+        call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
+    ) -> Result<R, Failure> {
         let mut reasons = Vec::new();
         for _ in 0..self.endpoints.len() {
-            match self.attempt(&call).await {
+            match self.attempt(patience, &call).await {
                 Ok(answer) => return Ok(answer),
                 Err(Miss::Refused(failure)) => return Err(failure),
                 Err(Miss::Unheard(why) | Miss::Unavailable(why) | Miss::Lost(why)) => {
@@ -221,9 +271,17 @@ impl Link {
         &mut self,
         call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
+        self.change_within(CALL_TIMEOUT, call).await
+    }
+
+    async fn change_within<R>(
+        &mut self,
+        patience: Duration,
+        call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
+    ) -> Result<R, Failure> {
         let mut reasons = Vec::new();
         for _ in 0..self.endpoints.len() {
-            match self.attempt(&call).await {
+            match self.attempt(patience, &call).await {
                 Ok(answer) => return Ok(answer),
                 Err(Miss::Refused(failure)) => return Err(failure),
                 Err(Miss::Unheard(why)) => self.pass_over(&mut reasons, &why),
@@ -253,6 +311,7 @@ impl Link {
 
     async fn attempt<R>(
         &mut self,
+        patience: Duration,
         call: &impl AsyncFn(Client) -> Result<Response<R>, Status>,
     ) -> Result<R, Miss> {
         let client = match &self.client {
@@ -260,10 +319,9 @@ impl Link {
             None => connect(self.endpoint()).await?,
         };
         self.client = Some(client.clone());
-        let answer = tokio::time::timeout(CALL_TIMEOUT, call(client)).await;
-        let answer = answer.map_err(|_| {
-            Miss::Lost(format!("takes connections, but gave no answer within {CALL_TIMEOUT:?}"))
-        })?;
+        let answer = tokio::time::timeout(patience, call(client)).await;
+        let answer = answer
+            .map_err(|_| Miss::Lost(format!("takes connections, but gave no answer within {patience:?}")))?;
         Ok(answer.map_err(|status| miss(&status))?.into_inner())
     }
 }
@@ -272,6 +330,17 @@ impl Link {
 pub(super) struct Following<M> {
     stream: Streaming<M>,
     endpoint: Endpoint,
+}
+
+/// A piece of a file.
+struct Piece(bytes::Bytes);
+
+impl TryFrom<v1::BackupPiece> for Piece {
+    type Error = MessageError;
+
+    fn try_from(message: v1::BackupPiece) -> Result<Self, MessageError> {
+        Ok(Self(message.octets))
+    }
 }
 
 /// Progress of agents.

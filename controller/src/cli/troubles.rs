@@ -5,6 +5,7 @@ use std::fmt;
 use sextant_proto::{Conflict, FailedRoute, NodeName, NodeState, PoolName};
 
 use super::answer::{Cluster, Liveness, Node, PoolUse};
+use crate::store::HALF_RESTORED;
 
 /// Something that needs a person. Its text names the thing, the value and the mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,12 @@ pub(super) enum Trouble {
         by: Option<u64>,
     },
     Paused,
+    /// A restore is under way, or was cut off.
+    HalfRestored,
+    /// Has not come back to a store that stands in for another one.
+    Silent {
+        node: NodeName,
+    },
     /// Its agent keeps routes to peers that are gone.
     Held {
         node: NodeName,
@@ -55,6 +62,8 @@ impl Trouble {
             Self::NeverCame { .. } => "node_never_came",
             Self::Behind { .. } => "node_behind",
             Self::Paused => "paused",
+            Self::HalfRestored => "half_restored",
+            Self::Silent { .. } => "node_silent",
             Self::Held { .. } => "routes_held",
             Self::FailedRoute { .. } => "route_failed",
             Self::Conflict { .. } => "conflict",
@@ -67,11 +76,16 @@ impl Trouble {
         match self {
             Self::Down { node, .. }
             | Self::NeverCame { node }
+            | Self::Silent { node }
             | Self::Behind { node, .. }
             | Self::Held { node, .. }
             | Self::FailedRoute { node, .. }
             | Self::Conflict { node, .. } => Some(node),
-            Self::NoPool | Self::Paused | Self::Exhausted { .. } | Self::Unreadable(_) => None,
+            Self::NoPool
+            | Self::Paused
+            | Self::HalfRestored
+            | Self::Exhausted { .. }
+            | Self::Unreadable(_) => None,
         }
     }
 }
@@ -113,6 +127,12 @@ impl fmt::Display for Trouble {
                 f,
                 "node {node} has not said what its kernel has; if it stays so, look at sextant-agent's log there"
             ),
+            Self::HalfRestored => f.write_str(HALF_RESTORED),
+            Self::Silent { node } => write!(
+                f,
+                "node {node} has not come back to this store, which stands in for another one; start sextant-agent there, \
+                 or `sextant recover --finish` to wait no longer"
+            ),
             Self::Paused => f.write_str("paused: no agent changes its kernel; `sextant resume` ends it"),
             Self::Held { node, routes } => write!(
                 f,
@@ -132,7 +152,9 @@ impl fmt::Display for Trouble {
 pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     let mut found = Vec::new();
     found.extend(cluster.unreadable.iter().cloned().map(Trouble::Unreadable));
+    found.extend(cluster.restoring.then_some(Trouble::HalfRestored));
     found.extend(cluster.paused.then_some(Trouble::Paused));
+    found.extend(cluster.silent.iter().map(|node| Trouble::Silent { node: node.clone() }));
     if cluster.pools.is_empty() && cluster.unreadable.is_empty() {
         found.push(Trouble::NoPool);
     }

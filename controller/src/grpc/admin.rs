@@ -9,18 +9,18 @@ use sextant_proto::{
     v1::{self, admin_service_server::AdminService},
 };
 use tokio::time::Instant;
-use tonic::{Extensions, Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{
     Rooms,
     agent::names,
-    events,
+    backup, events, explain,
     others::POLL,
-    principal::{actor, principal},
+    principal::{actor, principal, serves},
     routes, show,
     status::malformed,
 };
-use crate::{acks::Changes, control};
+use crate::{acks::Changes, audit::Actor, control, store};
 
 /// How long a draining node waits for its peers unless told otherwise.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,6 +41,7 @@ type Waiting = Pin<Box<dyn Stream<Item = Result<v1::WaitProgress, Status>> + Sen
 
 #[tonic::async_trait]
 impl AdminService for Admin {
+    type BackupStream = backup::Pieces;
     type EventsStream = events::Events;
     type WaitStream = Waiting;
 
@@ -49,7 +50,7 @@ impl AdminService for Admin {
         request: Request<v1::AddPoolRequest>,
     ) -> Result<Response<v1::AddPoolResponse>, Status> {
         administers(request.extensions())?;
-        let by = actor(&request)?;
+        let by = self.changes(&request)?;
         let pool = required("pool", request.into_inner().pool).map_err(malformed)?;
         let revision = self.rooms.pools.by(&by).add(&pool).await?.0;
         tracing::info!(pool = %pool.name, prefix = %pool.prefix, host_len = pool.host_len, "pool added");
@@ -69,7 +70,7 @@ impl AdminService for Admin {
         request: Request<v1::RemovePoolRequest>,
     ) -> Result<Response<v1::RemovePoolResponse>, Status> {
         administers(request.extensions())?;
-        let by = actor(&request)?;
+        let by = self.changes(&request)?;
         let name: PoolName = convert::parse("name", &request.into_inner().name).map_err(malformed)?;
         let revision = self.rooms.pools.by(&by).remove(&name).await?.0;
         tracing::info!(pool = %name, "pool removed");
@@ -90,7 +91,7 @@ impl AdminService for Admin {
         request: Request<v1::DrainNodeRequest>,
     ) -> Result<Response<v1::DrainNodeResponse>, Status> {
         administers(request.extensions())?;
-        let by = actor(&request)?;
+        let by = self.changes(&request)?;
         let v1::DrainNodeRequest { name, timeout_ms } = request.into_inner();
         let node = node_name(&name)?;
         let timeout = if timeout_ms == 0 { DRAIN_TIMEOUT } else { Duration::from_millis(timeout_ms) };
@@ -104,7 +105,7 @@ impl AdminService for Admin {
         request: Request<v1::UndrainNodeRequest>,
     ) -> Result<Response<v1::UndrainNodeResponse>, Status> {
         administers(request.extensions())?;
-        let by = actor(&request)?;
+        let by = self.changes(&request)?;
         let node = node_name(&request.into_inner().name)?;
         let revision = self.rooms.claims.by(&by).undrain(&node).await?.0;
         tracing::info!(%node, "undrained");
@@ -116,7 +117,7 @@ impl AdminService for Admin {
         request: Request<v1::ForgetNodeRequest>,
     ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
         administers(request.extensions())?;
-        let by = actor(&request)?;
+        let by = self.changes(&request)?;
         let node = node_name(&request.into_inner().name)?;
         let (prefix, revision) = self.rooms.claims.by(&by).forget(&node).await?;
         tracing::info!(%node, %prefix, "forgotten");
@@ -125,7 +126,8 @@ impl AdminService for Admin {
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
         administers(request.extensions())?;
-        let revision = control::put(&self.rooms.registry, &self.rooms.keys, true, &actor(&request)?).await?.0;
+        let revision =
+            control::put(&self.rooms.registry, &self.rooms.keys, true, &self.changes(&request)?).await?.0;
         tracing::warn!("paused: no agent changes its kernel until `sextant resume`");
         Ok(Response::new(v1::PauseResponse { revision }))
     }
@@ -136,7 +138,7 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::ResumeResponse>, Status> {
         administers(request.extensions())?;
         let revision =
-            control::put(&self.rooms.registry, &self.rooms.keys, false, &actor(&request)?).await?.0;
+            control::put(&self.rooms.registry, &self.rooms.keys, false, &self.changes(&request)?).await?.0;
         tracing::warn!("resumed");
         Ok(Response::new(v1::ResumeResponse { revision }))
     }
@@ -167,6 +169,52 @@ impl AdminService for Admin {
         Ok(Response::new(events::open(&self.rooms, request.into_inner()).await?))
     }
 
+    async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<backup::Pieces>, Status> {
+        administers(request.extensions())?;
+        Ok(Response::new(backup::take(&self.rooms).await?))
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<v1::BackupPiece>>,
+    ) -> Result<Response<v1::RestoreResponse>, Status> {
+        administers(request.extensions())?;
+        let by = actor(&request)?;
+        Ok(Response::new(backup::restore(&self.rooms, request.into_inner(), &by).await?))
+    }
+
+    async fn undo_restore(
+        &self,
+        request: Request<v1::UndoRestoreRequest>,
+    ) -> Result<Response<v1::UndoRestoreResponse>, Status> {
+        administers(request.extensions())?;
+        Ok(Response::new(backup::undo(&self.rooms, &actor(&request)?).await?))
+    }
+
+    async fn finish_recovery(
+        &self,
+        request: Request<v1::FinishRecoveryRequest>,
+    ) -> Result<Response<v1::FinishRecoveryResponse>, Status> {
+        administers(request.extensions())?;
+        let by = self.changes(&request)?;
+        let Rooms { registry, keys, index, .. } = &self.rooms;
+        let store::Finished { revision, was_open, silent } =
+            store::finish(registry, keys, index, &by).await?;
+        let silent = names(&silent);
+        Ok(Response::new(v1::FinishRecoveryResponse { revision: revision.0, was_open, silent }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        administers(request.extensions())?;
+        let address = convert::address(&request.into_inner().address);
+        let address = address.map_err(|error| malformed(convert::MessageError::new("address", error)))?;
+        self.rooms.others.refresh().await;
+        Ok(Response::new(explain::explain(&self.rooms, address)))
+    }
+
     async fn wait(&self, request: Request<v1::WaitRequest>) -> Result<Response<Waiting>, Status> {
         administers(request.extensions())?;
         let v1::WaitRequest { revision, timeout_ms } = request.into_inner();
@@ -187,6 +235,13 @@ impl AdminService for Admin {
 }
 
 impl Admin {
+    /// Who changes something. Nobody may while the store is half restored.
+    #[allow(clippy::result_large_err)]
+    fn changes<T>(&self, request: &Request<T>) -> Result<Actor, Status> {
+        serves(&self.rooms.index)?;
+        actor(request)
+    }
+
     /// The last revision that agents see, with all that the store holds now taken in.
     async fn newest(&self) -> Result<Revision, Status> {
         let key = crate::registry::KeyRange::key(&self.rooms.keys.meta());

@@ -4,7 +4,9 @@
 
 mod admin;
 mod agent;
+mod backup;
 mod events;
+mod explain;
 mod others;
 mod principal;
 mod routes;
@@ -27,7 +29,7 @@ use crate::{
 };
 
 use others::Told;
-use principal::insecure;
+use principal::{insecure, serves};
 
 pub use others::Others;
 
@@ -93,6 +95,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 pub async fn serve(listener: TcpListener, rooms: Rooms) -> Result<(), ServeError> {
     let told = ControllerServiceServer::new(Told::new(rooms.acks.clone()));
     let agents = AgentServiceServer::new(agent::Agents::new(rooms.clone()));
+    let index = rooms.index.clone();
     let admin = AdminServiceServer::new(admin::Admin::new(rooms));
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServiceServer<agent::Agents>>().await;
@@ -104,7 +107,10 @@ pub async fn serve(listener: TcpListener, rooms: Rooms) -> Result<(), ServeError
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(HTTP2_KEEPALIVE))
         .http2_keepalive_timeout(Some(HTTP2_TIMEOUT))
-        .add_service(InterceptedService::new(agents, insecure))
+        .add_service(InterceptedService::new(agents, move |request| {
+            serves(&index)?;
+            insecure(request)
+        }))
         .add_service(InterceptedService::new(admin, insecure))
         .add_service(InterceptedService::new(told, insecure))
         .add_service(health_service)

@@ -5,7 +5,7 @@ use std::fmt;
 use sextant_proto::NodeName;
 use tonic::{Extensions, Request, Status};
 
-use crate::audit::Actor;
+use crate::{audit::Actor, index::Index, store::HALF_RESTORED};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,15 @@ impl fmt::Display for Principal {
             Self::Insecure => "anybody",
         })
     }
+}
+
+/// Nothing is served from a store that is half restored.
+#[allow(clippy::result_large_err)]
+pub(super) fn serves(index: &Index) -> Result<(), Status> {
+    if index.read(|state| state.meta().restoring) {
+        return Err(Status::unavailable(HALF_RESTORED));
+    }
+    Ok(())
 }
 
 /// Who does what a call asks for, for the audit: its principal, and where it comes from.

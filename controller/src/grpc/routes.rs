@@ -63,7 +63,7 @@ fn towards<'a>(node: &'a NodeRecord, peer: &Peer) -> (v1::route::Target, &'a str
     }
 }
 
-fn applied(ack: Option<&Applied>, state: &State, destination: Prefix) -> (v1::RouteState, String) {
+pub(super) fn applied(ack: Option<&Applied>, state: &State, destination: Prefix) -> (v1::RouteState, String) {
     let Some(ack) = ack else {
         return (v1::RouteState::Unknown, String::new());
     };

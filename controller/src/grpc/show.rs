@@ -3,7 +3,7 @@
 use sextant_proto::{NodeState, Peer, Pool, v1};
 
 use super::Rooms;
-use crate::{acks::Applied, index::State};
+use crate::{acks::Applied, index::State, store};
 
 /// All pools, and how much of them is used.
 pub(super) fn pools(state: &State) -> Vec<v1::PoolUse> {
@@ -20,7 +20,7 @@ pub(super) fn nodes(rooms: &Rooms) -> Vec<v1::Node> {
     rooms.index.read(|state| state.peers().keys().filter_map(|name| node(rooms, state, name)).collect())
 }
 
-fn node(rooms: &Rooms, state: &State, name: &sextant_proto::NodeName) -> Option<v1::Node> {
+pub(super) fn node(rooms: &Rooms, state: &State, name: &sextant_proto::NodeName) -> Option<v1::Node> {
     let (peer, node) = (state.peers().get(name)?, &state.nodes().get(name)?.record);
     let (liveness, liveness_since_unix_ms) = liveness(state, peer);
     let claimed = state.claims().get(&node.prefix).map(|claim| claim.record.claimed_unix_ms);
@@ -72,6 +72,8 @@ pub(super) fn status(rooms: &Rooms) -> v1::StatusResponse {
         cluster: rooms.cluster.clone(),
         store: rooms.registry.describe(),
         paused: state.control().paused,
+        restoring: state.meta().restoring,
+        silent: store::silent(state).iter().map(ToString::to_string).collect(),
     })
 }
 

@@ -4,6 +4,7 @@ use sextant_proto::convert::MessageError;
 use tonic::{Code, Status};
 
 use crate::{
+    backup::RestoreError,
     claims::{ClaimError, DrainError, ForgetError, HolderError},
     pools::PoolsError,
     registry::RegistryError,
@@ -36,7 +37,7 @@ impl From<ClaimError> for Status {
             ClaimError::NoPool | ClaimError::Ambiguous(_) => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,
             ClaimError::Exhausted(_) => Code::ResourceExhausted,
-            ClaimError::Contended => Code::Unavailable,
+            ClaimError::Contended | ClaimError::Recovering => Code::Unavailable,
             ClaimError::Registry(error) => code_of(error),
         };
         Status::new(code, error.to_string())
@@ -71,6 +72,19 @@ impl From<ForgetError> for Status {
             ForgetError::Up(_) => Status::failed_precondition(error.to_string()),
             ForgetError::Holder(error) => error.into(),
         }
+    }
+}
+
+impl From<RestoreError> for Status {
+    fn from(error: RestoreError) -> Self {
+        let code = match &error {
+            RestoreError::File(_) => Code::InvalidArgument,
+            RestoreError::Conflicts(_) => Code::AlreadyExists,
+            RestoreError::Changed(_) => Code::Aborted,
+            RestoreError::NothingToUndo => Code::FailedPrecondition,
+            RestoreError::Registry(error) => code_of(error),
+        };
+        Status::new(code, error.to_string())
     }
 }
 

@@ -17,7 +17,12 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use super::{Rooms, agent::parse_holder, principal::Principal, status::malformed};
+use super::{
+    Rooms,
+    agent::parse_holder,
+    principal::{Principal, serves},
+    status::malformed,
+};
 use crate::{
     acks::Applied,
     claims::{Holder, HolderError},
@@ -204,6 +209,9 @@ impl Session {
 
     async fn hear(&mut self, message: v1::AgentMessage) -> Result<(), Status> {
         self.attachment.heard();
+        if matches!(message.message, Some(FromAgent::Announce(_) | FromAgent::Drained(_))) {
+            serves(&self.rooms.index)?;
+        }
         match message.message {
             Some(FromAgent::Announce(announce)) => self.announce(announce).await,
             Some(FromAgent::Ack(ack)) => self.ack(ack),

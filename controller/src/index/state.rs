@@ -68,6 +68,15 @@ struct Touched {
 )]
 pub struct StoreReplaced(&'static str);
 
+/// What a batch comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// This encoded delta, if agents see any of it.
+    Delta(Option<Bytes>),
+    /// A restore has ended: all is to be read anew.
+    Anew,
+}
+
 impl State {
     /// The state that `listing` of the whole cluster says, made for the store `meta`.
     pub fn new(keys: Keys, meta: Meta, listing: &Listing) -> Result<Self, StoreReplaced> {
@@ -95,8 +104,11 @@ impl State {
         Ok(state)
     }
 
-    /// Takes a batch in; the answer is the encoded delta, if agents see any of it.
-    pub fn apply(&mut self, batch: &Batch) -> Result<Option<Bytes>, StoreReplaced> {
+    /// Takes a batch in. While a restore is under way, agents see none of it.
+    pub fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreReplaced> {
+        if self.ends_restore(batch) {
+            return Ok(Applied::Anew);
+        }
         let mut touched = Touched::default();
         for event in &batch.events {
             match event {
@@ -104,13 +116,32 @@ impl State {
                 Event::Deleted { key, .. } => self.delete(key, &mut touched)?,
             }
         }
+        if self.meta.restoring {
+            return Ok(Applied::Delta(None));
+        }
         let changes = self.changes(touched);
         if changes.is_empty() {
-            return Ok(None);
+            return Ok(Applied::Delta(None));
         }
         let delta = v1::Delta { since: self.published.0, revision: batch.revision.0, changes };
         self.published = batch.revision;
-        Ok(Some(delta.encode_to_vec().into()))
+        Ok(Applied::Delta(Some(delta.encode_to_vec().into())))
+    }
+
+    /// Whether the batch makes a store of its own of a half restored one, or takes the restore back.
+    fn ends_restore(&self, batch: &Batch) -> bool {
+        let key = self.keys.meta();
+        let metas = batch.events.iter().filter_map(|event| match event {
+            Event::Put(entry) if entry.key == key => Meta::decode(&entry.value).ok(),
+            _ => None,
+        });
+        let here = self.meta.incarnation;
+        let follows = |meta: &Meta| meta.incarnation == here || meta.replaces == Some(here);
+        metas.last().is_some_and(|meta| {
+            // A whole restore may have passed while the watch was lost.
+            let unseen = meta.incarnation != here && batch.revision > self.published;
+            !meta.restoring && follows(&meta) && (self.meta.restoring || unseen)
+        })
     }
 
     fn put(&mut self, entry: &Entry, touched: &mut Touched) -> Result<(), StoreReplaced> {
@@ -364,6 +395,11 @@ impl State {
     /// All nodes as agents see them.
     pub fn peers(&self) -> &BTreeMap<NodeName, Peer> {
         &self.peers
+    }
+
+    /// The reservation that `addr` is in, if it is in one.
+    pub fn reservation_of(&self, addr: std::net::Ipv6Addr) -> Option<Prefix> {
+        self.reservations.iter().copied().find(|prefix| prefix.contains(addr))
     }
 
     /// How many claims lie in `pool`.

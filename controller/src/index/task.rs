@@ -15,11 +15,11 @@ use tokio::sync::watch;
 use super::{
     Index, RING_BYTES, Shared,
     ring::Ring,
-    state::{State, StoreReplaced},
+    state::{Applied, State, StoreReplaced},
 };
 use crate::{
     keys::Keys,
-    records::Meta,
+    records::{Meta, Record},
     registry::{Batch, Event, Listing, RegistryError, SharedRegistry, WatchEnded},
 };
 
@@ -45,6 +45,21 @@ pub enum StartError {
     /// The store was replaced meanwhile.
     #[error(transparent)]
     Replaced(#[from] StoreReplaced),
+}
+
+/// Why the watch is no longer followed.
+enum Ended {
+    Watch(WatchEnded),
+    Restore,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Agents are told what of it they see.
+    Delta,
+    /// Nothing of it is taken in: a restore has ended.
+    Anew,
 }
 
 /// The registry, printable.
@@ -85,28 +100,40 @@ impl IndexTask {
     /// If the store was replaced.
     pub async fn run(self) -> Result<(), StoreReplaced> {
         loop {
-            let ended = self.follow().await?;
-            tracing::warn!(reason = %ended, "watch of the store ended; listing anew");
-            self.relist().await?;
-        }
-    }
-
-    async fn follow(&self) -> Result<WatchEnded, StoreReplaced> {
-        let after = *self.seen.borrow();
-        let mut watch = self.registry.0.watch(self.keys.all(), after);
-        loop {
-            match watch.next().await {
-                Some(Ok(batch)) => self.apply(&batch)?,
-                Some(Err(ended)) => return Ok(ended),
-                None => return Ok(WatchEnded::Lost("the stream ended".into())),
+            match self.follow().await? {
+                Ended::Watch(ended) => {
+                    tracing::warn!(reason = %ended, "watch of the store ended; listing anew");
+                    if self.relist().await? == Told::Anew {
+                        self.read_anew().await?;
+                    }
+                }
+                Ended::Restore => self.read_anew().await?,
             }
         }
     }
 
-    fn apply(&self, batch: &Batch) -> Result<(), StoreReplaced> {
+    async fn follow(&self) -> Result<Ended, StoreReplaced> {
+        let after = *self.seen.borrow();
+        let mut watch = self.registry.0.watch(self.keys.all(), after);
+        loop {
+            match watch.next().await {
+                Some(Ok(batch)) => {
+                    if self.apply(&batch)? == Told::Anew {
+                        return Ok(Ended::Restore);
+                    }
+                }
+                Some(Err(ended)) => return Ok(Ended::Watch(ended)),
+                None => return Ok(Ended::Watch(WatchEnded::Lost("the stream ended".into()))),
+            }
+        }
+    }
+
+    fn apply(&self, batch: &Batch) -> Result<Told, StoreReplaced> {
         let delta = {
             let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
-            let delta = state.apply(batch)?;
+            let Applied::Delta(delta) = state.apply(batch)? else {
+                return Ok(Told::Anew);
+            };
             if let Some(delta) = &delta {
                 // Under the state's lock, so that a snapshot and the ring never disagree.
                 self.shared
@@ -122,10 +149,40 @@ impl IndexTask {
             self.published.send_replace(batch.revision);
         }
         self.seen.send_replace(batch.revision);
+        Ok(Told::Delta)
+    }
+
+    /// Reads the whole store anew after a restore; every stream gets a snapshot of it.
+    async fn read_anew(&self) -> Result<(), StoreReplaced> {
+        loop {
+            match self.registry.0.list(&self.keys.all()).await {
+                Ok(listing) => return self.replace(&listing),
+                Err(error) => tracing::warn!(%error, "restored store cannot be listed; trying again"),
+            }
+            tokio::time::sleep(RELIST_DELAY).await;
+        }
+    }
+
+    fn replace(&self, listing: &Listing) -> Result<(), StoreReplaced> {
+        let key = self.keys.meta();
+        let entry = listing.entries.iter().find(|entry| entry.key == key);
+        let known = self.shared.state.read().unwrap_or_else(PoisonError::into_inner).meta().clone();
+        let meta = entry.and_then(|entry| Meta::decode(&entry.value).ok()).unwrap_or(known);
+        tracing::info!(incarnation = %meta.incarnation, "restored; all is read anew");
+        let state = State::new(self.keys.clone(), meta, listing)?;
+        {
+            // In the order that readers take them.
+            let mut snapshot = self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut shared = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut ring = self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            (*snapshot, *shared, *ring) = (None, state, Ring::new(listing.revision, RING_BYTES));
+        }
+        self.published.send_replace(listing.revision);
+        self.seen.send_replace(listing.revision);
         Ok(())
     }
 
-    async fn relist(&self) -> Result<(), StoreReplaced> {
+    async fn relist(&self) -> Result<Told, StoreReplaced> {
         loop {
             match self.registry.0.list(&self.keys.all()).await {
                 Ok(listing) => return self.apply(&self.difference(listing)),

@@ -13,4 +13,5 @@ pub(super) use nodes::{list as node_list, show as node_show};
 pub(super) use pools::{list as pool_list, show as pool_show};
 pub(super) use routes::list as route_list;
 pub(super) use status::status;
+pub(super) use table::keys;
 pub(super) use words::{lagging, one_line, progress, some_names, waited};

@@ -24,6 +24,8 @@ pub(in super::super) fn well() -> Cluster {
         revision: Revision(42),
         recovering: false,
         paused: false,
+        restoring: false,
+        silent: Vec::new(),
         controllers: vec![Controller {
             id: "c1".into(),
             address: "[::1]:7300".into(),

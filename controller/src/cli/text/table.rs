@@ -18,7 +18,7 @@ pub(super) fn table<const N: usize>(
 }
 
 /// Keys with their values; a key of several values stands once.
-pub(super) fn keys(rows: &[(&str, Vec<String>)]) -> String {
+pub(in super::super) fn keys(rows: &[(&str, Vec<String>)]) -> String {
     let mut table = plain();
     for (key, values) in rows {
         let none = [String::new()];

@@ -1,4 +1,4 @@
-use sextant_proto::{Incarnation, NodeId, NodeState};
+use sextant_proto::{NodeId, NodeState};
 
 use super::*;
 use crate::audit::{Actor, Event as Noted, What};
@@ -15,7 +15,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let keys = Keys::new(&"default".parse().unwrap());
-        let meta = Meta { incarnation: Incarnation::random(), created_unix_ms: 0, recovering: true };
+        let meta = Meta::new();
         let listing = Listing { revision: Revision(1), entries: vec![entry(keys.meta(), meta.encode(), 1)] };
         Self { state: State::new(keys.clone(), meta, &listing).unwrap(), keys }
     }
@@ -29,13 +29,17 @@ impl Fixture {
         let puts = puts.into_iter().map(|(key, value)| Event::Put(entry(key, value, revision)));
         let deletes = deletes.into_iter().map(|key| Event::Deleted { key, revision: Revision(revision) });
         let batch = Batch { revision: Revision(revision), events: puts.chain(deletes).collect() };
-        self.state.apply(&batch).unwrap().map(|delta| v1::Delta::decode(delta).unwrap())
+        match self.state.apply(&batch).unwrap() {
+            Applied::Delta(delta) => delta.map(|delta| v1::Delta::decode(delta).unwrap()),
+            Applied::Anew => panic!("to be read anew"),
+        }
     }
 
     fn claim(&mut self, revision: u64) -> Option<v1::Delta> {
         let (prefix, node_id) = (prefix(), NodeId::random());
         let pool: PoolName = "main".parse().unwrap();
-        let claim = ClaimRecord { node: name(), node_id, pool: pool.clone(), claimed_unix_ms: 0 };
+        let claim =
+            ClaimRecord { node: name(), node_id, pool: pool.clone(), claimed_unix_ms: 0, prior: None };
         let node = NodeRecord {
             node_id,
             prefix,
@@ -139,4 +143,22 @@ fn i8_the_audit_is_no_change_for_agents_and_is_not_held() {
     assert_eq!(fixture.apply(4, vec![(key.clone(), value)], vec![]), None);
     assert_eq!((fixture.state.known_keys().count(), fixture.state.published()), (known, Revision(1)));
     assert_eq!(fixture.apply(5, vec![], vec![key]), None);
+}
+
+/// A restore is seen as a whole or not at all.
+#[test]
+fn nothing_of_a_restore_is_told_until_it_is_whole() {
+    let mut fixture = Fixture::new();
+    let (meta, key) = (fixture.state.meta().clone(), fixture.keys.meta());
+    let begun = Meta { restoring: true, ..meta.clone() };
+    assert_eq!(fixture.apply(3, vec![(key.clone(), begun.encode())], vec![]), None);
+    assert_eq!(fixture.claim(4), None);
+    let put = |revision, meta: &Meta| Batch {
+        revision: Revision(revision),
+        events: vec![Event::Put(entry(key.clone(), meta.encode(), revision))],
+    };
+    let replaced = Meta { replaces: Some(meta.incarnation), ..Meta::new() };
+    assert_eq!(fixture.state.apply(&put(5, &meta)), Ok(Applied::Anew), "taken back");
+    assert_eq!(fixture.state.apply(&put(5, &replaced)), Ok(Applied::Anew), "whole");
+    assert!(fixture.state.apply(&put(5, &Meta::new())).is_err(), "another store altogether");
 }

@@ -1,0 +1,233 @@
+//! What a restore comes to: what is to be put into a store that holds this already, or what stands in the way. Pure.
+//!
+//! What is live stays as it is. What of the backup is the same claim, node, pool or reservation, is there already.
+
+use std::{collections::BTreeMap, fmt};
+
+use sextant_proto::{Epoch, NodeName, Pool, Prefix};
+
+use super::{Backup, FileError, Kept, lasts};
+use crate::{
+    keys::{Key, Keys},
+    records::{ClaimRecord, ControlRecord, NodeRecord, Record, RecordError},
+    registry::{Guard, Listing, Op},
+};
+
+/// What of a backup is live otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict(String);
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is to be put.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// New pools.
+    pub(super) pools: Vec<Op>,
+    /// Live pools as they are: putting them refuses whoever claims from them by what it knew before.
+    pub(super) touched: Vec<Op>,
+    /// All else; each with a guard that nobody has put it meanwhile.
+    pub(super) rest: Vec<(Guard, Op)>,
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub(super) enum NoPlan {
+    /// The backup itself.
+    File(FileError),
+    /// What is live.
+    Conflicts(Vec<Conflict>),
+}
+
+/// What a set of entries says.
+#[derive(Default)]
+struct Content {
+    pools: BTreeMap<String, Pool>,
+    claims: BTreeMap<Prefix, ClaimRecord>,
+    reservations: BTreeMap<Prefix, bytes::Bytes>,
+    nodes: BTreeMap<NodeName, NodeRecord>,
+}
+
+impl Content {
+    fn read<'a>(
+        keys: &Keys,
+        entries: impl Iterator<Item = (String, &'a bytes::Bytes)>,
+    ) -> Result<Self, (String, RecordError)> {
+        let mut content = Self::default();
+        for (key, value) in entries {
+            content.take(keys, &key, value).map_err(|error| (key, error))?;
+        }
+        Ok(content)
+    }
+
+    fn take(&mut self, keys: &Keys, key: &str, value: &bytes::Bytes) -> Result<(), RecordError> {
+        match keys.parse(key) {
+            Some(Key::Pool(name)) => {
+                self.pools.insert(name.to_string(), Pool::decode(value)?);
+            }
+            Some(Key::Claim(prefix)) => {
+                self.claims.insert(prefix, ClaimRecord::decode(value)?);
+            }
+            Some(Key::Reservation(prefix)) => {
+                self.reservations.insert(prefix, value.clone());
+            }
+            Some(Key::Node(name)) => {
+                self.nodes.insert(name, NodeRecord::decode(value)?);
+            }
+            Some(Key::Control) => {
+                ControlRecord::decode(value)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What leads from what is live to what is live and in the backup.
+pub(super) fn plan(backup: &Backup, live: &Listing, keys: &Keys) -> Result<Plan, NoPlan> {
+    let lasting = |key: &str| keys.relative(key).is_some_and(lasts);
+    let there = live.entries.iter().filter(|entry| lasting(&entry.key));
+    let content = Content::read(keys, there.map(|entry| (entry.key.clone(), &entry.value)));
+    let content =
+        content.map_err(|(key, error)| NoPlan::Conflicts(vec![Conflict(format!("{key} here: {error}"))]))?;
+    let kept = || backup.entries.iter().filter(|kept| lasts(&kept.key));
+    let new = Content::read(keys, kept().map(|kept| (keys.absolute(&kept.key), &kept.value)));
+    let new =
+        new.map_err(|(key, error)| NoPlan::File(FileError::Content(format!("{key} in it: {error}"))))?;
+    if let Some((one, other)) = overlaps(&new.claims) {
+        return Err(NoPlan::File(FileError::Content(format!("claims {one} and {other} in it overlap"))));
+    }
+    let conflicts = conflicts(&new, &content);
+    if !conflicts.is_empty() {
+        return Err(NoPlan::Conflicts(conflicts));
+    }
+    let live: BTreeMap<&str, &bytes::Bytes> =
+        live.entries.iter().map(|entry| (entry.key.as_str(), &entry.value)).collect();
+    let mut plan = Plan::default();
+    for (key, value) in &live {
+        if matches!(keys.parse(key), Some(Key::Pool(_))) {
+            plan.touched.push(Op::put(*key, (*value).clone()));
+        }
+    }
+    for kept in kept().filter(|kept| !live.contains_key(keys.absolute(&kept.key).as_str())) {
+        put(&mut plan, backup, keys, kept);
+    }
+    Ok(plan)
+}
+
+fn put(plan: &mut Plan, backup: &Backup, keys: &Keys, kept: &Kept) {
+    let key = keys.absolute(&kept.key);
+    let value = match keys.parse(&key) {
+        Some(Key::Pool(_)) => return plan.pools.push(Op::put(key, kept.value.clone())),
+        // Put, it would be a resume, which lets agents do what they hold back.
+        Some(Key::Control) if !ControlRecord::decode(&kept.value).is_ok_and(|control| control.paused) => {
+            return;
+        }
+        Some(Key::Claim(_)) => dated(backup, kept),
+        _ => kept.value.clone(),
+    };
+    plan.rest.push((Guard::Absent(key.clone()), Op::put(key, value)));
+}
+
+/// A claim, with since when it was held in the store that the backup is of.
+fn dated(backup: &Backup, kept: &Kept) -> bytes::Bytes {
+    let prior = Some(Epoch { incarnation: backup.incarnation, revision: kept.created });
+    match ClaimRecord::decode(&kept.value) {
+        Ok(claim) => ClaimRecord { prior, ..claim }.encode(),
+        Err(_) => kept.value.clone(),
+    }
+}
+
+fn conflicts(new: &Content, live: &Content) -> Vec<Conflict> {
+    let mut found = Vec::new();
+    for pool in new.pools.values() {
+        found.extend(live.pools.values().filter_map(|other| pools_conflict(pool, other)));
+    }
+    for (name, node) in &new.nodes {
+        found.extend(live.nodes.get(name).and_then(|other| nodes_conflict(name, node, other)));
+    }
+    for (prefix, claim) in &new.claims {
+        for (other, holder) in overlapping(&live.claims, *prefix) {
+            if (prefix, &claim.node, claim.node_id) != (other, &holder.node, holder.node_id) {
+                found.push(Conflict(format!(
+                    "{prefix} of node {} overlaps the live claim of {other} by node {}",
+                    claim.node, holder.node
+                )));
+            }
+        }
+        if !live.claims.contains_key(prefix) {
+            let kept_out = overlapping(&live.reservations, *prefix).map(|(other, _)| other);
+            let kept_out = kept_out.filter(|other| !new.reservations.contains_key(other));
+            found.extend(kept_out.map(|other| {
+                Conflict(format!("{prefix} of node {} overlaps the reservation {other} here", claim.node))
+            }));
+        }
+    }
+    for prefix in new.reservations.keys().filter(|prefix| !live.reservations.contains_key(prefix)) {
+        let held = overlapping(&live.claims, *prefix).filter(|(other, _)| !new.claims.contains_key(other));
+        found.extend(held.map(|(other, holder)| {
+            Conflict(format!(
+                "reservation {prefix} overlaps the live claim of {other} by node {}",
+                holder.node
+            ))
+        }));
+    }
+    found
+}
+
+fn pools_conflict(pool: &Pool, other: &Pool) -> Option<Conflict> {
+    let at_odds = if pool.name == other.name { pool != other } else { pool.prefix.overlaps(other.prefix) };
+    at_odds.then(|| {
+        Conflict(format!(
+            "pool {} {} (hosts /{}) is at odds with pool {} {} (hosts /{}) here",
+            pool.name, pool.prefix, pool.host_len, other.name, other.prefix, other.host_len
+        ))
+    })
+}
+
+fn nodes_conflict(name: &NodeName, node: &NodeRecord, other: &NodeRecord) -> Option<Conflict> {
+    if node.node_id != other.node_id {
+        return Some(Conflict(format!(
+            "node {name} has id {} in it, and id {} here",
+            node.node_id, other.node_id
+        )));
+    }
+    let moved = node.prefix != other.prefix;
+    moved.then(|| Conflict(format!("node {name} holds {} in it, and {} here", node.prefix, other.prefix)))
+}
+
+/// Those of `taken`, none of which overlap each other, that overlap `prefix`.
+fn overlapping<T>(taken: &BTreeMap<Prefix, T>, prefix: Prefix) -> impl Iterator<Item = (&Prefix, &T)> {
+    let last = Prefix::containing(prefix.last_addr(), 128).unwrap_or(prefix);
+    let around = taken.range(..prefix).next_back().filter(|(other, _)| other.overlaps(prefix));
+    around.into_iter().chain(taken.range(prefix..=last))
+}
+
+/// Two neighbours that overlap, if any do.
+pub(super) fn overlaps<T>(taken: &BTreeMap<Prefix, T>) -> Option<(Prefix, Prefix)> {
+    let mut neighbours = taken.keys().zip(taken.keys().skip(1));
+    neighbours.find(|(one, other)| one.overlaps(**other)).map(|(one, other)| (*one, *other))
+}
+
+/// Two claims of the store that overlap, if any do.
+pub(super) fn overlapping_claims(live: &Listing, keys: &Keys) -> Option<(Prefix, Prefix)> {
+    let claims = live.entries.iter().filter_map(|entry| match keys.parse(&entry.key) {
+        Some(Key::Claim(prefix)) => Some((prefix, ())),
+        _ => None,
+    });
+    overlaps(&claims.collect())
+}
+
+/// All keys that a restore may have put since `revision`.
+pub(super) fn put_since(live: &Listing, keys: &Keys, revision: sextant_proto::Revision) -> Vec<Op> {
+    let lasting = |key: &str| keys.relative(key).is_some_and(lasts);
+    let since = live
+        .entries
+        .iter()
+        .filter(|entry| entry.created >= revision && entry.lease.is_none() && lasting(&entry.key));
+    since.map(|entry| Op::Delete(entry.key.clone())).collect()
+}

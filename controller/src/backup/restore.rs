@@ -1,0 +1,223 @@
+//! A backup into a store.
+//!
+//! The first transaction says in `meta/store` that a restore is under way: from then on no controller serves anything, and
+//! agents see nothing new. The last one makes another incarnation of the store. Between them the content is put in chunks, as
+//! etcd takes only so much at once. A restore that is cut off between them is finished by running it again, or taken back by
+//! [`undo`], which deletes what was made since the first transaction.
+
+use sextant_proto::{Incarnation, Revision};
+
+use super::{
+    Backup, FileError,
+    plan::{Conflict, NoPlan, Plan, overlapping_claims, plan, put_since},
+};
+use crate::{
+    audit::{Actor, Event, What},
+    keys::Keys,
+    records::{Meta, unix_ms},
+    registry::{Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
+    store,
+};
+
+/// How many operations one transaction has at most (etcd's own limit is 128).
+const MOST_OPS: usize = 100;
+/// How often each step is tried where its outcome is unknown.
+const ATTEMPTS: u32 = 8;
+/// How many conflicts a message names.
+const NAMED: usize = 5;
+
+/// Why a backup is not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The backup itself is wrong.
+    #[error("the backup {0}")]
+    File(#[from] FileError),
+    /// What is live stands in the way; nothing was changed.
+    #[error(
+        "the backup does not fit what is live here: {}; forget those nodes, or remove those pools and reservations, first",
+        some(.0)
+    )]
+    Conflicts(Vec<Conflict>),
+    /// Somebody changed the store meanwhile.
+    #[error("{0} changed while it was being restored; {HALF}")]
+    Changed(String),
+    /// There is nothing to undo.
+    #[error("no restore is under way or was cut off; there is nothing to undo")]
+    NothingToUndo,
+    /// The store did not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+const HALF: &str =
+    "run `sextant restore FILE` again to finish, or `sextant restore --undo` to take back what was put";
+
+fn some(conflicts: &[Conflict]) -> String {
+    let named: Vec<_> = conflicts.iter().take(NAMED).map(ToString::to_string).collect();
+    match conflicts.len() - named.len() {
+        0 => named.join("; "),
+        more => format!("{}; and {more} more", named.join("; ")),
+    }
+}
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The store's new incarnation.
+    pub incarnation: Incarnation,
+    /// The revision of it.
+    pub revision: Revision,
+    /// How many keys were put.
+    pub put: usize,
+    /// How many of the backup were there already.
+    pub there: usize,
+}
+
+/// Puts all of `backup` that is not there into the store, and makes another incarnation of it.
+///
+/// # Errors
+/// A [`RestoreError`]; where it does not say otherwise, nothing was changed.
+pub async fn restore(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    backup: &Backup,
+    by: &Actor,
+) -> Result<Restored, RestoreError> {
+    let planned = begin(registry, keys, backup, by).await?;
+    for some in planned.rest.chunks(MOST_OPS) {
+        put_chunk(registry, some).await?;
+    }
+    let live = registry.list(&keys.all()).await?;
+    if let Some((one, other)) = overlapping_claims(&live, keys) {
+        return Err(RestoreError::Changed(format!("claims {one} and {other} overlap: something")));
+    }
+    let put = planned.rest.len() + planned.pools.len();
+    let (incarnation, revision) = end(registry, keys, backup, put, by).await?;
+    tracing::warn!(%incarnation, put, "restored; the store is another incarnation");
+    Ok(Restored { incarnation, revision, put, there: backup.entries.len().saturating_sub(put) })
+}
+
+/// Says in the store that a restore is under way, and puts the pools; what is left to do.
+async fn begin(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    backup: &Backup,
+    by: &Actor,
+) -> Result<Plan, RestoreError> {
+    for _ in 0..ATTEMPTS {
+        // The set of pools first: a change after it is refused by the guard.
+        let set = registry.list(&KeyRange::key(&keys.pool_set())).await?.entries.pop();
+        let (meta, modified) = store::read(registry, keys).await?;
+        let live = registry.list(&keys.all()).await?;
+        let mut planned = plan(backup, &live, keys).map_err(|no_plan| match no_plan {
+            NoPlan::File(error) => RestoreError::File(error),
+            NoPlan::Conflicts(conflicts) => RestoreError::Conflicts(conflicts),
+        })?;
+        let room = MOST_OPS - 3;
+        let few = planned.pools.len() + planned.touched.len() <= room;
+        let mut ops: Vec<Op> = std::mem::take(&mut planned.touched);
+        if few {
+            ops.extend(planned.pools.iter().cloned());
+        } else {
+            let key = |op: &Op| Guard::Absent(op.key().to_owned());
+            let pools = planned.pools.drain(..).map(|op| (key(&op), op));
+            planned.rest = pools.chain(planned.rest).collect();
+            ops.truncate(room);
+        }
+        ops.push(Op::put(keys.pool_set(), ""));
+        let set = match set {
+            Some(entry) => Guard::Unchanged(keys.pool_set(), entry.modified),
+            None => Guard::Absent(keys.pool_set()),
+        };
+        let txn = if meta.restoring {
+            // The record stays as it is: its revision says since when.
+            Txn { guards: vec![Guard::Unchanged(keys.meta(), modified), set], ops }
+        } else {
+            ops.push(Event::new(What::Restoring).detail(about(backup)).op(keys, by));
+            let mut txn = store::change(keys, &Meta { restoring: true, ..meta }, modified, ops);
+            txn.guards.push(set);
+            txn
+        };
+        match registry.commit(txn).await {
+            Ok(Outcome::Committed(_)) => return Ok(planned),
+            Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RegistryError::Unavailable("the pools change all the time; try again".into()).into())
+}
+
+async fn put_chunk(registry: &SharedRegistry, some: &[(Guard, Op)]) -> Result<(), RestoreError> {
+    let (guards, ops): (Vec<_>, Vec<_>) = some.iter().cloned().unzip();
+    let first = ops[0].key().to_owned();
+    let mut unknown = false;
+    for _ in 0..ATTEMPTS {
+        match registry.commit(Txn { guards: guards.clone(), ops: ops.clone() }).await {
+            Ok(Outcome::Committed(_)) => return Ok(()),
+            // After an unknown outcome: it was done, all of it or nothing.
+            Ok(Outcome::Refused(_)) if unknown => return Ok(()),
+            Ok(Outcome::Refused(_)) => return Err(RestoreError::Changed(first)),
+            Err(RegistryError::Unknown(_)) => unknown = true,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RegistryError::Unavailable(format!("outcomes stay unknown; {HALF}")).into())
+}
+
+async fn end(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    backup: &Backup,
+    put: usize,
+    by: &Actor,
+) -> Result<(Incarnation, Revision), RestoreError> {
+    let incarnation = Incarnation::random();
+    for _ in 0..ATTEMPTS {
+        let (meta, modified) = store::read(registry, keys).await?;
+        if meta.incarnation == incarnation {
+            return Ok((incarnation, modified));
+        }
+        if !meta.restoring {
+            return Err(RestoreError::Changed("meta/store".into()));
+        }
+        let next = Meta {
+            incarnation,
+            created_unix_ms: unix_ms(),
+            recovering: true,
+            replaces: Some(meta.incarnation),
+            restoring: false,
+        };
+        let noted = Event::new(What::Restored).detail(format!("{put} keys, {}", about(backup)));
+        match registry.commit(store::change(keys, &next, modified, vec![noted.op(keys, by)])).await {
+            Ok(Outcome::Committed(revision)) => return Ok((incarnation, revision)),
+            Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RegistryError::Unavailable(format!("outcomes stay unknown; {HALF}")).into())
+}
+
+/// Takes back a restore that was cut off; how many keys that were.
+///
+/// # Errors
+/// A [`RestoreError`].
+pub async fn undo(registry: &SharedRegistry, keys: &Keys, by: &Actor) -> Result<usize, RestoreError> {
+    let (meta, since) = store::read(registry, keys).await?;
+    if !meta.restoring {
+        return Err(RestoreError::NothingToUndo);
+    }
+    let deletes = put_since(&registry.list(&keys.all()).await?, keys, since);
+    for some in deletes.chunks(MOST_OPS) {
+        registry.commit(Txn { guards: Vec::new(), ops: some.to_vec() }).await?;
+    }
+    let noted = Event::new(What::RestoreUndone).detail(format!("{} keys", deletes.len())).op(keys, by);
+    let txn = store::change(keys, &Meta { restoring: false, ..meta }, since, vec![noted]);
+    match registry.commit(txn).await? {
+        Outcome::Committed(_) => Ok(deletes.len()),
+        Outcome::Refused(_) => Err(RestoreError::Changed("meta/store".into())),
+    }
+}
+
+fn about(backup: &Backup) -> String {
+    format!("backup of {} at revision {} of {}", backup.store, backup.revision, backup.incarnation)
+}

@@ -1,0 +1,251 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sextant_proto::{NodeId, NodeName, NodeState, Pool, Prefix};
+
+use super::*;
+use crate::{
+    audit::Actor,
+    records::{ClaimRecord, ControlRecord, NodeRecord},
+    registry::{KeyRange, LeaseId, Listing, Op, Outcome, Registry, Txn, Watch, embedded::EmbeddedStore},
+    store,
+};
+
+struct Store {
+    _dir: tempfile::TempDir,
+    registry: SharedRegistry,
+    keys: Keys,
+}
+
+impl Store {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let registry: SharedRegistry = Arc::new(EmbeddedStore::open(&dir.path().join("store")).unwrap());
+        let keys = Keys::new(&"test".parse().unwrap());
+        store::open(&registry, &keys).await.unwrap();
+        Self { _dir: dir, registry, keys }
+    }
+
+    async fn with(nodes: u16) -> Self {
+        let store = Self::new().await;
+        store.put(vec![Op::put(store.keys.pool(&"main".parse().unwrap()), pool().encode())]).await;
+        for n in 0..nodes {
+            store.node(n, n, 1).await;
+        }
+        store
+    }
+
+    async fn put(&self, ops: Vec<Op>) {
+        let outcome = self.registry.commit(Txn { guards: Vec::new(), ops }).await.unwrap();
+        assert!(matches!(outcome, Outcome::Committed(_)));
+    }
+
+    /// Node `n` with id `id` holds the prefix number `nth`.
+    async fn node(&self, n: u16, nth: u16, id: u128) {
+        let (prefix, node) = (prefix(nth), name(n));
+        let node_id = NodeId::try_from(&(id << 16 | u128::from(n)).to_be_bytes()[..]).unwrap();
+        let pool: sextant_proto::PoolName = "main".parse().unwrap();
+        let claim =
+            ClaimRecord { node: node.clone(), node_id, pool: pool.clone(), claimed_unix_ms: 5, prior: None };
+        let record = NodeRecord {
+            node_id,
+            prefix,
+            pool,
+            state: NodeState::Ready,
+            uplinks: vec![],
+            container_prefix: None,
+            since_unix_ms: 5,
+            drain_timeout: Duration::ZERO,
+            laggards: vec![],
+        };
+        let keys = &self.keys;
+        self.put(vec![
+            Op::put(keys.claim(prefix), claim.encode()),
+            Op::put(keys.node(&node), record.encode()),
+        ])
+        .await;
+    }
+
+    async fn backup(&self) -> Backup {
+        Backup::take(&self.registry, &self.keys, "test").await.unwrap()
+    }
+
+    /// All that lasts, claims without since when they were held elsewhere.
+    async fn content(&self) -> Vec<(String, Vec<u8>)> {
+        let entries = self.backup().await.entries;
+        let value = |kept: &Kept| match ClaimRecord::decode(&kept.value) {
+            Ok(claim) if kept.key.starts_with("claims/") => ClaimRecord { prior: None, ..claim }.encode(),
+            _ => kept.value.clone(),
+        };
+        entries.iter().map(|kept| (kept.key.clone(), value(kept).to_vec())).collect()
+    }
+
+    async fn meta(&self) -> Meta {
+        store::read(&self.registry, &self.keys).await.unwrap().0
+    }
+
+    async fn restore(&self, backup: &Backup) -> Result<Restored, RestoreError> {
+        restore(&self.registry, &self.keys, backup, &Actor::controller()).await
+    }
+}
+
+fn pool() -> Pool {
+    Pool::new("main".parse().unwrap(), "2001:db8::/32".parse().unwrap(), 64, 64).unwrap()
+}
+
+fn prefix(nth: u16) -> Prefix {
+    pool().prefix.nth(64, nth.into()).unwrap()
+}
+
+fn name(n: u16) -> NodeName {
+    format!("h{n}").parse().unwrap()
+}
+
+/// A store that goes away after so many transactions.
+struct Failing(SharedRegistry, AtomicUsize);
+
+#[async_trait]
+impl Registry for Failing {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+    async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
+        self.0.list(range).await
+    }
+    async fn commit(&self, txn: Txn) -> Result<Outcome, RegistryError> {
+        let left = self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map_err(|_| RegistryError::Unavailable("gone".into()))?;
+        self.0.commit(txn).await
+    }
+    fn watch(&self, range: KeyRange, after: Revision) -> Watch {
+        self.0.watch(range, after)
+    }
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, RegistryError> {
+        self.0.grant(ttl).await
+    }
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), RegistryError> {
+        self.0.keep_alive(lease).await
+    }
+    async fn revoke(&self, lease: LeaseId) -> Result<(), RegistryError> {
+        self.0.revoke(lease).await
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_and_named() {
+    let backup = Store::with(3).await.backup().await;
+    let file = backup.encode();
+    assert_eq!(Backup::decode(&file).unwrap(), backup);
+    for at in 0..file.len() {
+        let mut damaged = file.to_vec();
+        damaged[at] ^= 0x10;
+        assert!(Backup::decode(&damaged).is_err(), "octet {at}");
+        assert!(Backup::decode(&file[..at]).is_err(), "cut off at {at}");
+    }
+    let mut newer = file.to_vec();
+    newer[18] = 2;
+    assert_eq!(Backup::decode(&newer), Err(FileError::Newer(2)));
+    assert_eq!(Backup::decode(b"sextant restore\0"), Err(FileError::NotABackup));
+    let mut last = file.to_vec();
+    *last.last_mut().unwrap() ^= 1;
+    assert!(matches!(Backup::decode(&last), Err(FileError::Checksum { .. })));
+    assert!(matches!(Backup::decode(&file[..file.len() - 1]), Err(FileError::Length { .. })));
+}
+
+#[tokio::test]
+async fn a_restored_store_has_the_same_content_and_another_incarnation() {
+    let (from, to) = (Store::with(250).await, Store::new().await);
+    let session = from.registry.grant(Duration::from_secs(60)).await.unwrap();
+    let key = from.keys.session(&name(1));
+    from.put(vec![Op::Put { key, value: "".into(), lease: Some(session) }]).await;
+    from.put(vec![Op::put(from.keys.control(), ControlRecord { paused: false }.encode())]).await;
+    let (backup, before) = (from.backup().await, to.meta().await);
+    let restored = to.restore(&backup).await.unwrap();
+    let meta = to.meta().await;
+    assert_eq!(restored.put, 501, "pool, claims and nodes");
+    assert_eq!(meta.incarnation, restored.incarnation);
+    assert_eq!(meta.replaces, Some(before.incarnation));
+    assert!(meta.stands_in() && !meta.restoring);
+    let control = from.keys.relative(&from.keys.control()).unwrap().to_owned();
+    let mut expected = from.content().await;
+    expected.retain(|(key, _)| *key != control);
+    assert_eq!(to.content().await, expected, "but for the control: put, it would be a resume");
+    let claim = to.registry.list(&KeyRange::key(&to.keys.claim(prefix(7)))).await.unwrap().entries.remove(0);
+    let prior = ClaimRecord::decode(&claim.value).unwrap().prior.unwrap();
+    let created =
+        backup.entries.iter().find(|kept| to.keys.absolute(&kept.key) == claim.key).unwrap().created;
+    assert_eq!((prior.incarnation, prior.revision), (backup.incarnation, created));
+    assert_eq!(to.restore(&backup).await.unwrap().put, 0, "all is there");
+}
+
+#[tokio::test]
+async fn what_is_live_is_not_overlapped_and_named_and_nothing_is_changed() {
+    let backup = Store::with(4).await.backup().await;
+    let live = Store::with(0).await;
+    live.node(9, 2, 1).await;
+    live.node(3, 77, 1).await;
+    live.node(1, 1, 8).await;
+    let before = live.registry.list(&live.keys.all()).await.unwrap();
+    let error = live.restore(&backup).await.unwrap_err().to_string();
+    for part in [
+        "2001:db8:0:2::/64 of node h2 overlaps the live claim of 2001:db8:0:2::/64 by node h9",
+        "node h3 holds 2001:db8:0:3::/64 in it, and 2001:db8:0:4d::/64 here",
+        "node h1 has id",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(live.registry.list(&live.keys.all()).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_live_claim_that_is_no_conflict_stays() {
+    let backup = Store::with(4).await.backup().await;
+    let live = Store::with(2).await;
+    live.node(30, 300, 1).await;
+    let restored = live.restore(&backup).await.unwrap();
+    assert_eq!((restored.put, restored.there), (4, 5));
+    assert_eq!(live.backup().await.claims(), 5);
+}
+
+/// However far a restore came before it was cut off: the store is as before, or says so; run again it is whole, taken back
+/// it is as before.
+#[tokio::test]
+async fn a_restore_that_is_cut_off_is_finished_or_taken_back() {
+    let from = Store::with(120).await;
+    let backup = from.backup().await;
+    let mut cut_off = 0;
+    for commits in 0.. {
+        let to = Store::new().await;
+        to.node(500, 500, 1).await;
+        let before = (to.content().await, to.meta().await);
+        let failing: SharedRegistry = Arc::new(Failing(to.registry.clone(), commits.into()));
+        let done = restore(&failing, &to.keys, &backup, &Actor::controller()).await;
+        let meta = to.meta().await;
+        if done.is_ok() {
+            assert!(commits > 3, "in several transactions");
+            break;
+        }
+        if !meta.restoring {
+            assert_eq!((to.content().await, meta), before, "after {commits} transactions");
+            continue;
+        }
+        cut_off += 1;
+        let refused = Backup::take(&to.registry, &to.keys, "test").await.unwrap_err().to_string();
+        assert!(refused.contains("sextant restore --undo"), "{refused}");
+        if commits % 2 == 0 {
+            undo(&to.registry, &to.keys, &Actor::controller()).await.unwrap();
+            assert_eq!((to.content().await, to.meta().await), before, "after {commits} transactions");
+        }
+        to.restore(&backup).await.unwrap();
+        assert_eq!(to.backup().await.claims(), 121);
+    }
+    assert!(cut_off >= 3, "{cut_off}");
+    let error = undo(&from.registry, &from.keys, &Actor::controller()).await.unwrap_err().to_string();
+    assert!(error.contains("nothing to undo"), "{error}");
+}

@@ -1,0 +1,113 @@
+//! Nodes that come back to a store that stands in for the one they held something in (DESIGN I2).
+//!
+//! Of two that held the same prefix there, the one with the higher epoch of that store has it: the other one held it before.
+
+use sextant_proto::{Epoch, NodeName, Prefix};
+
+use super::{Claim, ClaimError, ClaimRequest, Claims, Granted, HolderError, allocate};
+use crate::{
+    audit::What,
+    index::View,
+    records::{ClaimRecord, Meta},
+    registry::RegistryError,
+    store,
+};
+
+impl Claims {
+    /// Refuses while a restore is under way. Of a node of a lost store, takes down that its store is lost; and what a backup
+    /// says that it holds, if it held something else later.
+    pub(super) async fn come_back(&self, request: &ClaimRequest) -> Result<(), ClaimError> {
+        let meta = self.index.read(|state| state.meta().clone());
+        if meta.restoring {
+            return Err(RegistryError::Unavailable(store::HALF_RESTORED.into()).into());
+        }
+        let Some(held) = held_before(request, &meta) else { return Ok(()) };
+        if meta.replaces.is_none() {
+            store::replaces(&self.registry, &self.keys, held.epoch.incarnation).await?;
+        }
+        let own = self.index.read(|state| {
+            let node = state.nodes().get(&request.node).filter(|it| it.record.node_id == request.node_id)?;
+            let claim = state.claims().get(&node.record.prefix)?;
+            (node.record.prefix != held.prefix && is_earlier(claim, held)).then(|| request.node.clone())
+        });
+        match own {
+            Some(own) => self.supersede(&own).await,
+            None => Ok(()),
+        }
+    }
+
+    /// If another node has what this one held in a lost store, the one that held it later has it: the other one's claim
+    /// ends, or this one is fenced.
+    pub(super) async fn settle_with_holder(
+        &self,
+        request: &ClaimRequest,
+    ) -> Result<Option<Granted>, ClaimError> {
+        let found = self.index.read(|state| {
+            let held = held_before(request, state.meta())?;
+            let prefix = allocate::overlapping(state.claims(), held.prefix)?;
+            let claim = state.claims().get(&prefix)?;
+            Some((held.clone(), prefix, claim.record.node.clone(), is_earlier(claim, held)))
+        });
+        match found {
+            Some((_, _, holder, true)) => self.supersede(&holder).await.map(|()| None),
+            Some((held, prefix, holder, false)) if holder != request.node => {
+                Ok(Some(Granted::Fenced(taken(&held, prefix, &holder))))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether `prefix` may be given to who asks: while nodes of a lost store may still come back, only what it held there.
+    pub(super) fn may_hand_out(&self, request: &ClaimRequest, prefix: Prefix) -> Result<(), ClaimError> {
+        let held = request.held.as_ref().map(|held| held.prefix);
+        let waits = self.index.read(|state| state.meta().stands_in());
+        if waits && held != Some(prefix) { Err(ClaimError::Recovering) } else { Ok(()) }
+    }
+
+    /// Since when the node held `prefix` in another store than this.
+    pub(super) fn prior(&self, request: &ClaimRequest, prefix: Prefix) -> Option<Epoch> {
+        let here = self.index.read(|state| state.meta().incarnation);
+        let held = request.held.as_ref().filter(|held| held.prefix == prefix)?;
+        Some(held.epoch).filter(|epoch| epoch.incarnation != here)
+    }
+
+    /// An epoch of another store says nothing here: its holder is to claim anew, and is not fenced.
+    pub(super) fn same_store(&self, epoch: Epoch) -> Result<(), HolderError> {
+        let here = self.index.read(|state| state.meta().incarnation);
+        if epoch.incarnation == here {
+            return Ok(());
+        }
+        let why = format!("the store is another one, {here}: claim anew");
+        Err(RegistryError::Unavailable(why).into())
+    }
+
+    /// Ends the claim of a node that held it earlier than who asks for it. If it has changed meanwhile, the next attempt sees.
+    async fn supersede(&self, name: &NodeName) -> Result<(), ClaimError> {
+        let Some(node) = self.node(name).await? else { return Ok(()) };
+        tracing::warn!(node = %name, prefix = %node.record.prefix, "superseded by a later holder of the lost store");
+        match self.end(name, &node, What::Superseded, Vec::new()).await {
+            Ok(_) => Ok(()),
+            Err(HolderError::Registry(error)) => Err(error.into()),
+            Err(HolderError::Fenced(_) | HolderError::Contended(_)) => Err(ClaimError::Contended),
+        }
+    }
+}
+
+/// What the node held in another store, while this one may stand in for that.
+fn held_before<'a>(request: &'a ClaimRequest, meta: &Meta) -> Option<&'a Claim> {
+    request.held.as_ref().filter(|held| meta.recovering && held.epoch.incarnation != meta.incarnation)
+}
+
+/// Whether `claim` comes from an earlier one of the same store than `held`.
+fn is_earlier(claim: &View<ClaimRecord>, held: &Claim) -> bool {
+    claim.record.prior.is_some_and(|prior| {
+        prior.incarnation == held.epoch.incarnation && prior.revision < held.epoch.revision
+    })
+}
+
+fn taken(held: &Claim, prefix: Prefix, holder: &NodeName) -> String {
+    format!("{} was held in another store, and {prefix} is {holder}'s in this one", held.prefix)
+}
+
+#[cfg(test)]
+mod tests;

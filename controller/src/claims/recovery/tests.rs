@@ -1,0 +1,149 @@
+use std::sync::Arc;
+
+use sextant_proto::{Incarnation, NodeId, Pool, Revision};
+
+use super::*;
+use crate::{
+    audit::Actor,
+    backup::{self, Backup},
+    claims::Holder,
+    index::{Index, IndexTask},
+    keys::Keys,
+    registry::{SharedRegistry, embedded::EmbeddedStore},
+};
+
+/// A new, empty store, as it stands after the old one was lost, and the rooms on it.
+struct Fixture {
+    _dir: tempfile::TempDir,
+    claims: Claims,
+    registry: SharedRegistry,
+    keys: Keys,
+    index: Index,
+    lost: Incarnation,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let registry: SharedRegistry = Arc::new(EmbeddedStore::open(&dir.path().join("store")).unwrap());
+        let keys = Keys::new(&"test".parse().unwrap());
+        let meta = store::open(&registry, &keys).await.unwrap();
+        let (task, index) = IndexTask::start(registry.clone(), keys.clone(), meta).await.unwrap();
+        tokio::spawn(task.run());
+        let claims = Claims::new(registry.clone(), keys.clone(), index.clone());
+        Self { _dir: dir, claims, registry, keys, index, lost: Incarnation::random() }
+    }
+
+    /// Node `n`, which held the prefix number `nth` of the lost store since `revision`.
+    fn back(&self, n: u16, nth: u128, revision: u64) -> ClaimRequest {
+        let pool = Pool::new("main".parse().unwrap(), "2001:db8::/32".parse().unwrap(), 64, 64).unwrap();
+        let epoch = Epoch { incarnation: self.lost, revision: Revision(revision) };
+        let prefix = pool.prefix.nth(64, nth).unwrap();
+        ClaimRequest { held: Some(Claim { prefix, epoch, pool }), ..fresh(n) }
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Claim {
+        match self.claims.claim(request).await.unwrap() {
+            Granted::Claim(claim) => claim,
+            Granted::Fenced(why) => panic!("fenced: {why}"),
+        }
+    }
+
+    async fn finish(&self) {
+        let finished = store::finish(&self.registry, &self.keys, &self.index, &Actor::controller()).await;
+        let finished = finished.unwrap();
+        assert!(finished.was_open);
+        assert!(self.index.reaches(finished.revision, std::time::Duration::from_secs(5)).await);
+    }
+}
+
+fn fresh(n: u16) -> ClaimRequest {
+    let node_id = NodeId::try_from(&u128::from(n).to_be_bytes()[..]).unwrap();
+    ClaimRequest { node: format!("h{n}").parse().unwrap(), node_id, pool: None, held: None }
+}
+
+fn held(request: &ClaimRequest) -> Prefix {
+    request.held.as_ref().unwrap().prefix
+}
+
+#[tokio::test]
+async fn nothing_new_is_handed_out_until_the_window_is_closed() {
+    let it = Fixture::new().await;
+    let first = it.back(1, 7, 10);
+    assert_eq!(it.claim(&first).await.prefix, held(&first), "its pool comes back with it");
+    let error = it.claims.claim(&fresh(2)).await.unwrap_err().to_string();
+    assert!(error.contains("sextant recover --finish"), "{error}");
+    let second = it.back(3, 8, 11);
+    assert_eq!(it.claim(&second).await.prefix, held(&second));
+    it.finish().await;
+    let new = it.claim(&fresh(2)).await.prefix;
+    assert!(new != held(&first) && new != held(&second));
+}
+
+#[tokio::test]
+async fn a_store_that_is_just_new_hands_out_at_once() {
+    let it = Fixture::new().await;
+    let pools = crate::pools::Pools::new(it.registry.clone(), it.keys.clone(), it.index.clone());
+    pools.add(&it.back(1, 1, 1).held.unwrap().pool).await.unwrap();
+    it.claim(&fresh(1)).await;
+}
+
+/// In whatever order the two come back.
+#[tokio::test]
+async fn i2_of_two_that_held_a_prefix_the_later_one_gets_it() {
+    for later_first in [true, false] {
+        let it = Fixture::new().await;
+        let (earlier, later) = (it.back(1, 7, 10), it.back(2, 7, 20));
+        if later_first {
+            it.claim(&later).await;
+            let fenced = it.claims.claim(&earlier).await.unwrap();
+            assert!(matches!(&fenced, Granted::Fenced(why) if why.contains("is h2's")), "{fenced:?}");
+        } else {
+            let lost = it.claim(&earlier).await;
+            assert_eq!(it.claim(&later).await.prefix, held(&later));
+            let holder = Holder { node: earlier.node.clone(), node_id: earlier.node_id, epoch: lost.epoch };
+            let error = it.claims.verify(&holder).await.unwrap_err();
+            assert!(matches!(error, HolderError::Fenced(_)), "I3: {error}");
+            let returning = ClaimRequest { held: Some(lost), ..earlier.clone() };
+            assert!(matches!(it.claims.claim(&returning).await.unwrap(), Granted::Fenced(_)));
+        }
+        it.finish().await;
+        let anew = it.claim(&ClaimRequest { held: None, ..earlier }).await;
+        assert_ne!(anew.prefix, held(&later));
+    }
+}
+
+#[tokio::test]
+async fn epochs_of_two_lost_stores_are_not_compared() {
+    let mut it = Fixture::new().await;
+    let first = it.back(1, 7, 10);
+    it.claim(&first).await;
+    it.lost = Incarnation::random();
+    let fenced = it.claims.claim(&it.back(2, 7, 20)).await.unwrap();
+    assert!(matches!(fenced, Granted::Fenced(_)), "{fenced:?}");
+}
+
+/// A backup is older than what has happened since: what agents hold since then counts.
+#[tokio::test]
+async fn what_was_claimed_after_the_backup_is_held_on() {
+    let it = Fixture::new().await;
+    for n in 1..=3 {
+        it.claim(&it.back(n, n.into(), 10)).await;
+    }
+    it.finish().await;
+    let backup = Backup::take(&it.registry, &it.keys, "test").await.unwrap();
+    // h1 is forgotten, and h4 gets its prefix; h2 is forgotten, and gets another one.
+    let new = Fixture { lost: backup.incarnation, ..Fixture::new().await };
+    let done = backup::restore(&new.registry, &new.keys, &backup, &Actor::controller()).await.unwrap();
+    assert!(new.index.reaches(done.revision, std::time::Duration::from_secs(5)).await);
+    let (h4, h2) = (new.back(4, 1, 1000), new.back(2, 9, 1001));
+    assert_eq!(new.claim(&h4).await.prefix, held(&h4));
+    assert_eq!(new.claim(&h2).await.prefix, held(&h2));
+    let h3 = new.back(3, 3, 1);
+    assert_eq!(new.claim(&h3).await.prefix, held(&h3));
+    let fenced = new.claims.claim(&new.back(1, 1, 10)).await.unwrap();
+    assert!(matches!(fenced, Granted::Fenced(_)), "{fenced:?}");
+    let old = Holder { node: h3.node, node_id: h3.node_id, epoch: h3.held.unwrap().epoch };
+    let error = new.claims.verify(&old).await.unwrap_err();
+    assert!(matches!(error, HolderError::Registry(_)), "to claim anew, not to take down: {error}");
+}

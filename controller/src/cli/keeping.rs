@@ -1,0 +1,215 @@
+//! Backups, restores, and whom a store still waits for.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use sextant_proto::{Incarnation, NodeName, convert};
+
+use super::{
+    args::Output,
+    failure::Failure,
+    json::texts,
+    link::Link,
+    progress::Progress,
+    show::{self, Show},
+    text,
+};
+use crate::backup::Backup;
+
+/// `sextant backup`.
+pub(super) async fn backup(link: &mut Link, output: Output, file: &Path, force: bool) -> Result<(), Failure> {
+    if !force && file.exists() {
+        return Err(there_already(file));
+    }
+    let progress = Progress::new("reading the store".into());
+    let octets = link.backup().await?;
+    drop(progress);
+    let backup =
+        read(&octets).map_err(|error| Failure::Failed(format!("the controller's answer {error}")))?;
+    write_whole(file, &octets, force)?;
+    show::print(output, &Written { file: file.to_owned(), octets: octets.len(), backup })
+}
+
+/// `sextant restore`.
+pub(super) async fn restore(link: &mut Link, output: Output, file: &Path) -> Result<(), Failure> {
+    let octets = fs::read(file).map_err(|error| at(file, &error))?;
+    let backup = read(&octets).map_err(|error| Failure::Usage(format!("{} {error}", file.display())))?;
+    let progress = Progress::new(format!("restoring {} keys", backup.entries.len()));
+    let restored = link.restore(&octets).await?;
+    drop(progress);
+    let incarnation = convert::id("incarnation", &restored.incarnation)?;
+    let (put, there, revision) = (restored.put, restored.there, restored.revision);
+    show::print(output, &Restored { incarnation, revision, put, there })
+}
+
+/// `sextant restore --undo`.
+pub(super) async fn undo(link: &mut Link, output: Output) -> Result<(), Failure> {
+    let progress = Progress::new("taking back what was put".into());
+    let deleted = link.undo_restore().await?;
+    drop(progress);
+    show::print(output, &Undone(deleted))
+}
+
+/// `sextant recover`.
+pub(super) async fn recover(link: &mut Link, output: Output, finish: bool) -> Result<(), Failure> {
+    if finish {
+        let finished = link.finish_recovery().await?;
+        let silent = names(&finished.silent)?;
+        return show::print(output, &Recovery { open: false, was_open: finished.was_open, silent });
+    }
+    let cluster = link.cluster().await?;
+    let open = cluster.recovering;
+    show::print(output, &Recovery { open, was_open: open, silent: cluster.silent })
+}
+
+fn names(texts: &[String]) -> Result<Vec<NodeName>, Failure> {
+    Ok(texts.iter().map(|text| convert::parse("silent", text)).collect::<Result<_, _>>()?)
+}
+
+fn read(octets: &[u8]) -> Result<Backup, crate::backup::FileError> {
+    Backup::decode(octets)
+}
+
+/// Writes beside, syncs, and renames: whatever happens between, the file is there whole, or not at all.
+fn write_whole(file: &Path, octets: &[u8], force: bool) -> Result<(), Failure> {
+    let directory = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = |error: &io::Error| at(file, error);
+    let mut beside = tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&error))?;
+    beside.write_all(octets).map_err(|error| failed(&error))?;
+    beside.as_file().sync_all().map_err(|error| failed(&error))?;
+    let renamed = if force { beside.persist(file) } else { beside.persist_noclobber(file) };
+    renamed.map_err(|error| match error.error.kind() {
+        io::ErrorKind::AlreadyExists => there_already(file),
+        _ => failed(&error.error),
+    })?;
+    let synced = fs::File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| failed(&error))
+}
+
+fn there_already(file: &Path) -> Failure {
+    Failure::Conflict(format!(
+        "{} is there already; give another name, or --force to replace it",
+        file.display()
+    ))
+}
+
+fn at(file: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!("{}: {error}", file.display()))
+}
+
+struct Written {
+    file: PathBuf,
+    octets: usize,
+    backup: Backup,
+}
+
+struct Restored {
+    incarnation: Incarnation,
+    revision: u64,
+    put: u64,
+    there: u64,
+}
+
+struct Undone(u64);
+
+struct Recovery {
+    open: bool,
+    was_open: bool,
+    silent: Vec<NodeName>,
+}
+
+impl Show for Written {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        let Self { file, octets, backup } = self;
+        let (claims, store) = (backup.claims(), &backup.store);
+        format!(
+            "{}: {claims} claims of {store} at revision {}, {octets} octets\n",
+            file.display(),
+            backup.revision
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "file": self.file.display().to_string(),
+            "octets": self.octets,
+            "claims": self.backup.claims(),
+            "keys": self.backup.entries.len(),
+            "incarnation": self.backup.incarnation.to_string(),
+            "revision": self.backup.revision.0,
+            "unix_ms": self.backup.unix_ms,
+        })
+    }
+}
+
+impl Show for Restored {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        let Self { incarnation, put, there, .. } = self;
+        format!(
+            "restored: {put} keys put, {there} were there already; the store is incarnation {incarnation} now\n\
+             agents come back to it, and nothing is deleted until its recovery window closes: see `sextant recover`\n"
+        )
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "incarnation": self.incarnation.to_string(),
+            "revision": self.revision,
+            "put": self.put,
+            "there": self.there,
+        })
+    }
+}
+
+impl Show for Undone {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        format!("taken back: {} keys deleted; the store is what it was before\n", self.0)
+    }
+
+    fn json(&self) -> Value {
+        json!({ "deleted": self.0 })
+    }
+}
+
+impl Show for Recovery {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        let silent = match self.silent.as_slice() {
+            [] => "no node of it is silent".to_owned(),
+            silent => format!("still silent: {}", text::some_names(silent)),
+        };
+        match (self.open, self.was_open) {
+            (true, _) => format!("the recovery window is open; {silent}\n"),
+            (false, true) => format!("the recovery window is closed now; {silent}\n"),
+            (false, false) => "the recovery window is closed\n".into(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "recovering": self.open, "was_open": self.was_open, "silent": texts(&self.silent) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_whole_and_never_replaced_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("b");
+        write_whole(&file, b"one", false).unwrap();
+        let failure = write_whole(&file, b"two", false).unwrap_err();
+        assert_eq!(failure.exit_code(), 4);
+        assert!(failure.to_string().contains("--force"), "{failure}");
+        assert_eq!(fs::read(&file).unwrap(), b"one");
+        write_whole(&file, b"two", true).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+        let failure = write_whole(&dir.path().join("no/b"), b"x", false).unwrap_err();
+        assert_eq!(failure.exit_code(), 1);
+    }
+}

@@ -1,0 +1,60 @@
+//! What an address is, and who routes to it.
+
+use std::net::Ipv6Addr;
+
+use sextant_proto::{NodeName, NodeState, Prefix, v1};
+
+use super::{Rooms, routes, show};
+use crate::index::State;
+
+/// What `address` is.
+pub(super) fn explain(rooms: &Rooms, address: Ipv6Addr) -> v1::ExplainResponse {
+    rooms.index.read(|state| {
+        let pool = state.pools().values().map(|pool| &pool.record).find(|pool| pool.prefix.contains(address));
+        let reservation = state.reservation_of(address);
+        let (owner, place) = place(state, address, pool.is_some(), reservation.is_some());
+        let routes = owner.as_ref().filter(|_| place != v1::Place::Uplink);
+        v1::ExplainResponse {
+            pool: pool.map(Into::into),
+            reservation: reservation.map(Into::into),
+            node: owner.as_ref().and_then(|name| show::node(rooms, state, name)),
+            place: place.into(),
+            routes: routes.map(|name| towards(rooms, state, name)).unwrap_or_default(),
+        }
+    })
+}
+
+/// Whose it is, and what of that node.
+fn place(state: &State, address: Ipv6Addr, in_pool: bool, reserved: bool) -> (Option<NodeName>, v1::Place) {
+    // Host prefixes do not overlap: the one that begins last before the address is it, or none is.
+    let all = Prefix::containing(address, 128);
+    let claim = all.and_then(|all| state.claims().range(..=all).next_back());
+    if let Some((prefix, claim)) = claim.filter(|(prefix, _)| prefix.contains(address)) {
+        let node = state.nodes().get(&claim.record.node).filter(|node| node.record.prefix == *prefix);
+        let container = node.and_then(|node| node.record.container_prefix);
+        let inside = container.is_some_and(|container| container.contains(address));
+        let place = if inside { v1::Place::ContainerPrefix } else { v1::Place::HostPrefix };
+        return (Some(claim.record.node.clone()), place);
+    }
+    let of_uplink = state.peers().values().find(|peer| peer.next_hops.contains(&address));
+    match of_uplink {
+        Some(peer) => (Some(peer.name.clone()), v1::Place::Uplink),
+        None if reserved => (None, v1::Place::Reserved),
+        None if in_pool => (None, v1::Place::Unclaimed),
+        None => (None, v1::Place::Nowhere),
+    }
+}
+
+/// How far each agent is with its route to what `owner` holds.
+fn towards(rooms: &Rooms, state: &State, owner: &NodeName) -> Vec<v1::RouteAt> {
+    let Some(peer) = state.peers().get(owner).filter(|peer| peer.state == NodeState::Ready) else {
+        return Vec::new();
+    };
+    let others =
+        state.peers().values().filter(|other| other.name != *owner && other.state != NodeState::Drained);
+    let at = |other: &sextant_proto::Peer| {
+        let (state, error) = routes::applied(rooms.acks.of(&other.name).as_ref(), state, peer.prefix);
+        v1::RouteAt { node: other.name.to_string(), state: state.into(), error }
+    };
+    others.map(at).collect()
+}

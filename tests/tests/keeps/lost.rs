@@ -1,0 +1,58 @@
+//! The store is lost: what its nodes hold comes back with them.
+
+use std::fs;
+
+use sextant_tests::{
+    SECONDS,
+    cluster::{Cluster, GUIDE},
+    poll,
+};
+
+use crate::{change_store, held, settle};
+
+#[test]
+fn i2_i6_a_lost_store_waits_for_its_nodes_and_says_who_is_silent() {
+    let mut cluster = Cluster::start("lost", 3, GUIDE);
+    let before = held(&cluster);
+    let routes = cluster.expected_routes(0, &[1, 2]);
+    let file = cluster.lab.dir().join("before.backup").display().to_string();
+    cluster.sextant(&["backup", &file]);
+    cluster.agents.pop().unwrap().process.kill().unwrap();
+    cluster.controller = None;
+    fs::remove_file(cluster.lab.dir().join("controller-1")).unwrap();
+    let controller = change_store(&mut cluster, None);
+    settle(&cluster, &["h1", "h2"]);
+
+    let now = held(&cluster);
+    assert!(now.iter().all(|(name, prefix)| before[name] == *prefix), "{now:?} of {before:?}");
+    let events = cluster.sextant(&["events"]);
+    assert!(events.contains("h1 re-registered, ") && events.contains("pool restored, "), "{events}");
+    assert_eq!(now.len(), 2, "nobody has told of h3 yet");
+    // A host that is new must wait: what it would get may be h3's.
+    cluster.hosts.push(cluster.lab.host("h4").unwrap());
+    cluster.start_agent(3);
+    cluster.agents[2].process.wait_for_line("sextant recover --finish", 30 * SECONDS).unwrap();
+
+    cluster.sextant(&["restore", &file]);
+    settle(&cluster, &["h1", "h2"]);
+    assert_eq!(held(&cluster), before, "h3 is known again");
+    let recovery = cluster.lab.cli_json(&["recover"]).unwrap();
+    assert_eq!(recovery, serde_json::json!({ "recovering": true, "was_open": true, "silent": ["h3"] }));
+    let status = cluster.sextant(&["status"]);
+    assert!(status.contains("node h3 has not come back to this store"), "{status}");
+    assert_eq!(sextant_tests::cluster::sorted(cluster.hosts[0].routes_of(66).unwrap()), routes, "I6");
+
+    let finished = cluster.lab.cli_json(&["recover", "--finish"]).unwrap();
+    assert_eq!(finished["silent"], serde_json::json!(["h3"]));
+    let events = cluster.sextant(&["events", "--node", "h3"]);
+    assert!(events.lines().last().unwrap().contains("h3 silent"), "{events}");
+    settle(&cluster, &["h1", "h2", "h4"]);
+    let after = held(&cluster);
+    assert!(before.iter().all(|(name, prefix)| after[name] == *prefix), "{after:?}");
+    poll("h1 routes to h4", 10 * SECONDS, || {
+        let routes = cluster.hosts[0].routes_of(66)?.join("\n");
+        anyhow::ensure!(routes.contains(&after["h4"]), "{routes}");
+        anyhow::Ok(())
+    });
+    cluster.controller = Some(controller);
+}
