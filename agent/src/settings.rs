@@ -110,6 +110,10 @@ struct UplinkKeys {
     #[arg(long = "uplink", env = "SEXTANT_UPLINK", value_name = "IF,IF…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     interface: Option<Vec<String>>,
+    /// Spread traffic over all uplinks that lead to a peer (ECMP), instead of using the first one that works
+    #[arg(id = "uplink-balance", long = "uplink-balance", env = "SEXTANT_UPLINK_BALANCE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<bool>,
 }
 
 /// `[bridge]`
@@ -198,6 +202,8 @@ pub struct RouteSettings {
     pub table: u32,
     /// Every how many seconds they are compared with the kernel's.
     pub resync_secs: u32,
+    /// Over all uplinks that lead to a peer, not over the first one that works.
+    pub balance: bool,
 }
 
 /// What is wrong with the settings.
@@ -238,7 +244,7 @@ impl CommandLine {
     pub fn settings(&self) -> Result<Settings, Invalid> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         let node = keys.node.unwrap_or_else(host_name);
-        let routes = route_settings(&keys.routes)?;
+        let routes = route_settings(&keys.routes, keys.uplink.balance.unwrap_or(false))?;
         Ok(Settings {
             controllers: controllers(&keys.controller.unwrap_or_default(), keys.insecure.unwrap_or(false))?,
             node: node.parse().map_err(|error| value("--node", &node, &error))?,
@@ -274,12 +280,13 @@ fn controllers(urls: &[String], insecure: bool) -> Result<Vec<Endpoint>, Invalid
     urls.iter().map(parse).collect()
 }
 
-fn route_settings(keys: &RouteKeys) -> Result<RouteSettings, Invalid> {
+fn route_settings(keys: &RouteKeys, balance: bool) -> Result<RouteSettings, Invalid> {
     let settings = RouteSettings {
         metric: keys.metric.unwrap_or(PEER_METRIC),
         unreachable_metric: keys.unreachable_metric.unwrap_or(UNREACHABLE_METRIC),
         table: keys.table.unwrap_or(MAIN_TABLE),
         resync_secs: keys.resync.unwrap_or(60),
+        balance,
     };
     if settings.metric == 0 || settings.metric == u32::MAX {
         return Err(value("--routes-metric", &settings.metric, &"give it 1 to 4294967294"));

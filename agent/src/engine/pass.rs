@@ -8,7 +8,7 @@ use crate::{
     host::Setup,
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
     liveness::{Seen, Verdicts},
-    routes::{Desired, Host, Plan, desired, plan},
+    routes::{Desired, Host, LocalUplink, Plan, desired, plan},
 };
 
 /// The kernel says that a route is not there (to replace, to delete), or is there already: what is known is stale.
@@ -226,7 +226,11 @@ impl Engine {
         if let Setup::Waiting(why) = setup {
             return (None, Some(why));
         }
-        let uplinks: Vec<_> = self.uplinks.iter().map(|local| local.uplink.clone()).collect();
+        // Peers leave out at once what is not announced. One that works none the less is better than none.
+        let works = |local: &&LocalUplink| local.works && !local.uplink.addresses.is_empty();
+        let any = self.uplinks.iter().any(|local| works(&local));
+        let told = self.uplinks.iter().filter(|local| !any || works(local));
+        let uplinks: Vec<_> = told.map(|local| local.uplink.clone()).collect();
         if uplinks.iter().all(|uplink| uplink.addresses.is_empty()) {
             let names = self.settings.uplinks.join(", ");
             let why = format!(

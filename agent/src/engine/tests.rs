@@ -66,7 +66,13 @@ fn settings() -> Settings {
         log_format: LogFormat::Text,
         uplinks: vec!["eth0".into()],
         bridge: BridgeSettings { name: "docker0".into(), create: true },
-        routes: RouteSettings { metric: 512, unreachable_metric: 4_000_000_000, table: 254, resync_secs: 60 },
+        routes: RouteSettings {
+            metric: 512,
+            unreachable_metric: 4_000_000_000,
+            table: 254,
+            resync_secs: 60,
+            balance: false,
+        },
     }
 }
 

@@ -72,6 +72,7 @@ fn local(link: &Link, addresses: &[Address]) -> LocalUplink {
     });
     LocalUplink {
         link: link.index,
+        works: link.up && link.carrier,
         uplink: Uplink { interface: link.name.clone(), addresses: addresses.collect() },
     }
 }

@@ -4,11 +4,15 @@
 //! asked, by neighbour unreachability detection of its next hop (RFC 4861 §7.3), again and again. [`suspicion`] decides whom
 //! to ask when, and what the answers mean.
 //!
+//! A host that can be reached over several uplinks is asked at each of its next hops, whether its agent is there or not:
+//! with forwarding on, the kernel itself never leaves out one that is dead.
+//!
 //! One task, [`Liveness::run`]: it waits for a change of what the session knows of the cluster, and for the next time to
 //! ask or look. It changes no route: it publishes [`Verdicts`], which the engine takes into account. Verdicts survive
 //! nothing: an agent that starts anew holds every host for alive, and asks. It never ends: a kernel that does not answer is
 //! asked again.
 
+mod sightings;
 mod suspicion;
 
 use std::{
@@ -24,10 +28,12 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     engine::{Input, local_uplinks},
-    kernel::{Kernel, KernelError, Link},
-    routes::{LocalUplink, direct},
+    kernel::{Kernel, KernelError, Link, NextHop},
+    routes::{LocalUplink, ways},
 };
 
+pub use sightings::Sightings;
+use sightings::Way;
 use suspicion::{Sight, Suspicion, Target};
 
 /// The least time between two looks at the kernel's neighbours; with the asks of one look, it bounds those of a second.
@@ -44,8 +50,8 @@ pub enum Seen {
     Dead,
 }
 
-/// What was seen of the hosts whose agents are gone; those of which nothing is known yet are not in it.
-pub type Verdicts = Arc<BTreeMap<NodeName, Seen>>;
+/// What was seen, shared.
+pub type Verdicts = Arc<Sightings>;
 
 /// Asks the hosts of lost agents.
 pub struct Liveness {
@@ -54,7 +60,9 @@ pub struct Liveness {
     uplinks: Vec<String>,
     input: watch::Receiver<Input>,
     verdicts: watch::Sender<Verdicts>,
-    suspicion: Suspicion,
+    suspicion: Suspicion<Way>,
+    /// Nodes whose agents are gone.
+    lost: BTreeSet<NodeName>,
 }
 
 impl Liveness {
@@ -67,7 +75,7 @@ impl Liveness {
         verdicts: watch::Sender<Verdicts>,
     ) -> Self {
         let suspicion = Suspicion::new(|| rand::rng().random_range(0.8..=1.2));
-        Self { kernel, node, uplinks, input, verdicts, suspicion }
+        Self { kernel, node, uplinks, input, verdicts, suspicion, lost: BTreeSet::new() }
     }
 
     /// Asks, for ever.
@@ -90,7 +98,10 @@ impl Liveness {
     /// Looks and asks if there is anybody to ask. When to do so again, if no news comes.
     async fn round(&mut self) -> Option<Instant> {
         let view = self.input.borrow_and_update().view.clone();
-        if !view.peers().any(|peer| is_suspect(&self.node, peer)) {
+        let lost = view.peers().filter(|peer| is_suspect(&self.node, peer));
+        self.lost = lost.map(|peer| peer.name.clone()).collect();
+        // Over one uplink, there is one way to each peer.
+        if self.lost.is_empty() && self.uplinks.len() < 2 {
             self.suspicion.suspect(&BTreeMap::new(), Instant::now());
             return None;
         }
@@ -132,7 +143,8 @@ impl Liveness {
     }
 
     fn publish(&self) {
-        let now = self.suspicion.verdicts();
+        let silent = self.suspicion.silent().cloned().collect();
+        let now = Sightings::of(&self.suspicion.verdicts(), &silent, &self.lost);
         self.verdicts.send_if_modified(|before| {
             let changed = **before != now;
             if changed {
@@ -149,28 +161,31 @@ fn is_suspect(node: &NodeName, peer: &Peer) -> bool {
     peer.name != *node && peer.state == NodeState::Ready && !peer.session
 }
 
-/// Where to ask for the suspects among `peers`, and where the others are.
+/// Where to ask: the suspects among `peers`, and those that there are several ways to; and where the others are.
 fn targets<'a>(
     node: &NodeName,
     uplinks: &[LocalUplink],
     peers: impl Iterator<Item = &'a Peer>,
-) -> (BTreeMap<NodeName, Target>, Vec<Target>) {
-    let (mut suspects, mut others) = (BTreeMap::new(), Vec::new());
+) -> (BTreeMap<Way, Target>, Vec<Target>) {
+    let (mut asked, mut others) = (BTreeMap::new(), Vec::new());
     for peer in peers.filter(|peer| peer.name != *node) {
-        let Some(hop) = direct(uplinks, peer) else { continue };
-        let Some(addr) = hop.gateway else { continue };
-        let target = Target { link: hop.link, addr };
-        if is_suspect(node, peer) {
-            suspects.insert(peer.name.clone(), target);
+        let ways = ways(uplinks, peer).into_iter();
+        let target = |hop: NextHop| Some(Target { link: hop.link, addr: hop.gateway? });
+        let targets: Vec<_> = ways.filter_map(target).collect();
+        if is_suspect(node, peer) || (targets.len() > 1 && peer.state == NodeState::Ready) {
+            asked.extend(targets.into_iter().map(|target| ((peer.name.clone(), target), target)));
         } else {
-            others.push(target);
+            others.extend(targets);
         }
     }
-    (suspects, others)
+    (asked, others)
 }
 
-fn tell_news(before: &BTreeMap<NodeName, Seen>, now: &BTreeMap<NodeName, Seen>) {
-    for (node, seen) in now.iter().filter(|(node, seen)| before.get(*node) != Some(seen)) {
+fn tell_news(before: &Sightings, now: &Sightings) {
+    for hop in now.silent().filter(|hop| !before.is_silent(hop)) {
+        tracing::info!(?hop, "a next hop does not answer, and its host does elsewhere: it is left out");
+    }
+    for (node, seen) in now.iter().filter(|(node, seen)| before.get(node) != Some(seen)) {
         match seen {
             Seen::Forwarding => {
                 tracing::info!(%node, "its agent is gone, and its host answers: its route stays")

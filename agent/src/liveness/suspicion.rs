@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::NodeName;
 use tokio::time::Instant;
 
 use super::Seen;
@@ -56,10 +55,10 @@ pub(super) struct Sight {
     pub(super) neighbours: BTreeMap<Target, NeighbourState>,
 }
 
-/// All suspects and witnesses.
+/// All suspects, by whatever tells them apart, and witnesses.
 #[derive(Debug)]
-pub(super) struct Suspicion {
-    suspects: BTreeMap<NodeName, Suspect>,
+pub(super) struct Suspicion<K> {
+    suspects: BTreeMap<K, Suspect>,
     witnesses: BTreeMap<u32, Witnesses>,
     /// A factor around 1 for each delay, so that a cluster's agents do not ask all at once.
     dice: fn() -> f64,
@@ -104,13 +103,13 @@ struct Witnesses {
     answered: Option<Instant>,
 }
 
-impl Suspicion {
+impl<K: Ord + Clone> Suspicion<K> {
     pub(super) fn new(dice: fn() -> f64) -> Self {
         Self { suspects: BTreeMap::new(), witnesses: BTreeMap::new(), dice }
     }
 
     /// These are the suspects from now on. Whoever is new among them, or elsewhere, is held for alive, and asked.
-    pub(super) fn suspect(&mut self, targets: &BTreeMap<NodeName, Target>, now: Instant) {
+    pub(super) fn suspect(&mut self, targets: &BTreeMap<K, Target>, now: Instant) {
         self.suspects.retain(|node, suspect| targets.get(node) == Some(&suspect.target));
         for (node, target) in targets {
             self.suspects.entry(node.clone()).or_insert_with(|| Suspect::new(*target, now));
@@ -157,9 +156,15 @@ impl Suspicion {
     }
 
     /// What has been seen.
-    pub(super) fn verdicts(&self) -> BTreeMap<NodeName, Seen> {
-        let seen = |(node, suspect): (&NodeName, &Suspect)| Some((node.clone(), suspect.seen?));
+    pub(super) fn verdicts(&self) -> BTreeMap<K, Seen> {
+        let seen = |(key, suspect): (&K, &Suspect)| Some((key.clone(), suspect.seen?));
         self.suspects.iter().filter_map(seen).collect()
+    }
+
+    /// Those that have failed often enough, whether others were heard on their link or not.
+    pub(super) fn silent(&self) -> impl Iterator<Item = &K> {
+        let silent = self.suspects.iter().filter(|(_, suspect)| suspect.failed >= ROUNDS);
+        silent.map(|(key, _)| key)
     }
 
     /// Declares dead whom nobody has heard on a link that works.

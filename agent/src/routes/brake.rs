@@ -83,8 +83,13 @@ mod tests {
     use super::*;
     use crate::{kernel::RouteTarget, view::Snapshot};
 
-    const SETTINGS: RouteSettings =
-        RouteSettings { metric: 512, unreachable_metric: 4_000_000_000, table: 254, resync_secs: 60 };
+    const SETTINGS: RouteSettings = RouteSettings {
+        metric: 512,
+        unreachable_metric: 4_000_000_000,
+        table: 254,
+        resync_secs: 60,
+        balance: false,
+    };
 
     fn prefix(n: u32) -> Prefix {
         format!("2001:db8:1:{n:x}::/64").parse().unwrap()

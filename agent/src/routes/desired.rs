@@ -19,6 +19,8 @@ use crate::{
 pub struct LocalUplink {
     /// Its index.
     pub link: u32,
+    /// It is up and has carrier.
+    pub works: bool,
     /// Its name, and the addresses that peers may use.
     pub uplink: Uplink,
 }
@@ -77,15 +79,16 @@ impl Desired {
     }
 
     fn peer(&mut self, host: &Host<'_>, peer: &Peer) {
-        if let Some(next_hop) = direct(host.uplinks, peer) {
+        let hops = next_hops(host, peer);
+        if !hops.is_empty() {
             let key = RouteKey {
                 table: host.settings.table,
                 destination: peer.prefix,
                 metric: host.settings.metric,
             };
-            let via = || RouteTarget::Via(BTreeSet::from([next_hop]));
             // Of the same key, so that one takes the other's place in one step.
-            self.routes.insert(key, if is_dead(host, peer) { RouteTarget::Unreachable } else { via() });
+            let target = if is_dead(host, peer) { RouteTarget::Unreachable } else { RouteTarget::Via(hops) };
+            self.routes.insert(key, target);
         }
     }
 }
@@ -108,12 +111,27 @@ fn is_dead(host: &Host<'_>, peer: &Peer) -> bool {
     !peer.session && host.verdicts.get(&peer.name) == Some(&Seen::Dead)
 }
 
-/// The way to a peer that needs no router, over one of `uplinks` (DESIGN §2).
-pub fn direct(uplinks: &[LocalUplink], peer: &Peer) -> Option<NextHop> {
-    uplinks.iter().find_map(|local| {
+/// The ways to a peer that need no router, at most one over each of `uplinks`, in their order (DESIGN §2).
+pub fn ways(uplinks: &[LocalUplink], peer: &Peer) -> Vec<NextHop> {
+    let over = |local: &LocalUplink| {
         let (_, hop) = direct_next_hop(std::slice::from_ref(&local.uplink), &peer.next_hops)?;
         Some(NextHop { gateway: Some(hop), link: local.link })
-    })
+    };
+    uplinks.iter().filter_map(over).collect()
+}
+
+/// Which of the ways to a peer to use: all that work where traffic is to be balanced, else the first of them. If none
+/// seems to, all seem as good.
+fn next_hops(host: &Host<'_>, peer: &Peer) -> BTreeSet<NextHop> {
+    let ways = ways(host.uplinks, peer);
+    let up = |hop: &NextHop| host.uplinks.iter().any(|local| local.link == hop.link && local.works);
+    let works = |hop: &&NextHop| up(hop) && !host.verdicts.is_silent(hop);
+    let mut working: Vec<_> = ways.iter().filter(works).copied().collect();
+    if working.is_empty() {
+        working = ways;
+    }
+    let used = if host.settings.balance { working.len() } else { 1 };
+    working.into_iter().take(used).collect()
 }
 
 /// Whether traffic to the pool's unused prefixes is refused here. Not where it would refuse what must go to a router: a
@@ -124,7 +142,7 @@ fn holds_aggregate(host: &Host<'_>, view: &View, pool: &Pool) -> bool {
     let all_on_link = blind
         || routed_peers(host, view)
             .filter(|peer| peer.pool == pool.name)
-            .all(|peer| direct(host.uplinks, peer).is_some());
+            .all(|peer| !ways(host.uplinks, peer).is_empty());
     let on_link =
         host.uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|address| address.on_link);
     let covers_on_link = on_link.into_iter().any(|on_link| on_link.overlaps(pool.prefix));
@@ -142,8 +160,13 @@ mod tests {
     use super::*;
     use crate::view::Snapshot;
 
-    const SETTINGS: RouteSettings =
-        RouteSettings { metric: 512, unreachable_metric: 4_000_000_000, table: 254, resync_secs: 60 };
+    const SETTINGS: RouteSettings = RouteSettings {
+        metric: 512,
+        unreachable_metric: 4_000_000_000,
+        table: 254,
+        resync_secs: 60,
+        balance: false,
+    };
 
     fn pool() -> Pool {
         Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap()
@@ -172,7 +195,7 @@ mod tests {
             addr: "2001:db8::1".parse().unwrap(),
             on_link: "2001:db8::/64".parse().unwrap(),
         }];
-        vec![LocalUplink { link: 2, uplink: Uplink { interface: "eth0".into(), addresses } }]
+        vec![LocalUplink { link: 2, works: true, uplink: Uplink { interface: "eth0".into(), addresses } }]
     }
 
     fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
@@ -295,6 +318,53 @@ mod tests {
         };
         let routes = desired(&host, &view(vec![pool()], vec![peer(2, "2001:db8::2")])).routes;
         assert_eq!(routes.len(), 2, "own prefix and pool: {routes:?}");
+    }
+
+    /// The links of the next hops of host2, which is on two uplinks.
+    fn used(balance: bool, works: [bool; 2]) -> Vec<u32> {
+        let uplink = |(n, works): (u32, bool)| LocalUplink {
+            link: n,
+            works,
+            uplink: Uplink {
+                interface: format!("eth{n}"),
+                addresses: vec![InterfaceAddress {
+                    addr: format!("2001:db8:0:{n}::1").parse().unwrap(),
+                    on_link: format!("2001:db8:0:{n}::/64").parse().unwrap(),
+                }],
+            },
+        };
+        let uplinks: Vec<_> = [2, 3].into_iter().zip(works).map(uplink).collect();
+        let next_hops = ["2001:db8:0:3::2", "2001:db8:0:2::2"].map(|hop| hop.parse().unwrap()).to_vec();
+        let host = Host {
+            node: &"host1".parse().unwrap(),
+            claim: None,
+            uplinks: &uplinks,
+            controllers: &[],
+            withdrawn: false,
+            verdicts: &Verdicts::default(),
+            settings: &RouteSettings { balance, ..SETTINGS },
+        };
+        let view = view(vec![], vec![Peer { next_hops, ..peer(2, "2001:db8::2") }]);
+        match desired(&host, &view).routes.into_values().next() {
+            Some(RouteTarget::Via(hops)) => hops.into_iter().map(|hop| hop.link).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_uplink_that_works_is_used_or_all_that_do() {
+        for (works, first, all) in [
+            ([true, true], vec![2], vec![3, 2]),
+            ([false, true], vec![3], vec![3]),
+            ([true, false], vec![2], vec![2]),
+            ([false, false], vec![2], vec![3, 2]),
+        ] {
+            assert_eq!(used(false, works), first, "{works:?}");
+            let (mut balanced, mut all) = (used(true, works), all);
+            balanced.sort_unstable();
+            all.sort_unstable();
+            assert_eq!(balanced, all, "{works:?}");
+        }
     }
 
     #[test]

@@ -9,3 +9,4 @@ mod neighbours;
 mod replaced;
 mod resync;
 mod tortures;
+mod uplinks;

@@ -1,12 +1,14 @@
 //! Suspicion, with a clock and a kernel that do as they are told.
 
+use sextant_proto::NodeName;
+
 use super::*;
 
 const LINK: u32 = 2;
 
 /// A kernel with neighbours that are there or not, and answer as the real one does.
 struct World {
-    suspicion: Suspicion,
+    suspicion: Suspicion<NodeName>,
     sight: Sight,
     there: BTreeSet<Target>,
     open: BTreeMap<Target, Instant>,
