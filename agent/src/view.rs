@@ -1,6 +1,9 @@
 //! What the agent knows of the cluster, and when it may believe that something is gone (DESIGN I6). Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sextant_proto::{Control, Incarnation, NodeName, NodeState, Peer, Pool, PoolName, Revision};
 
@@ -20,10 +23,11 @@ pub struct View {
     peers: BTreeMap<NodeName, Known<Peer>>,
 }
 
-/// A pool or node, and whether the present incarnation of the store has told of it.
+/// A pool or node, and whether the present incarnation of the store has told of it. Shared, since each change of the view
+/// makes a copy of it for the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known<T> {
-    it: T,
+    it: Arc<T>,
     confirmed: bool,
 }
 
@@ -110,17 +114,17 @@ impl View {
 
     /// All pools.
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
-        self.pools.values().map(|known| &known.it)
+        self.pools.values().map(|known| known.it.as_ref())
     }
 
     /// All nodes, this one among them.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.values().map(|known| &known.it)
+        self.peers.values().map(|known| known.it.as_ref())
     }
 
     /// One node.
     pub fn peer(&self, name: &NodeName) -> Option<&Peer> {
-        self.peers.get(name).map(|known| &known.it)
+        self.peers.get(name).map(|known| known.it.as_ref())
     }
 
     /// Takes a snapshot in.
@@ -199,9 +203,9 @@ impl View {
             self.peers.get(&peer.name).filter(|known| !known.confirmed && known.it.prefix == peer.prefix);
         match before {
             Some(known) if peer.state == NodeState::Joining => {
-                let Peer { state, next_hops, .. } = known.it.clone();
+                let Peer { state, next_hops, .. } = known.it.as_ref().clone();
                 let it = Peer { state, next_hops, ..peer };
-                self.peers.insert(it.name.clone(), Known { it, confirmed: false });
+                self.peers.insert(it.name.clone(), Known { it: Arc::new(it), confirmed: false });
             }
             _ => take(&mut self.peers, peer.name.clone(), peer, newer),
         }
@@ -239,7 +243,7 @@ fn keep_named<'a, N: Ord + 'a, T>(known: &mut BTreeMap<N, Known<T>>, names: impl
 fn take<N: Ord, T>(known: &mut BTreeMap<N, Known<T>>, name: N, it: T, newer: bool) {
     let known_better = !newer && known.get(&name).is_some_and(|known| known.confirmed);
     if !known_better {
-        known.insert(name, Known { it, confirmed: true });
+        known.insert(name, Known { it: Arc::new(it), confirmed: true });
     }
 }
 
