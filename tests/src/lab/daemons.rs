@@ -37,6 +37,8 @@ pub enum StoreKind {
 pub struct ControllerOptions {
     /// Which one, from 1: its address is [`Lab::controller_address`] of it.
     pub number: u16,
+    /// Where it is; in the switch's namespace by default.
+    pub host: Option<Host>,
     /// `--store`; an embedded one of this number in the lab's directory by default.
     pub store: Option<String>,
     /// `--log`.
@@ -49,7 +51,14 @@ pub struct ControllerOptions {
 
 impl Default for ControllerOptions {
     fn default() -> Self {
-        Self { number: 1, store: None, log: "debug".to_owned(), args: Vec::new(), environment: Vec::new() }
+        Self {
+            number: 1,
+            host: None,
+            store: None,
+            log: "debug".to_owned(),
+            args: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -80,7 +89,7 @@ impl Default for AgentOptions {
     }
 }
 
-/// A running controller, in the switch's namespace.
+/// A running controller, in the switch's namespace or on a host.
 #[derive(Debug)]
 pub struct Controller {
     /// Its process.
@@ -116,7 +125,11 @@ impl Lab {
     /// If it cannot be started.
     pub fn controller(&self, options: ControllerOptions) -> anyhow::Result<Controller> {
         let address = Self::controller_address(options.number);
-        self.switch.ip(&format!("address replace {address}/64 dev br0 nodad"))?;
+        let (home, device) = match &options.host {
+            Some(host) => (Namespace::clone(host), "eth0"),
+            None => (self.switch.clone(), "br0"),
+        };
+        home.ip(&format!("address replace {address}/64 dev {device} nodad"))?;
         let name = format!("controller-{}", options.number);
         let store = options.store.unwrap_or_else(|| format!("embedded:{}", self.dir().join(&name).display()));
         let mut args = words(&bin("sextant-controller")?, &options.log);
@@ -125,8 +138,8 @@ impl Lab {
         args.extend(["--http".to_owned(), format!("[{address}]:{CONTROLLER_HTTP_PORT}")]);
         args.extend(options.args);
         Ok(Controller {
-            process: self.switch.spawn_with(&name, &args, &options.environment)?,
-            namespace: self.switch.clone(),
+            process: home.spawn_with(&name, &args, &options.environment)?,
+            namespace: home,
             address,
         })
     }

@@ -1,4 +1,4 @@
-//! A real etcd of some members, each on an address of its own in the switch's namespace.
+//! A real etcd of some members, each on an address of its own, in the switch's namespace or on a host of its own.
 
 use std::{future::Future, sync::Arc};
 
@@ -11,6 +11,7 @@ use tokio::runtime::{self, Runtime};
 
 use super::{
     Lab,
+    host::Host,
     namespace::Namespace,
     poll::{SECONDS, try_poll},
     process::Process,
@@ -19,6 +20,8 @@ use super::{
 /// An etcd cluster.
 #[derive(Debug)]
 pub struct Etcd {
+    /// Where each member is.
+    homes: Vec<Namespace>,
     members: Vec<Option<Process>>,
     /// More flags for each member.
     args: Vec<String>,
@@ -30,12 +33,24 @@ impl Lab {
     /// # Errors
     /// If one cannot be started.
     pub fn etcd(&self, members: usize, args: &[&str]) -> anyhow::Result<Etcd> {
+        self.etcd_in(vec![self.switch().clone(); members], "br0", args)
+    }
+
+    /// As [`Lab::etcd`], with each member on one of `hosts`, so that it can be cut off.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn etcd_on(&self, hosts: &[Host], args: &[&str]) -> anyhow::Result<Etcd> {
+        self.etcd_in(hosts.iter().map(|host| Namespace::clone(host)).collect(), "eth0", args)
+    }
+
+    fn etcd_in(&self, homes: Vec<Namespace>, device: &str, args: &[&str]) -> anyhow::Result<Etcd> {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        let mut etcd = Etcd { members: (0..members).map(|_| None).collect(), args };
-        for member in 0..members {
-            self.switch().ip(&format!("address replace {}/64 dev br0 nodad", address(member)))?;
+        for (member, home) in homes.iter().enumerate() {
+            home.ip(&format!("address replace {}/64 dev {device} nodad", address(member)))?;
         }
-        (0..members).try_for_each(|member| etcd.start_member(self, member))?;
+        let mut etcd = Etcd { members: homes.iter().map(|_| None).collect(), homes, args };
+        (0..etcd.members.len()).try_for_each(|member| etcd.start_member(self, member))?;
         Ok(etcd)
     }
 }
@@ -64,7 +79,7 @@ impl Etcd {
         args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
         args.extend(self.args.clone());
         self.members[member] = None;
-        self.members[member] = Some(lab.switch().spawn(&format!("etcd-{member}"), &args)?);
+        self.members[member] = Some(self.homes[member].spawn(&format!("etcd-{member}"), &args)?);
         Ok(())
     }
 
