@@ -40,6 +40,7 @@ pub mod catalogue;
 pub mod cluster;
 pub mod crowd;
 pub mod demo;
+pub mod history;
 pub mod lab;
 pub mod soak;
 

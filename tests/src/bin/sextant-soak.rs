@@ -7,11 +7,18 @@ use sextant_tests::{
     soak,
 };
 
-const ENTRIES: &[Entry] = &[Entry {
-    name: "hands",
-    about: "careless hands on routes, links, daemons and hosts [--minutes N] [--seed N]",
-    run: soak::hands::run,
-}];
+const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "claims",
+        about: "claims while controllers and etcd are harmed, and their history [--seconds N] [--seed N]",
+        run: soak::claims::run,
+    },
+    Entry {
+        name: "hands",
+        about: "careless hands on routes, links, daemons and hosts [--minutes N] [--seed N]",
+        run: soak::hands::run,
+    },
+];
 
 fn main() -> ExitCode {
     catalogue::main("soak test", ENTRIES)

@@ -1,0 +1,216 @@
+//! What cannot be, if no claim is ever lost, doubled or seized. Pure.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt,
+};
+
+use sextant_proto::{NodeName, Prefix, Revision};
+
+use super::{
+    Answer, Asked, Operation, Stored, StoredClaim,
+    holding::{Holding, holdings},
+    sweep::{Clashes, clashes},
+};
+
+pub use super::holding::Held;
+
+/// Something that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Two that overlap were held at the same time.
+    #[error("two claims overlap: {0}, and {1}")]
+    Overlap(Held, Held),
+    /// One node held two at the same time.
+    #[error("a node has two: {0}, and {1}")]
+    TwoAtOnce(Held, Held),
+    /// It was acknowledged, nobody ended it, and it is not in the store.
+    #[error("lost: {0} is not in the store, and nobody asked for its end since it was last acknowledged")]
+    Lost(Held),
+    /// It was ended, and acknowledged or in the store after that.
+    #[error("seized: {0} is there again, although its end was acknowledged")]
+    Seized(Held),
+    /// It was said to have ended while it was surely held.
+    #[error("denied: {0} was said to have ended while it was held")]
+    Denied(Held),
+    /// The same claim, told as two.
+    #[error("told apart: one revision made {0}, and {1}")]
+    ToldApart(Held, Held),
+    /// Nobody asked for it.
+    #[error("nobody asked for {0}, which is in the store")]
+    Unasked(Held),
+    /// Claims and nodes of the store do not match.
+    #[error("node {node} and its claim do not match: the node says {by_node:?}, claims say {by_claims:?}")]
+    Unmatched {
+        /// The node.
+        node: NodeName,
+        /// What its record says that it holds.
+        by_node: Option<Prefix>,
+        /// What is claimed for it.
+        by_claims: Vec<Prefix>,
+    },
+}
+
+/// What a history that can be is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// How many claims were acknowledged, each counted once.
+    pub claims: usize,
+    /// How often one was acknowledged that had been before.
+    pub again: usize,
+    /// How many ends were acknowledged.
+    pub ends: usize,
+    /// How often a claim was refused, or said to have ended.
+    pub refused: usize,
+    /// How many outcomes are unknown.
+    pub unknown: usize,
+    /// How many claims the store holds.
+    pub stored: usize,
+    /// How many of them nobody was told of: outcomes that went that way.
+    pub untold: usize,
+}
+
+/// What of `history`, with `stored` at its end, cannot be.
+///
+/// # Errors
+/// All that cannot be, each once.
+pub fn check(history: &[Operation], stored: &Stored) -> Result<Summary, Vec<Violation>> {
+    let (holdings, told_apart) = holdings(history, stored);
+    let mut found: Vec<_> = told_apart.into_iter().map(|(a, b)| Violation::ToldApart(a, b)).collect();
+    found.extend(at_once(&holdings, stored));
+    found.extend(holdings.values().filter_map(lost_or_seized));
+    found.extend(denied(history, &holdings));
+    found.extend(differing(&holdings, stored));
+    found.extend(unasked(history, &holdings, stored));
+    found.extend(unmatched(stored));
+    let mut seen = HashSet::new();
+    found.retain(|violation| seen.insert(violation.to_string()));
+    if found.is_empty() { Ok(summary(history, &holdings, stored)) } else { Err(found) }
+}
+
+fn at_once(holdings: &BTreeMap<Revision, Holding<'_>>, stored: &Stored) -> Vec<Violation> {
+    let in_store: Vec<_> = stored.claims.iter().map(Held::from).collect();
+    let untold = in_store.iter().filter(|held| !holdings.contains_key(&held.epoch));
+    let by_revision = holdings.values().map(|holding| {
+        let (from, to) = holding.revisions();
+        (from, to, &holding.held)
+    });
+    let by_revision = by_revision.chain(untold.map(|held| (held.epoch, Revision(u64::MAX), held))).collect();
+    let by_moment = holdings.values().map(|holding| {
+        let (from, to) = holding.surely();
+        (from, to, &holding.held)
+    });
+    let by_moment = by_moment.collect();
+    let named = |it: Clashes| {
+        let overlaps = it.overlapping.into_iter().map(|(a, b)| Violation::Overlap(a, b));
+        let twice = it.of_one_node.into_iter().map(|(a, b)| Violation::TwoAtOnce(a, b));
+        overlaps.chain(twice).collect::<Vec<_>>()
+    };
+    [named(clashes(by_revision)), named(clashes(by_moment))].concat()
+}
+
+fn lost_or_seized(holding: &Holding<'_>) -> Option<Violation> {
+    let held = || holding.held.clone();
+    match holding.ended_by() {
+        Some(end) if holding.stands || holding.seen > end.to => Some(Violation::Seized(held())),
+        None if !holding.stands && holding.possible_ends().next().is_none() => Some(Violation::Lost(held())),
+        _ => None,
+    }
+}
+
+fn denied(history: &[Operation], holdings: &BTreeMap<Revision, Holding<'_>>) -> Vec<Violation> {
+    let is_held_throughout = |operation: &Operation| {
+        let Asked::Claim { held: Some(epoch) } = operation.asked else { return None };
+        let holding = holdings.get(&epoch)?;
+        let (from, to) = holding.surely();
+        let is_its_own = holding.held.node_id == operation.node_id;
+        let throughout = is_its_own && from < operation.from && operation.to < to;
+        throughout.then(|| Violation::Denied(holding.held.clone()))
+    };
+    history.iter().filter(|it| it.answer == Answer::Fenced).filter_map(is_held_throughout).collect()
+}
+
+/// What the store has under an epoch that was acknowledged as something else.
+fn differing(holdings: &BTreeMap<Revision, Holding<'_>>, stored: &Stored) -> Vec<Violation> {
+    let differs = |claim: &StoredClaim| {
+        let (told, is) = (&holdings.get(&claim.epoch)?.held, Held::from(claim));
+        (*told != is).then(|| Violation::ToldApart(told.clone(), is))
+    };
+    stored.claims.iter().filter_map(differs).collect()
+}
+
+fn unasked(
+    history: &[Operation],
+    holdings: &BTreeMap<Revision, Holding<'_>>,
+    stored: &Stored,
+) -> Vec<Violation> {
+    let claims = history.iter().filter(|operation| matches!(operation.asked, Asked::Claim { .. }));
+    let asked: HashSet<_> = claims.map(|operation| (&operation.node, operation.node_id)).collect();
+    let is_unasked = |claim: &&StoredClaim| {
+        !holdings.contains_key(&claim.epoch) && !asked.contains(&(&claim.node, claim.node_id))
+    };
+    stored.claims.iter().filter(is_unasked).map(|claim| Violation::Unasked(claim.into())).collect()
+}
+
+fn unmatched(stored: &Stored) -> Vec<Violation> {
+    let mut nodes = BTreeMap::<&NodeName, (Vec<_>, Vec<_>)>::new();
+    for node in &stored.nodes {
+        nodes.entry(&node.node).or_default().0.push((node.prefix, node.node_id));
+    }
+    for claim in &stored.claims {
+        nodes.entry(&claim.node).or_default().1.push((claim.prefix, claim.node_id));
+    }
+    let differ = nodes.into_iter().filter(|(_, (node, claims))| node.len() != 1 || node != claims);
+    let named = differ.map(|(node, (by_node, by_claims))| Violation::Unmatched {
+        node: node.clone(),
+        by_node: by_node.first().map(|(prefix, _)| *prefix),
+        by_claims: by_claims.into_iter().map(|(prefix, _)| prefix).collect(),
+    });
+    named.collect()
+}
+
+fn summary(history: &[Operation], holdings: &BTreeMap<Revision, Holding<'_>>, stored: &Stored) -> Summary {
+    let mut counted = HashMap::<_, usize>::new();
+    for operation in history {
+        *counted.entry(std::mem::discriminant(&operation.answer)).or_default() += 1;
+    }
+    let count = |answer: Answer| counted.get(&std::mem::discriminant(&answer)).copied().unwrap_or_default();
+    let granted = history.iter().filter(|it| matches!(it.answer, Answer::Granted { .. })).count();
+    Summary {
+        claims: holdings.len(),
+        again: granted - holdings.len(),
+        ends: count(Answer::Ended(None)),
+        refused: count(Answer::Refused(String::new())) + count(Answer::Fenced),
+        unknown: count(Answer::Unknown(String::new())),
+        stored: stored.claims.len(),
+        untold: stored.claims.iter().filter(|claim| !holdings.contains_key(&claim.epoch)).count(),
+    }
+}
+
+impl From<&StoredClaim> for Held {
+    fn from(claim: &StoredClaim) -> Self {
+        let StoredClaim { prefix, node, node_id, epoch } = claim.clone();
+        Self { node, node_id, prefix, epoch }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, node_id, prefix, epoch } = self;
+        write!(f, "{prefix} of node {node} ({node_id}) since revision {epoch}")
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { claims, again, ends, refused, unknown, stored, untold } = self;
+        write!(
+            f,
+            "{claims} claims acknowledged ({again} times again), {ends} ends; {refused} refused; {unknown} outcomes \
+             unknown; {stored} claims in the store, {untold} of them told to nobody"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

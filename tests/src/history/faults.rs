@@ -1,0 +1,173 @@
+//! Controllers and etcd members, each on a host of its own, and what is done to them by lot.
+
+use std::{thread, time::Duration};
+
+use rand::{Rng, rngs::StdRng};
+
+use crate::{Controller, ControllerOptions, Etcd, Host, Lab, MILLISECONDS, Process, lab::poll::try_poll};
+
+/// The controllers' numbers. The first one's address is the switch's own.
+pub(super) const CONTROLLERS: [u16; 3] = [2, 3, 4];
+/// How many etcd members there are.
+const MEMBERS: usize = 3;
+/// How long a start may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// What the controllers log, so that a long run does not fill the disk.
+const LOG: &str = "info";
+
+/// The servers.
+pub struct Servers<'a> {
+    controllers: Vec<Controller>,
+    controller_hosts: Vec<Host>,
+    etcd: Etcd,
+    member_hosts: Vec<Host>,
+    lab: &'a Lab,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Server {
+    Controller(usize),
+    Member(usize),
+}
+
+/// What is done to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// It dies, and is started anew.
+    Kill,
+    /// It stands still, its connections open.
+    Freeze,
+    /// Nobody reaches it, nor does it reach anybody.
+    Cut,
+    /// A member is apart from the others, while controllers reach all of them. A controller is cut off.
+    Apart,
+}
+
+const FAULTS: [Fault; 4] = [Fault::Kill, Fault::Freeze, Fault::Cut, Fault::Apart];
+
+impl<'a> Servers<'a> {
+    /// Starts all of them.
+    ///
+    /// # Errors
+    /// If they are not ready in time.
+    pub fn start(lab: &'a Lab) -> anyhow::Result<Self> {
+        let hosts = |kind: &str, count: usize| {
+            (1..=count).map(|number| lab.host(&format!("{kind}{number}"))).collect::<anyhow::Result<Vec<_>>>()
+        };
+        let member_hosts = hosts("m", MEMBERS)?;
+        let controller_hosts = hosts("c", CONTROLLERS.len())?;
+        let etcd = lab.etcd_on(&member_hosts, &[])?;
+        let mut servers = Self { controllers: Vec::new(), controller_hosts, etcd, member_hosts, lab };
+        for index in 0..CONTROLLERS.len() {
+            let controller = servers.controller(index)?;
+            servers.controllers.push(controller);
+        }
+        servers.ready()?;
+        Ok(servers)
+    }
+
+    /// The controllers' URLs.
+    pub fn urls(&self) -> Vec<String> {
+        self.controllers.iter().map(Controller::url).collect()
+    }
+
+    /// The members' URLs.
+    pub fn etcd(&self) -> &Etcd {
+        &self.etcd
+    }
+
+    /// Harms one or two of them, for a while; how many, and what, as text.
+    ///
+    /// # Errors
+    /// If the lab fails.
+    pub fn harm(&mut self, random: &mut StdRng) -> anyhow::Result<(usize, String)> {
+        let mut victims = vec![(Server::draw(random), Fault::draw(random))];
+        let second = (Server::draw(random), Fault::draw(random));
+        if random.random_bool(0.4) && second.0 != victims[0].0 {
+            victims.push(second);
+        }
+        let (harm, calm) = (random.random_range(200..3000) * MILLISECONDS, random.random_range(100..1500));
+        victims.iter().try_for_each(|(server, fault)| self.inflict(*server, *fault))?;
+        thread::sleep(harm);
+        victims.iter().try_for_each(|(server, fault)| self.mend(*server, *fault))?;
+        thread::sleep(calm * MILLISECONDS);
+        Ok((victims.len(), format!("{victims:?} for {harm:?}")))
+    }
+
+    /// Waits until all take requests.
+    ///
+    /// # Errors
+    /// If one does not in time.
+    pub fn ready(&self) -> anyhow::Result<()> {
+        self.controllers.iter().try_for_each(|controller| controller.wait_ready(PATIENCE))?;
+        try_poll(PATIENCE, || self.etcd.etcdctl(self.lab, &["endpoint", "health", "--cluster"])).map(drop)
+    }
+
+    fn inflict(&self, server: Server, fault: Fault) -> anyhow::Result<()> {
+        match (fault, server) {
+            (Fault::Kill, _) => self.process(server).kill(),
+            (Fault::Freeze, _) => self.process(server).freeze(),
+            (Fault::Apart, Server::Member(_)) => self.host(server).check(&["nft", APART]).map(drop),
+            (Fault::Cut | Fault::Apart, _) => self.host(server).cut(),
+        }
+    }
+
+    fn mend(&mut self, server: Server, fault: Fault) -> anyhow::Result<()> {
+        match (fault, server) {
+            (Fault::Kill, Server::Controller(index)) => {
+                self.controllers[index] = self.controller(index)?;
+                Ok(())
+            }
+            (Fault::Kill, Server::Member(member)) => self.etcd.start_member(self.lab, member),
+            (Fault::Freeze, _) => self.process(server).thaw(),
+            (Fault::Apart, Server::Member(_)) => {
+                self.host(server).check(&["nft", "delete table ip6 apart"]).map(drop)
+            }
+            (Fault::Cut | Fault::Apart, _) => self.host(server).mend(),
+        }
+    }
+
+    fn controller(&self, index: usize) -> anyhow::Result<Controller> {
+        let (number, host) = (CONTROLLERS[index], Some(self.controller_hosts[index].clone()));
+        // Sessions of nodes that have left end soon, and a new store takes claims at once.
+        let args = ["--down-after", "2", "--recovery-window", "0"].map(str::to_owned).to_vec();
+        let (store, log) = (Some(self.etcd.store()), LOG.to_owned());
+        self.lab.controller(ControllerOptions { number, host, store, log, args, ..Default::default() })
+    }
+
+    fn process(&self, server: Server) -> &Process {
+        match server {
+            Server::Controller(index) => &self.controllers[index].process,
+            Server::Member(member) => self.etcd.member(member),
+        }
+    }
+
+    fn host(&self, server: Server) -> &Host {
+        match server {
+            Server::Controller(index) => &self.controller_hosts[index],
+            Server::Member(member) => &self.member_hosts[member],
+        }
+    }
+}
+
+/// Drops what members say to each other.
+const APART: &str = "table ip6 apart {
+    chain in { type filter hook input priority 0; tcp dport 2380 drop; tcp sport 2380 drop; }
+    chain out { type filter hook output priority 0; tcp dport 2380 drop; tcp sport 2380 drop; }
+}";
+
+impl Server {
+    fn draw(random: &mut StdRng) -> Self {
+        match random.random_range(0..MEMBERS + CONTROLLERS.len()) {
+            member if member < MEMBERS => Self::Member(member),
+            other => Self::Controller(other - MEMBERS),
+        }
+    }
+}
+
+impl Fault {
+    fn draw(random: &mut StdRng) -> Self {
+        FAULTS[random.random_range(0..FAULTS.len())]
+    }
+}
