@@ -62,6 +62,7 @@ fn status_and_wait_know_of_all_controllers_agents() {
     assert!(late.code == 6 && late.stderr.contains("h2"), "h2 is controller 2's: {late:?}");
     cluster.agents[1].process.thaw().unwrap();
     cluster.sextant(&["wait", "--timeout", "10s"]);
+    cluster.lab.logs_are_quiet().unwrap();
 }
 
 #[test]
@@ -83,6 +84,7 @@ fn a_controller_that_starts_later_calls_the_same_content_by_another_revision() {
     controller.wait_ready(30 * SECONDS).unwrap();
     cluster.controllers.insert(0, controller);
     cluster.settle();
+    cluster.lab.logs_are_quiet().unwrap();
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn a_full_store_refuses_claims_and_keeps_the_rest() {
     etcdctl(&["alarm", "disarm"]);
     cluster.settle();
     cluster.expect_full_mesh();
-    cluster.lab.logs_are_quiet().unwrap();
+    watched.nothing_lost(&cluster);
 }
 
 #[test]
@@ -168,6 +168,7 @@ fn controllers_start_on_a_hundred_thousand_keys() {
     let nodes = cluster.nodes().unwrap();
     assert_eq!(nodes.len(), NODES as usize + 2);
     watched.nothing_happened(&cluster);
+    cluster.expect_full_mesh();
 }
 
 fn waiting_node(keys: &Keys, number: u32) -> Vec<Op> {
