@@ -175,7 +175,7 @@ fn waiting_node(keys: &Keys, number: u32) -> Vec<Op> {
     // Far from what the hosts of the lab have claimed.
     let prefix: Prefix = format!("2001:db8:90{:x}:{:x}::/64", number >> 16, number & 0xffff).parse().unwrap();
     let (node, node_id) = (format!("waiting-{number}").parse().unwrap(), NodeId::random());
-    let claim = ClaimRecord { node, node_id, pool: "main".parse().unwrap(), claimed_unix_ms: 1 };
+    let claim = ClaimRecord { node, node_id, pool: "main".parse().unwrap(), claimed_unix_ms: 1, prior: None };
     let record = NodeRecord {
         node_id,
         prefix,
