@@ -1,0 +1,127 @@
+//! Writes a small store and a backup of it, as this version does, into a directory: what later versions must read.
+//!
+//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v1`
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, ensure};
+use sextant_controller::{
+    audit::{AuditRecord, What},
+    backup::Backup,
+    keys::Keys,
+    records::{ClaimRecord, ControlRecord, Meta, NodeRecord, Record},
+    registry::{Op, Outcome, Registry, SharedRegistry, Txn, embedded::EmbeddedStore},
+};
+use sextant_proto::{
+    Epoch, Incarnation, InterfaceAddress, NodeId, NodeName, NodeState, Pool, PoolName, Prefix, Revision,
+    Uplink,
+};
+
+/// When all of it was done.
+const THEN_MS: u64 = 1_800_000_000_000;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let dir: PathBuf = std::env::args().nth(1).context("give the directory to write into")?.into();
+    std::fs::create_dir_all(&dir)?;
+    let path = dir.join("controller.redb");
+    ensure!(!path.exists(), "{} is there already; move it away", path.display());
+    let store = Arc::new(EmbeddedStore::open(&path)?);
+    let registry: SharedRegistry = store.clone();
+    let keys = Keys::new(&"default".parse()?);
+    for ops in content(&keys)? {
+        let outcome = store.commit(Txn { guards: Vec::new(), ops }).await?;
+        ensure!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+    }
+    let backup = Backup::take(&registry, &keys, "default").await?;
+    let backup = Backup { unix_ms: THEN_MS, store: "embedded:controller.redb".into(), ..backup };
+    std::fs::write(dir.join("sextant.backup"), backup.encode())?;
+    println!("{}: {} keys", dir.display(), backup.entries.len());
+    Ok(())
+}
+
+/// One transaction each.
+fn content(keys: &Keys) -> anyhow::Result<Vec<Vec<Op>>> {
+    let prior = Epoch { incarnation: incarnation(2)?, revision: Revision(40) };
+    let meta = Meta {
+        incarnation: incarnation(1)?,
+        created_unix_ms: THEN_MS,
+        recovering: true,
+        replaces: Some(prior.incarnation),
+        restoring: false,
+    };
+    let pool = Pool::new("main".parse()?, "2001:db8:8000::/40".parse()?, 64, 80)?;
+    let reserved: Prefix = "2001:db8:8000:ff::/64".parse()?;
+    let mut all = vec![
+        vec![Op::put(keys.meta(), meta.encode())],
+        vec![
+            Op::put(keys.pool(&pool.name), pool.encode()),
+            Op::put(keys.pool_set(), ""),
+            noted(keys, What::PoolAdded, None, 1),
+        ],
+        vec![Op::put(keys.reservation(reserved), "")],
+    ];
+    for (n, state) in [NodeState::Ready, NodeState::Draining, NodeState::Drained, NodeState::Joining]
+        .into_iter()
+        .enumerate()
+    {
+        all.push(node(keys, u64::try_from(n)? + 1, state, prior)?);
+    }
+    all.push(vec![
+        Op::put(keys.control(), ControlRecord { paused: true }.encode()),
+        noted(keys, What::Paused, None, 9),
+    ]);
+    Ok(all)
+}
+
+fn incarnation(n: u8) -> anyhow::Result<Incarnation> {
+    Ok(format!("{n:032x}").parse()?)
+}
+
+/// Node `h<n>` and its claim; the first one has held it since before.
+fn node(keys: &Keys, n: u64, state: NodeState, prior: Epoch) -> anyhow::Result<Vec<Op>> {
+    let (name, pool): (NodeName, PoolName) = (format!("h{n}").parse()?, "main".parse()?);
+    let node_id: NodeId = format!("{:032x}", 0x100 + n).parse()?;
+    let prefix: Prefix = format!("2001:db8:8000:{n}::/64").parse()?;
+    let (addr, on_link) = (format!("2001:db8::{n}").parse()?, "2001:db8::/64".parse()?);
+    let announced = state != NodeState::Joining;
+    let uplink = Uplink { interface: "eth0".into(), addresses: vec![InterfaceAddress { addr, on_link }] };
+    let claim = ClaimRecord {
+        node: name.clone(),
+        node_id,
+        pool: pool.clone(),
+        claimed_unix_ms: THEN_MS + n,
+        prior: (n == 1).then_some(prior),
+    };
+    let record = NodeRecord {
+        node_id,
+        prefix,
+        pool,
+        state,
+        uplinks: if announced { vec![uplink] } else { Vec::new() },
+        container_prefix: announced.then(|| format!("2001:db8:8000:{n}::/80").parse()).transpose()?,
+        since_unix_ms: THEN_MS + 10 * n,
+        drain_timeout: Duration::from_secs(if state == NodeState::Draining { 30 } else { 0 }),
+        laggards: if state == NodeState::Drained { vec!["h1".into()] } else { Vec::new() },
+    };
+    let what = if n == 1 { What::Reregistered } else { What::Claimed };
+    Ok(vec![
+        Op::put(keys.claim(prefix), claim.encode()),
+        Op::put(keys.node(&name), record.encode()),
+        noted(keys, what, Some((name, prefix)), 1 + n),
+    ])
+}
+
+fn noted(keys: &Keys, what: What, node: Option<(NodeName, Prefix)>, nth: u64) -> Op {
+    let (node, prefix) = node.unzip();
+    let record = AuditRecord {
+        unix_ms: THEN_MS + nth,
+        what: what.to_string(),
+        node,
+        prefix,
+        pool: None,
+        by: "anybody at 2001:db8::1".into(),
+        detail: "for later versions".into(),
+    };
+    Op::put(keys.audit_entry(record.unix_ms, nth), record.encode())
+}

@@ -1,0 +1,113 @@
+//! Stores and backups that earlier versions wrote are read: one directory of `fixtures` for each form.
+//!
+//! A fixture that is checked in is never changed. A version that writes another form adds a directory of its own:
+//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v2`
+
+#![allow(clippy::unwrap_used)]
+
+use std::{path::PathBuf, sync::Arc};
+
+use sextant_controller::{
+    audit,
+    backup::{self, Backup},
+    index::{Index, IndexTask},
+    keys::Keys,
+    registry::{SharedRegistry, embedded::EmbeddedStore},
+    store,
+};
+use sextant_proto::{Epoch, NodeName, NodeState, Revision};
+
+const THEN_MS: u64 = 1_800_000_000_000;
+
+fn fixture(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/v1", name].iter().collect()
+}
+
+fn keys() -> Keys {
+    Keys::new(&"default".parse().unwrap())
+}
+
+/// A copy of the store, as opening it may write to it.
+async fn opened() -> (tempfile::TempDir, SharedRegistry, Index) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("controller.redb");
+    std::fs::copy(fixture("controller.redb"), &path).unwrap();
+    let registry: SharedRegistry = Arc::new(EmbeddedStore::open(&path).unwrap());
+    let meta = store::open(&registry, &keys()).await.unwrap();
+    let (_task, index) = IndexTask::start(registry.clone(), keys(), meta).await.unwrap();
+    (dir, registry, index)
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_form_is_read() {
+    let (_dir, registry, index) = opened().await;
+    let name = |n: u8| -> NodeName { format!("h{n}").parse().unwrap() };
+    index.read(|state| {
+        let meta = state.meta();
+        assert_eq!(meta.incarnation.to_string(), format!("{:032x}", 1));
+        assert_eq!(meta.replaces.unwrap().to_string(), format!("{:032x}", 2));
+        assert_eq!((meta.created_unix_ms, meta.recovering, meta.restoring), (THEN_MS, true, false));
+        assert!(state.control().paused);
+        let pool = &state.pools()[&"main".parse().unwrap()].record;
+        assert_eq!(
+            (pool.prefix.to_string().as_str(), pool.host_len, pool.container_len),
+            ("2001:db8:8000::/40", 64, 80)
+        );
+        let reserved = state.reservation_of("2001:db8:8000:ff::1".parse().unwrap()).unwrap();
+        assert_eq!(reserved.to_string(), "2001:db8:8000:ff::/64");
+        assert_eq!((state.claims().len(), state.nodes().len()), (4, 4));
+        let states = [NodeState::Ready, NodeState::Draining, NodeState::Drained, NodeState::Joining];
+        for (n, expected) in (1..).zip(states) {
+            let node = &state.nodes()[&name(n)].record;
+            assert_eq!(node.state, expected, "h{n}");
+            assert_eq!(node.node_id.to_string(), format!("{:032x}", 0x100 + u64::from(n)));
+            assert_eq!(node.prefix.to_string(), format!("2001:db8:8000:{n}::/64"));
+            assert_eq!(node.since_unix_ms, THEN_MS + 10 * u64::from(n));
+            let claim = &state.claims()[&node.prefix];
+            assert_eq!(
+                (&claim.record.node, claim.record.claimed_unix_ms),
+                (&name(n), THEN_MS + u64::from(n))
+            );
+            assert_eq!(claim.created, state.peers()[&name(n)].claimed);
+        }
+        let prior = Epoch { incarnation: meta.replaces.unwrap(), revision: Revision(40) };
+        let prior_of = |n| state.claims()[&state.nodes()[&name(n)].record.prefix].record.prior;
+        assert_eq!((prior_of(1), prior_of(2)), (Some(prior), None));
+        let (h1, h2, h3) = (&state.nodes()[&name(1)], &state.nodes()[&name(2)], &state.nodes()[&name(3)]);
+        assert_eq!(h1.record.next_hops(), ["2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap()]);
+        assert_eq!(h1.record.uplinks[0].interface, "eth0");
+        assert_eq!(h1.record.container_prefix.unwrap().to_string(), "2001:db8:8000:1::/80");
+        assert_eq!(h2.record.drain_timeout.as_secs(), 30);
+        assert_eq!(h3.record.laggards, ["h1"]);
+    });
+    let (_, noted) = audit::list(&registry, &keys()).await.unwrap();
+    let whats: Vec<_> = noted.iter().map(|noted| noted.record.what.as_str()).collect();
+    assert_eq!(whats, ["pool added", "re-registered", "claimed", "claimed", "claimed", "paused"]);
+    assert_eq!(noted[1].record.prefix.unwrap().to_string(), "2001:db8:8000:1::/64");
+    assert_eq!((noted[1].record.unix_ms, noted[1].record.node.clone()), (THEN_MS + 2, Some(name(1))));
+    let claimed = index.read(|state| state.peers()[&name(1)].claimed);
+    assert_eq!(noted[1].revision, claimed);
+}
+
+#[tokio::test]
+async fn a_backup_of_the_first_form_is_read_and_restored() {
+    let (_dir, registry, _index) = opened().await;
+    let file = Backup::decode(&std::fs::read(fixture("sextant.backup")).unwrap()).unwrap();
+    assert_eq!((file.cluster.as_str(), file.store.as_str()), ("default", "embedded:controller.redb"));
+    assert_eq!((file.unix_ms, file.claims()), (THEN_MS, 4));
+    let taken = Backup::take(&registry, &keys(), "default").await.unwrap();
+    assert_eq!(
+        (&taken.entries, taken.incarnation, taken.revision),
+        (&file.entries, file.incarnation, file.revision)
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    let other: SharedRegistry = Arc::new(EmbeddedStore::open(&dir.path().join("store")).unwrap());
+    store::open(&other, &keys()).await.unwrap();
+    let by = audit::Actor::new("a test");
+    let restored = backup::restore(&other, &keys(), &file, &by).await.unwrap();
+    assert_eq!(restored.put, file.entries.len());
+    let again = Backup::take(&other, &keys(), "default").await.unwrap();
+    let keys_of = |backup: &Backup| backup.entries.iter().map(|kept| kept.key.clone()).collect::<Vec<_>>();
+    assert_eq!(keys_of(&again), keys_of(&file));
+}
