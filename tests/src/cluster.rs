@@ -58,17 +58,15 @@ impl Cluster {
         let hosts = lab.hosts(hosts).unwrap();
         let mut cluster = Self { lab, hosts, agents: Vec::new(), controller: None, pool };
         cluster.start_controller(ControllerOptions::default());
-        cluster.sextant(&[
-            "pool",
-            "add",
-            "main",
-            pool.prefix,
-            "--host-len",
-            pool.host_len,
-            "--container-len",
-            pool.container_len,
-        ]);
+        cluster.add_pool();
         cluster
+    }
+
+    /// Adds the pool.
+    pub fn add_pool(&self) {
+        let PoolArgs { prefix, host_len, container_len } = self.pool;
+        let lengths = ["--host-len", host_len, "--container-len", container_len];
+        self.sextant(&[&["pool", "add", "main", prefix][..], &lengths].concat());
     }
 
     /// As [`Cluster::without_agents`], with a controller that holds agents for gone after a second of silence.
@@ -89,8 +87,12 @@ impl Cluster {
 
     /// Starts the agent of host `index`; it is the last of the agents.
     pub fn start_agent(&mut self, index: usize) {
-        let agent = self.lab.agent(&self.hosts[index], AgentOptions::default()).unwrap();
-        self.agents.push(agent);
+        self.start_agent_with(index, AgentOptions::default());
+    }
+
+    /// As [`Cluster::start_agent`], with these options.
+    pub fn start_agent_with(&mut self, index: usize, options: AgentOptions) {
+        self.agents.push(self.lab.agent(&self.hosts[index], options).unwrap());
     }
 
     /// Waits until all agents have announced themselves, and have everything in their kernels.

@@ -45,7 +45,7 @@ pub mod lab;
 pub mod soak;
 
 pub use lab::{
-    binary::bin,
+    binary::{Build, bin},
     counters::Counters,
     daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions, StoreKind},
     etcd::{Etcd, EtcdClient},

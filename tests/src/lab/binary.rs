@@ -1,4 +1,5 @@
-//! Finding the binaries that a lab runs: those of the same build, and not older than their sources.
+//! Finding the binaries that a lab runs: those of the same build, and not older than their sources; or those of the
+//! previous commit, which `tests/previous` keeps.
 
 use std::{
     fs,
@@ -6,23 +7,58 @@ use std::{
     time::SystemTime,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+
+/// Of which commit a daemon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Build {
+    /// This one.
+    #[default]
+    Present,
+    /// The one before, as `tests/previous` has built it.
+    Previous,
+}
+
+impl Build {
+    /// Its binary of this name.
+    ///
+    /// # Errors
+    /// If it is missing, or the present one is older than a source file that it was built from.
+    pub fn bin(self, name: &str) -> anyhow::Result<PathBuf> {
+        match self {
+            Self::Present => bin(name),
+            Self::Previous => previous_bin(&own_dir()?, name),
+        }
+    }
+}
 
 /// The binary of this name in the target directory that the running test or benchmark is of.
 ///
 /// # Errors
 /// If it is missing, or older than a source file that it was built from.
 pub fn bin(name: &str) -> anyhow::Result<PathBuf> {
+    let dir = own_dir()?;
+    let path = dir.join(name);
+    let built = modified(&path).with_context(|| format!("{} is missing; {}", path.display(), mend(&dir)))?;
+    let sources = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
+    if let Some(newer) = newer_source(&sources, built) {
+        bail!("{} is older than {}; {}", path.display(), newer.display(), mend(&dir));
+    }
+    Ok(path)
+}
+
+/// Where the running test's or benchmark's build puts its binaries.
+fn own_dir() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let dir = own.parent().context("the test executable has no directory")?;
     // Test executables are in target/<profile>/deps, binaries one above.
     let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
-    let path = dir.join(name);
-    let built = modified(&path).with_context(|| format!("{} is missing; {}", path.display(), mend(dir)))?;
-    let sources = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
-    if let Some(newer) = newer_source(&sources, built) {
-        bail!("{} is older than {}; {}", path.display(), newer.display(), mend(dir));
-    }
+    Ok(dir.to_owned())
+}
+
+fn previous_bin(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let path = dir.with_file_name("previous").join("debug").join(name);
+    ensure!(path.is_file(), "{} is missing; build the previous commit with: tests/previous", path.display());
     Ok(path)
 }
 
@@ -55,6 +91,15 @@ mod tests {
     fn a_missing_binary_comes_with_its_mend() {
         let error = format!("{:#}", bin("no-such-binary").unwrap_err());
         assert!(error.contains("no-such-binary is missing; build it with: cargo build"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_binary_of_the_previous_commit_comes_with_its_mend() {
+        let error = previous_bin(Path::new("/nonexistent/target/debug"), "sextant").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "/nonexistent/target/previous/debug/sextant is missing; build the previous commit with: tests/previous"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     Lab,
-    binary::bin,
+    binary::Build,
     host::{BRIDGE, Host},
     namespace::{Namespace, shown},
     poll::{SECONDS, try_poll},
@@ -35,6 +35,8 @@ pub enum StoreKind {
 /// How a controller is to run.
 #[derive(Debug, Clone)]
 pub struct ControllerOptions {
+    /// Of which commit.
+    pub build: Build,
     /// Which one, from 1: its address is [`Lab::controller_address`] of it.
     pub number: u16,
     /// Where it is; in the switch's namespace by default.
@@ -52,6 +54,7 @@ pub struct ControllerOptions {
 impl Default for ControllerOptions {
     fn default() -> Self {
         Self {
+            build: Build::Present,
             number: 1,
             host: None,
             store: None,
@@ -65,6 +68,8 @@ impl Default for ControllerOptions {
 /// How an agent is to run.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
+    /// Of which commit.
+    pub build: Build,
     /// The numbers of the controllers it is told of.
     pub controllers: Vec<u16>,
     /// `--node`; the host's name by default.
@@ -80,6 +85,7 @@ pub struct AgentOptions {
 impl Default for AgentOptions {
     fn default() -> Self {
         Self {
+            build: Build::Present,
             controllers: vec![1],
             node: None,
             log: "debug".to_owned(),
@@ -132,7 +138,7 @@ impl Lab {
         home.ip(&format!("address replace {address}/64 dev {device} nodad"))?;
         let name = format!("controller-{}", options.number);
         let store = options.store.unwrap_or_else(|| format!("embedded:{}", self.dir().join(&name).display()));
-        let mut args = words(&bin("sextant-controller")?, &options.log);
+        let mut args = words(&options.build.bin("sextant-controller")?, &options.log);
         args.extend(["--store".to_owned(), store]);
         args.extend(["--listen".to_owned(), format!("[{address}]:{GRPC_PORT}")]);
         args.extend(["--http".to_owned(), format!("[{address}]:{CONTROLLER_HTTP_PORT}")]);
@@ -151,7 +157,7 @@ impl Lab {
     pub fn agent(&self, host: &Host, options: AgentOptions) -> anyhow::Result<Agent> {
         let urls: Vec<_> = options.controllers.iter().map(|number| controller_url(*number)).collect();
         let node = options.node.as_deref().unwrap_or(host.name());
-        let mut args = words(&bin("sextant-agent")?, &options.log);
+        let mut args = words(&options.build.bin("sextant-agent")?, &options.log);
         args.extend(["--controller", &urls.join(","), "--node", node].map(str::to_owned));
         args.extend(["--uplink", "eth0", "--bridge", BRIDGE, "--bridge-create"].map(str::to_owned));
         args.extend(["--state-dir".to_owned(), self.state_dir(host).display().to_string()]);
@@ -181,7 +187,15 @@ impl Lab {
     /// # Errors
     /// As there.
     pub fn cli_of(&self, number: u16, args: &[&str]) -> anyhow::Result<CliOutput> {
-        let program = bin("sextant")?.display().to_string();
+        self.cli_built(Build::Present, number, args)
+    }
+
+    /// As [`Lab::cli_of`], by the `sextant` of this commit or the one before.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cli_built(&self, build: Build, number: u16, args: &[&str]) -> anyhow::Result<CliOutput> {
+        let program = build.bin("sextant")?.display().to_string();
         let url = controller_url(number);
         let args = [&[program.as_str(), "--controller", &url, "--insecure"], args].concat();
         let output = self.switch.run(&args)?;
