@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 pub mod cleanup;
+pub mod doctor;
 pub mod engine;
 pub mod host;
 pub mod kernel;

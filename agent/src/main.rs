@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sextant_agent::{
-    cleanup,
+    cleanup, doctor,
     run::run,
     settings::{Command, CommandLine},
 };
@@ -26,5 +26,6 @@ async fn carry_out(command_line: &CommandLine) -> anyhow::Result<ExitCode> {
     match command_line.command {
         None => run(command_line).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Cleanup { dry_run }) => cleanup::run(&command_line.state_dir()?, dry_run).await,
+        Some(Command::Doctor { fix }) => doctor::run(&command_line.host()?, fix).await,
     }
 }

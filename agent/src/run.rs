@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use crate::{
+    doctor,
     engine::{Engine, Input, Report, default_uplinks, existing_uplinks},
     host::{HostSetup, privilege},
     kernel::{Kernel, NetlinkKernel, Scope},
@@ -41,6 +42,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let stop = stop_signal().context("signals cannot be listened to")?;
     let kernel: Arc<dyn Kernel> = Arc::new(NetlinkKernel::open()?);
     settings.uplinks = uplinks(kernel.as_ref(), &settings).await?;
+    doctor::warn(kernel.as_ref(), &command_line.host()?).await?;
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
     let host =
         HostSetup::new(kernel.clone(), state.clone(), settings.bridge.clone(), settings.uplinks.clone())?;

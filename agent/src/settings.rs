@@ -16,6 +16,8 @@ use crate::session::Endpoint;
 
 /// Where settings are looked for unless told otherwise.
 const DEFAULT_CONFIG: &str = "/etc/sextant/agent.toml";
+/// Docker's own.
+const DEFAULT_BRIDGE: &str = "docker0";
 /// Where the agent keeps what it must not forget, unless told otherwise.
 const DEFAULT_STATE_DIR: &str = "/var/lib/sextant/agent";
 /// After the kernel's connected routes (256), before hand-made ones (1024).
@@ -55,6 +57,13 @@ pub enum Command {
         /// Only say what would be undone
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Look at this host, and name each problem with its mend; exit code 1 if there is one
+    #[command(after_help = "Example:\n  sextant-agent --uplink eth0 doctor")]
+    Doctor {
+        /// Mend what is safe: raise limits of the kernel
+        #[arg(long)]
+        fix: bool,
     },
 }
 
@@ -157,6 +166,17 @@ struct RouteKeys {
     resync: Option<u32>,
 }
 
+/// What is to be known of a host to look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSettings {
+    /// The uplinks' names, as far as they are named.
+    pub uplinks: Vec<String>,
+    /// The bridge's name.
+    pub bridge: String,
+    /// The routing table.
+    pub table: u32,
+}
+
 /// Checked settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -237,6 +257,19 @@ impl CommandLine {
         Ok(keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()))
     }
 
+    /// What can be said of this host without a controller.
+    ///
+    /// # Errors
+    /// If the config file is wrong.
+    pub fn host(&self) -> Result<HostSettings, SettingsError> {
+        let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
+        Ok(HostSettings {
+            uplinks: keys.uplink.interface.unwrap_or_default(),
+            bridge: keys.bridge.interface.unwrap_or_else(|| DEFAULT_BRIDGE.into()),
+            table: keys.routes.table.unwrap_or(MAIN_TABLE),
+        })
+    }
+
     /// The settings of file, environment and flags, checked.
     ///
     /// # Errors
@@ -258,7 +291,7 @@ impl CommandLine {
             log_format: keys.log_format.unwrap_or_default(),
             uplinks: keys.uplink.interface.unwrap_or_default(),
             bridge: BridgeSettings {
-                name: keys.bridge.interface.unwrap_or_else(|| "docker0".into()),
+                name: keys.bridge.interface.unwrap_or_else(|| DEFAULT_BRIDGE.into()),
                 create: keys.bridge.create.unwrap_or(false),
             },
             routes,

@@ -5,6 +5,7 @@
 mod bed;
 mod before;
 mod cleanup;
+mod doctor;
 mod neighbours;
 mod replaced;
 mod resync;

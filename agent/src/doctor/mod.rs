@@ -1,0 +1,120 @@
+//! `sextant-agent doctor`: looks at this host, and names each problem with its mend. The agent does the same once when it
+//! starts, and warns.
+//!
+//! What is wrong, [`checks`] decides; this gathers the facts. It changes nothing but what `--fix` may: limits that are the
+//! whole kernel's, raised, and only from the machine's own network namespace.
+
+mod checks;
+
+use std::{fs, process::ExitCode, time::Duration};
+
+use tokio::process::Command;
+
+use self::checks::{Facts, Problem, problems};
+use crate::{
+    engine::{existing_uplinks, local_uplinks},
+    host::privilege,
+    kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
+    settings::HostSettings,
+};
+
+/// How long a firewall may take to tell its rules.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Looks, tells on standard output, and mends what is safe if it is to. Fails if a problem is left.
+///
+/// # Errors
+/// If the kernel cannot be asked, or refuses a mend.
+pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
+    privilege::check()?;
+    let kernel = NetlinkKernel::open()?;
+    let mut left = 0;
+    for problem in problems(&facts(&kernel, host).await?) {
+        println!("{problem}");
+        if fix && !problem.fix.is_empty() && is_machines_own() {
+            mend(&kernel, &problem)?;
+        } else {
+            left += 1;
+        }
+    }
+    match left {
+        0 => println!("nothing is wrong that a doctor can see"),
+        _ => println!("{left} to mend"),
+    }
+    Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Warns of each problem, but for those of the uplinks, which the engine itself tells of.
+///
+/// # Errors
+/// If the kernel cannot be asked.
+pub async fn warn(kernel: &dyn Kernel, host: &HostSettings) -> Result<(), KernelError> {
+    let host = HostSettings { uplinks: vec![], ..host.clone() };
+    for Problem { what, mend, .. } in problems(&facts(kernel, &host).await?) {
+        tracing::warn!(problem = what, mend, "the host is not ready for all that may come");
+    }
+    Ok(())
+}
+
+fn mend(kernel: &dyn Kernel, problem: &Problem) -> Result<(), KernelError> {
+    for (path, value) in &problem.fix {
+        kernel.set_sysctl(path, &value.to_string())?;
+        println!("  done: {path} = {value}, until the next boot");
+    }
+    Ok(())
+}
+
+async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, KernelError> {
+    let (links, addresses) = (kernel.links().await?, kernel.addresses().await?);
+    let routes = kernel.routes(Scope::Table(host.table)).await?;
+    let ours = kernel.routes(Scope::Ours).await?;
+    let hops = ours.iter().filter_map(|route| match &route.target {
+        RouteTarget::Via(hops) => Some(hops),
+        _ => None,
+    });
+    let bridge = links.iter().find(|link| link.name == host.bridge).map(|bridge| bridge.index);
+    let unusable = || {
+        let usable = local_uplinks(&host.uplinks, &links, &addresses);
+        let without = usable.iter().find(|local| local.uplink.addresses.is_empty())?;
+        Some(format!("uplink \"{}\" has no usable global IPv6 address", without.uplink.interface))
+    };
+    let missing = existing_uplinks(&host.uplinks, &links).err().map(|error| error.to_string());
+    Ok(Facts {
+        kernel: kernel_version(),
+        next_hops: hops.flatten().collect::<std::collections::BTreeSet<_>>().len(),
+        containers: links.iter().filter(|link| bridge.is_some() && link.controller == bridge).count(),
+        routes: routes.len(),
+        gc_thresh: number(kernel, "net/ipv6/neigh/default/gc_thresh2")?
+            .zip(number(kernel, "net/ipv6/neigh/default/gc_thresh3")?),
+        max_size: number(kernel, "net/ipv6/route/max_size")?,
+        ruleset: output("nft", &["list", "ruleset"]).await,
+        legacy_forward: output("ip6tables-legacy", &["-S", "FORWARD"]).await.lines().take(1).collect(),
+        uplinks: missing.or_else(unusable),
+    })
+}
+
+fn number(kernel: &dyn Kernel, path: &str) -> Result<Option<u64>, KernelError> {
+    Ok(kernel.sysctl(path)?.and_then(|value| value.parse().ok()))
+}
+
+fn kernel_version() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// What a program writes; nothing if it is not there, fails, or takes too long.
+async fn output(program: &str, args: &[&str]) -> String {
+    let mut command = Command::new(program);
+    command.args(args).kill_on_drop(true);
+    match tokio::time::timeout(PATIENCE, command.output()).await {
+        Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// Not that of a container or of a test, from where the machine's own limits must not be changed.
+fn is_machines_own() -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    namespace("self").is_some() && namespace("self") == namespace("1")
+}
