@@ -9,6 +9,11 @@ use sextant_tests::{
 
 const ENTRIES: &[Entry] = &[
     Entry {
+        name: "claims",
+        about: "claims a second, and a start with 100,000 nodes [--clients N] [--seconds N] [--nodes N] [--store KIND]",
+        run: bench::claims::run,
+    },
+    Entry {
         name: "join",
         about: "how soon a host that joins is in its peers' kernels [--hosts N] [--rounds N] [--store KIND]",
         run: bench::join::run,
