@@ -31,6 +31,7 @@ pub(super) fn records(keys: &Keys, number: u32, announced: bool) -> Vec<Op> {
         node_id: node_id.into(),
         pool: "main".into(),
         claimed_unix_ms: now,
+        prior: None,
     };
     let address = v1::InterfaceAddress { address: prefix.addr().octets().to_vec().into(), length: 64 };
     let uplink = v1::Uplink { interface: "eth0".into(), addresses: vec![address] };
