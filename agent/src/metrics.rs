@@ -41,7 +41,7 @@ impl Collector for Sources {
         let gauges = [
             ("connected", "Whether a controller is connected", u64::from(condition.connected)),
             ("streams", "Streams to controllers since the start", condition.streams),
-            ("ready", "Whether the host is set up", u64::from(report.announcement.is_some())),
+            ("ready", "Whether the host is set up", u64::from(report.set_up)),
             ("peers", "Nodes that are known, this one among them", input.view.peers().count() as u64),
             ("peers_forwarding_without_agent", "Hosts that answer while their agents are gone", seen(true)),
             ("peers_dead", "Hosts that do not answer, and whose prefixes are refused", seen(false)),

@@ -6,9 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use sextant_proto::daemon::{
-    Essential, Probes, init_logging, stop_signal,
-    systemd::{self, Watchdog},
+use sextant_proto::{
+    NodeName,
+    daemon::{
+        Essential, Probes, init_logging, stop_signal,
+        systemd::{self, Watchdog},
+    },
 };
 use tokio::{
     sync::watch,
@@ -23,8 +26,8 @@ use crate::{
     liveness::{Liveness, Verdicts},
     metrics::{self, Sources},
     session::{Condition, Session},
-    settings::{CommandLine, Settings},
-    state::StateDir,
+    settings::{CommandLine, Direct, Role, Settings},
+    state::{StateDir, StateError},
 };
 
 /// After this long, systemd is told that the agent is up though the host is not set up: a first start without a controller,
@@ -44,8 +47,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     settings.uplinks = uplinks(kernel.as_ref(), &settings).await?;
     doctor::warn(kernel.as_ref(), &command_line.host()?).await?;
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
-    let host =
-        HostSetup::new(kernel.clone(), state.clone(), settings.bridge.clone(), settings.uplinks.clone())?;
+    check_role(settings.role, &settings.node, &state)?;
+    let host = host_setup(&kernel, &state, &settings)?;
 
     let (input_tx, input) = watch::channel(Input::default());
     let (report_tx, report) = watch::channel(Report::default());
@@ -54,7 +57,9 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let session = Session::new(settings.clone(), state, input_tx, report.clone(), condition_tx)?;
     let (ready_tx, readiness) = watch::channel(Err("starting".to_owned()));
     let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
-    let (node, names) = (settings.node.clone(), settings.uplinks.clone());
+    // Who routes to nobody directly has nobody to ask.
+    let direct = settings.routes.direct == Direct::OnLink;
+    let (node, names) = (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
     let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
     let watchdog = Watchdog::from_environment();
     let heartbeat = watchdog.heartbeat();
@@ -73,6 +78,27 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tasks.until(stop).await?;
     systemd::tell_stopping();
     Ok(())
+}
+
+fn host_setup(
+    kernel: &Arc<dyn Kernel>,
+    state: &Arc<StateDir>,
+    settings: &Settings,
+) -> Result<HostSetup, StateError> {
+    let (bridge, uplinks) = (settings.bridge.clone(), settings.uplinks.clone());
+    HostSetup::new(kernel.clone(), state.clone(), bridge, uplinks, settings.role)
+}
+
+/// A machine that holds a prefix does not become a router by the way: its peers would go on routing that to it.
+fn check_role(role: Role, node: &NodeName, state: &StateDir) -> anyhow::Result<()> {
+    match state.claim()? {
+        Some(claim) if role == Role::Router => anyhow::bail!(
+            "--role router: this machine still holds {} as a host. Drain it (`sextant node drain {node}`), forget it \
+             (`sextant node forget {node}`), then give the router a --state-dir of its own",
+            claim.prefix
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// The uplinks that are named, or those of the default routes; all of them are there.
@@ -96,7 +122,7 @@ async fn tell_readiness(
         let (now, status) = {
             let report = report.borrow_and_update();
             let problem = || report.problem.clone().unwrap_or_else(|| "starting".into());
-            (report.announcement.as_ref().map(|_| ()).ok_or_else(problem), status(&report))
+            (report.set_up.then_some(()).ok_or_else(problem), status(&report))
         };
         systemd::tell_status(&status);
         if !told && (now.is_ok() || Instant::now() >= grace_ends) {
@@ -116,6 +142,7 @@ fn status(report: &Report) -> String {
     let mut text = match (&report.announcement, &report.problem) {
         (Some(announcement), _) => format!("set up; containers have {}", announcement.container_prefix),
         (None, Some(problem)) => format!("waiting: {problem}"),
+        (None, None) if report.set_up => "set up; routes to the hosts".into(),
         (None, None) => "starting".into(),
     };
     if !report.failed.is_empty() {

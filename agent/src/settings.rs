@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use sextant_proto::{
     NodeName, PoolName,
@@ -79,6 +79,14 @@ struct Keys {
     #[arg(long, env = "SEXTANT_NODE", value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<String>,
+    /// What this machine is: a host with containers, or a router that holds no prefix [default: host]
+    #[arg(long, env = "SEXTANT_ROLE", value_enum, value_name = "ROLE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<Role>,
+    /// How the hosts are connected [default: switched]
+    #[arg(long, env = "SEXTANT_TOPOLOGY", value_enum, value_name = "TOPOLOGY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topology: Option<Topology>,
     /// The pool to claim from [default: the only one, or "default"]
     #[arg(long, env = "SEXTANT_POOL", value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,6 +163,16 @@ struct RouteKeys {
     #[arg(id = "routes-table", long = "routes-table", env = "SEXTANT_ROUTES_TABLE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<u32>,
+    /// Whether on-link peers get a direct route, or are left to the router, as on private VLANs [default: on-link]
+    #[arg(
+        id = "routes-direct",
+        long = "routes-direct",
+        env = "SEXTANT_ROUTES_DIRECT",
+        value_enum,
+        value_name = "WHEN"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direct: Option<Direct>,
     /// Every how many seconds all routes are compared with the kernel's (1 to 86400) [default: 60]
     #[arg(
         id = "routes-resync",
@@ -177,6 +195,39 @@ pub struct HostSettings {
     pub table: u32,
 }
 
+/// What this machine is to the cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It has containers, and holds a prefix for them
+    #[default]
+    Host,
+    /// It holds no prefix, and routes to all hosts that are on-link on its uplinks
+    Router,
+}
+
+/// How the hosts are connected (DESIGN §2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topology {
+    /// On one link: each host routes to all others, and refuses what nobody has
+    #[default]
+    Switched,
+    /// Behind a router, which has the routes that a host has not, and refuses what nobody has
+    Routed,
+}
+
+/// When a peer gets a direct route.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direct {
+    /// If its next hop is on-link
+    #[default]
+    OnLink,
+    /// Never
+    Never,
+}
+
 /// Checked settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -184,6 +235,8 @@ pub struct Settings {
     pub controllers: Vec<Endpoint>,
     /// This node's name.
     pub node: NodeName,
+    /// What this machine is.
+    pub role: Role,
     /// The pool to claim from.
     pub pool: Option<PoolName>,
     /// Where the agent keeps what it must not forget.
@@ -224,6 +277,10 @@ pub struct RouteSettings {
     pub resync_secs: u32,
     /// Over all uplinks that lead to a peer, not over the first one that works.
     pub balance: bool,
+    /// Whether on-link peers get a direct route.
+    pub direct: Direct,
+    /// Whether what nobody has of a pool is refused here, or left to the router.
+    pub topology: Topology,
 }
 
 /// What is wrong with the settings.
@@ -277,10 +334,24 @@ impl CommandLine {
     pub fn settings(&self) -> Result<Settings, Invalid> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         let node = keys.node.unwrap_or_else(host_name);
-        let routes = route_settings(&keys.routes, keys.uplink.balance.unwrap_or(false))?;
+        let role = keys.role.unwrap_or_default();
+        let routes = route_settings(
+            &keys.routes,
+            keys.uplink.balance.unwrap_or(false),
+            keys.topology.unwrap_or_default(),
+        )?;
+        if role == Role::Router && routes.direct == Direct::Never {
+            let mend = "a router has nobody to leave peers to; take that, or --role router, away";
+            return Err(value("--routes-direct", &"never", &mend));
+        }
+        if role == Role::Router && routes.topology == Topology::Routed {
+            let mend = "is for hosts; the router itself refuses what nobody has. Take that away";
+            return Err(value("--topology", &"routed", &mend));
+        }
         Ok(Settings {
             controllers: controllers(&keys.controller.unwrap_or_default(), keys.insecure.unwrap_or(false))?,
             node: node.parse().map_err(|error| value("--node", &node, &error))?,
+            role,
             pool: keys
                 .pool
                 .map(|pool| pool.parse().map_err(|error| value("--pool", &pool, &error)))
@@ -313,13 +384,15 @@ fn controllers(urls: &[String], insecure: bool) -> Result<Vec<Endpoint>, Invalid
     urls.iter().map(parse).collect()
 }
 
-fn route_settings(keys: &RouteKeys, balance: bool) -> Result<RouteSettings, Invalid> {
+fn route_settings(keys: &RouteKeys, balance: bool, topology: Topology) -> Result<RouteSettings, Invalid> {
     let settings = RouteSettings {
         metric: keys.metric.unwrap_or(PEER_METRIC),
         unreachable_metric: keys.unreachable_metric.unwrap_or(UNREACHABLE_METRIC),
         table: keys.table.unwrap_or(MAIN_TABLE),
         resync_secs: keys.resync.unwrap_or(60),
         balance,
+        direct: keys.direct.unwrap_or_default(),
+        topology,
     };
     if settings.metric == 0 || settings.metric == u32::MAX {
         return Err(value("--routes-metric", &settings.metric, &"give it 1 to 4294967294"));
@@ -376,6 +449,16 @@ mod tests {
         std::fs::write(&path, "[routes]\nmetrik = 700\n").unwrap();
         let error = settings(&file).unwrap_err().to_string();
         assert!(error.contains("metrik") && error.contains("agent.toml"), "{error}");
+    }
+
+    #[test]
+    fn a_router_routes_directly_and_refuses_the_rest() {
+        let router = settings(&["--role", "router"]).unwrap();
+        assert_eq!((router.role, router.routes.direct), (Role::Router, Direct::OnLink));
+        for wrong in [["--routes-direct", "never"], ["--topology", "routed"]] {
+            let error = settings(&[&["--role", "router"][..], &wrong].concat()).unwrap_err().to_string();
+            assert!(error.starts_with(&wrong.join(" ")), "{error}");
+        }
     }
 
     #[test]

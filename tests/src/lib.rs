@@ -56,6 +56,7 @@ pub use lab::{
     poll::{MILLISECONDS, SECONDS, expect_text, poll},
     process::{LogLine, Process},
     routes::{Hop, Route, difference},
+    segment::Segment,
     stream::{StreamReport, UdpStream},
     tcp::tcp_matrix,
     {Lab, remove},

@@ -83,7 +83,9 @@ pub struct Report {
     pub conflicts: Vec<Conflict>,
     /// What was seen of hosts whose agents are gone.
     pub verdicts: Vec<Verdict>,
-    /// Set once the host is set up: peers may route to it.
+    /// The host is set up, or the router is.
+    pub set_up: bool,
+    /// Set once the host is set up: peers may route to it. A router has none.
     pub announcement: Option<Announcement>,
     /// Nothing leads to peers any more.
     pub withdrawn: bool,

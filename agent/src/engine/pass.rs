@@ -9,6 +9,7 @@ use crate::{
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
     liveness::{Seen, Verdicts},
     routes::{Desired, Host, LocalUplink, Plan, desired, plan},
+    settings::Role,
 };
 
 /// The kernel says that a route is not there (to replace, to delete), or is there already: what is known is stale.
@@ -189,6 +190,7 @@ impl Engine {
             failed: self.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
             contested: self.contests.routes(Instant::now()),
             verdicts: of_lost_agents(input, verdicts),
+            set_up: problem.is_none(),
             announcement,
             held: u32::try_from(self.brake.held()).unwrap_or(u32::MAX),
             paused: false,
@@ -220,6 +222,9 @@ impl Engine {
     }
 
     fn announcement(&self, input: &Input, setup: Setup) -> (Option<Announcement>, Option<String>) {
+        if self.settings.role == Role::Router {
+            return (None, router_problem(input, setup));
+        }
         let Some(claim) = &input.claim else {
             return (None, Some("no host prefix is claimed yet".into()));
         };
@@ -242,6 +247,15 @@ impl Engine {
     }
 }
 
+/// A router is set up once it forwards, and has been told of the hosts.
+fn router_problem(input: &Input, setup: Setup) -> Option<String> {
+    match setup {
+        Setup::Waiting(why) => Some(why),
+        Setup::Ready if input.view.incarnation().is_none() => Some("no controller has answered yet".into()),
+        Setup::Ready => None,
+    }
+}
+
 /// The verdicts that still count: those on nodes whose sessions are not back.
 fn of_lost_agents(input: &Input, verdicts: &Verdicts) -> Vec<Verdict> {
     let lost = |node| input.view.peer(node).is_some_and(|peer| !peer.session);
@@ -258,7 +272,7 @@ fn blocked_route((key, protocol): &(RouteKey, RouteProtocol)) -> FailedRoute {
 
 /// Whether there is something to say that was not there before.
 fn has_news(before: &Report, now: &Report) -> bool {
-    let said = |report: &Report| (report.problem.clone(), report.announcement.is_some(), report.held);
+    let said = |report: &Report| (report.problem.clone(), report.set_up, report.held);
     said(before) != said(now) || before.conflicts != now.conflicts || before.failed != now.failed
 }
 
@@ -283,7 +297,7 @@ fn warn_of_new(before: &Report, now: &Report) {
             "too many peers are gone at once; their routes stay until a person has looked and said `sextant resume`"
         );
     }
-    if before.announcement.is_none() && now.announcement.is_some() {
+    if !before.set_up && now.set_up {
         tracing::info!("host is set up");
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         Change, Route, RouteTarget,
         fake::{FakeKernel, Write},
     },
-    settings::{BridgeSettings, RouteSettings},
+    settings::{BridgeSettings, Direct, Role, RouteSettings, Topology},
     state::StateDir,
     view::Snapshot,
 };
@@ -59,6 +59,7 @@ fn settings() -> Settings {
     Settings {
         controllers: vec![],
         node: "h1".parse().unwrap(),
+        role: Role::Host,
         pool: None,
         state_dir: "/nonexistent".into(),
         http: "[::1]:0".parse().unwrap(),
@@ -72,6 +73,8 @@ fn settings() -> Settings {
             table: 254,
             resync_secs: 60,
             balance: false,
+            direct: Direct::OnLink,
+            topology: Topology::Switched,
         },
     }
 }
@@ -91,7 +94,8 @@ impl Fixture {
     fn watched(kernel: FakeKernel, dir: Arc<tempfile::TempDir>, heartbeat: Heartbeat) -> Self {
         let state = Arc::new(StateDir::open(dir.path()).unwrap());
         let shared: Arc<dyn Kernel> = Arc::new(kernel.clone());
-        let host = HostSetup::new(shared.clone(), state, settings().bridge, settings().uplinks).unwrap();
+        let host =
+            HostSetup::new(shared.clone(), state, settings().bridge, settings().uplinks, Role::Host).unwrap();
         let (input, input_rx) = watch::channel(Input::default());
         let (verdicts, verdicts_rx) = watch::channel(Verdicts::default());
         let (report_tx, report) = watch::channel(Report::default());

@@ -14,7 +14,7 @@ pub(crate) use sysctls::FORWARDING;
 
 use crate::{
     kernel::{Address, Kernel, KernelError, Link},
-    settings::BridgeSettings,
+    settings::{BridgeSettings, Role},
     state::{Ledger, StateDir, StateError},
 };
 
@@ -47,6 +47,7 @@ pub struct HostSetup {
     state: Arc<StateDir>,
     bridge: BridgeSettings,
     uplinks: Vec<String>,
+    role: Role,
     ledger: Ledger,
     /// Set up for this claim; links have not changed since.
     done_for: Option<Claim>,
@@ -62,13 +63,15 @@ impl HostSetup {
         state: Arc<StateDir>,
         bridge: BridgeSettings,
         uplinks: Vec<String>,
+        role: Role,
     ) -> Result<Self, StateError> {
         let ledger = state.ledger()?;
-        Ok(Self { kernel, state, bridge, uplinks, ledger, done_for: None })
+        Ok(Self { kernel, state, bridge, uplinks, role, ledger, done_for: None })
     }
 
     /// Brings the host to where `claim` wants it, in the order of DESIGN I7: bridge, address, forwarding. `links` is what
-    /// is there, if that may have changed since the last time. Without a claim, addresses of an earlier one go.
+    /// is there, if that may have changed since the last time. Without a claim, addresses of an earlier one go. A router has
+    /// no claim, and needs only forwarding.
     ///
     /// # Errors
     /// If the kernel's answers break off. What can be waited for is [`Setup::Waiting`].
@@ -78,13 +81,13 @@ impl HostSetup {
         links: Option<&(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
         if links.is_none() && self.done_for.as_ref() == claim {
-            return Ok(if claim.is_some() { Setup::Ready } else { no_claim() });
+            return Ok(self.done(claim));
         }
         self.done_for = None;
         match self.try_ensure(claim).await {
             Ok(()) => {
                 self.done_for = claim.cloned();
-                Ok(if claim.is_some() { Setup::Ready } else { no_claim() })
+                Ok(self.done(claim))
             }
             Err(Obstacle::Kernel(error @ KernelError::Broken(_))) => Err(error),
             Err(obstacle) => Ok(Setup::Waiting(obstacle.to_string())),
@@ -96,9 +99,18 @@ impl HostSetup {
         if let Some(claim) = claim {
             let bridge = self.ensure_bridge().await?;
             self.ensure_address(&bridge, claim.container_prefix()).await?;
-            self.ensure_forwarding(&bridge).await?;
+            self.ensure_forwarding(Some(&bridge)).await?;
+        } else if self.role == Role::Router {
+            self.ensure_forwarding(None).await?;
         }
         Ok(())
+    }
+
+    fn done(&self, claim: Option<&Claim>) -> Setup {
+        match self.role {
+            Role::Host if claim.is_none() => Setup::Waiting("no host prefix is claimed yet".into()),
+            Role::Host | Role::Router => Setup::Ready,
+        }
     }
 
     /// Writes the ledger with `change` done to it, before that is done to the host.
@@ -111,8 +123,4 @@ impl HostSetup {
         }
         Ok(())
     }
-}
-
-fn no_claim() -> Setup {
-    Setup::Waiting("no host prefix is claimed yet".into())
 }

@@ -13,11 +13,13 @@ impl HostSetup {
     /// Not on the containers' bridge and its ports: there a container could give the host a default route
     /// (CVE-2020-13401). Once the host forwards, only on uplinks that come anew: what else appears then is mostly the ends
     /// of containers' links, on their way to the bridge.
-    pub(super) async fn ensure_forwarding(&mut self, bridge: &Link) -> Result<(), Obstacle> {
+    pub(super) async fn ensure_forwarding(&mut self, bridge: Option<&Link>) -> Result<(), Obstacle> {
         let links = self.kernel.links().await?;
-        let inside = |link: &&Link| {
-            link.name == "lo" || link.index == bridge.index || link.controller == Some(bridge.index)
+        let bridge = bridge.map(|bridge| bridge.index);
+        let of_bridge = |link: &Link| {
+            bridge.is_some_and(|bridge| link.index == bridge || link.controller == Some(bridge))
         };
+        let inside = |link: &&Link| link.name == "lo" || of_bridge(link);
         let forwards = self.kernel.sysctl(FORWARDING)?.as_deref() == Some("1");
         let uplinks = self.uplinks.clone();
         let concerned = |link: &&Link| !inside(link) && (!forwards || uplinks.contains(&link.name));

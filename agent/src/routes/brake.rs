@@ -81,7 +81,11 @@ mod tests {
     use sextant_proto::{Control, Incarnation, Peer};
 
     use super::*;
-    use crate::{kernel::RouteTarget, view::Snapshot};
+    use crate::{
+        kernel::RouteTarget,
+        settings::{Direct, Topology},
+        view::Snapshot,
+    };
 
     const SETTINGS: RouteSettings = RouteSettings {
         metric: 512,
@@ -89,6 +93,8 @@ mod tests {
         table: 254,
         resync_secs: 60,
         balance: false,
+        direct: Direct::OnLink,
+        topology: Topology::Switched,
     };
 
     fn prefix(n: u32) -> Prefix {

@@ -10,7 +10,7 @@ use sextant_proto::{Claim, NodeName, NodeState, Peer, Pool, Prefix, Uplink, dire
 use crate::{
     kernel::{NextHop, RouteKey, RouteTarget},
     liveness::{Seen, Verdicts},
-    settings::RouteSettings,
+    settings::{Direct, RouteSettings, Topology},
     view::View,
 };
 
@@ -80,7 +80,7 @@ impl Desired {
 
     fn peer(&mut self, host: &Host<'_>, peer: &Peer) {
         let hops = next_hops(host, peer);
-        if !hops.is_empty() {
+        if !hops.is_empty() && host.settings.direct == Direct::OnLink {
             let key = RouteKey {
                 table: host.settings.table,
                 destination: peer.prefix,
@@ -137,6 +137,9 @@ fn next_hops(host: &Host<'_>, peer: &Peer) -> BTreeSet<NextHop> {
 /// Whether traffic to the pool's unused prefixes is refused here. Not where it would refuse what must go to a router: a
 /// peer that is not on-link, an on-link prefix, a next hop, a controller (DESIGN §5).
 fn holds_aggregate(host: &Host<'_>, view: &View, pool: &Pool) -> bool {
+    if host.settings.topology == Topology::Routed || host.settings.direct == Direct::Never {
+        return false;
+    }
     // A host that has lost its uplinks knows nothing of where its peers are: what it refused, it goes on refusing.
     let blind = host.uplinks.iter().all(|local| local.uplink.addresses.is_empty());
     let all_on_link = blind
@@ -166,6 +169,8 @@ mod tests {
         table: 254,
         resync_secs: 60,
         balance: false,
+        direct: Direct::OnLink,
+        topology: Topology::Switched,
     };
 
     fn pool() -> Pool {
@@ -365,6 +370,29 @@ mod tests {
             all.sort_unstable();
             assert_eq!(balanced, all, "{works:?}");
         }
+    }
+
+    #[test]
+    fn behind_a_router_the_rest_of_the_pool_is_left_to_it() {
+        let view = view(vec![pool()], vec![peer(2, "2001:db8::2")]);
+        let of = |settings: RouteSettings| {
+            let (node, claim, uplinks) = ("host1".parse().unwrap(), claim(), uplinks());
+            let host = Host {
+                node: &node,
+                claim: Some(&claim),
+                uplinks: &uplinks,
+                controllers: &[],
+                withdrawn: false,
+                verdicts: &Verdicts::default(),
+                settings: &settings,
+            };
+            let routes = desired(&host, &view).routes;
+            routes.into_keys().map(|key| key.destination.to_string()).collect::<Vec<_>>()
+        };
+        let routed = RouteSettings { topology: Topology::Routed, ..SETTINGS };
+        assert_eq!(of(routed), ["2001:db8:8000:1::/64", "2001:db8:8000:2::/64"]);
+        let indirect = RouteSettings { direct: Direct::Never, ..SETTINGS };
+        assert_eq!(of(indirect), ["2001:db8:8000:1::/64"], "a private VLAN: peers are the router's too");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sextant_proto::{Claim, Conflict, FailedRoute, NodeName, NodeState, Revision, Verdict};
+use sextant_proto::{
+    Claim, Conflict, Epoch, FailedRoute, Incarnation, NodeName, NodeState, Revision, Verdict,
+};
 
 use crate::{
     engine::{Announcement, Report},
@@ -38,7 +40,10 @@ pub(super) struct Applied {
 #[derive(Debug)]
 pub(super) struct Dialogue {
     node: NodeName,
-    claim: Claim,
+    /// A router has none.
+    epoch: Option<Epoch>,
+    /// The store that this stream tells of.
+    incarnation: Option<Incarnation>,
     own: Option<NodeState>,
     /// The revision since when this node is in its state, as far as this stream has told.
     own_since: Revision,
@@ -58,9 +63,19 @@ enum Drain {
 }
 
 impl Dialogue {
-    pub(super) fn new(node: NodeName, claim: Claim) -> Self {
-        let (own, own_since) = (None, Revision::ZERO);
-        Self { node, claim, own, own_since, announced: None, acked: None, drain: Drain::None }
+    /// A router has no claim: it follows, and acknowledges.
+    pub(super) fn new(node: NodeName, claim: Option<&Claim>) -> Self {
+        let epoch = claim.map(|claim| claim.epoch);
+        Self {
+            node,
+            epoch,
+            incarnation: epoch.map(|epoch| epoch.incarnation),
+            own: None,
+            own_since: Revision::ZERO,
+            announced: None,
+            acked: None,
+            drain: Drain::None,
+        }
     }
 
     /// Whether this node should route to nobody.
@@ -77,9 +92,13 @@ impl Dialogue {
 
     /// The view has changed.
     pub(super) fn on_view(&mut self, view: &View) -> Vec<Say> {
-        let current = view.incarnation() == Some(self.claim.epoch.incarnation);
+        let Some(epoch) = self.epoch else {
+            self.incarnation = view.incarnation();
+            return Vec::new();
+        };
+        let current = view.incarnation() == Some(epoch.incarnation);
         let own = view.peer(&self.node).filter(|_| current);
-        if let Some(lost) = self.lost(view, own.map(|own| own.claimed)) {
+        if let Some(lost) = self.lost(epoch, view, own.map(|own| own.claimed)) {
             return vec![Say::Reclaim(lost)];
         }
         let Some(own) = own.filter(|own| self.own != Some(own.state)) else {
@@ -105,13 +124,13 @@ impl Dialogue {
     }
 
     /// Why the claim is no longer this node's, if the view says so.
-    fn lost(&self, view: &View, claimed: Option<Revision>) -> Option<String> {
+    fn lost(&self, epoch: Epoch, view: &View, claimed: Option<Revision>) -> Option<String> {
         let incarnation = view.incarnation()?;
-        if incarnation != self.claim.epoch.incarnation {
+        if incarnation != epoch.incarnation {
             return Some(format!("the store is another one, {incarnation}"));
         }
         match claimed {
-            Some(claimed) if claimed != self.claim.epoch.revision => Some("the node was claimed anew".into()),
+            Some(claimed) if claimed != epoch.revision => Some("the node was claimed anew".into()),
             None if view.is_complete() || self.own.is_some() => {
                 Some("the node is no longer in the store".into())
             }
@@ -124,7 +143,7 @@ impl Dialogue {
         let Some((incarnation, revision)) = report.applied else {
             return Vec::new();
         };
-        if incarnation != self.claim.epoch.incarnation {
+        if Some(incarnation) != self.incarnation {
             return Vec::new();
         }
         let announce = self.announce(report, revision);
@@ -134,8 +153,10 @@ impl Dialogue {
 
     /// The host is announced once all that it should route by then is in its kernel (DESIGN I7).
     fn announce(&mut self, report: &Report, applied: Revision) -> Option<Say> {
-        let ours =
-            report.holding == Some(self.claim.epoch) && self.own.is_some() && applied >= self.own_since;
+        let ours = self.epoch.is_some()
+            && report.holding == self.epoch
+            && self.own.is_some()
+            && applied >= self.own_since;
         let announcement = report.announcement.clone().filter(|_| ours)?;
         if self.announced.as_ref() == Some(&announcement) {
             return None;
@@ -218,7 +239,7 @@ mod tests {
                 pools: vec![],
                 peers: vec![peer(NodeState::Joining)],
             });
-            let mut dialogue = Dialogue::new("host1".parse().unwrap(), claim);
+            let mut dialogue = Dialogue::new("host1".parse().unwrap(), Some(&claim));
             assert!(dialogue.on_view(&view).is_empty());
             Self { view, dialogue, incarnation, revision: 10 }
         }
@@ -233,7 +254,7 @@ mod tests {
 
         fn report(&mut self, revision: u64, withdrawn: bool) -> Vec<Say> {
             let report = Report {
-                holding: Some(self.dialogue.claim.epoch),
+                holding: self.dialogue.epoch,
                 applied: Some((self.incarnation, Revision(revision))),
                 announcement: Some(announcement()),
                 withdrawn,
@@ -294,6 +315,18 @@ mod tests {
         assert!(it.change(Change::Peer(peer(NodeState::Joining))).is_empty());
         assert!(!it.dialogue.withdrawn());
         assert_eq!(it.report(12, false), [Say::Announce(announcement()), ack(12)]);
+    }
+
+    #[test]
+    fn a_router_acknowledges_and_says_nothing_else() {
+        let mut it = Fixture::new();
+        it.dialogue = Dialogue::new("r1".parse().unwrap(), None);
+        let report = Report { applied: Some((it.incarnation, Revision(10))), ..Report::default() };
+        assert!(it.dialogue.on_report(&report).is_empty(), "nothing was told on this stream yet");
+        assert!(it.dialogue.on_view(&it.view).is_empty());
+        assert_eq!(it.dialogue.on_report(&report), [ack(10)]);
+        assert!(it.change(Change::Peer(peer(NodeState::Draining))).is_empty());
+        assert!(!it.dialogue.withdrawn());
     }
 
     #[test]

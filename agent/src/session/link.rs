@@ -220,12 +220,12 @@ impl Link {
         }
     }
 
-    /// Opens the stream; `resume` is where deltas may go on from.
+    /// Opens the stream, of a host by its claim, of a router without one; `resume` is where deltas may go on from.
     pub(super) async fn sync(
         &mut self,
         node: &NodeName,
         node_id: NodeId,
-        claim: &Claim,
+        claim: Option<&Claim>,
         resume: Option<(Incarnation, Revision)>,
     ) -> Result<SyncStream, LinkError> {
         let (outgoing, to_send) = mpsc::channel(OUTGOING);
@@ -236,10 +236,11 @@ impl Link {
         let hello = v1::Hello {
             node: node.to_string(),
             node_id: node_id.into(),
-            epoch: Some(claim.epoch.into()),
+            epoch: claim.map(|claim| claim.epoch.into()),
             incarnation,
             revision,
             version: VERSION.into(),
+            role: claim.map_or(v1::Role::Router, |_| v1::Role::Unspecified).into(),
         };
         let _room_for_it = outgoing.try_send(message(ToController::Hello(hello)));
         let opened = tokio::time::timeout(CALL_TIMEOUT, self.client.sync(ReceiverStream::new(to_send))).await;

@@ -20,7 +20,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     engine::{Input, Report},
-    settings::Settings,
+    settings::{Role, Settings},
     state::{StateDir, StateError},
     view::View,
 };
@@ -121,7 +121,9 @@ impl Session {
     async fn converse(&mut self, endpoint: &Endpoint) -> Result<std::convert::Infallible, Ended> {
         let mut link = Link::connect(endpoint).await?;
         self.remember_controller(&link);
-        self.claim(&mut link).await?;
+        if self.settings.role == Role::Host {
+            self.claim(&mut link).await?;
+        }
         self.follow(&mut link).await
     }
 

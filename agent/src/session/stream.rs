@@ -3,6 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use futures::future::{BoxFuture, OptionFuture};
+use sextant_proto::Claim;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     dialogue::{Dialogue, Say},
     link::{Heard, Link, LinkError, SyncStream},
 };
+use crate::settings::Role;
 
 /// Until the controller says better.
 const KEEPALIVE: Duration = Duration::from_secs(3);
@@ -30,21 +32,24 @@ struct Following<'a> {
 impl Session {
     /// Follows the stream to its end.
     pub(super) async fn follow(&mut self, link: &mut Link) -> Result<Infallible, Ended> {
-        let Some(claim) = self.claim.clone() else {
+        let claim = self.claim.clone();
+        if claim.is_none() && self.settings.role == Role::Host {
             return Err(Ended::Fenced("no claim".into()));
-        };
-        let stream = link.sync(&self.settings.node, self.node_id, &claim, self.view.resumes_at()).await?;
+        }
+        let resume = self.view.resumes_at();
+        let stream = link.sync(&self.settings.node, self.node_id, claim.as_ref(), resume).await?;
         let mut following = Following {
             link,
             stream,
-            dialogue: Dialogue::new(self.settings.node.clone(), claim.clone()),
+            dialogue: Dialogue::new(self.settings.node.clone(), claim.as_ref()),
             settling: None.into(),
             keepalive: ticker(KEEPALIVE),
             silence: SILENCE,
             heard_at: Instant::now(),
         };
         // A view of another store, from before this claim, says nothing about it; the snapshot to come does.
-        if self.view.incarnation() == Some(claim.epoch.incarnation) {
+        let of_this_store = |claim: &Claim| self.view.incarnation() == Some(claim.epoch.incarnation);
+        if claim.as_ref().is_none_or(of_this_store) {
             self.view_changed(&mut following).await?;
         }
         loop {

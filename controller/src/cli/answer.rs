@@ -73,6 +73,13 @@ pub(super) struct Applied {
     pub(super) version: String,
 }
 
+/// An agent that routes to all nodes, and holds no prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Router {
+    pub(super) name: NodeName,
+    pub(super) applied: Option<Applied>,
+}
+
 /// A controller that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Controller {
@@ -100,6 +107,8 @@ pub(super) struct Cluster {
     pub(super) controllers: Vec<Controller>,
     pub(super) pools: Vec<PoolUse>,
     pub(super) nodes: Vec<Node>,
+    /// Agents that hold no prefix, while they are connected.
+    pub(super) routers: Vec<Router>,
     /// Pools and nodes that could not be read, a line each.
     pub(super) unreadable: Vec<String>,
 }
@@ -149,8 +158,7 @@ pub(super) struct Waited {
 impl Node {
     /// How far its kernel is behind `newest`; `None` if it has not said.
     pub(super) fn behind(&self, newest: Revision) -> Option<u64> {
-        let applied = self.applied.as_ref()?;
-        Some(newest.0.saturating_sub(applied.revision.0))
+        self.applied.as_ref().map(|applied| applied.behind(newest))
     }
 
     pub(super) fn name(&self) -> &NodeName {
@@ -159,6 +167,13 @@ impl Node {
 
     pub(super) fn state(&self) -> NodeState {
         self.peer.state
+    }
+}
+
+impl Applied {
+    /// How far it is behind `newest`.
+    pub(super) fn behind(&self, newest: Revision) -> u64 {
+        newest.0.saturating_sub(self.revision.0)
     }
 }
 
@@ -238,8 +253,18 @@ impl TryFrom<v1::StatusResponse> for Cluster {
             controllers: message.controllers.into_iter().map(Into::into).collect(),
             pools: pools.items,
             nodes: nodes.items,
+            routers: all("routers", message.routers)?,
             unreadable: [pools.unreadable, nodes.unreadable].concat(),
         })
+    }
+}
+
+impl TryFrom<v1::Router> for Router {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Router) -> Result<Self, MessageError> {
+        let applied = message.applied.map(Applied::try_from).transpose()?;
+        Ok(Self { name: parse("name", &message.name)?, applied })
     }
 }
 

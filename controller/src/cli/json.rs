@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use sextant_proto::{Conflict, FailedRoute, NodeName, Uplink};
 
 use super::{
-    answer::{Applied, Cluster, Controller, Liveness, Node, PoolUse, Route, RouteState, Target, Waited},
+    answer::{
+        Applied, Cluster, Controller, Liveness, Node, PoolUse, Route, RouteState, Router, Target, Waited,
+    },
     troubles::{Trouble, troubles},
 };
 
@@ -48,6 +50,14 @@ pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
         "applied": node.applied.as_ref().map(applied),
         "behind": node.behind(cluster.revision),
         "laggards": texts(&node.laggards),
+    })
+}
+
+fn router(router: &Router, cluster: &Cluster) -> Value {
+    json!({
+        "name": router.name.as_str(),
+        "applied": router.applied.as_ref().map(applied),
+        "behind": router.applied.as_ref().map(|applied| applied.behind(cluster.revision)),
     })
 }
 
@@ -101,6 +111,7 @@ pub(super) fn status(cluster: &Cluster) -> Value {
         "controllers": cluster.controllers.iter().map(controller).collect::<Value>(),
         "pools": cluster.pools.iter().map(pool).collect::<Value>(),
         "nodes": cluster.nodes.iter().map(|it| node(it, cluster)).collect::<Value>(),
+        "routers": cluster.routers.iter().map(|it| router(it, cluster)).collect::<Value>(),
         "troubles": troubles.iter().map(trouble).collect::<Value>(),
     })
 }
@@ -297,6 +308,7 @@ mod tests {
             "controllers": [{ "id": "c1", "address": "[::1]:7300", "version": "0.1.0" }],
             "pools": [pool(&cluster.pools[0])],
             "nodes": [node(&cluster.nodes[0], &cluster), node(&cluster.nodes[1], &cluster)],
+            "routers": [],
             "troubles": [
                 {
                     "kind": "node_down",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sextant_proto::{Conflict, FailedRoute, NodeName, NodeState, PoolName};
 
-use super::answer::{Cluster, Liveness, Node, PoolUse};
+use super::answer::{Applied, Cluster, Liveness, Node, PoolUse, Router};
 use crate::store::HALF_RESTORED;
 
 /// Something that needs a person. Its text names the thing, the value and the mend.
@@ -160,11 +160,30 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     }
     found.extend(cluster.pools.iter().filter_map(exhausted));
     found.extend(cluster.nodes.iter().filter_map(gone));
-    found.extend(cluster.nodes.iter().filter_map(held));
-    found.extend(cluster.nodes.iter().filter_map(|node| behind(cluster, node)));
-    found.extend(cluster.nodes.iter().flat_map(failed));
-    found.extend(cluster.nodes.iter().flat_map(conflicts));
+    let hosts = cluster.nodes.iter().map(Told::by_host);
+    let told: Vec<_> = hosts.chain(cluster.routers.iter().map(Told::by_router)).collect();
+    found.extend(told.iter().filter_map(held));
+    found.extend(told.iter().filter_map(|told| behind(cluster, told)));
+    found.extend(told.iter().flat_map(failed));
+    found.extend(told.iter().flat_map(conflicts));
     found
+}
+
+/// What an agent said of its kernel, whether it is a host's or a router's.
+struct Told<'a> {
+    name: &'a NodeName,
+    connected: bool,
+    applied: Option<&'a Applied>,
+}
+
+impl<'a> Told<'a> {
+    fn by_host(node: &'a Node) -> Self {
+        Self { name: node.name(), connected: node.peer.session, applied: node.applied.as_ref() }
+    }
+
+    fn by_router(router: &'a Router) -> Self {
+        Self { name: &router.name, connected: true, applied: router.applied.as_ref() }
+    }
 }
 
 fn exhausted(pool: &PoolUse) -> Option<Trouble> {
@@ -182,25 +201,25 @@ fn gone(node: &Node) -> Option<Trouble> {
     }
 }
 
-fn behind(cluster: &Cluster, node: &Node) -> Option<Trouble> {
-    let by = node.behind(cluster.revision);
-    let is_behind = node.peer.session && by != Some(0);
-    is_behind.then(|| Trouble::Behind { node: node.name().clone(), by })
+fn behind(cluster: &Cluster, told: &Told<'_>) -> Option<Trouble> {
+    let by = told.applied.map(|applied| applied.behind(cluster.revision));
+    let is_behind = told.connected && by != Some(0);
+    is_behind.then(|| Trouble::Behind { node: told.name.clone(), by })
 }
 
-fn held(node: &Node) -> Option<Trouble> {
-    let routes = node.applied.as_ref()?.held;
-    (routes > 0).then(|| Trouble::Held { node: node.name().clone(), routes })
+fn held(told: &Told<'_>) -> Option<Trouble> {
+    let routes = told.applied?.held;
+    (routes > 0).then(|| Trouble::Held { node: told.name.clone(), routes })
 }
 
-fn failed(node: &Node) -> impl Iterator<Item = Trouble> {
-    let routes = node.applied.iter().flat_map(|applied| &applied.failed);
-    routes.map(|route| Trouble::FailedRoute { node: node.name().clone(), route: route.clone() })
+fn failed(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
+    let routes = told.applied.into_iter().flat_map(|applied| &applied.failed);
+    routes.map(|route| Trouble::FailedRoute { node: told.name.clone(), route: route.clone() })
 }
 
-fn conflicts(node: &Node) -> impl Iterator<Item = Trouble> {
-    let conflicts = node.applied.iter().flat_map(|applied| &applied.conflicts);
-    conflicts.map(|conflict| Trouble::Conflict { node: node.name().clone(), conflict: conflict.clone() })
+fn conflicts(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
+    let conflicts = told.applied.into_iter().flat_map(|applied| &applied.conflicts);
+    conflicts.map(|conflict| Trouble::Conflict { node: told.name.clone(), conflict: conflict.clone() })
 }
 
 #[cfg(test)]
@@ -229,6 +248,18 @@ mod tests {
                 ("route_failed", of("host3")),
                 ("conflict", of("host3")),
             ]
+        );
+    }
+
+    #[test]
+    fn a_routers_troubles_are_told_too() {
+        let mut cluster = sample::well();
+        let applied = sample::troubled().nodes[2].applied.clone();
+        cluster.routers.push(Router { name: "r1".parse().unwrap(), applied });
+        let of_r1 = Some("r1".to_owned());
+        assert_eq!(
+            kinds(&cluster),
+            [("node_behind", of_r1.clone()), ("route_failed", of_r1.clone()), ("conflict", of_r1)]
         );
     }
 

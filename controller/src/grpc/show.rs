@@ -74,7 +74,18 @@ pub(super) fn status(rooms: &Rooms) -> v1::StatusResponse {
         paused: state.control().paused,
         restoring: state.meta().restoring,
         silent: store::silent(state).iter().map(ToString::to_string).collect(),
+        routers: routers(rooms, state),
     })
+}
+
+/// Sessions of agents that hold no prefix.
+fn routers(rooms: &Rooms, state: &State) -> Vec<v1::Router> {
+    let routers = state.sessions().keys().filter(|name| !state.nodes().contains_key(*name));
+    let router = |name: &sextant_proto::NodeName| v1::Router {
+        name: name.to_string(),
+        applied: rooms.acks.of(name).map(applied),
+    };
+    routers.map(router).collect()
 }
 
 fn controller(id: &str, record: &crate::records::ControllerRecord) -> v1::Controller {

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use futures::{Stream, stream};
 use sextant_proto::{
-    Revision, VERSION,
+    NodeName, Revision, VERSION,
     convert::{self, required},
     v1::{self, agent_message::Message as FromAgent, controller_message::Message as ToAgent},
 };
@@ -48,15 +48,69 @@ pub(super) async fn open(
     let Some(FromAgent::Hello(hello)) = first else {
         return Err(Status::invalid_argument("the first message of a stream is the hello"));
     };
-    let holder = parse_holder(&hello.node, &hello.node_id, hello.epoch.clone())?;
-    caller.may_act_for(&holder.node)?;
-    let session = Session::begin(rooms, holder, &hello, inbound).await;
+    let follower = Follower::parse(&hello)?;
+    caller.may_act_for(follower.node())?;
+    follower.check_name(&rooms)?;
+    let session = Session::begin(rooms, follower, &hello, inbound).await;
     Ok(stream::unfold(session, |mut session| async move { session.next().await.map(|item| (item, session)) }))
+}
+
+/// Whose stream it is.
+enum Follower {
+    /// A host's, which holds a claim.
+    Host(Holder),
+    /// A router's, which holds none: it only follows, and acknowledges.
+    Router(NodeName),
+}
+
+impl Follower {
+    #[allow(clippy::result_large_err)]
+    fn parse(hello: &v1::Hello) -> Result<Self, Status> {
+        match hello.role() {
+            v1::Role::Router => Ok(Self::Router(convert::parse("node", &hello.node).map_err(malformed)?)),
+            v1::Role::Unspecified => {
+                parse_holder(&hello.node, &hello.node_id, hello.epoch.clone()).map(Self::Host)
+            }
+        }
+    }
+
+    fn node(&self) -> &NodeName {
+        match self {
+            Self::Host(holder) => &holder.node,
+            Self::Router(name) => name,
+        }
+    }
+
+    /// A session belongs to a name: a router must not take a host's.
+    #[allow(clippy::result_large_err)]
+    fn check_name(&self, rooms: &Rooms) -> Result<(), Status> {
+        let taken = |name| rooms.index.read(|state| state.nodes().get(name).map(|node| node.record.prefix));
+        match self {
+            Self::Router(name) if let Some(prefix) = taken(name) => {
+                Err(Status::failed_precondition(format!(
+                    "node \"{name}\" is a host that holds {prefix}; give the router a name of its own (--node), \
+                 or `sextant node forget {name}`"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The holder of a claim; a router has nothing to say that needs one.
+    #[allow(clippy::result_large_err)]
+    fn holder(&self) -> Result<&Holder, Status> {
+        match self {
+            Self::Host(holder) => Ok(holder),
+            Self::Router(name) => Err(Status::invalid_argument(format!(
+                "router {name} holds no prefix: it has nothing to announce, and cannot drain"
+            ))),
+        }
+    }
 }
 
 struct Session {
     rooms: Rooms,
-    holder: Holder,
+    follower: Follower,
     version: String,
     inbound: Streaming<v1::AgentMessage>,
     outbound: VecDeque<ToAgent>,
@@ -71,7 +125,7 @@ struct Session {
 impl Session {
     async fn begin(
         rooms: Rooms,
-        holder: Holder,
+        follower: Follower,
         hello: &v1::Hello,
         inbound: Streaming<v1::AgentMessage>,
     ) -> Self {
@@ -80,13 +134,13 @@ impl Session {
         keepalive.reset();
         let mut session = Self {
             changes: rooms.index.subscribe(),
-            attachment: rooms.sessions.attach(&holder.node),
+            attachment: rooms.sessions.attach(follower.node()),
             version: hello.version.clone(),
             cursor: Revision::ZERO,
             outbound: VecDeque::new(),
             ended: false,
             rooms,
-            holder,
+            follower,
             inbound,
             keepalive,
         };
@@ -131,7 +185,7 @@ impl Session {
         let fresh = tokio::time::timeout(FRESH_WITHIN, fresh).await;
         let is_fresh = matches!(fresh, Ok(Some(())));
         if !is_fresh {
-            tracing::debug!(node = %self.holder.node, "store does not answer; the agent gets a stale view");
+            tracing::debug!(node = %self.follower.node(), "store does not answer; the agent gets a stale view");
         }
         is_fresh
     }
@@ -191,7 +245,7 @@ impl Session {
                 self.outbound.push_back(ToAgent::Keepalive(v1::Keepalive { stale }));
             }
             () = self.attachment.superseded() => {
-                return Err(Status::aborted(format!("superseded by a newer stream of node {}", self.holder.node)));
+                return Err(Status::aborted(format!("superseded by a newer stream of node {}", self.follower.node())));
             }
         }
         Ok(())
@@ -214,9 +268,9 @@ impl Session {
         }
         match message.message {
             Some(FromAgent::Announce(announce)) => self.announce(announce).await,
-            Some(FromAgent::Ack(ack)) => self.ack(ack),
+            Some(FromAgent::Ack(ack)) => self.ack(ack).await,
             Some(FromAgent::Drained(drained)) => {
-                let done = self.rooms.claims.drained(&self.holder, drained.laggards).await;
+                let done = self.rooms.claims.drained(self.follower.holder()?, drained.laggards).await;
                 self.fenced_or(done)
             }
             Some(FromAgent::Keepalive(_)) | None => Ok(()),
@@ -228,16 +282,17 @@ impl Session {
         let uplinks = convert::all("uplinks", announce.uplinks).map_err(malformed)?;
         let container = announce.container_prefix.map(|prefix| required("container_prefix", Some(prefix)));
         let container = container.transpose().map_err(malformed)?;
+        let holder = self.follower.holder()?;
         let session = self.attachment.session().await?;
         let op = session.as_ref().map(|session| session.op.clone());
-        let done = self.rooms.claims.announce(&self.holder, uplinks, container, op).await;
+        let done = self.rooms.claims.announce(holder, uplinks, container, op).await;
         if done.is_ok() {
             session.inspect(|session| self.attachment.session_stands(session));
         }
         self.fenced_or(done)
     }
 
-    fn ack(&mut self, ack: v1::Ack) -> Result<(), Status> {
+    async fn ack(&mut self, ack: v1::Ack) -> Result<(), Status> {
         let applied = Applied {
             revision: Revision(ack.revision),
             failed: convert::all("failed", ack.failed).map_err(malformed)?,
@@ -247,7 +302,11 @@ impl Session {
             version: self.version.clone(),
         };
         if self.attachment.is_current() {
-            self.rooms.acks.record(&self.holder.node, applied);
+            self.rooms.acks.record(self.follower.node(), applied);
+            // A router is live from its first word on; a host is from its announcement on.
+            if matches!(self.follower, Follower::Router(_)) {
+                self.attachment.put_session().await?;
+            }
         }
         Ok(())
     }
@@ -268,7 +327,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.attachment.is_current() {
-            self.rooms.acks.forget(&self.holder.node);
+            self.rooms.acks.forget(self.follower.node());
         }
     }
 }

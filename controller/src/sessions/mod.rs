@@ -251,6 +251,17 @@ impl Attachment {
         Ok((!stands).then(|| NewSession { op: self.sessions.session_op(&self.node, lease), lease }))
     }
 
+    /// Puts the agent's session into the store by itself, unless it stands there already.
+    ///
+    /// # Errors
+    /// If the store does not take it.
+    pub async fn put_session(&self) -> Result<(), RegistryError> {
+        match self.session().await? {
+            Some(session) => self.sessions.put_session(&self.node, session.lease).await,
+            None => Ok(()),
+        }
+    }
+
     /// The session was put.
     pub fn session_stands(&self, session: &NewSession) {
         self.sessions.book().session_put(&self.node, session.lease);

@@ -24,6 +24,7 @@ pub struct Host {
     switch: Namespace,
     name: String,
     port: String,
+    bridge: String,
     address: Ipv6Addr,
     containers: Arc<AtomicU16>,
 }
@@ -43,11 +44,23 @@ impl Host {
     }
 
     pub(crate) fn add_at(lab: &Lab, name: &str, port: &str, address: Ipv6Addr) -> anyhow::Result<Self> {
+        Self::add_on(lab, name, port, "br0", address)
+    }
+
+    /// A host whose link ends at another of the switch's bridges.
+    pub(crate) fn add_on(
+        lab: &Lab,
+        name: &str,
+        port: &str,
+        bridge: &str,
+        address: Ipv6Addr,
+    ) -> anyhow::Result<Self> {
         let host = Self {
             namespace: Namespace::add(&lab.site, name)?,
             switch: lab.switch.clone(),
             name: name.to_owned(),
             port: port.to_owned(),
+            bridge: bridge.to_owned(),
             address,
             containers: Arc::default(),
         };
@@ -56,12 +69,12 @@ impl Host {
     }
 
     fn connect(&self) -> anyhow::Result<()> {
-        let (port, target) = (&self.port, self.namespace.name());
+        let (port, bridge, target) = (&self.port, &self.bridge, self.namespace.name());
         // The same each time, as a machine has it: peers remember it while the host is off.
         let [.., a, b, c, d] = self.address.octets();
         self.switch.ip_batch(&format!(
             "link add {port} type veth peer name eth0 address 02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x} netns {target}
-             link set {port} master br0 up"
+             link set {port} master {bridge} up"
         ))?;
         bring_up(&self.namespace, self.address, 64, "")
     }
@@ -148,7 +161,7 @@ impl Host {
     /// # Errors
     /// If `ip` fails.
     pub fn mend(&self) -> anyhow::Result<()> {
-        self.switch.ip(&format!("link set {} master br0", self.port)).map(drop)
+        self.switch.ip(&format!("link set {} master {}", self.port, self.bridge)).map(drop)
     }
 
     /// Takes the carrier of `eth0` away, or gives it back, as when its cable is pulled.

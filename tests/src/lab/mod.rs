@@ -17,6 +17,7 @@ pub mod poll;
 pub mod process;
 mod reaper;
 pub mod routes;
+pub mod segment;
 pub mod stream;
 pub mod tcp;
 

@@ -33,6 +33,7 @@ pub(in super::super) fn well() -> Cluster {
         }],
         pools: vec![PoolUse { pool: pool.unwrap(), claimed: 3, capacity: 65_536 }],
         nodes: (1..=3).map(node).collect(),
+        routers: Vec::new(),
         unreadable: Vec::new(),
     }
 }

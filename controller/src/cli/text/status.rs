@@ -8,7 +8,7 @@ use super::{
         troubles::{Trouble, troubles},
     },
     nodes, pools, table,
-    words::{count, one_line},
+    words::{count, one_line, some_names},
 };
 
 /// Everything at a glance, then all that needs a person.
@@ -31,7 +31,8 @@ fn headline(cluster: &Cluster, troubles: &[Trouble]) -> String {
 }
 
 fn facts(cluster: &Cluster) -> String {
-    table::keys(&[
+    let routers = (!cluster.routers.is_empty()).then(|| ("routers", vec![routers(cluster)]));
+    let facts = [
         ("cluster", vec![cluster.name.clone()]),
         ("store", store(cluster)),
         ("incarnation", vec![cluster.incarnation.to_string()]),
@@ -39,7 +40,8 @@ fn facts(cluster: &Cluster) -> String {
         ("controllers", cluster.controllers.iter().map(controller).collect()),
         ("pools", cluster.pools.iter().map(pool).collect()),
         ("nodes", vec![by_state(cluster)]),
-    ])
+    ];
+    table::keys(&facts.into_iter().chain(routers).collect::<Vec<_>>())
 }
 
 /// A new store is no trouble, but explains why nothing is deleted by its word alone.
@@ -57,6 +59,12 @@ fn controller(controller: &Controller) -> String {
 fn pool(used: &PoolUse) -> String {
     let pool = &used.pool;
     format!("{} {}, {} claimed", pool.name, pool.prefix, pools::claimed(used))
+}
+
+/// Those that route to all nodes and hold no prefix, by name.
+fn routers(cluster: &Cluster) -> String {
+    let names: Vec<_> = cluster.routers.iter().map(|router| router.name.clone()).collect();
+    some_names(&names)
 }
 
 fn by_state(cluster: &Cluster) -> String {
