@@ -1,11 +1,14 @@
 //! What an operator sets: flags, `SEXTANT_…` variables, and `/etc/sextant/agent.toml`.
 
+mod export;
+mod topology;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 use sextant_proto::{
     NodeName, PoolName,
@@ -13,6 +16,10 @@ use sextant_proto::{
 };
 
 use crate::session::Endpoint;
+
+pub use export::Mark;
+use export::{ExportKeys, mark};
+pub use topology::{Direct, Role, Topology};
 
 /// Where settings are looked for unless told otherwise.
 const DEFAULT_CONFIG: &str = "/etc/sextant/agent.toml";
@@ -117,6 +124,8 @@ struct Keys {
     bridge: BridgeKeys,
     #[command(flatten)]
     routes: RouteKeys,
+    #[command(flatten)]
+    export: ExportKeys,
 }
 
 /// `[uplink]`
@@ -195,39 +204,6 @@ pub struct HostSettings {
     pub table: u32,
 }
 
-/// What this machine is to the cluster.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    /// It has containers, and holds a prefix for them
-    #[default]
-    Host,
-    /// It holds no prefix, and routes to all hosts that are on-link on its uplinks
-    Router,
-}
-
-/// How the hosts are connected (DESIGN §2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Topology {
-    /// On one link: each host routes to all others, and refuses what nobody has
-    #[default]
-    Switched,
-    /// Behind a router, which has the routes that a host has not, and refuses what nobody has
-    Routed,
-}
-
-/// When a peer gets a direct route.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direct {
-    /// If its next hop is on-link
-    #[default]
-    OnLink,
-    /// Never
-    Never,
-}
-
 /// Checked settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -281,6 +257,8 @@ pub struct RouteSettings {
     pub direct: Direct,
     /// Whether what nobody has of a pool is refused here, or left to the router.
     pub topology: Topology,
+    /// The route that marks the own prefix for a routing daemon.
+    pub mark: Option<Mark>,
 }
 
 /// What is wrong with the settings.
@@ -333,13 +311,9 @@ impl CommandLine {
     /// What is wrong with them.
     pub fn settings(&self) -> Result<Settings, Invalid> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
-        let node = keys.node.unwrap_or_else(host_name);
+        let node = keys.node.clone().unwrap_or_else(host_name);
         let role = keys.role.unwrap_or_default();
-        let routes = route_settings(
-            &keys.routes,
-            keys.uplink.balance.unwrap_or(false),
-            keys.topology.unwrap_or_default(),
-        )?;
+        let routes = route_settings(&keys)?;
         if role == Role::Router && routes.direct == Direct::Never {
             let mend = "a router has nobody to leave peers to; take that, or --role router, away";
             return Err(value("--routes-direct", &"never", &mend));
@@ -384,15 +358,17 @@ fn controllers(urls: &[String], insecure: bool) -> Result<Vec<Endpoint>, Invalid
     urls.iter().map(parse).collect()
 }
 
-fn route_settings(keys: &RouteKeys, balance: bool, topology: Topology) -> Result<RouteSettings, Invalid> {
+fn route_settings(all: &Keys) -> Result<RouteSettings, Invalid> {
+    let keys = &all.routes;
     let settings = RouteSettings {
         metric: keys.metric.unwrap_or(PEER_METRIC),
         unreachable_metric: keys.unreachable_metric.unwrap_or(UNREACHABLE_METRIC),
         table: keys.table.unwrap_or(MAIN_TABLE),
         resync_secs: keys.resync.unwrap_or(60),
-        balance,
+        balance: all.uplink.balance.unwrap_or(false),
         direct: keys.direct.unwrap_or_default(),
-        topology,
+        topology: all.topology.unwrap_or_default(),
+        mark: None,
     };
     if settings.metric == 0 || settings.metric == u32::MAX {
         return Err(value("--routes-metric", &settings.metric, &"give it 1 to 4294967294"));
@@ -401,17 +377,18 @@ fn route_settings(keys: &RouteKeys, balance: bool, topology: Topology) -> Result
         let mend = format!("must be above the peers' metric {}, and at most 4294967294", settings.metric);
         return Err(value("--routes-unreachable-metric", &settings.unreachable_metric, &mend));
     }
-    if settings.table == 0 || settings.table == 255 {
-        return Err(value(
-            "--routes-table",
-            &settings.table,
-            &"is the kernel's own; take 254 (main) or another number",
-        ));
-    }
+    check_table("--routes-table", settings.table)?;
     if !(1..=86_400).contains(&settings.resync_secs) {
         return Err(value("--routes-resync", &settings.resync_secs, &"give it 1 to 86400 seconds"));
     }
-    Ok(settings)
+    Ok(RouteSettings { mark: mark(&all.export, &settings)?, ..settings })
+}
+
+fn check_table(key: &'static str, table: u32) -> Result<(), Invalid> {
+    match table {
+        0 | 255 => Err(value(key, &table, &"is the kernel's own; take 254 (main) or another number")),
+        _ => Ok(()),
+    }
 }
 
 fn value(key: &'static str, value: &dyn ToString, mend: &dyn ToString) -> Invalid {

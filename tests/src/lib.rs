@@ -55,6 +55,7 @@ pub use lab::{
     ping::{PingOutcome, ping_matrix},
     poll::{MILLISECONDS, SECONDS, expect_text, poll},
     process::{LogLine, Process},
+    routers::{Bird, Frr},
     routes::{Hop, Route, difference},
     segment::Segment,
     stream::{StreamReport, UdpStream},

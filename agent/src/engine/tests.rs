@@ -75,6 +75,7 @@ fn settings() -> Settings {
             balance: false,
             direct: Direct::OnLink,
             topology: Topology::Switched,
+            mark: None,
         },
     }
 }

@@ -95,6 +95,7 @@ mod tests {
         balance: false,
         direct: Direct::OnLink,
         topology: Topology::Switched,
+        mark: None,
     };
 
     fn prefix(n: u32) -> Prefix {

@@ -57,6 +57,12 @@ pub fn desired(host: &Host<'_>, view: &View) -> Desired {
     let mut desired = Desired::default();
     if let Some(claim) = host.claim {
         desired.unreachable(host, claim.prefix);
+        if let Some(mark) =
+            host.settings.mark.filter(|_| !host.withdrawn && is_announced(host.node, claim, view))
+        {
+            let key = RouteKey { table: mark.table, destination: claim.prefix, metric: mark.metric };
+            desired.routes.insert(key, RouteTarget::Unreachable);
+        }
     }
     for pool in pools(host, view) {
         if holds_aggregate(host, view, pool) {
@@ -91,6 +97,13 @@ impl Desired {
             self.routes.insert(key, target);
         }
     }
+}
+
+/// Whether others may route to what `claim` gave this node: then it may be exported to a router too (DESIGN I7).
+pub fn is_announced(node: &NodeName, claim: &Claim, view: &View) -> bool {
+    view.peer(node).is_some_and(|own| {
+        own.state == NodeState::Ready && own.prefix == claim.prefix && own.claimed == claim.epoch.revision
+    })
 }
 
 /// All pools that are known; that of the own claim is, even before any controller has answered.
@@ -161,7 +174,7 @@ mod tests {
     use sextant_proto::{Control, Epoch, Incarnation, InterfaceAddress, Revision};
 
     use super::*;
-    use crate::view::Snapshot;
+    use crate::{settings::Mark, view::Snapshot};
 
     const SETTINGS: RouteSettings = RouteSettings {
         metric: 512,
@@ -171,6 +184,7 @@ mod tests {
         balance: false,
         direct: Direct::OnLink,
         topology: Topology::Switched,
+        mark: None,
     };
 
     fn pool() -> Pool {
@@ -393,6 +407,32 @@ mod tests {
         assert_eq!(of(routed), ["2001:db8:8000:1::/64", "2001:db8:8000:2::/64"]);
         let indirect = RouteSettings { direct: Direct::Never, ..SETTINGS };
         assert_eq!(of(indirect), ["2001:db8:8000:1::/64"], "a private VLAN: peers are the router's too");
+    }
+
+    #[test]
+    fn the_own_prefix_is_marked_while_it_is_announced() {
+        let settings = RouteSettings { mark: Some(Mark { table: 66, metric: 7 }), ..SETTINGS };
+        let marked = |own: Peer, withdrawn: bool| {
+            let (node, claim, uplinks) = ("host1".parse().unwrap(), claim(), uplinks());
+            let host = Host {
+                node: &node,
+                claim: Some(&claim),
+                uplinks: &uplinks,
+                controllers: &[],
+                withdrawn,
+                verdicts: &Verdicts::default(),
+                settings: &settings,
+            };
+            let key = RouteKey { table: 66, destination: claim.prefix, metric: 7 };
+            desired(&host, &view(vec![pool()], vec![own])).routes.contains_key(&key)
+        };
+        let own = peer(1, "2001:db8::1");
+        assert!(marked(own.clone(), false));
+        assert!(!marked(own.clone(), true));
+        assert!(!marked(Peer { claimed: Revision(9), ..own.clone() }, false), "it is another's by now");
+        for state in [NodeState::Joining, NodeState::Draining, NodeState::Drained] {
+            assert!(!marked(Peer { state, ..own.clone() }, false), "{state}");
+        }
     }
 
     #[test]

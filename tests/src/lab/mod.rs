@@ -16,6 +16,7 @@ pub mod ping;
 pub mod poll;
 pub mod process;
 mod reaper;
+pub mod routers;
 pub mod routes;
 pub mod segment;
 pub mod stream;

@@ -39,8 +39,7 @@ impl Site {
 
     /// Starts an agent on the router.
     pub fn start_router(&self) -> Agent {
-        let agent =
-            self.cluster.lab.agent(&self.router, options(&["--role", "router", "--uplink", "eth0,eth1"]));
+        let agent = self.cluster.lab.agent(&self.router, options(&["--role", "router", "--uplink", "eth1"]));
         let agent = agent.unwrap();
         agent.wait_ready(20 * SECONDS).unwrap();
         agent

@@ -1,0 +1,78 @@
+//! `[export]`: the own prefix, marked for a routing daemon.
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, RouteSettings, check_table, value};
+
+/// `[export]`
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct ExportKeys {
+    /// While this host is announced, mark its prefix for a routing daemon by an unreachable route in this table [default: no
+    /// mark]
+    #[arg(id = "export-table", long = "export-table", env = "SEXTANT_EXPORT_TABLE", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<u32>,
+    /// The metric of that route [default: one below that of the other unreachable routes]
+    #[arg(id = "export-metric", long = "export-metric", env = "SEXTANT_EXPORT_METRIC", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric: Option<u32>,
+}
+
+/// Where the own prefix is marked for a routing daemon, while this host is announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The table.
+    pub table: u32,
+    /// The metric; not that of another route of the table.
+    pub metric: u32,
+}
+
+/// The mark that is asked for.
+pub(super) fn mark(keys: &ExportKeys, routes: &RouteSettings) -> Result<Option<Mark>, Invalid> {
+    let Some(table) = keys.table else {
+        return match keys.metric {
+            Some(metric) => Err(value("--export-metric", &metric, &"is of no use without --export-table")),
+            None => Ok(None),
+        };
+    };
+    check_table("--export-table", table)?;
+    let metric = keys.metric.unwrap_or(routes.unreachable_metric - 1);
+    if metric <= routes.metric || metric >= routes.unreachable_metric {
+        let mend = format!(
+            "must be between the peers' metric {} and that of the unreachable routes {}",
+            routes.metric, routes.unreachable_metric
+        );
+        return Err(value("--export-metric", &metric, &mend));
+    }
+    Ok(Some(Mark { table, metric }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Direct, Topology};
+
+    #[test]
+    fn a_mark_is_between_the_peers_and_the_unreachables() {
+        let routes = RouteSettings {
+            metric: 512,
+            unreachable_metric: 4_000_000_000,
+            table: 254,
+            resync_secs: 60,
+            direct: Direct::OnLink,
+            balance: false,
+            topology: Topology::Switched,
+            mark: None,
+        };
+        let of = |table, metric| mark(&ExportKeys { table, metric }, &routes);
+        assert_eq!(of(Some(66), None).unwrap(), Some(Mark { table: 66, metric: 3_999_999_999 }));
+        assert!(of(None, Some(7)).is_err() && of(Some(255), None).is_err());
+        let error = of(Some(254), Some(512)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("--export-metric 512: must be between the peers' metric 512 and"),
+            "{error}"
+        );
+    }
+}
