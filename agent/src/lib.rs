@@ -13,6 +13,7 @@
 pub mod cleanup;
 pub mod doctor;
 pub mod engine;
+pub mod export;
 pub mod host;
 pub mod kernel;
 pub mod liveness;

@@ -1,6 +1,6 @@
 //! Puts the rooms together, and runs them.
 //!
-//! Essential tasks: the engine (ends if the kernel cannot be listened to), the session, liveness, probes, readiness. A stop
+//! Essential tasks: the engine (ends if the kernel cannot be listened to), the session, liveness, BGP, probes, readiness. A stop
 //! changes nothing on the host (DESIGN I7).
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     doctor,
     engine::{Engine, Input, Report, default_uplinks, existing_uplinks},
+    export::Speaker,
     host::{HostSetup, privilege},
     kernel::{Kernel, NetlinkKernel, Scope},
     liveness::{Liveness, Verdicts},
@@ -54,13 +55,23 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let (report_tx, report) = watch::channel(Report::default());
     let (condition_tx, condition) = watch::channel(Condition::default());
     let sources = Sources { input: input.clone(), report: report.clone(), condition };
-    let session = Session::new(settings.clone(), state, input_tx, report.clone(), condition_tx)?;
+    let (bgp_tx, bgp) = watch::channel(Vec::new());
+    let session = Session::new(settings.clone(), state.clone(), input_tx, report.clone(), bgp, condition_tx)?;
     let (ready_tx, readiness) = watch::channel(Err("starting".to_owned()));
     let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
     // Who routes to nobody directly has nobody to ask.
     let direct = settings.routes.direct == Direct::OnLink;
     let (node, names) = (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
     let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
+    let speaker = settings.bgp.clone().map(|bgp| Speaker {
+        settings: bgp,
+        node: settings.node.clone(),
+        input: input.clone(),
+        report: report.clone(),
+        verdicts: verdicts.clone(),
+        status: bgp_tx,
+        state,
+    });
     let watchdog = Watchdog::from_environment();
     let heartbeat = watchdog.heartbeat();
     let engine = Engine::new(kernel, settings.clone(), host, input, verdicts, report_tx, heartbeat);
@@ -71,6 +82,9 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tasks.spawn("engine", engine.run());
     tasks.spawn("session", session.run());
     tasks.spawn("liveness", liveness.run());
+    if let Some(speaker) = speaker {
+        tasks.spawn("bgp", speaker.run());
+    }
     tasks.spawn("http", probes.run());
     tasks.spawn("readiness", tell_readiness(report, ready_tx));
     tasks.spawn("watchdog", watchdog.run());

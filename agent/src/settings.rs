@@ -1,5 +1,6 @@
 //! What an operator sets: flags, `SEXTANT_…` variables, and `/etc/sextant/agent.toml`.
 
+mod bgp;
 mod export;
 mod topology;
 
@@ -17,6 +18,8 @@ use sextant_proto::{
 
 use crate::session::Endpoint;
 
+use bgp::BgpKeys;
+pub use bgp::{Announce, BgpSettings, NeighbourSettings, Password};
 pub use export::Mark;
 use export::{ExportKeys, mark};
 pub use topology::{Direct, Role, Topology};
@@ -126,6 +129,9 @@ struct Keys {
     routes: RouteKeys,
     #[command(flatten)]
     export: ExportKeys,
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bgp: Option<BgpKeys>,
 }
 
 /// `[uplink]`
@@ -229,6 +235,8 @@ pub struct Settings {
     pub bridge: BridgeSettings,
     /// How routes look.
     pub routes: RouteSettings,
+    /// The BGP speaker.
+    pub bgp: Option<BgpSettings>,
 }
 
 /// The containers' bridge.
@@ -322,6 +330,11 @@ impl CommandLine {
             let mend = "is for hosts; the router itself refuses what nobody has. Take that away";
             return Err(value("--topology", &"routed", &mend));
         }
+        let bgp = keys.bgp.map(BgpKeys::check).transpose()?;
+        if role == Role::Router && bgp.is_some() {
+            let mend = "a router with an agent announces by its own daemon; see deploy/bird and deploy/frr";
+            return Err(value("--role", &"router with [bgp]", &mend));
+        }
         Ok(Settings {
             controllers: controllers(&keys.controller.unwrap_or_default(), keys.insecure.unwrap_or(false))?,
             node: node.parse().map_err(|error| value("--node", &node, &error))?,
@@ -340,6 +353,7 @@ impl CommandLine {
                 create: keys.bridge.create.unwrap_or(false),
             },
             routes,
+            bgp,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use sextant_proto::{Conflict, FailedRoute, NodeName, Revision, Verdict};
+use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, Revision, Verdict};
 use tokio::sync::watch;
 
 use crate::index::Index;
@@ -23,6 +23,8 @@ pub struct Applied {
     pub held: u32,
     /// What it saw of hosts whose agents are gone.
     pub verdicts: Vec<Verdict>,
+    /// Its BGP neighbours.
+    pub bgp: Vec<BgpNeighbour>,
     /// The agent's build.
     pub version: String,
 }

@@ -20,7 +20,8 @@ mod transport;
 pub use id::{IdError, Incarnation, NodeId};
 pub use name::{NameError, NodeName, PoolName};
 pub use node::{
-    Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Uplink, Verdict, direct_next_hop,
+    BgpNeighbour, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Uplink, Verdict,
+    direct_next_hop,
 };
 pub use pool::{Pool, PoolError};
 pub use prefix::{Prefix, PrefixError};

@@ -28,6 +28,25 @@ impl fmt::Display for NodeState {
     }
 }
 
+/// A router that an agent speaks BGP with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BgpNeighbour {
+    /// Its address.
+    pub address: Ipv6Addr,
+    /// Its AS, as configured.
+    pub remote_as: u32,
+    /// `connecting`, `opening` or `established`.
+    pub state: String,
+    /// Since when.
+    pub since_unix_ms: u64,
+    /// UPDATE messages sent in this session.
+    pub sent: u64,
+    /// UPDATE messages received in this session.
+    pub received: u64,
+    /// What went wrong last, or nothing.
+    pub error: String,
+}
+
 /// What every agent sees of a node that holds a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {

@@ -14,7 +14,7 @@ mod uplinks;
 use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
 use sextant_proto::{
-    Claim, Conflict, Epoch, FailedRoute, Incarnation, Prefix, Revision, Uplink, Verdict,
+    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, Prefix, Revision, Uplink, Verdict,
     daemon::systemd::Heartbeat,
 };
 use tokio::{
@@ -83,6 +83,8 @@ pub struct Report {
     pub conflicts: Vec<Conflict>,
     /// What was seen of hosts whose agents are gone.
     pub verdicts: Vec<Verdict>,
+    /// The BGP neighbours; the session puts them in.
+    pub bgp: Vec<BgpNeighbour>,
     /// The host is set up, or the router is.
     pub set_up: bool,
     /// Set once the host is set up: peers may route to it. A router has none.

@@ -190,6 +190,7 @@ impl Engine {
             failed: self.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
             contested: self.contests.routes(Instant::now()),
             verdicts: of_lost_agents(input, verdicts),
+            bgp: Vec::new(),
             set_up: problem.is_none(),
             announcement,
             held: u32::try_from(self.brake.held()).unwrap_or(u32::MAX),

@@ -77,6 +77,7 @@ fn settings() -> Settings {
             topology: Topology::Switched,
             mark: None,
         },
+        bgp: None,
     }
 }
 

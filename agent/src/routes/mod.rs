@@ -9,5 +9,5 @@ mod plan;
 
 pub use actual::Actual;
 pub use brake::Brake;
-pub use desired::{Desired, Host, LocalUplink, desired, ways};
+pub use desired::{Desired, Host, LocalUplink, desired, is_announced, ways};
 pub use plan::{Plan, plan};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sextant_proto::{
-    Claim, Conflict, Epoch, FailedRoute, Incarnation, NodeName, NodeState, Revision, Verdict,
+    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, NodeName, NodeState, Revision, Verdict,
 };
 
 use crate::{
@@ -34,6 +34,7 @@ pub(super) struct Applied {
     pub(super) conflicts: Vec<Conflict>,
     pub(super) held: u32,
     pub(super) verdicts: Vec<Verdict>,
+    pub(super) bgp: Vec<BgpNeighbour>,
 }
 
 /// The state of one stream.
@@ -172,7 +173,8 @@ impl Dialogue {
         let failed = report.failed.iter().chain(&report.contested).cloned().collect();
         let conflicts = report.conflicts.clone();
         let verdicts = report.verdicts.clone();
-        let applied = Applied { revision, failed, conflicts, held: report.held, verdicts };
+        let (held, bgp) = (report.held, report.bgp.clone());
+        let applied = Applied { revision, failed, conflicts, held, verdicts, bgp };
         if self.acked.as_ref() == Some(&applied) {
             return None;
         }
@@ -266,7 +268,7 @@ mod tests {
 
     fn applied(revision: u64) -> Applied {
         let revision = Revision(revision);
-        Applied { revision, failed: vec![], conflicts: vec![], held: 0, verdicts: vec![] }
+        Applied { revision, failed: vec![], conflicts: vec![], held: 0, verdicts: vec![], bgp: vec![] }
     }
 
     fn ack(revision: u64) -> Say {

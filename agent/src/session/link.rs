@@ -348,6 +348,7 @@ impl SyncStream {
                     conflicts: applied.conflicts.iter().map(Into::into).collect(),
                     held: applied.held,
                     verdicts: applied.verdicts.iter().map(Into::into).collect(),
+                    bgp: applied.bgp.iter().map(Into::into).collect(),
                 };
                 self.send(ToController::Ack(ack)).await
             }

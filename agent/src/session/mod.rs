@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::{Claim, NodeId};
+use sextant_proto::{BgpNeighbour, Claim, NodeId};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -53,6 +53,7 @@ pub struct Session {
     claim: Option<Claim>,
     input: watch::Sender<Input>,
     report: watch::Receiver<Report>,
+    bgp: watch::Receiver<Vec<BgpNeighbour>>,
     condition: watch::Sender<Condition>,
     controllers: Arc<Mutex<Vec<Ipv6Addr>>>,
 }
@@ -78,6 +79,7 @@ impl Session {
         state: Arc<StateDir>,
         input: watch::Sender<Input>,
         report: watch::Receiver<Report>,
+        bgp: watch::Receiver<Vec<BgpNeighbour>>,
         condition: watch::Sender<Condition>,
     ) -> Result<Self, StateError> {
         let (node_id, claim) = (state.node_id()?, state.claim()?);
@@ -91,6 +93,7 @@ impl Session {
             claim,
             input,
             report,
+            bgp,
             condition,
             controllers,
         };

@@ -67,6 +67,7 @@ impl Session {
                 Ok(()) => self.reported(following).await,
                 Err(_) => std::future::pending().await,
             },
+            Ok(()) = self.bgp.changed() => self.reported(following).await,
             Some(laggards) = &mut following.settling => {
                 following.settling = None.into();
                 following.dialogue.settled(laggards?);
@@ -127,7 +128,8 @@ impl Session {
     }
 
     async fn reported(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
-        let report = self.report.borrow_and_update().clone();
+        let mut report = self.report.borrow_and_update().clone();
+        report.bgp.clone_from(&self.bgp.borrow_and_update());
         let said = following.dialogue.on_report(&report);
         self.say(said, following).await
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use sextant_proto::{
-    Claim, Epoch, Pool, Revision,
+    Claim, Epoch, Pool, Prefix, Revision,
     convert::{MessageError, parse},
 };
 
@@ -34,6 +34,31 @@ pub struct BridgeAddress {
     pub addr: Ipv6Addr,
     /// The length of its on-link prefix.
     pub len: u8,
+}
+
+/// What was announced to routers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exported {
+    /// Since which boot of the host.
+    pub boot_id: String,
+    /// The own prefix, if it was.
+    #[serde(with = "as_text")]
+    pub announced: Option<Prefix>,
+}
+
+/// A prefix as text.
+mod as_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use sextant_proto::Prefix;
+
+    pub(super) fn serialize<S: Serializer>(it: &Option<Prefix>, serializer: S) -> Result<S::Ok, S::Error> {
+        it.map(|prefix| prefix.to_string()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(it: D) -> Result<Option<Prefix>, D::Error> {
+        let text: Option<String> = Deserialize::deserialize(it)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
 }
 
 /// A claim as text.

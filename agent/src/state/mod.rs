@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Serialize, de::DeserializeOwned};
 use sextant_proto::{Claim, NodeId};
 
-pub use ledger::{BridgeAddress, Ledger};
+pub use ledger::{BridgeAddress, Exported, Ledger};
 
 use self::ledger::StoredClaim;
 
@@ -55,6 +55,7 @@ pub struct StateDir {
 const NODE_ID: &str = "node-id";
 const CLAIM: &str = "claim.json";
 const LEDGER: &str = "host.json";
+const EXPORTED: &str = "exported.json";
 
 impl StateDir {
     /// Takes the directory, making it if it is not there.
@@ -133,6 +134,25 @@ impl StateDir {
     /// If it cannot be kept: then it must not be changed.
     pub fn keep_ledger(&self, ledger: &Ledger) -> Result<(), StateError> {
         self.write_json(LEDGER, ledger)
+    }
+
+    /// What was announced to routers last.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn exported(&self) -> Result<Option<Exported>, StateError> {
+        self.read(EXPORTED)
+    }
+
+    /// Keeps what is announced to routers. Writes nothing if it is kept already.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    pub fn keep_exported(&self, exported: &Exported) -> Result<(), StateError> {
+        if self.exported().ok().flatten().as_ref() == Some(exported) {
+            return Ok(());
+        }
+        self.write_json(EXPORTED, exported)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {

@@ -5,7 +5,8 @@
 use std::net::Ipv6Addr;
 
 use sextant_proto::{
-    Conflict, FailedRoute, Incarnation, NodeId, NodeName, NodeState, Peer, Pool, Prefix, Revision, Uplink,
+    BgpNeighbour, Conflict, FailedRoute, Incarnation, NodeId, NodeName, NodeState, Peer, Pool, Prefix,
+    Revision, Uplink,
     convert::{MessageError, address, all, id, parse, required},
     v1,
 };
@@ -70,6 +71,7 @@ pub(super) struct Applied {
     pub(super) conflicts: Vec<Conflict>,
     /// Routes to peers that are gone, kept until a person says so.
     pub(super) held: u32,
+    pub(super) bgp: Vec<BgpNeighbour>,
     pub(super) version: String,
 }
 
@@ -198,6 +200,7 @@ impl TryFrom<v1::Applied> for Applied {
             failed: all("failed", message.failed)?,
             conflicts: all("conflicts", message.conflicts)?,
             held: message.held,
+            bgp: all("bgp", message.bgp)?,
             version: message.version,
         })
     }

@@ -77,6 +77,13 @@ pub(super) enum Command {
     /// Routes of the hosts' kernels
     #[command(subcommand, after_help = "Example:\n  sextant route list --node host1")]
     Route(Route),
+    /// The routers that agents speak BGP with
+    #[command(after_help = "Example:\n  sextant bgp --node host1")]
+    Bgp {
+        /// Only those of this node
+        #[arg(long, value_name = "NAME")]
+        node: Option<NodeName>,
+    },
     /// Everything at a glance, and what needs a person
     #[command(after_help = "Example:\n  sextant status")]
     Status,

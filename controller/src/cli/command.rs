@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 use serde_json::{Value, json};
-use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
+use sextant_proto::{BgpNeighbour, NodeName, Pool, PoolName, Prefix, Revision};
 
 use super::{
     answer::{Cluster, Node, PoolUse, Route},
@@ -28,6 +28,16 @@ pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Route(args::Route::List { node }) => {
             let routes = link.routes(node.as_ref()).await?;
             show::print(output, &Routes(routes))
+        }
+        Command::Bgp { node } => {
+            let cluster = link.cluster().await?;
+            show::warn(&cluster.unreadable);
+            if let Some(name) =
+                node.as_ref().filter(|name| !cluster.nodes.iter().any(|it| it.name() == *name))
+            {
+                return Err(Failure::no_node(name));
+            }
+            show::print(output, &Bgp { cluster, only: node })
         }
         Command::Status => show::print(output, &link.cluster().await?),
         Command::Events { follow, node, last } => {
@@ -136,6 +146,22 @@ struct OneNode<'a>(&'a Node, &'a Cluster);
 
 struct Routes(Vec<Route>);
 
+struct Bgp {
+    cluster: Cluster,
+    only: Option<NodeName>,
+}
+
+impl Bgp {
+    fn neighbours(&self) -> impl Iterator<Item = (&NodeName, &BgpNeighbour)> {
+        let nodes = self.cluster.nodes.iter();
+        let wanted = nodes.filter(|node| self.only.as_ref().is_none_or(|only| only == node.name()));
+        wanted.flat_map(|node| {
+            let of_node = node.applied.iter().flat_map(|applied| &applied.bgp);
+            of_node.map(|neighbour| (node.name(), neighbour))
+        })
+    }
+}
+
 impl Show for PoolAdded {
     fn text(&self, _now_unix_ms: u64) -> String {
         let Pool { name, prefix, host_len, container_len } = &self.pool;
@@ -234,6 +260,16 @@ impl Show for Routes {
 
     fn json(&self) -> Value {
         self.0.iter().map(json::route).collect()
+    }
+}
+
+impl Show for Bgp {
+    fn text(&self, now_unix_ms: u64) -> String {
+        text::bgp_list(self.neighbours(), now_unix_ms)
+    }
+
+    fn json(&self) -> Value {
+        self.neighbours().map(|(node, neighbour)| json::bgp(node, neighbour)).collect()
     }
 }
 

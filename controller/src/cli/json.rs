@@ -3,7 +3,7 @@
 //! Prefixes, addresses and ids are text, times are milliseconds since 1970, what is not there is `null`.
 
 use serde_json::{Value, json};
-use sextant_proto::{Conflict, FailedRoute, NodeName, Uplink};
+use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, Uplink};
 
 use super::{
     answer::{
@@ -50,6 +50,20 @@ pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
         "applied": node.applied.as_ref().map(applied),
         "behind": node.behind(cluster.revision),
         "laggards": texts(&node.laggards),
+    })
+}
+
+/// A BGP neighbour of a node.
+pub(super) fn bgp(node: &NodeName, it: &BgpNeighbour) -> Value {
+    json!({
+        "node": node.as_str(),
+        "neighbour": it.address.to_string(),
+        "remote_as": it.remote_as,
+        "state": it.state,
+        "since_unix_ms": it.since_unix_ms,
+        "sent": it.sent,
+        "received": it.received,
+        "error": filled(&it.error),
     })
 }
 

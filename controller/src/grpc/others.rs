@@ -97,6 +97,7 @@ impl TryFrom<v1::Applied> for Applied {
             failed: convert::all("failed", message.failed)?,
             conflicts: convert::all("conflicts", message.conflicts)?,
             held: message.held,
+            bgp: convert::all("bgp", message.bgp)?,
             version: message.version,
         })
     }

@@ -56,6 +56,7 @@ pub(super) fn applied(ack: Applied) -> v1::Applied {
         conflicts: ack.conflicts.iter().map(Into::into).collect(),
         version: ack.version,
         held: ack.held,
+        bgp: ack.bgp.iter().map(Into::into).collect(),
     }
 }
 

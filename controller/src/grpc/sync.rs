@@ -299,6 +299,7 @@ impl Session {
             conflicts: convert::all("conflicts", ack.conflicts).map_err(malformed)?,
             held: ack.held,
             verdicts: convert::all("verdicts", ack.verdicts).map_err(malformed)?,
+            bgp: convert::all("bgp", ack.bgp).map_err(malformed)?,
             version: self.version.clone(),
         };
         if self.attachment.is_current() {

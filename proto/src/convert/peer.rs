@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{MessageError, address, all, octets, parse, required};
 use crate::{
-    Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Prefix, PrefixError, Revision, Uplink,
-    Verdict, v1,
+    BgpNeighbour, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Prefix, PrefixError,
+    Revision, Uplink, Verdict, v1,
 };
 
 impl TryFrom<v1::NodeState> for NodeState {
@@ -175,6 +175,36 @@ impl TryFrom<v1::Verdict> for Verdict {
 impl From<&Verdict> for v1::Verdict {
     fn from(verdict: &Verdict) -> Self {
         Self { node: verdict.node.to_string(), forwarding: verdict.forwarding }
+    }
+}
+
+impl TryFrom<v1::BgpNeighbour> for BgpNeighbour {
+    type Error = MessageError;
+
+    fn try_from(message: v1::BgpNeighbour) -> Result<Self, MessageError> {
+        Ok(Self {
+            address: address(&message.address).map_err(|error| MessageError::new("address", error))?,
+            remote_as: message.remote_as,
+            state: message.state,
+            since_unix_ms: message.since_unix_ms,
+            sent: message.sent,
+            received: message.received,
+            error: message.error,
+        })
+    }
+}
+
+impl From<&BgpNeighbour> for v1::BgpNeighbour {
+    fn from(it: &BgpNeighbour) -> Self {
+        Self {
+            address: octets(it.address),
+            remote_as: it.remote_as,
+            state: it.state.clone(),
+            since_unix_ms: it.since_unix_ms,
+            sent: it.sent,
+            received: it.received,
+            error: it.error.clone(),
+        }
     }
 }
 

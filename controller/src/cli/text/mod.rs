@@ -1,5 +1,6 @@
 //! Answers for people.
 
+mod bgp;
 mod nodes;
 mod pools;
 mod routes;
@@ -9,6 +10,7 @@ mod status;
 mod table;
 mod words;
 
+pub(super) use bgp::list as bgp_list;
 pub(super) use nodes::{list as node_list, show as node_show};
 pub(super) use pools::{list as pool_list, show as pool_show};
 pub(super) use routes::list as route_list;

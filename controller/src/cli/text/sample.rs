@@ -58,6 +58,7 @@ pub(in super::super) fn troubled() -> Cluster {
             ours_wins: false,
         }],
         held: 0,
+        bgp: Vec::new(),
         version: "0.1.0".into(),
     });
     cluster
@@ -119,6 +120,7 @@ fn node(number: u64) -> Node {
             failed: Vec::new(),
             conflicts: Vec::new(),
             held: 0,
+            bgp: Vec::new(),
             version: "0.1.0".into(),
         }),
         laggards: Vec::new(),

@@ -1,0 +1,226 @@
+//! A BGP-4 speaker for what a host needs: it tells routers which prefixes this host, or all hosts, are the way to.
+//!
+//! ```text
+//! input (session) ─► paths ─► news ─► wire ─► sockets ─► router
+//! ```
+//!
+//! One essential task, [`Speaker::run`]: it waits until the host is set up, then listens, keeps one task for each neighbour,
+//! and has them follow what [`paths`] says should be announced. It ends if it cannot listen. Nothing is imported. What the
+//! agent's end leaves behind is a closed connection without a notification, so that with graceful restart the routers keep
+//! what they have (DESIGN I5).
+
+mod neighbour;
+pub mod paths;
+mod sockets;
+mod status;
+mod timers;
+mod wire;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use sextant_proto::{BgpNeighbour, NodeId, NodeName, NodeState, Prefix};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    engine::{Input, Report},
+    liveness::Verdicts,
+    settings::BgpSettings,
+    state::{Exported, StateDir, StateError},
+};
+
+use neighbour::{Neighbour, Restart};
+use paths::{Cluster, Paths};
+use status::Status;
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Why the speaker cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The port is not to be had.
+    #[error(
+        "[bgp] listen-port {port}: {source}; does another BGP daemon run here, or is CAP_NET_BIND_SERVICE missing? \
+         With listen-port = 0 no neighbour connects to this host, only this host to its neighbours"
+    )]
+    Listen {
+        /// The port.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A neighbour's task has panicked.
+    #[error("a neighbour's task has ended: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// The speaker of this host.
+pub struct Speaker {
+    /// What is configured.
+    pub settings: BgpSettings,
+    /// This node.
+    pub node: NodeName,
+    /// What the session knows.
+    pub input: watch::Receiver<Input>,
+    /// Whether the host is set up.
+    pub report: watch::Receiver<Report>,
+    /// What was seen of hosts whose agents are gone.
+    pub verdicts: watch::Receiver<Verdicts>,
+    /// What the neighbours are doing.
+    pub status: watch::Sender<Vec<BgpNeighbour>>,
+    /// Where it is kept what was announced.
+    pub state: Arc<StateDir>,
+}
+
+type Doors = HashMap<Ipv6Addr, mpsc::Sender<TcpStream>>;
+
+impl Speaker {
+    /// Speaks, for as long as there is a session.
+    ///
+    /// # Errors
+    /// An [`ExportError`].
+    pub async fn run(mut self) -> Result<(), ExportError> {
+        let before = self.state.exported()?;
+        let mut remembered = before.as_ref().and_then(|before| before.announced);
+        let Some(first) = self.wait_until_set_up(remembered).await else { return Ok(()) };
+        let boot = boot_id();
+        let restart = Restart {
+            restarted: remembered.is_some(),
+            // The engine has just found or made all of the host's own routes.
+            preserved: before.is_some_and(|before| before.boot_id == boot && !boot.is_empty()),
+        };
+        let port = self.settings.listen_port;
+        let listener =
+            sockets::listen(&self.settings).map_err(|source| ExportError::Listen { port, source })?;
+        let (wanted_tx, wanted) = watch::channel(first);
+        let mut tasks = JoinSet::new();
+        let doors = self.neighbours(&mut tasks, self.router_id()?, restart, &wanted);
+        loop {
+            self.remember(&wanted, &boot, &mut remembered)?;
+            tokio::select! {
+                changed = self.input.changed() => if changed.is_err() { return Ok(()) },
+                Ok(()) = self.verdicts.changed() => {}
+                stream = accept(&listener, &doors) => stream,
+                Some(ended) = tasks.join_next() => match ended? {},
+            }
+            let now = self.paths(remembered);
+            wanted_tx.send_if_modified(|before| {
+                let changed = *before != now;
+                *before = now;
+                changed
+            });
+        }
+    }
+
+    /// The paths of the beginning: what was announced before an agent's restart is announced first of all, or is known to be
+    /// no more, so that no router takes its end for what there is. `None` if the session has ended.
+    async fn wait_until_set_up(&mut self, remembered: Option<Prefix>) -> Option<Paths> {
+        loop {
+            let paths = self.paths(remembered);
+            let settled = {
+                let input = self.input.borrow_and_update();
+                let own = input.view.peer(&self.node).map(|own| own.state);
+                let gone = matches!(own, Some(NodeState::Draining | NodeState::Drained));
+                let claimed = input.claim.as_ref().map(|claim| claim.prefix);
+                let announced = claimed.is_some_and(|prefix| paths.contains_key(&prefix));
+                announced || gone || (own.is_some() && (remembered.is_none() || remembered != claimed))
+            };
+            if settled && self.report.borrow_and_update().set_up {
+                return Some(paths);
+            }
+            tokio::select! {
+                changed = self.input.changed() => changed.ok()?,
+                changed = self.report.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    fn paths(&mut self, remembered: Option<Prefix>) -> Paths {
+        let input = self.input.borrow_and_update().clone();
+        let verdicts = self.verdicts.borrow_and_update().clone();
+        let cluster = Cluster {
+            node: &self.node,
+            claim: input.claim.as_ref(),
+            view: &input.view,
+            verdicts: &verdicts,
+            withdrawn: input.withdrawn,
+            remembered,
+        };
+        paths::paths(&cluster, self.settings.announce)
+    }
+
+    fn neighbours(
+        &self,
+        tasks: &mut JoinSet<std::convert::Infallible>,
+        router_id: Ipv4Addr,
+        restart: Restart,
+        wanted: &watch::Receiver<Paths>,
+    ) -> Doors {
+        let settings = Arc::new(self.settings.clone());
+        let mut doors = Doors::new();
+        for neighbour in &self.settings.neighbours {
+            let (door, incoming) = mpsc::channel(1);
+            doors.insert(neighbour.address, door);
+            let status = Status::new(self.status.clone(), neighbour.address, neighbour.remote_as);
+            let (settings, neighbour) = (settings.clone(), neighbour.clone());
+            let speaking =
+                Neighbour::new(settings, neighbour, router_id, restart, incoming, wanted.clone(), status);
+            tasks.spawn(speaking.run());
+        }
+        doors
+    }
+
+    /// As configured, or drawn from the node id, which is as random and stays.
+    fn router_id(&self) -> Result<Ipv4Addr, StateError> {
+        let id: NodeId = self.state.node_id()?;
+        let [a, b, c, d, ..] = id.octets();
+        let drawn = Ipv4Addr::from_bits(u32::from_be_bytes([a, b, c, d]).max(1));
+        Ok(self.settings.router_id.unwrap_or(drawn))
+    }
+
+    /// Keeps what is announced, for the agent after this one.
+    fn remember(
+        &self,
+        wanted: &watch::Receiver<Paths>,
+        boot: &str,
+        remembered: &mut Option<Prefix>,
+    ) -> Result<(), StateError> {
+        let claim = self.input.borrow().claim.as_ref().map(|claim| claim.prefix);
+        let announced = claim.filter(|prefix| wanted.borrow().get(prefix).is_some_and(|path| !path.leaving));
+        let exported = Exported { boot_id: boot.to_owned(), announced };
+        *remembered = announced;
+        self.state.keep_exported(&exported)
+    }
+}
+
+/// Hands a connection to the neighbour that has opened it.
+async fn accept(listener: &TcpListener, doors: &Doors) {
+    match listener.accept().await {
+        Ok((stream, from)) => {
+            let IpAddr::V6(address) = from.ip() else { return };
+            let taken = doors.get(&address).map(|door| door.try_send(stream).is_ok());
+            if taken != Some(true) {
+                tracing::debug!(%address, "a BGP connection of nobody that is configured, or one too many");
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a BGP connection cannot be taken");
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn boot_id() -> String {
+    fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,416 @@
+//! One neighbour: carries out what the state machine says, and tells the neighbour what should be announced.
+//!
+//! The state machine (RFC 4271 §8) comes from `rustbgpd-fsm`; it holds one connection. A second one, which the neighbour has
+//! opened meanwhile (§6.8), waits unanswered: the neighbour closes one of both by the identifiers, and if it is the first
+//! one, the second takes its place.
+
+use std::{convert::Infallible, io, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures::future::{BoxFuture, OptionFuture};
+use rand::Rng;
+use rustbgpd_fsm::{Action, Event, PeerConfig, Session, SessionState, TimerType};
+use rustbgpd_wire::{
+    Afi, Capability, Message, NotificationMessage, OpenMessage, Safi, encode_message,
+    notification::{description, extract_shutdown_communication},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use super::{
+    paths::{Paths, news},
+    sockets,
+    status::Status,
+    timers::{MAX_RETRY, Timers, expiry, jittered, until},
+    wire::{self, Voice},
+};
+use crate::settings::{BgpSettings, NeighbourSettings};
+
+/// What the agent that starts says of itself (RFC 4724).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Restart {
+    /// An agent before this one has had sessions.
+    pub(super) restarted: bool,
+    /// What it forwarded, the host forwards still.
+    pub(super) preserved: bool,
+}
+
+struct Connection {
+    stream: TcpStream,
+    received: BytesMut,
+}
+
+pub(super) struct Neighbour {
+    bgp: Arc<BgpSettings>,
+    settings: NeighbourSettings,
+    restart: Restart,
+    fsm: Session,
+    connection: Option<Connection>,
+    /// A second connection, opened by the neighbour.
+    waiting: Option<TcpStream>,
+    dialing: OptionFuture<BoxFuture<'static, io::Result<TcpStream>>>,
+    incoming: mpsc::Receiver<TcpStream>,
+    wanted: watch::Receiver<Paths>,
+    told: Paths,
+    timers: Timers,
+    start_at: Option<Instant>,
+    failures: u32,
+    four_octet_as: bool,
+    status: Status,
+}
+
+enum Happening {
+    Dialed(io::Result<TcpStream>),
+    Incoming(TcpStream),
+    Read(io::Result<usize>),
+    Wanted,
+    Timer(TimerType),
+    Start,
+}
+
+impl Neighbour {
+    pub(super) fn new(
+        bgp: Arc<BgpSettings>,
+        settings: NeighbourSettings,
+        router_id: Ipv4Addr,
+        restart: Restart,
+        incoming: mpsc::Receiver<TcpStream>,
+        wanted: watch::Receiver<Paths>,
+        status: Status,
+    ) -> Self {
+        let mut config = PeerConfig::new(bgp.local_as, settings.remote_as, router_id);
+        config.hold_time = settings.hold_time;
+        // Longer than a connection may take to be made, jitter and all.
+        config.connect_retry_secs = 10;
+        config.families = vec![(Afi::Ipv6, Safi::Unicast)];
+        config.required_families = config.families.clone();
+        config.graceful_restart = bgp.restart_time > 0;
+        config.gr_restart_time = bgp.restart_time;
+        Self {
+            bgp,
+            settings,
+            restart,
+            fsm: Session::new(config),
+            connection: None,
+            waiting: None,
+            dialing: None.into(),
+            incoming,
+            wanted,
+            told: Paths::new(),
+            timers: Timers::default(),
+            start_at: Some(Instant::now()),
+            failures: 0,
+            four_octet_as: true,
+            status,
+        }
+    }
+
+    /// Speaks with the neighbour, for ever.
+    pub(super) async fn run(mut self) -> Infallible {
+        loop {
+            let happening = self.next().await;
+            self.take(happening).await;
+            self.take_waiting().await;
+        }
+    }
+
+    async fn next(&mut self) -> Happening {
+        let established = self.fsm.state() == SessionState::Established;
+        let timer = self.timers.next();
+        tokio::select! {
+            Some(dialed) = &mut self.dialing => {
+                self.dialing = None.into();
+                Happening::Dialed(dialed)
+            }
+            Some(stream) = self.incoming.recv() => Happening::Incoming(stream),
+            read = read(&mut self.connection) => Happening::Read(read),
+            Ok(()) = self.wanted.changed(), if established => Happening::Wanted,
+            timer = expiry(timer) => Happening::Timer(timer),
+            () = until(self.start_at) => Happening::Start,
+        }
+    }
+
+    async fn take(&mut self, happening: Happening) {
+        match happening {
+            Happening::Start => {
+                self.start_at = None;
+                self.feed(Event::ManualStart).await;
+            }
+            Happening::Dialed(Ok(stream)) => self.connected(stream, Event::TcpConnectionConfirmed).await,
+            Happening::Dialed(Err(error)) => self.failed(&error).await,
+            Happening::Incoming(stream) => self.incoming(stream).await,
+            Happening::Read(Ok(0)) => {
+                let closed =
+                    io::Error::new(io::ErrorKind::UnexpectedEof, "the neighbour closed the connection");
+                self.failed(&closed).await;
+            }
+            Happening::Read(Ok(_)) => self.messages().await,
+            Happening::Read(Err(error)) => self.failed(&error).await,
+            Happening::Wanted => self.tell_news().await,
+            Happening::Timer(timer) => self.expired(timer).await,
+        }
+    }
+
+    async fn expired(&mut self, timer: TimerType) {
+        self.timers.set(timer, None);
+        let event = match timer {
+            TimerType::Hold => {
+                self.status
+                    .error(format!("nothing heard for the hold time of {} s", self.settings.hold_time));
+                Event::HoldTimerExpires
+            }
+            TimerType::Keepalive => Event::KeepaliveTimerExpires,
+            _ => Event::ConnectRetryTimerExpires,
+        };
+        self.feed(event).await;
+    }
+
+    async fn failed(&mut self, error: &io::Error) {
+        self.status.error(error.to_string());
+        self.feed(Event::TcpConnectionFails).await;
+    }
+
+    async fn incoming(&mut self, stream: TcpStream) {
+        if let Err(error) = sockets::accept(&stream, &self.settings) {
+            self.status.error(error.to_string());
+        } else {
+            self.waiting = Some(stream);
+        }
+    }
+
+    /// A connection that waits is taken once there is no other.
+    async fn take_waiting(&mut self) {
+        if self.fsm.state() == SessionState::Established {
+            self.waiting = None;
+        }
+        if self.connection.is_some() {
+            return;
+        }
+        let Some(stream) = self.waiting.take() else { return };
+        if self.fsm.state() == SessionState::Idle {
+            self.start_at = None;
+            self.feed(Event::ManualStart).await;
+        }
+        self.connected(stream, Event::TcpConnectionAcknowledged).await;
+    }
+
+    async fn connected(&mut self, stream: TcpStream, event: Event) {
+        if self.connection.is_some()
+            || !matches!(self.fsm.state(), SessionState::Connect | SessionState::Active)
+        {
+            return;
+        }
+        self.dialing = None.into();
+        self.connection = Some(Connection { stream, received: BytesMut::new() });
+        self.feed(event).await;
+    }
+
+    async fn messages(&mut self) {
+        while let Some(connection) = &mut self.connection {
+            match wire::next_message(&mut connection.received) {
+                Ok(Some(message)) => self.message(message).await,
+                Ok(None) => return,
+                Err(error) => {
+                    self.status.error(format!("it sent what cannot be read: {error}"));
+                    self.feed(Event::DecodeError(error)).await;
+                }
+            }
+        }
+    }
+
+    async fn message(&mut self, message: Message) {
+        match message {
+            Message::Open(open) => self.open(open).await,
+            Message::Keepalive => self.feed(Event::KeepaliveReceived).await,
+            Message::Notification(notification) => {
+                self.status.error(format!("it ended the session: {}", words(&notification)));
+                self.feed(Event::NotificationReceived(notification)).await;
+            }
+            Message::Update(update) => {
+                self.status.received();
+                let checked = self.voice().map(|voice| wire::check_update(&update, &voice));
+                match checked.transpose() {
+                    Ok(_) => self.feed(Event::UpdateReceived).await,
+                    Err(error) => {
+                        self.status.error(format!("it sent what cannot be read: {error}"));
+                        self.feed(Event::DecodeError(error)).await;
+                    }
+                }
+            }
+            Message::RouteRefresh(_) => {
+                self.feed(Event::RouteRefreshReceived { afi: Afi::Ipv6, safi: Safi::Unicast }).await;
+                self.told.clear();
+                self.tell_news().await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn open(&mut self, open: OpenMessage) {
+        let (theirs, configured) = (open.four_byte_as(), self.settings.remote_as);
+        self.feed(Event::OpenReceived(open)).await;
+        if theirs != configured {
+            self.status.error(format!("it is AS {theirs}, not {configured}; mend remote-as in agent.toml"));
+        }
+    }
+
+    async fn feed(&mut self, event: Event) {
+        let actions = self.fsm.handle_event(event);
+        let mut broken = None;
+        for action in actions {
+            if let Err(error) = self.carry_out(action).await {
+                broken = Some(error);
+            }
+        }
+        if let Some(error) = broken.filter(|_| self.connection.is_some()) {
+            self.status.error(error.to_string());
+            self.connection = None;
+            Box::pin(self.feed(Event::TcpConnectionFails)).await;
+        }
+    }
+
+    async fn carry_out(&mut self, action: Action) -> io::Result<()> {
+        match action {
+            Action::SendOpen(open) => self.send(&Message::Open(self.amended(open))).await,
+            Action::SendKeepalive => self.send(&Message::Keepalive).await,
+            Action::SendNotification(notification) => {
+                self.status.error_if_none(format!("we ended the session: {}", words(&notification)));
+                self.send(&Message::Notification(notification)).await
+            }
+            Action::StartTimer(timer, secs) => {
+                self.timers.set(timer, Some(Instant::now() + jittered(timer, secs)));
+                Ok(())
+            }
+            Action::StopTimer(timer) => {
+                self.timers.set(timer, None);
+                Ok(())
+            }
+            Action::InitiateTcpConnection => {
+                self.dial();
+                Ok(())
+            }
+            Action::CloseTcpConnection => {
+                (self.connection, self.dialing) = (None, None.into());
+                Ok(())
+            }
+            Action::StateChanged { new, .. } => {
+                self.changed(new);
+                Ok(())
+            }
+            Action::SessionEstablished(negotiated) => {
+                self.four_octet_as = negotiated.four_octet_as;
+                self.established().await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn dial(&mut self) {
+        if !self.settings.passive {
+            let settings = self.settings.clone();
+            let dial: BoxFuture<'static, _> = Box::pin(async move { sockets::connect(&settings).await });
+            self.dialing = Some(dial).into();
+        }
+    }
+
+    fn changed(&mut self, new: SessionState) {
+        self.status.state(new);
+        if new == SessionState::Idle {
+            self.told.clear();
+            let delay = Duration::from_secs(1 << self.failures.min(4)).min(MAX_RETRY);
+            self.failures += 1;
+            self.start_at = Some(Instant::now() + delay.mul_f64(rand::rng().random_range(0.75..=1.0)));
+        }
+    }
+
+    async fn established(&mut self) -> io::Result<()> {
+        (self.failures, self.restart) = (0, Restart { restarted: false, preserved: true });
+        self.told.clear();
+        self.status.established();
+        self.send_news().await?;
+        let Some(voice) = self.voice() else { return Ok(()) };
+        let end = wire::end_of_rib(&voice).map_err(io::Error::other)?;
+        self.write(&end).await
+    }
+
+    async fn tell_news(&mut self) {
+        if self.fsm.state() != SessionState::Established {
+            return;
+        }
+        if let Err(error) = self.send_news().await {
+            self.failed(&error).await;
+        }
+    }
+
+    async fn send_news(&mut self) -> io::Result<()> {
+        let wanted = self.wanted.borrow_and_update().clone();
+        let news = news(&self.told, &wanted);
+        let Some(voice) = self.voice() else { return Ok(()) };
+        for update in wire::updates(&news, &voice).map_err(io::Error::other)? {
+            self.write(&update).await?;
+            self.status.sent();
+        }
+        self.told = wanted;
+        Ok(())
+    }
+
+    fn voice(&self) -> Option<Voice<'_>> {
+        let connection = self.connection.as_ref()?;
+        Some(Voice {
+            local_as: self.bgp.local_as,
+            neighbour: &self.settings,
+            own_address: sockets::own_address(&connection.stream).ok()?,
+            four_octet_as: self.four_octet_as,
+        })
+    }
+
+    /// What the state machine cannot know, or offers and this speaker does not do.
+    fn amended(&self, mut open: OpenMessage) -> OpenMessage {
+        let spoken =
+            |it: &Capability| !matches!(it, Capability::ExtendedMessage | Capability::EnhancedRouteRefresh);
+        open.capabilities.retain(spoken);
+        for capability in &mut open.capabilities {
+            if let Capability::GracefulRestart { restart_state, notification, families, .. } = capability {
+                *restart_state = self.restart.restarted;
+                // A host that is silent for the hold time is gone: its routes are not to be kept (RFC 8538 would).
+                *notification = false;
+                for family in families {
+                    family.forwarding_preserved = self.restart.preserved;
+                }
+            }
+        }
+        open
+    }
+
+    async fn send(&mut self, message: &Message) -> io::Result<()> {
+        let encoded: Bytes = encode_message(message).map_err(io::Error::other)?.freeze();
+        self.write(&encoded).await
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
+        let patience = Duration::from_secs(self.settings.hold_time.into());
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let written = tokio::time::timeout(patience, connection.stream.write_all(octets)).await;
+        written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it takes no more octets"))?
+    }
+}
+
+/// What a notification says, for people.
+fn words(notification: &NotificationMessage) -> String {
+    let what = description(notification.code, notification.subcode);
+    match extract_shutdown_communication(notification) {
+        Ok(Some(reason)) if !reason.is_empty() => format!("{what}: {reason}"),
+        _ => what.to_owned(),
+    }
+}
+
+async fn read(connection: &mut Option<Connection>) -> io::Result<usize> {
+    match connection {
+        Some(connection) => connection.stream.read_buf(&mut connection.received).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,147 @@
+//! The edge to TCP: connections to and from neighbours, with MD5 signatures (RFC 2385) and TTL security (RFC 5082).
+//!
+//! The one file of the agent with `unsafe`: neither option has a safe wrapper, and MD5 has no place but `setsockopt(2)`.
+#![expect(unsafe_code, reason = "setsockopt(2) of TCP_MD5SIG and IPV6_MINHOPCOUNT, which nobody wraps")]
+
+use std::{
+    io,
+    net::{Ipv6Addr, SocketAddr, SocketAddrV6},
+    os::fd::{AsRawFd, RawFd},
+    time::Duration,
+};
+
+use nix::libc;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::settings::{BgpSettings, NeighbourSettings};
+
+/// Where BGP speakers listen.
+pub(super) const BGP_PORT: u16 = 179;
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many connections may wait to be taken.
+const BACKLOG: u32 = 128;
+/// What a packet from the same link arrives with.
+const MAX_HOPS: libc::c_int = 255;
+/// `linux/in6.h`.
+const IPV6_MINHOPCOUNT: libc::c_int = 73;
+/// `linux/tcp.h`.
+const TCP_MD5SIG: libc::c_int = 14;
+const MD5_KEY_LEN: usize = 80;
+
+/// `struct tcp_md5sig` of `linux/tcp.h`.
+#[repr(C)]
+struct TcpMd5Sig {
+    addr: libc::sockaddr_storage,
+    flags: u8,
+    prefix_len: u8,
+    key_len: u16,
+    interface: libc::c_int,
+    key: [u8; MD5_KEY_LEN],
+}
+
+/// Connects to a neighbour.
+pub(super) async fn connect(neighbour: &NeighbourSettings) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v6()?;
+    sign(socket.as_raw_fd(), neighbour)?;
+    secure_hops(socket.as_raw_fd(), neighbour)?;
+    if let Some(source) = neighbour.source {
+        socket.bind(SocketAddr::new(source.into(), 0))?;
+    }
+    let target = SocketAddr::new(neighbour.address.into(), BGP_PORT);
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(target)).await;
+    let stream = connected.map_err(|_| no_answer(neighbour))??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn no_answer(neighbour: &NeighbourSettings) -> io::Error {
+    let about = match neighbour.password {
+        Some(_) => "is it up, and has it the same password as password-file?",
+        None => "is it up, and does it want a password (password-file)?",
+    };
+    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {CONNECT_TIMEOUT:?}; {about}"))
+}
+
+/// Listens for all neighbours.
+pub(super) fn listen(settings: &BgpSettings) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    socket.set_reuseaddr(true)?;
+    for neighbour in &settings.neighbours {
+        sign(socket.as_raw_fd(), neighbour)?;
+    }
+    if settings.neighbours.iter().any(|neighbour| neighbour.ttl_security) {
+        set(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, &MAX_HOPS)?;
+    }
+    socket.bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), settings.listen_port))?;
+    socket.listen(BACKLOG)
+}
+
+/// Makes a connection that a neighbour has opened like one that was opened to it.
+pub(super) fn accept(stream: &TcpStream, neighbour: &NeighbourSettings) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    secure_hops(stream.as_raw_fd(), neighbour)
+}
+
+/// Our address in the session.
+pub(super) fn own_address(stream: &TcpStream) -> io::Result<Ipv6Addr> {
+    match stream.local_addr()? {
+        SocketAddr::V6(address) => Ok(*address.ip()),
+        SocketAddr::V4(address) => Ok(address.ip().to_ipv6_mapped()),
+    }
+}
+
+fn secure_hops(fd: RawFd, neighbour: &NeighbourSettings) -> io::Result<()> {
+    if !neighbour.ttl_security {
+        return Ok(());
+    }
+    set(fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, &MAX_HOPS)?;
+    set(fd, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &MAX_HOPS)
+}
+
+/// Segments to and from the neighbour are signed from now on.
+fn sign(fd: RawFd, neighbour: &NeighbourSettings) -> io::Result<()> {
+    let Some(password) = &neighbour.password else {
+        return Ok(());
+    };
+    let octets = password.octets();
+    let mut key = [0; MD5_KEY_LEN];
+    key[..octets.len()].copy_from_slice(octets);
+    let key_len = u16::try_from(octets.len()).map_err(io::Error::other)?;
+    let addr = storage(SocketAddrV6::new(neighbour.address, 0, 0, 0));
+    let option = TcpMd5Sig { addr, flags: 0, prefix_len: 0, key_len, interface: 0, key };
+    set(fd, libc::IPPROTO_TCP, TCP_MD5SIG, &option)
+}
+
+fn storage(address: SocketAddrV6) -> libc::sockaddr_storage {
+    let v6 = libc::sockaddr_in6 {
+        sin6_family: u16::try_from(libc::AF_INET6).unwrap_or_default(),
+        sin6_port: address.port().to_be(),
+        sin6_flowinfo: 0,
+        sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+        sin6_scope_id: 0,
+    };
+    // SAFETY: all zeros is a valid sockaddr_storage, and it is made to hold any socket address.
+    unsafe {
+        let mut storage: libc::sockaddr_storage = std::mem::zeroed();
+        std::ptr::from_mut(&mut storage).cast::<libc::sockaddr_in6>().write(v6);
+        storage
+    }
+}
+
+fn set<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, option: &T) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: `option` is valid for reading its own size, and the kernel only reads it.
+    let done = unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(option).cast(), len) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_structure_has_its_size() {
+        assert_eq!(size_of::<TcpMd5Sig>(), 216);
+    }
+}

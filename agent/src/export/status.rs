@@ -1,0 +1,101 @@
+//! What is known of a neighbour, for people.
+
+use std::{
+    net::Ipv6Addr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustbgpd_fsm::SessionState;
+use sextant_proto::BgpNeighbour;
+use tokio::sync::watch;
+
+/// The status of all neighbours, one of which is this one's.
+pub(super) struct Status {
+    all: watch::Sender<Vec<BgpNeighbour>>,
+    nth: usize,
+    address: Ipv6Addr,
+}
+
+impl Status {
+    pub(super) fn new(all: watch::Sender<Vec<BgpNeighbour>>, address: Ipv6Addr, remote_as: u32) -> Self {
+        let mut nth = 0;
+        all.send_modify(|all| {
+            nth = all.len();
+            all.push(BgpNeighbour {
+                address,
+                remote_as,
+                state: word(SessionState::Idle).into(),
+                since_unix_ms: unix_ms(),
+                sent: 0,
+                received: 0,
+                error: String::new(),
+            });
+        });
+        Self { all, nth, address }
+    }
+
+    pub(super) fn state(&self, state: SessionState) {
+        let established = state == SessionState::Established;
+        // Between attempts it goes to and fro: that is one state to a person.
+        let word = word(state);
+        let mut was = String::new();
+        self.change(|it| {
+            was.clone_from(&it.state);
+            if it.state != word {
+                (it.state, it.since_unix_ms) = (word.into(), unix_ms());
+            }
+        });
+        if established != (was == "established") {
+            tracing::info!(neighbour = %self.address, state = word, was, "BGP session");
+        }
+    }
+
+    pub(super) fn established(&self) {
+        self.change(|it| (it.sent, it.received, it.error) = (0, 0, String::new()));
+    }
+
+    pub(super) fn sent(&self) {
+        self.change(|it| it.sent += 1);
+    }
+
+    pub(super) fn received(&self) {
+        self.change(|it| it.received += 1);
+    }
+
+    pub(super) fn error(&self, error: String) {
+        self.change(|it| {
+            if it.error != error {
+                tracing::warn!(neighbour = %self.address, error, "BGP neighbour");
+                it.error = error;
+            }
+        });
+    }
+
+    /// A reason that is told already is better than what it led to.
+    pub(super) fn error_if_none(&self, error: String) {
+        if self.all.borrow()[self.nth].error.is_empty() {
+            self.error(error);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BgpNeighbour)) {
+        self.all.send_if_modified(|all| {
+            let before = all[self.nth].clone();
+            change(&mut all[self.nth]);
+            all[self.nth] != before
+        });
+    }
+}
+
+fn word(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Established => "established",
+        SessionState::OpenSent | SessionState::OpenConfirm => "opening",
+        SessionState::Idle | SessionState::Connect | SessionState::Active => "connecting",
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

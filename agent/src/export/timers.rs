@@ -1,0 +1,63 @@
+//! When something is due in a session.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rustbgpd_fsm::TimerType;
+use tokio::time::Instant;
+
+/// The longest wait before a connection is tried again: a router that comes back should not have to wait for us.
+pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub(super) struct Timers {
+    retry: Option<Instant>,
+    hold: Option<Instant>,
+    keepalive: Option<Instant>,
+}
+
+impl Timers {
+    pub(super) fn set(&mut self, timer: TimerType, at: Option<Instant>) {
+        match timer {
+            TimerType::Hold => self.hold = at,
+            TimerType::Keepalive => self.keepalive = at,
+            _ => self.retry = at,
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<(Instant, TimerType)> {
+        let all = [
+            (self.hold, TimerType::Hold),
+            (self.keepalive, TimerType::Keepalive),
+            (self.retry, TimerType::ConnectRetry),
+        ];
+        all.into_iter().filter_map(|(at, timer)| Some((at?, timer))).min_by_key(|(at, _)| *at)
+    }
+}
+
+/// RFC 4271 §10: all but the hold timer are jittered.
+pub(super) fn jittered(timer: TimerType, secs: u32) -> Duration {
+    let whole = Duration::from_secs(secs.into());
+    match timer {
+        TimerType::Hold => whole,
+        TimerType::Keepalive => whole.mul_f64(rand::rng().random_range(0.75..=1.0)),
+        _ => whole.min(MAX_RETRY).mul_f64(rand::rng().random_range(0.75..=1.0)),
+    }
+}
+
+pub(super) async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) async fn expiry(timer: Option<(Instant, TimerType)>) -> TimerType {
+    match timer {
+        Some((at, timer)) => {
+            tokio::time::sleep_until(at).await;
+            timer
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,260 @@
+//! The edge to the BGP codec: messages out of octets, and UPDATE messages out of [`News`].
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use bytes::{Bytes, BytesMut};
+use rustbgpd_wire::{
+    Afi, AsPath, AsPathSegment, DecodeError, EncodeError, LargeCommunity, MAX_MESSAGE_LEN, Message,
+    MpReachNlri, MpUnreachNlri, NlriEntry, Origin, PathAttribute, Safi, UpdateMessage, decode_message,
+    encode_message, peek_message_length, update::Ipv4UnicastMode,
+};
+use sextant_proto::Prefix;
+
+use super::paths::{News, Path};
+use crate::settings::NeighbourSettings;
+
+/// GRACEFUL_SHUTDOWN (RFC 8326).
+const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
+/// How many prefixes one message holds: at 17 octets each they fit into 4,096 with all attributes.
+const PER_MESSAGE: usize = 150;
+
+/// How we speak in one session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Voice<'a> {
+    pub(super) local_as: u32,
+    pub(super) neighbour: &'a NeighbourSettings,
+    /// Our address in the session.
+    pub(super) own_address: Ipv6Addr,
+    /// The neighbour understands AS numbers of four octets.
+    pub(super) four_octet_as: bool,
+}
+
+/// Takes the next whole message out of `received`; `None` if it is not all there yet.
+pub(super) fn next_message(received: &mut BytesMut) -> Result<Option<Message>, DecodeError> {
+    let Some(length) = peek_message_length(received, MAX_MESSAGE_LEN)? else {
+        return Ok(None);
+    };
+    let length = usize::from(length);
+    if received.len() < length {
+        return Ok(None);
+    }
+    let mut message = received.split_to(length).freeze();
+    decode_message(&mut message, MAX_MESSAGE_LEN).map(Some)
+}
+
+/// Whether an UPDATE makes sense as a whole (RFC 7606: what is wrong in a way that only withdraws is no reason to end the
+/// session). What it says is not used: nothing is imported.
+pub(super) fn check_update(update: &UpdateMessage, voice: &Voice<'_>) -> Result<(), DecodeError> {
+    let internal = voice.local_as == voice.neighbour.remote_as;
+    update.parse_revised(voice.four_octet_as, internal, false, &[]).map(drop)
+}
+
+/// The UPDATE messages that tell `news`, withdrawals first.
+pub(super) fn updates(news: &News, voice: &Voice<'_>) -> Result<Vec<Bytes>, EncodeError> {
+    let mut messages = Vec::new();
+    for some in news.withdrawn.chunks(PER_MESSAGE) {
+        messages.push(update(&[PathAttribute::MpUnreachNlri(Box::new(unreach(some)))], voice)?);
+    }
+    let mut by_path: BTreeMap<Path, Vec<Prefix>> = BTreeMap::new();
+    for (prefix, path) in &news.announced {
+        by_path.entry(*path).or_default().push(*prefix);
+    }
+    for (path, prefixes) in by_path {
+        for some in prefixes.chunks(PER_MESSAGE) {
+            messages.push(update(&attributes(path, some, voice), voice)?);
+        }
+    }
+    Ok(messages)
+}
+
+/// The end of what there is to tell at first (RFC 4724 §2).
+pub(super) fn end_of_rib(voice: &Voice<'_>) -> Result<Bytes, EncodeError> {
+    update(&[PathAttribute::MpUnreachNlri(Box::new(unreach(&[])))], voice)
+}
+
+fn update(attributes: &[PathAttribute], voice: &Voice<'_>) -> Result<Bytes, EncodeError> {
+    let mode = Ipv4UnicastMode::MpReach;
+    let message = UpdateMessage::try_build(&[], &[], attributes, voice.four_octet_as, false, mode)?;
+    Ok(encode_message(&Message::Update(message))?.freeze())
+}
+
+fn attributes(path: Path, prefixes: &[Prefix], voice: &Voice<'_>) -> Vec<PathAttribute> {
+    let neighbour = voice.neighbour;
+    let internal = voice.local_as == neighbour.remote_as;
+    let segments = if internal { Vec::new() } else { vec![AsPathSegment::AsSequence(vec![voice.local_as])] };
+    let mut attributes = vec![PathAttribute::Origin(Origin::Igp), PathAttribute::AsPath(AsPath { segments })];
+    attributes.extend(neighbour.med.map(PathAttribute::Med));
+    if internal {
+        attributes.push(PathAttribute::LocalPref(if path.leaving { 0 } else { neighbour.local_pref }));
+    }
+    let mut communities = neighbour.communities.clone();
+    communities.extend(path.leaving.then_some(GRACEFUL_SHUTDOWN));
+    if !communities.is_empty() {
+        attributes.push(PathAttribute::Communities(communities));
+    }
+    if !neighbour.large_communities.is_empty() {
+        let large = neighbour.large_communities.iter().map(|[a, b, c]| LargeCommunity::new(*a, *b, *c));
+        attributes.push(PathAttribute::LargeCommunities(large.collect()));
+    }
+    attributes.push(PathAttribute::MpReachNlri(Box::new(MpReachNlri {
+        afi: Afi::Ipv6,
+        safi: Safi::Unicast,
+        next_hop: IpAddr::V6(path.next_hop.unwrap_or(voice.own_address)),
+        link_local_next_hop: None,
+        announced: prefixes.iter().map(entry).collect(),
+        flowspec_announced: Vec::new(),
+        evpn_announced: Vec::new(),
+        bgpls_announced: Vec::new(),
+        vpn_announced: Vec::new(),
+        labeled_announced: Vec::new(),
+        rtc_announced: Vec::new(),
+    })));
+    attributes
+}
+
+fn unreach(prefixes: &[Prefix]) -> MpUnreachNlri {
+    MpUnreachNlri {
+        afi: Afi::Ipv6,
+        safi: Safi::Unicast,
+        withdrawn: prefixes.iter().map(entry).collect(),
+        flowspec_withdrawn: Vec::new(),
+        evpn_withdrawn: Vec::new(),
+        bgpls_withdrawn: Vec::new(),
+        vpn_withdrawn: Vec::new(),
+        labeled_withdrawn: Vec::new(),
+        rtc_withdrawn: Vec::new(),
+    }
+}
+
+fn entry(prefix: &Prefix) -> NlriEntry {
+    let prefix = rustbgpd_wire::Ipv6Prefix::new(prefix.addr(), prefix.len());
+    NlriEntry { path_id: 0, prefix: rustbgpd_wire::Prefix::V6(prefix) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::export::paths::Paths;
+
+    fn neighbour(remote_as: u32) -> NeighbourSettings {
+        NeighbourSettings {
+            address: "2001:db8::fe:1".parse().unwrap(),
+            remote_as,
+            passive: false,
+            hold_time: 90,
+            password: None,
+            ttl_security: false,
+            source: None,
+            communities: vec![65001 << 16 | 7],
+            large_communities: vec![[1, 2, 3]],
+            med: Some(5),
+            local_pref: 200,
+        }
+    }
+
+    fn voice(neighbour: &NeighbourSettings) -> Voice<'_> {
+        let own_address = "2001:db8::1".parse().unwrap();
+        Voice { local_as: 65001, neighbour, own_address, four_octet_as: true }
+    }
+
+    fn many(count: u128, leaving: bool) -> News {
+        let prefix =
+            |n: u128| Prefix::new(Ipv6Addr::from_bits((0x2001_0db8_8000 << 80) + (n << 64)), 64).unwrap();
+        let path = Path { next_hop: None, leaving };
+        News {
+            withdrawn: (0..count).map(prefix).collect(),
+            announced: (0..count).map(|n| (prefix(n), path)).collect(),
+        }
+    }
+
+    /// What a neighbour learns from these messages, by the codec's own decoder.
+    fn learn(messages: Vec<Bytes>) -> (Paths, Vec<Vec<PathAttribute>>) {
+        let (mut paths, mut all) = (Paths::new(), Vec::new());
+        for message in messages {
+            assert!(message.len() <= usize::from(MAX_MESSAGE_LEN), "{}", message.len());
+            let mut received = BytesMut::from(&message[..]);
+            let Some(Message::Update(update)) = next_message(&mut received).unwrap() else { panic!() };
+            assert!(received.is_empty());
+            let attributes = update.parse(true, false, &[]).unwrap().attributes;
+            for attribute in &attributes {
+                match attribute {
+                    PathAttribute::MpReachNlri(reach) => paths.extend(reach.announced.iter().map(|entry| {
+                        let IpAddr::V6(hop) = reach.next_hop else { panic!() };
+                        (prefix_of(entry), Path { next_hop: Some(hop), leaving: false })
+                    })),
+                    PathAttribute::MpUnreachNlri(unreach) => {
+                        let gone: Vec<_> = unreach.withdrawn.iter().map(prefix_of).collect();
+                        paths.retain(|prefix, _| !gone.contains(prefix));
+                    }
+                    _ => {}
+                }
+            }
+            all.push(attributes);
+        }
+        (paths, all)
+    }
+
+    fn prefix_of(entry: &NlriEntry) -> Prefix {
+        let rustbgpd_wire::Prefix::V6(prefix) = entry.prefix else { panic!() };
+        Prefix::new(prefix.addr, prefix.len).unwrap()
+    }
+
+    #[test]
+    fn many_prefixes_fit_into_messages() {
+        let neighbour = neighbour(65000);
+        let (paths, _) = learn(updates(&many(1000, false), &voice(&neighbour)).unwrap());
+        assert_eq!(paths.len(), 1000, "withdrawals come first");
+        assert!(paths.values().all(|path| path.next_hop == Some("2001:db8::1".parse().unwrap())));
+    }
+
+    #[test]
+    fn a_path_that_leaves_says_so() {
+        for (remote_as, local_pref) in [(65000, None), (65001, Some(0))] {
+            let neighbour = neighbour(remote_as);
+            let news = News { withdrawn: vec![], ..many(1, true) };
+            let (_, attributes) = learn(updates(&news, &voice(&neighbour)).unwrap());
+            let communities = PathAttribute::Communities(vec![65001 << 16 | 7, GRACEFUL_SHUTDOWN]);
+            assert!(attributes[0].contains(&communities), "{attributes:?}");
+            let found = attributes[0].iter().find_map(|it| match it {
+                PathAttribute::LocalPref(preference) => Some(*preference),
+                _ => None,
+            });
+            assert_eq!(found, local_pref);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn octets_of_any_kind_do_no_harm(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let neighbour = neighbour(65000);
+            let framed = |kind: u8| {
+                let len = u16::try_from(19 + octets.len()).unwrap();
+                [&[0xff; 16][..], &len.to_be_bytes(), &[kind], &octets].concat()
+            };
+            for octets in [octets.clone()].into_iter().chain((0..7).map(framed)) {
+                let mut received = BytesMut::from(&octets[..]);
+                if let Ok(Some(Message::Update(update))) = next_message(&mut received) {
+                    let _any = check_update(&update, &voice(&neighbour));
+                }
+            }
+        }
+
+        #[test]
+        fn a_message_with_one_octet_wrong_does_no_harm(at in any::<proptest::sample::Index>(), with in any::<u8>()) {
+            let neighbour = neighbour(65000);
+            for message in updates(&many(3, true), &voice(&neighbour)).unwrap() {
+                let mut received = BytesMut::from(&message[..]);
+                let at = at.index(received.len());
+                received[at] = with;
+                if let Ok(Some(Message::Update(update))) = next_message(&mut received) {
+                    let _any = check_update(&update, &voice(&neighbour));
+                }
+            }
+        }
+    }
+}

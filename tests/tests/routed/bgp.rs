@@ -1,0 +1,321 @@
+//! The speaker in the agent, against real routers.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    path::PathBuf,
+    time::Instant,
+};
+
+use sextant_proto::Prefix;
+use sextant_tests::{Frr, Host, MILLISECONDS, RouteMonitor, SECONDS, cluster::sorted, expect_text, poll};
+
+use crate::site::Site;
+
+/// What `ip` shows for routes that FRR, BIRD and GoBGP's zebra made.
+const PROTOCOLS: [u8; 3] = [186, 12, 11];
+
+/// h1 and h2 of the first segment and h3 of the second, each with a speaker, and the router without an agent.
+pub struct Speakers {
+    pub site: Site,
+}
+
+/// The config file of host `index`, whose AS is 65001 and up, towards `router`, with more lines for that neighbour.
+fn config(site: &Site, index: usize, more: &str) -> PathBuf {
+    let host = &site.cluster.hosts[index];
+    let router = if index == 2 { "2001:db8:0:b::fe:1" } else { "2001:db8::fe:1" };
+    let path = site.cluster.lab.dir().join(format!("{}.toml", host.name()));
+    let text = format!(
+        "[bgp]
+         local-as = {}
+         restart-time = 20
+         [[bgp.neighbour]]
+         address = \"{router}\"
+         remote-as = 65000
+         hold-time = 3
+         {more}",
+        65001 + index
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+impl Speakers {
+    pub fn new(test: &str) -> Self {
+        Self { site: Site::new(test) }
+    }
+
+    /// Starts the agent of host `index`, with more lines for its neighbour.
+    pub fn start(&mut self, index: usize, more: &str) {
+        let path = config(&self.site, index, more).display().to_string();
+        self.site.start_host(index, &["--config", &path]);
+    }
+
+    fn start_all(&mut self) {
+        (0..3).for_each(|index| self.start(index, ""));
+        self.site.cluster.settle();
+    }
+
+    fn host(&self, index: usize) -> &Host {
+        &self.site.cluster.hosts[index]
+    }
+
+    fn prefix(&self, index: usize) -> Prefix {
+        self.site.cluster.prefix(self.host(index).name())
+    }
+
+    /// Waits until the router's kernel has just these hosts' prefixes of its routing daemon, each through its host.
+    fn expect_in_router(&self, hosts: &[usize]) {
+        let line = |&index: &usize| {
+            let dev = if index == 2 { "eth1" } else { "eth0" };
+            format!("{} via {} dev {dev}", self.prefix(index), self.host(index).address())
+        };
+        let expected = sorted(hosts.iter().map(line).collect()).join("\n");
+        expect_text("the router's routes", 30 * SECONDS, &expected, || {
+            let routes = PROTOCOLS.map(|protocol| self.site.router.routes_of(protocol));
+            let routes = routes.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+            let short = |line: String| line.split(" proto ").next().unwrap_or_default().to_owned();
+            anyhow::Ok(sorted(routes.into_iter().map(short).collect()).join("\n"))
+        });
+    }
+
+    /// Waits until `sextant bgp` says this of host `index`'s neighbour.
+    fn says(&self, index: usize, what: &str) {
+        let node = self.host(index).name();
+        poll(&format!("sextant bgp says \"{what}\""), 30 * SECONDS, || {
+            let said = self.site.cluster.sextant(&["bgp", "--node", node]);
+            if said.contains(what) { Ok(()) } else { Err(said) }
+        });
+    }
+}
+
+/// FRR on the router, which takes what hosts in AS 65001 to 65003 announce.
+pub fn frr(site: &Site, more: &str) -> Frr {
+    let neighbours: String = [("2001:db8::1", 65001), ("2001:db8::2", 65002), ("2001:db8:0:b::3", 65003)]
+        .map(|(address, remote)| {
+            format!(" neighbor {address} remote-as {remote}\n neighbor {address} timers connect 1\n")
+        })
+        .concat();
+    let active = ["2001:db8::1", "2001:db8::2", "2001:db8:0:b::3"]
+        .map(|address| format!("  neighbor {address} activate\n"))
+        .concat();
+    site.router
+        .frr_with(&format!(
+            "debug bgp updates in\n!\nrouter bgp 65000\n bgp router-id 192.0.2.200\n no bgp default ipv4-unicast\n no bgp ebgp-requires-policy\n\
+             {neighbours}{more} address-family ipv6 unicast\n{active} exit-address-family\nexit\n"
+        ))
+        .unwrap()
+}
+
+#[test]
+fn frr_holds_just_the_hosts_prefixes_from_join_to_drain_and_death() {
+    let mut it = Speakers::new("bgp: frr");
+    // The time of the join is not to depend on whose connection comes first.
+    let router = frr(&it.site, " neighbor 2001:db8::2 passive\n");
+    it.start(0, "communities = [\"65001:7\"]\nlarge-communities = [\"65001:1:2\"]\nmed = 5");
+    it.start(2, "");
+    it.site.becomes("h1", "ready");
+    it.expect_in_router(&[0, 2]);
+    it.says(0, "established");
+    let told = router.ask(&format!("show bgp ipv6 unicast {}", it.prefix(0))).unwrap();
+    for expected in [
+        "65001\n",
+        "metric 5",
+        "Community: 65001:7",
+        "Large Community: 65001:1:2",
+        "2001:db8::1 from 2001:db8::1",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+
+    let monitor = RouteMonitor::start(&it.site.router).unwrap();
+    it.start(1, "");
+    let announced = it.site.cluster.agents[2].announced_at(10 * SECONDS).unwrap();
+    let added = monitor.added(it.prefix(1), 20 * SECONDS).unwrap();
+    let took = added.at.duration_since(announced).unwrap_or_default();
+    eprintln!("FRR had the new host's route {took:?} after the announcement");
+    assert!(took < SECONDS, "FRR had the route to h2 only {took:?} after its announcement");
+    it.expect_in_router(&[0, 1, 2]);
+    it.site.cluster.settle();
+
+    let (a, b) = (it.host(0).container("a").unwrap(), it.host(2).container("b").unwrap());
+    poll("a way through the router", 10 * SECONDS, || a.ping(b.address())?.replied());
+    let stream = a.udp_stream(&b, 5 * MILLISECONDS).unwrap();
+    it.site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
+    it.expect_in_router(&[0, 2]);
+    router.bgpd.wait_for_line("graceful-shutdown", 5 * SECONDS).unwrap();
+    stream.finish().unwrap().nothing_lost().unwrap();
+
+    it.host(2).cut().unwrap();
+    let cut = Instant::now();
+    it.expect_in_router(&[0]);
+    eprintln!("a dead host is gone from FRR after {:?}", cut.elapsed());
+}
+
+#[test]
+fn i5_an_agent_killed_and_started_again_costs_no_packet() {
+    let mut it = Speakers::new("bgp: restart");
+    let _router = frr(&it.site, "");
+    it.start_all();
+    it.expect_in_router(&[0, 1, 2]);
+    it.says(2, "established");
+    let (a, b) = (it.host(0).container("a").unwrap(), it.host(2).container("b").unwrap());
+    poll("a way through the router", 10 * SECONDS, || a.ping(b.address())?.replied());
+    let monitor = RouteMonitor::start(&it.site.router).unwrap();
+    let stream = a.udp_stream(&b, 5 * MILLISECONDS).unwrap();
+    let agent = it.site.cluster.agents.remove(2);
+    agent.process.kill().unwrap();
+    stream.flows(200, 10 * SECONDS).unwrap();
+    it.start(2, "");
+    it.site.cluster.agents[2].process.wait_for_line("BGP session", 20 * SECONDS).unwrap();
+    it.says(2, "established");
+    // A stop, as for an upgrade.
+    assert!(it.site.cluster.agents[2].process.terminate(5 * SECONDS).unwrap().success());
+    stream.flows(200, 10 * SECONDS).unwrap();
+    it.site.cluster.agents.truncate(2);
+    it.start(2, "");
+    it.site.cluster.agents[2].process.wait_for_line("BGP session", 20 * SECONDS).unwrap();
+    it.says(2, "established");
+    stream.flows(200, 10 * SECONDS).unwrap();
+    stream.finish().unwrap().nothing_lost().unwrap();
+    let gone = monitor.events().unwrap().into_iter().filter(|event| event.gone).count();
+    assert_eq!(gone, 0, "FRR took a route away: {:?}", monitor.events().unwrap());
+    it.expect_in_router(&[0, 1, 2]);
+}
+
+#[test]
+fn errors_name_the_neighbour_and_what_is_wrong() {
+    let mut it = Speakers::new("bgp: errors");
+    let _router =
+        frr(&it.site, " neighbor 2001:db8::1 password right\n neighbor 2001:db8::2 password right\n");
+    let key = |name: &str, content: &str| {
+        let path = it.site.cluster.lab.dir().join(name);
+        std::fs::write(&path, content).unwrap();
+        format!("password-file = \"{}\"", path.display())
+    };
+    let (right, wrong) = (key("right", "right\n"), key("wrong", "wrong\n"));
+    it.start(0, &right);
+    it.start(1, &wrong);
+    it.site.becomes("h1", "ready");
+    it.site.becomes("h2", "ready");
+    it.says(0, "established");
+    it.says(1, "has it the same password as password-file?");
+    let log = it.site.cluster.agents[1].process.log();
+    assert!(log.contains("\"neighbour\":\"2001:db8::fe:1\"") && !log.contains("wrong\\n"), "{log}");
+
+    let path = config(&it.site, 2, "").display().to_string();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("remote-as = 65000", "remote-as = 65009")).unwrap();
+    it.site.start_host(2, &["--config", &path]);
+    it.site.becomes("h3", "ready");
+    it.says(2, "it is AS 65000, not 65009; mend remote-as in agent.toml");
+}
+
+#[test]
+fn bird_holds_just_the_hosts_prefixes() {
+    let mut it = Speakers::new("bgp: bird");
+    let sessions: String = [("fe:1", "2001:db8::1", 65001), ("fe:1", "2001:db8::2", 65002), ("b", "2001:db8:0:b::3", 65003)]
+        .map(|(own, address, remote)| {
+            let own = if own == "b" { "2001:db8:0:b::fe:1" } else { "2001:db8::fe:1" };
+            format!(
+                "protocol bgp {{ local {own} as 65000; neighbor {address} as {remote}; connect delay time 1;
+                 connect retry time 1; error wait time 1, 2; ttl security yes; ipv6 {{ import all; export none; }}; }}\n"
+            )
+        })
+        .concat();
+    let bird = it
+        .site
+        .router
+        .bird_with(&format!(
+            "router id 192.0.2.200; protocol device {{ }}
+             protocol kernel {{ scan time 1; ipv6 {{ import none; export all; }}; }}\n{sessions}"
+        ))
+        .unwrap();
+    (0..3).for_each(|index| it.start(index, "ttl-security = true"));
+    it.site.cluster.settle();
+    it.expect_in_router(&[0, 1, 2]);
+    let told = bird.ask("show route all").unwrap();
+    assert!(told.contains("BGP.as_path: 65003") && told.contains("BGP.next_hop: 2001:db8:0:b::3"), "{told}");
+    it.says(2, "established");
+    it.site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
+    it.expect_in_router(&[0, 2]);
+    it.site.cluster.sextant(&["node", "undrain", "h2", "--timeout", "20s"]);
+    it.expect_in_router(&[0, 1, 2]);
+}
+
+#[test]
+fn gobgp_learns_just_the_hosts_prefixes() {
+    let mut it = Speakers::new("bgp: gobgp");
+    let sessions: String = [("2001:db8::1", 65001), ("2001:db8::2", 65002), ("2001:db8:0:b::3", 65003)]
+        .map(|(address, remote)| {
+            format!(
+                "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{address}\"\npeer-as = {remote}\n\
+                 [neighbors.timers.config]\nconnect-retry = 5\n[[neighbors.afi-safis]]\n\
+                 [neighbors.afi-safis.config]\nafi-safi-name = \"ipv6-unicast\"\n"
+            )
+        })
+        .concat();
+    let config = it.site.cluster.lab.dir().join("gobgpd.toml");
+    let global = "[global.config]\nas = 65000\nrouter-id = \"192.0.2.200\"\nlocal-address-list = [\"::\"]\n";
+    std::fs::write(&config, format!("{global}{sessions}")).unwrap();
+    let _gobgpd = it.site.router.spawn("gobgpd", &["gobgpd", "-f", &config.display().to_string()]).unwrap();
+    it.start_all();
+    let learnt = |it: &Speakers, hosts: &[usize]| {
+        let line =
+            |&index: &usize| format!("{} {} [{}]", it.prefix(index), it.host(index).address(), 65001 + index);
+        let expected = sorted(hosts.iter().map(line).collect()).join("\n");
+        expect_text("what GoBGP has", 40 * SECONDS, &expected, || {
+            let text = it.site.router.check(&["gobgp", "global", "rib", "-a", "ipv6"])?;
+            let words = |line: &str| {
+                let words: Vec<_> =
+                    line.split_whitespace().skip_while(|word| word.starts_with('*')).collect();
+                words.first().filter(|first| first.contains('/')).map(|prefix| {
+                    format!("{prefix} {} [{}]", words[1], words.get(2).copied().unwrap_or_default())
+                })
+            };
+            anyhow::Ok(sorted(text.lines().filter_map(words).collect()).join("\n"))
+        });
+    };
+    learnt(&it, &[0, 1, 2]);
+    it.says(2, "established");
+    it.site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
+    learnt(&it, &[0, 2]);
+}
+
+#[test]
+fn garbage_from_a_router_harms_nobody() {
+    let mut it = Speakers::new("bgp: garbage");
+    it.start(0, "passive = true");
+    it.site.becomes("h1", "ready");
+    let marker = [0xff; 16];
+    let with = |rest: &[u8]| [&marker[..], rest].concat();
+    let garbage = [
+        (vec![0; 19], "it sent what cannot be read"),
+        (with(&[0xff, 0xff, 2]), "it sent what cannot be read"),
+        (with(&[0, 19, 99]), "it sent what cannot be read"),
+        (with(&[0, 23, 1, 4, 0, 0, 0]), "it sent what cannot be read"),
+        (with(&[0, 40, 1, 4]), "the neighbour closed the connection"),
+    ];
+    for (octets, said) in garbage {
+        let skip = it.site.cluster.agents[0].process.log_len();
+        poll("the agent takes the octets", 20 * SECONDS, || {
+            it.site.router.enter(|| say(&octets)).and_then(|said| Ok(said?))
+        });
+        it.says(0, said);
+        let agent = &it.site.cluster.agents[0];
+        assert!(agent.process.ended().unwrap().is_none(), "{}", &agent.process.log()[skip..]);
+    }
+    assert_eq!(it.site.cluster.node("h1")["state"], "ready");
+}
+
+/// Connects to h1's speaker, says something, and listens to what it has to say until it closes.
+fn say(octets: &[u8]) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect("[2001:db8::1]:179")?;
+    stream.set_read_timeout(Some(5 * SECONDS))?;
+    stream.write_all(octets)?;
+    stream.shutdown(Shutdown::Write)?;
+    match stream.read_to_end(&mut Vec::new()) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => Err(error),
+        _ => Ok(()),
+    }
+}
