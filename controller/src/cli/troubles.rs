@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sextant_proto::{Conflict, FailedRoute, NodeName, NodeState, PoolName};
+use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, NodeState, PoolName};
 
 use super::answer::{Applied, Cluster, Liveness, Node, PoolUse, Router};
 use crate::store::HALF_RESTORED;
@@ -49,6 +49,11 @@ pub(super) enum Trouble {
         node: NodeName,
         conflict: Conflict,
     },
+    /// A router does not hear of the node's prefix.
+    Bgp {
+        node: NodeName,
+        neighbour: BgpNeighbour,
+    },
     Unreadable(String),
 }
 
@@ -67,6 +72,7 @@ impl Trouble {
             Self::Held { .. } => "routes_held",
             Self::FailedRoute { .. } => "route_failed",
             Self::Conflict { .. } => "conflict",
+            Self::Bgp { .. } => "bgp",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -80,7 +86,8 @@ impl Trouble {
             | Self::Behind { node, .. }
             | Self::Held { node, .. }
             | Self::FailedRoute { node, .. }
-            | Self::Conflict { node, .. } => Some(node),
+            | Self::Conflict { node, .. }
+            | Self::Bgp { node, .. } => Some(node),
             Self::NoPool
             | Self::Paused
             | Self::HalfRestored
@@ -143,6 +150,11 @@ impl fmt::Display for Trouble {
                 write!(f, "node {node}: route {} failed: {}", route.destination, route.error)
             }
             Self::Conflict { node, conflict } => write!(f, "node {node}: conflict with {conflict}"),
+            Self::Bgp { node, neighbour } => {
+                let BgpNeighbour { address, remote_as, state, error, .. } = neighbour;
+                write!(f, "node {node}: no BGP session with {address} (AS {remote_as}), {state}")?;
+                if error.is_empty() { Ok(()) } else { write!(f, ": {error}") }
+            }
             Self::Unreadable(text) => f.write_str(text),
         }
     }
@@ -166,6 +178,7 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(told.iter().filter_map(|told| behind(cluster, told)));
     found.extend(told.iter().flat_map(failed));
     found.extend(told.iter().flat_map(conflicts));
+    found.extend(told.iter().flat_map(sessions));
     found
 }
 
@@ -222,6 +235,12 @@ fn conflicts(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
     conflicts.map(|conflict| Trouble::Conflict { node: told.name.clone(), conflict: conflict.clone() })
 }
 
+fn sessions(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
+    let neighbours = told.applied.into_iter().flat_map(|applied| &applied.bgp);
+    let lacking = neighbours.filter(|neighbour| neighbour.state != "established");
+    lacking.map(|neighbour| Trouble::Bgp { node: told.name.clone(), neighbour: neighbour.clone() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::text::sample, *};
@@ -260,6 +279,27 @@ mod tests {
         assert_eq!(
             kinds(&cluster),
             [("node_behind", of_r1.clone()), ("route_failed", of_r1.clone()), ("conflict", of_r1)]
+        );
+    }
+
+    #[test]
+    fn a_router_that_is_not_spoken_with_is_named() {
+        let mut cluster = sample::well();
+        let neighbour = BgpNeighbour {
+            address: "2001:db8::fe:1".parse().unwrap(),
+            remote_as: 65000,
+            state: "connecting".into(),
+            since_unix_ms: 0,
+            sent: 0,
+            received: 0,
+            error: "no answer".into(),
+        };
+        let well = BgpNeighbour { state: "established".into(), ..neighbour.clone() };
+        cluster.nodes[1].applied.as_mut().unwrap().bgp = vec![neighbour, well];
+        let told: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            ["node host2: no BGP session with 2001:db8::fe:1 (AS 65000), connecting: no answer"]
         );
     }
 

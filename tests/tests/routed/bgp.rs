@@ -200,6 +200,11 @@ fn errors_name_the_neighbour_and_what_is_wrong() {
     it.site.becomes("h2", "ready");
     it.says(0, "established");
     it.says(1, "has it the same password as password-file?");
+    let status = it.site.cluster.sextant(&["status"]);
+    assert!(
+        status.contains("node h2: no BGP session with 2001:db8::fe:1 (AS 65000), connecting"),
+        "{status}"
+    );
     let log = it.site.cluster.agents[1].process.log();
     assert!(log.contains("\"neighbour\":\"2001:db8::fe:1\"") && !log.contains("wrong\\n"), "{log}");
 
@@ -280,6 +285,23 @@ fn gobgp_learns_just_the_hosts_prefixes() {
     it.says(2, "established");
     it.site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
     learnt(&it, &[0, 2]);
+}
+
+#[test]
+fn one_host_may_announce_all_each_with_its_own_next_hop() {
+    let mut it = Speakers::new("bgp: all");
+    let router = frr(&it.site, "");
+    let path = config(&it.site, 0, "");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("[bgp]\n", "[bgp]\nannounce = \"all\"\n")).unwrap();
+    it.site.start_host(0, &["--config", &path.display().to_string()]);
+    [1, 2].into_iter().for_each(|index| it.site.start_host(index, &[]));
+    it.site.cluster.settle();
+    it.expect_in_router(&[0, 1, 2]);
+    let told = router.ask(&format!("show bgp ipv6 unicast {}", it.prefix(1))).unwrap();
+    assert!(told.contains("2001:db8::2 from 2001:db8::1"), "h2's prefix by h1's word: {told}");
+    it.site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
+    it.expect_in_router(&[0, 2]);
 }
 
 #[test]
