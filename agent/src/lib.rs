@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod host;
+mod inquiry;
 pub mod kernel;
 pub mod liveness;
 mod metrics;

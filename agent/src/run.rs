@@ -23,6 +23,7 @@ use crate::{
     engine::{Engine, Input, Report, default_uplinks, existing_uplinks},
     export::Speaker,
     host::{HostSetup, privilege},
+    inquiry::Inquiries,
     kernel::{Kernel, NetlinkKernel, Scope},
     liveness::{Liveness, Verdicts},
     metrics::{self, Sources},
@@ -56,7 +57,6 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let (condition_tx, condition) = watch::channel(Condition::default());
     let sources = Sources { input: input.clone(), report: report.clone(), condition };
     let (bgp_tx, bgp) = watch::channel(Vec::new());
-    let session = Session::new(settings.clone(), state.clone(), input_tx, report.clone(), bgp, condition_tx)?;
     let (ready_tx, readiness) = watch::channel(Err("starting".to_owned()));
     let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
     // Who routes to nobody directly has nobody to ask.
@@ -70,11 +70,14 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         report: report.clone(),
         verdicts: verdicts.clone(),
         status: bgp_tx,
-        state,
+        state: state.clone(),
     });
     let watchdog = Watchdog::from_environment();
     let heartbeat = watchdog.heartbeat();
     let engine = Engine::new(kernel, settings.clone(), host, input, verdicts, report_tx, heartbeat);
+    let inquiries = Inquiries::new(engine.asker());
+    let session =
+        Session::new(settings.clone(), state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
     let metrics = metrics::registry(sources, &engine.meters());
     let probes = Probes::bind(settings.http, metrics, readiness).await?;
 

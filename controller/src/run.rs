@@ -16,7 +16,7 @@ use crate::{
     acks::Acks,
     audit::Sweeper,
     claims::Claims,
-    grpc::{self, Others, Rooms},
+    grpc::{self, Others, Questions, Rooms},
     index::{Index, IndexTask},
     keys::Keys,
     metrics,
@@ -150,6 +150,7 @@ fn rooms(
 ) -> Rooms {
     let acks = Acks::new(index.clone());
     Rooms {
+        questions: Questions::default(),
         others: Others::new(index.clone(), acks.clone(), me.id.clone()),
         claims: Claims::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),

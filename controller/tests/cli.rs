@@ -64,6 +64,7 @@ macro_rules! refuse {
 
 refuse! {
     add_pool(AddPoolRequest) -> AddPoolResponse,
+    plan_node(PlanNodeRequest) -> PlanNodeResponse,
     list_pools(ListPoolsRequest) -> ListPoolsResponse,
     remove_pool(RemovePoolRequest) -> RemovePoolResponse,
     list_nodes(ListNodesRequest) -> ListNodesResponse,

@@ -84,6 +84,11 @@ impl Contests {
         changes
     }
 
+    /// Until when a route is not put back, if it is not at once.
+    pub(super) fn until(&self, key: &RouteKey, now: Instant) -> Option<Instant> {
+        self.by_key.get(key).map(|contest| contest.until).filter(|until| *until > now)
+    }
+
     /// When a route is put back, or a contest is over.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let next = |contest: &Contest| match contest.until {

@@ -43,6 +43,12 @@ impl Failures {
         self.by_key.insert(key, Failure { change: change.clone(), errno, delay, due: now + delay });
     }
 
+    /// Why this change failed, and when it is tried again.
+    pub(super) fn of(&self, change: &Change) -> Option<(&Errno, Instant)> {
+        let failure = self.by_key.get(&change.route().key).filter(|failure| failure.change == *change);
+        failure.map(|failure| (&failure.errno, failure.due))
+    }
+
     /// A change was done.
     pub(super) fn forget(&mut self, key: &RouteKey) {
         self.by_key.remove(key);

@@ -9,6 +9,8 @@ mod contests;
 mod failures;
 mod meters;
 mod pass;
+mod preview;
+mod reasons;
 mod uplinks;
 
 use std::{net::Ipv6Addr, sync::Arc, time::Duration};
@@ -35,6 +37,7 @@ use chatter::Chatter;
 use contests::Contests;
 use failures::Failures;
 pub use meters::Meters;
+pub use preview::{Asker, Pending, Preview};
 
 pub use uplinks::{MissingUplink, NoUplink, default_uplinks, existing_uplinks, local_uplinks};
 
@@ -135,6 +138,8 @@ pub struct Engine {
     wrong_since: Option<Instant>,
     chatter: Chatter,
     retry_at: Option<Instant>,
+    asker: Asker,
+    asks: mpsc::Receiver<preview::Ask>,
 }
 
 impl Engine {
@@ -148,6 +153,7 @@ impl Engine {
         report: watch::Sender<Report>,
         heartbeat: Heartbeat,
     ) -> Self {
+        let (asker, asks) = mpsc::channel(1);
         Self {
             kernel,
             settings,
@@ -168,6 +174,8 @@ impl Engine {
             wrong_since: Some(Instant::now()),
             chatter: Chatter::new(Instant::now()),
             retry_at: None,
+            asker: Asker(asker),
+            asks,
         }
     }
 
@@ -202,6 +210,8 @@ impl Engine {
                     self.stale.ours = true;
                     self.stale.foreign |= resyncs % FOREIGN_EVERY == 0;
                 }
+                // Nobody left who waits for it is no error.
+                Some(ask) = self.asks.recv() => drop(ask.send(self.preview().await)),
                 never = beat(&self.heartbeat) => match never {},
             }
         }

@@ -8,7 +8,7 @@ use crate::{
     host::Setup,
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
     liveness::{Seen, Verdicts},
-    routes::{Desired, Host, LocalUplink, Plan, desired, plan},
+    routes::{Desired, LocalUplink, Plan, plan},
     settings::Role,
 };
 
@@ -97,16 +97,7 @@ impl Engine {
     }
 
     fn desired(&self, input: &Input, verdicts: &Verdicts) -> Desired {
-        let host = Host {
-            node: &self.settings.node,
-            claim: input.claim.as_ref(),
-            uplinks: &self.uplinks,
-            controllers: &input.controllers,
-            withdrawn: input.withdrawn,
-            verdicts,
-            settings: &self.settings.routes,
-        };
-        desired(&host, &input.view)
+        self.desired_over(&self.uplinks, input, verdicts)
     }
 
     async fn read_routes(&mut self) -> Result<(), KernelError> {

@@ -13,7 +13,7 @@ const FEW: usize = 10;
 const PART: usize = 5;
 
 /// Whether routes to peers that are gone may go.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Brake {
     /// The revision at which it began to hold.
     since: Option<Revision>,

@@ -20,6 +20,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     engine::{Input, Report},
+    inquiry::Inquiries,
     settings::{Role, Settings},
     state::{StateDir, StateError},
     view::View,
@@ -56,6 +57,7 @@ pub struct Session {
     bgp: watch::Receiver<Vec<BgpNeighbour>>,
     condition: watch::Sender<Condition>,
     controllers: Arc<Mutex<Vec<Ipv6Addr>>>,
+    inquiries: Inquiries,
 }
 
 /// Why a connection came to its end.
@@ -81,6 +83,7 @@ impl Session {
         report: watch::Receiver<Report>,
         bgp: watch::Receiver<Vec<BgpNeighbour>>,
         condition: watch::Sender<Condition>,
+        inquiries: Inquiries,
     ) -> Result<Self, StateError> {
         let (node_id, claim) = (state.node_id()?, state.claim()?);
         let known = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
@@ -96,6 +99,7 @@ impl Session {
             bgp,
             condition,
             controllers,
+            inquiries,
         };
         session.publish(false);
         Ok(session)

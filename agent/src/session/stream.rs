@@ -2,9 +2,15 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use futures::future::{BoxFuture, OptionFuture};
-use sextant_proto::Claim;
+use futures::{
+    StreamExt,
+    future::{BoxFuture, OptionFuture},
+    stream::FuturesUnordered,
+};
+use sextant_proto::{Claim, VERSION};
 use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::inquiry::{Answer, Question};
 
 use super::{
     Ended, Session,
@@ -17,6 +23,10 @@ use crate::settings::Role;
 const KEEPALIVE: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(9);
 
+/// So many questions are looked into at once.
+const MOST_QUESTIONS: usize = 8;
+
+type Answering = FuturesUnordered<BoxFuture<'static, (u64, Result<Answer, String>)>>;
 type Settling = OptionFuture<BoxFuture<'static, Result<Vec<String>, LinkError>>>;
 
 struct Following<'a> {
@@ -24,6 +34,7 @@ struct Following<'a> {
     stream: SyncStream,
     dialogue: Dialogue,
     settling: Settling,
+    answering: Answering,
     keepalive: tokio::time::Interval,
     silence: Duration,
     heard_at: Instant,
@@ -43,6 +54,7 @@ impl Session {
             stream,
             dialogue: Dialogue::new(self.settings.node.clone(), claim.as_ref()),
             settling: None.into(),
+            answering: Answering::new(),
             keepalive: ticker(KEEPALIVE),
             silence: SILENCE,
             heard_at: Instant::now(),
@@ -73,6 +85,9 @@ impl Session {
                 following.dialogue.settled(laggards?);
                 self.publish(following.dialogue.withdrawn());
                 self.reported(following).await
+            }
+            Some((id, answer)) = following.answering.next() => {
+                Ok(following.stream.answer(id, answer).await?)
             }
             _ = following.keepalive.tick() => {
                 following.stream.keepalive().await?;
@@ -109,10 +124,31 @@ impl Session {
                 self.view.apply_delta(delta).map_err(LinkError::from)?;
                 self.view_changed(following).await
             }
+            Heard::Question(id, question) => self.look_into(id, question, following).await,
             Heard::Fenced(reason) => Err(Ended::Fenced(reason)),
             Heard::Stale => self.look_for_a_better_one(),
             Heard::Nothing => Ok(()),
         }
+    }
+
+    async fn look_into(
+        &self,
+        id: u64,
+        question: Option<Question>,
+        following: &mut Following<'_>,
+    ) -> Result<(), Ended> {
+        let refused = match question {
+            Some(question) if following.answering.len() < MOST_QUESTIONS => {
+                let answer = self.inquiries.answer(question);
+                following.answering.push(Box::pin(async move { (id, answer.await) }));
+                return Ok(());
+            }
+            Some(_) => format!("{MOST_QUESTIONS} questions are being looked into; try again"),
+            None => format!(
+                "the agent is sextant {VERSION}, which does not know this question; use one of the controller's version"
+            ),
+        };
+        Ok(following.stream.answer(id, Err(refused)).await?)
     }
 
     /// A controller without its store is better than none, and worse than any other.

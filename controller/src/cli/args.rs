@@ -87,6 +87,12 @@ pub(super) enum Command {
     /// Everything at a glance, and what needs a person
     #[command(after_help = "Example:\n  sextant status")]
     Status,
+    /// What a node would change in its kernel now, and why: a dry run
+    #[command(after_help = "Example:\n  sextant plan host1")]
+    Plan {
+        /// The node
+        node: NodeName,
+    },
     /// What was done, by whom and when, the newest last
     #[command(after_help = "Example:\n  sextant events --follow --node host1")]
     Events {

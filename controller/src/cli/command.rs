@@ -13,6 +13,7 @@ use super::{
     failure::Failure,
     json, keeping,
     link::Link,
+    plan,
     show::{self, Show},
     text, waiting,
 };
@@ -40,6 +41,7 @@ pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
             show::print(output, &Bgp { cluster, only: node })
         }
         Command::Status => show::print(output, &link.cluster().await?),
+        Command::Plan { node } => plan::plan(&mut link, output, &node).await,
         Command::Events { follow, node, last } => {
             events::events(&mut link, output, &Wanted { follow, node, last }).await
         }

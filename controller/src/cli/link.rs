@@ -167,6 +167,12 @@ impl Link {
         Ok(self.ask(call).await?.try_into()?)
     }
 
+    pub(super) async fn plan(&mut self, node: &NodeName) -> Result<v1::Plan, Failure> {
+        let request = v1::PlanNodeRequest { name: node.to_string() };
+        let call = async |mut client: Client| client.plan_node(request.clone()).await;
+        Ok(required("plan", self.ask(call).await?.plan)?)
+    }
+
     /// Events after those of `after`, which is of this incarnation.
     pub(super) async fn events(
         &mut self,

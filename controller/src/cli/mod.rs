@@ -17,6 +17,7 @@ mod failure;
 mod json;
 mod keeping;
 mod link;
+mod plan;
 mod progress;
 mod show;
 mod text;

@@ -17,7 +17,7 @@ use super::{
     backup, events, explain,
     others::POLL,
     principal::{actor, principal, serves},
-    routes, show,
+    questions, routes, show,
     status::malformed,
 };
 use crate::{acks::Changes, audit::Actor, control, store};
@@ -162,6 +162,19 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         self.rooms.others.refresh().await;
         Ok(Response::new(show::status(&self.rooms)))
+    }
+
+    async fn plan_node(
+        &self,
+        request: Request<v1::PlanNodeRequest>,
+    ) -> Result<Response<v1::PlanNodeResponse>, Status> {
+        administers(request.extensions())?;
+        let node = node_name(&request.into_inner().name)?;
+        let about = v1::question::About::Plan(v1::PlanQuestion {});
+        match questions::ask(&self.rooms, &node, about).await? {
+            v1::answer::About::Plan(plan) => Ok(Response::new(v1::PlanNodeResponse { plan: Some(plan) })),
+            _ => Err(questions::another(&node)),
+        }
     }
 
     async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<events::Events>, Status> {

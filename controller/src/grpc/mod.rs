@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod others;
 mod principal;
+mod questions;
 mod routes;
 mod show;
 mod status;
@@ -32,6 +33,7 @@ use others::Told;
 use principal::{insecure, serves};
 
 pub use others::Others;
+pub use questions::Questions;
 
 /// After how much silence of a connection it is asked for a sign of life.
 const HTTP2_KEEPALIVE: Duration = Duration::from_secs(5);
@@ -57,6 +59,8 @@ pub struct Rooms {
     pub acks: Acks,
     /// The other controllers over the same store.
     pub others: Others,
+    /// What operators ask the agents that are connected here.
+    pub questions: Questions,
     /// The cluster's name.
     pub cluster: String,
 }
@@ -93,7 +97,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// # Errors
 /// If the server fails; it does not end otherwise.
 pub async fn serve(listener: TcpListener, rooms: Rooms) -> Result<(), ServeError> {
-    let told = ControllerServiceServer::new(Told::new(rooms.acks.clone()));
+    let told = ControllerServiceServer::new(Told::new(rooms.acks.clone(), rooms.questions.clone()));
     let agents = AgentServiceServer::new(agent::Agents::new(rooms.clone()));
     let index = rooms.index.clone();
     let admin = AdminServiceServer::new(admin::Admin::new(rooms));

@@ -16,11 +16,17 @@ use sextant_proto::{
     },
 };
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     transport::{Channel, Endpoint},
 };
 
-use super::{principal::principal, show};
+use super::{
+    Questions,
+    principal::principal,
+    questions::{self, unanswered},
+    show,
+    status::malformed,
+};
 use crate::{
     acks::{Acks, Applied},
     index::Index,
@@ -74,6 +80,37 @@ impl Others {
         response.into_inner().by_node.into_iter().filter_map(readable).collect()
     }
 
+    /// Has an agent answer that is connected to one of the others; `None` if it is to none that answers.
+    pub(super) async fn ask_agent(
+        &self,
+        node: &NodeName,
+        about: v1::question::About,
+    ) -> Option<Result<v1::Answer, Status>> {
+        let question = v1::Question { id: 0, about: Some(about) };
+        let request = v1::AskRequest { node: node.to_string(), question: Some(question) };
+        let addresses = self.addresses();
+        let asked = addresses.iter().map(|address| self.pass_on(address, request.clone()));
+        let mut answers: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        let first = answers.iter().position(Result::is_ok).unwrap_or_default();
+        (!answers.is_empty()).then(|| answers.swap_remove(first))
+    }
+
+    /// `None` from one that does not have the agent, or does not answer.
+    async fn pass_on(&self, address: &str, request: v1::AskRequest) -> Option<Result<v1::Answer, Status>> {
+        let mut client = ControllerServiceClient::new(self.channel(address)?);
+        let answer = tokio::time::timeout(PATIENCE + questions::PATIENCE, client.ask(request)).await.ok()?;
+        match answer {
+            Ok(response) => response.into_inner().answer.map(Ok),
+            Err(status) if matches!(status.code(), Code::DeadlineExceeded | Code::Internal) => {
+                Some(Err(status))
+            }
+            Err(status) => {
+                tracing::debug!(address, %status, "another controller does not have the agent");
+                None
+            }
+        }
+    }
+
     fn channel(&self, address: &str) -> Option<Channel> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(address) {
@@ -106,11 +143,12 @@ impl TryFrom<v1::Applied> for Applied {
 /// What this controller tells the others.
 pub(super) struct Told {
     acks: Acks,
+    questions: Questions,
 }
 
 impl Told {
-    pub(super) fn new(acks: Acks) -> Self {
-        Self { acks }
+    pub(super) fn new(acks: Acks, questions: Questions) -> Self {
+        Self { acks, questions }
     }
 }
 
@@ -121,5 +159,16 @@ impl ControllerService for Told {
         let local = self.acks.local();
         let by_node = local.into_iter().map(|(node, ack)| (node.to_string(), show::applied(ack))).collect();
         Ok(Response::new(v1::AcksResponse { by_node }))
+    }
+
+    async fn ask(&self, request: Request<v1::AskRequest>) -> Result<Response<v1::AskResponse>, Status> {
+        principal(request.extensions())?.may_administer()?;
+        let v1::AskRequest { node, question } = request.into_inner();
+        let node: NodeName = convert::parse("node", &node).map_err(malformed)?;
+        let about = question.and_then(|question| question.about);
+        let about =
+            about.ok_or_else(|| Status::unimplemented("this controller does not know the question"))?;
+        let answer = self.questions.ask(&node, about).await;
+        Ok(Response::new(v1::AskResponse { answer: Some(answer.map_err(|why| unanswered(&node, why))?) }))
     }
 }

@@ -21,6 +21,7 @@ use super::{
     Rooms,
     agent::parse_holder,
     principal::{Principal, serves},
+    questions::Line,
     status::malformed,
 };
 use crate::{
@@ -119,6 +120,7 @@ struct Session {
     changes: watch::Receiver<Revision>,
     keepalive: Interval,
     attachment: Attachment,
+    line: Line,
     ended: bool,
 }
 
@@ -135,6 +137,7 @@ impl Session {
         let mut session = Self {
             changes: rooms.index.subscribe(),
             attachment: rooms.sessions.attach(follower.node()),
+            line: rooms.questions.line(follower.node()),
             version: hello.version.clone(),
             cursor: Revision::ZERO,
             outbound: VecDeque::new(),
@@ -244,6 +247,7 @@ impl Session {
                 let stale = self.rooms.sessions.readiness().borrow().is_err();
                 self.outbound.push_back(ToAgent::Keepalive(v1::Keepalive { stale }));
             }
+            Some(question) = self.line.next() => self.outbound.push_back(ToAgent::Question(question)),
             () = self.attachment.superseded() => {
                 return Err(Status::aborted(format!("superseded by a newer stream of node {}", self.follower.node())));
             }
@@ -272,6 +276,10 @@ impl Session {
             Some(FromAgent::Drained(drained)) => {
                 let done = self.rooms.claims.drained(self.follower.holder()?, drained.laggards).await;
                 self.fenced_or(done)
+            }
+            Some(FromAgent::Answer(answer)) => {
+                self.line.answered(answer);
+                Ok(())
             }
             Some(FromAgent::Keepalive(_)) | None => Ok(()),
             Some(FromAgent::Hello(_)) => Err(Status::invalid_argument("a second hello on one stream")),

@@ -2,6 +2,7 @@
 
 mod bgp;
 mod nodes;
+mod plan;
 mod pools;
 mod routes;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod words;
 
 pub(super) use bgp::list as bgp_list;
 pub(super) use nodes::{list as node_list, show as node_show};
+pub(super) use plan::plan;
 pub(super) use pools::{list as pool_list, show as pool_show};
 pub(super) use routes::list as route_list;
 pub(super) use status::status;

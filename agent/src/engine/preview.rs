@@ -1,0 +1,198 @@
+//! What the next pass would change, without changing it: `sextant plan`.
+
+use sextant_proto::Revision;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{Engine, Input, reasons::Reasons, uplinks};
+use crate::{
+    kernel::{Change, Kernel, KernelError, Link, NextHop, OwnRoute, RouteKey, RouteTarget, Scope},
+    liveness::Verdicts,
+    routes::{Actual, Brake, Desired, Host, LocalUplink, Plan, desired, plan},
+};
+
+/// So many changes are listed, so that one message holds them.
+const LISTED: usize = 1000;
+/// The table that `ip` does not name.
+const MAIN: u32 = 254;
+
+/// What would change now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// Nothing is done until a resume.
+    pub paused: bool,
+    /// What the agent knows.
+    pub revision: Revision,
+    /// The first of them, in the order in which they would be done; what cannot be done comes last.
+    pub changes: Vec<Pending>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+/// A change that is not done yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// What is to be done.
+    pub change: Change,
+    /// The route as `ip -6 route` shows it.
+    pub route: String,
+    /// Why.
+    pub why: String,
+    /// What it waits for, and the mend; nothing if it is done at the next pass.
+    pub waits: Option<String>,
+}
+
+pub(super) type Ask = oneshot::Sender<Result<Preview, KernelError>>;
+
+/// Asks the engine what it would change.
+#[derive(Debug, Clone)]
+pub struct Asker(pub(super) mpsc::Sender<Ask>);
+
+impl Asker {
+    /// What the next pass would change, from a fresh dump. `None` if the engine has ended.
+    ///
+    /// # Errors
+    /// If the kernel's answer breaks off.
+    pub async fn preview(&self) -> Option<Result<Preview, KernelError>> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(reply).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+impl Engine {
+    /// Asks this engine, from wherever.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
+    }
+
+    /// What a pass would change now. Reads everything anew, and keeps nothing of it.
+    pub(super) async fn preview(&self) -> Result<Preview, KernelError> {
+        let (input, verdicts) = (self.input.borrow().clone(), self.verdicts.borrow().clone());
+        let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
+        let uplinks = uplinks::local_uplinks(&self.settings.uplinks, &links, &addresses);
+        let desired = self.desired_over(&uplinks, &input, &verdicts);
+        let actual = read(self.kernel.as_ref(), self.settings.routes.table).await?;
+        let Plan { changes, blocked } = plan(&desired, &actual, |_| true);
+        let brake = self.brake_on(&input, &actual);
+        let reasons = Reasons {
+            settings: &self.settings,
+            input: &input,
+            verdicts: &verdicts,
+            uplinks: &uplinks,
+            desired: &desired,
+            actual: &actual,
+            known: &self.known,
+        };
+        let taken = blocked.iter().filter_map(|(key, protocol)| {
+            let route = OwnRoute { key: *key, target: desired.routes.get(key)?.clone() };
+            let waits =
+                format!("a route of proto {protocol} with the same metric has its place; take that away");
+            Some((Change::Add(route), Some(waits)))
+        });
+        let more = (changes.len() + blocked.len()).saturating_sub(LISTED);
+        let paused = input.view.control().paused;
+        let waits = |change: &Change| self.waits(change, &input, &brake).or_else(|| paused.then(of_pause));
+        let planned =
+            changes.into_iter().map(|change| (waits(&change), change)).map(|(waits, it)| (it, waits));
+        let pending = planned.chain(taken).take(LISTED).map(|(change, waits)| {
+            let failed = self.failures.of(&change).is_some();
+            let (route, why) = (shown(change.route(), &links), reasons.why(&change, failed, &links));
+            Pending { change, route, why, waits }
+        });
+        Ok(Preview { paused, revision: input.view.revision(), changes: pending.collect(), more })
+    }
+
+    fn may_go(&self, input: &Input, key: &RouteKey) -> bool {
+        input.view.is_complete() || self.known.contains(key)
+    }
+
+    /// The brake as the next pass would have it.
+    fn brake_on(&self, input: &Input, actual: &Actual) -> Brake {
+        let mut brake = self.brake.clone();
+        if !input.withdrawn {
+            let (node, routes) = (&self.settings.node, &self.settings.routes);
+            brake.judge(node, &input.view, actual, routes, |key| self.may_go(input, key));
+        }
+        brake
+    }
+
+    /// What holds a change beyond a pause.
+    fn waits(&self, change: &Change, input: &Input, brake: &Brake) -> Option<String> {
+        let (key, now) = (&change.route().key, Instant::now());
+        if matches!(change, Change::Delete(_)) {
+            if !self.may_go(input, key) {
+                let why = "until the agent has heard everything from a current controller, and the store's recovery window is closed";
+                return Some(why.into());
+            }
+            if brake.holds(key) {
+                return Some(
+                    "the brake: too many peers are gone at once; look, then `sextant resume`".into(),
+                );
+            }
+        }
+        if let Some((errno, due)) = self.failures.of(change) {
+            let secs = due.saturating_duration_since(now).as_secs();
+            return Some(format!("failed: {errno}; next try in {secs} s"));
+        }
+        let until = self.contests.until(key, now)?;
+        let secs = until.saturating_duration_since(now).as_secs();
+        Some(format!("somebody keeps undoing it: find out who; next try in {secs} s"))
+    }
+
+    /// What should be, over these uplinks.
+    pub(super) fn desired_over(
+        &self,
+        uplinks: &[LocalUplink],
+        input: &Input,
+        verdicts: &Verdicts,
+    ) -> Desired {
+        let host = Host {
+            node: &self.settings.node,
+            claim: input.claim.as_ref(),
+            uplinks,
+            controllers: &input.controllers,
+            withdrawn: input.withdrawn,
+            verdicts,
+            settings: &self.settings.routes,
+        };
+        desired(&host, &input.view)
+    }
+}
+
+fn of_pause() -> String {
+    "the end of the pause: `sextant resume`".into()
+}
+
+async fn read(kernel: &dyn Kernel, table: u32) -> Result<Actual, KernelError> {
+    let mut actual = Actual::default();
+    actual.read_foreign(kernel.routes(Scope::Table(table)).await?);
+    actual.read_ours(kernel.routes(Scope::Ours).await?);
+    Ok(actual)
+}
+
+/// A route of ours as `ip -6 route` shows it.
+fn shown(route: &OwnRoute, links: &[Link]) -> String {
+    let OwnRoute { key, target } = route;
+    let kind = if *target == RouteTarget::Unreachable { "unreachable " } else { "" };
+    let table = if key.table == MAIN { String::new() } else { format!(" table {}", key.table) };
+    let protocol = sextant_proto::ROUTE_PROTOCOL;
+    format!("{kind}{}{} proto {protocol} metric {}{table}", key.destination, leads(target, links), key.metric)
+}
+
+/// Where a route leads, with a space before it.
+pub(super) fn leads(target: &RouteTarget, links: &[Link]) -> String {
+    let hop = |hop: &NextHop| {
+        let name = links.iter().find(|link| link.index == hop.link).map(|link| link.name.clone());
+        let name = name.unwrap_or_else(|| format!("if{}", hop.link));
+        hop.gateway.map_or_else(|| format!(" dev {name}"), |gateway| format!(" via {gateway} dev {name}"))
+    };
+    match target {
+        RouteTarget::Via(hops) if hops.len() == 1 => hops.iter().map(hop).collect(),
+        RouteTarget::Via(hops) => hops.iter().map(|it| format!(" nexthop{}", hop(it))).collect(),
+        RouteTarget::Unreachable => " dev lo".into(),
+        RouteTarget::Other(kind) => format!(" type {kind}"),
+    }
+}

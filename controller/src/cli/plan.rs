@@ -1,0 +1,144 @@
+//! What a node's agent would change in its kernel now.
+
+use serde_json::{Value, json};
+use sextant_proto::{
+    NodeName, Prefix, Revision,
+    convert::{MessageError, all, required},
+    v1::{self, planned_change::Action},
+};
+
+use super::{args::Output, failure::Failure, link::Link, show, show::Show, text};
+
+/// The answer of a node's agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) node: NodeName,
+    pub(super) revision: Revision,
+    pub(super) paused: bool,
+    pub(super) changes: Vec<Planned>,
+    /// How many changes are not listed.
+    pub(super) more: u64,
+}
+
+/// A change that is not done yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Planned {
+    /// "add", "replace" or "delete".
+    pub(super) action: &'static str,
+    pub(super) destination: Prefix,
+    /// As `ip -6 route` shows it.
+    pub(super) route: String,
+    pub(super) why: String,
+    /// Empty if nothing holds it.
+    pub(super) waits: String,
+}
+
+/// `sextant plan NODE`.
+pub(super) async fn plan(link: &mut Link, output: Output, node: &NodeName) -> Result<(), Failure> {
+    let plan = link.plan(node).await?;
+    show::print(output, &Plan::new(node, plan)?)
+}
+
+impl Plan {
+    fn new(node: &NodeName, plan: v1::Plan) -> Result<Self, MessageError> {
+        Ok(Self {
+            node: node.clone(),
+            revision: Revision(plan.revision),
+            paused: plan.paused,
+            changes: all("changes", plan.changes)?,
+            more: plan.more,
+        })
+    }
+
+    /// How many changes there are, listed or not.
+    pub(super) fn count(&self) -> u64 {
+        self.changes.len() as u64 + self.more
+    }
+}
+
+impl TryFrom<v1::PlannedChange> for Planned {
+    type Error = MessageError;
+
+    fn try_from(change: v1::PlannedChange) -> Result<Self, MessageError> {
+        let action = match change.action() {
+            Action::Add => "add",
+            Action::Replace => "replace",
+            Action::Delete => "delete",
+            Action::Unspecified => "change",
+        };
+        Ok(Self {
+            action,
+            destination: required("destination", change.destination)?,
+            route: change.route,
+            why: change.why,
+            waits: change.waits,
+        })
+    }
+}
+
+impl Show for Plan {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        text::plan(self)
+    }
+
+    fn json(&self) -> Value {
+        let change = |change: &Planned| {
+            json!({
+                "action": change.action,
+                "destination": change.destination.to_string(),
+                "route": change.route,
+                "why": change.why,
+                "waits": Some(&change.waits).filter(|waits| !waits.is_empty()),
+            })
+        };
+        json!({
+            "node": self.node.as_str(),
+            "revision": self.revision.0,
+            "paused": self.paused,
+            "changes": self.changes.iter().map(change).collect::<Value>(),
+            "more": self.more,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(changes: Vec<v1::PlannedChange>) -> Plan {
+        let plan = v1::Plan { paused: true, revision: 12, changes, more: 0 };
+        Plan::new(&"host1".parse().unwrap(), plan).unwrap()
+    }
+
+    fn change() -> v1::PlannedChange {
+        let destination: Prefix = "2001:db8:1:2::/64".parse().unwrap();
+        v1::PlannedChange {
+            action: Action::Add.into(),
+            destination: Some(destination.into()),
+            route: "2001:db8:1:2::/64 via 2001:db8::3 dev eth0 proto 66 metric 512".into(),
+            why: "peer host3 has no route yet".into(),
+            waits: String::new(),
+        }
+    }
+
+    #[test]
+    fn changes_are_listed_with_their_reasons() {
+        assert_eq!(
+            plan(vec![change()]).text(0),
+            "host1 has 1 change to make (revision 12); paused: it makes none until `sextant resume`\n\
+             DO   ROUTE                                                           WHY                          WAITS FOR\n\
+             add  2001:db8:1:2::/64 via 2001:db8::3 dev eth0 proto 66 metric 512  peer host3 has no route yet  -\n"
+        );
+        assert_eq!(plan(vec![change()]).json()["changes"][0]["waits"], Value::Null);
+    }
+
+    #[test]
+    fn nothing_to_do_is_said() {
+        let plan = Plan { paused: false, ..plan(vec![]) };
+        assert_eq!(plan.text(0), "host1: nothing to do (revision 12)\n");
+        assert_eq!(
+            plan.json(),
+            json!({ "node": "host1", "revision": 12, "paused": false, "changes": [], "more": 0 })
+        );
+    }
+}

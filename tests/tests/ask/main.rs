@@ -1,0 +1,6 @@
+//! What operators ask of agents: `sextant plan` and `sextant trace`.
+#![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
+
+mod plan;
+
+use sextant_tests::cluster;
