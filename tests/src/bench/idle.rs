@@ -86,7 +86,7 @@ fn watch(pid: u32, peers: u32, time: Duration) -> anyhow::Result<Vec<String>> {
 }
 
 /// To the nanosecond (Documentation/scheduler/sched-stats.rst, the first field), of all threads.
-fn processor(pid: u32) -> anyhow::Result<Duration> {
+pub(super) fn processor(pid: u32) -> anyhow::Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = fs::read_to_string(task?.path().join("schedstat"))?;
@@ -95,7 +95,7 @@ fn processor(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
-fn status(pid: u32, field: &str) -> anyhow::Result<u64> {
+pub(super) fn status(pid: u32, field: &str) -> anyhow::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let value = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
     Ok(value.trim().trim_end_matches(" kB").parse()?)

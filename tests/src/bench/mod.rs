@@ -5,3 +5,4 @@ pub mod idle;
 pub mod join;
 mod numbers;
 mod reference;
+pub mod routes;

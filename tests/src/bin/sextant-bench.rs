@@ -23,6 +23,11 @@ const ENTRIES: &[Entry] = &[
         about: "what an agent with many peers takes while nothing happens [--peers N,N…] [--seconds N]",
         run: bench::idle::run,
     },
+    Entry {
+        name: "routes",
+        about: "how fast routes get into the kernel, beside others [--routes N,N…] [--rounds N] [--only NAME,NAME…]",
+        run: bench::routes::run,
+    },
 ];
 
 fn main() -> ExitCode {

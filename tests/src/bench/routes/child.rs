@@ -1,0 +1,70 @@
+//! What is measured inside a namespace, by a process that does nothing else and tells what it found.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+
+use super::{Measured, Step, bare, engine};
+use crate::{Lab, bench::idle};
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Kind {
+    /// Prepared messages, and nothing else.
+    Bare,
+    /// The agent's kernel edge.
+    Batches,
+    /// The agent's engine.
+    Engine,
+}
+
+/// Has it measured in a new host's namespace.
+pub(super) fn measure(lab: &Lab, name: &str, kind: Kind, routes: u32) -> anyhow::Result<Measured> {
+    let host = lab.host(name)?;
+    let program = std::env::current_exe()?.display().to_string();
+    let kind = format!("{kind:?}").to_lowercase();
+    let output = host.check(&[&program, "routes", "--child", &kind, "--routes", &routes.to_string()])?;
+    host.power_off()?;
+    Measured::from_json(output.lines().last().unwrap_or_default()).with_context(|| output.clone())
+}
+
+/// Measures here, and prints it.
+pub(super) fn run(kind: Kind, routes: u32) -> anyhow::Result<()> {
+    let mut measured = match kind {
+        Kind::Bare => bare::measure(routes),
+        Kind::Batches => engine::batches(routes),
+        Kind::Engine => engine::engine(routes),
+    }?;
+    measured.peak = peak(std::process::id())?;
+    println!("{}", measured.to_json());
+    Ok(())
+}
+
+/// Times something that this process does.
+pub(super) fn timed<T>(action: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, Step)> {
+    let (before, began) = (cpu()?, Instant::now());
+    let done = action()?;
+    let took = began.elapsed();
+    Ok((done, Step { took, cpu: cpu()?.saturating_sub(before) }))
+}
+
+/// All processor time of this process so far.
+pub(super) fn cpu() -> anyhow::Result<Duration> {
+    idle::processor(std::process::id())
+}
+
+/// The most memory that a process had at once, in octets.
+pub(super) fn peak(pid: u32) -> anyhow::Result<u64> {
+    idle::status(pid, "VmHWM:").map(|kib| kib << 10)
+}
+
+/// The index of `eth0`, which `if_inet6` of this namespace has in its second column.
+pub(super) fn uplink() -> anyhow::Result<u32> {
+    let text = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
+    let line = text.lines().find(|line| line.split_whitespace().last() == Some("eth0"));
+    let index = line.and_then(|line| line.split_whitespace().nth(1)).context("eth0 has no address")?;
+    Ok(u32::from_str_radix(index, 16)?)
+}

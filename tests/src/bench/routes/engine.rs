@@ -1,0 +1,295 @@
+//! The agent's own code, over a real kernel: its batches alone, and its engine with a view of as many peers.
+
+use std::{
+    net::Ipv6Addr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use sextant_agent::{
+    engine::{Engine, Input, Report},
+    host::HostSetup,
+    kernel::{Change, Kernel, NetlinkKernel, NextHop, OwnRoute, RouteKey, RouteTarget, Scope},
+    liveness::Verdicts,
+    settings::{BridgeSettings, Direct, Role, RouteSettings, Settings, Topology},
+    state::StateDir,
+    view::{Snapshot, View},
+};
+use sextant_proto::{
+    Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Revision,
+    daemon::{LogFormat, systemd::Heartbeat},
+};
+use tokio::{
+    runtime::{self, Runtime},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use super::{
+    Measured, Step,
+    bare::{GATEWAYS, MAIN, METRIC, destination},
+    child::{cpu, timed, uplink},
+};
+
+/// For as many routes as anybody asks for.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A period of resyncs that none of the other steps lasts for.
+const SELDOM: u32 = 3600;
+/// How many resyncs are watched.
+const RESYNCS: usize = 7;
+/// How often it is looked whether a resync goes on.
+const SAMPLE: Duration = Duration::from_millis(25);
+/// Less processor time than this between two looks is that of looking.
+const BUSY: Duration = Duration::from_millis(2);
+
+/// Adds, replaces and deletes by the kernel edge.
+pub(super) fn batches(routes: u32) -> anyhow::Result<Measured> {
+    let link = uplink()?;
+    let runtime = runtime()?;
+    let kernel = runtime.block_on(async { NetlinkKernel::open() })?;
+    let route = |n: u32, gateway: Ipv6Addr| OwnRoute {
+        key: RouteKey { table: MAIN, destination: destination(n), metric: METRIC },
+        target: RouteTarget::Via([NextHop { gateway: Some(gateway), link }].into()),
+    };
+    let mut measured = Measured::default();
+    for (step, make) in [
+        (
+            "add",
+            (|n, route: &dyn Fn(u32, Ipv6Addr) -> OwnRoute| Change::Add(route(n, GATEWAYS[0])))
+                as fn(u32, &dyn Fn(u32, Ipv6Addr) -> OwnRoute) -> Change,
+        ),
+        ("replace", |n, route| Change::Replace(route(n, GATEWAYS[1]))),
+        ("delete", |n, route| Change::Delete(route(n, GATEWAYS[1]))),
+    ] {
+        let changes: Vec<Change> = (0..routes).map(|n| make(n, &route)).collect();
+        let (results, took) = timed(|| Ok(runtime.block_on(kernel.apply(&changes))?))?;
+        ensure!(results.iter().all(Result::is_ok), "not all was done: {step}");
+        measured.steps.insert(step.to_owned(), took);
+        if step == "add" {
+            let dump = || Ok(runtime.block_on(kernel.routes(Scope::Ours))?.len());
+            let (found, took) = timed(dump)?;
+            ensure!(found >= routes as usize, "{found} of {routes} routes are there");
+            measured.steps.insert("dump".to_owned(), took);
+        }
+    }
+    Ok(measured)
+}
+
+/// From a cold start to all routes; with nothing to do; all next hops change; all peers go.
+pub(super) fn engine(routes: u32) -> anyhow::Result<Measured> {
+    let bench = Bench::new(routes)?;
+    let mut measured = Measured::default();
+    let peers = bench.peers(1, GATEWAYS[0])?;
+    let (mut running, took) = timed(|| {
+        let mut running = bench.start(SELDOM, peers)?;
+        running.applied(&bench, 1)?;
+        Ok(running)
+    })?;
+    measured.steps.insert("add".to_owned(), took);
+    bench.holds(routes)?;
+    for (revision, step, peers) in
+        [(2, "replace", bench.peers(2, GATEWAYS[1])?), (3, "delete", bench.nobody(3))]
+    {
+        if step == "delete" {
+            let (again, took) = bench.restart(running)?;
+            measured.steps.insert("restart".to_owned(), took);
+            measured.steps.insert("resync".to_owned(), bench.resync(again)?);
+            running = bench.start(SELDOM, bench.peers(2, GATEWAYS[1])?)?;
+            running.applied(&bench, 2)?;
+        }
+        let ((), took) = timed(|| {
+            running.input.send_replace(peers);
+            running.applied(&bench, revision)
+        })?;
+        measured.steps.insert(step.to_owned(), took);
+    }
+    bench.holds(0)?;
+    Ok(measured)
+}
+
+struct Bench {
+    runtime: Runtime,
+    routes: u32,
+    incarnation: Incarnation,
+    pool: Pool,
+    dir: std::path::PathBuf,
+}
+
+struct Running {
+    input: watch::Sender<Input>,
+    report: watch::Receiver<Report>,
+    _verdicts: watch::Sender<Verdicts>,
+    task: JoinHandle<()>,
+}
+
+impl Bench {
+    fn new(routes: u32) -> anyhow::Result<Self> {
+        let pool = Pool::new("main".parse()?, "2001:db9::/40".parse()?, 64, 64)?;
+        let dir = std::env::temp_dir().join(format!("sextant-bench-{}", std::process::id()));
+        Ok(Self { runtime: runtime()?, routes, incarnation: Incarnation::random(), pool, dir })
+    }
+
+    /// What the session knows: as many peers, all behind one gateway.
+    fn peers(&self, revision: u64, gateway: Ipv6Addr) -> anyhow::Result<Input> {
+        let peer = |n: u32| {
+            anyhow::Ok(Peer {
+                name: format!("c{n}").parse()?,
+                prefix: destination(n),
+                claimed: Revision(1),
+                pool: self.pool.name.clone(),
+                state: NodeState::Ready,
+                next_hops: vec![gateway],
+                session: true,
+                drain_timeout: Duration::ZERO,
+            })
+        };
+        let peers = (0..self.routes).map(peer).collect::<Result<_, _>>()?;
+        Ok(self.input(revision, peers))
+    }
+
+    /// That all are gone, and may be.
+    fn nobody(&self, revision: u64) -> Input {
+        self.input(revision, Vec::new())
+    }
+
+    fn input(&self, revision: u64, peers: Vec<Peer>) -> Input {
+        let mut view = View::default();
+        view.apply_snapshot(Snapshot {
+            incarnation: self.incarnation,
+            revision: Revision(revision),
+            linearizable: true,
+            recovering: false,
+            control: Control { paused: false, resumed: Revision(revision) },
+            pools: vec![self.pool.clone()],
+            peers,
+        });
+        let epoch = Epoch { incarnation: self.incarnation, revision: Revision(1) };
+        let claim = Claim { prefix: destination(0xff_fffe), epoch, pool: self.pool.clone() };
+        Input { claim: Some(claim), view: Arc::new(view), ..Input::default() }
+    }
+
+    fn start(&self, resync_secs: u32, input: Input) -> anyhow::Result<Running> {
+        let settings = settings(resync_secs)?;
+        let _inside = self.runtime.enter();
+        let kernel: Arc<dyn Kernel> = Arc::new(NetlinkKernel::open()?);
+        let state = Arc::new(StateDir::open(&self.dir)?);
+        let (bridge, uplinks) = (settings.bridge.clone(), settings.uplinks.clone());
+        let host = HostSetup::new(kernel.clone(), state, bridge, uplinks, Role::Host)?;
+        let (input, input_rx) = watch::channel(input);
+        let (verdicts, verdicts_rx) = watch::channel(Verdicts::default());
+        let (report_tx, report) = watch::channel(Report::default());
+        let heartbeat = Heartbeat::unwatched();
+        let engine = Engine::new(kernel, settings, host, input_rx, verdicts_rx, report_tx, heartbeat);
+        // It tells of its end by its report's.
+        let task = self.runtime.spawn(async move { drop(engine.run().await) });
+        Ok(Running { input, report, _verdicts: verdicts, task })
+    }
+
+    /// Ends it, as a kill would; what it knew.
+    fn stop(&self, running: Running) -> Input {
+        running.task.abort();
+        // That it was aborted is no news; with it, its hold on the state directory has gone.
+        let _aborted = self.runtime.block_on(running.task);
+        running.input.borrow().clone()
+    }
+
+    /// A restart with nothing changed.
+    fn restart(&self, before: Running) -> anyhow::Result<(Running, Step)> {
+        let input = self.stop(before);
+        let revision = input.view.revision().0;
+        timed(|| {
+            let mut running = self.start(SELDOM, input)?;
+            running.applied(self, revision)?;
+            Ok(running)
+        })
+    }
+
+    /// What a resync with nothing to do takes, in processor time: what the process is busy with once a second.
+    fn resync(&self, before: Running) -> anyhow::Result<Step> {
+        let input = self.stop(before);
+        let mut running = self.start(1, input)?;
+        running.applied(self, 2)?;
+        let (mut bursts, mut quiet, end) = (Vec::new(), 0, Instant::now() + PATIENCE);
+        let (mut since, mut last) = (cpu()?, cpu()?);
+        // The first burst may be half over.
+        while bursts.len() <= RESYNCS {
+            ensure!(Instant::now() < end, "{} of {RESYNCS} resyncs were seen", bursts.len());
+            thread::sleep(SAMPLE);
+            let now = cpu()?;
+            quiet = if now - last < BUSY { quiet + 1 } else { 0 };
+            last = now;
+            if quiet == 2 && now - since > BUSY {
+                bursts.push(now - since);
+            }
+            if quiet >= 2 {
+                since = now;
+            }
+        }
+        self.stop(running);
+        bursts.remove(0);
+        bursts.sort();
+        // One thread at a time is busy with it, and the kernel in its name.
+        Ok(Step { took: bursts[RESYNCS / 2], cpu: bursts[RESYNCS / 2] })
+    }
+
+    /// Whether just so many routes lead to peers.
+    fn holds(&self, routes: u32) -> anyhow::Result<()> {
+        let found = self.runtime.block_on(async { NetlinkKernel::open()?.routes(Scope::Ours).await })?;
+        let peers = found.iter().filter(|route| route.key.metric == METRIC).count();
+        ensure!(peers == routes as usize, "{peers} routes, not {routes}");
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Waits until all of `revision` is in the kernel.
+    fn applied(&mut self, bench: &Bench, revision: u64) -> anyhow::Result<()> {
+        let wanted = Some((bench.incarnation, Revision(revision)));
+        bench.runtime.block_on(async {
+            let done = self.report.wait_for(|report| report.applied == wanted);
+            let report = tokio::time::timeout(PATIENCE, done).await.context("not in time")??.clone();
+            ensure!(report.failed.is_empty() && report.held == 0, "failed: {:?}", report.failed.first());
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // Nobody needs it, and nobody misses it.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// As the agent's own.
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        controllers: Vec::new(),
+        node: "h1".parse()?,
+        pool: None,
+        state_dir: "/nonexistent".into(),
+        http: "[::1]:0".parse()?,
+        log: String::new(),
+        log_format: LogFormat::Text,
+        uplinks: vec!["eth0".into()],
+        bridge: BridgeSettings { name: "docker0".into(), create: true },
+        routes: RouteSettings {
+            metric: METRIC,
+            unreachable_metric: 4_000_000_000,
+            table: MAIN,
+            resync_secs,
+            balance: false,
+            direct: Direct::OnLink,
+            topology: Topology::Switched,
+            mark: None,
+        },
+        role: Role::Host,
+        bgp: None,
+    })
+}
