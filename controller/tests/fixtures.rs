@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{path::PathBuf, sync::Arc};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
 use sextant_controller::{
     audit,
@@ -32,6 +32,8 @@ async fn opened() -> (tempfile::TempDir, SharedRegistry, Index) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("controller.redb");
     std::fs::copy(fixture("controller.redb"), &path).unwrap();
+    // A checkout has its own idea of who may read it; a store's file is its owner's alone.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let registry: SharedRegistry = Arc::new(EmbeddedStore::open(&path).unwrap());
     let meta = store::open(&registry, &keys()).await.unwrap();
     let (_task, index) = IndexTask::start(registry.clone(), keys(), meta).await.unwrap();

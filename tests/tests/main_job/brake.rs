@@ -34,8 +34,11 @@ fn i6_the_brake_holds_what_takes_more_than_a_fifth_of_30_peers_away() {
     let mut cluster = Cluster::without_agents("brake", 31, GUIDE);
     // Absence counts only once a new store's recovery window is closed.
     cluster.controller = None;
+    let etcd = cluster.lab.etcd(3, &[]).unwrap();
     let args = ["--recovery-window", "0"].map(str::to_owned).to_vec();
-    cluster.start_controller(ControllerOptions { args, ..ControllerOptions::default() });
+    let store = Some(etcd.store());
+    cluster.start_controller(ControllerOptions { args, store, ..ControllerOptions::default() });
+    cluster.sextant(&["pool", "add", "main", GUIDE.prefix, "--host-len", "64", "--container-len", "80"]);
     (0..31).for_each(|index| cluster.start_agent(index));
     cluster.settle();
     let all: Vec<_> = (0..31).collect();
