@@ -55,6 +55,10 @@ struct Keys {
     #[arg(long, env = "SEXTANT_POOL", value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pool: Option<String>,
+    /// How many bits long this host's prefix is to be [default: as the pool says]
+    #[arg(long, env = "SEXTANT_HOST_LEN", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_len: Option<u32>,
     /// Where the node id, the claim, and what was changed on this host are kept
     #[arg(long, env = "SEXTANT_STATE_DIR", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,6 +147,8 @@ pub struct Settings {
     pub node: NodeName,
     /// The pool to claim from.
     pub pool: Option<PoolName>,
+    /// How long its host prefix is to be, if not as the pool says.
+    pub host_len: Option<u32>,
     /// Where the agent keeps what it must not forget.
     pub state_dir: PathBuf,
     /// Where probes are served.
@@ -218,6 +224,7 @@ impl CommandLine {
                 .pool
                 .map(|pool| pool.parse().map_err(|error| value("--pool", &pool, &error)))
                 .transpose()?,
+            host_len: host_len(keys.host_len)?,
             state_dir: keys.state_dir.unwrap_or_else(|| "/var/lib/sextant/agent".into()),
             http: keys.http.unwrap_or_else(|| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 7302))),
             log: keys.log.unwrap_or_else(|| "info".into()),
@@ -229,6 +236,13 @@ impl CommandLine {
             },
             routes,
         })
+    }
+}
+
+fn host_len(asked: Option<u32>) -> Result<Option<u32>, Invalid> {
+    match asked {
+        Some(len) if !(1..=126).contains(&len) => Err(value("--host-len", &len, &"give it 1 to 126")),
+        asked => Ok(asked),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Puts the rooms together, and runs them.
 //!
-//! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the recovery window, gRPC, probes.
+//! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the recovery window, what ends by itself, gRPC, probes.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::{
     acks::Acks,
     claims::Claims,
+    expiry::Expiry,
     grpc::{self, Others, Rooms},
     index::{Index, IndexTask},
     keys::Keys,
@@ -26,6 +27,7 @@ use crate::{
         embedded::EmbeddedStore,
         etcd::{EtcdOptions, EtcdStore},
     },
+    reservations::Reservations,
     sessions::{Identity, Sessions},
     settings::{CommandLine, EtcdAccess, Settings, Store},
     store,
@@ -68,8 +70,9 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         tasks.spawn("store", store_writes(store));
     }
     tasks.spawn("index", index_task.run());
-    tasks.spawn("sessions", rooms.sessions.clone().run());
+    tasks.spawn("sessions", rooms.sessions.clone().run(rooms.index.clone()));
     tasks.spawn("verdicts", verdicts(&rooms).run());
+    tasks.spawn("expiry", expiry(&settings, &rooms).run());
     tasks.spawn(
         "recovery",
         store::close_recovery(rooms.registry.clone(), rooms.keys.clone(), settings.recovery_window),
@@ -144,7 +147,8 @@ fn rooms(
     let acks = Acks::new(index.clone());
     Rooms {
         others: Others::new(index.clone(), acks.clone(), me.id.clone()),
-        claims: Claims::new(registry.clone(), keys.clone(), index.clone()),
+        claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine),
+        reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
         sessions: Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat),
         acks,
@@ -158,6 +162,11 @@ fn rooms(
 fn verdicts(rooms: &Rooms) -> Verdicts {
     let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
     Verdicts::new(registry, keys, index, rooms.sessions.clone(), rooms.acks.clone())
+}
+
+fn expiry(settings: &Settings, rooms: &Rooms) -> Expiry {
+    let (claims, index) = (rooms.claims.clone(), rooms.index.clone());
+    Expiry::new(claims, index, rooms.acks.clone(), rooms.others.clone(), settings.hold_down)
 }
 
 fn announce_start(settings: &Settings) {

@@ -57,6 +57,7 @@ fn settings() -> Settings {
     Settings {
         controllers: vec![],
         node: "h1".parse().unwrap(),
+        host_len: None,
         pool: None,
         state_dir: "/nonexistent".into(),
         http: "[::1]:0".parse().unwrap(),

@@ -18,6 +18,7 @@ pub(super) fn pool(used: &PoolUse) -> Value {
         "prefix": pool.prefix.to_string(),
         "host_len": pool.host_len,
         "container_len": pool.container_len,
+        "draining": pool.draining,
         "claimed": used.claimed,
         "capacity": used.capacity,
     })
@@ -48,6 +49,7 @@ pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
         "applied": node.applied.as_ref().map(applied),
         "behind": node.behind(cluster.revision),
         "laggards": texts(&node.laggards),
+        "superseded": node.superseded,
     })
 }
 
@@ -187,6 +189,7 @@ mod tests {
             "prefix": "2001:db8:1::/48",
             "host_len": 64,
             "container_len": 80,
+            "draining": false,
             "claimed": 3,
             "capacity": 65536
         });
@@ -225,7 +228,8 @@ mod tests {
                 "held": 0
             },
             "behind": 2,
-            "laggards": []
+            "laggards": [],
+            "superseded": 0
         });
         is(&node(&cluster.nodes[2], &cluster), &expected);
     }

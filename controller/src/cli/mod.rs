@@ -15,6 +15,7 @@ mod failure;
 mod json;
 mod link;
 mod progress;
+mod reservations;
 mod show;
 mod text;
 mod troubles;

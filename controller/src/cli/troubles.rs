@@ -6,6 +6,9 @@ use sextant_proto::{Conflict, FailedRoute, NodeName, NodeState, PoolName};
 
 use super::answer::{Cluster, Liveness, Node, PoolUse};
 
+/// From how many times on agents that put each other off are a trouble; a stream that broke is one.
+pub(super) const FLAPPING: u32 = 4;
+
 /// Something that needs a person. Its text names the thing, the value and the mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -42,6 +45,11 @@ pub(super) enum Trouble {
         node: NodeName,
         conflict: Conflict,
     },
+    /// Two agents have its id, or its connection keeps breaking.
+    Flapping {
+        node: NodeName,
+        superseded: u32,
+    },
     Unreadable(String),
 }
 
@@ -58,6 +66,7 @@ impl Trouble {
             Self::Held { .. } => "routes_held",
             Self::FailedRoute { .. } => "route_failed",
             Self::Conflict { .. } => "conflict",
+            Self::Flapping { .. } => "node_flapping",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -70,6 +79,7 @@ impl Trouble {
             | Self::Behind { node, .. }
             | Self::Held { node, .. }
             | Self::FailedRoute { node, .. }
+            | Self::Flapping { node, .. }
             | Self::Conflict { node, .. } => Some(node),
             Self::NoPool | Self::Paused | Self::Exhausted { .. } | Self::Unreadable(_) => None,
         }
@@ -123,6 +133,11 @@ impl fmt::Display for Trouble {
                 write!(f, "node {node}: route {} failed: {}", route.destination, route.error)
             }
             Self::Conflict { node, conflict } => write!(f, "node {node}: conflict with {conflict}"),
+            Self::Flapping { node, superseded } => write!(
+                f,
+                "node {node}: agents of its id have put each other off {superseded} times within 5 minutes; if a disk was \
+                 cloned, stop sextant-agent on the copy, remove its state directory and give it another --node"
+            ),
             Self::Unreadable(text) => f.write_str(text),
         }
     }
@@ -138,6 +153,7 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     }
     found.extend(cluster.pools.iter().filter_map(exhausted));
     found.extend(cluster.nodes.iter().filter_map(gone));
+    found.extend(cluster.nodes.iter().filter_map(flapping));
     found.extend(cluster.nodes.iter().filter_map(held));
     found.extend(cluster.nodes.iter().filter_map(|node| behind(cluster, node)));
     found.extend(cluster.nodes.iter().flat_map(failed));
@@ -164,6 +180,11 @@ fn behind(cluster: &Cluster, node: &Node) -> Option<Trouble> {
     let by = node.behind(cluster.revision);
     let is_behind = node.peer.session && by != Some(0);
     is_behind.then(|| Trouble::Behind { node: node.name().clone(), by })
+}
+
+fn flapping(node: &Node) -> Option<Trouble> {
+    let superseded = node.superseded;
+    (superseded >= FLAPPING).then(|| Trouble::Flapping { node: node.name().clone(), superseded })
 }
 
 fn held(node: &Node) -> Option<Trouble> {

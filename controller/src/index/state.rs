@@ -1,20 +1,23 @@
 //! The index's content, and what a change of the store means for agents. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use bytes::Bytes;
 use prost::Message;
-use sextant_proto::{Control, NodeName, Peer, Pool, PoolName, Prefix, Revision, v1};
+use sextant_proto::{Control, NodeId, NodeName, Peer, Pool, PoolName, Prefix, Revision, v1};
 
-use super::Snapshot;
+use super::{
+    Snapshot,
+    occupied::{Kind, Occupied},
+};
 use crate::{
     keys::{Key, Keys},
     records::{
-        ClaimRecord, ControlRecord, ControllerRecord, Meta, NodeRecord, Record, RecordError, SessionRecord,
-        VerdictRecord,
+        ClaimRecord, ControlRecord, ControllerRecord, FreedRecord, Meta, NodeRecord, Record, RecordError,
+        ReservationRecord, SessionRecord, VerdictRecord,
     },
     registry::{Batch, Entry, Event, Listing},
 };
@@ -43,7 +46,17 @@ pub struct State {
     control: Control,
     pools: BTreeMap<PoolName, View<Pool>>,
     claims: BTreeMap<Prefix, View<ClaimRecord>>,
-    reservations: BTreeSet<Prefix>,
+    reservations: BTreeMap<Prefix, View<ReservationRecord>>,
+    /// The revision that last changed a reservation.
+    reservation_set: Option<Revision>,
+    /// Prefixes in quarantine.
+    freed: BTreeMap<Prefix, View<FreedRecord>>,
+    /// What a host had last.
+    had: HashMap<NodeId, Prefix>,
+    /// What is reserved for a node.
+    reserved_for: HashMap<NodeName, Prefix>,
+    /// All of claims, reservations and prefixes in quarantine.
+    occupied: Occupied,
     nodes: BTreeMap<NodeName, View<NodeRecord>>,
     sessions: BTreeMap<NodeName, View<SessionRecord>>,
     controllers: BTreeMap<String, View<ControllerRecord>>,
@@ -78,7 +91,12 @@ impl State {
             control: Control::default(),
             pools: BTreeMap::new(),
             claims: BTreeMap::new(),
-            reservations: BTreeSet::new(),
+            reservations: BTreeMap::new(),
+            reservation_set: None,
+            freed: BTreeMap::new(),
+            had: HashMap::new(),
+            reserved_for: HashMap::new(),
+            occupied: Occupied::default(),
             nodes: BTreeMap::new(),
             sessions: BTreeMap::new(),
             controllers: BTreeMap::new(),
@@ -141,12 +159,31 @@ impl State {
                 }
                 kept
             }
-            Key::Claim(prefix) => keep(&mut self.claims, prefix, entry).map(|()| {
-                touched.nodes.extend(self.claims.get(&prefix).map(|claim| claim.record.node.clone()));
-            }),
+            Key::Claim(prefix) => {
+                keep_prefix(&mut self.claims, &mut self.occupied, prefix, entry).map(|()| {
+                    touched.nodes.extend(self.claims.get(&prefix).map(|claim| claim.record.node.clone()));
+                })
+            }
             Key::Reservation(prefix) => {
-                self.reservations.insert(prefix);
+                self.reserved_for.retain(|_, reserved| *reserved != prefix);
+                let kept = keep_prefix(&mut self.reservations, &mut self.occupied, prefix, entry);
+                let node = self.reservations.get(&prefix).and_then(|view| view.record.node.clone());
+                self.reserved_for.extend(node.map(|node| (node, prefix)));
+                kept
+            }
+            Key::ReservationSet => {
+                self.reservation_set = Some(entry.modified);
                 Ok(())
+            }
+            Key::Freed(prefix) => {
+                let known = self.freed.contains_key(&prefix);
+                let kept = keep(&mut self.freed, prefix, entry);
+                if kept.is_ok() && !known {
+                    self.occupied.insert(prefix, Kind::Resting);
+                }
+                let had = self.freed.get(&prefix).map(|view| (view.record.node_id, prefix));
+                self.had.extend(had);
+                kept
             }
             Key::Node(name) => {
                 touched.nodes.insert(name.clone());
@@ -200,10 +237,26 @@ impl State {
                 touched.pools.insert(name);
             }
             Some(Key::Claim(prefix)) => {
-                touched.nodes.extend(self.claims.remove(&prefix).map(|claim| claim.record.node));
+                if let Some(claim) = self.claims.remove(&prefix) {
+                    self.occupied.remove(prefix, Kind::Taken);
+                    touched.nodes.insert(claim.record.node);
+                }
             }
             Some(Key::Reservation(prefix)) => {
-                self.reservations.remove(&prefix);
+                let gone = self.reservations.remove(&prefix);
+                if gone.is_some() {
+                    self.reserved_for.retain(|_, reserved| *reserved != prefix);
+                    self.occupied.remove(prefix, Kind::Taken);
+                }
+            }
+            Some(Key::ReservationSet) => self.reservation_set = None,
+            Some(Key::Freed(prefix)) => {
+                if let Some(freed) = self.freed.remove(&prefix) {
+                    if self.had.get(&freed.record.node_id) == Some(&prefix) {
+                        self.had.remove(&freed.record.node_id);
+                    }
+                    self.occupied.remove(prefix, Kind::Resting);
+                }
             }
             Some(Key::Node(name)) => {
                 self.nodes.remove(&name);
@@ -298,7 +351,9 @@ impl State {
         std::iter::once(keys.meta())
             .chain(self.pools.keys().map(|name| keys.pool(name)))
             .chain(self.claims.keys().map(|&prefix| keys.claim(prefix)))
-            .chain(self.reservations.iter().map(|&prefix| keys.reservation(prefix)))
+            .chain(self.reservations.keys().map(|&prefix| keys.reservation(prefix)))
+            .chain(self.reservation_set.map(|_| keys.reservation_set()))
+            .chain(self.freed.keys().map(|&prefix| keys.freed(prefix)))
             .chain(self.nodes.keys().map(|name| keys.node(name)))
             .chain(self.sessions.keys().map(|name| keys.session(name)))
             .chain(self.controllers.keys().map(|id| keys.controller(id)))
@@ -328,6 +383,36 @@ impl State {
     /// All claims.
     pub fn claims(&self) -> &BTreeMap<Prefix, View<ClaimRecord>> {
         &self.claims
+    }
+
+    /// All reservations.
+    pub fn reservations(&self) -> &BTreeMap<Prefix, View<ReservationRecord>> {
+        &self.reservations
+    }
+
+    /// The revision that last changed a reservation; `None` if there never was one.
+    pub fn reservation_set(&self) -> Option<Revision> {
+        self.reservation_set
+    }
+
+    /// All prefixes in quarantine.
+    pub fn freed(&self) -> &BTreeMap<Prefix, View<FreedRecord>> {
+        &self.freed
+    }
+
+    /// What of the prefixes in quarantine a host had last.
+    pub fn had(&self, node_id: NodeId) -> Option<Prefix> {
+        self.had.get(&node_id).copied()
+    }
+
+    /// What is reserved for a node.
+    pub fn reserved_for(&self, node: &NodeName) -> Option<Prefix> {
+        self.reserved_for.get(node).copied()
+    }
+
+    /// All that is spoken for.
+    pub fn occupied(&self) -> &Occupied {
+        &self.occupied
     }
 
     /// All nodes.
@@ -368,9 +453,34 @@ impl State {
 
     /// How many claims lie in `pool`.
     pub fn claims_in(&self, pool: &Pool) -> usize {
-        let last = Prefix::containing(pool.prefix.last_addr(), 128).unwrap_or(pool.prefix);
-        self.claims.range(pool.prefix..=last).count()
+        inside(&self.claims, pool.prefix).count()
     }
+
+    /// The reservations in `pool`.
+    pub fn reservations_in(&self, pool: &Pool) -> impl Iterator<Item = (Prefix, &ReservationRecord)> {
+        inside(&self.reservations, pool.prefix).map(|(prefix, view)| (*prefix, &view.record))
+    }
+}
+
+/// What of `records` is in `prefix`.
+fn inside<T>(records: &BTreeMap<Prefix, T>, prefix: Prefix) -> impl Iterator<Item = (&Prefix, &T)> {
+    let last = Prefix::containing(prefix.last_addr(), 128).unwrap_or(prefix);
+    records.range(prefix..=last)
+}
+
+/// As [`keep`], for prefixes that are not to be handed out from then on.
+fn keep_prefix<R: Record>(
+    records: &mut BTreeMap<Prefix, View<R>>,
+    occupied: &mut Occupied,
+    prefix: Prefix,
+    entry: &Entry,
+) -> Result<(), RecordError> {
+    let known = records.contains_key(&prefix);
+    keep(records, prefix, entry)?;
+    if !known {
+        occupied.insert(prefix, Kind::Taken);
+    }
+    Ok(())
 }
 
 fn keep<K: Ord, R: Record>(

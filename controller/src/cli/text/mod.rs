@@ -6,7 +6,7 @@ mod routes;
 #[cfg(test)]
 pub(super) mod sample;
 mod status;
-mod table;
+pub(super) mod table;
 mod words;
 
 pub(super) use nodes::{list as node_list, show as node_show};

@@ -119,5 +119,6 @@ fn node(number: u64) -> Node {
             version: "0.1.0".into(),
         }),
         laggards: Vec::new(),
+        superseded: 0,
     }
 }

@@ -1,0 +1,98 @@
+//! Which pool and prefix a node is to get, by what the index knows. Pure: the transaction's guards decide.
+
+use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
+
+use super::{ClaimError, ClaimRequest, allocate};
+use crate::index::{Among, Kind, State, View};
+
+/// What to try to claim.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    pub(super) pool: View<Pool>,
+    pub(super) prefix: Prefix,
+    /// The revision of the set of reservations that it was made by.
+    pub(super) reservation_set: Option<Revision>,
+}
+
+/// A prefix for `request`: the one that is reserved for the node, else what it held, else what it had a short time ago,
+/// else a free one.
+pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Result<Proposal, ClaimError> {
+    let proposal = |pool: &View<Pool>, prefix| Proposal {
+        pool: pool.clone(),
+        prefix,
+        reservation_set: state.reservation_set(),
+    };
+    if let Some((pool, prefix)) = reserved_for(state, &request.node) {
+        return open(pool).map(|pool| proposal(pool, prefix));
+    }
+    let pool = choose_pool(state, request)?;
+    let is_free = |prefix: &Prefix| state.occupied().is_free(*prefix, Among::Free);
+    let held = request.held.as_ref().map(|held| held.prefix);
+    if let Some(held) = held.filter(|it| pool.record.prefix.covers(*it)).filter(is_free) {
+        return Ok(proposal(pool, held));
+    }
+    let pool = open(pool)?;
+    let len = length(&pool.record, request.host_len)?;
+    let back = had_before(state, &pool.record, request, len).filter(is_free);
+    let chosen =
+        back.or_else(|| allocate::choose(&pool.record, len, state.occupied(), &request.node, attempt));
+    chosen.map(|prefix| proposal(pool, prefix)).ok_or_else(|| exhausted(state, &pool.record, len))
+}
+
+fn reserved_for<'a>(state: &'a State, node: &NodeName) -> Option<(&'a View<Pool>, Prefix)> {
+    let prefix = state.reserved_for(node)?;
+    let pool = state.pools().values().find(|pool| pool.record.prefix.covers(prefix))?;
+    Some((pool, prefix))
+}
+
+fn open(pool: &View<Pool>) -> Result<&View<Pool>, ClaimError> {
+    if pool.record.draining { Err(ClaimError::Closed(pool.record.name.clone())) } else { Ok(pool) }
+}
+
+fn length(pool: &Pool, asked: Option<u32>) -> Result<u8, ClaimError> {
+    let len = asked.unwrap_or(pool.host_len.into());
+    let fits = pool.fits(len).then(|| u8::try_from(len).ok()).flatten();
+    fits.ok_or_else(|| ClaimError::HostLength { host_len: len, pool: pool.clone() })
+}
+
+/// What rests in the pool and was this host's.
+fn had_before(state: &State, pool: &Pool, request: &ClaimRequest, len: u8) -> Option<Prefix> {
+    state.had(request.node_id).filter(|prefix| prefix.len() == len && pool.prefix.covers(*prefix))
+}
+
+fn exhausted(state: &State, pool: &Pool, len: u8) -> ClaimError {
+    let held: Vec<_> = state.nodes().iter().filter(|(_, node)| node.record.pool == pool.name).collect();
+    let without_agent = held.iter().filter(|(name, _)| !state.sessions().contains_key(*name)).count();
+    ClaimError::Exhausted {
+        pool: pool.clone(),
+        len,
+        claimed: state.occupied().count(pool.prefix, Kind::Taken) as usize
+            - state.reservations_in(pool).count(),
+        reserved: state.reservations_in(pool).count(),
+        without_agent,
+    }
+}
+
+/// The pool that the request names, else that of what is held, else the only open one, else the one called "default".
+fn choose_pool<'a>(state: &'a State, request: &ClaimRequest) -> Result<&'a View<Pool>, ClaimError> {
+    let pools = state.pools();
+    let names = || -> Vec<PoolName> { pools.keys().cloned().collect() };
+    if let Some(name) = &request.pool {
+        return pools.get(name).ok_or_else(|| ClaimError::UnknownPool { name: name.clone(), pools: names() });
+    }
+    if let Some(pool) = request.held.as_ref().and_then(|held| pools.get(&held.pool.name)) {
+        return Ok(pool);
+    }
+    if let Some((_, pool)) = pools.iter().find(|(name, _)| name.as_str() == "default") {
+        return Ok(pool);
+    }
+    let mut open = pools.values().filter(|pool| !pool.record.draining);
+    match (open.next(), open.next()) {
+        (None, _) => pools
+            .keys()
+            .next()
+            .map_or(Err(ClaimError::NoPool), |closed| Err(ClaimError::Closed(closed.clone()))),
+        (Some(only), None) => Ok(only),
+        _ => Err(ClaimError::Ambiguous(names())),
+    }
+}
