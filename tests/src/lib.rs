@@ -37,6 +37,7 @@
 
 pub mod bench;
 pub mod catalogue;
+pub mod claims;
 pub mod cluster;
 pub mod demo;
 pub mod lab;

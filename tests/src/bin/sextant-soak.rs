@@ -7,11 +7,18 @@ use sextant_tests::{
     soak,
 };
 
-const ENTRIES: &[Entry] = &[Entry {
-    name: "hands",
-    about: "careless hands on routes, links, daemons and hosts [--minutes N] [--seed N]",
-    run: soak::hands::run,
-}];
+const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "claims",
+        about: "64 claim while controllers and members of etcd are killed and frozen [--minutes N] [--seed N]",
+        run: soak::claims::run,
+    },
+    Entry {
+        name: "hands",
+        about: "careless hands on routes, links, daemons and hosts [--minutes N] [--seed N]",
+        run: soak::hands::run,
+    },
+];
 
 fn main() -> ExitCode {
     catalogue::main("soak test", ENTRIES)
