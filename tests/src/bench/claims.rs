@@ -90,7 +90,7 @@ pub fn run() -> anyhow::Result<()> {
 
 fn print(rows: &[(&str, String)]) {
     let rows: Vec<_> = rows.iter().map(|(name, text)| vec![(*name).to_owned(), text.clone()]).collect();
-    print!("{}", columns(&rows, |_| false));
+    println!("{}", columns(&rows, |_| false));
 }
 
 /// The claim logic over a store with the pool.
