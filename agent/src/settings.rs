@@ -2,6 +2,7 @@
 
 mod bgp;
 mod export;
+mod keys;
 mod topology;
 
 use std::{
@@ -9,8 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Parser, Subcommand};
-use serde::{Deserialize, Serialize};
+use clap::{Parser, Subcommand};
 use sextant_proto::{
     NodeName, PoolName,
     daemon::{LogFormat, SettingsError, layered},
@@ -22,6 +22,7 @@ use bgp::BgpKeys;
 pub use bgp::{Announce, BgpSettings, NeighbourSettings, Password};
 pub use export::Mark;
 use export::{ExportKeys, mark};
+use keys::Keys;
 pub use topology::{Direct, Role, Topology};
 
 /// Where settings are looked for unless told otherwise.
@@ -75,128 +76,6 @@ pub enum Command {
         #[arg(long)]
         fix: bool,
     },
-}
-
-/// The keys of the config file, which are the flags too.
-#[derive(Debug, Default, Args, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct Keys {
-    /// The controllers' addresses, tried in turn
-    #[arg(long, env = "SEXTANT_CONTROLLER", value_name = "URL,URL…", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    controller: Option<Vec<String>>,
-    /// This node's name [default: the host's name]
-    #[arg(long, env = "SEXTANT_NODE", value_name = "NAME")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    node: Option<String>,
-    /// What this machine is: a host with containers, or a router that holds no prefix [default: host]
-    #[arg(long, env = "SEXTANT_ROLE", value_enum, value_name = "ROLE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<Role>,
-    /// How the hosts are connected [default: switched]
-    #[arg(long, env = "SEXTANT_TOPOLOGY", value_enum, value_name = "TOPOLOGY")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    topology: Option<Topology>,
-    /// The pool to claim from [default: the only one, or "default"]
-    #[arg(long, env = "SEXTANT_POOL", value_name = "NAME")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pool: Option<String>,
-    /// Where the node id, the claim, and what was changed on this host are kept
-    #[arg(long, env = "SEXTANT_STATE_DIR", value_name = "DIR", global = true)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_dir: Option<PathBuf>,
-    /// Where /metrics, /healthz and /readyz are served
-    #[arg(long, env = "SEXTANT_HTTP", value_name = "ADDR:PORT")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    http: Option<SocketAddr>,
-    /// Speak plain text past loopback
-    #[arg(long, env = "SEXTANT_INSECURE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    insecure: Option<bool>,
-    /// What is logged: error, warn, info, debug, trace
-    #[arg(long, env = "SEXTANT_LOG", value_name = "LEVEL")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log: Option<String>,
-    /// How a log line looks
-    #[arg(long, env = "SEXTANT_LOG_FORMAT", value_enum, value_name = "FORMAT")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    log_format: Option<LogFormat>,
-    #[command(flatten)]
-    uplink: UplinkKeys,
-    #[command(flatten)]
-    bridge: BridgeKeys,
-    #[command(flatten)]
-    routes: RouteKeys,
-    #[command(flatten)]
-    export: ExportKeys,
-    #[arg(skip)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bgp: Option<BgpKeys>,
-}
-
-/// `[uplink]`
-#[derive(Debug, Default, Args, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct UplinkKeys {
-    /// The interfaces towards the other hosts [default: those of the IPv6 default routes]
-    #[arg(long = "uplink", env = "SEXTANT_UPLINK", value_name = "IF,IF…", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    interface: Option<Vec<String>>,
-    /// Spread traffic over all uplinks that lead to a peer (ECMP), instead of using the first one that works
-    #[arg(id = "uplink-balance", long = "uplink-balance", env = "SEXTANT_UPLINK_BALANCE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    balance: Option<bool>,
-}
-
-/// `[bridge]`
-#[derive(Debug, Default, Args, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct BridgeKeys {
-    /// The containers' bridge [default: docker0]
-    #[arg(id = "bridge", long = "bridge", env = "SEXTANT_BRIDGE", value_name = "IF")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    interface: Option<String>,
-    /// Make the bridge if it is not there, instead of waiting for it
-    #[arg(id = "bridge-create", long = "bridge-create", env = "SEXTANT_BRIDGE_CREATE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    create: Option<bool>,
-}
-
-/// `[routes]`
-#[derive(Debug, Default, Args, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-struct RouteKeys {
-    /// The metric of the routes to peers (1 to 4294967294) [default: 512]
-    #[arg(id = "routes-metric", long = "routes-metric", env = "SEXTANT_ROUTES_METRIC", value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    metric: Option<u32>,
-    /// The metric of the unreachable routes, above all others [default: 4000000000]
-    #[arg(long = "routes-unreachable-metric", env = "SEXTANT_ROUTES_UNREACHABLE_METRIC", value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unreachable_metric: Option<u32>,
-    /// The routing table [default: 254, the main one]
-    #[arg(id = "routes-table", long = "routes-table", env = "SEXTANT_ROUTES_TABLE", value_name = "N")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    table: Option<u32>,
-    /// Whether on-link peers get a direct route, or are left to the router, as on private VLANs [default: on-link]
-    #[arg(
-        id = "routes-direct",
-        long = "routes-direct",
-        env = "SEXTANT_ROUTES_DIRECT",
-        value_enum,
-        value_name = "WHEN"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    direct: Option<Direct>,
-    /// Every how many seconds all routes are compared with the kernel's (1 to 86400) [default: 60]
-    #[arg(
-        id = "routes-resync",
-        long = "routes-resync",
-        env = "SEXTANT_ROUTES_RESYNC",
-        value_name = "SECONDS"
-    )]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resync: Option<u32>,
 }
 
 /// What is to be known of a host to look at it.

@@ -9,7 +9,9 @@
 //! agent's end leaves behind is a closed connection without a notification, so that with graceful restart the routers keep
 //! what they have (DESIGN I5).
 
+mod connection;
 mod neighbour;
+mod opening;
 pub mod paths;
 mod sockets;
 mod status;
@@ -37,7 +39,8 @@ use crate::{
     state::{Exported, StateDir, StateError},
 };
 
-use neighbour::{Neighbour, Restart};
+use neighbour::Neighbour;
+use opening::Restart;
 use paths::{Cluster, Paths};
 use status::Status;
 

@@ -6,43 +6,27 @@
 
 use std::{convert::Infallible, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::{BoxFuture, OptionFuture};
 use rand::Rng;
-use rustbgpd_fsm::{Action, Event, PeerConfig, Session, SessionState, TimerType};
-use rustbgpd_wire::{
-    Afi, Capability, Message, NotificationMessage, OpenMessage, Safi, encode_message,
-    notification::{description, extract_shutdown_communication},
-};
+use rustbgpd_fsm::{Action, Event, Session, SessionState, TimerType};
+use rustbgpd_wire::{Afi, Message, OpenMessage, Safi, encode_message};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::{mpsc, watch},
     time::Instant,
 };
 
 use super::{
+    connection::{self, Connection},
+    opening::{self, Restart},
     paths::{Paths, news},
     sockets,
-    status::Status,
+    status::{Status, words},
     timers::{MAX_RETRY, Timers, expiry, jittered, until},
     wire::{self, Voice},
 };
 use crate::settings::{BgpSettings, NeighbourSettings};
-
-/// What the agent that starts says of itself (RFC 4724).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Restart {
-    /// An agent before this one has had sessions.
-    pub(super) restarted: bool,
-    /// What it forwarded, the host forwards still.
-    pub(super) preserved: bool,
-}
-
-struct Connection {
-    stream: TcpStream,
-    received: BytesMut,
-}
 
 pub(super) struct Neighbour {
     bgp: Arc<BgpSettings>,
@@ -82,14 +66,7 @@ impl Neighbour {
         wanted: watch::Receiver<Paths>,
         status: Status,
     ) -> Self {
-        let mut config = PeerConfig::new(bgp.local_as, settings.remote_as, router_id);
-        config.hold_time = settings.hold_time;
-        // Longer than a connection may take to be made, jitter and all.
-        config.connect_retry_secs = 10;
-        config.families = vec![(Afi::Ipv6, Safi::Unicast)];
-        config.required_families = config.families.clone();
-        config.graceful_restart = bgp.restart_time > 0;
-        config.gr_restart_time = bgp.restart_time;
+        let config = opening::config(&bgp, &settings, router_id);
         Self {
             bgp,
             settings,
@@ -127,7 +104,7 @@ impl Neighbour {
                 Happening::Dialed(dialed)
             }
             Some(stream) = self.incoming.recv() => Happening::Incoming(stream),
-            read = read(&mut self.connection) => Happening::Read(read),
+            read = connection::read(&mut self.connection) => Happening::Read(read),
             Ok(()) = self.wanted.changed(), if established => Happening::Wanted,
             timer = expiry(timer) => Happening::Timer(timer),
             () = until(self.start_at) => Happening::Start,
@@ -205,13 +182,13 @@ impl Neighbour {
             return;
         }
         self.dialing = None.into();
-        self.connection = Some(Connection { stream, received: BytesMut::new() });
+        self.connection = Some(Connection::new(stream));
         self.feed(event).await;
     }
 
     async fn messages(&mut self) {
         while let Some(connection) = &mut self.connection {
-            match wire::next_message(&mut connection.received) {
+            match connection.next_message() {
                 Ok(Some(message)) => self.message(message).await,
                 Ok(None) => return,
                 Err(error) => {
@@ -275,7 +252,7 @@ impl Neighbour {
 
     async fn carry_out(&mut self, action: Action) -> io::Result<()> {
         match action {
-            Action::SendOpen(open) => self.send(&Message::Open(self.amended(open))).await,
+            Action::SendOpen(open) => self.send(&Message::Open(self.restart.amend(open))).await,
             Action::SendKeepalive => self.send(&Message::Keepalive).await,
             Action::SendNotification(notification) => {
                 self.status.error_if_none(format!("we ended the session: {}", words(&notification)));
@@ -363,27 +340,9 @@ impl Neighbour {
         Some(Voice {
             local_as: self.bgp.local_as,
             neighbour: &self.settings,
-            own_address: sockets::own_address(&connection.stream).ok()?,
+            own_address: connection.own_address().ok()?,
             four_octet_as: self.four_octet_as,
         })
-    }
-
-    /// What the state machine cannot know, or offers and this speaker does not do.
-    fn amended(&self, mut open: OpenMessage) -> OpenMessage {
-        let spoken =
-            |it: &Capability| !matches!(it, Capability::ExtendedMessage | Capability::EnhancedRouteRefresh);
-        open.capabilities.retain(spoken);
-        for capability in &mut open.capabilities {
-            if let Capability::GracefulRestart { restart_state, notification, families, .. } = capability {
-                *restart_state = self.restart.restarted;
-                // A host that is silent for the hold time is gone: its routes are not to be kept (RFC 8538 would).
-                *notification = false;
-                for family in families {
-                    family.forwarding_preserved = self.restart.preserved;
-                }
-            }
-        }
-        open
     }
 
     async fn send(&mut self, message: &Message) -> io::Result<()> {
@@ -394,23 +353,6 @@ impl Neighbour {
     async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         let patience = Duration::from_secs(self.settings.hold_time.into());
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        let written = tokio::time::timeout(patience, connection.stream.write_all(octets)).await;
-        written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it takes no more octets"))?
-    }
-}
-
-/// What a notification says, for people.
-fn words(notification: &NotificationMessage) -> String {
-    let what = description(notification.code, notification.subcode);
-    match extract_shutdown_communication(notification) {
-        Ok(Some(reason)) if !reason.is_empty() => format!("{what}: {reason}"),
-        _ => what.to_owned(),
-    }
-}
-
-async fn read(connection: &mut Option<Connection>) -> io::Result<usize> {
-    match connection {
-        Some(connection) => connection.stream.read_buf(&mut connection.received).await,
-        None => std::future::pending().await,
+        connection.write(octets, patience).await
     }
 }

@@ -6,6 +6,10 @@ use std::{
 };
 
 use rustbgpd_fsm::SessionState;
+use rustbgpd_wire::{
+    NotificationMessage,
+    notification::{description, extract_shutdown_communication},
+};
 use sextant_proto::BgpNeighbour;
 use tokio::sync::watch;
 
@@ -84,6 +88,15 @@ impl Status {
             change(&mut all[self.nth]);
             all[self.nth] != before
         });
+    }
+}
+
+/// What a notification says, for people.
+pub(super) fn words(notification: &NotificationMessage) -> String {
+    let what = description(notification.code, notification.subcode);
+    match extract_shutdown_communication(notification) {
+        Ok(Some(reason)) if !reason.is_empty() => format!("{what}: {reason}"),
+        _ => what.to_owned(),
     }
 }
 
