@@ -3,13 +3,16 @@
 use std::{io, net::Ipv6Addr, time::Duration};
 
 use bytes::BytesMut;
-use rustbgpd_wire::{DecodeError, Message};
+use rustbgpd_wire::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use super::{sockets, wire};
+use super::{
+    sockets,
+    wire::reading::{self, Misread},
+};
 
 pub(super) struct Connection {
     stream: TcpStream,
@@ -22,8 +25,8 @@ impl Connection {
     }
 
     /// The next whole message of what was read; `None` if it is not all there yet.
-    pub(super) fn next_message(&mut self) -> Result<Option<Message>, DecodeError> {
-        wire::next_message(&mut self.received)
+    pub(super) fn next_message(&mut self) -> Result<Option<Message>, Misread> {
+        reading::next_message(&mut self.received)
     }
 
     /// Our address in it.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, OptionFuture};
 use rand::Rng;
 use rustbgpd_fsm::{Action, Event, Session, SessionState, TimerType};
-use rustbgpd_wire::{Afi, Message, OpenMessage, Safi, encode_message};
+use rustbgpd_wire::{Afi, Message, OpenMessage, Safi, UpdateMessage, encode_message};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -24,7 +24,10 @@ use super::{
     sockets,
     status::{Status, words},
     timers::{MAX_RETRY, Timers, expiry, jittered, until},
-    wire::{self, Voice},
+    wire::{
+        self, Voice,
+        reading::{Misread, Treatment, asks_for_ours, read_update, refined},
+    },
 };
 use crate::settings::{BgpSettings, NeighbourSettings};
 
@@ -193,7 +196,11 @@ impl Neighbour {
                 Ok(None) => return,
                 Err(error) => {
                     self.status.error(format!("it sent what cannot be read: {error}"));
-                    self.feed(Event::DecodeError(error)).await;
+                    self.feed(match error {
+                        Misread::Answered(error) => Event::DecodeError(error),
+                        Misread::Notification(_) => Event::TcpConnectionFails,
+                    })
+                    .await;
                 }
             }
         }
@@ -207,23 +214,37 @@ impl Neighbour {
                 self.status.error(format!("it ended the session: {}", words(&notification)));
                 self.feed(Event::NotificationReceived(notification)).await;
             }
-            Message::Update(update) => {
-                self.status.received();
-                let checked = self.voice().map(|voice| wire::check_update(&update, &voice));
-                match checked.transpose() {
-                    Ok(_) => self.feed(Event::UpdateReceived).await,
-                    Err(error) => {
-                        self.status.error(format!("it sent what cannot be read: {error}"));
-                        self.feed(Event::DecodeError(error)).await;
-                    }
+            Message::Update(update) => self.update(&update).await,
+            Message::RouteRefresh(refresh) => {
+                self.feed(Event::RouteRefreshReceived { afi: Afi::Ipv6, safi: Safi::Unicast }).await;
+                if asks_for_ours(&refresh) {
+                    self.told.clear();
+                    self.tell_news().await;
                 }
             }
-            Message::RouteRefresh(_) => {
-                self.feed(Event::RouteRefreshReceived { afi: Afi::Ipv6, safi: Safi::Unicast }).await;
-                self.told.clear();
-                self.tell_news().await;
-            }
             _ => {}
+        }
+    }
+
+    async fn update(&mut self, update: &UpdateMessage) {
+        self.status.received();
+        let Some(between) = self.voice().map(|voice| voice.between()) else { return };
+        match read_update(update, between) {
+            Ok(read) => {
+                if !read.faults.is_empty() {
+                    let outcome = match read.treatment {
+                        Treatment::AsWithdrawal => "what it announces counts as withdrawn",
+                        Treatment::AttributesDiscarded | Treatment::Taken => "it is taken without that",
+                    };
+                    let faults = read.faults.join("; ");
+                    self.status.error(format!("it sent an UPDATE that is wrong ({faults}): {outcome}"));
+                }
+                self.feed(Event::UpdateReceived).await;
+            }
+            Err(error) => {
+                self.status.error(format!("it sent what cannot be read: {error}"));
+                self.feed(Event::DecodeError(error)).await;
+            }
         }
     }
 
@@ -236,9 +257,14 @@ impl Neighbour {
     }
 
     async fn feed(&mut self, event: Event) {
+        let before = self.fsm.state();
         let actions = self.fsm.handle_event(event);
         let mut broken = None;
         for action in actions {
+            let action = match action {
+                Action::SendNotification(it) => Action::SendNotification(refined(it, before)),
+                other => other,
+            };
             if let Err(error) = self.carry_out(action).await {
                 broken = Some(error);
             }

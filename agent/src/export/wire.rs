@@ -1,15 +1,17 @@
-//! The edge to the BGP codec: messages out of octets, and UPDATE messages out of [`News`].
+//! The edge to the BGP codec: messages out of octets ([`reading`]), and UPDATE messages out of [`News`].
+
+pub(super) mod reading;
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use reading::Between;
 use rustbgpd_wire::{
-    Afi, AsPath, AsPathSegment, DecodeError, EncodeError, LargeCommunity, MAX_MESSAGE_LEN, Message,
-    MpReachNlri, MpUnreachNlri, NlriEntry, Origin, PathAttribute, Safi, UpdateMessage, decode_message,
-    encode_message, peek_message_length, update::Ipv4UnicastMode,
+    Afi, AsPath, AsPathSegment, EncodeError, LargeCommunity, Message, MpReachNlri, MpUnreachNlri, NlriEntry,
+    Origin, PathAttribute, Safi, UpdateMessage, encode_message, update::Ipv4UnicastMode,
 };
 use sextant_proto::Prefix;
 
@@ -32,24 +34,12 @@ pub(super) struct Voice<'a> {
     pub(super) four_octet_as: bool,
 }
 
-/// Takes the next whole message out of `received`; `None` if it is not all there yet.
-pub(super) fn next_message(received: &mut BytesMut) -> Result<Option<Message>, DecodeError> {
-    let Some(length) = peek_message_length(received, MAX_MESSAGE_LEN)? else {
-        return Ok(None);
-    };
-    let length = usize::from(length);
-    if received.len() < length {
-        return Ok(None);
+impl Voice<'_> {
+    /// Between whom we speak.
+    pub(super) fn between(&self) -> Between {
+        let internal = self.local_as == self.neighbour.remote_as;
+        Between { internal, four_octet_as: self.four_octet_as }
     }
-    let mut message = received.split_to(length).freeze();
-    decode_message(&mut message, MAX_MESSAGE_LEN).map(Some)
-}
-
-/// Whether an UPDATE makes sense as a whole (RFC 7606: what is wrong in a way that only withdraws is no reason to end the
-/// session). What it says is not used: nothing is imported.
-pub(super) fn check_update(update: &UpdateMessage, voice: &Voice<'_>) -> Result<(), DecodeError> {
-    let internal = voice.local_as == voice.neighbour.remote_as;
-    update.parse_revised(voice.four_octet_as, internal, false, &[]).map(drop)
 }
 
 /// The UPDATE messages that tell `news`, withdrawals first.
@@ -138,7 +128,13 @@ fn entry(prefix: &Prefix) -> NlriEntry {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use bytes::BytesMut;
+    use rustbgpd_wire::MAX_MESSAGE_LEN;
+
+    use super::{
+        reading::{next_message, read_update},
+        *,
+    };
     use crate::export::paths::Paths;
 
     fn neighbour(remote_as: u32) -> NeighbourSettings {
@@ -239,7 +235,7 @@ mod tests {
             for octets in [octets.clone()].into_iter().chain((0..7).map(framed)) {
                 let mut received = BytesMut::from(&octets[..]);
                 if let Ok(Some(Message::Update(update))) = next_message(&mut received) {
-                    let _any = check_update(&update, &voice(&neighbour));
+                    let _any = read_update(&update, voice(&neighbour).between());
                 }
             }
         }
@@ -252,7 +248,7 @@ mod tests {
                 let at = at.index(received.len());
                 received[at] = with;
                 if let Ok(Some(Message::Update(update))) = next_message(&mut received) {
-                    let _any = check_update(&update, &voice(&neighbour));
+                    let _any = read_update(&update, voice(&neighbour).between());
                 }
             }
         }
