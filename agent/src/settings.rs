@@ -100,6 +100,8 @@ pub struct Settings {
     pub role: Role,
     /// The pool to claim from.
     pub pool: Option<PoolName>,
+    /// How long its host prefix is to be, if not as the pool says.
+    pub host_len: Option<u32>,
     /// Where the agent keeps what it must not forget.
     pub state_dir: PathBuf,
     /// Where probes are served.
@@ -222,6 +224,7 @@ impl CommandLine {
                 .pool
                 .map(|pool| pool.parse().map_err(|error| value("--pool", &pool, &error)))
                 .transpose()?,
+            host_len: host_len(keys.host_len)?,
             state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             http: keys.http.unwrap_or_else(|| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 7302))),
             log: keys.log.unwrap_or_else(|| "info".into()),
@@ -234,6 +237,13 @@ impl CommandLine {
             routes,
             bgp,
         })
+    }
+}
+
+fn host_len(asked: Option<u32>) -> Result<Option<u32>, Invalid> {
+    match asked {
+        Some(len) if !(1..=126).contains(&len) => Err(value("--host-len", &len, &"give it 1 to 126")),
+        asked => Ok(asked),
     }
 }
 

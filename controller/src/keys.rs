@@ -40,6 +40,10 @@ pub enum Key {
     Claim(Prefix),
     /// A reservation.
     Reservation(Prefix),
+    /// The set of reservations.
+    ReservationSet,
+    /// A prefix in quarantine.
+    Freed(Prefix),
     /// A node.
     Node(NodeName),
     /// The session of a node's agent.
@@ -80,6 +84,32 @@ impl Keys {
     /// `meta/pools`: touched by each change of the set of pools, so that two at once cannot overlook each other.
     pub fn pool_set(&self) -> String {
         format!("{}meta/pools", self.root)
+    }
+
+    /// `meta/reservations`: touched by each change of the set of reservations, which every claim guards as a whole.
+    pub fn reservation_set(&self) -> String {
+        format!("{}meta/reservations", self.root)
+    }
+
+    /// `freed/<address>-<length>`.
+    pub fn freed(&self, prefix: Prefix) -> String {
+        format!("{}freed/{}", self.root, prefix_key(prefix))
+    }
+
+    /// All of `reservations/`.
+    pub fn reservations(&self) -> KeyRange {
+        KeyRange::prefix(&format!("{}reservations/", self.root))
+    }
+
+    /// All of `verdicts/<node>/`.
+    pub fn verdicts(&self, node: &NodeName) -> KeyRange {
+        KeyRange::prefix(&format!("{}verdicts/{node}/", self.root))
+    }
+
+    /// The keys of `space` in `outer` but outside of `inner`, given that none is shorter than `inner`.
+    pub fn around(&self, space: Space, outer: Prefix, inner: Prefix) -> [KeyRange; 2] {
+        let (outer, inner) = (self.inside(space, outer), self.inside(space, inner));
+        [KeyRange { from: outer.from, to: inner.from }, KeyRange { from: inner.to, to: outer.to }]
     }
 
     /// `pools/<name>`.
@@ -171,11 +201,13 @@ impl Keys {
             "meta" => match name {
                 "store" => Some(Key::Meta),
                 "control" => Some(Key::Control),
+                "reservations" => Some(Key::ReservationSet),
                 _ => None,
             },
             "pools" => name.parse().ok().map(Key::Pool),
             "claims" => parse_prefix(name).map(Key::Claim),
             "reservations" => parse_prefix(name).map(Key::Reservation),
+            "freed" => parse_prefix(name).map(Key::Freed),
             "nodes" => name.parse().ok().map(Key::Node),
             "sessions" => name.parse().ok().map(Key::Session),
             "verdicts" => parse_verdict(name),
@@ -185,8 +217,12 @@ impl Keys {
     }
 
     fn of_prefix(&self, space: Space, prefix: Prefix) -> String {
-        format!("{}{}/{:032x}-{}", self.root, space.directory(), prefix.addr().to_bits(), prefix.len())
+        format!("{}{}/{}", self.root, space.directory(), prefix_key(prefix))
     }
+}
+
+fn prefix_key(prefix: Prefix) -> String {
+    format!("{:032x}-{}", prefix.addr().to_bits(), prefix.len())
 }
 
 fn parse_verdict(text: &str) -> Option<Key> {
@@ -220,6 +256,8 @@ mod tests {
         assert_eq!(keys().verdict(&node, "c1"), "/sextant/v1/default/verdicts/host1/c1");
         assert_eq!(keys().parse(&keys().verdict(&node, "c1")), Some(Key::Verdict(node, "c1".into())));
         assert_eq!(keys().parse("/sextant/v1/default/verdicts/host1"), None);
+        assert_eq!(keys().parse(&keys().freed(prefix)), Some(Key::Freed(prefix)));
+        assert_eq!(keys().parse(&keys().reservation_set()), Some(Key::ReservationSet));
         assert_eq!(keys().parse("/sextant/v1/other/meta/store"), None);
         assert_eq!(keys().parse("/sextant/v1/default/claims/2001-64"), None);
     }

@@ -8,19 +8,22 @@
 
 #![warn(missing_docs)]
 
-pub mod acks;
+mod acks;
 pub mod audit;
 pub mod backup;
 pub mod claims;
 pub mod cli;
 mod control;
+pub mod expiry;
 pub mod grpc;
 pub mod index;
 pub mod keys;
 mod metrics;
 pub mod pools;
+mod prefixes;
 pub mod records;
 pub mod registry;
+pub mod reservations;
 pub mod run;
 pub mod sessions;
 pub mod settings;

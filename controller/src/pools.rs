@@ -1,8 +1,8 @@
-//! Pools: added, listed, removed.
+//! Pools: added, closed, grown, removed.
 
 use std::time::Duration;
 
-use sextant_proto::{NodeName, Pool, PoolName, Revision};
+use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
 
 use crate::{
     audit::{Actor, Event, What},
@@ -34,11 +34,29 @@ pub enum PoolsError {
     /// No such pool.
     #[error("pool \"{0}\" does not exist; see `sextant pool list`")]
     Unknown(PoolName),
-    /// Nodes hold prefixes of it.
+    /// Nodes hold prefixes of it, or some are reserved.
     #[error(
-        "pool {0} is in use: {1}; drain and forget the nodes that hold its prefixes first (`sextant node list`)"
+        "pool {0} is in use: {1}; close it with `sextant pool drain {0}`, then drain and forget the nodes that hold its \
+         prefixes (`sextant node list`), and end its reservations (`sextant reservations`)"
     )]
     InUse(PoolName, String),
+    /// The new prefix does not contain the old one.
+    #[error(
+        "pool {} {} cannot grow to {to}: give it a shorter prefix that contains its own, e.g. {}",
+        .pool.name, .pool.prefix, shorter(.pool)
+    )]
+    NotGrown {
+        /// The pool.
+        pool: Pool,
+        /// What was asked for.
+        to: Prefix,
+    },
+    /// The grown pool cannot be.
+    #[error(transparent)]
+    Pool(#[from] sextant_proto::PoolError),
+    /// Something is in what the pool would grow into.
+    #[error("pool {0} cannot grow to {1}: claims or reservations of no pool are in it")]
+    Stray(PoolName, Prefix),
     /// Others changed the pools each time.
     #[error("{ATTEMPTS} attempts to change the pools collided with others; try again")]
     Contended,
@@ -57,8 +75,8 @@ pub struct Pools {
 }
 
 /// All pools by the store itself, and the guard that says that none was added or removed since.
-struct Listed {
-    pools: Vec<(Pool, Revision)>,
+pub(crate) struct Listed {
+    pub(crate) pools: Vec<(Pool, Revision)>,
     unchanged: Guard,
 }
 
@@ -94,7 +112,12 @@ impl Pools {
             let listed = self.list().await?;
             if let Some((same, revision)) = listed.pools.iter().find(|(other, _)| other.name == pool.name) {
                 // The same again is no mistake, and what a retry after an unknown outcome finds.
-                return if same == pool { Ok(*revision) } else { Err(PoolsError::NameTaken(same.clone())) };
+                let same_but_open = Pool { draining: pool.draining, ..same.clone() };
+                return if same_but_open == *pool {
+                    Ok(*revision)
+                } else {
+                    Err(PoolsError::NameTaken(same.clone()))
+                };
             }
             if let Some((other, _)) =
                 listed.pools.iter().find(|(other, _)| other.prefix.overlaps(pool.prefix))
@@ -121,21 +144,18 @@ impl Pools {
     pub async fn remove(&self, name: &PoolName) -> Result<Revision, PoolsError> {
         for _ in 0..ATTEMPTS {
             let listed = self.list().await?;
-            let found = listed.pools.into_iter().find(|(pool, _)| pool.name == *name);
-            let (pool, modified) = found.ok_or_else(|| PoolsError::Unknown(name.clone()))?;
+            let (pool, modified) = find(listed.pools, name)?;
             let claims = self.keys.inside(Space::Claims, pool.prefix);
+            let reservations = self.keys.inside(Space::Reservations, pool.prefix);
             let held = self.registry.list(&claims).await?.entries.len();
-            if held > 0 {
-                let nodes = if held == 1 {
-                    "1 node holds a prefix".into()
-                } else {
-                    format!("{held} nodes hold prefixes")
-                };
-                return Err(PoolsError::InUse(name.clone(), nodes));
+            let reserved = self.registry.list(&reservations).await?.entries.len();
+            if held + reserved > 0 {
+                return Err(PoolsError::InUse(name.clone(), in_use(held, reserved)));
             }
             let key = self.keys.pool(name);
-            let guards =
-                vec![Guard::Unchanged(key.clone(), modified), Guard::RangeAbsent(claims), listed.unchanged];
+            let empty = [claims, reservations].map(Guard::RangeAbsent);
+            let mut guards = vec![Guard::Unchanged(key.clone(), modified), listed.unchanged];
+            guards.extend(empty);
             let ops = vec![Op::Delete(key), self.touch(), self.note(of_pool(What::PoolRemoved, &pool))];
             if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
                 return Ok(revision);
@@ -144,14 +164,70 @@ impl Pools {
         Err(PoolsError::Contended)
     }
 
-    async fn list(&self) -> Result<Listed, PoolsError> {
+    /// Closes a pool to new claims, or opens it again. Says nothing to the store if it is so already.
+    ///
+    /// # Errors
+    /// A [`PoolsError`]; nothing was changed.
+    pub async fn drain(&self, name: &PoolName, draining: bool) -> Result<Revision, PoolsError> {
+        for _ in 0..ATTEMPTS {
+            let (pool, modified) = find(self.list().await?.pools, name)?;
+            if pool.draining == draining {
+                return Ok(modified);
+            }
+            let key = self.keys.pool(name);
+            let what = if draining { What::PoolClosed } else { What::PoolOpened };
+            let note = self.note(of_pool(what, &pool));
+            let ops = vec![Op::put(&key, Pool { draining, ..pool }.encode()), note];
+            let guards = vec![Guard::Unchanged(key, modified)];
+            if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
+                return Ok(revision);
+            }
+        }
+        Err(PoolsError::Contended)
+    }
+
+    /// Gives a pool a shorter prefix that contains its own.
+    ///
+    /// # Errors
+    /// A [`PoolsError`]; nothing was changed.
+    pub async fn grow(&self, name: &PoolName, to: Prefix) -> Result<(Pool, Revision), PoolsError> {
+        for _ in 0..ATTEMPTS {
+            let listed = self.list().await?;
+            let others: Vec<_> = listed.pools.iter().map(|(pool, _)| pool.clone()).collect();
+            let (pool, modified) = find(listed.pools, name)?;
+            if pool.prefix == to {
+                return Ok((pool, modified));
+            }
+            if !to.covers(pool.prefix) {
+                return Err(PoolsError::NotGrown { pool, to });
+            }
+            let valid = Pool::new(pool.name.clone(), to, pool.host_len.into(), pool.container_len.into())?;
+            let grown = Pool { draining: pool.draining, ..valid };
+            if let Some(other) = others.iter().find(|it| it.name != *name && it.prefix.overlaps(to)) {
+                return Err(PoolsError::Overlaps { new: Box::new(grown), other: Box::new(other.clone()) });
+            }
+            let around = [Space::Claims, Space::Reservations]
+                .into_iter()
+                .flat_map(|space| self.keys.around(space, to, pool.prefix));
+            let mut guards = vec![Guard::Unchanged(self.keys.pool(name), modified), listed.unchanged];
+            for range in around {
+                if !self.registry.list(&range).await?.entries.is_empty() {
+                    return Err(PoolsError::Stray(name.clone(), to));
+                }
+                guards.push(Guard::RangeAbsent(range));
+            }
+            let event = of_pool(What::PoolGrown, &grown).detail(format!("from {}", pool.prefix));
+            let ops = vec![Op::put(self.keys.pool(name), grown.encode()), self.touch(), self.note(event)];
+            if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
+                return Ok((grown, revision));
+            }
+        }
+        Err(PoolsError::Contended)
+    }
+
+    pub(crate) async fn list(&self) -> Result<Listed, PoolsError> {
         // The set's key first: a change after it is refused by the guard.
-        let set = self.keys.pool_set();
-        let touched = self.registry.list(&KeyRange::key(&set)).await?.entries.pop();
-        let unchanged = match touched {
-            Some(entry) => Guard::Unchanged(set, entry.modified),
-            None => Guard::Absent(set),
-        };
+        let unchanged = unchanged(&self.registry, self.keys.pool_set()).await?;
         let entries = self.registry.list(&self.keys.pools()).await?.entries;
         let pools = entries.iter().map(decode).collect::<Result<_, _>>()?;
         Ok(Listed { pools, unchanged })
@@ -179,6 +255,39 @@ impl Pools {
 
 fn of_pool(what: What, pool: &Pool) -> Event {
     Event::new(what).pool(&pool.name).prefix(pool.prefix)
+}
+
+/// The guard that says that a key is as it is now.
+pub(crate) async fn unchanged(registry: &SharedRegistry, key: String) -> Result<Guard, RegistryError> {
+    let entry = registry.list(&KeyRange::key(&key)).await?.entries.pop();
+    Ok(match entry {
+        Some(entry) => Guard::Unchanged(key, entry.modified),
+        None => Guard::Absent(key),
+    })
+}
+
+fn find(pools: Vec<(Pool, Revision)>, name: &PoolName) -> Result<(Pool, Revision), PoolsError> {
+    let found = pools.into_iter().find(|(pool, _)| pool.name == *name);
+    found.ok_or_else(|| PoolsError::Unknown(name.clone()))
+}
+
+fn in_use(held: usize, reserved: usize) -> String {
+    let nodes = match held {
+        0 => None,
+        1 => Some("1 node holds a prefix".to_owned()),
+        _ => Some(format!("{held} nodes hold prefixes")),
+    };
+    let reservations = match reserved {
+        0 => None,
+        1 => Some("1 prefix of it is reserved".to_owned()),
+        _ => Some(format!("{reserved} prefixes of it are reserved")),
+    };
+    nodes.into_iter().chain(reservations).collect::<Vec<_>>().join(", ")
+}
+
+/// One bit shorter than the pool.
+fn shorter(pool: &Pool) -> Prefix {
+    pool.prefix.ancestor(pool.prefix.len().saturating_sub(1)).unwrap_or(pool.prefix)
 }
 
 fn decode(entry: &Entry) -> Result<(Pool, Revision), RegistryError> {

@@ -97,6 +97,28 @@ pub struct ClaimRecord {
     pub prior: Option<Epoch>,
 }
 
+/// `reservations/…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservationRecord {
+    /// Who alone may claim it; `None`: nobody.
+    pub node: Option<NodeName>,
+    /// Why, for people.
+    pub reason: String,
+    /// Since when.
+    pub created_unix_ms: u64,
+}
+
+/// `freed/…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FreedRecord {
+    /// Who had it.
+    pub node: NodeName,
+    /// Who had it, by id: it may have it back at once.
+    pub node_id: NodeId,
+    /// Since when nobody has it.
+    pub freed_unix_ms: u64,
+}
+
 /// `nodes/…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRecord {
@@ -204,6 +226,33 @@ impl Record for ClaimRecord {
             prior: self.prior.map(Into::into),
         };
         message.encode_to_vec().into()
+    }
+}
+
+impl Record for ReservationRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Reservation { node, reason, created_unix_ms } = Message::decode(value)?;
+        let node = (!node.is_empty()).then(|| convert::parse("node", &node)).transpose()?;
+        Ok(Self { node, reason, created_unix_ms })
+    }
+
+    fn encode(&self) -> Bytes {
+        let node = self.node.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (reason, created_unix_ms) = (self.reason.clone(), self.created_unix_ms);
+        stored::Reservation { node, reason, created_unix_ms }.encode_to_vec().into()
+    }
+}
+
+impl Record for FreedRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Freed { node, node_id, freed_unix_ms } = Message::decode(value)?;
+        let (node, node_id) = (convert::parse("node", &node)?, convert::id("node_id", &node_id)?);
+        Ok(Self { node, node_id, freed_unix_ms })
+    }
+
+    fn encode(&self) -> Bytes {
+        let (node, freed_unix_ms) = (self.node.to_string(), self.freed_unix_ms);
+        stored::Freed { node, node_id: self.node_id.into(), freed_unix_ms }.encode_to_vec().into()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     acks::Acks,
     audit::Sweeper,
     claims::Claims,
+    expiry::Expiry,
     grpc::{self, Others, Questions, Rooms},
     index::{Index, IndexTask},
     keys::Keys,
@@ -27,6 +28,7 @@ use crate::{
         embedded::EmbeddedStore,
         etcd::{EtcdOptions, EtcdStore},
     },
+    reservations::Reservations,
     sessions::{Identity, Sessions},
     settings::{CommandLine, EtcdAccess, Settings, Store},
     store,
@@ -69,8 +71,9 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         tasks.spawn("store", store_writes(store));
     }
     tasks.spawn("index", index_task.run());
-    tasks.spawn("sessions", rooms.sessions.clone().run());
+    tasks.spawn("sessions", rooms.sessions.clone().run(rooms.index.clone()));
     tasks.spawn("verdicts", verdicts(&rooms).run());
+    tasks.spawn("expiry", expiry(&settings, &rooms).run());
     tasks.spawn(
         "recovery",
         store::close_recovery(
@@ -152,7 +155,8 @@ fn rooms(
     Rooms {
         questions: Questions::default(),
         others: Others::new(index.clone(), acks.clone(), me.id.clone()),
-        claims: Claims::new(registry.clone(), keys.clone(), index.clone()),
+        claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine),
+        reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
         sessions: Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat),
         acks,
@@ -171,6 +175,11 @@ fn verdicts(rooms: &Rooms) -> Verdicts {
 fn sweeper(rooms: &Rooms, keep: crate::audit::Keep) -> Sweeper {
     let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
     Sweeper::new(registry, keys, index, rooms.sessions.identity().id.clone(), keep)
+}
+
+fn expiry(settings: &Settings, rooms: &Rooms) -> Expiry {
+    let (claims, index) = (rooms.claims.clone(), rooms.index.clone());
+    Expiry::new(claims, index, rooms.acks.clone(), rooms.others.clone(), settings.hold_down)
 }
 
 fn announce_start(settings: &Settings) {

@@ -81,6 +81,14 @@ struct Keys {
     #[arg(long, env = "SEXTANT_AUDIT_DAYS", value_name = "DAYS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_days: Option<u64>,
+    /// After how many seconds a host that is down loses its prefix, unless a peer sees it forwarding; or "never"
+    #[arg(long, env = "SEXTANT_HOLD_DOWN", value_name = "SECONDS|never")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_down: Option<String>,
+    /// For how many seconds a freed prefix is not handed out again while others are free
+    #[arg(long, env = "SEXTANT_QUARANTINE", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantine: Option<f64>,
     /// What is logged: error, warn, info, debug, trace
     #[arg(long, env = "SEXTANT_LOG", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,6 +182,10 @@ pub struct Settings {
     pub recovery_window: Duration,
     /// Which audit entries are kept.
     pub audit: Keep,
+    /// After how long a host that is down loses its prefix; `None`: never.
+    pub hold_down: Option<Duration>,
+    /// How long a freed prefix rests.
+    pub quarantine: Duration,
     /// What is logged.
     pub log: String,
     /// How a log line looks.
@@ -236,6 +248,8 @@ impl CommandLine {
             down_after: seconds("--down-after", keys.down_after, 15.0, 1.0)?,
             recovery_window: seconds("--recovery-window", keys.recovery_window, 600.0, 0.0)?,
             audit: kept(keys.audit_entries.unwrap_or(10_000), keys.audit_days.unwrap_or(90))?,
+            hold_down: hold_down(keys.hold_down.as_deref())?,
+            quarantine: seconds("--quarantine", keys.quarantine, 3600.0, 0.0)?,
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),
             etcd: etcd_access(keys.etcd)?,
@@ -289,6 +303,17 @@ fn value(key: &'static str, value: &dyn ToString, mend: &dyn ToString) -> Invali
 /// The longest that any time may be set to.
 const MAX_SECONDS: f64 = 86_400.0;
 
+fn hold_down(given: Option<&str>) -> Result<Option<Duration>, Invalid> {
+    match given {
+        None | Some("never") => Ok(None),
+        Some(text) => {
+            let given = text.parse();
+            let given = given.map_err(|_| value("--hold-down", &text, &"give it seconds, or \"never\""))?;
+            seconds("--hold-down", Some(given), 0.0, 1.0).map(Some)
+        }
+    }
+}
+
 fn seconds(key: &'static str, given: Option<f64>, default: f64, least: f64) -> Result<Duration, Invalid> {
     let seconds = given.unwrap_or(default);
     if (least..=MAX_SECONDS).contains(&seconds) {
@@ -318,6 +343,10 @@ mod tests {
     fn wrong_values_name_flag_value_and_mend() {
         let error = settings(&["--down-after", "0"]).unwrap_err().to_string();
         assert_eq!(error, "--down-after 0: give it 1 to 86400 seconds");
+        let error = settings(&["--hold-down", "soon"]).unwrap_err().to_string();
+        assert_eq!(error, "--hold-down soon: give it seconds, or \"never\"");
+        assert_eq!(settings(&["--hold-down", "never"]).unwrap().hold_down, None);
+        assert_eq!(settings(&["--hold-down", "60"]).unwrap().hold_down, Some(Duration::from_secs(60)));
         let error = settings(&["--store", "sqlite:/x"]).unwrap_err().to_string();
         assert!(error.contains("sqlite:/x") && error.contains("embedded:PATH"), "{error}");
         let error = settings(&["--etcd-user", "sextant"]).unwrap_err().to_string();

@@ -55,7 +55,7 @@ async fn a_store_of_the_first_form_is_read() {
             (pool.prefix.to_string().as_str(), pool.host_len, pool.container_len),
             ("2001:db8:8000::/40", 64, 80)
         );
-        let reserved = state.reservation_of("2001:db8:8000:ff::1".parse().unwrap()).unwrap();
+        let (reserved, _) = state.holdings().reservation_of("2001:db8:8000:ff::1".parse().unwrap()).unwrap();
         assert_eq!(reserved.to_string(), "2001:db8:8000:ff::/64");
         assert_eq!((state.claims().len(), state.nodes().len()), (4, 4));
         let states = [NodeState::Ready, NodeState::Draining, NodeState::Drained, NodeState::Joining];

@@ -15,6 +15,8 @@ pub struct Pool {
     pub host_len: u8,
     /// How long the part on a host's container bridge is, in bits.
     pub container_len: u8,
+    /// Whether it is closed to new claims.
+    pub draining: bool,
 }
 
 /// The longest pool.
@@ -97,12 +99,17 @@ impl Pool {
             return Err(PoolError::NotUnicast { name, prefix, reserved, what });
         }
         let (host_len, container_len) = (host_len as u8, container_len as u8);
-        Ok(Self { name, prefix, host_len, container_len })
+        Ok(Self { name, prefix, host_len, container_len, draining: false })
     }
 
     /// How many host prefixes it holds.
     pub fn capacity(&self) -> u128 {
         self.prefix.count(self.host_len)
+    }
+
+    /// Whether a host prefix of this length can be cut out of it, and has room for containers.
+    pub fn fits(&self, host_len: u32) -> bool {
+        (self.prefix.len().into()..=MAX_CONTAINER_LEN.into()).contains(&host_len)
     }
 
     /// Whether a container's address can end in its MAC address, as Docker's do by default.

@@ -60,6 +60,7 @@ fn settings() -> Settings {
         controllers: vec![],
         node: "h1".parse().unwrap(),
         role: Role::Host,
+        host_len: None,
         pool: None,
         state_dir: "/nonexistent".into(),
         http: "[::1]:0".parse().unwrap(),

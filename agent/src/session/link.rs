@@ -204,12 +204,14 @@ impl Link {
         node: &NodeName,
         node_id: NodeId,
         pool: Option<&PoolName>,
+        host_len: Option<u32>,
         held: Option<&Claim>,
     ) -> Result<ClaimOutcome, LinkError> {
         let request = v1::ClaimRequest {
             node: node.to_string(),
             node_id: node_id.into(),
             pool: pool.map(ToString::to_string).unwrap_or_default(),
+            host_len: host_len.unwrap_or(0),
             held: held.map(Into::into),
         };
         let mut request = tonic::Request::new(request);

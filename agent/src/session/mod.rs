@@ -136,12 +136,19 @@ impl Session {
 
     async fn claim(&mut self, link: &mut Link) -> Result<(), Ended> {
         let (node, pool) = (self.settings.node.clone(), self.settings.pool.clone());
-        let outcome = link.claim(&node, self.node_id, pool.as_ref(), self.claim.as_ref()).await?;
+        let (host_len, held) = (self.settings.host_len, self.claim.as_ref());
+        let outcome = link.claim(&node, self.node_id, pool.as_ref(), host_len, held).await?;
         match outcome {
             ClaimOutcome::Fenced(reason) => Err(Ended::Fenced(reason)),
             ClaimOutcome::Granted(claim) => {
                 if self.claim.as_ref() != Some(&claim) {
                     tracing::info!(prefix = %claim.prefix, epoch = %claim.epoch, pool = %claim.pool.name, "host prefix claimed");
+                    if claim.container_prefix().len() > 80 {
+                        tracing::warn!(
+                            prefix = %claim.container_prefix(),
+                            "container prefix longer than /80: addresses cannot end in a MAC address"
+                        );
+                    }
                     self.state.keep_claim(Some(&claim))?;
                     self.claim = Some(claim);
                 }

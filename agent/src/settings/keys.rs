@@ -32,6 +32,10 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_POOL", value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pool: Option<String>,
+    /// How many bits long this host's prefix is to be [default: as the pool says]
+    #[arg(long, env = "SEXTANT_HOST_LEN", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host_len: Option<u32>,
     /// Where the node id, the claim, and what was changed on this host are kept
     #[arg(long, env = "SEXTANT_STATE_DIR", value_name = "DIR", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -70,6 +70,18 @@ pub enum What {
     PoolAdded,
     /// A pool came back with a node that holds a prefix of it.
     PoolRestored,
+    /// A node has lost its claim: it was down for `hold_down`.
+    HeldDown,
+    /// A prefix is kept out, or for a node.
+    Reserved,
+    /// It is no longer.
+    Unreserved,
+    /// A pool takes no new claims.
+    PoolClosed,
+    /// It takes them again.
+    PoolOpened,
+    /// A pool has a shorter prefix, which contains the one that it had.
+    PoolGrown,
     /// A pool is gone.
     PoolRemoved,
     /// All agents' changes are frozen.
@@ -103,6 +115,12 @@ impl fmt::Display for What {
             Self::Superseded => "superseded",
             Self::PoolAdded => "pool added",
             Self::PoolRestored => "pool restored",
+            Self::HeldDown => "ended by hold-down",
+            Self::Reserved => "reserved",
+            Self::Unreserved => "unreserved",
+            Self::PoolClosed => "pool closed",
+            Self::PoolOpened => "pool opened",
+            Self::PoolGrown => "pool grown",
             Self::PoolRemoved => "pool removed",
             Self::Paused => "paused",
             Self::Resumed => "resumed",

@@ -88,7 +88,7 @@ fn kept(keys: &Keys, entry: &Entry) -> Option<Kept> {
 
 /// Whether what stands under this key is the cluster's, and not the store's own.
 fn lasts(key: &str) -> bool {
-    !matches!(key, "meta/store" | "meta/pools") && !key.starts_with("audit/")
+    !matches!(key, "meta/store" | "meta/pools" | "meta/reservations") && !key.starts_with("audit/")
 }
 
 #[cfg(test)]

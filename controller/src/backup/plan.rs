@@ -9,6 +9,7 @@ use sextant_proto::{Epoch, NodeName, Pool, Prefix};
 use super::{Backup, FileError, Kept, lasts};
 use crate::{
     keys::{Key, Keys},
+    prefixes::{overlapping, overlaps},
     records::{ClaimRecord, ControlRecord, NodeRecord, Record, RecordError},
     registry::{Guard, Listing, Op},
 };
@@ -198,19 +199,6 @@ fn nodes_conflict(name: &NodeName, node: &NodeRecord, other: &NodeRecord) -> Opt
     }
     let moved = node.prefix != other.prefix;
     moved.then(|| Conflict(format!("node {name} holds {} in it, and {} here", node.prefix, other.prefix)))
-}
-
-/// Those of `taken`, none of which overlap each other, that overlap `prefix`.
-fn overlapping<T>(taken: &BTreeMap<Prefix, T>, prefix: Prefix) -> impl Iterator<Item = (&Prefix, &T)> {
-    let last = Prefix::containing(prefix.last_addr(), 128).unwrap_or(prefix);
-    let around = taken.range(..prefix).next_back().filter(|(other, _)| other.overlaps(prefix));
-    around.into_iter().chain(taken.range(prefix..=last))
-}
-
-/// Two neighbours that overlap, if any do.
-pub(super) fn overlaps<T>(taken: &BTreeMap<Prefix, T>) -> Option<(Prefix, Prefix)> {
-    let mut neighbours = taken.keys().zip(taken.keys().skip(1));
-    neighbours.find(|(one, other)| one.overlaps(**other)).map(|(one, other)| (*one, *other))
 }
 
 /// Two claims of the store that overlap, if any do.

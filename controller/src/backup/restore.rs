@@ -113,7 +113,7 @@ async fn begin(
             NoPlan::File(error) => RestoreError::File(error),
             NoPlan::Conflicts(conflicts) => RestoreError::Conflicts(conflicts),
         })?;
-        let room = MOST_OPS - 3;
+        let room = MOST_OPS - 4;
         let few = planned.pools.len() + planned.touched.len() <= room;
         let mut ops: Vec<Op> = std::mem::take(&mut planned.touched);
         if few {
@@ -124,7 +124,8 @@ async fn begin(
             planned.rest = pools.chain(planned.rest).collect();
             ops.truncate(room);
         }
-        ops.push(Op::put(keys.pool_set(), ""));
+        // Whoever claims or reserves by what it knew before is refused.
+        ops.extend([keys.pool_set(), keys.reservation_set()].map(|set| Op::put(set, "")));
         let set = match set {
             Some(entry) => Guard::Unchanged(keys.pool_set(), entry.modified),
             None => Guard::Absent(keys.pool_set()),
@@ -188,7 +189,8 @@ async fn end(
             restoring: false,
         };
         let noted = Event::new(What::Restored).detail(format!("{put} keys, {}", about(backup)));
-        match registry.commit(store::change(keys, &next, modified, vec![noted.op(keys, by)])).await {
+        let ops = vec![noted.op(keys, by), Op::put(keys.reservation_set(), "")];
+        match registry.commit(store::change(keys, &next, modified, ops)).await {
             Ok(Outcome::Committed(revision)) => return Ok((incarnation, revision)),
             Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => {}
             Err(error) => return Err(error.into()),
@@ -211,7 +213,8 @@ pub async fn undo(registry: &SharedRegistry, keys: &Keys, by: &Actor) -> Result<
         registry.commit(Txn { guards: Vec::new(), ops: some.to_vec() }).await?;
     }
     let noted = Event::new(What::RestoreUndone).detail(format!("{} keys", deletes.len())).op(keys, by);
-    let txn = store::change(keys, &Meta { restoring: false, ..meta }, since, vec![noted]);
+    let ops = vec![noted, Op::put(keys.reservation_set(), "")];
+    let txn = store::change(keys, &Meta { restoring: false, ..meta }, since, ops);
     match registry.commit(txn).await? {
         Outcome::Committed(_) => Ok(deletes.len()),
         Outcome::Refused(_) => Err(RestoreError::Changed("meta/store".into())),

@@ -1,48 +1,41 @@
-//! Finding a free host prefix in a pool. Pure.
-
-use std::{collections::BTreeMap, net::Ipv6Addr, ops::Bound};
+//! Choosing a free host prefix in a pool. Pure.
+//!
+//! The first choice depends on the node's name, so that controllers that claim at the same time rarely choose the same; it
+//! lies in a window at the pool's begin that grows with what is taken, so that the rest stays whole for shorter prefixes.
+//! Prefixes longer than the pool's own are packed into the smallest gap that they fit into.
 
 use sextant_proto::{NodeName, Pool, Prefix};
 
-/// The first free host prefix of `pool` at or after the place that `node`'s name leads to, going round. `taken` holds all
-/// prefixes that must not be overlapped, none of which overlaps another.
-///
-/// The place depends on the name so that controllers that claim at the same time rarely choose the same.
-pub fn first_free<T>(pool: &Pool, taken: &BTreeMap<Prefix, T>, node: &NodeName) -> Option<Prefix> {
-    let capacity = pool.capacity();
-    let start = fnv1a(node.as_str()) % capacity;
-    free_between(pool, taken, start, capacity).or_else(|| free_between(pool, taken, 0, start))
+use crate::index::{Among, Kind, Occupied};
+
+/// How many host prefixes the window has at least, and for each one that is taken.
+const LEAST_WINDOW: u128 = 1024;
+const WINDOW_PER_TAKEN: u128 = 4;
+/// From which attempt on the smallest gap is no longer looked for: all who do so at once choose the same.
+const LOOSE_FROM: u32 = 2;
+
+/// A free prefix of length `len` for `node`; one that rests only if no other is free. With another `attempt`, another
+/// place is looked at first.
+pub fn choose(pool: &Pool, len: u8, occupied: &Occupied, node: &NodeName, attempt: u32) -> Option<Prefix> {
+    let start = start(pool, occupied, node, attempt)?.addr();
+    [Among::Fresh, Among::Free].into_iter().find_map(|among| {
+        let packed = len > pool.host_len && attempt < LOOSE_FROM;
+        let from = if packed { occupied.tightest(pool.prefix, len, among)? } else { 0 };
+        occupied.find(pool.prefix, len, among, from, start)
+    })
 }
 
-fn free_between<T>(pool: &Pool, taken: &BTreeMap<Prefix, T>, from: u128, to: u128) -> Option<Prefix> {
-    let mut index = from;
-    while index < to {
-        let candidate = pool.prefix.nth(pool.host_len, index)?;
-        match overlapping(taken, candidate) {
-            None => return Some(candidate),
-            Some(other) => index = index_of(pool, other.last_addr()) + 1,
-        }
-    }
-    None
-}
-
-/// The last of `taken` that overlaps `prefix`.
-pub fn overlapping<T>(taken: &BTreeMap<Prefix, T>, prefix: Prefix) -> Option<Prefix> {
-    let end = Prefix::containing(prefix.last_addr(), 128)?;
-    let (nearest, _) = taken.range((Bound::Unbounded, Bound::Included(end))).next_back()?;
-    nearest.overlaps(prefix).then_some(*nearest)
-}
-
-/// Which host prefix of the pool, counted from 0, `addr` is in.
-fn index_of(pool: &Pool, addr: Ipv6Addr) -> u128 {
-    let offset = addr.to_bits() - pool.prefix.addr().to_bits();
-    offset.checked_shr(u32::from(128 - pool.host_len)).unwrap_or(0)
+fn start(pool: &Pool, occupied: &Occupied, node: &NodeName, attempt: u32) -> Option<Prefix> {
+    let taken = u128::from(occupied.count(pool.prefix, Kind::Taken)) + 1;
+    let window = (taken * WINDOW_PER_TAKEN).max(LEAST_WINDOW).next_power_of_two().min(pool.capacity());
+    pool.prefix.nth(pool.host_len, fnv1a(node.as_str(), attempt) % window)
 }
 
 /// FNV-1a, 64 bits: spreads names evenly, and the same way in every build.
-fn fnv1a(text: &str) -> u128 {
+fn fnv1a(text: &str, attempt: u32) -> u128 {
     let step = |hash: u64, octet: u8| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, step).into()
+    let more = if attempt == 0 { Vec::new() } else { attempt.to_be_bytes().to_vec() };
+    text.bytes().chain(more).fold(0xcbf2_9ce4_8422_2325, step).into()
 }
 
 #[cfg(test)]
@@ -64,41 +57,74 @@ mod tests {
         for (pool, capacity) in
             [(pool("fd00::/56", 64), 256), (pool("fd00::/64", 72), 256), (pool("fd00::/64", 64), 1)]
         {
-            let mut taken = BTreeMap::new();
+            let mut taken = Occupied::default();
             for n in 0..capacity {
-                let prefix = first_free(&pool, &taken, &name(n)).unwrap();
-                assert!(pool.prefix.covers(prefix) && overlapping(&taken, prefix).is_none());
-                taken.insert(prefix, ());
+                let prefix = choose(&pool, pool.host_len, &taken, &name(n), 0).unwrap();
+                assert!(pool.prefix.covers(prefix) && taken.is_free(prefix, Among::Free));
+                taken.insert(prefix, Kind::Taken);
             }
-            assert_eq!(first_free(&pool, &taken, &name(capacity)), None);
+            assert_eq!(choose(&pool, pool.host_len, &taken, &name(capacity), 0), None);
         }
     }
 
     #[test]
     fn a_huge_pool_has_room_at_once() {
         let pool = pool("fd00::/16", 124);
-        let prefix = first_free(&pool, &BTreeMap::<Prefix, ()>::new(), &name(1)).unwrap();
-        assert_eq!(prefix.len(), 124);
+        let mut taken = Occupied::default();
+        for n in 0..10_000 {
+            let prefix = choose(&pool, 124, &taken, &name(n), 0).unwrap();
+            assert!(taken.is_free(prefix, Among::Free));
+            taken.insert(prefix, Kind::Taken);
+        }
+    }
+
+    #[test]
+    fn names_lead_to_different_places() {
+        let pool = pool("fd00::/40", 64);
+        let empty = Occupied::default();
+        let chosen: std::collections::BTreeSet<_> =
+            (0..64).filter_map(|n| choose(&pool, 64, &empty, &name(n), 0)).collect();
+        assert!(chosen.len() > 55, "{} of 64", chosen.len());
+    }
+
+    #[test]
+    fn longer_ones_share_a_gap_and_shorter_ones_find_room() {
+        let pool = pool("fd00::/48", 64);
+        let mut taken = Occupied::default();
+        for n in 0..300 {
+            let len = if n % 3 == 0 { 72 } else { 64 };
+            let prefix = choose(&pool, len, &taken, &name(n), 0).unwrap();
+            taken.insert(prefix, Kind::Taken);
+        }
+        let shared: std::collections::BTreeSet<_> =
+            pool_of(&taken, &pool).into_iter().filter(|it| it.1).map(|it| it.0).collect();
+        assert_eq!(shared.len(), 1, "100 of /72 fit into one /64: {shared:?}");
+        for n in 300..320 {
+            let prefix = choose(&pool, 56, &taken, &name(n), 0).unwrap();
+            taken.insert(prefix, Kind::Taken);
+        }
+    }
+
+    /// Each /64 of the pool that is partly taken, and whether it is only so.
+    fn pool_of(taken: &Occupied, pool: &Pool) -> Vec<(Prefix, bool)> {
+        let all = (0..1 << 16).filter_map(|n| pool.prefix.nth(64, n));
+        all.filter(|it| taken.count(*it, Kind::Taken) > 0)
+            .map(|it| (it, taken.tightest(it, 72, Among::Free).is_some()))
+            .collect()
     }
 
     proptest! {
         #[test]
-        fn agrees_with_brute_force(lens in proptest::collection::vec((0u128..64, 58u8..=66), 0..24), n in 0usize..50) {
-            let pool = pool("fd00::/58", 64);
-            let mut taken: BTreeMap<Prefix, ()> = BTreeMap::new();
-            for (index, len) in lens {
-                let inside = pool.prefix.nth(64, index).unwrap();
-                let prefix = if len <= 64 { inside.ancestor(len).unwrap() } else { inside.nth(len, 1).unwrap() };
-                if !taken.keys().any(|other| other.overlaps(prefix)) {
-                    taken.insert(prefix, ());
-                }
+        fn what_rests_is_taken_last(resting in proptest::collection::vec(0u128..8, 0..12), n in 0usize..50) {
+            let pool = pool("fd00::/61", 64);
+            let mut occupied = Occupied::default();
+            for index in &resting {
+                occupied.insert(pool.prefix.nth(64, *index).unwrap(), Kind::Resting);
             }
-            let is_free = |prefix: Prefix| !taken.keys().any(|other| other.overlaps(prefix));
-            let any_free = (0..64).filter_map(|index| pool.prefix.nth(64, index)).any(is_free);
-            match first_free(&pool, &taken, &name(n)) {
-                Some(prefix) => prop_assert!(is_free(prefix)),
-                None => prop_assert!(!any_free),
-            }
+            let chosen = choose(&pool, 64, &occupied, &name(n), 0).unwrap();
+            let rests = resting.iter().any(|index| pool.prefix.nth(64, *index) == Some(chosen));
+            let all_rest = (0..8).all(|index| resting.contains(&index));
+            prop_assert_eq!(rests, all_rest);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{CATCH_UP, Claims, decode};
 use crate::{
     audit::{Event, What},
     index::View,
-    records::{ClaimRecord, NodeRecord, Record, unix_ms},
+    records::{ClaimRecord, NodeRecord, Record, VerdictRecord, unix_ms},
     registry::{Guard, KeyRange, Op, Outcome, RegistryError, Txn},
 };
 
@@ -58,10 +58,28 @@ pub enum ForgetError {
     Unknown(NodeName),
     /// Its agent is there, and would claim anew at once.
     #[error(
-        "node {0} is up: its agent is connected, or was a moment ago; stop the agent (or the host) first, \
-         and try again once `sextant node list` shows it as down"
+        "node {node} is up: its agent is connected, or was a moment ago; stop the agent (or the host) first, and try again \
+         once `sextant node list` shows it as down. With --force all peers withdraw {prefix} at once: its containers lose \
+         every connection, and the host claims another prefix"
     )]
-    Up(NodeName),
+    Up {
+        /// The node.
+        node: NodeName,
+        /// What it holds.
+        prefix: Prefix,
+    },
+    /// Its host is there without its agent.
+    #[error(
+        "node {node} still forwards: its agent is gone, but its host answers its peers; shut the host down, or start \
+         sextant-agent there and drain it. With --force all peers withdraw {prefix}, and whoever claims it next has \
+         addresses that this host's containers still use"
+    )]
+    Forwarding {
+        /// The node.
+        node: NodeName,
+        /// What it holds.
+        prefix: Prefix,
+    },
     /// The change failed.
     #[error(transparent)]
     Holder(#[from] HolderError),
@@ -238,26 +256,56 @@ impl Claims {
         self.change_named(name, undrain).await
     }
 
-    /// Ends the claim of a node whose agent is gone.
+    /// Ends the claim of a node whose agent is gone, and whose host no peer sees forwarding; with `force` of any node.
     ///
     /// # Errors
     /// A [`ForgetError`].
-    pub async fn forget(&self, name: &NodeName) -> Result<(Prefix, Revision), ForgetError> {
+    pub async fn forget(&self, name: &NodeName, force: bool) -> Result<(Prefix, Revision), ForgetError> {
+        self.end_named(name, What::Forgotten, force).await
+    }
+
+    /// Ends the claim of a node that has been down for `hold_down`.
+    ///
+    /// # Errors
+    /// A [`ForgetError`].
+    pub async fn hold_down(&self, name: &NodeName) -> Result<(Prefix, Revision), ForgetError> {
+        self.end_named(name, What::HeldDown, false).await
+    }
+
+    async fn end_named(
+        &self,
+        name: &NodeName,
+        what: What,
+        force: bool,
+    ) -> Result<(Prefix, Revision), ForgetError> {
         for _ in 0..ATTEMPTS {
             let node = self.node(name).await.map_err(HolderError::from)?;
             let node = node.ok_or_else(|| ForgetError::Unknown(name.clone()))?;
-            let session = self.keys.session(name);
-            let listed = self.registry.list(&KeyRange::key(&session)).await.map_err(HolderError::from)?;
-            if !listed.entries.is_empty() {
-                return Err(ForgetError::Up(name.clone()));
-            }
-            if let Some(revision) =
-                self.end(name, &node, What::Forgotten, vec![Guard::Absent(session)]).await?
-            {
+            let guards = if force { Vec::new() } else { self.is_gone(name, node.record.prefix).await? };
+            if let Some(revision) = self.end(name, &node, what, guards).await? {
                 return Ok((node.record.prefix, revision));
             }
         }
         Err(HolderError::Contended(name.clone()).into())
+    }
+
+    /// Guards that hold while a node's agent is gone, and no peer sees its host forwarding.
+    async fn is_gone(&self, name: &NodeName, prefix: Prefix) -> Result<Vec<Guard>, ForgetError> {
+        let (session, verdicts) = (self.keys.session(name), self.keys.verdicts(name));
+        let sessions = self.registry.list(&KeyRange::key(&session)).await.map_err(HolderError::from)?;
+        if !sessions.entries.is_empty() {
+            return Err(ForgetError::Up { node: name.clone(), prefix });
+        }
+        let said = self.registry.list(&verdicts).await.map_err(HolderError::from)?.entries;
+        if said.iter().any(|entry| decode::<VerdictRecord>(entry).is_ok_and(|it| it.record.forwarding)) {
+            return Err(ForgetError::Forwarding { node: name.clone(), prefix });
+        }
+        let mut guards = vec![Guard::Absent(session)];
+        if said.is_empty() {
+            guards.push(Guard::RangeAbsent(verdicts));
+        }
+        guards.extend(said.into_iter().map(|entry| Guard::Unchanged(entry.key, entry.modified)));
+        Ok(guards)
     }
 
     /// Ends the claim of a drained node, at its own word.
@@ -296,6 +344,7 @@ impl Claims {
             if is_its_own {
                 guards.push(Guard::Unchanged(claim_key.clone(), claim.modified));
                 ops.push(Op::Delete(claim_key));
+                ops.extend(self.rests(node.record.prefix, name, node.record.node_id));
             }
         }
         self.try_commit(Txn { guards, ops }).await
@@ -359,13 +408,18 @@ impl Claims {
 
     /// `None`: read anew and try again, since a guard did not hold or the outcome is unknown.
     async fn try_commit(&self, txn: Txn) -> Result<Option<Revision>, HolderError> {
+        Ok(self.commit_seen(txn).await?)
+    }
+
+    /// As [`Self::try_commit`].
+    pub(super) async fn commit_seen(&self, txn: Txn) -> Result<Option<Revision>, RegistryError> {
         match self.registry.commit(txn).await {
             Ok(Outcome::Committed(revision)) => {
                 self.index.reaches(revision, CATCH_UP).await;
                 Ok(Some(revision))
             }
             Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod allocate;
 mod life;
+mod propose;
+mod quarantine;
 mod recovery;
 
 use std::time::Duration;
@@ -18,6 +20,8 @@ use crate::{
     records::{ClaimRecord, NodeRecord, Record, unix_ms},
     registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
+
+use propose::{Proposal, propose};
 
 pub use life::{DrainError, ForgetError, Holder, HolderError};
 
@@ -35,6 +39,8 @@ pub struct ClaimRequest {
     pub node_id: NodeId,
     /// The pool it names, or the default one.
     pub pool: Option<PoolName>,
+    /// How long its host prefix should be, or as long as the pool says. What it holds stays as long as it is.
+    pub host_len: Option<u32>,
     /// What it believes it holds.
     pub held: Option<Claim>,
 }
@@ -87,18 +93,53 @@ pub enum ClaimError {
          closes it now, and says who is still silent"
     )]
     Recovering,
+    /// The pool takes no new claims.
+    #[error(
+        "pool {0} is closed to new claims; open it with `sextant pool undrain {0}`, or name another one with --pool"
+    )]
+    Closed(PoolName),
+    /// No host prefix of that length comes out of the pool.
+    #[error(
+        "--host-len {host_len} does not fit pool {} {}; give it {} to 126", .pool.name, .pool.prefix, .pool.prefix.len()
+    )]
+    HostLength {
+        /// What was asked for.
+        host_len: u32,
+        /// The pool.
+        pool: Pool,
+    },
     /// Every prefix is taken.
     #[error(
-        "pool {} {} is exhausted: all {} host prefixes (/{}) are taken; end claims of hosts that are gone with \
-         `sextant node forget`, or add a pool", .0.name, .0.prefix, .0.capacity(), .0.host_len
+        "pool {} {} is exhausted: no /{len} is free beside {claimed} claims and {reserved} reservations (it holds {} host \
+         prefixes of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or by itself with the \
+         controllers' --hold-down; or `sextant pool grow {}`, or add a pool",
+        .pool.name, .pool.prefix, .pool.capacity(), .pool.host_len, gone(*without_agent), .pool.name
     )]
-    Exhausted(Pool),
+    Exhausted {
+        /// The pool.
+        pool: Pool,
+        /// How long a prefix was asked for.
+        len: u8,
+        /// How many nodes hold prefixes of it.
+        claimed: usize,
+        /// How many are kept out.
+        reserved: usize,
+        /// How many of the nodes have no agent.
+        without_agent: usize,
+    },
     /// Others were faster each time.
     #[error("{ATTEMPTS} attempts to claim collided with others; try again")]
     Contended,
     /// The store did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+}
+
+fn gone(without_agent: usize) -> String {
+    match without_agent {
+        0 => String::new(),
+        n => format!("; {n} of the claims are of nodes whose agents are gone"),
+    }
 }
 
 fn list(names: &[PoolName]) -> String {
@@ -111,13 +152,15 @@ pub struct Claims {
     registry: SharedRegistry,
     keys: Keys,
     index: Index,
+    quarantine: Duration,
     by: Actor,
 }
 
 impl Claims {
-    /// Claims in `registry`, proposing by `index`.
-    pub fn new(registry: SharedRegistry, keys: Keys, index: Index) -> Self {
-        Self { registry, keys, index, by: Actor::controller() }
+    /// Claims in `registry`, proposing by `index`. A freed prefix is not handed out again for `quarantine` while others are
+    /// free.
+    pub fn new(registry: SharedRegistry, keys: Keys, index: Index, quarantine: Duration) -> Self {
+        Self { registry, keys, index, quarantine, by: Actor::controller() }
     }
 
     /// Itself, with all that it does done by `by`.
@@ -134,20 +177,26 @@ impl Claims {
     /// # Errors
     /// A [`ClaimError`] that says what can be done.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<Granted, ClaimError> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             self.come_back(request).await?;
-            if let Some(granted) = self.held(request).await? {
+            // That a node which nobody has heard of holds nothing is a guard of the claim: no need to ask first.
+            let is_new = attempt == 0 && request.held.is_none() && self.is_unknown(&request.node);
+            if !is_new && let Some(granted) = self.held(request).await? {
                 return Ok(granted);
             }
             self.restore_pool(request).await;
             if let Some(fenced) = self.settle_with_holder(request).await? {
                 return Ok(fenced);
             }
-            if let Some(claim) = self.try_new(request).await? {
+            if let Some(claim) = self.try_new(request, attempt).await? {
                 return Ok(Granted::Claim(claim));
             }
         }
         Err(ClaimError::Contended)
+    }
+
+    fn is_unknown(&self, node: &NodeName) -> bool {
+        self.index.read(|state| !state.nodes().contains_key(node))
     }
 
     /// What the node holds by the store itself, read linearizably; `None` if it holds nothing and was not fenced.
@@ -210,10 +259,11 @@ impl Claims {
     }
 
     /// One attempt at a new claim; `None` if another was faster.
-    async fn try_new(&self, request: &ClaimRequest) -> Result<Option<Claim>, ClaimError> {
-        let (pool, prefix) = self.propose(request)?;
+    async fn try_new(&self, request: &ClaimRequest, attempt: u32) -> Result<Option<Claim>, ClaimError> {
+        let Proposal { pool, prefix, reservation_set } =
+            self.index.read(|state| propose(state, request, attempt))?;
         self.may_hand_out(request, prefix)?;
-        let txn = self.claim_txn(request, &pool, prefix);
+        let txn = self.claim_txn(request, &pool, prefix, reservation_set);
         match self.registry.commit(txn).await {
             Ok(Outcome::Committed(revision)) => Ok(Some(self.granted(prefix, revision, pool.record))),
             Ok(Outcome::Refused(revision)) => {
@@ -231,24 +281,18 @@ impl Claims {
 
     fn granted(&self, prefix: Prefix, revision: Revision, pool: Pool) -> Claim {
         let incarnation = self.index.read(|state| state.meta().incarnation);
+        // Whether others may claim from it is nothing to who holds.
+        let pool = Pool { draining: false, ..pool };
         Claim { prefix, epoch: Epoch { incarnation, revision }, pool }
     }
 
-    fn propose(&self, request: &ClaimRequest) -> Result<(View<Pool>, Prefix), ClaimError> {
-        self.index.read(|state| {
-            let pool = choose_pool(state.pools(), request)?.clone();
-            let held = request.held.as_ref().map(|held| held.prefix).filter(|held| {
-                pool.record.prefix.covers(*held)
-                    && held.len() == pool.record.host_len
-                    && allocate::overlapping(state.claims(), *held).is_none()
-            });
-            let free = held.or_else(|| allocate::first_free(&pool.record, state.claims(), &request.node));
-            let prefix = free.ok_or_else(|| ClaimError::Exhausted(pool.record.clone()))?;
-            Ok((pool, prefix))
-        })
-    }
-
-    fn claim_txn(&self, request: &ClaimRequest, pool: &View<Pool>, prefix: Prefix) -> Txn {
+    fn claim_txn(
+        &self,
+        request: &ClaimRequest,
+        pool: &View<Pool>,
+        prefix: Prefix,
+        reservation_set: Option<Revision>,
+    ) -> Txn {
         let keys = &self.keys;
         let now = unix_ms();
         let claim = ClaimRecord {
@@ -275,7 +319,12 @@ impl Claims {
             Guard::Unchanged(keys.pool(&pool.record.name), pool.modified),
         ];
         guards.extend(keys.nothing_overlaps(Space::Claims, prefix, shortest));
-        guards.extend(keys.nothing_overlaps(Space::Reservations, prefix, shortest));
+        // One guard for all reservations: the proposal knows each of them at this revision.
+        let set = keys.reservation_set();
+        guards.push(match reservation_set {
+            Some(revision) => Guard::Unchanged(set, revision),
+            None => Guard::Absent(set),
+        });
         let ops = vec![
             Op::put(keys.claim(prefix), claim.encode()),
             Op::put(keys.node(&request.node), node.encode()),
@@ -320,28 +369,7 @@ fn claimed(request: &ClaimRequest, pool: &PoolName, prefix: Prefix) -> Event {
     event.node(&request.node).prefix(prefix).pool(pool)
 }
 
-type PoolsByName = std::collections::BTreeMap<PoolName, View<Pool>>;
-
-/// The pool that the request names, else that of what is held, else the only one, else the one called "default".
-fn choose_pool<'a>(pools: &'a PoolsByName, request: &ClaimRequest) -> Result<&'a View<Pool>, ClaimError> {
-    let names = || pools.keys().cloned().collect();
-    if let Some(name) = &request.pool {
-        return pools.get(name).ok_or_else(|| ClaimError::UnknownPool { name: name.clone(), pools: names() });
-    }
-    if let Some(pool) = request.held.as_ref().and_then(|held| pools.get(&held.pool.name)) {
-        return Ok(pool);
-    }
-    let mut all = pools.values();
-    match (all.next(), all.next()) {
-        (None, _) => Err(ClaimError::NoPool),
-        (Some(only), None) => Ok(only),
-        _ => pools
-            .iter()
-            .find(|(name, _)| name.as_str() == "default")
-            .map(|(_, pool)| pool)
-            .ok_or_else(|| ClaimError::Ambiguous(names())),
-    }
-}
-
+#[cfg(test)]
+mod sequences;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 
 use sextant_proto::{Epoch, NodeName, Prefix};
 
-use super::{Claim, ClaimError, ClaimRequest, Claims, Granted, HolderError, allocate};
+use super::{Claim, ClaimError, ClaimRequest, Claims, Granted, HolderError};
 use crate::{
     audit::What,
     index::View,
@@ -44,8 +44,7 @@ impl Claims {
     ) -> Result<Option<Granted>, ClaimError> {
         let found = self.index.read(|state| {
             let held = held_before(request, state.meta())?;
-            let prefix = allocate::overlapping(state.claims(), held.prefix)?;
-            let claim = state.claims().get(&prefix)?;
+            let (prefix, claim) = state.holdings().claim_overlapping(held.prefix)?;
             Some((held.clone(), prefix, claim.record.node.clone(), is_earlier(claim, held)))
         });
         match found {

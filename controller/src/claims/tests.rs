@@ -1,26 +1,33 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::*;
-use crate::{index::IndexTask, pools::PoolsError, registry::embedded::EmbeddedStore, store};
+use crate::{
+    index::IndexTask,
+    pools::PoolsError,
+    records::{ReservationRecord, VerdictRecord},
+    registry::embedded::EmbeddedStore,
+    reservations::Reservations,
+    store,
+};
 
 /// A real store in a directory of its own, and the rooms on it.
-struct Fixture {
+pub(super) struct Fixture {
     _dir: tempfile::TempDir,
-    claims: Claims,
-    pools: Pools,
+    pub(super) claims: Claims,
+    pub(super) pools: Pools,
     registry: SharedRegistry,
     keys: Keys,
 }
 
 impl Fixture {
-    async fn new(pool: Option<(&str, u32)>) -> Self {
+    pub(super) async fn new(pool: Option<(&str, u32)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let registry: SharedRegistry = Arc::new(EmbeddedStore::open(&dir.path().join("store")).unwrap());
         let keys = Keys::new(&"test".parse().unwrap());
         let meta = store::open(&registry, &keys).await.unwrap();
         let (task, index) = IndexTask::start(registry.clone(), keys.clone(), meta).await.unwrap();
         tokio::spawn(task.run());
-        let claims = Claims::new(registry.clone(), keys.clone(), index.clone());
+        let claims = Claims::new(registry.clone(), keys.clone(), index.clone(), Duration::from_secs(3600));
         let pools = Pools::new(registry.clone(), keys.clone(), index);
         if let Some((prefix, host_len)) = pool {
             pools.add(&self::pool("main", prefix, host_len)).await.unwrap();
@@ -45,6 +52,7 @@ fn request(n: usize) -> ClaimRequest {
         node: format!("host{n}").parse().unwrap(),
         node_id: NodeId::random(),
         pool: None,
+        host_len: None,
         held: None,
     }
 }
@@ -84,7 +92,10 @@ async fn i1_concurrent_claims_never_overlap() {
     let prefixes = futures::future::join_all(claims).await.into_iter().map(Result::unwrap);
     assert_eq!(prefixes.collect::<BTreeSet<_>>().len(), 64, "the whole pool, each prefix once");
     let error = it.claims.claim(&request(64)).await.unwrap_err().to_string();
-    assert!(error.contains("pool main 2001:db8:1::/58 is exhausted: all 64 host prefixes"), "{error}");
+    assert!(
+        error.contains("pool main 2001:db8:1::/58 is exhausted: no /64 is free beside 64 claims"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -103,7 +114,7 @@ async fn i3_a_forgotten_node_is_fenced_and_then_claims_anew() {
     let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
     let request = request(1);
     let claim = it.claim(&request).await;
-    it.claims.forget(&request.node).await.unwrap();
+    it.claims.forget(&request.node, false).await.unwrap();
     let returning = ClaimRequest { held: Some(claim.clone()), ..request.clone() };
     assert!(matches!(it.claims.claim(&returning).await.unwrap(), Granted::Fenced(_)));
     let anew = it.claim(&request).await;
@@ -158,7 +169,7 @@ async fn a_nodes_life() {
     it.claims.drain(&request.node, Duration::from_secs(1)).await.unwrap();
     it.claims.drained(&holder, vec![]).await.unwrap();
     it.claims.release(&holder).await.unwrap();
-    assert!(matches!(it.claims.forget(&request.node).await, Err(ForgetError::Unknown(_))));
+    assert!(matches!(it.claims.forget(&request.node, false).await, Err(ForgetError::Unknown(_))));
 }
 
 #[tokio::test]
@@ -193,7 +204,7 @@ async fn pools_are_apart_and_removed_only_when_empty() {
     it.claim(&request(1)).await;
     let error = it.pools.remove(&"main".parse().unwrap()).await.unwrap_err().to_string();
     assert!(error.contains("pool main is in use: 1 node holds a prefix"), "{error}");
-    it.claims.forget(&request(1).node).await.unwrap();
+    it.claims.forget(&request(1).node, false).await.unwrap();
     it.pools.remove(&"main".parse().unwrap()).await.unwrap();
     assert!(matches!(it.pools.remove(&"main".parse().unwrap()).await, Err(PoolsError::Unknown(_))));
 }
@@ -222,4 +233,71 @@ async fn i2_a_lost_store_gets_its_pools_back_from_who_holds_of_them() {
         let claim = new.claim(&returning).await;
         assert_eq!((claim.prefix, claim.pool), (held.prefix, held.pool));
     }
+}
+
+#[tokio::test]
+async fn a_reservation_is_its_nodes_alone() {
+    let it = Fixture::new(Some(("2001:db8:1::/62", 64))).await;
+    let claims = &it.claims;
+    let reservations = Reservations::new(it.registry.clone(), it.keys.clone(), claims.index.clone());
+    let for_node = |node: Option<&str>| ReservationRecord {
+        node: node.map(|node| node.parse().unwrap()),
+        reason: "test".into(),
+        created_unix_ms: 1,
+    };
+    let (kept, hers) = ("2001:db8:1::/64".parse().unwrap(), "2001:db8:1:2::/63".parse().unwrap());
+    reservations.reserve(kept, &for_node(None)).await.unwrap();
+    reservations.reserve(hers, &for_node(Some("host7"))).await.unwrap();
+    let error =
+        reservations.reserve("2001:db8:1:3::/64".parse().unwrap(), &for_node(None)).await.unwrap_err();
+    assert!(error.to_string().contains("overlaps the reservation of 2001:db8:1:2::/63"), "{error}");
+    let only = it.claim(&request(1)).await.prefix;
+    assert_eq!(only.to_string(), "2001:db8:1:1::/64", "all that is neither kept out nor another's");
+    let error = it.claims.claim(&request(2)).await.unwrap_err().to_string();
+    assert!(error.contains("1 claims and 2 reservations") && error.contains("sextant pool grow"), "{error}");
+    let error = reservations.reserve(only, &for_node(None)).await.unwrap_err().to_string();
+    assert!(error.contains("which node host1 holds"), "{error}");
+    assert_eq!(it.claim(&request(7)).await.prefix, hers, "just that, however long it is");
+    let error = it.pools.remove(&"main".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("2 nodes hold prefixes, 2 prefixes of it are reserved"), "{error}");
+    reservations.unreserve(kept).await.unwrap();
+    assert_eq!(it.claim(&request(2)).await.prefix, kept);
+}
+
+#[tokio::test]
+async fn a_pool_of_one_and_its_end() {
+    let it = Fixture::new(Some(("2001:db8:1::/64", 64))).await;
+    it.claim(&request(1)).await;
+    let before = it.registry.list(&it.keys.all()).await.unwrap().revision;
+    let error = it.claims.claim(&request(2)).await.unwrap_err().to_string();
+    for word in
+        ["exhausted", "1 of the claims are of nodes whose agents are gone", "sextant node forget NAME"]
+    {
+        assert!(error.contains(word), "{error}");
+    }
+    assert_eq!(it.registry.list(&it.keys.all()).await.unwrap().revision, before, "nothing partial");
+    let main = "main".parse().unwrap();
+    let error = it.pools.grow(&main, "2001:db9::/48".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("give it a shorter prefix that contains its own, e.g. 2001:db8:1::/63"),
+        "{error}"
+    );
+    it.pools.grow(&main, "2001:db8:1::/63".parse().unwrap()).await.unwrap();
+    assert_eq!(it.claim(&request(2)).await.prefix.to_string(), "2001:db8:1:1::/64");
+    it.pools.drain(&main, true).await.unwrap();
+    let error = it.claims.claim(&request(3)).await.unwrap_err().to_string();
+    assert!(error.contains("pool main is closed to new claims"), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_still_forwards_is_forgotten_only_by_force() {
+    let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    let request = request(1);
+    let claim = it.claim(&request).await;
+    let verdict = VerdictRecord { forwarding: true, since_unix_ms: 1 };
+    let ops = vec![Op::put(it.keys.verdict(&request.node, "c1"), verdict.encode())];
+    it.registry.commit(Txn { guards: vec![], ops }).await.unwrap();
+    let error = it.claims.forget(&request.node, false).await.unwrap_err().to_string();
+    assert!(error.contains("still forwards") && error.contains("With --force all peers withdraw"), "{error}");
+    assert_eq!(it.claims.forget(&request.node, true).await.unwrap().0, claim.prefix);
 }

@@ -48,6 +48,8 @@ pub(super) struct Node {
     pub(super) applied: Option<Applied>,
     /// Those that had not withdrawn when it drained.
     pub(super) laggards: Vec<NodeName>,
+    /// How often agents of its id have put each other off lately.
+    pub(super) superseded: u32,
 }
 
 /// What is known of a node's agent and host.
@@ -220,6 +222,7 @@ impl TryFrom<v1::Node> for Node {
             uplinks: all("uplinks", message.uplinks)?,
             container_prefix: container.map_err(|error| MessageError::new("container_prefix", error))?,
             down: message.down,
+            superseded: message.superseded,
             claimed_unix_ms: message.claimed_unix_ms,
             since_unix_ms: message.since_unix_ms,
             applied: message.applied.map(Applied::try_from).transpose()?,

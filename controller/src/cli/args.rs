@@ -84,6 +84,30 @@ pub(super) enum Command {
         #[arg(long, value_name = "NAME")]
         node: Option<NodeName>,
     },
+    /// Keep a prefix of a pool out, or for one node
+    #[command(
+        after_help = "Examples:\n  sextant reserve 2001:db8:1:5::/64 --reason 'the old load balancer'\n  \
+                      sextant reserve 2001:db8:1:6::/64 --node host6"
+    )]
+    Reserve {
+        /// What to reserve
+        prefix: Prefix,
+        /// The node that gets just this prefix; nobody does unless given
+        #[arg(long, value_name = "NAME")]
+        node: Option<NodeName>,
+        /// Why, for people
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// End a reservation
+    #[command(after_help = "Example:\n  sextant unreserve 2001:db8:1:5::/64")]
+    Unreserve {
+        /// What was reserved
+        prefix: Prefix,
+    },
+    /// List all reservations
+    #[command(after_help = "Example:\n  sextant reservations")]
+    Reservations,
     /// Everything at a glance, and what needs a person
     #[command(after_help = "Example:\n  sextant status")]
     Status,
@@ -191,6 +215,26 @@ pub(super) enum Pool {
         /// The pool
         name: PoolName,
     },
+    /// Close a pool to new claims; who holds a prefix of it keeps it
+    #[command(after_help = "Example:\n  sextant pool drain main")]
+    Drain {
+        /// The pool
+        name: PoolName,
+    },
+    /// Open a pool again
+    #[command(after_help = "Example:\n  sextant pool undrain main")]
+    Undrain {
+        /// The pool
+        name: PoolName,
+    },
+    /// Give a pool a shorter prefix that contains its own
+    #[command(after_help = "Example:\n  sextant pool grow main 2001:db8::/44")]
+    Grow {
+        /// The pool
+        name: PoolName,
+        /// All of it from now on
+        prefix: Prefix,
+    },
     /// Remove a pool that no node holds a prefix of
     #[command(after_help = "Example:\n  sextant pool remove main")]
     Remove {
@@ -239,6 +283,9 @@ pub(super) enum Node {
     Forget {
         /// The node
         name: NodeName,
+        /// Also if its agent is up, or its host still forwards: what uses its prefix there loses all connections
+        #[arg(long)]
+        force: bool,
     },
 }
 

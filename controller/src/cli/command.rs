@@ -13,7 +13,7 @@ use super::{
     failure::Failure,
     json, keeping,
     link::Link,
-    plan,
+    plan, reservations,
     show::{self, Show},
     text, waiting,
 };
@@ -40,6 +40,12 @@ pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
             }
             show::print(output, &Bgp { cluster, only: node })
         }
+        Command::Reserve { prefix, node, reason } => {
+            let node = node.map(|node| node.to_string()).unwrap_or_default();
+            reservations::reserve(&mut link, output, prefix, node, reason).await
+        }
+        Command::Unreserve { prefix } => reservations::unreserve(&mut link, output, prefix).await,
+        Command::Reservations => reservations::list(&mut link, output).await,
         Command::Status => show::print(output, &link.cluster().await?),
         Command::Plan { node } => plan::plan(&mut link, output, &node).await,
         Command::Events { follow, node, last } => {
@@ -80,6 +86,18 @@ async fn pool(link: &mut Link, output: Output, command: args::Pool) -> Result<()
             let used = pools.items.into_iter().find(|used| used.pool.name == name);
             show::print(output, &used.ok_or_else(|| Failure::no_pool(&name))?)
         }
+        args::Pool::Drain { name } => {
+            let revision = link.drain_pool(&name, true).await?;
+            show::print(output, &PoolChanged { name, revision, what: "closed to new claims".into() })
+        }
+        args::Pool::Undrain { name } => {
+            let revision = link.drain_pool(&name, false).await?;
+            show::print(output, &PoolChanged { name, revision, what: "open to new claims".into() })
+        }
+        args::Pool::Grow { name, prefix } => {
+            let revision = link.grow_pool(&name, prefix).await?;
+            show::print(output, &PoolChanged { name, revision, what: format!("grown to {prefix}") })
+        }
         args::Pool::Remove { name } => {
             let revision = link.remove_pool(&name).await?;
             show::print(output, &PoolRemoved { name, revision })
@@ -107,8 +125,8 @@ async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<()
         args::Node::Undrain { name, timeout, no_wait } => {
             drain::undrain(link, output, &order(&name, timeout, no_wait)).await
         }
-        args::Node::Forget { name } => {
-            let (prefix, revision) = link.forget_node(&name).await?;
+        args::Node::Forget { name, force } => {
+            let (prefix, revision) = link.forget_node(&name, force).await?;
             let forgotten = Forgotten { name, prefix, revision };
             show::print(output, &forgotten)
         }
@@ -122,6 +140,12 @@ fn order(name: &NodeName, timeout: std::time::Duration, no_wait: bool) -> Order<
 struct PoolAdded {
     pool: Pool,
     revision: Revision,
+}
+
+struct PoolChanged {
+    name: PoolName,
+    revision: Revision,
+    what: String,
 }
 
 struct PoolRemoved {
@@ -166,14 +190,29 @@ impl Bgp {
 
 impl Show for PoolAdded {
     fn text(&self, _now_unix_ms: u64) -> String {
-        let Pool { name, prefix, host_len, container_len } = &self.pool;
+        let Pool { name, prefix, host_len, container_len, .. } = &self.pool;
+        let warning = if self.pool.carries_mac() {
+            ""
+        } else {
+            "warning: past /80, a container's address cannot end in its MAC address\n"
+        };
         format!(
-            "pool {name} {prefix} added: each host gets a /{host_len}, its containers a /{container_len}\n"
+            "pool {name} {prefix} added: each host gets a /{host_len}, its containers a /{container_len}\n{warning}"
         )
     }
 
     fn json(&self) -> Value {
         json!({ "name": self.pool.name.as_str(), "revision": self.revision.0 })
+    }
+}
+
+impl Show for PoolChanged {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        format!("pool {} {}\n", self.name, self.what)
+    }
+
+    fn json(&self) -> Value {
+        json!({ "name": self.name.as_str(), "revision": self.revision.0 })
     }
 }
 

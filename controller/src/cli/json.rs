@@ -20,6 +20,7 @@ pub(super) fn pool(used: &PoolUse) -> Value {
         "prefix": pool.prefix.to_string(),
         "host_len": pool.host_len,
         "container_len": pool.container_len,
+        "draining": pool.draining,
         "claimed": used.claimed,
         "capacity": used.capacity,
     })
@@ -50,6 +51,7 @@ pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
         "applied": node.applied.as_ref().map(applied),
         "behind": node.behind(cluster.revision),
         "laggards": texts(&node.laggards),
+        "superseded": node.superseded,
     })
 }
 
@@ -214,6 +216,7 @@ mod tests {
             "prefix": "2001:db8:1::/48",
             "host_len": 64,
             "container_len": 80,
+            "draining": false,
             "claimed": 3,
             "capacity": 65536
         });
@@ -252,7 +255,8 @@ mod tests {
                 "held": 0
             },
             "behind": 2,
-            "laggards": []
+            "laggards": [],
+            "superseded": 0
         });
         is(&node(&cluster.nodes[2], &cluster), &expected);
     }

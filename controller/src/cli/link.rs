@@ -20,6 +20,7 @@ use super::{
     answer::{Cluster, Node, PoolUse, Readable, Route, readable_nodes, readable_pools},
     events::Wanted,
     failure::Failure,
+    reservations::Reservation,
 };
 
 /// How long a connection may take to be made.
@@ -117,6 +118,42 @@ impl Link {
         Ok(Revision(self.change(call).await?.revision))
     }
 
+    pub(super) async fn drain_pool(&mut self, name: &PoolName, drain: bool) -> Result<Revision, Failure> {
+        let request = v1::DrainPoolRequest { name: name.to_string(), undrain: !drain };
+        let call = async |mut client: Client| client.drain_pool(request.clone()).await;
+        Ok(Revision(self.change(call).await?.revision))
+    }
+
+    pub(super) async fn grow_pool(&mut self, name: &PoolName, to: Prefix) -> Result<Revision, Failure> {
+        let request = v1::GrowPoolRequest { name: name.to_string(), prefix: Some(to.into()) };
+        let call = async |mut client: Client| client.grow_pool(request.clone()).await;
+        Ok(Revision(self.change(call).await?.revision))
+    }
+
+    pub(super) async fn reserve(
+        &mut self,
+        prefix: Prefix,
+        node: &str,
+        reason: &str,
+    ) -> Result<Revision, Failure> {
+        let (prefix, node, reason) = (Some(prefix.into()), node.to_owned(), reason.to_owned());
+        let reservation = v1::Reservation { prefix, node, reason, ..v1::Reservation::default() };
+        let request = v1::ReserveRequest { reservation: Some(reservation) };
+        let call = async |mut client: Client| client.reserve(request.clone()).await;
+        Ok(Revision(self.change(call).await?.revision))
+    }
+
+    pub(super) async fn unreserve(&mut self, prefix: Prefix) -> Result<Revision, Failure> {
+        let request = v1::UnreserveRequest { prefix: Some(prefix.into()) };
+        let call = async |mut client: Client| client.unreserve(request.clone()).await;
+        Ok(Revision(self.change(call).await?.revision))
+    }
+
+    pub(super) async fn reservations(&mut self) -> Result<Vec<Reservation>, Failure> {
+        let call = async |mut client: Client| client.list_reservations(v1::ListReservationsRequest {}).await;
+        Ok(all("reservations", self.ask(call).await?.reservations)?)
+    }
+
     pub(super) async fn nodes(&mut self) -> Result<Readable<Node>, Failure> {
         let call = async |mut client: Client| client.list_nodes(v1::ListNodesRequest {}).await;
         Ok(readable_nodes(self.ask(call).await?.nodes))
@@ -139,8 +176,12 @@ impl Link {
     }
 
     /// The prefix that is free now, and the revision of that.
-    pub(super) async fn forget_node(&mut self, name: &NodeName) -> Result<(Prefix, Revision), Failure> {
-        let request = v1::ForgetNodeRequest { name: name.to_string() };
+    pub(super) async fn forget_node(
+        &mut self,
+        name: &NodeName,
+        force: bool,
+    ) -> Result<(Prefix, Revision), Failure> {
+        let request = v1::ForgetNodeRequest { name: name.to_string(), force };
         let call = async |mut client: Client| client.forget_node(request.clone()).await;
         let forgotten = self.change(call).await?;
         Ok((required("prefix", forgotten.prefix)?, Revision(forgotten.revision)))

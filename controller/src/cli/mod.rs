@@ -19,6 +19,7 @@ mod keeping;
 mod link;
 mod plan;
 mod progress;
+mod reservations;
 mod show;
 mod text;
 mod troubles;

@@ -7,6 +7,9 @@ use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, NodeState, Po
 use super::answer::{Applied, Cluster, Liveness, Node, PoolUse, Router};
 use crate::store::HALF_RESTORED;
 
+/// From how many times on agents that put each other off are a trouble; a stream that broke is one.
+pub(super) const FLAPPING: u32 = 4;
+
 /// Something that needs a person. Its text names the thing, the value and the mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -54,6 +57,11 @@ pub(super) enum Trouble {
         node: NodeName,
         neighbour: BgpNeighbour,
     },
+    /// Two agents have its id, or its connection keeps breaking.
+    Flapping {
+        node: NodeName,
+        superseded: u32,
+    },
     Unreadable(String),
 }
 
@@ -73,6 +81,7 @@ impl Trouble {
             Self::FailedRoute { .. } => "route_failed",
             Self::Conflict { .. } => "conflict",
             Self::Bgp { .. } => "bgp",
+            Self::Flapping { .. } => "node_flapping",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -87,6 +96,7 @@ impl Trouble {
             | Self::Held { node, .. }
             | Self::FailedRoute { node, .. }
             | Self::Conflict { node, .. }
+            | Self::Flapping { node, .. }
             | Self::Bgp { node, .. } => Some(node),
             Self::NoPool
             | Self::Paused
@@ -155,6 +165,11 @@ impl fmt::Display for Trouble {
                 write!(f, "node {node}: no BGP session with {address} (AS {remote_as}), {state}")?;
                 if error.is_empty() { Ok(()) } else { write!(f, ": {error}") }
             }
+            Self::Flapping { node, superseded } => write!(
+                f,
+                "node {node}: agents of its id have put each other off {superseded} times within 5 minutes; if a disk was \
+                 cloned, stop sextant-agent on the copy, remove its state directory and give it another --node"
+            ),
             Self::Unreadable(text) => f.write_str(text),
         }
     }
@@ -179,6 +194,7 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(told.iter().flat_map(failed));
     found.extend(told.iter().flat_map(conflicts));
     found.extend(told.iter().flat_map(sessions));
+    found.extend(cluster.nodes.iter().filter_map(flapping));
     found
 }
 
@@ -223,6 +239,11 @@ fn behind(cluster: &Cluster, told: &Told<'_>) -> Option<Trouble> {
 fn held(told: &Told<'_>) -> Option<Trouble> {
     let routes = told.applied?.held;
     (routes > 0).then(|| Trouble::Held { node: told.name.clone(), routes })
+}
+
+fn flapping(node: &Node) -> Option<Trouble> {
+    let superseded = node.superseded;
+    (superseded >= FLAPPING).then(|| Trouble::Flapping { node: node.name().clone(), superseded })
 }
 
 fn failed(told: &Told<'_>) -> impl Iterator<Item = Trouble> {

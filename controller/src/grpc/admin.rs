@@ -4,7 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use futures::{Stream, stream};
 use sextant_proto::{
-    NodeName, PoolName, Revision,
+    NodeName, PoolName, Prefix, Revision,
     convert::{self, required},
     v1::{self, admin_service_server::AdminService},
 };
@@ -20,7 +20,13 @@ use super::{
     questions, routes, show,
     status::malformed,
 };
-use crate::{acks::Changes, audit::Actor, control, store};
+use crate::{
+    acks::Changes,
+    audit::Actor,
+    control,
+    records::{ReservationRecord, unix_ms},
+    store,
+};
 
 /// How long a draining node waits for its peers unless told otherwise.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -77,6 +83,66 @@ impl AdminService for Admin {
         Ok(Response::new(v1::RemovePoolResponse { revision }))
     }
 
+    async fn drain_pool(
+        &self,
+        request: Request<v1::DrainPoolRequest>,
+    ) -> Result<Response<v1::DrainPoolResponse>, Status> {
+        administers(request.extensions())?;
+        let by = self.changes(&request)?;
+        let v1::DrainPoolRequest { name, undrain } = request.into_inner();
+        let name: PoolName = convert::parse("name", &name).map_err(malformed)?;
+        let revision = self.rooms.pools.by(&by).drain(&name, !undrain).await?.0;
+        tracing::info!(pool = %name, draining = !undrain, "pool closed or opened");
+        Ok(Response::new(v1::DrainPoolResponse { revision }))
+    }
+
+    async fn grow_pool(
+        &self,
+        request: Request<v1::GrowPoolRequest>,
+    ) -> Result<Response<v1::GrowPoolResponse>, Status> {
+        administers(request.extensions())?;
+        let by = self.changes(&request)?;
+        let v1::GrowPoolRequest { name, prefix } = request.into_inner();
+        let name: PoolName = convert::parse("name", &name).map_err(malformed)?;
+        let prefix = required("prefix", prefix).map_err(malformed)?;
+        let (pool, revision) = self.rooms.pools.by(&by).grow(&name, prefix).await?;
+        tracing::info!(pool = %name, %prefix, "pool grown");
+        Ok(Response::new(v1::GrowPoolResponse { revision: revision.0, pool: Some((&pool).into()) }))
+    }
+
+    async fn reserve(
+        &self,
+        request: Request<v1::ReserveRequest>,
+    ) -> Result<Response<v1::ReserveResponse>, Status> {
+        administers(request.extensions())?;
+        let by = self.changes(&request)?;
+        let (prefix, record) = parse_reservation(request.into_inner().reservation)?;
+        let revision = self.rooms.reservations.by(&by).reserve(prefix, &record).await?.0;
+        tracing::info!(%prefix, node = ?record.node, reason = record.reason, "reserved");
+        Ok(Response::new(v1::ReserveResponse { revision }))
+    }
+
+    async fn unreserve(
+        &self,
+        request: Request<v1::UnreserveRequest>,
+    ) -> Result<Response<v1::UnreserveResponse>, Status> {
+        administers(request.extensions())?;
+        let by = self.changes(&request)?;
+        let prefix = required("prefix", request.into_inner().prefix).map_err(malformed)?;
+        let revision = self.rooms.reservations.by(&by).unreserve(prefix).await?.0;
+        tracing::info!(%prefix, "no longer reserved");
+        Ok(Response::new(v1::UnreserveResponse { revision }))
+    }
+
+    async fn list_reservations(
+        &self,
+        request: Request<v1::ListReservationsRequest>,
+    ) -> Result<Response<v1::ListReservationsResponse>, Status> {
+        administers(request.extensions())?;
+        let reservations = self.rooms.index.read(show::reservations);
+        Ok(Response::new(v1::ListReservationsResponse { reservations }))
+    }
+
     async fn list_nodes(
         &self,
         request: Request<v1::ListNodesRequest>,
@@ -118,9 +184,10 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
-        let node = node_name(&request.into_inner().name)?;
-        let (prefix, revision) = self.rooms.claims.by(&by).forget(&node).await?;
-        tracing::info!(%node, %prefix, "forgotten");
+        let v1::ForgetNodeRequest { name, force } = request.into_inner();
+        let node = node_name(&name)?;
+        let (prefix, revision) = self.rooms.claims.by(&by).forget(&node, force).await?;
+        tracing::info!(%node, %prefix, force, "forgotten");
         Ok(Response::new(v1::ForgetNodeResponse { revision: revision.0, prefix: Some(prefix.into()) }))
     }
 
@@ -309,6 +376,14 @@ impl Waiter {
 #[allow(clippy::result_large_err)]
 fn administers(extensions: &Extensions) -> Result<(), Status> {
     principal(extensions)?.may_administer()
+}
+
+#[allow(clippy::result_large_err)]
+fn parse_reservation(message: Option<v1::Reservation>) -> Result<(Prefix, ReservationRecord), Status> {
+    let v1::Reservation { prefix, node, reason, .. } = message.unwrap_or_default();
+    let node = (!node.is_empty()).then(|| node_name(&node)).transpose()?;
+    let prefix = required("prefix", prefix).map_err(malformed)?;
+    Ok((prefix, ReservationRecord { node, reason, created_unix_ms: unix_ms() }))
 }
 
 #[allow(clippy::result_large_err)]

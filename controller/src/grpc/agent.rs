@@ -118,12 +118,13 @@ pub(super) fn names(nodes: &[NodeName]) -> Vec<String> {
 
 #[allow(clippy::result_large_err)]
 fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
-    let v1::ClaimRequest { node, node_id, pool, held } = message;
+    let v1::ClaimRequest { node, node_id, pool, held, host_len } = message;
     let pool = (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose();
     Ok(ClaimRequest {
         node: convert::parse("node", &node).map_err(malformed)?,
         node_id: convert::id("node_id", &node_id).map_err(malformed)?,
         pool: pool.map_err(malformed)?,
+        host_len: (host_len > 0).then_some(host_len),
         held: held.map(|held| required("held", Some(held))).transpose().map_err(malformed)?,
     })
 }

@@ -11,12 +11,12 @@ use crate::index::State;
 pub(super) fn explain(rooms: &Rooms, address: Ipv6Addr) -> v1::ExplainResponse {
     rooms.index.read(|state| {
         let pool = state.pools().values().map(|pool| &pool.record).find(|pool| pool.prefix.contains(address));
-        let reservation = state.reservation_of(address);
+        let reservation = state.holdings().reservation_of(address);
         let (owner, place) = place(state, address, pool.is_some(), reservation.is_some());
         let routes = owner.as_ref().filter(|_| place != v1::Place::Uplink);
         v1::ExplainResponse {
             pool: pool.map(Into::into),
-            reservation: reservation.map(Into::into),
+            reservation: reservation.map(|(prefix, _)| prefix.into()),
             node: owner.as_ref().and_then(|name| show::node(rooms, state, name)),
             place: place.into(),
             routes: routes.map(|name| towards(rooms, state, name)).unwrap_or_default(),

@@ -26,7 +26,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
-    acks::Acks, claims::Claims, index::Index, pools::Pools, registry::SharedRegistry, sessions::Sessions,
+    acks::Acks, claims::Claims, index::Index, pools::Pools, registry::SharedRegistry,
+    reservations::Reservations, sessions::Sessions,
 };
 
 use others::Told;
@@ -53,6 +54,8 @@ pub struct Rooms {
     pub claims: Claims,
     /// What is handed out from.
     pub pools: Pools,
+    /// What is kept out.
+    pub reservations: Reservations,
     /// Who is there.
     pub sessions: Sessions,
     /// Who has applied what.

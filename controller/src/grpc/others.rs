@@ -53,7 +53,7 @@ impl Others {
     }
 
     /// Asks all of them, and keeps what they say. Whether there are any.
-    pub(super) async fn refresh(&self) -> bool {
+    pub async fn refresh(&self) -> bool {
         let addresses = self.addresses();
         let answers = join_all(addresses.iter().map(|address| self.ask(address))).await;
         self.acks.keep_remote(answers.into_iter().flatten().collect());

@@ -1,18 +1,44 @@
 //! The rooms' content as an operator sees it.
 
-use sextant_proto::{NodeState, Peer, Pool, v1};
+use sextant_proto::{NodeState, Peer, Pool, Prefix, v1};
 
 use super::Rooms;
-use crate::{acks::Applied, index::State, store};
+use crate::{
+    acks::Applied,
+    index::{Kind, State, View},
+    records::ReservationRecord,
+    reservations::pool_of,
+    store,
+};
 
 /// All pools, and how much of them is used.
 pub(super) fn pools(state: &State) -> Vec<v1::PoolUse> {
     let pool_use = |pool: &Pool| v1::PoolUse {
         pool: Some(pool.into()),
-        claimed: state.claims_in(pool) as u64,
+        claimed: state.holdings().claims_in(pool) as u64,
         capacity: u64::try_from(pool.capacity()).unwrap_or(u64::MAX),
+        reserved: state.holdings().reservations_in(pool).count() as u64,
+        quarantined: state.holdings().occupied().count(pool.prefix, Kind::Resting).into(),
     };
     state.pools().values().map(|pool| pool_use(&pool.record)).collect()
+}
+
+/// All reservations.
+pub(super) fn reservations(state: &State) -> Vec<v1::Reservation> {
+    let reservation = |(prefix, view): (&Prefix, &View<ReservationRecord>)| {
+        let record = &view.record;
+        let pools = state.pools().values().map(|pool| &pool.record);
+        let claim = state.claims().get(prefix);
+        v1::Reservation {
+            prefix: Some((*prefix).into()),
+            node: record.node.as_ref().map(ToString::to_string).unwrap_or_default(),
+            reason: record.reason.clone(),
+            created_unix_ms: record.created_unix_ms,
+            pool: pool_of(pools, *prefix).map(ToString::to_string).unwrap_or_default(),
+            claimed: claim.is_some_and(|claim| Some(&claim.record.node) == record.node.as_ref()),
+        }
+    };
+    state.holdings().reservations().iter().map(reservation).collect()
 }
 
 /// All nodes that hold a claim.
@@ -36,6 +62,7 @@ pub(super) fn node(rooms: &Rooms, state: &State, name: &sextant_proto::NodeName)
         laggards: node.laggards.clone(),
         liveness: liveness.into(),
         liveness_since_unix_ms,
+        superseded: rooms.sessions.superseded(name),
     })
 }
 

@@ -8,6 +8,7 @@ use crate::{
     claims::{ClaimError, DrainError, ForgetError, HolderError},
     pools::PoolsError,
     registry::RegistryError,
+    reservations::ReservationError,
 };
 
 /// A wrong message.
@@ -34,10 +35,11 @@ impl From<ClaimError> for Status {
     fn from(error: ClaimError) -> Self {
         let code = match &error {
             ClaimError::NameTaken { .. } => Code::AlreadyExists,
-            ClaimError::NoPool | ClaimError::Ambiguous(_) => Code::FailedPrecondition,
+            ClaimError::NoPool | ClaimError::Ambiguous(_) | ClaimError::Closed(_) => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,
-            ClaimError::Exhausted(_) => Code::ResourceExhausted,
             ClaimError::Contended | ClaimError::Recovering => Code::Unavailable,
+            ClaimError::HostLength { .. } => Code::InvalidArgument,
+            ClaimError::Exhausted { .. } => Code::ResourceExhausted,
             ClaimError::Registry(error) => code_of(error),
         };
         Status::new(code, error.to_string())
@@ -69,7 +71,9 @@ impl From<ForgetError> for Status {
     fn from(error: ForgetError) -> Self {
         match error {
             ForgetError::Unknown(_) => Status::not_found(error.to_string()),
-            ForgetError::Up(_) => Status::failed_precondition(error.to_string()),
+            ForgetError::Up { .. } | ForgetError::Forwarding { .. } => {
+                Status::failed_precondition(error.to_string())
+            }
             ForgetError::Holder(error) => error.into(),
         }
     }
@@ -93,9 +97,26 @@ impl From<PoolsError> for Status {
         let code = match &error {
             PoolsError::NameTaken(_) | PoolsError::Overlaps { .. } => Code::AlreadyExists,
             PoolsError::Unknown(_) => Code::NotFound,
-            PoolsError::InUse(..) => Code::FailedPrecondition,
+            PoolsError::NotGrown { .. } | PoolsError::Pool(_) => Code::InvalidArgument,
+            PoolsError::InUse(..) | PoolsError::Stray(..) => Code::FailedPrecondition,
             PoolsError::Contended => Code::Unavailable,
             PoolsError::Registry(error) => code_of(error),
+        };
+        Status::new(code, error.to_string())
+    }
+}
+
+impl From<ReservationError> for Status {
+    fn from(error: ReservationError) -> Self {
+        let code = match error {
+            ReservationError::Pools(error) => return (*error).into(),
+            ReservationError::NoPool { .. } | ReservationError::Unknown(_) => Code::NotFound,
+            ReservationError::TooLong(_) => Code::InvalidArgument,
+            ReservationError::Reserved { .. }
+            | ReservationError::Claimed { .. }
+            | ReservationError::HasOne { .. } => Code::AlreadyExists,
+            ReservationError::Contended => Code::Unavailable,
+            ReservationError::Registry(ref error) => code_of(error),
         };
         Status::new(code, error.to_string())
     }

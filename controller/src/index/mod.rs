@@ -3,6 +3,8 @@
 //! One task ([`task`]) writes it, fed by the registry's watch; everybody else reads. [`state`] is the pure part: it takes
 //! batches and answers with what has changed for agents. [`ring`] keeps the last changes, encoded once, for all streams.
 
+mod holdings;
+mod occupied;
 mod ring;
 mod state;
 mod task;
@@ -16,6 +18,8 @@ use bytes::Bytes;
 use sextant_proto::{Control, Incarnation, Revision};
 use tokio::sync::watch;
 
+pub use holdings::Holdings;
+pub use occupied::{Among, Kind, Occupied};
 pub use ring::{Frame, Since};
 pub use state::{State, View};
 pub use task::{IndexTask, StartError};

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use sextant_proto::{Control, NodeName, Peer, Pool, PoolName, Prefix, Revision, v1};
 
-use super::Snapshot;
+use super::{Holdings, Snapshot};
 use crate::{
     keys::{Key, Keys},
     records::{
@@ -42,8 +42,7 @@ pub struct State {
     meta: Meta,
     control: Control,
     pools: BTreeMap<PoolName, View<Pool>>,
-    claims: BTreeMap<Prefix, View<ClaimRecord>>,
-    reservations: BTreeSet<Prefix>,
+    holdings: Holdings,
     nodes: BTreeMap<NodeName, View<NodeRecord>>,
     sessions: BTreeMap<NodeName, View<SessionRecord>>,
     controllers: BTreeMap<String, View<ControllerRecord>>,
@@ -86,8 +85,7 @@ impl State {
             meta,
             control: Control::default(),
             pools: BTreeMap::new(),
-            claims: BTreeMap::new(),
-            reservations: BTreeSet::new(),
+            holdings: Holdings::default(),
             nodes: BTreeMap::new(),
             sessions: BTreeMap::new(),
             controllers: BTreeMap::new(),
@@ -172,13 +170,16 @@ impl State {
                 }
                 kept
             }
-            Key::Claim(prefix) => keep(&mut self.claims, prefix, entry).map(|()| {
-                touched.nodes.extend(self.claims.get(&prefix).map(|claim| claim.record.node.clone()));
+            Key::Claim(prefix) => self.holdings.put_claim(prefix, entry).map(|()| {
+                let claim = self.holdings.claims().get(&prefix);
+                touched.nodes.extend(claim.map(|claim| claim.record.node.clone()));
             }),
-            Key::Reservation(prefix) => {
-                self.reservations.insert(prefix);
+            Key::Reservation(prefix) => self.holdings.put_reservation(prefix, entry),
+            Key::ReservationSet => {
+                self.holdings.put_reservation_set(Some(entry.modified));
                 Ok(())
             }
+            Key::Freed(prefix) => self.holdings.put_freed(prefix, entry),
             Key::Node(name) => {
                 touched.nodes.insert(name.clone());
                 keep(&mut self.nodes, name, entry)
@@ -231,11 +232,11 @@ impl State {
                 touched.pools.insert(name);
             }
             Some(Key::Claim(prefix)) => {
-                touched.nodes.extend(self.claims.remove(&prefix).map(|claim| claim.record.node));
+                touched.nodes.extend(self.holdings.remove_claim(prefix).map(|claim| claim.node));
             }
-            Some(Key::Reservation(prefix)) => {
-                self.reservations.remove(&prefix);
-            }
+            Some(Key::Reservation(prefix)) => self.holdings.remove_reservation(prefix),
+            Some(Key::ReservationSet) => self.holdings.put_reservation_set(None),
+            Some(Key::Freed(prefix)) => self.holdings.remove_freed(prefix),
             Some(Key::Node(name)) => {
                 self.nodes.remove(&name);
                 touched.nodes.insert(name);
@@ -292,7 +293,7 @@ impl State {
 
     fn peer_of(&self, name: &NodeName) -> Option<Peer> {
         let node = &self.nodes.get(name)?.record;
-        let claim = self.claims.get(&node.prefix).filter(|claim| claim.record.node == *name)?;
+        let claim = self.claims().get(&node.prefix).filter(|claim| claim.record.node == *name)?;
         Some(Peer {
             name: name.clone(),
             prefix: node.prefix,
@@ -328,8 +329,7 @@ impl State {
         let keys = &self.keys;
         std::iter::once(keys.meta())
             .chain(self.pools.keys().map(|name| keys.pool(name)))
-            .chain(self.claims.keys().map(|&prefix| keys.claim(prefix)))
-            .chain(self.reservations.iter().map(|&prefix| keys.reservation(prefix)))
+            .chain(self.holdings.keys(keys))
             .chain(self.nodes.keys().map(|name| keys.node(name)))
             .chain(self.sessions.keys().map(|name| keys.session(name)))
             .chain(self.controllers.keys().map(|id| keys.controller(id)))
@@ -358,7 +358,12 @@ impl State {
 
     /// All claims.
     pub fn claims(&self) -> &BTreeMap<Prefix, View<ClaimRecord>> {
-        &self.claims
+        self.holdings.claims()
+    }
+
+    /// All that is spoken for in the pools.
+    pub fn holdings(&self) -> &Holdings {
+        &self.holdings
     }
 
     /// All nodes.
@@ -396,20 +401,9 @@ impl State {
     pub fn peers(&self) -> &BTreeMap<NodeName, Peer> {
         &self.peers
     }
-
-    /// The reservation that `addr` is in, if it is in one.
-    pub fn reservation_of(&self, addr: std::net::Ipv6Addr) -> Option<Prefix> {
-        self.reservations.iter().copied().find(|prefix| prefix.contains(addr))
-    }
-
-    /// How many claims lie in `pool`.
-    pub fn claims_in(&self, pool: &Pool) -> usize {
-        let last = Prefix::containing(pool.prefix.last_addr(), 128).unwrap_or(pool.prefix);
-        self.claims.range(pool.prefix..=last).count()
-    }
 }
 
-fn keep<K: Ord, R: Record>(
+pub(super) fn keep<K: Ord, R: Record>(
     records: &mut BTreeMap<K, View<R>>,
     key: K,
     entry: &Entry,

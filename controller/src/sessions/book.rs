@@ -1,6 +1,10 @@
 //! Which agents have a stream here, and which had one. Pure.
 
-use std::{collections::HashMap, convert::Infallible, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    time::Duration,
+};
 
 use sextant_proto::NodeName;
 use tokio::{sync::oneshot, time::Instant};
@@ -19,8 +23,17 @@ struct Agent {
     /// The lease that its session stands under in the store.
     session: Option<LeaseId>,
     /// Dropped once a newer stream is there.
-    _newest: oneshot::Sender<Infallible>,
+    newest: Option<oneshot::Sender<Infallible>>,
+    /// Since when its session is seen to stand at another controller.
+    moved: Option<Instant>,
+    /// When a stream was put off by another one, as long as it is remembered.
+    superseded: VecDeque<Instant>,
 }
+
+/// For how long it is remembered that a stream was put off.
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// For how long a session must stand at another controller until the stream here is put off: the index may lag.
+const MOVED_FOR: Duration = Duration::from_secs(3);
 
 /// Ready once a newer stream of the same node is there.
 pub(super) type Superseded = oneshot::Receiver<Infallible>;
@@ -37,13 +50,56 @@ impl Book {
     pub(super) fn attach(&mut self, node: &NodeName, now: Instant) -> (StreamId, Superseded) {
         self.last_stream += 1;
         let stream = StreamId(self.last_stream);
-        let session = self.agents.get(node).and_then(|agent| agent.session);
+        let before = self.agents.remove(node);
+        let session = before.as_ref().and_then(|agent| agent.session);
+        let puts_off = before.as_ref().is_some_and(|agent| agent.connected);
+        let mut events = before.map(|agent| agent.superseded).unwrap_or_default();
+        if puts_off {
+            events.push_back(now);
+        }
         let (newest, superseded) = oneshot::channel();
-        self.agents.insert(
-            node.clone(),
-            Agent { stream, connected: true, last_frame: now, session, _newest: newest },
-        );
+        let newest = Some(newest);
+        let agent = Agent {
+            stream,
+            connected: true,
+            last_frame: now,
+            session,
+            newest,
+            moved: None,
+            superseded: events,
+        };
+        self.agents.insert(node.clone(), agent);
         (stream, superseded)
+    }
+
+    /// How often streams of `node` were put off lately.
+    pub(super) fn superseded(&mut self, node: &NodeName, now: Instant) -> usize {
+        let Some(agent) = self.agents.get_mut(node) else { return 0 };
+        agent.superseded.retain(|at| now.duration_since(*at) < REMEMBERED);
+        agent.superseded.len()
+    }
+
+    /// The connected nodes that have a session.
+    pub(super) fn with_session(&self) -> Vec<NodeName> {
+        let has = |agent: &Agent| agent.connected && agent.session.is_some();
+        self.agents.iter().filter(|(_, agent)| has(agent)).map(|(node, _)| node.clone()).collect()
+    }
+
+    /// Whether the session of a connected node is seen to stand at another controller. If it has for a while, a newer agent
+    /// of this node is there: the stream here is put off.
+    pub(super) fn seen_elsewhere(&mut self, node: &NodeName, elsewhere: bool, now: Instant) -> bool {
+        let Some(agent) = self.agents.get_mut(node) else { return false };
+        if !elsewhere {
+            agent.moved = None;
+            return false;
+        }
+        let since = *agent.moved.get_or_insert(now);
+        let is_due = now.duration_since(since) >= MOVED_FOR;
+        if is_due {
+            agent.superseded.push_back(now);
+            (agent.newest, agent.session, agent.moved) = (None, None, None);
+        }
+        is_due
     }
 
     /// The end of a stream, whose last frame came at `last_frame`.
@@ -122,6 +178,24 @@ mod tests {
         assert!(book.lost(start + DOWN_AFTER, DOWN_AFTER).is_empty(), "the older stream's end is nothing");
         assert!(book.is_current(&node(), second) && !book.is_current(&node(), first));
         assert!(book.has_session(&node(), LeaseId(1)));
+    }
+
+    #[test]
+    fn two_agents_of_one_node_are_noticed_here_and_at_another_controller() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (mut streams, node) = (Vec::new(), node());
+        for n in 0..4 {
+            streams.push(book.attach(&node, at(n)).1);
+        }
+        assert_eq!(book.superseded(&node, at(4)), 3);
+        book.session_put(&node, LeaseId(1));
+        assert_eq!(book.with_session(), std::slice::from_ref(&node));
+        assert!(!book.seen_elsewhere(&node, true, at(5)) && !book.seen_elsewhere(&node, false, at(6)));
+        assert!(!book.seen_elsewhere(&node, true, at(7)) && book.seen_elsewhere(&node, true, at(10)));
+        assert_eq!(streams[3].try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(book.superseded(&node, at(10)), 4);
+        assert_eq!(book.superseded(&node, at(306)), 1, "what is long ago is forgotten");
     }
 
     #[test]

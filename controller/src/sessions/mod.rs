@@ -22,6 +22,7 @@ use tokio::{
 
 use self::book::{Book, StreamId, Superseded};
 use crate::{
+    index::Index,
     keys::Keys,
     records::{ControllerRecord, Record, SessionRecord},
     registry::{Guard, KeyRange, LeaseId, Op, RegistryError, SharedRegistry, Txn},
@@ -31,6 +32,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 /// How often a lease is kept alive within its TTL.
 const KEEP_ALIVES_PER_TTL: u32 = 4;
+
+/// From how many times on agents of one node that put each other off are told of.
+const FLAPPING: u32 = 4;
 
 /// Who this controller is.
 #[derive(Debug, Clone)]
@@ -107,6 +111,7 @@ impl Sessions {
     pub fn attach(&self, node: &NodeName) -> Attachment {
         let now = Instant::now();
         let (stream, superseded) = self.book().attach(node, now);
+        self.tell_flapping(node);
         Attachment { sessions: self.clone(), node: node.clone(), stream, last_frame: now, superseded }
     }
 
@@ -114,7 +119,7 @@ impl Sessions {
     ///
     /// # Errors
     /// None: a store that does not answer is tried again.
-    pub async fn run(self) -> Result<(), RegistryError> {
+    pub async fn run(self, index: Index) -> Result<(), RegistryError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut kept_alive = Instant::now();
@@ -132,6 +137,41 @@ impl Sessions {
                 }
             }
             self.end_lost().await;
+            self.put_off_moved(&index);
+        }
+    }
+
+    /// Puts off streams of nodes whose session a newer agent of the same node has at another controller.
+    fn put_off_moved(&self, index: &Index) {
+        let nodes = self.book().with_session();
+        let me = &self.shared.me.id;
+        let elsewhere: Vec<(NodeName, bool)> = index.read(|state| {
+            let elsewhere = |node: &NodeName| {
+                state.sessions().get(node).is_some_and(|session| session.record.controller != *me)
+            };
+            nodes.into_iter().map(|node| (node.clone(), elsewhere(&node))).collect()
+        });
+        for (node, elsewhere) in elsewhere {
+            if self.book().seen_elsewhere(&node, elsewhere, Instant::now()) {
+                tracing::info!(%node, "stream put off: the node's agent is at another controller");
+                self.tell_flapping(&node);
+            }
+        }
+    }
+
+    /// How often agents of `node` have put each other off here lately.
+    pub fn superseded(&self, node: &NodeName) -> u32 {
+        u32::try_from(self.book().superseded(node, Instant::now())).unwrap_or(u32::MAX)
+    }
+
+    /// Says that two agents seem to have one id: at the first signs, then at ever fewer.
+    fn tell_flapping(&self, node: &NodeName) {
+        let superseded = self.superseded(node);
+        if superseded >= FLAPPING && superseded.is_power_of_two() {
+            tracing::warn!(
+                %node, superseded,
+                "two agents of one node id put each other off (a cloned disk?), or its connection keeps breaking"
+            );
         }
     }
 

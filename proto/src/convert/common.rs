@@ -55,8 +55,9 @@ impl TryFrom<v1::Pool> for Pool {
     fn try_from(message: v1::Pool) -> Result<Self, MessageError> {
         let name = parse("name", &message.name)?;
         let prefix = required("prefix", message.prefix)?;
-        Pool::new(name, prefix, message.host_len, message.container_len)
-            .map_err(|error| MessageError::new("pool", error))
+        let pool = Pool::new(name, prefix, message.host_len, message.container_len);
+        let pool = pool.map_err(|error| MessageError::new("pool", error))?;
+        Ok(Pool { draining: message.draining, ..pool })
     }
 }
 
@@ -67,6 +68,7 @@ impl From<&Pool> for v1::Pool {
             prefix: Some(pool.prefix.into()),
             host_len: pool.host_len.into(),
             container_len: pool.container_len.into(),
+            draining: pool.draining,
         }
     }
 }

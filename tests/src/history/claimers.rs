@@ -27,6 +27,8 @@ use super::{Answer, Asked, recorder::Recorder, release::Holder};
 pub const CLAIMERS: u64 = 64;
 /// How many nodes each of them has.
 const NODES: usize = 3;
+/// Which prefix lengths are asked for; 0 is the pool's own. Some fit some pools only.
+const HOST_LENS: [u32; 8] = [0, 0, 0, 0, 62, 68, 72, 80];
 /// How long an answer may take before it counts as none.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// How long a claimer waits after no answer.
@@ -110,12 +112,13 @@ impl Claimer {
     async fn claim(&mut self, slot: usize) -> Answer {
         let channel = self.channel();
         let pool = self.pool();
+        let host_len = *HOST_LENS.choose(&mut self.random).expect("there are lengths");
         // Some agents have lost their state directory.
         let held = self.nodes[slot].claim.clone().filter(|_| self.random.random_bool(0.7));
         let node = &mut self.nodes[slot];
         let asked = Asked::Claim { held: held.as_ref().map(|claim| claim.epoch.revision) };
         let mut granted = None;
-        let request = request(&node.name, node.id, pool, held.as_ref());
+        let request = v1::ClaimRequest { host_len, ..request(&node.name, node.id, pool, held.as_ref()) };
         let asking = async {
             let (answer, claim) = ask_for_claim(channel, request).await;
             granted = claim;
@@ -142,7 +145,7 @@ impl Claimer {
         let channel = self.channel();
         let node = &mut self.nodes[slot];
         let mut admin = AdminServiceClient::new(channel);
-        let request = v1::ForgetNodeRequest { name: node.name.to_string() };
+        let request = v1::ForgetNodeRequest { name: node.name.to_string(), force: false };
         let asking = async { forgotten(answered(admin.forget_node(request)).await) };
         let answer = self.shared.recorder.record((&node.name, node.id), Asked::Forget, asking).await;
         if matches!(answer, Answer::Ended(_)) {
@@ -211,9 +214,11 @@ async fn ask_for_claim(channel: Channel, request: v1::ClaimRequest) -> (Answer, 
 
 fn refused(status: &Status) -> Answer {
     match status.code() {
-        Code::AlreadyExists | Code::ResourceExhausted | Code::FailedPrecondition | Code::NotFound => {
-            Answer::Refused(status.to_string())
-        }
+        Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::InvalidArgument
+        | Code::NotFound => Answer::Refused(status.to_string()),
         _ => Answer::Unknown(status.to_string()),
     }
 }

@@ -98,7 +98,7 @@ async fn controller(registry: &SharedRegistry, keys: &Keys, meta: Meta) -> (Clai
     let (task, index) = IndexTask::start(registry.clone(), keys.clone(), meta).await.unwrap();
     tokio::spawn(task.run());
     let pools = Pools::new(registry.clone(), keys.clone(), index.clone());
-    (Claims::new(registry.clone(), keys.clone(), index), pools)
+    (Claims::new(registry.clone(), keys.clone(), index, Duration::ZERO), pools)
 }
 
 /// Claims until it is clear what came of it.
@@ -144,6 +144,7 @@ async fn race(without: Without, pool_of_second: usize) -> (Vec<Operation>, Store
                 node: format!("n{number}").parse().unwrap(),
                 node_id: NodeId::try_from(&[number; 16][..]).unwrap(),
                 pool: Some(format!("pool{pool}").parse().unwrap()),
+                host_len: None,
                 held: None,
             };
             let (recorder, all) = (recorder.clone(), all.clone());

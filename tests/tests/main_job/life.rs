@@ -16,7 +16,7 @@ fn i3_a_forgotten_host_takes_down_what_it_had_and_claims_anew() {
     let prefix = cluster.prefix("h2");
     cluster.agents[1].process.kill().unwrap();
     poll("h2 is forgotten", 20 * SECONDS, || {
-        let out = cluster.lab.cli(&["node", "forget", "h2"])?;
+        let out = cluster.lab.cli(&["node", "forget", "h2", "--force"])?;
         anyhow::ensure!(out.code == 0, "{out:?}");
         anyhow::Ok(())
     });

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sextant_proto::{Incarnation, NodeId, Pool, Revision};
 
@@ -30,7 +30,7 @@ impl Fixture {
         let meta = store::open(&registry, &keys).await.unwrap();
         let (task, index) = IndexTask::start(registry.clone(), keys.clone(), meta).await.unwrap();
         tokio::spawn(task.run());
-        let claims = Claims::new(registry.clone(), keys.clone(), index.clone());
+        let claims = Claims::new(registry.clone(), keys.clone(), index.clone(), Duration::from_secs(3600));
         Self { _dir: dir, claims, registry, keys, index, lost: Incarnation::random() }
     }
 
@@ -59,7 +59,7 @@ impl Fixture {
 
 fn fresh(n: u16) -> ClaimRequest {
     let node_id = NodeId::try_from(&u128::from(n).to_be_bytes()[..]).unwrap();
-    ClaimRequest { node: format!("h{n}").parse().unwrap(), node_id, pool: None, held: None }
+    ClaimRequest { node: format!("h{n}").parse().unwrap(), node_id, pool: None, host_len: None, held: None }
 }
 
 fn held(request: &ClaimRequest) -> Prefix {

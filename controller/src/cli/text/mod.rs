@@ -8,7 +8,7 @@ mod routes;
 #[cfg(test)]
 pub(super) mod sample;
 mod status;
-mod table;
+pub(super) mod table;
 mod words;
 
 pub(super) use bgp::list as bgp_list;

@@ -6,6 +6,7 @@ use super::{
     super::{
         answer::{Applied, Cluster, Liveness, Node},
         duration::age,
+        troubles::FLAPPING,
     },
     table,
 };
@@ -60,6 +61,13 @@ fn seen(node: &Node, now_unix_ms: u64) -> Vec<String> {
     vec![format!("{what}, since {} ago", age(now_unix_ms, node.liveness_since_unix_ms))]
 }
 
+/// With more than one of the same id, how often one has put off the other.
+fn agents(node: &Node) -> Vec<String> {
+    let put_off = format!("{} times in 5 minutes put off by another agent of its id", node.superseded);
+    let more = (node.superseded >= FLAPPING).then_some(put_off);
+    std::iter::once(agent(node).into()).chain(more).collect()
+}
+
 fn agent(node: &Node) -> &'static str {
     if node.peer.session { "connected" } else { "down" }
 }
@@ -95,7 +103,7 @@ pub(in super::super) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -
         ("epoch", vec![epoch.to_string()]),
         ("next hops", texts(&peer.next_hops)),
         ("uplinks", node.uplinks.iter().map(uplink).collect()),
-        ("agent", vec![agent(node).into()]),
+        ("agent", agents(node)),
         ("seen by peers", seen(node, now_unix_ms)),
         ("agent version", reported(|it| vec![it.version.clone()])),
         ("applied", vec![applied(node, cluster.revision)]),

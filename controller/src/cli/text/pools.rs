@@ -11,7 +11,7 @@ pub(in super::super) fn list(pools: &[PoolUse]) -> String {
             pool.prefix.to_string(),
             format!("/{}", pool.host_len),
             format!("/{}", pool.container_len),
-            claimed(used),
+            if pool.draining { format!("{} (closed)", claimed(used)) } else { claimed(used) },
         ]
     };
     let header = ["NAME", "PREFIX", "HOST-LEN", "CONTAINER-LEN", "CLAIMED"];

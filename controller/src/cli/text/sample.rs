@@ -124,5 +124,6 @@ fn node(number: u64) -> Node {
             version: "0.1.0".into(),
         }),
         laggards: Vec::new(),
+        superseded: 0,
     }
 }

@@ -5,7 +5,7 @@ use comfy_table::{Table, TableStyle};
 use super::words::one_line;
 
 /// A table; `header` is in upper case. Columns are two spaces apart, and no line ends in spaces.
-pub(super) fn table<const N: usize>(
+pub(in super::super) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {

@@ -273,6 +273,7 @@ fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
         controllers: Vec::new(),
         node: "h1".parse()?,
         pool: None,
+        host_len: None,
         state_dir: "/nonexistent".into(),
         http: "[::1]:0".parse()?,
         log: String::new(),

@@ -1,0 +1,103 @@
+//! Which pool and prefix a node is to get, by what the index knows. Pure: the transaction's guards decide.
+
+use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
+
+use super::{ClaimError, ClaimRequest, allocate};
+use crate::index::{Among, State, View};
+
+/// What to try to claim.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    pub(super) pool: View<Pool>,
+    pub(super) prefix: Prefix,
+    /// The revision of the set of reservations that it was made by.
+    pub(super) reservation_set: Option<Revision>,
+}
+
+/// A prefix for `request`: what it held, else the one that is reserved for the node, else what it had a short time ago,
+/// else a free one.
+pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Result<Proposal, ClaimError> {
+    let proposal = |pool: &View<Pool>, prefix| Proposal {
+        pool: pool.clone(),
+        prefix,
+        reservation_set: state.holdings().reservation_set(),
+    };
+    let is_free = |prefix: &Prefix| state.holdings().occupied().is_free(*prefix, Among::Free);
+    if let Some((pool, prefix)) = held_here(state, request).filter(|(_, prefix)| is_free(prefix)) {
+        return Ok(proposal(pool, prefix));
+    }
+    if let Some((pool, prefix)) = reserved_for(state, &request.node) {
+        return open(pool).map(|pool| proposal(pool, prefix));
+    }
+    let pool = choose_pool(state, request)?;
+    let pool = open(pool)?;
+    let len = length(&pool.record, request.host_len)?;
+    let back = had_before(state, &pool.record, request, len).filter(is_free);
+    let chosen = back
+        .or_else(|| allocate::choose(&pool.record, len, state.holdings().occupied(), &request.node, attempt));
+    chosen.map(|prefix| proposal(pool, prefix)).ok_or_else(|| exhausted(state, &pool.record, len))
+}
+
+/// What the node held in another store, and the pool here that it is in.
+fn held_here<'a>(state: &'a State, request: &ClaimRequest) -> Option<(&'a View<Pool>, Prefix)> {
+    let held = request.held.as_ref()?;
+    let pool = state.pools().values().find(|pool| pool.record.prefix.covers(held.prefix))?;
+    Some((pool, held.prefix))
+}
+
+fn reserved_for<'a>(state: &'a State, node: &NodeName) -> Option<(&'a View<Pool>, Prefix)> {
+    let prefix = state.holdings().reserved_for(node)?;
+    let pool = state.pools().values().find(|pool| pool.record.prefix.covers(prefix))?;
+    Some((pool, prefix))
+}
+
+fn open(pool: &View<Pool>) -> Result<&View<Pool>, ClaimError> {
+    if pool.record.draining { Err(ClaimError::Closed(pool.record.name.clone())) } else { Ok(pool) }
+}
+
+fn length(pool: &Pool, asked: Option<u32>) -> Result<u8, ClaimError> {
+    let len = asked.unwrap_or(pool.host_len.into());
+    let fits = pool.fits(len).then(|| u8::try_from(len).ok()).flatten();
+    fits.ok_or_else(|| ClaimError::HostLength { host_len: len, pool: pool.clone() })
+}
+
+/// What rests in the pool and was this host's.
+fn had_before(state: &State, pool: &Pool, request: &ClaimRequest, len: u8) -> Option<Prefix> {
+    state.holdings().had(request.node_id).filter(|prefix| prefix.len() == len && pool.prefix.covers(*prefix))
+}
+
+fn exhausted(state: &State, pool: &Pool, len: u8) -> ClaimError {
+    let held: Vec<_> = state.nodes().iter().filter(|(_, node)| node.record.pool == pool.name).collect();
+    let without_agent = held.iter().filter(|(name, _)| !state.sessions().contains_key(*name)).count();
+    ClaimError::Exhausted {
+        pool: pool.clone(),
+        len,
+        claimed: state.holdings().claims_in(pool),
+        reserved: state.holdings().reservations_in(pool).count(),
+        without_agent,
+    }
+}
+
+/// The pool that the request names, else that of what is held, else the only open one, else the one called "default".
+fn choose_pool<'a>(state: &'a State, request: &ClaimRequest) -> Result<&'a View<Pool>, ClaimError> {
+    let pools = state.pools();
+    let names = || -> Vec<PoolName> { pools.keys().cloned().collect() };
+    if let Some(name) = &request.pool {
+        return pools.get(name).ok_or_else(|| ClaimError::UnknownPool { name: name.clone(), pools: names() });
+    }
+    if let Some(pool) = request.held.as_ref().and_then(|held| pools.get(&held.pool.name)) {
+        return Ok(pool);
+    }
+    if let Some((_, pool)) = pools.iter().find(|(name, _)| name.as_str() == "default") {
+        return Ok(pool);
+    }
+    let mut open = pools.values().filter(|pool| !pool.record.draining);
+    match (open.next(), open.next()) {
+        (None, _) => pools
+            .keys()
+            .next()
+            .map_or(Err(ClaimError::NoPool), |closed| Err(ClaimError::Closed(closed.clone()))),
+        (Some(only), None) => Ok(only),
+        _ => Err(ClaimError::Ambiguous(names())),
+    }
+}

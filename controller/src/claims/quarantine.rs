@@ -1,0 +1,56 @@
+//! Freed prefixes: kept apart for a while, then forgotten.
+
+use std::time::Duration;
+
+use sextant_proto::{NodeId, NodeName, Prefix};
+
+use super::Claims;
+use crate::{
+    index::{State, View},
+    records::{FreedRecord, Record, unix_ms},
+    registry::{Guard, Op, RegistryError, Txn},
+};
+
+/// How many are let go in one transaction (etcd's own limit is 128 operations).
+const BATCH: usize = 64;
+/// How many rest at most; the oldest give way.
+const MOST: usize = 50_000;
+
+impl Claims {
+    /// What says that `prefix` rests from now on; nothing if there is no quarantine.
+    pub(super) fn rests(&self, prefix: Prefix, node: &NodeName, node_id: NodeId) -> Option<Op> {
+        let freed = FreedRecord { node: node.clone(), node_id, freed_unix_ms: unix_ms() };
+        (!self.quarantine.is_zero()).then(|| Op::put(self.keys.freed(prefix), freed.encode()))
+    }
+
+    /// Lets go of some of the prefixes that have rested long enough; whether there may be more.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn end_quarantines(&self) -> Result<bool, RegistryError> {
+        let over = self.index.read(|state| over(state, unix_ms(), self.quarantine));
+        if over.is_empty() {
+            return Ok(false);
+        }
+        let keys: Vec<_> =
+            over.iter().map(|(prefix, view)| (self.keys.freed(*prefix), view.modified)).collect();
+        let guards = keys.iter().map(|(key, modified)| Guard::Unchanged(key.clone(), *modified)).collect();
+        let ops = keys.into_iter().map(|(key, _)| Op::Delete(key)).collect();
+        self.commit_seen(Txn { guards, ops }).await?;
+        Ok(over.len() == BATCH)
+    }
+}
+
+/// Some of those whose time is over, or that are too many.
+fn over(state: &State, now: u64, quarantine: Duration) -> Vec<(Prefix, View<FreedRecord>)> {
+    let rest = u64::try_from(quarantine.as_millis()).unwrap_or(u64::MAX);
+    let too_many = state.holdings().freed().len().saturating_sub(MOST);
+    let mut freed: Vec<_> = state.holdings().freed().iter().collect();
+    if too_many > 0 {
+        freed.sort_by_key(|(_, view)| view.record.freed_unix_ms);
+    }
+    let is_over = |index: usize, at: u64| index < too_many || now.saturating_sub(at) >= rest;
+    let over =
+        freed.into_iter().enumerate().filter(|(index, (_, view))| is_over(*index, view.record.freed_unix_ms));
+    over.take(BATCH).map(|(_, (prefix, view))| (*prefix, view.clone())).collect()
+}

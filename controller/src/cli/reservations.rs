@@ -1,0 +1,135 @@
+//! `sextant reserve`, `unreserve` and `reservations`.
+
+use serde_json::{Value, json};
+use sextant_proto::{
+    Prefix, Revision,
+    convert::{MessageError, required},
+    v1,
+};
+
+use super::{
+    args::Output,
+    duration::age,
+    failure::Failure,
+    link::Link,
+    show::{self, Show},
+    text::table,
+};
+
+/// A prefix that is kept out, or for one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reservation {
+    pub(super) prefix: Prefix,
+    /// Empty: nobody may claim it.
+    pub(super) node: String,
+    pub(super) reason: String,
+    pub(super) created_unix_ms: u64,
+    pub(super) pool: String,
+    /// Its node holds it.
+    pub(super) claimed: bool,
+}
+
+impl TryFrom<v1::Reservation> for Reservation {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Reservation) -> Result<Self, MessageError> {
+        let v1::Reservation { prefix, node, reason, created_unix_ms, pool, claimed } = message;
+        Ok(Self { prefix: required("prefix", prefix)?, node, reason, created_unix_ms, pool, claimed })
+    }
+}
+
+pub(super) async fn reserve(
+    link: &mut Link,
+    output: Output,
+    prefix: Prefix,
+    node: String,
+    reason: String,
+) -> Result<(), Failure> {
+    let revision = link.reserve(prefix, &node, &reason).await?;
+    show::print(output, &Done { prefix, revision, what: Reserved::For(node) })
+}
+
+pub(super) async fn unreserve(link: &mut Link, output: Output, prefix: Prefix) -> Result<(), Failure> {
+    let revision = link.unreserve(prefix).await?;
+    show::print(output, &Done { prefix, revision, what: Reserved::NoLonger })
+}
+
+pub(super) async fn list(link: &mut Link, output: Output) -> Result<(), Failure> {
+    show::print(output, &Reservations(link.reservations().await?))
+}
+
+enum Reserved {
+    For(String),
+    NoLonger,
+}
+
+struct Done {
+    prefix: Prefix,
+    revision: Revision,
+    what: Reserved,
+}
+
+struct Reservations(Vec<Reservation>);
+
+impl Show for Done {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        match &self.what {
+            Reserved::For(node) if node.is_empty() => format!("{} reserved: nobody gets it\n", self.prefix),
+            Reserved::For(node) => {
+                format!("{} reserved for {node}: it gets this prefix once it claims anew\n", self.prefix)
+            }
+            Reserved::NoLonger => format!("{} no longer reserved\n", self.prefix),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "prefix": self.prefix.to_string(), "revision": self.revision.0 })
+    }
+}
+
+impl Show for Reservations {
+    fn text(&self, now_unix_ms: u64) -> String {
+        let row = |it: &Reservation| {
+            let held = if it.claimed { "yes" } else { "no" };
+            let since = age(now_unix_ms, it.created_unix_ms);
+            [it.prefix.to_string(), it.pool.clone(), it.node.clone(), held.into(), since, it.reason.clone()]
+        };
+        table::table(["PREFIX", "POOL", "NODE", "HELD", "SINCE", "REASON"], self.0.iter().map(row))
+    }
+
+    fn json(&self) -> Value {
+        let reservation = |it: &Reservation| {
+            json!({
+                "prefix": it.prefix.to_string(),
+                "pool": it.pool,
+                "node": Some(&it.node).filter(|node| !node.is_empty()),
+                "held": it.claimed,
+                "created_unix_ms": it.created_unix_ms,
+                "reason": it.reason,
+            })
+        };
+        self.0.iter().map(reservation).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reservations_in_a_table() {
+        let reservation = Reservation {
+            prefix: "2001:db8:1:5::/64".parse().unwrap(),
+            node: "h1".into(),
+            reason: "the old load balancer".into(),
+            created_unix_ms: 1_000,
+            pool: "main".into(),
+            claimed: true,
+        };
+        assert_eq!(
+            Reservations(vec![reservation]).text(181_000),
+            "PREFIX             POOL  NODE  HELD  SINCE  REASON\n\
+             2001:db8:1:5::/64  main  h1    yes   3m     the old load balancer\n"
+        );
+    }
+}

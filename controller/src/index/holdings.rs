@@ -1,0 +1,159 @@
+//! What of the pools is spoken for: claims, reservations, and prefixes that rest. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sextant_proto::{NodeId, NodeName, Pool, Prefix, Revision};
+
+use super::{
+    View,
+    occupied::{Kind, Occupied},
+    state::keep,
+};
+use crate::{
+    keys::Keys,
+    prefixes::{inside, overlapping},
+    records::{ClaimRecord, FreedRecord, RecordError, ReservationRecord},
+    registry::Entry,
+};
+
+/// All claims, reservations and prefixes in quarantine, each also in the one search tree that says what is free.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    claims: BTreeMap<Prefix, View<ClaimRecord>>,
+    reservations: BTreeMap<Prefix, View<ReservationRecord>>,
+    reservation_set: Option<Revision>,
+    freed: BTreeMap<Prefix, View<FreedRecord>>,
+    had: HashMap<NodeId, Prefix>,
+    reserved_for: HashMap<NodeName, Prefix>,
+    occupied: Occupied,
+}
+
+impl Holdings {
+    /// All claims.
+    pub fn claims(&self) -> &BTreeMap<Prefix, View<ClaimRecord>> {
+        &self.claims
+    }
+
+    /// A claim that overlaps `prefix`.
+    pub fn claim_overlapping(&self, prefix: Prefix) -> Option<(Prefix, &View<ClaimRecord>)> {
+        overlapping(&self.claims, prefix).next().map(|(other, claim)| (*other, claim))
+    }
+
+    /// How many claims lie in `pool`.
+    pub fn claims_in(&self, pool: &Pool) -> usize {
+        inside(&self.claims, pool.prefix).count()
+    }
+
+    /// All reservations.
+    pub fn reservations(&self) -> &BTreeMap<Prefix, View<ReservationRecord>> {
+        &self.reservations
+    }
+
+    /// The reservations in `pool`.
+    pub fn reservations_in(&self, pool: &Pool) -> impl Iterator<Item = (Prefix, &ReservationRecord)> {
+        inside(&self.reservations, pool.prefix).map(|(prefix, view)| (*prefix, &view.record))
+    }
+
+    /// The reservation that `addr` is in, if it is in one.
+    pub fn reservation_of(&self, addr: std::net::Ipv6Addr) -> Option<(Prefix, &ReservationRecord)> {
+        let address = Prefix::containing(addr, 128)?;
+        overlapping(&self.reservations, address).next().map(|(prefix, view)| (*prefix, &view.record))
+    }
+
+    /// The revision that last changed a reservation; `None` if there never was one.
+    pub fn reservation_set(&self) -> Option<Revision> {
+        self.reservation_set
+    }
+
+    /// What is reserved for a node.
+    pub fn reserved_for(&self, node: &NodeName) -> Option<Prefix> {
+        self.reserved_for.get(node).copied()
+    }
+
+    /// All prefixes in quarantine.
+    pub fn freed(&self) -> &BTreeMap<Prefix, View<FreedRecord>> {
+        &self.freed
+    }
+
+    /// What of the prefixes in quarantine a host had last.
+    pub fn had(&self, node_id: NodeId) -> Option<Prefix> {
+        self.had.get(&node_id).copied()
+    }
+
+    /// All that is spoken for.
+    pub fn occupied(&self) -> &Occupied {
+        &self.occupied
+    }
+
+    /// The keys of all records.
+    pub(super) fn keys<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = String> + 'a {
+        let claims = self.claims.keys().map(|&prefix| keys.claim(prefix));
+        claims
+            .chain(self.reservations.keys().map(|&prefix| keys.reservation(prefix)))
+            .chain(self.reservation_set.map(|_| keys.reservation_set()))
+            .chain(self.freed.keys().map(|&prefix| keys.freed(prefix)))
+    }
+
+    pub(super) fn put_claim(&mut self, prefix: Prefix, entry: &Entry) -> Result<(), RecordError> {
+        let known = self.claims.contains_key(&prefix);
+        keep(&mut self.claims, prefix, entry)?;
+        if !known {
+            self.occupied.insert(prefix, Kind::Taken);
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_claim(&mut self, prefix: Prefix) -> Option<ClaimRecord> {
+        let claim = self.claims.remove(&prefix)?;
+        self.occupied.remove(prefix, Kind::Taken);
+        Some(claim.record)
+    }
+
+    pub(super) fn put_reservation(&mut self, prefix: Prefix, entry: &Entry) -> Result<(), RecordError> {
+        let before = self.reservations.get(&prefix).map(|view| view.record.node.clone());
+        keep(&mut self.reservations, prefix, entry)?;
+        match before {
+            Some(node) => self.no_longer_for(node.as_ref(), prefix),
+            None => self.occupied.insert(prefix, Kind::Taken),
+        }
+        let node = self.reservations.get(&prefix).and_then(|view| view.record.node.clone());
+        self.reserved_for.extend(node.map(|node| (node, prefix)));
+        Ok(())
+    }
+
+    pub(super) fn remove_reservation(&mut self, prefix: Prefix) {
+        if let Some(gone) = self.reservations.remove(&prefix) {
+            self.no_longer_for(gone.record.node.as_ref(), prefix);
+            self.occupied.remove(prefix, Kind::Taken);
+        }
+    }
+
+    fn no_longer_for(&mut self, node: Option<&NodeName>, prefix: Prefix) {
+        if let Some(node) = node.filter(|node| self.reserved_for.get(*node) == Some(&prefix)) {
+            self.reserved_for.remove(node);
+        }
+    }
+
+    pub(super) fn put_reservation_set(&mut self, modified: Option<Revision>) {
+        self.reservation_set = modified;
+    }
+
+    pub(super) fn put_freed(&mut self, prefix: Prefix, entry: &Entry) -> Result<(), RecordError> {
+        let known = self.freed.contains_key(&prefix);
+        keep(&mut self.freed, prefix, entry)?;
+        if !known {
+            self.occupied.insert(prefix, Kind::Resting);
+        }
+        self.had.extend(self.freed.get(&prefix).map(|view| (view.record.node_id, prefix)));
+        Ok(())
+    }
+
+    pub(super) fn remove_freed(&mut self, prefix: Prefix) {
+        if let Some(freed) = self.freed.remove(&prefix) {
+            if self.had.get(&freed.record.node_id) == Some(&prefix) {
+                self.had.remove(&freed.record.node_id);
+            }
+            self.occupied.remove(prefix, Kind::Resting);
+        }
+    }
+}

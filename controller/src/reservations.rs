@@ -1,0 +1,266 @@
+//! Reservations: prefixes that are kept out, or for one node.
+//!
+//! A reservation lies in a pool. Each change puts `meta/reservations`, which every claim guards, and is itself guarded by
+//! the absence of claims: so neither overlooks the other.
+
+use std::time::Duration;
+
+use sextant_proto::{NodeName, PoolName, Prefix, Revision};
+
+use crate::{
+    audit::{Actor, Event, What},
+    index::Index,
+    keys::{Keys, Space},
+    pools::{self, Pools, PoolsError},
+    records::{ClaimRecord, Record, ReservationRecord},
+    registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
+};
+
+/// How often a change is tried against others.
+const ATTEMPTS: u32 = 8;
+/// How long the index may take to see what was done.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// Why the reservations stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub enum ReservationError {
+    /// No pool contains it.
+    #[error("{prefix} is in no pool; pools: {}. Only what would be handed out can be reserved", pools.join(", "))]
+    NoPool {
+        /// The prefix.
+        prefix: Prefix,
+        /// Those that are.
+        pools: Vec<String>,
+    },
+    /// No host prefix can be so long.
+    #[error("{0} has no room for containers; reserve a prefix of at most 126 bits")]
+    TooLong(Prefix),
+    /// Another reservation overlaps it.
+    #[error("{prefix} overlaps the reservation of {other}; end that one first: sextant unreserve {other}")]
+    Reserved {
+        /// The prefix.
+        prefix: Prefix,
+        /// The other one.
+        other: Prefix,
+    },
+    /// A node holds some of it.
+    #[error(
+        "{prefix} overlaps {claim}, which node {node} holds; drain and forget that node first \
+         (sextant node drain {node}), or reserve another prefix"
+    )]
+    Claimed {
+        /// The prefix.
+        prefix: Prefix,
+        /// What is held.
+        claim: Prefix,
+        /// Who holds it.
+        node: NodeName,
+    },
+    /// The node has a reservation.
+    #[error("{prefix} is reserved for node {node} already; end that first: sextant unreserve {prefix}")]
+    HasOne {
+        /// What is reserved.
+        prefix: Prefix,
+        /// For whom.
+        node: NodeName,
+    },
+    /// There is none.
+    #[error("{0} is not reserved; see `sextant reservations`")]
+    Unknown(Prefix),
+    /// The pools.
+    #[error(transparent)]
+    Pools(#[from] Box<PoolsError>),
+    /// Others changed the reservations each time.
+    #[error("{ATTEMPTS} attempts to change the reservations collided with others; try again")]
+    Contended,
+    /// The store did not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// The reservations of the cluster.
+#[derive(Clone)]
+pub struct Reservations {
+    registry: SharedRegistry,
+    keys: Keys,
+    index: Index,
+    pools: Pools,
+    by: Actor,
+}
+
+/// All reservations by the store itself, and the guard that says that none has changed since.
+struct Listed {
+    reservations: Vec<(Prefix, ReservationRecord, Revision)>,
+    unchanged: Guard,
+}
+
+impl Reservations {
+    /// The reservations in `registry`.
+    pub fn new(registry: SharedRegistry, keys: Keys, index: Index) -> Self {
+        let pools = Pools::new(registry.clone(), keys.clone(), index.clone());
+        Self { registry, keys, index, pools, by: Actor::controller() }
+    }
+
+    /// Itself, with all that it does done by `by`.
+    pub fn by(&self, by: &Actor) -> Self {
+        Self { by: by.clone(), ..self.clone() }
+    }
+
+    /// Reserves `prefix`.
+    ///
+    /// # Errors
+    /// A [`ReservationError`]; nothing was changed.
+    pub async fn reserve(
+        &self,
+        prefix: Prefix,
+        wanted: &ReservationRecord,
+    ) -> Result<Revision, ReservationError> {
+        if prefix.len() > 126 {
+            return Err(ReservationError::TooLong(prefix));
+        }
+        for _ in 0..ATTEMPTS {
+            let listed = self.list().await?;
+            if let Some(revision) = same(&listed, prefix, wanted)? {
+                return Ok(revision);
+            }
+            let pools = self.pools.list().await.map_err(Box::new)?;
+            let pool = pools.pools.iter().find(|(pool, _)| pool.prefix.covers(prefix));
+            let (pool, modified) = pool.ok_or_else(|| ReservationError::NoPool {
+                prefix,
+                pools: pools.pools.iter().map(|(pool, _)| format!("{} {}", pool.name, pool.prefix)).collect(),
+            })?;
+            let mut guards = vec![Guard::Unchanged(self.keys.pool(&pool.name), *modified), listed.unchanged];
+            guards.extend(self.no_claim_of_others(prefix, pool.prefix.len(), wanted).await?);
+            let note = self.note(of_reservation(What::Reserved, prefix, wanted).pool(&pool.name));
+            let ops = vec![Op::put(self.keys.reservation(prefix), wanted.encode()), self.touch(), note];
+            if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
+                return Ok(revision);
+            }
+        }
+        Err(ReservationError::Contended)
+    }
+
+    /// Ends a reservation. A node that holds the prefix keeps it.
+    ///
+    /// # Errors
+    /// A [`ReservationError`]; nothing was changed.
+    pub async fn unreserve(&self, prefix: Prefix) -> Result<Revision, ReservationError> {
+        for _ in 0..ATTEMPTS {
+            let listed = self.list().await?;
+            let found = listed.reservations.iter().find(|(reserved, ..)| *reserved == prefix);
+            let (_, record, _) = found.ok_or(ReservationError::Unknown(prefix))?;
+            let note = self.note(of_reservation(What::Unreserved, prefix, record));
+            let ops = vec![Op::Delete(self.keys.reservation(prefix)), self.touch(), note];
+            if let Some(revision) = self.try_commit(Txn { guards: vec![listed.unchanged], ops }).await? {
+                return Ok(revision);
+            }
+        }
+        Err(ReservationError::Contended)
+    }
+
+    /// Guards that hold while nobody holds some of `prefix`, but for the node that it is for holding just it.
+    async fn no_claim_of_others(
+        &self,
+        prefix: Prefix,
+        shortest: u8,
+        wanted: &ReservationRecord,
+    ) -> Result<Vec<Guard>, ReservationError> {
+        let inside = self.keys.inside(Space::Claims, prefix);
+        let mut entries = self.registry.list(&inside).await?.entries;
+        for len in shortest..prefix.len() {
+            let around = prefix.ancestor(len).map(|it| self.keys.claim(it));
+            if let Some(around) = around.filter(|key| !inside.contains(key)) {
+                entries.extend(self.registry.list(&KeyRange::key(&around)).await?.entries);
+            }
+        }
+        let Some(entry) = entries.first() else {
+            return Ok(self.keys.nothing_overlaps(Space::Claims, prefix, shortest));
+        };
+        let claim = ClaimRecord::decode(&entry.value)
+            .map_err(|error| RegistryError::Corrupt(format!("{}: {error}", entry.key)))?;
+        let key = self.keys.claim(prefix);
+        if entry.key == key && wanted.node.as_ref() == Some(&claim.node) {
+            return Ok(vec![Guard::Unchanged(key, entry.modified)]);
+        }
+        let held = match self.keys.parse(&entry.key) {
+            Some(crate::keys::Key::Claim(held)) => held,
+            _ => prefix,
+        };
+        Err(ReservationError::Claimed { prefix, claim: held, node: claim.node })
+    }
+
+    async fn list(&self) -> Result<Listed, ReservationError> {
+        // The set's key first: a change after it is refused by the guard.
+        let set = self.keys.reservation_set();
+        let unchanged = pools::unchanged(&self.registry, set).await?;
+        let entries = self.registry.list(&self.keys.reservations()).await?.entries;
+        let reservations = entries.iter().filter_map(|entry| self.decode(entry)).collect::<Result<_, _>>()?;
+        Ok(Listed { reservations, unchanged })
+    }
+
+    fn decode(&self, entry: &Entry) -> Option<Result<(Prefix, ReservationRecord, Revision), RegistryError>> {
+        let Some(crate::keys::Key::Reservation(prefix)) = self.keys.parse(&entry.key) else {
+            return None;
+        };
+        let record = ReservationRecord::decode(&entry.value);
+        let record = record.map_err(|error| RegistryError::Corrupt(format!("{}: {error}", entry.key)));
+        Some(record.map(|record| (prefix, record, entry.modified)))
+    }
+
+    fn note(&self, event: Event) -> Op {
+        event.op(&self.keys, &self.by)
+    }
+
+    fn touch(&self) -> Op {
+        Op::put(self.keys.reservation_set(), "")
+    }
+
+    async fn try_commit(&self, txn: Txn) -> Result<Option<Revision>, ReservationError> {
+        match self.registry.commit(txn).await {
+            Ok(Outcome::Committed(revision)) => {
+                self.index.reaches(revision, CATCH_UP).await;
+                Ok(Some(revision))
+            }
+            Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn of_reservation(what: What, prefix: Prefix, record: &ReservationRecord) -> Event {
+    let event = Event::new(what).prefix(prefix).detail(record.reason.clone());
+    match &record.node {
+        Some(node) => event.node(node),
+        None => event,
+    }
+}
+
+/// The revision of the very same reservation, if it stands: the same again is no mistake, and what a retry after an
+/// unknown outcome finds.
+fn same(
+    listed: &Listed,
+    prefix: Prefix,
+    wanted: &ReservationRecord,
+) -> Result<Option<Revision>, ReservationError> {
+    for (other, record, revision) in &listed.reservations {
+        if *other == prefix && record.node == wanted.node && record.reason == wanted.reason {
+            return Ok(Some(*revision));
+        }
+        if other.overlaps(prefix) {
+            return Err(ReservationError::Reserved { prefix, other: *other });
+        }
+        if let Some(node) = wanted.node.clone().filter(|node| record.node.as_ref() == Some(node)) {
+            return Err(ReservationError::HasOne { prefix: *other, node });
+        }
+    }
+    Ok(None)
+}
+
+/// The pool that a reservation lies in.
+pub fn pool_of<'a>(
+    pools: impl Iterator<Item = &'a sextant_proto::Pool>,
+    prefix: Prefix,
+) -> Option<&'a PoolName> {
+    let mut covering = pools.filter(|pool| pool.prefix.covers(prefix));
+    covering.next().map(|pool| &pool.name)
+}
