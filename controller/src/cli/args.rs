@@ -86,8 +86,7 @@ pub(super) enum Command {
     },
     /// Keep a prefix of a pool out, or for one node
     #[command(
-        after_help = "Examples:\n  sextant reserve 2001:db8:1:5::/64 --reason 'the old load balancer'\n  \
-                      sextant reserve 2001:db8:1:6::/64 --node host6"
+        after_help = "Example:\n  sextant reserve 2001:db8:1:6::/64 --node host6 --reason 'moves in on Monday'"
     )]
     Reserve {
         /// What to reserve

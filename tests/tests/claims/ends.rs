@@ -1,0 +1,76 @@
+//! How claims end: by hand, by time, never while they are in use, and what becomes of the prefix then.
+
+use sextant_tests::{SECONDS, poll};
+
+use crate::cluster::{Cluster, LONG, Sizes};
+
+const SIZES: Sizes = Sizes { members: 1, controllers: 1, hosts: 3 };
+
+/// A host that answers its peers is not gone, whatever its agent does: neither a person's slip nor time ends its claim.
+#[test]
+fn what_is_up_or_still_forwards_is_ended_only_by_force() {
+    let mut cluster = Cluster::start("forced", SIZES, "2001:db8:9::/48", &["--hold-down", "3"]);
+    (0..2).for_each(|index| drop(cluster.start_agent(index, &[1])));
+    let held = cluster.wait_ready("h1")["prefix"].as_str().unwrap().to_owned();
+    cluster.wait_ready("h2");
+    cluster.settle();
+    let refused = cluster.refused(4, &["node", "forget", "h1"]);
+    assert!(
+        refused.contains("h1 is up") && refused.contains(&format!("withdraw {held} at once")),
+        "{refused}"
+    );
+
+    cluster.agents.remove(0).process.kill().unwrap();
+    cluster.wait_down("h1");
+    let route = format!("{held} via 2001:db8::1 dev eth0 proto 66 metric 512");
+    poll("h2 sees h1 forwarding", LONG, || {
+        let status = cluster.sextant(&["status"]);
+        anyhow::ensure!(status.contains("forwarding without agent"), "{status}");
+        anyhow::Ok(())
+    });
+    let refused = cluster.refused(4, &["node", "forget", "h1"]);
+    assert!(refused.contains("h1 still forwards") && refused.contains("--force"), "{refused}");
+    // hold_down is over by now, and over again: the host is there.
+    std::thread::sleep(8 * SECONDS);
+    assert_eq!(cluster.node("h1")["prefix"], held.as_str(), "held_down though it forwards");
+    cluster.wait_route(1, &route, true);
+
+    cluster.sextant(&["node", "forget", "h1", "--force"]);
+    cluster.wait_route(1, &route, false);
+    let events = cluster.sextant(&["events", "--node", "h1"]);
+    assert!(events.lines().last().unwrap().contains("h1 forgotten"), "{events}");
+}
+
+/// A dead host's claim ends after hold_down; its prefix is the last to be given to another, and the host has it back first.
+#[test]
+fn a_dead_hosts_claim_ends_by_itself_and_its_prefix_rests() {
+    let mut cluster = Cluster::start("held down", SIZES, "2001:db8:9::/63", &["--hold-down", "2"]);
+    (0..2).for_each(|index| drop(cluster.start_agent(index, &[1])));
+    let held = cluster.wait_ready("h1")["prefix"].clone();
+    cluster.wait_ready("h2");
+    cluster.agents.remove(0).process.kill().unwrap();
+    cluster.hosts[0].cut().unwrap();
+    cluster.wait_gone("h1");
+    let events = cluster.sextant(&["events", "--node", "h1"]);
+    assert!(events.contains("ended by hold-down"), "{events}");
+    cluster.wait_route(
+        1,
+        &format!("{} via 2001:db8::1 dev eth0 proto 66 metric 512", held.as_str().unwrap()),
+        false,
+    );
+    let pool = cluster.lab.cli_json(&["pool", "show", "main"]).unwrap();
+    assert_eq!((&pool["claimed"], &pool["quarantined"]), (&1.into(), &1.into()), "{pool}");
+
+    // The same host gets the same prefix, though its state directory says that it has been fenced.
+    cluster.hosts[0].mend().unwrap();
+    cluster.start_agent(0, &[1]);
+    let back = cluster.wait_ready("h1");
+    assert_eq!(back["prefix"], held);
+    // The other of two is gone; what rests is given away only because nothing else is left.
+    cluster.agents.remove(0).process.kill().unwrap();
+    cluster.hosts[1].cut().unwrap();
+    cluster.wait_gone("h2");
+    cluster.start_agent(2, &[1]);
+    let third = cluster.wait_ready("h3");
+    assert_ne!(third["prefix"], held);
+}

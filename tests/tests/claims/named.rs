@@ -1,0 +1,205 @@
+//! Failures that other systems are known for, each on a real etcd. A seventh, a wiped etcd that gives a running host another
+//! prefix (flannel #610), is `nights/wiped.rs`.
+
+use std::{thread, time::Duration};
+
+use serde_json::Value;
+use sextant_proto::{
+    NodeId,
+    v1::{self, agent_service_client::AgentServiceClient, claim_response::Outcome},
+};
+use sextant_tests::{RouteMonitor, SECONDS, poll};
+use tokio::runtime;
+
+use crate::cluster::{Cluster, LONG, Sizes};
+
+const SMALL: Sizes = Sizes { members: 1, controllers: 1, hosts: 2 };
+
+/// flannel #1289, #805: the returning host went on with what another one had leased by then.
+#[test]
+fn i3_a_prefix_that_is_anothers_is_not_seized_by_who_comes_back() {
+    let mut cluster = Cluster::start("not seized", SMALL, "2001:db8:9::/64", &[]);
+    cluster.start_agent(0, &[1]);
+    let before = cluster.wait_ready("h1");
+    cluster.agents[0].process.freeze().unwrap();
+    cluster.wait_down("h1");
+    cluster.sextant(&["node", "forget", "h1", "--force"]);
+    cluster.start_agent(1, &[1]);
+    let holder = cluster.wait_ready("h2");
+    assert_eq!(holder["prefix"], before["prefix"], "a pool of one");
+    cluster.agents[0].process.thaw().unwrap();
+    let agent = &cluster.agents[0].process;
+    agent.wait_for_line("taking down what it had", LONG).unwrap();
+    let told = agent.wait_for_line("is exhausted", LONG).unwrap().text;
+    assert!(told.contains("1 claims") && told.contains("sextant node forget"), "{told}");
+    // The pool's own unreachable route is as long as the prefix, and stays.
+    poll("h1's bridge has no address of it any more", LONG, || {
+        let addresses = cluster.hosts[0].ip("-6 address show dev docker0")?;
+        anyhow::ensure!(!addresses.contains("2001:db8:9:"), "{addresses}");
+        anyhow::Ok(())
+    });
+    let after = cluster.wait_ready("h2");
+    assert_eq!((&after["epoch"], &after["prefix"]), (&holder["epoch"], &holder["prefix"]), "untouched");
+    assert!(cluster.node("h1").is_null());
+}
+
+/// flannel #1329: reservations came back from a restart as leases, which end.
+#[test]
+fn reservations_stay_reservations_over_restarts_of_everything() {
+    let mut cluster = Cluster::start("reservations", SMALL, "2001:db8:9::/62", &[]);
+    cluster.sextant(&["reserve", "2001:db8:9::/64", "--reason", "the router"]);
+    cluster.sextant(&["reserve", "2001:db8:9:2::/64", "--node", "h2"]);
+    let refused = cluster.refused(4, &["reserve", "2001:db8:9::/63"]);
+    assert!(refused.contains("2001:db8:9::/64"), "{refused}");
+    let before = cluster.lab.cli_json(&["reservations"]).unwrap();
+    cluster.etcd.kill().unwrap();
+    cluster.etcd.restart(&cluster.lab).unwrap();
+    cluster.restart_controller(&[]);
+    assert_eq!(cluster.lab.cli_json(&["reservations"]).unwrap(), before);
+    cluster.start_agent(0, &[1]);
+    cluster.start_agent(1, &[1]);
+    let (h1, h2) = (cluster.wait_ready("h1"), cluster.wait_ready("h2"));
+    assert_eq!(h2["prefix"], "2001:db8:9:2::/64", "just what was reserved for it");
+    assert!(["2001:db8:9:1::/64", "2001:db8:9:3::/64"].iter().any(|free| h1["prefix"] == *free), "{h1}");
+    cluster.sextant(&["unreserve", "2001:db8:9::/64"]);
+    let left = cluster.lab.cli_json(&["reservations"]).unwrap();
+    assert!(left.as_array().unwrap().len() == 1 && left[0]["held"] == true, "{left}");
+}
+
+/// flannel #875: 200 leases of hosts that were long gone left nothing for a new one.
+#[test]
+fn two_hundred_dead_hosts_do_not_exhaust_the_pool() {
+    let mut cluster = Cluster::start("dead hosts", Sizes { hosts: 1, ..SMALL }, "2001:db8:9::/56", &[]);
+    // They claim, and are never heard of again.
+    claim_all(&cluster, (0..256).map(|n| format!("dead{n}")));
+    cluster.start_agent(0, &[1]);
+    let told = cluster.agents[0].process.wait_for_line("is exhausted", LONG).unwrap().text;
+    for word in ["256 of the claims are of nodes whose agents are gone", "--hold-down", "sextant node forget"]
+    {
+        assert!(told.contains(word), "{told}");
+    }
+    cluster.restart_controller(&["--hold-down", "2"]);
+    cluster.wait_ready("h1");
+    poll("the dead have ended", LONG, || {
+        let nodes = cluster.lab.cli_json(&["node", "list"])?;
+        let left = nodes.as_array().map_or(0, Vec::len);
+        anyhow::ensure!(left == 1, "{left} are left");
+        anyhow::Ok(())
+    });
+}
+
+/// Each of these nodes claims a prefix of its own.
+fn claim_all(cluster: &Cluster, nodes: impl Iterator<Item = String> + Send) {
+    let runtime = cluster.lab.switch().enter(|| runtime::Builder::new_current_thread().enable_all().build());
+    let url = cluster.controllers[0].url();
+    let claim = async {
+        let mut agents = AgentServiceClient::connect(url).await?;
+        for node in nodes {
+            let node_id = NodeId::random().into();
+            let request = v1::ClaimRequest { node: node.clone(), node_id, ..v1::ClaimRequest::default() };
+            let outcome = agents.claim(request).await?.into_inner().outcome;
+            anyhow::ensure!(matches!(outcome, Some(Outcome::Granted(_))), "{node}: {outcome:?}");
+        }
+        anyhow::Ok(())
+    };
+    let runtime = runtime.unwrap().unwrap();
+    cluster.lab.switch().enter(|| runtime.block_on(claim)).unwrap().unwrap();
+}
+
+/// flannel #2470: a compacted watch was asked for again and again, gigabytes of log long.
+#[test]
+fn compaction_writes_few_lines_of_log() {
+    let mut cluster =
+        Cluster::start("compaction", Sizes { members: 1, controllers: 2, hosts: 1 }, "2001:db8:9::/48", &[]);
+    cluster.start_agent(0, &[1, 2]);
+    cluster.wait_ready("h1");
+    let before: usize = cluster.controllers.iter().map(|it| it.process.log_len()).sum();
+    for round in 0..20 {
+        // A controller that hears nothing for a while is behind what is compacted meanwhile.
+        cluster.controllers[1].process.freeze().unwrap();
+        let key = format!("/sextant/v1/default/later/{round}");
+        for _ in 0..5 {
+            cluster.etcd.etcdctl(&cluster.lab, &["put", &key, "x"]).unwrap();
+        }
+        let status = cluster.etcd.etcdctl(&cluster.lab, &["get", &key, "-w", "json"]).unwrap();
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let revision = status["header"]["revision"].to_string();
+        cluster.etcd.etcdctl(&cluster.lab, &["compaction", &revision]).unwrap();
+        cluster.controllers[1].process.thaw().unwrap();
+    }
+    cluster.sextant(&["reserve", "2001:db8:9:5::/64"]);
+    for number in [1, 2] {
+        poll("both follow the store", LONG, || {
+            let out = cluster.lab.cli_of(number, &["reservations"])?.succeeded()?.stdout;
+            anyhow::ensure!(out.contains("2001:db8:9:5::/64"), "{out}");
+            anyhow::Ok(())
+        });
+    }
+    let written = cluster.controllers.iter().map(|it| it.process.log_len()).sum::<usize>() - before;
+    assert!(written < 100_000, "{written} octets of log");
+}
+
+/// etcd #9395: each new leader began the leases anew, so those of dead nodes never ended.
+#[test]
+fn a_dead_controllers_sessions_end_though_the_leader_changes() {
+    let mut cluster =
+        Cluster::start("leaders", Sizes { members: 3, controllers: 2, hosts: 1 }, "2001:db8:9::/48", &[]);
+    // It knows of the one that dies only.
+    cluster.start_agent(0, &[2]);
+    cluster.wait_ready("h1");
+    cluster.controllers[1].process.kill().unwrap();
+    let began = std::time::Instant::now();
+    let mut changes = 0;
+    while cluster.node("h1")["connected"] == true {
+        assert!(began.elapsed() < 60 * SECONDS, "still live after {changes} changes of the leader");
+        let leader = cluster.etcd.leader(&cluster.lab).unwrap();
+        cluster.etcd.member(leader).freeze().unwrap();
+        poll("another leader", LONG, || {
+            let next = cluster.etcd.leader(&cluster.lab)?;
+            anyhow::ensure!(next != leader, "member {leader} still leads");
+            anyhow::Ok(())
+        });
+        cluster.etcd.member(leader).thaw().unwrap();
+        changes += 1;
+    }
+    assert!(changes > 0, "no leader has changed meanwhile");
+}
+
+/// Calico #5173, #11169: a server with an old view made agents delete routes that were right.
+#[test]
+fn i6_a_controller_with_an_old_view_takes_no_route_away() {
+    let mut cluster =
+        Cluster::start("old view", Sizes { members: 3, controllers: 2, hosts: 3 }, "2001:db8:9::/48", &[]);
+    cluster.start_agent(0, &[1, 2]);
+    cluster.wait_ready("h1");
+    // From here on controller 2 sees nothing of the store: it does not know h2 and h3.
+    cluster.controllers[1].process.freeze().unwrap();
+    cluster.start_agent(1, &[1]);
+    cluster.start_agent(2, &[1]);
+    cluster.wait_ready("h2");
+    cluster.wait_ready("h3");
+    cluster.sextant(&["wait", "--timeout", "30s"]);
+    let before = cluster.hosts[0].routes_of(66).unwrap();
+    assert!(before.len() >= 4, "{before:?}");
+    let monitor = RouteMonitor::start(&cluster.hosts[0]).unwrap();
+    // All of etcd stops before it goes on, so that it cannot learn better, and is all that h1 has left.
+    (0..3).for_each(|member| cluster.etcd.member(member).freeze().unwrap());
+    let moved = cluster.agents[0].process.log_len();
+    cluster.controllers[0].process.kill().unwrap();
+    cluster.controllers[1].process.thaw().unwrap();
+    cluster.agents[0].process.wait_for_line_after(moved, "2001:db8::c:2", LONG).unwrap();
+    // Some times down_after, in which nothing may happen.
+    thread::sleep(Duration::from_secs(4));
+    monitor.quiet_since(0).unwrap();
+    assert_eq!(cluster.hosts[0].routes_of(66).unwrap(), before);
+    (0..3).for_each(|member| cluster.etcd.member(member).thaw().unwrap());
+    poll("h1 is at controller 2, which knows all three", LONG, || {
+        let nodes = cluster.lab.cli_of(2, &["-o", "json", "node", "list"])?.succeeded()?.stdout;
+        let nodes: Vec<Value> = serde_json::from_str(&nodes)?;
+        let h1 = nodes.iter().find(|node| node["name"] == "h1");
+        let there = h1.is_some_and(|node| node["connected"] == true && node["behind"] == 0);
+        anyhow::ensure!(nodes.len() == 3 && there, "{nodes:?}");
+        anyhow::Ok(())
+    });
+    monitor.quiet_since(0).unwrap();
+}
