@@ -3,13 +3,9 @@
 //! One task, [`Expiry::run`]: it looks every second. Its clock is its own and monotonic: a node is down from when this
 //! controller first saw it without a session. It never ends: a store that does not answer is tried again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
-    time::Duration,
-};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-use sextant_proto::{NodeName, NodeState};
+use sextant_proto::{NodeName, NodeState, Peer};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
@@ -23,6 +19,10 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// How often to look for quarantines that are over.
 const TICKS_PER_QUARANTINE_LOOK: u64 = 5;
+
+/// How long the neighbours of a host that is down have at least to say that it is there: they ask at once, and what forwards
+/// answers within a second.
+const UNSEEN: Duration = Duration::from_secs(15);
 
 /// Ends what has lasted long enough.
 pub struct Expiry {
@@ -79,9 +79,8 @@ impl Expiry {
     }
 
     async fn end_held_down(&mut self, hold_down: Duration) {
-        let down = self.index.read(down);
-        let now = Instant::now();
-        let due = due(&mut self.down, down, now, hold_down);
+        let down = self.index.read(|state| down(state, hold_down));
+        let due = due(&mut self.down, down, Instant::now());
         if due.is_empty() {
             return;
         }
@@ -100,44 +99,41 @@ impl Expiry {
     }
 }
 
-/// The nodes without a session, whose hosts nobody sees forwarding. A drained one was put aside by a person, and stays.
-/// While a store stands in for a lost one, its nodes are still to come: nobody is down yet.
-fn down(state: &State) -> BTreeSet<NodeName> {
-    let nodes = state.peers().values().filter(|_| !state.meta().recovering && !state.meta().restoring);
+/// The nodes without a session that may lose their claims, and after how long. A drained one was put aside by a person, and
+/// stays. While a store stands in for a lost one, its nodes are still to come: nobody is down yet.
+fn down(state: &State, hold_down: Duration) -> BTreeMap<NodeName, Duration> {
+    let nodes = state.peers().values().filter(|_| !state.meta().stands_in() && !state.meta().restoring);
     let gone = nodes.filter(|peer| !peer.session && peer.state != NodeState::Drained);
-    let forwards = |node: &NodeName| state.verdict(node).is_some_and(|verdict| verdict.forwarding);
-    gone.map(|peer| peer.name.clone()).filter(|node| !forwards(node)).collect()
+    gone.filter_map(|peer| Some((peer.name.clone(), patience(state, peer, hold_down)?))).collect()
+}
+
+/// After how long without a session a node's claim ends; never while its host may well be there.
+fn patience(state: &State, peer: &Peer, hold_down: Duration) -> Option<Duration> {
+    if peer.next_hops.is_empty() {
+        // It was never announced: nobody routes to it.
+        return Some(hold_down);
+    }
+    match state.verdict(&peer.name) {
+        Some(verdict) => (!verdict.forwarding).then_some(hold_down),
+        // No agent at all is heard: it is the controllers that are cut off.
+        None if state.sessions().is_empty() => None,
+        None => Some(hold_down.max(UNSEEN)),
+    }
 }
 
 /// Keeps since when each is down; those that have been for long enough.
 fn due(
     since: &mut BTreeMap<NodeName, Instant>,
-    down: BTreeSet<NodeName>,
+    down: BTreeMap<NodeName, Duration>,
     now: Instant,
-    hold_down: Duration,
 ) -> Vec<NodeName> {
-    since.retain(|node, _| down.contains(node));
-    for node in down {
-        since.entry(node).or_insert(now);
-    }
-    let is_due = |since: &Instant| now.duration_since(*since) >= hold_down;
-    since.iter().filter(|(_, since)| is_due(since)).map(|(node, _)| node.clone()).collect()
+    since.retain(|node, _| down.contains_key(node));
+    let is_due = |(node, patience): (NodeName, Duration)| {
+        let since = *since.entry(node.clone()).or_insert(now);
+        (now.duration_since(since) >= patience).then_some(node)
+    };
+    down.into_iter().filter_map(is_due).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_who_is_down_all_the_time_is_due() {
-        let names =
-            |names: &[&str]| names.iter().map(|it| it.parse().unwrap()).collect::<BTreeSet<NodeName>>();
-        let (mut since, start, hold_down) = (BTreeMap::new(), Instant::now(), Duration::from_secs(10));
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(due(&mut since, names(&["h1", "h2"]), at(0), hold_down).is_empty());
-        assert!(due(&mut since, names(&["h1"]), at(5), hold_down).is_empty(), "h2 was back for a moment");
-        assert_eq!(due(&mut since, names(&["h1", "h2"]), at(10), hold_down), ["h1".parse().unwrap()]);
-        assert_eq!(due(&mut since, names(&["h1", "h2"]), at(20), hold_down).len(), 2);
-        assert!(due(&mut since, names(&[]), at(99), hold_down).is_empty());
-    }
-}
+mod tests;

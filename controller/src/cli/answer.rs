@@ -19,6 +19,10 @@ pub(super) struct PoolUse {
     pub(super) claimed: u64,
     /// How many there are; `u64::MAX` for that and more.
     pub(super) capacity: u64,
+    /// How many reservations lie in it.
+    pub(super) reserved: u64,
+    /// How many freed prefixes of it still rest.
+    pub(super) quarantined: u64,
 }
 
 /// What could be read of a list.
@@ -189,6 +193,8 @@ impl TryFrom<v1::PoolUse> for PoolUse {
             pool: required("pool", message.pool)?,
             claimed: message.claimed,
             capacity: message.capacity,
+            reserved: message.reserved,
+            quarantined: message.quarantined,
         })
     }
 }

@@ -23,6 +23,8 @@ pub(super) fn pool(used: &PoolUse) -> Value {
         "draining": pool.draining,
         "claimed": used.claimed,
         "capacity": used.capacity,
+        "reserved": used.reserved,
+        "quarantined": used.quarantined,
     })
 }
 
@@ -218,7 +220,9 @@ mod tests {
             "container_len": 80,
             "draining": false,
             "claimed": 3,
-            "capacity": 65536
+            "capacity": 65536,
+            "reserved": 2,
+            "quarantined": 0
         });
         is(&pool(&sample::well().pools[0]), &expected);
     }

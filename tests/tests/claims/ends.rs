@@ -10,7 +10,9 @@ const SIZES: Sizes = Sizes { members: 1, controllers: 1, hosts: 3 };
 #[test]
 fn what_is_up_or_still_forwards_is_ended_only_by_force() {
     let mut cluster = Cluster::start("forced", SIZES, "2001:db8:9::/48", &["--hold-down", "3"]);
-    (0..2).for_each(|index| drop(cluster.start_agent(index, &[1])));
+    for index in 0..2 {
+        cluster.start_agent(index, &[1]);
+    }
     let held = cluster.wait_ready("h1")["prefix"].as_str().unwrap().to_owned();
     cluster.wait_ready("h2");
     cluster.settle();
@@ -45,7 +47,9 @@ fn what_is_up_or_still_forwards_is_ended_only_by_force() {
 #[test]
 fn a_dead_hosts_claim_ends_by_itself_and_its_prefix_rests() {
     let mut cluster = Cluster::start("held down", SIZES, "2001:db8:9::/63", &["--hold-down", "2"]);
-    (0..2).for_each(|index| drop(cluster.start_agent(index, &[1])));
+    for index in 0..2 {
+        cluster.start_agent(index, &[1]);
+    }
     let held = cluster.wait_ready("h1")["prefix"].clone();
     cluster.wait_ready("h2");
     cluster.agents.remove(0).process.kill().unwrap();

@@ -12,9 +12,10 @@ pub(in super::super) fn list(pools: &[PoolUse]) -> String {
             format!("/{}", pool.host_len),
             format!("/{}", pool.container_len),
             if pool.draining { format!("{} (closed)", claimed(used)) } else { claimed(used) },
+            used.reserved.to_string(),
         ]
     };
-    let header = ["NAME", "PREFIX", "HOST-LEN", "CONTAINER-LEN", "CLAIMED"];
+    let header = ["NAME", "PREFIX", "HOST-LEN", "CONTAINER-LEN", "CLAIMED", "RESERVED"];
     table::table(header, pools.iter().map(row))
 }
 
@@ -26,7 +27,13 @@ pub(in super::super) fn show(used: &PoolUse) -> String {
         ("prefix", vec![pool.prefix.to_string()]),
         ("host length", vec![format!("/{}", pool.host_len)]),
         ("container length", vec![format!("/{}", pool.container_len)]),
+        (
+            "new claims",
+            vec![if pool.draining { "refused: sextant pool undrain opens it" } else { "taken" }.into()],
+        ),
         ("claimed", vec![claimed(used)]),
+        ("reserved", vec![used.reserved.to_string()]),
+        ("resting", vec![used.quarantined.to_string()]),
     ])
 }
 
@@ -54,12 +61,14 @@ mod tests {
             pool: Pool::new("wide".parse().unwrap(), prefix, 120, 124).unwrap(),
             claimed: 0,
             capacity: u64::MAX,
+            reserved: 0,
+            quarantined: 1,
         });
         assert_eq!(
             list(&pools),
-            "NAME  PREFIX           HOST-LEN  CONTAINER-LEN  CLAIMED\n\
-             main  2001:db8:1::/48  /64       /80            3 of 65536\n\
-             wide  fd00:1::/48      /120      /124           0 of 2^72\n"
+            "NAME  PREFIX           HOST-LEN  CONTAINER-LEN  CLAIMED     RESERVED\n\
+             main  2001:db8:1::/48  /64       /80            3 of 65536  2\n\
+             wide  fd00:1::/48      /120      /124           0 of 2^72   0\n"
         );
     }
 
@@ -71,7 +80,10 @@ mod tests {
              prefix            2001:db8:1::/48\n\
              host length       /64\n\
              container length  /80\n\
-             claimed           3 of 65536\n"
+             new claims        taken\n\
+             claimed           3 of 65536\n\
+             reserved          2\n\
+             resting           0\n"
         );
     }
 }
