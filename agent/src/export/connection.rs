@@ -43,7 +43,12 @@ impl Connection {
 /// How many octets came; 0 at the end. Where there is no connection, none ever comes. Cancel safe.
 pub(super) async fn read(connection: &mut Option<Connection>) -> io::Result<usize> {
     match connection {
-        Some(connection) => connection.stream.read_buf(&mut connection.received).await,
+        Some(connection) => read_from(connection).await,
         None => std::future::pending().await,
     }
+}
+
+/// As [`read`], of one that is there. Cancel safe.
+pub(super) async fn read_from(connection: &mut Connection) -> io::Result<usize> {
+    connection.stream.read_buf(&mut connection.received).await
 }

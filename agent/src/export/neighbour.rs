@@ -1,21 +1,24 @@
 //! One neighbour: carries out what the state machine says, and tells the neighbour what should be announced.
 //!
 //! The state machine (RFC 4271 §8) comes from `rustbgpd-fsm`; it holds one connection. A second one, which the neighbour has
-//! opened meanwhile (§6.8), waits unanswered: the neighbour closes one of both by the identifiers, and if it is the first
-//! one, the second takes its place.
+//! opened meanwhile, has one of its own until one of both is closed ([`collision`]).
+
+mod collision;
 
 use std::{convert::Infallible, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, OptionFuture};
 use rand::Rng;
-use rustbgpd_fsm::{Action, Event, Session, SessionState, TimerType};
+use rustbgpd_fsm::{Action, Event, PeerConfig, Session, SessionState, TimerType};
 use rustbgpd_wire::{Afi, Message, OpenMessage, Safi, UpdateMessage, encode_message};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
     time::Instant,
 };
+
+use collision::Rival;
 
 use super::{
     connection::{self, Connection},
@@ -35,10 +38,14 @@ pub(super) struct Neighbour {
     bgp: Arc<BgpSettings>,
     settings: NeighbourSettings,
     restart: Restart,
+    config: PeerConfig,
     fsm: Session,
     connection: Option<Connection>,
+    /// We have opened it.
+    dialed: bool,
     /// A second connection, opened by the neighbour.
-    waiting: Option<TcpStream>,
+    rival: Option<Box<Rival>>,
+    established_at: Option<Instant>,
     dialing: OptionFuture<BoxFuture<'static, io::Result<TcpStream>>>,
     incoming: mpsc::Receiver<TcpStream>,
     wanted: watch::Receiver<Paths>,
@@ -54,6 +61,7 @@ enum Happening {
     Dialed(io::Result<TcpStream>),
     Incoming(TcpStream),
     Read(io::Result<usize>),
+    RivalRead(io::Result<usize>),
     Wanted,
     Timer(TimerType),
     Start,
@@ -74,9 +82,12 @@ impl Neighbour {
             bgp,
             settings,
             restart,
-            fsm: Session::new(config),
+            fsm: Session::new(config.clone()),
+            config,
             connection: None,
-            waiting: None,
+            dialed: false,
+            rival: None,
+            established_at: None,
             dialing: None.into(),
             incoming,
             wanted,
@@ -94,7 +105,7 @@ impl Neighbour {
         loop {
             let happening = self.next().await;
             self.take(happening).await;
-            self.take_waiting().await;
+            self.take_rival().await;
         }
     }
 
@@ -108,6 +119,7 @@ impl Neighbour {
             }
             Some(stream) = self.incoming.recv() => Happening::Incoming(stream),
             read = connection::read(&mut self.connection) => Happening::Read(read),
+            read = collision::read(&mut self.rival) => Happening::RivalRead(read),
             Ok(()) = self.wanted.changed(), if established => Happening::Wanted,
             timer = expiry(timer) => Happening::Timer(timer),
             () = until(self.start_at) => Happening::Start,
@@ -130,6 +142,7 @@ impl Neighbour {
             }
             Happening::Read(Ok(_)) => self.messages().await,
             Happening::Read(Err(error)) => self.failed(&error).await,
+            Happening::RivalRead(read) => self.rival_was_read(read).await,
             Happening::Wanted => self.tell_news().await,
             Happening::Timer(timer) => self.expired(timer).await,
         }
@@ -139,8 +152,11 @@ impl Neighbour {
         self.timers.set(timer, None);
         let event = match timer {
             TimerType::Hold => {
-                self.status
-                    .error(format!("nothing heard for the hold time of {} s", self.settings.hold_time));
+                let agreed = self.fsm.negotiated().map(|session| session.hold_time);
+                self.status.error(match agreed {
+                    Some(secs) => format!("nothing heard for the hold time of {secs} s"),
+                    None => "it has not said who it is".to_owned(),
+                });
                 Event::HoldTimerExpires
             }
             TimerType::Keepalive => Event::KeepaliveTimerExpires,
@@ -154,37 +170,13 @@ impl Neighbour {
         self.feed(Event::TcpConnectionFails).await;
     }
 
-    async fn incoming(&mut self, stream: TcpStream) {
-        if let Err(error) = sockets::accept(&stream, &self.settings) {
-            self.status.error(error.to_string());
-        } else {
-            self.waiting = Some(stream);
-        }
-    }
-
-    /// A connection that waits is taken once there is no other.
-    async fn take_waiting(&mut self) {
-        if self.fsm.state() == SessionState::Established {
-            self.waiting = None;
-        }
-        if self.connection.is_some() {
-            return;
-        }
-        let Some(stream) = self.waiting.take() else { return };
-        if self.fsm.state() == SessionState::Idle {
-            self.start_at = None;
-            self.feed(Event::ManualStart).await;
-        }
-        self.connected(stream, Event::TcpConnectionAcknowledged).await;
-    }
-
     async fn connected(&mut self, stream: TcpStream, event: Event) {
         if self.connection.is_some()
             || !matches!(self.fsm.state(), SessionState::Connect | SessionState::Active)
         {
             return;
         }
-        self.dialing = None.into();
+        (self.dialing, self.dialed) = (None.into(), matches!(event, Event::TcpConnectionConfirmed));
         self.connection = Some(Connection::new(stream));
         self.feed(event).await;
     }
@@ -258,7 +250,20 @@ impl Neighbour {
 
     async fn feed(&mut self, event: Event) {
         let before = self.fsm.state();
+        // Where octets or silence are the reason, it is told already.
+        let told = matches!(event, Event::DecodeError(_) | Event::HoldTimerExpires);
         let actions = self.fsm.handle_event(event);
+        let reason = actions.iter().find_map(|action| match action {
+            Action::SendNotification(it) if !told => Some(words(&refined(it.clone(), before))),
+            _ => None,
+        });
+        if let Some(reason) = reason {
+            self.status.error(format!("we ended the session: {reason}"));
+        }
+        self.carry_out_all(actions, before).await;
+    }
+
+    async fn carry_out_all(&mut self, actions: Vec<Action>, before: SessionState) {
         let mut broken = None;
         for action in actions {
             let action = match action {
@@ -280,10 +285,7 @@ impl Neighbour {
         match action {
             Action::SendOpen(open) => self.send(&Message::Open(self.restart.amend(open))).await,
             Action::SendKeepalive => self.send(&Message::Keepalive).await,
-            Action::SendNotification(notification) => {
-                self.status.error_if_none(format!("we ended the session: {}", words(&notification)));
-                self.send(&Message::Notification(notification)).await
-            }
+            Action::SendNotification(notification) => self.send(&Message::Notification(notification)).await,
             Action::StartTimer(timer, secs) => {
                 self.timers.set(timer, Some(Instant::now() + jittered(timer, secs)));
                 Ok(())
@@ -332,6 +334,7 @@ impl Neighbour {
 
     async fn established(&mut self) -> io::Result<()> {
         (self.failures, self.restart) = (0, Restart { restarted: false, preserved: true });
+        self.refuse_rival().await;
         self.told.clear();
         self.status.established();
         self.send_news().await?;

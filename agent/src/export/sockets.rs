@@ -18,7 +18,7 @@ use crate::settings::{BgpSettings, NeighbourSettings};
 /// Where BGP speakers listen.
 pub(super) const BGP_PORT: u16 = 179;
 /// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many connections may wait to be taken.
 const BACKLOG: u32 = 128;
 /// What a packet from the same link arrives with.

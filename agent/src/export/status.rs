@@ -75,13 +75,6 @@ impl Status {
         });
     }
 
-    /// A reason that is told already is better than what it led to.
-    pub(super) fn error_if_none(&self, error: String) {
-        if self.all.borrow()[self.nth].error.is_empty() {
-            self.error(error);
-        }
-    }
-
     fn change(&self, change: impl FnOnce(&mut BgpNeighbour)) {
         self.all.send_if_modified(|all| {
             let before = all[self.nth].clone();

@@ -1,11 +1,6 @@
 //! The speaker in the agent, against real routers.
 
-use std::{
-    io::{Read, Write},
-    net::{Shutdown, TcpStream},
-    path::PathBuf,
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 
 use sextant_proto::Prefix;
 use sextant_tests::{Frr, Host, MILLISECONDS, RouteMonitor, SECONDS, cluster::sorted, expect_text, poll};
@@ -302,42 +297,4 @@ fn one_host_may_announce_all_each_with_its_own_next_hop() {
     assert!(told.contains("2001:db8::2 from 2001:db8::1"), "h2's prefix by h1's word: {told}");
     it.site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
     it.expect_in_router(&[0, 2]);
-}
-
-#[test]
-fn garbage_from_a_router_harms_nobody() {
-    let mut it = Speakers::new("bgp: garbage");
-    it.start(0, "passive = true");
-    it.site.becomes("h1", "ready");
-    let marker = [0xff; 16];
-    let with = |rest: &[u8]| [&marker[..], rest].concat();
-    let garbage = [
-        (vec![0; 19], "it sent what cannot be read"),
-        (with(&[0xff, 0xff, 2]), "it sent what cannot be read"),
-        (with(&[0, 19, 99]), "it sent what cannot be read"),
-        (with(&[0, 23, 1, 4, 0, 0, 0]), "it sent what cannot be read"),
-        (with(&[0, 40, 1, 4]), "the neighbour closed the connection"),
-    ];
-    for (octets, said) in garbage {
-        let skip = it.site.cluster.agents[0].process.log_len();
-        poll("the agent takes the octets", 20 * SECONDS, || {
-            it.site.router.enter(|| say(&octets)).and_then(|said| Ok(said?))
-        });
-        it.says(0, said);
-        let agent = &it.site.cluster.agents[0];
-        assert!(agent.process.ended().unwrap().is_none(), "{}", &agent.process.log()[skip..]);
-    }
-    assert_eq!(it.site.cluster.node("h1")["state"], "ready");
-}
-
-/// Connects to h1's speaker, says something, and listens to what it has to say until it closes.
-fn say(octets: &[u8]) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect("[2001:db8::1]:179")?;
-    stream.set_read_timeout(Some(5 * SECONDS))?;
-    stream.write_all(octets)?;
-    stream.shutdown(Shutdown::Write)?;
-    match stream.read_to_end(&mut Vec::new()) {
-        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -3,5 +3,7 @@
 
 mod bgp;
 mod handover;
+mod misbehaving;
+mod raw;
 mod role;
 mod site;
