@@ -10,6 +10,7 @@
 
 #![warn(missing_docs)]
 
+pub mod bfd;
 pub mod cleanup;
 pub mod doctor;
 pub mod engine;

@@ -45,6 +45,8 @@ pub struct BgpNeighbour {
     pub received: u64,
     /// What went wrong last, or nothing.
     pub error: String,
+    /// How BFD sees the way to it: `admin-down`, `down`, `init`, `up`; empty if that is not watched.
+    pub bfd: String,
 }
 
 /// What every agent sees of a node that holds a claim.

@@ -16,12 +16,14 @@ pub mod paths;
 mod sockets;
 mod status;
 mod timers;
+mod watched;
 mod wire;
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6},
     sync::Arc,
 };
 
@@ -33,16 +35,18 @@ use tokio::{
 };
 
 use crate::{
+    bfd::{self, Bfd, BfdError},
     engine::{Input, Report},
     liveness::Verdicts,
-    settings::BgpSettings,
+    settings::{BgpSettings, NeighbourSettings},
     state::{Exported, StateDir, StateError},
 };
 
-use neighbour::Neighbour;
+use neighbour::{Neighbour, Ours};
 use opening::Restart;
 use paths::{Cluster, Paths};
 use status::Status;
+use watched::Watched;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -63,6 +67,9 @@ pub enum ExportError {
     /// The state directory.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The ways to neighbours cannot be watched.
+    #[error(transparent)]
+    Bfd(#[from] BfdError),
     /// A neighbour's task has panicked.
     #[error("a neighbour's task has ended: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -107,14 +114,18 @@ impl Speaker {
         let listener =
             sockets::listen(&self.settings).map_err(|source| ExportError::Listen { port, source })?;
         let (wanted_tx, wanted) = watch::channel(first);
+        let mut bfd = self.bfd()?;
         let mut tasks = JoinSet::new();
-        let doors = self.neighbours(&mut tasks, self.router_id()?, restart, &wanted);
+        let bgp = Arc::new(self.settings.clone());
+        let ours = Ours { bgp, router_id: self.router_id()?, restart, wanted: wanted.clone() };
+        let doors = self.neighbours(&mut tasks, &ours, bfd.as_ref());
         loop {
             self.remember(&wanted, &boot, &mut remembered)?;
             tokio::select! {
                 changed = self.input.changed() => if changed.is_err() { return Ok(()) },
                 Ok(()) = self.verdicts.changed() => {}
                 stream = accept(&listener, &doors) => stream,
+                error = ended(&mut bfd) => return Err(error.into()),
                 Some(ended) = tasks.join_next() => match ended? {},
             }
             let now = self.paths(remembered);
@@ -163,25 +174,32 @@ impl Speaker {
         paths::paths(&cluster, self.settings.announce)
     }
 
-    fn neighbours(
-        &self,
-        tasks: &mut JoinSet<std::convert::Infallible>,
-        router_id: Ipv4Addr,
-        restart: Restart,
-        wanted: &watch::Receiver<Paths>,
-    ) -> Doors {
-        let settings = Arc::new(self.settings.clone());
+    fn neighbours(&self, tasks: &mut JoinSet<Infallible>, ours: &Ours, bfd: Option<&Bfd>) -> Doors {
         let mut doors = Doors::new();
+        let mut watched = 0..;
         for neighbour in &self.settings.neighbours {
             let (door, incoming) = mpsc::channel(1);
             doors.insert(neighbour.address, door);
             let status = Status::new(self.status.clone(), neighbour.address, neighbour.remote_as);
-            let (settings, neighbour) = (settings.clone(), neighbour.clone());
-            let speaking =
-                Neighbour::new(settings, neighbour, router_id, restart, incoming, wanted.clone(), status);
+            let nth = neighbour.bfd.and_then(|_| watched.next());
+            let session = nth.zip(bfd).and_then(|(nth, bfd)| bfd.session(nth));
+            let watched = session.map(|(health, aim)| {
+                aim.at(SocketAddrV6::new(neighbour.address, 0, 0, 0));
+                Watched::new(health)
+            });
+            let speaking = Neighbour::new(ours.clone(), neighbour.clone(), incoming, status, watched);
             tasks.spawn(speaking.run());
         }
         doors
+    }
+
+    /// One session for each neighbour that wants it.
+    fn bfd(&self) -> Result<Option<Bfd>, BfdError> {
+        let peer = |neighbour: &NeighbourSettings| {
+            neighbour.bfd.map(|timing| bfd::Peer { source: neighbour.source, timing })
+        };
+        let peers: Vec<_> = self.settings.neighbours.iter().filter_map(peer).collect();
+        (!peers.is_empty()).then(|| Bfd::start(&peers)).transpose()
     }
 
     /// As configured, or drawn from the node id, which is as random and stays.
@@ -221,6 +239,13 @@ async fn accept(listener: &TcpListener, doors: &Doors) {
             tracing::warn!(%error, "a BGP connection cannot be taken");
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
+    }
+}
+
+async fn ended(bfd: &mut Option<Bfd>) -> BfdError {
+    match bfd {
+        Some(bfd) => bfd.ended().await,
+        None => std::future::pending().await,
     }
 }
 

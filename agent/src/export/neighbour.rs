@@ -4,6 +4,7 @@
 //! opened meanwhile, has one of its own until one of both is closed ([`collision`]).
 
 mod collision;
+mod way;
 
 use std::{convert::Infallible, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -27,12 +28,25 @@ use super::{
     sockets,
     status::{Status, words},
     timers::{MAX_RETRY, Timers, expiry, jittered, until},
+    watched::{self, Watched},
     wire::{
         self, Voice,
         reading::{Misread, Treatment, asks_for_ours, read_update, refined},
     },
 };
-use crate::settings::{BgpSettings, NeighbourSettings};
+use crate::{
+    bfd::Health,
+    settings::{BgpSettings, NeighbourSettings},
+};
+
+/// What all neighbours' tasks share.
+#[derive(Debug, Clone)]
+pub(super) struct Ours {
+    pub(super) bgp: Arc<BgpSettings>,
+    pub(super) router_id: Ipv4Addr,
+    pub(super) restart: Restart,
+    pub(super) wanted: watch::Receiver<Paths>,
+}
 
 pub(super) struct Neighbour {
     bgp: Arc<BgpSettings>,
@@ -55,6 +69,9 @@ pub(super) struct Neighbour {
     failures: u32,
     four_octet_as: bool,
     status: Status,
+    watched: Option<Watched>,
+    /// What the neighbour has opened over a way that has failed.
+    parked: Option<TcpStream>,
 }
 
 enum Happening {
@@ -64,24 +81,23 @@ enum Happening {
     RivalRead(io::Result<usize>),
     Wanted,
     Timer(TimerType),
+    Way(Health),
     Start,
 }
 
 impl Neighbour {
     pub(super) fn new(
-        bgp: Arc<BgpSettings>,
+        ours: Ours,
         settings: NeighbourSettings,
-        router_id: Ipv4Addr,
-        restart: Restart,
         incoming: mpsc::Receiver<TcpStream>,
-        wanted: watch::Receiver<Paths>,
         status: Status,
+        watched: Option<Watched>,
     ) -> Self {
-        let config = opening::config(&bgp, &settings, router_id);
+        let config = opening::config(&ours.bgp, &settings, ours.router_id);
         Self {
-            bgp,
+            bgp: ours.bgp,
             settings,
-            restart,
+            restart: ours.restart,
             fsm: Session::new(config.clone()),
             config,
             connection: None,
@@ -90,13 +106,15 @@ impl Neighbour {
             established_at: None,
             dialing: None.into(),
             incoming,
-            wanted,
+            wanted: ours.wanted,
             told: Paths::new(),
             timers: Timers::default(),
             start_at: Some(Instant::now()),
             failures: 0,
             four_octet_as: true,
             status,
+            watched,
+            parked: None,
         }
     }
 
@@ -121,6 +139,7 @@ impl Neighbour {
             read = connection::read(&mut self.connection) => Happening::Read(read),
             read = collision::read(&mut self.rival) => Happening::RivalRead(read),
             Ok(()) = self.wanted.changed(), if established => Happening::Wanted,
+            health = watched::changed(&mut self.watched) => Happening::Way(health),
             timer = expiry(timer) => Happening::Timer(timer),
             () = until(self.start_at) => Happening::Start,
         }
@@ -131,6 +150,9 @@ impl Neighbour {
             Happening::Start => {
                 self.start_at = None;
                 self.feed(Event::ManualStart).await;
+                if let Some(stream) = self.parked.take() {
+                    self.incoming(stream).await;
+                }
             }
             Happening::Dialed(Ok(stream)) => self.connected(stream, Event::TcpConnectionConfirmed).await,
             Happening::Dialed(Err(error)) => self.failed(&error).await,
@@ -145,6 +167,7 @@ impl Neighbour {
             Happening::RivalRead(read) => self.rival_was_read(read).await,
             Happening::Wanted => self.tell_news().await,
             Happening::Timer(timer) => self.expired(timer).await,
+            Happening::Way(health) => self.way(health).await,
         }
     }
 
@@ -328,7 +351,9 @@ impl Neighbour {
             self.told.clear();
             let delay = Duration::from_secs(1 << self.failures.min(4)).min(MAX_RETRY);
             self.failures += 1;
-            self.start_at = Some(Instant::now() + delay.mul_f64(rand::rng().random_range(0.75..=1.0)));
+            let start_at = Instant::now() + delay.mul_f64(rand::rng().random_range(0.75..=1.0));
+            let held = self.watched.as_ref().and_then(|watched| watched.held_until(start_at));
+            self.start_at = Some(held.unwrap_or(start_at));
         }
     }
 

@@ -24,8 +24,8 @@ pub(super) fn config(bgp: &BgpSettings, neighbour: &NeighbourSettings, router_id
     config.connect_retry_secs = 10;
     config.families = vec![(Afi::Ipv6, Safi::Unicast)];
     config.required_families = config.families.clone();
-    config.graceful_restart = bgp.restart_time > 0;
-    config.gr_restart_time = bgp.restart_time;
+    config.graceful_restart = neighbour.restart_time > 0;
+    config.gr_restart_time = neighbour.restart_time;
     config
 }
 

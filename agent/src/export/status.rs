@@ -13,6 +13,8 @@ use rustbgpd_wire::{
 use sextant_proto::BgpNeighbour;
 use tokio::sync::watch;
 
+use crate::bfd;
+
 /// The status of all neighbours, one of which is this one's.
 pub(super) struct Status {
     all: watch::Sender<Vec<BgpNeighbour>>,
@@ -33,6 +35,7 @@ impl Status {
                 sent: 0,
                 received: 0,
                 error: String::new(),
+                bfd: String::new(),
             });
         });
         Self { all, nth, address }
@@ -56,6 +59,16 @@ impl Status {
 
     pub(super) fn established(&self) {
         self.change(|it| (it.sent, it.received, it.error) = (0, 0, String::new()));
+    }
+
+    pub(super) fn bfd(&self, state: bfd::State) {
+        let word = match state {
+            bfd::State::AdminDown => "admin-down",
+            bfd::State::Down => "down",
+            bfd::State::Init => "init",
+            bfd::State::Up => "up",
+        };
+        self.change(|it| it.bfd = word.into());
     }
 
     pub(super) fn sent(&self) {

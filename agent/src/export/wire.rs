@@ -145,6 +145,8 @@ mod tests {
             hold_time: 90,
             password: None,
             ttl_security: false,
+            restart_time: 120,
+            bfd: None,
             source: None,
             communities: vec![65001 << 16 | 7],
             large_communities: vec![[1, 2, 3]],

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, value};
 
-use neighbour::NeighbourKeys;
+use neighbour::{MAX_RESTART_TIME, NeighbourKeys};
 pub use neighbour::{NeighbourSettings, Password};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -44,8 +44,6 @@ pub struct BgpSettings {
     pub listen_port: u16,
     /// Whose prefixes are announced.
     pub announce: Announce,
-    /// For how many seconds neighbours keep our routes while the agent restarts; 0: they do not.
-    pub restart_time: u16,
     /// The neighbours.
     pub neighbours: Vec<NeighbourSettings>,
 }
@@ -59,13 +57,12 @@ impl BgpKeys {
         if self.router_id.is_some_and(|id| id.is_unspecified()) {
             return Err(value("[bgp] router-id", &"0.0.0.0", &"leave it away, or give it another one"));
         }
-        let restart_time = self.restart_time.unwrap_or(120);
-        if restart_time > 4095 {
+        if let Some(restart_time) = self.restart_time.filter(|time| *time > MAX_RESTART_TIME) {
             return Err(value("[bgp] restart-time", &restart_time, &"give it 0 (none) to 4095 seconds"));
         }
-        let local_as = self.local_as;
+        let (local_as, all) = (self.local_as, self.restart_time);
         let neighbours: Vec<_> =
-            self.neighbour.into_iter().map(|keys| keys.check(local_as)).collect::<Result<_, _>>()?;
+            self.neighbour.into_iter().map(|keys| keys.check(local_as, all)).collect::<Result<_, _>>()?;
         for (nth, neighbour) in neighbours.iter().enumerate() {
             if neighbours[..nth].iter().any(|other| other.address == neighbour.address) {
                 return Err(value("[[bgp.neighbour]] address", &neighbour.address, &"is there twice"));
@@ -76,7 +73,6 @@ impl BgpKeys {
             router_id: self.router_id,
             listen_port: self.listen_port.unwrap_or(179),
             announce: self.announce,
-            restart_time,
             neighbours,
         })
     }
@@ -84,7 +80,10 @@ impl BgpKeys {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::bfd::Timing;
 
     fn parse(text: &str) -> Result<BgpSettings, String> {
         let keys: BgpKeys = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -96,8 +95,9 @@ mod tests {
         let it =
             parse(r#"{"local-as": 65001, "neighbour": [{"address": "2001:db8::fe:1", "remote-as": 65000}]}"#);
         let it = it.unwrap();
-        assert_eq!((it.listen_port, it.announce, it.restart_time), (179, Announce::Own, 120));
+        assert_eq!((it.listen_port, it.announce), (179, Announce::Own));
         let router = &it.neighbours[0];
+        assert_eq!((router.restart_time, router.bfd), (120, None));
         assert_eq!((router.hold_time, router.passive, router.local_pref), (90, false, 100));
     }
 
@@ -112,6 +112,14 @@ mod tests {
             (r#""hold-time": 2"#, "[[bgp.neighbour]] hold-time 2: "),
             (r#""communities": ["65536:1"]"#, "[[bgp.neighbour]] communities 65536:1: write it as 65000:1"),
             (r#""large-communities": ["1:2"]"#, "[[bgp.neighbour]] large-communities 1:2: write it as"),
+            (
+                r#""bfd": true, "restart-time": 60"#,
+                "[[bgp.neighbour]] bfd true: neighbour 2001:db8::1 has graceful restart too, restart-time = 60",
+            ),
+            (r#""bfd-interval": 50"#, "[[bgp.neighbour]] bfd-interval 50: is of no use without bfd = true"),
+            (r#""bfd": true, "bfd-interval": 9"#, "[[bgp.neighbour]] bfd-interval 9: give it 10 to 60000"),
+            (r#""bfd": true, "bfd-multiplier": 0"#, "[[bgp.neighbour]] bfd-multiplier 0: give it 1 to 255"),
+            (r#""restart-time": 4096"#, "[[bgp.neighbour]] restart-time 4096: give it 0 (none) to 4095"),
             (r#""password-file": "/nonexistent""#, "[[bgp.neighbour]] password-file /nonexistent: "),
             (r#""pasword-file": "x""#, "unknown field `pasword-file`"),
         ] {
@@ -120,5 +128,31 @@ mod tests {
         }
         assert!(parse(r#"{"neighbour": []}"#).unwrap_err().starts_with("[bgp] local-as 0: "));
         assert!(parse(r#"{"local-as": 1, "neighbour": [{"address": "fe80::1", "remote-as": 2}]}"#).is_err());
+    }
+
+    #[test]
+    fn a_neighbour_has_bfd_or_graceful_restart() {
+        let parse = |all: &str, one: &str| {
+            parse(&format!(
+                r#"{{"local-as": 65001, {all} "neighbour": [{{"address": "2001:db8::1", "remote-as": 65000 {one}}}]}}"#
+            ))
+            .map(|it| (it.neighbours[0].restart_time, it.neighbours[0].bfd))
+        };
+        let fast = |millis, multiplier| Some(Timing { interval: Duration::from_millis(millis), multiplier });
+        assert_eq!(parse("", r#", "bfd": true"#), Ok((0, fast(100, 3))));
+        assert_eq!(
+            parse("", r#", "bfd": true, "bfd-interval": 300, "bfd-multiplier": 5"#),
+            Ok((0, fast(300, 5)))
+        );
+        assert_eq!(parse(r#""restart-time": 60,"#, ""), Ok((60, None)));
+        assert_eq!(
+            parse(r#""restart-time": 60,"#, r#", "bfd": true, "restart-time": 0"#),
+            Ok((0, fast(100, 3)))
+        );
+        let error = parse(r#""restart-time": 60,"#, r#", "bfd": true"#).unwrap_err();
+        assert!(
+            error.contains("neighbour 2001:db8::1") && error.contains("give it restart-time = 0"),
+            "{error}"
+        );
     }
 }

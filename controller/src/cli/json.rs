@@ -68,6 +68,7 @@ pub(super) fn bgp(node: &NodeName, it: &BgpNeighbour) -> Value {
         "sent": it.sent,
         "received": it.received,
         "error": filled(&it.error),
+        "bfd": filled(&it.bfd),
     })
 }
 

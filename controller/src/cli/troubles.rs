@@ -314,6 +314,7 @@ mod tests {
             sent: 0,
             received: 0,
             error: "no answer".into(),
+            bfd: String::new(),
         };
         let well = BgpNeighbour { state: "established".into(), ..neighbour.clone() };
         cluster.nodes[1].applied.as_mut().unwrap().bgp = vec![neighbour, well];

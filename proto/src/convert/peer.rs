@@ -190,6 +190,7 @@ impl TryFrom<v1::BgpNeighbour> for BgpNeighbour {
             sent: message.sent,
             received: message.received,
             error: message.error,
+            bfd: message.bfd,
         })
     }
 }
@@ -204,6 +205,7 @@ impl From<&BgpNeighbour> for v1::BgpNeighbour {
             sent: it.sent,
             received: it.received,
             error: it.error.clone(),
+            bfd: it.bfd.clone(),
         }
     }
 }

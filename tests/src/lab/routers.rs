@@ -19,13 +19,15 @@ pub struct Bird {
     socket: PathBuf,
 }
 
-/// A running FRR: zebra and bgpd.
+/// A running FRR: zebra, bgpd and bfdd.
 #[derive(Debug)]
 pub struct Frr {
     /// The one that speaks BGP.
     pub bgpd: Process,
     /// The one that speaks with the kernel.
     pub zebra: Process,
+    /// The one that watches bgpd's neighbours, where it is told to.
+    pub bfdd: Process,
     namespace: Namespace,
     dir: PathBuf,
 }
@@ -51,7 +53,7 @@ impl Namespace {
         self.bird(&self.config_file("bird", config)?)
     }
 
-    /// Starts FRR's zebra and bgpd, with a config file for bgpd.
+    /// Starts FRR's zebra, bfdd and bgpd, with a config file for bgpd.
     ///
     /// # Errors
     /// If they cannot be started.
@@ -67,21 +69,27 @@ impl Namespace {
         let dir = self.dir().join(format!("frr-{}", self.name()));
         fs::create_dir_all(&dir)?;
         fs::write(dir.join("bgpd.conf"), config)?;
-        fs::write(dir.join("zebra.conf"), "")?;
+        ["zebra.conf", "bfdd.conf"].into_iter().try_for_each(|name| fs::write(dir.join(name), ""))?;
         let shown = dir.display().to_string();
         // The daemons give root up.
         self.check(&["chown", "-R", "frr:frr", &shown]).context("install frr")?;
-        let (zebra, bgpd) = (self.frr_daemon("zebra", &shown)?, self.frr_daemon("bgpd", &shown)?);
-        Ok(Frr { bgpd, zebra, namespace: self.clone(), dir })
+        let control = format!("{shown}/bfdd.sock");
+        let (zebra, bfdd, bgpd) = (
+            self.frr_daemon("zebra", &shown, &[])?,
+            self.frr_daemon("bfdd", &shown, &["--bfdctl", &control])?,
+            self.frr_daemon("bgpd", &shown, &[])?,
+        );
+        Ok(Frr { bgpd, zebra, bfdd, namespace: self.clone(), dir })
     }
 
-    fn frr_daemon(&self, daemon: &str, dir: &str) -> anyhow::Result<Process> {
+    fn frr_daemon(&self, daemon: &str, dir: &str, more: &[&str]) -> anyhow::Result<Process> {
         let program = format!("/usr/lib/frr/{daemon}");
         let [pid, config, zserv] =
             [format!("{daemon}.pid"), format!("{daemon}.conf"), "zserv.api".to_owned()]
                 .map(|file| format!("{dir}/{file}"));
         let files = ["--vty_socket", dir, "-i", &pid, "-f", &config, "-z", &zserv];
-        let args = [&[program.as_str()][..], &files, &["-A", "::1", "-P", "0", "--log", "stdout"]].concat();
+        let args =
+            [&[program.as_str()][..], &files, &["-A", "::1", "-P", "0", "--log", "stdout"], more].concat();
         self.spawn(&format!("{daemon}-{}", self.name()), &args)
     }
 

@@ -20,6 +20,7 @@ fn config(site: &Site, index: usize, more: &str) -> PathBuf {
     let host = &site.cluster.hosts[index];
     let router = if index == 2 { "2001:db8:0:b::fe:1" } else { "2001:db8::fe:1" };
     let path = site.cluster.lab.dir().join(format!("{}.toml", host.name()));
+    let hold_time = if more.contains("hold-time") { "" } else { "hold-time = 3" };
     let text = format!(
         "[bgp]
          local-as = {}
@@ -27,7 +28,7 @@ fn config(site: &Site, index: usize, more: &str) -> PathBuf {
          [[bgp.neighbour]]
          address = \"{router}\"
          remote-as = 65000
-         hold-time = 3
+         {hold_time}
          {more}",
         65001 + index
     );
@@ -51,16 +52,16 @@ impl Speakers {
         self.site.cluster.settle();
     }
 
-    fn host(&self, index: usize) -> &Host {
+    pub fn host(&self, index: usize) -> &Host {
         &self.site.cluster.hosts[index]
     }
 
-    fn prefix(&self, index: usize) -> Prefix {
+    pub fn prefix(&self, index: usize) -> Prefix {
         self.site.cluster.prefix(self.host(index).name())
     }
 
     /// Waits until the router's kernel has just these hosts' prefixes of its routing daemon, each through its host.
-    fn expect_in_router(&self, hosts: &[usize]) {
+    pub fn expect_in_router(&self, hosts: &[usize]) {
         let line = |&index: &usize| {
             let dev = if index == 2 { "eth1" } else { "eth0" };
             format!("{} via {} dev {dev}", self.prefix(index), self.host(index).address())
@@ -75,7 +76,7 @@ impl Speakers {
     }
 
     /// Waits until `sextant bgp` says this of host `index`'s neighbour.
-    fn says(&self, index: usize, what: &str) {
+    pub fn says(&self, index: usize, what: &str) {
         let node = self.host(index).name();
         poll(&format!("sextant bgp says \"{what}\""), 30 * SECONDS, || {
             let said = self.site.cluster.sextant(&["bgp", "--node", node]);

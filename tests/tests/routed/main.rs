@@ -1,6 +1,7 @@
 //! The routed topology: hosts in segments that only a router joins (DESIGN §2).
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
+mod bfd;
 mod bgp;
 mod handover;
 mod misbehaving;

@@ -118,6 +118,8 @@ impl Neighbour {
     pub(super) async fn incoming(&mut self, stream: TcpStream) {
         if let Err(error) = sockets::accept(&stream, &self.settings) {
             self.status.error(error.to_string());
+        } else if self.is_held() {
+            self.parked = Some(stream);
         } else if self.connection.is_none() {
             self.take_incoming(stream).await;
         } else {

@@ -5,14 +5,20 @@ use std::{
     net::Ipv6Addr,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, value};
+use crate::bfd::Timing;
 
 /// The longest TCP MD5 key that the kernel takes.
 const MAX_PASSWORD: usize = 80;
+/// In seconds; the field has 12 bits (RFC 4724 §3).
+pub(super) const MAX_RESTART_TIME: u16 = 4095;
+/// In seconds.
+const DEFAULT_RESTART_TIME: u16 = 120;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -23,6 +29,10 @@ pub(in crate::settings) struct NeighbourKeys {
     hold_time: Option<u16>,
     password_file: Option<PathBuf>,
     ttl_security: bool,
+    restart_time: Option<u16>,
+    bfd: bool,
+    bfd_interval: Option<u64>,
+    bfd_multiplier: Option<u8>,
     source: Option<Ipv6Addr>,
     communities: Vec<String>,
     large_communities: Vec<String>,
@@ -45,6 +55,10 @@ pub struct NeighbourSettings {
     pub password: Option<Password>,
     /// Only packets from the same link are taken (RFC 5082).
     pub ttl_security: bool,
+    /// For how many seconds it keeps our routes while the agent restarts; 0: it does not.
+    pub restart_time: u16,
+    /// Whether the way to it is watched, and how closely.
+    pub bfd: Option<Timing>,
     /// Our address in the session.
     pub source: Option<Ipv6Addr>,
     /// Put onto what is announced (RFC 1997).
@@ -76,7 +90,7 @@ impl fmt::Debug for Password {
 
 impl NeighbourKeys {
     /// Checks them, and reads the password.
-    pub(super) fn check(self, local_as: u32) -> Result<NeighbourSettings, Invalid> {
+    pub(super) fn check(self, local_as: u32, all_restart: Option<u16>) -> Result<NeighbourSettings, Invalid> {
         let mend = "name the router's address, e.g. address = \"2001:db8::fe:1\"";
         let address = self.address.ok_or_else(|| value("[[bgp.neighbour]] address", &"(none)", &mend))?;
         if address.is_unicast_link_local() || address.is_multicast() || address.is_unspecified() {
@@ -90,6 +104,7 @@ impl NeighbourKeys {
         if hold_time < 3 {
             return Err(value("[[bgp.neighbour]] hold-time", &hold_time, &"give it 3 to 65535 seconds"));
         }
+        let (restart_time, bfd) = self.restart_or_bfd(address, all_restart)?;
         let numbers = |key, texts: &[String], count| {
             texts.iter().map(|text| numbers_of(key, text, count)).collect::<Result<Vec<_>, _>>()
         };
@@ -102,12 +117,56 @@ impl NeighbourKeys {
             hold_time,
             password: self.password_file.as_deref().map(password).transpose()?,
             ttl_security: self.ttl_security,
+            restart_time,
+            bfd,
             source: self.source,
             communities: pairs.iter().map(|pair| pair[0] << 16 | pair[1]).collect(),
             large_communities: triples.iter().map(|it| [it[0], it[1], it[2]]).collect(),
             med: self.med,
             local_pref: self.local_pref.unwrap_or(100),
         })
+    }
+}
+
+impl NeighbourKeys {
+    /// One of both: an agent that restarts ends its BFD, upon which the router drops what graceful restart would keep.
+    fn restart_or_bfd(&self, address: Ipv6Addr, all: Option<u16>) -> Result<(u16, Option<Timing>), Invalid> {
+        let asked = self.restart_time.or(all);
+        if let Some(restart_time) = asked.filter(|time| *time > MAX_RESTART_TIME) {
+            let mend = "give it 0 (none) to 4095 seconds";
+            return Err(value("[[bgp.neighbour]] restart-time", &restart_time, &mend));
+        }
+        let Some(timing) = self.timing()? else {
+            return Ok((asked.unwrap_or(DEFAULT_RESTART_TIME), None));
+        };
+        match asked {
+            None | Some(0) => Ok((0, Some(timing))),
+            Some(restart_time) => {
+                let mend = format!(
+                    "neighbour {address} has graceful restart too, restart-time = {restart_time}, and an agent that restarts \
+                     ends its BFD, so that the router drops the routes; give it restart-time = 0, or take bfd away"
+                );
+                Err(value("[[bgp.neighbour]] bfd", &true, &mend))
+            }
+        }
+    }
+
+    fn timing(&self) -> Result<Option<Timing>, Invalid> {
+        const INTERVAL: &str = "[[bgp.neighbour]] bfd-interval";
+        const MULTIPLIER: &str = "[[bgp.neighbour]] bfd-multiplier";
+        let millis = self.bfd_interval.unwrap_or(100);
+        let multiplier = self.bfd_multiplier.unwrap_or(3);
+        let alone = "is of no use without bfd = true";
+        match (self.bfd, self.bfd_interval, self.bfd_multiplier) {
+            (false, Some(millis), _) => Err(value(INTERVAL, &millis, &alone)),
+            (false, _, Some(multiplier)) => Err(value(MULTIPLIER, &multiplier, &alone)),
+            (false, None, None) => Ok(None),
+            _ if !(10..=60_000).contains(&millis) => {
+                Err(value(INTERVAL, &millis, &"give it 10 to 60000 milliseconds"))
+            }
+            _ if multiplier == 0 => Err(value(MULTIPLIER, &multiplier, &"give it 1 to 255")),
+            _ => Ok(Some(Timing { interval: Duration::from_millis(millis), multiplier })),
+        }
     }
 }
 

@@ -18,12 +18,13 @@ pub(in super::super) fn list<'a>(
             it.remote_as.to_string(),
             it.state.clone(),
             since(it.since_unix_ms, now_unix_ms),
+            if it.bfd.is_empty() { "-".into() } else { it.bfd.clone() },
             it.sent.to_string(),
             it.received.to_string(),
             it.error.clone(),
         ]
     };
-    let header = ["NODE", "NEIGHBOUR", "AS", "STATE", "FOR", "SENT", "RECEIVED", "LAST ERROR"];
+    let header = ["NODE", "NEIGHBOUR", "AS", "STATE", "FOR", "BFD", "SENT", "RECEIVED", "LAST ERROR"];
     table::table(header, neighbours.map(row))
 }
 
@@ -47,12 +48,13 @@ mod tests {
             sent: 2,
             received: 1,
             error: "no answer within 5s".into(),
+            bfd: "down".into(),
         };
         let node = "h1".parse().unwrap();
         assert_eq!(
             list([(&node, &it)].into_iter(), 6_500),
-            "NODE  NEIGHBOUR       AS     STATE       FOR  SENT  RECEIVED  LAST ERROR\n\
-             h1    2001:db8::fe:1  65000  connecting  5s   2     1         no answer within 5s\n"
+            "NODE  NEIGHBOUR       AS     STATE       FOR  BFD   SENT  RECEIVED  LAST ERROR\n\
+             h1    2001:db8::fe:1  65000  connecting  5s   down  2     1         no answer within 5s\n"
         );
     }
 }
