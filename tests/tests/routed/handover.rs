@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sextant_tests::{Bird, Host, SECONDS, expect_text};
+use sextant_tests::{Bird, Host, SECONDS, cluster::sorted, expect_text};
 
 use crate::site::{Site, options};
 
@@ -32,7 +32,7 @@ fn receiver(host: &Host, local: (&str, u32), peer: (&str, u32)) -> Bird {
 
 fn receives(host: &Host, expected: &[String]) {
     expect_text("what was exported", 40 * SECONDS, &expected.join("\n"), || {
-        host.routes_of(BIRD).map(|routes| routes.join("\n"))
+        host.routes_of(BIRD).map(|routes| sorted(routes).join("\n"))
     });
 }
 
@@ -95,7 +95,7 @@ fn exports_the_hosts_prefixes(site: &Site, upstream: &Host) {
         let prefix = site.cluster.prefix(name);
         format!("{prefix} via 2001:db8::fe:1 dev eth0 proto 12 metric 32")
     };
-    let all = |names: &[&str]| sextant_tests::cluster::sorted(names.iter().map(|name| via(name)).collect());
+    let all = |names: &[&str]| sorted(names.iter().map(|name| via(name)).collect());
     receives(upstream, &all(&["h1", "h2", "h3"]));
     site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
     receives(upstream, &all(&["h1", "h3"]));
