@@ -125,6 +125,9 @@ fn entry(prefix: &Prefix) -> NlriEntry {
 }
 
 #[cfg(test)]
+mod second;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -137,7 +140,7 @@ mod tests {
     };
     use crate::export::paths::Paths;
 
-    fn neighbour(remote_as: u32) -> NeighbourSettings {
+    pub(super) fn neighbour(remote_as: u32) -> NeighbourSettings {
         NeighbourSettings {
             address: "2001:db8::fe:1".parse().unwrap(),
             remote_as,
@@ -155,7 +158,8 @@ mod tests {
         }
     }
 
-    fn voice(neighbour: &NeighbourSettings) -> Voice<'_> {
+    /// Of an agent in AS 65001.
+    pub(super) fn voice(neighbour: &NeighbourSettings) -> Voice<'_> {
         let own_address = "2001:db8::1".parse().unwrap();
         Voice { local_as: 65001, neighbour, own_address, four_octet_as: true }
     }

@@ -6,5 +6,6 @@ mod bgp;
 mod handover;
 mod misbehaving;
 mod raw;
+mod recorder;
 mod role;
 mod site;

@@ -24,10 +24,15 @@ pub fn keepalive() -> Vec<u8> {
 
 /// AS 65000's OPEN: IPv6 unicast, AS numbers of four octets, and these capabilities more.
 pub fn open(hold_time: u16, identifier: [u8; 4], more: &[u8]) -> Vec<u8> {
-    let capabilities = [&[1, 4, 0, 2, 0, 1, 65, 4, 0, 0, 0xfd, 0xe8][..], more].concat();
+    open_of(65000, hold_time, identifier, more)
+}
+
+/// As [`open`], of another AS.
+pub fn open_of(asn: u16, hold_time: u16, identifier: [u8; 4], more: &[u8]) -> Vec<u8> {
+    let ([a, b], [high, low]) = (asn.to_be_bytes(), hold_time.to_be_bytes());
+    let capabilities = [&[1, 4, 0, 2, 0, 1, 65, 4, 0, 0, a, b][..], more].concat();
     let len = u8::try_from(capabilities.len()).unwrap();
-    let [high, low] = hold_time.to_be_bytes();
-    let fixed = [&[4, 0xfd, 0xe8, high, low][..], &identifier, &[len + 2, 2, len]].concat();
+    let fixed = [&[4, a, b, high, low][..], &identifier, &[len + 2, 2, len]].concat();
     message(1, &[fixed, capabilities].concat())
 }
 
@@ -45,8 +50,12 @@ pub fn update(n: u16, attribute: &[u8]) -> Vec<u8> {
 impl Raw {
     /// Connects from `router` to h1.
     pub fn connect(router: &Host) -> Self {
-        poll("h1's speaker takes a connection", 20 * SECONDS, || {
-            let stream = router.enter(|| TcpStream::connect("[2001:db8::1]:179"))??;
+        Self::connect_to("[2001:db8::1]:179", router)
+    }
+
+    pub fn connect_to(target: &str, from: &Host) -> Self {
+        poll("a speaker takes a connection", 20 * SECONDS, || {
+            let stream = from.enter(|| TcpStream::connect(target))??;
             stream.set_read_timeout(Some(10 * SECONDS))?;
             stream.set_nodelay(true)?;
             anyhow::Ok(Self(stream))
