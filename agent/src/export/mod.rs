@@ -10,6 +10,9 @@
 //! what they have (DESIGN I5).
 
 mod connection;
+#[cfg(any(test, feature = "fake"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod neighbour;
 mod opening;
 pub mod paths;
