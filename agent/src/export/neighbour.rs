@@ -27,7 +27,7 @@ use super::{
     paths::{Paths, news},
     sockets,
     status::{Status, words},
-    timers::{MAX_RETRY, Timers, expiry, jittered, until},
+    timers::{MAX_RETRY, OPEN_PATIENCE, Timers, expiry, jittered, until},
     watched::{self, Watched},
     wire::{
         self, Voice,
@@ -60,6 +60,8 @@ pub(super) struct Neighbour {
     /// A second connection, opened by the neighbour.
     rival: Option<Box<Rival>>,
     established_at: Option<Instant>,
+    /// When a connection should have become a session.
+    due_at: Option<Instant>,
     dialing: OptionFuture<BoxFuture<'static, io::Result<TcpStream>>>,
     incoming: mpsc::Receiver<TcpStream>,
     wanted: watch::Receiver<Paths>,
@@ -82,6 +84,7 @@ enum Happening {
     Wanted,
     Timer(TimerType),
     Way(Health),
+    Due,
     Start,
 }
 
@@ -104,6 +107,7 @@ impl Neighbour {
             dialed: false,
             rival: None,
             established_at: None,
+            due_at: None,
             dialing: None.into(),
             incoming,
             wanted: ours.wanted,
@@ -141,6 +145,7 @@ impl Neighbour {
             Ok(()) = self.wanted.changed(), if established => Happening::Wanted,
             health = watched::changed(&mut self.watched) => Happening::Way(health),
             timer = expiry(timer) => Happening::Timer(timer),
+            () = until(self.due_at) => Happening::Due,
             () = until(self.start_at) => Happening::Start,
         }
     }
@@ -167,6 +172,10 @@ impl Neighbour {
             Happening::RivalRead(read) => self.rival_was_read(read).await,
             Happening::Wanted => self.tell_news().await,
             Happening::Timer(timer) => self.expired(timer).await,
+            Happening::Due => {
+                self.due_at = None;
+                self.status.error(sockets::no_session(&self.settings));
+            }
             Happening::Way(health) => self.way(health).await,
         }
     }
@@ -310,6 +319,7 @@ impl Neighbour {
             Action::SendKeepalive => self.send(&Message::Keepalive).await,
             Action::SendNotification(notification) => self.send(&Message::Notification(notification)).await,
             Action::StartTimer(timer, secs) => {
+                let secs = if self.fsm.negotiated().is_some() { secs } else { secs.min(OPEN_PATIENCE) };
                 self.timers.set(timer, Some(Instant::now() + jittered(timer, secs)));
                 Ok(())
             }
@@ -347,6 +357,11 @@ impl Neighbour {
 
     fn changed(&mut self, new: SessionState) {
         self.status.state(new);
+        self.due_at = match new {
+            SessionState::OpenSent => Some(Instant::now() + sockets::CONNECT_TIMEOUT),
+            SessionState::OpenConfirm => self.due_at,
+            _ => None,
+        };
         if new == SessionState::Idle {
             self.told.clear();
             let delay = Duration::from_secs(1 << self.failures.min(4)).min(MAX_RETRY);

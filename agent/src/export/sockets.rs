@@ -1,7 +1,7 @@
 //! The edge to TCP: connections to and from neighbours, with MD5 signatures (RFC 2385) and TTL security (RFC 5082).
 //!
 //! The one file of the agent with `unsafe`: neither option has a safe wrapper, and MD5 has no place but `setsockopt(2)`.
-#![expect(unsafe_code, reason = "setsockopt(2) of TCP_MD5SIG and IPV6_MINHOPCOUNT, which nobody wraps")]
+#![expect(unsafe_code, reason = "TCP_MD5SIG, IPV6_MINHOPCOUNT and TCP_SAVED_SYN, which nobody wraps")]
 
 use std::{
     io,
@@ -27,6 +27,10 @@ const MAX_HOPS: libc::c_int = 255;
 const IPV6_MINHOPCOUNT: libc::c_int = 73;
 /// `linux/tcp.h`.
 const TCP_MD5SIG: libc::c_int = 14;
+const TCP_SAVE_SYN: libc::c_int = 27;
+const TCP_SAVED_SYN: libc::c_int = 28;
+/// Where in an IPv6 header the hop limit stands.
+const HOP_LIMIT: usize = 7;
 const MD5_KEY_LEN: usize = 80;
 
 /// `struct tcp_md5sig` of `linux/tcp.h`.
@@ -56,11 +60,27 @@ pub(super) async fn connect(neighbour: &NeighbourSettings) -> io::Result<TcpStre
 }
 
 fn no_answer(neighbour: &NeighbourSettings) -> io::Error {
-    let about = match neighbour.password {
-        Some(_) => "is it up, and has it the same password as password-file?",
-        None => "is it up, and does it want a password (password-file)?",
+    let password = match neighbour.password {
+        Some(_) => "has it the same password as password-file",
+        None => "does it want a password (password-file)",
     };
-    io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {CONNECT_TIMEOUT:?}; {about}"))
+    let hops = if neighbour.ttl_security {
+        "and is it on the same link, and sends with a hop limit of 255 (ttl-security)"
+    } else {
+        "or ttl-security"
+    };
+    let words = format!("no answer within {CONNECT_TIMEOUT:?}; is it up, {password}, {hops}?");
+    io::Error::new(io::ErrorKind::TimedOut, words)
+}
+
+/// A connection stands, and no session comes of it.
+pub(super) fn no_session(neighbour: &NeighbourSettings) -> String {
+    let hops = if neighbour.ttl_security {
+        "does it send with a hop limit of 255 (ttl-security)?"
+    } else {
+        "does it want ttl-security?"
+    };
+    format!("it is connected, and after {CONNECT_TIMEOUT:?} there is no session; {hops}")
 }
 
 /// Listens for all neighbours.
@@ -72,6 +92,9 @@ pub(super) fn listen(settings: &BgpSettings) -> io::Result<TcpListener> {
     }
     if settings.neighbours.iter().any(|neighbour| neighbour.ttl_security) {
         set(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, &MAX_HOPS)?;
+        // The hop limit of the first segment is to be known: all later ones are dropped in silence.
+        let save: libc::c_int = 1;
+        set(socket.as_raw_fd(), libc::IPPROTO_TCP, TCP_SAVE_SYN, &save)?;
     }
     socket.bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), settings.listen_port))?;
     socket.listen(BACKLOG)
@@ -80,7 +103,29 @@ pub(super) fn listen(settings: &BgpSettings) -> io::Result<TcpListener> {
 /// Makes a connection that a neighbour has opened like one that was opened to it.
 pub(super) fn accept(stream: &TcpStream, neighbour: &NeighbourSettings) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    secure_hops(stream.as_raw_fd(), neighbour)
+    match first_hop_limit(stream.as_raw_fd())? {
+        Some(hops) if neighbour.ttl_security && libc::c_int::from(hops) < MAX_HOPS => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "it connected with a hop limit of {hops}; with ttl-security it must be on the same link, and send with 255"
+            ),
+        )),
+        _ => secure_hops(stream.as_raw_fd(), neighbour),
+    }
+}
+
+/// With what the first segment of a connection that was opened to us arrived, if the kernel has kept that.
+fn first_hop_limit(fd: RawFd) -> io::Result<Option<u8>> {
+    let mut syn = [0u8; 256];
+    let mut len = libc::socklen_t::try_from(syn.len()).map_err(io::Error::other)?;
+    // SAFETY: `syn` is valid for writing `len` octets, and the kernel writes no more, and their count to `len`.
+    let done =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, TCP_SAVED_SYN, syn.as_mut_ptr().cast(), &mut len) };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let kept = usize::try_from(len).map_err(io::Error::other)? > HOP_LIMIT && syn[0] >> 4 == 6;
+    Ok(kept.then_some(syn[HOP_LIMIT]))
 }
 
 /// Our address in the session.

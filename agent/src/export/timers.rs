@@ -9,6 +9,10 @@ use tokio::time::Instant;
 /// The longest wait before a connection is tried again: a router that comes back should not have to wait for us.
 pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
 
+/// The longest wait for an OPEN, in seconds. RFC 4271 §8.2.2 suggests four minutes; a router on the next link needs
+/// less, and one whose segments are dropped, and its resets with them, is to be tried again before that.
+pub(super) const OPEN_PATIENCE: u32 = 60;
+
 #[derive(Default)]
 pub(super) struct Timers {
     retry: Option<Instant>,

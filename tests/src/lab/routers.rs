@@ -118,7 +118,15 @@ impl Frr {
     /// # Errors
     /// If it does not answer.
     pub fn ask(&self, command: &str) -> anyhow::Result<String> {
+        self.ask_all(&["-c", command])
+    }
+
+    /// As [`Frr::ask`], with `vtysh`'s own arguments: several commands, each after `-c`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ask_all(&self, commands: &[&str]) -> anyhow::Result<String> {
         let dir = self.dir.display().to_string();
-        self.namespace.check(&["vtysh", "--vty_socket", &dir, "-c", command])
+        self.namespace.check(&[&["vtysh", "--vty_socket", &dir], commands].concat())
     }
 }

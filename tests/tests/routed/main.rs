@@ -7,5 +7,6 @@ mod handover;
 mod misbehaving;
 mod raw;
 mod recorder;
+mod refused;
 mod role;
 mod site;
