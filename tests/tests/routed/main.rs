@@ -3,6 +3,7 @@
 
 mod bfd;
 mod bgp;
+mod collision;
 mod handover;
 mod misbehaving;
 mod raw;

@@ -62,6 +62,12 @@ impl Raw {
         })
     }
 
+    /// A connection that h1 has opened.
+    pub fn of(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(10 * SECONDS)).unwrap();
+        Self(stream)
+    }
+
     /// Until the session stands.
     pub fn establish(router: &Host, hold_time: u16, more: &[u8]) -> Self {
         let mut raw = Self::connect(router);
