@@ -5,6 +5,7 @@ mod bfd;
 mod bgp;
 mod collision;
 mod handover;
+mod internal;
 mod misbehaving;
 mod raw;
 mod recorder;
