@@ -86,7 +86,7 @@ fn internal_neighbours_learn_preference_and_next_hops_and_exabgp_is_one_too() {
     poll("ExaBGP has both, and the next hop of each", 20 * SECONDS, || {
         let log = exabgp.log();
         let has = |prefix: &str, hop: &str| {
-            log.lines().any(|line| line.contains(prefix) && line.contains(&format!("next-hop {hop} ")))
+            log.lines().any(|line| line.ends_with(&format!("{prefix} next-hop {hop}")))
         };
         let both = has(&own.to_string(), "2001:db8::1") && has(&other.to_string(), "2001:db8::2");
         if both {
