@@ -83,18 +83,40 @@ pub async fn restore(
     backup: &Backup,
     by: &Actor,
 ) -> Result<Restored, RestoreError> {
-    let planned = begin(registry, keys, backup, by).await?;
-    for some in planned.rest.chunks(MOST_OPS) {
-        put_chunk(registry, some).await?;
-    }
+    let put = put_all(registry, keys, backup, by).await?;
     let live = registry.list(&keys.all()).await?;
     if let Some((one, other)) = overlapping_claims(&live, keys) {
         return Err(RestoreError::Changed(format!("claims {one} and {other} overlap: something")));
     }
-    let put = planned.rest.len() + planned.pools.len();
     let (incarnation, revision) = end(registry, keys, backup, put, by).await?;
     tracing::warn!(%incarnation, put, "restored; the store is another incarnation");
     Ok(Restored { incarnation, revision, put, there: backup.entries.len().saturating_sub(put) })
+}
+
+/// Puts all that is not there; how many keys. What somebody else puts between the plan and the first transaction is met half
+/// way: by another plan, it is there already, or it stands in the way.
+async fn put_all(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    backup: &Backup,
+    by: &Actor,
+) -> Result<usize, RestoreError> {
+    let mut put = 0;
+    let mut attempt = 1;
+    loop {
+        let planned = match begin(registry, keys, backup, by).await {
+            Err(error @ RestoreError::Conflicts(_)) if attempt > 1 => {
+                undo(registry, keys, by).await?;
+                return Err(error);
+            }
+            planned => planned?,
+        };
+        put += planned.pools.len();
+        match put_rest(registry, &planned, &mut put).await {
+            Err(RestoreError::Changed(_)) if attempt < ATTEMPTS => attempt += 1,
+            done => return done.map(|()| put),
+        }
+    }
 }
 
 /// Says in the store that a restore is under way, and puts the pools; what is left to do.
@@ -146,6 +168,15 @@ async fn begin(
         }
     }
     Err(RegistryError::Unavailable("the pools change all the time; try again".into()).into())
+}
+
+/// Puts all that is left, and counts it.
+async fn put_rest(registry: &SharedRegistry, planned: &Plan, put: &mut usize) -> Result<(), RestoreError> {
+    for some in planned.rest.chunks(MOST_OPS) {
+        put_chunk(registry, some).await?;
+        *put += some.len();
+    }
+    Ok(())
 }
 
 async fn put_chunk(registry: &SharedRegistry, some: &[(Guard, Op)]) -> Result<(), RestoreError> {

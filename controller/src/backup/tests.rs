@@ -1,6 +1,6 @@
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -48,6 +48,10 @@ impl Store {
 
     /// Node `n` with id `id` holds the prefix number `nth`.
     async fn node(&self, n: u16, nth: u16, id: u128) {
+        self.put(self.node_ops(n, nth, id).ops).await;
+    }
+
+    fn node_ops(&self, n: u16, nth: u16, id: u128) -> Txn {
         let (prefix, node) = (prefix(nth), name(n));
         let node_id = NodeId::try_from(&(id << 16 | u128::from(n)).to_be_bytes()[..]).unwrap();
         let pool: sextant_proto::PoolName = "main".parse().unwrap();
@@ -65,11 +69,9 @@ impl Store {
             laggards: vec![],
         };
         let keys = &self.keys;
-        self.put(vec![
-            Op::put(keys.claim(prefix), claim.encode()),
-            Op::put(keys.node(&node), record.encode()),
-        ])
-        .await;
+        let ops =
+            vec![Op::put(keys.claim(prefix), claim.encode()), Op::put(keys.node(&node), record.encode())];
+        Txn { guards: Vec::new(), ops }
     }
 
     async fn backup(&self) -> Backup {
@@ -107,33 +109,54 @@ fn name(n: u16) -> NodeName {
     format!("h{n}").parse().unwrap()
 }
 
-/// A store that goes away after so many transactions.
-struct Failing(SharedRegistry, AtomicUsize);
+/// A store that goes away after so many transactions, or in which somebody else does something right before the first one.
+struct Harmed {
+    registry: SharedRegistry,
+    transactions: AtomicUsize,
+    others: Mutex<Option<Txn>>,
+}
+
+impl Harmed {
+    fn failing(store: &Store, transactions: usize) -> SharedRegistry {
+        let registry = store.registry.clone();
+        Arc::new(Self { registry, transactions: transactions.into(), others: Mutex::default() })
+    }
+
+    fn racing(store: &Store, others: Txn) -> SharedRegistry {
+        let registry = store.registry.clone();
+        Arc::new(Self { registry, transactions: usize::MAX.into(), others: Some(others).into() })
+    }
+}
 
 #[async_trait]
-impl Registry for Failing {
+impl Registry for Harmed {
     fn describe(&self) -> String {
-        self.0.describe()
+        self.registry.describe()
     }
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
-        self.0.list(range).await
+        self.registry.list(range).await
     }
     async fn commit(&self, txn: Txn) -> Result<Outcome, RegistryError> {
-        let left = self.1.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let left =
+            self.transactions.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         left.map_err(|_| RegistryError::Unavailable("gone".into()))?;
-        self.0.commit(txn).await
+        let others = self.others.lock().unwrap().take();
+        if let Some(others) = others {
+            self.registry.commit(others).await?;
+        }
+        self.registry.commit(txn).await
     }
     fn watch(&self, range: KeyRange, after: Revision) -> Watch {
-        self.0.watch(range, after)
+        self.registry.watch(range, after)
     }
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, RegistryError> {
-        self.0.grant(ttl).await
+        self.registry.grant(ttl).await
     }
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), RegistryError> {
-        self.0.keep_alive(lease).await
+        self.registry.keep_alive(lease).await
     }
     async fn revoke(&self, lease: LeaseId) -> Result<(), RegistryError> {
-        self.0.revoke(lease).await
+        self.registry.revoke(lease).await
     }
 }
 
@@ -224,7 +247,7 @@ async fn a_restore_that_is_cut_off_is_finished_or_taken_back() {
         let to = Store::new().await;
         to.node(500, 500, 1).await;
         let before = (to.content().await, to.meta().await);
-        let failing: SharedRegistry = Arc::new(Failing(to.registry.clone(), commits.into()));
+        let failing = Harmed::failing(&to, commits);
         let done = restore(&failing, &to.keys, &backup, &Actor::controller()).await;
         let meta = to.meta().await;
         if done.is_ok() {
@@ -248,4 +271,31 @@ async fn a_restore_that_is_cut_off_is_finished_or_taken_back() {
     assert!(cut_off >= 3, "{cut_off}");
     let error = undo(&from.registry, &from.keys, &Actor::controller()).await.unwrap_err().to_string();
     assert!(error.contains("nothing to undo"), "{error}");
+}
+
+/// An agent registers what it holds between the plan and the first transaction.
+#[tokio::test]
+async fn who_registers_meanwhile_is_met_half_way() {
+    let (old, new) = (Store::with(250).await, Store::with(0).await);
+    let backup = old.backup().await;
+    let racing = Harmed::racing(&new, new.node_ops(7, 7, 1));
+    let restored = restore(&racing, &new.keys, &backup, &Actor::controller()).await.unwrap();
+    assert_eq!((restored.put, restored.there), (249 * 2, 3), "the pool, the node and its claim are there");
+    assert_eq!(new.content().await.len(), old.content().await.len());
+    assert!(!new.meta().await.restoring);
+}
+
+/// Somebody else gets what the backup says that another holds.
+#[tokio::test]
+async fn who_claims_otherwise_meanwhile_stands_in_the_way_and_all_is_taken_back() {
+    let (old, new) = (Store::with(250).await, Store::with(0).await);
+    let backup = old.backup().await;
+    let before = new.meta().await;
+    let racing = Harmed::racing(&new, new.node_ops(300, 7, 1));
+    let error = restore(&racing, &new.keys, &backup, &Actor::controller()).await.unwrap_err();
+    assert!(matches!(error, RestoreError::Conflicts(_)), "{error}");
+    assert!(error.to_string().contains("node h300"), "{error}");
+    let after = new.meta().await;
+    assert_eq!((after.restoring, after.incarnation), (false, before.incarnation), "as if nothing had been");
+    assert_eq!(new.content().await.len(), 3, "the pool, h300 and its claim");
 }

@@ -16,7 +16,6 @@ use crate::{
     audit::{Actor, Event, What},
     index::{Index, View},
     keys::{Keys, Space},
-    pools::Pools,
     records::{ClaimRecord, NodeRecord, Record, unix_ms},
     registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
@@ -232,30 +231,6 @@ impl Claims {
         let held = request.held.as_ref()?;
         let ended = held.epoch.incarnation == self.index.read(|state| state.meta().incarnation);
         ended.then(|| format!("the claim of {} at revision {} has ended", held.prefix, held.epoch.revision))
-    }
-
-    /// In a store that stands in for a lost one, the pool of a held prefix comes back with the first who holds one (DESIGN
-    /// I2).
-    async fn restore_pool(&self, request: &ClaimRequest) {
-        let Some(held) = &request.held else { return };
-        let is_lost = self.index.read(|state| {
-            let meta = state.meta();
-            let stands_in = meta.recovering && meta.incarnation != held.epoch.incarnation;
-            stands_in && !state.pools().contains_key(&held.pool.name)
-        });
-        if !is_lost {
-            return;
-        }
-        let pools = Pools::new(self.registry.clone(), self.keys.clone(), self.index.clone()).by(&self.by);
-        match pools.restore(&held.pool, &request.node).await {
-            Ok(_) => tracing::warn!(
-                pool = %held.pool.name, prefix = %held.pool.prefix, node = %request.node,
-                "pool restored from what a node holds of it"
-            ),
-            Err(error) => {
-                tracing::warn!(pool = %held.pool.name, %error, "pool of a held prefix cannot be restored")
-            }
-        }
     }
 
     /// One attempt at a new claim; `None` if another was faster.

@@ -8,6 +8,7 @@ use super::{Claim, ClaimError, ClaimRequest, Claims, Granted, HolderError};
 use crate::{
     audit::What,
     index::View,
+    pools::Pools,
     records::{ClaimRecord, Meta},
     registry::RegistryError,
     store,
@@ -33,6 +34,33 @@ impl Claims {
         match own {
             Some(own) => self.supersede(&own).await,
             None => Ok(()),
+        }
+    }
+
+    /// In a store that stands in for a lost one, the pool of a held prefix comes back with the first who holds one, and is as
+    /// large as the largest that any of them knows: it may have grown after others claimed (DESIGN I2).
+    pub(super) async fn restore_pool(&self, request: &ClaimRequest) {
+        let Some((held, there)) = self.index.read(|state| {
+            let held = held_before(request, state.meta())?;
+            Some((held, state.pools().get(&held.pool.name).map(|pool| pool.record.prefix)))
+        }) else {
+            return;
+        };
+        let (pool, wanted) = (&held.pool.name, held.pool.prefix);
+        let pools = Pools::new(self.registry.clone(), self.keys.clone(), self.index.clone()).by(&self.by);
+        let done = match there {
+            None => pools.restore(&held.pool, &request.node).await.map(drop),
+            Some(there) if wanted != there && wanted.covers(there) => {
+                pools.grow(pool, wanted).await.map(drop)
+            }
+            Some(_) => return,
+        };
+        match done {
+            Ok(()) => tracing::warn!(
+                %pool, prefix = %wanted, node = %request.node,
+                "pool restored from what a node holds of it"
+            ),
+            Err(error) => tracing::warn!(%pool, %error, "pool of a held prefix cannot be restored"),
         }
     }
 

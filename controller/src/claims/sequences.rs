@@ -4,7 +4,13 @@ use proptest::prelude::*;
 use sextant_proto::PoolName;
 
 use super::{tests::Fixture, *};
-use crate::{index::Kind, records::ReservationRecord, reservations::Reservations};
+use crate::{
+    backup::{self, Backup},
+    index::Kind,
+    records::ReservationRecord,
+    reservations::Reservations,
+    store,
+};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -16,6 +22,9 @@ enum Step {
     Drain(bool),
     Grow(u8),
     QuarantineOver,
+    Backup,
+    /// Of what was last backed up; refused where it does not fit.
+    Restore,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -29,6 +38,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(Step::Drain),
         1 => (56u8..=60).prop_map(Step::Grow),
         1 => Just(Step::QuarantineOver),
+        1 => Just(Step::Backup),
+        1 => Just(Step::Restore),
     ]
 }
 
@@ -41,6 +52,7 @@ struct Sequence {
     it: Fixture,
     reservations: Reservations,
     ids: Vec<NodeId>,
+    backup: std::cell::RefCell<Option<Backup>>,
 }
 
 impl Sequence {
@@ -49,7 +61,7 @@ impl Sequence {
         let claims = &it.claims;
         let reservations =
             Reservations::new(claims.registry.clone(), claims.keys.clone(), claims.index.clone());
-        Self { it, reservations, ids: (0..12).map(|_| NodeId::random()).collect() }
+        Self { it, reservations, ids: (0..12).map(|_| NodeId::random()).collect(), backup: None.into() }
     }
 
     fn name(node: usize) -> NodeName {
@@ -89,6 +101,33 @@ impl Sequence {
                 let over = Claims { quarantine: Duration::ZERO, ..claims.clone() };
                 over.end_quarantines().await.unwrap();
             }
+            Step::Backup => {
+                let backup = Backup::take(&claims.registry, &claims.keys, "test").await.unwrap();
+                self.backup.replace(Some(backup));
+            }
+            Step::Restore => {
+                let backup = self.backup.borrow().clone();
+                if let Some(backup) = backup {
+                    self.restore(&backup).await;
+                }
+            }
+        }
+    }
+
+    /// Restores, and closes the recovery window; or all stays as it was.
+    async fn restore(&self, backup: &Backup) {
+        let claims = &self.it.claims;
+        let Claims { registry, keys, index, by, .. } = claims;
+        let content = async || registry.list(&keys.all()).await.unwrap().entries;
+        let before = content().await;
+        match backup::restore(registry, keys, backup, by).await {
+            Ok(restored) => {
+                assert!(index.reaches(restored.revision, CATCH_UP).await);
+                let finished = store::finish(registry, keys, index, by).await.unwrap();
+                assert!(index.reaches(finished.revision, CATCH_UP).await);
+            }
+            Err(backup::RestoreError::Conflicts(_)) => assert_eq!(content().await, before),
+            Err(error) => panic!("{error}"),
         }
     }
 

@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::*;
+use crate::pools::Pools;
 use crate::{
     index::IndexTask,
     pools::PoolsError,

@@ -147,3 +147,26 @@ async fn what_was_claimed_after_the_backup_is_held_on() {
     let error = new.claims.verify(&old).await.unwrap_err();
     assert!(matches!(error, HolderError::Registry(_)), "to claim anew, not to take down: {error}");
 }
+
+/// One has held since before the pool grew, and does not know that it did.
+#[tokio::test]
+async fn i2_a_pool_that_had_grown_is_as_large_again_whoever_comes_first() {
+    for small_first in [true, false] {
+        let it = Fixture::new().await;
+        let small = it.back(1, 7, 10);
+        let mut large = it.back(2, 1, 20);
+        let held = large.held.as_mut().unwrap();
+        held.pool.prefix = "2001:db0::/28".parse().unwrap();
+        held.prefix = held.pool.prefix.nth(64, 1 << 33).unwrap();
+        assert!(!small.held.as_ref().unwrap().pool.prefix.covers(held.prefix));
+        let mut order = [small, large];
+        if !small_first {
+            order.reverse();
+        }
+        for request in &order {
+            assert_eq!(it.claim(request).await.prefix, super::tests::held(request), "{small_first}");
+        }
+        let prefix = it.index.read(|state| state.pools()[&"main".parse().unwrap()].record.prefix);
+        assert_eq!(prefix.to_string(), "2001:db0::/28");
+    }
+}
