@@ -1,6 +1,6 @@
 //! Writes a small store and a backup of it, as this version does, into a directory: what later versions must read.
 //!
-//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v1`
+//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v2`
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use sextant_controller::{
     audit::{AuditRecord, What},
     backup::Backup,
     keys::Keys,
-    records::{ClaimRecord, ControlRecord, Meta, NodeRecord, Record},
+    records::{ClaimRecord, ControlRecord, FreedRecord, Meta, NodeRecord, Record, ReservationRecord},
     registry::{Op, Outcome, Registry, SharedRegistry, Txn, embedded::EmbeddedStore},
 };
 use sextant_proto::{
@@ -51,7 +51,6 @@ fn content(keys: &Keys) -> anyhow::Result<Vec<Vec<Op>>> {
         restoring: false,
     };
     let pool = Pool::new("main".parse()?, "2001:db8:8000::/40".parse()?, 64, 80)?;
-    let reserved: Prefix = "2001:db8:8000:ff::/64".parse()?;
     let mut all = vec![
         vec![Op::put(keys.meta(), meta.encode())],
         vec![
@@ -59,7 +58,10 @@ fn content(keys: &Keys) -> anyhow::Result<Vec<Vec<Op>>> {
             Op::put(keys.pool_set(), ""),
             noted(keys, What::PoolAdded, None, 1),
         ],
-        vec![Op::put(keys.reservation(reserved), "")],
+        kept_out(keys, "2001:db8:8000:ff::/64", None)?,
+        kept_out(keys, "2001:db8:8000:fe::/64", Some("h7"))?,
+        freed(keys, "2001:db8:8000:5::/64")?,
+        closed(keys)?,
     ];
     for (n, state) in [NodeState::Ready, NodeState::Draining, NodeState::Drained, NodeState::Joining]
         .into_iter()
@@ -72,6 +74,26 @@ fn content(keys: &Keys) -> anyhow::Result<Vec<Vec<Op>>> {
         noted(keys, What::Paused, None, 9),
     ]);
     Ok(all)
+}
+
+fn kept_out(keys: &Keys, prefix: &str, node: Option<&str>) -> anyhow::Result<Vec<Op>> {
+    let node = node.map(str::parse).transpose()?;
+    let record = ReservationRecord { node, reason: "for later versions".into(), created_unix_ms: THEN_MS };
+    Ok(vec![Op::put(keys.reservation(prefix.parse()?), record.encode()), Op::put(keys.reservation_set(), "")])
+}
+
+/// What h5 had until a short time ago.
+fn freed(keys: &Keys, prefix: &str) -> anyhow::Result<Vec<Op>> {
+    let node_id = format!("{:032x}", 0x105).parse()?;
+    let record = FreedRecord { node: "h5".parse()?, node_id, freed_unix_ms: THEN_MS + 5 };
+    Ok(vec![Op::put(keys.freed(prefix.parse()?), record.encode())])
+}
+
+/// A pool that takes no new claims.
+fn closed(keys: &Keys) -> anyhow::Result<Vec<Op>> {
+    let pool = Pool::new("old".parse()?, "2001:db8:9000::/48".parse()?, 64, 64)?;
+    let pool = Pool { draining: true, ..pool };
+    Ok(vec![Op::put(keys.pool(&pool.name), pool.encode()), Op::put(keys.pool_set(), "")])
 }
 
 fn incarnation(n: u8) -> anyhow::Result<Incarnation> {

@@ -1,7 +1,7 @@
 //! Stores and backups that earlier versions wrote are read: one directory of `fixtures` for each form.
 //!
 //! A fixture that is checked in is never changed. A version that writes another form adds a directory of its own:
-//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v2`
+//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v3`
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,8 +19,11 @@ use sextant_proto::{Epoch, NodeName, NodeState, Revision};
 
 const THEN_MS: u64 = 1_800_000_000_000;
 
-fn fixture(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/v1", name].iter().collect()
+/// All forms that were ever written.
+const FORMS: [&str; 2] = ["v1", "v2"];
+
+fn fixture(form: &str, name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/fixtures", form, name].iter().collect()
 }
 
 fn keys() -> Keys {
@@ -28,10 +31,10 @@ fn keys() -> Keys {
 }
 
 /// A copy of the store, as opening it may write to it.
-async fn opened() -> (tempfile::TempDir, SharedRegistry, Index) {
+async fn opened(form: &str) -> (tempfile::TempDir, SharedRegistry, Index) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("controller.redb");
-    std::fs::copy(fixture("controller.redb"), &path).unwrap();
+    std::fs::copy(fixture(form, "controller.redb"), &path).unwrap();
     // A checkout has its own idea of who may read it; a store's file is its owner's alone.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let registry: SharedRegistry = Arc::new(EmbeddedStore::open(&path).unwrap());
@@ -41,8 +44,14 @@ async fn opened() -> (tempfile::TempDir, SharedRegistry, Index) {
 }
 
 #[tokio::test]
-async fn a_store_of_the_first_form_is_read() {
-    let (_dir, registry, index) = opened().await;
+async fn a_store_of_each_form_is_read() {
+    for form in FORMS {
+        is_read(form).await;
+    }
+}
+
+async fn is_read(form: &str) {
+    let (_dir, registry, index) = opened(form).await;
     let name = |n: u8| -> NodeName { format!("h{n}").parse().unwrap() };
     index.read(|state| {
         let meta = state.meta();
@@ -91,10 +100,34 @@ async fn a_store_of_the_first_form_is_read() {
     assert_eq!(noted[1].revision, claimed);
 }
 
+/// Reservations with what they are for, prefixes that rest, and closed pools are new in the second form.
 #[tokio::test]
-async fn a_backup_of_the_first_form_is_read_and_restored() {
-    let (_dir, registry, _index) = opened().await;
-    let file = Backup::decode(&std::fs::read(fixture("sextant.backup")).unwrap()).unwrap();
+async fn what_the_second_form_has_more_is_read() {
+    let (_dir, _registry, index) = opened("v2").await;
+    index.read(|state| {
+        let (holdings, pools) = (state.holdings(), state.pools());
+        assert!(pools[&"old".parse().unwrap()].record.draining);
+        assert!(!pools[&"main".parse().unwrap()].record.draining);
+        let (prefix, h7) = holdings.reservation_of("2001:db8:8000:fe::1".parse().unwrap()).unwrap();
+        assert_eq!(holdings.reserved_for(&"h7".parse().unwrap()), Some(prefix));
+        assert_eq!((h7.reason.as_str(), h7.created_unix_ms), ("for later versions", THEN_MS));
+        assert!(holdings.reservation_set().is_some());
+        let freed = &holdings.freed()[&"2001:db8:8000:5::/64".parse().unwrap()].record;
+        assert_eq!((freed.node.as_str(), freed.freed_unix_ms), ("h5", THEN_MS + 5));
+        assert_eq!(holdings.had(freed.node_id).unwrap().to_string(), "2001:db8:8000:5::/64");
+    });
+}
+
+#[tokio::test]
+async fn a_backup_of_each_form_is_read_and_restored() {
+    for form in FORMS {
+        is_restored(form).await;
+    }
+}
+
+async fn is_restored(form: &str) {
+    let (_dir, registry, _index) = opened(form).await;
+    let file = Backup::decode(&std::fs::read(fixture(form, "sextant.backup")).unwrap()).unwrap();
     assert_eq!((file.cluster.as_str(), file.store.as_str()), ("default", "embedded:controller.redb"));
     assert_eq!((file.unix_ms, file.claims()), (THEN_MS, 4));
     let taken = Backup::take(&registry, &keys(), "default").await.unwrap();
