@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod host;
+pub mod import;
 mod inquiry;
 pub mod kernel;
 pub mod liveness;

@@ -23,12 +23,13 @@ use crate::{
     engine::{Engine, Input, Report, default_uplinks, existing_uplinks},
     export::Speaker,
     host::{HostSetup, privilege},
+    import::{Import, Imports},
     inquiry::Inquiries,
     kernel::{Kernel, NetlinkKernel, Scope},
     liveness::{Liveness, Verdicts},
     metrics::{self, Sources},
     session::{Condition, Session},
-    settings::{CommandLine, Direct, Role, Settings},
+    settings::{BgpSettings, CommandLine, Direct, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
 };
 
@@ -63,6 +64,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let direct = settings.routes.direct == Direct::OnLink;
     let (node, names) = (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
     let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
+    let (imports_tx, imports) = watch::channel(Arc::new(not_heard_yet(settings.bgp.as_ref())));
     let speaker = settings.bgp.clone().map(|bgp| Speaker {
         settings: bgp,
         node: settings.node.clone(),
@@ -71,10 +73,12 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         verdicts: verdicts.clone(),
         status: bgp_tx,
         state: state.clone(),
+        imports: imports_tx,
     });
     let watchdog = Watchdog::from_environment();
     let heartbeat = watchdog.heartbeat();
-    let engine = Engine::new(kernel, settings.clone(), host, input, verdicts, report_tx, heartbeat);
+    let engine =
+        Engine::new(kernel, settings.clone(), host, input, verdicts, report_tx, heartbeat).importing(imports);
     let inquiries = Inquiries::new(engine.asker());
     let session =
         Session::new(settings.clone(), state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
@@ -95,6 +99,13 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tasks.until(stop).await?;
     systemd::tell_stopping();
     Ok(())
+}
+
+/// What routers have announced when none has been heard yet.
+fn not_heard_yet(bgp: Option<&BgpSettings>) -> Imports {
+    let imports = |bgp: &&NeighbourSettings| bgp.accept.import != Import::None;
+    let routers = |bgp: &BgpSettings| bgp.neighbours.iter().filter(imports).count();
+    bgp.map_or_else(Imports::default, |bgp| Imports::none_yet(bgp.import_metric, routers(bgp)))
 }
 
 fn host_setup(

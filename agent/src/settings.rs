@@ -211,7 +211,7 @@ impl CommandLine {
             let mend = "is for hosts; the router itself refuses what nobody has. Take that away";
             return Err(value("--topology", &"routed", &mend));
         }
-        let bgp = keys.bgp.map(BgpKeys::check).transpose()?;
+        let bgp = keys.bgp.map(|bgp| bgp.check(&routes)).transpose()?;
         if role == Role::Router && bgp.is_some() {
             let mend = "a router with an agent announces by its own daemon; see deploy/bird and deploy/frr";
             return Err(value("--role", &"router with [bgp]", &mend));

@@ -47,6 +47,8 @@ pub struct BgpNeighbour {
     pub error: String,
     /// How BFD sees the way to it: `admin-down`, `down`, `init`, `up`; empty if that is not watched.
     pub bfd: String,
+    /// Prefixes that it announces and that are taken in.
+    pub imported: u64,
 }
 
 /// What every agent sees of a node that holds a claim.

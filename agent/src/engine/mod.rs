@@ -26,6 +26,7 @@ use tokio::{
 
 use crate::{
     host::HostSetup,
+    import::Imports,
     kernel::{Event, Kernel, KernelError, Link, Route, RouteKey, RouteProtocol},
     liveness::Verdicts,
     routes::{Actual, Brake, Desired, LocalUplink},
@@ -122,6 +123,7 @@ pub struct Engine {
     host: HostSetup,
     input: watch::Receiver<Input>,
     verdicts: watch::Receiver<Verdicts>,
+    imports: watch::Receiver<Arc<Imports>>,
     report: watch::Sender<Report>,
     heartbeat: Heartbeat,
     stale: Stale,
@@ -160,6 +162,7 @@ impl Engine {
             host,
             input,
             verdicts,
+            imports: watch::channel(Arc::default()).1,
             report,
             heartbeat,
             stale: Stale::ALL,
@@ -177,6 +180,13 @@ impl Engine {
             asker: Asker(asker),
             asks,
         }
+    }
+
+    /// With what routers announce.
+    #[must_use]
+    pub fn importing(mut self, imports: watch::Receiver<Arc<Imports>>) -> Self {
+        self.imports = imports;
+        self
     }
 
     /// What it counts.
@@ -202,6 +212,7 @@ impl Engine {
                     Err(_) => return Ok(()),
                 },
                 Ok(()) = self.verdicts.changed() => self.is_wrong(),
+                Ok(()) = self.imports.changed() => self.is_wrong(),
                 event = events.recv() => self.take_events(event, &mut events).await?,
                 () = until(due) => {}
                 () = tokio::time::sleep_until(resync_at) => {

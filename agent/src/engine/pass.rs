@@ -78,8 +78,8 @@ impl Engine {
         let mut planned = Plan::default();
         for _ in 0..ATTEMPTS {
             self.read_routes().await?;
-            let complete = input.view.is_complete();
-            let may_go = |key: &RouteKey| complete || self.known.contains(key);
+            let (complete, imports) = (input.view.is_complete(), self.imports.borrow().clone());
+            let may_go = |key: &RouteKey| self.known.contains(key) || (complete && imports.may_go(key));
             if !input.withdrawn {
                 let (node, routes) = (&self.settings.node, &self.settings.routes);
                 self.brake.judge(node, &input.view, &self.actual, routes, may_go);
@@ -173,7 +173,10 @@ impl Engine {
         setup: Setup,
     ) {
         let bridge = input.claim.as_ref().map(Claim::container_prefix);
-        let conflicts = self.actual.conflicts(desired, bridge);
+        let mut conflicts = self.actual.conflicts(desired, bridge);
+        // Whoever takes a router's routes has others to the same place on purpose.
+        let imports = self.imports.borrow().clone();
+        conflicts.retain(|conflict| !imports.routes.contains_key(&conflict.destination));
         let (announcement, problem) = self.announcement(input, setup);
         let report = Report {
             holding: input.claim.as_ref().map(|claim| claim.epoch),

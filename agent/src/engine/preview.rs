@@ -106,7 +106,7 @@ impl Engine {
     }
 
     fn may_go(&self, input: &Input, key: &RouteKey) -> bool {
-        input.view.is_complete() || self.known.contains(key)
+        self.known.contains(key) || (input.view.is_complete() && self.imports.borrow().may_go(key))
     }
 
     /// The brake as the next pass would have it.
@@ -158,7 +158,12 @@ impl Engine {
             verdicts,
             settings: &self.settings.routes,
         };
-        desired(&host, &input.view)
+        let mut desired = desired(&host, &input.view);
+        let unresolved = desired.import(&host, &input.view, &self.imports.borrow());
+        if unresolved > 0 {
+            tracing::debug!(unresolved, "routes that routers announce have next hops on none of the uplinks");
+        }
+        desired
     }
 }
 

@@ -36,6 +36,9 @@ impl Reasons<'_> {
     }
 
     fn why_add(&self, key: &RouteKey, target: &RouteTarget, failed: bool) -> String {
+        if self.is_imported(key) {
+            return "a router announces it".into();
+        }
         let whose = self.whose(key);
         if self.known.contains(key) && !failed && !self.actual.foreign.contains_key(key) {
             return format!("{whose}: somebody has removed its route");
@@ -63,6 +66,9 @@ impl Reasons<'_> {
     }
 
     fn why_delete(&self, key: &RouteKey) -> String {
+        if self.is_imported(key) {
+            return "no router announces it any more".into();
+        }
         let elsewhere = |other: &&RouteKey| other.destination == key.destination;
         if let Some(other) = self.desired.routes.keys().find(elsewhere) {
             return format!("wanted with metric {} in table {}", other.metric, other.table);
@@ -81,7 +87,14 @@ impl Reasons<'_> {
         }
     }
 
+    fn is_imported(&self, key: &RouteKey) -> bool {
+        self.settings.bgp.as_ref().is_some_and(|bgp| bgp.import_metric == key.metric)
+    }
+
     fn whose(&self, key: &RouteKey) -> String {
+        if self.is_imported(key) {
+            return "what a router announces".into();
+        }
         if let Some(peer) = self.peer(key).filter(|peer| peer.name != self.settings.node) {
             return format!("peer {}", peer.name);
         }

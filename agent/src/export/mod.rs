@@ -5,14 +5,15 @@
 //! ```
 //!
 //! One essential task, [`Speaker::run`]: it waits until the host is set up, then listens, keeps one task for each neighbour,
-//! and has them follow what [`paths`] says should be announced. It ends if it cannot listen. Nothing is imported. What the
-//! agent's end leaves behind is a closed connection without a notification, so that with graceful restart the routers keep
-//! what they have (DESIGN I5).
+//! and has them follow what [`paths`] says should be announced. It ends if it cannot listen. What neighbours announce goes to
+//! [`crate::import`]. What the agent's end leaves behind is a closed connection without a notification, so that with graceful
+//! restart the routers keep what they have (DESIGN I5).
 
 mod connection;
 #[cfg(any(test, feature = "fake"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod learn;
 mod neighbour;
 mod opening;
 pub mod paths;
@@ -40,12 +41,13 @@ use tokio::{
 use crate::{
     bfd::{self, Bfd, BfdError},
     engine::{Input, Report},
+    import::{Import, Importer, Imports, Learner},
     liveness::Verdicts,
     settings::{BgpSettings, NeighbourSettings},
     state::{Exported, StateDir, StateError},
 };
 
-use neighbour::{Neighbour, Ours};
+use neighbour::{Around, Neighbour, Ours};
 use opening::Restart;
 use paths::{Cluster, Paths};
 use status::Status;
@@ -94,6 +96,8 @@ pub struct Speaker {
     pub status: watch::Sender<Vec<BgpNeighbour>>,
     /// Where it is kept what was announced.
     pub state: Arc<StateDir>,
+    /// What routers announce to us.
+    pub imports: watch::Sender<Arc<Imports>>,
 }
 
 type Doors = HashMap<Ipv6Addr, mpsc::Sender<TcpStream>>;
@@ -119,9 +123,10 @@ impl Speaker {
         let (wanted_tx, wanted) = watch::channel(first);
         let mut bfd = self.bfd()?;
         let mut tasks = JoinSet::new();
+        let learners = self.learners(&mut tasks);
         let bgp = Arc::new(self.settings.clone());
         let ours = Ours { bgp, router_id: self.router_id()?, restart, wanted: wanted.clone() };
-        let doors = self.neighbours(&mut tasks, &ours, bfd.as_ref());
+        let doors = self.neighbours(&mut tasks, &ours, bfd.as_ref(), learners);
         loop {
             self.remember(&wanted, &boot, &mut remembered)?;
             tokio::select! {
@@ -177,9 +182,16 @@ impl Speaker {
         paths::paths(&cluster, self.settings.announce)
     }
 
-    fn neighbours(&self, tasks: &mut JoinSet<Infallible>, ours: &Ours, bfd: Option<&Bfd>) -> Doors {
+    fn neighbours(
+        &self,
+        tasks: &mut JoinSet<Infallible>,
+        ours: &Ours,
+        bfd: Option<&Bfd>,
+        learners: Vec<Learner>,
+    ) -> Doors {
         let mut doors = Doors::new();
         let mut watched = 0..;
+        let mut learners = learners.into_iter();
         for neighbour in &self.settings.neighbours {
             let (door, incoming) = mpsc::channel(1);
             doors.insert(neighbour.address, door);
@@ -190,10 +202,25 @@ impl Speaker {
                 aim.at(SocketAddrV6::new(neighbour.address, 0, 0, 0));
                 Watched::new(health)
             });
-            let speaking = Neighbour::new(ours.clone(), neighbour.clone(), incoming, status, watched);
+            let imports = neighbour.accept.import != Import::None;
+            let learner = imports.then(|| learners.next()).flatten();
+            let around = Around { incoming, status, watched, learner };
+            let speaking = Neighbour::new(ours.clone(), neighbour.clone(), around);
             tasks.spawn(speaking.run());
         }
         doors
+    }
+
+    /// One for each neighbour of which something is taken.
+    fn learners(&self, tasks: &mut JoinSet<Infallible>) -> Vec<Learner> {
+        let accepts = self.settings.neighbours.iter().map(|neighbour| &neighbour.accept);
+        let max: Vec<_> = accepts.filter(|it| it.import != Import::None).map(|it| it.max).collect();
+        if max.is_empty() {
+            return Vec::new();
+        }
+        let (importer, learners) = Importer::new(self.settings.import_metric, &max, self.imports.clone());
+        tasks.spawn(importer.run());
+        learners
     }
 
     /// One session for each neighbour that wants it.

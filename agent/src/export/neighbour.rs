@@ -4,6 +4,7 @@
 //! opened meanwhile, has one of its own until one of both is closed ([`collision`]).
 
 mod collision;
+mod learning;
 mod way;
 
 use std::{convert::Infallible, io, net::Ipv4Addr, sync::Arc, time::Duration};
@@ -36,6 +37,7 @@ use super::{
 };
 use crate::{
     bfd::Health,
+    import::Learner,
     settings::{BgpSettings, NeighbourSettings},
 };
 
@@ -46,6 +48,18 @@ pub(super) struct Ours {
     pub(super) router_id: Ipv4Addr,
     pub(super) restart: Restart,
     pub(super) wanted: watch::Receiver<Paths>,
+}
+
+/// Whom one neighbour's task works with.
+pub(super) struct Around {
+    /// Connections that the neighbour opens.
+    pub(super) incoming: mpsc::Receiver<TcpStream>,
+    /// Where it is told what is known of it.
+    pub(super) status: Status,
+    /// Whether the way to it works.
+    pub(super) watched: Option<Watched>,
+    /// Who takes in what it announces, if that is wanted.
+    pub(super) learner: Option<Learner>,
 }
 
 pub(super) struct Neighbour {
@@ -74,6 +88,8 @@ pub(super) struct Neighbour {
     watched: Option<Watched>,
     /// What the neighbour has opened over a way that has failed.
     parked: Option<TcpStream>,
+    learner: Option<Learner>,
+    router_id: Ipv4Addr,
 }
 
 enum Happening {
@@ -92,9 +108,7 @@ impl Neighbour {
     pub(super) fn new(
         ours: Ours,
         settings: NeighbourSettings,
-        incoming: mpsc::Receiver<TcpStream>,
-        status: Status,
-        watched: Option<Watched>,
+        Around { incoming, status, watched, learner }: Around,
     ) -> Self {
         let config = opening::config(&ours.bgp, &settings, ours.router_id);
         Self {
@@ -119,6 +133,8 @@ impl Neighbour {
             status,
             watched,
             parked: None,
+            learner,
+            router_id: ours.router_id,
         }
     }
 
@@ -264,6 +280,7 @@ impl Neighbour {
                     self.status.error(format!("it sent an UPDATE that is wrong ({faults}): {outcome}"));
                 }
                 self.feed(Event::UpdateReceived).await;
+                self.learn(&read).await;
             }
             Err(error) => {
                 self.status.error(format!("it sent what cannot be read: {error}"));
@@ -364,6 +381,9 @@ impl Neighbour {
         };
         if new == SessionState::Idle {
             self.told.clear();
+            if let Some(learner) = &self.learner {
+                learner.down();
+            }
             let delay = Duration::from_secs(1 << self.failures.min(4)).min(MAX_RETRY);
             self.failures += 1;
             let start_at = Instant::now() + delay.mul_f64(rand::rng().random_range(0.75..=1.0));
@@ -377,6 +397,9 @@ impl Neighbour {
         self.refuse_rival().await;
         self.told.clear();
         self.status.established();
+        if let Some(learner) = &self.learner {
+            learner.up();
+        }
         self.send_news().await?;
         let Some(voice) = self.voice() else { return Ok(()) };
         let end = wire::end_of_rib(&voice).map_err(io::Error::other)?;

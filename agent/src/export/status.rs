@@ -36,6 +36,7 @@ impl Status {
                 received: 0,
                 error: String::new(),
                 bfd: String::new(),
+                imported: 0,
             });
         });
         Self { all, nth, address }
@@ -69,6 +70,10 @@ impl Status {
             bfd::State::Up => "up",
         };
         self.change(|it| it.bfd = word.into());
+    }
+
+    pub(super) fn imported(&self, prefixes: usize) {
+        self.change(|it| it.imported = prefixes as u64);
     }
 
     pub(super) fn sent(&self) {

@@ -19,7 +19,7 @@ use super::paths::{News, Path};
 use crate::settings::NeighbourSettings;
 
 /// GRACEFUL_SHUTDOWN (RFC 8326).
-const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
+pub(super) const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
 /// How many prefixes one message holds: at 17 octets each they fit into 4,096 with all attributes.
 const PER_MESSAGE: usize = 150;
 
@@ -89,20 +89,30 @@ fn attributes(path: Path, prefixes: &[Prefix], voice: &Voice<'_>) -> Vec<PathAtt
         let large = neighbour.large_communities.iter().map(|[a, b, c]| LargeCommunity::new(*a, *b, *c));
         attributes.push(PathAttribute::LargeCommunities(large.collect()));
     }
-    attributes.push(PathAttribute::MpReachNlri(Box::new(MpReachNlri {
+    let next_hop = path.next_hop.unwrap_or(voice.own_address);
+    let announced = prefixes.iter().map(entry).collect();
+    attributes.push(PathAttribute::MpReachNlri(Box::new(reach(next_hop, None, announced))));
+    attributes
+}
+
+fn reach(
+    next_hop: Ipv6Addr,
+    link_local_next_hop: Option<Ipv6Addr>,
+    announced: Vec<NlriEntry>,
+) -> MpReachNlri {
+    MpReachNlri {
         afi: Afi::Ipv6,
         safi: Safi::Unicast,
-        next_hop: IpAddr::V6(path.next_hop.unwrap_or(voice.own_address)),
-        link_local_next_hop: None,
-        announced: prefixes.iter().map(entry).collect(),
+        next_hop: IpAddr::V6(next_hop),
+        link_local_next_hop,
+        announced,
         flowspec_announced: Vec::new(),
         evpn_announced: Vec::new(),
         bgpls_announced: Vec::new(),
         vpn_announced: Vec::new(),
         labeled_announced: Vec::new(),
         rtc_announced: Vec::new(),
-    })));
-    attributes
+    }
 }
 
 fn unreach(prefixes: &[Prefix]) -> MpUnreachNlri {
@@ -128,7 +138,7 @@ fn entry(prefix: &Prefix) -> NlriEntry {
 mod second;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use bytes::BytesMut;
@@ -138,9 +148,12 @@ mod tests {
         reading::{next_message, read_update},
         *,
     };
-    use crate::export::paths::Paths;
+    use crate::{
+        export::paths::Paths,
+        import::{Accept, Import},
+    };
 
-    pub(super) fn neighbour(remote_as: u32) -> NeighbourSettings {
+    pub(in crate::export) fn neighbour(remote_as: u32) -> NeighbourSettings {
         NeighbourSettings {
             address: "2001:db8::fe:1".parse().unwrap(),
             remote_as,
@@ -150,6 +163,7 @@ mod tests {
             ttl_security: false,
             restart_time: 120,
             bfd: None,
+            accept: nothing(),
             source: None,
             communities: vec![65001 << 16 | 7],
             large_communities: vec![[1, 2, 3]],
@@ -158,8 +172,21 @@ mod tests {
         }
     }
 
+    fn nothing() -> Accept {
+        Accept { import: Import::None, filter: Vec::new(), max: 0 }
+    }
+
+    pub(in crate::export) fn reached(
+        next_hop: &str,
+        link_local: Option<&str>,
+        announced: Vec<NlriEntry>,
+    ) -> PathAttribute {
+        let link_local = link_local.map(|it| it.parse().unwrap());
+        PathAttribute::MpReachNlri(Box::new(reach(next_hop.parse().unwrap(), link_local, announced)))
+    }
+
     /// Of an agent in AS 65001.
-    pub(super) fn voice(neighbour: &NeighbourSettings) -> Voice<'_> {
+    pub(in crate::export) fn voice(neighbour: &NeighbourSettings) -> Voice<'_> {
         let own_address = "2001:db8::1".parse().unwrap();
         Voice { local_as: 65001, neighbour, own_address, four_octet_as: true }
     }

@@ -107,7 +107,7 @@ pub fn is_announced(node: &NodeName, claim: &Claim, view: &View) -> bool {
 }
 
 /// All pools that are known; that of the own claim is, even before any controller has answered.
-fn pools<'a>(host: &Host<'a>, view: &'a View) -> Vec<&'a Pool> {
+pub(super) fn pools<'a>(host: &Host<'a>, view: &'a View) -> Vec<&'a Pool> {
     let told: Vec<&Pool> = view.pools().collect();
     let own =
         host.claim.map(|claim| &claim.pool).filter(|own| !told.iter().any(|pool| pool.name == own.name));
@@ -149,7 +149,7 @@ fn next_hops(host: &Host<'_>, peer: &Peer) -> BTreeSet<NextHop> {
 
 /// Whether traffic to the pool's unused prefixes is refused here. Not where it would refuse what must go to a router: a
 /// peer that is not on-link, an on-link prefix, a next hop, a controller (DESIGN §5).
-fn holds_aggregate(host: &Host<'_>, view: &View, pool: &Pool) -> bool {
+pub(super) fn holds_aggregate(host: &Host<'_>, view: &View, pool: &Pool) -> bool {
     if host.settings.topology == Topology::Routed || host.settings.direct == Direct::Never {
         return false;
     }

@@ -5,6 +5,7 @@
 mod actual;
 mod brake;
 mod desired;
+mod imported;
 mod plan;
 
 pub use actual::Actual;

@@ -6,10 +6,13 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, value};
+use super::{Invalid, RouteSettings, value};
 
 use neighbour::{MAX_RESTART_TIME, NeighbourKeys};
 pub use neighbour::{NeighbourSettings, Password};
+
+/// After routes to peers (512), before those made by hand (1024).
+const IMPORT_METRIC: u32 = 768;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -19,6 +22,7 @@ pub(super) struct BgpKeys {
     listen_port: Option<u16>,
     announce: Announce,
     restart_time: Option<u16>,
+    import_metric: Option<u32>,
     neighbour: Vec<NeighbourKeys>,
 }
 
@@ -44,13 +48,15 @@ pub struct BgpSettings {
     pub listen_port: u16,
     /// Whose prefixes are announced.
     pub announce: Announce,
+    /// The metric of routes that neighbours announce.
+    pub import_metric: u32,
     /// The neighbours.
     pub neighbours: Vec<NeighbourSettings>,
 }
 
 impl BgpKeys {
     /// Checks them, and reads the passwords.
-    pub(super) fn check(self) -> Result<BgpSettings, Invalid> {
+    pub(super) fn check(self, routes: &RouteSettings) -> Result<BgpSettings, Invalid> {
         if matches!(self.local_as, 0 | 23456 | u32::MAX) {
             return Err(value("[bgp] local-as", &self.local_as, &"give it this host's AS, e.g. 65001"));
         }
@@ -60,6 +66,7 @@ impl BgpKeys {
         if let Some(restart_time) = self.restart_time.filter(|time| *time > MAX_RESTART_TIME) {
             return Err(value("[bgp] restart-time", &restart_time, &"give it 0 (none) to 4095 seconds"));
         }
+        let import_metric = import_metric(self.import_metric, routes)?;
         let (local_as, all) = (self.local_as, self.restart_time);
         let neighbours: Vec<_> =
             self.neighbour.into_iter().map(|keys| keys.check(local_as, all)).collect::<Result<_, _>>()?;
@@ -73,9 +80,25 @@ impl BgpKeys {
             router_id: self.router_id,
             listen_port: self.listen_port.unwrap_or(179),
             announce: self.announce,
+            import_metric,
             neighbours,
         })
     }
+}
+
+/// Direct routes to peers win, also over what a router says of their prefixes; and routes made by hand, and the router's own
+/// advertisements, come after.
+fn import_metric(asked: Option<u32>, routes: &RouteSettings) -> Result<u32, Invalid> {
+    let metric = asked.unwrap_or(IMPORT_METRIC.max(routes.metric.saturating_add(1)));
+    let marked = routes.mark.is_some_and(|mark| (mark.table, mark.metric) == (routes.table, metric));
+    if metric <= routes.metric || metric >= routes.unreachable_metric || marked {
+        let mend = format!(
+            "must be between the peers' metric {} and that of the unreachable routes {}, and not --export-metric",
+            routes.metric, routes.unreachable_metric
+        );
+        return Err(value("[bgp] import-metric", &metric, &mend));
+    }
+    Ok(metric)
 }
 
 #[cfg(test)]
@@ -83,11 +106,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::bfd::Timing;
+    use crate::{
+        bfd::Timing,
+        import::Import,
+        settings::{Direct, Topology},
+    };
 
     fn parse(text: &str) -> Result<BgpSettings, String> {
         let keys: BgpKeys = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        keys.check().map_err(|error| error.to_string())
+        let (topology, direct) = (Topology::Routed, Direct::OnLink);
+        let (metric, unreachable_metric, table, resync_secs) = (512, 4_000_000_000, 254, 60);
+        let (balance, mark) = (false, None);
+        let routes =
+            RouteSettings { metric, unreachable_metric, table, resync_secs, balance, direct, topology, mark };
+        keys.check(&routes).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -98,6 +130,7 @@ mod tests {
         assert_eq!((it.listen_port, it.announce), (179, Announce::Own));
         let router = &it.neighbours[0];
         assert_eq!((router.restart_time, router.bfd), (120, None));
+        assert_eq!((router.accept.import, it.import_metric), (Import::None, 768));
         assert_eq!((router.hold_time, router.passive, router.local_pref), (90, false, 100));
     }
 
@@ -116,6 +149,24 @@ mod tests {
                 r#""bfd": true, "restart-time": 60"#,
                 "[[bgp.neighbour]] bfd true: neighbour 2001:db8::1 has graceful restart too, restart-time = 60",
             ),
+            (
+                r#""import-max": 5"#,
+                "[[bgp.neighbour]] import-max 5: neighbour 2001:db8::1: is of no use without import = \"all\"",
+            ),
+            (
+                r#""import": "default", "import-filter": ["::/0"]"#,
+                "[[bgp.neighbour]] import-filter ::/0: neighbour 2001:db8::1: is of no use",
+            ),
+            (
+                r#""import": "all", "import-filter": []"#,
+                "[[bgp.neighbour]] import-filter []: lets nothing in",
+            ),
+            (
+                r#""import": "all", "import-filter": ["2001:db8::1/32"]"#,
+                "[[bgp.neighbour]] import-filter 2001:db8::1/32: ",
+            ),
+            (r#""import": "all", "import-max": 0"#, "[[bgp.neighbour]] import-max 0: lets nothing in"),
+            (r#""import": "some""#, "unknown variant `some`"),
             (r#""bfd-interval": 50"#, "[[bgp.neighbour]] bfd-interval 50: is of no use without bfd = true"),
             (r#""bfd": true, "bfd-interval": 9"#, "[[bgp.neighbour]] bfd-interval 9: give it 10 to 60000"),
             (r#""bfd": true, "bfd-multiplier": 0"#, "[[bgp.neighbour]] bfd-multiplier 0: give it 1 to 255"),
@@ -128,6 +179,18 @@ mod tests {
         }
         assert!(parse(r#"{"neighbour": []}"#).unwrap_err().starts_with("[bgp] local-as 0: "));
         assert!(parse(r#"{"local-as": 1, "neighbour": [{"address": "fe80::1", "remote-as": 2}]}"#).is_err());
+    }
+
+    #[test]
+    fn routes_of_routers_come_after_those_to_peers() {
+        let of = |metric: u32| {
+            parse(&format!(r#"{{"local-as": 1, "import-metric": {metric}}}"#)).map(|it| it.import_metric)
+        };
+        assert_eq!(of(513), Ok(513));
+        for wrong in [512, 4_000_000_000] {
+            let error = of(wrong).unwrap_err();
+            assert!(error.starts_with(&format!("[bgp] import-metric {wrong}: must be between")), "{error}");
+        }
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub(super) fn bgp(node: &NodeName, it: &BgpNeighbour) -> Value {
         "received": it.received,
         "error": filled(&it.error),
         "bfd": filled(&it.bfd),
+        "imported": it.imported,
     })
 }
 

@@ -315,6 +315,7 @@ mod tests {
             received: 0,
             error: "no answer".into(),
             bfd: String::new(),
+            imported: 0,
         };
         let well = BgpNeighbour { state: "established".into(), ..neighbour.clone() };
         cluster.nodes[1].applied.as_mut().unwrap().bgp = vec![neighbour, well];

@@ -191,6 +191,7 @@ impl TryFrom<v1::BgpNeighbour> for BgpNeighbour {
             received: message.received,
             error: message.error,
             bfd: message.bfd,
+            imported: message.imported,
         })
     }
 }
@@ -206,6 +207,7 @@ impl From<&BgpNeighbour> for v1::BgpNeighbour {
             received: it.received,
             error: it.error.clone(),
             bfd: it.bfd.clone(),
+            imported: it.imported,
         }
     }
 }

@@ -6,6 +6,7 @@ mod bgp;
 mod collision;
 mod handover;
 mod internal;
+mod import;
 mod misbehaving;
 mod raw;
 mod recorder;

@@ -279,6 +279,7 @@ fn an_open_says_there_what_it_says_here() {
             router_id: None,
             listen_port: 179,
             announce: Announce::Own,
+            import_metric: 768,
             neighbours: vec![],
         };
         let neighbour = NeighbourSettings { restart_time: 120, ..tests::neighbour(65000) };

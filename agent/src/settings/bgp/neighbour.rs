@@ -9,14 +9,20 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sextant_proto::Prefix;
 
 use super::{Invalid, value};
-use crate::bfd::Timing;
+use crate::{
+    bfd::Timing,
+    import::{Accept, Import},
+};
 
 /// The longest TCP MD5 key that the kernel takes.
 const MAX_PASSWORD: usize = 80;
 /// In seconds; the field has 12 bits (RFC 4724 §3).
 pub(super) const MAX_RESTART_TIME: u16 = 4095;
+/// More than a router in the middle of a large network has to say, and less than a mistake of its may cost.
+const DEFAULT_IMPORT_MAX: usize = 100_000;
 /// In seconds.
 const DEFAULT_RESTART_TIME: u16 = 120;
 
@@ -33,6 +39,9 @@ pub(in crate::settings) struct NeighbourKeys {
     bfd: bool,
     bfd_interval: Option<u64>,
     bfd_multiplier: Option<u8>,
+    import: Import,
+    import_filter: Option<Vec<String>>,
+    import_max: Option<usize>,
     source: Option<Ipv6Addr>,
     communities: Vec<String>,
     large_communities: Vec<String>,
@@ -59,6 +68,8 @@ pub struct NeighbourSettings {
     pub restart_time: u16,
     /// Whether the way to it is watched, and how closely.
     pub bfd: Option<Timing>,
+    /// What is taken of it.
+    pub accept: Accept,
     /// Our address in the session.
     pub source: Option<Ipv6Addr>,
     /// Put onto what is announced (RFC 1997).
@@ -105,6 +116,7 @@ impl NeighbourKeys {
             return Err(value("[[bgp.neighbour]] hold-time", &hold_time, &"give it 3 to 65535 seconds"));
         }
         let (restart_time, bfd) = self.restart_or_bfd(address, all_restart)?;
+        let accept = self.accept(address)?;
         let numbers = |key, texts: &[String], count| {
             texts.iter().map(|text| numbers_of(key, text, count)).collect::<Result<Vec<_>, _>>()
         };
@@ -119,6 +131,7 @@ impl NeighbourKeys {
             ttl_security: self.ttl_security,
             restart_time,
             bfd,
+            accept,
             source: self.source,
             communities: pairs.iter().map(|pair| pair[0] << 16 | pair[1]).collect(),
             large_communities: triples.iter().map(|it| [it[0], it[1], it[2]]).collect(),
@@ -148,6 +161,27 @@ impl NeighbourKeys {
                 );
                 Err(value("[[bgp.neighbour]] bfd", &true, &mend))
             }
+        }
+    }
+
+    fn accept(&self, address: Ipv6Addr) -> Result<Accept, Invalid> {
+        const FILTER: &str = "[[bgp.neighbour]] import-filter";
+        const MAX: &str = "[[bgp.neighbour]] import-max";
+        let parse = |text: &String| text.parse().map_err(|error| value(FILTER, text, &error));
+        let all = || vec!["::/0".to_owned()];
+        let texts = self.import_filter.clone().unwrap_or_else(all);
+        let filter: Vec<Prefix> = texts.iter().map(parse).collect::<Result<_, _>>()?;
+        let max = self.import_max.unwrap_or(DEFAULT_IMPORT_MAX);
+        let alone = format!("neighbour {address}: is of no use without import = \"all\"");
+        match self.import {
+            Import::All if filter.is_empty() => {
+                Err(value(FILTER, &"[]", &"lets nothing in; name prefixes, or take it away"))
+            }
+            Import::All if max == 0 => Err(value(MAX, &max, &"lets nothing in; give it 1 or more")),
+            Import::All => Ok(Accept { import: self.import, filter, max }),
+            _ if self.import_filter.is_some() => Err(value(FILTER, &texts.join(", "), &alone)),
+            _ if self.import_max.is_some() => Err(value(MAX, &max, &alone)),
+            _ => Ok(Accept { import: self.import, filter: Vec::new(), max: 1 }),
         }
     }
 

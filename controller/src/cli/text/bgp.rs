@@ -21,10 +21,12 @@ pub(in super::super) fn list<'a>(
             if it.bfd.is_empty() { "-".into() } else { it.bfd.clone() },
             it.sent.to_string(),
             it.received.to_string(),
+            it.imported.to_string(),
             it.error.clone(),
         ]
     };
-    let header = ["NODE", "NEIGHBOUR", "AS", "STATE", "FOR", "BFD", "SENT", "RECEIVED", "LAST ERROR"];
+    let header =
+        ["NODE", "NEIGHBOUR", "AS", "STATE", "FOR", "BFD", "SENT", "RECEIVED", "IMPORTED", "LAST ERROR"];
     table::table(header, neighbours.map(row))
 }
 
@@ -49,12 +51,13 @@ mod tests {
             received: 1,
             error: "no answer within 5s".into(),
             bfd: "down".into(),
+            imported: 7,
         };
         let node = "h1".parse().unwrap();
         assert_eq!(
             list([(&node, &it)].into_iter(), 6_500),
-            "NODE  NEIGHBOUR       AS     STATE       FOR  BFD   SENT  RECEIVED  LAST ERROR\n\
-             h1    2001:db8::fe:1  65000  connecting  5s   down  2     1         no answer within 5s\n"
+            "NODE  NEIGHBOUR       AS     STATE       FOR  BFD   SENT  RECEIVED  IMPORTED  LAST ERROR\n\
+             h1    2001:db8::fe:1  65000  connecting  5s   down  2     1         7         no answer within 5s\n"
         );
     }
 }

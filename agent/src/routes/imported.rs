@@ -1,0 +1,223 @@
+//! Which of the routes that routers announce this host can use, and over which of its uplinks.
+
+use std::collections::BTreeSet;
+
+use sextant_proto::Prefix;
+
+use super::desired::{Desired, Host, LocalUplink, holds_aggregate, pools};
+use crate::{
+    import::{Hop, Imports},
+    kernel::{NextHop, RouteKey, RouteTarget},
+    view::View,
+};
+
+/// What a route that a router announces must not touch.
+struct Reserved {
+    /// Nothing inside of these: the own prefix, pools that are refused here, on-link prefixes.
+    all: Vec<Prefix>,
+    /// Nothing that is longer inside of these: it would win over the route to a peer.
+    longer: Vec<(Prefix, u8)>,
+}
+
+impl Reserved {
+    fn of(host: &Host<'_>, view: &View) -> Self {
+        let on_link = host.uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|it| it.on_link);
+        let mut all: Vec<_> = on_link.chain(host.claim.map(|claim| claim.prefix)).collect();
+        let pools = pools(host, view);
+        all.extend(pools.iter().filter(|pool| holds_aggregate(host, view, pool)).map(|pool| pool.prefix));
+        Self { all, longer: pools.iter().map(|pool| (pool.prefix, pool.host_len)).collect() }
+    }
+
+    fn covers(&self, prefix: Prefix) -> bool {
+        let longer = |(pool, host_len): &(Prefix, u8)| prefix.len() > *host_len && pool.covers(prefix);
+        self.all.iter().any(|it| it.covers(prefix)) || self.longer.iter().any(longer)
+    }
+}
+
+impl Desired {
+    /// Adds what `imports` has and this host can use: not what would take traffic for itself, for its peers or for the link
+    /// away from where it belongs. A direct route to a peer wins by its metric. Returns how many have a next hop that is on
+    /// none of the uplinks.
+    pub fn import(&mut self, host: &Host<'_>, view: &View, imports: &Imports) -> usize {
+        if imports.routes.is_empty() {
+            return 0;
+        }
+        let reserved = Reserved::of(host, view);
+        let mut unresolved = 0;
+        for (prefix, path) in imports.routes.iter().filter(|(prefix, _)| !reserved.covers(**prefix)) {
+            let Some(hop) = next_hop(&path.hop, host.uplinks) else {
+                unresolved += 1;
+                continue;
+            };
+            let (table, metric) = (host.settings.table, imports.metric);
+            let key = RouteKey { table, destination: *prefix, metric };
+            self.routes.insert(key, RouteTarget::Via(BTreeSet::from([hop])));
+        }
+        unresolved
+    }
+}
+
+/// By the global address where that is on-link, else by the one of the link that the router is on. Never to this host itself.
+fn next_hop(hop: &Hop, uplinks: &[LocalUplink]) -> Option<NextHop> {
+    let on_link = |address| {
+        uplinks.iter().find(|local| local.uplink.addresses.iter().any(|it| it.on_link.contains(address)))
+    };
+    let own =
+        |address| uplinks.iter().any(|local| local.uplink.addresses.iter().any(|it| it.addr == address));
+    let global = hop
+        .global
+        .filter(|address| !own(*address))
+        .and_then(|gateway| Some(NextHop { gateway: Some(gateway), link: on_link(gateway)?.link }));
+    global.or_else(|| {
+        let gateway = hop.link_local?;
+        let local = match &hop.interface {
+            Some(name) => uplinks.iter().find(|local| *local.uplink.interface == **name)?,
+            None => on_link(hop.router)?,
+        };
+        Some(NextHop { gateway: Some(gateway), link: local.link })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv6Addr, sync::Arc};
+
+    use sextant_proto::{Claim, Control, Epoch, Incarnation, InterfaceAddress, Pool, Revision, Uplink};
+
+    use super::*;
+    use crate::{
+        import::Path,
+        liveness::Verdicts,
+        settings::{Direct, RouteSettings, Topology},
+        view::Snapshot,
+    };
+
+    fn settings(topology: Topology) -> RouteSettings {
+        RouteSettings {
+            metric: 512,
+            unreachable_metric: 4_000_000_000,
+            table: 254,
+            resync_secs: 60,
+            balance: false,
+            direct: Direct::OnLink,
+            topology,
+            mark: None,
+        }
+    }
+
+    fn uplink(link: u32, address: &str) -> LocalUplink {
+        let addr: Ipv6Addr = address.parse().unwrap();
+        let addresses = vec![InterfaceAddress { addr, on_link: Prefix::containing(addr, 64).unwrap() }];
+        LocalUplink { link, works: true, uplink: Uplink { interface: format!("eth{link}"), addresses } }
+    }
+
+    fn hop(global: Option<&str>, link_local: Option<&str>, interface: Option<&str>) -> Hop {
+        Hop {
+            global: global.map(|it| it.parse().unwrap()),
+            link_local: link_local.map(|it| it.parse().unwrap()),
+            router: "2001:db8::fe:1".parse().unwrap(),
+            interface: interface.map(Arc::from),
+        }
+    }
+
+    fn imports(routes: &[(&str, Hop)]) -> Imports {
+        let path = |hop: &Hop| {
+            let (origin, external, med) = (0, true, 0);
+            let (local_pref, as_path_len, neighbour_as) = (100, 1, 65000);
+            Arc::new(Path { hop: hop.clone(), local_pref, as_path_len, origin, external, neighbour_as, med })
+        };
+        let routes = routes.iter().map(|(prefix, hop)| (prefix.parse().unwrap(), path(hop))).collect();
+        Imports { routes, metric: 768, complete: true }
+    }
+
+    /// What comes of `routes`, each as "prefix via gateway link", and how many have no usable next hop.
+    fn imported(topology: Topology, routes: &[(&str, Hop)]) -> (Vec<String>, usize) {
+        let pool = Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap();
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        let claim = Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool.clone() };
+        let mut view = View::default();
+        view.apply_snapshot(Snapshot {
+            incarnation: Incarnation::random(),
+            revision: Revision(1),
+            linearizable: true,
+            recovering: false,
+            control: Control::default(),
+            pools: vec![pool],
+            peers: vec![],
+        });
+        let host = Host {
+            node: &"host1".parse().unwrap(),
+            claim: Some(&claim),
+            uplinks: &[uplink(2, "2001:db8::1"), uplink(3, "2001:db8:0:3::1")],
+            controllers: &[],
+            withdrawn: false,
+            verdicts: &Verdicts::default(),
+            settings: &settings(topology),
+        };
+        let mut desired = Desired::default();
+        let unresolved = desired.import(&host, &view, &imports(routes));
+        let line = |(key, target): (RouteKey, RouteTarget)| match target {
+            RouteTarget::Via(hops) => {
+                let hop = hops.first().copied().unwrap();
+                assert_eq!((key.metric, key.table), (768, 254));
+                format!("{} via {} {}", key.destination, hop.gateway.unwrap(), hop.link)
+            }
+            other => panic!("{other:?}"),
+        };
+        (desired.routes.into_iter().map(line).collect(), unresolved)
+    }
+
+    #[test]
+    fn next_hops_are_global_on_an_uplink_or_on_the_sessions_link() {
+        for (hop, expected) in [
+            (hop(Some("2001:db8::fe:1"), None, None), Some("2001:db8::fe:1 2")),
+            (hop(Some("2001:db8::fe:1"), Some("fe80::1"), None), Some("2001:db8::fe:1 2")),
+            (hop(Some("2001:db8:0:3::9"), None, None), Some("2001:db8:0:3::9 3")),
+            (hop(None, Some("fe80::1"), None), Some("fe80::1 2")),
+            (hop(None, Some("fe80::1"), Some("eth3")), Some("fe80::1 3")),
+            (hop(Some("2001:db8:7::1"), Some("fe80::1"), Some("eth3")), Some("fe80::1 3")),
+            (hop(None, Some("fe80::1"), Some("eth9")), None),
+            (hop(Some("2001:db8:7::1"), None, None), None),
+            (hop(Some("2001:db8::1"), None, None), None),
+        ] {
+            let expected = expected.map(|hop| format!("::/0 via {hop}"));
+            let unresolved = usize::from(expected.is_none());
+            let found = imported(Topology::Switched, &[("::/0", hop.clone())]);
+            assert_eq!(found, (expected.into_iter().collect(), unresolved), "{hop:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_takes_traffic_for_the_host_its_peers_or_its_link_away() {
+        let all = [
+            "::/0",
+            "2001:db8::/32",
+            "2001:db8:8000::/40",
+            "2001:db8:8000::/48",
+            "2001:db8:8000:1::/64",
+            "2001:db8:8000:1:8000::/80",
+            "2001:db8:8000:2::/64",
+            "2001:db8:8000:2:8000::/80",
+            "2001:db8::/64",
+            "2001:db8::2/128",
+            "2001:db8:9000::/48",
+        ];
+        let routes = all.map(|it| (it, hop(Some("2001:db8::fe:1"), None, None)));
+        let of = |topology| {
+            let taken = imported(topology, &routes).0;
+            taken.into_iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Topology::Switched), ["::/0", "2001:db8::/32", "2001:db8:9000::/48"]);
+        assert_eq!(
+            of(Topology::Routed),
+            [
+                "::/0",
+                "2001:db8::/32",
+                "2001:db8:8000::/40",
+                "2001:db8:8000::/48",
+                "2001:db8:8000:2::/64",
+                "2001:db8:9000::/48"
+            ]
+        );
+    }
+}
