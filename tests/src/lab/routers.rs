@@ -6,9 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
-use super::{namespace::Namespace, process::Process};
+use super::{namespace::Namespace, poll::try_poll, process::Process};
+use crate::lab::poll::SECONDS;
 
 /// A running BIRD.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub struct Frr {
     /// The one that speaks with the kernel.
     pub zebra: Process,
     /// The one that watches bgpd's neighbours, where it is told to.
-    pub bfdd: Process,
+    pub bfdd: Option<Process>,
     namespace: Namespace,
     dir: PathBuf,
 }
@@ -74,11 +75,19 @@ impl Namespace {
         // The daemons give root up.
         self.check(&["chown", "-R", "frr:frr", &shown]).context("install frr")?;
         let control = format!("{shown}/bfdd.sock");
-        let (zebra, bfdd, bgpd) = (
-            self.frr_daemon("zebra", &shown, &[])?,
-            self.frr_daemon("bfdd", &shown, &["--bfdctl", &control])?,
-            self.frr_daemon("bgpd", &shown, &[])?,
-        );
+        let zebra = self.frr_daemon("zebra", &shown, &[])?;
+        // Who comes too early tries again only after 10 s, and what bgpd says to an absent bfdd is lost.
+        let listens = || dir.join("zserv.api").exists().then_some(()).ok_or("no socket yet");
+        try_poll(10 * SECONDS, listens)
+            .map_err(|state| anyhow!("zebra: {state}; its log:\n{}", zebra.log()))?;
+        let bfdd = if config.contains(" bfd") {
+            let bfdd = self.frr_daemon("bfdd", &shown, &["--bfdctl", &control])?;
+            zebra.wait_for_line("announce only bfd routes", 10 * SECONDS)?;
+            Some(bfdd)
+        } else {
+            None
+        };
+        let bgpd = self.frr_daemon("bgpd", &shown, &[])?;
         Ok(Frr { bgpd, zebra, bfdd, namespace: self.clone(), dir })
     }
 

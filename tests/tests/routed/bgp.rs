@@ -195,7 +195,7 @@ fn errors_name_the_neighbour_and_what_is_wrong() {
     it.site.becomes("h1", "ready");
     it.site.becomes("h2", "ready");
     it.says(0, "established");
-    it.says(1, "has it the same password as password-file?");
+    it.says(1, "has it the same password as password-file");
     let status = it.site.cluster.sextant(&["status"]);
     assert!(
         status.contains("node h2: no BGP session with 2001:db8::fe:1 (AS 65000), connecting"),
