@@ -80,7 +80,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let engine =
         Engine::new(kernel, settings.clone(), host, input, verdicts, report_tx, heartbeat).importing(imports);
     let inquiries = Inquiries::new(engine.asker());
-    let session =
+    let (session, farewell) =
         Session::new(settings.clone(), state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
     let metrics = metrics::registry(sources, &engine.meters());
     let probes = Probes::bind(settings.http, metrics, readiness).await?;
@@ -96,8 +96,13 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tasks.spawn("readiness", tell_readiness(report, ready_tx));
     tasks.spawn("watchdog", watchdog.run());
     tracing::info!(node = %settings.node, uplinks = ?settings.uplinks, bridge = settings.bridge.name, "agent runs");
-    tasks.until(stop).await?;
-    systemd::tell_stopping();
+    tasks
+        .until(async {
+            stop.await;
+            systemd::tell_stopping();
+            farewell.say().await;
+        })
+        .await?;
     Ok(())
 }
 

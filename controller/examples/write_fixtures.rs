@@ -125,6 +125,7 @@ fn node(keys: &Keys, n: u64, state: NodeState, prior: Epoch) -> anyhow::Result<V
         since_unix_ms: THEN_MS + 10 * n,
         drain_timeout: Duration::from_secs(if state == NodeState::Draining { 30 } else { 0 }),
         laggards: if state == NodeState::Drained { vec!["h1".into()] } else { Vec::new() },
+        stopped_unix_ms: 0,
     };
     let what = if n == 1 { What::Reregistered } else { What::Claimed };
     Ok(vec![

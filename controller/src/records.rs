@@ -140,6 +140,8 @@ pub struct NodeRecord {
     pub drain_timeout: Duration,
     /// Who had not withdrawn when it drained.
     pub laggards: Vec<String>,
+    /// When its agent, which had been told to stop, was given up; 0 while it is there, or where it was not told to.
+    pub stopped_unix_ms: u64,
 }
 
 impl NodeRecord {
@@ -273,6 +275,7 @@ impl Record for NodeRecord {
             since_unix_ms: message.since_unix_ms,
             drain_timeout: Duration::from_millis(message.drain_timeout_ms),
             laggards: message.laggards,
+            stopped_unix_ms: message.stopped_unix_ms,
         })
     }
 
@@ -287,6 +290,7 @@ impl Record for NodeRecord {
             since_unix_ms: self.since_unix_ms,
             drain_timeout_ms: u64::try_from(self.drain_timeout.as_millis()).unwrap_or(u64::MAX),
             laggards: self.laggards.clone(),
+            stopped_unix_ms: self.stopped_unix_ms,
         };
         message.encode_to_vec().into()
     }
@@ -365,6 +369,7 @@ mod tests {
             since_unix_ms: 5,
             drain_timeout: Duration::from_secs(3),
             laggards: vec!["host2".into()],
+            stopped_unix_ms: 0,
         };
         assert_eq!(NodeRecord::decode(&record.encode()).unwrap(), record);
     }

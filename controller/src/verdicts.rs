@@ -163,6 +163,7 @@ mod tests {
                 since_unix_ms: 0,
                 drain_timeout: Duration::ZERO,
                 laggards: vec![],
+                stopped_unix_ms: 0,
             };
             entries.extend([
                 entry(keys.claim(prefix), claim.encode()),

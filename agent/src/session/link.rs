@@ -380,6 +380,13 @@ impl SyncStream {
         self.send(ToController::Keepalive(v1::Keepalive::default())).await
     }
 
+    /// Says that the agent was told to stop; returns once the controller has closed the stream.
+    pub(super) async fn leave(&mut self) -> Result<(), LinkError> {
+        self.send(ToController::Stopping(v1::Stopping {})).await?;
+        while self.incoming.message().await.is_ok_and(|message| message.is_some()) {}
+        Ok(())
+    }
+
     async fn send(&self, what: ToController) -> Result<(), LinkError> {
         let sent = self.outgoing.send(message(what)).await;
         sent.map_err(|_| LinkError::StreamEnded("it takes no more messages".into()))

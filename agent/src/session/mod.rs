@@ -6,6 +6,7 @@
 
 mod backoff;
 mod dialogue;
+mod farewell;
 mod link;
 mod stream;
 
@@ -27,8 +28,10 @@ use crate::{
 };
 
 use backoff::Backoff;
+use farewell::{Leaving, farewell};
 use link::{ClaimOutcome, Link, LinkError};
 
+pub use farewell::Farewell;
 pub use link::{Endpoint, EndpointError};
 
 /// A stream that lasted this long was a good one: the next connection is not delayed by what failed before.
@@ -58,6 +61,7 @@ pub struct Session {
     condition: watch::Sender<Condition>,
     controllers: Arc<Mutex<Vec<Ipv6Addr>>>,
     inquiries: Inquiries,
+    leaving: Leaving,
 }
 
 /// Why a connection came to its end.
@@ -72,7 +76,7 @@ enum Ended {
 }
 
 impl Session {
-    /// The session of this node, going on from the claim in the state directory.
+    /// The session of this node, going on from the claim in the state directory; and what says farewell for it.
     ///
     /// # Errors
     /// If the state cannot be read.
@@ -84,7 +88,8 @@ impl Session {
         bgp: watch::Receiver<Vec<BgpNeighbour>>,
         condition: watch::Sender<Condition>,
         inquiries: Inquiries,
-    ) -> Result<Self, StateError> {
+    ) -> Result<(Self, Farewell), StateError> {
+        let (farewell, leaving) = farewell(condition.subscribe());
         let (node_id, claim) = (state.node_id()?, state.claim()?);
         let known = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
         let controllers = Arc::new(Mutex::new(known));
@@ -100,9 +105,10 @@ impl Session {
             condition,
             controllers,
             inquiries,
+            leaving,
         };
         session.publish(false);
-        Ok(session)
+        Ok((session, farewell))
     }
 
     /// Connects and reconnects, for ever.

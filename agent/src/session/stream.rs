@@ -93,6 +93,11 @@ impl Session {
                 following.stream.keepalive().await?;
                 Ok(())
             }
+            () = self.leaving.asked() => {
+                following.stream.leave().await?;
+                self.leaving.said();
+                std::future::pending().await
+            }
             () = tokio::time::sleep_until(following.heard_at + following.silence) => {
                 Err(LinkError::Silent(following.silence).into())
             }

@@ -70,6 +70,8 @@ pub enum What {
     PoolAdded,
     /// A pool came back with a node that holds a prefix of it.
     PoolRestored,
+    /// A node's agent has stopped, since it was told to.
+    Stopped,
     /// A node has lost its claim: it was down for `hold_down`.
     HeldDown,
     /// A prefix is kept out, or for a node.
@@ -115,6 +117,7 @@ impl fmt::Display for What {
             Self::Superseded => "superseded",
             Self::PoolAdded => "pool added",
             Self::PoolRestored => "pool restored",
+            Self::Stopped => "stopped",
             Self::HeldDown => "ended by hold-down",
             Self::Reserved => "reserved",
             Self::Unreserved => "unreserved",

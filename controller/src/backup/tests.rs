@@ -67,6 +67,7 @@ impl Store {
             since_unix_ms: 5,
             drain_timeout: Duration::ZERO,
             laggards: vec![],
+            stopped_unix_ms: 0,
         };
         let keys = &self.keys;
         let ops =

@@ -142,7 +142,8 @@ impl Claims {
         session: Option<Op>,
     ) -> Result<(), HolderError> {
         let announced = |node: &NodeRecord| {
-            let mut next = NodeRecord { uplinks: uplinks.clone(), container_prefix, ..node.clone() };
+            let mut next =
+                NodeRecord { uplinks: uplinks.clone(), container_prefix, stopped_unix_ms: 0, ..node.clone() };
             if next.state == NodeState::Joining {
                 enter(&mut next, NodeState::Ready);
             }

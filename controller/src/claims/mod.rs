@@ -287,6 +287,7 @@ impl Claims {
             since_unix_ms: now,
             drain_timeout: Duration::ZERO,
             laggards: Vec::new(),
+            stopped_unix_ms: 0,
         };
         let shortest = pool.record.prefix.len();
         let mut guards = vec![

@@ -54,6 +54,8 @@ pub(super) struct Node {
     pub(super) laggards: Vec<NodeName>,
     /// How often agents of its id have put each other off lately.
     pub(super) superseded: u32,
+    /// When its agent, which is gone, was told to stop; 0 where it was not.
+    pub(super) stopped_unix_ms: u64,
 }
 
 /// What is known of a node's agent and host.
@@ -229,6 +231,7 @@ impl TryFrom<v1::Node> for Node {
             container_prefix: container.map_err(|error| MessageError::new("container_prefix", error))?,
             down: message.down,
             superseded: message.superseded,
+            stopped_unix_ms: message.stopped_unix_ms,
             claimed_unix_ms: message.claimed_unix_ms,
             since_unix_ms: message.since_unix_ms,
             applied: message.applied.map(Applied::try_from).transpose()?,

@@ -54,6 +54,7 @@ pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
         "behind": node.behind(cluster.revision),
         "laggards": texts(&node.laggards),
         "superseded": node.superseded,
+        "stopped_unix_ms": Some(node.stopped_unix_ms).filter(|stopped| *stopped > 0),
     })
 }
 
@@ -262,7 +263,8 @@ mod tests {
             },
             "behind": 2,
             "laggards": [],
-            "superseded": 0
+            "superseded": 0,
+            "stopped_unix_ms": null
         });
         is(&node(&cluster.nodes[2], &cluster), &expected);
     }

@@ -22,6 +22,8 @@ pub(super) enum Trouble {
         node: NodeName,
         state: NodeState,
         liveness: Liveness,
+        /// Its agent said that it was told to stop.
+        stopped: bool,
     },
     /// It has a claim, and was never announced.
     NeverCame {
@@ -117,20 +119,22 @@ impl fmt::Display for Trouble {
                 f,
                 "pool {pool} is exhausted: all {capacity} host prefixes are taken; forget nodes whose hosts are gone, or add a pool"
             ),
-            Self::Down { node, state, liveness: Liveness::Forwarding } => write!(
+            Self::Down { node, state, stopped, liveness: Liveness::Forwarding } => write!(
                 f,
-                "node {node} is {state}, and its agent is gone, but its host answers and forwards; \
-                 start sextant-agent there"
+                "node {node} is {state}, and its agent {}, but its host answers and forwards; start sextant-agent there",
+                went(*stopped)
             ),
-            Self::Down { node, state, liveness: Liveness::Dead } => write!(
+            Self::Down { node, state, stopped, liveness: Liveness::Dead } => write!(
                 f,
-                "node {node} is {state}, and its host is dead: it answers none of its peers, which refuse its prefix; \
-                 start it, or `sextant node forget {node}` if it is gone for good"
+                "node {node} is {state}, and its host is {}: it answers none of its peers, which refuse its prefix; \
+                 start it, or `sextant node forget {node}` if it is gone for good",
+                if *stopped { "off or dead, after its agent was stopped" } else { "dead" }
             ),
-            Self::Down { node, state, .. } => write!(
+            Self::Down { node, state, stopped, .. } => write!(
                 f,
-                "node {node} is {state}, and its agent is gone; start sextant-agent there, \
-                 or `sextant node forget {node}` if the host is gone for good"
+                "node {node} is {state}, and its agent {}; start sextant-agent there, \
+                 or `sextant node forget {node}` if the host is gone for good",
+                went(*stopped)
             ),
             Self::NeverCame { node } => write!(
                 f,
@@ -173,6 +177,10 @@ impl fmt::Display for Trouble {
             Self::Unreadable(text) => f.write_str(text),
         }
     }
+}
+
+fn went(stopped: bool) -> &'static str {
+    if stopped { "was stopped" } else { "is gone" }
 }
 
 /// All that needs a person, the widest first.
@@ -226,7 +234,12 @@ fn gone(node: &Node) -> Option<Trouble> {
     match node.state() {
         NodeState::Drained => None,
         NodeState::Joining => (!node.peer.session).then_some(Trouble::NeverCame { node: name }),
-        state => node.down.then_some(Trouble::Down { node: name, state, liveness: node.liveness }),
+        state => node.down.then_some(Trouble::Down {
+            node: name,
+            state,
+            liveness: node.liveness,
+            stopped: node.stopped_unix_ms > 0,
+        }),
     }
 }
 

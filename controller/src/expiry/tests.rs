@@ -50,6 +50,7 @@ fn state(meta: &Meta, nodes: &[Known]) -> State {
             since_unix_ms: 0,
             drain_timeout: Duration::ZERO,
             laggards: vec![],
+            stopped_unix_ms: 0,
         };
         let claim = ClaimRecord { node: name.clone(), node_id, pool, claimed_unix_ms: 0, prior: None };
         puts.extend([(keys.claim(prefix), claim.encode()), (keys.node(&name), node.encode())]);

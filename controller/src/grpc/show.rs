@@ -62,6 +62,7 @@ pub(super) fn node(rooms: &Rooms, state: &State, name: &sextant_proto::NodeName)
         laggards: node.laggards.clone(),
         liveness: liveness.into(),
         liveness_since_unix_ms,
+        stopped_unix_ms: if peer.session { 0 } else { node.stopped_unix_ms },
         superseded: rooms.sessions.superseded(name),
     })
 }

@@ -281,6 +281,11 @@ impl Session {
                 self.line.answered(answer);
                 Ok(())
             }
+            Some(FromAgent::Stopping(_)) => {
+                self.attachment.stops();
+                self.ended = true;
+                Ok(())
+            }
             Some(FromAgent::Keepalive(_)) | None => Ok(()),
             Some(FromAgent::Hello(_)) => Err(Status::invalid_argument("a second hello on one stream")),
         }

@@ -24,6 +24,8 @@ struct Agent {
     session: Option<LeaseId>,
     /// Dropped once a newer stream is there.
     newest: Option<oneshot::Sender<Infallible>>,
+    /// It has said that it was told to stop.
+    stopping: bool,
     /// Since when its session is seen to stand at another controller.
     moved: Option<Instant>,
     /// When a stream was put off by another one, as long as it is remembered.
@@ -34,6 +36,15 @@ struct Agent {
 const REMEMBERED: Duration = Duration::from_secs(300);
 /// For how long a session must stand at another controller until the stream here is put off: the index may lag.
 const MOVED_FOR: Duration = Duration::from_secs(3);
+
+/// How an agent went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Going {
+    /// It was told to stop, and said so.
+    Stopped,
+    /// Without a word.
+    Lost,
+}
 
 /// Ready once a newer stream of the same node is there.
 pub(super) type Superseded = oneshot::Receiver<Infallible>;
@@ -65,6 +76,7 @@ impl Book {
             last_frame: now,
             session,
             newest,
+            stopping: false,
             moved: None,
             superseded: events,
         };
@@ -110,6 +122,13 @@ impl Book {
         }
     }
 
+    /// The agent has said that it was told to stop. Forgotten with its next stream.
+    pub(super) fn stops(&mut self, node: &NodeName, stream: StreamId) {
+        if let Some(agent) = self.agents.get_mut(node).filter(|agent| agent.stream == stream) {
+            agent.stopping = true;
+        }
+    }
+
     /// Whether `stream` is the node's newest.
     pub(super) fn is_current(&self, node: &NodeName, stream: StreamId) -> bool {
         self.agents.get(node).is_some_and(|agent| agent.stream == stream)
@@ -133,11 +152,18 @@ impl Book {
         self.agents.iter().filter(|(_, agent)| moved(agent)).map(|(node, _)| node.clone()).collect()
     }
 
-    /// Takes out the nodes that have been silent for `down_after`; the answer is those of them that had a session.
-    pub(super) fn lost(&mut self, now: Instant, down_after: Duration) -> Vec<NodeName> {
+    /// Takes out the nodes that have been silent for `down_after`; the answer is those of them that had a session, and how
+    /// each went.
+    pub(super) fn lost(&mut self, now: Instant, down_after: Duration) -> Vec<(NodeName, Going)> {
         let is_lost = |agent: &Agent| !agent.connected && now.duration_since(agent.last_frame) >= down_after;
         let lost = self.agents.extract_if(|_, agent| is_lost(agent));
-        lost.filter(|(_, agent)| agent.session.is_some()).map(|(node, _)| node).collect()
+        lost.filter(|(_, agent)| agent.session.is_some()).map(|(node, agent)| (node, agent.going())).collect()
+    }
+}
+
+impl Agent {
+    fn going(&self) -> Going {
+        if self.stopping { Going::Stopped } else { Going::Lost }
     }
 }
 
@@ -162,8 +188,23 @@ mod tests {
         );
         book.detach(&node(), stream, start + Duration::from_secs(5));
         assert!(book.lost(start + Duration::from_secs(19), DOWN_AFTER).is_empty());
-        assert_eq!(book.lost(start + Duration::from_secs(20), DOWN_AFTER), [node()]);
+        assert_eq!(book.lost(start + Duration::from_secs(20), DOWN_AFTER), [(node(), Going::Lost)]);
         assert!(book.lost(start + Duration::from_secs(99), DOWN_AFTER).is_empty());
+    }
+
+    #[test]
+    fn an_agent_that_was_told_to_stop_is_told_apart_until_it_is_back() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        for (back, going) in [(false, Going::Stopped), (true, Going::Lost)] {
+            let (mut stream, _) = book.attach(&node(), start);
+            book.stops(&node(), stream);
+            if back {
+                stream = book.attach(&node(), start).0;
+            }
+            book.session_put(&node(), LeaseId(1));
+            book.detach(&node(), stream, start);
+            assert_eq!(book.lost(start + DOWN_AFTER, DOWN_AFTER), [(node(), going)]);
+        }
     }
 
     #[test]

@@ -20,12 +20,13 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use self::book::{Book, StreamId, Superseded};
+use self::book::{Book, Going, StreamId, Superseded};
 use crate::{
+    audit::{Actor, Event, What},
     index::Index,
     keys::Keys,
-    records::{ControllerRecord, Record, SessionRecord},
-    registry::{Guard, KeyRange, LeaseId, Op, RegistryError, SharedRegistry, Txn},
+    records::{ControllerRecord, NodeRecord, Record, SessionRecord, unix_ms},
+    registry::{Entry, Guard, KeyRange, LeaseId, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
 /// How often silence is looked for.
@@ -229,11 +230,18 @@ impl Sessions {
 
     async fn end_lost(&self) {
         let lost = self.book().lost(Instant::now(), self.shared.down_after);
-        for node in lost {
+        for (node, going) in lost {
             // Each may take as long as a store that does not answer.
             self.shared.heartbeat.beat();
-            tracing::warn!(%node, "agent is gone: no frame for down_after; its claim and its peers' routes stay");
-            if let Err(error) = self.end_session(&node).await {
+            match going {
+                Going::Stopped => {
+                    tracing::info!(%node, "agent was told to stop; its claim and its peers' routes stay")
+                }
+                Going::Lost => tracing::warn!(
+                    %node, "agent is gone: no frame for down_after; its claim and its peers' routes stay"
+                ),
+            }
+            if let Err(error) = self.end_session(&node, going).await {
                 // The lease ends it in the end; until then it is shown as up.
                 tracing::warn!(%node, %error, "session cannot be ended");
             }
@@ -241,21 +249,45 @@ impl Sessions {
     }
 
     /// Ends the node's session if it is still this controller's.
-    async fn end_session(&self, node: &NodeName) -> Result<(), RegistryError> {
+    async fn end_session(&self, node: &NodeName, going: Going) -> Result<(), RegistryError> {
         let key = self.shared.keys.session(node);
-        let Some(entry) = self.shared.registry.list(&KeyRange::key(&key)).await?.entries.pop() else {
-            return Ok(());
-        };
+        let Some(entry) = self.entry(&key).await? else { return Ok(()) };
         let mine =
             SessionRecord::decode(&entry.value).is_ok_and(|session| session.controller == self.shared.me.id);
-        if mine {
-            let txn = Txn {
-                guards: vec![Guard::Unchanged(key.clone(), entry.modified)],
-                ops: vec![Op::Delete(key)],
-            };
-            self.shared.registry.commit(txn).await?;
+        if !mine {
+            return Ok(());
         }
-        Ok(())
+        let ended =
+            Txn { guards: vec![Guard::Unchanged(key.clone(), entry.modified)], ops: vec![Op::Delete(key)] };
+        let told = match going {
+            Going::Stopped => self.stopped(node).await?,
+            Going::Lost => None,
+        };
+        if let Some((unchanged, ops)) = told {
+            let mut with_it = ended.clone();
+            with_it.guards.push(unchanged);
+            with_it.ops.extend(ops);
+            if let Outcome::Committed(_) = self.shared.registry.commit(with_it).await? {
+                return Ok(());
+            }
+        }
+        self.shared.registry.commit(ended).await.map(|_| ())
+    }
+
+    /// What says in the store that the node's agent was told to stop; nothing of a router, which has no record.
+    async fn stopped(&self, node: &NodeName) -> Result<Option<(Guard, [Op; 2])>, RegistryError> {
+        let key = self.shared.keys.node(node);
+        let Some(entry) = self.entry(&key).await? else { return Ok(None) };
+        let Ok(record) = NodeRecord::decode(&entry.value) else { return Ok(None) };
+        let event = Event::new(What::Stopped).node(node).prefix(record.prefix).pool(&record.pool);
+        let stopped = NodeRecord { stopped_unix_ms: unix_ms(), ..record };
+        let by = Actor::new(&format!("agent of {node}"));
+        let ops = [Op::put(key.clone(), stopped.encode()), event.op(&self.shared.keys, &by)];
+        Ok(Some((Guard::Unchanged(key, entry.modified), ops)))
+    }
+
+    async fn entry(&self, key: &str) -> Result<Option<Entry>, RegistryError> {
+        Ok(self.shared.registry.list(&KeyRange::key(key)).await?.entries.pop())
     }
 
     /// The lease that this controller's keys stand under, while it has one.
@@ -277,6 +309,11 @@ impl Attachment {
     /// How long the agent has been silent.
     pub fn silence(&self) -> Duration {
         self.last_frame.elapsed()
+    }
+
+    /// The agent has said that it was told to stop.
+    pub fn stops(&self) {
+        self.sessions.book().stops(&self.node, self.stream);
     }
 
     /// What puts the agent's session into the store; `None` if it stands there already.

@@ -78,3 +78,35 @@ fn a_dead_hosts_claim_ends_by_itself_and_its_prefix_rests() {
     let third = cluster.wait_ready("h3");
     assert_ne!(third["prefix"], held);
 }
+
+/// A person stopped one agent and killed the other: only of the first it is said that it was told to stop, until it is back.
+/// A restart within down_after is nothing.
+#[test]
+fn a_stop_is_told_apart_from_death() {
+    let mut cluster = Cluster::start("stopped", SIZES, "2001:db8:9::/48", &[]);
+    for index in 0..2 {
+        cluster.start_agent(index, &[1]);
+    }
+    cluster.wait_ready("h1");
+    cluster.wait_ready("h2");
+    cluster.settle();
+    let stopped = cluster.agents.remove(0);
+    stopped.process.terminate(LONG).unwrap();
+    cluster.agents.remove(0).process.kill().unwrap();
+    cluster.wait("h1", "was stopped", |node| node["connected"] == false && node["stopped_unix_ms"].is_u64());
+    cluster.wait("h2", "died", |node| node["connected"] == false && node["stopped_unix_ms"].is_null());
+    let status = cluster.sextant(&["status"]);
+    assert!(status.contains("node h1 is ready, and its agent was stopped"), "{status}");
+    assert!(status.contains("node h2 is ready, and its agent is gone"), "{status}");
+    let events = |node: &str| cluster.sextant(&["events", "--node", node]);
+    assert!(events("h1").contains("h1 stopped") && !events("h2").contains("stopped"), "{}", events("h1"));
+    let shown = cluster.sextant(&["node", "show", "h1"]);
+    assert!(shown.contains("stopped, as it was told to, "), "{shown}");
+
+    let (before, revision) = (events("h1"), cluster.lab.cli_json(&["status"]).unwrap()["revision"].clone());
+    cluster.start_agent(0, &[1]);
+    let back = cluster.wait_ready("h1");
+    assert!(back["stopped_unix_ms"].is_null(), "{back}");
+    assert_ne!(cluster.lab.cli_json(&["status"]).unwrap()["revision"], revision);
+    assert_eq!(cluster.sextant(&["events", "--node", "h1"]).lines().count(), before.lines().count() + 1);
+}

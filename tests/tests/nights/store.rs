@@ -189,6 +189,7 @@ fn waiting_node(keys: &Keys, number: u32) -> Vec<Op> {
         since_unix_ms: 1,
         drain_timeout: Duration::ZERO,
         laggards: Vec::new(),
+        stopped_unix_ms: 0,
     };
     vec![Op::put(keys.claim(prefix), claim.encode()), Op::put(keys.node(&claim.node), record.encode())]
 }

@@ -62,14 +62,21 @@ fn seen(node: &Node, now_unix_ms: u64) -> Vec<String> {
 }
 
 /// With more than one of the same id, how often one has put off the other.
-fn agents(node: &Node) -> Vec<String> {
+fn agents(node: &Node, now_unix_ms: u64) -> Vec<String> {
     let put_off = format!("{} times in 5 minutes put off by another agent of its id", node.superseded);
     let more = (node.superseded >= FLAPPING).then_some(put_off);
-    std::iter::once(agent(node).into()).chain(more).collect()
+    let since = (agent(node) == "stopped")
+        .then(|| format!(", as it was told to, {} ago", age(now_unix_ms, node.stopped_unix_ms)));
+    let agent = format!("{}{}", agent(node), since.unwrap_or_default());
+    std::iter::once(agent).chain(more).collect()
 }
 
 fn agent(node: &Node) -> &'static str {
-    if node.peer.session { "connected" } else { "down" }
+    match node.peer.session {
+        true => "connected",
+        false if node.stopped_unix_ms > 0 => "stopped",
+        false => "down",
+    }
 }
 
 /// The revision if it is the newest.
@@ -103,7 +110,7 @@ pub(in super::super) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -
         ("epoch", vec![epoch.to_string()]),
         ("next hops", texts(&peer.next_hops)),
         ("uplinks", node.uplinks.iter().map(uplink).collect()),
-        ("agent", agents(node)),
+        ("agent", agents(node, now_unix_ms)),
         ("seen by peers", seen(node, now_unix_ms)),
         ("agent version", reported(|it| vec![it.version.clone()])),
         ("applied", vec![applied(node, cluster.revision)]),

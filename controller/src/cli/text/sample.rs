@@ -131,5 +131,6 @@ fn node(number: u64) -> Node {
         }),
         laggards: Vec::new(),
         superseded: 0,
+        stopped_unix_ms: 0,
     }
 }

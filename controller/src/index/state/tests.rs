@@ -50,6 +50,7 @@ impl Fixture {
             since_unix_ms: 0,
             drain_timeout: Default::default(),
             laggards: vec![],
+            stopped_unix_ms: 0,
         };
         let puts = vec![(self.keys.claim(prefix), claim.encode()), (self.keys.node(&name()), node.encode())];
         self.apply(revision, puts, vec![])
