@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourState, Route, RouteKey,
-    RouteProtocol, Scope,
+    RouteProtocol, Rule, RuleAction, Scope, types::MAIN_TABLE,
 };
 
 /// A kernel in memory. Its clones are the same kernel: give one to what is tested, and keep one.
@@ -270,6 +270,21 @@ impl Kernel for FakeKernel {
         Ok(routes)
     }
 
+    async fn lookup(
+        &self,
+        _source: Ipv6Addr,
+        destination: Ipv6Addr,
+    ) -> Result<Result<Route, Errno>, KernelError> {
+        let mut host = self.host();
+        host.faults.of_read()?;
+        Ok(host.fib.lookup(MAIN_TABLE, destination))
+    }
+
+    async fn rules(&self) -> Result<Vec<Rule>, KernelError> {
+        self.host().faults.of_read()?;
+        Ok(vec![Rule { priority: 32766, action: RuleAction::Table(MAIN_TABLE), ..Rule::default() }])
+    }
+
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {
         let mut host = self.host();
         let breaks_after = host.faults.break_apply_after.take();
@@ -336,7 +351,8 @@ impl Kernel for FakeKernel {
         let mut host = self.host();
         host.faults.of_read()?;
         let of_link = host.neighbours.iter().filter(|((of, _), _)| *of == link);
-        Ok(of_link.map(|(&(link, addr), &state)| Neighbour { link, addr, state }).collect())
+        let neighbour = |(&(link, addr), &state)| Neighbour { link, addr, state, mac: None };
+        Ok(of_link.map(neighbour).collect())
     }
 
     async fn ask(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {

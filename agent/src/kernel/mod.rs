@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 pub use netlink::NetlinkKernel;
 pub use types::{
-    Address, Change, Errno, Event, Link, Neighbour, NeighbourState, NextHop, OwnRoute, Route, RouteKey,
-    RouteProtocol, RouteTarget, Scope,
+    Address, Change, Errno, Event, Link, MAIN_TABLE, Neighbour, NeighbourState, NextHop, OwnRoute, Route,
+    RouteKey, RouteProtocol, RouteTarget, Rule, RuleAction, Scope,
 };
 
 /// Why the kernel did not do what it was asked as a whole. What fails for one route alone is an [`Errno`].
@@ -52,6 +52,18 @@ pub trait Kernel: Send + Sync + 'static {
 
     /// All IPv6 routes of all tables that `scope` asks for.
     async fn routes(&self, scope: Scope) -> Result<Vec<Route>, KernelError>;
+
+    /// The route that the kernel takes from `source` to `destination`, by its rules and all its tables (`ip -6 route get
+    /// fibmatch`); or why it takes none: EHOSTUNREACH for an unreachable route, EACCES for a prohibiting one, EINVAL for a
+    /// blackhole, ENETUNREACH for none.
+    async fn lookup(
+        &self,
+        source: std::net::Ipv6Addr,
+        destination: std::net::Ipv6Addr,
+    ) -> Result<Result<Route, Errno>, KernelError>;
+
+    /// All rules of the IPv6 routing policy, in the kernel's order.
+    async fn rules(&self) -> Result<Vec<Rule>, KernelError>;
 
     /// Does `changes` in their order, as fast as the kernel goes; one that fails does not stop the others (DESIGN I10).
     /// The results are in the order of the changes.

@@ -63,6 +63,8 @@ pub struct Neighbour {
     pub addr: Ipv6Addr,
     /// Whether it is there.
     pub state: NeighbourState,
+    /// Its MAC address, where it is known.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// Whether a neighbour is there (RFC 4861 §7.3.2), as far as it matters to one who asks.
@@ -81,6 +83,9 @@ pub enum NeighbourState {
     /// Somebody has set it by hand, or the link has no such thing (NUD_PERMANENT, NUD_NOARP): it says nothing.
     Fixed,
 }
+
+/// The table that `ip` does not name (RT_TABLE_MAIN).
+pub const MAIN_TABLE: u32 = 254;
 
 /// How the kernel tells routes apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,6 +188,35 @@ impl Change {
             Self::Add(route) | Self::Replace(route) | Self::Delete(route) => route,
         }
     }
+}
+
+/// A rule of the IPv6 routing policy (ip-rule(8)). The kernel goes through them by their priority, the lowest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Its priority, which `ip` calls preference.
+    pub priority: u32,
+    /// Only packets from here.
+    pub from: Option<Prefix>,
+    /// Only packets to here.
+    pub to: Option<Prefix>,
+    /// It depends on something else too: a mark, an interface, a port; or it means all but what it says.
+    pub narrow: bool,
+    /// What happens to the packets.
+    pub action: RuleAction,
+    /// Routes found by it that are of this length or shorter are not taken.
+    pub suppressed: Option<u32>,
+}
+
+/// What a rule does (FR_ACT_*).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RuleAction {
+    /// Looks in this table; where nothing is found, the next rule has its turn.
+    Table(u32),
+    /// Refuses or drops: `unreachable`, `prohibit`, `blackhole`.
+    Refuse(&'static str),
+    /// Nothing that decides.
+    #[default]
+    Other,
 }
 
 /// Which routes to read.

@@ -6,6 +6,7 @@
 mod batches;
 mod events;
 mod links;
+mod lookups;
 mod namespace;
 mod neighbours;
 mod routes;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
-use nix::libc::{EEXIST, EHOSTUNREACH, EINVAL, ENETDOWN, ENODEV, ENOENT, ESRCH};
+use nix::libc::{EEXIST, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH, ENODEV, ENOENT, ESRCH};
 
 use super::super::{Address, Errno, Link, NextHop, Route, RouteKey, RouteProtocol, RouteTarget};
 
@@ -44,6 +44,20 @@ impl Fib {
     /// The route of a key.
     pub fn route(&self, key: RouteKey) -> Option<&Route> {
         self.routes.get(&key)
+    }
+
+    /// The route that a packet takes: the longest prefix, and of these the lowest metric.
+    pub fn lookup(&self, table: u32, destination: Ipv6Addr) -> Result<Route, Errno> {
+        let covers = |route: &&Route| route.key.table == table && route.key.destination.contains(destination);
+        let taken = self
+            .routes()
+            .filter(covers)
+            .min_by_key(|route| (std::cmp::Reverse(route.key.destination.len()), route.key.metric));
+        match taken {
+            None => Err(errno(ENETUNREACH)),
+            Some(route) if route.target == RouteTarget::Unreachable => Err(errno(EHOSTUNREACH)),
+            Some(route) => Ok(route.clone()),
+        }
     }
 
     /// Puts a route into its table, whosever the one in its place is. Returns what is there now.

@@ -77,6 +77,17 @@ impl Conversation {
         turn.finish(done)
     }
 
+    /// The one thing that `request` asks for; `None` if the kernel's answer has nothing of that kind.
+    pub async fn get<T: Send>(
+        &self,
+        request: &RouteNetlinkMessage,
+        item: Item<T>,
+    ) -> Result<Result<Option<T>, Errno>, KernelError> {
+        let turn = self.turn().await?;
+        let done = dump::get(&turn.socket, request, item).await;
+        turn.finish(done)
+    }
+
     async fn turn(&self) -> Result<Turn<'_>, KernelError> {
         let mut home = self.socket.lock().await;
         let socket = match home.take() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP};
 use netlink_packet_route::RouteNetlinkMessage;
 
 use super::{
@@ -32,13 +32,26 @@ pub async fn dump<T>(
     item: Item<T>,
 ) -> Result<Result<Vec<T>, Errno>, KernelError> {
     for sequence in 1..=ATTEMPTS {
-        match attempt(socket, request, &item, sequence).await? {
+        match attempt(socket, request, NLM_F_DUMP, &item, sequence).await? {
             Dumped::Whole(found) => return Ok(Ok(found)),
             Dumped::Refused(errno) => return Ok(Err(errno)),
             Dumped::Interrupted => {}
         }
     }
     Err(KernelError::Broken(format!("a dump was interrupted by changes {ATTEMPTS} times in a row")))
+}
+
+/// One thing, which is followed by an acknowledgement.
+pub async fn get<T>(
+    socket: &RouteSocket,
+    request: &RouteNetlinkMessage,
+    item: Item<T>,
+) -> Result<Result<Option<T>, Errno>, KernelError> {
+    match attempt(socket, request, NLM_F_ACK, &item, 1).await? {
+        Dumped::Whole(found) => Ok(Ok(found.into_iter().next())),
+        Dumped::Refused(errno) => Ok(Err(errno)),
+        Dumped::Interrupted => Err(KernelError::Broken("an answer was interrupted".to_owned())),
+    }
 }
 
 /// How a dump ended.
@@ -52,11 +65,12 @@ enum Dumped<T> {
 async fn attempt<T>(
     socket: &RouteSocket,
     request: &RouteNetlinkMessage,
+    flags: u16,
     item: &Item<T>,
     sequence: u32,
 ) -> Result<Dumped<T>, KernelError> {
     let mut message = Vec::new();
-    append_request(request.clone(), NLM_F_DUMP, sequence, &mut message);
+    append_request(request.clone(), flags, sequence, &mut message);
     (socket.send(&message).await).map_err(|error| broken("ask for a dump", &error))?;
     let (mut reading, mut buffer) = (Reading::new(item, sequence), Vec::new());
     loop {

@@ -12,6 +12,7 @@ mod frame;
 mod link;
 mod neighbour;
 mod route;
+mod rule;
 mod socket;
 mod sysctl;
 
@@ -23,7 +24,7 @@ use tokio::sync::mpsc;
 
 use self::{configure::Request, conversation::Conversation, dump::Item};
 use super::{
-    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, Route, RouteProtocol, Scope,
+    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, Route, RouteProtocol, Rule, Scope,
 };
 
 /// The real kernel, over netlink.
@@ -90,6 +91,26 @@ impl Kernel for NetlinkKernel {
             Err(errno) if errno.code == ENOENT && table != 0 => Ok(Vec::new()),
             Err(errno) => Err(refused("list the routes", errno)),
         }
+    }
+
+    async fn lookup(
+        &self,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+    ) -> Result<Result<Route, Errno>, KernelError> {
+        let item = Item { kind: route::RTM_NEWROUTE, decode: route::decode };
+        let found = self.conversation.get(&route::lookup_request(source, destination), item).await?;
+        let nothing = || KernelError::Broken(format!("no route in the answer about {destination}"));
+        Ok(match found {
+            Ok(route) => Ok(route.ok_or_else(nothing)?),
+            Err(errno) => Err(errno),
+        })
+    }
+
+    async fn rules(&self) -> Result<Vec<Rule>, KernelError> {
+        let item = Item { kind: rule::RTM_NEWRULE, decode: rule::decode };
+        let rules = self.conversation.dump(&rule::dump_rules(), item).await?;
+        rules.map_err(|errno| refused("list the rules", errno))
     }
 
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {

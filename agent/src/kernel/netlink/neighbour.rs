@@ -28,6 +28,8 @@ pub const RTM_NEWNEIGH: u16 = nix::libc::RTM_NEWNEIGH;
 const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
 /// `NDA_DST` of linux/neighbour.h.
 const NDA_DST: u16 = 1;
+/// `NDA_LLADDR` of the same.
+const NDA_LLADDR: u16 = 2;
 
 /// The request for a dump of the IPv6 neighbours of a link.
 pub fn dump_neighbours(link: u32) -> RouteNetlinkMessage {
@@ -72,12 +74,19 @@ pub fn decode(payload: &[u8]) -> Result<Option<Neighbour>, Malformed> {
     if header[0] != AF_INET6 {
         return Ok(None);
     }
-    let addr = attribute_values(attributes).find(|(kind, _)| *kind == NDA_DST);
-    let addr = addr.and_then(|(_, value)| ipv6_of(value));
+    let (mut addr, mut mac) = (None, None);
+    for (kind, value) in attribute_values(attributes) {
+        match kind {
+            NDA_DST => addr = ipv6_of(value),
+            NDA_LLADDR => mac = value.try_into().ok(),
+            _ => {}
+        }
+    }
     Ok(Some(Neighbour {
         link: u32_of(&header[4..8]).unwrap_or(0),
         addr: addr.ok_or_else(|| Malformed("a neighbour message without address".to_owned()))?,
         state: state(u16::from_ne_bytes([header[8], header[9]])),
+        mac,
     }))
 }
 
@@ -107,7 +116,10 @@ mod tests {
     fn a_neighbour_is_read() {
         let read = decode(&PROBED).unwrap().unwrap();
         let addr = "fe80::1".parse().unwrap();
-        assert_eq!(read, Neighbour { link: 3, addr, state: NeighbourState::Asking });
+        assert_eq!(
+            read,
+            Neighbour { link: 3, addr, state: NeighbourState::Asking, mac: Some([2, 0, 0, 0, 0, 2]) }
+        );
         let mut other_family = PROBED;
         other_family[0] = 7;
         assert_eq!(decode(&other_family), Ok(None));

@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, net::Ipv6Addr};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol as WireProtocol, RouteType},
+    route::{
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol as WireProtocol,
+        RouteType,
+    },
 };
 use nix::libc::{
     RT_SCOPE_UNIVERSE, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTN_UNICAST,
@@ -61,6 +64,19 @@ pub fn dump_request(protocol: u8, table: u32) -> RouteNetlinkMessage {
     if table != 0 {
         message.attributes.push(RouteAttribute::Table(table));
     }
+    RouteNetlinkMessage::GetRoute(message)
+}
+
+/// The request for the route that the kernel takes from one address to another, as it stands in its table.
+pub fn lookup_request(source: Ipv6Addr, destination: Ipv6Addr) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    (message.header.source_prefix_length, message.header.destination_prefix_length) = (128, 128);
+    message.header.flags = RouteFlags::FibMatch;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::Inet6(destination)),
+        RouteAttribute::Source(RouteAddress::Inet6(source)),
+    ];
     RouteNetlinkMessage::GetRoute(message)
 }
 
