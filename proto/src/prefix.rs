@@ -38,6 +38,9 @@ pub enum PrefixError {
 }
 
 impl Prefix {
+    /// `::/0`, which all others are in.
+    pub const EVERYWHERE: Prefix = Prefix { bits: 0, len: 0 };
+
     /// The prefix of `addr` and `len`.
     ///
     /// # Errors

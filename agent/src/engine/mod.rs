@@ -12,6 +12,7 @@ mod pass;
 mod preview;
 mod reasons;
 mod uplinks;
+mod wanted;
 
 use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
@@ -27,7 +28,7 @@ use tokio::{
 use crate::{
     host::HostSetup,
     import::Imports,
-    kernel::{Event, Kernel, KernelError, Link, Route, RouteKey, RouteProtocol},
+    kernel::{Event, Kernel, KernelError, Link, Route, RouteProtocol},
     liveness::Verdicts,
     routes::{Actual, Brake, Desired, LocalUplink},
     settings::Settings,
@@ -39,6 +40,7 @@ use contests::Contests;
 use failures::Failures;
 pub use meters::Meters;
 pub use preview::{Asker, Pending, Preview};
+use wanted::Wanted;
 
 pub use uplinks::{MissingUplink, NoUplink, default_uplinks, existing_uplinks, local_uplinks};
 
@@ -129,8 +131,7 @@ pub struct Engine {
     stale: Stale,
     actual: Actual,
     uplinks: Vec<LocalUplink>,
-    /// Routes that this process has wanted: what is of them and is wanted no longer was taken back, and may go.
-    known: std::collections::HashSet<RouteKey>,
+    wanted: Wanted,
     brake: Brake,
     failures: Failures,
     contests: Contests,
@@ -168,7 +169,7 @@ impl Engine {
             stale: Stale::ALL,
             actual: Actual::default(),
             uplinks: Vec::new(),
-            known: std::collections::HashSet::new(),
+            wanted: Wanted::default(),
             brake: Brake::default(),
             failures: Failures::default(),
             contests: Contests::default(),
@@ -285,7 +286,7 @@ impl Engine {
                 if route.protocol != RouteProtocol::OURS {
                     if gone { self.actual.lost(route) } else { self.actual.saw(route) }
                 }
-                self.stale.ours |= route.protocol == RouteProtocol::OURS || self.known.contains(&route.key);
+                self.stale.ours |= route.protocol == RouteProtocol::OURS || self.wanted.knows(&route.key);
             }
             Event::LinkChanged(link) | Event::LinkGone(link) => {
                 if self.carries_routes(link) {

@@ -3,12 +3,12 @@
 use sextant_proto::{Claim, Conflict, FailedRoute, Verdict};
 use tokio::time::Instant;
 
-use super::{Announcement, Engine, Input, RETRY, Report, Stale, uplinks};
+use super::{Announcement, Engine, Input, RETRY, Report, Stale, uplinks, wanted::Basis};
 use crate::{
     host::Setup,
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
     liveness::{Seen, Verdicts},
-    routes::{Desired, LocalUplink, Plan, plan},
+    routes::{Desired, ForeignReader, LocalUplink, OursReader, Plan, plan},
     settings::Role,
 };
 
@@ -74,72 +74,84 @@ impl Engine {
         verdicts: &Verdicts,
     ) -> Result<(Desired, Vec<(RouteKey, RouteProtocol)>), KernelError> {
         let desired = self.desired(input, verdicts);
-        self.known.extend(desired.routes.keys().copied());
         let mut planned = Plan::default();
         for _ in 0..ATTEMPTS {
             self.read_routes().await?;
             let (complete, imports) = (input.view.is_complete(), self.imports.borrow().clone());
-            let may_go = |key: &RouteKey| self.known.contains(key) || (complete && imports.may_go(key));
+            let may_go = |key: &RouteKey| self.wanted.knows(key) || (complete && imports.may_go(key));
             if !input.withdrawn {
                 let (node, routes) = (&self.settings.node, &self.settings.routes);
-                self.brake.judge(node, &input.view, &self.actual, routes, may_go);
+                self.brake.judge(node, &input.view, &self.actual, &desired, routes, may_go);
             }
             planned = plan(&desired, &self.actual, |key| may_go(key) && !self.brake.holds(key));
             let due = self.failures.due(std::mem::take(&mut planned.changes), Instant::now());
             let due = self.contests.due(due, Instant::now());
-            self.apply(&due).await?;
+            self.apply(due).await?;
             if self.stale == Stale::NOTHING {
                 break;
             }
         }
-        self.known.retain(|key| desired.routes.contains_key(key) || self.actual.ours.contains_key(key));
+        self.actual.share_with(&desired);
+        self.wanted.forget_gone(&self.actual);
         Ok((desired, planned.blocked))
     }
 
-    fn desired(&self, input: &Input, verdicts: &Verdicts) -> Desired {
-        self.desired_over(&self.uplinks, input, verdicts)
+    fn desired(&mut self, input: &Input, verdicts: &Verdicts) -> Desired {
+        let basis = Basis {
+            claim: input.claim.clone(),
+            view: input.view.clone(),
+            withdrawn: input.withdrawn,
+            controllers: input.controllers.clone(),
+            verdicts: verdicts.clone(),
+            imports: self.imports.borrow().clone(),
+            uplinks: self.uplinks.clone(),
+        };
+        let mut wanted = std::mem::take(&mut self.wanted);
+        let desired = wanted.on(basis, || self.desired_over(&self.uplinks, input, verdicts));
+        self.wanted = wanted;
+        desired
     }
 
     async fn read_routes(&mut self) -> Result<(), KernelError> {
         if self.stale.foreign {
             let table = Scope::Table(self.settings.routes.table);
-            self.actual.read_foreign(self.kernel.routes(table).await?);
+            let mut reader = ForeignReader::default();
+            self.kernel.read_routes(table, &mut reader).await?;
+            self.actual.foreign = reader.found;
             self.stale.foreign = false;
         }
         if self.stale.ours {
-            self.actual.read_ours(self.kernel.routes(Scope::Ours).await?);
+            let mut reader = OursReader::beside(self.actual.ours.clone());
+            self.kernel.read_routes(Scope::Ours, &mut reader).await?;
+            self.actual.ours = reader.finish();
             self.stale.ours = false;
         }
         Ok(())
     }
 
-    async fn apply(&mut self, changes: &[Change]) -> Result<(), KernelError> {
+    async fn apply(&mut self, changes: Vec<Change>) -> Result<(), KernelError> {
         if changes.is_empty() {
             return Ok(());
         }
         let began = Instant::now();
-        let results = self.kernel.apply(changes).await?;
+        let results = self.kernel.apply(&changes).await?;
         self.meters.applied(changes.len(), began);
-        let mut failed = 0;
-        for (change, result) in changes.iter().zip(results) {
+        let (planned, mut done) = (changes.len(), Vec::with_capacity(changes.len()));
+        for (change, result) in changes.into_iter().zip(results) {
             match result {
-                Ok(()) => self.succeeded(change),
-                Err(errno) => {
-                    failed += 1;
-                    self.refused(change, errno);
+                Ok(()) => {
+                    tracing::debug!(?change, "route");
+                    self.failures.forget(&change.route().key);
+                    done.push(change);
                 }
+                Err(errno) => self.refused(&change, errno),
             }
         }
         if let Some(withheld) = self.chatter.admit(Instant::now()) {
-            tracing::info!(changes = changes.len(), failed, withheld, "routes changed");
+            tracing::info!(changes = planned, failed = planned - done.len(), withheld, "routes changed");
         }
+        self.actual.acknowledged(done);
         Ok(())
-    }
-
-    fn succeeded(&mut self, change: &Change) {
-        tracing::debug!(?change, "route");
-        self.failures.forget(&change.route().key);
-        self.actual.acknowledged(change);
     }
 
     fn refused(&mut self, change: &Change, errno: Errno) {

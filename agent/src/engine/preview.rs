@@ -10,7 +10,9 @@ use super::{Engine, Input, reasons::Reasons, uplinks};
 use crate::{
     kernel::{Change, Kernel, KernelError, Link, NextHop, OwnRoute, RouteKey, RouteTarget, Scope},
     liveness::Verdicts,
-    routes::{Actual, Brake, Desired, Host, LocalUplink, Plan, desired, plan},
+    routes::{
+        Actual, Brake, Desired, ForeignReader, Host, LocalUplink, OursReader, Plan, RouteMap, desired, plan,
+    },
 };
 
 /// So many changes are listed, so that one message holds them.
@@ -75,8 +77,9 @@ impl Engine {
         let uplinks = uplinks::local_uplinks(&self.settings.uplinks, &links, &addresses);
         let desired = self.desired_over(&uplinks, &input, &verdicts);
         let actual = read(self.kernel.as_ref(), self.settings.routes.table).await?;
-        let Plan { changes, blocked } = plan(&desired, &actual, |_| true);
-        let brake = self.brake_on(&input, &actual);
+        let Plan { changes, blocked, .. } = plan(&desired, &actual, |_| true);
+        let premature = plan(&desired, &actual, |key| self.may_go(&input, key)).premature;
+        let brake = self.brake_on(&input, &actual, &desired);
         let reasons = Reasons {
             settings: &self.settings,
             input: &input,
@@ -84,7 +87,7 @@ impl Engine {
             uplinks: &uplinks,
             desired: &desired,
             actual: &actual,
-            known: &self.known,
+            wanted: &self.wanted,
         };
         let taken = blocked.iter().filter_map(|(key, protocol)| {
             let route = OwnRoute { key: *key, target: desired.routes.get(key)?.clone() };
@@ -94,7 +97,10 @@ impl Engine {
         });
         let more = (changes.len() + blocked.len()).saturating_sub(LISTED);
         let paused = input.view.control().paused;
-        let waits = |change: &Change| self.waits(change, &input, &brake).or_else(|| paused.then(of_pause));
+        let waits = |change: &Change| match change {
+            Change::Add(route) if premature.contains(&route.key) => Some(of_another_table()),
+            _ => self.waits(change, &input, &brake).or_else(|| paused.then(of_pause)),
+        };
         let planned =
             changes.into_iter().map(|change| (waits(&change), change)).map(|(waits, it)| (it, waits));
         let pending = planned.chain(taken).take(LISTED).map(|(change, waits)| {
@@ -106,15 +112,15 @@ impl Engine {
     }
 
     fn may_go(&self, input: &Input, key: &RouteKey) -> bool {
-        self.known.contains(key) || (input.view.is_complete() && self.imports.borrow().may_go(key))
+        self.wanted.knows(key) || (input.view.is_complete() && self.imports.borrow().may_go(key))
     }
 
     /// The brake as the next pass would have it.
-    fn brake_on(&self, input: &Input, actual: &Actual) -> Brake {
+    fn brake_on(&self, input: &Input, actual: &Actual, desired: &Desired) -> Brake {
         let mut brake = self.brake.clone();
         if !input.withdrawn {
             let (node, routes) = (&self.settings.node, &self.settings.routes);
-            brake.judge(node, &input.view, actual, routes, |key| self.may_go(input, key));
+            brake.judge(node, &input.view, actual, desired, routes, |key| self.may_go(input, key));
         }
         brake
     }
@@ -171,11 +177,15 @@ fn of_pause() -> String {
     "the end of the pause: `sextant resume`".into()
 }
 
+fn of_another_table() -> String {
+    "until the agent has heard of all peers: it would cover what another table still leads to".into()
+}
+
 async fn read(kernel: &dyn Kernel, table: u32) -> Result<Actual, KernelError> {
-    let mut actual = Actual::default();
-    actual.read_foreign(kernel.routes(Scope::Table(table)).await?);
-    actual.read_ours(kernel.routes(Scope::Ours).await?);
-    Ok(actual)
+    let (mut ours, mut foreign) = (OursReader::beside(RouteMap::default()), ForeignReader::default());
+    kernel.read_routes(Scope::Table(table), &mut foreign).await?;
+    kernel.read_routes(Scope::Ours, &mut ours).await?;
+    Ok(Actual { ours: ours.finish(), foreign: foreign.found })
 }
 
 /// A route of ours as `ip -6 route` shows it.

@@ -1,10 +1,8 @@
 //! Why a route is to change, in words. Pure.
 
-use std::collections::HashSet;
-
 use sextant_proto::{NodeState, Peer};
 
-use super::{Input, preview::leads};
+use super::{Input, preview::leads, wanted::Wanted};
 use crate::{
     kernel::{Change, Link, RouteKey, RouteTarget},
     liveness::{Seen, Verdicts},
@@ -21,7 +19,7 @@ pub(super) struct Reasons<'a> {
     pub(super) desired: &'a Desired,
     pub(super) actual: &'a Actual,
     /// What the engine has wanted before.
-    pub(super) known: &'a HashSet<RouteKey>,
+    pub(super) wanted: &'a Wanted,
 }
 
 impl Reasons<'_> {
@@ -40,7 +38,7 @@ impl Reasons<'_> {
             return "a router announces it".into();
         }
         let whose = self.whose(key);
-        if self.known.contains(key) && !failed && !self.actual.foreign.contains_key(key) {
+        if self.wanted.knows(key) && !failed && !self.actual.foreign.contains_key(key) {
             return format!("{whose}: somebody has removed its route");
         }
         match self.peer(key) {
@@ -77,12 +75,12 @@ impl Reasons<'_> {
             _ if self.input.withdrawn => "this node is drained".into(),
             Some(peer) if peer.name == self.settings.node => "this node's own prefix".into(),
             Some(peer) if peer.state != NodeState::Ready => format!("peer {} is {}", peer.name, peer.state),
-            Some(peer) if ways(self.uplinks, peer).is_empty() => {
+            Some(peer) if ways(self.uplinks, peer).next().is_none() => {
                 format!("peer {} is not on-link any more: it is left to the router", peer.name)
             }
             Some(peer) => format!("peer {} is not routed this way", peer.name),
             None if self.is_pools(key) => "the pool's unused prefixes are not refused here any more".into(),
-            None if self.known.contains(key) => "no node has it any more".into(),
+            None if self.wanted.knows(key) => "no node has it any more".into(),
             None => "no node has it: left over, or made by somebody else in our name".into(),
         }
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::{
     kernel::{
-        Change, Route, RouteTarget,
+        Change, Route, RouteKey, RouteTarget,
         fake::{FakeKernel, Write},
     },
     settings::{BridgeSettings, Direct, Role, RouteSettings, Topology},

@@ -24,7 +24,7 @@ use self::{
 };
 use super::{
     Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourState, Route, RouteKey,
-    RouteProtocol, Rule, RuleAction, Scope, types::MAIN_TABLE,
+    RouteProtocol, RouteReader, Rule, RuleAction, Scope, types::MAIN_TABLE,
 };
 
 /// A kernel in memory. Its clones are the same kernel: give one to what is tested, and keep one.
@@ -258,7 +258,7 @@ impl Kernel for FakeKernel {
         Ok(host.around.addresses.clone())
     }
 
-    async fn routes(&self, scope: Scope) -> Result<Vec<Route>, KernelError> {
+    async fn read_routes(&self, scope: Scope, reader: &mut dyn RouteReader) -> Result<(), KernelError> {
         let mut host = self.host();
         host.faults.of_read()?;
         let in_scope = |route: &&Route| match scope {
@@ -267,7 +267,9 @@ impl Kernel for FakeKernel {
         };
         let mut routes = host.fib.routes().filter(in_scope).cloned().collect();
         host.faults.of_dump(&mut routes);
-        Ok(routes)
+        reader.begin();
+        routes.into_iter().for_each(|route| reader.take(route));
+        Ok(())
     }
 
     async fn lookup(

@@ -5,12 +5,14 @@
 
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod hops;
 mod netlink;
 mod types;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+pub use hops::NextHops;
 pub use netlink::NetlinkKernel;
 pub use types::{
     Address, Change, Errno, Event, Link, MAIN_TABLE, Neighbour, NeighbourState, NextHop, OwnRoute, Route,
@@ -41,6 +43,25 @@ pub enum KernelError {
     },
 }
 
+/// Takes a dump of routes in, route by route.
+pub trait RouteReader: Send {
+    /// A dump begins. If one had begun before, that was interrupted: what was taken in of it is void.
+    fn begin(&mut self);
+
+    /// The next route.
+    fn take(&mut self, route: Route);
+}
+
+impl RouteReader for Vec<Route> {
+    fn begin(&mut self) {
+        self.clear();
+    }
+
+    fn take(&mut self, route: Route) {
+        self.push(route);
+    }
+}
+
 /// A host's network, as far as the agent has to do with it.
 #[async_trait]
 pub trait Kernel: Send + Sync + 'static {
@@ -50,8 +71,16 @@ pub trait Kernel: Send + Sync + 'static {
     /// All IPv6 addresses of all links.
     async fn addresses(&self) -> Result<Vec<Address>, KernelError>;
 
+    /// Has `reader` take in all IPv6 routes of all tables that `scope` asks for. What it took in is whole only if this
+    /// succeeds.
+    async fn read_routes(&self, scope: Scope, reader: &mut dyn RouteReader) -> Result<(), KernelError>;
+
     /// All IPv6 routes of all tables that `scope` asks for.
-    async fn routes(&self, scope: Scope) -> Result<Vec<Route>, KernelError>;
+    async fn routes(&self, scope: Scope) -> Result<Vec<Route>, KernelError> {
+        let mut routes = Vec::new();
+        self.read_routes(scope, &mut routes).await?;
+        Ok(routes)
+    }
 
     /// The route that the kernel takes from `source` to `destination`, by its rules and all its tables (`ip -6 route get
     /// fibmatch`); or why it takes none: EHOSTUNREACH for an unreachable route, EACCES for a prohibiting one, EINVAL for a

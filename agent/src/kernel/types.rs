@@ -1,8 +1,10 @@
 //! What the kernel has, as data.
 
-use std::{collections::BTreeSet, fmt, net::Ipv6Addr};
+use std::{fmt, net::Ipv6Addr};
 
 use sextant_proto::Prefix;
+
+use super::NextHops;
 
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,10 +110,10 @@ pub struct NextHop {
 }
 
 /// What a route does with a packet.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RouteTarget {
     /// Sends it on through one of these.
-    Via(BTreeSet<NextHop>),
+    Via(NextHops),
     /// Answers with an ICMPv6 unreachable.
     Unreachable,
     /// Something else that Sextant does not make: the kernel's route type.

@@ -169,7 +169,7 @@ fn targets<'a>(
 ) -> (BTreeMap<Way, Target>, Vec<Target>) {
     let (mut asked, mut others) = (BTreeMap::new(), Vec::new());
     for peer in peers.filter(|peer| peer.name != *node) {
-        let ways = ways(uplinks, peer).into_iter();
+        let ways = ways(uplinks, peer).map(|(_, hop)| hop);
         let target = |hop: NextHop| Some(Target { link: hop.link, addr: hop.gateway? });
         let targets: Vec<_> = ways.filter_map(target).collect();
         if is_suspect(node, peer) || (targets.len() > 1 && peer.state == NodeState::Ready) {

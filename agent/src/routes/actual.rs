@@ -1,11 +1,9 @@
 //! The routes that the kernel has, as it said.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use sextant_proto::{Conflict, Prefix};
 
-use super::Desired;
-use crate::kernel::{Change, Route, RouteKey, RouteProtocol, RouteTarget};
+use super::{Desired, RouteMap, reading::Foreign};
+use crate::kernel::{Change, Route, RouteKey, RouteProtocol};
 
 /// What the kernel said of our routes, and of others' for the same destinations.
 ///
@@ -13,26 +11,12 @@ use crate::kernel::{Change, Route, RouteKey, RouteProtocol, RouteTarget};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Actual {
     /// Ours.
-    pub ours: BTreeMap<RouteKey, RouteTarget>,
+    pub ours: RouteMap,
     /// Others', of the table that ours are in.
-    pub foreign: BTreeMap<RouteKey, BTreeSet<RouteProtocol>>,
+    pub foreign: Foreign,
 }
 
 impl Actual {
-    /// Takes a dump of our routes in, in place of what was known of them.
-    pub fn read_ours(&mut self, routes: Vec<Route>) {
-        let ours = routes.into_iter().filter(|route| route.protocol == RouteProtocol::OURS);
-        self.ours = ours.map(|route| (route.key, route.target)).collect();
-    }
-
-    /// Takes a dump of all routes of a table in, in place of what was known of others'.
-    pub fn read_foreign(&mut self, routes: Vec<Route>) {
-        self.foreign.clear();
-        for route in routes {
-            self.saw(&route);
-        }
-    }
-
     /// Somebody else has put a route.
     pub fn saw(&mut self, route: &Route) {
         if route.protocol != RouteProtocol::OURS {
@@ -56,18 +40,25 @@ impl Actual {
         }
     }
 
-    /// The kernel has acknowledged a change.
-    pub fn acknowledged(&mut self, change: &Change) {
-        match change {
-            Change::Add(route) | Change::Replace(route) => self.ours.insert(route.key, route.target.clone()),
-            Change::Delete(route) => self.ours.remove(&route.key),
+    /// The kernel has acknowledged changes.
+    pub fn acknowledged(&mut self, changes: Vec<Change>) {
+        let left = |change| match change {
+            Change::Add(route) | Change::Replace(route) => (route.key, Some(route.target)),
+            Change::Delete(route) => (route.key, None),
         };
+        self.ours.change(changes.into_iter().map(left).collect());
+    }
+
+    /// Lets what is and what should be share their memory where they are the same.
+    pub fn share_with(&mut self, desired: &Desired) {
+        if self.ours == desired.routes {
+            self.ours = desired.routes.clone();
+        }
     }
 
     /// Whether a route of ours leads to the destination of `key`, whatever its metric.
     pub fn stands(&self, key: &RouteKey) -> bool {
-        let first = self.ours.range(RouteKey { metric: 0, ..*key }..).next();
-        first.is_some_and(|(first, _)| (first.table, first.destination) == (key.table, key.destination))
+        self.ours.deciding(key).is_some()
     }
 
     /// Others' routes for the destinations of `desired`, and who wins. The kernel's own routes for the on-link prefix
@@ -75,7 +66,7 @@ impl Actual {
     pub fn conflicts(&self, desired: &Desired, bridge: Option<Prefix>) -> Vec<Conflict> {
         let mut conflicts = Vec::new();
         for (key, protocols) in &self.foreign {
-            let Some(ours) = for_destination(desired, key) else {
+            let Some((ours, _)) = desired.routes.deciding(key) else {
                 continue;
             };
             for protocol in protocols {
@@ -92,10 +83,4 @@ impl Actual {
         }
         conflicts
     }
-}
-
-/// The desired route for the destination of `key`: the one with the lowest metric.
-fn for_destination<'a>(desired: &'a Desired, key: &RouteKey) -> Option<&'a RouteKey> {
-    let (first, _) = desired.routes.range(RouteKey { metric: 0, ..*key }..).next()?;
-    (first.table == key.table && first.destination == key.destination).then_some(first)
 }

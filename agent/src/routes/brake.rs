@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sextant_proto::{NodeName, NodeState, Prefix, Revision};
 
-use super::Actual;
+use super::{Actual, Desired};
 use crate::{kernel::RouteKey, settings::RouteSettings, view::View};
 
 /// Up to so many peers may go at once, whatever part of all they are.
@@ -29,12 +29,13 @@ impl Brake {
         node: &NodeName,
         view: &View,
         actual: &Actual,
+        desired: &Desired,
         settings: &RouteSettings,
         may_go: impl Fn(&RouteKey) -> bool,
     ) {
-        let gone = gone(node, view, actual, settings, may_go);
-        let routed = actual.ours.keys().filter(|key| leads_to_peer(key, settings)).count();
-        if gone.len() <= FEW || gone.len() * PART <= routed {
+        let gone = gone(node, view, actual, desired, settings, may_go);
+        let routed = || actual.ours.keys().filter(|key| leads_to_peer(key, settings)).count();
+        if gone.len() <= FEW || gone.len() * PART <= routed() {
             *self = Self::default();
             return;
         }
@@ -60,14 +61,21 @@ fn gone(
     node: &NodeName,
     view: &View,
     actual: &Actual,
+    desired: &Desired,
     settings: &RouteSettings,
     may_go: impl Fn(&RouteKey) -> bool,
 ) -> BTreeSet<Prefix> {
-    let announced = view.peers().filter(|peer| peer.name != *node && peer.state == NodeState::Ready);
-    let there: BTreeSet<Prefix> = announced.map(|peer| peer.prefix).collect();
-    let going = actual.ours.keys().filter(|key| leads_to_peer(key, settings) && may_go(key));
-    let routed = going.map(|key| key.destination);
-    routed.filter(|destination| !there.contains(destination)).collect()
+    // What is wanted leads to somebody who is announced; mostly that is all.
+    let left = actual.ours.without(&desired.routes);
+    let going = left.map(|(key, _)| key).filter(|key| leads_to_peer(key, settings) && may_go(key));
+    let mut gone: BTreeSet<Prefix> = going.map(|key| key.destination).collect();
+    if !gone.is_empty() {
+        let announced = view.peers().filter(|peer| peer.name != *node && peer.state == NodeState::Ready);
+        for peer in announced {
+            gone.remove(&peer.prefix);
+        }
+    }
+    gone
 }
 
 fn leads_to_peer(key: &RouteKey, settings: &RouteSettings) -> bool {
@@ -133,7 +141,7 @@ mod tests {
 
     fn held(routes: u32, view: &View) -> usize {
         let mut brake = Brake::default();
-        brake.judge(&"me".parse().unwrap(), view, &routed(routes), &SETTINGS, |_| true);
+        brake.judge(&"me".parse().unwrap(), view, &routed(routes), &Desired::default(), &SETTINGS, |_| true);
         brake.held()
     }
 
@@ -149,30 +157,37 @@ mod tests {
     #[test]
     fn a_later_resume_lets_go_and_an_earlier_one_does_not() {
         let (mut brake, me, actual) = (Brake::default(), "me".parse().unwrap(), routed(30));
-        brake.judge(&me, &view(5, 4, 0..10), &actual, &SETTINGS, |_| true);
+        brake.judge(&me, &view(5, 4, 0..10), &actual, &Desired::default(), &SETTINGS, |_| true);
         assert_eq!(brake.held(), 20);
-        brake.judge(&me, &view(6, 4, 0..9), &actual, &SETTINGS, |_| true);
+        brake.judge(&me, &view(6, 4, 0..9), &actual, &Desired::default(), &SETTINGS, |_| true);
         assert_eq!(brake.held(), 21, "what comes after waits too");
-        brake.judge(&me, &view(7, 7, 0..9), &actual, &SETTINGS, |_| true);
+        brake.judge(&me, &view(7, 7, 0..9), &actual, &Desired::default(), &SETTINGS, |_| true);
         assert_eq!(brake.held(), 0);
-        brake.judge(&me, &view(7, 7, 0..9), &routed(9), &SETTINGS, |_| true);
-        brake.judge(&me, &view(9, 7, 0..9), &routed(40), &SETTINGS, |_| true);
+        brake.judge(&me, &view(7, 7, 0..9), &routed(9), &Desired::default(), &SETTINGS, |_| true);
+        brake.judge(&me, &view(9, 7, 0..9), &routed(40), &Desired::default(), &SETTINGS, |_| true);
         assert_eq!(brake.held(), 31, "the next time is another time");
     }
 
     #[test]
     fn what_may_not_go_anyway_is_not_held() {
         let mut brake = Brake::default();
-        brake.judge(&"me".parse().unwrap(), &view(5, 0, 0..0), &routed(30), &SETTINGS, |_| false);
+        brake.judge(
+            &"me".parse().unwrap(),
+            &view(5, 0, 0..0),
+            &routed(30),
+            &Desired::default(),
+            &SETTINGS,
+            |_| false,
+        );
         assert_eq!(brake.held(), 0);
     }
 
     #[test]
     fn who_comes_back_is_no_longer_held() {
         let (mut brake, me, actual) = (Brake::default(), "me".parse().unwrap(), routed(30));
-        brake.judge(&me, &view(5, 0, 0..0), &actual, &SETTINGS, |_| true);
+        brake.judge(&me, &view(5, 0, 0..0), &actual, &Desired::default(), &SETTINGS, |_| true);
         assert_eq!(brake.held(), 30);
-        brake.judge(&me, &view(6, 0, 0..29), &actual, &SETTINGS, |_| true);
+        brake.judge(&me, &view(6, 0, 0..29), &actual, &Desired::default(), &SETTINGS, |_| true);
         assert_eq!(brake.held(), 0, "one of thirty may go by itself");
     }
 }

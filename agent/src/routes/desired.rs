@@ -1,14 +1,12 @@
 //! The routes that this host should have.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv6Addr,
-};
+use std::net::Ipv6Addr;
 
 use sextant_proto::{Claim, NodeName, NodeState, Peer, Pool, Prefix, Uplink, direct_next_hop};
 
+use super::{Entry, RouteMap};
 use crate::{
-    kernel::{NextHop, RouteKey, RouteTarget},
+    kernel::{NextHop, NextHops, RouteKey, RouteTarget},
     liveness::{Seen, Verdicts},
     settings::{Direct, RouteSettings, Topology},
     view::View,
@@ -48,55 +46,58 @@ pub struct Host<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     /// All of them.
-    pub routes: BTreeMap<RouteKey, RouteTarget>,
+    pub routes: RouteMap,
 }
 
 /// The routes that `host` should have, by what it knows of the cluster (DESIGN §2, I11): one to each announced peer that
 /// is on-link, and is not dead; unreachables for the dead, for the host's own prefix and for the pools.
 pub fn desired(host: &Host<'_>, view: &View) -> Desired {
-    let mut desired = Desired::default();
-    if let Some(claim) = host.claim {
-        desired.unreachable(host, claim.prefix);
-        if let Some(mark) =
-            host.settings.mark.filter(|_| !host.withdrawn && is_announced(host.node, claim, view))
-        {
-            let key = RouteKey { table: mark.table, destination: claim.prefix, metric: mark.metric };
-            desired.routes.insert(key, RouteTarget::Unreachable);
-        }
+    let mut routes: Vec<Entry> = host.claim.iter().flat_map(|claim| own(host, claim, view)).collect();
+    let mut pools = pools(host, view);
+    pools.retain(|pool| may_hold_aggregate(host, pool));
+    // A host that has lost its uplinks knows nothing of where its peers are: what it refused, it goes on refusing.
+    let blind = host.uplinks.iter().all(|local| local.uplink.addresses.is_empty());
+    for peer in view.peers() {
+        let hops = if is_routed(host, peer) { next_hops(host, peer) } else { None };
+        let left_to_router = hops.is_none() && !blind && is_routed(host, peer);
+        pools.retain(|pool| {
+            let leads_there = left_to_router && peer.pool == pool.name;
+            !leads_there && !peer.next_hops.iter().any(|hop| pool.prefix.contains(*hop))
+        });
+        routes.extend(hops.and_then(|hops| to_peer(host, peer, hops)));
     }
-    for pool in pools(host, view) {
-        if holds_aggregate(host, view, pool) {
-            desired.unreachable(host, pool.prefix);
-        }
-    }
-    if !host.withdrawn {
-        for peer in routed_peers(host, view) {
-            desired.peer(host, peer);
-        }
-    }
-    desired
+    routes.extend(pools.into_iter().map(|pool| unreachable(host, pool.prefix)));
+    Desired { routes: routes.into() }
 }
 
 impl Desired {
-    fn unreachable(&mut self, host: &Host<'_>, destination: Prefix) {
-        let key =
-            RouteKey { table: host.settings.table, destination, metric: host.settings.unreachable_metric };
-        self.routes.insert(key, RouteTarget::Unreachable);
+    /// Whether `destination` is refused here as a whole, but for what is led on inside.
+    pub(super) fn refuses(&self, host: &Host<'_>, destination: Prefix) -> bool {
+        self.routes.contains_key(&unreachable(host, destination).0)
     }
+}
 
-    fn peer(&mut self, host: &Host<'_>, peer: &Peer) {
-        let hops = next_hops(host, peer);
-        if !hops.is_empty() && host.settings.direct == Direct::OnLink {
-            let key = RouteKey {
-                table: host.settings.table,
-                destination: peer.prefix,
-                metric: host.settings.metric,
-            };
-            // Of the same key, so that one takes the other's place in one step.
-            let target = if is_dead(host, peer) { RouteTarget::Unreachable } else { RouteTarget::Via(hops) };
-            self.routes.insert(key, target);
-        }
-    }
+/// What of its own prefix no bridge has is refused; and the prefix is marked while it may be exported.
+fn own(host: &Host<'_>, claim: &Claim, view: &View) -> impl Iterator<Item = Entry> {
+    let exported = !host.withdrawn && is_announced(host.node, claim, view);
+    let mark = host.settings.mark.filter(|_| exported).map(|mark| {
+        let key = RouteKey { table: mark.table, destination: claim.prefix, metric: mark.metric };
+        (key, RouteTarget::Unreachable)
+    });
+    std::iter::once(unreachable(host, claim.prefix)).chain(mark)
+}
+
+fn unreachable(host: &Host<'_>, destination: Prefix) -> Entry {
+    let RouteSettings { table, unreachable_metric, .. } = *host.settings;
+    (RouteKey { table, destination, metric: unreachable_metric }, RouteTarget::Unreachable)
+}
+
+fn to_peer(host: &Host<'_>, peer: &Peer, hops: NextHops) -> Option<Entry> {
+    let RouteSettings { table, metric, direct, .. } = *host.settings;
+    let key = RouteKey { table, destination: peer.prefix, metric };
+    // Of the same key, so that one takes the other's place in one step.
+    let target = if is_dead(host, peer) { RouteTarget::Unreachable } else { RouteTarget::Via(hops) };
+    (!host.withdrawn && direct == Direct::OnLink).then_some((key, target))
 }
 
 /// Whether others may route to what `claim` gave this node: then it may be exported to a router too (DESIGN I7).
@@ -115,8 +116,8 @@ pub(super) fn pools<'a>(host: &Host<'a>, view: &'a View) -> Vec<&'a Pool> {
     told.into_iter().chain(not_told).collect()
 }
 
-fn routed_peers<'a>(host: &'a Host<'_>, view: &'a View) -> impl Iterator<Item = &'a Peer> {
-    view.peers().filter(|peer| peer.name != *host.node && peer.state == NodeState::Ready)
+fn is_routed(host: &Host<'_>, peer: &Peer) -> bool {
+    peer.state == NodeState::Ready && peer.name != *host.node
 }
 
 /// A verdict is void once the session is back.
@@ -125,46 +126,41 @@ fn is_dead(host: &Host<'_>, peer: &Peer) -> bool {
 }
 
 /// The ways to a peer that need no router, at most one over each of `uplinks`, in their order (DESIGN §2).
-pub fn ways(uplinks: &[LocalUplink], peer: &Peer) -> Vec<NextHop> {
-    let over = |local: &LocalUplink| {
+pub fn ways<'a>(
+    uplinks: &'a [LocalUplink],
+    peer: &'a Peer,
+) -> impl Iterator<Item = (&'a LocalUplink, NextHop)> {
+    uplinks.iter().filter_map(|local| {
         let (_, hop) = direct_next_hop(std::slice::from_ref(&local.uplink), &peer.next_hops)?;
-        Some(NextHop { gateway: Some(hop), link: local.link })
-    };
-    uplinks.iter().filter_map(over).collect()
+        Some((local, NextHop { gateway: Some(hop), link: local.link }))
+    })
 }
 
 /// Which of the ways to a peer to use: all that work where traffic is to be balanced, else the first of them. If none
-/// seems to, all seem as good.
-fn next_hops(host: &Host<'_>, peer: &Peer) -> BTreeSet<NextHop> {
-    let ways = ways(host.uplinks, peer);
-    let up = |hop: &NextHop| host.uplinks.iter().any(|local| local.link == hop.link && local.works);
-    let works = |hop: &&NextHop| up(hop) && !host.verdicts.is_silent(hop);
-    let mut working: Vec<_> = ways.iter().filter(works).copied().collect();
-    if working.is_empty() {
-        working = ways;
+/// seems to, all seem as good. `None` if there is no way.
+fn next_hops(host: &Host<'_>, peer: &Peer) -> Option<NextHops> {
+    let all = || ways(host.uplinks, peer).map(|(_, hop)| hop);
+    let working = || {
+        let works = |(local, hop): &(&LocalUplink, NextHop)| local.works && !host.verdicts.is_silent(hop);
+        ways(host.uplinks, peer).filter(works).map(|(_, hop)| hop)
+    };
+    if !host.settings.balance {
+        return working().next().or_else(|| all().next()).map(NextHops::from);
     }
-    let used = if host.settings.balance { working.len() } else { 1 };
-    working.into_iter().take(used).collect()
+    let working: NextHops = working().collect();
+    let used = if working.is_empty() { all().collect() } else { working };
+    Some(used).filter(|used| !used.is_empty())
 }
 
-/// Whether traffic to the pool's unused prefixes is refused here. Not where it would refuse what must go to a router: a
-/// peer that is not on-link, an on-link prefix, a next hop, a controller (DESIGN §5).
-pub(super) fn holds_aggregate(host: &Host<'_>, view: &View, pool: &Pool) -> bool {
-    if host.settings.topology == Topology::Routed || host.settings.direct == Direct::Never {
-        return false;
-    }
-    // A host that has lost its uplinks knows nothing of where its peers are: what it refused, it goes on refusing.
-    let blind = host.uplinks.iter().all(|local| local.uplink.addresses.is_empty());
-    let all_on_link = blind
-        || routed_peers(host, view)
-            .filter(|peer| peer.pool == pool.name)
-            .all(|peer| !ways(host.uplinks, peer).is_empty());
-    let on_link =
-        host.uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|address| address.on_link);
-    let covers_on_link = on_link.into_iter().any(|on_link| on_link.overlaps(pool.prefix));
-    let covers_next_hop = view.peers().flat_map(|peer| &peer.next_hops).any(|hop| pool.prefix.contains(*hop));
+/// Whether traffic to the pool's unused prefixes may be refused here, as far as this host knows by itself. Not where that
+/// would refuse what must go to a router: an on-link prefix, a controller; nor, as the caller sees, a peer that is not
+/// on-link, or a next hop (DESIGN §5).
+fn may_hold_aggregate(host: &Host<'_>, pool: &Pool) -> bool {
+    let left_to_router = host.settings.topology == Topology::Routed || host.settings.direct == Direct::Never;
+    let mut addresses = host.uplinks.iter().flat_map(|local| &local.uplink.addresses);
+    let covers_on_link = addresses.any(|address| address.on_link.overlaps(pool.prefix));
     let covers_controller = host.controllers.iter().any(|controller| pool.prefix.contains(*controller));
-    all_on_link && !covers_on_link && !covers_next_hop && !covers_controller
+    !left_to_router && !covers_on_link && !covers_controller
 }
 
 #[cfg(test)]
@@ -246,9 +242,9 @@ mod tests {
             verdicts,
             settings: &SETTINGS,
         };
-        let line = |(key, target): (RouteKey, RouteTarget)| match target {
+        let line = |(key, target): (&RouteKey, &RouteTarget)| match target {
             RouteTarget::Via(hops) => {
-                let hop = hops.first().unwrap();
+                let hop = hops.iter().next().unwrap();
                 format!(
                     "{} via {} dev {} metric {}",
                     key.destination,
@@ -259,7 +255,7 @@ mod tests {
             }
             _ => format!("unreachable {}", key.destination),
         };
-        desired(&host, view).routes.into_iter().map(line).collect()
+        desired(&host, view).routes.iter().map(line).collect()
     }
 
     const OWN: &str = "unreachable 2001:db8:8000:1::/64";
@@ -364,8 +360,8 @@ mod tests {
             settings: &RouteSettings { balance, ..SETTINGS },
         };
         let view = view(vec![], vec![Peer { next_hops, ..peer(2, "2001:db8::2") }]);
-        match desired(&host, &view).routes.into_values().next() {
-            Some(RouteTarget::Via(hops)) => hops.into_iter().map(|hop| hop.link).collect(),
+        match desired(&host, &view).routes.iter().next() {
+            Some((_, RouteTarget::Via(hops))) => hops.iter().map(|hop| hop.link).collect(),
             other => panic!("{other:?}"),
         }
     }
@@ -401,7 +397,7 @@ mod tests {
                 settings: &settings,
             };
             let routes = desired(&host, &view).routes;
-            routes.into_keys().map(|key| key.destination.to_string()).collect::<Vec<_>>()
+            routes.keys().map(|key| key.destination.to_string()).collect::<Vec<_>>()
         };
         let routed = RouteSettings { topology: Topology::Routed, ..SETTINGS };
         assert_eq!(of(routed), ["2001:db8:8000:1::/64", "2001:db8:8000:2::/64"]);

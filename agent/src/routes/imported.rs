@@ -1,10 +1,8 @@
 //! Which of the routes that routers announce this host can use, and over which of its uplinks.
 
-use std::collections::BTreeSet;
-
 use sextant_proto::Prefix;
 
-use super::desired::{Desired, Host, LocalUplink, holds_aggregate, pools};
+use super::desired::{Desired, Host, LocalUplink, pools};
 use crate::{
     import::{Hop, Imports},
     kernel::{NextHop, RouteKey, RouteTarget},
@@ -20,11 +18,11 @@ struct Reserved {
 }
 
 impl Reserved {
-    fn of(host: &Host<'_>, view: &View) -> Self {
+    fn of(host: &Host<'_>, view: &View, desired: &Desired) -> Self {
         let on_link = host.uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|it| it.on_link);
         let mut all: Vec<_> = on_link.chain(host.claim.map(|claim| claim.prefix)).collect();
         let pools = pools(host, view);
-        all.extend(pools.iter().filter(|pool| holds_aggregate(host, view, pool)).map(|pool| pool.prefix));
+        all.extend(pools.iter().map(|pool| pool.prefix).filter(|pool| desired.refuses(host, *pool)));
         Self { all, longer: pools.iter().map(|pool| (pool.prefix, pool.host_len)).collect() }
     }
 
@@ -42,8 +40,8 @@ impl Desired {
         if imports.routes.is_empty() {
             return 0;
         }
-        let reserved = Reserved::of(host, view);
-        let mut unresolved = 0;
+        let reserved = Reserved::of(host, view, self);
+        let (mut usable, mut unresolved) = (Vec::new(), 0);
         for (prefix, path) in imports.routes.iter().filter(|(prefix, _)| !reserved.covers(**prefix)) {
             let Some(hop) = next_hop(&path.hop, host.uplinks) else {
                 unresolved += 1;
@@ -51,8 +49,9 @@ impl Desired {
             };
             let (table, metric) = (host.settings.table, imports.metric);
             let key = RouteKey { table, destination: *prefix, metric };
-            self.routes.insert(key, RouteTarget::Via(BTreeSet::from([hop])));
+            usable.push((key, Some(RouteTarget::Via(hop.into()))));
         }
+        self.routes.change(usable);
         unresolved
     }
 }
@@ -154,17 +153,18 @@ mod tests {
             verdicts: &Verdicts::default(),
             settings: &settings(topology),
         };
-        let mut desired = Desired::default();
+        let mut desired = crate::routes::desired(&host, &view);
         let unresolved = desired.import(&host, &view, &imports(routes));
-        let line = |(key, target): (RouteKey, RouteTarget)| match target {
+        let line = |(key, target): (&RouteKey, &RouteTarget)| match target {
             RouteTarget::Via(hops) => {
-                let hop = hops.first().copied().unwrap();
+                let hop = hops.as_slice()[0];
                 assert_eq!((key.metric, key.table), (768, 254));
                 format!("{} via {} {}", key.destination, hop.gateway.unwrap(), hop.link)
             }
             other => panic!("{other:?}"),
         };
-        (desired.routes.into_iter().map(line).collect(), unresolved)
+        let imported = desired.routes.iter().filter(|(key, _)| key.metric == 768);
+        (imported.map(line).collect(), unresolved)
     }
 
     #[test]

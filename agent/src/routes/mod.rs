@@ -4,11 +4,16 @@
 
 mod actual;
 mod brake;
+mod covers;
 mod desired;
 mod imported;
+mod map;
 mod plan;
+mod reading;
 
 pub use actual::Actual;
 pub use brake::Brake;
 pub use desired::{Desired, Host, LocalUplink, desired, is_announced, ways};
+pub use map::{Entry, RouteMap};
 pub use plan::{Plan, plan};
+pub use reading::{Foreign, ForeignReader, OursReader};

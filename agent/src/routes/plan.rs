@@ -1,8 +1,10 @@
 //! From what is to what should be.
 
+use super::{
+    Actual, Desired, Entry,
+    covers::{Covers, covers, leads_on},
+};
 use crate::kernel::{Change, OwnRoute, RouteKey, RouteProtocol, RouteTarget};
-
-use super::{Actual, Desired};
 
 /// What to tell the kernel, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Routes that cannot be: another's route has their place, and stays (DESIGN I4).
     pub blocked: Vec<(RouteKey, RouteProtocol)>,
+    /// Unreachables that wait: they would cover what another table leads on, and nobody has told yet whether it should be.
+    pub premature: Vec<RouteKey>,
 }
 
 /// What leads from `actual` to `desired`. A route of ours that is not desired goes only if `may_delete` (DESIGN I6).
@@ -18,42 +22,62 @@ pub struct Plan {
 /// A destination may have several routes of different metrics, of which the kernel uses the lowest. So what is made is made
 /// from the lowest metric up, and what goes goes from the highest down: whatever of the order has been done, packets to a
 /// destination that was led on before and is after are led on.
+///
+/// Rules may have the kernel look into any table first. So an unreachable comes into a table only after the routes to what
+/// it covers there and another table leads on, and where a table is left, its unreachables go first.
 pub fn plan(desired: &Desired, actual: &Actual, may_delete: impl Fn(&RouteKey) -> bool) -> Plan {
     let mut plan = Plan::default();
-    let refuses_anew =
-        |key: &RouteKey, target: &RouteTarget| *target == RouteTarget::Unreachable && !actual.stands(key);
-    let (refusing, leading): (Vec<_>, Vec<_>) =
-        desired.routes.iter().partition(|(key, target)| refuses_anew(key, target));
-    for (key, target) in refusing.into_iter().chain(leading) {
-        plan.make(actual, *key, target);
-    }
-    for (key, target) in actual.ours.iter().rev() {
-        if !desired.routes.contains_key(key) && may_delete(key) {
-            plan.changes.push(Change::Delete(OwnRoute { key: *key, target: target.clone() }));
+    let (mut leading, mut covering) = (Vec::new(), Vec::new());
+    for ((key, target), standing) in desired.routes.unlike(&actual.ours) {
+        if let Some(protocol) = actual.foreign.get(key).and_then(|protocols| protocols.first()) {
+            plan.blocked.push((*key, *protocol));
+            continue;
+        }
+        let route = own((key, target));
+        let change = if standing.is_some() { Change::Replace(route) } else { Change::Add(route) };
+        if leads_on(target) {
+            leading.push(change);
+            continue;
+        }
+        let refuses_anew = !actual.stands(key) && decides(desired, key);
+        match covers(key, desired, actual, &may_delete) {
+            _ if standing.is_some() => covering.push(change),
+            Covers::WhatIsNot => plan.premature.push(*key),
+            Covers::Nothing if refuses_anew => plan.changes.push(change),
+            _ => covering.push(change),
         }
     }
+    plan.changes.append(&mut leading);
+    plan.changes.append(&mut covering);
+    plan.changes.extend(going(desired, actual, may_delete));
     plan
 }
 
-impl Plan {
-    fn make(&mut self, actual: &Actual, key: RouteKey, target: &RouteTarget) {
-        let standing = actual.ours.get(&key);
-        if standing == Some(target) {
-            return;
-        }
-        let foreign = actual.foreign.get(&key).and_then(|protocols| protocols.first());
-        if let Some(protocol) = foreign {
-            self.blocked.push((key, *protocol));
-            return;
-        }
-        let route = OwnRoute { key, target: target.clone() };
-        self.changes.push(if standing.is_some() { Change::Replace(route) } else { Change::Add(route) });
-    }
+/// What goes, in its order.
+fn going<'a>(
+    desired: &'a Desired,
+    actual: &'a Actual,
+    may_delete: impl Fn(&RouteKey) -> bool,
+) -> impl Iterator<Item = Change> {
+    let gone = actual.ours.without(&desired.routes).filter(|(key, _)| may_delete(key));
+    let (led, refused): (Vec<&Entry>, Vec<&Entry>) = gone.partition(|(_, target)| leads_on(target));
+    let all = refused.into_iter().rev().chain(led.into_iter().rev());
+    all.map(|(key, target)| Change::Delete(own((key, target))))
+}
+
+fn own((key, target): (&RouteKey, &RouteTarget)) -> OwnRoute {
+    OwnRoute { key: *key, target: target.clone() }
+}
+
+/// Whether no other route is to stand before it.
+fn decides(desired: &Desired, key: &RouteKey) -> bool {
+    desired.routes.deciding(key).is_some_and(|(first, _)| first == key)
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
+        cmp::Reverse,
         collections::{BTreeMap, BTreeSet},
         net::Ipv6Addr,
     };
@@ -62,7 +86,10 @@ mod tests {
     use sextant_proto::Prefix;
 
     use super::*;
-    use crate::kernel::{NextHop, Route};
+    use crate::{
+        kernel::{NextHop, Route},
+        routes::RouteMap,
+    };
 
     /// Few enough to meet: as the kernel tells routes apart, by table, destination and metric.
     fn key() -> impl Strategy<Value = RouteKey> {
@@ -79,29 +106,39 @@ mod tests {
             let gateway = Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n));
             NextHop { gateway, link }
         });
-        let via = proptest::collection::btree_set(hop, 1..3).prop_map(RouteTarget::Via);
+        let via = proptest::collection::vec(hop, 1..3);
+        let via = via.prop_map(|hops| RouteTarget::Via(hops.into_iter().collect()));
         prop_oneof![2 => via, 1 => Just(RouteTarget::Unreachable)]
     }
 
-    fn routes() -> impl Strategy<Value = BTreeMap<RouteKey, RouteTarget>> {
-        proptest::collection::btree_map(key(), target(), 0..10)
+    fn routes() -> impl Strategy<Value = RouteMap> {
+        proptest::collection::vec((key(), target()), 0..10).prop_map(RouteMap::from)
+    }
+
+    /// As the agent's own: what is led on has no other prefix inside, what is refused may have.
+    fn nested() -> impl Strategy<Value = RouteMap> {
+        let refused_if_wide = |(key, target): (&RouteKey, &RouteTarget)| {
+            let wide = key.destination.len() < 64;
+            (*key, if wide { RouteTarget::Unreachable } else { target.clone() })
+        };
+        routes().prop_map(move |routes| routes.iter().map(refused_if_wide).collect())
     }
 
     fn foreign() -> impl Strategy<Value = BTreeSet<RouteKey>> {
         proptest::collection::btree_set(key(), 0..3)
     }
 
-    fn actual(ours: BTreeMap<RouteKey, RouteTarget>, foreign: &BTreeSet<RouteKey>) -> Actual {
+    fn actual(mut ours: RouteMap, foreign: &BTreeSet<RouteKey>) -> Actual {
+        ours.change(foreign.iter().map(|key| (*key, None)).collect());
         let mut actual = Actual { ours, ..Actual::default() };
         for &key in foreign {
-            actual.ours.remove(&key);
             actual.saw(&Route { key, protocol: RouteProtocol(4), target: RouteTarget::Unreachable });
         }
         actual
     }
 
     fn apply(plan: &Plan, mut actual: Actual) -> Actual {
-        plan.changes.iter().for_each(|change| actual.acknowledged(change));
+        actual.acknowledged(plan.changes.clone());
         actual
     }
 
@@ -113,18 +150,36 @@ mod tests {
     /// What is led on, not refused: the lowest metric decides, and the keys are in its order.
     fn led_on(actual: &Actual) -> BTreeSet<(u32, Prefix)> {
         let mut deciding = BTreeMap::new();
-        for (key, target) in &actual.ours {
+        for (key, target) in actual.ours.iter() {
             deciding.entry((key.table, key.destination)).or_insert(target);
         }
         let led = deciding.into_iter().filter(|(_, target)| matches!(target, RouteTarget::Via(_)));
         led.map(|(destination, _)| destination).collect()
     }
 
+    /// Where packets are led on by our routes, if the kernel looks into the tables in this order: the longest prefix counts,
+    /// then the lowest metric.
+    fn led_on_by(actual: &Actual, tables: [u32; 2]) -> BTreeSet<Ipv6Addr> {
+        let leads_on = |addr: &Ipv6Addr| {
+            let best = |table: u32| {
+                let matching = actual
+                    .ours
+                    .iter()
+                    .filter(|(key, _)| key.table == table && key.destination.contains(*addr));
+                matching
+                    .min_by_key(|(key, _)| (Reverse(key.destination.len()), key.metric))
+                    .map(|(_, target)| target)
+            };
+            tables.into_iter().find_map(best).is_some_and(super::leads_on)
+        };
+        (0..8).map(|n| Ipv6Addr::from_bits((0x2001_0db8_0001 << 80) | (n << 64))).filter(leads_on).collect()
+    }
+
     /// An addition where a route is, and a replacement or removal where none is, would be refused.
     fn take_in_as_the_kernel_does(actual: &mut Actual, change: &Change) {
         let stands = actual.ours.contains_key(&change.route().key);
         assert_eq!(stands, !matches!(change, Change::Add(_)), "{change:?}");
-        actual.acknowledged(change);
+        actual.acknowledged(vec![change.clone()]);
     }
 
     proptest! {
@@ -132,8 +187,8 @@ mod tests {
         fn the_plan_leads_to_the_desired(wanted in routes(), ours in routes(), foreign in foreign()) {
             let (desired, before) = (Desired { routes: wanted }, actual(ours, &foreign));
             let after = apply(&plan(&desired, &before, |_| true), before);
-            let mut possible = desired.routes.clone();
-            possible.retain(|key, _| !foreign.contains(key));
+            let possible = desired.routes.iter().filter(|(key, _)| !foreign.contains(key));
+            let possible = possible.map(|(key, target)| (*key, target.clone())).collect();
             prop_assert_eq!(&after.ours, &possible);
             prop_assert!(plan(&desired, &after, |_| true).changes.is_empty());
         }
@@ -166,6 +221,25 @@ mod tests {
                 prop_assert!(was.intersection(&will).all(|it| is.contains(it)));
             }
             prop_assert_eq!(now, after);
+        }
+
+        /// Whichever table rules prefer, and whether or not all is known already.
+        #[test]
+        fn what_any_table_leads_on_is_led_on_between(wanted in nested(), ours in nested(), may in any::<bool>()) {
+            let (desired, before) = (Desired { routes: wanted }, actual(ours, &BTreeSet::new()));
+            let plan = plan(&desired, &before, |_| may);
+            prop_assert!(plan.premature.is_empty() || !may);
+            let after = apply(&plan, before.clone());
+            for tables in [[254, 100], [100, 254]] {
+                let mut now = before.clone();
+                let (was, will) = (led_on_by(&before, tables), led_on_by(&after, tables));
+                for change in &plan.changes {
+                    now.acknowledged(vec![change.clone()]);
+                    let is = led_on_by(&now, tables);
+                    let mut kept = was.intersection(&will);
+                    prop_assert!(kept.all(|it| is.contains(it)), "{was:?} and {will:?} but {is:?} after {change:?}");
+                }
+            }
         }
 
         #[test]

@@ -62,6 +62,25 @@ fn others_changes_are_told_and_ours_are_not() {
     });
 }
 
+/// A new conversation has another port; the old one may be anybody's then.
+#[test]
+fn ours_are_not_told_after_the_conversation_broke_and_others_are() {
+    with_uplink(async |kernel, up0| {
+        let mut events = kernel.events().await.unwrap();
+        let many = (0..10_000).map(|n| Change::Add(via(&nth_destination(n), &["2001:db8::2"], up0)));
+        let many: Vec<Change> = many.collect();
+        let mut apply = Box::pin(kernel.apply(&many));
+        assert!(futures::poll!(&mut apply).is_pending(), "10,000 changes in one go");
+        drop(apply);
+        let own = via(PEER, &["2001:db8::2"], up0);
+        done(&kernel, &[Change::Add(own.clone()), Change::Delete(own)]).await;
+        let other = sextant_agent::kernel::NetlinkKernel::open().unwrap();
+        done(&other, &[Change::Add(via("2001:db8:2::/64", &["2001:db8::2"], up0))]).await;
+        let Event::RouteChanged(route) = next_about_routes(&mut events).await else { panic!("no change") };
+        assert_eq!(route.key, key("2001:db8:2::/64"));
+    });
+}
+
 #[test]
 fn another_kernels_changes_are_told_though_they_are_of_our_protocol() {
     with_uplink(async |kernel, up0| {

@@ -102,11 +102,10 @@ impl Fib {
                 continue;
             };
             let (key, protocol) = (route.key, route.protocol);
-            told.extend(hops.extract_if(.., |hop| hop.link == index).map(|hop| Route {
-                key,
-                protocol,
-                target: RouteTarget::Via([hop].into()),
-            }));
+            let (gone, left): (Vec<_>, Vec<_>) = hops.iter().partition(|hop| hop.link == index);
+            *hops = left.into_iter().collect();
+            let target = |hop: NextHop| RouteTarget::Via(hop.into());
+            told.extend(gone.into_iter().map(|hop| Route { key, protocol, target: target(hop) }));
         }
         told
     }
@@ -120,7 +119,7 @@ fn merged(stands: &Route, appended: &Route) -> Result<Route, Errno> {
     if more.iter().any(|hop| before.contains(hop)) {
         return Err(errno(EEXIST));
     }
-    Ok(Route { target: RouteTarget::Via(before | more), ..stands.clone() })
+    Ok(Route { target: RouteTarget::Via(before.iter().chain(more).copied().collect()), ..stands.clone() })
 }
 
 impl Neighbourhood {

@@ -4,28 +4,22 @@
 //! after a change of the table counts its way back to where it was, so it may skip a route, and does not say so
 //! (`fib6_dump_table` in net/ipv6/ip6_fib.c sets no NLM_F_DUMP_INTR).
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::io;
 
 use netlink_packet_route::RouteNetlinkMessage;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::{
     super::{Change, Errno, KernelError},
     batch,
-    dump::{self, Item},
+    dump::{self, Sink},
     socket::{RECEIVE_BUFFER, RouteSocket},
 };
 
 /// Requests to the kernel, one at a time.
 pub struct Conversation {
     socket: Mutex<Option<RouteSocket>>,
-    port: Arc<AtomicU32>,
+    port: watch::Sender<u32>,
 }
 
 /// The right to ask. The socket goes back with [`Turn::finish`] only: what fails or is cancelled half-way takes its socket
@@ -38,14 +32,14 @@ struct Turn<'a> {
 impl Conversation {
     /// Opens the socket, in the network namespace of the calling thread.
     pub fn open() -> Result<Self, KernelError> {
-        let port = Arc::new(AtomicU32::new(0));
+        let port = watch::Sender::new(0);
         let socket = open(&port)?;
         Ok(Self { socket: Mutex::new(Some(socket)), port })
     }
 
     /// The port that our changes come from; another one after the conversation broke.
-    pub fn port(&self) -> Arc<AtomicU32> {
-        Arc::clone(&self.port)
+    pub fn port(&self) -> watch::Receiver<u32> {
+        self.port.subscribe()
     }
 
     /// Does the changes in their order; see [`super::super::Kernel::apply`].
@@ -66,25 +60,27 @@ impl Conversation {
         turn.finish(done)
     }
 
-    /// All of what `request` asks for.
-    pub async fn dump<T: Send>(
+    /// Has `sink` take in all of what `request` asks for: messages of the type `kind`.
+    pub async fn dump(
         &self,
         request: &RouteNetlinkMessage,
-        item: Item<T>,
-    ) -> Result<Result<Vec<T>, Errno>, KernelError> {
+        kind: u16,
+        sink: &mut dyn Sink,
+    ) -> Result<Result<(), Errno>, KernelError> {
         let turn = self.turn().await?;
-        let done = dump::dump(&turn.socket, request, item).await;
+        let done = dump::dump(&turn.socket, request, kind, sink).await;
         turn.finish(done)
     }
 
-    /// The one thing that `request` asks for; `None` if the kernel's answer has nothing of that kind.
-    pub async fn get<T: Send>(
+    /// Has `sink` take in the one thing that `request` asks for: nothing if the kernel's answer has none of the type `kind`.
+    pub async fn get(
         &self,
         request: &RouteNetlinkMessage,
-        item: Item<T>,
-    ) -> Result<Result<Option<T>, Errno>, KernelError> {
+        kind: u16,
+        sink: &mut dyn Sink,
+    ) -> Result<Result<(), Errno>, KernelError> {
         let turn = self.turn().await?;
-        let done = dump::get(&turn.socket, request, item).await;
+        let done = dump::get(&turn.socket, request, kind, sink).await;
         turn.finish(done)
     }
 
@@ -107,9 +103,9 @@ impl Turn<'_> {
     }
 }
 
-fn open(port: &AtomicU32) -> Result<RouteSocket, KernelError> {
+fn open(port: &watch::Sender<u32>) -> Result<RouteSocket, KernelError> {
     let socket = RouteSocket::open(&[], RECEIVE_BUFFER).map_err(|error| broken("open a socket", &error))?;
-    port.store(socket.port(), Ordering::Relaxed);
+    port.send_replace(socket.port());
     Ok(socket)
 }
 

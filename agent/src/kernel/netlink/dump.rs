@@ -17,23 +17,51 @@ const ATTEMPTS: u32 = 5;
 /// The kernel fills the next datagram while the last one is read; who waits that long waits for nothing.
 const DATAGRAM_WITHIN: Duration = Duration::from_secs(5);
 
-/// What a dump consists of.
-pub struct Item<T> {
-    /// The type of its messages.
-    pub kind: u16,
-    /// Reads one; `None` if it is not wanted.
-    pub decode: fn(&[u8]) -> Result<Option<T>, Malformed>,
+/// Takes in what a dump consists of.
+pub trait Sink: Send {
+    /// A dump begins; what was taken in of one before it is void.
+    fn begin(&mut self);
+
+    /// The payload of a message of the dump.
+    fn take(&mut self, payload: &[u8]) -> Result<(), Malformed>;
 }
 
-/// Dumps until a dump was not interrupted by changes (NLM_F_DUMP_INTR), a few times.
-pub async fn dump<T>(
+/// Gathers all that is wanted.
+pub struct Gathered<T> {
+    decode: fn(&[u8]) -> Result<Option<T>, Malformed>,
+    /// What was found.
+    pub found: Vec<T>,
+}
+
+impl<T> Gathered<T> {
+    /// Nothing yet; `decode` reads a message, and finds `None` in one that is not wanted.
+    pub fn new(decode: fn(&[u8]) -> Result<Option<T>, Malformed>) -> Self {
+        Self { decode, found: Vec::new() }
+    }
+}
+
+impl<T: Send> Sink for Gathered<T> {
+    fn begin(&mut self) {
+        self.found.clear();
+    }
+
+    fn take(&mut self, payload: &[u8]) -> Result<(), Malformed> {
+        self.found.extend((self.decode)(payload)?);
+        Ok(())
+    }
+}
+
+/// Dumps messages of the type `kind` until a dump was not interrupted by changes (NLM_F_DUMP_INTR), a few times.
+pub async fn dump(
     socket: &RouteSocket,
     request: &RouteNetlinkMessage,
-    item: Item<T>,
-) -> Result<Result<Vec<T>, Errno>, KernelError> {
+    kind: u16,
+    sink: &mut dyn Sink,
+) -> Result<Result<(), Errno>, KernelError> {
     for sequence in 1..=ATTEMPTS {
-        match attempt(socket, request, NLM_F_DUMP, &item, sequence).await? {
-            Dumped::Whole(found) => return Ok(Ok(found)),
+        sink.begin();
+        match attempt(socket, request, NLM_F_DUMP, Reading::new(kind, sequence, sink)).await? {
+            Dumped::Whole => return Ok(Ok(())),
             Dumped::Refused(errno) => return Ok(Err(errno)),
             Dumped::Interrupted => {}
         }
@@ -42,13 +70,14 @@ pub async fn dump<T>(
 }
 
 /// One thing, which is followed by an acknowledgement.
-pub async fn get<T>(
+pub async fn get(
     socket: &RouteSocket,
     request: &RouteNetlinkMessage,
-    item: Item<T>,
-) -> Result<Result<Option<T>, Errno>, KernelError> {
-    match attempt(socket, request, NLM_F_ACK, &item, 1).await? {
-        Dumped::Whole(found) => Ok(Ok(found.into_iter().next())),
+    kind: u16,
+    sink: &mut dyn Sink,
+) -> Result<Result<(), Errno>, KernelError> {
+    match attempt(socket, request, NLM_F_ACK, Reading::new(kind, 1, sink)).await? {
+        Dumped::Whole => Ok(Ok(())),
         Dumped::Refused(errno) => Ok(Err(errno)),
         Dumped::Interrupted => Err(KernelError::Broken("an answer was interrupted".to_owned())),
     }
@@ -56,23 +85,22 @@ pub async fn get<T>(
 
 /// How a dump ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Dumped<T> {
-    Whole(Vec<T>),
+enum Dumped {
+    Whole,
     Interrupted,
     Refused(Errno),
 }
 
-async fn attempt<T>(
+async fn attempt(
     socket: &RouteSocket,
     request: &RouteNetlinkMessage,
     flags: u16,
-    item: &Item<T>,
-    sequence: u32,
-) -> Result<Dumped<T>, KernelError> {
+    mut reading: Reading<'_>,
+) -> Result<Dumped, KernelError> {
     let mut message = Vec::new();
-    append_request(request.clone(), flags, sequence, &mut message);
+    append_request(request.clone(), flags, reading.sequence, &mut message);
     (socket.send(&message).await).map_err(|error| broken("ask for a dump", &error))?;
-    let (mut reading, mut buffer) = (Reading::new(item, sequence), Vec::new());
+    let mut buffer = Vec::new();
     loop {
         tokio::time::timeout(DATAGRAM_WITHIN, socket.receive(&mut buffer))
             .await
@@ -86,19 +114,19 @@ async fn attempt<T>(
 }
 
 /// A dump being read.
-struct Reading<'a, T> {
-    item: &'a Item<T>,
+struct Reading<'a> {
+    kind: u16,
     sequence: u32,
-    found: Vec<T>,
+    sink: &'a mut dyn Sink,
     interrupted: bool,
 }
 
-impl<'a, T> Reading<'a, T> {
-    fn new(item: &'a Item<T>, sequence: u32) -> Self {
-        Self { item, sequence, found: Vec::new(), interrupted: false }
+impl<'a> Reading<'a> {
+    fn new(kind: u16, sequence: u32, sink: &'a mut dyn Sink) -> Self {
+        Self { kind, sequence, sink, interrupted: false }
     }
 
-    fn take(&mut self, datagram: &[u8]) -> Result<Option<Dumped<T>>, Malformed> {
+    fn take(&mut self, datagram: &[u8]) -> Result<Option<Dumped>, Malformed> {
         for frame in frames(datagram) {
             let frame = frame?;
             if frame.sequence != self.sequence {
@@ -108,18 +136,18 @@ impl<'a, T> Reading<'a, T> {
             if frame.kind == NLMSG_DONE || frame.kind == NLMSG_ERROR {
                 return self.end(&frame).map(Some);
             }
-            if frame.kind == self.item.kind {
-                self.found.extend((self.item.decode)(frame.payload)?);
+            if frame.kind == self.kind {
+                self.sink.take(frame.payload)?;
             }
         }
         Ok(None)
     }
 
-    fn end(&mut self, frame: &Frame<'_>) -> Result<Dumped<T>, Malformed> {
+    fn end(&mut self, frame: &Frame<'_>) -> Result<Dumped, Malformed> {
         Ok(match frame.verdict()? {
             Err(errno) => Dumped::Refused(errno),
             Ok(()) if self.interrupted => Dumped::Interrupted,
-            Ok(()) => Dumped::Whole(std::mem::take(&mut self.found)),
+            Ok(()) => Dumped::Whole,
         })
     }
 }
@@ -128,8 +156,9 @@ impl<'a, T> Reading<'a, T> {
 mod tests {
     use super::*;
 
-    const ITEM: Item<u8> =
-        Item { kind: 24, decode: |payload| Ok(payload.first().copied().filter(|octet| *octet != 0)) };
+    fn first_octet(payload: &[u8]) -> Result<Option<u8>, Malformed> {
+        Ok(payload.first().copied().filter(|octet| *octet != 0))
+    }
 
     fn message(kind: u16, flags: u16, sequence: u32, payload: [u8; 4]) -> Vec<u8> {
         let mut bytes = 20u32.to_ne_bytes().to_vec();
@@ -141,9 +170,12 @@ mod tests {
         bytes
     }
 
-    fn dumped(datagrams: &[Vec<u8>]) -> Option<Dumped<u8>> {
-        let mut reading = Reading::new(&ITEM, 3);
-        datagrams.iter().find_map(|datagram| reading.take(datagram).unwrap())
+    /// How a dump of these datagrams ended, if it did, and what was found in it.
+    fn dumped(datagrams: &[Vec<u8>]) -> (Option<Dumped>, Vec<u8>) {
+        let mut sink = Gathered::new(first_octet);
+        let mut reading = Reading::new(24, 3, &mut sink);
+        let ended = datagrams.iter().find_map(|datagram| reading.take(datagram).unwrap());
+        (ended, sink.found)
     }
 
     #[test]
@@ -151,24 +183,24 @@ mod tests {
         let first =
             [message(24, 2, 3, [5; 4]), message(25, 2, 3, [6; 4]), message(24, 2, 2, [7; 4])].concat();
         let second = [message(24, 2, 3, [0; 4]), message(24, 2, 3, [8; 4])].concat();
-        assert_eq!(dumped(&[first.clone(), second.clone()]), None);
+        assert_eq!(dumped(&[first.clone(), second.clone()]).0, None);
         let done = message(NLMSG_DONE, 2, 3, [0; 4]);
-        assert_eq!(dumped(&[first, second, done]), Some(Dumped::Whole(vec![5, 8])));
+        assert_eq!(dumped(&[first, second, done]), (Some(Dumped::Whole), vec![5, 8]));
     }
 
     #[test]
     fn an_interruption_anywhere_spoils_it() {
         let done = message(NLMSG_DONE, 2, 3, [0; 4]);
         let spoilt = message(24, 2 | NLM_F_DUMP_INTR, 3, [5; 4]);
-        assert_eq!(dumped(&[spoilt, done]), Some(Dumped::Interrupted));
+        assert_eq!(dumped(&[spoilt, done]).0, Some(Dumped::Interrupted));
         let spoilt = message(NLMSG_DONE, 2 | NLM_F_DUMP_INTR, 3, [0; 4]);
-        assert_eq!(dumped(&[message(24, 2, 3, [5; 4]), spoilt]), Some(Dumped::Interrupted));
+        assert_eq!(dumped(&[message(24, 2, 3, [5; 4]), spoilt]).0, Some(Dumped::Interrupted));
     }
 
     #[test]
     fn a_refusal_comes_as_an_error_or_as_the_end() {
         for kind in [NLMSG_ERROR, NLMSG_DONE] {
-            let refused = dumped(&[message(kind, 0, 3, (-2i32).to_ne_bytes())]);
+            let (refused, _) = dumped(&[message(kind, 0, 3, (-2i32).to_ne_bytes())]);
             assert!(matches!(refused, Some(Dumped::Refused(Errno { code: 2, .. }))), "{refused:?}");
         }
     }

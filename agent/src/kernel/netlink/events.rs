@@ -1,23 +1,21 @@
 //! What happens in the kernel, as it tells its multicast groups.
 //!
-//! One task for each subscription: it waits for datagrams, and for the subscriber to take [`Event::Overrun`] where events
-//! were missed. It ends when the subscriber drops the receiver, or when the socket fails, which the subscriber sees as the
+//! One task for each subscription: it waits for datagrams, for the subscriber to take [`Event::Overrun`] where events were
+//! missed, and for another port that our own changes come from. It ends when the subscriber drops the receiver, or when the socket fails, which the subscriber sees as the
 //! end of the channel.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-};
+use std::{future::pending, io};
 
 use nix::libc::{RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_LINK};
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    watch,
+};
 
 use super::{
     super::{Event, KernelError},
     conversation::broken,
+    filter,
     frame::{Frame, Malformed, frames},
     link::{self, decode_address, decode_link},
     route::{self, RTM_DELROUTE, RTM_NEWROUTE},
@@ -29,8 +27,10 @@ const WAITING: usize = 1024;
 const GROUPS: [u32; 3] = [RTNLGRP_LINK, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE];
 
 /// Starts to listen; route changes sent from `own_port` are left out.
-pub fn subscribe(own_port: Arc<AtomicU32>) -> Result<mpsc::Receiver<Event>, KernelError> {
+pub fn subscribe(mut own_port: watch::Receiver<u32>) -> Result<mpsc::Receiver<Event>, KernelError> {
     let socket = RouteSocket::open(&GROUPS, RECEIVE_BUFFER).map_err(|error| broken("listen", &error))?;
+    let filtered = socket.keep_back(&filter::own_routes(*own_port.borrow_and_update()));
+    filtered.map_err(|error| broken("listen", &error))?;
     let (events, receiver) = mpsc::channel(WAITING);
     let listener = Listener { socket, own_port, events, missed: false };
     tokio::spawn(listener.run());
@@ -39,7 +39,7 @@ pub fn subscribe(own_port: Arc<AtomicU32>) -> Result<mpsc::Receiver<Event>, Kern
 
 struct Listener {
     socket: RouteSocket,
-    own_port: Arc<AtomicU32>,
+    own_port: watch::Receiver<u32>,
     events: mpsc::Sender<Event>,
     /// Something was not passed on, and the subscriber has not been told so yet.
     missed: bool,
@@ -49,6 +49,7 @@ struct Listener {
 enum Woken {
     Deserted,
     OverrunTold,
+    OtherPort,
     Received(io::Result<()>),
 }
 
@@ -62,6 +63,10 @@ impl Listener {
                     self.missed = false;
                     Ok(())
                 }
+                Woken::OtherPort => {
+                    let port = *self.own_port.borrow_and_update();
+                    self.socket.keep_back(&filter::own_routes(port))
+                }
                 Woken::Received(received) => self.take(received, &buffer),
             };
             if let Err(error) = taken {
@@ -71,14 +76,15 @@ impl Listener {
         }
     }
 
-    async fn wake(&self, buffer: &mut Vec<u8>) -> Woken {
-        // All three are cancel safe.
+    async fn wake(&mut self, buffer: &mut Vec<u8>) -> Woken {
+        // All are cancel safe.
         tokio::select! {
             () = self.events.closed() => Woken::Deserted,
             room = self.events.reserve(), if self.missed => room.map_or(Woken::Deserted, |room| {
                 room.send(Event::Overrun);
                 Woken::OverrunTold
             }),
+            () = other_port(&mut self.own_port) => Woken::OtherPort,
             received = self.socket.receive(buffer) => Woken::Received(received),
         }
     }
@@ -117,7 +123,8 @@ impl Listener {
     }
 
     fn event(&self, frame: &Frame<'_>) -> Result<Option<Event>, Malformed> {
-        let own = frame.port == self.own_port.load(Ordering::Relaxed);
+        // The kernel keeps them back already, but for those between a new port and its filter.
+        let own = frame.port == *self.own_port.borrow();
         Ok(match frame.kind {
             RTM_NEWROUTE | RTM_DELROUTE if own => None,
             RTM_NEWROUTE => route::decode(frame.payload)?.map(Event::RouteChanged),
@@ -128,5 +135,12 @@ impl Listener {
             link::RTM_DELADDR => decode_address(frame.payload)?.map(Event::AddressGone),
             _ => None,
         })
+    }
+}
+
+/// Ends when our changes come from another port; never if there are none any more.
+async fn other_port(own_port: &mut watch::Receiver<u32>) {
+    if own_port.changed().await.is_err() {
+        pending::<()>().await;
     }
 }

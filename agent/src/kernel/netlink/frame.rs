@@ -5,7 +5,7 @@
 
 use std::net::Ipv6Addr;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage, NlaBuffer, NlasIterator};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage};
 use netlink_packet_route::RouteNetlinkMessage;
 
 use super::super::Errno;
@@ -23,6 +23,8 @@ const NLM_F_ACK_TLVS: u16 = 0x200;
 /// The attribute with the kernel's own words.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const HEADER_LEN: usize = 16;
+/// What of an attribute's type is the type.
+const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// What is not a netlink message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,14 +60,16 @@ pub fn frames(datagram: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, Malform
 }
 
 fn take_frame(bytes: &[u8]) -> Result<(Frame<'_>, &[u8]), Malformed> {
-    let message = NetlinkBuffer::new_checked(bytes).map_err(|error| Malformed(error.to_string()))?;
-    let len = message.length() as usize;
+    let short = || Malformed(format!("{} octets of a message", bytes.len()));
+    let (head, _) = bytes.split_first_chunk::<HEADER_LEN>().ok_or_else(short)?;
+    let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, p0, p1, p2, p3] = *head;
+    let len = u32::from_ne_bytes([l0, l1, l2, l3]) as usize;
     let frame = Frame {
-        kind: message.message_type(),
-        flags: message.flags(),
-        sequence: message.sequence_number(),
-        port: message.port_number(),
-        payload: &bytes[HEADER_LEN..len],
+        kind: u16::from_ne_bytes([k0, k1]),
+        flags: u16::from_ne_bytes([f0, f1]),
+        sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
+        port: u32::from_ne_bytes([p0, p1, p2, p3]),
+        payload: bytes.get(HEADER_LEN..len).ok_or_else(short)?,
     };
     Ok((frame, bytes.get(len.next_multiple_of(4)..).unwrap_or(&[])))
 }
@@ -161,12 +165,16 @@ pub fn push_attribute(kind: u16, value: &[u8], buffer: &mut Vec<u8>) {
     buffer.resize(buffer.len().next_multiple_of(4), 0);
 }
 
-/// The attributes' types and values, up to the first malformed one.
+/// The attributes' types, without their flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER), and values; up to the first malformed
+/// one.
 pub fn attribute_values(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    NlasIterator::new(bytes).map_while(Result::ok).map(|attribute: NlaBuffer<&[u8]>| {
-        // The iterator does not cut off what follows.
-        let len = usize::from(attribute.length());
-        (attribute.kind(), &attribute.into_inner()[4..len])
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let [l0, l1, k0, k1] = *rest.first_chunk()?;
+        let len = usize::from(u16::from_ne_bytes([l0, l1]));
+        let value = rest.get(4..len)?;
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or(&[]);
+        Some((u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK, value))
     })
 }
 

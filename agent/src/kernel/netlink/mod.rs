@@ -8,6 +8,7 @@ mod configure;
 mod conversation;
 mod dump;
 mod events;
+mod filter;
 mod frame;
 mod link;
 mod neighbour;
@@ -22,9 +23,15 @@ use async_trait::async_trait;
 use nix::libc::{EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENOENT};
 use tokio::sync::mpsc;
 
-use self::{configure::Request, conversation::Conversation, dump::Item};
+use self::{
+    configure::Request,
+    conversation::Conversation,
+    dump::{Gathered, Sink},
+    frame::Malformed,
+};
 use super::{
-    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, Route, RouteProtocol, Rule, Scope,
+    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, Route, RouteProtocol, RouteReader,
+    Rule, Scope,
 };
 
 /// The real kernel, over netlink.
@@ -64,31 +71,31 @@ impl NetlinkKernel {
 #[async_trait]
 impl Kernel for NetlinkKernel {
     async fn links(&self) -> Result<Vec<Link>, KernelError> {
-        let item = Item { kind: link::RTM_NEWLINK, decode: link::decode_link };
-        let links = self.conversation.dump(&link::dump_links(), item).await?;
-        links.map_err(|errno| refused("list the links", errno))
+        let mut links = Gathered::new(link::decode_link);
+        let dumped = self.conversation.dump(&link::dump_links(), link::RTM_NEWLINK, &mut links).await?;
+        dumped.map_err(|errno| refused("list the links", errno))?;
+        Ok(links.found)
     }
 
     async fn addresses(&self) -> Result<Vec<Address>, KernelError> {
-        let item = Item { kind: link::RTM_NEWADDR, decode: link::decode_address };
-        let addresses = self.conversation.dump(&link::dump_addresses(), item).await?;
-        addresses.map_err(|errno| refused("list the addresses", errno))
+        let mut addresses = Gathered::new(link::decode_address);
+        let request = link::dump_addresses();
+        let dumped = self.conversation.dump(&request, link::RTM_NEWADDR, &mut addresses).await?;
+        dumped.map_err(|errno| refused("list the addresses", errno))?;
+        Ok(addresses.found)
     }
 
-    async fn routes(&self, scope: Scope) -> Result<Vec<Route>, KernelError> {
+    async fn read_routes(&self, scope: Scope, reader: &mut dyn RouteReader) -> Result<(), KernelError> {
         let (protocol, table) = match scope {
             Scope::Ours => (RouteProtocol::OURS.0, 0),
             Scope::Table(table) => (0, table),
         };
-        let item = Item { kind: route::RTM_NEWROUTE, decode: route::decode };
-        match self.conversation.dump(&route::dump_request(protocol, table), item).await? {
-            Ok(mut routes) => {
-                // A kernel before 4.20 does not filter.
-                routes.retain(|route| in_scope(route, scope));
-                Ok(routes)
-            }
+        let request = route::dump_request(protocol, table);
+        let mut routes = Routes { scope, reader };
+        match self.conversation.dump(&request, route::RTM_NEWROUTE, &mut routes).await? {
+            Ok(()) => Ok(()),
             // A table that no route was ever in.
-            Err(errno) if errno.code == ENOENT && table != 0 => Ok(Vec::new()),
+            Err(errno) if errno.code == ENOENT && table != 0 => Ok(()),
             Err(errno) => Err(refused("list the routes", errno)),
         }
     }
@@ -98,19 +105,21 @@ impl Kernel for NetlinkKernel {
         source: Ipv6Addr,
         destination: Ipv6Addr,
     ) -> Result<Result<Route, Errno>, KernelError> {
-        let item = Item { kind: route::RTM_NEWROUTE, decode: route::decode };
-        let found = self.conversation.get(&route::lookup_request(source, destination), item).await?;
+        let (mut routes, request) =
+            (Gathered::new(route::decode), route::lookup_request(source, destination));
+        let answer = self.conversation.get(&request, route::RTM_NEWROUTE, &mut routes).await?;
         let nothing = || KernelError::Broken(format!("no route in the answer about {destination}"));
-        Ok(match found {
-            Ok(route) => Ok(route.ok_or_else(nothing)?),
+        Ok(match answer {
+            Ok(()) => Ok(routes.found.pop().ok_or_else(nothing)?),
             Err(errno) => Err(errno),
         })
     }
 
     async fn rules(&self) -> Result<Vec<Rule>, KernelError> {
-        let item = Item { kind: rule::RTM_NEWRULE, decode: rule::decode };
-        let rules = self.conversation.dump(&rule::dump_rules(), item).await?;
-        rules.map_err(|errno| refused("list the rules", errno))
+        let mut rules = Gathered::new(rule::decode);
+        let dumped = self.conversation.dump(&rule::dump_rules(), rule::RTM_NEWRULE, &mut rules).await?;
+        dumped.map_err(|errno| refused("list the rules", errno))?;
+        Ok(rules.found)
     }
 
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {
@@ -149,12 +158,13 @@ impl Kernel for NetlinkKernel {
     }
 
     async fn neighbours(&self, link: u32) -> Result<Vec<Neighbour>, KernelError> {
-        let item = Item { kind: neighbour::RTM_NEWNEIGH, decode: neighbour::decode };
-        match self.conversation.dump(&neighbour::dump_neighbours(link), item).await? {
-            Ok(mut neighbours) => {
+        let mut neighbours = Gathered::new(neighbour::decode);
+        let request = neighbour::dump_neighbours(link);
+        match self.conversation.dump(&request, neighbour::RTM_NEWNEIGH, &mut neighbours).await? {
+            Ok(()) => {
                 // A kernel before 4.20 does not filter.
-                neighbours.retain(|neighbour| neighbour.link == link);
-                Ok(neighbours)
+                neighbours.found.retain(|neighbour| neighbour.link == link);
+                Ok(neighbours.found)
             }
             Err(errno) if errno.code == ENODEV => Ok(Vec::new()),
             Err(errno) => Err(refused("list the neighbours", errno)),
@@ -184,6 +194,26 @@ impl Kernel for NetlinkKernel {
 
     async fn events(&self) -> Result<mpsc::Receiver<Event>, KernelError> {
         events::subscribe(self.conversation.port())
+    }
+}
+
+/// Passes routes on to their reader as they come.
+struct Routes<'a> {
+    scope: Scope,
+    reader: &'a mut dyn RouteReader,
+}
+
+impl Sink for Routes<'_> {
+    fn begin(&mut self) {
+        self.reader.begin();
+    }
+
+    fn take(&mut self, payload: &[u8]) -> Result<(), Malformed> {
+        // A kernel before 4.20 does not filter.
+        if let Some(route) = route::decode(payload)?.filter(|route| in_scope(route, self.scope)) {
+            self.reader.take(route);
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use nix::sys::socket::{
     getsockopt, setsockopt,
     sockopt::{RcvBuf, RcvBufForce},
 };
+use socket2::{SockFilter, SockRef};
 
 /// Room for what the kernel sends at once, in bytes; it doubles this for its own bookkeeping.
 pub const RECEIVE_BUFFER: usize = 4 << 20;
@@ -67,6 +68,11 @@ impl RouteSocket {
         prepare(buffer);
         poll_fn(|cx| self.inner.poll_recv(cx, buffer)).await?;
         whole(buffer)
+    }
+
+    /// Has the kernel keep back what `filter`, a classic BPF program over a message with its header, returns 0 for.
+    pub fn keep_back(&self, filter: &[SockFilter]) -> io::Result<()> {
+        SockRef::from(&self.inner.socket_ref().as_fd()).attach_filter(filter)
     }
 
     /// Throws away what has been received and not read.

@@ -1,0 +1,34 @@
+//! What the kernel need not tell us: 100,000 routes of our own would be 100,000 messages, each a wake-up, while they are made.
+
+use nix::libc::{BPF_ABS, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+use socket2::SockFilter;
+
+use super::route::{RTM_DELROUTE, RTM_NEWROUTE};
+
+/// Where `struct nlmsghdr` has its type, and the port of whoever caused the message.
+const TYPE: u32 = 4;
+const PORT: u32 = 12;
+
+/// Keeps back the route changes that were sent from `port`. A notification is a datagram of its own.
+pub fn own_routes(port: u32) -> [SockFilter; 7] {
+    // BPF reads big-endian numbers, netlink has the host's.
+    let is_type = |kind: u16, yes, no| jump_if(u16::from_be_bytes(kind.to_ne_bytes()).into(), yes, no);
+    [
+        instruction(BPF_LD | BPF_H | BPF_ABS, TYPE),
+        is_type(RTM_NEWROUTE, 1, 0),
+        is_type(RTM_DELROUTE, 0, 2),
+        instruction(BPF_LD | BPF_W | BPF_ABS, PORT),
+        jump_if(u32::from_be_bytes(port.to_ne_bytes()), 1, 0),
+        instruction(BPF_RET | BPF_K, u32::MAX),
+        instruction(BPF_RET | BPF_K, 0),
+    ]
+}
+
+fn instruction(code: u32, operand: u32) -> SockFilter {
+    SockFilter::new(code as u16, 0, 0, operand)
+}
+
+/// Skips so many instructions if what was read is `value`, or if not.
+fn jump_if(value: u32, yes: u8, no: u8) -> SockFilter {
+    SockFilter::new((BPF_JMP | BPF_JEQ | BPF_K) as u16, yes, no, value)
+}

@@ -1,0 +1,56 @@
+//! What an unreachable would cover of that which other tables lead on. Pure.
+
+use sextant_proto::Prefix;
+
+use super::{Actual, Desired, Entry};
+use crate::kernel::{RouteKey, RouteTarget};
+
+/// What of that which other tables lead on an unreachable would cover, in a table that the kernel may look into first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Covers {
+    /// Nothing.
+    Nothing,
+    /// What its own table leads on too or is to lead on, or what is to be led on nowhere.
+    WhatIsSettled,
+    /// What the other table goes on leading on, and its own is not to: mostly since nobody has told yet.
+    WhatIsNot,
+}
+
+/// What the unreachable `cover` would cover, where what is not `desired` goes if it `may_go`.
+pub(super) fn covers(
+    cover: &RouteKey,
+    desired: &Desired,
+    actual: &Actual,
+    may_go: impl Fn(&RouteKey) -> bool,
+) -> Covers {
+    let of = |(key, _): &Entry| {
+        let here = RouteKey { table: cover.table, ..*key };
+        let leads = |entry: Option<&Entry>| entry.is_some_and(|(_, target)| leads_on(target));
+        let led_here = leads(actual.ours.deciding(&here)) || leads(desired.routes.deciding(&here));
+        let settled = led_here || desired.routes.contains_key(key) || may_go(key);
+        if settled { Covers::WhatIsSettled } else { Covers::WhatIsNot }
+    };
+    let others = tables(actual).filter(|table| *table != cover.table);
+    let led = others.flat_map(|table| inside(actual, table, cover.destination));
+    led.filter(|(_, target)| leads_on(target)).map(of).max().unwrap_or(Covers::Nothing)
+}
+
+/// Whether it sends packets on.
+pub(super) fn leads_on(target: &RouteTarget) -> bool {
+    matches!(target, RouteTarget::Via(_))
+}
+
+/// The tables that routes of ours are in.
+fn tables(actual: &Actual) -> impl Iterator<Item = u32> {
+    let from = |table| {
+        let first = RouteKey { table, destination: Prefix::EVERYWHERE, metric: 0 };
+        actual.ours.starting_at(&first).first().map(|(key, _)| key.table)
+    };
+    std::iter::successors(from(0), move |table| from(table.checked_add(1)?))
+}
+
+/// Our routes of a table to what is inside of `prefix`, itself included.
+fn inside(actual: &Actual, table: u32, prefix: Prefix) -> impl Iterator<Item = &Entry> {
+    let from = actual.ours.starting_at(&RouteKey { table, destination: prefix, metric: 0 });
+    from.iter().take_while(move |(key, _)| key.table == table && prefix.covers(key.destination))
+}
