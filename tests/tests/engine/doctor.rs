@@ -1,6 +1,6 @@
 //! `sextant-agent doctor`, and what the agent says of its host when it starts.
 
-use std::process::Output;
+use std::{fs, process::Output};
 
 use sextant_tests::{SECONDS, bin};
 
@@ -45,4 +45,69 @@ fn each_problem_is_named_with_its_mend_and_the_agent_warns_once() {
     let warnings = log.lines().filter(|line| line.contains("the host is not ready for all that may come"));
     let named: Vec<_> = warnings.filter(|line| line.contains("nftables chain")).collect();
     assert_eq!(named.len(), 2, "{named:#?}");
+}
+
+/// The kernel's limits of neighbours are in no namespace but the machine's own: here files stand in for them, seen by the
+/// doctor alone, whose process namespace makes the host's network the machine's own to it.
+#[test]
+fn what_is_safe_is_mended_and_all_else_is_named_and_left() {
+    let bed = Bed::start("doctor mends", 2);
+    let (host, neigh) = (bed.host(), bed.host().dir().join("neigh"));
+    let limits = neigh.join("default");
+    host.container("c").unwrap();
+    fs::create_dir_all(&limits).unwrap();
+    let limit = |n: u8| fs::read_to_string(limits.join(format!("gc_thresh{n}"))).unwrap();
+    for (n, value) in [(1, "1\n"), (2, "1\n"), (3, "2\n")] {
+        fs::write(limits.join(format!("gc_thresh{n}")), value).unwrap();
+    }
+    host.check(&["nft", "add table ip6 site; add chain ip6 site FORWARD { type filter hook forward priority 0; policy drop; }"])
+        .unwrap();
+    let agent = bin("sextant-agent").unwrap().display().to_string();
+    let doctor_in = |namespaces: &[&str], more: &str| {
+        let neigh = neigh.display();
+        let seen = format!(
+            "mount --bind {neigh} /proc/sys/net/ipv6/neigh && exec {agent} --uplink eth0 doctor {more}"
+        );
+        host.run(&[&["unshare", "--mount"], namespaces, &["sh", "-c", &seen]].concat()).unwrap()
+    };
+    let doctor = |more: &str| doctor_in(&["--pid", "--fork", "--mount-proc"], more);
+    let others = || {
+        let ruleset = host.check(&["nft", "list", "ruleset"]).unwrap();
+        // Some cannot be read.
+        let all = "cd /proc/sys/net && grep -rs '' ipv6/conf ipv6/route core || true";
+        let sysctls = host.check(&["sh", "-c", all]).unwrap();
+        (ruleset, sysctls, host.routes().unwrap(), limit(1))
+    };
+    let (before, firewall) = (others(), "nftables chain ip6 site FORWARD drops forwarded IPv6 packets");
+
+    let looked = doctor("");
+    let said = text(&looked);
+    assert!(
+        said.contains("keeps 1 to 2 IPv6 neighbours, and 2 next hops and containers need entries"),
+        "{said}"
+    );
+    assert!(said.contains(firewall) && said.contains("2 to mend"), "{said}");
+    assert_eq!((limit(2), limit(3)), ("1\n".into(), "2\n".into()), "it was to look only");
+
+    let elsewhere = text(&doctor_in(&[], "--fix"));
+    assert!(elsewhere.contains("2 to mend") && !elsewhere.contains("done: "), "{elsewhere}");
+    assert_eq!((limit(2), limit(3)), ("1\n".into(), "2\n".into()), "it was in a namespace of the machine");
+
+    let mended = doctor("--fix");
+    let said = text(&mended);
+    for part in ["done: net/ipv6/neigh/default/gc_thresh3 = 8", "gc_thresh2 = 4", firewall, "1 to mend"] {
+        assert!(said.contains(part), "no \"{part}\" in\n{said}");
+    }
+    assert_eq!((mended.status.code(), limit(2), limit(3)), (Some(1), "4\n".into(), "8\n".into()));
+    assert_eq!(said.matches("  done: ").count(), 2, "{said}");
+
+    let again = text(&doctor("--fix"));
+    assert!(again.contains(firewall) && again.contains("1 to mend") && !again.contains("done: "), "{again}");
+    assert_eq!(others(), before, "what is not its own is as it was");
+    host.check(&["nft", "delete table ip6 site"]).unwrap();
+    let sound = doctor("--fix");
+    assert_eq!(
+        (sound.status.code(), text(&sound).as_str()),
+        (Some(0), "nothing is wrong that a doctor can see\n")
+    );
 }
