@@ -39,11 +39,23 @@ impl Namespace {
     /// # Errors
     /// If it cannot be started.
     pub fn bird(&self, config: &Path) -> anyhow::Result<Bird> {
+        self.bird_args(config, &[])
+    }
+
+    fn bird_args(&self, config: &Path, more: &[&str]) -> anyhow::Result<Bird> {
         let socket = self.dir().join(format!("bird-{}.ctl", self.name()));
         let (config, control) = (config.display().to_string(), socket.display().to_string());
-        let args = ["bird", "-f", "-c", &config, "-s", &control];
+        let args = [&["bird", "-f", "-c", &config, "-s", &control], more].concat();
         let process = self.spawn(&format!("bird-{}", self.name()), &args).context("install bird2")?;
         Ok(Bird { process, namespace: self.clone(), socket })
+    }
+
+    /// As [`Namespace::bird_with`], recovering what a BIRD before it has left (`-R`).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn bird_recovering(&self, config: &str) -> anyhow::Result<Bird> {
+        self.bird_args(&self.config_file("bird", config)?, &["-R"])
     }
 
     /// As [`Namespace::bird`], with the text of the config.
@@ -75,7 +87,8 @@ impl Namespace {
         // The daemons give root up.
         self.check(&["chown", "-R", "frr:frr", &shown]).context("install frr")?;
         let control = format!("{shown}/bfdd.sock");
-        let zebra = self.frr_daemon("zebra", &shown, &[])?;
+        // Otherwise it deletes an IPv6 route before it adds what takes its place.
+        let zebra = self.frr_daemon("zebra", &shown, &["--v6-rr-semantics"])?;
         // Who comes too early tries again only after 10 s, and what bgpd says to an absent bfdd is lost.
         let listens = || dir.join("zserv.api").exists().then_some(()).ok_or("no socket yet");
         try_poll(10 * SECONDS, listens)
@@ -122,6 +135,23 @@ impl Bird {
 }
 
 impl Frr {
+    /// Kills bgpd (SIGKILL), while zebra goes on.
+    ///
+    /// # Errors
+    /// If it has ended before.
+    pub fn kill_bgpd(&self) -> anyhow::Result<()> {
+        self.bgpd.kill()
+    }
+
+    /// Starts bgpd anew, with what it was started with.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start_bgpd(&mut self) -> anyhow::Result<()> {
+        self.bgpd = self.namespace.frr_daemon("bgpd", &self.dir.display().to_string(), &[])?;
+        Ok(())
+    }
+
     /// What it answers to a command of `vtysh`.
     ///
     /// # Errors

@@ -11,5 +11,6 @@ mod misbehaving;
 mod raw;
 mod recorder;
 mod refused;
+mod restarts;
 mod role;
 mod site;
