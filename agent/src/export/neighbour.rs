@@ -251,7 +251,10 @@ impl Neighbour {
             Message::Open(open) => self.open(open).await,
             Message::Keepalive => self.feed(Event::KeepaliveReceived).await,
             Message::Notification(notification) => {
-                self.status.error(format!("it ended the session: {}", words(&notification)));
+                // Of two connections one is closed: that is as it should be.
+                if self.rival.is_none() {
+                    self.status.error(format!("it ended the session: {}", words(&notification)));
+                }
                 self.feed(Event::NotificationReceived(notification)).await;
             }
             Message::Update(update) => self.update(&update).await,
