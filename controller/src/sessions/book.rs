@@ -1,7 +1,7 @@
 //! Which agents have a stream here, and which had one. Pure.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
     time::Duration,
 };
@@ -91,27 +91,21 @@ impl Book {
         agent.superseded.len()
     }
 
-    /// The connected nodes that have a session.
-    pub(super) fn with_session(&self) -> Vec<NodeName> {
-        let has = |agent: &Agent| agent.connected && agent.session.is_some();
-        self.agents.iter().filter(|(_, agent)| has(agent)).map(|(node, _)| node.clone()).collect()
-    }
-
-    /// Whether the session of a connected node is seen to stand at another controller. If it has for a while, a newer agent
-    /// of this node is there: the stream here is put off.
-    pub(super) fn seen_elsewhere(&mut self, node: &NodeName, elsewhere: bool, now: Instant) -> bool {
-        let Some(agent) = self.agents.get_mut(node) else { return false };
-        if !elsewhere {
-            agent.moved = None;
-            return false;
+    /// The connected nodes' sessions that are seen to stand at another controller are those in `elsewhere`. Where one has for a
+    /// while, a newer agent of the node is there: the stream here is put off. The answer is those nodes.
+    pub(super) fn seen_elsewhere(&mut self, elsewhere: &HashSet<NodeName>, now: Instant) -> Vec<NodeName> {
+        let mut put_off = Vec::new();
+        let agents = self.agents.iter_mut().filter(|(_, agent)| agent.connected && agent.session.is_some());
+        for (node, agent) in agents {
+            if !elsewhere.contains(node) {
+                agent.moved = None;
+            } else if now.duration_since(*agent.moved.get_or_insert(now)) >= MOVED_FOR {
+                agent.superseded.push_back(now);
+                (agent.newest, agent.session, agent.moved) = (None, None, None);
+                put_off.push(node.clone());
+            }
         }
-        let since = *agent.moved.get_or_insert(now);
-        let is_due = now.duration_since(since) >= MOVED_FOR;
-        if is_due {
-            agent.superseded.push_back(now);
-            (agent.newest, agent.session, agent.moved) = (None, None, None);
-        }
-        is_due
+        put_off
     }
 
     /// The end of a stream, whose last frame came at `last_frame`.
@@ -231,9 +225,11 @@ mod tests {
         }
         assert_eq!(book.superseded(&node, at(4)), 3);
         book.session_put(&node, LeaseId(1));
-        assert_eq!(book.with_session(), std::slice::from_ref(&node));
-        assert!(!book.seen_elsewhere(&node, true, at(5)) && !book.seen_elsewhere(&node, false, at(6)));
-        assert!(!book.seen_elsewhere(&node, true, at(7)) && book.seen_elsewhere(&node, true, at(10)));
+        let (there, nowhere) = (HashSet::from([node.clone()]), HashSet::new());
+        for (second, elsewhere) in [(5, &there), (6, &nowhere), (7, &there), (9, &there)] {
+            assert!(book.seen_elsewhere(elsewhere, at(second)).is_empty(), "{second}: the index may lag");
+        }
+        assert_eq!(book.seen_elsewhere(&there, at(10)), std::slice::from_ref(&node));
         assert_eq!(streams[3].try_recv(), Err(oneshot::error::TryRecvError::Closed));
         assert_eq!(book.superseded(&node, at(10)), 4);
         assert_eq!(book.superseded(&node, at(306)), 1, "what is long ago is forgotten");

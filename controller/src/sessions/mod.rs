@@ -7,6 +7,7 @@
 mod book;
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,6 +32,8 @@ use crate::{
 
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_millis(250);
+/// How often to look for sessions of this controller's agents at others: it takes as long as there are agents.
+const TICKS_PER_LOOK_ELSEWHERE: u32 = 4;
 /// How often a lease is kept alive within its TTL.
 const KEEP_ALIVES_PER_TTL: u32 = 4;
 
@@ -123,7 +126,7 @@ impl Sessions {
     pub async fn run(self, index: Index) -> Result<(), RegistryError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut kept_alive = Instant::now();
+        let (mut kept_alive, mut ticks) = (Instant::now(), 0);
         loop {
             tick.tick().await;
             self.shared.heartbeat.beat();
@@ -138,25 +141,25 @@ impl Sessions {
                 }
             }
             self.end_lost().await;
-            self.put_off_moved(&index);
+            ticks = (ticks + 1) % TICKS_PER_LOOK_ELSEWHERE;
+            if ticks == 0 {
+                self.put_off_moved(&index);
+            }
         }
     }
 
     /// Puts off streams of nodes whose session a newer agent of the same node has at another controller.
     fn put_off_moved(&self, index: &Index) {
-        let nodes = self.book().with_session();
         let me = &self.shared.me.id;
-        let elsewhere: Vec<(NodeName, bool)> = index.read(|state| {
-            let elsewhere = |node: &NodeName| {
-                state.sessions().get(node).is_some_and(|session| session.record.controller != *me)
-            };
-            nodes.into_iter().map(|node| (node.clone(), elsewhere(&node))).collect()
+        let elsewhere: HashSet<NodeName> = index.read(|state| {
+            let others = state.sessions().iter().filter(|(_, session)| session.record.controller != *me);
+            others.map(|(node, _)| node.clone()).collect()
         });
-        for (node, elsewhere) in elsewhere {
-            if self.book().seen_elsewhere(&node, elsewhere, Instant::now()) {
-                tracing::info!(%node, "stream put off: the node's agent is at another controller");
-                self.tell_flapping(&node);
-            }
+        // Not within the index: who reads that may ask the book.
+        let put_off = self.book().seen_elsewhere(&elsewhere, Instant::now());
+        for node in put_off {
+            tracing::info!(%node, "stream put off: the node's agent is at another controller");
+            self.tell_flapping(&node);
         }
     }
 
