@@ -27,6 +27,11 @@ struct Explained {
     place: Place,
     pool: Option<Pool>,
     reservation: Option<Prefix>,
+    /// The node that the reservation is for, and why there is one, as far as there are.
+    reserved_for: String,
+    reason: String,
+    /// Who held it a short time ago, and since when nobody does.
+    freed: Option<(String, u64)>,
     node: Option<Node>,
     routes: Vec<(NodeName, RouteState, String)>,
 }
@@ -70,6 +75,9 @@ fn read(address: Ipv6Addr, message: v1::ExplainResponse) -> Result<Explained, Me
         place,
         pool: message.pool.map(|pool| required("pool", Some(pool))).transpose()?,
         reservation: message.reservation.map(|it| required("reservation", Some(it))).transpose()?,
+        reserved_for: message.reserved_for,
+        reason: message.reservation_reason,
+        freed: Some((message.freed_by, message.freed_unix_ms)).filter(|(node, _)| !node.is_empty()),
         node: message.node.map(|node| required("node", Some(node))).transpose()?,
         routes: message.routes.into_iter().map(route).collect::<Result<_, MessageError>>()?,
     })
@@ -107,6 +115,12 @@ impl Show for Explained {
         let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
         rows.extend(self.pool.as_ref().map(|pool| ("pool", vec![format!("{} {}", pool.name, pool.prefix)])));
         rows.extend(self.reservation.map(|prefix| ("reservation", vec![prefix.to_string()])));
+        let said = |text: &String| (!text.is_empty()).then(|| vec![text.clone()]);
+        rows.extend(said(&self.reserved_for).map(|node| ("reserved for", node)));
+        rows.extend(said(&self.reason).map(|reason| ("reason", reason)));
+        rows.extend(self.freed.as_ref().map(|(node, since)| {
+            ("rests", vec![format!("{node} had it until {} ago", age(now_unix_ms, *since))])
+        }));
         if let Some(node) = &self.node {
             let hops = node.peer.next_hops.iter().map(ToString::to_string).collect();
             let container = node.container_prefix.map(|prefix| prefix.to_string());
@@ -150,6 +164,10 @@ impl Show for Explained {
             "pool": self.pool.as_ref().map(|pool| pool.name.as_str()),
             "pool_prefix": self.pool.as_ref().map(|pool| pool.prefix.to_string()),
             "reservation": self.reservation.map(|prefix| prefix.to_string()),
+            "reserved_for": Some(&self.reserved_for).filter(|node| !node.is_empty()),
+            "reason": Some(&self.reason).filter(|reason| !reason.is_empty()),
+            "freed_by": self.freed.as_ref().map(|(node, _)| node),
+            "freed_unix_ms": self.freed.as_ref().map(|(_, since)| since),
             "node": node.map(|node| node.name().as_str()),
             "state": node.map(|node| node.state().to_string()),
             "host_prefix": node.map(|node| node.peer.prefix.to_string()),
@@ -176,6 +194,9 @@ mod tests {
             place: Place::ContainerPrefix,
             pool: Some(cluster.pools.remove(0).pool),
             reservation: None,
+            reserved_for: String::new(),
+            reason: String::new(),
+            freed: None,
             node: Some(cluster.nodes.remove(1)),
             routes: vec![
                 ("host1".parse().unwrap(), RouteState::Applied, String::new()),
@@ -205,13 +226,19 @@ mod tests {
         let mut it = explained();
         (it.place, it.node, it.routes) = (Place::Reserved, None, Vec::new());
         it.reservation = Some("2001:db8:1:1::/64".parse().unwrap());
+        (it.reserved_for, it.reason) = ("host7".into(), "moves in on Monday".into());
+        it.freed = Some(("host2".into(), sample::NOW - 60_000));
         assert_eq!(
             it.text(sample::NOW),
             "2001:db8:1:1::5 is in a reservation, and nobody's\n\
-             pool         main 2001:db8:1::/48\n\
-             reservation  2001:db8:1:1::/64\n"
+             pool          main 2001:db8:1::/48\n\
+             reservation   2001:db8:1:1::/64\n\
+             reserved for  host7\n\
+             reason        moves in on Monday\n\
+             rests         host2 had it until 1m ago\n"
         );
         let value = it.json();
         assert_eq!((&value["place"], &value["node"]), (&json!("reserved"), &Value::Null));
+        assert_eq!((&value["reserved_for"], &value["freed_by"]), (&json!("host7"), &json!("host2")));
     }
 }

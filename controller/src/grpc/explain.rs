@@ -13,10 +13,19 @@ pub(super) fn explain(rooms: &Rooms, address: Ipv6Addr) -> v1::ExplainResponse {
         let pool = state.pools().values().map(|pool| &pool.record).find(|pool| pool.prefix.contains(address));
         let reservation = state.holdings().reservation_of(address);
         let (owner, place) = place(state, address, pool.is_some(), reservation.is_some());
+        let (prefix, reserved) = reservation.unzip();
+        let freed = state.holdings().freed_of(address).filter(|_| owner.is_none());
         let routes = owner.as_ref().filter(|_| place != v1::Place::Uplink);
         v1::ExplainResponse {
             pool: pool.map(Into::into),
-            reservation: reservation.map(|(prefix, _)| prefix.into()),
+            reservation: prefix.map(Into::into),
+            reserved_for: reserved
+                .and_then(|it| it.node.as_ref())
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            reservation_reason: reserved.map(|it| it.reason.clone()).unwrap_or_default(),
+            freed_by: freed.map(|it| it.node.to_string()).unwrap_or_default(),
+            freed_unix_ms: freed.map(|it| it.freed_unix_ms).unwrap_or_default(),
             node: owner.as_ref().and_then(|name| show::node(rooms, state, name)),
             place: place.into(),
             routes: routes.map(|name| towards(rooms, state, name)).unwrap_or_default(),

@@ -75,6 +75,13 @@ impl Holdings {
         &self.freed
     }
 
+    /// Who held `addr` a short time ago, while it rests.
+    pub fn freed_of(&self, addr: std::net::Ipv6Addr) -> Option<&FreedRecord> {
+        // They may overlap, so it is asked for by each length.
+        let around = (0..=128).rev().filter_map(|len| Prefix::containing(addr, len));
+        around.filter_map(|prefix| self.freed.get(&prefix)).next().map(|view| &view.record)
+    }
+
     /// What of the prefixes in quarantine a host had last.
     pub fn had(&self, node_id: NodeId) -> Option<Prefix> {
         self.had.get(&node_id).copied()

@@ -65,6 +65,9 @@ fn a_dead_hosts_claim_ends_by_itself_and_its_prefix_rests() {
     let pool = cluster.lab.cli_json(&["pool", "show", "main"]).unwrap();
     assert_eq!((&pool["claimed"], &pool["quarantined"]), (&1.into(), &1.into()), "{pool}");
 
+    let explained = cluster.sextant(&["explain", held.as_str().unwrap().trim_end_matches("/64")]);
+    assert!(explained.contains("nobody's") && explained.contains("h1 had it until "), "{explained}");
+
     // The same host gets the same prefix, though its state directory says that it has been fenced.
     cluster.hosts[0].mend().unwrap();
     cluster.start_agent(0, &[1]);
