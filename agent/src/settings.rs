@@ -23,7 +23,7 @@ pub use bgp::{Announce, BgpSettings, NeighbourSettings, Password};
 pub use export::Mark;
 use export::{ExportKeys, mark};
 use keys::Keys;
-pub use topology::{Direct, Role, Topology};
+pub use topology::{Direct, NextHopKind, Role, Topology};
 
 /// Where settings are looked for unless told otherwise.
 const DEFAULT_CONFIG: &str = "/etc/sextant/agent.toml";
@@ -112,6 +112,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// The uplinks' names; empty: those of the default routes.
     pub uplinks: Vec<String>,
+    /// Which address of an uplink peers are to route through.
+    pub next_hop: NextHopKind,
     /// The containers' bridge.
     pub bridge: BridgeSettings,
     /// How routes look.
@@ -211,6 +213,10 @@ impl CommandLine {
             let mend = "is for hosts; the router itself refuses what nobody has. Take that away";
             return Err(value("--topology", &"routed", &mend));
         }
+        if role == Role::Router && keys.uplink.next_hop == Some(NextHopKind::LinkLocal) {
+            let mend = "is for hosts; nobody routes to a router by what its agent says. Take that away";
+            return Err(value("--uplink-next-hop", &"link-local", &mend));
+        }
         let bgp = keys.bgp.map(|bgp| bgp.check(&routes)).transpose()?;
         if role == Role::Router && bgp.is_some() {
             let mend = "a router with an agent announces by its own daemon; see deploy/bird and deploy/frr";
@@ -230,6 +236,7 @@ impl CommandLine {
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),
             uplinks: keys.uplink.interface.unwrap_or_default(),
+            next_hop: keys.uplink.next_hop.unwrap_or_default(),
             bridge: BridgeSettings {
                 name: keys.bridge.interface.unwrap_or_else(|| DEFAULT_BRIDGE.into()),
                 create: keys.bridge.create.unwrap_or(false),
@@ -335,7 +342,9 @@ mod tests {
     fn a_router_routes_directly_and_refuses_the_rest() {
         let router = settings(&["--role", "router"]).unwrap();
         assert_eq!((router.role, router.routes.direct), (Role::Router, Direct::OnLink));
-        for wrong in [["--routes-direct", "never"], ["--topology", "routed"]] {
+        let wrong =
+            [["--routes-direct", "never"], ["--topology", "routed"], ["--uplink-next-hop", "link-local"]];
+        for wrong in wrong {
             let error = settings(&[&["--role", "router"][..], &wrong].concat()).unwrap_err().to_string();
             assert!(error.starts_with(&wrong.join(" ")), "{error}");
         }
@@ -349,6 +358,9 @@ mod tests {
             "{error}"
         );
         assert!(settings(&["--routes-table", "255"]).is_err());
+        let wrong = ["sextant-agent", "--uplink-next-hop", "nearest"];
+        let error = CommandLine::try_parse_from(wrong).unwrap_err().to_string();
+        assert!(error.contains("nearest") && error.contains("global, link-local"), "{error}");
         assert!(
             settings(&["--controller", "http://[2001:db8::1]:7300"]).is_err(),
             "plain text past loopback"

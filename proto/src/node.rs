@@ -64,7 +64,8 @@ pub struct Peer {
     pub pool: PoolName,
     /// Where it is in its life.
     pub state: NodeState,
-    /// Its addresses on its uplinks, best first.
+    /// Its addresses on its uplinks, best first. One that a link-local one follows tells the segment only: the node is to be
+    /// routed through the link-local one there.
     pub next_hops: Vec<Ipv6Addr>,
     /// Whether its agent is connected to a controller.
     pub session: bool,
@@ -90,14 +91,18 @@ pub struct Uplink {
     pub addresses: Vec<InterfaceAddress>,
 }
 
-/// The way to a peer that needs no router: its first next hop that is on-link on one of `uplinks`, and that uplink
-/// (DESIGN §2).
+/// The way to a peer that needs no router: its first next hop that is on-link on one of `uplinks`, or the link-local one
+/// after that; and that uplink (DESIGN §2). A link-local address alone tells of no segment: every link has its prefix.
 pub fn direct_next_hop<'a>(uplinks: &'a [Uplink], next_hops: &[Ipv6Addr]) -> Option<(&'a Uplink, Ipv6Addr)> {
-    next_hops.iter().find_map(|&hop| {
-        let uplink =
-            uplinks.iter().find(|uplink| uplink.addresses.iter().any(|a| a.on_link.contains(hop)))?;
-        Some((uplink, hop))
-    })
+    let on_link =
+        |uplink: &&Uplink, hop| uplink.addresses.iter().any(|address| address.on_link.contains(hop));
+    let all = next_hops.iter().enumerate().filter(|(_, hop)| !hop.is_unicast_link_local());
+    let mut direct = all.filter_map(|(at, &hop)| {
+        let uplink = uplinks.iter().find(|uplink| on_link(uplink, hop))?;
+        let link_local = next_hops.get(at + 1).filter(|next| next.is_unicast_link_local());
+        Some((uplink, *link_local.unwrap_or(&hop)))
+    });
+    direct.next()
 }
 
 /// What holds for all agents at once (DESIGN I6).
@@ -170,5 +175,28 @@ mod tests {
         let (uplink, hop) = direct_next_hop(&uplinks, &hops).unwrap();
         assert_eq!((uplink.interface.as_str(), hop), ("eth1", hops[1]));
         assert!(direct_next_hop(&uplinks, &hops[..1]).is_none());
+    }
+
+    #[test]
+    fn a_link_local_next_hop_is_that_of_the_segment_of_the_address_before_it() {
+        // As a node announces them that is to be routed through its link-local addresses itself.
+        let mut uplinks = [
+            uplink("eth0", "2001:db8::1", "2001:db8::/64"),
+            uplink("eth1", "2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ];
+        uplinks[0].addresses.push(InterfaceAddress {
+            addr: "fe80::1".parse().unwrap(),
+            on_link: "fe80::/64".parse().unwrap(),
+        });
+        let through = |hops: &[&str]| {
+            let hops: Vec<_> = hops.iter().map(|hop| hop.parse().unwrap()).collect();
+            direct_next_hop(&uplinks, &hops).map(|(uplink, hop)| format!("{hop} {}", uplink.interface))
+        };
+        assert_eq!(through(&["2001:db8:0:1::2", "fe80::2"]).unwrap(), "fe80::2 eth1");
+        assert_eq!(through(&["2001:db8:9::2", "fe80::2", "2001:db8::2", "fe80::3"]).unwrap(), "fe80::3 eth0");
+        assert_eq!(through(&["2001:db8::2", "2001:db8::3", "fe80::3"]).unwrap(), "2001:db8::2 eth0");
+        assert_eq!(through(&["fe80::2", "2001:db8::2"]).unwrap(), "2001:db8::2 eth0");
+        assert_eq!(through(&["2001:db8:9::2", "fe80::2"]), None, "another segment");
+        assert_eq!(through(&["fe80::2"]), None, "no segment");
     }
 }

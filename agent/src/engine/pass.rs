@@ -242,7 +242,7 @@ impl Engine {
         let works = |local: &&LocalUplink| local.works && !local.uplink.addresses.is_empty();
         let any = self.uplinks.iter().any(|local| works(&local));
         let told = self.uplinks.iter().filter(|local| !any || works(local));
-        let uplinks: Vec<_> = told.map(|local| local.uplink.clone()).collect();
+        let uplinks: Vec<_> = told.map(|local| uplinks::announced(local, self.settings.next_hop)).collect();
         if uplinks.iter().all(|uplink| uplink.addresses.is_empty()) {
             let names = self.settings.uplinks.join(", ");
             let why = format!(

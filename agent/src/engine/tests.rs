@@ -67,6 +67,7 @@ fn settings() -> Settings {
         log: String::new(),
         log_format: LogFormat::Text,
         uplinks: vec!["eth0".into()],
+        next_hop: crate::settings::NextHopKind::Global,
         bridge: BridgeSettings { name: "docker0".into(), create: true },
         routes: RouteSettings {
             metric: 512,

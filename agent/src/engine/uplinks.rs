@@ -5,6 +5,7 @@ use sextant_proto::{InterfaceAddress, Prefix, Uplink};
 use crate::{
     kernel::{Address, Link, Route, RouteTarget},
     routes::LocalUplink,
+    settings::NextHopKind,
 };
 
 /// A named uplink that is not there.
@@ -63,6 +64,7 @@ pub fn local_uplinks(names: &[String], links: &[Link], addresses: &[Address]) ->
 }
 
 fn local(link: &Link, addresses: &[Address]) -> LocalUplink {
+    let link_local = addresses.iter().filter(|address| address.link == link.index && is_link_local(address));
     let mut usable: Vec<_> =
         addresses.iter().filter(|address| address.link == link.index && is_usable(address)).collect();
     usable.sort_by_key(|address| (!address.permanent, address.addr));
@@ -73,8 +75,23 @@ fn local(link: &Link, addresses: &[Address]) -> LocalUplink {
     LocalUplink {
         link: link.index,
         works: link.up && link.carrier,
+        link_local: link_local.map(|address| address.addr).min(),
         uplink: Uplink { interface: link.name.clone(), addresses: addresses.collect() },
     }
+}
+
+/// What peers are told of an uplink: each address, followed by the link-local one where that is to be routed through. They
+/// know the segment by the first (`direct_next_hop` in `sextant_proto`), and agents that do not know of this route through it.
+pub(super) fn announced(local: &LocalUplink, next_hop: NextHopKind) -> Uplink {
+    let link_local = local.link_local.filter(|_| next_hop == NextHopKind::LinkLocal);
+    let after =
+        link_local.and_then(|addr| Some(InterfaceAddress { addr, on_link: Prefix::containing(addr, 64)? }));
+    let addresses = local.uplink.addresses.iter().flat_map(|address| [Some(*address), after]).flatten();
+    Uplink { interface: local.uplink.interface.clone(), addresses: addresses.collect() }
+}
+
+fn is_link_local(address: &Address) -> bool {
+    address.addr.is_unicast_link_local() && address.permanent && !address.tentative && !address.dad_failed
 }
 
 /// Whether peers may use it: of global scope, ours for sure, and for long.
@@ -128,6 +145,28 @@ mod tests {
         let given: Vec<_> =
             uplinks[0].uplink.addresses.iter().map(|address| address.addr.to_string()).collect();
         assert_eq!((uplinks.len(), given), (1, vec!["2001:db8::5".to_owned(), "2001:db8::4".into()]));
+        assert_eq!(uplinks[0].link_local, Some("fe80::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_link_local_address_follows_each_where_it_is_to_be_routed_through() {
+        let mut addresses = vec![
+            address(2, "2001:db8::5"),
+            address(2, "2001:db8::6"),
+            Address { global: false, ..address(2, "fe80::2") },
+            Address { global: false, ..address(3, "fe80::1") },
+        ];
+        let told = |addresses: &[Address], next_hop| {
+            let local = &local_uplinks(&["eth0".into()], &[link(2, "eth0")], addresses)[0];
+            let addresses = announced(local, next_hop).addresses;
+            addresses.iter().map(|it| format!("{} in {}", it.addr, it.on_link)).collect::<Vec<_>>()
+        };
+        let global = ["2001:db8::5 in 2001:db8::/64", "2001:db8::6 in 2001:db8::/64"];
+        assert_eq!(told(&addresses, NextHopKind::Global), global);
+        let own = "fe80::2 in fe80::/64";
+        assert_eq!(told(&addresses, NextHopKind::LinkLocal), [global[0], own, global[1], own]);
+        addresses[2].tentative = true;
+        assert_eq!(told(&addresses, NextHopKind::LinkLocal), global, "it may be another's");
     }
 
     #[test]

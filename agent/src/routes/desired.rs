@@ -21,6 +21,8 @@ pub struct LocalUplink {
     pub works: bool,
     /// Its name, and the addresses that peers may use.
     pub uplink: Uplink,
+    /// Its own link-local address, once that is not tentative any more.
+    pub link_local: Option<Ipv6Addr>,
 }
 
 /// What the routes depend on, besides the cluster.
@@ -210,7 +212,12 @@ mod tests {
             addr: "2001:db8::1".parse().unwrap(),
             on_link: "2001:db8::/64".parse().unwrap(),
         }];
-        vec![LocalUplink { link: 2, works: true, uplink: Uplink { interface: "eth0".into(), addresses } }]
+        vec![LocalUplink {
+            link: 2,
+            works: true,
+            uplink: Uplink { interface: "eth0".into(), addresses },
+            link_local: None,
+        }]
     }
 
     fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
@@ -340,6 +347,7 @@ mod tests {
         let uplink = |(n, works): (u32, bool)| LocalUplink {
             link: n,
             works,
+            link_local: None,
             uplink: Uplink {
                 interface: format!("eth{n}"),
                 addresses: vec![InterfaceAddress {

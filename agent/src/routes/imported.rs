@@ -107,7 +107,12 @@ mod tests {
     fn uplink(link: u32, address: &str) -> LocalUplink {
         let addr: Ipv6Addr = address.parse().unwrap();
         let addresses = vec![InterfaceAddress { addr, on_link: Prefix::containing(addr, 64).unwrap() }];
-        LocalUplink { link, works: true, uplink: Uplink { interface: format!("eth{link}"), addresses } }
+        LocalUplink {
+            link,
+            works: true,
+            uplink: Uplink { interface: format!("eth{link}"), addresses },
+            link_local: None,
+        }
     }
 
     fn hop(global: Option<&str>, link_local: Option<&str>, interface: Option<&str>) -> Hop {

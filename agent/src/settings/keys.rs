@@ -6,7 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use sextant_proto::daemon::LogFormat;
 
-use super::{BgpKeys, Direct, ExportKeys, Role, Topology};
+use super::{BgpKeys, Direct, ExportKeys, NextHopKind, Role, Topology};
 
 /// The keys of the config file, which are the flags too.
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
@@ -81,6 +81,15 @@ pub(super) struct UplinkKeys {
     #[arg(id = "uplink-balance", long = "uplink-balance", env = "SEXTANT_UPLINK_BALANCE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) balance: Option<bool>,
+    /// Which address of an uplink peers on its segment are to route through [default: global]
+    #[arg(
+        id = "uplink-next-hop",
+        long = "uplink-next-hop",
+        env = "SEXTANT_UPLINK_NEXT_HOP",
+        value_name = "KIND"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) next_hop: Option<NextHopKind>,
 }
 
 /// `[bridge]`

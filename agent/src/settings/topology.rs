@@ -25,6 +25,17 @@ pub enum Topology {
     Routed,
 }
 
+/// Which address of an uplink its node is to be routed through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NextHopKind {
+    /// The global one
+    #[default]
+    Global,
+    /// The link-local one: it stays where the global ones are renumbered
+    LinkLocal,
+}
+
 /// When a peer gets a direct route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

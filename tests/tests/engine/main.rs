@@ -6,6 +6,7 @@ mod bed;
 mod before;
 mod cleanup;
 mod doctor;
+mod link_local;
 mod neighbours;
 mod replaced;
 mod resync;

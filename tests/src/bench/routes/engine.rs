@@ -13,7 +13,7 @@ use sextant_agent::{
     host::HostSetup,
     kernel::{Change, Kernel, NetlinkKernel, NextHop, OwnRoute, RouteKey, RouteTarget, Scope},
     liveness::Verdicts,
-    settings::{BridgeSettings, Direct, Role, RouteSettings, Settings, Topology},
+    settings::{BridgeSettings, Direct, NextHopKind, Role, RouteSettings, Settings, Topology},
     state::StateDir,
     view::{Snapshot, View},
 };
@@ -279,6 +279,7 @@ fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
         log: String::new(),
         log_format: LogFormat::Text,
         uplinks: vec!["eth0".into()],
+        next_hop: NextHopKind::Global,
         bridge: BridgeSettings { name: "docker0".into(), create: true },
         routes: RouteSettings {
             metric: METRIC,
