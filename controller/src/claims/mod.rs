@@ -3,6 +3,7 @@
 //! Every decision that must not be wrong is a guard of a transaction; the index only proposes.
 
 mod allocate;
+mod ends;
 mod life;
 mod propose;
 mod quarantine;
@@ -22,7 +23,8 @@ use crate::{
 
 use propose::{Proposal, propose};
 
-pub use life::{DrainError, ForgetError, Holder, HolderError};
+pub use ends::ForgetError;
+pub use life::{DrainError, Holder, HolderError};
 
 /// How often a claim is tried against others that claim at the same time.
 const ATTEMPTS: u32 = 16;
