@@ -26,4 +26,5 @@ pub mod run;
 pub mod session;
 pub mod settings;
 pub mod state;
+mod trace;
 pub mod view;

@@ -31,6 +31,7 @@ use crate::{
     session::{Condition, Session},
     settings::{BgpSettings, CommandLine, Direct, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
+    trace::Tracer,
 };
 
 /// After this long, systemd is told that the agent is up though the host is not set up: a first start without a controller,
@@ -78,8 +79,10 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let watchdog = Watchdog::from_environment();
     let heartbeat = watchdog.heartbeat();
     let engine =
-        Engine::new(kernel, settings.clone(), host, input, verdicts, report_tx, heartbeat).importing(imports);
-    let inquiries = Inquiries::new(engine.asker());
+        Engine::new(kernel.clone(), settings.clone(), host, input.clone(), verdicts, report_tx, heartbeat)
+            .importing(imports);
+    let tracer = Tracer::new(kernel, engine.asker(), input, &settings);
+    let inquiries = Inquiries::new(engine.asker(), tracer);
     let (session, farewell) =
         Session::new(settings.clone(), state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
     let metrics = metrics::registry(sources, &engine.meters());

@@ -28,4 +28,5 @@ pub mod run;
 pub mod sessions;
 pub mod settings;
 pub mod store;
+pub mod trace;
 pub mod verdicts;

@@ -65,6 +65,7 @@ macro_rules! refuse {
 refuse! {
     add_pool(AddPoolRequest) -> AddPoolResponse,
     plan_node(PlanNodeRequest) -> PlanNodeResponse,
+    trace(TraceRequest) -> TraceResponse,
     list_pools(ListPoolsRequest) -> ListPoolsResponse,
     remove_pool(RemovePoolRequest) -> RemovePoolResponse,
     drain_pool(DrainPoolRequest) -> DrainPoolResponse,
@@ -126,7 +127,7 @@ async fn sextant(controllers: &str, words: &str) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "pool add main 2001:db8:1::/48 --host-len 64",
     "pool list",
     "pool show main",
@@ -138,6 +139,8 @@ const COMMANDS: [&str; 18] = [
     "node forget host1",
     "route list",
     "status",
+    "plan host1",
+    "trace host1 host2",
     "events",
     "explain 2001:db8::1",
     "backup /tmp/there/is/no/such/directory",
@@ -273,6 +276,8 @@ async fn what_cannot_be_meant_is_a_matter_of_usage() {
         ("node drain host1 --timeout 30", "e.g. 500ms, 30s or 2m"),
         ("wait --revision 0", "--revision"),
         ("route list --node _", "use lower-case letters"),
+        ("trace host1", "<TO>"),
+        ("trace host1 host1", "name two nodes"),
         ("-o yaml status", "table"),
         ("fly", "fly"),
     ] {
@@ -300,5 +305,5 @@ async fn every_commands_help_ends_in_an_example() {
         left.extend(words.map(|word| format!("{command} {word}")));
         seen += 1;
     }
-    assert_eq!(seen, 1 + 3 + 15 + 7 + 5 + 1, "a command came or went");
+    assert_eq!(seen, 1 + 3 + 16 + 7 + 5 + 1, "a command came or went");
 }

@@ -49,5 +49,8 @@ pub mod store {
 /// The kernel's route protocol number of every route that Sextant owns (`sextant` in rt_protos).
 pub const ROUTE_PROTOCOL: u8 = 66;
 
+/// What an agent says of a question that it does not know, somewhere in its answer; controllers tell it from other failures by it.
+pub const UNKNOWN_QUESTION: &str = "does not know this question";
+
 /// This build's version, as both sides tell each other.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -87,8 +87,8 @@ async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, Kernel
         gc_thresh: number(kernel, "net/ipv6/neigh/default/gc_thresh2")?
             .zip(number(kernel, "net/ipv6/neigh/default/gc_thresh3")?),
         max_size: number(kernel, "net/ipv6/route/max_size")?,
-        ruleset: output("nft", &["list", "ruleset"]).await,
-        legacy_forward: output("ip6tables-legacy", &["-S", "FORWARD"]).await.lines().take(1).collect(),
+        ruleset: ruleset().await.unwrap_or_default(),
+        legacy_forward: legacy_forward().await.unwrap_or_default(),
         uplinks: missing.or_else(unusable),
     })
 }
@@ -103,13 +103,26 @@ fn kernel_version() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
+/// The rules of nftables, if it tells them.
+pub(crate) async fn ruleset() -> Option<String> {
+    output("nft", &["list", "ruleset"]).await
+}
+
+/// The first line of the old ip6tables' FORWARD chain, which is its policy, if it tells it.
+pub(crate) async fn legacy_forward() -> Option<String> {
+    let rules = output("ip6tables-legacy", &["-S", "FORWARD"]).await?;
+    Some(rules.lines().take(1).collect())
+}
+
 /// What a program writes; nothing if it is not there, fails, or takes too long.
-async fn output(program: &str, args: &[&str]) -> String {
+async fn output(program: &str, args: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).kill_on_drop(true);
     match tokio::time::timeout(PATIENCE, command.output()).await {
-        Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).into_owned(),
-        _ => String::new(),
+        Ok(Ok(output)) if output.status.success() => {
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ mod meters;
 mod pass;
 mod preview;
 mod reasons;
+mod towards;
 mod uplinks;
 mod wanted;
 
@@ -39,7 +40,9 @@ use chatter::Chatter;
 use contests::Contests;
 use failures::Failures;
 pub use meters::Meters;
+pub(crate) use preview::leads;
 pub use preview::{Asker, Pending, Preview};
+pub use towards::{Stance, Towards};
 use wanted::Wanted;
 
 pub use uplinks::{MissingUplink, NoUplink, default_uplinks, existing_uplinks, local_uplinks};
@@ -222,8 +225,7 @@ impl Engine {
                     self.stale.ours = true;
                     self.stale.foreign |= resyncs % FOREIGN_EVERY == 0;
                 }
-                // Nobody left who waits for it is no error.
-                Some(ask) = self.asks.recv() => drop(ask.send(self.preview().await)),
+                Some(ask) = self.asks.recv() => self.answer(ask).await,
                 never = beat(&self.heartbeat) => match never {},
             }
         }

@@ -1,14 +1,16 @@
 //! What the next pass would change, without changing it: `sextant plan`.
 
-use sextant_proto::Revision;
+use sextant_proto::{NodeName, Prefix, Revision};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
-use super::{Engine, Input, reasons::Reasons, uplinks};
+use super::{Engine, Input, Towards, reasons::Reasons, uplinks};
 use crate::{
-    kernel::{Change, Kernel, KernelError, Link, NextHop, OwnRoute, RouteKey, RouteTarget, Scope},
+    kernel::{
+        Change, Kernel, KernelError, Link, MAIN_TABLE, NextHop, OwnRoute, RouteKey, RouteTarget, Scope,
+    },
     liveness::Verdicts,
     routes::{
         Actual, Brake, Desired, ForeignReader, Host, LocalUplink, OursReader, Plan, RouteMap, desired, plan,
@@ -17,8 +19,6 @@ use crate::{
 
 /// So many changes are listed, so that one message holds them.
 const LISTED: usize = 1000;
-/// The table that `ip` does not name.
-const MAIN: u32 = 254;
 
 /// What would change now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,9 +46,16 @@ pub struct Pending {
     pub waits: Option<String>,
 }
 
-pub(super) type Ask = oneshot::Sender<Result<Preview, KernelError>>;
+/// What the engine is asked, and where the answer goes.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Preview(Reply<Preview>),
+    Towards(NodeName, Reply<Towards>),
+}
 
-/// Asks the engine what it would change.
+type Reply<T> = oneshot::Sender<Result<T, KernelError>>;
+
+/// Asks the engine what it wants, and what it would change.
 #[derive(Debug, Clone)]
 pub struct Asker(pub(super) mpsc::Sender<Ask>);
 
@@ -58,8 +65,20 @@ impl Asker {
     /// # Errors
     /// If the kernel's answer breaks off.
     pub async fn preview(&self) -> Option<Result<Preview, KernelError>> {
+        self.ask(Ask::Preview).await
+    }
+
+    /// What it has in mind for a node's prefix. `None` if the engine has ended.
+    ///
+    /// # Errors
+    /// If the kernel's answer breaks off.
+    pub async fn towards(&self, node: NodeName) -> Option<Result<Towards, KernelError>> {
+        self.ask(|reply| Ask::Towards(node, reply)).await
+    }
+
+    async fn ask<T>(&self, about: impl FnOnce(Reply<T>) -> Ask) -> Option<Result<T, KernelError>> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(reply).await.ok()?;
+        self.0.send(about(reply)).await.ok()?;
         answer.await.ok()
     }
 }
@@ -70,8 +89,16 @@ impl Engine {
         self.asker.clone()
     }
 
-    /// What a pass would change now. Reads everything anew, and keeps nothing of it.
-    pub(super) async fn preview(&self) -> Result<Preview, KernelError> {
+    /// Nobody left who waits for the answer is no error.
+    pub(super) async fn answer(&self, ask: Ask) {
+        match ask {
+            Ask::Preview(reply) => drop(reply.send(self.preview(None).await)),
+            Ask::Towards(node, reply) => drop(reply.send(self.towards(&node).await)),
+        }
+    }
+
+    /// What a pass would change now, of all or of one destination. Reads everything anew, and keeps nothing of it.
+    pub(super) async fn preview(&self, only: Option<Prefix>) -> Result<Preview, KernelError> {
         let (input, verdicts) = (self.input.borrow().clone(), self.verdicts.borrow().clone());
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         let uplinks = uplinks::local_uplinks(&self.settings.uplinks, &links, &addresses);
@@ -103,7 +130,10 @@ impl Engine {
         };
         let planned =
             changes.into_iter().map(|change| (waits(&change), change)).map(|(waits, it)| (it, waits));
-        let pending = planned.chain(taken).take(LISTED).map(|(change, waits)| {
+        let wanted = |(change, _): &(Change, _)| {
+            only.is_none_or(|destination| change.route().key.destination == destination)
+        };
+        let pending = planned.chain(taken).filter(wanted).take(LISTED).map(|(change, waits)| {
             let failed = self.failures.of(&change).is_some();
             let (route, why) = (shown(change.route(), &links), reasons.why(&change, failed, &links));
             Pending { change, route, why, waits }
@@ -189,16 +219,16 @@ async fn read(kernel: &dyn Kernel, table: u32) -> Result<Actual, KernelError> {
 }
 
 /// A route of ours as `ip -6 route` shows it.
-fn shown(route: &OwnRoute, links: &[Link]) -> String {
+pub(super) fn shown(route: &OwnRoute, links: &[Link]) -> String {
     let OwnRoute { key, target } = route;
     let kind = if *target == RouteTarget::Unreachable { "unreachable " } else { "" };
-    let table = if key.table == MAIN { String::new() } else { format!(" table {}", key.table) };
+    let table = if key.table == MAIN_TABLE { String::new() } else { format!(" table {}", key.table) };
     let protocol = sextant_proto::ROUTE_PROTOCOL;
     format!("{kind}{}{} proto {protocol} metric {}{table}", key.destination, leads(target, links), key.metric)
 }
 
 /// Where a route leads, with a space before it.
-pub(super) fn leads(target: &RouteTarget, links: &[Link]) -> String {
+pub(crate) fn leads(target: &RouteTarget, links: &[Link]) -> String {
     let hop = |hop: &NextHop| {
         let name = links.iter().find(|link| link.index == hop.link).map(|link| link.name.clone());
         let name = name.unwrap_or_else(|| format!("if{}", hop.link));

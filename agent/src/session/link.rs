@@ -20,11 +20,10 @@ use tonic::{
     transport::{Channel, Uri},
 };
 
-use super::dialogue::Say;
+use super::{dialogue::Say, questions};
 use crate::{
-    engine::{Announcement, Pending, Preview},
+    engine::Announcement,
     inquiry::{Answer, Question},
-    kernel,
     view::{Change, Delta, Snapshot},
 };
 
@@ -310,7 +309,7 @@ impl SyncStream {
             Some(M::SnapshotChunk(chunk)) => self.chunk(&chunk),
             Some(M::Delta(delta)) => Ok(Heard::Delta(parse_delta(v1::Delta::decode(delta)?)?)),
             Some(M::Fenced(fenced)) => Ok(Heard::Fenced(fenced.reason)),
-            Some(M::Question(question)) => Ok(Heard::Question(question.id, parse_question(&question))),
+            Some(M::Question(question)) => Ok(Heard::Question(question.id, questions::parse(&question))),
             Some(M::Keepalive(keepalive)) if keepalive.stale => Ok(Heard::Stale),
             Some(M::Keepalive(_)) | None => Ok(Heard::Nothing),
         }
@@ -368,12 +367,7 @@ impl SyncStream {
 
     /// Answers a question.
     pub(super) async fn answer(&self, id: u64, answer: Result<Answer, String>) -> Result<(), LinkError> {
-        use v1::answer::About;
-        let about = match answer {
-            Ok(Answer::Plan(preview)) => About::Plan(plan_message(preview)),
-            Err(why) => About::Failed(why),
-        };
-        self.send(ToController::Answer(v1::Answer { id, about: Some(about) })).await
+        self.send(ToController::Answer(questions::message(id, answer))).await
     }
 
     pub(super) async fn keepalive(&self) -> Result<(), LinkError> {
@@ -398,37 +392,6 @@ fn announce(announcement: &Announcement) -> ToController {
         uplinks: announcement.uplinks.iter().map(Into::into).collect(),
         container_prefix: Some(announcement.container_prefix.into()),
     })
-}
-
-fn parse_question(question: &v1::Question) -> Option<Question> {
-    match question.about.as_ref()? {
-        v1::question::About::Plan(_) => Some(Question::Plan),
-    }
-}
-
-fn plan_message(preview: Preview) -> v1::Plan {
-    v1::Plan {
-        paused: preview.paused,
-        revision: preview.revision.0,
-        changes: preview.changes.into_iter().map(planned_change).collect(),
-        more: preview.more as u64,
-    }
-}
-
-fn planned_change(pending: Pending) -> v1::PlannedChange {
-    use v1::planned_change::Action;
-    let action = match pending.change {
-        kernel::Change::Add(_) => Action::Add,
-        kernel::Change::Replace(_) => Action::Replace,
-        kernel::Change::Delete(_) => Action::Delete,
-    };
-    v1::PlannedChange {
-        action: action.into(),
-        destination: Some(pending.change.route().key.destination.into()),
-        route: pending.route,
-        why: pending.why,
-        waits: pending.waits.unwrap_or_default(),
-    }
 }
 
 /// One node that cannot be read does not keep the others from being routed to (DESIGN I10).

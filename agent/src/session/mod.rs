@@ -8,6 +8,7 @@ mod backoff;
 mod dialogue;
 mod farewell;
 mod link;
+mod questions;
 mod stream;
 
 use std::{

@@ -7,7 +7,7 @@ use futures::{
     future::{BoxFuture, OptionFuture},
     stream::FuturesUnordered,
 };
-use sextant_proto::{Claim, VERSION};
+use sextant_proto::{Claim, UNKNOWN_QUESTION, VERSION};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::inquiry::{Answer, Question};
@@ -150,7 +150,7 @@ impl Session {
             }
             Some(_) => format!("{MOST_QUESTIONS} questions are being looked into; try again"),
             None => format!(
-                "the agent is sextant {VERSION}, which does not know this question; use one of the controller's version"
+                "the agent is sextant {VERSION}, which {UNKNOWN_QUESTION}; use one of the controller's version"
             ),
         };
         Ok(following.stream.answer(id, Err(refused)).await?)

@@ -116,6 +116,14 @@ pub(super) enum Command {
         /// The node
         node: NodeName,
     },
+    /// Check the way between two nodes, there and back; name what breaks it
+    #[command(after_help = "Example:\n  sextant trace host1 host2")]
+    Trace {
+        /// One node
+        from: NodeName,
+        /// The other node
+        to: NodeName,
+    },
     /// What was done, by whom and when, the newest last
     #[command(after_help = "Example:\n  sextant events --follow --node host1")]
     Events {

@@ -15,7 +15,7 @@ use super::{
     link::Link,
     plan, reservations,
     show::{self, Show},
-    text, waiting,
+    text, trace, waiting,
 };
 
 /// Does what is asked for.
@@ -48,6 +48,7 @@ pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Reservations => reservations::list(&mut link, output).await,
         Command::Status => show::print(output, &link.cluster().await?),
         Command::Plan { node } => plan::plan(&mut link, output, &node).await,
+        Command::Trace { from, to } => trace::trace(&mut link, output, &from, &to).await,
         Command::Events { follow, node, last } => {
             events::events(&mut link, output, &Wanted { follow, node, last }).await
         }

@@ -27,6 +27,8 @@ use super::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a call that is answered at once may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a trace may take: agents are asked three times, and one that hangs has 9 s each time.
+const TRACE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call may take that reads or writes the whole store.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How many octets of a file one message carries.
@@ -212,6 +214,16 @@ impl Link {
         let request = v1::PlanNodeRequest { name: node.to_string() };
         let call = async |mut client: Client| client.plan_node(request.clone()).await;
         Ok(required("plan", self.ask(call).await?.plan)?)
+    }
+
+    pub(super) async fn trace(
+        &mut self,
+        from: &NodeName,
+        to: &NodeName,
+    ) -> Result<v1::TraceResponse, Failure> {
+        let request = v1::TraceRequest { from: from.to_string(), to: to.to_string() };
+        let call = async |mut client: Client| client.trace(request.clone()).await;
+        self.ask_within(TRACE_TIMEOUT, call).await
     }
 
     /// Events after those of `after`, which is of this incarnation.

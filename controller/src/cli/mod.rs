@@ -22,6 +22,7 @@ mod progress;
 mod reservations;
 mod show;
 mod text;
+mod trace;
 mod troubles;
 mod waiting;
 

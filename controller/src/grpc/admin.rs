@@ -19,6 +19,7 @@ use super::{
     principal::{actor, principal, serves},
     questions, routes, show,
     status::malformed,
+    trace,
 };
 use crate::{
     acks::Changes,
@@ -242,6 +243,13 @@ impl AdminService for Admin {
             v1::answer::About::Plan(plan) => Ok(Response::new(v1::PlanNodeResponse { plan: Some(plan) })),
             _ => Err(questions::another(&node)),
         }
+    }
+
+    async fn trace(&self, request: Request<v1::TraceRequest>) -> Result<Response<v1::TraceResponse>, Status> {
+        administers(request.extensions())?;
+        let v1::TraceRequest { from, to } = request.into_inner();
+        let (from, to) = (node_name(&from)?, node_name(&to)?);
+        Ok(Response::new(trace::trace(&self.rooms, &from, &to).await?))
     }
 
     async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<events::Events>, Status> {

@@ -14,6 +14,7 @@ mod routes;
 mod show;
 mod status;
 mod sync;
+mod trace;
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sextant_proto::{
-    NodeName,
+    NodeName, UNKNOWN_QUESTION,
     v1::{self, question::About},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -117,10 +117,8 @@ impl Drop for Line {
 
 /// What an agent answers, wherever it is connected.
 pub(super) async fn ask(rooms: &Rooms, node: &NodeName, about: About) -> Result<v1::answer::About, Status> {
-    if !rooms.index.read(|state| state.nodes().contains_key(node)) {
-        return Err(Status::not_found(format!("node \"{node}\" does not exist; see `sextant node list`")));
-    }
-    let answer = match rooms.questions.ask(node, about).await {
+    exists(rooms, node)?;
+    let answer = match rooms.questions.ask(node, about.clone()).await {
         Ok(answer) => answer,
         Err(Unanswered::NotHere) => match rooms.others.ask_agent(node, about).await {
             Some(answer) => answer?,
@@ -128,11 +126,25 @@ pub(super) async fn ask(rooms: &Rooms, node: &NodeName, about: About) -> Result<
         },
         Err(why) => return Err(unanswered(node, why)),
     };
+    told(node, answer)
+}
+
+fn told(node: &NodeName, answer: v1::Answer) -> Result<v1::answer::About, Status> {
     match answer.about {
+        Some(v1::answer::About::Failed(why)) if why.contains(UNKNOWN_QUESTION) => {
+            Err(Status::internal(format!("the agent of node \"{node}\" is too old: {why}")))
+        }
         Some(v1::answer::About::Failed(why)) => Err(Status::internal(format!("node \"{node}\": {why}"))),
         Some(about) => Ok(about),
         None => Err(another(node)),
     }
+}
+
+/// That there is such a node.
+pub(super) fn exists(rooms: &Rooms, node: &NodeName) -> Result<(), Status> {
+    let there = rooms.index.read(|state| state.nodes().contains_key(node));
+    let missing = || Status::not_found(format!("node \"{node}\" does not exist; see `sextant node list`"));
+    there.then_some(()).ok_or_else(missing)
 }
 
 /// That an agent's answer is not of the kind that was asked for.
@@ -185,6 +197,24 @@ mod tests {
         let host = node();
         let (one, two, ()) = tokio::join!(questions.ask(&host, plan()), questions.ask(&host, plan()), agent);
         assert_eq!((one.unwrap().id, two.unwrap().id), (1, 2));
+    }
+
+    #[test]
+    fn an_agent_that_does_not_know_the_question_is_told_from_one_that_fails() {
+        let said = |why: &str| {
+            let about = Some(v1::answer::About::Failed(why.to_owned()));
+            told(&node(), v1::Answer { id: 1, about }).unwrap_err().message().to_owned()
+        };
+        // As sextant 0.1.0 words it.
+        let old = said(
+            "the agent is sextant 0.1.0, which does not know this question; use one of the controller's version",
+        );
+        assert!(
+            old.starts_with("the agent of node \"host1\" is too old: the agent is sextant 0.1.0"),
+            "{old}"
+        );
+        assert_eq!(said("the agent is stopping"), "node \"host1\": the agent is stopping");
+        assert!(told(&node(), v1::Answer::default()).is_err());
     }
 
     #[tokio::test(start_paused = true)]

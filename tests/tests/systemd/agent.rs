@@ -30,7 +30,7 @@ struct Pair {
     _controller: Controller,
     hosts: Vec<Host>,
     containers: [Container; 2],
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Pair {
@@ -63,7 +63,7 @@ impl Pair {
         let containers = [hosts[0].container("a").unwrap(), hosts[1].container("b").unwrap()];
         poll("the way between them", 10 * SECONDS, || containers[0].ping(containers[1].address())?.replied());
         settled(&hosts);
-        Self { machine, _agent: agent, _controller: controller, hosts, containers, _lab: lab }
+        Self { machine, _agent: agent, _controller: controller, hosts, containers, lab }
     }
 
     /// Begins to look: at the routes of h1, and at traffic through it.
@@ -147,6 +147,18 @@ fn the_agent_may_do_what_it_must_and_nothing_more() {
     let routes = machine.run(&["ip", "-6", "route"]).unwrap();
     let ours = |line: &&str| line.contains("via 2001:db8::2 dev eth0 proto sextant");
     assert!(routes.lines().any(|line| ours(&line)), "{routes}");
+
+    // It probes by what it may send, and by ICMPv6 as soon as its group may.
+    let kind = || {
+        let traced = pair.lab.cli_json(&["trace", "h1", "h2"]).unwrap();
+        let there = &traced["directions"][0];
+        assert_eq!((&there["verdict"], &there["arrived"]), (&"works".into(), &3.into()), "{traced:#}");
+        there["probe"]["kind"].clone()
+    };
+    pair.hosts[0].sysctl("net/ipv4/ping_group_range", "1 0").unwrap();
+    assert_eq!(kind(), "udp");
+    pair.hosts[0].sysctl("net/ipv4/ping_group_range", "0 2147483647").unwrap();
+    assert_eq!(kind(), "icmpv6_echo");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod routes;
 pub(super) mod sample;
 mod status;
 pub(super) mod table;
+mod trace;
 mod words;
 
 pub(super) use bgp::list as bgp_list;
@@ -18,4 +19,5 @@ pub(super) use pools::{list as pool_list, show as pool_show};
 pub(super) use routes::list as route_list;
 pub(super) use status::status;
 pub(super) use table::keys;
+pub(super) use trace::trace;
 pub(super) use words::{lagging, one_line, progress, some_names, waited};

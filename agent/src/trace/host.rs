@@ -1,0 +1,139 @@
+//! Whether a host takes what comes for its containers, and passes it on. Pure.
+
+use std::net::Ipv6Addr;
+
+use sextant_proto::{NodeName, Prefix};
+
+use super::{Check, State, firewall};
+use crate::kernel::Link;
+
+/// What was seen of a host.
+pub(super) struct Facts<'a> {
+    pub(super) node: &'a NodeName,
+    /// The bridge's name, and the bridge, if it is there.
+    pub(super) bridge: &'a str,
+    pub(super) link: Option<&'a Link>,
+    /// Its address out of the container prefix.
+    pub(super) address: Option<(Ipv6Addr, u8)>,
+    pub(super) container_prefix: Option<Prefix>,
+    /// `net.ipv6.conf.all.forwarding`.
+    pub(super) forwarding: Option<String>,
+    pub(super) paused: bool,
+    pub(super) pool: Option<Prefix>,
+    pub(super) ruleset: Option<String>,
+    pub(super) legacy_forward: Option<String>,
+}
+
+/// What there is to say about it.
+pub(super) fn checks(facts: &Facts<'_>) -> Vec<Check> {
+    let (ruleset, legacy) = (facts.ruleset.as_deref(), facts.legacy_forward.as_deref());
+    let firewall = firewall::check(facts.node.as_str(), ruleset, legacy, facts.pool);
+    vec![bridge(facts), forwarding(facts), firewall]
+}
+
+fn bridge(facts: &Facts<'_>) -> Check {
+    let Facts { node, bridge: name, .. } = facts;
+    let Some(link) = facts.link else {
+        let mend = format!(
+            "on {node}: start the container engine, or let the agent make it ([bridge] create = true in agent.toml)"
+        );
+        return Check::broken("bridge", format!("there is no bridge {name}"), mend);
+    };
+    if !link.up {
+        return Check::broken(
+            "bridge",
+            format!("{name} is down"),
+            format!("on {node}: ip link set {name} up"),
+        );
+    }
+    let Some(prefix) = facts.container_prefix else {
+        let mend = format!("sextant node show {node}, and sextant-agent's log there");
+        return Check::broken("bridge", "no host prefix is claimed yet", mend);
+    };
+    match facts.address {
+        Some((addr, len)) => Check::new("bridge", State::Good, format!("{name} has {addr}/{len}")),
+        None if facts.paused => {
+            let saw =
+                format!("{name} has no address of {prefix}, and the agent sets none while it is paused");
+            Check::broken("bridge", saw, "sextant resume")
+        }
+        None => {
+            let (addr, len) = (prefix.first_host(), prefix.len());
+            let mend = format!("on {node}: ip -6 addr add {addr}/{len} dev {name} nodad");
+            Check::broken("bridge", format!("{name} has no address of {prefix}"), mend)
+        }
+    }
+}
+
+fn forwarding(facts: &Facts<'_>) -> Check {
+    match facts.forwarding.as_deref() {
+        Some("0") => {
+            let mend = format!("on {}: sysctl -w net.ipv6.conf.all.forwarding=1", facts.node);
+            Check::broken("forwarding", "net.ipv6.conf.all.forwarding is 0: nothing passes", mend)
+        }
+        Some(_) => Check::new("forwarding", State::Good, "on"),
+        None => Check::broken("forwarding", "the kernel has no IPv6", "boot without ipv6.disable=1"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(up: bool) -> Link {
+        let (name, mac) = ("docker0".to_owned(), Vec::new());
+        Link { index: 3, name, up, carrier: false, bridge: true, controller: None, mac }
+    }
+
+    /// How the first check of a changed sound host looks.
+    fn first(change: impl FnOnce(&mut Facts<'_>)) -> (State, String) {
+        let (node, link): (NodeName, _) = ("h2".parse().unwrap(), link(true));
+        let mut facts = Facts {
+            node: &node,
+            bridge: "docker0",
+            link: Some(&link),
+            address: Some(("2001:db8:2::1".parse().unwrap(), 80)),
+            container_prefix: "2001:db8:2::/80".parse().ok(),
+            forwarding: Some("1".into()),
+            paused: false,
+            pool: None,
+            ruleset: Some(String::new()),
+            legacy_forward: None,
+        };
+        change(&mut facts);
+        let checks = checks(&facts);
+        let said = checks.iter().find(|check| check.state != State::Good).unwrap_or(&checks[0]);
+        let mend = if said.mend.is_empty() { &said.saw } else { &said.mend };
+        (said.state, mend.clone())
+    }
+
+    #[test]
+    fn each_trouble_has_its_mend() {
+        assert_eq!(first(|_| {}), (State::Good, "docker0 has 2001:db8:2::1/80".into()));
+        assert!(first(|facts| facts.link = None).1.starts_with("on h2: start the container engine"));
+        let down = link(false);
+        assert_eq!(first(|facts| facts.container_prefix = None).0, State::Broken);
+        let bare = first(|facts| facts.address = None);
+        assert_eq!(bare, (State::Broken, "on h2: ip -6 addr add 2001:db8:2::1/80 dev docker0 nodad".into()));
+        let paused = first(|facts| (facts.address, facts.paused) = (None, true));
+        assert_eq!(paused, (State::Broken, "sextant resume".into()));
+        let off = first(|facts| facts.forwarding = Some("0".into()));
+        assert_eq!(off, (State::Broken, "on h2: sysctl -w net.ipv6.conf.all.forwarding=1".into()));
+        let node = "h2".parse().unwrap();
+        let facts = Facts {
+            node: &node,
+            bridge: "docker0",
+            link: Some(&down),
+            address: None,
+            container_prefix: None,
+            forwarding: None,
+            paused: false,
+            pool: None,
+            ruleset: None,
+            legacy_forward: None,
+        };
+        let said: Vec<_> = checks(&facts).iter().map(|check| (check.state, check.mend.clone())).collect();
+        assert_eq!(said[0], (State::Broken, "on h2: ip link set docker0 up".into()));
+        assert_eq!((said[1].0, said[2].0), (State::Broken, State::Silent));
+    }
+}

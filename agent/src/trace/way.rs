@@ -1,0 +1,255 @@
+//! How the way to another node begins, by what was seen of it. Pure.
+
+use std::net::Ipv6Addr;
+
+use sextant_proto::{NodeName, NodeState};
+
+use super::{Check, State, policy::Decides};
+use crate::{
+    engine::{Stance, Towards, leads},
+    kernel::{
+        Errno, Link, MAIN_TABLE, Neighbour, NeighbourState, Route, RouteKey, RouteProtocol, RouteTarget,
+        Rule, RuleAction,
+    },
+};
+
+/// What was seen.
+pub(super) struct Observed<'a> {
+    pub(super) here: &'a NodeName,
+    pub(super) peer: &'a NodeName,
+    pub(super) towards: Towards,
+    /// What the kernel says.
+    pub(super) found: Result<Route, Errno>,
+    /// What of its rules and tables makes it say that.
+    pub(super) decides: Option<Decides>,
+    /// Ours.
+    pub(super) table: u32,
+    pub(super) links: Vec<Link>,
+    /// The next hops of what was found.
+    pub(super) hops: Vec<Hop>,
+}
+
+/// A next hop.
+pub(super) struct Hop {
+    pub(super) addr: Ipv6Addr,
+    pub(super) link: Option<Link>,
+    pub(super) neighbour: Option<Neighbour>,
+}
+
+/// What there is to say about it, in the order of the way.
+pub(super) fn checks(seen: &Observed<'_>) -> Vec<Check> {
+    let mut checks = vec![peer(seen), route(seen)];
+    checks.extend(seen.hops.iter().map(|hop| next_hop(seen, hop)));
+    checks
+}
+
+fn peer(seen: &Observed<'_>) -> Check {
+    let Observed { here, peer, towards, .. } = seen;
+    let broken = |saw: String, mend: String| Check::broken("peer", saw, mend);
+    match towards.stance {
+        Stance::Direct => Check::new("peer", State::Good, format!("{peer} is ready, and on-link")),
+        Stance::Router => Check::new(
+            "peer",
+            State::Good,
+            format!("{peer} is ready, and left to the router: no direct route"),
+        ),
+        Stance::Dead => broken(
+            format!("the agent of {peer} is gone, and its host does not answer: traffic to it is refused"),
+            format!(
+                "start host {peer}, or look at its uplink; if it is gone for good: sextant node forget {peer}"
+            ),
+        ),
+        Stance::NotReady(NodeState::Joining) => broken(
+            format!("{peer} has not announced itself, so nobody routes to it"),
+            format!("sextant node show {peer}, and sextant-agent's log there"),
+        ),
+        Stance::NotReady(state) => broken(
+            format!("{peer} is {state}, so nobody routes to it"),
+            format!("sextant node undrain {peer}"),
+        ),
+        Stance::Withdrawn => broken(
+            format!("{here} itself is drained, and routes to nobody"),
+            format!("sextant node undrain {here}"),
+        ),
+        Stance::Unknown => broken(
+            format!("the agent has not heard of {peer} yet (revision {})", towards.revision),
+            "sextant wait --timeout 30s; then trace again".into(),
+        ),
+    }
+}
+
+fn route(seen: &Observed<'_>) -> Check {
+    match (&seen.found, seen.towards.stance) {
+        (Ok(route), Stance::Direct) => direct(seen, route),
+        (Ok(route), _) if matches!(route.target, RouteTarget::Via(_)) => {
+            Check::new("route", State::Good, text(route, &seen.links))
+        }
+        (Ok(route), _) => foreign(seen, route, "leads nowhere"),
+        (Err(errno), Stance::Direct | Stance::Router) => refused(seen, errno),
+        // That it is refused is as it should be: what is wrong is the peer.
+        (Err(errno), _) => Check::new("route", State::Silent, no_way(seen, errno)),
+    }
+}
+
+/// There is a route where ours should be.
+fn direct(seen: &Observed<'_>, route: &Route) -> Check {
+    let ours = route.protocol == RouteProtocol::OURS;
+    let own = Some(route.key.destination) == seen.towards.prefix;
+    let same_way = seen.towards.wanted.as_ref() == Some(&route.target);
+    let shown = text(route, &seen.links);
+    if same_way && (ours || seen.hops.iter().any(|hop| hop.link.is_some())) {
+        let note = if ours { "" } else { ", somebody else's that leads the same way" };
+        return Check::new("route", State::Good, shown + note);
+    }
+    if ours && own {
+        let wanted = seen.towards.wanted.as_ref().map_or_else(String::new, |it| leads(it, &seen.links));
+        return pending(seen, format!("{shown}, and should lead{wanted}"));
+    }
+    let ours_stands = seen.towards.pending.is_empty();
+    let shorter = seen.towards.prefix.is_some_and(|own| route.key.destination.len() < own.len());
+    if shorter && !ours_stands {
+        return pending(seen, format!("our route is missing, so it is {shown}"));
+    }
+    foreign(seen, route, "goes before ours")
+}
+
+/// Somebody else's route decides.
+fn foreign(seen: &Observed<'_>, route: &Route, does: &str) -> Check {
+    let here = seen.here;
+    let shown = text(route, &seen.links);
+    if route.key.table != seen.table
+        && let Some(rule) = seen.decides.as_ref().map(|decides| &decides.rule)
+    {
+        let saw = format!("{} decides before our table: {shown}", rule_text(rule));
+        return Check::broken("route", saw, format!("on {here}: ip -6 rule del pref {}", rule.priority));
+    }
+    let saw = format!("a route of proto {} {does}: {shown}", route.protocol);
+    Check::broken("route", saw, format!("on {here}: {}", removal(route)))
+}
+
+/// No packet gets there.
+fn refused(seen: &Observed<'_>, errno: &Errno) -> Check {
+    let here = seen.here;
+    match &seen.decides {
+        Some(Decides { rule, route }) if route.as_ref().is_none_or(|route| route.key.table != seen.table) => {
+            let what = route.as_ref().map_or_else(String::new, |it| format!(": {}", text(it, &seen.links)));
+            let saw = format!("{} decides before our table{what}", rule_text(rule));
+            Check::broken("route", saw, format!("on {here}: ip -6 rule del pref {}", rule.priority))
+        }
+        Some(Decides { route: Some(route), .. }) if route.protocol != RouteProtocol::OURS => {
+            foreign(seen, route, "refuses it")
+        }
+        _ if seen.towards.stance == Stance::Router => {
+            let mend = format!(
+                "on {here}: give it a default route to the router, and the router a route to {}'s prefix (`sextant bgp`)",
+                seen.peer
+            );
+            Check::broken("route", no_way(seen, errno), mend)
+        }
+        _ => pending(seen, format!("our route is missing, so {}", no_way(seen, errno))),
+    }
+}
+
+fn no_way(seen: &Observed<'_>, errno: &Errno) -> String {
+    match seen.decides.as_ref().and_then(|decides| decides.route.as_ref()) {
+        Some(route) => format!("it is refused: {}", text(route, &seen.links)),
+        None => format!("no route leads there: {errno}"),
+    }
+}
+
+/// Our own route is not as it should be; why the agent does not mend it, and what lets it.
+fn pending(seen: &Observed<'_>, saw: String) -> Check {
+    let plan = format!("sextant plan {}", seen.here);
+    if seen.towards.paused {
+        return Check::broken("route", saw + "; the agent is paused and changes nothing", "sextant resume");
+    }
+    match seen.towards.pending.iter().find_map(|pending| pending.waits.as_ref()) {
+        Some(waits) => Check::broken("route", format!("{saw}; it waits for {waits}"), plan),
+        None => {
+            Check::broken("route", saw, plan + ": the agent may just be about to mend it; then trace again")
+        }
+    }
+}
+
+fn next_hop(seen: &Observed<'_>, Hop { addr, link, neighbour }: &Hop) -> Check {
+    let here = seen.here;
+    let Some(link) = link else {
+        return Check::broken("next hop", format!("{addr} is on an interface that is gone"), "trace again");
+    };
+    let name = &link.name;
+    if !link.up {
+        return Check::broken(
+            "next hop",
+            format!("{name} is down"),
+            format!("on {here}: ip link set {name} up"),
+        );
+    }
+    if !link.carrier {
+        let mend = format!("look at the cable of {name} on {here}, and at the switch's port");
+        return Check::broken("next hop", format!("{name} has no carrier"), mend);
+    }
+    let mac = neighbour.and_then(|it| it.mac).map_or_else(String::new, |mac| {
+        let octets: Vec<_> = mac.iter().map(|octet| format!("{octet:02x}")).collect();
+        format!(" lladdr {}", octets.join(":"))
+    });
+    let shown = |state: &str| format!("{addr} dev {name}{mac} {state}");
+    match neighbour.map(|it| it.state) {
+        Some(NeighbourState::Reachable) => Check::new("next hop", State::Good, shown("REACHABLE")),
+        Some(NeighbourState::Stale) => Check::new("next hop", State::Good, shown("STALE")),
+        Some(NeighbourState::Fixed) => Check::new("next hop", State::Silent, shown("PERMANENT, set by hand")),
+        // It was asked, and had its time.
+        Some(NeighbourState::Failed | NeighbourState::Asking) => Check::broken(
+            "next hop",
+            format!("{addr} does not answer neighbour solicitations on {name}"),
+            format!(
+                "look whether that host is up, and its port and cable to the link of {name}; on {here}: ip -6 neigh show \
+                 {addr} dev {name}"
+            ),
+        ),
+        Some(NeighbourState::Unknown) | None => {
+            Check::new("next hop", State::Silent, format!("{addr} dev {name}: no neighbour entry"))
+        }
+    }
+}
+
+fn rule_text(rule: &Rule) -> String {
+    let from = rule.from.map_or_else(|| "all".to_owned(), |from| from.to_string());
+    let to = rule.to.map_or_else(String::new, |to| format!(" to {to}"));
+    let does = match rule.action {
+        RuleAction::Table(table) => format!("lookup {table}"),
+        RuleAction::Refuse(kind) => kind.to_owned(),
+        RuleAction::Other => "nop".to_owned(),
+    };
+    format!("ip -6 rule {} (from {from}{to} {does})", rule.priority)
+}
+
+/// A route as `ip -6 route` shows it.
+fn text(route: &Route, links: &[Link]) -> String {
+    let Route { key, protocol, target } = route;
+    let kind = match target {
+        RouteTarget::Unreachable => "unreachable ",
+        RouteTarget::Other(2) => "local ",
+        RouteTarget::Other(6) => "blackhole ",
+        RouteTarget::Other(8) => "prohibit ",
+        _ => "",
+    };
+    let leads = if let RouteTarget::Other(_) = target { String::new() } else { leads(target, links) };
+    format!("{kind}{}{leads} proto {protocol} metric {}{}", destination(key), key.metric, in_table(key))
+}
+
+/// The command that takes it away; the kernel tells routes of one table apart by destination and metric.
+fn removal(route: &Route) -> String {
+    let Route { key, protocol, .. } = route;
+    format!("ip -6 route del {} proto {protocol} metric {}{}", destination(key), key.metric, in_table(key))
+}
+
+fn destination(key: &RouteKey) -> String {
+    if key.destination.len() == 0 { "default".into() } else { key.destination.to_string() }
+}
+
+fn in_table(key: &RouteKey) -> String {
+    if key.table == MAIN_TABLE { String::new() } else { format!(" table {}", key.table) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! The verdict on one direction. Pure.
+//!
+//! An echo request takes the way there and its answer the way back, so that an answer that is missing says nothing of either.
+//! What tells is how many requests the other end has received. So each direction is judged by the requests that go its way.
+
+use std::net::Ipv6Addr;
+
+use sextant_proto::NodeName;
+
+use super::{Check, Direction, Half, State, Verdict};
+
+/// One end of the way.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// Its node.
+    pub node: &'a NodeName,
+    /// What its agent saw.
+    pub half: &'a Half,
+}
+
+/// What probes tell of the direction that they were sent in.
+enum Sign<'a> {
+    /// All arrived.
+    Arrived,
+    /// Not all did, or an error came back.
+    Lost { at: Option<NodeName>, why: String, mend: &'a str },
+    /// They were not answered, and whether they arrived is not known.
+    Unanswered,
+    /// None was sent.
+    None,
+}
+
+/// The verdict on the way `from` one end `to` the other. `arrived` is how many of the first one's probes the second has
+/// received, if that is known; `whose` is whose host an address is.
+pub fn judge(
+    from: End<'_>,
+    to: End<'_>,
+    arrived: Option<u32>,
+    whose: impl Fn(Ipv6Addr) -> Option<NodeName>,
+) -> Direction {
+    let at = |end: End<'_>, checks: &[Check]| -> Vec<_> {
+        checks.iter().map(|check| (end.node.clone(), check.clone())).collect()
+    };
+    let (hosts, ways) = ([at(from, &from.half.host), at(to, &to.half.host)], at(from, &from.half.way));
+    let sign = sign(from, arrived, to, &whose);
+    // What passes all the same is not broken, however it looks. What containers depend on, no probe tells.
+    let of_way = if matches!(sign, Sign::Arrived) { &[][..] } else { &ways };
+    let first =
+        hosts[0].iter().chain(of_way).chain(&hosts[1]).find(|(_, check)| check.state == State::Broken);
+    let (verdict, at, why, mend) = match (first, &sign) {
+        (Some((node, check)), _) => {
+            (Verdict::Broken, Some(node.clone()), check.saw.clone(), check.mend.clone())
+        }
+        (None, Sign::Lost { at, why, mend }) => {
+            let mend = if mend.is_empty() { look(from, to) } else { (*mend).to_owned() };
+            (Verdict::Broken, at.clone(), why.clone(), mend)
+        }
+        (None, Sign::Arrived) => (Verdict::Works, None, String::new(), String::new()),
+        (None, sign) => without_count(from, to, sign),
+    };
+    let [mut checks, last] = hosts;
+    checks.extend(ways);
+    checks.extend(last);
+    let (probe, (from, to)) = (from.half.probe.clone(), (from.node.clone(), to.node.clone()));
+    Direction { from, to, verdict, at, why, mend, checks, probe, arrived }
+}
+
+fn sign<'a>(
+    from: End<'a>,
+    arrived: Option<u32>,
+    to: End<'_>,
+    whose: &impl Fn(Ipv6Addr) -> Option<NodeName>,
+) -> Sign<'a> {
+    let Some(probe) = &from.half.probe else { return Sign::None };
+    let answered = probe.answered.len() as u32;
+    if answered < probe.sent.max(1)
+        && let Some(error) = &probe.error
+    {
+        let (at, by) = match error.from.map(|by| (by, whose(by))) {
+            None => (Some(from.node.clone()), String::new()),
+            Some((by, None)) => (None, format!(", by {by}")),
+            Some((by, Some(node))) => (Some(node.clone()), format!(", by {node} ({by})")),
+        };
+        return Sign::Lost { at, why: format!("{}{by}", error.what), mend: &error.mend };
+    }
+    match arrived {
+        _ if probe.sent == 0 => Sign::None,
+        _ if answered == probe.sent => Sign::Arrived,
+        Some(arrived) if arrived.max(answered) >= probe.sent => Sign::Arrived,
+        Some(arrived) => {
+            let (arrived, sent) = (arrived.max(answered), probe.sent);
+            let why = format!("{arrived} of {sent} probes have arrived at {}", to.node);
+            Sign::Lost { at: None, why, mend: "" }
+        }
+        None => Sign::Unanswered,
+    }
+}
+
+/// Where not all agents could be asked: what the other one's probes tell.
+fn without_count(from: End<'_>, to: End<'_>, sign: &Sign<'_>) -> (Verdict, Option<NodeName>, String, String) {
+    let back = to.half.probe.as_ref();
+    // Its answers came this way.
+    if back.is_some_and(|probe| probe.sent > 0 && probe.answered.len() == probe.sent as usize) {
+        let why = format!("the answers to {}'s probes came this way", to.node);
+        return (Verdict::Works, None, why, String::new());
+    }
+    match sign {
+        Sign::Unanswered => {
+            let why = format!(
+                "no probe was answered; whether they or their answers are lost is not known without the agent of {}",
+                to.node
+            );
+            (Verdict::Broken, None, why, look(from, to))
+        }
+        _ => {
+            let why = from.half.missing.clone().unwrap_or_else(|| "nothing could be sent".to_owned());
+            (Verdict::Unknown, None, why, String::new())
+        }
+    }
+}
+
+/// How to find where packets get lost between two hosts that both look well.
+fn look(from: End<'_>, to: End<'_>) -> String {
+    let (from, to) = (from.node, to.node);
+    format!(
+        "on {from} and {to}: nft list ruleset (what drops ICMPv6?), and tcpdump -n icmp6 on their uplinks while you trace again"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::{Kind, Probe, ProbeError},
+        *,
+    };
+
+    fn check(what: &str, state: State) -> Check {
+        Check { what: what.into(), state, saw: format!("{what} seen"), mend: format!("mend the {what}") }
+    }
+
+    fn half(answered: usize) -> Half {
+        let probe = Probe {
+            kind: Kind::Echo,
+            source: "2001:db8:1::1".parse().ok(),
+            target: "2001:db8:2::1".parse().unwrap(),
+            sent: 3,
+            answered: vec![Duration::from_micros(80); answered],
+            error: None,
+        };
+        Half {
+            host: vec![check("bridge", State::Good)],
+            way: vec![check("route", State::Good)],
+            probe: Some(probe),
+            missing: None,
+        }
+    }
+
+    /// Verdict, where, and why, of h1 → h2.
+    fn judged(from: &Half, to: &Half, arrived: Option<u32>) -> (Verdict, Option<String>, String, String) {
+        let (h1, h2): (NodeName, NodeName) = ("h1".parse().unwrap(), "h2".parse().unwrap());
+        let (from, to) = (End { node: &h1, half: from }, End { node: &h2, half: to });
+        let of_h2 = |addr: Ipv6Addr| (addr == Ipv6Addr::LOCALHOST).then(|| h2.clone());
+        let Direction { verdict, at, why, mend, .. } = judge(from, to, arrived, of_h2);
+        (verdict, at.map(|at| at.to_string()), why, mend)
+    }
+
+    fn with(change: impl FnOnce(&mut Half), answered: usize) -> Half {
+        let mut half = half(answered);
+        change(&mut half);
+        half
+    }
+
+    #[test]
+    fn each_direction_is_judged_by_the_requests_that_go_its_way() {
+        let works = (Verdict::Works, None, String::new(), String::new());
+        assert_eq!(judged(&half(3), &half(3), Some(3)), works);
+        assert_eq!(
+            judged(&half(0), &half(0), Some(3)),
+            works,
+            "the answers are lost, which is the way back's"
+        );
+        assert_eq!(judged(&half(3), &half(3), None), works);
+        // Others' pings are counted too.
+        assert_eq!(judged(&half(0), &half(0), Some(40)), works);
+        let (verdict, at, why, mend) = judged(&half(0), &half(0), Some(0));
+        assert_eq!((verdict, at, why.as_str()), (Verdict::Broken, None, "0 of 3 probes have arrived at h2"));
+        assert!(mend.starts_with("on h1 and h2: nft list ruleset"), "{mend}");
+        assert_eq!(judged(&half(2), &half(0), Some(1)).2, "2 of 3 probes have arrived at h2");
+    }
+
+    #[test]
+    fn what_is_seen_explains_what_is_lost_and_says_nothing_where_all_passes() {
+        let broken = |answered| with(|half| half.way.push(check("next hop", State::Broken)), answered);
+        let expected =
+            (Verdict::Broken, Some("h1".into()), "next hop seen".into(), "mend the next hop".into());
+        assert_eq!(judged(&broken(0), &half(0), Some(0)), expected);
+        assert_eq!(judged(&broken(3), &half(3), Some(3)).0, Verdict::Works);
+        // The first one on the way is told.
+        let two = with(|half| half.way.insert(0, check("peer", State::Broken)), 0);
+        assert_eq!(judged(&two, &half(0), Some(0)).2, "peer seen");
+    }
+
+    #[test]
+    fn what_containers_depend_on_counts_at_both_ends_though_probes_pass() {
+        let off = with(|half| half.host.push(check("forwarding", State::Broken)), 3);
+        let (verdict, at, why, _) = judged(&half(3), &off, Some(3));
+        assert_eq!((verdict, at.as_deref(), why.as_str()), (Verdict::Broken, Some("h2"), "forwarding seen"));
+        assert_eq!(judged(&off, &half(3), Some(3)).1.as_deref(), Some("h1"));
+        let doubtful = with(|half| half.host.push(check("firewall", State::Doubtful)), 3);
+        assert_eq!(judged(&doubtful, &doubtful, Some(3)).0, Verdict::Works);
+    }
+
+    #[test]
+    fn an_error_is_told_with_who_sent_it() {
+        let error = |from: Option<Ipv6Addr>| {
+            let what = "ICMPv6 administratively prohibited".to_owned();
+            let error = ProbeError { what, from, mend: "look".into() };
+            with(|half| half.probe.as_mut().unwrap().error = Some(error), 0)
+        };
+        assert_eq!(
+            judged(&error(Some(Ipv6Addr::LOCALHOST)), &half(0), Some(0)),
+            (
+                Verdict::Broken,
+                Some("h2".into()),
+                "ICMPv6 administratively prohibited, by h2 (::1)".into(),
+                "look".into()
+            )
+        );
+        let stranger = judged(&error("2001:db8::f".parse().ok()), &half(0), Some(0));
+        assert_eq!(
+            (stranger.1, stranger.2.as_str()),
+            (None, "ICMPv6 administratively prohibited, by 2001:db8::f")
+        );
+        let own = judged(&error(None), &half(0), Some(0));
+        assert_eq!((own.1.as_deref(), own.2.as_str()), (Some("h1"), "ICMPv6 administratively prohibited"));
+    }
+
+    #[test]
+    fn a_half_that_is_missing_leaves_what_the_other_half_tells() {
+        let missing = Half { missing: Some("no agent is connected".into()), ..Half::default() };
+        assert_eq!(judged(&half(3), &missing, None).0, Verdict::Works);
+        assert_eq!(
+            judged(&missing, &half(3), None),
+            (Verdict::Works, None, "the answers to h2's probes came this way".into(), String::new())
+        );
+        let (verdict, _, why, _) = judged(&half(0), &missing, None);
+        assert_eq!(verdict, Verdict::Broken);
+        assert!(why.ends_with("is not known without the agent of h2"), "{why}");
+        let (verdict, _, why, _) = judged(&missing, &half(0), None);
+        assert_eq!((verdict, why.as_str()), (Verdict::Unknown, "no agent is connected"));
+        let dead = with(|half| half.way.push(check("next hop", State::Broken)), 0);
+        assert_eq!(judged(&dead, &missing, None).1.as_deref(), Some("h1"));
+    }
+}

@@ -1,0 +1,252 @@
+//! The way between two nodes: where it breaks, and that the mend is one.
+
+use std::fmt::Write as _;
+
+use anyhow::ensure;
+use serde_json::Value;
+use sextant_tests::{SECONDS, poll};
+
+use crate::cluster::{Cluster, GUIDE};
+
+/// Of the two directions: h1 → h2, and h2 → h1.
+const THERE: usize = 0;
+const BACK: usize = 1;
+
+/// Something that is done to a host by hand, and what a trace must make of it.
+struct Breakage {
+    host: usize,
+    by: String,
+    /// Which directions are broken.
+    broken: &'static [usize],
+    /// Where; empty: between the two.
+    at: &'static str,
+    why: String,
+    mend: String,
+    /// What is taken away by hand afterwards, where the mend is none that a test can do.
+    undo: &'static str,
+}
+
+struct Traced {
+    code: i32,
+    text: String,
+    directions: [Value; 2],
+}
+
+fn trace(cluster: &Cluster) -> anyhow::Result<Traced> {
+    let out = cluster.lab.cli(&["-o", "json", "trace", "h1", "h2"])?;
+    let text = format!("{}{}", out.stdout, out.stderr);
+    let value: Value = serde_json::from_str(&out.stdout).map_err(|_| anyhow::anyhow!("{out:?}"))?;
+    Ok(Traced { code: out.code, text, directions: [0, 1].map(|index| value["directions"][index].clone()) })
+}
+
+impl Traced {
+    /// Just these directions are broken, there, for this reason.
+    fn is_broken(&self, broken: &[usize], at: &str, why: &str) -> anyhow::Result<()> {
+        for (index, direction) in self.directions.iter().enumerate() {
+            let expected = if broken.contains(&index) { "broken" } else { "works" };
+            ensure!(direction["verdict"] == expected, "direction {index} is not {expected}: {}", self.text);
+        }
+        for direction in broken.iter().map(|index| &self.directions[*index]) {
+            let (seen_at, seen_why) = (&direction["at"], direction["why"].as_str().unwrap_or_default());
+            ensure!(seen_at.as_str().unwrap_or_default() == at, "not at {at:?}: {}", self.text);
+            ensure!(seen_why.contains(why), "not {why:?}: {}", self.text);
+        }
+        Ok(())
+    }
+}
+
+/// Does what a mend says, as a person would.
+fn follow(cluster: &Cluster, mend: &str) {
+    match mend.split_once(": ") {
+        Some((place, command)) => {
+            let name = place.strip_prefix("on ").unwrap_or_else(|| panic!("{mend}"));
+            let host = cluster.hosts.iter().find(|host| host.name() == name).unwrap();
+            host.check(&["sh", "-ec", command]).unwrap();
+        }
+        None => drop(cluster.sextant(&mend.split(' ').skip(1).collect::<Vec<_>>())),
+    }
+}
+
+fn works(cluster: &Cluster) {
+    poll("the way works in both directions", 20 * SECONDS, || {
+        let traced = trace(cluster)?;
+        ensure!(traced.code == 0, "{}", traced.text);
+        traced.is_broken(&[], "", "")
+    });
+}
+
+impl Breakage {
+    fn meets(self, cluster: &Cluster) {
+        let Self { host, by, broken, at, why, mend, undo } = self;
+        cluster.hosts[host].check(&["sh", "-ec", &by]).unwrap();
+        let seen = poll(&format!("after `{by}`: {why}"), 20 * SECONDS, || {
+            let traced = trace(cluster)?;
+            traced.is_broken(broken, at, &why)?;
+            ensure!(traced.code == 1, "{}", traced.text);
+            let seen = traced.directions[broken[0]]["mend"].as_str().unwrap_or_default().to_owned();
+            ensure!(seen.starts_with(&mend), "not {mend:?}: {}", traced.text);
+            Ok(seen)
+        });
+        if undo.is_empty() {
+            follow(cluster, &seen);
+        } else {
+            cluster.hosts[host].check(&["sh", "-ec", undo]).unwrap();
+        }
+        works(cluster);
+    }
+}
+
+fn breakages(cluster: &Cluster) -> Vec<Breakage> {
+    let (p1, p2) = (cluster.prefix("h1"), cluster.prefix("h2"));
+    let nothing = || Breakage {
+        host: 1,
+        by: String::new(),
+        broken: &[THERE, BACK],
+        at: "h2",
+        why: String::new(),
+        mend: String::new(),
+        undo: "",
+    };
+    vec![
+        Breakage {
+            host: 0,
+            by: format!("ip -6 route add {p2} via 2001:db8::99 dev eth0 proto static metric 100"),
+            broken: &[THERE],
+            at: "h1",
+            why: format!("a route of proto static goes before ours: {p2} via 2001:db8::99 dev eth0"),
+            mend: format!("on h1: ip -6 route del {p2} proto static metric 100"),
+            ..nothing()
+        },
+        Breakage {
+            by: format!(
+                "ip -6 rule add pref 100 to {p1} table 1077; ip -6 route add unreachable default table 1077"
+            ),
+            broken: &[BACK],
+            why: format!("ip -6 rule 100 (from all to {p1} lookup 1077) decides before our table: unreachable default"),
+            mend: "on h2: ip -6 rule del pref 100".into(),
+            ..nothing()
+        },
+        Breakage {
+            by: "sysctl -qw net.ipv6.conf.all.forwarding=0".into(),
+            why: "net.ipv6.conf.all.forwarding is 0".into(),
+            mend: "on h2: sysctl -w net.ipv6.conf.all.forwarding=1".into(),
+            ..nothing()
+        },
+        Breakage {
+            by: "nft add table ip6 filter; nft add chain ip6 filter FORWARD '{ type filter hook forward priority 0; \
+                 policy drop; }'"
+                .into(),
+            why: "nftables chain ip6 filter FORWARD drops all that is forwarded".into(),
+            mend: format!("on h2: nft insert rule ip6 filter FORWARD ip6 daddr {} accept", GUIDE.prefix),
+            ..nothing()
+        },
+        Breakage {
+            by: format!(
+                "nft add table ip6 lost; nft add chain ip6 lost in '{{ type filter hook prerouting priority 0; }}'; \
+                 nft add rule ip6 lost in ip6 saddr {p1} drop"
+            ),
+            broken: &[THERE],
+            at: "",
+            why: "0 of 3 probes have arrived at h2".into(),
+            mend: "on h1 and h2: nft list ruleset".into(),
+            undo: "nft delete table ip6 lost",
+            ..nothing()
+        },
+        Breakage {
+            by: format!(
+                "nft add table ip6 kept; nft add chain ip6 kept out '{{ type filter hook output priority 0; }}'; \
+                 nft add rule ip6 kept out ip6 daddr {p1} icmpv6 type echo-request drop"
+            ),
+            broken: &[BACK],
+            why: "the kernel refuses to send them: a firewall's OUTPUT chain drops them".into(),
+            mend: "nft list ruleset".into(),
+            undo: "nft delete table ip6 kept",
+            ..nothing()
+        },
+        Breakage {
+            by: format!(
+                "nft add table ip6 no; nft add chain ip6 no in '{{ type filter hook input priority 0; }}'; nft add rule \
+                 ip6 no in ip6 saddr {p1} reject with icmpv6 type admin-prohibited"
+            ),
+            broken: &[THERE],
+            why: "ICMPv6 administratively prohibited, by h2".into(),
+            mend: "nft list ruleset".into(),
+            undo: "nft delete table ip6 no",
+            ..nothing()
+        },
+    ]
+}
+
+#[test]
+fn a_trace_names_what_is_broken_where_and_in_which_direction_and_its_mend() {
+    let mut cluster = Cluster::start("trace", 2, GUIDE);
+    works(&cluster);
+    let text = cluster.sextant(&["trace", "h1", "h2"]);
+    let (p1, p2) = (cluster.prefix("h1").first_host(), cluster.prefix("h2").first_host());
+    for expected in [
+        "h1 → h2 works\n".to_owned(),
+        "h2 → h1 works\n".to_owned(),
+        format!("{p1} to {p2}: 3 of 3 answered in 0."),
+        format!("{p2} to {p1}: 3 of 3 answered in 0."),
+        "2001:db8::2 dev eth0 lladdr 02:00:00:00:00:02 REACHABLE".to_owned(),
+    ] {
+        assert!(text.contains(&expected), "no {expected:?} in:\n{text}");
+    }
+    for breakage in breakages(&cluster) {
+        breakage.meets(&cluster);
+    }
+
+    // What the agent would mend at once stays broken while it may not.
+    cluster.sextant(&["pause"]);
+    cluster.agents[1].process.wait_for_line("paused by an operator", 5 * SECONDS).unwrap();
+    Breakage {
+        host: 1,
+        by: format!("ip -6 addr del {p2}/80 dev docker0; ip -6 route del {} proto 66", cluster.prefix("h1")),
+        broken: &[THERE, BACK],
+        at: "h2",
+        why: "docker0 has no address of".into(),
+        mend: "sextant resume".into(),
+        undo: "",
+    }
+    .meets(&cluster);
+
+    cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
+    let drained = trace(&cluster).unwrap();
+    drained.directions[THERE]["why"].as_str().filter(|why| why.contains("h2 is drained")).unwrap();
+    assert_eq!((drained.code, &drained.directions[THERE]["at"]), (1, &"h1".into()), "{}", drained.text);
+    assert_eq!(drained.directions[THERE]["mend"], "sextant node undrain h2", "{}", drained.text);
+    assert_eq!(drained.directions[BACK]["at"], "h2", "{}", drained.text);
+    follow(&cluster, "sextant node undrain h2");
+    works(&cluster);
+
+    half_of_it_is_shown(&mut cluster);
+}
+
+/// Without an agent at one end.
+fn half_of_it_is_shown(cluster: &mut Cluster) {
+    drop(cluster.agents.pop());
+    let half = poll("the agent of h2 is missed", 10 * SECONDS, || {
+        let traced = trace(cluster)?;
+        ensure!(traced.code == 5 && traced.text.contains("no agent of node"), "{}", traced.text);
+        Ok(traced)
+    });
+    // Its host forwards all the same.
+    half.is_broken(&[], "", "").unwrap();
+    cluster.hosts[1].cut().unwrap();
+    poll("the dead next hop is seen", 30 * SECONDS, || {
+        let traced = trace(cluster)?;
+        let there = &traced.directions[THERE];
+        let why = there["why"].as_str().unwrap_or_default();
+        let named = there["at"] == "h1" && why.contains("does not answer");
+        ensure!(traced.code == 5 && there["verdict"] == "broken" && named, "{}", traced.text);
+        Ok(())
+    });
+
+    let mut said = String::new();
+    for (args, code) in [(["trace", "h1", "h9"], 3), (["trace", "h9", "h1"], 3), (["trace", "h1", "h1"], 2)] {
+        let out = cluster.lab.cli(&args).unwrap();
+        assert_eq!((out.code, out.stdout.as_str()), (code, ""), "{out:?}");
+        write!(said, "{}", out.stderr).unwrap();
+    }
+    assert!(said.contains("node \"h9\" does not exist") && said.contains("name two nodes"), "{said}");
+}
