@@ -358,6 +358,11 @@ mod tests {
             "{error}"
         );
         assert!(settings(&["--routes-table", "255"]).is_err());
+        for wrong in ["0", "127"] {
+            let error = settings(&["--host-len", wrong]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("--host-len {wrong}: give it 1 to 126")), "{error}");
+        }
+        assert_eq!(settings(&["--host-len", "72"]).unwrap().host_len, Some(72));
         let wrong = ["sextant-agent", "--uplink-next-hop", "nearest"];
         let error = CommandLine::try_parse_from(wrong).unwrap_err().to_string();
         assert!(error.contains("nearest") && error.contains("global, link-local"), "{error}");
