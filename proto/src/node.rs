@@ -31,8 +31,10 @@ impl fmt::Display for NodeState {
 /// A router that an agent speaks BGP with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BgpNeighbour {
-    /// Its address.
+    /// Its address; unspecified while it is not known.
     pub address: Ipv6Addr,
+    /// Where it is, if its address does not say so; else empty.
+    pub interface: String,
     /// Its AS, as configured.
     pub remote_as: u32,
     /// `connecting`, `opening` or `established`.
@@ -49,6 +51,17 @@ pub struct BgpNeighbour {
     pub bfd: String,
     /// Prefixes that it announces and that are taken in.
     pub imported: u64,
+}
+
+impl BgpNeighbour {
+    /// For people: `2001:db8::1`, `fe80::1%eth0`, or `eth0` while only that is known.
+    pub fn name(&self) -> String {
+        match self.interface.as_str() {
+            "" => self.address.to_string(),
+            interface if self.address.is_unspecified() => interface.to_owned(),
+            interface => format!("{}%{interface}", self.address),
+        }
+    }
 }
 
 /// What every agent sees of a node that holds a claim.

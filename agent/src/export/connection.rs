@@ -17,11 +17,14 @@ use super::{
 pub(super) struct Connection {
     stream: TcpStream,
     received: BytesMut,
+    /// What prefixes are reached by through us, and the link-local address beside it, if any.
+    own: Option<(Ipv6Addr, Option<Ipv6Addr>)>,
 }
 
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, received: BytesMut::new() }
+        let own = sockets::own_addresses(&stream).ok();
+        Self { stream, received: BytesMut::new(), own }
     }
 
     /// The next whole message of what was read; `None` if it is not all there yet.
@@ -29,9 +32,9 @@ impl Connection {
         reading::next_message(&mut self.received)
     }
 
-    /// Our address in it.
-    pub(super) fn own_address(&self) -> io::Result<Ipv6Addr> {
-        sockets::own_address(&self.stream)
+    /// Our addresses in it; `None` if it broke before they could be read.
+    pub(super) fn own(&self) -> Option<(Ipv6Addr, Option<Ipv6Addr>)> {
+        self.own
     }
 
     pub(super) async fn write(&mut self, octets: &[u8], patience: Duration) -> io::Result<()> {

@@ -10,6 +10,7 @@
 //! restart the routers keep what they have (DESIGN I5).
 
 mod connection;
+mod discovery;
 #[cfg(any(test, feature = "fake"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -27,7 +28,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6},
+    net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -100,7 +101,8 @@ pub struct Speaker {
     pub imports: watch::Sender<Arc<Imports>>,
 }
 
-type Doors = HashMap<Ipv6Addr, mpsc::Sender<TcpStream>>;
+/// By the address and, where that does not say it, the interface of who knocks; an unspecified address is any on it.
+type Doors = HashMap<(Ipv6Addr, Option<Arc<str>>), mpsc::Sender<TcpStream>>;
 
 impl Speaker {
     /// Speaks, for as long as there is a session.
@@ -194,14 +196,11 @@ impl Speaker {
         let mut learners = learners.into_iter();
         for neighbour in &self.settings.neighbours {
             let (door, incoming) = mpsc::channel(1);
-            doors.insert(neighbour.address, door);
-            let status = Status::new(self.status.clone(), neighbour.address, neighbour.remote_as);
+            doors.insert((neighbour.address, neighbour.interface.clone()), door);
+            let status = Status::new(self.status.clone(), neighbour);
             let nth = neighbour.bfd.and_then(|_| watched.next());
             let session = nth.zip(bfd).and_then(|(nth, bfd)| bfd.session(nth));
-            let watched = session.map(|(health, aim)| {
-                aim.at(SocketAddrV6::new(neighbour.address, 0, 0, 0));
-                Watched::new(health)
-            });
+            let watched = session.map(|(health, aim)| Watched::new(health, Some(aim)));
             let imports = neighbour.accept.import != Import::None;
             let learner = imports.then(|| learners.next()).flatten();
             let around = Around { incoming, status, watched, learner };
@@ -259,8 +258,10 @@ impl Speaker {
 async fn accept(listener: &TcpListener, doors: &Doors) {
     match listener.accept().await {
         Ok((stream, from)) => {
-            let IpAddr::V6(address) = from.ip() else { return };
-            let taken = doors.get(&address).map(|door| door.try_send(stream).is_ok());
+            let Some((address, interface)) = sockets::opener(from) else { return };
+            let anybody = (Ipv6Addr::UNSPECIFIED, interface.clone());
+            let door = doors.get(&(address, interface)).or_else(|| doors.get(&anybody));
+            let taken = door.map(|door| door.try_send(stream).is_ok());
             if taken != Some(true) {
                 tracing::debug!(%address, "a BGP connection of nobody that is configured, or one too many");
             }

@@ -4,10 +4,18 @@
 //! opened meanwhile, has one of its own until one of both is closed ([`collision`]).
 
 mod collision;
+mod finding;
 mod learning;
+mod telling;
 mod way;
 
-use std::{convert::Infallible, io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, OptionFuture};
@@ -24,16 +32,14 @@ use collision::Rival;
 
 use super::{
     connection::{self, Connection},
+    discovery::{self, Discovery},
     opening::{self, Restart},
-    paths::{Paths, news},
+    paths::Paths,
     sockets,
     status::{Status, words},
     timers::{MAX_RETRY, OPEN_PATIENCE, Timers, expiry, jittered, until},
     watched::{self, Watched},
-    wire::{
-        self, Voice,
-        reading::{Misread, Treatment, asks_for_ours, read_update, refined},
-    },
+    wire::reading::{Misread, Treatment, asks_for_ours, read_update, refined},
 };
 use crate::{
     bfd::Health,
@@ -90,6 +96,7 @@ pub(super) struct Neighbour {
     parked: Option<TcpStream>,
     learner: Option<Learner>,
     router_id: Ipv4Addr,
+    discovery: Option<Discovery>,
 }
 
 enum Happening {
@@ -100,6 +107,7 @@ enum Happening {
     Wanted,
     Timer(TimerType),
     Way(Health),
+    Found(io::Result<Ipv6Addr>),
     Due,
     Start,
 }
@@ -111,6 +119,8 @@ impl Neighbour {
         Around { incoming, status, watched, learner }: Around,
     ) -> Self {
         let config = opening::config(&ours.bgp, &settings, ours.router_id);
+        let sought = settings.interface.clone().filter(|_| settings.address.is_unspecified());
+        let discovery = sought.map(Discovery::new);
         Self {
             bgp: ours.bgp,
             settings,
@@ -135,6 +145,7 @@ impl Neighbour {
             parked: None,
             learner,
             router_id: ours.router_id,
+            discovery,
         }
     }
 
@@ -160,6 +171,7 @@ impl Neighbour {
             read = collision::read(&mut self.rival) => Happening::RivalRead(read),
             Ok(()) = self.wanted.changed(), if established => Happening::Wanted,
             health = watched::changed(&mut self.watched) => Happening::Way(health),
+            found = discovery::heard(&mut self.discovery) => Happening::Found(found),
             timer = expiry(timer) => Happening::Timer(timer),
             () = until(self.due_at) => Happening::Due,
             () = until(self.start_at) => Happening::Start,
@@ -170,6 +182,7 @@ impl Neighbour {
         match happening {
             Happening::Start => {
                 self.start_at = None;
+                self.aim();
                 self.feed(Event::ManualStart).await;
                 if let Some(stream) = self.parked.take() {
                     self.incoming(stream).await;
@@ -193,6 +206,7 @@ impl Neighbour {
                 self.status.error(sockets::no_session(&self.settings));
             }
             Happening::Way(health) => self.way(health).await,
+            Happening::Found(found) => self.found(found).await,
         }
     }
 
@@ -393,51 +407,6 @@ impl Neighbour {
             let held = self.watched.as_ref().and_then(|watched| watched.held_until(start_at));
             self.start_at = Some(held.unwrap_or(start_at));
         }
-    }
-
-    async fn established(&mut self) -> io::Result<()> {
-        (self.failures, self.restart) = (0, Restart { restarted: false, preserved: true });
-        self.refuse_rival().await;
-        self.told.clear();
-        self.status.established();
-        if let Some(learner) = &self.learner {
-            learner.up();
-        }
-        self.send_news().await?;
-        let Some(voice) = self.voice() else { return Ok(()) };
-        let end = wire::end_of_rib(&voice).map_err(io::Error::other)?;
-        self.write(&end).await
-    }
-
-    async fn tell_news(&mut self) {
-        if self.fsm.state() != SessionState::Established {
-            return;
-        }
-        if let Err(error) = self.send_news().await {
-            self.failed(&error).await;
-        }
-    }
-
-    async fn send_news(&mut self) -> io::Result<()> {
-        let wanted = self.wanted.borrow_and_update().clone();
-        let news = news(&self.told, &wanted);
-        let Some(voice) = self.voice() else { return Ok(()) };
-        for update in wire::updates(&news, &voice).map_err(io::Error::other)? {
-            self.write(&update).await?;
-            self.status.sent();
-        }
-        self.told = wanted;
-        Ok(())
-    }
-
-    fn voice(&self) -> Option<Voice<'_>> {
-        let connection = self.connection.as_ref()?;
-        Some(Voice {
-            local_as: self.bgp.local_as,
-            neighbour: &self.settings,
-            own_address: connection.own_address().ok()?,
-            four_octet_as: self.four_octet_as,
-        })
     }
 
     async fn send(&mut self, message: &Message) -> io::Result<()> {

@@ -3,14 +3,21 @@
 //! The one file of the agent with `unsafe`: neither option has a safe wrapper, and MD5 has no place but `setsockopt(2)`.
 #![expect(unsafe_code, reason = "TCP_MD5SIG, IPV6_MINHOPCOUNT and TCP_SAVED_SYN, which nobody wraps")]
 
+pub(super) mod icmp;
+
 use std::{
     io,
     net::{Ipv6Addr, SocketAddr, SocketAddrV6},
     os::fd::{AsRawFd, RawFd},
+    sync::Arc,
     time::Duration,
 };
 
-use nix::libc;
+use nix::{
+    ifaddrs::getifaddrs,
+    libc,
+    net::if_::{if_indextoname, if_nametoindex},
+};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::settings::{BgpSettings, NeighbourSettings};
@@ -44,16 +51,41 @@ struct TcpMd5Sig {
     key: [u8; MD5_KEY_LEN],
 }
 
+/// Where a neighbour is, by now.
+pub(super) fn place(neighbour: &NeighbourSettings) -> io::Result<SocketAddrV6> {
+    let scope = match neighbour.interface.as_deref() {
+        Some(name) if neighbour.address.is_unspecified() => {
+            let words =
+                format!("no router has been heard on {name} yet; does it send router advertisements?");
+            return Err(io::Error::new(io::ErrorKind::NotFound, words));
+        }
+        Some(name) => if_nametoindex(name).map_err(|errno| {
+            io::Error::new(io::ErrorKind::NotFound, format!("interface {name}: {}", errno.desc()))
+        })?,
+        None => 0,
+    };
+    Ok(SocketAddrV6::new(neighbour.address, BGP_PORT, 0, scope))
+}
+
+/// Who has opened a connection: its address, and of a link-local one the interface.
+pub(super) fn opener(from: SocketAddr) -> Option<(Ipv6Addr, Option<Arc<str>>)> {
+    let SocketAddr::V6(from) = from else { return None };
+    let name = || if_indextoname(from.scope_id()).ok().and_then(|name| name.into_string().ok());
+    let interface = from.ip().is_unicast_link_local().then(name).flatten();
+    Some((*from.ip(), interface.map(Into::into)))
+}
+
 /// Connects to a neighbour.
 pub(super) async fn connect(neighbour: &NeighbourSettings) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v6()?;
     sign(socket.as_raw_fd(), neighbour)?;
     secure_hops(socket.as_raw_fd(), neighbour)?;
+    let target = place(neighbour)?;
     if let Some(source) = neighbour.source {
-        socket.bind(SocketAddr::new(source.into(), 0))?;
+        let scope = if source.is_unicast_link_local() { target.scope_id() } else { 0 };
+        socket.bind(SocketAddrV6::new(source, 0, 0, scope).into())?;
     }
-    let target = SocketAddr::new(neighbour.address.into(), BGP_PORT);
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(target)).await;
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(target.into())).await;
     let stream = connected.map_err(|_| no_answer(neighbour))??;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -128,12 +160,21 @@ fn first_hop_limit(fd: RawFd) -> io::Result<Option<u8>> {
     Ok(kept.then_some(syn[HOP_LIMIT]))
 }
 
-/// Our address in the session.
-pub(super) fn own_address(stream: &TcpStream) -> io::Result<Ipv6Addr> {
-    match stream.local_addr()? {
-        SocketAddr::V6(address) => Ok(*address.ip()),
-        SocketAddr::V4(address) => Ok(address.ip().to_ipv6_mapped()),
+/// Our address in the session; of one over link-local addresses a global one of the same interface, and that one beside it.
+/// Where there is no global one, it stands alone.
+pub(super) fn own_addresses(stream: &TcpStream) -> io::Result<(Ipv6Addr, Option<Ipv6Addr>)> {
+    let own = match stream.local_addr()? {
+        SocketAddr::V6(address) => address,
+        SocketAddr::V4(address) => return Ok((address.ip().to_ipv6_mapped(), None)),
+    };
+    if !own.ip().is_unicast_link_local() {
+        return Ok((*own.ip(), None));
     }
+    let name = if_indextoname(own.scope_id())?;
+    let on_interface = getifaddrs()?.filter(|it| it.interface_name.as_bytes() == name.as_bytes());
+    let addresses = on_interface.filter_map(|it| it.address.as_ref()?.as_sockaddr_in6().map(|it| it.ip()));
+    let global = addresses.into_iter().find(|it| !it.is_unicast_link_local());
+    Ok(global.map_or((*own.ip(), None), |global| (global, Some(*own.ip()))))
 }
 
 fn secure_hops(fd: RawFd, neighbour: &NeighbourSettings) -> io::Result<()> {

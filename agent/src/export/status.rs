@@ -13,23 +13,24 @@ use rustbgpd_wire::{
 use sextant_proto::BgpNeighbour;
 use tokio::sync::watch;
 
-use crate::bfd;
+use crate::{bfd, settings::NeighbourSettings};
 
 /// The status of all neighbours, one of which is this one's.
 pub(super) struct Status {
     all: watch::Sender<Vec<BgpNeighbour>>,
     nth: usize,
-    address: Ipv6Addr,
+    name: String,
 }
 
 impl Status {
-    pub(super) fn new(all: watch::Sender<Vec<BgpNeighbour>>, address: Ipv6Addr, remote_as: u32) -> Self {
+    pub(super) fn new(all: watch::Sender<Vec<BgpNeighbour>>, neighbour: &NeighbourSettings) -> Self {
         let mut nth = 0;
         all.send_modify(|all| {
             nth = all.len();
             all.push(BgpNeighbour {
-                address,
-                remote_as,
+                address: neighbour.address,
+                interface: neighbour.interface.as_deref().unwrap_or_default().to_owned(),
+                remote_as: neighbour.remote_as,
                 state: word(SessionState::Idle).into(),
                 since_unix_ms: unix_ms(),
                 sent: 0,
@@ -39,7 +40,7 @@ impl Status {
                 imported: 0,
             });
         });
-        Self { all, nth, address }
+        Self { all, nth, name: neighbour.name() }
     }
 
     pub(super) fn state(&self, state: SessionState) {
@@ -54,12 +55,18 @@ impl Status {
             }
         });
         if established != (was == "established") {
-            tracing::info!(neighbour = %self.address, state = word, was, "BGP session");
+            tracing::info!(neighbour = self.name, state = word, was, "BGP session");
         }
     }
 
     pub(super) fn established(&self) {
         self.change(|it| (it.sent, it.received, it.error) = (0, 0, String::new()));
+    }
+
+    /// Where it was found.
+    pub(super) fn address(&self, address: Ipv6Addr) {
+        tracing::info!(neighbour = self.name, %address, "BGP neighbour found");
+        self.change(|it| it.address = address);
     }
 
     pub(super) fn bfd(&self, state: bfd::State) {
@@ -87,7 +94,7 @@ impl Status {
     pub(super) fn error(&self, error: String) {
         self.change(|it| {
             if it.error != error {
-                tracing::warn!(neighbour = %self.address, error, "BGP neighbour");
+                tracing::warn!(neighbour = self.name, error, "BGP neighbour");
                 it.error = error;
             }
         });

@@ -1,13 +1,16 @@
 //! What BFD says of the way to a neighbour, and what follows for the BGP session (RFC 5882). Pure but for the waiting.
 
+use std::net::SocketAddrV6;
+
 use tokio::{sync::watch, time::Instant};
 
-use crate::bfd::{Health, State};
+use crate::bfd::{Aim, Health, State};
 
 /// A way that is watched.
 #[derive(Debug)]
 pub(super) struct Watched {
     health: watch::Receiver<Health>,
+    aim: Option<Aim>,
     failures: u64,
     held_until: Option<Instant>,
 }
@@ -24,9 +27,16 @@ pub(super) enum Way {
 }
 
 impl Watched {
-    pub(super) fn new(health: watch::Receiver<Health>) -> Self {
+    pub(super) fn new(health: watch::Receiver<Health>, aim: Option<Aim>) -> Self {
         let failures = health.borrow().failures;
-        Self { health, failures, held_until: None }
+        Self { health, aim, failures, held_until: None }
+    }
+
+    /// The neighbour is here.
+    pub(super) fn aim(&self, neighbour: SocketAddrV6) {
+        if let Some(aim) = &self.aim {
+            aim.at(neighbour);
+        }
     }
 
     /// Until when no session is to begin over a way that has failed: it would only fail again. Not for ever, as the neighbour
@@ -69,7 +79,7 @@ mod tests {
     #[test]
     fn a_way_that_fails_ends_the_session_and_holds_the_next_one_back() {
         let (_tx, health) = watch::channel(Health { state: State::Down, failures: 0 });
-        let (mut watched, until) = (Watched::new(health), Instant::now() + Duration::from_secs(90));
+        let (mut watched, until) = (Watched::new(health, None), Instant::now() + Duration::from_secs(90));
         let table = [
             (State::Init, 0, Way::AsBefore, None),
             (State::Up, 0, Way::AsBefore, None),

@@ -28,8 +28,10 @@ const PER_MESSAGE: usize = 150;
 pub(super) struct Voice<'a> {
     pub(super) local_as: u32,
     pub(super) neighbour: &'a NeighbourSettings,
-    /// Our address in the session.
+    /// Our address in the session; over link-local addresses a global one of the same interface, if there is one.
     pub(super) own_address: Ipv6Addr,
+    /// Our address in a session over link-local addresses, where `own_address` is another one (RFC 2545 §3).
+    pub(super) own_link_local: Option<Ipv6Addr>,
     /// The neighbour understands AS numbers of four octets.
     pub(super) four_octet_as: bool,
 }
@@ -90,8 +92,9 @@ fn attributes(path: Path, prefixes: &[Prefix], voice: &Voice<'_>) -> Vec<PathAtt
         attributes.push(PathAttribute::LargeCommunities(large.collect()));
     }
     let next_hop = path.next_hop.unwrap_or(voice.own_address);
+    let link_local = voice.own_link_local.filter(|_| path.next_hop.is_none());
     let announced = prefixes.iter().map(entry).collect();
-    attributes.push(PathAttribute::MpReachNlri(Box::new(reach(next_hop, None, announced))));
+    attributes.push(PathAttribute::MpReachNlri(Box::new(reach(next_hop, link_local, announced))));
     attributes
 }
 
@@ -156,6 +159,7 @@ pub(super) mod tests {
     pub(in crate::export) fn neighbour(remote_as: u32) -> NeighbourSettings {
         NeighbourSettings {
             address: "2001:db8::fe:1".parse().unwrap(),
+            interface: None,
             remote_as,
             passive: false,
             hold_time: 90,
@@ -188,7 +192,7 @@ pub(super) mod tests {
     /// Of an agent in AS 65001.
     pub(in crate::export) fn voice(neighbour: &NeighbourSettings) -> Voice<'_> {
         let own_address = "2001:db8::1".parse().unwrap();
-        Voice { local_as: 65001, neighbour, own_address, four_octet_as: true }
+        Voice { local_as: 65001, neighbour, own_address, own_link_local: None, four_octet_as: true }
     }
 
     fn many(count: u128, leaving: bool) -> News {
@@ -239,6 +243,19 @@ pub(super) mod tests {
         let (paths, _) = learn(updates(&many(1000, false), &voice(&neighbour)).unwrap());
         assert_eq!(paths.len(), 1000, "withdrawals come first");
         assert!(paths.values().all(|path| path.next_hop == Some("2001:db8::1".parse().unwrap())));
+    }
+
+    #[test]
+    fn over_link_local_addresses_both_next_hops_are_told() {
+        let neighbour = neighbour(65000);
+        let (own, hop) = ("2001:db8::1".parse().unwrap(), Some("fe80::1".parse().unwrap()));
+        let spoken = Voice { own_link_local: hop, ..voice(&neighbour) };
+        let (_, attributes) = learn(updates(&many(1, false), &spoken).unwrap());
+        let reached = attributes[1].iter().find_map(|it| match it {
+            PathAttribute::MpReachNlri(it) => Some((it.next_hop, it.link_local_next_hop)),
+            _ => None,
+        });
+        assert_eq!(reached, Some((IpAddr::V6(own), hop)));
     }
 
     #[test]

@@ -71,8 +71,8 @@ impl BgpKeys {
         let neighbours: Vec<_> =
             self.neighbour.into_iter().map(|keys| keys.check(local_as, all)).collect::<Result<_, _>>()?;
         for (nth, neighbour) in neighbours.iter().enumerate() {
-            if neighbours[..nth].iter().any(|other| other.address == neighbour.address) {
-                return Err(value("[[bgp.neighbour]] address", &neighbour.address, &"is there twice"));
+            if neighbours[..nth].iter().any(|other| other.name() == neighbour.name()) {
+                return Err(value("[[bgp.neighbour]] address", &neighbour.name(), &"is there twice"));
             }
         }
         Ok(BgpSettings {
@@ -178,7 +178,6 @@ mod tests {
             assert!(error.starts_with(expected), "{error}");
         }
         assert!(parse(r#"{"neighbour": []}"#).unwrap_err().starts_with("[bgp] local-as 0: "));
-        assert!(parse(r#"{"local-as": 1, "neighbour": [{"address": "fe80::1", "remote-as": 2}]}"#).is_err());
     }
 
     #[test]
@@ -190,6 +189,50 @@ mod tests {
         for wrong in [512, 4_000_000_000] {
             let error = of(wrong).unwrap_err();
             assert!(error.starts_with(&format!("[bgp] import-metric {wrong}: must be between")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_neighbour_has_an_address_or_an_interface_and_a_link_local_one_has_both() {
+        let of = |keys: &str| {
+            parse(&format!(r#"{{"local-as": 65001, "neighbour": [{{{keys}, "remote-as": 65000}}]}}"#))
+                .map(|it| it.neighbours[0].name())
+        };
+        for (keys, name) in [
+            (r#""address": "2001:db8::1""#, "2001:db8::1"),
+            (r#""address": "fe80::1%eth0""#, "fe80::1%eth0"),
+            (r#""address": "fe80::1", "interface": "eth0""#, "fe80::1%eth0"),
+            (r#""interface": "eth0""#, "eth0"),
+        ] {
+            assert_eq!(of(keys).unwrap(), name);
+        }
+        for (keys, expected) in [
+            (
+                r#""address": "fe80::1""#,
+                "[[bgp.neighbour]] address fe80::1: is link-local: say where it is, e.g. fe80::1%eth0",
+            ),
+            (r#""address": "ff02::1%eth0""#, "[[bgp.neighbour]] address ff02::1: give it a unicast address"),
+            (r#""address": "router""#, "[[bgp.neighbour]] address router: invalid IPv6 address"),
+            (
+                r#""address": "2001:db8::1%eth0""#,
+                "[[bgp.neighbour]] interface eth0: is of no use with 2001:db8::1",
+            ),
+            (
+                r#""address": "fe80::1%eth0", "interface": "eth1""#,
+                "[[bgp.neighbour]] interface eth1: is another one than eth0",
+            ),
+            (
+                r#""interface": "an-interface-of-17""#,
+                "[[bgp.neighbour]] interface an-interface-of-17: is no name",
+            ),
+            (
+                r#""interface": "eth0", "password-file": "/x""#,
+                "[[bgp.neighbour]] password-file /x: the kernel wants an address",
+            ),
+            (r#""passive": true"#, "[[bgp.neighbour]] address (none): name the router's address"),
+        ] {
+            let error = of(keys).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 

@@ -62,7 +62,7 @@ pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
 pub(super) fn bgp(node: &NodeName, it: &BgpNeighbour) -> Value {
     json!({
         "node": node.as_str(),
-        "neighbour": it.address.to_string(),
+        "neighbour": it.name(),
         "remote_as": it.remote_as,
         "state": it.state,
         "since_unix_ms": it.since_unix_ms,

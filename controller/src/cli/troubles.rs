@@ -165,8 +165,9 @@ impl fmt::Display for Trouble {
             }
             Self::Conflict { node, conflict } => write!(f, "node {node}: conflict with {conflict}"),
             Self::Bgp { node, neighbour } => {
-                let BgpNeighbour { address, remote_as, state, error, .. } = neighbour;
-                write!(f, "node {node}: no BGP session with {address} (AS {remote_as}), {state}")?;
+                let BgpNeighbour { remote_as, state, error, .. } = neighbour;
+                let name = neighbour.name();
+                write!(f, "node {node}: no BGP session with {name} (AS {remote_as}), {state}")?;
                 if error.is_empty() { Ok(()) } else { write!(f, ": {error}") }
             }
             Self::Flapping { node, superseded } => write!(
@@ -321,6 +322,7 @@ mod tests {
         let mut cluster = sample::well();
         let neighbour = BgpNeighbour {
             address: "2001:db8::fe:1".parse().unwrap(),
+            interface: String::new(),
             remote_as: 65000,
             state: "connecting".into(),
             since_unix_ms: 0,

@@ -184,6 +184,7 @@ impl TryFrom<v1::BgpNeighbour> for BgpNeighbour {
     fn try_from(message: v1::BgpNeighbour) -> Result<Self, MessageError> {
         Ok(Self {
             address: address(&message.address).map_err(|error| MessageError::new("address", error))?,
+            interface: message.interface,
             remote_as: message.remote_as,
             state: message.state,
             since_unix_ms: message.since_unix_ms,
@@ -200,6 +201,7 @@ impl From<&BgpNeighbour> for v1::BgpNeighbour {
     fn from(it: &BgpNeighbour) -> Self {
         Self {
             address: octets(it.address),
+            interface: it.interface.clone(),
             remote_as: it.remote_as,
             state: it.state.clone(),
             since_unix_ms: it.since_unix_ms,

@@ -14,3 +14,4 @@ mod refused;
 mod restarts;
 mod role;
 mod site;
+mod unnumbered;

@@ -116,6 +116,7 @@ pub(super) async fn read(rival: &mut Option<Box<Rival>>) -> io::Result<usize> {
 
 impl Neighbour {
     pub(super) async fn incoming(&mut self, stream: TcpStream) {
+        self.find(&stream);
         if let Err(error) = sockets::accept(&stream, &self.settings) {
             self.status.error(error.to_string());
         } else if self.is_held() {

@@ -19,7 +19,8 @@ impl Neighbour {
             return;
         }
         let (Some(learner), Some(voice)) = (&self.learner, self.voice()) else { return };
-        let learnt = learn(update, &voice, self.router_id, self.settings.address, None);
+        let learnt =
+            learn(update, &voice, self.router_id, self.settings.address, self.settings.interface.as_ref());
         learner.withdraw(&learnt.withdrawn);
         let mut taken = Ok(());
         if let Some((mut prefixes, path)) = learnt.announced {

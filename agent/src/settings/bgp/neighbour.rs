@@ -5,6 +5,7 @@ use std::{
     net::Ipv6Addr,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,6 +20,8 @@ use crate::{
 
 /// The longest TCP MD5 key that the kernel takes.
 const MAX_PASSWORD: usize = 80;
+/// `linux/if.h`, the last octet of which is zero.
+const IFNAMSIZ: usize = 16;
 /// In seconds; the field has 12 bits (RFC 4724 §3).
 pub(super) const MAX_RESTART_TIME: u16 = 4095;
 /// More than a router in the middle of a large network has to say, and less than a mistake of its may cost.
@@ -29,7 +32,8 @@ const DEFAULT_RESTART_TIME: u16 = 120;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(in crate::settings) struct NeighbourKeys {
-    address: Option<Ipv6Addr>,
+    address: Option<String>,
+    interface: Option<String>,
     remote_as: u32,
     passive: bool,
     hold_time: Option<u16>,
@@ -52,8 +56,10 @@ pub(in crate::settings) struct NeighbourKeys {
 /// One neighbour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeighbourSettings {
-    /// Its address.
+    /// Its address. Unspecified: that of the router on `interface`, which is heard there.
     pub address: Ipv6Addr,
+    /// Where it is, if its address does not say so.
+    pub interface: Option<Arc<str>>,
     /// Its AS.
     pub remote_as: u32,
     /// It connects to us, never the other way.
@@ -102,28 +108,31 @@ impl fmt::Debug for Password {
 impl NeighbourKeys {
     /// Checks them, and reads the password.
     pub(super) fn check(self, local_as: u32, all_restart: Option<u16>) -> Result<NeighbourSettings, Invalid> {
-        let mend = "name the router's address, e.g. address = \"2001:db8::fe:1\"";
-        let address = self.address.ok_or_else(|| value("[[bgp.neighbour]] address", &"(none)", &mend))?;
-        if address.is_unicast_link_local() || address.is_multicast() || address.is_unspecified() {
-            return Err(value("[[bgp.neighbour]] address", &address, &"give it a global address"));
-        }
+        let (address, interface) = self.place()?;
+        let name = name(address, interface.as_deref());
         if matches!(self.remote_as, 0 | 23456 | u32::MAX) {
-            let mend = format!("give neighbour {address} its AS, e.g. 65000 ({local_as} for iBGP)");
+            let mend = format!("give neighbour {name} its AS, e.g. 65000 ({local_as} for iBGP)");
             return Err(value("[[bgp.neighbour]] remote-as", &self.remote_as, &mend));
         }
         let hold_time = self.hold_time.unwrap_or(90);
         if hold_time < 3 {
             return Err(value("[[bgp.neighbour]] hold-time", &hold_time, &"give it 3 to 65535 seconds"));
         }
-        let (restart_time, bfd) = self.restart_or_bfd(address, all_restart)?;
-        let accept = self.accept(address)?;
+        let (restart_time, bfd) = self.restart_or_bfd(&name, all_restart)?;
+        let accept = self.accept(&name)?;
         let numbers = |key, texts: &[String], count| {
             texts.iter().map(|text| numbers_of(key, text, count)).collect::<Result<Vec<_>, _>>()
         };
         let pairs = numbers("[[bgp.neighbour]] communities", &self.communities, 2)?;
         let triples = numbers("[[bgp.neighbour]] large-communities", &self.large_communities, 3)?;
+        if let Some(path) = self.password_file.as_ref().filter(|_| address.is_unspecified()) {
+            let mend =
+                format!("the kernel wants an address with a password: give neighbour {name} its address");
+            return Err(value("[[bgp.neighbour]] password-file", &path.display(), &mend));
+        }
         Ok(NeighbourSettings {
             address,
+            interface,
             remote_as: self.remote_as,
             passive: self.passive,
             hold_time,
@@ -141,9 +150,62 @@ impl NeighbourKeys {
     }
 }
 
+impl NeighbourSettings {
+    /// For people.
+    pub fn name(&self) -> String {
+        name(self.address, self.interface.as_deref())
+    }
+}
+
+fn name(address: Ipv6Addr, interface: Option<&str>) -> String {
+    match interface {
+        Some(interface) if address.is_unspecified() => interface.to_owned(),
+        Some(interface) => format!("{address}%{interface}"),
+        None => address.to_string(),
+    }
+}
+
 impl NeighbourKeys {
+    /// Its address, and its interface if that is needed: `2001:db8::1`, `fe80::1%eth0`, or nothing but an interface.
+    fn place(&self) -> Result<(Ipv6Addr, Option<Arc<str>>), Invalid> {
+        const ADDRESS: &str = "[[bgp.neighbour]] address";
+        const INTERFACE: &str = "[[bgp.neighbour]] interface";
+        let (text, zone) =
+            match self.address.as_deref().map(|text| text.split_once('%').unwrap_or((text, ""))) {
+                Some((text, zone)) => (Some(text), Some(zone).filter(|zone| !zone.is_empty())),
+                None => (None, None),
+            };
+        let interface = match (zone, self.interface.as_deref()) {
+            (Some(zone), Some(other)) if zone != other => {
+                return Err(value(INTERFACE, &other, &format!("is another one than {zone} of the address")));
+            }
+            (zone, other) => zone.or(other),
+        };
+        if let Some(name) = interface.filter(|it| it.is_empty() || it.len() >= IFNAMSIZ || it.contains('/')) {
+            return Err(value(INTERFACE, &name, &"is no name of an interface; ask `ip link`"));
+        }
+        let Some(text) = text else {
+            let mend = "name the router's address, e.g. address = \"2001:db8::fe:1\", or the interface that it is on";
+            let interface = interface.ok_or_else(|| value(ADDRESS, &"(none)", &mend))?;
+            return Ok((Ipv6Addr::UNSPECIFIED, Some(interface.into())));
+        };
+        let address: Ipv6Addr = text.parse().map_err(|error| value(ADDRESS, &text, &error))?;
+        match interface {
+            _ if address.is_multicast() || address.is_unspecified() => {
+                Err(value(ADDRESS, &address, &"give it a unicast address"))
+            }
+            None if address.is_unicast_link_local() => {
+                Err(value(ADDRESS, &address, &format!("is link-local: say where it is, e.g. {address}%eth0")))
+            }
+            Some(name) if !address.is_unicast_link_local() => {
+                Err(value(INTERFACE, &name, &format!("is of no use with {address}; take it away")))
+            }
+            _ => Ok((address, interface.map(Into::into))),
+        }
+    }
+
     /// One of both: an agent that restarts ends its BFD, upon which the router drops what graceful restart would keep.
-    fn restart_or_bfd(&self, address: Ipv6Addr, all: Option<u16>) -> Result<(u16, Option<Timing>), Invalid> {
+    fn restart_or_bfd(&self, name: &str, all: Option<u16>) -> Result<(u16, Option<Timing>), Invalid> {
         let asked = self.restart_time.or(all);
         if let Some(restart_time) = asked.filter(|time| *time > MAX_RESTART_TIME) {
             let mend = "give it 0 (none) to 4095 seconds";
@@ -156,7 +218,7 @@ impl NeighbourKeys {
             None | Some(0) => Ok((0, Some(timing))),
             Some(restart_time) => {
                 let mend = format!(
-                    "neighbour {address} has graceful restart too, restart-time = {restart_time}, and an agent that restarts \
+                    "neighbour {name} has graceful restart too, restart-time = {restart_time}, and an agent that restarts \
                      ends its BFD, so that the router drops the routes; give it restart-time = 0, or take bfd away"
                 );
                 Err(value("[[bgp.neighbour]] bfd", &true, &mend))
@@ -164,7 +226,7 @@ impl NeighbourKeys {
         }
     }
 
-    fn accept(&self, address: Ipv6Addr) -> Result<Accept, Invalid> {
+    fn accept(&self, name: &str) -> Result<Accept, Invalid> {
         const FILTER: &str = "[[bgp.neighbour]] import-filter";
         const MAX: &str = "[[bgp.neighbour]] import-max";
         let parse = |text: &String| text.parse().map_err(|error| value(FILTER, text, &error));
@@ -172,7 +234,7 @@ impl NeighbourKeys {
         let texts = self.import_filter.clone().unwrap_or_else(all);
         let filter: Vec<Prefix> = texts.iter().map(parse).collect::<Result<_, _>>()?;
         let max = self.import_max.unwrap_or(DEFAULT_IMPORT_MAX);
-        let alone = format!("neighbour {address}: is of no use without import = \"all\"");
+        let alone = format!("neighbour {name}: is of no use without import = \"all\"");
         match self.import {
             Import::All if filter.is_empty() => {
                 Err(value(FILTER, &"[]", &"lets nothing in; name prefixes, or take it away"))

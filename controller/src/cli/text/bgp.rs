@@ -14,7 +14,7 @@ pub(in super::super) fn list<'a>(
     let row = |(node, it): (&NodeName, &BgpNeighbour)| {
         [
             node.to_string(),
-            it.address.to_string(),
+            it.name(),
             it.remote_as.to_string(),
             it.state.clone(),
             since(it.since_unix_ms, now_unix_ms),
@@ -44,6 +44,7 @@ mod tests {
     fn neighbours_in_a_table() {
         let it = BgpNeighbour {
             address: "2001:db8::fe:1".parse().unwrap(),
+            interface: String::new(),
             remote_as: 65000,
             state: "connecting".into(),
             since_unix_ms: 1_000,

@@ -1,0 +1,142 @@
+//! Sessions over link-local addresses: with a router of which only the interface is known, or its link-local address.
+
+use std::net::Ipv6Addr;
+
+use anyhow::Context;
+use sextant_tests::{Namespace, SECONDS, poll};
+
+use crate::bgp::Speakers;
+
+/// Starts the agent of host `index` towards this `place` of its neighbour, with more lines for that.
+fn start(it: &mut Speakers, index: usize, place: &str, more: &str) {
+    let path = it.site.cluster.lab.dir().join(format!("unnumbered-{index}.toml"));
+    let text = format!(
+        "[bgp]\nlocal-as = {}\n[[bgp.neighbour]]\n{place}\nremote-as = 65000\nhold-time = 9\n{more}\n",
+        65001 + index
+    );
+    std::fs::write(&path, text).unwrap();
+    it.site.start_host(index, &["--config", &path.display().to_string()]);
+}
+
+fn link_local(namespace: &Namespace, interface: &str) -> Ipv6Addr {
+    poll(&format!("a link-local address of {interface}"), 10 * SECONDS, || {
+        let shown = namespace.ip(&format!("-6 -o address show dev {interface} scope link -tentative"))?;
+        let address = shown.split_whitespace().skip_while(|word| *word != "inet6").nth(1).context("none")?;
+        Ok::<Ipv6Addr, anyhow::Error>(address.split('/').next().unwrap_or_default().parse()?)
+    })
+}
+
+/// Waits until the router's kernel has the prefixes of h1 and h3, each by the address that `hop` says of its host.
+fn learns(it: &Speakers, hop: impl Fn(usize) -> Ipv6Addr) {
+    for index in [0, 2] {
+        let (prefix, hop) = (it.prefix(index).to_string(), format!(" via {} ", hop(index)));
+        poll(&format!("the router has {prefix}{hop}"), 40 * SECONDS, || {
+            let told = it.site.router.ip("-6 route")?;
+            let has = told.lines().any(|line| line.contains(&prefix) && line.contains(&hop));
+            if has { Ok(()) } else { anyhow::bail!(told) }
+        });
+    }
+}
+
+#[test]
+fn frr_and_a_host_find_each_other_on_a_link_watch_it_and_the_host_has_its_default_route() {
+    let mut it = Speakers::new("unnumbered: frr");
+    let neighbours = ["eth0", "eth1"]
+        .map(|name| {
+            format!(" neighbor {name} interface remote-as external\n neighbor {name} bfd 3 100 100\n")
+        })
+        .concat();
+    let active = ["eth0", "eth1"]
+        .map(|name| format!("  neighbor {name} activate\n  neighbor {name} default-originate\n"))
+        .concat();
+    let config = format!(
+        "router bgp 65000\n bgp router-id 192.0.2.200\n no bgp default ipv4-unicast\n no bgp ebgp-requires-policy\n\
+         {neighbours} address-family ipv6 unicast\n{active} exit-address-family\nexit\n"
+    );
+    let _frr = it.site.router.frr_with(&config).unwrap();
+    for index in [0, 2] {
+        start(&mut it, index, "interface = \"eth0\"", "bfd = true\nimport = \"default\"");
+    }
+    ["h1", "h3"].into_iter().for_each(|host| it.site.becomes(host, "ready"));
+    learns(&it, |index| link_local(it.host(index), "eth0"));
+    let router = link_local(&it.site.router, "eth0");
+    it.says(0, &format!("{router}%eth0"));
+    it.says(0, "  up  ");
+    // FRR tells both of its addresses; the global one is on-link.
+    let expected = "default via 2001:db8::fe:1 dev eth0 proto 66 metric 768";
+    poll("h1 has the router's default route", 20 * SECONDS, || {
+        let told = it.host(0).ip("-6 route")?;
+        if told.contains(expected) { Ok(()) } else { anyhow::bail!("{told}\nexpected: {expected}") }
+    });
+}
+
+#[test]
+fn bird_and_a_host_speak_over_the_link_local_addresses_that_they_are_told() {
+    let mut it = Speakers::new("unnumbered: bird");
+    let session = |index: usize, interface: &str| {
+        format!(
+            "protocol bgp {{ local as 65000; neighbor {}%{interface} as {}; connect delay time 1;
+             connect retry time 1; error wait time 1, 2; ipv6 {{ import all; export none; }}; }}\n",
+            link_local(it.host(index), "eth0"),
+            65001 + index
+        )
+    };
+    let config = format!(
+        "router id 192.0.2.200; protocol device {{ }}
+         protocol kernel {{ scan time 1; ipv6 {{ import none; export all; }}; }}\n{}{}",
+        session(0, "eth0"),
+        session(2, "eth1")
+    );
+    let bird = it.site.router.bird_with(&config).unwrap();
+    for (index, interface) in [(0, "eth0"), (2, "eth1")] {
+        let place = format!("address = \"{}%eth0\"", link_local(&it.site.router, interface));
+        start(&mut it, index, &place, "");
+    }
+    ["h1", "h3"].into_iter().for_each(|host| it.site.becomes(host, "ready"));
+    learns(&it, |index| it.host(index).address());
+    let told = bird.ask("show route all").unwrap();
+    assert!(told.contains("BGP.next_hop: 2001:db8::1 fe80::"), "the global one too (RFC 2545): {told}");
+}
+
+#[test]
+fn gobgp_is_told_of_one_host_by_address_and_finds_the_only_one_on_a_link() {
+    let mut it = Speakers::new("unnumbered: gobgp");
+    for (index, interface) in [(0, "eth0"), (2, "eth1")] {
+        let place = format!("address = \"{}%eth0\"", link_local(&it.site.router, interface));
+        start(&mut it, index, &place, "passive = true");
+        let host = format!("{}%{interface}", link_local(it.host(index), "eth0"));
+        poll("the router sees the host", 10 * SECONDS, || {
+            it.site.router.check(&["ping", "-c1", "-W1", &host])
+        });
+    }
+    // GoBGP looks into the kernel's neighbour table when it starts, and wants to see just one there.
+    let others = it.site.router.ip("-6 neighbour show dev eth1").unwrap();
+    let h3 = link_local(it.host(2), "eth0").to_string();
+    for other in others.lines().filter_map(|line| line.split(' ').next()).filter(|other| **other != *h3) {
+        it.site.router.ip(&format!("-6 neighbour delete {other} dev eth1")).unwrap();
+    }
+    let sessions = [
+        (format!("neighbor-address = \"{}%eth0\"", link_local(it.host(0), "eth0")), 65001),
+        ("neighbor-interface = \"eth1\"".to_owned(), 65003),
+    ]
+    .map(|(place, remote)| {
+        format!(
+            "[[neighbors]]\n[neighbors.config]\n{place}\npeer-as = {remote}\n\
+             [neighbors.timers.config]\nconnect-retry = 5\n[[neighbors.afi-safis]]\n\
+             [neighbors.afi-safis.config]\nafi-safi-name = \"ipv6-unicast\"\n"
+        )
+    })
+    .concat();
+    let config = it.site.cluster.lab.dir().join("gobgpd.toml");
+    let global = "[global.config]\nas = 65000\nrouter-id = \"192.0.2.200\"\nlocal-address-list = [\"::\"]\n";
+    std::fs::write(&config, format!("{global}{sessions}")).unwrap();
+    let _gobgpd = it.site.router.spawn("gobgpd", &["gobgpd", "-f", &config.display().to_string()]).unwrap();
+    ["h1", "h3"].into_iter().for_each(|host| it.site.becomes(host, "ready"));
+    for index in [0, 2] {
+        let prefix = it.prefix(index).to_string();
+        poll(&format!("GoBGP has {prefix}"), 40 * SECONDS, || {
+            let told = it.site.router.check(&["gobgp", "global", "rib", "-a", "ipv6"])?;
+            if told.contains(&prefix) { Ok(()) } else { anyhow::bail!(told) }
+        });
+    }
+}
