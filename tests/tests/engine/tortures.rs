@@ -25,6 +25,37 @@ fn i9_loopback_that_flaps_costs_a_second_of_refusals_and_nothing_else() {
     bed.ends_clean();
 }
 
+/// 10 ms down, 100 ms up, for 20 s.
+#[test]
+fn an_uplink_that_flaps_ends_in_the_right_table_without_a_flood() {
+    let mut bed = Bed::start("flapping", 3);
+    bed.host().ip("-6 route add unreachable 2001:db8:77::/48 proto static").unwrap();
+    bed.foreign_stays();
+    let (host, stream) = (bed.host(), bed.stream(1, 2));
+    let agent = &bed.cluster.agents[0].process;
+    let lines = || agent.log().lines().filter(|line| !line.contains("\"level\":\"DEBUG\"")).count();
+    let (before, expected) = (lines(), bed.cluster.expected_routes(0, &[0, 1, 2]));
+    let flap = format!(
+        "end=$(($(date +%s) + 20)); while [ $(date +%s) -lt $end ]; do \
+         ip link set eth0 down; sleep 0.01; ip link set eth0 up; \
+         ip -6 address replace {}/64 dev eth0 nodad; sleep 0.1; done",
+        host.address()
+    );
+    host.check(&["sh", "-c", &flap]).unwrap();
+    poll("all routes are back", SECONDS, || {
+        let routes = sorted(host.routes_of(66).unwrap());
+        if routes == expected { Ok(()) } else { Err(format!("{routes:#?}")) }
+    });
+    let said = lines() - before;
+    assert!(said < 100, "{said} lines in 20 s");
+    bed.cluster.sextant(&["wait", "--timeout", "10s"]);
+    bed.is_right();
+    stream.finish().unwrap().nothing_lost().unwrap();
+    host.ip("-6 route del unreachable 2001:db8:77::/48").unwrap();
+    bed.foreign_stays();
+    bed.ends_clean();
+}
+
 #[test]
 fn an_uplink_that_is_renamed_and_one_that_is_made_anew() {
     let bed = Bed::start("uplinks change", 3);
