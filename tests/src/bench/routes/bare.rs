@@ -23,7 +23,7 @@ pub(super) const MAIN: u32 = 254;
 /// Where the routes lead, first and then.
 pub(super) const GATEWAYS: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, 2)];
-const MESSAGES_PER_SEND: usize = 1024;
+pub(super) const MESSAGES_PER_SEND: usize = 1024;
 /// How often a dump is read; the median counts.
 const DUMPS: usize = 9;
 
@@ -58,7 +58,7 @@ pub(super) fn measure(routes: u32) -> anyhow::Result<Measured> {
     Ok(measured)
 }
 
-fn send_all(socket: &Socket, sends: &[Vec<u8>]) -> anyhow::Result<()> {
+pub(super) fn send_all(socket: &Socket, sends: &[Vec<u8>]) -> anyhow::Result<()> {
     for send in sends {
         socket.send(send, 0)?;
     }

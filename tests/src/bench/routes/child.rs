@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Measured, Step, bare, engine};
+use super::{Measured, Step, bare, engine, objects};
 use crate::{Lab, bench::idle};
 
 /// What to measure.
@@ -15,6 +15,8 @@ use crate::{Lab, bench::idle};
 pub(super) enum Kind {
     /// Prepared messages, and nothing else.
     Bare,
+    /// Prepared messages for routes through nexthop objects.
+    Objects,
     /// The agent's kernel edge.
     Batches,
     /// The agent's engine.
@@ -35,6 +37,7 @@ pub(super) fn measure(lab: &Lab, name: &str, kind: Kind, routes: u32) -> anyhow:
 pub(super) fn run(kind: Kind, routes: u32) -> anyhow::Result<()> {
     let mut measured = match kind {
         Kind::Bare => bare::measure(routes),
+        Kind::Objects => objects::measure(routes),
         Kind::Batches => engine::batches(routes),
         Kind::Engine => engine::engine(routes),
     }?;

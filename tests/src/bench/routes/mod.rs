@@ -1,9 +1,11 @@
-//! How fast routes get into the kernel: bare sends of the same messages, the agent's batches, its whole engine,
-//! `ip -batch`, BIRD from cold to done, and FRR's zebra fed by BGP. Each has a namespace and a process of its own.
+//! How fast routes get into the kernel: bare sends of the same messages, bare sends with nexthop objects, the agent's
+//! batches, its whole engine, `ip -batch`, BIRD from cold to done, and FRR's zebra fed by BGP. Each has a namespace and a
+//! process of its own.
 
 mod bare;
 mod child;
 mod engine;
+mod objects;
 mod others;
 
 use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
@@ -53,6 +55,7 @@ type Method = (&'static str, fn(&Lab, &str, u32) -> anyhow::Result<Measured>);
 const METHODS: &[Method] = &[
     ("bare", |lab, name, routes| child::measure(lab, name, child::Kind::Bare, routes)),
     ("batches", |lab, name, routes| child::measure(lab, name, child::Kind::Batches, routes)),
+    ("objects", |lab, name, routes| child::measure(lab, name, child::Kind::Objects, routes)),
     ("engine", |lab, name, routes| child::measure(lab, name, child::Kind::Engine, routes)),
     ("ip", others::ip),
     ("bird", others::bird),
