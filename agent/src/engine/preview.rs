@@ -9,7 +9,8 @@ use tokio::{
 use super::{Engine, Input, Towards, reasons::Reasons, uplinks};
 use crate::{
     kernel::{
-        Change, Kernel, KernelError, Link, MAIN_TABLE, NextHop, OwnRoute, RouteKey, RouteTarget, Scope,
+        Change, Kernel, KernelError, Link, MAIN_TABLE, NextHop, OwnRoute, RouteKey, RouteProtocol,
+        RouteTarget, Scope,
     },
     liveness::Verdicts,
     routes::{
@@ -118,9 +119,7 @@ impl Engine {
         };
         let taken = blocked.iter().filter_map(|(key, protocol)| {
             let route = OwnRoute { key: *key, target: desired.routes.get(key)?.clone() };
-            let waits =
-                format!("a route of proto {protocol} with the same metric has its place; take that away");
-            Some((Change::Add(route), Some(waits)))
+            Some((Change::Add(route), Some(of_its_place(key, *protocol))))
         });
         let more = (changes.len() + blocked.len()).saturating_sub(LISTED);
         let paused = input.view.control().paused;
@@ -205,6 +204,16 @@ impl Engine {
 
 fn of_pause() -> String {
     "the end of the pause: `sextant resume`".into()
+}
+
+/// The kernel has room for one route of a key.
+fn of_its_place(key: &RouteKey, protocol: RouteProtocol) -> String {
+    let table = if key.table == MAIN_TABLE { String::new() } else { format!(" table {}", key.table) };
+    format!(
+        "a route of proto {protocol} with the same metric has its place; take that away: ip -6 route del {} proto {protocol} \
+         metric {}{table}",
+        key.destination, key.metric
+    )
 }
 
 fn of_another_table() -> String {

@@ -163,7 +163,17 @@ impl fmt::Display for Trouble {
             Self::FailedRoute { node, route } => {
                 write!(f, "node {node}: route {} failed: {}", route.destination, route.error)
             }
-            Self::Conflict { node, conflict } => write!(f, "node {node}: conflict with {conflict}"),
+            Self::Conflict { node, conflict } => {
+                write!(f, "node {node}: conflict with {conflict}")?;
+                let Conflict { destination, protocol, metric, ours_wins } = conflict;
+                if *ours_wins {
+                    return Ok(());
+                }
+                write!(
+                    f,
+                    "; unless that is meant, there: ip -6 route del {destination} proto {protocol} metric {metric}"
+                )
+            }
             Self::Bgp { node, neighbour } => {
                 let BgpNeighbour { remote_as, state, error, .. } = neighbour;
                 let name = neighbour.name();

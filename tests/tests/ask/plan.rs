@@ -88,7 +88,9 @@ fn a_plan_names_what_is_in_the_way() {
     });
     assert!(blocked.starts_with("h1 has 1 change to make"), "{blocked}");
     assert!(blocked.contains("peer h2 has no route yet"), "{blocked}");
-    host.ip(&format!("-6 route del {h2} via 2001:db8::99 dev eth0 proto static metric 512")).unwrap();
+    let mend = format!("ip -6 route del {h2} proto static metric 512");
+    assert!(blocked.contains(&format!("take that away: {mend}")), "{blocked}");
+    host.check(&mend.split(' ').collect::<Vec<_>>()).unwrap();
     cluster.expect_routes(0, &[1]);
 }
 

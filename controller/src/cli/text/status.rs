@@ -112,7 +112,7 @@ mod tests {
              node host2 is ready, and its agent is gone; start sextant-agent there, or `sextant node forget host2` if the host is gone for good\n  \
              node host3 is behind by 2; if it stays so, look at sextant-agent's log there\n  \
              node host3: route 2001:db8:1:1::/64 failed: File exists\n  \
-             node host3: conflict with 2001:db8:1::/64 proto static metric 100: theirs wins\n"
+             node host3: conflict with 2001:db8:1::/64 proto static metric 100: theirs wins; unless that is meant, there: ip -6 route del 2001:db8:1::/64 proto static metric 100\n"
         );
     }
 
