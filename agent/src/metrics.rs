@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     engine::{Input, Meters, Report},
+    export,
     session::Condition,
 };
 
@@ -25,9 +26,10 @@ pub(crate) struct Sources {
 }
 
 /// All metrics of an agent.
-pub(crate) fn registry(sources: Sources, engine: &Meters) -> Metrics {
+pub(crate) fn registry(sources: Sources, engine: &Meters, bgp: &export::Meters) -> Metrics {
     let mut registry = Registry::with_prefix("sextant_agent");
     engine.register(&mut registry);
+    bgp.register(&mut registry);
     registry.register_collector(Box::new(sources));
     Arc::new(Mutex::new(registry))
 }

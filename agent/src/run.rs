@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     doctor,
     engine::{Engine, Input, Report, default_uplinks, existing_uplinks},
-    export::Speaker,
+    export::{self, Speaker},
     host::{HostSetup, privilege},
     import::{Import, Imports},
     inquiry::Inquiries,
@@ -66,6 +66,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let (node, names) = (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
     let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
     let (imports_tx, imports) = watch::channel(Arc::new(not_heard_yet(settings.bgp.as_ref())));
+    let bgp_meters = export::Meters::default();
     let speaker = settings.bgp.clone().map(|bgp| Speaker {
         settings: bgp,
         node: settings.node.clone(),
@@ -75,6 +76,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         status: bgp_tx,
         state: state.clone(),
         imports: imports_tx,
+        meters: bgp_meters.clone(),
     });
     let watchdog = Watchdog::from_environment();
     let heartbeat = watchdog.heartbeat();
@@ -85,7 +87,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let inquiries = Inquiries::new(engine.asker(), tracer);
     let (session, farewell) =
         Session::new(settings.clone(), state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
-    let metrics = metrics::registry(sources, &engine.meters());
+    let metrics = metrics::registry(sources, &engine.meters(), &bgp_meters);
     let probes = Probes::bind(settings.http, metrics, readiness).await?;
 
     let mut tasks = Essential::default();

@@ -15,6 +15,7 @@ mod discovery;
 #[doc(hidden)]
 pub mod fuzzing;
 mod learn;
+mod meters;
 mod neighbour;
 mod opening;
 pub mod paths;
@@ -48,6 +49,7 @@ use crate::{
     state::{Exported, StateDir, StateError},
 };
 
+pub use meters::Meters;
 use neighbour::{Around, Neighbour, Ours};
 use opening::Restart;
 use paths::{Cluster, Paths};
@@ -97,6 +99,8 @@ pub struct Speaker {
     pub status: watch::Sender<Vec<BgpNeighbour>>,
     /// Where it is kept what was announced.
     pub state: Arc<StateDir>,
+    /// What is counted.
+    pub meters: Meters,
     /// What routers announce to us.
     pub imports: watch::Sender<Arc<Imports>>,
 }
@@ -197,7 +201,7 @@ impl Speaker {
         for neighbour in &self.settings.neighbours {
             let (door, incoming) = mpsc::channel(1);
             doors.insert((neighbour.address, neighbour.interface.clone()), door);
-            let status = Status::new(self.status.clone(), neighbour);
+            let status = Status::new(self.status.clone(), neighbour, &self.meters);
             let nth = neighbour.bfd.and_then(|_| watched.next());
             let session = nth.zip(bfd).and_then(|(nth, bfd)| bfd.session(nth));
             let watched = session.map(|(health, aim)| Watched::new(health, Some(aim)));

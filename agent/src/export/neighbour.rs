@@ -3,6 +3,7 @@
 //! The state machine (RFC 4271 §8) comes from `rustbgpd-fsm`; it holds one connection. A second one, which the neighbour has
 //! opened meanwhile, has one of its own until one of both is closed ([`collision`]).
 
+mod acting;
 mod collision;
 mod finding;
 mod learning;
@@ -14,14 +15,11 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
-    time::Duration,
 };
 
-use bytes::Bytes;
 use futures::future::{BoxFuture, OptionFuture};
-use rand::Rng;
-use rustbgpd_fsm::{Action, Event, PeerConfig, Session, SessionState, TimerType};
-use rustbgpd_wire::{Afi, Message, OpenMessage, Safi, UpdateMessage, encode_message};
+use rustbgpd_fsm::{Event, PeerConfig, Session, SessionState, TimerType};
+use rustbgpd_wire::{Afi, Message, OpenMessage, Safi, UpdateMessage};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -37,9 +35,9 @@ use super::{
     paths::Paths,
     sockets,
     status::{Status, words},
-    timers::{MAX_RETRY, OPEN_PATIENCE, Timers, expiry, jittered, until},
+    timers::{Timers, expiry, until},
     watched::{self, Watched},
-    wire::reading::{Misread, Treatment, asks_for_ours, read_update, refined},
+    wire::reading::{Misread, Treatment, asks_for_ours, read_update},
 };
 use crate::{
     bfd::Health,
@@ -265,6 +263,7 @@ impl Neighbour {
             Message::Open(open) => self.open(open).await,
             Message::Keepalive => self.feed(Event::KeepaliveReceived).await,
             Message::Notification(notification) => {
+                self.status.notified(false);
                 // Of two connections one is closed: that is as it should be.
                 if self.rival.is_none() {
                     self.status.error(format!("it ended the session: {}", words(&notification)));
@@ -312,111 +311,5 @@ impl Neighbour {
         if theirs != configured {
             self.status.error(format!("it is AS {theirs}, not {configured}; mend remote-as in agent.toml"));
         }
-    }
-
-    async fn feed(&mut self, event: Event) {
-        let before = self.fsm.state();
-        // Where octets or silence are the reason, it is told already.
-        let told = matches!(event, Event::DecodeError(_) | Event::HoldTimerExpires);
-        let actions = self.fsm.handle_event(event);
-        let reason = actions.iter().find_map(|action| match action {
-            Action::SendNotification(it) if !told => Some(words(&refined(it.clone(), before))),
-            _ => None,
-        });
-        if let Some(reason) = reason {
-            self.status.error(format!("we ended the session: {reason}"));
-        }
-        self.carry_out_all(actions, before).await;
-    }
-
-    async fn carry_out_all(&mut self, actions: Vec<Action>, before: SessionState) {
-        let mut broken = None;
-        for action in actions {
-            let action = match action {
-                Action::SendNotification(it) => Action::SendNotification(refined(it, before)),
-                other => other,
-            };
-            if let Err(error) = self.carry_out(action).await {
-                broken = Some(error);
-            }
-        }
-        if let Some(error) = broken.filter(|_| self.connection.is_some()) {
-            self.status.error(error.to_string());
-            self.connection = None;
-            Box::pin(self.feed(Event::TcpConnectionFails)).await;
-        }
-    }
-
-    async fn carry_out(&mut self, action: Action) -> io::Result<()> {
-        match action {
-            Action::SendOpen(open) => self.send(&Message::Open(self.restart.amend(open))).await,
-            Action::SendKeepalive => self.send(&Message::Keepalive).await,
-            Action::SendNotification(notification) => self.send(&Message::Notification(notification)).await,
-            Action::StartTimer(timer, secs) => {
-                let secs = if self.fsm.negotiated().is_some() { secs } else { secs.min(OPEN_PATIENCE) };
-                self.timers.set(timer, Some(Instant::now() + jittered(timer, secs)));
-                Ok(())
-            }
-            Action::StopTimer(timer) => {
-                self.timers.set(timer, None);
-                Ok(())
-            }
-            Action::InitiateTcpConnection => {
-                self.dial();
-                Ok(())
-            }
-            Action::CloseTcpConnection => {
-                (self.connection, self.dialing) = (None, None.into());
-                Ok(())
-            }
-            Action::StateChanged { new, .. } => {
-                self.changed(new);
-                Ok(())
-            }
-            Action::SessionEstablished(negotiated) => {
-                self.four_octet_as = negotiated.four_octet_as;
-                self.established().await
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn dial(&mut self) {
-        if !self.settings.passive {
-            let settings = self.settings.clone();
-            let dial: BoxFuture<'static, _> = Box::pin(async move { sockets::connect(&settings).await });
-            self.dialing = Some(dial).into();
-        }
-    }
-
-    fn changed(&mut self, new: SessionState) {
-        self.status.state(new);
-        self.due_at = match new {
-            SessionState::OpenSent => Some(Instant::now() + sockets::CONNECT_TIMEOUT),
-            SessionState::OpenConfirm => self.due_at,
-            _ => None,
-        };
-        if new == SessionState::Idle {
-            self.told.clear();
-            if let Some(learner) = &self.learner {
-                learner.down();
-            }
-            let delay = Duration::from_secs(1 << self.failures.min(4)).min(MAX_RETRY);
-            self.failures += 1;
-            let start_at = Instant::now() + delay.mul_f64(rand::rng().random_range(0.75..=1.0));
-            let held = self.watched.as_ref().and_then(|watched| watched.held_until(start_at));
-            self.start_at = Some(held.unwrap_or(start_at));
-        }
-    }
-
-    async fn send(&mut self, message: &Message) -> io::Result<()> {
-        let encoded: Bytes = encode_message(message).map_err(io::Error::other)?.freeze();
-        self.write(&encoded).await
-    }
-
-    async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
-        let patience = Duration::from_secs(self.settings.hold_time.into());
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        connection.write(octets, patience).await
     }
 }

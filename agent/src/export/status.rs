@@ -13,6 +13,7 @@ use rustbgpd_wire::{
 use sextant_proto::BgpNeighbour;
 use tokio::sync::watch;
 
+use super::meters::{Counts, Meters};
 use crate::{bfd, settings::NeighbourSettings};
 
 /// The status of all neighbours, one of which is this one's.
@@ -20,10 +21,17 @@ pub(super) struct Status {
     all: watch::Sender<Vec<BgpNeighbour>>,
     nth: usize,
     name: String,
+    counts: Counts,
 }
 
 impl Status {
-    pub(super) fn new(all: watch::Sender<Vec<BgpNeighbour>>, neighbour: &NeighbourSettings) -> Self {
+    pub(super) fn new(
+        all: watch::Sender<Vec<BgpNeighbour>>,
+        neighbour: &NeighbourSettings,
+        meters: &Meters,
+    ) -> Self {
+        let counts = meters.of(&neighbour.name(), neighbour.bfd.is_some());
+        counts.since.set(seconds(unix_ms()));
         let mut nth = 0;
         all.send_modify(|all| {
             nth = all.len();
@@ -40,7 +48,7 @@ impl Status {
                 imported: 0,
             });
         });
-        Self { all, nth, name: neighbour.name() }
+        Self { all, nth, name: neighbour.name(), counts }
     }
 
     pub(super) fn state(&self, state: SessionState) {
@@ -55,6 +63,10 @@ impl Status {
             }
         });
         if established != (was == "established") {
+            self.counts.established.set(i64::from(established));
+            self.counts.since.set(seconds(unix_ms()));
+            self.counts.flaps.inc_by(u64::from(!established));
+            self.counts.announced.set(0);
             tracing::info!(neighbour = self.name, state = word, was, "BGP session");
         }
     }
@@ -69,7 +81,18 @@ impl Status {
         self.change(|it| it.address = address);
     }
 
+    /// The way to it has failed, by BFD.
+    pub(super) fn way_failed(&self) {
+        if let Some((_, failures)) = &self.counts.bfd {
+            failures.inc();
+        }
+        self.error("BFD: the way to it has failed".into());
+    }
+
     pub(super) fn bfd(&self, state: bfd::State) {
+        if let Some((up, _)) = &self.counts.bfd {
+            up.set(i64::from(state == bfd::State::Up));
+        }
         let word = match state {
             bfd::State::AdminDown => "admin-down",
             bfd::State::Down => "down",
@@ -79,15 +102,27 @@ impl Status {
         self.change(|it| it.bfd = word.into());
     }
 
+    /// It knows of so many prefixes by us.
+    pub(super) fn announced(&self, prefixes: usize) {
+        self.counts.announced.set(i64::try_from(prefixes).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn notified(&self, by_us: bool) {
+        if by_us { &self.counts.notifications_sent } else { &self.counts.notifications_received }.inc();
+    }
+
     pub(super) fn imported(&self, prefixes: usize) {
+        self.counts.imported.set(i64::try_from(prefixes).unwrap_or(i64::MAX));
         self.change(|it| it.imported = prefixes as u64);
     }
 
     pub(super) fn sent(&self) {
+        self.counts.updates_sent.inc();
         self.change(|it| it.sent += 1);
     }
 
     pub(super) fn received(&self) {
+        self.counts.updates_received.inc();
         self.change(|it| it.received += 1);
     }
 
@@ -124,6 +159,10 @@ fn word(state: SessionState) -> &'static str {
         SessionState::OpenSent | SessionState::OpenConfirm => "opening",
         SessionState::Idle | SessionState::Connect | SessionState::Active => "connecting",
     }
+}
+
+fn seconds(unix_ms: u64) -> i64 {
+    i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX)
 }
 
 fn unix_ms() -> u64 {

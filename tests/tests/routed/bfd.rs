@@ -37,6 +37,16 @@ fn a_dead_host_is_gone_from_frr_within_half_a_second_and_back_once_it_is() {
     assert!(took < 500 * MILLISECONDS, "FRR had the route of a dead host for {took:?}");
     it.site.cluster.agents[1].process.wait_for_line("the way to the neighbour has failed", SECONDS).unwrap();
 
+    let (_, counted) = it.site.cluster.agents[1].http("/metrics").unwrap();
+    for expected in ["bgp_established{N} 0", "bfd_up{N} 0", "bfd_failures_total{N} 1"] {
+        let expected = expected.replace("{N}", "{neighbour=\"2001:db8:0:b::fe:1\"}");
+        assert!(counted.contains(&format!("sextant_agent_{expected}\n")), "{expected}: {counted}");
+    }
+
+    // FRR may have ended one session more, right after its start.
+    let flaps = "sextant_agent_bgp_flaps_total{neighbour=\"2001:db8:0:b::fe:1\"} ";
+    assert!(counted.contains(flaps) && !counted.contains(&format!("{flaps}0\n")), "{counted}");
+
     it.host(2).mend().unwrap();
     it.expect_in_router(&[0, 2]);
     it.says(2, "  up  ");

@@ -65,6 +65,16 @@ fn a_default_route_or_all_that_is_no_loop_and_takes_nothing_from_the_hosts() {
         ],
     );
     it.says(2, "  5         ");
+    let (_, counted) = it.site.cluster.agents[1].http("/metrics").unwrap();
+    let name = "neighbour=\"2001:db8:0:b::fe:1\"";
+    for expected in [
+        format!("bgp_established{{{name}}} 1"),
+        format!("bgp_prefixes_imported{{{name}}} 5"),
+        format!("bgp_prefixes_announced{{{name}}} 1"),
+        format!("bgp_notifications_total{{{name},direction=\"sent\"}} 0"),
+    ] {
+        assert!(counted.contains(&format!("sextant_agent_{expected}\n")), "{expected}: {counted}");
+    }
     let told = router.ask("show bgp ipv6 unicast neighbors 2001:db8:0:b::3 advertised-routes").unwrap();
     for unwanted in ["2001:db8:e000::/36", "2001:db8:0:b::77/128"] {
         assert!(told.contains(unwanted), "FRR does not announce {unwanted}: {told}");

@@ -43,6 +43,7 @@ impl Neighbour {
             self.write(&update).await?;
             self.status.sent();
         }
+        self.status.announced(wanted.len());
         self.told = wanted;
         Ok(())
     }

@@ -15,7 +15,7 @@ impl Neighbour {
         let until = Instant::now() + Duration::from_secs(self.settings.hold_time.into());
         match watched.judge(health, until) {
             Way::Failed => {
-                self.status.error("BFD: the way to it has failed".into());
+                self.status.way_failed();
                 self.rival = None;
                 self.start_at = self.start_at.map(|_| until);
                 self.feed(Event::BfdDown).await;
