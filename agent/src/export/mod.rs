@@ -52,7 +52,7 @@ use crate::{
 pub use meters::Meters;
 use neighbour::{Around, Neighbour, Ours};
 use opening::Restart;
-use paths::{Cluster, Paths};
+use paths::{Cluster, Wanted};
 use status::Status;
 use watched::Watched;
 
@@ -131,7 +131,8 @@ impl Speaker {
         let mut tasks = JoinSet::new();
         let learners = self.learners(&mut tasks);
         let bgp = Arc::new(self.settings.clone());
-        let ours = Ours { bgp, router_id: self.router_id()?, restart, wanted: wanted.clone() };
+        let node = self.node.clone();
+        let ours = Ours { bgp, router_id: self.router_id()?, restart, node, wanted: wanted.clone() };
         let doors = self.neighbours(&mut tasks, &ours, bfd.as_ref(), learners);
         loop {
             self.remember(&wanted, &boot, &mut remembered)?;
@@ -142,7 +143,7 @@ impl Speaker {
                 error = ended(&mut bfd) => return Err(error.into()),
                 Some(ended) = tasks.join_next() => match ended? {},
             }
-            let now = self.paths(remembered);
+            let now = self.wanted(remembered);
             wanted_tx.send_if_modified(|before| {
                 let changed = *before != now;
                 *before = now;
@@ -153,19 +154,19 @@ impl Speaker {
 
     /// The paths of the beginning: what was announced before an agent's restart is announced first of all, or is known to be
     /// no more, so that no router takes its end for what there is. `None` if the session has ended.
-    async fn wait_until_set_up(&mut self, remembered: Option<Prefix>) -> Option<Paths> {
+    async fn wait_until_set_up(&mut self, remembered: Option<Prefix>) -> Option<Wanted> {
         loop {
-            let paths = self.paths(remembered);
+            let wanted = self.wanted(remembered);
             let settled = {
                 let input = self.input.borrow_and_update();
                 let own = input.view.peer(&self.node).map(|own| own.state);
                 let gone = matches!(own, Some(NodeState::Draining | NodeState::Drained));
                 let claimed = input.claim.as_ref().map(|claim| claim.prefix);
-                let announced = claimed.is_some_and(|prefix| paths.contains_key(&prefix));
+                let announced = claimed.is_some_and(|prefix| wanted.paths.contains_key(&prefix));
                 announced || gone || (own.is_some() && (remembered.is_none() || remembered != claimed))
             };
             if settled && self.report.borrow_and_update().set_up {
-                return Some(paths);
+                return Some(wanted);
             }
             tokio::select! {
                 changed = self.input.changed() => changed.ok()?,
@@ -174,7 +175,7 @@ impl Speaker {
         }
     }
 
-    fn paths(&mut self, remembered: Option<Prefix>) -> Paths {
+    fn wanted(&mut self, remembered: Option<Prefix>) -> Wanted {
         let input = self.input.borrow_and_update().clone();
         let verdicts = self.verdicts.borrow_and_update().clone();
         let cluster = Cluster {
@@ -185,7 +186,9 @@ impl Speaker {
             withdrawn: input.withdrawn,
             remembered,
         };
-        paths::paths(&cluster, self.settings.announce)
+        let own = input.view.peer(&self.node).map(|own| own.state);
+        let paths = paths::paths(&cluster, self.settings.announce);
+        Wanted { paths, drained: own == Some(NodeState::Drained) }
     }
 
     fn neighbours(
@@ -246,12 +249,13 @@ impl Speaker {
     /// Keeps what is announced, for the agent after this one.
     fn remember(
         &self,
-        wanted: &watch::Receiver<Paths>,
+        wanted: &watch::Receiver<Wanted>,
         boot: &str,
         remembered: &mut Option<Prefix>,
     ) -> Result<(), StateError> {
         let claim = self.input.borrow().claim.as_ref().map(|claim| claim.prefix);
-        let announced = claim.filter(|prefix| wanted.borrow().get(prefix).is_some_and(|path| !path.leaving));
+        let announced =
+            claim.filter(|prefix| wanted.borrow().paths.get(prefix).is_some_and(|path| !path.leaving));
         let exported = Exported { boot_id: boot.to_owned(), announced };
         *remembered = announced;
         self.state.keep_exported(&exported)

@@ -7,6 +7,7 @@ mod acting;
 mod collision;
 mod finding;
 mod learning;
+mod shutting;
 mod telling;
 mod way;
 
@@ -20,6 +21,7 @@ use std::{
 use futures::future::{BoxFuture, OptionFuture};
 use rustbgpd_fsm::{Event, PeerConfig, Session, SessionState, TimerType};
 use rustbgpd_wire::{Afi, Message, OpenMessage, Safi, UpdateMessage};
+use sextant_proto::NodeName;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -32,7 +34,7 @@ use super::{
     connection::{self, Connection},
     discovery::{self, Discovery},
     opening::{self, Restart},
-    paths::Paths,
+    paths::{Paths, Wanted},
     sockets,
     status::{Status, words},
     timers::{Timers, expiry, until},
@@ -51,7 +53,8 @@ pub(super) struct Ours {
     pub(super) bgp: Arc<BgpSettings>,
     pub(super) router_id: Ipv4Addr,
     pub(super) restart: Restart,
-    pub(super) wanted: watch::Receiver<Paths>,
+    pub(super) node: NodeName,
+    pub(super) wanted: watch::Receiver<Wanted>,
 }
 
 /// Whom one neighbour's task works with.
@@ -82,7 +85,10 @@ pub(super) struct Neighbour {
     due_at: Option<Instant>,
     dialing: OptionFuture<BoxFuture<'static, io::Result<TcpStream>>>,
     incoming: mpsc::Receiver<TcpStream>,
-    wanted: watch::Receiver<Paths>,
+    node: NodeName,
+    wanted: watch::Receiver<Wanted>,
+    /// The host is drained.
+    shut: bool,
     told: Paths,
     timers: Timers,
     start_at: Option<Instant>,
@@ -119,8 +125,11 @@ impl Neighbour {
         let config = opening::config(&ours.bgp, &settings, ours.router_id);
         let sought = settings.interface.clone().filter(|_| settings.address.is_unspecified());
         let discovery = sought.map(Discovery::new);
-        Self {
+        let drained = ours.wanted.borrow().drained;
+        let mut neighbour = Self {
             bgp: ours.bgp,
+            node: ours.node,
+            shut: false,
             settings,
             restart: ours.restart,
             fsm: Session::new(config.clone()),
@@ -144,7 +153,11 @@ impl Neighbour {
             learner,
             router_id: ours.router_id,
             discovery,
+        };
+        if drained {
+            neighbour.stay_shut();
         }
+        neighbour
     }
 
     /// Speaks with the neighbour, for ever.
@@ -157,7 +170,6 @@ impl Neighbour {
     }
 
     async fn next(&mut self) -> Happening {
-        let established = self.fsm.state() == SessionState::Established;
         let timer = self.timers.next();
         tokio::select! {
             Some(dialed) = &mut self.dialing => {
@@ -167,7 +179,7 @@ impl Neighbour {
             Some(stream) = self.incoming.recv() => Happening::Incoming(stream),
             read = connection::read(&mut self.connection) => Happening::Read(read),
             read = collision::read(&mut self.rival) => Happening::RivalRead(read),
-            Ok(()) = self.wanted.changed(), if established => Happening::Wanted,
+            Ok(()) = self.wanted.changed() => Happening::Wanted,
             health = watched::changed(&mut self.watched) => Happening::Way(health),
             found = discovery::heard(&mut self.discovery) => Happening::Found(found),
             timer = expiry(timer) => Happening::Timer(timer),
@@ -188,6 +200,7 @@ impl Neighbour {
             }
             Happening::Dialed(Ok(stream)) => self.connected(stream, Event::TcpConnectionConfirmed).await,
             Happening::Dialed(Err(error)) => self.failed(&error).await,
+            Happening::Incoming(stream) if self.shut => drop(stream),
             Happening::Incoming(stream) => self.incoming(stream).await,
             Happening::Read(Ok(0)) => {
                 let closed =
@@ -197,7 +210,7 @@ impl Neighbour {
             Happening::Read(Ok(_)) => self.messages().await,
             Happening::Read(Err(error)) => self.failed(&error).await,
             Happening::RivalRead(read) => self.rival_was_read(read).await,
-            Happening::Wanted => self.tell_news().await,
+            Happening::Wanted => self.follow_wanted().await,
             Happening::Timer(timer) => self.expired(timer).await,
             Happening::Due => {
                 self.due_at = None;

@@ -20,6 +20,15 @@ pub struct Path {
     pub leaving: bool,
 }
 
+/// What neighbours are to be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// What is announced.
+    pub paths: Paths,
+    /// The host is drained: sessions end, and none begins.
+    pub drained: bool,
+}
+
 /// What is announced.
 pub type Paths = BTreeMap<Prefix, Path>;
 

@@ -71,6 +71,12 @@ impl Status {
         }
     }
 
+    /// There is no session, and none is to be.
+    pub(super) fn drained(&self) {
+        tracing::info!(neighbour = self.name, "BGP session ended, as the host is drained");
+        self.change(|it| (it.state, it.since_unix_ms) = ("drained".into(), unix_ms()));
+    }
+
     pub(super) fn established(&self) {
         self.change(|it| (it.sent, it.received, it.error) = (0, 0, String::new()));
     }

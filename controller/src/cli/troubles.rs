@@ -282,7 +282,9 @@ fn conflicts(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
 
 fn sessions(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
     let neighbours = told.applied.into_iter().flat_map(|applied| &applied.bgp);
-    let lacking = neighbours.filter(|neighbour| neighbour.state != "established");
+    // A drained host has ended its sessions.
+    let lacking =
+        neighbours.filter(|neighbour| !["established", "drained"].contains(&neighbour.state.as_str()));
     lacking.map(|neighbour| Trouble::Bgp { node: told.name.clone(), neighbour: neighbour.clone() })
 }
 
@@ -343,7 +345,8 @@ mod tests {
             imported: 0,
         };
         let well = BgpNeighbour { state: "established".into(), ..neighbour.clone() };
-        cluster.nodes[1].applied.as_mut().unwrap().bgp = vec![neighbour, well];
+        let drained = BgpNeighbour { state: "drained".into(), ..neighbour.clone() };
+        cluster.nodes[1].applied.as_mut().unwrap().bgp = vec![neighbour, well, drained];
         let told: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
         assert_eq!(
             told,

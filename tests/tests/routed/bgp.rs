@@ -101,6 +101,10 @@ impl Speakers {
         self.expect_in_router(&[0, 2]);
         stream.flows(20, 10 * SECONDS).unwrap();
         stream.finish().unwrap().nothing_lost().unwrap();
+        // It was withdrawn first; then the session has ended, and that is no trouble.
+        self.says(1, "drained");
+        let status = self.site.cluster.sextant(&["status"]);
+        assert!(!status.contains("no BGP session"), "{status}");
     }
 
     /// The last agent, which is h3's, is killed and started again, then stopped as for an upgrade and started again: the
@@ -182,6 +186,8 @@ fn frr_holds_just_the_hosts_prefixes_from_join_to_drain_and_death() {
 
     it.h2_joins_and_drains("FRR", "");
     router.bgpd.wait_for_line("graceful-shutdown", 5 * SECONDS).unwrap();
+    let told = router.ask("show bgp neighbors 2001:db8::2").unwrap();
+    assert!(told.contains("Notification received (Cease/Administrative Shutdown)"), "{told}");
 
     it.host(2).cut().unwrap();
     let cut = Instant::now();
@@ -261,11 +267,14 @@ fn bird_holds_just_the_hosts_prefixes() {
     ["h1", "h3"].iter().for_each(|name| it.site.becomes(name, "ready"));
     it.expect_in_router(&[0, 2]);
     it.h2_joins_and_drains("BIRD", "ttl-security = true");
+    let told = bird.ask("show protocols all").unwrap();
+    assert!(told.contains("Received: Administrative shutdown"), "{told}");
+    assert!(told.lines().any(|line| line.trim() == "Message:        node h2 is drained"), "{told}");
     it.site.cluster.sextant(&["node", "undrain", "h2", "--timeout", "20s"]);
     it.expect_in_router(&[0, 1, 2]);
     let told = bird.ask("show route all").unwrap();
     assert!(told.contains("BGP.as_path: 65003") && told.contains("BGP.next_hop: 2001:db8:0:b::3"), "{told}");
-    it.says(2, "established");
+    [1, 2].into_iter().for_each(|index| it.says(index, "established"));
 }
 
 #[test]

@@ -20,8 +20,9 @@ use crate::export::{
 impl Neighbour {
     pub(super) async fn feed(&mut self, event: Event) {
         let before = self.fsm.state();
-        // Where octets or silence are the reason, it is told already.
-        let told = matches!(event, Event::DecodeError(_) | Event::HoldTimerExpires);
+        // Where octets or silence are the reason, it is told already; and that the host is drained is no error.
+        let told =
+            matches!(event, Event::DecodeError(_) | Event::HoldTimerExpires | Event::ManualStop { .. });
         let actions = self.fsm.handle_event(event);
         let reason = actions.iter().find_map(|action| match action {
             Action::SendNotification(it) if !told => Some(words(&refined(it.clone(), before))),

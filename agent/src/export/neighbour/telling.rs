@@ -36,7 +36,7 @@ impl Neighbour {
     }
 
     async fn send_news(&mut self) -> io::Result<()> {
-        let wanted = self.wanted.borrow_and_update().clone();
+        let wanted = self.wanted.borrow_and_update().paths.clone();
         let news = news(&self.told, &wanted);
         let Some(voice) = self.voice() else { return Ok(()) };
         for update in wire::updates(&news, &voice).map_err(io::Error::other)? {
