@@ -9,6 +9,11 @@ use sextant_tests::{
 
 const ENTRIES: &[Entry] = &[
     Entry {
+        name: "bgp",
+        about: "many sessions with one router, and many routes from one, beside BIRD and FRR [--sessions N] [--routes N]",
+        run: bench::bgp::run,
+    },
+    Entry {
         name: "claims",
         about: "claims a second, and a start with 100,000 nodes [--clients N] [--seconds N] [--nodes N] [--store KIND]",
         run: bench::claims::run,

@@ -60,7 +60,7 @@ pub(super) fn cpu() -> anyhow::Result<Duration> {
 }
 
 /// The most memory that a process had at once, in octets.
-pub(super) fn peak(pid: u32) -> anyhow::Result<u64> {
+pub(in crate::bench) fn peak(pid: u32) -> anyhow::Result<u64> {
     idle::status(pid, "VmHWM:").map(|kib| kib << 10)
 }
 

@@ -3,10 +3,10 @@
 //! process of its own.
 
 mod bare;
-mod child;
+pub(super) mod child;
 mod engine;
 mod objects;
-mod others;
+pub(super) mod others;
 
 use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
 
@@ -37,17 +37,17 @@ struct Options {
 
 /// One step of a method, e.g. adding all routes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Step {
-    took: Duration,
+pub(super) struct Step {
+    pub(super) took: Duration,
     cpu: Duration,
 }
 
 /// What a method took.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Measured {
-    steps: BTreeMap<String, Step>,
+pub(super) struct Measured {
+    pub(super) steps: BTreeMap<String, Step>,
     /// Most memory at once, in octets.
-    peak: u64,
+    pub(super) peak: u64,
 }
 
 type Method = (&'static str, fn(&Lab, &str, u32) -> anyhow::Result<Measured>);

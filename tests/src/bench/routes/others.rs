@@ -132,7 +132,7 @@ pub(super) fn frr(lab: &Lab, name: &str, routes: u32) -> anyhow::Result<Measured
     Ok(measured)
 }
 
-fn static_routes(routes: u32, gateway: std::net::Ipv6Addr) -> anyhow::Result<String> {
+pub(in crate::bench) fn static_routes(routes: u32, gateway: std::net::Ipv6Addr) -> anyhow::Result<String> {
     let mut text = String::from("protocol static { ipv6;\n");
     for n in 0..routes {
         writeln!(text, "route {} via {gateway};", destination(n))?;
@@ -140,11 +140,11 @@ fn static_routes(routes: u32, gateway: std::net::Ipv6Addr) -> anyhow::Result<Str
     Ok(text + "}\n")
 }
 
-fn control(host: &Host, name: &str) -> String {
+pub(in crate::bench) fn control(host: &Host, name: &str) -> String {
     host.dir().join(format!("{name}.ctl")).display().to_string()
 }
 
-fn start_bird(host: &Host, name: &str, config: &str) -> anyhow::Result<Process> {
+pub(in crate::bench) fn start_bird(host: &Host, name: &str, config: &str) -> anyhow::Result<Process> {
     let file = host.dir().join(format!("{name}.bird.conf"));
     fs::write(&file, config)?;
     let args = ["bird", "-f", "-c", &file.display().to_string(), "-s", &control(host, name)];
@@ -152,13 +152,13 @@ fn start_bird(host: &Host, name: &str, config: &str) -> anyhow::Result<Process> 
 }
 
 /// Where FRR's daemons of one namespace meet; it goes with this.
-struct Frr {
+pub(in crate::bench) struct Frr {
     name: String,
     dir: PathBuf,
 }
 
 impl Frr {
-    fn new(name: &str) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new(name: &str) -> anyhow::Result<Self> {
         let name = format!("sextant-bench-{}-{name}", std::process::id());
         let dir = PathBuf::from("/run/frr").join(&name);
         fs::create_dir_all(&dir)?;
@@ -167,7 +167,7 @@ impl Frr {
         Ok(Self { name, dir })
     }
 
-    fn start(&self, host: &Host, daemon: &str, config: &str) -> anyhow::Result<Process> {
+    pub(in crate::bench) fn start(&self, host: &Host, daemon: &str, config: &str) -> anyhow::Result<Process> {
         let file = self.dir.join(format!("{daemon}.conf"));
         fs::write(&file, config)?;
         let (dir, file) = (self.dir.display().to_string(), file.display().to_string());
@@ -186,7 +186,12 @@ impl Drop for Frr {
 }
 
 /// Waits until so many routes more are there than `before`; when the first one was.
-fn filled(host: &Host, before: u64, routes: u32, process: &Process) -> anyhow::Result<Instant> {
+pub(in crate::bench) fn filled(
+    host: &Host,
+    before: u64,
+    routes: u32,
+    process: &Process,
+) -> anyhow::Result<Instant> {
     let (end, mut first) = (Instant::now() + PATIENCE, None);
     loop {
         let more = entries(host)?.saturating_sub(before);
@@ -204,13 +209,17 @@ fn filled(host: &Host, before: u64, routes: u32, process: &Process) -> anyhow::R
 }
 
 /// How many routes the kernel has, by a file that costs it nothing: the fourth number of rt6_stats.
-fn entries(host: &Host) -> anyhow::Result<u64> {
+pub(in crate::bench) fn entries(host: &Host) -> anyhow::Result<u64> {
     let text = host.enter(|| fs::read_to_string("/proc/thread-self/net/rt6_stats"))??;
     let entries = text.split_whitespace().nth(3).context("rt6_stats")?;
     Ok(u64::from_str_radix(entries, 16)?)
 }
 
-fn daemon_measured(began: Instant, first: Instant, processes: &[&Process]) -> anyhow::Result<Measured> {
+pub(in crate::bench) fn daemon_measured(
+    began: Instant,
+    first: Instant,
+    processes: &[&Process],
+) -> anyhow::Result<Measured> {
     let (took, from_first) = (began.elapsed(), first.elapsed());
     let mut measured = Measured::default();
     let mut cpu = Duration::ZERO;
@@ -223,7 +232,7 @@ fn daemon_measured(began: Instant, first: Instant, processes: &[&Process]) -> an
     Ok(measured)
 }
 
-fn holds(host: &Host, protocol: &str, routes: u32) -> anyhow::Result<()> {
+pub(in crate::bench) fn holds(host: &Host, protocol: &str, routes: u32) -> anyhow::Result<()> {
     try_poll(Duration::from_secs(10), || {
         let count =
             host.check(&["sh", "-c", &format!("ip -6 route show proto {protocol} | grep -c :db9:")])?;
