@@ -11,7 +11,7 @@ pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
 
 /// The longest wait for an OPEN, in seconds. RFC 4271 §8.2.2 suggests four minutes; a router on the next link needs
 /// less, and one whose segments are dropped, and its resets with them, is to be tried again before that.
-pub(super) const OPEN_PATIENCE: u32 = 60;
+pub(super) const OPEN_PATIENCE: u32 = 20;
 
 #[derive(Default)]
 pub(super) struct Timers {

@@ -59,6 +59,7 @@ pub(super) fn measure(lab: &Lab, routes: u32, progress: fn(&str)) -> anyhow::Res
 struct Feeder {
     host: Host,
     _bird: Process,
+    _asker: Process,
 }
 
 impl Feeder {
@@ -84,7 +85,10 @@ impl Feeder {
             ensure!(told.contains(&format!("{routes} of {routes} routes")), "{told}");
             anyhow::Ok(())
         })?;
-        Ok(Self { host, _bird: bird })
+        // It may sleep for up to 3 s on the last of what it has to tell; a question wakes it.
+        let asks = format!("while :; do birdc -s {socket} show status; sleep 0.02; done >/dev/null");
+        let asker = host.spawn(&format!("{name}-asker"), &["sh", "-c", &asks])?;
+        Ok(Self { host, _bird: bird, _asker: asker })
     }
 }
 
