@@ -1,38 +1,28 @@
-//! The gRPC edge: the only file of the command line that knows `tonic`.
+//! The gRPC edge: with [`calls`], what can be asked for, the only room of the command line that knows `tonic`.
 //!
 //! Controllers are tried in turn. What only asks goes on to the next one whenever one does not answer; what changes
 //! something only while it surely has not been heard.
 
-use std::{error::Error, fmt, net::Ipv6Addr, str::FromStr, time::Duration};
+mod calls;
+
+use std::{error::Error, fmt, str::FromStr, time::Duration};
 
 use sextant_proto::{
-    Incarnation, NodeName, Pool, PoolName, Prefix, Revision,
-    convert::{MessageError, all, octets, required},
-    plain_text_allowed,
-    v1::{self, admin_service_client::AdminServiceClient},
+    convert::MessageError, plain_text_allowed, v1::admin_service_client::AdminServiceClient,
 };
 use tonic::{
     Code, Response, Status, Streaming,
     transport::{Channel, Uri},
 };
 
-use super::{
-    answer::{Cluster, Node, PoolUse, Readable, Route, readable_nodes, readable_pools},
-    events::Wanted,
-    failure::Failure,
-    reservations::Reservation,
-};
+use super::failure::Failure;
+
+pub(super) use calls::Waiting;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a call that is answered at once may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a trace may take: agents are asked three times, and one that hangs has 9 s each time.
-const TRACE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a call may take that reads or writes the whole store.
-const WHOLE_TIMEOUT: Duration = Duration::from_secs(600);
-/// How many octets of a file one message carries.
-const PIECE: usize = 256 << 10;
 /// After how much silence a controller is asked for a sign of life, and how long that may take.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
@@ -101,202 +91,6 @@ impl Link {
             plain_text_allowed("--controller", endpoint.0.host().unwrap_or_default(), insecure)?;
         }
         Ok(Self { endpoints, turn: 0, client: None })
-    }
-
-    pub(super) async fn add_pool(&mut self, pool: &Pool) -> Result<Revision, Failure> {
-        let request = v1::AddPoolRequest { pool: Some(pool.into()) };
-        let call = async |mut client: Client| client.add_pool(request.clone()).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    pub(super) async fn pools(&mut self) -> Result<Readable<PoolUse>, Failure> {
-        let call = async |mut client: Client| client.list_pools(v1::ListPoolsRequest {}).await;
-        Ok(readable_pools(self.ask(call).await?.pools))
-    }
-
-    pub(super) async fn remove_pool(&mut self, name: &PoolName) -> Result<Revision, Failure> {
-        let request = v1::RemovePoolRequest { name: name.to_string() };
-        let call = async |mut client: Client| client.remove_pool(request.clone()).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    pub(super) async fn drain_pool(&mut self, name: &PoolName, drain: bool) -> Result<Revision, Failure> {
-        let request = v1::DrainPoolRequest { name: name.to_string(), undrain: !drain };
-        let call = async |mut client: Client| client.drain_pool(request.clone()).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    pub(super) async fn grow_pool(&mut self, name: &PoolName, to: Prefix) -> Result<Revision, Failure> {
-        let request = v1::GrowPoolRequest { name: name.to_string(), prefix: Some(to.into()) };
-        let call = async |mut client: Client| client.grow_pool(request.clone()).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    pub(super) async fn reserve(
-        &mut self,
-        prefix: Prefix,
-        node: &str,
-        reason: &str,
-    ) -> Result<Revision, Failure> {
-        let (prefix, node, reason) = (Some(prefix.into()), node.to_owned(), reason.to_owned());
-        let reservation = v1::Reservation { prefix, node, reason, ..v1::Reservation::default() };
-        let request = v1::ReserveRequest { reservation: Some(reservation) };
-        let call = async |mut client: Client| client.reserve(request.clone()).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    pub(super) async fn unreserve(&mut self, prefix: Prefix) -> Result<Revision, Failure> {
-        let request = v1::UnreserveRequest { prefix: Some(prefix.into()) };
-        let call = async |mut client: Client| client.unreserve(request.clone()).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    pub(super) async fn reservations(&mut self) -> Result<Vec<Reservation>, Failure> {
-        let call = async |mut client: Client| client.list_reservations(v1::ListReservationsRequest {}).await;
-        Ok(all("reservations", self.ask(call).await?.reservations)?)
-    }
-
-    pub(super) async fn nodes(&mut self) -> Result<Readable<Node>, Failure> {
-        let call = async |mut client: Client| client.list_nodes(v1::ListNodesRequest {}).await;
-        Ok(readable_nodes(self.ask(call).await?.nodes))
-    }
-
-    pub(super) async fn drain_node(
-        &mut self,
-        name: &NodeName,
-        timeout: Duration,
-    ) -> Result<Revision, Failure> {
-        let request = v1::DrainNodeRequest { name: name.to_string(), timeout_ms: millis(timeout) };
-        let call = async |mut client: Client| client.drain_node(request.clone()).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    pub(super) async fn undrain_node(&mut self, name: &NodeName) -> Result<Revision, Failure> {
-        let request = v1::UndrainNodeRequest { name: name.to_string() };
-        let call = async |mut client: Client| client.undrain_node(request.clone()).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    /// The prefix that is free now, and the revision of that.
-    pub(super) async fn forget_node(
-        &mut self,
-        name: &NodeName,
-        force: bool,
-    ) -> Result<(Prefix, Revision), Failure> {
-        let request = v1::ForgetNodeRequest { name: name.to_string(), force };
-        let call = async |mut client: Client| client.forget_node(request.clone()).await;
-        let forgotten = self.change(call).await?;
-        Ok((required("prefix", forgotten.prefix)?, Revision(forgotten.revision)))
-    }
-
-    pub(super) async fn pause(&mut self) -> Result<Revision, Failure> {
-        let call = async |mut client: Client| client.pause(v1::PauseRequest {}).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    pub(super) async fn resume(&mut self) -> Result<Revision, Failure> {
-        let call = async |mut client: Client| client.resume(v1::ResumeRequest {}).await;
-        Ok(Revision(self.change(call).await?.revision))
-    }
-
-    pub(super) async fn routes(&mut self, node: Option<&NodeName>) -> Result<Vec<Route>, Failure> {
-        let request = v1::ListRoutesRequest { node: node.map(ToString::to_string).unwrap_or_default() };
-        let call = async |mut client: Client| client.list_routes(request.clone()).await;
-        Ok(all("routes", self.ask(call).await?.routes)?)
-    }
-
-    pub(super) async fn cluster(&mut self) -> Result<Cluster, Failure> {
-        let call = async |mut client: Client| client.status(v1::StatusRequest {}).await;
-        Ok(self.ask(call).await?.try_into()?)
-    }
-
-    pub(super) async fn plan(&mut self, node: &NodeName) -> Result<v1::Plan, Failure> {
-        let request = v1::PlanNodeRequest { name: node.to_string() };
-        let call = async |mut client: Client| client.plan_node(request.clone()).await;
-        Ok(required("plan", self.ask(call).await?.plan)?)
-    }
-
-    pub(super) async fn trace(
-        &mut self,
-        from: &NodeName,
-        to: &NodeName,
-    ) -> Result<v1::TraceResponse, Failure> {
-        let request = v1::TraceRequest { from: from.to_string(), to: to.to_string() };
-        let call = async |mut client: Client| client.trace(request.clone()).await;
-        self.ask_within(TRACE_TIMEOUT, call).await
-    }
-
-    /// Events after those of `after`, which is of this incarnation.
-    pub(super) async fn events(
-        &mut self,
-        wanted: &Wanted,
-        after: Option<(Incarnation, Revision)>,
-    ) -> Result<Following<v1::Event>, Failure> {
-        let (incarnation, after) = after.map_or_else(Default::default, |(it, after)| (it.into(), after.0));
-        let request = v1::EventsRequest {
-            follow: wanted.follow,
-            node: wanted.node.as_ref().map(ToString::to_string).unwrap_or_default(),
-            after,
-            incarnation,
-            last: wanted.last.unwrap_or_default(),
-        };
-        let call = async |mut client: Client| client.events(request.clone()).await;
-        let stream = self.ask(call).await?;
-        Ok(Following { stream, endpoint: self.endpoint().clone() })
-    }
-
-    /// A backup file's octets.
-    pub(super) async fn backup(&mut self) -> Result<Vec<u8>, Failure> {
-        let call = async |mut client: Client| client.backup(v1::BackupRequest {}).await;
-        let stream = self.ask_within(WHOLE_TIMEOUT, call).await?;
-        let mut pieces = Following { stream, endpoint: self.endpoint().clone() };
-        let mut octets = Vec::new();
-        while let Some(Piece(piece)) = pieces.next().await? {
-            octets.extend_from_slice(&piece);
-        }
-        Ok(octets)
-    }
-
-    pub(super) async fn restore(&mut self, octets: &[u8]) -> Result<v1::RestoreResponse, Failure> {
-        let pieces: Vec<_> = octets
-            .chunks(PIECE)
-            .map(|piece| v1::BackupPiece { octets: bytes::Bytes::copy_from_slice(piece) })
-            .collect();
-        let call = async |mut client: Client| client.restore(futures::stream::iter(pieces.clone())).await;
-        self.change_within(WHOLE_TIMEOUT, call).await
-    }
-
-    /// How many keys were taken away again.
-    pub(super) async fn undo_restore(&mut self) -> Result<u64, Failure> {
-        let call = async |mut client: Client| client.undo_restore(v1::UndoRestoreRequest {}).await;
-        Ok(self.change_within(WHOLE_TIMEOUT, call).await?.deleted)
-    }
-
-    pub(super) async fn finish_recovery(&mut self) -> Result<v1::FinishRecoveryResponse, Failure> {
-        let call = async |mut client: Client| client.finish_recovery(v1::FinishRecoveryRequest {}).await;
-        self.change(call).await
-    }
-
-    pub(super) async fn explain(&mut self, address: Ipv6Addr) -> Result<v1::ExplainResponse, Failure> {
-        let request = v1::ExplainRequest { address: octets(address) };
-        let call = async |mut client: Client| client.explain(request.clone()).await;
-        self.ask(call).await
-    }
-
-    /// `None` stands for the last revision that agents see, and for ever.
-    pub(super) async fn wait(
-        &mut self,
-        revision: Option<Revision>,
-        timeout: Option<Duration>,
-    ) -> Result<Waiting, Failure> {
-        let request = v1::WaitRequest {
-            revision: revision.unwrap_or_default().0,
-            timeout_ms: timeout.map_or(0, millis),
-        };
-        let call = async |mut client: Client| client.wait(request).await;
-        let stream = self.ask(call).await?;
-        let endpoint = self.endpoint().clone();
-        Ok(Waiting { stream, endpoint })
     }
 
     /// Something that may be asked twice.
@@ -391,20 +185,6 @@ pub(super) struct Following<M> {
     endpoint: Endpoint,
 }
 
-/// A piece of a file.
-struct Piece(bytes::Bytes);
-
-impl TryFrom<v1::BackupPiece> for Piece {
-    type Error = MessageError;
-
-    fn try_from(message: v1::BackupPiece) -> Result<Self, MessageError> {
-        Ok(Self(message.octets))
-    }
-}
-
-/// Progress of agents.
-pub(super) type Waiting = Following<v1::WaitProgress>;
-
 impl<M> Following<M> {
     /// The next one; `None` after the last.
     pub(super) async fn next<T: TryFrom<M, Error = MessageError>>(&mut self) -> Result<Option<T>, Failure> {
@@ -471,11 +251,6 @@ fn root_cause(error: &dyn Error) -> String {
     cause.to_string()
 }
 
-/// At least 1: 0 stands for another time on the wire.
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -525,10 +300,5 @@ mod tests {
             miss(&Status::unavailable("the store is full")),
             Miss::Unavailable(text) if text == "the store is full"
         ));
-    }
-
-    #[test]
-    fn zero_is_not_sent_for_a_time() {
-        assert_eq!(millis(Duration::ZERO), 1);
     }
 }
