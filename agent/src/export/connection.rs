@@ -37,6 +37,16 @@ impl Connection {
         self.own
     }
 
+    /// Makes it end without a trace if nothing that we said has arrived: an OPEN that arrives long after we gave it up, with
+    /// the reason for that, would only end the session that there is by then.
+    pub(super) fn take_back(&self) {
+        if sockets::is_unheard(&self.stream)
+            && let Err(error) = self.stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "a BGP connection that was not heard will linger");
+        }
+    }
+
     pub(super) async fn write(&mut self, octets: &[u8], patience: Duration) -> io::Result<()> {
         let written = tokio::time::timeout(patience, self.stream.write_all(octets)).await;
         written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it takes no more octets"))?
@@ -54,4 +64,30 @@ pub(super) async fn read(connection: &mut Option<Connection>) -> io::Result<usiz
 /// As [`read`], of one that is there. Cancel safe.
 pub(super) async fn read_from(connection: &mut Connection) -> io::Result<usize> {
     connection.stream.read_buf(&mut connection.received).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// How the other end, which takes nothing before it is over, sees the end of a connection on which `octets` were said.
+    async fn end_after(octets: &[u8]) -> Result<usize, io::ErrorKind> {
+        let listener = TcpListener::bind("[::1]:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        let mut connection = Connection::new(ours);
+        let written = connection.write(octets, Duration::from_millis(200)).await;
+        assert_eq!(written.is_ok(), octets.is_empty(), "so much is not taken by anybody");
+        connection.take_back();
+        drop(connection);
+        theirs.read_to_end(&mut Vec::new()).await.map_err(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn what_did_not_arrive_is_taken_back_and_what_did_ends_in_peace() {
+        assert_eq!(end_after(&[]).await, Ok(0));
+        assert_eq!(end_after(&vec![7; 64 << 20]).await, Err(io::ErrorKind::ConnectionReset));
+    }
 }

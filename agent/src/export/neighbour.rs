@@ -226,6 +226,9 @@ impl Neighbour {
         let event = match timer {
             TimerType::Hold => {
                 let agreed = self.fsm.negotiated().map(|session| session.hold_time);
+                if let (Some(connection), None) = (&self.connection, agreed) {
+                    connection.take_back();
+                }
                 self.status.error(match agreed {
                     Some(secs) => format!("nothing heard for the hold time of {secs} s"),
                     None => "it has not said who it is".to_owned(),

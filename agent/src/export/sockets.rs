@@ -1,7 +1,10 @@
 //! The edge to TCP: connections to and from neighbours, with MD5 signatures (RFC 2385) and TTL security (RFC 5082).
 //!
 //! The one file of the agent with `unsafe`: neither option has a safe wrapper, and MD5 has no place but `setsockopt(2)`.
-#![expect(unsafe_code, reason = "TCP_MD5SIG, IPV6_MINHOPCOUNT and TCP_SAVED_SYN, which nobody wraps")]
+#![expect(
+    unsafe_code,
+    reason = "TCP_MD5SIG, IPV6_MINHOPCOUNT, TCP_SAVED_SYN and SIOCOUTQ, which nobody wraps"
+)]
 
 pub(super) mod icmp;
 
@@ -158,6 +161,14 @@ fn first_hop_limit(fd: RawFd) -> io::Result<Option<u8>> {
     }
     let kept = usize::try_from(len).map_err(io::Error::other)? > HOP_LIMIT && syn[0] >> 4 == 6;
     Ok(kept.then_some(syn[HOP_LIMIT]))
+}
+
+/// Whether it was never acknowledged that we said anything: the neighbour has no room for the connection yet, or is gone.
+pub(super) fn is_unheard(stream: &TcpStream) -> bool {
+    let mut waiting: libc::c_int = 0;
+    // SAFETY: `waiting` is valid for writing the one int that TIOCOUTQ, which is SIOCOUTQ, writes (tcp(7)).
+    let done = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &mut waiting) };
+    done == 0 && waiting > 0
 }
 
 /// Our address in the session; of one over link-local addresses a global one of the same interface, and that one beside it.

@@ -9,9 +9,16 @@ use tokio::time::Instant;
 /// The longest wait before a connection is tried again: a router that comes back should not have to wait for us.
 pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
 
-/// The longest wait for an OPEN, in seconds. RFC 4271 §8.2.2 suggests four minutes; a router on the next link needs
-/// less, and one whose segments are dropped, and its resets with them, is to be tried again before that.
-pub(super) const OPEN_PATIENCE: u32 = 20;
+/// The longest wait for an OPEN; the shortest is half of it. RFC 4271 §8.2.2 suggests four minutes; a router on the next link
+/// needs less, and one whose segments are dropped, and its resets with them, is to be tried again before that. A router that
+/// all hosts connect to at once drops what its queue has no room for (BIRD's has for 8), and TCP's retransmissions then come
+/// at the same instants from all of them, ever less often: those who try anew spread out.
+const OPEN_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long to wait for an OPEN.
+pub(super) fn open_patience() -> Duration {
+    OPEN_PATIENCE.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
 
 #[derive(Default)]
 pub(super) struct Timers {

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use rand::Rng;
-use rustbgpd_fsm::{Action, Event, SessionState};
+use rustbgpd_fsm::{Action, Event, SessionState, TimerType};
 use rustbgpd_wire::{Message, encode_message};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use super::Neighbour;
 use crate::export::{
     sockets,
     status::words,
-    timers::{MAX_RETRY, OPEN_PATIENCE, jittered},
+    timers::{MAX_RETRY, jittered, open_patience},
     wire::reading::refined,
 };
 
@@ -61,8 +61,10 @@ impl Neighbour {
                 self.send(&Message::Notification(notification)).await
             }
             Action::StartTimer(timer, secs) => {
-                let secs = if self.fsm.negotiated().is_some() { secs } else { secs.min(OPEN_PATIENCE) };
-                self.timers.set(timer, Some(Instant::now() + jittered(timer, secs)));
+                let due = jittered(timer, secs);
+                let opening = timer == TimerType::Hold && self.fsm.negotiated().is_none();
+                let due = if opening { due.min(open_patience()) } else { due };
+                self.timers.set(timer, Some(Instant::now() + due));
                 Ok(())
             }
             Action::StopTimer(timer) => {
