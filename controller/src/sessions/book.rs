@@ -140,6 +140,13 @@ impl Book {
         }
     }
 
+    /// Whether a node that was [`lost`](Self::lost) has had a stream since; its session stands under `lease` then.
+    pub(super) fn is_back(&mut self, node: &NodeName, lease: Option<LeaseId>) -> bool {
+        let Some(agent) = self.agents.get_mut(node) else { return false };
+        agent.session = agent.session.or(lease);
+        true
+    }
+
     /// The connected nodes whose session stands under another lease than `lease`.
     pub(super) fn to_move(&self, lease: LeaseId) -> Vec<NodeName> {
         let moved = |agent: &Agent| agent.connected && agent.session.is_some_and(|held| held != lease);
@@ -199,6 +206,20 @@ mod tests {
             book.detach(&node(), stream, start);
             assert_eq!(book.lost(start + DOWN_AFTER, DOWN_AFTER), [(node(), going)]);
         }
+    }
+
+    #[test]
+    fn an_agent_that_is_back_before_its_session_was_ended_keeps_it() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        let (stream, _) = book.attach(&node(), start);
+        book.session_put(&node(), LeaseId(1));
+        book.detach(&node(), stream, start);
+        assert_eq!(book.lost(start + DOWN_AFTER, DOWN_AFTER).len(), 1);
+        assert!(!book.is_back(&node(), Some(LeaseId(1))), "nobody is there");
+        let (stream, _) = book.attach(&node(), start + DOWN_AFTER);
+        assert!(book.is_back(&node(), Some(LeaseId(1))) && book.has_session(&node(), LeaseId(1)));
+        book.detach(&node(), stream, start + DOWN_AFTER);
+        assert_eq!(book.lost(start + DOWN_AFTER * 2, DOWN_AFTER).len(), 1, "it is ended the next time");
     }
 
     #[test]
