@@ -276,7 +276,7 @@ mod tests {
             let refused = keys().nothing_overlaps(Space::Claims, a, 120).iter().any(|guard| match guard {
                 Guard::Absent(key) => *key == other,
                 Guard::RangeAbsent(range) => range.contains(&other),
-                Guard::Unchanged(..) => false,
+                Guard::Unchanged(..) | Guard::Holds(..) => false,
             });
             prop_assert_eq!(refused, a.overlaps(b));
         }

@@ -13,7 +13,9 @@ use super::*;
 use crate::{
     audit::Actor,
     records::{ClaimRecord, ControlRecord, NodeRecord},
-    registry::{KeyRange, LeaseId, Listing, Op, Outcome, Registry, Txn, Watch, embedded::EmbeddedStore},
+    registry::{
+        KeyRange, LeaseId, Listing, Op, Outcome, Reading, Registry, Txn, Watch, embedded::EmbeddedStore,
+    },
     store,
 };
 
@@ -136,6 +138,9 @@ impl Registry for Harmed {
     }
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
         self.registry.list(range).await
+    }
+    async fn read(&self, ranges: &[KeyRange]) -> Result<Reading, RegistryError> {
+        self.registry.read(ranges).await
     }
     async fn commit(&self, txn: Txn) -> Result<Outcome, RegistryError> {
         let left =

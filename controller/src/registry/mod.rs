@@ -42,6 +42,22 @@ pub struct Listing {
     pub entries: Vec<Entry>,
 }
 
+/// The keys of several ranges, all at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The store's revision when it was read: not older than the call (linearizable).
+    pub revision: Revision,
+    /// For each range, in the order asked for, its keys in key order.
+    pub ranges: Vec<Vec<Entry>>,
+}
+
+impl Reading {
+    /// The only entry of the range numbered `index`, which was asked for as a single key.
+    pub fn entry(&self, index: usize) -> Option<&Entry> {
+        self.ranges.get(index).and_then(|entries| entries.first())
+    }
+}
+
 /// One change of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -110,6 +126,10 @@ pub trait Registry: Send + Sync + 'static {
 
     /// All keys of `range`, linearizable.
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError>;
+
+    /// The keys of all `ranges` at one revision, linearizable: what a decision rests on is read by one such call.
+    /// For ranges of few keys: etcd answers with one message, of at most 4 MiB.
+    async fn read(&self, ranges: &[KeyRange]) -> Result<Reading, RegistryError>;
 
     /// Does all of `txn` at one new revision if all its guards hold, else nothing.
     ///

@@ -43,6 +43,18 @@ pub enum Guard {
     Unchanged(String, Revision),
     /// There is no key in the range.
     RangeAbsent(KeyRange),
+    /// The key has just this value. Revisions of two stores can be equal, values that hold random octets are not.
+    Holds(String, Bytes),
+}
+
+impl Guard {
+    /// The key it is about; of a range, the first key.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Absent(key) | Self::Unchanged(key, _) | Self::Holds(key, _) => key,
+            Self::RangeAbsent(range) => &range.from,
+        }
+    }
 }
 
 /// What a transaction does.

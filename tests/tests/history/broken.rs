@@ -10,8 +10,8 @@ use sextant_controller::{
     pools::Pools,
     records::{Meta, Record},
     registry::{
-        Guard, KeyRange, LeaseId, Listing, Op, Outcome, Registry, RegistryError, SharedRegistry, Txn, Watch,
-        embedded::EmbeddedStore,
+        Guard, KeyRange, LeaseId, Listing, Op, Outcome, Reading, Registry, RegistryError, SharedRegistry,
+        Txn, Watch, embedded::EmbeddedStore,
     },
     store,
 };
@@ -56,6 +56,10 @@ impl Registry for Careless {
 
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
         self.store.list(range).await
+    }
+
+    async fn read(&self, ranges: &[KeyRange]) -> Result<Reading, RegistryError> {
+        self.store.read(ranges).await
     }
 
     async fn commit(&self, mut txn: Txn) -> Result<Outcome, RegistryError> {

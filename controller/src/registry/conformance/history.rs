@@ -70,13 +70,16 @@ fn random_txn(subject: &Subject, random: &mut StdRng, known: &[Entry], value: &s
     let mut txn = Txn::default();
     for _ in 0..random.random_range(0..3) {
         let name = subject.key(&random.random_range(0..KEYS).to_string());
-        txn.guards.push(match random.random_range(0..3) {
+        txn.guards.push(match random.random_range(0..4) {
             0 => Guard::Absent(name),
             1 => Guard::RangeAbsent(KeyRange { to: format!("{name}~"), from: name }),
             _ if known.is_empty() => Guard::Absent(name),
-            _ => {
+            which => {
                 let entry = &known[random.random_range(0..known.len())];
-                Guard::Unchanged(entry.key.clone(), entry.modified)
+                match which {
+                    2 => Guard::Holds(entry.key.clone(), entry.value.clone()),
+                    _ => Guard::Unchanged(entry.key.clone(), entry.modified),
+                }
             }
         });
     }
@@ -93,6 +96,7 @@ fn holds_in(model: &Model, guard: &Guard) -> bool {
     match guard {
         Guard::Absent(key) => !model.contains_key(key),
         Guard::Unchanged(key, revision) => model.get(key).is_some_and(|entry| entry.modified == *revision),
+        Guard::Holds(key, value) => model.get(key).is_some_and(|entry| entry.value == *value),
         Guard::RangeAbsent(range) => !model.keys().any(|key| range.contains(key)),
     }
 }

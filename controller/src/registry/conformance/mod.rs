@@ -55,6 +55,7 @@ pub const CASES: &[(&str, Case)] = cases![
     txns::a_listing_is_in_order_and_in_range,
     txns::a_listing_has_what_was_answered_before,
     txns::values_are_kept_octet_by_octet,
+    txns::several_ranges_are_read_at_one_revision,
     txns::one_of_many_claimers_wins,
     watches::a_watch_tells_each_change_once_in_order,
     watches::a_watch_starts_at_any_revision_that_is_kept,

@@ -44,6 +44,8 @@ pub async fn guards_hold_or_refuse(subject: Subject) -> Result<(), String> {
     let new = subject.done(vec![subject.put("b", "2"), subject.put("d", "2")]).await?;
     let absent = |name| Guard::Absent(subject.key(name));
     let unchanged = |name, revision| Guard::Unchanged(subject.key(name), revision);
+    let holds_value =
+        |name, value: &str| Guard::Holds(subject.key(name), value.to_owned().into_bytes().into());
     let range = |from: &str, to: &str| {
         let (from, to) = (subject.key(from), subject.key(to));
         Guard::RangeAbsent(KeyRange { from, to })
@@ -57,6 +59,12 @@ pub async fn guards_hold_or_refuse(subject: Subject) -> Result<(), String> {
         (vec![unchanged("b", Revision(new.0 + 1_000_000))], false),
         (vec![unchanged("a", new)], false),
         (vec![unchanged("a", Revision::ZERO)], false),
+        (vec![holds_value("b", "2")], true),
+        (vec![holds_value("b", "1")], false),
+        (vec![holds_value("b", "")], false),
+        (vec![holds_value("a", "")], false),
+        (vec![holds_value("a", "2")], false),
+        (vec![holds_value("b", "2"), holds_value("d", "3")], false),
         (vec![range("a", "b")], true),
         (vec![range("b", "c")], false),
         (vec![range("a", "b\0")], false),
@@ -168,4 +176,44 @@ pub async fn one_of_many_claimers_wins(subject: Subject) -> Result<(), String> {
         same("the claim", value, Some(winners[0].to_string().into()))?;
     }
     Ok(())
+}
+
+pub async fn several_ranges_are_read_at_one_revision(subject: Subject) -> Result<(), String> {
+    for name in ["a", "b/1", "b/2", "c"] {
+        subject.done(vec![subject.put(name, name)]).await?;
+    }
+    let ranges = [
+        KeyRange::prefix(&subject.key("b/")),
+        KeyRange::key(&subject.key("x")),
+        KeyRange { from: subject.key("b"), to: subject.key("b") },
+        KeyRange::key(&subject.key("a")),
+    ];
+    let read = |ranges: Vec<KeyRange>| {
+        let registry = subject.registry.clone();
+        async move { registry.read(&ranges).await.map_err(|error| format!("read: {error}")) }
+    };
+    let reading = read(ranges.to_vec()).await?;
+    let keys = |entries: &Vec<Entry>| entries.iter().map(|entry| entry.key.clone()).collect::<Vec<_>>();
+    let wanted = [vec![subject.key("b/1"), subject.key("b/2")], vec![], vec![], vec![subject.key("a")]];
+    same("the keys by range", reading.ranges.iter().map(keys).collect::<Vec<_>>(), wanted.to_vec())?;
+    same("the last entry", reading.entry(3).cloned(), subject.entry("a").await?)?;
+    same("no range", read(vec![]).await?.ranges.len(), 0)?;
+    // Both keys change in one transaction: no reading tells them apart.
+    let writer = async {
+        for round in 0..100 {
+            let value = round.to_string();
+            subject.done(vec![subject.put("one", &value), subject.put("two", &value)]).await?;
+        }
+        Ok::<_, String>(())
+    };
+    let both = [KeyRange::key(&subject.key("one")), KeyRange::key(&subject.key("two"))];
+    let reader = async {
+        for _ in 0..100 {
+            let reading = read(both.to_vec()).await?;
+            let value = |index| reading.entry(index).map(|entry| (entry.value.clone(), entry.modified));
+            same("two keys of one transaction", value(0), value(1))?;
+        }
+        Ok::<_, String>(())
+    };
+    futures::future::try_join(writer, reader).await.map(|_| ())
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sextant_proto::Revision;
 
 use crate::registry::{Batch, Entry, Event, Guard, KeyRange, LeaseId, Op, Outcome, Txn};
@@ -18,6 +19,8 @@ pub trait Content {
     fn set_revision(&mut self, revision: Revision);
     /// What is known of a key without its value.
     fn standing(&self, key: &str) -> Result<Option<Standing>, Self::Error>;
+    /// The value of a key.
+    fn value(&self, key: &str) -> Result<Option<Bytes>, Self::Error>;
     /// Whether any key is in the range.
     fn any_in(&self, range: &KeyRange) -> Result<bool, Self::Error>;
     fn has_lease(&self, lease: LeaseId) -> Result<bool, Self::Error>;
@@ -134,6 +137,7 @@ fn holds<C: Content>(content: &C, guard: &Guard) -> Result<bool, C::Error> {
             content.standing(key)?.is_some_and(|standing| standing.modified == *revision)
         }
         Guard::RangeAbsent(range) => !content.any_in(range)?,
+        Guard::Holds(key, value) => content.value(key)?.as_ref() == Some(value),
     })
 }
 
@@ -226,6 +230,10 @@ mod tests {
             }))
         }
 
+        fn value(&self, key: &str) -> Result<Option<Bytes>, Infallible> {
+            Ok(self.entries.get(key).map(|entry| entry.value.clone()))
+        }
+
         fn any_in(&self, range: &KeyRange) -> Result<bool, Infallible> {
             Ok(self.entries.keys().any(|key| range.contains(key)))
         }
@@ -302,6 +310,8 @@ mod tests {
             (Guard::Unchanged("b".into(), Revision(2)), true),
             (Guard::Unchanged("b".into(), Revision(1)), false),
             (Guard::Unchanged("a".into(), Revision(0)), false),
+            (Guard::Holds("b".into(), "1".into()), false),
+            (Guard::Holds("a".into(), "".into()), false),
             (range("a", "b"), true),
             (range("b\0", "d"), true),
             (range("b", "c"), false),

@@ -16,7 +16,7 @@ use super::{
     open::{self, OpenError, mend},
     table::{self, Kind, Loaded, Tables},
 };
-use crate::registry::{KeyRange, Listing, RegistryError};
+use crate::registry::{KeyRange, Reading, RegistryError};
 
 /// redb's cache, in octets. Its own default of 1 GiB is more than a controller may take.
 const CACHE: usize = 64 << 20;
@@ -115,10 +115,10 @@ impl File {
         matches!(*self.state(), State::Open(_))
     }
 
-    /// All keys of a range at one revision.
-    pub fn list(&self, range: &KeyRange) -> Result<Listing, Failure> {
+    /// All keys of each range, at one revision.
+    pub fn read(&self, ranges: &[KeyRange]) -> Result<Reading, Failure> {
         let state = self.state();
-        let read = || table::list(&state.database()?.begin_read()?, range);
+        let read = || table::read(&state.database()?.begin_read()?, ranges);
         read().map_err(|error| self.failure(&state, error))
     }
 

@@ -40,7 +40,7 @@ use self::{
     watch::Feed,
     writer::{Reply, Request, Writer},
 };
-use super::{KeyRange, LeaseId, Listing, Op, Outcome, Registry, RegistryError, Txn, Watch};
+use super::{KeyRange, LeaseId, Listing, Op, Outcome, Reading, Registry, RegistryError, Txn, Watch};
 
 /// How many requests wait for the writer before askers wait to ask.
 const WAITING: usize = 4096;
@@ -155,10 +155,16 @@ impl Registry for EmbeddedStore {
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
-        let (file, range) = (Arc::clone(&self.file), range.clone());
-        let listed = tokio::task::spawn_blocking(move || file.list(&range)).await;
+        let mut reading = self.read(std::slice::from_ref(range)).await?;
+        let entries = reading.ranges.pop().unwrap_or_default();
+        Ok(Listing { revision: reading.revision, entries })
+    }
+
+    async fn read(&self, ranges: &[KeyRange]) -> Result<Reading, RegistryError> {
+        let (file, ranges) = (Arc::clone(&self.file), ranges.to_vec());
+        let read = tokio::task::spawn_blocking(move || file.read(&ranges)).await;
         let ended = |error| RegistryError::Unavailable(format!("reading {} ended: {error}", self.name));
-        Ok(listed.map_err(ended)??)
+        Ok(read.map_err(ended)??)
     }
 
     /// # Panics

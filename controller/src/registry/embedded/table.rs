@@ -7,7 +7,7 @@ use redb::{ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 use sextant_proto::Revision;
 
 use super::apply::{Content, Standing};
-use crate::registry::{Entry, KeyRange, LeaseId, Listing};
+use crate::registry::{Entry, KeyRange, LeaseId, Reading};
 
 /// The format that this code writes, and the newest that it reads.
 pub const FORMAT: u64 = 1;
@@ -114,17 +114,26 @@ pub fn load(transaction: &redb::ReadTransaction) -> Result<Loaded, redb::Error> 
     })
 }
 
-/// Reads a range; the revision is of the same snapshot.
-pub fn list(transaction: &redb::ReadTransaction, range: &KeyRange) -> Result<Listing, redb::Error> {
+/// Reads ranges; all and the revision are of one snapshot.
+pub fn read(transaction: &redb::ReadTransaction, ranges: &[KeyRange]) -> Result<Reading, redb::Error> {
     let revision = Revision(number(&transaction.open_table(META)?, META_REVISION)?);
+    let table = transaction.open_table(ENTRIES)?;
+    let ranges = ranges.iter().map(|range| entries_of(&table, range)).collect::<Result<_, _>>()?;
+    Ok(Reading { revision, ranges })
+}
+
+fn entries_of(
+    table: &impl ReadableTable<&'static str, Record>,
+    range: &KeyRange,
+) -> Result<Vec<Entry>, redb::Error> {
     let mut entries = Vec::new();
     if range.from < range.to {
-        for row in transaction.open_table(ENTRIES)?.range(&*range.from..&*range.to)? {
+        for row in table.range(&*range.from..&*range.to)? {
             let (key, record) = row?;
             entries.push(entry(key.value(), record.value()));
         }
     }
-    Ok(Listing { revision, entries })
+    Ok(entries)
 }
 
 fn number(meta: &impl ReadableTable<&'static str, u64>, name: &str) -> Result<u64, redb::Error> {
@@ -163,6 +172,10 @@ impl Content for Tables<'_> {
             let (created, modified, lease, _) = record.value();
             Standing { created: Revision(created), modified: Revision(modified), lease: lease.map(LeaseId) }
         }))
+    }
+
+    fn value(&self, key: &str) -> Result<Option<Bytes>, redb::Error> {
+        Ok(self.entries.get(key)?.map(|record| Bytes::copy_from_slice(record.value().3)))
     }
 
     fn any_in(&self, range: &KeyRange) -> Result<bool, redb::Error> {

@@ -7,8 +7,8 @@ use std::{error::Error as _, fs, path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use etcd_client::{
     Certificate, Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions, Identity,
-    KeyValue, LeaseGrantOptions, PutOptions, ResponseHeader, TlsOptions, TxnOp, TxnOpResponse, WatchOptions,
-    WatchResponse, WatchStream,
+    KeyValue, LeaseGrantOptions, PutOptions, ResponseHeader, SortOrder, SortTarget, TlsOptions, TxnOp,
+    TxnOpResponse, WatchOptions, WatchResponse, WatchStream,
 };
 use sextant_proto::Revision;
 use tokio::sync::OnceCell;
@@ -174,6 +174,22 @@ impl Member {
         Ok(Finding::Changed)
     }
 
+    /// The keys of ranges that have some, all at one revision.
+    pub async fn read(&self, ranges: &[(Vec<u8>, Vec<u8>)]) -> Result<(Revision, Vec<Vec<Entry>>), Fault> {
+        let get = |(from, to): &(Vec<u8>, Vec<u8>)| {
+            let options = GetOptions::new().with_range(to.clone());
+            TxnOp::get(from.clone(), Some(options.with_sort(SortTarget::Key, SortOrder::Ascend)))
+        };
+        let txn = etcd_client::Txn::new().and_then(ranges.iter().map(get).collect::<Vec<_>>());
+        let answer = self.client.kv_client().txn(txn).await.map_err(fault)?;
+        let entries = |response: TxnOpResponse| match response {
+            TxnOpResponse::Get(get) => get.kvs().iter().filter_map(entry).collect(),
+            _ => Vec::new(),
+        };
+        let ranges = answer.op_responses().into_iter().map(entries).collect();
+        Ok((revision(answer.header())?, ranges))
+    }
+
     /// Does a transaction.
     pub async fn commit(&self, txn: &Txn) -> Result<Outcome, Fault> {
         let guards: Vec<Compare> = txn.guards.iter().filter_map(compare).collect();
@@ -306,15 +322,13 @@ fn compare(guard: &Guard) -> Option<Compare> {
             let (from, to) = bounds(range)?;
             Compare::create_revision(from, CompareOp::Equal, 0).with_range(to)
         }
+        Guard::Holds(key, value) => Compare::value(key.as_str(), CompareOp::Equal, value.to_vec()),
     })
 }
 
 /// A key that the transaction is about; none if it asks for nothing.
 pub fn a_key(txn: &Txn) -> Option<&str> {
-    let guarded = txn.guards.first().map(|guard| match guard {
-        Guard::Absent(key) | Guard::Unchanged(key, _) => key.as_str(),
-        Guard::RangeAbsent(range) => &range.from,
-    });
+    let guarded = txn.guards.first().map(Guard::key);
     guarded.or_else(|| txn.ops.first().map(Op::key))
 }
 

@@ -40,7 +40,7 @@ use self::{
     fault::{Fault, Kind},
     paging::Pages,
 };
-use super::{KeyRange, LeaseId, Listing, Op, Outcome, Registry, RegistryError, Txn, Watch};
+use super::{KeyRange, LeaseId, Listing, Op, Outcome, Reading, Registry, RegistryError, Txn, Watch};
 
 /// A store in an etcd cluster.
 pub struct EtcdStore {
@@ -139,6 +139,23 @@ impl Registry for EtcdStore {
                 Err(fault) => return Err(fault.undone()),
             }
         }
+    }
+
+    async fn read(&self, ranges: &[KeyRange]) -> Result<Reading, RegistryError> {
+        let bounds: Vec<_> = ranges.iter().map(member::bounds).collect();
+        let asked: Arc<[_]> = bounds.iter().flatten().cloned().collect();
+        if let Some(range) = ranges.first() {
+            self.ours.get_or_init(|| range.from.clone());
+        }
+        let read = self.cluster.call(Purpose::Read, |member| {
+            let asked = Arc::clone(&asked);
+            async move { member.read(&asked).await }
+        });
+        let (revision, found) = read.await.map_err(Fault::undone)?;
+        self.cluster.hand_out(revision);
+        let mut found = found.into_iter();
+        let of = |bounds: Option<_>| bounds.and_then(|_| found.next()).unwrap_or_default();
+        Ok(Reading { revision, ranges: bounds.into_iter().map(of).collect() })
     }
 
     /// # Panics

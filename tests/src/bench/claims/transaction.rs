@@ -69,6 +69,7 @@ pub(super) fn of_etcd(txn: Txn) -> etcd_client::Txn {
         Guard::Unchanged(key, revision) => {
             Compare::mod_revision(key, CompareOp::Equal, revision.0.cast_signed())
         }
+        Guard::Holds(key, value) => Compare::value(key, CompareOp::Equal, value.to_vec()),
         Guard::RangeAbsent(range) => {
             Compare::create_revision(range.from, CompareOp::Equal, 0).with_range(range.to)
         }
