@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use sextant_proto::{Control, Incarnation, NodeName, NodeState, Peer, Pool, PoolName, Revision};
+use sextant_proto::{Control, Epoch, Incarnation, NodeName, NodeState, Peer, Pool, PoolName, Revision};
 
 /// All pools and nodes of the cluster, as far as they were told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,6 +95,11 @@ impl View {
     /// The newest revision that is in it.
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// Whether it is at least as new as the claim of this epoch: what it says of the node that holds it counts.
+    pub fn reaches(&self, epoch: Epoch) -> bool {
+        self.incarnation == Some(epoch.incarnation) && self.revision >= epoch.revision
     }
 
     /// Where a stream may go on by deltas: nowhere if the view is of no complete, current snapshot.

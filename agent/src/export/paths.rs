@@ -6,7 +6,7 @@ use sextant_proto::{Claim, NodeName, NodeState, Prefix};
 
 use crate::{
     liveness::{Seen, Verdicts},
-    routes::is_announced,
+    routes::own_record,
     settings::Announce,
     view::View,
 };
@@ -62,11 +62,11 @@ fn own(cluster: &Cluster<'_>, claim: &Claim) -> Option<Path> {
         // No controller has answered yet.
         return path(false).filter(|_| cluster.remembered == Some(claim.prefix));
     }
-    let own = cluster.view.peer(cluster.node)?;
+    let own = own_record(cluster.node, claim, cluster.view).filter(|_| !cluster.withdrawn)?;
     match own.state {
-        _ if cluster.withdrawn => None,
-        NodeState::Draining if own.prefix == claim.prefix => path(true),
-        _ => path(false).filter(|_| is_announced(cluster.node, claim, cluster.view)),
+        NodeState::Draining => path(true),
+        NodeState::Ready => path(false),
+        NodeState::Joining | NodeState::Drained => None,
     }
 }
 
@@ -107,9 +107,14 @@ mod tests {
     use super::*;
     use crate::view::Snapshot;
 
+    fn incarnation() -> Incarnation {
+        static STORE: std::sync::LazyLock<Incarnation> = std::sync::LazyLock::new(Incarnation::random);
+        *STORE
+    }
+
     fn claim() -> Claim {
         let pool = Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap();
-        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        let epoch = Epoch { incarnation: incarnation(), revision: Revision(1) };
         Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool }
     }
 
@@ -127,7 +132,7 @@ mod tests {
     }
 
     fn view(peers: Vec<Peer>) -> View {
-        let (incarnation, control) = (Incarnation::random(), Control::default());
+        let (incarnation, control) = (incarnation(), Control::default());
         let revision = Revision(9);
         let (linearizable, recovering, pools) = (true, false, vec![]);
         let mut view = View::default();

@@ -102,11 +102,18 @@ fn to_peer(host: &Host<'_>, peer: &Peer, hops: NextHops) -> Option<Entry> {
     (!host.withdrawn && direct == Direct::OnLink).then_some((key, target))
 }
 
+/// What `view` says of the claim of this node. A record of an earlier claim says nothing of it; a record of another store does
+/// until this claim's store has sent its snapshot, since the node was registered there with the prefix that it holds.
+pub fn own_record<'a>(node: &NodeName, claim: &Claim, view: &'a View) -> Option<&'a Peer> {
+    let same_store = view.incarnation() == Some(claim.epoch.incarnation);
+    let of_claim =
+        |own: &&Peer| own.prefix == claim.prefix && (!same_store || own.claimed == claim.epoch.revision);
+    view.peer(node).filter(of_claim)
+}
+
 /// Whether others may route to what `claim` gave this node: then it may be exported to a router too (DESIGN I7).
-pub fn is_announced(node: &NodeName, claim: &Claim, view: &View) -> bool {
-    view.peer(node).is_some_and(|own| {
-        own.state == NodeState::Ready && own.prefix == claim.prefix && own.claimed == claim.epoch.revision
-    })
+fn is_announced(node: &NodeName, claim: &Claim, view: &View) -> bool {
+    own_record(node, claim, view).is_some_and(|own| own.state == NodeState::Ready)
 }
 
 /// All pools that are known; that of the own claim is, even before any controller has answered.
@@ -202,8 +209,13 @@ mod tests {
         }
     }
 
+    fn incarnation() -> Incarnation {
+        static STORE: std::sync::LazyLock<Incarnation> = std::sync::LazyLock::new(Incarnation::random);
+        *STORE
+    }
+
     fn claim() -> Claim {
-        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        let epoch = Epoch { incarnation: incarnation(), revision: Revision(1) };
         Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool() }
     }
 
@@ -223,7 +235,7 @@ mod tests {
     fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
         let mut view = View::default();
         view.apply_snapshot(Snapshot {
-            incarnation: Incarnation::random(),
+            incarnation: incarnation(),
             revision: Revision(1),
             linearizable: true,
             recovering: false,
@@ -437,6 +449,22 @@ mod tests {
         for state in [NodeState::Joining, NodeState::Draining, NodeState::Drained] {
             assert!(!marked(Peer { state, ..own.clone() }, false), "{state}");
         }
+    }
+
+    #[test]
+    fn the_view_of_an_earlier_store_counts_until_the_snapshot_of_the_new_one() {
+        let (node, held) = ("host1".parse().unwrap(), claim());
+        let view = view(vec![pool()], vec![peer(1, "2001:db8::1")]);
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(7) };
+        let registered = Claim { epoch, ..held.clone() };
+        assert!(is_announced(&node, &held, &view) && is_announced(&node, &registered, &view));
+        let elsewhere = Claim { prefix: "2001:db8:8000:9::/64".parse().unwrap(), ..registered };
+        assert!(!is_announced(&node, &elsewhere, &view), "what it holds now was never announced");
+        let anew = Epoch { revision: Revision(7), ..held.epoch };
+        assert!(
+            !is_announced(&node, &Claim { epoch: anew, ..held }, &view),
+            "an earlier claim of this store"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod reading;
 
 pub use actual::Actual;
 pub use brake::Brake;
-pub use desired::{Desired, Host, LocalUplink, desired, is_announced, ways};
+pub use desired::{Desired, Host, LocalUplink, desired, own_record, ways};
 pub use map::{Entry, RouteMap};
 pub use plan::{Plan, plan};
 pub use reading::{Foreign, ForeignReader, OursReader};

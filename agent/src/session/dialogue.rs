@@ -23,7 +23,18 @@ pub(super) enum Say {
     /// The host has taken its routes down; these peers had not.
     Drained(Vec<String>),
     /// The claim has ended: claim anew.
-    Reclaim(String),
+    Reclaim(Lost),
+}
+
+/// Why a claim is no longer this node's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Lost {
+    #[error("the store was replaced by another one")]
+    OtherStore,
+    #[error("the node was claimed anew")]
+    ClaimedAnew,
+    #[error("the node is no longer in the store")]
+    Gone,
 }
 
 /// What is in the kernel.
@@ -97,11 +108,10 @@ impl Dialogue {
             self.incarnation = view.incarnation();
             return Vec::new();
         };
-        let current = view.incarnation() == Some(epoch.incarnation);
-        let own = view.peer(&self.node).filter(|_| current);
-        if let Some(lost) = self.lost(epoch, view, own.map(|own| own.claimed)) {
+        if let Some(lost) = self.lost(epoch, view) {
             return vec![Say::Reclaim(lost)];
         }
+        let own = view.peer(&self.node).filter(|_| view.reaches(epoch));
         let Some(own) = own.filter(|own| self.own != Some(own.state)) else {
             return Vec::new();
         };
@@ -124,17 +134,18 @@ impl Dialogue {
         }
     }
 
-    /// Why the claim is no longer this node's, if the view says so.
-    fn lost(&self, epoch: Epoch, view: &View, claimed: Option<Revision>) -> Option<String> {
-        let incarnation = view.incarnation()?;
-        if incarnation != epoch.incarnation {
-            return Some(format!("the store is another one, {incarnation}"));
+    /// Why the claim is no longer this node's, if the view says so. One from before the claim says nothing of it: the agent was
+    /// silent while an earlier claim of the node ended, and knows that one only.
+    fn lost(&self, epoch: Epoch, view: &View) -> Option<Lost> {
+        if view.incarnation()? != epoch.incarnation {
+            return Some(Lost::OtherStore);
         }
-        match claimed {
-            Some(claimed) if claimed != epoch.revision => Some("the node was claimed anew".into()),
-            None if view.is_complete() || self.own.is_some() => {
-                Some("the node is no longer in the store".into())
-            }
+        if !view.reaches(epoch) {
+            return None;
+        }
+        match view.peer(&self.node) {
+            Some(own) if own.claimed != epoch.revision => Some(Lost::ClaimedAnew),
+            None if view.is_complete() || self.own.is_some() => Some(Lost::Gone),
             _ => None,
         }
     }
@@ -329,6 +340,42 @@ mod tests {
         assert_eq!(it.dialogue.on_report(&report), [ack(10)]);
         assert!(it.change(Change::Peer(peer(NodeState::Draining))).is_empty());
         assert!(!it.dialogue.withdrawn());
+    }
+
+    /// The agent slept while its claim of revision 4 ended, and holds another one now.
+    #[test]
+    fn a_view_from_before_the_claim_says_nothing_of_it() {
+        let claim_at = |it: &Fixture, revision| Claim {
+            prefix: "2001:db8:1::/64".parse().unwrap(),
+            epoch: Epoch { incarnation: it.incarnation, revision: Revision(revision) },
+            pool: Pool::new("main".parse().unwrap(), "2001:db8::/32".parse().unwrap(), 64, 64).unwrap(),
+        };
+        let states = [NodeState::Joining, NodeState::Ready, NodeState::Draining, NodeState::Drained];
+        let known = states.map(|state| Change::Peer(peer(state)));
+        for before in known.into_iter().chain([Change::PeerRemoved("host1".parse().unwrap())]) {
+            let mut it = Fixture::new();
+            it.change(before.clone());
+            let claim = claim_at(&it, 13);
+            it.dialogue = Dialogue::new("host1".parse().unwrap(), Some(&claim));
+            assert!(it.dialogue.on_view(&it.view).is_empty(), "the retained view, at 11: {before:?}");
+            assert!(!it.dialogue.withdrawn(), "{before:?}");
+            assert!(it.change(Change::Recovering(false)).is_empty(), "12: {before:?}");
+            assert!(!matches!(it.report(12, false)[..], [Say::Announce(_), ..]), "{before:?}");
+            let anew = Peer { claimed: Revision(13), ..peer(NodeState::Joining) };
+            assert!(it.change(Change::Peer(anew)).is_empty(), "13: {before:?}");
+            assert_eq!(it.report(13, false), [Say::Announce(announcement()), ack(13)], "{before:?}");
+        }
+        // A stream that is resumed without a delta: the retained view is past the claim, and counts.
+        let mut it = Fixture::new();
+        it.change(Change::Peer(peer(NodeState::Ready)));
+        let mut of = |revision, node: &str| {
+            let claim = claim_at(&it, revision);
+            it.dialogue = Dialogue::new(node.parse().unwrap(), Some(&claim));
+            it.dialogue.on_view(&it.view)
+        };
+        assert!(of(4, "host1").is_empty(), "the claim that it knows");
+        assert_eq!(of(9, "host1"), [Say::Reclaim(Lost::ClaimedAnew)]);
+        assert_eq!(of(11, "host2"), [Say::Reclaim(Lost::Gone)]);
     }
 
     #[test]

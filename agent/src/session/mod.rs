@@ -72,6 +72,8 @@ enum Ended {
     Link(#[from] LinkError),
     #[error("fenced: {0}")]
     Fenced(String),
+    #[error("claiming anew: {0}")]
+    ClaimEnded(dialogue::Lost),
     #[error(transparent)]
     State(#[from] StateError),
 }

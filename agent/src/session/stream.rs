@@ -179,7 +179,7 @@ impl Session {
         for say in said {
             match &say {
                 Say::Reclaim(why) => {
-                    return Err(LinkError::StreamEnded(format!("claiming anew: {why}")).into());
+                    return Err(Ended::ClaimEnded(*why));
                 }
                 Say::Settle(revision, timeout) => {
                     tracing::info!(revision = %revision, ?timeout, "draining: waiting for the peers to withdraw");

@@ -6,4 +6,5 @@ mod cluster;
 mod ends;
 mod named;
 mod pools;
+mod silent;
 mod twins;

@@ -56,3 +56,27 @@ fn i2_i6_a_lost_store_waits_for_its_nodes_and_says_who_is_silent() {
     });
     cluster.controller = Some(controller);
 }
+
+#[test]
+fn i2_an_agent_that_slept_through_a_restore_is_ready_again_by_itself() {
+    let mut cluster = Cluster::start("asleep", 2, GUIDE);
+    let file = cluster.lab.dir().join("two.backup").display().to_string();
+    cluster.sextant(&["backup", &file]);
+    cluster.hosts.push(cluster.lab.host("h3").unwrap());
+    cluster.start_agent(2);
+    settle(&cluster, &["h1", "h2", "h3"]);
+    let before = held(&cluster);
+    let asleep = [1, 2];
+    asleep.iter().for_each(|index| cluster.agents[*index].process.freeze().unwrap());
+    cluster.controller = None;
+    fs::remove_file(cluster.lab.dir().join("controller-1")).unwrap();
+    cluster.controller = Some(change_store(&mut cluster, None));
+    cluster.sextant(&["restore", &file]);
+    asleep.iter().for_each(|index| cluster.agents[*index].process.thaw().unwrap());
+    settle(&cluster, &["h1", "h2", "h3"]);
+    assert_eq!(held(&cluster), before, "h2 by the backup, h3 by its own word");
+    cluster.sextant(&["recover", "--finish"]);
+    cluster.sextant(&["node", "forget", "h2", "--force"]);
+    settle(&cluster, &["h1", "h2", "h3"]);
+    cluster.expect_full_mesh();
+}

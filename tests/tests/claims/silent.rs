@@ -1,0 +1,106 @@
+//! Agents whose claims end while they are silent, or while they are connected: each is back by itself.
+
+use sextant_tests::{Agent, SECONDS, poll};
+
+use crate::cluster::{Cluster, LONG, Sizes};
+
+const SIZES: Sizes = Sizes { members: 1, controllers: 1, hosts: 3 };
+const CLAIMED: &str = "\"message\":\"host prefix claimed\"";
+
+/// How often the agent has claimed a prefix that it did not hold.
+fn claims(agent: &Agent) -> usize {
+    agent.process.log().matches(CLAIMED).count()
+}
+
+/// The agents of these hosts are ready, with a claim made after the one of `before`; all hosts route to all others, and no
+/// agent has claimed more than once.
+fn all_are_back(cluster: &Cluster, what: &str, ended: &[usize], before: &[(String, usize)]) {
+    for &index in ended {
+        let (epoch, claimed) = &before[index];
+        let name = cluster.hosts[index].name();
+        poll(&format!("{what}: {name} is ready with a new claim"), 20 * SECONDS, || {
+            let node = cluster.node(name);
+            let anew = node["epoch"].to_string() != *epoch;
+            let ready = anew && node["state"] == "ready" && node["connected"] == true;
+            let log = || cluster.agents[index].process.log();
+            let tail = |log: String| log[log.len().saturating_sub(3000)..].to_owned();
+            if ready { Ok(()) } else { Err(format!("{node}\n{}", tail(log()))) }
+        });
+        cluster.agents[index].wait_ready(LONG).unwrap();
+        assert_eq!(claims(&cluster.agents[index]), claimed + 1, "{what}: {name} claims once");
+    }
+    cluster.settle();
+    for (index, host) in cluster.hosts.iter().enumerate() {
+        for other in (0..cluster.hosts.len()).filter(|other| *other != index) {
+            let prefix = host_prefix(cluster, other);
+            let hop = cluster.hosts[other].address();
+            cluster.wait_route(index, &format!("{prefix} via {hop} dev eth0 proto 66 metric 512"), true);
+        }
+        let problem = cluster.agents[index].http("/readyz").unwrap();
+        assert_eq!(problem.0, 200, "{what}: {}: {problem:?}", host.name());
+    }
+}
+
+fn host_prefix(cluster: &Cluster, index: usize) -> String {
+    cluster.node(cluster.hosts[index].name())["prefix"].as_str().unwrap().to_owned()
+}
+
+/// Each host's claim, and how often its agent has claimed.
+fn present(cluster: &Cluster) -> Vec<(String, usize)> {
+    let of = |(host, agent): (&sextant_tests::Host, &Agent)| {
+        (cluster.node(host.name())["epoch"].to_string(), claims(agent))
+    };
+    cluster.hosts.iter().zip(&cluster.agents).map(of).collect()
+}
+
+#[test]
+fn i3_an_agent_whose_claim_ended_while_it_was_silent_is_ready_again_by_itself() {
+    let mut cluster = Cluster::start("silent", SIZES, "2001:db8:9::/48", &[]);
+    for index in 0..3 {
+        cluster.start_agent(index, &[1]);
+    }
+    let names: Vec<_> = cluster.hosts.iter().map(|host| host.name().to_owned()).collect();
+    names.iter().for_each(|name| drop(cluster.wait_ready(name)));
+    let forget = |cluster: &Cluster, name: &str| cluster.sextant(&["node", "forget", name, "--force"]);
+
+    let before = present(&cluster);
+    cluster.agents[1].process.freeze().unwrap();
+    cluster.wait_down("h2");
+    forget(&cluster, "h2");
+    cluster.agents[1].process.thaw().unwrap();
+    all_are_back(&cluster, "a frozen agent", &[1], &before);
+
+    let before = present(&cluster);
+    forget(&cluster, "h2");
+    all_are_back(&cluster, "a live agent", &[1], &before);
+
+    let before = present(&cluster);
+    cluster.hosts[2].cut().unwrap();
+    cluster.wait_down("h3");
+    forget(&cluster, "h3");
+    cluster.hosts[2].mend().unwrap();
+    all_are_back(&cluster, "a host that was cut off", &[2], &before);
+
+    let before = present(&cluster);
+    cluster.hosts.iter().for_each(|host| host.cut().unwrap());
+    names.iter().for_each(|name| cluster.wait_down(name));
+    names.iter().for_each(|name| drop(forget(&cluster, name)));
+    cluster.hosts.iter().for_each(|host| host.mend().unwrap());
+    all_are_back(&cluster, "all hosts cut off", &[0, 1, 2], &before);
+    cluster.lab.logs_are_quiet().unwrap();
+}
+
+/// No operator is needed for it.
+#[test]
+fn i3_a_host_that_is_held_down_while_it_is_cut_off_is_ready_again_by_itself() {
+    let mut cluster = Cluster::start("held down alive", SIZES, "2001:db8:9::/48", &["--hold-down", "2"]);
+    for index in 0..3 {
+        cluster.start_agent(index, &[1]);
+    }
+    ["h1", "h2", "h3"].iter().for_each(|name| drop(cluster.wait_ready(name)));
+    let before = present(&cluster);
+    cluster.hosts[1].cut().unwrap();
+    cluster.wait_gone("h2");
+    cluster.hosts[1].mend().unwrap();
+    all_are_back(&cluster, "held down", &[1], &before);
+}
