@@ -73,7 +73,7 @@ enum Ended {
     #[error("fenced: {0}")]
     Fenced(String),
     #[error("claiming anew: {0}")]
-    ClaimEnded(dialogue::Lost),
+    ClaimLost(dialogue::Lost),
     #[error(transparent)]
     State(#[from] StateError),
 }

@@ -179,7 +179,7 @@ impl Session {
         for say in said {
             match &say {
                 Say::Reclaim(why) => {
-                    return Err(Ended::ClaimEnded(*why));
+                    return Err(Ended::ClaimLost(*why));
                 }
                 Say::Settle(revision, timeout) => {
                     tracing::info!(revision = %revision, ?timeout, "draining: waiting for the peers to withdraw");
