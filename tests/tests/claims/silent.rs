@@ -1,5 +1,6 @@
 //! Agents whose claims end while they are silent, or while they are connected: each is back by itself.
 
+use serde_json::Value;
 use sextant_tests::{Agent, SECONDS, poll};
 
 use crate::cluster::{Cluster, LONG, Sizes};
@@ -14,13 +15,13 @@ fn claims(agent: &Agent) -> usize {
 
 /// The agents of these hosts are ready, with a claim made after the one of `before`; all hosts route to all others, and no
 /// agent has claimed more than once.
-fn all_are_back(cluster: &Cluster, what: &str, ended: &[usize], before: &[(String, usize)]) {
+fn all_are_back(cluster: &Cluster, what: &str, ended: &[usize], before: &[(Value, usize)]) {
     for &index in ended {
         let (epoch, claimed) = &before[index];
         let name = cluster.hosts[index].name();
         poll(&format!("{what}: {name} is ready with a new claim"), 20 * SECONDS, || {
             let node = cluster.node(name);
-            let anew = node["epoch"].to_string() != *epoch;
+            let anew = node["epoch"] != *epoch;
             let ready = anew && node["state"] == "ready" && node["connected"] == true;
             let log = || cluster.agents[index].process.log();
             let tail = |log: String| log[log.len().saturating_sub(3000)..].to_owned();
@@ -46,9 +47,9 @@ fn host_prefix(cluster: &Cluster, index: usize) -> String {
 }
 
 /// Each host's claim, and how often its agent has claimed.
-fn present(cluster: &Cluster) -> Vec<(String, usize)> {
+fn present(cluster: &Cluster) -> Vec<(Value, usize)> {
     let of = |(host, agent): (&sextant_tests::Host, &Agent)| {
-        (cluster.node(host.name())["epoch"].to_string(), claims(agent))
+        (cluster.node(host.name())["epoch"].clone(), claims(agent))
     };
     cluster.hosts.iter().zip(&cluster.agents).map(of).collect()
 }
