@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::{BgpNeighbour, Claim, NodeId};
+use sextant_proto::{BgpNeighbour, Claim, NodeId, daemon::transition};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -76,6 +76,18 @@ enum Ended {
     ClaimLost(dialogue::Lost),
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+impl Ended {
+    /// Its kind, as the log's transitions name it.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Link(_) => "link",
+            Self::Fenced(_) => "fenced",
+            Self::ClaimLost(_) => "claim lost",
+            Self::State(_) => "state directory",
+        }
+    }
 }
 
 impl Session {
@@ -159,6 +171,7 @@ impl Session {
                         );
                     }
                     self.state.keep_claim(Some(&claim))?;
+                    transition("claim", self.claim.as_ref().map_or("none", |_| "held"), "held", "granted");
                     self.claim = Some(claim);
                 }
                 // The borrow must end before the publishing begins.
@@ -186,6 +199,9 @@ impl Session {
             if news && !fenced {
                 tracing::warn!(controller = %endpoint, error = %ended, "not connected; routes stay as they are");
             }
+            if condition.connected {
+                transition("session", "connected", "disconnected", ended.kind());
+            }
             condition.connected = false;
             condition.trouble = Some(trouble);
             news
@@ -196,6 +212,7 @@ impl Session {
     /// The claim is another's: what it had goes first, then the next connection claims anew (DESIGN I3).
     async fn take_down(&mut self, why: &Ended) {
         tracing::warn!(reason = %why, "claim lost; taking down what it had");
+        transition("claim", self.claim.as_ref().map_or("none", |_| "held"), "none", why.kind());
         self.claim = None;
         if let Err(error) = self.state.keep_claim(None) {
             tracing::error!(%error, "the lost claim cannot be struck from the state directory");

@@ -7,7 +7,7 @@ use futures::{
     future::{BoxFuture, OptionFuture},
     stream::FuturesUnordered,
 };
-use sextant_proto::{Claim, UNKNOWN_QUESTION, VERSION};
+use sextant_proto::{Claim, UNKNOWN_QUESTION, VERSION, daemon::transition};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::inquiry::{Answer, Question};
@@ -108,6 +108,7 @@ impl Session {
         match heard {
             Heard::Welcome { keepalive, silence, controller } => {
                 tracing::info!(controller, "connected");
+                transition("session", "disconnected", "connected", "welcome");
                 following.keepalive = ticker(keepalive);
                 following.silence = silence;
                 self.condition.send_modify(|condition| {
@@ -185,7 +186,10 @@ impl Session {
                     tracing::info!(revision = %revision, ?timeout, "draining: waiting for the peers to withdraw");
                     following.settling = Some(self.settle(following.link, *revision, *timeout)).into();
                 }
-                Say::Announce(announcement) => tracing::info!(?announcement, "announced"),
+                Say::Announce(announcement) => {
+                    tracing::info!(?announcement, "announced");
+                    transition("announcement", "unannounced", "announced", "set up");
+                }
                 Say::Drained(laggards) => tracing::info!(?laggards, "drained"),
                 Say::Ack(_) => {}
             }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use sextant_proto::Revision;
+use sextant_proto::{Revision, daemon::transition};
 use tokio::sync::watch;
 
 use super::{
@@ -103,12 +103,17 @@ impl IndexTask {
             match self.follow().await? {
                 Ended::Watch(ended) => {
                     tracing::warn!(reason = %ended, "watch of the store ended; listing anew");
+                    transition("index", "following", "listing", "watch ended");
                     if self.relist().await? == Told::Anew {
                         self.read_anew().await?;
                     }
                 }
-                Ended::Restore => self.read_anew().await?,
+                Ended::Restore => {
+                    transition("index", "following", "listing", "restore");
+                    self.read_anew().await?;
+                }
             }
+            transition("index", "listing", "following", "listed");
         }
     }
 

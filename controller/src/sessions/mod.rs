@@ -14,7 +14,7 @@ use std::{
 
 use sextant_proto::{
     NodeName, VERSION,
-    daemon::{Readiness, systemd::Heartbeat},
+    daemon::{Readiness, systemd::Heartbeat, transition},
 };
 use tokio::{
     sync::watch,
@@ -185,9 +185,14 @@ impl Sessions {
             let changed = *before != now;
             match &now {
                 Err(error) if changed => {
-                    tracing::warn!(error, "the controller's lease cannot be kept; trying again")
+                    tracing::warn!(error, "the controller's lease cannot be kept; trying again");
+                    let from = if before.is_ok() { "kept" } else { "not kept" };
+                    transition("lease", from, "not kept", "store");
                 }
-                Ok(()) if changed => tracing::info!("the controller's lease stands"),
+                Ok(()) if changed => {
+                    tracing::info!("the controller's lease stands");
+                    transition("lease", "not kept", "kept", "store");
+                }
                 _ => {}
             }
             *before = now;
