@@ -381,3 +381,28 @@ fn traces(id: &str) -> Vec<String> {
     let found = namespaces.chain(processes).map(|entry| entry.file_name().to_string_lossy().into_owned());
     found.collect()
 }
+
+/// A shell that is named as an agent and logs transitions of a session back and forth.
+fn transitions(lab: &Lab) {
+    let host = lab.host("h1").unwrap();
+    let line = |from: &str, to: &str| {
+        format!(
+            "printf '{{\"timestamp\":\"%s\",\"message\":\"transition\",\"subject\":\"session\",\"from\":\"{from}\",\"to\":\"{to}\",\
+             \"why\":\"claim lost\"}}\\n' $(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)"
+        )
+    };
+    let (lost, back) = (line("connected", "disconnected"), line("disconnected", "connected"));
+    let script = format!("for i in $(seq 12); do {lost}; sleep 0.02; {back}; sleep 0.02; done; echo done");
+    let shell = host.spawn("agent-h1", &["sh", "-c", &script]).unwrap();
+    shell.wait_for_line("done", 60 * SECONDS).unwrap();
+}
+
+#[test]
+fn a_daemon_in_a_loop_fails_its_test() {
+    let lab = Lab::new("a loop").unwrap();
+    transitions(&lab);
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(lab)));
+    let message = ended.unwrap_err();
+    let message = message.downcast_ref::<String>().unwrap();
+    assert!(message.contains("agent-h1.log: loop: the same transition more than 10 times"), "{message}");
+}

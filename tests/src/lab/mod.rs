@@ -10,6 +10,7 @@ pub mod daemons;
 pub mod etcd;
 pub mod host;
 mod logs;
+mod loops;
 pub mod monitor;
 pub mod namespace;
 pub mod ping;
@@ -58,6 +59,7 @@ pub(crate) struct Site {
     kept: AtomicBool,
     reaper: Mutex<Option<Reaper>>,
     logs: Mutex<Vec<PathBuf>>,
+    changes: loops::Changes,
 }
 
 impl Lab {
@@ -109,6 +111,16 @@ impl Lab {
     /// If one has.
     pub fn logs_are_quiet(&self) -> anyhow::Result<()> {
         logs::are_quiet(self.dir())
+    }
+
+    /// No daemon of Sextant has made the same transition more than ten times while the test changed nothing. Every lab is
+    /// checked for this at its end; the lab's test panics then.
+    ///
+    /// # Errors
+    /// If one has, with the transition.
+    pub fn no_daemon_loops(&self) -> anyhow::Result<()> {
+        let logs = self.site.logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        logs.iter().try_for_each(|log| loops::none_in(log, &self.site.changes.of(log)))
     }
 
     /// The switch: a bridge `br0`, whose port to host N is `p<N>`. The controllers live here.
@@ -166,10 +178,17 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        let looped = match std::thread::panicking() {
+            true => Ok(()),
+            false => self.no_daemon_loops(),
+        };
+        if std::thread::panicking() || looped.is_err() {
             eprintln!("{}", self.site.explain());
         }
         self.site.end();
+        if let Err(error) = looped {
+            panic!("{error:#}");
+        }
     }
 }
 
@@ -185,7 +204,13 @@ impl Site {
             kept: AtomicBool::new(false),
             reaper: Mutex::new(Some(reaper)),
             logs: Mutex::default(),
+            changes: loops::Changes::default(),
         }))
+    }
+
+    /// The test changes something: what a daemon does from here on may have that cause.
+    pub(crate) fn changed(&self) {
+        self.changes.note(&self.logs.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn is_kept(&self) -> bool {

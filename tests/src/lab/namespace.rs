@@ -22,7 +22,7 @@ use nix::{
 };
 
 use super::{
-    Site,
+    Site, loops,
     poll::{SECONDS, try_poll},
     process::Process,
 };
@@ -144,6 +144,7 @@ impl Namespace {
     /// If one fails; those after it are not done.
     pub fn ip_batch(&self, lines: &str) -> anyhow::Result<()> {
         let args = ["ip", "-batch", "-"];
+        self.site.changed();
         let mut command = self.command(&args)?;
         let output = self.enter(|| {
             let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -162,6 +163,7 @@ impl Namespace {
     /// # Errors
     /// If there is none of this name, or not this value for it.
     pub fn sysctl(&self, key: &str, value: &str) -> anyhow::Result<()> {
+        self.site.changed();
         let path = Path::new("/proc/sys").join(key);
         self.enter(|| fs::write(&path, value))?.with_context(|| format!("{key} = {value} in {}", self.name))
     }
@@ -185,6 +187,7 @@ impl Namespace {
         args: &[S],
         environment: &[(String, String)],
     ) -> anyhow::Result<Process> {
+        self.site.changed();
         let log = self.site.new_log(name);
         let file = File::create(&log).with_context(|| format!("{} cannot be made", log.display()))?;
         let mut command = self.command(args)?;
@@ -205,6 +208,9 @@ impl Namespace {
 }
 
 fn command_of<S: AsRef<OsStr>>(site: &Site, args: &[S]) -> anyhow::Result<Command> {
+    if loops::changes_something(args) {
+        site.changed();
+    }
     let Some((program, args)) = args.split_first() else {
         bail!("no command was given");
     };

@@ -56,6 +56,7 @@ impl Process {
         if let Some(status) = child.try_wait()? {
             bail!("{} has ended already: {status}; its log ends:\n{}", self.name, tail(&self.log, 10));
         }
+        self.site.changed();
         let pid = Pid::from_raw(i32::try_from(self.pid).context("process id")?);
         signal::kill(pid, signal).with_context(|| format!("{signal} to {}", self.name))
     }
@@ -172,6 +173,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.site.is_kept() {
+            self.site.changed();
             let mut child = self.lock();
             let _ = child.kill();
             let _ = child.wait();

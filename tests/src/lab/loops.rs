@@ -1,0 +1,255 @@
+//! Daemons in a loop: the same transition again and again, while the test changes nothing.
+//!
+//! Daemons log their own transitions in one form (`sextant_proto::daemon::transition`). The lab notes how long each log was
+//! whenever a test changed something: a signal, a process, a setting, a command that is no question. So the order of changes and
+//! transitions is known whatever the daemons' clocks say.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+/// How often a transition may repeat while nothing else changes.
+const MOST: u32 = 10;
+
+/// Words by which a command is known to change something. Others are questions.
+const CHANGING: [&str; 29] = [
+    "add",
+    "append",
+    "change",
+    "cp",
+    "del",
+    "delete",
+    "drain",
+    "flush",
+    "forget",
+    "grow",
+    "insert",
+    "join",
+    "kill",
+    "move-leader",
+    "pause",
+    "put",
+    "reassign",
+    "recover",
+    "remove",
+    "renumber",
+    "replace",
+    "reserve",
+    "restore",
+    "resume",
+    "revoke",
+    "set",
+    "setup",
+    "undrain",
+    "unreserve",
+];
+
+/// Transitions that are the retries of a peer that is away: not counted where they come no faster than the back-off's cap lets
+/// them (half to all of 5 s, agent/src/session/backoff.rs; 500 ms, controller/src/index/task.rs).
+const RETRIES: [(&str, &str, Duration); 4] = [
+    ("session", "link", Duration::from_millis(2500)),
+    ("session", "welcome", Duration::from_millis(2500)),
+    ("announcement", "set up", Duration::from_millis(2500)),
+    ("index", "watch ended", Duration::from_millis(500)),
+];
+
+/// A transition, as a daemon logged it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Transition {
+    subject: String,
+    from: String,
+    to: String,
+    why: String,
+}
+
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { subject, from, to, why } = self;
+        write!(f, "{subject}: {from} -> {to} ({why})")
+    }
+}
+
+/// How long each log was whenever the test changed something.
+#[derive(Debug, Default)]
+pub(super) struct Changes(Mutex<HashMap<PathBuf, Vec<u64>>>);
+
+impl Changes {
+    /// The test changes something now, when there are these logs.
+    pub(super) fn note(&self, logs: &[PathBuf]) {
+        let mut lengths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for log in logs.iter().filter(|log| is_of_a_daemon(log)) {
+            let length = fs::metadata(log).map_or(0, |file| file.len());
+            let noted = lengths.entry(log.clone()).or_default();
+            if noted.last() != Some(&length) {
+                noted.push(length);
+            }
+        }
+    }
+
+    /// The lengths of this log at the changes, in their order.
+    pub(super) fn of(&self, log: &Path) -> Vec<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(log).cloned().unwrap_or_default()
+    }
+}
+
+/// Whether a command changes something, by its words.
+pub(super) fn changes_something<S: AsRef<OsStr>>(args: &[S]) -> bool {
+    args.iter().any(|arg| arg.as_ref().to_str().is_some_and(|arg| CHANGING.contains(&arg)))
+}
+
+/// The daemon of this log has made no transition more than ten times between two changes of the test.
+///
+/// # Errors
+/// If it has, with the transition and the last line of it.
+pub(super) fn none_in(log: &Path, changes: &[u64]) -> anyhow::Result<()> {
+    if !is_of_a_daemon(log) {
+        return Ok(());
+    }
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    let text = fs::read(log).with_context(|| format!("{} cannot be read", log.display()))?;
+    let mut watch = Watch::default();
+    let (mut offset, mut changes) = (0u64, changes.iter().copied().peekable());
+    for line in text.split_inclusive(|octet| *octet == b'\n') {
+        while changes.next_if(|change| *change <= offset).is_some() {
+            watch = Watch::default();
+        }
+        offset += line.len() as u64;
+        let Some((at, transition)) = parse(line) else { continue };
+        if watch.saw(at, &transition) {
+            bail!(
+                "{name}: loop: the same transition more than {MOST} times while nothing else changed: {transition}; the last \
+                 time:\n{}",
+                String::from_utf8_lossy(line).trim_end()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn is_of_a_daemon(log: &Path) -> bool {
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("controller-") || name.starts_with("agent-")
+}
+
+fn parse(line: &[u8]) -> Option<(Duration, Transition)> {
+    let entry: Value = serde_json::from_slice(line).ok()?;
+    if entry["message"] != "transition" {
+        return None;
+    }
+    let field = |name: &str| entry[name].as_str().map(str::to_owned);
+    let at = humantime::parse_rfc3339(entry["timestamp"].as_str()?).ok()?;
+    let at = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let transition =
+        Transition { subject: field("subject")?, from: field("from")?, to: field("to")?, why: field("why")? };
+    Some((at, transition))
+}
+
+/// What a daemon did since the test last changed something.
+#[derive(Debug, Default)]
+struct Watch {
+    seen: HashMap<Transition, Repeats>,
+}
+
+#[derive(Debug)]
+struct Repeats {
+    times: u32,
+    last: Duration,
+}
+
+impl Watch {
+    /// Takes a transition in; whether it is one too many. A transition that was not there before is something else that
+    /// changed: all are counted anew.
+    fn saw(&mut self, at: Duration, transition: &Transition) -> bool {
+        if let Some(repeats) = self.seen.get_mut(transition) {
+            let since = at.saturating_sub(repeats.last);
+            repeats.last = at;
+            if !is_retry(transition, since) {
+                repeats.times += 1;
+            }
+            return repeats.times > MOST;
+        }
+        self.seen.values_mut().for_each(|repeats| repeats.times = 0);
+        self.seen.insert(transition.clone(), Repeats { times: 1, last: at });
+        false
+    }
+}
+
+/// Whether it is a retry at the back-off's cap.
+fn is_retry(transition: &Transition, since: Duration) -> bool {
+    let retries = |(subject, why, cap): &(&str, &str, Duration)| {
+        transition.subject == *subject && transition.why == *why && since >= *cap
+    };
+    RETRIES.iter().any(retries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log with one transition each `period`, going round in these, and what is found in it.
+    fn found(round: &[[&str; 4]], times: u64, period: Duration, changes: &[usize]) -> Result<(), String> {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("agent-h1.log");
+        let line = |(index, [subject, from, to, why]): (u64, [&str; 4])| {
+            let at = std::time::UNIX_EPOCH + period * u32::try_from(index).unwrap();
+            let at = humantime::format_rfc3339_millis(at);
+            format!(
+                "{{\"timestamp\":\"{at}\",\"level\":\"DEBUG\",\"message\":\"transition\",\"subject\":\"{subject}\",\
+                 \"from\":\"{from}\",\"to\":\"{to}\",\"why\":\"{why}\",\"target\":\"x\"}}\n"
+            )
+        };
+        let lines: Vec<_> =
+            (0..times * round.len() as u64).zip(round.iter().copied().cycle()).map(line).collect();
+        let lengths: Vec<_> = changes.iter().map(|change| lines[..*change].concat().len() as u64).collect();
+        fs::write(&log, lines.concat()).unwrap();
+        none_in(&log, &lengths).map_err(|error| error.to_string())
+    }
+
+    const UP: [&str; 4] = ["session", "disconnected", "connected", "welcome"];
+    const CLAIM_LOST: [&str; 4] = ["session", "connected", "disconnected", "claim lost"];
+    const LINK: [&str; 4] = ["session", "connected", "disconnected", "link"];
+
+    #[test]
+    fn a_loop_is_found_and_named_however_slow_it_is() {
+        for period in [1, 10_000].map(Duration::from_millis) {
+            let error = found(&[UP, CLAIM_LOST], 12, period, &[]).unwrap_err();
+            assert!(
+                error.starts_with("agent-h1.log: loop: the same transition more than 10 times"),
+                "{error}"
+            );
+            assert!(error.contains("session: "), "{error}");
+        }
+        assert!(
+            found(&[UP, CLAIM_LOST], 12, Duration::from_secs(10), &[]).unwrap_err().contains("claim lost")
+        );
+        assert_eq!(found(&[UP, CLAIM_LOST], 10, Duration::ZERO, &[]), Ok(()), "ten times are allowed");
+    }
+
+    #[test]
+    fn retries_at_the_cap_are_no_loop() {
+        assert_eq!(found(&[UP, LINK], 100, Duration::from_millis(1300), &[]), Ok(()));
+        found(&[UP, LINK], 100, Duration::from_millis(100), &[]).unwrap_err();
+    }
+
+    #[test]
+    fn a_change_by_the_test_starts_the_count_anew() {
+        assert_eq!(found(&[UP, LINK], 12, Duration::ZERO, &[10]), Ok(()));
+        found(&[UP, LINK], 16, Duration::ZERO, &[4]).unwrap_err();
+    }
+
+    #[test]
+    fn questions_change_nothing() {
+        assert!(!changes_something(&["ip", "-6", "route", "show"]));
+        assert!(!changes_something(&["sextant", "--controller", "x", "status"]));
+        assert!(changes_something(&["ip", "link", "set", "p1", "nomaster"]));
+        assert!(changes_something(&["sextant", "node", "forget", "h1"]));
+    }
+}
