@@ -19,6 +19,8 @@ pub(crate) enum Question {
     Host,
     /// How many probes have arrived here so far?
     Received,
+    /// Is the agent there?
+    Presence,
     /// How does the way to this bridge address of that node begin?
     Way(NodeName, Ipv6Addr),
 }
@@ -32,6 +34,8 @@ pub(crate) enum Answer {
     Host(HostLook),
     /// How many have arrived.
     Received(Received),
+    /// It is there.
+    Presence,
     /// How the way is.
     Way(WayLook),
 }
@@ -58,6 +62,7 @@ impl Inquiries {
                 Question::Host => {
                     it.tracer.host().await.map(Answer::Host).map_err(|error| format!("{error}; try again"))
                 }
+                Question::Presence => Ok(Answer::Presence),
                 Question::Received => Ok(Answer::Received(it.tracer.received())),
                 Question::Way(node, address) => {
                     it.tracer.way(&node, address).await.map(Answer::Way).map_err(|error| error.to_string())

@@ -57,7 +57,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let (input_tx, input) = watch::channel(Input::default());
     let (report_tx, report) = watch::channel(Report::default());
     let (condition_tx, condition) = watch::channel(Condition::default());
-    let sources = Sources { input: input.clone(), report: report.clone(), condition };
+    let sources = Sources { input: input.clone(), report: report.clone(), condition: condition.clone() };
     let (bgp_tx, bgp) = watch::channel(Vec::new());
     let (ready_tx, readiness) = watch::channel(Err("starting".to_owned()));
     let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
@@ -98,7 +98,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         tasks.spawn("bgp", speaker.run());
     }
     tasks.spawn("http", probes.run());
-    tasks.spawn("readiness", tell_readiness(report, ready_tx));
+    tasks.spawn("readiness", tell_readiness(report, condition, ready_tx));
     tasks.spawn("watchdog", watchdog.run());
     tracing::info!(node = %settings.node, uplinks = ?settings.uplinks, bridge = settings.bridge.name, "agent runs");
     tasks
@@ -150,17 +150,18 @@ async fn uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Result<Vec
     Ok(settings.uplinks.clone())
 }
 
-/// Tells `/readyz` and systemd whether the host is set up.
+/// Tells `/readyz` and systemd whether the host is set up, and the session is well.
 async fn tell_readiness(
     mut report: watch::Receiver<Report>,
+    mut condition: watch::Receiver<Condition>,
     readiness: watch::Sender<Result<(), String>>,
 ) -> Result<(), watch::error::RecvError> {
     let (grace_ends, mut told) = (Instant::now() + GRACE, false);
     loop {
         let (now, status) = {
             let report = report.borrow_and_update();
-            let problem = || report.problem.clone().unwrap_or_else(|| "starting".into());
-            (report.set_up.then_some(()).ok_or_else(problem), status(&report))
+            let session = condition.borrow_and_update().problem.clone();
+            (ready(&report, session.as_ref()), status(&report, session.as_ref()))
         };
         systemd::tell_status(&status);
         if !told && (now.is_ok() || Instant::now() >= grace_ends) {
@@ -170,13 +171,23 @@ async fn tell_readiness(
         let _before = readiness.send_replace(now);
         tokio::select! {
             changed = report.changed() => changed?,
+            changed = condition.changed() => changed?,
             () = sleep_until(grace_ends), if !told => {}
         }
     }
 }
 
+/// Whether the host is set up and its session well, or what is wrong.
+fn ready(report: &Report, session: Option<&String>) -> Result<(), String> {
+    match (report.set_up, session) {
+        (true, None) => Ok(()),
+        (_, Some(session)) => Err(session.clone()),
+        (false, None) => Err(report.problem.clone().unwrap_or_else(|| "starting".into())),
+    }
+}
+
 /// For `systemctl status`.
-fn status(report: &Report) -> String {
+fn status(report: &Report, session: Option<&String>) -> String {
     let mut text = match (&report.announcement, &report.problem) {
         (Some(announcement), _) => format!("set up; containers have {}", announcement.container_prefix),
         (None, Some(problem)) => format!("waiting: {problem}"),
@@ -191,6 +202,9 @@ fn status(report: &Report) -> String {
     }
     if report.paused {
         text += "; paused";
+    }
+    if let Some(session) = session {
+        text += &format!("; {session}");
     }
     text
 }

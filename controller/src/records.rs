@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use sextant_proto::{
-    Epoch, Incarnation, NodeId, NodeName, NodeState, PoolName, Prefix, Uplink,
+    Epoch, Incarnation, InstanceId, NodeId, NodeName, NodeState, PoolName, Prefix, Uplink,
     convert::{self, MessageError},
     store::v1 as stored,
     v1,
@@ -156,6 +156,8 @@ impl NodeRecord {
 pub struct SessionRecord {
     /// The controller that has the stream.
     pub controller: String,
+    /// The run of the agent; agents before it was told have none.
+    pub instance: Option<InstanceId>,
 }
 
 /// `controllers/…`.
@@ -298,12 +300,14 @@ impl Record for NodeRecord {
 
 impl Record for SessionRecord {
     fn decode(value: &[u8]) -> Result<Self, RecordError> {
-        let stored::Session { controller } = Message::decode(value)?;
-        Ok(Self { controller })
+        let stored::Session { controller, instance } = Message::decode(value)?;
+        // A session with an instance that cannot be read is as good as one without.
+        Ok(Self { controller, instance: InstanceId::try_from(&instance[..]).ok() })
     }
 
     fn encode(&self) -> Bytes {
-        stored::Session { controller: self.controller.clone() }.encode_to_vec().into()
+        let instance = self.instance.map(Into::into).unwrap_or_default();
+        stored::Session { controller: self.controller.clone(), instance }.encode_to_vec().into()
     }
 }
 

@@ -170,7 +170,10 @@ mod tests {
                 entry(keys.node(&node), record.encode()),
             ]);
         }
-        entries.push(entry(keys.session(&name(4)), SessionRecord { controller: "c1".into() }.encode()));
+        entries.push(entry(
+            keys.session(&name(4)),
+            SessionRecord { controller: "c1".into(), instance: None }.encode(),
+        ));
         for (n, controller, forwarding) in verdicts {
             let record = VerdictRecord { forwarding: *forwarding, since_unix_ms: 5 };
             entries.push(entry(keys.verdict(&name(*n), controller), record.encode()));

@@ -68,6 +68,10 @@ id! {
     NodeId, "node id"
 }
 id! {
+    /// One run of an agent: made with each start, so that two agents of one node id are told apart.
+    InstanceId, "instance id"
+}
+id! {
     /// Which store this is: made with its content, so that a wiped, new or restored store is another one.
     Incarnation, "incarnation"
 }

@@ -17,7 +17,7 @@ mod prefix;
 mod revision;
 mod transport;
 
-pub use id::{IdError, Incarnation, NodeId};
+pub use id::{IdError, Incarnation, InstanceId, NodeId};
 pub use name::{NameError, NodeName, PoolName};
 pub use node::{
     BgpNeighbour, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Uplink, Verdict,

@@ -89,6 +89,7 @@ fn hello(node: String, node_id: NodeId, claim: &Claim) -> Hello {
         epoch: Some(epoch),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         role: 0,
+        ..Hello::default()
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use prost::Message;
 use sextant_proto::{
-    Claim, Incarnation, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
+    Claim, Incarnation, InstanceId, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
     convert::{self, MessageError, required},
     plain_text_allowed,
     v1::{self, agent_message::Message as ToController, agent_service_client::AgentServiceClient},
@@ -101,6 +101,12 @@ pub(super) enum LinkError {
         "answers, but not as a sextant-controller ({0}); check the address and port against its --listen"
     )]
     NotAController(String),
+    /// Another agent of this node is connected, and answers.
+    #[error("{0}")]
+    Duplicate(String),
+    /// A newer stream of this node took the place of this one.
+    #[error("{0}")]
+    Superseded(String),
     /// It refused, with its reason.
     #[error("{0}")]
     Refused(String),
@@ -132,6 +138,8 @@ impl From<prost::DecodeError> for LinkError {
 fn refused(status: &Status) -> LinkError {
     let words = || root_cause(status).unwrap_or_else(|| status.message().to_owned());
     match status.code() {
+        Code::AlreadyExists => LinkError::Duplicate(status.message().to_owned()),
+        Code::Aborted => LinkError::Superseded(status.message().to_owned()),
         Code::Unimplemented => LinkError::NotAController(words()),
         Code::Unavailable | Code::Cancelled => LinkError::StreamEnded(words()),
         Code::Internal | Code::Unknown if std::error::Error::source(status).is_some() => {
@@ -230,6 +238,7 @@ impl Link {
         &mut self,
         node: &NodeName,
         node_id: NodeId,
+        instance: InstanceId,
         claim: Option<&Claim>,
         resume: Option<(Incarnation, Revision)>,
     ) -> Result<SyncStream, LinkError> {
@@ -246,6 +255,7 @@ impl Link {
             revision,
             version: VERSION.into(),
             role: claim.map_or(v1::Role::Router, |_| v1::Role::Unspecified).into(),
+            instance: instance.into(),
         };
         let _room_for_it = outgoing.try_send(message(ToController::Hello(hello)));
         let opened = tokio::time::timeout(CALL_TIMEOUT, self.client.sync(ReceiverStream::new(to_send))).await;

@@ -8,6 +8,7 @@ mod backoff;
 mod dialogue;
 mod farewell;
 mod link;
+mod loops;
 mod questions;
 mod stream;
 
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::{BgpNeighbour, Claim, NodeId, daemon::transition};
+use sextant_proto::{BgpNeighbour, Claim, InstanceId, NodeId, daemon::transition};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -31,6 +32,7 @@ use crate::{
 use backoff::Backoff;
 use farewell::{Leaving, farewell};
 use link::{ClaimOutcome, Link, LinkError};
+use loops::Loops;
 
 pub use farewell::Farewell;
 pub use link::{Endpoint, EndpointError};
@@ -47,12 +49,15 @@ pub struct Condition {
     pub trouble: Option<String>,
     /// How many streams there have been.
     pub streams: u64,
+    /// What a person must look at: the session is in a loop, or refused as another host's.
+    pub problem: Option<String>,
 }
 
 /// The conversation with the controllers.
 pub struct Session {
     settings: Settings,
     node_id: NodeId,
+    instance: InstanceId,
     state: Arc<StateDir>,
     view: View,
     claim: Option<Claim>,
@@ -63,6 +68,7 @@ pub struct Session {
     controllers: Arc<Mutex<Vec<Ipv6Addr>>>,
     inquiries: Inquiries,
     leaving: Leaving,
+    loops: Loops,
 }
 
 /// Why a connection came to its end.
@@ -111,6 +117,7 @@ impl Session {
         let session = Self {
             settings,
             node_id,
+            instance: InstanceId::random(),
             state,
             view: View::default(),
             claim,
@@ -121,6 +128,7 @@ impl Session {
             controllers,
             inquiries,
             leaving,
+            loops: Loops::default(),
         };
         session.publish(false);
         Ok((session, farewell))
@@ -139,8 +147,9 @@ impl Session {
                 if started.elapsed() >= GOOD_STREAM {
                     backoff.reset();
                 }
-                let fenced = self.conclude(&endpoint, ended).await;
-                tokio::time::sleep(if fenced { Duration::ZERO } else { backoff.next_delay() }).await;
+                let (fenced, delay) = self.conclude(&endpoint, ended).await;
+                let usual = if fenced { Duration::ZERO } else { backoff.next_delay() };
+                tokio::time::sleep(usual.max(delay)).await;
             }
         }
     }
@@ -182,31 +191,55 @@ impl Session {
         }
     }
 
-    /// After a connection has ended: says why, and if the claim is lost, has it taken down. Whether it was.
+    /// After a connection has ended: says why, and if the claim is lost, has it taken down. Whether it was, and how long to wait
+    /// at least: the transition may be one of a loop.
     async fn conclude(
         &mut self,
         endpoint: &Endpoint,
         ended: Result<std::convert::Infallible, Ended>,
-    ) -> bool {
+    ) -> (bool, Duration) {
         let Err(ended) = ended;
+        let connected = self.condition.borrow().connected;
+        let delay = self.loops.connection_ended(&ended, connected, Instant::now());
         let fenced = matches!(ended, Ended::Fenced(_));
         if fenced {
             self.take_down(&ended).await;
         }
         let trouble = format!("controller {endpoint}: {ended}");
+        let problem = self.problem(Some(&ended));
         self.condition.send_if_modified(|condition| {
             let news = condition.connected || condition.trouble.as_ref() != Some(&trouble);
             if news && !fenced {
                 tracing::warn!(controller = %endpoint, error = %ended, "not connected; routes stay as they are");
             }
+            let changed = news || condition.problem != problem;
             if condition.connected {
                 transition("session", "connected", "disconnected", ended.kind());
             }
             condition.connected = false;
             condition.trouble = Some(trouble);
-            news
+            condition.problem = problem;
+            changed
         });
-        fenced
+        (fenced, delay)
+    }
+
+    /// What a person must look at, after the connection has `ended` or while it lasts.
+    fn problem(&mut self, ended: Option<&Ended>) -> Option<String> {
+        match ended {
+            Some(Ended::Link(LinkError::Duplicate(why))) => Some(why.clone()),
+            _ => self.loops.problem(Instant::now()),
+        }
+    }
+
+    /// A loop may have ended with time.
+    fn refresh_problem(&mut self) {
+        let problem = self.problem(None);
+        self.condition.send_if_modified(|condition| {
+            let changed = condition.problem != problem;
+            condition.problem = problem;
+            changed
+        });
     }
 
     /// The claim is another's: what it had goes first, then the next connection claims anew (DESIGN I3).

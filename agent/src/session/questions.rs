@@ -16,6 +16,7 @@ use crate::{
 pub(super) fn parse(question: &v1::Question) -> Option<Question> {
     match question.about.as_ref()? {
         v1::question::About::Plan(_) => Some(Question::Plan),
+        v1::question::About::Presence(_) => Some(Question::Presence),
         v1::question::About::Host(host) if host.only_count => Some(Question::Received),
         v1::question::About::Host(_) => Some(Question::Host),
         v1::question::About::Way(way) => {
@@ -27,6 +28,7 @@ pub(super) fn parse(question: &v1::Question) -> Option<Question> {
 /// The answer to question `id`.
 pub(super) fn message(id: u64, answer: Result<Answer, String>) -> v1::Answer {
     let about = match answer {
+        Ok(Answer::Presence) => About::Presence(v1::Presence {}),
         Ok(Answer::Plan(preview)) => About::Plan(plan(preview)),
         Ok(Answer::Host(look)) => About::Host(host(look)),
         Ok(Answer::Received(received)) => About::Host(counts(received)),

@@ -48,7 +48,8 @@ impl Session {
             return Err(Ended::Fenced("no claim".into()));
         }
         let resume = self.view.resumes_at();
-        let stream = link.sync(&self.settings.node, self.node_id, claim.as_ref(), resume).await?;
+        let stream =
+            link.sync(&self.settings.node, self.node_id, self.instance, claim.as_ref(), resume).await?;
         let mut following = Following {
             link,
             stream,
@@ -90,6 +91,7 @@ impl Session {
                 Ok(following.stream.answer(id, answer).await?)
             }
             _ = following.keepalive.tick() => {
+                self.refresh_problem();
                 following.stream.keepalive().await?;
                 Ok(())
             }
@@ -116,6 +118,7 @@ impl Session {
                     condition.trouble = None;
                     condition.streams += 1;
                 });
+                self.refresh_problem();
                 Ok(())
             }
             Heard::Snapshot(snapshot) => {

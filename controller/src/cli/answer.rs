@@ -54,6 +54,8 @@ pub(super) struct Node {
     pub(super) laggards: Vec<NodeName>,
     /// How often agents of its id have put each other off lately.
     pub(super) superseded: u32,
+    /// Where another agent of its id tries to connect from; empty: nowhere.
+    pub(super) duplicate_from: String,
     /// When its agent, which is gone, was told to stop; 0 where it was not.
     pub(super) stopped_unix_ms: u64,
 }
@@ -231,6 +233,7 @@ impl TryFrom<v1::Node> for Node {
             container_prefix: container.map_err(|error| MessageError::new("container_prefix", error))?,
             down: message.down,
             superseded: message.superseded,
+            duplicate_from: message.duplicate_from,
             stopped_unix_ms: message.stopped_unix_ms,
             claimed_unix_ms: message.claimed_unix_ms,
             since_unix_ms: message.since_unix_ms,

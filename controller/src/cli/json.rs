@@ -54,6 +54,7 @@ pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
         "behind": node.behind(cluster.revision),
         "laggards": texts(&node.laggards),
         "superseded": node.superseded,
+        "duplicate_from": Some(&node.duplicate_from).filter(|from| !from.is_empty()),
         "stopped_unix_ms": Some(node.stopped_unix_ms).filter(|stopped| *stopped > 0),
     })
 }
@@ -264,6 +265,7 @@ mod tests {
             "behind": 2,
             "laggards": [],
             "superseded": 0,
+            "duplicate_from": null,
             "stopped_unix_ms": null
         });
         is(&node(&cluster.nodes[2], &cluster), &expected);

@@ -64,6 +64,11 @@ pub(super) enum Trouble {
         node: NodeName,
         superseded: u32,
     },
+    /// Another host has its id; its agent is refused while the present one answers.
+    Duplicate {
+        node: NodeName,
+        from: String,
+    },
     Unreadable(String),
 }
 
@@ -84,6 +89,7 @@ impl Trouble {
             Self::Conflict { .. } => "conflict",
             Self::Bgp { .. } => "bgp",
             Self::Flapping { .. } => "node_flapping",
+            Self::Duplicate { .. } => "node_duplicate",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -99,6 +105,7 @@ impl Trouble {
             | Self::FailedRoute { node, .. }
             | Self::Conflict { node, .. }
             | Self::Flapping { node, .. }
+            | Self::Duplicate { node, .. }
             | Self::Bgp { node, .. } => Some(node),
             Self::NoPool
             | Self::Paused
@@ -185,6 +192,11 @@ impl fmt::Display for Trouble {
                 "node {node}: agents of its id have put each other off {superseded} times within 5 minutes; if a disk was \
                  cloned, stop sextant-agent on the copy, remove its state directory and give it another --node"
             ),
+            Self::Duplicate { node, from } => write!(
+                f,
+                "node {node}: another host has its id, and its agent is refused; it connects from {from}. If a disk was cloned: \
+                 stop sextant-agent on the copy, remove its state directory and give it another --node"
+            ),
             Self::Unreadable(text) => f.write_str(text),
         }
     }
@@ -214,6 +226,7 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(told.iter().flat_map(conflicts));
     found.extend(told.iter().flat_map(sessions));
     found.extend(cluster.nodes.iter().filter_map(flapping));
+    found.extend(cluster.nodes.iter().filter_map(duplicate));
     found
 }
 
@@ -268,6 +281,11 @@ fn held(told: &Told<'_>) -> Option<Trouble> {
 fn flapping(node: &Node) -> Option<Trouble> {
     let superseded = node.superseded;
     (superseded >= FLAPPING).then(|| Trouble::Flapping { node: node.name().clone(), superseded })
+}
+
+fn duplicate(node: &Node) -> Option<Trouble> {
+    let from = node.duplicate_from.clone();
+    (!from.is_empty()).then(|| Trouble::Duplicate { node: node.name().clone(), from })
 }
 
 fn failed(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
@@ -369,6 +387,13 @@ mod tests {
         let node = &mut cluster.nodes[1];
         (node.peer.state, node.peer.session, node.applied) = (NodeState::Joining, false, None);
         assert_eq!(kinds(&cluster), [("node_never_came", Some("host2".into()))]);
+    }
+
+    #[test]
+    fn a_refused_duplicate_is_named() {
+        let mut cluster = sample::well();
+        cluster.nodes[1].duplicate_from = "2001:db8::9".into();
+        assert_eq!(kinds(&cluster), [("node_duplicate", Some("host2".into()))]);
     }
 
     #[test]

@@ -1,13 +1,19 @@
 //! `AgentService`.
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::Stream;
 use sextant_proto::{
     NodeName, Revision,
     convert::{self, required},
+    daemon::Repeats,
     v1::{self, agent_service_server::AgentService, claim_response::Outcome},
 };
+use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -24,11 +30,27 @@ const MAX_SETTLE: Duration = Duration::from_secs(3600);
 
 pub(super) struct Agents {
     rooms: Rooms,
+    /// Claims that agents did not hold before.
+    new_claims: Mutex<Repeats<NodeName>>,
 }
 
 impl Agents {
     pub(super) fn new(rooms: Rooms) -> Self {
-        Self { rooms }
+        Self { rooms, new_claims: Mutex::default() }
+    }
+
+    /// A node whose claims end and are claimed anew again and again is logged, once.
+    fn note_new_claim(&self, node: &NodeName) {
+        let now = Instant::now();
+        let mut new_claims = self.new_claims.lock().unwrap_or_else(PoisonError::into_inner);
+        for (node, times) in new_claims.ended(now) {
+            tracing::info!(%node, times, "claim loop has ended");
+        }
+        if let Some(repeat) = new_claims.note(node, now)
+            && repeat.begins
+        {
+            tracing::warn!(%node, times = repeat.times, "claim loop: claimed anew more than three times within a minute");
+        }
     }
 }
 
@@ -46,6 +68,9 @@ impl AgentService for Agents {
         let outcome = match self.rooms.claims.by(&by).claim(&request).await? {
             Granted::Claim(claim) => {
                 tracing::info!(node = %request.node, prefix = %claim.prefix, epoch = %claim.epoch, "claim");
+                if request.held.as_ref().is_none_or(|held| held.epoch != claim.epoch) {
+                    self.note_new_claim(&request.node);
+                }
                 Outcome::Granted((&claim).into())
             }
             Granted::Fenced(reason) => {
@@ -63,7 +88,8 @@ impl AgentService for Agents {
         let caller = principal(request.extensions())?.clone();
         let claims = self.rooms.claims.by(&actor(&request)?);
         let rooms = Rooms { claims, ..self.rooms.clone() };
-        let stream = sync::open(rooms, &caller, request.into_inner()).await?;
+        let from = request.remote_addr();
+        let stream = sync::open(rooms, &caller, from, request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 

@@ -3,6 +3,7 @@
 //! Only this room knows `tonic`.
 
 mod admin;
+mod admission;
 mod agent;
 mod backup;
 mod events;
@@ -101,7 +102,11 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// # Errors
 /// If the server fails; it does not end otherwise.
 pub async fn serve(listener: TcpListener, rooms: Rooms) -> Result<(), ServeError> {
-    let told = ControllerServiceServer::new(Told::new(rooms.acks.clone(), rooms.questions.clone()));
+    let told = ControllerServiceServer::new(Told::new(
+        rooms.acks.clone(),
+        rooms.questions.clone(),
+        rooms.sessions.clone(),
+    ));
     let agents = AgentServiceServer::new(agent::Agents::new(rooms.clone()));
     let index = rooms.index.clone();
     let admin = AdminServiceServer::new(admin::Admin::new(rooms));

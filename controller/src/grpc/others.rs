@@ -30,6 +30,7 @@ use super::{
 use crate::{
     acks::{Acks, Applied},
     index::Index,
+    sessions::Sessions,
 };
 
 /// How long another controller may take to answer; one that does not is shown without its acks.
@@ -44,20 +45,40 @@ pub struct Others {
     acks: Acks,
     me: String,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
+    /// The nodes of which another agent tries to connect to one of them, as last asked.
+    duplicates: Arc<Mutex<HashMap<NodeName, String>>>,
+}
+
+/// What a controller says of the agents that are connected to it.
+#[derive(Default)]
+struct Word {
+    acks: Vec<(NodeName, Applied)>,
+    duplicates: Vec<(NodeName, String)>,
 }
 
 impl Others {
     /// The controllers besides `me` that `index` knows; what they say goes to `acks`.
     pub fn new(index: Index, acks: Acks, me: String) -> Self {
-        Self { index, acks, me, channels: Arc::default() }
+        Self { index, acks, me, channels: Arc::default(), duplicates: Arc::default() }
     }
 
     /// Asks all of them, and keeps what they say. Whether there are any.
     pub async fn refresh(&self) -> bool {
         let addresses = self.addresses();
         let answers = join_all(addresses.iter().map(|address| self.ask(address))).await;
-        self.acks.keep_remote(answers.into_iter().flatten().collect());
+        let (mut acks, mut duplicates) = (HashMap::new(), HashMap::new());
+        for word in answers {
+            acks.extend(word.acks);
+            duplicates.extend(word.duplicates);
+        }
+        self.acks.keep_remote(acks);
+        *self.duplicates.lock().unwrap_or_else(PoisonError::into_inner) = duplicates;
         !addresses.is_empty()
+    }
+
+    /// Where another agent of `node` tries to connect from, by the last word of the other controllers.
+    pub(super) fn duplicate(&self, node: &NodeName) -> Option<String> {
+        self.duplicates.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
     }
 
     fn addresses(&self) -> Vec<String> {
@@ -67,17 +88,22 @@ impl Others {
         })
     }
 
-    async fn ask(&self, address: &str) -> Vec<(NodeName, Applied)> {
-        let Some(channel) = self.channel(address) else { return Vec::new() };
+    async fn ask(&self, address: &str) -> Word {
+        let Some(channel) = self.channel(address) else { return Word::default() };
         let mut client = ControllerServiceClient::new(channel);
         let answer = tokio::time::timeout(PATIENCE, client.acks(v1::AcksRequest {})).await;
         let Ok(Ok(response)) = answer else {
             tracing::debug!(address, "another controller does not answer");
-            return Vec::new();
+            return Word::default();
         };
+        let v1::AcksResponse { by_node, duplicates } = response.into_inner();
         let readable =
             |(node, applied): (String, v1::Applied)| Some((node.parse().ok()?, applied.try_into().ok()?));
-        response.into_inner().by_node.into_iter().filter_map(readable).collect()
+        let named = |(node, from): (String, String)| Some((node.parse().ok()?, from));
+        Word {
+            acks: by_node.into_iter().filter_map(readable).collect(),
+            duplicates: duplicates.into_iter().filter_map(named).collect(),
+        }
     }
 
     /// Has an agent answer that is connected to one of the others; `None` if it is to none that answers.
@@ -93,6 +119,20 @@ impl Others {
         let mut answers: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
         let first = answers.iter().position(Result::is_ok).unwrap_or_default();
         (!answers.is_empty()).then(|| answers.swap_remove(first))
+    }
+
+    /// Whether the agent of `node` answers the controller with this id within `patience`. One that does not answer itself says no.
+    pub(super) async fn has_agent(&self, controller: &str, node: &NodeName, patience: Duration) -> bool {
+        let address = self.index.read(|state| {
+            let found = state.controllers().iter().find(|(id, _)| id.as_str() == controller);
+            found.map(|(_, controller)| controller.record.address.clone())
+        });
+        let Some(address) = address else { return false };
+        let about = v1::question::About::Presence(v1::PresenceQuestion {});
+        let question = Some(v1::Question { id: 0, about: Some(about) });
+        let request = v1::AskRequest { node: node.to_string(), question };
+        let answer = tokio::time::timeout(patience, self.pass_on(&address, request)).await;
+        matches!(answer, Ok(Some(Ok(_))))
     }
 
     /// `None` from one that does not have the agent, or does not answer.
@@ -144,11 +184,12 @@ impl TryFrom<v1::Applied> for Applied {
 pub(super) struct Told {
     acks: Acks,
     questions: Questions,
+    sessions: Sessions,
 }
 
 impl Told {
-    pub(super) fn new(acks: Acks, questions: Questions) -> Self {
-        Self { acks, questions }
+    pub(super) fn new(acks: Acks, questions: Questions, sessions: Sessions) -> Self {
+        Self { acks, questions, sessions }
     }
 }
 
@@ -158,7 +199,9 @@ impl ControllerService for Told {
         principal(request.extensions())?.may_administer()?;
         let local = self.acks.local();
         let by_node = local.into_iter().map(|(node, ack)| (node.to_string(), show::applied(ack))).collect();
-        Ok(Response::new(v1::AcksResponse { by_node }))
+        let duplicates = self.sessions.duplicates().into_iter();
+        let duplicates = duplicates.map(|(node, from)| (node.to_string(), from)).collect();
+        Ok(Response::new(v1::AcksResponse { by_node, duplicates }))
     }
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Result<Response<v1::AskResponse>, Status> {

@@ -75,10 +75,20 @@ impl Questions {
 
     /// Asks an agent that is connected here.
     pub(super) async fn ask(&self, node: &NodeName, about: About) -> Result<v1::Answer, Unanswered> {
+        self.ask_within(PATIENCE, node, about).await
+    }
+
+    /// As [`Questions::ask`], of an agent that has this long to answer.
+    pub(super) async fn ask_within(
+        &self,
+        patience: Duration,
+        node: &NodeName,
+        about: About,
+    ) -> Result<v1::Answer, Unanswered> {
         let line = self.lines().by_node.get(node).map(|(_, line)| line.clone());
         let (reply, answer) = oneshot::channel();
         line.ok_or(Unanswered::NotHere)?.try_send(Asked { about, reply }).map_err(|_| Unanswered::Silent)?;
-        let answered = tokio::time::timeout(PATIENCE, answer).await;
+        let answered = tokio::time::timeout(patience, answer).await;
         answered.map_err(|_| Unanswered::Silent)?.map_err(|_| Unanswered::Ended)
     }
 

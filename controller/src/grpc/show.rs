@@ -64,6 +64,11 @@ pub(super) fn node(rooms: &Rooms, state: &State, name: &sextant_proto::NodeName)
         liveness_since_unix_ms,
         stopped_unix_ms: if peer.session { 0 } else { node.stopped_unix_ms },
         superseded: rooms.sessions.superseded(name),
+        duplicate_from: rooms
+            .sessions
+            .duplicate(name)
+            .or_else(|| rooms.others.duplicate(name))
+            .unwrap_or_default(),
     })
 }
 

@@ -3,7 +3,7 @@
 //! Each stream is a cursor into the index's ring. It has no task of its own: it lives as long as the call, and does its
 //! work when it is polled.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use futures::{Stream, stream};
 use sextant_proto::{
@@ -18,7 +18,7 @@ use tokio::{
 use tonic::{Status, Streaming};
 
 use super::{
-    Rooms,
+    Rooms, admission,
     agent::parse_holder,
     principal::{Principal, serves},
     questions::Line,
@@ -43,6 +43,7 @@ const SILENT_KEEPALIVES: u32 = 3;
 pub(super) async fn open(
     rooms: Rooms,
     caller: &Principal,
+    from: Option<SocketAddr>,
     mut inbound: Streaming<v1::AgentMessage>,
 ) -> Result<impl Stream<Item = Result<v1::ControllerMessage, Status>> + use<>, Status> {
     let first = inbound.message().await?.and_then(|message| message.message);
@@ -52,7 +53,8 @@ pub(super) async fn open(
     let follower = Follower::parse(&hello)?;
     caller.may_act_for(follower.node())?;
     follower.check_name(&rooms)?;
-    let session = Session::begin(rooms, follower, &hello, inbound).await;
+    let attachment = admission::admit(&rooms, follower.node(), &hello, from).await?;
+    let session = Session::begin(rooms, follower, attachment, &hello, inbound).await;
     Ok(stream::unfold(session, |mut session| async move { session.next().await.map(|item| (item, session)) }))
 }
 
@@ -128,6 +130,7 @@ impl Session {
     async fn begin(
         rooms: Rooms,
         follower: Follower,
+        attachment: Attachment,
         hello: &v1::Hello,
         inbound: Streaming<v1::AgentMessage>,
     ) -> Self {
@@ -136,7 +139,7 @@ impl Session {
         keepalive.reset();
         let mut session = Self {
             changes: rooms.index.subscribe(),
-            attachment: rooms.sessions.attach(follower.node()),
+            attachment,
             line: rooms.questions.line(follower.node()),
             version: hello.version.clone(),
             cursor: Revision::ZERO,
@@ -346,7 +349,7 @@ impl Drop for Session {
     }
 }
 
-fn keepalive_period(rooms: &Rooms) -> Duration {
+pub(super) fn keepalive_period(rooms: &Rooms) -> Duration {
     rooms.sessions.down_after() / KEEPALIVES_PER_DOWN
 }
 

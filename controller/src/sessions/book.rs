@@ -1,12 +1,12 @@
 //! Which agents have a stream here, and which had one. Pure.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     convert::Infallible,
     time::Duration,
 };
 
-use sextant_proto::NodeName;
+use sextant_proto::{InstanceId, NodeName, daemon::Outage};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::registry::LeaseId;
@@ -18,22 +18,46 @@ pub(super) struct StreamId(pub u64);
 #[derive(Debug)]
 struct Agent {
     stream: StreamId,
+    /// Which run of the agent it is; none of one that does not say.
+    instance: Option<InstanceId>,
     connected: bool,
     last_frame: Instant,
     /// The lease that its session stands under in the store.
     session: Option<LeaseId>,
+    /// The instance that the session in the store names.
+    session_instance: Option<InstanceId>,
     /// Dropped once a newer stream is there.
     newest: Option<oneshot::Sender<Infallible>>,
     /// It has said that it was told to stop.
     stopping: bool,
     /// Since when its session is seen to stand at another controller.
     moved: Option<Instant>,
-    /// When a stream was put off by another one, as long as it is remembered.
+    /// When a stream was superseded by that of another agent, as long as it is remembered.
     superseded: VecDeque<Instant>,
+}
+
+/// Another agent of a node, which was refused.
+#[derive(Debug)]
+struct Duplicate {
+    /// Where it connects from.
+    from: String,
+    last: Instant,
+    refusals: Outage,
+}
+
+/// The stream of another run of the agent, which is asked whether it is there before a newer one takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Present {
+    /// The stream.
+    pub(super) stream: StreamId,
+    /// Whose it is.
+    pub(super) instance: InstanceId,
 }
 
 /// For how long it is remembered that a stream was put off.
 const REMEMBERED: Duration = Duration::from_secs(300);
+/// For how long after its last attempt a refused agent counts as there: they are some seconds apart.
+const REFUSED_FOR: Duration = Duration::from_secs(20);
 /// For how long a session must stand at another controller until the stream here is put off: the index may lag.
 const MOVED_FOR: Duration = Duration::from_secs(3);
 
@@ -53,35 +77,70 @@ pub(super) type Superseded = oneshot::Receiver<Infallible>;
 #[derive(Debug, Default)]
 pub(super) struct Book {
     agents: HashMap<NodeName, Agent>,
+    duplicates: HashMap<NodeName, Duplicate>,
     last_stream: u64,
 }
 
 impl Book {
+    /// The connected stream of `node` that is of another run of its agent than `instance`, so far as both say which they are.
+    pub(super) fn other_run(&self, node: &NodeName, instance: Option<InstanceId>) -> Option<Present> {
+        let agent = self.agents.get(node).filter(|agent| agent.connected)?;
+        let present = Present { stream: agent.stream, instance: agent.instance? };
+        (present.instance != instance?).then_some(present)
+    }
+
     /// A new stream of `node`, which supersedes an older one.
-    pub(super) fn attach(&mut self, node: &NodeName, now: Instant) -> (StreamId, Superseded) {
+    pub(super) fn attach(
+        &mut self,
+        node: &NodeName,
+        instance: Option<InstanceId>,
+        now: Instant,
+    ) -> (StreamId, Superseded) {
         self.last_stream += 1;
         let stream = StreamId(self.last_stream);
-        let before = self.agents.remove(node);
-        let session = before.as_ref().and_then(|agent| agent.session);
-        let puts_off = before.as_ref().is_some_and(|agent| agent.connected);
-        let mut events = before.map(|agent| agent.superseded).unwrap_or_default();
-        if puts_off {
-            events.push_back(now);
-        }
         let (newest, superseded) = oneshot::channel();
-        let newest = Some(newest);
-        let agent = Agent {
+        let mut agent = Agent {
             stream,
+            instance,
             connected: true,
             last_frame: now,
-            session,
-            newest,
+            session: None,
+            session_instance: None,
+            newest: Some(newest),
             stopping: false,
             moved: None,
-            superseded: events,
+            superseded: VecDeque::new(),
         };
+        if let Some(before) = self.agents.remove(node) {
+            let same_run = instance.is_some() && before.instance == instance;
+            (agent.session, agent.session_instance) = (before.session, before.session_instance);
+            agent.superseded = before.superseded;
+            if before.connected && !same_run {
+                agent.superseded.push_back(now);
+            }
+        }
         self.agents.insert(node.clone(), agent);
         (stream, superseded)
+    }
+
+    /// Another agent of `node` was refused, which connects from `from`. Whether that is to be logged, and how often it was.
+    pub(super) fn refused(&mut self, node: &NodeName, from: &str, now: Instant) -> Option<u64> {
+        self.duplicates.retain(|_, duplicate| duplicate.tries(now));
+        let new = || Duplicate { from: String::new(), last: now, refusals: Outage::default() };
+        let duplicate = self.duplicates.entry(node.clone()).or_insert_with(new);
+        (duplicate.from, duplicate.last) = (from.to_owned(), now);
+        duplicate.refusals.failed(now).map(|failing| failing.failures)
+    }
+
+    /// The nodes of which another agent was refused lately, and where it connects from.
+    pub(super) fn duplicates(&self, now: Instant) -> HashMap<NodeName, String> {
+        let present = self.duplicates.iter().filter(|(_, duplicate)| duplicate.tries(now));
+        present.map(|(node, duplicate)| (node.clone(), duplicate.from.clone())).collect()
+    }
+
+    /// Which run the node's newest stream is of.
+    pub(super) fn instance(&self, node: &NodeName) -> Option<InstanceId> {
+        self.agents.get(node)?.instance
     }
 
     /// How often streams of `node` were put off lately.
@@ -91,16 +150,25 @@ impl Book {
         agent.superseded.len()
     }
 
-    /// The connected nodes' sessions that are seen to stand at another controller are those in `elsewhere`. Where one has for a
-    /// while, a newer agent of the node is there: the stream here is put off. The answer is those nodes.
-    pub(super) fn seen_elsewhere(&mut self, elsewhere: &HashSet<NodeName>, now: Instant) -> Vec<NodeName> {
+    /// The connected nodes' sessions that are seen to stand at another controller are those in `elsewhere`, with the run of the
+    /// agent that has them. Where one has for a while, the stream here is superseded: the agent moved, or another one of the node
+    /// was let in there when this one did not answer. The answer is those nodes.
+    pub(super) fn seen_elsewhere(
+        &mut self,
+        elsewhere: &HashMap<NodeName, Option<InstanceId>>,
+        now: Instant,
+    ) -> Vec<NodeName> {
         let mut put_off = Vec::new();
         let agents = self.agents.iter_mut().filter(|(_, agent)| agent.connected && agent.session.is_some());
         for (node, agent) in agents {
-            if !elsewhere.contains(node) {
+            let Some(instance) = elsewhere.get(node) else {
                 agent.moved = None;
-            } else if now.duration_since(*agent.moved.get_or_insert(now)) >= MOVED_FOR {
-                agent.superseded.push_back(now);
+                continue;
+            };
+            if now.duration_since(*agent.moved.get_or_insert(now)) >= MOVED_FOR {
+                if instance.is_none() || *instance != agent.instance {
+                    agent.superseded.push_back(now);
+                }
                 (agent.newest, agent.session, agent.moved) = (None, None, None);
                 put_off.push(node.clone());
             }
@@ -128,15 +196,16 @@ impl Book {
         self.agents.get(node).is_some_and(|agent| agent.stream == stream)
     }
 
-    /// Whether the node's session stands under `lease`.
+    /// Whether the node's session stands under `lease`, and names the newest stream's run.
     pub(super) fn has_session(&self, node: &NodeName, lease: LeaseId) -> bool {
-        self.agents.get(node).is_some_and(|agent| agent.session == Some(lease))
+        let stands = |agent: &Agent| agent.session == Some(lease) && agent.session_instance == agent.instance;
+        self.agents.get(node).is_some_and(stands)
     }
 
-    /// The node's session stands under `lease` now.
-    pub(super) fn session_put(&mut self, node: &NodeName, lease: LeaseId) {
+    /// The node's session stands under `lease` now, and names this run.
+    pub(super) fn session_put(&mut self, node: &NodeName, lease: LeaseId, instance: Option<InstanceId>) {
         if let Some(agent) = self.agents.get_mut(node) {
-            agent.session = Some(lease);
+            (agent.session, agent.session_instance) = (Some(lease), instance);
         }
     }
 
@@ -162,6 +231,13 @@ impl Book {
     }
 }
 
+impl Duplicate {
+    /// Whether it still tries.
+    fn tries(&self, now: Instant) -> bool {
+        now.duration_since(self.last) < REFUSED_FOR
+    }
+}
+
 impl Agent {
     fn going(&self) -> Going {
         if self.stopping { Going::Stopped } else { Going::Lost }
@@ -181,8 +257,8 @@ mod tests {
     #[test]
     fn a_silent_agent_is_lost_after_a_while_and_once() {
         let (mut book, start) = (Book::default(), Instant::now());
-        let (stream, _) = book.attach(&node(), start);
-        book.session_put(&node(), LeaseId(1));
+        let (stream, _) = book.attach(&node(), None, start);
+        book.session_put(&node(), LeaseId(1), None);
         assert!(
             book.lost(start + DOWN_AFTER * 9, DOWN_AFTER).is_empty(),
             "connected, however old its last frame"
@@ -197,12 +273,12 @@ mod tests {
     fn an_agent_that_was_told_to_stop_is_told_apart_until_it_is_back() {
         let (mut book, start) = (Book::default(), Instant::now());
         for (back, going) in [(false, Going::Stopped), (true, Going::Lost)] {
-            let (mut stream, _) = book.attach(&node(), start);
+            let (mut stream, _) = book.attach(&node(), None, start);
             book.stops(&node(), stream);
             if back {
-                stream = book.attach(&node(), start).0;
+                stream = book.attach(&node(), None, start).0;
             }
-            book.session_put(&node(), LeaseId(1));
+            book.session_put(&node(), LeaseId(1), None);
             book.detach(&node(), stream, start);
             assert_eq!(book.lost(start + DOWN_AFTER, DOWN_AFTER), [(node(), going)]);
         }
@@ -211,12 +287,12 @@ mod tests {
     #[test]
     fn an_agent_that_is_back_before_its_session_was_ended_keeps_it() {
         let (mut book, start) = (Book::default(), Instant::now());
-        let (stream, _) = book.attach(&node(), start);
-        book.session_put(&node(), LeaseId(1));
+        let (stream, _) = book.attach(&node(), None, start);
+        book.session_put(&node(), LeaseId(1), None);
         book.detach(&node(), stream, start);
         assert_eq!(book.lost(start + DOWN_AFTER, DOWN_AFTER).len(), 1);
         assert!(!book.is_back(&node(), Some(LeaseId(1))), "nobody is there");
-        let (stream, _) = book.attach(&node(), start + DOWN_AFTER);
+        let (stream, _) = book.attach(&node(), None, start + DOWN_AFTER);
         assert!(book.is_back(&node(), Some(LeaseId(1))) && book.has_session(&node(), LeaseId(1)));
         book.detach(&node(), stream, start + DOWN_AFTER);
         assert_eq!(book.lost(start + DOWN_AFTER * 2, DOWN_AFTER).len(), 1, "it is ended the next time");
@@ -225,10 +301,10 @@ mod tests {
     #[test]
     fn an_agent_that_comes_back_in_time_keeps_its_session() {
         let (mut book, start) = (Book::default(), Instant::now());
-        let (first, mut superseded) = book.attach(&node(), start);
-        book.session_put(&node(), LeaseId(1));
+        let (first, mut superseded) = book.attach(&node(), None, start);
+        book.session_put(&node(), LeaseId(1), None);
         assert_eq!(superseded.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-        let (second, _) = book.attach(&node(), start);
+        let (second, _) = book.attach(&node(), None, start);
         assert_eq!(superseded.try_recv(), Err(oneshot::error::TryRecvError::Closed));
         book.detach(&node(), first, start);
         assert!(book.lost(start + DOWN_AFTER, DOWN_AFTER).is_empty(), "the older stream's end is nothing");
@@ -242,11 +318,11 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let (mut streams, node) = (Vec::new(), node());
         for n in 0..4 {
-            streams.push(book.attach(&node, at(n)).1);
+            streams.push(book.attach(&node, None, at(n)).1);
         }
         assert_eq!(book.superseded(&node, at(4)), 3);
-        book.session_put(&node, LeaseId(1));
-        let (there, nowhere) = (HashSet::from([node.clone()]), HashSet::new());
+        book.session_put(&node, LeaseId(1), None);
+        let (there, nowhere) = (HashMap::from([(node.clone(), None)]), HashMap::new());
         for (second, elsewhere) in [(5, &there), (6, &nowhere), (7, &there), (9, &there)] {
             assert!(book.seen_elsewhere(elsewhere, at(second)).is_empty(), "{second}: the index may lag");
         }
@@ -257,13 +333,71 @@ mod tests {
     }
 
     #[test]
+    fn the_same_run_takes_its_own_place_and_another_run_is_asked_for() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        let [one, two] = [(); 2].map(|()| Some(InstanceId::random()));
+        let (first, _) = book.attach(&node(), one, now);
+        for (newcomer, asks) in [(one, false), (two, true), (None, false)] {
+            assert_eq!(book.other_run(&node(), newcomer).is_some(), asks, "{newcomer:?}");
+        }
+        assert_eq!(book.other_run(&node(), two).unwrap(), Present { stream: first, instance: one.unwrap() });
+        let (second, _) = book.attach(&node(), one, now);
+        assert_eq!(book.superseded(&node(), now), 0, "its own stream, anew");
+        book.detach(&node(), second, now);
+        assert_eq!(book.other_run(&node(), two), None, "nobody is connected");
+        book.attach(&node(), None, now);
+        assert_eq!(book.other_run(&node(), two), None, "an older agent does not say which it is");
+        book.attach(&node(), two, now);
+        assert_eq!(book.superseded(&node(), now), 1, "that of the older agent");
+    }
+
+    #[test]
+    fn a_session_names_the_run_that_it_is_of() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let [one, two] = [(); 2].map(|()| Some(InstanceId::random()));
+        book.attach(&node(), one, start);
+        book.session_put(&node(), LeaseId(1), one);
+        book.attach(&node(), two, start);
+        assert!(!book.has_session(&node(), LeaseId(1)), "it is to be put anew");
+        book.session_put(&node(), LeaseId(1), two);
+        assert!(book.has_session(&node(), LeaseId(1)));
+        let before = book.superseded(&node(), start);
+        for (instance, superseded) in [(two, before), (one, before + 1)] {
+            let there = HashMap::from([(node(), instance)]);
+            assert!(book.seen_elsewhere(&there, at(1)).is_empty());
+            assert_eq!(book.seen_elsewhere(&there, at(4)), [node()]);
+            assert_eq!(
+                book.superseded(&node(), at(4)),
+                superseded,
+                "it moved itself, or another took its place"
+            );
+            book.session_put(&node(), LeaseId(1), two);
+        }
+    }
+
+    #[test]
+    fn a_duplicate_is_a_finding_for_as_long_as_it_tries() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        book.attach(&node(), Some(InstanceId::random()), start);
+        let logged: Vec<_> = (0..=12).filter_map(|n| book.refused(&node(), "h9", at(n * 5))).collect();
+        assert_eq!(logged, [1, 12], "when it begins, and once a minute");
+        assert_eq!(book.duplicates(at(79)), HashMap::from([(node(), "h9".to_owned())]));
+        book.attach(&node(), Some(InstanceId::random()), at(79));
+        assert_eq!(book.duplicates(at(79)).len(), 1, "a reconnect of the right one changes nothing");
+        assert!(book.duplicates(at(80)).is_empty());
+        assert_eq!(book.refused(&node(), "h9", at(200)), Some(1), "it has begun anew");
+    }
+
+    #[test]
     fn sessions_move_to_a_new_lease() {
         let (mut book, start) = (Book::default(), Instant::now());
-        book.attach(&node(), start);
+        book.attach(&node(), None, start);
         assert!(book.to_move(LeaseId(2)).is_empty(), "not announced: no session to move");
-        book.session_put(&node(), LeaseId(1));
+        book.session_put(&node(), LeaseId(1), None);
         assert_eq!(book.to_move(LeaseId(2)), [node()]);
-        book.session_put(&node(), LeaseId(2));
+        book.session_put(&node(), LeaseId(2), None);
         assert!(book.to_move(LeaseId(2)).is_empty());
     }
 }

@@ -7,13 +7,13 @@
 mod book;
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use sextant_proto::{
-    NodeName, VERSION,
+    InstanceId, NodeName, VERSION,
     daemon::{Readiness, systemd::Heartbeat, transition},
 };
 use tokio::{
@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use self::book::{Book, Going, StreamId, Superseded};
+use self::book::{Book, Going, Present, StreamId, Superseded};
 use crate::{
     audit::{Actor, Event, What},
     index::Index,
@@ -70,6 +70,7 @@ struct Shared {
 pub struct Attachment {
     sessions: Sessions,
     node: NodeName,
+    instance: Option<InstanceId>,
     stream: StreamId,
     last_frame: Instant,
     superseded: Superseded,
@@ -80,6 +81,17 @@ pub struct NewSession {
     /// What puts it.
     pub op: Op,
     lease: LeaseId,
+}
+
+/// The stream of another run of a node's agent; see [`Sessions::other_run`].
+#[derive(Debug, Clone, Copy)]
+pub struct OtherRun(Present);
+
+impl OtherRun {
+    /// Which run it is.
+    pub fn instance(&self) -> InstanceId {
+        self.0.instance
+    }
 }
 
 impl Sessions {
@@ -111,12 +123,51 @@ impl Sessions {
         self.shared.down_after
     }
 
-    /// A new stream of `node`. An older one is told that it is superseded.
-    pub fn attach(&self, node: &NodeName) -> Attachment {
+    /// The stream of another run of `node`'s agent that is connected here: `instance` may take its place once it does not answer.
+    pub fn other_run(&self, node: &NodeName, instance: Option<InstanceId>) -> Option<OtherRun> {
+        self.book().other_run(node, instance).map(OtherRun)
+    }
+
+    /// A new stream of `node`, of the run `instance` of its agent. An older one is told that it is superseded. `None` if there is
+    /// one of another run meanwhile, other than `silent`, which did not answer.
+    pub fn attach(
+        &self,
+        node: &NodeName,
+        instance: Option<InstanceId>,
+        silent: Option<OtherRun>,
+    ) -> Option<Attachment> {
         let now = Instant::now();
-        let (stream, superseded) = self.book().attach(node, now);
+        let (stream, superseded) = {
+            let mut book = self.book();
+            let other = book.other_run(node, instance);
+            if other.is_some() && other != silent.map(|silent| silent.0) {
+                return None;
+            }
+            book.attach(node, instance, now)
+        };
         self.tell_flapping(node);
-        Attachment { sessions: self.clone(), node: node.clone(), stream, last_frame: now, superseded }
+        let (sessions, node) = (self.clone(), node.clone());
+        Some(Attachment { sessions, node, instance, stream, last_frame: now, superseded })
+    }
+
+    /// Another agent of `node`, which connects from `from`, was refused as the present one answers.
+    pub fn refused(&self, node: &NodeName, from: &str) {
+        if let Some(times) = self.book().refused(node, from, Instant::now()) {
+            tracing::warn!(
+                %node, from, times,
+                "duplicate agent refused: another host has this node's id (a cloned disk?), and the present agent answers"
+            );
+        }
+    }
+
+    /// Where another agent of `node` tries to connect here from, while the present one answers.
+    pub fn duplicate(&self, node: &NodeName) -> Option<String> {
+        self.duplicates().remove(node)
+    }
+
+    /// The nodes of which another agent tries to connect here, and where it connects from.
+    pub fn duplicates(&self) -> HashMap<NodeName, String> {
+        self.book().duplicates(Instant::now())
     }
 
     /// Keeps the lease and the sessions under it; never ends.
@@ -151,9 +202,9 @@ impl Sessions {
     /// Puts off streams of nodes whose session a newer agent of the same node has at another controller.
     fn put_off_moved(&self, index: &Index) {
         let me = &self.shared.me.id;
-        let elsewhere: HashSet<NodeName> = index.read(|state| {
+        let elsewhere: HashMap<_, _> = index.read(|state| {
             let others = state.sessions().iter().filter(|(_, session)| session.record.controller != *me);
-            others.map(|(node, _)| node.clone()).collect()
+            others.map(|(node, session)| (node.clone(), session.record.instance)).collect()
         });
         // Not within the index: who reads that may ask the book.
         let put_off = self.book().seen_elsewhere(&elsewhere, Instant::now());
@@ -214,7 +265,8 @@ impl Sessions {
         let to_move = self.book().to_move(lease);
         for node in to_move {
             self.shared.heartbeat.beat();
-            self.put_session(&node, lease).await?;
+            let instance = self.book().instance(&node);
+            self.put_session(&node, lease, instance).await?;
         }
         Ok(())
     }
@@ -224,15 +276,20 @@ impl Sessions {
         self.shared.registry.commit(Txn { guards: Vec::new(), ops }).await.map(|_| ())
     }
 
-    fn session_op(&self, node: &NodeName, lease: LeaseId) -> Op {
-        let session = SessionRecord { controller: self.shared.me.id.clone() };
+    fn session_op(&self, node: &NodeName, lease: LeaseId, instance: Option<InstanceId>) -> Op {
+        let session = SessionRecord { controller: self.shared.me.id.clone(), instance };
         Op::Put { key: self.shared.keys.session(node), value: session.encode(), lease: Some(lease) }
     }
 
-    async fn put_session(&self, node: &NodeName, lease: LeaseId) -> Result<(), RegistryError> {
-        let ops = vec![self.session_op(node, lease)];
+    async fn put_session(
+        &self,
+        node: &NodeName,
+        lease: LeaseId,
+        instance: Option<InstanceId>,
+    ) -> Result<(), RegistryError> {
+        let ops = vec![self.session_op(node, lease, instance)];
         self.shared.registry.commit(Txn { guards: Vec::new(), ops }).await?;
-        self.book().session_put(node, lease);
+        self.book().session_put(node, lease, instance);
         Ok(())
     }
 
@@ -335,7 +392,8 @@ impl Attachment {
         let lease = lease.wait_for(Option::is_some).await.ok().and_then(|lease| *lease);
         let lease = lease.ok_or_else(|| RegistryError::Unavailable("no lease yet; try again".into()))?;
         let stands = self.sessions.book().has_session(&self.node, lease);
-        Ok((!stands).then(|| NewSession { op: self.sessions.session_op(&self.node, lease), lease }))
+        let op = || self.sessions.session_op(&self.node, lease, self.instance);
+        Ok((!stands).then(|| NewSession { op: op(), lease }))
     }
 
     /// Puts the agent's session into the store by itself, unless it stands there already.
@@ -344,14 +402,14 @@ impl Attachment {
     /// If the store does not take it.
     pub async fn put_session(&self) -> Result<(), RegistryError> {
         match self.session().await? {
-            Some(session) => self.sessions.put_session(&self.node, session.lease).await,
+            Some(session) => self.sessions.put_session(&self.node, session.lease, self.instance).await,
             None => Ok(()),
         }
     }
 
     /// The session was put.
     pub fn session_stands(&self, session: &NewSession) {
-        self.sessions.book().session_put(&self.node, session.lease);
+        self.sessions.book().session_put(&self.node, session.lease, self.instance);
     }
 
     /// Waits until a newer stream of the same node is there; not to be called again after that. Cancel safe.

@@ -43,6 +43,12 @@ impl From<Incarnation> for Bytes {
     }
 }
 
+impl From<crate::InstanceId> for Bytes {
+    fn from(id: crate::InstanceId) -> Self {
+        Bytes::copy_from_slice(&id.octets())
+    }
+}
+
 impl From<crate::NodeId> for Bytes {
     fn from(id: crate::NodeId) -> Self {
         Bytes::copy_from_slice(&id.octets())

@@ -105,3 +105,39 @@ fn i3_a_host_that_is_held_down_while_it_is_cut_off_is_ready_again_by_itself() {
     cluster.hosts[1].mend().unwrap();
     all_are_back(&cluster, "held down", &[1], &before);
 }
+
+/// Whatever ends the claim again and again, the agent and its controller report the loop, and the agent waits longer each time.
+#[test]
+fn a_claim_that_is_ended_again_and_again_is_reported_as_a_loop() {
+    let mut cluster =
+        Cluster::start("loop", Sizes { members: 1, controllers: 1, hosts: 1 }, "2001:db8:9::/48", &[]);
+    cluster.start_agent(0, &[1]);
+    cluster.wait_ready("h1");
+    let mut forgotten = 0;
+    let reported = poll("the agent reports the loop", 2 * LONG, || {
+        if !cluster.node("h1").is_null() {
+            forgotten += 1;
+            cluster.lab.cli(&["node", "forget", "h1", "--force"])?;
+        }
+        let (code, why) = cluster.agents[0].http("/readyz")?;
+        anyhow::ensure!(
+            code == 503 && why.contains("session loop"),
+            "forgotten {forgotten} times: {code}: {why}"
+        );
+        anyhow::Ok(why)
+    });
+    assert!(reported.contains("claimed anew"), "{reported}");
+    assert!((4..=6).contains(&forgotten), "{forgotten}");
+    cluster.wait_ready("h1");
+    poll("the loop has ended", LONG, || {
+        let (code, why) = cluster.agents[0].http("/readyz")?;
+        if code == 200 { Ok(()) } else { anyhow::bail!("{code}: {why}") }
+    });
+    let log = cluster.agents[0].process.log();
+    for transition in ["claim ended and claimed anew", "claim fenced and claimed anew"] {
+        let lines = log.lines().filter(|line| line.contains("session loop: ") && line.contains(transition));
+        assert!(lines.count() <= 1, "{log}");
+    }
+    assert!(log.contains("session loop has ended"), "{log}");
+    assert_eq!(cluster.controllers[0].process.log().matches("claim loop: ").count(), 1);
+}

@@ -1,49 +1,115 @@
 //! Two hosts of one id: a cloned disk.
 
-use sextant_tests::{AgentOptions, poll};
+use std::path::Path;
+
+use sextant_tests::{AgentOptions, MILLISECONDS, SECONDS, poll};
 
 use crate::cluster::{Cluster, LONG, Sizes};
 
-/// The copy has the node id, the claim and the name. One of both is heard at a time, the newer one first; nobody else is
-/// harmed, no third prefix is handed out, and a person is told what to do.
+/// The copy has the node id, the claim and the name, and tries the same controller or another one. The host that was there goes
+/// on undisturbed, a person is told what to do, and nothing is said any more once that is done.
 #[test]
-fn i3_a_cloned_disk_is_told_of() {
+fn i3_a_cloned_disk_does_not_win_over_the_original() {
     let mut cluster =
         Cluster::start("twins", Sizes { members: 1, controllers: 2, hosts: 3 }, "2001:db8:9::/48", &[]);
     cluster.start_agent(0, &[1, 2]);
     cluster.start_agent(2, &[1, 2]);
     let held = cluster.wait_ready("h1");
     cluster.wait_ready("h3");
-    copy(&cluster.lab.state_dir(&cluster.hosts[0]), &cluster.lab.state_dir(&cluster.hosts[1]));
-    let clone = AgentOptions { node: Some("h1".into()), controllers: vec![1, 2], ..AgentOptions::default() };
-    cluster.start_agent_with(1, clone);
-    let told = poll("status tells of both", LONG, || {
-        let told: String =
-            [1, 2].map(|number| cluster.lab.cli_of(number, &["status"]).unwrap().stdout).concat();
-        anyhow::ensure!(told.contains("put each other off"), "{told}");
-        anyhow::Ok(told)
-    });
-    assert!(
-        told.contains("node h1: agents of its id") && told.contains("remove its state directory"),
-        "{told}"
-    );
-    let log: String = cluster.controllers.iter().map(|it| it.process.log()).collect();
-    assert!(log.contains("two agents of one node id put each other off"), "{log}");
-    let now = cluster.node("h1");
-    assert_eq!((&now["prefix"], &now["epoch"]), (&held["prefix"], &held["epoch"]), "one claim, as before");
-    assert_eq!(cluster.lab.cli_json(&["node", "list"]).unwrap().as_array().unwrap().len(), 2);
+    cluster.settle();
+    let (from, to) = (cluster.hosts[0].container("q").unwrap(), cluster.hosts[2].container("q").unwrap());
+    poll("the way between them", LONG, || from.ping(to.address())?.replied());
+    let connected = || cluster_connections(&cluster.agents[0].process.log());
+    assert_eq!(connected(), 1);
+    let copied = cluster.lab.state_dir(&cluster.hosts[1]);
+    copy(&cluster.lab.state_dir(&cluster.hosts[0]), &copied);
 
-    // The mend that it names.
-    cluster.agents.pop().unwrap().process.kill().unwrap();
-    std::fs::remove_dir_all(cluster.lab.state_dir(&cluster.hosts[1])).unwrap();
+    for controllers in [vec![1], vec![2], vec![2, 1]] {
+        let stream = from.udp_stream(&to, 10 * MILLISECONDS).unwrap();
+        let clone = AgentOptions {
+            node: Some("h1".into()),
+            controllers: controllers.clone(),
+            ..AgentOptions::default()
+        };
+        let clone = cluster.lab.agent(&cluster.hosts[1], clone).unwrap();
+        for number in [1, 2] {
+            poll(&format!("controller {number} names the copy at {controllers:?}"), LONG, || {
+                let told = cluster.lab.cli_of(number, &["status"])?.stdout;
+                let address = cluster.hosts[1].address();
+                anyhow::ensure!(
+                    told.contains("node h1: another host has its id")
+                        && told.contains(&format!("from {address}. ")),
+                    "{told}"
+                );
+                anyhow::Ok(())
+            });
+        }
+        poll("the copy is not ready", LONG, || {
+            let (code, why) = clone.http("/readyz")?;
+            anyhow::ensure!(
+                code == 503 && why.contains("two hosts share one state directory"),
+                "{code}: {why}"
+            );
+            anyhow::Ok(())
+        });
+        // Each of its attempts is refused.
+        stream.flows(500, 30 * SECONDS).unwrap();
+        assert!(!clone.process.log().contains("\"message\":\"connected\""), "{}", clone.process.log());
+        clone.process.kill().unwrap();
+        stream.finish().unwrap().nothing_lost().unwrap();
+    }
+    assert_eq!(connected(), 1, "the original has kept its one stream");
+    let now = cluster.node("h1");
+    assert_eq!((&now["epoch"], &now["superseded"]), (&held["epoch"], &0.into()), "one claim, as before");
+    assert_eq!(cluster.lab.cli_json(&["node", "list"]).unwrap().as_array().unwrap().len(), 2);
+    let refused: usize = cluster
+        .controllers
+        .iter()
+        .map(|it| it.process.log().matches("duplicate agent refused").count())
+        .sum();
+    assert!((1..=6).contains(&refused), "{refused} lines of the refusals");
+
+    // The fix that it names.
+    std::fs::remove_dir_all(copied).unwrap();
     cluster.start_agent(1, &[1, 2]);
-    let second = cluster.wait_ready("h2");
-    assert_ne!(second["prefix"], held["prefix"]);
-    let back = cluster.wait_ready("h1");
-    assert_eq!(back["epoch"], held["epoch"]);
+    assert_ne!(cluster.wait_ready("h2")["prefix"], held["prefix"]);
+    poll("nothing is said any more", LONG, || {
+        let status = cluster.sextant(&["status"]);
+        anyhow::ensure!(!status.contains("another host has its id"), "{status}");
+        anyhow::Ok(())
+    });
+    cluster.lab.logs_are_quiet().unwrap();
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+/// A controller that does not answer keeps nobody out: the agent of a frozen one goes to the other, and so does one that was
+/// restarted while its old connection is half-open.
+#[test]
+fn an_agent_whose_controller_or_connection_is_dead_gets_in_elsewhere() {
+    let mut cluster =
+        Cluster::start("half-open", Sizes { members: 1, controllers: 2, hosts: 2 }, "2001:db8:9::/48", &[]);
+    cluster.start_agent(0, &[1, 2]);
+    cluster.start_agent(1, &[1, 2]);
+    let held = cluster.wait_ready("h1");
+    // Its FIN is lost with it; the new run knows only controller 2.
+    cluster.hosts[0].cut().unwrap();
+    cluster.agents.remove(0).process.kill().unwrap();
+    cluster.hosts[0].mend().unwrap();
+    let restarted = cluster.start_agent(0, &[2, 1]);
+    cluster.agents[restarted].process.wait_for_line("\"message\":\"connected\"", 10 * SECONDS).unwrap();
+    // Another run, and its controller is frozen.
+    cluster.controllers[1].process.freeze().unwrap();
+    cluster.agents.remove(restarted).process.kill().unwrap();
+    let restarted = cluster.start_agent(0, &[1]);
+    cluster.agents[restarted].process.wait_for_line("\"message\":\"connected\"", 10 * SECONDS).unwrap();
+    cluster.controllers[1].process.thaw().unwrap();
+    assert_eq!(cluster.wait_ready("h1")["epoch"], held["epoch"]);
+}
+
+fn cluster_connections(log: &str) -> usize {
+    log.matches("\"message\":\"connected\"").count()
+}
+
+fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -68,7 +68,9 @@ fn agents(node: &Node, now_unix_ms: u64) -> Vec<String> {
     let since = (agent(node) == "stopped")
         .then(|| format!(", as it was told to, {} ago", age(now_unix_ms, node.stopped_unix_ms)));
     let agent = format!("{}{}", agent(node), since.unwrap_or_default());
-    std::iter::once(agent).chain(more).collect()
+    let duplicate = (!node.duplicate_from.is_empty())
+        .then(|| format!("another agent of its id is refused, which connects from {}", node.duplicate_from));
+    std::iter::once(agent).chain(more).chain(duplicate).collect()
 }
 
 fn agent(node: &Node) -> &'static str {

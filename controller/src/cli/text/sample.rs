@@ -131,6 +131,7 @@ fn node(number: u64) -> Node {
         }),
         laggards: Vec::new(),
         superseded: 0,
+        duplicate_from: String::new(),
         stopped_unix_ms: 0,
     }
 }

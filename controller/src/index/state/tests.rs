@@ -87,7 +87,7 @@ fn what_agents_cannot_see_makes_no_delta() {
 fn a_session_comes_and_goes() {
     let mut fixture = Fixture::new();
     fixture.claim(2);
-    let session = SessionRecord { controller: "c1".into() }.encode();
+    let session = SessionRecord { controller: "c1".into(), instance: None }.encode();
     let put = vec![(fixture.keys.session(&name()), session)];
     assert!(fixture.apply(3, put.clone(), vec![]).is_some());
     assert!(fixture.apply(4, put, vec![]).is_none(), "a session that moves is no news for agents");

@@ -1,0 +1,131 @@
+//! Loops of the session: the same transition more than three times within a minute.
+
+use std::time::Duration;
+
+use sextant_proto::daemon::Repeats;
+use tokio::time::Instant;
+
+use super::{Ended, link::LinkError};
+
+/// A transition of the session that is normal once, and a fault if it repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Transition {
+    /// A controller refused the claim: another one is made.
+    Fenced,
+    /// The stream said that the claim has ended: another one is made.
+    ClaimLost,
+    /// Another stream of this node took the place of the connected one.
+    Superseded,
+    /// The controller of the connected stream had lost its store.
+    StaleController,
+    /// The connected stream ended otherwise.
+    StreamLost,
+}
+
+impl Transition {
+    /// The transition that ends a connection; `connected` says whether its stream was open. An attempt that fails is none: it is
+    /// tried again with back-off, and nothing has changed.
+    pub(super) fn of(ended: &Ended, connected: bool) -> Option<Self> {
+        match ended {
+            Ended::Fenced(_) => Some(Self::Fenced),
+            Ended::ClaimLost(_) => Some(Self::ClaimLost),
+            Ended::State(_) => None,
+            Ended::Link(_) if !connected => None,
+            Ended::Link(LinkError::Superseded(_)) => Some(Self::Superseded),
+            Ended::Link(LinkError::Stale) => Some(Self::StaleController),
+            Ended::Link(_) => Some(Self::StreamLost),
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Fenced => "claim fenced and claimed anew",
+            Self::ClaimLost => "claim ended and claimed anew",
+            Self::Superseded => "stream superseded by another one of this node",
+            Self::StaleController => "stream given up as its controller has lost its store",
+            Self::StreamLost => "stream lost",
+        }
+    }
+}
+
+/// The loops that the session is in.
+#[derive(Debug, Default)]
+pub(super) struct Loops {
+    repeats: Repeats<Transition>,
+}
+
+impl Loops {
+    /// A connection has ended. How long to wait at least until the next one; a loop that begins is logged.
+    pub(super) fn connection_ended(&mut self, ended: &Ended, connected: bool, now: Instant) -> Duration {
+        let Some(transition) = Transition::of(ended, connected) else { return Duration::ZERO };
+        let Some(repeat) = self.repeats.note(&transition, now) else { return Duration::ZERO };
+        if repeat.begins {
+            tracing::warn!(
+                transition = transition.text(), times = repeat.times, error = %ended,
+                "session loop: the same transition more than three times within a minute; backing off"
+            );
+        }
+        repeat.delay
+    }
+
+    /// The loops that last, for a person; those that have ended meanwhile are logged.
+    pub(super) fn problem(&mut self, now: Instant) -> Option<String> {
+        for (transition, times) in self.repeats.ended(now) {
+            tracing::info!(transition = transition.text(), times, "session loop has ended");
+        }
+        let text = |(transition, times): (&Transition, u32)| format!("{} {times} times", transition.text());
+        let loops: Vec<_> = self.repeats.lasting().map(text).collect();
+        (!loops.is_empty()).then(|| {
+            format!("session loop: {}; see the logs of this agent and its controllers", loops.join(", "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::dialogue::Lost, *};
+
+    fn link(error: LinkError) -> Ended {
+        Ended::Link(error)
+    }
+
+    #[test]
+    fn what_changes_the_session_is_a_transition() {
+        let lost = || link(LinkError::StreamEnded("x".into()));
+        let superseded = || link(LinkError::Superseded("x".into()));
+        let table = [
+            (Ended::Fenced("x".into()), true, Some(Transition::Fenced)),
+            (Ended::Fenced("x".into()), false, Some(Transition::Fenced)),
+            (Ended::ClaimLost(Lost::Gone), true, Some(Transition::ClaimLost)),
+            (superseded(), true, Some(Transition::Superseded)),
+            (link(LinkError::Stale), true, Some(Transition::StaleController)),
+            (link(LinkError::Silent(Duration::ZERO)), true, Some(Transition::StreamLost)),
+            (lost(), true, Some(Transition::StreamLost)),
+            (lost(), false, None),
+            (link(LinkError::Connect("x".into())), false, None),
+            (link(LinkError::Duplicate("x".into())), false, None),
+        ];
+        for (ended, connected, transition) in table {
+            assert_eq!(Transition::of(&ended, connected), transition, "{ended}, connected: {connected}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_is_delayed_and_a_problem_for_as_long_as_it_lasts() {
+        let mut loops = Loops::default();
+        let fenced = Ended::Fenced("x".into());
+        let mut waited = Vec::new();
+        for _ in 0..9 {
+            let delay = loops.connection_ended(&fenced, true, Instant::now());
+            tokio::time::sleep(delay).await;
+            waited.push(delay.as_secs());
+            let told = loops.problem(Instant::now());
+            assert_eq!(told.is_some(), waited.len() > 3, "{told:?} after {waited:?}");
+        }
+        assert_eq!(waited, [0, 0, 0, 1, 2, 4, 8, 10, 10]);
+        let told = loops.problem(Instant::now()).unwrap();
+        assert!(told.contains("claim fenced and claimed anew 9 times"), "{told}");
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        assert_eq!(loops.problem(Instant::now()), None, "it has not happened for 25 s");
+    }
+}

@@ -1,0 +1,154 @@
+//! Loops: the same transition of a state again and again. Pure.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// More often than this within [`WINDOW`] is a loop.
+const MOST: usize = 3;
+/// The time that is looked at.
+const WINDOW: Duration = Duration::from_secs(60);
+/// A loop has ended once its transition has not happened for so long.
+const QUIET: Duration = Duration::from_secs(25);
+/// The delay of a loop's first transition; doubled with each further one.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// The longest delay. Less than [`QUIET`], so that a loop that is delayed still counts as one.
+const MAX_DELAY: Duration = Duration::from_secs(10);
+
+/// Which transitions have happened lately, by key.
+#[derive(Debug)]
+pub struct Repeats<K> {
+    seen: BTreeMap<K, Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// When it happened, within the window; at most one more than [`MOST`].
+    times: VecDeque<Instant>,
+    /// How often it has happened within its present loop.
+    looping: Option<u32>,
+}
+
+/// A transition that is part of a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeat {
+    /// How often it has happened in this loop.
+    pub times: u32,
+    /// Whether the loop begins with this one: report it.
+    pub begins: bool,
+    /// How long to wait before what leads to it is tried again.
+    pub delay: Duration,
+}
+
+impl<K> Default for Repeats<K> {
+    fn default() -> Self {
+        Self { seen: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone> Repeats<K> {
+    /// `transition` has happened. The answer is there if that is more than three times within a minute, or goes on a loop.
+    /// Call [`Repeats::ended`] from time to time.
+    pub fn note(&mut self, transition: &K, now: Instant) -> Option<Repeat> {
+        let seen = self.seen.entry(transition.clone()).or_default();
+        seen.times.push_back(now);
+        seen.times.retain(|at| now.duration_since(*at) < WINDOW);
+        let begins = seen.looping.is_none();
+        if begins && seen.times.len() <= MOST {
+            return None;
+        }
+        let times = seen.looping.map_or(seen.times.len() as u32, |times| times.saturating_add(1));
+        seen.looping = Some(times);
+        seen.times.drain(..seen.times.len().saturating_sub(MOST + 1));
+        let doubled = times.saturating_sub(MOST as u32 + 1).min(10);
+        Some(Repeat { times, begins, delay: FIRST_DELAY.saturating_mul(1 << doubled).min(MAX_DELAY) })
+    }
+
+    /// The loops that have ended, and how often their transitions happened.
+    pub fn ended(&mut self, now: Instant) -> Vec<(K, u32)> {
+        let quiet_for =
+            |seen: &Seen| seen.times.back().map_or(Duration::MAX, |last| now.duration_since(*last));
+        let mut ended = Vec::new();
+        for (key, seen) in &mut self.seen {
+            if quiet_for(seen) >= QUIET
+                && let Some(times) = seen.looping.take()
+            {
+                seen.times.clear();
+                ended.push((key.clone(), times));
+            }
+        }
+        self.seen.retain(|_, seen| seen.looping.is_some() || quiet_for(seen) < WINDOW);
+        ended
+    }
+
+    /// The loops that last, and how often their transitions have happened.
+    pub fn lasting(&self) -> impl Iterator<Item = (&K, u32)> {
+        self.seen.iter().filter_map(|(key, seen)| Some((key, seen.looping?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `gaps` (seconds) between transitions of one kind lead to.
+    fn after(gaps: &[u64]) -> Vec<Option<Repeat>> {
+        let (mut repeats, mut now) = (Repeats::default(), Instant::now());
+        let note = |gap: &u64| {
+            now += Duration::from_secs(*gap);
+            repeats.ended(now);
+            repeats.note(&"fenced", now)
+        };
+        gaps.iter().map(note).collect()
+    }
+
+    fn repeat(times: u32, begins: bool, delay: u64) -> Option<Repeat> {
+        Some(Repeat { times, begins, delay: Duration::from_secs(delay) })
+    }
+
+    #[test]
+    fn more_than_three_within_a_minute_are_a_loop_until_it_is_quiet() {
+        let none = None;
+        let table: &[(&[u64], &[Option<Repeat>])] = &[
+            (&[0, 1, 1], &[none; 3]),
+            (&[0, 20, 20, 20], &[none; 4]),
+            (&[0, 1, 1, 57], &[none, none, none, repeat(4, true, 1)]),
+            (
+                &[0, 0, 0, 0, 1, 1],
+                &[none, none, none, repeat(4, true, 1), repeat(5, false, 2), repeat(6, false, 4)],
+            ),
+            // Slower, by its own delay: the same loop.
+            (
+                &[0, 0, 0, 0, 24, 24],
+                &[none, none, none, repeat(4, true, 1), repeat(5, false, 2), repeat(6, false, 4)],
+            ),
+            // Quiet in between: another one must begin anew.
+            (
+                &[0, 0, 0, 0, 25, 0, 0, 0],
+                &[none, none, none, repeat(4, true, 1), none, none, none, repeat(4, true, 1)],
+            ),
+        ];
+        for (gaps, expected) in table {
+            assert_eq!(after(gaps), *expected, "{gaps:?}");
+        }
+        let delays: Vec<_> = after(&[0; 12]).into_iter().flatten().map(|it| it.delay.as_secs()).collect();
+        assert_eq!(delays, [1, 2, 4, 8, 10, 10, 10, 10, 10]);
+    }
+
+    #[test]
+    fn loops_last_by_their_kind_and_their_end_is_told_once() {
+        let (mut repeats, start) = (Repeats::default(), Instant::now());
+        for _ in 0..5 {
+            repeats.note(&"fenced", start);
+        }
+        repeats.note(&"superseded", start);
+        assert_eq!(repeats.lasting().collect::<Vec<_>>(), [(&"fenced", 5)]);
+        assert!(repeats.ended(start + QUIET - Duration::from_millis(1)).is_empty());
+        assert_eq!(repeats.ended(start + QUIET), [("fenced", 5)]);
+        assert!(repeats.ended(start + WINDOW).is_empty() && repeats.lasting().next().is_none());
+        assert!(repeats.seen.is_empty(), "what is long ago takes no memory");
+    }
+}
