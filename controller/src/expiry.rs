@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-use sextant_proto::{NodeName, NodeState, Peer};
+use sextant_proto::{
+    NodeName, NodeState, Peer,
+    daemon::{Failing, Outage},
+};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
@@ -32,6 +35,7 @@ pub struct Expiry {
     others: Others,
     hold_down: Option<Duration>,
     down: BTreeMap<NodeName, Instant>,
+    outage: Outage,
 }
 
 impl Expiry {
@@ -43,7 +47,7 @@ impl Expiry {
         others: Others,
         hold_down: Option<Duration>,
     ) -> Self {
-        Self { claims, index, acks, others, hold_down, down: BTreeMap::new() }
+        Self { claims, index, acks, others, hold_down, down: BTreeMap::new(), outage: Outage::default() }
     }
 
     /// Looks and ends, for ever.
@@ -91,9 +95,14 @@ impl Expiry {
                 Ok((prefix, revision)) => {
                     tracing::warn!(%node, %prefix, %revision, ?hold_down, "claim ended: down for hold_down");
                     self.down.remove(&node);
+                    self.outage = Outage::default();
                 }
                 Err(ForgetError::Up { .. } | ForgetError::Forwarding { .. } | ForgetError::Unknown(_)) => {}
-                Err(error) => tracing::warn!(%node, %error, "claim of a host that is down cannot be ended"),
+                Err(error) => {
+                    if let Some(Failing { failures, for_secs }) = self.outage.failed(Instant::now()) {
+                        tracing::warn!(%node, %error, failures, for_secs, "claims of hosts that are down cannot be ended");
+                    }
+                }
             }
         }
     }

@@ -7,10 +7,10 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use anyhow::Context;
 use rand::Rng;
 use sextant_proto::daemon::{
-    Essential, Probes, Readiness, init_logging, stop_signal,
+    Essential, Failing, Outage, Probes, Readiness, init_logging, stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     acks::Acks,
@@ -120,10 +120,13 @@ async fn open_meta(
     registry: &SharedRegistry,
     keys: &Keys,
 ) -> Result<Meta, RegistryError> {
+    let mut outage = Outage::default();
     loop {
         match store::open(registry, keys).await {
             Err(RegistryError::Unavailable(why)) if matches!(settings.store, Store::Etcd(_)) => {
-                tracing::warn!(why, "the store does not answer yet; trying again");
+                if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+                    tracing::warn!(why, failures, for_secs, "the store does not answer yet; trying again");
+                }
                 systemd::tell_status(&format!("waiting for the store: {why}"));
                 systemd::tell_starting(STORE_PATIENCE);
                 tokio::time::sleep(STORE_RETRY).await;

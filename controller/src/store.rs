@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use sextant_proto::{Incarnation, NodeName, NodeState, Revision};
+use sextant_proto::{
+    Incarnation, NodeName, NodeState, Revision,
+    daemon::{Failing, Outage},
+};
+use tokio::time::Instant;
 
 use crate::{
     audit::{Actor, Event, What},
@@ -106,6 +110,7 @@ pub async fn close_recovery(
     index: Index,
     window: Duration,
 ) -> Result<(), RegistryError> {
+    let mut outage = Outage::default();
     loop {
         tokio::time::sleep(TICK).await;
         let meta = index.read(|state| state.meta().clone());
@@ -113,8 +118,10 @@ pub async fn close_recovery(
         if !meta.recovering || meta.restoring || age < window {
             continue;
         }
-        if let Err(error) = finish(&registry, &keys, &index, &Actor::controller()).await {
-            tracing::warn!(%error, "the recovery window cannot be closed; trying again");
+        if let Err(error) = finish(&registry, &keys, &index, &Actor::controller()).await
+            && let Some(Failing { failures, for_secs }) = outage.failed(Instant::now())
+        {
+            tracing::warn!(%error, failures, for_secs, "the recovery window cannot be closed; trying again");
         }
     }
 }

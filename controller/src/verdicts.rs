@@ -9,7 +9,11 @@
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-use sextant_proto::{NodeName, NodeState};
+use sextant_proto::{
+    NodeName, NodeState,
+    daemon::{Failing, Outage, Recovered},
+};
+use tokio::time::Instant;
 
 use crate::{
     acks::Acks,
@@ -57,16 +61,23 @@ impl Verdicts {
     /// None: every trouble is told and tried again.
     pub async fn run(self) -> Result<(), Infallible> {
         let mut changes = self.acks.watch();
-        let mut in_trouble = false;
+        let mut outage = Outage::default();
         loop {
             let _nothing_new = tokio::time::timeout(PERIOD, changes.next()).await;
             tokio::time::sleep(GATHER).await;
             let kept = self.keep().await;
-            // Said once, not at every attempt.
-            if let (Err(error), false) = (&kept, in_trouble) {
-                tracing::warn!(%error, "verdicts on hosts cannot be written; trying again");
+            match kept {
+                Ok(()) => {
+                    if let Some(Recovered { failures, after_secs }) = outage.works(Instant::now()) {
+                        tracing::info!(failures, after_secs, "verdicts on hosts are written again");
+                    }
+                }
+                Err(error) => {
+                    if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+                        tracing::warn!(%error, failures, for_secs, "verdicts on hosts cannot be written; trying again");
+                    }
+                }
             }
-            in_trouble = kept.is_err();
         }
     }
 

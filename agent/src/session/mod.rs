@@ -4,6 +4,7 @@
 //! the engine as an [`Input`], what the engine reports goes out as announcements and acks. [`dialogue`] decides what to
 //! say; [`link`] is the edge that speaks gRPC. It never ends: no controller is no reason to stop (DESIGN I5).
 
+mod attempts;
 mod backoff;
 mod dialogue;
 mod farewell;
@@ -18,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::{BgpNeighbour, Claim, InstanceId, NodeId, daemon::transition};
+use sextant_proto::{
+    BgpNeighbour, Claim, InstanceId, NodeId,
+    daemon::{Failing, transition},
+};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -29,6 +33,7 @@ use crate::{
     view::View,
 };
 
+use attempts::Attempts;
 use backoff::Backoff;
 use farewell::{Leaving, farewell};
 use link::{ClaimOutcome, Link, LinkError};
@@ -69,6 +74,7 @@ pub struct Session {
     inquiries: Inquiries,
     leaving: Leaving,
     loops: Loops,
+    attempts: Attempts,
 }
 
 /// Why a connection came to its end.
@@ -129,6 +135,7 @@ impl Session {
             inquiries,
             leaving,
             loops: Loops::default(),
+            attempts: Attempts::default(),
         };
         session.publish(false);
         Ok((session, farewell))
@@ -146,6 +153,7 @@ impl Session {
                 let ended = self.converse(&endpoint).await;
                 if started.elapsed() >= GOOD_STREAM {
                     backoff.reset();
+                    self.attempts.worked(&endpoint.to_string());
                 }
                 let (fenced, delay) = self.conclude(&endpoint, ended).await;
                 let usual = if fenced { Duration::ZERO } else { backoff.next_delay() };
@@ -205,20 +213,26 @@ impl Session {
         if fenced {
             self.take_down(&ended).await;
         }
-        let trouble = format!("controller {endpoint}: {ended}");
+        let (controller, why) = (endpoint.to_string(), ended.to_string());
+        if !fenced && let Some(failing) = self.attempts.failed(&controller, &why, Instant::now()) {
+            let Failing { failures, for_secs } = failing;
+            tracing::warn!(
+                controller,
+                error = why,
+                failures,
+                for_secs,
+                "not connected; routes stay as they are"
+            );
+        }
+        let trouble = Some(format!("controller {controller}: {why}"));
         let problem = self.problem(Some(&ended));
         self.condition.send_if_modified(|condition| {
-            let news = condition.connected || condition.trouble.as_ref() != Some(&trouble);
-            if news && !fenced {
-                tracing::warn!(controller = %endpoint, error = %ended, "not connected; routes stay as they are");
-            }
-            let changed = news || condition.problem != problem;
             if condition.connected {
                 transition("session", "connected", "disconnected", ended.kind());
             }
-            condition.connected = false;
-            condition.trouble = Some(trouble);
-            condition.problem = problem;
+            let now = Condition { connected: false, trouble, problem, streams: condition.streams };
+            let changed = *condition != now;
+            *condition = now;
             changed
         });
         (fenced, delay)

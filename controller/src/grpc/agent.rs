@@ -67,9 +67,12 @@ impl AgentService for Agents {
         caller.may_act_for(&request.node)?;
         let outcome = match self.rooms.claims.by(&by).claim(&request).await? {
             Granted::Claim(claim) => {
-                tracing::info!(node = %request.node, prefix = %claim.prefix, epoch = %claim.epoch, "claim");
-                if request.held.as_ref().is_none_or(|held| held.epoch != claim.epoch) {
-                    self.note_new_claim(&request.node);
+                let (node, prefix, epoch) = (&request.node, claim.prefix, claim.epoch);
+                if request.held.as_ref().is_none_or(|held| held.epoch != epoch) {
+                    tracing::info!(%node, %prefix, %epoch, "claim");
+                    self.note_new_claim(node);
+                } else {
+                    tracing::debug!(%node, %prefix, %epoch, "claim, as held");
                 }
                 Outcome::Granted((&claim).into())
             }

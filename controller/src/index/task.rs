@@ -9,8 +9,11 @@ use std::{
 };
 
 use futures::StreamExt;
-use sextant_proto::{Revision, daemon::transition};
-use tokio::sync::watch;
+use sextant_proto::{
+    Revision,
+    daemon::{Failing, Outage, RECOVERED, Recovered, transition},
+};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Index, RING_BYTES, Shared,
@@ -71,6 +74,12 @@ impl std::fmt::Debug for RegistryHandle {
     }
 }
 
+fn tell_not_listed(outage: &mut Outage, error: &RegistryError) {
+    if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+        tracing::warn!(%error, failures, for_secs, "store cannot be listed; trying again");
+    }
+}
+
 impl IndexTask {
     /// Lists the store `meta`, and makes the index of it.
     ///
@@ -99,29 +108,45 @@ impl IndexTask {
     /// # Errors
     /// If the store was replaced.
     pub async fn run(self) -> Result<(), StoreReplaced> {
+        let mut outage = Outage::default();
         loop {
-            match self.follow().await? {
+            match self.follow(&mut outage).await? {
                 Ended::Watch(ended) => {
-                    tracing::warn!(reason = %ended, "watch of the store ended; listing anew");
+                    if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+                        tracing::warn!(reason = %ended, failures, for_secs, "watch of the store ended; listing anew");
+                    }
                     transition("index", "following", "listing", "watch ended");
-                    if self.relist().await? == Told::Anew {
-                        self.read_anew().await?;
+                    if self.relist(&mut outage).await? == Told::Anew {
+                        self.read_anew(&mut outage).await?;
                     }
                 }
                 Ended::Restore => {
                     transition("index", "following", "listing", "restore");
-                    self.read_anew().await?;
+                    self.read_anew(&mut outage).await?;
                 }
             }
             transition("index", "listing", "following", "listed");
         }
     }
 
-    async fn follow(&self) -> Result<Ended, StoreReplaced> {
+    async fn follow(&self, outage: &mut Outage) -> Result<Ended, StoreReplaced> {
         let after = *self.seen.borrow();
         let mut watch = self.registry.0.watch(self.keys.all(), after);
+        outage.works(Instant::now());
+        let recovered = tokio::time::sleep(RECOVERED);
+        tokio::pin!(recovered);
         loop {
-            match watch.next().await {
+            // Both are cancel safe.
+            let next = tokio::select! {
+                next = watch.next() => next,
+                () = &mut recovered, if outage.lasts() => {
+                    if let Some(Recovered { failures, after_secs }) = outage.works(Instant::now()) {
+                        tracing::info!(failures, after_secs, "store is watched again");
+                    }
+                    continue;
+                }
+            };
+            match next {
                 Some(Ok(batch)) => {
                     if self.apply(&batch)? == Told::Anew {
                         return Ok(Ended::Restore);
@@ -158,11 +183,11 @@ impl IndexTask {
     }
 
     /// Reads the whole store anew after a restore; every stream gets a snapshot of it.
-    async fn read_anew(&self) -> Result<(), StoreReplaced> {
+    async fn read_anew(&self, outage: &mut Outage) -> Result<(), StoreReplaced> {
         loop {
             match self.registry.0.list(&self.keys.all()).await {
                 Ok(listing) => return self.replace(&listing),
-                Err(error) => tracing::warn!(%error, "restored store cannot be listed; trying again"),
+                Err(error) => tell_not_listed(outage, &error),
             }
             tokio::time::sleep(RELIST_DELAY).await;
         }
@@ -187,11 +212,11 @@ impl IndexTask {
         Ok(())
     }
 
-    async fn relist(&self) -> Result<Told, StoreReplaced> {
+    async fn relist(&self, outage: &mut Outage) -> Result<Told, StoreReplaced> {
         loop {
             match self.registry.0.list(&self.keys.all()).await {
                 Ok(listing) => return self.apply(&self.difference(listing)),
-                Err(error) => tracing::warn!(%error, "store cannot be listed; trying again"),
+                Err(error) => tell_not_listed(outage, &error),
             }
             tokio::time::sleep(RELIST_DELAY).await;
         }

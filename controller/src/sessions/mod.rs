@@ -14,7 +14,7 @@ use std::{
 
 use sextant_proto::{
     InstanceId, NodeName, VERSION,
-    daemon::{Readiness, systemd::Heartbeat, transition},
+    daemon::{Failing, Outage, Readiness, Recovered, systemd::Heartbeat, transition},
 };
 use tokio::{
     sync::watch,
@@ -178,6 +178,7 @@ impl Sessions {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut kept_alive, mut ticks) = (Instant::now(), 0);
+        let (mut leasing, mut ending) = (Outage::default(), Outage::default());
         loop {
             tick.tick().await;
             self.shared.heartbeat.beat();
@@ -188,10 +189,20 @@ impl Sessions {
                         kept_alive = Instant::now();
                         self.tell_ready(Ok(()));
                     }
-                    Err(error) => self.tell_ready(Err(error.to_string())),
+                    Err(error) => {
+                        if let Some(Failing { failures, for_secs }) = leasing.failed(Instant::now()) {
+                            tracing::warn!(%error, failures, for_secs, "the controller's lease cannot be kept; trying again");
+                        }
+                        self.tell_ready(Err(error.to_string()));
+                    }
                 }
             }
-            self.end_lost().await;
+            if self.shared.ready.borrow().is_ok()
+                && let Some(Recovered { failures, after_secs }) = leasing.works(Instant::now())
+            {
+                tracing::info!(failures, after_secs, "the controller's lease is kept again");
+            }
+            self.end_lost(&mut ending).await;
             ticks = (ticks + 1) % TICKS_PER_LOOK_ELSEWHERE;
             if ticks == 0 {
                 self.put_off_moved(&index);
@@ -230,20 +241,13 @@ impl Sessions {
         }
     }
 
-    /// Says it once, not at every attempt.
+    /// Notes whether the lease is kept, and why not.
     fn tell_ready(&self, now: Result<(), String>) {
         self.shared.ready.send_if_modified(|before| {
             let changed = *before != now;
-            match &now {
-                Err(error) if changed => {
-                    tracing::warn!(error, "the controller's lease cannot be kept; trying again");
-                    let from = if before.is_ok() { "kept" } else { "not kept" };
-                    transition("lease", from, "not kept", "store");
-                }
-                Ok(()) if changed => {
-                    tracing::info!("the controller's lease stands");
-                    transition("lease", "not kept", "kept", "store");
-                }
+            match (&before, &now) {
+                (Ok(()), Err(_)) => transition("lease", "kept", "not kept", "store"),
+                (Err(_), Ok(())) => transition("lease", "not kept", "kept", "store"),
                 _ => {}
             }
             *before = now;
@@ -293,7 +297,7 @@ impl Sessions {
         Ok(())
     }
 
-    async fn end_lost(&self) {
+    async fn end_lost(&self, outage: &mut Outage) {
         let lost = self.book().lost(Instant::now(), self.shared.down_after);
         for (node, going) in lost {
             // Each may take as long as a store that does not answer.
@@ -308,7 +312,9 @@ impl Sessions {
             }
             if let Err(error) = self.end_session(&node, going).await {
                 // The lease ends it in the end; until then it is shown as up.
-                tracing::warn!(%node, %error, "session cannot be ended");
+                if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+                    tracing::warn!(%node, %error, failures, for_secs, "sessions of lost agents cannot be ended");
+                }
             }
         }
     }

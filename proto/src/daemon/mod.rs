@@ -11,7 +11,7 @@ mod tasks;
 mod transition;
 
 pub use logging::{LogFormat, init_logging};
-pub use outage::{Failing, Outage, Recovered};
+pub use outage::{Failing, Outage, RECOVERED, Recovered};
 pub use probes::{Metrics, ProbeError, Probes, Readiness};
 pub use repeats::{Repeat, Repeats};
 pub use settings::{SettingsError, layered};

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// How often a failure that lasts is logged.
 const REMINDER: Duration = Duration::from_secs(60);
 /// Something that works for less than this between two failures has not recovered.
-const RECOVERED: Duration = Duration::from_secs(5);
+pub const RECOVERED: Duration = Duration::from_secs(5);
 
 /// The failures of one thing.
 #[derive(Debug, Default)]
@@ -62,6 +62,11 @@ impl Outage {
         lasting.logged = now;
         let failures = std::mem::take(&mut lasting.unlogged);
         Some(Failing { failures, for_secs: now.duration_since(lasting.since).as_secs() })
+    }
+
+    /// Whether it fails, or has just begun to work again.
+    pub fn lasts(&self) -> bool {
+        self.lasting.is_some()
     }
 
     /// It works. The answer is there once, when it has worked for some seconds after an outage.

@@ -29,6 +29,11 @@ pub(super) fn are_quiet(dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many lines of level info and above the daemon whose log is `log` has written.
+pub(super) fn count(log: &str) -> usize {
+    log.lines().filter_map(line).count()
+}
+
 /// When, since 1970, and what, if it is a line that is logged by default.
 fn line(text: &str) -> Option<(Duration, String)> {
     let entry: Value = serde_json::from_str(text).ok()?;

@@ -122,6 +122,11 @@ impl Process {
             .map_or_else(|error| error.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
     }
 
+    /// How many lines it has logged that a daemon logs by default: of level info and above.
+    pub fn logged_lines(&self) -> usize {
+        super::logs::count(&self.log())
+    }
+
     /// How much it has written, in octets; for [`Process::wait_for_line_after`].
     pub fn log_len(&self) -> usize {
         fs::metadata(&self.log).map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX))

@@ -27,6 +27,33 @@ fn i5_all_of_etcd_dies_for_longer_than_any_ttl() {
     cluster.expect_full_mesh();
 }
 
+/// Nobody's log says each second that etcd is still dead: what fails is logged when it begins, once a minute, and when it ends.
+#[test]
+fn logs_are_short_while_etcd_is_dead() {
+    const MOST: usize = 10;
+    let mut cluster = Cluster::start("etcd dead, quiet", 2);
+    cluster.etcd.kill().unwrap();
+    let name = |process: &sextant_tests::Process| process.log().lines().next().unwrap_or_default().to_owned();
+    let controllers = cluster.controllers.iter().map(|it| &it.process);
+    let daemons: Vec<_> = controllers.chain(cluster.agents.iter().map(|it| &it.process)).collect();
+    // By then all of them have noticed, and lost agents are gone by anybody's count.
+    std::thread::sleep(15 * SECONDS);
+    let before: Vec<_> = daemons.iter().map(|process| process.logged_lines()).collect();
+    std::thread::sleep(60 * SECONDS);
+    for (process, before) in daemons.iter().zip(before) {
+        let lines = process.logged_lines() - before;
+        assert!(lines <= MOST, "{lines} lines in a minute of {}:\n{}", name(process), process.log());
+    }
+    let lab = &cluster.lab;
+    cluster.etcd.restart(lab).unwrap();
+    cluster.settle();
+    for controller in &cluster.controllers {
+        for end in ["store is watched again", "the controller's lease is kept again"] {
+            controller.process.wait_for_line(end, 20 * SECONDS).unwrap();
+        }
+    }
+}
+
 #[test]
 fn i5_a_controller_dies_and_its_agents_move() {
     let mut cluster = Cluster::start("controller dies", 3);

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::Revision;
+use sextant_proto::{
+    Revision,
+    daemon::{Failing, Outage, Recovered},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
@@ -32,6 +35,8 @@ const AFTER_LOSS: Duration = Duration::from_millis(200);
 pub struct Cluster {
     members: Vec<Member>,
     endpoints: Mutex<Endpoints>,
+    /// What is logged of each member.
+    outages: Mutex<Vec<Outage>>,
     pub(super) timeouts: Timeouts,
     /// The last revision that a caller was told of: watches should get there soon.
     handed: watch::Sender<Revision>,
@@ -55,6 +60,7 @@ impl Cluster {
     pub fn new(members: Vec<Member>, first: usize, timeouts: Timeouts) -> Self {
         Self {
             endpoints: Mutex::new(Endpoints::new(members.len(), first)),
+            outages: Mutex::new(members.iter().map(|_| Outage::default()).collect()),
             members,
             timeouts,
             handed: watch::Sender::new(Revision::ZERO),
@@ -192,19 +198,26 @@ impl Cluster {
         answer
     }
 
-    /// Notes that a member failed; said once.
+    /// Notes that a member failed.
     pub fn failed(&self, number: usize, fault: &Fault) {
-        let news = self.endpoints().failed(number, Instant::now().into_std());
-        if news {
-            tracing::warn!(endpoint = %self.members[number].endpoint, error = %fault, "etcd member fails");
+        let now = Instant::now();
+        self.endpoints().failed(number, now.into_std());
+        if let Some(Failing { failures, for_secs }) = self.outages()[number].failed(now) {
+            let endpoint = &self.members[number].endpoint;
+            tracing::warn!(%endpoint, error = %fault, failures, for_secs, "etcd member fails");
         }
     }
 
     fn answered(&self, number: usize) {
-        let news = self.endpoints().answered(number);
-        if news {
-            tracing::info!(endpoint = %self.members[number].endpoint, "etcd member answers again");
+        self.endpoints().answered(number);
+        if let Some(Recovered { failures, after_secs }) = self.outages()[number].works(Instant::now()) {
+            let endpoint = &self.members[number].endpoint;
+            tracing::info!(%endpoint, failures, after_secs, "etcd member answers again");
         }
+    }
+
+    fn outages(&self) -> std::sync::MutexGuard<'_, Vec<Outage>> {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It stays whole even if a holder panicked: each change is complete in itself.

@@ -49,25 +49,22 @@ impl Endpoints {
     }
 
     /// A member failed. Whether it had been well before.
-    pub fn failed(&mut self, member: usize, now: Instant) -> bool {
+    pub fn failed(&mut self, member: usize, now: Instant) {
         let health = &mut self.members[member];
         let penalty = FIRST_PENALTY * 2u32.saturating_pow(health.failures.min(16));
         health.failures = health.failures.saturating_add(1);
         health.until = Some(now + penalty.min(LONGEST_PENALTY));
-        let news = health.failures == 1;
         if member == self.preferred {
             self.preferred = self.order(now)[0];
         }
-        news
     }
 
-    /// A member answered. Whether it had failed before.
-    pub fn answered(&mut self, member: usize) -> bool {
-        let before = std::mem::take(&mut self.members[member]);
+    /// A member answered.
+    pub fn answered(&mut self, member: usize) {
+        self.members[member] = Health::default();
         if self.members[self.preferred].failures > 0 {
             self.preferred = member;
         }
-        before.failures > 0
     }
 }
 
@@ -80,15 +77,14 @@ mod tests {
         let (mut members, now) = (Endpoints::new(3, 1), Instant::now());
         assert_eq!(members.order(now), [1, 2, 0]);
         members.answered(1);
-        assert!(members.failed(1, now), "the first failure is news");
+        members.failed(1, now);
         assert_eq!(members.order(now), [2, 0, 1]);
-        assert!(!members.failed(1, now), "the second is not");
+        members.failed(1, now);
         members.answered(2);
         // It is well again, but nobody is moved for that.
         let later = now + 2 * LONGEST_PENALTY;
         assert_eq!(members.order(later), [2, 0, 1]);
-        assert!(members.answered(1), "that it is well again is news");
-        assert!(!members.answered(1));
+        members.answered(1);
         assert_eq!(members.order(later), [2, 0, 1]);
     }
 

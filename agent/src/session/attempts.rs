@@ -1,0 +1,53 @@
+//! What is logged of controllers that cannot be used: a failure when it begins, then once a minute. Pure.
+
+use std::collections::HashMap;
+
+use sextant_proto::daemon::{Failing, Outage};
+use tokio::time::Instant;
+
+/// The failures with each controller, by its address.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    failures: HashMap<String, (String, Outage)>,
+}
+
+impl Attempts {
+    /// The connection to `controller` could not be made, or ended. There is an answer if that is to be logged.
+    pub(super) fn failed(&mut self, controller: &str, why: &str, now: Instant) -> Option<Failing> {
+        let (before, outage) = self.failures.entry(controller.to_owned()).or_default();
+        if before != why {
+            (*before, *outage) = (why.to_owned(), Outage::default());
+        }
+        outage.failed(now)
+    }
+
+    /// The connection to `controller` was a good one: what follows is another failure.
+    pub(super) fn worked(&mut self, controller: &str) {
+        self.failures.remove(controller);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn two_controllers_that_fail_in_turn_are_logged_once_a_minute_each() {
+        let (mut attempts, start) = (Attempts::default(), Instant::now());
+        let mut logged = Vec::new();
+        for second in 0..120 {
+            let controller = if second % 2 == 0 { "one" } else { "two" };
+            if attempts.failed(controller, "refused", start + Duration::from_secs(second)).is_some() {
+                logged.push((controller, second));
+            }
+        }
+        assert_eq!(logged, [("one", 0), ("two", 1), ("one", 60), ("two", 61)]);
+        let now = start + Duration::from_secs(120);
+        assert!(attempts.failed("one", "another reason", now).is_some());
+        assert!(attempts.failed("one", "another reason", now).is_none());
+        attempts.worked("one");
+        assert!(attempts.failed("one", "another reason", now).is_some());
+    }
+}
