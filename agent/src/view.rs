@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use sextant_proto::{Control, Epoch, Incarnation, NodeName, NodeState, Peer, Pool, PoolName, Revision};
+use sextant_proto::{Control, Epoch, Incarnation, Mark, NodeName, NodeState, Peer, Pool, PoolName, Revision};
 
 /// All pools and nodes of the cluster, as far as they were told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct View {
     /// The revision that the present stream's next delta must follow. Behind `revision` while a stale controller catches up.
     chain: Revision,
     recovering: bool,
+    /// The last mark of the store's history.
+    mark: Option<Mark>,
     control: Control,
     /// The present stream began with a snapshot from a controller that was current.
     current: bool,
@@ -44,6 +46,8 @@ pub struct Snapshot {
     pub recovering: bool,
     /// What holds for all agents.
     pub control: Control,
+    /// The last mark of the store's history.
+    pub mark: Option<Mark>,
     /// All pools.
     pub pools: Vec<Pool>,
     /// All nodes.
@@ -57,6 +61,8 @@ pub struct Delta {
     pub since: Revision,
     /// What it leads to.
     pub revision: Revision,
+    /// The last mark of the store's history, if there is a new one.
+    pub mark: Option<Mark>,
     /// What changed, in order.
     pub changes: Vec<Change>,
 }
@@ -100,6 +106,12 @@ impl View {
     /// Whether it is at least as new as the claim of this epoch: what it says of the node that holds it counts.
     pub fn reaches(&self, epoch: Epoch) -> bool {
         self.incarnation == Some(epoch.incarnation) && self.revision >= epoch.revision
+    }
+
+    /// The last mark of the store's history that was heard of: controllers tell by it whether their store still has what
+    /// this agent knows.
+    pub fn mark(&self) -> Option<Mark> {
+        self.mark
     }
 
     /// Where a stream may go on by deltas: nowhere if the view is of no complete, current snapshot.
@@ -155,6 +167,7 @@ impl View {
         if newer {
             self.set_recovering(snapshot.recovering);
             self.control = snapshot.control;
+            self.mark = snapshot.mark.or(self.mark);
         }
         self.drop_superseded();
     }
@@ -172,6 +185,7 @@ impl View {
             return Ok(());
         }
         self.revision = delta.revision;
+        self.mark = delta.mark.or(self.mark);
         for change in delta.changes {
             self.apply(change);
         }
@@ -183,6 +197,7 @@ impl View {
     fn enter(&mut self, incarnation: Incarnation) {
         self.incarnation = Some(incarnation);
         self.revision = Revision::ZERO;
+        self.mark = None;
         self.pools.values_mut().for_each(|known| known.confirmed = false);
         self.peers.values_mut().for_each(|known| known.confirmed = false);
     }

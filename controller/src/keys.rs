@@ -50,6 +50,8 @@ pub enum Key {
     Session(NodeName),
     /// A controller.
     Controller(String),
+    /// A mark of the store's history.
+    Mark(u64),
     /// What a controller's agents see of a node whose agent is gone.
     Verdict(NodeName, String),
 }
@@ -142,6 +144,16 @@ impl Keys {
         format!("{}verdicts/{node}/{controller}", self.root)
     }
 
+    /// `lineage/<random>`, in hex digits.
+    pub fn mark(&self, id: u64) -> String {
+        format!("{}lineage/{id:016x}", self.root)
+    }
+
+    /// All of `lineage/`.
+    pub fn marks(&self) -> KeyRange {
+        KeyRange::prefix(&format!("{}lineage/", self.root))
+    }
+
     /// `audit/<time>-<random>`, both in hex digits: in the order of time.
     pub fn audit_entry(&self, unix_ms: u64, random: u64) -> String {
         format!("{}audit/{unix_ms:016x}-{random:016x}", self.root)
@@ -211,6 +223,7 @@ impl Keys {
             "nodes" => name.parse().ok().map(Key::Node),
             "sessions" => name.parse().ok().map(Key::Session),
             "verdicts" => parse_verdict(name),
+            "lineage" => u64::from_str_radix(name, 16).ok().map(Key::Mark),
             "controllers" => Some(Key::Controller(name.to_owned())),
             _ => None,
         }
@@ -256,6 +269,8 @@ mod tests {
         assert_eq!(keys().verdict(&node, "c1"), "/sextant/v1/default/verdicts/host1/c1");
         assert_eq!(keys().parse(&keys().verdict(&node, "c1")), Some(Key::Verdict(node, "c1".into())));
         assert_eq!(keys().parse("/sextant/v1/default/verdicts/host1"), None);
+        assert_eq!(keys().parse(&keys().mark(7)), Some(Key::Mark(7)));
+        assert!(keys().marks().contains(&keys().mark(u64::MAX)));
         assert_eq!(keys().parse(&keys().freed(prefix)), Some(Key::Freed(prefix)));
         assert_eq!(keys().parse(&keys().reservation_set()), Some(Key::ReservationSet));
         assert_eq!(keys().parse("/sextant/v1/other/meta/store"), None);

@@ -18,6 +18,7 @@ pub mod expiry;
 pub mod grpc;
 pub mod index;
 pub mod keys;
+pub mod lineage;
 mod metrics;
 pub mod pools;
 mod prefixes;

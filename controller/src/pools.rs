@@ -241,7 +241,9 @@ impl Pools {
         event.op(&self.keys, &self.by)
     }
 
-    async fn try_commit(&self, txn: Txn) -> Result<Option<Revision>, PoolsError> {
+    /// `None`: read anew and try again; so too if the store is no longer the one that the index is of.
+    async fn try_commit(&self, mut txn: Txn) -> Result<Option<Revision>, PoolsError> {
+        self.index.read(|state| txn.guards.extend(state.same_store()));
         match self.registry.commit(txn).await {
             Ok(Outcome::Committed(revision)) => {
                 self.index.reaches(revision, CATCH_UP).await;

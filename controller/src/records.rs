@@ -14,6 +14,8 @@ use sextant_proto::{
     v1,
 };
 
+use crate::{keys::Keys, registry::Op};
+
 /// A value that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -49,6 +51,8 @@ pub struct Meta {
     pub replaces: Option<Incarnation>,
     /// A restore is under way, or was cut off.
     pub restoring: bool,
+    /// The content is that of `replaces` at an earlier revision: a snapshot of the store was restored under it.
+    pub forked: bool,
 }
 
 impl Meta {
@@ -60,7 +64,14 @@ impl Meta {
             recovering: true,
             replaces: None,
             restoring: false,
+            forked: false,
         }
+    }
+
+    /// That of a store whose content was taken back to an earlier revision of `lost`: another incarnation, whose recovery
+    /// window is open.
+    pub fn fork_of(lost: Incarnation) -> Self {
+        Self { replaces: Some(lost), forked: true, ..Self::new() }
     }
 
     /// Whether it surely stands in for another store whose nodes may still come back.
@@ -80,6 +91,20 @@ impl Default for Meta {
 pub struct ControlRecord {
     /// No agent changes its kernel.
     pub paused: bool,
+}
+
+/// `lineage/…`: what each grant and each end of a claim leaves in the store's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MarkRecord {
+    /// Who was granted a claim; `None`: a claim ended, or the marks began.
+    pub granted_to: Option<NodeId>,
+}
+
+impl MarkRecord {
+    /// What puts it as the mark `id`.
+    pub fn op(&self, keys: &Keys, id: u64) -> Op {
+        Op::put(keys.mark(id), self.encode())
+    }
 }
 
 /// `claims/…`.
@@ -194,6 +219,7 @@ impl Record for Meta {
             recovering: message.recovering,
             replaces: replaces.map(|it| convert::id("replaces", it)).transpose()?,
             restoring: message.restoring,
+            forked: message.forked,
         })
     }
 
@@ -204,8 +230,21 @@ impl Record for Meta {
             recovering: self.recovering,
             replaces: self.replaces.map(Into::into).unwrap_or_default(),
             restoring: self.restoring,
+            forked: self.forked,
         };
         message.encode_to_vec().into()
+    }
+}
+
+impl Record for MarkRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Mark { node_id } = Message::decode(value)?;
+        let node_id = Some(&node_id).filter(|it| !it.is_empty());
+        Ok(Self { granted_to: node_id.map(|it| convert::id("node_id", it)).transpose()? })
+    }
+
+    fn encode(&self) -> Bytes {
+        stored::Mark { node_id: self.granted_to.map(Into::into).unwrap_or_default() }.encode_to_vec().into()
     }
 }
 

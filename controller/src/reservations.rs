@@ -215,7 +215,9 @@ impl Reservations {
         Op::put(self.keys.reservation_set(), "")
     }
 
-    async fn try_commit(&self, txn: Txn) -> Result<Option<Revision>, ReservationError> {
+    /// `None`: read anew and try again; so too if the store is no longer the one that the index is of.
+    async fn try_commit(&self, mut txn: Txn) -> Result<Option<Revision>, ReservationError> {
+        self.index.read(|state| txn.guards.extend(state.same_store()));
         match self.registry.commit(txn).await {
             Ok(Outcome::Committed(revision)) => {
                 self.index.reaches(revision, CATCH_UP).await;

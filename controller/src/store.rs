@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sextant_proto::{
     Incarnation, NodeName, NodeState, Revision,
     daemon::{Failing, Outage},
@@ -12,8 +13,8 @@ use crate::{
     audit::{Actor, Event, What},
     index::{Index, State},
     keys::Keys,
-    records::{Meta, Record, unix_ms},
-    registry::{Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
+    records::{MarkRecord, Meta, Record, unix_ms},
+    registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
 /// How often the recovery window is looked at.
@@ -35,13 +36,18 @@ pub const HALF_RESTORED: &str = "the store is half restored, and nothing is serv
 pub async fn open(registry: &SharedRegistry, keys: &Keys) -> Result<Meta, RegistryError> {
     let key = keys.meta();
     loop {
-        if let Some(entry) = registry.list(&KeyRange::key(&key)).await?.entries.pop() {
-            return Meta::decode(&entry.value)
-                .map_err(|error| RegistryError::Corrupt(format!("{key}: {error}")));
+        let reading = registry.read(&[KeyRange::key(&key), keys.marks()]).await?;
+        if let Some(entry) = reading.entry(0) {
+            let meta = decoded(&key, entry)?;
+            if reading.ranges[1].is_empty() {
+                begin_marks(registry, keys, entry).await?;
+            }
+            return Ok(meta);
         }
         let meta = Meta::new();
-        let put = Op::put(&key, meta.encode());
-        match registry.commit(Txn { guards: vec![Guard::Absent(key.clone())], ops: vec![put] }).await {
+        let ops =
+            vec![Op::put(&key, meta.encode()), MarkRecord { granted_to: None }.op(keys, rand::random())];
+        match registry.commit(Txn { guards: vec![Guard::Absent(key.clone())], ops }).await {
             Ok(Outcome::Committed(_)) => {
                 tracing::info!(store = registry.describe(), incarnation = %meta.incarnation, "new store");
                 return Ok(meta);
@@ -53,23 +59,48 @@ pub async fn open(registry: &SharedRegistry, keys: &Keys) -> Result<Meta, Regist
     }
 }
 
-/// The store's own record, and the revision that last put it.
+/// The history of a store from before marks were put has none: its marks begin now.
+async fn begin_marks(registry: &SharedRegistry, keys: &Keys, meta: &Entry) -> Result<(), RegistryError> {
+    let guards = vec![Guard::Holds(meta.key.clone(), meta.value.clone()), Guard::RangeAbsent(keys.marks())];
+    let ops = vec![MarkRecord { granted_to: None }.op(keys, rand::random())];
+    match registry.commit(Txn { guards, ops }).await {
+        // Somebody else was faster, or the next start does it.
+        Ok(_) | Err(RegistryError::Unknown(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn decoded(key: &str, entry: &Entry) -> Result<Meta, RegistryError> {
+    Meta::decode(&entry.value).map_err(|error| RegistryError::Corrupt(format!("{key}: {error}")))
+}
+
+/// The store's own record, as it was read.
+#[derive(Debug, Clone)]
+pub struct Current {
+    /// What it says.
+    pub meta: Meta,
+    /// The revision that last put it.
+    pub modified: Revision,
+    value: Bytes,
+}
+
+/// The store's own record.
 ///
 /// # Errors
 /// If the store does not answer, has none, or it cannot be read.
-pub async fn read(registry: &SharedRegistry, keys: &Keys) -> Result<(Meta, Revision), RegistryError> {
+pub async fn read(registry: &SharedRegistry, keys: &Keys) -> Result<Current, RegistryError> {
     let key = keys.meta();
     let entry = registry.list(&KeyRange::key(&key)).await?.entries.pop();
     let entry = entry.ok_or_else(|| RegistryError::Corrupt(format!("{key} is gone")))?;
-    let meta =
-        Meta::decode(&entry.value).map_err(|error| RegistryError::Corrupt(format!("{key}: {error}")))?;
-    Ok((meta, entry.modified))
+    Ok(Current { meta: decoded(&key, &entry)?, modified: entry.modified, value: entry.value })
 }
 
-/// A transaction that puts `meta` in place of what was last put at `modified`, and does `ops` with it.
-pub fn change(keys: &Keys, meta: &Meta, modified: Revision, ops: Vec<Op>) -> Txn {
+/// A transaction that puts `meta` in place of `current`, and does `ops` with it. Another store's record, even one that was
+/// put at the same revision, is not replaced.
+pub fn change(keys: &Keys, meta: &Meta, current: &Current, ops: Vec<Op>) -> Txn {
     let put = Op::put(keys.meta(), meta.encode());
-    let guards = vec![Guard::Unchanged(keys.meta(), modified)];
+    let holds = Guard::Holds(keys.meta(), current.value.clone());
+    let guards = vec![holds, Guard::Unchanged(keys.meta(), current.modified)];
     Txn { guards, ops: std::iter::once(put).chain(ops).collect() }
 }
 
@@ -83,12 +114,12 @@ pub async fn replaces(
     lost: Incarnation,
 ) -> Result<(), RegistryError> {
     for _ in 0..ATTEMPTS {
-        let (meta, modified) = read(registry, keys).await?;
-        if meta.replaces.is_some() || !meta.recovering {
+        let current = read(registry, keys).await?;
+        if current.meta.replaces.is_some() || !current.meta.recovering {
             return Ok(());
         }
-        let next = Meta { replaces: Some(lost), ..meta };
-        match registry.commit(change(keys, &next, modified, Vec::new())).await {
+        let next = Meta { replaces: Some(lost), ..current.meta.clone() };
+        match registry.commit(change(keys, &next, &current, Vec::new())).await {
             Ok(Outcome::Committed(_)) => {
                 tracing::warn!(%lost, "the store stands in for one that is lost; its nodes are waited for");
                 return Ok(());
@@ -148,19 +179,19 @@ pub async fn finish(
     by: &Actor,
 ) -> Result<Finished, RegistryError> {
     for _ in 0..ATTEMPTS {
-        let (meta, modified) = read(registry, keys).await?;
-        if meta.restoring {
+        let current = read(registry, keys).await?;
+        if current.meta.restoring {
             return Err(RegistryError::Unavailable(HALF_RESTORED.into()));
         }
-        if !meta.recovering {
-            return Ok(Finished { revision: modified, was_open: false, silent: Vec::new() });
+        if !current.meta.recovering {
+            return Ok(Finished { revision: current.modified, was_open: false, silent: Vec::new() });
         }
         let silent = index.read(silent);
         let mut noted = vec![Event::new(What::RecoveryFinished).detail(still_silent(&silent))];
         noted.extend(silent.iter().take(MOST_SILENT).map(|node| Event::new(What::Silent).node(node)));
         let ops = noted.into_iter().map(|event| event.op(keys, by)).collect();
-        let closed = Meta { recovering: false, ..meta };
-        match registry.commit(change(keys, &closed, modified, ops)).await {
+        let closed = Meta { recovering: false, ..current.meta.clone() };
+        match registry.commit(change(keys, &closed, &current, ops)).await {
             Ok(Outcome::Committed(revision)) => {
                 tracing::info!(
                     silent = silent.len(),

@@ -25,7 +25,7 @@ pub use node::{
 };
 pub use pool::{Pool, PoolError};
 pub use prefix::{Prefix, PrefixError};
-pub use revision::{Claim, Epoch, Revision};
+pub use revision::{Claim, Epoch, Mark, Revision};
 pub use transport::{TransportError, plain_text_allowed};
 
 /// The messages of the wire, generated from `proto/sextant/v1`.

@@ -36,6 +36,18 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// A point in a store's history: a random number that a grant, or the end of a claim, put at a revision. A store that was
+/// taken back to an earlier snapshot, and went on from there, does not have the later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// The store that it was put into.
+    pub incarnation: Incarnation,
+    /// The revision that put it.
+    pub revision: Revision,
+    /// The random number.
+    pub id: u64,
+}
+
 /// A host prefix as its holder knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {

@@ -88,6 +88,7 @@ fn hello(node: String, node_id: NodeId, claim: &Claim) -> Hello {
         revision: epoch.revision,
         epoch: Some(epoch),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        mark: None,
         role: 0,
         ..Hello::default()
     }

@@ -118,6 +118,7 @@ impl Fixture {
     fn tell_peers(&self, revision: u64, peers: Vec<Peer>, recovering: bool) {
         let mut view = View::default();
         view.apply_snapshot(Snapshot {
+            mark: None,
             incarnation: self.incarnation,
             revision: Revision(revision),
             linearizable: true,

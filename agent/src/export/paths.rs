@@ -137,6 +137,7 @@ mod tests {
         let (linearizable, recovering, pools) = (true, false, vec![]);
         let mut view = View::default();
         view.apply_snapshot(Snapshot {
+            mark: None,
             incarnation,
             revision,
             linearizable,

@@ -128,6 +128,7 @@ mod tests {
         };
         let mut view = View::default();
         view.apply_snapshot(Snapshot {
+            mark: None,
             incarnation: Incarnation::random(),
             revision: Revision(revision),
             linearizable: true,

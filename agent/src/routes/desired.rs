@@ -235,6 +235,7 @@ mod tests {
     fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
         let mut view = View::default();
         view.apply_snapshot(Snapshot {
+            mark: None,
             incarnation: incarnation(),
             revision: Revision(1),
             linearizable: true,

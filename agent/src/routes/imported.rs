@@ -141,6 +141,7 @@ mod tests {
         let claim = Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool.clone() };
         let mut view = View::default();
         view.apply_snapshot(Snapshot {
+            mark: None,
             incarnation: Incarnation::random(),
             revision: Revision(1),
             linearizable: true,

@@ -244,6 +244,7 @@ mod tests {
             let claim = Claim { prefix: "2001:db8:1::/64".parse().unwrap(), epoch, pool };
             let mut view = View::default();
             view.apply_snapshot(Snapshot {
+                mark: None,
                 incarnation,
                 revision: Revision(10),
                 linearizable: true,
@@ -260,7 +261,7 @@ mod tests {
         fn change(&mut self, change: Change) -> Vec<Say> {
             let since = Revision(self.revision);
             self.revision += 1;
-            let delta = Delta { since, revision: Revision(self.revision), changes: vec![change] };
+            let delta = Delta { since, revision: Revision(self.revision), mark: None, changes: vec![change] };
             self.view.apply_delta(delta).unwrap();
             self.dialogue.on_view(&self.view)
         }

@@ -8,7 +8,7 @@ use std::{
 
 use prost::Message;
 use sextant_proto::{
-    Claim, Incarnation, InstanceId, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
+    Claim, Incarnation, InstanceId, Mark, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
     convert::{self, MessageError, required},
     plain_text_allowed,
     v1::{self, agent_message::Message as ToController, agent_service_client::AgentServiceClient},
@@ -241,6 +241,7 @@ impl Link {
         instance: InstanceId,
         claim: Option<&Claim>,
         resume: Option<(Incarnation, Revision)>,
+        mark: Option<Mark>,
     ) -> Result<SyncStream, LinkError> {
         let (outgoing, to_send) = mpsc::channel(OUTGOING);
         let (incarnation, revision) = match resume {
@@ -254,6 +255,7 @@ impl Link {
             incarnation,
             revision,
             version: VERSION.into(),
+            mark: mark.map(Into::into),
             role: claim.map_or(v1::Role::Router, |_| v1::Role::Unspecified).into(),
             instance: instance.into(),
         };
@@ -348,6 +350,7 @@ impl SyncStream {
             linearizable: begin.linearizable,
             recovering: begin.recovering,
             control: begin.control.map(Into::into).unwrap_or_default(),
+            mark: mark(begin.mark)?,
             pools,
             peers,
         }))
@@ -416,7 +419,12 @@ fn readable_peers(peers: Vec<v1::Peer>) -> impl Iterator<Item = Peer> {
 fn parse_delta(delta: v1::Delta) -> Result<Delta, LinkError> {
     let changes = delta.changes.into_iter().filter_map(|change| change.change).filter_map(parse_change);
     let changes = changes.collect::<Result<_, _>>()?;
-    Ok(Delta { since: Revision(delta.since), revision: Revision(delta.revision), changes })
+    let mark = mark(delta.mark)?;
+    Ok(Delta { since: Revision(delta.since), revision: Revision(delta.revision), mark, changes })
+}
+
+fn mark(mark: Option<v1::Mark>) -> Result<Option<Mark>, LinkError> {
+    Ok(mark.map(Mark::try_from).transpose()?)
 }
 
 fn parse_change(change: v1::change::Change) -> Option<Result<Change, LinkError>> {

@@ -48,8 +48,8 @@ impl Session {
             return Err(Ended::Fenced("no claim".into()));
         }
         let resume = self.view.resumes_at();
-        let stream =
-            link.sync(&self.settings.node, self.node_id, self.instance, claim.as_ref(), resume).await?;
+        let (node, node_id, mark) = (&self.settings.node, self.node_id, self.view.mark());
+        let stream = link.sync(node, node_id, self.instance, claim.as_ref(), resume, mark).await?;
         let mut following = Following {
             link,
             stream,

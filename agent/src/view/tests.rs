@@ -30,6 +30,7 @@ impl Store {
 
     fn snapshot(&self, revision: u64, peers: &[u8]) -> Snapshot {
         Snapshot {
+            mark: None,
             incarnation: self.0,
             revision: Revision(revision),
             linearizable: true,
@@ -42,7 +43,7 @@ impl Store {
 }
 
 fn delta(since: u64, revision: u64, changes: Vec<Change>) -> Delta {
-    Delta { since: Revision(since), revision: Revision(revision), changes }
+    Delta { since: Revision(since), revision: Revision(revision), mark: None, changes }
 }
 
 fn names(view: &View) -> Vec<String> {

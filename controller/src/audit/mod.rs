@@ -96,6 +96,8 @@ pub enum What {
     Restored,
     /// A half-made restore was taken back.
     RestoreUndone,
+    /// The store was taken back to an earlier snapshot; it is another incarnation.
+    Forked,
     /// The recovery window is closed.
     RecoveryFinished,
     /// A node did not come back before the recovery window closed.
@@ -130,6 +132,7 @@ impl fmt::Display for What {
             Self::Restoring => "restoring",
             Self::Restored => "restored",
             Self::RestoreUndone => "restore undone",
+            Self::Forked => "taken back to a snapshot",
             Self::RecoveryFinished => "recovery finished",
             Self::Silent => "silent",
         })

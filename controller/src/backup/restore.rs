@@ -129,7 +129,8 @@ async fn begin(
     for _ in 0..ATTEMPTS {
         // The set of pools first: a change after it is refused by the guard.
         let set = registry.list(&KeyRange::key(&keys.pool_set())).await?.entries.pop();
-        let (meta, modified) = store::read(registry, keys).await?;
+        let current = store::read(registry, keys).await?;
+        let (meta, modified) = (current.meta.clone(), current.modified);
         let live = registry.list(&keys.all()).await?;
         let mut planned = plan(backup, &live, keys).map_err(|no_plan| match no_plan {
             NoPlan::File(error) => RestoreError::File(error),
@@ -157,7 +158,7 @@ async fn begin(
             Txn { guards: vec![Guard::Unchanged(keys.meta(), modified), set], ops }
         } else {
             ops.push(Event::new(What::Restoring).detail(about(backup)).op(keys, by));
-            let mut txn = store::change(keys, &Meta { restoring: true, ..meta }, modified, ops);
+            let mut txn = store::change(keys, &Meta { restoring: true, ..meta }, &current, ops);
             txn.guards.push(set);
             txn
         };
@@ -205,7 +206,8 @@ async fn end(
 ) -> Result<(Incarnation, Revision), RestoreError> {
     let incarnation = Incarnation::random();
     for _ in 0..ATTEMPTS {
-        let (meta, modified) = store::read(registry, keys).await?;
+        let current = store::read(registry, keys).await?;
+        let (meta, modified) = (&current.meta, current.modified);
         if meta.incarnation == incarnation {
             return Ok((incarnation, modified));
         }
@@ -218,10 +220,11 @@ async fn end(
             recovering: true,
             replaces: Some(meta.incarnation),
             restoring: false,
+            forked: false,
         };
         let noted = Event::new(What::Restored).detail(format!("{put} keys, {}", about(backup)));
         let ops = vec![noted.op(keys, by), Op::put(keys.reservation_set(), "")];
-        match registry.commit(store::change(keys, &next, modified, ops)).await {
+        match registry.commit(store::change(keys, &next, &current, ops)).await {
             Ok(Outcome::Committed(revision)) => return Ok((incarnation, revision)),
             Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => {}
             Err(error) => return Err(error.into()),
@@ -235,7 +238,8 @@ async fn end(
 /// # Errors
 /// A [`RestoreError`].
 pub async fn undo(registry: &SharedRegistry, keys: &Keys, by: &Actor) -> Result<usize, RestoreError> {
-    let (meta, since) = store::read(registry, keys).await?;
+    let current = store::read(registry, keys).await?;
+    let (meta, since) = (current.meta.clone(), current.modified);
     if !meta.restoring {
         return Err(RestoreError::NothingToUndo);
     }
@@ -245,7 +249,7 @@ pub async fn undo(registry: &SharedRegistry, keys: &Keys, by: &Actor) -> Result<
     }
     let noted = Event::new(What::RestoreUndone).detail(format!("{} keys", deletes.len())).op(keys, by);
     let ops = vec![noted, Op::put(keys.reservation_set(), "")];
-    let txn = store::change(keys, &Meta { restoring: false, ..meta }, since, ops);
+    let txn = store::change(keys, &Meta { restoring: false, ..meta }, &current, ops);
     match registry.commit(txn).await? {
         Outcome::Committed(_) => Ok(deletes.len()),
         Outcome::Refused(_) => Err(RestoreError::Changed("meta/store".into())),

@@ -92,7 +92,7 @@ impl Store {
     }
 
     async fn meta(&self) -> Meta {
-        store::read(&self.registry, &self.keys).await.unwrap().0
+        store::read(&self.registry, &self.keys).await.unwrap().meta
     }
 
     async fn restore(&self, backup: &Backup) -> Result<Restored, RestoreError> {

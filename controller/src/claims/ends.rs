@@ -3,13 +3,12 @@
 use sextant_proto::{NodeName, NodeState, Prefix, Revision};
 
 use super::{
-    Claims, decode,
+    Claims, Standing, decode,
     life::{ATTEMPTS, Holder, HolderError, of_node},
 };
 use crate::{
     audit::What,
-    index::View,
-    records::{ClaimRecord, NodeRecord, VerdictRecord},
+    records::VerdictRecord,
     registry::{Guard, KeyRange, Op, Txn},
 };
 
@@ -72,32 +71,40 @@ impl Claims {
         force: bool,
     ) -> Result<(Prefix, Revision), ForgetError> {
         for _ in 0..ATTEMPTS {
-            let node = self.node(name).await.map_err(HolderError::from)?;
-            let node = node.ok_or_else(|| ForgetError::Unknown(name.clone()))?;
-            let guards = if force { Vec::new() } else { self.is_gone(name, node.record.prefix).await? };
-            if let Some(revision) = self.end(name, &node, what, guards).await? {
-                return Ok((node.record.prefix, revision));
+            let liveness = [KeyRange::key(&self.keys.session(name)), self.keys.verdicts(name)];
+            let standing = self.standing_and(name, &liveness).await.map_err(HolderError::from)?;
+            let prefix = standing.node.as_ref().map(|node| node.record.prefix);
+            let prefix = prefix.ok_or_else(|| ForgetError::Unknown(name.clone()))?;
+            let guards = if force { Vec::new() } else { self.is_gone(name, prefix, &standing)? };
+            if let Some(revision) = self.end(name, &standing, what, guards).await? {
+                return Ok((prefix, revision));
             }
         }
         Err(HolderError::Contended(name.clone()).into())
     }
 
-    /// Guards that hold while a node's agent is gone, and no peer sees its host forwarding.
-    async fn is_gone(&self, name: &NodeName, prefix: Prefix) -> Result<Vec<Guard>, ForgetError> {
-        let (session, verdicts) = (self.keys.session(name), self.keys.verdicts(name));
-        let sessions = self.registry.list(&KeyRange::key(&session)).await.map_err(HolderError::from)?;
-        if !sessions.entries.is_empty() {
+    /// Guards that hold while a node's agent is gone, and no peer sees its host forwarding; by `standing` with the node's
+    /// session and verdicts.
+    fn is_gone(
+        &self,
+        name: &NodeName,
+        prefix: Prefix,
+        standing: &Standing,
+    ) -> Result<Vec<Guard>, ForgetError> {
+        let [sessions, said] = standing.more.as_slice() else {
+            unreachable!("a session and verdicts were asked for");
+        };
+        if !sessions.is_empty() {
             return Err(ForgetError::Up { node: name.clone(), prefix });
         }
-        let said = self.registry.list(&verdicts).await.map_err(HolderError::from)?.entries;
         if said.iter().any(|entry| decode::<VerdictRecord>(entry).is_ok_and(|it| it.record.forwarding)) {
             return Err(ForgetError::Forwarding { node: name.clone(), prefix });
         }
-        let mut guards = vec![Guard::Absent(session)];
+        let mut guards = vec![Guard::Absent(self.keys.session(name))];
         if said.is_empty() {
-            guards.push(Guard::RangeAbsent(verdicts));
+            guards.push(Guard::RangeAbsent(self.keys.verdicts(name)));
         }
-        guards.extend(said.into_iter().map(|entry| Guard::Unchanged(entry.key, entry.modified)));
+        guards.extend(said.iter().map(|entry| Guard::Unchanged(entry.key.clone(), entry.modified)));
         Ok(guards)
     }
 
@@ -107,39 +114,38 @@ impl Claims {
     /// A [`HolderError`]; being fenced, or not being drained, among them.
     pub async fn release(&self, holder: &Holder) -> Result<Revision, HolderError> {
         for _ in 0..ATTEMPTS {
-            let node = self.verify(holder).await?;
+            let (node, standing) = self.verified(holder).await?;
             if node.record.state != NodeState::Drained {
                 let why =
                     format!("node {} is {}; drain it before it is released", holder.node, node.record.state);
                 return Err(HolderError::Fenced(why));
             }
-            if let Some(revision) = self.end(&holder.node, &node, What::Released, Vec::new()).await? {
+            if let Some(revision) = self.end(&holder.node, &standing, What::Released, Vec::new()).await? {
                 return Ok(revision);
             }
         }
         Err(HolderError::Contended(holder.node.clone()))
     }
 
-    /// One attempt to delete a node and its claim; `None` if either changed meanwhile.
+    /// One attempt to delete a node and its claim; `None` if either changed meanwhile, or the node is not there.
     pub(super) async fn end(
         &self,
         name: &NodeName,
-        node: &View<NodeRecord>,
+        standing: &Standing,
         what: What,
         mut guards: Vec<Guard>,
     ) -> Result<Option<Revision>, HolderError> {
-        let (node_key, claim_key) = (self.keys.node(name), self.keys.claim(node.record.prefix));
-        let claim = self.registry.list(&KeyRange::key(&claim_key)).await?.entries.pop();
-        guards.push(Guard::Unchanged(node_key.clone(), node.modified));
+        let Some(node) = &standing.node else { return Ok(None) };
+        let node_key = self.keys.node(name);
+        guards.extend([standing.same_meta(&self.keys), Guard::Unchanged(node_key.clone(), node.modified)]);
         let mut ops = vec![Op::Delete(node_key), self.note(of_node(what, name, &node.record))];
-        if let Some(claim) = claim {
-            let is_its_own = decode::<ClaimRecord>(&claim)?.record.node == *name;
-            if is_its_own {
-                guards.push(Guard::Unchanged(claim_key.clone(), claim.modified));
-                ops.push(Op::Delete(claim_key));
-                ops.extend(self.rests(node.record.prefix, name, node.record.node_id));
-            }
+        if let Some(claim) = &standing.claim {
+            let claim_key = self.keys.claim(node.record.prefix);
+            guards.push(Guard::Unchanged(claim_key.clone(), claim.modified));
+            ops.push(Op::Delete(claim_key));
+            ops.extend(self.rests(node.record.prefix, name, node.record.node_id));
         }
+        ops.extend(self.index.read(|state| state.lineage().ops(&self.keys, None)));
         self.try_commit(Txn { guards, ops }).await
     }
 }

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use sextant_proto::{Epoch, NodeId, NodeName, NodeState, Prefix, Revision, Uplink};
 
-use super::{CATCH_UP, Claims};
+use super::{
+    CATCH_UP, Claims, Standing,
+    standing::{Judged, Lost, unknown_history},
+};
 use crate::{
     audit::{Event, What},
     index::View,
     records::{NodeRecord, Record, unix_ms},
-    registry::{Guard, KeyRange, Op, Outcome, RegistryError, Txn},
+    registry::{Guard, Op, Outcome, RegistryError, Txn},
 };
 
 /// How often a change is tried against others of the same node.
@@ -75,21 +78,33 @@ impl Claims {
     /// # Errors
     /// [`HolderError::Fenced`] with the reason if it does not.
     pub async fn verify(&self, holder: &Holder) -> Result<View<NodeRecord>, HolderError> {
-        self.same_store(holder.epoch)?;
-        let fenced = |why: String| HolderError::Fenced(format!("node {}: {why}", holder.node));
-        let node = self.node(&holder.node).await?.ok_or_else(|| fenced("its claim has ended".into()))?;
-        if node.record.node_id != holder.node_id {
-            return Err(fenced(format!("its name belongs to node id {}", node.record.node_id)));
+        Ok(self.verified(holder).await?.0)
+    }
+
+    /// As [`Self::verify`], with all that was read.
+    pub(super) async fn verified(
+        &self,
+        holder: &Holder,
+    ) -> Result<(View<NodeRecord>, Standing), HolderError> {
+        let standing = self.standing(&holder.node).await?;
+        if let Some(node) = stands(&standing, holder)? {
+            return Ok((node.clone(), standing));
         }
-        let key = self.keys.claim(node.record.prefix);
-        let claim = self.registry.list(&KeyRange::key(&key)).await?.entries.pop();
-        let incarnation = self.index.read(|state| state.meta().incarnation);
-        match claim {
-            Some(claim) if (Epoch { incarnation, revision: claim.created }) == holder.epoch => Ok(node),
-            Some(claim) => {
-                Err(fenced(format!("{} was claimed anew at revision {}", node.record.prefix, claim.created)))
+        let (judged, standing) = self.judge(&holder.node, holder.node_id, holder.epoch).await?;
+        let lost = match standing.holds(holder.node_id, holder.epoch) {
+            Ok(node) => return Ok((node.clone(), standing)),
+            Err(lost) => lost,
+        };
+        match judged {
+            // What becomes of it is decided when it claims anew.
+            Judged::Waiting | Judged::Alone => Err(unknown_history().into()),
+            Judged::Fenced => {
+                let why = match lost {
+                    Lost::Name(id, _) => format!("its name belongs to node id {id}"),
+                    Lost::Claim(why) => why,
+                };
+                Err(HolderError::Fenced(format!("node {}: {why}", holder.node)))
             }
-            None => Err(fenced(format!("the claim of {} has ended", node.record.prefix))),
         }
     }
 
@@ -246,8 +261,8 @@ impl Claims {
         step: impl Fn(&NodeRecord) -> Result<Option<NodeRecord>, &'static str>,
     ) -> Result<Revision, DrainError> {
         for _ in 0..ATTEMPTS {
-            let node = self.node(name).await.map_err(HolderError::from)?;
-            let node = node.ok_or_else(|| DrainError::Unknown(name.clone()))?;
+            let standing = self.standing(name).await.map_err(HolderError::from)?;
+            let node = standing.node.ok_or_else(|| DrainError::Unknown(name.clone()))?;
             let next = step(&node.record);
             let refused = |mend| DrainError::State { node: name.clone(), state: node.record.state, mend };
             let Some(next) = next.map_err(refused)? else {
@@ -283,8 +298,9 @@ impl Claims {
         Ok(self.commit_seen(txn).await?)
     }
 
-    /// As [`Self::try_commit`].
-    pub(super) async fn commit_seen(&self, txn: Txn) -> Result<Option<Revision>, RegistryError> {
+    /// As [`Self::try_commit`]. Refused as well if the store is no longer the one that the index is of.
+    pub(super) async fn commit_seen(&self, mut txn: Txn) -> Result<Option<Revision>, RegistryError> {
+        self.index.read(|state| txn.guards.extend(state.same_store()));
         match self.registry.commit(txn).await {
             Ok(Outcome::Committed(revision)) => {
                 self.index.reaches(revision, CATCH_UP).await;
@@ -294,6 +310,19 @@ impl Claims {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The holder's node, if it holds its claim by `standing`. An epoch of another store says nothing here: its holder is to
+/// claim anew, and is not fenced.
+fn stands<'a>(
+    standing: &'a Standing,
+    holder: &Holder,
+) -> Result<Option<&'a View<NodeRecord>>, RegistryError> {
+    let here = standing.meta.incarnation;
+    if holder.epoch.incarnation != here {
+        return Err(RegistryError::Unavailable(format!("the store is another one, {here}: claim anew")));
+    }
+    Ok(standing.holds(holder.node_id, holder.epoch).ok())
 }
 
 pub(super) fn of_node(what: What, name: &NodeName, node: &NodeRecord) -> Event {

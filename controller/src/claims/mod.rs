@@ -8,23 +8,29 @@ mod life;
 mod propose;
 mod quarantine;
 mod recovery;
+mod standing;
 
 use std::time::Duration;
 
-use sextant_proto::{Claim, Epoch, NodeId, NodeName, NodeState, Pool, PoolName, Prefix, Revision};
+use sextant_proto::{
+    Claim, Epoch, Incarnation, NodeId, NodeName, NodeState, Pool, PoolName, Prefix, Revision,
+};
 
 use crate::{
     audit::{Actor, Event, What},
     index::{Index, View},
     keys::{Keys, Space},
+    lineage::Lineage,
     records::{ClaimRecord, NodeRecord, Record, unix_ms},
-    registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
+    registry::{Entry, Guard, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
 use propose::{Proposal, propose};
+use standing::{Judged, Lost, unknown_history};
 
 pub use ends::ForgetError;
 pub use life::{DrainError, Holder, HolderError};
+pub use standing::Standing;
 
 /// How often a claim is tried against others that claim at the same time.
 const ATTEMPTS: u32 = 16;
@@ -94,6 +100,12 @@ pub enum ClaimError {
          closes it now, and says who is still silent"
     )]
     Recovering,
+    /// A controller that has just started does not know yet whether the store was taken back to a snapshot.
+    #[error(
+        "the controller has just started, and no agent has confirmed the store's history yet: a prefix that looks free may \
+         be held; new prefixes are granted within some seconds"
+    )]
+    Unconfirmed,
     /// The pool takes no new claims.
     #[error(
         "pool {0} is closed to new claims; open it with `sextant pool undrain {0}`, or name another one with --pool"
@@ -153,6 +165,7 @@ pub struct Claims {
     registry: SharedRegistry,
     keys: Keys,
     index: Index,
+    lineage: Lineage,
     quarantine: Duration,
     by: Actor,
 }
@@ -161,12 +174,18 @@ impl Claims {
     /// Claims in `registry`, proposing by `index`. A freed prefix is not handed out again for `quarantine` while others are
     /// free.
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index, quarantine: Duration) -> Self {
-        Self { registry, keys, index, quarantine, by: Actor::controller() }
+        let lineage = Lineage::new(registry.clone(), keys.clone(), index.clone());
+        Self { registry, keys, index, lineage, quarantine, by: Actor::controller() }
     }
 
     /// Itself, with all that it does done by `by`.
     pub fn by(&self, by: &Actor) -> Self {
         Self { by: by.clone(), ..self.clone() }
+    }
+
+    /// Whether the store's history is the one that nodes know.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
     }
 
     fn note(&self, event: Event) -> Op {
@@ -202,37 +221,68 @@ impl Claims {
 
     /// What the node holds by the store itself, read linearizably; `None` if it holds nothing and was not fenced.
     async fn held(&self, request: &ClaimRequest) -> Result<Option<Granted>, ClaimError> {
-        let Some(node) = self.node(&request.node).await? else {
-            return Ok(self.lost(request).map(Granted::Fenced));
-        };
-        if node.record.node_id != request.node_id {
-            return Err(ClaimError::NameTaken {
-                node: request.node.clone(),
-                holder: node.record.node_id,
-                prefix: node.record.prefix,
-                asking: request.node_id,
-            });
-        }
-        let Some(claim) = self.claim_of(&node.record).await? else {
-            return Ok(None);
-        };
-        match &request.held {
-            Some(held) if held.epoch.incarnation == claim.epoch.incarnation && held.epoch != claim.epoch => {
-                Ok(Some(Granted::Fenced(format!(
-                    "{} was claimed anew at revision {}",
-                    claim.prefix, claim.epoch.revision
-                ))))
-            }
-            _ => Ok(Some(Granted::Claim(claim))),
+        let standing = self.standing(&request.node).await?;
+        match self.stands(request, &standing)? {
+            Stands::Granted(claim) => Ok(Some(Granted::Claim(claim))),
+            Stands::Nothing => Ok(None),
+            Stands::Lost(epoch, _) => self.lost(request, epoch).await,
         }
     }
 
-    /// Why a node that the store does not know has lost what it believes to hold. In another incarnation it has not: it
-    /// may have it back.
-    fn lost(&self, request: &ClaimRequest) -> Option<String> {
-        let held = request.held.as_ref()?;
-        let ended = held.epoch.incarnation == self.index.read(|state| state.meta().incarnation);
-        ended.then(|| format!("the claim of {} at revision {} has ended", held.prefix, held.epoch.revision))
+    /// The node believes to hold what it does not. It is fenced if that ended in this store; one whose claim this store never
+    /// had has it back if it is free.
+    async fn lost(&self, request: &ClaimRequest, epoch: Epoch) -> Result<Option<Granted>, ClaimError> {
+        let (judged, standing) = self.judge(&request.node, request.node_id, epoch).await?;
+        let why = match self.stands(request, &standing)? {
+            Stands::Granted(claim) => return Ok(Some(Granted::Claim(claim))),
+            Stands::Nothing => return Ok(None),
+            Stands::Lost(_, why) => why,
+        };
+        let is_free = standing.node.is_none() && self.is_free(request);
+        match judged {
+            Judged::Waiting | Judged::Alone if is_free => Ok(None),
+            Judged::Waiting => Err(unknown_history().into()),
+            Judged::Fenced | Judged::Alone => Ok(Some(Granted::Fenced(why))),
+        }
+    }
+
+    fn is_free(&self, request: &ClaimRequest) -> bool {
+        let held = request.held.as_ref().map(|held| held.prefix);
+        held.is_some_and(|held| self.index.read(|state| state.holdings().claim_overlapping(held).is_none()))
+    }
+
+    /// What `standing` says of the node that asks.
+    fn stands(&self, request: &ClaimRequest, standing: &Standing) -> Result<Stands, ClaimError> {
+        let of_here = |epoch: &Epoch| epoch.incarnation == standing.meta.incarnation;
+        let held = request.held.as_ref().map(|held| held.epoch).filter(of_here);
+        // Without an epoch of this store: whatever the node holds.
+        let epoch = held.or_else(|| standing.epoch());
+        let Some(epoch) = epoch else {
+            return match &standing.node {
+                Some(node) if node.record.node_id != request.node_id => {
+                    Err(name_taken(request, node.record.node_id, node.record.prefix))
+                }
+                _ => Ok(Stands::Nothing),
+            };
+        };
+        match standing.holds(request.node_id, epoch) {
+            Ok(node) => self.claim_of(standing, node, epoch).map(Stands::Granted),
+            Err(Lost::Name(holder, prefix)) => Err(name_taken(request, holder, prefix)),
+            Err(Lost::Claim(why)) => Ok(Stands::Lost(epoch, why)),
+        }
+    }
+
+    fn claim_of(
+        &self,
+        standing: &Standing,
+        node: &View<NodeRecord>,
+        epoch: Epoch,
+    ) -> Result<Claim, ClaimError> {
+        let Some(pool) = &standing.pool else {
+            let pools = self.index.read(|state| state.pools().keys().cloned().collect());
+            return Err(ClaimError::UnknownPool { name: node.record.pool.clone(), pools });
+        };
+        Ok(granted(node.record.prefix, epoch, pool.record.clone()))
     }
 
     /// One attempt at a new claim; `None` if another was faster.
@@ -240,11 +290,16 @@ impl Claims {
         let Proposal { pool, prefix, reservation_set } =
             self.index.read(|state| propose(state, request, attempt))?;
         self.may_hand_out(request, prefix)?;
-        let txn = self.claim_txn(request, &pool, prefix, reservation_set);
+        let (incarnation, txn) = self.claim_txn(request, &pool, prefix, reservation_set);
         match self.registry.commit(txn).await {
-            Ok(Outcome::Committed(revision)) => Ok(Some(self.granted(prefix, revision, pool.record))),
+            Ok(Outcome::Committed(revision)) => {
+                Ok(Some(granted(prefix, Epoch { incarnation, revision }, pool.record)))
+            }
             Ok(Outcome::Refused(revision)) => {
-                self.index.reaches(revision, CATCH_UP).await;
+                if !self.index.reaches(revision, CATCH_UP).await {
+                    // It follows the store no longer, or another one.
+                    self.index.reconsider();
+                }
                 Ok(None)
             }
             // Read back: the next attempt finds the claim if it was made.
@@ -256,20 +311,13 @@ impl Claims {
         }
     }
 
-    fn granted(&self, prefix: Prefix, revision: Revision, pool: Pool) -> Claim {
-        let incarnation = self.index.read(|state| state.meta().incarnation);
-        // Whether others may claim from it is nothing to who holds.
-        let pool = Pool { draining: false, ..pool };
-        Claim { prefix, epoch: Epoch { incarnation, revision }, pool }
-    }
-
     fn claim_txn(
         &self,
         request: &ClaimRequest,
         pool: &View<Pool>,
         prefix: Prefix,
         reservation_set: Option<Revision>,
-    ) -> Txn {
+    ) -> (Incarnation, Txn) {
         let keys = &self.keys;
         let now = unix_ms();
         let claim = ClaimRecord {
@@ -277,7 +325,7 @@ impl Claims {
             node_id: request.node_id,
             pool: pool.record.name.clone(),
             claimed_unix_ms: now,
-            prior: self.prior(request, prefix),
+            prior: Self::prior(request, prefix),
         };
         let node = NodeRecord {
             node_id: request.node_id,
@@ -303,33 +351,38 @@ impl Claims {
             Some(revision) => Guard::Unchanged(set, revision),
             None => Guard::Absent(set),
         });
-        let ops = vec![
+        let mut ops = vec![
             Op::put(keys.claim(prefix), claim.encode()),
             Op::put(keys.node(&request.node), node.encode()),
             self.note(claimed(request, &pool.record.name, prefix)),
         ];
-        Txn { guards, ops }
+        let incarnation = self.index.read(|state| {
+            guards.extend(state.same_store());
+            ops.extend(state.lineage().ops(keys, Some(request.node_id)));
+            state.meta().incarnation
+        });
+        (incarnation, Txn { guards, ops })
     }
+}
 
-    /// A node's record by the store itself.
-    async fn node(&self, name: &NodeName) -> Result<Option<View<NodeRecord>>, RegistryError> {
-        let key = self.keys.node(name);
-        let entry = self.registry.list(&KeyRange::key(&key)).await?.entries.pop();
-        entry.map(|entry| decode(&entry)).transpose()
-    }
+/// What the store says of a node that asks for its prefix.
+enum Stands {
+    /// It holds this.
+    Granted(Claim),
+    /// It holds nothing, and believes to hold nothing of this store.
+    Nothing,
+    /// It does not hold what it believes to hold since then, for this reason.
+    Lost(Epoch, String),
+}
 
-    async fn claim_of(&self, node: &NodeRecord) -> Result<Option<Claim>, ClaimError> {
-        let key = self.keys.claim(node.prefix);
-        let Some(entry) = self.registry.list(&KeyRange::key(&key)).await?.entries.pop() else {
-            return Ok(None);
-        };
-        let pool_entry = self.registry.list(&KeyRange::key(&self.keys.pool(&node.pool))).await?.entries.pop();
-        let Some(pool) = pool_entry.map(|entry| decode::<Pool>(&entry)).transpose()? else {
-            let pools = self.index.read(|state| state.pools().keys().cloned().collect());
-            return Err(ClaimError::UnknownPool { name: node.pool.clone(), pools });
-        };
-        Ok(Some(self.granted(node.prefix, entry.created, pool.record)))
-    }
+fn granted(prefix: Prefix, epoch: Epoch, pool: Pool) -> Claim {
+    // Whether others may claim from it is nothing to who holds.
+    let pool = Pool { draining: false, ..pool };
+    Claim { prefix, epoch, pool }
+}
+
+fn name_taken(request: &ClaimRequest, holder: NodeId, prefix: Prefix) -> ClaimError {
+    ClaimError::NameTaken { node: request.node.clone(), holder, prefix, asking: request.node_id }
 }
 
 fn decode<R: Record>(entry: &Entry) -> Result<View<R>, RegistryError> {
@@ -347,6 +400,8 @@ fn claimed(request: &ClaimRequest, pool: &PoolName, prefix: Prefix) -> Event {
     event.node(&request.node).prefix(prefix).pool(pool)
 }
 
+#[cfg(test)]
+mod replaced;
 #[cfg(test)]
 mod sequences;
 #[cfg(test)]

@@ -29,7 +29,8 @@ impl Claims {
         let own = self.index.read(|state| {
             let node = state.nodes().get(&request.node).filter(|it| it.record.node_id == request.node_id)?;
             let claim = state.claims().get(&node.record.prefix)?;
-            (node.record.prefix != held.prefix && is_earlier(claim, held)).then(|| request.node.clone())
+            (node.record.prefix != held.prefix && is_earlier(state.meta(), claim, held))
+                .then(|| request.node.clone())
         });
         match own {
             Some(own) => self.supersede(&own).await,
@@ -73,7 +74,7 @@ impl Claims {
         let found = self.index.read(|state| {
             let held = held_before(request, state.meta())?;
             let (prefix, claim) = state.holdings().claim_overlapping(held.prefix)?;
-            Some((held.clone(), prefix, claim.record.node.clone(), is_earlier(claim, held)))
+            Some((held.clone(), prefix, claim.record.node.clone(), is_earlier(state.meta(), claim, held)))
         });
         match found {
             Some((_, _, holder, true)) => self.supersede(&holder).await.map(|()| None),
@@ -87,32 +88,26 @@ impl Claims {
     /// Whether `prefix` may be given to who asks: while nodes of a lost store may still come back, only what it held there.
     pub(super) fn may_hand_out(&self, request: &ClaimRequest, prefix: Prefix) -> Result<(), ClaimError> {
         let held = request.held.as_ref().map(|held| held.prefix);
-        let waits = self.index.read(|state| state.meta().stands_in());
-        if waits && held != Some(prefix) { Err(ClaimError::Recovering) } else { Ok(()) }
-    }
-
-    /// Since when the node held `prefix` in another store than this.
-    pub(super) fn prior(&self, request: &ClaimRequest, prefix: Prefix) -> Option<Epoch> {
-        let here = self.index.read(|state| state.meta().incarnation);
-        let held = request.held.as_ref().filter(|held| held.prefix == prefix)?;
-        Some(held.epoch).filter(|epoch| epoch.incarnation != here)
-    }
-
-    /// An epoch of another store says nothing here: its holder is to claim anew, and is not fenced.
-    pub(super) fn same_store(&self, epoch: Epoch) -> Result<(), HolderError> {
-        let here = self.index.read(|state| state.meta().incarnation);
-        if epoch.incarnation == here {
+        if held == Some(prefix) {
             return Ok(());
         }
-        let why = format!("the store is another one, {here}: claim anew");
-        Err(RegistryError::Unavailable(why).into())
+        if self.index.read(|state| state.meta().stands_in()) {
+            return Err(ClaimError::Recovering);
+        }
+        if self.lineage.is_unconfirmed() { Err(ClaimError::Unconfirmed) } else { Ok(()) }
+    }
+
+    /// Since when the node held `prefix` in another store than this, or in a history that this store does not have.
+    pub(super) fn prior(request: &ClaimRequest, prefix: Prefix) -> Option<Epoch> {
+        request.held.as_ref().filter(|held| held.prefix == prefix).map(|held| held.epoch)
     }
 
     /// Ends the claim of a node that held it earlier than who asks for it. If it has changed meanwhile, the next attempt sees.
     async fn supersede(&self, name: &NodeName) -> Result<(), ClaimError> {
-        let Some(node) = self.node(name).await? else { return Ok(()) };
+        let standing = self.standing(name).await?;
+        let Some(node) = &standing.node else { return Ok(()) };
         tracing::warn!(node = %name, prefix = %node.record.prefix, "superseded by a later holder of the lost store");
-        match self.end(name, &node, What::Superseded, Vec::new()).await {
+        match self.end(name, &standing, What::Superseded, Vec::new()).await {
             Ok(_) => Ok(()),
             Err(HolderError::Registry(error)) => Err(error.into()),
             Err(HolderError::Fenced(_) | HolderError::Contended(_)) => Err(ClaimError::Contended),
@@ -126,10 +121,20 @@ fn held_before<'a>(request: &'a ClaimRequest, meta: &Meta) -> Option<&'a Claim> 
 }
 
 /// Whether `claim` comes from an earlier one of the same store than `held`.
-fn is_earlier(claim: &View<ClaimRecord>, held: &Claim) -> bool {
-    claim.record.prior.is_some_and(|prior| {
+fn is_earlier(meta: &Meta, claim: &View<ClaimRecord>, held: &Claim) -> bool {
+    let prior = dated(meta, claim);
+    prior.is_some_and(|prior| {
         prior.incarnation == held.epoch.incarnation && prior.revision < held.epoch.revision
     })
+}
+
+/// Since when the claim was held in the store that this one stands in for. One that this store took over as it was, when it
+/// was taken back to a snapshot of that one, is dated by its own revision.
+fn dated(meta: &Meta, claim: &View<ClaimRecord>) -> Option<Epoch> {
+    let lost = meta.replaces?;
+    let there = claim.record.prior.filter(|prior| prior.incarnation == lost);
+    let taken_over = || meta.forked.then_some(Epoch { incarnation: lost, revision: claim.created });
+    there.or_else(taken_over).or(claim.record.prior)
 }
 
 fn taken(held: &Claim, prefix: Prefix, holder: &NodeName) -> String {

@@ -44,11 +44,11 @@ impl Fixture {
     }
 }
 
-fn pool(name: &str, prefix: &str, host_len: u32) -> Pool {
+pub(super) fn pool(name: &str, prefix: &str, host_len: u32) -> Pool {
     Pool::new(name.parse().unwrap(), prefix.parse().unwrap(), host_len, host_len).unwrap()
 }
 
-fn request(n: usize) -> ClaimRequest {
+pub(super) fn request(n: usize) -> ClaimRequest {
     ClaimRequest {
         node: format!("host{n}").parse().unwrap(),
         node_id: NodeId::random(),
@@ -58,7 +58,7 @@ fn request(n: usize) -> ClaimRequest {
     }
 }
 
-fn holder(request: &ClaimRequest, claim: &Claim) -> Holder {
+pub(super) fn holder(request: &ClaimRequest, claim: &Claim) -> Holder {
     Holder { node: request.node.clone(), node_id: request.node_id, epoch: claim.epoch }
 }
 

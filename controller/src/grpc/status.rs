@@ -37,7 +37,7 @@ impl From<ClaimError> for Status {
             ClaimError::NameTaken { .. } => Code::AlreadyExists,
             ClaimError::NoPool | ClaimError::Ambiguous(_) | ClaimError::Closed(_) => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,
-            ClaimError::Contended | ClaimError::Recovering => Code::Unavailable,
+            ClaimError::Contended | ClaimError::Recovering | ClaimError::Unconfirmed => Code::Unavailable,
             ClaimError::HostLength { .. } => Code::InvalidArgument,
             ClaimError::Exhausted { .. } => Code::ResourceExhausted,
             ClaimError::Registry(error) => code_of(error),

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use futures::{Stream, stream};
 use sextant_proto::{
-    NodeName, Revision, VERSION,
+    Incarnation, Mark, NodeName, Revision, VERSION,
     convert::{self, required},
     v1::{self, agent_message::Message as FromAgent, controller_message::Message as ToAgent},
 };
@@ -28,6 +28,7 @@ use crate::{
     acks::Applied,
     claims::{Holder, HolderError},
     index::Since,
+    lineage::Knows,
     registry::KeyRange,
     sessions::Attachment,
 };
@@ -119,6 +120,12 @@ struct Session {
     outbound: VecDeque<ToAgent>,
     /// The last revision put into `outbound`.
     cursor: Revision,
+    /// The store that the stream tells of.
+    incarnation: Incarnation,
+    /// It told of another store before: acks of that may still come.
+    switched: bool,
+    /// The agent knows the store's history; where it does not, it is not told that anything is gone.
+    agrees: bool,
     changes: watch::Receiver<Revision>,
     keepalive: Interval,
     attachment: Attachment,
@@ -143,6 +150,9 @@ impl Session {
             line: rooms.questions.line(follower.node()),
             version: hello.version.clone(),
             cursor: Revision::ZERO,
+            incarnation: rooms.index.read(|state| state.meta().incarnation),
+            switched: false,
+            agrees: true,
             outbound: VecDeque::new(),
             ended: false,
             rooms,
@@ -169,35 +179,45 @@ impl Session {
 
     /// Deltas from where the hello says the agent is, or a snapshot.
     async fn catch_up(&mut self, hello: &v1::Hello) {
-        let linearizable = self.be_fresh().await;
+        let fresh = self.be_fresh().await;
+        if let Some(revision) = fresh {
+            let knows = knows(hello);
+            self.agrees = self.rooms.claims.lineage().heard(self.follower.node(), &knows, revision).await;
+        }
         let here = self.rooms.index.read(|state| state.meta().incarnation);
-        let resumes = hello.incarnation == here.octets()[..] && hello.revision > 0;
+        let resumes = self.agrees && hello.incarnation == here.octets()[..] && hello.revision > 0;
         match self.rooms.index.since(Revision(hello.revision)) {
             Since::Deltas(frames) if resumes => {
                 self.cursor = Revision(hello.revision);
                 self.push_deltas(frames);
             }
-            _ => self.push_snapshot(linearizable),
+            _ => self.push_snapshot(fresh.is_some()),
         }
     }
 
-    /// Brings the index to at least where the store is now; whether it could be done (DESIGN I6).
-    async fn be_fresh(&self) -> bool {
+    /// Brings the index to at least where the store is now; the store's revision then, if it could be done (DESIGN I6).
+    async fn be_fresh(&self) -> Option<Revision> {
         let key = KeyRange::key(&self.rooms.keys.meta());
         let fresh = async {
+            let seen = self.rooms.index.seen();
             let listing = self.rooms.registry.list(&key).await.ok()?;
-            self.rooms.index.reaches(listing.revision, FRESH_WITHIN).await.then_some(())
+            self.rooms.claims.lineage().not_back(seen, listing.revision).ok()?;
+            self.rooms.index.reaches(listing.revision, FRESH_WITHIN).await.then_some(listing.revision)
         };
-        let fresh = tokio::time::timeout(FRESH_WITHIN, fresh).await;
-        let is_fresh = matches!(fresh, Ok(Some(())));
-        if !is_fresh {
+        let fresh = tokio::time::timeout(FRESH_WITHIN, fresh).await.ok().flatten();
+        if fresh.is_none() {
             tracing::debug!(node = %self.follower.node(), "store does not answer; the agent gets a stale view");
         }
-        is_fresh
+        fresh
     }
 
-    fn push_snapshot(&mut self, linearizable: bool) {
+    fn push_snapshot(&mut self, fresh: bool) {
         let snapshot = self.rooms.index.snapshot();
+        if snapshot.incarnation != self.incarnation {
+            self.rooms.acks.forget(self.follower.node());
+            (self.incarnation, self.switched, self.agrees) = (snapshot.incarnation, true, true);
+        }
+        let linearizable = fresh && self.agrees;
         self.cursor = snapshot.revision;
         self.outbound.push_back(ToAgent::SnapshotBegin(v1::SnapshotBegin {
             incarnation: snapshot.incarnation.into(),
@@ -206,6 +226,7 @@ impl Session {
             linearizable,
             recovering: snapshot.recovering,
             control: Some(snapshot.control.into()),
+            mark: snapshot.mark.map(Into::into),
         }));
         self.outbound.extend(snapshot.chunks.iter().cloned().map(ToAgent::SnapshotChunk));
     }
@@ -259,11 +280,12 @@ impl Session {
     }
 
     async fn advance(&mut self) {
+        let here = self.rooms.index.read(|state| state.meta().incarnation);
         match self.rooms.index.since(self.cursor) {
-            Since::Deltas(frames) => self.push_deltas(frames),
-            Since::Fallen => {
-                let linearizable = self.be_fresh().await;
-                self.push_snapshot(linearizable);
+            Since::Deltas(frames) if here == self.incarnation => self.push_deltas(frames),
+            _ => {
+                let fresh = self.be_fresh().await.is_some();
+                self.push_snapshot(fresh);
             }
         }
     }
@@ -318,7 +340,9 @@ impl Session {
             bgp: convert::all("bgp", ack.bgp).map_err(malformed)?,
             version: self.version.clone(),
         };
-        if self.attachment.is_current() {
+        // One of the store before; its revisions say nothing here.
+        let of_before = self.switched && applied.revision > self.cursor;
+        if self.attachment.is_current() && !of_before {
             self.rooms.acks.record(self.follower.node(), applied);
             // A router is live from its first word on; a host is from its announcement on.
             if matches!(self.follower, Follower::Router(_)) {
@@ -346,6 +370,15 @@ impl Drop for Session {
         if self.attachment.is_current() {
             self.rooms.acks.forget(self.follower.node());
         }
+    }
+}
+
+/// What the agent knows of the store; what cannot be read of it counts as nothing.
+fn knows(hello: &v1::Hello) -> Knows {
+    let incarnation = Incarnation::try_from(&hello.incarnation[..]).ok();
+    Knows {
+        view: incarnation.map(|incarnation| (incarnation, Revision(hello.revision))),
+        mark: hello.mark.clone().and_then(|mark| Mark::try_from(mark).ok()),
     }
 }
 

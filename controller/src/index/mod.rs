@@ -15,13 +15,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use sextant_proto::{Control, Incarnation, Revision};
-use tokio::sync::watch;
+use sextant_proto::{Control, Incarnation, Mark, Revision};
+use tokio::sync::{Notify, watch};
 
 pub use holdings::Holdings;
 pub use occupied::{Among, Kind, Occupied};
 pub use ring::{Frame, Since};
-pub use state::{State, View};
+pub use state::{State, StoreReplaced, View};
 pub use task::{IndexTask, StartError};
 
 use ring::Ring;
@@ -37,6 +37,8 @@ pub struct Index {
     seen: watch::Receiver<Revision>,
     /// The last revision that changed what agents see.
     published: watch::Receiver<Revision>,
+    /// Has the task list the store anew.
+    reconsider: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub struct Snapshot {
     pub recovering: bool,
     /// What holds for all agents.
     pub control: Control,
+    /// The last mark of the store's history.
+    pub mark: Option<Mark>,
     /// Encoded `SnapshotChunk`s.
     pub chunks: Arc<Vec<Bytes>>,
 }
@@ -85,6 +89,11 @@ impl Index {
     /// The deltas after `revision`, or that they are no longer kept.
     pub fn since(&self, revision: Revision) -> Since {
         self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner).since(revision)
+    }
+
+    /// Somebody has seen that the store is not the one that the index is of: it is listed anew, and judged.
+    pub fn reconsider(&self) {
+        self.reconsider.notify_one();
     }
 
     /// Waits until the index has seen `revision` of the store; `false` if it has not within `patience`.

@@ -7,16 +7,17 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use sextant_proto::{Control, NodeName, Peer, Pool, PoolName, Prefix, Revision, v1};
+use sextant_proto::{Control, Mark, NodeName, Peer, Pool, PoolName, Prefix, Revision, v1};
 
 use super::{Holdings, Snapshot};
 use crate::{
     keys::{Key, Keys},
+    lineage::History,
     records::{
-        ClaimRecord, ControlRecord, ControllerRecord, Meta, NodeRecord, Record, RecordError, SessionRecord,
-        VerdictRecord,
+        ClaimRecord, ControlRecord, ControllerRecord, MarkRecord, Meta, NodeRecord, Record, RecordError,
+        SessionRecord, VerdictRecord,
     },
-    registry::{Batch, Entry, Event, Listing},
+    registry::{Batch, Entry, Event, Guard, Listing},
 };
 
 /// How many nodes a snapshot's chunk holds.
@@ -40,6 +41,9 @@ pub struct State {
     /// The last revision that changed what agents see.
     published: Revision,
     meta: Meta,
+    /// As the store has it, with what newer versions say in it.
+    meta_value: Bytes,
+    lineage: History,
     control: Control,
     pools: BTreeMap<PoolName, View<Pool>>,
     holdings: Holdings,
@@ -56,6 +60,7 @@ pub struct State {
 struct Touched {
     meta: bool,
     control: bool,
+    mark: bool,
     pools: BTreeSet<PoolName>,
     nodes: BTreeSet<NodeName>,
 }
@@ -65,7 +70,7 @@ struct Touched {
 #[error(
     "meta/store is {0}: the store was wiped or replaced; nothing more is told to agents until the controller starts anew"
 )]
-pub struct StoreReplaced(&'static str);
+pub struct StoreReplaced(pub(super) &'static str);
 
 /// What a batch comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +87,9 @@ impl State {
         let mut state = Self {
             keys,
             published: listing.revision,
+            meta_value: meta.encode(),
             meta,
+            lineage: History::default(),
             control: Control::default(),
             pools: BTreeMap::new(),
             holdings: Holdings::default(),
@@ -117,11 +124,12 @@ impl State {
         if self.meta.restoring {
             return Ok(Applied::Delta(None));
         }
+        let mark = touched.mark.then(|| self.mark()).flatten().map(Into::into);
         let changes = self.changes(touched);
         if changes.is_empty() {
             return Ok(Applied::Delta(None));
         }
-        let delta = v1::Delta { since: self.published.0, revision: batch.revision.0, changes };
+        let delta = v1::Delta { since: self.published.0, revision: batch.revision.0, changes, mark };
         self.published = batch.revision;
         Ok(Applied::Delta(Some(delta.encode_to_vec().into())))
     }
@@ -180,6 +188,10 @@ impl State {
                 Ok(())
             }
             Key::Freed(prefix) => self.holdings.put_freed(prefix, entry),
+            Key::Mark(id) => MarkRecord::decode(&entry.value).map(|mark| {
+                self.lineage.put(id, entry.modified, &mark);
+                touched.mark = true;
+            }),
             Key::Node(name) => {
                 touched.nodes.insert(name.clone());
                 keep(&mut self.nodes, name, entry)
@@ -204,6 +216,7 @@ impl State {
             Ok(meta) => {
                 touched.meta |= meta.recovering != self.meta.recovering;
                 self.meta = meta;
+                self.meta_value = entry.value.clone();
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(error)),
@@ -237,6 +250,7 @@ impl State {
             Some(Key::Reservation(prefix)) => self.holdings.remove_reservation(prefix),
             Some(Key::ReservationSet) => self.holdings.put_reservation_set(None),
             Some(Key::Freed(prefix)) => self.holdings.remove_freed(prefix),
+            Some(Key::Mark(id)) => self.lineage.remove(id),
             Some(Key::Node(name)) => {
                 self.nodes.remove(&name);
                 touched.nodes.insert(name);
@@ -320,6 +334,7 @@ impl State {
             revision: self.published,
             recovering: self.meta.recovering,
             control: self.control,
+            mark: self.mark(),
             chunks: Arc::new(chunks),
         }
     }
@@ -330,6 +345,7 @@ impl State {
         std::iter::once(keys.meta())
             .chain(self.pools.keys().map(|name| keys.pool(name)))
             .chain(self.holdings.keys(keys))
+            .chain(self.lineage.ids().map(|id| keys.mark(id)))
             .chain(self.nodes.keys().map(|name| keys.node(name)))
             .chain(self.sessions.keys().map(|name| keys.session(name)))
             .chain(self.controllers.keys().map(|id| keys.controller(id)))
@@ -344,6 +360,26 @@ impl State {
     /// The store's own record.
     pub fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// The marks of the store's history.
+    pub fn lineage(&self) -> &History {
+        &self.lineage
+    }
+
+    /// The last mark of the store's history, as agents hear of it.
+    pub fn mark(&self) -> Option<Mark> {
+        let (id, revision) = self.lineage.latest()?;
+        Some(Mark { incarnation: self.meta.incarnation, revision, id })
+    }
+
+    /// Guards that hold while the store is the one that this state is of: neither wiped, nor replaced, nor taken back to
+    /// before the last mark.
+    pub fn same_store(&self) -> Vec<Guard> {
+        let meta = Guard::Holds(self.keys.meta(), self.meta_value.clone());
+        let mark = self.lineage.latest();
+        let mark = mark.map(|(id, revision)| Guard::Unchanged(self.keys.mark(id), revision));
+        std::iter::once(meta).chain(mark).collect()
     }
 
     /// What holds for all agents.

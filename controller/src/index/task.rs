@@ -13,7 +13,10 @@ use sextant_proto::{
     Revision,
     daemon::{Failing, Outage, RECOVERED, Recovered, transition},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use super::{
     Index, RING_BYTES, Shared,
@@ -22,6 +25,7 @@ use super::{
 };
 use crate::{
     keys::Keys,
+    lineage::{Course, course, fork},
     records::{Meta, Record},
     registry::{Batch, Event, Listing, RegistryError, SharedRegistry, WatchEnded},
 };
@@ -37,6 +41,7 @@ pub struct IndexTask {
     shared: Arc<Shared>,
     seen: watch::Sender<Revision>,
     published: watch::Sender<Revision>,
+    reconsider: Arc<Notify>,
 }
 
 /// Why an index could not be made.
@@ -54,6 +59,8 @@ pub enum StartError {
 enum Ended {
     Watch(WatchEnded),
     Restore,
+    /// Somebody has seen that the store is another one.
+    Doubted,
 }
 
 /// What became of a batch.
@@ -99,8 +106,15 @@ impl IndexTask {
         });
         let (seen, seen_rx) = watch::channel(listing.revision);
         let (published, published_rx) = watch::channel(listing.revision);
-        let index = Index { shared: shared.clone(), seen: seen_rx, published: published_rx };
-        Ok((Self { registry: Arc::new(RegistryHandle(registry)), keys, shared, seen, published }, index))
+        let reconsider = Arc::new(Notify::new());
+        let index = Index {
+            shared: shared.clone(),
+            seen: seen_rx,
+            published: published_rx,
+            reconsider: reconsider.clone(),
+        };
+        let registry = Arc::new(RegistryHandle(registry));
+        Ok((Self { registry, keys, shared, seen, published, reconsider }, index))
     }
 
     /// Follows the store.
@@ -124,6 +138,12 @@ impl IndexTask {
                     transition("index", "following", "listing", "restore");
                     self.read_anew(&mut outage).await?;
                 }
+                Ended::Doubted => {
+                    transition("index", "following", "listing", "store doubted");
+                    if self.relist(&mut outage).await? == Told::Anew {
+                        self.read_anew(&mut outage).await?;
+                    }
+                }
             }
             transition("index", "listing", "following", "listed");
         }
@@ -136,9 +156,10 @@ impl IndexTask {
         let recovered = tokio::time::sleep(RECOVERED);
         tokio::pin!(recovered);
         loop {
-            // Both are cancel safe.
+            // All are cancel safe.
             let next = tokio::select! {
                 next = watch.next() => next,
+                () = self.reconsider.notified() => return Ok(Ended::Doubted),
                 () = &mut recovered, if outage.lasts() => {
                     if let Some(Recovered { failures, after_secs }) = outage.works(Instant::now()) {
                         tracing::info!(failures, after_secs, "store is watched again");
@@ -197,7 +218,11 @@ impl IndexTask {
         let key = self.keys.meta();
         let entry = listing.entries.iter().find(|entry| entry.key == key);
         let known = self.shared.state.read().unwrap_or_else(PoisonError::into_inner).meta().clone();
+        let here = known.incarnation;
         let meta = entry.and_then(|entry| Meta::decode(&entry.value).ok()).unwrap_or(known);
+        if meta.incarnation != here && meta.replaces != Some(here) {
+            return Err(StoreReplaced("another one"));
+        }
         tracing::info!(incarnation = %meta.incarnation, "restored; all is read anew");
         let state = State::new(self.keys.clone(), meta, listing)?;
         {
@@ -215,11 +240,29 @@ impl IndexTask {
     async fn relist(&self, outage: &mut Outage) -> Result<Told, StoreReplaced> {
         loop {
             match self.registry.0.list(&self.keys.all()).await {
-                Ok(listing) => return self.apply(&self.difference(listing)),
+                Ok(listing) => match self.course(&listing) {
+                    Course::On => return self.apply(&self.difference(listing)),
+                    Course::Successor => return Ok(Told::Anew),
+                    Course::Back(why) => match self.fork(&why).await {
+                        Ok(()) => return Ok(Told::Anew),
+                        Err(error) => tracing::warn!(%error, why, "store was taken back; trying again"),
+                    },
+                },
                 Err(error) => tell_not_listed(outage, &error),
             }
             tokio::time::sleep(RELIST_DELAY).await;
         }
+    }
+
+    /// How the listing follows what is known. Nothing of a store that was taken back is told to agents as gone (DESIGN I6).
+    fn course(&self, listing: &Listing) -> Course {
+        let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
+        course(&state, &self.keys, *self.seen.borrow(), listing)
+    }
+
+    async fn fork(&self, why: &str) -> Result<(), RegistryError> {
+        let here = self.shared.state.read().unwrap_or_else(PoisonError::into_inner).meta().incarnation;
+        fork(&self.registry.0, &self.keys, here, why).await
     }
 
     /// What leads from the state to `listing`, as one batch.

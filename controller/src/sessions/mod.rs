@@ -13,7 +13,7 @@ use std::{
 };
 
 use sextant_proto::{
-    InstanceId, NodeName, VERSION,
+    Incarnation, InstanceId, NodeName, VERSION,
     daemon::{Failing, Outage, Readiness, Recovered, systemd::Heartbeat, transition},
 };
 use tokio::{
@@ -179,9 +179,15 @@ impl Sessions {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut kept_alive, mut ticks) = (Instant::now(), 0);
         let (mut leasing, mut ending) = (Outage::default(), Outage::default());
+        let mut store = incarnation(&index);
         loop {
             tick.tick().await;
             self.shared.heartbeat.beat();
+            if store != incarnation(&index) {
+                // What stood under the lease may be gone with the store before: all is put anew, under another one.
+                store = incarnation(&index);
+                self.shared.lease.send_replace(None);
+            }
             let period = self.shared.down_after / KEEP_ALIVES_PER_TTL;
             if self.lease().is_none() || kept_alive.elapsed() >= period {
                 match self.keep_lease().await {
@@ -371,6 +377,10 @@ impl Sessions {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.shared.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn incarnation(index: &Index) -> Incarnation {
+    index.read(|state| state.meta().incarnation)
 }
 
 impl Attachment {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{MessageError, address, id, octets, parse, required};
-use crate::{Claim, Epoch, Incarnation, Pool, Prefix, PrefixError, Revision, v1};
+use crate::{Claim, Epoch, Incarnation, Mark, Pool, Prefix, PrefixError, Revision, v1};
 
 impl TryFrom<v1::Prefix> for Prefix {
     type Error = PrefixError;
@@ -34,6 +34,21 @@ impl TryFrom<v1::Epoch> for Epoch {
 impl From<Epoch> for v1::Epoch {
     fn from(epoch: Epoch) -> Self {
         Self { incarnation: epoch.incarnation.into(), revision: epoch.revision.0 }
+    }
+}
+
+impl TryFrom<v1::Mark> for Mark {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Mark) -> Result<Self, MessageError> {
+        let incarnation = id("incarnation", &message.incarnation)?;
+        Ok(Self { incarnation, revision: Revision(message.revision), id: message.id })
+    }
+}
+
+impl From<Mark> for v1::Mark {
+    fn from(mark: Mark) -> Self {
+        Self { incarnation: mark.incarnation.into(), revision: mark.revision.0, id: mark.id }
     }
 }
 

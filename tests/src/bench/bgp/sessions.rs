@@ -173,6 +173,7 @@ fn speaker(n: u16, router: Ipv6Addr, dir: &std::path::Path) -> anyhow::Result<(S
     };
     let mut view = View::default();
     view.apply_snapshot(Snapshot {
+        mark: None,
         incarnation: epoch.incarnation,
         revision: Revision(1),
         linearizable: true,

@@ -157,6 +157,7 @@ impl Bench {
     fn input(&self, revision: u64, peers: Vec<Peer>) -> Input {
         let mut view = View::default();
         view.apply_snapshot(Snapshot {
+            mark: None,
             incarnation: self.incarnation,
             revision: Revision(revision),
             linearizable: true,

@@ -1,0 +1,188 @@
+//! What the store says of a node: one read, at one revision, of all that a decision about it rests on.
+
+use bytes::Bytes;
+use sextant_proto::{Epoch, NodeId, NodeName, Pool, Prefix};
+
+use super::{Claims, decode};
+use crate::{
+    index::View,
+    lineage::{Doubted, History, Known},
+    records::{ClaimRecord, MarkRecord, Meta, NodeRecord, Record},
+    registry::{Entry, Guard, KeyRange, RegistryError},
+};
+
+/// How often the read is done anew because the node holds another prefix by now.
+const ATTEMPTS: u32 = 8;
+
+/// A node, its claim and its pool, in the store that the controller serves.
+#[derive(Debug)]
+pub struct Standing {
+    pub(super) meta: Meta,
+    meta_value: Bytes,
+    /// The node's record.
+    pub node: Option<View<NodeRecord>>,
+    /// The claim of the node's prefix, if it is the node's own.
+    pub(super) claim: Option<View<ClaimRecord>>,
+    pub(super) pool: Option<View<Pool>>,
+    /// What else was asked for, at the same revision.
+    pub(super) more: Vec<Vec<Entry>>,
+}
+
+/// Why a node does not hold what it believes to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Its name is another node's now.
+    Name(NodeId, Prefix),
+    /// The claim has ended, or was made anew.
+    Claim(String),
+}
+
+/// What is to be done with a node that has lost what it believes to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It has lost it in this store's own history: it is fenced.
+    Fenced,
+    /// The store does not know that history, and a second witness may come.
+    Waiting,
+    /// The store does not know that history, and no other node says so.
+    Alone,
+}
+
+impl Standing {
+    /// Guards that hold while the store is the one that was read.
+    pub(super) fn same_meta(&self, keys: &crate::keys::Keys) -> Guard {
+        Guard::Holds(keys.meta(), self.meta_value.clone())
+    }
+
+    /// Since when the node holds its claim.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        let claim = self.claim.as_ref()?;
+        Some(Epoch { incarnation: self.meta.incarnation, revision: claim.created })
+    }
+
+    /// Whether the node of this id holds its claim since `epoch`, which is of this store.
+    pub(super) fn holds(&self, node_id: NodeId, epoch: Epoch) -> Result<&View<NodeRecord>, Lost> {
+        let Some(node) = &self.node else {
+            return Err(Lost::Claim(format!("its claim of revision {} has ended", epoch.revision)));
+        };
+        let prefix = node.record.prefix;
+        if node.record.node_id != node_id {
+            return Err(Lost::Name(node.record.node_id, prefix));
+        }
+        match self.epoch() {
+            Some(held) if held == epoch => Ok(node),
+            Some(held) => {
+                Err(Lost::Claim(format!("{prefix} was claimed anew at revision {}", held.revision)))
+            }
+            None => Err(Lost::Claim(format!("the claim of {prefix} has ended"))),
+        }
+    }
+}
+
+impl Claims {
+    /// What the store says of `name`.
+    ///
+    /// # Errors
+    /// If the store does not answer, or is no longer the one that this controller serves.
+    pub async fn standing(&self, name: &NodeName) -> Result<Standing, RegistryError> {
+        self.standing_and(name, &[]).await
+    }
+
+    /// As [`Self::standing`], with the keys of `more` at the same revision.
+    pub(super) async fn standing_and(
+        &self,
+        name: &NodeName,
+        more: &[KeyRange],
+    ) -> Result<Standing, RegistryError> {
+        let known = self.index.read(|state| state.nodes().get(name).map(|node| node.record.clone()));
+        let mut guess = known.map(|node| (node.prefix, node.pool));
+        for _ in 0..ATTEMPTS {
+            let mut ranges = vec![KeyRange::key(&self.keys.meta()), KeyRange::key(&self.keys.node(name))];
+            ranges.extend(guess.iter().flat_map(|(prefix, pool)| {
+                [self.keys.claim(*prefix), self.keys.pool(pool)].map(|key| KeyRange::key(&key))
+            }));
+            let fixed = ranges.len();
+            ranges.extend_from_slice(more);
+            let seen = self.index.seen();
+            let mut reading = self.registry.read(&ranges).await?;
+            self.lineage.not_back(seen, reading.revision)?;
+            let (meta, meta_value) = self.served(reading.entry(0))?;
+            let node = reading.entry(1).map(decode::<NodeRecord>).transpose()?;
+            let held = node.as_ref().map(|node| (node.record.prefix, node.record.pool.clone()));
+            if held.is_some() && held != guess {
+                guess = held;
+                continue;
+            }
+            let claim = reading.entry(2).filter(|_| node.is_some() && fixed > 2);
+            let claim = claim.map(decode::<ClaimRecord>).transpose()?;
+            let pool = reading.entry(3).filter(|_| node.is_some() && fixed > 2);
+            let pool = pool.map(decode::<Pool>).transpose()?;
+            return Ok(Standing {
+                meta,
+                meta_value,
+                claim: claim.filter(|claim| claim.record.node == *name),
+                pool,
+                node,
+                more: reading.ranges.split_off(fixed),
+            });
+        }
+        Err(RegistryError::Unavailable(format!("node {name} keeps changing; try again")))
+    }
+
+    /// The store's own record, if it is that of the store that this controller serves.
+    fn served(&self, entry: Option<&Entry>) -> Result<(Meta, Bytes), RegistryError> {
+        let other = |what: &str| {
+            self.index.reconsider();
+            let why = "nothing is decided on it; the controller must be started anew";
+            RegistryError::Unavailable(format!(
+                "{} is {what}: the store was wiped or replaced; {why}",
+                self.keys.meta()
+            ))
+        };
+        let entry = entry.ok_or_else(|| other("gone"))?;
+        let meta = decode::<Meta>(entry)?.record;
+        let here = self.index.read(|state| state.meta().incarnation);
+        if meta.incarnation != here {
+            return Err(other("another one"));
+        }
+        Ok((meta, entry.value.clone()))
+    }
+
+    /// Whether a node has lost what it held since `epoch` by what happened in this store: decided anew, by one read that has
+    /// the store's marks in it.
+    pub(super) async fn judge(
+        &self,
+        name: &NodeName,
+        node_id: NodeId,
+        epoch: Epoch,
+    ) -> Result<(Judged, Standing), RegistryError> {
+        let standing = self.standing_and(name, &[self.keys.marks()]).await?;
+        let mut history = History::default();
+        for entry in standing.more.iter().flatten() {
+            if let (Some(crate::keys::Key::Mark(id)), Ok(mark)) =
+                (self.keys.parse(&entry.key), MarkRecord::decode(&entry.value))
+            {
+                history.put(id, entry.modified, &mark);
+            }
+        }
+        if history.knows_grant(node_id, epoch.revision) != Known::Missing {
+            return Ok((Judged::Fenced, standing));
+        }
+        let doubt =
+            format!("the claim that it was granted at revision {} is not in the store", epoch.revision);
+        let judged = match self.lineage.doubted(name, doubt).await {
+            Doubted::Waiting => Judged::Waiting,
+            Doubted::Alone => Judged::Alone,
+        };
+        Ok((judged, standing))
+    }
+}
+
+/// What a node that must wait is told.
+pub(super) fn unknown_history() -> RegistryError {
+    RegistryError::Unavailable(
+        "the store does not have the claim that this node was granted: it may have been taken back to an earlier \
+         snapshot; waiting for a second node that says so. Trying again"
+            .into(),
+    )
+}

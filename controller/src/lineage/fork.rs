@@ -1,0 +1,147 @@
+//! A store that was taken back to an earlier revision: how a controller notices, and how it becomes another incarnation.
+
+use sextant_proto::{Incarnation, Revision};
+
+use super::{History, Known};
+use crate::{
+    audit::{Actor, Event, What},
+    index::State,
+    keys::{Key, Keys},
+    records::{MarkRecord, Meta, Record},
+    registry::{Guard, KeyRange, Listing, Op, Outcome, RegistryError, SharedRegistry, Txn},
+};
+
+/// How often the store's record is tried to be changed against others.
+const ATTEMPTS: u32 = 8;
+
+/// How a listing of the store follows what was known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Course {
+    /// As a store goes on; or it was wiped, which its record tells.
+    On,
+    /// It is the incarnation that follows the known one: all is to be read anew.
+    Successor,
+    /// It was taken back to before what was known; how that shows.
+    Back(String),
+}
+
+/// How `listing` follows `state`, of which all up to `seen` was seen.
+pub fn course(state: &State, keys: &Keys, seen: Revision, listing: &Listing) -> Course {
+    let key = keys.meta();
+    let entry = listing.entries.iter().find(|entry| entry.key == key);
+    let Some(meta) = entry.and_then(|entry| Meta::decode(&entry.value).ok()) else { return Course::On };
+    let here = state.meta().incarnation;
+    if meta.incarnation != here {
+        return if meta.replaces == Some(here) { Course::Successor } else { Course::On };
+    }
+    if listing.revision < seen {
+        return Course::Back(format!("its revision fell from {seen} to {}", listing.revision));
+    }
+    let latest = state.lineage().latest();
+    match latest.filter(|&(id, revision)| history(keys, listing).knows(id, revision) == Known::Missing) {
+        Some((_, revision)) => Course::Back(format!("the change at revision {revision} is not in it")),
+        None => Course::On,
+    }
+}
+
+fn history(keys: &Keys, listing: &Listing) -> History {
+    let mut history = History::default();
+    for entry in &listing.entries {
+        if let (Some(Key::Mark(id)), Ok(mark)) = (keys.parse(&entry.key), MarkRecord::decode(&entry.value)) {
+            history.put(id, entry.modified, &mark);
+        }
+    }
+    history
+}
+
+/// Makes the store, which is `of`, another incarnation with an open recovery window; nothing if somebody else has done so.
+///
+/// # Errors
+/// If the store does not answer, or is neither `of` nor what follows it.
+pub async fn fork(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    of: Incarnation,
+    why: &str,
+) -> Result<(), RegistryError> {
+    let key = keys.meta();
+    for _ in 0..ATTEMPTS {
+        let entry = registry.list(&KeyRange::key(&key)).await?.entries.pop();
+        let entry =
+            entry.ok_or_else(|| RegistryError::Unavailable(format!("{key} is gone: the store was wiped")))?;
+        let meta =
+            Meta::decode(&entry.value).map_err(|error| RegistryError::Corrupt(format!("{key}: {error}")))?;
+        if meta.replaces == Some(of) {
+            return Ok(());
+        }
+        if meta.incarnation != of {
+            return Err(RegistryError::Unavailable(format!("{key} is another one: the store was replaced")));
+        }
+        let next = Meta { restoring: meta.restoring, ..Meta::fork_of(of) };
+        let noted = Event::new(What::Forked).detail(why).op(keys, &Actor::controller());
+        // Whoever claims or reserves by what it knew before is refused.
+        let ops = vec![Op::put(&key, next.encode()), Op::put(keys.reservation_set(), ""), noted];
+        let guards = vec![Guard::Holds(key.clone(), entry.value)];
+        match registry.commit(Txn { guards, ops }).await {
+            Ok(Outcome::Committed(_)) => {
+                tracing::warn!(
+                    lost = %of, incarnation = %next.incarnation, why,
+                    "store was taken back to an earlier snapshot; it is another incarnation now, and agents register \
+                     what they hold"
+                );
+                return Ok(());
+            }
+            Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(RegistryError::Unavailable(format!("{key} keeps changing; try again")))
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_proto::NodeId;
+
+    use super::*;
+    use crate::registry::Entry;
+
+    fn keys() -> Keys {
+        Keys::new(&"test".parse().unwrap())
+    }
+
+    fn listing(revision: u64, meta: &Meta, marks: &[(u64, u64)]) -> Listing {
+        let entry = |key: String, value: bytes::Bytes, modified: u64| {
+            let modified = Revision(modified);
+            Entry { key, value, created: modified, modified, lease: None }
+        };
+        let mark = |&(id, at): &(u64, u64)| {
+            entry(keys().mark(id), MarkRecord { granted_to: Some(NodeId::random()) }.encode(), at)
+        };
+        let entries = std::iter::once(entry(keys().meta(), meta.encode(), 1)).chain(marks.iter().map(mark));
+        Listing { revision: Revision(revision), entries: entries.collect() }
+    }
+
+    #[test]
+    fn a_store_that_went_back_is_told_from_one_that_went_on() {
+        let meta = Meta::new();
+        let state =
+            State::new(keys(), meta.clone(), &listing(20, &meta, &[(7, 2), (8, 9), (9, 15)])).unwrap();
+        let wiped = Meta::new();
+        let successor = Meta { replaces: Some(meta.incarnation), ..Meta::new() };
+        type Marks = &'static [(u64, u64)];
+        let table: [(&str, u64, &Meta, Marks, bool, bool); 7] = [
+            ("unchanged", 20, &meta, &[(7, 2), (8, 9), (9, 15)], true, false),
+            ("gone on", 30, &meta, &[(7, 2), (8, 9), (9, 15), (5, 25)], true, false),
+            ("fell", 17, &meta, &[(7, 2), (8, 9), (9, 15)], false, false),
+            ("overtook, without the last mark", 30, &meta, &[(7, 2), (8, 9), (4, 15)], false, false),
+            ("overtook, from before all but one", 90, &meta, &[(7, 2)], false, false),
+            ("another one follows, at a lower revision", 10, &successor, &[], false, true),
+            ("wiped, which its record tells", 10, &wiped, &[], true, false),
+        ];
+        for (what, revision, meta, marks, on, successor) in table {
+            let found = course(&state, &keys(), Revision(20), &listing(revision, meta, marks));
+            let wanted = (on, successor);
+            assert_eq!((found == Course::On, found == Course::Successor), wanted, "{what}: {found:?}");
+        }
+    }
+}
