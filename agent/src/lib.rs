@@ -21,6 +21,7 @@ mod inquiry;
 pub mod kernel;
 pub mod liveness;
 mod metrics;
+pub mod problems;
 pub mod routes;
 pub mod run;
 pub mod session;

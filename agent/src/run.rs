@@ -28,6 +28,7 @@ use crate::{
     kernel::{Kernel, NetlinkKernel, Scope},
     liveness::{Liveness, Verdicts},
     metrics::{self, Sources},
+    problems::{Found, Problems},
     session::{Condition, Session},
     settings::{BgpSettings, CommandLine, Direct, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
@@ -57,9 +58,10 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let (input_tx, input) = watch::channel(Input::default());
     let (report_tx, report) = watch::channel(Report::default());
     let (condition_tx, condition) = watch::channel(Condition::default());
-    let sources = Sources { input: input.clone(), report: report.clone(), condition: condition.clone() };
+    let sources = Sources { input: input.clone(), report: report.clone(), condition };
     let (bgp_tx, bgp) = watch::channel(Vec::new());
-    let (ready_tx, readiness) = watch::channel(Err("starting".to_owned()));
+    let problems = Problems::default();
+    let (ready_tx, readiness) = watch::channel(problems.watch().borrow().readiness());
     let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
     // Who routes to nobody directly has nobody to ask.
     let direct = settings.routes.direct == Direct::OnLink;
@@ -82,7 +84,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let heartbeat = watchdog.heartbeat();
     let engine =
         Engine::new(kernel.clone(), settings.clone(), host, input.clone(), verdicts, report_tx, heartbeat)
-            .importing(imports);
+            .importing(imports)
+            .with_problems(problems.clone());
     let tracer = Tracer::new(kernel, engine.asker(), input, &settings);
     let inquiries = Inquiries::new(engine.asker(), tracer);
     let (session, farewell) =
@@ -92,13 +95,13 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
 
     let mut tasks = Essential::default();
     tasks.spawn("engine", engine.run());
-    tasks.spawn("session", session.run());
+    tasks.spawn("session", session.with_problems(&problems).run());
     tasks.spawn("liveness", liveness.run());
     if let Some(speaker) = speaker {
         tasks.spawn("bgp", speaker.run());
     }
     tasks.spawn("http", probes.run());
-    tasks.spawn("readiness", tell_readiness(report, condition, ready_tx));
+    tasks.spawn("readiness", tell_readiness(report, problems.watch(), ready_tx));
     tasks.spawn("watchdog", watchdog.run());
     tracing::info!(node = %settings.node, uplinks = ?settings.uplinks, bridge = settings.bridge.name, "agent runs");
     tasks
@@ -153,15 +156,15 @@ async fn uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Result<Vec
 /// Tells `/readyz` and systemd whether the host is set up, and the session is well.
 async fn tell_readiness(
     mut report: watch::Receiver<Report>,
-    mut condition: watch::Receiver<Condition>,
+    mut found: watch::Receiver<Found>,
     readiness: watch::Sender<Result<(), String>>,
 ) -> Result<(), watch::error::RecvError> {
     let (grace_ends, mut told) = (Instant::now() + GRACE, false);
     loop {
         let (now, status) = {
-            let report = report.borrow_and_update();
-            let session = condition.borrow_and_update().problem.clone();
-            (ready(&report, session.as_ref()), status(&report, session.as_ref()))
+            let ready = found.borrow_and_update().readiness();
+            let status = status(&report.borrow_and_update(), &ready);
+            (ready, status)
         };
         systemd::tell_status(&status);
         if !told && (now.is_ok() || Instant::now() >= grace_ends) {
@@ -171,28 +174,18 @@ async fn tell_readiness(
         let _before = readiness.send_replace(now);
         tokio::select! {
             changed = report.changed() => changed?,
-            changed = condition.changed() => changed?,
+            changed = found.changed() => changed?,
             () = sleep_until(grace_ends), if !told => {}
         }
     }
 }
 
-/// Whether the host is set up and its session well, or what is wrong.
-fn ready(report: &Report, session: Option<&String>) -> Result<(), String> {
-    match (report.set_up, session) {
-        (true, None) => Ok(()),
-        (_, Some(session)) => Err(session.clone()),
-        (false, None) => Err(report.problem.clone().unwrap_or_else(|| "starting".into())),
-    }
-}
-
 /// For `systemctl status`.
-fn status(report: &Report, session: Option<&String>) -> String {
-    let mut text = match (&report.announcement, &report.problem) {
-        (Some(announcement), _) => format!("set up; containers have {}", announcement.container_prefix),
-        (None, Some(problem)) => format!("waiting: {problem}"),
-        (None, None) if report.set_up => "set up; routes to the hosts".into(),
-        (None, None) => "starting".into(),
+fn status(report: &Report, ready: &Result<(), String>) -> String {
+    let mut text = match (&report.announcement, ready) {
+        (_, Err(problems)) => format!("waiting: {}", problems.replace('\n', "; ")),
+        (Some(announcement), Ok(())) => format!("set up; containers have {}", announcement.container_prefix),
+        (None, Ok(())) => "set up; routes to the hosts".into(),
     };
     if !report.failed.is_empty() {
         text += &format!("; {} routes failed", report.failed.len());
@@ -202,9 +195,6 @@ fn status(report: &Report, session: Option<&String>) -> String {
     }
     if report.paused {
         text += "; paused";
-    }
-    if let Some(session) = session {
-        text += &format!("; {session}");
     }
     text
 }

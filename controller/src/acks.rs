@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, Revision, Verdict};
+use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, Problem, Revision, Verdict};
 use tokio::sync::watch;
 
 use crate::index::Index;
@@ -25,6 +25,8 @@ pub struct Applied {
     pub verdicts: Vec<Verdict>,
     /// Its BGP neighbours.
     pub bgp: Vec<BgpNeighbour>,
+    /// What is wrong with its host. It says nothing of what is applied: nobody waits for it.
+    pub problems: Vec<Problem>,
     /// The agent's build.
     pub version: String,
 }

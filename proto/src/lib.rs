@@ -14,6 +14,7 @@ mod name;
 mod node;
 mod pool;
 mod prefix;
+mod problem;
 mod revision;
 mod transport;
 
@@ -25,6 +26,7 @@ pub use node::{
 };
 pub use pool::{Pool, PoolError};
 pub use prefix::{Prefix, PrefixError};
+pub use problem::Problem;
 pub use revision::{Claim, Epoch, Mark, Revision};
 pub use transport::{TransportError, plain_text_allowed};
 

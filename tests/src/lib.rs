@@ -49,7 +49,7 @@ pub use lab::{
     counters::Counters,
     daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions, StoreKind},
     etcd::{Etcd, EtcdClient},
-    host::{Container, Host},
+    host::{BRIDGE, Container, Host},
     monitor::{RouteEvent, RouteMonitor},
     namespace::Namespace,
     ping::{PingOutcome, ping_matrix},

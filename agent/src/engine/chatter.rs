@@ -11,7 +11,7 @@ const REFILL: Duration = Duration::from_secs(3);
 
 /// How much may be said.
 #[derive(Debug)]
-pub(super) struct Chatter {
+pub(crate) struct Chatter {
     left: u32,
     refilled: Instant,
     withheld: u64,
@@ -19,12 +19,12 @@ pub(super) struct Chatter {
 
 impl Chatter {
     /// Much may be said.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { left: BURST, refilled: now, withheld: 0 }
     }
 
     /// Whether a line may be said now; if so, how many were withheld since the last one.
-    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
         let passed = now.duration_since(self.refilled);
         let refills = u32::try_from(passed.as_millis() / REFILL.as_millis()).unwrap_or(u32::MAX);
         if refills > 0 {

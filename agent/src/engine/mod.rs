@@ -18,8 +18,8 @@ mod wanted;
 use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
 use sextant_proto::{
-    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, Prefix, Revision, Uplink, Verdict,
-    daemon::systemd::Heartbeat,
+    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, Prefix, Problem, Revision, Uplink,
+    Verdict, daemon::systemd::Heartbeat,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -31,12 +31,13 @@ use crate::{
     import::Imports,
     kernel::{Event, Kernel, KernelError, Link, Route, RouteProtocol},
     liveness::Verdicts,
+    problems::{Finding, Problems},
     routes::{Actual, Brake, Desired, LocalUplink},
     settings::Settings,
     view::View,
 };
 
-use chatter::Chatter;
+pub(crate) use chatter::Chatter;
 use contests::Contests;
 use failures::Failures;
 pub use meters::Meters;
@@ -104,8 +105,8 @@ pub struct Report {
     pub held: u32,
     /// No change is made until a resume.
     pub paused: bool,
-    /// What keeps the host from being set up.
-    pub problem: Option<String>,
+    /// What is wrong with the host; the session puts it in.
+    pub problems: Vec<Problem>,
 }
 
 /// What must be read anew before the next pass.
@@ -130,10 +131,12 @@ pub struct Engine {
     verdicts: watch::Receiver<Verdicts>,
     imports: watch::Receiver<Arc<Imports>>,
     report: watch::Sender<Report>,
+    problems: Problems,
     heartbeat: Heartbeat,
     stale: Stale,
     actual: Actual,
     uplinks: Vec<LocalUplink>,
+    uplink_findings: Vec<Finding>,
     wanted: Wanted,
     brake: Brake,
     failures: Failures,
@@ -168,10 +171,12 @@ impl Engine {
             verdicts,
             imports: watch::channel(Arc::default()).1,
             report,
+            problems: Problems::default(),
             heartbeat,
             stale: Stale::ALL,
             actual: Actual::default(),
             uplinks: Vec::new(),
+            uplink_findings: Vec::new(),
             wanted: Wanted::default(),
             brake: Brake::default(),
             failures: Failures::default(),
@@ -190,6 +195,13 @@ impl Engine {
     #[must_use]
     pub fn importing(mut self, imports: watch::Receiver<Arc<Imports>>) -> Self {
         self.imports = imports;
+        self
+    }
+
+    /// With the list of problems that all rooms share.
+    #[must_use]
+    pub fn with_problems(mut self, problems: Problems) -> Self {
+        self.problems = problems;
         self
     }
 

@@ -5,9 +5,10 @@ use tokio::time::Instant;
 
 use super::{Announcement, Engine, Input, RETRY, Report, Stale, uplinks, wanted::Basis};
 use crate::{
-    host::Setup,
+    host::{self, Setup},
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
     liveness::{Seen, Verdicts},
+    problems::{Finding, Room},
     routes::{Desired, ForeignReader, LocalUplink, OursReader, Plan, plan},
     settings::Role,
 };
@@ -58,6 +59,7 @@ impl Engine {
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         self.stale.links = false;
         let uplinks = uplinks::local_uplinks(&self.settings.uplinks, &links, &addresses);
+        self.uplink_findings = uplinks::findings(&self.settings.uplinks, &links, &addresses);
         if uplinks != self.uplinks {
             if let Some(withheld) = self.chatter.admit(Instant::now()) {
                 tracing::info!(withheld, uplinks = ?uplinks, "uplinks");
@@ -169,7 +171,7 @@ impl Engine {
     ) -> Result<Setup, KernelError> {
         let setup = self.host.ensure(input.claim.as_ref(), links.as_ref()).await?;
         if let Setup::Waiting(why) = &setup {
-            tracing::debug!(why, "host not set up yet");
+            tracing::debug!(what = why.what, saw = why.saw, "host not set up yet");
             self.retry_at = Some(Instant::now() + RETRY * 5);
             self.stale.links = true;
         }
@@ -189,7 +191,7 @@ impl Engine {
         // Whoever takes a router's routes has others to the same place on purpose.
         let imports = self.imports.borrow().clone();
         conflicts.retain(|conflict| !imports.routes.contains_key(&conflict.destination));
-        let (announcement, problem) = self.announcement(input, setup);
+        let (announcement, findings) = self.announcement(input, setup);
         let report = Report {
             holding: input.claim.as_ref().map(|claim| claim.epoch),
             applied: input.view.incarnation().map(|incarnation| (incarnation, input.view.revision())),
@@ -197,14 +199,15 @@ impl Engine {
             contested: self.contests.routes(Instant::now()),
             verdicts: of_lost_agents(input, verdicts),
             bgp: Vec::new(),
-            set_up: problem.is_none(),
+            set_up: !findings.iter().any(|finding| finding.unready),
             announcement,
             held: u32::try_from(self.brake.held()).unwrap_or(u32::MAX),
             paused: false,
             withdrawn: input.withdrawn,
-            problem,
+            problems: Vec::new(),
             conflicts,
         };
+        self.problems.report(Room::Engine, findings);
         let chatter = &mut self.chatter;
         self.report.send_if_modified(|before| {
             let changed = *before != report;
@@ -228,37 +231,49 @@ impl Engine {
         });
     }
 
-    fn announcement(&self, input: &Input, setup: Setup) -> (Option<Announcement>, Option<String>) {
+    /// What peers are told, and what is wrong with the host.
+    fn announcement(&self, input: &Input, setup: Setup) -> (Option<Announcement>, Vec<Finding>) {
+        let mut findings = self.uplink_findings.clone();
         if self.settings.role == Role::Router {
-            return (None, router_problem(input, setup));
-        }
-        let Some(claim) = &input.claim else {
-            return (None, Some("no host prefix is claimed yet".into()));
-        };
-        if let Setup::Waiting(why) = setup {
-            return (None, Some(why));
+            findings.extend(router_problem(input, setup));
+            return (None, findings);
         }
         // Peers leave out at once what is not announced. One that works none the less is better than none.
         let works = |local: &&LocalUplink| local.works && !local.uplink.addresses.is_empty();
         let any = self.uplinks.iter().any(|local| works(&local));
         let told = self.uplinks.iter().filter(|local| !any || works(local));
         let uplinks: Vec<_> = told.map(|local| uplinks::announced(local, self.settings.next_hop)).collect();
-        if uplinks.iter().all(|uplink| uplink.addresses.is_empty()) {
-            let names = self.settings.uplinks.join(", ");
-            let why = format!(
-                "uplink {names} has no usable IPv6 address (global, not tentative, not deprecated); add one"
-            );
-            return (None, Some(why));
+        let unreachable = uplinks.iter().all(|uplink| uplink.addresses.is_empty());
+        if unreachable {
+            findings.iter_mut().for_each(|finding| finding.unready = true);
         }
-        (Some(Announcement { uplinks, container_prefix: claim.container_prefix() }), None)
+        let claim = match (&input.claim, setup) {
+            (Some(claim), Setup::Ready) => claim,
+            (None, Setup::Ready) => {
+                findings.push(host::no_claim());
+                return (None, findings);
+            }
+            (_, Setup::Waiting(why)) => {
+                findings.push(why);
+                return (None, findings);
+            }
+        };
+        if unreachable {
+            return (None, findings);
+        }
+        (Some(Announcement { uplinks, container_prefix: claim.container_prefix() }), findings)
     }
 }
 
 /// A router is set up once it forwards, and has been told of the hosts.
-fn router_problem(input: &Input, setup: Setup) -> Option<String> {
+fn router_problem(input: &Input, setup: Setup) -> Option<Finding> {
     match setup {
         Setup::Waiting(why) => Some(why),
-        Setup::Ready if input.view.incarnation().is_none() => Some("no controller has answered yet".into()),
+        Setup::Ready if input.view.incarnation().is_none() => Some(Finding::unready(
+            "no-controller",
+            "no controller has answered yet",
+            "check --controller, and that sextant-controller runs there",
+        )),
         Setup::Ready => None,
     }
 }
@@ -279,7 +294,7 @@ fn blocked_route((key, protocol): &(RouteKey, RouteProtocol)) -> FailedRoute {
 
 /// Whether there is something to say that was not there before.
 fn has_news(before: &Report, now: &Report) -> bool {
-    let said = |report: &Report| (report.problem.clone(), report.set_up, report.held);
+    let said = |report: &Report| (report.set_up, report.held);
     said(before) != said(now) || before.conflicts != now.conflicts || before.failed != now.failed
 }
 
@@ -294,9 +309,6 @@ fn warn_of_new(before: &Report, now: &Report) {
     }
     for failed in now.failed.iter().filter(|failed| !before.failed.contains(failed)) {
         tracing::warn!(destination = %failed.destination, error = failed.error, "route failed");
-    }
-    if let Some(problem) = now.problem.as_ref().filter(|_| now.problem != before.problem) {
-        tracing::warn!(problem, "host not set up yet");
     }
     if now.held > before.held {
         tracing::warn!(

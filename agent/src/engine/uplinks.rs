@@ -4,6 +4,7 @@ use sextant_proto::{InterfaceAddress, Prefix, Uplink};
 
 use crate::{
     kernel::{Address, Link, Route, RouteTarget},
+    problems::Finding,
     routes::LocalUplink,
     settings::NextHopKind,
 };
@@ -61,6 +62,49 @@ fn interfaces(links: &[Link]) -> Vec<String> {
 pub fn local_uplinks(names: &[String], links: &[Link], addresses: &[Address]) -> Vec<LocalUplink> {
     let found = names.iter().filter_map(|name| links.iter().find(|link| link.name == *name));
     found.map(|link| local(link, addresses)).collect()
+}
+
+/// What is wrong with the uplinks of these names: each one that is not there, or has no address that peers may use.
+pub(super) fn findings(names: &[String], links: &[Link], addresses: &[Address]) -> Vec<Finding> {
+    let missing = |name: &String| {
+        Finding::new(
+            "uplink-missing",
+            format!("uplink \"{name}\" does not exist; interfaces: {}", interfaces(links).join(", ")),
+            "give the interface its name back, or set [uplink] interface in agent.toml (--uplink) and restart sextant-agent",
+        )
+    };
+    let of = |name: &String| match links.iter().find(|link| link.name == *name) {
+        None => Some(missing(name)),
+        Some(link) => without_address(link, addresses),
+    };
+    names.iter().filter_map(of).collect()
+}
+
+fn without_address(link: &Link, addresses: &[Address]) -> Option<Finding> {
+    let name = &link.name;
+    let own: Vec<_> = addresses.iter().filter(|address| address.link == link.index).collect();
+    if own.iter().any(|address| is_usable(address)) {
+        return None;
+    }
+    let duplicate = own.iter().find(|address| address.global && address.dad_failed);
+    Some(match duplicate {
+        Some(Address { addr, len, .. }) => Finding::new(
+            "address-duplicate",
+            format!(
+                "uplink {name} has no usable IPv6 address: another host on the link uses {addr}, too (duplicate address \
+                 detection failed)"
+            ),
+            format!(
+                "find that host (`ip -6 neigh show dev {name}` on a third one), and change one of the two; then here: \
+                 ip -6 addr del {addr}/{len} dev {name}, and add the address again"
+            ),
+        ),
+        None => Finding::new(
+            "address-missing",
+            format!("uplink {name} has no usable IPv6 address (global, not tentative, not deprecated)"),
+            format!("add one: ip -6 addr add ADDRESS/LENGTH dev {name}"),
+        ),
+    })
 }
 
 fn local(link: &Link, addresses: &[Address]) -> LocalUplink {
@@ -146,6 +190,25 @@ mod tests {
             uplinks[0].uplink.addresses.iter().map(|address| address.addr.to_string()).collect();
         assert_eq!((uplinks.len(), given), (1, vec!["2001:db8::5".to_owned(), "2001:db8::4".into()]));
         assert_eq!(uplinks[0].link_local, Some("fe80::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn uplinks_that_peers_cannot_route_through_are_found() {
+        let names = ["eth0".to_owned(), "eth1".into(), "eth2".into(), "eth3".into()];
+        let links = [link(2, "eth0"), link(3, "eth1"), link(4, "eth2")];
+        let addresses = [
+            address(2, "2001:db8::1"),
+            Address { dad_failed: true, tentative: true, ..address(2, "2001:db8::9") },
+            Address { dad_failed: true, tentative: true, ..address(3, "2001:db8:1::1") },
+            Address { deprecated: true, ..address(4, "2001:db8:2::1") },
+            Address { global: false, dad_failed: true, ..address(4, "fe80::1") },
+        ];
+        let found: Vec<_> =
+            findings(&names, &links, &addresses).into_iter().map(|it| (it.what, it.saw)).collect();
+        let kinds: Vec<_> = found.iter().map(|(what, _)| *what).collect();
+        assert_eq!(kinds, ["address-duplicate", "address-missing", "uplink-missing"]);
+        assert!(found[0].1.contains("2001:db8:1::1"), "{found:?}");
+        assert!(found[2].1.contains("eth3"), "{found:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) use sysctls::FORWARDING;
 
 use crate::{
     kernel::{Address, Kernel, KernelError, Link},
+    problems::Finding,
     settings::{BridgeSettings, Role},
     state::{Ledger, StateDir, StateError},
 };
@@ -24,21 +25,42 @@ pub enum Setup {
     /// It forwards for its containers.
     Ready,
     /// It does not, for this reason; tried again.
-    Waiting(String),
+    Waiting(Finding),
 }
 
 /// What keeps the host from being set up.
 #[derive(Debug, thiserror::Error)]
 enum Obstacle {
-    #[error(
-        "bridge \"{0}\" does not exist; start the container engine, make it by hand, or let the agent make it \
-         ([bridge] create = true in agent.toml, or --bridge-create)"
-    )]
+    #[error("bridge \"{0}\" does not exist")]
     NoBridge(String),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+impl Obstacle {
+    fn finding(&self) -> Finding {
+        let (what, fix) = match self {
+            Self::NoBridge(_) => (
+                "bridge-missing",
+                "start the container engine, make it by hand, or let the agent make it ([bridge] create = true in \
+                 agent.toml, or --bridge-create)",
+            ),
+            Self::State(_) => ("state-directory", "check the disk, and that root may write to --state-dir"),
+            Self::Kernel(_) => ("host-setup-refused", "look at sextant-agent's log on the host"),
+        };
+        Finding::unready(what, self.to_string(), fix)
+    }
+}
+
+/// The host holds no prefix.
+pub(crate) fn no_claim() -> Finding {
+    Finding::unready(
+        "no-claim",
+        "no host prefix is claimed yet",
+        "sextant-agent's log on the host tells why: no controller is reached, or it refuses",
+    )
 }
 
 /// The owner of the bridge and of the sysctls.
@@ -90,7 +112,7 @@ impl HostSetup {
                 Ok(self.done(claim))
             }
             Err(Obstacle::Kernel(error @ KernelError::Broken(_))) => Err(error),
-            Err(obstacle) => Ok(Setup::Waiting(obstacle.to_string())),
+            Err(obstacle) => Ok(Setup::Waiting(obstacle.finding())),
         }
     }
 
@@ -108,7 +130,7 @@ impl HostSetup {
 
     fn done(&self, claim: Option<&Claim>) -> Setup {
         match self.role {
-            Role::Host if claim.is_none() => Setup::Waiting("no host prefix is claimed yet".into()),
+            Role::Host if claim.is_none() => Setup::Waiting(no_claim()),
             Role::Host | Role::Router => Setup::Ready,
         }
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sextant_proto::{
-    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, NodeName, NodeState, Revision, Verdict,
+    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, NodeName, NodeState, Problem, Revision,
+    Verdict,
 };
 
 use crate::{
@@ -46,6 +47,7 @@ pub(super) struct Applied {
     pub(super) held: u32,
     pub(super) verdicts: Vec<Verdict>,
     pub(super) bgp: Vec<BgpNeighbour>,
+    pub(super) problems: Vec<Problem>,
 }
 
 /// The state of one stream.
@@ -184,8 +186,8 @@ impl Dialogue {
         let failed = report.failed.iter().chain(&report.contested).cloned().collect();
         let conflicts = report.conflicts.clone();
         let verdicts = report.verdicts.clone();
-        let (held, bgp) = (report.held, report.bgp.clone());
-        let applied = Applied { revision, failed, conflicts, held, verdicts, bgp };
+        let (held, bgp, problems) = (report.held, report.bgp.clone(), report.problems.clone());
+        let applied = Applied { revision, failed, conflicts, held, verdicts, bgp, problems };
         if self.acked.as_ref() == Some(&applied) {
             return None;
         }
@@ -280,7 +282,15 @@ mod tests {
 
     fn applied(revision: u64) -> Applied {
         let revision = Revision(revision);
-        Applied { revision, failed: vec![], conflicts: vec![], held: 0, verdicts: vec![], bgp: vec![] }
+        Applied {
+            revision,
+            failed: vec![],
+            conflicts: vec![],
+            held: 0,
+            verdicts: vec![],
+            bgp: vec![],
+            problems: vec![],
+        }
     }
 
     fn ack(revision: u64) -> Say {
@@ -302,6 +312,24 @@ mod tests {
         let report = Report { applied: Some((it.incarnation, Revision(12))), held: 20, ..Report::default() };
         let held = Applied { held: 20, ..applied(10) };
         assert_eq!(it.dialogue.on_report(&report), [Say::Ack(held)]);
+    }
+
+    #[test]
+    fn a_change_of_problems_alone_is_acknowledged() {
+        let mut it = Fixture::new();
+        it.report(10, false);
+        let problem = Problem {
+            what: "bridge-missing".into(),
+            saw: "bridge \"docker0\" does not exist".into(),
+            fix: String::new(),
+            since_unix_ms: 1,
+        };
+        let at = Some((it.incarnation, Revision(10)));
+        let report = Report { applied: at, problems: vec![problem.clone()], ..Report::default() };
+        let with_problem = Applied { problems: vec![problem], ..applied(10) };
+        assert_eq!(it.dialogue.on_report(&report), [Say::Ack(with_problem)]);
+        assert!(it.dialogue.on_report(&report).is_empty(), "nothing is said twice");
+        assert_eq!(it.dialogue.on_report(&Report { applied: at, ..Report::default() }), [ack(10)]);
     }
 
     #[test]

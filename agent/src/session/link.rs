@@ -368,6 +368,7 @@ impl SyncStream {
                     held: applied.held,
                     verdicts: applied.verdicts.iter().map(Into::into).collect(),
                     bgp: applied.bgp.iter().map(Into::into).collect(),
+                    problems: applied.problems.iter().map(Into::into).collect(),
                 };
                 self.send(ToController::Ack(ack)).await
             }

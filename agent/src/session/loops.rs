@@ -6,6 +6,7 @@ use sextant_proto::daemon::Repeats;
 use tokio::time::Instant;
 
 use super::{Ended, link::LinkError};
+use crate::problems::Finding;
 
 /// A transition of the session that is normal once, and a fault if it repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,14 +70,15 @@ impl Loops {
     }
 
     /// The loops that last, for a person; those that have ended meanwhile are logged.
-    pub(super) fn problem(&mut self, now: Instant) -> Option<String> {
+    pub(super) fn problem(&mut self, now: Instant) -> Option<Finding> {
         for (transition, times) in self.repeats.ended(now) {
             tracing::info!(transition = transition.text(), times, "session loop has ended");
         }
         let text = |(transition, times): (&Transition, u32)| format!("{} {times} times", transition.text());
         let loops: Vec<_> = self.repeats.lasting().map(text).collect();
         (!loops.is_empty()).then(|| {
-            format!("session loop: {}; see the logs of this agent and its controllers", loops.join(", "))
+            let saw = format!("session loop: {}", loops.join(", "));
+            Finding::unready("session-loop", saw, "see the logs of this agent and its controllers")
         })
     }
 }
@@ -124,7 +126,7 @@ mod tests {
         }
         assert_eq!(waited, [0, 0, 0, 1, 2, 4, 8, 10, 10]);
         let told = loops.problem(Instant::now()).unwrap();
-        assert!(told.contains("claim fenced and claimed anew 9 times"), "{told}");
+        assert!(told.saw.contains("claim fenced and claimed anew 9 times"), "{told:?}");
         tokio::time::sleep(Duration::from_secs(15)).await;
         assert_eq!(loops.problem(Instant::now()), None, "it has not happened for 25 s");
     }

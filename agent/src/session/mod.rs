@@ -28,6 +28,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     engine::{Input, Report},
     inquiry::Inquiries,
+    problems::{Finding, Found, Problems, Room},
     settings::{Role, Settings},
     state::{StateDir, StateError},
     view::View,
@@ -54,8 +55,6 @@ pub struct Condition {
     pub trouble: Option<String>,
     /// How many streams there have been.
     pub streams: u64,
-    /// What a person must look at: the session is in a loop, or refused as another host's.
-    pub problem: Option<String>,
 }
 
 /// The conversation with the controllers.
@@ -69,6 +68,8 @@ pub struct Session {
     input: watch::Sender<Input>,
     report: watch::Receiver<Report>,
     bgp: watch::Receiver<Vec<BgpNeighbour>>,
+    problems: Problems,
+    found: watch::Receiver<Found>,
     condition: watch::Sender<Condition>,
     controllers: Arc<Mutex<Vec<Ipv6Addr>>>,
     inquiries: Inquiries,
@@ -130,6 +131,8 @@ impl Session {
             input,
             report,
             bgp,
+            found: Problems::default().watch(),
+            problems: Problems::default(),
             condition,
             controllers,
             inquiries,
@@ -139,6 +142,12 @@ impl Session {
         };
         session.publish(false);
         Ok((session, farewell))
+    }
+
+    /// With the list of problems that all rooms share.
+    #[must_use]
+    pub fn with_problems(self, problems: &Problems) -> Self {
+        Self { found: problems.watch(), problems: problems.clone(), ..self }
     }
 
     /// Connects and reconnects, for ever.
@@ -225,12 +234,12 @@ impl Session {
             );
         }
         let trouble = Some(format!("controller {controller}: {why}"));
-        let problem = self.problem(Some(&ended));
+        self.report_problems(Some(&ended));
         self.condition.send_if_modified(|condition| {
             if condition.connected {
                 transition("session", "connected", "disconnected", ended.kind());
             }
-            let now = Condition { connected: false, trouble, problem, streams: condition.streams };
+            let now = Condition { connected: false, trouble, streams: condition.streams };
             let changed = *condition != now;
             *condition = now;
             changed
@@ -238,22 +247,15 @@ impl Session {
         (fenced, delay)
     }
 
-    /// What a person must look at, after the connection has `ended` or while it lasts.
-    fn problem(&mut self, ended: Option<&Ended>) -> Option<String> {
-        match ended {
-            Some(Ended::Link(LinkError::Duplicate(why))) => Some(why.clone()),
+    /// What a person must look at, after the connection has `ended` or while it lasts: a loop may have ended with time.
+    fn report_problems(&mut self, ended: Option<&Ended>) {
+        let found = match ended {
+            Some(Ended::Link(LinkError::Duplicate(why))) => {
+                Some(Finding::unready("duplicate-agent", why.clone(), ""))
+            }
             _ => self.loops.problem(Instant::now()),
-        }
-    }
-
-    /// A loop may have ended with time.
-    fn refresh_problem(&mut self) {
-        let problem = self.problem(None);
-        self.condition.send_if_modified(|condition| {
-            let changed = condition.problem != problem;
-            condition.problem = problem;
-            changed
-        });
+        };
+        self.problems.report(Room::Session, found.into_iter().collect());
     }
 
     /// The claim is another's: what it had goes first, then the next connection claims anew (DESIGN I3).

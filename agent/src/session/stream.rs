@@ -81,6 +81,7 @@ impl Session {
                 Err(_) => std::future::pending().await,
             },
             Ok(()) = self.bgp.changed() => self.reported(following).await,
+            Ok(()) = self.found.changed() => self.reported(following).await,
             Some(laggards) = &mut following.settling => {
                 following.settling = None.into();
                 following.dialogue.settled(laggards?);
@@ -91,7 +92,7 @@ impl Session {
                 Ok(following.stream.answer(id, answer).await?)
             }
             _ = following.keepalive.tick() => {
-                self.refresh_problem();
+                self.report_problems(None);
                 following.stream.keepalive().await?;
                 Ok(())
             }
@@ -118,7 +119,7 @@ impl Session {
                     condition.trouble = None;
                     condition.streams += 1;
                 });
-                self.refresh_problem();
+                self.report_problems(None);
                 Ok(())
             }
             Heard::Snapshot(snapshot) => {
@@ -175,6 +176,7 @@ impl Session {
     async fn reported(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
         let mut report = self.report.borrow_and_update().clone();
         report.bgp.clone_from(&self.bgp.borrow_and_update());
+        report.problems = self.found.borrow_and_update().problems();
         let said = following.dialogue.on_report(&report);
         self.say(said, following).await
     }

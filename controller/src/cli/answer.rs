@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use sextant_proto::{
     BgpNeighbour, Conflict, FailedRoute, Incarnation, NodeId, NodeName, NodeState, Peer, Pool, Prefix,
-    Revision, Uplink,
+    Problem, Revision, Uplink,
     convert::{MessageError, address, all, id, parse, required},
     v1,
 };
@@ -82,6 +82,8 @@ pub(super) struct Applied {
     /// Routes to peers that are gone, kept until a person says so.
     pub(super) held: u32,
     pub(super) bgp: Vec<BgpNeighbour>,
+    /// What is wrong with its host.
+    pub(super) problems: Vec<Problem>,
     pub(super) version: String,
 }
 
@@ -213,6 +215,7 @@ impl TryFrom<v1::Applied> for Applied {
             conflicts: all("conflicts", message.conflicts)?,
             held: message.held,
             bgp: all("bgp", message.bgp)?,
+            problems: message.problems.into_iter().map(Into::into).collect(),
             version: message.version,
         })
     }

@@ -316,8 +316,8 @@ impl Show for Bgp {
 }
 
 impl Show for Cluster {
-    fn text(&self, _now_unix_ms: u64) -> String {
-        text::status(self)
+    fn text(&self, now_unix_ms: u64) -> String {
+        text::status(self, now_unix_ms)
     }
 
     fn json(&self) -> Value {

@@ -3,7 +3,7 @@
 //! Prefixes, addresses and ids are text, times are milliseconds since 1970, what is not there is `null`.
 
 use serde_json::{Value, json};
-use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, Uplink};
+use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, Problem, Uplink};
 
 use super::{
     answer::{
@@ -162,6 +162,8 @@ fn trouble(trouble: &Trouble) -> Value {
         "kind": trouble.kind(),
         "node": trouble.node().map(NodeName::as_str),
         "text": trouble.to_string(),
+        "what": trouble.what(),
+        "since_unix_ms": trouble.since_unix_ms(),
     })
 }
 
@@ -180,6 +182,16 @@ fn applied(applied: &Applied) -> Value {
         "failed": applied.failed.iter().map(failed).collect::<Value>(),
         "conflicts": applied.conflicts.iter().map(conflict).collect::<Value>(),
         "held": applied.held,
+        "problems": applied.problems.iter().map(problem).collect::<Value>(),
+    })
+}
+
+fn problem(problem: &Problem) -> Value {
+    json!({
+        "what": problem.what,
+        "saw": problem.saw,
+        "fix": filled(&problem.fix),
+        "since_unix_ms": problem.since_unix_ms,
     })
 }
 
@@ -260,7 +272,8 @@ mod tests {
                     "metric": 100,
                     "ours_wins": false
                 }],
-                "held": 0
+                "held": 0,
+                "problems": []
             },
             "behind": 2,
             "laggards": [],
@@ -342,12 +355,34 @@ mod tests {
                     "kind": "node_down",
                     "node": "host2",
                     "text": "node host2 is ready, and its agent is gone; start sextant-agent there, \
-                             or `sextant node forget host2` if the host is gone for good"
+                             or `sextant node forget host2` if the host is gone for good",
+                    "what": null,
+                    "since_unix_ms": null
                 }
             ]
         });
         is(&status(&cluster), &expected);
         assert_eq!(status(&sample::well())["well"], json!(true));
+    }
+
+    #[test]
+    fn a_problem_of_a_host_is() {
+        let mut cluster = sample::well();
+        sample::lose_bridge(&mut cluster.nodes[1]);
+        let shown = status(&cluster);
+        assert_eq!(shown["well"], json!(false));
+        let since = sample::NOW - 120_000;
+        let (saw, fix) = ("bridge \"docker0\" does not exist", "start the container engine");
+        let problem = json!({ "what": "bridge-missing", "saw": saw, "fix": fix, "since_unix_ms": since });
+        is(&shown["nodes"][1]["applied"]["problems"], &json!([problem]));
+        let trouble = json!({
+            "kind": "node_problem",
+            "node": "host2",
+            "text": format!("node host2: {saw}; {fix}"),
+            "what": "bridge-missing",
+            "since_unix_ms": since
+        });
+        is(&shown["troubles"], &json!([trouble]));
     }
 
     #[test]

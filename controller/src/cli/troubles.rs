@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, NodeState, PoolName};
+use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, NodeState, PoolName, Problem};
 
 use super::answer::{Applied, Cluster, Liveness, Node, PoolUse, Router};
 use crate::store::HALF_RESTORED;
@@ -28,6 +28,13 @@ pub(super) enum Trouble {
     /// It has a claim, and was never announced.
     NeverCame {
         node: NodeName,
+        /// Its agent is connected all the same.
+        connected: bool,
+    },
+    /// Its agent has found something wrong with its host.
+    Problem {
+        node: NodeName,
+        problem: Problem,
     },
     Behind {
         node: NodeName,
@@ -80,6 +87,7 @@ impl Trouble {
             Self::Exhausted { .. } => "pool_exhausted",
             Self::Down { .. } => "node_down",
             Self::NeverCame { .. } => "node_never_came",
+            Self::Problem { .. } => "node_problem",
             Self::Behind { .. } => "node_behind",
             Self::Paused => "paused",
             Self::HalfRestored => "half_restored",
@@ -98,7 +106,8 @@ impl Trouble {
     pub(super) fn node(&self) -> Option<&NodeName> {
         match self {
             Self::Down { node, .. }
-            | Self::NeverCame { node }
+            | Self::NeverCame { node, .. }
+            | Self::Problem { node, .. }
             | Self::Silent { node }
             | Self::Behind { node, .. }
             | Self::Held { node, .. }
@@ -112,6 +121,22 @@ impl Trouble {
             | Self::HalfRestored
             | Self::Exhausted { .. }
             | Self::Unreadable(_) => None,
+        }
+    }
+
+    /// Which kind of problem it is, by its agent.
+    pub(super) fn what(&self) -> Option<&str> {
+        match self {
+            Self::Problem { problem, .. } => Some(&problem.what),
+            _ => None,
+        }
+    }
+
+    /// Since when it is known to be so.
+    pub(super) fn since_unix_ms(&self) -> Option<u64> {
+        match self {
+            Self::Problem { problem, .. } => Some(problem.since_unix_ms),
+            _ => None,
         }
     }
 }
@@ -143,7 +168,12 @@ impl fmt::Display for Trouble {
                  or `sextant node forget {node}` if the host is gone for good",
                 went(*stopped)
             ),
-            Self::NeverCame { node } => write!(
+            Self::NeverCame { node, connected: true } => write!(
+                f,
+                "node {node} is joining, and its agent has not announced it yet; if it stays so, look at sextant-agent's log there"
+            ),
+            Self::Problem { node, problem } => write!(f, "node {node}: {problem}"),
+            Self::NeverCame { node, connected: false } => write!(
                 f,
                 "node {node} is joining, and its agent is gone; look at sextant-agent's log there, \
                  or `sextant node forget {node}`"
@@ -220,6 +250,7 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(cluster.nodes.iter().filter_map(gone));
     let hosts = cluster.nodes.iter().map(Told::by_host);
     let told: Vec<_> = hosts.chain(cluster.routers.iter().map(Told::by_router)).collect();
+    found.extend(told.iter().flat_map(problems));
     found.extend(told.iter().filter_map(held));
     found.extend(told.iter().filter_map(|told| behind(cluster, told)));
     found.extend(told.iter().flat_map(failed));
@@ -257,7 +288,14 @@ fn gone(node: &Node) -> Option<Trouble> {
     let name = node.name().clone();
     match node.state() {
         NodeState::Drained => None,
-        NodeState::Joining => (!node.peer.session).then_some(Trouble::NeverCame { node: name }),
+        // Its problems say more.
+        NodeState::Joining if node.applied.as_ref().is_some_and(|applied| !applied.problems.is_empty()) => {
+            None
+        }
+        NodeState::Joining => {
+            let connected = node.applied.is_some();
+            (!node.peer.session).then_some(Trouble::NeverCame { node: name, connected })
+        }
         state => node.down.then_some(Trouble::Down {
             node: name,
             state,
@@ -286,6 +324,11 @@ fn flapping(node: &Node) -> Option<Trouble> {
 fn duplicate(node: &Node) -> Option<Trouble> {
     let from = node.duplicate_from.clone();
     (!from.is_empty()).then(|| Trouble::Duplicate { node: node.name().clone(), from })
+}
+
+fn problems(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
+    let problems = told.applied.into_iter().flat_map(|applied| &applied.problems);
+    problems.map(|problem| Trouble::Problem { node: told.name.clone(), problem: problem.clone() })
 }
 
 fn failed(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
@@ -387,6 +430,11 @@ mod tests {
         let node = &mut cluster.nodes[1];
         (node.peer.state, node.peer.session, node.applied) = (NodeState::Joining, false, None);
         assert_eq!(kinds(&cluster), [("node_never_came", Some("host2".into()))]);
+        // Its agent is connected, and its host lacks its bridge: the problem is named, once.
+        cluster.nodes[1].applied = sample::well().nodes[1].applied.clone();
+        assert!(troubles(&cluster)[0].to_string().contains("has not announced it yet"));
+        sample::lose_bridge(&mut cluster.nodes[1]);
+        assert_eq!(kinds(&cluster), [("node_problem", Some("host2".into()))]);
     }
 
     #[test]

@@ -175,6 +175,7 @@ impl TryFrom<v1::Applied> for Applied {
             conflicts: convert::all("conflicts", message.conflicts)?,
             held: message.held,
             bgp: convert::all("bgp", message.bgp)?,
+            problems: message.problems.into_iter().map(Into::into).collect(),
             version: message.version,
         })
     }

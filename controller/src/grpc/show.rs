@@ -90,6 +90,7 @@ pub(super) fn applied(ack: Applied) -> v1::Applied {
         version: ack.version,
         held: ack.held,
         bgp: ack.bgp.iter().map(Into::into).collect(),
+        problems: ack.problems.iter().map(Into::into).collect(),
     }
 }
 

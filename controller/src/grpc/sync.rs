@@ -338,6 +338,7 @@ impl Session {
             held: ack.held,
             verdicts: convert::all("verdicts", ack.verdicts).map_err(malformed)?,
             bgp: convert::all("bgp", ack.bgp).map_err(malformed)?,
+            problems: ack.problems.into_iter().map(Into::into).collect(),
             version: self.version.clone(),
         };
         // One of the store before; its revisions say nothing here.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{MessageError, address, all, octets, parse, required};
 use crate::{
     BgpNeighbour, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Prefix, PrefixError,
-    Revision, Uplink, Verdict, v1,
+    Problem, Revision, Uplink, Verdict, v1,
 };
 
 impl TryFrom<v1::NodeState> for NodeState {
@@ -175,6 +175,20 @@ impl TryFrom<v1::Verdict> for Verdict {
 impl From<&Verdict> for v1::Verdict {
     fn from(verdict: &Verdict) -> Self {
         Self { node: verdict.node.to_string(), forwarding: verdict.forwarding }
+    }
+}
+
+impl From<v1::Problem> for Problem {
+    fn from(message: v1::Problem) -> Self {
+        let v1::Problem { what, saw, fix, since_unix_ms } = message;
+        Self { what, saw, fix, since_unix_ms }
+    }
+}
+
+impl From<&Problem> for v1::Problem {
+    fn from(problem: &Problem) -> Self {
+        let Problem { what, saw, fix, since_unix_ms } = problem.clone();
+        Self { what, saw, fix, since_unix_ms }
     }
 }
 

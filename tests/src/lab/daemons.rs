@@ -74,6 +74,8 @@ pub struct AgentOptions {
     pub controllers: Vec<u16>,
     /// `--node`; the host's name by default.
     pub node: Option<String>,
+    /// `--bridge-create`.
+    pub bridge_create: bool,
     /// `--log`.
     pub log: String,
     /// More flags.
@@ -88,6 +90,7 @@ impl Default for AgentOptions {
             build: Build::Present,
             controllers: vec![1],
             node: None,
+            bridge_create: true,
             log: "debug".to_owned(),
             args: Vec::new(),
             environment: Vec::new(),
@@ -150,7 +153,7 @@ impl Lab {
         })
     }
 
-    /// Starts an agent on a host, which makes [`BRIDGE`] there. Its state directory is the same for the same host each time.
+    /// Starts an agent on a host, which makes [`BRIDGE`] there unless told otherwise. Its state directory is the same for the same host each time.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -159,7 +162,8 @@ impl Lab {
         let node = options.node.as_deref().unwrap_or(host.name());
         let mut args = words(&options.build.bin("sextant-agent")?, &options.log);
         args.extend(["--controller", &urls.join(","), "--node", node].map(str::to_owned));
-        args.extend(["--uplink", "eth0", "--bridge", BRIDGE, "--bridge-create"].map(str::to_owned));
+        args.extend(["--uplink", "eth0", "--bridge", BRIDGE].map(str::to_owned));
+        args.extend(options.bridge_create.then(|| "--bridge-create".to_owned()));
         args.extend(["--state-dir".to_owned(), self.state_dir(host).display().to_string()]);
         args.extend(["--http".to_owned(), format!("[::1]:{AGENT_HTTP_PORT}")]);
         args.extend(options.args);

@@ -1,6 +1,6 @@
 //! Nodes for people.
 
-use sextant_proto::{Epoch, Revision, Uplink};
+use sextant_proto::{Epoch, Problem, Revision, Uplink};
 
 use super::{
     super::{
@@ -16,15 +16,21 @@ pub(in super::super) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {
     let row = |node: &Node| row(node, cluster.revision, now_unix_ms);
     let header = ["NAME", "STATE", "PREFIX", "NEXT-HOP", "AGENT", "APPLIED", "SINCE"];
     let nodes = &cluster.nodes;
-    if nodes.iter().all(|node| failed(node) == 0) {
-        return table::table(header, nodes.iter().map(row));
-    }
-    let [a, b, c, d, e, f, g] = header;
-    let with_failed = |node: &Node| {
-        let [a, b, c, d, e, f, g] = row(node);
-        [a, b, c, d, e, f, g, failed(node).to_string()]
-    };
-    table::table([a, b, c, d, e, f, g, "FAILED"], nodes.iter().map(with_failed))
+    let failed = extra("FAILED", nodes, failed, |node| failed(node).to_string());
+    let problems = extra("PROBLEMS", nodes, |node| problems(node).len(), kinds);
+    let extras: Vec<_> = failed.into_iter().chain(problems).collect();
+    table::with(header, nodes.iter().map(row), &extras)
+}
+
+/// A column that is there only where one of `nodes` has something in it.
+fn extra(
+    header: &'static str,
+    nodes: &[Node],
+    count: impl Fn(&Node) -> usize,
+    cell: impl Fn(&Node) -> String,
+) -> Option<table::Column> {
+    let any = nodes.iter().any(|node| count(node) > 0);
+    any.then(|| table::Column { header, cells: nodes.iter().map(cell).collect() })
 }
 
 fn row(node: &Node, newest: Revision, now_unix_ms: u64) -> [String; 7] {
@@ -94,6 +100,15 @@ fn failed(node: &Node) -> usize {
     node.applied.as_ref().map_or(0, |applied| applied.failed.len())
 }
 
+fn problems(node: &Node) -> &[Problem] {
+    node.applied.as_ref().map_or(&[], |applied| &applied.problems)
+}
+
+/// Of what kinds its problems are.
+fn kinds(node: &Node) -> String {
+    problems(node).iter().map(|problem| problem.what.as_str()).collect::<Vec<_>>().join(",")
+}
+
 /// All that is known of a node.
 pub(in super::super) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
     let peer = &node.peer;
@@ -118,8 +133,13 @@ pub(in super::super) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -
         ("applied", vec![applied(node, cluster.revision)]),
         ("failed routes", reported(failed_routes)),
         ("conflicts", reported(|it| texts(&it.conflicts))),
+        ("problems", problems(node).iter().map(|it| problem(it, now_unix_ms)).collect()),
         ("drain laggards", texts(&node.laggards)),
     ])
+}
+
+fn problem(problem: &Problem, now_unix_ms: u64) -> String {
+    format!("{}: {problem} (since {} ago)", problem.what, age(now_unix_ms, problem.since_unix_ms))
 }
 
 fn uplink(uplink: &Uplink) -> String {
@@ -161,6 +181,19 @@ mod tests {
              host2  ready (down)  2001:db8:1:1::/64  2001:db8::2  down       -         3m     0\n\
              host3  ready         2001:db8:1:2::/64  2001:db8::3  connected  behind 2  3m     1\n"
         );
+    }
+
+    #[test]
+    fn problems_are_in_the_table_and_with_the_node() {
+        let mut cluster = sample::troubled();
+        sample::lose_bridge(&mut cluster.nodes[0]);
+        let listed = list(&cluster, sample::NOW);
+        let last: Vec<_> = listed.lines().map(|line| line.split("  ").last().unwrap().trim()).collect();
+        assert_eq!(last, ["PROBLEMS", "bridge-missing", "-", "-"]);
+        assert!(listed.contains("FAILED"), "{listed}");
+        let shown = show(&cluster.nodes[0], &cluster, sample::NOW);
+        let line = "problems          bridge-missing: bridge \"docker0\" does not exist; start the container engine (since 2m ago)\n";
+        assert!(shown.contains(line), "{shown}");
     }
 
     #[test]
@@ -209,6 +242,7 @@ mod tests {
              applied           behind 2\n\
              failed routes     2001:db8:1:1::/64: File exists\n\
              conflicts         2001:db8:1::/64 proto static metric 100: theirs wins\n\
+             problems          -\n\
              drain laggards    -\n"
         );
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sextant_proto::{
-    Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeState, Peer, Pool, Revision, Uplink,
+    Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeState, Peer, Pool, Problem, Revision, Uplink,
 };
 
 use super::super::answer::{
@@ -65,9 +65,21 @@ pub(in super::super) fn troubled() -> Cluster {
         }],
         held: 0,
         bgp: Vec::new(),
+        problems: Vec::new(),
         version: "0.1.0".into(),
     });
     cluster
+}
+
+/// The agent of `node` misses its bridge.
+pub(in super::super) fn lose_bridge(node: &mut Node) {
+    let problem = Problem {
+        what: "bridge-missing".into(),
+        saw: "bridge \"docker0\" does not exist".into(),
+        fix: "start the container engine".into(),
+        since_unix_ms: NOW - 120_000,
+    };
+    node.applied.iter_mut().for_each(|applied| applied.problems.push(problem.clone()));
 }
 
 /// Routes of every kind.
@@ -127,6 +139,7 @@ fn node(number: u64) -> Node {
             conflicts: Vec::new(),
             held: 0,
             bgp: Vec::new(),
+            problems: Vec::new(),
             version: "0.1.0".into(),
         }),
         laggards: Vec::new(),

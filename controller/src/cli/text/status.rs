@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     super::{
         answer::{Cluster, Controller, PoolUse},
+        duration::age,
         troubles::{Trouble, troubles},
     },
     nodes, pools, table,
@@ -12,9 +13,12 @@ use super::{
 };
 
 /// Everything at a glance, then all that needs a person.
-pub(in super::super) fn status(cluster: &Cluster) -> String {
+pub(in super::super) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
     let troubles = troubles(cluster);
-    let lines = troubles.iter().map(|trouble| format!("  {}\n", one_line(&trouble.to_string())));
+    let lines = troubles.iter().map(|trouble| {
+        let since = trouble.since_unix_ms().map(|since| format!(" (since {} ago)", age(now_unix_ms, since)));
+        format!("  {}{}\n", one_line(&trouble.to_string()), since.unwrap_or_default())
+    });
     let list: String = lines.collect();
     let list = if list.is_empty() { list } else { format!("\nNeeds a person:\n{list}") };
     format!("{}\n\n{}{list}", headline(cluster, &troubles), facts(cluster))
@@ -87,7 +91,7 @@ mod tests {
     #[test]
     fn a_cluster_that_is_well() {
         assert_eq!(
-            status(&sample::well()),
+            status(&sample::well(), sample::NOW),
             "All is well with 3 nodes.\n\
              \n\
              cluster      default\n\
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_needs_a_person_comes_last() {
-        let text = status(&sample::troubled());
+        let text = status(&sample::troubled(), sample::NOW);
         let (facts, needs) = text.split_once("\nNeeds a person:\n").unwrap();
         assert!(facts.starts_with("Not all is well: 4 things need a person.\n\n"), "{text}");
         assert!(facts.ends_with("nodes        2 ready, 1 ready (down)\n"), "{text}");
@@ -117,12 +121,23 @@ mod tests {
     }
 
     #[test]
+    fn a_problem_of_a_host_is_shown_with_since_when_and_the_fix() {
+        let mut cluster = sample::well();
+        sample::lose_bridge(&mut cluster.nodes[1]);
+        let text = status(&cluster, sample::NOW);
+        assert!(text.starts_with("Not all is well: 1 thing needs a person.\n"), "{text}");
+        let line =
+            "\n  node host2: bridge \"docker0\" does not exist; start the container engine (since 2m ago)\n";
+        assert!(text.ends_with(line), "{text}");
+    }
+
+    #[test]
     fn an_empty_cluster_wants_a_pool() {
         let mut cluster = sample::well();
         cluster.nodes.clear();
-        assert!(status(&cluster).starts_with("All is well: no node has joined yet.\n"));
+        assert!(status(&cluster, sample::NOW).starts_with("All is well: no node has joined yet.\n"));
         cluster.pools.clear();
-        let text = status(&cluster);
+        let text = status(&cluster, sample::NOW);
         assert!(text.starts_with("Not all is well: 1 thing needs a person.\n"), "{text}");
         assert!(text.contains("nodes        0 nodes\n"), "{text}");
         assert!(text.contains("  there is no pool; add one: sextant pool add"), "{text}");

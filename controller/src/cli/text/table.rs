@@ -9,10 +9,27 @@ pub(in super::super) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
+    with(header, rows, &[])
+}
+
+/// A column after the others, with a cell for each row.
+pub(in super::super) struct Column {
+    pub(in super::super) header: &'static str,
+    pub(in super::super) cells: Vec<String>,
+}
+
+/// A [`table`] with more columns.
+pub(in super::super) fn with<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    extras: &[Column],
+) -> String {
     let mut table = plain();
-    table.set_header(header);
-    for row in rows {
-        table.add_row(row.map(|cell| cell_of(&cell)));
+    table.set_header(header.into_iter().chain(extras.iter().map(|column| column.header)));
+    for (at, row) in rows.into_iter().enumerate() {
+        let more = extras.iter().map(|column| column.cells.get(at).map_or("", String::as_str));
+        let cells: Vec<_> = row.iter().map(String::as_str).chain(more).map(cell_of).collect();
+        table.add_row(cells);
     }
     written(table)
 }

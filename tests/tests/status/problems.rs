@@ -1,0 +1,88 @@
+//! An agent that is not ready: status knows why.
+
+use serde_json::Value;
+use sextant_tests::{AgentOptions, BRIDGE, SECONDS, poll};
+
+use crate::cluster::{Cluster, GUIDE};
+
+/// The troubles of `node` that status shows.
+fn troubles(cluster: &Cluster, node: &str) -> Vec<Value> {
+    let status = cluster.lab.cli_json(&["status"]).unwrap();
+    let troubles = status["troubles"].as_array().unwrap().clone();
+    assert_eq!(status["well"], troubles.is_empty(), "{status}");
+    troubles.into_iter().filter(|trouble| trouble["node"] == node).collect()
+}
+
+/// Waits until status and `/readyz` of host 1 name the problem `what`, with these words in it.
+fn expect_problem(cluster: &Cluster, what: &str, words: &str) -> Value {
+    let told = poll(&format!("{what} is known"), 20 * SECONDS, || {
+        let (code, body) = cluster.agents[0].http("/readyz").map_err(|error| format!("{error:#}"))?;
+        let troubles = troubles(cluster, "h1");
+        let told = troubles.iter().find(|trouble| trouble["what"] == what).cloned();
+        match told {
+            Some(told) if code == 503 && body.contains(words) => Ok(told),
+            _ => Err(format!("/readyz {code}: {body}; {troubles:#?}")),
+        }
+    });
+    assert!(told["text"].as_str().unwrap().contains(words), "{told}");
+    let text = cluster.sextant(&["status"]);
+    assert!(
+        text.starts_with("Not all is well") && text.contains(words) && text.contains("(since "),
+        "{text}"
+    );
+    assert!(cluster.sextant(&["node", "list"]).contains(what));
+    assert!(cluster.sextant(&["node", "show", "h1"]).contains(words));
+    // The same since when, however often it is asked.
+    let again = troubles(cluster, "h1").into_iter().find(|trouble| trouble["what"] == what).unwrap();
+    assert_eq!(again["since_unix_ms"], told["since_unix_ms"]);
+    told
+}
+
+fn expect_well(cluster: &Cluster) {
+    poll("all is well", 30 * SECONDS, || {
+        let text = cluster.sextant(&["status"]);
+        let (code, body) = cluster.agents[0].http("/readyz").map_err(|error| format!("{error:#}"))?;
+        let well = text.starts_with("All is well") && code == 200;
+        if well { Ok(()) } else { Err(format!("/readyz {code}: {body}; {text}")) }
+    });
+}
+
+#[test]
+fn what_makes_an_agent_unready_is_in_the_status() {
+    let mut cluster = Cluster::without_agents("problems", 2, GUIDE);
+    cluster.start_agent_with(0, AgentOptions { bridge_create: false, ..AgentOptions::default() });
+    cluster.start_agent(1);
+
+    // A node that never was ready: its agent is connected, and says why.
+    expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
+    let host = cluster.hosts[0].clone();
+    host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
+    cluster.settle();
+    expect_well(&cluster);
+
+    host.ip(&format!("link delete {BRIDGE}")).unwrap();
+    let problem = expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
+    assert!(problem["text"].as_str().unwrap().contains("start the container engine"), "{problem}");
+    cluster.sextant(&["wait", "--timeout", "5s"]);
+    host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
+    expect_well(&cluster);
+
+    // The agent reaches its controller by an address that peers must not use.
+    let (own, other) = (host.address(), cluster.hosts[1].address());
+    host.ip("address add 2001:db8::aa/64 dev eth0 nodad preferred_lft 0").unwrap();
+    host.ip(&format!("address delete {own}/64 dev eth0")).unwrap();
+    expect_problem(&cluster, "address-missing", "uplink eth0 has no usable IPv6 address");
+    host.sysctl("net/ipv6/conf/eth0/accept_dad", "1").unwrap();
+    host.sysctl("net/ipv6/conf/eth0/dad_transmits", "1").unwrap();
+    host.ip(&format!("address add {other}/64 dev eth0")).unwrap();
+    expect_problem(&cluster, "address-duplicate", &format!("another host on the link uses {other}"));
+    host.ip(&format!("address delete {other}/64 dev eth0")).unwrap();
+    host.ip(&format!("address add {own}/64 dev eth0 nodad")).unwrap();
+    expect_well(&cluster);
+
+    // The link keeps its addresses, and the agent its connection, under another name.
+    host.ip("link set eth0 name lan0").unwrap();
+    expect_problem(&cluster, "uplink-missing", "uplink \"eth0\" does not exist; interfaces: ");
+    host.ip("link set lan0 name eth0").unwrap();
+    expect_well(&cluster);
+}
