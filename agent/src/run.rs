@@ -7,10 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use sextant_proto::{
-    NodeName,
+    NodeName, SharedDial, Tcp,
     daemon::{
-        Essential, Probes, init_logging, stop_signal,
-        systemd::{self, Watchdog},
+        Essential, Metrics, Probes, init_logging, stop_signal,
+        systemd::{self, Heartbeat, Watchdog},
     },
 };
 use tokio::{
@@ -29,7 +29,7 @@ use crate::{
     liveness::{Liveness, Verdicts},
     metrics::{self, Sources},
     problems::{Found, Problems},
-    session::{Condition, Session},
+    session::{Condition, Farewell, Session},
     settings::{BgpSettings, CommandLine, Direct, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
     trace::Tracer,
@@ -53,53 +53,15 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     doctor::warn(kernel.as_ref(), &command_line.host()?).await?;
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
     check_role(settings.role, &settings.node, &state)?;
-    let host = host_setup(&kernel, &state, &settings)?;
-
-    let (input_tx, input) = watch::channel(Input::default());
-    let (report_tx, report) = watch::channel(Report::default());
-    let (condition_tx, condition) = watch::channel(Condition::default());
-    let sources = Sources { input: input.clone(), report: report.clone(), condition };
-    let (bgp_tx, bgp) = watch::channel(Vec::new());
-    let problems = Problems::default();
-    let (ready_tx, readiness) = watch::channel(problems.watch().borrow().readiness());
-    let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
-    // Who routes to nobody directly has nobody to ask.
-    let direct = settings.routes.direct == Direct::OnLink;
-    let (node, names) = (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
-    let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
-    let (imports_tx, imports) = watch::channel(Arc::new(not_heard_yet(settings.bgp.as_ref())));
-    let bgp_meters = export::Meters::default();
-    let speaker = settings.bgp.clone().map(|bgp| Speaker {
-        settings: bgp,
-        node: settings.node.clone(),
-        input: input.clone(),
-        report: report.clone(),
-        verdicts: verdicts.clone(),
-        status: bgp_tx,
-        state: state.clone(),
-        imports: imports_tx,
-        meters: bgp_meters.clone(),
-    });
     let watchdog = Watchdog::from_environment();
-    let heartbeat = watchdog.heartbeat();
-    let engine =
-        Engine::new(kernel.clone(), settings.clone(), host, input.clone(), verdicts, report_tx, heartbeat)
-            .importing(imports)
-            .with_problems(problems.clone());
-    let tracer = Tracer::new(kernel, engine.asker(), input, &settings);
-    let inquiries = Inquiries::new(engine.asker(), tracer);
-    let (session, farewell) =
-        Session::new(settings.clone(), state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
-    let metrics = metrics::registry(sources, &engine.meters(), &bgp_meters);
-    let probes = Probes::bind(settings.http, metrics, readiness).await?;
+    let agent = Agent::assemble(settings.clone(), kernel, state, Arc::new(Tcp), watchdog.heartbeat())?;
+    let problems = agent.problems.clone();
+    let (ready_tx, readiness) = watch::channel(problems.watch().borrow().readiness());
+    let probes = Probes::bind(settings.http, agent.metrics(), readiness).await?;
+    let report = agent.report.clone();
 
     let mut tasks = Essential::default();
-    tasks.spawn("engine", engine.run());
-    tasks.spawn("session", session.with_problems(&problems).run());
-    tasks.spawn("liveness", liveness.run());
-    if let Some(speaker) = speaker {
-        tasks.spawn("bgp", speaker.run());
-    }
+    let farewell = agent.spawn(&mut tasks);
     tasks.spawn("http", probes.run());
     tasks.spawn("readiness", tell_readiness(report, problems.watch(), ready_tx));
     tasks.spawn("watchdog", watchdog.run());
@@ -112,6 +74,108 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         })
         .await?;
     Ok(())
+}
+
+/// An agent without its edges to the machine: its rooms, joined.
+pub struct Agent {
+    /// What came of the engine's last pass.
+    pub report: watch::Receiver<Report>,
+    /// What the session is doing.
+    pub condition: watch::Receiver<Condition>,
+    input: watch::Receiver<Input>,
+    engine: Engine,
+    session: Session,
+    farewell: Farewell,
+    liveness: Liveness,
+    speaker: Option<Speaker>,
+    bgp_meters: export::Meters,
+    /// What is wrong with this host.
+    pub problems: Problems,
+}
+
+impl Agent {
+    /// Joins the rooms: over this kernel, going on from `state`, reaching controllers by `dial`. The settings name the
+    /// uplinks. The engine touches `heartbeat`.
+    ///
+    /// # Errors
+    /// If the state cannot be read.
+    pub fn assemble(
+        settings: Settings,
+        kernel: Arc<dyn Kernel>,
+        state: Arc<StateDir>,
+        dial: SharedDial,
+        heartbeat: Heartbeat,
+    ) -> Result<Self, StateError> {
+        let host = host_setup(&kernel, &state, &settings)?;
+        let (input_tx, input) = watch::channel(Input::default());
+        let (report_tx, report) = watch::channel(Report::default());
+        let (condition_tx, condition) = watch::channel(Condition::default());
+        let (bgp_tx, bgp) = watch::channel(Vec::new());
+        let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
+        let problems = Problems::default();
+        // Who routes to nobody directly has nobody to ask.
+        let direct = settings.routes.direct == Direct::OnLink;
+        let (node, names) =
+            (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
+        let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
+        let (imports_tx, imports) = watch::channel(Arc::new(not_heard_yet(settings.bgp.as_ref())));
+        let bgp_meters = export::Meters::default();
+        let speaker = settings.bgp.clone().map(|bgp| Speaker {
+            settings: bgp,
+            node: settings.node.clone(),
+            input: input.clone(),
+            report: report.clone(),
+            verdicts: verdicts.clone(),
+            status: bgp_tx,
+            state: state.clone(),
+            imports: imports_tx,
+            meters: bgp_meters.clone(),
+        });
+        let engine = Engine::new(
+            kernel.clone(),
+            settings.clone(),
+            host,
+            input.clone(),
+            verdicts,
+            report_tx,
+            heartbeat,
+        )
+        .importing(imports)
+        .with_problems(problems.clone());
+        let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
+        let inquiries = Inquiries::new(engine.asker(), tracer);
+        let (session, farewell) =
+            Session::new(settings, dial, state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
+        Ok(Self {
+            report,
+            condition,
+            input,
+            engine,
+            session,
+            farewell,
+            liveness,
+            speaker,
+            bgp_meters,
+            problems,
+        })
+    }
+
+    /// All that is counted.
+    pub fn metrics(&self) -> Metrics {
+        let (input, report, condition) = (self.input.clone(), self.report.clone(), self.condition.clone());
+        metrics::registry(Sources { input, report, condition }, &self.engine.meters(), &self.bgp_meters)
+    }
+
+    /// Starts the rooms' tasks. What is returned says farewell.
+    pub fn spawn(self, tasks: &mut Essential) -> Farewell {
+        tasks.spawn("engine", self.engine.run());
+        tasks.spawn("session", self.session.with_problems(&self.problems).run());
+        tasks.spawn("liveness", self.liveness.run());
+        if let Some(speaker) = self.speaker {
+            tasks.spawn("bgp", speaker.run());
+        }
+        self.farewell
+    }
 }
 
 /// What routers have announced when none has been heard yet.

@@ -2,22 +2,31 @@
 //!
 //! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the recovery window, the audit's sweeper, gRPC, probes.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{error::Error, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use futures::Stream;
 use rand::Rng;
-use sextant_proto::daemon::{
-    Essential, Failing, Outage, Probes, Readiness, init_logging, stop_signal,
-    systemd::{self, Heartbeat, Watchdog},
+use sextant_proto::{
+    SharedDial, Tcp,
+    daemon::{
+        Essential, Failing, Outage, Probes, Readiness, init_logging, stop_signal,
+        systemd::{self, Heartbeat, Watchdog},
+    },
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::Instant,
+};
+use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::{
     acks::Acks,
     audit::Sweeper,
     claims::Claims,
     expiry::Expiry,
-    grpc::{self, Others, Questions, Rooms},
+    grpc::{self, Connected, Others, Questions, Rooms},
     index::{Index, IndexTask},
     keys::Keys,
     metrics,
@@ -53,45 +62,93 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     // Addresses before the store: a second controller by mistake is told of the port, and touches nothing.
     let listener = grpc::listen(settings.listen).await?;
     let OpenStore { registry, writer } = open_store(&settings).await?;
-    let keys = Keys::new(&settings.cluster);
-    let meta = tokio::select! {
-        meta = open_meta(&settings, &registry, &keys) => meta.context("the store's own record")?,
-        // It may be away for as long as etcd is.
+    let watchdog = Watchdog::from_environment();
+    let address = listener.local_addr()?.to_string();
+    let edges = Edges { registry, address, dial: Arc::new(Tcp), heartbeat: watchdog.heartbeat() };
+    let controller = tokio::select! {
+        controller = Controller::open(&settings, edges) => controller?,
+        // The store may be away for as long as etcd is.
         () = &mut stop => return Ok(()),
     };
-    let (index_task, index) =
-        IndexTask::start(registry.clone(), keys.clone(), meta).await.context("listing the store")?;
-    let me = identity(listener.local_addr()?.to_string());
-    let watchdog = Watchdog::from_environment();
-    let rooms = rooms(&settings, registry, keys, index, me, watchdog.heartbeat());
-    let probes = Probes::bind(settings.http, metrics::registry(&rooms), rooms.sessions.readiness()).await?;
+    let readiness = controller.rooms.sessions.readiness();
+    let probes = Probes::bind(settings.http, metrics::registry(&controller.rooms), readiness.clone()).await?;
 
     let mut tasks = Essential::default();
     if let Some(store) = writer {
         tasks.spawn("store", store_writes(store));
     }
-    tasks.spawn("index", index_task.run());
-    tasks.spawn("sessions", rooms.sessions.clone().run(rooms.index.clone()));
-    tasks.spawn("verdicts", verdicts(&rooms).run());
-    tasks.spawn("expiry", expiry(&settings, &rooms).run());
-    tasks.spawn(
-        "recovery",
-        store::close_recovery(
-            rooms.registry.clone(),
-            rooms.keys.clone(),
-            rooms.index.clone(),
-            settings.recovery_window,
-        ),
-    );
-    tasks.spawn("audit", sweeper(&rooms, settings.audit).run());
-    tasks.spawn("status", tell_status(rooms.sessions.readiness()));
-    tasks.spawn("grpc", grpc::serve(listener, rooms));
+    controller.spawn(&mut tasks, &settings, TcpListenerStream::new(listener));
+    tasks.spawn("status", tell_status(readiness));
     tasks.spawn("http", probes.run());
     tasks.spawn("watchdog", watchdog.run());
     announce_start(&settings);
     tasks.until(stop).await?;
     systemd::tell_stopping();
     Ok(())
+}
+
+/// What a controller needs of the world.
+pub struct Edges {
+    /// The store.
+    pub registry: SharedRegistry,
+    /// Where others reach it.
+    pub address: String,
+    /// How it reaches others.
+    pub dial: SharedDial,
+    /// Touched for as long as it works.
+    pub heartbeat: Heartbeat,
+}
+
+/// A controller without its edges to the machine: its rooms, joined.
+pub struct Controller {
+    /// What the services work on.
+    pub rooms: Rooms,
+    index_task: IndexTask,
+}
+
+impl Controller {
+    /// Reads the store, and joins the rooms over it.
+    ///
+    /// # Errors
+    /// If the store cannot be read; etcd may come later.
+    pub async fn open(settings: &Settings, edges: Edges) -> anyhow::Result<Self> {
+        let Edges { registry, address, dial, heartbeat } = edges;
+        let keys = Keys::new(&settings.cluster);
+        let meta = open_meta(settings, &registry, &keys).await.context("the store's own record")?;
+        let (index_task, index) =
+            IndexTask::start(registry.clone(), keys.clone(), meta).await.context("listing the store")?;
+        let rooms = rooms(settings, registry, keys, index, identity(address), dial, heartbeat);
+        Ok(Self { rooms, index_task })
+    }
+
+    /// Starts the rooms' tasks, which serve what comes `incoming`.
+    pub fn spawn<C, E>(
+        self,
+        tasks: &mut Essential,
+        settings: &Settings,
+        incoming: impl Stream<Item = Result<C, E>> + Send + 'static,
+    ) where
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        C::ConnectInfo: Clone + Send + Sync + 'static,
+        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+    {
+        let Self { rooms, index_task } = self;
+        tasks.spawn("index", index_task.run());
+        tasks.spawn("sessions", rooms.sessions.clone().run(rooms.index.clone()));
+        tasks.spawn("verdicts", verdicts(&rooms).run());
+        tasks.spawn("expiry", expiry(settings, &rooms).run());
+        tasks.spawn(
+            "recovery",
+            store::close_recovery(
+                rooms.registry.clone(),
+                rooms.keys.clone(),
+                rooms.index.clone(),
+                settings.recovery_window,
+            ),
+        );
+        tasks.spawn("audit", sweeper(&rooms, settings.audit).run());
+        tasks.spawn("grpc", grpc::serve(incoming, rooms));
+    }
 }
 
 /// A store, and what of it must not end.
@@ -152,12 +209,13 @@ fn rooms(
     keys: Keys,
     index: Index,
     me: Identity,
+    dial: SharedDial,
     heartbeat: Heartbeat,
 ) -> Rooms {
     let acks = Acks::new(index.clone());
     Rooms {
         questions: Questions::default(),
-        others: Others::new(index.clone(), acks.clone(), me.id.clone()),
+        others: Others::new(index.clone(), acks.clone(), me.id.clone(), dial),
         claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine),
         reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),

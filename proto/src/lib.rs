@@ -28,7 +28,7 @@ pub use pool::{Pool, PoolError};
 pub use prefix::{Prefix, PrefixError};
 pub use problem::Problem;
 pub use revision::{Claim, Epoch, Mark, Revision};
-pub use transport::{TransportError, plain_text_allowed};
+pub use transport::{Dial, Dialling, SharedDial, Tcp, TransportError, plain_text_allowed};
 
 /// The messages of the wire, generated from `proto/sextant/v1`.
 #[allow(missing_docs, clippy::all)]

@@ -8,7 +8,7 @@ use std::{
 
 use prost::Message;
 use sextant_proto::{
-    Claim, Incarnation, InstanceId, Mark, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
+    Claim, Dial, Incarnation, InstanceId, Mark, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
     convert::{self, MessageError, required},
     plain_text_allowed,
     v1::{self, agent_message::Message as ToController, agent_service_client::AgentServiceClient},
@@ -193,9 +193,9 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) async fn connect(endpoint: &Endpoint) -> Result<Self, LinkError> {
+    pub(super) async fn connect(endpoint: &Endpoint, dial: &dyn Dial) -> Result<Self, LinkError> {
         let channel = Channel::builder(endpoint.0.clone()).connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
-        let connected = channel.connect().await;
+        let connected = dial.dial(channel).await;
         let channel = connected
             .map_err(|error| LinkError::Connect(root_cause(&error).unwrap_or_else(|| error.to_string())))?;
         Ok(Self { client: AgentServiceClient::new(channel), addresses: endpoint.addresses().await })

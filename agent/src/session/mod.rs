@@ -20,7 +20,7 @@ use std::{
 };
 
 use sextant_proto::{
-    BgpNeighbour, Claim, InstanceId, NodeId,
+    BgpNeighbour, Claim, InstanceId, NodeId, SharedDial,
     daemon::{Failing, transition},
 };
 use tokio::{sync::watch, time::Instant};
@@ -60,6 +60,7 @@ pub struct Condition {
 /// The conversation with the controllers.
 pub struct Session {
     settings: Settings,
+    dial: SharedDial,
     node_id: NodeId,
     instance: InstanceId,
     state: Arc<StateDir>,
@@ -108,8 +109,10 @@ impl Session {
     ///
     /// # Errors
     /// If the state cannot be read.
+    #[allow(clippy::too_many_arguments)] // Each is an end of what another room holds the other end of.
     pub fn new(
         settings: Settings,
+        dial: SharedDial,
         state: Arc<StateDir>,
         input: watch::Sender<Input>,
         report: watch::Receiver<Report>,
@@ -123,6 +126,7 @@ impl Session {
         let controllers = Arc::new(Mutex::new(known));
         let session = Self {
             settings,
+            dial,
             node_id,
             instance: InstanceId::random(),
             state,
@@ -173,7 +177,7 @@ impl Session {
 
     /// One connection, from the claim to the end of the stream.
     async fn converse(&mut self, endpoint: &Endpoint) -> Result<std::convert::Infallible, Ended> {
-        let mut link = Link::connect(endpoint).await?;
+        let mut link = Link::connect(endpoint, self.dial.as_ref()).await?;
         self.remember_controller(&link);
         if self.settings.role == Role::Host {
             self.claim(&mut link).await?;

@@ -17,14 +17,17 @@ mod status;
 mod sync;
 mod trace;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{error::Error, net::SocketAddr, time::Duration};
 
+use futures::Stream;
 use sextant_proto::v1::{
     self, admin_service_server::AdminServiceServer, agent_service_server::AgentServiceServer,
     controller_service_server::ControllerServiceServer,
 };
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
 use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
@@ -37,6 +40,7 @@ use principal::{insecure, serves};
 
 pub use others::Others;
 pub use questions::Questions;
+pub use tonic::transport::server::Connected;
 
 /// After how much silence of a connection it is asked for a sign of life.
 const HTTP2_KEEPALIVE: Duration = Duration::from_secs(5);
@@ -97,11 +101,16 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
 }
 
-/// Serves the agents, the command line, health and reflection.
+/// Serves the agents, the command line, health and reflection, over the connections that come `incoming`.
 ///
 /// # Errors
 /// If the server fails; it does not end otherwise.
-pub async fn serve(listener: TcpListener, rooms: Rooms) -> Result<(), ServeError> {
+pub async fn serve<C, E>(incoming: impl Stream<Item = Result<C, E>>, rooms: Rooms) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    C::ConnectInfo: Clone + Send + Sync + 'static,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
     let told = ControllerServiceServer::new(Told::new(
         rooms.acks.clone(),
         rooms.questions.clone(),
@@ -128,7 +137,7 @@ pub async fn serve(listener: TcpListener, rooms: Rooms) -> Result<(), ServeError
         .add_service(InterceptedService::new(told, insecure))
         .add_service(health_service)
         .add_service(reflection)
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(incoming)
         .await?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 
 use futures::future::join_all;
 use sextant_proto::{
-    NodeName, Revision,
+    NodeName, Revision, SharedDial,
     convert::{self, MessageError},
     v1::{
         self, controller_service_client::ControllerServiceClient,
@@ -44,6 +44,7 @@ pub struct Others {
     index: Index,
     acks: Acks,
     me: String,
+    dial: SharedDial,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
     /// The nodes of which another agent tries to connect to one of them, as last asked.
     duplicates: Arc<Mutex<HashMap<NodeName, String>>>,
@@ -57,9 +58,9 @@ struct Word {
 }
 
 impl Others {
-    /// The controllers besides `me` that `index` knows; what they say goes to `acks`.
-    pub fn new(index: Index, acks: Acks, me: String) -> Self {
-        Self { index, acks, me, channels: Arc::default(), duplicates: Arc::default() }
+    /// The controllers besides `me` that `index` knows, reached by `dial`; what they say goes to `acks`.
+    pub fn new(index: Index, acks: Acks, me: String, dial: SharedDial) -> Self {
+        Self { index, acks, me, dial, channels: Arc::default(), duplicates: Arc::default() }
     }
 
     /// Asks all of them, and keeps what they say. Whether there are any.
@@ -157,7 +158,7 @@ impl Others {
             return Some(channel.clone());
         }
         let endpoint = Endpoint::try_from(format!("http://{address}")).ok()?.connect_timeout(PATIENCE);
-        let channel = endpoint.connect_lazy();
+        let channel = self.dial.dial_lazily(endpoint);
         channels.insert(address.to_owned(), channel.clone());
         Some(channel)
     }
