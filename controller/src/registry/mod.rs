@@ -7,6 +7,8 @@
 pub mod conformance;
 pub mod embedded;
 pub mod etcd;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod txn;
 
 use std::{pin::Pin, sync::Arc, time::Duration};

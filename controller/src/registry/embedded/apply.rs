@@ -192,85 +192,8 @@ fn conclude<C: Content>(content: &mut C, revision: Revision, events: Vec<Event>)
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, convert::Infallible};
-
     use super::*;
-
-    /// The content in a map; a lease's keys are found by looking at every entry.
-    #[derive(Debug, Clone, Default, PartialEq)]
-    struct Map {
-        revision: Revision,
-        entries: BTreeMap<String, Entry>,
-        leases: BTreeMap<LeaseId, Duration>,
-        granted: u64,
-    }
-
-    impl Map {
-        fn belongs(&self, key: &str) -> Option<LeaseId> {
-            self.entries.get(key).and_then(|entry| entry.lease)
-        }
-    }
-
-    impl Content for Map {
-        type Error = Infallible;
-
-        fn revision(&self) -> Revision {
-            self.revision
-        }
-
-        fn set_revision(&mut self, revision: Revision) {
-            self.revision = revision;
-        }
-
-        fn standing(&self, key: &str) -> Result<Option<Standing>, Infallible> {
-            Ok(self.entries.get(key).map(|entry| Standing {
-                created: entry.created,
-                modified: entry.modified,
-                lease: entry.lease,
-            }))
-        }
-
-        fn value(&self, key: &str) -> Result<Option<Bytes>, Infallible> {
-            Ok(self.entries.get(key).map(|entry| entry.value.clone()))
-        }
-
-        fn any_in(&self, range: &KeyRange) -> Result<bool, Infallible> {
-            Ok(self.entries.keys().any(|key| range.contains(key)))
-        }
-
-        fn has_lease(&self, lease: LeaseId) -> Result<bool, Infallible> {
-            Ok(self.leases.contains_key(&lease))
-        }
-
-        fn keys_of(&self, lease: LeaseId) -> Result<Vec<String>, Infallible> {
-            let of = |entry: &&Entry| entry.lease == Some(lease);
-            Ok(self.entries.values().filter(of).map(|entry| entry.key.clone()).collect())
-        }
-
-        fn put(&mut self, entry: &Entry, before: Option<LeaseId>) -> Result<(), Infallible> {
-            assert_eq!(self.belongs(&entry.key), before, "the lease before of {}", entry.key);
-            self.entries.insert(entry.key.clone(), entry.clone());
-            Ok(())
-        }
-
-        fn delete(&mut self, key: &str, before: Option<LeaseId>) -> Result<(), Infallible> {
-            assert_eq!(self.belongs(key), before, "the lease before of {key}");
-            self.entries.remove(key).expect("only a key that is there is deleted");
-            Ok(())
-        }
-
-        fn add_lease(&mut self, ttl: Duration) -> Result<LeaseId, Infallible> {
-            self.granted += 1;
-            self.leases.insert(LeaseId(self.granted), ttl);
-            Ok(LeaseId(self.granted))
-        }
-
-        fn remove_lease(&mut self, lease: LeaseId) -> Result<(), Infallible> {
-            assert_eq!(self.keys_of(lease)?, Vec::<String>::new(), "a lease goes after its keys");
-            self.leases.remove(&lease);
-            Ok(())
-        }
-    }
+    use crate::registry::fake::Snapshot as Map;
 
     fn done(map: &mut Map, work: Work) -> Done {
         let Ok(done) = perform(map, &work);

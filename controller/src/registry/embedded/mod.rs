@@ -13,18 +13,18 @@
 //! the [`EmbeddedStore`] is dropped; then all watches end with `Lost`. If it panics, [`EmbeddedStore::writer_ended`] tells.
 //! Reads take their own snapshot of the file and never wait for the writer.
 
-mod apply;
+pub(super) mod apply;
 mod backend;
 #[cfg(test)]
 mod faults;
 mod file;
-mod lease;
+pub(super) mod lease;
 mod open;
 mod ring;
 mod table;
 #[cfg(test)]
 mod tests;
-mod watch;
+pub(super) mod watch;
 mod writer;
 
 use std::{collections::HashSet, io, path::Path, sync::Arc, thread, time::Duration};
