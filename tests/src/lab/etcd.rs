@@ -61,10 +61,8 @@ impl Etcd {
     /// # Errors
     /// If it cannot be started.
     pub fn start_member(&mut self, lab: &Lab, member: usize) -> anyhow::Result<()> {
-        let all = 0..self.members.len();
-        let initial: Vec<_> = all.map(|it| format!("m{it}={}", peer_url(it))).collect();
         let (client, peer) = (url(member), peer_url(member));
-        let data = lab.dir().join(format!("etcd-{member}")).display().to_string();
+        let data = data_dir(lab, member);
         let flags = [
             ("--name", format!("m{member}")),
             ("--data-dir", data),
@@ -72,7 +70,7 @@ impl Etcd {
             ("--advertise-client-urls", client),
             ("--listen-peer-urls", peer.clone()),
             ("--initial-advertise-peer-urls", peer),
-            ("--initial-cluster", initial.join(",")),
+            ("--initial-cluster", self.initial_cluster()),
             ("--initial-cluster-state", "new".to_owned()),
         ];
         let mut args = vec!["etcd".to_owned()];
@@ -160,6 +158,49 @@ impl Etcd {
         Ok(EtcdClient { runtime, store: Arc::new(store) })
     }
 
+    /// Kills all members and takes away all of their data, so that the next start is that of another, empty cluster.
+    ///
+    /// # Errors
+    /// If one cannot be killed, or its data cannot be deleted.
+    pub fn lose_data(&mut self, lab: &Lab) -> anyhow::Result<()> {
+        self.kill()?;
+        for member in 0..self.members.len() {
+            self.members[member] = None;
+            std::fs::remove_dir_all(data_dir(lab, member)).context("deleting the data of an etcd member")?;
+        }
+        Ok(())
+    }
+
+    /// Saves a snapshot of the first member in a file of this name.
+    ///
+    /// # Errors
+    /// If etcd does not give one.
+    pub fn save_snapshot(&self, lab: &Lab, name: &str) -> anyhow::Result<()> {
+        self.etcdctl(lab, &["snapshot", "save", &snapshot_file(lab, name)]).map(drop)
+    }
+
+    /// Kills all members, and starts them on the snapshot of this name, as an operator does after a disaster.
+    ///
+    /// # Errors
+    /// If etcd does not take it.
+    pub fn restore_snapshot(&mut self, lab: &Lab, name: &str) -> anyhow::Result<()> {
+        self.lose_data(lab)?;
+        let initial = self.initial_cluster();
+        for member in 0..self.members.len() {
+            let (file, data, peer) = (snapshot_file(lab, name), data_dir(lab, member), peer_url(member));
+            let member = format!("m{member}");
+            let args = ["snapshot", "restore", &file, "--name", &member, "--data-dir", &data];
+            let cluster = ["--initial-cluster", &initial, "--initial-advertise-peer-urls", &peer];
+            self.etcdctl(lab, &[&args[..], &cluster[..]].concat())?;
+        }
+        self.restart(lab)
+    }
+
+    fn initial_cluster(&self) -> String {
+        let members: Vec<_> = (0..self.members.len()).map(|it| format!("m{it}={}", peer_url(it))).collect();
+        members.join(",")
+    }
+
     /// Takes away every key.
     ///
     /// # Errors
@@ -200,6 +241,14 @@ fn says_that_it_leads(status: &str) -> bool {
 fn etcdctl(namespace: &Namespace, url: &str, args: &[&str]) -> anyhow::Result<String> {
     let command = ["env", "ETCDCTL_API=3", "etcdctl", "--endpoints", url];
     namespace.check(&[&command, args].concat())
+}
+
+fn data_dir(lab: &Lab, member: usize) -> String {
+    lab.dir().join(format!("etcd-{member}")).display().to_string()
+}
+
+fn snapshot_file(lab: &Lab, name: &str) -> String {
+    lab.dir().join(format!("{name}.snapshot")).display().to_string()
 }
 
 fn address(member: usize) -> String {

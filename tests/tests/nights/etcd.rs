@@ -84,6 +84,15 @@ impl Cluster {
         Ok(nodes.as_array().cloned().unwrap_or_default())
     }
 
+    /// Who holds what, in the order of names.
+    pub fn prefixes(&self) -> Vec<(String, String)> {
+        let nodes = self.nodes().unwrap();
+        let mut held: Vec<_> =
+            nodes.iter().map(|node| (node["name"].to_string(), node["prefix"].to_string())).collect();
+        held.sort();
+        held
+    }
+
     /// All hosts announced and connected, and everything in all kernels.
     pub fn settle(&self) {
         poll("all nodes ready and connected", 60 * SECONDS, || {

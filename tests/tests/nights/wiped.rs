@@ -11,28 +11,48 @@ use crate::{
 fn i6_a_wiped_store_deletes_nothing_and_gets_back_what_was_held() {
     let mut cluster = Cluster::start("wiped", 3);
     let watched = Watched::begin(&cluster);
-    let prefixes = |cluster: &Cluster| {
-        let nodes = cluster.nodes().unwrap();
-        let mut held: Vec<_> =
-            nodes.iter().map(|node| (node["name"].to_string(), node["prefix"].to_string())).collect();
-        held.sort();
-        held
-    };
-    let before = prefixes(&cluster);
+    let before = cluster.prefixes();
     cluster.etcd.wipe(&cluster.lab).unwrap();
-    for controller in &cluster.controllers {
-        let status = controller.process.wait(20 * SECONDS).unwrap();
-        let log = controller.process.log();
-        assert_eq!(status.code(), Some(1), "{log}");
-        assert!(log.contains("meta/store is gone: the store was wiped or replaced"), "{log}");
-    }
+    controllers_end(&cluster);
     watched.passes(LONG);
     watched.routes_stay();
     // As systemd does.
     cluster.controllers.clear();
     (1..=2).for_each(|number| cluster.start_controller(number));
     cluster.settle();
-    assert_eq!(prefixes(&cluster), before, "the same prefixes, out of a pool that came back with them");
+    assert_eq!(cluster.prefixes(), before, "the same prefixes, out of a pool that came back with them");
     watched.nothing_happened(&cluster);
     cluster.expect_full_mesh();
+}
+
+/// The running controllers know the store from before, and the agents ask them first.
+#[test]
+fn i2_agents_that_restart_while_etcd_is_replaced_by_an_empty_one_keep_their_prefixes() {
+    let mut cluster = Cluster::start("replaced", 3);
+    let watched = Watched::begin(&cluster);
+    let before = cluster.prefixes();
+    cluster.etcd.lose_data(&cluster.lab).unwrap();
+    cluster.agents.clear();
+    (0..3).for_each(|index| cluster.start_agent(index));
+    cluster.etcd.restart(&cluster.lab).unwrap();
+    controllers_end(&cluster);
+    for agent in &cluster.agents {
+        let log = agent.process.log();
+        assert!(!log.contains("claim lost"), "an agent was fenced from a store that is gone:\n{log}");
+    }
+    cluster.controllers.clear();
+    (1..=2).for_each(|number| cluster.start_controller(number));
+    cluster.settle();
+    assert_eq!(cluster.prefixes(), before);
+    watched.nothing_happened(&cluster);
+    cluster.expect_full_mesh();
+}
+
+fn controllers_end(cluster: &Cluster) {
+    for controller in &cluster.controllers {
+        let status = controller.process.wait(40 * SECONDS).unwrap();
+        let log = controller.process.log();
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains("the store was wiped or replaced"), "{log}");
+    }
 }
