@@ -118,6 +118,8 @@ pub(super) struct Cluster {
     pub(super) restoring: bool,
     /// Who has not come back to a store that stands in for another one.
     pub(super) silent: Vec<NodeName>,
+    /// Nodes that know changes which the store does not have, and what they know.
+    pub(super) other_histories: Vec<(NodeName, String)>,
     pub(super) controllers: Vec<Controller>,
     pub(super) pools: Vec<PoolUse>,
     pub(super) nodes: Vec<Node>,
@@ -270,6 +272,11 @@ impl TryFrom<v1::StatusResponse> for Cluster {
             recovering: message.recovering,
             paused: message.paused,
             restoring: message.restoring,
+            other_histories: message
+                .other_histories
+                .into_iter()
+                .map(|it| Ok((parse("node", &it.node)?, it.knows)))
+                .collect::<Result<_, MessageError>>()?,
             silent: message.silent.iter().map(|name| parse("silent", name)).collect::<Result<_, _>>()?,
             controllers: message.controllers.into_iter().map(Into::into).collect(),
             pools: pools.items,

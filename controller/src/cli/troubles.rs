@@ -48,6 +48,11 @@ pub(super) enum Trouble {
     Silent {
         node: NodeName,
     },
+    /// It knows a change that the store does not have.
+    OtherHistory {
+        node: NodeName,
+        knows: String,
+    },
     /// Its agent keeps routes to peers that are gone.
     Held {
         node: NodeName,
@@ -92,6 +97,7 @@ impl Trouble {
             Self::Paused => "paused",
             Self::HalfRestored => "half_restored",
             Self::Silent { .. } => "node_silent",
+            Self::OtherHistory { .. } => "node_knows_other_history",
             Self::Held { .. } => "routes_held",
             Self::FailedRoute { .. } => "route_failed",
             Self::Conflict { .. } => "conflict",
@@ -109,6 +115,7 @@ impl Trouble {
             | Self::NeverCame { node, .. }
             | Self::Problem { node, .. }
             | Self::Silent { node }
+            | Self::OtherHistory { node, .. }
             | Self::Behind { node, .. }
             | Self::Held { node, .. }
             | Self::FailedRoute { node, .. }
@@ -191,6 +198,11 @@ impl fmt::Display for Trouble {
                 "node {node} has not come back to this store, which stands in for another one; start sextant-agent there, \
                  or `sextant recover --finish` to wait no longer"
             ),
+            Self::OtherHistory { node, knows } => write!(
+                f,
+                "node {node} knows a change that the store does not have ({knows}): if a snapshot of the store was restored, \
+                 it is made another incarnation as soon as a second node says so; if not, restart sextant-agent there"
+            ),
             Self::Paused => f.write_str("paused: no agent changes its kernel; `sextant resume` ends it"),
             Self::Held { node, routes } => write!(
                 f,
@@ -243,6 +255,8 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(cluster.restoring.then_some(Trouble::HalfRestored));
     found.extend(cluster.paused.then_some(Trouble::Paused));
     found.extend(cluster.silent.iter().map(|node| Trouble::Silent { node: node.clone() }));
+    let other = cluster.other_histories.iter().cloned();
+    found.extend(other.map(|(node, knows)| Trouble::OtherHistory { node, knows }));
     if cluster.pools.is_empty() && cluster.unreadable.is_empty() {
         found.push(Trouble::NoPool);
     }

@@ -6,6 +6,7 @@ use super::Rooms;
 use crate::{
     acks::Applied,
     index::{Kind, State, View},
+    lineage::Doubt,
     records::ReservationRecord,
     reservations::pool_of,
     store,
@@ -97,7 +98,9 @@ pub(super) fn applied(ack: Applied) -> v1::Applied {
 /// Everything at a glance.
 pub(super) fn status(rooms: &Rooms) -> v1::StatusResponse {
     let nodes = nodes(rooms);
+    let other_histories = rooms.claims.lineage().doubts().into_iter().map(other_history).collect();
     rooms.index.read(|state| v1::StatusResponse {
+        other_histories,
         incarnation: state.meta().incarnation.into(),
         revision: state.published().0,
         controllers: state.controllers().iter().map(|(id, view)| controller(id, &view.record)).collect(),
@@ -111,6 +114,10 @@ pub(super) fn status(rooms: &Rooms) -> v1::StatusResponse {
         silent: store::silent(state).iter().map(ToString::to_string).collect(),
         routers: routers(rooms, state),
     })
+}
+
+fn other_history(doubt: Doubt) -> v1::OtherHistory {
+    v1::OtherHistory { node: doubt.node.to_string(), knows: doubt.why }
 }
 
 /// Sessions of agents that hold no prefix.

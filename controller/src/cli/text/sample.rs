@@ -26,6 +26,7 @@ pub(in super::super) fn well() -> Cluster {
         paused: false,
         restoring: false,
         silent: Vec::new(),
+        other_histories: Vec::new(),
         controllers: vec![Controller {
             id: "c1".into(),
             address: "[::1]:7300".into(),
