@@ -1,7 +1,7 @@
 //! Which agents have a stream here, and which had one. Pure.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     convert::Infallible,
     time::Duration,
 };
@@ -32,6 +32,8 @@ struct Agent {
     stopping: bool,
     /// Since when its session is seen to stand at another controller.
     moved: Option<Instant>,
+    /// Since when its session is seen to be missing in the store.
+    missing: Option<Instant>,
     /// When a stream was superseded by that of another agent, as long as it is remembered.
     superseded: VecDeque<Instant>,
 }
@@ -109,6 +111,7 @@ impl Book {
             newest: Some(newest),
             stopping: false,
             moved: None,
+            missing: None,
             superseded: VecDeque::new(),
         };
         if let Some(before) = self.agents.remove(node) {
@@ -174,6 +177,22 @@ impl Book {
             }
         }
         put_off
+    }
+
+    /// The connected nodes whose session was put, and is not among those in the store, which are of the nodes in `there`. Only
+    /// those for which that has been so for a while: the index may lag.
+    pub(super) fn missing(&mut self, there: &HashSet<NodeName>, now: Instant) -> Vec<NodeName> {
+        let mut missing = Vec::new();
+        let agents = self.agents.iter_mut().filter(|(_, agent)| agent.connected && agent.session.is_some());
+        for (node, agent) in agents {
+            if there.contains(node) {
+                agent.missing = None;
+            } else if now.duration_since(*agent.missing.get_or_insert(now)) >= MOVED_FOR {
+                agent.missing = None;
+                missing.push(node.clone());
+            }
+        }
+        missing
     }
 
     /// The end of a stream, whose last frame came at `last_frame`.
@@ -399,5 +418,20 @@ mod tests {
         assert_eq!(book.to_move(LeaseId(2)), [node()]);
         book.session_put(&node(), LeaseId(2), None);
         assert!(book.to_move(LeaseId(2)).is_empty());
+    }
+
+    #[test]
+    fn a_session_that_is_gone_from_the_store_for_a_while_is_missing() {
+        let (mut book, start) = (Book::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (_stream, _newest) = book.attach(&node(), None, start);
+        let (there, nowhere) = (HashSet::from([node()]), HashSet::new());
+        assert!(book.missing(&nowhere, at(9)).is_empty(), "it has not been put yet");
+        book.session_put(&node(), LeaseId(1), None);
+        for (second, found) in [(10, &nowhere), (12, &there), (13, &nowhere), (15, &nowhere)] {
+            assert!(book.missing(found, at(second)).is_empty(), "{second}: the index may lag");
+        }
+        assert_eq!(book.missing(&nowhere, at(16)), [node()]);
+        assert!(book.missing(&nowhere, at(17)).is_empty(), "it is being put");
     }
 }

@@ -5,6 +5,8 @@
 //! have not moved to another controller.
 
 mod book;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -212,6 +214,7 @@ impl Sessions {
             ticks = (ticks + 1) % TICKS_PER_LOOK_ELSEWHERE;
             if ticks == 0 {
                 self.put_off_moved(&index);
+                self.put_missing(&index).await;
             }
         }
     }
@@ -275,10 +278,47 @@ impl Sessions {
         let to_move = self.book().to_move(lease);
         for node in to_move {
             self.shared.heartbeat.beat();
-            let instance = self.book().instance(&node);
-            self.put_session(&node, lease, instance).await?;
+            self.put_own_session(&node, lease).await?;
         }
         Ok(())
+    }
+
+    /// Puts sessions of connected agents anew that are gone from the store: another controller that was frozen may have
+    /// ended them, holding them for its own.
+    async fn put_missing(&self, index: &Index) {
+        let Some(lease) = self.lease() else { return };
+        let there = index.read(|state| state.sessions().keys().cloned().collect());
+        let missing = self.book().missing(&there, Instant::now());
+        // A node that was forgotten has no session to come back to.
+        let claimed = |node: &NodeName| index.read(|state| state.peers().contains_key(node));
+        for node in missing.into_iter().filter(claimed) {
+            self.shared.heartbeat.beat();
+            match self.put_own_session(&node, lease).await {
+                Ok(()) => tracing::info!(%node, "session was gone from the store; put anew"),
+                Err(error) => tracing::debug!(%node, %error, "missing session cannot be put; trying again"),
+            }
+        }
+    }
+
+    /// Puts the node's session under `lease`, unless it stands at another controller, where its agent has moved to.
+    async fn put_own_session(&self, node: &NodeName, lease: LeaseId) -> Result<(), RegistryError> {
+        let key = self.shared.keys.session(node);
+        let guard = match self.entry(&key).await? {
+            None => Guard::Absent(key),
+            Some(entry) if self.is_mine(&entry) => Guard::Unchanged(key, entry.modified),
+            Some(_) => return Ok(()),
+        };
+        let instance = self.book().instance(node);
+        let txn = Txn { guards: vec![guard], ops: vec![self.session_op(node, lease, instance)] };
+        if let Outcome::Committed(_) = self.shared.registry.commit(txn).await? {
+            self.book().session_put(node, lease, instance);
+        }
+        Ok(())
+    }
+
+    /// Whether a session in the store is of this controller.
+    fn is_mine(&self, entry: &Entry) -> bool {
+        SessionRecord::decode(&entry.value).is_ok_and(|session| session.controller == self.shared.me.id)
     }
 
     async fn put(&self, key: String, value: bytes::Bytes, lease: LeaseId) -> Result<(), RegistryError> {
@@ -329,11 +369,9 @@ impl Sessions {
     async fn end_session(&self, node: &NodeName, going: Going) -> Result<(), RegistryError> {
         let key = self.shared.keys.session(node);
         let Some(entry) = self.entry(&key).await? else { return Ok(()) };
-        let mine =
-            SessionRecord::decode(&entry.value).is_ok_and(|session| session.controller == self.shared.me.id);
         // Those before it may have taken long: an agent that is back meanwhile has its session, old or put anew. One that comes
         // from here on puts it anew, which the guard sees.
-        if !mine || self.book().is_back(node, entry.lease) {
+        if !self.is_mine(&entry) || self.book().is_back(node, entry.lease) {
             return Ok(());
         }
         let ended =
