@@ -28,6 +28,8 @@ mod waiting;
 
 use std::process::ExitCode;
 
+use sextant_proto::{convert::MessageError, v1};
+
 pub use args::CommandLine;
 
 /// Does what the command line asks for. Errors go to standard error, one line each.
@@ -39,4 +41,12 @@ pub async fn run(command_line: CommandLine) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// What `sextant status` shows of a controller's answer at this time.
+///
+/// # Errors
+/// If the answer cannot be read.
+pub fn status_text(answer: v1::StatusResponse, now_unix_ms: u64) -> Result<String, MessageError> {
+    answer::Cluster::try_from(answer).map(|cluster| text::status(&cluster, now_unix_ms))
 }
