@@ -14,6 +14,8 @@ pub struct Setup {
     pub etcd: &'static [&'static str],
     /// Whether the controllers have to log in.
     pub login: bool,
+    /// More flags of the controllers.
+    pub controllers: &'static [&'static str],
 }
 
 pub struct Cluster {
@@ -58,20 +60,31 @@ impl Cluster {
     }
 
     pub fn start_controller(&mut self, number: u16) {
+        self.start_controller_in(number, &[]);
+    }
+
+    /// With more environment variables.
+    pub fn start_controller_in(&mut self, number: u16, environment: &[(String, String)]) {
         let mut args = ["--down-after", DOWN_AFTER].map(str::to_owned).to_vec();
         if self.setup.login {
             let file = password_file(&self.lab);
             args.extend(["--etcd-user", "sextant", "--etcd-password-file", &file].map(str::to_owned));
         }
-        let store = Some(self.etcd.store());
-        let options = ControllerOptions { number, store, args, ..ControllerOptions::default() };
+        args.extend(self.setup.controllers.iter().map(|&arg| arg.to_owned()));
+        let (store, environment) = (Some(self.etcd.store()), environment.to_vec());
+        let options = ControllerOptions { number, store, args, environment, ..ControllerOptions::default() };
         self.controllers.push(self.lab.controller(options).unwrap());
     }
 
     /// Host 0 and 2 begin at controller 1, host 1 at controller 2; all know both.
     pub fn start_agent(&mut self, index: usize) {
+        self.start_agent_with(index, AgentOptions::default());
+    }
+
+    /// With these options but for the controllers.
+    pub fn start_agent_with(&mut self, index: usize, options: AgentOptions) {
         let controllers = if index.is_multiple_of(2) { vec![1, 2] } else { vec![2, 1] };
-        let options = AgentOptions { controllers, ..AgentOptions::default() };
+        let options = AgentOptions { controllers, ..options };
         self.agents.push(self.lab.agent(&self.hosts[index], options).unwrap());
     }
 

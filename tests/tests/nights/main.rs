@@ -4,6 +4,7 @@
 mod drawn;
 mod etcd;
 mod failures;
+mod outages;
 mod restored;
 mod store;
 mod watched;

@@ -127,7 +127,7 @@ fn a_full_store_refuses_claims_and_keeps_the_rest() {
 
 #[test]
 fn tokens_that_end_are_renewed_without_a_word() {
-    let setup = Setup { etcd: &["--bcrypt-cost=4", "--auth-token-ttl=1"], login: true };
+    let setup = Setup { etcd: &["--bcrypt-cost=4", "--auth-token-ttl=1"], login: true, ..Setup::default() };
     let mut cluster = Cluster::start_with("tokens end", 2, setup);
     let watched = Watched::begin(&cluster);
     // Being used keeps a token alive; so nobody uses them for longer than they last.
