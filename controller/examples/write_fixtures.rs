@@ -45,6 +45,7 @@ fn content(keys: &Keys) -> anyhow::Result<Vec<Vec<Op>>> {
     let prior = Epoch { incarnation: incarnation(2)?, revision: Revision(40) };
     let meta = Meta {
         forked: false,
+        ancestors: Vec::new(),
         incarnation: incarnation(1)?,
         created_unix_ms: THEN_MS,
         recovering: true,

@@ -52,6 +52,8 @@ pub enum Key {
     Controller(String),
     /// A mark of the store's history.
     Mark(u64),
+    /// That a node knows what the store does not have.
+    Doubt(NodeName),
     /// What a controller's agents see of a node whose agent is gone.
     Verdict(NodeName, String),
 }
@@ -154,6 +156,16 @@ impl Keys {
         KeyRange::prefix(&format!("{}lineage/", self.root))
     }
 
+    /// `doubts/<node>`.
+    pub fn doubt(&self, node: &NodeName) -> String {
+        format!("{}doubts/{node}", self.root)
+    }
+
+    /// All of `doubts/`.
+    pub fn doubts(&self) -> KeyRange {
+        KeyRange::prefix(&format!("{}doubts/", self.root))
+    }
+
     /// `audit/<time>-<random>`, both in hex digits: in the order of time.
     pub fn audit_entry(&self, unix_ms: u64, random: u64) -> String {
         format!("{}audit/{unix_ms:016x}-{random:016x}", self.root)
@@ -223,6 +235,7 @@ impl Keys {
             "nodes" => name.parse().ok().map(Key::Node),
             "sessions" => name.parse().ok().map(Key::Session),
             "verdicts" => parse_verdict(name),
+            "doubts" => name.parse().ok().map(Key::Doubt),
             "lineage" => u64::from_str_radix(name, 16).ok().map(Key::Mark),
             "controllers" => Some(Key::Controller(name.to_owned())),
             _ => None,

@@ -38,6 +38,9 @@ pub trait Record: Sized {
     fn encode(&self) -> Bytes;
 }
 
+/// How many earlier incarnations a store remembers.
+const MOST_ANCESTORS: usize = 16;
+
 /// `meta/store`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
@@ -53,6 +56,8 @@ pub struct Meta {
     pub restoring: bool,
     /// The content is that of `replaces` at an earlier revision: a snapshot of the store was restored under it.
     pub forked: bool,
+    /// The incarnations that came before, as far as they are known; the newest last.
+    pub ancestors: Vec<Incarnation>,
 }
 
 impl Meta {
@@ -65,13 +70,36 @@ impl Meta {
             replaces: None,
             restoring: false,
             forked: false,
+            ancestors: Vec::new(),
         }
     }
 
-    /// That of a store whose content was taken back to an earlier revision of `lost`: another incarnation, whose recovery
+    /// That of a store whose content was taken back to an earlier revision of this one: another incarnation, whose recovery
     /// window is open.
-    pub fn fork_of(lost: Incarnation) -> Self {
-        Self { replaces: Some(lost), forked: true, ..Self::new() }
+    pub fn fork(&self) -> Self {
+        let fork = Self {
+            forked: true,
+            restoring: self.restoring,
+            ancestors: self.ancestors.clone(),
+            ..Self::new()
+        };
+        fork.in_place_of(self.incarnation)
+    }
+
+    /// The same, standing in for the incarnation `lost`.
+    pub fn in_place_of(mut self, lost: Incarnation) -> Self {
+        self.replaces = Some(lost);
+        self.ancestors.retain(|it| *it != lost);
+        self.ancestors.push(lost);
+        self.ancestors.drain(..self.ancestors.len().saturating_sub(MOST_ANCESTORS));
+        self
+    }
+
+    /// Whether `incarnation` is this one, or came before it.
+    pub fn descends_from(&self, incarnation: Incarnation) -> bool {
+        self.incarnation == incarnation
+            || self.replaces == Some(incarnation)
+            || self.ancestors.contains(&incarnation)
     }
 
     /// Whether it surely stands in for another store whose nodes may still come back.
@@ -91,6 +119,15 @@ impl Default for Meta {
 pub struct ControlRecord {
     /// No agent changes its kernel.
     pub paused: bool,
+}
+
+/// `doubts/…`: the node knows what the store does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoubtRecord {
+    /// The incarnation that it was said of.
+    pub of: Incarnation,
+    /// What the node knows, for people.
+    pub knows: String,
 }
 
 /// `lineage/…`: what each grant and each end of a claim leaves in the store's history.
@@ -220,6 +257,11 @@ impl Record for Meta {
             replaces: replaces.map(|it| convert::id("replaces", it)).transpose()?,
             restoring: message.restoring,
             forked: message.forked,
+            ancestors: message
+                .ancestors
+                .iter()
+                .map(|it| convert::id("ancestors", it))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -231,8 +273,20 @@ impl Record for Meta {
             replaces: self.replaces.map(Into::into).unwrap_or_default(),
             restoring: self.restoring,
             forked: self.forked,
+            ancestors: self.ancestors.iter().map(|it| (*it).into()).collect(),
         };
         message.encode_to_vec().into()
+    }
+}
+
+impl Record for DoubtRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Doubt { incarnation, knows } = Message::decode(value)?;
+        Ok(Self { of: convert::id("incarnation", &incarnation)?, knows })
+    }
+
+    fn encode(&self) -> Bytes {
+        stored::Doubt { incarnation: self.of.into(), knows: self.knows.clone() }.encode_to_vec().into()
     }
 }
 

@@ -118,7 +118,7 @@ pub async fn replaces(
         if current.meta.replaces.is_some() || !current.meta.recovering {
             return Ok(());
         }
-        let next = Meta { replaces: Some(lost), ..current.meta.clone() };
+        let next = current.meta.clone().in_place_of(lost);
         match registry.commit(change(keys, &next, &current, Vec::new())).await {
             Ok(Outcome::Committed(_)) => {
                 tracing::warn!(%lost, "the store stands in for one that is lost; its nodes are waited for");

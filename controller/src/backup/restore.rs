@@ -218,10 +218,12 @@ async fn end(
             incarnation,
             created_unix_ms: unix_ms(),
             recovering: true,
-            replaces: Some(meta.incarnation),
+            replaces: None,
             restoring: false,
             forked: false,
+            ancestors: meta.ancestors.clone(),
         };
+        let next = next.in_place_of(backup.incarnation).in_place_of(meta.incarnation);
         let noted = Event::new(What::Restored).detail(format!("{put} keys, {}", about(backup)));
         let ops = vec![noted.op(keys, by), Op::put(keys.reservation_set(), "")];
         match registry.commit(store::change(keys, &next, &current, ops)).await {

@@ -145,6 +145,7 @@ impl Claims {
             ops.push(Op::Delete(claim_key));
             ops.extend(self.rests(node.record.prefix, name, node.record.node_id));
         }
+        ops.push(Op::Delete(self.keys.doubt(name)));
         ops.extend(self.index.read(|state| state.lineage().ops(&self.keys, None)));
         self.try_commit(Txn { guards, ops }).await
     }

@@ -20,7 +20,7 @@ use crate::{
     audit::{Actor, Event, What},
     index::{Index, View},
     keys::{Keys, Space},
-    lineage::Lineage,
+    lineage::{self, Doubted, Lineage},
     records::{ClaimRecord, NodeRecord, Record, unix_ms},
     registry::{Entry, Guard, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
@@ -222,6 +222,12 @@ impl Claims {
     /// What the node holds by the store itself, read linearizably; `None` if it holds nothing and was not fenced.
     async fn held(&self, request: &ClaimRequest) -> Result<Option<Granted>, ClaimError> {
         let standing = self.standing(&request.node).await?;
+        if let Some(held) = &request.held
+            && let Some(doubt) = lineage::foreign(&standing.meta, held.epoch.incarnation)
+            && self.lineage.doubted(&request.node, doubt).await == Doubted::Waiting
+        {
+            return Err(unknown_history().into());
+        }
         match self.stands(request, &standing)? {
             Stands::Granted(claim) => Ok(Some(Granted::Claim(claim))),
             Stands::Nothing => Ok(None),

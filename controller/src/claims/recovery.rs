@@ -120,21 +120,24 @@ fn held_before<'a>(request: &'a ClaimRequest, meta: &Meta) -> Option<&'a Claim> 
     request.held.as_ref().filter(|held| meta.recovering && held.epoch.incarnation != meta.incarnation)
 }
 
-/// Whether `claim` comes from an earlier one of the same store than `held`.
+/// Whether `claim` was held earlier than `held`: in the same store at an earlier revision, or in one that this store knows,
+/// while `held` is of one that it does not know, from which it was taken back.
 fn is_earlier(meta: &Meta, claim: &View<ClaimRecord>, held: &Claim) -> bool {
-    let prior = dated(meta, claim);
-    prior.is_some_and(|prior| {
-        prior.incarnation == held.epoch.incarnation && prior.revision < held.epoch.revision
+    dated(meta, claim).is_some_and(|since| {
+        if since.incarnation == held.epoch.incarnation {
+            return since.revision < held.epoch.revision;
+        }
+        meta.forked && meta.descends_from(since.incarnation) && !meta.descends_from(held.epoch.incarnation)
     })
 }
 
-/// Since when the claim was held in the store that this one stands in for. One that this store took over as it was, when it
-/// was taken back to a snapshot of that one, is dated by its own revision.
+/// Since when the claim was held in another store. One that this store took over as it was, when it was taken back to a
+/// snapshot, is dated by its own revision.
 fn dated(meta: &Meta, claim: &View<ClaimRecord>) -> Option<Epoch> {
     let lost = meta.replaces?;
-    let there = claim.record.prior.filter(|prior| prior.incarnation == lost);
+    let says_more = |prior: &Epoch| prior.incarnation == lost || !meta.descends_from(prior.incarnation);
     let taken_over = || meta.forked.then_some(Epoch { incarnation: lost, revision: claim.created });
-    there.or_else(taken_over).or(claim.record.prior)
+    claim.record.prior.filter(says_more).or_else(taken_over).or(claim.record.prior)
 }
 
 fn taken(held: &Claim, prefix: Prefix, holder: &NodeName) -> String {

@@ -1,13 +1,12 @@
 //! The rooms' content as an operator sees it.
 
-use sextant_proto::{NodeState, Peer, Pool, Prefix, v1};
+use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, v1};
 
 use super::Rooms;
 use crate::{
     acks::Applied,
     index::{Kind, State, View},
-    lineage::Doubt,
-    records::ReservationRecord,
+    records::{DoubtRecord, ReservationRecord},
     reservations::pool_of,
     store,
 };
@@ -47,7 +46,7 @@ pub(super) fn nodes(rooms: &Rooms) -> Vec<v1::Node> {
     rooms.index.read(|state| state.peers().keys().filter_map(|name| node(rooms, state, name)).collect())
 }
 
-pub(super) fn node(rooms: &Rooms, state: &State, name: &sextant_proto::NodeName) -> Option<v1::Node> {
+pub(super) fn node(rooms: &Rooms, state: &State, name: &NodeName) -> Option<v1::Node> {
     let (peer, node) = (state.peers().get(name)?, &state.nodes().get(name)?.record);
     let (liveness, liveness_since_unix_ms) = liveness(state, peer);
     let claimed = state.claims().get(&node.prefix).map(|claim| claim.record.claimed_unix_ms);
@@ -98,7 +97,7 @@ pub(super) fn applied(ack: Applied) -> v1::Applied {
 /// Everything at a glance.
 pub(super) fn status(rooms: &Rooms) -> v1::StatusResponse {
     let nodes = nodes(rooms);
-    let other_histories = rooms.claims.lineage().doubts().into_iter().map(other_history).collect();
+    let other_histories = rooms.index.read(|state| state.doubts().map(other_history).collect());
     rooms.index.read(|state| v1::StatusResponse {
         other_histories,
         incarnation: state.meta().incarnation.into(),
@@ -116,17 +115,15 @@ pub(super) fn status(rooms: &Rooms) -> v1::StatusResponse {
     })
 }
 
-fn other_history(doubt: Doubt) -> v1::OtherHistory {
-    v1::OtherHistory { node: doubt.node.to_string(), knows: doubt.why }
+fn other_history((node, doubt): (&NodeName, &DoubtRecord)) -> v1::OtherHistory {
+    v1::OtherHistory { node: node.to_string(), knows: doubt.knows.clone() }
 }
 
 /// Sessions of agents that hold no prefix.
 fn routers(rooms: &Rooms, state: &State) -> Vec<v1::Router> {
     let routers = state.sessions().keys().filter(|name| !state.nodes().contains_key(*name));
-    let router = |name: &sextant_proto::NodeName| v1::Router {
-        name: name.to_string(),
-        applied: rooms.acks.of(name).map(applied),
-    };
+    let router =
+        |name: &NodeName| v1::Router { name: name.to_string(), applied: rooms.acks.of(name).map(applied) };
     routers.map(router).collect()
 }
 

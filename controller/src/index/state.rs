@@ -14,8 +14,8 @@ use crate::{
     keys::{Key, Keys},
     lineage::History,
     records::{
-        ClaimRecord, ControlRecord, ControllerRecord, MarkRecord, Meta, NodeRecord, Record, RecordError,
-        SessionRecord, VerdictRecord,
+        ClaimRecord, ControlRecord, ControllerRecord, DoubtRecord, MarkRecord, Meta, NodeRecord, Record,
+        RecordError, SessionRecord, VerdictRecord,
     },
     registry::{Batch, Entry, Event, Guard, Listing},
 };
@@ -44,6 +44,7 @@ pub struct State {
     /// As the store has it, with what newer versions say in it.
     meta_value: Bytes,
     lineage: History,
+    doubts: BTreeMap<NodeName, View<DoubtRecord>>,
     control: Control,
     pools: BTreeMap<PoolName, View<Pool>>,
     holdings: Holdings,
@@ -90,6 +91,7 @@ impl State {
             meta_value: meta.encode(),
             meta,
             lineage: History::default(),
+            doubts: BTreeMap::new(),
             control: Control::default(),
             pools: BTreeMap::new(),
             holdings: Holdings::default(),
@@ -188,6 +190,7 @@ impl State {
                 Ok(())
             }
             Key::Freed(prefix) => self.holdings.put_freed(prefix, entry),
+            Key::Doubt(node) => keep(&mut self.doubts, node, entry),
             Key::Mark(id) => MarkRecord::decode(&entry.value).map(|mark| {
                 self.lineage.put(id, entry.modified, &mark);
                 touched.mark = true;
@@ -250,6 +253,9 @@ impl State {
             Some(Key::Reservation(prefix)) => self.holdings.remove_reservation(prefix),
             Some(Key::ReservationSet) => self.holdings.put_reservation_set(None),
             Some(Key::Freed(prefix)) => self.holdings.remove_freed(prefix),
+            Some(Key::Doubt(node)) => {
+                self.doubts.remove(&node);
+            }
             Some(Key::Mark(id)) => self.lineage.remove(id),
             Some(Key::Node(name)) => {
                 self.nodes.remove(&name);
@@ -346,6 +352,7 @@ impl State {
             .chain(self.pools.keys().map(|name| keys.pool(name)))
             .chain(self.holdings.keys(keys))
             .chain(self.lineage.ids().map(|id| keys.mark(id)))
+            .chain(self.doubts.keys().map(|node| keys.doubt(node)))
             .chain(self.nodes.keys().map(|name| keys.node(name)))
             .chain(self.sessions.keys().map(|name| keys.session(name)))
             .chain(self.controllers.keys().map(|id| keys.controller(id)))
@@ -367,6 +374,12 @@ impl State {
         &self.lineage
     }
 
+    /// Nodes that know what the store does not have, and what that is.
+    pub fn doubts(&self) -> impl Iterator<Item = (&NodeName, &DoubtRecord)> {
+        let here = self.meta.incarnation;
+        self.doubts.iter().map(|(node, view)| (node, &view.record)).filter(move |(_, doubt)| doubt.of == here)
+    }
+
     /// The last mark of the store's history, as agents hear of it.
     pub fn mark(&self) -> Option<Mark> {
         let (id, revision) = self.lineage.latest()?;
@@ -376,10 +389,14 @@ impl State {
     /// Guards that hold while the store is the one that this state is of: neither wiped, nor replaced, nor taken back to
     /// before the last mark.
     pub fn same_store(&self) -> Vec<Guard> {
-        let meta = Guard::Holds(self.keys.meta(), self.meta_value.clone());
         let mark = self.lineage.latest();
         let mark = mark.map(|(id, revision)| Guard::Unchanged(self.keys.mark(id), revision));
-        std::iter::once(meta).chain(mark).collect()
+        self.same_record().into_iter().chain(mark).collect()
+    }
+
+    /// A guard that holds while the store's own record is as it is here.
+    pub fn same_record(&self) -> Vec<Guard> {
+        vec![Guard::Holds(self.keys.meta(), self.meta_value.clone())]
     }
 
     /// What holds for all agents.

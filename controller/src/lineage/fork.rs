@@ -77,7 +77,7 @@ pub async fn fork(
         if meta.incarnation != of {
             return Err(RegistryError::Unavailable(format!("{key} is another one: the store was replaced")));
         }
-        let next = Meta { restoring: meta.restoring, ..Meta::fork_of(of) };
+        let next = meta.fork();
         let noted = Event::new(What::Forked).detail(why).op(keys, &Actor::controller());
         // Whoever claims or reserves by what it knew before is refused.
         let ops = vec![Op::put(&key, next.encode()), Op::put(keys.reservation_set(), ""), noted];

@@ -10,11 +10,11 @@
 
 mod fork;
 mod history;
-mod witnesses;
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -26,18 +26,18 @@ use tokio::time::Instant;
 use crate::{
     index::{Index, State},
     keys::Keys,
-    registry::{RegistryError, SharedRegistry},
+    records::{DoubtRecord, Meta, Record},
+    registry::{Entry, Op, RegistryError, SharedRegistry, Txn},
 };
 
 pub use fork::{Course, course, fork};
 pub use history::{History, KEPT, Known};
-pub use witnesses::Doubt;
-
-use witnesses::Witnesses;
 
 /// How long a controller that has just started waits for an agent that confirms the store's history, before it grants a new
 /// prefix in a store that has sessions. Agents reconnect within 5 s.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
+/// How many nodes make the store another incarnation: one alone may be wrong, or lie.
+const ENOUGH: usize = 2;
 /// For how long a single node that knows another history is asked to wait for a second one.
 const SECOND_WITHIN: Duration = Duration::from_secs(10);
 
@@ -60,7 +60,8 @@ pub struct Lineage {
 }
 
 struct Shared {
-    witnesses: Mutex<Witnesses>,
+    /// Since when each node has said so to this controller, and of which incarnation.
+    since: Mutex<HashMap<NodeName, (Incarnation, Instant)>>,
     /// An agent has said that it knows the store's history.
     confirmed: AtomicBool,
     /// The store had sessions at the start: their agents will come.
@@ -72,8 +73,8 @@ impl Lineage {
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index) -> Self {
         let awaited = index.read(|state| !state.sessions().is_empty());
         let awaited_until = awaited.then(|| Instant::now() + CONFIRM_WITHIN);
-        let (witnesses, confirmed) = (Mutex::default(), AtomicBool::new(false));
-        Self { registry, keys, index, shared: Arc::new(Shared { witnesses, confirmed, awaited_until }) }
+        let (since, confirmed) = (Mutex::default(), AtomicBool::new(false));
+        Self { registry, keys, index, shared: Arc::new(Shared { since, confirmed, awaited_until }) }
     }
 
     /// What `node` knows, at a time when the store was at `revision` and the index as new. Whether its word agrees with the
@@ -86,7 +87,7 @@ impl Lineage {
         }
         match doubt {
             None => {
-                self.witnesses().agrees(node);
+                self.agrees(node).await;
                 true
             }
             Some(doubt) => {
@@ -96,33 +97,72 @@ impl Lineage {
         }
     }
 
-    /// A node knows something that the store must have, and does not. Returns whether it was made another incarnation; else
-    /// since when the node says so.
+    /// A node knows something that the store must have, and does not. Every controller's nodes count: each says so in the
+    /// store. What becomes of the node.
     pub async fn doubted(&self, node: &NodeName, doubt: String) -> Doubted {
         let here = self.index.read(|state| state.meta().incarnation);
-        let (since, enough) = {
-            let mut witnesses = self.witnesses();
-            if witnesses.doubts(here, node, &doubt, Instant::now()) {
-                tracing::warn!(%node, doubt, "node knows a history that the store does not have; a second node decides");
+        let since = self.since(node, here);
+        match self.nodes_that_doubt(node, here, &doubt).await {
+            Ok(nodes) if nodes >= ENOUGH => {
+                let why = format!("at least two nodes know a later one: node {node}: {doubt}");
+                match fork(&self.registry, &self.keys, here, &why).await {
+                    Ok(()) => self.index.reconsider(),
+                    Err(error) => {
+                        tracing::warn!(%error, "store cannot be made another incarnation; trying again")
+                    }
+                }
+                Doubted::Waiting
             }
-            (witnesses.since(node), witnesses.are_enough(here))
-        };
-        if !enough {
-            let waited = since.is_some_and(|since| since.elapsed() >= SECOND_WITHIN);
-            return if waited { Doubted::Alone } else { Doubted::Waiting };
+            Ok(_) if since.elapsed() >= SECOND_WITHIN => Doubted::Alone,
+            Ok(_) => Doubted::Waiting,
+            Err(error) => {
+                tracing::debug!(%node, %error, "doubt of a node cannot be put into the store");
+                Doubted::Waiting
+            }
         }
-        let why = format!("at least two nodes know a later one: node {node}: {doubt}");
-        match fork(&self.registry, &self.keys, here, &why).await {
-            Ok(()) => self.index.reconsider(),
-            Err(error) => tracing::warn!(%error, "store cannot be made another incarnation; trying again"),
-        }
-        Doubted::Waiting
     }
 
-    /// Nodes that know another history than the store's.
-    pub fn doubts(&self) -> Vec<Doubt> {
-        let here = self.index.read(|state| state.meta().incarnation);
-        self.witnesses().all(here)
+    /// Since when this controller hears it from the node.
+    fn since(&self, node: &NodeName, here: Incarnation) -> Instant {
+        let mut since = self.shared.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = since.get(node).filter(|(of, _)| *of == here).map(|(_, since)| *since);
+        known.unwrap_or_else(|| {
+            let now = Instant::now();
+            since.insert(node.clone(), (here, now));
+            now
+        })
+    }
+
+    /// Puts the node's doubt of the store `here` into the store; how many nodes have one.
+    async fn nodes_that_doubt(
+        &self,
+        node: &NodeName,
+        here: Incarnation,
+        doubt: &str,
+    ) -> Result<usize, RegistryError> {
+        let (key, record) = (self.keys.doubt(node), DoubtRecord { of: here, knows: doubt.to_owned() });
+        let said = self.registry.list(&self.keys.doubts()).await?.entries;
+        let of_here = |entry: &&Entry| DoubtRecord::decode(&entry.value).is_ok_and(|said| said.of == here);
+        let others = said.iter().filter(of_here).filter(|entry| entry.key != key).count();
+        let own = said.iter().filter(of_here).any(|entry| entry.key == key);
+        if !own {
+            tracing::warn!(%node, knows = doubt, "node knows what the store does not have; a second node decides");
+            let guards = self.index.read(|state| state.same_record());
+            let ops = vec![Op::put(key, record.encode())];
+            self.registry.commit(Txn { guards, ops }).await?;
+        }
+        Ok(others + 1)
+    }
+
+    /// The node knows what the store has: what it said before no longer counts.
+    async fn agrees(&self, node: &NodeName) {
+        if !self.index.read(|state| state.doubts().any(|(it, _)| it == node)) {
+            return;
+        }
+        let (guards, key) = (self.index.read(|state| state.same_record()), self.keys.doubt(node));
+        if let Err(error) = self.registry.commit(Txn { guards, ops: vec![Op::Delete(key)] }).await {
+            tracing::debug!(%node, %error, "doubt of a node cannot be taken back");
+        }
     }
 
     /// Whether a new prefix is not to be granted yet: nobody has confirmed yet that the store's history is the one that
@@ -145,10 +185,6 @@ impl Lineage {
             "the store went back from revision {seen} to {revision}: a snapshot of it was restored; try again"
         )))
     }
-
-    fn witnesses(&self) -> MutexGuard<'_, Witnesses> {
-        self.shared.witnesses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What becomes of a node that knows what the store does not have.
@@ -167,9 +203,20 @@ fn doubt(state: &State, knows: &Knows, revision: Revision) -> Option<String> {
     if let Some((_, view)) = ahead {
         return Some(format!("its view is of revision {view}, and the store is at {revision}"));
     }
+    let known = [knows.view.map(|(incarnation, _)| incarnation), knows.mark.map(|mark| mark.incarnation)];
+    if let Some(foreign) = known.into_iter().flatten().find_map(|it| foreign(state.meta(), it)) {
+        return Some(foreign);
+    }
     let mark = knows.mark.filter(|mark| mark.incarnation == here)?;
     let missing = state.lineage().knows(mark.id, mark.revision) == Known::Missing;
     missing.then(|| format!("the change that it saw at revision {} is not in the store", mark.revision))
+}
+
+/// Why a node that knows this incarnation comes from a store that this one does not know, and was perhaps taken back from:
+/// while its recovery window is open it waits for such nodes anyway.
+pub fn foreign(meta: &Meta, incarnation: Incarnation) -> Option<String> {
+    let foreign = !meta.recovering && !meta.descends_from(incarnation);
+    foreign.then(|| format!("it knows the store as incarnation {incarnation}, which this store does not"))
 }
 
 fn confirms(state: &State, knows: &Knows) -> bool {
