@@ -69,9 +69,7 @@ impl Outage {
     /// The host whose agent is silent meanwhile.
     fn silences(self) -> Option<usize> {
         match self {
-            Self::FreezeAgent(host) | Self::KillAgent(host) | Self::Cut(host) | Self::Pool(host) => {
-                Some(host)
-            }
+            Self::FreezeAgent(host) | Self::KillAgent(host) | Self::Cut(host) => Some(host),
             _ => None,
         }
     }
