@@ -31,6 +31,9 @@ pub struct View {
 struct Known<T> {
     it: Arc<T>,
     confirmed: bool,
+    /// A node that has registered anew, and whose announcement of before is kept until it announces itself or the recovery
+    /// window closes.
+    registered: bool,
 }
 
 /// A complete snapshot.
@@ -152,6 +155,7 @@ impl View {
         let newer = snapshot.revision >= self.revision;
         let authoritative = newer && snapshot.linearizable;
         if authoritative {
+            self.peers.values_mut().for_each(|known| known.registered = false);
             keep_named(&mut self.pools, snapshot.pools.iter().map(|pool| &pool.name));
             keep_named(&mut self.peers, snapshot.peers.iter().map(|peer| &peer.name));
         }
@@ -199,7 +203,9 @@ impl View {
         self.revision = Revision::ZERO;
         self.mark = None;
         self.pools.values_mut().for_each(|known| known.confirmed = false);
-        self.peers.values_mut().for_each(|known| known.confirmed = false);
+        for known in self.peers.values_mut() {
+            (known.confirmed, known.registered) = (false, false);
+        }
     }
 
     fn apply(&mut self, change: Change) {
@@ -225,7 +231,8 @@ impl View {
             Some(known) if peer.state == NodeState::Joining => {
                 let Peer { state, next_hops, .. } = known.it.as_ref().clone();
                 let it = Peer { state, next_hops, ..peer };
-                self.peers.insert(it.name.clone(), Known { it: Arc::new(it), confirmed: false });
+                let known = Known { it: Arc::new(it), confirmed: false, registered: true };
+                self.peers.insert(known.it.name.clone(), known);
             }
             _ => take(&mut self.peers, peer.name.clone(), peer, newer),
         }
@@ -236,7 +243,12 @@ impl View {
         self.recovering = recovering;
         if !recovering && self.current {
             self.pools.retain(|_, known| known.confirmed);
-            self.peers.retain(|_, known| known.confirmed);
+            self.peers.retain(|_, known| known.confirmed || known.registered);
+            for known in self.peers.values_mut().filter(|known| !known.confirmed) {
+                let joining =
+                    Peer { state: NodeState::Joining, next_hops: Vec::new(), ..known.it.as_ref().clone() };
+                *known = Known { it: Arc::new(joining), confirmed: true, registered: false };
+            }
         }
     }
 
@@ -263,7 +275,7 @@ fn keep_named<'a, N: Ord + 'a, T>(known: &mut BTreeMap<N, Known<T>>, names: impl
 fn take<N: Ord, T>(known: &mut BTreeMap<N, Known<T>>, name: N, it: T, newer: bool) {
     let known_better = !newer && known.get(&name).is_some_and(|known| known.confirmed);
     if !known_better {
-        known.insert(name, Known { it: Arc::new(it), confirmed: true });
+        known.insert(name, Known { it: Arc::new(it), confirmed: true, registered: false });
     }
 }
 

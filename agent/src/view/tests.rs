@@ -158,11 +158,25 @@ fn who_registers_anew_is_routed_as_before_until_it_is_announced() {
 }
 
 #[test]
-fn who_registers_anew_and_is_never_announced_goes_once_the_window_closes() {
+fn who_registers_anew_and_is_not_announced_is_joining_once_the_window_closes() {
     let (old, new, mut view) = (Store::new(), Store::new(), View::default());
     view.apply_snapshot(old.snapshot(50, &[1]));
     let joining = Peer { state: NodeState::Joining, ..peer(1) };
     view.apply_snapshot(Snapshot { recovering: true, peers: vec![joining], ..new.snapshot(3, &[]) });
     view.apply_delta(delta(3, 5, vec![Change::Recovering(false)])).unwrap();
-    assert!(names(&view).is_empty());
+    assert_eq!(
+        view.peer(&name(1)).map(|known| known.state),
+        Some(NodeState::Joining),
+        "not routed, not gone"
+    );
+}
+
+#[test]
+fn who_registers_anew_after_the_window_has_closed_is_joining() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    view.apply_snapshot(old.snapshot(50, &[1, 2]));
+    let joining = Peer { state: NodeState::Joining, ..peer(1) };
+    view.apply_snapshot(Snapshot { peers: vec![joining], ..new.snapshot(3, &[]) });
+    assert_eq!(names(&view), ["host1"]);
+    assert_eq!(view.peer(&name(1)).map(|known| known.state), Some(NodeState::Joining));
 }
