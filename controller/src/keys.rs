@@ -136,6 +136,11 @@ impl Keys {
         format!("{}sessions/{name}", self.root)
     }
 
+    /// All of `controllers/`.
+    pub fn controllers(&self) -> KeyRange {
+        KeyRange::prefix(&format!("{}controllers/", self.root))
+    }
+
     /// `controllers/<id>`.
     pub fn controller(&self, id: &str) -> String {
         format!("{}controllers/{id}", self.root)

@@ -2,7 +2,7 @@
 //!
 //! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the recovery window, the audit's sweeper, gRPC, probes.
 
-use std::{error::Error, pin::pin, sync::Arc, time::Duration};
+use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use futures::Stream;
@@ -38,7 +38,7 @@ use crate::{
         etcd::{EtcdOptions, EtcdStore},
     },
     reservations::Reservations,
-    sessions::{Identity, Sessions},
+    sessions::{Identity, Replaces, Sessions},
     settings::{CommandLine, EtcdAccess, Settings, Store},
     store,
     verdicts::Verdicts,
@@ -63,8 +63,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let listener = grpc::listen(settings.listen).await?;
     let OpenStore { registry, writer } = open_store(&settings).await?;
     let watchdog = Watchdog::from_environment();
-    let address = listener.local_addr()?.to_string();
-    let edges = Edges { registry, address, dial: Arc::new(Tcp), heartbeat: watchdog.heartbeat() };
+    let me = identity(listener.local_addr()?, &settings.store);
+    let edges = Edges { registry, me, dial: Arc::new(Tcp), heartbeat: watchdog.heartbeat() };
     let controller = tokio::select! {
         controller = Controller::open(&settings, edges) => controller?,
         // The store may be away for as long as etcd is.
@@ -91,8 +91,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
 pub struct Edges {
     /// The store.
     pub registry: SharedRegistry,
-    /// Where others reach it.
-    pub address: String,
+    /// Who it is, and where others reach it.
+    pub me: Identity,
     /// How it reaches others.
     pub dial: SharedDial,
     /// Touched for as long as it works.
@@ -112,12 +112,12 @@ impl Controller {
     /// # Errors
     /// If the store cannot be read; etcd may come later.
     pub async fn open(settings: &Settings, edges: Edges) -> anyhow::Result<Self> {
-        let Edges { registry, address, dial, heartbeat } = edges;
+        let Edges { registry, me, dial, heartbeat } = edges;
         let keys = Keys::new(&settings.cluster);
         let meta = open_meta(settings, &registry, &keys).await.context("the store's own record")?;
         let (index_task, index) =
             IndexTask::start(registry.clone(), keys.clone(), meta).await.context("listing the store")?;
-        let rooms = rooms(settings, registry, keys, index, identity(address), dial, heartbeat);
+        let rooms = rooms(settings, registry, keys, index, me, dial, heartbeat);
         Ok(Self { rooms, index_task })
     }
 
@@ -199,8 +199,13 @@ async fn store_writes(store: Arc<EmbeddedStore>) -> Result<(), &'static str> {
     Err("its writer is gone")
 }
 
-fn identity(address: String) -> Identity {
-    Identity { id: format!("{:016x}", rand::rng().random::<u64>()), address }
+fn identity(address: SocketAddr, store: &Store) -> Identity {
+    let replaces = match store {
+        Store::Embedded(_) => Replaces::All,
+        Store::Etcd(_) if address.ip().is_unspecified() || address.ip().is_loopback() => Replaces::None,
+        Store::Etcd(_) => Replaces::SameAddress,
+    };
+    Identity { id: format!("{:016x}", rand::rng().random::<u64>()), address: address.to_string(), replaces }
 }
 
 fn rooms(

@@ -5,6 +5,7 @@
 //! have not moved to another controller.
 
 mod book;
+mod lease;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,7 @@ use std::{
 };
 
 use sextant_proto::{
-    Incarnation, InstanceId, NodeName, VERSION,
+    Incarnation, InstanceId, NodeName,
     daemon::{Failing, Outage, Readiness, Recovered, systemd::Heartbeat, transition},
 };
 use tokio::{
@@ -23,12 +24,14 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
+pub use self::lease::Replaces;
+
 use self::book::{Book, Going, Present, StreamId, Superseded};
 use crate::{
     audit::{Actor, Event, What},
     index::Index,
     keys::Keys,
-    records::{ControllerRecord, NodeRecord, Record, SessionRecord, unix_ms},
+    records::{NodeRecord, Record, SessionRecord, unix_ms},
     registry::{Entry, Guard, KeyRange, LeaseId, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
@@ -49,6 +52,8 @@ pub struct Identity {
     pub id: String,
     /// Where it listens.
     pub address: String,
+    /// Which records of earlier controllers it deletes when it starts.
+    pub replaces: Replaces,
 }
 
 /// The sessions of this controller's agents.
@@ -264,25 +269,6 @@ impl Sessions {
         });
     }
 
-    async fn keep_lease(&self) -> Result<(), RegistryError> {
-        if let Some(lease) = self.lease() {
-            match self.shared.registry.keep_alive(lease).await {
-                Err(RegistryError::LeaseEnded(_)) => {}
-                other => return other,
-            }
-        }
-        let lease = self.shared.registry.grant(self.shared.down_after).await?;
-        let me = ControllerRecord { address: self.shared.me.address.clone(), version: VERSION.into() };
-        self.put(self.shared.keys.controller(&self.shared.me.id), me.encode(), lease).await?;
-        self.shared.lease.send_replace(Some(lease));
-        let to_move = self.book().to_move(lease);
-        for node in to_move {
-            self.shared.heartbeat.beat();
-            self.put_own_session(&node, lease).await?;
-        }
-        Ok(())
-    }
-
     /// Puts sessions of connected agents anew that are gone from the store: another controller that was frozen may have
     /// ended them, holding them for its own.
     async fn put_missing(&self, index: &Index) {
@@ -319,11 +305,6 @@ impl Sessions {
     /// Whether a session in the store is of this controller.
     fn is_mine(&self, entry: &Entry) -> bool {
         SessionRecord::decode(&entry.value).is_ok_and(|session| session.controller == self.shared.me.id)
-    }
-
-    async fn put(&self, key: String, value: bytes::Bytes, lease: LeaseId) -> Result<(), RegistryError> {
-        let ops = vec![Op::Put { key, value, lease: Some(lease) }];
-        self.shared.registry.commit(Txn { guards: Vec::new(), ops }).await.map(|_| ())
     }
 
     fn session_op(&self, node: &NodeName, lease: LeaseId, instance: Option<InstanceId>) -> Op {

@@ -14,7 +14,7 @@ fn keys() -> Keys {
 }
 
 async fn controller(store: &FakeStore, id: &str) -> Sessions {
-    let me = Identity { id: id.into(), address: String::new() };
+    let me = Identity { id: id.into(), address: String::new(), replaces: Replaces::None };
     let sessions = Sessions::new(store.client().0, keys(), me, DOWN_AFTER, Heartbeat::unwatched());
     sessions.keep_lease().await.unwrap();
     sessions

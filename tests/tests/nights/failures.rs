@@ -54,6 +54,30 @@ fn logs_are_short_while_etcd_is_dead() {
     }
 }
 
+/// Its predecessor's lease has not ended yet: status lists one controller at an address all the same.
+#[test]
+fn a_controller_that_was_killed_is_not_listed_beside_its_successor() {
+    let mut cluster = Cluster::start("successor", 1);
+    for number in [1, 2] {
+        let killed = cluster.controllers.remove(0);
+        killed.process.kill().unwrap();
+        drop(killed);
+        cluster.start_controller(number);
+        cluster.controllers[1].wait_ready(30 * SECONDS).unwrap();
+        poll("two controllers at two addresses", SECONDS, || {
+            let status = cluster.lab.cli_of(number, &["-o", "json", "status"])?.succeeded()?.stdout;
+            let status: serde_json::Value = serde_json::from_str(&status)?;
+            let listed = status["controllers"].as_array().cloned().unwrap_or_default();
+            let mut addresses: Vec<_> = listed.iter().map(|it| it["address"].to_string()).collect();
+            addresses.sort();
+            addresses.dedup();
+            anyhow::ensure!((listed.len(), addresses.len()) == (2, 2), "{listed:?}");
+            anyhow::Ok(())
+        });
+    }
+    cluster.settle();
+}
+
 #[test]
 fn i5_a_controller_dies_and_its_agents_move() {
     let mut cluster = Cluster::start("controller dies", 3);

@@ -14,6 +14,7 @@ use sextant_agent::{
 use sextant_controller::{
     registry::SharedRegistry,
     run::{Controller, Edges},
+    sessions::{Identity, Replaces},
     settings::{CommandLine as ControllerLine, Settings as ControllerSettings},
 };
 use sextant_proto::{
@@ -98,7 +99,9 @@ pub async fn controller(
 ) -> anyhow::Result<()> {
     let dial = Arc::new(SimulatedDial { network, from: Place::Controller(number) });
     let address = controller_address(number);
-    let edges = Edges { registry, address, dial, heartbeat: Heartbeat::unwatched() };
+    let id = format!("{:016x}", rand::random::<u64>());
+    let me = Identity { id, address, replaces: Replaces::SameAddress };
+    let edges = Edges { registry, me, dial, heartbeat: Heartbeat::unwatched() };
     let controller = Controller::open(&settings, edges).await?;
     let mut tasks = Essential::default();
     controller.spawn(&mut tasks, &settings, incoming);

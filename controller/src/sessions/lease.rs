@@ -1,0 +1,173 @@
+//! The controller's lease: its own record and all its agents' sessions stand under it.
+
+use sextant_proto::VERSION;
+
+use super::Sessions;
+use crate::{
+    records::{ControllerRecord, Record},
+    registry::{Entry, Guard, LeaseId, Op, Outcome, RegistryError, Txn},
+};
+
+/// Which controllers that the store lists a controller takes the place of when it starts: they are dead, and their leases have
+/// not ended yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaces {
+    /// Every other one: the store has room for one.
+    All,
+    /// Those at its own address, where nobody else can listen.
+    SameAddress,
+    /// None: other hosts may have the same address, as with loopback ones, or `[::]`.
+    None,
+}
+
+impl Sessions {
+    /// Keeps the lease alive, or gets a new one, and has all sessions stand under it.
+    pub(super) async fn keep_lease(&self) -> Result<(), RegistryError> {
+        let lease = match self.lease() {
+            Some(lease) => match self.shared.registry.keep_alive(lease).await {
+                Ok(()) => lease,
+                Err(RegistryError::LeaseEnded(_)) => self.new_lease().await?,
+                Err(error) => return Err(error),
+            },
+            None => {
+                self.replace_predecessors().await?;
+                self.new_lease().await?
+            }
+        };
+        self.move_sessions(lease).await
+    }
+
+    async fn new_lease(&self) -> Result<LeaseId, RegistryError> {
+        let lease = self.shared.registry.grant(self.shared.down_after).await?;
+        let me = ControllerRecord { address: self.shared.me.address.clone(), version: VERSION.into() };
+        let (key, value) = (self.shared.keys.controller(&self.shared.me.id), me.encode());
+        let ops = vec![Op::Put { key, value, lease: Some(lease) }];
+        self.shared.registry.commit(Txn { guards: Vec::new(), ops }).await?;
+        self.shared.lease.send_replace(Some(lease));
+        Ok(lease)
+    }
+
+    /// Dead controllers are not listed beside this one.
+    async fn replace_predecessors(&self) -> Result<(), RegistryError> {
+        let replaces = self.shared.me.replaces;
+        if replaces == Replaces::None {
+            return Ok(());
+        }
+        let mine = self.shared.keys.controller(&self.shared.me.id);
+        let listed = self.shared.registry.list(&self.shared.keys.controllers()).await?.entries;
+        let same_address = |entry: &Entry| {
+            let record = ControllerRecord::decode(&entry.value);
+            record.is_ok_and(|record| record.address == self.shared.me.address)
+        };
+        let replaced =
+            |entry: &&Entry| entry.key != mine && (replaces == Replaces::All || same_address(entry));
+        for entry in listed.iter().filter(replaced) {
+            let guards = vec![Guard::Unchanged(entry.key.clone(), entry.modified)];
+            let ops = vec![Op::Delete(entry.key.clone())];
+            if let Outcome::Committed(_) = self.shared.registry.commit(Txn { guards, ops }).await? {
+                tracing::info!(key = entry.key, "record of an earlier controller deleted");
+            }
+        }
+        Ok(())
+    }
+
+    /// Sessions that stood under an ended lease stand under `lease`. What fails here is done by the next keep-alive.
+    async fn move_sessions(&self, lease: LeaseId) -> Result<(), RegistryError> {
+        let to_move = self.book().to_move(lease);
+        for node in to_move {
+            self.shared.heartbeat.beat();
+            self.put_own_session(&node, lease).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use sextant_proto::{InstanceId, daemon::systemd::Watchdog};
+
+    use super::*;
+    use crate::{
+        keys::Keys,
+        registry::{SharedRegistry, embedded::EmbeddedStore},
+        sessions::Identity,
+    };
+
+    struct Fixture {
+        _dir: tempfile::TempDir,
+        registry: SharedRegistry,
+        keys: Keys,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let registry = Arc::new(EmbeddedStore::open(&dir.path().join("store")).unwrap());
+            Self { _dir: dir, registry, keys: Keys::new(&"test".parse().unwrap()) }
+        }
+
+        fn controller(&self, id: &str, address: &str, replaces: Replaces) -> Sessions {
+            let me = Identity { id: id.into(), address: address.into(), replaces };
+            let heartbeat = Watchdog::from_environment().heartbeat();
+            let (registry, keys) = (self.registry.clone(), self.keys.clone());
+            Sessions::new(registry, keys, me, Duration::from_secs(60), heartbeat)
+        }
+
+        async fn listed(&self) -> Vec<String> {
+            let entries = self.registry.list(&self.keys.controllers()).await.unwrap().entries;
+            entries.iter().filter_map(|entry| Some(entry.key.rsplit_once('/')?.1.to_owned())).collect()
+        }
+
+        async fn session(&self, node: &NodeName) -> Option<SessionRecord> {
+            let key = crate::registry::KeyRange::key(&self.keys.session(node));
+            let entry = self.registry.list(&key).await.unwrap().entries.pop()?;
+            Some(SessionRecord::decode(&entry.value).unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_starts_at_an_address_takes_the_place_of_who_was_there() {
+        let (here, there) = ("[2001:db8::c]:7300", "[2001:db8::d]:7300");
+        let table = [
+            (Replaces::SameAddress, here, vec!["b"]),
+            (Replaces::SameAddress, there, vec!["a", "b"]),
+            (Replaces::None, here, vec!["a", "b"]),
+            (Replaces::All, there, vec!["b"]),
+        ];
+        for (replaces, address, listed) in table {
+            let it = Fixture::new();
+            it.controller("a", here, Replaces::None).keep_lease().await.unwrap();
+            it.controller("b", address, replaces).keep_lease().await.unwrap();
+            assert_eq!(it.listed().await, listed, "{replaces:?} at {address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn sessions_of_an_ended_lease_are_put_anew_unless_they_are_elsewhere_by_now() {
+        let it = Fixture::new();
+        let (mine, other) =
+            (it.controller("a", "x", Replaces::None), it.controller("b", "y", Replaces::None));
+        let [stays, moves]: [NodeName; 2] = ["h1", "h2"].map(|name| name.parse().unwrap());
+        let instance = Some(InstanceId::random());
+        mine.keep_lease().await.unwrap();
+        other.keep_lease().await.unwrap();
+        let mut streams = Vec::new();
+        for node in [&stays, &moves] {
+            let stream = mine.attach(node, instance, None).unwrap();
+            stream.put_session().await.unwrap();
+            streams.push(stream);
+        }
+        let ended = mine.lease().unwrap();
+        it.registry.revoke(ended).await.unwrap();
+        assert_eq!(it.session(&stays).await, None);
+        let there = other.attach(&moves, instance, None).unwrap();
+        there.put_session().await.unwrap();
+        mine.keep_lease().await.unwrap();
+        assert_ne!(mine.lease(), Some(ended));
+        assert_eq!(it.session(&stays).await, Some(SessionRecord { controller: "a".into(), instance }));
+        assert_eq!(it.session(&moves).await, Some(SessionRecord { controller: "b".into(), instance }));
+        assert_eq!(mine.book().to_move(mine.lease().unwrap()), [moves], "it is superseded once that lasts");
+    }
+}
