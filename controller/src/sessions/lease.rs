@@ -86,11 +86,12 @@ impl Sessions {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use sextant_proto::{InstanceId, daemon::systemd::Watchdog};
+    use sextant_proto::{InstanceId, NodeName, daemon::systemd::Watchdog};
 
     use super::*;
     use crate::{
         keys::Keys,
+        records::SessionRecord,
         registry::{SharedRegistry, embedded::EmbeddedStore},
         sessions::Identity,
     };
