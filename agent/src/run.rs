@@ -9,7 +9,7 @@ use anyhow::Context;
 use sextant_proto::{
     NodeName, SharedDial, Tcp,
     daemon::{
-        Essential, Metrics, Probes, init_logging, stop_signal,
+        Essential, Metrics, Probes, init_logging, raise_descriptor_limit, stop_signal,
         systemd::{self, Heartbeat, Watchdog},
     },
 };
@@ -47,6 +47,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let mut settings = command_line.settings()?;
     init_logging(&settings.log, settings.log_format).map_err(anyhow::Error::msg)?;
     privilege::check()?;
+    raise_descriptor_limit();
     let stop = stop_signal().context("signals cannot be listened to")?;
     let kernel: Arc<dyn Kernel> = Arc::new(NetlinkKernel::open()?);
     settings.uplinks = uplinks(kernel.as_ref(), &settings).await?;

@@ -43,11 +43,30 @@ impl Collector for FromRooms {
                 ("agents_behind", "Live agents that have not applied the last revision", lag.laggards.len()),
             ]
         });
+        let connections = self.0.connections.counts();
+        let counts = counts.into_iter().chain([
+            ("connections_open", "Connections of agents and operators", connections.open),
+            ("connections_most", "How many there may be", connections.most),
+            (
+                "connections_refused",
+                "Connections that found no place, since the start",
+                number(connections.refused),
+            ),
+            (
+                "connections_silent",
+                "Connections closed without a call, since the start",
+                number(connections.closed),
+            ),
+        ]);
         for (name, help, value) in counts {
             gauge(&mut encoder, name, help, value)?;
         }
         Ok(())
     }
+}
+
+fn number(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 fn gauge(

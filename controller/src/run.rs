@@ -10,7 +10,7 @@ use rand::Rng;
 use sextant_proto::{
     SharedDial, Tcp,
     daemon::{
-        Essential, Failing, Outage, Probes, Readiness, init_logging, stop_signal,
+        Essential, Failing, Outage, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
         systemd::{self, Heartbeat, Watchdog},
     },
 };
@@ -19,14 +19,13 @@ use tokio::{
     sync::watch,
     time::Instant,
 };
-use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::{
     acks::Acks,
     audit::Sweeper,
     claims::Claims,
     expiry::Expiry,
-    grpc::{self, Connected, Others, Questions, Rooms},
+    grpc::{self, Connected, Connections, Others, Questions, Rooms},
     index::{Index, IndexTask},
     keys::Keys,
     metrics,
@@ -77,7 +76,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     if let Some(store) = writer {
         tasks.spawn("store", store_writes(store));
     }
-    controller.spawn(&mut tasks, &settings, TcpListenerStream::new(listener));
+    let incoming = controller.rooms.connections.clone().incoming(listener);
+    controller.spawn(&mut tasks, &settings, incoming);
     tasks.spawn("status", tell_status(readiness));
     tasks.spawn("http", probes.run());
     tasks.spawn("watchdog", watchdog.run());
@@ -220,6 +220,7 @@ fn rooms(
     let acks = Acks::new(index.clone());
     Rooms {
         questions: Questions::default(),
+        connections: Connections::new(raise_descriptor_limit(), settings.max_connections),
         others: Others::new(index.clone(), acks.clone(), me.id.clone(), dial),
         claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine),
         reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),

@@ -89,6 +89,10 @@ struct Keys {
     #[arg(long, env = "SEXTANT_QUARANTINE", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     quarantine: Option<f64>,
+    /// The most connections of agents and operators (8 to 1000000); as the limit of open files allows unless set
+    #[arg(long, env = "SEXTANT_MAX_CONNECTIONS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_connections: Option<usize>,
     /// What is logged: error, warn, info, debug, trace
     #[arg(long, env = "SEXTANT_LOG", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -186,6 +190,8 @@ pub struct Settings {
     pub hold_down: Option<Duration>,
     /// How long a freed prefix rests.
     pub quarantine: Duration,
+    /// The most connections; as the limit of open files allows if `None`.
+    pub max_connections: Option<usize>,
     /// What is logged.
     pub log: String,
     /// How a log line looks.
@@ -250,10 +256,20 @@ impl CommandLine {
             audit: kept(keys.audit_entries.unwrap_or(10_000), keys.audit_days.unwrap_or(90))?,
             hold_down: hold_down(keys.hold_down.as_deref())?,
             quarantine: seconds("--quarantine", keys.quarantine, 3600.0, 0.0)?,
+            max_connections: max_connections(keys.max_connections)?,
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),
             etcd: etcd_access(keys.etcd)?,
         })
+    }
+}
+
+fn max_connections(most: Option<usize>) -> Result<Option<usize>, Invalid> {
+    match most {
+        Some(most) if !(8..=1_000_000).contains(&most) => {
+            Err(value("--max-connections", &most, &"give it 8 to 1000000"))
+        }
+        most => Ok(most),
     }
 }
 

@@ -148,7 +148,8 @@ fn refused(status: &Status) -> LinkError {
         Code::Internal | Code::Unknown if status.message().contains("protocol error") => {
             LinkError::NotAController(words())
         }
-        _ => LinkError::Refused(status.message().to_owned()),
+        // Of the connection, not of the call: its reason is within.
+        _ => LinkError::Refused(words()),
     }
 }
 

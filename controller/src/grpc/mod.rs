@@ -6,6 +6,7 @@ mod admin;
 mod admission;
 mod agent;
 mod backup;
+mod connections;
 mod events;
 mod explain;
 mod others;
@@ -28,7 +29,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
 };
-use tonic::{service::interceptor::InterceptedService, transport::Server};
+use tonic::{
+    service::{InterceptorLayer, interceptor::InterceptedService},
+    transport::Server,
+};
 
 use crate::{
     acks::Acks, claims::Claims, index::Index, pools::Pools, registry::SharedRegistry,
@@ -38,6 +42,7 @@ use crate::{
 use others::Told;
 use principal::{insecure, serves};
 
+pub use connections::Connections;
 pub use others::Others;
 pub use questions::Questions;
 pub use tonic::transport::server::Connected;
@@ -70,6 +75,8 @@ pub struct Rooms {
     pub others: Others,
     /// What operators ask the agents that are connected here.
     pub questions: Questions,
+    /// Who is connected.
+    pub connections: Connections,
     /// The cluster's name.
     pub cluster: String,
 }
@@ -126,9 +133,9 @@ where
         .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
         .build_v1()?;
     Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(HTTP2_KEEPALIVE))
         .http2_keepalive_timeout(Some(HTTP2_TIMEOUT))
+        .layer(InterceptorLayer::new(connections::note_call))
         .add_service(InterceptedService::new(agents, move |request| {
             serves(&index)?;
             insecure(request)

@@ -43,6 +43,8 @@ pub struct ControllerOptions {
     pub host: Option<Host>,
     /// `--store`; an embedded one of this number in the lab's directory by default.
     pub store: Option<String>,
+    /// Its limit of open files, soft and hard.
+    pub descriptors: Option<(u32, u32)>,
     /// `--log`.
     pub log: String,
     /// More flags.
@@ -58,6 +60,7 @@ impl Default for ControllerOptions {
             number: 1,
             host: None,
             store: None,
+            descriptors: None,
             log: "debug".to_owned(),
             args: Vec::new(),
             environment: Vec::new(),
@@ -141,7 +144,9 @@ impl Lab {
         home.ip(&format!("address replace {address}/64 dev {device} nodad"))?;
         let name = format!("controller-{}", options.number);
         let store = options.store.unwrap_or_else(|| format!("embedded:{}", self.dir().join(&name).display()));
-        let mut args = words(&options.build.bin("sextant-controller")?, &options.log);
+        let limit = options.descriptors.map(|(soft, hard)| format!("--nofile={soft}:{hard}"));
+        let limited = limit.map_or_else(Vec::new, |limit| vec!["prlimit".to_owned(), limit]);
+        let mut args = [limited, words(&options.build.bin("sextant-controller")?, &options.log)].concat();
         args.extend(["--store".to_owned(), store]);
         args.extend(["--listen".to_owned(), format!("[{address}]:{GRPC_PORT}")]);
         args.extend(["--http".to_owned(), format!("[{address}]:{CONTROLLER_HTTP_PORT}")]);

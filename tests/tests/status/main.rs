@@ -1,6 +1,7 @@
 //! What `sextant status` says while something is wrong, and after.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
+mod descriptors;
 mod problems;
 
 use sextant_tests::cluster;

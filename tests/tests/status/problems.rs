@@ -50,12 +50,15 @@ fn expect_well(cluster: &Cluster) {
 #[test]
 fn what_makes_an_agent_unready_is_in_the_status() {
     let mut cluster = Cluster::without_agents("problems", 2, GUIDE);
+    // The agent reaches its controller by an address that peers must not use.
+    let host = cluster.hosts[0].clone();
+    host.ip("address add 2001:db8::aa/64 dev eth0 nodad preferred_lft 0").unwrap();
+    host.ip("-6 route add 2001:db8::c:1/128 dev eth0 src 2001:db8::aa metric 10").unwrap();
     cluster.start_agent_with(0, AgentOptions { bridge_create: false, ..AgentOptions::default() });
     cluster.start_agent(1);
 
     // A node that never was ready: its agent is connected, and says why.
     expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
-    let host = cluster.hosts[0].clone();
     host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
     cluster.settle();
     expect_well(&cluster);
@@ -67,9 +70,7 @@ fn what_makes_an_agent_unready_is_in_the_status() {
     host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
     expect_well(&cluster);
 
-    // The agent reaches its controller by an address that peers must not use.
     let (own, other) = (host.address(), cluster.hosts[1].address());
-    host.ip("address add 2001:db8::aa/64 dev eth0 nodad preferred_lft 0").unwrap();
     host.ip(&format!("address delete {own}/64 dev eth0")).unwrap();
     expect_problem(&cluster, "address-missing", "uplink eth0 has no usable IPv6 address");
     host.sysctl("net/ipv6/conf/eth0/accept_dad", "1").unwrap();
