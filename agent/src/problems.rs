@@ -11,7 +11,7 @@ use std::{
 use sextant_proto::Problem;
 use tokio::{sync::watch, time::Instant};
 
-use crate::engine::Chatter;
+use crate::engine::{Line, LogLimit};
 
 /// Which part of the agent has found something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Finding {
 #[derive(Debug, Clone)]
 pub struct Problems {
     list: watch::Sender<Found>,
-    chatter: Arc<Mutex<Chatter>>,
+    log: Arc<Mutex<LogLimit>>,
 }
 
 /// All problems at one moment.
@@ -76,7 +76,7 @@ impl Default for Problems {
         let problem =
             Problem { what: STARTING.into(), saw: STARTING.into(), fix: String::new(), since_unix_ms: 0 };
         let list = watch::Sender::new(Found(vec![Listed { room: Room::Engine, unready: true, problem }]));
-        Self { list, chatter: Arc::new(Mutex::new(Chatter::new(Instant::now()))) }
+        Self { list, log: Arc::default() }
     }
 }
 
@@ -100,14 +100,14 @@ impl Problems {
     }
 
     fn log(&self, before: &Found, now: &Found) {
-        let mut chatter = self.chatter.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut limit = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         for Listed { problem: Problem { what, saw, fix, .. }, unready, .. } in now.beyond(before) {
-            if let Some(withheld) = chatter.admit(Instant::now()) {
+            if let Some(withheld) = limit.admit(Line::Problem, Instant::now()) {
                 tracing::warn!(what, saw, fix, unready, withheld, "problem found");
             }
         }
         for gone in before.beyond(now).filter(|it| it.problem.what != STARTING) {
-            if let Some(withheld) = chatter.admit(Instant::now()) {
+            if let Some(withheld) = limit.admit(Line::Problem, Instant::now()) {
                 tracing::info!(what = gone.problem.what, saw = gone.problem.saw, withheld, "problem is over");
             }
         }

@@ -1,39 +1,71 @@
-//! Somebody who keeps undoing our routes is met with patience, not with a fight: a route is put back at once some times
-//! (DESIGN I9), then less and less often, and a person is told once. Pure.
+//! Flap damping: routes that another process repeatedly deletes or changes.
+//!
+//! A route is put back at once some times (DESIGN I9), then less and less often, and an operator is warned once. An
+//! unreachable that is deleted, or changed while it stays ours, is never damped: without it packets leak to the default
+//! route (DESIGN I11). Only a limit on all such writes together holds it back. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use sextant_proto::FailedRoute;
 use tokio::time::Instant;
 
-use crate::kernel::{Change, RouteKey, RouteProtocol};
+use super::token_bucket::TokenBucket;
+use crate::kernel::{Change, RouteKey, RouteProtocol, RouteTarget};
 
-/// So often a route is put back at once.
-const FREE: u32 = 10;
-/// Then after this long, doubled each time up to the most.
-const FIRST_HOLD: Duration = Duration::from_secs(1);
-const MAX_HOLD: Duration = Duration::from_secs(30);
-/// Whoever has left a route alone for so long has ended.
+/// A route that has been left alone for this long is no longer damped.
 const FORGOTTEN: Duration = Duration::from_secs(60);
+/// From so many changes on, a route is reported.
+const REPORTED: u32 = 10;
+/// So many contested unreachables are written at once, and so many a second afterwards.
+const UNREACHABLES_PER_SECOND: u32 = 200;
+
+/// How a change by another process is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A route of another protocol was put in the place of ours (DESIGN I4).
+    Occupied,
+    /// A route that forwards was deleted, or changed while it stays ours.
+    Forwarding,
+    /// An unreachable was deleted, or changed while it stays ours.
+    Unreachable,
+}
+
+/// How long a route stays away after it was changed `times` times.
+fn hold(kind: Kind, times: u32) -> Duration {
+    let (free, first, most) = match kind {
+        Kind::Occupied => (10, Duration::from_secs(1), Duration::from_secs(30)),
+        Kind::Forwarding => (30, Duration::from_millis(250), Duration::from_secs(5)),
+        Kind::Unreachable => return Duration::ZERO,
+    };
+    let Some(doublings) = times.checked_sub(free + 1) else {
+        return Duration::ZERO;
+    };
+    (first * 2u32.saturating_pow(doublings.min(16))).min(most)
+}
 
 #[derive(Debug)]
 struct Contest {
+    /// Changes in all, for reports.
     undone: u32,
+    /// Changes of each kind that count for the hold.
+    occupied: u32,
+    deleted: u32,
     last: Instant,
-    hold: Duration,
     until: Instant,
-    /// Of the route that was put into the place of ours, if one was.
+    damped: bool,
+    /// The protocol of the route that was put into the place of ours, if one was.
     by: Option<RouteProtocol>,
 }
 
-/// What was undone lately, by route.
-#[derive(Debug, Default)]
+/// What was changed by others lately, by route.
+#[derive(Debug)]
 pub(super) struct Contests {
     by_key: BTreeMap<RouteKey, Contest>,
     told: bool,
+    unreachables: TokenBucket,
 }
 
-/// Something to tell a person.
+/// Something to warn an operator of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct News {
     pub(super) key: RouteKey,
@@ -42,45 +74,47 @@ pub(super) struct News {
 }
 
 impl Contests {
-    /// Somebody has changed or taken away what stood at `key`, by a route of the protocol `by` if it was replaced. The first
-    /// time that this is too often, it is news.
-    pub(super) fn undone(&mut self, key: RouteKey, by: Option<RouteProtocol>, now: Instant) -> Option<News> {
+    /// Nothing was changed yet.
+    pub(super) fn new(now: Instant) -> Self {
+        let unreachables = TokenBucket::new(UNREACHABLES_PER_SECOND, UNREACHABLES_PER_SECOND, now);
+        Self { by_key: BTreeMap::new(), told: false, unreachables }
+    }
+
+    /// Another process has changed or deleted the route at `key`, by a route of the protocol `by` if it was replaced. Ours
+    /// is `unreachable`, or it forwards. The first time that this is too often, it is news.
+    pub(super) fn undone(
+        &mut self,
+        key: RouteKey,
+        unreachable: bool,
+        by: Option<RouteProtocol>,
+        now: Instant,
+    ) -> Option<News> {
         self.forget(now);
-        let contest = self.by_key.entry(key).or_insert(Contest {
-            undone: 0,
-            last: now,
-            hold: FIRST_HOLD,
-            until: now,
-            by: None,
-        });
-        contest.by = by.or(contest.by);
-        contest.last = now;
-        contest.undone += 1;
-        // What is undone in one go counts once for the hold.
-        if contest.undone <= FREE || contest.until > now {
-            return None;
-        }
-        contest.until = now + contest.hold;
-        contest.hold = (contest.hold * 2).min(MAX_HOLD);
-        if std::mem::replace(&mut self.told, true) {
+        let contest = self.by_key.entry(key).or_insert_with(|| Contest::new(now));
+        contest.note(kind(unreachable, by), by, now);
+        if contest.undone <= REPORTED || std::mem::replace(&mut self.told, true) {
             return None;
         }
         Some(News { key, by: name(contest.by), times: contest.undone })
     }
 
-    /// The uplinks have changed: what the kernel took away with them was nobody's doing.
+    /// The uplinks have changed: the kernel deleted routes with them, no other process did.
     pub(super) fn calm(&mut self) {
         self.by_key.clear();
         self.told = false;
     }
 
-    /// `changes` without those that somebody would undo at once.
-    pub(super) fn due(&self, mut changes: Vec<Change>, now: Instant) -> Vec<Change> {
-        let held =
-            |change: &Change| self.by_key.get(&change.route().key).is_some_and(|contest| contest.until > now);
-        if !self.by_key.is_empty() {
-            changes.retain(|change| !held(change));
+    /// `changes` without those that are damped.
+    pub(super) fn due(&mut self, mut changes: Vec<Change>, now: Instant) -> Vec<Change> {
+        if self.by_key.is_empty() {
+            return changes;
         }
+        let (by_key, unreachables) = (&self.by_key, &mut self.unreachables);
+        changes.retain(|change| match by_key.get(&change.route().key) {
+            None => true,
+            Some(contest) if contest.until > now => false,
+            Some(_) => change.route().target != RouteTarget::Unreachable || unreachables.take(now),
+        });
         changes
     }
 
@@ -89,22 +123,26 @@ impl Contests {
         self.by_key.get(key).map(|contest| contest.until).filter(|until| *until > now)
     }
 
-    /// When a route is put back, or a contest is over.
+    /// When a route is put back, or its damping is over.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let next = |contest: &Contest| match contest.until {
             until if until > now => until,
             _ => contest.last + FORGOTTEN,
         };
-        self.by_key.values().map(next).min()
+        self.by_key.values().map(next).chain(self.unreachables.next()).min()
     }
 
-    /// Those contests that go on.
+    /// Those routes that are changed again and again.
     pub(super) fn routes(&mut self, now: Instant) -> Vec<FailedRoute> {
         self.forget(now);
-        let lasting = self.by_key.iter().filter(|(_, contest)| contest.undone > FREE);
-        let told = |(key, contest): (&RouteKey, &Contest)| FailedRoute {
-            destination: key.destination,
-            error: format!("{} keeps undoing it; it is put back only now and then", name(contest.by)),
+        let lasting = self.by_key.iter().filter(|(_, contest)| contest.undone > REPORTED);
+        let told = |(key, contest): (&RouteKey, &Contest)| {
+            let answer = if contest.damped { "backing off" } else { "restored each time" };
+            let by = name(contest.by);
+            FailedRoute {
+                destination: key.destination,
+                error: format!("route repeatedly changed by {by}; {answer}"),
+            }
         };
         lasting.map(told).collect()
     }
@@ -115,73 +153,40 @@ impl Contests {
     }
 }
 
+impl Contest {
+    fn new(now: Instant) -> Self {
+        Self { undone: 0, occupied: 0, deleted: 0, last: now, until: now, damped: false, by: None }
+    }
+
+    fn note(&mut self, kind: Kind, by: Option<RouteProtocol>, now: Instant) {
+        self.by = by.or(self.by);
+        self.last = now;
+        self.undone += 1;
+        // What is changed while it is held counts once.
+        if self.until > now {
+            return;
+        }
+        let times = if kind == Kind::Occupied { &mut self.occupied } else { &mut self.deleted };
+        *times += 1;
+        self.until = now + hold(kind, *times);
+        self.damped |= self.until > now;
+    }
+}
+
+fn kind(unreachable: bool, by: Option<RouteProtocol>) -> Kind {
+    match by {
+        Some(protocol) if protocol != RouteProtocol::OURS => Kind::Occupied,
+        _ if unreachable => Kind::Unreachable,
+        _ => Kind::Forwarding,
+    }
+}
+
 fn name(by: Option<RouteProtocol>) -> String {
     match by {
-        Some(protocol) => format!("proto {protocol}"),
-        None => "somebody who only deletes".to_owned(),
+        Some(protocol) => format!("another process (proto {protocol})"),
+        None => "another process that deletes it".to_owned(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::{OwnRoute, RouteTarget};
-
-    fn key(n: u8) -> RouteKey {
-        let destination = format!("2001:db8:{n:x}::/64").parse().unwrap();
-        RouteKey { table: 254, destination, metric: 512 }
-    }
-
-    fn change(n: u8) -> Change {
-        Change::Add(OwnRoute { key: key(n), target: RouteTarget::Unreachable })
-    }
-
-    const STATIC: Option<RouteProtocol> = Some(RouteProtocol(4));
-
-    #[test]
-    fn a_route_is_put_back_at_once_some_times_and_then_less_often() {
-        let (mut contests, start) = (Contests::default(), Instant::now());
-        let mut now = start;
-        let (mut put_back, mut news) = (0, 0);
-        while now < start + Duration::from_secs(300) {
-            if !contests.due(vec![change(1)], now).is_empty() {
-                put_back += 1;
-                news += usize::from(contests.undone(key(1), STATIC, now).is_some());
-            }
-            assert_eq!(contests.due(vec![change(2)], now), [change(2)], "others are not held");
-            now += Duration::from_millis(50);
-        }
-        assert!((FREE + 10..FREE + 20).contains(&put_back), "{put_back}");
-        assert_eq!(news, 1);
-        let told = contests.routes(now);
-        assert!(told[0].error.starts_with("proto static keeps undoing it"), "{told:?}");
-    }
-
-    #[test]
-    fn one_warning_for_one_who_undoes_much() {
-        let (mut contests, now) = (Contests::default(), Instant::now());
-        let news: Vec<_> = (0..50u8)
-            .flat_map(|round| (0..100).map(move |n| (round, n)))
-            .filter_map(|(round, n)| {
-                contests.undone(key(n), None, now + Duration::from_millis(100) * round.into())
-            })
-            .collect();
-        let by = "somebody who only deletes".to_owned();
-        assert_eq!(news, [News { key: key(0), by, times: FREE + 1 }]);
-    }
-
-    #[test]
-    fn who_has_ended_is_forgotten() {
-        let (mut contests, start) = (Contests::default(), Instant::now());
-        (0..20).for_each(|_| drop(contests.undone(key(1), None, start)));
-        assert_eq!(contests.next_due(start), Some(start + FIRST_HOLD));
-        let back = start + FIRST_HOLD;
-        assert_eq!(contests.due(vec![change(1)], back), [change(1)]);
-        assert_eq!(contests.next_due(back), Some(start + FORGOTTEN));
-        assert_eq!(contests.routes(start + FORGOTTEN), []);
-        assert_eq!(contests.next_due(start + FORGOTTEN), None);
-        (0..20).for_each(|_| drop(contests.undone(key(1), None, start)));
-        contests.calm();
-        assert_eq!(contests.due(vec![change(1)], start), [change(1)]);
-    }
-}
+mod tests;

@@ -56,7 +56,11 @@ impl Meters {
             self.actual.clone(),
         );
         registry.register("routes_foreign", "Others' routes in our table", self.foreign.clone());
-        registry.register("routes_contested", "Routes that somebody keeps undoing", self.contested.clone());
+        registry.register(
+            "routes_contested",
+            "Routes that another process changes again and again",
+            self.contested.clone(),
+        );
         registry.register("plan_changes", "Changes of a plan that is not empty", self.plan.clone());
         let seconds = [
             ("batch", "A plan's changes, from the first to the last answer of the kernel", &self.batch),

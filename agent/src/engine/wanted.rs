@@ -6,7 +6,7 @@ use sextant_proto::Claim;
 
 use crate::{
     import::Imports,
-    kernel::RouteKey,
+    kernel::{RouteKey, RouteTarget},
     liveness::Verdicts,
     routes::{Actual, Desired, LocalUplink},
     view::View,
@@ -62,6 +62,11 @@ impl Wanted {
         self.desired.routes.contains_key(key) || self.formerly.contains(key)
     }
 
+    /// Whether an unreachable is wanted there.
+    pub(super) fn refuses(&self, key: &RouteKey) -> bool {
+        self.desired.routes.get(key) == Some(&RouteTarget::Unreachable)
+    }
+
     /// Forgets what does not stand any more.
     pub(super) fn forget_gone(&mut self, actual: &Actual) {
         let desired = &self.desired.routes;
@@ -72,7 +77,6 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::RouteTarget;
 
     fn key(n: u8) -> RouteKey {
         RouteKey { table: 254, destination: format!("2001:db8:{n}::/48").parse().unwrap(), metric: 512 }

@@ -163,7 +163,10 @@ fn i9_events_that_are_lost() {
         host.ip_batch(&batch("add")).unwrap();
         host.ip("-6 route flush proto 66").unwrap();
         agent.thaw().unwrap();
-        agent.wait_for_line_after(said, "events of the kernel were lost", 10 * SECONDS).unwrap();
+        // The second time the line is left out: there is one in ten seconds. The agent's metrics count both, see below.
+        if round == 0 {
+            agent.wait_for_line_after(said, "events of the kernel were lost", 10 * SECONDS).unwrap();
+        }
         bed.cluster.expect_full_mesh();
         assert_eq!(
             host.check(&["sh", "-c", "ip -6 route show table 77 | wc -l"]).unwrap().trim(),
@@ -220,7 +223,7 @@ fn a_burst_of_events_is_one_pass() {
 
 /// Somebody deletes a route as soon as it is back, for some seconds.
 #[test]
-fn who_keeps_undoing_our_routes_is_met_with_patience_and_told_of_once() {
+fn a_route_that_another_process_replaces_again_and_again_is_damped_and_reported_once() {
     let bed = Bed::start("a fight", 2);
     let (host, prefix) = (bed.host(), bed.cluster.prefix("h2"));
     let monitor = RouteMonitor::start(host).unwrap();
@@ -236,10 +239,13 @@ fn who_keeps_undoing_our_routes_is_met_with_patience_and_told_of_once() {
     let undone = events.iter().filter(of_it).filter(|event| event.route.protocol == 4).count();
     assert!((10..20).contains(&put_back), "put back {put_back} times, against {undone}");
     let agent = &bed.cluster.agents[0].process;
-    let warnings: Vec<_> = log_lines(agent, "keeps undoing our routes");
+    let warnings: Vec<_> = log_lines(agent, "route repeatedly changed by another process");
     assert!(warnings.len() == 1 && warnings[0].contains("proto static"), "{warnings:#?}");
     let told = bed.cluster.node("h1")["applied"]["failed"].to_string();
-    assert!(told.contains("proto static keeps undoing it"), "{told}");
+    assert!(
+        told.contains("route repeatedly changed by another process (proto static); backing off"),
+        "{told}"
+    );
     poll("the route is back once nobody undoes it", 20 * SECONDS, || {
         let routes = sorted(host.routes_of(66).unwrap());
         if routes == bed.cluster.expected_routes(0, &[0, 1]) { Ok(()) } else { Err(format!("{routes:#?}")) }

@@ -1,6 +1,8 @@
 //! What others do to the routes.
 
-use sextant_tests::{RouteMonitor, SECONDS, poll};
+use std::time::Duration;
+
+use sextant_tests::{RouteEvent, RouteMonitor, SECONDS, poll};
 
 use crate::cluster::{Cluster, GUIDE, UNREACHABLE_METRIC};
 
@@ -64,4 +66,72 @@ fn i4_a_foreign_route_for_the_same_destination_is_never_touched() {
     host.ip(&format!("-6 route del {prefix} via 2001:db8::99 dev eth0 proto static metric 512")).unwrap();
     cluster.expect_routes(0, &[1]);
     assert_eq!(foreign().len(), 1);
+}
+
+/// A process that deletes the pool's unreachable, or turns it into a blackhole, once a second and past the point at which
+/// other routes are damped.
+#[test]
+fn i11_an_unreachable_that_is_deleted_once_a_second_is_absent_for_less_than_2_percent() {
+    const ROUNDS: u32 = 12;
+    let mut cluster = Cluster::without_agents("deleter", 1, GUIDE);
+    let router = cluster.lab.router().unwrap();
+    cluster.hosts[0].default_route_via(router.address()).unwrap();
+    cluster.start_agent(0);
+    cluster.settle();
+    let (host, pool) = (&cluster.hosts[0], GUIDE.prefix);
+    let ours = format!("unreachable {pool} proto 66 metric {UNREACHABLE_METRIC}");
+    let container = host.container("a").unwrap();
+    let unassigned = "2001:db8:80ff:ffff::1".parse().unwrap();
+    poll("an unassigned address is refused", 5 * SECONDS, || container.ping(unassigned)?.refused());
+
+    // More often than any route is put back at once.
+    let quick = format!("for n in $(seq 40); do ip -6 route del {ours} 2>/dev/null; sleep 0.05; done");
+    host.check(&["sh", "-c", &quick]).unwrap();
+    poll("the unreachable is back", 5 * SECONDS, || {
+        let routes = host.routes_of(66).unwrap();
+        if routes.contains(&ours) { Ok(()) } else { Err(routes.join("\n")) }
+    });
+    let monitor = RouteMonitor::start(host).unwrap();
+    let before = router.counters().unwrap();
+    let slow = format!(
+        "for n in $(seq {}); do ip -6 route del {ours}; sleep 1; \
+         ip -6 route replace blackhole {pool} proto 66 metric {UNREACHABLE_METRIC}; sleep 1; done",
+        ROUNDS / 2
+    );
+    let pinging = ["ping", "-6", "-q", "-i", "0.05", "-w", "12", &unassigned.to_string()].join(" ");
+    let both =
+        format!("nsenter --net={} {pinging} >/dev/null & {slow}; wait || true", container.path().display());
+    host.check(&["sh", "-c", &both]).unwrap();
+    let events = monitor.events().unwrap();
+    let of_it: Vec<_> = events.iter().filter(|event| event.route.destination.to_string() == pool).collect();
+    let changed = of_it.iter().filter(|event| is_ours(event, &ours)).count();
+    assert!(changed >= ROUNDS as usize, "put back {changed} times: {of_it:#?}");
+    let absent = absent(&of_it, &ours);
+    assert!(absent < SECONDS * ROUNDS / 50, "absent for {absent:?}: {of_it:#?}");
+    let echoes = router.counters().unwrap().since(&before).get("Icmp6InEchos").copied().unwrap_or(0);
+    let unrouted = router.counters().unwrap().since(&before).get("Ip6InNoRoutes").copied().unwrap_or(0);
+    assert!(echoes + unrouted <= 4, "{echoes} and {unrouted} of 240 packets followed the default route");
+    let told = cluster.node("h1")["applied"]["failed"].to_string();
+    assert!(told.contains("route repeatedly changed by another process"), "{told}");
+}
+
+fn is_ours(event: &RouteEvent, ours: &str) -> bool {
+    !event.gone && event.route.to_string() == ours
+}
+
+/// For how long the route was not as it should be.
+fn absent(events: &[&RouteEvent], ours: &str) -> Duration {
+    let mut since = None;
+    let mut absent = Duration::ZERO;
+    for event in events {
+        match since {
+            None if !is_ours(event, ours) => since = Some(event.at),
+            Some(began) if is_ours(event, ours) => {
+                absent += event.at.duration_since(began).unwrap_or_default();
+                since = None;
+            }
+            _ => {}
+        }
+    }
+    absent
 }

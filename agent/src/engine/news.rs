@@ -1,0 +1,62 @@
+//! What of a pass is worth a line in the log, when it begins.
+
+use tokio::time::Instant;
+
+use super::{Line, LogLimit, Report};
+
+/// One warning for each new kind of trouble, with the first case and their number.
+pub(super) fn warn_of_new(before: &Report, now: &Report, log: &mut LogLimit, at: Instant) {
+    warn_of_conflicts(before, now, log, at);
+    warn_of_failures(before, now, log, at);
+    let says = |report: &Report| (report.set_up, report.held);
+    if says(before) != says(now) && log.admit(Line::State, at).is_some() {
+        tell_state(before, now);
+    }
+}
+
+fn warn_of_conflicts(before: &Report, now: &Report, log: &mut LogLimit, at: Instant) {
+    let known: std::collections::BTreeSet<_> = before.conflicts.iter().map(conflict_key).collect();
+    let mut new = now.conflicts.iter().filter(|conflict| !known.contains(&conflict_key(conflict)));
+    let Some(conflict) = new.next() else {
+        return;
+    };
+    let others = new.count() as u64;
+    if let Some(withheld) = log.admit_many(Line::Conflicts, others + 1, at) {
+        tracing::warn!(
+            destination = %conflict.destination, proto = conflict.protocol, metric = conflict.metric,
+            ours_wins = conflict.ours_wins, others, withheld,
+            "another's route for the same destination stands; it is left alone"
+        );
+    }
+}
+
+fn conflict_key(conflict: &sextant_proto::Conflict) -> (sextant_proto::Prefix, u32, &str) {
+    (conflict.destination, conflict.metric, &conflict.protocol)
+}
+
+fn warn_of_failures(before: &Report, now: &Report, log: &mut LogLimit, at: Instant) {
+    let known: std::collections::BTreeSet<_> =
+        before.failed.iter().map(|failed| (failed.destination, &failed.error)).collect();
+    let mut new = now.failed.iter().filter(|failed| !known.contains(&(failed.destination, &failed.error)));
+    let Some(failed) = new.next() else {
+        return;
+    };
+    let others = new.count() as u64;
+    if let Some(withheld) = log.admit_many(Line::Failures, others + 1, at) {
+        tracing::warn!(
+            destination = %failed.destination, error = failed.error, others, withheld, "route failed"
+        );
+    }
+}
+
+fn tell_state(before: &Report, now: &Report) {
+    if now.held > before.held {
+        tracing::warn!(
+            held = now.held,
+            "too many peers are gone at once; their routes stay until a person has looked and said `sextant resume`"
+        );
+    }
+    if !before.set_up && now.set_up {
+        tracing::info!("host is set up");
+    }
+}
