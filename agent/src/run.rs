@@ -142,7 +142,8 @@ impl Agent {
             heartbeat,
         )
         .importing(imports)
-        .with_problems(problems.clone());
+        .with_problems(problems.clone())
+        .keeping(state.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
         let inquiries = Inquiries::new(engine.asker(), tracer);
         let (session, farewell) =

@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+pub mod brake;
 pub mod convert;
 #[cfg(feature = "daemon")]
 pub mod daemon;

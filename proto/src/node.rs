@@ -125,6 +125,8 @@ pub struct Control {
     pub paused: bool,
     /// The revision of the last resume: what is gone by then may be taken away, however much it is.
     pub resumed: Revision,
+    /// How many announced nodes were forgotten by commands that an operator confirmed, ever.
+    pub confirmed_removals: u64,
 }
 
 /// A route that an agent could not program.

@@ -4,13 +4,16 @@
 //! seen of hosts whose agents are gone, for what happens in the kernel, and for its timers; then it makes one pass: read what must be read, compute what should be, do
 //! the difference, and say what came of it ([`Report`]). It ends only if the kernel cannot be listened to any more.
 
-mod chatter;
+mod brake_file;
 mod contests;
 mod failures;
+mod log_limit;
 mod meters;
+mod news;
 mod pass;
 mod preview;
 mod reasons;
+mod token_bucket;
 mod towards;
 mod uplinks;
 mod wanted;
@@ -34,12 +37,14 @@ use crate::{
     problems::{Finding, Problems},
     routes::{Actual, Brake, Desired, LocalUplink},
     settings::Settings,
+    state::StateDir,
     view::View,
 };
 
-pub(crate) use chatter::Chatter;
+use brake_file::BrakeFile;
 use contests::Contests;
 use failures::Failures;
+pub(crate) use log_limit::{Line, LogLimit};
 pub use meters::Meters;
 pub(crate) use preview::leads;
 pub use preview::{Asker, Pending, Preview};
@@ -87,7 +92,7 @@ pub struct Report {
     pub applied: Option<(Incarnation, Revision)>,
     /// Routes that could not be made.
     pub failed: Vec<FailedRoute>,
-    /// Routes that somebody keeps undoing.
+    /// Routes that another process changes again and again.
     pub contested: Vec<FailedRoute>,
     /// Others' routes for the same destinations.
     pub conflicts: Vec<Conflict>,
@@ -139,13 +144,14 @@ pub struct Engine {
     uplink_findings: Vec<Finding>,
     wanted: Wanted,
     brake: Brake,
+    brake_file: BrakeFile,
     failures: Failures,
     contests: Contests,
     meters: Meters,
     /// Since when events wait for a pass, and since when not all is right.
     events_since: Option<Instant>,
     wrong_since: Option<Instant>,
-    chatter: Chatter,
+    log: LogLimit,
     retry_at: Option<Instant>,
     asker: Asker,
     asks: mpsc::Receiver<preview::Ask>,
@@ -179,12 +185,13 @@ impl Engine {
             uplink_findings: Vec::new(),
             wanted: Wanted::default(),
             brake: Brake::default(),
+            brake_file: BrakeFile::default(),
             failures: Failures::default(),
-            contests: Contests::default(),
+            contests: Contests::new(Instant::now()),
             meters: Meters::default(),
             events_since: None,
             wrong_since: Some(Instant::now()),
-            chatter: Chatter::new(Instant::now()),
+            log: LogLimit::default(),
             retry_at: None,
             asker: Asker(asker),
             asks,
@@ -202,6 +209,13 @@ impl Engine {
     #[must_use]
     pub fn with_problems(mut self, problems: Problems) -> Self {
         self.problems = problems;
+        self
+    }
+
+    /// With a brake that goes on from what `state` kept of it, and is kept there.
+    #[must_use]
+    pub fn keeping(mut self, state: Arc<StateDir>) -> Self {
+        (self.brake_file, self.brake) = BrakeFile::open(state, Instant::now());
         self
     }
 
@@ -246,7 +260,8 @@ impl Engine {
     /// When something that failed is tried again.
     fn due(&self) -> Option<Instant> {
         let contested = self.contests.next_due(Instant::now());
-        [self.retry_at, self.failures.next_due(), contested].into_iter().flatten().min()
+        let braked = self.brake.next_due();
+        [self.retry_at, self.failures.next_due(), contested, braked].into_iter().flatten().min()
     }
 
     /// There is news: what is, is not what should be, for all that is known.
@@ -288,7 +303,9 @@ impl Engine {
     fn take(&mut self, event: &Event) {
         match event {
             Event::Overrun => {
-                tracing::info!("events of the kernel were lost; reading everything anew");
+                if let Some(withheld) = self.log.admit(Line::Overrun, Instant::now()) {
+                    tracing::info!(withheld, "events of the kernel were lost; reading everything anew");
+                }
                 self.meters.overruns.inc();
                 self.stale = Stale::ALL;
             }
@@ -326,10 +343,12 @@ impl Engine {
             return;
         }
         let by = (!gone).then_some(route.protocol);
-        if let Some(news) = self.contests.undone(route.key, by, Instant::now()) {
+        let unreachable = self.wanted.refuses(&route.key);
+        if let Some(news) = self.contests.undone(route.key, unreachable, by, Instant::now()) {
             tracing::warn!(
                 destination = %news.key.destination, by = news.by, times = news.times,
-                "somebody keeps undoing our routes; they are put back less and less often. Find out who, and stop it"
+                "route repeatedly changed by another process; backing off, but for unreachable routes. Find and stop that \
+                 process"
             );
         }
     }

@@ -1,15 +1,15 @@
 //! One pass: read, compute, do, tell.
 
-use sextant_proto::{Claim, Conflict, FailedRoute, Verdict};
+use sextant_proto::{Claim, FailedRoute, Verdict};
 use tokio::time::Instant;
 
-use super::{Announcement, Engine, Input, RETRY, Report, Stale, uplinks, wanted::Basis};
+use super::{Announcement, Engine, Input, Line, RETRY, Report, Stale, news, uplinks, wanted::Basis};
 use crate::{
     host::{self, Setup},
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
     liveness::{Seen, Verdicts},
     problems::{Finding, Room},
-    routes::{Desired, ForeignReader, LocalUplink, OursReader, Plan, plan},
+    routes::{Desired, ForeignReader, LocalUplink, OursReader, Plan, Sight, plan},
     settings::Role,
 };
 
@@ -61,7 +61,7 @@ impl Engine {
         let uplinks = uplinks::local_uplinks(&self.settings.uplinks, &links, &addresses);
         self.uplink_findings = uplinks::findings(&self.settings.uplinks, &links, &addresses);
         if uplinks != self.uplinks {
-            if let Some(withheld) = self.chatter.admit(Instant::now()) {
+            if let Some(withheld) = self.log.admit(Line::Uplinks, Instant::now()) {
                 tracing::info!(withheld, uplinks = ?uplinks, "uplinks");
             }
             self.uplinks = uplinks;
@@ -81,10 +81,16 @@ impl Engine {
             self.read_routes().await?;
             let (complete, imports) = (input.view.is_complete(), self.imports.borrow().clone());
             let may_go = |key: &RouteKey| self.wanted.knows(key) || (complete && imports.may_go(key));
-            if !input.withdrawn {
-                let (node, routes) = (&self.settings.node, &self.settings.routes);
-                self.brake.judge(node, &input.view, &self.actual, &desired, routes, may_go);
+            let now = Instant::now();
+            if input.withdrawn {
+                self.brake.pass_over(&input.view, now);
+            } else {
+                let (node, settings) = (&self.settings.node, &self.settings.routes);
+                let sight =
+                    Sight { node, view: &input.view, actual: &self.actual, desired: &desired, settings };
+                self.brake.judge(sight, may_go, now);
             }
+            self.brake_file.keep(&self.brake, now);
             planned = plan(&desired, &self.actual, |key| may_go(key) && !self.brake.holds(key));
             let due = self.failures.due(std::mem::take(&mut planned.changes), Instant::now());
             let due = self.contests.due(due, Instant::now());
@@ -149,7 +155,7 @@ impl Engine {
                 Err(errno) => self.refused(&change, errno),
             }
         }
-        if let Some(withheld) = self.chatter.admit(Instant::now()) {
+        if let Some(withheld) = self.log.admit(Line::Changes, Instant::now()) {
             tracing::info!(changes = planned, failed = planned - done.len(), withheld, "routes changed");
         }
         self.actual.acknowledged(done);
@@ -208,11 +214,11 @@ impl Engine {
             conflicts,
         };
         self.problems.report(Room::Engine, findings);
-        let chatter = &mut self.chatter;
+        let log = &mut self.log;
         self.report.send_if_modified(|before| {
             let changed = *before != report;
-            if has_news(before, &report) && chatter.admit(Instant::now()).is_some() {
-                warn_of_new(before, &report);
+            if changed {
+                news::warn_of_new(before, &report, log, Instant::now());
             }
             *before = report;
             changed
@@ -290,33 +296,4 @@ fn of_lost_agents(input: &Input, verdicts: &Verdicts) -> Vec<Verdict> {
 fn blocked_route((key, protocol): &(RouteKey, RouteProtocol)) -> FailedRoute {
     let error = format!("a route of proto {protocol} with the same metric {} has its place", key.metric);
     FailedRoute { destination: key.destination, error }
-}
-
-/// Whether there is something to say that was not there before.
-fn has_news(before: &Report, now: &Report) -> bool {
-    let said = |report: &Report| (report.set_up, report.held);
-    said(before) != said(now) || before.conflicts != now.conflicts || before.failed != now.failed
-}
-
-/// One warning for each trouble, when it begins.
-fn warn_of_new(before: &Report, now: &Report) {
-    let new_conflict = |conflict: &&Conflict| !before.conflicts.contains(conflict);
-    for conflict in now.conflicts.iter().filter(new_conflict) {
-        tracing::warn!(
-            destination = %conflict.destination, proto = conflict.protocol, metric = conflict.metric,
-            ours_wins = conflict.ours_wins, "another's route for the same destination stands; it is left alone"
-        );
-    }
-    for failed in now.failed.iter().filter(|failed| !before.failed.contains(failed)) {
-        tracing::warn!(destination = %failed.destination, error = failed.error, "route failed");
-    }
-    if now.held > before.held {
-        tracing::warn!(
-            held = now.held,
-            "too many peers are gone at once; their routes stay until a person has looked and said `sextant resume`"
-        );
-    }
-    if !before.set_up && now.set_up {
-        tracing::info!("host is set up");
-    }
 }

@@ -14,7 +14,8 @@ use crate::{
     },
     liveness::Verdicts,
     routes::{
-        Actual, Brake, Desired, ForeignReader, Host, LocalUplink, OursReader, Plan, RouteMap, desired, plan,
+        Actual, Brake, Desired, ForeignReader, Host, LocalUplink, OursReader, Plan, RouteMap, Sight, desired,
+        plan,
     },
 };
 
@@ -148,8 +149,9 @@ impl Engine {
     fn brake_on(&self, input: &Input, actual: &Actual, desired: &Desired) -> Brake {
         let mut brake = self.brake.clone();
         if !input.withdrawn {
-            let (node, routes) = (&self.settings.node, &self.settings.routes);
-            brake.judge(node, &input.view, actual, desired, routes, |key| self.may_go(input, key));
+            let (node, settings) = (&self.settings.node, &self.settings.routes);
+            let sight = Sight { node, view: &input.view, actual, desired, settings };
+            brake.judge(sight, |key| self.may_go(input, key), Instant::now());
         }
         brake
     }
@@ -174,7 +176,7 @@ impl Engine {
         }
         let until = self.contests.until(key, now)?;
         let secs = until.saturating_duration_since(now).as_secs();
-        Some(format!("somebody keeps undoing it: find out who; next try in {secs} s"))
+        Some(format!("route repeatedly changed by another process: find it; next try in {secs} s"))
     }
 
     /// What should be, over these uplinks.

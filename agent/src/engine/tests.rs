@@ -298,7 +298,7 @@ async fn i6_nothing_is_changed_while_paused() {
     tokio::time::sleep(SOON).await;
     assert_eq!(it.kernel.writes(), []);
     assert_eq!(it.report.borrow().applied, Some((it.incarnation, Revision(5))));
-    it.control = Control { paused: false, resumed: Revision(7) };
+    it.control = Control { paused: false, resumed: Revision(7), ..Control::default() };
     it.tell(7, &[2], false);
     it.applied(7).await;
     it.expect(&[2]);

@@ -1,47 +1,91 @@
-//! The brake: a change that would take many peers away at once waits for a person (DESIGN I6). Pure.
+//! The brake: too many peers that are gone within a window wait for an operator (DESIGN I6). Pure.
 
-use std::collections::BTreeSet;
+mod kept;
 
-use sextant_proto::{NodeName, NodeState, Prefix, Revision};
+use std::collections::{BTreeMap, BTreeSet};
+
+use sextant_proto::{
+    Incarnation, NodeName, NodeState, Prefix, Revision,
+    brake::{WINDOW, limit},
+};
+use tokio::time::Instant;
 
 use super::{Actual, Desired};
 use crate::{kernel::RouteKey, settings::RouteSettings, view::View};
 
-/// Up to so many peers may go at once, whatever part of all they are.
-const FEW: usize = 10;
-/// More than one in so many is too many.
-const PART: usize = 5;
+pub use kept::KeptBrake;
+
+/// A peer whose route was let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Departure {
+    at: Instant,
+    /// Not of a decision that an operator confirmed.
+    counted: bool,
+}
 
 /// Whether routes to peers that are gone may go.
-#[derive(Debug, Clone, Default)]
+///
+/// It counts the peers that went within [`WINDOW`] and are absent still. A drained peer does not count, nor one that was
+/// forgotten by a command that an operator confirmed: the controllers count those ([`confirmed_removals`]), and the agent
+/// takes as many off.
+///
+/// [`confirmed_removals`]: sextant_proto::Control::confirmed_removals
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Brake {
-    /// The revision at which it began to hold.
-    since: Option<Revision>,
+    /// The store that the revisions and counters below are of.
+    incarnation: Option<Incarnation>,
+    /// The last resume that it has taken in.
+    resumed: Revision,
+    /// How many confirmed removals it has taken in.
+    confirmed: u64,
     held: BTreeSet<Prefix>,
+    departed: BTreeMap<Prefix, Departure>,
+}
+
+/// What it judges by.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight<'a> {
+    /// This node.
+    pub node: &'a NodeName,
+    /// What is known of the cluster.
+    pub view: &'a View,
+    /// The kernel's routes.
+    pub actual: &'a Actual,
+    /// What they should be.
+    pub desired: &'a Desired,
+    /// Where routes to peers are.
+    pub settings: &'a RouteSettings,
 }
 
 impl Brake {
-    /// Looks at what the view takes away from the kernel, of what `may_go` at all, and holds it if it is too much at once.
-    /// What is held is let go by a resume after it began, or once so many of the peers are back that it is no longer too
-    /// much.
-    pub fn judge(
-        &mut self,
-        node: &NodeName,
-        view: &View,
-        actual: &Actual,
-        desired: &Desired,
-        settings: &RouteSettings,
-        may_go: impl Fn(&RouteKey) -> bool,
-    ) {
-        let gone = gone(node, view, actual, desired, settings, may_go);
-        let routed = || actual.ours.keys().filter(|key| leads_to_peer(key, settings)).count();
-        if gone.len() <= FEW || gone.len() * PART <= routed() {
-            *self = Self::default();
+    /// Looks at what the view takes away from the kernel, of what `may_go` at all, and holds it if it is too much within the
+    /// window. What is held is let go by a later resume, which also empties the window, and once so many of the peers are
+    /// back, or have been gone for so long, that the rest is no longer too much.
+    pub fn judge(&mut self, sight: Sight<'_>, may_go: impl Fn(&RouteKey) -> bool, now: Instant) {
+        let confirmed = self.take_in(sight.view, now);
+        self.forget_ended(&sight, now);
+        let mut gone = gone(&sight, may_go);
+        gone.retain(|prefix| !self.departed.contains_key(prefix));
+        if gone.is_empty() {
+            self.held.clear();
             return;
         }
-        let since = *self.since.get_or_insert(view.revision());
-        let released = view.control().resumed >= since;
-        self.held = if released { BTreeSet::new() } else { gone };
+        let excused = self.excuse(&mut gone, confirmed, now);
+        let recent = self.recent();
+        let routed = sight.actual.ours.keys().filter(|key| leads_to_peer(key, sight.settings)).count();
+        if recent + gone.len() - excused > limit(routed + recent) {
+            self.held = gone;
+            return;
+        }
+        self.held.clear();
+        for (n, prefix) in gone.into_iter().enumerate() {
+            self.departed.insert(prefix, Departure { at: now, counted: n >= excused });
+        }
+    }
+
+    /// Takes in what holds for all agents without judging anything: this host routes to nobody.
+    pub fn pass_over(&mut self, view: &View, now: Instant) {
+        self.take_in(view, now);
     }
 
     /// Whether the route must stay.
@@ -53,25 +97,73 @@ impl Brake {
     pub fn held(&self) -> usize {
         self.held.len()
     }
+
+    /// When what is held may be few enough, as the first departures are no longer in the window.
+    pub fn next_due(&self) -> Option<Instant> {
+        let counted = self.departed.values().filter(|departure| departure.counted);
+        counted.map(|departure| departure.at + WINDOW).min().filter(|_| !self.held.is_empty())
+    }
+
+    /// Takes a resume in; how many removals were confirmed since the last time.
+    fn take_in(&mut self, view: &View, now: Instant) -> usize {
+        let control = view.control();
+        if view.incarnation().is_none() {
+            return 0;
+        }
+        if self.incarnation != view.incarnation() {
+            // Revisions and counters of two stores do not compare: nothing is confirmed or resumed yet.
+            self.incarnation = view.incarnation();
+            (self.resumed, self.confirmed) = (control.resumed, control.confirmed_removals);
+            return 0;
+        }
+        if control.resumed > self.resumed {
+            self.resumed = control.resumed;
+            self.departed.retain(|_, departure| !departure.counted);
+            let released = std::mem::take(&mut self.held).into_iter();
+            self.departed.extend(released.map(|prefix| (prefix, Departure { at: now, counted: false })));
+        }
+        let more = control.confirmed_removals.saturating_sub(self.confirmed);
+        // An older controller counts none.
+        self.confirmed += more;
+        usize::try_from(more).unwrap_or(usize::MAX)
+    }
+
+    /// A peer that is back, or went long ago, is no departure any more.
+    fn forget_ended(&mut self, sight: &Sight<'_>, now: Instant) {
+        let RouteSettings { table, metric, .. } = *sight.settings;
+        let is_back =
+            |destination: Prefix| sight.desired.routes.contains_key(&RouteKey { table, destination, metric });
+        self.departed.retain(|prefix, departure| departure.at + WINDOW > now && !is_back(*prefix));
+    }
+
+    /// Lets what was confirmed go. If more is newly gone than that, it cannot be told apart: how many of `gone` do not
+    /// count.
+    fn excuse(&mut self, gone: &mut BTreeSet<Prefix>, confirmed: usize, now: Instant) -> usize {
+        let new: BTreeSet<Prefix> = gone.difference(&self.held).copied().collect();
+        if confirmed < new.len() {
+            return confirmed;
+        }
+        gone.retain(|prefix| !new.contains(prefix));
+        self.departed.extend(new.into_iter().map(|prefix| (prefix, Departure { at: now, counted: false })));
+        0
+    }
+
+    /// How many count in the window.
+    fn recent(&self) -> usize {
+        self.departed.values().filter(|departure| departure.counted).count()
+    }
 }
 
 /// Where routes to peers lead that no announced node has any more. A host that only moved, or that this host reaches
-/// another way by now, is not gone.
-fn gone(
-    node: &NodeName,
-    view: &View,
-    actual: &Actual,
-    desired: &Desired,
-    settings: &RouteSettings,
-    may_go: impl Fn(&RouteKey) -> bool,
-) -> BTreeSet<Prefix> {
-    // What is wanted leads to somebody who is announced; mostly that is all.
-    let left = actual.ours.without(&desired.routes);
-    let going = left.map(|(key, _)| key).filter(|key| leads_to_peer(key, settings) && may_go(key));
+/// another way by now, is not gone; nor is one that was drained, which is an operator's command for this one node.
+fn gone(sight: &Sight<'_>, may_go: impl Fn(&RouteKey) -> bool) -> BTreeSet<Prefix> {
+    // What is wanted leads to a node that is announced; mostly that is all.
+    let left = sight.actual.ours.without(&sight.desired.routes);
+    let going = left.map(|(key, _)| key).filter(|key| leads_to_peer(key, sight.settings) && may_go(key));
     let mut gone: BTreeSet<Prefix> = going.map(|key| key.destination).collect();
     if !gone.is_empty() {
-        let announced = view.peers().filter(|peer| peer.name != *node && peer.state == NodeState::Ready);
-        for peer in announced {
+        let known = sight.view.peers().filter(|peer| peer.name != *sight.node);
+        for peer in known.filter(|peer| peer.state != NodeState::Joining) {
             gone.remove(&peer.prefix);
         }
     }
@@ -83,112 +175,4 @@ fn leads_to_peer(key: &RouteKey, settings: &RouteSettings) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use sextant_proto::{Control, Incarnation, Peer};
-
-    use super::*;
-    use crate::{
-        kernel::RouteTarget,
-        settings::{Direct, Topology},
-        view::Snapshot,
-    };
-
-    const SETTINGS: RouteSettings = RouteSettings {
-        metric: 512,
-        unreachable_metric: 4_000_000_000,
-        table: 254,
-        resync_secs: 60,
-        balance: false,
-        direct: Direct::OnLink,
-        topology: Topology::Switched,
-        mark: None,
-    };
-
-    fn prefix(n: u32) -> Prefix {
-        format!("2001:db8:1:{n:x}::/64").parse().unwrap()
-    }
-
-    fn routed(peers: u32) -> Actual {
-        let key = |n| RouteKey { table: 254, destination: prefix(n), metric: 512 };
-        Actual { ours: (0..peers).map(|n| (key(n), RouteTarget::Unreachable)).collect(), ..Actual::default() }
-    }
-
-    fn view(revision: u64, resumed: u64, peers: std::ops::Range<u32>) -> View {
-        let peer = |n| Peer {
-            name: format!("h{n}").parse().unwrap(),
-            prefix: prefix(n),
-            claimed: Revision(1),
-            pool: "main".parse().unwrap(),
-            state: NodeState::Ready,
-            next_hops: vec![],
-            session: true,
-            drain_timeout: Duration::ZERO,
-        };
-        let mut view = View::default();
-        view.apply_snapshot(Snapshot {
-            mark: None,
-            incarnation: Incarnation::random(),
-            revision: Revision(revision),
-            linearizable: true,
-            recovering: false,
-            control: Control { paused: false, resumed: Revision(resumed) },
-            pools: vec![],
-            peers: peers.map(peer).collect(),
-        });
-        view
-    }
-
-    fn held(routes: u32, view: &View) -> usize {
-        let mut brake = Brake::default();
-        brake.judge(&"me".parse().unwrap(), view, &routed(routes), &Desired::default(), &SETTINGS, |_| true);
-        brake.held()
-    }
-
-    #[test]
-    fn few_or_a_small_part_may_go() {
-        assert_eq!(held(30, &view(5, 0, 0..20)), 0, "ten of thirty");
-        assert_eq!(held(12, &view(5, 0, 0..2)), 0, "ten of twelve");
-        assert_eq!(held(60, &view(5, 0, 0..48)), 0, "a fifth");
-        assert_eq!(held(30, &view(5, 0, 0..19)), 11, "eleven of thirty");
-        assert_eq!(held(60, &view(5, 0, 0..47)), 13, "more than a fifth");
-    }
-
-    #[test]
-    fn a_later_resume_lets_go_and_an_earlier_one_does_not() {
-        let (mut brake, me, actual) = (Brake::default(), "me".parse().unwrap(), routed(30));
-        brake.judge(&me, &view(5, 4, 0..10), &actual, &Desired::default(), &SETTINGS, |_| true);
-        assert_eq!(brake.held(), 20);
-        brake.judge(&me, &view(6, 4, 0..9), &actual, &Desired::default(), &SETTINGS, |_| true);
-        assert_eq!(brake.held(), 21, "what comes after waits too");
-        brake.judge(&me, &view(7, 7, 0..9), &actual, &Desired::default(), &SETTINGS, |_| true);
-        assert_eq!(brake.held(), 0);
-        brake.judge(&me, &view(7, 7, 0..9), &routed(9), &Desired::default(), &SETTINGS, |_| true);
-        brake.judge(&me, &view(9, 7, 0..9), &routed(40), &Desired::default(), &SETTINGS, |_| true);
-        assert_eq!(brake.held(), 31, "the next time is another time");
-    }
-
-    #[test]
-    fn what_may_not_go_anyway_is_not_held() {
-        let mut brake = Brake::default();
-        brake.judge(
-            &"me".parse().unwrap(),
-            &view(5, 0, 0..0),
-            &routed(30),
-            &Desired::default(),
-            &SETTINGS,
-            |_| false,
-        );
-        assert_eq!(brake.held(), 0);
-    }
-
-    #[test]
-    fn who_comes_back_is_no_longer_held() {
-        let (mut brake, me, actual) = (Brake::default(), "me".parse().unwrap(), routed(30));
-        brake.judge(&me, &view(5, 0, 0..0), &actual, &Desired::default(), &SETTINGS, |_| true);
-        assert_eq!(brake.held(), 30);
-        brake.judge(&me, &view(6, 0, 0..29), &actual, &Desired::default(), &SETTINGS, |_| true);
-        assert_eq!(brake.held(), 0, "one of thirty may go by itself");
-    }
-}
+mod tests;

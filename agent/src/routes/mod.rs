@@ -12,7 +12,7 @@ mod plan;
 mod reading;
 
 pub use actual::Actual;
-pub use brake::Brake;
+pub use brake::{Brake, KeptBrake, Sight};
 pub use desired::{Desired, Host, LocalUplink, desired, own_record, ways};
 pub use map::{Entry, RouteMap};
 pub use plan::{Plan, plan};

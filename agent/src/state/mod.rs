@@ -17,6 +17,7 @@ use sextant_proto::{Claim, NodeId};
 pub use ledger::{BridgeAddress, Exported, Ledger};
 
 use self::ledger::StoredClaim;
+use crate::routes::KeptBrake;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,7 @@ const NODE_ID: &str = "node-id";
 const CLAIM: &str = "claim.json";
 const LEDGER: &str = "host.json";
 const EXPORTED: &str = "exported.json";
+const BRAKE: &str = "brake.json";
 
 impl StateDir {
     /// Takes the directory, making it if it is not there.
@@ -153,6 +155,22 @@ impl StateDir {
             return Ok(());
         }
         self.write_json(EXPORTED, exported)
+    }
+
+    /// Which peers went lately, and which of them are held.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn brake(&self) -> Result<Option<KeptBrake>, StateError> {
+        self.read(BRAKE)
+    }
+
+    /// Keeps which peers went lately, and which of them are held.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    pub fn keep_brake(&self, brake: &KeptBrake) -> Result<(), StateError> {
+        self.write_json(BRAKE, brake)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {

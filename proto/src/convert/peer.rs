@@ -116,13 +116,21 @@ impl From<&Uplink> for v1::Uplink {
 
 impl From<v1::Control> for Control {
     fn from(message: v1::Control) -> Self {
-        Self { paused: message.paused, resumed: Revision(message.resumed) }
+        Self {
+            paused: message.paused,
+            resumed: Revision(message.resumed),
+            confirmed_removals: message.confirmed_removals,
+        }
     }
 }
 
 impl From<Control> for v1::Control {
     fn from(control: Control) -> Self {
-        Self { paused: control.paused, resumed: control.resumed.0 }
+        Self {
+            paused: control.paused,
+            resumed: control.resumed.0,
+            confirmed_removals: control.confirmed_removals,
+        }
     }
 }
 

@@ -162,7 +162,7 @@ impl Bench {
             revision: Revision(revision),
             linearizable: true,
             recovering: false,
-            control: Control { paused: false, resumed: Revision(revision) },
+            control: Control { paused: false, resumed: Revision(revision), confirmed_removals: 0 },
             pools: vec![self.pool.clone()],
             peers,
         });
