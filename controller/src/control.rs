@@ -5,12 +5,15 @@ use sextant_proto::Revision;
 use crate::{
     audit::{Actor, Event, What},
     keys::Keys,
-    records::{ControlRecord, Record},
-    registry::{Op, Outcome, RegistryError, SharedRegistry, Txn},
+    records::{ControlRecord, Record, RemovalsRecord},
+    registry::{Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
+/// How often a resume is tried against nodes that are forgotten at the same time.
+const ATTEMPTS: u32 = 32;
+
 /// Freezes every agent's kernel changes, or lets them go on. Saying it again is no mistake: a second resume lets through
-/// what has come up since the first.
+/// what has come up since the first. A resume also starts a new window of the brake.
 ///
 /// # Errors
 /// If the store does not answer.
@@ -20,9 +23,27 @@ pub async fn put(
     paused: bool,
     by: &Actor,
 ) -> Result<Revision, RegistryError> {
-    let noted = Event::new(if paused { What::Paused } else { What::Resumed }).op(keys, by);
-    let ops = vec![Op::put(keys.control(), ControlRecord { paused }.encode()), noted];
-    let (Outcome::Committed(revision) | Outcome::Refused(revision)) =
-        registry.commit(Txn { guards: Vec::new(), ops }).await?;
-    Ok(revision)
+    for _ in 0..ATTEMPTS {
+        let noted = Event::new(if paused { What::Paused } else { What::Resumed }).op(keys, by);
+        let ops = vec![Op::put(keys.control(), ControlRecord { paused }.encode()), noted];
+        let mut txn = Txn { guards: Vec::new(), ops };
+        if !paused {
+            empty_window(registry, keys, &mut txn).await?;
+        }
+        if let Outcome::Committed(revision) = registry.commit(txn).await? {
+            return Ok(revision);
+        }
+    }
+    Err(RegistryError::Unavailable("other changes came first each time; try again".into()))
+}
+
+/// Has `txn` empty the window of nodes that were forgotten lately; a record that cannot be read is made anew.
+async fn empty_window(registry: &SharedRegistry, keys: &Keys, txn: &mut Txn) -> Result<(), RegistryError> {
+    let key = keys.removals();
+    if let Some(entry) = registry.list(&KeyRange::key(&key)).await?.entries.pop() {
+        let confirmed = RemovalsRecord::decode(&entry.value).map_or(0, |record| record.confirmed);
+        txn.guards.push(Guard::Unchanged(key.clone(), entry.modified));
+        txn.ops.push(Op::put(key, RemovalsRecord { recent: Vec::new(), confirmed }.encode()));
+    }
+    Ok(())
 }

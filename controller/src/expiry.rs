@@ -86,11 +86,14 @@ impl Expiry {
         let down = self.index.read(|state| down(state, hold_down));
         let due = due(&mut self.down, down, Instant::now());
         if due.is_empty() {
+            self.waits(0);
             return;
         }
         // One that is still being set up has no session; its agent is heard all the same.
         self.others.refresh().await;
-        for node in due.into_iter().filter(|node| self.acks.of(node).is_none()) {
+        let silent: Vec<_> = due.into_iter().filter(|node| self.acks.of(node).is_none()).collect();
+        let (mut waiting, many) = (0, silent.len());
+        for (n, node) in silent.into_iter().enumerate() {
             match self.claims.hold_down(&node).await {
                 Ok((prefix, revision)) => {
                     tracing::warn!(%node, %prefix, %revision, ?hold_down, "claim ended: down for hold_down");
@@ -98,6 +101,10 @@ impl Expiry {
                     self.outage = Outage::default();
                 }
                 Err(ForgetError::Up { .. } | ForgetError::Forwarding { .. } | ForgetError::Unknown(_)) => {}
+                Err(ForgetError::Brake { .. }) => {
+                    waiting = many - n;
+                    break;
+                }
                 Err(error) => {
                     if let Some(Failing { failures, for_secs }) = self.outage.failed(Instant::now()) {
                         tracing::warn!(%node, %error, failures, for_secs, "claims of hosts that are down cannot be ended");
@@ -105,6 +112,18 @@ impl Expiry {
                 }
             }
         }
+        self.waits(waiting);
+    }
+
+    /// So many claims would end if the brake let them.
+    fn waits(&self, waiting: usize) {
+        if waiting > 0 && self.claims.waiting() == 0 {
+            tracing::warn!(
+                waiting,
+                "too many nodes were forgotten lately; claims of hosts that are down end no more until `sextant resume`"
+            );
+        }
+        self.claims.set_waiting(waiting);
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Key {
     Claim(Prefix),
     /// A reservation.
     Reservation(Prefix),
+    /// Announced nodes whose claims ended lately.
+    Removals,
     /// The set of reservations.
     ReservationSet,
     /// A prefix in quarantine.
@@ -83,6 +85,11 @@ impl Keys {
     /// `meta/control`: put by each pause and resume.
     pub fn control(&self) -> String {
         format!("{}meta/control", self.root)
+    }
+
+    /// `meta/removals`: announced nodes whose claims ended lately.
+    pub fn removals(&self) -> String {
+        format!("{}meta/removals", self.root)
     }
 
     /// `meta/pools`: touched by each change of the set of pools, so that two at once cannot overlook each other.
@@ -230,6 +237,7 @@ impl Keys {
             "meta" => match name {
                 "store" => Some(Key::Meta),
                 "control" => Some(Key::Control),
+                "removals" => Some(Key::Removals),
                 "reservations" => Some(Key::ReservationSet),
                 _ => None,
             },

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use sextant_proto::{
-    Epoch, Incarnation, InstanceId, NodeId, NodeName, NodeState, PoolName, Prefix, Uplink,
+    Epoch, Incarnation, InstanceId, NodeId, NodeName, NodeState, PoolName, Prefix, Revision, Uplink,
     convert::{self, MessageError},
     store::v1 as stored,
     v1,
@@ -142,6 +142,26 @@ impl MarkRecord {
     pub fn op(&self, keys: &Keys, id: u64) -> Op {
         Op::put(keys.mark(id), self.encode())
     }
+}
+
+/// `meta/removals`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RemovalsRecord {
+    /// What ended since the last resume, and is to be counted.
+    pub recent: Vec<Removal>,
+    /// How many ended by commands that an operator confirmed, ever.
+    pub confirmed: u64,
+}
+
+/// An announced node whose claim ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// Its name.
+    pub node: NodeName,
+    /// The create revision of the claim that ended.
+    pub claimed: Revision,
+    /// When.
+    pub unix_ms: u64,
 }
 
 /// `claims/…`.
@@ -425,6 +445,27 @@ impl Record for ControlRecord {
 
     fn encode(&self) -> Bytes {
         stored::Control { paused: self.paused }.encode_to_vec().into()
+    }
+}
+
+impl Record for RemovalsRecord {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let stored::Removals { recent, confirmed } = Message::decode(value)?;
+        let removal = |it: stored::Removal| {
+            let node = convert::parse("node", &it.node)?;
+            Ok(Removal { node, claimed: Revision(it.claimed), unix_ms: it.unix_ms })
+        };
+        Ok(Self { recent: recent.into_iter().map(removal).collect::<Result<_, RecordError>>()?, confirmed })
+    }
+
+    fn encode(&self) -> Bytes {
+        let removal = |it: &Removal| stored::Removal {
+            node: it.node.to_string(),
+            claimed: it.claimed.0,
+            unix_ms: it.unix_ms,
+        };
+        let recent = self.recent.iter().map(removal).collect();
+        stored::Removals { recent, confirmed: self.confirmed }.encode_to_vec().into()
     }
 }
 

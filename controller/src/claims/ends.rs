@@ -3,13 +3,15 @@
 use sextant_proto::{NodeName, NodeState, Prefix, Revision};
 
 use super::{
-    Claims, Standing, decode,
+    Claims, Forgotten, Standing, decode,
+    forget::refusal,
     life::{ATTEMPTS, Holder, HolderError, of_node},
 };
 use crate::{
     audit::What,
     records::VerdictRecord,
-    registry::{Guard, KeyRange, Op, Txn},
+    registry::{Guard, Op, Txn},
+    removals::Tally,
 };
 
 /// Why a node is not forgotten.
@@ -42,6 +44,32 @@ pub enum ForgetError {
         /// What it holds.
         prefix: Prefix,
     },
+    /// Too many were forgotten lately.
+    #[error("{}", refusal(.tally, *.more))]
+    Brake {
+        /// Where the window stands.
+        tally: Tally,
+        /// How many more were to be forgotten.
+        more: usize,
+    },
+    /// The number that was confirmed is another one.
+    #[error("--confirm {confirmed}, but {named} nodes are named; confirm just their number")]
+    Miscounted {
+        /// What was confirmed.
+        confirmed: usize,
+        /// How many nodes are named.
+        named: usize,
+    },
+    /// Not all were forgotten.
+    #[error("{done} of {total} nodes were forgotten, then: {cause}")]
+    Interrupted {
+        /// How many were.
+        done: usize,
+        /// How many were to be.
+        total: usize,
+        /// Why no more were.
+        cause: Box<ForgetError>,
+    },
     /// The change failed.
     #[error(transparent)]
     Holder(#[from] HolderError),
@@ -70,22 +98,14 @@ impl Claims {
         what: What,
         force: bool,
     ) -> Result<(Prefix, Revision), ForgetError> {
-        for _ in 0..ATTEMPTS {
-            let liveness = [KeyRange::key(&self.keys.session(name)), self.keys.verdicts(name)];
-            let standing = self.standing_and(name, &liveness).await.map_err(HolderError::from)?;
-            let prefix = standing.node.as_ref().map(|node| node.record.prefix);
-            let prefix = prefix.ok_or_else(|| ForgetError::Unknown(name.clone()))?;
-            let guards = if force { Vec::new() } else { self.is_gone(name, prefix, &standing)? };
-            if let Some(revision) = self.end(name, &standing, what, guards).await? {
-                return Ok((prefix, revision));
-            }
-        }
-        Err(HolderError::Contended(name.clone()).into())
+        let Forgotten { prefixes, revision } =
+            self.end_all(std::slice::from_ref(name), what, force, false).await?;
+        Ok((prefixes[0], revision))
     }
 
     /// Guards that hold while a node's agent is gone, and no peer sees its host forwarding; by `standing` with the node's
     /// session and verdicts.
-    fn is_gone(
+    pub(super) fn is_gone(
         &self,
         name: &NodeName,
         prefix: Prefix,
@@ -135,9 +155,23 @@ impl Claims {
         what: What,
         mut guards: Vec<Guard>,
     ) -> Result<Option<Revision>, HolderError> {
-        let Some(node) = &standing.node else { return Ok(None) };
+        let Some((more, mut ops)) = self.ending_ops(name, standing, what) else { return Ok(None) };
+        guards.extend(more);
+        ops.extend(self.index.read(|state| state.lineage().ops(&self.keys, None)));
+        self.try_commit(Txn { guards, ops }).await
+    }
+
+    /// What deletes a node and its claim, as they are; `None` if the node is not there.
+    pub(super) fn ending_ops(
+        &self,
+        name: &NodeName,
+        standing: &Standing,
+        what: What,
+    ) -> Option<(Vec<Guard>, Vec<Op>)> {
+        let node = standing.node.as_ref()?;
         let node_key = self.keys.node(name);
-        guards.extend([standing.same_meta(&self.keys), Guard::Unchanged(node_key.clone(), node.modified)]);
+        let mut guards =
+            vec![standing.same_meta(&self.keys), Guard::Unchanged(node_key.clone(), node.modified)];
         let mut ops = vec![Op::Delete(node_key), self.note(of_node(what, name, &node.record))];
         if let Some(claim) = &standing.claim {
             let claim_key = self.keys.claim(node.record.prefix);
@@ -146,7 +180,6 @@ impl Claims {
             ops.extend(self.rests(node.record.prefix, name, node.record.node_id));
         }
         ops.push(Op::Delete(self.keys.doubt(name)));
-        ops.extend(self.index.read(|state| state.lineage().ops(&self.keys, None)));
-        self.try_commit(Txn { guards, ops }).await
+        Some((guards, ops))
     }
 }

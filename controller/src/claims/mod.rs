@@ -4,13 +4,14 @@
 
 mod allocate;
 mod ends;
+mod forget;
 mod life;
 mod propose;
 mod quarantine;
 mod recovery;
 mod standing;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sextant_proto::{
     Claim, Epoch, Incarnation, NodeId, NodeName, NodeState, Pool, PoolName, Prefix, Revision,
@@ -25,10 +26,12 @@ use crate::{
     registry::{Entry, Guard, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
+use forget::Ends;
 use propose::{Proposal, propose};
 use standing::{Judged, Lost, unknown_history};
 
 pub use ends::ForgetError;
+pub use forget::Forgotten;
 pub use life::{DrainError, Holder, HolderError};
 pub use standing::Standing;
 
@@ -168,6 +171,7 @@ pub struct Claims {
     lineage: Lineage,
     quarantine: Duration,
     by: Actor,
+    ends: Arc<Ends>,
 }
 
 impl Claims {
@@ -175,7 +179,7 @@ impl Claims {
     /// free.
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index, quarantine: Duration) -> Self {
         let lineage = Lineage::new(registry.clone(), keys.clone(), index.clone());
-        Self { registry, keys, index, lineage, quarantine, by: Actor::controller() }
+        Self { registry, keys, index, lineage, quarantine, by: Actor::controller(), ends: Arc::default() }
     }
 
     /// Itself, with all that it does done by `by`.

@@ -16,8 +16,8 @@ pub(super) struct Fixture {
     _dir: tempfile::TempDir,
     pub(super) claims: Claims,
     pub(super) pools: Pools,
-    registry: SharedRegistry,
-    keys: Keys,
+    pub(super) registry: SharedRegistry,
+    pub(super) keys: Keys,
 }
 
 impl Fixture {
@@ -34,6 +34,46 @@ impl Fixture {
             pools.add(&self::pool("main", prefix, host_len)).await.unwrap();
         }
         Self { _dir: dir, claims, pools, registry, keys }
+    }
+
+    /// A node that has claimed, and was not announced yet.
+    pub(super) async fn joining(&self, n: usize) -> (Holder, Claim) {
+        let request = request(n);
+        let claim = self.claim(&request).await;
+        (holder(&request, &claim), claim)
+    }
+
+    /// A node that is announced, and has no session.
+    pub(super) async fn announced(&self, n: usize) -> (Holder, Claim) {
+        let (holder, claim) = self.joining(n).await;
+        self.claims.announce(&holder, vec![], None, None).await.unwrap();
+        (holder, claim)
+    }
+
+    /// The claims of another controller on the same store.
+    pub(super) async fn another_controller(&self) -> Claims {
+        let meta = store::open(&self.registry, &self.keys).await.unwrap();
+        let (task, index) = IndexTask::start(self.registry.clone(), self.keys.clone(), meta).await.unwrap();
+        tokio::spawn(task.run());
+        Claims::new(self.registry.clone(), self.keys.clone(), index, Duration::from_secs(3600))
+    }
+
+    /// How many nodes the store has.
+    pub(super) async fn nodes(&self) -> usize {
+        let entries = self.registry.list(&self.keys.all()).await.unwrap().entries;
+        entries.iter().filter(|entry| entry.key.contains("/nodes/")).count()
+    }
+
+    /// The window of nodes that were forgotten.
+    pub(super) async fn removals(&self) -> crate::records::RemovalsRecord {
+        let entry = self
+            .registry
+            .list(&crate::registry::KeyRange::key(&self.keys.removals()))
+            .await
+            .unwrap()
+            .entries
+            .pop();
+        entry.map(|entry| Record::decode(&entry.value).unwrap()).unwrap_or_default()
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Claim {

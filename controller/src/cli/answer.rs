@@ -2,7 +2,7 @@
 //!
 //! A pool or node that cannot be read does not hide the others (DESIGN I10): it is named in `unreadable`.
 
-use std::net::Ipv6Addr;
+use std::{net::Ipv6Addr, time::Duration};
 
 use sextant_proto::{
     BgpNeighbour, Conflict, FailedRoute, Incarnation, NodeId, NodeName, NodeState, Peer, Pool, Prefix,
@@ -125,8 +125,21 @@ pub(super) struct Cluster {
     pub(super) nodes: Vec<Node>,
     /// Agents that hold no prefix, while they are connected.
     pub(super) routers: Vec<Router>,
+    /// Nodes that were forgotten lately.
+    pub(super) removals: Removals,
     /// Pools and nodes that could not be read, a line each.
     pub(super) unreadable: Vec<String>,
+}
+
+/// Announced nodes that were forgotten within a window, and are absent still.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Removals {
+    pub(super) recent: u32,
+    /// How many may be.
+    pub(super) limit: u32,
+    pub(super) window: Duration,
+    /// Nodes whose claims the hold-down would end now.
+    pub(super) waiting: u32,
 }
 
 /// Where a route leads.
@@ -282,8 +295,20 @@ impl TryFrom<v1::StatusResponse> for Cluster {
             pools: pools.items,
             nodes: nodes.items,
             routers: all("routers", message.routers)?,
+            removals: message.removals.map(Into::into).unwrap_or_default(),
             unreadable: [pools.unreadable, nodes.unreadable].concat(),
         })
+    }
+}
+
+impl From<v1::Removals> for Removals {
+    fn from(message: v1::Removals) -> Self {
+        Self {
+            recent: message.recent,
+            limit: message.limit,
+            window: Duration::from_millis(message.window_ms),
+            waiting: message.waiting,
+        }
     }
 }
 

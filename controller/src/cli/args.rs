@@ -285,11 +285,18 @@ pub(super) enum Node {
         #[arg(long)]
         no_wait: bool,
     },
-    /// End the claim of a node whose host is gone
-    #[command(after_help = "Example:\n  sextant node forget host1")]
+    /// End the claims of nodes whose hosts are gone
+    ///
+    /// Within ten minutes a fifth of the announced nodes may be forgotten, or ten if that is more; nodes that were drained
+    /// before, or are back, do not count. More than that must be named in one command and confirmed.
+    #[command(after_help = "Example:\n  sextant node forget --confirm 3 host1 host2 host3")]
     Forget {
-        /// The node
-        name: NodeName,
+        /// The nodes
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<NodeName>,
+        /// Even if they are too many at once; their number
+        #[arg(long, value_name = "N")]
+        confirm: Option<u32>,
         /// Also if its agent is up, or its host still forwards: what uses its prefix there loses all connections
         #[arg(long)]
         force: bool,

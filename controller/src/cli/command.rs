@@ -126,10 +126,11 @@ async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<()
         args::Node::Undrain { name, timeout, no_wait } => {
             drain::undrain(link, output, &order(&name, timeout, no_wait)).await
         }
-        args::Node::Forget { name, force } => {
-            let (prefix, revision) = link.forget_node(&name, force).await?;
-            let forgotten = Forgotten { name, prefix, revision };
-            show::print(output, &forgotten)
+        args::Node::Forget { names, force, confirm } => {
+            let mut seen = std::collections::BTreeSet::new();
+            let names: Vec<_> = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
+            let (prefixes, revision) = link.forget_nodes(&names, force, confirm).await?;
+            show::print(output, &Forgotten { nodes: names.into_iter().zip(prefixes).collect(), revision })
         }
     }
 }
@@ -160,8 +161,7 @@ struct Paused {
 }
 
 struct Forgotten {
-    name: NodeName,
-    prefix: Prefix,
+    nodes: Vec<(NodeName, Prefix)>,
     revision: Revision,
 }
 
@@ -242,15 +242,17 @@ impl Show for Paused {
 
 impl Show for Forgotten {
     fn text(&self, _now_unix_ms: u64) -> String {
-        format!("{} forgotten: {} is free\n", self.name, self.prefix)
+        let line = |(name, prefix): &(NodeName, Prefix)| format!("{name} forgotten: {prefix} is free\n");
+        self.nodes.iter().map(line).collect()
     }
 
+    /// One node as an object, several as a list of such.
     fn json(&self) -> Value {
-        json!({
-            "name": self.name.as_str(),
-            "prefix": self.prefix.to_string(),
-            "revision": self.revision.0,
-        })
+        let one = |(name, prefix): &(NodeName, Prefix)| json!({ "name": name.as_str(), "prefix": prefix.to_string(), "revision": self.revision.0 });
+        match &self.nodes[..] {
+            [node] => one(node),
+            nodes => nodes.iter().map(one).collect(),
+        }
     }
 }
 

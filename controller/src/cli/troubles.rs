@@ -4,7 +4,7 @@ use std::fmt;
 
 use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, NodeState, PoolName, Problem};
 
-use super::answer::{Applied, Cluster, Liveness, Node, PoolUse, Router};
+use super::answer::{Applied, Cluster, Liveness, Node, PoolUse, Removals, Router};
 use crate::store::HALF_RESTORED;
 
 /// From how many times on agents that put each other off are a trouble; a stream that broke is one.
@@ -53,6 +53,8 @@ pub(super) enum Trouble {
         node: NodeName,
         knows: String,
     },
+    /// No more nodes may be forgotten for now.
+    Removals(Removals),
     /// Its agent keeps routes to peers that are gone.
     Held {
         node: NodeName,
@@ -98,6 +100,7 @@ impl Trouble {
             Self::HalfRestored => "half_restored",
             Self::Silent { .. } => "node_silent",
             Self::OtherHistory { .. } => "node_knows_other_history",
+            Self::Removals(_) => "removals_held",
             Self::Held { .. } => "routes_held",
             Self::FailedRoute { .. } => "route_failed",
             Self::Conflict { .. } => "conflict",
@@ -125,6 +128,7 @@ impl Trouble {
             | Self::Bgp { node, .. } => Some(node),
             Self::NoPool
             | Self::Paused
+            | Self::Removals(_)
             | Self::HalfRestored
             | Self::Exhausted { .. }
             | Self::Unreadable(_) => None,
@@ -204,6 +208,20 @@ impl fmt::Display for Trouble {
                  it is made another incarnation as soon as a second node says so; if not, restart sextant-agent there"
             ),
             Self::Paused => f.write_str("paused: no agent changes its kernel; `sextant resume` ends it"),
+            Self::Removals(Removals { recent, limit, window, waiting }) => {
+                let minutes = window.as_secs() / 60;
+                write!(
+                    f,
+                    "{recent} nodes were forgotten within {minutes} minutes, and {limit} may be: no more claims end for now"
+                )?;
+                if *waiting > 0 {
+                    write!(f, " ({waiting} of hosts that are down wait)")?;
+                }
+                f.write_str(
+                    "; look why, then `sextant resume` starts a new window, or `sextant node forget --confirm N NAME…` ends \
+                     those that are named",
+                )
+            }
             Self::Held { node, routes } => write!(
                 f,
                 "node {node} keeps {routes} routes to peers that are gone, since they are too many at once; \
@@ -254,6 +272,9 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(cluster.unreadable.iter().cloned().map(Trouble::Unreadable));
     found.extend(cluster.restoring.then_some(Trouble::HalfRestored));
     found.extend(cluster.paused.then_some(Trouble::Paused));
+    let removals = cluster.removals;
+    let full = removals.recent > 0 && removals.recent >= removals.limit;
+    found.extend((full || removals.waiting > 0).then_some(Trouble::Removals(removals)));
     found.extend(cluster.silent.iter().map(|node| Trouble::Silent { node: node.clone() }));
     let other = cluster.other_histories.iter().cloned();
     found.extend(other.map(|(node, knows)| Trouble::OtherHistory { node, knows }));
@@ -427,6 +448,20 @@ mod tests {
             told,
             ["node host2: no BGP session with 2001:db8::fe:1 (AS 65000), connecting: no answer"]
         );
+    }
+
+    #[test]
+    fn a_full_window_of_forgotten_nodes_is_told_of() {
+        let mut cluster = sample::well();
+        let window = std::time::Duration::from_secs(600);
+        cluster.removals = Removals { recent: 9, limit: 10, window, waiting: 0 };
+        assert_eq!(troubles(&cluster), []);
+        cluster.removals = Removals { recent: 10, limit: 10, window, waiting: 3 };
+        let told: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
+        let expected = "10 nodes were forgotten within 10 minutes, and 10 may be: no more claims end for now (3 of hosts \
+                        that are down wait); look why, then `sextant resume` starts a new window, or \
+                        `sextant node forget --confirm N NAME…` ends those that are named";
+        assert_eq!(told, [expected]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     acks::Changes,
     audit::Actor,
+    claims::Forgotten,
     control,
     records::{ReservationRecord, unix_ms},
     store,
@@ -185,11 +186,20 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
-        let v1::ForgetNodeRequest { name, force } = request.into_inner();
-        let node = node_name(&name)?;
-        let (prefix, revision) = self.rooms.claims.by(&by).forget(&node, force).await?;
-        tracing::info!(%node, %prefix, force, "forgotten");
-        Ok(Response::new(v1::ForgetNodeResponse { revision: revision.0, prefix: Some(prefix.into()) }))
+        let v1::ForgetNodeRequest { name, force, mut names, confirm } = request.into_inner();
+        if names.is_empty() {
+            names.push(name);
+        }
+        let nodes = names.iter().map(|name| node_name(name)).collect::<Result<Vec<_>, _>>()?;
+        let confirm = confirm.map(|confirm| confirm as usize);
+        let Forgotten { prefixes, revision } =
+            self.rooms.claims.by(&by).forget_all(&nodes, force, confirm).await?;
+        for (node, prefix) in nodes.iter().zip(&prefixes) {
+            tracing::info!(%node, %prefix, force, confirmed = confirm.is_some(), "forgotten");
+        }
+        let prefixes: Vec<v1::Prefix> = prefixes.into_iter().map(Into::into).collect();
+        let prefix = prefixes.first().cloned();
+        Ok(Response::new(v1::ForgetNodeResponse { revision: revision.0, prefix, prefixes }))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {

@@ -1,12 +1,13 @@
 //! The rooms' content as an operator sees it.
 
-use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, v1};
+use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, brake::WINDOW, v1};
 
 use super::Rooms;
 use crate::{
     acks::Applied,
     index::{Kind, State, View},
-    records::{DoubtRecord, ReservationRecord},
+    records::{DoubtRecord, ReservationRecord, unix_ms},
+    removals::Window,
     reservations::pool_of,
     store,
 };
@@ -112,11 +113,23 @@ pub(super) fn status(rooms: &Rooms) -> v1::StatusResponse {
         restoring: state.meta().restoring,
         silent: store::silent(state).iter().map(ToString::to_string).collect(),
         routers: routers(rooms, state),
+        removals: Some(removals(rooms, state)),
     })
 }
 
 fn other_history((node, doubt): (&NodeName, &DoubtRecord)) -> v1::OtherHistory {
     v1::OtherHistory { node: node.to_string(), knows: doubt.knows.clone() }
+}
+
+fn removals(rooms: &Rooms, state: &State) -> v1::Removals {
+    let tally = Window::of(state.removals(), state.peers(), unix_ms()).tally();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    v1::Removals {
+        recent: count(tally.recent),
+        limit: count(tally.limit),
+        window_ms: u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX),
+        waiting: count(rooms.claims.waiting()),
+    }
 }
 
 /// Sessions of agents that hold no prefix.

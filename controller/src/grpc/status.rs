@@ -71,11 +71,24 @@ impl From<ForgetError> for Status {
     fn from(error: ForgetError) -> Self {
         match error {
             ForgetError::Unknown(_) => Status::not_found(error.to_string()),
-            ForgetError::Up { .. } | ForgetError::Forwarding { .. } => {
+            ForgetError::Up { .. } | ForgetError::Forwarding { .. } | ForgetError::Brake { .. } => {
                 Status::failed_precondition(error.to_string())
+            }
+            ForgetError::Miscounted { .. } => Status::invalid_argument(error.to_string()),
+            ForgetError::Interrupted { ref cause, .. } => {
+                Status::new(code_of_forget(cause), error.to_string())
             }
             ForgetError::Holder(error) => error.into(),
         }
+    }
+}
+
+/// The code of what kept a part of several nodes from being forgotten.
+fn code_of_forget(error: &ForgetError) -> Code {
+    match error {
+        ForgetError::Holder(HolderError::Registry(error)) => code_of(error),
+        ForgetError::Holder(_) => Code::Unavailable,
+        _ => Code::FailedPrecondition,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     lineage::History,
     records::{
         ClaimRecord, ControlRecord, ControllerRecord, DoubtRecord, MarkRecord, Meta, NodeRecord, Record,
-        RecordError, SessionRecord, VerdictRecord,
+        RecordError, RemovalsRecord, SessionRecord, VerdictRecord,
     },
     registry::{Batch, Entry, Event, Guard, Listing},
 };
@@ -46,6 +46,7 @@ pub struct State {
     lineage: History,
     doubts: BTreeMap<NodeName, View<DoubtRecord>>,
     control: Control,
+    removals: RemovalsRecord,
     pools: BTreeMap<PoolName, View<Pool>>,
     holdings: Holdings,
     nodes: BTreeMap<NodeName, View<NodeRecord>>,
@@ -93,6 +94,7 @@ impl State {
             lineage: History::default(),
             doubts: BTreeMap::new(),
             control: Control::default(),
+            removals: RemovalsRecord::default(),
             pools: BTreeMap::new(),
             holdings: Holdings::default(),
             nodes: BTreeMap::new(),
@@ -172,6 +174,7 @@ impl State {
         let put = match key {
             Key::Meta => return self.put_meta(entry, touched),
             Key::Control => self.put_control(entry, touched),
+            Key::Removals => self.put_removals(entry, touched),
             Key::Pool(name) => {
                 let before = self.pools.get(&name).map(|pool| pool.record.clone());
                 let kept = keep(&mut self.pools, name.clone(), entry);
@@ -229,9 +232,16 @@ impl State {
     fn put_control(&mut self, entry: &Entry, touched: &mut Touched) -> Result<(), RecordError> {
         let ControlRecord { paused } = ControlRecord::decode(&entry.value)?;
         let resumed = if paused { self.control.resumed } else { entry.modified };
-        let control = Control { paused, resumed };
+        let control = Control { paused, resumed, ..self.control };
         touched.control |= control != self.control;
         self.control = control;
+        Ok(())
+    }
+
+    fn put_removals(&mut self, entry: &Entry, touched: &mut Touched) -> Result<(), RecordError> {
+        self.removals = RemovalsRecord::decode(&entry.value)?;
+        touched.control |= self.control.confirmed_removals != self.removals.confirmed;
+        self.control.confirmed_removals = self.removals.confirmed;
         Ok(())
     }
 
@@ -243,6 +253,8 @@ impl State {
                 touched.control |= self.control.paused;
                 self.control.paused = false;
             }
+            // Agents keep the count that they have.
+            Some(Key::Removals) => self.removals = RemovalsRecord::default(),
             Some(Key::Pool(name)) => {
                 self.pools.remove(&name);
                 touched.pools.insert(name);
@@ -402,6 +414,11 @@ impl State {
     /// What holds for all agents.
     pub fn control(&self) -> Control {
         self.control
+    }
+
+    /// Announced nodes whose claims ended lately.
+    pub fn removals(&self) -> &RemovalsRecord {
+        &self.removals
     }
 
     /// All pools.

@@ -136,7 +136,7 @@ impl Cluster {
     /// Forgets those of `gone` whose sessions have ended.
     fn forget(&self, gone: &mut Vec<String>) -> anyhow::Result<()> {
         while let Some(oldest) = gone.first() {
-            let done = self.lab.cli(&["node", "forget", oldest])?;
+            let done = self.lab.cli(&["node", "forget", "--confirm", "1", oldest])?;
             // It is still up, and so are those after it.
             if done.code == 4 {
                 return Ok(());

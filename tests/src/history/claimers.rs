@@ -145,7 +145,7 @@ impl Claimer {
         let channel = self.channel();
         let node = &mut self.nodes[slot];
         let mut admin = AdminServiceClient::new(channel);
-        let request = v1::ForgetNodeRequest { name: node.name.to_string(), force: false };
+        let request = v1::ForgetNodeRequest { name: node.name.to_string(), ..Default::default() };
         let asking = async { forgotten(answered(admin.forget_node(request)).await) };
         let answer = self.shared.recorder.record((&node.name, node.id), Asked::Forget, asking).await;
         if matches!(answer, Answer::Ended(_)) {

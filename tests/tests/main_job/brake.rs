@@ -1,6 +1,14 @@
 //! Many peers gone at once wait for a person; a pause holds everything.
 
-use sextant_tests::{AgentOptions, ControllerOptions, RouteMonitor, SECONDS, poll};
+use std::{
+    ops::RangeInclusive,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use sextant_tests::{AgentOptions, Controller, ControllerOptions, Etcd, RouteMonitor, SECONDS, crowd, poll};
 
 use crate::cluster::{Cluster, GUIDE};
 
@@ -29,42 +37,151 @@ fn i6_a_pause_holds_all_changes_until_a_resume() {
     cluster.expect_routes(0, &[2]);
 }
 
-#[test]
-fn i6_the_brake_holds_what_takes_more_than_a_fifth_of_30_peers_away() {
-    let mut cluster = Cluster::without_agents("brake", 31, GUIDE);
-    // Absence counts only once a new store's recovery window is closed.
+/// A host whose agent is real, and `crowd` nodes without hosts, over two controllers on one etcd.
+fn crowded(test: &str, crowd: u32) -> (Cluster, Controller, Etcd) {
+    let mut cluster = Cluster::without_agents(test, 1, GUIDE);
     cluster.controller = None;
-    let etcd = cluster.lab.etcd(3, &[]).unwrap();
-    let args = ["--recovery-window", "0"].map(str::to_owned).to_vec();
-    let store = Some(etcd.store());
-    cluster.start_controller(ControllerOptions { args, store, ..ControllerOptions::default() });
-    cluster.sextant(&["pool", "add", "main", GUIDE.prefix, "--host-len", "64", "--container-len", "80"]);
-    (0..31).for_each(|index| cluster.start_agent(index));
+    let etcd = cluster.lab.etcd(1, &[]).unwrap();
+    // Absence counts only once a new store's recovery window is closed.
+    let args = ["--recovery-window", "0", "--down-after", crowd::DOWN_AFTER].map(str::to_owned).to_vec();
+    let options = ControllerOptions { args, store: Some(etcd.store()), ..ControllerOptions::default() };
+    let second = ControllerOptions { number: 2, ..options.clone() };
+    cluster.start_controller(options);
+    cluster.add_pool();
+    let second = cluster.lab.controller(second).unwrap();
+    second.wait_ready(10 * SECONDS).unwrap();
+    cluster.start_agent(0);
     cluster.settle();
-    let all: Vec<_> = (0..31).collect();
-    cluster.expect_routes(0, &all);
-    // The first host's agent is away while twelve are drained: it learns of all at once.
-    cluster.agents[0].process.kill().unwrap();
-    for host in &cluster.hosts[19..] {
-        cluster.sextant(&["node", "drain", host.name(), "--no-wait"]);
-    }
-    cluster.expect_routes(1, &all[..19]);
+    crowd::join(cluster.controller.as_ref().unwrap(), 1..=crowd).unwrap();
+    expect_peers(&cluster, crowd);
+    (cluster, second, etcd)
+}
+
+fn expect_peers(cluster: &Cluster, count: u32) {
+    poll(&format!("routes to {count} peers"), 20 * SECONDS, || {
+        let routes = cluster.hosts[0].routes_of(66).unwrap();
+        let peers = routes.iter().filter(|route| route.contains(" via ")).count();
+        if peers == count as usize { Ok(()) } else { Err(format!("{peers}")) }
+    });
+}
+
+fn forget(cluster: &Cluster, numbers: RangeInclusive<u32>, more: &[&str]) {
+    let names: Vec<_> = numbers.map(|n| format!("c{n}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    cluster.sextant(&[&["node", "forget", "--force"], more, &names].concat());
+}
+
+#[test]
+fn i6_nodes_forgotten_one_by_one_by_16_at_once_stay_routed_past_a_fifth() {
+    let (cluster, _second, _etcd) = crowded("one by one", 61);
     let monitor = RouteMonitor::start(&cluster.hosts[0]).unwrap();
-    let again = cluster.lab.agent(&cluster.hosts[0], AgentOptions::default()).unwrap();
-    again.process.wait_for_line("too many peers are gone at once", 10 * SECONDS).unwrap();
-    let status = poll("the status says so", 5 * SECONDS, || {
-        let status = cluster.sextant(&["status"]);
-        if status.contains("node h1 keeps 12 routes to peers that are gone") {
-            Ok(status)
-        } else {
-            Err(status)
+    let (next, outputs) = (AtomicU32::new(1), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n > 60 {
+                        return;
+                    }
+                    let (name, controller) = (format!("c{n}"), n as u16 % 2 + 1);
+                    let output =
+                        cluster.lab.cli_of(controller, &["node", "forget", "--force", &name]).unwrap();
+                    outputs.lock().unwrap().push(output);
+                }
+            });
         }
     });
-    assert!(status.contains("sextant resume"), "{status}");
-    let late = cluster.lab.cli(&["wait", "--timeout", "1s"]).unwrap();
-    assert_eq!(late.code, 6, "what is held is not applied: {late:?}");
-    monitor.quiet_since(0).unwrap();
+    let outputs = outputs.into_inner().unwrap();
+    let done = outputs.iter().filter(|output| output.code == 0).count();
+    assert_eq!(done, 12, "a fifth of 62: {outputs:#?}");
+    for refused in outputs.iter().filter(|output| output.code != 0) {
+        assert_eq!(refused.code, 4, "{refused:?}");
+        for word in ["12 of 62", "within the last 10 minutes", "--confirm", "sextant resume"] {
+            assert!(refused.stderr.contains(word), "{word} is not in {refused:?}");
+        }
+    }
+    expect_peers(&cluster, 49);
+    let status = cluster.sextant(&["status"]);
+    assert!(status.contains("12 nodes were forgotten within 10 minutes, and 12 may be"), "{status}");
+    let gone = monitor.events().unwrap().iter().filter(|event| event.gone).count();
+    assert_eq!(gone, 12);
+
+    // A resume lets go on; so does one command that is confirmed, at once and past the agents too.
+    let left: Vec<_> = cluster.lab.cli_json(&["node", "list"]).unwrap().as_array().unwrap().clone();
+    let left: Vec<_> = left.iter().filter_map(|node| node["name"].as_str()).collect();
+    let left: Vec<_> = left.into_iter().filter(|name| name.starts_with('c') && *name != "c61").collect();
     cluster.sextant(&["resume"]);
-    cluster.expect_routes(0, &all[..19]);
-    cluster.sextant(&["wait", "--timeout", "10s"]);
+    for name in &left[..10] {
+        cluster.sextant(&["node", "forget", "--force", name]);
+    }
+    expect_peers(&cluster, 39);
+    let rest = &left[10..];
+    let many = [&["node", "forget", "--force"], rest].concat();
+    assert_eq!(cluster.lab.cli(&many).unwrap().code, 4, "it must be confirmed");
+    let number = rest.len().to_string();
+    let miscounted = [&["node", "forget", "--force", "--confirm", "5"], rest].concat();
+    assert_eq!(cluster.lab.cli(&miscounted).unwrap().code, 2);
+    expect_peers(&cluster, 39);
+    cluster.sextant(&[&["node", "forget", "--force", "--confirm", &number], rest].concat());
+    expect_peers(&cluster, 1);
+    let node = cluster.node("h1");
+    assert_eq!(node["applied"]["held"], 0, "{node}");
+}
+
+#[test]
+fn i6_the_brake_holds_what_takes_more_than_a_fifth_of_30_peers_away() {
+    let (mut cluster, _second, _etcd) = crowded("brake", 30);
+    // The agent is away while twelve are forgotten: it learns of all at once.
+    cluster.agents[0].process.kill().unwrap();
+    for n in 1..=10 {
+        forget(&cluster, n..=n, &[]);
+    }
+    cluster.sextant(&["resume"]);
+    forget(&cluster, 11..=12, &[]);
+    let monitor = RouteMonitor::start(&cluster.hosts[0]).unwrap();
+    for round in ["first", "second"] {
+        cluster.agents[0] = cluster.lab.agent(&cluster.hosts[0], AgentOptions::default()).unwrap();
+        cluster.agents[0].process.wait_for_line("too many peers are gone at once", 10 * SECONDS).unwrap();
+        let status = poll("the status says so", 5 * SECONDS, || {
+            let status = cluster.sextant(&["status"]);
+            if status.contains("node h1 keeps 12 routes to peers that are gone") {
+                Ok(status)
+            } else {
+                Err(status)
+            }
+        });
+        assert!(status.contains("sextant resume"), "{status}");
+        monitor.quiet_since(0).unwrap();
+        // A restart is no way around it.
+        if round == "first" {
+            cluster.agents[0].process.kill().unwrap();
+        }
+    }
+    cluster.sextant(&["resume"]);
+    expect_peers(&cluster, 18);
+    poll("nothing is held any more", 5 * SECONDS, || {
+        let node = cluster.node("h1");
+        if node["applied"]["held"] == 0 { Ok(()) } else { Err(node.to_string()) }
+    });
+}
+
+#[test]
+fn i6_drained_nodes_and_restarted_agents_never_trip_the_brake() {
+    let (mut cluster, _second, _etcd) = crowded("drained", 30);
+    for n in 1..=20 {
+        cluster.sextant(&["node", "drain", &format!("c{n}"), "--no-wait"]);
+    }
+    expect_peers(&cluster, 10);
+    for n in 1..=20 {
+        forget(&cluster, n..=n, &[]);
+    }
+    cluster.agents[0].process.terminate(10 * SECONDS).unwrap();
+    // Confirmed while the agent is away.
+    forget(&cluster, 21..=29, &["--confirm", "9"]);
+    cluster.agents.clear();
+    cluster.start_agent(0);
+    expect_peers(&cluster, 1);
+    let status = cluster.sextant(&["status"]);
+    assert!(!status.contains("forgotten within") && !status.contains("keeps"), "{status}");
 }

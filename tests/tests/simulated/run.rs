@@ -117,7 +117,8 @@ impl Run {
         if let Fault::Forget { host, force } = event.fault {
             // Whoever works takes it; the answer may be lost.
             let number = (0..CONTROLLERS).find(|number| self.world.works(*number)).unwrap_or_default();
-            let request = v1::ForgetNodeRequest { name: format!("h{}", host + 1), force };
+            let request =
+                v1::ForgetNodeRequest { name: format!("h{}", host + 1), force, ..Default::default() };
             let network = self.world.network.clone();
             let forget =
                 parts::command(network, number, async move |mut admin| admin.forget_node(request).await);

@@ -109,16 +109,26 @@ impl Link {
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    /// The prefix that is free now, and the revision of that.
-    pub(in crate::cli) async fn forget_node(
+    /// The prefixes that are free now, in the order of `names`, and the revision of that.
+    pub(in crate::cli) async fn forget_nodes(
         &mut self,
-        name: &NodeName,
+        names: &[NodeName],
         force: bool,
-    ) -> Result<(Prefix, Revision), Failure> {
-        let request = v1::ForgetNodeRequest { name: name.to_string(), force };
+        confirm: Option<u32>,
+    ) -> Result<(Vec<Prefix>, Revision), Failure> {
+        // An older controller knows of one name only.
+        let (name, names) = match names {
+            [name] => (name.to_string(), Vec::new()),
+            names => (String::new(), names.iter().map(ToString::to_string).collect()),
+        };
+        let request = v1::ForgetNodeRequest { name, force, names, confirm };
         let call = async |mut client: Client| client.forget_node(request.clone()).await;
         let forgotten = self.change(call).await?;
-        Ok((required("prefix", forgotten.prefix)?, Revision(forgotten.revision)))
+        let prefixes = match forgotten.prefixes.is_empty() {
+            true => vec![required("prefix", forgotten.prefix)?],
+            false => all("prefixes", forgotten.prefixes)?,
+        };
+        Ok((prefixes, Revision(forgotten.revision)))
     }
 
     pub(in crate::cli) async fn pause(&mut self) -> Result<Revision, Failure> {

@@ -7,7 +7,7 @@ use sextant_proto::{
 };
 
 use super::super::answer::{
-    Applied, Cluster, Controller, Liveness, Node, PoolUse, Route, RouteState, Target,
+    Applied, Cluster, Controller, Liveness, Node, PoolUse, Removals, Route, RouteState, Target,
 };
 
 /// When the sample is looked at.
@@ -27,6 +27,7 @@ pub(in super::super) fn well() -> Cluster {
         restoring: false,
         silent: Vec::new(),
         other_histories: Vec::new(),
+        removals: Removals::default(),
         controllers: vec![Controller {
             id: "c1".into(),
             address: "[::1]:7300".into(),
