@@ -22,7 +22,7 @@ use crate::{
     doctor,
     engine::{Engine, Input, Report, default_uplinks, existing_uplinks},
     export::{self, Speaker},
-    host::{HostSetup, privilege},
+    host::{HostSetup, findings::check_bridge, privilege},
     import::{Import, Imports},
     inquiry::Inquiries,
     kernel::{Kernel, NetlinkKernel, Scope},
@@ -51,6 +51,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let stop = stop_signal().context("signals cannot be listened to")?;
     let kernel: Arc<dyn Kernel> = Arc::new(NetlinkKernel::open()?);
     settings.uplinks = uplinks(kernel.as_ref(), &settings).await?;
+    check_bridge(&settings.host())?;
     doctor::warn(kernel.as_ref(), &command_line.host()?).await?;
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
     check_role(settings.role, &settings.node, &state)?;
@@ -107,7 +108,7 @@ impl Agent {
         dial: SharedDial,
         heartbeat: Heartbeat,
     ) -> Result<Self, StateError> {
-        let host = host_setup(&kernel, &state, &settings)?;
+        let host = HostSetup::new(kernel.clone(), state.clone(), &settings)?;
         let (input_tx, input) = watch::channel(Input::default());
         let (report_tx, report) = watch::channel(Report::default());
         let (condition_tx, condition) = watch::channel(Condition::default());
@@ -187,21 +188,13 @@ fn not_heard_yet(bgp: Option<&BgpSettings>) -> Imports {
     bgp.map_or_else(Imports::default, |bgp| Imports::none_yet(bgp.import_metric, routers(bgp)))
 }
 
-fn host_setup(
-    kernel: &Arc<dyn Kernel>,
-    state: &Arc<StateDir>,
-    settings: &Settings,
-) -> Result<HostSetup, StateError> {
-    let (bridge, uplinks) = (settings.bridge.clone(), settings.uplinks.clone());
-    HostSetup::new(kernel.clone(), state.clone(), bridge, uplinks, settings.role)
-}
-
 /// A machine that holds a prefix does not become a router by the way: its peers would go on routing that to it.
 fn check_role(role: Role, node: &NodeName, state: &StateDir) -> anyhow::Result<()> {
     match state.claim()? {
         Some(claim) if role == Role::Router => anyhow::bail!(
             "--role router: this machine still holds {} as a host. Drain it (`sextant node drain {node}`), forget it \
-             (`sextant node forget {node}`), then give the router a --state-dir of its own",
+             (`sextant node forget {node}`), take what it had out of this host (`sextant-agent cleanup`), then give the router a \
+             --state-dir of its own",
             claim.prefix
         ),
         _ => Ok(()),

@@ -2,6 +2,7 @@
 
 mod bgp;
 mod export;
+mod host;
 mod keys;
 mod topology;
 
@@ -22,6 +23,7 @@ use bgp::BgpKeys;
 pub use bgp::{Announce, BgpSettings, NeighbourSettings, Password};
 pub use export::Mark;
 use export::{ExportKeys, mark};
+pub use host::HostSettings;
 use keys::Keys;
 pub use topology::{Direct, NextHopKind, Role, Topology};
 
@@ -76,17 +78,6 @@ pub enum Command {
         #[arg(long)]
         fix: bool,
     },
-}
-
-/// What is to be known of a host to look at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostSettings {
-    /// The uplinks' names, as far as they are named.
-    pub uplinks: Vec<String>,
-    /// The bridge's name.
-    pub bridge: String,
-    /// The routing table.
-    pub table: u32,
 }
 
 /// Checked settings.
@@ -181,19 +172,6 @@ impl CommandLine {
     pub fn state_dir(&self) -> Result<PathBuf, SettingsError> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         Ok(keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()))
-    }
-
-    /// What can be said of this host without a controller.
-    ///
-    /// # Errors
-    /// If the config file is wrong.
-    pub fn host(&self) -> Result<HostSettings, SettingsError> {
-        let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
-        Ok(HostSettings {
-            uplinks: keys.uplink.interface.unwrap_or_default(),
-            bridge: keys.bridge.interface.unwrap_or_else(|| DEFAULT_BRIDGE.into()),
-            table: keys.routes.table.unwrap_or(MAIN_TABLE),
-        })
     }
 
     /// The settings of file, environment and flags, checked.

@@ -1,9 +1,7 @@
 //! `sextant-agent cleanup`: takes what the agent put into this host out of it again, and nothing else (DESIGN I4).
 //!
-//! What that is, [`undo`] decides: routes by their protocol, everything else by the ledger in the state directory. What the
+//! What that is, [`undo`](crate::host::undo) decides: routes by their protocol, everything else by the ledger in the state directory. What the
 //! agent remembers of itself, its node id and claim, stays: a new start goes on where this one ended.
-
-mod undo;
 
 use std::{
     io::{self, Write},
@@ -13,10 +11,14 @@ use std::{
 
 use anyhow::{Context, anyhow};
 
-use self::undo::{Found, Kept, Step, Undo, undo};
 use crate::{
-    host::privilege,
-    kernel::{Change, Kernel, KernelError, NetlinkKernel, Scope},
+    host::{
+        Wanted,
+        apply::{apply, find},
+        privilege,
+        undo::{Kept, Step, Undo, undo},
+    },
+    kernel::{Kernel, KernelError, NetlinkKernel},
     state::{Ledger, StateDir, StateError},
 };
 
@@ -47,8 +49,7 @@ pub async fn run(state_dir: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {
     let ledger = state.as_ref().map(StateDir::ledger).transpose()?.unwrap_or_default();
     let told = carry_out(&kernel, &ledger).await?;
     if let Some(state) = state {
-        let left = told.kept.iter().any(Kept::is_ours);
-        state.keep_ledger(&if left { of_bridge(ledger) } else { Ledger::default() })?;
+        state.keep_ledger(&told.left)?;
     }
     tell(&mut out, &told, "nothing to undo").context("standard output")
 }
@@ -68,62 +69,25 @@ fn open(state_dir: &Path) -> anyhow::Result<Option<StateDir>> {
     }
 }
 
-/// What is still to be undone of it once the bridge is free.
-fn of_bridge(ledger: Ledger) -> Ledger {
-    Ledger { bridge: ledger.bridge, bridge_mac: ledger.bridge_mac, ..Ledger::default() }
-}
-
+/// Nothing is wanted any more.
 async fn undo_of(kernel: &dyn Kernel, ledger: &Ledger) -> Result<Undo, KernelError> {
-    let mut found = Found {
-        links: kernel.links().await?,
-        addresses: kernel.addresses().await?,
-        routes: kernel.routes(Scope::Ours).await?,
-        ..Found::default()
-    };
-    for path in ledger.sysctls.keys() {
-        if let Some(value) = kernel.sysctl(path)? {
-            found.sysctls.insert(path.clone(), value);
-        }
-    }
-    Ok(undo(ledger, &found))
+    Ok(undo(ledger, &find(kernel, ledger).await?, &Wanted::default()))
 }
 
 /// Does it, until there is nothing more to do; what was done, and what stays.
 async fn carry_out(kernel: &dyn Kernel, ledger: &Ledger) -> anyhow::Result<Undo> {
     let mut done = Vec::new();
     for _ in 0..ROUNDS {
-        let Undo { steps, kept } = undo_of(kernel, ledger).await?;
+        let Undo { steps, kept, left } = undo_of(kernel, ledger).await?;
         if steps.is_empty() {
-            return Ok(Undo { steps: done, kept });
+            return Ok(Undo { steps: done, kept, left });
         }
-        take(kernel, &steps).await?;
+        apply(kernel, &steps).await?;
         done.extend(steps);
     }
     Err(anyhow!(
         "something puts back what is undone; {ROUNDS} times it was there again. Is another agent running?"
     ))
-}
-
-async fn take(kernel: &dyn Kernel, steps: &[Step]) -> anyhow::Result<()> {
-    let mut routes = Vec::new();
-    for step in steps {
-        match step {
-            Step::Sysctl { path, before, .. } => kernel.set_sysctl(path, before)?,
-            Step::Route(route) => routes.push(Change::Delete(route.clone())),
-            Step::Address { .. } | Step::Down { .. } | Step::Bridge { .. } => {}
-        }
-    }
-    // Gone meanwhile is gone; what else fails is seen in the next round.
-    kernel.apply(&routes).await?;
-    for step in steps {
-        match step {
-            Step::Address { link, addr, len, .. } => kernel.remove_address(*link, *addr, *len).await?,
-            Step::Down { link, .. } => kernel.set_down(*link).await?,
-            Step::Bridge { link, .. } => kernel.delete_link(*link).await?,
-            Step::Sysctl { .. } | Step::Route(_) => {}
-        }
-    }
-    Ok(())
 }
 
 fn tell(out: &mut impl Write, undo: &Undo, nothing: &str) -> io::Result<ExitCode> {
@@ -151,7 +115,7 @@ fn tell(out: &mut impl Write, undo: &Undo, nothing: &str) -> io::Result<ExitCode
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{OwnRoute, RouteKey, RouteTarget, fake::FakeKernel};
+    use crate::kernel::{Change, OwnRoute, RouteKey, RouteTarget, fake::FakeKernel};
 
     #[tokio::test]
     async fn what_is_undone_once_is_undone() {
@@ -174,7 +138,7 @@ mod tests {
     fn many_routes_are_counted() {
         let key = |n: u32| RouteKey { table: n, destination: "2001:db8:1::/64".parse().unwrap(), metric: 5 };
         let route = |n| Step::Route(OwnRoute { key: key(n), target: RouteTarget::Unreachable });
-        let (mut out, undo) = (Vec::new(), Undo { steps: (1..=25).map(route).collect(), kept: vec![] });
+        let (mut out, undo) = (Vec::new(), Undo { steps: (1..=25).map(route).collect(), ..Undo::default() });
         tell(&mut out, &undo, "").unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), 21);

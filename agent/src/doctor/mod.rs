@@ -12,10 +12,11 @@ use tokio::process::Command;
 
 use self::checks::{Facts, Problem, problems};
 use crate::{
-    engine::{existing_uplinks, local_uplinks},
-    host::privilege,
+    engine::{default_uplinks, existing_uplinks, local_uplinks},
+    host::{Wanted, apply::find, findings, privilege, undo::undo},
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
     settings::HostSettings,
+    state::{StateDir, StateError},
 };
 
 /// How long a firewall may take to tell its rules.
@@ -29,7 +30,8 @@ pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
     privilege::check()?;
     let kernel = NetlinkKernel::open()?;
     let mut left = 0;
-    for problem in problems(&facts(&kernel, host).await?) {
+    let of_kernel = problems(&facts(&kernel, host).await?);
+    for problem in of_kernel.into_iter().chain(of_settings(&kernel, host).await?) {
         println!("{problem}");
         if fix && !problem.fix.is_empty() && is_machines_own() {
             mend(&kernel, &problem)?;
@@ -42,6 +44,48 @@ pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
         _ => println!("{left} to mend"),
     }
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What of the settings is not obeyed, and what of earlier ones is left: by the agent's own record, and by the decision that
+/// it makes itself when it starts.
+async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result<Vec<Problem>> {
+    let mut host = host.clone();
+    let facts = findings::Facts {
+        links: kernel.links().await?,
+        addresses: kernel.addresses().await?,
+        rules: kernel.rules().await?,
+    };
+    if host.uplinks.is_empty() {
+        let routes = kernel.routes(Scope::Table(host.table)).await?;
+        host.uplinks = default_uplinks(&routes, &facts.links).unwrap_or_default();
+    }
+    let (ledger, claim) =
+        match (StateDir::peek_ledger(&host.state_dir), StateDir::peek_claim(&host.state_dir)) {
+            (Ok(ledger), Ok(claim)) => (ledger, claim),
+            (Err(error), _) | (_, Err(error)) => return Ok(vec![unreadable(&error)]),
+        };
+    let mut found = findings::of_settings(&host, claim.as_ref(), &facts);
+    // Without a claim nothing is known to be wrong with an address: the agent may not have started yet.
+    if claim.is_some() {
+        let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, claim.as_ref()));
+        found.extend(findings::of_undo(&undo.steps));
+    }
+    let contradiction = findings::check_bridge(&host).err().map(|error| error.to_string());
+    let contradiction = contradiction.map(|what| Problem {
+        what,
+        mend: "the agent does not start until that is put right".to_owned(),
+        fix: vec![],
+    });
+    let found = found.into_iter().map(|it| Problem { what: it.saw, mend: it.fix, fix: vec![] });
+    Ok(contradiction.into_iter().chain(found).collect())
+}
+
+fn unreadable(error: &StateError) -> Problem {
+    Problem {
+        what: error.to_string(),
+        mend: "put the state directory right before the agent starts".to_owned(),
+        fix: vec![],
+    }
 }
 
 /// Warns of each problem, but for those of the uplinks, which the engine itself tells of.

@@ -214,6 +214,7 @@ impl Engine {
             conflicts,
         };
         self.problems.report(Room::Engine, findings);
+        self.problems.report(Room::Host, self.host.findings().cloned().collect());
         let log = &mut self.log;
         self.report.send_if_modified(|before| {
             let changed = *before != report;

@@ -98,8 +98,7 @@ impl Fixture {
     fn watched(kernel: FakeKernel, dir: Arc<tempfile::TempDir>, heartbeat: Heartbeat) -> Self {
         let state = Arc::new(StateDir::open(dir.path()).unwrap());
         let shared: Arc<dyn Kernel> = Arc::new(kernel.clone());
-        let host =
-            HostSetup::new(shared.clone(), state, settings().bridge, settings().uplinks, Role::Host).unwrap();
+        let host = HostSetup::new(shared.clone(), state, &settings()).unwrap();
         let (input, input_rx) = watch::channel(Input::default());
         let (verdicts, verdicts_rx) = watch::channel(Verdicts::default());
         let (report_tx, report) = watch::channel(Report::default());

@@ -1,6 +1,6 @@
 //! The containers' bridge, and this host's address on it.
 
-use sextant_proto::{Claim, Prefix};
+use sextant_proto::Prefix;
 
 use super::{HostSetup, Obstacle};
 use crate::{kernel::Link, state::BridgeAddress};
@@ -10,13 +10,12 @@ impl HostSetup {
     pub(super) async fn ensure_bridge(&mut self) -> Result<Link, Obstacle> {
         let bridge = match self.find_bridge().await? {
             Some(bridge) => bridge,
-            None if self.bridge.create => self.create_bridge().await?,
-            None => return Err(Obstacle::NoBridge(self.bridge.name.clone())),
+            None if self.create => self.create_bridge().await?,
+            None => return Err(Obstacle::NoBridge(self.settings.bridge.clone())),
         };
         if !bridge.up {
             self.note(|ledger| {
-                let made = ledger.bridge.as_ref() == Some(&bridge.name);
-                if !made && !ledger.set_up.contains(&bridge.name) {
+                if !ledger.made(&bridge.name) && !ledger.set_up.contains(&bridge.name) {
                     ledger.set_up.push(bridge.name.clone());
                 }
             })?;
@@ -27,15 +26,12 @@ impl HostSetup {
 
     async fn find_bridge(&self) -> Result<Option<Link>, Obstacle> {
         let links = self.kernel.links().await?;
-        Ok(links.into_iter().find(|link| link.name == self.bridge.name))
+        Ok(links.into_iter().find(|link| link.name == self.settings.bridge))
     }
 
     async fn create_bridge(&mut self) -> Result<Link, Obstacle> {
-        let name = self.bridge.name.clone();
-        self.note(|ledger| {
-            ledger.bridge = Some(name.clone());
-            ledger.bridge_mac = None;
-        })?;
+        let name = self.settings.bridge.clone();
+        self.note(|ledger| ledger.making(&name))?;
         self.kernel.create_bridge(&name).await?;
         tracing::info!(bridge = name, "bridge made");
         let bridge = self.find_bridge().await?.ok_or(Obstacle::NoBridge(name))?;
@@ -65,28 +61,6 @@ impl HostSetup {
         if len > 80 {
             tracing::warn!(%prefix, "a container prefix longer than /80 has no room for a MAC address; \
                 engines that form addresses from it need their own address management");
-        }
-        Ok(())
-    }
-
-    /// Takes away the addresses that the agent set for another claim than `claim`.
-    pub(super) async fn remove_old_addresses(&mut self, claim: Option<&Claim>) -> Result<(), Obstacle> {
-        let wanted = claim.map(Claim::container_prefix);
-        let is_wanted = |address: &BridgeAddress| {
-            wanted.is_some_and(|prefix| (prefix.first_host(), prefix.len()) == (address.addr, address.len))
-        };
-        let old: Vec<_> =
-            self.ledger.addresses.iter().filter(|address| !is_wanted(address)).cloned().collect();
-        if old.is_empty() {
-            return Ok(());
-        }
-        let links = self.kernel.links().await?;
-        for address in old {
-            if let Some(link) = links.iter().find(|link| link.name == address.interface) {
-                self.kernel.remove_address(link.index, address.addr, address.len).await?;
-                tracing::info!(bridge = address.interface, address = %address.addr, "bridge address removed");
-            }
-            self.note(|ledger| ledger.addresses.retain(|kept| *kept != address))?;
         }
         Ok(())
     }

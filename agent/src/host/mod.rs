@@ -1,21 +1,28 @@
 //! The host's bridge, its address, and the sysctls that make it forward (DESIGN I7).
 //!
-//! Whatever is changed is first written to the ledger, so that it can be undone.
+//! Whatever is changed is first written to the ledger, so that it can be undone: by `sextant-agent cleanup`, and by a start
+//! with other settings. [`Wanted`] says what the settings want of it, [`undo`] what goes.
 
+pub mod apply;
 mod bridge;
+pub mod findings;
+mod moving;
 pub mod privilege;
 mod sysctls;
+pub mod undo;
+mod wanted;
 
 use std::sync::Arc;
 
 use sextant_proto::Claim;
 
 pub(crate) use sysctls::FORWARDING;
+pub use wanted::Wanted;
 
 use crate::{
     kernel::{Address, Kernel, KernelError, Link},
     problems::Finding,
-    settings::{BridgeSettings, Role},
+    settings::{HostSettings, Role, Settings},
     state::{Ledger, StateDir, StateError},
 };
 
@@ -67,12 +74,24 @@ pub(crate) fn no_claim() -> Finding {
 pub struct HostSetup {
     kernel: Arc<dyn Kernel>,
     state: Arc<StateDir>,
-    bridge: BridgeSettings,
-    uplinks: Vec<String>,
-    role: Role,
+    settings: HostSettings,
+    /// Whether to make the bridge.
+    create: bool,
     ledger: Ledger,
     /// Set up for this claim; links have not changed since.
     done_for: Option<Claim>,
+    /// What no event tells of is to be looked at: at the start, and with each resync.
+    look_due: bool,
+    looked: Looked,
+}
+
+/// What was found wrong at the last look, by what was looked at.
+#[derive(Debug, Default)]
+struct Looked {
+    /// What earlier settings made and that cannot go.
+    left: Vec<Finding>,
+    state: Option<Finding>,
+    settings: Vec<Finding>,
 }
 
 impl HostSetup {
@@ -83,17 +102,26 @@ impl HostSetup {
     pub fn new(
         kernel: Arc<dyn Kernel>,
         state: Arc<StateDir>,
-        bridge: BridgeSettings,
-        uplinks: Vec<String>,
-        role: Role,
+        settings: &Settings,
     ) -> Result<Self, StateError> {
         let ledger = state.ledger()?;
-        Ok(Self { kernel, state, bridge, uplinks, role, ledger, done_for: None })
+        let (settings, create, looked) = (settings.host(), settings.bridge.create, Looked::default());
+        Ok(Self { kernel, state, settings, create, ledger, done_for: None, look_due: true, looked })
     }
 
-    /// Brings the host to where `claim` wants it, in the order of DESIGN I7: bridge, address, forwarding. `links` is what
-    /// is there, if that may have changed since the last time. Without a claim, addresses of an earlier one go. A router has
-    /// no claim, and needs only forwarding.
+    /// Has the next [`ensure`](Self::ensure) look at what no event tells of: the state directory, and rules.
+    pub fn look(&mut self) {
+        self.look_due = true;
+    }
+
+    /// What is wrong besides what [`Setup::Waiting`] says.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.looked.state.iter().chain(&self.looked.settings).chain(&self.looked.left)
+    }
+
+    /// Brings the host to where `claim` and the settings want it, in the order of DESIGN I7: bridge, address, forwarding;
+    /// then what earlier settings made is undone. `links` is what is there, if that may have changed since the last time.
+    /// Without a claim, addresses of an earlier one go. A router has no claim, and needs only forwarding.
     ///
     /// # Errors
     /// If the kernel's answers break off. What can be waited for is [`Setup::Waiting`].
@@ -102,34 +130,40 @@ impl HostSetup {
         claim: Option<&Claim>,
         links: Option<&(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
-        if links.is_none() && self.done_for.as_ref() == claim {
-            return Ok(self.done(claim));
-        }
-        self.done_for = None;
-        match self.try_ensure(claim).await {
-            Ok(()) => {
-                self.done_for = claim.cloned();
-                Ok(self.done(claim))
+        let look_due = std::mem::take(&mut self.look_due);
+        let changed = links.is_some() || self.done_for.as_ref() != claim;
+        let mut setup = self.done(claim);
+        if changed {
+            self.done_for = None;
+            match self.try_ensure(claim).await {
+                Ok(()) => self.done_for = claim.cloned(),
+                Err(Obstacle::Kernel(error @ KernelError::Broken(_))) => return Err(error),
+                Err(obstacle) => setup = Setup::Waiting(obstacle.finding()),
             }
-            Err(Obstacle::Kernel(error @ KernelError::Broken(_))) => Err(error),
-            Err(obstacle) => Ok(Setup::Waiting(obstacle.finding())),
         }
+        if look_due {
+            self.look_at_state();
+        }
+        if look_due || changed {
+            self.look_at_settings(claim).await?;
+        }
+        Ok(setup)
     }
 
     async fn try_ensure(&mut self, claim: Option<&Claim>) -> Result<(), Obstacle> {
-        self.remove_old_addresses(claim).await?;
+        self.undo_before_setup(claim).await?;
         if let Some(claim) = claim {
             let bridge = self.ensure_bridge().await?;
             self.ensure_address(&bridge, claim.container_prefix()).await?;
             self.ensure_forwarding(Some(&bridge)).await?;
-        } else if self.role == Role::Router {
+        } else if self.settings.role == Role::Router {
             self.ensure_forwarding(None).await?;
         }
-        Ok(())
+        self.undo_earlier(claim).await
     }
 
     fn done(&self, claim: Option<&Claim>) -> Setup {
-        match self.role {
+        match self.settings.role {
             Role::Host if claim.is_none() => Setup::Waiting(no_claim()),
             Role::Host | Role::Router => Setup::Ready,
         }

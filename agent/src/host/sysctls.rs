@@ -21,7 +21,7 @@ impl HostSetup {
         };
         let inside = |link: &&Link| link.name == "lo" || of_bridge(link);
         let forwards = self.kernel.sysctl(FORWARDING)?.as_deref() == Some("1");
-        let uplinks = self.uplinks.clone();
+        let uplinks = self.settings.uplinks.clone();
         let concerned = |link: &&Link| !inside(link) && (!forwards || uplinks.contains(&link.name));
         for link in links.iter().filter(concerned) {
             self.ensure_sysctl(&format!("net/ipv6/conf/{}/accept_ra", link.name), "1", "2")?;

@@ -17,12 +17,53 @@ pub struct Ledger {
     pub bridge: Option<String>,
     /// Its MAC address, so that one of the same name that somebody else has made since is told apart.
     pub bridge_mac: Option<String>,
+    /// Bridges that the agent made by earlier settings, and that are not deleted yet.
+    pub former_bridges: Vec<MadeBridge>,
     /// The interfaces that were down, and that the agent has set up.
     pub set_up: Vec<String>,
     /// Addresses that the agent gave to interfaces.
     pub addresses: Vec<BridgeAddress>,
     /// The values that sysctls had before the agent set them.
     pub sysctls: BTreeMap<String, String>,
+}
+
+/// A bridge that the agent made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeBridge {
+    /// Its name.
+    pub name: String,
+    /// Its MAC address, once it is made.
+    pub mac: Option<String>,
+}
+
+impl Ledger {
+    /// All bridges that the agent made.
+    pub fn made_bridges(&self) -> impl Iterator<Item = MadeBridge> {
+        let current = self.bridge.clone().map(|name| MadeBridge { name, mac: self.bridge_mac.clone() });
+        current.into_iter().chain(self.former_bridges.iter().cloned())
+    }
+
+    /// Whether the agent made a bridge of this name.
+    pub fn made(&self, name: &str) -> bool {
+        self.made_bridges().any(|bridge| bridge.name == name)
+    }
+
+    /// Records that the agent is about to make the bridge `name`. One of another name that it made before stays recorded.
+    pub fn making(&mut self, name: &str) {
+        if let Some(before) = self.bridge.take().filter(|before| before != name) {
+            self.former_bridges.push(MadeBridge { name: before, mac: self.bridge_mac.take() });
+        }
+        self.former_bridges.retain(|former| former.name != name);
+        (self.bridge, self.bridge_mac) = (Some(name.to_owned()), None);
+    }
+
+    /// Keeps of the bridges that it made those that `stays` says.
+    pub fn retain_bridges(&mut self, stays: impl Fn(&str) -> bool) {
+        if self.bridge.as_deref().is_some_and(|name| !stays(name)) {
+            (self.bridge, self.bridge_mac) = (None, None);
+        }
+        self.former_bridges.retain(|former| stays(&former.name));
+    }
 }
 
 /// An address on an interface.

@@ -2,21 +2,24 @@
 //!
 //! One directory, one owner (a lock), one file each, written whole or not at all.
 
+mod held;
 mod ledger;
 
 use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Serialize, de::DeserializeOwned};
 use sextant_proto::{Claim, NodeId};
 
-pub use ledger::{BridgeAddress, Exported, Ledger};
+pub use held::Checked;
+pub use ledger::{BridgeAddress, Exported, Ledger, MadeBridge};
 
-use self::ledger::StoredClaim;
+use self::{held::Held, ledger::StoredClaim};
 use crate::routes::KeptBrake;
 
 /// Why the state directory cannot be used.
@@ -32,6 +35,19 @@ pub enum StateError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// While this agent ran, the directory was replaced by that of another node.
+    #[error(
+        "state directory {} is now that of node id {found}, and this agent runs as {own}; nothing is written there. Put the \
+         directory of {own} back, or stop the agent: its next start takes the id that it finds", path.display()
+    )]
+    OtherNode {
+        /// The directory.
+        path: PathBuf,
+        /// The id that is there.
+        found: String,
+        /// The id of this process.
+        own: NodeId,
     },
     /// A file's content is wrong.
     #[error(
@@ -50,8 +66,10 @@ pub enum StateError {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: Flock<File>,
+    held: Mutex<Held>,
 }
+
+const LOCK: &str = "lock";
 
 const NODE_ID: &str = "node-id";
 const CLAIM: &str = "claim.json";
@@ -67,10 +85,8 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let io = |source| StateError::Io { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(io)?;
-        let file = File::create(path.join("lock")).map_err(io)?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|_| StateError::InUse(path.to_owned()))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let held = Mutex::new(Held::new(take_lock(path, path)?, path));
+        Ok(Self { path: path.to_owned(), held })
     }
 
     /// This node's id; a new one at the first start.
@@ -79,15 +95,19 @@ impl StateDir {
     /// If it cannot be read, or a new one cannot be kept.
     pub fn node_id(&self) -> Result<NodeId, StateError> {
         let path = self.path.join(NODE_ID);
-        match fs::read_to_string(&path) {
-            Ok(text) => text.trim().parse().map_err(|error| malformed(&path, &error)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let mut held = self.held();
+        let id = match (held.node_id, fs::read_to_string(&path)) {
+            (Some(id), _) => return Ok(id),
+            (None, Ok(text)) => text.trim().parse().map_err(|error| malformed(&path, &error))?,
+            (None, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 let id = NodeId::random();
-                self.write(NODE_ID, format!("{id}\n").as_bytes())?;
-                Ok(id)
+                self.write(NODE_ID, &id_line(id))?;
+                id
             }
-            Err(source) => Err(StateError::Io { path, source }),
-        }
+            (None, Err(source)) => return Err(StateError::Io { path, source }),
+        };
+        held.node_id = Some(id);
+        Ok(id)
     }
 
     /// The claim this node holds, as last said by a controller.
@@ -95,9 +115,17 @@ impl StateDir {
     /// # Errors
     /// If it cannot be read.
     pub fn claim(&self) -> Result<Option<Claim>, StateError> {
-        let stored: Option<StoredClaim> = self.read(CLAIM)?;
-        let claim = stored.map(Claim::try_from).transpose();
-        claim.map_err(|error| malformed(&self.path.join(CLAIM), &error))
+        Self::peek_claim(&self.path)
+    }
+
+    /// The claim that whoever has the directory now keeps there.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn peek_claim(path: &Path) -> Result<Option<Claim>, StateError> {
+        let path = path.join(CLAIM);
+        let stored: Option<StoredClaim> = read(&path)?;
+        stored.map(Claim::try_from).transpose().map_err(|error| malformed(&path, &error))
     }
 
     /// Keeps the claim, or that there is none. Writes nothing if it is kept already.
@@ -105,13 +133,9 @@ impl StateDir {
     /// # Errors
     /// If it cannot be kept.
     pub fn keep_claim(&self, claim: Option<&Claim>) -> Result<(), StateError> {
-        if self.claim().ok().as_ref().map(Option::as_ref) == Some(claim) {
-            return Ok(());
-        }
-        match claim {
-            Some(claim) => self.write_json(CLAIM, &StoredClaim::from(claim)),
-            None => self.remove(CLAIM),
-        }
+        let kept = self.claim().ok().as_ref().map(Option::as_ref) == Some(claim);
+        let content = claim.map(|claim| self.json(CLAIM, &StoredClaim::from(claim))).transpose()?;
+        self.keep(CLAIM, content, kept)
     }
 
     /// What was changed on this host.
@@ -135,7 +159,7 @@ impl StateDir {
     /// # Errors
     /// If it cannot be kept: then it must not be changed.
     pub fn keep_ledger(&self, ledger: &Ledger) -> Result<(), StateError> {
-        self.write_json(LEDGER, ledger)
+        self.keep(LEDGER, Some(self.json(LEDGER, ledger)?), false)
     }
 
     /// What was announced to routers last.
@@ -151,10 +175,18 @@ impl StateDir {
     /// # Errors
     /// If it cannot be kept.
     pub fn keep_exported(&self, exported: &Exported) -> Result<(), StateError> {
-        if self.exported().ok().flatten().as_ref() == Some(exported) {
-            return Ok(());
-        }
-        self.write_json(EXPORTED, exported)
+        let kept = self.exported().ok().flatten().as_ref() == Some(exported);
+        self.keep(EXPORTED, Some(self.json(EXPORTED, exported)?), kept)
+    }
+
+    /// Looks whether the directory is still the one that this process holds, with what it keeps there, and puts that right
+    /// where it can: a directory that is gone or empty is written anew, whole; one put in its place for the same node gets
+    /// what this process knows, which is later.
+    ///
+    /// # Errors
+    /// If it is another node's or another agent's now, or cannot be written.
+    pub fn check(&self) -> Result<Checked, StateError> {
+        self.check_held(&mut self.held())
     }
 
     /// Which peers went lately, and which of them are held.
@@ -170,29 +202,43 @@ impl StateDir {
     /// # Errors
     /// If it cannot be kept.
     pub fn keep_brake(&self, brake: &KeptBrake) -> Result<(), StateError> {
-        self.write_json(BRAKE, brake)
+        self.keep(BRAKE, Some(self.json(BRAKE, brake)?), false)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
         read(&self.path.join(name))
     }
 
-    fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), StateError> {
+    /// Has a file of this content, or none, and remembers that.
+    fn keep(&self, name: &'static str, content: Option<Vec<u8>>, kept: bool) -> Result<(), StateError> {
+        let mut held = self.held();
+        if kept && held.files.get(name) == Some(&content) {
+            return Ok(());
+        }
+        self.check_held(&mut held)?;
+        match &content {
+            Some(content) if !is_content(&self.path.join(name), content) => self.write(name, content)?,
+            None if self.path.join(name).exists() => self.remove(name)?,
+            _ => {}
+        }
+        held.files.insert(name, content);
+        Ok(())
+    }
+
+    fn json(&self, name: &str, value: &impl Serialize) -> Result<Vec<u8>, StateError> {
         let mut text =
             serde_json::to_vec_pretty(value).map_err(|error| malformed(&self.path.join(name), &error))?;
         text.push(b'\n');
-        self.write(name, &text)
+        Ok(text)
     }
 
-    /// Writes beside, syncs, and renames: a reader sees the old or the new content, whatever happens between.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // No panic leaves it half-changed.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self, name: &str, content: &[u8]) -> Result<(), StateError> {
-        let path = self.path.join(name);
-        let io = |source| StateError::Io { path: path.clone(), source };
-        let mut file = tempfile::NamedTempFile::new_in(&self.path).map_err(io)?;
-        file.write_all(content).map_err(io)?;
-        file.as_file().sync_all().map_err(io)?;
-        file.persist(&path).map_err(|error| io(error.error))?;
-        self.sync()
+        write_in(&self.path, name, content)
     }
 
     fn remove(&self, name: &str) -> Result<(), StateError> {
@@ -201,14 +247,40 @@ impl StateDir {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StateError::Io { path, source: error })
             }
-            _ => self.sync(),
+            _ => sync(&self.path),
         }
     }
+}
 
-    fn sync(&self) -> Result<(), StateError> {
-        let synced = File::open(&self.path).and_then(|directory| directory.sync_all());
-        synced.map_err(|source| StateError::Io { path: self.path.clone(), source })
-    }
+/// Takes the lock of the directory that is at `path`, and is, or is to be, known as `known_as`.
+fn take_lock(path: &Path, known_as: &Path) -> Result<Flock<File>, StateError> {
+    let file = File::create(path.join(LOCK))
+        .map_err(|source| StateError::Io { path: known_as.to_owned(), source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StateError::InUse(known_as.to_owned()))
+}
+
+/// Writes beside, syncs, and renames: a reader sees the old or the new content, whatever happens between.
+fn write_in(directory: &Path, name: &str, content: &[u8]) -> Result<(), StateError> {
+    let path = directory.join(name);
+    let io = |source| StateError::Io { path: path.clone(), source };
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
+    file.write_all(content).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    file.persist(&path).map_err(|error| io(error.error))?;
+    sync(directory)
+}
+
+fn sync(directory: &Path) -> Result<(), StateError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| StateError::Io { path: directory.to_owned(), source })
+}
+
+fn id_line(id: NodeId) -> Vec<u8> {
+    format!("{id}\n").into_bytes()
+}
+
+fn is_content(path: &Path, content: &[u8]) -> bool {
+    fs::read(path).is_ok_and(|there| there == content)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {

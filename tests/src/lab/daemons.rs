@@ -79,6 +79,8 @@ pub struct AgentOptions {
     pub node: Option<String>,
     /// `--bridge-create`.
     pub bridge_create: bool,
+    /// `--uplink`. More of them in `args` come on top.
+    pub uplink: String,
     /// `--log`.
     pub log: String,
     /// More flags.
@@ -94,6 +96,7 @@ impl Default for AgentOptions {
             controllers: vec![1],
             node: None,
             bridge_create: true,
+            uplink: "eth0".to_owned(),
             log: "debug".to_owned(),
             args: Vec::new(),
             environment: Vec::new(),
@@ -167,7 +170,7 @@ impl Lab {
         let node = options.node.as_deref().unwrap_or(host.name());
         let mut args = words(&options.build.bin("sextant-agent")?, &options.log);
         args.extend(["--controller", &urls.join(","), "--node", node].map(str::to_owned));
-        args.extend(["--uplink", "eth0", "--bridge", BRIDGE].map(str::to_owned));
+        args.extend(["--uplink", &options.uplink, "--bridge", BRIDGE].map(str::to_owned));
         args.extend(options.bridge_create.then(|| "--bridge-create".to_owned()));
         args.extend(["--state-dir".to_owned(), self.state_dir(host).display().to_string()]);
         args.extend(["--http".to_owned(), format!("[::1]:{AGENT_HTTP_PORT}")]);

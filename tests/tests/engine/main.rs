@@ -10,5 +10,7 @@ mod link_local;
 mod neighbours;
 mod replaced;
 mod resync;
+mod settings;
+mod state_dir;
 mod tortures;
 mod uplinks;

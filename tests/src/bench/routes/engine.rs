@@ -176,8 +176,7 @@ impl Bench {
         let _inside = self.runtime.enter();
         let kernel: Arc<dyn Kernel> = Arc::new(NetlinkKernel::open()?);
         let state = Arc::new(StateDir::open(&self.dir)?);
-        let (bridge, uplinks) = (settings.bridge.clone(), settings.uplinks.clone());
-        let host = HostSetup::new(kernel.clone(), state, bridge, uplinks, Role::Host)?;
+        let host = HostSetup::new(kernel.clone(), state, &settings)?;
         let (input, input_rx) = watch::channel(input);
         let (verdicts, verdicts_rx) = watch::channel(Verdicts::default());
         let (report_tx, report) = watch::channel(Report::default());

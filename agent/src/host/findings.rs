@@ -1,0 +1,268 @@
+//! Where the host, or what this node holds, is not as the settings say. Pure.
+
+use sextant_proto::{Claim, Prefix};
+
+use super::undo::{Kept, Step};
+use crate::{
+    kernel::{Address, KernelError, Link, Rule, RuleAction},
+    problems::Finding,
+    settings::{HostSettings, Role},
+    state::StateError,
+};
+
+/// What is there.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// All links.
+    pub links: Vec<Link>,
+    /// All their addresses.
+    pub addresses: Vec<Address>,
+    /// The rules of the routing policy.
+    pub rules: Vec<Rule>,
+}
+
+/// What of the settings is not obeyed, or of no use, on this host and with this claim.
+pub fn of_settings(settings: &HostSettings, claim: Option<&Claim>, facts: &Facts) -> Vec<Finding> {
+    let host_len = claim.and_then(|claim| host_len(settings, claim));
+    let pool = claim.and_then(|claim| pool(settings, claim));
+    let bridge = (settings.role == Role::Host).then_some(claim).flatten();
+    let elsewhere = bridge.into_iter().flat_map(|claim| prefix_elsewhere(settings, claim, facts));
+    host_len.into_iter().chain(pool).chain(table(settings.table, &facts.rules)).chain(elsewhere).collect()
+}
+
+fn host_len(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
+    let (asked, held) = (settings.host_len?, claim.prefix.len());
+    (asked != u32::from(held)).then(|| {
+        Finding::new(
+            "host-len",
+            format!("--host-len {asked} is not obeyed: this node holds {}, which is a /{held}", claim.prefix),
+            format!(
+                "set host-len = {held} in agent.toml (--host-len), or have the node claim anew: `sextant node drain {node}`, \
+                 stop the agent, `sextant node forget {node}`, start it",
+                node = settings.node
+            ),
+        )
+    })
+}
+
+fn pool(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
+    let (asked, held) = (settings.pool.as_ref()?, &claim.pool.name);
+    (asked != held.as_str()).then(|| {
+        Finding::new(
+            "pool",
+            format!("--pool {asked} is not obeyed: this node holds {} of pool {held}", claim.prefix),
+            format!(
+                "set pool = \"{held}\" in agent.toml (--pool), or have the node claim anew: `sextant node drain {node}`, stop \
+                 the agent, `sextant node forget {node}`, start it",
+                node = settings.node
+            ),
+        )
+    })
+}
+
+/// A table that no rule leads to is never looked into. A rule for VRFs (l3mdev) names no table: it may lead to any.
+pub fn table(table: u32, rules: &[Rule]) -> Option<Finding> {
+    let leads = |rule: &Rule| matches!(rule.action, RuleAction::Table(to) if to == table || to == 0);
+    (!rules.iter().any(leads)).then(|| {
+        Finding::unready(
+            "table-without-rule",
+            format!("no rule leads to routing table {table}: the kernel uses none of the agent's routes"),
+            format!(
+                "add one after those of main that are no default route, e.g. `ip -6 rule add lookup main \
+                 suppress_prefixlength 0 pref 999` and `ip -6 rule add lookup {table} pref 1000`; or change [routes] table \
+                 (--routes-table)"
+            ),
+        )
+    })
+}
+
+/// Another interface that has the container prefix: which of the two packets go to is a matter of chance.
+fn prefix_elsewhere<'a>(
+    settings: &'a HostSettings,
+    claim: &Claim,
+    facts: &'a Facts,
+) -> impl Iterator<Item = Finding> + use<'a> {
+    let prefix = claim.container_prefix();
+    let has_it = move |it: &&Address| Prefix::containing(it.addr, it.len) == Some(prefix);
+    let bridge = &settings.bridge;
+    facts.addresses.iter().filter(has_it).filter_map(move |address| {
+        let link = facts.links.iter().find(|link| link.index == address.link && link.name != *bridge)?;
+        let (name, addr, len) = (&link.name, address.addr, address.len);
+        Some(Finding::unready(
+            "container-prefix-elsewhere",
+            format!("interface {name} has the container prefix of bridge {bridge} too: {addr}/{len}, not set by the agent"),
+            format!(
+                "give {name} another prefix (in the container engine's settings, if it is the engine's; else `ip -6 addr del \
+                 {addr}/{len} dev {name}`), or set [bridge] interface = \"{name}\" in agent.toml"
+            ),
+        ))
+    })
+}
+
+/// A bridge that is also an uplink.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "bridge \"{bridge}\" is also an uplink; containers need a bridge of their own. Set [bridge] interface (--bridge) or \
+     [uplink] interface (--uplink) in agent.toml"
+)]
+pub struct BridgeIsUplink {
+    bridge: String,
+}
+
+/// Checks that the containers' bridge is none of the uplinks.
+///
+/// # Errors
+/// If it is.
+pub fn check_bridge(settings: &HostSettings) -> Result<(), BridgeIsUplink> {
+    let bridge = &settings.bridge;
+    if settings.role == Role::Host && settings.uplinks.contains(bridge) {
+        return Err(BridgeIsUplink { bridge: bridge.clone() });
+    }
+    Ok(())
+}
+
+/// What earlier settings made, and what must stay for now.
+pub(super) fn of_kept(kept: &Kept) -> Finding {
+    let (name, ports, made) = match kept {
+        Kept::BusyBridge { interface, ports } => (interface, ports, "was made by the agent"),
+        Kept::BusyInterface { interface, ports } => (interface, ports, "was set up by the agent"),
+        other => return Finding::new("earlier-settings", other.to_string(), ""),
+    };
+    Finding::new(
+        "earlier-bridge",
+        format!("{name} {made} for earlier settings, and stays: {} are connected to it", ports.join(", ")),
+        format!(
+            "move these containers to the bridge of the present settings; the agent then undoes what it did to {name}"
+        ),
+    )
+}
+
+/// What earlier settings made, and what the kernel refuses to undo.
+pub(super) fn not_undone(error: &KernelError) -> Finding {
+    Finding::new(
+        "earlier-settings",
+        format!("something that earlier settings made cannot be undone: {error}"),
+        "it is tried again; look at sextant-agent's log",
+    )
+}
+
+/// What of the ledger the present settings do not want: the agent undoes it when it starts.
+pub fn of_undo<'a>(steps: impl IntoIterator<Item = &'a Step>) -> impl Iterator<Item = Finding> {
+    steps.into_iter().map(|step| {
+        Finding::new(
+            "earlier-settings",
+            format!("earlier settings have left something on this host; to undo: {step}"),
+            "start sextant-agent with the present settings, or run `sextant-agent cleanup`",
+        )
+    })
+}
+
+pub(super) fn of_state(error: &StateError) -> Finding {
+    Finding::unready(
+        "state-directory",
+        error.to_string(),
+        "the node id, the claim and the record of what the agent changed are kept there; restart the agent only once that is \
+         put right",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_proto::{Epoch, Incarnation, Pool, Revision};
+
+    use super::*;
+    use crate::kernel::fake::permanent;
+
+    fn settings() -> HostSettings {
+        HostSettings {
+            node: "h1".into(),
+            role: Role::Host,
+            pool: None,
+            host_len: None,
+            state_dir: "/state".into(),
+            uplinks: vec!["eth0".into()],
+            bridge: "docker0".into(),
+            table: 254,
+        }
+    }
+
+    fn claim() -> Claim {
+        let pool = Pool::new("main".parse().unwrap(), "2001:db8::/32".parse().unwrap(), 64, 80).unwrap();
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        Claim { prefix: "2001:db8:1::/64".parse().unwrap(), epoch, pool }
+    }
+
+    fn rule(table: u32) -> Rule {
+        Rule { action: RuleAction::Table(table), ..Rule::default() }
+    }
+
+    fn facts() -> Facts {
+        let link = |index, name: &str| Link {
+            index,
+            name: name.into(),
+            up: true,
+            carrier: true,
+            bridge: true,
+            controller: None,
+            mac: vec![],
+        };
+        Facts {
+            links: vec![link(3, "docker0"), link(4, "br1")],
+            addresses: vec![permanent(3, "2001:db8:1::1".parse().unwrap(), 80)],
+            rules: vec![rule(255), rule(254)],
+        }
+    }
+
+    fn found(settings: &HostSettings, facts: &Facts) -> Vec<(&'static str, String)> {
+        let found = of_settings(settings, Some(&claim()), facts);
+        found.into_iter().map(|it| (it.what, it.saw)).collect()
+    }
+
+    #[test]
+    fn nothing_is_found_where_all_is_as_set() {
+        let as_held = HostSettings { pool: Some("main".into()), host_len: Some(64), ..settings() };
+        assert_eq!((found(&settings(), &facts()), found(&as_held, &facts())), (vec![], vec![]));
+    }
+
+    #[test]
+    fn what_a_claim_contradicts_is_named_with_both_values() {
+        let other = HostSettings { pool: Some("nosuch".into()), host_len: Some(60), ..settings() };
+        let found = found(&other, &facts());
+        assert_eq!(found.iter().map(|it| it.0).collect::<Vec<_>>(), ["host-len", "pool"]);
+        assert!(found[0].1.contains("--host-len 60") && found[0].1.contains("2001:db8:1::/64"), "{found:?}");
+        assert!(found[1].1.contains("--pool nosuch") && found[1].1.contains("pool main"), "{found:?}");
+        assert!(of_settings(&other, None, &facts()).is_empty(), "nothing is held yet");
+    }
+
+    #[test]
+    fn a_table_needs_a_rule() {
+        let other = HostSettings { table: 100, ..settings() };
+        assert_eq!(found(&other, &facts())[0].0, "table-without-rule");
+        for to in [100, 0] {
+            let facts = Facts { rules: vec![Rule { narrow: true, ..rule(to) }], ..facts() };
+            assert!(found(&other, &facts).is_empty());
+        }
+    }
+
+    #[test]
+    fn another_interface_with_the_container_prefix_is_named() {
+        let mut facts = facts();
+        facts.addresses.push(permanent(4, "2001:db8:1:0:1::1".parse().unwrap(), 80));
+        assert_eq!(found(&settings(), &facts), [], "another container prefix of the same host prefix");
+        facts.addresses.push(permanent(4, "2001:db8:1::9".parse().unwrap(), 80));
+        let found = found(&settings(), &facts);
+        assert!(
+            found[0].0 == "container-prefix-elsewhere" && found[0].1.contains("interface br1"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_bridge_is_no_uplink() {
+        let both = HostSettings { bridge: "eth0".into(), ..settings() };
+        assert!(check_bridge(&settings()).is_ok());
+        assert!(check_bridge(&HostSettings { role: Role::Router, ..both.clone() }).is_ok());
+        let error = check_bridge(&both).unwrap_err().to_string();
+        assert!(error.starts_with("bridge \"eth0\" is also an uplink"), "{error}");
+    }
+}

@@ -1,0 +1,169 @@
+use super::*;
+use crate::{
+    kernel::{RouteKey, fake::permanent},
+    state::MadeBridge,
+};
+
+fn link(index: u32, name: &str) -> Link {
+    let mac = vec![2, 0, 0, 0, 0, index as u8];
+    Link { index, name: name.into(), up: true, carrier: true, bridge: false, controller: None, mac }
+}
+
+fn ledger() -> Ledger {
+    let address =
+        BridgeAddress { interface: "docker0".into(), addr: "2001:db8::1".parse().unwrap(), len: 80 };
+    let sysctls = [("all/forwarding", "0"), ("eth0/accept_ra", "1"), ("eth1/forwarding", "1")];
+    Ledger {
+        bridge: Some("docker0".into()),
+        bridge_mac: Some("02:00:00:00:00:03".into()),
+        addresses: vec![address],
+        sysctls: sysctls.map(|(name, value)| (format!("net/ipv6/conf/{name}"), value.into())).into(),
+        ..Ledger::default()
+    }
+}
+
+fn found() -> Found {
+    let route = |target, metric| Route {
+        key: RouteKey { table: 254, destination: "2001:db8:1::/64".parse().unwrap(), metric },
+        protocol: RouteProtocol::OURS,
+        target,
+    };
+    let sysctls = [("all/forwarding", "1"), ("eth0/accept_ra", "2"), ("eth1/forwarding", "1")];
+    Found {
+        links: vec![link(2, "eth0"), Link { bridge: true, ..link(3, "docker0") }],
+        addresses: vec![permanent(3, "2001:db8::1".parse().unwrap(), 80)],
+        routes: vec![route(RouteTarget::Unreachable, 4), route(RouteTarget::Via([].into()), 512)],
+        sysctls: sysctls.map(|(name, value)| (format!("net/ipv6/conf/{name}"), value.into())).into(),
+    }
+}
+
+/// What a cleanup undoes.
+fn all(ledger: &Ledger, found: &Found) -> Undo {
+    undo(ledger, found, &Wanted::default())
+}
+
+fn lines(undo: &Undo) -> Vec<String> {
+    undo.steps.iter().map(Step::to_string).chain(undo.kept.iter().map(Kept::to_string)).collect()
+}
+
+#[test]
+fn everything_goes_in_an_order_that_leaks_nothing() {
+    assert_eq!(
+        lines(&all(&ledger(), &found())),
+        [
+            "sysctl net/ipv6/conf/all/forwarding: 1 back to 0",
+            "sysctl net/ipv6/conf/eth1/forwarding: 0 back to 1",
+            "sysctl net/ipv6/conf/eth0/accept_ra: 2 back to 1",
+            "route 2001:db8:1::/64 metric 512 table 254 removed",
+            "route unreachable 2001:db8:1::/64 metric 4 table 254 removed",
+            "address 2001:db8::1/80 of docker0 removed",
+            "bridge docker0 deleted",
+        ]
+    );
+    let nothing = all(&Ledger::default(), &Found { routes: vec![], ..found() });
+    assert_eq!(nothing, Undo::default(), "what is not noted is not ours");
+    let done = Found { links: vec![link(2, "eth0")], ..Found::default() };
+    assert_eq!(all(&ledger(), &done), Undo::default(), "what is gone is gone");
+}
+
+#[test]
+fn what_others_have_made_of_it_stays() {
+    let mut found = found();
+    found.routes.clear();
+    found.links[1].mac = vec![2, 0, 0, 0, 0, 9];
+    found.sysctls.insert("net/ipv6/conf/all/forwarding".into(), "0".into());
+    found.sysctls.insert("net/ipv6/conf/eth0/accept_ra".into(), "0".into());
+    found.addresses.clear();
+    assert_eq!(
+        lines(&all(&ledger(), &found)),
+        [
+            "sysctl net/ipv6/conf/eth0/accept_ra stays 0: somebody has set it since the agent did",
+            "bridge docker0 stays: it is not the one that the agent made",
+        ]
+    );
+}
+
+#[test]
+fn a_bridge_with_containers_stays_and_is_named_with_the_mend() {
+    let mut found = found();
+    found.links.push(Link { controller: Some(3), ..link(7, "ve1") });
+    let undo = all(&ledger(), &found);
+    assert!(!undo.steps.iter().any(|step| matches!(step, Step::Bridge { .. })));
+    let kept = undo.kept[0].to_string();
+    assert!(undo.kept[0].is_ours() && kept.contains("ve1") && kept.contains("stop the containers"), "{kept}");
+}
+
+fn wanted(bridge: &str) -> Wanted {
+    let address = Some(("2001:db8::1".parse().unwrap(), 80));
+    Wanted::of_host(bridge, address, vec!["eth0".into()])
+}
+
+#[test]
+fn nothing_is_undone_that_is_wanted() {
+    let undo = undo(&ledger(), &found(), &wanted("docker0"));
+    assert_eq!((lines(&undo), undo.left), (vec![], ledger()));
+}
+
+#[test]
+fn another_bridge_takes_the_address_from_the_old_one_which_goes_once_it_is_free() {
+    let (mut found, mut ledger) = (found(), ledger());
+    let on_new = BridgeAddress { interface: "br1".into(), ..ledger.addresses[0].clone() };
+    ledger.making("br1");
+    ledger.addresses.push(on_new.clone());
+    found.links.push(Link { bridge: true, ..link(4, "br1") });
+    let of_busy = {
+        let mut found = found.clone();
+        found.links.push(Link { controller: Some(3), ..link(7, "ve1") });
+        undo(&ledger, &found, &wanted("br1"))
+    };
+    assert_eq!(lines(&of_busy)[0], "address 2001:db8::1/80 of docker0 removed");
+    assert!(lines(&of_busy)[1].starts_with("bridge docker0 stays: ve1 are connected"), "{of_busy:?}");
+    assert_eq!(of_busy.left.addresses, [on_new]);
+    let names = |ledger: &Ledger| ledger.made_bridges().map(|it| it.name).collect::<Vec<_>>();
+    assert_eq!(names(&of_busy.left), ["br1", "docker0"], "a later look deletes it");
+    let of_free = undo(&of_busy.left, &found, &wanted("br1"));
+    assert_eq!(
+        (lines(&of_free), names(&of_free.left)),
+        (vec!["bridge docker0 deleted".into()], vec!["br1".into()])
+    );
+    let former = MadeBridge { name: "docker0".into(), mac: Some("02:00:00:00:00:03".into()) };
+    assert_eq!(of_busy.left.former_bridges, [former]);
+}
+
+#[test]
+fn an_earlier_address_goes_before_anything_is_set_up_and_the_rest_after() {
+    let claim_moved = Wanted::of_host("br1", Some(("2001:db8:9::1".parse().unwrap(), 80)), vec![]);
+    let first = undo(&ledger(), &found(), &claim_moved.clone().before_setup());
+    assert_eq!(lines(&first), ["address 2001:db8::1/80 of docker0 removed"]);
+    let same = undo(&ledger(), &found(), &wanted("br1").before_setup());
+    assert_eq!(lines(&same), Vec::<String>::new(), "the same address moves once the new one is set");
+}
+
+#[test]
+fn what_was_set_up_goes_down_unless_containers_came() {
+    let ledger = Ledger { set_up: vec!["br9".into()], ..Ledger::default() };
+    let mut found = Found { links: vec![link(9, "br9")], ..Found::default() };
+    let free = undo(&ledger, &found, &wanted("br1"));
+    assert_eq!((lines(&free), &free.left), (vec!["interface br9 set down".into()], &Ledger::default()));
+    assert_eq!(lines(&undo(&ledger, &found, &wanted("br9"))), Vec::<String>::new());
+    found.links.push(Link { controller: Some(9), ..link(7, "ve1") });
+    let busy = undo(&ledger, &found, &wanted("br1"));
+    assert!(busy.steps.is_empty() && busy.left == ledger && busy.kept[0].is_ours(), "{busy:?}");
+}
+
+#[test]
+fn accept_ra_is_given_back_where_nothing_needs_it() {
+    let (mut ledger, found) = (ledger(), found());
+    let with = |bridge: &str, uplinks: &[&str]| {
+        let uplinks = uplinks.iter().map(|&name| name.to_owned()).collect();
+        Wanted::of_host(bridge, wanted(bridge).address, uplinks)
+    };
+    let given_back = "sysctl net/ipv6/conf/eth0/accept_ra: 2 back to 1";
+    let by_us = undo(&ledger, &found, &with("docker0", &["eth1"]));
+    assert!(by_us.steps.is_empty(), "the host forwards, and would lose what eth0 learns: {by_us:?}");
+    let as_bridge = undo(&ledger, &found, &with("eth0", &["eth1"]));
+    assert_eq!(as_bridge.steps[0].to_string(), given_back, "a container could give the host a route");
+    ledger.sysctls.remove(FORWARDING);
+    assert_eq!(lines(&undo(&ledger, &found, &with("docker0", &["eth1"]))), [given_back]);
+    assert!(undo(&ledger, &found, &with("docker0", &["eth0"])).steps.is_empty());
+}
