@@ -34,6 +34,8 @@ pub enum Key {
     Meta,
     /// What holds for all agents.
     Control,
+    /// For how long the store has been served.
+    Elapsed,
     /// A pool.
     Pool(PoolName),
     /// A claim.
@@ -90,6 +92,11 @@ impl Keys {
     /// `meta/removals`: announced nodes whose claims ended lately.
     pub fn removals(&self) -> String {
         format!("{}meta/removals", self.root)
+    }
+
+    /// `meta/elapsed`: for how long the store has been served.
+    pub fn elapsed(&self) -> String {
+        format!("{}meta/elapsed", self.root)
     }
 
     /// `meta/pools`: touched by each change of the set of pools, so that two at once cannot overlook each other.
@@ -188,12 +195,6 @@ impl Keys {
         KeyRange::prefix(&format!("{}audit/", self.root))
     }
 
-    /// The time in the key of an audit entry.
-    pub fn audit_time(&self, key: &str) -> Option<u64> {
-        let name = key.strip_prefix(&self.root)?.strip_prefix("audit/")?;
-        u64::from_str_radix(name.split_once('-')?.0, 16).ok()
-    }
-
     /// `claims/<address>-<length>`.
     pub fn claim(&self, prefix: Prefix) -> String {
         self.of_prefix(Space::Claims, prefix)
@@ -238,6 +239,7 @@ impl Keys {
                 "store" => Some(Key::Meta),
                 "control" => Some(Key::Control),
                 "removals" => Some(Key::Removals),
+                "elapsed" => Some(Key::Elapsed),
                 "reservations" => Some(Key::ReservationSet),
                 _ => None,
             },

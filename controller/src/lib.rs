@@ -14,6 +14,7 @@ pub mod backup;
 pub mod claims;
 pub mod cli;
 mod control;
+pub mod elapsed;
 pub mod expiry;
 pub mod grpc;
 pub mod index;

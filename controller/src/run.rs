@@ -1,6 +1,7 @@
 //! Puts the rooms together, and runs them.
 //!
-//! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the recovery window, the audit's sweeper, gRPC, probes.
+//! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the elapsed time, the recovery
+//! window, the audit's sweeper, gRPC, probes.
 
 use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -24,6 +25,7 @@ use crate::{
     acks::Acks,
     audit::Sweeper,
     claims::Claims,
+    elapsed::{Ticker, Waits},
     expiry::Expiry,
     grpc::{self, Connected, Connections, Others, Questions, Rooms},
     index::{Index, IndexTask},
@@ -136,6 +138,7 @@ impl Controller {
         tasks.spawn("index", index_task.run());
         tasks.spawn("sessions", rooms.sessions.clone().run(rooms.index.clone()));
         tasks.spawn("verdicts", verdicts(&rooms).run());
+        tasks.spawn("elapsed", ticker(settings, &rooms).run());
         tasks.spawn("expiry", expiry(settings, &rooms).run());
         tasks.spawn(
             "recovery",
@@ -242,6 +245,12 @@ fn verdicts(rooms: &Rooms) -> Verdicts {
 fn sweeper(rooms: &Rooms, keep: crate::audit::Keep) -> Sweeper {
     let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
     Sweeper::new(registry, keys, index, rooms.sessions.identity().id.clone(), keep)
+}
+
+fn ticker(settings: &Settings, rooms: &Rooms) -> Ticker {
+    let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
+    let waits = Waits { recovery: settings.recovery_window, quarantine: settings.quarantine };
+    Ticker::new(registry, keys, index, waits)
 }
 
 fn expiry(settings: &Settings, rooms: &Rooms) -> Expiry {

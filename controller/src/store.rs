@@ -13,7 +13,7 @@ use crate::{
     audit::{Actor, Event, What},
     index::{Index, State},
     keys::Keys,
-    records::{MarkRecord, Meta, Record, unix_ms},
+    records::{MarkRecord, Meta, Record},
     registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
@@ -131,7 +131,7 @@ pub async fn replaces(
     Err(RegistryError::Unavailable("its own record changes all the time; try again".into()))
 }
 
-/// Closes the store's recovery window whenever it is `window` old. Never ends.
+/// Closes the store's recovery window whenever it has been open for `window`. Never ends.
 ///
 /// # Errors
 /// None: a store that does not answer is tried again.
@@ -144,9 +144,7 @@ pub async fn close_recovery(
     let mut outage = Outage::default();
     loop {
         tokio::time::sleep(TICK).await;
-        let meta = index.read(|state| state.meta().clone());
-        let age = Duration::from_millis(unix_ms().saturating_sub(meta.created_unix_ms));
-        if !meta.recovering || meta.restoring || age < window {
+        if !index.read(|state| is_over(state, window)) {
             continue;
         }
         if let Err(error) = finish(&registry, &keys, &index, &Actor::controller()).await
@@ -155,6 +153,14 @@ pub async fn close_recovery(
             tracing::warn!(%error, failures, for_secs, "the recovery window cannot be closed; trying again");
         }
     }
+}
+
+/// Whether the recovery window is open, and has been for `window`. Neither a clock that was wrong when the store was made
+/// nor one that is wrong now opens or closes it.
+fn is_over(state: &State, window: Duration) -> bool {
+    let meta = state.meta();
+    let age = state.elapsed().and_then(|elapsed| elapsed.record.age_of(meta.incarnation));
+    meta.recovering && !meta.restoring && age.is_some_and(|age| age >= window)
 }
 
 /// The window is closed.

@@ -15,7 +15,7 @@ use nix::{
 use sextant_proto::NodeId;
 
 use super::{
-    CLAIM, EXPORTED, LEDGER, LOCK, NODE_ID, StateDir, StateError, id_line, is_content, malformed, sync,
+    BRAKE, CLAIM, EXPORTED, LEDGER, LOCK, NODE_ID, StateDir, StateError, id_line, is_content, malformed, sync,
     take_lock, write_in,
 };
 

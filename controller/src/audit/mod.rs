@@ -1,7 +1,7 @@
 //! Who did what, when: an entry in the store for each change, put by the transaction that makes the change.
 //!
-//! Entries stand under `audit/`, in the order of their time; the revision of one is that of its key. Neither agents nor the
-//! index see them: [`list`] and [`Follow`] read the store itself. [`Sweeper`] keeps them bounded.
+//! Entries stand under `audit/`. Their order is that of the revisions of their keys; the times in them are of wall
+//! clocks. Neither agents nor the index see them: [`list`] and [`Follow`] read the store itself. [`Sweeper`] keeps them bounded.
 
 mod follow;
 mod record;

@@ -1,18 +1,18 @@
-//! Old entries go: by age, and by how many there are.
+//! Old entries go: by how long ago they were made, in elapsed time, and by how many there are.
 //!
 //! One task, [`Sweeper::run`]: it sweeps at its start, once an hour, and whenever a good part of what is kept has been
 //! written since, which it sees by a watch. Of several controllers the one with the lowest id sweeps; while they do not
 //! agree on who that is, two may, which does no harm. It never ends: a store that does not answer is tried again.
 
-use std::{collections::VecDeque, convert::Infallible, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use futures::StreamExt;
+use sextant_proto::Revision;
 use tokio::time::Instant;
 
 use crate::{
     index::Index,
     keys::Keys,
-    records::unix_ms,
     registry::{Entry, Event, Op, RegistryError, SharedRegistry, Txn},
 };
 
@@ -69,7 +69,9 @@ impl Sweeper {
         if first.is_some_and(|first| first != self.me) {
             return Ok(());
         }
-        sweep(&self.registry, &self.keys, self.keep, unix_ms()).await.map(|_| ())
+        let elapsed = self.index.read(|state| state.elapsed().map(|view| view.record.clone()));
+        let since = |revision| elapsed.as_ref().map_or(Duration::ZERO, |elapsed| elapsed.since(revision));
+        sweep(&self.registry, &self.keys, self.keep, since).await.map(|_| ())
     }
 
     /// Waits until much was written, or the time has come, or the watch has ended.
@@ -98,14 +100,14 @@ pub(super) async fn sweep(
     registry: &SharedRegistry,
     keys: &Keys,
     keep: Keep,
-    now_unix_ms: u64,
+    since: impl Fn(Revision) -> Duration,
 ) -> Result<usize, RegistryError> {
-    let entries: VecDeque<Entry> = registry.list(&keys.audit()).await?.entries.into();
-    let oldest = now_unix_ms.saturating_sub(u64::try_from(keep.age.as_millis()).unwrap_or(u64::MAX));
+    let mut entries: Vec<Entry> = registry.list(&keys.audit()).await?.entries;
+    // By the store's own order: the time in the keys is that of a wall clock, which may have been wrong.
+    entries.sort_by_key(|entry| entry.created);
     let too_many = entries.len().saturating_sub(keep.entries);
-    // The keys are in the order of time.
-    let old = entries.iter().take_while(|entry| keys.audit_time(&entry.key).is_none_or(|at| at < oldest));
-    let gone: Vec<_> = entries.iter().take(too_many.max(old.count())).collect();
+    let old = entries.partition_point(|entry| since(entry.created) >= keep.age);
+    let gone = &entries[..too_many.max(old)];
     for some in gone.chunks(MOST_OPS) {
         let ops = some.iter().map(|entry| Op::Delete(entry.key.clone())).collect();
         registry.commit(Txn { guards: Vec::new(), ops }).await?;

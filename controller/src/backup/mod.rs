@@ -89,7 +89,8 @@ fn kept(keys: &Keys, entry: &Entry) -> Option<Kept> {
 /// Whether what stands under this key is the cluster's, and not the store's own.
 fn lasts(key: &str) -> bool {
     let of_the_store = ["audit/", "lineage/", "doubts/"].iter().any(|directory| key.starts_with(directory));
-    !of_the_store && !matches!(key, "meta/store" | "meta/pools" | "meta/removals" | "meta/reservations")
+    let of_here = ["meta/store", "meta/elapsed", "meta/pools", "meta/removals", "meta/reservations"];
+    !of_the_store && !of_here.contains(&key)
 }
 
 #[cfg(test)]

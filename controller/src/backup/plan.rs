@@ -128,6 +128,8 @@ fn put(plan: &mut Plan, backup: &Backup, keys: &Keys, kept: &Kept) {
         Some(Key::Control) if !ControlRecord::decode(&kept.value).is_ok_and(|control| control.paused) => {
             return;
         }
+        // Its revisions are those of another store.
+        Some(Key::Elapsed) => return,
         Some(Key::Claim(_)) => dated(backup, kept),
         _ => kept.value.clone(),
     };

@@ -28,7 +28,7 @@ impl Claims {
     /// # Errors
     /// If the store does not answer.
     pub async fn end_quarantines(&self) -> Result<bool, RegistryError> {
-        let over = self.index.read(|state| over(state, unix_ms(), self.quarantine));
+        let over = self.index.read(|state| over(state, self.quarantine));
         if over.is_empty() {
             return Ok(false);
         }
@@ -42,15 +42,15 @@ impl Claims {
 }
 
 /// Some of those whose time is over, or that are too many.
-fn over(state: &State, now: u64, quarantine: Duration) -> Vec<(Prefix, View<FreedRecord>)> {
-    let rest = u64::try_from(quarantine.as_millis()).unwrap_or(u64::MAX);
+fn over(state: &State, quarantine: Duration) -> Vec<(Prefix, View<FreedRecord>)> {
     let too_many = state.holdings().freed().len().saturating_sub(MOST);
     let mut freed: Vec<_> = state.holdings().freed().iter().collect();
     if too_many > 0 {
-        freed.sort_by_key(|(_, view)| view.record.freed_unix_ms);
+        freed.sort_by_key(|(_, view)| view.modified);
     }
-    let is_over = |index: usize, at: u64| index < too_many || now.saturating_sub(at) >= rest;
-    let over =
-        freed.into_iter().enumerate().filter(|(index, (_, view))| is_over(*index, view.record.freed_unix_ms));
+    let since = |revision| state.elapsed().map_or(Duration::ZERO, |elapsed| elapsed.record.since(revision));
+    let is_over =
+        |index: usize, view: &View<FreedRecord>| index < too_many || since(view.modified) >= quarantine;
+    let over = freed.into_iter().enumerate().filter(|(index, (_, view))| is_over(*index, view));
     over.take(BATCH).map(|(_, (prefix, view))| (*prefix, view.clone())).collect()
 }

@@ -11,6 +11,7 @@ use sextant_proto::{Control, Mark, NodeName, Peer, Pool, PoolName, Prefix, Revis
 
 use super::{Holdings, Snapshot};
 use crate::{
+    elapsed::Elapsed,
     keys::{Key, Keys},
     lineage::History,
     records::{
@@ -47,6 +48,7 @@ pub struct State {
     doubts: BTreeMap<NodeName, View<DoubtRecord>>,
     control: Control,
     removals: RemovalsRecord,
+    elapsed: Option<View<Elapsed>>,
     pools: BTreeMap<PoolName, View<Pool>>,
     holdings: Holdings,
     nodes: BTreeMap<NodeName, View<NodeRecord>>,
@@ -95,6 +97,7 @@ impl State {
             doubts: BTreeMap::new(),
             control: Control::default(),
             removals: RemovalsRecord::default(),
+            elapsed: None,
             pools: BTreeMap::new(),
             holdings: Holdings::default(),
             nodes: BTreeMap::new(),
@@ -175,6 +178,7 @@ impl State {
             Key::Meta => return self.put_meta(entry, touched),
             Key::Control => self.put_control(entry, touched),
             Key::Removals => self.put_removals(entry, touched),
+            Key::Elapsed => self.put_elapsed(entry),
             Key::Pool(name) => {
                 let before = self.pools.get(&name).map(|pool| pool.record.clone());
                 let kept = keep(&mut self.pools, name.clone(), entry);
@@ -245,6 +249,12 @@ impl State {
         Ok(())
     }
 
+    fn put_elapsed(&mut self, entry: &Entry) -> Result<(), RecordError> {
+        let record = Elapsed::decode(&entry.value)?;
+        self.elapsed = Some(View { record, created: entry.created, modified: entry.modified });
+        Ok(())
+    }
+
     fn delete(&mut self, key: &str, touched: &mut Touched) -> Result<(), StoreReplaced> {
         match self.keys.parse(key) {
             None => {}
@@ -255,6 +265,7 @@ impl State {
             }
             // Agents keep the count that they have.
             Some(Key::Removals) => self.removals = RemovalsRecord::default(),
+            Some(Key::Elapsed) => self.elapsed = None,
             Some(Key::Pool(name)) => {
                 self.pools.remove(&name);
                 touched.pools.insert(name);
@@ -361,6 +372,7 @@ impl State {
     pub(super) fn known_keys(&self) -> impl Iterator<Item = String> {
         let keys = &self.keys;
         std::iter::once(keys.meta())
+            .chain(self.elapsed.as_ref().map(|_| keys.elapsed()))
             .chain(self.pools.keys().map(|name| keys.pool(name)))
             .chain(self.holdings.keys(keys))
             .chain(self.lineage.ids().map(|id| keys.mark(id)))
@@ -409,6 +421,11 @@ impl State {
     /// A guard that holds while the store's own record is as it is here.
     pub fn same_record(&self) -> Vec<Guard> {
         vec![Guard::Holds(self.keys.meta(), self.meta_value.clone())]
+    }
+
+    /// For how long the store has been served, once that is counted.
+    pub fn elapsed(&self) -> Option<&View<Elapsed>> {
+        self.elapsed.as_ref()
     }
 
     /// What holds for all agents.

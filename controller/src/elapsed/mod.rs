@@ -1,0 +1,162 @@
+//! Elapsed time that survives restarts and clock steps: what decides when a recovery window, a quarantine, or the time for
+//! which audit entries are kept is over.
+//!
+//! [`record`] is the record in the store, and pure. The one task here, [`Ticker::run`], waits for its tick, and adds to the
+//! record what passed on the monotonic clock: often while something short is waited for, seldom otherwise. Every controller
+//! does it; each write is guarded by the record that it adds to, and adds only what the controller measured since it saw
+//! that record, so that no time counts twice. The task never ends: a store that does not answer is tried again.
+
+mod record;
+
+use std::{convert::Infallible, time::Duration};
+
+use sextant_proto::{Incarnation, Revision};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::{
+    index::{Index, State},
+    keys::Keys,
+    records::Record,
+    registry::{Guard, Op, RegistryError, SharedRegistry, Txn},
+};
+
+pub use record::Elapsed;
+
+/// How often to look whether it is time to write.
+const TICK: Duration = Duration::from_secs(1);
+/// How often time is written down while only audit entries grow older.
+const IDLE: Duration = Duration::from_secs(600);
+/// How often, at least, while something is waited for.
+const SLOWEST: Duration = Duration::from_secs(30);
+/// How many times a wait is written down while it lasts.
+const STEPS: u32 = 20;
+
+/// How long is waited for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Waits {
+    /// A new store, for the agents of a lost one.
+    pub recovery: Duration,
+    /// A freed prefix, for its being handed out again.
+    pub quarantine: Duration,
+}
+
+/// Counts the elapsed time.
+pub struct Ticker {
+    registry: SharedRegistry,
+    keys: Keys,
+    index: Index,
+    waits: Waits,
+    /// The revision of the record that time is added to, and when it was first seen.
+    base: Option<(Option<Revision>, Instant)>,
+}
+
+/// What the index knows when it is time to look.
+struct Seen {
+    incarnation: Incarnation,
+    revision: Revision,
+    record: Option<(Elapsed, Revision)>,
+    every: Duration,
+}
+
+impl Ticker {
+    /// A ticker of the store that `index` follows.
+    pub fn new(registry: SharedRegistry, keys: Keys, index: Index, waits: Waits) -> Self {
+        Self { registry, keys, index, waits, base: None }
+    }
+
+    /// Counts, for ever.
+    ///
+    /// # Errors
+    /// None: a store that does not answer is tried again.
+    pub async fn run(mut self) -> Result<(), Infallible> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if let Err(error) = self.look(Instant::now()).await {
+                tracing::debug!(%error, "elapsed time cannot be written; trying again");
+            }
+        }
+    }
+
+    async fn look(&mut self, now: Instant) -> Result<(), RegistryError> {
+        let seen = self.seen();
+        let modified = seen.record.as_ref().map(|(_, modified)| *modified);
+        if self.base.is_none_or(|(of, _)| of != modified) {
+            self.base = Some((modified, now));
+        }
+        let passed = self.base.map_or(Duration::ZERO, |(_, since)| now.duration_since(since));
+        let Some(next) = next(&seen, passed) else { return Ok(()) };
+        let key = self.keys.elapsed();
+        let guard = match modified {
+            Some(modified) => Guard::Unchanged(key.clone(), modified),
+            None => Guard::Absent(key.clone()),
+        };
+        let ops = vec![Op::put(key, next.encode())];
+        self.registry.commit(Txn { guards: vec![guard], ops }).await.map(|_| ())
+    }
+
+    fn seen(&self) -> Seen {
+        // Before the state: the state is at least as new.
+        let revision = self.index.seen();
+        self.index.read(|state| Seen {
+            incarnation: state.meta().incarnation,
+            revision,
+            record: state.elapsed().map(|view| (view.record.clone(), view.modified)),
+            every: period(state, self.waits),
+        })
+    }
+}
+
+/// The record to write, if it is time.
+fn next(seen: &Seen, passed: Duration) -> Option<Elapsed> {
+    match &seen.record {
+        None => Some(Elapsed::new(seen.incarnation, seen.revision)),
+        Some((record, _)) if passed >= seen.every || !record.is_of(seen.incarnation) => {
+            // A process that stood still, or a store that was away: nobody was served then, and nothing ran out.
+            let counted = passed.min(seen.every * 2);
+            Some(record.advanced(counted, seen.incarnation, seen.revision))
+        }
+        Some(_) => None,
+    }
+}
+
+/// How often time is written down.
+fn period(state: &State, waits: Waits) -> Duration {
+    let recovery = state.meta().recovering.then_some(waits.recovery);
+    let quarantine = (!state.holdings().freed().is_empty()).then_some(waits.quarantine);
+    let shortest = recovery.into_iter().chain(quarantine).min();
+    shortest.map_or(IDLE, |wait| (wait / STEPS).clamp(TICK, SLOWEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn seen(record: Option<Elapsed>, incarnation: u8, every: Duration) -> Seen {
+        Seen {
+            incarnation: format!("{incarnation:032x}").parse().unwrap(),
+            revision: Revision(9),
+            record: record.map(|record| (record, Revision(8))),
+            every,
+        }
+    }
+
+    #[test]
+    fn time_is_written_when_due_and_never_more_than_two_periods_at_once() {
+        let first = seen(None, 1, 5 * SECOND);
+        let record = next(&first, Duration::ZERO).expect("a store without a record gets one at once");
+        let table = [(1, None), (4, None), (5, Some(5)), (9, Some(9)), (10, Some(10)), (3600, Some(10))];
+        for (passed, counted) in table {
+            let seen = seen(Some(record.clone()), 1, 5 * SECOND);
+            let next = next(&seen, passed * SECOND);
+            let total = next.map(|next| next.age_of(seen.incarnation).unwrap());
+            assert_eq!(total, counted.map(|seconds| seconds * SECOND), "{passed} s passed");
+        }
+        let restored = seen(Some(record), 2, 5 * SECOND);
+        let next = next(&restored, SECOND).expect("another incarnation is written at once");
+        assert_eq!(next.age_of(restored.incarnation), Some(Duration::ZERO));
+    }
+}
