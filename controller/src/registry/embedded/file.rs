@@ -4,7 +4,7 @@
 //! seen outside these three.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
@@ -14,6 +14,8 @@ use redb::{Builder, Database, ReadableDatabase};
 use super::{
     backend::Backend,
     open::{self, OpenError, mend},
+    panics::caught,
+    placed::{Identity, PathLock, misplaced},
     table::{self, Kind, Loaded, Tables},
 };
 use crate::registry::{KeyRange, Reading, RegistryError};
@@ -25,6 +27,9 @@ const CACHE: usize = 64 << 20;
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
+    /// The file that was opened first; no other one is ever used.
+    identity: Identity,
+    _lock: PathLock,
     /// Readers and the writer's transactions share it; only opening anew takes it alone.
     state: RwLock<State>,
     #[cfg(test)]
@@ -62,6 +67,15 @@ pub enum WriteError<T> {
     },
 }
 
+impl From<&OpenError> for Failure {
+    fn from(error: &OpenError) -> Self {
+        match error {
+            OpenError::Damaged { .. } | OpenError::NotAStore { .. } => Self::Damaged(error.to_string()),
+            _ => Self::Io(error.to_string()),
+        }
+    }
+}
+
 impl From<Failure> for RegistryError {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -81,11 +95,17 @@ impl File {
             let backend = Backend::new(file).map_err(|error| refused(path, error))?;
             database(path, backend).map(drop)
         };
+        // Before the lock: nothing is made beside what is no store.
+        open::existing(path)?;
+        let lock = PathLock::take(path)?;
         if open::existing(path)?.is_none() {
             open::create(path, new)?;
         }
+        let metadata = fs::metadata(path).map_err(|error| OpenError::io(path, error))?;
         let file = Self {
             path: path.to_owned(),
+            identity: Identity::from(&metadata),
+            _lock: lock,
             state: RwLock::new(State::Closed(Failure::Io("not open yet".to_owned()))),
             #[cfg(test)]
             faults,
@@ -99,13 +119,14 @@ impl File {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: its lock would keep us out.
         *state = State::Closed(Failure::Io(format!("store {:?} is being opened", self.path)));
-        match self.open_again() {
+        let opened = caught(|| self.open_again());
+        match opened.unwrap_or_else(|reason| Err(OpenError::Damaged { path: self.path.clone(), reason })) {
             Ok((database, loaded)) => {
                 *state = State::Open(database);
                 Ok(loaded)
             }
             Err(error) => {
-                *state = State::Closed(Failure::Io(error.to_string()));
+                *state = State::Closed(Failure::from(&error));
                 Err(error)
             }
         }
@@ -115,16 +136,33 @@ impl File {
         matches!(*self.state(), State::Open(_))
     }
 
+    /// What is wrong if the open file is not at its path: nothing may be written then.
+    pub fn misplaced(&self) -> Option<Failure> {
+        misplaced(&self.path, self.identity).map(Failure::Io)
+    }
+
     /// All keys of each range, at one revision.
     pub fn read(&self, ranges: &[KeyRange]) -> Result<Reading, Failure> {
         let state = self.state();
         let read = || table::read(&state.database()?.begin_read()?, ranges);
-        read().map_err(|error| self.failure(&state, error))
+        let read = caught(read).unwrap_or_else(|reason| Err(redb::Error::Corrupted(reason)));
+        read.map_err(|error| self.failure(&state, error))
     }
 
     /// Runs `work` in one transaction. It gives its result, and whether it changed anything: only then is anything
     /// written, and on the disk when this returns.
     pub fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<(T, bool), redb::Error>,
+    ) -> Result<T, WriteError<T>> {
+        let written = caught(|| self.write_unguarded(work));
+        written.unwrap_or_else(|reason| {
+            let failure = self.failure(&self.state(), redb::Error::Corrupted(reason));
+            Err(WriteError::NotDone(failure))
+        })
+    }
+
+    fn write_unguarded<T>(
         &self,
         work: impl FnOnce(&mut Tables<'_>) -> Result<(T, bool), redb::Error>,
     ) -> Result<T, WriteError<T>> {
@@ -145,9 +183,10 @@ impl File {
             transaction.abort().map_err(|error| not_done(error.into()))?;
             return Ok(result);
         }
-        match transaction.commit() {
+        let committed = caught(|| transaction.commit().map_err(redb::Error::from));
+        match committed.unwrap_or_else(|reason| Err(redb::Error::Corrupted(reason))) {
             Ok(()) => Ok(result),
-            Err(error) => Err(WriteError::Unknown { result, failure: self.failure(&state, error.into()) }),
+            Err(error) => Err(WriteError::Unknown { result, failure: self.failure(&state, error) }),
         }
     }
 
@@ -160,16 +199,38 @@ impl File {
         let Some(file) = open::existing(&self.path)? else {
             return Err(OpenError::io(&self.path, io::ErrorKind::NotFound.into()));
         };
+        let metadata = file.metadata().map_err(|error| OpenError::io(&self.path, error))?;
+        if Identity::from(&metadata) != self.identity {
+            let reason = "another file was put in the place of the open store".to_owned();
+            return Err(OpenError::NotAStore { path: self.path.clone(), reason });
+        }
         #[cfg_attr(not(test), expect(unused_mut))]
         let mut backend = Backend::new(file).map_err(refused)?;
         #[cfg(test)]
         {
             backend.faults = self.faults.clone();
         }
-        let database = database(&self.path, backend)?;
+        let mut database = database(&self.path, backend)?;
+        self.verify(&mut database)?;
         let load = || table::load(&database.begin_read()?);
         let loaded = load().map_err(refused)?;
         Ok((database, loaded))
+    }
+
+    /// Compares all pages with their checksums, and reads all that is in them.
+    fn verify(&self, database: &mut Database) -> Result<(), OpenError> {
+        let refused = |error| refused(&self.path, error);
+        let damaged = |reason| Err(OpenError::Damaged { path: self.path.clone(), reason });
+        match database.check_integrity() {
+            Ok(true) => {}
+            Ok(false) => return damaged("pages do not match their checksums".to_owned()),
+            Err(error) => return Err(refused(error.into())),
+        }
+        let verify = || table::verify(&database.begin_read()?);
+        match verify().map_err(refused)? {
+            Ok(()) => Ok(()),
+            Err(reason) => damaged(reason),
+        }
     }
 
     fn failure(&self, state: &State, error: redb::Error) -> Failure {

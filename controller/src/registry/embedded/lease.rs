@@ -50,6 +50,12 @@ impl Deadlines {
         known.is_some()
     }
 
+    /// Gives all leases another TTL.
+    pub fn restart(&mut self, now: Instant) {
+        let leases: Vec<_> = self.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
+        *self = Self::anew(leases, now);
+    }
+
     /// Forgets a lease that has ended.
     pub fn remove(&mut self, lease: LeaseId) {
         if let Some(deadline) = self.leases.remove(&lease).and_then(|lease| lease.deadline) {

@@ -7,6 +7,8 @@
 //! | `lease` | when leases end (pure) |
 //! | `ring`, `watch` | the last changes, and streams of them |
 //! | `file`, `table`, `backend` | the edge to redb: transactions, tables, octets |
+//! | `placed` | whether the file is still at its path, and the lock of the path |
+//! | `panics` | redb's panics on damage, as errors |
 //! | `open` | which files are refused; making a new one |
 //!
 //! The writer's thread waits for requests, for the next lease's end, and, after a failure, for the next try. It ends when
@@ -20,6 +22,8 @@ mod faults;
 mod file;
 pub(super) mod lease;
 mod open;
+mod panics;
+mod placed;
 mod ring;
 mod table;
 #[cfg(test)]

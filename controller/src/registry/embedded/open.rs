@@ -62,7 +62,9 @@ pub enum OpenError {
         found: u64,
     },
     /// Its content cannot be read.
-    #[error("store {path:?} is damaged: {reason}; move it away and restore a backup (sextant restore FILE)")]
+    #[error(
+        "store {path:?} is damaged: {reason}; move it away and restore a backup: mv {path:?} {:?}, start the controller, then: sextant restore FILE", aside(.path)
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -89,6 +91,12 @@ impl OpenError {
             _ => Self::Io { path, source },
         }
     }
+}
+
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".damaged");
+    PathBuf::from(name)
 }
 
 /// What a person does about an error of the file system.
@@ -131,15 +139,19 @@ pub fn existing(path: &Path) -> Result<Option<File>, OpenError> {
 /// If there is a file at `path` in the meantime, it stays.
 pub fn create(path: &Path, fill: impl FnOnce(File) -> Result<(), OpenError>) -> Result<(), OpenError> {
     let io = |error| OpenError::io(path, error);
-    let parent = parent(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io)?;
+    make_directory(path).map_err(io)?;
     let unfinished = unfinished(path);
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&unfinished);
     let made = fill(file.map_err(io)?).and_then(|()| place(&unfinished, path).map_err(io));
     // After a rename it is no longer there; if making it failed, that is what counts.
     let _ = fs::remove_file(&unfinished);
     made?;
-    File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)
+    File::open(parent(path)).and_then(|directory| directory.sync_all()).map_err(io)
+}
+
+/// Makes the directory of `path`, for its owner alone.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(parent(path))
 }
 
 fn parent(path: &Path) -> &Path {

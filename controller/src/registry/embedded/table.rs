@@ -114,6 +114,39 @@ pub fn load(transaction: &redb::ReadTransaction) -> Result<Loaded, redb::Error> 
     })
 }
 
+/// Reads everything, and compares the tables with each other; what does not fit.
+pub fn verify(transaction: &redb::ReadTransaction) -> Result<Result<(), String>, redb::Error> {
+    let newest = number(&transaction.open_table(META)?, META_REVISION)?;
+    let leases = match transaction.open_table(LEASES) {
+        Ok(leases) => leases,
+        // Each is made by the first transaction.
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Err("a table is missing".to_owned())),
+        Err(error) => return Err(error.into()),
+    };
+    let lease_keys = transaction.open_table(LEASE_KEYS)?;
+    let mut held = 0_u64;
+    for row in transaction.open_table(ENTRIES)?.iter()? {
+        let (key, record) = row?;
+        let (key, (created, modified, lease, _)) = (key.value(), record.value());
+        if created == 0 || created > modified || modified > newest {
+            return Ok(Err(format!(
+                "{key:?} says that it was made at revision {created} and changed at {modified} of {newest}"
+            )));
+        }
+        let Some(lease) = lease else { continue };
+        held += 1;
+        if leases.get(lease)?.is_none() || lease_keys.get((lease, key))?.is_none() {
+            return Ok(Err(format!("{key:?} belongs to lease {lease}, which does not have it")));
+        }
+    }
+    let mut known = 0_u64;
+    for row in lease_keys.iter()? {
+        row?;
+        known += 1;
+    }
+    Ok((held == known).then_some(()).ok_or_else(|| format!("{known} keys have leases, {held} of them exist")))
+}
+
 /// Reads ranges; all and the revision are of one snapshot.
 pub fn read(transaction: &redb::ReadTransaction, ranges: &[KeyRange]) -> Result<Reading, redb::Error> {
     let revision = Revision(number(&transaction.open_table(META)?, META_REVISION)?);

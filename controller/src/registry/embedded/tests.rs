@@ -17,8 +17,10 @@ use crate::registry::{
 };
 
 mod crash;
+mod damage;
 mod disk;
 mod opening;
+mod placed;
 mod speed;
 
 /// A directory with a store's path in it.

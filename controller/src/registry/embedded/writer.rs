@@ -25,6 +25,9 @@ const GROUP: usize = 1024;
 /// How long to wait before an ended lease, or a file that does not open, is tried again unasked.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// How often it is looked whether the file is still at its path.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What the writer is asked.
 #[derive(Debug)]
 pub enum Request {
@@ -47,6 +50,8 @@ pub struct Writer {
     unsettled: Option<Vec<Done>>,
     /// Set after a failure.
     retry_at: Option<Instant>,
+    /// Why nothing is written, if the file is not at its path.
+    misplaced: Option<Failure>,
 }
 
 /// One thing to do, and who wants to know. Nobody asked for the end of a lease whose time is over.
@@ -70,6 +75,7 @@ impl Writer {
             sequence: loaded.sequence,
             unsettled: None,
             retry_at: None,
+            misplaced: None,
         }
     }
 
@@ -83,28 +89,32 @@ impl Writer {
     /// What waits; nothing if it is time to look at the leases or the file; `None` at the end.
     async fn next_requests(&mut self) -> Option<Vec<Request>> {
         let mut requests = Vec::new();
-        let wake = self.wake_at();
+        let look = Instant::now() + LOOK;
+        let wake = self.wake_at().map_or(look, |wake| wake.min(look));
         let receive = self.requests.recv_many(&mut requests, GROUP);
-        let received = match wake {
-            None => receive.await,
-            Some(at) => match tokio::time::timeout_at(at.into(), receive).await {
-                Ok(received) => received,
-                Err(_) => return Some(Vec::new()),
-            },
-        };
-        (received > 0).then_some(requests)
+        match tokio::time::timeout_at(wake.into(), receive).await {
+            Ok(received) => (received > 0).then_some(requests),
+            Err(_) => Some(Vec::new()),
+        }
     }
 
     fn wake_at(&self) -> Option<Instant> {
         if !self.file.is_open() {
             return self.retry_at;
         }
+        if self.misplaced.is_some() {
+            return None;
+        }
         let next = self.deadlines.next()?;
         Some(self.retry_at.map_or(next, |retry| retry.max(next)))
     }
 
     fn turn(&mut self, requests: Vec<Request>) {
+        self.look();
         let group = self.take(requests);
+        if let Some(failure) = self.misplaced.clone() {
+            return refuse(group, &failure.into());
+        }
         // After the keep-alives: a lease does not end because we were slow to read that it is kept alive.
         let overdue = self.overdue(Instant::now());
         if let Err(failure) = self.ensure_open() {
@@ -118,6 +128,21 @@ impl Writer {
         }
     }
 
+    /// Looks whether the open file is still at its path, and logs when that changes.
+    fn look(&mut self) {
+        let misplaced = self.file.misplaced();
+        match (&self.misplaced, &misplaced) {
+            (None, Some(failure)) => tracing::error!(error = %failure, "store is not at its path"),
+            (Some(_), None) => {
+                tracing::info!("store is at its path again");
+                // Nobody could keep them alive.
+                self.deadlines.restart(Instant::now());
+            }
+            _ => {}
+        }
+        self.misplaced = misplaced;
+    }
+
     /// Answers the keep-alives; the rest needs the file.
     fn take(&mut self, requests: Vec<Request>) -> Vec<Asked> {
         let now = Instant::now();
@@ -125,6 +150,10 @@ impl Writer {
         for request in requests {
             match request {
                 Request::KeepAlive(lease, reply) => {
+                    if let Some(failure) = self.misplaced.clone() {
+                        let _ = reply.send(Err(failure.into()));
+                        continue;
+                    }
                     let kept = self.deadlines.keep_alive(lease, now);
                     let _ = reply.send(kept.then_some(()).ok_or(RegistryError::LeaseEnded(lease)));
                 }
@@ -157,7 +186,12 @@ impl Writer {
                 self.sequence += u64::from(done.iter().any(Done::changed));
                 self.working_again();
                 self.tell(&done);
-                answer(group, &done);
+                self.look();
+                match &self.misplaced {
+                    // It is in the open file; whether a restart finds it depends on whether that comes back.
+                    Some(failure) => refuse(group, &RegistryError::Unknown(failure.to_string())),
+                    None => answer(group, &done),
+                }
             }
             Err(WriteError::NotDone(failure)) => {
                 self.recover(&failure);
@@ -208,7 +242,7 @@ impl Writer {
             }
             Err(error) => {
                 self.postpone(Instant::now());
-                Err(Failure::Io(error.to_string()))
+                Err(Failure::from(&error))
             }
         }
     }

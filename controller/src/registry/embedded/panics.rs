@@ -1,0 +1,38 @@
+//! redb panics on some damage that its checks do not find; here that becomes a value.
+
+use std::{
+    any::Any,
+    cell::Cell,
+    panic::{self, AssertUnwindSafe},
+    sync::Once,
+};
+
+thread_local! {
+    /// Whether a panic of this thread is taken as an answer, and not told.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`; what a panic said if it panicked. What `work` changed is not to be used after that.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let told = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                told(info);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    result.map_err(|panic| said(&*panic))
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    // The first line: what follows are the values of an assertion.
+    let text = text.and_then(|text| text.lines().next()).unwrap_or("no reason given");
+    format!("its structure makes no sense ({text})")
+}

@@ -1,0 +1,77 @@
+//! Store files with damage drawn by lot: never a panic, and either refused or unchanged.
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::*;
+
+const SEED: u64 = 10;
+const PAGE: usize = 4096;
+
+/// One damage of the file's octets; what it was.
+fn damage(octets: &mut Vec<u8>, random: &mut StdRng) -> String {
+    let at = random.random_range(0..octets.len());
+    let page = at / PAGE * PAGE;
+    let end = (page + PAGE).min(octets.len());
+    match random.random_range(0..5) {
+        0 => {
+            octets[at] ^= 1 << random.random_range(0..8);
+            format!("a bit flipped at {at}")
+        }
+        1 => {
+            let at = at % 512;
+            octets[at] ^= 1 << random.random_range(0..8);
+            format!("a bit of the header flipped at {at}")
+        }
+        2 => {
+            octets[page..end].fill(0);
+            format!("page {page} zeroed")
+        }
+        3 => {
+            octets.truncate(at);
+            format!("cut off at {at}")
+        }
+        _ => {
+            let other = random.random_range(0..octets.len() / PAGE) * PAGE;
+            for offset in 0..end - page {
+                octets.swap(page + offset, other + offset);
+            }
+            format!("pages {page} and {other} swapped")
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_or_has_all() {
+    let place = place();
+    let store = EmbeddedStore::open(&place.path).unwrap();
+    let lease = store.grant(Duration::from_secs(3600)).await.unwrap();
+    for key in 0..60 {
+        put(&store, &format!("{key:03}"), &format!("{key}").repeat(400)).await.unwrap();
+    }
+    store.commit(with_lease("held", lease)).await.unwrap();
+    let before = all(&store).await;
+    drop(store);
+    let whole = fs::read(&place.path).unwrap();
+    let mut random = StdRng::seed_from_u64(SEED);
+    let (mut refused, mut lost) = (0, Vec::new());
+    for _ in 0..300 {
+        let mut octets = whole.clone();
+        let what = damage(&mut octets, &mut random);
+        fs::write(&place.path, octets).unwrap();
+        match EmbeddedStore::open(&place.path) {
+            Err(error) => {
+                let error = error.to_string();
+                let told = error.contains("is damaged: ") || error.contains("is not a Sextant store");
+                assert!(told || error.contains("has format"), "{what}: {error}");
+                refused += 1;
+            }
+            Ok(store) => {
+                if all(&store).await != before {
+                    lost.push(what);
+                }
+            }
+        }
+    }
+    assert!(lost.is_empty(), "seed {SEED}: taken with another content: {lost:?}");
+    assert!(refused > 50, "seed {SEED}: the damage was noticed {refused} times only");
+}
