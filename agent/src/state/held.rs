@@ -15,8 +15,8 @@ use nix::{
 use sextant_proto::NodeId;
 
 use super::{
-    BRAKE, CLAIM, EXPORTED, LEDGER, LOCK, NODE_ID, StateDir, StateError, id_line, is_content, malformed, sync,
-    take_lock, write_in,
+    BRAKE, CLAIM, EXPORTED, LEDGER, LOCK, NODE_ID, StateDir, StateError, id_line, is_content, malformed,
+    sync, take_lock, write_in,
 };
 
 /// What a check has found.

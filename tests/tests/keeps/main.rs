@@ -6,6 +6,7 @@ mod explain;
 mod files;
 mod lost;
 mod moving;
+mod removed;
 
 use std::collections::BTreeMap;
 
