@@ -17,7 +17,7 @@ use crate::{
     index::{Index, State},
     keys::Keys,
     records::Record,
-    registry::{Guard, Op, RegistryError, SharedRegistry, Txn},
+    registry::{Guard, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
 pub use record::Elapsed;
@@ -46,8 +46,17 @@ pub struct Ticker {
     keys: Keys,
     index: Index,
     waits: Waits,
-    /// The revision of the record that time is added to, and when it was first seen.
-    base: Option<(Option<Revision>, Instant)>,
+    base: Option<Base>,
+}
+
+/// The record that time is added to.
+#[derive(Debug, Clone, Copy)]
+struct Base {
+    of: Incarnation,
+    /// The revision that put it; none if there is none yet.
+    modified: Option<Revision>,
+    /// When it was put, or first seen.
+    since: Instant,
 }
 
 /// What the index knows when it is time to look.
@@ -82,10 +91,14 @@ impl Ticker {
     async fn look(&mut self, now: Instant) -> Result<(), RegistryError> {
         let seen = self.seen();
         let modified = seen.record.as_ref().map(|(_, modified)| *modified);
-        if self.base.is_none_or(|(of, _)| of != modified) {
-            self.base = Some((modified, now));
+        let base = self.base.filter(|base| base.of == seen.incarnation && base.modified >= modified);
+        let base = base.unwrap_or(Base { of: seen.incarnation, modified, since: now });
+        self.base = Some(base);
+        if base.modified > modified {
+            // The index does not have the last write yet.
+            return Ok(());
         }
-        let passed = self.base.map_or(Duration::ZERO, |(_, since)| now.duration_since(since));
+        let passed = now.duration_since(base.since);
         let Some(next) = next(&seen, passed) else { return Ok(()) };
         let key = self.keys.elapsed();
         let guard = match modified {
@@ -93,7 +106,11 @@ impl Ticker {
             None => Guard::Absent(key.clone()),
         };
         let ops = vec![Op::put(key, next.encode())];
-        self.registry.commit(Txn { guards: vec![guard], ops }).await.map(|_| ())
+        if let Outcome::Committed(revision) = self.registry.commit(Txn { guards: vec![guard], ops }).await? {
+            // What passes from here on is counted by the next write.
+            self.base = Some(Base { of: seen.incarnation, modified: Some(revision), since: now });
+        }
+        Ok(())
     }
 
     fn seen(&self) -> Seen {

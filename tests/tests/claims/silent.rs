@@ -135,7 +135,9 @@ fn a_claim_that_is_ended_again_and_again_is_reported_as_a_loop() {
     });
     let log = cluster.agents[0].process.log();
     for transition in ["claim ended and claimed anew", "claim fenced and claimed anew"] {
-        let lines = log.lines().filter(|line| line.contains("session loop: ") && line.contains(transition));
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("session loop: the same transition") && line.contains(transition));
         assert!(lines.count() <= 1, "{log}");
     }
     assert!(log.contains("session loop has ended"), "{log}");
