@@ -67,6 +67,13 @@ struct Seen {
     every: Duration,
 }
 
+impl Base {
+    /// Whether it is of a write that the index does not have yet. One that it has and that is gone was deleted since.
+    fn is_ahead_of(&self, seen: &Seen) -> bool {
+        self.of == seen.incarnation && self.modified > Some(seen.revision)
+    }
+}
+
 impl Ticker {
     /// A ticker of the store that `index` follows.
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index, waits: Waits) -> Self {
@@ -91,13 +98,13 @@ impl Ticker {
     async fn look(&mut self, now: Instant) -> Result<(), RegistryError> {
         let seen = self.seen();
         let modified = seen.record.as_ref().map(|(_, modified)| *modified);
-        let base = self.base.filter(|base| base.of == seen.incarnation && base.modified >= modified);
-        let base = base.unwrap_or(Base { of: seen.incarnation, modified, since: now });
-        self.base = Some(base);
-        if base.modified > modified {
+        if self.base.is_some_and(|base| base.is_ahead_of(&seen)) {
             // The index does not have the last write yet.
             return Ok(());
         }
+        let base = self.base.filter(|base| base.of == seen.incarnation && base.modified == modified);
+        let base = base.unwrap_or(Base { of: seen.incarnation, modified, since: now });
+        self.base = Some(base);
         let passed = now.duration_since(base.since);
         let Some(next) = next(&seen, passed) else { return Ok(()) };
         let key = self.keys.elapsed();
@@ -106,7 +113,9 @@ impl Ticker {
             None => Guard::Absent(key.clone()),
         };
         let ops = vec![Op::put(key, next.encode())];
-        if let Outcome::Committed(revision) = self.registry.commit(Txn { guards: vec![guard], ops }).await? {
+        // Not into another incarnation than the index is of.
+        let guards = self.index.read(State::same_record).into_iter().chain([guard]).collect();
+        if let Outcome::Committed(revision) = self.registry.commit(Txn { guards, ops }).await? {
             // What passes from here on is counted by the next write.
             self.base = Some(Base { of: seen.incarnation, modified: Some(revision), since: now });
         }
@@ -158,6 +167,24 @@ mod tests {
             revision: Revision(9),
             record: record.map(|record| (record, Revision(8))),
             every,
+        }
+    }
+
+    #[test]
+    fn the_index_is_waited_for_only_until_it_has_the_last_write() {
+        let of_here = |modified| {
+            let of = seen(None, 1, SECOND).incarnation;
+            Base { of, modified, since: Instant::now() }
+        };
+        let record = Elapsed::new(of_here(None).of, Revision(8));
+        for (what, base, ahead) in [
+            ("nothing was written yet", of_here(None), false),
+            ("the write is on its way", of_here(Some(Revision(10))), true),
+            ("the index has it", of_here(Some(Revision(8))), false),
+            ("it was deleted since", of_here(Some(Revision(9))), false),
+        ] {
+            assert_eq!(base.is_ahead_of(&seen(Some(record.clone()), 1, SECOND)), ahead, "{what}");
+            assert!(!base.is_ahead_of(&seen(None, 2, SECOND)), "{what}: of another incarnation");
         }
     }
 
