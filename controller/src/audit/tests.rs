@@ -92,3 +92,27 @@ async fn a_follower_survives_compaction_and_tells_each_entry_once() {
     }
     assert_eq!(told, (2..60).collect());
 }
+
+#[tokio::test]
+async fn a_clock_that_steps_back_neither_reorders_nor_drops_nor_repeats_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let (registry, keys) = store(&dir);
+    let made = [5000, 9000, 1000, 1000, 20, 7000];
+    let (before, after) = made.split_at(3);
+    for (random, unix_ms) in (0..).zip(before) {
+        put(&registry, &keys, *unix_ms, random).await;
+    }
+    let mut follow = Follow::new(registry.clone(), keys.clone(), Revision::ZERO);
+    let mut followed = vec![follow.next().await.record.unix_ms];
+    for (random, unix_ms) in (10..).zip(after) {
+        put(&registry, &keys, *unix_ms, random).await;
+    }
+    // One more tells that none of those before it was told twice.
+    put(&registry, &keys, 1, 99).await;
+    while followed.last() != Some(&1) {
+        let next = tokio::time::timeout(Duration::from_secs(20), follow.next()).await.unwrap();
+        followed.push(next.record.unix_ms);
+    }
+    assert_eq!(followed, [&made[..], &[1]].concat(), "in the order of the store");
+    assert_eq!(times(&registry, &keys).await, followed);
+}
