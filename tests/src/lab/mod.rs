@@ -5,6 +5,7 @@
 //! other end only this process has: however this process ends, the reaper sees that and takes the lab down.
 
 pub mod binary;
+pub mod clock;
 pub mod counters;
 pub mod daemons;
 pub mod etcd;

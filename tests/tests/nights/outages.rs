@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use sextant_tests::{AgentOptions, MILLISECONDS, SECONDS, poll};
+use sextant_tests::{AgentOptions, MILLISECONDS, SECONDS, lab::clock::wrong_clock, poll};
 
 use crate::etcd::{Cluster, Setup};
 
@@ -79,17 +79,6 @@ impl Outage {
     }
 }
 
-fn under_clock(ahead: i64) -> Vec<(String, String)> {
-    let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
-    assert!(std::path::Path::new(library).exists(), "{library} is missing; install libfaketime");
-    let pairs = [
-        ("LD_PRELOAD", library.to_owned()),
-        ("FAKETIME", format!("{ahead:+}s")),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-    ];
-    pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
-}
-
 impl Cluster {
     fn agent_anew(&mut self, host: usize, options: AgentOptions) {
         drop(self.agents.remove(host));
@@ -117,10 +106,10 @@ impl Cluster {
                 self.agent_anew(host, AgentOptions { args, ..AgentOptions::default() });
             }
             Outage::AgentClock(host, ahead) => {
-                let environment = under_clock(ahead);
+                let environment = wrong_clock(ahead);
                 self.agent_anew(host, AgentOptions { environment, ..AgentOptions::default() });
             }
-            Outage::ControllerClock(index, ahead) => self.controller_anew(index, &under_clock(ahead)),
+            Outage::ControllerClock(index, ahead) => self.controller_anew(index, &wrong_clock(ahead)),
             Outage::Forget(host) => {
                 let name = self.hosts[host].name().to_owned();
                 self.sextant(&["node", "forget", "--force", &name]);

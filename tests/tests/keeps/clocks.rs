@@ -1,0 +1,62 @@
+//! A controller's wall clock is wrong for a while: it decides nothing.
+
+use std::time::Duration;
+
+use sextant_tests::{
+    ControllerOptions, SECONDS,
+    cluster::{Cluster, GUIDE},
+    lab::clock::wrong_clock,
+    poll,
+};
+
+const DAY: i64 = 24 * 3600;
+/// Longer than the controller needs to look at what may be over.
+const LOOKS: Duration = Duration::from_secs(4);
+
+/// Ends the controller, and starts one on the store of this name whose wall clock is so many seconds ahead.
+fn start(cluster: &mut Cluster, store: &str, ahead: i64, args: &[&str]) {
+    cluster.controller = None;
+    let store = Some(format!("embedded:{}", cluster.lab.dir().join(store).display()));
+    let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let environment = if ahead == 0 { Vec::new() } else { wrong_clock(ahead) };
+    cluster.start_controller(ControllerOptions { store, args, environment, ..ControllerOptions::default() });
+}
+
+fn is_recovering(cluster: &Cluster) -> bool {
+    cluster.lab.cli_json(&["recover"]).unwrap()["recovering"].as_bool().unwrap()
+}
+
+#[test]
+fn recovery_windows_last_as_long_as_they_should_whatever_the_clock_says() {
+    let mut cluster = Cluster::without_agents("clocks", 0, GUIDE);
+    let window = ["--recovery-window", "5"];
+    start(&mut cluster, "future", 2 * 365 * DAY, &window);
+    start(&mut cluster, "future", 0, &window);
+    poll("the window of a store that was made in the future closes", 30 * SECONDS, || {
+        anyhow::ensure!(!is_recovering(&cluster), "it is open");
+        anyhow::Ok(())
+    });
+    start(&mut cluster, "jump", 0, &[]);
+    start(&mut cluster, "jump", 3600, &[]);
+    std::thread::sleep(LOOKS);
+    assert!(is_recovering(&cluster), "a jump of the clock closed a window of ten minutes");
+}
+
+#[test]
+fn history_and_quarantine_outlast_a_clock_that_was_ahead() {
+    let mut cluster = Cluster::start("ahead", 1, GUIDE);
+    cluster.agents.clear();
+    cluster.sextant(&["node", "forget", "--force", "h1"]);
+    let kept = |cluster: &Cluster| {
+        let events = cluster.sextant(&["events"]);
+        let pools = cluster.lab.cli_json(&["pool", "list"]).unwrap();
+        (events.matches(" h1 ").count(), pools[0]["quarantined"].clone())
+    };
+    let before = kept(&cluster);
+    assert!(before.0 > 1 && before.1 == 1, "{before:?}");
+    for ahead in [91 * DAY, -91 * DAY, 0] {
+        start(&mut cluster, "controller-1", ahead, &[]);
+        std::thread::sleep(LOOKS);
+        assert_eq!(kept(&cluster), before, "{ahead} s ahead");
+    }
+}
