@@ -67,7 +67,7 @@ struct Listed {
     problem: Problem,
 }
 
-/// Nobody has looked yet.
+/// Not determined yet.
 const STARTING: &str = "starting";
 
 impl Default for Problems {

@@ -136,7 +136,7 @@ async fn claim(claims: &Claims, request: &ClaimRequest) -> Claim {
     }
 }
 
-/// As an agent does: again while it is told to, until it is granted or fenced.
+/// Claims as an agent does: retries until it is granted or fenced.
 async fn agent(claims: &Claims, request: &ClaimRequest) -> Granted {
     for _ in 0..100 {
         match claims.claim(request).await {

@@ -178,7 +178,7 @@ impl Claims {
     }
 }
 
-/// What a node that must wait is told.
+/// The error for a node that has to wait.
 pub(super) fn unknown_history() -> RegistryError {
     RegistryError::Unavailable(
         "the store does not have the claim that this node was granted: it may have been taken back to an earlier \

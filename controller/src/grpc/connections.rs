@@ -3,7 +3,7 @@
 //! Descriptors are few. So there is a number of connections that leaves enough of them for the store, for probes and for
 //! other controllers, and the last of that number are for this host itself: an operator gets in however many agents there are.
 //! A connection without any call for [`SILENT`] is closed, and at once where its place is needed. One that made a call is kept as
-//! long as it answers HTTP/2 pings. Where there is no place, the peer is told so by a GOAWAY, and sees why.
+//! long as it answers HTTP/2 pings. A refused peer receives a GOAWAY with the reason.
 
 use std::{
     collections::BTreeMap,
@@ -39,7 +39,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 const OTHERS: usize = 96;
 /// Places that only this host's own connections take.
 const OPERATORS: usize = 16;
-/// So many peers are told at once why they are refused; more are just closed.
+/// How many refused peers receive a reason at the same time; further connections are closed without one.
 const TOLD_AT_ONCE: usize = 16;
 /// How long a refused peer may take to hear it.
 const TELLING: Duration = Duration::from_secs(1);

@@ -254,7 +254,7 @@ impl IndexTask {
         }
     }
 
-    /// How the listing follows what is known. Nothing of a store that was taken back is told to agents as gone (DESIGN I6).
+    /// How the listing follows the known state. Agents receive no deletes from a store that was taken back (DESIGN I6).
     fn course(&self, listing: &Listing) -> Course {
         let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
         course(&state, &self.keys, *self.seen.borrow(), listing)

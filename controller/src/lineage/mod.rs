@@ -165,8 +165,7 @@ impl Lineage {
         }
     }
 
-    /// Whether a new prefix is not to be granted yet: nobody has confirmed yet that the store's history is the one that
-    /// agents know.
+    /// Whether new prefixes are withheld: no agent has confirmed yet that the store's history is the one that agents know.
     pub fn is_unconfirmed(&self) -> bool {
         let waits = self.shared.awaited_until.is_some_and(|until| Instant::now() < until);
         waits && !self.shared.confirmed.load(Ordering::Relaxed)

@@ -216,8 +216,8 @@ fn confirmed_removals_do_not_count() {
     assert_eq!(bed.kernel.len(), 10);
     let mut bed = Bed::with(60);
     assert_eq!(bed.forget(0..20).pass(), 20);
-    assert_eq!(bed.confirmed(20..40).pass(), 20, "of those that are held nobody has confirmed any");
-    // An agent that is told of both at once.
+    assert_eq!(bed.confirmed(20..40).pass(), 20, "none of the held removals was confirmed");
+    // An agent that receives both at once.
     let mut bed = Bed::with(60);
     assert_eq!(bed.confirmed(0..30).restart().forget(30..42).pass(), 0, "12 that count");
     let mut bed = Bed::with(60);
