@@ -1,8 +1,10 @@
 //! The octets of the file, as redb asks for them.
 //!
-//! Two things are done otherwise than redb's own backend does them. Growth (redb doubles the file) allocates its blocks, so
-//! that a full disk is told when the file grows, before anything of a transaction is written. And before a file is read again after a failure,
-//! the page cache is dropped: after a failed write-back it holds octets that the disk does not.
+//! Three things are done otherwise than redb's own backend does them. Growth (redb doubles the file) allocates its blocks, so
+//! that a full disk is told when the file grows, before anything of a transaction is written. It is never made shorter, as redb
+//! does on a clean close: it would have to double again after the next start, and a disk that is full by then would refuse
+//! that. (redb takes a file that is longer than its header says.) And before a file is read again after a failure, the page
+//! cache is dropped: after a failed write-back it holds octets that the disk does not.
 
 use std::{fs::File, io, ops::Bound};
 
@@ -78,7 +80,7 @@ impl StorageBackend for Backend {
         #[cfg(test)]
         self.faults.resize()?;
         let old = self.redb.len()?;
-        if len > old { grow(&self.file, old, len) } else { self.redb.set_len(len) }
+        if len > old { grow(&self.file, old, len) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {

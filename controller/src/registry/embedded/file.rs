@@ -14,6 +14,7 @@ use redb::{Builder, Database, ReadableDatabase};
 use super::{
     backend::Backend,
     open::{self, OpenError, mend},
+    overlay::Overlay,
     panics::caught,
     placed::{Identity, PathLock, misplaced},
     table::{self, Kind, Loaded, Tables},
@@ -204,23 +205,33 @@ impl File {
             let reason = "another file was put in the place of the open store".to_owned();
             return Err(OpenError::NotAStore { path: self.path.clone(), reason });
         }
+        let found = file.try_clone().map_err(|error| OpenError::io(&self.path, error))?;
         #[cfg_attr(not(test), expect(unused_mut))]
         let mut backend = Backend::new(file).map_err(refused)?;
         #[cfg(test)]
         {
             backend.faults = self.faults.clone();
         }
-        let mut database = database(&self.path, backend)?;
-        self.verify(&mut database)?;
+        // Before redb opens it, as it then marks and perhaps repairs what it finds.
+        self.verify(found)?;
+        let database = database(&self.path, backend)?;
         let load = || table::load(&database.begin_read()?);
         let loaded = load().map_err(refused)?;
         Ok((database, loaded))
     }
 
-    /// Compares all pages with their checksums, and reads all that is in them.
-    fn verify(&self, database: &mut Database) -> Result<(), OpenError> {
+    /// Compares all pages with their checksums, and reads all that is in them; writes nothing. What is no store is left to
+    /// [`database`].
+    fn verify(&self, found: fs::File) -> Result<(), OpenError> {
         let refused = |error| refused(&self.path, error);
         let damaged = |reason| Err(OpenError::Damaged { path: self.path.clone(), reason });
+        let overlay = Overlay::new(found).map_err(|error| OpenError::io(&self.path, error))?;
+        let opened = Builder::new().set_cache_size(CACHE).create_with_backend(overlay);
+        let mut database = opened.map_err(|error| refused(error.into()))?;
+        let kind = || table::kind(&database.begin_read()?);
+        if !matches!(kind().map_err(refused)?, Kind::Store) {
+            return Ok(());
+        }
         match database.check_integrity() {
             Ok(true) => {}
             Ok(false) => return damaged("pages do not match their checksums".to_owned()),

@@ -7,6 +7,7 @@
 //! | `lease` | when leases end (pure) |
 //! | `ring`, `watch` | the last changes, and streams of them |
 //! | `file`, `table`, `backend` | the edge to redb: transactions, tables, octets |
+//! | `overlay` | the file as it is read for a check, which writes to memory alone |
 //! | `placed` | whether the file is still at its path, and the lock of the path |
 //! | `panics` | redb's panics on damage, as errors |
 //! | `open` | which files are refused; making a new one |
@@ -22,6 +23,7 @@ mod faults;
 mod file;
 pub(super) mod lease;
 mod open;
+mod overlay;
 mod panics;
 mod placed;
 mod ring;
