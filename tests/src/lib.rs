@@ -53,7 +53,7 @@ pub use lab::{
     monitor::{RouteEvent, RouteMonitor},
     namespace::Namespace,
     ping::{PingOutcome, ping_matrix},
-    poll::{MILLISECONDS, SECONDS, expect_text, poll},
+    poll::{MILLISECONDS, SECONDS, expect_text, poll, try_poll},
     process::{LogLine, Process},
     routers::{Bird, Frr},
     routes::{Hop, Route, difference},

@@ -1,9 +1,9 @@
 //! Sessions over link-local addresses: with a router of which only the interface is known, or its link-local address.
 
-use std::net::Ipv6Addr;
+use std::{net::Ipv6Addr, path::Path};
 
 use anyhow::Context;
-use sextant_tests::{Namespace, SECONDS, poll};
+use sextant_tests::{Namespace, Process, SECONDS, poll, try_poll};
 
 use crate::bgp::Speakers;
 
@@ -98,6 +98,28 @@ fn bird_and_a_host_speak_over_the_link_local_addresses_that_they_are_told() {
     assert!(told.contains("BGP.next_hop: 2001:db8::1 fe80::"), "the global one too (RFC 2545): {told}");
 }
 
+/// GoBGP looks into the kernel's neighbour table when it starts, wants to see just one router or host there, and ends if
+/// it does not.
+fn gobgp_that_finds(it: &Speakers, interface: &str, neighbour: Ipv6Addr, config: &Path) -> Process {
+    let router = &it.site.router;
+    let only = neighbour.to_string();
+    poll("GoBGP runs", 30 * SECONDS, || {
+        router.check(&["ping", "-c1", "-W1", &format!("{only}%{interface}")])?;
+        let shown = router.ip(&format!("-6 neighbour show dev {interface}"))?;
+        for other in shown.lines().filter_map(|line| line.split(' ').next()).filter(|it| *it != only) {
+            router.ip(&format!("-6 neighbour delete {other} dev {interface}"))?;
+        }
+        let gobgpd = router.spawn("gobgpd", &["gobgpd", "-f", &config.display().to_string()])?;
+        let answered = try_poll(10 * SECONDS, || {
+            if gobgpd.ended()?.is_some() {
+                return Ok(false);
+            }
+            router.check(&["gobgp", "global"]).map(|_| true)
+        })?;
+        if answered { Ok(gobgpd) } else { anyhow::bail!("it ended: {}", gobgpd.log()) }
+    })
+}
+
 #[test]
 fn gobgp_is_told_of_one_host_by_address_and_finds_the_only_one_on_a_link() {
     let mut it = Speakers::new("unnumbered: gobgp");
@@ -108,12 +130,6 @@ fn gobgp_is_told_of_one_host_by_address_and_finds_the_only_one_on_a_link() {
         poll("the router sees the host", 10 * SECONDS, || {
             it.site.router.check(&["ping", "-c1", "-W1", &host])
         });
-    }
-    // GoBGP looks into the kernel's neighbour table when it starts, and wants to see just one there.
-    let others = it.site.router.ip("-6 neighbour show dev eth1").unwrap();
-    let h3 = link_local(it.host(2), "eth0").to_string();
-    for other in others.lines().filter_map(|line| line.split(' ').next()).filter(|other| **other != *h3) {
-        it.site.router.ip(&format!("-6 neighbour delete {other} dev eth1")).unwrap();
     }
     let sessions = [
         (format!("neighbor-address = \"{}%eth0\"", link_local(it.host(0), "eth0")), 65001),
@@ -130,7 +146,7 @@ fn gobgp_is_told_of_one_host_by_address_and_finds_the_only_one_on_a_link() {
     let config = it.site.cluster.lab.dir().join("gobgpd.toml");
     let global = "[global.config]\nas = 65000\nrouter-id = \"192.0.2.200\"\nlocal-address-list = [\"::\"]\n";
     std::fs::write(&config, format!("{global}{sessions}")).unwrap();
-    let _gobgpd = it.site.router.spawn("gobgpd", &["gobgpd", "-f", &config.display().to_string()]).unwrap();
+    let _gobgpd = gobgp_that_finds(&it, "eth1", link_local(it.host(2), "eth0"), &config);
     ["h1", "h3"].into_iter().for_each(|host| it.site.becomes(host, "ready"));
     for index in [0, 2] {
         let prefix = it.prefix(index).to_string();
