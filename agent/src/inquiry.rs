@@ -1,46 +1,13 @@
-//! What an operator wants to know of this host, and the answers. Changes nothing.
-
-use std::net::Ipv6Addr;
-
-use futures::future::BoxFuture;
-use sextant_proto::NodeName;
+//! Answers to operators' questions on this host. Changes nothing.
 
 use crate::{
-    engine::{Asker, Preview},
-    trace::{HostLook, Received, Tracer, WayLook},
+    engine::Asker,
+    session::{Answer, Answers, Question},
+    trace::Tracer,
 };
+use futures::future::BoxFuture;
 
-/// A question.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Question {
-    /// What would change in the kernel now?
-    Plan,
-    /// Does this host take and forward what comes for its containers?
-    Host,
-    /// How many probes have arrived here so far?
-    Received,
-    /// Is the agent there?
-    Presence,
-    /// How does the way to this bridge address of that node begin?
-    Way(NodeName, Ipv6Addr),
-}
-
-/// An answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// What would change.
-    Plan(Preview),
-    /// How the host is.
-    Host(HostLook),
-    /// How many have arrived.
-    Received(Received),
-    /// It is there.
-    Presence,
-    /// How the way is.
-    Way(WayLook),
-}
-
-/// Who knows the answers.
+/// Answers from the engine and from probes.
 #[derive(Clone)]
 pub struct Inquiries {
     engine: Asker,
@@ -53,8 +20,14 @@ impl Inquiries {
         Self { engine, tracer }
     }
 
-    /// The answer, or why there is none. Cancel safe.
-    pub(crate) fn answer(&self, question: Question) -> BoxFuture<'static, Result<Answer, String>> {
+    async fn plan(&self) -> Result<Answer, String> {
+        let preview = self.engine.preview().await.ok_or("the agent is stopping")?;
+        preview.map(Answer::Plan).map_err(|error| format!("{error}; try again"))
+    }
+}
+
+impl Answers for Inquiries {
+    fn answer(&self, question: Question) -> BoxFuture<'static, Result<Answer, String>> {
         let it = self.clone();
         Box::pin(async move {
             match question {
@@ -69,10 +42,5 @@ impl Inquiries {
                 }
             }
         })
-    }
-
-    async fn plan(&self) -> Result<Answer, String> {
-        let preview = self.engine.preview().await.ok_or("the agent is stopping")?;
-        preview.map(Answer::Plan).map_err(|error| format!("{error}; try again"))
     }
 }

@@ -11,15 +11,16 @@
 #![warn(missing_docs)]
 
 pub mod bfd;
+pub mod bgp;
 pub mod cleanup;
+pub mod cluster;
 pub mod doctor;
 pub mod engine;
-pub mod export;
 pub mod host;
-pub mod import;
 mod inquiry;
 pub mod kernel;
 pub mod liveness;
+mod log_limiter;
 mod metrics;
 pub mod problems;
 pub mod routes;
@@ -28,4 +29,4 @@ pub mod session;
 pub mod settings;
 pub mod state;
 mod trace;
-pub mod view;
+pub mod uplinks;

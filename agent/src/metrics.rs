@@ -12,8 +12,9 @@ use sextant_proto::daemon::Metrics;
 use tokio::sync::watch;
 
 use crate::{
-    engine::{Input, Meters, Report},
-    export,
+    bgp,
+    cluster::Input,
+    engine::{Meters, Report},
     session::Condition,
 };
 
@@ -26,7 +27,7 @@ pub(crate) struct Sources {
 }
 
 /// All metrics of an agent.
-pub(crate) fn registry(sources: Sources, engine: &Meters, bgp: &export::Meters) -> Metrics {
+pub(crate) fn registry(sources: Sources, engine: &Meters, bgp: &bgp::Meters) -> Metrics {
     let mut registry = Registry::with_prefix("sextant_agent");
     engine.register(&mut registry);
     bgp.register(&mut registry);

@@ -11,7 +11,7 @@ use std::{
 use sextant_proto::Problem;
 use tokio::{sync::watch, time::Instant};
 
-use crate::engine::{Line, LogLimit};
+use crate::log_limiter::{Line, LogLimiter};
 
 /// Which part of the agent has found something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Finding {
 #[derive(Debug, Clone)]
 pub struct Problems {
     list: watch::Sender<Found>,
-    log: Arc<Mutex<LogLimit>>,
+    log: Arc<Mutex<LogLimiter>>,
 }
 
 /// All problems at one moment.

@@ -19,20 +19,22 @@ use tokio::{
 };
 
 use crate::{
+    bgp::{self, Speaker},
+    cluster::Input,
     doctor,
-    engine::{Engine, Input, Report, default_uplinks, existing_uplinks},
-    export::{self, Speaker},
+    engine::{Engine, Report},
     host::{HostSetup, findings::check_bridge, privilege},
-    import::{Import, Imports},
     inquiry::Inquiries,
     kernel::{Kernel, NetlinkKernel, Scope},
-    liveness::{Liveness, Verdicts},
+    liveness::Liveness,
     metrics::{self, Sources},
     problems::{Found, Problems},
+    routes::Imports,
     session::{Condition, Farewell, Session},
-    settings::{BgpSettings, CommandLine, Direct, NeighbourSettings, Role, Settings},
+    settings::{BgpSettings, CommandLine, Direct, Import, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
     trace::Tracer,
+    uplinks::{default_uplinks, existing_uplinks},
 };
 
 /// After this long, systemd is told that the agent is up though the host is not set up: a first start without a controller,
@@ -90,7 +92,7 @@ pub struct Agent {
     farewell: Farewell,
     liveness: Liveness,
     speaker: Option<Speaker>,
-    bgp_meters: export::Meters,
+    bgp_meters: bgp::Meters,
     /// What is wrong with this host.
     pub problems: Problems,
 }
@@ -113,7 +115,7 @@ impl Agent {
         let (report_tx, report) = watch::channel(Report::default());
         let (condition_tx, condition) = watch::channel(Condition::default());
         let (bgp_tx, bgp) = watch::channel(Vec::new());
-        let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
+        let (verdicts_tx, verdicts) = watch::channel(Arc::default());
         let problems = Problems::default();
         // Who routes to nobody directly has nobody to ask.
         let direct = settings.routes.direct == Direct::OnLink;
@@ -121,7 +123,7 @@ impl Agent {
             (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
         let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
         let (imports_tx, imports) = watch::channel(Arc::new(not_heard_yet(settings.bgp.as_ref())));
-        let bgp_meters = export::Meters::default();
+        let bgp_meters = bgp::Meters::default();
         let speaker = settings.bgp.clone().map(|bgp| Speaker {
             settings: bgp,
             node: settings.node.clone(),
@@ -146,7 +148,7 @@ impl Agent {
         .with_problems(problems.clone())
         .keeping(state.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
-        let inquiries = Inquiries::new(engine.asker(), tracer);
+        let inquiries = Arc::new(Inquiries::new(engine.asker(), tracer));
         let (session, farewell) =
             Session::new(settings, dial, state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
         Ok(Self {

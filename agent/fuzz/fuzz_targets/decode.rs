@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| sextant_agent::export::fuzzing::decode(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| sextant_agent::bgp::fuzzing::decode(octets));

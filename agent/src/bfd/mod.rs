@@ -25,9 +25,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::settings::Timing;
+
 use packet::Packet;
 pub use packet::State;
-pub use session::Timing;
 use session::{Effect, Event, Session};
 use sockets::Datagram;
 

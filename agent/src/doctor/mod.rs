@@ -12,11 +12,11 @@ use tokio::process::Command;
 
 use self::checks::{Facts, Problem, problems};
 use crate::{
-    engine::{default_uplinks, existing_uplinks, local_uplinks},
     host::{Wanted, apply::find, findings, privilege, undo::undo},
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
     settings::HostSettings,
     state::{StateDir, StateError},
+    uplinks::{default_uplinks, existing_uplinks, local_uplinks},
 };
 
 /// How long a firewall may take to tell its rules.

@@ -7,7 +7,6 @@
 mod brake_file;
 mod contests;
 mod failures;
-mod log_limit;
 mod meters;
 mod news;
 mod pass;
@@ -15,14 +14,13 @@ mod preview;
 mod reasons;
 mod token_bucket;
 mod towards;
-mod uplinks;
 mod wanted;
 
-use std::{net::Ipv6Addr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sextant_proto::{
-    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, Prefix, Problem, Revision, Uplink,
-    Verdict, daemon::systemd::Heartbeat,
+    BgpNeighbour, Conflict, Epoch, FailedRoute, Incarnation, Prefix, Problem, Revision, Uplink, Verdict,
+    daemon::systemd::Heartbeat,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -30,28 +28,25 @@ use tokio::{
 };
 
 use crate::{
+    cluster::{Input, Verdicts},
     host::HostSetup,
-    import::Imports,
     kernel::{Event, Kernel, KernelError, Link, Route, RouteProtocol},
-    liveness::Verdicts,
+    log_limiter::{Line, LogLimiter},
     problems::{Finding, Problems},
-    routes::{Actual, Brake, Desired, LocalUplink},
+    routes::{Actual, Brake, Desired, Imports},
     settings::Settings,
     state::StateDir,
-    view::View,
+    uplinks::LocalUplink,
 };
 
 use brake_file::BrakeFile;
 use contests::Contests;
 use failures::Failures;
-pub(crate) use log_limit::{Line, LogLimit};
 pub use meters::Meters;
 pub(crate) use preview::leads;
 pub use preview::{Asker, Pending, Preview};
 pub use towards::{Stance, Towards};
 use wanted::Wanted;
-
-pub use uplinks::{MissingUplink, NoUplink, default_uplinks, existing_uplinks, local_uplinks};
 
 /// How long to wait after the kernel's answers broke off.
 const RETRY: Duration = Duration::from_millis(200);
@@ -60,19 +55,6 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// Every which resync reads others' routes too: events tell of them, and a dump may silently miss some.
 const FOREIGN_EVERY: u32 = 10;
-
-/// What the session knows.
-#[derive(Debug, Clone, Default)]
-pub struct Input {
-    /// What this node holds.
-    pub claim: Option<Claim>,
-    /// What is known of the cluster.
-    pub view: Arc<View>,
-    /// This node is drained, or its peers have withdrawn: it routes to nobody.
-    pub withdrawn: bool,
-    /// The addresses that controllers were reached at.
-    pub controllers: Vec<Ipv6Addr>,
-}
 
 /// What peers need to know of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +115,7 @@ pub struct Engine {
     settings: Settings,
     host: HostSetup,
     input: watch::Receiver<Input>,
-    verdicts: watch::Receiver<Verdicts>,
+    verdicts: watch::Receiver<Arc<Verdicts>>,
     imports: watch::Receiver<Arc<Imports>>,
     report: watch::Sender<Report>,
     problems: Problems,
@@ -151,7 +133,7 @@ pub struct Engine {
     /// Since when events wait for a pass, and since when not all is right.
     events_since: Option<Instant>,
     wrong_since: Option<Instant>,
-    log: LogLimit,
+    log: LogLimiter,
     retry_at: Option<Instant>,
     asker: Asker,
     asks: mpsc::Receiver<preview::Ask>,
@@ -164,7 +146,7 @@ impl Engine {
         settings: Settings,
         host: HostSetup,
         input: watch::Receiver<Input>,
-        verdicts: watch::Receiver<Verdicts>,
+        verdicts: watch::Receiver<Arc<Verdicts>>,
         report: watch::Sender<Report>,
         heartbeat: Heartbeat,
     ) -> Self {
@@ -191,7 +173,7 @@ impl Engine {
             meters: Meters::default(),
             events_since: None,
             wrong_since: Some(Instant::now()),
-            log: LogLimit::default(),
+            log: LogLimiter::default(),
             retry_at: None,
             asker: Asker(asker),
             asks,

@@ -2,10 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::{Line, LogLimit, Report};
+use super::Report;
+use crate::log_limiter::{Line, LogLimiter};
 
 /// One warning for each new kind of trouble, with the first case and their number.
-pub(super) fn warn_of_new(before: &Report, now: &Report, log: &mut LogLimit, at: Instant) {
+pub(super) fn warn_of_new(before: &Report, now: &Report, log: &mut LogLimiter, at: Instant) {
     warn_of_conflicts(before, now, log, at);
     warn_of_failures(before, now, log, at);
     let says = |report: &Report| (report.set_up, report.held);
@@ -14,7 +15,7 @@ pub(super) fn warn_of_new(before: &Report, now: &Report, log: &mut LogLimit, at:
     }
 }
 
-fn warn_of_conflicts(before: &Report, now: &Report, log: &mut LogLimit, at: Instant) {
+fn warn_of_conflicts(before: &Report, now: &Report, log: &mut LogLimiter, at: Instant) {
     let known: std::collections::BTreeSet<_> = before.conflicts.iter().map(conflict_key).collect();
     let mut new = now.conflicts.iter().filter(|conflict| !known.contains(&conflict_key(conflict)));
     let Some(conflict) = new.next() else {
@@ -34,7 +35,7 @@ fn conflict_key(conflict: &sextant_proto::Conflict) -> (sextant_proto::Prefix, u
     (conflict.destination, conflict.metric, &conflict.protocol)
 }
 
-fn warn_of_failures(before: &Report, now: &Report, log: &mut LogLimit, at: Instant) {
+fn warn_of_failures(before: &Report, now: &Report, log: &mut LogLimiter, at: Instant) {
     let known: std::collections::BTreeSet<_> =
         before.failed.iter().map(|failed| (failed.destination, &failed.error)).collect();
     let mut new = now.failed.iter().filter(|failed| !known.contains(&(failed.destination, &failed.error)));

@@ -1,16 +1,20 @@
 //! One pass: read, compute, do, tell.
 
-use sextant_proto::{Claim, FailedRoute, Verdict};
+use std::sync::Arc;
+
+use sextant_proto::{Claim, FailedRoute, NodeName};
 use tokio::time::Instant;
 
-use super::{Announcement, Engine, Input, Line, RETRY, Report, Stale, news, uplinks, wanted::Basis};
+use super::{Announcement, Engine, RETRY, Report, Stale, news, wanted::Basis};
 use crate::{
+    cluster::{Input, Verdict, Verdicts},
     host::{self, Setup},
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
-    liveness::{Seen, Verdicts},
+    log_limiter::Line,
     problems::{Finding, Room},
-    routes::{Desired, ForeignReader, LocalUplink, OursReader, Plan, Sight, plan},
+    routes::{Desired, ForeignReader, OursReader, Plan, Sight, plan},
     settings::Role,
+    uplinks::{self, LocalUplink},
 };
 
 /// The kernel says that a route is not there (to replace, to delete), or is there already: what is known is stale.
@@ -73,7 +77,7 @@ impl Engine {
     async fn do_routes(
         &mut self,
         input: &Input,
-        verdicts: &Verdicts,
+        verdicts: &Arc<Verdicts>,
     ) -> Result<(Desired, Vec<(RouteKey, RouteProtocol)>), KernelError> {
         let desired = self.desired(input, verdicts);
         let mut planned = Plan::default();
@@ -104,7 +108,7 @@ impl Engine {
         Ok((desired, planned.blocked))
     }
 
-    fn desired(&mut self, input: &Input, verdicts: &Verdicts) -> Desired {
+    fn desired(&mut self, input: &Input, verdicts: &Arc<Verdicts>) -> Desired {
         let basis = Basis {
             claim: input.claim.clone(),
             view: input.view.clone(),
@@ -286,12 +290,14 @@ fn router_problem(input: &Input, setup: Setup) -> Option<Finding> {
 }
 
 /// The verdicts that still count: those on nodes whose sessions are not back.
-fn of_lost_agents(input: &Input, verdicts: &Verdicts) -> Vec<Verdict> {
+fn of_lost_agents(input: &Input, verdicts: &Verdicts) -> Vec<sextant_proto::Verdict> {
     let lost = |node| input.view.peer(node).is_some_and(|peer| !peer.session);
     let of_lost = verdicts.iter().filter(|(node, _)| lost(node));
-    of_lost
-        .map(|(node, seen)| Verdict { node: node.clone(), forwarding: *seen == Seen::Forwarding })
-        .collect()
+    let reported = |(node, verdict): (&NodeName, &Verdict)| sextant_proto::Verdict {
+        node: node.clone(),
+        forwarding: *verdict == Verdict::Forwarding,
+    };
+    of_lost.map(reported).collect()
 }
 
 fn blocked_route((key, protocol): &(RouteKey, RouteProtocol)) -> FailedRoute {

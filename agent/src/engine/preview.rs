@@ -6,17 +6,15 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Engine, Input, Towards, reasons::Reasons, uplinks};
+use super::{Engine, Towards, reasons::Reasons};
 use crate::{
+    cluster::{Input, Verdicts},
     kernel::{
         Change, Kernel, KernelError, Link, MAIN_TABLE, NextHop, OwnRoute, RouteKey, RouteProtocol,
         RouteTarget, Scope,
     },
-    liveness::Verdicts,
-    routes::{
-        Actual, Brake, Desired, ForeignReader, Host, LocalUplink, OursReader, Plan, RouteMap, Sight, desired,
-        plan,
-    },
+    routes::{Actual, Brake, Desired, ForeignReader, Host, OursReader, Plan, RouteMap, Sight, desired, plan},
+    uplinks::{self, LocalUplink},
 };
 
 /// So many changes are listed, so that one message holds them.

@@ -2,12 +2,13 @@
 
 use sextant_proto::{NodeState, Peer};
 
-use super::{Input, preview::leads, wanted::Wanted};
+use super::{preview::leads, wanted::Wanted};
 use crate::{
+    cluster::{Input, Verdict, Verdicts},
     kernel::{Change, Link, RouteKey, RouteTarget},
-    liveness::{Seen, Verdicts},
-    routes::{Actual, Desired, LocalUplink, ways},
+    routes::{Actual, Desired},
     settings::Settings,
+    uplinks::{LocalUplink, ways},
 };
 
 /// All that the reasons are read from.
@@ -109,7 +110,7 @@ impl Reasons<'_> {
 
     fn is_dead(&self, key: &RouteKey) -> bool {
         let peer = self.peer(key);
-        peer.is_some_and(|it| !it.session && self.verdicts.get(&it.name) == Some(&Seen::Dead))
+        peer.is_some_and(|it| !it.session && self.verdicts.get(&it.name) == Some(&Verdict::Dead))
     }
 
     fn is_pools(&self, key: &RouteKey) -> bool {

@@ -2,12 +2,12 @@
 
 use sextant_proto::{NodeName, NodeState, Peer, Prefix, Revision};
 
-use super::{Engine, Pending, uplinks};
+use super::{Engine, Pending};
 use crate::{
+    cluster::{Verdict, Verdicts},
     kernel::{KernelError, RouteTarget},
-    liveness::{Seen, Verdicts},
-    routes::{LocalUplink, ways},
     settings::Direct,
+    uplinks::{self, LocalUplink, ways},
 };
 
 /// What should lead to a node, by what this agent knows.
@@ -85,7 +85,7 @@ fn stance(
         Stance::NotReady(peer.state)
     } else if direct == Direct::Never || ways(uplinks, peer).next().is_none() {
         Stance::Router
-    } else if !peer.session && verdicts.get(&peer.name) == Some(&Seen::Dead) {
+    } else if !peer.session && verdicts.get(&peer.name) == Some(&Verdict::Dead) {
         Stance::Dead
     } else {
         Stance::Direct
@@ -94,7 +94,7 @@ fn stance(
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::time::Duration;
 
     use sextant_proto::{InterfaceAddress, Uplink};
 
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn each_stance_has_its_reason() {
-        let dead: Verdicts = Arc::new([("host2".parse().unwrap(), Seen::Dead)].into());
+        let dead = Verdicts::from([("host2".parse().unwrap(), Verdict::Dead)]);
         let draining = Peer { state: NodeState::Draining, ..peer() };
         let back = Peer { session: true, ..peer() };
         let (here, elsewhere) = (uplinks("2001:db8::/64"), uplinks("2001:db8:f::/64"));

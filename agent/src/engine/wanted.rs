@@ -5,11 +5,10 @@ use std::{collections::HashSet, net::Ipv6Addr, sync::Arc};
 use sextant_proto::Claim;
 
 use crate::{
-    import::Imports,
+    cluster::{Verdicts, View},
     kernel::{RouteKey, RouteTarget},
-    liveness::Verdicts,
-    routes::{Actual, Desired, LocalUplink},
-    view::View,
+    routes::{Actual, Desired, Imports},
+    uplinks::LocalUplink,
 };
 
 /// All that the desired routes depend on, but for the settings.
@@ -19,7 +18,7 @@ pub(super) struct Basis {
     pub(super) view: Arc<View>,
     pub(super) withdrawn: bool,
     pub(super) controllers: Vec<Ipv6Addr>,
-    pub(super) verdicts: Verdicts,
+    pub(super) verdicts: Arc<Verdicts>,
     pub(super) imports: Arc<Imports>,
     pub(super) uplinks: Vec<LocalUplink>,
 }

@@ -12,7 +12,7 @@
 //! nothing: an agent that starts anew holds every host for alive, and asks. It never ends: a kernel that does not answer is
 //! asked again.
 
-mod sightings;
+mod judgement;
 mod suspicion;
 
 use std::{
@@ -27,13 +27,12 @@ use sextant_proto::{NodeName, NodeState, Peer};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    engine::{Input, local_uplinks},
+    cluster::{Input, Verdict, Verdicts},
     kernel::{Kernel, KernelError, Link, NextHop},
-    routes::{LocalUplink, ways},
+    uplinks::{LocalUplink, local_uplinks, ways},
 };
 
-pub use sightings::Sightings;
-use sightings::Way;
+use judgement::{Way, judge};
 use suspicion::{Sight, Suspicion, Target};
 
 /// The least time between two looks at the kernel's neighbours; with the asks of one look, it bounds those of a second.
@@ -41,25 +40,13 @@ const SPACING: Duration = Duration::from_millis(100);
 /// How long to wait after the kernel did not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What was seen of a host whose agent is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// It answers: it forwards without its agent.
-    Forwarding,
-    /// It was asked several times in a row and did not answer, while others on the link did.
-    Dead,
-}
-
-/// What was seen, shared.
-pub type Verdicts = Arc<Sightings>;
-
 /// Asks the hosts of lost agents.
 pub struct Liveness {
     kernel: Arc<dyn Kernel>,
     node: NodeName,
     uplinks: Vec<String>,
     input: watch::Receiver<Input>,
-    verdicts: watch::Sender<Verdicts>,
+    verdicts: watch::Sender<Arc<Verdicts>>,
     suspicion: Suspicion<Way>,
     /// Nodes whose agents are gone.
     lost: BTreeSet<NodeName>,
@@ -72,7 +59,7 @@ impl Liveness {
         node: NodeName,
         uplinks: Vec<String>,
         input: watch::Receiver<Input>,
-        verdicts: watch::Sender<Verdicts>,
+        verdicts: watch::Sender<Arc<Verdicts>>,
     ) -> Self {
         let suspicion = Suspicion::new(|| rand::rng().random_range(0.8..=1.2));
         Self { kernel, node, uplinks, input, verdicts, suspicion, lost: BTreeSet::new() }
@@ -144,7 +131,7 @@ impl Liveness {
 
     fn publish(&self) {
         let silent = self.suspicion.silent().cloned().collect();
-        let now = Sightings::of(&self.suspicion.verdicts(), &silent, &self.lost);
+        let now = judge(&self.suspicion.verdicts(), &silent, &self.lost);
         self.verdicts.send_if_modified(|before| {
             let changed = **before != now;
             if changed {
@@ -181,16 +168,16 @@ fn targets<'a>(
     (asked, others)
 }
 
-fn tell_news(before: &Sightings, now: &Sightings) {
+fn tell_news(before: &Verdicts, now: &Verdicts) {
     for hop in now.silent().filter(|hop| !before.is_silent(hop)) {
         tracing::info!(?hop, "a next hop does not answer, and its host does elsewhere: it is left out");
     }
     for (node, seen) in now.iter().filter(|(node, seen)| before.get(node) != Some(seen)) {
         match seen {
-            Seen::Forwarding => {
+            Verdict::Forwarding => {
                 tracing::info!(%node, "its agent is gone, and its host answers: its route stays")
             }
-            Seen::Dead => {
+            Verdict::Dead => {
                 tracing::warn!(%node, "its agent is gone, and its host does not answer: its prefix is refused")
             }
         }

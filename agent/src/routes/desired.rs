@@ -2,28 +2,16 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{Claim, NodeName, NodeState, Peer, Pool, Prefix, Uplink, direct_next_hop};
+use sextant_proto::{Claim, NodeName, NodeState, Peer, Pool, Prefix};
 
 use super::{Entry, RouteMap};
 use crate::{
+    cluster::View,
+    cluster::{Verdict, Verdicts},
     kernel::{NextHop, NextHops, RouteKey, RouteTarget},
-    liveness::{Seen, Verdicts},
     settings::{Direct, RouteSettings, Topology},
-    view::View,
+    uplinks::{LocalUplink, ways},
 };
-
-/// One of this host's interfaces towards the other hosts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalUplink {
-    /// Its index.
-    pub link: u32,
-    /// It is up and has carrier.
-    pub works: bool,
-    /// Its name, and the addresses that peers may use.
-    pub uplink: Uplink,
-    /// Its own link-local address, once that is not tentative any more.
-    pub link_local: Option<Ipv6Addr>,
-}
 
 /// What the routes depend on, besides the cluster.
 #[derive(Debug, Clone, Copy)]
@@ -131,18 +119,7 @@ fn is_routed(host: &Host<'_>, peer: &Peer) -> bool {
 
 /// A verdict is void once the session is back.
 fn is_dead(host: &Host<'_>, peer: &Peer) -> bool {
-    !peer.session && host.verdicts.get(&peer.name) == Some(&Seen::Dead)
-}
-
-/// The ways to a peer that need no router, at most one over each of `uplinks`, in their order (DESIGN §2).
-pub fn ways<'a>(
-    uplinks: &'a [LocalUplink],
-    peer: &'a Peer,
-) -> impl Iterator<Item = (&'a LocalUplink, NextHop)> {
-    uplinks.iter().filter_map(|local| {
-        let (_, hop) = direct_next_hop(std::slice::from_ref(&local.uplink), &peer.next_hops)?;
-        Some((local, NextHop { gateway: Some(hop), link: local.link }))
-    })
+    !peer.session && host.verdicts.get(&peer.name) == Some(&Verdict::Dead)
 }
 
 /// Which of the ways to a peer to use: all that work where traffic is to be balanced, else the first of them. If none
@@ -176,10 +153,10 @@ fn may_hold_aggregate(host: &Host<'_>, pool: &Pool) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use sextant_proto::{Control, Epoch, Incarnation, InterfaceAddress, Revision};
+    use sextant_proto::{Control, Epoch, Incarnation, InterfaceAddress, Revision, Uplink};
 
     use super::*;
-    use crate::{settings::Mark, view::Snapshot};
+    use crate::{cluster::Snapshot, settings::Mark};
 
     const SETTINGS: RouteSettings = RouteSettings {
         metric: 512,
@@ -315,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_dead_host_is_refused_until_its_session_is_back() {
-        let seen = [("host2", Seen::Dead), ("host3", Seen::Forwarding), ("host4", Seen::Dead)];
-        let verdicts = Verdicts::new(seen.map(|(node, seen)| (node.parse().unwrap(), seen)).into());
+        let seen = [("host2", Verdict::Dead), ("host3", Verdict::Forwarding), ("host4", Verdict::Dead)];
+        let verdicts = Verdicts::from(seen.map(|(node, seen)| (node.parse().unwrap(), seen)));
         let lost = |n| Peer { session: false, ..peer(n, &format!("2001:db8::{n}")) };
         let peers = vec![lost(2), lost(3), Peer { session: true, ..lost(4) }];
         assert_eq!(

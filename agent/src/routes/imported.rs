@@ -2,11 +2,12 @@
 
 use sextant_proto::Prefix;
 
-use super::desired::{Desired, Host, LocalUplink, pools};
+use super::desired::{Desired, Host, pools};
 use crate::{
-    import::{Hop, Imports},
+    cluster::View,
     kernel::{NextHop, RouteKey, RouteTarget},
-    view::View,
+    routes::{Hop, Imports},
+    uplinks::LocalUplink,
 };
 
 /// What a route that a router announces must not touch.
@@ -85,10 +86,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        import::Path,
-        liveness::Verdicts,
+        cluster::Snapshot,
+        cluster::Verdicts,
+        routes::ReceivedPath,
         settings::{Direct, RouteSettings, Topology},
-        view::Snapshot,
     };
 
     fn settings(topology: Topology) -> RouteSettings {
@@ -128,7 +129,15 @@ mod tests {
         let path = |hop: &Hop| {
             let (origin, external, med) = (0, true, 0);
             let (local_pref, as_path_len, neighbour_as) = (100, 1, 65000);
-            Arc::new(Path { hop: hop.clone(), local_pref, as_path_len, origin, external, neighbour_as, med })
+            Arc::new(ReceivedPath {
+                hop: hop.clone(),
+                local_pref,
+                as_path_len,
+                origin,
+                external,
+                neighbour_as,
+                med,
+            })
         };
         let routes = routes.iter().map(|(prefix, hop)| (prefix.parse().unwrap(), path(hop))).collect();
         Imports { routes, metric: 768, complete: true }

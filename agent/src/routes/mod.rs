@@ -7,13 +7,15 @@ mod brake;
 mod covers;
 mod desired;
 mod imported;
+mod imports;
 mod map;
 mod plan;
 mod reading;
 
 pub use actual::Actual;
-pub use brake::{Brake, KeptBrake, Sight};
-pub use desired::{Desired, Host, LocalUplink, desired, own_record, ways};
+pub use brake::{Brake, Sight};
+pub use desired::{Desired, Host, desired, own_record};
+pub use imports::{Hop, Imports, ReceivedPath};
 pub use map::{Entry, RouteMap};
 pub use plan::{Plan, plan};
 pub use reading::{Foreign, ForeignReader, OursReader};

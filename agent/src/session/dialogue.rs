@@ -8,8 +8,8 @@ use sextant_proto::{
 };
 
 use crate::{
+    cluster::View,
     engine::{Announcement, Report},
-    view::View,
 };
 
 /// Something to say, or to do.
@@ -212,7 +212,7 @@ mod tests {
     use sextant_proto::{Control, Epoch, Incarnation, Peer, Pool};
 
     use super::*;
-    use crate::view::{Change, Delta, Snapshot};
+    use crate::cluster::{Change, Delta, Snapshot};
 
     struct Fixture {
         view: View,

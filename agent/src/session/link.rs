@@ -1,7 +1,6 @@
 //! The gRPC edge: the only file that knows `tonic`.
 
 use std::{
-    fmt,
     net::{Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -10,21 +9,17 @@ use prost::Message;
 use sextant_proto::{
     Claim, Dial, Incarnation, InstanceId, Mark, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
     convert::{self, MessageError, required},
-    plain_text_allowed,
     v1::{self, agent_message::Message as ToController, agent_service_client::AgentServiceClient},
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Code, Status, Streaming,
-    transport::{Channel, Uri},
-};
+use tonic::{Code, Status, Streaming, transport::Channel};
 
-use super::{dialogue::Say, questions};
+use super::{Answer, Question, dialogue::Say, questions};
 use crate::{
+    cluster::{Change, Delta, Snapshot},
     engine::Announcement,
-    inquiry::{Answer, Question},
-    view::{Change, Delta, Snapshot},
+    settings::Endpoint,
 };
 
 /// How long a connection may take to be made.
@@ -33,64 +28,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many messages may wait to be sent.
 const OUTGOING: usize = 16;
-
-/// A controller's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint(Uri);
-
-/// Why a text is no controller's address.
-#[derive(Debug, thiserror::Error)]
-pub enum EndpointError {
-    /// Not of the form.
-    #[error("is not an address; write it as http://HOST:PORT, e.g. http://[2001:db8::c]:7300")]
-    Malformed,
-    /// It would need plain text past this host.
-    #[error(transparent)]
-    Transport(#[from] sextant_proto::TransportError),
-}
-
-impl Endpoint {
-    /// An address like `http://[2001:db8::c]:7300`.
-    ///
-    /// # Errors
-    /// If it is malformed, or plain text may not go there.
-    pub fn parse(text: &str, insecure: bool) -> Result<Self, EndpointError> {
-        let uri: Uri = text.parse().map_err(|_| EndpointError::Malformed)?;
-        let is_http = uri.scheme_str() == Some("http") && uri.port().is_some();
-        let host = uri.host().filter(|_| is_http).ok_or(EndpointError::Malformed)?;
-        plain_text_allowed("controller", host, insecure)?;
-        Ok(Self(uri))
-    }
-
-    /// Its IPv6 address, if it is written with one.
-    pub fn literal_address(&self) -> Option<Ipv6Addr> {
-        self.0.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
-    }
-
-    async fn addresses(&self) -> Vec<Ipv6Addr> {
-        let (Some(host), Some(port)) = (self.0.host(), self.0.port_u16()) else {
-            return Vec::new();
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let Ok(found) = tokio::net::lookup_host((host, port)).await else {
-            return Vec::new();
-        };
-        found
-            .filter_map(|address| if let SocketAddr::V6(v6) = address { Some(*v6.ip()) } else { None })
-            .collect()
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}",
-            self.0.scheme_str().unwrap_or_default(),
-            self.0.authority().map_or("", |it| it.as_str())
-        )
-    }
-}
 
 /// Why a conversation ended.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +56,7 @@ pub(super) enum LinkError {
     #[error("sent what cannot be read: {0}")]
     Malformed(String),
     #[error("{0}")]
-    Gap(#[from] crate::view::Gap),
+    Gap(#[from] crate::cluster::Gap),
 }
 
 impl From<MessageError> for LinkError {
@@ -162,6 +99,14 @@ fn root_cause(error: &dyn std::error::Error) -> Option<String> {
     Some(cause.to_string())
 }
 
+/// The IPv6 addresses of a controller's host name; none if it does not resolve.
+async fn addresses(endpoint: &Endpoint) -> Vec<Ipv6Addr> {
+    let Ok(found) = tokio::net::lookup_host(endpoint.authority()).await else {
+        return Vec::new();
+    };
+    found.filter_map(|address| if let SocketAddr::V6(v6) = address { Some(*v6.ip()) } else { None }).collect()
+}
+
 /// What a controller says to a claim.
 pub(super) enum ClaimOutcome {
     Granted(Claim),
@@ -195,11 +140,12 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) async fn connect(endpoint: &Endpoint, dial: &dyn Dial) -> Result<Self, LinkError> {
-        let channel = Channel::builder(endpoint.0.clone()).connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let channel =
+            Channel::builder(endpoint.uri().clone()).connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
         let connected = dial.dial(channel).await;
         let channel = connected
             .map_err(|error| LinkError::Connect(root_cause(&error).unwrap_or_else(|| error.to_string())))?;
-        Ok(Self { client: AgentServiceClient::new(channel), addresses: endpoint.addresses().await })
+        Ok(Self { client: AgentServiceClient::new(channel), addresses: addresses(endpoint).await })
     }
 
     /// The IPv6 addresses that the controller may be reached at.
@@ -442,19 +388,4 @@ fn parse_change(change: v1::change::Change) -> Option<Result<Change, LinkError>>
         C::Control(control) => Ok(Change::Control(control.into())),
     };
     Some(parsed.map_err(Into::into))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_checked() {
-        assert_eq!(Endpoint::parse("http://[::1]:7300", false).unwrap().to_string(), "http://[::1]:7300");
-        for bad in ["", "[::1]:7300", "https://[::1]:7300", "http://[::1]", "http:///x"] {
-            assert!(Endpoint::parse(bad, true).is_err(), "{bad}");
-        }
-        let error = Endpoint::parse("http://[2001:db8::c]:7300", false).unwrap_err().to_string();
-        assert!(error.contains("--insecure"), "{error}");
-    }
 }

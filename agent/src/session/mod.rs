@@ -26,12 +26,11 @@ use sextant_proto::{
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    engine::{Input, Report},
-    inquiry::Inquiries,
+    cluster::{Input, View},
+    engine::Report,
     problems::{Finding, Found, Problems, Room},
-    settings::{Role, Settings},
+    settings::{Endpoint, Role, Settings},
     state::{StateDir, StateError},
-    view::View,
 };
 
 use attempts::Attempts;
@@ -41,7 +40,7 @@ use link::{ClaimOutcome, Link, LinkError};
 use loops::Loops;
 
 pub use farewell::Farewell;
-pub use link::{Endpoint, EndpointError};
+pub(crate) use questions::{Answer, Answers, Question};
 
 /// A stream that lasted this long was a good one: the next connection is not delayed by what failed before.
 const GOOD_STREAM: Duration = Duration::from_secs(10);
@@ -73,7 +72,7 @@ pub struct Session {
     found: watch::Receiver<Found>,
     condition: watch::Sender<Condition>,
     controllers: Arc<Mutex<Vec<Ipv6Addr>>>,
-    inquiries: Inquiries,
+    answers: Arc<dyn Answers>,
     leaving: Leaving,
     loops: Loops,
     attempts: Attempts,
@@ -110,7 +109,7 @@ impl Session {
     /// # Errors
     /// If the state cannot be read.
     #[allow(clippy::too_many_arguments)] // Each is an end of what another room holds the other end of.
-    pub fn new(
+    pub(crate) fn new(
         settings: Settings,
         dial: SharedDial,
         state: Arc<StateDir>,
@@ -118,7 +117,7 @@ impl Session {
         report: watch::Receiver<Report>,
         bgp: watch::Receiver<Vec<BgpNeighbour>>,
         condition: watch::Sender<Condition>,
-        inquiries: Inquiries,
+        answers: Arc<dyn Answers>,
     ) -> Result<(Self, Farewell), StateError> {
         let (farewell, leaving) = farewell(condition.subscribe());
         let (node_id, claim) = (state.node_id()?, state.claim()?);
@@ -139,7 +138,7 @@ impl Session {
             problems: Problems::default(),
             condition,
             controllers,
-            inquiries,
+            answers,
             leaving,
             loops: Loops::default(),
             attempts: Attempts::default(),

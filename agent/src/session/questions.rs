@@ -1,16 +1,55 @@
-//! Operators' questions and their answers as messages.
+//! Operators' questions and their answers, and both as messages.
 
+use std::net::Ipv6Addr;
+
+use futures::future::BoxFuture;
 use sextant_proto::{
+    NodeName,
     convert::{address, octets, parse as parse_text},
     v1::{self, answer::About},
 };
 
 use crate::{
     engine::{Pending, Preview},
-    inquiry::{Answer, Question},
     kernel::Change,
     trace::{Check, HostLook, Kind, Probe, Received, State, WayLook},
 };
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// What would change in the kernel now?
+    Plan,
+    /// Does this host take and forward what comes for its containers?
+    Host,
+    /// How many probes have arrived here so far?
+    Received,
+    /// Is the agent there?
+    Presence,
+    /// How does the way to this bridge address of that node begin?
+    Way(NodeName, Ipv6Addr),
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// What would change.
+    Plan(Preview),
+    /// How the host is.
+    Host(HostLook),
+    /// How many have arrived.
+    Received(Received),
+    /// It is there.
+    Presence,
+    /// How the way is.
+    Way(WayLook),
+}
+
+/// A source of answers.
+pub(crate) trait Answers: Send + Sync {
+    /// The answer, or why there is none. Cancel safe.
+    fn answer(&self, question: Question) -> BoxFuture<'static, Result<Answer, String>>;
+}
 
 /// The question; none if this agent does not know such a one, or cannot read it.
 pub(super) fn parse(question: &v1::Question) -> Option<Question> {

@@ -10,7 +10,7 @@ use futures::{
 use sextant_proto::{Claim, UNKNOWN_QUESTION, VERSION, daemon::transition};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::inquiry::{Answer, Question};
+use super::{Answer, Question};
 
 use super::{
     Ended, Session,
@@ -149,7 +149,7 @@ impl Session {
     ) -> Result<(), Ended> {
         let refused = match question {
             Some(question) if following.answering.len() < MOST_QUESTIONS => {
-                let answer = self.inquiries.answer(question);
+                let answer = self.answers.answer(question);
                 following.answering.push(Box::pin(async move { (id, answer.await) }));
                 return Ok(());
             }

@@ -2,6 +2,7 @@
 //!
 //! One directory, one owner (a lock), one file each, written whole or not at all.
 
+mod brake;
 mod held;
 mod ledger;
 
@@ -16,11 +17,11 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Serialize, de::DeserializeOwned};
 use sextant_proto::{Claim, NodeId};
 
+pub use brake::{KeptBrake, KeptDeparture};
 pub use held::Checked;
 pub use ledger::{BridgeAddress, Exported, Ledger, MadeBridge};
 
 use self::{held::Held, ledger::StoredClaim};
-use crate::routes::KeptBrake;
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]

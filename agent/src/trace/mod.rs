@@ -21,8 +21,9 @@ use self::{
     way::{Hop, Observed},
 };
 use crate::{
+    cluster::Input,
     doctor,
-    engine::{Asker, Input},
+    engine::Asker,
     host::FORWARDING,
     kernel::{Address, Kernel, KernelError, Link, NeighbourState, NextHops, RouteTarget, RuleAction, Scope},
     settings::Settings,

@@ -1,4 +1,4 @@
-//! Records what real daemons say, for the codec's tests in `agent/src/export/wire/recorded`.
+//! Records what real daemons say, for the codec's tests in `agent/src/bgp/wire/recorded`.
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -72,7 +72,7 @@ fn record(host: &Host, name: &str, config: &str) {
     }
     let quoted: String = config.lines().map(|line| format!("# {line}\n")).collect();
     let command = "# cargo test -p sextant-tests --test routed -- --ignored record_what_daemons_say\n";
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../agent/src/export/wire/recorded").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../agent/src/bgp/wire/recorded").join(name);
     fs::write(&path, format!("{command}{quoted}{lines}")).unwrap();
 }
 

@@ -79,7 +79,7 @@ impl World {
         self.open.remove(&target);
     }
 
-    fn seen(&self, n: u16) -> Option<Seen> {
+    fn seen(&self, n: u16) -> Option<Verdict> {
         self.suspicion.verdicts().get(&name(n)).copied()
     }
 
@@ -96,7 +96,7 @@ fn one_that_answers_forwards_and_is_asked_less_and_less_often() {
     let mut world = World::new([2], None);
     assert_eq!(world.seen(2), None, "nothing is known before it was asked");
     world.pass(SECOND);
-    assert_eq!(world.seen(2), Some(Seen::Forwarding));
+    assert_eq!(world.seen(2), Some(Verdict::Forwarding));
     world.pass(SECOND * 60);
     let asked = world.asked(2);
     let gaps: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -112,15 +112,15 @@ fn one_that_fails_three_times_is_dead_if_another_answers() {
     world.pass(SECOND * 9);
     assert_eq!((world.seen(2), world.asked(2).len(), world.asked(9).len()), (None, 3, 0));
     world.pass(SECOND);
-    assert_eq!(world.seen(2), Some(Seen::Dead));
+    assert_eq!(world.seen(2), Some(Verdict::Dead));
     assert_eq!(world.asked(9).len(), 1, "the witness is asked once");
     world.pass(SECOND * 60);
-    assert_eq!((world.seen(2), world.asked(9).len()), (Some(Seen::Dead), 1));
+    assert_eq!((world.seen(2), world.asked(9).len()), (Some(Verdict::Dead), 1));
     let gaps: Vec<_> = world.asked(2).windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(*gaps.last().unwrap() <= 9000, "it goes on asking: {gaps:?}");
     world.there.insert(target(2));
     world.pass(SECOND * 6);
-    assert_eq!(world.seen(2), Some(Seen::Forwarding), "one answer is enough");
+    assert_eq!(world.seen(2), Some(Verdict::Forwarding), "one answer is enough");
 }
 
 #[test]
@@ -129,12 +129,16 @@ fn where_nobody_answers_what_was_stays() {
     world.pass(SECOND);
     world.there.clear();
     world.pass(SECOND * 120);
-    assert_eq!((world.seen(2), world.seen(3)), (Some(Seen::Forwarding), Some(Seen::Forwarding)));
+    assert_eq!((world.seen(2), world.seen(3)), (Some(Verdict::Forwarding), Some(Verdict::Forwarding)));
     assert!(world.asked(9).len() > 10, "witnesses are asked for again and again");
     world.there.insert(target(3));
     world.pass(SECOND * 20);
     let seen = (world.seen(2), world.seen(3));
-    assert_eq!(seen, (Some(Seen::Dead), Some(Seen::Forwarding)), "one suspect testifies against the other");
+    assert_eq!(
+        seen,
+        (Some(Verdict::Dead), Some(Verdict::Forwarding)),
+        "one suspect testifies against the other"
+    );
 }
 
 #[test]
@@ -157,7 +161,7 @@ fn two_failures_and_an_answer_are_nothing() {
         }
         world.there.insert(target(2));
         world.pass(SECOND);
-        assert_eq!(world.seen(2), Some(Seen::Forwarding));
+        assert_eq!(world.seen(2), Some(Verdict::Forwarding));
     }
 }
 
@@ -172,7 +176,7 @@ fn a_neighbour_that_others_keep_asking_fails_too() {
         }
         world.pass(SECOND / 10);
     }
-    assert_eq!(world.seen(2), Some(Seen::Dead));
+    assert_eq!(world.seen(2), Some(Verdict::Dead));
 }
 
 #[test]
@@ -180,14 +184,14 @@ fn an_uplink_without_carrier_says_nothing() {
     let mut world = World::new([2, 3], Some(9));
     world.there.remove(&target(2));
     world.pass(SECOND * 15);
-    assert_eq!((world.seen(2), world.seen(3)), (Some(Seen::Dead), Some(Seen::Forwarding)));
+    assert_eq!((world.seen(2), world.seen(3)), (Some(Verdict::Dead), Some(Verdict::Forwarding)));
     world.sight.usable.clear();
     world.sight.neighbours.clear();
     world.there.clear();
     let asks = world.asks.len();
     world.pass(SECOND * 60);
     assert_eq!(world.asks.len(), asks, "nobody is asked");
-    assert_eq!((world.seen(2), world.seen(3)), (Some(Seen::Dead), Some(Seen::Forwarding)));
+    assert_eq!((world.seen(2), world.seen(3)), (Some(Verdict::Dead), Some(Verdict::Forwarding)));
 }
 
 #[test]
@@ -207,7 +211,7 @@ fn many_suspects_make_no_storm() {
         let of_second = world.asks.iter().filter(|(at, _)| at.as_secs() == second).count();
         assert!(of_second <= 100, "{of_second} asks in second {second}");
     }
-    assert!((1..1000).all(|n| world.seen(n) == Some(Seen::Forwarding)));
+    assert!((1..1000).all(|n| world.seen(n) == Some(Verdict::Forwarding)));
 }
 
 #[test]
@@ -217,7 +221,7 @@ fn all_dead_but_a_witness_are_found_dead() {
         world.there.remove(&target(n));
     });
     world.pass(SECOND * 60);
-    let alive: Vec<_> = (1..300).filter(|&n| world.seen(n) != Some(Seen::Dead)).collect();
+    let alive: Vec<_> = (1..300).filter(|&n| world.seen(n) != Some(Verdict::Dead)).collect();
     assert!(alive.is_empty(), "{alive:?}");
 }
 
@@ -226,7 +230,7 @@ fn a_suspect_that_is_elsewhere_is_another_one() {
     let mut world = World::new([2], Some(9));
     world.there.remove(&target(2));
     world.pass(SECOND * 15);
-    assert_eq!(world.seen(2), Some(Seen::Dead));
+    assert_eq!(world.seen(2), Some(Verdict::Dead));
     world.suspicion.suspect(&[(name(2), target(7))].into(), world.now);
     assert_eq!(world.seen(2), None);
     world.suspicion.suspect(&BTreeMap::new(), world.now);

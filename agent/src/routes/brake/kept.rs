@@ -1,29 +1,12 @@
-//! The brake as the state directory keeps it over a restart of the agent.
+//! To and from the form that the state directory keeps over a restart of the agent.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
 use sextant_proto::{Incarnation, Prefix, Revision, brake::WINDOW};
 use tokio::time::Instant;
 
 use super::{Brake, Departure};
-
-/// What lasts of a [`Brake`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptBrake {
-    incarnation: Option<String>,
-    resumed: u64,
-    confirmed: u64,
-    held: Vec<String>,
-    departed: Vec<KeptDeparture>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct KeptDeparture {
-    prefix: String,
-    unix_ms: u64,
-    counted: bool,
-}
+use crate::state::{KeptBrake, KeptDeparture};
 
 impl Brake {
     /// What to keep of it, where `now` is `clock`.

@@ -8,9 +8,9 @@ use sextant_proto::{Control, Incarnation, Peer};
 
 use super::*;
 use crate::{
+    cluster::Snapshot,
     kernel::RouteTarget,
     settings::{Direct, Topology},
-    view::Snapshot,
 };
 
 const SETTINGS: RouteSettings = RouteSettings {

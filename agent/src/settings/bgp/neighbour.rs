@@ -12,11 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sextant_proto::Prefix;
 
-use super::{Invalid, value};
-use crate::{
-    bfd::Timing,
-    import::{Accept, Import},
-};
+use super::{Accept, Import, Invalid, Timing, value};
 
 /// The longest TCP MD5 key that the kernel takes.
 const MAX_PASSWORD: usize = 80;

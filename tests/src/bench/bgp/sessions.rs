@@ -12,13 +12,12 @@ use std::{
 use anyhow::{Context, ensure};
 use nix::sys::resource::{Resource, setrlimit};
 use sextant_agent::{
-    engine::{Input, Report},
-    export::{Meters, Speaker},
-    import::{Accept, Import, Imports},
-    liveness::Verdicts,
-    settings::{Announce, BgpSettings, NeighbourSettings},
+    bgp::{Meters, Speaker},
+    cluster::{Input, Snapshot, Verdicts, View},
+    engine::Report,
+    routes::Imports,
+    settings::{Accept, Announce, BgpSettings, Import, NeighbourSettings},
     state::StateDir,
-    view::{Snapshot, View},
 };
 use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Prefix, Revision};
 use tokio::{runtime, sync::watch, task::JoinSet};
@@ -151,7 +150,7 @@ pub(super) fn speak(sessions: u16) -> anyhow::Result<()> {
     })
 }
 
-type Senders = (watch::Sender<Input>, watch::Sender<Report>, watch::Sender<Verdicts>);
+type Senders = (watch::Sender<Input>, watch::Sender<Report>, watch::Sender<Arc<Verdicts>>);
 
 /// The agent's own, of the `n`th host, which is ready.
 fn speaker(n: u16, router: Ipv6Addr, dir: &std::path::Path) -> anyhow::Result<(Speaker, Senders)> {
@@ -185,7 +184,7 @@ fn speaker(n: u16, router: Ipv6Addr, dir: &std::path::Path) -> anyhow::Result<(S
     let claim = Some(Claim { prefix, epoch, pool });
     let (input_tx, input) = watch::channel(Input { claim, view: Arc::new(view), ..Input::default() });
     let (report_tx, report) = watch::channel(Report { set_up: true, ..Report::default() });
-    let (verdicts_tx, verdicts) = watch::channel(Verdicts::default());
+    let (verdicts_tx, verdicts) = watch::channel(Arc::<Verdicts>::default());
     let speaker = Speaker {
         settings: settings(router, source),
         node,

@@ -9,13 +9,12 @@ use std::{
 
 use anyhow::{Context, ensure};
 use sextant_agent::{
-    engine::{Engine, Input, Report},
+    cluster::{Input, Snapshot, Verdicts, View},
+    engine::{Engine, Report},
     host::HostSetup,
     kernel::{Change, Kernel, NetlinkKernel, NextHop, OwnRoute, RouteKey, RouteTarget, Scope},
-    liveness::Verdicts,
     settings::{BridgeSettings, Direct, NextHopKind, Role, RouteSettings, Settings, Topology},
     state::StateDir,
-    view::{Snapshot, View},
 };
 use sextant_proto::{
     Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Revision,
@@ -120,7 +119,7 @@ struct Bench {
 struct Running {
     input: watch::Sender<Input>,
     report: watch::Receiver<Report>,
-    _verdicts: watch::Sender<Verdicts>,
+    _verdicts: watch::Sender<Arc<Verdicts>>,
     task: JoinHandle<()>,
 }
 
@@ -178,7 +177,7 @@ impl Bench {
         let state = Arc::new(StateDir::open(&self.dir)?);
         let host = HostSetup::new(kernel.clone(), state, &settings)?;
         let (input, input_rx) = watch::channel(input);
-        let (verdicts, verdicts_rx) = watch::channel(Verdicts::default());
+        let (verdicts, verdicts_rx) = watch::channel(Arc::<Verdicts>::default());
         let (report_tx, report) = watch::channel(Report::default());
         let heartbeat = Heartbeat::unwatched();
         let engine = Engine::new(kernel, settings, host, input_rx, verdicts_rx, report_tx, heartbeat);

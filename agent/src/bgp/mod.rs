@@ -1,0 +1,295 @@
+//! A BGP-4 speaker for what a host needs: it tells routers which prefixes this host, or all hosts, are the way to.
+//!
+//! ```text
+//! input (session) ─► paths ─► news ─► wire ─► sockets ─► router
+//! ```
+//!
+//! One essential task, [`Speaker::run`]: it waits until the host is set up, then listens, keeps one task for each neighbour,
+//! and has them follow what [`paths`] says should be announced. It ends if it cannot listen. What neighbours announce goes to
+//! `import`. What the agent's end leaves behind is a closed connection without a notification, so that with graceful
+//! restart the routers keep what they have (DESIGN I5).
+
+mod connection;
+mod discovery;
+#[cfg(any(test, feature = "fake"))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod import;
+mod learn;
+mod meters;
+mod neighbour;
+mod opening;
+pub mod paths;
+mod sockets;
+mod status;
+mod timers;
+mod watched;
+mod wire;
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use sextant_proto::{BgpNeighbour, NodeId, NodeName, NodeState, Prefix};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    bfd::{self, Bfd, BfdError},
+    cluster::{Input, Verdicts},
+    engine::Report,
+    routes::Imports,
+    settings::{BgpSettings, Import, NeighbourSettings},
+    state::{Exported, StateDir, StateError},
+};
+
+use import::{Importer, Learner};
+pub use meters::Meters;
+use neighbour::{Around, Neighbour, Ours};
+use opening::Restart;
+use paths::{Cluster, Wanted};
+use status::Status;
+use watched::Watched;
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Why the speaker cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The port is not to be had.
+    #[error(
+        "[bgp] listen-port {port}: {source}; does another BGP daemon run here, or is CAP_NET_BIND_SERVICE missing? \
+         With listen-port = 0 no neighbour connects to this host, only this host to its neighbours"
+    )]
+    Listen {
+        /// The port.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state directory.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The ways to neighbours cannot be watched.
+    #[error(transparent)]
+    Bfd(#[from] BfdError),
+    /// A neighbour's task has panicked.
+    #[error("a neighbour's task has ended: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// The speaker of this host.
+pub struct Speaker {
+    /// What is configured.
+    pub settings: BgpSettings,
+    /// This node.
+    pub node: NodeName,
+    /// What the session knows.
+    pub input: watch::Receiver<Input>,
+    /// Whether the host is set up.
+    pub report: watch::Receiver<Report>,
+    /// What was seen of hosts whose agents are gone.
+    pub verdicts: watch::Receiver<Arc<Verdicts>>,
+    /// What the neighbours are doing.
+    pub status: watch::Sender<Vec<BgpNeighbour>>,
+    /// Where it is kept what was announced.
+    pub state: Arc<StateDir>,
+    /// What is counted.
+    pub meters: Meters,
+    /// What routers announce to us.
+    pub imports: watch::Sender<Arc<Imports>>,
+}
+
+/// By the address and, where that does not say it, the interface of who knocks; an unspecified address is any on it.
+type Doors = HashMap<(Ipv6Addr, Option<Arc<str>>), mpsc::Sender<TcpStream>>;
+
+impl Speaker {
+    /// Speaks, for as long as there is a session.
+    ///
+    /// # Errors
+    /// An [`ExportError`].
+    pub async fn run(mut self) -> Result<(), ExportError> {
+        let before = self.state.exported()?;
+        let mut remembered = before.as_ref().and_then(|before| before.announced);
+        let Some(first) = self.wait_until_set_up(remembered).await else { return Ok(()) };
+        let boot = boot_id();
+        let restart = Restart {
+            restarted: remembered.is_some(),
+            // The engine has just found or made all of the host's own routes.
+            preserved: before.is_some_and(|before| before.boot_id == boot && !boot.is_empty()),
+        };
+        let port = self.settings.listen_port;
+        let listener =
+            sockets::listen(&self.settings).map_err(|source| ExportError::Listen { port, source })?;
+        let (wanted_tx, wanted) = watch::channel(first);
+        let mut bfd = self.bfd()?;
+        let mut tasks = JoinSet::new();
+        let learners = self.learners(&mut tasks);
+        let bgp = Arc::new(self.settings.clone());
+        let node = self.node.clone();
+        let ours = Ours { bgp, router_id: self.router_id()?, restart, node, wanted: wanted.clone() };
+        let doors = self.neighbours(&mut tasks, &ours, bfd.as_ref(), learners);
+        loop {
+            self.remember(&wanted, &boot, &mut remembered)?;
+            tokio::select! {
+                changed = self.input.changed() => if changed.is_err() { return Ok(()) },
+                Ok(()) = self.verdicts.changed() => {}
+                stream = accept(&listener, &doors) => stream,
+                error = ended(&mut bfd) => return Err(error.into()),
+                Some(ended) = tasks.join_next() => match ended? {},
+            }
+            let now = self.wanted(remembered);
+            wanted_tx.send_if_modified(|before| {
+                let changed = *before != now;
+                *before = now;
+                changed
+            });
+        }
+    }
+
+    /// The paths of the beginning: what was announced before an agent's restart is announced first of all, or is known to be
+    /// no more, so that no router takes its end for what there is. `None` if the session has ended.
+    async fn wait_until_set_up(&mut self, remembered: Option<Prefix>) -> Option<Wanted> {
+        loop {
+            let wanted = self.wanted(remembered);
+            let settled = {
+                let input = self.input.borrow_and_update();
+                let own = input.view.peer(&self.node).map(|own| own.state);
+                let gone = matches!(own, Some(NodeState::Draining | NodeState::Drained));
+                let claimed = input.claim.as_ref().map(|claim| claim.prefix);
+                let announced = claimed.is_some_and(|prefix| wanted.paths.contains_key(&prefix));
+                announced || gone || (own.is_some() && (remembered.is_none() || remembered != claimed))
+            };
+            if settled && self.report.borrow_and_update().set_up {
+                return Some(wanted);
+            }
+            tokio::select! {
+                changed = self.input.changed() => changed.ok()?,
+                changed = self.report.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    fn wanted(&mut self, remembered: Option<Prefix>) -> Wanted {
+        let input = self.input.borrow_and_update().clone();
+        let verdicts = self.verdicts.borrow_and_update().clone();
+        let cluster = Cluster {
+            node: &self.node,
+            claim: input.claim.as_ref(),
+            view: &input.view,
+            verdicts: &verdicts,
+            withdrawn: input.withdrawn,
+            remembered,
+        };
+        let own = input.view.peer(&self.node).map(|own| own.state);
+        let paths = paths::paths(&cluster, self.settings.announce);
+        Wanted { paths, drained: own == Some(NodeState::Drained) }
+    }
+
+    fn neighbours(
+        &self,
+        tasks: &mut JoinSet<Infallible>,
+        ours: &Ours,
+        bfd: Option<&Bfd>,
+        learners: Vec<Learner>,
+    ) -> Doors {
+        let mut doors = Doors::new();
+        let mut watched = 0..;
+        let mut learners = learners.into_iter();
+        for neighbour in &self.settings.neighbours {
+            let (door, incoming) = mpsc::channel(1);
+            doors.insert((neighbour.address, neighbour.interface.clone()), door);
+            let status = Status::new(self.status.clone(), neighbour, &self.meters);
+            let nth = neighbour.bfd.and_then(|_| watched.next());
+            let session = nth.zip(bfd).and_then(|(nth, bfd)| bfd.session(nth));
+            let watched = session.map(|(health, aim)| Watched::new(health, Some(aim)));
+            let imports = neighbour.accept.import != Import::None;
+            let learner = imports.then(|| learners.next()).flatten();
+            let around = Around { incoming, status, watched, learner };
+            let speaking = Neighbour::new(ours.clone(), neighbour.clone(), around);
+            tasks.spawn(speaking.run());
+        }
+        doors
+    }
+
+    /// One for each neighbour of which something is taken.
+    fn learners(&self, tasks: &mut JoinSet<Infallible>) -> Vec<Learner> {
+        let accepts = self.settings.neighbours.iter().map(|neighbour| &neighbour.accept);
+        let max: Vec<_> = accepts.filter(|it| it.import != Import::None).map(|it| it.max).collect();
+        if max.is_empty() {
+            return Vec::new();
+        }
+        let (importer, learners) = Importer::new(self.settings.import_metric, &max, self.imports.clone());
+        tasks.spawn(importer.run());
+        learners
+    }
+
+    /// One session for each neighbour that wants it.
+    fn bfd(&self) -> Result<Option<Bfd>, BfdError> {
+        let peer = |neighbour: &NeighbourSettings| {
+            neighbour.bfd.map(|timing| bfd::Peer { source: neighbour.source, timing })
+        };
+        let peers: Vec<_> = self.settings.neighbours.iter().filter_map(peer).collect();
+        (!peers.is_empty()).then(|| Bfd::start(&peers)).transpose()
+    }
+
+    /// As configured, or drawn from the node id, which is as random and stays.
+    fn router_id(&self) -> Result<Ipv4Addr, StateError> {
+        let id: NodeId = self.state.node_id()?;
+        let [a, b, c, d, ..] = id.octets();
+        let drawn = Ipv4Addr::from_bits(u32::from_be_bytes([a, b, c, d]).max(1));
+        Ok(self.settings.router_id.unwrap_or(drawn))
+    }
+
+    /// Keeps what is announced, for the agent after this one.
+    fn remember(
+        &self,
+        wanted: &watch::Receiver<Wanted>,
+        boot: &str,
+        remembered: &mut Option<Prefix>,
+    ) -> Result<(), StateError> {
+        let claim = self.input.borrow().claim.as_ref().map(|claim| claim.prefix);
+        let announced =
+            claim.filter(|prefix| wanted.borrow().paths.get(prefix).is_some_and(|path| !path.leaving));
+        let exported = Exported { boot_id: boot.to_owned(), announced };
+        *remembered = announced;
+        self.state.keep_exported(&exported)
+    }
+}
+
+/// Hands a connection to the neighbour that has opened it.
+async fn accept(listener: &TcpListener, doors: &Doors) {
+    match listener.accept().await {
+        Ok((stream, from)) => {
+            let Some((address, interface)) = sockets::opener(from) else { return };
+            let anybody = (Ipv6Addr::UNSPECIFIED, interface.clone());
+            let door = doors.get(&(address, interface)).or_else(|| doors.get(&anybody));
+            let taken = door.map(|door| door.try_send(stream).is_ok());
+            if taken != Some(true) {
+                tracing::debug!(%address, "a BGP connection of nobody that is configured, or one too many");
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a BGP connection cannot be taken");
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+}
+
+async fn ended(bfd: &mut Option<Bfd>) -> BfdError {
+    match bfd {
+        Some(bfd) => bfd.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn boot_id() -> String {
+    fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
+}

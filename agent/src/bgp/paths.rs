@@ -1,0 +1,212 @@
+//! What is announced to routers, by what is known of the cluster; and what changes that takes. Pure.
+
+use std::{collections::BTreeMap, net::Ipv6Addr};
+
+use sextant_proto::{Claim, NodeName, NodeState, Prefix};
+
+use crate::{
+    cluster::View,
+    cluster::{Verdict, Verdicts},
+    routes::own_record,
+    settings::Announce,
+};
+
+/// How a prefix is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Path {
+    /// Through whom; `None`: through us.
+    pub next_hop: Option<Ipv6Addr>,
+    /// It is about to go: whoever has another path had better take that (RFC 8326).
+    pub leaving: bool,
+}
+
+/// What neighbours are to be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// What is announced.
+    pub paths: Paths,
+    /// The host is drained: sessions end, and none begins.
+    pub drained: bool,
+}
+
+/// What is announced.
+pub type Paths = BTreeMap<Prefix, Path>;
+
+/// What is announced, and not to be changed by what is not known (DESIGN I5).
+#[derive(Debug, Clone, Copy)]
+pub struct Cluster<'a> {
+    /// This node.
+    pub node: &'a NodeName,
+    /// What it holds.
+    pub claim: Option<&'a Claim>,
+    /// What is known of the others.
+    pub view: &'a View,
+    /// What was seen of hosts whose agents are gone.
+    pub verdicts: &'a Verdicts,
+    /// The peers have withdrawn, or this node is drained.
+    pub withdrawn: bool,
+    /// What an agent before this one announced on this host last.
+    pub remembered: Option<Prefix>,
+}
+
+/// What should be announced.
+pub fn paths(cluster: &Cluster<'_>, announce: Announce) -> Paths {
+    let own = cluster.claim.and_then(|claim| Some((claim.prefix, own(cluster, claim)?)));
+    let others = others(cluster).filter(|_| announce == Announce::All);
+    others.chain(own).collect()
+}
+
+fn own(cluster: &Cluster<'_>, claim: &Claim) -> Option<Path> {
+    let path = |leaving| Some(Path { next_hop: None, leaving });
+    if cluster.view.incarnation().is_none() {
+        // No controller has answered yet.
+        return path(false).filter(|_| cluster.remembered == Some(claim.prefix));
+    }
+    let own = own_record(cluster.node, claim, cluster.view).filter(|_| !cluster.withdrawn)?;
+    match own.state {
+        NodeState::Draining => path(true),
+        NodeState::Ready => path(false),
+        NodeState::Joining | NodeState::Drained => None,
+    }
+}
+
+fn others<'a>(cluster: &'a Cluster<'_>) -> impl Iterator<Item = (Prefix, Path)> + 'a {
+    let dead = |name| cluster.verdicts.get(name) == Some(&Verdict::Dead);
+    let peers = cluster.view.peers().filter(|peer| peer.name != *cluster.node);
+    let alive =
+        peers.filter(move |peer| peer.state == NodeState::Ready && (peer.session || !dead(&peer.name)));
+    alive.filter_map(|peer| {
+        let next_hop = *peer.next_hops.first()?;
+        Some((peer.prefix, Path { next_hop: Some(next_hop), leaving: false }))
+    })
+}
+
+/// What a neighbour is still to be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct News {
+    /// No longer reached.
+    pub withdrawn: Vec<Prefix>,
+    /// Reached anew, or otherwise.
+    pub announced: Vec<(Prefix, Path)>,
+}
+
+/// From what a neighbour was told to what it should know.
+pub fn news(told: &Paths, wanted: &Paths) -> News {
+    let gone = told.keys().filter(|prefix| !wanted.contains_key(prefix)).copied();
+    let fresh = wanted.iter().filter(|(prefix, path)| told.get(prefix) != Some(path));
+    News { withdrawn: gone.collect(), announced: fresh.map(|(prefix, path)| (*prefix, *path)).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use sextant_proto::{Control, Epoch, Incarnation, Peer, Pool, Revision};
+
+    use super::*;
+    use crate::cluster::Snapshot;
+
+    fn incarnation() -> Incarnation {
+        static STORE: std::sync::LazyLock<Incarnation> = std::sync::LazyLock::new(Incarnation::random);
+        *STORE
+    }
+
+    fn claim() -> Claim {
+        let pool = Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap();
+        let epoch = Epoch { incarnation: incarnation(), revision: Revision(1) };
+        Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool }
+    }
+
+    fn peer(n: u16, state: NodeState) -> Peer {
+        Peer {
+            name: format!("h{n}").parse().unwrap(),
+            prefix: format!("2001:db8:8000:{n:x}::/64").parse().unwrap(),
+            claimed: Revision(n.into()),
+            pool: "main".parse().unwrap(),
+            state,
+            next_hops: vec![format!("2001:db8::{n:x}").parse().unwrap()],
+            session: true,
+            drain_timeout: Duration::ZERO,
+        }
+    }
+
+    fn view(peers: Vec<Peer>) -> View {
+        let (incarnation, control) = (incarnation(), Control::default());
+        let revision = Revision(9);
+        let (linearizable, recovering, pools) = (true, false, vec![]);
+        let mut view = View::default();
+        view.apply_snapshot(Snapshot {
+            mark: None,
+            incarnation,
+            revision,
+            linearizable,
+            recovering,
+            control,
+            pools,
+            peers,
+        });
+        view
+    }
+
+    fn text(announce: Announce, view: &View, withdrawn: bool, remembered: Option<Prefix>) -> Vec<String> {
+        let (node, claim) = ("h1".parse().unwrap(), claim());
+        let verdicts = Verdicts::from([("h3".parse().unwrap(), Verdict::Dead)]);
+        let cluster =
+            Cluster { node: &node, claim: Some(&claim), view, verdicts: &verdicts, withdrawn, remembered };
+        let line = |(prefix, path): (Prefix, Path)| {
+            let hop = path.next_hop.map_or("us".to_owned(), |hop| hop.to_string());
+            format!("{prefix} via {hop}{}", if path.leaving { ", leaving" } else { "" })
+        };
+        paths(&cluster, announce).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn the_own_prefix_from_ready_to_drained() {
+        let of = |state, withdrawn| text(Announce::Own, &view(vec![peer(1, state)]), withdrawn, None);
+        assert!(of(NodeState::Joining, false).is_empty());
+        assert_eq!(of(NodeState::Ready, false), ["2001:db8:8000:1::/64 via us"]);
+        assert_eq!(of(NodeState::Draining, false), ["2001:db8:8000:1::/64 via us, leaving"]);
+        assert!(of(NodeState::Draining, true).is_empty());
+        assert!(of(NodeState::Drained, true).is_empty());
+    }
+
+    #[test]
+    fn all_but_the_dead() {
+        let lost = |n| Peer { session: false, ..peer(n, NodeState::Ready) };
+        let peers = vec![peer(1, NodeState::Ready), lost(2), lost(3), peer(4, NodeState::Draining)];
+        assert_eq!(
+            text(Announce::All, &view(peers), false, None),
+            ["2001:db8:8000:1::/64 via us", "2001:db8:8000:2::/64 via 2001:db8::2"]
+        );
+    }
+
+    #[test]
+    fn i5_without_a_controller_what_was_announced_stays_so() {
+        let nothing = View::default();
+        assert!(text(Announce::Own, &nothing, false, None).is_empty());
+        assert_eq!(
+            text(Announce::Own, &nothing, false, Some(claim().prefix)),
+            ["2001:db8:8000:1::/64 via us"]
+        );
+    }
+
+    fn some_paths() -> impl Strategy<Value = Paths> {
+        let path = (proptest::option::of(0u128..3), any::<bool>())
+            .prop_map(|(hop, leaving)| Path { next_hop: hop.map(Ipv6Addr::from_bits), leaving });
+        let prefix = (0u128..6).prop_map(|n| Prefix::new(Ipv6Addr::from_bits(n << 64), 64).unwrap());
+        proptest::collection::btree_map(prefix, path, 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn news_lead_from_what_was_told_to_what_is_wanted(told in some_paths(), wanted in some_paths()) {
+            let news = news(&told, &wanted);
+            let mut now = told;
+            now.retain(|prefix, _| !news.withdrawn.contains(prefix));
+            now.extend(news.announced);
+            prop_assert_eq!(&now, &wanted);
+            prop_assert_eq!(super::news(&now, &wanted), News::default());
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The state that the session hands to the engine.
+
+use std::{net::Ipv6Addr, sync::Arc};
+
+use sextant_proto::Claim;
+
+use super::View;
+
+/// What the session knows.
+#[derive(Debug, Clone, Default)]
+pub struct Input {
+    /// What this node holds.
+    pub claim: Option<Claim>,
+    /// What is known of the cluster.
+    pub view: Arc<View>,
+    /// This node is drained, or its peers have withdrawn: it routes to nobody.
+    pub withdrawn: bool,
+    /// The addresses that controllers were reached at.
+    pub controllers: Vec<Ipv6Addr>,
+}

@@ -1,0 +1,104 @@
+//! Keeps the log readable while the host is not at rest: of each kind of line only some are written in a period, and the
+//! next one says how many were left out. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+/// A kind of log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Line {
+    /// The uplinks have changed.
+    Uplinks,
+    /// Routes were written.
+    Changes,
+    /// Events of the kernel were lost.
+    Overrun,
+    /// Foreign routes for the same destinations.
+    Conflicts,
+    /// Routes that the kernel refused.
+    Failures,
+    /// The host is set up; what the brake holds.
+    State,
+    /// Something that is wrong with the host, and what is over.
+    Problem,
+}
+
+impl Line {
+    /// So many come in a row, then one in this time.
+    const fn rate(self) -> (u32, Duration) {
+        match self {
+            Self::Overrun | Self::Conflicts => (1, Duration::from_secs(10)),
+            Self::Failures => (5, Duration::from_secs(10)),
+            Self::Uplinks | Self::Changes | Self::State => (10, Duration::from_secs(3)),
+            Self::Problem => (20, Duration::from_secs(3)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    refilled: Instant,
+    withheld: u64,
+}
+
+/// How much may be logged.
+#[derive(Debug, Default)]
+pub(crate) struct LogLimiter {
+    by_line: BTreeMap<Line, Allowance>,
+}
+
+impl LogLimiter {
+    /// Whether a line of this kind may be written now; if so, how many were left out since the last one.
+    pub(crate) fn admit(&mut self, line: Line, now: Instant) -> Option<u64> {
+        self.admit_many(line, 1, now)
+    }
+
+    /// As [`Self::admit`], of a line that stands for `count` things.
+    pub(crate) fn admit_many(&mut self, line: Line, count: u64, now: Instant) -> Option<u64> {
+        let (burst, period) = line.rate();
+        let fresh = || Allowance { left: burst, refilled: now, withheld: 0 };
+        let allowance = self.by_line.entry(line).or_insert_with(fresh);
+        let passed = now.duration_since(allowance.refilled);
+        let refills = u32::try_from(passed.as_millis() / period.as_millis()).unwrap_or(u32::MAX);
+        if refills > 0 {
+            allowance.left = allowance.left.saturating_add(refills).min(burst);
+            allowance.refilled = now;
+        }
+        if allowance.left == 0 {
+            allowance.withheld += count;
+            return None;
+        }
+        allowance.left -= 1;
+        Some(std::mem::take(&mut allowance.withheld))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flapping_link_is_told_of_and_then_counted() {
+        let (mut limit, start) = (LogLimiter::default(), Instant::now());
+        let at = |n: u32| start + Duration::from_millis(100) * n;
+        let said = (0..200).filter(|n| limit.admit(Line::Uplinks, at(*n)).is_some()).count();
+        assert!((10..=20).contains(&said), "{said}");
+        assert_eq!(limit.admit(Line::State, at(200)), Some(0), "other kinds have their own");
+        let later = start + Duration::from_secs(60);
+        assert!(limit.admit(Line::Uplinks, later).is_some_and(|withheld| withheld > 0));
+        assert_eq!(limit.admit(Line::Uplinks, later), Some(0));
+    }
+
+    #[test]
+    fn a_storm_of_foreign_routes_is_one_line_and_a_count() {
+        let (mut limit, start) = (LogLimiter::default(), Instant::now());
+        let at = |n: u64| start + Duration::from_millis(n);
+        for line in [Line::Overrun, Line::Conflicts] {
+            let said = (0..500).filter(|n| limit.admit_many(line, 100, at(*n)).is_some()).count();
+            assert_eq!(said, 1, "{line:?}");
+            assert_eq!(limit.admit_many(line, 100, at(10_000)), Some(49_900), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! `[bgp]`: the speaker in the agent. Only in the config file: a list of neighbours is no flag.
+
+mod import;
+mod neighbour;
+mod timing;
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, RouteSettings, value};
+
+pub use import::{Accept, Import};
+use neighbour::{MAX_RESTART_TIME, NeighbourKeys};
+pub use neighbour::{NeighbourSettings, Password};
+pub use timing::Timing;
+
+/// After routes to peers (512), before those made by hand (1024).
+const IMPORT_METRIC: u32 = 768;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct BgpKeys {
+    local_as: u32,
+    router_id: Option<Ipv4Addr>,
+    listen_port: Option<u16>,
+    announce: Announce,
+    restart_time: Option<u16>,
+    import_metric: Option<u32>,
+    neighbour: Vec<NeighbourKeys>,
+}
+
+/// Whose prefixes are announced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Announce {
+    /// This host's own.
+    #[default]
+    Own,
+    /// All live hosts', each with its own next hop.
+    All,
+}
+
+/// The speaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BgpSettings {
+    /// Our AS.
+    pub local_as: u32,
+    /// Our BGP identifier; drawn from the node id unless given.
+    pub router_id: Option<Ipv4Addr>,
+    /// Where neighbours may connect to.
+    pub listen_port: u16,
+    /// Whose prefixes are announced.
+    pub announce: Announce,
+    /// The metric of routes that neighbours announce.
+    pub import_metric: u32,
+    /// The neighbours.
+    pub neighbours: Vec<NeighbourSettings>,
+}
+
+impl BgpKeys {
+    /// Checks them, and reads the passwords.
+    pub(super) fn check(self, routes: &RouteSettings) -> Result<BgpSettings, Invalid> {
+        if matches!(self.local_as, 0 | 23456 | u32::MAX) {
+            return Err(value("[bgp] local-as", &self.local_as, &"give it this host's AS, e.g. 65001"));
+        }
+        if self.router_id.is_some_and(|id| id.is_unspecified()) {
+            return Err(value("[bgp] router-id", &"0.0.0.0", &"leave it away, or give it another one"));
+        }
+        if let Some(restart_time) = self.restart_time.filter(|time| *time > MAX_RESTART_TIME) {
+            return Err(value("[bgp] restart-time", &restart_time, &"give it 0 (none) to 4095 seconds"));
+        }
+        let import_metric = import_metric(self.import_metric, routes)?;
+        let (local_as, all) = (self.local_as, self.restart_time);
+        let neighbours: Vec<_> =
+            self.neighbour.into_iter().map(|keys| keys.check(local_as, all)).collect::<Result<_, _>>()?;
+        for (nth, neighbour) in neighbours.iter().enumerate() {
+            if neighbours[..nth].iter().any(|other| other.name() == neighbour.name()) {
+                return Err(value("[[bgp.neighbour]] address", &neighbour.name(), &"is there twice"));
+            }
+        }
+        Ok(BgpSettings {
+            local_as,
+            router_id: self.router_id,
+            listen_port: self.listen_port.unwrap_or(179),
+            announce: self.announce,
+            import_metric,
+            neighbours,
+        })
+    }
+}
+
+/// Direct routes to peers win, also over what a router says of their prefixes; and routes made by hand, and the router's own
+/// advertisements, come after.
+fn import_metric(asked: Option<u32>, routes: &RouteSettings) -> Result<u32, Invalid> {
+    let metric = asked.unwrap_or(IMPORT_METRIC.max(routes.metric.saturating_add(1)));
+    let marked = routes.mark.is_some_and(|mark| (mark.table, mark.metric) == (routes.table, metric));
+    if metric <= routes.metric || metric >= routes.unreachable_metric || marked {
+        let mend = format!(
+            "must be between the peers' metric {} and that of the unreachable routes {}, and not --export-metric",
+            routes.metric, routes.unreachable_metric
+        );
+        return Err(value("[bgp] import-metric", &metric, &mend));
+    }
+    Ok(metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::settings::{Direct, Topology};
+
+    fn parse(text: &str) -> Result<BgpSettings, String> {
+        let keys: BgpKeys = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let (topology, direct) = (Topology::Routed, Direct::OnLink);
+        let (metric, unreachable_metric, table, resync_secs) = (512, 4_000_000_000, 254, 60);
+        let (balance, mark) = (false, None);
+        let routes =
+            RouteSettings { metric, unreachable_metric, table, resync_secs, balance, direct, topology, mark };
+        keys.check(&routes).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_neighbour_has_defaults() {
+        let it =
+            parse(r#"{"local-as": 65001, "neighbour": [{"address": "2001:db8::fe:1", "remote-as": 65000}]}"#);
+        let it = it.unwrap();
+        assert_eq!((it.listen_port, it.announce), (179, Announce::Own));
+        let router = &it.neighbours[0];
+        assert_eq!((router.restart_time, router.bfd), (120, None));
+        assert_eq!((router.accept.import, it.import_metric), (Import::None, 768));
+        assert_eq!((router.hold_time, router.passive, router.local_pref), (90, false, 100));
+    }
+
+    #[test]
+    fn wrong_values_name_key_value_and_mend() {
+        let with = |more: &str| {
+            parse(&format!(
+                r#"{{"local-as": 65001, "neighbour": [{{"address": "2001:db8::1", "remote-as": 65000, {more}}}]}}"#
+            ))
+        };
+        for (more, expected) in [
+            (r#""hold-time": 2"#, "[[bgp.neighbour]] hold-time 2: "),
+            (r#""communities": ["65536:1"]"#, "[[bgp.neighbour]] communities 65536:1: write it as 65000:1"),
+            (r#""large-communities": ["1:2"]"#, "[[bgp.neighbour]] large-communities 1:2: write it as"),
+            (
+                r#""bfd": true, "restart-time": 60"#,
+                "[[bgp.neighbour]] bfd true: neighbour 2001:db8::1 has graceful restart too, restart-time = 60",
+            ),
+            (
+                r#""import-max": 5"#,
+                "[[bgp.neighbour]] import-max 5: neighbour 2001:db8::1: is of no use without import = \"all\"",
+            ),
+            (
+                r#""import": "default", "import-filter": ["::/0"]"#,
+                "[[bgp.neighbour]] import-filter ::/0: neighbour 2001:db8::1: is of no use",
+            ),
+            (
+                r#""import": "all", "import-filter": []"#,
+                "[[bgp.neighbour]] import-filter []: lets nothing in",
+            ),
+            (
+                r#""import": "all", "import-filter": ["2001:db8::1/32"]"#,
+                "[[bgp.neighbour]] import-filter 2001:db8::1/32: ",
+            ),
+            (r#""import": "all", "import-max": 0"#, "[[bgp.neighbour]] import-max 0: lets nothing in"),
+            (r#""import": "some""#, "unknown variant `some`"),
+            (r#""bfd-interval": 50"#, "[[bgp.neighbour]] bfd-interval 50: is of no use without bfd = true"),
+            (r#""bfd": true, "bfd-interval": 9"#, "[[bgp.neighbour]] bfd-interval 9: give it 10 to 60000"),
+            (r#""bfd": true, "bfd-multiplier": 0"#, "[[bgp.neighbour]] bfd-multiplier 0: give it 1 to 255"),
+            (r#""restart-time": 4096"#, "[[bgp.neighbour]] restart-time 4096: give it 0 (none) to 4095"),
+            (r#""password-file": "/nonexistent""#, "[[bgp.neighbour]] password-file /nonexistent: "),
+            (r#""pasword-file": "x""#, "unknown field `pasword-file`"),
+        ] {
+            let error = with(more).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        assert!(parse(r#"{"neighbour": []}"#).unwrap_err().starts_with("[bgp] local-as 0: "));
+    }
+
+    #[test]
+    fn routes_of_routers_come_after_those_to_peers() {
+        let of = |metric: u32| {
+            parse(&format!(r#"{{"local-as": 1, "import-metric": {metric}}}"#)).map(|it| it.import_metric)
+        };
+        assert_eq!(of(513), Ok(513));
+        for wrong in [512, 4_000_000_000] {
+            let error = of(wrong).unwrap_err();
+            assert!(error.starts_with(&format!("[bgp] import-metric {wrong}: must be between")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_neighbour_has_an_address_or_an_interface_and_a_link_local_one_has_both() {
+        let of = |keys: &str| {
+            parse(&format!(r#"{{"local-as": 65001, "neighbour": [{{{keys}, "remote-as": 65000}}]}}"#))
+                .map(|it| it.neighbours[0].name())
+        };
+        for (keys, name) in [
+            (r#""address": "2001:db8::1""#, "2001:db8::1"),
+            (r#""address": "fe80::1%eth0""#, "fe80::1%eth0"),
+            (r#""address": "fe80::1", "interface": "eth0""#, "fe80::1%eth0"),
+            (r#""interface": "eth0""#, "eth0"),
+        ] {
+            assert_eq!(of(keys).unwrap(), name);
+        }
+        for (keys, expected) in [
+            (
+                r#""address": "fe80::1""#,
+                "[[bgp.neighbour]] address fe80::1: is link-local: say where it is, e.g. fe80::1%eth0",
+            ),
+            (r#""address": "ff02::1%eth0""#, "[[bgp.neighbour]] address ff02::1: give it a unicast address"),
+            (r#""address": "router""#, "[[bgp.neighbour]] address router: invalid IPv6 address"),
+            (
+                r#""address": "2001:db8::1%eth0""#,
+                "[[bgp.neighbour]] interface eth0: is of no use with 2001:db8::1",
+            ),
+            (
+                r#""address": "fe80::1%eth0", "interface": "eth1""#,
+                "[[bgp.neighbour]] interface eth1: is another one than eth0",
+            ),
+            (
+                r#""interface": "an-interface-of-17""#,
+                "[[bgp.neighbour]] interface an-interface-of-17: is no name",
+            ),
+            (
+                r#""interface": "eth0", "password-file": "/x""#,
+                "[[bgp.neighbour]] password-file /x: the kernel wants an address",
+            ),
+            (r#""passive": true"#, "[[bgp.neighbour]] address (none): name the router's address"),
+        ] {
+            let error = of(keys).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_neighbour_has_bfd_or_graceful_restart() {
+        let parse = |all: &str, one: &str| {
+            parse(&format!(
+                r#"{{"local-as": 65001, {all} "neighbour": [{{"address": "2001:db8::1", "remote-as": 65000 {one}}}]}}"#
+            ))
+            .map(|it| (it.neighbours[0].restart_time, it.neighbours[0].bfd))
+        };
+        let fast = |millis, multiplier| Some(Timing { interval: Duration::from_millis(millis), multiplier });
+        assert_eq!(parse("", r#", "bfd": true"#), Ok((0, fast(100, 3))));
+        assert_eq!(
+            parse("", r#", "bfd": true, "bfd-interval": 300, "bfd-multiplier": 5"#),
+            Ok((0, fast(300, 5)))
+        );
+        assert_eq!(parse(r#""restart-time": 60,"#, ""), Ok((60, None)));
+        assert_eq!(
+            parse(r#""restart-time": 60,"#, r#", "bfd": true, "restart-time": 0"#),
+            Ok((0, fast(100, 3)))
+        );
+        let error = parse(r#""restart-time": 60,"#, r#", "bfd": true"#).unwrap_err();
+        assert!(
+            error.contains("neighbour 2001:db8::1") && error.contains("give it restart-time = 0"),
+            "{error}"
+        );
+    }
+}
