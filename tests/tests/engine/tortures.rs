@@ -157,6 +157,7 @@ fn i9_events_that_are_lost() {
         (0..50_000).map(line).collect::<String>()
     };
     let agent = &bed.cluster.agents[0].process;
+    let began = Instant::now();
     for round in 0..2 {
         let said = agent.log_len();
         agent.freeze().unwrap();
@@ -176,6 +177,9 @@ fn i9_events_that_are_lost() {
         // And with an agent that reads.
         host.ip_batch(&batch("del")).unwrap();
     }
+    let lines = log_lines(agent, "events of the kernel were lost");
+    let decaseconds = 1 + began.elapsed().as_secs() as usize / 10;
+    assert!(lines.len() <= decaseconds, "more than one line in ten seconds: {lines:#?}");
     measured(&bed);
     stream.finish().unwrap().nothing_lost().unwrap();
     bed.ends_clean();
