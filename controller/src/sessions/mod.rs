@@ -70,6 +70,8 @@ struct Shared {
     book: Mutex<Book>,
     lease: watch::Sender<Option<LeaseId>>,
     ready: watch::Sender<Result<(), String>>,
+    /// Since when it is not ready.
+    unready_since_unix_ms: Mutex<Option<u64>>,
     heartbeat: Heartbeat,
 }
 
@@ -112,7 +114,10 @@ impl Sessions {
     ) -> Self {
         let (book, lease) = (Mutex::default(), watch::Sender::new(None));
         let ready = watch::Sender::new(Err("no lease in the store yet".to_owned()));
-        Self { shared: Arc::new(Shared { registry, keys, me, down_after, book, lease, ready, heartbeat }) }
+        let unready_since_unix_ms = Mutex::new(Some(unix_ms()));
+        let shared =
+            Shared { registry, keys, me, down_after, book, lease, ready, unready_since_unix_ms, heartbeat };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Who this controller is.
@@ -120,9 +125,14 @@ impl Sessions {
         &self.shared.me
     }
 
-    /// Whether the controller's lease stands: the store answers, and takes writes.
+    /// Whether the controller's lease stands and the store takes writes.
     pub fn readiness(&self) -> Readiness {
         self.shared.ready.subscribe()
+    }
+
+    /// Since when the controller is not ready; none while it is.
+    pub fn unready_since_unix_ms(&self) -> Option<u64> {
+        *self.shared.unready_since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// After how much silence an agent counts as gone.
@@ -186,6 +196,7 @@ impl Sessions {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut kept_alive, mut ticks) = (Instant::now(), 0);
         let (mut leasing, mut ending) = (Outage::default(), Outage::default());
+        let mut kept = self.shared.ready.borrow().clone();
         let mut store = incarnation(&index);
         loop {
             tick.tick().await;
@@ -200,17 +211,18 @@ impl Sessions {
                 match self.keep_lease().await {
                     Ok(()) => {
                         kept_alive = Instant::now();
-                        self.tell_ready(Ok(()));
+                        kept = Ok(());
                     }
                     Err(error) => {
                         if let Some(Failing { failures, for_secs }) = leasing.failed(Instant::now()) {
                             tracing::warn!(%error, failures, for_secs, "the controller's lease cannot be kept; trying again");
                         }
-                        self.tell_ready(Err(error.to_string()));
+                        kept = Err(error.to_string());
                     }
                 }
             }
-            if self.shared.ready.borrow().is_ok()
+            self.tell_ready(&kept);
+            if kept.is_ok()
                 && let Some(Recovered { failures, after_secs }) = leasing.works(Instant::now())
             {
                 tracing::info!(failures, after_secs, "the controller's lease is kept again");
@@ -255,8 +267,10 @@ impl Sessions {
         }
     }
 
-    /// Notes whether the lease is kept, and why not.
-    fn tell_ready(&self, now: Result<(), String>) {
+    /// Notes whether the lease is `kept` and the store takes changes, and why not.
+    fn tell_ready(&self, kept: &Result<(), String>) {
+        let refused = || self.shared.registry.refusal().map_or(Ok(()), |refusal| Err(refusal.reason));
+        let now = kept.clone().and_then(|()| refused());
         self.shared.ready.send_if_modified(|before| {
             let changed = *before != now;
             match (&before, &now) {
@@ -267,6 +281,11 @@ impl Sessions {
             *before = now;
             changed
         });
+        let mut since = self.shared.unready_since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = match (&*self.shared.ready.borrow(), *since) {
+            (Ok(()), _) => None,
+            (Err(_), since) => since.or_else(|| Some(unix_ms())),
+        };
     }
 
     /// Puts sessions of connected agents anew that are gone from the store: another controller that was frozen may have

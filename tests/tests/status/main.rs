@@ -3,5 +3,6 @@
 
 mod descriptors;
 mod problems;
+mod store;
 
 use sextant_tests::cluster;
