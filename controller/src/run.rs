@@ -227,7 +227,11 @@ fn rooms(
     let sessions = Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat);
     Rooms {
         questions: Questions::default(),
-        connections: Connections::new(raise_descriptor_limit(), settings.max_connections),
+        connections: Connections::new(
+            raise_descriptor_limit(),
+            settings.max_connections,
+            settings.idle_timeout,
+        ),
         others,
         health: Health::new(registry.clone(), keys.clone(), index.clone(), sessions.clone()),
         claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine),

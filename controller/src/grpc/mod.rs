@@ -29,10 +29,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
 };
-use tonic::{
-    service::{InterceptorLayer, interceptor::InterceptedService},
-    transport::Server,
-};
+use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
     acks::Acks, claims::Claims, health::Health, index::Index, pools::Pools, registry::SharedRegistry,
@@ -133,7 +130,7 @@ where
     Server::builder()
         .http2_keepalive_interval(Some(HTTP2_KEEPALIVE))
         .http2_keepalive_timeout(Some(HTTP2_TIMEOUT))
-        .layer(InterceptorLayer::new(connections::note_call))
+        .layer(connections::CountCalls)
         .add_service(InterceptedService::new(agents, move |request| {
             serves(&index)?;
             insecure(request)

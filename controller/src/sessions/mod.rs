@@ -11,7 +11,10 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -70,6 +73,8 @@ struct Shared {
     book: Mutex<Book>,
     lease: watch::Sender<Option<LeaseId>>,
     ready: watch::Sender<Result<(), String>>,
+    /// Whether the lease stands, as last seen.
+    lease_kept: AtomicBool,
     /// Since when it is not ready.
     unready_since_unix_ms: Mutex<Option<u64>>,
     heartbeat: Heartbeat,
@@ -114,10 +119,21 @@ impl Sessions {
     ) -> Self {
         let (book, lease) = (Mutex::default(), watch::Sender::new(None));
         let ready = watch::Sender::new(Err("no lease in the store yet".to_owned()));
-        let unready_since_unix_ms = Mutex::new(Some(unix_ms()));
-        let shared =
-            Shared { registry, keys, me, down_after, book, lease, ready, unready_since_unix_ms, heartbeat };
-        Self { shared: Arc::new(shared) }
+        let (lease_kept, unready_since_unix_ms) = (AtomicBool::new(false), Mutex::new(Some(unix_ms())));
+        Self {
+            shared: Arc::new(Shared {
+                registry,
+                keys,
+                me,
+                down_after,
+                book,
+                lease,
+                ready,
+                lease_kept,
+                unready_since_unix_ms,
+                heartbeat,
+            }),
+        }
     }
 
     /// Who this controller is.
@@ -128,6 +144,11 @@ impl Sessions {
     /// Whether the controller's lease stands and the store takes writes.
     pub fn readiness(&self) -> Readiness {
         self.shared.ready.subscribe()
+    }
+
+    /// Whether the controller's lease stands, though the store may take no writes.
+    pub fn lease_kept(&self) -> bool {
+        self.shared.lease_kept.load(Relaxed)
     }
 
     /// Since when the controller is not ready; none while it is.
@@ -269,6 +290,7 @@ impl Sessions {
 
     /// Notes whether the lease is `kept` and the store takes changes, and why not.
     fn tell_ready(&self, kept: &Result<(), String>) {
+        self.shared.lease_kept.store(kept.is_ok(), Relaxed);
         let refused = || self.shared.registry.refusal().map_or(Ok(()), |refusal| Err(refusal.reason));
         let now = kept.clone().and_then(|()| refused());
         self.shared.ready.send_if_modified(|before| {
