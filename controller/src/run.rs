@@ -223,7 +223,7 @@ fn rooms(
     heartbeat: Heartbeat,
 ) -> Rooms {
     let acks = Acks::new(index.clone());
-    let others = Others::new(index.clone(), acks.clone(), me.id.clone(), dial);
+    let others = Others::new(index.clone(), acks.clone(), me.clone(), dial);
     let sessions = Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat);
     Rooms {
         questions: Questions::default(),

@@ -34,7 +34,7 @@ use crate::{
     health::{CONTROLLERS_PATIENCE, Health},
     index::Index,
     records::{ControllerRecord, unix_ms},
-    sessions::Sessions,
+    sessions::{Identity, Sessions},
 };
 
 /// How long another controller may take to answer; one that does not is shown without its acks.
@@ -49,7 +49,7 @@ pub(super) const POLL: Duration = Duration::from_millis(200);
 pub struct Others {
     index: Index,
     acks: Acks,
-    me: String,
+    me: Identity,
     dial: SharedDial,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
     /// The nodes of which another agent tries to connect to one of them, as last asked.
@@ -88,7 +88,7 @@ struct Word {
 
 impl Others {
     /// The controllers besides `me` that `index` knows, reached by `dial`; what they say goes to `acks`.
-    pub fn new(index: Index, acks: Acks, me: String, dial: SharedDial) -> Self {
+    pub fn new(index: Index, acks: Acks, me: Identity, dial: SharedDial) -> Self {
         let (channels, duplicates, known) = (Arc::default(), Arc::default(), Arc::default());
         Self { index, acks, me, dial, channels, duplicates, known }
     }
@@ -133,6 +133,7 @@ impl Others {
         let gone = word.is_some_and(|word| !word.controller.is_empty() && word.controller != id);
         if gone || (!listed && word.is_none()) {
             self.known().remove(&id);
+            self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&it.record.address);
             return None;
         }
         let since = word.is_none().then(|| it.silent_since_unix_ms.unwrap_or_else(unix_ms));
@@ -148,13 +149,15 @@ impl Others {
     /// Notes the controllers that the store lists besides this one; their ids.
     fn note_listed(&self) -> Vec<String> {
         let listed: Vec<_> = self.index.read(|state| {
-            let others = state.controllers().iter().filter(|(id, _)| **id != self.me);
+            let others = state.controllers().iter().filter(|(id, _)| **id != self.me.id);
             others.map(|(id, controller)| (id.clone(), controller.record.clone())).collect()
         });
         let mut known = self.known();
         for (id, record) in &listed {
-            // Nobody else can be reached at such an address.
-            let own = record.address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
+            // Nobody else can be reached at such an address; the record of a dead predecessor may stand there.
+            let unspecified =
+                record.address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
+            let own = unspecified || record.address == self.me.address;
             if known.contains_key(id) || own {
                 continue;
             }
@@ -189,7 +192,7 @@ impl Others {
 
     fn addresses(&self) -> Vec<String> {
         self.index.read(|state| {
-            let others = state.controllers().iter().filter(|(id, _)| **id != self.me);
+            let others = state.controllers().iter().filter(|(id, _)| **id != self.me.id);
             others.map(|(_, controller)| controller.record.address.clone()).collect()
         })
     }

@@ -91,7 +91,12 @@ fn an_agent_without_a_place_says_why_and_operators_get_in() {
     cluster.agents.remove(5);
     poll("the seventh agent is connected", 20 * SECONDS, || {
         let node = cluster.node("h7");
-        if node["connected"] == true { Ok(()) } else { Err(node.to_string()) }
+        let (open, refused) = (metric(&cluster, "connections_open"), metric(&cluster, "connections_refused"));
+        if node["connected"] == true {
+            Ok(())
+        } else {
+            Err(format!("{open} open, {refused} refused; {node}"))
+        }
     });
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Descriptors are few. So there is a number of connections that leaves enough of them for the store, for probes and for
 //! other controllers, and the last of that number are for this host itself: an operator gets in however many agents there are.
-//! A connection without any call for [`SILENT`] is closed, and at once where its place is needed. So is one on which no call has
+//! A connection without any call for [`SILENT`] is closed, and after [`GRACE`] where its place is needed. So is one on which no call has
 //! been in progress for the idle timeout, whatever pings it answers: an agent's stream is a call in progress. A refused peer
 //! receives a GOAWAY with the reason.
 
@@ -36,6 +36,8 @@ use self::calls::{Calls, Use};
 
 /// How long a connection may be open without a call.
 const SILENT: Duration = Duration::from_secs(10);
+/// How long a connection has its place for certain, so that it can make its first call.
+const GRACE: Duration = Duration::from_secs(1);
 /// How often silent ones are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Descriptors that are left for the store, probes and other controllers.
@@ -190,14 +192,17 @@ impl Connections {
 }
 
 impl Book {
-    fn verdict(&self, local: bool, most: usize, operators: usize) -> Verdict {
+    fn verdict(&self, local: bool, most: usize, operators: usize, now: Instant) -> Verdict {
         let places = if local { most } else { most - operators };
         // One that is being closed gives its place soon.
         let held = self.open.values().filter(|entry| entry.close.is_some()).count();
         if held < places {
             return Verdict::Admit;
         }
-        let silent = |(_, entry): &(&u64, &Entry)| entry.close.is_some() && entry.calls.now() == Use::Never;
+        let silent = |(_, entry): &(&u64, &Entry)| {
+            let age = now.saturating_duration_since(entry.calls.since());
+            entry.close.is_some() && entry.calls.now() == Use::Never && age >= GRACE
+        };
         self.open.iter().find(silent).map_or(Verdict::Refuse, |(id, _)| Verdict::Instead(*id))
     }
 
@@ -257,7 +262,7 @@ impl Door {
         let local = peer.ip().is_loopback() || stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
         let Shared { most, operators, .. } = *self.connections.shared;
         let mut book = self.connections.book();
-        match book.verdict(local, most, operators) {
+        match book.verdict(local, most, operators, Instant::now()) {
             Verdict::Admit => {}
             Verdict::Instead(id) => {
                 book.close(id);
@@ -420,22 +425,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_places_are_this_hosts_and_silent_connections_give_theirs() {
-        let mut book = Book::default();
+        let (mut book, now) = (Book::default(), Instant::now());
         let mut open = Vec::new();
         for _ in 0..6 {
-            assert_eq!(book.verdict(false, 8, 2), Verdict::Admit);
+            assert_eq!(book.verdict(false, 8, 2, now), Verdict::Admit);
             open.push(book.add(Instant::now()));
         }
         let calls = |number: usize| open[number].1.begin();
         let _kept: Vec<_> = (1..6).map(calls).collect();
-        assert_eq!(book.verdict(false, 8, 2), Verdict::Instead(open[0].0), "the silent one");
+        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Refuse, "it has time for its first call");
+        let now = now + GRACE;
+        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Instead(open[0].0), "the silent one");
         drop(calls(0));
-        assert_eq!(book.verdict(false, 8, 2), Verdict::Refuse);
-        assert_eq!(book.verdict(true, 8, 2), Verdict::Admit, "an operator on this host");
+        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Refuse);
+        assert_eq!(book.verdict(true, 8, 2, now), Verdict::Admit, "an operator on this host");
         let (closing, _, closed) = &mut open[3];
         book.close(*closing);
         assert!(closed.try_recv().is_ok());
-        assert_eq!(book.verdict(false, 8, 2), Verdict::Admit, "it is being closed");
+        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Admit, "it is being closed");
     }
 
     #[tokio::test(start_paused = true)]
