@@ -165,7 +165,7 @@ fn a_controller_without_its_store_says_so_and_blames_no_agent() {
         "Not all is well: 1 thing",
         "controller-silent",
         "[2001:db8::c:1]:7300: does not answer",
-        "1 ready (agent unknown)",
+        "ready (agent unknown)",
     ];
     assert!(words.iter().all(|word| seen.contains(word)), "{seen}");
     controllers[1].process.thaw().unwrap();
