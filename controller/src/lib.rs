@@ -17,6 +17,7 @@ mod control;
 pub mod elapsed;
 pub mod expiry;
 pub mod grpc;
+pub mod health;
 pub mod index;
 pub mod keys;
 pub mod lineage;

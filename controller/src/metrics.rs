@@ -55,7 +55,12 @@ impl Collector for FromRooms {
             (
                 "connections_silent",
                 "Connections closed without a call, since the start",
-                number(connections.closed),
+                number(connections.silent),
+            ),
+            (
+                "connections_idle",
+                "Connections closed as no call was in progress, since the start",
+                number(connections.idle),
             ),
         ]);
         for (name, help, value) in counts {

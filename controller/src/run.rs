@@ -1,7 +1,7 @@
 //! Puts the rooms together, and runs them.
 //!
 //! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the elapsed time, the recovery
-//! window, the audit's sweeper, gRPC, probes.
+//! window, the list of controllers, the audit's sweeper, gRPC, probes.
 
 use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -28,6 +28,7 @@ use crate::{
     elapsed::{Ticker, Waits},
     expiry::Expiry,
     grpc::{self, Connected, Connections, Others, Questions, Rooms},
+    health::Health,
     index::{Index, IndexTask},
     keys::Keys,
     metrics,
@@ -137,6 +138,7 @@ impl Controller {
         let Self { rooms, index_task } = self;
         tasks.spawn("index", index_task.run());
         tasks.spawn("sessions", rooms.sessions.clone().run(rooms.index.clone()));
+        tasks.spawn("controllers", rooms.others.clone().note());
         tasks.spawn("verdicts", verdicts(&rooms).run());
         tasks.spawn("elapsed", ticker(settings, &rooms).run());
         tasks.spawn("expiry", expiry(settings, &rooms).run());
@@ -221,14 +223,21 @@ fn rooms(
     heartbeat: Heartbeat,
 ) -> Rooms {
     let acks = Acks::new(index.clone());
+    let others = Others::new(index.clone(), acks.clone(), me.clone(), dial);
+    let sessions = Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat);
     Rooms {
         questions: Questions::default(),
-        connections: Connections::new(raise_descriptor_limit(), settings.max_connections),
-        others: Others::new(index.clone(), acks.clone(), me.id.clone(), dial),
+        connections: Connections::new(
+            raise_descriptor_limit(),
+            settings.max_connections,
+            settings.idle_timeout,
+        ),
+        others,
+        health: Health::new(registry.clone(), keys.clone(), index.clone(), sessions.clone()),
         claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine),
         reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
-        sessions: Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat),
+        sessions,
         acks,
         cluster: settings.cluster.to_string(),
         registry,

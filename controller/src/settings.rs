@@ -93,6 +93,10 @@ struct Keys {
     #[arg(long, env = "SEXTANT_MAX_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<usize>,
+    /// After how long without a call in progress a connection is closed
+    #[arg(long, env = "SEXTANT_IDLE_TIMEOUT", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_timeout: Option<f64>,
     /// What is logged: error, warn, info, debug, trace
     #[arg(long, env = "SEXTANT_LOG", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,6 +196,8 @@ pub struct Settings {
     pub quarantine: Duration,
     /// The most connections; as the limit of open files allows if `None`.
     pub max_connections: Option<usize>,
+    /// After how long without a call in progress a connection is closed.
+    pub idle_timeout: Duration,
     /// What is logged.
     pub log: String,
     /// How a log line looks.
@@ -257,6 +263,7 @@ impl CommandLine {
             hold_down: hold_down(keys.hold_down.as_deref())?,
             quarantine: seconds("--quarantine", keys.quarantine, 3600.0, 0.0)?,
             max_connections: max_connections(keys.max_connections)?,
+            idle_timeout: seconds("--idle-timeout", keys.idle_timeout, 60.0, 1.0)?,
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),
             etcd: etcd_access(keys.etcd)?,

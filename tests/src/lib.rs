@@ -48,6 +48,7 @@ pub use lab::{
     binary::{Build, bin},
     counters::Counters,
     daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions, StoreKind},
+    disk::SmallDisk,
     etcd::{Etcd, EtcdClient},
     host::{BRIDGE, Container, Host},
     monitor::{RouteEvent, RouteMonitor},

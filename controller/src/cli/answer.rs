@@ -58,6 +58,8 @@ pub(super) struct Node {
     pub(super) duplicate_from: String,
     /// When its agent, which is gone, was told to stop; 0 where it was not.
     pub(super) stopped_unix_ms: u64,
+    /// Whether its agent is connected is not known; `down` and `liveness` say nothing then.
+    pub(super) unknown: bool,
 }
 
 /// What is known of a node's agent and host.
@@ -100,6 +102,10 @@ pub(super) struct Controller {
     pub(super) id: String,
     pub(super) address: String,
     pub(super) version: String,
+    /// Between it and its store, or between it and the asked one.
+    pub(super) problems: Vec<Problem>,
+    /// It gave the answer.
+    pub(super) asked: bool,
 }
 
 /// Everything at a glance.
@@ -108,6 +114,8 @@ pub(super) struct Cluster {
     pub(super) name: String,
     pub(super) store: String,
     pub(super) incarnation: Incarnation,
+    /// The asked controller does not know the store as it is now: the rest is the last that it knew.
+    pub(super) stale: bool,
     /// The last one that agents see.
     pub(super) revision: Revision,
     /// A new store waits for the agents of a lost one.
@@ -184,6 +192,13 @@ pub(super) struct Waited {
     pub(super) laggards: Vec<NodeName>,
 }
 
+impl Cluster {
+    /// The controller that gave the answer; none of an older version, which does not say.
+    pub(super) fn asked(&self) -> Option<&Controller> {
+        self.controllers.iter().find(|controller| controller.asked)
+    }
+}
+
 impl Node {
     /// How far its kernel is behind `newest`; `None` if it has not said.
     pub(super) fn behind(&self, newest: Revision) -> Option<u64> {
@@ -253,6 +268,7 @@ impl TryFrom<v1::Node> for Node {
             superseded: message.superseded,
             duplicate_from: message.duplicate_from,
             stopped_unix_ms: message.stopped_unix_ms,
+            unknown: message.unknown,
             claimed_unix_ms: message.claimed_unix_ms,
             since_unix_ms: message.since_unix_ms,
             applied: message.applied.map(Applied::try_from).transpose()?,
@@ -282,6 +298,7 @@ impl TryFrom<v1::StatusResponse> for Cluster {
             store: message.store,
             incarnation: id("incarnation", &message.incarnation)?,
             revision: Revision(message.revision),
+            stale: message.stale,
             recovering: message.recovering,
             paused: message.paused,
             restoring: message.restoring,
@@ -323,7 +340,13 @@ impl TryFrom<v1::Router> for Router {
 
 impl From<v1::Controller> for Controller {
     fn from(message: v1::Controller) -> Self {
-        Self { id: message.id, address: message.address, version: message.version }
+        Self {
+            id: message.id,
+            address: message.address,
+            version: message.version,
+            problems: message.problems.into_iter().map(Into::into).collect(),
+            asked: message.asked,
+        }
     }
 }
 

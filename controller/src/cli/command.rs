@@ -46,7 +46,7 @@ pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         }
         Command::Unreserve { prefix } => reservations::unreserve(&mut link, output, prefix).await,
         Command::Reservations => reservations::list(&mut link, output).await,
-        Command::Status => show::print(output, &link.cluster().await?),
+        Command::Status => status(&link.cluster().await?, output),
         Command::Plan { node } => plan::plan(&mut link, output, &node).await,
         Command::Trace { from, to } => trace::trace(&mut link, output, &from, &to).await,
         Command::Events { follow, node, last } => {
@@ -62,6 +62,13 @@ pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Wait { revision, timeout } => waiting::wait(&mut link, output, revision, timeout).await,
         Command::Completions { shell } => completions(shell),
     }
+}
+
+/// Fails where the asked controller and its store do not work together.
+fn status(cluster: &Cluster, output: Output) -> Result<(), Failure> {
+    show::print(output, cluster)?;
+    let problems = cluster.asked().map(|asked| &asked.problems[..]).unwrap_or_default();
+    problems.first().map_or(Ok(()), |problem| Err(Failure::Unavailable(problem.to_string())))
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {

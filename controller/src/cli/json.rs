@@ -35,8 +35,8 @@ pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
         "name": peer.name.as_str(),
         "node_id": node.node_id.to_string(),
         "state": peer.state.to_string(),
-        "down": node.down,
-        "connected": peer.session,
+        "down": (!node.unknown).then_some(node.down),
+        "connected": (!node.unknown).then_some(peer.session),
         "liveness": liveness(node.liveness),
         "liveness_since_unix_ms": Some(node.liveness_since_unix_ms).filter(|since| *since > 0),
         "pool": peer.pool.as_str(),
@@ -126,6 +126,7 @@ pub(super) fn status(cluster: &Cluster) -> Value {
         "store": cluster.store,
         "incarnation": cluster.incarnation.to_string(),
         "revision": cluster.revision.0,
+        "stale": cluster.stale,
         "recovering": cluster.recovering,
         "paused": cluster.paused,
         "restoring": cluster.restoring,
@@ -154,6 +155,8 @@ fn controller(controller: &Controller) -> Value {
         "id": controller.id,
         "address": controller.address,
         "version": controller.version,
+        "asked": controller.asked,
+        "problems": controller.problems.iter().map(problem).collect::<Value>(),
     })
 }
 
@@ -342,11 +345,18 @@ mod tests {
             "store": "embedded:/var/lib/sextant/controller.redb",
             "incarnation": "000000000000000000000000000000ff",
             "revision": 42,
+            "stale": false,
             "recovering": true,
             "paused": false,
             "restoring": false,
             "silent": [],
-            "controllers": [{ "id": "c1", "address": "[::1]:7300", "version": "0.1.0" }],
+            "controllers": [{
+                "id": "c1",
+                "address": "[::1]:7300",
+                "version": "0.1.0",
+                "asked": true,
+                "problems": []
+            }],
             "pools": [pool(&cluster.pools[0])],
             "nodes": [node(&cluster.nodes[0], &cluster), node(&cluster.nodes[1], &cluster)],
             "routers": [],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, NodeState, PoolName, Problem};
 
-use super::answer::{Applied, Cluster, Liveness, Node, PoolUse, Removals, Router};
+use super::answer::{Applied, Cluster, Controller, Liveness, Node, PoolUse, Removals, Router};
 use crate::store::HALF_RESTORED;
 
 /// From how many times on agents that put each other off are a trouble; a stream that broke is one.
@@ -13,6 +13,13 @@ pub(super) const FLAPPING: u32 = 4;
 /// Something that needs a person. Its text names the thing, the value and the mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
+    /// A controller and its store, or two controllers, do not work together.
+    Controller {
+        id: String,
+        address: String,
+        asked: bool,
+        problem: Problem,
+    },
     NoPool,
     Exhausted {
         pool: PoolName,
@@ -90,6 +97,7 @@ impl Trouble {
     /// What it is called in JSON.
     pub(super) fn kind(&self) -> &'static str {
         match self {
+            Self::Controller { .. } => "controller_problem",
             Self::NoPool => "no_pool",
             Self::Exhausted { .. } => "pool_exhausted",
             Self::Down { .. } => "node_down",
@@ -127,6 +135,7 @@ impl Trouble {
             | Self::Duplicate { node, .. }
             | Self::Bgp { node, .. } => Some(node),
             Self::NoPool
+            | Self::Controller { .. }
             | Self::Paused
             | Self::Removals(_)
             | Self::HalfRestored
@@ -138,7 +147,7 @@ impl Trouble {
     /// Which kind of problem it is, by its agent.
     pub(super) fn what(&self) -> Option<&str> {
         match self {
-            Self::Problem { problem, .. } => Some(&problem.what),
+            Self::Problem { problem, .. } | Self::Controller { problem, .. } => Some(&problem.what),
             _ => None,
         }
     }
@@ -146,7 +155,7 @@ impl Trouble {
     /// Since when it is known to be so.
     pub(super) fn since_unix_ms(&self) -> Option<u64> {
         match self {
-            Self::Problem { problem, .. } => Some(problem.since_unix_ms),
+            Self::Problem { problem, .. } | Self::Controller { problem, .. } => Some(problem.since_unix_ms),
             _ => None,
         }
     }
@@ -155,6 +164,12 @@ impl Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Controller { id, address, asked: true, problem } => {
+                write!(f, "controller {id} at {address}, which was asked: {problem}")
+            }
+            Self::Controller { id, address, asked: false, problem } => {
+                write!(f, "controller {id} at {address}: {problem}")
+            }
             Self::NoPool => {
                 f.write_str("there is no pool; add one: sextant pool add main 2001:db8:1::/48 --host-len 64")
             }
@@ -268,14 +283,15 @@ fn went(stopped: bool) -> &'static str {
 
 /// All that needs a person, the widest first.
 pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
-    let mut found = Vec::new();
+    let mut found: Vec<_> = cluster.controllers.iter().flat_map(of_controller).collect();
     found.extend(cluster.unreadable.iter().cloned().map(Trouble::Unreadable));
     found.extend(cluster.restoring.then_some(Trouble::HalfRestored));
     found.extend(cluster.paused.then_some(Trouble::Paused));
     let removals = cluster.removals;
     let full = removals.recent > 0 && removals.recent >= removals.limit;
     found.extend((full || removals.waiting > 0).then_some(Trouble::Removals(removals)));
-    found.extend(cluster.silent.iter().map(|node| Trouble::Silent { node: node.clone() }));
+    let silent = cluster.silent.iter().filter(|_| !cluster.stale);
+    found.extend(silent.map(|node| Trouble::Silent { node: node.clone() }));
     let other = cluster.other_histories.iter().cloned();
     found.extend(other.map(|(node, knows)| Trouble::OtherHistory { node, knows }));
     if cluster.pools.is_empty() && cluster.unreadable.is_empty() {
@@ -299,13 +315,18 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
 /// What an agent said of its kernel, whether it is a host's or a router's.
 struct Told<'a> {
     name: &'a NodeName,
+    /// Its agent is known to be connected.
     connected: bool,
     applied: Option<&'a Applied>,
 }
 
 impl<'a> Told<'a> {
     fn by_host(node: &'a Node) -> Self {
-        Self { name: node.name(), connected: node.peer.session, applied: node.applied.as_ref() }
+        Self {
+            name: node.name(),
+            connected: node.peer.session && !node.unknown,
+            applied: node.applied.as_ref(),
+        }
     }
 
     fn by_router(router: &'a Router) -> Self {
@@ -318,10 +339,21 @@ fn exhausted(pool: &PoolUse) -> Option<Trouble> {
         .then(|| Trouble::Exhausted { pool: pool.pool.name.clone(), capacity: pool.capacity })
 }
 
+fn of_controller(controller: &Controller) -> impl Iterator<Item = Trouble> {
+    let Controller { id, address, asked, problems, .. } = controller;
+    problems.iter().map(|problem| Trouble::Controller {
+        id: id.clone(),
+        address: address.clone(),
+        asked: *asked,
+        problem: problem.clone(),
+    })
+}
+
 /// A drained node may be gone: that is what it was drained for.
 fn gone(node: &Node) -> Option<Trouble> {
     let name = node.name().clone();
     match node.state() {
+        _ if node.unknown => None,
         NodeState::Drained => None,
         // Its problems say more.
         NodeState::Joining if node.applied.as_ref().is_some_and(|applied| !applied.problems.is_empty()) => {
@@ -342,7 +374,7 @@ fn gone(node: &Node) -> Option<Trouble> {
 
 fn behind(cluster: &Cluster, told: &Told<'_>) -> Option<Trouble> {
     let by = told.applied.map(|applied| applied.behind(cluster.revision));
-    let is_behind = told.connected && by != Some(0);
+    let is_behind = told.connected && !cluster.stale && by != Some(0);
     is_behind.then(|| Trouble::Behind { node: told.name.clone(), by })
 }
 

@@ -26,6 +26,7 @@ use crate::{
     audit::Actor,
     claims::Forgotten,
     control,
+    health::OPERATORS_PATIENCE,
     records::{ReservationRecord, unix_ms},
     store,
 };
@@ -238,8 +239,9 @@ impl AdminService for Admin {
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         administers(request.extensions())?;
-        self.rooms.others.refresh().await;
-        Ok(Response::new(show::status(&self.rooms)))
+        let (state, others) =
+            tokio::join!(self.rooms.health.look(OPERATORS_PATIENCE), self.rooms.others.look());
+        Ok(Response::new(show::status(&self.rooms, &state, &others)))
     }
 
     async fn plan_node(

@@ -37,7 +37,9 @@ pub(super) async fn restore(
     by: &Actor,
 ) -> Result<v1::RestoreResponse, Status> {
     let mut octets = Vec::new();
-    while let Some(piece) = pieces.message().await? {
+    let patience = rooms.connections.idle_timeout();
+    let silent = |_| Status::deadline_exceeded("no piece of the backup within the time for idle connections");
+    while let Some(piece) = tokio::time::timeout(patience, pieces.message()).await.map_err(silent)?? {
         if octets.len() + piece.octets.len() > LARGEST {
             return Err(Status::invalid_argument(format!("the backup is larger than {LARGEST} octets")));
         }

@@ -29,13 +29,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
 };
-use tonic::{
-    service::{InterceptorLayer, interceptor::InterceptedService},
-    transport::Server,
-};
+use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
-    acks::Acks, claims::Claims, index::Index, pools::Pools, registry::SharedRegistry,
+    acks::Acks, claims::Claims, health::Health, index::Index, pools::Pools, registry::SharedRegistry,
     reservations::Reservations, sessions::Sessions,
 };
 
@@ -73,6 +70,8 @@ pub struct Rooms {
     pub acks: Acks,
     /// The other controllers over the same store.
     pub others: Others,
+    /// Whether this controller and its store work together.
+    pub health: Health,
     /// What operators ask the agents that are connected here.
     pub questions: Questions,
     /// Who is connected.
@@ -118,11 +117,7 @@ where
     C::ConnectInfo: Clone + Send + Sync + 'static,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    let told = ControllerServiceServer::new(Told::new(
-        rooms.acks.clone(),
-        rooms.questions.clone(),
-        rooms.sessions.clone(),
-    ));
+    let told = ControllerServiceServer::new(Told::new(&rooms));
     let agents = AgentServiceServer::new(agent::Agents::new(rooms.clone()));
     let index = rooms.index.clone();
     let admin = AdminServiceServer::new(admin::Admin::new(rooms));
@@ -135,7 +130,7 @@ where
     Server::builder()
         .http2_keepalive_interval(Some(HTTP2_KEEPALIVE))
         .http2_keepalive_timeout(Some(HTTP2_TIMEOUT))
-        .layer(InterceptorLayer::new(connections::note_call))
+        .layer(connections::CountCalls)
         .add_service(InterceptedService::new(agents, move |request| {
             serves(&index)?;
             insecure(request)

@@ -1,14 +1,16 @@
-//! The other controllers over the same store: what their agents have applied.
+//! The other controllers over the same store: what their agents have applied, and how they are.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures::future::join_all;
 use sextant_proto::{
-    NodeName, Revision, SharedDial,
+    NodeName, Problem, Revision, SharedDial,
     convert::{self, MessageError},
     v1::{
         self, controller_service_client::ControllerServiceClient,
@@ -21,7 +23,7 @@ use tonic::{
 };
 
 use super::{
-    Questions,
+    Questions, Rooms,
     principal::principal,
     questions::{self, unanswered},
     show,
@@ -29,12 +31,16 @@ use super::{
 };
 use crate::{
     acks::{Acks, Applied},
+    health::{CONTROLLERS_PATIENCE, Health},
     index::Index,
-    sessions::Sessions,
+    records::{ControllerRecord, unix_ms},
+    sessions::{Identity, Sessions},
 };
 
 /// How long another controller may take to answer; one that does not is shown without its acks.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is noted which controllers there are.
+const NOTE: Duration = Duration::from_secs(1);
 /// How often the others are asked while somebody waits.
 pub(super) const POLL: Duration = Duration::from_millis(200);
 
@@ -43,38 +49,140 @@ pub(super) const POLL: Duration = Duration::from_millis(200);
 pub struct Others {
     index: Index,
     acks: Acks,
-    me: String,
+    me: Identity,
     dial: SharedDial,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
     /// The nodes of which another agent tries to connect to one of them, as last asked.
     duplicates: Arc<Mutex<HashMap<NodeName, String>>>,
+    /// Controllers by their id that the store lists, or has listed: one that is cut from the store is listed no longer.
+    known: Arc<Mutex<BTreeMap<String, Known>>>,
 }
 
-/// What a controller says of the agents that are connected to it.
+/// A controller that was listed.
+#[derive(Debug, Clone)]
+struct Known {
+    record: ControllerRecord,
+    /// When it began not to answer; none while it does.
+    silent_since_unix_ms: Option<u64>,
+}
+
+/// Another controller, and how it is.
+#[derive(Debug, Clone)]
+pub(super) struct Other {
+    pub(super) id: String,
+    pub(super) record: ControllerRecord,
+    pub(super) problems: Vec<Problem>,
+    /// It gave no answer.
+    pub(super) silent: bool,
+}
+
+/// What a controller says of itself and the agents that are connected to it.
 #[derive(Default)]
 struct Word {
     acks: Vec<(NodeName, Applied)>,
     duplicates: Vec<(NodeName, String)>,
+    /// Empty from one of an older version.
+    controller: String,
+    problems: Vec<Problem>,
 }
 
 impl Others {
     /// The controllers besides `me` that `index` knows, reached by `dial`; what they say goes to `acks`.
-    pub fn new(index: Index, acks: Acks, me: String, dial: SharedDial) -> Self {
-        Self { index, acks, me, dial, channels: Arc::default(), duplicates: Arc::default() }
+    pub fn new(index: Index, acks: Acks, me: Identity, dial: SharedDial) -> Self {
+        let (channels, duplicates, known) = (Arc::default(), Arc::default(), Arc::default());
+        Self { index, acks, me, dial, channels, duplicates, known }
+    }
+
+    /// Notes for ever which controllers the store lists.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn note(self) -> Result<(), Infallible> {
+        loop {
+            self.note_listed();
+            tokio::time::sleep(NOTE).await;
+        }
     }
 
     /// Asks all of them, and keeps what they say. Whether there are any.
     pub async fn refresh(&self) -> bool {
         let addresses = self.addresses();
-        let answers = join_all(addresses.iter().map(|address| self.ask(address))).await;
+        let answers = join_all(addresses.iter().map(|address| self.ask(address, false))).await;
+        self.keep(answers.into_iter().flatten());
+        !addresses.is_empty()
+    }
+
+    /// As [`Others::refresh`], and how each of them is: those that the store lists, and those that it listed and that answer.
+    pub(super) async fn look(&self) -> Vec<Other> {
+        let listed = self.note_listed();
+        let known = self.known().clone();
+        let answers = join_all(known.values().map(|it| self.ask(&it.record.address, true))).await;
+        let (mut others, mut words) = (Vec::new(), Vec::new());
+        for ((id, known), word) in known.into_iter().zip(answers) {
+            let is_listed = listed.contains(&id);
+            others.extend(self.judge(id, known, word.as_ref(), is_listed));
+            words.extend(word);
+        }
+        self.keep(words.into_iter());
+        others
+    }
+
+    /// What is said of a controller; nothing of one that is gone.
+    fn judge(&self, id: String, it: Known, word: Option<&Word>, listed: bool) -> Option<Other> {
+        // Another one runs at its address.
+        let gone = word.is_some_and(|word| !word.controller.is_empty() && word.controller != id);
+        if gone || (!listed && word.is_none()) {
+            self.known().remove(&id);
+            self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&it.record.address);
+            return None;
+        }
+        let since = word.is_none().then(|| it.silent_since_unix_ms.unwrap_or_else(unix_ms));
+        if let Some(known) = self.known().get_mut(&id) {
+            known.silent_since_unix_ms = since;
+        }
+        let said = word.map(|word| word.problems.clone()).unwrap_or_default();
+        let silence = since.map(|since| silence(&it.record.address, since));
+        let problems = silence.into_iter().chain(said).collect();
+        Some(Other { id, record: it.record, problems, silent: word.is_none() })
+    }
+
+    /// Notes the controllers that the store lists besides this one; their ids.
+    fn note_listed(&self) -> Vec<String> {
+        let listed: Vec<_> = self.index.read(|state| {
+            let others = state.controllers().iter().filter(|(id, _)| **id != self.me.id);
+            others.map(|(id, controller)| (id.clone(), controller.record.clone())).collect()
+        });
+        let mut known = self.known();
+        for (id, record) in &listed {
+            // Nobody else can be reached at such an address; the record of a dead predecessor may stand there.
+            let unspecified =
+                record.address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
+            let own = unspecified || record.address == self.me.address;
+            if known.contains_key(id) || own {
+                continue;
+            }
+            // It takes the place of those that are listed no longer.
+            let replaced = |before: &str, it: &Known| {
+                it.record.address == record.address && !listed.iter().any(|(id, _)| id == before)
+            };
+            known.retain(|before, it| !replaced(before, it));
+            known.insert(id.clone(), Known { record: record.clone(), silent_since_unix_ms: None });
+        }
+        listed.into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn keep(&self, words: impl Iterator<Item = Word>) {
         let (mut acks, mut duplicates) = (HashMap::new(), HashMap::new());
-        for word in answers {
+        for word in words {
             acks.extend(word.acks);
             duplicates.extend(word.duplicates);
         }
         self.acks.keep_remote(acks);
         *self.duplicates.lock().unwrap_or_else(PoisonError::into_inner) = duplicates;
-        !addresses.is_empty()
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where another agent of `node` tries to connect from, by the last word of the other controllers.
@@ -84,27 +192,30 @@ impl Others {
 
     fn addresses(&self) -> Vec<String> {
         self.index.read(|state| {
-            let others = state.controllers().iter().filter(|(id, _)| **id != self.me);
+            let others = state.controllers().iter().filter(|(id, _)| **id != self.me.id);
             others.map(|(_, controller)| controller.record.address.clone()).collect()
         })
     }
 
-    async fn ask(&self, address: &str) -> Word {
-        let Some(channel) = self.channel(address) else { return Word::default() };
-        let mut client = ControllerServiceClient::new(channel);
-        let answer = tokio::time::timeout(PATIENCE, client.acks(v1::AcksRequest {})).await;
+    /// What the controller at `address` says, with its own `state` if that is wanted.
+    async fn ask(&self, address: &str, state: bool) -> Option<Word> {
+        let mut client = ControllerServiceClient::new(self.channel(address)?);
+        let patience = if state { PATIENCE + CONTROLLERS_PATIENCE } else { PATIENCE };
+        let answer = tokio::time::timeout(patience, client.acks(v1::AcksRequest { state })).await;
         let Ok(Ok(response)) = answer else {
             tracing::debug!(address, "another controller does not answer");
-            return Word::default();
+            return None;
         };
-        let v1::AcksResponse { by_node, duplicates } = response.into_inner();
+        let v1::AcksResponse { by_node, duplicates, controller, problems } = response.into_inner();
         let readable =
             |(node, applied): (String, v1::Applied)| Some((node.parse().ok()?, applied.try_into().ok()?));
         let named = |(node, from): (String, String)| Some((node.parse().ok()?, from));
-        Word {
+        Some(Word {
             acks: by_node.into_iter().filter_map(readable).collect(),
             duplicates: duplicates.into_iter().filter_map(named).collect(),
-        }
+            controller,
+            problems: problems.into_iter().map(Into::into).collect(),
+        })
     }
 
     /// Has an agent answer that is connected to one of the others; `None` if it is to none that answers.
@@ -164,6 +275,17 @@ impl Others {
     }
 }
 
+fn silence(address: &str, since_unix_ms: u64) -> Problem {
+    Problem {
+        what: "controller-silent".to_owned(),
+        saw: format!("does not answer the asked controller at {address}"),
+        fix: "start sextant-controller there, or restore the network between the two; the record of one that is gone \
+              for good ends by itself"
+            .to_owned(),
+        since_unix_ms,
+    }
+}
+
 impl TryFrom<v1::Applied> for Applied {
     type Error = MessageError;
 
@@ -187,11 +309,13 @@ pub(super) struct Told {
     acks: Acks,
     questions: Questions,
     sessions: Sessions,
+    health: Health,
 }
 
 impl Told {
-    pub(super) fn new(acks: Acks, questions: Questions, sessions: Sessions) -> Self {
-        Self { acks, questions, sessions }
+    pub(super) fn new(rooms: &Rooms) -> Self {
+        let Rooms { acks, questions, sessions, health, .. } = rooms.clone();
+        Self { acks, questions, sessions, health }
     }
 }
 
@@ -203,7 +327,12 @@ impl ControllerService for Told {
         let by_node = local.into_iter().map(|(node, ack)| (node.to_string(), show::applied(ack))).collect();
         let duplicates = self.sessions.duplicates().into_iter();
         let duplicates = duplicates.map(|(node, from)| (node.to_string(), from)).collect();
-        Ok(Response::new(v1::AcksResponse { by_node, duplicates }))
+        let problems = match request.get_ref().state {
+            true => self.health.look(CONTROLLERS_PATIENCE).await.problems.iter().map(Into::into).collect(),
+            false => Vec::new(),
+        };
+        let controller = self.sessions.identity().id.clone();
+        Ok(Response::new(v1::AcksResponse { by_node, duplicates, controller, problems }))
     }
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Result<Response<v1::AskResponse>, Status> {

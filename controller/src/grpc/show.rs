@@ -1,10 +1,11 @@
 //! The rooms' content as an operator sees it.
 
-use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, brake::WINDOW, v1};
+use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, VERSION, brake::WINDOW, v1};
 
-use super::Rooms;
+use super::{Rooms, others::Other};
 use crate::{
     acks::Applied,
+    health,
     index::{Kind, State, View},
     records::{DoubtRecord, ReservationRecord, unix_ms},
     removals::Window,
@@ -70,6 +71,7 @@ pub(super) fn node(rooms: &Rooms, state: &State, name: &NodeName) -> Option<v1::
             .duplicate(name)
             .or_else(|| rooms.others.duplicate(name))
             .unwrap_or_default(),
+        unknown: false,
     })
 }
 
@@ -96,14 +98,16 @@ pub(super) fn applied(ack: Applied) -> v1::Applied {
 }
 
 /// Everything at a glance.
-pub(super) fn status(rooms: &Rooms) -> v1::StatusResponse {
-    let nodes = nodes(rooms);
+pub(super) fn status(rooms: &Rooms, own: &health::State, others: &[Other]) -> v1::StatusResponse {
+    let mut nodes = nodes(rooms);
+    doubt(&mut nodes, own.stale, others.iter().any(|other| other.silent));
     let other_histories = rooms.index.read(|state| state.doubts().map(other_history).collect());
     rooms.index.read(|state| v1::StatusResponse {
         other_histories,
         incarnation: state.meta().incarnation.into(),
         revision: state.published().0,
-        controllers: state.controllers().iter().map(|(id, view)| controller(id, &view.record)).collect(),
+        stale: own.stale,
+        controllers: controllers(rooms, own, others),
         pools: pools(state),
         nodes,
         recovering: state.meta().recovering,
@@ -140,6 +144,34 @@ fn routers(rooms: &Rooms, state: &State) -> Vec<v1::Router> {
     routers.map(router).collect()
 }
 
-fn controller(id: &str, record: &crate::records::ControllerRecord) -> v1::Controller {
-    v1::Controller { id: id.to_owned(), address: record.address.clone(), version: record.version.clone() }
+/// Marks the nodes of whose agents it is not known whether they are connected. Where the controller's knowledge is `stale`, these
+/// are all. Otherwise those without a session of which a controller has an ack, or which may be at a controller that is `silent`.
+fn doubt(nodes: &mut [v1::Node], stale: bool, silent: bool) {
+    for node in nodes {
+        let lost = node.down && (node.applied.is_some() || silent);
+        if stale || lost {
+            (node.unknown, node.down) = (true, false);
+            node.set_liveness(v1::Liveness::Unknown);
+        }
+    }
+}
+
+/// The asked controller first.
+fn controllers(rooms: &Rooms, own: &health::State, others: &[Other]) -> Vec<v1::Controller> {
+    let me = rooms.sessions.identity();
+    let asked = v1::Controller {
+        id: me.id.clone(),
+        address: me.address.clone(),
+        version: VERSION.to_owned(),
+        problems: own.problems.iter().map(Into::into).collect(),
+        asked: true,
+    };
+    let other = |other: &Other| v1::Controller {
+        id: other.id.clone(),
+        address: other.record.address.clone(),
+        version: other.record.version.clone(),
+        problems: other.problems.iter().map(Into::into).collect(),
+        asked: false,
+    };
+    std::iter::once(asked).chain(others.iter().map(other)).collect()
 }

@@ -47,7 +47,10 @@ pub(super) async fn open(
     from: Option<SocketAddr>,
     mut inbound: Streaming<v1::AgentMessage>,
 ) -> Result<impl Stream<Item = Result<v1::ControllerMessage, Status>> + use<>, Status> {
-    let first = inbound.message().await?.and_then(|message| message.message);
+    let hello = tokio::time::timeout(rooms.connections.idle_timeout(), inbound.message()).await;
+    let hello =
+        hello.map_err(|_| Status::deadline_exceeded("no hello within the time for idle connections"))?;
+    let first = hello?.and_then(|message| message.message);
     let Some(FromAgent::Hello(hello)) = first else {
         return Err(Status::invalid_argument("the first message of a stream is the hello"));
     };
@@ -268,7 +271,7 @@ impl Session {
                 if self.attachment.silence() >= keepalive_period(&self.rooms) * SILENT_KEEPALIVES {
                     return Err(Status::deadline_exceeded("no message from the agent for too long"));
                 }
-                let stale = self.rooms.sessions.readiness().borrow().is_err();
+                let stale = !self.rooms.sessions.lease_kept();
                 self.outbound.push_back(ToAgent::Keepalive(v1::Keepalive { stale }));
             }
             Some(question) = self.line.next() => self.outbound.push_back(ToAgent::Question(question)),

@@ -106,6 +106,15 @@ pub enum RegistryError {
     Corrupt(String),
 }
 
+/// What keeps a store from taking changes. It may answer reads, and keep leases, all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The store, the reason and the fix.
+    pub reason: String,
+    /// Since when.
+    pub since_unix_ms: u64,
+}
+
 /// Why a watch ended. The watcher lists anew, and watches from there.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WatchEnded {
@@ -125,6 +134,16 @@ pub type Watch = Pin<Box<dyn Stream<Item = Result<Batch, WatchEnded>> + Send>>;
 pub trait Registry: Send + Sync + 'static {
     /// What to call it in messages to people, e.g. `embedded:/var/lib/sextant/store`.
     fn describe(&self) -> String;
+
+    /// What to do where it does not answer; empty if its errors say that themselves.
+    fn fix(&self) -> &'static str {
+        ""
+    }
+
+    /// Why it refuses changes now, as far as it knows without being asked for one.
+    fn refusal(&self) -> Option<Refusal> {
+        None
+    }
 
     /// All keys of `range`, linearizable.
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError>;

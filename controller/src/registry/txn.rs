@@ -88,12 +88,22 @@ impl Op {
 }
 
 /// Guards and operations, done as one or not at all.
+///
+/// One that takes something away for good, with little put beside it, begins with the delete: see [`Txn::frees`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
     /// All of them must hold.
     pub guards: Vec<Guard>,
     /// All of them are done.
     pub ops: Vec<Op>,
+}
+
+impl Txn {
+    /// Whether it is there to take something away: its first operation is a delete. A store without room takes it all the same
+    /// if it can.
+    pub fn frees(&self) -> bool {
+        matches!(self.ops.first(), Some(Op::Delete(_)))
+    }
 }
 
 /// What became of a transaction.

@@ -11,7 +11,10 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -70,6 +73,10 @@ struct Shared {
     book: Mutex<Book>,
     lease: watch::Sender<Option<LeaseId>>,
     ready: watch::Sender<Result<(), String>>,
+    /// Whether the lease stands, as last seen.
+    lease_kept: AtomicBool,
+    /// Since when it is not ready.
+    unready_since_unix_ms: Mutex<Option<u64>>,
     heartbeat: Heartbeat,
 }
 
@@ -112,7 +119,21 @@ impl Sessions {
     ) -> Self {
         let (book, lease) = (Mutex::default(), watch::Sender::new(None));
         let ready = watch::Sender::new(Err("no lease in the store yet".to_owned()));
-        Self { shared: Arc::new(Shared { registry, keys, me, down_after, book, lease, ready, heartbeat }) }
+        let (lease_kept, unready_since_unix_ms) = (AtomicBool::new(false), Mutex::new(Some(unix_ms())));
+        Self {
+            shared: Arc::new(Shared {
+                registry,
+                keys,
+                me,
+                down_after,
+                book,
+                lease,
+                ready,
+                lease_kept,
+                unready_since_unix_ms,
+                heartbeat,
+            }),
+        }
     }
 
     /// Who this controller is.
@@ -120,9 +141,19 @@ impl Sessions {
         &self.shared.me
     }
 
-    /// Whether the controller's lease stands: the store answers, and takes writes.
+    /// Whether the controller's lease stands and the store takes writes.
     pub fn readiness(&self) -> Readiness {
         self.shared.ready.subscribe()
+    }
+
+    /// Whether the controller's lease stands, though the store may take no writes.
+    pub fn lease_kept(&self) -> bool {
+        self.shared.lease_kept.load(Relaxed)
+    }
+
+    /// Since when the controller is not ready; none while it is.
+    pub fn unready_since_unix_ms(&self) -> Option<u64> {
+        *self.shared.unready_since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// After how much silence an agent counts as gone.
@@ -186,6 +217,7 @@ impl Sessions {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut kept_alive, mut ticks) = (Instant::now(), 0);
         let (mut leasing, mut ending) = (Outage::default(), Outage::default());
+        let mut kept = self.shared.ready.borrow().clone();
         let mut store = incarnation(&index);
         loop {
             tick.tick().await;
@@ -200,17 +232,18 @@ impl Sessions {
                 match self.keep_lease().await {
                     Ok(()) => {
                         kept_alive = Instant::now();
-                        self.tell_ready(Ok(()));
+                        kept = Ok(());
                     }
                     Err(error) => {
                         if let Some(Failing { failures, for_secs }) = leasing.failed(Instant::now()) {
                             tracing::warn!(%error, failures, for_secs, "the controller's lease cannot be kept; trying again");
                         }
-                        self.tell_ready(Err(error.to_string()));
+                        kept = Err(error.to_string());
                     }
                 }
             }
-            if self.shared.ready.borrow().is_ok()
+            self.tell_ready(&kept);
+            if kept.is_ok()
                 && let Some(Recovered { failures, after_secs }) = leasing.works(Instant::now())
             {
                 tracing::info!(failures, after_secs, "the controller's lease is kept again");
@@ -255,8 +288,11 @@ impl Sessions {
         }
     }
 
-    /// Notes whether the lease is kept, and why not.
-    fn tell_ready(&self, now: Result<(), String>) {
+    /// Notes whether the lease is `kept` and the store takes changes, and why not.
+    fn tell_ready(&self, kept: &Result<(), String>) {
+        self.shared.lease_kept.store(kept.is_ok(), Relaxed);
+        let refused = || self.shared.registry.refusal().map_or(Ok(()), |refusal| Err(refusal.reason));
+        let now = kept.clone().and_then(|()| refused());
         self.shared.ready.send_if_modified(|before| {
             let changed = *before != now;
             match (&before, &now) {
@@ -267,6 +303,11 @@ impl Sessions {
             *before = now;
             changed
         });
+        let mut since = self.shared.unready_since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = match (&*self.shared.ready.borrow(), *since) {
+            (Ok(()), _) => None,
+            (Err(_), since) => since.or_else(|| Some(unix_ms())),
+        };
     }
 
     /// Puts sessions of connected agents anew that are gone from the store: another controller that was frozen may have

@@ -8,6 +8,7 @@ pub mod binary;
 pub mod clock;
 pub mod counters;
 pub mod daemons;
+pub mod disk;
 pub mod etcd;
 pub mod host;
 mod logs;

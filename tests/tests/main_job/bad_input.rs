@@ -4,7 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use sextant_controller::registry::{Op, Registry, Txn, embedded::EmbeddedStore};
 use sextant_tests::{
-    AgentOptions, CliOutput, Controller, ControllerOptions, Lab, MILLISECONDS, Process, SECONDS, bin, poll,
+    AgentOptions, CliOutput, Controller, ControllerOptions, Lab, MILLISECONDS, Process, SECONDS, SmallDisk,
+    bin, poll,
 };
 
 use crate::cluster::{Cluster, GUIDE, PoolArgs};
@@ -118,8 +119,8 @@ fn a_store_that_others_may_write_or_that_may_not_be_written() {
 #[test]
 fn a_full_disk() {
     let lab = Lab::new("full disk").unwrap();
-    let disk = SmallDisk::mount(&lab);
-    let path = disk.path.join("store");
+    let disk = SmallDisk::mount(&lab, 5).unwrap();
+    let path = disk.path().join("store");
     let options =
         || ControllerOptions { store: Some(format!("embedded:{}", path.display())), ..Default::default() };
     // A store of a cluster first, then made nearly full, so that a few pools do the rest.
@@ -127,12 +128,12 @@ fn a_full_disk() {
     first.wait_ready(10 * SECONDS).unwrap();
     first.process.terminate(5 * SECONDS).unwrap();
     // How much fits is found out with another store of the same size.
-    let scratch = disk.path.join("scratch");
+    let scratch = disk.path().join("scratch");
     drop(EmbeddedStore::open(&scratch).unwrap());
-    disk.fill();
+    disk.fill().unwrap();
     let fits = fill_store(&scratch, u32::MAX);
     fs::remove_file(&scratch).unwrap();
-    disk.fill();
+    disk.fill().unwrap();
     // The store holds a cluster's keys too, and has been opened before.
     assert_eq!(fill_store(&path, fits - 20), fits - 20, "the store kept the room that it had");
     let controller = lab.controller(options()).unwrap();
@@ -152,7 +153,7 @@ fn a_full_disk() {
     let count = || lab.cli_json(&["pool", "list"]).unwrap().as_array().map(Vec::len);
     assert_eq!(count(), Some(fitted), "what was acknowledged is there");
     assert!(controller.process.ended().unwrap().is_none(), "the controller goes on");
-    disk.empty();
+    disk.empty().unwrap();
     let again = poll("there is room again", 10 * SECONDS, || match add() {
         (out, added) if out.code == 0 => Ok(added),
         (out, _) => Err(format!("{out:?}")),
@@ -179,37 +180,6 @@ fn fill_store(path: &std::path::Path, most: u32) -> u32 {
         }
         keys
     })
-}
-
-/// A tmpfs of 3 MiB in the lab's directory.
-struct SmallDisk {
-    path: std::path::PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(lab: &Lab) -> Self {
-        let path = lab.dir().join("disk");
-        fs::create_dir(&path).unwrap();
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(Some("tmpfs"), &path, Some("tmpfs"), flags, Some("size=3m,mode=700")).unwrap();
-        Self { path }
-    }
-
-    fn fill(&self) {
-        let filler = fs::File::options().append(true).create(true).open(self.path.join("filler")).unwrap();
-        let mut writer = &filler;
-        while std::io::Write::write_all(&mut writer, &[0; 4096]).is_ok() {}
-    }
-
-    fn empty(&self) {
-        fs::remove_file(self.path.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _detached = nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH);
-    }
 }
 
 #[test]

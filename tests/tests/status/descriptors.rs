@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
+use sextant_proto::v1::{
+    self, admin_service_client::AdminServiceClient, agent_service_client::AgentServiceClient,
+};
 use sextant_tests::{ControllerOptions, Lab, SECONDS, poll};
+use tonic::{Code, transport::Endpoint};
 
 use crate::cluster::{Cluster, GUIDE};
 
@@ -87,6 +91,64 @@ fn an_agent_without_a_place_says_why_and_operators_get_in() {
     cluster.agents.remove(5);
     poll("the seventh agent is connected", 20 * SECONDS, || {
         let node = cluster.node("h7");
-        if node["connected"] == true { Ok(()) } else { Err(node.to_string()) }
+        let (open, refused) = (metric(&cluster, "connections_open"), metric(&cluster, "connections_refused"));
+        if node["connected"] == true {
+            Ok(())
+        } else {
+            Err(format!("{open} open, {refused} refused; {node}"))
+        }
     });
+}
+
+/// Clients that answer HTTP/2 pings for ever, and ask for nothing any more.
+#[test]
+fn a_connection_without_a_call_in_progress_is_closed_and_streams_stay() {
+    const CLIENTS: u64 = 20;
+    let mut cluster = limited("idle", 1, (DESCRIPTORS, DESCRIPTORS), &["--idle-timeout", "2"]);
+    cluster.start_agent(0);
+    cluster.settle();
+    let sessions = || cluster.agents[0].process.log().matches("\"subject\":\"session\"").count();
+    let before = sessions();
+    assert!(before > 0, "the agent's session is logged");
+
+    // The threads begin, and stay, on the host.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = cluster.hosts[0].enter(|| runtime.worker_threads(1).enable_all().build()).unwrap().unwrap();
+    let endpoint = Endpoint::from_shared(sextant_tests::lab::daemons::controller_url(1)).unwrap();
+    let clients = runtime.spawn(async move {
+        let mut held = Vec::new();
+        for _ in 0..CLIENTS {
+            let channel = endpoint.connect().await.unwrap();
+            let mut client = AdminServiceClient::new(channel.clone());
+            client.list_pools(v1::ListPoolsRequest {}).await.unwrap();
+            held.push(channel);
+        }
+        // A stream on which nothing is said, and one that waits for what is to come.
+        let mut silent = AgentServiceClient::new(endpoint.connect().await.unwrap());
+        let refused = silent.sync(tokio_stream::pending()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
+        let mut events = AdminServiceClient::new(endpoint.connect().await.unwrap());
+        let request = v1::EventsRequest { follow: true, ..v1::EventsRequest::default() };
+        (held, silent, events.events(request).await.unwrap().into_inner())
+    });
+    let (_held, _silent, mut events) = runtime.block_on(clients).unwrap();
+    poll("the idle ones are closed", 20 * SECONDS, || {
+        let (open, idle) = (metric(&cluster, "connections_open"), metric(&cluster, "connections_idle"));
+        if (open, idle) == (2, CLIENTS + 1) { Ok(()) } else { Err(format!("{open} open, {idle} closed")) }
+    });
+    // The streams outlive several of those times.
+    let passed = std::time::Instant::now() + 6 * SECONDS;
+    poll("time passes", 20 * SECONDS, || if std::time::Instant::now() > passed { Ok(()) } else { Err("") });
+    assert_eq!(sessions(), before, "the agent's stream was not touched");
+    cluster.sextant(&["reserve", "2001:db8:80ff:1::/64"]);
+    let told = runtime.block_on(async {
+        while let Some(event) = events.message().await.unwrap() {
+            if event.what == "reserved" {
+                return true;
+            }
+        }
+        false
+    });
+    assert!(told, "the operator's stream still tells what comes");
+    assert_eq!(cluster.node("h1")["connected"], true);
 }

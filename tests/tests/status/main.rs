@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod descriptors;
+mod disk;
 mod problems;
+mod store;
 
 use sextant_tests::cluster;

@@ -45,10 +45,11 @@ fn row(node: &Node, newest: Revision, now_unix_ms: u64) -> [String; 7] {
     ]
 }
 
-/// `ready`, or without a session `ready (forwarding without agent)`, `ready (dead)`, and `ready (down)` while its peers
+/// `ready`, `ready (agent unknown)` where it is not known whether there is a session, or without one `ready (forwarding without agent)`, `ready (dead)`, and `ready (down)` while its peers
 /// have not said which.
 pub(super) fn state(node: &Node) -> String {
     let down = match node.liveness {
+        _ if node.unknown => " (agent unknown)",
         Liveness::Forwarding => " (forwarding without agent)",
         Liveness::Dead => " (dead)",
         Liveness::Up | Liveness::Unknown if node.down => " (down)",
@@ -81,6 +82,7 @@ fn agents(node: &Node, now_unix_ms: u64) -> Vec<String> {
 
 fn agent(node: &Node) -> &'static str {
     match node.peer.session {
+        _ if node.unknown => "unknown",
         true => "connected",
         false if node.stopped_unix_ms > 0 => "stopped",
         false => "down",

@@ -21,6 +21,7 @@ pub(in super::super) fn well() -> Cluster {
         name: "default".into(),
         store: "embedded:/var/lib/sextant/controller.redb".into(),
         incarnation,
+        stale: false,
         revision: Revision(42),
         recovering: false,
         paused: false,
@@ -32,6 +33,8 @@ pub(in super::super) fn well() -> Cluster {
             id: "c1".into(),
             address: "[::1]:7300".into(),
             version: "0.1.0".into(),
+            problems: Vec::new(),
+            asked: true,
         }],
         pools: vec![PoolUse {
             pool: pool.unwrap(),
@@ -82,6 +85,21 @@ pub(in super::super) fn lose_bridge(node: &mut Node) {
         since_unix_ms: NOW - 120_000,
     };
     node.applied.iter_mut().for_each(|applied| applied.problems.push(problem.clone()));
+}
+
+/// The asked controller has lost its store.
+pub(in super::super) fn lose_store(cluster: &mut Cluster) {
+    let problem = Problem {
+        what: "store-unavailable".into(),
+        saw: "store unavailable: etcd:http://e:2379 gave no answer within 2s".into(),
+        fix: "start etcd".into(),
+        since_unix_ms: NOW - 5_000,
+    };
+    cluster.stale = true;
+    cluster.controllers[0].problems.push(problem);
+    for node in &mut cluster.nodes {
+        (node.unknown, node.down, node.liveness) = (true, false, Liveness::Unknown);
+    }
 }
 
 /// Routes of every kind.
@@ -148,5 +166,6 @@ fn node(number: u64) -> Node {
         superseded: 0,
         duplicate_from: String::new(),
         stopped_unix_ms: 0,
+        unknown: false,
     }
 }

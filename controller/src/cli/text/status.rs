@@ -1,4 +1,5 @@
-//! The whole cluster for people: its first line says in words whether all is well.
+//! The whole cluster for people: its first line says in words whether all is well, the next ones what is wrong with the
+//! controller that says so.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +13,20 @@ use super::{
     words::{count, one_line, some_names},
 };
 
-/// Everything at a glance, then all that needs a person.
+/// The asked controller's own problems, everything at a glance, then all else that needs a person.
 pub(in super::super) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
     let troubles = troubles(cluster);
-    let lines = troubles.iter().map(|trouble| {
+    let line = |trouble: &Trouble| {
         let since = trouble.since_unix_ms().map(|since| format!(" (since {} ago)", age(now_unix_ms, since)));
         format!("  {}{}\n", one_line(&trouble.to_string()), since.unwrap_or_default())
-    });
-    let list: String = lines.collect();
+    };
+    let (own, others): (Vec<_>, Vec<_>) =
+        troubles.iter().partition(|trouble| matches!(trouble, Trouble::Controller { asked: true, .. }));
+    let own: String = own.into_iter().map(line).collect();
+    let stale = if cluster.stale { "\nAs last known:\n" } else { "\n" };
+    let list: String = others.into_iter().map(line).collect();
     let list = if list.is_empty() { list } else { format!("\nNeeds a person:\n{list}") };
-    format!("{}\n\n{}{list}", headline(cluster, &troubles), facts(cluster))
+    format!("{}\n{own}{stale}{}{list}", headline(cluster, &troubles), facts(cluster))
 }
 
 fn headline(cluster: &Cluster, troubles: &[Trouble]) -> String {
@@ -57,7 +62,8 @@ fn store(cluster: &Cluster) -> Vec<String> {
 }
 
 fn controller(controller: &Controller) -> String {
-    format!("{} at {}, version {}", controller.id, controller.address, controller.version)
+    let kinds = controller.problems.iter().map(|problem| format!(", {}", problem.what)).collect::<String>();
+    format!("{} at {}, version {}{kinds}", controller.id, controller.address, controller.version)
 }
 
 fn pool(used: &PoolUse) -> String {
@@ -129,6 +135,30 @@ mod tests {
         let line =
             "\n  node host2: bridge \"docker0\" does not exist; start the container engine (since 2m ago)\n";
         assert!(text.ends_with(line), "{text}");
+    }
+
+    #[test]
+    fn a_controller_without_its_store_says_so_first_and_blames_no_node() {
+        let mut cluster = sample::troubled();
+        sample::lose_store(&mut cluster);
+        cluster.silent.push("host2".parse().unwrap());
+        cluster.nodes.truncate(2);
+        assert_eq!(
+            status(&cluster, sample::NOW),
+            "Not all is well: 1 thing needs a person.\n  \
+             controller c1 at [::1]:7300, which was asked: store unavailable: etcd:http://e:2379 gave no answer within 2s; \
+             start etcd (since 5s ago)\n\
+             \n\
+             As last known:\n\
+             cluster      default\n\
+             store        embedded:/var/lib/sextant/controller.redb\n             \
+             new: routes to hosts that it does not know yet are kept until its recovery window closes by itself\n\
+             incarnation  000000000000000000000000000000ff\n\
+             revision     42\n\
+             controllers  c1 at [::1]:7300, version 0.1.0, store-unavailable\n\
+             pools        main 2001:db8:1::/48, 3 of 65536 claimed\n\
+             nodes        2 ready (agent unknown)\n"
+        );
     }
 
     #[test]

@@ -1,17 +1,15 @@
 //! The octets of the file, as redb asks for them.
 //!
-//! Three things are done otherwise than redb's own backend does them. Growth (redb doubles the file) allocates its blocks, so
-//! that a full disk is told when the file grows, before anything of a transaction is written. It is never made shorter, as redb
+//! Three things are done otherwise than redb's own backend does them. Growth (redb doubles the file) allocates its blocks (by
+//! [`Room`]), so that a full disk is told when the file grows, before anything of a transaction is written. It is never made shorter, as redb
 //! does on a clean close: it would have to double again after the next start, and a disk that is full by then would refuse
 //! that. (redb takes a file that is longer than its header says.) And before a file is read again after a failure, the page
 //! cache is dropped: after a failed write-back it holds octets that the disk does not.
 
 use std::{fs::File, io, ops::Bound};
 
-use nix::{
-    errno::Errno,
-    fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise},
-};
+use super::room::Room;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use redb::{BackendError, StorageBackend, backends::FileBackend};
 
 /// An open file, locked by redb.
@@ -20,18 +18,20 @@ pub struct Backend {
     redb: FileBackend,
     /// The same open file as in `redb`.
     file: File,
+    room: Room,
     #[cfg(test)]
     pub faults: super::faults::Faults,
 }
 
 impl Backend {
-    /// Over a file that is open for reading and writing.
-    pub fn new(file: File) -> Result<Self, redb::Error> {
+    /// Over a file that is open for reading and writing, with `room` to grow.
+    pub fn new(file: File, room: Room) -> Result<Self, redb::Error> {
         drop_cache(&file);
         let same = file.try_clone()?;
         Ok(Self {
             redb: FileBackend::new(file)?,
             file: same,
+            room,
             #[cfg(test)]
             faults: super::faults::Faults::default(),
         })
@@ -41,30 +41,6 @@ impl Backend {
 /// Only advice: where it fails, the cache stays.
 fn drop_cache(file: &File) {
     let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-}
-
-/// Makes the file longer with blocks behind every octet of it, or leaves it as it was.
-fn grow(file: &File, old: u64, new: u64) -> io::Result<()> {
-    let (from, length) = (signed(old)?, signed(new - old)?);
-    loop {
-        match fallocate(file, FallocateFlags::empty(), from, length) {
-            Ok(()) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            // A file system that cannot: then a full disk is told by the writes.
-            Err(Errno::EOPNOTSUPP) => return file.set_len(new),
-            Err(errno) => {
-                // Some file systems keep what they had allocated until then.
-                file.set_len(old)?;
-                let error = io::Error::from(errno);
-                let needed = (new - old).div_ceil(1 << 20);
-                return Err(io::Error::new(error.kind(), format!("it needs {needed} MiB more: {error}")));
-            }
-        }
-    }
-}
-
-fn signed(length: u64) -> io::Result<i64> {
-    i64::try_from(length).map_err(io::Error::other)
 }
 
 impl StorageBackend for Backend {
@@ -80,7 +56,7 @@ impl StorageBackend for Backend {
         #[cfg(test)]
         self.faults.resize()?;
         let old = self.redb.len()?;
-        if len > old { grow(&self.file, old, len) } else { Ok(()) }
+        if len > old { self.room.grow(&self.file, old, len) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -92,7 +68,7 @@ impl StorageBackend for Backend {
     fn write(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
         #[cfg(test)]
         self.faults.write()?;
-        self.redb.write(offset, octets)
+        self.room.write(|| self.redb.write(offset, octets))
     }
 
     fn close(&self) -> io::Result<()> {

@@ -17,6 +17,7 @@ use super::{
     overlay::Overlay,
     panics::caught,
     placed::{Identity, PathLock, misplaced},
+    room::{Room, is_full},
     table::{self, Kind, Loaded, Tables},
 };
 use crate::registry::{KeyRange, Reading, RegistryError};
@@ -31,6 +32,7 @@ pub struct File {
     /// The file that was opened first; no other one is ever used.
     identity: Identity,
     _lock: PathLock,
+    room: Room,
     /// Readers and the writer's transactions share it; only opening anew takes it alone.
     state: RwLock<State>,
     #[cfg(test)]
@@ -50,14 +52,28 @@ pub enum Failure {
     /// The disk or the file system failed; it may work later.
     #[error("{0}")]
     Io(String),
+    /// The disk is full.
+    #[error("{0}")]
+    Full(String),
     /// What is in it makes no sense.
     #[error("{0}")]
     Damaged(String),
 }
 
+/// What a transaction may take of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spend {
+    /// What is free; nothing is done while the file has holes.
+    Nothing,
+    /// The reserve too.
+    Reserve,
+}
+
 /// A transaction that was not done for certain.
 #[derive(Debug)]
 pub enum WriteError<T> {
+    /// It was not begun: there is no room, and the file stays open.
+    NoRoom(Failure),
     /// It was not done.
     NotDone(Failure),
     /// It was done if the file's sequence is now the next one.
@@ -80,7 +96,7 @@ impl From<&OpenError> for Failure {
 impl From<Failure> for RegistryError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Io(reason) => Self::Unavailable(reason),
+            Failure::Io(reason) | Failure::Full(reason) => Self::Unavailable(reason),
             Failure::Damaged(reason) => Self::Corrupt(reason),
         }
     }
@@ -92,8 +108,9 @@ impl File {
         path: &Path,
         #[cfg(test)] faults: super::faults::Faults,
     ) -> Result<(Self, Loaded), OpenError> {
+        let room = Room::new(path);
         let new = |file| {
-            let backend = Backend::new(file).map_err(|error| refused(path, error))?;
+            let backend = Backend::new(file, room.clone()).map_err(|error| refused(path, error))?;
             database(path, backend).map(drop)
         };
         // Before the lock: nothing is made beside what is no store.
@@ -107,11 +124,13 @@ impl File {
             path: path.to_owned(),
             identity: Identity::from(&metadata),
             _lock: lock,
+            room: room.clone(),
             state: RwLock::new(State::Closed(Failure::Io("not open yet".to_owned()))),
             #[cfg(test)]
             faults,
         };
         let loaded = file.reopen()?;
+        file.refill();
         Ok((file, loaded))
     }
 
@@ -120,7 +139,8 @@ impl File {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         // Closed first: its lock would keep us out.
         *state = State::Closed(Failure::Io(format!("store {:?} is being opened", self.path)));
-        let opened = caught(|| self.open_again());
+        // What redb repairs, or has to put away, needs pages.
+        let opened = self.room.spending(|| caught(|| self.open_again()));
         match opened.unwrap_or_else(|reason| Err(OpenError::Damaged { path: self.path.clone(), reason })) {
             Ok((database, loaded)) => {
                 *state = State::Open(database);
@@ -135,6 +155,30 @@ impl File {
 
     pub fn is_open(&self) -> bool {
         matches!(*self.state(), State::Open(_))
+    }
+
+    /// Takes the room that was lacking if it is there by now, and fills the reserve.
+    pub fn refill(&self) {
+        // Opened anew: redb has the other one. Where it cannot be, it is found out otherwise.
+        if let Ok(Some(file)) = open::existing(&self.path)
+            && file.metadata().is_ok_and(|metadata| Identity::from(&metadata) == self.identity)
+        {
+            self.room.refill(&file);
+        }
+    }
+
+    /// Why nothing may be added: the file has holes, and there is still no room to fill them.
+    fn no_room(&self) -> Option<Failure> {
+        if !self.room.has_holes() {
+            return None;
+        }
+        self.refill();
+        self.room.refusal().filter(|_| self.room.has_holes()).map(|refusal| Failure::Full(refusal.reason))
+    }
+
+    /// The room that it has to grow.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// What is wrong if the open file is not at its path: nothing may be written then.
@@ -154,9 +198,19 @@ impl File {
     /// written, and on the disk when this returns.
     pub fn write<T>(
         &self,
+        spend: Spend,
         work: impl FnOnce(&mut Tables<'_>) -> Result<(T, bool), redb::Error>,
     ) -> Result<T, WriteError<T>> {
-        let written = caught(|| self.write_unguarded(work));
+        let write = || caught(|| self.write_unguarded(work));
+        let written = match spend {
+            Spend::Reserve => self.room.spending(write),
+            Spend::Nothing => {
+                if let Some(failure) = self.no_room() {
+                    return Err(WriteError::NoRoom(failure));
+                }
+                write()
+            }
+        };
         written.unwrap_or_else(|reason| {
             let failure = self.failure(&self.state(), redb::Error::Corrupted(reason));
             Err(WriteError::NotDone(failure))
@@ -207,11 +261,12 @@ impl File {
         }
         let found = file.try_clone().map_err(|error| OpenError::io(&self.path, error))?;
         #[cfg_attr(not(test), expect(unused_mut))]
-        let mut backend = Backend::new(file).map_err(refused)?;
+        let mut backend = Backend::new(file, self.room.clone()).map_err(refused)?;
         #[cfg(test)]
         {
             backend.faults = self.faults.clone();
         }
+        self.room.examine(&found).map_err(|error| OpenError::io(&self.path, error))?;
         // Before redb opens it, as it then marks and perhaps repairs what it finds.
         self.verify(found)?;
         let database = database(&self.path, backend)?;
@@ -250,7 +305,10 @@ impl File {
             return failure.clone();
         }
         match error {
-            redb::Error::Io(error) => Failure::Io(format!("store {path:?}: {error}; {}", mend(&error))),
+            redb::Error::Io(error) => {
+                let reason = format!("store {path:?}: {error}; {}", mend(&error));
+                if is_full(&error) { Failure::Full(reason) } else { Failure::Io(reason) }
+            }
             redb::Error::Corrupted(reason) => Failure::Damaged(format!(
                 "store {path:?} is damaged: {reason}; stop the controller, move the file away and restore a backup"
             )),

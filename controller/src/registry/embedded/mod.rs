@@ -7,6 +7,7 @@
 //! | `lease` | when leases end (pure) |
 //! | `ring`, `watch` | the last changes, and streams of them |
 //! | `file`, `table`, `backend` | the edge to redb: transactions, tables, octets |
+//! | `room` | room on the disk: growing the file, what is lacking, the reserve of what frees |
 //! | `overlay` | the file as it is read for a check, which writes to memory alone |
 //! | `placed` | whether the file is still at its path, and the lock of the path |
 //! | `panics` | redb's panics on damage, as errors |
@@ -27,6 +28,7 @@ mod overlay;
 mod panics;
 mod placed;
 mod ring;
+mod room;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -44,9 +46,9 @@ use self::{
     apply::{Answer, Work},
     file::File,
     watch::Feed,
-    writer::{Reply, Request, Writer},
+    writer::{Reply, Request, Trouble, Writer},
 };
-use super::{KeyRange, LeaseId, Listing, Op, Outcome, Reading, Registry, RegistryError, Txn, Watch};
+use super::{KeyRange, LeaseId, Listing, Op, Outcome, Reading, Refusal, Registry, RegistryError, Txn, Watch};
 
 /// How many requests wait for the writer before askers wait to ask.
 const WAITING: usize = 4096;
@@ -77,6 +79,7 @@ pub struct EmbeddedStore {
     name: String,
     file: Arc<File>,
     feed: Feed,
+    trouble: Trouble,
     /// None only while being dropped.
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<thread::JoinHandle<()>>,
@@ -100,12 +103,14 @@ impl EmbeddedStore {
         let file = Arc::new(file);
         let (publisher, feed) = watch::feed(options.kept_events, loaded.revision);
         let (requests, asked) = mpsc::channel(WAITING);
-        let writer = Writer::new(Arc::clone(&file), loaded, asked, publisher);
+        let trouble = Trouble::default();
+        let writer = Writer::new(Arc::clone(&file), loaded, asked, publisher, trouble.clone());
         let writer = spawn(writer).map_err(|error| OpenError::io(path, error))?;
         Ok(Self {
             name: format!("embedded:{}", path.display()),
             file,
             feed,
+            trouble,
             requests: Some(requests),
             writer: Some(writer),
         })
@@ -158,6 +163,10 @@ impl Drop for EmbeddedStore {
 impl Registry for EmbeddedStore {
     fn describe(&self) -> String {
         self.name.clone()
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        self.file.room().refusal().or_else(|| self.trouble.now())
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {

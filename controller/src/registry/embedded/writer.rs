@@ -3,9 +3,12 @@
 //! Nothing is answered or published before the file has it. After a failure the file is opened again, and what became of
 //! the group is read from it: done, or not done. If it cannot be opened, the group is answered "unknown" and kept, so that
 //! once the file is back, watchers hear of it just if it was done.
+//!
+//! Of a group that the disk has no room for, what frees is tried once more, with the reserve (`room`). What keeps changes from
+//! being done is noted until a write succeeds, which is tried once a second while nobody asks for one.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,12 +16,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     apply::{Answer, Done, Work, perform},
-    file::{Failure, File, WriteError},
+    file::{Failure, File, Spend, WriteError},
     lease::Deadlines,
     table::Loaded,
     watch::Publisher,
 };
-use crate::registry::{LeaseId, RegistryError};
+use crate::{
+    records::unix_ms,
+    registry::{LeaseId, Refusal, RegistryError},
+};
 
 /// The most requests in one group: bounds the time that the first of them waits for the last.
 const GROUP: usize = 1024;
@@ -33,6 +39,27 @@ const LOOK: Duration = Duration::from_secs(1);
 pub enum Request {
     Work(Work, Reply<Answer>),
     KeepAlive(LeaseId, Reply<()>),
+}
+
+/// Why the last change was refused, other than for want of room; shared with those who ask.
+#[derive(Debug, Clone, Default)]
+pub struct Trouble(Arc<Mutex<Option<Refusal>>>);
+
+impl Trouble {
+    /// What keeps changes from being done.
+    pub fn now(&self) -> Option<Refusal> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, failure: &Failure) {
+        let mut trouble = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_unix_ms = trouble.as_ref().map_or_else(unix_ms, |before| before.since_unix_ms);
+        *trouble = Some(Refusal { reason: failure.to_string(), since_unix_ms });
+    }
+
+    fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// Where the answer goes. Nobody may be listening any more.
@@ -52,6 +79,9 @@ pub struct Writer {
     retry_at: Option<Instant>,
     /// Why nothing is written, if the file is not at its path.
     misplaced: Option<Failure>,
+    trouble: Trouble,
+    /// When it was last looked whether what failed works again.
+    looked: Instant,
 }
 
 /// One thing to do, and who wants to know. Nobody asked for the end of a lease whose time is over.
@@ -60,12 +90,23 @@ struct Asked {
     reply: Option<Reply<Answer>>,
 }
 
+impl Asked {
+    fn frees(&self) -> bool {
+        match &self.work {
+            Work::Commit(txn) => txn.frees(),
+            Work::Grant(_) => false,
+            Work::End(_) => true,
+        }
+    }
+}
+
 impl Writer {
     pub fn new(
         file: Arc<File>,
         loaded: Loaded,
         requests: mpsc::Receiver<Request>,
         publisher: Publisher,
+        trouble: Trouble,
     ) -> Self {
         Self {
             file,
@@ -76,6 +117,8 @@ impl Writer {
             unsettled: None,
             retry_at: None,
             misplaced: None,
+            trouble,
+            looked: Instant::now(),
         }
     }
 
@@ -120,6 +163,7 @@ impl Writer {
         if let Err(failure) = self.ensure_open() {
             return refuse(group, &failure.into());
         }
+        self.try_again();
         // Apart: what fills the disk does not keep leases from ending.
         for group in [overdue, group] {
             if !group.is_empty() {
@@ -128,13 +172,29 @@ impl Writer {
         }
     }
 
+    /// Looks once in a while whether there is room, and whether what failed works again: nobody may ask for a change for long.
+    fn try_again(&mut self) {
+        if self.looked.elapsed() < LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        self.file.refill();
+        if self.trouble.now().is_some() {
+            self.try_write(Vec::new(), Spend::Nothing);
+        }
+    }
+
     /// Looks whether the open file is still at its path, and logs when that changes.
     fn look(&mut self) {
         let misplaced = self.file.misplaced();
         match (&self.misplaced, &misplaced) {
-            (None, Some(failure)) => tracing::error!(error = %failure, "store is not at its path"),
+            (None, Some(failure)) => {
+                tracing::error!(error = %failure, "store is not at its path");
+                self.trouble.note(failure);
+            }
             (Some(_), None) => {
                 tracing::info!("store is at its path again");
+                self.trouble.clear();
                 // Nobody could keep them alive.
                 self.deadlines.restart(Instant::now());
             }
@@ -175,15 +235,28 @@ impl Writer {
     }
 
     fn write(&mut self, group: Vec<Asked>) {
-        let written = self.file.write(|tables| {
+        let Some((group, failure)) = self.try_write(group, Spend::Nothing) else { return };
+        let (frees, adds) = group.into_iter().partition::<Vec<_>, _>(Asked::frees);
+        refuse(adds, &failure.into());
+        if !frees.is_empty()
+            && let Some((frees, failure)) = self.try_write(frees, Spend::Reserve)
+        {
+            refuse(frees, &failure.into());
+        }
+    }
+
+    /// Writes a group and answers it; one that was surely not done for want of room comes back. An empty group is written too.
+    fn try_write(&mut self, group: Vec<Asked>, spend: Spend) -> Option<(Vec<Asked>, Failure)> {
+        let empty = group.is_empty();
+        let written = self.file.write(spend, |tables| {
             let done = group.iter().map(|asked| perform(tables, &asked.work));
             let done = done.collect::<Result<Vec<Done>, _>>()?;
-            let changed = done.iter().any(Done::changed);
+            let changed = empty || done.iter().any(Done::changed);
             Ok((done, changed))
         });
         match written {
             Ok(done) => {
-                self.sequence += u64::from(done.iter().any(Done::changed));
+                self.sequence += u64::from(empty || done.iter().any(Done::changed));
                 self.working_again();
                 self.tell(&done);
                 self.look();
@@ -192,24 +265,44 @@ impl Writer {
                     Some(failure) => refuse(group, &RegistryError::Unknown(failure.to_string())),
                     None => answer(group, &done),
                 }
+                None
             }
+            Err(WriteError::NoRoom(failure)) => Some((group, failure)),
             Err(WriteError::NotDone(failure)) => {
-                self.recover(&failure);
-                refuse(group, &failure.into());
+                let open = self.recover(&failure).is_some();
+                self.not_done(group, failure, open)
             }
             Err(WriteError::Unknown { result, failure }) => self.settle(group, result, failure),
         }
     }
 
     /// Finds out what became of a group whose commit failed.
-    fn settle(&mut self, group: Vec<Asked>, done: Vec<Done>, failure: Failure) {
+    fn settle(
+        &mut self,
+        group: Vec<Asked>,
+        done: Vec<Done>,
+        failure: Failure,
+    ) -> Option<(Vec<Asked>, Failure)> {
         let next = self.sequence + 1;
         self.unsettled = Some(done.clone());
         match self.recover(&failure) {
             Some(sequence) if sequence == next => answer(group, &done),
-            Some(_) => refuse(group, &failure.into()),
-            None => refuse(group, &RegistryError::Unknown(failure.to_string())),
+            Some(_) => return self.not_done(group, failure, true),
+            None => {
+                self.trouble.note(&failure);
+                refuse(group, &RegistryError::Unknown(failure.to_string()));
+            }
         }
+        None
+    }
+
+    fn not_done(&self, group: Vec<Asked>, failure: Failure, open: bool) -> Option<(Vec<Asked>, Failure)> {
+        if open && matches!(failure, Failure::Full(_)) {
+            return Some((group, failure));
+        }
+        self.trouble.note(&failure);
+        refuse(group, &failure.into());
+        None
     }
 
     /// Opens the file again after a failure; its sequence if that went well.
@@ -242,7 +335,9 @@ impl Writer {
             }
             Err(error) => {
                 self.postpone(Instant::now());
-                Err(Failure::from(&error))
+                let failure = Failure::from(&error);
+                self.trouble.note(&failure);
+                Err(failure)
             }
         }
     }
@@ -255,7 +350,8 @@ impl Writer {
     }
 
     fn working_again(&mut self) {
-        if self.retry_at.take().is_some() {
+        self.trouble.clear();
+        if self.retry_at.take().is_some() && self.file.room().refusal().is_none() {
             tracing::info!("store works again");
         }
     }

@@ -114,6 +114,10 @@ impl Registry for EtcdStore {
         self.name.clone()
     }
 
+    fn fix(&self) -> &'static str {
+        "start etcd, or restore the network between it and this controller; agents keep their routes meanwhile"
+    }
+
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
         self.ours.get_or_init(|| range.from.clone());
         let Some((from, to)) = member::bounds(range) else {

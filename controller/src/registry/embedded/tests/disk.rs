@@ -245,6 +245,105 @@ async fn fill_and_free(root: PathBuf) {
     assert_eq!(keys(&store).await, told.done.into_keys().collect::<Vec<_>>());
 }
 
+/// Takes `key` away and puts a note beside, as commands do.
+async fn delete(store: &EmbeddedStore, key: &str) -> Result<Outcome, RegistryError> {
+    let ops = vec![Op::Delete(key.to_owned()), Op::put(format!("note/{key}"), vec![7; 150])];
+    store.commit(Txn { guards: Vec::new(), ops }).await
+}
+
+/// Puts values until there is no room for one more.
+async fn fill(store: &EmbeddedStore) {
+    for number in 0..5000 {
+        match put(store, &format!("fill/{:016x}/{number}", rand::random::<u64>()), &"v".repeat(2000)).await {
+            Ok(_) => {}
+            Err(RegistryError::Unavailable(_)) => return,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the disk is not full");
+}
+
+async fn expect_refusal(store: &EmbeddedStore, refuses: bool) {
+    let begun = Instant::now();
+    while store.refusal().is_some() != refuses {
+        assert!(begun.elapsed() < Duration::from_secs(10), "refusal: {:?}", store.refusal());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn deletes_need_no_room_on_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_owned();
+    on_small_disk(directory.path(), 16 << 20, move || runtime().block_on(fill_and_delete(root)));
+}
+
+async fn fill_and_delete(root: PathBuf) {
+    let (path, ballast, reserve) = (root.join("store"), root.join("ballast"), root.join("store.reserve"));
+    let mut store = EmbeddedStore::open(&path).unwrap();
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), 1 << 20, "the reserve is made");
+    assert_eq!(store.refusal(), None);
+    for number in 0..200 {
+        put(&store, &format!("k/{number:03}"), &"v".repeat(200)).await.unwrap();
+    }
+    take_all(&ballast);
+    fill(&store).await;
+    let refusal = store.refusal().expect("a refused growth is known");
+    let words = ["store\"", "cannot grow", "MiB more", "os error 28", "make room"];
+    assert!(words.iter().all(|word| refusal.reason.contains(word)), "{refusal:?}");
+    for number in 0..60 {
+        let key = format!("k/{number:03}");
+        delete(&store, &key).await.unwrap_or_else(|error| panic!("{key}: {error}"));
+        // Whatever it frees is used at once.
+        fill(&store).await;
+    }
+    // Together, and after a restart.
+    let (deleted, added) = futures::join!(delete(&store, "k/060"), put(&store, "more", "v"));
+    assert!(deleted.is_ok() && added.is_err(), "{deleted:?}, {added:?}");
+    drop(store);
+    store = EmbeddedStore::open(&path).unwrap();
+    let again = store.refusal().expect("a file with holes is known after a restart");
+    assert!(again.reason.contains("MiB more"), "{again:?}");
+    for number in 61..80 {
+        delete(&store, &format!("k/{number:03}")).await.unwrap();
+        assert!(put(&store, "more", "v").await.is_err());
+    }
+    let lease = store.grant(Duration::from_secs(60)).await;
+    assert!(matches!(lease, Err(RegistryError::Unavailable(_))), "{lease:?}");
+    assert!(fs::metadata(&reserve).unwrap().len() < 1 << 20, "the reserve was needed");
+    // Nobody asks for a change: the store finds the room by itself.
+    fs::remove_file(&ballast).unwrap();
+    expect_refusal(&store, false).await;
+    put(&store, "more", &"v".repeat(2000)).await.unwrap();
+    let begun = Instant::now();
+    while fs::metadata(&reserve).unwrap().len() < 1 << 20 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the reserve is filled again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let kept = keys(&store).await;
+    assert_eq!(kept.iter().filter(|key| key.starts_with("k/")).count(), 120);
+    assert_eq!(kept.iter().filter(|key| key.starts_with("note/")).count(), 80);
+    drop(store);
+    let store = EmbeddedStore::open(&path).unwrap();
+    assert_eq!(keys(&store).await, kept);
+}
+
+/// A disk that failed once: known until a write succeeds, which is tried while nobody asks for one.
+#[tokio::test]
+async fn a_refused_write_is_known_until_one_succeeds() {
+    let place = place();
+    let faults = Faults::default();
+    let options = Options { faults: faults.clone(), ..Options::default() };
+    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    assert_eq!(store.refusal(), None);
+    fail(&store, &faults).await;
+    let refusal = store.refusal().expect("the refusal is known");
+    assert!(refusal.reason.contains("store \""), "{refusal:?}");
+    faults.heal();
+    expect_refusal(&store, false).await;
+    put(&store, "a", "1").await.unwrap();
+}
+
 #[test]
 fn a_disk_without_room_for_a_new_store_says_so_and_is_left_clean() {
     let directory = tempfile::tempdir().unwrap();

@@ -26,7 +26,7 @@ async fn a_new_store_is_its_owners_alone() {
     let names = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = names.collect();
     names.sort();
-    assert_eq!(names, ["store", "store.lock"], "nothing unfinished is left");
+    assert_eq!(names, ["store", "store.lock", "store.reserve"], "nothing unfinished is left");
 }
 
 #[tokio::test]

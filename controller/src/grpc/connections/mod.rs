@@ -2,8 +2,11 @@
 //!
 //! Descriptors are few. So there is a number of connections that leaves enough of them for the store, for probes and for
 //! other controllers, and the last of that number are for this host itself: an operator gets in however many agents there are.
-//! A connection without any call for [`SILENT`] is closed, and at once where its place is needed. One that made a call is kept as
-//! long as it answers HTTP/2 pings. A refused peer receives a GOAWAY with the reason.
+//! A connection without any call for [`SILENT`] is closed, and after [`GRACE`] where its place is needed. So is one on which no call has
+//! been in progress for the idle timeout, whatever pings it answers: an agent's stream is a call in progress. A refused peer
+//! receives a GOAWAY with the reason.
+
+mod calls;
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +15,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::Duration,
@@ -26,13 +29,15 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Instant, MissedTickBehavior},
 };
-use tonic::{
-    Request, Status,
-    transport::server::{Connected, TcpConnectInfo},
-};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+pub(super) use self::calls::CountCalls;
+use self::calls::{Calls, Use};
 
 /// How long a connection may be open without a call.
 const SILENT: Duration = Duration::from_secs(10);
+/// How long a connection has its place for certain, so that it can make its first call.
+const GRACE: Duration = Duration::from_secs(1);
 /// How often silent ones are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Descriptors that are left for the store, probes and other controllers.
@@ -56,9 +61,11 @@ pub struct Connections {
 struct Shared {
     most: usize,
     operators: usize,
+    idle_timeout: Duration,
     book: Mutex<Book>,
     refused: AtomicU64,
-    closed: AtomicU64,
+    silent: AtomicU64,
+    idle: AtomicU64,
     telling: Arc<Semaphore>,
 }
 
@@ -70,10 +77,16 @@ struct Book {
 
 #[derive(Debug)]
 struct Entry {
-    since: Instant,
-    called: Arc<AtomicBool>,
+    calls: Arc<Calls>,
     /// None once it is being closed.
     close: Option<oneshot::Sender<()>>,
+}
+
+/// How many connections were closed, and why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Closed {
+    silent: u64,
+    idle: u64,
 }
 
 /// What becomes of a new connection.
@@ -95,20 +108,38 @@ pub struct Counts {
     /// Those that found no place, since the start.
     pub refused: u64,
     /// Those that were closed without a call, since the start.
-    pub closed: u64,
+    pub silent: u64,
+    /// Those that were closed as no call was in progress any more, since the start.
+    pub idle: u64,
 }
 
 impl Connections {
-    /// As many as a process with so many `descriptors` can have, and not more than `most`.
-    pub fn new(descriptors: u64, most: Option<usize>) -> Self {
+    /// As many as a process with so many `descriptors` can have, and not more than `most`; closed after `idle_timeout` without a
+    /// call in progress.
+    pub fn new(descriptors: u64, most: Option<usize>, idle_timeout: Duration) -> Self {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         // Of a limit that is very low, half.
         let possible = descriptors.saturating_sub(OTHERS).max(descriptors / 2).max(1);
         let most = most.unwrap_or(usize::MAX).min(possible);
         let operators = OPERATORS.min(most / 4);
-        let (book, refused, closed) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
-        let telling = Arc::new(Semaphore::new(TOLD_AT_ONCE));
-        Self { shared: Arc::new(Shared { most, operators, book, refused, closed, telling }) }
+        Self {
+            shared: Arc::new(Shared {
+                most,
+                operators,
+                idle_timeout,
+                book: Mutex::default(),
+                refused: AtomicU64::new(0),
+                silent: AtomicU64::new(0),
+                idle: AtomicU64::new(0),
+                telling: Arc::new(Semaphore::new(TOLD_AT_ONCE)),
+            }),
+        }
+    }
+
+    /// After how long without a call in progress a connection is closed; and how long a peer may take over the next message of a
+    /// call that is to speak.
+    pub fn idle_timeout(&self) -> Duration {
+        self.shared.idle_timeout
     }
 
     /// How many there are, and were.
@@ -117,7 +148,8 @@ impl Connections {
             open: self.book().open.len(),
             most: self.shared.most,
             refused: self.shared.refused.load(Relaxed),
-            closed: self.shared.closed.load(Relaxed),
+            silent: self.shared.silent.load(Relaxed),
+            idle: self.shared.idle.load(Relaxed),
         }
     }
 
@@ -135,17 +167,22 @@ impl Connections {
                             return Some((Ok(connection), (door, sweep)));
                         }
                     }
-                    _ = sweep.tick() => door.connections.close_silent(),
+                    _ = sweep.tick() => door.connections.close_unused(),
                 }
             }
         })
     }
 
-    fn close_silent(&self) {
-        let closed = self.book().close_silent(Instant::now());
-        if closed > 0 {
-            self.shared.closed.fetch_add(closed, Relaxed);
-            tracing::debug!(closed, after = ?SILENT, "connections without a call closed");
+    fn close_unused(&self) {
+        let idle_timeout = self.shared.idle_timeout;
+        let Closed { silent, idle } = self.book().close_unused(Instant::now(), idle_timeout);
+        if silent > 0 {
+            self.shared.silent.fetch_add(silent, Relaxed);
+            tracing::debug!(closed = silent, after = ?SILENT, "connections without a call closed");
+        }
+        if idle > 0 {
+            self.shared.idle.fetch_add(idle, Relaxed);
+            tracing::debug!(closed = idle, after = ?idle_timeout, "connections without a call in progress closed");
         }
     }
 
@@ -155,24 +192,27 @@ impl Connections {
 }
 
 impl Book {
-    fn verdict(&self, local: bool, most: usize, operators: usize) -> Verdict {
+    fn verdict(&self, local: bool, most: usize, operators: usize, now: Instant) -> Verdict {
         let places = if local { most } else { most - operators };
         // One that is being closed gives its place soon.
         let held = self.open.values().filter(|entry| entry.close.is_some()).count();
         if held < places {
             return Verdict::Admit;
         }
-        let silent = |(_, entry): &(&u64, &Entry)| entry.close.is_some() && !entry.called.load(Relaxed);
+        let silent = |(_, entry): &(&u64, &Entry)| {
+            let age = now.saturating_duration_since(entry.calls.since());
+            entry.close.is_some() && entry.calls.now() == Use::Never && age >= GRACE
+        };
         self.open.iter().find(silent).map_or(Verdict::Refuse, |(id, _)| Verdict::Instead(*id))
     }
 
-    fn add(&mut self, now: Instant) -> (u64, Arc<AtomicBool>, oneshot::Receiver<()>) {
+    fn add(&mut self, now: Instant) -> (u64, Arc<Calls>, oneshot::Receiver<()>) {
         let (close, closed) = oneshot::channel();
-        let called = Arc::new(AtomicBool::new(false));
+        let calls = Arc::new(Calls::new(now));
         let id = self.next;
         self.next += 1;
-        self.open.insert(id, Entry { since: now, called: called.clone(), close: Some(close) });
-        (id, called, closed)
+        self.open.insert(id, Entry { calls: calls.clone(), close: Some(close) });
+        (id, calls, closed)
     }
 
     /// It is dropped by its owner soon.
@@ -182,13 +222,18 @@ impl Book {
         }
     }
 
-    fn close_silent(&mut self, now: Instant) -> u64 {
-        let silent = |entry: &Entry| {
-            entry.close.is_some() && !entry.called.load(Relaxed) && now.duration_since(entry.since) >= SILENT
-        };
-        let silent: Vec<_> = self.open.iter().filter(|(_, entry)| silent(entry)).map(|(id, _)| *id).collect();
-        silent.iter().for_each(|id| self.close(*id));
-        silent.len() as u64
+    fn close_unused(&mut self, now: Instant, idle_timeout: Duration) -> Closed {
+        let mut closed = Closed::default();
+        for entry in self.open.values_mut().filter(|entry| entry.close.is_some()) {
+            let unused = now.saturating_duration_since(entry.calls.since());
+            match entry.calls.now() {
+                Use::Never if unused >= SILENT.min(idle_timeout) => closed.silent += 1,
+                Use::Idle if unused >= idle_timeout => closed.idle += 1,
+                _ => continue,
+            }
+            let _ = entry.close.take().map(|close| close.send(()));
+        }
+        closed
     }
 }
 
@@ -217,11 +262,11 @@ impl Door {
         let local = peer.ip().is_loopback() || stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
         let Shared { most, operators, .. } = *self.connections.shared;
         let mut book = self.connections.book();
-        match book.verdict(local, most, operators) {
+        match book.verdict(local, most, operators, Instant::now()) {
             Verdict::Admit => {}
             Verdict::Instead(id) => {
                 book.close(id);
-                self.connections.shared.closed.fetch_add(1, Relaxed);
+                self.connections.shared.silent.fetch_add(1, Relaxed);
             }
             Verdict::Refuse => {
                 drop(book);
@@ -229,13 +274,13 @@ impl Door {
                 return None;
             }
         }
-        let (id, called, closed) = book.add(Instant::now());
+        let (id, calls, closed) = book.add(Instant::now());
         drop(book);
         if !local {
             self.full.works(Instant::now());
         }
         let slot = Slot { id, connections: self.connections.clone() };
-        Some(Connection { stream, called, closed: Some(closed), _slot: slot })
+        Some(Connection { stream, calls, closed: Some(closed), _slot: slot })
     }
 
     fn refuse(&mut self, stream: TcpStream, peer: SocketAddr) {
@@ -297,7 +342,7 @@ impl Drop for Slot {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    called: Arc<AtomicBool>,
+    calls: Arc<Calls>,
     closed: Option<oneshot::Receiver<()>>,
     _slot: Slot,
 }
@@ -306,24 +351,14 @@ pub struct Connection {
 #[derive(Debug, Clone)]
 pub struct Info {
     tcp: TcpConnectInfo,
-    called: Arc<AtomicBool>,
-}
-
-/// Each call passes here: its connection is not silent.
-#[allow(clippy::result_large_err)]
-pub(super) fn note_call(mut request: Request<()>) -> Result<Request<()>, Status> {
-    if let Some(info) = request.extensions().get::<Info>().cloned() {
-        info.called.store(true, Relaxed);
-        request.extensions_mut().insert(info.tcp);
-    }
-    Ok(request)
+    calls: Arc<Calls>,
 }
 
 impl Connected for Connection {
     type ConnectInfo = Info;
 
     fn connect_info(&self) -> Info {
-        Info { tcp: self.stream.connect_info(), called: self.called.clone() }
+        Info { tcp: self.stream.connect_info(), calls: self.calls.clone() }
     }
 }
 
@@ -377,9 +412,11 @@ impl AsyncWrite for Connection {
 mod tests {
     use super::*;
 
+    const IDLE: Duration = Duration::from_secs(60);
+
     #[test]
     fn descriptors_are_left_for_others() {
-        let most = |descriptors, most| Connections::new(descriptors, most).counts().most;
+        let most = |descriptors, most| Connections::new(descriptors, most, IDLE).counts().most;
         assert_eq!(most(1024, None), 928);
         assert_eq!(most(1024, Some(100)), 100);
         assert_eq!(most(1024, Some(2000)), 928);
@@ -388,32 +425,49 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_places_are_this_hosts_and_silent_connections_give_theirs() {
-        let mut book = Book::default();
-        let mut calls = Vec::new();
+        let (mut book, now) = (Book::default(), Instant::now());
+        let mut open = Vec::new();
         for _ in 0..6 {
-            assert_eq!(book.verdict(false, 8, 2), Verdict::Admit);
-            let (id, called, closed) = book.add(Instant::now());
-            calls.push((id, called, closed));
+            assert_eq!(book.verdict(false, 8, 2, now), Verdict::Admit);
+            open.push(book.add(Instant::now()));
         }
-        assert_eq!(book.verdict(false, 8, 2), Verdict::Instead(calls[0].0), "the oldest silent one");
-        calls.iter().for_each(|(_, called, _)| called.store(true, Relaxed));
-        assert_eq!(book.verdict(false, 8, 2), Verdict::Refuse);
-        assert_eq!(book.verdict(true, 8, 2), Verdict::Admit, "an operator on this host");
-        calls[3].1.store(false, Relaxed);
-        book.close(calls[3].0);
-        assert!(calls[3].2.try_recv().is_ok());
-        assert_eq!(book.verdict(false, 8, 2), Verdict::Admit, "it is being closed");
+        let calls = |number: usize| open[number].1.begin();
+        let _kept: Vec<_> = (1..6).map(calls).collect();
+        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Refuse, "it has time for its first call");
+        let now = now + GRACE;
+        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Instead(open[0].0), "the silent one");
+        drop(calls(0));
+        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Refuse);
+        assert_eq!(book.verdict(true, 8, 2, now), Verdict::Admit, "an operator on this host");
+        let (closing, _, closed) = &mut open[3];
+        book.close(*closing);
+        assert!(closed.try_recv().is_ok());
+        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Admit, "it is being closed");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_without_a_call_is_closed_in_time() {
-        let mut book = Book::default();
-        let (_, called, _kept) = book.add(Instant::now());
-        let (_, _, mut silent) = book.add(Instant::now());
-        called.store(true, Relaxed);
-        assert_eq!(book.close_silent(Instant::now() + SILENT / 2), 0);
-        assert_eq!(book.close_silent(Instant::now() + SILENT), 1);
+    async fn a_connection_that_is_not_used_is_closed_in_time() {
+        let (mut book, now) = (Book::default(), Instant::now());
+        let mut add = || book.add(now);
+        let ((_, streams, _kept), (_, _, mut silent), (_, calls, mut idle)) = (add(), add(), add());
+        let stream = streams.begin();
+        let (first, second) = (calls.begin(), calls.begin());
+        let mut close = |after: Duration| {
+            let Closed { silent, idle } = book.close_unused(now + after, IDLE);
+            (silent, idle)
+        };
+        assert_eq!(close(SILENT / 2), (0, 0));
+        assert_eq!(close(SILENT), (1, 0));
         assert!(silent.try_recv().is_ok());
-        assert_eq!(book.close_silent(Instant::now() + SILENT), 0, "once");
+        tokio::time::advance(IDLE).await;
+        drop(first);
+        assert_eq!(close(3 * IDLE), (0, 0), "a call is still in progress on each");
+        drop(second);
+        assert_eq!(close(IDLE + IDLE / 2), (0, 0));
+        assert_eq!(close(2 * IDLE), (0, 1));
+        assert!(idle.try_recv().is_ok());
+        assert_eq!(close(9 * IDLE), (0, 0), "once; the stream stays");
+        drop(stream);
+        assert_eq!(close(9 * IDLE), (0, 1));
     }
 }
