@@ -44,6 +44,7 @@ impl Collector for FromRooms {
             ]
         });
         let connections = self.0.connections.counts();
+        let backups = self.0.backups.taken();
         let counts = counts.into_iter().chain([
             ("connections_open", "Connections of agents and operators", connections.open),
             ("connections_most", "How many there may be", connections.most),
@@ -61,6 +62,16 @@ impl Collector for FromRooms {
                 "connections_idle",
                 "Connections closed as no call was in progress, since the start",
                 number(connections.idle),
+            ),
+            (
+                "backup_last_timestamp_seconds",
+                "When the last automatic backup was taken, in Unix time; 0 if there is none",
+                number(backups.last_unix_ms.unwrap_or_default() / 1000),
+            ),
+            (
+                "backup_failing",
+                "Whether the last automatic backup failed",
+                usize::from(backups.failing.is_some()),
             ),
         ]);
         for (name, help, value) in counts {

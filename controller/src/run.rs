@@ -1,7 +1,7 @@
 //! Puts the rooms together, and runs them.
 //!
 //! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the elapsed time, the recovery
-//! window, the list of controllers, the audit's sweeper, gRPC, probes.
+//! window, the list of controllers, the audit's sweeper, automatic backups, gRPC, probes.
 
 use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     acks::Acks,
     audit::Sweeper,
+    backup::{Automatic, Directory},
     claims::Claims,
     elapsed::{Ticker, Waits},
     expiry::Expiry,
@@ -36,7 +37,7 @@ use crate::{
     records::Meta,
     registry::{
         RegistryError, SharedRegistry,
-        embedded::EmbeddedStore,
+        embedded::{EmbeddedStore, FindBackup, Options},
         etcd::{EtcdOptions, EtcdStore},
     },
     reservations::Reservations,
@@ -151,6 +152,10 @@ impl Controller {
                 settings.recovery_window,
             ),
         );
+        tasks.spawn("backups", {
+            let (registry, keys) = (rooms.registry.clone(), rooms.keys.clone());
+            rooms.backups.clone().run(registry, keys, rooms.cluster.clone())
+        });
         tasks.spawn("audit", sweeper(&rooms, settings.audit).run());
         tasks.spawn("grpc", grpc::serve(incoming, rooms));
     }
@@ -165,7 +170,9 @@ struct OpenStore {
 async fn open_store(settings: &Settings) -> anyhow::Result<OpenStore> {
     match &settings.store {
         Store::Embedded(path) => {
-            let store = Arc::new(EmbeddedStore::open(path)?);
+            let backups = settings.backup_dir.clone().map(Directory::new);
+            let backups = backups.map(|directory| Arc::new(directory) as Arc<dyn FindBackup>);
+            let store = Arc::new(EmbeddedStore::open_with(path, Options::with_backups(backups))?);
             Ok(OpenStore { registry: store.clone(), writer: Some(store) })
         }
         Store::Etcd(urls) => {
@@ -239,6 +246,7 @@ fn rooms(
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
         sessions,
         acks,
+        backups: Automatic::new(settings.backups.clone()),
         cluster: settings.cluster.to_string(),
         registry,
         keys,

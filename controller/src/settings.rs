@@ -17,6 +17,8 @@ use sextant_proto::{
 
 use crate::{
     audit::Keep,
+    backup::Schedule,
+    cli::duration,
     registry::etcd::{Login, Tls},
 };
 
@@ -89,6 +91,18 @@ struct Keys {
     #[arg(long, env = "SEXTANT_QUARANTINE", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     quarantine: Option<f64>,
+    /// How often a backup is taken by itself, e.g. 30m or 24h (1s to 8760h); never unless set
+    #[arg(long, env = "SEXTANT_BACKUP_EVERY", value_name = "DURATION")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_every: Option<String>,
+    /// How many of these backups are kept (1 to 10000; 7 unless set)
+    #[arg(long, env = "SEXTANT_BACKUP_KEEP", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_keep: Option<usize>,
+    /// Their directory; beside an embedded store unless set, e.g. /var/lib/sextant/controller.redb.backups
+    #[arg(long, env = "SEXTANT_BACKUP_DIR", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_dir: Option<PathBuf>,
     /// The most connections of agents and operators (8 to 1000000); as the limit of open files allows unless set
     #[arg(long, env = "SEXTANT_MAX_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -194,6 +208,10 @@ pub struct Settings {
     pub hold_down: Option<Duration>,
     /// How long a freed prefix rests.
     pub quarantine: Duration,
+    /// Where automatic backups are, of an earlier start too; `None`: nowhere.
+    pub backup_dir: Option<PathBuf>,
+    /// Which automatic backups are taken.
+    pub backups: Option<Schedule>,
     /// The most connections; as the limit of open files allows if `None`.
     pub max_connections: Option<usize>,
     /// After how long without a call in progress a connection is closed.
@@ -251,8 +269,12 @@ impl CommandLine {
         let insecure = keys.insecure.unwrap_or(false);
         plain_text_allowed("--listen", &listen.ip().to_string(), insecure)?;
         let cluster = keys.cluster.unwrap_or_else(|| "default".into());
+        let store: Store = keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?;
+        let backup_dir = keys.backup_dir.or_else(|| beside(&store));
         Ok(Settings {
-            store: keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?,
+            backups: schedule(keys.backup_every.as_deref(), keys.backup_keep, backup_dir.as_deref())?,
+            backup_dir,
+            store,
             listen,
             http: keys.http.unwrap_or_else(|| loopback(7301)),
             insecure,
@@ -269,6 +291,42 @@ impl CommandLine {
             etcd: etcd_access(keys.etcd)?,
         })
     }
+}
+
+/// Where automatic backups of an embedded store are unless told otherwise.
+fn beside(store: &Store) -> Option<PathBuf> {
+    let Store::Embedded(path) = store else {
+        return None;
+    };
+    let mut name = path.as_os_str().to_owned();
+    name.push(".backups");
+    Some(name.into())
+}
+
+fn schedule(
+    every: Option<&str>,
+    keep: Option<usize>,
+    directory: Option<&Path>,
+) -> Result<Option<Schedule>, Invalid> {
+    let Some(text) = every else {
+        return keep.map_or(Ok(None), |keep| Err(value("--backup-keep", &keep, &"needs --backup-every")));
+    };
+    let every = duration::parse(text).map_err(|error| value("--backup-every", &text, &error))?;
+    if every < Duration::from_secs(1) {
+        return Err(value("--backup-every", &text, &"give it 1s to 8760h"));
+    }
+    let keep = keep.unwrap_or(7);
+    if !(1..=10_000).contains(&keep) {
+        return Err(value("--backup-keep", &keep, &"give it 1 to 10000"));
+    }
+    let directory = directory.ok_or_else(|| {
+        value(
+            "--backup-every",
+            &text,
+            &"needs --backup-dir where the store is etcd, e.g. /var/lib/sextant/backups",
+        )
+    })?;
+    Ok(Some(Schedule { every, keep, directory: directory.to_owned() }))
 }
 
 fn max_connections(most: Option<usize>) -> Result<Option<usize>, Invalid> {
@@ -374,6 +432,30 @@ mod tests {
         assert!(error.contains("sqlite:/x") && error.contains("embedded:PATH"), "{error}");
         let error = settings(&["--etcd-user", "sextant"]).unwrap_err().to_string();
         assert_eq!(error, "--etcd-user sextant: needs --etcd-password-file");
+    }
+
+    #[test]
+    fn automatic_backups_are_off_unless_asked_for_and_have_a_directory() {
+        let none = settings(&[]).unwrap();
+        assert_eq!(none.backups, None);
+        let beside = PathBuf::from("/var/lib/sextant/controller.redb.backups");
+        assert_eq!(none.backup_dir.as_ref(), Some(&beside), "those of an earlier start are found");
+        let hourly = settings(&["--backup-every", "1h"]).unwrap().backups;
+        assert_eq!(hourly, Some(Schedule { every: Duration::from_secs(3600), keep: 7, directory: beside }));
+        let etcd = ["--store", "etcd:http://[::1]:2379"];
+        let given = ["--backup-every", "30m", "--backup-keep", "48", "--backup-dir", "/b"];
+        let schedule = settings(&[&etcd[..], &given].concat()).unwrap().backups.unwrap();
+        assert_eq!((schedule.keep, schedule.directory), (48, "/b".into()));
+        for (args, error) in [
+            (&["--backup-every", "soon"][..], "--backup-every soon: \"soon\" is not a time"),
+            (&["--backup-every", "10ms"], "--backup-every 10ms: give it 1s to 8760h"),
+            (&["--backup-every", "1h", "--backup-keep", "0"], "--backup-keep 0: give it 1 to 10000"),
+            (&["--backup-keep", "3"], "--backup-keep 3: needs --backup-every"),
+            (&["--store", "etcd:http://[::1]:2379", "--backup-every", "1h"], "1h: needs --backup-dir"),
+        ] {
+            let said = settings(args).unwrap_err().to_string();
+            assert!(said.contains(error), "{args:?}: {said}");
+        }
     }
 
     #[test]

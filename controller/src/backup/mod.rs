@@ -1,11 +1,16 @@
 //! The store's lasting content in one file, and back.
 //!
-//! [`file`] is the file's form, [`plan`] what a restore comes to (pure), [`restore`] does it. What stands under a lease (who
+//! [`file`] is the file's form, [`plan`] what a restore comes to (pure), [`restore`] does it. [`automatic`] takes backups by
+//! itself, into a [`directory`] whose files have [`names`]; [`whole`] writes a file. What stands under a lease (who
 //! is there now) and the audit are not in a backup.
 
+mod automatic;
+mod directory;
 mod file;
+mod names;
 mod plan;
 mod restore;
+mod whole;
 
 use sextant_proto::{Incarnation, Revision};
 
@@ -15,9 +20,12 @@ use crate::{
     registry::{Entry, RegistryError, SharedRegistry},
 };
 
+pub use automatic::{Automatic, Schedule, Taken};
+pub use directory::{Directory, DirectoryError};
 pub use file::FileError;
 pub use plan::Conflict;
 pub use restore::{RestoreError, Restored, restore, undo};
+pub use whole::{Existing, write};
 
 /// What is in a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -135,8 +135,21 @@ pub(super) struct Cluster {
     pub(super) routers: Vec<Router>,
     /// Nodes that were forgotten lately.
     pub(super) removals: Removals,
+    /// The asked controller's automatic backups, if it takes any.
+    pub(super) backups: Option<Backups>,
     /// Pools and nodes that could not be read, a line each.
     pub(super) unreadable: Vec<String>,
+}
+
+/// Backups that a controller takes by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Backups {
+    pub(super) directory: String,
+    pub(super) every: Duration,
+    /// When the last one was taken; 0 if there is none.
+    pub(super) last_unix_ms: u64,
+    /// Why the last try failed; empty if it did not.
+    pub(super) failing: String,
 }
 
 /// Announced nodes that were forgotten within a window, and are absent still.
@@ -313,8 +326,20 @@ impl TryFrom<v1::StatusResponse> for Cluster {
             nodes: nodes.items,
             routers: all("routers", message.routers)?,
             removals: message.removals.map(Into::into).unwrap_or_default(),
+            backups: message.backups.map(Into::into),
             unreadable: [pools.unreadable, nodes.unreadable].concat(),
         })
+    }
+}
+
+impl From<v1::AutomaticBackups> for Backups {
+    fn from(message: v1::AutomaticBackups) -> Self {
+        Self {
+            directory: message.directory,
+            every: Duration::from_millis(message.every_ms),
+            last_unix_ms: message.last_unix_ms,
+            failing: message.failing,
+        }
     }
 }
 

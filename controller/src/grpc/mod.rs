@@ -32,8 +32,8 @@ use tokio::{
 use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
-    acks::Acks, claims::Claims, health::Health, index::Index, pools::Pools, registry::SharedRegistry,
-    reservations::Reservations, sessions::Sessions,
+    acks::Acks, backup::Automatic, claims::Claims, health::Health, index::Index, pools::Pools,
+    registry::SharedRegistry, reservations::Reservations, sessions::Sessions,
 };
 
 use others::Told;
@@ -62,6 +62,8 @@ pub struct Rooms {
     pub claims: Claims,
     /// What is handed out from.
     pub pools: Pools,
+    /// Backups that are taken by themselves.
+    pub backups: Automatic,
     /// What is kept out.
     pub reservations: Reservations,
     /// Who is there.

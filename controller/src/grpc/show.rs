@@ -5,6 +5,7 @@ use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, VERSION, brake::WIN
 use super::{Rooms, others::Other};
 use crate::{
     acks::Applied,
+    backup::Automatic,
     health,
     index::{Kind, State, View},
     records::{DoubtRecord, ReservationRecord, unix_ms},
@@ -118,11 +119,22 @@ pub(super) fn status(rooms: &Rooms, own: &health::State, others: &[Other]) -> v1
         silent: store::silent(state).iter().map(ToString::to_string).collect(),
         routers: routers(rooms, state),
         removals: Some(removals(rooms, state)),
+        backups: backups(&rooms.backups),
     })
 }
 
 fn other_history((node, doubt): (&NodeName, &DoubtRecord)) -> v1::OtherHistory {
     v1::OtherHistory { node: node.to_string(), knows: doubt.knows.clone() }
+}
+
+fn backups(backups: &Automatic) -> Option<v1::AutomaticBackups> {
+    let (schedule, taken) = (backups.schedule()?, backups.taken());
+    Some(v1::AutomaticBackups {
+        directory: schedule.directory.display().to_string(),
+        every_ms: u64::try_from(schedule.every.as_millis()).unwrap_or(u64::MAX),
+        last_unix_ms: taken.last_unix_ms.unwrap_or_default(),
+        failing: taken.failing.unwrap_or_default(),
+    })
 }
 
 fn removals(rooms: &Rooms, state: &State) -> v1::Removals {

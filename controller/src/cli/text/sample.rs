@@ -7,7 +7,7 @@ use sextant_proto::{
 };
 
 use super::super::answer::{
-    Applied, Cluster, Controller, Liveness, Node, PoolUse, Removals, Route, RouteState, Target,
+    Applied, Backups, Cluster, Controller, Liveness, Node, PoolUse, Removals, Route, RouteState, Target,
 };
 
 /// When the sample is looked at.
@@ -29,6 +29,7 @@ pub(in super::super) fn well() -> Cluster {
         silent: Vec::new(),
         other_histories: Vec::new(),
         removals: Removals::default(),
+        backups: None,
         controllers: vec![Controller {
             id: "c1".into(),
             address: "[::1]:7300".into(),
@@ -46,6 +47,16 @@ pub(in super::super) fn well() -> Cluster {
         nodes: (1..=3).map(node).collect(),
         routers: Vec::new(),
         unreadable: Vec::new(),
+    }
+}
+
+/// Automatic backups that work.
+pub(in super::super) fn backups() -> Backups {
+    Backups {
+        directory: "/var/lib/sextant/backups".into(),
+        every: Duration::from_secs(3600),
+        last_unix_ms: 1_796_000_000_123,
+        failing: String::new(),
     }
 }
 

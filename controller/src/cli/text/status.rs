@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     super::{
-        answer::{Cluster, Controller, PoolUse},
+        answer::{Backups, Cluster, Controller, PoolUse},
         duration::age,
         troubles::{Trouble, troubles},
     },
@@ -26,7 +26,7 @@ pub(in super::super) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
     let stale = if cluster.stale { "\nAs last known:\n" } else { "\n" };
     let list: String = others.into_iter().map(line).collect();
     let list = if list.is_empty() { list } else { format!("\nNeeds a person:\n{list}") };
-    format!("{}\n{own}{stale}{}{list}", headline(cluster, &troubles), facts(cluster))
+    format!("{}\n{own}{stale}{}{list}", headline(cluster, &troubles), facts(cluster, now_unix_ms))
 }
 
 fn headline(cluster: &Cluster, troubles: &[Trouble]) -> String {
@@ -39,7 +39,7 @@ fn headline(cluster: &Cluster, troubles: &[Trouble]) -> String {
     }
 }
 
-fn facts(cluster: &Cluster) -> String {
+fn facts(cluster: &Cluster, now_unix_ms: u64) -> String {
     let routers = (!cluster.routers.is_empty()).then(|| ("routers", vec![routers(cluster)]));
     let facts = [
         ("cluster", vec![cluster.name.clone()]),
@@ -50,7 +50,8 @@ fn facts(cluster: &Cluster) -> String {
         ("pools", cluster.pools.iter().map(pool).collect()),
         ("nodes", vec![by_state(cluster)]),
     ];
-    table::keys(&facts.into_iter().chain(routers).collect::<Vec<_>>())
+    let backups = cluster.backups.as_ref().map(|it| ("backups", vec![backups(it, now_unix_ms)]));
+    table::keys(&facts.into_iter().chain(routers).chain(backups).collect::<Vec<_>>())
 }
 
 /// A new store is no trouble, but explains why nothing is deleted by its word alone.
@@ -59,6 +60,14 @@ fn store(cluster: &Cluster) -> Vec<String> {
         "new: routes to hosts that it does not know yet are kept until its recovery window closes by itself";
     let note = cluster.recovering.then(|| new.to_owned());
     std::iter::once(cluster.store.clone()).chain(note).collect()
+}
+
+fn backups(backups: &Backups, now_unix_ms: u64) -> String {
+    let last = match backups.last_unix_ms {
+        0 => "none yet".to_owned(),
+        last => format!("the last one {} ago", age(now_unix_ms, last)),
+    };
+    format!("every {} to {}, {last}", humantime::format_duration(backups.every), backups.directory)
 }
 
 fn controller(controller: &Controller) -> String {
@@ -107,6 +116,27 @@ mod tests {
              controllers  c1 at [::1]:7300, version 0.1.0\n\
              pools        main 2001:db8:1::/48, 3 of 65536 claimed\n\
              nodes        3 ready\n"
+        );
+    }
+
+    #[test]
+    fn automatic_backups_are_shown_and_their_failure_needs_a_person() {
+        let mut cluster = sample::well();
+        let mut backups = sample::backups();
+        backups.last_unix_ms = sample::NOW - 300_000;
+        cluster.backups = Some(backups.clone());
+        let text = status(&cluster, sample::NOW);
+        let line = "\nbackups      every 1h to /var/lib/sextant/backups, the last one 5m ago\n";
+        assert!(text.starts_with("All is well") && text.ends_with(line), "{text}");
+        backups.failing = "backup directory \"/b\": it cannot be read: gone".into();
+        cluster.backups = Some(backups);
+        let text = status(&cluster, sample::NOW);
+        assert!(text.starts_with("Not all is well: 1 thing"), "{text}");
+        assert!(
+            text.contains(
+                "  automatic backups fail: backup directory \"/b\": it cannot be read: gone; make "
+            ),
+            "{text}"
         );
     }
 

@@ -6,17 +6,17 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use redb::{Builder, Database, ReadableDatabase};
+use redb::{Builder, Database, ReadableDatabase, WriteTransaction};
 
 use super::{
     backend::Backend,
-    open::{self, OpenError, mend},
+    open::{self, FindBackup, NamedBackup, OpenError, mend},
     overlay::Overlay,
     panics::caught,
-    placed::{Identity, PathLock, misplaced},
+    placed::{self, Identity, PathLock, misplaced},
     room::{Room, is_full},
     table::{self, Kind, Loaded, Tables},
 };
@@ -33,6 +33,8 @@ pub struct File {
     identity: Identity,
     _lock: PathLock,
     room: Room,
+    /// Named where the file is damaged or away.
+    backups: Option<Arc<dyn FindBackup>>,
     /// Readers and the writer's transactions share it; only opening anew takes it alone.
     state: RwLock<State>,
     #[cfg(test)]
@@ -106,6 +108,7 @@ impl File {
     /// Opens the store at `path`, or makes a new one there.
     pub fn open(
         path: &Path,
+        backups: Option<Arc<dyn FindBackup>>,
         #[cfg(test)] faults: super::faults::Faults,
     ) -> Result<(Self, Loaded), OpenError> {
         let room = Room::new(path);
@@ -125,6 +128,7 @@ impl File {
             identity: Identity::from(&metadata),
             _lock: lock,
             room: room.clone(),
+            backups,
             state: RwLock::new(State::Closed(Failure::Io("not open yet".to_owned()))),
             #[cfg(test)]
             faults,
@@ -141,16 +145,21 @@ impl File {
         *state = State::Closed(Failure::Io(format!("store {:?} is being opened", self.path)));
         // What redb repairs, or has to put away, needs pages.
         let opened = self.room.spending(|| caught(|| self.open_again()));
-        match opened.unwrap_or_else(|reason| Err(OpenError::Damaged { path: self.path.clone(), reason })) {
+        match opened.unwrap_or_else(|reason| Err(self.damaged(reason))) {
             Ok((database, loaded)) => {
                 *state = State::Open(database);
                 Ok(loaded)
             }
             Err(error) => {
+                let error = error.with_backup(self.backups.as_deref());
                 *state = State::Closed(Failure::from(&error));
                 Err(error)
             }
         }
+    }
+
+    fn damaged(&self, reason: String) -> OpenError {
+        OpenError::Damaged { path: self.path.clone(), reason, backup: None }
     }
 
     pub fn is_open(&self) -> bool {
@@ -182,8 +191,18 @@ impl File {
     }
 
     /// What is wrong if the open file is not at its path: nothing may be written then.
-    pub fn misplaced(&self) -> Option<Failure> {
-        misplaced(&self.path, self.identity).map(Failure::Io)
+    pub fn misplaced(&self) -> Option<String> {
+        misplaced(&self.path, self.identity)
+    }
+
+    /// What is said while the open file is not at its path, and how to go on.
+    pub fn refusal(&self, what: &str) -> String {
+        placed::refusal(&self.path, what, self.backup().as_ref())
+    }
+
+    /// The newest backup, where one is known. Blocks while it is read.
+    fn backup(&self) -> Option<NamedBackup> {
+        self.backups.as_ref().and_then(|backups| backups.newest())
     }
 
     /// All keys of each range, at one revision.
@@ -223,7 +242,7 @@ impl File {
     ) -> Result<T, WriteError<T>> {
         let state = self.state();
         let not_done = |error| WriteError::NotDone(self.failure(&state, error));
-        let begin = || Ok(state.database()?.begin_write()?);
+        let begin = || begin(state.database()?);
         let transaction = begin().map_err(not_done)?;
         let worked = (|| {
             let mut tables = Tables::open(&transaction)?;
@@ -279,7 +298,7 @@ impl File {
     /// [`database`].
     fn verify(&self, found: fs::File) -> Result<(), OpenError> {
         let refused = |error| refused(&self.path, error);
-        let damaged = |reason| Err(OpenError::Damaged { path: self.path.clone(), reason });
+        let damaged = |reason| Err(self.damaged(reason));
         let overlay = Overlay::new(found).map_err(|error| OpenError::io(&self.path, error))?;
         let opened = Builder::new().set_cache_size(CACHE).create_with_backend(overlay);
         let mut database = opened.map_err(|error| refused(error.into()))?;
@@ -310,7 +329,8 @@ impl File {
                 if is_full(&error) { Failure::Full(reason) } else { Failure::Io(reason) }
             }
             redb::Error::Corrupted(reason) => Failure::Damaged(format!(
-                "store {path:?} is damaged: {reason}; stop the controller, move the file away and restore a backup"
+                "store {path:?} is damaged: {reason}; stop the controller; {}",
+                open::restore(path, self.backup().as_ref())
             )),
             error => Failure::Io(format!("store {path:?}: {error}")),
         }
@@ -346,8 +366,17 @@ fn database(path: &Path, backend: Backend) -> Result<Database, OpenError> {
     Ok(database)
 }
 
+/// Begins a transaction that is committed in two phases. A commit in one phase whose pages are damaged looks like one that a
+/// crash cut off, and redb then opens the file with the commit before it: acknowledged changes would be lost silently. After
+/// two phases redb refuses such a file.
+fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
+}
+
 fn initialise(database: &Database) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
+    let transaction = begin(database)?;
     Tables::open(&transaction)?.initialise()?;
     Ok(transaction.commit()?)
 }
@@ -370,7 +399,7 @@ fn refused(path: &Path, error: redb::Error) -> OpenError {
         redb::Error::Io(error) => OpenError::io(&path, error),
         error => {
             let reason = error.to_string();
-            OpenError::Damaged { path, reason }
+            OpenError::Damaged { path, reason, backup: None }
         }
     }
 }

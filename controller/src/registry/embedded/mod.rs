@@ -41,7 +41,7 @@ use async_trait::async_trait;
 use sextant_proto::Revision;
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::open::OpenError;
+pub use self::open::{FindBackup, NamedBackup, OpenError};
 use self::{
     apply::{Answer, Work},
     file::File,
@@ -58,6 +58,8 @@ const WAITING: usize = 4096;
 pub struct Options {
     /// How many events are kept in memory for watchers that are behind.
     pub kept_events: usize,
+    /// Where backups of it are looked for; named where the file is damaged or away.
+    pub backups: Option<Arc<dyn FindBackup>>,
     /// Where tests make the file fail.
     #[cfg(test)]
     faults: faults::Faults,
@@ -67,9 +69,17 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             kept_events: 65_536,
+            backups: None,
             #[cfg(test)]
             faults: faults::Faults::default(),
         }
+    }
+}
+
+impl Options {
+    /// With a place where backups are looked for.
+    pub fn with_backups(backups: Option<Arc<dyn FindBackup>>) -> Self {
+        Self { backups, ..Self::default() }
     }
 }
 
@@ -97,6 +107,7 @@ impl EmbeddedStore {
     pub fn open_with(path: &Path, options: Options) -> Result<Self, OpenError> {
         let (file, loaded) = File::open(
             path,
+            options.backups,
             #[cfg(test)]
             options.faults,
         )?;

@@ -1,6 +1,7 @@
 //! Opening the store's file: what is refused, and making a new one.
 
 use std::{
+    fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
@@ -62,14 +63,14 @@ pub enum OpenError {
         found: u64,
     },
     /// Its content cannot be read.
-    #[error(
-        "store {path:?} is damaged: {reason}; move it away and restore a backup: mv {path:?} {:?}, start the controller, then: sextant restore FILE", aside(.path)
-    )]
+    #[error("store {path:?} is damaged: {reason}; {}", restore(.path, .backup.as_ref()))]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What was found.
         reason: String,
+        /// The newest backup, if one is known.
+        backup: Option<NamedBackup>,
     },
     /// The file system or the disk failed.
     #[error("cannot open store {path:?}: {source}; {mend}", mend = mend(.source))]
@@ -81,7 +82,30 @@ pub enum OpenError {
     },
 }
 
+/// A backup that a message names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedBackup {
+    /// Its file.
+    pub file: PathBuf,
+    /// When it was taken, as RFC 3339.
+    pub taken: String,
+}
+
+/// Where backups of the store are looked for.
+pub trait FindBackup: fmt::Debug + Send + Sync {
+    /// The newest one that is not damaged. Blocks while it is read.
+    fn newest(&self) -> Option<NamedBackup>;
+}
+
 impl OpenError {
+    /// Names the backup in what is said of damage.
+    pub(super) fn with_backup(mut self, find: Option<&dyn FindBackup>) -> Self {
+        if let Self::Damaged { backup, .. } = &mut self {
+            *backup = find.and_then(FindBackup::newest);
+        }
+        self
+    }
+
     /// Cuts what the kernel said by what a person can do about it.
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
@@ -90,6 +114,21 @@ impl OpenError {
             ErrorKind::IsADirectory => Self::Directory { path },
             _ => Self::Io { path, source },
         }
+    }
+}
+
+/// How a damaged store is replaced by a backup.
+pub(super) fn restore(path: &Path, backup: Option<&NamedBackup>) -> String {
+    let aside = aside(path);
+    match backup {
+        Some(NamedBackup { file, taken }) => format!(
+            "the newest backup was taken at {taken}; to go back to it: mv {path:?} {aside:?}, start the controller, then: \
+             sextant restore {file:?}"
+        ),
+        None => format!(
+            "no automatic backup was found; move it away and restore a backup: mv {path:?} {aside:?}, start the controller, \
+             then: sextant restore FILE (`sextant backup FILE` and --backup-every write backups)"
+        ),
     }
 }
 

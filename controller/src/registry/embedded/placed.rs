@@ -12,7 +12,7 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 
-use super::open::{self, OpenError};
+use super::open::{self, NamedBackup, OpenError};
 
 /// Which file it is, whatever its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +37,22 @@ pub fn misplaced(path: &Path, open: Identity) -> Option<String> {
         }
         Err(error) => format!("the path of the open store cannot be looked up ({error})"),
     };
-    Some(format!(
+    Some(what)
+}
+
+/// What is said of that, and how to go on.
+pub fn refusal(path: &Path, what: &str, backup: Option<&NamedBackup>) -> String {
+    let named = backup.map(|NamedBackup { file, taken }| {
+        format!(
+            ". If that has ended: the newest automatic backup was taken at {taken}: sextant restore {file:?}"
+        )
+    });
+    format!(
         "store {path:?}: {what}; no change is taken, because a restart would lose it. Move the file back if it still \
          exists. Otherwise the running controller still has all data: run `sextant backup FILE`, stop the controller, move \
-         away what is at the path, start the controller, and run `sextant restore FILE`"
-    ))
+         away what is at the path, start the controller, and run `sextant restore FILE`{}",
+        named.unwrap_or_default()
+    )
 }
 
 /// Held for as long as the store is open, also while its file is not at the path. Never removed: who waits for a removed

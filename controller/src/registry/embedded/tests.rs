@@ -23,6 +23,20 @@ mod opening;
 mod placed;
 mod speed;
 
+/// Finds one backup, always.
+#[derive(Debug)]
+struct OneBackup;
+
+impl FindBackup for OneBackup {
+    fn newest(&self) -> Option<NamedBackup> {
+        Some(NamedBackup { file: "/backups/b".into(), taken: "2026-11-29T09:10:40.123Z".into() })
+    }
+}
+
+fn with_backup() -> Options {
+    Options::with_backups(Some(Arc::new(OneBackup)))
+}
+
 /// A directory with a store's path in it.
 struct Place {
     _directory: tempfile::TempDir,

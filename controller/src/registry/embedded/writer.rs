@@ -78,10 +78,19 @@ pub struct Writer {
     /// Set after a failure.
     retry_at: Option<Instant>,
     /// Why nothing is written, if the file is not at its path.
-    misplaced: Option<Failure>,
+    misplaced: Option<Misplaced>,
     trouble: Trouble,
     /// When it was last looked whether what failed works again.
     looked: Instant,
+}
+
+/// The file is not at its path.
+struct Misplaced {
+    what: String,
+    /// What is answered; it names the newest backup.
+    failure: Failure,
+    /// When the newest backup is looked for again.
+    said_anew: Instant,
 }
 
 /// One thing to do, and who wants to know. Nobody asked for the end of a lease whose time is over.
@@ -155,7 +164,7 @@ impl Writer {
     fn turn(&mut self, requests: Vec<Request>) {
         self.look();
         let group = self.take(requests);
-        if let Some(failure) = self.misplaced.clone() {
+        if let Some(failure) = self.misplacement() {
             return refuse(group, &failure.into());
         }
         // After the keep-alives: a lease does not end because we were slow to read that it is kept alive.
@@ -186,21 +195,30 @@ impl Writer {
 
     /// Looks whether the open file is still at its path, and logs when that changes.
     fn look(&mut self) {
-        let misplaced = self.file.misplaced();
-        match (&self.misplaced, &misplaced) {
-            (None, Some(failure)) => {
-                tracing::error!(error = %failure, "store is not at its path");
-                self.trouble.note(failure);
-            }
-            (Some(_), None) => {
+        let now = Instant::now();
+        let Some(what) = self.file.misplaced() else {
+            if self.misplaced.take().is_some() {
                 tracing::info!("store is at its path again");
                 self.trouble.clear();
                 // Nobody could keep them alive.
-                self.deadlines.restart(Instant::now());
+                self.deadlines.restart(now);
             }
-            _ => {}
+            return;
+        };
+        let known = self.misplaced.as_ref();
+        if known.is_some_and(|known| known.what == what && now < known.said_anew) {
+            return;
         }
-        self.misplaced = misplaced;
+        let failure = Failure::Io(self.file.refusal(&what));
+        if known.is_none() {
+            tracing::error!(error = %failure, "store is not at its path");
+        }
+        self.trouble.note(&failure);
+        self.misplaced = Some(Misplaced { what, failure, said_anew: now + LOOK });
+    }
+
+    fn misplacement(&self) -> Option<Failure> {
+        self.misplaced.as_ref().map(|misplaced| misplaced.failure.clone())
     }
 
     /// Answers the keep-alives; the rest needs the file.
@@ -210,7 +228,7 @@ impl Writer {
         for request in requests {
             match request {
                 Request::KeepAlive(lease, reply) => {
-                    if let Some(failure) = self.misplaced.clone() {
+                    if let Some(failure) = self.misplacement() {
                         let _ = reply.send(Err(failure.into()));
                         continue;
                     }
@@ -260,7 +278,7 @@ impl Writer {
                 self.working_again();
                 self.tell(&done);
                 self.look();
-                match &self.misplaced {
+                match self.misplacement() {
                     // It is in the open file; whether a restart finds it depends on whether that comes back.
                     Some(failure) => refuse(group, &RegistryError::Unknown(failure.to_string())),
                     None => answer(group, &done),

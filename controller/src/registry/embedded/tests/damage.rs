@@ -75,3 +75,46 @@ async fn a_damaged_file_is_refused_or_has_all() {
     assert!(lost.is_empty(), "seed {SEED}: taken with another content: {lost:?}");
     assert!(refused > 50, "seed {SEED}: the damage was noticed {refused} times only");
 }
+
+/// A controller that was killed leaves a file whose newest commit redb checks by itself. Each damage of that commit's pages
+/// is refused; none is answered by the commit before it.
+#[tokio::test]
+async fn a_damaged_newest_commit_of_a_killed_controller_is_refused() {
+    let place = place();
+    let store = EmbeddedStore::open(&place.path).unwrap();
+    for key in 0..60 {
+        put(&store, &format!("{key:03}"), &format!("{key}").repeat(400)).await.unwrap();
+    }
+    let before = fs::read(&place.path).unwrap();
+    put(&store, "newest", "acknowledged").await.unwrap();
+    // As a kill leaves it: the file is still open.
+    let whole = fs::read(&place.path).unwrap();
+    let newest = all(&store).await;
+    drop(store);
+    let changed = |page: &usize| before[page * PAGE..][..PAGE] != whole[page * PAGE..][..PAGE];
+    let pages: Vec<usize> = (1..whole.len() / PAGE).filter(changed).collect();
+    assert!(pages.len() > 2, "the pages of the newest commit: {pages:?}");
+    fs::write(&place.path, &whole).unwrap();
+    assert_eq!(all(&EmbeddedStore::open(&place.path).unwrap()).await, newest, "it is good when undamaged");
+    let mut refused = 0;
+    for page in pages {
+        for damage in ["as before", "zeroed", "a bit flipped"] {
+            let mut octets = whole.clone();
+            let range = page * PAGE..(page + 1) * PAGE;
+            match damage {
+                "as before" => octets[range.clone()].copy_from_slice(&before[range]),
+                "zeroed" => octets[range].fill(0),
+                _ => octets[page * PAGE + 8] ^= 1,
+            }
+            fs::write(&place.path, octets).unwrap();
+            match EmbeddedStore::open(&place.path) {
+                Ok(store) => assert_eq!(all(&store).await, newest, "page {page} {damage}: rolled back"),
+                Err(error) => {
+                    assert!(matches!(error, OpenError::Damaged { .. }), "page {page} {damage}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 3, "the damage was noticed {refused} times only");
+}

@@ -148,4 +148,12 @@ async fn a_store_that_was_cut_off_is_damaged() {
     let message = refusal(&place.path);
     assert!(message.contains("is damaged: "), "{message}");
     assert!(message.contains("move it away and restore a backup"), "{message}");
+    let message = EmbeddedStore::open_with(&place.path, with_backup()).unwrap_err().to_string();
+    let way = format!(
+        "the newest backup was taken at 2026-11-29T09:10:40.123Z; to go back to it: mv {0:?} \"{1}.damaged\", start the \
+         controller, then: sextant restore \"/backups/b\"",
+        place.path,
+        place.path.display()
+    );
+    assert!(message.contains(&way), "{message}");
 }

@@ -21,7 +21,7 @@ async fn refuses_all(store: &EmbeddedStore, path: &Path, lease: LeaseId, context
 async fn a_file_that_is_not_at_its_path_takes_no_changes_until_it_is_back() {
     let place = place();
     let path = &place.path;
-    let store = EmbeddedStore::open(path).unwrap();
+    let store = EmbeddedStore::open_with(path, with_backup()).unwrap();
     let lease = store.grant(Duration::from_secs(1)).await.unwrap();
     put(&store, "a", "1").await.unwrap();
     store.commit(with_lease("b", lease)).await.unwrap();
@@ -29,6 +29,10 @@ async fn a_file_that_is_not_at_its_path_takes_no_changes_until_it_is_back() {
 
     fs::rename(path, &away).unwrap();
     refuses_all(&store, path, lease, "moved").await;
+    let refused = put(&store, "no", "x").await.unwrap_err().to_string();
+    let way =
+        "the newest automatic backup was taken at 2026-11-29T09:10:40.123Z: sextant restore \"/backups/b\"";
+    assert!(refused.contains(way), "{refused}");
     let second = EmbeddedStore::open(path).unwrap_err();
     assert!(matches!(second, OpenError::AlreadyOpen(_)), "{second}");
     assert!(!path.exists(), "nothing is made in its place");
