@@ -37,7 +37,7 @@ use crate::{
     records::Meta,
     registry::{
         RegistryError, SharedRegistry,
-        embedded::{EmbeddedStore, FindBackup, Options},
+        embedded::{EmbeddedStore, FindBackup, NamedBackup, Options},
         etcd::{EtcdOptions, EtcdStore},
     },
     reservations::Reservations,
@@ -172,7 +172,14 @@ async fn open_store(settings: &Settings) -> anyhow::Result<OpenStore> {
         Store::Embedded(path) => {
             let backups = settings.backup_dir.clone().map(Directory::new);
             let backups = backups.map(|directory| Arc::new(directory) as Arc<dyn FindBackup>);
+            let earlier = if path.exists() { None } else { backups.as_ref().and_then(|it| it.newest()) };
             let store = Arc::new(EmbeddedStore::open_with(path, Options::with_backups(backups))?);
+            if let Some(NamedBackup { file, taken }) = earlier {
+                tracing::warn!(
+                    store = ?path, newest = ?file, taken,
+                    "a new store was made, and there are backups of an earlier one; to go back to it: sextant restore FILE"
+                );
+            }
             Ok(OpenStore { registry: store.clone(), writer: Some(store) })
         }
         Store::Etcd(urls) => {

@@ -12,7 +12,7 @@ use crate::{
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
     log_limiter::Line,
     problems::{Finding, Room},
-    routes::{Desired, ForeignReader, OursReader, Plan, Sight, plan},
+    routes::{self, Desired, ForeignReader, OursReader, Plan, Sight, plan},
     settings::Role,
     uplinks::{self, LocalUplink},
 };
@@ -84,7 +84,11 @@ impl Engine {
         for _ in 0..ATTEMPTS {
             self.read_routes().await?;
             let (complete, imports) = (input.view.is_complete(), self.imports.borrow().clone());
-            let may_go = |key: &RouteKey| self.wanted.knows(key) || (complete && imports.may_go(key));
+            let settings = &self.settings.routes;
+            let may_go = |key: &RouteKey| {
+                let no_import = || routes::may_go(key, &imports, settings, &input.view, &desired);
+                self.wanted.knows(key) || (complete && no_import())
+            };
             let now = Instant::now();
             if input.withdrawn {
                 self.brake.pass_over(&input.view, now);

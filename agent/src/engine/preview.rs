@@ -13,7 +13,9 @@ use crate::{
         Change, Kernel, KernelError, Link, MAIN_TABLE, NextHop, OwnRoute, RouteKey, RouteProtocol,
         RouteTarget, Scope,
     },
-    routes::{Actual, Brake, Desired, ForeignReader, Host, OursReader, Plan, RouteMap, Sight, desired, plan},
+    routes::{
+        self, Actual, Brake, Desired, ForeignReader, Host, OursReader, Plan, RouteMap, Sight, desired, plan,
+    },
     uplinks::{self, LocalUplink},
 };
 
@@ -105,7 +107,7 @@ impl Engine {
         let desired = self.desired_over(&uplinks, &input, &verdicts);
         let actual = read(self.kernel.as_ref(), self.settings.routes.table).await?;
         let Plan { changes, blocked, .. } = plan(&desired, &actual, |_| true);
-        let premature = plan(&desired, &actual, |key| self.may_go(&input, key)).premature;
+        let premature = plan(&desired, &actual, |key| self.may_go(&input, &desired, key)).premature;
         let brake = self.brake_on(&input, &actual, &desired);
         let reasons = Reasons {
             settings: &self.settings,
@@ -124,7 +126,7 @@ impl Engine {
         let paused = input.view.control().paused;
         let waits = |change: &Change| match change {
             Change::Add(route) if premature.contains(&route.key) => Some(of_another_table()),
-            _ => self.waits(change, &input, &brake).or_else(|| paused.then(of_pause)),
+            _ => self.waits(change, &input, &desired, &brake).or_else(|| paused.then(of_pause)),
         };
         let planned =
             changes.into_iter().map(|change| (waits(&change), change)).map(|(waits, it)| (it, waits));
@@ -139,8 +141,10 @@ impl Engine {
         Ok(Preview { paused, revision: input.view.revision(), changes: pending.collect(), more })
     }
 
-    fn may_go(&self, input: &Input, key: &RouteKey) -> bool {
-        self.wanted.knows(key) || (input.view.is_complete() && self.imports.borrow().may_go(key))
+    fn may_go(&self, input: &Input, desired: &Desired, key: &RouteKey) -> bool {
+        let (imports, settings) = (self.imports.borrow().clone(), &self.settings.routes);
+        let no_import = || routes::may_go(key, &imports, settings, &input.view, desired);
+        self.wanted.knows(key) || (input.view.is_complete() && no_import())
     }
 
     /// The brake as the next pass would have it.
@@ -149,16 +153,16 @@ impl Engine {
         if !input.withdrawn {
             let (node, settings) = (&self.settings.node, &self.settings.routes);
             let sight = Sight { node, view: &input.view, actual, desired, settings };
-            brake.judge(sight, |key| self.may_go(input, key), Instant::now());
+            brake.judge(sight, |key| self.may_go(input, desired, key), Instant::now());
         }
         brake
     }
 
     /// What holds a change beyond a pause.
-    fn waits(&self, change: &Change, input: &Input, brake: &Brake) -> Option<String> {
+    fn waits(&self, change: &Change, input: &Input, desired: &Desired, brake: &Brake) -> Option<String> {
         let (key, now) = (&change.route().key, Instant::now());
         if matches!(change, Change::Delete(_)) {
-            if !self.may_go(input, key) {
+            if !self.may_go(input, desired, key) {
                 let why = "until the agent has heard everything from a current controller, and the store's recovery window is closed";
                 return Some(why.into());
             }

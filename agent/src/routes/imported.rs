@@ -7,6 +7,7 @@ use crate::{
     cluster::View,
     kernel::{NextHop, RouteKey, RouteTarget},
     routes::{Hop, Imports},
+    settings::RouteSettings,
     uplinks::LocalUplink,
 };
 
@@ -55,6 +56,25 @@ impl Desired {
         self.routes.change(usable);
         unresolved
     }
+}
+
+/// Whether a route of ours that is not desired may go as far as routers are concerned: none that may be a router's does,
+/// before it is known that it is not. An earlier start may have had another import metric: only a route to a peer, or one
+/// inside a pool, is certainly none. It may go as soon as the route that takes its place is desired.
+pub fn may_go(
+    key: &RouteKey,
+    imports: &Imports,
+    settings: &RouteSettings,
+    view: &View,
+    desired: &Desired,
+) -> bool {
+    let of_a_peer =
+        || key.metric == settings.metric || view.pools().any(|pool| pool.prefix.covers(key.destination));
+    let replaced = || {
+        let now = RouteKey { table: settings.table, metric: imports.metric, ..*key };
+        now != *key && desired.routes.contains_key(&now)
+    };
+    imports.complete || replaced() || (key.metric != imports.metric && of_a_peer())
 }
 
 /// By the global address where that is on-link, else by the one of the link that the router is on. Never to this host itself.
@@ -143,11 +163,7 @@ mod tests {
         Imports { routes, metric: 768, complete: true }
     }
 
-    /// What comes of `routes`, each as "prefix via gateway link", and how many have no usable next hop.
-    fn imported(topology: Topology, routes: &[(&str, Hop)]) -> (Vec<String>, usize) {
-        let pool = Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap();
-        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
-        let claim = Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool.clone() };
+    fn view(pool: Pool) -> View {
         let mut view = View::default();
         view.apply_snapshot(Snapshot {
             mark: None,
@@ -159,6 +175,15 @@ mod tests {
             pools: vec![pool],
             peers: vec![],
         });
+        view
+    }
+
+    /// What comes of `routes`, each as "prefix via gateway link", and how many have no usable next hop.
+    fn imported(topology: Topology, routes: &[(&str, Hop)]) -> (Vec<String>, usize) {
+        let pool = Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap();
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        let claim = Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool.clone() };
+        let view = view(pool);
         let host = Host {
             node: &"host1".parse().unwrap(),
             claim: Some(&claim),
@@ -234,5 +259,33 @@ mod tests {
                 "2001:db8:9000::/48"
             ]
         );
+    }
+
+    #[test]
+    fn what_may_be_a_routers_stays_until_it_is_known_whether_it_is() {
+        let settings = settings(Topology::Switched);
+        let pool = Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap();
+        let view = view(pool);
+        let key =
+            |prefix: &str, metric, table| RouteKey { destination: prefix.parse().unwrap(), metric, table };
+        let mut incomplete = imports(&[]);
+        incomplete.complete = false;
+        let mut desired = Desired::default();
+        let there = RouteTarget::Via(NextHop { gateway: None, link: 1 }.into());
+        desired.routes.change(vec![(key("2001:db8:f000::/36", 768, 254), Some(there))]);
+        for (name, key, may) in [
+            ("an import", key("2001:db8:f100::/40", 768, 254), false),
+            ("one of an earlier metric", key("2001:db8:f100::/40", 700, 254), false),
+            ("one of an earlier metric and table", key("::/0", 700, 100), false),
+            ("one of an earlier metric that is replaced", key("2001:db8:f000::/36", 700, 254), true),
+            ("one of an earlier table that is replaced", key("2001:db8:f000::/36", 768, 100), true),
+            ("a peer's", key("2001:db8:8000:1::/64", 512, 254), true),
+            ("a peer's of an earlier metric", key("2001:db8:8000:1::/64", 400, 254), true),
+            ("a peer's of a pool that is gone", key("2001:db8:9000:1::/64", 512, 254), true),
+            ("the pool's", key("2001:db8:8000::/40", 4_000_000_000, 254), true),
+        ] {
+            assert_eq!(may_go(&key, &incomplete, &settings, &view, &desired), may, "{name}");
+            assert!(may_go(&key, &imports(&[]), &settings, &view, &desired), "{name}: all is known");
+        }
     }
 }

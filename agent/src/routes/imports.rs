@@ -4,8 +4,6 @@ use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc};
 
 use sextant_proto::Prefix;
 
-use crate::kernel::RouteKey;
-
 /// What routers have announced, for the engine. By default nothing, by none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imports {
@@ -18,11 +16,6 @@ pub struct Imports {
 }
 
 impl Imports {
-    /// Whether a route that is not wanted may go: none that may be a router's does, before it is known that it is not.
-    pub fn may_go(&self, key: &RouteKey) -> bool {
-        self.complete || key.metric != self.metric
-    }
-
     /// Before any router has said anything, of those that may.
     pub fn none_yet(metric: u32, routers: usize) -> Self {
         Self { routes: BTreeMap::new(), metric, complete: routers == 0 }

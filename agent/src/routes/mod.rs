@@ -15,6 +15,7 @@ mod reading;
 pub use actual::Actual;
 pub use brake::{Brake, Sight};
 pub use desired::{Desired, Host, desired, own_record};
+pub use imported::may_go;
 pub use imports::{Hop, Imports, ReceivedPath};
 pub use map::{Entry, RouteMap};
 pub use plan::{Plan, plan};

@@ -17,8 +17,9 @@ pub struct Speakers {
     pub site: Site,
 }
 
-/// The config file of host `index`, whose AS is 65001 and up, towards `router`, with more lines for that neighbour.
-fn config(site: &Site, index: usize, more: &str) -> PathBuf {
+/// The config file of host `index`, whose AS is 65001 and up, towards `router`, with more lines for `[bgp]` and for that
+/// neighbour.
+fn config(site: &Site, index: usize, bgp: &str, more: &str) -> PathBuf {
     let host = &site.cluster.hosts[index];
     let router = if index == 2 { "2001:db8:0:b::fe:1" } else { "2001:db8::fe:1" };
     let path = site.cluster.lab.dir().join(format!("{}.toml", host.name()));
@@ -27,6 +28,7 @@ fn config(site: &Site, index: usize, more: &str) -> PathBuf {
         "[bgp]
          local-as = {}
          restart-time = 20
+         {bgp}
          [[bgp.neighbour]]
          address = \"{router}\"
          remote-as = 65000
@@ -45,7 +47,12 @@ impl Speakers {
 
     /// Starts the agent of host `index`, with more lines for its neighbour.
     pub fn start(&mut self, index: usize, more: &str) {
-        let path = config(&self.site, index, more).display().to_string();
+        self.start_with(index, "", more);
+    }
+
+    /// As [`Speakers::start`], with more lines for `[bgp]`.
+    pub fn start_with(&mut self, index: usize, bgp: &str, more: &str) {
+        let path = config(&self.site, index, bgp, more).display().to_string();
         self.site.start_host(index, &["--config", &path]);
     }
 

@@ -88,6 +88,37 @@ fn a_default_route_or_all_that_is_no_loop_and_takes_nothing_from_the_hosts() {
     poll("a way by imported routes", 10 * SECONDS, || a.ping(b.address())?.replied());
 }
 
+/// What the old metric leaves behind is in use until the router is heard again.
+#[test]
+fn i5_a_changed_import_metric_drops_no_route() {
+    let mut it = Speakers::new("import: metric");
+    let frr = frr(&it, "  network 2001:db8:f000::/36\n");
+    let all = "import = \"all\"\nimport-filter = [\"2001:db8:f000::/36\"]";
+    it.start(0, all);
+    it.site.becomes("h1", "ready");
+    let route =
+        |metric: u32| format!("2001:db8:f000::/36 via 2001:db8::fe:1 dev eth0 proto 66 metric {metric}");
+    let h1 = it.host(0).clone();
+    let has = |what: &str, expected: &[u32]| {
+        let expected = expected.iter().map(|metric| route(*metric)).collect::<Vec<_>>().join("\n");
+        expect_text(what, 20 * SECONDS, &expected, || {
+            let routes =
+                h1.routes_of(OURS)?.into_iter().filter(|line| line.starts_with("2001:db8:f000::/36"));
+            anyhow::Ok(routes.collect::<Vec<_>>().join("\n"))
+        });
+    };
+    has("the route of the router", &[768]);
+
+    frr.bgpd.freeze().unwrap();
+    it.site.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+    it.start_with(0, "import-metric = 800", all);
+    it.site.becomes("h1", "ready");
+    it.site.cluster.sextant(&["wait", "--timeout", "20s"]);
+    has("the old route, as the router is silent", &[768]);
+    frr.bgpd.thaw().unwrap();
+    has("the new route in its place", &[800]);
+}
+
 #[test]
 fn i5_the_last_path_stays_without_its_router_and_goes_by_its_word() {
     let mut it = Speakers::new("import: two routers");
