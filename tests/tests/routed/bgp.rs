@@ -237,7 +237,7 @@ fn errors_name_the_neighbour_and_what_is_wrong() {
     let log = it.site.cluster.agents[1].process.log();
     assert!(log.contains("\"neighbour\":\"2001:db8::fe:1\"") && !log.contains("wrong\\n"), "{log}");
 
-    let path = config(&it.site, 2, "").display().to_string();
+    let path = config(&it.site, 2, "", "").display().to_string();
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("remote-as = 65000", "remote-as = 65009")).unwrap();
     it.site.start_host(2, &["--config", &path]);
@@ -346,7 +346,7 @@ fn gobgp_learns_just_the_hosts_prefixes() {
 fn one_host_may_announce_all_each_with_its_own_next_hop() {
     let mut it = Speakers::new("bgp: all");
     let router = frr(&it.site, "");
-    let path = config(&it.site, 0, "");
+    let path = config(&it.site, 0, "", "");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("[bgp]\n", "[bgp]\nannounce = \"all\"\n")).unwrap();
     it.site.start_host(0, &["--config", &path.display().to_string()]);

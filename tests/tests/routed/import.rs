@@ -108,6 +108,8 @@ fn i5_a_changed_import_metric_drops_no_route() {
         });
     };
     has("the route of the router", &[768]);
+    // While it is open, nothing that is left over goes.
+    it.site.cluster.sextant(&["recover", "--finish"]);
 
     frr.bgpd.freeze().unwrap();
     it.site.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
