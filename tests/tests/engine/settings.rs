@@ -16,13 +16,73 @@ struct Expected {
     bridge: &'static str,
     uplink: &'static str,
     metric: u32,
+    unreachable: u32,
     table: u32,
-    mark: Option<u32>,
+    /// The table and metric of the route that marks the host as announced.
+    mark: Option<(u32, u32)>,
     refuses_pool: bool,
+    /// A route to the peer that is on-link.
+    direct: bool,
 }
 
-const DEFAULT: Expected =
-    Expected { bridge: "docker0", uplink: "eth0", metric: 512, table: 254, mark: None, refuses_pool: true };
+const DEFAULT: Expected = Expected {
+    bridge: "docker0",
+    uplink: "eth0",
+    metric: 512,
+    unreachable: UNREACHABLE_METRIC,
+    table: 254,
+    mark: None,
+    refuses_pool: true,
+    direct: true,
+};
+/// That of the mark unless it is set.
+const MARK: u32 = UNREACHABLE_METRIC - 1;
+
+/// What a start with another value of a key comes to.
+enum Outcome {
+    /// It is obeyed.
+    Is(Expected),
+    /// It is not, and the log says so.
+    Reported(&'static str),
+    /// The agent ends, and says why.
+    Refused(&'static str),
+}
+use Outcome::{Is, Refused, Reported};
+
+/// Each flag that names a thing on the host, changed to a value.
+const CHANGES: [(&str, &str, Outcome); 13] = [
+    ("--uplink", "eth1", Is(Expected { uplink: "eth1", ..DEFAULT })),
+    ("--bridge", "br1", Is(Expected { bridge: "br1", ..DEFAULT })),
+    ("--routes-metric", "600", Is(Expected { metric: 600, ..DEFAULT })),
+    ("--routes-unreachable-metric", "4000000007", Is(Expected { unreachable: 4_000_000_007, ..DEFAULT })),
+    ("--topology", "routed", Is(Expected { refuses_pool: false, ..DEFAULT })),
+    ("--export-table", "66", Is(Expected { mark: Some((66, MARK)), ..DEFAULT })),
+    ("--routes-table", "100", Is(Expected { table: 100, ..DEFAULT })),
+    ("--export-table", "67", Is(Expected { mark: Some((67, MARK)), ..DEFAULT })),
+    ("--export-metric", "700", Is(Expected { mark: Some((67, 700)), ..DEFAULT })),
+    ("--routes-direct", "never", Is(Expected { direct: false, ..DEFAULT })),
+    ("--host-len", "60", Reported("--host-len 60 is not obeyed")),
+    ("--pool", "nosuch", Reported("--pool nosuch is not obeyed")),
+    ("--role", "router", Refused("still holds")),
+];
+
+/// The other flags: they name nothing on the host, or nothing that an earlier start would have left.
+const OTHERS: [&str; 14] = [
+    "--bridge-create",
+    "--config",
+    "--controller",
+    "--help",
+    "--http",
+    "--insecure",
+    "--log",
+    "--log-format",
+    "--node",
+    "--routes-resync",
+    "--state-dir",
+    "--uplink-balance",
+    "--uplink-next-hop",
+    "--version",
+];
 
 /// Two hosts with two uplinks each. The first host's agent is started again and again; its one container follows the bridge.
 struct Bed {
@@ -99,7 +159,9 @@ impl Bed {
             anyhow::Ok(())
         });
         let (near, far) = (self.container.as_ref().unwrap(), self.far.as_ref().unwrap());
-        poll("packets pass", 10 * SECONDS, || near.ping(far.address())?.replied());
+        if expected.direct {
+            poll("packets pass", 10 * SECONDS, || near.ping(far.address())?.replied());
+        }
     }
 
     fn expected(&self, it: &Expected) -> Vec<String> {
@@ -111,9 +173,10 @@ impl Bed {
         };
         let via =
             format!("{peer} via {hop} dev {} proto 66 metric {}{}", it.uplink, it.metric, table(it.table));
-        let mut lines = vec![via, refused(&own.to_string(), UNREACHABLE_METRIC, it.table)];
-        lines.extend(it.refuses_pool.then(|| refused(GUIDE.prefix, UNREACHABLE_METRIC, it.table)));
-        lines.extend(it.mark.map(|mark| refused(&own.to_string(), UNREACHABLE_METRIC - 1, mark)));
+        let mut lines = vec![refused(&own.to_string(), it.unreachable, it.table)];
+        lines.extend(it.direct.then_some(via));
+        lines.extend(it.refuses_pool.then(|| refused(GUIDE.prefix, it.unreachable, it.table)));
+        lines.extend(it.mark.map(|(table, metric)| refused(&own.to_string(), metric, table)));
         lines.push(format!("address {}/80 on {}", own.first_host(), it.bridge));
         lines.push(format!("bridge {}", it.bridge));
         sorted(lines)
@@ -179,9 +242,9 @@ fn a_setting_that_is_changed_between_two_starts_leaves_nothing_behind() {
     bed.restart(&["--bridge", "br1", "--routes-metric", "600"]);
     bed.is(&Expected { metric: 600, ..on_br1 });
     bed.restart(&["--bridge", "br1", "--topology", "routed", "--export-table", "66"]);
-    bed.is(&Expected { refuses_pool: false, mark: Some(66), ..on_br1 });
+    bed.is(&Expected { refuses_pool: false, mark: Some((66, MARK)), ..on_br1 });
     bed.restart(&["--bridge", "br1", "--export-table", "67"]);
-    bed.is(&Expected { mark: Some(67), ..on_br1 });
+    bed.is(&Expected { mark: Some((67, MARK)), ..on_br1 });
 
     // Without a rule the kernel uses none of the routes.
     bed.restart(&["--bridge", "br1", "--routes-table", "100"]);
@@ -207,6 +270,60 @@ fn a_setting_that_is_changed_between_two_starts_leaves_nothing_behind() {
     bed.is(&DEFAULT);
     let doctor = bed.command(&["--uplink", "eth0", "doctor"]);
     assert!(doctor.status.success(), "{doctor:?}");
+    bed.ends_clean();
+}
+
+#[test]
+fn each_flag_that_names_a_thing_is_obeyed_or_not_obeyed_aloud() {
+    let mut bed = Bed::start("each flag");
+    let help = bed.command(&["--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let flags = help.lines().filter_map(|line| {
+        let words = line.trim_start().trim_start_matches(|it| it != '-').split_whitespace();
+        let flag = words.take(2).find(|word| word.starts_with("--"))?;
+        Some(flag.split(['[', '=']).next().unwrap_or_default().to_owned())
+    });
+    let unknown: Vec<_> = flags
+        .filter(|flag| !OTHERS.contains(&flag.as_str()) && CHANGES.iter().all(|(it, ..)| it != flag))
+        .collect();
+    assert!(unknown.is_empty(), "say what a change of them comes to: {unknown:?}");
+    bed.host().ip("-6 rule add lookup 100 pref 40000").unwrap();
+
+    for (flag, to, outcome) in &CHANGES {
+        eprintln!("{flag} {to}");
+        bed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+        match *flag {
+            "--uplink" => bed.start_agent_over(to, 0, &[]),
+            "--export-metric" => bed.start_agent(0, &["--export-table", "67", flag, to]),
+            _ => bed.start_agent(0, &[flag, to]),
+        }
+        match outcome {
+            Is(expected) if expected.bridge != DEFAULT.bridge => {
+                bed.connect_to(expected.bridge);
+                bed.is(expected);
+                // Before the next start: the bridge of the others is made anew by it.
+                bed.restart(&[]);
+                bed.connect_to(DEFAULT.bridge);
+                bed.is(&DEFAULT);
+            }
+            Is(expected) => bed.is(expected),
+            Reported(words) => {
+                bed.agent().process.wait_for_line(words, 20 * SECONDS).unwrap();
+                bed.is(&DEFAULT);
+            }
+            Refused(words) => {
+                let ended = bed.agent().process.wait(10 * SECONDS).unwrap();
+                let log = bed.agent().process.log();
+                assert!(!ended.success() && log.contains(words), "{log}");
+                bed.cluster.agents.remove(0);
+                bed.start_agent(0, &[]);
+                bed.is(&DEFAULT);
+            }
+        }
+    }
+    bed.restart(&[]);
+    bed.is(&DEFAULT);
+    bed.host().ip("-6 rule del pref 40000").unwrap();
     bed.ends_clean();
 }
 
