@@ -60,7 +60,7 @@ const CHANGES: [(&str, &str, Outcome); 13] = [
     ("--routes-table", "100", Is(Expected { table: 100, ..DEFAULT })),
     ("--export-table", "67", Is(Expected { mark: Some((67, MARK)), ..DEFAULT })),
     ("--export-metric", "700", Is(Expected { mark: Some((67, 700)), ..DEFAULT })),
-    ("--routes-direct", "never", Is(Expected { direct: false, ..DEFAULT })),
+    ("--routes-direct", "never", Is(Expected { direct: false, refuses_pool: false, ..DEFAULT })),
     ("--host-len", "60", Reported("--host-len 60 is not obeyed")),
     ("--pool", "nosuch", Reported("--pool nosuch is not obeyed")),
     ("--role", "router", Refused("still holds")),
