@@ -8,7 +8,8 @@ use std::{
 };
 
 thread_local! {
-    /// Whether a panic of this thread is taken as an answer, and not told.
+    /// Whether the next panic of this thread is taken as an answer, and not logged. A second one, before the first was caught,
+    /// ends the process and is logged.
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -18,7 +19,7 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(|| {
         let told = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
+            if !QUIET.replace(false) {
                 told(info);
             }
         }));
