@@ -202,7 +202,7 @@ fn i6_an_agents_window_of_departures_does_not_follow_the_wall_clock() {
     etcd.etcdctl(&cluster.lab, &["del", "/sextant/v1/default/meta/removals"]).unwrap();
     let environment = wrong_clock(2 * 365 * 24 * 3600);
     cluster.start_agent_with(0, AgentOptions { environment, ..AgentOptions::default() });
-    cluster.settle();
+    cluster.agents[0].wait_ready(20 * SECONDS).unwrap();
     forget(&cluster, 11..=11, &[]);
     cluster.agents[0].process.wait_for_line("too many peers are gone at once", 10 * SECONDS).unwrap();
     expect_peers(&cluster, 20);

@@ -1,7 +1,10 @@
 //! Outages drawn by lot on real parts, longer than sessions, hold-down and the recovery window: agents and controllers frozen,
 //! killed and cut off, hosts forgotten, etcd emptied or taken back, settings and clocks changed.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use sextant_tests::{AgentOptions, BRIDGE, Host, MILLISECONDS, SECONDS, lab::clock::wrong_clock, poll};
@@ -187,11 +190,11 @@ impl Cluster {
 
     /// No address is on two hosts' bridges.
     fn unique(&self) {
-        let on = |host: &Host| {
+        let of = |host: &Host| -> BTreeSet<_> {
             let bridges = [BRIDGE, OTHER_BRIDGE].into_iter();
-            bridges.filter_map(|bridge| host.address_of(bridge).ok()).map(|(address, _)| address).min()
+            bridges.filter_map(|bridge| host.address_of(bridge).ok()).map(|(address, _)| address).collect()
         };
-        let mut addresses: Vec<_> = self.hosts.iter().filter_map(on).collect();
+        let mut addresses: Vec<_> = self.hosts.iter().flat_map(of).collect();
         addresses.sort();
         assert!(addresses.is_sorted_by(|one, other| one < other), "I1: {addresses:?}");
     }
