@@ -160,7 +160,9 @@ pub struct Removal {
     pub node: NodeName,
     /// The create revision of the claim that ended.
     pub claimed: Revision,
-    /// When.
+    /// The revision that ended it; `None`: the one that put the record.
+    pub ended: Option<Revision>,
+    /// When, by the wall clock. It decides nothing.
     pub unix_ms: u64,
 }
 
@@ -453,7 +455,8 @@ impl Record for RemovalsRecord {
         let stored::Removals { recent, confirmed } = Message::decode(value)?;
         let removal = |it: stored::Removal| {
             let node = convert::parse("node", &it.node)?;
-            Ok(Removal { node, claimed: Revision(it.claimed), unix_ms: it.unix_ms })
+            let ended = (it.ended > 0).then_some(Revision(it.ended));
+            Ok(Removal { node, claimed: Revision(it.claimed), ended, unix_ms: it.unix_ms })
         };
         Ok(Self { recent: recent.into_iter().map(removal).collect::<Result<_, RecordError>>()?, confirmed })
     }
@@ -463,6 +466,7 @@ impl Record for RemovalsRecord {
             node: it.node.to_string(),
             claimed: it.claimed.0,
             unix_ms: it.unix_ms,
+            ended: it.ended.map_or(0, |ended| ended.0),
         };
         let recent = self.recent.iter().map(removal).collect();
         stored::Removals { recent, confirmed: self.confirmed }.encode_to_vec().into()

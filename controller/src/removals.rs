@@ -2,15 +2,23 @@
 //!
 //! A drained node does not count, nor one that is back, nor one of a command that an operator confirmed. What counts is in
 //! one record of the store, `meta/removals`, which each end of a claim guards: two controllers cannot both pass the limit.
+//! How long ago a claim ended is the store's elapsed time since that revision; no wall clock decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sextant_proto::{
-    NodeName, NodeState, Peer,
+    NodeName, NodeState, Peer, Revision,
     brake::{WINDOW, limit},
 };
 
-use crate::records::{Removal, RemovalsRecord};
+use crate::{
+    elapsed::Elapsed,
+    index::View,
+    records::{Removal, RemovalsRecord},
+};
 
 /// Where the window stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,19 +39,20 @@ pub struct Window {
 }
 
 impl Window {
-    /// What counts still of `record`, where `peers` are known. A removal of the future, by another clock, counts from now.
-    pub fn of(record: &RemovalsRecord, peers: &BTreeMap<NodeName, Peer>, now_unix_ms: u64) -> Self {
-        let window = u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX);
+    /// The part of `record` that counts still, where `peers` are known.
+    pub fn of(
+        record: Option<&View<RemovalsRecord>>,
+        peers: &BTreeMap<NodeName, Peer>,
+        elapsed: Option<&View<Elapsed>>,
+    ) -> Self {
         // What is known may be older than the record: the claim that ended is no sign that the node is back.
         let is_back = |removal: &Removal| {
             let peer = peers.get(&removal.node).filter(|peer| peer.state == NodeState::Ready);
             peer.is_some_and(|peer| peer.claimed > removal.claimed)
         };
-        let counts =
-            |removal: &&Removal| now_unix_ms.saturating_sub(removal.unix_ms) < window && !is_back(removal);
-        let dated =
-            |removal: &Removal| Removal { unix_ms: removal.unix_ms.min(now_unix_ms), ..removal.clone() };
-        let absent: Vec<_> = record.recent.iter().filter(counts).map(dated).collect();
+        let recent = recent(record, elapsed).filter(|(removal, _)| !is_back(removal));
+        let absent: Vec<_> =
+            recent.map(|(removal, ended)| Removal { ended: Some(ended), ..removal.clone() }).collect();
         let ready = peers.values().filter(|peer| peer.state == NodeState::Ready).map(|peer| &peer.name);
         let all: BTreeSet<&NodeName> = ready.chain(absent.iter().map(|removal| &removal.node)).collect();
         let peers = all.len();
@@ -78,16 +87,51 @@ impl Window {
     }
 }
 
+/// Whether a removal is within the window, whether or not its node is back.
+pub fn is_open(record: Option<&View<RemovalsRecord>>, elapsed: Option<&View<Elapsed>>) -> bool {
+    recent(record, elapsed).next().is_some()
+}
+
+/// The removals within the window, each with the revision that ended the claim.
+fn recent<'a>(
+    record: Option<&'a View<RemovalsRecord>>,
+    elapsed: Option<&'a View<Elapsed>>,
+) -> impl Iterator<Item = (&'a Removal, Revision)> {
+    let all = record.into_iter().flat_map(|view| {
+        view.record.recent.iter().map(|removal| (removal, removal.ended.unwrap_or(view.modified)))
+    });
+    let age = move |ended| elapsed.map_or(Duration::ZERO, |elapsed| elapsed.record.since(ended));
+    all.filter(move |(_, ended)| age(*ended) < WINDOW)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
-    use sextant_proto::Revision;
+    use sextant_proto::Incarnation;
 
     use super::*;
 
-    const NOW: u64 = 1_800_000_000_000;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn incarnation() -> Incarnation {
+        format!("{:032x}", 1).parse().unwrap()
+    }
+
+    fn view<R>(record: R, modified: u64) -> View<R> {
+        View { record, created: Revision(1), modified: Revision(modified) }
+    }
+
+    fn record(recent: Vec<Removal>, modified: u64) -> View<RemovalsRecord> {
+        view(RemovalsRecord { recent, confirmed: 0 }, modified)
+    }
+
+    /// The elapsed time of a store, after steps of (seconds, revision then).
+    fn elapsed(steps: &[(u32, u64)]) -> View<Elapsed> {
+        let step = |elapsed: Elapsed, (seconds, revision): &(u32, u64)| {
+            elapsed.advanced(SECOND * *seconds, incarnation(), Revision(*revision))
+        };
+        view(steps.iter().fold(Elapsed::new(incarnation(), Revision(1)), step), 1)
+    }
 
     fn peer(n: usize, claimed: u64, state: NodeState) -> (NodeName, Peer) {
         let name: NodeName = format!("h{n}").parse().unwrap();
@@ -104,8 +148,10 @@ mod tests {
         (name, peer)
     }
 
-    fn removal(n: usize, claimed: u64, unix_ms: u64) -> Removal {
-        Removal { node: format!("h{n}").parse().unwrap(), claimed: Revision(claimed), unix_ms }
+    /// Its wall clock was wrong.
+    fn removal(n: usize, claimed: u64, ended: Option<u64>) -> Removal {
+        let node = format!("h{n}").parse().unwrap();
+        Removal { node, claimed: Revision(claimed), ended: ended.map(Revision), unix_ms: n as u64 }
     }
 
     fn ready(numbers: std::ops::Range<usize>) -> BTreeMap<NodeName, Peer> {
@@ -115,8 +161,8 @@ mod tests {
     #[test]
     fn a_fifth_and_more_than_ten_is_too_much() {
         for (peers, most) in [(5, 10), (30, 10), (62, 12), (1000, 200)] {
-            let window = Window::of(&RemovalsRecord::default(), &ready(0..peers), NOW);
-            let removals: Vec<_> = (0..=most).map(|n| removal(n, 5, NOW)).collect();
+            let window = Window::of(None, &ready(0..peers), None);
+            let removals: Vec<_> = (0..=most).map(|n| removal(n, 5, None)).collect();
             assert!(window.with(&removals[..most]).is_ok(), "{most} of {peers}");
             if peers > most {
                 let tally = window.with(&removals).unwrap_err();
@@ -127,13 +173,15 @@ mod tests {
 
     #[test]
     fn what_counts_is_recent_and_absent() {
+        // Revision 10 was 650 s ago, 11 was 550 s ago, and 13 is of now.
+        let elapsed = elapsed(&[(100, 10), (100, 11), (550, 13)]);
         let recent = vec![
-            removal(1, 5, NOW - 599_000),
-            removal(2, 5, NOW - 600_000),
-            removal(3, 5, NOW + 1_000_000),
-            removal(4, 5, NOW),
-            removal(5, 5, NOW),
-            removal(6, 5, NOW),
+            removal(1, 5, Some(11)),
+            removal(2, 5, Some(10)),
+            removal(3, 5, Some(13)),
+            removal(4, 5, Some(13)),
+            removal(5, 5, Some(13)),
+            removal(6, 5, None),
         ];
         let mut peers = ready(20..30);
         peers.extend([
@@ -142,49 +190,63 @@ mod tests {
             // As it was before it was forgotten: the index is behind the record.
             peer(6, 5, NodeState::Ready),
         ]);
-        let window = Window::of(&RemovalsRecord { recent, confirmed: 0 }, &peers, NOW);
+        let window = Window::of(Some(&record(recent.clone(), 12)), &peers, Some(&elapsed));
         assert_eq!(window.tally(), Tally { recent: 4, limit: 10, peers: 15 });
-        let nodes: Vec<_> = window.absent().iter().map(|it| (it.node.to_string(), it.unix_ms)).collect();
-        let expected = [("h1", NOW - 599_000), ("h3", NOW), ("h5", NOW), ("h6", NOW)];
-        assert_eq!(nodes, expected.map(|(name, at)| (name.to_owned(), at)));
+        let nodes: Vec<_> = window.absent().iter().map(|it| (it.node.to_string(), it.ended)).collect();
+        let expected = [("h1", 11), ("h3", 13), ("h5", 13), ("h6", 12)];
+        assert_eq!(nodes, expected.map(|(name, ended)| (name.to_owned(), Some(Revision(ended)))));
+        let of_a_new_store = Window::of(Some(&record(recent, 12)), &peers, None);
+        assert_eq!(of_a_new_store.tally().recent, 5, "no time was measured yet");
+    }
+
+    #[test]
+    fn the_window_is_open_for_as_long_as_a_removal_is_in_it() {
+        let removals = record(vec![removal(1, 5, None)], 10);
+        for (since, open) in [(0, true), (599, true), (600, false)] {
+            let elapsed = elapsed(&[(1, 10), (since, 11)]);
+            assert_eq!(is_open(Some(&removals), Some(&elapsed)), open, "{since} s");
+        }
+        assert!(!is_open(None, None));
     }
 
     #[test]
     fn a_removal_that_is_in_the_window_already_counts_once() {
-        let recent: Vec<_> = (0..10).map(|n| removal(n, 5, NOW)).collect();
-        let window = Window::of(&RemovalsRecord { recent, confirmed: 0 }, &ready(10..30), NOW);
-        assert_eq!(window.with(&[removal(3, 5, NOW)]).unwrap().len(), 10);
-        assert!(window.with(&[removal(3, 9, NOW)]).is_err(), "another claim of the same node");
+        let recent: Vec<_> = (0..10).map(|n| removal(n, 5, None)).collect();
+        let window = Window::of(Some(&record(recent, 10)), &ready(10..30), None);
+        assert_eq!(window.with(&[removal(3, 5, None)]).unwrap().len(), 10);
+        assert!(window.with(&[removal(3, 9, None)]).is_err(), "another claim of the same node");
     }
 
     proptest! {
         /// Nodes are forgotten and come back in any order: never are more than the limit absent that went in a window.
         #[test]
         fn no_more_than_the_limit_goes_within_a_window(
-            steps in proptest::collection::vec((0usize..60, 0u64..60_000, any::<bool>()), 0..200)
+            steps in proptest::collection::vec((0usize..60, 0u32..60, any::<bool>()), 0..200)
         ) {
-            let (mut record, mut peers, mut now) = (RemovalsRecord::default(), ready(0..60), NOW);
-            let mut went: BTreeMap<NodeName, u64> = BTreeMap::new();
+            let (mut recorded, mut peers, mut now) = (record(vec![], 1), ready(0..60), 0);
+            let mut elapsed = elapsed(&[]);
+            let mut went: BTreeMap<NodeName, u32> = BTreeMap::new();
             for (step, (n, passed, back)) in steps.into_iter().enumerate() {
                 now += passed;
-                let claimed = step as u64 + 10;
-                let (name, anew) = peer(n, claimed, NodeState::Ready);
+                let revision = step as u64 + 10;
+                elapsed.record = elapsed.record.advanced(SECOND * passed, incarnation(), Revision(revision - 1));
+                let (name, anew) = peer(n, revision, NodeState::Ready);
                 match peers.get(&name) {
                     None if back => {
                         peers.insert(name.clone(), anew);
                         went.remove(&name);
                     }
                     Some(there) if !back => {
-                        let ends = Removal { node: name.clone(), claimed: there.claimed, unix_ms: now };
-                        if let Ok(recent) = Window::of(&record, &peers, now).with(&[ends]) {
-                            record.recent = recent;
+                        let ends = Removal { claimed: there.claimed, ..removal(n, 0, None) };
+                        if let Ok(recent) = Window::of(Some(&recorded), &peers, Some(&elapsed)).with(&[ends]) {
+                            recorded = record(recent, revision);
                             peers.remove(&name);
                             went.insert(name, now);
                         }
                     }
                     _ => {}
                 }
-                let recent = went.values().filter(|at| now - **at < 600_000).count();
+                let recent = went.values().filter(|at| now - **at < 600).count();
                 prop_assert!(recent <= limit(60), "{recent}");
             }
         }

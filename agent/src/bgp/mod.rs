@@ -29,7 +29,7 @@ mod wire;
 use std::{
     collections::HashMap,
     convert::Infallible,
-    fs, io,
+    io,
     net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -47,7 +47,7 @@ use crate::{
     engine::Report,
     routes::Imports,
     settings::{BgpSettings, Import, NeighbourSettings},
-    state::{Exported, StateDir, StateError},
+    state::{Exported, StateDir, StateError, boot_id},
 };
 
 use import::{Importer, Learner};
@@ -57,8 +57,6 @@ use opening::Restart;
 use paths::{Cluster, Wanted};
 use status::Status;
 use watched::Watched;
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Why the speaker cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -288,8 +286,4 @@ async fn ended(bfd: &mut Option<Bfd>) -> BfdError {
         Some(bfd) => bfd.ended().await,
         None => std::future::pending().await,
     }
-}
-
-fn boot_id() -> String {
-    fs::read_to_string(BOOT_ID).unwrap_or_default().trim().to_owned()
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Uptime;
+
 /// The part of the brake that outlives the process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptBrake {
@@ -15,6 +17,9 @@ pub struct KeptBrake {
     pub held: Vec<String>,
     /// Prefixes that are gone, within the window.
     pub departed: Vec<KeptDeparture>,
+    /// When it was kept.
+    #[serde(default)]
+    pub kept_at: Uptime,
 }
 
 /// A prefix that is gone.
@@ -22,8 +27,9 @@ pub struct KeptBrake {
 pub struct KeptDeparture {
     /// The prefix.
     pub prefix: String,
-    /// When it went.
-    pub unix_ms: u64,
+    /// How long it had been gone when it was kept.
+    #[serde(default)]
+    pub age_ms: u64,
     /// Whether it counts against the limit.
     pub counted: bool,
 }

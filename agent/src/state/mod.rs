@@ -2,6 +2,7 @@
 //!
 //! One directory, one owner (a lock), one file each, written whole or not at all.
 
+mod boot;
 mod brake;
 mod held;
 mod ledger;
@@ -17,6 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Serialize, de::DeserializeOwned};
 use sextant_proto::{Claim, NodeId};
 
+pub use boot::{Uptime, boot_id};
 pub use brake::{KeptBrake, KeptDeparture};
 pub use held::Checked;
 pub use ledger::{BridgeAddress, Exported, Ledger, MadeBridge};

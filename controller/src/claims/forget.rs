@@ -59,7 +59,7 @@ impl Ending {
 
     fn removal(&self, unix_ms: u64) -> Removal {
         let claimed = self.standing.claim.as_ref().map_or(Revision::ZERO, |claim| claim.created);
-        Removal { node: self.name.clone(), claimed, unix_ms }
+        Removal { node: self.name.clone(), claimed, ended: None, unix_ms }
     }
 }
 
@@ -210,14 +210,13 @@ impl Claims {
         }
         let key = self.keys.removals();
         let entry = self.registry.list(&KeyRange::key(&key)).await.map_err(HolderError::from)?.entries.pop();
-        let (record, guard) = match &entry {
-            None => (RemovalsRecord::default(), Guard::Absent(key.clone())),
-            Some(entry) => {
-                let view = decode::<RemovalsRecord>(entry).map_err(HolderError::from)?;
-                (view.record, Guard::Unchanged(key.clone(), view.modified))
-            }
+        let view = entry.as_ref().map(decode::<RemovalsRecord>).transpose().map_err(HolderError::from)?;
+        let guard = match &view {
+            None => Guard::Absent(key.clone()),
+            Some(view) => Guard::Unchanged(key.clone(), view.modified),
         };
-        let window = self.index.read(|state| Window::of(&record, state.peers(), unix_ms()));
+        let window = self.index.read(|state| Window::of(view.as_ref(), state.peers(), state.elapsed()));
+        let record = view.map(|view| view.record).unwrap_or_default();
         let record = match account {
             Account::Window(removals) => {
                 let over = |tally| ForgetError::Brake { tally, more: removals.len() };

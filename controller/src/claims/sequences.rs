@@ -7,7 +7,8 @@ use super::{tests::Fixture, *};
 use crate::{
     backup::{self, Backup},
     index::Kind,
-    records::ReservationRecord,
+    records::{Record, ReservationRecord, SessionRecord},
+    registry::{Op, Outcome, Txn},
     reservations::Reservations,
     store,
 };
@@ -15,8 +16,12 @@ use crate::{
 #[derive(Debug, Clone)]
 enum Step {
     Claim(usize, Option<u32>),
-    /// Ends a claim, as forgetting and expiry do.
-    End(usize),
+    /// Its agent connects, or is gone.
+    Session(usize, bool),
+    /// `sextant node forget`: refused while its agent is connected, unless forced.
+    Forget(usize, bool),
+    /// Its claim is due to end by hold-down.
+    HoldDown(usize),
     Reserve(u128, u8, Option<usize>),
     Unreserve(usize),
     Drain(bool),
@@ -31,7 +36,9 @@ fn step() -> impl Strategy<Value = Step> {
     let len = prop_oneof![3 => Just(None), 1 => (57u32..=66).prop_map(Some)];
     prop_oneof![
         6 => (0usize..12, len).prop_map(|(node, len)| Step::Claim(node, len)),
-        3 => (0usize..12).prop_map(Step::End),
+        2 => (0usize..12, any::<bool>()).prop_map(|(node, connects)| Step::Session(node, connects)),
+        3 => (0usize..12, any::<bool>()).prop_map(|(node, force)| Step::Forget(node, force)),
+        1 => (0usize..12).prop_map(Step::HoldDown),
         2 => (0u128..128, 58u8..=66, proptest::option::of(0usize..12))
             .prop_map(|(at, len, node)| Step::Reserve(at, len, node)),
         1 => (0usize..8).prop_map(Step::Unreserve),
@@ -72,8 +79,14 @@ impl Sequence {
         let claims = &self.it.claims;
         match step {
             Step::Claim(node, host_len) => self.claim(*node, *host_len).await,
-            Step::End(node) => {
-                let _unknown = claims.forget(&Self::name(*node), false).await;
+            Step::Session(node, connects) => self.session(*node, *connects).await,
+            Step::Forget(node, force) => {
+                let (name, state) = (Self::name(*node), self.liveness(*node));
+                self.ended(state, *force, claims.forget(&name, *force).await).await;
+            }
+            Step::HoldDown(node) => {
+                let (name, state) = (Self::name(*node), self.liveness(*node));
+                self.ended(state, false, claims.hold_down(&name).await).await;
             }
             Step::Reserve(at, len, node) => {
                 let inside = "2001:db8:1::/57".parse::<Prefix>().unwrap().nth(64, *at).unwrap();
@@ -111,6 +124,38 @@ impl Sequence {
                     self.restore(&backup).await;
                 }
             }
+        }
+    }
+
+    /// Its agent has a session from now on, or has none any more.
+    async fn session(&self, node: usize, connects: bool) {
+        let Claims { registry, keys, index, .. } = &self.it.claims;
+        let key = keys.session(&Self::name(node));
+        let record = SessionRecord { controller: "here".into(), instance: None };
+        let op = if connects { Op::put(key, record.encode()) } else { Op::Delete(key) };
+        let outcome = registry.commit(Txn { guards: vec![], ops: vec![op] }).await.unwrap();
+        let Outcome::Committed(revision) = outcome else { panic!("{outcome:?}") };
+        assert!(index.reaches(revision, CATCH_UP).await);
+    }
+
+    fn liveness(&self, node: usize) -> Liveness {
+        let name = Self::name(node);
+        self.it.claims.index.read(|state| Liveness {
+            holds: state.nodes().contains_key(&name),
+            connected: state.sessions().contains_key(&name),
+        })
+    }
+
+    /// A claim ended, or not: never one of a node that is connected, unless by force.
+    async fn ended(&self, was: Liveness, force: bool, ended: Result<(Prefix, Revision), ForgetError>) {
+        match ended {
+            Ok((_, revision)) => {
+                assert!(was.holds && (force || !was.connected), "{was:?}, force: {force}");
+                assert!(self.it.claims.index.reaches(revision, CATCH_UP).await);
+            }
+            Err(ForgetError::Unknown(_)) => assert!(!was.holds, "{was:?}"),
+            Err(ForgetError::Up { .. }) => assert!(was.connected && !force, "{was:?}, force: {force}"),
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -179,6 +224,13 @@ impl Sequence {
             assert_eq!(state.holdings().occupied().count(all, Kind::Resting) as usize, before.freed.len());
         });
     }
+}
+
+/// A node before its claim was to end.
+#[derive(Debug, Clone, Copy)]
+struct Liveness {
+    holds: bool,
+    connected: bool,
 }
 
 /// What was there before a claim.

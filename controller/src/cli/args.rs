@@ -125,6 +125,9 @@ pub(super) enum Command {
         to: NodeName,
     },
     /// What was done, by whom and when, the newest last
+    ///
+    /// The order is the store's. An event whose time is before that of the one above it is marked: a controller's clock was
+    /// wrong.
     #[command(after_help = "Example:\n  sextant events --follow --node host1")]
     Events {
         /// Go on with new ones as they come; with -o json, one object a line

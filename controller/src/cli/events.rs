@@ -35,6 +35,27 @@ struct Event {
     detail: String,
 }
 
+/// How an event's time compares with that of the event shown before it. The order is the store's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Time {
+    GoesOn,
+    /// A wall clock is or was wrong.
+    GoesBack,
+}
+
+/// The events that were shown so far.
+#[derive(Debug, Default)]
+struct Shown {
+    last_unix_ms: Option<u64>,
+}
+
+impl Shown {
+    fn next(&mut self, event: &Event) -> Time {
+        let before = self.last_unix_ms.replace(event.unix_ms);
+        if before.is_some_and(|before| event.unix_ms < before) { Time::GoesBack } else { Time::GoesOn }
+    }
+}
+
 /// `sextant events`.
 pub(super) async fn events(link: &mut Link, output: Output, wanted: &Wanted) -> Result<(), Failure> {
     if !wanted.follow {
@@ -43,16 +64,20 @@ pub(super) async fn events(link: &mut Link, output: Output, wanted: &Wanted) -> 
         while let Some(event) = stream.next().await? {
             all.push(event);
         }
+        let mut shown = Shown::default();
+        let shown = all.iter().map(|event| (event, shown.next(event)));
         let text = match output {
-            Output::Table => all.iter().map(line).collect(),
-            Output::Json => format!("{:#}\n", all.iter().map(json).collect::<Value>()),
+            Output::Table => shown.map(|(event, time)| line(event, time)).collect(),
+            Output::Json => {
+                format!("{:#}\n", shown.map(|(event, time)| json(event, time)).collect::<Value>())
+            }
         };
         return show::write(text.as_bytes());
     }
-    let mut last = None;
+    let (mut last, mut shown) = (None, Shown::default());
     let mut in_trouble = false;
     loop {
-        let ended = follow(link, output, wanted, &mut last).await;
+        let ended = follow(link, output, wanted, &mut last, &mut shown).await;
         // The first connection must succeed; later ones are tried again, as a controller may restart.
         let (Err(Failure::Unavailable(why)), Some(_)) = (&ended, last) else { return ended };
         if !std::mem::replace(&mut in_trouble, true) {
@@ -68,15 +93,17 @@ async fn follow(
     output: Output,
     wanted: &Wanted,
     last: &mut Option<(Incarnation, Revision)>,
+    shown: &mut Shown,
 ) -> Result<(), Failure> {
     // Once connected, only what is new is asked for.
     let rest = Wanted { last: wanted.last.filter(|_| last.is_none()), node: wanted.node.clone(), ..*wanted };
     let mut stream = link.events(&rest, *last).await?;
     while let Some(event) = stream.next::<Event>().await? {
         *last = Some((event.incarnation, event.revision));
+        let time = shown.next(&event);
         let text = match output {
-            Output::Table => line(&event),
-            Output::Json => format!("{}\n", json(&event)),
+            Output::Table => line(&event, time),
+            Output::Json => format!("{}\n", json(&event, time)),
         };
         show::write(text.as_bytes())?;
     }
@@ -103,18 +130,22 @@ impl TryFrom<v1::Event> for Event {
 }
 
 /// For people: `2026-11-21T10:00:00Z  rev 12  node h1 claimed, 2001:db8:1::/64, pool main (by …)`.
-fn line(event: &Event) -> String {
+fn line(event: &Event, shown: Time) -> String {
     let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(event.unix_ms));
     let node = event.node.as_ref().map(|node| format!("{node} ")).unwrap_or_default();
     let mut rest = vec![format!("{node}{}", event.what)];
     rest.extend(event.prefix.map(|prefix| prefix.to_string()));
     rest.extend(event.pool.as_ref().map(|pool| format!("pool {pool}")));
     rest.extend(Some(event.detail.clone()).filter(|detail| !detail.is_empty()));
-    let text = format!("{time}  rev {:<6}  {}  (by {})", event.revision.0, rest.join(", "), event.by);
+    let mark = match shown {
+        Time::GoesOn => "",
+        Time::GoesBack => "  [earlier than the line above: a controller's clock was wrong]",
+    };
+    let text = format!("{time}  rev {:<6}  {}  (by {}){mark}", event.revision.0, rest.join(", "), event.by);
     format!("{}\n", text::one_line(&text))
 }
 
-fn json(event: &Event) -> Value {
+fn json(event: &Event, shown: Time) -> Value {
     json!({
         "revision": event.revision.0,
         "incarnation": event.incarnation.to_string(),
@@ -125,6 +156,7 @@ fn json(event: &Event) -> Value {
         "pool": event.pool.as_ref().map(PoolName::as_str),
         "by": event.by,
         "detail": event.detail,
+        "time_goes_back": shown == Time::GoesBack,
     })
 }
 
@@ -149,11 +181,31 @@ mod tests {
     #[test]
     fn an_event_is_a_line() {
         assert_eq!(
-            line(&event()),
+            line(&event(), Time::GoesOn),
             "2027-01-15T08:00:00Z  rev 12      host1 claimed, 2001:db8:1::/64, pool main, a b  (by anybody at ::1)\n"
         );
         let bare = Event { node: None, prefix: None, pool: None, detail: String::new(), ..event() };
-        assert_eq!(line(&bare), "2027-01-15T08:00:00Z  rev 12      claimed  (by anybody at ::1)\n");
+        assert_eq!(
+            line(&bare, Time::GoesOn),
+            "2027-01-15T08:00:00Z  rev 12      claimed  (by anybody at ::1)\n"
+        );
+    }
+
+    #[test]
+    fn a_time_before_that_of_the_event_shown_before_is_marked() {
+        let mut shown = Shown::default();
+        let marked: Vec<bool> = [5_000, 5_000, 4_999, 4_999, 6_000]
+            .map(|unix_ms| Event { unix_ms, ..event() })
+            .iter()
+            .map(|event| {
+                let time = shown.next(event);
+                let in_table = line(event, time)
+                    .ends_with("[earlier than the line above: a controller's clock was wrong]\n");
+                assert_eq!(json(event, time)["time_goes_back"], in_table);
+                in_table
+            })
+            .collect();
+        assert_eq!(marked, [false, false, true, false, false]);
     }
 
     #[test]
@@ -168,7 +220,8 @@ mod tests {
             "pool": "main",
             "by": "anybody at ::1",
             "detail": "a\nb",
+            "time_goes_back": false,
         });
-        assert_eq!(format!("{:#}", json(&event())), format!("{expected:#}"));
+        assert_eq!(format!("{:#}", json(&event(), Time::GoesOn)), format!("{expected:#}"));
     }
 }

@@ -1,5 +1,5 @@
-//! Elapsed time that survives restarts and clock steps: what decides when a recovery window, a quarantine, or the time for
-//! which audit entries are kept is over.
+//! Elapsed time that survives restarts and clock steps: what decides when a recovery window, a quarantine, the window of
+//! removals, or the time for which audit entries are kept is over.
 //!
 //! [`record`] is the record in the store, and pure. The one task here, [`Ticker::run`], waits for its tick, and adds to the
 //! record what passed on the monotonic clock: often while something short is waited for, seldom otherwise. Every controller
@@ -10,7 +10,7 @@ mod record;
 
 use std::{convert::Infallible, time::Duration};
 
-use sextant_proto::{Incarnation, Revision};
+use sextant_proto::{Incarnation, Revision, brake};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     keys::Keys,
     records::Record,
     registry::{Guard, Op, Outcome, RegistryError, SharedRegistry, Txn},
+    removals,
 };
 
 pub use record::Elapsed;
@@ -151,13 +152,18 @@ fn next(seen: &Seen, passed: Duration) -> Option<Elapsed> {
 fn period(state: &State, waits: Waits) -> Duration {
     let recovery = state.meta().recovering.then_some(waits.recovery);
     let quarantine = (!state.holdings().freed().is_empty()).then_some(waits.quarantine);
-    let shortest = recovery.into_iter().chain(quarantine).min();
+    let removals = removals::is_open(state.removals(), state.elapsed()).then_some(brake::WINDOW);
+    let shortest = recovery.into_iter().chain(quarantine).chain(removals).min();
     shortest.map_or(IDLE, |wait| (wait / STEPS).clamp(TICK, SLOWEST))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        records::{Meta, Removal, RemovalsRecord},
+        registry::{Entry, Listing},
+    };
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -167,6 +173,34 @@ mod tests {
             revision: Revision(9),
             record: record.map(|record| (record, Revision(8))),
             every,
+        }
+    }
+
+    #[test]
+    fn time_is_written_often_while_something_is_waited_for() {
+        let keys = Keys::new(&"test".parse().unwrap());
+        let meta = Meta::new();
+        let meta = Meta { recovering: false, ..meta };
+        let entry = |key: String, value, revision| Entry {
+            key,
+            value,
+            created: Revision(revision),
+            modified: Revision(revision),
+            lease: None,
+        };
+        let removal = Removal { node: "h1".parse().unwrap(), claimed: Revision(3), ended: None, unix_ms: 0 };
+        let removals = RemovalsRecord { recent: vec![removal], confirmed: 0 };
+        let waits = Waits { recovery: 60 * SECOND, quarantine: 3600 * SECOND };
+        for (what, since, every) in [("in the window", 599, SLOWEST), ("no more", 600, IDLE)] {
+            let elapsed = Elapsed::new(meta.incarnation, Revision(9));
+            let elapsed = elapsed.advanced(since * SECOND, meta.incarnation, Revision(10));
+            let entries = vec![
+                entry(keys.removals(), removals.encode(), 9),
+                entry(keys.elapsed(), elapsed.encode(), 10),
+            ];
+            let listing = Listing { revision: Revision(10), entries };
+            let state = State::new(keys.clone(), meta.clone(), &listing).unwrap();
+            assert_eq!(period(&state, waits), every, "{what}");
         }
     }
 

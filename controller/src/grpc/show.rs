@@ -8,7 +8,7 @@ use crate::{
     backup::Automatic,
     health,
     index::{Kind, State, View},
-    records::{DoubtRecord, ReservationRecord, unix_ms},
+    records::{DoubtRecord, ReservationRecord},
     removals::Window,
     reservations::pool_of,
     store,
@@ -138,7 +138,7 @@ fn backups(backups: &Automatic) -> Option<v1::AutomaticBackups> {
 }
 
 fn removals(rooms: &Rooms, state: &State) -> v1::Removals {
-    let tally = Window::of(state.removals(), state.peers(), unix_ms()).tally();
+    let tally = Window::of(state.removals(), state.peers(), state.elapsed()).tally();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     v1::Removals {
         recent: count(tally.recent),

@@ -47,7 +47,7 @@ pub struct State {
     lineage: History,
     doubts: BTreeMap<NodeName, View<DoubtRecord>>,
     control: Control,
-    removals: RemovalsRecord,
+    removals: Option<View<RemovalsRecord>>,
     elapsed: Option<View<Elapsed>>,
     pools: BTreeMap<PoolName, View<Pool>>,
     holdings: Holdings,
@@ -96,7 +96,7 @@ impl State {
             lineage: History::default(),
             doubts: BTreeMap::new(),
             control: Control::default(),
-            removals: RemovalsRecord::default(),
+            removals: None,
             elapsed: None,
             pools: BTreeMap::new(),
             holdings: Holdings::default(),
@@ -243,9 +243,10 @@ impl State {
     }
 
     fn put_removals(&mut self, entry: &Entry, touched: &mut Touched) -> Result<(), RecordError> {
-        self.removals = RemovalsRecord::decode(&entry.value)?;
-        touched.control |= self.control.confirmed_removals != self.removals.confirmed;
-        self.control.confirmed_removals = self.removals.confirmed;
+        let record = RemovalsRecord::decode(&entry.value)?;
+        touched.control |= self.control.confirmed_removals != record.confirmed;
+        self.control.confirmed_removals = record.confirmed;
+        self.removals = Some(View { record, created: entry.created, modified: entry.modified });
         Ok(())
     }
 
@@ -264,7 +265,7 @@ impl State {
                 self.control.paused = false;
             }
             // Agents keep the count that they have.
-            Some(Key::Removals) => self.removals = RemovalsRecord::default(),
+            Some(Key::Removals) => self.removals = None,
             Some(Key::Elapsed) => self.elapsed = None,
             Some(Key::Pool(name)) => {
                 self.pools.remove(&name);
@@ -434,8 +435,8 @@ impl State {
     }
 
     /// Announced nodes whose claims ended lately.
-    pub fn removals(&self) -> &RemovalsRecord {
-        &self.removals
+    pub fn removals(&self) -> Option<&View<RemovalsRecord>> {
+        self.removals.as_ref()
     }
 
     /// All pools.

@@ -4,7 +4,10 @@ use std::{thread, time::Duration};
 
 use rand::{Rng, rngs::StdRng};
 
-use crate::{Controller, ControllerOptions, Etcd, Host, Lab, MILLISECONDS, Process, lab::poll::try_poll};
+use crate::{
+    Controller, ControllerOptions, Etcd, Host, Lab, MILLISECONDS, Process,
+    lab::{clock::wrong_clock, poll::try_poll},
+};
 
 /// The controllers' numbers. The first one's address is the switch's own.
 pub(super) const CONTROLLERS: [u16; 3] = [2, 3, 4];
@@ -36,6 +39,8 @@ enum Server {
 enum Fault {
     /// It dies, and is started anew.
     Kill,
+    /// As that; a controller is then under a wall clock that is wrong by so many seconds until it is started anew again.
+    Clock(i64),
     /// It stands still, its connections open.
     Freeze,
     /// Nobody reaches it, nor does it reach anybody.
@@ -44,7 +49,8 @@ enum Fault {
     Apart,
 }
 
-const FAULTS: [Fault; 4] = [Fault::Kill, Fault::Freeze, Fault::Cut, Fault::Apart];
+const FAULTS: [Fault; 6] =
+    [Fault::Kill, Fault::Freeze, Fault::Cut, Fault::Apart, Fault::Clock(63_072_000), Fault::Clock(-86_400)];
 
 impl<'a> Servers<'a> {
     /// Starts all of them.
@@ -60,7 +66,7 @@ impl<'a> Servers<'a> {
         let etcd = lab.etcd_on(&member_hosts, &[])?;
         let mut servers = Self { controllers: Vec::new(), controller_hosts, etcd, member_hosts, lab };
         for index in 0..CONTROLLERS.len() {
-            let controller = servers.controller(index)?;
+            let controller = servers.controller(index, Vec::new())?;
             servers.controllers.push(controller);
         }
         servers.ready()?;
@@ -106,7 +112,7 @@ impl<'a> Servers<'a> {
 
     fn inflict(&self, server: Server, fault: Fault) -> anyhow::Result<()> {
         match (fault, server) {
-            (Fault::Kill, _) => self.process(server).kill(),
+            (Fault::Kill | Fault::Clock(_), _) => self.process(server).kill(),
             (Fault::Freeze, _) => self.process(server).freeze(),
             (Fault::Apart, Server::Member(_)) => self.host(server).check(&["nft", APART]).map(drop),
             (Fault::Cut | Fault::Apart, _) => self.host(server).cut(),
@@ -115,11 +121,17 @@ impl<'a> Servers<'a> {
 
     fn mend(&mut self, server: Server, fault: Fault) -> anyhow::Result<()> {
         match (fault, server) {
-            (Fault::Kill, Server::Controller(index)) => {
-                self.controllers[index] = self.controller(index)?;
+            (Fault::Kill | Fault::Clock(_), Server::Controller(index)) => {
+                let environment = match fault {
+                    Fault::Clock(ahead) => wrong_clock(ahead),
+                    _ => Vec::new(),
+                };
+                self.controllers[index] = self.controller(index, environment)?;
                 Ok(())
             }
-            (Fault::Kill, Server::Member(member)) => self.etcd.start_member(self.lab, member),
+            (Fault::Kill | Fault::Clock(_), Server::Member(member)) => {
+                self.etcd.start_member(self.lab, member)
+            }
             (Fault::Freeze, _) => self.process(server).thaw(),
             (Fault::Apart, Server::Member(_)) => {
                 self.host(server).check(&["nft", "delete table ip6 apart"]).map(drop)
@@ -128,12 +140,20 @@ impl<'a> Servers<'a> {
         }
     }
 
-    fn controller(&self, index: usize) -> anyhow::Result<Controller> {
+    fn controller(&self, index: usize, environment: Vec<(String, String)>) -> anyhow::Result<Controller> {
         let (number, host) = (CONTROLLERS[index], Some(self.controller_hosts[index].clone()));
         // Sessions of nodes that have left end soon, and a new store takes claims at once.
         let args = ["--down-after", "2", "--recovery-window", "0"].map(str::to_owned).to_vec();
         let (store, log) = (Some(self.etcd.store()), LOG.to_owned());
-        self.lab.controller(ControllerOptions { number, host, store, log, args, ..Default::default() })
+        self.lab.controller(ControllerOptions {
+            number,
+            host,
+            store,
+            log,
+            args,
+            environment,
+            ..Default::default()
+        })
     }
 
     fn process(&self, server: Server) -> &Process {

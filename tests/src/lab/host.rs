@@ -108,13 +108,21 @@ impl Host {
     /// # Errors
     /// If there is no such bridge, or it has no global address (yet).
     pub fn bridge_address(&self) -> anyhow::Result<(Ipv6Addr, u8)> {
-        let text = self.ip(&format!("-6 -j address show dev {BRIDGE} scope global"))?;
+        self.address_of(BRIDGE)
+    }
+
+    /// As [`Host::bridge_address`], of this bridge.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn address_of(&self, bridge: &str) -> anyhow::Result<(Ipv6Addr, u8)> {
+        let text = self.ip(&format!("-6 -j address show dev {bridge} scope global"))?;
         let links: serde_json::Value = serde_json::from_str(&text)?;
         let found = links[0]["addr_info"].as_array().into_iter().flatten().find_map(|entry| {
             let address = entry["local"].as_str()?.parse().ok()?;
             Some((address, u8::try_from(entry["prefixlen"].as_u64()?).ok()?))
         });
-        found.with_context(|| format!("{BRIDGE} of {} has no global address", self.name))
+        found.with_context(|| format!("{bridge} of {} has no global address", self.name))
     }
 
     /// Starts a container on [`BRIDGE`], which an agent or [`Host::make_bridge`] has made; waits some seconds for it. The

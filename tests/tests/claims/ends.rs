@@ -1,6 +1,6 @@
 //! How claims end: by hand, by time, never while they are in use, and what becomes of the prefix then.
 
-use sextant_tests::{SECONDS, poll};
+use sextant_tests::{SECONDS, crowd, poll};
 
 use crate::cluster::{Cluster, LONG, Sizes};
 
@@ -112,4 +112,32 @@ fn a_stop_is_told_apart_from_death() {
     assert!(back["stopped_unix_ms"].is_null(), "{back}");
     assert_ne!(cluster.lab.cli_json(&["status"]).unwrap()["revision"], revision);
     assert_eq!(cluster.sextant(&["events", "--node", "h1"]).lines().count(), before.lines().count() + 1);
+}
+
+/// Many hosts are down at once: hold-down ends as many claims as the brake allows, and the others wait for an operator.
+#[test]
+fn i6_a_hold_down_that_would_end_many_claims_waits_for_the_brake() {
+    let sizes = Sizes { hosts: 1, ..SIZES };
+    let mut cluster = Cluster::start("many held down", sizes, "2001:db8:9::/48", &["--hold-down", "2"]);
+    cluster.start_agent(0, &[1]);
+    cluster.wait_ready("h1");
+    crowd::join(&cluster.controllers[0], 1..=30).unwrap();
+    let left_and_waiting = |left: usize, waiting: usize| {
+        poll(&format!("{left} are left, {waiting} wait"), LONG, || {
+            let nodes = cluster.lab.cli_json(&["node", "list"])?;
+            let names = nodes.as_array().into_iter().flatten().filter_map(|node| node["name"].as_str());
+            let (names, status) =
+                (names.filter(|name| name.starts_with('c')).count(), cluster.sextant(&["status"]));
+            let waits = status.contains(&format!("({waiting} of hosts that are down wait)"));
+            anyhow::ensure!(names == left && waits, "{names} are left; {status}");
+            anyhow::Ok(())
+        });
+    };
+    left_and_waiting(20, 20);
+    let warned = cluster.controllers[0].process.log().matches("too many nodes were forgotten lately").count();
+    assert_eq!(warned, 1, "said once");
+    cluster.sextant(&["resume"]);
+    left_and_waiting(10, 10);
+    let ended = cluster.sextant(&["events"]).matches("ended by hold-down").count();
+    assert_eq!(ended, 20);
 }

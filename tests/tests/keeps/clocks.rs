@@ -5,6 +5,7 @@ use std::time::Duration;
 use sextant_tests::{
     ControllerOptions, SECONDS,
     cluster::{Cluster, GUIDE},
+    crowd,
     lab::clock::wrong_clock,
     poll,
 };
@@ -59,4 +60,35 @@ fn history_and_quarantine_outlast_a_clock_that_was_ahead() {
         std::thread::sleep(LOOKS);
         assert_eq!(kept(&cluster), before, "{ahead} s ahead");
     }
+}
+
+#[test]
+fn i6_a_clock_that_steps_by_years_does_not_empty_the_window_of_removals() {
+    let mut cluster = Cluster::without_agents("removals", 0, GUIDE);
+    let args = ["--down-after", crowd::DOWN_AFTER];
+    start(&mut cluster, "controller-1", 0, &args);
+    crowd::join(cluster.controller.as_ref().unwrap(), 1..=20).unwrap();
+    for n in 1..=10 {
+        cluster.sextant(&["node", "forget", "--force", &format!("c{n}")]);
+    }
+    for ahead in [2 * 365 * DAY, -2 * 365 * DAY, 0] {
+        start(&mut cluster, "controller-1", ahead, &args);
+        let refused = cluster.lab.cli(&["node", "forget", "--force", "c11"]).unwrap();
+        assert!(refused.code == 4 && refused.stderr.contains("10 of 20"), "{ahead} s ahead: {refused:?}");
+    }
+}
+
+#[test]
+fn events_whose_time_goes_back_are_marked() {
+    let mut cluster = Cluster::without_agents("events", 0, GUIDE);
+    start(&mut cluster, "controller-1", DAY, &[]);
+    cluster.sextant(&["pause"]);
+    start(&mut cluster, "controller-1", 0, &[]);
+    cluster.sextant(&["resume"]);
+    let table = cluster.sextant(&["events"]);
+    let marked: Vec<_> = table.lines().filter(|line| line.contains("[earlier than the line above")).collect();
+    assert!(marked.len() == 1 && marked[0].contains("resumed"), "{table}");
+    let events = cluster.lab.cli_json(&["events", "--last", "2"]).unwrap();
+    let marks: Vec<_> = events.as_array().unwrap().iter().map(|event| &event["time_goes_back"]).collect();
+    assert_eq!(marks, [false, true], "{events}");
 }

@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use sextant_tests::{AgentOptions, Controller, ControllerOptions, Etcd, RouteMonitor, SECONDS, crowd, poll};
+use sextant_tests::{
+    AgentOptions, Controller, ControllerOptions, Etcd, RouteMonitor, SECONDS, crowd, lab::clock::wrong_clock,
+    poll,
+};
 
 use crate::cluster::{Cluster, GUIDE};
 
@@ -184,4 +187,23 @@ fn i6_drained_nodes_and_restarted_agents_never_trip_the_brake() {
     expect_peers(&cluster, 1);
     let status = cluster.sextant(&["status"]);
     assert!(!status.contains("forgotten within") && !status.contains("keeps"), "{status}");
+}
+
+/// The agent's own window outlasts a restart under a wall clock that is two years ahead.
+#[test]
+fn i6_an_agents_window_of_departures_does_not_follow_the_wall_clock() {
+    let (mut cluster, _second, etcd) = crowded("agent's clock", 30);
+    for n in 1..=10 {
+        forget(&cluster, n..=n, &[]);
+    }
+    expect_peers(&cluster, 20);
+    cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+    // Of the two windows, only the agent's is looked at.
+    etcd.etcdctl(&cluster.lab, &["del", "/sextant/v1/default/meta/removals"]).unwrap();
+    let environment = wrong_clock(2 * 365 * 24 * 3600);
+    cluster.start_agent_with(0, AgentOptions { environment, ..AgentOptions::default() });
+    cluster.agents[0].wait_ready(20 * SECONDS).unwrap();
+    forget(&cluster, 11..=11, &[]);
+    cluster.agents[0].process.wait_for_line("too many peers are gone at once", 10 * SECONDS).unwrap();
+    expect_peers(&cluster, 20);
 }

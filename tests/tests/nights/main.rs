@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod drawn;
+mod embedded;
 mod etcd;
 mod failures;
 mod outages;

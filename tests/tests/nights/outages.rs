@@ -1,10 +1,13 @@
 //! Outages drawn by lot on real parts, longer than sessions, hold-down and the recovery window: agents and controllers frozen,
 //! killed and cut off, hosts forgotten, etcd emptied or taken back, settings and clocks changed.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use sextant_tests::{AgentOptions, MILLISECONDS, SECONDS, lab::clock::wrong_clock, poll};
+use sextant_tests::{AgentOptions, BRIDGE, Host, MILLISECONDS, SECONDS, lab::clock::wrong_clock, poll};
 
 use crate::etcd::{Cluster, Setup};
 
@@ -12,6 +15,8 @@ use crate::etcd::{Cluster, Setup};
 const SCHEDULES: u64 = 10;
 const HOSTS: usize = 3;
 const CONTROLLERS: usize = 2;
+/// What hosts have instead of [`BRIDGE`] for a while.
+const OTHER_BRIDGE: &str = "br-other";
 /// `--recovery-window` and `--hold-down` below.
 const RECOVERY: Duration = Duration::from_secs(6);
 /// Within this time after a fault and the recovery window, all is well.
@@ -34,10 +39,14 @@ enum Outage {
     Cut(usize),
     /// With another pool, which does not exist, until the end.
     Pool(usize),
+    /// With another bridge until the end.
+    Bridge(usize),
     /// The process runs under a clock that is so many seconds ahead until the end.
     AgentClock(usize, i64),
     ControllerClock(usize, i64),
     Forget(usize),
+    /// The agent is frozen, and forgotten once it counts as down.
+    ForgetSilent(usize),
     Wipe {
         stopped: bool,
     },
@@ -51,7 +60,7 @@ impl Outage {
         let (host, controller) = (random.random_range(0..HOSTS), random.random_range(0..CONTROLLERS));
         let clock = *[-86_400, 60, 63_072_000].choose(random).unwrap();
         let stopped = random.random_bool(0.5);
-        match random.random_range(0..14) {
+        match random.random_range(0..17) {
             0 | 1 => Self::FreezeAgent(host),
             2 | 3 => Self::FreezeController(controller),
             4 => Self::KillAgent(host),
@@ -61,7 +70,9 @@ impl Outage {
             8 => Self::AgentClock(host, clock),
             9 => Self::ControllerClock(controller, clock),
             10 | 11 => Self::Forget(host),
-            12 => Self::Wipe { stopped },
+            12 => Self::ForgetSilent(host),
+            13 => Self::Bridge(host),
+            14 => Self::Wipe { stopped },
             _ => Self::Restore { stopped },
         }
     }
@@ -70,6 +81,7 @@ impl Outage {
     fn silences(self) -> Option<usize> {
         match self {
             Self::FreezeAgent(host) | Self::KillAgent(host) | Self::Cut(host) => Some(host),
+            // One that was forgotten is no node any more.
             _ => None,
         }
     }
@@ -105,14 +117,26 @@ impl Cluster {
                 let args = ["--pool", "nosuch"].map(str::to_owned).to_vec();
                 self.agent_anew(host, AgentOptions { args, ..AgentOptions::default() });
             }
+            Outage::Bridge(host) => {
+                let args = ["--bridge", OTHER_BRIDGE].map(str::to_owned).to_vec();
+                self.agent_anew(host, AgentOptions { args, ..AgentOptions::default() });
+            }
             Outage::AgentClock(host, ahead) => {
                 let environment = wrong_clock(ahead);
                 self.agent_anew(host, AgentOptions { environment, ..AgentOptions::default() });
             }
             Outage::ControllerClock(index, ahead) => self.controller_anew(index, &wrong_clock(ahead)),
-            Outage::Forget(host) => {
+            Outage::Forget(host) => self.forget(host),
+            Outage::ForgetSilent(host) => {
+                self.agents[host].process.freeze().unwrap();
                 let name = self.hosts[host].name().to_owned();
-                self.sextant(&["node", "forget", "--force", &name]);
+                poll("the frozen agent counts as down", WELL, || {
+                    let nodes = self.nodes()?;
+                    let down = nodes.iter().any(|node| node["name"] == *name && node["down"] == true);
+                    anyhow::ensure!(down, "{nodes:?}");
+                    anyhow::Ok(())
+                });
+                self.forget(host);
             }
             Outage::Wipe { stopped } | Outage::Restore { stopped } => {
                 if stopped {
@@ -128,10 +152,15 @@ impl Cluster {
 
     fn end(&mut self, outage: Outage) {
         match outage {
-            Outage::FreezeAgent(host) => self.agents[host].process.thaw().unwrap(),
+            Outage::FreezeAgent(host) | Outage::ForgetSilent(host) => {
+                self.agents[host].process.thaw().unwrap();
+            }
             Outage::FreezeController(index) => self.controllers[index].process.thaw().unwrap(),
             Outage::Cut(host) => self.hosts[host].mend().unwrap(),
-            Outage::KillAgent(host) | Outage::Pool(host) | Outage::AgentClock(host, _) => {
+            Outage::KillAgent(host)
+            | Outage::Pool(host)
+            | Outage::Bridge(host)
+            | Outage::AgentClock(host, _) => {
                 self.agent_anew(host, AgentOptions::default());
             }
             Outage::KillController(index) | Outage::ControllerClock(index, _) => {
@@ -140,6 +169,10 @@ impl Cluster {
             Outage::Forget(_) | Outage::Wipe { .. } | Outage::Restore { .. } => {}
         }
         self.restart_what_ended();
+    }
+
+    fn forget(&self, host: usize) {
+        self.sextant(&["node", "forget", "--force", self.hosts[host].name()]);
     }
 
     /// As systemd does with a controller that has ended.
@@ -157,8 +190,11 @@ impl Cluster {
 
     /// No address is on two hosts' bridges.
     fn unique(&self) {
-        let mut addresses: Vec<_> =
-            self.hosts.iter().filter_map(|host| host.bridge_address().ok()).map(|(addr, _)| addr).collect();
+        let of = |host: &Host| -> BTreeSet<_> {
+            let bridges = [BRIDGE, OTHER_BRIDGE].into_iter();
+            bridges.filter_map(|bridge| host.address_of(bridge).ok()).map(|(address, _)| address).collect()
+        };
+        let mut addresses: Vec<_> = self.hosts.iter().flat_map(of).collect();
         addresses.sort();
         assert!(addresses.is_sorted_by(|one, other| one < other), "I1: {addresses:?}");
     }
@@ -216,7 +252,9 @@ fn run(cluster: &mut Cluster, random: &mut StdRng) {
     let after = cluster.prefixes();
     // The claim of one that was silent for longer than hold-down ends, unless its peers see it forwarding; cut off, they do not.
     let may_end = match outage {
-        Outage::Forget(host) | Outage::Cut(host) => Some(format!("\"{}\"", cluster.hosts[host].name())),
+        Outage::Forget(host) | Outage::ForgetSilent(host) | Outage::Cut(host) => {
+            Some(format!("\"{}\"", cluster.hosts[host].name()))
+        }
         _ => None,
     };
     for (one, other) in before.iter().zip(&after).filter(|(one, _)| Some(&one.0) != may_end.as_ref()) {

@@ -50,6 +50,8 @@ struct Known {
     live_since: Option<Duration>,
     /// Since when its agent has been out of reach for all controllers that work, of which there are some.
     silent_since: Option<Duration>,
+    /// The same towards controllers that may end claims. While there are none, nothing is learnt: it neither begins nor ends.
+    unheard_since: Option<Duration>,
     /// It does not answer its neighbours.
     lost: bool,
 }
@@ -128,6 +130,9 @@ impl Watch {
             let is_live = world.is_live(host);
             since(&mut known.live_since, is_live);
             since(&mut known.silent_since, any_works && !is_live);
+            if let Some(is_heard) = world.is_heard(host) {
+                since(&mut known.unheard_since, !is_heard);
+            }
             known.lost &= known.live_since.is_none_or(|at| at + KNOWN >= world.now);
         }
     }
@@ -141,7 +146,7 @@ impl Watch {
         for host in 0..HOSTS {
             let known = &self.hosts[host];
             let back = known.live_since.is_some_and(|at| at + KNOWN < world.now);
-            let held_down = match (known.silent_since, self.hold_down) {
+            let held_down = match (known.unheard_since, self.hold_down) {
                 (Some(at), Some(hold_down)) => at + hold_down < world.now,
                 _ => false,
             };

@@ -106,9 +106,6 @@ impl Schedule {
         let hold_down = random.random_bool(0.4).then_some(12);
         let count = random.random_range(2..=7);
         let mut events: Vec<_> = (0..count).map(|_| event(&mut random)).collect();
-        if std::env::var_os("SEXTANT_SIMULATED_ALL").is_none() {
-            events.retain(|event| !is_pending(event.fault));
-        }
         events.sort_by_key(|event| event.from);
         Self { seed, hold_down, events }
     }
@@ -159,9 +156,4 @@ fn fault(random: &mut StdRng) -> Fault {
         18 => Fault::ControllerClock(controller, clock),
         _ => Fault::AgentClock(host, clock),
     }
-}
-
-/// Faults that the daemons do not survive yet.
-fn is_pending(fault: Fault) -> bool {
-    matches!(fault, Fault::Settings(_, Setting::Bridge))
 }

@@ -202,4 +202,19 @@ impl World {
         let reaches = |number| self.network.connects(Place::Host(host), Place::Controller(number));
         runs && (0..self.controllers.len()).any(|number| self.works(number) && reaches(number))
     }
+
+    /// Whether this host's agent runs, and reaches a controller that may end claims; `None` if there is no such controller.
+    pub fn is_heard(&self, host: usize) -> Option<bool> {
+        let may_end: Vec<_> = (0..self.controllers.len()).filter(|number| self.may_end(*number)).collect();
+        let runs = self.hosts[host].agent.as_ref().is_some_and(|process| !process.is_frozen());
+        let reaches = |number: &usize| self.network.connects(Place::Host(host), Place::Controller(*number));
+        (!may_end.is_empty()).then(|| runs && may_end.iter().any(reaches))
+    }
+
+    /// Whether what this controller decides gets into the store, though it may not learn of it.
+    fn may_end(&self, number: usize) -> bool {
+        let seat = &self.controllers[number];
+        let runs = seat.process.as_ref().is_some_and(|process| !process.is_frozen());
+        runs && matches!(*seat.line.borrow(), Line::Up | Line::AnswersLost)
+    }
 }

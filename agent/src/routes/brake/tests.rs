@@ -1,7 +1,4 @@
-use std::{
-    ops::Range,
-    time::{Duration, SystemTime},
-};
+use std::{ops::Range, time::Duration};
 
 use proptest::prelude::*;
 use sextant_proto::{Control, Incarnation, Peer};
@@ -11,6 +8,7 @@ use crate::{
     cluster::Snapshot,
     kernel::RouteTarget,
     settings::{Direct, Topology},
+    state::Uptime,
 };
 
 const SETTINGS: RouteSettings = RouteSettings {
@@ -24,6 +22,10 @@ const SETTINGS: RouteSettings = RouteSettings {
     mark: None,
 };
 const MINUTE: Duration = Duration::from_secs(60);
+
+fn uptime(boot: &str, uptime: Duration) -> Uptime {
+    Uptime { boot_id: boot.into(), millis: u64::try_from(uptime.as_millis()).unwrap() }
+}
 
 fn prefix(n: u32) -> Prefix {
     format!("2001:db8:1:{n:x}::/64").parse().unwrap()
@@ -123,10 +125,15 @@ impl Bed {
     }
 
     fn restart(&mut self) -> &mut Self {
-        let clock = SystemTime::now();
-        let kept = serde_json::to_string(&self.brake.keep(self.now, clock)).unwrap();
-        let read = serde_json::from_str(&kept).unwrap();
-        self.brake = Brake::restore(&read, self.now, clock).unwrap();
+        self.restart_after(Duration::ZERO, &uptime("a", Duration::ZERO))
+    }
+
+    /// The agent is down for so long; afterwards, the host's clock since its boot says `then`. It was at zero of boot "a".
+    fn restart_after(&mut self, down: Duration, then: &Uptime) -> &mut Self {
+        let kept = self.brake.keep(self.now, uptime("a", Duration::ZERO));
+        let read = serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap();
+        self.now += down;
+        self.brake = Brake::restore(&read, self.now, then).unwrap();
         self
     }
 
@@ -252,12 +259,17 @@ fn an_agent_without_a_record_trusts_no_count() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_ends_no_departure() {
+fn departures_age_by_the_time_since_the_boot_while_the_agent_is_down() {
+    for (down, held) in [(0, 1), (5, 1), (9, 0)] {
+        let mut bed = Bed::with(60);
+        bed.forget(0..12).pass();
+        bed.after(MINUTE).restart_after(down * MINUTE, &uptime("a", down * MINUTE));
+        assert_eq!(bed.forget(12..13).pass(), held, "{down} minutes");
+    }
     let mut bed = Bed::with(60);
     bed.forget(0..12).pass();
-    let kept = bed.brake.keep(bed.now, SystemTime::now() + 1000 * MINUTE);
-    bed.brake = Brake::restore(&kept, bed.now, SystemTime::now()).unwrap();
-    assert_eq!(bed.forget(12..13).pass(), 1);
+    bed.restart_after(1000 * MINUTE, &uptime("b", 900 * MINUTE));
+    assert_eq!(bed.forget(12..13).pass(), 1, "another boot: how long the host was down is not known");
 }
 
 #[derive(Debug, Clone)]
