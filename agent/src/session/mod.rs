@@ -20,7 +20,7 @@ use std::{
 };
 
 use sextant_proto::{
-    BgpNeighbour, Claim, InstanceId, NodeId, SharedDial,
+    BgpNeighbour, Claim, Epoch, InstanceId, NodeId, SharedDial,
     daemon::{Failing, transition},
 };
 use tokio::{sync::watch, time::Instant};
@@ -199,6 +199,7 @@ impl Session {
                             "container prefix longer than /80: addresses cannot end in a MAC address"
                         );
                     }
+                    self.disown_view_past(claim.epoch);
                     self.state.keep_claim(Some(&claim))?;
                     transition("claim", self.claim.as_ref().map_or("none", |_| "held"), "held", "granted");
                     self.claim = Some(claim);
@@ -208,6 +209,16 @@ impl Session {
                 self.publish(withdrawn);
                 Ok(())
             }
+        }
+    }
+
+    /// A new claim is newer than all that was seen of its store. If the view is of a later revision, the store was taken back since,
+    /// and no other node made it another incarnation.
+    fn disown_view_past(&mut self, epoch: Epoch) {
+        if self.view.reaches(epoch) {
+            let seen = self.view.revision();
+            tracing::warn!(%epoch, %seen, "new claim older than the view: the store was taken back; waiting for a snapshot");
+            self.view.disown();
         }
     }
 

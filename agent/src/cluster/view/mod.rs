@@ -147,6 +147,13 @@ impl View {
         self.peers.get(name).map(|known| known.it.as_ref())
     }
 
+    /// The store has lost the history that the view is of, and is the same incarnation: nothing in it is confirmed any more, and
+    /// the next snapshot counts as that of another store.
+    pub fn disown(&mut self) {
+        (self.incarnation, self.mark) = (None, None);
+        self.current = false;
+    }
+
     /// Takes a snapshot in.
     pub fn apply_snapshot(&mut self, snapshot: Snapshot) {
         if self.incarnation != Some(snapshot.incarnation) {

@@ -180,3 +180,19 @@ fn who_registers_anew_after_the_window_has_closed_is_joining() {
     assert_eq!(names(&view), ["host1"]);
     assert_eq!(view.peer(&name(1)).map(|known| known.state), Some(NodeState::Joining));
 }
+
+#[test]
+fn a_view_of_a_lost_history_is_replaced_by_a_snapshot_of_an_earlier_revision() {
+    let (store, mut view) = (Store::new(), View::default());
+    let mark = Some(Mark { incarnation: store.0, id: 1, revision: Revision(39) });
+    view.apply_snapshot(Snapshot { mark, ..store.snapshot(40, &[1, 2]) });
+    view.disown();
+    assert_eq!((view.resumes_at(), view.mark()), (None, None));
+    assert_eq!(names(&view), ["host1", "host2"], "nothing goes before there is another word");
+    let mut stale = view.clone();
+    stale.apply_snapshot(Snapshot { linearizable: false, ..store.snapshot(7, &[2]) });
+    assert_eq!(names(&stale), ["host1", "host2"]);
+    view.apply_snapshot(store.snapshot(7, &[2]));
+    assert_eq!((names(&view), view.revision()), (vec!["host2".to_owned()], Revision(7)));
+    assert!(view.is_complete());
+}
