@@ -27,7 +27,7 @@ const DEFAULT_CONFIG: &str = "/etc/sextant/controller.toml";
 /// Where the store is unless told otherwise.
 const DEFAULT_STORE: &str = "embedded:/var/lib/sextant/controller.redb";
 
-/// Keeps who holds which prefix, and tells every agent.
+/// Assigns IPv6 prefixes to hosts, and informs their agents.
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant-controller",
@@ -47,19 +47,19 @@ pub struct CommandLine {
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct Keys {
-    /// The store: embedded:PATH, or etcd:URL,URL… of the members
+    /// The store: embedded:PATH, or etcd:URL,URL… with all members
     #[arg(long, env = "SEXTANT_STORE", value_name = "STORE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
-    /// Where agents and the command line connect to
+    /// Address for agents, operators and other controllers
     #[arg(long, env = "SEXTANT_LISTEN", value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
-    /// Where /metrics, /healthz and /readyz are served
+    /// Address of /metrics, /healthz and /readyz
     #[arg(long, env = "SEXTANT_HTTP", value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<SocketAddr>,
-    /// Speak plain text past loopback
+    /// Permit plain text on an address that is not on loopback
     #[arg(long, env = "SEXTANT_INSECURE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     insecure: Option<bool>,
@@ -67,27 +67,27 @@ struct Keys {
     #[arg(long, env = "SEXTANT_CLUSTER", value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
-    /// After how many seconds of silence an agent counts as gone (1 to 3600)
+    /// Seconds of silence after which an agent counts as gone (1 to 86400)
     #[arg(long, env = "SEXTANT_DOWN_AFTER", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     down_after: Option<f64>,
-    /// For how many seconds a new store waits for agents of a lost one
+    /// Seconds for which a new store waits for the agents of a lost one
     #[arg(long, env = "SEXTANT_RECOVERY_WINDOW", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery_window: Option<f64>,
-    /// How many audit entries are kept (100 to 1000000)
+    /// Audit entries that are kept (100 to 1000000)
     #[arg(long, env = "SEXTANT_AUDIT_ENTRIES", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_entries: Option<usize>,
-    /// For how many days they are kept (1 to 3650)
+    /// Days for which audit entries are kept (1 to 3650)
     #[arg(long, env = "SEXTANT_AUDIT_DAYS", value_name = "DAYS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     audit_days: Option<u64>,
-    /// After how many seconds a host that is down loses its prefix, unless a peer sees it forwarding; or "never"
+    /// Seconds after which a node that is down loses its claim, unless a peer sees its host forwarding; or "never"
     #[arg(long, env = "SEXTANT_HOLD_DOWN", value_name = "SECONDS|never")]
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_down: Option<String>,
-    /// For how many seconds a freed prefix is not handed out again while others are free
+    /// Seconds for which a freed prefix is not assigned again while others are free
     #[arg(long, env = "SEXTANT_QUARANTINE", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     quarantine: Option<f64>,
@@ -107,15 +107,15 @@ struct Keys {
     #[arg(long, env = "SEXTANT_MAX_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<usize>,
-    /// After how long without a call in progress a connection is closed
+    /// Seconds without a call in progress after which a connection is closed (1 to 86400)
     #[arg(long, env = "SEXTANT_IDLE_TIMEOUT", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     idle_timeout: Option<f64>,
-    /// What is logged: error, warn, info, debug, trace
+    /// Level of the log: error, warn, info, debug, trace
     #[arg(long, env = "SEXTANT_LOG", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
-    /// How a log line looks
+    /// Format of the log
     #[arg(long, env = "SEXTANT_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_format: Option<LogFormat>,
@@ -127,11 +127,11 @@ struct Keys {
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct EtcdKeys {
-    /// Who to be, where etcd has authentication on
+    /// User name, where etcd has authentication enabled
     #[arg(id = "etcd-user", long = "etcd-user", env = "SEXTANT_ETCD_USER", value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
-    /// The file that holds its password
+    /// File with that user's password
     #[arg(
         id = "etcd-password-file",
         long = "etcd-password-file",
@@ -140,15 +140,15 @@ struct EtcdKeys {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     password_file: Option<PathBuf>,
-    /// The certificates that etcd's are signed by (PEM); needed for https
+    /// CA certificates of etcd (PEM); required with https
     #[arg(id = "etcd-ca", long = "etcd-ca", env = "SEXTANT_ETCD_CA", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     ca: Option<PathBuf>,
-    /// Our own certificate, where etcd asks for one (PEM)
+    /// Client certificate (PEM), where etcd asks for one
     #[arg(id = "etcd-cert", long = "etcd-cert", env = "SEXTANT_ETCD_CERT", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     cert: Option<PathBuf>,
-    /// The key of that (PEM)
+    /// Key of that certificate (PEM)
     #[arg(id = "etcd-key", long = "etcd-key", env = "SEXTANT_ETCD_KEY", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<PathBuf>,

@@ -13,7 +13,7 @@ pub struct Endpoint(Uri);
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// Not of the form.
-    #[error("is not an address; write it as http://HOST:PORT, e.g. http://[2001:db8::c]:7300")]
+    #[error("is not an address; write it as http://HOST:PORT, e.g. http://[2001:db8::c:1]:7300")]
     Malformed,
     /// It would need plain text past this host.
     #[error(transparent)]

@@ -9,12 +9,12 @@ use super::{Invalid, RouteSettings, check_table, value};
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct ExportKeys {
-    /// While this host is announced, mark its prefix for a routing daemon by an unreachable route in this table [default: no
-    /// mark]
+    /// Table of one unreachable route for the host prefix, for a routing daemon; there while the host is announced [default:
+    /// no such route]
     #[arg(id = "export-table", long = "export-table", env = "SEXTANT_EXPORT_TABLE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<u32>,
-    /// The metric of that route [default: one below that of the other unreachable routes]
+    /// Metric of that route [default: one below that of the other unreachable routes]
     #[arg(id = "export-metric", long = "export-metric", env = "SEXTANT_EXPORT_METRIC", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     metric: Option<u32>,

@@ -12,7 +12,7 @@ use super::{BgpKeys, Direct, ExportKeys, NextHopKind, Role, Topology};
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct Keys {
-    /// The controllers' addresses, tried in turn
+    /// The controllers' URLs, tried in turn
     #[arg(long, env = "SEXTANT_CONTROLLER", value_name = "URL,URL…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) controller: Option<Vec<String>>,
@@ -20,7 +20,7 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_NODE", value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) node: Option<String>,
-    /// What this machine is: a host with containers, or a router that holds no prefix [default: host]
+    /// Role of this machine [default: host]
     #[arg(long, env = "SEXTANT_ROLE", value_enum, value_name = "ROLE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) role: Option<Role>,
@@ -32,27 +32,27 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_POOL", value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pool: Option<String>,
-    /// How many bits long this host's prefix is to be [default: as the pool says]
+    /// Length of this host's prefix, 1 to 126 [default: as the pool defines]
     #[arg(long, env = "SEXTANT_HOST_LEN", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host_len: Option<u32>,
-    /// Where the node id, the claim, and what was changed on this host are kept
+    /// Directory of the node id, the claim, and the record of changes to this host
     #[arg(long, env = "SEXTANT_STATE_DIR", value_name = "DIR", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) state_dir: Option<PathBuf>,
-    /// Where /metrics, /healthz and /readyz are served
+    /// Address of /metrics, /healthz and /readyz
     #[arg(long, env = "SEXTANT_HTTP", value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) http: Option<SocketAddr>,
-    /// Speak plain text past loopback
+    /// Permit plain text to controllers that are not on loopback
     #[arg(long, env = "SEXTANT_INSECURE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) insecure: Option<bool>,
-    /// What is logged: error, warn, info, debug, trace
+    /// Level of the log: error, warn, info, debug, trace
     #[arg(long, env = "SEXTANT_LOG", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log: Option<String>,
-    /// How a log line looks
+    /// Format of the log
     #[arg(long, env = "SEXTANT_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log_format: Option<LogFormat>,
@@ -77,11 +77,11 @@ pub(super) struct UplinkKeys {
     #[arg(long = "uplink", env = "SEXTANT_UPLINK", value_name = "IF,IF…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) interface: Option<Vec<String>>,
-    /// Spread traffic over all uplinks that lead to a peer (ECMP), instead of using the first one that works
+    /// Spread traffic over all uplinks that lead to a peer (ECMP), instead of using the first that works
     #[arg(id = "uplink-balance", long = "uplink-balance", env = "SEXTANT_UPLINK_BALANCE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) balance: Option<bool>,
-    /// Which address of an uplink peers on its segment are to route through [default: global]
+    /// Address that peers on the link route through [default: global]
     #[arg(
         id = "uplink-next-hop",
         long = "uplink-next-hop",
@@ -100,7 +100,7 @@ pub(super) struct BridgeKeys {
     #[arg(id = "bridge", long = "bridge", env = "SEXTANT_BRIDGE", value_name = "IF")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) interface: Option<String>,
-    /// Make the bridge if it is not there, instead of waiting for it
+    /// Create the bridge if it does not exist, instead of waiting for it
     #[arg(id = "bridge-create", long = "bridge-create", env = "SEXTANT_BRIDGE_CREATE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) create: Option<bool>,
@@ -122,7 +122,7 @@ pub(super) struct RouteKeys {
     #[arg(id = "routes-table", long = "routes-table", env = "SEXTANT_ROUTES_TABLE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) table: Option<u32>,
-    /// Whether on-link peers get a direct route, or are left to the router, as on private VLANs [default: on-link]
+    /// Which peers get a direct route; others are left to the router, as on private VLANs [default: on-link]
     #[arg(
         id = "routes-direct",
         long = "routes-direct",
@@ -132,7 +132,7 @@ pub(super) struct RouteKeys {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) direct: Option<Direct>,
-    /// Every how many seconds all routes are compared with the kernel's (1 to 86400) [default: 60]
+    /// Seconds between two comparisons of all routes with the kernel's (1 to 86400) [default: 60]
     #[arg(
         id = "routes-resync",
         long = "routes-resync",

@@ -40,13 +40,13 @@ const UNREACHABLE_METRIC: u32 = 4_000_000_000;
 /// The kernel's main table.
 const MAIN_TABLE: u32 = 254;
 
-/// Gives this host its prefix, and keeps its routes to the other hosts.
+/// Claims an IPv6 prefix for this host, and keeps its routes to the other hosts.
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant-agent",
     version,
     args_override_self = true,
-    after_help = "Example:\n  sextant-agent --controller http://[2001:db8::c]:7300 --uplink eth0 --bridge docker0 --insecure"
+    after_help = "Example:\n  sextant-agent --controller 'http://[2001:db8::c:1]:7300' --uplink eth0 --bridge docker0 --insecure"
 )]
 pub struct CommandLine {
     /// Config file (TOML)
@@ -54,7 +54,7 @@ pub struct CommandLine {
     config: Option<PathBuf>,
     #[command(flatten)]
     keys: Keys,
-    /// What to do; nothing named: run
+    /// The command; without one, the agent runs
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -62,19 +62,19 @@ pub struct CommandLine {
 /// What else the agent can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Take what the agent put into this host out of it: routes, addresses, the bridge, sysctls
+    /// Remove everything that the agent put into this host: routes, addresses, the bridge, sysctls
     #[command(
         after_help = "Example:\n  systemctl stop sextant-agent && sextant-agent cleanup --dry-run && sextant-agent cleanup"
     )]
     Cleanup {
-        /// Only say what would be undone
+        /// Only show what would be removed
         #[arg(long)]
         dry_run: bool,
     },
-    /// Look at this host, and name each problem with its mend; exit code 1 if there is one
+    /// Check this host, and name each problem with its fix; exit code 1 if there is one
     #[command(after_help = "Example:\n  sextant-agent --uplink eth0 doctor")]
     Doctor {
-        /// Mend what is safe: raise limits of the kernel
+        /// Apply safe fixes: raise limits of the kernel
         #[arg(long)]
         fix: bool,
     },
@@ -150,7 +150,7 @@ pub enum Invalid {
     #[error(transparent)]
     File(#[from] SettingsError),
     /// No controller is named.
-    #[error("no controller: name one with --controller, e.g. --controller http://[2001:db8::c]:7300")]
+    #[error("no controller: name one with --controller, e.g. --controller http://[2001:db8::c:1]:7300")]
     NoController,
     /// A key's value.
     #[error("{key} {value}: {mend}")]

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// It has containers, and holds a prefix for them
+    /// It claims a prefix for its containers
     #[default]
     Host,
-    /// It holds no prefix, and routes to all hosts that are on-link on its uplinks
+    /// It claims no prefix, and routes to all hosts on its uplinks
     Router,
 }
 
@@ -18,10 +18,10 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Topology {
-    /// On one link: each host routes to all others, and refuses what nobody has
+    /// On one link: each host routes to its peers, and refuses packets to unassigned prefixes
     #[default]
     Switched,
-    /// Behind a router, which has the routes that a host has not, and refuses what nobody has
+    /// Behind a router, which has all other routes, and refuses packets to unassigned prefixes
     Routed,
 }
 
@@ -29,10 +29,10 @@ pub enum Topology {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NextHopKind {
-    /// The global one
+    /// The global address
     #[default]
     Global,
-    /// The link-local one: it stays where the global ones are renumbered
+    /// The link-local address, which survives renumbering of the link
     LinkLocal,
 }
 
@@ -40,9 +40,9 @@ pub enum NextHopKind {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direct {
-    /// If its next hop is on-link
+    /// Peers whose next hop is on-link
     #[default]
     OnLink,
-    /// Never
+    /// No peers
     Never,
 }

@@ -7,7 +7,7 @@ use sextant_proto::{NodeName, PoolName, Prefix};
 
 use super::{duration, link::Endpoint};
 
-/// Asks and tells Sextant's controllers
+/// Queries and controls a Sextant cluster, through its controllers
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant",
@@ -25,7 +25,7 @@ pub struct CommandLine {
 
 #[derive(Debug, Args)]
 pub(super) struct Global {
-    /// Controllers, tried in turn
+    /// The controllers' URLs, tried in turn
     #[arg(
         long = "controller",
         global = true,
@@ -35,7 +35,7 @@ pub(super) struct Global {
         default_value = "http://[::1]:7300"
     )]
     pub(super) controllers: Vec<Endpoint>,
-    /// Speak plain text past loopback
+    /// Permit plain text to controllers that are not on loopback
     #[arg(
         long,
         global = true,
@@ -51,12 +51,12 @@ pub(super) struct Global {
         hide_possible_values = true
     )]
     pub(super) insecure: bool,
-    /// How the answer is written
+    /// Format of the output
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(super) output: Output,
 }
 
-/// How the answer is written.
+/// Format of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
     /// For people
@@ -68,85 +68,85 @@ pub(super) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Prefixes that host prefixes are cut out of
-    #[command(subcommand, after_help = "Example:\n  sextant pool add main 2001:db8:1::/48 --host-len 64")]
+    /// Pools: the prefixes from which host prefixes are assigned
+    #[command(subcommand, after_help = "Example:\n  sextant pool add main 2001:db8:8000::/40 --host-len 64")]
     Pool(Pool),
-    /// Hosts and their prefixes
+    /// Nodes: the hosts and their prefixes
     #[command(subcommand, after_help = "Example:\n  sextant node list")]
     Node(Node),
-    /// Routes of the hosts' kernels
-    #[command(subcommand, after_help = "Example:\n  sextant route list --node host1")]
+    /// Routes in the hosts' kernels
+    #[command(subcommand, after_help = "Example:\n  sextant route list --node h1")]
     Route(Route),
     /// The routers that agents speak BGP with
-    #[command(after_help = "Example:\n  sextant bgp --node host1")]
+    #[command(after_help = "Example:\n  sextant bgp --node h1")]
     Bgp {
         /// Only those of this node
         #[arg(long, value_name = "NAME")]
         node: Option<NodeName>,
     },
-    /// Keep a prefix of a pool out, or for one node
+    /// Keep a prefix of a pool free, or for one node
     #[command(
-        after_help = "Example:\n  sextant reserve 2001:db8:1:6::/64 --node host6 --reason 'moves in on Monday'"
+        after_help = "Example:\n  sextant reserve 2001:db8:8000:7::/64 --node h7 --reason 'moves in on Monday'"
     )]
     Reserve {
-        /// What to reserve
+        /// The prefix to reserve
         prefix: Prefix,
-        /// The node that gets just this prefix; nobody does unless given
+        /// The node that gets this prefix; without it, no node does
         #[arg(long, value_name = "NAME")]
         node: Option<NodeName>,
-        /// Why, for people
+        /// The reason, as a text
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
     },
     /// End a reservation
-    #[command(after_help = "Example:\n  sextant unreserve 2001:db8:1:5::/64")]
+    #[command(after_help = "Example:\n  sextant unreserve 2001:db8:8000:7::/64")]
     Unreserve {
-        /// What was reserved
+        /// The reserved prefix
         prefix: Prefix,
     },
     /// List all reservations
     #[command(after_help = "Example:\n  sextant reservations")]
     Reservations,
-    /// Everything at a glance, and what needs a person
+    /// Show the cluster, and everything that needs an operator
     #[command(after_help = "Example:\n  sextant status")]
     Status,
-    /// What a node would change in its kernel now, and why: a dry run
-    #[command(after_help = "Example:\n  sextant plan host1")]
+    /// Show what a node would change in its kernel now, and why: a dry run
+    #[command(after_help = "Example:\n  sextant plan h1")]
     Plan {
         /// The node
         node: NodeName,
     },
-    /// Check the way between two nodes, there and back; name what breaks it
-    #[command(after_help = "Example:\n  sextant trace host1 host2")]
+    /// Test the path between two nodes both ways; name the fault and its fix
+    #[command(after_help = "Example:\n  sextant trace h1 h2")]
     Trace {
         /// One node
         from: NodeName,
         /// The other node
         to: NodeName,
     },
-    /// What was done, by whom and when, the newest last
+    /// List the changes: who did what and when, the newest last
     ///
-    /// The order is the store's. An event whose time is before that of the one above it is marked: a controller's clock was
+    /// The order is the store's. An event whose time is before that of the previous one is marked: a controller's clock was
     /// wrong.
-    #[command(after_help = "Example:\n  sextant events --follow --node host1")]
+    #[command(after_help = "Example:\n  sextant events --follow --node h1")]
     Events {
-        /// Go on with new ones as they come; with -o json, one object a line
+        /// Go on with new changes as they come; with -o json, one object a line
         #[arg(short, long)]
         follow: bool,
-        /// Only of this node
+        /// Only the changes of this node
         #[arg(long, value_name = "NAME")]
         node: Option<NodeName>,
-        /// Only so many of those that are; all unless given
+        /// Only the last N of the existing ones; all without it
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         last: Option<u32>,
     },
-    /// What an address is, whose, and who routes to it
-    #[command(after_help = "Example:\n  sextant explain 2001:db8:1:5::2")]
+    /// Show what an address is, which node holds it, and which nodes route to it
+    #[command(after_help = "Example:\n  sextant explain 2001:db8:8000:1::5")]
     Explain {
         /// An IPv6 address, without a length
         address: Ipv6Addr,
     },
-    /// Write all that lasts into one file
+    /// Write pools, reservations, nodes and claims into one file
     #[command(after_help = "Example:\n  sextant backup /var/backups/sextant.backup")]
     Backup {
         /// The file; it is written whole or not at all
@@ -155,40 +155,40 @@ pub(super) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Put a backup into the store; agents keep what they hold
+    /// Put a backup into the store; agents keep the prefixes that they hold
     #[command(after_help = "Example:\n  sextant restore /var/backups/sextant.backup")]
     Restore {
-        /// What `sextant backup` wrote
+        /// The file that `sextant backup` wrote
         #[arg(required_unless_present = "undo")]
         file: Option<PathBuf>,
-        /// Take back a restore that was cut off
+        /// Undo a restore that was interrupted
         #[arg(long, conflicts_with = "file")]
         undo: bool,
     },
-    /// Whom a store that stands in for another one still waits for
+    /// List the nodes that have not registered since the store replaced another one
     #[command(after_help = "Example:\n  sextant recover --finish")]
     Recover {
-        /// Wait no longer: what is not in the store now has ended
+        /// Wait no longer: claims that are not in the store now have ended
         #[arg(long)]
         finish: bool,
     },
-    /// Freeze every agent's kernel changes
+    /// Stop all agents from changing their kernels
     #[command(after_help = "Example:\n  sextant pause")]
     Pause,
-    /// End a pause, and let agents withdraw what they hold back
+    /// End a pause, and let agents withdraw the routes that the brake has kept
     #[command(after_help = "Example:\n  sextant resume")]
     Resume,
     /// Wait until every live agent has applied a revision
     #[command(after_help = "Example:\n  sextant wait --timeout 30s")]
     Wait {
-        /// The revision; the last one that agents see unless given
+        /// The revision; without it, the last one that agents see
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         revision: Option<u64>,
-        /// How long, e.g. 500ms, 30s, 2m; for ever unless given
+        /// How long to wait, e.g. 500ms, 30s, 2m; without it, for ever
         #[arg(long, value_name = "D", value_parser = duration::parse)]
         timeout: Option<Duration>,
     },
-    /// Write a shell's completions to standard output
+    /// Write completions for a shell to standard output
     #[command(
         after_help = "Example:\n  sextant completions bash > /usr/share/bash-completion/completions/sextant"
     )]
@@ -202,17 +202,17 @@ pub(super) enum Command {
 pub(super) enum Pool {
     /// Add a pool
     #[command(
-        after_help = "Example:\n  sextant pool add main 2001:db8:1::/48 --host-len 64 --container-len 80"
+        after_help = "Example:\n  sextant pool add main 2001:db8:8000::/40 --host-len 64 --container-len 80"
     )]
     Add {
-        /// What to call it; agents that name no pool take the only one, or the one called "default"
+        /// Its name; agents that name no pool use the only one, or the one named "default"
         name: PoolName,
-        /// All of it, at most 64 bits long, e.g. 2001:db8:1::/48
+        /// Its prefix, at most 64 bits long, e.g. 2001:db8:8000::/40
         prefix: Prefix,
-        /// How many bits long each host's prefix is
+        /// Length of each host's prefix
         #[arg(long, value_name = "N")]
         host_len: u32,
-        /// How many bits long the part on the container bridge is; as --host-len unless given
+        /// Length of the part on the container bridge; without it, as --host-len
         #[arg(long, value_name = "N")]
         container_len: Option<u32>,
     },
@@ -225,7 +225,7 @@ pub(super) enum Pool {
         /// The pool
         name: PoolName,
     },
-    /// Close a pool to new claims; who holds a prefix of it keeps it
+    /// Close a pool to new claims; nodes keep the prefixes that they hold
     #[command(after_help = "Example:\n  sextant pool drain main")]
     Drain {
         /// The pool
@@ -238,11 +238,11 @@ pub(super) enum Pool {
         name: PoolName,
     },
     /// Give a pool a shorter prefix that contains its own
-    #[command(after_help = "Example:\n  sextant pool grow main 2001:db8::/44")]
+    #[command(after_help = "Example:\n  sextant pool grow main 2001:db8:8000::/36")]
     Grow {
         /// The pool
         name: PoolName,
-        /// All of it from now on
+        /// Its new prefix
         prefix: Prefix,
     },
     /// Remove a pool that no node holds a prefix of
@@ -258,49 +258,49 @@ pub(super) enum Node {
     /// List all nodes
     #[command(after_help = "Example:\n  sextant node list")]
     List,
-    /// Show all that is known of one node
-    #[command(after_help = "Example:\n  sextant node show host1")]
+    /// Show everything about one node
+    #[command(after_help = "Example:\n  sextant node show h1")]
     Show {
         /// The node
         name: NodeName,
     },
-    /// Have all peers withdraw a node's routes, then its host; its prefix stays its own
-    #[command(after_help = "Example:\n  sextant node drain host1 --timeout 1m")]
+    /// Withdraw all routes to a node, then its own; it keeps its prefix
+    #[command(after_help = "Example:\n  sextant node drain h1 --timeout 1m")]
     Drain {
         /// The node
         name: NodeName,
-        /// How long its peers have to withdraw, e.g. 30s
+        /// How long to wait for its peers, e.g. 30s
         #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "30s")]
         timeout: Duration,
-        /// Return at once
+        /// Do not wait
         #[arg(long)]
         no_wait: bool,
     },
     /// Bring a drained node back
-    #[command(after_help = "Example:\n  sextant node undrain host1")]
+    #[command(after_help = "Example:\n  sextant node undrain h1")]
     Undrain {
         /// The node
         name: NodeName,
         /// How long to wait until it is ready, e.g. 30s
         #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "30s")]
         timeout: Duration,
-        /// Return at once
+        /// Do not wait
         #[arg(long)]
         no_wait: bool,
     },
     /// End the claims of nodes whose hosts are gone
     ///
     /// Within ten minutes a fifth of the announced nodes may be forgotten, or ten if that is more; nodes that were drained
-    /// before, or are back, do not count. More than that must be named in one command and confirmed.
-    #[command(after_help = "Example:\n  sextant node forget --confirm 3 host1 host2 host3")]
+    /// before, or are back, do not count. More must be named in one command and confirmed.
+    #[command(after_help = "Example:\n  sextant node forget --confirm 3 h1 h2 h3")]
     Forget {
         /// The nodes
         #[arg(required = true, value_name = "NAME")]
         names: Vec<NodeName>,
-        /// Even if they are too many at once; their number
+        /// The number of named nodes: permits more of them than the limit
         #[arg(long, value_name = "N")]
         confirm: Option<u32>,
-        /// Also if its agent is up, or its host still forwards: what uses its prefix there loses all connections
+        /// Even if the agent is connected or the host still forwards; its containers lose all connections
         #[arg(long)]
         force: bool,
     },
@@ -309,9 +309,9 @@ pub(super) enum Node {
 #[derive(Debug, Subcommand)]
 pub(super) enum Route {
     /// List the routes that nodes should have, and whether their kernels have them
-    #[command(after_help = "Example:\n  sextant route list --node host1")]
+    #[command(after_help = "Example:\n  sextant route list --node h1")]
     List {
-        /// Only those of this node's kernel
+        /// Only the routes of this node
         #[arg(long, value_name = "NAME")]
         node: Option<NodeName>,
     },

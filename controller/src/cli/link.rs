@@ -35,7 +35,7 @@ pub struct Endpoint(Uri);
 /// A text that is no controller's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is not a controller's address; write it as http://HOST:PORT, e.g. http://[2001:db8::c]:7300"
+    "\"{0}\" is not a controller's address; write it as http://HOST:PORT, e.g. http://[2001:db8::c:1]:7300"
 )]
 pub struct EndpointError(String);
 
