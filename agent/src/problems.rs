@@ -3,12 +3,9 @@
 //! There is one list. `/readyz`, systemd's status line, the log and the acks are made from it, so none of them knows what
 //! another one does not. A room gives all that it finds with [`Problems::report`], as often as it likes.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use sextant_proto::Problem;
+use sextant_proto::{Problem, unix_ms};
 use tokio::{sync::watch, time::Instant};
 
 use crate::log_limiter::{Line, LogLimiter};
@@ -152,11 +149,6 @@ impl Found {
             .filter(move |(at, it)| of(&self.0[..=*at], &it.problem.what) > of(&other.0, &it.problem.what))
             .map(|(_, it)| it)
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -10,6 +10,13 @@ use tokio::sync::watch;
 
 use crate::index::Index;
 
+/// A source of the acknowledgements that other controllers have.
+#[async_trait::async_trait]
+pub trait Refresh: Send + Sync {
+    /// Asks all other controllers, and keeps what they say. Whether there are any.
+    async fn refresh(&self) -> bool;
+}
+
 /// What an agent said of its kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {

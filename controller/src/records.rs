@@ -1,12 +1,10 @@
 //! The store's values as domain types.
 
-use std::{
-    net::Ipv6Addr,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::Ipv6Addr, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
+pub use sextant_proto::unix_ms;
 use sextant_proto::{
     Epoch, Incarnation, InstanceId, NodeId, NodeName, NodeState, PoolName, Prefix, Revision, Uplink,
     convert::{self, MessageError},
@@ -260,12 +258,6 @@ pub struct VerdictRecord {
     pub forwarding: bool,
     /// Since when.
     pub since_unix_ms: u64,
-}
-
-/// Now, for what people read; never for deciding.
-pub fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Record for Meta {

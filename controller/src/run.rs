@@ -23,10 +23,8 @@ use tokio::{
 
 use crate::{
     acks::Acks,
-    audit::Sweeper,
     backup::{Automatic, Directory},
     claims::Claims,
-    elapsed::{Ticker, Waits},
     expiry::Expiry,
     grpc::{self, Connected, Connections, Others, Questions, Rooms},
     health::Health,
@@ -44,6 +42,8 @@ use crate::{
     sessions::{Identity, Replaces, Sessions},
     settings::{CommandLine, EtcdAccess, Settings, Store},
     store,
+    sweeper::Sweeper,
+    ticker::{Ticker, Waits},
     verdicts::Verdicts,
 };
 
@@ -266,7 +266,7 @@ fn verdicts(rooms: &Rooms) -> Verdicts {
     Verdicts::new(registry, keys, index, rooms.sessions.clone(), rooms.acks.clone())
 }
 
-fn sweeper(rooms: &Rooms, keep: crate::audit::Keep) -> Sweeper {
+fn sweeper(rooms: &Rooms, keep: crate::sweeper::Keep) -> Sweeper {
     let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
     Sweeper::new(registry, keys, index, rooms.sessions.identity().id.clone(), keep)
 }
@@ -279,7 +279,7 @@ fn ticker(settings: &Settings, rooms: &Rooms) -> Ticker {
 
 fn expiry(settings: &Settings, rooms: &Rooms) -> Expiry {
     let (claims, index) = (rooms.claims.clone(), rooms.index.clone());
-    Expiry::new(claims, index, rooms.acks.clone(), rooms.others.clone(), settings.hold_down)
+    Expiry::new(claims, index, rooms.acks.clone(), Arc::new(rooms.others.clone()), settings.hold_down)
 }
 
 fn announce_start(settings: &Settings) {

@@ -16,10 +16,10 @@ use sextant_proto::{
 };
 
 use crate::{
-    audit::Keep,
     backup::Schedule,
-    cli::duration,
+    duration,
     registry::etcd::{Login, Tls},
+    sweeper::Keep,
 };
 
 /// Where settings are looked for unless told otherwise.

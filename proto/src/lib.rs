@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod brake;
+mod clock;
 pub mod convert;
 #[cfg(feature = "daemon")]
 pub mod daemon;
@@ -19,6 +20,7 @@ mod problem;
 mod revision;
 mod transport;
 
+pub use clock::unix_ms;
 pub use id::{IdError, Incarnation, InstanceId, NodeId};
 pub use name::{NameError, NodeName, PoolName};
 pub use node::{

@@ -1,16 +1,13 @@
 //! What is known of a neighbour, for people.
 
-use std::{
-    net::Ipv6Addr,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::net::Ipv6Addr;
 
 use rustbgpd_fsm::SessionState;
 use rustbgpd_wire::{
     NotificationMessage,
     notification::{description, extract_shutdown_communication},
 };
-use sextant_proto::BgpNeighbour;
+use sextant_proto::{BgpNeighbour, unix_ms};
 use tokio::sync::watch;
 
 use super::meters::{Counts, Meters};
@@ -169,9 +166,4 @@ fn word(state: SessionState) -> &'static str {
 
 fn seconds(unix_ms: u64) -> i64 {
     i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX)
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,11 +1,10 @@
 //! Who did what, when: an entry in the store for each change, put by the transaction that makes the change.
 //!
 //! Entries stand under `audit/`. Their order is that of the revisions of their keys; the times in them are of wall
-//! clocks. Neither agents nor the index see them: [`list`] and [`Follow`] read the store itself. [`Sweeper`] keeps them bounded.
+//! clocks. Neither agents nor the index see them: [`list`] and [`Follow`] read the store itself. [`crate::sweeper`] keeps them bounded.
 
 mod follow;
 mod record;
-mod sweep;
 
 use std::{fmt, sync::Arc};
 
@@ -19,7 +18,6 @@ use crate::{
 
 pub use follow::Follow;
 pub use record::AuditRecord;
-pub use sweep::{Keep, Sweeper};
 
 /// Who does something, for people to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,4 +220,4 @@ fn noted(entry: &Entry) -> Option<Noted> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

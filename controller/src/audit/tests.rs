@@ -6,7 +6,7 @@ use crate::registry::{
     embedded::{EmbeddedStore, Options},
 };
 
-fn store(dir: &tempfile::TempDir) -> (SharedRegistry, Keys) {
+pub(crate) fn store(dir: &tempfile::TempDir) -> (SharedRegistry, Keys) {
     // Watchers that are more than a few events behind find them compacted.
     let mut options = Options::default();
     options.kept_events = 10;
@@ -15,7 +15,7 @@ fn store(dir: &tempfile::TempDir) -> (SharedRegistry, Keys) {
     (registry, Keys::new(&"test".parse().unwrap()))
 }
 
-async fn put(registry: &SharedRegistry, keys: &Keys, unix_ms: u64, random: u64) {
+pub(crate) async fn put(registry: &SharedRegistry, keys: &Keys, unix_ms: u64, random: u64) {
     let record = AuditRecord {
         unix_ms,
         what: What::Claimed.to_string(),
@@ -29,48 +29,8 @@ async fn put(registry: &SharedRegistry, keys: &Keys, unix_ms: u64, random: u64) 
     registry.commit(Txn { guards: Vec::new(), ops }).await.unwrap();
 }
 
-async fn times(registry: &SharedRegistry, keys: &Keys) -> Vec<u64> {
+pub(crate) async fn times(registry: &SharedRegistry, keys: &Keys) -> Vec<u64> {
     list(registry, keys).await.unwrap().1.iter().map(|noted| noted.record.unix_ms).collect()
-}
-
-/// Says that revisions before this one are a second old, and the others new.
-fn old_before(revision: u64) -> impl Fn(Revision) -> Duration {
-    move |at| if at < Revision(revision) { Duration::from_secs(1) } else { Duration::ZERO }
-}
-
-#[tokio::test]
-async fn old_entries_go_by_age_and_by_number() {
-    let dir = tempfile::tempdir().unwrap();
-    let (registry, keys) = store(&dir);
-    for n in 0..250 {
-        put(&registry, &keys, 1000 + n, 7).await;
-    }
-    let keep = Keep { entries: 240, age: Duration::from_millis(400) };
-    assert_eq!(sweep::sweep(&registry, &keys, keep, |_| Duration::ZERO).await.unwrap(), 10, "by number");
-    assert_eq!(times(&registry, &keys).await[0], 1010);
-    assert_eq!(
-        sweep::sweep(&registry, &keys, keep, old_before(201)).await.unwrap(),
-        190,
-        "by age, in several chunks"
-    );
-    assert_eq!(times(&registry, &keys).await, (1200..1250).collect::<Vec<_>>());
-    assert_eq!(sweep::sweep(&registry, &keys, keep, old_before(201)).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn two_sweepers_at_once_do_no_harm() {
-    let dir = tempfile::tempdir().unwrap();
-    let (registry, keys) = store(&dir);
-    for n in 0..150 {
-        put(&registry, &keys, n, 7).await;
-    }
-    let keep = Keep { entries: 10, age: Duration::from_secs(1) };
-    let (a, b) = tokio::join!(
-        sweep::sweep(&registry, &keys, keep, |_| Duration::ZERO),
-        sweep::sweep(&registry, &keys, keep, |_| Duration::ZERO)
-    );
-    assert!(a.is_ok() && b.is_ok());
-    assert_eq!(times(&registry, &keys).await, (140..150).collect::<Vec<_>>());
 }
 
 /// More entries than the store's ring for watches holds, between two looks: the follower lists anew.

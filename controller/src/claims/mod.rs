@@ -19,9 +19,10 @@ use sextant_proto::{
 
 use crate::{
     audit::{Actor, Event, What},
+    doubts::{Doubted, Lineage},
     index::{Index, View},
     keys::{Keys, Space},
-    lineage::{self, Doubted, Lineage},
+    lineage::{self},
     records::{ClaimRecord, NodeRecord, Record, unix_ms},
     registry::{Entry, Guard, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };

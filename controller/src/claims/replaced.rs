@@ -9,8 +9,8 @@ use async_trait::async_trait;
 
 use super::{tests::*, *};
 use crate::{
+    doubts::Knows,
     index::IndexTask,
-    lineage::Knows,
     pools::Pools,
     records::Meta,
     registry::{KeyRange, LeaseId, Listing, Reading, Registry, Watch, embedded::EmbeddedStore},

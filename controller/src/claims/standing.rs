@@ -5,8 +5,9 @@ use sextant_proto::{Epoch, NodeId, NodeName, Pool, Prefix};
 
 use super::{Claims, decode};
 use crate::{
+    doubts::Doubted,
     index::View,
-    lineage::{Doubted, History, Known},
+    lineage::{History, Known},
     records::{ClaimRecord, MarkRecord, Meta, NodeRecord, Record},
     registry::{Entry, Guard, KeyRange, RegistryError},
 };

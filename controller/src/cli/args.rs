@@ -5,7 +5,8 @@ use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use sextant_proto::{NodeName, PoolName, Prefix};
 
-use super::{duration, link::Endpoint};
+use super::link::Endpoint;
+use crate::duration;
 
 /// Queries and controls a Sextant cluster, through its controllers
 #[derive(Debug, Parser)]

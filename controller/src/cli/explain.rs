@@ -12,13 +12,13 @@ use sextant_proto::{
 use super::{
     answer::{Node, RouteState},
     args::Output,
-    duration::age,
     failure::Failure,
     json::texts,
     link::Link,
     show::{self, Show},
     text,
 };
+use crate::duration::age;
 
 /// All that is known of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]

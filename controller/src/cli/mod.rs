@@ -10,7 +10,6 @@ mod answer;
 mod args;
 mod command;
 mod drain;
-pub(crate) mod duration;
 mod events;
 mod explain;
 mod failure;

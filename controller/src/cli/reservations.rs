@@ -9,12 +9,12 @@ use sextant_proto::{
 
 use super::{
     args::Output,
-    duration::age,
     failure::Failure,
     link::Link,
     show::{self, Show},
     text::table,
 };
+use crate::duration::age;
 
 /// A prefix that is kept out, or for one node.
 #[derive(Debug, Clone, PartialEq, Eq)]

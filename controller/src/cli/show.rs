@@ -1,11 +1,9 @@
 //! What can be shown, and writing it.
 
-use std::{
-    io::{ErrorKind, Write},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::io::{ErrorKind, Write};
 
 use serde_json::Value;
+use sextant_proto::unix_ms;
 
 use super::{args::Output, failure::Failure};
 
@@ -41,9 +39,4 @@ pub(super) fn warn(unreadable: &[String]) {
     for line in unreadable {
         eprintln!("sextant: warning: {}", super::text::one_line(line));
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -30,7 +30,7 @@ use super::{
     status::malformed,
 };
 use crate::{
-    acks::{Acks, Applied},
+    acks::{Acks, Applied, Refresh},
     health::{CONTROLLERS_PATIENCE, Health},
     index::Index,
     records::{ControllerRecord, unix_ms},
@@ -84,6 +84,13 @@ struct Word {
     /// Empty from one of an older version.
     controller: String,
     problems: Vec<Problem>,
+}
+
+#[async_trait::async_trait]
+impl Refresh for Others {
+    async fn refresh(&self) -> bool {
+        Self::refresh(self).await
+    }
 }
 
 impl Others {

@@ -27,8 +27,8 @@ use super::{
 use crate::{
     acks::Applied,
     claims::{Holder, HolderError},
+    doubts::Knows,
     index::Since,
-    lineage::Knows,
     registry::KeyRange,
     sessions::Attachment,
 };

@@ -257,7 +257,7 @@ impl IndexTask {
     /// How the listing follows the known state. Agents receive no deletes from a store that was taken back (DESIGN I6).
     fn course(&self, listing: &Listing) -> Course {
         let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
-        course(&state, &self.keys, *self.seen.borrow(), listing)
+        course(state.meta().incarnation, state.lineage(), &self.keys, *self.seen.borrow(), listing)
     }
 
     async fn fork(&self, why: &str) -> Result<(), RegistryError> {

@@ -5,7 +5,6 @@ use sextant_proto::{Incarnation, Revision};
 use super::{History, Known};
 use crate::{
     audit::{Actor, Event, What},
-    index::State,
     keys::{Key, Keys},
     records::{MarkRecord, Meta, Record},
     registry::{Guard, KeyRange, Listing, Op, Outcome, RegistryError, SharedRegistry, Txn},
@@ -25,19 +24,18 @@ pub enum Course {
     Back(String),
 }
 
-/// How `listing` follows `state`, of which all up to `seen` was seen.
-pub fn course(state: &State, keys: &Keys, seen: Revision, listing: &Listing) -> Course {
+/// How `listing` follows the store `here`, of which `known` is the history, and all up to `seen` was seen.
+pub fn course(here: Incarnation, known: &History, keys: &Keys, seen: Revision, listing: &Listing) -> Course {
     let key = keys.meta();
     let entry = listing.entries.iter().find(|entry| entry.key == key);
     let Some(meta) = entry.and_then(|entry| Meta::decode(&entry.value).ok()) else { return Course::On };
-    let here = state.meta().incarnation;
     if meta.incarnation != here {
         return if meta.replaces == Some(here) { Course::Successor } else { Course::On };
     }
     if listing.revision < seen {
         return Course::Back(format!("its revision fell from {seen} to {}", listing.revision));
     }
-    let latest = state.lineage().latest();
+    let latest = known.latest();
     match latest.filter(|&(id, revision)| history(keys, listing).knows(id, revision) == Known::Missing) {
         Some((_, revision)) => Course::Back(format!("the change at revision {revision} is not in it")),
         None => Course::On,
@@ -124,8 +122,8 @@ mod tests {
     #[test]
     fn a_store_that_went_back_is_told_from_one_that_went_on() {
         let meta = Meta::new();
-        let state =
-            State::new(keys(), meta.clone(), &listing(20, &meta, &[(7, 2), (8, 9), (9, 15)])).unwrap();
+        let known = history(&keys(), &listing(20, &meta, &[(7, 2), (8, 9), (9, 15)]));
+        let known_as = meta.incarnation;
         let wiped = Meta::new();
         let successor = Meta { replaces: Some(meta.incarnation), ..Meta::new() };
         type Marks = &'static [(u64, u64)];
@@ -139,7 +137,8 @@ mod tests {
             ("wiped, which its record tells", 10, &wiped, &[], true, false),
         ];
         for (what, revision, meta, marks, on, successor) in table {
-            let found = course(&state, &keys(), Revision(20), &listing(revision, meta, marks));
+            let listing = listing(revision, meta, marks);
+            let found = course(known_as, &known, &keys(), Revision(20), &listing);
             let wanted = (on, successor);
             assert_eq!((found == Course::On, found == Course::Successor), wanted, "{what}: {found:?}");
         }

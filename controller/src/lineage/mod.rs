@@ -3,223 +3,23 @@
 //! An etcd snapshot that is restored takes the store back to an earlier revision, under the same incarnation: grants and
 //! ends since then are gone, and revisions are used a second time. So each grant and each end puts a random mark
 //! ([`History`]), and each transaction of the claim logic guards the last mark that its controller knows. That the store
-//! was taken back shows in three ways: a controller sees its revision fall, or misses a mark ([`course`]); or agents say that
-//! they know a mark, a claim or a revision that the store does not have ([`Lineage::heard`]). One agent alone is reported
-//! and changes nothing but its own claim; two make the store another incarnation ([`fork`]): agents keep their routes,
-//! register what they hold, and of two that held one prefix the later one has it.
+//! was taken back shows in three ways: a controller sees its revision fall, or misses a mark ([`course`]); or agents doubt it
+//! ([`crate::doubts`]). Then it is made another incarnation ([`fork()`]): agents keep their routes, register what they hold, and
+//! of two that held one prefix the later one has it.
 
 mod fork;
 mod history;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use sextant_proto::Incarnation;
 
-use sextant_proto::{Incarnation, Mark, NodeName, Revision};
-use tokio::time::Instant;
-
-use crate::{
-    index::{Index, State},
-    keys::Keys,
-    records::{DoubtRecord, Meta, Record},
-    registry::{Entry, Op, RegistryError, SharedRegistry, Txn},
-};
+use crate::records::Meta;
 
 pub use fork::{Course, course, fork};
 pub use history::{History, KEPT, Known};
-
-/// How long a controller that has just started waits for an agent that confirms the store's history, before it grants a new
-/// prefix in a store that has sessions. Agents reconnect within 5 s.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
-/// How many nodes make the store another incarnation: one alone may be wrong, or lie.
-const ENOUGH: usize = 2;
-/// For how long a single node that knows another history is asked to wait for a second one.
-const SECOND_WITHIN: Duration = Duration::from_secs(10);
-
-/// What a node says that it knows of the store.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Knows {
-    /// The incarnation and revision of its view.
-    pub view: Option<(Incarnation, Revision)>,
-    /// The last mark that it has seen.
-    pub mark: Option<Mark>,
-}
-
-/// What nodes say of the store's history, and what comes of it.
-#[derive(Clone)]
-pub struct Lineage {
-    registry: SharedRegistry,
-    keys: Keys,
-    index: Index,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    /// Since when each node has said so to this controller, and of which incarnation.
-    since: Mutex<HashMap<NodeName, (Incarnation, Instant)>>,
-    /// An agent has said that it knows the store's history.
-    confirmed: AtomicBool,
-    /// The store had sessions at the start: their agents will come.
-    awaited_until: Option<Instant>,
-}
-
-impl Lineage {
-    /// The history of the store that `index` follows.
-    pub fn new(registry: SharedRegistry, keys: Keys, index: Index) -> Self {
-        let awaited = index.read(|state| !state.sessions().is_empty());
-        let awaited_until = awaited.then(|| Instant::now() + CONFIRM_WITHIN);
-        let (since, confirmed) = (Mutex::default(), AtomicBool::new(false));
-        Self { registry, keys, index, shared: Arc::new(Shared { since, confirmed, awaited_until }) }
-    }
-
-    /// What `node` knows, at a time when the store was at `revision` and the index as new. Whether its word agrees with the
-    /// store; where it does not, it must not be told that anything is gone.
-    pub async fn heard(&self, node: &NodeName, knows: &Knows, revision: Revision) -> bool {
-        let (doubt, confirms) =
-            self.index.read(|state| (doubt(state, knows, revision), confirms(state, knows)));
-        if confirms {
-            self.shared.confirmed.store(true, Ordering::Relaxed);
-        }
-        match doubt {
-            None => {
-                self.agrees(node).await;
-                true
-            }
-            Some(doubt) => {
-                self.doubted(node, doubt).await;
-                false
-            }
-        }
-    }
-
-    /// A node knows something that the store must have, and does not. Every controller's nodes count: each says so in the
-    /// store. What becomes of the node.
-    pub async fn doubted(&self, node: &NodeName, doubt: String) -> Doubted {
-        let here = self.index.read(|state| state.meta().incarnation);
-        let since = self.since(node, here);
-        match self.nodes_that_doubt(node, here, &doubt).await {
-            Ok(nodes) if nodes >= ENOUGH => {
-                let why = format!("at least two nodes know a later one: node {node}: {doubt}");
-                match fork(&self.registry, &self.keys, here, &why).await {
-                    Ok(()) => self.index.reconsider(),
-                    Err(error) => {
-                        tracing::warn!(%error, "store cannot be made another incarnation; trying again")
-                    }
-                }
-                Doubted::Waiting
-            }
-            Ok(_) if since.elapsed() >= SECOND_WITHIN => Doubted::Alone,
-            Ok(_) => Doubted::Waiting,
-            Err(error) => {
-                tracing::debug!(%node, %error, "doubt of a node cannot be put into the store");
-                Doubted::Waiting
-            }
-        }
-    }
-
-    /// Since when this controller hears it from the node.
-    fn since(&self, node: &NodeName, here: Incarnation) -> Instant {
-        let mut since = self.shared.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = since.get(node).filter(|(of, _)| *of == here).map(|(_, since)| *since);
-        known.unwrap_or_else(|| {
-            let now = Instant::now();
-            since.insert(node.clone(), (here, now));
-            now
-        })
-    }
-
-    /// Puts the node's doubt of the store `here` into the store; how many nodes have one.
-    async fn nodes_that_doubt(
-        &self,
-        node: &NodeName,
-        here: Incarnation,
-        doubt: &str,
-    ) -> Result<usize, RegistryError> {
-        let (key, record) = (self.keys.doubt(node), DoubtRecord { of: here, knows: doubt.to_owned() });
-        let said = self.registry.list(&self.keys.doubts()).await?.entries;
-        let of_here = |entry: &&Entry| DoubtRecord::decode(&entry.value).is_ok_and(|said| said.of == here);
-        let others = said.iter().filter(of_here).filter(|entry| entry.key != key).count();
-        let own = said.iter().filter(of_here).any(|entry| entry.key == key);
-        if !own {
-            tracing::warn!(%node, knows = doubt, "node knows what the store does not have; a second node decides");
-            let guards = self.index.read(|state| state.same_record());
-            let ops = vec![Op::put(key, record.encode())];
-            self.registry.commit(Txn { guards, ops }).await?;
-        }
-        Ok(others + 1)
-    }
-
-    /// The node knows what the store has: what it said before no longer counts.
-    async fn agrees(&self, node: &NodeName) {
-        if !self.index.read(|state| state.doubts().any(|(it, _)| it == node)) {
-            return;
-        }
-        let (guards, key) = (self.index.read(|state| state.same_record()), self.keys.doubt(node));
-        if let Err(error) = self.registry.commit(Txn { guards, ops: vec![Op::Delete(key)] }).await {
-            tracing::debug!(%node, %error, "doubt of a node cannot be taken back");
-        }
-    }
-
-    /// Whether new prefixes are withheld: no agent has confirmed yet that the store's history is the one that agents know.
-    pub fn is_unconfirmed(&self) -> bool {
-        let waits = self.shared.awaited_until.is_some_and(|until| Instant::now() < until);
-        waits && !self.shared.confirmed.load(Ordering::Relaxed)
-    }
-
-    /// What the store answered from is behind what was seen of it: looks at it anew.
-    ///
-    /// # Errors
-    /// Always, if it is.
-    pub fn not_back(&self, seen: Revision, revision: Revision) -> Result<(), RegistryError> {
-        if revision >= seen {
-            return Ok(());
-        }
-        self.index.reconsider();
-        Err(RegistryError::Unavailable(format!(
-            "the store went back from revision {seen} to {revision}: a snapshot of it was restored; try again"
-        )))
-    }
-}
-
-/// What becomes of a node that knows what the store does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doubted {
-    /// It is to try again: a second node may come, or the store is another incarnation by then.
-    Waiting,
-    /// No second node has come for a while.
-    Alone,
-}
-
-/// What of a node's knowledge the store must have and does not.
-fn doubt(state: &State, knows: &Knows, revision: Revision) -> Option<String> {
-    let here = state.meta().incarnation;
-    let ahead = knows.view.filter(|(incarnation, view)| *incarnation == here && *view > revision);
-    if let Some((_, view)) = ahead {
-        return Some(format!("its view is of revision {view}, and the store is at {revision}"));
-    }
-    let known = [knows.view.map(|(incarnation, _)| incarnation), knows.mark.map(|mark| mark.incarnation)];
-    if let Some(foreign) = known.into_iter().flatten().find_map(|it| foreign(state.meta(), it)) {
-        return Some(foreign);
-    }
-    let mark = knows.mark.filter(|mark| mark.incarnation == here)?;
-    let missing = state.lineage().knows(mark.id, mark.revision) == Known::Missing;
-    missing.then(|| format!("the change that it saw at revision {} is not in the store", mark.revision))
-}
 
 /// Why a node that knows this incarnation comes from a store that this one does not know, and was perhaps taken back from:
 /// while its recovery window is open it waits for such nodes anyway.
 pub fn foreign(meta: &Meta, incarnation: Incarnation) -> Option<String> {
     let foreign = !meta.recovering && !meta.descends_from(incarnation);
     foreign.then(|| format!("it knows the store as incarnation {incarnation}, which this store does not"))
-}
-
-fn confirms(state: &State, knows: &Knows) -> bool {
-    let here = state.meta().incarnation;
-    let mark = knows.mark.filter(|mark| mark.incarnation == here);
-    mark.is_some_and(|mark| state.lineage().knows(mark.id, mark.revision) == Known::Present)
 }

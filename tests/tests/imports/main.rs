@@ -1,4 +1,4 @@
-//! The order of the rooms of a package: an import runs downwards, to a room that stands before one's own.
+//! The order of the rooms of agent and controller: an import runs downwards, to a room that stands before one's own.
 //!
 //! A room is a folder, or a file, right below `src`. A new one is given its place in the lists below.
 
@@ -30,6 +30,40 @@ const AGENT: &[&str] = &[
     "session",
     "metrics",
     "inquiry",
+    "run",
+    "main",
+];
+
+const CONTROLLER: &[&str] = &[
+    "duration",
+    "registry",
+    "keys",
+    "records",
+    "prefixes",
+    "audit",
+    "control",
+    "elapsed",
+    "lineage",
+    "index",
+    "removals",
+    "store",
+    "acks",
+    "doubts",
+    "ticker",
+    "sweeper",
+    "backup",
+    "pools",
+    "reservations",
+    "claims",
+    "expiry",
+    "sessions",
+    "verdicts",
+    "health",
+    "trace",
+    "settings",
+    "cli",
+    "grpc",
+    "metrics",
     "run",
     "main",
 ];
@@ -82,6 +116,12 @@ fn rust_files(dir: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn imports_run_downwards_in_the_agent() {
     let found = upward("agent", AGENT);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn imports_run_downwards_in_the_controller() {
+    let found = upward("controller", CONTROLLER);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

@@ -5,11 +5,11 @@ use sextant_proto::{Epoch, Problem, Revision, Uplink};
 use super::{
     super::{
         answer::{Applied, Cluster, Liveness, Node},
-        duration::age,
         troubles::FLAPPING,
     },
     table,
 };
+use crate::duration::age;
 
 /// All nodes; what failed is a column only where something has.
 pub(in super::super) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {

@@ -25,7 +25,9 @@ use nix::{
 };
 
 use super::open::mend;
-use crate::{records::unix_ms, registry::Refusal};
+use sextant_proto::unix_ms;
+
+use crate::registry::Refusal;
 
 /// How much the reserve holds, in octets: some two hundred pages, of which a transaction takes a dozen or two.
 const RESERVE: u64 = 1 << 20;

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sextant_proto::unix_ms;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -21,10 +22,7 @@ use super::{
     table::Loaded,
     watch::Publisher,
 };
-use crate::{
-    records::unix_ms,
-    registry::{LeaseId, Refusal, RegistryError},
-};
+use crate::registry::{LeaseId, Refusal, RegistryError};
 
 /// The most requests in one group: bounds the time that the first of them waits for the last.
 const GROUP: usize = 1024;

@@ -1,12 +1,10 @@
 //! Elapsed time that survives restarts and clock steps: what decides when a recovery window, a quarantine, the window of
 //! removals, or the time for which audit entries are kept is over.
 //!
-//! [`record`] is the record in the store, and pure. The one task here, [`Ticker::run`], waits for its tick, and adds to the
+//! [`crate::elapsed`] is the record in the store, and pure. The one task here, [`Ticker::run`], waits for its tick, and adds to the
 //! record what passed on the monotonic clock: often while something short is waited for, seldom otherwise. Every controller
 //! does it; each write is guarded by the record that it adds to, and adds only what the controller measured since it saw
 //! that record, so that no time counts twice. The task never ends: a store that does not answer is tried again.
-
-mod record;
 
 use std::{convert::Infallible, time::Duration};
 
@@ -14,14 +12,13 @@ use sextant_proto::{Incarnation, Revision, brake};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
+    elapsed::Elapsed,
     index::{Index, State},
     keys::Keys,
     records::Record,
     registry::{Guard, Op, Outcome, RegistryError, SharedRegistry, Txn},
     removals,
 };
-
-pub use record::Elapsed;
 
 /// How often to look whether it is time to write.
 const TICK: Duration = Duration::from_secs(1);

@@ -96,7 +96,7 @@ impl Sweeper {
 ///
 /// # Errors
 /// If the store does not answer; what was deleted stays so.
-pub(super) async fn sweep(
+async fn sweep(
     registry: &SharedRegistry,
     keys: &Keys,
     keep: Keep,
@@ -117,3 +117,6 @@ pub(super) async fn sweep(
     }
     Ok(gone.len())
 }
+
+#[cfg(test)]
+mod tests;

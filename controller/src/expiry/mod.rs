@@ -3,7 +3,7 @@
 //! One task, [`Expiry::run`]: it looks every second. Its clock is its own and monotonic: a node is down from when this
 //! controller first saw it without a session. It never ends: a store that does not answer is tried again.
 
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use sextant_proto::{
     NodeName, NodeState, Peer,
@@ -12,9 +12,8 @@ use sextant_proto::{
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
-    acks::Acks,
+    acks::{Acks, Refresh},
     claims::{Claims, ForgetError},
-    grpc::Others,
     index::{Index, State},
 };
 
@@ -32,7 +31,7 @@ pub struct Expiry {
     claims: Claims,
     index: Index,
     acks: Acks,
-    others: Others,
+    others: Arc<dyn Refresh>,
     hold_down: Option<Duration>,
     down: BTreeMap<NodeName, Instant>,
     outage: Outage,
@@ -44,7 +43,7 @@ impl Expiry {
         claims: Claims,
         index: Index,
         acks: Acks,
-        others: Others,
+        others: Arc<dyn Refresh>,
         hold_down: Option<Duration>,
     ) -> Self {
         Self { claims, index, acks, others, hold_down, down: BTreeMap::new(), outage: Outage::default() }
