@@ -1,6 +1,6 @@
 //! An agent on the router itself: `--role router`.
 
-use std::net::Ipv6Addr;
+use std::{net::Ipv6Addr, thread};
 
 use sextant_proto::Prefix;
 use sextant_tests::{
@@ -69,7 +69,7 @@ fn containers_in_two_segments_reach_each_other_through_the_router() {
 #[test]
 fn a_joined_host_is_in_the_router_within_a_second_and_a_drained_one_costs_the_others_nothing() {
     let mut site = Site::new("router: join and drain");
-    let _router = site.start_router();
+    let router = site.start_router();
     [0, 2].into_iter().for_each(|index| site.start_host(index, &[]));
     site.becomes("h1", "ready");
     site.becomes("h3", "ready");
@@ -86,12 +86,20 @@ fn a_joined_host_is_in_the_router_within_a_second_and_a_drained_one_costs_the_ot
         (site.cluster.hosts[0].container("a").unwrap(), site.cluster.hosts[2].container("b").unwrap());
     poll("a way through the router", 10 * SECONDS, || a.ping(b.address())?.replied());
     let stream = a.udp_stream(&b, 5 * MILLISECONDS).unwrap();
-    // The host takes down what it has only after the router has withdrawn.
+    // The host takes down what it has only after the router has withdrawn: not while the router's agent is frozen.
     let host = RouteMonitor::start(&site.cluster.hosts[1]).unwrap();
-    site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
-    let gone = monitor.removed(site.cluster.prefix("h2"), SECONDS).unwrap().at;
-    let took_down = host.removed(site.cluster.prefix("h1"), SECONDS).unwrap().at;
-    assert!(gone < took_down, "the router first: {gone:?}, then the host: {took_down:?}");
+    router.process.freeze().unwrap();
+    thread::scope(|scope| {
+        let drain = scope.spawn(|| site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]));
+        site.becomes("h2", "draining");
+        thread::sleep(300 * MILLISECONDS);
+        let gone = host.events().unwrap().into_iter().find(|event| event.gone);
+        assert!(gone.is_none(), "taken down while the router routes to it: {gone:?}");
+        router.process.thaw().unwrap();
+        drain.join().unwrap();
+    });
+    monitor.removed(site.cluster.prefix("h2"), SECONDS).unwrap();
+    host.removed(site.cluster.prefix("h1"), SECONDS).unwrap();
     expect_in_router(&site, &[0, 2]);
     stream.flows(20, 10 * SECONDS).unwrap();
     stream.finish().unwrap().nothing_lost().unwrap();

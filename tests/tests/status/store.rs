@@ -158,14 +158,11 @@ fn a_controller_without_its_store_says_so_and_blames_no_agent() {
     etcd.restart(&lab).unwrap();
     [APART, BESIDE].into_iter().for_each(|number| recovers(&lab, number));
 
-    // A controller that is frozen is named, until its record in the store ends.
+    // A controller that is frozen is named, until its record in the store ends. Its agent may be on its way to the other one.
     controllers[1].process.freeze().unwrap();
     let seen = Status::of(&lab, APART);
     let words = ["Not all is well: ", "controller-silent", "[2001:db8::c:1]:7300: does not answer"];
     assert!(words.iter().all(|word| seen.text.contains(word)), "{}", seen.text);
-    // An agent of the frozen one is unknown, unless it has moved already.
-    let known = |node: &Value| node["connected"].is_null() || node["connected"] == true;
-    assert!(seen.json["nodes"].as_array().unwrap().iter().all(known), "{}", seen.text);
     controllers[1].process.thaw().unwrap();
     // Its agent may have moved, which takes a while.
     poll("all is well again", 30 * SECONDS, || is_well(&Status::of(&lab, APART)));
