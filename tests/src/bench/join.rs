@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Parser;
 
 use super::{
@@ -130,7 +130,8 @@ impl Cluster {
         }
         let announced = agent.announced_at(PATIENCE)?;
         host.power_off()?;
-        Ok(routed.into_iter().map(|at| at.duration_since(announced).unwrap_or_default()).collect())
+        let delays = routed.into_iter().map(|at| at.duration_since(announced));
+        delays.collect::<Result<_, _>>().context("a route was there before the announcement")
     }
 
     /// Forgets those of `gone` whose sessions have ended.

@@ -1,6 +1,6 @@
 //! A healthy cluster: prefixes, routes, pings, and one more host.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sextant_proto::ROUTE_PROTOCOL;
@@ -103,7 +103,7 @@ impl Cluster {
         let mut delays = Vec::new();
         for (host, monitor) in monitors {
             let added = monitor.added(prefix, PATIENCE)?;
-            delays.push((since(announced, added.at), host.name(), added.route.to_string()));
+            delays.push((added.after(announced), host.name(), added.route.to_string()));
         }
         delays.sort();
         let row = |(delay, host, route): &(Duration, &str, String)| {
@@ -132,8 +132,4 @@ pub(super) fn plain(route: &str) -> String {
     let words = ["dev lo ", "pref medium", "error -113 "];
     let text = words.iter().fold(route.to_owned(), |text, word| text.replace(word, ""));
     text.trim_end().to_owned()
-}
-
-fn since(earlier: SystemTime, later: SystemTime) -> Duration {
-    later.duration_since(earlier).unwrap_or_default()
 }

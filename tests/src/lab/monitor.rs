@@ -55,6 +55,17 @@ pub struct RouteEvent {
 }
 
 impl RouteEvent {
+    /// How long after `earlier` it was.
+    ///
+    /// # Panics
+    /// If it was before: what it shows must not have been so already.
+    #[track_caller]
+    pub fn after(&self, earlier: SystemTime) -> Duration {
+        self.at
+            .duration_since(earlier)
+            .unwrap_or_else(|error| panic!("{self}: {:?} too early", error.duration()))
+    }
+
     /// Microseconds since 1970.
     pub fn micros(&self) -> u128 {
         self.at.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()

@@ -16,7 +16,7 @@ fn dies(it: &Speakers, index: usize, monitor: &RouteMonitor) -> Duration {
     let cut = std::time::SystemTime::now();
     it.host(index).cut().unwrap();
     let gone = monitor.removed(prefix, 10 * SECONDS).unwrap();
-    gone.at.duration_since(cut).unwrap_or_default()
+    gone.after(cut)
 }
 
 /// How often the way to h3's neighbour has failed, by the metrics of the agent that was started as the `nth`.
