@@ -212,10 +212,11 @@ impl Session {
         }
     }
 
-    /// A new claim is newer than all that was seen of its store. If the view is of a later revision, the store was taken back since,
-    /// and no other node made it another incarnation.
+    /// A new claim is newer than all that was seen of its store. If the view is of a later revision, the store was taken back since;
+    /// and if the claim before was refused, no second node knew the lost history. A node that registers what it holds keeps the
+    /// view: controllers may still hear of that history from a second one.
     fn disown_view_past(&mut self, epoch: Epoch) {
-        if self.view.reaches(epoch) {
+        if self.claim.is_none() && self.view.reaches(epoch) {
             let seen = self.view.revision();
             tracing::warn!(%epoch, %seen, "new claim older than the view: the store was taken back; waiting for a snapshot");
             self.view.disown();
