@@ -10,7 +10,7 @@ use crate::{
     kernel::NextHop,
 };
 
-/// What is told apart when asking: a node, and one of its next hops.
+/// The key of a verdict: a node, and one of its next hops.
 pub(super) type Way = (NodeName, Target);
 
 /// The verdicts, where `seen` and `silent` are of single next hops, and the agents of `lost` are gone. A host is there if it
@@ -83,6 +83,6 @@ mod tests {
         };
         assert_eq!(verdict(Some(Verdict::Dead)), Some(Verdict::Dead));
         assert_eq!(verdict(Some(Verdict::Forwarding)), Some(Verdict::Forwarding));
-        assert_eq!(verdict(None), None, "nobody has testified for the second link");
+        assert_eq!(verdict(None), None, "no answer and no verdict on the second link");
     }
 }

@@ -249,7 +249,9 @@ impl Show for Paused {
 
 impl Show for Forgotten {
     fn text(&self, _now_unix_ms: u64) -> String {
-        let line = |(name, prefix): &(NodeName, Prefix)| format!("{name} forgotten: {prefix} is free\n");
+        let line = |(name, prefix): &(NodeName, Prefix)| {
+            format!("{name} forgotten: {prefix} is no longer claimed\n")
+        };
         self.nodes.iter().map(line).collect()
     }
 

@@ -81,7 +81,7 @@ fn a_full_disk_is_known_while_it_lasts_and_no_obstacle_to_deletes() {
     for number in 0..12 {
         cluster.sextant(&["unreserve", &reservation(number)]);
     }
-    assert!(cluster.sextant(&["node", "forget", "h1"]).contains("is free"));
+    assert!(cluster.sextant(&["node", "forget", "h1"]).contains("is no longer claimed"));
     cluster.sextant(&["pool", "remove", "other"]);
     for number in 12..20 {
         cluster.sextant(&["unreserve", &reservation(number)]);

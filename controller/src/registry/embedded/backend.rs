@@ -1,7 +1,7 @@
 //! The octets of the file, as redb asks for them.
 //!
 //! Three things are done otherwise than redb's own backend does them. Growth (redb doubles the file) allocates its blocks (by
-//! [`Room`]), so that a full disk is told when the file grows, before anything of a transaction is written. It is never made shorter, as redb
+//! [`Room`]), so that a full disk is reported when the file grows, before anything of a transaction is written. It is never made shorter, as redb
 //! does on a clean close: it would have to double again after the next start, and a disk that is full by then would refuse
 //! that. (redb takes a file that is longer than its header says.) And before a file is read again after a failure, the page
 //! cache is dropped: after a failed write-back it holds octets that the disk does not.

@@ -117,8 +117,14 @@ impl File {
             database(path, backend).map(drop)
         };
         // Before the lock: nothing is made beside what is no store.
-        open::existing(path)?;
+        let found = open::existing(path)?;
+        let held_a_store = placed::was_locked(path);
         let lock = PathLock::take(path)?;
+        if held_a_store && found.is_some_and(|file| is_empty(&file)) {
+            let (path, reason) = (path.to_owned(), "it is empty, and a store was there before".to_owned());
+            let refusal = OpenError::Damaged { path, reason, backup: None };
+            return Err(refusal.with_backup(backups.as_deref()));
+        }
         if open::existing(path)?.is_none() {
             open::create(path, new)?;
         }
@@ -344,6 +350,10 @@ impl State {
             Self::Closed(_) => Err(redb::Error::DatabaseClosed),
         }
     }
+}
+
+fn is_empty(file: &fs::File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.len() == 0)
 }
 
 /// Opens what is in the file, which is a store then: a new one if it was empty.

@@ -98,12 +98,18 @@ pub trait FindBackup: fmt::Debug + Send + Sync {
 }
 
 impl OpenError {
-    /// Names the backup in what is said of damage.
-    pub(super) fn with_backup(mut self, find: Option<&dyn FindBackup>) -> Self {
-        if let Self::Damaged { backup, .. } = &mut self {
-            *backup = find.and_then(FindBackup::newest);
+    /// Names the backup in the message on a damaged file. A file that does not look like a store, and of which there is a backup,
+    /// is a damaged store too.
+    pub(super) fn with_backup(self, find: Option<&dyn FindBackup>) -> Self {
+        let newest = || find.and_then(FindBackup::newest);
+        match self {
+            Self::Damaged { path, reason, .. } => Self::Damaged { path, reason, backup: newest() },
+            Self::NotAStore { path, reason } => match newest() {
+                Some(backup) => Self::Damaged { path, reason, backup: Some(backup) },
+                None => Self::NotAStore { path, reason },
+            },
+            other => other,
         }
-        self
     }
 
     /// Cuts what the kernel said by what a person can do about it.

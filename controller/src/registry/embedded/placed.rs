@@ -78,6 +78,11 @@ impl PathLock {
     }
 }
 
+/// Whether a controller has had a store at `path`, and its lock.
+pub fn was_locked(path: &Path) -> bool {
+    lock_path(path).exists()
+}
+
 fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

@@ -229,7 +229,7 @@ fn allocate(file: &fs::File, flags: FallocateFlags, from: u64, to: u64) -> io::R
         match fallocate(file, flags, signed(from)?, signed(to - from)?) {
             Ok(()) => return Ok(()),
             Err(Errno::EINTR) => {}
-            // A file system that cannot: then a full disk is told by the writes.
+            // A file system without this: then writes report a full disk.
             Err(Errno::EOPNOTSUPP) if file.metadata()?.len() < to && flags.is_empty() => {
                 return file.set_len(to);
             }

@@ -39,6 +39,34 @@ async fn an_empty_file_becomes_a_store() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_emptied_is_damaged() {
+    let place = place();
+    drop(EmbeddedStore::open(&place.path).unwrap());
+    fs::File::options().write(true).open(&place.path).unwrap().set_len(0).unwrap();
+    let message = refusal(&place.path);
+    assert!(message.contains("is damaged: it is empty, and a store was there before"), "{message}");
+    let named = EmbeddedStore::open_with(&place.path, with_backup()).unwrap_err().to_string();
+    assert!(named.contains("sextant restore \"/backups/b\""), "{named}");
+    assert_eq!(fs::metadata(&place.path).unwrap().len(), 0, "it stays as it was found");
+}
+
+#[tokio::test]
+async fn a_damaged_header_names_the_backup() {
+    for header in ["", "text"] {
+        let place = place();
+        drop(EmbeddedStore::open(&place.path).unwrap());
+        let mut octets = fs::read(&place.path).unwrap();
+        octets[..8].copy_from_slice(&[0xff; 8]);
+        fs::write(&place.path, if header.is_empty() { octets } else { header.into() }).unwrap();
+        let named = EmbeddedStore::open_with(&place.path, with_backup()).unwrap_err().to_string();
+        assert!(
+            named.contains("is damaged: ") && named.contains("sextant restore \"/backups/b\""),
+            "{named}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn only_one_controller_has_it_open() {
     let place = place();
     let store = EmbeddedStore::open(&place.path).unwrap();
