@@ -1,0 +1,116 @@
+//! The store's record of itself.
+
+use bytes::Bytes;
+use prost::Message;
+use sextant_proto::{Incarnation, convert, store::v1 as stored, unix_ms};
+
+use super::{Record, RecordError};
+
+/// How many earlier incarnations a store remembers.
+const MOST_ANCESTORS: usize = 16;
+
+/// `meta/store`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// Which store this is.
+    pub incarnation: Incarnation,
+    /// When it was made.
+    pub created_unix_ms: u64,
+    /// It may lack claims that agents still hold.
+    pub recovering: bool,
+    /// The incarnation that it stands in for, once that is known.
+    pub replaces: Option<Incarnation>,
+    /// A restore is under way, or was cut off.
+    pub restoring: bool,
+    /// The content is that of `replaces` at an earlier revision: a snapshot of the store was restored under it.
+    pub forked: bool,
+    /// The incarnations that came before, as far as they are known; the newest last.
+    pub ancestors: Vec<Incarnation>,
+}
+
+impl Meta {
+    /// That of a new store. It may stand in for one that was lost, so its recovery window is open.
+    pub fn new() -> Self {
+        Self {
+            incarnation: Incarnation::random(),
+            created_unix_ms: unix_ms(),
+            recovering: true,
+            replaces: None,
+            restoring: false,
+            forked: false,
+            ancestors: Vec::new(),
+        }
+    }
+
+    /// That of a store whose content was taken back to an earlier revision of this one: another incarnation, whose recovery
+    /// window is open.
+    pub fn fork(&self) -> Self {
+        let fork = Self {
+            forked: true,
+            restoring: self.restoring,
+            ancestors: self.ancestors.clone(),
+            ..Self::new()
+        };
+        fork.in_place_of(self.incarnation)
+    }
+
+    /// The same, standing in for the incarnation `lost`.
+    pub fn in_place_of(mut self, lost: Incarnation) -> Self {
+        self.replaces = Some(lost);
+        self.ancestors.retain(|it| *it != lost);
+        self.ancestors.push(lost);
+        self.ancestors.drain(..self.ancestors.len().saturating_sub(MOST_ANCESTORS));
+        self
+    }
+
+    /// Whether `incarnation` is this one, or came before it.
+    pub fn descends_from(&self, incarnation: Incarnation) -> bool {
+        self.incarnation == incarnation
+            || self.replaces == Some(incarnation)
+            || self.ancestors.contains(&incarnation)
+    }
+
+    /// Whether it surely stands in for another store whose nodes may still come back.
+    pub fn stands_in(&self) -> bool {
+        self.recovering && self.replaces.is_some()
+    }
+}
+
+impl Default for Meta {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Record for Meta {
+    fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let message: stored::Meta = Message::decode(value)?;
+        let replaces = Some(&message.replaces).filter(|it| !it.is_empty());
+        Ok(Self {
+            incarnation: convert::id("incarnation", &message.incarnation)?,
+            created_unix_ms: message.created_unix_ms,
+            recovering: message.recovering,
+            replaces: replaces.map(|it| convert::id("replaces", it)).transpose()?,
+            restoring: message.restoring,
+            forked: message.forked,
+            ancestors: message
+                .ancestors
+                .iter()
+                .map(|it| convert::id("ancestors", it))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn encode(&self) -> Bytes {
+        let message = stored::Meta {
+            incarnation: self.incarnation.into(),
+            created_unix_ms: self.created_unix_ms,
+            recovering: self.recovering,
+            replaces: self.replaces.map(Into::into).unwrap_or_default(),
+            restoring: self.restoring,
+            forked: self.forked,
+            ancestors: self.ancestors.iter().map(|it| (*it).into()).collect(),
+        };
+        message.encode_to_vec().into()
+    }
+}
