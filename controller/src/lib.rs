@@ -27,6 +27,7 @@ mod metrics;
 pub mod pools;
 mod prefixes;
 pub mod records;
+pub mod refusals;
 pub mod registry;
 pub mod removals;
 mod reservations;

@@ -33,6 +33,7 @@ use crate::{
     metrics,
     pools::Pools,
     records::Meta,
+    refusals::Refusals,
     registry::{
         RegistryError, SharedRegistry,
         embedded::{EmbeddedStore, FindBackup, NamedBackup, Options},
@@ -251,6 +252,7 @@ fn rooms(
         claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine),
         reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
+        refusals: Refusals::new(index.clone()),
         sessions,
         acks,
         backups: Automatic::new(settings.backups.clone()),

@@ -152,6 +152,23 @@ pub enum ClaimError {
     Registry(#[from] RegistryError),
 }
 
+impl ClaimError {
+    /// Whether a person has to act before the node gets a prefix, and nothing else says so: not where the store has trouble, which
+    /// is known, nor where the next try may do.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NameTaken { .. }
+            | Self::UnknownPool { .. }
+            | Self::Ambiguous(_)
+            | Self::Recovering
+            | Self::Closed(_)
+            | Self::HostLength { .. }
+            | Self::Exhausted { .. } => true,
+            Self::NoPool | Self::Unconfirmed | Self::Contended | Self::Registry(_) => false,
+        }
+    }
+}
+
 fn gone(without_agent: usize) -> String {
     match without_agent {
         0 => String::new(),

@@ -128,6 +128,8 @@ pub(super) struct Cluster {
     pub(super) silent: Vec<NodeName>,
     /// Nodes that know changes which the store does not have, and what they know.
     pub(super) other_histories: Vec<(NodeName, String)>,
+    /// Nodes that the asked controller grants no prefix.
+    pub(super) refused: Vec<Refused>,
     pub(super) controllers: Vec<Controller>,
     pub(super) pools: Vec<PoolUse>,
     pub(super) nodes: Vec<Node>,
@@ -139,6 +141,14 @@ pub(super) struct Cluster {
     pub(super) backups: Option<Backups>,
     /// Pools and nodes that could not be read, a line each.
     pub(super) unreadable: Vec<String>,
+}
+
+/// A node that is granted no prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) node: NodeName,
+    pub(super) why: String,
+    pub(super) since_unix_ms: u64,
 }
 
 /// Backups that a controller takes by itself.
@@ -320,6 +330,7 @@ impl TryFrom<v1::StatusResponse> for Cluster {
                 .into_iter()
                 .map(|it| Ok((parse("node", &it.node)?, it.knows)))
                 .collect::<Result<_, MessageError>>()?,
+            refused: all("refused", message.refused)?,
             silent: message.silent.iter().map(|name| parse("silent", name)).collect::<Result<_, _>>()?,
             controllers: message.controllers.into_iter().map(Into::into).collect(),
             pools: pools.items,
@@ -329,6 +340,15 @@ impl TryFrom<v1::StatusResponse> for Cluster {
             backups: message.backups.map(Into::into),
             unreadable: [pools.unreadable, nodes.unreadable].concat(),
         })
+    }
+}
+
+impl TryFrom<v1::RefusedNode> for Refused {
+    type Error = MessageError;
+
+    fn try_from(message: v1::RefusedNode) -> Result<Self, MessageError> {
+        let v1::RefusedNode { node, why, since_unix_ms } = message;
+        Ok(Self { node: parse("node", &node)?, why, since_unix_ms })
     }
 }
 

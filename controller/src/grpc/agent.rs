@@ -23,7 +23,10 @@ use super::{
     status::malformed,
     sync,
 };
-use crate::claims::{ClaimRequest, Granted, Holder};
+use crate::{
+    audit::Actor,
+    claims::{ClaimError, ClaimRequest, Granted, Holder},
+};
 
 /// The longest that an agent may wait for its peers.
 const MAX_SETTLE: Duration = Duration::from_secs(3600);
@@ -37,6 +40,17 @@ pub(super) struct Agents {
 impl Agents {
     pub(super) fn new(rooms: Rooms) -> Self {
         Self { rooms, new_claims: Mutex::default() }
+    }
+
+    /// What comes of a claim. Operators hear of a node that is refused.
+    async fn granted(&self, by: &Actor, request: &ClaimRequest) -> Result<Granted, ClaimError> {
+        let granted = self.rooms.claims.by(by).claim(request).await;
+        match &granted {
+            Ok(Granted::Claim(_)) => self.rooms.refusals.end(&request.node),
+            Err(error) if error.is_refusal() => self.rooms.refusals.note(&request.node, error.to_string()),
+            Ok(Granted::Fenced(_)) | Err(_) => {}
+        }
+        granted
     }
 
     /// A node whose claims end and are claimed anew again and again is logged, once.
@@ -65,7 +79,7 @@ impl AgentService for Agents {
         let by = actor(&request)?;
         let request = parse_claim(request.into_inner())?;
         caller.may_act_for(&request.node)?;
-        let outcome = match self.rooms.claims.by(&by).claim(&request).await? {
+        let outcome = match self.granted(&by, &request).await? {
             Granted::Claim(claim) => {
                 let (node, prefix, epoch) = (&request.node, claim.prefix, claim.epoch);
                 if request.held.as_ref().is_none_or(|held| held.epoch != epoch) {

@@ -33,7 +33,7 @@ use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{
     acks::Acks, backup::Automatic, claims::Claims, health::Health, index::Index, pools::Pools,
-    registry::SharedRegistry, reservations::Reservations, sessions::Sessions,
+    refusals::Refusals, registry::SharedRegistry, reservations::Reservations, sessions::Sessions,
 };
 
 use others::Told;
@@ -66,6 +66,8 @@ pub struct Rooms {
     pub backups: Automatic,
     /// What is kept out.
     pub reservations: Reservations,
+    /// Agents that were granted no prefix.
+    pub refusals: Refusals,
     /// Who is there.
     pub sessions: Sessions,
     /// Who has applied what.

@@ -9,6 +9,7 @@ use crate::{
     health,
     index::{Kind, State, View},
     records::{DoubtRecord, ReservationRecord},
+    refusals::Refused,
     removals::Window,
     reservations::pool_of,
     store,
@@ -102,6 +103,7 @@ pub(super) fn applied(ack: Applied) -> v1::Applied {
 pub(super) fn status(rooms: &Rooms, own: &health::State, others: &[Other]) -> v1::StatusResponse {
     let mut nodes = nodes(rooms);
     doubt(&mut nodes, own.stale, others.iter().any(|other| other.silent));
+    let refused = rooms.refusals.list().into_iter().map(refused).collect();
     let other_histories = rooms.index.read(|state| state.doubts().map(other_history).collect());
     rooms.index.read(|state| v1::StatusResponse {
         other_histories,
@@ -120,7 +122,12 @@ pub(super) fn status(rooms: &Rooms, own: &health::State, others: &[Other]) -> v1
         routers: routers(rooms, state),
         removals: Some(removals(rooms, state)),
         backups: backups(&rooms.backups),
+        refused,
     })
+}
+
+fn refused(refused: Refused) -> v1::RefusedNode {
+    v1::RefusedNode { node: refused.node.to_string(), why: refused.why, since_unix_ms: refused.since_unix_ms }
 }
 
 fn other_history((node, doubt): (&NodeName, &DoubtRecord)) -> v1::OtherHistory {

@@ -46,6 +46,7 @@ const CONTROLLER: &[&str] = &[
     "lineage",
     "index",
     "removals",
+    "refusals",
     "store",
     "acks",
     "doubts",

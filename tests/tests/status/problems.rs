@@ -87,3 +87,36 @@ fn what_makes_an_agent_unready_is_in_the_status() {
     host.ip("link set lan0 name eth0").unwrap();
     expect_well(&cluster);
 }
+
+/// Such a node is in no record of the store.
+#[test]
+fn an_agent_that_is_granted_no_prefix_is_in_the_status() {
+    let mut cluster = Cluster::without_agents("refused", 3, GUIDE);
+    cluster.start_agent(0);
+    expect_well(&cluster);
+    let refusals: [(&str, [&[&str]; 2], &str); 2] = [
+        (
+            "h2",
+            [&["pool", "add", "p2", "2001:db8:9999::/48", "--host-len", "64"], &["pool", "remove", "p2"]],
+            "several pools: main, p2; name one with --pool",
+        ),
+        (
+            "h3",
+            [&["pool", "drain", "main"], &["pool", "undrain", "main"]],
+            "pool main is closed to new claims",
+        ),
+    ];
+    for (index, (node, [begin, end], words)) in (1..).zip(refusals) {
+        cluster.sextant(begin);
+        cluster.start_agent(index);
+        let told = poll("the refusal is known", 20 * SECONDS, || {
+            let mut troubles = troubles(&cluster, node).into_iter();
+            troubles.find(|trouble| trouble["kind"] == "node_refused").ok_or("not known")
+        });
+        assert!(told["text"].as_str().unwrap().contains(words) && told["since_unix_ms"] != 0, "{told}");
+        let text = cluster.sextant(&["status"]);
+        assert!(text.starts_with("Not all is well: 1 thing") && text.contains(words), "{text}");
+        cluster.sextant(end);
+        expect_well(&cluster);
+    }
+}

@@ -28,6 +28,7 @@ pub(in super::super) fn well() -> Cluster {
         restoring: false,
         silent: Vec::new(),
         other_histories: Vec::new(),
+        refused: Vec::new(),
         removals: Removals::default(),
         backups: None,
         controllers: vec![Controller {

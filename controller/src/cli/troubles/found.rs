@@ -20,6 +20,7 @@ pub(in super::super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(silent.map(|node| Trouble::Silent { node: node.clone() }));
     let other = cluster.other_histories.iter().cloned();
     found.extend(other.map(|(node, knows)| Trouble::OtherHistory { node, knows }));
+    found.extend(cluster.refused.iter().cloned().map(Trouble::Refused));
     if cluster.pools.is_empty() && cluster.unreadable.is_empty() {
         found.push(Trouble::NoPool);
     }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, NodeState, PoolName, Problem};
 
-use super::answer::{Backups, Liveness, Removals};
+use super::answer::{Backups, Liveness, Refused, Removals};
 use crate::store::HALF_RESTORED;
 
 pub(super) use found::troubles;
@@ -64,6 +64,8 @@ pub(super) enum Trouble {
         node: NodeName,
         knows: String,
     },
+    /// Its agent asks for a prefix, and is refused.
+    Refused(Refused),
     /// No more nodes may be forgotten for now.
     Removals(Removals),
     /// The asked controller's automatic backups fail.
@@ -114,6 +116,7 @@ impl Trouble {
             Self::HalfRestored => "half_restored",
             Self::Silent { .. } => "node_silent",
             Self::OtherHistory { .. } => "node_knows_other_history",
+            Self::Refused(_) => "node_refused",
             Self::Removals(_) => "removals_held",
             Self::Backups(_) => "backups_fail",
             Self::Held { .. } => "routes_held",
@@ -141,6 +144,7 @@ impl Trouble {
             | Self::Flapping { node, .. }
             | Self::Duplicate { node, .. }
             | Self::Bgp { node, .. } => Some(node),
+            Self::Refused(refused) => Some(&refused.node),
             Self::NoPool
             | Self::Controller { .. }
             | Self::Paused
@@ -164,6 +168,7 @@ impl Trouble {
     pub(super) fn since_unix_ms(&self) -> Option<u64> {
         match self {
             Self::Problem { problem, .. } | Self::Controller { problem, .. } => Some(problem.since_unix_ms),
+            Self::Refused(refused) => Some(refused.since_unix_ms),
             _ => None,
         }
     }
@@ -230,6 +235,7 @@ impl fmt::Display for Trouble {
                 "node {node} knows a change that the store does not have ({knows}): if a snapshot of the store was restored, \
                  it is made another incarnation as soon as a second node says so; if not, restart sextant-agent there"
             ),
+            Self::Refused(Refused { node, why, .. }) => write!(f, "node {node} is granted no prefix: {why}"),
             Self::Paused => f.write_str("paused: no agent changes its kernel; `sextant resume` ends it"),
             Self::Removals(Removals { recent, limit, window, waiting }) => {
                 let minutes = window.as_secs() / 60;
