@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use sextant_proto::Incarnation;
+
 use super::{
     Backup,
     directory::{Directory, DirectoryError},
@@ -17,8 +19,8 @@ use super::{
 };
 use crate::{
     keys::Keys,
-    records::unix_ms,
-    registry::{RegistryError, SharedRegistry},
+    records::{Meta, Record, unix_ms},
+    registry::{KeyRange, RegistryError, SharedRegistry},
 };
 
 /// The longest time until a backup that failed is tried again.
@@ -42,6 +44,8 @@ pub struct Taken {
     pub last_unix_ms: Option<u64>,
     /// Why the last try failed, if it did.
     pub failing: Option<String>,
+    /// The newest backup of another store than the present one, as of the start.
+    pub earlier: Option<PathBuf>,
 }
 
 /// Automatic backups of a controller. Cheap to clone.
@@ -86,7 +90,8 @@ impl Automatic {
         let Some(schedule) = self.schedule.clone() else {
             return std::future::pending().await;
         };
-        let mut wait = self.begin(&schedule).await;
+        let incarnation = incarnation(&registry, &keys).await;
+        let mut wait = self.begin(&schedule, incarnation).await;
         loop {
             tokio::time::sleep(wait).await;
             let taken = take(&schedule, &registry, &keys, &cluster).await;
@@ -96,15 +101,17 @@ impl Automatic {
     }
 
     /// How long until the first one.
-    async fn begin(&self, schedule: &Schedule) -> Duration {
+    async fn begin(&self, schedule: &Schedule, incarnation: Option<Incarnation>) -> Duration {
         let directory = Directory::new(schedule.directory.clone());
         let begun = tokio::task::spawn_blocking(move || {
             directory.prepare()?;
-            directory.last_unix_ms()
+            let earlier = incarnation.and_then(|it| directory.newest_not_of(it));
+            Ok::<_, DirectoryError>((directory.last_unix_ms()?, earlier))
         });
         match begun.await.map_err(Failed::from).and_then(|begun| Ok(begun?)) {
-            Ok(last) => {
-                self.lock().last_unix_ms = last;
+            Ok((last, earlier)) => {
+                let mut taken = self.lock();
+                (taken.last_unix_ms, taken.earlier) = (last, earlier);
                 first_wait(last, unix_ms(), schedule.every)
             }
             // The first backup fails at once, and says it again.
@@ -139,6 +146,12 @@ impl Automatic {
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Which store it is; none if it does not answer.
+async fn incarnation(registry: &SharedRegistry, keys: &Keys) -> Option<Incarnation> {
+    let entry = registry.list(&KeyRange::key(&keys.meta())).await.ok()?.entries.pop()?;
+    Some(Meta::decode(&entry.value).ok()?.incarnation)
 }
 
 async fn take(

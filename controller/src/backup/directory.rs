@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sextant_proto::Incarnation;
+
 use super::{
     Backup,
     names::{Name, expired, rfc3339},
@@ -63,6 +65,20 @@ impl Directory {
         Ok(self.names()?.last().map(|name| name.unix_ms))
     }
 
+    /// The newest undamaged backup of another store than that of this incarnation.
+    pub fn newest_not_of(&self, incarnation: Incarnation) -> Option<PathBuf> {
+        self.newest_that(|name| !name.is_of(incarnation)).map(|(file, _)| file)
+    }
+
+    fn newest_that(&self, wanted: impl Fn(&Name) -> bool) -> Option<(PathBuf, Backup)> {
+        let names = self.names().ok()?;
+        names.iter().rev().filter(|name| wanted(name)).find_map(|name| {
+            let file = self.0.join(name.to_string());
+            let backup = Backup::decode(&fs::read(&file).ok()?).ok()?;
+            Some((file, backup))
+        })
+    }
+
     /// Writes a backup, and deletes those that are too many then; its file.
     ///
     /// # Errors
@@ -110,12 +126,8 @@ impl Directory {
 
 impl FindBackup for Directory {
     fn newest(&self) -> Option<NamedBackup> {
-        let names = self.names().ok()?;
-        names.iter().rev().find_map(|name| {
-            let file = self.0.join(name.to_string());
-            let backup = Backup::decode(&fs::read(&file).ok()?).ok()?;
-            Some(NamedBackup { file, taken: rfc3339(backup.unix_ms) })
-        })
+        let (file, backup) = self.newest_that(|_| true)?;
+        Some(NamedBackup { file, taken: rfc3339(backup.unix_ms) })
     }
 }
 

@@ -160,6 +160,8 @@ pub(super) struct Backups {
     pub(super) last_unix_ms: u64,
     /// Why the last try failed; empty if it did not.
     pub(super) failing: String,
+    /// The newest backup of another store; empty if there is none.
+    pub(super) earlier: String,
 }
 
 /// Announced nodes that were forgotten within a window, and are absent still.
@@ -359,6 +361,7 @@ impl From<v1::AutomaticBackups> for Backups {
             every: Duration::from_millis(message.every_ms),
             last_unix_ms: message.last_unix_ms,
             failing: message.failing,
+            earlier: message.earlier,
         }
     }
 }

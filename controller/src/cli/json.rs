@@ -147,6 +147,7 @@ fn backups(backups: &Backups) -> Value {
         "every_ms": u64::try_from(backups.every.as_millis()).unwrap_or(u64::MAX),
         "last_unix_ms": Some(backups.last_unix_ms).filter(|last| *last > 0),
         "failing": filled(&backups.failing),
+        "earlier": filled(&backups.earlier),
     })
 }
 
@@ -377,6 +378,7 @@ mod tests {
                 "every_ms": 3_600_000,
                 "last_unix_ms": 1_796_000_000_123_u64,
                 "failing": null,
+                "earlier": null,
             },
             "troubles": [
                 {

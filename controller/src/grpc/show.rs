@@ -141,6 +141,7 @@ fn backups(backups: &Automatic) -> Option<v1::AutomaticBackups> {
         every_ms: u64::try_from(schedule.every.as_millis()).unwrap_or(u64::MAX),
         last_unix_ms: taken.last_unix_ms.unwrap_or_default(),
         failing: taken.failing.unwrap_or_default(),
+        earlier: taken.earlier.map(|file| file.display().to_string()).unwrap_or_default(),
     })
 }
 

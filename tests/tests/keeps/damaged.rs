@@ -9,7 +9,7 @@ use std::{
 };
 
 use sextant_tests::{
-    Controller, ControllerOptions, RouteMonitor, SECONDS,
+    Controller, ControllerOptions, Lab, RouteMonitor, SECONDS,
     cluster::{Cluster, GUIDE},
     poll,
 };
@@ -132,6 +132,35 @@ fn i2_a_damaged_store_is_refused_and_restored_as_the_refusal_says() {
     bed.restore_as_said(&said);
     bed.all_is_as_before(&before);
     monitors.iter().for_each(|monitor| monitor.quiet_since(0).unwrap());
+}
+
+/// A new pool would be in the way of the restore.
+#[test]
+fn an_empty_store_beside_backups_of_an_earlier_one_asks_for_the_restore() {
+    let lab = Lab::new("moved away").unwrap();
+    let mut controller = lab.controller(options()).unwrap();
+    controller.wait_ready(10 * SECONDS).unwrap();
+    lab.cli(&["pool", "add", "main", GUIDE.prefix, "--host-len", "64"]).unwrap().succeeded().unwrap();
+    poll("a backup with the pool", 20 * SECONDS, || {
+        let status = lab.cli_json(&["status"]).map_err(|error| error.to_string())?;
+        let (added, taken) = (&status["pools"][0], status["backups"]["last_unix_ms"].as_u64().unwrap_or(0));
+        let events = lab.cli_json(&["events"]).map_err(|error| error.to_string())?;
+        let added_at = events.as_array().into_iter().flatten().filter_map(|it| it["unix_ms"].as_u64()).max();
+        if added_at.is_some_and(|at| taken > at) { Ok(()) } else { Err(format!("{added}, {taken}")) }
+    });
+    controller.process.terminate(5 * SECONDS).unwrap();
+    let store = lab.dir().join("controller-1");
+    fs::rename(&store, store.with_extension("damaged")).unwrap();
+    controller = lab.controller(options()).unwrap();
+    controller.wait_ready(10 * SECONDS).unwrap();
+    let said = poll("status names the restore", 10 * SECONDS, || {
+        let text = lab.cli(&["status"]).map_err(|error| error.to_string())?.stdout;
+        if text.contains("to go back to that: sextant restore ") { Ok(text) } else { Err(text) }
+    });
+    let file = said.split("sextant restore \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    lab.cli(&["restore", file]).unwrap().succeeded().unwrap();
+    assert_eq!(lab.cli_json(&["pool", "list"]).unwrap()[0]["name"], "main");
+    drop(controller);
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub(in super::super) fn backups() -> Backups {
         every: Duration::from_secs(3600),
         last_unix_ms: 1_796_000_000_123,
         failing: String::new(),
+        earlier: String::new(),
     }
 }
 

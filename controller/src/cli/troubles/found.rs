@@ -22,7 +22,8 @@ pub(in super::super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(other.map(|(node, knows)| Trouble::OtherHistory { node, knows }));
     found.extend(cluster.refused.iter().cloned().map(Trouble::Refused));
     if cluster.pools.is_empty() && cluster.unreadable.is_empty() {
-        found.push(Trouble::NoPool);
+        let earlier = cluster.backups.as_ref().map(|backups| backups.earlier.clone());
+        found.push(Trouble::NoPool { earlier: earlier.filter(|file| !file.is_empty()) });
     }
     found.extend(cluster.pools.iter().filter_map(exhausted));
     found.extend(cluster.nodes.iter().filter_map(gone));

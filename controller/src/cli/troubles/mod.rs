@@ -24,7 +24,10 @@ pub(super) enum Trouble {
         asked: bool,
         problem: Problem,
     },
-    NoPool,
+    /// There may be a backup of an earlier store.
+    NoPool {
+        earlier: Option<String>,
+    },
     Exhausted {
         pool: PoolName,
         capacity: u64,
@@ -106,7 +109,7 @@ impl Trouble {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Controller { .. } => "controller_problem",
-            Self::NoPool => "no_pool",
+            Self::NoPool { .. } => "no_pool",
             Self::Exhausted { .. } => "pool_exhausted",
             Self::Down { .. } => "node_down",
             Self::NeverCame { .. } => "node_never_came",
@@ -145,7 +148,7 @@ impl Trouble {
             | Self::Duplicate { node, .. }
             | Self::Bgp { node, .. } => Some(node),
             Self::Refused(refused) => Some(&refused.node),
-            Self::NoPool
+            Self::NoPool { .. }
             | Self::Controller { .. }
             | Self::Paused
             | Self::Removals(_)
@@ -183,7 +186,12 @@ impl fmt::Display for Trouble {
             Self::Controller { id, address, asked: false, problem } => {
                 write!(f, "controller {id} at {address}: {problem}")
             }
-            Self::NoPool => {
+            Self::NoPool { earlier: Some(file) } => write!(
+                f,
+                "there is no pool, and there is a backup of an earlier store; to go back to that: sextant restore {file:?}; \
+                 for a new cluster add a pool: sextant pool add NAME PREFIX --host-len N"
+            ),
+            Self::NoPool { earlier: None } => {
                 f.write_str("there is no pool; add one: sextant pool add main 2001:db8:1::/48 --host-len 64")
             }
             Self::Exhausted { pool, capacity } => write!(
