@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod cluster;
+mod duplicate_ids;
 mod ends;
 mod named;
 mod pools;
 mod silent;
-mod twins;

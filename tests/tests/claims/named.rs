@@ -1,5 +1,5 @@
 //! Failures that other systems are known for, each on a real etcd. A seventh, a wiped etcd that gives a running host another
-//! prefix (flannel #610), is `nights/wiped.rs`.
+//! prefix (flannel #610), is `failures/wiped.rs`.
 
 use std::{thread, time::Duration};
 

@@ -4,7 +4,7 @@
 mod drawn;
 mod embedded;
 mod etcd;
-mod failures;
+mod killed;
 mod outages;
 mod restored;
 mod store;
