@@ -78,22 +78,27 @@ fn read_time(text: &str) -> Option<u64> {
     u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// Which backups are deleted, once one of `incarnation` was written: all but the newest `keep` of it, and but the last one of
-/// each of the `keep` incarnations before. A store that stands in for a lost one does not push out the backups of that.
+/// Which backups are deleted, once one of `incarnation` was written. These stay: the newest `keep` of it, as many of the
+/// incarnation before, and the last one of each of `keep` incarnations before that. A store that stands in for a lost one
+/// does not push out the backups of that.
 pub fn expired(names: &[Name], incarnation: Incarnation, keep: usize) -> Vec<&Name> {
     let mut newest_first: Vec<_> = names.iter().collect();
     newest_first.sort_unstable_by(|a, b| b.cmp(a));
-    let (mut own, mut others) = (0, Vec::new());
+    let mut own = 0;
+    // How many there are of each other incarnation, the newest one first.
+    let mut others: Vec<(&str, usize)> = Vec::new();
     newest_first.retain(|name| {
         if name.is_of(incarnation) {
             own += 1;
             return own > keep;
         }
-        let known = others.contains(&name.incarnation);
-        if !known {
-            others.push(name.incarnation.clone());
-        }
-        known || others.len() > keep
+        let nth = others.iter().position(|(it, _)| *it == name.incarnation).unwrap_or_else(|| {
+            others.push((&name.incarnation, 0));
+            others.len() - 1
+        });
+        others[nth].1 += 1;
+        let stays = if nth == 0 { keep } else { 1 };
+        nth > keep || others[nth].1 > stays
     });
     newest_first
 }
@@ -118,6 +123,7 @@ mod tests {
     const A: u128 = 0xaaaa_aaaa << 96;
     const B: u128 = 0xbbbb_bbbb << 96;
     const C: u128 = 0xcccc_cccc << 96;
+    const D: u128 = 0xdddd_dddd << 96;
 
     fn incarnation(bits: u128) -> Incarnation {
         format!("{bits:032x}").parse().unwrap()
@@ -151,19 +157,22 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_stay_and_the_last_one_of_each_store_before() {
+    fn the_newest_stay_of_this_store_and_of_the_one_before_and_the_last_one_of_earlier_ones() {
         let name = |ms: u64, bits: u128| Name::new(ms, incarnation(bits));
         let names = [name(1, A), name(2, A), name(3, B), name(4, B), name(5, C), name(6, C), name(7, C)];
-        let deleted = |bits, keep| {
+        let deleted = |names: &[Name], bits, keep| {
             let mut ms: Vec<_> =
-                expired(&names, incarnation(bits), keep).iter().map(|name| name.unix_ms).collect();
+                expired(names, incarnation(bits), keep).iter().map(|name| name.unix_ms).collect();
             ms.sort_unstable();
             ms
         };
-        assert_eq!(deleted(C, 2), [1, 3, 5]);
-        assert_eq!(deleted(C, 1), [1, 2, 3, 5, 6]);
-        assert_eq!(deleted(C, 7), [1, 3]);
-        assert_eq!(deleted(A, 7), [3, 5, 6]);
+        assert_eq!(deleted(&names, C, 2), [1, 5]);
+        assert_eq!(deleted(&names, C, 1), [1, 3, 5, 6]);
+        assert_eq!(deleted(&names, C, 7), [1]);
+        assert_eq!(deleted(&names, A, 7), [3]);
+        // An empty store stands in for C.
+        let names = [&names[..], &[name(8, D)]].concat();
+        assert_eq!(deleted(&names, D, 3), [1, 3]);
     }
 
     #[test]

@@ -33,7 +33,20 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    // The first line: what follows are the values of an assertion.
-    let text = text.and_then(|text| text.lines().next()).unwrap_or("no reason given");
-    format!("its structure makes no sense ({text})")
+    // Its words are for developers, such as "called `Option::unwrap()` on a `None` value".
+    tracing::debug!(panic = text, "redb panicked");
+    "its pages contradict each other".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_reported_in_words_for_operators() {
+        let result = caught(|| None::<u8>.unwrap());
+        assert_eq!(result, Err("its pages contradict each other".to_owned()));
+        let result = caught(|| [0_u8; 2][usize::from(std::hint::black_box(7_u8))]);
+        assert_eq!(result, Err("its pages contradict each other".to_owned()));
+    }
 }
