@@ -1,7 +1,7 @@
 //! Loops: the same transition of a state again and again. Pure.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -18,10 +18,14 @@ const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// The longest delay. Less than [`QUIET`], so that a loop that is delayed still counts as one.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// Which transitions have happened lately, by key.
+/// Which transitions have happened lately, by key. The cost of a call does not grow with the number of keys.
 #[derive(Debug)]
 pub struct Repeats<K> {
     seen: BTreeMap<K, Seen>,
+    /// The keys of present loops.
+    looping: BTreeSet<K>,
+    /// Each transition within the window, the oldest first.
+    noted: VecDeque<(Instant, K)>,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +49,7 @@ pub struct Repeat {
 
 impl<K> Default for Repeats<K> {
     fn default() -> Self {
-        Self { seen: BTreeMap::new() }
+        Self { seen: BTreeMap::new(), looping: BTreeSet::new(), noted: VecDeque::new() }
     }
 }
 
@@ -53,6 +57,7 @@ impl<K: Ord + Clone> Repeats<K> {
     /// `transition` has happened. The answer is there if that is more than three times within a minute, or goes on a loop.
     /// Call [`Repeats::ended`] from time to time.
     pub fn note(&mut self, transition: &K, now: Instant) -> Option<Repeat> {
+        self.noted.push_back((now, transition.clone()));
         let seen = self.seen.entry(transition.clone()).or_default();
         seen.times.push_back(now);
         seen.times.retain(|at| now.duration_since(*at) < WINDOW);
@@ -62,6 +67,9 @@ impl<K: Ord + Clone> Repeats<K> {
         }
         let times = seen.looping.map_or(seen.times.len() as u32, |times| times.saturating_add(1));
         seen.looping = Some(times);
+        if begins {
+            self.looping.insert(transition.clone());
+        }
         seen.times.drain(..seen.times.len().saturating_sub(MOST + 1));
         let doubled = times.saturating_sub(MOST as u32 + 1).min(10);
         Some(Repeat { times, begins, delay: FIRST_DELAY.saturating_mul(1 << doubled).min(MAX_DELAY) })
@@ -69,24 +77,40 @@ impl<K: Ord + Clone> Repeats<K> {
 
     /// The loops that have ended, and how often their transitions happened.
     pub fn ended(&mut self, now: Instant) -> Vec<(K, u32)> {
-        let quiet_for =
-            |seen: &Seen| seen.times.back().map_or(Duration::MAX, |last| now.duration_since(*last));
-        let mut ended = Vec::new();
-        for (key, seen) in &mut self.seen {
-            if quiet_for(seen) >= QUIET
-                && let Some(times) = seen.looping.take()
-            {
-                seen.times.clear();
-                ended.push((key.clone(), times));
+        let is_quiet = |seen: &Seen| seen.last().is_none_or(|last| now.duration_since(last) >= QUIET);
+        let quiet = self.looping.iter().filter(|&key| self.seen.get(key).is_none_or(is_quiet));
+        let quiet: Vec<K> = quiet.cloned().collect();
+        self.forget_old(now);
+        let mut ended = Vec::with_capacity(quiet.len());
+        for key in quiet {
+            self.looping.remove(&key);
+            let times = self.seen.remove(&key).and_then(|seen| seen.looping);
+            ended.extend(times.map(|times| (key, times)));
+        }
+        ended
+    }
+
+    /// Forgets keys without a loop whose last transition has left the window.
+    fn forget_old(&mut self, now: Instant) {
+        while let Some((_, key)) = self.noted.pop_front_if(|(at, _)| now.duration_since(*at) >= WINDOW) {
+            let is_old = |seen: &Seen| {
+                seen.looping.is_none() && seen.last().is_none_or(|last| now.duration_since(last) >= WINDOW)
+            };
+            if self.seen.get(&key).is_some_and(is_old) {
+                self.seen.remove(&key);
             }
         }
-        self.seen.retain(|_, seen| seen.looping.is_some() || quiet_for(seen) < WINDOW);
-        ended
     }
 
     /// The loops that last, and how often their transitions have happened.
     pub fn lasting(&self) -> impl Iterator<Item = (&K, u32)> {
-        self.seen.iter().filter_map(|(key, seen)| Some((key, seen.looping?)))
+        self.looping.iter().filter_map(|key| Some((key, self.seen.get(key)?.looping?)))
+    }
+}
+
+impl Seen {
+    fn last(&self) -> Option<Instant> {
+        self.times.back().copied()
     }
 }
 
@@ -149,6 +173,6 @@ mod tests {
         assert!(repeats.ended(start + QUIET - Duration::from_millis(1)).is_empty());
         assert_eq!(repeats.ended(start + QUIET), [("fenced", 5)]);
         assert!(repeats.ended(start + WINDOW).is_empty() && repeats.lasting().next().is_none());
-        assert!(repeats.seen.is_empty(), "what is long ago takes no memory");
+        assert!(repeats.seen.is_empty() && repeats.noted.is_empty(), "what is long ago takes no memory");
     }
 }
