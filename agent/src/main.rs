@@ -8,7 +8,7 @@ use sextant_agent::{
     run::run,
     settings::{Command, CommandLine},
 };
-use sextant_proto::daemon::explain;
+use sextant_daemon::explain;
 
 /// One thread: a change wakes one task after the other, and waking another thread for each costs more than their work.
 #[tokio::main(flavor = "current_thread")]

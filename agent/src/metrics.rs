@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
     registry::Registry,
 };
-use sextant_proto::daemon::Metrics;
+use sextant_daemon::Metrics;
 use tokio::sync::watch;
 
 use crate::{

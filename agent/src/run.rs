@@ -6,13 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use sextant_proto::{
-    NodeName, SharedDial, Tcp,
-    daemon::{
-        Essential, Metrics, Probes, init_logging, raise_descriptor_limit, stop_signal,
-        systemd::{self, Heartbeat, Watchdog},
-    },
+use sextant_daemon::{
+    Essential, Metrics, Probes, SharedDial, Tcp, init_logging, raise_descriptor_limit, stop_signal,
+    systemd::{self, Heartbeat, Watchdog},
 };
+use sextant_proto::NodeName;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},

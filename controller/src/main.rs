@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sextant_controller::{run::run, settings::CommandLine};
-use sextant_proto::daemon::explain;
+use sextant_daemon::explain;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -8,7 +8,8 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
     registry::{Registry, Unit},
 };
-use sextant_proto::{NodeState, daemon::Metrics};
+use sextant_daemon::Metrics;
+use sextant_proto::NodeState;
 
 use crate::grpc::Rooms;
 

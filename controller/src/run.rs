@@ -8,13 +8,12 @@ use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use anyhow::Context;
 use futures::Stream;
 use rand::Rng;
-use sextant_proto::{
-    SharedDial, Tcp,
-    daemon::{
-        Essential, Failing, Outage, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
-        systemd::{self, Heartbeat, Watchdog},
-    },
+use sextant_daemon::{
+    Essential, Failing, Outage, Probes, Readiness, SharedDial, Tcp, init_logging, raise_descriptor_limit,
+    stop_signal,
+    systemd::{self, Heartbeat, Watchdog},
 };
+
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,

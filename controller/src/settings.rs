@@ -9,11 +9,8 @@ use std::{
 
 use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
-use sextant_proto::{
-    PoolName,
-    daemon::{LogFormat, SettingsError, layered},
-    plain_text_allowed,
-};
+use sextant_daemon::{LogFormat, SettingsError, layered};
+use sextant_proto::{PoolName, plain_text_allowed};
 
 use crate::{
     backup::Schedule,
@@ -244,7 +241,7 @@ pub enum Invalid {
     Store(#[from] UnknownStore),
     /// Plain text.
     #[error(transparent)]
-    Transport(#[from] sextant_proto::TransportError),
+    Transport(#[from] sextant_proto::PlainTextError),
     /// A key's value.
     #[error("{key} {value}: {mend}")]
     Value {

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sextant_proto::{
-    Incarnation, NodeName, NodeState, Revision,
-    daemon::{Failing, Outage},
-};
+use sextant_daemon::{Failing, Outage};
+use sextant_proto::{Incarnation, NodeName, NodeState, Revision};
 use tokio::time::Instant;
 
 use crate::{

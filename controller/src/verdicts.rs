@@ -9,10 +9,8 @@
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-use sextant_proto::{
-    NodeName, NodeState,
-    daemon::{Failing, Outage, Recovered},
-};
+use sextant_daemon::{Failing, Outage, Recovered};
+use sextant_proto::{NodeName, NodeState};
 use tokio::time::Instant;
 
 use crate::{

@@ -1,24 +1,21 @@
 //! Sextant's words as types, and the messages that carry them.
 //!
 //! Domain types ([`Prefix`], [`NodeName`], [`Pool`], [`Peer`], …) hold only valid values; messages ([`v1`], [`store`]) hold
-//! whatever came in. [`convert`] is the one place where the second become the first. This crate does no I/O but for what
-//! the two daemons share under the feature `daemon`.
+//! whatever came in. [`convert`] is the one place where the second become the first. This crate does no I/O.
 
 #![warn(missing_docs)]
 
 pub mod brake;
 mod clock;
 pub mod convert;
-#[cfg(feature = "daemon")]
-pub mod daemon;
 mod id;
 mod name;
 mod node;
+mod plain_text;
 mod pool;
 mod prefix;
 mod problem;
 mod revision;
-mod transport;
 
 pub use clock::unix_ms;
 pub use id::{IdError, Incarnation, InstanceId, NodeId};
@@ -27,11 +24,11 @@ pub use node::{
     BgpNeighbour, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Uplink, Verdict,
     direct_next_hop,
 };
+pub use plain_text::{PlainTextError, plain_text_allowed};
 pub use pool::{Pool, PoolError};
 pub use prefix::{Prefix, PrefixError};
 pub use problem::Problem;
 pub use revision::{Claim, Epoch, Mark, Revision};
-pub use transport::{Dial, Dialling, SharedDial, Tcp, TransportError, plain_text_allowed};
 
 /// The messages of the wire, generated from `proto/sextant/v1`.
 #[allow(missing_docs, clippy::all)]

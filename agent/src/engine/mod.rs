@@ -18,9 +18,9 @@ mod wanted;
 
 use std::{sync::Arc, time::Duration};
 
+use sextant_daemon::systemd::Heartbeat;
 use sextant_proto::{
     BgpNeighbour, Conflict, Epoch, FailedRoute, Incarnation, Prefix, Problem, Revision, Uplink, Verdict,
-    daemon::systemd::Heartbeat,
 };
 use tokio::{
     sync::{mpsc, watch},

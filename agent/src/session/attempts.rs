@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sextant_proto::daemon::{Failing, Outage};
+use sextant_daemon::{Failing, Outage};
 use tokio::time::Instant;
 
 /// The failures with each controller, by its address.

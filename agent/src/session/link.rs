@@ -6,8 +6,9 @@ use std::{
 };
 
 use prost::Message;
+use sextant_daemon::Dial;
 use sextant_proto::{
-    Claim, Dial, Incarnation, InstanceId, Mark, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
+    Claim, Incarnation, InstanceId, Mark, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
     convert::{self, MessageError, required},
     v1::{self, agent_message::Message as ToController, agent_service_client::AgentServiceClient},
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sextant_proto::daemon::Repeats;
+use sextant_daemon::Repeats;
 use tokio::time::Instant;
 
 use super::{Ended, link::LinkError};

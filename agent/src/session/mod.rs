@@ -19,10 +19,8 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::{
-    BgpNeighbour, Claim, Epoch, InstanceId, NodeId, SharedDial,
-    daemon::{Failing, transition},
-};
+use sextant_daemon::{Failing, SharedDial, transition};
+use sextant_proto::{BgpNeighbour, Claim, Epoch, InstanceId, NodeId};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{

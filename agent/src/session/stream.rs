@@ -7,7 +7,8 @@ use futures::{
     future::{BoxFuture, OptionFuture},
     stream::FuturesUnordered,
 };
-use sextant_proto::{Claim, UNKNOWN_QUESTION, VERSION, daemon::transition};
+use sextant_daemon::transition;
+use sextant_proto::{Claim, UNKNOWN_QUESTION, VERSION};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Answer, Question};

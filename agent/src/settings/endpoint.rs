@@ -17,7 +17,7 @@ pub enum EndpointError {
     Malformed,
     /// It would need plain text past this host.
     #[error(transparent)]
-    Transport(#[from] sextant_proto::TransportError),
+    Transport(#[from] sextant_proto::PlainTextError),
 }
 
 impl Endpoint {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sextant_proto::daemon::{SettingsError, layered};
+use sextant_daemon::{SettingsError, layered};
 
 use super::{
     CommandLine, DEFAULT_BRIDGE, DEFAULT_CONFIG, DEFAULT_STATE_DIR, MAIN_TABLE, Role, Settings, host_name,

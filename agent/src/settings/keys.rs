@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use sextant_proto::daemon::LogFormat;
+use sextant_daemon::LogFormat;
 
 use super::{BgpKeys, Direct, ExportKeys, NextHopKind, Role, Topology};
 

@@ -13,10 +13,8 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use sextant_proto::{
-    NodeName, PoolName,
-    daemon::{LogFormat, SettingsError, layered},
-};
+use sextant_daemon::{LogFormat, SettingsError, layered};
+use sextant_proto::{NodeName, PoolName};
 
 use bgp::BgpKeys;
 pub use bgp::{Accept, Announce, BgpSettings, Import, NeighbourSettings, Password, Timing};

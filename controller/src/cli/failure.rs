@@ -1,6 +1,6 @@
 //! How a command fails, cut by the exit codes of DESIGN §8.
 
-use sextant_proto::{NodeName, PoolError, PoolName, TransportError, convert::MessageError};
+use sextant_proto::{NodeName, PlainTextError, PoolError, PoolName, convert::MessageError};
 
 /// Why a command did not do what was asked; its text is for people.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +58,8 @@ impl From<PoolError> for Failure {
     }
 }
 
-impl From<TransportError> for Failure {
-    fn from(error: TransportError) -> Self {
+impl From<PlainTextError> for Failure {
+    fn from(error: PlainTextError) -> Self {
         Self::Usage(error.to_string())
     }
 }

@@ -5,10 +5,8 @@
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
-use sextant_proto::{
-    NodeName, NodeState, Peer,
-    daemon::{Failing, Outage},
-};
+use sextant_daemon::{Failing, Outage};
+use sextant_proto::{NodeName, NodeState, Peer};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{

@@ -7,10 +7,10 @@ use std::{
 };
 
 use futures::Stream;
+use sextant_daemon::Repeats;
 use sextant_proto::{
     NodeName, Revision,
     convert::{self, required},
-    daemon::Repeats,
     v1::{self, agent_service_server::AgentService, claim_response::Outcome},
 };
 use tokio::time::Instant;

@@ -9,8 +9,9 @@ use std::{
 };
 
 use futures::future::join_all;
+use sextant_daemon::SharedDial;
 use sextant_proto::{
-    NodeName, Problem, Revision, SharedDial,
+    NodeName, Problem, Revision,
     convert::{self, MessageError},
     v1::{
         self, controller_service_client::ControllerServiceClient,

@@ -9,10 +9,8 @@ use std::{
 };
 
 use futures::StreamExt;
-use sextant_proto::{
-    Revision,
-    daemon::{Failing, Outage, RECOVERED, Recovered, transition},
-};
+use sextant_daemon::{Failing, Outage, RECOVERED, Recovered, transition};
+use sextant_proto::Revision;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::{InstanceId, NodeName, daemon::Outage};
+use sextant_daemon::Outage;
+use sextant_proto::{InstanceId, NodeName};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::registry::LeaseId;

@@ -86,7 +86,8 @@ impl Sessions {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use sextant_proto::{InstanceId, NodeName, daemon::systemd::Watchdog};
+    use sextant_daemon::systemd::Watchdog;
+    use sextant_proto::{InstanceId, NodeName};
 
     use super::*;
     use crate::{

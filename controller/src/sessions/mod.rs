@@ -18,10 +18,8 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::{
-    Incarnation, InstanceId, NodeName,
-    daemon::{Failing, Outage, Readiness, Recovered, systemd::Heartbeat, transition},
-};
+use sextant_daemon::{Failing, Outage, Readiness, Recovered, systemd::Heartbeat, transition};
+use sextant_proto::{Incarnation, InstanceId, NodeName};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},

@@ -1,6 +1,6 @@
 //! Daemons in a loop: the same transition again and again, while the test changes nothing.
 //!
-//! Daemons log their own transitions in one form (`sextant_proto::daemon::transition`). The lab notes how long each log was
+//! Daemons log their own transitions in one form (`sextant_daemon::transition`). The lab notes how long each log was
 //! whenever a test changed something: a signal, a process, a setting, a command that is no question. So the order of changes and
 //! transitions is known whatever the daemons' clocks say.
 

@@ -10,6 +10,7 @@ use sextant_proto::{
 };
 use sextant_tests::{RouteMonitor, SECONDS, poll};
 use tokio::runtime;
+use tonic::transport::Endpoint;
 
 use crate::cluster::{Cluster, LONG, Sizes};
 
@@ -95,7 +96,8 @@ fn claim_all(cluster: &Cluster, nodes: impl Iterator<Item = String> + Send) {
     let runtime = cluster.lab.switch().enter(|| runtime::Builder::new_current_thread().enable_all().build());
     let url = cluster.controllers[0].url();
     let claim = async {
-        let mut agents = AgentServiceClient::connect(url).await?;
+        let channel = Endpoint::from_shared(url)?.connect().await?;
+        let mut agents = AgentServiceClient::new(channel);
         for node in nodes {
             let node_id = NodeId::random().into();
             let request = v1::ClaimRequest { node: node.clone(), node_id, ..v1::ClaimRequest::default() };

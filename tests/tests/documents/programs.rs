@@ -33,8 +33,9 @@ const OTHERS: &[&str] = &[
     "vtysh",
 ];
 /// Packages, and where each has its tests.
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 5] = [
     ("sextant-proto", "proto"),
+    ("sextant-daemon", "proto/daemon"),
     ("sextant-agent", "agent"),
     ("sextant-controller", "controller"),
     ("sextant-tests", "tests"),

@@ -16,7 +16,7 @@ thread_local! {
 pub fn begin() -> tracing::subscriber::DefaultGuard {
     let filter = std::env::var("SEXTANT_SIMULATED_LOG");
     let filter = filter
-        .unwrap_or_else(|_| "warn,sextant_agent=info,sextant_controller=info,sextant_proto=debug".into());
+        .unwrap_or_else(|_| "warn,sextant_agent=info,sextant_controller=info,sextant_daemon=debug".into());
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_ansi(false)

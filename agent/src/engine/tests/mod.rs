@@ -4,10 +4,8 @@ mod schedules;
 
 use std::{sync::Arc, time::Duration};
 
-use sextant_proto::{
-    Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Prefix, Revision,
-    daemon::{LogFormat, systemd::Watchdog},
-};
+use sextant_daemon::{LogFormat, systemd::Watchdog};
+use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Prefix, Revision};
 use tokio::sync::watch;
 
 use super::*;

@@ -22,7 +22,7 @@ use std::{
 };
 
 use futures::{FutureExt, Stream, stream};
-use sextant_proto::daemon::{Failing, Outage};
+use sextant_daemon::{Failing, Outage};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},

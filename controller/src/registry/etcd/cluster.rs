@@ -8,10 +8,8 @@ use std::{
     time::Duration,
 };
 
-use sextant_proto::{
-    Revision,
-    daemon::{Failing, Outage, Recovered},
-};
+use sextant_daemon::{Failing, Outage, Recovered};
+use sextant_proto::Revision;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until, timeout},

@@ -16,10 +16,8 @@ use sextant_agent::{
     settings::{BridgeSettings, Direct, NextHopKind, Role, RouteSettings, Settings, Topology},
     state::StateDir,
 };
-use sextant_proto::{
-    Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Revision,
-    daemon::{LogFormat, systemd::Heartbeat},
-};
+use sextant_daemon::{LogFormat, systemd::Heartbeat};
+use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Revision};
 use tokio::{
     runtime::{self, Runtime},
     sync::watch,

@@ -37,6 +37,7 @@ fn directives(filter: &str) -> String {
     if filter.contains([',', '=']) {
         return filter.to_owned();
     }
-    let own = ["sextant_agent", "sextant_controller", "sextant_proto"].map(|room| format!("{room}={filter}"));
+    let own =
+        ["sextant_agent", "sextant_controller", "sextant_daemon"].map(|room| format!("{room}={filter}"));
     format!("warn,{}", own.join(","))
 }

@@ -1,7 +1,10 @@
-//! What both daemons share: logging, layered settings, probes, essential tasks, what systemd is told, and what repeats:
-//! loops, and failures that last.
+//! What agent and controller share as daemons: logging, layered settings, probes, essential tasks, messages to systemd,
+//! connections to gRPC servers, and the detection of loops and of failures that last.
+
+#![warn(missing_docs)]
 
 mod descriptors;
+mod dial;
 mod logging;
 mod outage;
 mod probes;
@@ -12,6 +15,7 @@ mod tasks;
 mod transition;
 
 pub use descriptors::raise_descriptor_limit;
+pub use dial::{Dial, Dialling, SharedDial, Tcp};
 pub use logging::{LogFormat, init_logging};
 pub use outage::{Failing, Outage, RECOVERED, Recovered};
 pub use probes::{Metrics, ProbeError, Probes, Readiness};
