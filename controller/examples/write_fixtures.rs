@@ -5,9 +5,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
+use sextant_backup_file::Backup;
 use sextant_controller::{
     audit::{AuditRecord, What},
-    backup::Backup,
+    backup,
     keys::Keys,
     records::{ClaimRecord, ControlRecord, FreedRecord, Meta, NodeRecord, Record, ReservationRecord},
     registry::{Op, Outcome, Registry, SharedRegistry, Txn, embedded::EmbeddedStore},
@@ -33,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
         let outcome = store.commit(Txn { guards: Vec::new(), ops }).await?;
         ensure!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
     }
-    let backup = Backup::take(&registry, &keys, "default").await?;
+    let backup = backup::take(&registry, &keys, "default").await?;
     let backup = Backup { unix_ms: THEN_MS, store: "embedded:controller.redb".into(), ..backup };
     std::fs::write(dir.join("sextant.backup"), backup.encode())?;
     println!("{}: {} keys", dir.display(), backup.entries.len());

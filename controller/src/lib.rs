@@ -15,7 +15,6 @@ pub mod claims;
 pub mod cli;
 mod control;
 pub mod doubts;
-mod duration;
 pub mod elapsed;
 pub mod expiry;
 pub mod grpc;

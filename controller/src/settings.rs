@@ -10,11 +10,10 @@ use std::{
 use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 use sextant_daemon::{LogFormat, SettingsError, layered};
-use sextant_proto::{PoolName, plain_text_allowed};
+use sextant_proto::{PoolName, parse_duration, plain_text_allowed};
 
 use crate::{
     backup::Schedule,
-    duration,
     registry::etcd::{Login, Tls},
     sweeper::Keep,
 };
@@ -308,7 +307,7 @@ fn schedule(
     let Some(text) = every else {
         return keep.map_or(Ok(None), |keep| Err(value("--backup-keep", &keep, &"needs --backup-every")));
     };
-    let every = duration::parse(text).map_err(|error| value("--backup-every", &text, &error))?;
+    let every = parse_duration(text).map_err(|error| value("--backup-every", &text, &error))?;
     if every < Duration::from_secs(1) {
         return Err(value("--backup-every", &text, &"give it 1s to 8760h"));
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sextant_daemon::{Failing, Outage};
-use sextant_proto::{Incarnation, NodeName, NodeState, Revision};
+use sextant_proto::{HALF_RESTORED, Incarnation, NodeName, NodeState, Revision};
 use tokio::time::Instant;
 
 use crate::{
@@ -21,10 +21,6 @@ const TICK: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 8;
 /// How many silent nodes get an entry of their own (etcd takes 128 operations at once).
 const MOST_SILENT: usize = 100;
-
-/// What is said while a restore is under way, or was cut off.
-pub const HALF_RESTORED: &str = "the store is half restored, and nothing is served from it: a restore is under way, or \
-     was cut off. Run `sextant restore FILE` again to finish it, or `sextant restore --undo` to take it back";
 
 /// The store's record, made if the store is new. A new store may stand in for one that was lost, so its recovery window
 /// is open.

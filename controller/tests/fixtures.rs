@@ -7,9 +7,9 @@
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
+use sextant_backup_file::Backup;
 use sextant_controller::{
-    audit,
-    backup::{self, Backup},
+    audit, backup,
     index::{Index, IndexTask},
     keys::Keys,
     registry::{SharedRegistry, embedded::EmbeddedStore},
@@ -130,7 +130,7 @@ async fn is_restored(form: &str) {
     let file = Backup::decode(&std::fs::read(fixture(form, "sextant.backup")).unwrap()).unwrap();
     assert_eq!((file.cluster.as_str(), file.store.as_str()), ("default", "embedded:controller.redb"));
     assert_eq!((file.unix_ms, file.claims()), (THEN_MS, 4));
-    let taken = Backup::take(&registry, &keys(), "default").await.unwrap();
+    let taken = backup::take(&registry, &keys(), "default").await.unwrap();
     assert_eq!((&taken.entries, taken.incarnation), (&file.entries, file.incarnation));
     // The store is from before the marks of its history: they began when it was opened.
     assert_eq!(taken.revision, Revision(file.revision.0 + 1));
@@ -141,7 +141,7 @@ async fn is_restored(form: &str) {
     let by = audit::Actor::new("a test");
     let restored = backup::restore(&other, &keys(), &file, &by).await.unwrap();
     assert_eq!(restored.put, file.entries.len());
-    let again = Backup::take(&other, &keys(), "default").await.unwrap();
+    let again = backup::take(&other, &keys(), "default").await.unwrap();
     let keys_of = |backup: &Backup| backup.entries.iter().map(|kept| kept.key.clone()).collect::<Vec<_>>();
     assert_eq!(keys_of(&again), keys_of(&file));
 }

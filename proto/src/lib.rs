@@ -8,6 +8,7 @@
 pub mod brake;
 mod clock;
 pub mod convert;
+mod duration;
 mod id;
 mod name;
 mod node;
@@ -16,8 +17,10 @@ mod pool;
 mod prefix;
 mod problem;
 mod revision;
+pub mod trace;
 
 pub use clock::unix_ms;
+pub use duration::{DurationError, parse_duration};
 pub use id::{IdError, Incarnation, InstanceId, NodeId};
 pub use name::{NameError, NodeName, PoolName};
 pub use node::{
@@ -53,6 +56,10 @@ pub const ROUTE_PROTOCOL: u8 = 66;
 
 /// What an agent says of a question that it does not know, somewhere in its answer; controllers tell it from other failures by it.
 pub const UNKNOWN_QUESTION: &str = "does not know this question";
+
+/// What is said while a restore is under way, or was cut off.
+pub const HALF_RESTORED: &str = "the store is half restored, and nothing is served from it: a restore is under way, or \
+     was cut off. Run `sextant restore FILE` again to finish it, or `sextant restore --undo` to take it back";
 
 /// This build's version, as both sides tell each other.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
+use sextant_backup_file::Backup;
 use sextant_proto::Incarnation;
 
 use super::{
-    Backup,
     directory::{Directory, DirectoryError},
     names::first_wait,
 };
@@ -160,7 +160,7 @@ async fn take(
     keys: &Keys,
     cluster: &str,
 ) -> Result<(Backup, PathBuf), Failed> {
-    let backup = Backup::take(registry, keys, cluster).await?;
+    let backup = super::take(registry, keys, cluster).await?;
     let (directory, keep) = (Directory::new(schedule.directory.clone()), schedule.keep);
     let written = tokio::task::spawn_blocking(move || {
         let file = directory.add(&backup, keep)?;
@@ -248,7 +248,7 @@ mod tests {
         let left = files(&bed.directory());
         assert!(left.len() <= 3, "two, and one whose deletion the end cut off: {left:?}");
         let last = Backup::decode(&fs::read(left.last().unwrap()).unwrap()).unwrap();
-        let by_command = Backup::take(&bed.registry, &bed.keys, "default").await.unwrap();
+        let by_command = super::super::take(&bed.registry, &bed.keys, "default").await.unwrap();
         assert_eq!(last, Backup { unix_ms: last.unix_ms, ..by_command });
     }
 

@@ -8,13 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sextant_backup_file::{Backup, Existing, UNFINISHED, write};
 use sextant_proto::Incarnation;
 
-use super::{
-    Backup,
-    names::{Name, expired, rfc3339},
-    whole::{self, Existing, UNFINISHED},
-};
+use super::names::{Name, expired, rfc3339};
 use crate::registry::embedded::{FindBackup, NamedBackup};
 
 /// Where automatic backups are.
@@ -88,7 +85,7 @@ impl Directory {
         // Past the last one though the clock may have been set back: names are in the order of writing.
         let name = Name::new(backup.unix_ms.max(after.unwrap_or_default()), backup.incarnation);
         let file = self.0.join(name.to_string());
-        let written = whole::write(&file, &backup.encode(), Existing::Keep);
+        let written = write(&file, &backup.encode(), Existing::Keep);
         written.map_err(|error| self.failed(&format!("{name} cannot be written"), error))?;
         for old in expired(&self.names()?, backup.incarnation, keep) {
             self.remove(&old.to_string())?;

@@ -4,9 +4,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use sextant_backup_file::{Backup, FileError, Kept};
 use sextant_proto::{Epoch, NodeName, Pool, Prefix};
 
-use super::{Backup, FileError, Kept, lasts};
+use super::lasts;
 use crate::{
     keys::{Key, Keys},
     prefixes::{overlapping, overlaps},

@@ -5,12 +5,10 @@
 //! etcd takes only so much at once. A restore that is cut off between them is finished by running it again, or taken back by
 //! [`undo`], which deletes what was made since the first transaction.
 
+use sextant_backup_file::{Backup, FileError};
 use sextant_proto::{Incarnation, Revision};
 
-use super::{
-    Backup, FileError,
-    plan::{Conflict, NoPlan, Plan, overlapping_claims, plan, put_since},
-};
+use super::plan::{Conflict, NoPlan, Plan, overlapping_claims, plan, put_since};
 use crate::{
     audit::{Actor, Event, What},
     keys::Keys,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sextant_proto::{NodeId, NodeName, NodeState, Pool, Prefix};
+use sextant_backup_file::FileError;
+use sextant_proto::{NodeId, NodeName, NodeState, Pool, Prefix, Revision};
 
 use super::*;
 use crate::{
@@ -78,7 +79,7 @@ impl Store {
     }
 
     async fn backup(&self) -> Backup {
-        Backup::take(&self.registry, &self.keys, "test").await.unwrap()
+        super::take(&self.registry, &self.keys, "test").await.unwrap()
     }
 
     /// All that lasts, claims without since when they were held elsewhere.
@@ -265,7 +266,7 @@ async fn a_restore_that_is_cut_off_is_finished_or_taken_back() {
             continue;
         }
         cut_off += 1;
-        let refused = Backup::take(&to.registry, &to.keys, "test").await.unwrap_err().to_string();
+        let refused = super::take(&to.registry, &to.keys, "test").await.unwrap_err().to_string();
         assert!(refused.contains("sextant restore --undo"), "{refused}");
         if commits % 2 == 0 {
             undo(&to.registry, &to.keys, &Actor::controller()).await.unwrap();

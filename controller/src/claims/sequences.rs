@@ -1,11 +1,12 @@
 //! Sequences drawn by lot of all that changes who has what, on a real store.
 
 use proptest::prelude::*;
+use sextant_backup_file::Backup;
 use sextant_proto::PoolName;
 
 use super::{tests::Fixture, *};
 use crate::{
-    backup::{self, Backup},
+    backup,
     index::Kind,
     records::{Record, ReservationRecord, SessionRecord},
     registry::{Op, Outcome, Txn},
@@ -115,7 +116,7 @@ impl Sequence {
                 over.end_quarantines().await.unwrap();
             }
             Step::Backup => {
-                let backup = Backup::take(&claims.registry, &claims.keys, "test").await.unwrap();
+                let backup = backup::take(&claims.registry, &claims.keys, "test").await.unwrap();
                 self.backup.replace(Some(backup));
             }
             Step::Restore => {

@@ -3,10 +3,9 @@
 use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
-use sextant_proto::{NodeName, PoolName, Prefix};
+use sextant_proto::{NodeName, PoolName, Prefix, parse_duration};
 
 use super::link::Endpoint;
-use crate::duration;
 
 /// Queries and controls a Sextant cluster, through its controllers
 #[derive(Debug, Parser)]
@@ -186,7 +185,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         revision: Option<u64>,
         /// How long to wait, e.g. 500ms, 30s, 2m; without it, for ever
-        #[arg(long, value_name = "D", value_parser = duration::parse)]
+        #[arg(long, value_name = "D", value_parser = parse_duration)]
         timeout: Option<Duration>,
     },
     /// Write completions for a shell to standard output
@@ -271,7 +270,7 @@ pub(super) enum Node {
         /// The node
         name: NodeName,
         /// How long to wait for its peers, e.g. 30s
-        #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "30s")]
+        #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "30s")]
         timeout: Duration,
         /// Do not wait
         #[arg(long)]
@@ -283,7 +282,7 @@ pub(super) enum Node {
         /// The node
         name: NodeName,
         /// How long to wait until it is ready, e.g. 30s
-        #[arg(long, value_name = "D", value_parser = duration::parse, default_value = "30s")]
+        #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "30s")]
         timeout: Duration,
         /// Do not wait
         #[arg(long)]

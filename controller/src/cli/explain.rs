@@ -9,6 +9,7 @@ use sextant_proto::{
     v1,
 };
 
+use super::text::age;
 use super::{
     answer::{Node, RouteState},
     args::Output,
@@ -18,7 +19,6 @@ use super::{
     show::{self, Show},
     text,
 };
-use crate::duration::age;
 
 /// All that is known of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]

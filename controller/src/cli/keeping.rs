@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use sextant_backup_file::{Backup, Existing, FileError, write};
 use sextant_proto::{Incarnation, NodeName, convert};
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
     show::{self, Show},
     text,
 };
-use crate::backup::{Backup, Existing, write};
 
 /// `sextant backup`.
 pub(super) async fn backup(link: &mut Link, output: Output, file: &Path, force: bool) -> Result<(), Failure> {
@@ -69,7 +69,7 @@ fn names(texts: &[String]) -> Result<Vec<NodeName>, Failure> {
     Ok(texts.iter().map(|text| convert::parse("silent", text)).collect::<Result<_, _>>()?)
 }
 
-fn read(octets: &[u8]) -> Result<Backup, crate::backup::FileError> {
+fn read(octets: &[u8]) -> Result<Backup, FileError> {
     Backup::decode(octets)
 }
 

@@ -7,6 +7,7 @@ use sextant_proto::{
     v1,
 };
 
+use super::text::age;
 use super::{
     args::Output,
     failure::Failure,
@@ -14,7 +15,6 @@ use super::{
     show::{self, Show},
     text::table,
 };
-use crate::duration::age;
 
 /// A prefix that is kept out, or for one node.
 #[derive(Debug, Clone, PartialEq, Eq)]

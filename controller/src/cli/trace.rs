@@ -8,7 +8,7 @@ use sextant_proto::{
 };
 
 use super::{args::Output, failure::Failure, link::Link, show, show::Show, text};
-use crate::trace::{Check, Direction, Kind, Probe, State, Verdict};
+use sextant_proto::trace::{Check, Direction, Kind, Probe, State, Verdict};
 
 /// Both directions.
 #[derive(Debug, Clone, PartialEq, Eq)]

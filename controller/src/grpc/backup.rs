@@ -3,13 +3,14 @@
 use std::pin::Pin;
 
 use futures::{Stream, stream};
+use sextant_backup_file::Backup;
 use sextant_proto::v1;
 use tonic::{Status, Streaming};
 
 use super::Rooms;
 use crate::{
     audit::Actor,
-    backup::{self, Backup, RestoreError},
+    backup::{self, RestoreError},
 };
 
 /// How many octets a piece has.
@@ -22,7 +23,7 @@ const SEEN_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub(super) type Pieces = Pin<Box<dyn Stream<Item = Result<v1::BackupPiece, Status>> + Send>>;
 
 pub(super) async fn take(rooms: &Rooms) -> Result<Pieces, Status> {
-    let backup = Backup::take(&rooms.registry, &rooms.keys, &rooms.cluster).await?;
+    let backup = backup::take(&rooms.registry, &rooms.keys, &rooms.cluster).await?;
     tracing::info!(revision = %backup.revision, claims = backup.claims(), "backup taken");
     let rest = stream::unfold(backup.encode(), |mut rest| async move {
         let piece = rest.split_to(rest.len().min(PIECE));

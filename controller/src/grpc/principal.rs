@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use sextant_proto::NodeName;
+use sextant_proto::{HALF_RESTORED, NodeName};
 use tonic::{Extensions, Request, Status};
 
-use crate::{audit::Actor, index::Index, store::HALF_RESTORED};
+use crate::{audit::Actor, index::Index};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,12 +8,13 @@ use std::net::Ipv6Addr;
 use sextant_proto::{
     NodeName,
     convert::{address, octets},
+    trace::{Check, Direction, Kind, Probe},
     v1::{self, answer, question::About},
 };
 use tonic::Status;
 
 use super::{Rooms, questions, status::malformed};
-use crate::trace::{Check, Direction, End, Half, Kind, Probe, judge};
+use crate::trace::{End, Half, judge};
 
 /// The way between two nodes, there and back.
 pub(super) async fn trace(

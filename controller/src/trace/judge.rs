@@ -5,9 +5,12 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::NodeName;
+use sextant_proto::{
+    NodeName,
+    trace::{Check, Direction, State, Verdict},
+};
 
-use super::{Check, Direction, Half, State, Verdict};
+use super::Half;
 
 /// One end of the way.
 #[derive(Debug, Clone, Copy)]
@@ -131,10 +134,9 @@ fn look(from: End<'_>, to: End<'_>) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{
-        super::{Kind, Probe, ProbeError},
-        *,
-    };
+    use sextant_proto::trace::{Kind, Probe, ProbeError};
+
+    use super::*;
 
     fn check(what: &str, state: State) -> Check {
         Check { what: what.into(), state, saw: format!("{what} seen"), mend: format!("mend the {what}") }

@@ -2,6 +2,7 @@
 
 mod common;
 mod peer;
+mod trace;
 
 use std::net::Ipv6Addr;
 

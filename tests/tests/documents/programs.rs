@@ -33,11 +33,12 @@ const OTHERS: &[&str] = &[
     "vtysh",
 ];
 /// Packages, and where each has its tests.
-const PACKAGES: [(&str, &str); 5] = [
+const PACKAGES: [(&str, &str); 6] = [
     ("sextant-proto", "proto"),
     ("sextant-daemon", "proto/daemon"),
     ("sextant-agent", "agent"),
     ("sextant-controller", "controller"),
+    ("sextant-backup-file", "controller/backup-file"),
     ("sextant-tests", "tests"),
 ];
 /// Directories whose files are named in documents.

@@ -35,7 +35,6 @@ const AGENT: &[&str] = &[
 ];
 
 const CONTROLLER: &[&str] = &[
-    "duration",
     "registry",
     "keys",
     "records",

@@ -2,7 +2,7 @@
 //!
 //! Of two that held the same prefix there, the one with the higher epoch of that store has it: the other one held it before.
 
-use sextant_proto::{Epoch, NodeName, Prefix};
+use sextant_proto::{Epoch, HALF_RESTORED, NodeName, Prefix};
 
 use super::{Claim, ClaimError, ClaimRequest, Claims, Granted, HolderError};
 use crate::{
@@ -20,7 +20,7 @@ impl Claims {
     pub(super) async fn come_back(&self, request: &ClaimRequest) -> Result<(), ClaimError> {
         let meta = self.index.read(|state| state.meta().clone());
         if meta.restoring {
-            return Err(RegistryError::Unavailable(store::HALF_RESTORED.into()).into());
+            return Err(RegistryError::Unavailable(HALF_RESTORED.into()).into());
         }
         let Some(held) = held_before(request, &meta) else { return Ok(()) };
         if meta.replaces.is_none() {

@@ -5,7 +5,7 @@ use sextant_proto::{Incarnation, NodeId, Pool, Revision};
 use super::*;
 use crate::{
     audit::Actor,
-    backup::{self, Backup},
+    backup,
     claims::Holder,
     index::{Index, IndexTask},
     keys::Keys,
@@ -131,7 +131,7 @@ async fn what_was_claimed_after_the_backup_is_held_on() {
         it.claim(&it.back(n, n.into(), 10)).await;
     }
     it.finish().await;
-    let backup = Backup::take(&it.registry, &it.keys, "test").await.unwrap();
+    let backup = backup::take(&it.registry, &it.keys, "test").await.unwrap();
     // h1 is forgotten, and h4 gets its prefix; h2 is forgotten, and gets another one.
     let new = Fixture { lost: backup.incarnation, ..Fixture::new().await };
     let done = backup::restore(&new.registry, &new.keys, &backup, &Actor::controller()).await.unwrap();

@@ -1,5 +1,6 @@
 //! Answers for people.
 
+mod age;
 mod bgp;
 mod nodes;
 mod plan;
@@ -12,6 +13,7 @@ pub(super) mod table;
 mod trace;
 mod words;
 
+pub(super) use age::age;
 pub(super) use bgp::list as bgp_list;
 pub(super) use nodes::{list as node_list, show as node_show};
 pub(super) use plan::plan;

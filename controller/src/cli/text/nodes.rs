@@ -2,6 +2,7 @@
 
 use sextant_proto::{Epoch, Problem, Revision, Uplink};
 
+use super::age;
 use super::{
     super::{
         answer::{Applied, Cluster, Liveness, Node},
@@ -9,7 +10,6 @@ use super::{
     },
     table,
 };
-use crate::duration::age;
 
 /// All nodes; what failed is a column only where something has.
 pub(in super::super) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {

@@ -8,10 +8,9 @@ use super::{
         answer::{Backups, Cluster, Controller, PoolUse},
         troubles::{Trouble, troubles},
     },
-    nodes, pools, table,
+    age, nodes, pools, table,
     words::{count, one_line, some_names},
 };
-use crate::duration::age;
 
 /// The asked controller's own problems, everything at a glance, then all else that needs a person.
 pub(in super::super) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sextant_proto::NodeName;
 
 use super::{super::trace::Trace, one_line, table};
-use crate::trace::{Check, Direction, Kind, Probe, State, Verdict};
+use sextant_proto::trace::{Check, Direction, Kind, Probe, State, Verdict};
 
 /// Both directions: the verdict first, the mend next, then what it is by.
 pub(in super::super) fn trace(trace: &Trace) -> String {
@@ -83,7 +83,7 @@ fn times(answered: &[Duration]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::super::trace::tests::sample, *};
-    use crate::trace::ProbeError;
+    use sextant_proto::trace::ProbeError;
 
     #[test]
     fn the_verdict_comes_first_and_the_mend_next() {

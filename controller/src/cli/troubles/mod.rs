@@ -4,10 +4,11 @@ mod found;
 
 use std::fmt;
 
-use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, NodeState, PoolName, Problem};
+use sextant_proto::{
+    BgpNeighbour, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, PoolName, Problem,
+};
 
 use super::answer::{Backups, Liveness, Refused, Removals};
-use crate::store::HALF_RESTORED;
 
 pub(super) use found::troubles;
 

@@ -1,4 +1,4 @@
-//! Times as people write and read them.
+//! Durations as people write them.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct DurationError(String);
 ///
 /// # Errors
 /// If it is not of that form, or longer than a year.
-pub fn parse(text: &str) -> Result<Duration, DurationError> {
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let refused = || DurationError(text.to_owned());
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -32,21 +32,6 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     Some(Duration::from_millis(millis)).filter(|time| *time <= MAX).ok_or_else(refused)
 }
 
-/// How long ago something was, in its largest unit; `-` if it is not known (0).
-pub(super) fn age(now_unix_ms: u64, then_unix_ms: u64) -> String {
-    if then_unix_ms == 0 {
-        return "-".into();
-    }
-    // Clocks of two hosts differ: what is ahead of ours is now.
-    let seconds = now_unix_ms.saturating_sub(then_unix_ms) / 1000;
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,27 +39,15 @@ mod tests {
     #[test]
     fn times_are_read() {
         for (text, ms) in [("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)] {
-            assert_eq!(parse(text).unwrap(), Duration::from_millis(ms));
+            assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(ms));
         }
     }
 
     #[test]
     fn other_texts_are_refused_with_the_mend() {
         for text in ["", "30", "s", "-1s", "1.5s", "1 s", "1d", "9999999999999999999s", "9999999999h", "ü"] {
-            let error = parse(text).unwrap_err().to_string();
+            let error = parse_duration(text).unwrap_err().to_string();
             assert!(error.contains(&format!("\"{text}\"")) && error.contains("30s"), "{error}");
         }
-    }
-
-    #[test]
-    fn ages_show_their_largest_unit() {
-        let now = 1_000_000_000;
-        for (seconds, text) in
-            [(0, "0s"), (59, "59s"), (60, "1m"), (3599, "59m"), (7200, "2h"), (200_000, "2d")]
-        {
-            assert_eq!(age(now, now - seconds * 1000), text);
-        }
-        assert_eq!(age(now, now + 5000), "0s");
-        assert_eq!(age(now, 0), "-");
     }
 }

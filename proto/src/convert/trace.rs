@@ -1,13 +1,12 @@
-//! What was seen, and the verdict, as messages.
+//! Observations of a path, and the verdict on it.
 
 use std::{net::Ipv6Addr, time::Duration};
 
-use sextant_proto::{
-    convert::{MessageError, address, octets, parse},
+use super::{MessageError, address, octets, parse};
+use crate::{
+    trace::{Check, Direction, Kind, Probe, ProbeError, State, Verdict},
     v1,
 };
-
-use super::{Check, Direction, Kind, Probe, ProbeError, State, Verdict};
 
 impl From<v1::Check> for Check {
     fn from(message: v1::Check) -> Self {
@@ -155,7 +154,7 @@ mod tests {
             answered: vec![Duration::from_micros(70)],
             error: Some(error),
         };
-        let node: sextant_proto::NodeName = "h1".parse().unwrap();
+        let node: crate::NodeName = "h1".parse().unwrap();
         let direction = Direction {
             from: node.clone(),
             to: "h2".parse().unwrap(),

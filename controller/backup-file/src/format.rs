@@ -1,4 +1,4 @@
-//! The form of a backup file: `sextant backup` and a zero octet, the form's version, the body's length, the body (a
+//! The format of a backup file: `sextant backup` and a zero octet, the form's version, the body's length, the body (a
 //! protobuf message), and the CRC-32 of all before it. Numbers are big-endian.
 
 use bytes::Bytes;
