@@ -12,7 +12,6 @@ mod acks;
 pub mod audit;
 pub mod backup;
 pub mod claims;
-pub mod cli;
 mod control;
 pub mod doubts;
 pub mod elapsed;

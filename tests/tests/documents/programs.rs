@@ -33,12 +33,13 @@ const OTHERS: &[&str] = &[
     "vtysh",
 ];
 /// Packages, and where each has its tests.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 7] = [
     ("sextant-proto", "proto"),
     ("sextant-daemon", "proto/daemon"),
     ("sextant-agent", "agent"),
     ("sextant-controller", "controller"),
     ("sextant-backup-file", "controller/backup-file"),
+    ("sextant-cli", "controller/cli"),
     ("sextant-tests", "tests"),
 ];
 /// Directories whose files are named in documents.
@@ -49,7 +50,7 @@ pub fn wrong(root: &Path, words: &[String]) -> Option<String> {
     let words = without_prefix(words);
     let (program, args) = words.split_first()?;
     let wrong = match program.as_str() {
-        "sextant" => parse::<sextant_controller::cli::CommandLine>(words),
+        "sextant" => parse::<sextant_cli::CommandLine>(words),
         "sextant-agent" => parse::<sextant_agent::settings::CommandLine>(words),
         "sextant-controller" => parse::<sextant_controller::settings::CommandLine>(words),
         "deploy/demo" => parse::<demo::Options>(words),
@@ -167,7 +168,7 @@ pub fn wrong_span(root: &Path, text: &str) -> Option<String> {
     let words = without_prefix(&words);
     let (program, args) = words.split_first()?;
     match program.as_str() {
-        "sextant" => unknown_name(&sextant_controller::cli::CommandLine::command(), args),
+        "sextant" => unknown_name(&sextant_cli::CommandLine::command(), args),
         "sextant-agent" => unknown_name(&sextant_agent::settings::CommandLine::command(), args),
         "sextant-controller" => unknown_name(&sextant_controller::settings::CommandLine::command(), args),
         "deploy/demo" | "tests/bench" | "tests/soak" | "tests/run" => wrong(root, words),
@@ -212,7 +213,7 @@ fn unknown_name(program: &clap::Command, args: &[String]) -> Option<String> {
 /// The programs by name.
 pub fn ours() -> BTreeMap<&'static str, clap::Command> {
     BTreeMap::from([
-        ("sextant", sextant_controller::cli::CommandLine::command()),
+        ("sextant", sextant_cli::CommandLine::command()),
         ("sextant-agent", sextant_agent::settings::CommandLine::command()),
         ("sextant-controller", sextant_controller::settings::CommandLine::command()),
     ])

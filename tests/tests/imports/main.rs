@@ -61,7 +61,6 @@ const CONTROLLER: &[&str] = &[
     "health",
     "trace",
     "settings",
-    "cli",
     "grpc",
     "metrics",
     "run",

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use sextant_controller::cli::status_text;
+use sextant_cli::status_text;
 use sextant_proto::v1;
 use tokio::task::JoinHandle;
 

@@ -9,7 +9,7 @@ use sextant_proto::{
 };
 
 use super::{Client, Following, Link};
-use crate::cli::{
+use crate::{
     answer::{Cluster, Node, PoolUse, Readable, Route, readable_nodes, readable_pools},
     events::Wanted,
     failure::Failure,
@@ -24,47 +24,39 @@ const WHOLE_TIMEOUT: Duration = Duration::from_secs(600);
 const PIECE: usize = 256 << 10;
 
 /// Progress of agents.
-pub(in crate::cli) type Waiting = Following<v1::WaitProgress>;
+pub(crate) type Waiting = Following<v1::WaitProgress>;
 
 impl Link {
-    pub(in crate::cli) async fn add_pool(&mut self, pool: &Pool) -> Result<Revision, Failure> {
+    pub(crate) async fn add_pool(&mut self, pool: &Pool) -> Result<Revision, Failure> {
         let request = v1::AddPoolRequest { pool: Some(pool.into()) };
         let call = async |mut client: Client| client.add_pool(request.clone()).await;
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    pub(in crate::cli) async fn pools(&mut self) -> Result<Readable<PoolUse>, Failure> {
+    pub(crate) async fn pools(&mut self) -> Result<Readable<PoolUse>, Failure> {
         let call = async |mut client: Client| client.list_pools(v1::ListPoolsRequest {}).await;
         Ok(readable_pools(self.ask(call).await?.pools))
     }
 
-    pub(in crate::cli) async fn remove_pool(&mut self, name: &PoolName) -> Result<Revision, Failure> {
+    pub(crate) async fn remove_pool(&mut self, name: &PoolName) -> Result<Revision, Failure> {
         let request = v1::RemovePoolRequest { name: name.to_string() };
         let call = async |mut client: Client| client.remove_pool(request.clone()).await;
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    pub(in crate::cli) async fn drain_pool(
-        &mut self,
-        name: &PoolName,
-        drain: bool,
-    ) -> Result<Revision, Failure> {
+    pub(crate) async fn drain_pool(&mut self, name: &PoolName, drain: bool) -> Result<Revision, Failure> {
         let request = v1::DrainPoolRequest { name: name.to_string(), undrain: !drain };
         let call = async |mut client: Client| client.drain_pool(request.clone()).await;
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    pub(in crate::cli) async fn grow_pool(
-        &mut self,
-        name: &PoolName,
-        to: Prefix,
-    ) -> Result<Revision, Failure> {
+    pub(crate) async fn grow_pool(&mut self, name: &PoolName, to: Prefix) -> Result<Revision, Failure> {
         let request = v1::GrowPoolRequest { name: name.to_string(), prefix: Some(to.into()) };
         let call = async |mut client: Client| client.grow_pool(request.clone()).await;
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    pub(in crate::cli) async fn reserve(
+    pub(crate) async fn reserve(
         &mut self,
         prefix: Prefix,
         node: &str,
@@ -77,23 +69,23 @@ impl Link {
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    pub(in crate::cli) async fn unreserve(&mut self, prefix: Prefix) -> Result<Revision, Failure> {
+    pub(crate) async fn unreserve(&mut self, prefix: Prefix) -> Result<Revision, Failure> {
         let request = v1::UnreserveRequest { prefix: Some(prefix.into()) };
         let call = async |mut client: Client| client.unreserve(request.clone()).await;
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    pub(in crate::cli) async fn reservations(&mut self) -> Result<Vec<Reservation>, Failure> {
+    pub(crate) async fn reservations(&mut self) -> Result<Vec<Reservation>, Failure> {
         let call = async |mut client: Client| client.list_reservations(v1::ListReservationsRequest {}).await;
         Ok(all("reservations", self.ask(call).await?.reservations)?)
     }
 
-    pub(in crate::cli) async fn nodes(&mut self) -> Result<Readable<Node>, Failure> {
+    pub(crate) async fn nodes(&mut self) -> Result<Readable<Node>, Failure> {
         let call = async |mut client: Client| client.list_nodes(v1::ListNodesRequest {}).await;
         Ok(readable_nodes(self.ask(call).await?.nodes))
     }
 
-    pub(in crate::cli) async fn drain_node(
+    pub(crate) async fn drain_node(
         &mut self,
         name: &NodeName,
         timeout: Duration,
@@ -103,14 +95,14 @@ impl Link {
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    pub(in crate::cli) async fn undrain_node(&mut self, name: &NodeName) -> Result<Revision, Failure> {
+    pub(crate) async fn undrain_node(&mut self, name: &NodeName) -> Result<Revision, Failure> {
         let request = v1::UndrainNodeRequest { name: name.to_string() };
         let call = async |mut client: Client| client.undrain_node(request.clone()).await;
         Ok(Revision(self.change(call).await?.revision))
     }
 
     /// The prefixes that are free now, in the order of `names`, and the revision of that.
-    pub(in crate::cli) async fn forget_nodes(
+    pub(crate) async fn forget_nodes(
         &mut self,
         names: &[NodeName],
         force: bool,
@@ -131,34 +123,34 @@ impl Link {
         Ok((prefixes, Revision(forgotten.revision)))
     }
 
-    pub(in crate::cli) async fn pause(&mut self) -> Result<Revision, Failure> {
+    pub(crate) async fn pause(&mut self) -> Result<Revision, Failure> {
         let call = async |mut client: Client| client.pause(v1::PauseRequest {}).await;
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    pub(in crate::cli) async fn resume(&mut self) -> Result<Revision, Failure> {
+    pub(crate) async fn resume(&mut self) -> Result<Revision, Failure> {
         let call = async |mut client: Client| client.resume(v1::ResumeRequest {}).await;
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    pub(in crate::cli) async fn routes(&mut self, node: Option<&NodeName>) -> Result<Vec<Route>, Failure> {
+    pub(crate) async fn routes(&mut self, node: Option<&NodeName>) -> Result<Vec<Route>, Failure> {
         let request = v1::ListRoutesRequest { node: node.map(ToString::to_string).unwrap_or_default() };
         let call = async |mut client: Client| client.list_routes(request.clone()).await;
         Ok(all("routes", self.ask(call).await?.routes)?)
     }
 
-    pub(in crate::cli) async fn cluster(&mut self) -> Result<Cluster, Failure> {
+    pub(crate) async fn cluster(&mut self) -> Result<Cluster, Failure> {
         let call = async |mut client: Client| client.status(v1::StatusRequest {}).await;
         Ok(self.ask(call).await?.try_into()?)
     }
 
-    pub(in crate::cli) async fn plan(&mut self, node: &NodeName) -> Result<v1::Plan, Failure> {
+    pub(crate) async fn plan(&mut self, node: &NodeName) -> Result<v1::Plan, Failure> {
         let request = v1::PlanNodeRequest { name: node.to_string() };
         let call = async |mut client: Client| client.plan_node(request.clone()).await;
         Ok(required("plan", self.ask(call).await?.plan)?)
     }
 
-    pub(in crate::cli) async fn trace(
+    pub(crate) async fn trace(
         &mut self,
         from: &NodeName,
         to: &NodeName,
@@ -169,7 +161,7 @@ impl Link {
     }
 
     /// Events after those of `after`, which is of this incarnation.
-    pub(in crate::cli) async fn events(
+    pub(crate) async fn events(
         &mut self,
         wanted: &Wanted,
         after: Option<(Incarnation, Revision)>,
@@ -188,7 +180,7 @@ impl Link {
     }
 
     /// A backup file's octets.
-    pub(in crate::cli) async fn backup(&mut self) -> Result<Vec<u8>, Failure> {
+    pub(crate) async fn backup(&mut self) -> Result<Vec<u8>, Failure> {
         let call = async |mut client: Client| client.backup(v1::BackupRequest {}).await;
         let stream = self.ask_within(WHOLE_TIMEOUT, call).await?;
         let mut pieces = Following { stream, endpoint: self.endpoint().clone() };
@@ -199,7 +191,7 @@ impl Link {
         Ok(octets)
     }
 
-    pub(in crate::cli) async fn restore(&mut self, octets: &[u8]) -> Result<v1::RestoreResponse, Failure> {
+    pub(crate) async fn restore(&mut self, octets: &[u8]) -> Result<v1::RestoreResponse, Failure> {
         let pieces: Vec<_> = octets
             .chunks(PIECE)
             .map(|piece| v1::BackupPiece { octets: bytes::Bytes::copy_from_slice(piece) })
@@ -209,27 +201,24 @@ impl Link {
     }
 
     /// How many keys were taken away again.
-    pub(in crate::cli) async fn undo_restore(&mut self) -> Result<u64, Failure> {
+    pub(crate) async fn undo_restore(&mut self) -> Result<u64, Failure> {
         let call = async |mut client: Client| client.undo_restore(v1::UndoRestoreRequest {}).await;
         Ok(self.change_within(WHOLE_TIMEOUT, call).await?.deleted)
     }
 
-    pub(in crate::cli) async fn finish_recovery(&mut self) -> Result<v1::FinishRecoveryResponse, Failure> {
+    pub(crate) async fn finish_recovery(&mut self) -> Result<v1::FinishRecoveryResponse, Failure> {
         let call = async |mut client: Client| client.finish_recovery(v1::FinishRecoveryRequest {}).await;
         self.change(call).await
     }
 
-    pub(in crate::cli) async fn explain(
-        &mut self,
-        address: Ipv6Addr,
-    ) -> Result<v1::ExplainResponse, Failure> {
+    pub(crate) async fn explain(&mut self, address: Ipv6Addr) -> Result<v1::ExplainResponse, Failure> {
         let request = v1::ExplainRequest { address: octets(address) };
         let call = async |mut client: Client| client.explain(request.clone()).await;
         self.ask(call).await
     }
 
     /// `None` stands for the last revision that agents see, and for ever.
-    pub(in crate::cli) async fn wait(
+    pub(crate) async fn wait(
         &mut self,
         revision: Option<Revision>,
         timeout: Option<Duration>,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sextant_controller::cli::{CommandLine, run};
+use sextant_cli::{CommandLine, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

@@ -1,7 +1,7 @@
 //! Ages, as people read them.
 
 /// How long ago something was, in its largest unit; `-` if it is not known (0).
-pub(in crate::cli) fn age(now_unix_ms: u64, then_unix_ms: u64) -> String {
+pub(crate) fn age(now_unix_ms: u64, then_unix_ms: u64) -> String {
     if then_unix_ms == 0 {
         return "-".into();
     }
