@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
+mod dependencies;
 mod rooms;
 
 use std::{fs, path::Path};
@@ -61,6 +62,10 @@ const CONTROLLER: &[&str] = &[
     "health",
     "trace",
     "settings",
+    "connections",
+    "questions",
+    "controllers",
+    "rooms",
     "grpc",
     "metrics",
     "run",
