@@ -11,7 +11,7 @@ use prometheus_client::{
 use sextant_daemon::Metrics;
 use sextant_proto::NodeState;
 
-use crate::grpc::Rooms;
+use crate::rooms::Rooms;
 
 /// All metrics of a controller.
 pub fn registry(rooms: &Rooms) -> Metrics {

@@ -24,13 +24,16 @@ use crate::{
     acks::Acks,
     backup::{Automatic, Directory},
     claims::Claims,
+    connections::Connections,
+    controllers::OtherControllers,
     expiry::Expiry,
-    grpc::{self, Connected, Connections, Others, Questions, Rooms},
+    grpc::{self, Connected},
     health::Health,
     index::{Index, IndexTask},
     keys::Keys,
     metrics,
     pools::Pools,
+    questions::Questions,
     records::Meta,
     refusals::Refusals,
     registry::{
@@ -39,6 +42,7 @@ use crate::{
         etcd::{EtcdOptions, EtcdStore},
     },
     reservations::Reservations,
+    rooms::Rooms,
     sessions::{Identity, Replaces, Sessions},
     settings::{CommandLine, EtcdAccess, Settings, Store},
     store,
@@ -237,7 +241,7 @@ fn rooms(
     heartbeat: Heartbeat,
 ) -> Rooms {
     let acks = Acks::new(index.clone());
-    let others = Others::new(index.clone(), acks.clone(), me.clone(), dial);
+    let others = OtherControllers::new(index.clone(), acks.clone(), me.clone(), dial);
     let sessions = Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat);
     Rooms {
         questions: Questions::default(),

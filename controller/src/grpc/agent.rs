@@ -18,7 +18,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Rooms,
-    others::POLL,
     principal::{actor, principal},
     status::malformed,
     sync,
@@ -26,6 +25,7 @@ use super::{
 use crate::{
     audit::Actor,
     claims::{ClaimError, ClaimRequest, Granted, Holder},
+    controllers::POLL,
 };
 
 /// The longest that an agent may wait for its peers.

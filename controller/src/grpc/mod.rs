@@ -1,15 +1,14 @@
 //! The gRPC edge: messages become domain types on the way in, errors become statuses on the way out.
 //!
-//! Only this room knows `tonic`.
+//! Statuses of `tonic` stay here, and no domain module depends on it.
 
 mod admin;
 mod admission;
 mod agent;
 mod backup;
-mod connections;
+mod controller;
 mod events;
 mod explain;
-mod others;
 mod principal;
 mod questions;
 mod routes;
@@ -31,58 +30,17 @@ use tokio::{
 };
 use tonic::{service::interceptor::InterceptedService, transport::Server};
 
-use crate::{
-    acks::Acks, backup::Automatic, claims::Claims, health::Health, index::Index, pools::Pools,
-    refusals::Refusals, registry::SharedRegistry, reservations::Reservations, sessions::Sessions,
-};
+use crate::{connections::CountCalls, rooms::Rooms};
 
-use others::Told;
+use controller::Told;
 use principal::{insecure, serves};
 
-pub use connections::Connections;
-pub use others::Others;
-pub use questions::Questions;
 pub use tonic::transport::server::Connected;
 
 /// After how much silence of a connection it is asked for a sign of life.
 const HTTP2_KEEPALIVE: Duration = Duration::from_secs(5);
 /// How long that sign may take.
 const HTTP2_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the services work on.
-#[derive(Clone)]
-pub struct Rooms {
-    /// The store.
-    pub registry: SharedRegistry,
-    /// The store's keys.
-    pub keys: crate::keys::Keys,
-    /// What agents see.
-    pub index: Index,
-    /// Who holds what.
-    pub claims: Claims,
-    /// What is handed out from.
-    pub pools: Pools,
-    /// Backups that are taken by themselves.
-    pub backups: Automatic,
-    /// What is kept out.
-    pub reservations: Reservations,
-    /// Agents that were granted no prefix.
-    pub refusals: Refusals,
-    /// Who is there.
-    pub sessions: Sessions,
-    /// Who has applied what.
-    pub acks: Acks,
-    /// The other controllers over the same store.
-    pub others: Others,
-    /// Whether this controller and its store work together.
-    pub health: Health,
-    /// What operators ask the agents that are connected here.
-    pub questions: Questions,
-    /// Who is connected.
-    pub connections: Connections,
-    /// The cluster's name.
-    pub cluster: String,
-}
 
 /// Why the gRPC server is not there.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +92,7 @@ where
     Server::builder()
         .http2_keepalive_interval(Some(HTTP2_KEEPALIVE))
         .http2_keepalive_timeout(Some(HTTP2_TIMEOUT))
-        .layer(connections::CountCalls)
+        .layer(CountCalls)
         .add_service(InterceptedService::new(agents, move |request| {
             serves(&index)?;
             insecure(request)

@@ -2,10 +2,11 @@
 
 use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, VERSION, brake::WINDOW, v1};
 
-use super::{Rooms, others::Other};
+use super::Rooms;
 use crate::{
     acks::Applied,
     backup::Automatic,
+    controllers::Other,
     health,
     index::{Kind, State, View},
     records::{DoubtRecord, ReservationRecord},

@@ -21,7 +21,6 @@ use super::{
     Rooms, admission,
     agent::parse_holder,
     principal::{Principal, serves},
-    questions::Line,
     status::malformed,
 };
 use crate::{
@@ -29,6 +28,7 @@ use crate::{
     claims::{Holder, HolderError},
     doubts::Knows,
     index::Since,
+    questions::Line,
     registry::KeyRange,
     sessions::Attachment,
 };

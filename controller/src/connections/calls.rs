@@ -78,11 +78,11 @@ impl Drop for InProgress {
 
 /// Counts the calls of each connection.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct CountCalls;
+pub(crate) struct CountCalls;
 
 /// A service of which calls are counted.
 #[derive(Debug, Clone)]
-pub(in super::super) struct Counted<S>(S);
+pub(crate) struct Counted<S>(S);
 
 impl<S> Layer<S> for CountCalls {
     type Service = Counted<S>;
@@ -119,7 +119,7 @@ where
 
 /// The body of a response; the call ends with it.
 #[derive(Debug)]
-pub(in super::super) struct Answer<R> {
+pub(crate) struct Answer<R> {
     body: Pin<Box<R>>,
     call: Option<InProgress>,
 }

@@ -31,7 +31,7 @@ use tokio::{
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-pub(super) use self::calls::CountCalls;
+pub(crate) use self::calls::CountCalls;
 use self::calls::{Calls, Use};
 
 /// How long a connection may be open without a call.

@@ -1,0 +1,144 @@
+//! Calls to the other controllers: the only file of this folder that knows `tonic`.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sextant_daemon::SharedDial;
+use sextant_proto::{
+    NodeName, Problem, Revision,
+    convert::{self, MessageError},
+    v1::{self, controller_service_client::ControllerServiceClient},
+};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{acks::Applied, health::CONTROLLERS_PATIENCE, questions};
+
+/// How long another controller may take to answer; one that does not is shown without its acks.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a controller says of itself and the agents that are connected to it.
+#[derive(Default)]
+pub(super) struct Word {
+    pub(super) acks: Vec<(NodeName, Applied)>,
+    pub(super) duplicates: Vec<(NodeName, String)>,
+    /// Empty from one of an older version.
+    pub(super) controller: String,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Why an agent that is connected to another controller gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// It did not answer in time.
+    #[error("{0}")]
+    TimedOut(String),
+    /// It could not answer.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The connections to the other controllers.
+#[derive(Clone)]
+pub(super) struct Calls {
+    dial: SharedDial,
+    channels: Arc<Mutex<HashMap<String, Channel>>>,
+}
+
+impl Calls {
+    /// No connection yet.
+    pub(super) fn new(dial: SharedDial) -> Self {
+        Self { dial, channels: Arc::default() }
+    }
+
+    /// What the controller at `address` says, with its own `state` if that is wanted.
+    pub(super) async fn state(&self, address: &str, state: bool) -> Option<Word> {
+        let mut client = ControllerServiceClient::new(self.channel(address)?);
+        let patience = if state { PATIENCE + CONTROLLERS_PATIENCE } else { PATIENCE };
+        let answer = tokio::time::timeout(patience, client.acks(v1::AcksRequest { state })).await;
+        let Ok(Ok(response)) = answer else {
+            tracing::debug!(address, "another controller does not answer");
+            return None;
+        };
+        let v1::AcksResponse { by_node, duplicates, controller, problems } = response.into_inner();
+        let readable =
+            |(node, applied): (String, v1::Applied)| Some((node.parse().ok()?, applied.try_into().ok()?));
+        let named = |(node, from): (String, String)| Some((node.parse().ok()?, from));
+        Some(Word {
+            acks: by_node.into_iter().filter_map(readable).collect(),
+            duplicates: duplicates.into_iter().filter_map(named).collect(),
+            controller,
+            problems: problems.into_iter().map(Into::into).collect(),
+        })
+    }
+
+    /// The answer of an agent that is connected to the controller at `address`; `None` if that does not have the agent, or does
+    /// not answer.
+    pub(super) async fn ask_agent(
+        &self,
+        address: &str,
+        node: &NodeName,
+        about: v1::question::About,
+    ) -> Option<Result<v1::Answer, AskError>> {
+        let question = Some(v1::Question { id: 0, about: Some(about) });
+        let request = v1::AskRequest { node: node.to_string(), question };
+        let mut client = ControllerServiceClient::new(self.channel(address)?);
+        let answer = tokio::time::timeout(PATIENCE + questions::PATIENCE, client.ask(request)).await.ok()?;
+        match answer {
+            Ok(response) => response.into_inner().answer.map(Ok),
+            Err(status) if status.code() == Code::DeadlineExceeded => {
+                Some(Err(AskError::TimedOut(status.message().to_owned())))
+            }
+            Err(status) if status.code() == Code::Internal => {
+                Some(Err(AskError::Failed(status.message().to_owned())))
+            }
+            Err(status) => {
+                tracing::debug!(address, %status, "another controller does not have the agent");
+                None
+            }
+        }
+    }
+
+    /// The controller at `address` is gone.
+    pub(super) fn forget(&self, address: &str) {
+        self.channels().remove(address);
+    }
+
+    fn channel(&self, address: &str) -> Option<Channel> {
+        let mut channels = self.channels();
+        if let Some(channel) = channels.get(address) {
+            return Some(channel.clone());
+        }
+        let endpoint = Endpoint::try_from(format!("http://{address}")).ok()?.connect_timeout(PATIENCE);
+        let channel = self.dial.dial_lazily(endpoint);
+        channels.insert(address.to_owned(), channel.clone());
+        Some(channel)
+    }
+
+    fn channels(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TryFrom<v1::Applied> for Applied {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Applied) -> Result<Self, MessageError> {
+        Ok(Self {
+            // All controllers know these from the store.
+            verdicts: Vec::new(),
+            revision: Revision(message.revision),
+            failed: convert::all("failed", message.failed)?,
+            conflicts: convert::all("conflicts", message.conflicts)?,
+            held: message.held,
+            bgp: convert::all("bgp", message.bgp)?,
+            problems: message.problems.into_iter().map(Into::into).collect(),
+            version: message.version,
+        })
+    }
+}

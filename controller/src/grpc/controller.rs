@@ -1,0 +1,58 @@
+//! What this controller answers the other ones.
+
+use sextant_proto::{
+    NodeName, convert,
+    v1::{self, controller_service_server::ControllerService},
+};
+use tonic::{Request, Response, Status};
+
+use super::{Rooms, principal::principal, questions::unanswered, show, status::malformed};
+use crate::{
+    acks::Acks,
+    health::{CONTROLLERS_PATIENCE, Health},
+    questions::Questions,
+    sessions::Sessions,
+};
+
+/// What this controller tells the others.
+pub(super) struct Told {
+    acks: Acks,
+    questions: Questions,
+    sessions: Sessions,
+    health: Health,
+}
+
+impl Told {
+    pub(super) fn new(rooms: &Rooms) -> Self {
+        let Rooms { acks, questions, sessions, health, .. } = rooms.clone();
+        Self { acks, questions, sessions, health }
+    }
+}
+
+#[tonic::async_trait]
+impl ControllerService for Told {
+    async fn acks(&self, request: Request<v1::AcksRequest>) -> Result<Response<v1::AcksResponse>, Status> {
+        principal(request.extensions())?.may_administer()?;
+        let local = self.acks.local();
+        let by_node = local.into_iter().map(|(node, ack)| (node.to_string(), show::applied(ack))).collect();
+        let duplicates = self.sessions.duplicates().into_iter();
+        let duplicates = duplicates.map(|(node, from)| (node.to_string(), from)).collect();
+        let problems = match request.get_ref().state {
+            true => self.health.look(CONTROLLERS_PATIENCE).await.problems.iter().map(Into::into).collect(),
+            false => Vec::new(),
+        };
+        let controller = self.sessions.identity().id.clone();
+        Ok(Response::new(v1::AcksResponse { by_node, duplicates, controller, problems }))
+    }
+
+    async fn ask(&self, request: Request<v1::AskRequest>) -> Result<Response<v1::AskResponse>, Status> {
+        principal(request.extensions())?.may_administer()?;
+        let v1::AskRequest { node, question } = request.into_inner();
+        let node: NodeName = convert::parse("node", &node).map_err(malformed)?;
+        let about = question.and_then(|question| question.about);
+        let about =
+            about.ok_or_else(|| Status::unimplemented("this controller does not know the question"))?;
+        let answer = self.questions.ask(&node, about).await;
+        Ok(Response::new(v1::AskResponse { answer: Some(answer.map_err(|why| unanswered(&node, why))?) }))
+    }
+}
