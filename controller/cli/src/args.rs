@@ -5,7 +5,7 @@ use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use sextant_proto::{NodeName, PoolName, Prefix, parse_duration};
 
-use super::link::Endpoint;
+use crate::link::Endpoint;
 
 /// Queries and controls a Sextant cluster, through its controllers
 #[derive(Debug, Parser)]
@@ -18,13 +18,13 @@ use super::link::Endpoint;
 )]
 pub struct CommandLine {
     #[command(flatten)]
-    pub(super) global: Global,
+    pub(crate) global: Global,
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Global {
+pub(crate) struct Global {
     /// The controllers' URLs, tried in turn
     #[arg(
         long = "controller",
@@ -34,7 +34,7 @@ pub(super) struct Global {
         value_delimiter = ',',
         default_value = "http://[::1]:7300"
     )]
-    pub(super) controllers: Vec<Endpoint>,
+    pub(crate) controllers: Vec<Endpoint>,
     /// Permit plain text to controllers that are not on loopback
     #[arg(
         long,
@@ -50,15 +50,15 @@ pub(super) struct Global {
         hide_default_value = true,
         hide_possible_values = true
     )]
-    pub(super) insecure: bool,
+    pub(crate) insecure: bool,
     /// Format of the output
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(super) output: Output,
+    pub(crate) output: Output,
 }
 
 /// Format of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
+pub(crate) enum Output {
     /// For people
     #[default]
     Table,
@@ -67,7 +67,7 @@ pub(super) enum Output {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Pools: the prefixes from which host prefixes are assigned
     #[command(subcommand, after_help = "Example:\n  sextant pool add main 2001:db8:8000::/40 --host-len 64")]
     Pool(Pool),
@@ -199,7 +199,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Pool {
+pub(crate) enum Pool {
     /// Add a pool
     #[command(
         after_help = "Example:\n  sextant pool add main 2001:db8:8000::/40 --host-len 64 --container-len 80"
@@ -254,7 +254,7 @@ pub(super) enum Pool {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Node {
+pub(crate) enum Node {
     /// List all nodes
     #[command(after_help = "Example:\n  sextant node list")]
     List,
@@ -307,7 +307,7 @@ pub(super) enum Node {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Route {
+pub(crate) enum Route {
     /// List the routes that nodes should have, and whether their kernels have them
     #[command(after_help = "Example:\n  sextant route list --node h1")]
     List {

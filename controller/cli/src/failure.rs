@@ -4,7 +4,7 @@ use sextant_proto::{NodeName, PlainTextError, PoolError, PoolName, convert::Mess
 
 /// Why a command did not do what was asked; its text is for people.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Nothing of the others.
     #[error("{0}")]
     Failed(String),
@@ -30,7 +30,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// The exit code of DESIGN §8.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
@@ -42,12 +42,12 @@ impl Failure {
     }
 
     /// A node that is not there, in the controller's words.
-    pub(super) fn no_node(name: &NodeName) -> Self {
+    pub(crate) fn no_node(name: &NodeName) -> Self {
         Self::NotFound(format!("node \"{name}\" does not exist; see `sextant node list`"))
     }
 
     /// A pool that is not there, in the controller's words.
-    pub(super) fn no_pool(name: &PoolName) -> Self {
+    pub(crate) fn no_pool(name: &PoolName) -> Self {
         Self::NotFound(format!("pool \"{name}\" does not exist; see `sextant pool list`"))
     }
 }

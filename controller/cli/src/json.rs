@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, Problem, Uplink};
 
-use super::{
+use crate::{
     answer::{
         Applied, Backups, Cluster, Controller, Liveness, Node, PoolUse, Route, RouteState, Router, Target,
         Waited,
@@ -14,7 +14,7 @@ use super::{
 };
 
 /// A pool.
-pub(super) fn pool(used: &PoolUse) -> Value {
+pub(crate) fn pool(used: &PoolUse) -> Value {
     let pool = &used.pool;
     json!({
         "name": pool.name.as_str(),
@@ -30,7 +30,7 @@ pub(super) fn pool(used: &PoolUse) -> Value {
 }
 
 /// A node of a cluster.
-pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
+pub(crate) fn node(node: &Node, cluster: &Cluster) -> Value {
     let peer = &node.peer;
     json!({
         "name": peer.name.as_str(),
@@ -61,7 +61,7 @@ pub(super) fn node(node: &Node, cluster: &Cluster) -> Value {
 }
 
 /// A BGP neighbour of a node.
-pub(super) fn bgp(node: &NodeName, it: &BgpNeighbour) -> Value {
+pub(crate) fn bgp(node: &NodeName, it: &BgpNeighbour) -> Value {
     json!({
         "node": node.as_str(),
         "neighbour": it.name(),
@@ -94,7 +94,7 @@ fn liveness(liveness: Liveness) -> &'static str {
 }
 
 /// A route.
-pub(super) fn route(route: &Route) -> Value {
+pub(crate) fn route(route: &Route) -> Value {
     let (target, next_hop) = match route.target {
         Target::NextHop(hop) => ("next_hop", Some(hop.to_string())),
         Target::Unreachable => ("unreachable", None),
@@ -119,7 +119,7 @@ pub(super) fn route(route: &Route) -> Value {
 }
 
 /// A cluster.
-pub(super) fn status(cluster: &Cluster) -> Value {
+pub(crate) fn status(cluster: &Cluster) -> Value {
     let troubles = troubles(cluster);
     json!({
         "well": troubles.is_empty(),
@@ -152,7 +152,7 @@ fn backups(backups: &Backups) -> Value {
 }
 
 /// How far a revision is.
-pub(super) fn waited(waited: &Waited) -> Value {
+pub(crate) fn waited(waited: &Waited) -> Value {
     json!({
         "revision": waited.revision.0,
         "applied": waited.applied,
@@ -224,7 +224,7 @@ fn conflict(conflict: &Conflict) -> Value {
 }
 
 /// Items as an array of texts.
-pub(super) fn texts<T: ToString>(items: &[T]) -> Value {
+pub(crate) fn texts<T: ToString>(items: &[T]) -> Value {
     items.iter().map(ToString::to_string).collect()
 }
 
@@ -234,7 +234,8 @@ fn filled(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::text::sample, *};
+    use super::*;
+    use crate::answer::sample;
 
     /// Compared as text, so that the order of the keys counts too.
     #[track_caller]

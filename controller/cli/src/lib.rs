@@ -9,21 +9,13 @@
 mod answer;
 mod args;
 mod command;
-mod drain;
-mod events;
-mod explain;
 mod failure;
 mod json;
-mod keeping;
 mod link;
-mod plan;
 mod progress;
-mod reservations;
 mod show;
 mod text;
-mod trace;
 mod troubles;
-mod waiting;
 
 use std::process::ExitCode;
 

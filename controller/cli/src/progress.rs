@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{answer::Waited, text};
+use crate::{answer::Waited, text};
 
 /// How often the line moves.
 const TICK: Duration = Duration::from_millis(120);
 
 /// The line. Dropping it takes it away.
-pub(super) struct Progress(ProgressBar);
+pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
     /// A line that says `what`; nothing where standard error is no terminal.
-    pub(super) fn new(what: String) -> Self {
+    pub(crate) fn new(what: String) -> Self {
         let bar = ProgressBar::new_spinner().with_message(what);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
             bar.set_style(style);
@@ -23,16 +23,16 @@ impl Progress {
         Self(bar)
     }
 
-    pub(super) fn say(&self, what: String) {
+    pub(crate) fn say(&self, what: String) {
         self.0.set_message(what);
     }
 
-    pub(super) fn waited(&self, waited: &Waited) {
+    pub(crate) fn waited(&self, waited: &Waited) {
         self.say(text::progress(waited));
     }
 
     /// Writes a line that stays.
-    pub(super) fn note(&self, line: &str) {
+    pub(crate) fn note(&self, line: &str) {
         self.0.suspend(|| eprintln!("sextant: {}", text::one_line(line)));
     }
 }

@@ -5,10 +5,10 @@ use std::io::{ErrorKind, Write};
 use serde_json::Value;
 use sextant_proto::unix_ms;
 
-use super::{args::Output, failure::Failure};
+use crate::{args::Output, failure::Failure, text};
 
 /// An answer that can be shown. Pure: what the time is comes from outside.
-pub(super) trait Show {
+pub(crate) trait Show {
     /// For people; lines, the last one ended too.
     fn text(&self, now_unix_ms: u64) -> String;
     /// For programs.
@@ -16,7 +16,7 @@ pub(super) trait Show {
 }
 
 /// Writes `what` to standard output.
-pub(super) fn print(output: Output, what: &dyn Show) -> Result<(), Failure> {
+pub(crate) fn print(output: Output, what: &dyn Show) -> Result<(), Failure> {
     let text = match output {
         Output::Table => what.text(unix_ms()),
         Output::Json => format!("{:#}\n", what.json()),
@@ -25,7 +25,7 @@ pub(super) fn print(output: Output, what: &dyn Show) -> Result<(), Failure> {
 }
 
 /// Writes octets to standard output as they are.
-pub(super) fn write(octets: &[u8]) -> Result<(), Failure> {
+pub(crate) fn write(octets: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(octets).and_then(|()| stdout.flush()) {
         // The reader has seen enough, as `head` does.
@@ -35,8 +35,8 @@ pub(super) fn write(octets: &[u8]) -> Result<(), Failure> {
 }
 
 /// Names what could not be read on standard error, a line each.
-pub(super) fn warn(unreadable: &[String]) {
+pub(crate) fn warn(unreadable: &[String]) {
     for line in unreadable {
-        eprintln!("sextant: warning: {}", super::text::one_line(line));
+        eprintln!("sextant: warning: {}", text::one_line(line));
     }
 }

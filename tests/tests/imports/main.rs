@@ -1,4 +1,4 @@
-//! The order of the rooms of agent and controller: an import runs downwards, to a room that stands before one's own.
+//! The order of the rooms of agent, controller and command line: an import runs downwards, to a room that stands before one's own.
 //!
 //! A room is a folder, or a file, right below `src`. A new one is given its place in the lists below.
 
@@ -72,6 +72,9 @@ const CONTROLLER: &[&str] = &[
     "main",
 ];
 
+const CLI: &[&str] =
+    &["failure", "answer", "link", "troubles", "json", "text", "args", "show", "progress", "command", "main"];
+
 /// Each import of a package that runs upwards, and each room that has no place.
 fn upward(package: &str, order: &[&str]) -> Vec<String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(package).join("src");
@@ -126,6 +129,12 @@ fn imports_run_downwards_in_the_agent() {
 #[test]
 fn imports_run_downwards_in_the_controller() {
     let found = upward("controller", CONTROLLER);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn imports_run_downwards_in_the_command_line() {
+    let found = upward("controller/cli", CLI);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 

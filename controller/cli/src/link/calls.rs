@@ -10,10 +10,8 @@ use sextant_proto::{
 
 use super::{Client, Following, Link};
 use crate::{
-    answer::{Cluster, Node, PoolUse, Readable, Route, readable_nodes, readable_pools},
-    events::Wanted,
+    answer::{Cluster, Node, PoolUse, Readable, Reservation, Route, readable_nodes, readable_pools},
     failure::Failure,
-    reservations::Reservation,
 };
 
 /// How long a trace may take: agents are asked three times, and one that hangs has 9 s each time.
@@ -22,6 +20,13 @@ const TRACE_TIMEOUT: Duration = Duration::from_secs(30);
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// How many octets of a file one message carries.
 const PIECE: usize = 256 << 10;
+
+/// Which events are asked for.
+pub(crate) struct Wanted {
+    pub(crate) follow: bool,
+    pub(crate) node: Option<NodeName>,
+    pub(crate) last: Option<u32>,
+}
 
 /// Progress of agents.
 pub(crate) type Waiting = Following<v1::WaitProgress>;

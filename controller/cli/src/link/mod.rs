@@ -15,9 +15,9 @@ use tonic::{
     transport::{Channel, Uri},
 };
 
-use super::failure::Failure;
+use crate::failure::Failure;
 
-pub(super) use calls::Waiting;
+pub(crate) use calls::{Waiting, Wanted};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -74,7 +74,7 @@ enum Miss {
 }
 
 /// The controllers.
-pub(super) struct Link {
+pub(crate) struct Link {
     endpoints: Vec<Endpoint>,
     /// Which one is asked.
     turn: usize,
@@ -86,7 +86,7 @@ impl Link {
     ///
     /// # Errors
     /// If plain text may not go to one of them.
-    pub(super) fn new(endpoints: Vec<Endpoint>, insecure: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(endpoints: Vec<Endpoint>, insecure: bool) -> Result<Self, Failure> {
         for endpoint in &endpoints {
             plain_text_allowed("--controller", endpoint.0.host().unwrap_or_default(), insecure)?;
         }
@@ -180,14 +180,14 @@ impl Link {
 }
 
 /// Messages of a controller, as they come.
-pub(super) struct Following<M> {
+pub(crate) struct Following<M> {
     stream: Streaming<M>,
     endpoint: Endpoint,
 }
 
 impl<M> Following<M> {
     /// The next one; `None` after the last.
-    pub(super) async fn next<T: TryFrom<M, Error = MessageError>>(&mut self) -> Result<Option<T>, Failure> {
+    pub(crate) async fn next<T: TryFrom<M, Error = MessageError>>(&mut self) -> Result<Option<T>, Failure> {
         let endpoint = &self.endpoint;
         let message = self.stream.message().await.map_err(|status| match miss(&status) {
             Miss::Refused(failure) => failure,

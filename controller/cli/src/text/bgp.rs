@@ -7,7 +7,7 @@ use sextant_proto::{BgpNeighbour, NodeName};
 use super::table;
 
 /// Neighbours, and whose they are.
-pub(in super::super) fn list<'a>(
+pub(crate) fn list<'a>(
     neighbours: impl Iterator<Item = (&'a NodeName, &'a BgpNeighbour)>,
     now_unix_ms: u64,
 ) -> String {

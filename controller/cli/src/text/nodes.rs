@@ -2,17 +2,14 @@
 
 use sextant_proto::{Epoch, Problem, Revision, Uplink};
 
-use super::age;
-use super::{
-    super::{
-        answer::{Applied, Cluster, Liveness, Node},
-        troubles::FLAPPING,
-    },
-    table,
+use super::{age, table};
+use crate::{
+    answer::{Applied, Cluster, Liveness, Node},
+    troubles::FLAPPING,
 };
 
 /// All nodes; what failed is a column only where something has.
-pub(in super::super) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {
+pub(crate) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {
     let row = |node: &Node| row(node, cluster.revision, now_unix_ms);
     let header = ["NAME", "STATE", "PREFIX", "NEXT-HOP", "AGENT", "APPLIED", "SINCE"];
     let nodes = &cluster.nodes;
@@ -47,7 +44,7 @@ fn row(node: &Node, newest: Revision, now_unix_ms: u64) -> [String; 7] {
 
 /// `ready`, `ready (agent unknown)` where it is not known whether there is a session, or without one `ready (forwarding without agent)`, `ready (dead)`, and `ready (down)` while its peers
 /// have not said which.
-pub(super) fn state(node: &Node) -> String {
+pub(crate) fn state(node: &Node) -> String {
     let down = match node.liveness {
         _ if node.unknown => " (agent unknown)",
         Liveness::Forwarding => " (forwarding without agent)",
@@ -112,7 +109,7 @@ fn kinds(node: &Node) -> String {
 }
 
 /// All that is known of a node.
-pub(in super::super) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
+pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
     let peer = &node.peer;
     let epoch = Epoch { incarnation: cluster.incarnation, revision: peer.claimed };
     let ago = |then| format!("{} ago", age(now_unix_ms, then));
@@ -161,7 +158,8 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::sample, *};
+    use super::*;
+    use crate::answer::sample;
 
     #[test]
     fn nodes_in_a_table() {

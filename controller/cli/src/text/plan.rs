@@ -1,12 +1,10 @@
 //! A node's plan for people.
 
-use super::{
-    super::plan::{Plan, Planned},
-    table, words,
-};
+use super::{table, words};
+use crate::answer::{Plan, Planned};
 
 /// What would change, and why.
-pub(in super::super) fn plan(plan: &Plan) -> String {
+pub(crate) fn plan(plan: &Plan) -> String {
     let Plan { node, revision, .. } = plan;
     let paused = if plan.paused { "; paused: it makes none until `sextant resume`" } else { "" };
     if plan.count() == 0 {

@@ -1,9 +1,10 @@
 //! Pools for people.
 
-use super::{super::answer::PoolUse, table};
+use super::table;
+use crate::answer::PoolUse;
 
 /// All pools.
-pub(in super::super) fn list(pools: &[PoolUse]) -> String {
+pub(crate) fn list(pools: &[PoolUse]) -> String {
     let row = |used: &PoolUse| {
         let pool = &used.pool;
         [
@@ -20,7 +21,7 @@ pub(in super::super) fn list(pools: &[PoolUse]) -> String {
 }
 
 /// One pool.
-pub(in super::super) fn show(used: &PoolUse) -> String {
+pub(crate) fn show(used: &PoolUse) -> String {
     let pool = &used.pool;
     table::keys(&[
         ("name", vec![pool.name.to_string()]),
@@ -38,7 +39,7 @@ pub(in super::super) fn show(used: &PoolUse) -> String {
 }
 
 /// `3 of 65536`; what a number of 64 bits does not hold is written as a power.
-pub(super) fn claimed(used: &PoolUse) -> String {
+pub(crate) fn claimed(used: &PoolUse) -> String {
     let capacity = if used.capacity == u64::MAX {
         format!("2^{}", used.pool.host_len - used.pool.prefix.len())
     } else {
@@ -51,7 +52,8 @@ pub(super) fn claimed(used: &PoolUse) -> String {
 mod tests {
     use sextant_proto::Pool;
 
-    use super::{super::sample, *};
+    use super::*;
+    use crate::answer::sample;
 
     #[test]
     fn pools_in_a_table() {

@@ -1,12 +1,10 @@
 //! Routes for people.
 
-use super::{
-    super::answer::{Route, RouteState, Target},
-    table,
-};
+use super::table;
+use crate::answer::{Route, RouteState, Target};
 
 /// Routes that nodes should have.
-pub(in super::super) fn list(routes: &[Route]) -> String {
+pub(crate) fn list(routes: &[Route]) -> String {
     let row = |route: &Route| {
         [
             route.node.to_string(),
@@ -41,7 +39,8 @@ fn state(route: &Route) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::sample, *};
+    use super::*;
+    use crate::answer::sample;
 
     #[test]
     fn routes_in_a_table() {

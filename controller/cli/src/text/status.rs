@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 
 use super::{
-    super::{
-        answer::{Backups, Cluster, Controller, PoolUse},
-        troubles::{Trouble, troubles},
-    },
     age, nodes, pools, table,
     words::{count, one_line, some_names},
 };
+use crate::{
+    answer::{Backups, Cluster, Controller, PoolUse},
+    troubles::{Trouble, troubles},
+};
 
 /// The asked controller's own problems, everything at a glance, then all else that needs a person.
-pub(in super::super) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
+pub(crate) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
     let troubles = troubles(cluster);
     let line = |trouble: &Trouble| {
         let since = trouble.since_unix_ms().map(|since| format!(" (since {} ago)", age(now_unix_ms, since)));
@@ -100,7 +100,8 @@ fn by_state(cluster: &Cluster) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::sample, *};
+    use super::*;
+    use crate::answer::sample;
 
     #[test]
     fn a_cluster_that_is_well() {

@@ -5,7 +5,7 @@ use comfy_table::{Table, TableStyle};
 use super::words::one_line;
 
 /// A table; `header` is in upper case. Columns are two spaces apart, and no line ends in spaces.
-pub(in super::super) fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
@@ -13,13 +13,13 @@ pub(in super::super) fn table<const N: usize>(
 }
 
 /// A column after the others, with a cell for each row.
-pub(in super::super) struct Column {
-    pub(in super::super) header: &'static str,
-    pub(in super::super) cells: Vec<String>,
+pub(crate) struct Column {
+    pub(crate) header: &'static str,
+    pub(crate) cells: Vec<String>,
 }
 
 /// A [`table`] with more columns.
-pub(in super::super) fn with<const N: usize>(
+pub(crate) fn with<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
     extras: &[Column],
@@ -35,7 +35,7 @@ pub(in super::super) fn with<const N: usize>(
 }
 
 /// Keys with their values; a key of several values stands once.
-pub(in super::super) fn keys(rows: &[(&str, Vec<String>)]) -> String {
+pub(crate) fn keys(rows: &[(&str, Vec<String>)]) -> String {
     let mut table = plain();
     for (key, values) in rows {
         let none = [String::new()];

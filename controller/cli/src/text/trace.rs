@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use sextant_proto::NodeName;
+use sextant_proto::{
+    NodeName,
+    trace::{Check, Direction, Kind, Probe, State, Verdict},
+};
 
-use super::{super::trace::Trace, one_line, table};
-use sextant_proto::trace::{Check, Direction, Kind, Probe, State, Verdict};
+use super::{one_line, table};
+use crate::answer::Trace;
 
 /// Both directions: the verdict first, the mend next, then what it is by.
-pub(in super::super) fn trace(trace: &Trace) -> String {
+pub(crate) fn trace(trace: &Trace) -> String {
     let mut parts: Vec<_> = trace.directions.iter().map(direction).collect();
     parts.extend(trace.unasked.iter().map(|(node, why)| format!("{node}: not asked: {}\n", one_line(why))));
     parts.join("\n")
@@ -82,13 +85,15 @@ fn times(answered: &[Duration]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::trace::tests::sample, *};
     use sextant_proto::trace::ProbeError;
+
+    use super::*;
+    use crate::answer::sample;
 
     #[test]
     fn the_verdict_comes_first_and_the_mend_next() {
         assert_eq!(
-            trace(&sample()),
+            trace(&sample::trace()),
             "h1 → h2 works\n\
              AT  WHAT    IS  SEEN\n\
              h1  bridge  ok  docker0 has 2001:db8:8000:1::1/80\n\
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_came_back_and_what_is_lost_on_the_way_back_is_told() {
-        let mut it = sample().directions.remove(1);
+        let mut it = sample::trace().directions.remove(1);
         it.arrived = Some(3);
         let mut probe = it.probe.take().unwrap();
         let row = probe_row(&it, &probe);
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn who_was_not_asked_is_told() {
-        let mut it = sample();
+        let mut it = sample::trace();
         it.directions.clear();
         it.unasked = vec![("h2".parse().unwrap(), "no agent of node \"h2\" is connected".into())];
         assert_eq!(trace(&it), "h2: not asked: no agent of node \"h2\" is connected\n");

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use sextant_proto::NodeName;
 
-use super::super::answer::Waited;
+use crate::answer::Waited;
 
 /// How many names a sentence holds.
 const NAMES: usize = 10;
 
 /// Text of others in one line: what would move a terminal's cursor or change its colours becomes a space.
-pub(in super::super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
 }
 
 /// The first ten names, and how many more.
-pub(in super::super) fn some_names(names: &[NodeName]) -> String {
+pub(crate) fn some_names(names: &[NodeName]) -> String {
     let shown: Vec<_> = names.iter().take(NAMES).map(NodeName::as_str).collect();
     let shown = shown.join(", ");
     match names.len().saturating_sub(NAMES) {
@@ -25,12 +25,12 @@ pub(in super::super) fn some_names(names: &[NodeName]) -> String {
 }
 
 /// `1 node`, `2 nodes`.
-pub(super) fn count(n: usize, what: &str) -> String {
+pub(crate) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// How far a revision is, while it is waited for.
-pub(in super::super) fn progress(waited: &Waited) -> String {
+pub(crate) fn progress(waited: &Waited) -> String {
     let Waited { revision, applied, live, .. } = waited;
     let so_far = format!("revision {revision}: applied by {applied} of {live} live agents");
     if waited.laggards.is_empty() {
@@ -41,7 +41,7 @@ pub(in super::super) fn progress(waited: &Waited) -> String {
 }
 
 /// That a revision is applied.
-pub(in super::super) fn waited(waited: &Waited) -> String {
+pub(crate) fn waited(waited: &Waited) -> String {
     let Waited { revision, live, .. } = waited;
     match live {
         0 => format!("revision {revision}: no agent is live, so none is waited for\n"),
@@ -50,7 +50,7 @@ pub(in super::super) fn waited(waited: &Waited) -> String {
 }
 
 /// That a revision is not applied in time, with the mend.
-pub(in super::super) fn lagging(waited: &Waited, timeout: Duration) -> String {
+pub(crate) fn lagging(waited: &Waited, timeout: Duration) -> String {
     format!(
         "revision {}: applied by {} of {} live agents within {timeout:?}, not by {}; see `sextant node show NAME`, \
          and sextant-agent's log there",

@@ -2,11 +2,11 @@
 
 use sextant_proto::{NodeName, NodeState};
 
-use super::super::answer::{Applied, Cluster, Controller, Node, PoolUse, Router};
 use super::{FLAPPING, Trouble};
+use crate::answer::{Applied, Cluster, Controller, Node, PoolUse, Router};
 
 /// All that needs a person, the widest first.
-pub(in super::super) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
+pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     let mut found: Vec<_> = cluster.controllers.iter().flat_map(of_controller).collect();
     found.extend(cluster.unreadable.iter().cloned().map(Trouble::Unreadable));
     found.extend(cluster.restoring.then_some(Trouble::HalfRestored));
@@ -148,10 +148,8 @@ fn sessions(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
 mod tests {
     use sextant_proto::BgpNeighbour;
 
-    use super::{
-        super::super::{answer::Removals, text::sample},
-        *,
-    };
+    use super::*;
+    use crate::answer::{Removals, sample};
 
     fn kinds(cluster: &Cluster) -> Vec<(&'static str, Option<String>)> {
         let troubles = troubles(cluster);

@@ -8,16 +8,16 @@ use sextant_proto::{
     BgpNeighbour, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, PoolName, Problem,
 };
 
-use super::answer::{Backups, Liveness, Refused, Removals};
+use crate::answer::{Backups, Liveness, Refused, Removals};
 
-pub(super) use found::troubles;
+pub(crate) use found::troubles;
 
 /// From how many times on agents that put each other off are a trouble; a stream that broke is one.
-pub(super) const FLAPPING: u32 = 4;
+pub(crate) const FLAPPING: u32 = 4;
 
 /// Something that needs a person. Its text names the thing, the value and the fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// A controller and its store, or two controllers, do not work together.
     Controller {
         id: String,
@@ -107,7 +107,7 @@ pub(super) enum Trouble {
 
 impl Trouble {
     /// What it is called in JSON.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Controller { .. } => "controller_problem",
             Self::NoPool { .. } => "no_pool",
@@ -134,7 +134,7 @@ impl Trouble {
     }
 
     /// Whose it is, if it is a node's.
-    pub(super) fn node(&self) -> Option<&NodeName> {
+    pub(crate) fn node(&self) -> Option<&NodeName> {
         match self {
             Self::Down { node, .. }
             | Self::NeverCame { node, .. }
@@ -161,7 +161,7 @@ impl Trouble {
     }
 
     /// Which kind of problem it is, by its agent.
-    pub(super) fn what(&self) -> Option<&str> {
+    pub(crate) fn what(&self) -> Option<&str> {
         match self {
             Self::Problem { problem, .. } | Self::Controller { problem, .. } => Some(&problem.what),
             _ => None,
@@ -169,7 +169,7 @@ impl Trouble {
     }
 
     /// Since when it is known to be so.
-    pub(super) fn since_unix_ms(&self) -> Option<u64> {
+    pub(crate) fn since_unix_ms(&self) -> Option<u64> {
         match self {
             Self::Problem { problem, .. } | Self::Controller { problem, .. } => Some(problem.since_unix_ms),
             Self::Refused(refused) => Some(refused.since_unix_ms),

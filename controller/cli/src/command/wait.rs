@@ -5,7 +5,7 @@ use std::time::Duration;
 use sextant_proto::Revision;
 use tokio::time::Instant;
 
-use super::{
+use crate::{
     answer::Waited,
     args::Output,
     failure::Failure,
@@ -20,7 +20,7 @@ use super::{
 const LATE: Duration = Duration::from_secs(5);
 
 /// `sextant wait`.
-pub(super) async fn wait(
+pub(crate) async fn wait(
     link: &mut Link,
     output: Output,
     revision: Option<u64>,
@@ -39,7 +39,7 @@ pub(super) async fn wait(
 }
 
 /// Shows the progress of a revision to its end: all live agents have it, or the time is over.
-pub(super) async fn follow(
+pub(crate) async fn follow(
     link: &mut Link,
     revision: Option<Revision>,
     timeout: Option<Duration>,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sextant_backup_file::{Backup, Existing, FileError, write};
 use sextant_proto::{Incarnation, NodeName, convert};
 
-use super::{
+use crate::{
     args::Output,
     failure::Failure,
     json::texts,
@@ -20,7 +20,7 @@ use super::{
 };
 
 /// `sextant backup`.
-pub(super) async fn backup(link: &mut Link, output: Output, file: &Path, force: bool) -> Result<(), Failure> {
+pub(crate) async fn backup(link: &mut Link, output: Output, file: &Path, force: bool) -> Result<(), Failure> {
     if !force && file.exists() {
         return Err(there_already(file));
     }
@@ -34,7 +34,7 @@ pub(super) async fn backup(link: &mut Link, output: Output, file: &Path, force: 
 }
 
 /// `sextant restore`.
-pub(super) async fn restore(link: &mut Link, output: Output, file: &Path) -> Result<(), Failure> {
+pub(crate) async fn restore(link: &mut Link, output: Output, file: &Path) -> Result<(), Failure> {
     let octets = fs::read(file).map_err(|error| at(file, &error))?;
     let backup = read(&octets).map_err(|error| Failure::Usage(format!("{} {error}", file.display())))?;
     let progress = Progress::new(format!("restoring {} keys", backup.entries.len()));
@@ -46,7 +46,7 @@ pub(super) async fn restore(link: &mut Link, output: Output, file: &Path) -> Res
 }
 
 /// `sextant restore --undo`.
-pub(super) async fn undo(link: &mut Link, output: Output) -> Result<(), Failure> {
+pub(crate) async fn undo(link: &mut Link, output: Output) -> Result<(), Failure> {
     let progress = Progress::new("taking back what was put".into());
     let deleted = link.undo_restore().await?;
     drop(progress);
@@ -54,7 +54,7 @@ pub(super) async fn undo(link: &mut Link, output: Output) -> Result<(), Failure>
 }
 
 /// `sextant recover`.
-pub(super) async fn recover(link: &mut Link, output: Output, finish: bool) -> Result<(), Failure> {
+pub(crate) async fn recover(link: &mut Link, output: Output, finish: bool) -> Result<(), Failure> {
     if finish {
         let finished = link.finish_recovery().await?;
         let silent = names(&finished.silent)?;

@@ -2,6 +2,14 @@
 //!
 //! A pool or node that cannot be read does not hide the others (DESIGN I10): it is named in `unreadable`.
 
+mod event;
+mod explained;
+mod plan;
+mod reservation;
+#[cfg(test)]
+pub(crate) mod sample;
+mod trace;
+
 use std::{net::Ipv6Addr, time::Duration};
 
 use sextant_proto::{
@@ -11,60 +19,66 @@ use sextant_proto::{
     v1,
 };
 
+pub(crate) use event::Event;
+pub(crate) use explained::{Explained, Place};
+pub(crate) use plan::{Plan, Planned};
+pub(crate) use reservation::Reservation;
+pub(crate) use trace::Trace;
+
 /// A pool, and how much of it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PoolUse {
-    pub(super) pool: Pool,
+pub(crate) struct PoolUse {
+    pub(crate) pool: Pool,
     /// How many host prefixes nodes hold.
-    pub(super) claimed: u64,
+    pub(crate) claimed: u64,
     /// How many there are; `u64::MAX` for that and more.
-    pub(super) capacity: u64,
+    pub(crate) capacity: u64,
     /// How many reservations lie in it.
-    pub(super) reserved: u64,
+    pub(crate) reserved: u64,
     /// How many freed prefixes of it still rest.
-    pub(super) quarantined: u64,
+    pub(crate) quarantined: u64,
 }
 
 /// What could be read of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Readable<T> {
-    pub(super) items: Vec<T>,
+pub(crate) struct Readable<T> {
+    pub(crate) items: Vec<T>,
     /// What could not, and why, a line each.
-    pub(super) unreadable: Vec<String>,
+    pub(crate) unreadable: Vec<String>,
 }
 
 /// A node as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) peer: Peer,
-    pub(super) node_id: NodeId,
-    pub(super) uplinks: Vec<Uplink>,
-    pub(super) container_prefix: Option<Prefix>,
+pub(crate) struct Node {
+    pub(crate) peer: Peer,
+    pub(crate) node_id: NodeId,
+    pub(crate) uplinks: Vec<Uplink>,
+    pub(crate) container_prefix: Option<Prefix>,
     /// It was announced, and its session is lost.
-    pub(super) down: bool,
-    pub(super) liveness: Liveness,
+    pub(crate) down: bool,
+    pub(crate) liveness: Liveness,
     /// When its peers first saw it so; 0 where none has.
-    pub(super) liveness_since_unix_ms: u64,
-    pub(super) claimed_unix_ms: u64,
+    pub(crate) liveness_since_unix_ms: u64,
+    pub(crate) claimed_unix_ms: u64,
     /// When it came into its state.
-    pub(super) since_unix_ms: u64,
+    pub(crate) since_unix_ms: u64,
     /// What its agent said of its kernel; `None` while none is connected.
-    pub(super) applied: Option<Applied>,
+    pub(crate) applied: Option<Applied>,
     /// Those that had not withdrawn when it drained.
-    pub(super) laggards: Vec<NodeName>,
+    pub(crate) laggards: Vec<NodeName>,
     /// How often agents of its id have put each other off lately.
-    pub(super) superseded: u32,
+    pub(crate) superseded: u32,
     /// Where another agent of its id tries to connect from; empty: nowhere.
-    pub(super) duplicate_from: String,
+    pub(crate) duplicate_from: String,
     /// When its agent, which is gone, was told to stop; 0 where it was not.
-    pub(super) stopped_unix_ms: u64,
+    pub(crate) stopped_unix_ms: u64,
     /// Whether its agent is connected is not known; `down` and `liveness` say nothing then.
-    pub(super) unknown: bool,
+    pub(crate) unknown: bool,
 }
 
 /// What is known of a node's agent and host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Liveness {
+pub(crate) enum Liveness {
     /// Its agent is connected.
     Up,
     /// Its agent is gone, and its host answers its peers.
@@ -77,107 +91,107 @@ pub(super) enum Liveness {
 
 /// What an agent said of its kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Applied {
-    pub(super) revision: Revision,
-    pub(super) failed: Vec<FailedRoute>,
-    pub(super) conflicts: Vec<Conflict>,
+pub(crate) struct Applied {
+    pub(crate) revision: Revision,
+    pub(crate) failed: Vec<FailedRoute>,
+    pub(crate) conflicts: Vec<Conflict>,
     /// Routes to peers that are gone, kept until a person says so.
-    pub(super) held: u32,
-    pub(super) bgp: Vec<BgpNeighbour>,
+    pub(crate) held: u32,
+    pub(crate) bgp: Vec<BgpNeighbour>,
     /// What is wrong with its host.
-    pub(super) problems: Vec<Problem>,
-    pub(super) version: String,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) version: String,
 }
 
 /// An agent that routes to all nodes, and holds no prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Router {
-    pub(super) name: NodeName,
-    pub(super) applied: Option<Applied>,
+pub(crate) struct Router {
+    pub(crate) name: NodeName,
+    pub(crate) applied: Option<Applied>,
 }
 
 /// A controller that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Controller {
-    pub(super) id: String,
-    pub(super) address: String,
-    pub(super) version: String,
+pub(crate) struct Controller {
+    pub(crate) id: String,
+    pub(crate) address: String,
+    pub(crate) version: String,
     /// Between it and its store, or between it and the asked one.
-    pub(super) problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
     /// It gave the answer.
-    pub(super) asked: bool,
+    pub(crate) asked: bool,
 }
 
 /// Everything at a glance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Cluster {
-    pub(super) name: String,
-    pub(super) store: String,
-    pub(super) incarnation: Incarnation,
+pub(crate) struct Cluster {
+    pub(crate) name: String,
+    pub(crate) store: String,
+    pub(crate) incarnation: Incarnation,
     /// The asked controller does not know the store as it is now: the rest is the last that it knew.
-    pub(super) stale: bool,
+    pub(crate) stale: bool,
     /// The last one that agents see.
-    pub(super) revision: Revision,
+    pub(crate) revision: Revision,
     /// A new store waits for the agents of a lost one.
-    pub(super) recovering: bool,
+    pub(crate) recovering: bool,
     /// No agent changes its kernel.
-    pub(super) paused: bool,
+    pub(crate) paused: bool,
     /// A restore is under way, or was cut off.
-    pub(super) restoring: bool,
+    pub(crate) restoring: bool,
     /// Who has not come back to a store that stands in for another one.
-    pub(super) silent: Vec<NodeName>,
+    pub(crate) silent: Vec<NodeName>,
     /// Nodes that know changes which the store does not have, and what they know.
-    pub(super) other_histories: Vec<(NodeName, String)>,
+    pub(crate) other_histories: Vec<(NodeName, String)>,
     /// Nodes that the asked controller grants no prefix.
-    pub(super) refused: Vec<Refused>,
-    pub(super) controllers: Vec<Controller>,
-    pub(super) pools: Vec<PoolUse>,
-    pub(super) nodes: Vec<Node>,
+    pub(crate) refused: Vec<Refused>,
+    pub(crate) controllers: Vec<Controller>,
+    pub(crate) pools: Vec<PoolUse>,
+    pub(crate) nodes: Vec<Node>,
     /// Agents that hold no prefix, while they are connected.
-    pub(super) routers: Vec<Router>,
+    pub(crate) routers: Vec<Router>,
     /// Nodes that were forgotten lately.
-    pub(super) removals: Removals,
+    pub(crate) removals: Removals,
     /// The asked controller's automatic backups, if it takes any.
-    pub(super) backups: Option<Backups>,
+    pub(crate) backups: Option<Backups>,
     /// Pools and nodes that could not be read, a line each.
-    pub(super) unreadable: Vec<String>,
+    pub(crate) unreadable: Vec<String>,
 }
 
 /// A node that is granted no prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) node: NodeName,
-    pub(super) why: String,
-    pub(super) since_unix_ms: u64,
+pub(crate) struct Refused {
+    pub(crate) node: NodeName,
+    pub(crate) why: String,
+    pub(crate) since_unix_ms: u64,
 }
 
 /// Backups that a controller takes by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Backups {
-    pub(super) directory: String,
-    pub(super) every: Duration,
+pub(crate) struct Backups {
+    pub(crate) directory: String,
+    pub(crate) every: Duration,
     /// When the last one was taken; 0 if there is none.
-    pub(super) last_unix_ms: u64,
+    pub(crate) last_unix_ms: u64,
     /// Why the last try failed; empty if it did not.
-    pub(super) failing: String,
+    pub(crate) failing: String,
     /// The newest backup of another store; empty if there is none.
-    pub(super) earlier: String,
+    pub(crate) earlier: String,
 }
 
 /// Announced nodes that were forgotten within a window, and are absent still.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Removals {
-    pub(super) recent: u32,
+pub(crate) struct Removals {
+    pub(crate) recent: u32,
     /// How many may be.
-    pub(super) limit: u32,
-    pub(super) window: Duration,
+    pub(crate) limit: u32,
+    pub(crate) window: Duration,
     /// Nodes whose claims the hold-down would end now.
-    pub(super) waiting: u32,
+    pub(crate) waiting: u32,
 }
 
 /// Where a route leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     NextHop(Ipv6Addr),
     Unreachable,
     LeftToRouter,
@@ -185,7 +199,7 @@ pub(super) enum Target {
 
 /// Whether a route is in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RouteState {
+pub(crate) enum RouteState {
     /// No agent is connected that could say.
     Unknown,
     Pending,
@@ -195,53 +209,53 @@ pub(super) enum RouteState {
 
 /// A route that a node should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) node: NodeName,
-    pub(super) destination: Prefix,
-    pub(super) target: Target,
+pub(crate) struct Route {
+    pub(crate) node: NodeName,
+    pub(crate) destination: Prefix,
+    pub(crate) target: Target,
     /// Empty unless the target is a next hop.
-    pub(super) interface: String,
-    pub(super) why: String,
-    pub(super) state: RouteState,
+    pub(crate) interface: String,
+    pub(crate) why: String,
+    pub(crate) state: RouteState,
     /// The kernel's reason if it failed.
-    pub(super) error: String,
+    pub(crate) error: String,
 }
 
 /// How far the live agents are towards a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Waited {
-    pub(super) revision: Revision,
-    pub(super) applied: u32,
-    pub(super) live: u32,
-    pub(super) done: bool,
-    pub(super) laggards: Vec<NodeName>,
+pub(crate) struct Waited {
+    pub(crate) revision: Revision,
+    pub(crate) applied: u32,
+    pub(crate) live: u32,
+    pub(crate) done: bool,
+    pub(crate) laggards: Vec<NodeName>,
 }
 
 impl Cluster {
     /// The controller that gave the answer; none of an older version, which does not say.
-    pub(super) fn asked(&self) -> Option<&Controller> {
+    pub(crate) fn asked(&self) -> Option<&Controller> {
         self.controllers.iter().find(|controller| controller.asked)
     }
 }
 
 impl Node {
     /// How far its kernel is behind `newest`; `None` if it has not said.
-    pub(super) fn behind(&self, newest: Revision) -> Option<u64> {
+    pub(crate) fn behind(&self, newest: Revision) -> Option<u64> {
         self.applied.as_ref().map(|applied| applied.behind(newest))
     }
 
-    pub(super) fn name(&self) -> &NodeName {
+    pub(crate) fn name(&self) -> &NodeName {
         &self.peer.name
     }
 
-    pub(super) fn state(&self) -> NodeState {
+    pub(crate) fn state(&self) -> NodeState {
         self.peer.state
     }
 }
 
 impl Applied {
     /// How far it is behind `newest`.
-    pub(super) fn behind(&self, newest: Revision) -> u64 {
+    pub(crate) fn behind(&self, newest: Revision) -> u64 {
         newest.0.saturating_sub(self.revision.0)
     }
 }
@@ -455,7 +469,7 @@ impl TryFrom<v1::WaitProgress> for Waited {
 }
 
 /// The pools of an answer.
-pub(super) fn readable_pools(messages: Vec<v1::PoolUse>) -> Readable<PoolUse> {
+pub(crate) fn readable_pools(messages: Vec<v1::PoolUse>) -> Readable<PoolUse> {
     let name = |message: &v1::PoolUse| {
         let pool = message.pool.as_ref();
         format!("pool \"{}\"", pool.map_or("", |pool| &pool.name))
@@ -464,7 +478,7 @@ pub(super) fn readable_pools(messages: Vec<v1::PoolUse>) -> Readable<PoolUse> {
 }
 
 /// The nodes of an answer.
-pub(super) fn readable_nodes(messages: Vec<v1::Node>) -> Readable<Node> {
+pub(crate) fn readable_nodes(messages: Vec<v1::Node>) -> Readable<Node> {
     let name = |message: &v1::Node| {
         let peer = message.peer.as_ref();
         format!("node \"{}\"", peer.map_or("", |peer| &peer.name))

@@ -3,37 +3,18 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use sextant_proto::{
-    Incarnation, NodeName, PoolName, Prefix, Revision,
-    convert::{MessageError, id, parse},
-    v1,
-};
+use sextant_proto::{Incarnation, NodeName, PoolName, Revision};
 
-use super::{args::Output, failure::Failure, link::Link, show, text};
+use crate::{
+    answer::Event,
+    args::Output,
+    failure::Failure,
+    link::{Link, Wanted},
+    show, text,
+};
 
 /// How long to wait before a controller is asked again.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// Which events are asked for.
-pub(super) struct Wanted {
-    pub(super) follow: bool,
-    pub(super) node: Option<NodeName>,
-    pub(super) last: Option<u32>,
-}
-
-/// Something that was done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Event {
-    revision: Revision,
-    incarnation: Incarnation,
-    unix_ms: u64,
-    what: String,
-    node: Option<NodeName>,
-    prefix: Option<Prefix>,
-    pool: Option<PoolName>,
-    by: String,
-    detail: String,
-}
 
 /// How an event's time compares with that of the event shown before it. The order is the store's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +38,7 @@ impl Shown {
 }
 
 /// `sextant events`.
-pub(super) async fn events(link: &mut Link, output: Output, wanted: &Wanted) -> Result<(), Failure> {
+pub(crate) async fn events(link: &mut Link, output: Output, wanted: &Wanted) -> Result<(), Failure> {
     if !wanted.follow {
         let mut stream = link.events(wanted, None).await?;
         let mut all: Vec<Event> = Vec::new();
@@ -108,25 +89,6 @@ async fn follow(
         show::write(text.as_bytes())?;
     }
     Err(Failure::Unavailable("the controller has ended the stream".into()))
-}
-
-impl TryFrom<v1::Event> for Event {
-    type Error = MessageError;
-
-    fn try_from(message: v1::Event) -> Result<Self, MessageError> {
-        let prefix = message.prefix.map(Prefix::try_from).transpose();
-        Ok(Self {
-            revision: Revision(message.revision),
-            incarnation: id("incarnation", &message.incarnation)?,
-            unix_ms: message.unix_ms,
-            what: message.what,
-            node: (!message.node.is_empty()).then(|| parse("node", &message.node)).transpose()?,
-            prefix: prefix.map_err(|error| MessageError::new("prefix", error))?,
-            pool: (!message.pool.is_empty()).then(|| parse("pool", &message.pool)).transpose()?,
-            by: message.by,
-            detail: message.detail,
-        })
-    }
 }
 
 /// For people: `2026-11-21T10:00:00Z  rev 12  node h1 claimed, 2001:db8:1::/64, pool main (by …)`.

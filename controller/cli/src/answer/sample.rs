@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use sextant_proto::{
-    Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeState, Peer, Pool, Problem, Revision, Uplink,
+    Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeName, NodeState, Peer, Pool, Problem, Revision,
+    Uplink,
+    trace::{Check, Direction, Kind, Probe, State, Verdict},
 };
 
-use super::super::answer::{
+use super::{
     Applied, Backups, Cluster, Controller, Liveness, Node, PoolUse, Removals, Route, RouteState, Target,
+    Trace,
 };
 
 /// When the sample is looked at.
-pub(in super::super) const NOW: u64 = 1_800_000_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000_000;
 
 /// Three nodes that are ready.
-pub(in super::super) fn well() -> Cluster {
+pub(crate) fn well() -> Cluster {
     let incarnation: Incarnation = format!("{:032x}", 0xff).parse().unwrap();
     let pool = Pool::new("main".parse().unwrap(), "2001:db8:1::/48".parse().unwrap(), 64, 80);
     Cluster {
@@ -52,7 +55,7 @@ pub(in super::super) fn well() -> Cluster {
 }
 
 /// Automatic backups that work.
-pub(in super::super) fn backups() -> Backups {
+pub(crate) fn backups() -> Backups {
     Backups {
         directory: "/var/lib/sextant/backups".into(),
         every: Duration::from_secs(3600),
@@ -63,7 +66,7 @@ pub(in super::super) fn backups() -> Backups {
 }
 
 /// host2 is down; host3 is behind, with a failed route and a conflict; the recovery window is open.
-pub(in super::super) fn troubled() -> Cluster {
+pub(crate) fn troubled() -> Cluster {
     let mut cluster = well();
     cluster.recovering = true;
     let host2 = &mut cluster.nodes[1];
@@ -90,7 +93,7 @@ pub(in super::super) fn troubled() -> Cluster {
 }
 
 /// The agent of `node` misses its bridge.
-pub(in super::super) fn lose_bridge(node: &mut Node) {
+pub(crate) fn lose_bridge(node: &mut Node) {
     let problem = Problem {
         what: "bridge-missing".into(),
         saw: "bridge \"docker0\" does not exist".into(),
@@ -101,7 +104,7 @@ pub(in super::super) fn lose_bridge(node: &mut Node) {
 }
 
 /// The asked controller has lost its store.
-pub(in super::super) fn lose_store(cluster: &mut Cluster) {
+pub(crate) fn lose_store(cluster: &mut Cluster) {
     let problem = Problem {
         what: "store-unavailable".into(),
         saw: "store unavailable: etcd:http://e:2379 gave no answer within 2s".into(),
@@ -116,7 +119,7 @@ pub(in super::super) fn lose_store(cluster: &mut Cluster) {
 }
 
 /// Routes of every kind.
-pub(in super::super) fn routes() -> Vec<Route> {
+pub(crate) fn routes() -> Vec<Route> {
     let next_hop = Target::NextHop("2001:db8::2".parse().unwrap());
     vec![
         route("2001:db8:1::/64", Target::Unreachable, "own prefix", RouteState::Applied),
@@ -127,6 +130,49 @@ pub(in super::super) fn routes() -> Vec<Route> {
         },
         route("2001:db8:1:2::/64", Target::LeftToRouter, "peer host3", RouteState::Pending),
     ]
+}
+
+/// A direction that works, and one that does not.
+pub(crate) fn trace() -> Trace {
+    let (h1, h2): (NodeName, NodeName) = ("h1".parse().unwrap(), "h2".parse().unwrap());
+    let check = |what: &str, state, saw: &str, mend: &str| Check {
+        what: what.into(),
+        state,
+        saw: saw.into(),
+        mend: mend.into(),
+    };
+    let probe = Probe {
+        kind: Kind::Echo,
+        source: "2001:db8:8000:1::1".parse().ok(),
+        target: "2001:db8:8000:2::1".parse().unwrap(),
+        sent: 3,
+        answered: [80, 200, 110].map(Duration::from_micros).to_vec(),
+        error: None,
+    };
+    let works = Direction {
+        from: h1.clone(),
+        to: h2.clone(),
+        verdict: Verdict::Works,
+        at: None,
+        why: String::new(),
+        mend: String::new(),
+        checks: vec![(h1.clone(), check("bridge", State::Good, "docker0 has 2001:db8:8000:1::1/80", ""))],
+        probe: Some(probe.clone()),
+        arrived: Some(3),
+    };
+    let mend = "on h2: ip -6 rule del pref 100";
+    let broken = Direction {
+        from: h2.clone(),
+        to: h1,
+        verdict: Verdict::Broken,
+        at: Some(h2.clone()),
+        why: "ip -6 rule 100 decides".into(),
+        mend: mend.into(),
+        checks: vec![(h2, check("route", State::Broken, "ip -6 rule 100 decides", mend))],
+        probe: Some(Probe { answered: vec![], ..probe }),
+        arrived: Some(0),
+    };
+    Trace { directions: vec![works, broken], unasked: vec![] }
 }
 
 fn route(destination: &str, target: Target, why: &str, state: RouteState) -> Route {

@@ -1,79 +1,21 @@
 //! What a node's agent would change in its kernel now.
 
 use serde_json::{Value, json};
-use sextant_proto::{
-    NodeName, Prefix, Revision,
-    convert::{MessageError, all, required},
-    v1::{self, planned_change::Action},
+use sextant_proto::NodeName;
+
+use crate::{
+    answer::{Plan, Planned},
+    args::Output,
+    failure::Failure,
+    link::Link,
+    show::{self, Show},
+    text,
 };
 
-use super::{args::Output, failure::Failure, link::Link, show, show::Show, text};
-
-/// The answer of a node's agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Plan {
-    pub(super) node: NodeName,
-    pub(super) revision: Revision,
-    pub(super) paused: bool,
-    pub(super) changes: Vec<Planned>,
-    /// How many changes are not listed.
-    pub(super) more: u64,
-}
-
-/// A change that is not done yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Planned {
-    /// "add", "replace" or "delete".
-    pub(super) action: &'static str,
-    pub(super) destination: Prefix,
-    /// As `ip -6 route` shows it.
-    pub(super) route: String,
-    pub(super) why: String,
-    /// Empty if nothing holds it.
-    pub(super) waits: String,
-}
-
 /// `sextant plan NODE`.
-pub(super) async fn plan(link: &mut Link, output: Output, node: &NodeName) -> Result<(), Failure> {
+pub(crate) async fn plan(link: &mut Link, output: Output, node: &NodeName) -> Result<(), Failure> {
     let plan = link.plan(node).await?;
     show::print(output, &Plan::new(node, plan)?)
-}
-
-impl Plan {
-    fn new(node: &NodeName, plan: v1::Plan) -> Result<Self, MessageError> {
-        Ok(Self {
-            node: node.clone(),
-            revision: Revision(plan.revision),
-            paused: plan.paused,
-            changes: all("changes", plan.changes)?,
-            more: plan.more,
-        })
-    }
-
-    /// How many changes there are, listed or not.
-    pub(super) fn count(&self) -> u64 {
-        self.changes.len() as u64 + self.more
-    }
-}
-
-impl TryFrom<v1::PlannedChange> for Planned {
-    type Error = MessageError;
-
-    fn try_from(change: v1::PlannedChange) -> Result<Self, MessageError> {
-        let action = match change.action() {
-            Action::Add => "add",
-            Action::Replace => "replace",
-            Action::Delete => "delete",
-            Action::Unspecified => "change",
-        };
-        Ok(Self {
-            action,
-            destination: required("destination", change.destination)?,
-            route: change.route,
-            why: change.why,
-            waits: change.waits,
-        })
-    }
 }
 
 impl Show for Plan {
@@ -103,6 +45,11 @@ impl Show for Plan {
 
 #[cfg(test)]
 mod tests {
+    use sextant_proto::{
+        Prefix,
+        v1::{self, planned_change::Action},
+    };
+
     use super::*;
 
     fn plan(changes: Vec<v1::PlannedChange>) -> Plan {

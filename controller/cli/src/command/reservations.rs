@@ -1,44 +1,18 @@
 //! `sextant reserve`, `unreserve` and `reservations`.
 
 use serde_json::{Value, json};
-use sextant_proto::{
-    Prefix, Revision,
-    convert::{MessageError, required},
-    v1,
-};
+use sextant_proto::{Prefix, Revision};
 
-use super::text::age;
-use super::{
+use crate::{
+    answer::Reservation,
     args::Output,
     failure::Failure,
     link::Link,
     show::{self, Show},
-    text::table,
+    text::{age, table},
 };
 
-/// A prefix that is kept out, or for one node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reservation {
-    pub(super) prefix: Prefix,
-    /// Empty: nobody may claim it.
-    pub(super) node: String,
-    pub(super) reason: String,
-    pub(super) created_unix_ms: u64,
-    pub(super) pool: String,
-    /// Its node holds it.
-    pub(super) claimed: bool,
-}
-
-impl TryFrom<v1::Reservation> for Reservation {
-    type Error = MessageError;
-
-    fn try_from(message: v1::Reservation) -> Result<Self, MessageError> {
-        let v1::Reservation { prefix, node, reason, created_unix_ms, pool, claimed } = message;
-        Ok(Self { prefix: required("prefix", prefix)?, node, reason, created_unix_ms, pool, claimed })
-    }
-}
-
-pub(super) async fn reserve(
+pub(crate) async fn reserve(
     link: &mut Link,
     output: Output,
     prefix: Prefix,
@@ -49,12 +23,12 @@ pub(super) async fn reserve(
     show::print(output, &Done { prefix, revision, what: Reserved::For(node) })
 }
 
-pub(super) async fn unreserve(link: &mut Link, output: Output, prefix: Prefix) -> Result<(), Failure> {
+pub(crate) async fn unreserve(link: &mut Link, output: Output, prefix: Prefix) -> Result<(), Failure> {
     let revision = link.unreserve(prefix).await?;
     show::print(output, &Done { prefix, revision, what: Reserved::NoLonger })
 }
 
-pub(super) async fn list(link: &mut Link, output: Output) -> Result<(), Failure> {
+pub(crate) async fn list(link: &mut Link, output: Output) -> Result<(), Failure> {
     show::print(output, &Reservations(link.reservations().await?))
 }
 

@@ -3,52 +3,20 @@
 use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
-use sextant_proto::{
-    NodeName, Pool, Prefix,
-    convert::{MessageError, parse, required},
-    v1,
-};
 
-use super::text::age;
-use super::{
-    answer::{Node, RouteState},
+use crate::{
+    answer::{Explained, Place, RouteState},
     args::Output,
     failure::Failure,
     json::texts,
     link::Link,
     show::{self, Show},
-    text,
+    text::{self, age},
 };
 
-/// All that is known of an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Explained {
-    address: Ipv6Addr,
-    place: Place,
-    pool: Option<Pool>,
-    reservation: Option<Prefix>,
-    /// The node that the reservation is for, and why there is one, as far as there are.
-    reserved_for: String,
-    reason: String,
-    /// Who held it a short time ago, and since when nobody does.
-    freed: Option<(String, u64)>,
-    node: Option<Node>,
-    routes: Vec<(NodeName, RouteState, String)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere,
-    Unclaimed,
-    Reserved,
-    HostPrefix,
-    ContainerPrefix,
-    Uplink,
-}
-
 /// `sextant explain`.
-pub(super) async fn explain(link: &mut Link, output: Output, address: Ipv6Addr) -> Result<(), Failure> {
-    let explained = read(address, link.explain(address).await?)?;
+pub(crate) async fn explain(link: &mut Link, output: Output, address: Ipv6Addr) -> Result<(), Failure> {
+    let explained = Explained::new(address, link.explain(address).await?)?;
     if explained.place == Place::Nowhere {
         let why =
             format!("{address} is in no pool and no reservation, and no node's; see `sextant pool list`");
@@ -57,56 +25,18 @@ pub(super) async fn explain(link: &mut Link, output: Output, address: Ipv6Addr) 
     show::print(output, &explained)
 }
 
-fn read(address: Ipv6Addr, message: v1::ExplainResponse) -> Result<Explained, MessageError> {
-    let place = match message.place() {
-        v1::Place::Unspecified | v1::Place::Nowhere => Place::Nowhere,
-        v1::Place::Unclaimed => Place::Unclaimed,
-        v1::Place::Reserved => Place::Reserved,
-        v1::Place::HostPrefix => Place::HostPrefix,
-        v1::Place::ContainerPrefix => Place::ContainerPrefix,
-        v1::Place::Uplink => Place::Uplink,
-    };
-    let route = |route: v1::RouteAt| {
-        let state = route.state().into();
-        Ok((parse("node", &route.node)?, state, route.error))
-    };
-    Ok(Explained {
-        address,
-        place,
-        pool: message.pool.map(|pool| required("pool", Some(pool))).transpose()?,
-        reservation: message.reservation.map(|it| required("reservation", Some(it))).transpose()?,
-        reserved_for: message.reserved_for,
-        reason: message.reservation_reason,
-        freed: Some((message.freed_by, message.freed_unix_ms)).filter(|(node, _)| !node.is_empty()),
-        node: message.node.map(|node| required("node", Some(node))).transpose()?,
-        routes: message.routes.into_iter().map(route).collect::<Result<_, MessageError>>()?,
-    })
-}
-
-impl Explained {
-    fn sentence(&self) -> String {
-        let address = self.address;
-        let node = self.node.as_ref().map(|node| node.name().to_string()).unwrap_or_default();
-        match self.place {
-            Place::ContainerPrefix => format!("{address} is a container's address on {node}"),
-            Place::HostPrefix => {
-                format!("{address} is in the host prefix of {node}, but outside of its container prefix")
-            }
-            Place::Uplink => format!("{address} is {node}'s own address, on an uplink"),
-            Place::Reserved => format!("{address} is in a reservation, and nobody's"),
-            Place::Unclaimed => format!("{address} is in a pool, and nobody's: it is refused everywhere"),
-            Place::Nowhere => format!("{address} is nothing of the cluster"),
+fn sentence(it: &Explained) -> String {
+    let address = it.address;
+    let node = it.node.as_ref().map(|node| node.name().to_string()).unwrap_or_default();
+    match it.place {
+        Place::ContainerPrefix => format!("{address} is a container's address on {node}"),
+        Place::HostPrefix => {
+            format!("{address} is in the host prefix of {node}, but outside of its container prefix")
         }
-    }
-
-    fn at(&self, wanted: RouteState) -> Vec<NodeName> {
-        let some = self.routes.iter().filter(|(_, state, _)| *state == wanted);
-        some.map(|(node, ..)| node.clone()).collect()
-    }
-
-    fn failed(&self) -> Vec<String> {
-        let failed = self.routes.iter().filter(|(_, state, _)| *state == RouteState::Failed);
-        failed.map(|(node, _, error)| format!("{node}: {error}")).collect()
+        Place::Uplink => format!("{address} is {node}'s own address, on an uplink"),
+        Place::Reserved => format!("{address} is in a reservation, and nobody's"),
+        Place::Unclaimed => format!("{address} is in a pool, and nobody's: it is refused everywhere"),
+        Place::Nowhere => format!("{address} is nothing of the cluster"),
     }
 }
 
@@ -145,7 +75,7 @@ impl Show for Explained {
         if !failed.is_empty() {
             rows.push(("failed at", failed));
         }
-        format!("{}\n{}", self.sentence(), text::keys(&rows))
+        format!("{}\n{}", sentence(self), text::keys(&rows))
     }
 
     fn json(&self) -> Value {
@@ -185,7 +115,8 @@ impl Show for Explained {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::text::sample, *};
+    use super::*;
+    use crate::answer::sample;
 
     fn explained() -> Explained {
         let mut cluster = sample::well();

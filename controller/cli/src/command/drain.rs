@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sextant_proto::{NodeName, NodeState, Revision};
 use tokio::time::Instant;
 
-use super::{
+use crate::{
     answer::{Node, Waited},
     args::Output,
     failure::Failure,
@@ -18,8 +18,9 @@ use super::{
     progress::Progress,
     show::{self, Show},
     text,
-    waiting::follow,
 };
+
+use super::wait::follow;
 
 /// How often a node is looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -27,10 +28,10 @@ const POLL: Duration = Duration::from_millis(200);
 const OWN_TIME: Duration = Duration::from_secs(10);
 
 /// What is to be done with which node.
-pub(super) struct Order<'a> {
-    pub(super) name: &'a NodeName,
-    pub(super) timeout: Duration,
-    pub(super) no_wait: bool,
+pub(crate) struct Order<'a> {
+    pub(crate) name: &'a NodeName,
+    pub(crate) timeout: Duration,
+    pub(crate) no_wait: bool,
 }
 
 /// How far a node has come.
@@ -43,7 +44,7 @@ struct Changed {
 }
 
 /// `sextant node drain`.
-pub(super) async fn drain(link: &mut Link, output: Output, order: &Order<'_>) -> Result<(), Failure> {
+pub(crate) async fn drain(link: &mut Link, output: Output, order: &Order<'_>) -> Result<(), Failure> {
     let name = order.name;
     let deadline = Instant::now() + order.timeout;
     let revision = link.drain_node(name, order.timeout).await?;
@@ -64,7 +65,7 @@ pub(super) async fn drain(link: &mut Link, output: Output, order: &Order<'_>) ->
 }
 
 /// `sextant node undrain`.
-pub(super) async fn undrain(link: &mut Link, output: Output, order: &Order<'_>) -> Result<(), Failure> {
+pub(crate) async fn undrain(link: &mut Link, output: Output, order: &Order<'_>) -> Result<(), Failure> {
     let name = order.name;
     let deadline = Instant::now() + order.timeout;
     let revision = link.undrain_node(name).await?;
@@ -252,7 +253,8 @@ impl Show for Changed {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::text::sample, *};
+    use super::*;
+    use crate::answer::sample;
 
     fn goal(name: &NodeName, state: NodeState) -> Goal<'_> {
         Goal { name, state, timeout: Duration::from_secs(30), peers_lag: Vec::new() }

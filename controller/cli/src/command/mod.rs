@@ -1,25 +1,32 @@
 //! Each command: what it asks, and what of the answer it shows.
 
+mod backup;
+mod drain;
+mod events;
+mod explain;
+mod plan;
+mod reservations;
+mod trace;
+mod wait;
+
 use clap::CommandFactory;
 use serde_json::{Value, json};
 use sextant_proto::{BgpNeighbour, NodeName, Pool, PoolName, Prefix, Revision};
 
-use super::{
+use crate::{
     answer::{Cluster, Node, PoolUse, Route},
     args::{self, Command, CommandLine, Output},
-    drain::{self, Order},
-    events::{self, Wanted},
-    explain,
     failure::Failure,
-    json, keeping,
-    link::Link,
-    plan, reservations,
+    json,
+    link::{Link, Wanted},
     show::{self, Show},
-    text, trace, waiting,
+    text,
 };
 
+use drain::Order;
+
 /// Does what is asked for.
-pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
+pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
     let CommandLine { global, command } = command_line;
     let output = global.output;
     let mut link = Link::new(global.controllers, global.insecure)?;
@@ -53,13 +60,13 @@ pub(super) async fn run(command_line: CommandLine) -> Result<(), Failure> {
             events::events(&mut link, output, &Wanted { follow, node, last }).await
         }
         Command::Explain { address } => explain::explain(&mut link, output, address).await,
-        Command::Backup { file, force } => keeping::backup(&mut link, output, &file, force).await,
-        Command::Restore { file: Some(file), .. } => keeping::restore(&mut link, output, &file).await,
-        Command::Restore { file: None, .. } => keeping::undo(&mut link, output).await,
-        Command::Recover { finish } => keeping::recover(&mut link, output, finish).await,
+        Command::Backup { file, force } => backup::backup(&mut link, output, &file, force).await,
+        Command::Restore { file: Some(file), .. } => backup::restore(&mut link, output, &file).await,
+        Command::Restore { file: None, .. } => backup::undo(&mut link, output).await,
+        Command::Recover { finish } => backup::recover(&mut link, output, finish).await,
         Command::Pause => show::print(output, &Paused { paused: true, revision: link.pause().await? }),
         Command::Resume => show::print(output, &Paused { paused: false, revision: link.resume().await? }),
-        Command::Wait { revision, timeout } => waiting::wait(&mut link, output, revision, timeout).await,
+        Command::Wait { revision, timeout } => wait::wait(&mut link, output, revision, timeout).await,
         Command::Completions { shell } => completions(shell),
     }
 }
