@@ -17,6 +17,7 @@ mod pool;
 mod prefix;
 mod problem;
 mod revision;
+mod serialize;
 pub mod trace;
 
 pub use clock::unix_ms;

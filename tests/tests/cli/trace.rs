@@ -83,7 +83,7 @@ impl Breakage {
             let traced = trace(cluster)?;
             traced.is_broken(broken, at, &why)?;
             ensure!(traced.code == 1, "{}", traced.text);
-            let seen = traced.directions[broken[0]]["mend"].as_str().unwrap_or_default().to_owned();
+            let seen = traced.directions[broken[0]]["fix"].as_str().unwrap_or_default().to_owned();
             ensure!(seen.starts_with(&mend), "not {mend:?}: {}", traced.text);
             Ok(seen)
         });
@@ -214,7 +214,7 @@ fn a_trace_names_what_is_broken_where_and_in_which_direction_and_its_mend() {
     let drained = trace(&cluster).unwrap();
     drained.directions[THERE]["why"].as_str().filter(|why| why.contains("h2 is drained")).unwrap();
     assert_eq!((drained.code, &drained.directions[THERE]["at"]), (1, &"h1".into()), "{}", drained.text);
-    assert_eq!(drained.directions[THERE]["mend"], "sextant node undrain h2", "{}", drained.text);
+    assert_eq!(drained.directions[THERE]["fix"], "sextant node undrain h2", "{}", drained.text);
     assert_eq!(drained.directions[BACK]["at"], "h2", "{}", drained.text);
     follow(&cluster, "sextant node undrain h2");
     works(&cluster);

@@ -73,7 +73,7 @@ const CONTROLLER: &[&str] = &[
 ];
 
 const CLI: &[&str] =
-    &["failure", "answer", "link", "troubles", "json", "text", "args", "show", "progress", "command", "main"];
+    &["failure", "answer", "link", "args", "troubles", "json", "text", "show", "progress", "command", "main"];
 
 /// Each import of a package that runs upwards, and each room that has no place.
 fn upward(package: &str, order: &[&str]) -> Vec<String> {

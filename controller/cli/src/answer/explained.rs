@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use serde::Serialize;
 use sextant_proto::{
     NodeName, Pool, Prefix,
     convert::{MessageError, parse, required},
@@ -26,7 +27,8 @@ pub(crate) struct Explained {
     pub(crate) routes: Vec<(NodeName, RouteState, String)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Place {
     Nowhere,
     Unclaimed,

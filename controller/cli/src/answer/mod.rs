@@ -12,6 +12,7 @@ mod trace;
 
 use std::{net::Ipv6Addr, time::Duration};
 
+use serde::Serialize;
 use sextant_proto::{
     BgpNeighbour, Conflict, FailedRoute, Incarnation, NodeId, NodeName, NodeState, Peer, Pool, Prefix,
     Problem, Revision, Uplink,
@@ -77,11 +78,13 @@ pub(crate) struct Node {
 }
 
 /// What is known of a node's agent and host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Liveness {
     /// Its agent is connected.
     Up,
     /// Its agent is gone, and its host answers its peers.
+    #[serde(rename = "forwarding_without_agent")]
     Forwarding,
     /// Its agent is gone, and its host answers nobody.
     Dead,
@@ -198,7 +201,8 @@ pub(crate) enum Target {
 }
 
 /// Whether a route is in the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum RouteState {
     /// No agent is connected that could say.
     Unknown,

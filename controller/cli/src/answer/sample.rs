@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use sextant_proto::{
-    Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeName, NodeState, Peer, Pool, Problem, Revision,
-    Uplink,
+    BgpNeighbour, Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeName, NodeState, Peer, Pool,
+    Problem, Revision, Uplink,
     trace::{Check, Direction, Kind, Probe, State, Verdict},
 };
 
 use super::{
-    Applied, Backups, Cluster, Controller, Liveness, Node, PoolUse, Removals, Route, RouteState, Target,
-    Trace,
+    Applied, Backups, Cluster, Controller, Event, Explained, Liveness, Node, Place, Plan, Planned, PoolUse,
+    Removals, Reservation, Route, RouteState, Router, Target, Trace,
 };
 
 /// When the sample is looked at.
@@ -173,6 +173,102 @@ pub(crate) fn trace() -> Trace {
         arrived: Some(0),
     };
     Trace { directions: vec![works, broken], unasked: vec![] }
+}
+
+/// A claim.
+pub(crate) fn event() -> Event {
+    Event {
+        revision: Revision(12),
+        incarnation: format!("{:032x}", 0xff).parse().unwrap(),
+        unix_ms: 1_800_000_000_000,
+        what: "claimed".into(),
+        node: Some("host1".parse().unwrap()),
+        prefix: Some("2001:db8:1::/64".parse().unwrap()),
+        pool: Some("main".parse().unwrap()),
+        by: "anybody at ::1".into(),
+        detail: "a\nb".into(),
+    }
+}
+
+/// A container's address on host2.
+pub(crate) fn explained() -> Explained {
+    let mut cluster = well();
+    Explained {
+        address: "2001:db8:1:1::5".parse().unwrap(),
+        place: Place::ContainerPrefix,
+        pool: Some(cluster.pools.remove(0).pool),
+        reservation: None,
+        reserved_for: String::new(),
+        reason: String::new(),
+        freed: None,
+        node: Some(cluster.nodes.remove(1)),
+        routes: vec![
+            ("host1".parse().unwrap(), RouteState::Applied, String::new()),
+            ("host3".parse().unwrap(), RouteState::Failed, "File exists".into()),
+        ],
+    }
+}
+
+/// The cluster of [`troubled`], with everything that a cluster can have: a router, backups, a problem.
+pub(crate) fn full() -> Cluster {
+    let mut cluster = troubled();
+    let applied = cluster.nodes[0].applied.clone();
+    cluster.routers = vec![Router { name: "router1".parse().unwrap(), applied }];
+    cluster.backups = Some(backups());
+    cluster.silent = names();
+    lose_bridge(&mut cluster.nodes[0]);
+    cluster
+}
+
+/// Two names.
+pub(crate) fn names() -> Vec<NodeName> {
+    vec!["host2".parse().unwrap(), "host3".parse().unwrap()]
+}
+
+/// A reservation for a node.
+pub(crate) fn reservation() -> Reservation {
+    Reservation {
+        prefix: "2001:db8:1:5::/64".parse().unwrap(),
+        node: "h1".into(),
+        reason: "the old load balancer".into(),
+        created_unix_ms: 1_000,
+        pool: "main".into(),
+        claimed: true,
+    }
+}
+
+/// A BGP neighbour that has failed before.
+pub(crate) fn neighbour() -> BgpNeighbour {
+    BgpNeighbour {
+        address: "2001:db8::f".parse().unwrap(),
+        interface: String::new(),
+        remote_as: 65_000,
+        state: "established".into(),
+        since_unix_ms: NOW - 60_000,
+        sent: 1,
+        received: 2,
+        error: "hold timer expired".into(),
+        bfd: "up".into(),
+        imported: 2,
+    }
+}
+
+/// A route that host1 would add.
+pub(crate) fn plan() -> Plan {
+    let change = Planned {
+        action: "add",
+        destination: "2001:db8:1:2::/64".parse().unwrap(),
+        route: "2001:db8:1:2::/64 via 2001:db8::3 dev eth0 proto 66 metric 512".into(),
+        why: "peer host3 has no route yet".into(),
+        waits: String::new(),
+    };
+    Plan {
+        node: "host1".parse().unwrap(),
+        revision: Revision(12),
+        paused: true,
+        changes: vec![change],
+        more: 0,
+    }
 }
 
 fn route(destination: &str, target: Target, why: &str, state: RouteState) -> Route {

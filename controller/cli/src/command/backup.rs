@@ -5,14 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sextant_backup_file::{Backup, Existing, FileError, write};
 use sextant_proto::{Incarnation, NodeName, convert};
 
 use crate::{
     args::Output,
     failure::Failure,
-    json::texts,
+    json,
     link::Link,
     progress::Progress,
     show::{self, Show},
@@ -125,14 +125,15 @@ impl Show for Written {
     }
 
     fn json(&self) -> Value {
-        json!({
-            "file": self.file.display().to_string(),
-            "octets": self.octets,
-            "claims": self.backup.claims(),
-            "keys": self.backup.entries.len(),
-            "incarnation": self.backup.incarnation.to_string(),
-            "revision": self.backup.revision.0,
-            "unix_ms": self.backup.unix_ms,
+        let backup = &self.backup;
+        json::value(json::BackupWritten {
+            file: self.file.display().to_string(),
+            octets: self.octets,
+            claims: backup.claims(),
+            keys: backup.entries.len(),
+            incarnation: backup.incarnation,
+            revision: backup.revision,
+            unix_ms: backup.unix_ms,
         })
     }
 }
@@ -147,12 +148,8 @@ impl Show for Restored {
     }
 
     fn json(&self) -> Value {
-        json!({
-            "incarnation": self.incarnation.to_string(),
-            "revision": self.revision,
-            "put": self.put,
-            "there": self.there,
-        })
+        let Self { incarnation, revision, put, there } = *self;
+        json::value(json::Restored { incarnation, revision, put, there })
     }
 }
 
@@ -162,7 +159,7 @@ impl Show for Undone {
     }
 
     fn json(&self) -> Value {
-        json!({ "deleted": self.0 })
+        json::value(json::Undone { deleted: self.0 })
     }
 }
 
@@ -180,7 +177,8 @@ impl Show for Recovery {
     }
 
     fn json(&self) -> Value {
-        json!({ "recovering": self.open, "was_open": self.was_open, "silent": texts(&self.silent) })
+        let Self { open, was_open, silent } = self;
+        json::value(json::Recovery { recovering: *open, was_open: *was_open, silent })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sextant_proto::{NodeName, NodeState, Revision};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::{
     answer::{Node, Waited},
     args::Output,
     failure::Failure,
-    json::texts,
+    json,
     link::Link,
     progress::Progress,
     show::{self, Show},
@@ -242,12 +242,8 @@ impl Show for Changed {
     }
 
     fn json(&self) -> Value {
-        json!({
-            "name": self.name.as_str(),
-            "state": self.state.to_string(),
-            "revision": self.revision.0,
-            "laggards": texts(&self.laggards),
-        })
+        let Self { name, state, revision, laggards } = self;
+        json::value(json::NodeChanged { name, state: *state, revision: *revision, laggards })
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::{Value, json};
-use sextant_proto::{Incarnation, NodeName, PoolName, Revision};
+use serde_json::Value;
+use sextant_proto::{Incarnation, Revision};
 
 use crate::{
     answer::Event,
     args::Output,
     failure::Failure,
+    json,
     link::{Link, Wanted},
     show, text,
 };
@@ -108,45 +109,22 @@ fn line(event: &Event, shown: Time) -> String {
 }
 
 fn json(event: &Event, shown: Time) -> Value {
-    json!({
-        "revision": event.revision.0,
-        "incarnation": event.incarnation.to_string(),
-        "unix_ms": event.unix_ms,
-        "what": event.what,
-        "node": event.node.as_ref().map(NodeName::as_str),
-        "prefix": event.prefix.map(|prefix| prefix.to_string()),
-        "pool": event.pool.as_ref().map(PoolName::as_str),
-        "by": event.by,
-        "detail": event.detail,
-        "time_goes_back": shown == Time::GoesBack,
-    })
+    json::value(json::Event::new(event, shown == Time::GoesBack))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn event() -> Event {
-        Event {
-            revision: Revision(12),
-            incarnation: format!("{:032x}", 0xff).parse().unwrap(),
-            unix_ms: 1_800_000_000_000,
-            what: "claimed".into(),
-            node: Some("host1".parse().unwrap()),
-            prefix: Some("2001:db8:1::/64".parse().unwrap()),
-            pool: Some("main".parse().unwrap()),
-            by: "anybody at ::1".into(),
-            detail: "a\nb".into(),
-        }
-    }
+    use crate::answer::sample;
+    use serde_json::json;
 
     #[test]
     fn an_event_is_a_line() {
         assert_eq!(
-            line(&event(), Time::GoesOn),
+            line(&sample::event(), Time::GoesOn),
             "2027-01-15T08:00:00Z  rev 12      host1 claimed, 2001:db8:1::/64, pool main, a b  (by anybody at ::1)\n"
         );
-        let bare = Event { node: None, prefix: None, pool: None, detail: String::new(), ..event() };
+        let bare = Event { node: None, prefix: None, pool: None, detail: String::new(), ..sample::event() };
         assert_eq!(
             line(&bare, Time::GoesOn),
             "2027-01-15T08:00:00Z  rev 12      claimed  (by anybody at ::1)\n"
@@ -157,7 +135,7 @@ mod tests {
     fn a_time_before_that_of_the_event_shown_before_is_marked() {
         let mut shown = Shown::default();
         let marked: Vec<bool> = [5_000, 5_000, 4_999, 4_999, 6_000]
-            .map(|unix_ms| Event { unix_ms, ..event() })
+            .map(|unix_ms| Event { unix_ms, ..sample::event() })
             .iter()
             .map(|event| {
                 let time = shown.next(event);
@@ -184,6 +162,6 @@ mod tests {
             "detail": "a\nb",
             "time_goes_back": false,
         });
-        assert_eq!(format!("{:#}", json(&event(), Time::GoesOn)), format!("{expected:#}"));
+        assert_eq!(format!("{:#}", json(&sample::event(), Time::GoesOn)), format!("{expected:#}"));
     }
 }

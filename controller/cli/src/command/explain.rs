@@ -2,13 +2,13 @@
 
 use std::net::Ipv6Addr;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     answer::{Explained, Place, RouteState},
     args::Output,
     failure::Failure,
-    json::texts,
+    json,
     link::Link,
     show::{self, Show},
     text::{self, age},
@@ -79,37 +79,7 @@ impl Show for Explained {
     }
 
     fn json(&self) -> Value {
-        let place = match self.place {
-            Place::Nowhere => "nowhere",
-            Place::Unclaimed => "unclaimed",
-            Place::Reserved => "reserved",
-            Place::HostPrefix => "host_prefix",
-            Place::ContainerPrefix => "container_prefix",
-            Place::Uplink => "uplink",
-        };
-        let node = self.node.as_ref();
-        json!({
-            "address": self.address.to_string(),
-            "place": place,
-            "pool": self.pool.as_ref().map(|pool| pool.name.as_str()),
-            "pool_prefix": self.pool.as_ref().map(|pool| pool.prefix.to_string()),
-            "reservation": self.reservation.map(|prefix| prefix.to_string()),
-            "reserved_for": Some(&self.reserved_for).filter(|node| !node.is_empty()),
-            "reason": Some(&self.reason).filter(|reason| !reason.is_empty()),
-            "freed_by": self.freed.as_ref().map(|(node, _)| node),
-            "freed_unix_ms": self.freed.as_ref().map(|(_, since)| since),
-            "node": node.map(|node| node.name().as_str()),
-            "state": node.map(|node| node.state().to_string()),
-            "host_prefix": node.map(|node| node.peer.prefix.to_string()),
-            "container_prefix": node.and_then(|node| node.container_prefix).map(|it| it.to_string()),
-            "next_hops": node.map(|node| texts(&node.peer.next_hops)),
-            "claimed_unix_ms": node.map(|node| node.claimed_unix_ms),
-            "claimed": node.map(|node| node.peer.claimed.0),
-            "applied": texts(&self.at(RouteState::Applied)),
-            "pending": texts(&self.at(RouteState::Pending)),
-            "unknown": texts(&self.at(RouteState::Unknown)),
-            "failed": texts(&self.failed()),
-        })
+        json::value(json::Explained::from(self))
     }
 }
 
@@ -117,29 +87,12 @@ impl Show for Explained {
 mod tests {
     use super::*;
     use crate::answer::sample;
-
-    fn explained() -> Explained {
-        let mut cluster = sample::well();
-        Explained {
-            address: "2001:db8:1:1::5".parse().unwrap(),
-            place: Place::ContainerPrefix,
-            pool: Some(cluster.pools.remove(0).pool),
-            reservation: None,
-            reserved_for: String::new(),
-            reason: String::new(),
-            freed: None,
-            node: Some(cluster.nodes.remove(1)),
-            routes: vec![
-                ("host1".parse().unwrap(), RouteState::Applied, String::new()),
-                ("host3".parse().unwrap(), RouteState::Failed, "File exists".into()),
-            ],
-        }
-    }
+    use serde_json::json;
 
     #[test]
     fn a_containers_address() {
         assert_eq!(
-            explained().text(sample::NOW),
+            sample::explained().text(sample::NOW),
             "2001:db8:1:1::5 is a container's address on host2\n\
              pool              main 2001:db8:1::/48\n\
              node              host2 (ready)\n\
@@ -154,7 +107,7 @@ mod tests {
 
     #[test]
     fn an_address_of_nobody() {
-        let mut it = explained();
+        let mut it = sample::explained();
         (it.place, it.node, it.routes) = (Place::Reserved, None, Vec::new());
         it.reservation = Some("2001:db8:1:1::/64".parse().unwrap());
         (it.reserved_for, it.reason) = ("host7".into(), "moves in on Monday".into());

@@ -10,7 +10,7 @@ mod trace;
 mod wait;
 
 use clap::CommandFactory;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sextant_proto::{BgpNeighbour, NodeName, Pool, PoolName, Prefix, Revision};
 
 use crate::{
@@ -217,7 +217,7 @@ impl Show for PoolAdded {
     }
 
     fn json(&self) -> Value {
-        json!({ "name": self.pool.name.as_str(), "revision": self.revision.0 })
+        json::value(json::PoolChanged { name: &self.pool.name, revision: self.revision })
     }
 }
 
@@ -227,7 +227,7 @@ impl Show for PoolChanged {
     }
 
     fn json(&self) -> Value {
-        json!({ "name": self.name.as_str(), "revision": self.revision.0 })
+        json::value(json::PoolChanged { name: &self.name, revision: self.revision })
     }
 }
 
@@ -237,7 +237,7 @@ impl Show for PoolRemoved {
     }
 
     fn json(&self) -> Value {
-        json!({ "name": self.name.as_str(), "revision": self.revision.0 })
+        json::value(json::PoolChanged { name: &self.name, revision: self.revision })
     }
 }
 
@@ -250,7 +250,7 @@ impl Show for Paused {
     }
 
     fn json(&self) -> Value {
-        json!({ "paused": self.paused, "revision": self.revision.0 })
+        json::value(json::Paused { paused: self.paused, revision: self.revision })
     }
 }
 
@@ -264,7 +264,10 @@ impl Show for Forgotten {
 
     /// One node as an object, several as a list of such.
     fn json(&self) -> Value {
-        let one = |(name, prefix): &(NodeName, Prefix)| json!({ "name": name.as_str(), "prefix": prefix.to_string(), "revision": self.revision.0 });
+        let revision = self.revision;
+        let one = |(name, prefix): &(NodeName, Prefix)| {
+            json::value(json::ForgottenNode { name, prefix: *prefix, revision })
+        };
         match &self.nodes[..] {
             [node] => one(node),
             nodes => nodes.iter().map(one).collect(),
@@ -278,7 +281,7 @@ impl Show for PoolUse {
     }
 
     fn json(&self) -> Value {
-        json::pool(self)
+        json::value(json::Pool::from(self))
     }
 }
 
@@ -288,7 +291,7 @@ impl Show for Pools {
     }
 
     fn json(&self) -> Value {
-        self.0.iter().map(json::pool).collect()
+        json::list(self.0.iter().map(json::Pool::from))
     }
 }
 
@@ -298,8 +301,7 @@ impl Show for Nodes {
     }
 
     fn json(&self) -> Value {
-        let node = |node| json::node(node, &self.0);
-        self.0.nodes.iter().map(node).collect()
+        json::list(self.0.nodes.iter().map(|node| json::Node::new(node, &self.0)))
     }
 }
 
@@ -309,7 +311,7 @@ impl Show for OneNode<'_> {
     }
 
     fn json(&self) -> Value {
-        json::node(self.0, self.1)
+        json::value(json::Node::new(self.0, self.1))
     }
 }
 
@@ -319,7 +321,7 @@ impl Show for Routes {
     }
 
     fn json(&self) -> Value {
-        self.0.iter().map(json::route).collect()
+        json::list(self.0.iter().map(json::Route::from))
     }
 }
 
@@ -329,7 +331,7 @@ impl Show for Bgp {
     }
 
     fn json(&self) -> Value {
-        self.neighbours().map(|(node, neighbour)| json::bgp(node, neighbour)).collect()
+        json::list(self.neighbours().map(|(node, neighbour)| json::BgpNeighbour::new(node, neighbour)))
     }
 }
 
@@ -339,6 +341,6 @@ impl Show for Cluster {
     }
 
     fn json(&self) -> Value {
-        json::status(self)
+        json::value(json::Status::from(self))
     }
 }

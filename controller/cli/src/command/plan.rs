@@ -1,12 +1,13 @@
 //! What a node's agent would change in its kernel now.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sextant_proto::NodeName;
 
 use crate::{
-    answer::{Plan, Planned},
+    answer::Plan,
     args::Output,
     failure::Failure,
+    json,
     link::Link,
     show::{self, Show},
     text,
@@ -24,27 +25,13 @@ impl Show for Plan {
     }
 
     fn json(&self) -> Value {
-        let change = |change: &Planned| {
-            json!({
-                "action": change.action,
-                "destination": change.destination.to_string(),
-                "route": change.route,
-                "why": change.why,
-                "waits": Some(&change.waits).filter(|waits| !waits.is_empty()),
-            })
-        };
-        json!({
-            "node": self.node.as_str(),
-            "revision": self.revision.0,
-            "paused": self.paused,
-            "changes": self.changes.iter().map(change).collect::<Value>(),
-            "more": self.more,
-        })
+        json::value(json::Plan::from(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use sextant_proto::{
         Prefix,
         v1::{self, planned_change::Action},

@@ -1,12 +1,13 @@
 //! `sextant reserve`, `unreserve` and `reservations`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sextant_proto::{Prefix, Revision};
 
 use crate::{
     answer::Reservation,
     args::Output,
     failure::Failure,
+    json,
     link::Link,
     show::{self, Show},
     text::{age, table},
@@ -57,7 +58,7 @@ impl Show for Done {
     }
 
     fn json(&self) -> Value {
-        json!({ "prefix": self.prefix.to_string(), "revision": self.revision.0 })
+        json::value(json::ReservationChanged { prefix: self.prefix, revision: self.revision })
     }
 }
 
@@ -72,36 +73,19 @@ impl Show for Reservations {
     }
 
     fn json(&self) -> Value {
-        let reservation = |it: &Reservation| {
-            json!({
-                "prefix": it.prefix.to_string(),
-                "pool": it.pool,
-                "node": Some(&it.node).filter(|node| !node.is_empty()),
-                "held": it.claimed,
-                "created_unix_ms": it.created_unix_ms,
-                "reason": it.reason,
-            })
-        };
-        self.0.iter().map(reservation).collect()
+        json::list(self.0.iter().map(json::Reservation::from))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::sample;
 
     #[test]
     fn reservations_in_a_table() {
-        let reservation = Reservation {
-            prefix: "2001:db8:1:5::/64".parse().unwrap(),
-            node: "h1".into(),
-            reason: "the old load balancer".into(),
-            created_unix_ms: 1_000,
-            pool: "main".into(),
-            claimed: true,
-        };
         assert_eq!(
-            Reservations(vec![reservation]).text(181_000),
+            Reservations(vec![sample::reservation()]).text(181_000),
             "PREFIX             POOL  NODE  HELD  SINCE  REASON\n\
              2001:db8:1:5::/64  main  h1    yes   3m     the old load balancer\n"
         );

@@ -1,15 +1,16 @@
 //! The way between two nodes.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sextant_proto::{
     NodeName,
-    trace::{Check, Direction, Kind, Probe, State, Verdict},
+    trace::{Direction, Verdict},
 };
 
 use crate::{
     answer::Trace,
     args::Output,
     failure::Failure,
+    json,
     link::Link,
     show::{self, Show},
     text,
@@ -49,71 +50,15 @@ impl Show for Trace {
     }
 
     fn json(&self) -> Value {
-        let unasked = |(node, why): &(NodeName, String)| json!({ "node": node.as_str(), "why": why });
-        json!({
-            "directions": self.directions.iter().map(direction).collect::<Value>(),
-            "unasked": self.unasked.iter().map(unasked).collect::<Value>(),
-        })
+        json::value(json::Trace::from(self))
     }
-}
-
-fn direction(it: &Direction) -> Value {
-    let verdict = match it.verdict {
-        Verdict::Works => "works",
-        Verdict::Broken => "broken",
-        Verdict::Unknown => "unknown",
-    };
-    let checks = it.checks.iter();
-    json!({
-        "from": it.from.as_str(),
-        "to": it.to.as_str(),
-        "verdict": verdict,
-        "at": it.at.as_ref().map(NodeName::as_str),
-        "why": filled(&it.why),
-        "mend": filled(&it.mend),
-        "checks": checks.map(|(node, it)| check(node, it)).collect::<Value>(),
-        "probe": it.probe.as_ref().map(probe),
-        "arrived": it.arrived,
-    })
-}
-
-fn check(node: &NodeName, check: &Check) -> Value {
-    let state = match check.state {
-        State::Good => "good",
-        State::Doubtful => "doubtful",
-        State::Broken => "broken",
-        State::Silent => "unknown",
-    };
-    let Check { what, saw, mend, .. } = check;
-    json!({ "node": node.as_str(), "what": what, "state": state, "saw": saw, "mend": filled(mend) })
-}
-
-fn probe(probe: &Probe) -> Value {
-    let kind = match probe.kind {
-        Kind::None => None,
-        Kind::Echo => Some("icmpv6_echo"),
-        Kind::StrayDatagram => Some("udp"),
-    };
-    let error = probe.error.as_ref();
-    json!({
-        "kind": kind,
-        "source": probe.source.map(|source| source.to_string()),
-        "target": probe.target.to_string(),
-        "sent": probe.sent,
-        "answered_us": probe.answered.iter().map(|it| it.as_micros() as u64).collect::<Vec<_>>(),
-        "error": error.map(|error| &error.what),
-        "error_from": error.and_then(|error| error.from).map(|from| from.to_string()),
-    })
-}
-
-fn filled(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::answer::sample;
+    use serde_json::json;
 
     #[test]
     fn the_exit_code_is_the_worst_of_both_directions() {
@@ -130,9 +75,13 @@ mod tests {
     fn programs_see_all_of_it() {
         let value = sample::trace().json();
         let (works, broken) = (&value["directions"][0], &value["directions"][1]);
-        assert_eq!((&works["verdict"], &works["mend"]), (&json!("works"), &Value::Null));
+        assert_eq!((&works["verdict"], &works["fix"]), (&json!("works"), &Value::Null));
         assert_eq!(works["probe"]["answered_us"], json!([80, 200, 110]));
         assert_eq!((&broken["at"], &broken["arrived"]), (&json!("h2"), &json!(0)));
         assert_eq!(broken["checks"][0]["state"], json!("broken"));
+        let fix = json!("on h2: ip -6 rule del pref 100");
+        for it in [broken, &broken["checks"][0]] {
+            assert_eq!((&it["fix"], &it["mend"]), (&fix, &fix), "the former name is printed too");
+        }
     }
 }

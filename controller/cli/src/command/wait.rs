@@ -69,6 +69,6 @@ impl Show for Waited {
     }
 
     fn json(&self) -> serde_json::Value {
-        json::waited(self)
+        json::value(json::Waited::from(self))
     }
 }

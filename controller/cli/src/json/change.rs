@@ -1,0 +1,96 @@
+//! The outcomes of commands that change or wait for something.
+
+use serde::Serialize;
+use sextant_proto::{Incarnation, NodeName, NodeState, PoolName, Prefix, Revision};
+
+use crate::answer;
+
+/// A pool was added, changed or removed.
+#[derive(Debug, Serialize)]
+pub(crate) struct PoolChanged<'a> {
+    pub(crate) name: &'a PoolName,
+    pub(crate) revision: Revision,
+}
+
+/// A node is draining, drained, joining or ready.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeChanged<'a> {
+    pub(crate) name: &'a NodeName,
+    pub(crate) state: NodeState,
+    pub(crate) revision: Revision,
+    pub(crate) laggards: &'a [NodeName],
+}
+
+/// A node's claim has ended.
+#[derive(Debug, Serialize)]
+pub(crate) struct ForgottenNode<'a> {
+    pub(crate) name: &'a NodeName,
+    pub(crate) prefix: Prefix,
+    pub(crate) revision: Revision,
+}
+
+/// A reservation was made or has ended.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReservationChanged {
+    pub(crate) prefix: Prefix,
+    pub(crate) revision: Revision,
+}
+
+/// A pause has begun or ended.
+#[derive(Debug, Serialize)]
+pub(crate) struct Paused {
+    pub(crate) paused: bool,
+    pub(crate) revision: Revision,
+}
+
+/// A backup was written.
+#[derive(Debug, Serialize)]
+pub(crate) struct BackupWritten {
+    pub(crate) file: String,
+    pub(crate) octets: usize,
+    pub(crate) claims: usize,
+    pub(crate) keys: usize,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) revision: Revision,
+    pub(crate) unix_ms: u64,
+}
+
+/// A backup was restored.
+#[derive(Debug, Serialize)]
+pub(crate) struct Restored {
+    pub(crate) incarnation: Incarnation,
+    pub(crate) revision: u64,
+    pub(crate) put: u64,
+    pub(crate) there: u64,
+}
+
+/// A restore was undone.
+#[derive(Debug, Serialize)]
+pub(crate) struct Undone {
+    pub(crate) deleted: u64,
+}
+
+/// The recovery window.
+#[derive(Debug, Serialize)]
+pub(crate) struct Recovery<'a> {
+    pub(crate) recovering: bool,
+    pub(crate) was_open: bool,
+    pub(crate) silent: &'a [NodeName],
+}
+
+/// How far the live agents are towards a revision.
+#[derive(Debug, Serialize)]
+pub(crate) struct Waited<'a> {
+    revision: Revision,
+    applied: u32,
+    live: u32,
+    done: bool,
+    laggards: &'a [NodeName],
+}
+
+impl<'a> From<&'a answer::Waited> for Waited<'a> {
+    fn from(it: &'a answer::Waited) -> Self {
+        let answer::Waited { revision, applied, live, done, laggards } = it;
+        Self { revision: *revision, applied: *applied, live: *live, done: *done, laggards }
+    }
+}

@@ -1,0 +1,62 @@
+//! An address.
+
+use std::net::Ipv6Addr;
+
+use serde::Serialize;
+use sextant_proto::{NodeName, NodeState, PoolName, Prefix, Revision};
+
+use super::filled;
+use crate::answer::{self, Place, RouteState};
+
+/// All that is known of an address.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explained<'a> {
+    address: Ipv6Addr,
+    place: Place,
+    pool: Option<&'a PoolName>,
+    pool_prefix: Option<Prefix>,
+    reservation: Option<Prefix>,
+    reserved_for: Option<&'a str>,
+    reason: Option<&'a str>,
+    freed_by: Option<&'a str>,
+    freed_unix_ms: Option<u64>,
+    node: Option<&'a NodeName>,
+    state: Option<NodeState>,
+    host_prefix: Option<Prefix>,
+    container_prefix: Option<Prefix>,
+    next_hops: Option<&'a [Ipv6Addr]>,
+    claimed_unix_ms: Option<u64>,
+    claimed: Option<Revision>,
+    applied: Vec<NodeName>,
+    pending: Vec<NodeName>,
+    unknown: Vec<NodeName>,
+    failed: Vec<String>,
+}
+
+impl<'a> From<&'a answer::Explained> for Explained<'a> {
+    fn from(it: &'a answer::Explained) -> Self {
+        let node = it.node.as_ref();
+        Self {
+            address: it.address,
+            place: it.place,
+            pool: it.pool.as_ref().map(|pool| &pool.name),
+            pool_prefix: it.pool.as_ref().map(|pool| pool.prefix),
+            reservation: it.reservation,
+            reserved_for: filled(&it.reserved_for),
+            reason: filled(&it.reason),
+            freed_by: it.freed.as_ref().map(|(node, _)| node.as_str()),
+            freed_unix_ms: it.freed.as_ref().map(|(_, since)| *since),
+            node: node.map(answer::Node::name),
+            state: node.map(answer::Node::state),
+            host_prefix: node.map(|node| node.peer.prefix),
+            container_prefix: node.and_then(|node| node.container_prefix),
+            next_hops: node.map(|node| node.peer.next_hops.as_slice()),
+            claimed_unix_ms: node.map(|node| node.claimed_unix_ms),
+            claimed: node.map(|node| node.peer.claimed),
+            applied: it.at(RouteState::Applied),
+            pending: it.at(RouteState::Pending),
+            unknown: it.at(RouteState::Unknown),
+            failed: it.failed(),
+        }
+    }
+}

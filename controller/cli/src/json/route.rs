@@ -1,0 +1,42 @@
+//! Routes.
+
+use std::net::Ipv6Addr;
+
+use serde::Serialize;
+use sextant_proto::{NodeName, Prefix};
+
+use super::filled;
+use crate::answer::{self, RouteState, Target};
+
+/// A route that a node should have.
+#[derive(Debug, Serialize)]
+pub(crate) struct Route<'a> {
+    node: &'a NodeName,
+    destination: Prefix,
+    target: &'static str,
+    next_hop: Option<Ipv6Addr>,
+    interface: Option<&'a str>,
+    why: &'a str,
+    state: RouteState,
+    error: Option<&'a str>,
+}
+
+impl<'a> From<&'a answer::Route> for Route<'a> {
+    fn from(route: &'a answer::Route) -> Self {
+        let (target, next_hop) = match route.target {
+            Target::NextHop(hop) => ("next_hop", Some(hop)),
+            Target::Unreachable => ("unreachable", None),
+            Target::LeftToRouter => ("left_to_router", None),
+        };
+        Self {
+            node: &route.node,
+            destination: route.destination,
+            target,
+            next_hop,
+            interface: filled(&route.interface),
+            why: &route.why,
+            state: route.state,
+            error: filled(&route.error),
+        }
+    }
+}
