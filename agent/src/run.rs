@@ -49,7 +49,9 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     privilege::check()?;
     raise_descriptor_limit();
     let stop = stop_signal().context("signals cannot be listened to")?;
-    let kernel: Arc<dyn Kernel> = Arc::new(NetlinkKernel::open()?);
+    let netlink = NetlinkKernel::open()?;
+    let netlink_closed = netlink.closed();
+    let kernel: Arc<dyn Kernel> = Arc::new(netlink);
     settings.uplinks = uplinks(kernel.as_ref(), &settings).await?;
     check_bridge(&settings.host())?;
     doctor::warn(kernel.as_ref(), &command_line.host()?).await?;
@@ -64,6 +66,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
 
     let mut tasks = Essential::default();
     let farewell = agent.spawn(&mut tasks);
+    tasks.spawn("netlink", netlink_closed);
     tasks.spawn("http", probes.run());
     tasks.spawn("readiness", tell_readiness(report, problems.watch(), ready_tx));
     tasks.spawn("watchdog", watchdog.run());

@@ -29,6 +29,9 @@ const MOST_BYTES: usize = 64 << 10;
 /// The answers are there when the datagram has been sent; who waits that long waits for nothing.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
+/// A request, and the flags it needs beside NLM_F_REQUEST and NLM_F_ACK.
+pub type Request = (RouteNetlinkMessage, u16);
+
 type Answers = Vec<Option<Result<(), Errno>>>;
 
 /// Does the changes in their order.

@@ -1,27 +1,141 @@
-//! Requests that change links and addresses.
+//! Changes of links and addresses, through rtnetlink.
+//!
+//! One task of its own drives the socket. A request whose acknowledgement does not come has failed, whatever rtnetlink says: it
+//! reports success if the task ends before the kernel has answered.
 
-use std::net::{IpAddr, Ipv6Addr};
-
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::{
-    AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
 };
 
-/// A request, and the flags it needs beside NLM_F_REQUEST and NLM_F_ACK.
-pub type Request = (RouteNetlinkMessage, u16);
+use netlink_packet_core::ErrorMessage;
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
+};
+use netlink_sys::{AsyncSocket, TokioSocket};
+use rtnetlink::{AddressMessageBuilder, Error, Handle, LinkBridge, LinkUnspec};
+use tokio::{sync::watch, task::JoinHandle};
 
-/// Makes a bridge that is set up. It gets a MAC address of its own: without one it takes the lowest of its ports', which
-/// changes as containers come and go, and leaves those that are there with a neighbour entry that leads nowhere.
-pub fn create_bridge(name: &str) -> Request {
-    let mut message = up(LinkMessage::default());
-    message.attributes = vec![
-        LinkAttribute::IfName(name.to_owned()),
-        LinkAttribute::Address(random_mac().to_vec()),
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
-    ];
-    (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+use super::{
+    super::{Errno, KernelError},
+    conversation::broken,
+    frame,
+};
+
+/// The kernel answers while it takes the request in; a longer wait would be for nothing.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// The kernel's answer to a request.
+pub type Answer = Result<(), Errno>;
+
+/// Changes links and addresses of the network namespace that it was opened in. Its task ends with it.
+pub struct Configuration {
+    handle: Handle,
+    connection: JoinHandle<()>,
+    open: watch::Receiver<()>,
+}
+
+impl Configuration {
+    /// Opens the socket, in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`KernelError::Broken`] if no netlink socket can be opened.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open() -> Result<Self, KernelError> {
+        let (connection, handle) = connect().map_err(|error| broken("open a socket", &error))?;
+        let (is_open, open) = watch::channel(());
+        let connection = tokio::spawn(async move {
+            connection.await;
+            drop(is_open);
+        });
+        Ok(Self { handle, connection, open })
+    }
+
+    /// Waits until the task has ended, after which every request fails.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut open = self.open.clone();
+        async move { while open.changed().await.is_ok() {} }
+    }
+
+    /// Makes a bridge that is set up. It gets a MAC address of its own: without one it takes the lowest of its ports', which
+    /// changes as containers come and go, and leaves running ones with a neighbour entry that leads nowhere.
+    pub async fn create_bridge(&self, name: &str) -> Result<Answer, KernelError> {
+        let bridge = LinkBridge::new(name).address(random_mac().to_vec()).build();
+        answered(self.handle.link().add(bridge).execute()).await
+    }
+
+    /// Sets a link up.
+    pub async fn set_up(&self, index: u32) -> Result<Answer, KernelError> {
+        let link = LinkUnspec::new_with_index(index).up().build();
+        answered(self.handle.link().set(link).execute()).await
+    }
+
+    /// Sets a link down.
+    pub async fn set_down(&self, index: u32) -> Result<Answer, KernelError> {
+        let link = LinkUnspec::new_with_index(index).down().build();
+        answered(self.handle.link().set(link).execute()).await
+    }
+
+    /// Deletes a link.
+    pub async fn delete_link(&self, index: u32) -> Result<Answer, KernelError> {
+        answered(self.handle.link().del(index).execute()).await
+    }
+
+    /// Adds an address without duplicate address detection (IFA_F_NODAD).
+    pub async fn add_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<Answer, KernelError> {
+        let mut request = self.handle.address().add(index, IpAddr::V6(addr), len);
+        let message = request.message_mut();
+        message.header.flags = AddressHeaderFlags::Nodad;
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+        answered(request.execute()).await
+    }
+
+    /// Removes an address.
+    pub async fn remove_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<Answer, KernelError> {
+        let address = AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(addr, len).build();
+        answered(self.handle.address().del(address).execute()).await
+    }
+}
+
+impl Drop for Configuration {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// A connection that passes acknowledgements on, with the kernel's explanation of errors.
+fn connect() -> io::Result<(rtnetlink::proto::Connection<RouteNetlinkMessage>, Handle)> {
+    let (mut connection, handle, _unsolicited) = rtnetlink::new_connection_with_socket::<TokioSocket>()?;
+    connection.set_forward_ack(true);
+    let socket = connection.socket_mut().socket_mut();
+    socket.set_ext_ack(true)?;
+    socket.set_cap_ack(true)?;
+    Ok((connection, handle))
+}
+
+/// The kernel's answer to a request. An acknowledgement that is passed on is an error without a code to rtnetlink.
+async fn answered(request: impl Future<Output = Result<(), Error>>) -> Result<Answer, KernelError> {
+    match tokio::time::timeout(ANSWERED_WITHIN, request).await {
+        Ok(Err(Error::NetlinkError(answer))) => Ok(answer_of(&answer)),
+        Ok(Err(error)) => Err(KernelError::Broken(error.to_string())),
+        Ok(Ok(())) => Err(KernelError::Broken("the connection ended before the kernel answered".to_owned())),
+        Err(_) => Err(KernelError::Broken(format!("no answer within {ANSWERED_WITHIN:?}"))),
+    }
+}
+
+fn answer_of(message: &ErrorMessage) -> Answer {
+    match message.code {
+        None => Ok(()),
+        Some(code) => {
+            let detail = frame::explanation(&message.header);
+            Err(Errno { code: code.get().saturating_abs(), detail })
+        }
+    }
 }
 
 /// A unicast address of the locally administered kind (IEEE 802, the second-lowest bit of the first octet).
@@ -31,52 +145,30 @@ fn random_mac() -> [u8; 6] {
     mac
 }
 
-/// Sets a link up.
-pub fn set_up(index: u32) -> Request {
-    let mut message = up(LinkMessage::default());
-    message.header.index = index;
-    (RouteNetlinkMessage::SetLink(message), 0)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Sets a link down.
-pub fn set_down(index: u32) -> Request {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.header.change_mask = LinkFlags::Up;
-    (RouteNetlinkMessage::SetLink(message), 0)
-}
+    #[tokio::test]
+    async fn an_unanswered_request_is_not_reported_as_done() {
+        let configuration = Configuration::open().unwrap();
+        let closed = configuration.closed();
+        configuration.connection.abort();
+        closed.await;
+        let error = configuration.set_up(4_000_000).await.unwrap_err();
+        assert!(matches!(error, KernelError::Broken(_)), "{error}");
+    }
 
-/// Takes a link away.
-pub fn delete_link(index: u32) -> Request {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    (RouteNetlinkMessage::DelLink(message), 0)
-}
+    #[tokio::test]
+    async fn a_connection_that_ends_during_a_request_is_no_acknowledgement() {
+        let done = answered(async { Ok(()) }).await.unwrap_err();
+        assert_eq!(done.to_string(), "netlink: the connection ended before the kernel answered");
+    }
 
-/// Gives a link an address without duplicate address detection (IFA_F_NODAD).
-pub fn add_address(index: u32, addr: Ipv6Addr, len: u8) -> Request {
-    let mut message = address(index, addr, len);
-    message.header.flags = AddressHeaderFlags::Nodad;
-    message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-    (RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
-}
-
-/// Takes an address from a link.
-pub fn remove_address(index: u32, addr: Ipv6Addr, len: u8) -> Request {
-    (RouteNetlinkMessage::DelAddress(address(index, addr, len)), 0)
-}
-
-fn up(mut message: LinkMessage) -> LinkMessage {
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    message
-}
-
-fn address(index: u32, addr: Ipv6Addr, len: u8) -> AddressMessage {
-    let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet6;
-    message.header.prefix_len = len;
-    message.header.index = index;
-    message.attributes = vec![AddressAttribute::Address(IpAddr::V6(addr))];
-    message
+    #[tokio::test]
+    async fn the_kernel_explains_a_refusal() {
+        let configuration = Configuration::open().unwrap();
+        let refused = configuration.remove_address(4_000_000, Ipv6Addr::LOCALHOST, 64).await.unwrap();
+        assert_eq!(refused.unwrap_err().code, nix::libc::ENODEV);
+    }
 }

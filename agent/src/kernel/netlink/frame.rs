@@ -97,9 +97,7 @@ impl Frame<'_> {
         if self.flags & NLM_F_ACK_TLVS == 0 {
             return String::new();
         }
-        let attributes = self.payload.get(self.attributes_start()..).unwrap_or(&[]);
-        let text = attribute_values(attributes).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG);
-        text.map(|(_, text)| String::from_utf8_lossy(until_nul(text)).into_owned()).unwrap_or_default()
+        message_attribute(self.payload.get(self.attributes_start()..).unwrap_or(&[]))
     }
 
     /// Where the attributes start: after the code, and in an error after as much of the request as it repeats.
@@ -112,6 +110,18 @@ impl Frame<'_> {
         };
         4 + repeated
     }
+}
+
+/// The kernel's explanation of an error, from what follows the code on a socket with capped and extended acknowledgements:
+/// the header of the request, then attributes. Empty if there is none.
+pub fn explanation(after_code: &[u8]) -> String {
+    message_attribute(after_code.get(HEADER_LEN..).unwrap_or(&[]))
+}
+
+/// The value of NLMSGERR_ATTR_MSG; empty if it is missing.
+fn message_attribute(attributes: &[u8]) -> String {
+    let text = attribute_values(attributes).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG);
+    text.map(|(_, text)| String::from_utf8_lossy(until_nul(text)).into_owned()).unwrap_or_default()
 }
 
 /// Appends a request to a buffer of messages.

@@ -1,7 +1,7 @@
 //! [`NetlinkKernel`]: the kernel of the network namespace that it was opened in.
 //!
-//! Everything goes through our own sockets and not through `rtnetlink`: that sends one message at a time, does not notice
-//! interrupted dumps, and can call a request done that was never sent.
+//! Routes, dumps, events and neighbour probes use our own sockets, because rtnetlink sends one message at a time and does not
+//! notice interrupted dumps. `configure` changes links and addresses through rtnetlink.
 
 mod batch;
 mod configure;
@@ -24,7 +24,7 @@ use nix::libc::{EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENOENT};
 use tokio::sync::mpsc;
 
 use self::{
-    configure::Request,
+    configure::{Answer, Configuration},
     conversation::Conversation,
     dump::{Gathered, Sink},
     frame::Malformed,
@@ -37,6 +37,7 @@ use super::{
 /// The real kernel, over netlink.
 pub struct NetlinkKernel {
     conversation: Conversation,
+    configuration: Configuration,
 }
 
 impl NetlinkKernel {
@@ -49,22 +50,27 @@ impl NetlinkKernel {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self { conversation: Conversation::open()? })
+        Ok(Self { conversation: Conversation::open()?, configuration: Configuration::open()? })
     }
 
-    /// Makes a request; one refused with an errno out of `harmless` had been done before.
-    async fn configure(
-        &self,
-        (message, flags): Request,
-        harmless: &[i32],
-        what: impl FnOnce() -> String,
-    ) -> Result<(), KernelError> {
-        match self.conversation.request(message, flags).await? {
-            Err(errno) if !harmless.contains(&errno.code) => {
-                Err(KernelError::Refused { what: what(), errno })
-            }
-            _ => Ok(()),
+    /// Waits until the task has ended that changes links and addresses. After that, they cannot be changed any more.
+    ///
+    /// # Errors
+    /// Always: the task has no reason to end.
+    pub fn closed(&self) -> impl Future<Output = Result<(), KernelError>> + Send + use<> {
+        let closed = self.configuration.closed();
+        async move {
+            closed.await;
+            Err(KernelError::Broken("the socket that changes links and addresses is closed".to_owned()))
         }
+    }
+}
+
+/// The result of a request. An errno out of `harmless` means that nothing was left to do.
+fn done(answer: Answer, harmless: &[i32], what: impl FnOnce() -> String) -> Result<(), KernelError> {
+    match answer {
+        Err(errno) if !harmless.contains(&errno.code) => Err(KernelError::Refused { what: what(), errno }),
+        _ => Ok(()),
     }
 }
 
@@ -128,33 +134,33 @@ impl Kernel for NetlinkKernel {
 
     async fn create_bridge(&self, name: &str) -> Result<(), KernelError> {
         let what = || format!("make the bridge {name}");
-        self.configure(configure::create_bridge(name), &[], what).await
+        done(self.configuration.create_bridge(name).await?, &[], what)
     }
 
     async fn set_up(&self, index: u32) -> Result<(), KernelError> {
         let what = || format!("set up the interface of index {index}");
-        self.configure(configure::set_up(index), &[], what).await
+        done(self.configuration.set_up(index).await?, &[], what)
     }
 
     async fn set_down(&self, index: u32) -> Result<(), KernelError> {
         let what = || format!("set down the interface of index {index}");
-        self.configure(configure::set_down(index), &[ENODEV], what).await
+        done(self.configuration.set_down(index).await?, &[ENODEV], what)
     }
 
     async fn delete_link(&self, index: u32) -> Result<(), KernelError> {
         let what = || format!("delete the interface of index {index}");
-        self.configure(configure::delete_link(index), &[ENODEV], what).await
+        done(self.configuration.delete_link(index).await?, &[ENODEV], what)
     }
 
     async fn add_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
         let what = || format!("add {addr}/{len} to the interface of index {index}");
-        self.configure(configure::add_address(index, addr, len), &[EEXIST], what).await
+        done(self.configuration.add_address(index, addr, len).await?, &[EEXIST], what)
     }
 
     async fn remove_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
         let what = || format!("remove {addr}/{len} from the interface of index {index}");
         let gone = [EADDRNOTAVAIL, ENODEV];
-        self.configure(configure::remove_address(index, addr, len), &gone, what).await
+        done(self.configuration.remove_address(index, addr, len).await?, &gone, what)
     }
 
     async fn neighbours(&self, link: u32) -> Result<Vec<Neighbour>, KernelError> {
@@ -178,7 +184,8 @@ impl Kernel for NetlinkKernel {
             // No entry, or one without a link-layer address to probe.
             Err(errno) if matches!(errno.code, ENOENT | EINVAL) => {
                 let what = || format!("ask the neighbour {addr} on the interface of index {link}");
-                self.configure(neighbour::resolve(link, addr), &[], what).await
+                let (message, flags) = neighbour::resolve(link, addr);
+                done(self.conversation.request(message, flags).await?, &[], what)
             }
             Err(errno) => Err(refused(&format!("probe the neighbour {addr}"), errno)),
         }

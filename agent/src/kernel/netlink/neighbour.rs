@@ -19,7 +19,7 @@ use nix::libc::{
 
 use super::{
     super::{Neighbour, NeighbourState},
-    configure::Request,
+    batch::Request,
     frame::{Malformed, attribute_values, ipv6_of, u32_of},
 };
 

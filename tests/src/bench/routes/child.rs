@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{Measured, Step, bare, engine, objects};
+use super::{Measured, Step, bare, engine, objects, rtnetlink};
 use crate::{Lab, bench::idle};
 
 /// What to measure.
@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Batches,
     /// The agent's engine.
     Engine,
+    /// The rtnetlink library.
+    Rtnetlink,
 }
 
 /// Has it measured in a new host's namespace.
@@ -40,6 +42,7 @@ pub(super) fn run(kind: Kind, routes: u32) -> anyhow::Result<()> {
         Kind::Objects => objects::measure(routes),
         Kind::Batches => engine::batches(routes),
         Kind::Engine => engine::engine(routes),
+        Kind::Rtnetlink => rtnetlink::measure(routes),
     }?;
     measured.peak = peak(std::process::id())?;
     println!("{}", measured.to_json());
@@ -48,10 +51,26 @@ pub(super) fn run(kind: Kind, routes: u32) -> anyhow::Result<()> {
 
 /// Times something that this process does.
 pub(super) fn timed<T>(action: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, Step)> {
-    let (before, began) = (cpu()?, Instant::now());
+    let watch = Stopwatch::start()?;
     let done = action()?;
-    let took = began.elapsed();
-    Ok((done, Step { took, cpu: cpu()?.saturating_sub(before) }))
+    Ok((done, watch.stop()?))
+}
+
+/// Time, and processor time of this process, since its start.
+pub(super) struct Stopwatch {
+    began: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    pub(super) fn start() -> anyhow::Result<Self> {
+        Ok(Self { cpu: cpu()?, began: Instant::now() })
+    }
+
+    pub(super) fn stop(self) -> anyhow::Result<Step> {
+        let took = self.began.elapsed();
+        Ok(Step { took, cpu: cpu()?.saturating_sub(self.cpu) })
+    }
 }
 
 /// All processor time of this process so far.

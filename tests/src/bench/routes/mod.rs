@@ -1,12 +1,13 @@
 //! How fast routes get into the kernel: bare sends of the same messages, bare sends with nexthop objects, the agent's
-//! batches, its whole engine, `ip -batch`, BIRD from cold to done, and FRR's zebra fed by BGP. Each has a namespace and a
-//! process of its own.
+//! batches, its whole engine, the rtnetlink library, `ip -batch`, BIRD from cold to done, and FRR's zebra fed by BGP. Each
+//! has a namespace and a process of its own.
 
 mod bare;
 pub(super) mod child;
 mod engine;
 mod objects;
 pub(super) mod others;
+mod rtnetlink;
 
 use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
 
@@ -57,6 +58,7 @@ const METHODS: &[Method] = &[
     ("batches", |lab, name, routes| child::measure(lab, name, child::Kind::Batches, routes)),
     ("objects", |lab, name, routes| child::measure(lab, name, child::Kind::Objects, routes)),
     ("engine", |lab, name, routes| child::measure(lab, name, child::Kind::Engine, routes)),
+    ("rtnetlink", |lab, name, routes| child::measure(lab, name, child::Kind::Rtnetlink, routes)),
     ("ip", others::ip),
     ("bird", others::bird),
     ("frr", others::frr),
