@@ -1,0 +1,289 @@
+use std::time::Duration;
+
+use sextant_proto::{Control, Epoch, Incarnation, InterfaceAddress, Revision, Uplink};
+
+use super::*;
+use crate::{cluster::Snapshot, settings::Mark};
+
+const SETTINGS: RouteSettings = RouteSettings {
+    metric: 512,
+    unreachable_metric: 4_000_000_000,
+    table: 254,
+    resync_secs: 60,
+    balance: false,
+    direct: Direct::OnLink,
+    topology: Topology::Switched,
+    mark: None,
+};
+
+fn pool() -> Pool {
+    Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap()
+}
+
+fn peer(n: u16, hop: &str) -> Peer {
+    Peer {
+        name: format!("host{n}").parse().unwrap(),
+        prefix: format!("2001:db8:8000:{n:x}::/64").parse().unwrap(),
+        claimed: Revision(n.into()),
+        pool: "main".parse().unwrap(),
+        state: NodeState::Ready,
+        next_hops: vec![hop.parse().unwrap()],
+        session: true,
+        drain_timeout: Duration::ZERO,
+    }
+}
+
+fn incarnation() -> Incarnation {
+    static STORE: std::sync::LazyLock<Incarnation> = std::sync::LazyLock::new(Incarnation::random);
+    *STORE
+}
+
+fn claim() -> Claim {
+    let epoch = Epoch { incarnation: incarnation(), revision: Revision(1) };
+    Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool() }
+}
+
+fn uplinks() -> Vec<LocalUplink> {
+    let addresses = vec![InterfaceAddress {
+        addr: "2001:db8::1".parse().unwrap(),
+        on_link: "2001:db8::/64".parse().unwrap(),
+    }];
+    vec![LocalUplink {
+        link: 2,
+        works: true,
+        uplink: Uplink { interface: "eth0".into(), addresses },
+        link_local: None,
+    }]
+}
+
+fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
+    let mut view = View::default();
+    view.apply_snapshot(Snapshot {
+        mark: None,
+        incarnation: incarnation(),
+        revision: Revision(1),
+        linearizable: true,
+        recovering: false,
+        control: Control::default(),
+        pools,
+        peers,
+    });
+    view
+}
+
+fn text(withdrawn: bool, controllers: &[Ipv6Addr], view: &View) -> Vec<String> {
+    text_with(withdrawn, controllers, &Verdicts::default(), view)
+}
+
+fn text_with(withdrawn: bool, controllers: &[Ipv6Addr], verdicts: &Verdicts, view: &View) -> Vec<String> {
+    let (node, claim, uplinks) = ("host1".parse().unwrap(), claim(), uplinks());
+    let host = Host {
+        node: &node,
+        claim: Some(&claim),
+        uplinks: &uplinks,
+        controllers,
+        withdrawn,
+        verdicts,
+        settings: &SETTINGS,
+    };
+    let line = |(key, target): (&RouteKey, &RouteTarget)| match target {
+        RouteTarget::Via(hops) => {
+            let hop = hops.iter().next().unwrap();
+            format!("{} via {} dev {} metric {}", key.destination, hop.gateway.unwrap(), hop.link, key.metric)
+        }
+        _ => format!("unreachable {}", key.destination),
+    };
+    desired(&host, view).routes.iter().map(line).collect()
+}
+
+const OWN: &str = "unreachable 2001:db8:8000:1::/64";
+const AGGREGATE: &str = "unreachable 2001:db8:8000::/40";
+const TO_HOST2: &str = "2001:db8:8000:2::/64 via 2001:db8::2 dev 2 metric 512";
+
+#[test]
+fn peers_directly_and_the_rest_refused() {
+    let view = view(vec![pool()], vec![peer(1, "2001:db8::1"), peer(2, "2001:db8::2")]);
+    assert_eq!(text(false, &[], &view), [AGGREGATE, OWN, TO_HOST2]);
+}
+
+#[test]
+fn before_any_controller_answers_the_own_prefix_and_pool_are_refused() {
+    assert_eq!(text(false, &[], &View::default()), [AGGREGATE, OWN]);
+}
+
+#[test]
+fn only_announced_peers_are_routed() {
+    for state in [NodeState::Joining, NodeState::Draining, NodeState::Drained] {
+        let view = view(vec![pool()], vec![Peer { state, ..peer(2, "2001:db8::2") }]);
+        assert_eq!(text(false, &[], &view), [AGGREGATE, OWN], "{state}");
+    }
+}
+
+#[test]
+fn a_drained_host_routes_to_nobody() {
+    let view = view(vec![pool()], vec![peer(2, "2001:db8::2")]);
+    assert_eq!(text(true, &[], &view), [AGGREGATE, OWN]);
+}
+
+#[test]
+fn a_peer_behind_a_router_is_left_to_it() {
+    let view = view(vec![pool()], vec![peer(2, "2001:db8::2"), peer(3, "2001:db8:7::3")]);
+    assert_eq!(text(false, &[], &view), [OWN, TO_HOST2], "and so is the rest of the pool");
+}
+
+#[test]
+fn a_dead_host_is_refused_until_its_session_is_back() {
+    let seen = [("host2", Verdict::Dead), ("host3", Verdict::Forwarding), ("host4", Verdict::Dead)];
+    let verdicts = Verdicts::from(seen.map(|(node, seen)| (node.parse().unwrap(), seen)));
+    let lost = |n| Peer { session: false, ..peer(n, &format!("2001:db8::{n}")) };
+    let peers = vec![lost(2), lost(3), Peer { session: true, ..lost(4) }];
+    assert_eq!(
+        text_with(false, &[], &verdicts, &view(vec![pool()], peers)),
+        [
+            AGGREGATE,
+            OWN,
+            "unreachable 2001:db8:8000:2::/64",
+            "2001:db8:8000:3::/64 via 2001:db8::3 dev 2 metric 512",
+            "2001:db8:8000:4::/64 via 2001:db8::4 dev 2 metric 512",
+        ]
+    );
+}
+
+#[test]
+fn an_aggregate_never_covers_what_hosts_talk_through() {
+    let on_link = Pool { prefix: "2001:db8::/40".parse().unwrap(), ..pool() };
+    assert_eq!(text(false, &[], &view(vec![on_link], vec![])), [OWN]);
+    let controller = "2001:db8:8000:ffff::1".parse().unwrap();
+    assert_eq!(text(false, &[controller], &view(vec![pool()], vec![])), [OWN]);
+}
+
+#[test]
+fn a_host_without_uplinks_goes_on_refusing() {
+    let (node, claim) = ("host1".parse().unwrap(), claim());
+    let host = Host {
+        node: &node,
+        claim: Some(&claim),
+        uplinks: &[],
+        controllers: &[],
+        verdicts: &Verdicts::default(),
+        withdrawn: false,
+        settings: &SETTINGS,
+    };
+    let routes = desired(&host, &view(vec![pool()], vec![peer(2, "2001:db8::2")])).routes;
+    assert_eq!(routes.len(), 2, "own prefix and pool: {routes:?}");
+}
+
+/// The links of the next hops of host2, which is on two uplinks.
+fn used(balance: bool, works: [bool; 2]) -> Vec<u32> {
+    let uplink = |(n, works): (u32, bool)| LocalUplink {
+        link: n,
+        works,
+        link_local: None,
+        uplink: Uplink {
+            interface: format!("eth{n}"),
+            addresses: vec![InterfaceAddress {
+                addr: format!("2001:db8:0:{n}::1").parse().unwrap(),
+                on_link: format!("2001:db8:0:{n}::/64").parse().unwrap(),
+            }],
+        },
+    };
+    let uplinks: Vec<_> = [2, 3].into_iter().zip(works).map(uplink).collect();
+    let next_hops = ["2001:db8:0:3::2", "2001:db8:0:2::2"].map(|hop| hop.parse().unwrap()).to_vec();
+    let host = Host {
+        node: &"host1".parse().unwrap(),
+        claim: None,
+        uplinks: &uplinks,
+        controllers: &[],
+        withdrawn: false,
+        verdicts: &Verdicts::default(),
+        settings: &RouteSettings { balance, ..SETTINGS },
+    };
+    let view = view(vec![], vec![Peer { next_hops, ..peer(2, "2001:db8::2") }]);
+    match desired(&host, &view).routes.iter().next() {
+        Some((_, RouteTarget::Via(hops))) => hops.iter().map(|hop| hop.link).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_first_uplink_that_works_is_used_or_all_that_do() {
+    for (works, first, all) in [
+        ([true, true], vec![2], vec![3, 2]),
+        ([false, true], vec![3], vec![3]),
+        ([true, false], vec![2], vec![2]),
+        ([false, false], vec![2], vec![3, 2]),
+    ] {
+        assert_eq!(used(false, works), first, "{works:?}");
+        let (mut balanced, mut all) = (used(true, works), all);
+        balanced.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(balanced, all, "{works:?}");
+    }
+}
+
+#[test]
+fn behind_a_router_the_rest_of_the_pool_is_left_to_it() {
+    let view = view(vec![pool()], vec![peer(2, "2001:db8::2")]);
+    let of = |settings: RouteSettings| {
+        let (node, claim, uplinks) = ("host1".parse().unwrap(), claim(), uplinks());
+        let host = Host {
+            node: &node,
+            claim: Some(&claim),
+            uplinks: &uplinks,
+            controllers: &[],
+            withdrawn: false,
+            verdicts: &Verdicts::default(),
+            settings: &settings,
+        };
+        let routes = desired(&host, &view).routes;
+        routes.keys().map(|key| key.destination.to_string()).collect::<Vec<_>>()
+    };
+    let routed = RouteSettings { topology: Topology::Routed, ..SETTINGS };
+    assert_eq!(of(routed), ["2001:db8:8000:1::/64", "2001:db8:8000:2::/64"]);
+    let indirect = RouteSettings { direct: Direct::Never, ..SETTINGS };
+    assert_eq!(of(indirect), ["2001:db8:8000:1::/64"], "a private VLAN: peers are the router's too");
+}
+
+#[test]
+fn the_own_prefix_is_marked_while_it_is_announced() {
+    let settings = RouteSettings { mark: Some(Mark { table: 66, metric: 7 }), ..SETTINGS };
+    let marked = |own: Peer, withdrawn: bool| {
+        let (node, claim, uplinks) = ("host1".parse().unwrap(), claim(), uplinks());
+        let host = Host {
+            node: &node,
+            claim: Some(&claim),
+            uplinks: &uplinks,
+            controllers: &[],
+            withdrawn,
+            verdicts: &Verdicts::default(),
+            settings: &settings,
+        };
+        let key = RouteKey { table: 66, destination: claim.prefix, metric: 7 };
+        desired(&host, &view(vec![pool()], vec![own])).routes.contains_key(&key)
+    };
+    let own = peer(1, "2001:db8::1");
+    assert!(marked(own.clone(), false));
+    assert!(!marked(own.clone(), true));
+    assert!(!marked(Peer { claimed: Revision(9), ..own.clone() }, false), "it is another's by now");
+    for state in [NodeState::Joining, NodeState::Draining, NodeState::Drained] {
+        assert!(!marked(Peer { state, ..own.clone() }, false), "{state}");
+    }
+}
+
+#[test]
+fn the_view_of_an_earlier_store_counts_until_the_snapshot_of_the_new_one() {
+    let (node, held) = ("host1".parse().unwrap(), claim());
+    let view = view(vec![pool()], vec![peer(1, "2001:db8::1")]);
+    let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(7) };
+    let registered = Claim { epoch, ..held.clone() };
+    assert!(is_announced(&node, &held, &view) && is_announced(&node, &registered, &view));
+    let elsewhere = Claim { prefix: "2001:db8:8000:9::/64".parse().unwrap(), ..registered };
+    assert!(!is_announced(&node, &elsewhere, &view), "what it holds now was never announced");
+    let anew = Epoch { revision: Revision(7), ..held.epoch };
+    assert!(!is_announced(&node, &Claim { epoch: anew, ..held }, &view), "an earlier claim of this store");
+}
+
+#[test]
+fn a_removed_pool_is_no_longer_refused() {
+    assert_eq!(text(false, &[], &view(vec![], vec![])), [OWN]);
+}
