@@ -18,7 +18,7 @@ pub struct Meters {
     desired: Gauge,
     actual: Gauge,
     foreign: Gauge,
-    pub(super) contested: Gauge,
+    pub(super) flapping: Gauge,
     plan: Histogram,
     batch: Histogram,
     lag: Histogram,
@@ -35,7 +35,7 @@ impl Default for Meters {
             desired: Gauge::default(),
             actual: Gauge::default(),
             foreign: Gauge::default(),
-            contested: Gauge::default(),
+            flapping: Gauge::default(),
             plan: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
             batch: seconds(),
             lag: seconds(),
@@ -59,7 +59,7 @@ impl Meters {
         registry.register(
             "routes_contested",
             "Routes that another process changes again and again",
-            self.contested.clone(),
+            self.flapping.clone(),
         );
         registry.register("plan_changes", "Changes of a plan that is not empty", self.plan.clone());
         let seconds = [

@@ -5,14 +5,11 @@
 //! the difference, and say what came of it ([`Report`]). It ends only if the kernel cannot be listened to any more.
 
 mod brake_file;
-mod contests;
-mod failures;
 mod meters;
 mod news;
 mod pass;
 mod preview;
 mod reasons;
-mod token_bucket;
 mod towards;
 mod wanted;
 
@@ -33,15 +30,13 @@ use crate::{
     kernel::{Event, Kernel, KernelError, Link, Route, RouteProtocol},
     log_limiter::{Line, LogLimiter},
     problems::{Finding, Problems},
-    routes::{Actual, Brake, Desired, Imports},
+    routes::{Actual, Brake, Damping, Desired, Failures, Imports},
     settings::Settings,
     state::StateDir,
     uplinks::LocalUplink,
 };
 
 use brake_file::BrakeFile;
-use contests::Contests;
-use failures::Failures;
 pub use meters::Meters;
 pub(crate) use preview::leads;
 pub use preview::{Asker, Pending, Preview};
@@ -75,7 +70,7 @@ pub struct Report {
     /// Routes that could not be made.
     pub failed: Vec<FailedRoute>,
     /// Routes that another process changes again and again.
-    pub contested: Vec<FailedRoute>,
+    pub flapping: Vec<FailedRoute>,
     /// Others' routes for the same destinations.
     pub conflicts: Vec<Conflict>,
     /// What was seen of hosts whose agents are gone.
@@ -128,7 +123,7 @@ pub struct Engine {
     brake: Brake,
     brake_file: BrakeFile,
     failures: Failures,
-    contests: Contests,
+    damping: Damping,
     meters: Meters,
     /// Since when events wait for a pass, and since when not all is right.
     events_since: Option<Instant>,
@@ -169,7 +164,7 @@ impl Engine {
             brake: Brake::default(),
             brake_file: BrakeFile::default(),
             failures: Failures::default(),
-            contests: Contests::new(Instant::now()),
+            damping: Damping::new(Instant::now()),
             meters: Meters::default(),
             events_since: None,
             wrong_since: Some(Instant::now()),
@@ -242,9 +237,9 @@ impl Engine {
 
     /// When something that failed is tried again.
     fn due(&self) -> Option<Instant> {
-        let contested = self.contests.next_due(Instant::now());
+        let damped = self.damping.next_due(Instant::now());
         let braked = self.brake.next_due();
-        [self.retry_at, self.failures.next_due(), contested, braked].into_iter().flatten().min()
+        [self.retry_at, self.failures.next_due(), damped, braked].into_iter().flatten().min()
     }
 
     /// There is news: what is, is not what should be, for all that is known.
@@ -304,7 +299,7 @@ impl Engine {
             }
             Event::LinkChanged(link) | Event::LinkGone(link) => {
                 if self.carries_routes(link) {
-                    self.contests.calm();
+                    self.damping.forget_all();
                 }
                 // The kernel drops the routes of a link that goes.
                 self.stale.links = true;
@@ -327,7 +322,7 @@ impl Engine {
         }
         let by = (!gone).then_some(route.protocol);
         let unreachable = self.wanted.refuses(&route.key);
-        if let Some(news) = self.contests.undone(route.key, unreachable, by, Instant::now()) {
+        if let Some(news) = self.damping.undone(route.key, unreachable, by, Instant::now()) {
             tracing::warn!(
                 destination = %news.key.destination, by = news.by, times = news.times,
                 "route repeatedly changed by another process; backing off, but for unreachable routes. Find and stop that \

@@ -44,8 +44,8 @@ impl Engine {
         self.meters.stand(desired, &self.actual);
         let right = {
             let report = self.report.borrow();
-            self.meters.contested.set(i64::try_from(report.contested.len()).unwrap_or(i64::MAX));
-            report.failed.is_empty() && report.contested.is_empty() && report.held == 0
+            self.meters.flapping.set(i64::try_from(report.flapping.len()).unwrap_or(i64::MAX));
+            report.failed.is_empty() && report.flapping.is_empty() && report.held == 0
         };
         if right
             && self.stale == Stale::NOTHING
@@ -101,7 +101,7 @@ impl Engine {
             self.brake_file.keep(&self.brake, now);
             planned = plan(&desired, &self.actual, |key| may_go(key) && !self.brake.holds(key));
             let due = self.failures.due(std::mem::take(&mut planned.changes), Instant::now());
-            let due = self.contests.due(due, Instant::now());
+            let due = self.damping.due(due, Instant::now());
             self.apply(due).await?;
             if self.stale == Stale::NOTHING {
                 break;
@@ -210,7 +210,7 @@ impl Engine {
             holding: input.claim.as_ref().map(|claim| claim.epoch),
             applied: input.view.incarnation().map(|incarnation| (incarnation, input.view.revision())),
             failed: self.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
-            contested: self.contests.routes(Instant::now()),
+            flapping: self.damping.routes(Instant::now()),
             verdicts: of_lost_agents(input, verdicts),
             bgp: Vec::new(),
             set_up: !findings.iter().any(|finding| finding.unready),

@@ -176,7 +176,7 @@ impl Engine {
             let secs = due.saturating_duration_since(now).as_secs();
             return Some(format!("failed: {errno}; next try in {secs} s"));
         }
-        let until = self.contests.until(key, now)?;
+        let until = self.damping.until(key, now)?;
         let secs = until.saturating_duration_since(now).as_secs();
         Some(format!("route repeatedly changed by another process: find it; next try in {secs} s"))
     }

@@ -5,7 +5,9 @@
 mod actual;
 mod brake;
 mod covers;
+mod damping;
 mod desired;
+mod failures;
 mod imported;
 mod imports;
 mod map;
@@ -14,7 +16,9 @@ mod reading;
 
 pub use actual::Actual;
 pub use brake::{Brake, Sight};
+pub use damping::Damping;
 pub use desired::{Desired, Host, desired, own_record};
+pub use failures::Failures;
 pub use imported::may_go;
 pub use imports::{Hop, Imports, ReceivedPath};
 pub use map::{Entry, RouteMap};

@@ -183,7 +183,7 @@ impl Dialogue {
         // What is held is not applied: whoever waits for it waits on.
         let acked = self.acked.as_ref().map_or(Revision::ZERO, |acked| acked.revision);
         let revision = if report.held > 0 { acked } else { revision };
-        let failed = report.failed.iter().chain(&report.contested).cloned().collect();
+        let failed = report.failed.iter().chain(&report.flapping).cloned().collect();
         let conflicts = report.conflicts.clone();
         let verdicts = report.verdicts.clone();
         let (held, bgp, problems) = (report.held, report.bgp.clone(), report.problems.clone());

@@ -45,18 +45,18 @@ fn the_hold_by_kind_and_number_of_changes() {
 /// How often a route that is changed as soon as it is back, but at most every 50 ms, is put back within five minutes.
 fn put_back(change: &Change, unreachable: bool, by: Option<RouteProtocol>) -> (u32, u32, String) {
     let start = Instant::now();
-    let mut contests = Contests::new(start);
+    let mut damping = Damping::new(start);
     let (mut now, mut put_back, mut news) = (start, 0, 0);
     while now < start + 5 * MINUTE {
-        if !contests.due(vec![change.clone()], now).is_empty() {
+        if !damping.due(vec![change.clone()], now).is_empty() {
             put_back += 1;
-            news += u32::from(contests.undone(change.route().key, unreachable, by, now).is_some());
+            news += u32::from(damping.undone(change.route().key, unreachable, by, now).is_some());
         }
         let other = forwarding(2);
-        assert_eq!(contests.due(vec![other.clone()], now), [other], "others are not held");
+        assert_eq!(damping.due(vec![other.clone()], now), [other], "others are not held");
         now += Duration::from_millis(50);
     }
-    (put_back, news, contests.routes(now)[0].error.clone())
+    (put_back, news, damping.routes(now)[0].error.clone())
 }
 
 #[test]
@@ -83,30 +83,30 @@ fn i11_an_unreachable_is_put_back_each_time() {
 #[test]
 fn an_occupant_does_not_damp_what_is_deleted_afterwards() {
     let now = Instant::now();
-    let mut contests = Contests::new(now);
-    (0..12).for_each(|_| drop(contests.undone(key(1), true, STATIC, now)));
+    let mut damping = Damping::new(now);
+    (0..12).for_each(|_| drop(damping.undone(key(1), true, STATIC, now)));
     let later = now + Duration::from_secs(1);
-    assert_eq!(contests.due(vec![unreachable(1)], later), [unreachable(1)]);
-    contests.undone(key(1), true, None, later);
-    assert_eq!(contests.due(vec![unreachable(1)], later), [unreachable(1)]);
+    assert_eq!(damping.due(vec![unreachable(1)], later), [unreachable(1)]);
+    damping.undone(key(1), true, None, later);
+    assert_eq!(damping.due(vec![unreachable(1)], later), [unreachable(1)]);
 }
 
 #[test]
 fn all_unreachables_together_are_written_some_hundred_times_a_second() {
     let start = Instant::now();
-    let mut contests = Contests::new(start);
+    let mut damping = Damping::new(start);
     let mut written = 0;
     for millisecond in 0..10_000 {
         let now = start + Duration::from_millis(millisecond);
         let changes: Vec<_> = (0..10).map(unreachable).collect();
-        changes.iter().for_each(|change| drop(contests.undone(change.route().key, true, None, now)));
-        written += contests.due(changes, now).len();
+        changes.iter().for_each(|change| drop(damping.undone(change.route().key, true, None, now)));
+        written += damping.due(changes, now).len();
     }
     let most = UNREACHABLES_PER_SECOND as usize * 11;
     assert!((most - 200..=most).contains(&written), "{written}");
     let now = start + Duration::from_secs(10);
     assert!(
-        contests.next_due(now).is_some_and(|due| due <= now + Duration::from_millis(20)),
+        damping.next_due(now).is_some_and(|due| due <= now + Duration::from_millis(20)),
         "tried again soon"
     );
 }
@@ -114,31 +114,31 @@ fn all_unreachables_together_are_written_some_hundred_times_a_second() {
 #[test]
 fn one_warning_for_one_who_changes_much() {
     let now = Instant::now();
-    let mut contests = Contests::new(now);
+    let mut damping = Damping::new(now);
     let news: Vec<_> = (0..50u8)
         .flat_map(|round| (0..100).map(move |n| (round, n)))
         .filter_map(|(round, n)| {
-            contests.undone(key(n), false, None, now + Duration::from_millis(100) * round.into())
+            damping.undone(key(n), false, None, now + Duration::from_millis(100) * round.into())
         })
         .collect();
-    assert_eq!(news, [News { key: key(0), by: name(None), times: REPORTED + 1 }]);
+    assert_eq!(news, [FlapWarning { key: key(0), by: name(None), times: REPORTED + 1 }]);
 }
 
 #[test]
 fn a_route_that_is_left_alone_is_no_longer_damped() {
     let start = Instant::now();
-    let mut contests = Contests::new(start);
-    let flap = |contests: &mut Contests, now| {
-        (0..11).for_each(|_| drop(contests.undone(key(1), false, STATIC, now)));
+    let mut damping = Damping::new(start);
+    let flap = |damping: &mut Damping, now| {
+        (0..11).for_each(|_| drop(damping.undone(key(1), false, STATIC, now)));
     };
-    flap(&mut contests, start);
+    flap(&mut damping, start);
     let back = start + Duration::from_secs(1);
-    assert_eq!(contests.next_due(start), Some(back));
-    assert_eq!(contests.due(vec![forwarding(1)], back), [forwarding(1)]);
-    assert_eq!(contests.next_due(back), Some(start + FORGOTTEN));
-    assert_eq!(contests.routes(start + FORGOTTEN), []);
-    assert_eq!(contests.next_due(start + FORGOTTEN), None);
-    flap(&mut contests, start);
-    contests.calm();
-    assert_eq!(contests.due(vec![forwarding(1)], start), [forwarding(1)]);
+    assert_eq!(damping.next_due(start), Some(back));
+    assert_eq!(damping.due(vec![forwarding(1)], back), [forwarding(1)]);
+    assert_eq!(damping.next_due(back), Some(start + FORGOTTEN));
+    assert_eq!(damping.routes(start + FORGOTTEN), []);
+    assert_eq!(damping.next_due(start + FORGOTTEN), None);
+    flap(&mut damping, start);
+    damping.forget_all();
+    assert_eq!(damping.due(vec![forwarding(1)], start), [forwarding(1)]);
 }

@@ -4,19 +4,21 @@
 //! unreachable that is deleted, or changed while it stays ours, is never damped: without it packets leak to the default
 //! route (DESIGN I11). Only a limit on all such writes together holds it back. Pure.
 
+mod token_bucket;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use sextant_proto::FailedRoute;
 use tokio::time::Instant;
 
-use super::token_bucket::TokenBucket;
+use self::token_bucket::TokenBucket;
 use crate::kernel::{Change, RouteKey, RouteProtocol, RouteTarget};
 
 /// A route that has been left alone for this long is no longer damped.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// From so many changes on, a route is reported.
 const REPORTED: u32 = 10;
-/// So many contested unreachables are written at once, and so many a second afterwards.
+/// So many repeatedly deleted unreachables are written at once, and so many a second afterwards.
 const UNREACHABLES_PER_SECOND: u32 = 200;
 
 /// How a change by another process is answered.
@@ -44,7 +46,7 @@ fn hold(kind: Kind, times: u32) -> Duration {
 }
 
 #[derive(Debug)]
-struct Contest {
+struct Flap {
     /// Changes in all, for reports.
     undone: u32,
     /// Changes of each kind that count for the hold.
@@ -57,103 +59,106 @@ struct Contest {
     by: Option<RouteProtocol>,
 }
 
-/// What was changed by others lately, by route.
+/// The changes by other processes that count, by route.
 #[derive(Debug)]
-pub(super) struct Contests {
-    by_key: BTreeMap<RouteKey, Contest>,
-    told: bool,
+pub struct Damping {
+    by_key: BTreeMap<RouteKey, Flap>,
+    warned: bool,
     unreachables: TokenBucket,
 }
 
 /// Something to warn an operator of.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct News {
-    pub(super) key: RouteKey,
-    pub(super) by: String,
-    pub(super) times: u32,
+pub struct FlapWarning {
+    /// The route.
+    pub key: RouteKey,
+    /// The process that changes it, by the protocol of its route.
+    pub by: String,
+    /// How often it has been changed.
+    pub times: u32,
 }
 
-impl Contests {
+impl Damping {
     /// Nothing was changed yet.
-    pub(super) fn new(now: Instant) -> Self {
+    pub fn new(now: Instant) -> Self {
         let unreachables = TokenBucket::new(UNREACHABLES_PER_SECOND, UNREACHABLES_PER_SECOND, now);
-        Self { by_key: BTreeMap::new(), told: false, unreachables }
+        Self { by_key: BTreeMap::new(), warned: false, unreachables }
     }
 
     /// Another process has changed or deleted the route at `key`, by a route of the protocol `by` if it was replaced. Ours
     /// is `unreachable`, or it forwards. The first time that this is too often, it is news.
-    pub(super) fn undone(
+    pub fn undone(
         &mut self,
         key: RouteKey,
         unreachable: bool,
         by: Option<RouteProtocol>,
         now: Instant,
-    ) -> Option<News> {
+    ) -> Option<FlapWarning> {
         self.forget(now);
-        let contest = self.by_key.entry(key).or_insert_with(|| Contest::new(now));
-        contest.note(kind(unreachable, by), by, now);
-        if contest.undone <= REPORTED || std::mem::replace(&mut self.told, true) {
+        let flap = self.by_key.entry(key).or_insert_with(|| Flap::new(now));
+        flap.note(kind(unreachable, by), by, now);
+        if flap.undone <= REPORTED || std::mem::replace(&mut self.warned, true) {
             return None;
         }
-        Some(News { key, by: name(contest.by), times: contest.undone })
+        Some(FlapWarning { key, by: name(flap.by), times: flap.undone })
     }
 
     /// The uplinks have changed: the kernel deleted routes with them, no other process did.
-    pub(super) fn calm(&mut self) {
+    pub fn forget_all(&mut self) {
         self.by_key.clear();
-        self.told = false;
+        self.warned = false;
     }
 
     /// `changes` without those that are damped.
-    pub(super) fn due(&mut self, mut changes: Vec<Change>, now: Instant) -> Vec<Change> {
+    pub fn due(&mut self, mut changes: Vec<Change>, now: Instant) -> Vec<Change> {
         if self.by_key.is_empty() {
             return changes;
         }
         let (by_key, unreachables) = (&self.by_key, &mut self.unreachables);
         changes.retain(|change| match by_key.get(&change.route().key) {
             None => true,
-            Some(contest) if contest.until > now => false,
+            Some(flap) if flap.until > now => false,
             Some(_) => change.route().target != RouteTarget::Unreachable || unreachables.take(now),
         });
         changes
     }
 
     /// Until when a route is not put back, if it is not at once.
-    pub(super) fn until(&self, key: &RouteKey, now: Instant) -> Option<Instant> {
-        self.by_key.get(key).map(|contest| contest.until).filter(|until| *until > now)
+    pub fn until(&self, key: &RouteKey, now: Instant) -> Option<Instant> {
+        self.by_key.get(key).map(|flap| flap.until).filter(|until| *until > now)
     }
 
     /// When a route is put back, or its damping is over.
-    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
-        let next = |contest: &Contest| match contest.until {
+    pub fn next_due(&self, now: Instant) -> Option<Instant> {
+        let next = |flap: &Flap| match flap.until {
             until if until > now => until,
-            _ => contest.last + FORGOTTEN,
+            _ => flap.last + FORGOTTEN,
         };
         self.by_key.values().map(next).chain(self.unreachables.next()).min()
     }
 
     /// Those routes that are changed again and again.
-    pub(super) fn routes(&mut self, now: Instant) -> Vec<FailedRoute> {
+    pub fn routes(&mut self, now: Instant) -> Vec<FailedRoute> {
         self.forget(now);
-        let lasting = self.by_key.iter().filter(|(_, contest)| contest.undone > REPORTED);
-        let told = |(key, contest): (&RouteKey, &Contest)| {
-            let answer = if contest.damped { "backing off" } else { "restored each time" };
-            let by = name(contest.by);
+        let lasting = self.by_key.iter().filter(|(_, flap)| flap.undone > REPORTED);
+        let reported = |(key, flap): (&RouteKey, &Flap)| {
+            let answer = if flap.damped { "backing off" } else { "restored each time" };
+            let by = name(flap.by);
             FailedRoute {
                 destination: key.destination,
                 error: format!("route repeatedly changed by {by}; {answer}"),
             }
         };
-        lasting.map(told).collect()
+        lasting.map(reported).collect()
     }
 
     fn forget(&mut self, now: Instant) {
-        self.by_key.retain(|_, contest| contest.last + FORGOTTEN > now);
-        self.told &= !self.by_key.is_empty();
+        self.by_key.retain(|_, flap| flap.last + FORGOTTEN > now);
+        self.warned &= !self.by_key.is_empty();
     }
 }
 
-impl Contest {
+impl Flap {
     fn new(now: Instant) -> Self {
         Self { undone: 0, occupied: 0, deleted: 0, last: now, until: now, damped: false, by: None }
     }

@@ -20,13 +20,13 @@ struct Failure {
 
 /// What failed, by route.
 #[derive(Debug, Default)]
-pub(super) struct Failures {
+pub struct Failures {
     by_key: BTreeMap<RouteKey, Failure>,
 }
 
 impl Failures {
     /// `changes` without those that failed just so and are not due yet. What failed and is no longer planned is forgotten.
-    pub(super) fn due(&mut self, changes: Vec<Change>, now: Instant) -> Vec<Change> {
+    pub fn due(&mut self, changes: Vec<Change>, now: Instant) -> Vec<Change> {
         if self.by_key.is_empty() {
             return changes;
         }
@@ -37,35 +37,35 @@ impl Failures {
     }
 
     /// A change was refused.
-    pub(super) fn note(&mut self, change: &Change, errno: Errno, now: Instant) {
+    pub fn note(&mut self, change: &Change, errno: Errno, now: Instant) {
         let key = change.route().key;
         let delay = self.by_key.get(&key).map_or(FIRST_DELAY, |before| (before.delay * 2).min(MAX_DELAY));
         self.by_key.insert(key, Failure { change: change.clone(), errno, delay, due: now + delay });
     }
 
     /// Why this change failed, and when it is tried again.
-    pub(super) fn of(&self, change: &Change) -> Option<(&Errno, Instant)> {
+    pub fn of(&self, change: &Change) -> Option<(&Errno, Instant)> {
         let failure = self.by_key.get(&change.route().key).filter(|failure| failure.change == *change);
         failure.map(|failure| (&failure.errno, failure.due))
     }
 
     /// A change was done.
-    pub(super) fn forget(&mut self, key: &RouteKey) {
+    pub fn forget(&mut self, key: &RouteKey) {
         self.by_key.remove(key);
     }
 
     /// The host has changed: everything is worth another try.
-    pub(super) fn forget_all(&mut self) {
+    pub fn forget_all(&mut self) {
         self.by_key.clear();
     }
 
     /// When the next one is tried again.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub fn next_due(&self) -> Option<Instant> {
         self.by_key.values().map(|failure| failure.due).min()
     }
 
     /// For people and controllers.
-    pub(super) fn routes(&self) -> impl Iterator<Item = FailedRoute> {
+    pub fn routes(&self) -> impl Iterator<Item = FailedRoute> {
         self.by_key.iter().map(|(key, failure)| FailedRoute {
             destination: key.destination,
             error: failure.errno.to_string(),
