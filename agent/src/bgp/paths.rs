@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 use sextant_proto::{Claim, NodeName, NodeState, Prefix};
 
 use crate::{
-    cluster::View,
-    cluster::{Verdict, Verdicts},
+    cluster::{Verdicts, View},
     routes::own_record,
     settings::Announce,
 };
@@ -71,10 +70,8 @@ fn own(cluster: &Cluster<'_>, claim: &Claim) -> Option<Path> {
 }
 
 fn others<'a>(cluster: &'a Cluster<'_>) -> impl Iterator<Item = (Prefix, Path)> + 'a {
-    let dead = |name| cluster.verdicts.get(name) == Some(&Verdict::Dead);
     let peers = cluster.view.peers().filter(|peer| peer.name != *cluster.node);
-    let alive =
-        peers.filter(move |peer| peer.state == NodeState::Ready && (peer.session || !dead(&peer.name)));
+    let alive = peers.filter(|peer| peer.state == NodeState::Ready && !cluster.verdicts.is_dead(peer));
     alive.filter_map(|peer| {
         let next_hop = *peer.next_hops.first()?;
         Some((peer.prefix, Path { next_hop: Some(next_hop), leaving: false }))
@@ -105,7 +102,7 @@ mod tests {
     use sextant_proto::{Control, Epoch, Incarnation, Peer, Pool, Revision};
 
     use super::*;
-    use crate::cluster::Snapshot;
+    use crate::cluster::{Snapshot, Verdict};
 
     fn incarnation() -> Incarnation {
         static STORE: std::sync::LazyLock<Incarnation> = std::sync::LazyLock::new(Incarnation::random);

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv6Addr, sync::Arc};
 
-use sextant_proto::Claim;
+use sextant_proto::{Claim, Prefix};
 
 use super::View;
 
@@ -17,4 +17,16 @@ pub struct Input {
     pub withdrawn: bool,
     /// The addresses that controllers were reached at.
     pub controllers: Vec<Ipv6Addr>,
+}
+
+impl Input {
+    /// This node's claims: one at most, until a node can have one in each pool.
+    pub fn claims(&self) -> &[Claim] {
+        self.claim.as_slice()
+    }
+
+    /// The prefixes on the container bridge, one for each claim.
+    pub fn container_prefixes(&self) -> impl Iterator<Item = Prefix> {
+        self.claims().iter().map(Claim::container_prefix)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sextant_proto::NodeName;
+use sextant_proto::{NodeName, Peer};
 
 use crate::kernel::NextHop;
 
@@ -32,6 +32,16 @@ impl Verdicts {
     /// The verdict on one host.
     pub fn get(&self, node: &NodeName) -> Option<&Verdict> {
         self.nodes.get(node)
+    }
+
+    /// The verdict on the host of `peer`. It is void once the peer's session is back.
+    pub fn on(&self, peer: &Peer) -> Option<Verdict> {
+        self.nodes.get(&peer.name).copied().filter(|_| !peer.session)
+    }
+
+    /// Whether the host of `peer` is dead.
+    pub fn is_dead(&self, peer: &Peer) -> bool {
+        self.on(peer) == Some(Verdict::Dead)
     }
 
     /// The verdicts on all hosts that have one.

@@ -295,13 +295,11 @@ fn router_problem(input: &Input, setup: Setup) -> Option<Finding> {
 
 /// The verdicts that still count: those on nodes whose sessions are not back.
 fn of_lost_agents(input: &Input, verdicts: &Verdicts) -> Vec<sextant_proto::Verdict> {
-    let lost = |node| input.view.peer(node).is_some_and(|peer| !peer.session);
-    let of_lost = verdicts.iter().filter(|(node, _)| lost(node));
-    let reported = |(node, verdict): (&NodeName, &Verdict)| sextant_proto::Verdict {
-        node: node.clone(),
-        forwarding: *verdict == Verdict::Forwarding,
+    let reported = |(node, _): (&NodeName, _)| {
+        let verdict = verdicts.on(input.view.peer(node)?)?;
+        Some(sextant_proto::Verdict { node: node.clone(), forwarding: verdict == Verdict::Forwarding })
     };
-    of_lost.map(reported).collect()
+    verdicts.iter().filter_map(reported).collect()
 }
 
 fn blocked_route((key, protocol): &(RouteKey, RouteProtocol)) -> FailedRoute {

@@ -4,7 +4,7 @@ use sextant_proto::{NodeState, Peer};
 
 use super::{preview::leads, wanted::Wanted};
 use crate::{
-    cluster::{Input, Verdict, Verdicts},
+    cluster::{Input, Verdicts},
     kernel::{Change, Link, RouteKey, RouteTarget},
     routes::{Actual, Desired},
     settings::Settings,
@@ -109,8 +109,7 @@ impl Reasons<'_> {
     }
 
     fn is_dead(&self, key: &RouteKey) -> bool {
-        let peer = self.peer(key);
-        peer.is_some_and(|it| !it.session && self.verdicts.get(&it.name) == Some(&Verdict::Dead))
+        self.peer(key).is_some_and(|peer| self.verdicts.is_dead(peer))
     }
 
     fn is_pools(&self, key: &RouteKey) -> bool {

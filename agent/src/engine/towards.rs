@@ -4,7 +4,7 @@ use sextant_proto::{NodeName, NodeState, Peer, Prefix, Revision};
 
 use super::{Engine, Pending};
 use crate::{
-    cluster::{Verdict, Verdicts},
+    cluster::Verdicts,
     kernel::{KernelError, RouteTarget},
     settings::Direct,
     uplinks::{self, LocalUplink, ways},
@@ -85,7 +85,7 @@ fn stance(
         Stance::NotReady(peer.state)
     } else if direct == Direct::Never || ways(uplinks, peer).next().is_none() {
         Stance::Router
-    } else if !peer.session && verdicts.get(&peer.name) == Some(&Verdict::Dead) {
+    } else if verdicts.is_dead(peer) {
         Stance::Dead
     } else {
         Stance::Direct
@@ -99,6 +99,7 @@ mod tests {
     use sextant_proto::{InterfaceAddress, Uplink};
 
     use super::*;
+    use crate::cluster::Verdict;
 
     fn peer() -> Peer {
         Peer {

@@ -6,8 +6,7 @@ use sextant_proto::{Claim, NodeName, NodeState, Peer, Pool, Prefix};
 
 use super::{Entry, RouteMap};
 use crate::{
-    cluster::View,
-    cluster::{Verdict, Verdicts},
+    cluster::{Verdicts, View},
     kernel::{NextHop, NextHops, RouteKey, RouteTarget},
     settings::{Direct, RouteSettings, Topology},
     uplinks::{LocalUplink, ways},
@@ -86,7 +85,7 @@ fn to_peer(host: &Host<'_>, peer: &Peer, hops: NextHops) -> Option<Entry> {
     let RouteSettings { table, metric, direct, .. } = *host.settings;
     let key = RouteKey { table, destination: peer.prefix, metric };
     // Of the same key, so that one takes the other's place in one step.
-    let target = if is_dead(host, peer) { RouteTarget::Unreachable } else { RouteTarget::Via(hops) };
+    let target = if host.verdicts.is_dead(peer) { RouteTarget::Unreachable } else { RouteTarget::Via(hops) };
     (!host.withdrawn && direct == Direct::OnLink).then_some((key, target))
 }
 
@@ -115,11 +114,6 @@ pub(super) fn pools<'a>(host: &Host<'a>, view: &'a View) -> Vec<&'a Pool> {
 
 fn is_routed(host: &Host<'_>, peer: &Peer) -> bool {
     peer.state == NodeState::Ready && peer.name != *host.node
-}
-
-/// A verdict is void once the session is back.
-fn is_dead(host: &Host<'_>, peer: &Peer) -> bool {
-    !peer.session && host.verdicts.get(&peer.name) == Some(&Verdict::Dead)
 }
 
 /// Which of the ways to a peer to use: all that work where traffic is to be balanced, else the first of them. If none

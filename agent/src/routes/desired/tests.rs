@@ -3,7 +3,10 @@ use std::time::Duration;
 use sextant_proto::{Control, Epoch, Incarnation, InterfaceAddress, Revision, Uplink};
 
 use super::*;
-use crate::{cluster::Snapshot, settings::Mark};
+use crate::{
+    cluster::{Snapshot, Verdict},
+    settings::Mark,
+};
 
 const SETTINGS: RouteSettings = RouteSettings {
     metric: 512,
