@@ -180,7 +180,7 @@ impl Speaker {
         let verdicts = self.verdicts.borrow_and_update().clone();
         let cluster = Cluster {
             node: &self.node,
-            claim: input.claim.as_ref(),
+            claims: input.claims(),
             view: &input.view,
             verdicts: &verdicts,
             withdrawn: input.withdrawn,

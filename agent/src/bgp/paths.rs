@@ -6,7 +6,7 @@ use sextant_proto::{Claim, NodeName, NodeState, Prefix};
 
 use crate::{
     cluster::{Verdicts, View},
-    routes::own_record,
+    routes::{host_prefixes, is_routed, own_state},
     settings::Announce,
 };
 
@@ -36,8 +36,8 @@ pub type Paths = BTreeMap<Prefix, Path>;
 pub struct Cluster<'a> {
     /// This node.
     pub node: &'a NodeName,
-    /// What it holds.
-    pub claim: Option<&'a Claim>,
+    /// Its claims.
+    pub claims: &'a [Claim],
     /// What is known of the others.
     pub view: &'a View,
     /// What was seen of hosts whose agents are gone.
@@ -50,7 +50,7 @@ pub struct Cluster<'a> {
 
 /// What should be announced.
 pub fn paths(cluster: &Cluster<'_>, announce: Announce) -> Paths {
-    let own = cluster.claim.and_then(|claim| Some((claim.prefix, own(cluster, claim)?)));
+    let own = cluster.claims.iter().filter_map(|claim| Some((claim.prefix, own(cluster, claim)?)));
     let others = others(cluster).filter(|_| announce == Announce::All);
     others.chain(own).collect()
 }
@@ -61,8 +61,7 @@ fn own(cluster: &Cluster<'_>, claim: &Claim) -> Option<Path> {
         // No controller has answered yet.
         return path(false).filter(|_| cluster.remembered == Some(claim.prefix));
     }
-    let own = own_record(cluster.node, claim, cluster.view).filter(|_| !cluster.withdrawn)?;
-    match own.state {
+    match own_state(cluster.node, claim, cluster.view).filter(|_| !cluster.withdrawn)? {
         NodeState::Draining => path(true),
         NodeState::Ready => path(false),
         NodeState::Joining | NodeState::Drained => None,
@@ -70,11 +69,11 @@ fn own(cluster: &Cluster<'_>, claim: &Claim) -> Option<Path> {
 }
 
 fn others<'a>(cluster: &'a Cluster<'_>) -> impl Iterator<Item = (Prefix, Path)> + 'a {
-    let peers = cluster.view.peers().filter(|peer| peer.name != *cluster.node);
-    let alive = peers.filter(|peer| peer.state == NodeState::Ready && !cluster.verdicts.is_dead(peer));
-    alive.filter_map(|peer| {
-        let next_hop = *peer.next_hops.first()?;
-        Some((peer.prefix, Path { next_hop: Some(next_hop), leaving: false }))
+    let routed = cluster.view.peers().filter(|peer| is_routed(cluster.node, peer));
+    let alive = routed.filter(|peer| !cluster.verdicts.is_dead(peer));
+    alive.flat_map(|peer| {
+        let path = peer.next_hops.first().map(|hop| Path { next_hop: Some(*hop), leaving: false });
+        path.into_iter().flat_map(|path| host_prefixes(peer).map(move |(prefix, _)| (prefix, path)))
     })
 }
 
@@ -150,7 +149,7 @@ mod tests {
         let (node, claim) = ("h1".parse().unwrap(), claim());
         let verdicts = Verdicts::from([("h3".parse().unwrap(), Verdict::Dead)]);
         let cluster =
-            Cluster { node: &node, claim: Some(&claim), view, verdicts: &verdicts, withdrawn, remembered };
+            Cluster { node: &node, claims: &[claim], view, verdicts: &verdicts, withdrawn, remembered };
         let line = |(prefix, path): (Prefix, Path)| {
             let hop = path.next_hop.map_or("us".to_owned(), |hop| hop.to_string());
             format!("{prefix} via {hop}{}", if path.leaving { ", leaving" } else { "" })

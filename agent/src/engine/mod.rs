@@ -4,14 +4,14 @@
 //! seen of hosts whose agents are gone, for what happens in the kernel, and for its timers; then it makes one pass: read what must be read, compute what should be, do
 //! the difference, and say what came of it ([`Report`]). It ends only if the kernel cannot be listened to any more.
 
+mod basis;
 mod brake_file;
 mod meters;
 mod news;
 mod pass;
 mod preview;
-mod reasons;
+mod text;
 mod towards;
-mod wanted;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,18 +30,18 @@ use crate::{
     kernel::{Event, Kernel, KernelError, Link, Route, RouteProtocol},
     log_limiter::{Line, LogLimiter},
     problems::{Finding, Problems},
-    routes::{Actual, Brake, Damping, Desired, Failures, Imports},
+    routes::{Actual, Desired, Imports, Memory},
     settings::Settings,
     state::StateDir,
     uplinks::LocalUplink,
 };
 
+use basis::Basis;
 use brake_file::BrakeFile;
 pub use meters::Meters;
-pub(crate) use preview::leads;
 pub use preview::{Asker, Pending, Preview};
-pub use towards::{Stance, Towards};
-use wanted::Wanted;
+pub(crate) use text::leads;
+pub use towards::Towards;
 
 /// How long to wait after the kernel's answers broke off.
 const RETRY: Duration = Duration::from_millis(200);
@@ -119,11 +119,9 @@ pub struct Engine {
     actual: Actual,
     uplinks: Vec<LocalUplink>,
     uplink_findings: Vec<Finding>,
-    wanted: Wanted,
-    brake: Brake,
+    basis: Basis,
+    memory: Memory,
     brake_file: BrakeFile,
-    failures: Failures,
-    damping: Damping,
     meters: Meters,
     /// Since when events wait for a pass, and since when not all is right.
     events_since: Option<Instant>,
@@ -160,11 +158,9 @@ impl Engine {
             actual: Actual::default(),
             uplinks: Vec::new(),
             uplink_findings: Vec::new(),
-            wanted: Wanted::default(),
-            brake: Brake::default(),
+            basis: Basis::default(),
+            memory: Memory::new(Instant::now()),
             brake_file: BrakeFile::default(),
-            failures: Failures::default(),
-            damping: Damping::new(Instant::now()),
             meters: Meters::default(),
             events_since: None,
             wrong_since: Some(Instant::now()),
@@ -192,7 +188,7 @@ impl Engine {
     /// With a brake that goes on from what `state` kept of it, and is kept there.
     #[must_use]
     pub fn keeping(mut self, state: Arc<StateDir>) -> Self {
-        (self.brake_file, self.brake) = BrakeFile::open(state, Instant::now());
+        (self.brake_file, self.memory.brake) = BrakeFile::open(state, Instant::now());
         self
     }
 
@@ -235,11 +231,9 @@ impl Engine {
         }
     }
 
-    /// When something that failed is tried again.
+    /// When something that is held back is due.
     fn due(&self) -> Option<Instant> {
-        let damped = self.damping.next_due(Instant::now());
-        let braked = self.brake.next_due();
-        [self.retry_at, self.failures.next_due(), damped, braked].into_iter().flatten().min()
+        self.retry_at.into_iter().chain(self.memory.next_due(Instant::now())).min()
     }
 
     /// There is news: what is, is not what should be, for all that is known.
@@ -295,17 +289,18 @@ impl Engine {
                 if route.protocol != RouteProtocol::OURS {
                     if gone { self.actual.lost(route) } else { self.actual.saw(route) }
                 }
-                self.stale.ours |= route.protocol == RouteProtocol::OURS || self.wanted.knows(&route.key);
+                self.stale.ours |=
+                    route.protocol == RouteProtocol::OURS || self.memory.wanted.knows(&route.key);
             }
             Event::LinkChanged(link) | Event::LinkGone(link) => {
                 if self.carries_routes(link) {
-                    self.damping.forget_all();
+                    self.memory.damping.forget_all();
                 }
                 // The kernel drops the routes of a link that goes.
                 self.stale.links = true;
                 self.stale.ours = true;
                 // What failed for want of the link is worth another try.
-                self.failures.forget_all();
+                self.memory.failures.forget_all();
             }
             Event::AddressChanged(_) | Event::AddressGone(_) => self.stale.links = true,
         }
@@ -321,8 +316,8 @@ impl Engine {
             return;
         }
         let by = (!gone).then_some(route.protocol);
-        let unreachable = self.wanted.refuses(&route.key);
-        if let Some(news) = self.damping.undone(route.key, unreachable, by, Instant::now()) {
+        let unreachable = self.memory.wanted.refuses(&route.key);
+        if let Some(news) = self.memory.damping.undone(route.key, unreachable, by, Instant::now()) {
             tracing::warn!(
                 destination = %news.key.destination, by = news.by, times = news.times,
                 "route repeatedly changed by another process; backing off, but for unreachable routes. Find and stop that \

@@ -1,18 +1,18 @@
-//! One pass: read, compute, do, tell.
+//! One pass: read, plan, apply, report.
 
 use std::sync::Arc;
 
-use sextant_proto::{Claim, FailedRoute, NodeName};
+use sextant_proto::{FailedRoute, NodeName};
 use tokio::time::Instant;
 
-use super::{Announcement, Engine, RETRY, Report, Stale, news, wanted::Basis};
+use super::{Announcement, Engine, RETRY, Report, Stale, basis::Basis, news};
 use crate::{
     cluster::{Input, Verdict, Verdicts},
     host::{self, Setup},
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
     log_limiter::Line,
     problems::{Finding, Room},
-    routes::{self, Desired, ForeignReader, OursReader, Plan, Sight, plan},
+    routes::{self, ForeignReader, OursReader},
     settings::Role,
     uplinks::{self, LocalUplink},
 };
@@ -28,20 +28,20 @@ impl Engine {
     pub(super) async fn pass(&mut self) -> Result<(), KernelError> {
         let input = self.input.borrow_and_update().clone();
         if input.view.control().paused {
-            self.tell_paused();
+            self.report_paused();
             return Ok(());
         }
         let verdicts = self.verdicts.borrow_and_update().clone();
         let links = self.read_links().await?;
-        let (desired, blocked) = self.do_routes(&input, &verdicts).await?;
+        let blocked = self.do_routes(&input, &verdicts).await?;
         let setup = self.set_up_host(&input, links).await?;
-        self.tell(&input, &verdicts, &desired, &blocked, setup);
-        self.measure(&desired);
+        self.report(&input, &verdicts, &blocked, setup);
+        self.measure();
         Ok(())
     }
 
-    fn measure(&mut self, desired: &Desired) {
-        self.meters.stand(desired, &self.actual);
+    fn measure(&mut self) {
+        self.meters.stand(self.memory.wanted.desired(), &self.actual);
         let right = {
             let report = self.report.borrow();
             self.meters.flapping.set(i64::try_from(report.flapping.len()).unwrap_or(i64::MAX));
@@ -69,63 +69,49 @@ impl Engine {
                 tracing::info!(withheld, uplinks = ?uplinks, "uplinks");
             }
             self.uplinks = uplinks;
-            self.failures.forget_all();
+            self.memory.failures.forget_all();
         }
         Ok(Some((links, addresses)))
     }
 
+    /// Brings the kernel's routes to what they should be. Returns those that another process's routes block.
     async fn do_routes(
         &mut self,
         input: &Input,
         verdicts: &Arc<Verdicts>,
-    ) -> Result<(Desired, Vec<(RouteKey, RouteProtocol)>), KernelError> {
-        let desired = self.desired(input, verdicts);
-        let mut planned = Plan::default();
+    ) -> Result<Vec<(RouteKey, RouteProtocol)>, KernelError> {
+        let imports = self.imports.borrow().clone();
+        self.want(Basis::new(input, verdicts, imports, self.uplinks.clone()));
+        let desired = self.memory.wanted.desired().clone();
+        let mut blocked = Vec::new();
         for _ in 0..ATTEMPTS {
             self.read_routes().await?;
-            let (complete, imports) = (input.view.is_complete(), self.imports.borrow().clone());
-            let settings = &self.settings.routes;
-            let may_go = |key: &RouteKey| {
-                let no_import = || routes::may_go(key, &imports, settings, &input.view, &desired);
-                self.wanted.knows(key) || (complete && no_import())
-            };
             let now = Instant::now();
-            if input.withdrawn {
-                self.brake.pass_over(&input.view, now);
-            } else {
-                let (node, settings) = (&self.settings.node, &self.settings.routes);
-                let sight =
-                    Sight { node, view: &input.view, actual: &self.actual, desired: &desired, settings };
-                self.brake.judge(sight, may_go, now);
-            }
-            self.brake_file.keep(&self.brake, now);
-            planned = plan(&desired, &self.actual, |key| may_go(key) && !self.brake.holds(key));
-            let due = self.failures.due(std::mem::take(&mut planned.changes), Instant::now());
-            let due = self.damping.due(due, Instant::now());
-            self.apply(due).await?;
+            let plan = self.memory.plan(&self.basis.known(&self.settings), &desired, &self.actual, now);
+            self.brake_file.keep(&self.memory.brake, now);
+            blocked = plan.blocked().collect();
+            self.apply(plan.due()).await?;
             if self.stale == Stale::NOTHING {
                 break;
             }
         }
         self.actual.share_with(&desired);
-        self.wanted.forget_gone(&self.actual);
-        Ok((desired, planned.blocked))
+        self.memory.wanted.forget_gone(&self.actual);
+        Ok(blocked)
     }
 
-    fn desired(&mut self, input: &Input, verdicts: &Arc<Verdicts>) -> Desired {
-        let basis = Basis {
-            claim: input.claim.clone(),
-            view: input.view.clone(),
-            withdrawn: input.withdrawn,
-            controllers: input.controllers.clone(),
-            verdicts: verdicts.clone(),
-            imports: self.imports.borrow().clone(),
-            uplinks: self.uplinks.clone(),
-        };
-        let mut wanted = std::mem::take(&mut self.wanted);
-        let desired = wanted.on(basis, || self.desired_over(&self.uplinks, input, verdicts));
-        self.wanted = wanted;
-        desired
+    /// Computes the desired routes anew if anything has changed that they depend on.
+    fn want(&mut self, basis: Basis) {
+        if basis.is(&self.basis) {
+            return;
+        }
+        let desired = routes::desired(&basis.known(&self.settings));
+        if desired.unresolved > 0 {
+            let unresolved = desired.unresolved;
+            tracing::debug!(unresolved, "routes that routers announce have next hops on none of the uplinks");
+        }
+        self.memory.wanted.want(desired);
+        self.basis = basis;
     }
 
     async fn read_routes(&mut self) -> Result<(), KernelError> {
@@ -157,7 +143,7 @@ impl Engine {
             match result {
                 Ok(()) => {
                     tracing::debug!(?change, "route");
-                    self.failures.forget(&change.route().key);
+                    self.memory.failures.forget(&change.route().key);
                     done.push(change);
                 }
                 Err(errno) => self.refused(&change, errno),
@@ -175,7 +161,7 @@ impl Engine {
             self.stale.ours = true;
             self.stale.foreign = true;
         }
-        self.failures.note(change, errno, Instant::now());
+        self.memory.failures.note(change, errno, Instant::now());
     }
 
     async fn set_up_host(
@@ -192,30 +178,28 @@ impl Engine {
         Ok(setup)
     }
 
-    fn tell(
+    fn report(
         &mut self,
         input: &Input,
         verdicts: &Verdicts,
-        desired: &Desired,
         blocked: &[(RouteKey, RouteProtocol)],
         setup: Setup,
     ) {
-        let bridge = input.claim.as_ref().map(Claim::container_prefix);
-        let mut conflicts = self.actual.conflicts(desired, bridge);
+        let bridges: Vec<_> = input.container_prefixes().collect();
+        let mut conflicts = self.actual.conflicts(self.memory.wanted.desired(), &bridges);
         // Whoever takes a router's routes has others to the same place on purpose.
-        let imports = self.imports.borrow().clone();
-        conflicts.retain(|conflict| !imports.routes.contains_key(&conflict.destination));
+        conflicts.retain(|conflict| !self.basis.imports.routes.contains_key(&conflict.destination));
         let (announcement, findings) = self.announcement(input, setup);
         let report = Report {
             holding: input.claim.as_ref().map(|claim| claim.epoch),
             applied: input.view.incarnation().map(|incarnation| (incarnation, input.view.revision())),
-            failed: self.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
-            flapping: self.damping.routes(Instant::now()),
+            failed: self.memory.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
+            flapping: self.memory.damping.routes(Instant::now()),
             verdicts: of_lost_agents(input, verdicts),
             bgp: Vec::new(),
             set_up: !findings.iter().any(|finding| finding.unready),
             announcement,
-            held: u32::try_from(self.brake.held()).unwrap_or(u32::MAX),
+            held: u32::try_from(self.memory.brake.held()).unwrap_or(u32::MAX),
             paused: false,
             withdrawn: input.withdrawn,
             problems: Vec::new(),
@@ -234,8 +218,8 @@ impl Engine {
         });
     }
 
-    /// Nothing is read, computed or done; what was last said stays true.
-    fn tell_paused(&self) {
+    /// Nothing is read, computed or done; the last report stays true.
+    fn report_paused(&self) {
         self.report.send_if_modified(|report| {
             let news = !report.paused;
             if news {
@@ -256,8 +240,9 @@ impl Engine {
         // Peers leave out at once what is not announced. One that works none the less is better than none.
         let works = |local: &&LocalUplink| local.works && !local.uplink.addresses.is_empty();
         let any = self.uplinks.iter().any(|local| works(&local));
-        let told = self.uplinks.iter().filter(|local| !any || works(local));
-        let uplinks: Vec<_> = told.map(|local| uplinks::announced(local, self.settings.next_hop)).collect();
+        let announced = self.uplinks.iter().filter(|local| !any || works(local));
+        let uplinks: Vec<_> =
+            announced.map(|local| uplinks::announced(local, self.settings.next_hop)).collect();
         let unreachable = uplinks.iter().all(|uplink| uplink.addresses.is_empty());
         if unreachable {
             findings.iter_mut().for_each(|finding| finding.unready = true);

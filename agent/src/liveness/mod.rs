@@ -29,6 +29,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     cluster::{Input, Verdict, Verdicts},
     kernel::{Kernel, KernelError, Link, NextHop},
+    routes::is_routed,
     uplinks::{LocalUplink, local_uplinks, ways},
 };
 
@@ -145,7 +146,7 @@ impl Liveness {
 
 /// A peer that should be reachable, and whose agent is gone.
 fn is_suspect(node: &NodeName, peer: &Peer) -> bool {
-    peer.name != *node && peer.state == NodeState::Ready && !peer.session
+    is_routed(node, peer) && !peer.session
 }
 
 /// Where to ask: the suspects among `peers`, and those that there are several ways to; and where the others are.

@@ -61,16 +61,16 @@ impl Actual {
         self.ours.deciding(key).is_some()
     }
 
-    /// Others' routes for the destinations of `desired`, and who wins. The kernel's own routes for the on-link prefix
-    /// `bridge` are none: containers are reached by them.
-    pub fn conflicts(&self, desired: &Desired, bridge: Option<Prefix>) -> Vec<Conflict> {
+    /// Others' routes for the destinations of `desired`, and who wins. The kernel's own routes for the on-link prefixes
+    /// of `bridges` are none: containers are reached by them.
+    pub fn conflicts(&self, desired: &Desired, bridges: &[Prefix]) -> Vec<Conflict> {
         let mut conflicts = Vec::new();
         for (key, protocols) in &self.foreign {
             let Some((ours, _)) = desired.routes.deciding(key) else {
                 continue;
             };
             for protocol in protocols {
-                if *protocol == RouteProtocol::KERNEL && Some(key.destination) == bridge {
+                if *protocol == RouteProtocol::KERNEL && bridges.contains(&key.destination) {
                     continue;
                 }
                 conflicts.push(Conflict {

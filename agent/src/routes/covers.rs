@@ -30,7 +30,7 @@ pub(super) fn covers(
         let settled = led_here || desired.routes.contains_key(key) || may_go(key);
         if settled { Covers::WhatIsSettled } else { Covers::WhatIsNot }
     };
-    let others = tables(actual).filter(|table| *table != cover.table);
+    let others = actual.ours.tables().filter(|table| *table != cover.table);
     let led = others.flat_map(|table| inside(actual, table, cover.destination));
     led.filter(|(_, target)| leads_on(target)).map(of).max().unwrap_or(Covers::Nothing)
 }
@@ -38,15 +38,6 @@ pub(super) fn covers(
 /// Whether it sends packets on.
 pub(super) fn leads_on(target: &RouteTarget) -> bool {
     matches!(target, RouteTarget::Via(_))
-}
-
-/// The tables that routes of ours are in.
-fn tables(actual: &Actual) -> impl Iterator<Item = u32> {
-    let from = |table| {
-        let first = RouteKey { table, destination: Prefix::EVERYWHERE, metric: 0 };
-        actual.ours.starting_at(&first).first().map(|(key, _)| key.table)
-    };
-    std::iter::successors(from(0), move |table| from(table.checked_add(1)?))
 }
 
 /// Our routes of a table to what is inside of `prefix`, itself included.

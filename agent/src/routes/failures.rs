@@ -10,7 +10,7 @@ use crate::kernel::{Change, Errno, RouteKey};
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Failure {
     change: Change,
     errno: Errno,
@@ -19,21 +19,20 @@ struct Failure {
 }
 
 /// What failed, by route.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Failures {
     by_key: BTreeMap<RouteKey, Failure>,
 }
 
 impl Failures {
-    /// `changes` without those that failed just so and are not due yet. What failed and is no longer planned is forgotten.
-    pub fn due(&mut self, changes: Vec<Change>, now: Instant) -> Vec<Change> {
-        if self.by_key.is_empty() {
-            return changes;
-        }
-        self.by_key.retain(|_, failure| changes.contains(&failure.change));
-        let waits =
-            |change: &Change| self.by_key.get(&change.route().key).is_some_and(|failure| failure.due > now);
-        changes.into_iter().filter(|change| !waits(change)).collect()
+    /// Whether nothing has failed.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Forgets the changes that are not to be made any more.
+    pub fn retain(&mut self, still_planned: impl Fn(&Change) -> bool) {
+        self.by_key.retain(|_, failure| still_planned(&failure.change));
     }
 
     /// A change was refused.
@@ -91,21 +90,22 @@ mod tests {
     #[test]
     fn a_failure_waits_longer_each_time_and_stops_nobody() {
         let (mut failures, start) = (Failures::default(), Instant::now());
-        let all = vec![change(1), change(2)];
+        let due = |failures: &Failures, n| failures.of(&change(n)).map(|(_, due)| due - start);
         failures.note(&change(1), errno(), start);
-        assert_eq!(failures.due(all.clone(), start), [change(2)]);
-        assert_eq!(failures.due(all.clone(), start + FIRST_DELAY), all);
+        assert_eq!((due(&failures, 1), due(&failures, 2)), (Some(FIRST_DELAY), None));
         failures.note(&change(1), errno(), start);
-        assert_eq!(failures.due(all.clone(), start + FIRST_DELAY), [change(2)]);
+        assert_eq!(due(&failures, 1), Some(FIRST_DELAY * 2));
         assert_eq!(failures.next_due(), Some(start + FIRST_DELAY * 2));
+        (0..20).for_each(|_| failures.note(&change(1), errno(), start));
+        assert_eq!(due(&failures, 1), Some(MAX_DELAY));
     }
 
     #[test]
-    fn what_is_no_longer_planned_is_forgotten() {
+    fn a_change_that_is_no_longer_planned_is_forgotten() {
         let (mut failures, now) = (Failures::default(), Instant::now());
         failures.note(&change(1), errno(), now);
         assert_eq!(failures.routes().count(), 1);
-        failures.due(vec![change(2)], now);
-        assert_eq!(failures.routes().count(), 0);
+        failures.retain(|failed| *failed == change(2));
+        assert!(failures.is_empty() && failures.routes().count() == 0);
     }
 }

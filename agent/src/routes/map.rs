@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use sextant_proto::Prefix;
+
 use crate::kernel::{RouteKey, RouteTarget};
 
 /// A route: what tells it apart, and what it does.
@@ -57,6 +59,15 @@ impl RouteMap {
     pub fn deciding(&self, key: &RouteKey) -> Option<&Entry> {
         let first = self.starting_at(&RouteKey { metric: 0, ..*key }).first()?;
         ((first.0.table, first.0.destination) == (key.table, key.destination)).then_some(first)
+    }
+
+    /// The tables that they are in.
+    pub fn tables(&self) -> impl Iterator<Item = u32> {
+        let from = |table| {
+            let first = RouteKey { table, destination: Prefix::EVERYWHERE, metric: 0 };
+            self.starting_at(&first).first().map(|(key, _)| key.table)
+        };
+        std::iter::successors(from(0), move |table| from(table.checked_add(1)?))
     }
 
     /// Those whose keys `other` does not have.
@@ -175,6 +186,8 @@ mod tests {
             prop_assert_eq!(ours.get(&key), model.get(&key));
             let deciding = model.iter().find(|(it, _)| (it.table, it.destination) == (key.table, key.destination));
             prop_assert_eq!(ours.deciding(&key).map(|(key, target)| (key, target)), deciding);
+            let tables: std::collections::BTreeSet<u32> = model.keys().map(|key| key.table).collect();
+            prop_assert!(ours.tables().eq(tables));
             prop_assert!(ours.starting_at(&key).iter().map(|(key, target)| (key, target)).eq(model.range(key..)));
         }
 

@@ -1,26 +1,45 @@
 //! Which routes should be, which are, and what to do about it. Pure.
 //!
-//! [`desired`] computes what should be, [`Actual`] holds what the kernel said, [`plan`] subtracts.
+//! [`desired`](desired()) computes what should be, [`Actual`] holds what the kernel said, [`decide`](decide()) compares both for
+//! one route, with what [`Memory`] has of earlier passes, and [`plan`](plan()) for all of them. Both have a form for one
+//! destination or route and one for all, and the second is the sum of the first.
 
 mod actual;
+mod aggregates;
 mod brake;
 mod covers;
 mod damping;
+mod decide;
 mod desired;
 mod failures;
+#[cfg(test)]
+mod fixture;
 mod imported;
 mod imports;
+mod known;
 mod map;
+mod memory;
+mod peers;
 mod plan;
 mod reading;
+mod reason;
+mod subjects;
+mod wanted;
 
 pub use actual::Actual;
-pub use brake::{Brake, Sight};
+pub use aggregates::Aggregates;
+pub use brake::Brake;
 pub use damping::Damping;
-pub use desired::{Desired, Host, desired, own_record};
+pub use decide::{Decision, Facts, Hold, Planned, Step, decide};
+pub use desired::{Context, Desired, desired, desired_at};
 pub use failures::Failures;
-pub use imported::may_go;
 pub use imports::{Hop, Imports, ReceivedPath};
+pub use known::{Known, host_prefixes, own_state};
 pub use map::{Entry, RouteMap};
+pub use memory::Memory;
+pub use peers::{Assessment, PeerState, is_routed};
 pub use plan::{Plan, plan};
 pub use reading::{Foreign, ForeignReader, OursReader};
+pub use reason::{Owner, Reason};
+pub use subjects::{Subject, Subjects};
+pub use wanted::Wanted;

@@ -5,12 +5,12 @@ mod kept;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sextant_proto::{
-    Incarnation, NodeName, NodeState, Prefix, Revision,
+    Incarnation, NodeState, Prefix, Revision,
     brake::{WINDOW, limit},
 };
 use tokio::time::Instant;
 
-use super::{Actual, Desired};
+use super::{Actual, Desired, Known, Wanted, decide::may_go, host_prefixes};
 use crate::{cluster::View, kernel::RouteKey, settings::RouteSettings};
 
 /// A peer whose route was let go.
@@ -40,29 +40,24 @@ pub struct Brake {
     departed: BTreeMap<Prefix, Departure>,
 }
 
-/// What it judges by.
-#[derive(Debug, Clone, Copy)]
-pub struct Sight<'a> {
-    /// This node.
-    pub node: &'a NodeName,
-    /// What is known of the cluster.
-    pub view: &'a View,
-    /// The kernel's routes.
-    pub actual: &'a Actual,
-    /// What they should be.
-    pub desired: &'a Desired,
-    /// Where routes to peers are.
-    pub settings: &'a RouteSettings,
-}
-
 impl Brake {
-    /// Looks at what the view takes away from the kernel, of what `may_go` at all, and holds it if it is too much within the
-    /// window. What is held is let go by a later resume, which also empties the window, and once so many of the peers are
-    /// back, or have been gone for so long, that the rest is no longer too much.
-    pub fn judge(&mut self, sight: Sight<'_>, may_go: impl Fn(&RouteKey) -> bool, now: Instant) {
-        let confirmed = self.take_in(sight.view, now);
-        self.forget_ended(&sight, now);
-        let mut gone = gone(&sight, may_go);
+    /// Looks at the routes to peers that would go, and may go at all, and holds them if they are too many within the window.
+    /// What is held is let go by a later resume, which also empties the window, and once so many of the peers are back, or
+    /// have been gone for so long, that the rest is no longer too much. A drained host routes to no peer: nothing is judged.
+    pub fn judge(
+        &mut self,
+        known: &Known<'_>,
+        desired: &Desired,
+        actual: &Actual,
+        wanted: &Wanted,
+        now: Instant,
+    ) {
+        let confirmed = self.take_in(known.view, now);
+        if known.withdrawn {
+            return;
+        }
+        self.forget_ended(known, desired, now);
+        let mut gone = gone(known, desired, actual, wanted);
         gone.retain(|prefix| !self.departed.contains_key(prefix));
         if gone.is_empty() {
             self.held.clear();
@@ -70,8 +65,7 @@ impl Brake {
         }
         let excused = self.excuse(&mut gone, confirmed, now);
         let recent = self.recent();
-        let routed = sight.actual.ours.keys().filter(|key| leads_to_peer(key, sight.settings)).count();
-        if recent + gone.len() - excused > limit(routed + recent) {
+        if recent + gone.len() - excused > limit(routed(known, actual) + recent) {
             self.held = gone;
             return;
         }
@@ -79,11 +73,6 @@ impl Brake {
         for (n, prefix) in gone.into_iter().enumerate() {
             self.departed.insert(prefix, Departure { at: now, counted: n >= excused });
         }
-    }
-
-    /// Takes in what holds for all agents without judging anything: this host routes to nobody.
-    pub fn pass_over(&mut self, view: &View, now: Instant) {
-        self.take_in(view, now);
     }
 
     /// Whether the route must stay.
@@ -127,10 +116,10 @@ impl Brake {
     }
 
     /// A peer that is back, or went long ago, is no departure any more.
-    fn forget_ended(&mut self, sight: &Sight<'_>, now: Instant) {
-        let RouteSettings { table, metric, .. } = *sight.settings;
+    fn forget_ended(&mut self, known: &Known<'_>, desired: &Desired, now: Instant) {
+        let RouteSettings { table, metric, .. } = *known.settings;
         let is_back =
-            |destination: Prefix| sight.desired.routes.contains_key(&RouteKey { table, destination, metric });
+            |destination: Prefix| desired.routes.contains_key(&RouteKey { table, destination, metric });
         self.departed.retain(|prefix, departure| departure.at + WINDOW > now && !is_back(*prefix));
     }
 
@@ -153,19 +142,25 @@ impl Brake {
 }
 
 /// Where routes to peers lead that no announced node has any more. A host that only moved, or that this host reaches
-/// another way by now, is not gone; nor is one that was drained, which is an operator's command for this one node.
-fn gone(sight: &Sight<'_>, may_go: impl Fn(&RouteKey) -> bool) -> BTreeSet<Prefix> {
-    // What is wanted leads to a node that is announced; mostly that is all.
-    let left = sight.actual.ours.without(&sight.desired.routes);
-    let going = left.map(|(key, _)| key).filter(|key| leads_to_peer(key, sight.settings) && may_go(key));
+/// by another path by now, is not gone; nor is one that was drained, which is an operator's command for this one node.
+fn gone(known: &Known<'_>, desired: &Desired, actual: &Actual, wanted: &Wanted) -> BTreeSet<Prefix> {
+    // What is desired leads to a node that is announced; mostly that is all.
+    let left = actual.ours.without(&desired.routes).map(|(key, _)| key);
+    let going = left.filter(|key| leads_to_peer(key, known.settings) && may_go(known, desired, wanted, key));
     let mut gone: BTreeSet<Prefix> = going.map(|key| key.destination).collect();
     if !gone.is_empty() {
-        let known = sight.view.peers().filter(|peer| peer.name != *sight.node);
-        for peer in known.filter(|peer| peer.state != NodeState::Joining) {
-            gone.remove(&peer.prefix);
+        let others = known.view.peers().filter(|peer| peer.name != *known.node);
+        let there = others.filter(|peer| peer.state != NodeState::Joining).flat_map(host_prefixes);
+        for (prefix, _) in there {
+            gone.remove(&prefix);
         }
     }
     gone
+}
+
+/// How many routes to peers there are.
+fn routed(known: &Known<'_>, actual: &Actual) -> usize {
+    actual.ours.keys().filter(|key| leads_to_peer(key, known.settings)).count()
 }
 
 fn leads_to_peer(key: &RouteKey, settings: &RouteSettings) -> bool {

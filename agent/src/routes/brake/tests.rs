@@ -5,22 +5,12 @@ use sextant_proto::{Control, Incarnation, Peer};
 
 use super::*;
 use crate::{
-    cluster::Snapshot,
+    cluster::{Snapshot, View},
     kernel::RouteTarget,
-    settings::{Direct, Topology},
+    routes::fixture::known,
     state::Uptime,
 };
 
-const SETTINGS: RouteSettings = RouteSettings {
-    metric: 512,
-    unreachable_metric: 4_000_000_000,
-    table: 254,
-    resync_secs: 60,
-    balance: false,
-    direct: Direct::OnLink,
-    topology: Topology::Switched,
-    mark: None,
-};
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn uptime(boot: &str, uptime: Duration) -> Uptime {
@@ -73,7 +63,8 @@ impl Bed {
 
     fn routes(numbers: impl Iterator<Item = u32>) -> Desired {
         let key = |n| RouteKey { table: 254, destination: prefix(n), metric: 512 };
-        Desired { routes: numbers.map(|n| (key(n), RouteTarget::Unreachable)).collect() }
+        let routes = numbers.map(|n| (key(n), RouteTarget::Unreachable)).collect();
+        Desired { routes, ..Desired::default() }
     }
 
     /// One pass of the engine; how many routes are held.
@@ -92,9 +83,7 @@ impl Bed {
         let ready = |(n, state): (&u32, &NodeState)| (*state == NodeState::Ready).then_some(*n);
         let desired = Self::routes(self.peers.iter().filter_map(ready));
         let actual = Actual { ours: Self::routes(self.kernel.iter().copied()).routes, ..Actual::default() };
-        let me = "me".parse().unwrap();
-        let sight = Sight { node: &me, view: &view, actual: &actual, desired: &desired, settings: &SETTINGS };
-        self.brake.judge(sight, |_| true, self.now);
+        self.brake.judge(&known(&view), &desired, &actual, &Wanted::default(), self.now);
         let held = |n: &u32| self.brake.held.contains(&prefix(*n));
         self.kernel.retain(|n| self.peers.get(n) == Some(&NodeState::Ready) || held(n));
         self.kernel.extend(self.peers.iter().filter_map(ready));

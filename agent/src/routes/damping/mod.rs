@@ -12,7 +12,8 @@ use sextant_proto::FailedRoute;
 use tokio::time::Instant;
 
 use self::token_bucket::TokenBucket;
-use crate::kernel::{Change, RouteKey, RouteProtocol, RouteTarget};
+use super::{Hold, Planned};
+use crate::kernel::{RouteKey, RouteProtocol, RouteTarget};
 
 /// A route that has been left alone for this long is no longer damped.
 const FORGOTTEN: Duration = Duration::from_secs(60);
@@ -45,7 +46,7 @@ fn hold(kind: Kind, times: u32) -> Duration {
     (first * 2u32.saturating_pow(doublings.min(16))).min(most)
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Flap {
     /// Changes in all, for reports.
     undone: u32,
@@ -60,7 +61,7 @@ struct Flap {
 }
 
 /// The changes by other processes that count, by route.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Damping {
     by_key: BTreeMap<RouteKey, Flap>,
     warned: bool,
@@ -109,18 +110,18 @@ impl Damping {
         self.warned = false;
     }
 
-    /// `changes` without those that are damped.
-    pub fn due(&mut self, mut changes: Vec<Change>, now: Instant) -> Vec<Change> {
+    /// Holds back unreachable routes that are put back, where there are too many of them. What is damped is held already.
+    pub fn limit(&mut self, changes: &mut [Planned], now: Instant) {
         if self.by_key.is_empty() {
-            return changes;
+            return;
         }
-        let (by_key, unreachables) = (&self.by_key, &mut self.unreachables);
-        changes.retain(|change| match by_key.get(&change.route().key) {
-            None => true,
-            Some(flap) if flap.until > now => false,
-            Some(_) => change.route().target != RouteTarget::Unreachable || unreachables.take(now),
-        });
-        changes
+        for planned in changes.iter_mut().filter(|planned| planned.hold.is_none()) {
+            let route = planned.change.route();
+            let counts = route.target == RouteTarget::Unreachable && self.by_key.contains_key(&route.key);
+            if counts && !self.unreachables.take(now) {
+                planned.hold = self.unreachables.next().map(Hold::Limited);
+            }
+        }
     }
 
     /// Until when a route is not put back, if it is not at once.

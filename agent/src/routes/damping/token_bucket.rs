@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What may still be done.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct TokenBucket {
     /// The time at which the bucket would be full; a token costs one interval.
     full_at: Instant,

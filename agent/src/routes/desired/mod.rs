@@ -1,146 +1,126 @@
 //! The routes that this host should have.
 
-use std::net::Ipv6Addr;
+use std::sync::Arc;
 
-use sextant_proto::{Claim, NodeName, NodeState, Peer, Pool, Prefix};
+use sextant_proto::{Claim, NodeState, Peer, Prefix};
 
-use super::{Entry, RouteMap};
-use crate::{
-    cluster::{Verdicts, View},
-    kernel::{NextHop, NextHops, RouteKey, RouteTarget},
-    settings::{Direct, RouteSettings, Topology},
-    uplinks::{LocalUplink, ways},
+use super::{
+    Aggregates, Assessment, Entry, Known, PeerState, ReceivedPath, RouteMap,
+    imported::{Reserved, import},
+    known::own_state,
+    subjects::{Subject, Subjects},
 };
-
-/// What the routes depend on, besides the cluster.
-#[derive(Debug, Clone, Copy)]
-pub struct Host<'a> {
-    /// This node.
-    pub node: &'a NodeName,
-    /// What it holds.
-    pub claim: Option<&'a Claim>,
-    /// Its interfaces towards the others.
-    pub uplinks: &'a [LocalUplink],
-    /// Addresses of controllers, which no aggregate may cover.
-    pub controllers: &'a [Ipv6Addr],
-    /// It is drained: it routes to nobody.
-    pub withdrawn: bool,
-    /// What was seen of hosts whose agents are gone.
-    pub verdicts: &'a Verdicts,
-    /// How routes look.
-    pub settings: &'a RouteSettings,
-}
+use crate::{
+    kernel::{RouteKey, RouteTarget},
+    settings::RouteSettings,
+};
 
 /// The routes that should be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     /// All of them.
     pub routes: RouteMap,
+    /// Imported prefixes without a route: their next hop is on none of the uplinks.
+    pub unresolved: usize,
 }
 
-/// The routes that `host` should have, by what it knows of the cluster (DESIGN §2, I11): one to each announced peer that
-/// is on-link, and is not dead; unreachables for the dead, for the host's own prefix and for the pools.
-pub fn desired(host: &Host<'_>, view: &View) -> Desired {
-    let mut routes: Vec<Entry> = host.claim.iter().flat_map(|claim| own(host, claim, view)).collect();
-    let mut pools = pools(host, view);
-    pools.retain(|pool| may_hold_aggregate(host, pool));
-    // A host that has lost its uplinks knows nothing of where its peers are: what it refused, it goes on refusing.
-    let blind = host.uplinks.iter().all(|local| local.uplink.addresses.is_empty());
-    for peer in view.peers() {
-        let hops = if is_routed(host, peer) { next_hops(host, peer) } else { None };
-        let left_to_router = hops.is_none() && !blind && is_routed(host, peer);
-        pools.retain(|pool| {
-            let leads_there = left_to_router && peer.pool == pool.name;
-            !leads_there && !peer.next_hops.iter().any(|hop| pool.prefix.contains(*hop))
-        });
-        routes.extend(hops.and_then(|hops| to_peer(host, peer, hops)));
+/// What the routes to one destination depend on beyond that destination. It is computed once for all of them.
+#[derive(Debug, Clone)]
+pub struct Context {
+    aggregates: Aggregates,
+    reserved: Reserved,
+}
+
+/// The routes that this host should have (DESIGN §2, I11): one to each announced peer that is on-link, and is not dead;
+/// unreachable routes for the dead, for the host's own prefixes and for the pools; and imported ones.
+///
+/// It is the sum of [`desired_at`] over all destinations, and assesses each peer once.
+pub fn desired(known: &Known<'_>) -> Desired {
+    let mut aggregates = Aggregates::new(known);
+    let mut routes: Vec<Entry> = known.claims.iter().flat_map(|claim| own(known, claim)).collect();
+    for peer in known.view.peers() {
+        let assessment = Assessment::of(known, peer);
+        aggregates.add(peer, &assessment);
+        routes.extend(to_peer(known, peer, assessment));
     }
-    routes.extend(pools.into_iter().map(|pool| unreachable(host, pool.prefix)));
-    Desired { routes: routes.into() }
+    routes.extend(aggregates.refused().map(|prefix| unreachable(known, prefix)));
+    let context = Context::with(known, aggregates);
+    let imported =
+        known.imports.routes.iter().filter_map(|(prefix, path)| context.import(known, *prefix, path));
+    let mut unresolved = 0;
+    for route in imported {
+        unresolved += usize::from(route.is_none());
+        routes.extend(route);
+    }
+    Desired { routes: routes.into(), unresolved }
 }
 
-impl Desired {
-    /// Whether `destination` is refused here as a whole, but for what is led on inside.
-    pub(super) fn refuses(&self, host: &Host<'_>, destination: Prefix) -> bool {
-        self.routes.contains_key(&unreachable(host, destination).0)
+/// The routes to `destination` that this host should have.
+pub fn desired_at(
+    known: &Known<'_>,
+    context: &Context,
+    subjects: &Subjects<'_>,
+    destination: Prefix,
+) -> Vec<Entry> {
+    let of = |subject: &Subject<'_>| -> Vec<Entry> {
+        match subject {
+            Subject::Own(claim) => own(known, claim).collect(),
+            Subject::Peer(peer) => to_peer(known, peer, Assessment::of(known, peer)).collect(),
+            Subject::Pool(pool) => {
+                let refused = context.aggregates.refused().any(|prefix| prefix == pool.prefix);
+                refused.then(|| unreachable(known, pool.prefix)).into_iter().collect()
+            }
+            Subject::Import(path) => context.import(known, destination, path).flatten().into_iter().collect(),
+        }
+    };
+    subjects.at(destination).iter().flat_map(of).collect()
+}
+
+impl Context {
+    /// The context of what is known: counts all peers.
+    pub fn of(known: &Known<'_>) -> Self {
+        let mut aggregates = Aggregates::new(known);
+        known.view.peers().for_each(|peer| aggregates.add(peer, &Assessment::of(known, peer)));
+        Self::with(known, aggregates)
+    }
+
+    fn with(known: &Known<'_>, aggregates: Aggregates) -> Self {
+        Self { reserved: Reserved::of(known, &aggregates), aggregates }
+    }
+
+    /// The route to an imported prefix; `None` if it must not be imported, `Some(None)` if it has no usable next hop.
+    fn import(&self, known: &Known<'_>, prefix: Prefix, path: &Arc<ReceivedPath>) -> Option<Option<Entry>> {
+        (!self.reserved.covers(prefix)).then(|| import(known, prefix, path))
     }
 }
 
-/// What of its own prefix no bridge has is refused; and the prefix is marked while it may be exported.
-fn own(host: &Host<'_>, claim: &Claim, view: &View) -> impl Iterator<Item = Entry> {
-    let exported = !host.withdrawn && is_announced(host.node, claim, view);
-    let mark = host.settings.mark.filter(|_| exported).map(|mark| {
+/// The addresses of the own prefix that no bridge has are refused; and the prefix is marked while it may be exported.
+fn own(known: &Known<'_>, claim: &Claim) -> impl Iterator<Item = Entry> + use<> {
+    let ready = own_state(known.node, claim, known.view) == Some(NodeState::Ready);
+    let mark = known.settings.mark.filter(|_| ready && !known.withdrawn).map(|mark| {
         let key = RouteKey { table: mark.table, destination: claim.prefix, metric: mark.metric };
         (key, RouteTarget::Unreachable)
     });
-    std::iter::once(unreachable(host, claim.prefix)).chain(mark)
+    std::iter::once(unreachable(known, claim.prefix)).chain(mark)
 }
 
-fn unreachable(host: &Host<'_>, destination: Prefix) -> Entry {
-    let RouteSettings { table, unreachable_metric, .. } = *host.settings;
+fn unreachable(known: &Known<'_>, destination: Prefix) -> Entry {
+    let RouteSettings { table, unreachable_metric, .. } = *known.settings;
     (RouteKey { table, destination, metric: unreachable_metric }, RouteTarget::Unreachable)
 }
 
-fn to_peer(host: &Host<'_>, peer: &Peer, hops: NextHops) -> Option<Entry> {
-    let RouteSettings { table, metric, direct, .. } = *host.settings;
-    let key = RouteKey { table, destination: peer.prefix, metric };
-    // Of the same key, so that one takes the other's place in one step.
-    let target = if host.verdicts.is_dead(peer) { RouteTarget::Unreachable } else { RouteTarget::Via(hops) };
-    (!host.withdrawn && direct == Direct::OnLink).then_some((key, target))
-}
-
-/// What `view` says of the claim of this node. A record of an earlier claim says nothing of it; a record of another store does
-/// until this claim's store has sent its snapshot, since the node was registered there with the prefix that it holds.
-pub fn own_record<'a>(node: &NodeName, claim: &Claim, view: &'a View) -> Option<&'a Peer> {
-    let same_store = view.incarnation() == Some(claim.epoch.incarnation);
-    let of_claim =
-        |own: &&Peer| own.prefix == claim.prefix && (!same_store || own.claimed == claim.epoch.revision);
-    view.peer(node).filter(of_claim)
-}
-
-/// Whether others may route to what `claim` gave this node: then it may be exported to a router too (DESIGN I7).
-fn is_announced(node: &NodeName, claim: &Claim, view: &View) -> bool {
-    own_record(node, claim, view).is_some_and(|own| own.state == NodeState::Ready)
-}
-
-/// All pools that are known; that of the own claim is, even before any controller has answered.
-pub(super) fn pools<'a>(host: &Host<'a>, view: &'a View) -> Vec<&'a Pool> {
-    let told: Vec<&Pool> = view.pools().collect();
-    let own =
-        host.claim.map(|claim| &claim.pool).filter(|own| !told.iter().any(|pool| pool.name == own.name));
-    let not_told = own.filter(|_| !view.is_complete());
-    told.into_iter().chain(not_told).collect()
-}
-
-fn is_routed(host: &Host<'_>, peer: &Peer) -> bool {
-    peer.state == NodeState::Ready && peer.name != *host.node
-}
-
-/// Which of the ways to a peer to use: all that work where traffic is to be balanced, else the first of them. If none
-/// seems to, all seem as good. `None` if there is no way.
-fn next_hops(host: &Host<'_>, peer: &Peer) -> Option<NextHops> {
-    let all = || ways(host.uplinks, peer).map(|(_, hop)| hop);
-    let working = || {
-        let works = |(local, hop): &(&LocalUplink, NextHop)| local.works && !host.verdicts.is_silent(hop);
-        ways(host.uplinks, peer).filter(works).map(|(_, hop)| hop)
+fn to_peer(known: &Known<'_>, peer: &Peer, assessment: Assessment) -> impl Iterator<Item = Entry> {
+    let RouteSettings { table, metric, .. } = *known.settings;
+    // The same key for both, so that one takes the other's place in one step.
+    let target = match assessment.state {
+        PeerState::Direct => assessment.hops.map(RouteTarget::Via),
+        PeerState::Dead => Some(RouteTarget::Unreachable),
+        _ => None,
     };
-    if !host.settings.balance {
-        return working().next().or_else(|| all().next()).map(NextHops::from);
-    }
-    let working: NextHops = working().collect();
-    let used = if working.is_empty() { all().collect() } else { working };
-    Some(used).filter(|used| !used.is_empty())
-}
-
-/// Whether traffic to the pool's unused prefixes may be refused here, as far as this host knows by itself. Not where that
-/// would refuse what must go to a router: an on-link prefix, a controller; nor, as the caller sees, a peer that is not
-/// on-link, or a next hop (DESIGN §5).
-fn may_hold_aggregate(host: &Host<'_>, pool: &Pool) -> bool {
-    let left_to_router = host.settings.topology == Topology::Routed || host.settings.direct == Direct::Never;
-    let mut addresses = host.uplinks.iter().flat_map(|local| &local.uplink.addresses);
-    let covers_on_link = addresses.any(|address| address.on_link.overlaps(pool.prefix));
-    let covers_controller = host.controllers.iter().any(|controller| pool.prefix.contains(*controller));
-    !left_to_router && !covers_on_link && !covers_controller
+    let key = move |destination| RouteKey { table, destination, metric };
+    target.into_iter().flat_map(move |target| {
+        super::host_prefixes(peer).map(move |(prefix, _)| (key(prefix), target.clone()))
+    })
 }
 
 #[cfg(test)]

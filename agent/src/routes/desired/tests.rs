@@ -1,27 +1,14 @@
-use std::time::Duration;
+use std::{net::Ipv6Addr, time::Duration};
 
-use sextant_proto::{Control, Epoch, Incarnation, InterfaceAddress, Revision, Uplink};
+use sextant_proto::{Epoch, Incarnation, Pool, Revision};
 
 use super::*;
 use crate::{
-    cluster::{Snapshot, Verdict},
-    settings::Mark,
+    cluster::{Verdict, Verdicts, View},
+    routes::fixture::{SETTINGS, incarnation, known, pool, uplink, view},
+    settings::{Direct, Mark, Topology},
+    uplinks::LocalUplink,
 };
-
-const SETTINGS: RouteSettings = RouteSettings {
-    metric: 512,
-    unreachable_metric: 4_000_000_000,
-    table: 254,
-    resync_secs: 60,
-    balance: false,
-    direct: Direct::OnLink,
-    topology: Topology::Switched,
-    mark: None,
-};
-
-fn pool() -> Pool {
-    Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap()
-}
 
 fn peer(n: u16, hop: &str) -> Peer {
     Peer {
@@ -36,42 +23,13 @@ fn peer(n: u16, hop: &str) -> Peer {
     }
 }
 
-fn incarnation() -> Incarnation {
-    static STORE: std::sync::LazyLock<Incarnation> = std::sync::LazyLock::new(Incarnation::random);
-    *STORE
-}
-
 fn claim() -> Claim {
     let epoch = Epoch { incarnation: incarnation(), revision: Revision(1) };
     Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool() }
 }
 
 fn uplinks() -> Vec<LocalUplink> {
-    let addresses = vec![InterfaceAddress {
-        addr: "2001:db8::1".parse().unwrap(),
-        on_link: "2001:db8::/64".parse().unwrap(),
-    }];
-    vec![LocalUplink {
-        link: 2,
-        works: true,
-        uplink: Uplink { interface: "eth0".into(), addresses },
-        link_local: None,
-    }]
-}
-
-fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
-    let mut view = View::default();
-    view.apply_snapshot(Snapshot {
-        mark: None,
-        incarnation: incarnation(),
-        revision: Revision(1),
-        linearizable: true,
-        recovering: false,
-        control: Control::default(),
-        pools,
-        peers,
-    });
-    view
+    vec![uplink(2, "2001:db8::1")]
 }
 
 fn text(withdrawn: bool, controllers: &[Ipv6Addr], view: &View) -> Vec<String> {
@@ -79,16 +37,8 @@ fn text(withdrawn: bool, controllers: &[Ipv6Addr], view: &View) -> Vec<String> {
 }
 
 fn text_with(withdrawn: bool, controllers: &[Ipv6Addr], verdicts: &Verdicts, view: &View) -> Vec<String> {
-    let (node, claim, uplinks) = ("host1".parse().unwrap(), claim(), uplinks());
-    let host = Host {
-        node: &node,
-        claim: Some(&claim),
-        uplinks: &uplinks,
-        controllers,
-        withdrawn,
-        verdicts,
-        settings: &SETTINGS,
-    };
+    let (claims, uplinks) = ([claim()], uplinks());
+    let known = Known { claims: &claims, uplinks: &uplinks, controllers, withdrawn, verdicts, ..known(view) };
     let line = |(key, target): (&RouteKey, &RouteTarget)| match target {
         RouteTarget::Via(hops) => {
             let hop = hops.iter().next().unwrap();
@@ -96,7 +46,7 @@ fn text_with(withdrawn: bool, controllers: &[Ipv6Addr], verdicts: &Verdicts, vie
         }
         _ => format!("unreachable {}", key.destination),
     };
-    desired(&host, view).routes.iter().map(line).collect()
+    desired(&known).routes.iter().map(line).collect()
 }
 
 const OWN: &str = "unreachable 2001:db8:8000:1::/64";
@@ -162,47 +112,20 @@ fn an_aggregate_never_covers_what_hosts_talk_through() {
 
 #[test]
 fn a_host_without_uplinks_goes_on_refusing() {
-    let (node, claim) = ("host1".parse().unwrap(), claim());
-    let host = Host {
-        node: &node,
-        claim: Some(&claim),
-        uplinks: &[],
-        controllers: &[],
-        verdicts: &Verdicts::default(),
-        withdrawn: false,
-        settings: &SETTINGS,
-    };
-    let routes = desired(&host, &view(vec![pool()], vec![peer(2, "2001:db8::2")])).routes;
+    let view = view(vec![pool()], vec![peer(2, "2001:db8::2")]);
+    let routes = desired(&Known { claims: &[claim()], ..known(&view) }).routes;
     assert_eq!(routes.len(), 2, "own prefix and pool: {routes:?}");
 }
 
 /// The links of the next hops of host2, which is on two uplinks.
 fn used(balance: bool, works: [bool; 2]) -> Vec<u32> {
-    let uplink = |(n, works): (u32, bool)| LocalUplink {
-        link: n,
-        works,
-        link_local: None,
-        uplink: Uplink {
-            interface: format!("eth{n}"),
-            addresses: vec![InterfaceAddress {
-                addr: format!("2001:db8:0:{n}::1").parse().unwrap(),
-                on_link: format!("2001:db8:0:{n}::/64").parse().unwrap(),
-            }],
-        },
-    };
+    let uplink = |(n, works)| LocalUplink { works, ..uplink(n, &format!("2001:db8:0:{n}::1")) };
     let uplinks: Vec<_> = [2, 3].into_iter().zip(works).map(uplink).collect();
     let next_hops = ["2001:db8:0:3::2", "2001:db8:0:2::2"].map(|hop| hop.parse().unwrap()).to_vec();
-    let host = Host {
-        node: &"host1".parse().unwrap(),
-        claim: None,
-        uplinks: &uplinks,
-        controllers: &[],
-        withdrawn: false,
-        verdicts: &Verdicts::default(),
-        settings: &RouteSettings { balance, ..SETTINGS },
-    };
     let view = view(vec![], vec![Peer { next_hops, ..peer(2, "2001:db8::2") }]);
-    match desired(&host, &view).routes.iter().next() {
+    let settings = RouteSettings { balance, ..SETTINGS };
+    let known = Known { uplinks: &uplinks, settings: &settings, ..known(&view) };
+    match desired(&known).routes.iter().next() {
         Some((_, RouteTarget::Via(hops))) => hops.iter().map(|hop| hop.link).collect(),
         other => panic!("{other:?}"),
     }
@@ -228,17 +151,9 @@ fn the_first_uplink_that_works_is_used_or_all_that_do() {
 fn behind_a_router_the_rest_of_the_pool_is_left_to_it() {
     let view = view(vec![pool()], vec![peer(2, "2001:db8::2")]);
     let of = |settings: RouteSettings| {
-        let (node, claim, uplinks) = ("host1".parse().unwrap(), claim(), uplinks());
-        let host = Host {
-            node: &node,
-            claim: Some(&claim),
-            uplinks: &uplinks,
-            controllers: &[],
-            withdrawn: false,
-            verdicts: &Verdicts::default(),
-            settings: &settings,
-        };
-        let routes = desired(&host, &view).routes;
+        let (claims, uplinks) = ([claim()], uplinks());
+        let known = Known { claims: &claims, uplinks: &uplinks, settings: &settings, ..known(&view) };
+        let routes = desired(&known).routes;
         routes.keys().map(|key| key.destination.to_string()).collect::<Vec<_>>()
     };
     let routed = RouteSettings { topology: Topology::Routed, ..SETTINGS };
@@ -251,18 +166,11 @@ fn behind_a_router_the_rest_of_the_pool_is_left_to_it() {
 fn the_own_prefix_is_marked_while_it_is_announced() {
     let settings = RouteSettings { mark: Some(Mark { table: 66, metric: 7 }), ..SETTINGS };
     let marked = |own: Peer, withdrawn: bool| {
-        let (node, claim, uplinks) = ("host1".parse().unwrap(), claim(), uplinks());
-        let host = Host {
-            node: &node,
-            claim: Some(&claim),
-            uplinks: &uplinks,
-            controllers: &[],
-            withdrawn,
-            verdicts: &Verdicts::default(),
-            settings: &settings,
-        };
-        let key = RouteKey { table: 66, destination: claim.prefix, metric: 7 };
-        desired(&host, &view(vec![pool()], vec![own])).routes.contains_key(&key)
+        let (claims, uplinks, view) = ([claim()], uplinks(), view(vec![pool()], vec![own]));
+        let settings = &settings;
+        let known = Known { claims: &claims, uplinks: &uplinks, withdrawn, settings, ..known(&view) };
+        let key = RouteKey { table: 66, destination: claims[0].prefix, metric: 7 };
+        desired(&known).routes.contains_key(&key)
     };
     let own = peer(1, "2001:db8::1");
     assert!(marked(own.clone(), false));
@@ -279,11 +187,12 @@ fn the_view_of_an_earlier_store_counts_until_the_snapshot_of_the_new_one() {
     let view = view(vec![pool()], vec![peer(1, "2001:db8::1")]);
     let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(7) };
     let registered = Claim { epoch, ..held.clone() };
-    assert!(is_announced(&node, &held, &view) && is_announced(&node, &registered, &view));
+    let is_announced = |claim: &Claim| own_state(&node, claim, &view) == Some(NodeState::Ready);
+    assert!(is_announced(&held) && is_announced(&registered));
     let elsewhere = Claim { prefix: "2001:db8:8000:9::/64".parse().unwrap(), ..registered };
-    assert!(!is_announced(&node, &elsewhere, &view), "what it holds now was never announced");
+    assert!(!is_announced(&elsewhere), "what it holds now was never announced");
     let anew = Epoch { revision: Revision(7), ..held.epoch };
-    assert!(!is_announced(&node, &Claim { epoch: anew, ..held }, &view), "an earlier claim of this store");
+    assert!(!is_announced(&Claim { epoch: anew, ..held }), "an earlier claim of this store");
 }
 
 #[test]

@@ -2,79 +2,58 @@
 
 use sextant_proto::Prefix;
 
-use super::desired::{Desired, Host, pools};
+use super::{Aggregates, Desired, Entry, Hop, Known, ReceivedPath};
 use crate::{
-    cluster::View,
     kernel::{NextHop, RouteKey, RouteTarget},
-    routes::{Hop, Imports},
-    settings::RouteSettings,
     uplinks::LocalUplink,
 };
 
-/// What a route that a router announces must not touch.
-struct Reserved {
-    /// Nothing inside of these: the own prefix, pools that are refused here, on-link prefixes.
+/// What a route that a router announces must not touch: it would take traffic for this host, for its peers or for the link
+/// away from where it belongs. A direct route to a peer wins by its metric.
+#[derive(Debug, Clone)]
+pub(super) struct Reserved {
+    /// Nothing inside of these: the own prefixes, pools that are refused here, on-link prefixes.
     all: Vec<Prefix>,
     /// Nothing that is longer inside of these: it would win over the route to a peer.
     longer: Vec<(Prefix, u8)>,
 }
 
 impl Reserved {
-    fn of(host: &Host<'_>, view: &View, desired: &Desired) -> Self {
-        let on_link = host.uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|it| it.on_link);
-        let mut all: Vec<_> = on_link.chain(host.claim.map(|claim| claim.prefix)).collect();
-        let pools = pools(host, view);
-        all.extend(pools.iter().map(|pool| pool.prefix).filter(|pool| desired.refuses(host, *pool)));
-        Self { all, longer: pools.iter().map(|pool| (pool.prefix, pool.host_len)).collect() }
+    pub(super) fn of(known: &Known<'_>, aggregates: &Aggregates) -> Self {
+        let on_link = known.uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|it| it.on_link);
+        let own = known.claims.iter().map(|claim| claim.prefix);
+        Self {
+            all: on_link.chain(own).chain(aggregates.refused()).collect(),
+            longer: known.pools().map(|pool| (pool.prefix, pool.host_len)).collect(),
+        }
     }
 
-    fn covers(&self, prefix: Prefix) -> bool {
+    pub(super) fn covers(&self, prefix: Prefix) -> bool {
         let longer = |(pool, host_len): &(Prefix, u8)| prefix.len() > *host_len && pool.covers(prefix);
         self.all.iter().any(|it| it.covers(prefix)) || self.longer.iter().any(longer)
     }
 }
 
-impl Desired {
-    /// Adds what `imports` has and this host can use: not what would take traffic for itself, for its peers or for the link
-    /// away from where it belongs. A direct route to a peer wins by its metric. Returns how many have a next hop that is on
-    /// none of the uplinks.
-    pub fn import(&mut self, host: &Host<'_>, view: &View, imports: &Imports) -> usize {
-        if imports.routes.is_empty() {
-            return 0;
-        }
-        let reserved = Reserved::of(host, view, self);
-        let (mut usable, mut unresolved) = (Vec::new(), 0);
-        for (prefix, path) in imports.routes.iter().filter(|(prefix, _)| !reserved.covers(**prefix)) {
-            let Some(hop) = next_hop(&path.hop, host.uplinks) else {
-                unresolved += 1;
-                continue;
-            };
-            let (table, metric) = (host.settings.table, imports.metric);
-            let key = RouteKey { table, destination: *prefix, metric };
-            usable.push((key, Some(RouteTarget::Via(hop.into()))));
-        }
-        self.routes.change(usable);
-        unresolved
-    }
+/// The route to a prefix that a router announces, if the path has a next hop that is on one of the uplinks.
+pub(super) fn import(known: &Known<'_>, prefix: Prefix, path: &ReceivedPath) -> Option<Entry> {
+    let hop = next_hop(&path.hop, known.uplinks)?;
+    let key = RouteKey { table: known.settings.table, destination: prefix, metric: known.imports.metric };
+    Some((key, RouteTarget::Via(hop.into())))
 }
 
 /// Whether a route of ours that is not desired may go as far as routers are concerned: none that may be a router's does,
 /// before it is known that it is not. An earlier start may have had another import metric: only a route to a peer, or one
 /// inside a pool, is certainly none. It may go as soon as the route that takes its place is desired.
-pub fn may_go(
-    key: &RouteKey,
-    imports: &Imports,
-    settings: &RouteSettings,
-    view: &View,
-    desired: &Desired,
-) -> bool {
-    let of_a_peer =
-        || key.metric == settings.metric || view.pools().any(|pool| pool.prefix.covers(key.destination));
+pub(super) fn is_none(key: &RouteKey, known: &Known<'_>, desired: &Desired) -> bool {
+    let of_a_peer = || {
+        key.metric == known.settings.metric
+            || known.view.pools().any(|pool| pool.prefix.covers(key.destination))
+    };
     let replaced = || {
-        let now = RouteKey { table: settings.table, metric: imports.metric, ..*key };
+        let now = RouteKey { table: known.settings.table, metric: known.imports.metric, ..*key };
         now != *key && desired.routes.contains_key(&now)
     };
-    imports.complete || replaced() || (key.metric != imports.metric && of_a_peer())
+    known.imports.complete || replaced() || (key.metric != known.imports.metric && of_a_peer())
 }
 
 /// By the global address where that is on-link, else by the one of the link that the router is on. Never to this host itself.

@@ -1,38 +1,15 @@
-use std::{net::Ipv6Addr, sync::Arc};
+use std::sync::Arc;
 
-use sextant_proto::{Claim, Control, Epoch, Incarnation, InterfaceAddress, Pool, Revision, Uplink};
+use sextant_proto::{Claim, Epoch, Revision};
 
 use super::*;
 use crate::{
-    cluster::Snapshot,
-    cluster::Verdicts,
-    routes::ReceivedPath,
-    settings::{Direct, RouteSettings, Topology},
+    routes::{
+        Imports, ReceivedPath,
+        fixture::{SETTINGS, incarnation, known, pool, uplink, view},
+    },
+    settings::{RouteSettings, Topology},
 };
-
-fn settings(topology: Topology) -> RouteSettings {
-    RouteSettings {
-        metric: 512,
-        unreachable_metric: 4_000_000_000,
-        table: 254,
-        resync_secs: 60,
-        balance: false,
-        direct: Direct::OnLink,
-        topology,
-        mark: None,
-    }
-}
-
-fn uplink(link: u32, address: &str) -> LocalUplink {
-    let addr: Ipv6Addr = address.parse().unwrap();
-    let addresses = vec![InterfaceAddress { addr, on_link: Prefix::containing(addr, 64).unwrap() }];
-    LocalUplink {
-        link,
-        works: true,
-        uplink: Uplink { interface: format!("eth{link}"), addresses },
-        link_local: None,
-    }
-}
 
 fn hop(global: Option<&str>, link_local: Option<&str>, interface: Option<&str>) -> Hop {
     Hop {
@@ -61,38 +38,19 @@ fn imports(routes: &[(&str, Hop)]) -> Imports {
     Imports { routes, metric: 768, complete: true }
 }
 
-fn view(pool: Pool) -> View {
-    let mut view = View::default();
-    view.apply_snapshot(Snapshot {
-        mark: None,
-        incarnation: Incarnation::random(),
-        revision: Revision(1),
-        linearizable: true,
-        recovering: false,
-        control: Control::default(),
-        pools: vec![pool],
-        peers: vec![],
-    });
-    view
-}
-
 /// What comes of `routes`, each as "prefix via gateway link", and how many have no usable next hop.
 fn imported(topology: Topology, routes: &[(&str, Hop)]) -> (Vec<String>, usize) {
-    let pool = Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap();
-    let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
-    let claim = Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool.clone() };
-    let view = view(pool);
-    let host = Host {
-        node: &"host1".parse().unwrap(),
-        claim: Some(&claim),
+    let epoch = Epoch { incarnation: incarnation(), revision: Revision(1) };
+    let claim = Claim { prefix: "2001:db8:8000:1::/64".parse().unwrap(), epoch, pool: pool() };
+    let view = view(vec![pool()], vec![]);
+    let known = Known {
+        claims: &[claim],
+        imports: &imports(routes),
         uplinks: &[uplink(2, "2001:db8::1"), uplink(3, "2001:db8:0:3::1")],
-        controllers: &[],
-        withdrawn: false,
-        verdicts: &Verdicts::default(),
-        settings: &settings(topology),
+        settings: &RouteSettings { topology, ..SETTINGS },
+        ..known(&view)
     };
-    let mut desired = crate::routes::desired(&host, &view);
-    let unresolved = desired.import(&host, &view, &imports(routes));
+    let desired = crate::routes::desired(&known);
     let line = |(key, target): (&RouteKey, &RouteTarget)| match target {
         RouteTarget::Via(hops) => {
             let hop = hops.as_slice()[0];
@@ -102,7 +60,7 @@ fn imported(topology: Topology, routes: &[(&str, Hop)]) -> (Vec<String>, usize) 
         other => panic!("{other:?}"),
     };
     let imported = desired.routes.iter().filter(|(key, _)| key.metric == 768);
-    (imported.map(line).collect(), unresolved)
+    (imported.map(line).collect(), desired.unresolved)
 }
 
 #[test]
@@ -161,12 +119,11 @@ fn nothing_takes_traffic_for_the_host_its_peers_or_its_link_away() {
 
 #[test]
 fn what_may_be_a_routers_stays_until_it_is_known_whether_it_is() {
-    let settings = settings(Topology::Switched);
-    let pool = Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap();
-    let view = view(pool);
+    let view = view(vec![pool()], vec![]);
     let key = |prefix: &str, metric, table| RouteKey { destination: prefix.parse().unwrap(), metric, table };
-    let mut incomplete = imports(&[]);
-    incomplete.complete = false;
+    let all = imports(&[]);
+    let known = Known { imports: &all, ..known(&view) };
+    let incomplete = Imports { complete: false, ..imports(&[]) };
     let mut desired = Desired::default();
     let there = RouteTarget::Via(NextHop { gateway: None, link: 1 }.into());
     desired.routes.change(vec![(key("2001:db8:f000::/36", 768, 254), Some(there))]);
@@ -181,7 +138,7 @@ fn what_may_be_a_routers_stays_until_it_is_known_whether_it_is() {
         ("a peer's of a pool that is gone", key("2001:db8:9000:1::/64", 512, 254), true),
         ("the pool's", key("2001:db8:8000::/40", 4_000_000_000, 254), true),
     ] {
-        assert_eq!(may_go(&key, &incomplete, &settings, &view, &desired), may, "{name}");
-        assert!(may_go(&key, &imports(&[]), &settings, &view, &desired), "{name}: all is known");
+        assert_eq!(is_none(&key, &Known { imports: &incomplete, ..known }, &desired), may, "{name}");
+        assert!(is_none(&key, &known, &desired), "{name}: all is known");
     }
 }

@@ -1,77 +1,45 @@
-//! From what is to what should be.
+//! From the routes that are to those that should be.
 
 use super::{
-    Actual, Desired, Entry,
-    covers::{Covers, covers, leads_on},
+    Entry, Facts, Hold, Planned,
+    decide::{put, remove},
 };
-use crate::kernel::{Change, OwnRoute, RouteKey, RouteProtocol, RouteTarget};
+use crate::kernel::{Change, RouteKey, RouteProtocol};
 
-/// What to tell the kernel, in this order.
+/// The changes that lead from the actual to the desired routes, in their order, with those that are held back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Unreachables where nothing stands first, then what is added or replaced, then what goes (DESIGN I7).
-    pub changes: Vec<Change>,
-    /// Routes that cannot be: another's route has their place, and stays (DESIGN I4).
-    pub blocked: Vec<(RouteKey, RouteProtocol)>,
-    /// Unreachables that wait: they would cover what another table leads on, and nobody has told yet whether it should be.
-    pub premature: Vec<RouteKey>,
+    /// All of them.
+    pub changes: Vec<Planned>,
 }
 
-/// What leads from `actual` to `desired`. A route of ours that is not desired goes only if `may_delete` (DESIGN I6).
-///
-/// A destination may have several routes of different metrics, of which the kernel uses the lowest. So what is made is made
-/// from the lowest metric up, and what goes goes from the highest down: whatever of the order has been done, packets to a
-/// destination that was led on before and is after are led on.
-///
-/// Rules may have the kernel look into any table first. So an unreachable comes into a table only after the routes to what
-/// it covers there and another table leads on, and where a table is left, its unreachables go first.
-pub fn plan(desired: &Desired, actual: &Actual, may_delete: impl Fn(&RouteKey) -> bool) -> Plan {
-    let mut plan = Plan::default();
-    let (mut leading, mut covering) = (Vec::new(), Vec::new());
-    for ((key, target), standing) in desired.routes.unlike(&actual.ours) {
-        if let Some(protocol) = actual.foreign.get(key).and_then(|protocols| protocols.first()) {
-            plan.blocked.push((*key, *protocol));
-            continue;
-        }
-        let route = own((key, target));
-        let change = if standing.is_some() { Change::Replace(route) } else { Change::Add(route) };
-        if leads_on(target) {
-            leading.push(change);
-            continue;
-        }
-        let refuses_anew = !actual.stands(key) && decides(desired, key);
-        match covers(key, desired, actual, &may_delete) {
-            _ if standing.is_some() => covering.push(change),
-            Covers::WhatIsNot => plan.premature.push(*key),
-            Covers::Nothing if refuses_anew => plan.changes.push(change),
-            _ => covering.push(change),
-        }
+/// Decides on all keys. Only those count that are in one of the desired and the actual routes, or differ.
+pub fn plan(facts: &Facts<'_>) -> Plan {
+    let (desired, ours) = (&facts.desired.routes, &facts.actual.ours);
+    let wanting = desired.unlike(ours);
+    let put = wanting.map(|((key, target), standing)| put(facts, key, target, standing.is_some()));
+    let mut changes: Vec<Planned> = put.collect();
+    let gone: Vec<&Entry> = ours.without(desired).collect();
+    changes.extend(gone.into_iter().rev().map(|(key, standing)| remove(facts, key, standing)));
+    // It is stable: within a step, the order stays.
+    changes.sort_by_key(|planned| planned.step);
+    Plan { changes }
+}
+
+impl Plan {
+    /// The changes that are to be made now.
+    pub fn due(self) -> Vec<Change> {
+        let due = self.changes.into_iter().filter(|planned| planned.hold.is_none());
+        due.map(|planned| planned.change).collect()
     }
-    plan.changes.append(&mut leading);
-    plan.changes.append(&mut covering);
-    plan.changes.extend(going(desired, actual, may_delete));
-    plan
-}
 
-/// What goes, in its order.
-fn going<'a>(
-    desired: &'a Desired,
-    actual: &'a Actual,
-    may_delete: impl Fn(&RouteKey) -> bool,
-) -> impl Iterator<Item = Change> {
-    let gone = actual.ours.without(&desired.routes).filter(|(key, _)| may_delete(key));
-    let (led, refused): (Vec<&Entry>, Vec<&Entry>) = gone.partition(|(_, target)| leads_on(target));
-    let all = refused.into_iter().rev().chain(led.into_iter().rev());
-    all.map(|(key, target)| Change::Delete(own((key, target))))
-}
-
-fn own((key, target): (&RouteKey, &RouteTarget)) -> OwnRoute {
-    OwnRoute { key: *key, target: target.clone() }
-}
-
-/// Whether no other route is to stand before it.
-fn decides(desired: &Desired, key: &RouteKey) -> bool {
-    desired.routes.deciding(key).is_some_and(|(first, _)| first == key)
+    /// Routes that cannot be: another process's route has their place.
+    pub fn blocked(&self) -> impl Iterator<Item = (RouteKey, RouteProtocol)> {
+        self.changes.iter().filter_map(|planned| match planned.hold {
+            Some(Hold::Blocked(protocol)) => Some((planned.change.route().key, protocol)),
+            _ => None,
+        })
+    }
 }
 
 #[cfg(test)]

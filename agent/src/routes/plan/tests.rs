@@ -6,11 +6,16 @@ use std::{
 
 use proptest::prelude::*;
 use sextant_proto::Prefix;
+use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    kernel::{NextHop, Route},
-    routes::RouteMap,
+    cluster::View,
+    kernel::{NextHop, Route, RouteTarget},
+    routes::{
+        Actual, Desired, Memory, RouteMap, Subjects, decide,
+        fixture::{known, view},
+    },
 };
 
 /// Few enough to meet: as the kernel tells routes apart, by table, destination and metric.
@@ -59,8 +64,28 @@ fn actual(mut ours: RouteMap, foreign: &BTreeSet<RouteKey>) -> Actual {
     actual
 }
 
+fn desired(routes: RouteMap) -> Desired {
+    Desired { routes, ..Desired::default() }
+}
+
+/// What `use_facts` makes of a process without memory that knows all, or nothing: then nothing may go.
+fn with_facts<T>(
+    desired: &Desired,
+    actual: &Actual,
+    complete: bool,
+    use_facts: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    let view = if complete { view(vec![], vec![]) } else { View::default() };
+    let (known, memory) = (known(&view), Memory::new(Instant::now()));
+    use_facts(&Facts { known: &known, desired, actual, memory: &memory, now: Instant::now() })
+}
+
+fn plan(desired: &Desired, actual: &Actual, may_delete: bool) -> Plan {
+    with_facts(desired, actual, may_delete, super::plan)
+}
+
 fn apply(plan: &Plan, mut actual: Actual) -> Actual {
-    actual.acknowledged(plan.changes.clone());
+    actual.acknowledged(plan.clone().due());
     actual
 }
 
@@ -90,7 +115,7 @@ fn led_on_by(actual: &Actual, tables: [u32; 2]) -> BTreeSet<Ipv6Addr> {
                 .min_by_key(|(key, _)| (Reverse(key.destination.len()), key.metric))
                 .map(|(_, target)| target)
         };
-        tables.into_iter().find_map(best).is_some_and(super::leads_on)
+        tables.into_iter().find_map(best).is_some_and(|target| matches!(target, RouteTarget::Via(_)))
     };
     (0..8).map(|n| Ipv6Addr::from_bits((0x2001_0db8_0001 << 80) | (n << 64))).filter(leads_on).collect()
 }
@@ -105,34 +130,34 @@ fn take_in_as_the_kernel_does(actual: &mut Actual, change: &Change) {
 proptest! {
     #[test]
     fn the_plan_leads_to_the_desired(wanted in routes(), ours in routes(), foreign in foreign()) {
-        let (desired, before) = (Desired { routes: wanted }, actual(ours, &foreign));
-        let after = apply(&plan(&desired, &before, |_| true), before);
+        let (desired, before) = (desired(wanted), actual(ours, &foreign));
+        let after = apply(&plan(&desired, &before, true), before);
         let possible = desired.routes.iter().filter(|(key, _)| !foreign.contains(key));
         let possible = possible.map(|(key, target)| (*key, target.clone())).collect();
         prop_assert_eq!(&after.ours, &possible);
-        prop_assert!(plan(&desired, &after, |_| true).changes.is_empty());
+        prop_assert!(plan(&desired, &after, true).due().is_empty());
     }
 
     #[test]
     fn nothing_goes_without_leave(wanted in routes(), ours in routes()) {
-        let (desired, before) = (Desired { routes: wanted }, actual(ours, &BTreeSet::new()));
-        let after = apply(&plan(&desired, &before, |_| false), before.clone());
+        let (desired, before) = (desired(wanted), actual(ours, &BTreeSet::new()));
+        let after = apply(&plan(&desired, &before, false), before.clone());
         prop_assert!(before.ours.keys().all(|key| after.ours.contains_key(key)));
     }
 
     #[test]
     fn nothing_is_to_be_done_where_all_is_as_desired(wanted in routes()) {
         let actual = Actual { ours: wanted.clone(), ..Actual::default() };
-        prop_assert_eq!(plan(&Desired { routes: wanted }, &actual, |_| true), Plan::default());
+        prop_assert_eq!(plan(&desired(wanted), &actual, true), Plan::default());
     }
 
     #[test]
     fn what_was_routed_and_will_be_is_routed_between(wanted in routes(), ours in routes()) {
-        let (desired, before) = (Desired { routes: wanted }, actual(ours, &BTreeSet::new()));
-        let plan = plan(&desired, &before, |_| true);
+        let (desired, before) = (desired(wanted), actual(ours, &BTreeSet::new()));
+        let plan = plan(&desired, &before, true);
         let after = apply(&plan, before.clone());
         let mut now = before.clone();
-        for change in &plan.changes {
+        for change in &plan.clone().due() {
             take_in_as_the_kernel_does(&mut now, change);
             let (was, is, will) = (led_on(&before), led_on(&now), led_on(&after));
             let kept: BTreeSet<_> = was.intersection(&will).collect();
@@ -146,14 +171,14 @@ proptest! {
     /// Whichever table rules prefer, and whether or not all is known already.
     #[test]
     fn what_any_table_leads_on_is_led_on_between(wanted in nested(), ours in nested(), may in any::<bool>()) {
-        let (desired, before) = (Desired { routes: wanted }, actual(ours, &BTreeSet::new()));
-        let plan = plan(&desired, &before, |_| may);
-        prop_assert!(plan.premature.is_empty() || !may);
+        let (desired, before) = (desired(wanted), actual(ours, &BTreeSet::new()));
+        let plan = plan(&desired, &before, may);
+        prop_assert!(!may || !plan.changes.iter().any(|it| it.hold == Some(Hold::Premature)));
         let after = apply(&plan, before.clone());
         for tables in [[254, 100], [100, 254]] {
             let mut now = before.clone();
             let (was, will) = (led_on_by(&before, tables), led_on_by(&after, tables));
-            for change in &plan.changes {
+            for change in &plan.clone().due() {
                 now.acknowledged(vec![change.clone()]);
                 let is = led_on_by(&now, tables);
                 let mut kept = was.intersection(&will);
@@ -164,8 +189,29 @@ proptest! {
 
     #[test]
     fn a_foreign_route_is_never_touched(wanted in routes(), ours in routes(), foreign in foreign()) {
-        let (desired, before) = (Desired { routes: wanted }, actual(ours, &foreign));
-        let plan = plan(&desired, &before, |_| true);
-        prop_assert!(plan.changes.iter().all(|change| !foreign.contains(&change.route().key)));
+        let (desired, before) = (desired(wanted), actual(ours, &foreign));
+        let plan = plan(&desired, &before, true);
+        prop_assert!(plan.due().iter().all(|change| !foreign.contains(&change.route().key)));
+    }
+
+    /// A key that no route has is decided on too: nothing is to be done.
+    #[test]
+    fn the_plan_is_the_sum_of_the_decisions_on_all_keys(
+        wanted in routes(), ours in routes(), foreign in foreign(), other in key(), may in any::<bool>(),
+    ) {
+        let (desired, actual) = (desired(wanted), actual(ours, &foreign));
+        let keys: BTreeSet<RouteKey> =
+            desired.routes.keys().chain(actual.ours.keys()).chain([&other]).copied().collect();
+        let one_by_one = |facts: &Facts<'_>| {
+            let (put, gone): (Vec<_>, Vec<_>) = keys
+                .iter()
+                .filter_map(|key| Some(decide(facts, &Subjects::of(facts.known), key).change?.0))
+                .partition(|planned| !matches!(planned.change, Change::Delete(_)));
+            let mut all: Vec<_> = put.into_iter().chain(gone.into_iter().rev()).collect();
+            all.sort_by_key(|planned| planned.step);
+            (all, super::plan(facts).changes)
+        };
+        let (one_by_one, whole) = with_facts(&desired, &actual, may, one_by_one);
+        prop_assert_eq!(one_by_one, whole);
     }
 }

@@ -6,11 +6,12 @@ use sextant_proto::{NodeName, NodeState};
 
 use super::{Check, State, policy::Decides};
 use crate::{
-    engine::{Stance, Towards, leads},
+    engine::{Towards, leads},
     kernel::{
         Errno, Link, MAIN_TABLE, Neighbour, NeighbourState, Route, RouteKey, RouteProtocol, RouteTarget,
         Rule, RuleAction,
     },
+    routes::PeerState,
 };
 
 /// What was seen.
@@ -46,32 +47,33 @@ pub(super) fn checks(seen: &Observed<'_>) -> Vec<Check> {
 fn peer(seen: &Observed<'_>) -> Check {
     let Observed { here, peer, towards, .. } = seen;
     let broken = |saw: String, mend: String| Check::broken("peer", saw, mend);
-    match towards.stance {
-        Stance::Direct => Check::new("peer", State::Good, format!("{peer} is ready, and on-link")),
-        Stance::Router => Check::new(
+    match towards.state {
+        Some(PeerState::Direct) => Check::new("peer", State::Good, format!("{peer} is ready, and on-link")),
+        Some(PeerState::Own) => Check::new("peer", State::Good, format!("{peer} is this node")),
+        Some(PeerState::LeftToRouter | PeerState::NoUplink) => Check::new(
             "peer",
             State::Good,
             format!("{peer} is ready, and left to the router: no direct route"),
         ),
-        Stance::Dead => broken(
+        Some(PeerState::Dead) => broken(
             format!("the agent of {peer} is gone, and its host does not answer: traffic to it is refused"),
             format!(
                 "start host {peer}, or look at its uplink; if it is gone for good: sextant node forget {peer}"
             ),
         ),
-        Stance::NotReady(NodeState::Joining) => broken(
+        Some(PeerState::NotReady(NodeState::Joining)) => broken(
             format!("{peer} has not announced itself, so nobody routes to it"),
             format!("sextant node show {peer}, and sextant-agent's log there"),
         ),
-        Stance::NotReady(state) => broken(
+        Some(PeerState::NotReady(state)) => broken(
             format!("{peer} is {state}, so nobody routes to it"),
             format!("sextant node undrain {peer}"),
         ),
-        Stance::Withdrawn => broken(
+        Some(PeerState::Withdrawn) => broken(
             format!("{here} itself is drained, and routes to nobody"),
             format!("sextant node undrain {here}"),
         ),
-        Stance::Unknown => broken(
+        None => broken(
             format!("the agent has not heard of {peer} yet (revision {})", towards.revision),
             "sextant wait --timeout 30s; then trace again".into(),
         ),
@@ -79,13 +81,15 @@ fn peer(seen: &Observed<'_>) -> Check {
 }
 
 fn route(seen: &Observed<'_>) -> Check {
-    match (&seen.found, seen.towards.stance) {
-        (Ok(route), Stance::Direct) => direct(seen, route),
+    match (&seen.found, seen.towards.state) {
+        (Ok(route), Some(PeerState::Direct)) => direct(seen, route),
         (Ok(route), _) if matches!(route.target, RouteTarget::Via(_)) => {
             Check::new("route", State::Good, text(route, &seen.links))
         }
         (Ok(route), _) => foreign(seen, route, "leads nowhere"),
-        (Err(errno), Stance::Direct | Stance::Router) => refused(seen, errno),
+        (Err(errno), Some(PeerState::Direct | PeerState::LeftToRouter | PeerState::NoUplink)) => {
+            refused(seen, errno)
+        }
         // That it is refused is as it should be: what is wrong is the peer.
         (Err(errno), _) => Check::new("route", State::Silent, no_way(seen, errno)),
     }
@@ -94,7 +98,7 @@ fn route(seen: &Observed<'_>) -> Check {
 /// There is a route where ours should be.
 fn direct(seen: &Observed<'_>, route: &Route) -> Check {
     let ours = route.protocol == RouteProtocol::OURS;
-    let own = Some(route.key.destination) == seen.towards.prefix;
+    let own = seen.towards.prefixes.contains(&route.key.destination);
     let same_way = seen.towards.wanted.as_ref() == Some(&route.target);
     let shown = text(route, &seen.links);
     if same_way && (ours || seen.hops.iter().any(|hop| hop.link.is_some())) {
@@ -106,7 +110,7 @@ fn direct(seen: &Observed<'_>, route: &Route) -> Check {
         return pending(seen, format!("{shown}, and should lead{wanted}"));
     }
     let ours_stands = seen.towards.pending.is_empty();
-    let shorter = seen.towards.prefix.is_some_and(|own| route.key.destination.len() < own.len());
+    let shorter = seen.towards.prefixes.iter().any(|own| route.key.destination.len() < own.len());
     if shorter && !ours_stands {
         return pending(seen, format!("our route is missing, so it is {shown}"));
     }
@@ -139,7 +143,7 @@ fn refused(seen: &Observed<'_>, errno: &Errno) -> Check {
         Some(Decides { route: Some(route), .. }) if route.protocol != RouteProtocol::OURS => {
             foreign(seen, route, "refuses it")
         }
-        _ if seen.towards.stance == Stance::Router => {
+        _ if seen.towards.state == Some(PeerState::LeftToRouter) => {
             let mend = format!(
                 "on {here}: give it a default route to the router, and the router a route to {}'s prefix (`sextant bgp`)",
                 seen.peer

@@ -50,8 +50,8 @@ fn look(change: impl FnOnce(&mut Observed<'_>)) -> Vec<Check> {
         here: &here,
         peer: &peer,
         towards: Towards {
-            stance: Stance::Direct,
-            prefix: "2001:db8:8000:2::/64".parse().ok(),
+            state: Some(PeerState::Direct),
+            prefixes: vec!["2001:db8:8000:2::/64".parse().unwrap()],
             wanted: Some(via("2001:db8::2")),
             pending: vec![],
             paused: false,
@@ -95,17 +95,20 @@ fn a_sound_way_is_shown_as_ip_does() {
 
 #[test]
 fn what_the_agent_knows_of_the_peer_comes_first() {
-    for (stance, mend) in [
+    for (state, mend) in [
         (
-            Stance::Dead,
+            Some(PeerState::Dead),
             "start host h2, or look at its uplink; if it is gone for good: sextant node forget h2",
         ),
-        (Stance::NotReady(NodeState::Joining), "sextant node show h2, and sextant-agent's log there"),
-        (Stance::NotReady(NodeState::Drained), "sextant node undrain h2"),
-        (Stance::Withdrawn, "sextant node undrain h1"),
-        (Stance::Unknown, "sextant wait --timeout 30s; then trace again"),
+        (
+            Some(PeerState::NotReady(NodeState::Joining)),
+            "sextant node show h2, and sextant-agent's log there",
+        ),
+        (Some(PeerState::NotReady(NodeState::Drained)), "sextant node undrain h2"),
+        (Some(PeerState::Withdrawn), "sextant node undrain h1"),
+        (None, "sextant wait --timeout 30s; then trace again"),
     ] {
-        let found = broken(|seen| (seen.towards.stance, seen.found) = (stance, refusal()));
+        let found = broken(|seen| (seen.towards.state, seen.found) = (state, refusal()));
         assert_eq!((found.0, found.2.as_str()), ("peer", mend), "{found:?}");
     }
 }
@@ -189,8 +192,9 @@ fn a_route_of_ours_that_is_missing_is_told_with_what_holds_it() {
 
 #[test]
 fn what_is_left_to_the_router_may_take_any_route_but_needs_one() {
-    let by_router =
-        |seen: &mut Observed<'_>| (seen.towards.stance, seen.towards.wanted) = (Stance::Router, None);
+    let by_router = |seen: &mut Observed<'_>| {
+        (seen.towards.state, seen.towards.wanted) = (Some(PeerState::LeftToRouter), None)
+    };
     let default = || route("::/0", 1024, 9, via("2001:db8::ffff"));
     let checks = look(|seen| {
         by_router(seen);

@@ -1,0 +1,60 @@
+//! Which pools may be refused as a whole. That depends on all peers, so it is counted once. Pure.
+
+use sextant_proto::{Peer, Pool, PoolName, Prefix};
+
+use super::{Assessment, Known};
+use crate::settings::{Direct, Topology};
+
+/// The pools that this host might refuse, with what stands against that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Aggregates(Vec<Aggregate>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Aggregate {
+    pool: PoolName,
+    prefix: Prefix,
+    /// Peers of the pool that only a router has a path to.
+    left_to_router: usize,
+    /// Nodes with a next hop inside of it.
+    with_next_hop_inside: usize,
+}
+
+impl Aggregates {
+    /// Those that the host itself allows, before any peer is counted.
+    pub fn new(known: &Known<'_>) -> Self {
+        let none_yet = |pool: &Pool| Aggregate {
+            pool: pool.name.clone(),
+            prefix: pool.prefix,
+            left_to_router: 0,
+            with_next_hop_inside: 0,
+        };
+        Self(known.pools().filter(|pool| may_be_refused(known, pool)).map(none_yet).collect())
+    }
+
+    /// Counts a node.
+    pub fn add(&mut self, peer: &Peer, assessment: &Assessment) {
+        for aggregate in &mut self.0 {
+            let of_pool = || super::host_prefixes(peer).any(|(_, pool)| *pool == aggregate.pool);
+            aggregate.left_to_router += usize::from(assessment.needs_router && of_pool());
+            let inside = peer.next_hops.iter().any(|hop| aggregate.prefix.contains(*hop));
+            aggregate.with_next_hop_inside += usize::from(inside);
+        }
+    }
+
+    /// The prefixes that are refused here, but for longer routes inside.
+    pub fn refused(&self) -> impl Iterator<Item = Prefix> {
+        let stands = |it: &&Aggregate| it.left_to_router == 0 && it.with_next_hop_inside == 0;
+        self.0.iter().filter(stands).map(|aggregate| aggregate.prefix)
+    }
+}
+
+/// Whether this host may refuse traffic to the pool's unassigned prefixes, as far as it knows by itself. Not where a router
+/// may have a path to them, and not where that would refuse an on-link prefix or a controller (DESIGN §2).
+fn may_be_refused(known: &Known<'_>, pool: &Pool) -> bool {
+    let left_to_router =
+        known.settings.topology == Topology::Routed || known.settings.direct == Direct::Never;
+    let mut addresses = known.uplinks.iter().flat_map(|local| &local.uplink.addresses);
+    let covers_on_link = addresses.any(|address| address.on_link.overlaps(pool.prefix));
+    let covers_controller = known.controllers.iter().any(|controller| pool.prefix.contains(*controller));
+    !left_to_router && !covers_on_link && !covers_controller
+}

@@ -1,0 +1,82 @@
+//! What the tests of this room start from.
+
+use std::{net::Ipv6Addr, sync::LazyLock};
+
+use sextant_proto::{Control, Incarnation, InterfaceAddress, NodeName, Peer, Pool, Prefix, Revision, Uplink};
+
+use super::{Imports, Known};
+use crate::{
+    cluster::{Snapshot, Verdicts, View},
+    settings::{Direct, RouteSettings, Topology},
+    uplinks::LocalUplink,
+};
+
+/// The defaults.
+pub(super) const SETTINGS: RouteSettings = RouteSettings {
+    metric: 512,
+    unreachable_metric: 4_000_000_000,
+    table: 254,
+    resync_secs: 60,
+    balance: false,
+    direct: Direct::OnLink,
+    topology: Topology::Switched,
+    mark: None,
+};
+
+static NODE: LazyLock<NodeName> = LazyLock::new(|| "host1".parse().unwrap());
+static INCARNATION: LazyLock<Incarnation> = LazyLock::new(Incarnation::random);
+static VERDICTS: LazyLock<Verdicts> = LazyLock::new(Verdicts::default);
+static IMPORTS: LazyLock<Imports> = LazyLock::new(Imports::default);
+
+/// The store of all views.
+pub(super) fn incarnation() -> Incarnation {
+    *INCARNATION
+}
+
+/// The node "host1" with this view, and nothing else.
+pub(super) fn known(view: &View) -> Known<'_> {
+    Known {
+        node: &NODE,
+        claims: &[],
+        view,
+        uplinks: &[],
+        controllers: &[],
+        withdrawn: false,
+        verdicts: &VERDICTS,
+        imports: &IMPORTS,
+        settings: &SETTINGS,
+    }
+}
+
+/// A complete view.
+pub(super) fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
+    let mut view = View::default();
+    view.apply_snapshot(Snapshot {
+        mark: None,
+        incarnation: incarnation(),
+        revision: Revision(1),
+        linearizable: true,
+        recovering: false,
+        control: Control::default(),
+        pools,
+        peers,
+    });
+    view
+}
+
+/// The pool "main".
+pub(super) fn pool() -> Pool {
+    Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap()
+}
+
+/// An uplink that works, with an address in a /64.
+pub(super) fn uplink(link: u32, address: &str) -> LocalUplink {
+    let addr: Ipv6Addr = address.parse().unwrap();
+    let addresses = vec![InterfaceAddress { addr, on_link: Prefix::containing(addr, 64).unwrap() }];
+    LocalUplink {
+        link,
+        works: true,
+        uplink: Uplink { interface: format!("eth{link}"), addresses },
+        link_local: None,
+    }
+}

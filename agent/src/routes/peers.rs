@@ -1,0 +1,89 @@
+//! How this host reaches a peer, and why it does not. Pure.
+
+use sextant_proto::{NodeName, NodeState, Peer};
+
+use super::Known;
+use crate::{
+    kernel::{NextHop, NextHops},
+    settings::Direct,
+    uplinks::{LocalUplink, ways},
+};
+
+/// What is decided of a peer, with the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// There is a direct route to it.
+    Direct,
+    /// It is not on-link, or direct routes are off: the router has the route.
+    LeftToRouter,
+    /// No uplink of this host has an address.
+    NoUplink,
+    /// Its agent is lost, and its host does not answer: its prefix is refused.
+    Dead,
+    /// It has not announced itself, or takes no traffic any more.
+    NotReady(NodeState),
+    /// This node itself is drained, or about to be: it routes to no peer.
+    Withdrawn,
+    /// It is this node.
+    Own,
+}
+
+/// A peer's state, and what it is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assessment {
+    /// The state.
+    pub state: PeerState,
+    /// The direct path, if there is one.
+    pub(super) hops: Option<NextHops>,
+    /// It takes traffic, and only a router has a path to it.
+    pub(super) needs_router: bool,
+}
+
+impl Assessment {
+    /// The assessment of `peer` by what is known.
+    pub fn of(known: &Known<'_>, peer: &Peer) -> Self {
+        let ready = is_routed(known.node, peer);
+        let hops = if ready { next_hops(known, peer) } else { None };
+        let needs_router = ready && hops.is_none() && !known.has_no_address();
+        Self { state: state(known, peer, hops.is_some()), hops, needs_router }
+    }
+}
+
+/// Whether other hosts route to `peer`, and it is not this node.
+pub fn is_routed(node: &NodeName, peer: &Peer) -> bool {
+    peer.state == NodeState::Ready && peer.name != *node
+}
+
+fn state(known: &Known<'_>, peer: &Peer, is_on_link: bool) -> PeerState {
+    if peer.name == *known.node {
+        PeerState::Own
+    } else if known.withdrawn {
+        PeerState::Withdrawn
+    } else if peer.state != NodeState::Ready {
+        PeerState::NotReady(peer.state)
+    } else if known.settings.direct == Direct::Never {
+        PeerState::LeftToRouter
+    } else if !is_on_link {
+        if known.has_no_address() { PeerState::NoUplink } else { PeerState::LeftToRouter }
+    } else if known.verdicts.is_dead(peer) {
+        PeerState::Dead
+    } else {
+        PeerState::Direct
+    }
+}
+
+/// The next hops of a direct path: all that work where traffic is to be balanced, else the first of them. If none seems to
+/// work, all seem as good. `None` if no uplink has a path.
+fn next_hops(known: &Known<'_>, peer: &Peer) -> Option<NextHops> {
+    let all = || ways(known.uplinks, peer).map(|(_, hop)| hop);
+    let working = || {
+        let works = |(local, hop): &(&LocalUplink, NextHop)| local.works && !known.verdicts.is_silent(hop);
+        ways(known.uplinks, peer).filter(works).map(|(_, hop)| hop)
+    };
+    if !known.settings.balance {
+        return working().next().or_else(|| all().next()).map(NextHops::from);
+    }
+    let working: NextHops = working().collect();
+    let used = if working.is_empty() { all().collect() } else { working };
+    Some(used).filter(|used| !used.is_empty())
+}
