@@ -122,7 +122,7 @@ pub(super) struct DryRun<'a> {
     basis: Basis,
     pub(super) desired: Desired,
     pub(super) actual: Actual,
-    memory: Memory,
+    pub(super) memory: Memory,
     /// All changes, in their order.
     pub(super) changes: Vec<Planned>,
     now: Instant,

@@ -11,6 +11,8 @@ mod covers;
 mod damping;
 mod decide;
 mod desired;
+#[cfg(test)]
+pub(crate) mod drawn;
 mod failures;
 #[cfg(test)]
 mod fixture;

@@ -1,5 +1,6 @@
 //! The engine on a kernel that fails as it is told to. What a real kernel does is tested in the lab.
 
+mod decisions;
 mod schedules;
 
 use std::{sync::Arc, time::Duration};

@@ -124,6 +124,14 @@ impl Damping {
         }
     }
 
+    /// So many unreachable routes have been put back.
+    #[cfg(test)]
+    pub(crate) fn spend(&mut self, times: u32, now: Instant) {
+        (0..times).for_each(|_| {
+            self.unreachables.take(now);
+        });
+    }
+
     /// Until when a route is not put back, if it is not at once.
     pub fn until(&self, key: &RouteKey, now: Instant) -> Option<Instant> {
         self.by_key.get(key).map(|flap| flap.until).filter(|until| *until > now)

@@ -1,11 +1,15 @@
 use std::{net::Ipv6Addr, time::Duration};
 
+use proptest::prelude::*;
 use sextant_proto::{Epoch, Incarnation, Pool, Revision};
 
 use super::*;
 use crate::{
     cluster::{Verdict, Verdicts, View},
-    routes::fixture::{SETTINGS, incarnation, known, pool, uplink, view},
+    routes::{
+        drawn,
+        fixture::{SETTINGS, incarnation, known, pool, uplink, view},
+    },
     settings::{Direct, Mark, Topology},
     uplinks::LocalUplink,
 };
@@ -198,4 +202,19 @@ fn the_view_of_an_earlier_store_counts_until_the_snapshot_of_the_new_one() {
 #[test]
 fn a_removed_pool_is_no_longer_refused() {
     assert_eq!(text(false, &[], &view(vec![], vec![])), [OWN]);
+}
+
+proptest! {
+    /// The whole is the sum of its destinations, so that a change of one peer asks for its own alone.
+    #[test]
+    fn the_desired_routes_are_those_of_all_destinations(
+        drawn in drawn::drawn(), uplinks in drawn::uplinks(), settings in drawn::settings(),
+    ) {
+        let known = drawn.known(&uplinks, &settings);
+        let (context, subjects) = (Context::of(&known), Subjects::of(&known));
+        let one_by_one: RouteMap =
+            subjects.destinations().flat_map(|it| desired_at(&known, &context, &subjects, it)).collect();
+        prop_assert_eq!(desired(&known).routes, one_by_one);
+        prop_assert!(desired_at(&known, &context, &subjects, "2001:db8:beef::/48".parse().unwrap()).is_empty());
+    }
 }

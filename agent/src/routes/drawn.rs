@@ -1,0 +1,204 @@
+//! Drawn states of what a host knows, for properties of its decisions.
+
+use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc, time::Duration};
+
+use proptest::prelude::*;
+use sextant_proto::{Claim, Control, Epoch, NodeName, NodeState, Peer, Pool, Prefix, Revision};
+
+use super::{
+    Hop, Imports, Known, ReceivedPath,
+    fixture::{incarnation, known, pool, uplink},
+};
+use crate::{
+    cluster::{Snapshot, Verdict, Verdicts, View},
+    kernel::NextHop,
+    settings::{Direct, Mark, RouteSettings, Topology},
+    uplinks::LocalUplink,
+};
+
+/// So many nodes there are at most, this one among them.
+pub(crate) const NODES: u8 = 24;
+/// The metric of imported routes.
+const IMPORTED: u32 = 768;
+
+/// All that a host knows, but for its settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Drawn {
+    pub(crate) claim: Option<Claim>,
+    pub(crate) view: Arc<View>,
+    pub(crate) verdicts: Arc<Verdicts>,
+    pub(crate) imports: Arc<Imports>,
+    pub(crate) controllers: Vec<Ipv6Addr>,
+    pub(crate) withdrawn: bool,
+}
+
+impl Drawn {
+    pub(super) fn known<'a>(&'a self, uplinks: &'a [LocalUplink], settings: &'a RouteSettings) -> Known<'a> {
+        Known {
+            claims: self.claim.as_slice(),
+            uplinks,
+            controllers: &self.controllers,
+            withdrawn: self.withdrawn,
+            verdicts: &self.verdicts,
+            imports: &self.imports,
+            settings,
+            ..known(&self.view)
+        }
+    }
+}
+
+/// The two uplinks, of which one may not work; or none with an address.
+pub(super) fn uplinks() -> impl Strategy<Value = Vec<LocalUplink>> {
+    let (eth2, eth3) = (uplink(2, "2001:db8::1"), uplink(3, "2001:db8:0:3::1"));
+    let idle = LocalUplink { works: false, ..eth2.clone() };
+    let mut bare = eth2.clone();
+    bare.uplink.addresses.clear();
+    prop_oneof![
+        4 => Just(vec![eth2, eth3.clone()]),
+        2 => Just(vec![idle, eth3]),
+        1 => Just(vec![bare]),
+        1 => Just(vec![]),
+    ]
+}
+
+/// The host prefix of the nth node.
+pub(crate) fn prefix(n: u8) -> Prefix {
+    format!("2001:db8:8000:{n:x}::/64").parse().unwrap()
+}
+
+/// The name of the nth node; this one is the first.
+pub(crate) fn name(n: u8) -> NodeName {
+    format!("host{n}").parse().unwrap()
+}
+
+/// Settings of routes.
+pub(crate) fn settings() -> impl Strategy<Value = RouteSettings> {
+    let mark = prop_oneof![2 => Just(None), 1 => Just(Some(Mark { table: 66, metric: 7 }))];
+    let direct = prop_oneof![5 => Just(Direct::OnLink), 1 => Just(Direct::Never)];
+    let topology = prop_oneof![5 => Just(Topology::Switched), 1 => Just(Topology::Routed)];
+    (any::<bool>(), direct, topology, mark).prop_map(|(balance, direct, topology, mark)| RouteSettings {
+        balance,
+        direct,
+        topology,
+        mark,
+        ..super::fixture::SETTINGS
+    })
+}
+
+/// A state.
+pub(crate) fn drawn() -> impl Strategy<Value = Drawn> {
+    let controller = prop_oneof![5 => Just(None), 1 => Just("2001:db8:8000:ffff::1".parse().ok())];
+    let claim = prop_oneof![5 => Just(Some(claim())), 1 => Just(None)];
+    let withdrawn = prop::bool::weighted(0.1);
+    (claim, view(), verdicts(), imports(), controller, withdrawn).prop_map(
+        |(claim, view, verdicts, imports, controller, withdrawn)| Drawn {
+            claim,
+            view: Arc::new(view),
+            verdicts: Arc::new(verdicts),
+            imports: Arc::new(imports),
+            controllers: controller.into_iter().collect(),
+            withdrawn,
+        },
+    )
+}
+
+fn claim() -> Claim {
+    let epoch = Epoch { incarnation: incarnation(), revision: Revision(1) };
+    Claim { prefix: prefix(1), epoch, pool: pool() }
+}
+
+/// Mostly nearly all nodes or nearly none, so that the brake has something to hold.
+fn view() -> impl Strategy<Value = View> {
+    let share = prop_oneof![Just(0.05), Just(0.5), Just(0.95)];
+    let peers = share.prop_flat_map(|share| {
+        let all = (1..=NODES).map(|n| proptest::option::weighted(share, peer(n)));
+        all.collect::<Vec<_>>()
+    });
+    let pools =
+        prop_oneof![4 => Just(vec![pool()]), 1 => Just(vec![]), 1 => Just(vec![pool(), other_pool()])];
+    let known = prop::bool::weighted(0.9);
+    let control = (prop::bool::weighted(0.1), 0u64..3, prop_oneof![3 => Just(0), 1 => 0u64..20]);
+    let (recovering, revision) = (prop::bool::weighted(0.2), 1u64..50);
+    (peers, pools, known, control, recovering, revision).prop_map(
+        |(peers, pools, known, (paused, resumed, confirmed_removals), recovering, revision)| {
+            let mut view = View::default();
+            if known {
+                view.apply_snapshot(Snapshot {
+                    mark: None,
+                    incarnation: incarnation(),
+                    revision: Revision(revision),
+                    linearizable: true,
+                    recovering,
+                    control: Control { paused, resumed: Revision(resumed), confirmed_removals },
+                    pools,
+                    peers: peers.into_iter().flatten().collect(),
+                });
+            }
+            view
+        },
+    )
+}
+
+fn other_pool() -> Pool {
+    Pool::new("other".parse().unwrap(), "2001:db8:9000::/40".parse().unwrap(), 64, 64).unwrap()
+}
+
+fn peer(n: u8) -> impl Strategy<Value = Peer> {
+    let state = prop_oneof![
+        12 => Just(NodeState::Ready),
+        1 => Just(NodeState::Joining),
+        1 => Just(NodeState::Draining),
+        1 => Just(NodeState::Drained),
+    ];
+    // On either uplink, on both, behind a router, inside the pool, and nowhere.
+    let hops = prop_oneof![
+        12 => Just(vec![format!("2001:db8::{n:x}")]),
+        3 => Just(vec![format!("2001:db8:0:3::{n:x}")]),
+        3 => Just(vec![format!("2001:db8:0:3::{n:x}"), format!("2001:db8::{n:x}")]),
+        1 => Just(vec![format!("2001:db8:7::{n:x}")]),
+        1 => Just(vec![format!("2001:db8:8000:ff::{n:x}")]),
+        1 => Just(vec![]),
+    ];
+    (state, hops, prop::bool::weighted(0.7)).prop_map(move |(state, hops, session)| Peer {
+        name: name(n),
+        prefix: prefix(n),
+        claimed: Revision(1),
+        pool: "main".parse().unwrap(),
+        state,
+        next_hops: hops.iter().map(|hop| hop.parse().unwrap()).collect(),
+        session,
+        drain_timeout: Duration::ZERO,
+    })
+}
+
+fn verdicts() -> impl Strategy<Value = Verdicts> {
+    let verdict = prop_oneof![Just(Verdict::Dead), Just(Verdict::Forwarding)];
+    let nodes = proptest::collection::btree_map((2..=NODES).prop_map(name), verdict, 0..6);
+    let hop = (2..=NODES).prop_map(|n| NextHop { gateway: format!("2001:db8::{n:x}").parse().ok(), link: 2 });
+    (nodes, proptest::collection::btree_set(hop, 0..3))
+        .prop_map(|(nodes, silent)| Verdicts::new(nodes, silent))
+}
+
+fn imports() -> impl Strategy<Value = Imports> {
+    let prefixes =
+        ["::/0", "2001:db8:f000::/36", "2001:db8:8000:2::/64", "2001:db8:8000::/40", "2001:db8::/64"];
+    let prefix = proptest::sample::select(prefixes.to_vec()).prop_map(|it| it.parse::<Prefix>().unwrap());
+    let path =
+        prop_oneof![Just("2001:db8::fe"), Just("2001:db8:0:3::fe"), Just("2001:db8:7::fe")].prop_map(path);
+    (proptest::collection::btree_map(prefix, path, 0..4), prop::bool::weighted(0.8)).prop_map(
+        |(routes, complete)| Imports { routes: BTreeMap::from_iter(routes), metric: IMPORTED, complete },
+    )
+}
+
+fn path(router: &str) -> Arc<ReceivedPath> {
+    let router = router.parse().unwrap();
+    Arc::new(ReceivedPath {
+        hop: Hop { global: Some(router), link_local: None, router, interface: None },
+        local_pref: 100,
+        as_path_len: 1,
+        origin: 0,
+        external: true,
+        neighbour_as: 65000,
+        med: 0,
+    })
+}
