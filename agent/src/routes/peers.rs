@@ -87,3 +87,55 @@ fn next_hops(known: &Known<'_>, peer: &Peer) -> Option<NextHops> {
     let used = if working.is_empty() { all().collect() } else { working };
     Some(used).filter(|used| !used.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sextant_proto::Revision;
+
+    use super::*;
+    use crate::{
+        cluster::{Verdict, Verdicts, View},
+        routes::fixture::{SETTINGS, known, uplink},
+        settings::RouteSettings,
+    };
+
+    fn peer() -> Peer {
+        Peer {
+            name: "host2".parse().unwrap(),
+            prefix: "2001:db8:1:2::/64".parse().unwrap(),
+            claimed: Revision(2),
+            pool: "main".parse().unwrap(),
+            state: NodeState::Ready,
+            next_hops: vec!["2001:db8::2".parse().unwrap()],
+            session: false,
+            drain_timeout: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn each_state_has_its_reason() {
+        let dead = Verdicts::from([("host2".parse().unwrap(), Verdict::Dead)]);
+        let (view, here, elsewhere) =
+            (View::default(), [uplink(2, "2001:db8::1")], [uplink(2, "2001:db8:f::1")]);
+        let never = RouteSettings { direct: Direct::Never, ..SETTINGS };
+        let known = Known { uplinks: &here, ..known(&view) };
+        let draining = Peer { state: NodeState::Draining, ..peer() };
+        let back = Peer { session: true, ..peer() };
+        let own = Peer { name: "host1".parse().unwrap(), ..peer() };
+        for (expected, known, peer) in [
+            (PeerState::Direct, known, peer()),
+            (PeerState::Direct, Known { verdicts: &dead, ..known }, back),
+            (PeerState::Dead, Known { verdicts: &dead, ..known }, peer()),
+            (PeerState::LeftToRouter, Known { verdicts: &dead, uplinks: &elsewhere, ..known }, peer()),
+            (PeerState::LeftToRouter, Known { settings: &never, ..known }, peer()),
+            (PeerState::NoUplink, Known { uplinks: &[], ..known }, peer()),
+            (PeerState::NotReady(NodeState::Draining), known, draining.clone()),
+            (PeerState::Withdrawn, Known { withdrawn: true, ..known }, draining),
+            (PeerState::Own, known, own),
+        ] {
+            assert_eq!(Assessment::of(&known, &peer).state, expected);
+        }
+    }
+}

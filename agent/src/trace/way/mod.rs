@@ -143,7 +143,7 @@ fn refused(seen: &Observed<'_>, errno: &Errno) -> Check {
         Some(Decides { route: Some(route), .. }) if route.protocol != RouteProtocol::OURS => {
             foreign(seen, route, "refuses it")
         }
-        _ if seen.towards.state == Some(PeerState::LeftToRouter) => {
+        _ if matches!(seen.towards.state, Some(PeerState::LeftToRouter | PeerState::NoUplink)) => {
             let mend = format!(
                 "on {here}: give it a default route to the router, and the router a route to {}'s prefix (`sextant bgp`)",
                 seen.peer
