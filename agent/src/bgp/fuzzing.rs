@@ -7,9 +7,9 @@ use rustbgpd_fsm::{Action, Event, PeerConfig, Session, SessionState};
 use rustbgpd_wire::{Afi, DecodeError, Message, NotificationMessage, Safi, encode_message};
 
 use super::{
-    opening::Restart,
+    peer::open::Restart,
     status::words,
-    wire::reading::{Between, Misread, Treatment, next_message, read_update, refined},
+    wire::decode::{Between, Misread, Treatment, next_message, read_update, refined},
 };
 
 /// Octets that a router might send, after one that says between whom.

@@ -9,21 +9,16 @@
 //! `import`. What the agent's end leaves behind is a closed connection without a notification, so that with graceful
 //! restart the routers keep what they have (DESIGN I5).
 
-mod connection;
-mod discovery;
 #[cfg(any(test, feature = "fake"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod import;
-mod learn;
 mod meters;
 mod neighbour;
-mod opening;
 pub mod paths;
+mod peer;
+mod rib;
 mod sockets;
 mod status;
-mod timers;
-mod watched;
 mod wire;
 
 use std::{
@@ -50,13 +45,12 @@ use crate::{
     state::{Exported, StateDir, StateError, boot_id},
 };
 
-use import::{Importer, Learner};
 pub use meters::Meters;
 use neighbour::{Around, Neighbour, Ours};
-use opening::Restart;
 use paths::{Cluster, Wanted};
+use peer::{bfd::Watched, open::Restart};
+use rib::{Importer, Learner};
 use status::Status;
-use watched::Watched;
 
 /// Why the speaker cannot go on.
 #[derive(Debug, thiserror::Error)]

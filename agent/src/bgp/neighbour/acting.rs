@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::Neighbour;
 use crate::bgp::{
+    peer::timers::{MAX_RETRY, jittered, open_patience},
     sockets,
     status::words,
-    timers::{MAX_RETRY, jittered, open_patience},
-    wire::reading::refined,
+    wire::decode::refined,
 };
 
 impl Neighbour {

@@ -15,12 +15,12 @@ use tokio::{net::TcpStream, time::Instant};
 
 use super::Neighbour;
 use crate::bgp::{
-    connection::{self, Connection},
-    opening::Restart,
+    peer::open::Restart,
+    peer::timers::Timers,
     sockets,
+    sockets::connection::{self, Connection},
     status::words,
-    timers::Timers,
-    wire::reading::Misread,
+    wire::decode::Misread,
 };
 
 /// How long a second connection may take to say who it is.

@@ -8,7 +8,7 @@ use rustbgpd_wire::{NotificationCode, NotificationMessage, notification::cease_s
 use tokio::time::Instant;
 
 use super::Neighbour;
-use crate::bgp::{learn::learn, wire::reading::Update};
+use crate::bgp::wire::{decode::Update, routes::learn};
 
 /// How long a neighbour that announces too much is left alone.
 const PENANCE: Duration = Duration::from_secs(60);

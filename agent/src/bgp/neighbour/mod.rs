@@ -31,16 +31,16 @@ use tokio::{
 use collision::Rival;
 
 use super::{
-    connection::{self, Connection},
-    discovery::{self, Discovery},
-    import::Learner,
-    opening::{self, Restart},
     paths::{Paths, Wanted},
+    peer::bfd::{self as watched, Watched},
+    peer::open::{self as opening, Restart},
+    peer::timers::{Timers, expiry, until},
+    rib::Learner,
     sockets,
+    sockets::connection::{self, Connection},
+    sockets::discovery::{self, Discovery},
     status::{Status, words},
-    timers::{Timers, expiry, until},
-    watched::{self, Watched},
-    wire::reading::{Misread, Treatment, asks_for_ours, read_update},
+    wire::decode::{Misread, Treatment, asks_for_ours, read_update},
 };
 use crate::{
     bfd::Health,

@@ -6,9 +6,9 @@ use rustbgpd_fsm::SessionState;
 
 use super::Neighbour;
 use crate::bgp::{
-    opening::Restart,
     paths::news,
-    wire::{self, Voice},
+    peer::open::Restart,
+    wire::encode::{self, Voice},
 };
 
 impl Neighbour {
@@ -22,7 +22,7 @@ impl Neighbour {
         }
         self.send_news().await?;
         let Some(voice) = self.voice() else { return Ok(()) };
-        let end = wire::end_of_rib(&voice).map_err(io::Error::other)?;
+        let end = encode::end_of_rib(&voice).map_err(io::Error::other)?;
         self.write(&end).await
     }
 
@@ -39,7 +39,7 @@ impl Neighbour {
         let wanted = self.wanted.borrow_and_update().paths.clone();
         let news = news(&self.told, &wanted);
         let Some(voice) = self.voice() else { return Ok(()) };
-        for update in wire::updates(&news, &voice).map_err(io::Error::other)? {
+        for update in encode::updates(&news, &voice).map_err(io::Error::other)? {
             self.write(&update).await?;
             self.status.sent();
         }

@@ -6,7 +6,7 @@ use rustbgpd_fsm::Event;
 use tokio::time::Instant;
 
 use super::Neighbour;
-use crate::{bfd::Health, bgp::watched::Way};
+use crate::{bfd::Health, bgp::peer::bfd::Way};
 
 impl Neighbour {
     pub(super) async fn way(&mut self, health: Health) {

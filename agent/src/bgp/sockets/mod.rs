@@ -6,7 +6,9 @@
     reason = "TCP_MD5SIG, IPV6_MINHOPCOUNT, TCP_SAVED_SYN and SIOCOUTQ, which nobody wraps"
 )]
 
-pub(super) mod icmp;
+pub(super) mod connection;
+pub(super) mod discovery;
+mod icmp;
 
 use std::{
     io,

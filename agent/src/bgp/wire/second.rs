@@ -17,14 +17,15 @@ use netgauze_bgp_pkt::{
     update::BgpUpdateMessage,
 };
 use proptest::prelude::*;
-use rustbgpd_wire::NotificationMessage;
+use rustbgpd_wire::{Message, NlriEntry, NotificationMessage, Origin, PathAttribute, encode_message};
 use sextant_proto::Prefix;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::{
-    reading::{Between, Treatment, next_message, read_update},
-    *,
+    decode::{Between, Treatment, next_message, read_update},
+    encode::{GRACEFUL_SHUTDOWN, Voice, end_of_rib, updates},
 };
+use crate::bgp::paths::{News, Path};
 use crate::settings::{Announce, BgpSettings, NeighbourSettings};
 
 /// What an UPDATE says, whoever has read it.
@@ -138,7 +139,7 @@ fn some_neighbour() -> impl Strategy<Value = NeighbourSettings> {
             large_communities: large.into_iter().collect(),
             med,
             local_pref,
-            ..tests::neighbour(remote_as)
+            ..super::encode::tests::neighbour(remote_as)
         }
     })
 }
@@ -166,7 +167,7 @@ proptest! {
 
     #[test]
     fn what_we_say_is_read_there_as_the_same(news in some_news(), neighbour in some_neighbour(), four_octet_as: bool) {
-        let voice = Voice { four_octet_as, ..tests::voice(&neighbour) };
+        let voice = Voice { four_octet_as, ..super::encode::tests::voice(&neighbour) };
         let (mut announced, mut withdrawn) = (Vec::new(), Vec::new());
         for message in updates(&news, &voice).unwrap() {
             let said = read_by_them(&message, four_octet_as);
@@ -262,8 +263,10 @@ fn theirs(said: &Said, four_octet_as: bool) -> BgpUpdateMessage {
 
 #[test]
 fn an_end_of_rib_is_one_there() {
-    let neighbour = tests::neighbour(65000);
-    let BgpMessage::Update(update) = decode(&end_of_rib(&tests::voice(&neighbour)).unwrap(), true) else {
+    let neighbour = super::encode::tests::neighbour(65000);
+    let BgpMessage::Update(update) =
+        decode(&end_of_rib(&super::encode::tests::voice(&neighbour)).unwrap(), true)
+    else {
         panic!()
     };
     assert_eq!(format!("{:?}", update.end_of_rib()), "Some(Ipv6Unicast)");
@@ -271,7 +274,7 @@ fn an_end_of_rib_is_one_there() {
 
 #[test]
 fn an_open_says_there_what_it_says_here() {
-    use crate::bgp::opening::{Restart, config};
+    use crate::bgp::peer::open::{Restart, config};
     use rustbgpd_fsm::{Action, Event, Session};
     for (asn, two) in [(65001, 65001), (4_200_000_001, 23456)] {
         let bgp = BgpSettings {
@@ -282,7 +285,7 @@ fn an_open_says_there_what_it_says_here() {
             import_metric: 768,
             neighbours: vec![],
         };
-        let neighbour = NeighbourSettings { restart_time: 120, ..tests::neighbour(65000) };
+        let neighbour = NeighbourSettings { restart_time: 120, ..super::encode::tests::neighbour(65000) };
         let mut session = Session::new(config(&bgp, &neighbour, Ipv4Addr::new(192, 0, 2, 1)));
         session.handle_event(Event::ManualStart);
         let actions = session.handle_event(Event::TcpConnectionConfirmed);

@@ -8,9 +8,9 @@ use std::{
 use rustbgpd_wire::{Afi, MpReachNlri, NlriEntry, PathAttribute, Safi};
 use sextant_proto::Prefix;
 
-use super::wire::{
-    GRACEFUL_SHUTDOWN, Voice,
-    reading::{Treatment, Update},
+use super::{
+    decode::{Treatment, Update},
+    encode::{GRACEFUL_SHUTDOWN, Voice},
 };
 use crate::routes::{Hop, ReceivedPath};
 
@@ -19,17 +19,17 @@ const LOCAL_PREF: u32 = 100;
 
 /// What a neighbour says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Learnt {
+pub(in crate::bgp) struct Learnt {
     /// These are not reached through it: withdrawn, or by a path that leads back here, or none that could be used.
-    pub(super) withdrawn: Vec<Prefix>,
+    pub(in crate::bgp) withdrawn: Vec<Prefix>,
     /// These are.
-    pub(super) announced: Option<(Vec<Prefix>, ReceivedPath)>,
+    pub(in crate::bgp) announced: Option<(Vec<Prefix>, ReceivedPath)>,
     /// It has said all that it has (RFC 4724 §2).
-    pub(super) end_of_rib: bool,
+    pub(in crate::bgp) end_of_rib: bool,
 }
 
 /// Reads an UPDATE of `router`, with which we speak over `interface` if that is named.
-pub(super) fn learn(
+pub(in crate::bgp) fn learn(
     update: &Update,
     voice: &Voice<'_>,
     own_id: Ipv4Addr,

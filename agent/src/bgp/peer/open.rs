@@ -9,15 +9,19 @@ use crate::settings::{BgpSettings, NeighbourSettings};
 
 /// What the agent that starts says of itself (RFC 4724).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Restart {
+pub(in crate::bgp) struct Restart {
     /// An agent before this one has had sessions.
-    pub(super) restarted: bool,
+    pub(in crate::bgp) restarted: bool,
     /// What it forwarded, the host forwards still.
-    pub(super) preserved: bool,
+    pub(in crate::bgp) preserved: bool,
 }
 
 /// What the state machine is to offer and to ask for.
-pub(super) fn config(bgp: &BgpSettings, neighbour: &NeighbourSettings, router_id: Ipv4Addr) -> PeerConfig {
+pub(in crate::bgp) fn config(
+    bgp: &BgpSettings,
+    neighbour: &NeighbourSettings,
+    router_id: Ipv4Addr,
+) -> PeerConfig {
     let mut config = PeerConfig::new(bgp.local_as, neighbour.remote_as, router_id);
     config.hold_time = neighbour.hold_time;
     // Longer than a connection may take to be made, jitter and all.
@@ -31,7 +35,7 @@ pub(super) fn config(bgp: &BgpSettings, neighbour: &NeighbourSettings, router_id
 
 impl Restart {
     /// What the state machine cannot know, or offers and this speaker does not do.
-    pub(super) fn amend(self, mut open: OpenMessage) -> OpenMessage {
+    pub(in crate::bgp) fn amend(self, mut open: OpenMessage) -> OpenMessage {
         let spoken =
             |it: &Capability| !matches!(it, Capability::ExtendedMessage | Capability::EnhancedRouteRefresh);
         open.capabilities.retain(spoken);

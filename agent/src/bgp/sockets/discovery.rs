@@ -6,14 +6,14 @@ use std::{io, net::Ipv6Addr, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-use super::sockets::icmp::Link;
+use super::icmp::Link;
 
 /// How often we are heard.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// How often until a router is heard (RFC 4861 §6.3.7 has it so).
 const FIRST_INTERVAL: Duration = Duration::from_secs(4);
 
-pub(super) struct Discovery {
+pub(in crate::bgp) struct Discovery {
     interface: Arc<str>,
     link: Option<Link>,
     announce_at: Instant,
@@ -21,7 +21,7 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) fn new(interface: Arc<str>) -> Self {
+    pub(in crate::bgp) fn new(interface: Arc<str>) -> Self {
         Self { interface, link: None, announce_at: Instant::now(), found: false }
     }
 
@@ -59,7 +59,7 @@ impl Discovery {
 }
 
 /// The next that is heard of the router, or why nothing can be; never anything where its address is configured. Cancel safe.
-pub(super) async fn heard(discovery: &mut Option<Discovery>) -> io::Result<Ipv6Addr> {
+pub(in crate::bgp) async fn heard(discovery: &mut Option<Discovery>) -> io::Result<Ipv6Addr> {
     match discovery {
         Some(discovery) => discovery.next().await,
         None => std::future::pending().await,

@@ -7,7 +7,7 @@
 //! The engine puts them into the kernel with all its other routes, under a metric of their own; which of them this host can
 //! use at all is decided there ([`crate::routes`]).
 
-mod rib;
+mod table;
 
 use std::{
     convert::Infallible,
@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::routes::{Imports, ReceivedPath};
 
-pub use rib::{Rib, TooMany};
+pub use table::{Rib, TooMany};
 
 /// Once nothing has come for so long, what has come is passed on,
 const QUIET: Duration = Duration::from_millis(20);

@@ -1,9 +1,9 @@
-//! UPDATE messages as values; [`super::super::wire::reading`] has those as octets.
+//! UPDATE messages as values; [`super::super::decode`] has those as octets.
 
 use rustbgpd_wire::{AsPath, AsPathSegment, Ipv6Prefix, MpUnreachNlri, Origin, ParsedUpdate};
 
 use super::*;
-use crate::bgp::wire::tests::{neighbour, reached, voice};
+use crate::bgp::wire::encode::tests::{neighbour, reached, voice};
 
 const OWN_ID: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 

@@ -9,12 +9,12 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{
+use crate::bgp::{
     sockets,
-    wire::reading::{self, Misread},
+    wire::decode::{self, Misread},
 };
 
-pub(super) struct Connection {
+pub(in crate::bgp) struct Connection {
     stream: TcpStream,
     received: BytesMut,
     /// What prefixes are reached by through us, and the link-local address beside it, if any.
@@ -22,24 +22,24 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(in crate::bgp) fn new(stream: TcpStream) -> Self {
         let own = sockets::own_addresses(&stream).ok();
         Self { stream, received: BytesMut::new(), own }
     }
 
     /// The next whole message of what was read; `None` if it is not all there yet.
-    pub(super) fn next_message(&mut self) -> Result<Option<Message>, Misread> {
-        reading::next_message(&mut self.received)
+    pub(in crate::bgp) fn next_message(&mut self) -> Result<Option<Message>, Misread> {
+        decode::next_message(&mut self.received)
     }
 
     /// Our addresses in it; `None` if it broke before they could be read.
-    pub(super) fn own(&self) -> Option<(Ipv6Addr, Option<Ipv6Addr>)> {
+    pub(in crate::bgp) fn own(&self) -> Option<(Ipv6Addr, Option<Ipv6Addr>)> {
         self.own
     }
 
     /// Makes it end without a trace if nothing that we said has arrived: an OPEN that arrives long after we gave it up, with
     /// the reason for that, would only end the session that there is by then.
-    pub(super) fn take_back(&self) {
+    pub(in crate::bgp) fn take_back(&self) {
         if sockets::is_unheard(&self.stream)
             && let Err(error) = self.stream.set_zero_linger()
         {
@@ -47,14 +47,14 @@ impl Connection {
         }
     }
 
-    pub(super) async fn write(&mut self, octets: &[u8], patience: Duration) -> io::Result<()> {
+    pub(in crate::bgp) async fn write(&mut self, octets: &[u8], patience: Duration) -> io::Result<()> {
         let written = tokio::time::timeout(patience, self.stream.write_all(octets)).await;
         written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it takes no more octets"))?
     }
 }
 
 /// How many octets came; 0 at the end. Where there is no connection, none ever comes. Cancel safe.
-pub(super) async fn read(connection: &mut Option<Connection>) -> io::Result<usize> {
+pub(in crate::bgp) async fn read(connection: &mut Option<Connection>) -> io::Result<usize> {
     match connection {
         Some(connection) => read_from(connection).await,
         None => std::future::pending().await,
@@ -62,7 +62,7 @@ pub(super) async fn read(connection: &mut Option<Connection>) -> io::Result<usiz
 }
 
 /// As [`read`], of one that is there. Cancel safe.
-pub(super) async fn read_from(connection: &mut Connection) -> io::Result<usize> {
+pub(in crate::bgp) async fn read_from(connection: &mut Connection) -> io::Result<usize> {
     connection.stream.read_buf(&mut connection.received).await
 }
 

@@ -8,7 +8,7 @@ use crate::bfd::{Aim, Health, State};
 
 /// A way that is watched.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(in crate::bgp) struct Watched {
     health: watch::Receiver<Health>,
     aim: Option<Aim>,
     failures: u64,
@@ -17,7 +17,7 @@ pub(super) struct Watched {
 
 /// What follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(in crate::bgp) enum Way {
     /// A session over it is to end now (RFC 5882 §4.2).
     Failed,
     /// A session that was held back may begin.
@@ -27,13 +27,13 @@ pub(super) enum Way {
 }
 
 impl Watched {
-    pub(super) fn new(health: watch::Receiver<Health>, aim: Option<Aim>) -> Self {
+    pub(in crate::bgp) fn new(health: watch::Receiver<Health>, aim: Option<Aim>) -> Self {
         let failures = health.borrow().failures;
         Self { health, aim, failures, held_until: None }
     }
 
     /// The neighbour is here.
-    pub(super) fn aim(&self, neighbour: SocketAddrV6) {
+    pub(in crate::bgp) fn aim(&self, neighbour: SocketAddrV6) {
         if let Some(aim) = &self.aim {
             aim.at(neighbour);
         }
@@ -41,12 +41,12 @@ impl Watched {
 
     /// Until when no session is to begin over a way that has failed: it would only fail again. Not for ever, as the neighbour
     /// may have stopped to do BFD at all. `None` if one may begin at `now`.
-    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
+    pub(in crate::bgp) fn held_until(&self, now: Instant) -> Option<Instant> {
         self.held_until.filter(|until| *until > now)
     }
 
     /// Where the way has failed, sessions are held back until `until` at most.
-    pub(super) fn judge(&mut self, health: Health, until: Instant) -> Way {
+    pub(in crate::bgp) fn judge(&mut self, health: Health, until: Instant) -> Way {
         if health.failures > self.failures {
             self.failures = health.failures;
             // It may be back already.
@@ -61,7 +61,7 @@ impl Watched {
 }
 
 /// The next news of a way; none ever of one that is not watched. Cancel safe.
-pub(super) async fn changed(watched: &mut Option<Watched>) -> Health {
+pub(in crate::bgp) async fn changed(watched: &mut Option<Watched>) -> Health {
     if let Some(watched) = watched
         && watched.health.changed().await.is_ok()
     {

@@ -7,7 +7,7 @@ use rustbgpd_fsm::TimerType;
 use tokio::time::Instant;
 
 /// The longest wait before a connection is tried again: a router that comes back should not have to wait for us.
-pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
+pub(in crate::bgp) const MAX_RETRY: Duration = Duration::from_secs(10);
 
 /// The longest wait for an OPEN; the shortest is half of it. RFC 4271 §8.2.2 suggests four minutes; a router on the next link
 /// needs less, and one whose segments are dropped, and its resets with them, is to be tried again before that. A router that
@@ -16,19 +16,19 @@ pub(super) const MAX_RETRY: Duration = Duration::from_secs(10);
 const OPEN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long to wait for an OPEN.
-pub(super) fn open_patience() -> Duration {
+pub(in crate::bgp) fn open_patience() -> Duration {
     OPEN_PATIENCE.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
 #[derive(Default)]
-pub(super) struct Timers {
+pub(in crate::bgp) struct Timers {
     retry: Option<Instant>,
     hold: Option<Instant>,
     keepalive: Option<Instant>,
 }
 
 impl Timers {
-    pub(super) fn set(&mut self, timer: TimerType, at: Option<Instant>) {
+    pub(in crate::bgp) fn set(&mut self, timer: TimerType, at: Option<Instant>) {
         match timer {
             TimerType::Hold => self.hold = at,
             TimerType::Keepalive => self.keepalive = at,
@@ -36,7 +36,7 @@ impl Timers {
         }
     }
 
-    pub(super) fn next(&self) -> Option<(Instant, TimerType)> {
+    pub(in crate::bgp) fn next(&self) -> Option<(Instant, TimerType)> {
         let all = [
             (self.hold, TimerType::Hold),
             (self.keepalive, TimerType::Keepalive),
@@ -47,7 +47,7 @@ impl Timers {
 }
 
 /// RFC 4271 §10: all but the hold timer are jittered.
-pub(super) fn jittered(timer: TimerType, secs: u32) -> Duration {
+pub(in crate::bgp) fn jittered(timer: TimerType, secs: u32) -> Duration {
     let whole = Duration::from_secs(secs.into());
     match timer {
         TimerType::Hold => whole,
@@ -56,14 +56,14 @@ pub(super) fn jittered(timer: TimerType, secs: u32) -> Duration {
     }
 }
 
-pub(super) async fn until(when: Option<Instant>) {
+pub(in crate::bgp) async fn until(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,
     }
 }
 
-pub(super) async fn expiry(timer: Option<(Instant, TimerType)>) -> TimerType {
+pub(in crate::bgp) async fn expiry(timer: Option<(Instant, TimerType)>) -> TimerType {
     match timer {
         Some((at, timer)) => {
             tokio::time::sleep_until(at).await;

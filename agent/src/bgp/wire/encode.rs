@@ -1,0 +1,303 @@
+//! UPDATE messages out of [`News`].
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use bytes::Bytes;
+use rustbgpd_wire::{
+    Afi, AsPath, AsPathSegment, EncodeError, LargeCommunity, Message, MpReachNlri, MpUnreachNlri, NlriEntry,
+    Origin, PathAttribute, Safi, UpdateMessage, encode_message, update::Ipv4UnicastMode,
+};
+use sextant_proto::Prefix;
+
+use super::decode::Between;
+use crate::{
+    bgp::paths::{News, Path},
+    settings::NeighbourSettings,
+};
+
+/// GRACEFUL_SHUTDOWN (RFC 8326).
+pub(in crate::bgp) const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
+/// How many prefixes one message holds: at 17 octets each they fit into 4,096 with all attributes.
+const PER_MESSAGE: usize = 150;
+
+/// How we speak in one session.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::bgp) struct Voice<'a> {
+    pub(in crate::bgp) local_as: u32,
+    pub(in crate::bgp) neighbour: &'a NeighbourSettings,
+    /// Our address in the session; over link-local addresses a global one of the same interface, if there is one.
+    pub(in crate::bgp) own_address: Ipv6Addr,
+    /// Our address in a session over link-local addresses, where `own_address` is another one (RFC 2545 §3).
+    pub(in crate::bgp) own_link_local: Option<Ipv6Addr>,
+    /// The neighbour understands AS numbers of four octets.
+    pub(in crate::bgp) four_octet_as: bool,
+}
+
+impl Voice<'_> {
+    /// Between whom we speak.
+    pub(in crate::bgp) fn between(&self) -> Between {
+        let internal = self.local_as == self.neighbour.remote_as;
+        Between { internal, four_octet_as: self.four_octet_as }
+    }
+}
+
+/// The UPDATE messages that tell `news`, withdrawals first.
+pub(in crate::bgp) fn updates(news: &News, voice: &Voice<'_>) -> Result<Vec<Bytes>, EncodeError> {
+    let mut messages = Vec::new();
+    for some in news.withdrawn.chunks(PER_MESSAGE) {
+        messages.push(update(&[PathAttribute::MpUnreachNlri(Box::new(unreach(some)))], voice)?);
+    }
+    let mut by_path: BTreeMap<Path, Vec<Prefix>> = BTreeMap::new();
+    for (prefix, path) in &news.announced {
+        by_path.entry(*path).or_default().push(*prefix);
+    }
+    for (path, prefixes) in by_path {
+        for some in prefixes.chunks(PER_MESSAGE) {
+            messages.push(update(&attributes(path, some, voice), voice)?);
+        }
+    }
+    Ok(messages)
+}
+
+/// The end of what there is to tell at first (RFC 4724 §2).
+pub(in crate::bgp) fn end_of_rib(voice: &Voice<'_>) -> Result<Bytes, EncodeError> {
+    update(&[PathAttribute::MpUnreachNlri(Box::new(unreach(&[])))], voice)
+}
+
+fn update(attributes: &[PathAttribute], voice: &Voice<'_>) -> Result<Bytes, EncodeError> {
+    let mode = Ipv4UnicastMode::MpReach;
+    let message = UpdateMessage::try_build(&[], &[], attributes, voice.four_octet_as, false, mode)?;
+    Ok(encode_message(&Message::Update(message))?.freeze())
+}
+
+fn attributes(path: Path, prefixes: &[Prefix], voice: &Voice<'_>) -> Vec<PathAttribute> {
+    let neighbour = voice.neighbour;
+    let internal = voice.local_as == neighbour.remote_as;
+    let segments = if internal { Vec::new() } else { vec![AsPathSegment::AsSequence(vec![voice.local_as])] };
+    let mut attributes = vec![PathAttribute::Origin(Origin::Igp), PathAttribute::AsPath(AsPath { segments })];
+    attributes.extend(neighbour.med.map(PathAttribute::Med));
+    if internal {
+        attributes.push(PathAttribute::LocalPref(if path.leaving { 0 } else { neighbour.local_pref }));
+    }
+    let mut communities = neighbour.communities.clone();
+    communities.extend(path.leaving.then_some(GRACEFUL_SHUTDOWN));
+    if !communities.is_empty() {
+        attributes.push(PathAttribute::Communities(communities));
+    }
+    if !neighbour.large_communities.is_empty() {
+        let large = neighbour.large_communities.iter().map(|[a, b, c]| LargeCommunity::new(*a, *b, *c));
+        attributes.push(PathAttribute::LargeCommunities(large.collect()));
+    }
+    let next_hop = path.next_hop.unwrap_or(voice.own_address);
+    let link_local = voice.own_link_local.filter(|_| path.next_hop.is_none());
+    let announced = prefixes.iter().map(entry).collect();
+    attributes.push(PathAttribute::MpReachNlri(Box::new(reach(next_hop, link_local, announced))));
+    attributes
+}
+
+fn reach(
+    next_hop: Ipv6Addr,
+    link_local_next_hop: Option<Ipv6Addr>,
+    announced: Vec<NlriEntry>,
+) -> MpReachNlri {
+    MpReachNlri {
+        afi: Afi::Ipv6,
+        safi: Safi::Unicast,
+        next_hop: IpAddr::V6(next_hop),
+        link_local_next_hop,
+        announced,
+        flowspec_announced: Vec::new(),
+        evpn_announced: Vec::new(),
+        bgpls_announced: Vec::new(),
+        vpn_announced: Vec::new(),
+        labeled_announced: Vec::new(),
+        rtc_announced: Vec::new(),
+    }
+}
+
+fn unreach(prefixes: &[Prefix]) -> MpUnreachNlri {
+    MpUnreachNlri {
+        afi: Afi::Ipv6,
+        safi: Safi::Unicast,
+        withdrawn: prefixes.iter().map(entry).collect(),
+        flowspec_withdrawn: Vec::new(),
+        evpn_withdrawn: Vec::new(),
+        bgpls_withdrawn: Vec::new(),
+        vpn_withdrawn: Vec::new(),
+        labeled_withdrawn: Vec::new(),
+        rtc_withdrawn: Vec::new(),
+    }
+}
+
+fn entry(prefix: &Prefix) -> NlriEntry {
+    let prefix = rustbgpd_wire::Ipv6Prefix::new(prefix.addr(), prefix.len());
+    NlriEntry { path_id: 0, prefix: rustbgpd_wire::Prefix::V6(prefix) }
+}
+
+#[cfg(test)]
+pub(in crate::bgp) mod tests {
+    use proptest::prelude::*;
+
+    use bytes::BytesMut;
+    use rustbgpd_wire::MAX_MESSAGE_LEN;
+
+    use super::{
+        super::decode::{next_message, read_update},
+        *,
+    };
+    use crate::{
+        bgp::paths::Paths,
+        settings::{Accept, Import},
+    };
+
+    pub(in crate::bgp) fn neighbour(remote_as: u32) -> NeighbourSettings {
+        NeighbourSettings {
+            address: "2001:db8::fe:1".parse().unwrap(),
+            interface: None,
+            remote_as,
+            passive: false,
+            hold_time: 90,
+            password: None,
+            ttl_security: false,
+            restart_time: 120,
+            bfd: None,
+            accept: nothing(),
+            source: None,
+            communities: vec![65001 << 16 | 7],
+            large_communities: vec![[1, 2, 3]],
+            med: Some(5),
+            local_pref: 200,
+        }
+    }
+
+    fn nothing() -> Accept {
+        Accept { import: Import::None, filter: Vec::new(), max: 0 }
+    }
+
+    pub(in crate::bgp) fn reached(
+        next_hop: &str,
+        link_local: Option<&str>,
+        announced: Vec<NlriEntry>,
+    ) -> PathAttribute {
+        let link_local = link_local.map(|it| it.parse().unwrap());
+        PathAttribute::MpReachNlri(Box::new(reach(next_hop.parse().unwrap(), link_local, announced)))
+    }
+
+    /// Of an agent in AS 65001.
+    pub(in crate::bgp) fn voice(neighbour: &NeighbourSettings) -> Voice<'_> {
+        let own_address = "2001:db8::1".parse().unwrap();
+        Voice { local_as: 65001, neighbour, own_address, own_link_local: None, four_octet_as: true }
+    }
+
+    fn many(count: u128, leaving: bool) -> News {
+        let prefix =
+            |n: u128| Prefix::new(Ipv6Addr::from_bits((0x2001_0db8_8000 << 80) + (n << 64)), 64).unwrap();
+        let path = Path { next_hop: None, leaving };
+        News {
+            withdrawn: (0..count).map(prefix).collect(),
+            announced: (0..count).map(|n| (prefix(n), path)).collect(),
+        }
+    }
+
+    /// What a neighbour learns from these messages, by the codec's own decoder.
+    fn learn(messages: Vec<Bytes>) -> (Paths, Vec<Vec<PathAttribute>>) {
+        let (mut paths, mut all) = (Paths::new(), Vec::new());
+        for message in messages {
+            assert!(message.len() <= usize::from(MAX_MESSAGE_LEN), "{}", message.len());
+            let mut received = BytesMut::from(&message[..]);
+            let Some(Message::Update(update)) = next_message(&mut received).unwrap() else { panic!() };
+            assert!(received.is_empty());
+            let attributes = update.parse(true, false, &[]).unwrap().attributes;
+            for attribute in &attributes {
+                match attribute {
+                    PathAttribute::MpReachNlri(reach) => paths.extend(reach.announced.iter().map(|entry| {
+                        let IpAddr::V6(hop) = reach.next_hop else { panic!() };
+                        (prefix_of(entry), Path { next_hop: Some(hop), leaving: false })
+                    })),
+                    PathAttribute::MpUnreachNlri(unreach) => {
+                        let gone: Vec<_> = unreach.withdrawn.iter().map(prefix_of).collect();
+                        paths.retain(|prefix, _| !gone.contains(prefix));
+                    }
+                    _ => {}
+                }
+            }
+            all.push(attributes);
+        }
+        (paths, all)
+    }
+
+    fn prefix_of(entry: &NlriEntry) -> Prefix {
+        let rustbgpd_wire::Prefix::V6(prefix) = entry.prefix else { panic!() };
+        Prefix::new(prefix.addr, prefix.len).unwrap()
+    }
+
+    #[test]
+    fn many_prefixes_fit_into_messages() {
+        let neighbour = neighbour(65000);
+        let (paths, _) = learn(updates(&many(1000, false), &voice(&neighbour)).unwrap());
+        assert_eq!(paths.len(), 1000, "withdrawals come first");
+        assert!(paths.values().all(|path| path.next_hop == Some("2001:db8::1".parse().unwrap())));
+    }
+
+    #[test]
+    fn over_link_local_addresses_both_next_hops_are_told() {
+        let neighbour = neighbour(65000);
+        let (own, hop) = ("2001:db8::1".parse().unwrap(), Some("fe80::1".parse().unwrap()));
+        let spoken = Voice { own_link_local: hop, ..voice(&neighbour) };
+        let (_, attributes) = learn(updates(&many(1, false), &spoken).unwrap());
+        let reached = attributes[1].iter().find_map(|it| match it {
+            PathAttribute::MpReachNlri(it) => Some((it.next_hop, it.link_local_next_hop)),
+            _ => None,
+        });
+        assert_eq!(reached, Some((IpAddr::V6(own), hop)));
+    }
+
+    #[test]
+    fn a_path_that_leaves_says_so() {
+        for (remote_as, local_pref) in [(65000, None), (65001, Some(0))] {
+            let neighbour = neighbour(remote_as);
+            let news = News { withdrawn: vec![], ..many(1, true) };
+            let (_, attributes) = learn(updates(&news, &voice(&neighbour)).unwrap());
+            let communities = PathAttribute::Communities(vec![65001 << 16 | 7, GRACEFUL_SHUTDOWN]);
+            assert!(attributes[0].contains(&communities), "{attributes:?}");
+            let found = attributes[0].iter().find_map(|it| match it {
+                PathAttribute::LocalPref(preference) => Some(*preference),
+                _ => None,
+            });
+            assert_eq!(found, local_pref);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn octets_of_any_kind_do_no_harm(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let neighbour = neighbour(65000);
+            let framed = |kind: u8| {
+                let len = u16::try_from(19 + octets.len()).unwrap();
+                [&[0xff; 16][..], &len.to_be_bytes(), &[kind], &octets].concat()
+            };
+            for octets in [octets.clone()].into_iter().chain((0..7).map(framed)) {
+                let mut received = BytesMut::from(&octets[..]);
+                if let Ok(Some(Message::Update(update))) = next_message(&mut received) {
+                    let _any = read_update(&update, voice(&neighbour).between());
+                }
+            }
+        }
+
+        #[test]
+        fn a_message_with_one_octet_wrong_does_no_harm(at in any::<proptest::sample::Index>(), with in any::<u8>()) {
+            let neighbour = neighbour(65000);
+            for message in updates(&many(3, true), &voice(&neighbour)).unwrap() {
+                let mut received = BytesMut::from(&message[..]);
+                let at = at.index(received.len());
+                received[at] = with;
+                if let Ok(Some(Message::Update(update))) = next_message(&mut received) {
+                    let _any = read_update(&update, voice(&neighbour).between());
+                }
+            }
+        }
+    }
+}
