@@ -46,11 +46,11 @@ use crate::{
 };
 
 pub use meters::Meters;
-use neighbour::{Around, Neighbour, Ours};
+use neighbour::{Links, Local, Neighbour};
 use paths::{Cluster, Wanted};
-use peer::{bfd::Watched, open::Restart};
 use rib::{Importer, Learner};
 use status::Status;
+use wire::open::Restart;
 
 /// Why the speaker cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -126,8 +126,8 @@ impl Speaker {
         let learners = self.learners(&mut tasks);
         let bgp = Arc::new(self.settings.clone());
         let node = self.node.clone();
-        let ours = Ours { bgp, router_id: self.router_id()?, restart, node, wanted: wanted.clone() };
-        let doors = self.neighbours(&mut tasks, &ours, bfd.as_ref(), learners);
+        let local = Local { bgp, router_id: self.router_id()?, restart, node, wanted: wanted.clone() };
+        let doors = self.neighbours(&mut tasks, &local, bfd.as_ref(), learners);
         loop {
             self.remember(&wanted, &boot, &mut remembered)?;
             tokio::select! {
@@ -188,7 +188,7 @@ impl Speaker {
     fn neighbours(
         &self,
         tasks: &mut JoinSet<Infallible>,
-        ours: &Ours,
+        local: &Local,
         bfd: Option<&Bfd>,
         learners: Vec<Learner>,
     ) -> Doors {
@@ -201,12 +201,10 @@ impl Speaker {
             let status = Status::new(self.status.clone(), neighbour, &self.meters);
             let nth = neighbour.bfd.and_then(|_| watched.next());
             let session = nth.zip(bfd).and_then(|(nth, bfd)| bfd.session(nth));
-            let watched = session.map(|(health, aim)| Watched::new(health, Some(aim)));
             let imports = neighbour.accept.import != Import::None;
             let learner = imports.then(|| learners.next()).flatten();
-            let around = Around { incoming, status, watched, learner };
-            let speaking = Neighbour::new(ours.clone(), neighbour.clone(), around);
-            tasks.spawn(speaking.run());
+            let links = Links { incoming, status, bfd: session, learner };
+            tasks.spawn(Neighbour::new(local.clone(), neighbour.clone(), links).run());
         }
         doors
     }

@@ -2,15 +2,13 @@
 
 use std::net::Ipv6Addr;
 
-use rustbgpd_fsm::SessionState;
-use rustbgpd_wire::{
-    NotificationMessage,
-    notification::{description, extract_shutdown_communication},
-};
 use sextant_proto::{BgpNeighbour, unix_ms};
 use tokio::sync::watch;
 
-use super::meters::{Counts, Meters};
+use super::{
+    meters::{Counts, Meters},
+    peer::State,
+};
 use crate::{bfd, settings::NeighbourSettings};
 
 /// The status of all neighbours, one of which is this one's.
@@ -36,7 +34,7 @@ impl Status {
                 address: neighbour.address,
                 interface: neighbour.interface.as_deref().unwrap_or_default().to_owned(),
                 remote_as: neighbour.remote_as,
-                state: word(SessionState::Idle).into(),
+                state: word(State::Idle).into(),
                 since_unix_ms: unix_ms(),
                 sent: 0,
                 received: 0,
@@ -48,8 +46,8 @@ impl Status {
         Self { all, nth, name: neighbour.name(), counts }
     }
 
-    pub(super) fn state(&self, state: SessionState) {
-        let established = state == SessionState::Established;
+    pub(super) fn state(&self, state: State) {
+        let established = state == State::Established;
         // Between attempts it goes to and fro: that is one state to a person.
         let word = word(state);
         let mut was = String::new();
@@ -84,12 +82,12 @@ impl Status {
         self.change(|it| it.address = address);
     }
 
-    /// The way to it has failed, by BFD.
-    pub(super) fn way_failed(&self) {
+    /// BFD has reported that the path failed.
+    pub(super) fn path_failed(&self, error: String) {
         if let Some((_, failures)) = &self.counts.bfd {
             failures.inc();
         }
-        self.error("BFD: the way to it has failed".into());
+        self.error(error);
     }
 
     pub(super) fn bfd(&self, state: bfd::State) {
@@ -147,20 +145,11 @@ impl Status {
     }
 }
 
-/// What a notification says, for people.
-pub(super) fn words(notification: &NotificationMessage) -> String {
-    let what = description(notification.code, notification.subcode);
-    match extract_shutdown_communication(notification) {
-        Ok(Some(reason)) if !reason.is_empty() => format!("{what}: {reason}"),
-        _ => what.to_owned(),
-    }
-}
-
-fn word(state: SessionState) -> &'static str {
+fn word(state: State) -> &'static str {
     match state {
-        SessionState::Established => "established",
-        SessionState::OpenSent | SessionState::OpenConfirm => "opening",
-        SessionState::Idle | SessionState::Connect | SessionState::Active => "connecting",
+        State::Established => "established",
+        State::OpenSent | State::OpenConfirm => "opening",
+        State::Idle | State::Connect | State::Active => "connecting",
     }
 }
 

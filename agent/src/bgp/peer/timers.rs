@@ -1,34 +1,31 @@
-//! When something is due in a session.
+//! The timers of a session (RFC 4271 §10), and how they are jittered.
+//!
+//! `draw` is a random number from 0 to 1.
 
 use std::time::Duration;
 
-use rand::Rng;
 use rustbgpd_fsm::TimerType;
 use tokio::time::Instant;
 
-/// The longest wait before a connection is tried again: a router that comes back should not have to wait for us.
-pub(in crate::bgp) const MAX_RETRY: Duration = Duration::from_secs(10);
+/// The longest wait before a connection is tried again: a router that comes back should not have to wait for this host.
+const MAX_RETRY: Duration = Duration::from_secs(10);
 
 /// The longest wait for an OPEN; the shortest is half of it. RFC 4271 §8.2.2 suggests four minutes; a router on the next link
 /// needs less, and one whose segments are dropped, and its resets with them, is to be tried again before that. A router that
 /// all hosts connect to at once drops what its queue has no room for (BIRD's has for 8), and TCP's retransmissions then come
-/// at the same instants from all of them, ever less often: those who try anew spread out.
-const OPEN_PATIENCE: Duration = Duration::from_secs(15);
+/// at the same instants from all of them, ever less often: new attempts spread out.
+const OPEN_WAIT: Duration = Duration::from_secs(15);
 
-/// How long to wait for an OPEN.
-pub(in crate::bgp) fn open_patience() -> Duration {
-    OPEN_PATIENCE.mul_f64(rand::rng().random_range(0.5..=1.0))
-}
-
-#[derive(Default)]
-pub(in crate::bgp) struct Timers {
+/// When each timer expires.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Timers {
     retry: Option<Instant>,
     hold: Option<Instant>,
     keepalive: Option<Instant>,
 }
 
 impl Timers {
-    pub(in crate::bgp) fn set(&mut self, timer: TimerType, at: Option<Instant>) {
+    pub(super) fn set(&mut self, timer: TimerType, at: Option<Instant>) {
         match timer {
             TimerType::Hold => self.hold = at,
             TimerType::Keepalive => self.keepalive = at,
@@ -36,7 +33,8 @@ impl Timers {
         }
     }
 
-    pub(in crate::bgp) fn next(&self) -> Option<(Instant, TimerType)> {
+    /// The timer that expires first.
+    pub(super) fn next(&self) -> Option<(Instant, TimerType)> {
         let all = [
             (self.hold, TimerType::Hold),
             (self.keepalive, TimerType::Keepalive),
@@ -47,28 +45,26 @@ impl Timers {
 }
 
 /// RFC 4271 §10: all but the hold timer are jittered.
-pub(in crate::bgp) fn jittered(timer: TimerType, secs: u32) -> Duration {
+pub(super) fn jittered(timer: TimerType, secs: u32, draw: f64) -> Duration {
     let whole = Duration::from_secs(secs.into());
     match timer {
         TimerType::Hold => whole,
-        TimerType::Keepalive => whole.mul_f64(rand::rng().random_range(0.75..=1.0)),
-        _ => whole.min(MAX_RETRY).mul_f64(rand::rng().random_range(0.75..=1.0)),
+        TimerType::Keepalive => shortened(whole, draw),
+        _ => shortened(whole.min(MAX_RETRY), draw),
     }
 }
 
-pub(in crate::bgp) async fn until(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
-        None => std::future::pending().await,
-    }
+/// How long to wait for an OPEN.
+pub(super) fn open_wait(draw: f64) -> Duration {
+    OPEN_WAIT.mul_f64(0.5 + 0.5 * draw)
 }
 
-pub(in crate::bgp) async fn expiry(timer: Option<(Instant, TimerType)>) -> TimerType {
-    match timer {
-        Some((at, timer)) => {
-            tokio::time::sleep_until(at).await;
-            timer
-        }
-        None => std::future::pending().await,
-    }
+/// How long a peer stays idle after so many sessions in a row that failed before they were established.
+pub(super) fn idle_hold(failures: u32, draw: f64) -> Duration {
+    shortened(Duration::from_secs(1 << failures.min(4)).min(MAX_RETRY), draw)
+}
+
+/// By up to a quarter.
+fn shortened(whole: Duration, draw: f64) -> Duration {
+    whole.mul_f64(0.75 + 0.25 * draw)
 }

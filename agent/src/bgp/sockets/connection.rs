@@ -1,30 +1,45 @@
 //! One connection to a neighbour: octets in, messages out.
 
-use std::{io, net::Ipv6Addr, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::Ipv6Addr,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::BytesMut;
-use rustbgpd_wire::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
 use crate::bgp::{
+    peer::ConnectionId,
     sockets,
-    wire::decode::{self, Misread},
+    wire::{
+        Message,
+        decode::{self, Misread},
+    },
 };
 
 pub(in crate::bgp) struct Connection {
+    id: ConnectionId,
     stream: TcpStream,
     received: BytesMut,
-    /// What prefixes are reached by through us, and the link-local address beside it, if any.
+    /// The next hop of prefixes that are reached through this host, and the link-local address beside it, if any.
     own: Option<(Ipv6Addr, Option<Ipv6Addr>)>,
 }
 
 impl Connection {
-    pub(in crate::bgp) fn new(stream: TcpStream) -> Self {
+    pub(in crate::bgp) fn new(id: ConnectionId, stream: TcpStream) -> Self {
         let own = sockets::own_addresses(&stream).ok();
-        Self { stream, received: BytesMut::new(), own }
+        Self { id, stream, received: BytesMut::new(), own }
+    }
+
+    pub(in crate::bgp) fn id(&self) -> ConnectionId {
+        self.id
     }
 
     /// The next whole message of what was read; `None` if it is not all there yet.
@@ -37,14 +52,17 @@ impl Connection {
         self.own
     }
 
-    /// Makes it end without a trace if nothing that we said has arrived: an OPEN that arrives long after we gave it up, with
-    /// the reason for that, would only end the session that there is by then.
-    pub(in crate::bgp) fn take_back(&self) {
-        if sockets::is_unheard(&self.stream)
+    /// Has it end with a reset if something that was sent is not acknowledged: the neighbour is not to read it later.
+    pub(in crate::bgp) fn reset_unless_acknowledged(&self) {
+        if sockets::is_unacknowledged(&self.stream)
             && let Err(error) = self.stream.set_zero_linger()
         {
-            tracing::debug!(%error, "a BGP connection that was not heard will linger");
+            tracing::debug!(%error, "a BGP connection cannot be reset");
         }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        pin!(self.stream.read_buf(&mut self.received)).poll(context)
     }
 
     pub(in crate::bgp) async fn write(&mut self, octets: &[u8], patience: Duration) -> io::Result<()> {
@@ -53,17 +71,20 @@ impl Connection {
     }
 }
 
-/// How many octets came; 0 at the end. Where there is no connection, none ever comes. Cancel safe.
-pub(in crate::bgp) async fn read(connection: &mut Option<Connection>) -> io::Result<usize> {
-    match connection {
-        Some(connection) => read_from(connection).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// As [`read`], of one that is there. Cancel safe.
-pub(in crate::bgp) async fn read_from(connection: &mut Connection) -> io::Result<usize> {
-    connection.stream.read_buf(&mut connection.received).await
+/// The next connection on which octets came, and how many; 0 at its end. Only those that `listens` says. Cancel safe.
+pub(in crate::bgp) async fn read_any(
+    connections: &mut [Connection],
+    listens: impl Fn(ConnectionId) -> bool,
+) -> (ConnectionId, io::Result<usize>) {
+    poll_fn(|context| {
+        for connection in connections.iter_mut().filter(|it| listens(it.id)) {
+            if let Poll::Ready(read) = connection.poll_read(context) {
+                return Poll::Ready((connection.id, read));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 #[cfg(test)]
@@ -77,10 +98,10 @@ mod tests {
         let listener = TcpListener::bind("[::1]:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut theirs, _) = listener.accept().await.unwrap();
-        let mut connection = Connection::new(ours);
+        let mut connection = Connection::new(ConnectionId(1), ours);
         let written = connection.write(octets, Duration::from_millis(200)).await;
         assert_eq!(written.is_ok(), octets.is_empty(), "so much is not taken by anybody");
-        connection.take_back();
+        connection.reset_unless_acknowledged();
         drop(connection);
         theirs.read_to_end(&mut Vec::new()).await.map_err(|error| error.kind())
     }

@@ -25,12 +25,13 @@ use nix::{
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::peer::CONNECT_TIME;
 use crate::settings::{BgpSettings, NeighbourSettings};
 
 /// Where BGP speakers listen.
 pub(super) const BGP_PORT: u16 = 179;
 /// How long a connection may take to be made.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = CONNECT_TIME;
 /// How many connections may wait to be taken.
 const BACKLOG: u32 = 128;
 /// What a packet from the same link arrives with.
@@ -165,8 +166,8 @@ fn first_hop_limit(fd: RawFd) -> io::Result<Option<u8>> {
     Ok(kept.then_some(syn[HOP_LIMIT]))
 }
 
-/// Whether it was never acknowledged that we said anything: the neighbour has no room for the connection yet, or is gone.
-pub(super) fn is_unheard(stream: &TcpStream) -> bool {
+/// Whether something that was sent is not acknowledged: the neighbour has no room for the connection yet, or is gone.
+pub(super) fn is_unacknowledged(stream: &TcpStream) -> bool {
     let mut waiting: libc::c_int = 0;
     // SAFETY: `waiting` is valid for writing the one int that TIOCOUTQ, which is SIOCOUTQ, writes (tcp(7)).
     let done = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &mut waiting) };

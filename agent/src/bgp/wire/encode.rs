@@ -23,9 +23,9 @@ pub(in crate::bgp) const GRACEFUL_SHUTDOWN: u32 = 0xffff_0000;
 /// How many prefixes one message holds: at 17 octets each they fit into 4,096 with all attributes.
 const PER_MESSAGE: usize = 150;
 
-/// How we speak in one session.
+/// The parameters of one session.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::bgp) struct Voice<'a> {
+pub(in crate::bgp) struct SessionParameters<'a> {
     pub(in crate::bgp) local_as: u32,
     pub(in crate::bgp) neighbour: &'a NeighbourSettings,
     /// Our address in the session; over link-local addresses a global one of the same interface, if there is one.
@@ -36,8 +36,8 @@ pub(in crate::bgp) struct Voice<'a> {
     pub(in crate::bgp) four_octet_as: bool,
 }
 
-impl Voice<'_> {
-    /// Between whom we speak.
+impl SessionParameters<'_> {
+    /// Whether both ends are of one AS, and how AS numbers are written.
     pub(in crate::bgp) fn between(&self) -> Between {
         let internal = self.local_as == self.neighbour.remote_as;
         Between { internal, four_octet_as: self.four_octet_as }
@@ -45,10 +45,13 @@ impl Voice<'_> {
 }
 
 /// The UPDATE messages that tell `news`, withdrawals first.
-pub(in crate::bgp) fn updates(news: &News, voice: &Voice<'_>) -> Result<Vec<Bytes>, EncodeError> {
+pub(in crate::bgp) fn updates(
+    news: &News,
+    parameters: &SessionParameters<'_>,
+) -> Result<Vec<Bytes>, EncodeError> {
     let mut messages = Vec::new();
     for some in news.withdrawn.chunks(PER_MESSAGE) {
-        messages.push(update(&[PathAttribute::MpUnreachNlri(Box::new(unreach(some)))], voice)?);
+        messages.push(update(&[PathAttribute::MpUnreachNlri(Box::new(unreach(some)))], parameters)?);
     }
     let mut by_path: BTreeMap<Path, Vec<Prefix>> = BTreeMap::new();
     for (prefix, path) in &news.announced {
@@ -56,27 +59,33 @@ pub(in crate::bgp) fn updates(news: &News, voice: &Voice<'_>) -> Result<Vec<Byte
     }
     for (path, prefixes) in by_path {
         for some in prefixes.chunks(PER_MESSAGE) {
-            messages.push(update(&attributes(path, some, voice), voice)?);
+            messages.push(update(&attributes(path, some, parameters), parameters)?);
         }
     }
     Ok(messages)
 }
 
 /// The end of what there is to tell at first (RFC 4724 §2).
-pub(in crate::bgp) fn end_of_rib(voice: &Voice<'_>) -> Result<Bytes, EncodeError> {
-    update(&[PathAttribute::MpUnreachNlri(Box::new(unreach(&[])))], voice)
+pub(in crate::bgp) fn end_of_rib(parameters: &SessionParameters<'_>) -> Result<Bytes, EncodeError> {
+    update(&[PathAttribute::MpUnreachNlri(Box::new(unreach(&[])))], parameters)
 }
 
-fn update(attributes: &[PathAttribute], voice: &Voice<'_>) -> Result<Bytes, EncodeError> {
+/// A message in octets.
+pub(in crate::bgp) fn message(message: &Message) -> Result<Bytes, EncodeError> {
+    Ok(encode_message(message)?.freeze())
+}
+
+fn update(attributes: &[PathAttribute], parameters: &SessionParameters<'_>) -> Result<Bytes, EncodeError> {
     let mode = Ipv4UnicastMode::MpReach;
-    let message = UpdateMessage::try_build(&[], &[], attributes, voice.four_octet_as, false, mode)?;
-    Ok(encode_message(&Message::Update(message))?.freeze())
+    let message = UpdateMessage::try_build(&[], &[], attributes, parameters.four_octet_as, false, mode)?;
+    self::message(&Message::Update(message))
 }
 
-fn attributes(path: Path, prefixes: &[Prefix], voice: &Voice<'_>) -> Vec<PathAttribute> {
-    let neighbour = voice.neighbour;
-    let internal = voice.local_as == neighbour.remote_as;
-    let segments = if internal { Vec::new() } else { vec![AsPathSegment::AsSequence(vec![voice.local_as])] };
+fn attributes(path: Path, prefixes: &[Prefix], parameters: &SessionParameters<'_>) -> Vec<PathAttribute> {
+    let neighbour = parameters.neighbour;
+    let internal = parameters.local_as == neighbour.remote_as;
+    let segments =
+        if internal { Vec::new() } else { vec![AsPathSegment::AsSequence(vec![parameters.local_as])] };
     let mut attributes = vec![PathAttribute::Origin(Origin::Igp), PathAttribute::AsPath(AsPath { segments })];
     attributes.extend(neighbour.med.map(PathAttribute::Med));
     if internal {
@@ -91,8 +100,8 @@ fn attributes(path: Path, prefixes: &[Prefix], voice: &Voice<'_>) -> Vec<PathAtt
         let large = neighbour.large_communities.iter().map(|[a, b, c]| LargeCommunity::new(*a, *b, *c));
         attributes.push(PathAttribute::LargeCommunities(large.collect()));
     }
-    let next_hop = path.next_hop.unwrap_or(voice.own_address);
-    let link_local = voice.own_link_local.filter(|_| path.next_hop.is_none());
+    let next_hop = path.next_hop.unwrap_or(parameters.own_address);
+    let link_local = parameters.own_link_local.filter(|_| path.next_hop.is_none());
     let announced = prefixes.iter().map(entry).collect();
     attributes.push(PathAttribute::MpReachNlri(Box::new(reach(next_hop, link_local, announced))));
     attributes
@@ -187,9 +196,15 @@ pub(in crate::bgp) mod tests {
     }
 
     /// Of an agent in AS 65001.
-    pub(in crate::bgp) fn voice(neighbour: &NeighbourSettings) -> Voice<'_> {
+    pub(in crate::bgp) fn parameters(neighbour: &NeighbourSettings) -> SessionParameters<'_> {
         let own_address = "2001:db8::1".parse().unwrap();
-        Voice { local_as: 65001, neighbour, own_address, own_link_local: None, four_octet_as: true }
+        SessionParameters {
+            local_as: 65001,
+            neighbour,
+            own_address,
+            own_link_local: None,
+            four_octet_as: true,
+        }
     }
 
     fn many(count: u128, leaving: bool) -> News {
@@ -237,7 +252,7 @@ pub(in crate::bgp) mod tests {
     #[test]
     fn many_prefixes_fit_into_messages() {
         let neighbour = neighbour(65000);
-        let (paths, _) = learn(updates(&many(1000, false), &voice(&neighbour)).unwrap());
+        let (paths, _) = learn(updates(&many(1000, false), &parameters(&neighbour)).unwrap());
         assert_eq!(paths.len(), 1000, "withdrawals come first");
         assert!(paths.values().all(|path| path.next_hop == Some("2001:db8::1".parse().unwrap())));
     }
@@ -246,7 +261,7 @@ pub(in crate::bgp) mod tests {
     fn over_link_local_addresses_both_next_hops_are_told() {
         let neighbour = neighbour(65000);
         let (own, hop) = ("2001:db8::1".parse().unwrap(), Some("fe80::1".parse().unwrap()));
-        let spoken = Voice { own_link_local: hop, ..voice(&neighbour) };
+        let spoken = SessionParameters { own_link_local: hop, ..parameters(&neighbour) };
         let (_, attributes) = learn(updates(&many(1, false), &spoken).unwrap());
         let reached = attributes[1].iter().find_map(|it| match it {
             PathAttribute::MpReachNlri(it) => Some((it.next_hop, it.link_local_next_hop)),
@@ -260,7 +275,7 @@ pub(in crate::bgp) mod tests {
         for (remote_as, local_pref) in [(65000, None), (65001, Some(0))] {
             let neighbour = neighbour(remote_as);
             let news = News { withdrawn: vec![], ..many(1, true) };
-            let (_, attributes) = learn(updates(&news, &voice(&neighbour)).unwrap());
+            let (_, attributes) = learn(updates(&news, &parameters(&neighbour)).unwrap());
             let communities = PathAttribute::Communities(vec![65001 << 16 | 7, GRACEFUL_SHUTDOWN]);
             assert!(attributes[0].contains(&communities), "{attributes:?}");
             let found = attributes[0].iter().find_map(|it| match it {
@@ -282,7 +297,7 @@ pub(in crate::bgp) mod tests {
             for octets in [octets.clone()].into_iter().chain((0..7).map(framed)) {
                 let mut received = BytesMut::from(&octets[..]);
                 if let Ok(Some(Message::Update(update))) = next_message(&mut received) {
-                    let _any = read_update(&update, voice(&neighbour).between());
+                    let _any = read_update(&update, parameters(&neighbour).between());
                 }
             }
         }
@@ -290,12 +305,12 @@ pub(in crate::bgp) mod tests {
         #[test]
         fn a_message_with_one_octet_wrong_does_no_harm(at in any::<proptest::sample::Index>(), with in any::<u8>()) {
             let neighbour = neighbour(65000);
-            for message in updates(&many(3, true), &voice(&neighbour)).unwrap() {
+            for message in updates(&many(3, true), &parameters(&neighbour)).unwrap() {
                 let mut received = BytesMut::from(&message[..]);
                 let at = at.index(received.len());
                 received[at] = with;
                 if let Ok(Some(Message::Update(update))) = next_message(&mut received) {
-                    let _any = read_update(&update, voice(&neighbour).between());
+                    let _any = read_update(&update, parameters(&neighbour).between());
                 }
             }
         }

@@ -19,14 +19,22 @@ use netgauze_bgp_pkt::{
 use proptest::prelude::*;
 use rustbgpd_wire::{Message, NlriEntry, NotificationMessage, Origin, PathAttribute, encode_message};
 use sextant_proto::Prefix;
+use tokio::time::Instant;
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::{
     decode::{Between, Treatment, next_message, read_update},
-    encode::{GRACEFUL_SHUTDOWN, Voice, end_of_rib, updates},
+    encode::{GRACEFUL_SHUTDOWN, SessionParameters, end_of_rib, updates},
+    notification::describe,
+    open::Restart,
 };
-use crate::bgp::paths::{News, Path};
-use crate::settings::{Announce, BgpSettings, NeighbourSettings};
+use crate::{
+    bgp::{
+        paths::{News, Path},
+        peer::{Config, ConnectionId, Effect, Event, Peer},
+    },
+    settings::{Announce, BgpSettings, NeighbourSettings},
+};
 
 /// What an UPDATE says, whoever has read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -154,8 +162,8 @@ fn some_news() -> impl Strategy<Value = News> {
 }
 
 /// What [`updates`] should have said of it all, in any order.
-fn expected(news: &News, voice: &Voice<'_>) -> Vec<(String, Path)> {
-    let own = |path: &Path| Path { next_hop: Some(path.next_hop.unwrap_or(voice.own_address)), ..*path };
+fn expected(news: &News, parameters: &SessionParameters<'_>) -> Vec<(String, Path)> {
+    let own = |path: &Path| Path { next_hop: Some(path.next_hop.unwrap_or(parameters.own_address)), ..*path };
     let mut all: Vec<_> =
         news.announced.iter().map(|(prefix, path)| (prefix.to_string(), own(path))).collect();
     all.sort();
@@ -167,9 +175,9 @@ proptest! {
 
     #[test]
     fn what_we_say_is_read_there_as_the_same(news in some_news(), neighbour in some_neighbour(), four_octet_as: bool) {
-        let voice = Voice { four_octet_as, ..super::encode::tests::voice(&neighbour) };
+        let parameters = SessionParameters { four_octet_as, ..super::encode::tests::parameters(&neighbour) };
         let (mut announced, mut withdrawn) = (Vec::new(), Vec::new());
-        for message in updates(&news, &voice).unwrap() {
+        for message in updates(&news, &parameters).unwrap() {
             let said = read_by_them(&message, four_octet_as);
             prop_assert_eq!(&said, &read_by_us(&message, four_octet_as));
             let leaving = said.communities.len() > neighbour.communities.len();
@@ -188,7 +196,7 @@ proptest! {
             }
         }
         announced.sort();
-        prop_assert_eq!(announced, expected(&news, &voice));
+        prop_assert_eq!(announced, expected(&news, &parameters));
         let gone: Vec<_> = news.withdrawn.iter().map(ToString::to_string).collect();
         prop_assert_eq!(withdrawn, gone);
     }
@@ -265,7 +273,7 @@ fn theirs(said: &Said, four_octet_as: bool) -> BgpUpdateMessage {
 fn an_end_of_rib_is_one_there() {
     let neighbour = super::encode::tests::neighbour(65000);
     let BgpMessage::Update(update) =
-        decode(&end_of_rib(&super::encode::tests::voice(&neighbour)).unwrap(), true)
+        decode(&end_of_rib(&super::encode::tests::parameters(&neighbour)).unwrap(), true)
     else {
         panic!()
     };
@@ -274,8 +282,6 @@ fn an_end_of_rib_is_one_there() {
 
 #[test]
 fn an_open_says_there_what_it_says_here() {
-    use crate::bgp::peer::open::{Restart, config};
-    use rustbgpd_fsm::{Action, Event, Session};
     for (asn, two) in [(65001, 65001), (4_200_000_001, 23456)] {
         let bgp = BgpSettings {
             local_as: asn,
@@ -286,11 +292,13 @@ fn an_open_says_there_what_it_says_here() {
             neighbours: vec![],
         };
         let neighbour = NeighbourSettings { restart_time: 120, ..super::encode::tests::neighbour(65000) };
-        let mut session = Session::new(config(&bgp, &neighbour, Ipv4Addr::new(192, 0, 2, 1)));
-        session.handle_event(Event::ManualStart);
-        let actions = session.handle_event(Event::TcpConnectionConfirmed);
-        let open = actions.into_iter().find_map(|it| match it {
-            Action::SendOpen(open) => Some(Restart { restarted: true, preserved: true }.amend(open)),
+        let config = Config::new(&bgp, &neighbour, Ipv4Addr::new(192, 0, 2, 1), "h1".parse().unwrap());
+        let (restart, now) = (Restart { restarted: true, preserved: true }, Instant::now());
+        let mut peer = Peer::new(config, restart, 0, now);
+        peer.step(Event::Due, now, 0.0);
+        let effects = peer.step(Event::Connected(ConnectionId(1)), now, 0.0);
+        let open = effects.into_iter().find_map(|it| match it {
+            Effect::Send(_, Message::Open(open)) => Some(open),
             _ => None,
         });
         let octets = encode_message(&Message::Open(open.unwrap())).unwrap();
@@ -318,7 +326,7 @@ fn a_shutdown_communication_is_read_on_both_sides() {
     assert_eq!(decode(&octets, true), BgpMessage::Notification(theirs.clone()));
     let mut back = encode(BgpMessage::Notification(theirs), true);
     assert_eq!(next_message(&mut back), Ok(Some(Message::Notification(ours.clone()))));
-    assert!(crate::bgp::status::words(&ours).ends_with(": gone fishin"));
+    assert!(describe(&ours).ends_with(": gone fishin"));
 }
 
 /// The messages of a recording; the command that made it is in its first lines.

@@ -6,10 +6,9 @@
 //! UPDATE messages that name no route (§5.2).
 
 use bytes::BytesMut;
-use rustbgpd_fsm::SessionState;
 use rustbgpd_wire::{
-    Afi, DecodeError, MAX_MESSAGE_LEN, Message, MessageType, NotificationCode, NotificationMessage,
-    ParsedUpdate, PathAttribute, RouteRefreshMessage, Safi, UpdateMessage,
+    Afi, DecodeError, MAX_MESSAGE_LEN, Message, MessageType, ParsedUpdate, PathAttribute,
+    RouteRefreshMessage, Safi, UpdateMessage,
     constants::attr_type,
     decode_message,
     notification::update_subcode,
@@ -179,22 +178,6 @@ fn nothing_to_withdraw(faults: &[String]) -> DecodeError {
     let detail = format!("{}, in an UPDATE that announces nothing", faults.join("; "));
     let (subcode, data) = (update_subcode::MALFORMED_ATTRIBUTE_LIST, Vec::new());
     DecodeError::UpdateAttributeError { subcode, data, detail }
-}
-
-/// RFC 6608: what a message that does not belong here was unexpected in.
-pub(in crate::bgp) fn refined(
-    mut notification: NotificationMessage,
-    state: SessionState,
-) -> NotificationMessage {
-    if notification.code == NotificationCode::FsmError && notification.subcode == 0 {
-        notification.subcode = match state {
-            SessionState::OpenSent => 1,
-            SessionState::OpenConfirm => 2,
-            SessionState::Established => 3,
-            SessionState::Idle | SessionState::Connect | SessionState::Active => 0,
-        };
-    }
-    notification
 }
 
 /// Whether a ROUTE-REFRESH asks for what we tell; others are ignored (RFC 2918 §4, RFC 7313 §3).

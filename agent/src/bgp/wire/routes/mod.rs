@@ -10,7 +10,7 @@ use sextant_proto::Prefix;
 
 use super::{
     decode::{Treatment, Update},
-    encode::{GRACEFUL_SHUTDOWN, Voice},
+    encode::{GRACEFUL_SHUTDOWN, SessionParameters},
 };
 use crate::routes::{Hop, ReceivedPath};
 
@@ -31,7 +31,7 @@ pub(in crate::bgp) struct Learnt {
 /// Reads an UPDATE of `router`, with which we speak over `interface` if that is named.
 pub(in crate::bgp) fn learn(
     update: &Update,
-    voice: &Voice<'_>,
+    parameters: &SessionParameters<'_>,
     own_id: Ipv4Addr,
     router: Ipv6Addr,
     interface: Option<&Arc<str>>,
@@ -51,9 +51,9 @@ pub(in crate::bgp) fn learn(
     }
     let Some(reached) = reached else { return learnt };
     let prefixes = reached.announced.iter().filter_map(prefix).collect();
-    let usable = update.treatment != Treatment::AsWithdrawal && !leads_back(attributes, voice, own_id);
+    let usable = update.treatment != Treatment::AsWithdrawal && !leads_back(attributes, parameters, own_id);
     match hop(reached, router, interface).filter(|_| usable) {
-        Some(hop) => learnt.announced = Some((prefixes, path(attributes, voice, hop))),
+        Some(hop) => learnt.announced = Some((prefixes, path(attributes, parameters, hop))),
         // RFC 4271 §3.1: what is announced anew takes the place of what was.
         None => learnt.withdrawn.extend(prefixes),
     }
@@ -72,9 +72,9 @@ fn prefix(entry: &NlriEntry) -> Option<Prefix> {
 }
 
 /// Our AS is on the path, or within our AS we are (RFC 4271 §9.1.2, RFC 4456 §8).
-fn leads_back(attributes: &[PathAttribute], voice: &Voice<'_>, own_id: Ipv4Addr) -> bool {
+fn leads_back(attributes: &[PathAttribute], parameters: &SessionParameters<'_>, own_id: Ipv4Addr) -> bool {
     attributes.iter().any(|attribute| match attribute {
-        PathAttribute::AsPath(path) => path.contains_asn(voice.local_as),
+        PathAttribute::AsPath(path) => path.contains_asn(parameters.local_as),
         PathAttribute::OriginatorId(id) => *id == own_id,
         _ => false,
     })
@@ -90,8 +90,8 @@ fn hop(reached: &MpReachNlri, router: Ipv6Addr, interface: Option<&Arc<str>>) ->
     (global.is_some() || link_local.is_some()).then_some(hop)
 }
 
-fn path(attributes: &[PathAttribute], voice: &Voice<'_>, hop: Hop) -> ReceivedPath {
-    let external = !voice.between().internal;
+fn path(attributes: &[PathAttribute], parameters: &SessionParameters<'_>, hop: Hop) -> ReceivedPath {
+    let external = !parameters.between().internal;
     let mut path = ReceivedPath {
         hop,
         local_pref: LOCAL_PREF,

@@ -3,7 +3,7 @@
 use rustbgpd_wire::{AsPath, AsPathSegment, Ipv6Prefix, MpUnreachNlri, Origin, ParsedUpdate};
 
 use super::*;
-use crate::bgp::wire::encode::tests::{neighbour, reached, voice};
+use crate::bgp::wire::encode::tests::{neighbour, parameters, reached};
 
 const OWN_ID: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -35,7 +35,7 @@ fn learnt(remote_as: u32, treatment: Treatment, attributes: Vec<PathAttribute>) 
     let parsed = ParsedUpdate { withdrawn, attributes, announced, bgpls_nlri_discarded: 0 };
     let update = Update { parsed, treatment, faults: Vec::new() };
     let neighbour = neighbour(remote_as);
-    learn(&update, &voice(&neighbour), OWN_ID, neighbour.address, None)
+    learn(&update, &parameters(&neighbour), OWN_ID, neighbour.address, None)
 }
 
 fn announced(remote_as: u32, more: Vec<PathAttribute>) -> Learnt {

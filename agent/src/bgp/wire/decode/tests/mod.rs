@@ -1,6 +1,6 @@
 //! RFC 7606 line by line, in octets.
 
-mod opens;
+mod headers;
 
 use bytes::BytesMut;
 
