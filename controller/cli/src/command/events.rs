@@ -1,6 +1,6 @@
 //! What was done: those events that are there, and new ones as they come.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::Value;
 use sextant_proto::{Incarnation, Revision};
@@ -92,20 +92,8 @@ async fn follow(
     Err(Failure::Unavailable("the controller has ended the stream".into()))
 }
 
-/// For people: `2026-11-21T10:00:00Z  rev 12  node h1 claimed, 2001:db8:1::/64, pool main (by …)`.
 fn line(event: &Event, shown: Time) -> String {
-    let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(event.unix_ms));
-    let node = event.node.as_ref().map(|node| format!("{node} ")).unwrap_or_default();
-    let mut rest = vec![format!("{node}{}", event.what)];
-    rest.extend(event.prefix.map(|prefix| prefix.to_string()));
-    rest.extend(event.pool.as_ref().map(|pool| format!("pool {pool}")));
-    rest.extend(Some(event.detail.clone()).filter(|detail| !detail.is_empty()));
-    let mark = match shown {
-        Time::GoesOn => "",
-        Time::GoesBack => "  [earlier than the line above: a controller's clock was wrong]",
-    };
-    let text = format!("{time}  rev {:<6}  {}  (by {}){mark}", event.revision.0, rest.join(", "), event.by);
-    format!("{}\n", text::one_line(&text))
+    text::event(event, shown == Time::GoesBack)
 }
 
 fn json(event: &Event, shown: Time) -> Value {
@@ -117,19 +105,6 @@ mod tests {
     use super::*;
     use crate::answer::sample;
     use serde_json::json;
-
-    #[test]
-    fn an_event_is_a_line() {
-        assert_eq!(
-            line(&sample::event(), Time::GoesOn),
-            "2027-01-15T08:00:00Z  rev 12      host1 claimed, 2001:db8:1::/64, pool main, a b  (by anybody at ::1)\n"
-        );
-        let bare = Event { node: None, prefix: None, pool: None, detail: String::new(), ..sample::event() };
-        assert_eq!(
-            line(&bare, Time::GoesOn),
-            "2027-01-15T08:00:00Z  rev 12      claimed  (by anybody at ::1)\n"
-        );
-    }
 
     #[test]
     fn a_time_before_that_of_the_event_shown_before_is_marked() {

@@ -10,7 +10,7 @@ use crate::{
     json,
     link::Link,
     show::{self, Show},
-    text::{age, table},
+    text,
 };
 
 pub(crate) async fn reserve(
@@ -64,30 +64,10 @@ impl Show for Done {
 
 impl Show for Reservations {
     fn text(&self, now_unix_ms: u64) -> String {
-        let row = |it: &Reservation| {
-            let held = if it.claimed { "yes" } else { "no" };
-            let since = age(now_unix_ms, it.created_unix_ms);
-            [it.prefix.to_string(), it.pool.clone(), it.node.clone(), held.into(), since, it.reason.clone()]
-        };
-        table::table(["PREFIX", "POOL", "NODE", "HELD", "SINCE", "REASON"], self.0.iter().map(row))
+        text::reservation_list(&self.0, now_unix_ms)
     }
 
     fn json(&self) -> Value {
         json::list(self.0.iter().map(json::Reservation::from))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::answer::sample;
-
-    #[test]
-    fn reservations_in_a_table() {
-        assert_eq!(
-            Reservations(vec![sample::reservation()]).text(181_000),
-            "PREFIX             POOL  NODE  HELD  SINCE  REASON\n\
-             2001:db8:1:5::/64  main  h1    yes   3m     the old load balancer\n"
-        );
     }
 }

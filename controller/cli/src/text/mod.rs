@@ -2,22 +2,27 @@
 
 mod age;
 mod bgp;
+mod events;
+mod explained;
 mod nodes;
 mod plan;
 mod pools;
+mod reservations;
 mod routes;
 mod status;
-pub(crate) mod table;
+mod table;
 mod trace;
 mod words;
 
 pub(crate) use age::age;
 pub(crate) use bgp::list as bgp_list;
+pub(crate) use events::line as event;
+pub(crate) use explained::show as explained;
 pub(crate) use nodes::{list as node_list, show as node_show};
 pub(crate) use plan::plan;
 pub(crate) use pools::{list as pool_list, show as pool_show};
+pub(crate) use reservations::list as reservation_list;
 pub(crate) use routes::list as route_list;
 pub(crate) use status::status;
-pub(crate) use table::keys;
 pub(crate) use trace::trace;
 pub(crate) use words::{lagging, one_line, progress, some_names, waited};
