@@ -1,6 +1,6 @@
-//! How fast `apply` puts routes into the kernel, beside bare sends of the same messages.
+//! Compares the speed of `apply` with bare sends of the same messages.
 //!
-//! `cargo run --release --example route_rate [ROUTES] [ROUNDS]`, as root. Each measurement has a network namespace of its own.
+//! `cargo run --release --example route_rate [ROUTES] [ROUNDS]`, as root. Each measurement has its own network namespace.
 
 use std::{
     net::Ipv6Addr,
@@ -50,12 +50,12 @@ fn median(mut all: Vec<Duration>) -> Duration {
     all.get(all.len() / 2).copied().unwrap_or_default()
 }
 
-/// Measures on a thread with a network namespace and an uplink of its own; the uplink's index is the argument.
+/// Measures on a thread in a new network namespace with an uplink; the argument is the uplink's index.
 fn in_namespace(
     measure: impl FnOnce(u32) -> anyhow::Result<Duration> + Send + 'static,
 ) -> anyhow::Result<Duration> {
     let run = move || {
-        unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace; run as root")?;
+        unshare(CloneFlags::CLONE_NEWNET).context("cannot create a network namespace; run as root")?;
         for line in [
             "link add up0 type veth peer name far0",
             "link set far0 up",
@@ -125,7 +125,7 @@ fn route(n: u32, link: u32) -> OwnRoute {
     }
 }
 
-/// The same message as `apply` sends, from its words.
+/// The message of `apply`, encoded by `netlink-packet-route`.
 fn encoded(route: &OwnRoute, last: bool) -> Vec<u8> {
     let RouteTarget::Via(hops) = &route.target else {
         return Vec::new();

@@ -239,7 +239,7 @@ mod tests {
         let other = HostSettings { table: 100, ..settings() };
         assert_eq!(found(&other, &facts())[0].0, "table-without-rule");
         for to in [100, 0] {
-            let facts = Facts { rules: vec![Rule { narrow: true, ..rule(to) }], ..facts() };
+            let facts = Facts { rules: vec![Rule { conditional: true, ..rule(to) }], ..facts() };
             assert!(found(&other, &facts).is_empty());
         }
     }

@@ -2,15 +2,15 @@
 
 use super::NextHop;
 
-/// A set of next hops, in their order. Nearly always there is one, and that takes no memory of its own.
+/// A set of next hops, in ascending order. A single next hop, the usual case, needs no allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NextHops(Hops);
 
-/// One is always [`Hops::One`], so that what is equal looks equal.
+/// A single next hop is always [`Hops::One`], so that equality of sets is equality of values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Hops {
     One(NextHop),
-    /// In ascending order, each once.
+    /// In ascending order, without duplicates.
     Others(Box<[NextHop]>),
 }
 
@@ -33,12 +33,12 @@ impl NextHops {
         self.as_slice().len()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
 
-    /// Whether it is one of them.
+    /// Whether `hop` is in the set.
     pub fn contains(&self, hop: &NextHop) -> bool {
         self.as_slice().binary_search(hop).is_ok()
     }
@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn they_are_a_set(hops in proptest::collection::vec(hop(), 0..5), other in hop()) {
+        fn next_hops_are_a_set(hops in proptest::collection::vec(hop(), 0..5), other in hop()) {
             let (ours, set) = (NextHops::from_iter(hops.clone()), BTreeSet::from_iter(hops.clone()));
             prop_assert!(ours.iter().eq(&set));
             prop_assert_eq!((ours.len(), ours.is_empty()), (set.len(), set.is_empty()));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn one_takes_no_more_room_than_it_needs() {
+    fn the_type_is_small() {
         assert!(size_of::<NextHops>() <= 32, "{}", size_of::<NextHops>());
     }
 }

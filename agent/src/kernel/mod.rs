@@ -1,7 +1,7 @@
-//! The kernel as the agent needs it: links, addresses, routes, and what happens to them.
+//! The kernel as the agent needs it: links, addresses, routes, and their changes.
 //!
-//! [`Kernel`] is the one edge to netlink and `/proc/sys`. It decides nothing: it reads what is, does what it is told, and
-//! tells what happens.
+//! [`Kernel`] is the one edge to netlink and `/proc/sys`. It decides nothing: it reads the kernel's state, applies changes,
+//! and passes on the kernel's notifications.
 
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
@@ -19,18 +19,18 @@ pub use types::{
     RouteKey, RouteProtocol, RouteTarget, Rule, RuleAction, Scope,
 };
 
-/// Why the kernel did not do what it was asked as a whole. What fails for one route alone is an [`Errno`].
+/// A request that failed as a whole. The failure of a single route is an [`Errno`].
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// The kernel refused.
-    #[error("{what}: {errno}")]
+    #[error("{request}: {errno}")]
     Refused {
-        /// What was asked, with its value.
-        what: String,
+        /// The request, with its value.
+        request: String,
         /// The kernel's reason.
         errno: Errno,
     },
-    /// The conversation with the kernel broke: a lost answer, a full buffer, an interrupted dump. Trying again may help.
+    /// The exchange with the kernel failed: a lost answer, a full buffer, an interrupted dump. A retry may succeed.
     #[error("netlink: {0}")]
     Broken(String),
     /// A sysctl cannot be read or written.
@@ -38,14 +38,14 @@ pub enum KernelError {
     Sysctl {
         /// The file under `/proc/sys`.
         path: String,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
 }
 
-/// Takes a dump of routes in, route by route.
+/// Receives a dump of routes, route by route.
 pub trait RouteReader: Send {
-    /// A dump begins. If one had begun before, that was interrupted: what was taken in of it is void.
+    /// A dump begins. An earlier dump was interrupted: its routes are void.
     fn begin(&mut self);
 
     /// The next route.
@@ -62,7 +62,7 @@ impl RouteReader for Vec<Route> {
     }
 }
 
-/// A host's network, as far as the agent has to do with it.
+/// The part of a host's network that the agent uses.
 #[async_trait]
 pub trait Kernel: Send + Sync + 'static {
     /// All links.
@@ -71,11 +71,10 @@ pub trait Kernel: Send + Sync + 'static {
     /// All IPv6 addresses of all links.
     async fn addresses(&self) -> Result<Vec<Address>, KernelError>;
 
-    /// Has `reader` take in all IPv6 routes of all tables that `scope` asks for. What it took in is whole only if this
-    /// succeeds.
+    /// Passes all IPv6 routes in `scope` to `reader`. They are complete only if this succeeds.
     async fn read_routes(&self, scope: Scope, reader: &mut dyn RouteReader) -> Result<(), KernelError>;
 
-    /// All IPv6 routes of all tables that `scope` asks for.
+    /// All IPv6 routes in `scope`.
     async fn routes(&self, scope: Scope) -> Result<Vec<Route>, KernelError> {
         let mut routes = Vec::new();
         self.read_routes(scope, &mut routes).await?;
@@ -83,8 +82,8 @@ pub trait Kernel: Send + Sync + 'static {
     }
 
     /// The route that the kernel takes from `source` to `destination`, by its rules and all its tables (`ip -6 route get
-    /// fibmatch`); or why it takes none: EHOSTUNREACH for an unreachable route, EACCES for a prohibiting one, EINVAL for a
-    /// blackhole, ENETUNREACH for none.
+    /// fibmatch`). The inner error is the kernel's: EHOSTUNREACH for an unreachable route, EACCES for a prohibit route, EINVAL
+    /// for a blackhole route, ENETUNREACH without a route.
     async fn lookup(
         &self,
         source: std::net::Ipv6Addr,
@@ -94,36 +93,36 @@ pub trait Kernel: Send + Sync + 'static {
     /// All rules of the IPv6 routing policy, in the kernel's order.
     async fn rules(&self) -> Result<Vec<Rule>, KernelError>;
 
-    /// Does `changes` in their order, as fast as the kernel goes; one that fails does not stop the others (DESIGN I10).
+    /// Applies `changes` in order. One that fails does not stop the others (DESIGN I10).
     /// The results are in the order of the changes.
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError>;
 
-    /// Makes a bridge, and sets it up.
+    /// Creates a bridge, and sets it up.
     async fn create_bridge(&self, name: &str) -> Result<(), KernelError>;
 
     /// Sets a link up.
     async fn set_up(&self, index: u32) -> Result<(), KernelError>;
 
-    /// Sets a link down. It being gone is no error.
+    /// Sets a link down. A missing link is no error.
     async fn set_down(&self, index: u32) -> Result<(), KernelError>;
 
-    /// Takes a link away. It being gone already is no error.
+    /// Deletes a link. A missing link is no error.
     async fn delete_link(&self, index: u32) -> Result<(), KernelError>;
 
-    /// Gives a link an address that needs no duplicate address detection (`nodad`). It being there already is no error.
+    /// Adds an address to a link, without duplicate address detection (`nodad`). An existing address is no error.
     async fn add_address(&self, index: u32, addr: std::net::Ipv6Addr, len: u8) -> Result<(), KernelError>;
 
-    /// Takes an address from a link. It being gone already is no error.
+    /// Removes an address from a link. A missing address is no error.
     async fn remove_address(&self, index: u32, addr: std::net::Ipv6Addr, len: u8) -> Result<(), KernelError>;
 
-    /// The IPv6 neighbours of a link, as far as the kernel has entries of them. None if there is no such link.
+    /// The kernel's IPv6 neighbour entries of a link. None if there is no such link.
     async fn neighbours(&self, link: u32) -> Result<Vec<Neighbour>, KernelError>;
 
-    /// Has the kernel ask a neighbour now whether it is there (RFC 4861 §7.3): by a solicitation to the link-layer address
-    /// that it has of it, or by resolving the address. The entry is [`NeighbourState::Asking`] when this returns, and then
-    /// says how it went; with the kernel's defaults a neighbour that does not answer is `Failed` after 3 s. Not for
-    /// entries that are [`NeighbourState::Fixed`]: it would undo that.
-    async fn ask(&self, link: u32, addr: std::net::Ipv6Addr) -> Result<(), KernelError>;
+    /// Starts a reachability probe of a neighbour (RFC 4861 §7.3): the kernel solicits the known link-layer address, or
+    /// resolves the address. The entry is [`NeighbourState::Probing`] when this returns, and later has the result. With the
+    /// kernel's defaults, a neighbour that does not answer is `Failed` after 3 s. Don't probe [`NeighbourState::Fixed`]
+    /// entries: a probe would overwrite them.
+    async fn probe_neighbour(&self, link: u32, addr: std::net::Ipv6Addr) -> Result<(), KernelError>;
 
     /// The value of a sysctl, e.g. of `net/ipv6/conf/eth0/accept_ra`, without white space around it; `None` if there is no
     /// such sysctl.
@@ -132,8 +131,8 @@ pub trait Kernel: Send + Sync + 'static {
     /// Sets a sysctl.
     fn set_sysctl(&self, path: &str, value: &str) -> Result<(), KernelError>;
 
-    /// What happens to links, addresses and routes from now on, but for what this `Kernel` did itself to routes. The
-    /// receiver's channel is bounded: a reader that is too slow gets [`Event::Overrun`] instead of what it missed. Its
-    /// end means that the kernel cannot be listened to any more.
+    /// Changes of links, addresses and routes from now on, without this `Kernel`'s own changes of routes. The channel is
+    /// bounded: a reader that is too slow receives [`Event::Overrun`] in place of the lost events. The channel ends when the
+    /// netlink socket fails.
     async fn events(&self) -> Result<mpsc::Receiver<Event>, KernelError>;
 }

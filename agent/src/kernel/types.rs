@@ -1,4 +1,4 @@
-//! What the kernel has, as data.
+//! The kernel's objects as data.
 
 use std::{fmt, net::Ipv6Addr};
 
@@ -9,7 +9,7 @@ use super::NextHops;
 /// A network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Its index; another one when it is made anew.
+    /// Its index; a link that is created again has another one.
     pub index: u32,
     /// Its name.
     pub name: String,
@@ -19,14 +19,14 @@ pub struct Link {
     pub carrier: bool,
     /// Whether it is a bridge.
     pub bridge: bool,
-    /// The bridge or other device it is a port of.
+    /// The bridge or other device that it is a port of.
     pub controller: Option<u32>,
-    /// Its MAC address, or nothing.
+    /// Its MAC address; may be empty.
     pub mac: Vec<u8>,
 }
 
 impl Link {
-    /// Its MAC address as people write it.
+    /// Its MAC address as text.
     pub fn mac_text(&self) -> String {
         let octets: Vec<_> = self.mac.iter().map(|octet| format!("{octet:02x}")).collect();
         octets.join(":")
@@ -44,63 +44,63 @@ pub struct Address {
     pub len: u8,
     /// Whether it is of global scope (not link-local, not host).
     pub global: bool,
-    /// Duplicate address detection is not done: not to be used yet.
+    /// Duplicate address detection is not finished: the address is not usable yet.
     pub tentative: bool,
-    /// Duplicate address detection found another owner: never to be used.
+    /// Duplicate address detection found another owner: the address is not usable.
     pub dad_failed: bool,
-    /// Not to be used for what is new (RFC 4862 §5.5.4).
+    /// Not for new communication (RFC 4862 §5.5.4).
     pub deprecated: bool,
-    /// A privacy address (RFC 8981), soon another.
+    /// A privacy address (RFC 8981), which is replaced regularly.
     pub temporary: bool,
     /// Its lifetime is infinite.
     pub permanent: bool,
 }
 
-/// What the kernel knows of a neighbour on a link.
+/// A neighbour entry of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Neighbour {
     /// The link.
     pub link: u32,
     /// The neighbour's address.
     pub addr: Ipv6Addr,
-    /// Whether it is there.
+    /// Its reachability.
     pub state: NeighbourState,
-    /// Its MAC address, where it is known.
+    /// Its MAC address, if known.
     pub mac: Option<[u8; 6]>,
 }
 
-/// Whether a neighbour is there (RFC 4861 §7.3.2), as far as it matters to one who asks.
+/// The reachability of a neighbour (RFC 4861 §7.3.2), with the kernel's states that mean the same to a probe as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NeighbourState {
-    /// It has answered lately (NUD_REACHABLE).
+    /// It answered recently (NUD_REACHABLE).
     Reachable,
-    /// It was there some time ago (NUD_STALE, NUD_DELAY).
+    /// It answered some time ago (NUD_STALE, NUD_DELAY).
     Stale,
-    /// It is being asked (NUD_PROBE, NUD_INCOMPLETE).
-    Asking,
-    /// Nothing has been asked yet (NUD_NONE).
+    /// A probe is in progress (NUD_PROBE, NUD_INCOMPLETE).
+    Probing,
+    /// It was not probed yet (NUD_NONE).
     Unknown,
-    /// It was asked, and does not answer (NUD_FAILED).
+    /// It did not answer a probe (NUD_FAILED).
     Failed,
-    /// Somebody has set it by hand, or the link has no such thing (NUD_PERMANENT, NUD_NOARP): it says nothing.
+    /// It is static, or the link needs no resolution (NUD_PERMANENT, NUD_NOARP): its state proves nothing.
     Fixed,
 }
 
-/// The table that `ip` does not name (RT_TABLE_MAIN).
+/// The main table (RT_TABLE_MAIN).
 pub const MAIN_TABLE: u32 = 254;
 
-/// How the kernel tells routes apart.
+/// The kernel's key of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
     /// The routing table.
     pub table: u32,
-    /// Where it leads.
+    /// The destination prefix.
     pub destination: Prefix,
     /// Its metric (priority); the lowest is used.
     pub metric: u32,
 }
 
-/// The way out to a gateway.
+/// A next hop: a gateway, and the interface towards it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextHop {
     /// The gateway; none for an on-link route.
@@ -109,14 +109,14 @@ pub struct NextHop {
     pub link: u32,
 }
 
-/// What a route does with a packet.
+/// The action of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RouteTarget {
-    /// Sends it on through one of these.
+    /// Forwards packets through one of these.
     Via(NextHops),
-    /// Answers with an ICMPv6 unreachable.
+    /// Answers packets with an ICMPv6 unreachable.
     Unreachable,
-    /// Something else that Sextant does not make: the kernel's route type.
+    /// A route type that Sextant does not use (RTN_*).
     Other(u8),
 }
 
@@ -152,39 +152,39 @@ impl fmt::Display for RouteProtocol {
     }
 }
 
-/// A route as the kernel has it.
+/// A route in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// What tells it apart.
+    /// Its key.
     pub key: RouteKey,
-    /// Who made it.
+    /// Its origin.
     pub protocol: RouteProtocol,
-    /// What it does.
+    /// Its action.
     pub target: RouteTarget,
 }
 
-/// A route as the agent wants it; its protocol is [`RouteProtocol::OURS`].
+/// A route of the agent; its protocol is [`RouteProtocol::OURS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnRoute {
-    /// What tells it apart.
+    /// Its key.
     pub key: RouteKey,
-    /// What it does.
+    /// Its action.
     pub target: RouteTarget,
 }
 
-/// One message to the kernel about a route of ours.
+/// A change of one of our routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Adds a route where there is none of its key (NLM_F_CREATE | NLM_F_EXCL).
+    /// Adds a route; fails if its key exists (NLM_F_CREATE | NLM_F_EXCL).
     Add(OwnRoute),
-    /// Puts a route into the place of the one of its key, which is ours (NLM_F_REPLACE).
+    /// Replaces our route of the same key (NLM_F_REPLACE).
     Replace(OwnRoute),
-    /// Takes away the route of this key if it is ours: the message names our protocol.
+    /// Deletes the route of this key if it is ours: the message names our protocol.
     Delete(OwnRoute),
 }
 
 impl Change {
-    /// The route it is about.
+    /// The changed route.
     pub fn route(&self) -> &OwnRoute {
         match self {
             Self::Add(route) | Self::Replace(route) | Self::Delete(route) => route,
@@ -192,31 +192,31 @@ impl Change {
     }
 }
 
-/// A rule of the IPv6 routing policy (ip-rule(8)). The kernel goes through them by their priority, the lowest first.
+/// A rule of the IPv6 routing policy (ip-rule(8)). The kernel evaluates rules in ascending order of priority.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rule {
     /// Its priority, which `ip` calls preference.
     pub priority: u32,
-    /// Only packets from here.
+    /// The source prefix that it matches.
     pub from: Option<Prefix>,
-    /// Only packets to here.
+    /// The destination prefix that it matches.
     pub to: Option<Prefix>,
-    /// It depends on something else too: a mark, an interface, a port; or it means all but what it says.
-    pub narrow: bool,
-    /// What happens to the packets.
+    /// It has more conditions, e.g. a mark, an interface or a port; or it is inverted (`not`).
+    pub conditional: bool,
+    /// Its action.
     pub action: RuleAction,
-    /// Routes found by it that are of this length or shorter are not taken.
-    pub suppressed: Option<u32>,
+    /// Routes of this prefix length or shorter are ignored (`suppress_prefixlength`).
+    pub suppress_prefix_len: Option<u32>,
 }
 
-/// What a rule does (FR_ACT_*).
+/// The action of a rule (FR_ACT_*).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RuleAction {
-    /// Looks in this table; where nothing is found, the next rule has its turn.
+    /// Looks the destination up in this table; without a match, the next rule is evaluated.
     Table(u32),
-    /// Refuses or drops: `unreachable`, `prohibit`, `blackhole`.
+    /// Rejects or drops: `unreachable`, `prohibit`, `blackhole`.
     Refuse(&'static str),
-    /// Nothing that decides.
+    /// An action that decides nothing.
     #[default]
     Other,
 }
@@ -224,18 +224,18 @@ pub enum RuleAction {
 /// Which routes to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of our protocol, in all tables; filtered by the kernel.
+    /// Our protocol's, in all tables; filtered by the kernel.
     Ours,
-    /// Those of the table, of whatever protocol; filtered by the kernel.
+    /// All protocols', in this table; filtered by the kernel.
     Table(u32),
 }
 
-/// An error of the kernel for one request.
+/// The kernel's error for one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Errno {
     /// The positive errno, e.g. 17 for EEXIST.
     pub code: i32,
-    /// The kernel's own words (extended ack), or nothing.
+    /// The kernel's text (extended ack); may be empty.
     pub detail: String,
 }
 
@@ -246,12 +246,12 @@ impl fmt::Display for Errno {
     }
 }
 
-/// Something that happened in the kernel.
+/// A notification of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A route was added, changed or replaced, not by us.
+    /// Another process added, changed or replaced a route.
     RouteChanged(Route),
-    /// A route was taken away, not by us.
+    /// A route was deleted, not by us.
     RouteGone(Route),
     /// A link is new or has changed.
     LinkChanged(Link),
@@ -261,6 +261,6 @@ pub enum Event {
     AddressChanged(Address),
     /// An address is gone.
     AddressGone(Address),
-    /// Events were lost: what is known must be read anew.
+    /// Events were lost: links, addresses and routes must be read again.
     Overrun,
 }

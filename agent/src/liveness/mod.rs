@@ -111,7 +111,7 @@ impl Liveness {
         self.suspicion.suspect(&suspects, now);
         for target in self.suspicion.look(&sight, &others, now) {
             tracing::debug!(addr = %target.addr, "asking a neighbour");
-            if let Err(error) = self.kernel.ask(target.link, target.addr).await {
+            if let Err(error) = self.kernel.probe_neighbour(target.link, target.addr).await {
                 tracing::debug!(addr = %target.addr, %error, "a neighbour cannot be asked");
                 self.suspicion.not_asked(target, Instant::now());
             }

@@ -229,12 +229,12 @@ impl Tracer {
         if before.is_some_and(|it| matches!(it.state, NeighbourState::Fixed | NeighbourState::Failed)) {
             return Ok(before);
         }
-        self.kernel.ask(link, addr).await?;
+        self.kernel.probe_neighbour(link, addr).await?;
         let until = Instant::now() + RESOLVED_WITHIN;
         loop {
             tokio::time::sleep(LOOK).await;
             let now = self.neighbour(link, addr).await?;
-            let asking = now.is_none_or(|it| it.state == NeighbourState::Asking);
+            let asking = now.is_none_or(|it| it.state == NeighbourState::Probing);
             if !asking || Instant::now() >= until {
                 return Ok(now);
             }

@@ -28,13 +28,14 @@ pub(super) struct Decides {
 pub(super) fn decides(all: &Tables, source: Option<Ipv6Addr>, target: Ipv6Addr) -> Option<Decides> {
     let from_it = |from: Prefix| source.is_some_and(|source| from.contains(source));
     let matching = all.rules.iter().filter(|rule| {
-        !rule.narrow && rule.from.is_none_or(from_it) && rule.to.is_none_or(|to| to.contains(target))
+        !rule.conditional && rule.from.is_none_or(from_it) && rule.to.is_none_or(|to| to.contains(target))
     });
     matching.into_iter().find_map(|rule| match rule.action {
         RuleAction::Refuse(_) => Some(Decides { rule: rule.clone(), route: None }),
         RuleAction::Table(table) => {
             let route = longest(all.tables.get(&table)?, target)?;
-            let suppressed = rule.suppressed.is_some_and(|len| u32::from(route.key.destination.len()) <= len);
+            let suppressed =
+                rule.suppress_prefix_len.is_some_and(|len| u32::from(route.key.destination.len()) <= len);
             let counts = !suppressed && route.target != RouteTarget::Other(THROW);
             counts.then(|| Decides { rule: rule.clone(), route: Some(route.clone()) })
         }
@@ -88,8 +89,8 @@ mod tests {
             (vec![from("2001:db8:1::/64"), main()], here, other),
             (vec![from("2001:db8:9::/64"), main()], here, longest.clone()),
             (vec![from("2001:db8:1::/64"), main()], None, longest.clone()),
-            (vec![Rule { narrow: true, ..rule(100, 77) }, main()], here, longest.clone()),
-            (vec![Rule { suppressed: Some(0), ..rule(100, 77) }, main()], here, longest.clone()),
+            (vec![Rule { conditional: true, ..rule(100, 77) }, main()], here, longest.clone()),
+            (vec![Rule { suppress_prefix_len: Some(0), ..rule(100, 77) }, main()], here, longest.clone()),
             (vec![rule(100, 78), main()], here, longest),
             (
                 vec![Rule { action: RuleAction::Refuse("prohibit"), ..rule(9, 0) }, main()],

@@ -8,7 +8,7 @@ use crate::namespace::{done, ip_batch, key, nth_destination, ours, via, with_upl
 const MANY: u32 = 10_000;
 
 #[test]
-fn every_error_is_at_its_place() {
+fn each_error_is_at_the_index_of_its_change() {
     with_uplink(async |kernel, up0| {
         let foreign = |n: u32| n % 1000 == 500;
         ip_batch(
@@ -38,24 +38,24 @@ fn every_error_is_at_its_place() {
             let code = result.as_ref().err().map_or(0, |errno| errno.code);
             assert_eq!(code, expected, "change {n}: {result:?}");
         }
-        let words = &results[4_321].as_ref().unwrap_err().detail;
-        assert_eq!(words, "Invalid gateway address");
+        let detail = &results[4_321].as_ref().unwrap_err().detail;
+        assert_eq!(detail, "Invalid gateway address");
         let installed: Vec<OwnRoute> = (0..MANY)
             .filter(|n| !foreign(*n) && ![4_321, 4_322, 4_323, 7_777].contains(n))
             .map(route)
             .collect();
-        assert!(ours(&kernel).await == installed, "not what was added");
+        assert!(ours(&kernel).await == installed, "other routes than the added ones");
     });
 }
 
 #[test]
-fn an_abandoned_batch_leaves_no_answers_to_the_next() {
+fn a_cancelled_batch_leaves_no_answers_for_the_next() {
     with_uplink(async |kernel, up0| {
         let adds: Vec<Change> =
             (0..MANY).map(|n| Change::Add(via(&nth_destination(n), &["2001:db8::2"], up0))).collect();
-        // Polled once: some changes are sent, and their answers not all read when it is dropped.
+        // Polled once: some changes are sent, and not all answers are read before the drop.
         let mut apply = Box::pin(kernel.apply(&adds));
-        assert!(futures::poll!(&mut apply).is_pending(), "10,000 changes in one go");
+        assert!(futures::poll!(&mut apply).is_pending(), "10,000 changes in one poll");
         drop(apply);
 
         let begun = ours(&kernel).await.len();

@@ -1,4 +1,4 @@
-//! What the kernel tells, and what it could not.
+//! The kernel's notifications, and lost ones.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ const PEER: &str = "2001:db8:1::/64";
 /// The next event.
 pub async fn next(events: &mut Receiver<Event>) -> Event {
     let event = tokio::time::timeout(Duration::from_secs(10), events.recv()).await;
-    event.expect("an event within 10 s").expect("a subscription without end")
+    event.expect("an event within 10 s").expect("an open subscription")
 }
 
-/// The first event that `wanted` makes something of; all before it are in the message if there is none.
+/// The first event for which `wanted` returns a value. Without one, the panic message has all events.
 async fn find<T>(events: &mut Receiver<Event>, wanted: impl Fn(&Event) -> Option<T>) -> T {
     let mut seen = Vec::new();
     loop {
@@ -24,19 +24,19 @@ async fn find<T>(events: &mut Receiver<Event>, wanted: impl Fn(&Event) -> Option
                 Some(found) => return found,
                 None => seen.push(event),
             },
-            _ => panic!("not among the events {seen:#?}"),
+            _ => panic!("no such event among {seen:#?}"),
         }
     }
 }
 
-/// The next event about a route, but for those that the kernel makes by itself.
-async fn next_about_routes(events: &mut Receiver<Event>) -> Event {
-    let about = |event: &Event| match event {
+/// The next event of a route, without the kernel's own routes.
+async fn next_of_routes(events: &mut Receiver<Event>) -> Event {
+    let of_route = |event: &Event| match event {
         Event::RouteChanged(route) | Event::RouteGone(route) if route.protocol.0 != 2 => Some(event.clone()),
         Event::Overrun => Some(Event::Overrun),
         _ => None,
     };
-    find(events, about).await
+    find(events, of_route).await
 }
 
 fn foreign(gateways: &[&str], link: u32) -> Route {
@@ -44,56 +44,56 @@ fn foreign(gateways: &[&str], link: u32) -> Route {
 }
 
 #[test]
-fn others_changes_are_told_and_ours_are_not() {
+fn changes_of_others_are_notified_and_ours_are_not() {
     with_uplink(async |kernel, up0| {
         let mut events = kernel.events().await.unwrap();
         let own = via("2001:db8:2::/64", &["2001:db8::2"], up0);
         done(&kernel, &[Change::Add(own.clone()), Change::Replace(own.clone()), Change::Delete(own)]).await;
 
         ip("route add 2001:db8:1::/64 via 2001:db8::7 dev up0 metric 512 proto static");
-        assert_eq!(next_about_routes(&mut events).await, Event::RouteChanged(foreign(&["2001:db8::7"], up0)));
+        assert_eq!(next_of_routes(&mut events).await, Event::RouteChanged(foreign(&["2001:db8::7"], up0)));
         ip("route replace 2001:db8:1::/64 via 2001:db8::8 dev up0 metric 512 proto static");
-        assert_eq!(next_about_routes(&mut events).await, Event::RouteChanged(foreign(&["2001:db8::8"], up0)));
+        assert_eq!(next_of_routes(&mut events).await, Event::RouteChanged(foreign(&["2001:db8::8"], up0)));
         ip("route append 2001:db8:1::/64 via 2001:db8::9 dev up0 metric 512 proto static");
         let both = foreign(&["2001:db8::8", "2001:db8::9"], up0);
-        assert_eq!(next_about_routes(&mut events).await, Event::RouteChanged(both.clone()));
+        assert_eq!(next_of_routes(&mut events).await, Event::RouteChanged(both.clone()));
         ip("route del 2001:db8:1::/64 metric 512");
-        assert_eq!(next_about_routes(&mut events).await, Event::RouteGone(both));
+        assert_eq!(next_of_routes(&mut events).await, Event::RouteGone(both));
     });
 }
 
-/// A new conversation has another port; the old one may be anybody's then.
+/// A new socket has another port; another process may get the old one.
 #[test]
-fn ours_are_not_told_after_the_conversation_broke_and_others_are() {
+fn after_a_new_socket_changes_of_others_are_notified_and_ours_are_not() {
     with_uplink(async |kernel, up0| {
         let mut events = kernel.events().await.unwrap();
         let many = (0..10_000).map(|n| Change::Add(via(&nth_destination(n), &["2001:db8::2"], up0)));
         let many: Vec<Change> = many.collect();
         let mut apply = Box::pin(kernel.apply(&many));
-        assert!(futures::poll!(&mut apply).is_pending(), "10,000 changes in one go");
+        assert!(futures::poll!(&mut apply).is_pending(), "10,000 changes in one poll");
         drop(apply);
         let own = via(PEER, &["2001:db8::2"], up0);
         done(&kernel, &[Change::Add(own.clone()), Change::Delete(own)]).await;
         let other = sextant_agent::kernel::NetlinkKernel::open().unwrap();
         done(&other, &[Change::Add(via("2001:db8:2::/64", &["2001:db8::2"], up0))]).await;
-        let Event::RouteChanged(route) = next_about_routes(&mut events).await else { panic!("no change") };
+        let Event::RouteChanged(route) = next_of_routes(&mut events).await else { panic!("no change") };
         assert_eq!(route.key, key("2001:db8:2::/64"));
     });
 }
 
 #[test]
-fn another_kernels_changes_are_told_though_they_are_of_our_protocol() {
+fn changes_through_another_socket_are_notified_even_with_our_protocol() {
     with_uplink(async |kernel, up0| {
         let other = sextant_agent::kernel::NetlinkKernel::open().unwrap();
         let mut events = kernel.events().await.unwrap();
         done(&other, &[Change::Add(via(PEER, &["2001:db8::2"], up0))]).await;
-        let Event::RouteChanged(route) = next_about_routes(&mut events).await else { panic!("no change") };
+        let Event::RouteChanged(route) = next_of_routes(&mut events).await else { panic!("no change") };
         assert_eq!((route.key, route.protocol), (key(PEER), RouteProtocol::OURS));
     });
 }
 
 #[test]
-fn a_link_that_goes_down_is_told_with_what_it_takes_along() {
+fn a_link_that_goes_down_is_notified_with_its_routes_and_addresses() {
     with_uplink(async |kernel, up0| {
         let ours = via(PEER, &["2001:db8::2"], up0);
         done(&kernel, &[Change::Add(ours.clone()), Change::Add(unreachable("2001:db8::/32"))]).await;
@@ -114,7 +114,7 @@ fn a_link_that_goes_down_is_told_with_what_it_takes_along() {
 }
 
 #[test]
-fn links_and_addresses_are_told() {
+fn links_and_addresses_are_notified() {
     with_uplink(async |kernel, _| {
         ip("link add br0 type bridge");
         let mut events = kernel.events().await.unwrap();
@@ -126,7 +126,7 @@ fn links_and_addresses_are_told() {
         };
         find(&mut events, joined).await;
         ip("link set far0 nomaster");
-        // The bridge tells RTM_DELLINK of its family; the link itself stays.
+        // The kernel sends an RTM_DELLINK of the family AF_BRIDGE; the link itself still exists.
         let left = |event: &Event| match event {
             Event::LinkGone(link) => panic!("{link:?} is not gone"),
             Event::LinkChanged(link) if link.name == "far0" && link.controller.is_none() => Some(()),
@@ -155,46 +155,46 @@ fn links_and_addresses_are_told() {
     });
 }
 
-/// Others make so many routes, while the listener's task reads nothing: it shares this thread.
-fn make_foreign(routes: u32) {
+/// Another process adds so many routes, while the listener's task reads nothing: it shares this thread.
+fn add_foreign(routes: u32) {
     ip_batch(
         (0..routes).map(|n| format!("route add {} via 2001:db8::7 dev up0 metric 512", nth_destination(n))),
     );
 }
 
-/// Reads events up to the overrun that tells of those that were lost, and then sees new ones. How many came before.
-async fn told_before_overrun(events: &mut Receiver<Event>) -> u32 {
-    let mut told = 0;
-    while next_about_routes(events).await != Event::Overrun {
-        told += 1;
+/// Reads events up to the overrun, then expects new ones. Returns the number of events before the overrun.
+async fn events_before_overrun(events: &mut Receiver<Event>) -> u32 {
+    let mut count = 0;
+    while next_of_routes(events).await != Event::Overrun {
+        count += 1;
     }
     ip("route add 2001:db8:1::/64 via 2001:db8::7 dev up0 metric 700");
-    let Event::RouteChanged(route) = next_about_routes(events).await else { panic!("no change") };
+    let Event::RouteChanged(route) = next_of_routes(events).await else { panic!("no change") };
     let marker = RouteKey { metric: 700, ..key(PEER) };
-    assert_eq!(route.key, marker, "what was missed is told after the overrun");
-    told
+    assert_eq!(route.key, marker, "a lost event came after the overrun");
+    count
 }
 
 #[test]
-fn a_full_socket_is_told_as_an_overrun() {
+fn a_full_socket_causes_an_overrun() {
     with_uplink(async |kernel, _| {
         let mut events = kernel.events().await.unwrap();
-        make_foreign(30_000);
-        assert_eq!(told_before_overrun(&mut events).await, 0, "older than what was lost");
+        add_foreign(30_000);
+        assert_eq!(events_before_overrun(&mut events).await, 0, "events that are older than the lost ones");
     });
 }
 
 #[test]
-fn a_slow_reader_is_told_as_an_overrun() {
+fn a_slow_reader_causes_an_overrun() {
     with_uplink(async |kernel, _| {
         let mut events = kernel.events().await.unwrap();
-        make_foreign(3_000);
-        // The listener's task runs at each of these, until it has read all that the kernel told.
+        add_foreign(3_000);
+        // The listener's task runs at each yield, until it has read all notifications.
         for _ in 0..1_000 {
             tokio::task::yield_now().await;
         }
         assert_eq!(events.capacity(), 0, "the channel is not full");
-        let told = told_before_overrun(&mut events).await;
-        assert!((1..=1024).contains(&told), "{told} events before the overrun");
+        let count = events_before_overrun(&mut events).await;
+        assert!((1..=1024).contains(&count), "{count} events before the overrun");
     });
 }

@@ -5,11 +5,11 @@ use sextant_agent::kernel::{Kernel, KernelError, NetlinkKernel};
 use crate::namespace::{in_namespace, ip, link_index};
 
 #[test]
-fn a_bridge_has_a_usable_address_at_once() {
+fn an_address_of_a_new_bridge_is_usable_at_once() {
     in_namespace(async || {
         let kernel = NetlinkKernel::open().unwrap();
         kernel.create_bridge("sx0").await.unwrap();
-        // A port that has no carrier takes the bridge's away.
+        // A port without carrier removes the bridge's carrier.
         ip("link add port0 type veth peer name far0");
         ip("link set port0 up master sx0");
         let links = kernel.links().await.unwrap();
@@ -26,7 +26,7 @@ fn a_bridge_has_a_usable_address_at_once() {
         assert!(added.global && added.permanent && !added.tentative && !added.deprecated, "{added:?}");
         assert_eq!((added.link, added.len), (bridge.index, 80));
         let control = addresses.iter().find(|address| address.addr.to_string() == "2001:db8:1::2").unwrap();
-        assert!(control.tentative, "with detection it is not usable: {control:?}");
+        assert!(control.tentative, "not usable during duplicate address detection: {control:?}");
 
         kernel.remove_address(bridge.index, addr, 80).await.unwrap();
         kernel.remove_address(bridge.index, addr, 80).await.unwrap();
@@ -34,7 +34,7 @@ fn a_bridge_has_a_usable_address_at_once() {
         assert!(addresses.iter().all(|address| address.addr != addr), "{addresses:?}");
 
         let again = kernel.create_bridge("sx0").await.unwrap_err();
-        assert_eq!(again.to_string(), "make the bridge sx0: File exists (os error 17)");
+        assert_eq!(again.to_string(), "create bridge sx0: File exists (os error 17)");
     });
 }
 

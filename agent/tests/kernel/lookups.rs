@@ -1,4 +1,4 @@
-//! Looking routes up as the kernel does, and its rules.
+//! Lookups of routes, and routing rules.
 
 use std::net::Ipv6Addr;
 
@@ -14,7 +14,7 @@ async fn lookup(kernel: &NetlinkKernel, to: &str) -> Result<Route, i32> {
 }
 
 #[test]
-fn the_route_that_is_taken_is_found_as_it_stands() {
+fn a_lookup_returns_the_route_in_the_table() {
     with_uplink(async |kernel, up0| {
         ip("route add 2001:db8:9::/64 via 2001:db8::2 dev up0 proto 66 metric 512");
         ip("route add 2001:db8:9::/64 via 2001:db8::3 dev up0 proto static metric 600");
@@ -52,13 +52,13 @@ fn rules_are_read_in_their_order() {
         let expected = [
             table(0, 255),
             Rule { from: prefix("2001:db8::/64"), to: prefix("2001:db8:9::/64"), ..table(100, 1077) },
-            Rule { narrow: true, ..table(200, 78) },
+            Rule { conditional: true, ..table(200, 78) },
             Rule { to: prefix("2001:db8:b::/64"), action: RuleAction::Refuse("prohibit"), ..table(300, 0) },
-            Rule { suppressed: Some(0), ..table(400, 254) },
+            Rule { suppress_prefix_len: Some(0), ..table(400, 254) },
             table(32766, 254),
         ];
         assert_eq!(rules, expected);
-        // A rule that leads elsewhere is obeyed.
+        // A lookup follows a rule to another table.
         ip("route add 2001:db8:9::/64 via 2001:db8::2 dev up0 proto 66 metric 512");
         ip("route add 2001:db8:9::/64 via 2001:db8::3 dev up0 proto static metric 5 table 1077");
         let found = lookup(&kernel, "2001:db8:9::5").await.unwrap();

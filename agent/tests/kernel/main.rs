@@ -1,13 +1,12 @@
-//! The real kernel through [`sextant_agent::kernel::NetlinkKernel`]. Needs root, and fails without: each test makes a network
-//! namespace of its own.
+//! [`sextant_agent::kernel::NetlinkKernel`] with the real kernel. Each test creates a network namespace; without root it fails.
 
 #![allow(clippy::unwrap_used)]
 
 mod batches;
 mod events;
+mod fake;
 mod links;
 mod lookups;
 mod namespace;
 mod neighbours;
 mod routes;
-mod twin;

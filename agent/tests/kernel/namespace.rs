@@ -1,4 +1,4 @@
-//! A network namespace for each test, and words for the routes in it.
+//! A network namespace for each test, and functions for its routes.
 
 use std::{
     io::Write as _,
@@ -43,17 +43,17 @@ pub fn in_namespace<F: AsyncFnOnce() + Send + 'static>(test: F) {
     }
 }
 
-/// Runs `ip -6` with arguments; returns what it prints.
+/// Runs `ip -6` with arguments; returns its output.
 pub fn ip(arguments: &str) -> String {
     try_ip(arguments).unwrap_or_else(|error| panic!("ip -6 {arguments}: {error}"))
 }
 
-/// Runs `ip -6` with arguments; what it prints, or what it complains about.
+/// Runs `ip -6` with arguments; returns its output, or its error message.
 pub fn try_ip(arguments: &str) -> Result<String, String> {
     run(&format!("-6 {arguments}"))
 }
 
-/// Runs `ip` with arguments; what it prints, or what it complains about.
+/// Runs `ip` with arguments; returns its output, or its error message.
 pub fn run(arguments: &str) -> Result<String, String> {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
     if output.status.success() {
@@ -63,7 +63,7 @@ pub fn run(arguments: &str) -> Result<String, String> {
     }
 }
 
-/// Runs lines of `ip -6 -batch`. The calling thread does nothing else meanwhile.
+/// Runs lines of `ip -6 -batch`, and blocks the calling thread.
 pub fn ip_batch(lines: impl Iterator<Item = String>) {
     let mut ip = Command::new("ip").args(["-6", "-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = ip.stdin.take().unwrap();
@@ -102,14 +102,14 @@ pub fn nth_destination(n: u32) -> String {
     format!("{}/64", Ipv6Addr::from([0x2001, 0xdb9, high as u16, low as u16, 0, 0, 0, 0]))
 }
 
-/// Applies changes that all must be done.
+/// Applies changes, which must all succeed.
 pub async fn done(kernel: &NetlinkKernel, changes: &[Change]) {
     for (change, result) in changes.iter().zip(kernel.apply(changes).await.unwrap()) {
         assert_eq!(result, Ok(()), "{change:?}");
     }
 }
 
-/// The errnos of changes, 0 for what was done.
+/// The errnos of changes; 0 for success.
 pub async fn errnos(kernel: &dyn Kernel, changes: &[Change]) -> Vec<i32> {
     let results = kernel.apply(changes).await.unwrap();
     results.into_iter().map(|result| result.err().map_or(0, |errno| errno.code)).collect()

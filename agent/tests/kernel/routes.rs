@@ -1,4 +1,4 @@
-//! Each kind of change, seen from `ip` and read back.
+//! Each kind of change, as shown by `ip`, and read back.
 
 use nix::libc::{E2BIG, EEXIST, EHOSTUNREACH, EINVAL, ENOENT, ESRCH};
 use sextant_agent::kernel::{Change, Kernel, NextHop, OwnRoute, RouteKey, RouteProtocol, RouteTarget, Scope};
@@ -7,14 +7,14 @@ use crate::namespace::{MAIN, done, errnos, ip, key, ours, run, unreachable, via,
 
 const PEER: &str = "2001:db8:1::/64";
 
-/// What `ip` shows of a destination in all tables, white space apart.
+/// The output of `ip` for a destination in all tables, with normalised white space.
 fn shown(destination: &str) -> String {
     let text = ip(&format!("route show table all {destination}"));
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn an_added_route_is_what_ip_shows() {
+fn ip_shows_added_routes() {
     with_uplink(async |kernel, up0| {
         let changes = [
             Change::Add(via(PEER, &["2001:db8::2"], up0)),
@@ -41,7 +41,7 @@ fn an_added_route_is_what_ip_shows() {
 }
 
 #[test]
-fn an_addition_never_touches_a_foreign_route() {
+fn an_addition_never_changes_a_foreign_route() {
     with_uplink(async |kernel, up0| {
         ip("route add 2001:db8:1::/64 via 2001:db8::7 metric 512 proto static");
         let before = shown(PEER);
@@ -56,7 +56,7 @@ fn an_addition_never_touches_a_foreign_route() {
 fn a_replacement_never_leaves_a_gap() {
     with_uplink(async |kernel, up0| {
         done(&kernel, &[Change::Add(via(PEER, &["2001:db8::2"], up0))]).await;
-        // The kernel tells a listener of each step: a gap would be told as a removal.
+        // The kernel notifies each step: a gap would be a removal.
         let mut events = sextant_agent::kernel::NetlinkKernel::open().unwrap().events().await.unwrap();
         let targets = [
             via(PEER, &["2001:db8::3"], up0),
@@ -86,7 +86,7 @@ fn a_replacement_never_leaves_a_gap() {
 }
 
 #[test]
-fn a_replacement_of_nothing_is_told() {
+fn a_replacement_of_a_missing_route_fails() {
     with_uplink(async |kernel, up0| {
         let mut other_metric = via(PEER, &["2001:db8::2"], up0);
         other_metric.key.metric = 600;
@@ -98,7 +98,7 @@ fn a_replacement_of_nothing_is_told() {
 }
 
 #[test]
-fn a_removal_takes_only_ours() {
+fn a_removal_deletes_only_our_routes() {
     with_uplink(async |kernel, up0| {
         ip("route add 2001:db8:1::/64 via 2001:db8::7 metric 512 proto static");
         let before = shown(PEER);
@@ -120,7 +120,7 @@ fn a_removal_takes_only_ours() {
 }
 
 #[test]
-fn every_table_is_a_world_of_its_own() {
+fn tables_are_independent() {
     with_uplink(async |kernel, up0| {
         let in_table =
             |table| OwnRoute { key: RouteKey { table, ..key(PEER) }, ..via(PEER, &["2001:db8::2"], up0) };
@@ -154,7 +154,7 @@ fn the_main_table_has_connected_routes_and_no_local_ones() {
 }
 
 #[test]
-fn foreign_routes_are_read_as_what_they_are() {
+fn foreign_routes_are_read() {
     with_uplink(async |kernel, up0| {
         ip("nexthop add id 7 via 2001:db8::7 dev up0");
         ip("nexthop add id 8 via 2001:db8::8 dev up0");
@@ -172,12 +172,12 @@ fn foreign_routes_are_read_as_what_they_are() {
         assert_eq!(target("2001:db8:3::/64"), Some(RouteTarget::Other(nix::libc::RTN_BLACKHOLE)));
         let on_link = NextHop { gateway: None, link: up0 };
         assert_eq!(target("2001:db8:4::/64"), Some(RouteTarget::Via([on_link].into())));
-        assert_eq!(target("2001:db8:5::/64"), None, "a route for some sources has no such key");
+        assert_eq!(target("2001:db8:5::/64"), None, "a route with a source prefix has no key");
     });
 }
 
 #[test]
-fn what_the_kernel_would_misread_is_refused() {
+fn keys_that_the_kernel_would_misinterpret_are_refused() {
     with_uplink(async |kernel, up0| {
         done(&kernel, &[Change::Add(via(PEER, &["2001:db8::2"], up0))]).await;
         let mut any_metric = via(PEER, &["2001:db8::2"], up0);

@@ -104,7 +104,7 @@ impl World {
     /// How all others find the host when they ask it.
     fn answer_as(&self, host: usize, state: NeighbourState) {
         for peer in self.hosts.iter().enumerate().filter(|(peer, _)| *peer != host).map(|(_, peer)| peer) {
-            peer.kernel.let_neighbour(crate::host::UPLINK, address(host), state);
+            peer.kernel.set_probe_result(crate::host::UPLINK, address(host), state);
         }
     }
 

@@ -32,7 +32,7 @@ impl Host {
     pub fn new(number: usize, hosts: usize, state_dir: PathBuf) -> Self {
         let kernel = FakeKernel::with_uplink("eth0", &format!("{}/64", address(number)));
         for peer in (0..hosts).filter(|peer| *peer != number) {
-            kernel.let_neighbour(UPLINK, address(peer), NeighbourState::Reachable);
+            kernel.set_probe_result(UPLINK, address(peer), NeighbourState::Reachable);
         }
         Self {
             kernel,

@@ -116,7 +116,7 @@ impl Bed {
         match what {
             Happened::Put(key, protocol) => self.kernel.foreign_replace(route(*key, *protocol)).unwrap(),
             // There may be none.
-            Happened::Removed(key) => drop(self.kernel.remove_behind_our_back(*key)),
+            Happened::Removed(key) => drop(self.kernel.foreign_remove(*key)),
             Happened::Flapped { key, deleted, times } => {
                 let event = match deleted {
                     true => Event::RouteGone(route(*key, RouteProtocol::OURS)),
@@ -124,7 +124,7 @@ impl Bed {
                 };
                 (0..*times).for_each(|_| self.engine.take(&event));
                 // The last change leaves nothing there.
-                drop(self.kernel.remove_behind_our_back(*key));
+                drop(self.kernel.foreign_remove(*key));
             }
             Happened::Busy { left } => self.keep_busy(*left),
             Happened::Refuses(destination, true) => self.kernel.fail_destination(*destination, REFUSED),

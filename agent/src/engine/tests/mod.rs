@@ -176,7 +176,7 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
             Write::RemoveAddress(..) => "remove",
             Write::SetSysctl(path, _) if path.ends_with("accept_ra") => "accept_ra",
             Write::SetSysctl(..) => "forwarding",
-            Write::Ask(..) => "ask",
+            Write::ProbeNeighbour(..) => "ask",
             Write::SetDown(_) | Write::DeleteLink(_) => "undo",
         })
         .filter(|step| *step != "up")
@@ -248,7 +248,7 @@ async fn i9_what_others_remove_comes_back_even_if_nobody_tells() {
     let mut it = Fixture::start();
     it.tell(5, &[2, 3], false);
     it.applied(5).await;
-    it.kernel.remove_behind_our_back(key(2)).unwrap();
+    it.kernel.foreign_remove(key(2)).unwrap();
     tokio::time::sleep(SOON / 2).await;
     it.expect(&[2, 3]);
 }
@@ -292,7 +292,7 @@ async fn i6_nothing_is_changed_while_paused() {
     it.tell(6, &[2], false);
     let paused = |report: &Report| report.paused;
     it.report.wait_for(paused).await.unwrap();
-    it.kernel.remove_behind_our_back(key(2)).unwrap();
+    it.kernel.foreign_remove(key(2)).unwrap();
     tokio::time::sleep(SOON).await;
     assert_eq!(it.kernel.writes(), []);
     assert_eq!(it.report.borrow().applied, Some((it.incarnation, Revision(5))));

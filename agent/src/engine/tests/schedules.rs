@@ -123,7 +123,7 @@ impl Schedule {
         let protocol = if self.random.random_bool(0.5) { RouteProtocol::OURS } else { RouteProtocol(4) };
         // While the uplink is down, a next hop over it is refused to everybody.
         let _refused = match self.random.random_range(0..2) {
-            0 => kernel.remove_behind_our_back(route.key).map(drop),
+            0 => kernel.foreign_remove(route.key).map(drop),
             _ => kernel.foreign_replace(Route { key: route.key, protocol, target }),
         };
     }
@@ -134,7 +134,7 @@ impl Schedule {
         self.uplink_comes();
         for route in self.it.kernel.all_routes() {
             if route.protocol == RouteProtocol(4) {
-                self.it.kernel.remove_behind_our_back(route.key).unwrap();
+                self.it.kernel.foreign_remove(route.key).unwrap();
             }
         }
         self.tell();

@@ -1,5 +1,5 @@
-//! The routing tables of a fake kernel, with the rules of net/ipv6/ip6_fib.c as far as they can be met: what the tests of
-//! the real kernel compare it with (agent/tests/kernel).
+//! The routing tables of a fake kernel, by the rules of net/ipv6/ip6_fib.c that the agent can encounter. `agent/tests/kernel`
+//! compares them with the real kernel.
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
@@ -7,7 +7,7 @@ use nix::libc::{EEXIST, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH, ENODEV, ENO
 
 use super::super::{Address, Errno, Link, NextHop, Route, RouteKey, RouteProtocol, RouteTarget};
 
-/// How a route is put into a table.
+/// The flags with which a route is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// NLM_F_CREATE | NLM_F_EXCL.
@@ -16,13 +16,13 @@ pub enum Put {
     Replace,
     /// NLM_F_CREATE | NLM_F_REPLACE, as `ip route replace` does.
     ReplaceOrAdd,
-    /// NLM_F_CREATE | NLM_F_APPEND, as `ip route append` does: another next hop for what is there.
+    /// NLM_F_CREATE | NLM_F_APPEND, as `ip route append` does: adds a next hop to an existing route.
     Append,
 }
 
-/// What next hops are looked up in.
+/// The links and addresses by which next hops are checked.
 #[derive(Debug, Default)]
-pub struct Neighbourhood {
+pub struct Interfaces {
     /// By index.
     pub links: BTreeMap<u32, Link>,
     /// Of all links.
@@ -46,7 +46,7 @@ impl Fib {
         self.routes.get(&key)
     }
 
-    /// The route that a packet takes: the longest prefix, and of these the lowest metric.
+    /// The route of a packet: the longest prefix, then the lowest metric.
     pub fn lookup(&self, table: u32, destination: Ipv6Addr) -> Result<Route, Errno> {
         let covers = |route: &&Route| route.key.table == table && route.key.destination.contains(destination);
         let taken = self
@@ -60,21 +60,21 @@ impl Fib {
         }
     }
 
-    /// Puts a route into its table, whosever the one in its place is. Returns what is there now.
-    pub fn put(&mut self, route: Route, how: Put, around: &Neighbourhood) -> Result<Route, Errno> {
-        around.check(&route)?;
-        let stands = self.routes.get(&route.key);
-        let new = match (how, stands) {
+    /// Puts a route into its table, whatever the protocol of an existing one. Returns the resulting route.
+    pub fn put(&mut self, route: Route, how: Put, interfaces: &Interfaces) -> Result<Route, Errno> {
+        interfaces.check(&route)?;
+        let existing = self.routes.get(&route.key);
+        let new = match (how, existing) {
             (Put::Add, Some(_)) => return Err(errno(EEXIST)),
             (Put::Replace, None) => return Err(errno(ENOENT)),
-            (Put::Append, Some(stands)) => merged(stands, &route)?,
+            (Put::Append, Some(existing)) => merged(existing, &route)?,
             _ => route,
         };
         self.routes.insert(new.key, new.clone());
         Ok(new)
     }
 
-    /// Takes a route away; with a protocol, only one of that.
+    /// Deletes a route; with a protocol, only a route of that protocol.
     pub fn remove(&mut self, key: RouteKey, protocol: Option<RouteProtocol>) -> Result<Route, Errno> {
         match self.routes.get(&key) {
             Some(route) if protocol.is_none_or(|protocol| protocol == route.protocol) => {}
@@ -83,7 +83,7 @@ impl Fib {
         self.routes.remove(&key).ok_or_else(|| errno(ESRCH))
     }
 
-    /// Takes away what a link that was set down takes along: routes that have no next hop elsewhere.
+    /// Deletes the routes of a link that was set down: those without a next hop on another link.
     pub fn link_down(&mut self, index: u32) -> Vec<Route> {
         let over_it = |route: &Route| matches!(&route.target, RouteTarget::Via(hops) if hops.iter().all(|hop| hop.link == index));
         let gone: Vec<Route> = self.routes().filter(|route| over_it(route)).cloned().collect();
@@ -93,10 +93,10 @@ impl Fib {
         gone
     }
 
-    /// Takes away the next hops over a link that is gone, and the routes that have none left. Returns what the kernel
-    /// tells: each next hop taken away as a route of its own.
+    /// Deletes the next hops over a deleted link, and routes without remaining next hops. Returns the kernel's
+    /// notifications: each deleted next hop as a separate route.
     pub fn link_gone(&mut self, index: u32) -> Vec<Route> {
-        let mut told = self.link_down(index);
+        let mut deleted = self.link_down(index);
         for route in self.routes.values_mut() {
             let RouteTarget::Via(hops) = &mut route.target else {
                 continue;
@@ -105,25 +105,25 @@ impl Fib {
             let (gone, left): (Vec<_>, Vec<_>) = hops.iter().partition(|hop| hop.link == index);
             *hops = left.into_iter().collect();
             let target = |hop: NextHop| RouteTarget::Via(hop.into());
-            told.extend(gone.into_iter().map(|hop| Route { key, protocol, target: target(hop) }));
+            deleted.extend(gone.into_iter().map(|hop| Route { key, protocol, target: target(hop) }));
         }
-        told
+        deleted
     }
 }
 
-/// What becomes of a route that another is appended to: one with the next hops of both and the protocol of the first.
-fn merged(stands: &Route, appended: &Route) -> Result<Route, Errno> {
-    let (RouteTarget::Via(before), RouteTarget::Via(more)) = (&stands.target, &appended.target) else {
-        panic!("a fake kernel has no two routes of one key: {stands:?} and {appended:?}");
+/// The result of an append: a route with the next hops of both, and the protocol of the existing one.
+fn merged(existing: &Route, appended: &Route) -> Result<Route, Errno> {
+    let (RouteTarget::Via(before), RouteTarget::Via(more)) = (&existing.target, &appended.target) else {
+        panic!("the fake kernel cannot have two routes with one key: {existing:?} and {appended:?}");
     };
     if more.iter().any(|hop| before.contains(hop)) {
         return Err(errno(EEXIST));
     }
-    Ok(Route { target: RouteTarget::Via(before.iter().chain(more).copied().collect()), ..stands.clone() })
+    Ok(Route { target: RouteTarget::Via(before.iter().chain(more).copied().collect()), ..existing.clone() })
 }
 
-impl Neighbourhood {
-    /// Whether the kernel takes such a route: its key names one, and its next hops can be reached.
+impl Interfaces {
+    /// Checks a route as the kernel does: its key is valid, and its next hops are reachable.
     fn check(&self, route: &Route) -> Result<(), Errno> {
         if route.key.metric == 0 || route.key.table == 0 {
             return Err(errno(EINVAL));
@@ -159,7 +159,7 @@ impl Neighbourhood {
     }
 }
 
-/// An errno without words.
+/// An errno without text.
 pub fn errno(code: i32) -> Errno {
     Errno { code, detail: String::new() }
 }

@@ -1,4 +1,4 @@
-//! The state of a fake kernel, and what changes it.
+//! The state of a fake kernel, and its changes.
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
@@ -13,12 +13,12 @@ use super::{
     },
     Write,
     faults::Faults,
-    fib::{Fib, Neighbourhood, Put, errno},
+    fib::{Fib, Interfaces, Put, errno},
 };
 
-/// How many events wait for a subscriber.
+/// Capacity of a subscriber's channel.
 const WAITING: usize = 1024;
-/// What each link has, as Linux sets it at first.
+/// The sysctls of each link, with the defaults of Linux.
 const LINK_SYSCTLS: [(&str, &str); 6] = [
     ("accept_dad", "1"),
     ("accept_ra", "1"),
@@ -29,14 +29,14 @@ const LINK_SYSCTLS: [(&str, &str); 6] = [
 ];
 const MAIN: u32 = 254;
 
-/// Everything that a fake kernel has.
+/// The state of a fake kernel.
 #[derive(Debug, Default)]
 pub struct Host {
-    pub around: Neighbourhood,
+    pub interfaces: Interfaces,
     pub fib: Fib,
     /// Entries by link and address.
     pub neighbours: BTreeMap<(u32, Ipv6Addr), NeighbourState>,
-    /// What becomes of an entry when its neighbour is asked.
+    /// The state of an entry after a probe of its neighbour.
     pub answers: BTreeMap<(u32, Ipv6Addr), NeighbourState>,
     pub sysctls: BTreeMap<String, String>,
     pub writes: Vec<Write>,
@@ -62,16 +62,16 @@ impl Host {
         receiver
     }
 
-    /// Tells the subscribers. The last place of a channel is for the overrun that covers what does not fit.
-    pub fn tell(&mut self, event: &Event) {
+    /// Sends an event to the subscribers. The last slot of a channel is for the overrun that covers the lost events.
+    pub fn notify(&mut self, event: &Event) {
         self.subscribers.retain(|subscriber| !subscriber.is_closed());
         for subscriber in &self.subscribers {
-            let told = match subscriber.capacity() {
+            let sent = match subscriber.capacity() {
                 0 => continue,
                 1 => Event::Overrun,
                 _ => event.clone(),
             };
-            subscriber.try_send(told).ok();
+            subscriber.try_send(sent).ok();
         }
     }
 
@@ -89,21 +89,21 @@ impl Host {
             target: change.route().target.clone(),
         };
         match change {
-            Change::Add(_) => self.fib.put(route, Put::Add, &self.around).map(drop),
-            Change::Replace(_) => self.fib.put(route, Put::Replace, &self.around).map(drop),
+            Change::Add(_) => self.fib.put(route, Put::Add, &self.interfaces).map(drop),
+            Change::Replace(_) => self.fib.put(route, Put::Replace, &self.interfaces).map(drop),
             Change::Delete(_) => self.fib.remove(route.key, Some(RouteProtocol::OURS)).map(drop),
         }
     }
 
     pub fn foreign_put(&mut self, route: Route, how: Put) -> Result<(), Errno> {
-        let stands = self.fib.put(route, how, &self.around)?;
-        self.tell(&Event::RouteChanged(stands));
+        let existing = self.fib.put(route, how, &self.interfaces)?;
+        self.notify(&Event::RouteChanged(existing));
         Ok(())
     }
 
     pub fn foreign_remove(&mut self, key: RouteKey) -> Result<Route, Errno> {
         let gone = self.fib.remove(key, None)?;
-        self.tell(&Event::RouteGone(gone.clone()));
+        self.notify(&Event::RouteGone(gone.clone()));
         Ok(gone)
     }
 
@@ -119,70 +119,71 @@ impl Host {
             mac: vec![2, 0, 0, 0, 0, self.last_index as u8],
         };
         self.add_link_sysctls(name);
-        self.around.links.insert(link.index, link.clone());
-        self.tell(&Event::LinkChanged(link));
+        self.interfaces.links.insert(link.index, link.clone());
+        self.notify(&Event::LinkChanged(link));
         self.last_index
     }
 
     pub fn create_bridge(&mut self, name: &str) -> Result<(), Errno> {
-        if self.around.links.values().any(|link| link.name == name) {
+        if self.interfaces.links.values().any(|link| link.name == name) {
             return Err(errno(EEXIST));
         }
-        // A bridge without ports has carrier; it goes with the first port that has none.
+        // A bridge without ports has carrier, and loses it with the first port that has none.
         self.add_link(name, true, true);
         Ok(())
     }
 
-    /// Changes a link; one that goes down loses its addresses and routes.
+    /// Changes a link. A link that is set down loses its addresses and routes.
     pub fn change_link(&mut self, index: u32, change: impl FnOnce(&mut Link)) {
-        let Some(link) = self.around.links.get_mut(&index) else {
+        let Some(link) = self.interfaces.links.get_mut(&index) else {
             return;
         };
         let was_up = link.up;
         change(link);
         let link = link.clone();
-        self.tell(&Event::LinkChanged(link.clone()));
+        self.notify(&Event::LinkChanged(link.clone()));
         if was_up && !link.up {
             self.drop_addresses(index);
-            self.tell_gone(index, Fib::link_down);
+            self.notify_removed(index, Fib::link_down);
         }
     }
 
     pub fn remove_link(&mut self, index: u32) {
-        let Some(link) = self.around.links.remove(&index) else {
+        let Some(link) = self.interfaces.links.remove(&index) else {
             return;
         };
         self.drop_addresses(index);
-        self.tell_gone(index, Fib::link_gone);
+        self.notify_removed(index, Fib::link_gone);
         let prefix = format!("net/ipv6/conf/{}/", link.name);
         self.sysctls.retain(|path, _| !path.starts_with(&prefix));
-        self.tell(&Event::LinkGone(link));
+        self.notify(&Event::LinkGone(link));
     }
 
-    /// Puts an address to a link, with the route to its prefix that the kernel makes.
+    /// Adds an address to a link, with the kernel's connected route.
     pub fn put_address(&mut self, address: Address) {
-        self.around.addresses.retain(|old| (old.link, old.addr) != (address.link, address.addr));
-        self.around.addresses.push(address.clone());
+        self.interfaces.addresses.retain(|old| (old.link, old.addr) != (address.link, address.addr));
+        self.interfaces.addresses.push(address.clone());
         if let Some(route) = connected(&address)
-            && let Ok(route) = self.fib.put(route, Put::Add, &self.around)
+            && let Ok(route) = self.fib.put(route, Put::Add, &self.interfaces)
         {
-            self.tell(&Event::RouteChanged(route));
+            self.notify(&Event::RouteChanged(route));
         }
-        self.tell(&Event::AddressChanged(address));
+        self.notify(&Event::AddressChanged(address));
     }
 
-    pub fn remove_address(&mut self, is_it: impl Fn(&Address) -> bool) {
-        let gone: Vec<Address> = self.around.addresses.extract_if(.., |address| is_it(address)).collect();
+    pub fn remove_address(&mut self, matches: impl Fn(&Address) -> bool) {
+        let gone: Vec<Address> =
+            self.interfaces.addresses.extract_if(.., |address| matches(address)).collect();
         for address in gone {
             let key = connected(&address).map(|route| route.key);
             if let Some(Ok(route)) = key.map(|key| self.fib.remove(key, Some(KERNEL))) {
-                self.tell(&Event::RouteGone(route));
+                self.notify(&Event::RouteGone(route));
             }
-            self.tell(&Event::AddressGone(address));
+            self.notify(&Event::AddressGone(address));
         }
     }
 
-    /// Sets a sysctl. That of `all` forwarding sets every link's too.
+    /// Sets a sysctl. Forwarding of `all` also sets forwarding of each link.
     pub fn set_sysctl(&mut self, path: &str, value: &str) {
         if path == "net/ipv6/conf/all/forwarding" {
             for (_, other) in self.sysctls.iter_mut().filter(|(path, _)| path.ends_with("/forwarding")) {
@@ -196,9 +197,9 @@ impl Host {
         self.remove_address(|address| address.link == index);
     }
 
-    fn tell_gone(&mut self, index: u32, gone: impl FnOnce(&mut Fib, u32) -> Vec<Route>) {
+    fn notify_removed(&mut self, index: u32, gone: impl FnOnce(&mut Fib, u32) -> Vec<Route>) {
         for route in gone(&mut self.fib, index) {
-            self.tell(&Event::RouteGone(route));
+            self.notify(&Event::RouteGone(route));
         }
     }
 

@@ -1,6 +1,6 @@
-//! [`FakeKernel`]: a kernel in memory that records what is written to it, and fails as it is told to.
+//! [`FakeKernel`]: a kernel in memory that records writes, and injects faults.
 //!
-//! It keeps the rules of the real one; `agent/tests/kernel` does the same to both and compares.
+//! It follows the real kernel's rules; `agent/tests/kernel` applies the same changes to both, and compares them.
 
 mod faults;
 mod fib;
@@ -27,16 +27,16 @@ use super::{
     RouteProtocol, RouteReader, Rule, RuleAction, Scope, types::MAIN_TABLE,
 };
 
-/// A kernel in memory. Its clones are the same kernel: give one to what is tested, and keep one.
+/// A kernel in memory. Its clones share one kernel: give one to the tested code, and keep one.
 #[derive(Debug, Clone)]
 pub struct FakeKernel {
     host: Arc<Mutex<Host>>,
 }
 
-/// Something that was written to a fake kernel, done or not.
+/// A write to a fake kernel, successful or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
-    /// One change of those applied, and what became of it.
+    /// A change, and its result.
     Route(Change, Result<(), Errno>),
     /// [`Kernel::create_bridge`].
     CreateBridge(String),
@@ -52,8 +52,8 @@ pub enum Write {
     RemoveAddress(u32, Ipv6Addr, u8),
     /// [`Kernel::set_sysctl`]: path and value.
     SetSysctl(String, String),
-    /// [`Kernel::ask`].
-    Ask(u32, Ipv6Addr),
+    /// [`Kernel::probe_neighbour`].
+    ProbeNeighbour(u32, Ipv6Addr),
 }
 
 impl Default for FakeKernel {
@@ -62,7 +62,7 @@ impl Default for FakeKernel {
     }
 }
 
-/// What the host has, and what others than us do to it.
+/// The host's state, and changes by other processes.
 impl FakeKernel {
     /// A host with a loopback interface only.
     pub fn new() -> Self {
@@ -82,17 +82,17 @@ impl FakeKernel {
         fake
     }
 
-    /// Makes a link that is up and has carrier; returns its index.
+    /// Adds a link that is up and has carrier; returns its index.
     pub fn add_link(&self, name: &str) -> u32 {
         self.host().add_link(name, false, true)
     }
 
-    /// Changes a link's flags, name or controller. One that goes down loses its addresses and routes.
+    /// Changes a link's flags, name or controller. A link that is set down loses its addresses and routes.
     pub fn change_link(&self, index: u32, change: impl FnOnce(&mut Link)) {
         self.host().change_link(index, change);
     }
 
-    /// Takes a link away, with its addresses, routes and sysctls.
+    /// Deletes a link, with its addresses, routes and sysctls.
     pub fn remove_link(&self, index: u32) {
         self.host().remove_link(index);
     }
@@ -102,23 +102,22 @@ impl FakeKernel {
         self.host().put_address(address);
     }
 
-    /// Takes an address away, whosever it is.
-    pub fn remove_address_behind_our_back(&self, addr: Ipv6Addr) {
+    /// Removes an address as another process.
+    pub fn foreign_remove_address(&self, addr: Ipv6Addr) {
         self.host().remove_address(|address| address.addr == addr);
     }
 
-    /// Sets a sysctl, made if need be.
+    /// Sets a sysctl, and creates it if it is missing.
     pub fn put_sysctl(&self, path: &str, value: &str) {
         self.host().set_sysctl(path, value);
     }
 
-    /// How a neighbour answers from now on when it is asked; its entry stays as it is until then. A neighbour of which
-    /// nothing is said here fails.
-    pub fn let_neighbour(&self, link: u32, addr: Ipv6Addr, answer: NeighbourState) {
+    /// Sets the result of later probes of a neighbour; its entry does not change before a probe. By default probes fail.
+    pub fn set_probe_result(&self, link: u32, addr: Ipv6Addr, answer: NeighbourState) {
         self.host().answers.insert((link, addr), answer);
     }
 
-    /// Sets a neighbour entry, whosever it is.
+    /// Sets a neighbour entry.
     pub fn put_neighbour(&self, neighbour: Neighbour) {
         self.host().neighbours.insert((neighbour.link, neighbour.addr), neighbour.state);
     }
@@ -130,7 +129,7 @@ impl FakeKernel {
         routes
     }
 
-    /// All routes of all tables, ordered by their keys.
+    /// All routes of all tables, by their keys.
     pub fn all_routes(&self) -> Vec<Route> {
         self.host().fib.routes().cloned().collect()
     }
@@ -143,62 +142,62 @@ impl FakeKernel {
     /// Adds a route as `ip -6 route add` does.
     ///
     /// # Errors
-    /// As the kernel: EEXIST, or what is wrong with its next hops.
+    /// As the kernel: EEXIST, or the errno of an invalid next hop.
     pub fn foreign_add(&self, route: Route) -> Result<(), Errno> {
         self.host().foreign_put(route, Put::Add)
     }
 
-    /// Puts a route into the place of any other as `ip -6 route replace` does.
+    /// Adds or replaces a route as `ip -6 route replace` does.
     ///
     /// # Errors
-    /// What is wrong with its next hops.
+    /// The errno of an invalid next hop.
     pub fn foreign_replace(&self, route: Route) -> Result<(), Errno> {
         self.host().foreign_put(route, Put::ReplaceOrAdd)
     }
 
-    /// Merges next hops into what is there as `ip -6 route append` does.
+    /// Adds next hops to a route as `ip -6 route append` does.
     ///
     /// # Errors
-    /// EEXIST if a next hop is there, or what is wrong with one.
+    /// EEXIST if a next hop exists, or the errno of an invalid one.
     ///
     /// # Panics
-    /// If this would make two routes of one key (a route with and one without next hops), which it does not do.
+    /// If there would be two routes with one key (one with and one without next hops), which is not supported.
     pub fn foreign_append(&self, route: Route) -> Result<(), Errno> {
         self.host().foreign_put(route, Put::Append)
     }
 
-    /// Takes a route away as `ip -6 route del` does, whosever it is.
+    /// Deletes a route as `ip -6 route del` does, whatever its protocol.
     ///
     /// # Errors
     /// ESRCH if there is none.
-    pub fn remove_behind_our_back(&self, key: RouteKey) -> Result<Route, Errno> {
+    pub fn foreign_remove(&self, key: RouteKey) -> Result<Route, Errno> {
         self.host().foreign_remove(key)
     }
 
-    /// All that was written, in its order.
+    /// All writes, in order.
     pub fn writes(&self) -> Vec<Write> {
         self.host().writes.clone()
     }
 
-    /// All that was written since this was asked last.
+    /// The writes since the last call.
     pub fn take_writes(&self) -> Vec<Write> {
         std::mem::take(&mut self.host().writes)
     }
 
     fn host(&self) -> MutexGuard<'_, Host> {
-        // A test that panicked elsewhere has its own message.
+        // Another panic has its own message.
         self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What goes wrong.
+/// Fault injection.
 impl FakeKernel {
-    /// Lets the `nth` change from now on fail once, counted from 0, over however many applications.
+    /// Makes the `nth` change from now on fail once, counted from 0 over all calls of `apply`.
     pub fn fail_change(&self, nth: usize, code: i32) {
         self.host().faults.fail_nth(nth, code);
     }
 
-    /// Lets every change of a destination fail until [`Self::heal_destination`].
+    /// Makes each change of a destination fail until [`Self::heal_destination`].
     pub fn fail_destination(&self, destination: Prefix, code: i32) {
         self.host().faults.destinations.insert(destination, code);
     }
@@ -208,29 +207,29 @@ impl FakeKernel {
         self.host().faults.destinations.remove(&destination);
     }
 
-    /// Breaks the next application after so many changes: 0 does none, `usize::MAX` does all and loses the answers.
+    /// Makes the next `apply` fail after so many changes: 0 applies none, `usize::MAX` applies all and loses the answers.
     pub fn break_apply_after(&self, changes: usize) {
         self.host().faults.break_apply_after = Some(changes);
     }
 
-    /// Breaks the next `count` readings of links, addresses or routes.
+    /// Makes the next `count` reads of links, addresses or routes fail.
     pub fn break_reads(&self, count: usize) {
         self.host().faults.broken_reads = count;
     }
 
-    /// Lets the next reading of routes silently end after so many, as an IPv6 dump may that others' changes run into.
+    /// Makes the next dump of routes end silently after so many, as an IPv6 dump may during changes of other processes.
     pub fn truncate_next_dump(&self, left: usize) {
         self.host().faults.truncated_dump = Some(left);
     }
 
-    /// Nothing goes wrong any more.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.host().faults = Faults::default();
     }
 
-    /// Tells that events were lost.
+    /// Sends an overrun to the subscribers.
     pub fn overrun(&self) {
-        self.host().tell(&Event::Overrun);
+        self.host().notify(&Event::Overrun);
     }
 
     /// Ends all subscriptions, as a failed socket does.
@@ -238,7 +237,7 @@ impl FakeKernel {
         self.host().end_subscriptions();
     }
 
-    /// Lets a sysctl refuse to be written (EROFS, as in a container).
+    /// Makes writes of a sysctl fail with EROFS, as in a container.
     pub fn refuse_sysctl(&self, path: &str) {
         self.host().faults.refused_sysctls.insert(path.to_owned());
     }
@@ -249,13 +248,13 @@ impl Kernel for FakeKernel {
     async fn links(&self) -> Result<Vec<Link>, KernelError> {
         let mut host = self.host();
         host.faults.of_read()?;
-        Ok(host.around.links.values().cloned().collect())
+        Ok(host.interfaces.links.values().cloned().collect())
     }
 
     async fn addresses(&self) -> Result<Vec<Address>, KernelError> {
         let mut host = self.host();
         host.faults.of_read()?;
-        Ok(host.around.addresses.clone())
+        Ok(host.interfaces.addresses.clone())
     }
 
     async fn read_routes(&self, scope: Scope, reader: &mut dyn RouteReader) -> Result<(), KernelError> {
@@ -305,8 +304,8 @@ impl Kernel for FakeKernel {
     async fn create_bridge(&self, name: &str) -> Result<(), KernelError> {
         let mut host = self.host();
         host.writes.push(Write::CreateBridge(name.to_owned()));
-        let what = || format!("make the bridge {name}");
-        (host.create_bridge(name)).map_err(|errno| KernelError::Refused { what: what(), errno })
+        let request = || format!("create bridge {name}");
+        (host.create_bridge(name)).map_err(|errno| KernelError::Refused { request: request(), errno })
     }
 
     async fn set_up(&self, index: u32) -> Result<(), KernelError> {
@@ -335,8 +334,8 @@ impl Kernel for FakeKernel {
         let mut host = self.host();
         host.writes.push(Write::AddAddress(index, addr, len));
         existing(&host, index)?;
-        let there = (host.around.addresses.iter()).any(|old| (old.link, old.addr) == (index, addr));
-        if !there {
+        let exists = (host.interfaces.addresses.iter()).any(|old| (old.link, old.addr) == (index, addr));
+        if !exists {
             host.put_address(permanent(index, addr, len));
         }
         Ok(())
@@ -357,9 +356,9 @@ impl Kernel for FakeKernel {
         Ok(of_link.map(neighbour).collect())
     }
 
-    async fn ask(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
+    async fn probe_neighbour(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
         let mut host = self.host();
-        host.writes.push(Write::Ask(link, addr));
+        host.writes.push(Write::ProbeNeighbour(link, addr));
         existing(&host, link)?;
         let answer = host.answers.get(&(link, addr)).copied().unwrap_or(NeighbourState::Failed);
         host.neighbours.insert((link, addr), answer);
@@ -392,16 +391,13 @@ impl Kernel for FakeKernel {
 }
 
 fn existing(host: &Host, index: u32) -> Result<(), KernelError> {
-    if host.around.links.contains_key(&index) {
+    if host.interfaces.links.contains_key(&index) {
         return Ok(());
     }
-    Err(KernelError::Refused {
-        what: format!("configure the interface of index {index}"),
-        errno: errno(ENODEV),
-    })
+    Err(KernelError::Refused { request: format!("configure interface {index}"), errno: errno(ENODEV) })
 }
 
-/// A usable address of global scope without lifetime.
+/// A usable address with an infinite lifetime.
 pub fn permanent(link: u32, addr: Ipv6Addr, len: u8) -> Address {
     Address {
         link,

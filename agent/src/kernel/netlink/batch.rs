@@ -1,11 +1,11 @@
-//! Many changes in few datagrams, and an answer for each change.
+//! Many changes in few datagrams, and a result for each change.
 //!
-//! The kernel does what a datagram asks for while it is being sent, in order, and queues its answers. It answers each
-//! message that fails with an error of its sequence number, asked or not, and the last one of each datagram with an
-//! acknowledgement if it succeeds (`netlink_rcv_skb` in net/netlink/af_netlink.c). An answer that does not fit into the
-//! receive buffer makes the socket fail with ENOBUFS. So when the last message is answered and the socket has not failed,
-//! every other message has been done that has no error: an acknowledgement for each would say no more, and take a quarter
-//! longer. A datagram holds as many messages as answers fit, should all of them fail.
+//! The kernel processes the messages of a datagram in order, during the send, and queues its answers. Each message that
+//! fails is answered by an error with its sequence number, with or without NLM_F_ACK (`netlink_rcv_skb` in
+//! net/netlink/af_netlink.c). Only the last message of a datagram requests an acknowledgement. An answer that does not fit
+//! into the receive buffer makes the socket fail with ENOBUFS. So once the last message is answered and the socket has not
+//! failed, each message without an error has succeeded. Acknowledgements of all messages would add nothing, and take a
+//! quarter longer. The answers of a datagram fit into the receive buffer even if all its messages fail.
 
 use std::time::Duration;
 
@@ -15,18 +15,18 @@ use netlink_packet_route::RouteNetlinkMessage;
 use super::{
     super::{Change, Errno, KernelError},
     conversation::broken,
-    frame::{Malformed, NLMSG_ERROR, append_request, ask_for_acknowledgement, frames},
+    frame::{Malformed, NLMSG_ERROR, append_request, frames, request_acknowledgement},
     route,
     socket::RouteSocket,
 };
 
-/// What an answer takes of the receive buffer, in bytes; measured 832, and some for the kernel's words.
+/// Size of an answer in the receive buffer, in bytes: 832 measured, plus room for the kernel's text.
 const ANSWER: usize = 2048;
-/// More messages in one datagram make it no faster, and hold up the thread for a millisecond.
+/// More messages in one datagram are not faster, and block the thread for more than a millisecond.
 const MOST_MESSAGES: usize = 256;
-/// A datagram of this size fits into the default send buffer, whatever the last message adds (64 KiB at most).
+/// A datagram of this size fits into the default send buffer, even if the last message adds its maximum of 64 KiB.
 const MOST_BYTES: usize = 64 << 10;
-/// The answers are there when the datagram has been sent; who waits that long waits for nothing.
+/// The kernel has queued all answers when the send returns: after this time there will be none.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A request, and the flags it needs beside NLM_F_REQUEST and NLM_F_ACK.
@@ -34,7 +34,7 @@ pub type Request = (RouteNetlinkMessage, u16);
 
 type Answers = Vec<Option<Result<(), Errno>>>;
 
-/// Does the changes in their order.
+/// Applies the changes in order.
 pub async fn apply(socket: &RouteSocket, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {
     let most = (socket.room() / ANSWER).clamp(1, MOST_MESSAGES);
     let mut answers: Answers = vec![None; changes.len()];
@@ -46,19 +46,19 @@ pub async fn apply(socket: &RouteSocket, changes: &[Change]) -> Result<Vec<Resul
             exchange(socket, &datagram, last, &mut answers).await?;
         }
     }
-    // What has no error has been done.
+    // A change without an error has succeeded.
     Ok(answers.into_iter().map(|answer| answer.unwrap_or(Ok(()))).collect())
 }
 
-/// What went into a datagram.
+/// The content of a datagram.
 struct Batch {
-    /// How many changes.
+    /// The number of changes.
     taken: usize,
-    /// The index of the last one that is asked for; none if all were refused before.
+    /// The index of the last encoded change; none if no change could be encoded.
     last: Option<usize>,
 }
 
-/// Fills a datagram with at most `most` of `changes`, the first of which is the `first` of all.
+/// Fills a datagram with at most `most` of `changes`; `first` is the index of the first of them.
 fn fill(
     changes: &[Change],
     first: usize,
@@ -75,17 +75,17 @@ fn fill(
         }
         match route::encode(change, sequence(index), datagram) {
             Ok(()) => (last, last_starts) = (Some(index), starts),
-            Err(refused) => answers[index] = Some(Err(refused)),
+            Err(invalid) => answers[index] = Some(Err(invalid)),
         }
         taken += 1;
     }
     if last.is_some() {
-        ask_for_acknowledgement(&mut datagram[last_starts..]);
+        request_acknowledgement(&mut datagram[last_starts..]);
     }
     Batch { taken, last }
 }
 
-/// Makes one request that is answered by an acknowledgement.
+/// Sends one request, and reads its acknowledgement.
 pub async fn request(
     socket: &RouteSocket,
     message: RouteNetlinkMessage,
@@ -110,7 +110,7 @@ async fn exchange(
     answers: &mut Answers,
 ) -> Result<(), KernelError> {
     (socket.send(datagram).await).map_err(|error| broken("send changes", &error))?;
-    // The send did the kernel's work on this thread, for about a millisecond.
+    // The kernel processed the datagram on this thread, for about a millisecond.
     tokio::task::yield_now().await;
     tokio::time::timeout(ANSWERED_WITHIN, collect(socket, last, answers))
         .await
@@ -121,18 +121,18 @@ async fn collect(socket: &RouteSocket, last: usize, answers: &mut Answers) -> Re
     let mut buffer = Vec::new();
     while answers[last].is_none() {
         (socket.receive(&mut buffer).await).map_err(|error| broken("read answers", &error))?;
-        note(&buffer, answers).map_err(|error| KernelError::Broken(error.to_string()))?;
+        record(&buffer, answers).map_err(|error| KernelError::Broken(error.to_string()))?;
     }
     Ok(())
 }
 
-/// Puts the answers in a datagram to their requests.
-fn note(datagram: &[u8], answers: &mut Answers) -> Result<(), Malformed> {
+/// Assigns the answers in a datagram to their requests.
+fn record(datagram: &[u8], answers: &mut Answers) -> Result<(), Malformed> {
     for frame in frames(datagram) {
         let frame = frame?;
         let index = (frame.sequence as usize).wrapping_sub(1);
         if let Some(answer) = answers.get_mut(index).filter(|_| frame.kind == NLMSG_ERROR) {
-            *answer = Some(frame.verdict()?);
+            *answer = Some(frame.result()?);
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Changes of links and addresses, through rtnetlink.
 //!
-//! One task of its own drives the socket. A request whose acknowledgement does not come has failed, whatever rtnetlink says: it
-//! reports success if the task ends before the kernel has answered.
+//! A separate task drives the socket. A request without an acknowledgement has failed, even if rtnetlink reports success: it
+//! does so if the task ends before the kernel has answered.
 
 use std::{
     future::Future,
@@ -25,13 +25,13 @@ use super::{
     frame,
 };
 
-/// The kernel answers while it takes the request in; a longer wait would be for nothing.
+/// The kernel answers while it processes the request: after this time there will be no answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The kernel's answer to a request.
 pub type Answer = Result<(), Errno>;
 
-/// Changes links and addresses of the network namespace that it was opened in. Its task ends with it.
+/// Changes links and addresses of the network namespace in which it was opened. Its task ends with it.
 pub struct Configuration {
     handle: Handle,
     connection: JoinHandle<()>,
@@ -47,7 +47,7 @@ impl Configuration {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn open() -> Result<Self, KernelError> {
-        let (connection, handle) = connect().map_err(|error| broken("open a socket", &error))?;
+        let (connection, handle) = connect().map_err(|error| broken("open the socket", &error))?;
         let (is_open, open) = watch::channel(());
         let connection = tokio::spawn(async move {
             connection.await;
@@ -62,8 +62,8 @@ impl Configuration {
         async move { while open.changed().await.is_ok() {} }
     }
 
-    /// Makes a bridge that is set up. It gets a MAC address of its own: without one it takes the lowest of its ports', which
-    /// changes as containers come and go, and leaves running ones with a neighbour entry that leads nowhere.
+    /// Creates a bridge that is up. It gets a fixed MAC address: otherwise the kernel uses the lowest MAC address of its ports,
+    /// which changes with each container, and invalidates the neighbour entries of the other containers.
     pub async fn create_bridge(&self, name: &str) -> Result<Answer, KernelError> {
         let bridge = LinkBridge::new(name).address(random_mac().to_vec()).build();
         answered(self.handle.link().add(bridge).execute()).await
@@ -138,7 +138,7 @@ fn answer_of(message: &ErrorMessage) -> Answer {
     }
 }
 
-/// A unicast address of the locally administered kind (IEEE 802, the second-lowest bit of the first octet).
+/// A locally administered unicast address (IEEE 802, the second-lowest bit of the first octet).
 fn random_mac() -> [u8; 6] {
     let mut mac: [u8; 6] = rand::random();
     mac[0] = (mac[0] & !1) | 2;
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_unanswered_request_is_not_reported_as_done() {
+    async fn an_unanswered_request_fails() {
         let configuration = Configuration::open().unwrap();
         let closed = configuration.closed();
         configuration.connection.abort();

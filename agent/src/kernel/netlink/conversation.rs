@@ -1,8 +1,8 @@
-//! The one conversation with the kernel: who asks waits for the whole answer before anyone else asks.
+//! Requests to the kernel, one at a time: each waits for the whole answer before the next one is sent.
 //!
-//! Changes and dumps take turns on one socket. That keeps our own changes out of our own dumps: an IPv6 dump that goes on
-//! after a change of the table counts its way back to where it was, so it may skip a route, and does not say so
-//! (`fib6_dump_table` in net/ipv6/ip6_fib.c sets no NLM_F_DUMP_INTR).
+//! Changes and dumps share one socket. So our own changes do not interrupt our own dumps: after a change of the table, an
+//! IPv6 dump continues by counting routes, and may silently skip one (`fib6_dump_table` in net/ipv6/ip6_fib.c sets no
+//! NLM_F_DUMP_INTR).
 
 use std::io;
 
@@ -22,8 +22,8 @@ pub struct Conversation {
     port: watch::Sender<u32>,
 }
 
-/// The right to ask. The socket goes back with [`Turn::finish`] only: what fails or is cancelled half-way takes its socket
-/// along, so that nobody ever reads the answer to another's question.
+/// Exclusive use of the socket. Only [`Turn::finish`] returns the socket: a request that fails or is cancelled drops it, so
+/// that no later request reads its answers.
 struct Turn<'a> {
     home: MutexGuard<'a, Option<RouteSocket>>,
     socket: RouteSocket,
@@ -37,19 +37,19 @@ impl Conversation {
         Ok(Self { socket: Mutex::new(Some(socket)), port })
     }
 
-    /// The port that our changes come from; another one after the conversation broke.
+    /// The netlink port that our changes come from; it changes when the socket is opened again.
     pub fn port(&self) -> watch::Receiver<u32> {
         self.port.subscribe()
     }
 
-    /// Does the changes in their order; see [`super::super::Kernel::apply`].
+    /// Applies the changes in order; see [`super::super::Kernel::apply`].
     pub async fn apply(&self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {
         let turn = self.turn().await?;
         let done = batch::apply(&turn.socket, changes).await;
         turn.finish(done)
     }
 
-    /// Makes one request that is answered by an acknowledgement; `flags` beside NLM_F_REQUEST and NLM_F_ACK.
+    /// Sends one request, and reads its acknowledgement; `flags` besides NLM_F_REQUEST and NLM_F_ACK.
     pub async fn request(
         &self,
         message: RouteNetlinkMessage,
@@ -60,7 +60,7 @@ impl Conversation {
         turn.finish(done)
     }
 
-    /// Has `sink` take in all of what `request` asks for: messages of the type `kind`.
+    /// Passes the messages of a dump, of the type `kind`, to `sink`.
     pub async fn dump(
         &self,
         request: &RouteNetlinkMessage,
@@ -72,7 +72,7 @@ impl Conversation {
         turn.finish(done)
     }
 
-    /// Has `sink` take in the one thing that `request` asks for: nothing if the kernel's answer has none of the type `kind`.
+    /// Passes the answer to `request`, of the type `kind`, to `sink`; nothing if the answer has another type.
     pub async fn get(
         &self,
         request: &RouteNetlinkMessage,
@@ -104,12 +104,12 @@ impl Turn<'_> {
 }
 
 fn open(port: &watch::Sender<u32>) -> Result<RouteSocket, KernelError> {
-    let socket = RouteSocket::open(&[], RECEIVE_BUFFER).map_err(|error| broken("open a socket", &error))?;
+    let socket = RouteSocket::open(&[], RECEIVE_BUFFER).map_err(|error| broken("open the socket", &error))?;
     port.send_replace(socket.port());
     Ok(socket)
 }
 
-/// What to tell about a socket that fails.
-pub fn broken(what: &str, error: &io::Error) -> KernelError {
-    KernelError::Broken(format!("cannot {what}: {error}"))
+/// The error of a socket that fails; `action` is a verb with its object.
+pub fn broken(action: &str, error: &io::Error) -> KernelError {
+    KernelError::Broken(format!("cannot {action}: {error}"))
 }

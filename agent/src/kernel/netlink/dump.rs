@@ -1,4 +1,4 @@
-//! Dumps: all of something, in as many datagrams as it takes.
+//! Dumps: all objects of a kind, in several datagrams.
 
 use std::time::Duration;
 
@@ -12,29 +12,29 @@ use super::{
     socket::RouteSocket,
 };
 
-/// How often a dump is started at most.
+/// The maximum number of starts of a dump.
 const ATTEMPTS: u32 = 5;
-/// The kernel fills the next datagram while the last one is read; who waits that long waits for nothing.
+/// The kernel fills the next datagram while the last one is read: after this time there will be none.
 const DATAGRAM_WITHIN: Duration = Duration::from_secs(5);
 
-/// Takes in what a dump consists of.
+/// Receives the messages of a dump.
 pub trait Sink: Send {
-    /// A dump begins; what was taken in of one before it is void.
+    /// A dump begins; the messages of an earlier one are void.
     fn begin(&mut self);
 
     /// The payload of a message of the dump.
     fn take(&mut self, payload: &[u8]) -> Result<(), Malformed>;
 }
 
-/// Gathers all that is wanted.
+/// Collects decoded messages.
 pub struct Gathered<T> {
     decode: fn(&[u8]) -> Result<Option<T>, Malformed>,
-    /// What was found.
+    /// The decoded messages.
     pub found: Vec<T>,
 }
 
 impl<T> Gathered<T> {
-    /// Nothing yet; `decode` reads a message, and finds `None` in one that is not wanted.
+    /// An empty collection; `decode` reads a message, or returns `None` to ignore it.
     pub fn new(decode: fn(&[u8]) -> Result<Option<T>, Malformed>) -> Self {
         Self { decode, found: Vec::new() }
     }
@@ -51,7 +51,7 @@ impl<T: Send> Sink for Gathered<T> {
     }
 }
 
-/// Dumps messages of the type `kind` until a dump was not interrupted by changes (NLM_F_DUMP_INTR), a few times.
+/// Dumps messages of the type `kind`; tries again, a few times, if changes interrupt the dump (NLM_F_DUMP_INTR).
 pub async fn dump(
     socket: &RouteSocket,
     request: &RouteNetlinkMessage,
@@ -66,10 +66,10 @@ pub async fn dump(
             Dumped::Interrupted => {}
         }
     }
-    Err(KernelError::Broken(format!("a dump was interrupted by changes {ATTEMPTS} times in a row")))
+    Err(KernelError::Broken(format!("dump interrupted by changes {ATTEMPTS} times in a row")))
 }
 
-/// One thing, which is followed by an acknowledgement.
+/// Reads one message, which is followed by an acknowledgement.
 pub async fn get(
     socket: &RouteSocket,
     request: &RouteNetlinkMessage,
@@ -79,11 +79,11 @@ pub async fn get(
     match attempt(socket, request, NLM_F_ACK, Reading::new(kind, 1, sink)).await? {
         Dumped::Whole => Ok(Ok(())),
         Dumped::Refused(errno) => Ok(Err(errno)),
-        Dumped::Interrupted => Err(KernelError::Broken("an answer was interrupted".to_owned())),
+        Dumped::Interrupted => Err(KernelError::Broken("answer interrupted by changes".to_owned())),
     }
 }
 
-/// How a dump ended.
+/// The end of a dump.
 #[derive(Debug, PartialEq, Eq)]
 enum Dumped {
     Whole,
@@ -99,12 +99,12 @@ async fn attempt(
 ) -> Result<Dumped, KernelError> {
     let mut message = Vec::new();
     append_request(request.clone(), flags, reading.sequence, &mut message);
-    (socket.send(&message).await).map_err(|error| broken("ask for a dump", &error))?;
+    (socket.send(&message).await).map_err(|error| broken("request a dump", &error))?;
     let mut buffer = Vec::new();
     loop {
         tokio::time::timeout(DATAGRAM_WITHIN, socket.receive(&mut buffer))
             .await
-            .map_err(|_| KernelError::Broken(format!("a dump stood still for {DATAGRAM_WITHIN:?}")))?
+            .map_err(|_| KernelError::Broken(format!("dump stalled for {DATAGRAM_WITHIN:?}")))?
             .map_err(|error| broken("read a dump", &error))?;
         let ended = reading.take(&buffer);
         if let Some(dumped) = ended.map_err(|error| KernelError::Broken(error.to_string()))? {
@@ -144,7 +144,7 @@ impl<'a> Reading<'a> {
     }
 
     fn end(&mut self, frame: &Frame<'_>) -> Result<Dumped, Malformed> {
-        Ok(match frame.verdict()? {
+        Ok(match frame.result()? {
             Err(errno) => Dumped::Refused(errno),
             Ok(()) if self.interrupted => Dumped::Interrupted,
             Ok(()) => Dumped::Whole,
@@ -170,7 +170,7 @@ mod tests {
         bytes
     }
 
-    /// How a dump of these datagrams ended, if it did, and what was found in it.
+    /// The end of a dump of these datagrams, if it ended, and its messages.
     fn dumped(datagrams: &[Vec<u8>]) -> (Option<Dumped>, Vec<u8>) {
         let mut sink = Gathered::new(first_octet);
         let mut reading = Reading::new(24, 3, &mut sink);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_dump_leaves_out_what_is_not_its_own() {
+    fn messages_of_other_types_and_sequences_are_ignored() {
         let first =
             [message(24, 2, 3, [5; 4]), message(25, 2, 3, [6; 4]), message(24, 2, 2, [7; 4])].concat();
         let second = [message(24, 2, 3, [0; 4]), message(24, 2, 3, [8; 4])].concat();
@@ -189,12 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_anywhere_spoils_it() {
+    fn an_interruption_anywhere_invalidates_the_dump() {
         let done = message(NLMSG_DONE, 2, 3, [0; 4]);
-        let spoilt = message(24, 2 | NLM_F_DUMP_INTR, 3, [5; 4]);
-        assert_eq!(dumped(&[spoilt, done]).0, Some(Dumped::Interrupted));
-        let spoilt = message(NLMSG_DONE, 2 | NLM_F_DUMP_INTR, 3, [0; 4]);
-        assert_eq!(dumped(&[message(24, 2, 3, [5; 4]), spoilt]).0, Some(Dumped::Interrupted));
+        let interrupted = message(24, 2 | NLM_F_DUMP_INTR, 3, [5; 4]);
+        assert_eq!(dumped(&[interrupted, done]).0, Some(Dumped::Interrupted));
+        let interrupted = message(NLMSG_DONE, 2 | NLM_F_DUMP_INTR, 3, [0; 4]);
+        assert_eq!(dumped(&[message(24, 2, 3, [5; 4]), interrupted]).0, Some(Dumped::Interrupted));
     }
 
     #[test]

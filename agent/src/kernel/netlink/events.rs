@@ -1,8 +1,8 @@
-//! What happens in the kernel, as it tells its multicast groups.
+//! The kernel's notifications, from its multicast groups.
 //!
-//! One task for each subscription: it waits for datagrams, for the subscriber to take [`Event::Overrun`] where events were
-//! missed, and for another port that our own changes come from. It ends when the subscriber drops the receiver, or when the socket fails, which the subscriber sees as the
-//! end of the channel.
+//! One task for each subscription: it waits for datagrams, for room in the channel to send [`Event::Overrun`] after lost
+//! events, and for a change of our own port. It ends when the subscriber drops the receiver, or when the socket fails: then
+//! the channel ends.
 
 use std::{future::pending, io};
 
@@ -22,15 +22,16 @@ use super::{
     socket::{RECEIVE_BUFFER, RouteSocket, is_overrun},
 };
 
-/// How many events wait for the subscriber before they are dropped for an [`Event::Overrun`].
+/// Capacity of the channel; later events are dropped, and replaced by an [`Event::Overrun`].
 const WAITING: usize = 1024;
 const GROUPS: [u32; 3] = [RTNLGRP_LINK, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE];
 
-/// Starts to listen; route changes sent from `own_port` are left out.
+/// Subscribes to notifications, without route changes that were sent from `own_port`.
 pub fn subscribe(mut own_port: watch::Receiver<u32>) -> Result<mpsc::Receiver<Event>, KernelError> {
-    let socket = RouteSocket::open(&GROUPS, RECEIVE_BUFFER).map_err(|error| broken("listen", &error))?;
-    let filtered = socket.keep_back(&filter::own_routes(*own_port.borrow_and_update()));
-    filtered.map_err(|error| broken("listen", &error))?;
+    let socket = RouteSocket::open(&GROUPS, RECEIVE_BUFFER)
+        .map_err(|error| broken("subscribe to notifications", &error))?;
+    let filtered = socket.attach_filter(&filter::own_routes(*own_port.borrow_and_update()));
+    filtered.map_err(|error| broken("subscribe to notifications", &error))?;
     let (events, receiver) = mpsc::channel(WAITING);
     let listener = Listener { socket, own_port, events, missed: false };
     tokio::spawn(listener.run());
@@ -41,15 +42,15 @@ struct Listener {
     socket: RouteSocket,
     own_port: watch::Receiver<u32>,
     events: mpsc::Sender<Event>,
-    /// Something was not passed on, and the subscriber has not been told so yet.
+    /// Events were lost, and the overrun is not sent yet.
     missed: bool,
 }
 
-/// What the task waited for.
+/// The reason why the task wakes.
 enum Woken {
-    Deserted,
-    OverrunTold,
-    OtherPort,
+    Unsubscribed,
+    OverrunSent,
+    PortChanged,
     Received(io::Result<()>),
 }
 
@@ -58,19 +59,19 @@ impl Listener {
         let mut buffer = Vec::new();
         loop {
             let taken = match self.wake(&mut buffer).await {
-                Woken::Deserted => return,
-                Woken::OverrunTold => {
+                Woken::Unsubscribed => return,
+                Woken::OverrunSent => {
                     self.missed = false;
                     Ok(())
                 }
-                Woken::OtherPort => {
+                Woken::PortChanged => {
                     let port = *self.own_port.borrow_and_update();
-                    self.socket.keep_back(&filter::own_routes(port))
+                    self.socket.attach_filter(&filter::own_routes(port))
                 }
                 Woken::Received(received) => self.take(received, &buffer),
             };
             if let Err(error) = taken {
-                tracing::error!(%error, "cannot listen to the kernel any more");
+                tracing::error!(%error, "kernel notifications failed");
                 return;
             }
         }
@@ -79,12 +80,12 @@ impl Listener {
     async fn wake(&mut self, buffer: &mut Vec<u8>) -> Woken {
         // All are cancel safe.
         tokio::select! {
-            () = self.events.closed() => Woken::Deserted,
-            room = self.events.reserve(), if self.missed => room.map_or(Woken::Deserted, |room| {
+            () = self.events.closed() => Woken::Unsubscribed,
+            room = self.events.reserve(), if self.missed => room.map_or(Woken::Unsubscribed, |room| {
                 room.send(Event::Overrun);
-                Woken::OverrunTold
+                Woken::OverrunSent
             }),
-            () = other_port(&mut self.own_port) => Woken::OtherPort,
+            () = port_changed(&mut self.own_port) => Woken::PortChanged,
             received = self.socket.receive(buffer) => Woken::Received(received),
         }
     }
@@ -93,8 +94,8 @@ impl Listener {
         match received {
             Ok(()) => self.pass_on(datagram),
             Err(error) if is_overrun(&error) => {
-                // What is still in the queue is older than what was lost: told after the overrun, it would make a
-                // subscriber that has read everything anew believe in the past.
+                // Queued events are older than the lost ones: after the overrun they would overwrite newer state that
+                // the subscriber has read.
                 self.socket.discard_received()?;
                 self.missed = true;
             }
@@ -105,7 +106,7 @@ impl Listener {
 
     fn pass_on(&mut self, datagram: &[u8]) {
         for frame in frames(datagram) {
-            // Whatever happens before the overrun is taken is covered by it.
+            // The overrun covers all events until it is sent.
             if self.missed {
                 return;
             }
@@ -115,7 +116,7 @@ impl Listener {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "the kernel tells what cannot be read");
+                    tracing::warn!(%error, "unparseable netlink message");
                     self.missed = true;
                 }
             }
@@ -123,7 +124,7 @@ impl Listener {
     }
 
     fn event(&self, frame: &Frame<'_>) -> Result<Option<Event>, Malformed> {
-        // The kernel keeps them back already, but for those between a new port and its filter.
+        // The socket's filter drops them, except between a change of the port and the new filter.
         let own = frame.port == *self.own_port.borrow();
         Ok(match frame.kind {
             RTM_NEWROUTE | RTM_DELROUTE if own => None,
@@ -138,8 +139,8 @@ impl Listener {
     }
 }
 
-/// Ends when our changes come from another port; never if there are none any more.
-async fn other_port(own_port: &mut watch::Receiver<u32>) {
+/// Returns when our own port has changed; never if it cannot change any more.
+async fn port_changed(own_port: &mut watch::Receiver<u32>) {
     if own_port.changed().await.is_err() {
         pending::<()>().await;
     }

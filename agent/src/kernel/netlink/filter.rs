@@ -1,15 +1,15 @@
-//! What the kernel need not tell us: 100,000 routes of our own would be 100,000 messages, each a wake-up, while they are made.
+//! A socket filter that drops notifications of our own route changes: 100,000 of them would be 100,000 wake-ups.
 
 use nix::libc::{BPF_ABS, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use socket2::SockFilter;
 
 use super::route::{RTM_DELROUTE, RTM_NEWROUTE};
 
-/// Where `struct nlmsghdr` has its type, and the port of whoever caused the message.
+/// Offsets of the type and of the sender's port in `struct nlmsghdr`.
 const TYPE: u32 = 4;
 const PORT: u32 = 12;
 
-/// Keeps back the route changes that were sent from `port`. A notification is a datagram of its own.
+/// Drops route changes that were sent from `port`. Each notification is a datagram of its own.
 pub fn own_routes(port: u32) -> [SockFilter; 7] {
     // BPF reads big-endian numbers, netlink has the host's.
     let is_type = |kind: u16, yes, no| jump_if(u16::from_be_bytes(kind.to_ne_bytes()).into(), yes, no);
@@ -28,7 +28,7 @@ fn instruction(code: u32, operand: u32) -> SockFilter {
     SockFilter::new(code as u16, 0, 0, operand)
 }
 
-/// Skips so many instructions if what was read is `value`, or if not.
+/// Skips `yes` instructions if the loaded value is `value`, `no` otherwise.
 fn jump_if(value: u32, yes: u8, no: u8) -> SockFilter {
     SockFilter::new((BPF_JMP | BPF_JEQ | BPF_K) as u16, yes, no, value)
 }

@@ -1,7 +1,7 @@
 //! The frames of a netlink datagram: headers, acknowledgements, attributes.
 //!
-//! Read by hand, so that an attribute that this agent has no use for can never make a message unreadable, and because the
-//! extended acknowledgement's text is parsed nowhere else.
+//! Parsed here and not by a library, so that an unused attribute never makes a message unreadable, and because no library
+//! parses the text of extended acknowledgements.
 
 use std::net::Ipv6Addr;
 
@@ -14,19 +14,19 @@ use super::super::Errno;
 pub const NLMSG_ERROR: u16 = 2;
 /// NLMSG_DONE: the end of a dump.
 pub const NLMSG_DONE: u16 = 3;
-/// The dump is not consistent: what is dumped changed meanwhile.
+/// The dump is inconsistent: the dumped objects changed meanwhile.
 pub const NLM_F_DUMP_INTR: u16 = 0x10;
 /// The acknowledgement does not repeat the request's payload.
 const NLM_F_CAPPED: u16 = 0x100;
 /// The acknowledgement carries attributes.
 const NLM_F_ACK_TLVS: u16 = 0x200;
-/// The attribute with the kernel's own words.
+/// The attribute with the kernel's text.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 const HEADER_LEN: usize = 16;
-/// What of an attribute's type is the type.
+/// The bits of an attribute's type without its flags.
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
-/// What is not a netlink message.
+/// An invalid netlink message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message: {0}")]
 pub struct Malformed(pub String);
@@ -38,11 +38,11 @@ pub struct Frame<'a> {
     pub kind: u16,
     /// nlmsg_flags.
     pub flags: u16,
-    /// nlmsg_seq: the request's, or that of whoever caused a notification.
+    /// nlmsg_seq: the sequence number of the request.
     pub sequence: u32,
-    /// nlmsg_pid: the port of whoever asked for it; 0 is the kernel itself.
+    /// nlmsg_pid: the port of the request's sender; 0 is the kernel itself.
     pub port: u32,
-    /// What follows the header.
+    /// The bytes after the header.
     pub payload: &'a [u8],
 }
 
@@ -75,11 +75,11 @@ fn take_frame(bytes: &[u8]) -> Result<(Frame<'_>, &[u8]), Malformed> {
 }
 
 impl Frame<'_> {
-    /// What an NLMSG_ERROR or NLMSG_DONE says: `Ok` for an acknowledgement or a whole dump.
+    /// The result in an NLMSG_ERROR or NLMSG_DONE: `Ok` for an acknowledgement or a complete dump.
     ///
     /// # Errors
-    /// The outer one if the frame is too short to say anything.
-    pub fn verdict(&self) -> Result<Result<(), Errno>, Malformed> {
+    /// The outer one if the frame is too short.
+    pub fn result(&self) -> Result<Result<(), Errno>, Malformed> {
         let code = match self.payload.first_chunk::<4>() {
             Some(code) => i32::from_ne_bytes(*code),
             // The kernel may end a dump with an empty NLMSG_DONE.
@@ -92,7 +92,7 @@ impl Frame<'_> {
         })
     }
 
-    /// The kernel's own words (NLMSGERR_ATTR_MSG), or nothing.
+    /// The kernel's text (NLMSGERR_ATTR_MSG); may be empty.
     fn extended_text(&self) -> String {
         if self.flags & NLM_F_ACK_TLVS == 0 {
             return String::new();
@@ -100,7 +100,7 @@ impl Frame<'_> {
         message_attribute(self.payload.get(self.attributes_start()..).unwrap_or(&[]))
     }
 
-    /// Where the attributes start: after the code, and in an error after as much of the request as it repeats.
+    /// The offset of the attributes: after the code, and in an error also after the repeated part of the request.
     fn attributes_start(&self) -> usize {
         let repeated = match self.payload.get(4..8) {
             _ if self.kind == NLMSG_DONE => 0,
@@ -137,7 +137,7 @@ pub fn append_request(message: RouteNetlinkMessage, flags: u16, sequence: u32, b
 
 /// A message that is being appended to a buffer of messages.
 pub struct Message<'a> {
-    /// Where its payload goes.
+    /// The buffer; the payload is appended to it.
     pub buffer: &'a mut Vec<u8>,
     start: usize,
 }
@@ -161,8 +161,8 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Lets the kernel acknowledge a message that it has done (NLM_F_ACK); one that fails is answered by an error anyway.
-pub fn ask_for_acknowledgement(message: &mut [u8]) {
+/// Requests an acknowledgement if the message succeeds (NLM_F_ACK); a failure is always answered.
+pub fn request_acknowledgement(message: &mut [u8]) {
     message[6] |= NLM_F_ACK.to_ne_bytes()[0];
     message[7] |= NLM_F_ACK.to_ne_bytes()[1];
 }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_end_where_the_next_begins() {
+    fn attributes_are_padded_and_have_flags() {
         let bytes = [[5, 0, 1, 0, 7, 0, 0, 0], [8, 0, 2, 0x80, 1, 2, 3, 4]].concat();
         let all: Vec<_> = attribute_values(&bytes).collect();
         assert_eq!(all, [(1, [7].as_slice()), (2, &[1, 2, 3, 4])]);
@@ -247,7 +247,7 @@ mod tests {
     fn the_text_follows_a_capped_request() {
         let payload = error_payload(-22, &[0; 16], "Invalid gateway");
         let bytes = message(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, &payload);
-        let errno = only(&bytes).verdict().unwrap().unwrap_err();
+        let errno = only(&bytes).result().unwrap().unwrap_err();
         assert_eq!((errno.code, errno.detail.as_str()), (22, "Invalid gateway"));
     }
 
@@ -255,7 +255,7 @@ mod tests {
     fn the_text_follows_a_whole_request() {
         let request = message(24, 1, &[1, 2, 3, 4, 5, 6, 7, 8]);
         let bytes = message(NLMSG_ERROR, NLM_F_ACK_TLVS, &error_payload(-17, &request, "there"));
-        let errno = only(&bytes).verdict().unwrap().unwrap_err();
+        let errno = only(&bytes).result().unwrap().unwrap_err();
         assert_eq!((errno.code, errno.detail.as_str()), (17, "there"));
     }
 
@@ -263,25 +263,25 @@ mod tests {
     fn the_end_of_a_dump_can_fail_with_a_text() {
         let payload = error_payload(-2, &[], "FIB table does not exist");
         let bytes = message(NLMSG_DONE, NLM_F_ACK_TLVS, &payload);
-        let errno = only(&bytes).verdict().unwrap().unwrap_err();
+        let errno = only(&bytes).result().unwrap().unwrap_err();
         assert_eq!(errno.detail, "FIB table does not exist");
-        assert_eq!(only(&message(NLMSG_DONE, 0, &[])).verdict(), Ok(Ok(())));
+        assert_eq!(only(&message(NLMSG_DONE, 0, &[])).result(), Ok(Ok(())));
     }
 
     #[test]
-    fn several_frames_and_a_broken_end() {
+    fn several_frames_and_a_malformed_end() {
         let mut bytes = message(NLMSG_ERROR, 0, &[0; 20]);
         bytes.extend(message(24, 2, &[1, 2, 3]));
         bytes.extend([200, 0, 0, 0, 1]);
         let all: Vec<_> = frames(&bytes).collect();
         assert_eq!(all.len(), 3, "{all:?}");
-        assert_eq!(all[0].as_ref().unwrap().verdict(), Ok(Ok(())));
+        assert_eq!(all[0].as_ref().unwrap().result(), Ok(Ok(())));
         assert_eq!(all[1].as_ref().unwrap().payload, &[1, 2, 3]);
         assert!(all[2].is_err());
     }
 
     #[test]
     fn an_error_without_a_code_is_malformed() {
-        assert!(only(&message(NLMSG_ERROR, 0, &[0, 0])).verdict().is_err());
+        assert!(only(&message(NLMSG_ERROR, 0, &[0, 0])).result().is_err());
     }
 }

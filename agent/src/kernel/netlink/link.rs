@@ -21,7 +21,7 @@ pub const RTM_NEWADDR: u16 = nix::libc::RTM_NEWADDR;
 pub const RTM_DELADDR: u16 = nix::libc::RTM_DELADDR;
 const AF_UNSPEC: u8 = nix::libc::AF_UNSPEC as u8;
 const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
-/// All flags; the header has room for the first eight only.
+/// All flags; the header holds only the first eight.
 const IFA_FLAGS: u16 = 8;
 const SCOPE_UNIVERSE: u8 = 0;
 
@@ -38,8 +38,8 @@ pub fn dump_addresses() -> RouteNetlinkMessage {
 }
 
 /// The link of an RTM_NEWLINK or RTM_DELLINK message (`struct ifinfomsg`: family, type, index, flags, change); `None` if
-/// the message is about something else. A port that leaves a bridge is told by an RTM_DELLINK of the family AF_BRIDGE,
-/// while the link stays.
+/// the message is about something else. When a port leaves a bridge, the kernel sends an RTM_DELLINK of the family
+/// AF_BRIDGE, although the link still exists.
 ///
 /// # Errors
 /// If it is not a link message at all.
@@ -92,7 +92,7 @@ pub fn decode_address(payload: &[u8]) -> Result<Option<Address>, Malformed> {
     for (kind, value) in attribute_values(attributes) {
         match kind {
             IFA_ADDRESS => addr = ipv6_of(value),
-            // Only where IFA_ADDRESS is the other end of a point-to-point link.
+            // Only on point-to-point links, where IFA_ADDRESS is the other end.
             IFA_LOCAL => local = ipv6_of(value),
             IFA_FLAGS => flags = u32_of(value).unwrap_or(flags),
             _ => {}

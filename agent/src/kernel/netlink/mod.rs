@@ -1,4 +1,4 @@
-//! [`NetlinkKernel`]: the kernel of the network namespace that it was opened in.
+//! [`NetlinkKernel`]: the kernel of the network namespace in which it was opened.
 //!
 //! Routes, dumps, events and neighbour probes use our own sockets, because rtnetlink sends one message at a time and does not
 //! notice interrupted dumps. `configure` changes links and addresses through rtnetlink.
@@ -42,10 +42,10 @@ pub struct NetlinkKernel {
 
 impl NetlinkKernel {
     /// Opens netlink in the network namespace of the calling thread. All further calls must be made in the same namespace:
-    /// sysctls are those of the calling thread's, and so is the socket that is opened anew after the conversation broke.
+    /// sysctls belong to the calling thread's namespace, and so does the socket that is opened again after a failure.
     ///
     /// # Errors
-    /// [`KernelError::Broken`] if there is no netlink socket to be had.
+    /// [`KernelError::Broken`] if no netlink socket can be opened.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -53,7 +53,7 @@ impl NetlinkKernel {
         Ok(Self { conversation: Conversation::open()?, configuration: Configuration::open()? })
     }
 
-    /// Waits until the task has ended that changes links and addresses. After that, they cannot be changed any more.
+    /// Waits for the end of the task that changes links and addresses. Without it, all such changes fail.
     ///
     /// # Errors
     /// Always: the task has no reason to end.
@@ -61,15 +61,17 @@ impl NetlinkKernel {
         let closed = self.configuration.closed();
         async move {
             closed.await;
-            Err(KernelError::Broken("the socket that changes links and addresses is closed".to_owned()))
+            Err(KernelError::Broken("the socket for changes of links and addresses is closed".to_owned()))
         }
     }
 }
 
-/// The result of a request. An errno out of `harmless` means that nothing was left to do.
-fn done(answer: Answer, harmless: &[i32], what: impl FnOnce() -> String) -> Result<(), KernelError> {
+/// The result of a request. An errno in `harmless` means that the change had been made before.
+fn done(answer: Answer, harmless: &[i32], request: impl FnOnce() -> String) -> Result<(), KernelError> {
     match answer {
-        Err(errno) if !harmless.contains(&errno.code) => Err(KernelError::Refused { what: what(), errno }),
+        Err(errno) if !harmless.contains(&errno.code) => {
+            Err(KernelError::Refused { request: request(), errno })
+        }
         _ => Ok(()),
     }
 }
@@ -79,7 +81,7 @@ impl Kernel for NetlinkKernel {
     async fn links(&self) -> Result<Vec<Link>, KernelError> {
         let mut links = Gathered::new(link::decode_link);
         let dumped = self.conversation.dump(&link::dump_links(), link::RTM_NEWLINK, &mut links).await?;
-        dumped.map_err(|errno| refused("list the links", errno))?;
+        dumped.map_err(|errno| refused("list links", errno))?;
         Ok(links.found)
     }
 
@@ -87,7 +89,7 @@ impl Kernel for NetlinkKernel {
         let mut addresses = Gathered::new(link::decode_address);
         let request = link::dump_addresses();
         let dumped = self.conversation.dump(&request, link::RTM_NEWADDR, &mut addresses).await?;
-        dumped.map_err(|errno| refused("list the addresses", errno))?;
+        dumped.map_err(|errno| refused("list addresses", errno))?;
         Ok(addresses.found)
     }
 
@@ -100,9 +102,9 @@ impl Kernel for NetlinkKernel {
         let mut routes = Routes { scope, reader };
         match self.conversation.dump(&request, route::RTM_NEWROUTE, &mut routes).await? {
             Ok(()) => Ok(()),
-            // A table that no route was ever in.
+            // A table that never had a route.
             Err(errno) if errno.code == ENOENT && table != 0 => Ok(()),
-            Err(errno) => Err(refused("list the routes", errno)),
+            Err(errno) => Err(refused("list routes", errno)),
         }
     }
 
@@ -114,9 +116,9 @@ impl Kernel for NetlinkKernel {
         let (mut routes, request) =
             (Gathered::new(route::decode), route::lookup_request(source, destination));
         let answer = self.conversation.get(&request, route::RTM_NEWROUTE, &mut routes).await?;
-        let nothing = || KernelError::Broken(format!("no route in the answer about {destination}"));
+        let missing = || KernelError::Broken(format!("lookup of {destination}: no route in the answer"));
         Ok(match answer {
-            Ok(()) => Ok(routes.found.pop().ok_or_else(nothing)?),
+            Ok(()) => Ok(routes.found.pop().ok_or_else(missing)?),
             Err(errno) => Err(errno),
         })
     }
@@ -124,7 +126,7 @@ impl Kernel for NetlinkKernel {
     async fn rules(&self) -> Result<Vec<Rule>, KernelError> {
         let mut rules = Gathered::new(rule::decode);
         let dumped = self.conversation.dump(&rule::dump_rules(), rule::RTM_NEWRULE, &mut rules).await?;
-        dumped.map_err(|errno| refused("list the rules", errno))?;
+        dumped.map_err(|errno| refused("list rules", errno))?;
         Ok(rules.found)
     }
 
@@ -133,34 +135,34 @@ impl Kernel for NetlinkKernel {
     }
 
     async fn create_bridge(&self, name: &str) -> Result<(), KernelError> {
-        let what = || format!("make the bridge {name}");
-        done(self.configuration.create_bridge(name).await?, &[], what)
+        let request = || format!("create bridge {name}");
+        done(self.configuration.create_bridge(name).await?, &[], request)
     }
 
     async fn set_up(&self, index: u32) -> Result<(), KernelError> {
-        let what = || format!("set up the interface of index {index}");
-        done(self.configuration.set_up(index).await?, &[], what)
+        let request = || format!("set interface {index} up");
+        done(self.configuration.set_up(index).await?, &[], request)
     }
 
     async fn set_down(&self, index: u32) -> Result<(), KernelError> {
-        let what = || format!("set down the interface of index {index}");
-        done(self.configuration.set_down(index).await?, &[ENODEV], what)
+        let request = || format!("set interface {index} down");
+        done(self.configuration.set_down(index).await?, &[ENODEV], request)
     }
 
     async fn delete_link(&self, index: u32) -> Result<(), KernelError> {
-        let what = || format!("delete the interface of index {index}");
-        done(self.configuration.delete_link(index).await?, &[ENODEV], what)
+        let request = || format!("delete interface {index}");
+        done(self.configuration.delete_link(index).await?, &[ENODEV], request)
     }
 
     async fn add_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
-        let what = || format!("add {addr}/{len} to the interface of index {index}");
-        done(self.configuration.add_address(index, addr, len).await?, &[EEXIST], what)
+        let request = || format!("add address {addr}/{len} to interface {index}");
+        done(self.configuration.add_address(index, addr, len).await?, &[EEXIST], request)
     }
 
     async fn remove_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
-        let what = || format!("remove {addr}/{len} from the interface of index {index}");
+        let request = || format!("remove address {addr}/{len} from interface {index}");
         let gone = [EADDRNOTAVAIL, ENODEV];
-        done(self.configuration.remove_address(index, addr, len).await?, &gone, what)
+        done(self.configuration.remove_address(index, addr, len).await?, &gone, request)
     }
 
     async fn neighbours(&self, link: u32) -> Result<Vec<Neighbour>, KernelError> {
@@ -173,21 +175,21 @@ impl Kernel for NetlinkKernel {
                 Ok(neighbours.found)
             }
             Err(errno) if errno.code == ENODEV => Ok(Vec::new()),
-            Err(errno) => Err(refused("list the neighbours", errno)),
+            Err(errno) => Err(refused("list neighbours", errno)),
         }
     }
 
-    async fn ask(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
+    async fn probe_neighbour(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
         let (message, flags) = neighbour::probe(link, addr);
         match self.conversation.request(message, flags).await? {
             Ok(()) => Ok(()),
             // No entry, or one without a link-layer address to probe.
             Err(errno) if matches!(errno.code, ENOENT | EINVAL) => {
-                let what = || format!("ask the neighbour {addr} on the interface of index {link}");
+                let request = || format!("resolve neighbour {addr} on interface {link}");
                 let (message, flags) = neighbour::resolve(link, addr);
-                done(self.conversation.request(message, flags).await?, &[], what)
+                done(self.conversation.request(message, flags).await?, &[], request)
             }
-            Err(errno) => Err(refused(&format!("probe the neighbour {addr}"), errno)),
+            Err(errno) => Err(refused(&format!("probe neighbour {addr} on interface {link}"), errno)),
         }
     }
 
@@ -204,7 +206,7 @@ impl Kernel for NetlinkKernel {
     }
 }
 
-/// Passes routes on to their reader as they come.
+/// Passes routes on to the reader.
 struct Routes<'a> {
     scope: Scope,
     reader: &'a mut dyn RouteReader,
@@ -231,6 +233,6 @@ fn in_scope(route: &Route, scope: Scope) -> bool {
     }
 }
 
-fn refused(what: &str, errno: Errno) -> KernelError {
-    KernelError::Refused { what: what.to_owned(), errno }
+fn refused(request: &str, errno: Errno) -> KernelError {
+    KernelError::Refused { request: request.to_owned(), errno }
 }

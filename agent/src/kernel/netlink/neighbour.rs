@@ -1,8 +1,8 @@
-//! Neighbour entries as netlink messages, and asking a neighbour.
+//! Neighbour entries as netlink messages, and probes of a neighbour.
 //!
-//! The kernel asks when it is told so (`neigh_add` and `__neigh_update` in net/core/neighbour.c): an entry that is set to
-//! NUD_PROBE without a link-layer address keeps the one it has, and is solicited at once; where there is none to keep,
-//! NTF_USE starts address resolution as a packet would.
+//! A request can start a probe (`neigh_add` and `__neigh_update` in net/core/neighbour.c): an entry that is set to NUD_PROBE
+//! without a link-layer address keeps its address, and is solicited at once. For an entry without one, NTF_USE starts
+//! address resolution, as a packet would.
 
 use std::net::Ipv6Addr;
 
@@ -39,7 +39,7 @@ pub fn dump_neighbours(link: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetNeighbour(message)
 }
 
-/// Has the kernel probe an entry at the link-layer address that it has. Refused with ENOENT if there is no entry, and
+/// Starts a probe of an entry at its link-layer address. Refused with ENOENT if there is no entry, and
 /// with EINVAL if it has no such address.
 pub fn probe(link: u32, addr: Ipv6Addr) -> Request {
     let mut message = neighbour(link, addr);
@@ -47,7 +47,7 @@ pub fn probe(link: u32, addr: Ipv6Addr) -> Request {
     (RouteNetlinkMessage::NewNeighbour(message), 0)
 }
 
-/// Has the kernel resolve an address, as a packet to it would (NTF_USE).
+/// Starts address resolution, as a packet to the address would (NTF_USE).
 pub fn resolve(link: u32, addr: Ipv6Addr) -> Request {
     let mut message = neighbour(link, addr);
     message.header.flags = NeighbourFlags::Use;
@@ -94,7 +94,7 @@ fn state(bits: u16) -> NeighbourState {
     match bits {
         NUD_REACHABLE => NeighbourState::Reachable,
         NUD_STALE | NUD_DELAY => NeighbourState::Stale,
-        NUD_INCOMPLETE | NUD_PROBE => NeighbourState::Asking,
+        NUD_INCOMPLETE | NUD_PROBE => NeighbourState::Probing,
         NUD_FAILED => NeighbourState::Failed,
         bits if bits & (NUD_PERMANENT | NUD_NOARP) != 0 => NeighbourState::Fixed,
         _ => NeighbourState::Unknown,
@@ -118,7 +118,7 @@ mod tests {
         let addr = "fe80::1".parse().unwrap();
         assert_eq!(
             read,
-            Neighbour { link: 3, addr, state: NeighbourState::Asking, mac: Some([2, 0, 0, 0, 0, 2]) }
+            Neighbour { link: 3, addr, state: NeighbourState::Probing, mac: Some([2, 0, 0, 0, 0, 2]) }
         );
         let mut other_family = PROBED;
         other_family[0] = 7;
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn every_state_has_a_meaning() {
+    fn every_kernel_state_is_mapped() {
         let all =
             [(0x80, NeighbourState::Fixed), (0x40, NeighbourState::Fixed), (0, NeighbourState::Unknown)];
         for (bits, expected) in all {

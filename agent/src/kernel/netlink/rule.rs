@@ -13,7 +13,7 @@ use super::{
 /// RTM_NEWRULE.
 pub const RTM_NEWRULE: u16 = nix::libc::RTM_NEWRULE;
 const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
-/// FIB_RULE_INVERT of linux/fib_rules.h: the rule is for all packets but those that it describes.
+/// FIB_RULE_INVERT of linux/fib_rules.h: the rule matches all other packets.
 const FIB_RULE_INVERT: u32 = 2;
 // FR_ACT_* of the same.
 const FR_ACT_TO_TBL: u8 = 1;
@@ -29,7 +29,7 @@ const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
 const FRA_TABLE: u16 = 15;
 const FRA_PAD: u16 = 18;
 const FRA_PROTOCOL: u16 = 21;
-/// What the kernel writes for a length that suppresses nothing.
+/// The kernel's value for a rule that suppresses nothing.
 const NOTHING: u32 = u32::MAX;
 
 /// The request for a dump of all IPv6 rules.
@@ -53,7 +53,7 @@ pub fn decode(payload: &[u8]) -> Result<Option<Rule>, Malformed> {
         return Ok(None);
     }
     let inverted = u32_of(&header[8..12]).unwrap_or(0) & FIB_RULE_INVERT != 0;
-    let mut rule = Rule { narrow: tos != 0 || inverted, ..Rule::default() };
+    let mut rule = Rule { conditional: tos != 0 || inverted, ..Rule::default() };
     let mut table = u32::from(table);
     for (kind, value) in attribute_values(attributes) {
         match kind {
@@ -61,9 +61,9 @@ pub fn decode(payload: &[u8]) -> Result<Option<Rule>, Malformed> {
             FRA_SRC => rule.from = prefix(value, from_len),
             FRA_PRIORITY => rule.priority = u32_of(value).unwrap_or(0),
             FRA_TABLE => table = u32_of(value).unwrap_or(table),
-            FRA_SUPPRESS_PREFIXLEN => rule.suppressed = u32_of(value).filter(|len| *len != NOTHING),
+            FRA_SUPPRESS_PREFIXLEN => rule.suppress_prefix_len = u32_of(value).filter(|len| *len != NOTHING),
             FRA_FLOW | FRA_PAD | FRA_PROTOCOL => {}
-            _ => rule.narrow = true,
+            _ => rule.conditional = true,
         }
     }
     rule.action = match action {
@@ -85,13 +85,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_rule_is_not_read_as_one() {
+    fn other_messages_are_not_rules() {
         assert!(decode(&[AF_INET6; 11]).is_err());
         assert_eq!(decode(&[nix::libc::AF_INET as u8, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0]), Ok(None));
     }
 
     #[test]
-    fn what_narrows_a_rule_is_noticed() {
+    fn conditional_rules_are_marked() {
         let plain = [AF_INET6, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0];
         assert_eq!(
             decode(&plain).unwrap().unwrap(),
@@ -99,9 +99,9 @@ mod tests {
         );
         let mut inverted = plain;
         inverted[8..].copy_from_slice(&FIB_RULE_INVERT.to_ne_bytes());
-        assert!(decode(&inverted).unwrap().unwrap().narrow);
+        assert!(decode(&inverted).unwrap().unwrap().conditional);
         // FRA_FWMARK.
         let marked = [&plain[..], &[8, 0, 10, 0, 1, 0, 0, 0]].concat();
-        assert!(decode(&marked).unwrap().unwrap().narrow);
+        assert!(decode(&marked).unwrap().unwrap().conditional);
     }
 }

@@ -1,4 +1,4 @@
-//! One netlink socket of the routing family, in the network namespace of the thread that opens it.
+//! A netlink socket of the routing family, in the network namespace of the thread that opens it.
 
 use std::{future::poll_fn, io, os::fd::AsFd};
 
@@ -9,12 +9,12 @@ use nix::sys::socket::{
 };
 use socket2::{SockFilter, SockRef};
 
-/// Room for what the kernel sends at once, in bytes; it doubles this for its own bookkeeping.
+/// Size of the receive buffer, in bytes; the kernel doubles it for its bookkeeping.
 pub const RECEIVE_BUFFER: usize = 4 << 20;
-/// More than a datagram of the kernel has: 32 KiB, more only where one message alone is longer.
+/// Larger than the kernel's datagrams: 32 KiB, unless a single message is longer.
 const DATAGRAM: usize = 64 << 10;
 
-/// A socket that talks with the kernel only.
+/// A socket that is connected to the kernel.
 pub struct RouteSocket {
     inner: TokioSocket,
     port: u32,
@@ -23,7 +23,7 @@ pub struct RouteSocket {
 
 impl RouteSocket {
     /// A socket with strict checking of dump requests and extended acknowledgements, in the multicast groups `groups`
-    /// (RTNLGRP_*). Its receive buffer is `receive_buffer` bytes, less if only less is allowed to us.
+    /// (RTNLGRP_*). Its receive buffer is `receive_buffer` bytes, or less if the process may not have more.
     pub fn open(groups: &[u32], receive_buffer: usize) -> io::Result<Self> {
         let mut inner = TokioSocket::new(NETLINK_ROUTE)?;
         let socket = inner.socket_mut();
@@ -40,17 +40,17 @@ impl RouteSocket {
         Ok(Self { inner, port, room })
     }
 
-    /// Its port: what the kernel calls the sender of what is sent here.
+    /// Its netlink port: the kernel's id of the sender.
     pub fn port(&self) -> u32 {
         self.port
     }
 
-    /// The size of the receive buffer as the kernel counts it, its bookkeeping included.
+    /// The size of the receive buffer, with the kernel's bookkeeping.
     pub fn room(&self) -> usize {
         self.room
     }
 
-    /// Sends messages as one datagram. The kernel has done what they ask for when this returns.
+    /// Sends messages as one datagram. The kernel has processed them when this returns.
     pub async fn send(&self, messages: &[u8]) -> io::Result<()> {
         let sent = poll_fn(|cx| self.inner.poll_send(cx, messages)).await?;
         if sent == messages.len() {
@@ -60,22 +60,22 @@ impl RouteSocket {
         }
     }
 
-    /// Receives one datagram into `buffer`, in place of what is there. Cancel safe.
+    /// Receives one datagram into `buffer`, and replaces its content. Cancel safe.
     ///
     /// # Errors
-    /// ENOBUFS if datagrams were lost; others stay in the queue.
+    /// ENOBUFS if datagrams were lost; the others stay in the queue.
     pub async fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
         prepare(buffer);
         poll_fn(|cx| self.inner.poll_recv(cx, buffer)).await?;
         whole(buffer)
     }
 
-    /// Has the kernel keep back what `filter`, a classic BPF program over a message with its header, returns 0 for.
-    pub fn keep_back(&self, filter: &[SockFilter]) -> io::Result<()> {
+    /// Drops messages for which `filter`, a classic BPF program over the message with its header, returns 0.
+    pub fn attach_filter(&self, filter: &[SockFilter]) -> io::Result<()> {
         SockRef::from(&self.inner.socket_ref().as_fd()).attach_filter(filter)
     }
 
-    /// Throws away what has been received and not read.
+    /// Discards datagrams that were received and not read.
     pub fn discard_received(&self) -> io::Result<()> {
         let mut buffer = Vec::new();
         loop {
@@ -100,7 +100,7 @@ fn prepare(buffer: &mut Vec<u8>) {
     buffer.reserve(DATAGRAM);
 }
 
-/// A datagram that fills all the room may have been cut off.
+/// A datagram that fills the buffer may be truncated.
 fn whole(buffer: &[u8]) -> io::Result<()> {
     if buffer.len() < DATAGRAM {
         Ok(())
@@ -110,7 +110,7 @@ fn whole(buffer: &[u8]) -> io::Result<()> {
 }
 
 fn set_receive_buffer(socket: &Socket, size: usize) -> io::Result<()> {
-    // The first needs CAP_NET_ADMIN in the initial user namespace, the second is capped at net.core.rmem_max.
+    // The first option needs CAP_NET_ADMIN in the initial user namespace; the second is limited by net.core.rmem_max.
     setsockopt(&socket.as_fd(), RcvBufForce, &size)
         .or_else(|_| setsockopt(&socket.as_fd(), RcvBuf, &size))?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Sysctls under `/proc/sys`. Those under `net` are of the network namespace of the thread that asks.
+//! Sysctls under `/proc/sys`. Those under `net` belong to the network namespace of the calling thread.
 
 use std::{fs, io, path::PathBuf};
 
@@ -13,7 +13,7 @@ pub fn read(path: &str) -> Result<Option<String>, KernelError> {
     }
 }
 
-/// Sets it. One that does not exist is an error, and is not created.
+/// Sets a sysctl. A missing one is an error.
 pub fn write(path: &str, value: &str) -> Result<(), KernelError> {
     use io::Write as _;
     fs::OpenOptions::new()

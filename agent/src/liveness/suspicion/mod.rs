@@ -324,8 +324,8 @@ fn round(state: Option<NeighbourState>, age: Duration) -> Round {
     match state {
         Some(NeighbourState::Reachable) => Round::Answered,
         Some(NeighbourState::Failed) => Round::Failed,
-        Some(NeighbourState::Asking) if age >= ANSWER_WITHIN => Round::Failed,
-        Some(NeighbourState::Asking) => Round::Open,
+        Some(NeighbourState::Probing) if age >= ANSWER_WITHIN => Round::Failed,
+        Some(NeighbourState::Probing) => Round::Open,
         Some(NeighbourState::Stale | NeighbourState::Unknown | NeighbourState::Fixed) | None => Round::Void,
     }
 }

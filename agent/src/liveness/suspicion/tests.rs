@@ -69,7 +69,7 @@ impl World {
         }
         for target in self.suspicion.look(&self.sight, &self.others, self.now) {
             self.asks.push((self.now - self.start, target));
-            self.sight.neighbours.insert(target, NeighbourState::Asking);
+            self.sight.neighbours.insert(target, NeighbourState::Probing);
             self.open.entry(target).or_insert(self.now);
         }
     }

@@ -202,7 +202,7 @@ fn next_hop(seen: &Observed<'_>, Hop { addr, link, neighbour }: &Hop) -> Check {
         Some(NeighbourState::Stale) => Check::new("next hop", State::Good, shown("STALE")),
         Some(NeighbourState::Fixed) => Check::new("next hop", State::Silent, shown("PERMANENT, set by hand")),
         // It was asked, and had its time.
-        Some(NeighbourState::Failed | NeighbourState::Asking) => Check::broken(
+        Some(NeighbourState::Failed | NeighbourState::Probing) => Check::broken(
             "next hop",
             format!("{addr} does not answer neighbour solicitations on {name}"),
             format!(

@@ -218,7 +218,7 @@ fn a_next_hop_is_told_with_its_link() {
     let of_link = |change: fn(&mut Link)| broken(|seen| change(seen.hops[0].link.as_mut().unwrap()));
     assert_eq!(of_link(|link| link.up = false).2, "on h1: ip link set eth0 up");
     assert_eq!(of_link(|link| link.carrier = false).1, "eth0 has no carrier");
-    for state in [NeighbourState::Failed, NeighbourState::Asking] {
+    for state in [NeighbourState::Failed, NeighbourState::Probing] {
         let found = broken(|seen| seen.hops[0].neighbour.as_mut().unwrap().state = state);
         assert_eq!(found.1, "2001:db8::2 does not answer neighbour solicitations on eth0");
     }

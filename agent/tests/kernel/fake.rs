@@ -1,4 +1,4 @@
-//! The fake kernel against the real one: the same done to both has the same results, and leaves the same tables.
+//! The fake kernel against the real one: the same changes have the same results, and lead to the same tables.
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sextant_agent::kernel::{
@@ -22,7 +22,7 @@ enum Step {
 }
 
 #[test]
-fn the_fake_does_as_the_kernel_does() {
+fn the_fake_kernel_behaves_like_the_real_one() {
     with_uplink(async |kernel, up0| {
         for seed in 0..SEQUENCES {
             let fake = FakeKernel::with_uplink("up0", "2001:db8::1/64");
@@ -30,10 +30,14 @@ fn the_fake_does_as_the_kernel_does() {
             let mut random = StdRng::seed_from_u64(seed);
             for number in 0..STEPS {
                 let step = any_step(&mut random, &fake);
-                let what = format!("seed {seed}, step {number}: {step:?}");
-                let real = do_to_real(&kernel, up0, &step).await;
-                assert_eq!(do_to_fake(&fake, &step).await, real, "{what} (left: fake, right: kernel)");
-                assert_eq!(tables(&fake, 2).await, tables(&kernel, up0).await, "after {what} (left: fake)");
+                let context = format!("seed {seed}, step {number}: {step:?}");
+                let real = apply_to_real(&kernel, up0, &step).await;
+                assert_eq!(apply_to_fake(&fake, &step).await, real, "{context} (left: fake, right: kernel)");
+                assert_eq!(
+                    tables(&fake, 2).await,
+                    tables(&kernel, up0).await,
+                    "after {context} (left: fake)"
+                );
             }
             for route in fake.all_routes().iter().filter(|route| is_test_route(route)) {
                 try_ip(&format!("route del {}", selector(route.key))).unwrap();
@@ -42,8 +46,8 @@ fn the_fake_does_as_the_kernel_does() {
     });
 }
 
-/// Does it; the errno, or 0. Of what `ip` is refused only that it was (1).
-async fn do_to_real(kernel: &NetlinkKernel, up0: u32, step: &Step) -> i32 {
+/// Applies a step; returns the errno, or 0. A failure of `ip` is 1.
+async fn apply_to_real(kernel: &NetlinkKernel, up0: u32, step: &Step) -> i32 {
     let ip = |command: &str, text: String| try_ip(&format!("route {command} {text}")).is_err().into();
     match step {
         Step::Ours(change) => errnos(kernel, &[renumbered(change, up0)]).await[0],
@@ -54,17 +58,17 @@ async fn do_to_real(kernel: &NetlinkKernel, up0: u32, step: &Step) -> i32 {
     }
 }
 
-async fn do_to_fake(fake: &FakeKernel, step: &Step) -> i32 {
+async fn apply_to_fake(fake: &FakeKernel, step: &Step) -> i32 {
     match step {
         Step::Ours(change) => errnos(fake, std::slice::from_ref(change)).await[0],
         Step::ForeignAdd(route) => fake.foreign_add(route.clone()).is_err().into(),
         Step::ForeignReplace(route) => fake.foreign_replace(route.clone()).is_err().into(),
         Step::ForeignAppend(route) => fake.foreign_append(route.clone()).is_err().into(),
-        Step::ForeignRemove(key) => fake.remove_behind_our_back(*key).is_err().into(),
+        Step::ForeignRemove(key) => fake.foreign_remove(*key).is_err().into(),
     }
 }
 
-/// The routes that the steps are about, with the uplink as link 2.
+/// The routes of the steps, with the uplink as link 2.
 async fn tables(kernel: &dyn Kernel, up0: u32) -> Vec<Route> {
     let mut routes = kernel.routes(Scope::Table(MAIN)).await.unwrap();
     routes.extend(kernel.routes(Scope::Table(1000)).await.unwrap());
@@ -92,7 +96,7 @@ fn any_step(random: &mut StdRng, fake: &FakeKernel) -> Step {
     let own = OwnRoute { key, target: target.clone() };
     let route = Route { key, protocol: STATIC, target };
     let only_via = |route: &Route| matches!(route.target, RouteTarget::Via(_));
-    let appends = only_via(&route) && fake.route(key).is_none_or(|stands| only_via(&stands));
+    let appends = only_via(&route) && fake.route(key).is_none_or(|existing| only_via(&existing));
     match random.random_range(0..10) {
         0..3 => Step::Ours(Change::Add(own)),
         3..5 => Step::Ours(Change::Replace(own)),
@@ -104,9 +108,9 @@ fn any_step(random: &mut StdRng, fake: &FakeKernel) -> Step {
     }
 }
 
-/// Mostly good ones; among the bad a gateway that is not on-link, one that is our own, and a link that is not there.
+/// Mostly valid targets; the invalid ones: a gateway that is not on-link, an own address, a missing link.
 fn any_target(random: &mut StdRng) -> RouteTarget {
-    let good = ["2001:db8::2", "2001:db8::3", "2001:db8::4", "fe80::5"];
+    let valid = ["2001:db8::2", "2001:db8::3", "2001:db8::4", "fe80::5"];
     let hop = |gateway: &str, link| NextHop { gateway: Some(gateway.parse().unwrap()), link };
     match random.random_range(0..12) {
         0 => RouteTarget::Via([hop("2001:db8:ffff::1", 2)].into()),
@@ -115,7 +119,7 @@ fn any_target(random: &mut StdRng) -> RouteTarget {
         3 | 4 => RouteTarget::Unreachable,
         _ => {
             let count = random.random_range(1..=3);
-            RouteTarget::Via((0..count).map(|_| hop(good[random.random_range(0..4)], 2)).collect())
+            RouteTarget::Via((0..count).map(|_| hop(valid[random.random_range(0..4)], 2)).collect())
         }
     }
 }
@@ -145,7 +149,7 @@ fn selector(key: RouteKey) -> String {
     format!("{} metric {} table {}", key.destination, key.metric, key.table)
 }
 
-/// A route as `ip` is told it.
+/// A route in the syntax of `ip`.
 fn as_text(route: &Route) -> String {
     let key = selector(route.key);
     match &route.target {
@@ -158,6 +162,6 @@ fn as_text(route: &Route) -> String {
             format!("{key} proto static{}", hops.iter().map(hop).collect::<String>())
         }
         RouteTarget::Unreachable => format!("unreachable {key} proto static"),
-        RouteTarget::Other(kind) => panic!("no steps with type {kind}"),
+        RouteTarget::Other(kind) => panic!("no step has route type {kind}"),
     }
 }
