@@ -9,13 +9,13 @@ use tonic::transport::Uri;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
-/// Why a text is no controller's address.
+/// An invalid address of a controller.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    /// Not of the form.
+    /// It is not a URL with scheme http, host and port.
     #[error("is not an address; write it as http://HOST:PORT, e.g. http://[2001:db8::c:1]:7300")]
     Malformed,
-    /// It would need plain text past this host.
+    /// It requires plain text beyond loopback.
     #[error(transparent)]
     Transport(#[from] sextant_proto::PlainTextError),
 }
@@ -24,7 +24,7 @@ impl Endpoint {
     /// An address like `http://[2001:db8::c]:7300`.
     ///
     /// # Errors
-    /// If it is malformed, or plain text may not go there.
+    /// If it is malformed, or plain text is not permitted.
     pub fn parse(text: &str, insecure: bool) -> Result<Self, EndpointError> {
         let uri: Uri = text.parse().map_err(|_| EndpointError::Malformed)?;
         let is_http = uri.scheme_str() == Some("http") && uri.port().is_some();
@@ -43,7 +43,7 @@ impl Endpoint {
         &self.0
     }
 
-    /// Its IPv6 address, if it is written with one.
+    /// Its IPv6 address, unless it has a host name.
     pub fn literal_address(&self) -> Option<Ipv6Addr> {
         self.0.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
     }

@@ -1,4 +1,4 @@
-//! `[export]`: the own prefix, marked for a routing daemon.
+//! `[export]`: a route that exports the own prefix to a routing daemon.
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -9,42 +9,42 @@ use super::{Invalid, RouteSettings, check_table, value};
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct ExportKeys {
-    /// Table of one unreachable route for the host prefix, for a routing daemon; there while the host is announced [default:
-    /// no such route]
+    /// Table of an unreachable route for the host prefix, which a routing daemon exports; it exists while the host is announced
+    /// [default: no such route]
     #[arg(id = "export-table", long = "export-table", env = "SEXTANT_EXPORT_TABLE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<u32>,
-    /// Metric of that route [default: one below that of the other unreachable routes]
+    /// Metric of that route [default: one less than the metric of the other unreachable routes]
     #[arg(id = "export-metric", long = "export-metric", env = "SEXTANT_EXPORT_METRIC", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     metric: Option<u32>,
 }
 
-/// Where the own prefix is marked for a routing daemon, while this host is announced.
+/// The unreachable route that exports the own prefix to a routing daemon, while this host is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// The table.
+    /// Its table.
     pub table: u32,
-    /// The metric; not that of another route of the table.
+    /// Its metric, which differs from those of the other routes.
     pub metric: u32,
 }
 
-/// The mark that is asked for.
+/// The configured mark.
 pub(super) fn mark(keys: &ExportKeys, routes: &RouteSettings) -> Result<Option<Mark>, Invalid> {
     let Some(table) = keys.table else {
         return match keys.metric {
-            Some(metric) => Err(value("--export-metric", &metric, &"is of no use without --export-table")),
+            Some(metric) => Err(value("--export-metric", &metric, &"requires --export-table")),
             None => Ok(None),
         };
     };
     check_table("--export-table", table)?;
     let metric = keys.metric.unwrap_or(routes.unreachable_metric - 1);
     if metric <= routes.metric || metric >= routes.unreachable_metric {
-        let mend = format!(
-            "must be between the peers' metric {} and that of the unreachable routes {}",
+        let fix = format!(
+            "must be between the metric of peers {} and that of unreachable routes {}",
             routes.metric, routes.unreachable_metric
         );
-        return Err(value("--export-metric", &metric, &mend));
+        return Err(value("--export-metric", &metric, &fix));
     }
     Ok(Some(Mark { table, metric }))
 }
@@ -55,7 +55,7 @@ mod tests {
     use crate::settings::{Direct, Topology};
 
     #[test]
-    fn a_mark_is_between_the_peers_and_the_unreachables() {
+    fn a_mark_has_a_metric_between_peers_and_unreachable_routes() {
         let routes = RouteSettings {
             metric: 512,
             unreachable_metric: 4_000_000_000,
@@ -71,7 +71,7 @@ mod tests {
         assert!(of(None, Some(7)).is_err() && of(Some(255), None).is_err());
         let error = of(Some(254), Some(512)).unwrap_err().to_string();
         assert!(
-            error.starts_with("--export-metric 512: must be between the peers' metric 512 and"),
+            error.starts_with("--export-metric 512: must be between the metric of peers 512 and"),
             "{error}"
         );
     }

@@ -1,4 +1,4 @@
-//! The settings that name something on this host.
+//! The settings that refer to this host.
 
 use std::path::{Path, PathBuf};
 
@@ -9,20 +9,20 @@ use super::{
     keys::Keys,
 };
 
-/// The settings that name something on a host, or that a claim may contradict: all that a look at a host needs.
+/// The settings that refer to a host, or that a claim may contradict: all settings for checks of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostSettings {
     /// This node's name.
     pub node: String,
-    /// What this machine is.
+    /// The role of this machine.
     pub role: Role,
     /// The pool to claim from.
     pub pool: Option<String>,
-    /// How long its host prefix is to be, if not as the pool says.
+    /// The length of its host prefix, if not the pool's default.
     pub host_len: Option<u32>,
-    /// Where the agent keeps what it must not forget.
+    /// The directory of the agent's persistent state.
     pub state_dir: PathBuf,
-    /// The uplinks' names, as far as they are named.
+    /// The configured uplinks' names.
     pub uplinks: Vec<String>,
     /// The bridge's name.
     pub bridge: String,
@@ -31,10 +31,10 @@ pub struct HostSettings {
 }
 
 impl CommandLine {
-    /// What can be said of this host without a controller.
+    /// The settings of this host, which require no controller.
     ///
     /// # Errors
-    /// If the config file is wrong.
+    /// If the config file is invalid.
     pub fn host(&self) -> Result<HostSettings, SettingsError> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         Ok(HostSettings {
@@ -51,7 +51,7 @@ impl CommandLine {
 }
 
 impl Settings {
-    /// Those of them that name something on the host.
+    /// The settings that refer to the host.
     pub fn host(&self) -> HostSettings {
         HostSettings {
             node: self.node.to_string(),

@@ -1,4 +1,4 @@
-//! What may be set: the keys of the config file, which are the flags too.
+//! The keys of the config file, which are also the flags.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -8,7 +8,7 @@ use sextant_daemon::LogFormat;
 
 use super::{BgpKeys, Direct, ExportKeys, NextHopKind, Role, Topology};
 
-/// The keys of the config file, which are the flags too.
+/// The keys of the config file, which are also the flags.
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct Keys {
@@ -77,11 +77,11 @@ pub(super) struct UplinkKeys {
     #[arg(long = "uplink", env = "SEXTANT_UPLINK", value_name = "IF,IF…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) interface: Option<Vec<String>>,
-    /// Spread traffic over all uplinks that lead to a peer (ECMP), instead of using the first that works
+    /// Spread traffic over all uplinks to a peer (ECMP), instead of using the first that works
     #[arg(id = "uplink-balance", long = "uplink-balance", env = "SEXTANT_UPLINK_BALANCE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) balance: Option<bool>,
-    /// Address that peers on the link route through [default: global]
+    /// Kind of address that peers on the link use as next hop [default: global]
     #[arg(
         id = "uplink-next-hop",
         long = "uplink-next-hop",
@@ -114,7 +114,7 @@ pub(super) struct RouteKeys {
     #[arg(id = "routes-metric", long = "routes-metric", env = "SEXTANT_ROUTES_METRIC", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) metric: Option<u32>,
-    /// The metric of the unreachable routes, above all others [default: 4000000000]
+    /// The metric of the unreachable routes, higher than all others [default: 4000000000]
     #[arg(long = "routes-unreachable-metric", env = "SEXTANT_ROUTES_UNREACHABLE_METRIC", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unreachable_metric: Option<u32>,

@@ -1,4 +1,4 @@
-//! What an operator sets: flags, `SEXTANT_…` variables, and `/etc/sextant/agent.toml`.
+//! The agent's settings: flags, `SEXTANT_…` variables, and `/etc/sextant/agent.toml`.
 
 mod bgp;
 mod endpoint;
@@ -25,15 +25,15 @@ pub use host::HostSettings;
 use keys::Keys;
 pub use topology::{Direct, NextHopKind, Role, Topology};
 
-/// Where settings are looked for unless told otherwise.
+/// The default config file.
 const DEFAULT_CONFIG: &str = "/etc/sextant/agent.toml";
-/// Docker's own.
+/// Docker's default bridge.
 const DEFAULT_BRIDGE: &str = "docker0";
-/// Where the agent keeps what it must not forget, unless told otherwise.
+/// The default state directory.
 const DEFAULT_STATE_DIR: &str = "/var/lib/sextant/agent";
-/// After the kernel's connected routes (256), before hand-made ones (1024).
+/// After the kernel's connected routes (256), before static ones (1024).
 const PEER_METRIC: u32 = 512;
-/// Far after every other route.
+/// After all other routes.
 const UNREACHABLE_METRIC: u32 = 4_000_000_000;
 /// The kernel's main table.
 const MAIN_TABLE: u32 = 254;
@@ -57,22 +57,22 @@ pub struct CommandLine {
     pub command: Option<Command>,
 }
 
-/// What else the agent can do.
+/// The agent's other commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// Remove everything that the agent put into this host: routes, addresses, the bridge, sysctls
+    /// Undo all changes of the agent to this host: routes, addresses, the bridge, sysctls
     #[command(
         after_help = "Example:\n  systemctl stop sextant-agent && sextant-agent cleanup --dry-run && sextant-agent cleanup"
     )]
     Cleanup {
-        /// Only show what would be removed
+        /// Only show the changes
         #[arg(long)]
         dry_run: bool,
     },
-    /// Check this host, and name each problem with its fix; exit code 1 if there is one
+    /// Check this host, and show each problem with its fix; exit code 1 if there is a problem
     #[command(after_help = "Example:\n  sextant-agent --uplink eth0 doctor")]
     Doctor {
-        /// Apply safe fixes: raise limits of the kernel
+        /// Apply safe fixes: raise the kernel's limits
         #[arg(long)]
         fix: bool,
     },
@@ -81,31 +81,31 @@ pub enum Command {
 /// Checked settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The controllers, in the order they are tried.
+    /// The controllers, in the order in which they are tried.
     pub controllers: Vec<Endpoint>,
     /// This node's name.
     pub node: NodeName,
-    /// What this machine is.
+    /// The role of this machine.
     pub role: Role,
     /// The pool to claim from.
     pub pool: Option<PoolName>,
-    /// How long its host prefix is to be, if not as the pool says.
+    /// The length of its host prefix, if not the pool's default.
     pub host_len: Option<u32>,
-    /// Where the agent keeps what it must not forget.
+    /// The directory of the agent's persistent state.
     pub state_dir: PathBuf,
-    /// Where probes are served.
+    /// The address of metrics and health checks.
     pub http: SocketAddr,
-    /// What is logged.
+    /// The log level.
     pub log: String,
-    /// How a log line looks.
+    /// The log format.
     pub log_format: LogFormat,
-    /// The uplinks' names; empty: those of the default routes.
+    /// The uplinks' names; empty for those of the default routes.
     pub uplinks: Vec<String>,
-    /// Which address of an uplink peers are to route through.
+    /// The kind of address that peers use as next hop.
     pub next_hop: NextHopKind,
     /// The containers' bridge.
     pub bridge: BridgeSettings,
-    /// How routes look.
+    /// The routes.
     pub routes: RouteSettings,
     /// The BGP speaker.
     pub bgp: Option<BgpSettings>,
@@ -116,87 +116,87 @@ pub struct Settings {
 pub struct BridgeSettings {
     /// Its name.
     pub name: String,
-    /// Whether to make it.
+    /// Whether to create it.
     pub create: bool,
 }
 
-/// How routes look.
+/// The settings of routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteSettings {
-    /// Of routes to peers.
+    /// The metric of routes to peers.
     pub metric: u32,
-    /// Of unreachable routes.
+    /// The metric of unreachable routes.
     pub unreachable_metric: u32,
-    /// Where they all are.
+    /// The routing table.
     pub table: u32,
-    /// Every how many seconds they are compared with the kernel's.
+    /// Seconds between two comparisons with the kernel's routes.
     pub resync_secs: u32,
-    /// Over all uplinks that lead to a peer, not over the first one that works.
+    /// Whether routes use all uplinks to a peer, instead of the first one that works.
     pub balance: bool,
     /// Whether on-link peers get a direct route.
     pub direct: Direct,
-    /// Whether what nobody has of a pool is refused here, or left to the router.
+    /// Whether packets to unassigned prefixes are refused here, or left to the router.
     pub topology: Topology,
-    /// The route that marks the own prefix for a routing daemon.
+    /// The route that exports the own prefix to a routing daemon.
     pub mark: Option<Mark>,
 }
 
-/// What is wrong with the settings.
+/// Invalid settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Invalid {
-    /// The config file.
+    /// The config file is invalid.
     #[error(transparent)]
     File(#[from] SettingsError),
-    /// No controller is named.
-    #[error("no controller: name one with --controller, e.g. --controller http://[2001:db8::c:1]:7300")]
+    /// No controller is configured.
+    #[error("no controller is configured; set --controller, e.g. --controller http://[2001:db8::c:1]:7300")]
     NoController,
-    /// A key's value.
-    #[error("{key} {value}: {mend}")]
+    /// A key has an invalid value.
+    #[error("{key} {value}: {fix}")]
     Value {
         /// The flag.
         key: &'static str,
         /// Its value.
         value: String,
-        /// What is wrong, and what would do.
-        mend: String,
+        /// The valid values, or the fix.
+        fix: String,
     },
 }
 
 impl CommandLine {
-    /// Where the agent keeps what it must not forget.
+    /// The directory of the agent's persistent state.
     ///
     /// # Errors
-    /// If the config file is wrong.
+    /// If the config file is invalid.
     pub fn state_dir(&self) -> Result<PathBuf, SettingsError> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         Ok(keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()))
     }
 
-    /// The settings of file, environment and flags, checked.
+    /// The checked settings of file, environment and flags.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// If a setting is invalid or missing.
     pub fn settings(&self) -> Result<Settings, Invalid> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         let node = keys.node.clone().unwrap_or_else(host_name);
         let role = keys.role.unwrap_or_default();
         let routes = route_settings(&keys)?;
         if role == Role::Router && routes.direct == Direct::Never {
-            let mend = "a router has nobody to leave peers to; take that, or --role router, away";
-            return Err(value("--routes-direct", &"never", &mend));
+            let fix = "requires another router, and this is one; remove it, or --role router";
+            return Err(value("--routes-direct", &"never", &fix));
         }
         if role == Role::Router && routes.topology == Topology::Routed {
-            let mend = "is for hosts; the router itself refuses what nobody has. Take that away";
-            return Err(value("--topology", &"routed", &mend));
+            let fix = "is for hosts: the router itself refuses packets to unassigned prefixes; remove it";
+            return Err(value("--topology", &"routed", &fix));
         }
         if role == Role::Router && keys.uplink.next_hop == Some(NextHopKind::LinkLocal) {
-            let mend = "is for hosts; nobody routes to a router by what its agent says. Take that away";
-            return Err(value("--uplink-next-hop", &"link-local", &mend));
+            let fix = "is for hosts: a router's agent announces no next hops; remove it";
+            return Err(value("--uplink-next-hop", &"link-local", &fix));
         }
         let bgp = keys.bgp.map(|bgp| bgp.check(&routes)).transpose()?;
         if role == Role::Router && bgp.is_some() {
-            let mend = "a router with an agent announces by its own daemon; see deploy/bird and deploy/frr";
-            return Err(value("--role", &"router with [bgp]", &mend));
+            let fix = "is not supported: a router announces prefixes by its routing daemon; see deploy/bird and deploy/frr";
+            return Err(value("--role", &"router with [bgp]", &fix));
         }
         Ok(Settings {
             controllers: controllers(&keys.controller.unwrap_or_default(), keys.insecure.unwrap_or(false))?,
@@ -260,8 +260,9 @@ fn route_settings(all: &Keys) -> Result<RouteSettings, Invalid> {
         return Err(value("--routes-metric", &settings.metric, &"give it 1 to 4294967294"));
     }
     if settings.unreachable_metric <= settings.metric || settings.unreachable_metric == u32::MAX {
-        let mend = format!("must be above the peers' metric {}, and at most 4294967294", settings.metric);
-        return Err(value("--routes-unreachable-metric", &settings.unreachable_metric, &mend));
+        let fix =
+            format!("must be higher than the metric of peers {}, and at most 4294967294", settings.metric);
+        return Err(value("--routes-unreachable-metric", &settings.unreachable_metric, &fix));
     }
     check_table("--routes-table", settings.table)?;
     if !(1..=86_400).contains(&settings.resync_secs) {
@@ -272,13 +273,13 @@ fn route_settings(all: &Keys) -> Result<RouteSettings, Invalid> {
 
 fn check_table(key: &'static str, table: u32) -> Result<(), Invalid> {
     match table {
-        0 | 255 => Err(value(key, &table, &"is the kernel's own; take 254 (main) or another number")),
+        0 | 255 => Err(value(key, &table, &"is reserved by the kernel; use 254 (main) or another table")),
         _ => Ok(()),
     }
 }
 
-fn value(key: &'static str, value: &dyn ToString, mend: &dyn ToString) -> Invalid {
-    Invalid::Value { key, value: value.to_string(), mend: mend.to_string() }
+fn value(key: &'static str, value: &dyn ToString, fix: &dyn ToString) -> Invalid {
+    Invalid::Value { key, value: value.to_string(), fix: fix.to_string() }
 }
 
 #[cfg(test)]
@@ -291,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_the_designs() {
+    fn defaults() {
         let settings = settings(&[]).unwrap();
         assert_eq!((settings.routes.metric, settings.routes.table), (512, 254));
         assert_eq!(settings.bridge, BridgeSettings { name: "docker0".into(), create: false });
     }
 
     #[test]
-    fn sections_are_read_and_unknown_keys_refused() {
+    fn sections_are_read_and_unknown_keys_are_errors() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.toml");
         std::fs::write(&path, "node = \"host9\"\n[uplink]\ninterface = [\"eth1\"]\n[routes]\nmetric = 700\n")
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_router_routes_directly_and_refuses_the_rest() {
+    fn a_router_cannot_have_settings_of_hosts() {
         let router = settings(&["--role", "router"]).unwrap();
         assert_eq!((router.role, router.routes.direct), (Role::Router, Direct::OnLink));
         let wrong =
@@ -327,10 +328,10 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_name_flag_value_and_mend() {
+    fn errors_have_flag_value_and_fix() {
         let error = settings(&["--routes-unreachable-metric", "100"]).unwrap_err().to_string();
         assert!(
-            error.starts_with("--routes-unreachable-metric 100: must be above the peers' metric 512"),
+            error.starts_with("--routes-unreachable-metric 100: must be higher than the metric of peers 512"),
             "{error}"
         );
         assert!(settings(&["--routes-table", "255"]).is_err());
@@ -344,7 +345,7 @@ mod tests {
         assert!(error.contains("nearest") && error.contains("global, link-local"), "{error}");
         assert!(
             settings(&["--controller", "http://[2001:db8::1]:7300"]).is_err(),
-            "plain text past loopback"
+            "plain text beyond loopback"
         );
     }
 }

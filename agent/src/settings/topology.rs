@@ -1,9 +1,9 @@
-//! What this machine is, and how the hosts are connected.
+//! The role of this machine, and the topology.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// What this machine is to the cluster.
+/// The role of this machine in the cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -18,14 +18,14 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Topology {
-    /// On one link: each host routes to its peers, and refuses packets to unassigned prefixes
+    /// All hosts on one link: each host has routes to its peers, and refuses packets to unassigned prefixes
     #[default]
     Switched,
-    /// Behind a router, which has all other routes, and refuses packets to unassigned prefixes
+    /// Hosts behind routers, which have all other routes, and refuse packets to unassigned prefixes
     Routed,
 }
 
-/// Which address of an uplink its node is to be routed through.
+/// The kind of address of an uplink that peers use as next hop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NextHopKind {
@@ -36,7 +36,7 @@ pub enum NextHopKind {
     LinkLocal,
 }
 
-/// When a peer gets a direct route.
+/// The peers that get a direct route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direct {

@@ -1,20 +1,19 @@
-//! The time since this host has booted: a step of the wall clock does not change it, and it goes on over restarts of the
-//! agent. It knows nothing of what is kept by it.
+//! The time since this host booted: independent of the wall clock, and continuous over restarts of the agent.
 
 use std::{fs, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// Seconds since the boot, in suspend too (CLOCK_BOOTTIME), with two decimal places.
+/// Seconds since the boot, suspend included (CLOCK_BOOTTIME), with two decimal places.
 const UPTIME: &str = "/proc/uptime";
 
-/// A moment on this host's clock since its boot.
+/// A time on this host's boot clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uptime {
-    /// The boot; empty if unknown.
+    /// The id of the boot; empty if unknown.
     pub boot_id: String,
-    /// Since that boot, in milliseconds.
+    /// Milliseconds since that boot.
     pub millis: u64,
 }
 
@@ -27,7 +26,7 @@ impl Uptime {
         Self { boot_id: boot_id(), millis: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX) }
     }
 
-    /// The time since `earlier`; zero if that was before another boot.
+    /// The time since `earlier`; zero if the host has booted in between.
     pub fn since(&self, earlier: &Self) -> Duration {
         let same = self.boot_id == earlier.boot_id && !self.boot_id.is_empty();
         Duration::from_millis(if same { self.millis.saturating_sub(earlier.millis) } else { 0 })
@@ -44,21 +43,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uptimes_of_two_boots_do_not_compare() {
+    fn uptimes_of_two_boots_are_not_compared() {
         let at = |boot: &str, millis| Uptime { boot_id: boot.into(), millis };
-        for (what, earlier, later, passed) in [
+        for (case, earlier, later, passed) in [
             ("one boot", at("a", 5), at("a", 7), 2),
             ("another boot", at("a", 5), at("b", 7), 0),
             ("of an older version", Uptime::default(), at("a", 7), 0),
             ("unknown boots", at("", 5), at("", 7), 0),
-            ("a container's clock that began anew", at("a", 7), at("a", 5), 0),
+            ("a container's clock that was reset", at("a", 7), at("a", 5), 0),
         ] {
-            assert_eq!(later.since(&earlier), Duration::from_millis(passed), "{what}");
+            assert_eq!(later.since(&earlier), Duration::from_millis(passed), "{case}");
         }
     }
 
     #[test]
-    fn the_host_has_booted() {
+    fn uptime_and_boot_id_are_read() {
         let now = Uptime::now();
         assert!(now.millis > 0 && !now.boot_id.is_empty(), "{now:?}");
     }

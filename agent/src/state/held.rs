@@ -1,4 +1,4 @@
-//! The directory that this process holds, and what it keeps there: to notice when either is taken away, and to put it back.
+//! The directory that this process has locked, and its content: detects removal of either, and restores it.
 
 use std::{
     collections::BTreeMap,
@@ -19,40 +19,40 @@ use super::{
     sync, take_lock, write_in,
 };
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checked {
-    /// All is there.
+    /// The directory is complete.
     Intact,
-    /// The directory, or a file of it, was gone or replaced; it is as this process knows it again.
-    WrittenBack,
+    /// The directory or one of its files was missing or replaced, and was restored.
+    Restored,
 }
 
-/// The lock, and what was read or kept last.
+/// The lock, and the content that was read or written last.
 #[derive(Debug)]
 pub(super) struct Held {
     lock: Flock<File>,
     pub(super) node_id: Option<NodeId>,
-    /// The files by name, as read at the start or written last; none where there is to be no such file.
+    /// The files by name, as read at the start or written last; `None` for a file that must not exist.
     pub(super) files: BTreeMap<&'static str, Option<Vec<u8>>>,
 }
 
 impl Held {
-    /// With what is in the directory now.
+    /// With the present content of the directory.
     pub(super) fn new(lock: Flock<File>, directory: &Path) -> Self {
-        let there = |name| Some((name, Some(fs::read(directory.join(name)).ok()?)));
-        let files = [LEDGER, CLAIM, EXPORTED, BRAKE].into_iter().filter_map(there).collect();
+        let content = |name| Some((name, Some(fs::read(directory.join(name)).ok()?)));
+        let files = [LEDGER, CLAIM, EXPORTED, BRAKE].into_iter().filter_map(content).collect();
         Self { lock, node_id: None, files }
     }
 
-    /// Whether the lock that is held is the one of this directory.
+    /// Whether the held lock belongs to this directory.
     fn is_of(&self, path: &Path) -> bool {
         let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         let own = self.lock.metadata().map(identity).ok();
         own.is_some() && own == fs::metadata(path.join(LOCK)).map(identity).ok()
     }
 
-    /// The files that should be there, the node id first: by it alone the claim is found again.
+    /// The expected files, the node id first: it is enough to recover the claim.
     fn contents(&self) -> impl Iterator<Item = (&'static str, Option<Vec<u8>>)> {
         let id = self.node_id.map(|id| (NODE_ID, Some(id_line(id))));
         id.into_iter().chain(self.files.iter().map(|(name, content)| (*name, content.clone())))
@@ -72,28 +72,28 @@ impl Held {
 }
 
 impl StateDir {
-    /// Compares what is there with what is held, and puts it right.
+    /// Compares the directory with the held content, and restores it.
     pub(super) fn check_held(&self, held: &mut Held) -> Result<Checked, StateError> {
         if !self.path.exists() {
-            self.make_anew(held)?;
-            return Ok(self.wrote_back("gone"));
+            self.create_again(held)?;
+            return Ok(self.restored("missing"));
         }
         self.expect_own_id(held)?;
         if !held.is_of(&self.path) {
             held.lock = take_lock(&self.path, &self.path)?;
             held.write_to(&self.path)?;
-            return Ok(self.wrote_back("replaced"));
+            return Ok(self.restored("replaced"));
         }
         if held.write_to(&self.path)? {
-            return Ok(self.wrote_back("incomplete"));
+            return Ok(self.restored("incomplete"));
         }
         let writable = access(&self.path, AccessFlags::W_OK | AccessFlags::X_OK);
         writable.map_err(|errno| StateError::Io { path: self.path.clone(), source: errno.into() })?;
         Ok(Checked::Intact)
     }
 
-    /// Makes it beside, whole, and then puts it in its place: a crash leaves no directory that lacks something.
-    fn make_anew(&self, held: &mut Held) -> Result<(), StateError> {
+    /// Creates a complete directory next to the path, then renames it: a crash leaves no incomplete directory.
+    fn create_again(&self, held: &mut Held) -> Result<(), StateError> {
         let io = |source| StateError::Io { path: self.path.clone(), source };
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
@@ -113,7 +113,7 @@ impl StateDir {
             Ok(text) => text.trim().to_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(malformed(&path, &"it is not text"));
+                return Err(malformed(&path, &"not UTF-8 text"));
             }
             Err(source) => return Err(StateError::Io { path, source }),
         };
@@ -121,12 +121,12 @@ impl StateDir {
         if same { Ok(()) } else { Err(StateError::OtherNode { path: self.path.clone(), found, own }) }
     }
 
-    fn wrote_back(&self, was: &str) -> Checked {
+    fn restored(&self, found: &str) -> Checked {
         tracing::warn!(
-            directory = %self.path.display(), was,
-            "state directory changed by another process while the agent runs; node id, claim and ledger written back"
+            directory = %self.path.display(), found,
+            "state directory changed by another process; node id, claim and ledger restored"
         );
-        Checked::WrittenBack
+        Checked::Restored
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
         fn new() -> Self {
             let parent = tempfile::tempdir().unwrap();
             let state = StateDir::open(&parent.path().join("agent")).unwrap();
-            assert_eq!(state.check().unwrap(), Checked::Intact, "nothing is kept yet");
+            assert_eq!(state.check().unwrap(), Checked::Intact, "nothing is stored yet");
             let (id, ledger) =
                 (state.node_id().unwrap(), Ledger { bridge: Some("br1".into()), ..Ledger::default() });
             state.keep_ledger(&ledger).unwrap();
@@ -158,20 +158,24 @@ mod tests {
             self.parent.path().join("agent")
         }
 
-        fn is_whole(&self) {
+        fn expect_complete(&self) {
             assert_eq!(fs::read(self.path().join(NODE_ID)).unwrap(), id_line(self.id));
             assert_eq!(self.state.ledger().unwrap(), self.ledger);
             assert!(!self.path().join(CLAIM).exists());
             assert!(matches!(StateDir::open(&self.path()), Err(StateError::InUse(_))), "the lock is held");
-            assert_eq!(fs::read_dir(self.parent.path()).unwrap().count(), 1, "nothing is left beside it");
+            assert_eq!(
+                fs::read_dir(self.parent.path()).unwrap().count(),
+                1,
+                "no temporary directory is left"
+            );
             assert_eq!(self.state.check().unwrap(), Checked::Intact);
         }
     }
 
     #[test]
-    fn what_is_taken_away_is_written_back() {
-        let it = Fixture::new();
-        it.is_whole();
+    fn removed_and_changed_files_are_restored() {
+        let fixture = Fixture::new();
+        fixture.expect_complete();
         let damages: [fn(&Path); 4] = [
             |path| fs::remove_dir_all(path).unwrap(),
             |path| fs::remove_file(path.join(NODE_ID)).unwrap(),
@@ -182,38 +186,41 @@ mod tests {
             |path| fs::write(path.join(LEDGER), "{}").unwrap(),
         ];
         for damage in damages {
-            damage(&it.path());
-            assert_eq!(it.state.check().unwrap(), Checked::WrittenBack);
-            it.is_whole();
+            damage(&fixture.path());
+            assert_eq!(fixture.state.check().unwrap(), Checked::Restored);
+            fixture.expect_complete();
         }
     }
 
     #[test]
-    fn a_write_puts_back_the_rest() {
-        let mut it = Fixture::new();
-        fs::remove_dir_all(it.path()).unwrap();
-        it.ledger.bridge = Some("br2".into());
-        it.state.keep_ledger(&it.ledger).unwrap();
-        it.is_whole();
+    fn a_write_restores_the_other_files() {
+        let mut fixture = Fixture::new();
+        fs::remove_dir_all(fixture.path()).unwrap();
+        fixture.ledger.bridge = Some("br2".into());
+        fixture.state.keep_ledger(&fixture.ledger).unwrap();
+        fixture.expect_complete();
     }
 
     #[test]
     fn nothing_is_written_into_another_nodes_directory() {
-        let it = Fixture::new();
-        fs::rename(it.path(), it.parent.path().join("away")).unwrap();
-        let other = StateDir::open(&it.path()).unwrap();
+        let fixture = Fixture::new();
+        fs::rename(fixture.path(), fixture.parent.path().join("away")).unwrap();
+        let other = StateDir::open(&fixture.path()).unwrap();
         let id = other.node_id().unwrap();
         drop(other);
-        let before = fs::read_dir(it.path()).unwrap().count();
-        for error in [it.state.check().unwrap_err(), it.state.keep_ledger(&it.ledger).unwrap_err()] {
+        let before = fs::read_dir(fixture.path()).unwrap().count();
+        for error in
+            [fixture.state.check().unwrap_err(), fixture.state.keep_ledger(&fixture.ledger).unwrap_err()]
+        {
             assert!(matches!(error, StateError::OtherNode { .. }), "{error}");
             assert!(
-                error.to_string().contains(&id.to_string()) && error.to_string().contains(&it.id.to_string())
+                error.to_string().contains(&id.to_string())
+                    && error.to_string().contains(&fixture.id.to_string())
             );
         }
-        assert_eq!(fs::read_dir(it.path()).unwrap().count(), before);
-        fs::remove_dir_all(it.path()).unwrap();
-        fs::rename(it.parent.path().join("away"), it.path()).unwrap();
-        it.is_whole();
+        assert_eq!(fs::read_dir(fixture.path()).unwrap().count(), before);
+        fs::remove_dir_all(fixture.path()).unwrap();
+        fs::rename(fixture.parent.path().join("away"), fixture.path()).unwrap();
+        fixture.expect_complete();
     }
 }

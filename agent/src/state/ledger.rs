@@ -1,4 +1,4 @@
-//! The files' content.
+//! The content of the files.
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
@@ -8,47 +8,47 @@ use sextant_proto::{
     convert::{MessageError, parse},
 };
 
-/// What the agent changed on this host, so that it can be undone (DESIGN I4). Routes are not in it: their protocol number
-/// says whose they are.
+/// The agent's changes to this host, so that they can be undone (DESIGN I4). Routes are not in it: their protocol number
+/// identifies them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ledger {
-    /// The bridge, if the agent made it.
+    /// The bridge, if the agent created it.
     pub bridge: Option<String>,
-    /// Its MAC address, so that one of the same name that somebody else has made since is told apart.
+    /// Its MAC address, which distinguishes it from a later bridge of the same name.
     pub bridge_mac: Option<String>,
-    /// Bridges that the agent made by earlier settings, and that are not deleted yet.
+    /// Bridges that the agent created for earlier settings, and has not deleted yet.
     pub former_bridges: Vec<MadeBridge>,
-    /// The interfaces that were down, and that the agent has set up.
+    /// Interfaces that were down, and that the agent set up.
     pub set_up: Vec<String>,
-    /// Addresses that the agent gave to interfaces.
+    /// Addresses that the agent added to interfaces.
     pub addresses: Vec<BridgeAddress>,
-    /// The values that sysctls had before the agent set them.
+    /// The values of sysctls before the agent set them.
     pub sysctls: BTreeMap<String, String>,
 }
 
-/// A bridge that the agent made.
+/// A bridge that the agent created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MadeBridge {
     /// Its name.
     pub name: String,
-    /// Its MAC address, once it is made.
+    /// Its MAC address, once it is created.
     pub mac: Option<String>,
 }
 
 impl Ledger {
-    /// All bridges that the agent made.
+    /// All bridges that the agent created.
     pub fn made_bridges(&self) -> impl Iterator<Item = MadeBridge> {
         let current = self.bridge.clone().map(|name| MadeBridge { name, mac: self.bridge_mac.clone() });
         current.into_iter().chain(self.former_bridges.iter().cloned())
     }
 
-    /// Whether the agent made a bridge of this name.
+    /// Whether the agent created a bridge of this name.
     pub fn made(&self, name: &str) -> bool {
         self.made_bridges().any(|bridge| bridge.name == name)
     }
 
-    /// Records that the agent is about to make the bridge `name`. One of another name that it made before stays recorded.
+    /// Records that the agent is about to create the bridge `name`. An earlier one with another name stays recorded.
     pub fn making(&mut self, name: &str) {
         if let Some(before) = self.bridge.take().filter(|before| before != name) {
             self.former_bridges.push(MadeBridge { name: before, mac: self.bridge_mac.take() });
@@ -57,12 +57,12 @@ impl Ledger {
         (self.bridge, self.bridge_mac) = (Some(name.to_owned()), None);
     }
 
-    /// Keeps of the bridges that it made those that `stays` says.
-    pub fn retain_bridges(&mut self, stays: impl Fn(&str) -> bool) {
-        if self.bridge.as_deref().is_some_and(|name| !stays(name)) {
+    /// Keeps the bridges whose names `keep` accepts.
+    pub fn retain_bridges(&mut self, keep: impl Fn(&str) -> bool) {
+        if self.bridge.as_deref().is_some_and(|name| !keep(name)) {
             (self.bridge, self.bridge_mac) = (None, None);
         }
-        self.former_bridges.retain(|former| stays(&former.name));
+        self.former_bridges.retain(|former| keep(&former.name));
     }
 }
 
@@ -77,12 +77,12 @@ pub struct BridgeAddress {
     pub len: u8,
 }
 
-/// What was announced to routers.
+/// The announcement to routers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exported {
-    /// Since which boot of the host.
+    /// The boot of the host in which it was made.
     pub boot_id: String,
-    /// The own prefix, if it was.
+    /// The own prefix, if announced.
     #[serde(with = "as_text")]
     pub announced: Option<Prefix>,
 }

@@ -1,6 +1,6 @@
-//! What the agent must not forget: who it is, what it holds, what it changed on this host.
+//! The agent's persistent state: its node id, its claim, and its changes to this host.
 //!
-//! One directory, one owner (a lock), one file each, written whole or not at all.
+//! One directory with one owner (a lock). Each file is written atomically.
 
 mod boot;
 mod brake;
@@ -25,47 +25,47 @@ pub use ledger::{BridgeAddress, Exported, Ledger, MadeBridge};
 
 use self::{held::Held, ledger::StoredClaim};
 
-/// Why the state directory cannot be used.
+/// An error of the state directory.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another agent has it.
-    #[error("state directory {}: another agent uses it; stop that one, or give this one another --state-dir", .0.display())]
+    /// Another agent uses it.
+    #[error("state directory {}: another agent uses it; stop that agent, or give this one another --state-dir", .0.display())]
     InUse(PathBuf),
     /// It cannot be read or written.
     #[error("state directory {}: {source}; it must be writable for the agent (--state-dir)", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// While this agent ran, the directory was replaced by that of another node.
     #[error(
-        "state directory {} is now that of node id {found}, and this agent runs as {own}; nothing is written there. Put the \
-         directory of {own} back, or stop the agent: its next start takes the id that it finds", path.display()
+        "state directory {} now belongs to node id {found}, but this agent is {own}, and writes nothing there. Restore the \
+         directory of {own}, or restart the agent to run as {found}", path.display()
     )]
     OtherNode {
         /// The directory.
         path: PathBuf,
-        /// The id that is there.
+        /// The node id in the directory.
         found: String,
-        /// The id of this process.
+        /// The node id of this process.
         own: NodeId,
     },
-    /// A file's content is wrong.
+    /// A file has invalid content.
     #[error(
-        "{}: {problem}; mend it from a copy, or move it away: the agent then asks the controller what it holds",
+        "{}: {problem}; restore it from a copy, or move it away: the agent then requests its claim from a controller",
         path.display()
     )]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }
 
-/// The state directory, held by this process.
+/// The state directory, locked by this process.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
@@ -81,10 +81,10 @@ const EXPORTED: &str = "exported.json";
 const BRAKE: &str = "brake.json";
 
 impl StateDir {
-    /// Takes the directory, making it if it is not there.
+    /// Opens and locks the directory, and creates it if it is missing.
     ///
     /// # Errors
-    /// If it cannot be made or locked.
+    /// If it cannot be created or locked.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let io = |source| StateError::Io { path: path.to_owned(), source };
         fs::create_dir_all(path).map_err(io)?;
@@ -95,7 +95,7 @@ impl StateDir {
     /// This node's id; a new one at the first start.
     ///
     /// # Errors
-    /// If it cannot be read, or a new one cannot be kept.
+    /// If it cannot be read, or a new one cannot be written.
     pub fn node_id(&self) -> Result<NodeId, StateError> {
         let path = self.path.join(NODE_ID);
         let mut held = self.held();
@@ -113,7 +113,7 @@ impl StateDir {
         Ok(id)
     }
 
-    /// The claim this node holds, as last said by a controller.
+    /// This node's claim, as last received from a controller.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -121,7 +121,7 @@ impl StateDir {
         Self::peek_claim(&self.path)
     }
 
-    /// The claim that whoever has the directory now keeps there.
+    /// The claim in a directory, without its lock.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -131,17 +131,17 @@ impl StateDir {
         stored.map(Claim::try_from).transpose().map_err(|error| malformed(&path, &error))
     }
 
-    /// Keeps the claim, or that there is none. Writes nothing if it is kept already.
+    /// Stores the claim, or its absence. Writes nothing if that is stored already.
     ///
     /// # Errors
-    /// If it cannot be kept.
+    /// If it cannot be written.
     pub fn keep_claim(&self, claim: Option<&Claim>) -> Result<(), StateError> {
         let kept = self.claim().ok().as_ref().map(Option::as_ref) == Some(claim);
         let content = claim.map(|claim| self.json(CLAIM, &StoredClaim::from(claim))).transpose()?;
         self.keep(CLAIM, content, kept)
     }
 
-    /// What was changed on this host.
+    /// The recorded changes to this host.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -149,7 +149,7 @@ impl StateDir {
         Ok(self.read(LEDGER)?.unwrap_or_default())
     }
 
-    /// What was changed on this host, by whoever has the directory now; nothing where there is none.
+    /// The recorded changes in a directory, without its lock; none if it does not exist.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -157,15 +157,15 @@ impl StateDir {
         Ok(read(&path.join(LEDGER))?.unwrap_or_default())
     }
 
-    /// Keeps what was, or is about to be, changed on this host.
+    /// Stores the changes that were made, or are about to be made, to this host.
     ///
     /// # Errors
-    /// If it cannot be kept: then it must not be changed.
+    /// If they cannot be written: then they must not be made.
     pub fn keep_ledger(&self, ledger: &Ledger) -> Result<(), StateError> {
         self.keep(LEDGER, Some(self.json(LEDGER, ledger)?), false)
     }
 
-    /// What was announced to routers last.
+    /// The last announcement to routers.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -173,26 +173,25 @@ impl StateDir {
         self.read(EXPORTED)
     }
 
-    /// Keeps what is announced to routers. Writes nothing if it is kept already.
+    /// Stores the announcement to routers. Writes nothing if it is stored already.
     ///
     /// # Errors
-    /// If it cannot be kept.
+    /// If it cannot be written.
     pub fn keep_exported(&self, exported: &Exported) -> Result<(), StateError> {
         let kept = self.exported().ok().flatten().as_ref() == Some(exported);
         self.keep(EXPORTED, Some(self.json(EXPORTED, exported)?), kept)
     }
 
-    /// Looks whether the directory is still the one that this process holds, with what it keeps there, and puts that right
-    /// where it can: a directory that is gone or empty is written anew, whole; one put in its place for the same node gets
-    /// what this process knows, which is later.
+    /// Checks that the directory is still the locked one, with its content, and restores it: a missing or empty directory is
+    /// written again, and a replacement for the same node gets this process's content, which is newer.
     ///
     /// # Errors
-    /// If it is another node's or another agent's now, or cannot be written.
+    /// If it belongs to another node or another agent now, or cannot be written.
     pub fn check(&self) -> Result<Checked, StateError> {
         self.check_held(&mut self.held())
     }
 
-    /// Which peers went lately, and which of them are held.
+    /// The stored state of the brake.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -200,10 +199,10 @@ impl StateDir {
         self.read(BRAKE)
     }
 
-    /// Keeps which peers went lately, and which of them are held.
+    /// Stores the state of the brake.
     ///
     /// # Errors
-    /// If it cannot be kept.
+    /// If it cannot be written.
     pub fn keep_brake(&self, brake: &KeptBrake) -> Result<(), StateError> {
         self.keep(BRAKE, Some(self.json(BRAKE, brake)?), false)
     }
@@ -212,7 +211,7 @@ impl StateDir {
         read(&self.path.join(name))
     }
 
-    /// Has a file of this content, or none, and remembers that.
+    /// Writes a file with this content, or deletes it, and remembers that.
     fn keep(&self, name: &'static str, content: Option<Vec<u8>>, kept: bool) -> Result<(), StateError> {
         let mut held = self.held();
         if kept && held.files.get(name) == Some(&content) {
@@ -236,7 +235,7 @@ impl StateDir {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        // No panic leaves it half-changed.
+        // No panic leaves it inconsistent.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -255,14 +254,14 @@ impl StateDir {
     }
 }
 
-/// Takes the lock of the directory that is at `path`, and is, or is to be, known as `known_as`.
+/// Locks the directory at `path`. Errors name it `known_as`, its final path.
 fn take_lock(path: &Path, known_as: &Path) -> Result<Flock<File>, StateError> {
     let file = File::create(path.join(LOCK))
         .map_err(|source| StateError::Io { path: known_as.to_owned(), source })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StateError::InUse(known_as.to_owned()))
 }
 
-/// Writes beside, syncs, and renames: a reader sees the old or the new content, whatever happens between.
+/// Writes a temporary file, syncs it, and renames it: a reader sees the old or the new content, also after a crash.
 fn write_in(directory: &Path, name: &str, content: &[u8]) -> Result<(), StateError> {
     let path = directory.join(name);
     let io = |source| StateError::Io { path: path.clone(), source };
@@ -283,7 +282,7 @@ fn id_line(id: NodeId) -> Vec<u8> {
 }
 
 fn is_content(path: &Path, content: &[u8]) -> bool {
-    fs::read(path).is_ok_and(|there| there == content)
+    fs::read(path).is_ok_and(|found| found == content)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
@@ -313,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_there_after_a_restart() {
+    fn stored_state_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let (claim, ledger) = (claim(), Ledger { bridge: Some("docker0".into()), ..Ledger::default() });
         let id = {
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn two_agents_cannot_share_it() {
+    fn two_agents_cannot_share_a_directory() {
         let dir = tempfile::tempdir().unwrap();
         let _first = StateDir::open(dir.path()).unwrap();
         let error = StateDir::open(dir.path()).unwrap_err().to_string();
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_file_is_named() {
+    fn an_error_names_the_malformed_file() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
         fs::write(dir.path().join(CLAIM), "{\"prefix\": \"2001:db8::1/64\"}").unwrap();

@@ -1,45 +1,45 @@
-//! Which prefixes a router may announce to this host at all. Pure.
+//! The prefixes that are accepted from a router. Pure.
 
 use serde::{Deserialize, Serialize};
 use sextant_proto::Prefix;
 
-/// How much is taken of a router.
+/// The kind of prefixes that are accepted from a router.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Import {
-    /// Nothing.
+    /// None.
     #[default]
     None,
-    /// A default route.
+    /// The default route.
     Default,
-    /// All that the filter lets in.
+    /// All prefixes that match the filter.
     All,
 }
 
-/// What is taken of one router.
+/// The import policy for one router.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accept {
-    /// How much.
+    /// The kind of prefixes.
     pub import: Import,
-    /// With [`Import::All`], only what is inside one of these.
+    /// With [`Import::All`]: only prefixes inside one of these.
     pub filter: Vec<Prefix>,
-    /// No more than so many prefixes.
+    /// The maximum number of prefixes.
     pub max: usize,
 }
 
 impl Accept {
-    /// Whether a prefix is taken in.
+    /// Whether a prefix is accepted.
     pub fn takes(&self, prefix: Prefix) -> bool {
         match self.import {
             Import::None => false,
             Import::Default => prefix.len() == 0,
-            Import::All => self.filter.iter().any(|it| it.covers(prefix)) && !is_of_no_network(prefix),
+            Import::All => self.filter.iter().any(|it| it.covers(prefix)) && !is_not_routable(prefix),
         }
     }
 }
 
-/// Unspecified, loopback and mapped addresses, link-local ones, multicast: nothing is routed there.
-fn is_of_no_network(prefix: Prefix) -> bool {
+/// Unspecified, loopback, IPv4-mapped, link-local and multicast addresses are never imported.
+fn is_not_routable(prefix: Prefix) -> bool {
     let first = prefix.addr().segments()[0];
     let len = prefix.len();
     let inside = |network: u16, bits: u8| len >= bits && first >> (16 - bits) == network >> (16 - bits);
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken() {
+    fn accepted_prefixes() {
         let of = |import, filter: &[&str]| {
             let filter = filter.iter().map(|it| it.parse().unwrap()).collect();
             let accept = Accept { import, filter, max: 10 };

@@ -1,4 +1,4 @@
-//! `[bgp]`: the speaker in the agent. Only in the config file: a list of neighbours is no flag.
+//! `[bgp]`: the agent's BGP speaker. Only in the config file: a list of neighbours does not fit into a flag.
 
 mod import;
 mod neighbour;
@@ -15,7 +15,7 @@ use neighbour::{MAX_RESTART_TIME, NeighbourKeys};
 pub use neighbour::{NeighbourSettings, Password};
 pub use timing::Timing;
 
-/// After routes to peers (512), before those made by hand (1024).
+/// After routes to peers (512), before static ones (1024).
 const IMPORT_METRIC: u32 = 768;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -30,27 +30,27 @@ pub(super) struct BgpKeys {
     neighbour: Vec<NeighbourKeys>,
 }
 
-/// Whose prefixes are announced.
+/// The prefixes that are announced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Announce {
     /// This host's own.
     #[default]
     Own,
-    /// All live hosts', each with its own next hop.
+    /// Those of all live hosts, each with its own next hop.
     All,
 }
 
-/// The speaker.
+/// The BGP speaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BgpSettings {
     /// Our AS.
     pub local_as: u32,
-    /// Our BGP identifier; drawn from the node id unless given.
+    /// Our BGP identifier; derived from the node id by default.
     pub router_id: Option<Ipv4Addr>,
-    /// Where neighbours may connect to.
+    /// The TCP port for connections of neighbours.
     pub listen_port: u16,
-    /// Whose prefixes are announced.
+    /// The prefixes that are announced.
     pub announce: Announce,
     /// The metric of routes that neighbours announce.
     pub import_metric: u32,
@@ -65,7 +65,7 @@ impl BgpKeys {
             return Err(value("[bgp] local-as", &self.local_as, &"give it this host's AS, e.g. 65001"));
         }
         if self.router_id.is_some_and(|id| id.is_unspecified()) {
-            return Err(value("[bgp] router-id", &"0.0.0.0", &"leave it away, or give it another one"));
+            return Err(value("[bgp] router-id", &"0.0.0.0", &"omit it, or give it another value"));
         }
         if let Some(restart_time) = self.restart_time.filter(|time| *time > MAX_RESTART_TIME) {
             return Err(value("[bgp] restart-time", &restart_time, &"give it 0 (none) to 4095 seconds"));
@@ -76,7 +76,7 @@ impl BgpKeys {
             self.neighbour.into_iter().map(|keys| keys.check(local_as, all)).collect::<Result<_, _>>()?;
         for (nth, neighbour) in neighbours.iter().enumerate() {
             if neighbours[..nth].iter().any(|other| other.name() == neighbour.name()) {
-                return Err(value("[[bgp.neighbour]] address", &neighbour.name(), &"is there twice"));
+                return Err(value("[[bgp.neighbour]] address", &neighbour.name(), &"is configured twice"));
             }
         }
         Ok(BgpSettings {
@@ -90,17 +90,17 @@ impl BgpKeys {
     }
 }
 
-/// Direct routes to peers win, also over what a router says of their prefixes; and routes made by hand, and the router's own
-/// advertisements, come after.
+/// Direct routes to peers are preferred, also to a router's routes for their prefixes. Static routes and those of router
+/// advertisements come after.
 fn import_metric(asked: Option<u32>, routes: &RouteSettings) -> Result<u32, Invalid> {
     let metric = asked.unwrap_or(IMPORT_METRIC.max(routes.metric.saturating_add(1)));
     let marked = routes.mark.is_some_and(|mark| (mark.table, mark.metric) == (routes.table, metric));
     if metric <= routes.metric || metric >= routes.unreachable_metric || marked {
-        let mend = format!(
-            "must be between the peers' metric {} and that of the unreachable routes {}, and not --export-metric",
+        let fix = format!(
+            "must be between the metric of peers {} and that of unreachable routes {}, and not --export-metric",
             routes.metric, routes.unreachable_metric
         );
-        return Err(value("[bgp] import-metric", &metric, &mend));
+        return Err(value("[bgp] import-metric", &metric, &fix));
     }
     Ok(metric)
 }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_name_key_value_and_mend() {
+    fn errors_have_key_value_and_fix() {
         let with = |more: &str| {
             parse(&format!(
                 r#"{{"local-as": 65001, "neighbour": [{{"address": "2001:db8::1", "remote-as": 65000, {more}}}]}}"#
@@ -147,27 +147,27 @@ mod tests {
             (r#""large-communities": ["1:2"]"#, "[[bgp.neighbour]] large-communities 1:2: write it as"),
             (
                 r#""bfd": true, "restart-time": 60"#,
-                "[[bgp.neighbour]] bfd true: neighbour 2001:db8::1 has graceful restart too, restart-time = 60",
+                "[[bgp.neighbour]] bfd true: neighbour 2001:db8::1 also has graceful restart (restart-time = 60)",
             ),
             (
                 r#""import-max": 5"#,
-                "[[bgp.neighbour]] import-max 5: neighbour 2001:db8::1: is of no use without import = \"all\"",
+                "[[bgp.neighbour]] import-max 5: neighbour 2001:db8::1: requires import = \"all\"",
             ),
             (
                 r#""import": "default", "import-filter": ["::/0"]"#,
-                "[[bgp.neighbour]] import-filter ::/0: neighbour 2001:db8::1: is of no use",
+                "[[bgp.neighbour]] import-filter ::/0: neighbour 2001:db8::1: requires",
             ),
             (
                 r#""import": "all", "import-filter": []"#,
-                "[[bgp.neighbour]] import-filter []: lets nothing in",
+                "[[bgp.neighbour]] import-filter []: accepts nothing",
             ),
             (
                 r#""import": "all", "import-filter": ["2001:db8::1/32"]"#,
                 "[[bgp.neighbour]] import-filter 2001:db8::1/32: ",
             ),
-            (r#""import": "all", "import-max": 0"#, "[[bgp.neighbour]] import-max 0: lets nothing in"),
+            (r#""import": "all", "import-max": 0"#, "[[bgp.neighbour]] import-max 0: accepts nothing"),
             (r#""import": "some""#, "unknown variant `some`"),
-            (r#""bfd-interval": 50"#, "[[bgp.neighbour]] bfd-interval 50: is of no use without bfd = true"),
+            (r#""bfd-interval": 50"#, "[[bgp.neighbour]] bfd-interval 50: requires bfd = true"),
             (r#""bfd": true, "bfd-interval": 9"#, "[[bgp.neighbour]] bfd-interval 9: give it 10 to 60000"),
             (r#""bfd": true, "bfd-multiplier": 0"#, "[[bgp.neighbour]] bfd-multiplier 0: give it 1 to 255"),
             (r#""restart-time": 4096"#, "[[bgp.neighbour]] restart-time 4096: give it 0 (none) to 4095"),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_of_routers_come_after_those_to_peers() {
+    fn the_import_metric_is_between_peers_and_unreachable_routes() {
         let of = |metric: u32| {
             parse(&format!(r#"{{"local-as": 1, "import-metric": {metric}}}"#)).map(|it| it.import_metric)
         };
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_has_an_address_or_an_interface_and_a_link_local_one_has_both() {
+    fn a_neighbour_has_an_address_or_an_interface_or_both_if_link_local() {
         let of = |keys: &str| {
             parse(&format!(r#"{{"local-as": 65001, "neighbour": [{{{keys}, "remote-as": 65000}}]}}"#))
                 .map(|it| it.neighbours[0].name())
@@ -209,27 +209,27 @@ mod tests {
         for (keys, expected) in [
             (
                 r#""address": "fe80::1""#,
-                "[[bgp.neighbour]] address fe80::1: is link-local: say where it is, e.g. fe80::1%eth0",
+                "[[bgp.neighbour]] address fe80::1: is link-local and requires an interface, e.g. fe80::1%eth0",
             ),
             (r#""address": "ff02::1%eth0""#, "[[bgp.neighbour]] address ff02::1: give it a unicast address"),
             (r#""address": "router""#, "[[bgp.neighbour]] address router: invalid IPv6 address"),
             (
                 r#""address": "2001:db8::1%eth0""#,
-                "[[bgp.neighbour]] interface eth0: is of no use with 2001:db8::1",
+                "[[bgp.neighbour]] interface eth0: is only for link-local addresses, and 2001:db8::1 is not",
             ),
             (
                 r#""address": "fe80::1%eth0", "interface": "eth1""#,
-                "[[bgp.neighbour]] interface eth1: is another one than eth0",
+                "[[bgp.neighbour]] interface eth1: differs from eth0",
             ),
             (
                 r#""interface": "an-interface-of-17""#,
-                "[[bgp.neighbour]] interface an-interface-of-17: is no name",
+                "[[bgp.neighbour]] interface an-interface-of-17: is not an interface name",
             ),
             (
                 r#""interface": "eth0", "password-file": "/x""#,
-                "[[bgp.neighbour]] password-file /x: the kernel wants an address",
+                "[[bgp.neighbour]] password-file /x: requires an address",
             ),
-            (r#""passive": true"#, "[[bgp.neighbour]] address (none): name the router's address"),
+            (r#""passive": true"#, "[[bgp.neighbour]] address (none): set the router's address"),
         ] {
             let error = of(keys).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
@@ -256,9 +256,6 @@ mod tests {
             Ok((0, fast(100, 3)))
         );
         let error = parse(r#""restart-time": 60,"#, r#", "bfd": true"#).unwrap_err();
-        assert!(
-            error.contains("neighbour 2001:db8::1") && error.contains("give it restart-time = 0"),
-            "{error}"
-        );
+        assert!(error.contains("neighbour 2001:db8::1") && error.contains("set restart-time = 0"), "{error}");
     }
 }

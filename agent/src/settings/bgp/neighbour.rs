@@ -1,4 +1,4 @@
-//! `[[bgp.neighbour]]`: a router to speak with.
+//! `[[bgp.neighbour]]`: a BGP neighbour.
 
 use std::{
     fmt,
@@ -14,13 +14,13 @@ use sextant_proto::Prefix;
 
 use super::{Accept, Import, Invalid, Timing, value};
 
-/// The longest TCP MD5 key that the kernel takes.
+/// The kernel's limit for TCP MD5 keys, in octets.
 const MAX_PASSWORD: usize = 80;
-/// `linux/if.h`, the last octet of which is zero.
+/// Of `linux/if.h`; a name is at least one octet shorter.
 const IFNAMSIZ: usize = 16;
 /// In seconds; the field has 12 bits (RFC 4724 §3).
 pub(super) const MAX_RESTART_TIME: u16 = 4095;
-/// More than a router in the middle of a large network has to say, and less than a mistake of its may cost.
+/// Enough for the internal routes of a large network, and few enough to limit the harm of a misconfigured router.
 const DEFAULT_IMPORT_MAX: usize = 100_000;
 /// In seconds.
 const DEFAULT_RESTART_TIME: u16 = 120;
@@ -52,39 +52,39 @@ pub(in crate::settings) struct NeighbourKeys {
 /// One neighbour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeighbourSettings {
-    /// Its address. Unspecified: that of the router on `interface`, which is heard there.
+    /// Its address. If unspecified, it is learnt from router advertisements on `interface`.
     pub address: Ipv6Addr,
-    /// Where it is, if its address does not say so.
+    /// Its interface, for a link-local or unspecified address.
     pub interface: Option<Arc<str>>,
     /// Its AS.
     pub remote_as: u32,
-    /// It connects to us, never the other way.
+    /// It connects to us; we never connect to it.
     pub passive: bool,
-    /// After how many seconds of silence a session is over.
+    /// The hold time, in seconds.
     pub hold_time: u16,
     /// TCP MD5 (RFC 2385).
     pub password: Option<Password>,
-    /// Only packets from the same link are taken (RFC 5082).
+    /// Whether only packets from the same link are accepted (RFC 5082).
     pub ttl_security: bool,
-    /// For how many seconds it keeps our routes while the agent restarts; 0: it does not.
+    /// The restart time of graceful restart, in seconds; 0 for no graceful restart.
     pub restart_time: u16,
-    /// Whether the way to it is watched, and how closely.
+    /// The timing of BFD; none for no BFD.
     pub bfd: Option<Timing>,
-    /// What is taken of it.
+    /// The import policy.
     pub accept: Accept,
-    /// Our address in the session.
+    /// Our source address.
     pub source: Option<Ipv6Addr>,
-    /// Put onto what is announced (RFC 1997).
+    /// Communities of announced routes (RFC 1997).
     pub communities: Vec<u32>,
-    /// Put onto what is announced (RFC 8092).
+    /// Large communities of announced routes (RFC 8092).
     pub large_communities: Vec<[u32; 3]>,
-    /// Put onto what is announced.
+    /// MULTI_EXIT_DISC of announced routes.
     pub med: Option<u32>,
-    /// Put onto what is announced in an iBGP session.
+    /// LOCAL_PREF of announced routes, in iBGP sessions.
     pub local_pref: u32,
 }
 
-/// A key that nobody gets to see.
+/// A TCP MD5 key, which is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
@@ -107,8 +107,8 @@ impl NeighbourKeys {
         let (address, interface) = self.place()?;
         let name = name(address, interface.as_deref());
         if matches!(self.remote_as, 0 | 23456 | u32::MAX) {
-            let mend = format!("give neighbour {name} its AS, e.g. 65000 ({local_as} for iBGP)");
-            return Err(value("[[bgp.neighbour]] remote-as", &self.remote_as, &mend));
+            let fix = format!("give neighbour {name} its AS, e.g. 65000 ({local_as} for iBGP)");
+            return Err(value("[[bgp.neighbour]] remote-as", &self.remote_as, &fix));
         }
         let hold_time = self.hold_time.unwrap_or(90);
         if hold_time < 3 {
@@ -122,9 +122,10 @@ impl NeighbourKeys {
         let pairs = numbers("[[bgp.neighbour]] communities", &self.communities, 2)?;
         let triples = numbers("[[bgp.neighbour]] large-communities", &self.large_communities, 3)?;
         if let Some(path) = self.password_file.as_ref().filter(|_| address.is_unspecified()) {
-            let mend =
-                format!("the kernel wants an address with a password: give neighbour {name} its address");
-            return Err(value("[[bgp.neighbour]] password-file", &path.display(), &mend));
+            let fix = format!(
+                "requires an address, since the kernel matches TCP MD5 keys by address; set the address of neighbour {name}"
+            );
+            return Err(value("[[bgp.neighbour]] password-file", &path.display(), &fix));
         }
         Ok(NeighbourSettings {
             address,
@@ -147,7 +148,7 @@ impl NeighbourKeys {
 }
 
 impl NeighbourSettings {
-    /// For people.
+    /// Its name in logs and status.
     pub fn name(&self) -> String {
         name(self.address, self.interface.as_deref())
     }
@@ -162,7 +163,7 @@ fn name(address: Ipv6Addr, interface: Option<&str>) -> String {
 }
 
 impl NeighbourKeys {
-    /// Its address, and its interface if that is needed: `2001:db8::1`, `fe80::1%eth0`, or nothing but an interface.
+    /// Its address, with its interface if needed: `2001:db8::1`, `fe80::1%eth0`, or only an interface.
     fn place(&self) -> Result<(Ipv6Addr, Option<Arc<str>>), Invalid> {
         const ADDRESS: &str = "[[bgp.neighbour]] address";
         const INTERFACE: &str = "[[bgp.neighbour]] interface";
@@ -173,16 +174,20 @@ impl NeighbourKeys {
             };
         let interface = match (zone, self.interface.as_deref()) {
             (Some(zone), Some(other)) if zone != other => {
-                return Err(value(INTERFACE, &other, &format!("is another one than {zone} of the address")));
+                return Err(value(
+                    INTERFACE,
+                    &other,
+                    &format!("differs from {zone} in the address; remove one of them"),
+                ));
             }
             (zone, other) => zone.or(other),
         };
         if let Some(name) = interface.filter(|it| it.is_empty() || it.len() >= IFNAMSIZ || it.contains('/')) {
-            return Err(value(INTERFACE, &name, &"is no name of an interface; ask `ip link`"));
+            return Err(value(INTERFACE, &name, &"is not an interface name; see `ip link`"));
         }
         let Some(text) = text else {
-            let mend = "name the router's address, e.g. address = \"2001:db8::fe:1\", or the interface that it is on";
-            let interface = interface.ok_or_else(|| value(ADDRESS, &"(none)", &mend))?;
+            let fix = "set the router's address, e.g. address = \"2001:db8::fe:1\", or its interface";
+            let interface = interface.ok_or_else(|| value(ADDRESS, &"(none)", &fix))?;
             return Ok((Ipv6Addr::UNSPECIFIED, Some(interface.into())));
         };
         let address: Ipv6Addr = text.parse().map_err(|error| value(ADDRESS, &text, &error))?;
@@ -190,22 +195,26 @@ impl NeighbourKeys {
             _ if address.is_multicast() || address.is_unspecified() => {
                 Err(value(ADDRESS, &address, &"give it a unicast address"))
             }
-            None if address.is_unicast_link_local() => {
-                Err(value(ADDRESS, &address, &format!("is link-local: say where it is, e.g. {address}%eth0")))
-            }
-            Some(name) if !address.is_unicast_link_local() => {
-                Err(value(INTERFACE, &name, &format!("is of no use with {address}; take it away")))
-            }
+            None if address.is_unicast_link_local() => Err(value(
+                ADDRESS,
+                &address,
+                &format!("is link-local and requires an interface, e.g. {address}%eth0"),
+            )),
+            Some(name) if !address.is_unicast_link_local() => Err(value(
+                INTERFACE,
+                &name,
+                &format!("is only for link-local addresses, and {address} is not; remove it"),
+            )),
             _ => Ok((address, interface.map(Into::into))),
         }
     }
 
-    /// One of both: an agent that restarts ends its BFD, upon which the router drops what graceful restart would keep.
+    /// Graceful restart or BFD, not both: a restart of the agent ends BFD, and the router would drop the retained routes.
     fn restart_or_bfd(&self, name: &str, all: Option<u16>) -> Result<(u16, Option<Timing>), Invalid> {
         let asked = self.restart_time.or(all);
         if let Some(restart_time) = asked.filter(|time| *time > MAX_RESTART_TIME) {
-            let mend = "give it 0 (none) to 4095 seconds";
-            return Err(value("[[bgp.neighbour]] restart-time", &restart_time, &mend));
+            let fix = "give it 0 (none) to 4095 seconds";
+            return Err(value("[[bgp.neighbour]] restart-time", &restart_time, &fix));
         }
         let Some(timing) = self.timing()? else {
             return Ok((asked.unwrap_or(DEFAULT_RESTART_TIME), None));
@@ -213,11 +222,11 @@ impl NeighbourKeys {
         match asked {
             None | Some(0) => Ok((0, Some(timing))),
             Some(restart_time) => {
-                let mend = format!(
-                    "neighbour {name} has graceful restart too, restart-time = {restart_time}, and an agent that restarts \
-                     ends its BFD, so that the router drops the routes; give it restart-time = 0, or take bfd away"
+                let fix = format!(
+                    "neighbour {name} also has graceful restart (restart-time = {restart_time}), but a restart of the agent \
+                     ends BFD, and the router drops the routes; set restart-time = 0, or remove bfd"
                 );
-                Err(value("[[bgp.neighbour]] bfd", &true, &mend))
+                Err(value("[[bgp.neighbour]] bfd", &true, &fix))
             }
         }
     }
@@ -230,12 +239,12 @@ impl NeighbourKeys {
         let texts = self.import_filter.clone().unwrap_or_else(all);
         let filter: Vec<Prefix> = texts.iter().map(parse).collect::<Result<_, _>>()?;
         let max = self.import_max.unwrap_or(DEFAULT_IMPORT_MAX);
-        let alone = format!("neighbour {name}: is of no use without import = \"all\"");
+        let alone = format!("neighbour {name}: requires import = \"all\"");
         match self.import {
             Import::All if filter.is_empty() => {
-                Err(value(FILTER, &"[]", &"lets nothing in; name prefixes, or take it away"))
+                Err(value(FILTER, &"[]", &"accepts nothing; add prefixes, or remove it"))
             }
-            Import::All if max == 0 => Err(value(MAX, &max, &"lets nothing in; give it 1 or more")),
+            Import::All if max == 0 => Err(value(MAX, &max, &"accepts nothing; give it 1 or more")),
             Import::All => Ok(Accept { import: self.import, filter, max }),
             _ if self.import_filter.is_some() => Err(value(FILTER, &texts.join(", "), &alone)),
             _ if self.import_max.is_some() => Err(value(MAX, &max, &alone)),
@@ -248,7 +257,7 @@ impl NeighbourKeys {
         const MULTIPLIER: &str = "[[bgp.neighbour]] bfd-multiplier";
         let millis = self.bfd_interval.unwrap_or(100);
         let multiplier = self.bfd_multiplier.unwrap_or(3);
-        let alone = "is of no use without bfd = true";
+        let alone = "requires bfd = true";
         match (self.bfd, self.bfd_interval, self.bfd_multiplier) {
             (false, Some(millis), _) => Err(value(INTERVAL, &millis, &alone)),
             (false, _, Some(multiplier)) => Err(value(MULTIPLIER, &multiplier, &alone)),
@@ -262,7 +271,7 @@ impl NeighbourKeys {
     }
 }
 
-/// `65000:1` or `65000:1:2`. Of two numbers each has 16 bits, of three each has 32.
+/// `65000:1` with 16 bits for each number, or `65000:1:2` with 32 bits for each.
 fn numbers_of(key: &'static str, text: &str, count: usize) -> Result<Vec<u32>, Invalid> {
     let fits = |number: &u32| count == 3 || *number <= 0xffff;
     let numbers = text.split(':').map(u32::from_str).collect::<Result<Vec<_>, _>>();
@@ -274,11 +283,11 @@ fn numbers_of(key: &'static str, text: &str, count: usize) -> Result<Vec<u32>, I
 }
 
 fn password(path: &Path) -> Result<Password, Invalid> {
-    let wrong = |mend: &dyn ToString| value("[[bgp.neighbour]] password-file", &path.display(), mend);
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let invalid = |fix: &dyn ToString| value("[[bgp.neighbour]] password-file", &path.display(), fix);
+    let text = std::fs::read_to_string(path).map_err(|error| invalid(&error))?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() || text.len() > MAX_PASSWORD {
-        return Err(wrong(&"holds no key of 1 to 80 octets"));
+        return Err(invalid(&"has no key of 1 to 80 octets"));
     }
     Ok(Password(text.to_owned()))
 }

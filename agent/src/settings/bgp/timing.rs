@@ -1,12 +1,12 @@
-//! How fast a session of BFD is (RFC 5880 §6.8).
+//! The timing of a BFD session (RFC 5880 §6.8).
 
 use std::time::Duration;
 
-/// How often packets are sent and wanted, and how many may be lost.
+/// The interval and the detection multiplier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// In both directions, once the session is up.
+    /// The transmit and receive interval, once the session is up.
     pub interval: Duration,
-    /// So many may be lost in a row.
+    /// The number of packets lost in a row after which the session is down.
     pub multiplier: u8,
 }
