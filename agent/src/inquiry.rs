@@ -1,4 +1,4 @@
-//! Answers to operators' questions on this host. Changes nothing.
+//! Answers operators' questions about this host. Changes nothing.
 
 use crate::{
     engine::Asker,
@@ -15,7 +15,7 @@ pub struct Inquiries {
 }
 
 impl Inquiries {
-    /// Asks `engine`, and has `tracer` look.
+    /// Answers from `engine` and `tracer`.
     pub(crate) fn new(engine: Asker, tracer: Tracer) -> Self {
         Self { engine, tracer }
     }

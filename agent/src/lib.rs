@@ -1,4 +1,4 @@
-//! The agent of one host: claims a prefix, and keeps the kernel's routes to its peers.
+//! The agent of a host: claims a prefix, and maintains the kernel's routes to its peers.
 //!
 //! ```text
 //! session (gRPC) ─► view ─► routes::desired ─┐

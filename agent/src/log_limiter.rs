@@ -1,5 +1,4 @@
-//! Keeps the log readable while the host is not at rest: of each kind of line only some are written in a period, and the
-//! next one says how many were left out. Pure.
+//! Limits the rate of each kind of log line; the next line has the number of suppressed ones. Pure.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,18 +13,18 @@ pub(crate) enum Line {
     Changes,
     /// Events of the kernel were lost.
     Overrun,
-    /// Foreign routes for the same destinations.
+    /// Routes of other processes for the same destinations.
     Conflicts,
     /// Routes that the kernel refused.
     Failures,
-    /// The host is set up; what the brake holds.
+    /// The host is set up; the brake holds routes.
     State,
-    /// Something that is wrong with the host, and what is over.
+    /// A problem of the host was found or resolved.
     Problem,
 }
 
 impl Line {
-    /// So many come in a row, then one in this time.
+    /// The burst, then the time for each further line.
     const fn rate(self) -> (u32, Duration) {
         match self {
             Self::Overrun | Self::Conflicts => (1, Duration::from_secs(10)),
@@ -43,19 +42,19 @@ struct Allowance {
     withheld: u64,
 }
 
-/// How much may be logged.
+/// The lines that may be logged.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimiter {
     by_line: BTreeMap<Line, Allowance>,
 }
 
 impl LogLimiter {
-    /// Whether a line of this kind may be written now; if so, how many were left out since the last one.
+    /// If a line of this kind may be written now, the number of lines that were suppressed since the last one.
     pub(crate) fn admit(&mut self, line: Line, now: Instant) -> Option<u64> {
         self.admit_many(line, 1, now)
     }
 
-    /// As [`Self::admit`], of a line that stands for `count` things.
+    /// As [`Self::admit`], for a line about `count` objects.
     pub(crate) fn admit_many(&mut self, line: Line, count: u64, now: Instant) -> Option<u64> {
         let (burst, period) = line.rate();
         let fresh = || Allowance { left: burst, refilled: now, withheld: 0 };
@@ -80,24 +79,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flapping_link_is_told_of_and_then_counted() {
+    fn lines_of_a_flapping_link_are_logged_and_then_counted() {
         let (mut limit, start) = (LogLimiter::default(), Instant::now());
         let at = |n: u32| start + Duration::from_millis(100) * n;
-        let said = (0..200).filter(|n| limit.admit(Line::Uplinks, at(*n)).is_some()).count();
-        assert!((10..=20).contains(&said), "{said}");
-        assert_eq!(limit.admit(Line::State, at(200)), Some(0), "other kinds have their own");
+        let logged = (0..200).filter(|n| limit.admit(Line::Uplinks, at(*n)).is_some()).count();
+        assert!((10..=20).contains(&logged), "{logged}");
+        assert_eq!(limit.admit(Line::State, at(200)), Some(0), "each kind has its own limit");
         let later = start + Duration::from_secs(60);
         assert!(limit.admit(Line::Uplinks, later).is_some_and(|withheld| withheld > 0));
         assert_eq!(limit.admit(Line::Uplinks, later), Some(0));
     }
 
     #[test]
-    fn a_storm_of_foreign_routes_is_one_line_and_a_count() {
+    fn many_foreign_routes_are_one_line_and_a_count() {
         let (mut limit, start) = (LogLimiter::default(), Instant::now());
         let at = |n: u64| start + Duration::from_millis(n);
         for line in [Line::Overrun, Line::Conflicts] {
-            let said = (0..500).filter(|n| limit.admit_many(line, 100, at(*n)).is_some()).count();
-            assert_eq!(said, 1, "{line:?}");
+            let logged = (0..500).filter(|n| limit.admit_many(line, 100, at(*n)).is_some()).count();
+            assert_eq!(logged, 1, "{line:?}");
             assert_eq!(limit.admit_many(line, 100, at(10_000)), Some(49_900), "{line:?}");
         }
     }

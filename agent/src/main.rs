@@ -10,7 +10,7 @@ use sextant_agent::{
 };
 use sextant_daemon::explain;
 
-/// One thread: a change wakes one task after the other, and waking another thread for each costs more than their work.
+/// One thread: a change wakes several short tasks in turn, and waking threads for them costs more than their work.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match carry_out(&CommandLine::parse()).await {

@@ -1,4 +1,4 @@
-//! What the agent counts, read from its rooms when asked.
+//! The agent's metrics, read from its components on request.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +18,7 @@ use crate::{
     session::Condition,
 };
 
-/// What the metrics are read from.
+/// The sources of the metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub(crate) input: watch::Receiver<Input>,
@@ -45,13 +45,17 @@ impl Collector for Sources {
             ("connected", "Whether a controller is connected", u64::from(condition.connected)),
             ("streams", "Streams to controllers since the start", condition.streams),
             ("ready", "Whether the host is set up", u64::from(report.set_up)),
-            ("peers", "Nodes that are known, this one among them", input.view.peers().count() as u64),
+            ("peers", "Known nodes, including this one", input.view.peers().count() as u64),
             ("peers_forwarding_without_agent", "Hosts that answer while their agents are gone", seen(true)),
-            ("peers_dead", "Hosts that do not answer, and whose prefixes are refused", seen(false)),
-            ("revision_known", "Last revision heard", input.view.revision().0),
-            ("revision_applied", "Last revision in the kernel", applied),
+            ("peers_dead", "Hosts that do not answer; their prefixes are refused", seen(false)),
+            ("revision_known", "Last revision received", input.view.revision().0),
+            ("revision_applied", "Last revision applied to the kernel", applied),
             ("routes_failed", "Routes that the kernel refused", report.failed.len() as u64),
-            ("routes_conflicting", "Others' routes for the same destinations", report.conflicts.len() as u64),
+            (
+                "routes_conflicting",
+                "Routes of other processes for the same destinations",
+                report.conflicts.len() as u64,
+            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

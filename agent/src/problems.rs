@@ -1,7 +1,7 @@
-//! The problems of this host, as the agent's rooms find them.
+//! The problems of this host, as the agent's components find them.
 //!
-//! There is one list. `/readyz`, systemd's status line, the log and the acks are made from it, so none of them knows what
-//! another one does not. A room gives all that it finds with [`Problems::report`], as often as it likes.
+//! There is one list. `/readyz`, systemd's status line, the log and the acknowledgements are made from it, so they agree. A
+//! component reports all its findings with [`Problems::report`], as often as it likes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,56 +10,56 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::log_limiter::{Line, LogLimiter};
 
-/// Which part of the agent has found something.
+/// The part of the agent that has found a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// Routes, uplinks, the bridge: what each pass looks at.
+pub enum Component {
+    /// Routes, uplinks, the bridge: checked in each pass.
     Engine,
-    /// The host's settings, and how the host stands to them.
+    /// The host's settings, compared with the host.
     Host,
-    /// The conversation with the controllers.
+    /// The session with a controller.
     Session,
 }
 
-/// Something that is wrong.
+/// A problem of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which kind; the same from version to version, in lower case with hyphens.
+    /// Its kind, stable over versions, in lower case with hyphens.
     pub what: &'static str,
-    /// What was seen, with the names and values.
+    /// The observation, with the names and values.
     pub saw: String,
-    /// What to do; empty where that is not known.
+    /// The fix; empty if unknown.
     pub fix: String,
-    /// The host does not do its work: `/readyz` says so.
+    /// The host does not work: `/readyz` fails.
     pub unready: bool,
 }
 
 impl Finding {
-    /// Something that is wrong while the host does its work.
+    /// A problem of a host that still works.
     pub fn new(what: &'static str, saw: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { what, saw: saw.into(), fix: fix.into(), unready: false }
     }
 
-    /// Something that keeps the host from its work.
+    /// A problem because of which the host does not work.
     pub fn unready(what: &'static str, saw: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { unready: true, ..Self::new(what, saw, fix) }
     }
 }
 
-/// The one list, shared by all rooms.
+/// The list of problems, shared by all components.
 #[derive(Debug, Clone)]
 pub struct Problems {
     list: watch::Sender<Found>,
     log: Arc<Mutex<LogLimiter>>,
 }
 
-/// All problems at one moment.
+/// All problems at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found(Vec<Listed>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Listed {
-    room: Room,
+    component: Component,
     unready: bool,
     problem: Problem,
 }
@@ -72,16 +72,17 @@ impl Default for Problems {
     fn default() -> Self {
         let problem =
             Problem { what: STARTING.into(), saw: STARTING.into(), fix: String::new(), since_unix_ms: 0 };
-        let list = watch::Sender::new(Found(vec![Listed { room: Room::Engine, unready: true, problem }]));
+        let list =
+            watch::Sender::new(Found(vec![Listed { component: Component::Engine, unready: true, problem }]));
         Self { list, log: Arc::default() }
     }
 }
 
 impl Problems {
-    /// All that `room` finds now, in place of what it found before; since when is kept for what it found before too.
-    pub fn report(&self, room: Room, findings: Vec<Finding>) {
+    /// Replaces the findings of `component`. A finding that was reported before keeps its time.
+    pub fn report(&self, component: Component, findings: Vec<Finding>) {
         self.list.send_if_modified(|found| {
-            let next = found.with(room, findings, unix_ms());
+            let next = found.with(component, findings, unix_ms());
             let changed = *found != next;
             if changed {
                 self.log(found, &next);
@@ -100,22 +101,27 @@ impl Problems {
         let mut limit = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         for Listed { problem: Problem { what, saw, fix, .. }, unready, .. } in now.beyond(before) {
             if let Some(withheld) = limit.admit(Line::Problem, Instant::now()) {
-                tracing::warn!(what, saw, fix, unready, withheld, "problem found");
+                tracing::warn!(kind = what, problem = saw, fix, unready, withheld, "problem found");
             }
         }
         for gone in before.beyond(now).filter(|it| it.problem.what != STARTING) {
             if let Some(withheld) = limit.admit(Line::Problem, Instant::now()) {
-                tracing::info!(what = gone.problem.what, saw = gone.problem.saw, withheld, "problem is over");
+                tracing::info!(
+                    kind = gone.problem.what,
+                    problem = gone.problem.saw,
+                    withheld,
+                    "problem resolved"
+                );
             }
         }
     }
 }
 
 impl Found {
-    /// What keeps the host from its work, a line each.
+    /// Whether the host works.
     ///
     /// # Errors
-    /// If something does.
+    /// The problems because of which it does not, one in each line.
     pub fn readiness(&self) -> Result<(), String> {
         let reasons: Vec<_> =
             self.0.iter().filter(|it| it.unready).map(|it| it.problem.to_string()).collect();
@@ -127,21 +133,21 @@ impl Found {
         self.0.iter().map(|it| it.problem.clone()).collect()
     }
 
-    fn with(&self, room: Room, findings: Vec<Finding>, now_unix_ms: u64) -> Self {
-        let mut before: Vec<_> = self.0.iter().filter(|it| it.room == room).collect();
+    fn with(&self, component: Component, findings: Vec<Finding>, now_unix_ms: u64) -> Self {
+        let mut before: Vec<_> = self.0.iter().filter(|it| it.component == component).collect();
         let listed = findings.into_iter().map(|Finding { what, saw, fix, unready }| {
-            // What is seen may change in its details while the problem stays the same.
+            // Details of the observation may change while the problem persists.
             let same = |it: &&Listed| it.problem.what == what;
             let exactly = before.iter().position(|it| same(it) && it.problem.saw == saw);
             let known = exactly.or_else(|| before.iter().position(same)).map(|at| before.remove(at));
             let since_unix_ms = known.map_or(now_unix_ms, |it| it.problem.since_unix_ms);
-            Listed { room, unready, problem: Problem { what: what.into(), saw, fix, since_unix_ms } }
+            Listed { component, unready, problem: Problem { what: what.into(), saw, fix, since_unix_ms } }
         });
         let listed: Vec<_> = listed.collect();
-        Self(self.0.iter().filter(|it| it.room != room).cloned().chain(listed).collect())
+        Self(self.0.iter().filter(|it| it.component != component).cloned().chain(listed).collect())
     }
 
-    /// Those of a kind that `other` has fewer of.
+    /// The problems of each kind that `other` has not, by their number.
     fn beyond<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Listed> {
         let of = |list: &[Listed], what: &str| list.iter().filter(|it| it.problem.what == what).count();
         let kinds = self.0.iter().enumerate();
@@ -160,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_room_replaces_its_own_and_keeps_since_when() {
+    fn a_component_replaces_its_own_findings_and_keeps_their_times() {
         let found = Found(Vec::new())
-            .with(Room::Engine, vec![Finding::unready("bridge-missing", "docker0", "")], 1)
-            .with(Room::Host, vec![Finding::new("host-len", "60", "")], 2);
+            .with(Component::Engine, vec![Finding::unready("bridge-missing", "docker0", "")], 1)
+            .with(Component::Host, vec![Finding::new("host-len", "60", "")], 2);
         assert_eq!(listed(&found), [("docker0".into(), 1), ("60".into(), 2)]);
         let found = found.with(
-            Room::Engine,
+            Component::Engine,
             vec![
                 Finding::new("address-missing", "eth0", ""),
                 Finding::unready("bridge-missing", "docker0 again", ""),
@@ -177,35 +183,35 @@ mod tests {
         let two = |first, second| {
             vec![Finding::new("address-missing", first, ""), Finding::new("address-missing", second, "")]
         };
-        let found = found.with(Room::Engine, two("eth1", "eth0"), 4);
+        let found = found.with(Component::Engine, two("eth1", "eth0"), 4);
         assert_eq!(listed(&found), [("60".into(), 2), ("eth1".into(), 3), ("eth0".into(), 4)]);
         assert_eq!(
-            listed(&found.with(Room::Engine, two("eth0", "eth1"), 5))[1..],
+            listed(&found.with(Component::Engine, two("eth0", "eth1"), 5))[1..],
             [("eth0".into(), 4), ("eth1".into(), 3)]
         );
     }
 
     #[test]
-    fn only_what_keeps_the_host_from_its_work_makes_it_unready() {
+    fn only_unready_findings_make_the_host_unready() {
         let problems = Problems::default();
         assert_eq!(problems.watch().borrow().readiness(), Err("starting".into()));
-        problems.report(Room::Engine, vec![]);
-        problems.report(Room::Host, vec![Finding::new("host-len", "the claim is /64", "set it so")]);
+        problems.report(Component::Engine, vec![]);
+        problems.report(Component::Host, vec![Finding::new("host-len", "the claim is /64", "set it so")]);
         assert_eq!(problems.watch().borrow().readiness(), Ok(()));
-        problems.report(Room::Engine, vec![Finding::unready("bridge-missing", "no docker0", "make it")]);
+        problems.report(Component::Engine, vec![Finding::unready("bridge-missing", "no docker0", "make it")]);
         assert_eq!(problems.watch().borrow().readiness(), Err("no docker0; make it".into()));
         assert_eq!(problems.watch().borrow().problems().len(), 2);
     }
 
     #[test]
-    fn a_report_without_news_wakes_nobody() {
+    fn an_unchanged_report_notifies_no_watcher() {
         let problems = Problems::default();
         let mut watch = problems.watch();
         let same = || vec![Finding::new("host-len", "the claim is /64", "")];
-        problems.report(Room::Host, same());
+        problems.report(Component::Host, same());
         assert!(watch.has_changed().unwrap());
         watch.mark_unchanged();
-        problems.report(Room::Host, same());
+        problems.report(Component::Host, same());
         assert!(!watch.has_changed().unwrap());
     }
 }

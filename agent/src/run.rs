@@ -1,6 +1,6 @@
-//! Puts the rooms together, and runs them.
+//! Connects the agent's components, and runs them.
 //!
-//! Essential tasks: the engine (ends if the kernel cannot be listened to), the session, liveness, BGP, probes, readiness. A stop
+//! Essential tasks: the engine (ends if kernel notifications fail), the session, liveness, BGP, probes, readiness. A stop
 //! changes nothing on the host (DESIGN I7).
 
 use std::{sync::Arc, time::Duration};
@@ -35,20 +35,20 @@ use crate::{
     uplinks::{default_uplinks, existing_uplinks},
 };
 
-/// After this long, systemd is told that the agent is up though the host is not set up: a first start without a controller,
-/// or a bridge whose engine waits for the agent, must not hold up the machine's boot.
+/// After this time, systemd is notified of readiness even if the host is not set up: a first start without a controller, or a
+/// container engine that waits for the agent, must not delay the machine's boot.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Runs the agent until it is told to stop.
+/// Runs the agent until a signal stops it.
 ///
 /// # Errors
-/// Why it could not start, or could not go on.
+/// If it cannot start, or an essential task ends.
 pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let mut settings = command_line.settings()?;
     init_logging(&settings.log, settings.log_format).map_err(anyhow::Error::msg)?;
     privilege::check()?;
     raise_descriptor_limit();
-    let stop = stop_signal().context("signals cannot be listened to")?;
+    let stop = stop_signal().context("cannot handle signals")?;
     let netlink = NetlinkKernel::open()?;
     let netlink_closed = netlink.closed();
     let kernel: Arc<dyn Kernel> = Arc::new(netlink);
@@ -68,9 +68,9 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let farewell = agent.spawn(&mut tasks);
     tasks.spawn("netlink", netlink_closed);
     tasks.spawn("http", probes.run());
-    tasks.spawn("readiness", tell_readiness(report, problems.watch(), ready_tx));
+    tasks.spawn("readiness", publish_readiness(report, problems.watch(), ready_tx));
     tasks.spawn("watchdog", watchdog.run());
-    tracing::info!(node = %settings.node, uplinks = ?settings.uplinks, bridge = settings.bridge.name, "agent runs");
+    tracing::info!(node = %settings.node, uplinks = ?settings.uplinks, bridge = settings.bridge.name, "agent started");
     tasks
         .until(async {
             stop.await;
@@ -81,11 +81,11 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An agent without its edges to the machine: its rooms, joined.
+/// An agent without its edges to the machine: its connected components.
 pub struct Agent {
-    /// What came of the engine's last pass.
+    /// The result of the engine's last pass.
     pub report: watch::Receiver<Report>,
-    /// What the session is doing.
+    /// The state of the session.
     pub condition: watch::Receiver<Condition>,
     input: watch::Receiver<Input>,
     engine: Engine,
@@ -94,13 +94,13 @@ pub struct Agent {
     liveness: Liveness,
     speaker: Option<Speaker>,
     bgp_meters: bgp::Meters,
-    /// What is wrong with this host.
+    /// The problems of this host.
     pub problems: Problems,
 }
 
 impl Agent {
-    /// Joins the rooms: over this kernel, going on from `state`, reaching controllers by `dial`. The settings name the
-    /// uplinks. The engine touches `heartbeat`.
+    /// Connects the components: with this kernel, from the stored `state`, with controllers through `dial`. The settings must
+    /// name the uplinks. The engine touches `heartbeat`.
     ///
     /// # Errors
     /// If the state cannot be read.
@@ -118,12 +118,12 @@ impl Agent {
         let (bgp_tx, bgp) = watch::channel(Vec::new());
         let (verdicts_tx, verdicts) = watch::channel(Arc::default());
         let problems = Problems::default();
-        // Who routes to nobody directly has nobody to ask.
+        // A host without direct routes has no next hops to probe.
         let direct = settings.routes.direct == Direct::OnLink;
         let (node, names) =
             (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
         let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
-        let (imports_tx, imports) = watch::channel(Arc::new(not_heard_yet(settings.bgp.as_ref())));
+        let (imports_tx, imports) = watch::channel(Arc::new(no_routes_yet(settings.bgp.as_ref())));
         let bgp_meters = bgp::Meters::default();
         let speaker = settings.bgp.clone().map(|bgp| Speaker {
             settings: bgp,
@@ -166,13 +166,13 @@ impl Agent {
         })
     }
 
-    /// All that is counted.
+    /// The agent's metrics.
     pub fn metrics(&self) -> Metrics {
         let (input, report, condition) = (self.input.clone(), self.report.clone(), self.condition.clone());
         metrics::registry(Sources { input, report, condition }, &self.engine.meters(), &self.bgp_meters)
     }
 
-    /// Starts the rooms' tasks. What is returned says farewell.
+    /// Starts the tasks of all components. Returns the sender of the shutdown notice.
     pub fn spawn(self, tasks: &mut Essential) -> Farewell {
         tasks.spawn("engine", self.engine.run());
         tasks.spawn("session", self.session.with_problems(&self.problems).run());
@@ -184,27 +184,27 @@ impl Agent {
     }
 }
 
-/// What routers have announced when none has been heard yet.
-fn not_heard_yet(bgp: Option<&BgpSettings>) -> Imports {
+/// The imported routes before any router has sent one.
+fn no_routes_yet(bgp: Option<&BgpSettings>) -> Imports {
     let imports = |bgp: &&NeighbourSettings| bgp.accept.import != Import::None;
     let routers = |bgp: &BgpSettings| bgp.neighbours.iter().filter(imports).count();
     bgp.map_or_else(Imports::default, |bgp| Imports::none_yet(bgp.import_metric, routers(bgp)))
 }
 
-/// A machine that holds a prefix does not become a router by the way: its peers would go on routing that to it.
+/// A machine that holds a prefix cannot become a router: its peers would continue to route the prefix to it.
 fn check_role(role: Role, node: &NodeName, state: &StateDir) -> anyhow::Result<()> {
     match state.claim()? {
         Some(claim) if role == Role::Router => anyhow::bail!(
             "--role router: this machine still holds {} as a host. Drain it (`sextant node drain {node}`), forget it \
-             (`sextant node forget {node}`), take what it had out of this host (`sextant-agent cleanup`), then give the router a \
-             --state-dir of its own",
+             (`sextant node forget {node}`), undo its changes to this host (`sextant-agent cleanup`), then give the router \
+             another --state-dir",
             claim.prefix
         ),
         _ => Ok(()),
     }
 }
 
-/// The uplinks that are named, or those of the default routes; all of them are there.
+/// The configured uplinks, or those of the default routes; all of them exist.
 async fn uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Result<Vec<String>> {
     let links = kernel.links().await?;
     if settings.uplinks.is_empty() {
@@ -215,13 +215,13 @@ async fn uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Result<Vec
     Ok(settings.uplinks.clone())
 }
 
-/// Tells `/readyz` and systemd whether the host is set up, and the session is well.
-async fn tell_readiness(
+/// Reports to `/readyz` and systemd whether the host works.
+async fn publish_readiness(
     mut report: watch::Receiver<Report>,
     mut found: watch::Receiver<Found>,
     readiness: watch::Sender<Result<(), String>>,
 ) -> Result<(), watch::error::RecvError> {
-    let (grace_ends, mut told) = (Instant::now() + GRACE, false);
+    let (grace_ends, mut notified) = (Instant::now() + GRACE, false);
     loop {
         let (now, status) = {
             let ready = found.borrow_and_update().readiness();
@@ -229,15 +229,15 @@ async fn tell_readiness(
             (ready, status)
         };
         systemd::tell_status(&status);
-        if !told && (now.is_ok() || Instant::now() >= grace_ends) {
+        if !notified && (now.is_ok() || Instant::now() >= grace_ends) {
             systemd::tell_ready();
-            told = true;
+            notified = true;
         }
         let _before = readiness.send_replace(now);
         tokio::select! {
             changed = report.changed() => changed?,
             changed = found.changed() => changed?,
-            () = sleep_until(grace_ends), if !told => {}
+            () = sleep_until(grace_ends), if !notified => {}
         }
     }
 }
@@ -247,13 +247,14 @@ fn status(report: &Report, ready: &Result<(), String>) -> String {
     let mut text = match (&report.announcement, ready) {
         (_, Err(problems)) => format!("waiting: {}", problems.replace('\n', "; ")),
         (Some(announcement), Ok(())) => format!("set up; containers have {}", announcement.container_prefix),
-        (None, Ok(())) => "set up; routes to the hosts".into(),
+        (None, Ok(())) => "set up; routing to the hosts".into(),
     };
     if !report.failed.is_empty() {
         text += &format!("; {} routes failed", report.failed.len());
     }
     if report.held > 0 {
-        text += &format!("; {} routes of gone peers kept until a person says so", report.held);
+        text +=
+            &format!("; {} routes of removed peers held by the brake until `sextant resume`", report.held);
     }
     if report.paused {
         text += "; paused";

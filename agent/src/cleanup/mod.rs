@@ -1,7 +1,7 @@
-//! `sextant-agent cleanup`: takes what the agent put into this host out of it again, and nothing else (DESIGN I4).
+//! `sextant-agent cleanup`: undoes the agent's changes to this host, and nothing else (DESIGN I4).
 //!
-//! What that is, [`undo`](crate::host::undo) decides: routes by their protocol, everything else by the ledger in the state directory. What the
-//! agent remembers of itself, its node id and claim, stays: a new start goes on where this one ended.
+//! [`undo`](crate::host::undo) identifies them: routes by their protocol, everything else by the ledger in the state
+//! directory. Node id and claim are kept for the next start.
 
 use std::{
     io::{self, Write},
@@ -22,12 +22,12 @@ use crate::{
     state::{Ledger, StateDir, StateError},
 };
 
-/// So many routes are named; of more, how many.
-const NAMED: usize = 20;
-/// How often what is there is looked at anew: a route may hide behind another of the same key.
+/// The number of routes that are listed; others are counted.
+const LISTED: usize = 20;
+/// The number of times the state is read again: a route may be hidden by another one of the same key.
 const ROUNDS: usize = 5;
 
-/// Undoes it, or only says what would be, and tells so on standard output. Fails if something must stay for now.
+/// Undoes the changes, or only shows them, on standard output. Fails if a change cannot be undone yet.
 ///
 /// # Errors
 /// If an agent runs on the state directory, or the kernel refuses.
@@ -40,18 +40,18 @@ pub async fn run(state_dir: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {
         if !undo.steps.is_empty() {
             writeln!(out, "would be undone:")?;
         }
-        return tell(&mut out, &undo, "nothing would be undone").context("standard output");
+        return print(&mut out, &undo, "nothing would be undone").context("standard output");
     }
     let state = open(state_dir)?;
     if state.is_none() {
-        writeln!(out, "no state directory {}: only routes are known to be Sextant's", state_dir.display())?;
+        writeln!(out, "no state directory {}: only routes are undone", state_dir.display())?;
     }
     let ledger = state.as_ref().map(StateDir::ledger).transpose()?.unwrap_or_default();
-    let told = carry_out(&kernel, &ledger).await?;
+    let undone = carry_out(&kernel, &ledger).await?;
     if let Some(state) = state {
-        state.keep_ledger(&told.left)?;
+        state.keep_ledger(&undone.left)?;
     }
-    tell(&mut out, &told, "nothing to undo").context("standard output")
+    print(&mut out, &undone, "nothing to undo").context("standard output")
 }
 
 /// The directory, if there is one.
@@ -61,20 +61,20 @@ fn open(state_dir: &Path) -> anyhow::Result<Option<StateDir>> {
     }
     match StateDir::open(state_dir) {
         Err(StateError::InUse(path)) => Err(anyhow!(
-            "an agent runs on the state directory {}, and would put everything back; stop it first (e.g. systemctl stop \
-             sextant-agent). --dry-run says what would be undone",
+            "state directory {} is in use by an agent, which would make the changes again; stop it first (e.g. systemctl stop \
+             sextant-agent). --dry-run only shows the changes",
             path.display()
         )),
         opened => Ok(Some(opened?)),
     }
 }
 
-/// Nothing is wanted any more.
+/// The undo of all changes.
 async fn undo_of(kernel: &dyn Kernel, ledger: &Ledger) -> Result<Undo, KernelError> {
     Ok(undo(ledger, &find(kernel, ledger).await?, &Wanted::default()))
 }
 
-/// Does it, until there is nothing more to do; what was done, and what stays.
+/// Undoes the changes until nothing is left to undo. Returns the steps, and the kept changes.
 async fn carry_out(kernel: &dyn Kernel, ledger: &Ledger) -> anyhow::Result<Undo> {
     let mut done = Vec::new();
     for _ in 0..ROUNDS {
@@ -86,11 +86,11 @@ async fn carry_out(kernel: &dyn Kernel, ledger: &Ledger) -> anyhow::Result<Undo>
         done.extend(steps);
     }
     Err(anyhow!(
-        "something puts back what is undone; {ROUNDS} times it was there again. Is another agent running?"
+        "changes were made again after each of {ROUNDS} undos; check that no other agent runs on this host"
     ))
 }
 
-fn tell(out: &mut impl Write, undo: &Undo, nothing: &str) -> io::Result<ExitCode> {
+fn print(out: &mut impl Write, undo: &Undo, nothing: &str) -> io::Result<ExitCode> {
     if undo.steps.is_empty() && undo.kept.is_empty() {
         writeln!(out, "{nothing}")?;
     }
@@ -99,11 +99,11 @@ fn tell(out: &mut impl Write, undo: &Undo, nothing: &str) -> io::Result<ExitCode
     for step in undo.steps.iter().filter(|step| !is_route(step)) {
         writeln!(out, "{step}")?;
     }
-    for step in undo.steps.iter().filter(is_route).take(NAMED) {
+    for step in undo.steps.iter().filter(is_route).take(LISTED) {
         writeln!(out, "{step}")?;
     }
-    if routes > NAMED {
-        writeln!(out, "… and {} more routes", routes - NAMED)?;
+    if routes > LISTED {
+        writeln!(out, "… and {} more routes", routes - LISTED)?;
     }
     for kept in &undo.kept {
         writeln!(out, "{kept}")?;
@@ -118,7 +118,7 @@ mod tests {
     use crate::kernel::{Change, OwnRoute, RouteKey, RouteTarget, fake::FakeKernel};
 
     #[tokio::test]
-    async fn what_is_undone_once_is_undone() {
+    async fn a_second_cleanup_has_nothing_to_undo() {
         let kernel = FakeKernel::with_uplink("eth0", "2001:db8::1/64");
         let path = "net/ipv6/conf/all/forwarding".to_owned();
         kernel.put_sysctl(&path, "1");
@@ -139,7 +139,7 @@ mod tests {
         let key = |n: u32| RouteKey { table: n, destination: "2001:db8:1::/64".parse().unwrap(), metric: 5 };
         let route = |n| Step::Route(OwnRoute { key: key(n), target: RouteTarget::Unreachable });
         let (mut out, undo) = (Vec::new(), Undo { steps: (1..=25).map(route).collect(), ..Undo::default() });
-        tell(&mut out, &undo, "").unwrap();
+        print(&mut out, &undo, "").unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), 21);
         assert!(text.ends_with("… and 5 more routes\n"), "{text}");

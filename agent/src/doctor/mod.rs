@@ -1,8 +1,8 @@
-//! `sextant-agent doctor`: looks at this host, and names each problem with its mend. The agent does the same once when it
-//! starts, and warns.
+//! `sextant-agent doctor`: checks this host, and shows each problem with its fix. The agent runs the same checks once when
+//! it starts, and logs warnings.
 //!
-//! What is wrong, [`checks`] decides; this gathers the facts. It changes nothing but what `--fix` may: limits that are the
-//! whole kernel's, raised, and only from the machine's own network namespace.
+//! [`checks`] decides; this module reads the facts. Only `--fix` makes changes: it raises limits of the kernel, and only
+//! from the machine's initial network namespace.
 
 mod checks;
 
@@ -19,13 +19,13 @@ use crate::{
     uplinks::{default_uplinks, existing_uplinks, local_uplinks},
 };
 
-/// How long a firewall may take to tell its rules.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of the commands that list firewall rules.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Looks, tells on standard output, and mends what is safe if it is to. Fails if a problem is left.
+/// Checks the host, prints the problems, and applies safe fixes if `fix` is set. Fails if a problem remains.
 ///
 /// # Errors
-/// If the kernel cannot be asked, or refuses a mend.
+/// If the kernel cannot be read, or refuses a fix.
 pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
     privilege::check()?;
     let kernel = NetlinkKernel::open()?;
@@ -33,21 +33,21 @@ pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
     let of_kernel = problems(&facts(&kernel, host).await?);
     for problem in of_kernel.into_iter().chain(of_settings(&kernel, host).await?) {
         println!("{problem}");
-        if fix && !problem.fix.is_empty() && is_machines_own() {
-            mend(&kernel, &problem)?;
+        if fix && !problem.sysctls.is_empty() && in_initial_namespace() {
+            apply_fix(&kernel, &problem)?;
         } else {
             left += 1;
         }
     }
     match left {
-        0 => println!("nothing is wrong that a doctor can see"),
-        _ => println!("{left} to mend"),
+        0 => println!("no problems found"),
+        _ => println!("problems to fix: {left}"),
     }
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What of the settings is not obeyed, and what of earlier ones is left: by the agent's own record, and by the decision that
-/// it makes itself when it starts.
+/// Settings without effect, and remaining changes for earlier settings: by the agent's record, and by the same decision that
+/// the agent makes when it starts.
 async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result<Vec<Problem>> {
     let mut host = host.clone();
     let facts = findings::Facts {
@@ -65,43 +65,43 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
             (Err(error), _) | (_, Err(error)) => return Ok(vec![unreadable(&error)]),
         };
     let mut found = findings::of_settings(&host, claim.as_ref(), &facts);
-    // Without a claim nothing is known to be wrong with an address: the agent may not have started yet.
+    // Without a claim an address cannot be judged: the agent may not have started yet.
     if claim.is_some() {
         let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, claim.as_ref()));
         found.extend(findings::of_undo(&undo.steps));
     }
     let contradiction = findings::check_bridge(&host).err().map(|error| error.to_string());
-    let contradiction = contradiction.map(|what| Problem {
-        what,
-        mend: "the agent does not start until that is put right".to_owned(),
-        fix: vec![],
+    let contradiction = contradiction.map(|text| Problem {
+        text,
+        fix: "the agent does not start until this is fixed".to_owned(),
+        sysctls: vec![],
     });
-    let found = found.into_iter().map(|it| Problem { what: it.saw, mend: it.fix, fix: vec![] });
+    let found = found.into_iter().map(|it| Problem { text: it.saw, fix: it.fix, sysctls: vec![] });
     Ok(contradiction.into_iter().chain(found).collect())
 }
 
 fn unreadable(error: &StateError) -> Problem {
     Problem {
-        what: error.to_string(),
-        mend: "put the state directory right before the agent starts".to_owned(),
-        fix: vec![],
+        text: error.to_string(),
+        fix: "repair the state directory before the agent starts".to_owned(),
+        sysctls: vec![],
     }
 }
 
-/// Warns of each problem, but for those of the uplinks, which the engine itself tells of.
+/// Logs a warning for each problem, except those of the uplinks, which the engine reports.
 ///
 /// # Errors
-/// If the kernel cannot be asked.
+/// If the kernel cannot be read.
 pub async fn warn(kernel: &dyn Kernel, host: &HostSettings) -> Result<(), KernelError> {
     let host = HostSettings { uplinks: vec![], ..host.clone() };
-    for Problem { what, mend, .. } in problems(&facts(kernel, &host).await?) {
-        tracing::warn!(problem = what, mend, "the host is not ready for all that may come");
+    for Problem { text, fix, .. } in problems(&facts(kernel, &host).await?) {
+        tracing::warn!(problem = text, fix, "host check found a problem");
     }
     Ok(())
 }
 
-fn mend(kernel: &dyn Kernel, problem: &Problem) -> Result<(), KernelError> {
-    for (path, value) in &problem.fix {
+fn apply_fix(kernel: &dyn Kernel, problem: &Problem) -> Result<(), KernelError> {
+    for (path, value) in &problem.sysctls {
         kernel.set_sysctl(path, &value.to_string())?;
         println!("  done: {path} = {value}, until the next boot");
     }
@@ -147,22 +147,22 @@ fn kernel_version() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// The rules of nftables, if it tells them.
+/// The rules of nftables, if they can be listed.
 pub(crate) async fn ruleset() -> Option<String> {
     output("nft", &["list", "ruleset"]).await
 }
 
-/// The first line of the old ip6tables' FORWARD chain, which is its policy, if it tells it.
+/// The policy of the FORWARD chain of ip6tables-legacy, which is its first line, if it can be listed.
 pub(crate) async fn legacy_forward() -> Option<String> {
     let rules = output("ip6tables-legacy", &["-S", "FORWARD"]).await?;
     Some(rules.lines().take(1).collect())
 }
 
-/// What a program writes; nothing if it is not there, fails, or takes too long.
+/// The output of a program; none if it is missing, fails, or takes too long.
 async fn output(program: &str, args: &[&str]) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).kill_on_drop(true);
-    match tokio::time::timeout(PATIENCE, command.output()).await {
+    match tokio::time::timeout(TIMEOUT, command.output()).await {
         Ok(Ok(output)) if output.status.success() => {
             Some(String::from_utf8_lossy(&output.stdout).into_owned())
         }
@@ -170,8 +170,8 @@ async fn output(program: &str, args: &[&str]) -> Option<String> {
     }
 }
 
-/// Not that of a container or of a test, from where the machine's own limits must not be changed.
-fn is_machines_own() -> bool {
+/// Whether this is the network namespace of process 1. A container or a test must not change the machine's limits.
+fn in_initial_namespace() -> bool {
     let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
     namespace("self").is_some() && namespace("self") == namespace("1")
 }

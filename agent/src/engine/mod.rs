@@ -221,7 +221,7 @@ impl Engine {
                 () = tokio::time::sleep_until(resync_at) => {
                     resync_at = Instant::now() + resync;
                     resyncs = resyncs.wrapping_add(1);
-                    self.host.look();
+                    self.host.request_check();
                     self.stale.ours = true;
                     self.stale.foreign |= resyncs % FOREIGN_EVERY == 0;
                 }

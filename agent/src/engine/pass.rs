@@ -11,7 +11,7 @@ use crate::{
     host::{self, Setup},
     kernel::{Address, Change, Errno, KernelError, Link, RouteKey, RouteProtocol, Scope},
     log_limiter::Line,
-    problems::{Finding, Room},
+    problems::{Component, Finding},
     routes::{self, ForeignReader, OursReader},
     settings::Role,
     uplinks::{self, LocalUplink},
@@ -205,8 +205,8 @@ impl Engine {
             problems: Vec::new(),
             conflicts,
         };
-        self.problems.report(Room::Engine, findings);
-        self.problems.report(Room::Host, self.host.findings().cloned().collect());
+        self.problems.report(Component::Engine, findings);
+        self.problems.report(Component::Host, self.host.findings().cloned().collect());
         let log = &mut self.log;
         self.report.send_if_modified(|before| {
             let changed = *before != report;

@@ -1,4 +1,4 @@
-//! Reads what an undo depends on, and carries its steps out.
+//! Reads the facts for an undo, and applies its steps.
 
 use super::undo::{Found, Step};
 use crate::{
@@ -6,17 +6,17 @@ use crate::{
     state::Ledger,
 };
 
-/// What there is on the host of what `ledger` names, and the agent's routes of all tables.
+/// The present state of the objects in `ledger`, and the agent's routes in all tables.
 ///
 /// # Errors
-/// If the kernel cannot be asked.
+/// If the kernel cannot be read.
 pub async fn find(kernel: &dyn Kernel, ledger: &Ledger) -> Result<Found, KernelError> {
     let routes = kernel.routes(Scope::Ours).await?;
-    Ok(Found { routes, ..find_things(kernel, ledger).await? })
+    Ok(Found { routes, ..find_without_routes(kernel, ledger).await? })
 }
 
 /// As [`find`], without routes.
-pub(super) async fn find_things(kernel: &dyn Kernel, ledger: &Ledger) -> Result<Found, KernelError> {
+pub(super) async fn find_without_routes(kernel: &dyn Kernel, ledger: &Ledger) -> Result<Found, KernelError> {
     let (links, addresses) = (kernel.links().await?, kernel.addresses().await?);
     let mut found = Found { links, addresses, ..Found::default() };
     for path in ledger.sysctls.keys() {
@@ -27,10 +27,10 @@ pub(super) async fn find_things(kernel: &dyn Kernel, ledger: &Ledger) -> Result<
     Ok(found)
 }
 
-/// Carries the steps out.
+/// Applies the steps.
 ///
 /// # Errors
-/// The first refusal, but for those of routes: what is gone meanwhile is gone, and what else fails is seen by another look.
+/// The first error, except of a route: a route may be gone meanwhile, and other failures show when the facts are read again.
 pub async fn apply(kernel: &dyn Kernel, steps: &[Step]) -> Result<(), KernelError> {
     let mut routes = Vec::new();
     for step in steps {

@@ -1,4 +1,4 @@
-//! Where the host, or what this node holds, is not as the settings say. Pure.
+//! Differences of the host or the claim from the settings. Pure.
 
 use sextant_proto::{Claim, Prefix};
 
@@ -10,18 +10,18 @@ use crate::{
     state::StateError,
 };
 
-/// What is there.
+/// The state of the host.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// All links.
     pub links: Vec<Link>,
-    /// All their addresses.
+    /// All addresses.
     pub addresses: Vec<Address>,
     /// The rules of the routing policy.
     pub rules: Vec<Rule>,
 }
 
-/// What of the settings is not obeyed, or of no use, on this host and with this claim.
+/// The settings that have no effect, or cannot work, on this host and with this claim.
 pub fn of_settings(settings: &HostSettings, claim: Option<&Claim>, facts: &Facts) -> Vec<Finding> {
     let host_len = claim.and_then(|claim| host_len(settings, claim));
     let pool = claim.and_then(|claim| pool(settings, claim));
@@ -31,13 +31,13 @@ pub fn of_settings(settings: &HostSettings, claim: Option<&Claim>, facts: &Facts
 }
 
 fn host_len(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
-    let (asked, held) = (settings.host_len?, claim.prefix.len());
-    (asked != u32::from(held)).then(|| {
+    let (wanted, held) = (settings.host_len?, claim.prefix.len());
+    (wanted != u32::from(held)).then(|| {
         Finding::new(
             "host-len",
-            format!("--host-len {asked} is not obeyed: this node holds {}, which is a /{held}", claim.prefix),
+            format!("--host-len {wanted} has no effect: this node holds {}, a /{held}", claim.prefix),
             format!(
-                "set host-len = {held} in agent.toml (--host-len), or have the node claim anew: `sextant node drain {node}`, \
+                "set host-len = {held} in agent.toml (--host-len), or let the node claim again: `sextant node drain {node}`, \
                  stop the agent, `sextant node forget {node}`, start it",
                 node = settings.node
             ),
@@ -46,13 +46,13 @@ fn host_len(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
 }
 
 fn pool(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
-    let (asked, held) = (settings.pool.as_ref()?, &claim.pool.name);
-    (asked != held.as_str()).then(|| {
+    let (wanted, held) = (settings.pool.as_ref()?, &claim.pool.name);
+    (wanted != held.as_str()).then(|| {
         Finding::new(
             "pool",
-            format!("--pool {asked} is not obeyed: this node holds {} of pool {held}", claim.prefix),
+            format!("--pool {wanted} has no effect: this node holds {} of pool {held}", claim.prefix),
             format!(
-                "set pool = \"{held}\" in agent.toml (--pool), or have the node claim anew: `sextant node drain {node}`, stop \
+                "set pool = \"{held}\" in agent.toml (--pool), or let the node claim again: `sextant node drain {node}`, stop \
                  the agent, `sextant node forget {node}`, start it",
                 node = settings.node
             ),
@@ -60,40 +60,39 @@ fn pool(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
     })
 }
 
-/// A table that no rule leads to is never looked into. A rule for VRFs (l3mdev) names no table: it may lead to any.
+/// A table without a rule is never used. A rule for VRFs (l3mdev) has no table, and may use any.
 pub fn table(table: u32, rules: &[Rule]) -> Option<Finding> {
     let leads = |rule: &Rule| matches!(rule.action, RuleAction::Table(to) if to == table || to == 0);
     (!rules.iter().any(leads)).then(|| {
         Finding::unready(
             "table-without-rule",
-            format!("no rule leads to routing table {table}: the kernel uses none of the agent's routes"),
+            format!("no rule uses routing table {table}, so the kernel ignores the agent's routes"),
             format!(
-                "add one after those of main that are no default route, e.g. `ip -6 rule add lookup main \
-                 suppress_prefixlength 0 pref 999` and `ip -6 rule add lookup {table} pref 1000`; or change [routes] table \
-                 (--routes-table)"
+                "add a rule after the main table's specific routes, e.g. `ip -6 rule add lookup main suppress_prefixlength 0 \
+                 pref 999` and `ip -6 rule add lookup {table} pref 1000`; or change [routes] table (--routes-table)"
             ),
         )
     })
 }
 
-/// Another interface that has the container prefix: which of the two packets go to is a matter of chance.
+/// Other interfaces with the container prefix: packets may go to the wrong one.
 fn prefix_elsewhere<'a>(
     settings: &'a HostSettings,
     claim: &Claim,
     facts: &'a Facts,
 ) -> impl Iterator<Item = Finding> + use<'a> {
     let prefix = claim.container_prefix();
-    let has_it = move |it: &&Address| Prefix::containing(it.addr, it.len) == Some(prefix);
+    let in_prefix = move |it: &&Address| Prefix::containing(it.addr, it.len) == Some(prefix);
     let bridge = &settings.bridge;
-    facts.addresses.iter().filter(has_it).filter_map(move |address| {
+    facts.addresses.iter().filter(in_prefix).filter_map(move |address| {
         let link = facts.links.iter().find(|link| link.index == address.link && link.name != *bridge)?;
         let (name, addr, len) = (&link.name, address.addr, address.len);
         Some(Finding::unready(
             "container-prefix-elsewhere",
-            format!("interface {name} has the container prefix of bridge {bridge} too: {addr}/{len}, not set by the agent"),
+            format!("interface {name} also has the container prefix of bridge {bridge}: {addr}/{len}, not added by the agent"),
             format!(
-                "give {name} another prefix (in the container engine's settings, if it is the engine's; else `ip -6 addr del \
-                 {addr}/{len} dev {name}`), or set [bridge] interface = \"{name}\" in agent.toml"
+                "give {name} another prefix (in the container engine's settings, or by `ip -6 addr del {addr}/{len} dev {name}`), \
+                 or set [bridge] interface = \"{name}\" in agent.toml"
             ),
         ))
     })
@@ -102,14 +101,14 @@ fn prefix_elsewhere<'a>(
 /// A bridge that is also an uplink.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "bridge \"{bridge}\" is also an uplink; containers need a bridge of their own. Set [bridge] interface (--bridge) or \
+    "bridge \"{bridge}\" is also an uplink; containers need a separate bridge. Set [bridge] interface (--bridge) or \
      [uplink] interface (--uplink) in agent.toml"
 )]
 pub struct BridgeIsUplink {
     bridge: String,
 }
 
-/// Checks that the containers' bridge is none of the uplinks.
+/// Checks that the containers' bridge is not an uplink.
 ///
 /// # Errors
 /// If it is.
@@ -121,37 +120,40 @@ pub fn check_bridge(settings: &HostSettings) -> Result<(), BridgeIsUplink> {
     Ok(())
 }
 
-/// What earlier settings made, and what must stay for now.
+/// A change for earlier settings that cannot be undone yet.
 pub(super) fn of_kept(kept: &Kept) -> Finding {
-    let (name, ports, made) = match kept {
-        Kept::BusyBridge { interface, ports } => (interface, ports, "was made by the agent"),
+    let (name, ports, change) = match kept {
+        Kept::BusyBridge { interface, ports } => (interface, ports, "was created by the agent"),
         Kept::BusyInterface { interface, ports } => (interface, ports, "was set up by the agent"),
         other => return Finding::new("earlier-settings", other.to_string(), ""),
     };
     Finding::new(
         "earlier-bridge",
-        format!("{name} {made} for earlier settings, and stays: {} are connected to it", ports.join(", ")),
         format!(
-            "move these containers to the bridge of the present settings; the agent then undoes what it did to {name}"
+            "{name} {change} for earlier settings, and is kept: {} are connected to it",
+            ports.join(", ")
+        ),
+        format!(
+            "move these containers to the bridge of the present settings; the agent then undoes its changes to {name}"
         ),
     )
 }
 
-/// What earlier settings made, and what the kernel refuses to undo.
+/// A change for earlier settings that the kernel refuses to undo.
 pub(super) fn not_undone(error: &KernelError) -> Finding {
     Finding::new(
         "earlier-settings",
-        format!("something that earlier settings made cannot be undone: {error}"),
-        "it is tried again; look at sextant-agent's log",
+        format!("a change for earlier settings cannot be undone: {error}"),
+        "the agent tries again; see sextant-agent's log",
     )
 }
 
-/// What of the ledger the present settings do not want: the agent undoes it when it starts.
+/// Recorded changes that the present settings do not need: the agent undoes them when it starts.
 pub fn of_undo<'a>(steps: impl IntoIterator<Item = &'a Step>) -> impl Iterator<Item = Finding> {
     steps.into_iter().map(|step| {
         Finding::new(
             "earlier-settings",
-            format!("earlier settings have left something on this host; to undo: {step}"),
+            format!("a change for earlier settings remains on this host; to undo: {step}"),
             "start sextant-agent with the present settings, or run `sextant-agent cleanup`",
         )
     })
@@ -161,8 +163,7 @@ pub(super) fn of_state(error: &StateError) -> Finding {
     Finding::unready(
         "state-directory",
         error.to_string(),
-        "the node id, the claim and the record of what the agent changed are kept there; restart the agent only once that is \
-         put right",
+        "it holds the node id, the claim and the record of the agent's changes; don't restart the agent before this is fixed",
     )
 }
 
@@ -219,19 +220,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_found_where_all_is_as_set() {
+    fn a_host_that_matches_the_settings_has_no_findings() {
         let as_held = HostSettings { pool: Some("main".into()), host_len: Some(64), ..settings() };
         assert_eq!((found(&settings(), &facts()), found(&as_held, &facts())), (vec![], vec![]));
     }
 
     #[test]
-    fn what_a_claim_contradicts_is_named_with_both_values() {
+    fn settings_that_the_claim_contradicts_are_reported_with_both_values() {
         let other = HostSettings { pool: Some("nosuch".into()), host_len: Some(60), ..settings() };
         let found = found(&other, &facts());
         assert_eq!(found.iter().map(|it| it.0).collect::<Vec<_>>(), ["host-len", "pool"]);
         assert!(found[0].1.contains("--host-len 60") && found[0].1.contains("2001:db8:1::/64"), "{found:?}");
         assert!(found[1].1.contains("--pool nosuch") && found[1].1.contains("pool main"), "{found:?}");
-        assert!(of_settings(&other, None, &facts()).is_empty(), "nothing is held yet");
+        assert!(of_settings(&other, None, &facts()).is_empty(), "there is no claim yet");
     }
 
     #[test]
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn another_interface_with_the_container_prefix_is_named() {
+    fn another_interface_with_the_container_prefix_is_reported() {
         let mut facts = facts();
         facts.addresses.push(permanent(4, "2001:db8:1:0:1::1".parse().unwrap(), 80));
         assert_eq!(found(&settings(), &facts), [], "another container prefix of the same host prefix");
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_is_no_uplink() {
+    fn a_bridge_must_not_be_an_uplink() {
         let both = HostSettings { bridge: "eth0".into(), ..settings() };
         assert!(check_bridge(&settings()).is_ok());
         assert!(check_bridge(&HostSettings { role: Role::Router, ..both.clone() }).is_ok());

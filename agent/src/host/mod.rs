@@ -1,13 +1,13 @@
-//! The host's bridge, its address, and the sysctls that make it forward (DESIGN I7).
+//! The host's bridge, its address, and the sysctls for forwarding (DESIGN I7).
 //!
-//! Whatever is changed is first written to the ledger, so that it can be undone: by `sextant-agent cleanup`, and by a start
-//! with other settings. [`Wanted`] says what the settings want of it, [`undo`] what goes.
+//! Each change is first recorded in the ledger, so that it can be undone: by `sextant-agent cleanup`, and by a start with
+//! other settings. [`Wanted`] decides which changes the settings need, [`undo`] which ones are undone.
 
 pub mod apply;
 mod bridge;
 pub mod findings;
-mod moving;
 pub mod privilege;
+mod reconfigure;
 mod sysctls;
 pub mod undo;
 mod wanted;
@@ -26,18 +26,18 @@ use crate::{
     state::{Ledger, StateDir, StateError},
 };
 
-/// How far the host is.
+/// The state of the host's setup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setup {
-    /// It forwards for its containers.
+    /// The host forwards for its containers.
     Ready,
-    /// It does not, for this reason; tried again.
+    /// The host is not set up, for this reason; tried again.
     Waiting(Finding),
 }
 
-/// What keeps the host from being set up.
+/// An error that prevents the setup.
 #[derive(Debug, thiserror::Error)]
-enum Obstacle {
+enum SetupError {
     #[error("bridge \"{0}\" does not exist")]
     NoBridge(String),
     #[error(transparent)]
@@ -46,16 +46,16 @@ enum Obstacle {
     Kernel(#[from] KernelError),
 }
 
-impl Obstacle {
+impl SetupError {
     fn finding(&self) -> Finding {
         let (what, fix) = match self {
             Self::NoBridge(_) => (
                 "bridge-missing",
-                "start the container engine, make it by hand, or let the agent make it ([bridge] create = true in \
+                "start the container engine, create the bridge, or let the agent create it ([bridge] create = true in \
                  agent.toml, or --bridge-create)",
             ),
             Self::State(_) => ("state-directory", "check the disk, and that root may write to --state-dir"),
-            Self::Kernel(_) => ("host-setup-refused", "look at sextant-agent's log on the host"),
+            Self::Kernel(_) => ("host-setup-refused", "see sextant-agent's log on the host"),
         };
         Finding::unready(what, self.to_string(), fix)
     }
@@ -66,7 +66,7 @@ pub(crate) fn no_claim() -> Finding {
     Finding::unready(
         "no-claim",
         "no host prefix is claimed yet",
-        "sextant-agent's log on the host tells why: no controller is reached, or it refuses",
+        "see sextant-agent's log on the host: no controller is reachable, or the controller refuses the claim",
     )
 }
 
@@ -75,27 +75,27 @@ pub struct HostSetup {
     kernel: Arc<dyn Kernel>,
     state: Arc<StateDir>,
     settings: HostSettings,
-    /// Whether to make the bridge.
+    /// Whether to create the bridge.
     create: bool,
     ledger: Ledger,
-    /// Set up for this claim; links have not changed since.
-    done_for: Option<Claim>,
-    /// What no event tells of is to be looked at: at the start, and with each resync.
-    look_due: bool,
-    looked: Looked,
+    /// The host is set up for this claim, and links have not changed since.
+    set_up_for: Option<Claim>,
+    /// State without kernel events is to be checked: at the start, and with each resync.
+    check_due: bool,
+    found: FoundProblems,
 }
 
-/// What was found wrong at the last look, by what was looked at.
+/// The problems that the last check has found.
 #[derive(Debug, Default)]
-struct Looked {
-    /// What earlier settings made and that cannot go.
+struct FoundProblems {
+    /// Changes for earlier settings that cannot be undone.
     left: Vec<Finding>,
     state: Option<Finding>,
     settings: Vec<Finding>,
 }
 
 impl HostSetup {
-    /// The setup of this host, going on from what the ledger says was done.
+    /// The setup of this host, which continues from the recorded changes.
     ///
     /// # Errors
     /// If the ledger cannot be read.
@@ -105,52 +105,52 @@ impl HostSetup {
         settings: &Settings,
     ) -> Result<Self, StateError> {
         let ledger = state.ledger()?;
-        let (settings, create, looked) = (settings.host(), settings.bridge.create, Looked::default());
-        Ok(Self { kernel, state, settings, create, ledger, done_for: None, look_due: true, looked })
+        let (settings, create, found) = (settings.host(), settings.bridge.create, FoundProblems::default());
+        Ok(Self { kernel, state, settings, create, ledger, set_up_for: None, check_due: true, found })
     }
 
-    /// Has the next [`ensure`](Self::ensure) look at what no event tells of: the state directory, and rules.
-    pub fn look(&mut self) {
-        self.look_due = true;
+    /// Makes the next [`ensure`](Self::ensure) check state without kernel events: the state directory, and rules.
+    pub fn request_check(&mut self) {
+        self.check_due = true;
     }
 
-    /// What is wrong besides what [`Setup::Waiting`] says.
+    /// The problems besides the one of [`Setup::Waiting`].
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.looked.state.iter().chain(&self.looked.settings).chain(&self.looked.left)
+        self.found.state.iter().chain(&self.found.settings).chain(&self.found.left)
     }
 
-    /// Brings the host to where `claim` and the settings want it, in the order of DESIGN I7: bridge, address, forwarding;
-    /// then what earlier settings made is undone. `links` is what is there, if that may have changed since the last time.
-    /// Without a claim, addresses of an earlier one go. A router has no claim, and needs only forwarding.
+    /// Sets the host up for `claim` and the settings, in the order of DESIGN I7: bridge, address, forwarding; then undoes
+    /// changes for earlier settings. `links` is the present state, if it may have changed since the last call. Without a
+    /// claim, addresses of an earlier one are removed. A router has no claim, and needs only forwarding.
     ///
     /// # Errors
-    /// If the kernel's answers break off. What can be waited for is [`Setup::Waiting`].
+    /// If the exchange with the kernel fails. Other errors are [`Setup::Waiting`].
     pub async fn ensure(
         &mut self,
         claim: Option<&Claim>,
         links: Option<&(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
-        let look_due = std::mem::take(&mut self.look_due);
-        let changed = links.is_some() || self.done_for.as_ref() != claim;
-        let mut setup = self.done(claim);
+        let check_due = std::mem::take(&mut self.check_due);
+        let changed = links.is_some() || self.set_up_for.as_ref() != claim;
+        let mut setup = self.state_of(claim);
         if changed {
-            self.done_for = None;
+            self.set_up_for = None;
             match self.try_ensure(claim).await {
-                Ok(()) => self.done_for = claim.cloned(),
-                Err(Obstacle::Kernel(error @ KernelError::Broken(_))) => return Err(error),
-                Err(obstacle) => setup = Setup::Waiting(obstacle.finding()),
+                Ok(()) => self.set_up_for = claim.cloned(),
+                Err(SetupError::Kernel(error @ KernelError::Broken(_))) => return Err(error),
+                Err(error) => setup = Setup::Waiting(error.finding()),
             }
         }
-        if look_due {
-            self.look_at_state();
+        if check_due {
+            self.check_state();
         }
-        if look_due || changed {
-            self.look_at_settings(claim).await?;
+        if check_due || changed {
+            self.check_settings(claim).await?;
         }
         Ok(setup)
     }
 
-    async fn try_ensure(&mut self, claim: Option<&Claim>) -> Result<(), Obstacle> {
+    async fn try_ensure(&mut self, claim: Option<&Claim>) -> Result<(), SetupError> {
         self.undo_before_setup(claim).await?;
         if let Some(claim) = claim {
             let bridge = self.ensure_bridge().await?;
@@ -162,15 +162,15 @@ impl HostSetup {
         self.undo_earlier(claim).await
     }
 
-    fn done(&self, claim: Option<&Claim>) -> Setup {
+    fn state_of(&self, claim: Option<&Claim>) -> Setup {
         match self.settings.role {
             Role::Host if claim.is_none() => Setup::Waiting(no_claim()),
             Role::Host | Role::Router => Setup::Ready,
         }
     }
 
-    /// Writes the ledger with `change` done to it, before that is done to the host.
-    fn note(&mut self, change: impl FnOnce(&mut Ledger)) -> Result<(), StateError> {
+    /// Records a change in the ledger, before it is made on the host.
+    fn record(&mut self, change: impl FnOnce(&mut Ledger)) -> Result<(), StateError> {
         let mut ledger = self.ledger.clone();
         change(&mut ledger);
         if ledger != self.ledger {

@@ -1,9 +1,9 @@
-//! Whether the process may do what it is for.
+//! Checks the privileges of the process.
 
 /// The process may not change the network.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "this process has no CAP_NET_ADMIN, and cannot program routes; run it as root, or with \
+    "this process has no CAP_NET_ADMIN, so it cannot change routes; run it as root, or with \
      AmbientCapabilities=CAP_NET_ADMIN in its systemd unit"
 )]
 pub struct NoCapability;
@@ -11,7 +11,7 @@ pub struct NoCapability;
 /// The number of CAP_NET_ADMIN (capabilities(7)).
 const CAP_NET_ADMIN: u32 = 12;
 
-/// Checks the effective capabilities, as `/proc/self/status` tells them.
+/// Checks the effective capabilities in `/proc/self/status`.
 ///
 /// # Errors
 /// If CAP_NET_ADMIN is not among them.

@@ -1,19 +1,19 @@
-//! Forwarding, without losing what router advertisements gave the host.
+//! Forwarding, without loss of the default route that router advertisements have set.
 
-use super::{HostSetup, Obstacle};
+use super::{HostSetup, SetupError};
 use crate::kernel::Link;
 
-/// Sets every interface's own one too, in either direction.
+/// A change of this sysctl also changes each interface's own one.
 pub(crate) const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
 
 impl HostSetup {
-    /// Has the host forward. Before that, `accept_ra` goes from 1 to 2, since the kernel stops listening to router
-    /// advertisements on a forwarding host otherwise, and drops the default route that they gave.
+    /// Enables forwarding. Before that, `accept_ra` is set from 1 to 2: otherwise the kernel ignores router advertisements
+    /// once the host forwards, and drops the default route from them.
     ///
-    /// Not on the containers' bridge and its ports: there a container could give the host a default route
-    /// (CVE-2020-13401). Once the host forwards, only on uplinks that come anew: what else appears then is mostly the ends
-    /// of containers' links, on their way to the bridge.
-    pub(super) async fn ensure_forwarding(&mut self, bridge: Option<&Link>) -> Result<(), Obstacle> {
+    /// `accept_ra` of the containers' bridge and its ports is not changed: a container could give the host a default route
+    /// (CVE-2020-13401). Once the host forwards, it is changed on new uplinks only: most other new interfaces are the ends
+    /// of containers' links, which become ports of the bridge.
+    pub(super) async fn ensure_forwarding(&mut self, bridge: Option<&Link>) -> Result<(), SetupError> {
         let links = self.kernel.links().await?;
         let bridge = bridge.map(|bridge| bridge.index);
         let of_bridge = |link: &Link| {
@@ -22,34 +22,34 @@ impl HostSetup {
         let inside = |link: &&Link| link.name == "lo" || of_bridge(link);
         let forwards = self.kernel.sysctl(FORWARDING)?.as_deref() == Some("1");
         let uplinks = self.settings.uplinks.clone();
-        let concerned = |link: &&Link| !inside(link) && (!forwards || uplinks.contains(&link.name));
-        for link in links.iter().filter(concerned) {
+        let affected = |link: &&Link| !inside(link) && (!forwards || uplinks.contains(&link.name));
+        for link in links.iter().filter(affected) {
             self.ensure_sysctl(&format!("net/ipv6/conf/{}/accept_ra", link.name), "1", "2")?;
         }
         if !forwards {
-            self.note_own_forwarding(&links)?;
+            self.record_own_forwarding(&links)?;
         }
         self.ensure_sysctl(FORWARDING, "0", "1")
     }
 
-    /// Notes which interfaces forward by a setting of their own, which is lost when that of all is turned on and off.
-    fn note_own_forwarding(&mut self, links: &[Link]) -> Result<(), Obstacle> {
+    /// Records interfaces with forwarding of their own, which is lost when forwarding of all is enabled and disabled.
+    fn record_own_forwarding(&mut self, links: &[Link]) -> Result<(), SetupError> {
         let interfaces = links.iter().map(|link| link.name.as_str()).chain(["default"]);
         let paths: Vec<_> = interfaces.map(|name| format!("net/ipv6/conf/{name}/forwarding")).collect();
         for path in paths {
             if self.kernel.sysctl(&path)?.as_deref() == Some("1") {
-                self.note(|ledger| drop(ledger.sysctls.insert(path, "1".to_owned())))?;
+                self.record(|ledger| drop(ledger.sysctls.insert(path, "1".to_owned())))?;
             }
         }
         Ok(())
     }
 
-    /// Sets a sysctl to `to` if it is `from`, noting that it was.
-    fn ensure_sysctl(&mut self, path: &str, from: &str, to: &str) -> Result<(), Obstacle> {
+    /// Sets a sysctl from `from` to `to`, and records the old value.
+    fn ensure_sysctl(&mut self, path: &str, from: &str, to: &str) -> Result<(), SetupError> {
         if self.kernel.sysctl(path)?.as_deref() != Some(from) {
             return Ok(());
         }
-        self.note(|ledger| {
+        self.record(|ledger| {
             ledger.sysctls.entry(path.to_owned()).or_insert_with(|| from.to_owned());
         })?;
         self.kernel.set_sysctl(path, to)?;

@@ -1,4 +1,4 @@
-//! What of the things that the agent makes on a host its settings and its claim want. Pure.
+//! The changes to a host that the agent's settings and claim need. Pure.
 
 use std::net::Ipv6Addr;
 
@@ -11,23 +11,23 @@ use crate::{
     state::{BridgeAddress, Ledger},
 };
 
-/// What is wanted; by default nothing.
+/// The needed changes; by default none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// The bridge; a router has none.
     pub bridge: Option<String>,
-    /// Its address and the length of its on-link prefix, once a prefix is claimed.
+    /// Its address with the length of its on-link prefix, once a prefix is claimed.
     pub address: Option<(Ipv6Addr, u8)>,
     /// The uplinks' names.
     pub uplinks: Vec<String>,
-    /// The host is to forward.
+    /// Whether the host is to forward.
     pub forwarding: bool,
-    /// What earlier settings wanted stays until all this is set up.
-    earlier_stays: bool,
+    /// Changes for earlier settings are kept until these changes are made.
+    keep_earlier: bool,
 }
 
 impl Wanted {
-    /// By the settings of an agent, and by what it holds.
+    /// By the settings and the claim of an agent.
     pub fn by(settings: &HostSettings, claim: Option<&Claim>) -> Self {
         match settings.role {
             Role::Router => Self { uplinks: settings.uplinks.clone(), forwarding: true, ..Self::default() },
@@ -40,49 +40,49 @@ impl Wanted {
     }
 
     pub(super) fn of_host(bridge: &str, address: Option<(Ipv6Addr, u8)>, uplinks: Vec<String>) -> Self {
-        Self { bridge: Some(bridge.to_owned()), address, uplinks, forwarding: true, earlier_stays: false }
+        Self { bridge: Some(bridge.to_owned()), address, uplinks, forwarding: true, keep_earlier: false }
     }
 
-    /// The same before any of it is set up: only addresses of prefixes that are no longer held are not wanted (DESIGN I3,
-    /// I7).
+    /// The same before the setup: only addresses of prefixes that the node no longer holds are not wanted (DESIGN I3, I7).
     #[must_use]
     pub fn before_setup(self) -> Self {
-        Self { earlier_stays: true, ..self }
+        Self { keep_earlier: true, ..self }
     }
 
-    /// Whether nothing is: everything goes, routes too.
+    /// Whether no change is wanted: everything is undone, routes included.
     pub(super) fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether all that `ledger` records is wanted for sure: only of `accept_ra` that is not known without a look.
+    /// Whether all changes in `ledger` are certainly wanted; for `accept_ra` this depends on the present links.
     pub(super) fn covers(&self, ledger: &Ledger) -> bool {
-        let sysctl = |path: &String| self.earlier_stays || interface(path).is_none();
-        ledger.addresses.iter().all(|noted| self.address(noted))
+        let sysctl = |path: &String| self.keep_earlier || interface(path).is_none();
+        ledger.addresses.iter().all(|recorded| self.address(recorded))
             && ledger.made_bridges().all(|made| self.link(&made.name))
             && ledger.set_up.iter().all(|name| self.link(name))
             && self.forwarding
             && ledger.sysctls.keys().all(sysctl)
     }
 
-    pub(super) fn address(&self, noted: &BridgeAddress) -> bool {
-        self.address == Some((noted.addr, noted.len)) && (self.earlier_stays || self.link(&noted.interface))
+    pub(super) fn address(&self, recorded: &BridgeAddress) -> bool {
+        self.address == Some((recorded.addr, recorded.len))
+            && (self.keep_earlier || self.link(&recorded.interface))
     }
 
     pub(super) fn link(&self, name: &str) -> bool {
-        self.earlier_stays || self.bridge.as_deref() == Some(name)
+        self.keep_earlier || self.bridge.as_deref() == Some(name)
     }
 
-    /// An interface needs `accept_ra` = 2 as an uplink; and any does since the agent has the host forward, or it would no
-    /// longer learn what it learnt before. A bridge that containers are on, and its ports, must not have it.
+    /// An uplink needs `accept_ra` = 2. If the agent has enabled forwarding, so does any other interface, which would ignore
+    /// router advertisements otherwise. The containers' bridge and its ports must not have it.
     pub(super) fn sysctl(&self, path: &str, ledger: &Ledger, links: &[Link]) -> bool {
-        if self.earlier_stays || path.ends_with("/forwarding") {
-            return self.earlier_stays || self.forwarding;
+        if self.keep_earlier || path.ends_with("/forwarding") {
+            return self.keep_earlier || self.forwarding;
         }
         let Some(interface) = interface(path) else { return self.forwarding };
-        let turned_on = self.forwarding && ledger.sysctls.contains_key(FORWARDING);
+        let enabled_by_agent = self.forwarding && ledger.sysctls.contains_key(FORWARDING);
         let uplink = self.uplinks.iter().any(|uplink| uplink == interface);
-        (turned_on || uplink) && !self.is_inside(interface, links)
+        (enabled_by_agent || uplink) && !self.is_inside(interface, links)
     }
 
     fn is_inside(&self, interface: &str, links: &[Link]) -> bool {

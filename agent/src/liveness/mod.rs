@@ -30,7 +30,7 @@ use crate::{
     cluster::{Input, Verdict, Verdicts},
     kernel::{Kernel, KernelError, Link, NextHop},
     routes::is_routed,
-    uplinks::{LocalUplink, local_uplinks, ways},
+    uplinks::{LocalUplink, direct_next_hops, local_uplinks},
 };
 
 use judgement::{Way, judge};
@@ -157,7 +157,7 @@ fn targets<'a>(
 ) -> (BTreeMap<Way, Target>, Vec<Target>) {
     let (mut asked, mut others) = (BTreeMap::new(), Vec::new());
     for peer in peers.filter(|peer| peer.name != *node) {
-        let ways = ways(uplinks, peer).map(|(_, hop)| hop);
+        let ways = direct_next_hops(uplinks, peer).map(|(_, hop)| hop);
         let target = |hop: NextHop| Some(Target { link: hop.link, addr: hop.gateway? });
         let targets: Vec<_> = ways.filter_map(target).collect();
         if is_suspect(node, peer) || (targets.len() > 1 && peer.state == NodeState::Ready) {

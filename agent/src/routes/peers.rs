@@ -6,7 +6,7 @@ use super::Known;
 use crate::{
     kernel::{NextHop, NextHops},
     settings::Direct,
-    uplinks::{LocalUplink, ways},
+    uplinks::{LocalUplink, direct_next_hops},
 };
 
 /// What is decided of a peer, with the reason.
@@ -75,10 +75,10 @@ fn state(known: &Known<'_>, peer: &Peer, is_on_link: bool) -> PeerState {
 /// The next hops of a direct path: all that work where traffic is to be balanced, else the first of them. If none seems to
 /// work, all seem as good. `None` if no uplink has a path.
 fn next_hops(known: &Known<'_>, peer: &Peer) -> Option<NextHops> {
-    let all = || ways(known.uplinks, peer).map(|(_, hop)| hop);
+    let all = || direct_next_hops(known.uplinks, peer).map(|(_, hop)| hop);
     let working = || {
         let works = |(local, hop): &(&LocalUplink, NextHop)| local.works && !known.verdicts.is_silent(hop);
-        ways(known.uplinks, peer).filter(works).map(|(_, hop)| hop)
+        direct_next_hops(known.uplinks, peer).filter(works).map(|(_, hop)| hop)
     };
     if !known.settings.balance {
         return working().next().or_else(|| all().next()).map(NextHops::from);

@@ -26,7 +26,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     cluster::{Input, View},
     engine::Report,
-    problems::{Finding, Found, Problems, Room},
+    problems::{Component, Finding, Found, Problems},
     settings::{Endpoint, Role, Settings},
     state::{StateDir, StateError},
 };
@@ -268,7 +268,7 @@ impl Session {
             }
             _ => self.loops.problem(Instant::now()),
         };
-        self.problems.report(Room::Session, found.into_iter().collect());
+        self.problems.report(Component::Session, found.into_iter().collect());
     }
 
     /// The claim is another's: what it had goes first, then the next connection claims anew (DESIGN I3).

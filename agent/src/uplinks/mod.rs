@@ -1,4 +1,4 @@
-//! Which interfaces lead to the other hosts, and which of their addresses peers may use. Pure.
+//! The interfaces towards the other hosts, and those of their addresses that peers may use. Pure.
 
 use std::net::Ipv6Addr;
 
@@ -15,15 +15,15 @@ use crate::{
 pub struct LocalUplink {
     /// Its index.
     pub link: u32,
-    /// It is up and has carrier.
+    /// Whether it is up and has carrier.
     pub works: bool,
     /// Its name, and the addresses that peers may use.
     pub uplink: Uplink,
-    /// Its own link-local address, once that is not tentative any more.
+    /// Its link-local address, once that is not tentative.
     pub link_local: Option<Ipv6Addr>,
 }
 
-/// A named uplink that is not there.
+/// A configured uplink does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("uplink \"{name}\" does not exist; interfaces: {}. Set [uplink] interface in agent.toml, or --uplink", interfaces.join(", "))]
 pub struct MissingUplink {
@@ -31,20 +31,20 @@ pub struct MissingUplink {
     interfaces: Vec<String>,
 }
 
-/// No uplink is named, and none can be guessed.
+/// No uplink is configured, and none can be determined.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no uplink is named and there is no IPv6 default route to take it from; interfaces: {}. \
+    "no uplink is configured, and there is no IPv6 default route to determine it from; interfaces: {}. \
      Set [uplink] interface in agent.toml, or --uplink", interfaces.join(", ")
 )]
 pub struct NoUplink {
     interfaces: Vec<String>,
 }
 
-/// Checks that all of `names` are there.
+/// Checks that all of `names` exist.
 ///
 /// # Errors
-/// The first that is not.
+/// The first one that does not.
 pub fn existing_uplinks(names: &[String], links: &[Link]) -> Result<(), MissingUplink> {
     match names.iter().find(|name| !links.iter().any(|link| link.name == **name)) {
         None => Ok(()),
@@ -72,19 +72,19 @@ fn interfaces(links: &[Link]) -> Vec<String> {
     links.iter().map(|link| link.name.clone()).collect()
 }
 
-/// The uplinks of these names that are there, in their order, with the addresses that peers may use.
+/// The existing uplinks among `names`, in their order, with the addresses that peers may use.
 pub fn local_uplinks(names: &[String], links: &[Link], addresses: &[Address]) -> Vec<LocalUplink> {
     let found = names.iter().filter_map(|name| links.iter().find(|link| link.name == *name));
     found.map(|link| local(link, addresses)).collect()
 }
 
-/// What is wrong with the uplinks of these names: each one that is not there, or has no address that peers may use.
+/// The problems of the uplinks `names`: each one that does not exist, or has no address that peers may use.
 pub(crate) fn findings(names: &[String], links: &[Link], addresses: &[Address]) -> Vec<Finding> {
     let missing = |name: &String| {
         Finding::new(
             "uplink-missing",
             format!("uplink \"{name}\" does not exist; interfaces: {}", interfaces(links).join(", ")),
-            "give the interface its name back, or set [uplink] interface in agent.toml (--uplink) and restart sextant-agent",
+            "restore the interface's name, or set [uplink] interface in agent.toml (--uplink) and restart sextant-agent",
         )
     };
     let of = |name: &String| match links.iter().find(|link| link.name == *name) {
@@ -105,12 +105,12 @@ fn without_address(link: &Link, addresses: &[Address]) -> Option<Finding> {
         Some(Address { addr, len, .. }) => Finding::new(
             "address-duplicate",
             format!(
-                "uplink {name} has no usable IPv6 address: another host on the link uses {addr}, too (duplicate address \
-                 detection failed)"
+                "uplink {name} has no usable IPv6 address: another host on the link uses {addr} (duplicate address detection \
+                 failed)"
             ),
             format!(
-                "find that host (`ip -6 neigh show dev {name}` on a third one), and change one of the two; then here: \
-                 ip -6 addr del {addr}/{len} dev {name}, and add the address again"
+                "find that host (`ip -6 neigh show dev {name}` on a third host), and change the address of one of the two; then \
+                 on this host: ip -6 addr del {addr}/{len} dev {name}, and add its address again"
             ),
         ),
         None => Finding::new(
@@ -138,8 +138,8 @@ fn local(link: &Link, addresses: &[Address]) -> LocalUplink {
     }
 }
 
-/// What peers are told of an uplink: each address, followed by the link-local one where that is to be routed through. They
-/// know the segment by the first (`direct_next_hop` in `sextant_proto`), and agents that do not know of this route through it.
+/// The announcement of an uplink to peers: each address, followed by the link-local one if that is to be the next hop. Peers
+/// recognise the segment by the first (`direct_next_hop` in `sextant_proto`); older agents use it as next hop.
 pub(crate) fn announced(local: &LocalUplink, next_hop: NextHopKind) -> Uplink {
     let link_local = local.link_local.filter(|_| next_hop == NextHopKind::LinkLocal);
     let after =
@@ -148,8 +148,8 @@ pub(crate) fn announced(local: &LocalUplink, next_hop: NextHopKind) -> Uplink {
     Uplink { interface: local.uplink.interface.clone(), addresses: addresses.collect() }
 }
 
-/// The ways to a peer that need no router, at most one over each of `uplinks`, in their order (DESIGN §2).
-pub fn ways<'a>(
+/// The direct next hops of a peer, at most one on each of `uplinks`, in their order (DESIGN §2).
+pub fn direct_next_hops<'a>(
     uplinks: &'a [LocalUplink],
     peer: &'a Peer,
 ) -> impl Iterator<Item = (&'a LocalUplink, NextHop)> {
@@ -163,7 +163,7 @@ fn is_link_local(address: &Address) -> bool {
     address.addr.is_unicast_link_local() && address.permanent && !address.tentative && !address.dad_failed
 }
 
-/// Whether peers may use it: of global scope, ours for sure, and for long.
+/// Whether peers may use it: a global address that is verified as unique, and lasting.
 fn is_usable(address: &Address) -> bool {
     address.global && !address.tentative && !address.dad_failed && !address.deprecated && !address.temporary
 }
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn only_lasting_addresses_are_given_to_peers() {
+    fn only_lasting_addresses_are_announced() {
         let addresses = [
             Address { tentative: true, ..address(2, "2001:db8::1") },
             Address { deprecated: true, ..address(2, "2001:db8::2") },
@@ -211,14 +211,14 @@ mod tests {
         ];
         let uplinks =
             local_uplinks(&["eth0".into(), "gone".into()], &[link(2, "eth0"), link(3, "eth1")], &addresses);
-        let given: Vec<_> =
+        let announced: Vec<_> =
             uplinks[0].uplink.addresses.iter().map(|address| address.addr.to_string()).collect();
-        assert_eq!((uplinks.len(), given), (1, vec!["2001:db8::5".to_owned(), "2001:db8::4".into()]));
+        assert_eq!((uplinks.len(), announced), (1, vec!["2001:db8::5".to_owned(), "2001:db8::4".into()]));
         assert_eq!(uplinks[0].link_local, Some("fe80::1".parse().unwrap()));
     }
 
     #[test]
-    fn uplinks_that_peers_cannot_route_through_are_found() {
+    fn uplinks_without_usable_addresses_are_reported() {
         let names = ["eth0".to_owned(), "eth1".into(), "eth2".into(), "eth3".into()];
         let links = [link(2, "eth0"), link(3, "eth1"), link(4, "eth2")];
         let addresses = [
@@ -237,28 +237,28 @@ mod tests {
     }
 
     #[test]
-    fn the_link_local_address_follows_each_where_it_is_to_be_routed_through() {
+    fn a_link_local_next_hop_follows_each_address() {
         let mut addresses = vec![
             address(2, "2001:db8::5"),
             address(2, "2001:db8::6"),
             Address { global: false, ..address(2, "fe80::2") },
             Address { global: false, ..address(3, "fe80::1") },
         ];
-        let told = |addresses: &[Address], next_hop| {
+        let announce = |addresses: &[Address], next_hop| {
             let local = &local_uplinks(&["eth0".into()], &[link(2, "eth0")], addresses)[0];
             let addresses = announced(local, next_hop).addresses;
             addresses.iter().map(|it| format!("{} in {}", it.addr, it.on_link)).collect::<Vec<_>>()
         };
         let global = ["2001:db8::5 in 2001:db8::/64", "2001:db8::6 in 2001:db8::/64"];
-        assert_eq!(told(&addresses, NextHopKind::Global), global);
+        assert_eq!(announce(&addresses, NextHopKind::Global), global);
         let own = "fe80::2 in fe80::/64";
-        assert_eq!(told(&addresses, NextHopKind::LinkLocal), [global[0], own, global[1], own]);
+        assert_eq!(announce(&addresses, NextHopKind::LinkLocal), [global[0], own, global[1], own]);
         addresses[2].tentative = true;
-        assert_eq!(told(&addresses, NextHopKind::LinkLocal), global, "it may be another's");
+        assert_eq!(announce(&addresses, NextHopKind::LinkLocal), global, "it may belong to another host");
     }
 
     #[test]
-    fn a_missing_uplink_is_named_with_what_there_is() {
+    fn a_missing_uplink_is_reported_with_the_existing_interfaces() {
         let error =
             existing_uplinks(&["eth7".into()], &[link(1, "lo"), link(2, "eth0")]).unwrap_err().to_string();
         assert!(error.starts_with("uplink \"eth7\" does not exist; interfaces: lo, eth0."), "{error}");

@@ -237,7 +237,7 @@ fn a_missing_uplink_and_a_missing_capability() {
     let missing = host.spawn("missing", &[&base[..], &["--uplink", "eth7"]].concat()).unwrap();
     does_not_start(&missing, &["uplink \"eth7\" does not exist", "eth0", "agent.toml"]);
     let none = host.spawn("none", &base).unwrap();
-    does_not_start(&none, &["no uplink is named", "eth0", "--uplink"]);
+    does_not_start(&none, &["no uplink is configured", "eth0", "--uplink"]);
     let drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
     let powerless = host.spawn("powerless", &[&drop[..], &base[..], &["--uplink", "eth0"]].concat()).unwrap();
     does_not_start(&powerless, &["CAP_NET_ADMIN", "root"]);

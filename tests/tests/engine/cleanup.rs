@@ -28,7 +28,7 @@ fn i4_cleanup_leaves_the_host_as_it_was_and_says_what_it_did() {
     let busy = bed.cleanup(&[]);
     assert_eq!(busy.status.code(), Some(1), "{busy:?}");
     assert!(
-        text(&busy).contains("bridge docker0 stays: ve1 are connected to it; stop the containers"),
+        text(&busy).contains("bridge docker0 kept: ve1 are connected to it; stop the containers"),
         "{busy:?}"
     );
     container.ip("link delete eth0").unwrap();

@@ -12,12 +12,12 @@ fn doctor(bed: &Bed, more: &[&str]) -> Output {
 }
 
 #[test]
-fn each_problem_is_named_with_its_mend_and_the_agent_warns_once() {
+fn each_problem_is_shown_with_its_fix_and_the_agent_warns_once() {
     let mut bed = Bed::start("doctor", 1);
     let sound = doctor(&bed, &["--uplink", "eth0"]);
     assert_eq!(
         (sound.status.code(), text(&sound).as_str()),
-        (Some(0), "nothing is wrong that a doctor can see\n")
+        (Some(0), "no problems found\n")
     );
     let rules = "add table ip6 filter; add chain ip6 filter FORWARD { type filter hook forward priority 0; policy drop; }; \
                  add table inet firewalld; add chain inet firewalld filter_PREROUTING { type filter hook prerouting priority \
@@ -29,20 +29,20 @@ fn each_problem_is_named_with_its_mend_and_the_agent_warns_once() {
     let expected = [
         "uplink \"eth7\" does not exist",
         "nftables chain ip6 filter FORWARD drops forwarded IPv6 packets",
-        "nftables chain inet firewalld filter_PREROUTING drops packets that come from where no route leads back",
+        "nftables chain inet firewalld filter_PREROUTING drops packets without a route back to their source",
         "IPv6_rpfilter=loose",
-        "3 to mend",
+        "problems to fix: 3",
     ];
     for part in expected {
         assert!(said.contains(part), "no \"{part}\" in\n{said}");
     }
-    assert_eq!(said.matches("  mend: ").count(), 3, "{said}");
+    assert_eq!(said.matches("  fix: ").count(), 3, "{said}");
 
     bed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
     bed.cluster.start_agent(0);
     bed.cluster.settle();
     let log = bed.cluster.agents[0].process.log();
-    let warnings = log.lines().filter(|line| line.contains("the host is not ready for all that may come"));
+    let warnings = log.lines().filter(|line| line.contains("host check found a problem"));
     let named: Vec<_> = warnings.filter(|line| line.contains("nftables chain")).collect();
     assert_eq!(named.len(), 2, "{named:#?}");
 }
@@ -50,8 +50,8 @@ fn each_problem_is_named_with_its_mend_and_the_agent_warns_once() {
 /// The kernel's limits of neighbours are in no namespace but the machine's own: here files stand in for them, seen by the
 /// doctor alone, whose process namespace makes the host's network the machine's own to it.
 #[test]
-fn what_is_safe_is_mended_and_all_else_is_named_and_left() {
-    let bed = Bed::start("doctor mends", 2);
+fn safe_fixes_are_applied_and_other_problems_are_only_shown() {
+    let bed = Bed::start("doctor fixes", 2);
     let (host, neigh) = (bed.host(), bed.host().dir().join("neigh"));
     let limits = neigh.join("default");
     host.container("c").unwrap();
@@ -83,31 +83,31 @@ fn what_is_safe_is_mended_and_all_else_is_named_and_left() {
     let looked = doctor("");
     let said = text(&looked);
     assert!(
-        said.contains("keeps 1 to 2 IPv6 neighbours, and 2 next hops and containers need entries"),
+        said.contains("keeps 1 to 2 IPv6 neighbours, but 2 next hops and containers need entries"),
         "{said}"
     );
-    assert!(said.contains(firewall) && said.contains("2 to mend"), "{said}");
+    assert!(said.contains(firewall) && said.contains("problems to fix: 2"), "{said}");
     assert_eq!((limit(2), limit(3)), ("1\n".into(), "2\n".into()), "it was to look only");
 
     let elsewhere = text(&doctor_in(&[], "--fix"));
-    assert!(elsewhere.contains("2 to mend") && !elsewhere.contains("done: "), "{elsewhere}");
+    assert!(elsewhere.contains("problems to fix: 2") && !elsewhere.contains("done: "), "{elsewhere}");
     assert_eq!((limit(2), limit(3)), ("1\n".into(), "2\n".into()), "it was in a namespace of the machine");
 
-    let mended = doctor("--fix");
-    let said = text(&mended);
-    for part in ["done: net/ipv6/neigh/default/gc_thresh3 = 8", "gc_thresh2 = 4", firewall, "1 to mend"] {
+    let fixed = doctor("--fix");
+    let said = text(&fixed);
+    for part in ["done: net/ipv6/neigh/default/gc_thresh3 = 8", "gc_thresh2 = 4", firewall, "problems to fix: 1"] {
         assert!(said.contains(part), "no \"{part}\" in\n{said}");
     }
-    assert_eq!((mended.status.code(), limit(2), limit(3)), (Some(1), "4\n".into(), "8\n".into()));
+    assert_eq!((fixed.status.code(), limit(2), limit(3)), (Some(1), "4\n".into(), "8\n".into()));
     assert_eq!(said.matches("  done: ").count(), 2, "{said}");
 
     let again = text(&doctor("--fix"));
-    assert!(again.contains(firewall) && again.contains("1 to mend") && !again.contains("done: "), "{again}");
+    assert!(again.contains(firewall) && again.contains("problems to fix: 1") && !again.contains("done: "), "{again}");
     assert_eq!(others(), before, "what is not its own is as it was");
     host.check(&["nft", "delete table ip6 site"]).unwrap();
     let sound = doctor("--fix");
     assert_eq!(
         (sound.status.code(), text(&sound).as_str()),
-        (Some(0), "nothing is wrong that a doctor can see\n")
+        (Some(0), "no problems found\n")
     );
 }

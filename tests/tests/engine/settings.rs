@@ -61,8 +61,8 @@ const CHANGES: [(&str, &str, Outcome); 13] = [
     ("--export-table", "67", Is(Expected { mark: Some((67, MARK)), ..DEFAULT })),
     ("--export-metric", "700", Is(Expected { mark: Some((67, 700)), ..DEFAULT })),
     ("--routes-direct", "never", Is(Expected { direct: false, refuses_pool: false, ..DEFAULT })),
-    ("--host-len", "60", Reported("--host-len 60 is not obeyed")),
-    ("--pool", "nosuch", Reported("--pool nosuch is not obeyed")),
+    ("--host-len", "60", Reported("--host-len 60 has no effect")),
+    ("--pool", "nosuch", Reported("--pool nosuch has no effect")),
     ("--role", "router", Refused("still holds")),
 ];
 
@@ -248,7 +248,7 @@ fn a_setting_that_is_changed_between_two_starts_leaves_nothing_behind() {
 
     // Without a rule the kernel uses none of the routes.
     bed.restart(&["--bridge", "br1", "--routes-table", "100"]);
-    bed.readyz_says(503, &["no rule leads to routing table 100", "ip -6 rule add lookup 100 pref 1000"]);
+    bed.readyz_says(503, &["no rule uses routing table 100", "ip -6 rule add lookup 100 pref 1000"]);
     bed.host().ip("-6 rule add lookup main suppress_prefixlength 0 pref 999").unwrap();
     bed.host().ip("-6 rule add lookup 100 pref 1000").unwrap();
     bed.readyz_says(200, &[]);
@@ -261,7 +261,7 @@ fn a_setting_that_is_changed_between_two_starts_leaves_nothing_behind() {
     let doctor = bed.command(&["--uplink", "eth0", "doctor"]);
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(
-        said.contains("earlier settings have left something") && said.contains("of br1 removed"),
+        said.contains("a change for earlier settings remains") && said.contains("of br1 removed"),
         "{said}"
     );
     bed.start_agent(0, &[]);
@@ -343,7 +343,7 @@ fn a_kill_in_the_middle_of_a_move_leaves_it_to_the_next_start() {
     }
     bed.cluster.agents.remove(0).process.kill().unwrap();
     bed.start_agent(0, &["--bridge", "br1"]);
-    bed.agent().process.wait_for_line("agent runs", 10 * SECONDS).unwrap();
+    bed.agent().process.wait_for_line("agent started", 10 * SECONDS).unwrap();
     bed.connect_to("br1");
     bed.is(&Expected { bridge: "br1", ..DEFAULT });
     bed.ends_clean();
@@ -353,18 +353,18 @@ fn a_kill_in_the_middle_of_a_move_leaves_it_to_the_next_start() {
 fn a_setting_that_cannot_be_obeyed_is_reported() {
     let mut bed = Bed::start("not obeyed");
     bed.restart(&["--host-len", "60", "--pool", "nosuch"]);
-    for words in ["--host-len 60 is not obeyed", "--pool nosuch is not obeyed"] {
+    for words in ["--host-len 60 has no effect", "--pool nosuch has no effect"] {
         bed.agent().process.wait_for_line(words, 20 * SECONDS).unwrap();
     }
     bed.is(&DEFAULT);
     let doctor = bed.command(&["--uplink", "eth0", "--host-len", "60", "doctor"]);
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(!doctor.status.success() && said.contains("--host-len 60 is not obeyed"), "{said}");
+    assert!(!doctor.status.success() && said.contains("--host-len 60 has no effect"), "{said}");
 
     // Another interface gets the container prefix by other hands: it is not the agent's to take away.
     let other = format!("{}/80", bed.cluster.prefix("h1").first_host());
     bed.host().ip(&format!("-6 address add {other} dev eth1 nodad")).unwrap();
-    bed.readyz_says(503, &["interface eth1 has the container prefix of bridge docker0 too"]);
+    bed.readyz_says(503, &["interface eth1 also has the container prefix of bridge docker0"]);
     bed.host().ip(&format!("-6 address del {other} dev eth1")).unwrap();
     bed.readyz_says(200, &[]);
 

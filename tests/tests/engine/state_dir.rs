@@ -53,7 +53,7 @@ fn a_state_directory_that_is_taken_away_is_noticed_and_written_back() {
     written_back("deleted");
     bed.cluster.agents[0]
         .process
-        .wait_for_line("node id, claim and ledger written back", 5 * SECONDS)
+        .wait_for_line("node id, claim and ledger restored", 5 * SECONDS)
         .unwrap();
     for (name, _) in &whole {
         fs::remove_file(dir.join(name)).unwrap();

@@ -1,7 +1,6 @@
-//! What is to be undone on a host, by what the agent recorded, what is there, and what is still wanted. Pure.
+//! The changes to undo on a host, by the recorded changes, the host's state, and the changes that are still wanted. Pure.
 //!
-//! The one decision for both: `sextant-agent cleanup`, which wants nothing any more, and a start with other settings, which
-//! wants some of it.
+//! The same decision serves `sextant-agent cleanup`, where no change is wanted, and a start with other settings.
 
 use std::{collections::BTreeMap, fmt, net::Ipv6Addr};
 
@@ -11,34 +10,34 @@ use crate::{
     state::{BridgeAddress, Ledger},
 };
 
-/// What is there.
+/// The host's state.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
     /// All links.
     pub links: Vec<Link>,
-    /// All their addresses.
+    /// All addresses.
     pub addresses: Vec<Address>,
     /// The routes of our protocol, of all tables.
     pub routes: Vec<Route>,
-    /// The values of those sysctls that the ledger names, as far as they exist.
+    /// The values of the recorded sysctls that exist.
     pub sysctls: BTreeMap<String, String>,
 }
 
-/// Something to undo.
+/// One step of an undo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Give a sysctl the value it had.
+    /// Restore the value of a sysctl.
     Sysctl {
         /// Its path under `/proc/sys`.
         path: String,
-        /// What it has.
+        /// Its present value.
         now: String,
-        /// What it had.
+        /// Its value before the agent's change.
         before: String,
     },
-    /// Take a route of ours away.
+    /// Delete a route of ours.
     Route(OwnRoute),
-    /// Take an address away.
+    /// Remove an address.
     Address {
         /// The interface's index.
         link: u32,
@@ -56,7 +55,7 @@ pub enum Step {
         /// Its name.
         interface: String,
     },
-    /// Delete the bridge that the agent made.
+    /// Delete the bridge that the agent created.
     Bridge {
         /// Its index.
         link: u32,
@@ -65,53 +64,53 @@ pub enum Step {
     },
 }
 
-/// What to do, in this order.
+/// The result of the decision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Undo {
-    /// First nothing is forwarded any more, then what was forwarded by goes.
+    /// The steps, in order: first forwarding is disabled, then routes, addresses and links are removed.
     pub steps: Vec<Step>,
-    /// What must stay for now, and why; with the fix.
+    /// The changes that are kept, with reason and fix.
     pub kept: Vec<Kept>,
-    /// What is still recorded once the steps are done: what is wanted, and what must stay for now and is ours.
+    /// The record after the steps: the wanted changes, and our changes that cannot be undone yet.
     pub left: Ledger,
 }
 
-/// Something of ours that cannot go yet, or is no longer ours.
+/// A change that cannot be undone yet, or that another process has replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
-    /// Somebody has set it to something else since.
+    /// Another process has set it to another value since.
     Sysctl {
         /// Its path under `/proc/sys`.
         path: String,
-        /// What it has.
+        /// Its present value.
         now: String,
     },
     /// Containers are connected to it.
     BusyBridge {
         /// Its name.
         interface: String,
-        /// What is connected.
+        /// The connected interfaces.
         ports: Vec<String>,
     },
-    /// It was down before the agent, and containers are connected to it.
+    /// The agent set it up, and containers are connected to it.
     BusyInterface {
         /// Its name.
         interface: String,
-        /// What is connected.
+        /// The connected interfaces.
         ports: Vec<String>,
     },
-    /// One of the same name, made by somebody else.
+    /// A bridge of the same name, which the agent did not create.
     OtherBridge(String),
 }
 
 impl Kept {
-    /// Whether it is ours still, so that a later cleanup has something to do.
+    /// Whether the change is still ours, so that a later cleanup can undo it.
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::BusyBridge { .. } | Self::BusyInterface { .. })
     }
 }
 
-/// What leads from what is recorded in `ledger` to what is `wanted` of it.
+/// Decides how to undo the changes in `ledger` that are not in `wanted`.
 pub fn undo(ledger: &Ledger, found: &Found, wanted: &Wanted) -> Undo {
     let mut undo = Undo { left: ledger.clone(), ..Undo::default() };
     undo.sysctls(ledger, found, wanted);
@@ -122,13 +121,13 @@ pub fn undo(ledger: &Ledger, found: &Found, wanted: &Wanted) -> Undo {
     undo
 }
 
-/// What the agent sets a sysctl to.
-fn set_to(path: &str) -> &'static str {
+/// The value to which the agent sets a sysctl.
+fn value_set_by_agent(path: &str) -> &'static str {
     if path.ends_with("/accept_ra") { "2" } else { "1" }
 }
 
 impl Undo {
-    /// Forwarding first: while it is on, `accept_ra` must stay 2. Turning it off for all turns each interface's off.
+    /// Forwarding first: while it is enabled, `accept_ra` must stay 2. Disabling it for all disables it for each interface.
     fn sysctls(&mut self, ledger: &Ledger, found: &Found, wanted: &Wanted) {
         let unwanted = |path: &str| !wanted.sysctl(path, ledger, &found.links);
         self.left.sysctls.retain(|path, _| !unwanted(path));
@@ -136,8 +135,8 @@ impl Undo {
         let own = |path: &str| path.ends_with("/forwarding");
         let others = ledger.sysctls.iter().filter(|(path, _)| *path != FORWARDING && unwanted(path));
         let (own, others): (Vec<_>, Vec<_>) = others.partition(|(path, _)| own(path));
-        let turned_off = all.is_some_and(|(path, before)| self.sysctl(found, path, before));
-        for (path, before) in own.into_iter().filter(|_| turned_off) {
+        let disabled = all.is_some_and(|(path, before)| self.sysctl(found, path, before));
+        for (path, before) in own.into_iter().filter(|_| disabled) {
             if found.sysctls.contains_key(path) {
                 let (now, before) = ("0".to_owned(), before.clone());
                 self.steps.push(Step::Sysctl { path: path.clone(), now, before });
@@ -154,7 +153,7 @@ impl Undo {
         if now == before {
             return false;
         }
-        if now != set_to(&path) {
+        if now != value_set_by_agent(&path) {
             self.kept.push(Kept::Sysctl { path, now });
             return false;
         }
@@ -162,7 +161,7 @@ impl Undo {
         true
     }
 
-    /// Those that lead somewhere before those that refuse.
+    /// Routes to peers before unreachable routes.
     fn routes(&mut self, routes: &[Route]) {
         let ours = routes.iter().filter(|route| route.protocol == RouteProtocol::OURS);
         let mut ours: Vec<_> =
@@ -173,10 +172,10 @@ impl Undo {
 
     fn links(&mut self, ledger: &Ledger, found: &Found, wanted: &Wanted) {
         let named = |name: &str| found.links.iter().find(|link| link.name == name);
-        self.left.addresses.retain(|noted| wanted.address(noted));
-        for noted in ledger.addresses.iter().filter(|noted| !wanted.address(noted)) {
-            let Some(link) = named(&noted.interface) else { continue };
-            self.address(noted, link, found);
+        self.left.addresses.retain(|recorded| wanted.address(recorded));
+        for recorded in ledger.addresses.iter().filter(|recorded| !wanted.address(recorded)) {
+            let Some(link) = named(&recorded.interface) else { continue };
+            self.address(recorded, link, found);
         }
         self.left.set_up.retain(|name| wanted.link(name));
         for name in ledger.set_up.iter().filter(|name| !wanted.link(name)) {
@@ -185,21 +184,21 @@ impl Undo {
             }
         }
         let unwanted = ledger.made_bridges().filter(|made| !wanted.link(&made.name));
-        let mut ours_still = Vec::new();
+        let mut kept_bridges = Vec::new();
         for made in unwanted {
             if let Some(bridge) = named(&made.name)
                 && self.bridge(made.mac.as_deref(), bridge, &found.links)
             {
-                ours_still.push(made.name);
+                kept_bridges.push(made.name);
             }
         }
-        self.left.retain_bridges(|name| wanted.link(name) || ours_still.iter().any(|it| it == name));
+        self.left.retain_bridges(|name| wanted.link(name) || kept_bridges.iter().any(|it| it == name));
     }
 
-    fn address(&mut self, noted: &BridgeAddress, link: &Link, found: &Found) {
-        let there = |it: &Address| (it.link, it.addr, it.len) == (link.index, noted.addr, noted.len);
-        if found.addresses.iter().any(there) {
-            let (interface, addr, len) = (link.name.clone(), noted.addr, noted.len);
+    fn address(&mut self, recorded: &BridgeAddress, link: &Link, found: &Found) {
+        let is_it = |it: &Address| (it.link, it.addr, it.len) == (link.index, recorded.addr, recorded.len);
+        if found.addresses.iter().any(is_it) {
+            let (interface, addr, len) = (link.name.clone(), recorded.addr, recorded.len);
             self.steps.push(Step::Address { link: link.index, interface, addr, len });
         }
     }
@@ -214,7 +213,7 @@ impl Undo {
         }
     }
 
-    /// Whether it stays for now, and is ours.
+    /// Whether the bridge is kept, and is ours.
     fn bridge(&mut self, mac: Option<&str>, bridge: &Link, links: &[Link]) -> bool {
         let (interface, ports) = (bridge.name.clone(), ports(bridge, links));
         if mac.is_some_and(|mac| *mac != bridge.mac_text()) {
@@ -256,20 +255,20 @@ impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sysctl { path, now } => {
-                write!(f, "sysctl {path} stays {now}: somebody has set it since the agent did")
+                write!(f, "sysctl {path} left at {now}: changed by another process")
             }
             Self::BusyBridge { interface, ports } => write!(
                 f,
-                "bridge {interface} stays: {} are connected to it; stop the containers, and run this again",
+                "bridge {interface} kept: {} are connected to it; stop the containers, and run this again",
                 ports.join(", ")
             ),
             Self::BusyInterface { interface, ports } => write!(
                 f,
-                "interface {interface} stays up: {} are connected to it; stop the containers, and run this again",
+                "interface {interface} left up: {} are connected to it; stop the containers, and run this again",
                 ports.join(", ")
             ),
             Self::OtherBridge(interface) => {
-                write!(f, "bridge {interface} stays: it is not the one that the agent made")
+                write!(f, "bridge {interface} kept: it is not the bridge that the agent created")
             }
         }
     }

@@ -37,7 +37,7 @@ fn found() -> Found {
     }
 }
 
-/// What a cleanup undoes.
+/// The undo of a cleanup.
 fn all(ledger: &Ledger, found: &Found) -> Undo {
     undo(ledger, found, &Wanted::default())
 }
@@ -47,7 +47,7 @@ fn lines(undo: &Undo) -> Vec<String> {
 }
 
 #[test]
-fn everything_goes_in_an_order_that_leaks_nothing() {
+fn a_cleanup_disables_forwarding_first_and_deletes_unreachable_routes_last() {
     assert_eq!(
         lines(&all(&ledger(), &found())),
         [
@@ -61,13 +61,13 @@ fn everything_goes_in_an_order_that_leaks_nothing() {
         ]
     );
     let nothing = all(&Ledger::default(), &Found { routes: vec![], ..found() });
-    assert_eq!(nothing, Undo::default(), "what is not noted is not ours");
+    assert_eq!(nothing, Undo::default(), "changes that are not recorded are not ours");
     let done = Found { links: vec![link(2, "eth0")], ..Found::default() };
-    assert_eq!(all(&ledger(), &done), Undo::default(), "what is gone is gone");
+    assert_eq!(all(&ledger(), &done), Undo::default(), "nothing to undo for missing objects");
 }
 
 #[test]
-fn what_others_have_made_of_it_stays() {
+fn changes_by_other_processes_are_kept() {
     let mut found = found();
     found.routes.clear();
     found.links[1].mac = vec![2, 0, 0, 0, 0, 9];
@@ -77,14 +77,14 @@ fn what_others_have_made_of_it_stays() {
     assert_eq!(
         lines(&all(&ledger(), &found)),
         [
-            "sysctl net/ipv6/conf/eth0/accept_ra stays 0: somebody has set it since the agent did",
-            "bridge docker0 stays: it is not the one that the agent made",
+            "sysctl net/ipv6/conf/eth0/accept_ra left at 0: changed by another process",
+            "bridge docker0 kept: it is not the bridge that the agent created",
         ]
     );
 }
 
 #[test]
-fn a_bridge_with_containers_stays_and_is_named_with_the_mend() {
+fn a_bridge_with_containers_is_kept_and_reported_with_the_fix() {
     let mut found = found();
     found.links.push(Link { controller: Some(3), ..link(7, "ve1") });
     let undo = all(&ledger(), &found);
@@ -99,13 +99,13 @@ fn wanted(bridge: &str) -> Wanted {
 }
 
 #[test]
-fn nothing_is_undone_that_is_wanted() {
+fn wanted_changes_are_not_undone() {
     let undo = undo(&ledger(), &found(), &wanted("docker0"));
     assert_eq!((lines(&undo), undo.left), (vec![], ledger()));
 }
 
 #[test]
-fn another_bridge_takes_the_address_from_the_old_one_which_goes_once_it_is_free() {
+fn a_former_bridge_loses_its_address_and_is_deleted_once_it_has_no_ports() {
     let (mut found, mut ledger) = (found(), ledger());
     let on_new = BridgeAddress { interface: "br1".into(), ..ledger.addresses[0].clone() };
     ledger.making("br1");
@@ -117,10 +117,10 @@ fn another_bridge_takes_the_address_from_the_old_one_which_goes_once_it_is_free(
         undo(&ledger, &found, &wanted("br1"))
     };
     assert_eq!(lines(&of_busy)[0], "address 2001:db8::1/80 of docker0 removed");
-    assert!(lines(&of_busy)[1].starts_with("bridge docker0 stays: ve1 are connected"), "{of_busy:?}");
+    assert!(lines(&of_busy)[1].starts_with("bridge docker0 kept: ve1 are connected"), "{of_busy:?}");
     assert_eq!(of_busy.left.addresses, [on_new]);
     let names = |ledger: &Ledger| ledger.made_bridges().map(|it| it.name).collect::<Vec<_>>();
-    assert_eq!(names(&of_busy.left), ["br1", "docker0"], "a later look deletes it");
+    assert_eq!(names(&of_busy.left), ["br1", "docker0"], "a later check deletes it");
     let of_free = undo(&of_busy.left, &found, &wanted("br1"));
     assert_eq!(
         (lines(&of_free), names(&of_free.left)),
@@ -131,16 +131,16 @@ fn another_bridge_takes_the_address_from_the_old_one_which_goes_once_it_is_free(
 }
 
 #[test]
-fn an_earlier_address_goes_before_anything_is_set_up_and_the_rest_after() {
+fn an_earlier_address_is_removed_before_the_setup_and_the_rest_after() {
     let claim_moved = Wanted::of_host("br1", Some(("2001:db8:9::1".parse().unwrap(), 80)), vec![]);
     let first = undo(&ledger(), &found(), &claim_moved.clone().before_setup());
     assert_eq!(lines(&first), ["address 2001:db8::1/80 of docker0 removed"]);
     let same = undo(&ledger(), &found(), &wanted("br1").before_setup());
-    assert_eq!(lines(&same), Vec::<String>::new(), "the same address moves once the new one is set");
+    assert_eq!(lines(&same), Vec::<String>::new(), "the same address moves after the setup");
 }
 
 #[test]
-fn what_was_set_up_goes_down_unless_containers_came() {
+fn an_interface_is_set_down_again_unless_it_has_ports() {
     let ledger = Ledger { set_up: vec!["br9".into()], ..Ledger::default() };
     let mut found = Found { links: vec![link(9, "br9")], ..Found::default() };
     let free = undo(&ledger, &found, &wanted("br1"));
@@ -152,18 +152,21 @@ fn what_was_set_up_goes_down_unless_containers_came() {
 }
 
 #[test]
-fn accept_ra_is_given_back_where_nothing_needs_it() {
+fn accept_ra_is_restored_where_it_is_not_needed() {
     let (mut ledger, found) = (ledger(), found());
     let with = |bridge: &str, uplinks: &[&str]| {
         let uplinks = uplinks.iter().map(|&name| name.to_owned()).collect();
         Wanted::of_host(bridge, wanted(bridge).address, uplinks)
     };
-    let given_back = "sysctl net/ipv6/conf/eth0/accept_ra: 2 back to 1";
-    let by_us = undo(&ledger, &found, &with("docker0", &["eth1"]));
-    assert!(by_us.steps.is_empty(), "the host forwards, and would lose what eth0 learns: {by_us:?}");
+    let restored = "sysctl net/ipv6/conf/eth0/accept_ra: 2 back to 1";
+    let forwarding_by_agent = undo(&ledger, &found, &with("docker0", &["eth1"]));
+    assert!(
+        forwarding_by_agent.steps.is_empty(),
+        "the host forwards, and would ignore router advertisements on eth0: {forwarding_by_agent:?}"
+    );
     let as_bridge = undo(&ledger, &found, &with("eth0", &["eth1"]));
-    assert_eq!(as_bridge.steps[0].to_string(), given_back, "a container could give the host a route");
+    assert_eq!(as_bridge.steps[0].to_string(), restored, "a container could give the host a route");
     ledger.sysctls.remove(FORWARDING);
-    assert_eq!(lines(&undo(&ledger, &found, &with("docker0", &["eth1"]))), [given_back]);
+    assert_eq!(lines(&undo(&ledger, &found, &with("docker0", &["eth1"]))), [restored]);
     assert!(undo(&ledger, &found, &with("docker0", &["eth0"])).steps.is_empty());
 }

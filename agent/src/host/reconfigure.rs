@@ -1,0 +1,66 @@
+//! Undoes changes for earlier settings or an earlier claim on a running host; and checks state without kernel events.
+
+use sextant_proto::Claim;
+
+use super::{
+    HostSetup, SetupError,
+    apply::{apply, find_without_routes},
+    findings,
+    undo::{Kept, Undo, undo},
+    wanted::Wanted,
+};
+use crate::kernel::KernelError;
+
+impl HostSetup {
+    /// Before the setup: removes addresses of prefixes that this node no longer holds.
+    pub(super) async fn undo_before_setup(&mut self, claim: Option<&Claim>) -> Result<(), SetupError> {
+        let wanted = Wanted::by(&self.settings, claim).before_setup();
+        self.undo_unwanted(&wanted).await.map(drop)
+    }
+
+    /// After the setup: undoes the changes that the settings no longer need. A failure does not prevent the host from
+    /// forwarding; it is reported, and tried again with the next check.
+    pub(super) async fn undo_earlier(&mut self, claim: Option<&Claim>) -> Result<(), SetupError> {
+        let wanted = Wanted::by(&self.settings, claim);
+        self.found.left = match self.undo_unwanted(&wanted).await {
+            Ok(kept) => kept.iter().filter(|kept| kept.is_ours()).map(findings::of_kept).collect(),
+            Err(SetupError::Kernel(error)) if !matches!(error, KernelError::Broken(_)) => {
+                self.check_due = true;
+                vec![findings::not_undone(&error)]
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+
+    /// Entries are removed from the ledger after the undo: after a crash in between, the next start undoes them again.
+    async fn undo_unwanted(&mut self, wanted: &Wanted) -> Result<Vec<Kept>, SetupError> {
+        if wanted.covers(&self.ledger) {
+            return Ok(Vec::new());
+        }
+        let found = find_without_routes(self.kernel.as_ref(), &self.ledger).await?;
+        let Undo { steps, kept, left } = undo(&self.ledger, &found, wanted);
+        for step in &steps {
+            apply(self.kernel.as_ref(), std::slice::from_ref(step)).await?;
+            tracing::info!(undone = %step, "change for earlier settings or an earlier claim undone");
+        }
+        self.record(|ledger| *ledger = left)?;
+        Ok(kept)
+    }
+
+    /// Checks that the state directory is still this agent's.
+    pub(super) fn check_state(&mut self) {
+        self.found.state = self.state.check().err().map(|error| findings::of_state(&error));
+    }
+
+    /// Checks the host and the claim against the settings.
+    pub(super) async fn check_settings(&mut self, claim: Option<&Claim>) -> Result<(), KernelError> {
+        let facts = findings::Facts {
+            links: self.kernel.links().await?,
+            addresses: self.kernel.addresses().await?,
+            rules: self.kernel.rules().await?,
+        };
+        self.found.settings = findings::of_settings(&self.settings, claim, &facts);
+        Ok(())
+    }
+}
