@@ -1,18 +1,17 @@
-//! Whether the hosts of lost agents are still there (DESIGN §5).
+//! Detects whether hosts whose agents are gone are still alive (DESIGN §5).
 //!
-//! A lost session says that an agent is gone, or cut off from the controllers, not that its host is. So the host itself is
-//! asked, by neighbour unreachability detection of its next hop (RFC 4861 §7.3), again and again. [`suspicion`] decides whom
-//! to ask when, and what the answers mean.
+//! A lost session means that an agent is gone, or cut off from the controllers; its host may still forward. So the host
+//! itself is probed repeatedly, by neighbour unreachability detection of its next hop (RFC 4861 §7.3). [`suspicion`] decides
+//! which next hops to probe when, and evaluates the results.
 //!
-//! A host that can be reached over several uplinks is asked at each of its next hops, whether its agent is there or not:
-//! with forwarding on, the kernel itself never leaves out one that is dead.
+//! A host with next hops on several uplinks is probed at each of them, even while its agent is connected: on a forwarding
+//! host, the kernel does not stop using a dead next hop of a multipath route.
 //!
-//! One task, [`Liveness::run`]: it waits for a change of what the session knows of the cluster, and for the next time to
-//! ask or look. It changes no route: it publishes [`Verdicts`], which the engine takes into account. Verdicts survive
-//! nothing: an agent that starts anew holds every host for alive, and asks. It never ends: a kernel that does not answer is
-//! asked again.
+//! One task, [`Liveness::run`]: it waits for a change of the view of the cluster, and for the next probe or evaluation. It
+//! changes no route: it publishes [`Verdicts`], which the engine uses. Verdicts are not stored: a new agent assumes that all
+//! hosts are alive, and probes them. The task never ends: if reading the kernel fails, it tries again.
 
-mod judgement;
+mod host_verdicts;
 mod suspicion;
 
 use std::{
@@ -33,28 +32,28 @@ use crate::{
     uplinks::{LocalUplink, direct_next_hops, local_uplinks},
 };
 
-use judgement::{Way, judge};
-use suspicion::{Sight, Suspicion, Target};
+use host_verdicts::{NodeHop, host_verdicts};
+use suspicion::{Observed, Suspicion, Target};
 
-/// The least time between two looks at the kernel's neighbours; with the asks of one look, it bounds those of a second.
+/// The least time between two rounds; with the limit of probes in one round, it limits the rate of probes.
 const SPACING: Duration = Duration::from_millis(100);
-/// How long to wait after the kernel did not answer.
+/// The delay after a failure to read the kernel.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Asks the hosts of lost agents.
+/// Probes the hosts of lost agents.
 pub struct Liveness {
     kernel: Arc<dyn Kernel>,
     node: NodeName,
     uplinks: Vec<String>,
     input: watch::Receiver<Input>,
     verdicts: watch::Sender<Arc<Verdicts>>,
-    suspicion: Suspicion<Way>,
+    suspicion: Suspicion<NodeHop>,
     /// Nodes whose agents are gone.
     lost: BTreeSet<NodeName>,
 }
 
 impl Liveness {
-    /// That of `node`, which reaches its peers over the interfaces `uplinks`.
+    /// For `node`, which reaches its peers over the interfaces `uplinks`.
     pub fn new(
         kernel: Arc<dyn Kernel>,
         node: NodeName,
@@ -66,10 +65,10 @@ impl Liveness {
         Self { kernel, node, uplinks, input, verdicts, suspicion, lost: BTreeSet::new() }
     }
 
-    /// Asks, for ever.
+    /// Runs forever.
     ///
     /// # Errors
-    /// None: every trouble is told and tried again.
+    /// None: errors are logged, and tried again.
     pub async fn run(mut self) -> Result<(), Infallible> {
         loop {
             let due = self.round().await;
@@ -83,43 +82,43 @@ impl Liveness {
         }
     }
 
-    /// Looks and asks if there is anybody to ask. When to do so again, if no news comes.
+    /// Evaluates and probes, if there is anything to probe. Returns the time of the next round.
     async fn round(&mut self) -> Option<Instant> {
         let view = self.input.borrow_and_update().view.clone();
         let lost = view.peers().filter(|peer| is_suspect(&self.node, peer));
         self.lost = lost.map(|peer| peer.name.clone()).collect();
-        // Over one uplink, there is one way to each peer.
+        // With one uplink, each peer has one next hop.
         if self.lost.is_empty() && self.uplinks.len() < 2 {
-            self.suspicion.suspect(&BTreeMap::new(), Instant::now());
+            self.suspicion.set_suspects(&BTreeMap::new(), Instant::now());
             return None;
         }
-        match self.look(view.peers()).await {
+        match self.probe(view.peers()).await {
             Ok(()) => self.suspicion.due(),
             Err(error) => {
-                tracing::warn!(%error, "the kernel does not say which neighbours are there; asking again");
+                tracing::warn!(%error, "cannot read neighbours from the kernel; trying again");
                 Some(Instant::now() + RETRY)
             }
         }
     }
 
-    async fn look(&mut self, peers: impl Iterator<Item = &Peer> + Send) -> Result<(), KernelError> {
+    async fn probe(&mut self, peers: impl Iterator<Item = &Peer> + Send) -> Result<(), KernelError> {
         let links = self.kernel.links().await?;
         let uplinks = local_uplinks(&self.uplinks, &links, &self.kernel.addresses().await?);
         let (suspects, others) = targets(&self.node, &uplinks, peers);
-        let sight = self.sight(&links, &uplinks).await?;
+        let observed = self.observed(&links, &uplinks).await?;
         let now = Instant::now();
-        self.suspicion.suspect(&suspects, now);
-        for target in self.suspicion.look(&sight, &others, now) {
-            tracing::debug!(addr = %target.addr, "asking a neighbour");
+        self.suspicion.set_suspects(&suspects, now);
+        for target in self.suspicion.evaluate(&observed, &others, now) {
+            tracing::debug!(addr = %target.addr, "probing neighbour");
             if let Err(error) = self.kernel.probe_neighbour(target.link, target.addr).await {
-                tracing::debug!(addr = %target.addr, %error, "a neighbour cannot be asked");
-                self.suspicion.not_asked(target, Instant::now());
+                tracing::debug!(addr = %target.addr, %error, "cannot probe neighbour");
+                self.suspicion.probe_failed(target, Instant::now());
             }
         }
         Ok(())
     }
 
-    async fn sight(&self, links: &[Link], uplinks: &[LocalUplink]) -> Result<Sight, KernelError> {
+    async fn observed(&self, links: &[Link], uplinks: &[LocalUplink]) -> Result<Observed, KernelError> {
         let usable = |index: &u32| links.iter().any(|link| link.index == *index && link.up && link.carrier);
         let usable: BTreeSet<u32> = uplinks.iter().map(|uplink| uplink.link).filter(usable).collect();
         let mut neighbours = BTreeMap::new();
@@ -127,16 +126,16 @@ impl Liveness {
             let of_link = self.kernel.neighbours(link).await?.into_iter();
             neighbours.extend(of_link.map(|it| (Target { link: it.link, addr: it.addr }, it.state)));
         }
-        Ok(Sight { usable, neighbours })
+        Ok(Observed { usable, neighbours })
     }
 
     fn publish(&self) {
         let silent = self.suspicion.silent().cloned().collect();
-        let now = judge(&self.suspicion.verdicts(), &silent, &self.lost);
+        let now = host_verdicts(&self.suspicion.verdicts(), &silent, &self.lost);
         self.verdicts.send_if_modified(|before| {
             let changed = **before != now;
             if changed {
-                tell_news(before, &now);
+                log_changes(before, &now);
                 *before = Arc::new(now);
             }
             changed
@@ -144,42 +143,45 @@ impl Liveness {
     }
 }
 
-/// A peer that should be reachable, and whose agent is gone.
+/// Whether a peer should be reachable, but its agent is gone.
 fn is_suspect(node: &NodeName, peer: &Peer) -> bool {
     is_routed(node, peer) && !peer.session
 }
 
-/// Where to ask: the suspects among `peers`, and those that there are several ways to; and where the others are.
+/// The targets to probe: the next hops of the suspects among `peers`, and of peers with several; and the other peers' targets.
 fn targets<'a>(
     node: &NodeName,
     uplinks: &[LocalUplink],
     peers: impl Iterator<Item = &'a Peer>,
-) -> (BTreeMap<Way, Target>, Vec<Target>) {
-    let (mut asked, mut others) = (BTreeMap::new(), Vec::new());
+) -> (BTreeMap<NodeHop, Target>, Vec<Target>) {
+    let (mut probed, mut others) = (BTreeMap::new(), Vec::new());
     for peer in peers.filter(|peer| peer.name != *node) {
-        let ways = direct_next_hops(uplinks, peer).map(|(_, hop)| hop);
+        let hops = direct_next_hops(uplinks, peer).map(|(_, hop)| hop);
         let target = |hop: NextHop| Some(Target { link: hop.link, addr: hop.gateway? });
-        let targets: Vec<_> = ways.filter_map(target).collect();
+        let targets: Vec<_> = hops.filter_map(target).collect();
         if is_suspect(node, peer) || (targets.len() > 1 && peer.state == NodeState::Ready) {
-            asked.extend(targets.into_iter().map(|target| ((peer.name.clone(), target), target)));
+            probed.extend(targets.into_iter().map(|target| ((peer.name.clone(), target), target)));
         } else {
             others.extend(targets);
         }
     }
-    (asked, others)
+    (probed, others)
 }
 
-fn tell_news(before: &Verdicts, now: &Verdicts) {
+fn log_changes(before: &Verdicts, now: &Verdicts) {
     for hop in now.silent().filter(|hop| !before.is_silent(hop)) {
-        tracing::info!(?hop, "a next hop does not answer, and its host does elsewhere: it is left out");
+        tracing::info!(
+            ?hop,
+            "next hop does not answer, but its host does on another; next hop removed from routes"
+        );
     }
     for (node, seen) in now.iter().filter(|(node, seen)| before.get(node) != Some(seen)) {
         match seen {
             Verdict::Forwarding => {
-                tracing::info!(%node, "its agent is gone, and its host answers: its route stays")
+                tracing::info!(%node, "agent gone, host answers; route kept")
             }
             Verdict::Dead => {
-                tracing::warn!(%node, "its agent is gone, and its host does not answer: its prefix is refused")
+                tracing::warn!(%node, "agent gone, host does not answer; prefix refused")
             }
         }
     }

@@ -1,9 +1,9 @@
-//! Whom to ask when, and what the answers mean. Pure.
+//! Decides which suspects to probe when, and evaluates the results. Pure.
 //!
-//! Each suspect is asked in rounds: a round begins with an ask, and ends with an answer, or with the kernel giving up. A
-//! host is dead after [`ROUNDS`] failed rounds in a row, and only if a *witness* on the same link, anybody but that host,
-//! answered an ask made after the last round had begun: where nobody answers, it may be this host that is cut off, and what
-//! was stays. One answer makes it alive.
+//! Each suspect is probed in rounds: a round starts with a probe, and ends with an answer or the kernel's failure. A suspect
+//! is dead after [`ROUNDS`] failed rounds in a row, and only if a *witness*, any other neighbour on the same link, answered a
+//! probe that was sent after the last round had started. If no neighbour answers, this host itself may be cut off, and
+//! verdicts do not change. One answer makes a suspect alive.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,28 +16,28 @@ use tokio::time::Instant;
 use crate::cluster::Verdict;
 use crate::kernel::NeighbourState;
 
-/// How many rounds in a row a dead host has failed.
+/// The number of failed rounds in a row of a dead suspect.
 const ROUNDS: u32 = 3;
-/// From the end of a round to the next, at first; grows with each up to [`MAX_INTERVAL`].
+/// The first interval between two rounds; it grows with each round up to [`MAX_INTERVAL`].
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_INTERVAL: Duration = Duration::from_secs(5);
-/// The same after a failed round that proves nothing yet.
-const AGAIN: Duration = Duration::from_millis(100);
-/// When to look for an answer first: one that is there answers in less.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
-/// When to look again: giving up takes the kernel some seconds.
-const LOOK: Duration = Duration::from_millis(500);
-/// A round that takes longer has failed. The kernel's own takes 3 s (`mcast_solicit`, `ucast_solicit` and `retrans_time_ms`
-/// of `net.ipv6.neigh`), but each packet to a failed neighbour begins another one, so that `Failed` may never be seen.
+/// The interval after a failed or inconclusive round.
+const RETRY: Duration = Duration::from_millis(100);
+/// The time after a probe of the first check for its result: a live neighbour answers sooner.
+const FIRST_CHECK: Duration = Duration::from_millis(100);
+/// The interval of later checks: the kernel's failure takes some seconds.
+const CHECK: Duration = Duration::from_millis(500);
+/// A longer round has failed. The kernel's own probe takes 3 s (`mcast_solicit`, `ucast_solicit` and `retrans_time_ms` of
+/// `net.ipv6.neigh`), but each packet to a failed neighbour starts another one, so that `Failed` may never be visible.
 const ANSWER_WITHIN: Duration = Duration::from_millis(3500);
-/// How many asks one look makes at most.
-const ASKS: usize = 10;
-/// How many asks are open at most: the kernel keeps an entry for each.
-const OPEN: usize = 250;
-/// How many witnesses of a link are asked at once.
-const WITNESSES: usize = 3;
+/// The maximum number of probes in one call.
+const MAX_PROBES: usize = 10;
+/// The maximum number of open probes: the kernel has an entry for each.
+const MAX_OPEN: usize = 250;
+/// The number of witnesses on a link that are probed at once.
+const MAX_WITNESSES: usize = 3;
 
-/// Where a neighbour is asked.
+/// A neighbour to probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Target {
     /// The uplink's index.
@@ -46,29 +46,29 @@ pub(super) struct Target {
     pub(super) addr: Ipv6Addr,
 }
 
-/// What the kernel shows.
+/// The kernel's state.
 #[derive(Debug, Default)]
-pub(super) struct Sight {
-    /// The uplinks that are up and have carrier. No other one says anything of anybody.
+pub(super) struct Observed {
+    /// The uplinks that are up and have carrier. Neighbours on other uplinks cannot be judged.
     pub(super) usable: BTreeSet<u32>,
     /// Their neighbours.
     pub(super) neighbours: BTreeMap<Target, NeighbourState>,
 }
 
-/// All suspects, by whatever tells them apart, and witnesses.
+/// The suspects, by their keys, and the witnesses.
 #[derive(Debug)]
 pub(super) struct Suspicion<K> {
     suspects: BTreeMap<K, Suspect>,
     witnesses: BTreeMap<u32, Witnesses>,
-    /// A factor around 1 for each delay, so that a cluster's agents do not ask all at once.
-    dice: fn() -> f64,
+    /// A random factor around 1 for each interval, so that the agents of a cluster do not probe at the same time.
+    jitter: fn() -> f64,
 }
 
 #[derive(Debug)]
 struct Suspect {
     target: Target,
     phase: Phase,
-    /// How many rounds in a row have failed, and when the last of them began.
+    /// The number of failed rounds in a row, and the start of the last one.
     failed: u32,
     last_failed: Option<Instant>,
     interval: Duration,
@@ -78,38 +78,38 @@ struct Suspect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Between two rounds.
-    Rests { until: Instant },
+    Idle { until: Instant },
     /// In a round.
-    Asked { at: Instant, look_at: Instant },
+    Probed { at: Instant, check_at: Instant },
 }
 
-/// What became of a round.
+/// The result of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
     Open,
     Answered,
     Failed,
-    /// Something else happened to the entry.
-    Void,
+    /// The entry was changed or removed meanwhile.
+    Inconclusive,
 }
 
-/// Those of a link who may testify that it works.
+/// The witnesses on a link, which show that the link works.
 #[derive(Debug, Default)]
 struct Witnesses {
-    /// Since when the open asks are.
-    asked: BTreeMap<Target, Instant>,
-    look_at: Option<Instant>,
-    /// When the last ask was made that anybody answered.
+    /// The open probes, with their start.
+    probed: BTreeMap<Target, Instant>,
+    check_at: Option<Instant>,
+    /// The start of the last answered probe.
     answered: Option<Instant>,
 }
 
 impl<K: Ord + Clone> Suspicion<K> {
-    pub(super) fn new(dice: fn() -> f64) -> Self {
-        Self { suspects: BTreeMap::new(), witnesses: BTreeMap::new(), dice }
+    pub(super) fn new(jitter: fn() -> f64) -> Self {
+        Self { suspects: BTreeMap::new(), witnesses: BTreeMap::new(), jitter }
     }
 
-    /// These are the suspects from now on. Whoever is new among them, or elsewhere, is held for alive, and asked.
-    pub(super) fn suspect(&mut self, targets: &BTreeMap<K, Target>, now: Instant) {
+    /// Replaces the suspects. A new suspect, or one with another target, is assumed alive, and probed.
+    pub(super) fn set_suspects(&mut self, targets: &BTreeMap<K, Target>, now: Instant) {
         self.suspects.retain(|node, suspect| targets.get(node) == Some(&suspect.target));
         for (node, target) in targets {
             self.suspects.entry(node.clone()).or_insert_with(|| Suspect::new(*target, now));
@@ -119,57 +119,57 @@ impl<K: Ord + Clone> Suspicion<K> {
         }
     }
 
-    /// Takes in what the kernel shows; `others` are peers that are no suspects. The answer is whom to ask now.
-    pub(super) fn look(&mut self, sight: &Sight, others: &[Target], now: Instant) -> Vec<Target> {
-        self.witnesses.retain(|link, _| sight.usable.contains(link));
+    /// Evaluates the kernel's state; `others` are targets of peers that are no suspects. Returns the targets to probe now.
+    pub(super) fn evaluate(&mut self, observed: &Observed, others: &[Target], now: Instant) -> Vec<Target> {
+        self.witnesses.retain(|link, _| observed.usable.contains(link));
         for suspect in self.suspects.values_mut() {
-            let answered = suspect.look(sight, now, self.dice);
-            if let Some(asked_at) = answered {
-                self.witnesses.entry(suspect.target.link).or_default().answer(asked_at);
+            let answered = suspect.evaluate(observed, now, self.jitter);
+            if let Some(probed_at) = answered {
+                self.witnesses.entry(suspect.target.link).or_default().answer(probed_at);
             }
         }
-        self.witnesses.values_mut().for_each(|witnesses| witnesses.look(sight, now));
-        self.judge();
-        let mut asks = self.due_suspects(now);
-        asks.extend(self.call_witnesses(sight, others, now));
-        asks
+        self.witnesses.values_mut().for_each(|witnesses| witnesses.evaluate(observed, now));
+        self.declare_dead();
+        let mut probes = self.due_suspects(now);
+        probes.extend(self.probe_witnesses(observed, others, now));
+        probes
     }
 
-    /// An ask could not be made: it proves nothing.
-    pub(super) fn not_asked(&mut self, target: Target, now: Instant) {
+    /// A probe could not be sent: it proves nothing.
+    pub(super) fn probe_failed(&mut self, target: Target, now: Instant) {
         for suspect in self.suspects.values_mut().filter(|suspect| suspect.target == target) {
-            suspect.phase = Phase::Rests { until: now + FIRST_INTERVAL };
+            suspect.phase = Phase::Idle { until: now + FIRST_INTERVAL };
         }
         for witnesses in self.witnesses.values_mut() {
-            witnesses.asked.remove(&target);
+            witnesses.probed.remove(&target);
         }
     }
 
-    /// When to look next.
+    /// The time of the next evaluation.
     pub(super) fn due(&self) -> Option<Instant> {
         let suspects = self.suspects.values().map(|suspect| match suspect.phase {
-            Phase::Rests { until } => until,
-            Phase::Asked { look_at, .. } => look_at,
+            Phase::Idle { until } => until,
+            Phase::Probed { check_at, .. } => check_at,
         });
-        let witnesses = self.witnesses.values().filter(|witnesses| !witnesses.asked.is_empty());
-        suspects.chain(witnesses.filter_map(|witnesses| witnesses.look_at)).min()
+        let witnesses = self.witnesses.values().filter(|witnesses| !witnesses.probed.is_empty());
+        suspects.chain(witnesses.filter_map(|witnesses| witnesses.check_at)).min()
     }
 
-    /// What has been seen.
+    /// The present verdicts.
     pub(super) fn verdicts(&self) -> BTreeMap<K, Verdict> {
         let seen = |(key, suspect): (&K, &Suspect)| Some((key.clone(), suspect.seen?));
         self.suspects.iter().filter_map(seen).collect()
     }
 
-    /// Those that have failed often enough, whether others were heard on their link or not.
+    /// Suspects that failed all rounds, with or without an answering witness.
     pub(super) fn silent(&self) -> impl Iterator<Item = &K> {
         let silent = self.suspects.iter().filter(|(_, suspect)| suspect.failed >= ROUNDS);
         silent.map(|(key, _)| key)
     }
 
-    /// Declares dead whom nobody has heard on a link that works.
-    fn judge(&mut self) {
-        for suspect in self.suspects.values_mut().filter(|suspect| suspect.is_accused()) {
+    /// Declares suspects dead that failed all rounds on a working link.
+    fn declare_dead(&mut self) {
+        for suspect in self.suspects.values_mut().filter(|suspect| suspect.may_be_dead()) {
             let witnesses = self.witnesses.get(&suspect.target.link);
             if witnesses.and_then(|witnesses| witnesses.answered) >= suspect.last_failed {
                 suspect.seen = Some(Verdict::Dead);
@@ -185,148 +185,150 @@ impl<K: Ord + Clone> Suspicion<K> {
             self.suspects.values_mut().filter_map(|suspect| Some((suspect.due(now)?, suspect))).collect();
         due.sort_by_key(|(since, _)| *since);
         let begin = |(_, suspect): (Instant, &mut Suspect)| {
-            suspect.phase = Phase::Asked { at: now, look_at: now + FIRST_LOOK };
+            suspect.phase = Phase::Probed { at: now, check_at: now + FIRST_CHECK };
             suspect.target
         };
-        due.into_iter().take(ASKS.min(OPEN.saturating_sub(open))).map(begin).collect()
+        due.into_iter().take(MAX_PROBES.min(MAX_OPEN.saturating_sub(open))).map(begin).collect()
     }
 
-    /// Asks witnesses where somebody is accused, those first who are most likely there.
-    fn call_witnesses(&mut self, sight: &Sight, others: &[Target], now: Instant) -> Vec<Target> {
-        let accused: BTreeSet<u32> = (self.suspects.values())
-            .filter(|suspect| suspect.is_accused() && sight.usable.contains(&suspect.target.link))
+    /// Probes witnesses on links where a suspect failed all rounds, the most recently reachable first.
+    fn probe_witnesses(&mut self, observed: &Observed, others: &[Target], now: Instant) -> Vec<Target> {
+        let links_to_verify: BTreeSet<u32> = (self.suspects.values())
+            .filter(|suspect| suspect.may_be_dead() && observed.usable.contains(&suspect.target.link))
             .map(|suspect| suspect.target.link)
             .collect();
         let suspects: BTreeSet<Target> = self.suspects.values().map(|suspect| suspect.target).collect();
-        let mut asks = Vec::new();
-        for link in accused {
+        let mut probes = Vec::new();
+        for link in links_to_verify {
             let witnesses = self.witnesses.entry(link).or_default();
-            if witnesses.asked.is_empty() {
-                let called = candidates(sight, others, &suspects, link);
-                witnesses.asked.extend(called.iter().map(|target| (*target, now)));
-                witnesses.look_at = Some(now + FIRST_LOOK);
-                asks.extend(called);
+            if witnesses.probed.is_empty() {
+                let candidates = candidates(observed, others, &suspects, link);
+                witnesses.probed.extend(candidates.iter().map(|target| (*target, now)));
+                witnesses.check_at = Some(now + FIRST_CHECK);
+                probes.extend(candidates);
             }
         }
-        asks
+        probes
     }
 }
 
-/// Who may testify for a link: whoever the kernel knows there, and peers.
-fn candidates(sight: &Sight, others: &[Target], suspects: &BTreeSet<Target>, link: u32) -> Vec<Target> {
-    let state = |target: &Target| sight.neighbours.get(target).copied().unwrap_or(NeighbourState::Unknown);
-    let all: BTreeSet<Target> = sight.neighbours.keys().chain(others).copied().collect();
+/// The possible witnesses of a link: the kernel's neighbours, and peers.
+fn candidates(observed: &Observed, others: &[Target], suspects: &BTreeSet<Target>, link: u32) -> Vec<Target> {
+    let state = |target: &Target| observed.neighbours.get(target).copied().unwrap_or(NeighbourState::Unknown);
+    let all: BTreeSet<Target> = observed.neighbours.keys().chain(others).copied().collect();
     let may = |target: &Target| {
         target.link == link && !suspects.contains(target) && state(target) != NeighbourState::Fixed
     };
     let mut candidates: Vec<_> = all.into_iter().filter(may).collect();
     candidates.sort_by_key(state);
-    candidates.truncate(WITNESSES);
+    candidates.truncate(MAX_WITNESSES);
     candidates
 }
 
 impl Suspect {
     fn new(target: Target, now: Instant) -> Self {
-        let phase = Phase::Rests { until: now };
+        let phase = Phase::Idle { until: now };
         Self { target, phase, failed: 0, last_failed: None, interval: FIRST_INTERVAL, seen: None }
     }
 
-    /// Failed often enough, and not declared dead.
-    fn is_accused(&self) -> bool {
+    /// Whether it failed all rounds, and is not declared dead yet.
+    fn may_be_dead(&self) -> bool {
         self.failed >= ROUNDS && self.seen != Some(Verdict::Dead)
     }
 
-    /// Since when its next round is due, if it is.
+    /// The due time of its next round, if that has passed.
     fn due(&self, now: Instant) -> Option<Instant> {
         match self.phase {
-            Phase::Rests { until } if until <= now => Some(until),
+            Phase::Idle { until } if until <= now => Some(until),
             _ => None,
         }
     }
 
-    /// Takes in what its neighbour entry shows; if that is an answer, when it was asked for.
-    fn look(&mut self, sight: &Sight, now: Instant, dice: fn() -> f64) -> Option<Instant> {
-        let state = sight.neighbours.get(&self.target).copied();
-        if !sight.usable.contains(&self.target.link) || state == Some(NeighbourState::Fixed) {
-            // Nothing can be learnt now.
+    /// Evaluates its neighbour entry. Returns the start of the probe if it was answered.
+    fn evaluate(&mut self, observed: &Observed, now: Instant, jitter: fn() -> f64) -> Option<Instant> {
+        let state = observed.neighbours.get(&self.target).copied();
+        if !observed.usable.contains(&self.target.link) || state == Some(NeighbourState::Fixed) {
+            // No probe can be evaluated now.
             (self.failed, self.last_failed) = (0, None);
-            self.phase = Phase::Rests { until: now + FIRST_INTERVAL };
+            self.phase = Phase::Idle { until: now + FIRST_INTERVAL };
             return None;
         }
-        let Phase::Asked { at, .. } = self.phase else {
+        let Phase::Probed { at, .. } = self.phase else {
             return None;
         };
         match round(state, now - at) {
-            Round::Open => self.phase = Phase::Asked { at, look_at: now + LOOK },
-            Round::Void => self.phase = Phase::Rests { until: now + AGAIN },
-            Round::Failed => self.fail(at, now, dice),
+            Round::Open => self.phase = Phase::Probed { at, check_at: now + CHECK },
+            Round::Inconclusive => self.phase = Phase::Idle { until: now + RETRY },
+            Round::Failed => self.fail(at, now, jitter),
             Round::Answered => {
-                self.answer(now, dice);
+                self.answer(now, jitter);
                 return Some(at);
             }
         }
         None
     }
 
-    fn answer(&mut self, now: Instant, dice: fn() -> f64) {
+    fn answer(&mut self, now: Instant, jitter: fn() -> f64) {
         if self.failed > 0 {
             self.interval = FIRST_INTERVAL;
         }
         (self.failed, self.last_failed, self.seen) = (0, None, Some(Verdict::Forwarding));
-        self.rest(now, dice);
+        self.wait(now, jitter);
     }
 
-    fn fail(&mut self, began: Instant, now: Instant, dice: fn() -> f64) {
+    fn fail(&mut self, started: Instant, now: Instant, jitter: fn() -> f64) {
         self.failed = self.failed.saturating_add(1);
-        self.last_failed = Some(began);
+        self.last_failed = Some(started);
         if self.failed < ROUNDS {
             self.interval = FIRST_INTERVAL;
-            self.phase = Phase::Rests { until: now + AGAIN };
+            self.phase = Phase::Idle { until: now + RETRY };
         } else {
-            self.rest(now, dice);
+            self.wait(now, jitter);
         }
     }
 
-    fn rest(&mut self, now: Instant, dice: fn() -> f64) {
-        self.phase = Phase::Rests { until: now + self.interval.mul_f64(dice()) };
+    fn wait(&mut self, now: Instant, jitter: fn() -> f64) {
+        self.phase = Phase::Idle { until: now + self.interval.mul_f64(jitter()) };
         self.interval = (self.interval * 3 / 2).min(MAX_INTERVAL);
     }
 }
 
 impl Phase {
     fn is_round(self) -> bool {
-        matches!(self, Self::Asked { .. })
+        matches!(self, Self::Probed { .. })
     }
 }
 
 impl Witnesses {
-    fn look(&mut self, sight: &Sight, now: Instant) {
-        let asked = std::mem::take(&mut self.asked);
-        for (target, at) in asked {
-            match round(sight.neighbours.get(&target).copied(), now - at) {
+    fn evaluate(&mut self, observed: &Observed, now: Instant) {
+        let probed = std::mem::take(&mut self.probed);
+        for (target, at) in probed {
+            match round(observed.neighbours.get(&target).copied(), now - at) {
                 Round::Open => {
-                    self.asked.insert(target, at);
+                    self.probed.insert(target, at);
                 }
                 Round::Answered => self.answer(at),
-                Round::Failed | Round::Void => {}
+                Round::Failed | Round::Inconclusive => {}
             }
         }
-        self.look_at = Some(now + LOOK);
+        self.check_at = Some(now + CHECK);
     }
 
-    fn answer(&mut self, asked_at: Instant) {
-        self.answered = self.answered.max(Some(asked_at));
+    fn answer(&mut self, probed_at: Instant) {
+        self.answered = self.answered.max(Some(probed_at));
     }
 }
 
-/// What an entry says of a round that began so long ago.
+/// The result of a round of this age, by its neighbour entry.
 fn round(state: Option<NeighbourState>, age: Duration) -> Round {
     match state {
         Some(NeighbourState::Reachable) => Round::Answered,
         Some(NeighbourState::Failed) => Round::Failed,
         Some(NeighbourState::Probing) if age >= ANSWER_WITHIN => Round::Failed,
         Some(NeighbourState::Probing) => Round::Open,
-        Some(NeighbourState::Stale | NeighbourState::Unknown | NeighbourState::Fixed) | None => Round::Void,
+        Some(NeighbourState::Stale | NeighbourState::Unknown | NeighbourState::Fixed) | None => {
+            Round::Inconclusive
+        }
     }
 }
 

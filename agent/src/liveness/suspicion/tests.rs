@@ -1,4 +1,4 @@
-//! Suspicion, with a clock and a kernel that do as they are told.
+//! Suspicion with a simulated clock and kernel.
 
 use sextant_proto::NodeName;
 
@@ -6,17 +6,17 @@ use super::*;
 
 const LINK: u32 = 2;
 
-/// A kernel with neighbours that are there or not, and answer as the real one does.
+/// A simulated kernel, with reachable and unreachable neighbours.
 struct World {
     suspicion: Suspicion<NodeName>,
-    sight: Sight,
-    there: BTreeSet<Target>,
+    observed: Observed,
+    reachable: BTreeSet<Target>,
     open: BTreeMap<Target, Instant>,
     others: Vec<Target>,
     start: Instant,
     now: Instant,
-    /// All asks: how long after the start, and who.
-    asks: Vec<(Duration, Target)>,
+    /// All probes: the time since the start, and the target.
+    probes: Vec<(Duration, Target)>,
 }
 
 fn target(n: u16) -> Target {
@@ -28,54 +28,54 @@ fn name(n: u16) -> NodeName {
 }
 
 impl World {
-    /// The suspects are `numbers`, all of them there, and so is `other`, who is none.
+    /// The suspects are `numbers`. They are reachable, and so is `other`, which is no suspect.
     fn new(numbers: impl IntoIterator<Item = u16>, other: Option<u16>) -> Self {
         let now = Instant::now();
         let mut world = Self {
             suspicion: Suspicion::new(|| 1.0),
-            sight: Sight { usable: [LINK].into(), ..Sight::default() },
-            there: BTreeSet::new(),
+            observed: Observed { usable: [LINK].into(), ..Observed::default() },
+            reachable: BTreeSet::new(),
             open: BTreeMap::new(),
             others: other.map(target).into_iter().collect(),
             start: now,
             now,
-            asks: Vec::new(),
+            probes: Vec::new(),
         };
-        world.there.extend(world.others.clone());
+        world.reachable.extend(world.others.clone());
         let suspects: BTreeMap<_, _> = numbers.into_iter().map(|n| (name(n), target(n))).collect();
-        world.there.extend(suspects.values());
-        world.suspicion.suspect(&suspects, now);
+        world.reachable.extend(suspects.values());
+        world.suspicion.set_suspects(&suspects, now);
         world
     }
 
-    /// Lets time pass, looking whenever a look is due.
+    /// Advances the time, and evaluates whenever due.
     fn pass(&mut self, duration: Duration) {
         let end = self.now + duration;
         while let Some(due) = self.suspicion.due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
-            self.look();
+            self.evaluate();
             self.now += super::super::SPACING;
         }
         self.now = self.now.max(end);
     }
 
-    fn look(&mut self) {
+    fn evaluate(&mut self) {
         for (target, since) in self.open.clone() {
-            if self.there.contains(&target) {
-                self.become_state(target, NeighbourState::Reachable);
+            if self.reachable.contains(&target) {
+                self.set_state(target, NeighbourState::Reachable);
             } else if self.now - since >= Duration::from_secs(3) {
-                self.become_state(target, NeighbourState::Failed);
+                self.set_state(target, NeighbourState::Failed);
             }
         }
-        for target in self.suspicion.look(&self.sight, &self.others, self.now) {
-            self.asks.push((self.now - self.start, target));
-            self.sight.neighbours.insert(target, NeighbourState::Probing);
+        for target in self.suspicion.evaluate(&self.observed, &self.others, self.now) {
+            self.probes.push((self.now - self.start, target));
+            self.observed.neighbours.insert(target, NeighbourState::Probing);
             self.open.entry(target).or_insert(self.now);
         }
     }
 
-    fn become_state(&mut self, target: Target, state: NeighbourState) {
-        self.sight.neighbours.insert(target, state);
+    fn set_state(&mut self, target: Target, state: NeighbourState) {
+        self.observed.neighbours.insert(target, state);
         self.open.remove(&target);
     }
 
@@ -83,94 +83,94 @@ impl World {
         self.suspicion.verdicts().get(&name(n)).copied()
     }
 
-    /// When suspect `n` was asked, in milliseconds after the start.
-    fn asked(&self, n: u16) -> Vec<u128> {
-        self.asks.iter().filter(|(_, it)| *it == target(n)).map(|(at, _)| at.as_millis()).collect()
+    /// The times of the probes of suspect `n`, in milliseconds after the start.
+    fn probed(&self, n: u16) -> Vec<u128> {
+        self.probes.iter().filter(|(_, it)| *it == target(n)).map(|(at, _)| at.as_millis()).collect()
     }
 }
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn one_that_answers_forwards_and_is_asked_less_and_less_often() {
+fn a_suspect_that_answers_is_alive_and_probed_at_growing_intervals() {
     let mut world = World::new([2], None);
-    assert_eq!(world.seen(2), None, "nothing is known before it was asked");
+    assert_eq!(world.seen(2), None, "no verdict before the first probe");
     world.pass(SECOND);
     assert_eq!(world.seen(2), Some(Verdict::Forwarding));
     world.pass(SECOND * 60);
-    let asked = world.asked(2);
-    let gaps: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let probed = world.probed(2);
+    let gaps: Vec<_> = probed.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!((1000..1500).contains(&gaps[0]), "{gaps:?}");
     assert!(gaps.is_sorted() && (5000..5500).contains(gaps.last().unwrap()), "{gaps:?}");
-    assert_eq!(world.asks.len(), asked.len(), "no witness is needed");
+    assert_eq!(world.probes.len(), probed.len(), "no witness is needed");
 }
 
 #[test]
-fn one_that_fails_three_times_is_dead_if_another_answers() {
+fn a_suspect_that_fails_three_times_is_dead_if_a_witness_answers() {
     let mut world = World::new([2], Some(9));
-    world.there.remove(&target(2));
+    world.reachable.remove(&target(2));
     world.pass(SECOND * 9);
-    assert_eq!((world.seen(2), world.asked(2).len(), world.asked(9).len()), (None, 3, 0));
+    assert_eq!((world.seen(2), world.probed(2).len(), world.probed(9).len()), (None, 3, 0));
     world.pass(SECOND);
     assert_eq!(world.seen(2), Some(Verdict::Dead));
-    assert_eq!(world.asked(9).len(), 1, "the witness is asked once");
+    assert_eq!(world.probed(9).len(), 1, "the witness is probed once");
     world.pass(SECOND * 60);
-    assert_eq!((world.seen(2), world.asked(9).len()), (Some(Verdict::Dead), 1));
-    let gaps: Vec<_> = world.asked(2).windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(*gaps.last().unwrap() <= 9000, "it goes on asking: {gaps:?}");
-    world.there.insert(target(2));
+    assert_eq!((world.seen(2), world.probed(9).len()), (Some(Verdict::Dead), 1));
+    let gaps: Vec<_> = world.probed(2).windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(*gaps.last().unwrap() <= 9000, "probes continue: {gaps:?}");
+    world.reachable.insert(target(2));
     world.pass(SECOND * 6);
     assert_eq!(world.seen(2), Some(Verdict::Forwarding), "one answer is enough");
 }
 
 #[test]
-fn where_nobody_answers_what_was_stays() {
+fn verdicts_do_not_change_while_no_neighbour_answers() {
     let mut world = World::new([2, 3], Some(9));
     world.pass(SECOND);
-    world.there.clear();
+    world.reachable.clear();
     world.pass(SECOND * 120);
     assert_eq!((world.seen(2), world.seen(3)), (Some(Verdict::Forwarding), Some(Verdict::Forwarding)));
-    assert!(world.asked(9).len() > 10, "witnesses are asked for again and again");
-    world.there.insert(target(3));
+    assert!(world.probed(9).len() > 10, "witnesses are probed repeatedly");
+    world.reachable.insert(target(3));
     world.pass(SECOND * 20);
     let seen = (world.seen(2), world.seen(3));
     assert_eq!(
         seen,
         (Some(Verdict::Dead), Some(Verdict::Forwarding)),
-        "one suspect testifies against the other"
+        "one suspect is the witness for the other"
     );
 }
 
 #[test]
-fn an_answer_from_before_the_failure_is_no_testimony() {
+fn an_answer_before_the_failure_is_no_evidence() {
     let mut world = World::new([2], Some(9));
-    world.sight.neighbours.insert(target(9), NeighbourState::Reachable);
-    world.there.clear();
+    world.observed.neighbours.insert(target(9), NeighbourState::Reachable);
+    world.reachable.clear();
     world.pass(SECOND * 60);
-    assert_eq!(world.seen(2), None, "the entry still says reachable, and nobody has asked since");
+    assert_eq!(world.seen(2), None, "the entry is still reachable, but from an older probe");
 }
 
 #[test]
-fn two_failures_and_an_answer_are_nothing() {
+fn two_failures_and_an_answer_change_no_verdict() {
     let mut world = World::new([2], Some(9));
     for _ in 0..5 {
-        world.there.remove(&target(2));
-        let asked = world.asked(2).len();
-        while world.asked(2).len() < asked + 3 {
+        world.reachable.remove(&target(2));
+        let probed = world.probed(2).len();
+        while world.probed(2).len() < probed + 3 {
             world.pass(SECOND / 10);
         }
-        world.there.insert(target(2));
+        world.reachable.insert(target(2));
         world.pass(SECOND);
         assert_eq!(world.seen(2), Some(Verdict::Forwarding));
     }
 }
 
 #[test]
-fn a_neighbour_that_others_keep_asking_fails_too() {
+fn a_neighbour_that_packets_keep_resolving_fails_too() {
     let mut world = World::new([2], Some(9));
-    world.there.remove(&target(2));
+    world.reachable.remove(&target(2));
     for _ in 0..140 {
-        // Each packet to it begins the kernel's own resolution anew.
+        // Each packet to it restarts the kernel's resolution.
         if world.open.contains_key(&target(2)) {
             world.open.insert(target(2), world.now);
         }
@@ -180,45 +180,45 @@ fn a_neighbour_that_others_keep_asking_fails_too() {
 }
 
 #[test]
-fn an_uplink_without_carrier_says_nothing() {
+fn an_uplink_without_carrier_changes_no_verdict() {
     let mut world = World::new([2, 3], Some(9));
-    world.there.remove(&target(2));
+    world.reachable.remove(&target(2));
     world.pass(SECOND * 15);
     assert_eq!((world.seen(2), world.seen(3)), (Some(Verdict::Dead), Some(Verdict::Forwarding)));
-    world.sight.usable.clear();
-    world.sight.neighbours.clear();
-    world.there.clear();
-    let asks = world.asks.len();
+    world.observed.usable.clear();
+    world.observed.neighbours.clear();
+    world.reachable.clear();
+    let probes = world.probes.len();
     world.pass(SECOND * 60);
-    assert_eq!(world.asks.len(), asks, "nobody is asked");
+    assert_eq!(world.probes.len(), probes, "nothing is probed");
     assert_eq!((world.seen(2), world.seen(3)), (Some(Verdict::Dead), Some(Verdict::Forwarding)));
 }
 
 #[test]
-fn an_entry_set_by_hand_is_left_alone() {
+fn static_entries_are_not_probed() {
     let mut world = World::new([2], Some(9));
-    world.sight.neighbours.insert(target(2), NeighbourState::Fixed);
-    world.sight.neighbours.insert(target(8), NeighbourState::Fixed);
+    world.observed.neighbours.insert(target(2), NeighbourState::Fixed);
+    world.observed.neighbours.insert(target(8), NeighbourState::Fixed);
     world.pass(SECOND * 60);
-    assert_eq!((world.asks.len(), world.seen(2)), (0, None));
+    assert_eq!((world.probes.len(), world.seen(2)), (0, None));
 }
 
 #[test]
-fn many_suspects_make_no_storm() {
+fn the_rate_of_probes_is_limited() {
     let mut world = World::new(1..1000, Some(2000));
     world.pass(SECOND * 120);
     for second in 0..120 {
-        let of_second = world.asks.iter().filter(|(at, _)| at.as_secs() == second).count();
-        assert!(of_second <= 100, "{of_second} asks in second {second}");
+        let of_second = world.probes.iter().filter(|(at, _)| at.as_secs() == second).count();
+        assert!(of_second <= 100, "{of_second} probes in second {second}");
     }
     assert!((1..1000).all(|n| world.seen(n) == Some(Verdict::Forwarding)));
 }
 
 #[test]
-fn all_dead_but_a_witness_are_found_dead() {
+fn all_dead_suspects_are_detected_by_one_witness() {
     let mut world = World::new(1..300, Some(2000));
     (1..300).for_each(|n| {
-        world.there.remove(&target(n));
+        world.reachable.remove(&target(n));
     });
     world.pass(SECOND * 60);
     let alive: Vec<_> = (1..300).filter(|&n| world.seen(n) != Some(Verdict::Dead)).collect();
@@ -226,24 +226,24 @@ fn all_dead_but_a_witness_are_found_dead() {
 }
 
 #[test]
-fn a_suspect_that_is_elsewhere_is_another_one() {
+fn a_suspect_with_a_new_target_is_a_new_suspect() {
     let mut world = World::new([2], Some(9));
-    world.there.remove(&target(2));
+    world.reachable.remove(&target(2));
     world.pass(SECOND * 15);
     assert_eq!(world.seen(2), Some(Verdict::Dead));
-    world.suspicion.suspect(&[(name(2), target(7))].into(), world.now);
+    world.suspicion.set_suspects(&[(name(2), target(7))].into(), world.now);
     assert_eq!(world.seen(2), None);
-    world.suspicion.suspect(&BTreeMap::new(), world.now);
+    world.suspicion.set_suspects(&BTreeMap::new(), world.now);
     assert_eq!(world.suspicion.due(), None, "nothing to do");
 }
 
 #[test]
-fn what_could_not_be_asked_proves_nothing() {
+fn probes_that_cannot_be_sent_prove_nothing() {
     let mut world = World::new([2], Some(9));
-    world.there.remove(&target(2));
+    world.reachable.remove(&target(2));
     for _ in 0..100 {
-        for target in world.suspicion.look(&world.sight, &world.others, world.now) {
-            world.suspicion.not_asked(target, world.now);
+        for target in world.suspicion.evaluate(&world.observed, &world.others, world.now) {
+            world.suspicion.probe_failed(target, world.now);
         }
         world.now += SECOND;
     }
