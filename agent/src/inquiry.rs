@@ -37,8 +37,8 @@ impl Answers for Inquiries {
                 }
                 Question::Presence => Ok(Answer::Presence),
                 Question::Received => Ok(Answer::Received(it.tracer.received())),
-                Question::Way(node, address) => {
-                    it.tracer.way(&node, address).await.map(Answer::Way).map_err(|error| error.to_string())
+                Question::Path(node, address) => {
+                    it.tracer.path(&node, address).await.map(Answer::Path).map_err(|error| error.to_string())
                 }
             }
         })

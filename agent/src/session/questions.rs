@@ -1,4 +1,4 @@
-//! Operators' questions and their answers, and both as messages.
+//! Operators' questions and the agent's answers, also as messages.
 
 use std::net::Ipv6Addr;
 
@@ -12,46 +12,46 @@ use sextant_proto::{
 use crate::{
     engine::{Pending, Preview},
     kernel::Change,
-    trace::{Check, HostLook, Kind, Probe, Received, State, WayLook},
+    trace::{Check, HostReport, Kind, PathReport, Probe, Received, State},
 };
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// What would change in the kernel now?
+    /// Which changes are pending in the kernel?
     Plan,
-    /// Does this host take and forward what comes for its containers?
+    /// Does this host forward packets to its containers?
     Host,
-    /// How many probes have arrived here so far?
+    /// How many probes has this host received?
     Received,
-    /// Is the agent there?
+    /// Is the agent connected?
     Presence,
-    /// How does the way to this bridge address of that node begin?
-    Way(NodeName, Ipv6Addr),
+    /// Does the first hop of the path to this bridge address of the node work?
+    Path(NodeName, Ipv6Addr),
 }
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// What would change.
+    /// The pending changes.
     Plan(Preview),
-    /// How the host is.
-    Host(HostLook),
-    /// How many have arrived.
+    /// The checks of the host.
+    Host(HostReport),
+    /// The number of received probes.
     Received(Received),
-    /// It is there.
+    /// The agent is connected.
     Presence,
-    /// How the way is.
-    Way(WayLook),
+    /// The checks of the path.
+    Path(PathReport),
 }
 
 /// A source of answers.
 pub(crate) trait Answers: Send + Sync {
-    /// The answer, or why there is none. Cancel safe.
+    /// The answer, or the reason why there is none. Cancel safe.
     fn answer(&self, question: Question) -> BoxFuture<'static, Result<Answer, String>>;
 }
 
-/// The question; none if this agent does not know such a one, or cannot read it.
+/// The question; none if this agent does not support it, or cannot read it.
 pub(super) fn parse(question: &v1::Question) -> Option<Question> {
     match question.about.as_ref()? {
         v1::question::About::Plan(_) => Some(Question::Plan),
@@ -59,7 +59,7 @@ pub(super) fn parse(question: &v1::Question) -> Option<Question> {
         v1::question::About::Host(host) if host.only_count => Some(Question::Received),
         v1::question::About::Host(_) => Some(Question::Host),
         v1::question::About::Way(way) => {
-            Some(Question::Way(parse_text("node", &way.node).ok()?, address(&way.address).ok()?))
+            Some(Question::Path(parse_text("node", &way.node).ok()?, address(&way.address).ok()?))
         }
     }
 }
@@ -69,9 +69,9 @@ pub(super) fn message(id: u64, answer: Result<Answer, String>) -> v1::Answer {
     let about = match answer {
         Ok(Answer::Presence) => About::Presence(v1::Presence {}),
         Ok(Answer::Plan(preview)) => About::Plan(plan(preview)),
-        Ok(Answer::Host(look)) => About::Host(host(look)),
+        Ok(Answer::Host(report)) => About::Host(host(report)),
         Ok(Answer::Received(received)) => About::Host(counts(received)),
-        Ok(Answer::Way(look)) => About::Way(way(look)),
+        Ok(Answer::Path(report)) => About::Way(path(report)),
         Err(why) => About::Failed(why),
     };
     v1::Answer { id, about: Some(about) }
@@ -102,11 +102,11 @@ fn planned_change(pending: Pending) -> v1::PlannedChange {
     }
 }
 
-fn host(look: HostLook) -> v1::HostLook {
+fn host(report: HostReport) -> v1::HostLook {
     v1::HostLook {
-        bridge_address: look.bridge_address.map(octets).unwrap_or_default(),
-        checks: look.checks.into_iter().map(check).collect(),
-        ..counts(look.received)
+        bridge_address: report.bridge_address.map(octets).unwrap_or_default(),
+        checks: report.checks.into_iter().map(check).collect(),
+        ..counts(report.received)
     }
 }
 
@@ -115,8 +115,8 @@ fn counts(received: Received) -> v1::HostLook {
     v1::HostLook { echo_requests, stray_datagrams, ..v1::HostLook::default() }
 }
 
-fn way(look: WayLook) -> v1::WayLook {
-    v1::WayLook { checks: look.checks.into_iter().map(check).collect(), probe: Some(probe(look.probe)) }
+fn path(report: PathReport) -> v1::WayLook {
+    v1::WayLook { checks: report.checks.into_iter().map(check).collect(), probe: Some(probe(report.probe)) }
 }
 
 fn check(check: Check) -> v1::Check {
@@ -125,9 +125,9 @@ fn check(check: Check) -> v1::Check {
         State::Good => S::Good,
         State::Doubtful => S::Doubtful,
         State::Broken => S::Broken,
-        State::Silent => S::Unspecified,
+        State::Unknown => S::Unspecified,
     };
-    v1::Check { what: check.what.into(), state: state.into(), saw: check.saw, mend: check.mend }
+    v1::Check { what: check.what.into(), state: state.into(), saw: check.saw, mend: check.fix }
 }
 
 fn probe(probe: Probe) -> v1::Probe {
@@ -137,16 +137,16 @@ fn probe(probe: Probe) -> v1::Probe {
         None => v1::probe::Kind::Unspecified,
     };
     let micros = |time: &std::time::Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-    let trouble = probe.trouble.as_ref();
+    let error = probe.error.as_ref();
     v1::Probe {
         kind: kind.into(),
         source: probe.source.map(octets).unwrap_or_default(),
         target: octets(probe.target),
         sent: probe.sent as u32,
         answered_us: probe.answered.iter().map(micros).collect(),
-        error: trouble.map(|it| it.what.clone()).unwrap_or_default(),
-        error_from: trouble.and_then(|it| it.from).map(octets).unwrap_or_default(),
-        mend: trouble.map(|it| it.mend.to_owned()).unwrap_or_default(),
+        error: error.map(|it| it.text.clone()).unwrap_or_default(),
+        error_from: error.and_then(|it| it.from).map(octets).unwrap_or_default(),
+        mend: error.map(|it| it.fix.to_owned()).unwrap_or_default(),
     }
 }
 
@@ -159,17 +159,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_no_question_of_ours() {
+    fn unreadable_and_unsupported_questions_are_none() {
         let way = |node: &str, octets: &'static [u8]| {
             question(v1::question::About::Way(v1::WayQuestion {
                 node: node.into(),
                 address: bytes::Bytes::from_static(octets),
             }))
         };
-        assert!(matches!(way("h2", &[0; 16]), Some(Question::Way(node, _)) if node.as_str() == "h2"));
+        assert!(matches!(way("h2", &[0; 16]), Some(Question::Path(node, _)) if node.as_str() == "h2"));
         assert_eq!((way("h/2", &[0; 16]), way("h2", &[0; 4])), (None, None));
         let host = |only_count| question(v1::question::About::Host(v1::HostQuestion { only_count }));
         assert_eq!((host(true), host(false)), (Some(Question::Received), Some(Question::Host)));
-        assert_eq!(parse(&v1::Question { id: 1, about: None }), None, "a later version's");
+        assert_eq!(parse(&v1::Question { id: 1, about: None }), None, "of a newer version");
     }
 }

@@ -1,10 +1,10 @@
-//! What a host's packet filter does to what is forwarded, by its rules as text. Pure.
+//! Checks a host's packet filter for forwarded packets, by its rules as text. Pure.
 
 use sextant_proto::Prefix;
 
 use super::{Check, State};
 
-/// A chain that sees what is forwarded.
+/// A chain of forwarded packets.
 #[derive(Debug, Default)]
 struct Chain<'a> {
     /// Family and name, e.g. `ip6 filter`.
@@ -15,8 +15,8 @@ struct Chain<'a> {
     rules: Vec<&'a str>,
 }
 
-/// How the filter looks; `ruleset` is what `nft list ruleset` writes, `legacy_forward` the first line of
-/// `ip6tables-legacy -S FORWARD`. `pool` is whose packets are to be let through.
+/// Checks the filter. `ruleset` is the output of `nft list ruleset`, `legacy_forward` the first line of `ip6tables-legacy -S
+/// FORWARD`. Packets of `pool` should be accepted.
 pub(super) fn check(
     here: &str,
     ruleset: Option<&str>,
@@ -25,14 +25,14 @@ pub(super) fn check(
 ) -> Check {
     let pool = pool.map_or_else(|| "POOL".to_owned(), |pool| pool.to_string());
     if legacy_forward.is_some_and(|line| line.trim() == "-P FORWARD DROP") {
-        let mend = format!(
+        let fix = format!(
             "on {here}: ip6tables-legacy -I FORWARD -d {pool} -j ACCEPT; ip6tables-legacy -I FORWARD -s {pool} -j ACCEPT"
         );
-        let saw = "ip6tables-legacy FORWARD drops what no rule accepts";
-        return Check { mend, ..Check::new("firewall", State::Doubtful, saw) };
+        let saw = "ip6tables-legacy FORWARD drops packets that no rule accepts";
+        return Check { fix, ..Check::new("firewall", State::Doubtful, saw) };
     }
     let Some(ruleset) = ruleset else {
-        return Check::new("firewall", State::Silent, "nft does not tell its rules: not looked at");
+        return Check::new("firewall", State::Unknown, "not checked: nft cannot list its rules");
     };
     let chains = chains(ruleset);
     let worst = chains
@@ -40,12 +40,12 @@ pub(super) fn check(
         .filter_map(|chain| Some((chain, judge(chain)?)))
         .max_by_key(|(_, (state, _))| usize::from(*state == State::Broken));
     let Some((Chain { table, name, .. }, (state, does))) = worst else {
-        return Check::new("firewall", State::Good, "no chain drops all that is forwarded");
+        return Check::new("firewall", State::Good, "no chain drops all forwarded packets");
     };
     let insert = format!("nft insert rule {table} {name} ip6");
-    let mend = format!("on {here}: {insert} daddr {pool} accept; {insert} saddr {pool} accept");
+    let fix = format!("on {here}: {insert} daddr {pool} accept; {insert} saddr {pool} accept");
     let saw = format!("nftables chain {table} {name} {does}");
-    Check { mend, ..Check::new("firewall", state, saw) }
+    Check { fix, ..Check::new("firewall", state, saw) }
 }
 
 fn judge(chain: &Chain<'_>) -> Option<(State, &'static str)> {
@@ -54,16 +54,16 @@ fn judge(chain: &Chain<'_>) -> Option<(State, &'static str)> {
     if !unconditional && !chain.drops {
         return None;
     }
-    let lets_some = before.iter().any(|rule| {
+    let accepts_some = before.iter().any(|rule| {
         rule.split(' ').any(|word| matches!(word, "accept" | "jump" | "goto" | "queue" | "vmap"))
     });
-    Some(match lets_some {
-        true => (State::Doubtful, "drops what is forwarded unless a rule of it accepts it"),
-        false => (State::Broken, "drops all that is forwarded"),
+    Some(match accepts_some {
+        true => (State::Doubtful, "drops forwarded packets unless one of its rules accepts them"),
+        false => (State::Broken, "drops all forwarded packets"),
     })
 }
 
-/// Whether a rule drops whatever reaches it: it says nothing but that, and what it counts.
+/// Whether a rule drops every packet: it has no condition, and at most a counter.
 fn drops_all(rule: &str) -> bool {
     let mut words = rule.split(' ').peekable();
     if words.peek() == Some(&"counter") {
@@ -98,7 +98,7 @@ fn chains(ruleset: &str) -> Vec<Chain<'_>> {
 mod tests {
     use super::*;
 
-    /// A ruleset as nft 1.0.6 writes it, with these rules in the chain for what is forwarded.
+    /// A ruleset in the format of nft 1.0.6, with these rules in the forward chain.
     fn ruleset(family: &str, policy: &str, rules: &str) -> String {
         format!(
             "table {family} filter {{\n\tchain INPUT {{\n\t\ttype filter hook input priority filter; policy drop;\n\t}}\n\n\
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lets_nothing_through_is_told_from_what_may() {
+    fn chains_that_drop_all_or_some_packets_are_found() {
         for (family, policy, rules, expected) in [
             ("ip6", "accept", "", State::Good),
             ("ip6", "accept", "ip6 saddr 2001:db8::/32 drop", State::Good),
@@ -127,20 +127,20 @@ mod tests {
             assert_eq!(state(&ruleset(family, policy, rules)), expected, "{family} {policy} {rules}");
         }
         assert_eq!(state(""), State::Good);
-        assert_eq!(check("h2", None, None, None).state, State::Silent);
+        assert_eq!(check("h2", None, None, None).state, State::Unknown);
     }
 
     #[test]
-    fn the_mend_names_chain_and_pool() {
+    fn the_fix_names_chain_and_pool() {
         let pool = "2001:db8:8000::/40".parse().ok();
         let dropped = check("h2", Some(&ruleset("ip6", "drop", "")), None, pool);
-        assert_eq!(dropped.saw, "nftables chain ip6 filter FORWARD drops all that is forwarded");
+        assert_eq!(dropped.saw, "nftables chain ip6 filter FORWARD drops all forwarded packets");
         assert_eq!(
-            dropped.mend,
+            dropped.fix,
             "on h2: nft insert rule ip6 filter FORWARD ip6 daddr 2001:db8:8000::/40 accept; \
              nft insert rule ip6 filter FORWARD ip6 saddr 2001:db8:8000::/40 accept"
         );
         let legacy = check("h2", Some(""), Some("-P FORWARD DROP\n"), pool);
-        assert!(legacy.mend.contains("ip6tables-legacy -I FORWARD -d 2001:db8:8000::/40"), "{legacy:?}");
+        assert!(legacy.fix.contains("ip6tables-legacy -I FORWARD -d 2001:db8:8000::/40"), "{legacy:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a host takes what comes for its containers, and passes it on. Pure.
+//! Checks whether a host forwards packets to its containers. Pure.
 
 use std::net::Ipv6Addr;
 
@@ -7,13 +7,13 @@ use sextant_proto::{NodeName, Prefix};
 use super::{Check, State, firewall};
 use crate::kernel::Link;
 
-/// What was seen of a host.
+/// Facts about a host.
 pub(super) struct Facts<'a> {
     pub(super) node: &'a NodeName,
-    /// The bridge's name, and the bridge, if it is there.
+    /// The bridge's name, and the bridge if it exists.
     pub(super) bridge: &'a str,
     pub(super) link: Option<&'a Link>,
-    /// Its address out of the container prefix.
+    /// Its address in the container prefix.
     pub(super) address: Option<(Ipv6Addr, u8)>,
     pub(super) container_prefix: Option<Prefix>,
     /// `net.ipv6.conf.all.forwarding`.
@@ -24,7 +24,7 @@ pub(super) struct Facts<'a> {
     pub(super) legacy_forward: Option<String>,
 }
 
-/// What there is to say about it.
+/// The checks of the host.
 pub(super) fn checks(facts: &Facts<'_>) -> Vec<Check> {
     let (ruleset, legacy) = (facts.ruleset.as_deref(), facts.legacy_forward.as_deref());
     let firewall = firewall::check(facts.node.as_str(), ruleset, legacy, facts.pool);
@@ -34,10 +34,10 @@ pub(super) fn checks(facts: &Facts<'_>) -> Vec<Check> {
 fn bridge(facts: &Facts<'_>) -> Check {
     let Facts { node, bridge: name, .. } = facts;
     let Some(link) = facts.link else {
-        let mend = format!(
-            "on {node}: start the container engine, or let the agent make it ([bridge] create = true in agent.toml)"
+        let fix = format!(
+            "on {node}: start the container engine, or let the agent create the bridge ([bridge] create = true in agent.toml)"
         );
-        return Check::broken("bridge", format!("there is no bridge {name}"), mend);
+        return Check::broken("bridge", format!("bridge {name} does not exist"), fix);
     };
     if !link.up {
         return Check::broken(
@@ -47,20 +47,20 @@ fn bridge(facts: &Facts<'_>) -> Check {
         );
     }
     let Some(prefix) = facts.container_prefix else {
-        let mend = format!("sextant node show {node}, and sextant-agent's log there");
-        return Check::broken("bridge", "no host prefix is claimed yet", mend);
+        let fix = format!("sextant node show {node}, and sextant-agent's log there");
+        return Check::broken("bridge", "no host prefix is claimed yet", fix);
     };
     match facts.address {
         Some((addr, len)) => Check::new("bridge", State::Good, format!("{name} has {addr}/{len}")),
         None if facts.paused => {
             let saw =
-                format!("{name} has no address of {prefix}, and the agent sets none while it is paused");
+                format!("{name} has no address of {prefix}, and the agent adds none while it is paused");
             Check::broken("bridge", saw, "sextant resume")
         }
         None => {
             let (addr, len) = (prefix.first_host(), prefix.len());
-            let mend = format!("on {node}: ip -6 addr add {addr}/{len} dev {name} nodad");
-            Check::broken("bridge", format!("{name} has no address of {prefix}"), mend)
+            let fix = format!("on {node}: ip -6 addr add {addr}/{len} dev {name} nodad");
+            Check::broken("bridge", format!("{name} has no address of {prefix}"), fix)
         }
     }
 }
@@ -68,8 +68,8 @@ fn bridge(facts: &Facts<'_>) -> Check {
 fn forwarding(facts: &Facts<'_>) -> Check {
     match facts.forwarding.as_deref() {
         Some("0") => {
-            let mend = format!("on {}: sysctl -w net.ipv6.conf.all.forwarding=1", facts.node);
-            Check::broken("forwarding", "net.ipv6.conf.all.forwarding is 0: nothing passes", mend)
+            let fix = format!("on {}: sysctl -w net.ipv6.conf.all.forwarding=1", facts.node);
+            Check::broken("forwarding", "net.ipv6.conf.all.forwarding is 0: no packet is forwarded", fix)
         }
         Some(_) => Check::new("forwarding", State::Good, "on"),
         None => Check::broken("forwarding", "the kernel has no IPv6", "boot without ipv6.disable=1"),
@@ -85,7 +85,7 @@ mod tests {
         Link { index: 3, name, up, carrier: false, bridge: true, controller: None, mac }
     }
 
-    /// How the first check of a changed sound host looks.
+    /// The first check that is not good, of a healthy host with a change.
     fn first(change: impl FnOnce(&mut Facts<'_>)) -> (State, String) {
         let (node, link): (NodeName, _) = ("h2".parse().unwrap(), link(true));
         let mut facts = Facts {
@@ -102,13 +102,13 @@ mod tests {
         };
         change(&mut facts);
         let checks = checks(&facts);
-        let said = checks.iter().find(|check| check.state != State::Good).unwrap_or(&checks[0]);
-        let mend = if said.mend.is_empty() { &said.saw } else { &said.mend };
-        (said.state, mend.clone())
+        let found = checks.iter().find(|check| check.state != State::Good).unwrap_or(&checks[0]);
+        let fix = if found.fix.is_empty() { &found.saw } else { &found.fix };
+        (found.state, fix.clone())
     }
 
     #[test]
-    fn each_trouble_has_its_mend() {
+    fn each_problem_has_a_fix() {
         assert_eq!(first(|_| {}), (State::Good, "docker0 has 2001:db8:2::1/80".into()));
         assert!(first(|facts| facts.link = None).1.starts_with("on h2: start the container engine"));
         let down = link(false);
@@ -132,8 +132,8 @@ mod tests {
             ruleset: None,
             legacy_forward: None,
         };
-        let said: Vec<_> = checks(&facts).iter().map(|check| (check.state, check.mend.clone())).collect();
-        assert_eq!(said[0], (State::Broken, "on h2: ip link set docker0 up".into()));
-        assert_eq!((said[1].0, said[2].0), (State::Broken, State::Silent));
+        let found: Vec<_> = checks(&facts).iter().map(|check| (check.state, check.fix.clone())).collect();
+        assert_eq!(found[0], (State::Broken, "on h2: ip link set docker0 up".into()));
+        assert_eq!((found[1].0, found[2].0), (State::Broken, State::Unknown));
     }
 }

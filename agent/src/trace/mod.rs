@@ -1,14 +1,14 @@
-//! Looks at the way from this host to another one, for `sextant trace`. Changes nothing, but that probes have the kernel
+//! Checks this host and the path to another one, for `sextant trace`. It changes nothing, except that probes make the kernel
 //! resolve a next hop.
 //!
-//! What was seen means, [`host`], [`firewall`] and [`way`] say, which are pure; [`probe`] is the edge to the sockets that
-//! probes leave by; this gathers.
+//! [`host`], [`firewall`] and [`path`] evaluate the observations, and are pure; [`probe`] is the edge to the sockets of the
+//! probes; this module reads the facts.
 
 mod firewall;
 mod host;
+mod path;
 mod policy;
 mod probe;
-mod way;
 
 use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc, time::Duration};
 
@@ -17,8 +17,8 @@ use tokio::{sync::watch, time::Instant};
 
 use self::{
     host::Facts,
+    path::{Hop, Observed},
     policy::Tables,
-    way::{Hop, Observed},
 };
 use crate::{
     cluster::Input,
@@ -31,61 +31,61 @@ use crate::{
 
 pub(crate) use probe::{Kind, Probe, Received};
 
-/// How long the kernel may take to find out whether a next hop is there: its own time for that is 3 s.
+/// Timeout of the kernel's probe of a next hop, which takes 3 s at most.
 const RESOLVED_WITHIN: Duration = Duration::from_millis(3500);
-/// How often it is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
-/// The kernel's own table, which is looked in before all others, and holds this host's addresses only.
+/// The interval of checks meanwhile.
+const POLL: Duration = Duration::from_millis(50);
+/// The kernel's table of this host's addresses, which comes before all others.
 const LOCAL_TABLE: u32 = 255;
 
-/// Something that was looked at.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Check {
     /// "bridge", "route", ….
     pub(crate) what: &'static str,
     pub(crate) state: State,
     pub(crate) saw: String,
-    /// A command, or what to look at; empty where nothing is to be mended.
-    pub(crate) mend: String,
+    /// A command, or a hint; empty if nothing is wrong.
+    pub(crate) fix: String,
 }
 
-/// What a check says.
+/// The state that a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Good,
-    /// It may be wrong.
+    /// Possibly wrong.
     Doubtful,
     Broken,
-    /// It could not be looked at, or says nothing.
-    Silent,
+    /// Not checked, or inconclusive.
+    Unknown,
 }
 
 impl Check {
     fn new(what: &'static str, state: State, saw: impl Into<String>) -> Self {
-        Self { what, state, saw: saw.into(), mend: String::new() }
+        Self { what, state, saw: saw.into(), fix: String::new() }
     }
 
-    fn broken(what: &'static str, saw: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { mend: mend.into(), ..Self::new(what, State::Broken, saw) }
+    fn broken(what: &'static str, saw: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { fix: fix.into(), ..Self::new(what, State::Broken, saw) }
     }
 }
 
-/// This host, as far as what comes to its containers depends on it.
+/// The checks of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HostLook {
+pub(crate) struct HostReport {
     pub(crate) bridge_address: Option<Ipv6Addr>,
     pub(crate) checks: Vec<Check>,
     pub(crate) received: Received,
 }
 
-/// The way to a node, as far as it can be seen from here.
+/// The checks of the path to a node, from this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WayLook {
+pub(crate) struct PathReport {
     pub(crate) checks: Vec<Check>,
     pub(crate) probe: Probe,
 }
 
-/// Who looks.
+/// Checks this host and paths from it.
 #[derive(Clone)]
 pub(crate) struct Tracer {
     kernel: Arc<dyn Kernel>,
@@ -107,13 +107,13 @@ impl Tracer {
         Self { kernel, engine, input, node, bridge, table: settings.routes.table }
     }
 
-    /// What of the probes of others has arrived here so far.
+    /// The probes that this host has received.
     pub(crate) fn received(&self) -> Received {
         probe::received()
     }
 
-    /// This host by itself.
-    pub(crate) async fn host(&self) -> Result<HostLook, KernelError> {
+    /// Checks this host.
+    pub(crate) async fn host(&self) -> Result<HostReport, KernelError> {
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         let (claim, pool, paused) = {
             let input = self.input.borrow();
@@ -132,19 +132,19 @@ impl Tracer {
             ruleset: doctor::ruleset().await,
             legacy_forward: doctor::legacy_forward().await,
         };
-        Ok(HostLook {
+        Ok(HostReport {
             bridge_address: facts.address.map(|(addr, _)| addr),
             checks: host::checks(&facts),
             received: probe::received(),
         })
     }
 
-    /// The way to the bridge address `target` of `node`.
-    pub(crate) async fn way(&self, node: &NodeName, target: Ipv6Addr) -> Result<WayLook, WayError> {
-        let towards = self.engine.towards(node.clone()).await.ok_or(WayError::Stopping)??;
+    /// Checks the path to the bridge address `target` of `node`.
+    pub(crate) async fn path(&self, node: &NodeName, target: Ipv6Addr) -> Result<PathReport, PathError> {
+        let towards = self.engine.towards(node.clone()).await.ok_or(PathError::Stopping)??;
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         let source = self.bridge_address(&links, &addresses).map(|(addr, _)| addr);
-        // Without an address on the bridge, the kernel's choice is as good as any to look the route up with.
+        // Without an address on the bridge, the kernel chooses the source address of the lookup.
         let found = self.kernel.lookup(source.unwrap_or(Ipv6Addr::UNSPECIFIED), target).await?;
         let decides = policy::decides(&self.tables().await?, source, target);
         let own: Vec<_> = addresses.iter().map(|address| address.addr).collect();
@@ -163,7 +163,7 @@ impl Tracer {
             links,
             hops,
         };
-        Ok(WayLook { checks: way::checks(&observed), probe })
+        Ok(PathReport { checks: path::checks(&observed), probe })
     }
 
     fn bridge_address(&self, links: &[Link], addresses: &[Address]) -> Option<(Ipv6Addr, u8)> {
@@ -173,7 +173,7 @@ impl Tracer {
         addresses.iter().find(of_it).map(|it| (it.addr, it.len))
     }
 
-    /// The rules, and the tables that they look in.
+    /// The rules, and their tables.
     async fn tables(&self) -> Result<Tables, KernelError> {
         let rules = self.kernel.rules().await?;
         let mut tables = BTreeMap::new();
@@ -188,7 +188,7 @@ impl Tracer {
         Ok(Tables { rules, tables })
     }
 
-    /// What the kernel knows of the next hops. Where probes were lost, they are asked first.
+    /// The kernel's neighbour entries of the next hops. If probes were lost, the kernel probes the next hops first.
     async fn hops(
         &self,
         hops: &NextHops,
@@ -204,7 +204,7 @@ impl Tracer {
             let neighbour = if answered || !usable {
                 self.neighbour(hop.link, addr).await?
             } else {
-                self.asked(hop.link, addr).await?
+                self.probed(hop.link, addr).await?
             };
             seen.push(Hop { addr, link, neighbour });
         }
@@ -220,7 +220,7 @@ impl Tracer {
         Ok(all.into_iter().find(|neighbour| neighbour.addr == addr))
     }
 
-    async fn asked(
+    async fn probed(
         &self,
         link: u32,
         addr: Ipv6Addr,
@@ -232,19 +232,19 @@ impl Tracer {
         self.kernel.probe_neighbour(link, addr).await?;
         let until = Instant::now() + RESOLVED_WITHIN;
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
             let now = self.neighbour(link, addr).await?;
-            let asking = now.is_none_or(|it| it.state == NeighbourState::Probing);
-            if !asking || Instant::now() >= until {
+            let probing = now.is_none_or(|it| it.state == NeighbourState::Probing);
+            if !probing || Instant::now() >= until {
                 return Ok(now);
             }
         }
     }
 }
 
-/// Why the way cannot be looked at.
+/// The path cannot be checked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum WayError {
+pub(crate) enum PathError {
     #[error("the agent is stopping")]
     Stopping,
     #[error("{0}; try again")]

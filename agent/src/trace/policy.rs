@@ -1,4 +1,4 @@
-//! Which rule and which route decide on a packet: the kernel's lookup done over, to name what it does not. Pure.
+//! Finds the rule and the route that decide about a packet: repeats the kernel's lookup, which does not report the rule. Pure.
 
 use std::{cmp::Reverse, collections::BTreeMap, net::Ipv6Addr};
 
@@ -6,25 +6,24 @@ use sextant_proto::Prefix;
 
 use crate::kernel::{Route, RouteTarget, Rule, RuleAction};
 
-/// RTN_THROW: as if the table had nothing.
+/// RTN_THROW: ends the lookup in this table, as without a match.
 const THROW: u8 = 9;
 
-/// The rules in the kernel's order, and the tables that they look in.
+/// The rules in the kernel's order, and their tables.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     pub(super) rules: Vec<Rule>,
     pub(super) tables: BTreeMap<u32, Vec<Route>>,
 }
 
-/// What decides: a rule, and the route that it finds, if it does not refuse by itself.
+/// The deciding rule, and the route that it finds, unless it refuses packets itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Decides {
     pub(super) rule: Rule,
     pub(super) route: Option<Route>,
 }
 
-/// What decides on a packet of this host's own; nothing if no route leads there. Rules that depend on more than addresses
-/// are passed over.
+/// The decision about a packet of this host; none without a route. Rules with other conditions than addresses are ignored.
 pub(super) fn decides(all: &Tables, source: Option<Ipv6Addr>, target: Ipv6Addr) -> Option<Decides> {
     let from_it = |from: Prefix| source.is_some_and(|source| from.contains(source));
     let matching = all.rules.iter().filter(|rule| {
@@ -62,7 +61,7 @@ mod tests {
         Rule { priority, action: RuleAction::Table(table), ..Rule::default() }
     }
 
-    /// Which rule decides, and the destination of which route.
+    /// The priority of the deciding rule, and the destination of its route.
     fn decided(rules: Vec<Rule>, source: Option<&str>) -> Option<(u32, Option<String>)> {
         let main = vec![
             route(MAIN_TABLE, "2001:db8::/32", RouteTarget::Unreachable),
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_finds_something_decides() {
+    fn the_first_rule_with_a_match_decides() {
         let main = || rule(32766, MAIN_TABLE);
         let from = |from: &str| Rule { from: Some(from.parse().unwrap()), ..rule(100, 77) };
         let longest = Some((32766, Some("2001:db8:2::/64".to_owned())));

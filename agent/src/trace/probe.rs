@@ -1,9 +1,9 @@
-//! Probes: the edge to their sockets, and to the kernel's count of those that arrive.
+//! Probes: the edge to their sockets, and to the kernel's counters of received ones.
 //!
-//! ICMPv6 echo requests (RFC 4443 §4) where the agent may send them: as a ping socket, where `net.ipv4.ping_group_range`
-//! allows it, else as a raw one, where the agent has CAP_NET_RAW. Where it may do neither, it sends UDP datagrams to a port
-//! that nobody listens on, as tracepath(8) does: that the port is unreachable is as good an answer. No socket is bound to a
-//! device: such a one passes over unreachable routes.
+//! The agent sends ICMPv6 echo requests (RFC 4443 §4): through a ping socket if `net.ipv4.ping_group_range` permits it,
+//! otherwise through a raw socket if the agent has CAP_NET_RAW. Without both, it sends UDP datagrams to an unused port, as
+//! tracepath(8) does: "port unreachable" is an answer as well. No socket is bound to a device, since lookups for such a
+//! socket ignore unreachable routes.
 
 use std::{
     fs, io,
@@ -26,13 +26,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How many are sent.
+/// The number of probes.
 const PROBES: usize = 3;
-/// From one to the next.
+/// The interval between probes.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How long the last one's answer may take.
+/// Timeout of the last answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
-/// Where nobody listens, as traceroute(8) has it.
+/// An unused port; the default of traceroute(8).
 const STRAY_PORT: u16 = 33434;
 // Types and codes of RFC 4443.
 const ECHO_REQUEST: u8 = 128;
@@ -41,39 +41,39 @@ const UNREACHABLE: u8 = 1;
 const PORT_UNREACHABLE: u8 = 4;
 /// `SO_EE_ORIGIN_ICMP6` of linux/errqueue.h.
 const FROM_ICMPV6: u8 = 3;
-/// What tells our probes from others', and its number.
+/// Length of the payload: a nonce that identifies our probes, and the probe's number.
 const PAYLOAD: usize = 16;
 
-/// What kind of probe.
+/// The kind of probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Echo,
     StrayDatagram,
 }
 
-/// What became of probes.
+/// The results of probes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Probe {
-    /// None if none could be sent at all.
+    /// None if no probe could be sent.
     pub(crate) kind: Option<Kind>,
     pub(crate) source: Option<Ipv6Addr>,
     pub(crate) target: Ipv6Addr,
     pub(crate) sent: usize,
-    /// The round trips of those that were answered.
+    /// The round trip times of the answered ones.
     pub(crate) answered: Vec<Duration>,
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) error: Option<ProbeError>,
 }
 
-/// An error that came back, or that kept them from being sent.
+/// An error that was received, or that prevented sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    pub(crate) what: String,
-    /// Whose word it is; none for this host's own kernel.
+pub(crate) struct ProbeError {
+    pub(crate) text: String,
+    /// The sender of the error; none for this host's own kernel.
     pub(crate) from: Option<Ipv6Addr>,
-    pub(crate) mend: &'static str,
+    pub(crate) fix: &'static str,
 }
 
-/// What a kernel has received since it was started.
+/// The kernel's counters of received probes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) echo_requests: u64,
@@ -86,34 +86,34 @@ impl Probe {
     }
 }
 
-/// Sends probes, and waits for what comes of them. `own` are this host's addresses.
+/// Sends probes, and waits for their results. `own` are this host's addresses.
 pub(super) async fn run(source: Option<Ipv6Addr>, target: Ipv6Addr, own: &[Ipv6Addr]) -> Probe {
-    let mut probe = Probe { kind: None, source, target, sent: 0, answered: Vec::new(), trouble: None };
+    let mut probe = Probe { kind: None, source, target, sent: 0, answered: Vec::new(), error: None };
     let Some(source) = source else {
-        let what = "the bridge has no address to send them from".to_owned();
-        probe.trouble = Some(Trouble { what, from: None, mend: "" });
+        let text = "the bridge has no address to send probes from".to_owned();
+        probe.error = Some(ProbeError { text, from: None, fix: "" });
         return probe;
     };
     match Prober::open(source, target) {
         Ok(mut prober) => {
             probe.kind = Some(prober.kind);
             prober.run(&mut probe).await;
-            // An error of this host's own is its kernel's word.
-            if let Some(trouble) = &mut probe.trouble {
-                trouble.from = trouble.from.filter(|from| !own.contains(from));
+            // Errors from own addresses come from this host's kernel.
+            if let Some(error) = &mut probe.error {
+                error.from = error.from.filter(|from| !own.contains(from));
             }
         }
-        Err(errno) => probe.trouble = Some(unsendable(errno)),
+        Err(errno) => probe.error = Some(unsendable(errno)),
     }
     probe
 }
 
-/// What has arrived here; nothing where the kernel does not tell.
+/// The received probes; zero if the kernel has no counters.
 pub(super) fn received() -> Received {
-    counted(&fs::read_to_string("/proc/thread-self/net/snmp6").unwrap_or_default())
+    parse_counters(&fs::read_to_string("/proc/thread-self/net/snmp6").unwrap_or_default())
 }
 
-fn counted(snmp6: &str) -> Received {
+fn parse_counters(snmp6: &str) -> Received {
     let count = |name: &str| {
         let of_it = snmp6.lines().find_map(|line| line.strip_prefix(name));
         of_it.and_then(|rest| rest.trim().parse().ok()).unwrap_or(0)
@@ -122,19 +122,19 @@ fn counted(snmp6: &str) -> Received {
 }
 
 struct Prober {
-    /// Of whatever protocol: to wait for it, all datagram sockets are the same.
+    /// A socket of any protocol: waiting is the same for all datagram sockets.
     socket: UdpSocket,
     kind: Kind,
     target: Ipv6Addr,
     nonce: u64,
     sent_at: Vec<Instant>,
-    /// How many were answered by an error.
+    /// The number of probes that were answered by an error.
     errors: usize,
 }
 
-/// What came back for one of ours.
+/// A response to one of our probes.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
+enum Response {
     Answer(usize),
     Error { kind: u8, code: u8, from: Option<Ipv6Addr>, of: Option<usize> },
 }
@@ -153,7 +153,7 @@ impl Prober {
     async fn run(&mut self, probe: &mut Probe) {
         for number in 0..PROBES {
             if let Err(errno) = self.send(number) {
-                probe.trouble.get_or_insert_with(|| unsendable(errno));
+                probe.error.get_or_insert_with(|| unsendable(errno));
                 break;
             }
             probe.sent += 1;
@@ -163,7 +163,7 @@ impl Prober {
         }
     }
 
-    /// Sends one. An error that is still to be told of an earlier one is not this one's.
+    /// Sends a probe. A pending error of an earlier probe makes the first send fail, so it tries twice.
     fn send(&mut self, number: usize) -> Result<(), Errno> {
         let packet = packet(self.kind, self.nonce, number);
         self.sent_at.push(Instant::now());
@@ -172,18 +172,18 @@ impl Prober {
         sent.map(drop)
     }
 
-    /// Listens for answers; at the last probe until there is nothing left to come.
+    /// Receives answers; after the last probe until all have arrived.
     async fn listen(&mut self, until: Instant, last: bool, probe: &mut Probe) {
         loop {
-            while let Some(heard) = self.hear() {
-                match heard {
-                    Heard::Answer(number) => {
+            while let Some(response) = self.next_response() {
+                match response {
+                    Response::Answer(number) => {
                         probe.answered.extend(self.sent_at.get(number).map(Instant::elapsed));
                     }
-                    Heard::Error { kind, code, from, .. } => {
+                    Response::Error { kind, code, from, .. } => {
                         self.errors += 1;
-                        let what = words(kind, code);
-                        probe.trouble = Some(Trouble { what, from, mend: mend(kind, code) });
+                        let text = icmp_error(kind, code);
+                        probe.error = Some(ProbeError { text, from, fix: fix(kind, code) });
                     }
                 }
             }
@@ -197,41 +197,41 @@ impl Prober {
         }
     }
 
-    /// What has come, if anything; what is not about our probes is passed over.
-    fn hear(&self) -> Option<Heard> {
+    /// The next response, if any; packets that do not concern our probes are ignored.
+    fn next_response(&self) -> Option<Response> {
         loop {
             if let Ok(error) = self.socket.try_io(Interest::ERROR, || self.error()) {
-                let Some(heard) = error else { continue };
-                return Some(self.understand(heard));
+                let Some(response) = error else { continue };
+                return Some(self.interpret(response));
             }
             let mut buffer = [0; 256];
             match self.socket.try_recv(&mut buffer) {
                 Ok(len) => {
                     if let Some(number) = answer(&buffer[..len], self.nonce) {
-                        return Some(Heard::Answer(number));
+                        return Some(Response::Answer(number));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                // An error that is in the queue too.
+                // The same error is in the error queue.
                 Err(_) => {}
             }
         }
     }
 
-    /// That nobody listens there is what a stray datagram is to find out.
-    fn understand(&self, heard: Heard) -> Heard {
-        match heard {
-            Heard::Error { kind: UNREACHABLE, code: PORT_UNREACHABLE, from, of: Some(number) }
+    /// "Port unreachable" is the answer to a stray datagram.
+    fn interpret(&self, response: Response) -> Response {
+        match response {
+            Response::Error { kind: UNREACHABLE, code: PORT_UNREACHABLE, from, of: Some(number) }
                 if self.kind == Kind::StrayDatagram && from == Some(self.target) =>
             {
-                Heard::Answer(number)
+                Response::Answer(number)
             }
             other => other,
         }
     }
 
-    /// What is first in the socket's queue of errors (IPV6_RECVERR in ip(7)), if it came over the network.
-    fn error(&self) -> io::Result<Option<Heard>> {
+    /// The first entry of the socket's error queue (IPV6_RECVERR in ipv6(7)), if it came from the network.
+    fn error(&self) -> io::Result<Option<Response>> {
         let mut packet = [0; 512];
         let mut control = nix::cmsg_space!(nix::libc::sock_extended_err, nix::libc::sockaddr_in6);
         let mut parts = [IoSliceMut::new(&mut packet)];
@@ -247,11 +247,11 @@ impl Prober {
             _ => None,
         });
         let of = number(&packet[..len.min(512)], self.nonce);
-        Ok(error.map(|(kind, code, from)| Heard::Error { kind, code, from, of }))
+        Ok(error.map(|(kind, code, from)| Response::Error { kind, code, from, of }))
     }
 }
 
-/// The best socket that this process may have.
+/// The best socket that this process may open.
 fn permitted() -> Result<(Kind, OwnedFd), Errno> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let open = |kind, protocol| socket(AddressFamily::Inet6, kind, flags, protocol);
@@ -263,7 +263,7 @@ fn permitted() -> Result<(Kind, OwnedFd), Errno> {
     }
 }
 
-/// The kernel fills in the checksum, and for a ping socket the identifier.
+/// The kernel adds the checksum, and for a ping socket the identifier.
 fn packet(kind: Kind, nonce: u64, number: usize) -> Vec<u8> {
     let sequence = number as u64;
     let payload = [nonce.to_be_bytes(), sequence.to_be_bytes()].concat();
@@ -274,13 +274,13 @@ fn packet(kind: Kind, nonce: u64, number: usize) -> Vec<u8> {
     }
 }
 
-/// The number of the probe that this is the answer to.
+/// The number of the probe that this packet answers.
 fn answer(packet: &[u8], nonce: u64) -> Option<usize> {
     let (header, payload) = packet.split_first_chunk::<8>()?;
     (header[0] == ECHO_REPLY).then(|| number(payload, nonce)).flatten()
 }
 
-/// The number of the probe whose payload is somewhere in `bytes`.
+/// The number of the probe whose payload is in `bytes`.
 fn number(bytes: &[u8], nonce: u64) -> Option<usize> {
     bytes.windows(PAYLOAD).find_map(|window| {
         let (ours, number) = window.split_first_chunk::<8>()?;
@@ -289,19 +289,19 @@ fn number(bytes: &[u8], nonce: u64) -> Option<usize> {
     })
 }
 
-fn unsendable(errno: Errno) -> Trouble {
-    let (what, mend) = match errno {
+fn unsendable(errno: Errno) -> ProbeError {
+    let (text, fix) = match errno {
         Errno::EPERM => (
-            "the kernel refuses to send them: a firewall's OUTPUT chain drops them".to_owned(),
-            "nft list ruleset: find and take away what drops there",
+            "the kernel refuses to send probes: a firewall's OUTPUT chain drops them".to_owned(),
+            "nft list ruleset: find and remove the rule that drops them",
         ),
-        errno => (format!("the kernel refuses to send them: {}", errno.desc()), ""),
+        errno => (format!("the kernel refuses to send probes: {}", errno.desc()), ""),
     };
-    Trouble { what, from: None, mend }
+    ProbeError { text, from: None, fix }
 }
 
-/// An ICMPv6 error as RFC 4443 calls it.
-fn words(kind: u8, code: u8) -> String {
+/// The name of an ICMPv6 error in RFC 4443.
+fn icmp_error(kind: u8, code: u8) -> String {
     let text = match (kind, code) {
         (UNREACHABLE, 0) => "no route to destination",
         (UNREACHABLE, 1) => "administratively prohibited",
@@ -311,17 +311,19 @@ fn words(kind: u8, code: u8) -> String {
         (UNREACHABLE, 5) => "source address failed ingress/egress policy",
         (UNREACHABLE, 6) => "reject route to destination",
         (2, _) => "packet too big",
-        (3, _) => "hop limit exceeded: the packets go round in a circle",
+        (3, _) => "hop limit exceeded: routing loop",
         _ => return format!("ICMPv6 type {kind} code {code}"),
     };
     format!("ICMPv6 {text}")
 }
 
-fn mend(kind: u8, code: u8) -> &'static str {
+fn fix(kind: u8, code: u8) -> &'static str {
     match (kind, code) {
-        (UNREACHABLE, 1 | PORT_UNREACHABLE | 5) => "nft list ruleset: find and take away what rejects there",
-        (UNREACHABLE, 0 | 6) => "ip -6 route get TO from FROM: find the route that refuses there",
-        (3, _) => "ip -6 route: look at the routes to both prefixes on each hop",
+        (UNREACHABLE, 1 | PORT_UNREACHABLE | 5) => {
+            "nft list ruleset: find and remove the rule that rejects them"
+        }
+        (UNREACHABLE, 0 | 6) => "ip -6 route get TO from FROM: find the route that refuses them",
+        (3, _) => "ip -6 route: check the routes to both prefixes on each hop",
         _ => "",
     }
 }
@@ -335,15 +337,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_counted_is_found() {
+    fn counters_are_parsed() {
         let text =
             "Icmp6InEchos                    \t12\nIcmp6InEchoReplies              \t3\nUdp6NoPorts   \t4\n";
-        assert_eq!(counted(text), Received { echo_requests: 12, stray_datagrams: 4 });
-        assert_eq!(counted(""), Received::default());
+        assert_eq!(parse_counters(text), Received { echo_requests: 12, stray_datagrams: 4 });
+        assert_eq!(parse_counters(""), Received::default());
     }
 
     #[test]
-    fn answers_are_told_from_others() {
+    fn answers_are_recognised() {
         let mut echo = packet(Kind::Echo, 77, 2);
         assert_eq!(answer(&echo, 77), None, "a request is no answer");
         echo[0] = ECHO_REPLY;

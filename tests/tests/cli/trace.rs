@@ -113,7 +113,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             by: format!("ip -6 route add {p2} via 2001:db8::99 dev eth0 proto static metric 100"),
             broken: &[THERE],
             at: "h1",
-            why: format!("a route of proto static goes before ours: {p2} via 2001:db8::99 dev eth0"),
+            why: format!("a route of proto static is preferred to ours: {p2} via 2001:db8::99 dev eth0"),
             mend: format!("on h1: ip -6 route del {p2} proto static metric 100"),
             ..nothing()
         },
@@ -122,7 +122,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
                 "ip -6 rule add pref 100 to {p1} table 1077; ip -6 route add unreachable default table 1077"
             ),
             broken: &[BACK],
-            why: format!("ip -6 rule 100 (from all to {p1} lookup 1077) decides before our table: unreachable default"),
+            why: format!("ip -6 rule 100 (from all to {p1} lookup 1077) is evaluated before our table: unreachable default"),
             mend: "on h2: ip -6 rule del pref 100".into(),
             ..nothing()
         },
@@ -136,7 +136,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             by: "nft add table ip6 filter; nft add chain ip6 filter FORWARD '{ type filter hook forward priority 0; \
                  policy drop; }'"
                 .into(),
-            why: "nftables chain ip6 filter FORWARD drops all that is forwarded".into(),
+            why: "nftables chain ip6 filter FORWARD drops all forwarded packets".into(),
             mend: format!("on h2: nft insert rule ip6 filter FORWARD ip6 daddr {} accept", GUIDE.prefix),
             ..nothing()
         },
@@ -158,7 +158,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
                  nft add rule ip6 kept out ip6 daddr {p1} icmpv6 type echo-request drop"
             ),
             broken: &[BACK],
-            why: "the kernel refuses to send them: a firewall's OUTPUT chain drops them".into(),
+            why: "the kernel refuses to send probes: a firewall's OUTPUT chain drops them".into(),
             mend: "nft list ruleset".into(),
             undo: "nft delete table ip6 kept",
             ..nothing()

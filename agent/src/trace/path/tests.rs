@@ -41,8 +41,8 @@ fn pending(waits: Option<&str>) -> Vec<Pending> {
     vec![Pending { change, route: String::new(), why: String::new(), waits: waits.map(str::to_owned) }]
 }
 
-/// All is well, but for what `change` does.
-fn look(change: impl FnOnce(&mut Observed<'_>)) -> Vec<Check> {
+/// The checks of a healthy path with a change.
+fn checks_with(change: impl FnOnce(&mut Observed<'_>)) -> Vec<Check> {
     let (here, peer) = ("h1".parse().unwrap(), "h2".parse().unwrap());
     let addr = "2001:db8::2".parse().unwrap();
     let (state, mac) = (NeighbourState::Reachable, Some([2, 0, 0, 0, 0, 2]));
@@ -71,17 +71,17 @@ fn look(change: impl FnOnce(&mut Observed<'_>)) -> Vec<Check> {
     checks(&seen)
 }
 
-/// What is broken first, and its mend.
+/// The first broken check, with its fix.
 fn broken(change: impl FnOnce(&mut Observed<'_>)) -> (&'static str, String, String) {
-    let checks = look(change);
+    let checks = checks_with(change);
     let first = checks.iter().find(|check| check.state == State::Broken).expect("something broken");
-    (first.what, first.saw.clone(), first.mend.clone())
+    (first.what, first.saw.clone(), first.fix.clone())
 }
 
 #[test]
-fn a_sound_way_is_shown_as_ip_does() {
-    let checks = look(|_| {});
-    assert!(checks.iter().all(|check| check.state == State::Good && check.mend.is_empty()), "{checks:#?}");
+fn a_healthy_path_is_shown_in_the_format_of_ip() {
+    let checks = checks_with(|_| {});
+    assert!(checks.iter().all(|check| check.state == State::Good && check.fix.is_empty()), "{checks:#?}");
     let saw: Vec<_> = checks.iter().map(|check| check.saw.as_str()).collect();
     assert_eq!(
         saw,
@@ -94,8 +94,8 @@ fn a_sound_way_is_shown_as_ip_does() {
 }
 
 #[test]
-fn what_the_agent_knows_of_the_peer_comes_first() {
-    for (state, mend) in [
+fn the_state_of_the_peer_comes_first() {
+    for (state, fix) in [
         (
             Some(PeerState::Dead),
             "start host h2, or look at its uplink; if it is gone for good: sextant node forget h2",
@@ -109,33 +109,36 @@ fn what_the_agent_knows_of_the_peer_comes_first() {
         (None, "sextant wait --timeout 30s; then trace again"),
     ] {
         let found = broken(|seen| (seen.towards.state, seen.found) = (state, refusal()));
-        assert_eq!((found.0, found.2.as_str()), ("peer", mend), "{found:?}");
+        assert_eq!((found.0, found.2.as_str()), ("peer", fix), "{found:?}");
     }
 }
 
 #[test]
-fn a_foreign_route_is_named_with_the_command_that_takes_it_away() {
+fn a_foreign_route_is_reported_with_the_command_that_deletes_it() {
     let theirs = route("2001:db8:8000:2::/64", 100, 4, via("2001:db8::99"));
-    let (what, saw, mend) = broken(|seen| seen.found = Ok(theirs));
+    let (what, saw, fix) = broken(|seen| seen.found = Ok(theirs));
     assert_eq!(what, "route");
     assert_eq!(
         saw,
-        "a route of proto static goes before ours: 2001:db8:8000:2::/64 via 2001:db8::99 dev eth0 proto static metric 100"
+        "a route of proto static is preferred to ours: 2001:db8:8000:2::/64 via 2001:db8::99 dev eth0 proto static metric 100"
     );
-    assert_eq!(mend, "on h1: ip -6 route del 2001:db8:8000:2::/64 proto static metric 100");
+    assert_eq!(fix, "on h1: ip -6 route del 2001:db8:8000:2::/64 proto static metric 100");
     let refuses = route("2001:db8:8000:2::1/128", 1024, 3, RouteTarget::Unreachable);
-    let (_, saw, mend) = broken(|seen| (seen.found, seen.decides) = (refusal(), decides(refuses)));
-    assert!(saw.starts_with("a route of proto boot refuses it: unreachable 2001:db8:8000:2::1/128"), "{saw}");
-    assert_eq!(mend, "on h1: ip -6 route del 2001:db8:8000:2::1/128 proto boot metric 1024");
+    let (_, saw, fix) = broken(|seen| (seen.found, seen.decides) = (refusal(), decides(refuses)));
+    assert!(
+        saw.starts_with("a route of proto boot refuses packets: unreachable 2001:db8:8000:2::1/128"),
+        "{saw}"
+    );
+    assert_eq!(fix, "on h1: ip -6 route del 2001:db8:8000:2::1/128 proto boot metric 1024");
     let local = route("2001:db8:8000:2::1/128", 0, 2, RouteTarget::Other(2));
     assert!(broken(|seen| seen.found = Ok(local)).1.contains("local 2001:db8:8000:2::1/128"));
-    // One that leads the same way does no harm.
+    // A foreign route with the same next hop does no harm.
     let same = route("2001:db8:8000:2::/64", 100, 4, via("2001:db8::2"));
-    assert!(look(|seen| seen.found = Ok(same)).iter().all(|check| check.state == State::Good));
+    assert!(checks_with(|seen| seen.found = Ok(same)).iter().all(|check| check.state == State::Good));
 }
 
 #[test]
-fn a_rule_that_prefers_another_table_is_named() {
+fn a_rule_with_another_table_is_reported() {
     let mut elsewhere = route("::/0", 1024, 4, RouteTarget::Unreachable);
     elsewhere.key.table = 77;
     let rule = Rule { priority: 100, action: RuleAction::Table(77), ..Rule::default() };
@@ -143,7 +146,7 @@ fn a_rule_that_prefers_another_table_is_named() {
     let found = broken(|seen| (seen.found, seen.decides) = (refusal(), by_it(Some(elsewhere.clone()))));
     assert_eq!(
         found.1,
-        "ip -6 rule 100 (from all lookup 77) decides before our table: unreachable default dev lo proto static metric 1024 \
+        "ip -6 rule 100 (from all lookup 77) is evaluated before our table: unreachable default dev lo proto static metric 1024 \
          table 77"
     );
     assert_eq!(found.2, "on h1: ip -6 rule del pref 100");
@@ -155,12 +158,12 @@ fn a_rule_that_prefers_another_table_is_named() {
     let found = broken(|seen| (seen.found, seen.decides) = (refusal(), decides));
     assert_eq!(
         (found.1.as_str(), found.2.as_str()),
-        ("ip -6 rule 9 (from all prohibit) decides before our table", "on h1: ip -6 rule del pref 9")
+        ("ip -6 rule 9 (from all prohibit) is evaluated before our table", "on h1: ip -6 rule del pref 9")
     );
 }
 
 #[test]
-fn a_route_of_ours_that_is_missing_is_told_with_what_holds_it() {
+fn a_missing_route_of_ours_is_reported_with_the_reason() {
     let aggregate = || decides(route("2001:db8:8000::/40", 4_000_000_000, 66, RouteTarget::Unreachable));
     let missing = |waits: Option<&str>, paused: bool| {
         broken(|seen| {
@@ -168,40 +171,40 @@ fn a_route_of_ours_that_is_missing_is_told_with_what_holds_it() {
             (seen.towards.pending, seen.towards.paused) = (pending(waits), paused);
         })
     };
-    let (_, saw, mend) = missing(Some("the end of the pause"), true);
+    let (_, saw, fix) = missing(Some("the end of the pause"), true);
     assert!(
-        saw.starts_with("our route is missing, so it is refused: unreachable 2001:db8:8000::/40"),
+        saw.starts_with("our route is missing, so packets are refused: unreachable 2001:db8:8000::/40"),
         "{saw}"
     );
-    assert_eq!(mend, "sextant resume");
-    let (_, saw, mend) = missing(Some("failed: No buffer space; next try in 3 s"), false);
+    assert_eq!(fix, "sextant resume");
+    let (_, saw, fix) = missing(Some("failed: No buffer space; next try in 3 s"), false);
     assert!(saw.ends_with("it waits for failed: No buffer space; next try in 3 s"), "{saw}");
-    assert_eq!(mend, "sextant plan h1");
+    assert_eq!(fix, "sextant plan h1");
     assert!(missing(None, false).2.ends_with("then trace again"));
     let wrong = route("2001:db8:8000:2::/64", 512, 66, via("2001:db8::77"));
-    let (_, saw, mend) = broken(|seen| (seen.found, seen.towards.paused) = (Ok(wrong), true));
-    assert!(saw.contains("and should lead via 2001:db8::2 dev eth0"), "{saw}");
-    assert_eq!(mend, "sextant resume");
+    let (_, saw, fix) = broken(|seen| (seen.found, seen.towards.paused) = (Ok(wrong), true));
+    assert!(saw.contains("but should lead via 2001:db8::2 dev eth0"), "{saw}");
+    assert_eq!(fix, "sextant resume");
     let default = route("::/0", 1024, 4, via("2001:db8::ffff"));
     let (_, saw, _) = broken(|seen| {
         seen.found = Ok(default);
         seen.towards.pending = pending(None);
     });
-    assert!(saw.starts_with("our route is missing, so it is default via 2001:db8::ffff"), "{saw}");
+    assert!(saw.starts_with("our route is missing, so the kernel uses default via 2001:db8::ffff"), "{saw}");
 }
 
 #[test]
-fn what_is_left_to_the_router_may_take_any_route_but_needs_one() {
+fn a_peer_behind_the_router_needs_any_route() {
     let by_router = |seen: &mut Observed<'_>| {
         (seen.towards.state, seen.towards.wanted) = (Some(PeerState::LeftToRouter), None)
     };
     let default = || route("::/0", 1024, 9, via("2001:db8::ffff"));
-    let checks = look(|seen| {
+    let checks = checks_with(|seen| {
         by_router(seen);
         seen.found = Ok(default());
     });
     assert!(checks.iter().all(|check| check.state == State::Good), "{checks:#?}");
-    let (what, saw, mend) = broken(|seen| {
+    let (what, saw, fix) = broken(|seen| {
         by_router(seen);
         let code = nix::libc::ENETUNREACH;
         (seen.found, seen.decides) = (Err(Errno { code, detail: String::new() }), None);
@@ -210,11 +213,11 @@ fn what_is_left_to_the_router_may_take_any_route_but_needs_one() {
         (what, saw.as_str()),
         ("route", "no route leads there: Network is unreachable (os error 101)")
     );
-    assert!(mend.starts_with("on h1: give it a default route to the router"), "{mend}");
+    assert!(fix.starts_with("on h1: add a default route to the router"), "{fix}");
 }
 
 #[test]
-fn a_next_hop_is_told_with_its_link() {
+fn a_next_hop_is_reported_with_its_link() {
     let of_link = |change: fn(&mut Link)| broken(|seen| change(seen.hops[0].link.as_mut().unwrap()));
     assert_eq!(of_link(|link| link.up = false).2, "on h1: ip link set eth0 up");
     assert_eq!(of_link(|link| link.carrier = false).1, "eth0 has no carrier");
@@ -222,9 +225,9 @@ fn a_next_hop_is_told_with_its_link() {
         let found = broken(|seen| seen.hops[0].neighbour.as_mut().unwrap().state = state);
         assert_eq!(found.1, "2001:db8::2 does not answer neighbour solicitations on eth0");
     }
-    let unseen = look(|seen| seen.hops[0].neighbour = None);
+    let unseen = checks_with(|seen| seen.hops[0].neighbour = None);
     assert_eq!(
         (unseen[2].state, unseen[2].saw.as_str()),
-        (State::Silent, "2001:db8::2 dev eth0: no neighbour entry")
+        (State::Unknown, "2001:db8::2 dev eth0: no neighbour entry")
     );
 }

@@ -1,4 +1,4 @@
-//! How the way to another node begins, by what was seen of it. Pure.
+//! Checks the first hop of the path to another node. Pure.
 
 use std::net::Ipv6Addr;
 
@@ -14,19 +14,19 @@ use crate::{
     routes::PeerState,
 };
 
-/// What was seen.
+/// The observations.
 pub(super) struct Observed<'a> {
     pub(super) here: &'a NodeName,
     pub(super) peer: &'a NodeName,
     pub(super) towards: Towards,
-    /// What the kernel says.
+    /// The result of the kernel's lookup.
     pub(super) found: Result<Route, Errno>,
-    /// What of its rules and tables makes it say that.
+    /// The rule and the route that cause this result.
     pub(super) decides: Option<Decides>,
-    /// Ours.
+    /// Our table.
     pub(super) table: u32,
     pub(super) links: Vec<Link>,
-    /// The next hops of what was found.
+    /// The next hops of the found route.
     pub(super) hops: Vec<Hop>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Hop {
     pub(super) neighbour: Option<Neighbour>,
 }
 
-/// What there is to say about it, in the order of the way.
+/// The checks, in the order of the path.
 pub(super) fn checks(seen: &Observed<'_>) -> Vec<Check> {
     let mut checks = vec![peer(seen), route(seen)];
     checks.extend(seen.hops.iter().map(|hop| next_hop(seen, hop)));
@@ -46,7 +46,7 @@ pub(super) fn checks(seen: &Observed<'_>) -> Vec<Check> {
 
 fn peer(seen: &Observed<'_>) -> Check {
     let Observed { here, peer, towards, .. } = seen;
-    let broken = |saw: String, mend: String| Check::broken("peer", saw, mend);
+    let broken = |saw: String, fix: String| Check::broken("peer", saw, fix);
     match towards.state {
         Some(PeerState::Direct) => Check::new("peer", State::Good, format!("{peer} is ready, and on-link")),
         Some(PeerState::Own) => Check::new("peer", State::Good, format!("{peer} is this node")),
@@ -90,78 +90,78 @@ fn route(seen: &Observed<'_>) -> Check {
         (Err(errno), Some(PeerState::Direct | PeerState::LeftToRouter | PeerState::NoUplink)) => {
             refused(seen, errno)
         }
-        // That it is refused is as it should be: what is wrong is the peer.
-        (Err(errno), _) => Check::new("route", State::Silent, no_way(seen, errno)),
+        // The refusal is correct: the peer is the problem.
+        (Err(errno), _) => Check::new("route", State::Unknown, not_reachable(seen, errno)),
     }
 }
 
-/// There is a route where ours should be.
+/// The kernel uses a route, which should be ours.
 fn direct(seen: &Observed<'_>, route: &Route) -> Check {
     let ours = route.protocol == RouteProtocol::OURS;
     let own = seen.towards.prefixes.contains(&route.key.destination);
-    let same_way = seen.towards.wanted.as_ref() == Some(&route.target);
+    let same_target = seen.towards.wanted.as_ref() == Some(&route.target);
     let shown = text(route, &seen.links);
-    if same_way && (ours || seen.hops.iter().any(|hop| hop.link.is_some())) {
-        let note = if ours { "" } else { ", somebody else's that leads the same way" };
+    if same_target && (ours || seen.hops.iter().any(|hop| hop.link.is_some())) {
+        let note = if ours { "" } else { ", a foreign route with the same next hop" };
         return Check::new("route", State::Good, shown + note);
     }
     if ours && own {
         let wanted = seen.towards.wanted.as_ref().map_or_else(String::new, |it| leads(it, &seen.links));
-        return pending(seen, format!("{shown}, and should lead{wanted}"));
+        return pending(seen, format!("{shown}, but should lead{wanted}"));
     }
-    let ours_stands = seen.towards.pending.is_empty();
+    let nothing_pending = seen.towards.pending.is_empty();
     let shorter = seen.towards.prefixes.iter().any(|own| route.key.destination.len() < own.len());
-    if shorter && !ours_stands {
-        return pending(seen, format!("our route is missing, so it is {shown}"));
+    if shorter && !nothing_pending {
+        return pending(seen, format!("our route is missing, so the kernel uses {shown}"));
     }
-    foreign(seen, route, "goes before ours")
+    foreign(seen, route, "is preferred to ours")
 }
 
-/// Somebody else's route decides.
+/// A foreign route decides.
 fn foreign(seen: &Observed<'_>, route: &Route, does: &str) -> Check {
     let here = seen.here;
     let shown = text(route, &seen.links);
     if route.key.table != seen.table
         && let Some(rule) = seen.decides.as_ref().map(|decides| &decides.rule)
     {
-        let saw = format!("{} decides before our table: {shown}", rule_text(rule));
+        let saw = format!("{} is evaluated before our table: {shown}", rule_text(rule));
         return Check::broken("route", saw, format!("on {here}: ip -6 rule del pref {}", rule.priority));
     }
     let saw = format!("a route of proto {} {does}: {shown}", route.protocol);
     Check::broken("route", saw, format!("on {here}: {}", removal(route)))
 }
 
-/// No packet gets there.
+/// Packets to the peer are refused.
 fn refused(seen: &Observed<'_>, errno: &Errno) -> Check {
     let here = seen.here;
     match &seen.decides {
         Some(Decides { rule, route }) if route.as_ref().is_none_or(|route| route.key.table != seen.table) => {
             let what = route.as_ref().map_or_else(String::new, |it| format!(": {}", text(it, &seen.links)));
-            let saw = format!("{} decides before our table{what}", rule_text(rule));
+            let saw = format!("{} is evaluated before our table{what}", rule_text(rule));
             Check::broken("route", saw, format!("on {here}: ip -6 rule del pref {}", rule.priority))
         }
         Some(Decides { route: Some(route), .. }) if route.protocol != RouteProtocol::OURS => {
-            foreign(seen, route, "refuses it")
+            foreign(seen, route, "refuses packets")
         }
         _ if matches!(seen.towards.state, Some(PeerState::LeftToRouter | PeerState::NoUplink)) => {
-            let mend = format!(
-                "on {here}: give it a default route to the router, and the router a route to {}'s prefix (`sextant bgp`)",
+            let fix = format!(
+                "on {here}: add a default route to the router, and on the router a route to {}'s prefix (`sextant bgp`)",
                 seen.peer
             );
-            Check::broken("route", no_way(seen, errno), mend)
+            Check::broken("route", not_reachable(seen, errno), fix)
         }
-        _ => pending(seen, format!("our route is missing, so {}", no_way(seen, errno))),
+        _ => pending(seen, format!("our route is missing, so {}", not_reachable(seen, errno))),
     }
 }
 
-fn no_way(seen: &Observed<'_>, errno: &Errno) -> String {
+fn not_reachable(seen: &Observed<'_>, errno: &Errno) -> String {
     match seen.decides.as_ref().and_then(|decides| decides.route.as_ref()) {
-        Some(route) => format!("it is refused: {}", text(route, &seen.links)),
+        Some(route) => format!("packets are refused: {}", text(route, &seen.links)),
         None => format!("no route leads there: {errno}"),
     }
 }
 
-/// Our own route is not as it should be; why the agent does not mend it, and what lets it.
+/// Our own route is missing or wrong: the reason why the agent does not change it, and the fix.
 fn pending(seen: &Observed<'_>, saw: String) -> Check {
     let plan = format!("sextant plan {}", seen.here);
     if seen.towards.paused {
@@ -169,9 +169,7 @@ fn pending(seen: &Observed<'_>, saw: String) -> Check {
     }
     match seen.towards.pending.iter().find_map(|pending| pending.waits.as_ref()) {
         Some(waits) => Check::broken("route", format!("{saw}; it waits for {waits}"), plan),
-        None => {
-            Check::broken("route", saw, plan + ": the agent may just be about to mend it; then trace again")
-        }
+        None => Check::broken("route", saw, plan + ": the agent may be about to fix it; then trace again"),
     }
 }
 
@@ -189,8 +187,8 @@ fn next_hop(seen: &Observed<'_>, Hop { addr, link, neighbour }: &Hop) -> Check {
         );
     }
     if !link.carrier {
-        let mend = format!("look at the cable of {name} on {here}, and at the switch's port");
-        return Check::broken("next hop", format!("{name} has no carrier"), mend);
+        let fix = format!("check the cable of {name} on {here}, and the switch's port");
+        return Check::broken("next hop", format!("{name} has no carrier"), fix);
     }
     let mac = neighbour.and_then(|it| it.mac).map_or_else(String::new, |mac| {
         let octets: Vec<_> = mac.iter().map(|octet| format!("{octet:02x}")).collect();
@@ -200,18 +198,18 @@ fn next_hop(seen: &Observed<'_>, Hop { addr, link, neighbour }: &Hop) -> Check {
     match neighbour.map(|it| it.state) {
         Some(NeighbourState::Reachable) => Check::new("next hop", State::Good, shown("REACHABLE")),
         Some(NeighbourState::Stale) => Check::new("next hop", State::Good, shown("STALE")),
-        Some(NeighbourState::Fixed) => Check::new("next hop", State::Silent, shown("PERMANENT, set by hand")),
-        // It was asked, and had its time.
+        Some(NeighbourState::Fixed) => Check::new("next hop", State::Unknown, shown("PERMANENT, static")),
+        // It was probed, and has not answered in time.
         Some(NeighbourState::Failed | NeighbourState::Probing) => Check::broken(
             "next hop",
             format!("{addr} does not answer neighbour solicitations on {name}"),
             format!(
-                "look whether that host is up, and its port and cable to the link of {name}; on {here}: ip -6 neigh show \
-                 {addr} dev {name}"
+                "check that the host is up, and its port and cable to the link of {name}; on {here}: ip -6 neigh show {addr} \
+                 dev {name}"
             ),
         ),
         Some(NeighbourState::Unknown) | None => {
-            Check::new("next hop", State::Silent, format!("{addr} dev {name}: no neighbour entry"))
+            Check::new("next hop", State::Unknown, format!("{addr} dev {name}: no neighbour entry"))
         }
     }
 }
@@ -241,7 +239,7 @@ fn text(route: &Route, links: &[Link]) -> String {
     format!("{kind}{}{leads} proto {protocol} metric {}{}", destination(key), key.metric, in_table(key))
 }
 
-/// The command that takes it away; the kernel tells routes of one table apart by destination and metric.
+/// The command that deletes it; the kernel distinguishes routes of a table by destination and metric.
 fn removal(route: &Route) -> String {
     let Route { key, protocol, .. } = route;
     format!("ip -6 route del {} proto {protocol} metric {}{}", destination(key), key.metric, in_table(key))
