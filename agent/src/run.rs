@@ -28,7 +28,7 @@ use crate::{
     metrics::{self, Sources},
     problems::{Found, Problems},
     routes::Imports,
-    session::{Condition, Farewell, Session},
+    session::{Condition, Session, ShutdownNotice},
     settings::{BgpSettings, CommandLine, Direct, Import, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
     trace::Tracer,
@@ -65,7 +65,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let report = agent.report.clone();
 
     let mut tasks = Essential::default();
-    let farewell = agent.spawn(&mut tasks);
+    let shutdown_notice = agent.spawn(&mut tasks);
     tasks.spawn("netlink", netlink_closed);
     tasks.spawn("http", probes.run());
     tasks.spawn("readiness", publish_readiness(report, problems.watch(), ready_tx));
@@ -75,7 +75,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         .until(async {
             stop.await;
             systemd::tell_stopping();
-            farewell.say().await;
+            shutdown_notice.send().await;
         })
         .await?;
     Ok(())
@@ -90,7 +90,7 @@ pub struct Agent {
     input: watch::Receiver<Input>,
     engine: Engine,
     session: Session,
-    farewell: Farewell,
+    shutdown_notice: ShutdownNotice,
     liveness: Liveness,
     speaker: Option<Speaker>,
     bgp_meters: bgp::Meters,
@@ -150,7 +150,7 @@ impl Agent {
         .keeping(state.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
         let inquiries = Arc::new(Inquiries::new(engine.asker(), tracer));
-        let (session, farewell) =
+        let (session, shutdown_notice) =
             Session::new(settings, dial, state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
         Ok(Self {
             report,
@@ -158,7 +158,7 @@ impl Agent {
             input,
             engine,
             session,
-            farewell,
+            shutdown_notice,
             liveness,
             speaker,
             bgp_meters,
@@ -173,14 +173,14 @@ impl Agent {
     }
 
     /// Starts the tasks of all components. Returns the sender of the shutdown notice.
-    pub fn spawn(self, tasks: &mut Essential) -> Farewell {
+    pub fn spawn(self, tasks: &mut Essential) -> ShutdownNotice {
         tasks.spawn("engine", self.engine.run());
         tasks.spawn("session", self.session.with_problems(&self.problems).run());
         tasks.spawn("liveness", self.liveness.run());
         if let Some(speaker) = self.speaker {
             tasks.spawn("bgp", speaker.run());
         }
-        self.farewell
+        self.shutdown_notice
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is logged of controllers that cannot be used: a failure when it begins, then once a minute. Pure.
+//! Limits the log of connection failures: a failure is logged when it begins, then once a minute. Pure.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// The connection to `controller` could not be made, or ended. There is an answer if that is to be logged.
+    /// The connection to `controller` failed or ended. Returns the failures to log, if any.
     pub(super) fn failed(&mut self, controller: &str, why: &str, now: Instant) -> Option<Failing> {
         let (before, outage) = self.failures.entry(controller.to_owned()).or_default();
         if before != why {
@@ -21,8 +21,8 @@ impl Attempts {
         outage.failed(now)
     }
 
-    /// The connection to `controller` was a good one: what follows is another failure.
-    pub(super) fn worked(&mut self, controller: &str) {
+    /// The connection to `controller` was stable: the next failure is a new one.
+    pub(super) fn succeeded(&mut self, controller: &str) {
         self.failures.remove(controller);
     }
 }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_controllers_that_fail_in_turn_are_logged_once_a_minute_each() {
+    fn each_failing_controller_is_logged_once_a_minute() {
         let (mut attempts, start) = (Attempts::default(), Instant::now());
         let mut logged = Vec::new();
         for second in 0..120 {
@@ -47,7 +47,7 @@ mod tests {
         let now = start + Duration::from_secs(120);
         assert!(attempts.failed("one", "another reason", now).is_some());
         assert!(attempts.failed("one", "another reason", now).is_none());
-        attempts.worked("one");
+        attempts.succeeded("one");
         assert!(attempts.failed("one", "another reason", now).is_some());
     }
 }

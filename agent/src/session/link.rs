@@ -1,4 +1,4 @@
-//! The gRPC edge: the only file that knows `tonic`.
+//! The gRPC edge: the only file of the session that uses `tonic`.
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
@@ -16,21 +16,21 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
-use super::{Answer, Question, dialogue::Say, questions};
+use super::{Answer, Question, protocol::Action, questions};
 use crate::{
     cluster::{Change, Delta, Snapshot},
     engine::Announcement,
     settings::Endpoint,
 };
 
-/// How long a connection may take to be made.
+/// Timeout of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a call that is answered at once may take.
+/// Timeout of calls that are answered at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many messages may wait to be sent.
+/// Capacity of the queue of outgoing messages.
 const OUTGOING: usize = 16;
 
-/// Why a conversation ended.
+/// An error of a connection to a controller.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
     #[error("cannot connect: {0}")]
@@ -42,19 +42,19 @@ pub(super) enum LinkError {
     /// Another agent of this node is connected, and answers.
     #[error("{0}")]
     Duplicate(String),
-    /// A newer stream of this node took the place of this one.
+    /// A newer stream of this node replaced this one.
     #[error("{0}")]
     Superseded(String),
-    /// It refused, with its reason.
+    /// The controller refused, with its reason.
     #[error("{0}")]
     Refused(String),
-    #[error("the stream ended: {0}")]
+    #[error("stream ended: {0}")]
     StreamEnded(String),
-    #[error("has lost its store; trying the others")]
+    #[error("lost its store; trying the other controllers")]
     Stale,
-    #[error("silent for {0:?}")]
+    #[error("no message for {0:?}")]
     Silent(Duration),
-    #[error("sent what cannot be read: {0}")]
+    #[error("unreadable message: {0}")]
     Malformed(String),
     #[error("{0}")]
     Gap(#[from] crate::cluster::Gap),
@@ -72,26 +72,26 @@ impl From<prost::DecodeError> for LinkError {
     }
 }
 
-/// A status of a call. A peer that is no gRPC server, or another one, shows in these codes.
+/// The error of a call's status. These codes show a server that is no gRPC server, or a different one.
 fn refused(status: &Status) -> LinkError {
-    let words = || root_cause(status).unwrap_or_else(|| status.message().to_owned());
+    let reason = || root_cause(status).unwrap_or_else(|| status.message().to_owned());
     match status.code() {
         Code::AlreadyExists => LinkError::Duplicate(status.message().to_owned()),
         Code::Aborted => LinkError::Superseded(status.message().to_owned()),
-        Code::Unimplemented => LinkError::NotAController(words()),
-        Code::Unavailable | Code::Cancelled => LinkError::StreamEnded(words()),
+        Code::Unimplemented => LinkError::NotAController(reason()),
+        Code::Unavailable | Code::Cancelled => LinkError::StreamEnded(reason()),
         Code::Internal | Code::Unknown if std::error::Error::source(status).is_some() => {
-            LinkError::NotAController(words())
+            LinkError::NotAController(reason())
         }
         Code::Internal | Code::Unknown if status.message().contains("protocol error") => {
-            LinkError::NotAController(words())
+            LinkError::NotAController(reason())
         }
-        // Of the connection, not of the call: its reason is within.
-        _ => LinkError::Refused(words()),
+        // An error of the connection, not of the call: the reason is the source.
+        _ => LinkError::Refused(reason()),
     }
 }
 
-/// The innermost reason of an error; the outer ones only say "transport error".
+/// The innermost reason of an error; the outer ones are only "transport error".
 fn root_cause(error: &dyn std::error::Error) -> Option<String> {
     let mut cause = error.source()?;
     while let Some(inner) = cause.source() {
@@ -108,15 +108,15 @@ async fn addresses(endpoint: &Endpoint) -> Vec<Ipv6Addr> {
     found.filter_map(|address| if let SocketAddr::V6(v6) = address { Some(*v6.ip()) } else { None }).collect()
 }
 
-/// What a controller says to a claim.
+/// A controller's answer to a claim.
 pub(super) enum ClaimOutcome {
     Granted(Claim),
     Fenced(String),
 }
 
-/// What a controller says on a stream.
+/// A message from a controller on a stream.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Incoming {
     Welcome {
         keepalive: Duration,
         silence: Duration,
@@ -125,11 +125,11 @@ pub(super) enum Heard {
     Snapshot(Snapshot),
     Delta(Delta),
     Fenced(String),
-    /// A question of an operator's, and its number; none if this agent does not know such a one.
+    /// An operator's question with its number; none if this agent does not support it.
     Question(u64, Option<Question>),
     /// The controller has lost its store.
     Stale,
-    /// Part of something, or a sign of life.
+    /// A part of a snapshot, or a keepalive.
     Nothing,
 }
 
@@ -149,7 +149,7 @@ impl Link {
         Ok(Self { client: AgentServiceClient::new(channel), addresses: addresses(endpoint).await })
     }
 
-    /// The IPv6 addresses that the controller may be reached at.
+    /// The IPv6 addresses of the controller.
     pub(super) fn addresses(&self) -> &[Ipv6Addr] {
         &self.addresses
     }
@@ -177,11 +177,11 @@ impl Link {
         match response.into_inner().outcome {
             Some(v1::claim_response::Outcome::Granted(claim)) => Ok(ClaimOutcome::Granted(claim.try_into()?)),
             Some(v1::claim_response::Outcome::Fenced(fenced)) => Ok(ClaimOutcome::Fenced(fenced.reason)),
-            None => Err(LinkError::Malformed("a claim's answer without an outcome".into())),
+            None => Err(LinkError::Malformed("claim response without an outcome".into())),
         }
     }
 
-    /// Opens the stream, of a host by its claim, of a router without one; `resume` is where deltas may go on from.
+    /// Opens the stream, with the claim of a host, or without one for a router; deltas may continue after `resume`.
     pub(super) async fn sync(
         &mut self,
         node: &NodeName,
@@ -207,14 +207,14 @@ impl Link {
             role: claim.map_or(v1::Role::Router, |_| v1::Role::Unspecified).into(),
             instance: instance.into(),
         };
-        let _room_for_it = outgoing.try_send(message(ToController::Hello(hello)));
+        let _queue_is_empty = outgoing.try_send(message(ToController::Hello(hello)));
         let opened = tokio::time::timeout(CALL_TIMEOUT, self.client.sync(ReceiverStream::new(to_send))).await;
         let response =
             opened.map_err(|_| LinkError::Silent(CALL_TIMEOUT))?.map_err(|status| refused(&status))?;
         Ok(SyncStream { outgoing, incoming: response.into_inner(), pending: None })
     }
 
-    /// Waits until all live peers have applied `revision`; the answer is those that had not in time.
+    /// Waits until all live peers have applied `revision`. Returns those that had not in time.
     pub(super) fn settle(
         &self,
         node: &NodeName,
@@ -246,18 +246,18 @@ fn message(message: ToController) -> v1::AgentMessage {
 pub(super) struct SyncStream {
     outgoing: mpsc::Sender<v1::AgentMessage>,
     incoming: Streaming<v1::ControllerMessage>,
-    /// A snapshot of which chunks are still to come.
+    /// A snapshot whose chunks have not all arrived.
     pending: Option<(v1::SnapshotBegin, u32, Vec<Pool>, Vec<Peer>)>,
 }
 
 impl SyncStream {
     /// The next message. Cancel safe.
-    pub(super) async fn hear(&mut self) -> Result<Heard, LinkError> {
+    pub(super) async fn receive(&mut self) -> Result<Incoming, LinkError> {
         use v1::controller_message::Message as M;
         let received = self.incoming.message().await.map_err(|status| refused(&status))?;
-        let received = received.ok_or_else(|| LinkError::StreamEnded("the controller closed it".into()))?;
+        let received = received.ok_or_else(|| LinkError::StreamEnded("closed by the controller".into()))?;
         match received.message {
-            Some(M::Welcome(welcome)) => Ok(Heard::Welcome {
+            Some(M::Welcome(welcome)) => Ok(Incoming::Welcome {
                 keepalive: Duration::from_millis(welcome.keepalive_ms.max(1).into()),
                 silence: Duration::from_millis(welcome.silence_ms.max(1).into()),
                 controller: welcome.controller,
@@ -267,17 +267,19 @@ impl SyncStream {
                 self.complete()
             }
             Some(M::SnapshotChunk(chunk)) => self.chunk(&chunk),
-            Some(M::Delta(delta)) => Ok(Heard::Delta(parse_delta(v1::Delta::decode(delta)?)?)),
-            Some(M::Fenced(fenced)) => Ok(Heard::Fenced(fenced.reason)),
-            Some(M::Question(question)) => Ok(Heard::Question(question.id, questions::parse(&question))),
-            Some(M::Keepalive(keepalive)) if keepalive.stale => Ok(Heard::Stale),
-            Some(M::Keepalive(_)) | None => Ok(Heard::Nothing),
+            Some(M::Delta(delta)) => Ok(Incoming::Delta(parse_delta(v1::Delta::decode(delta)?)?)),
+            Some(M::Fenced(fenced)) => Ok(Incoming::Fenced(fenced.reason)),
+            Some(M::Question(question)) => Ok(Incoming::Question(question.id, questions::parse(&question))),
+            Some(M::Keepalive(keepalive)) if keepalive.stale => Ok(Incoming::Stale),
+            Some(M::Keepalive(_)) | None => Ok(Incoming::Nothing),
         }
     }
 
-    fn chunk(&mut self, chunk: &bytes::Bytes) -> Result<Heard, LinkError> {
-        let (_, received, pools, peers) =
-            self.pending.as_mut().ok_or_else(|| LinkError::Malformed("a chunk of no snapshot".into()))?;
+    fn chunk(&mut self, chunk: &bytes::Bytes) -> Result<Incoming, LinkError> {
+        let (_, received, pools, peers) = self
+            .pending
+            .as_mut()
+            .ok_or_else(|| LinkError::Malformed("snapshot chunk without a snapshot".into()))?;
         let chunk = v1::SnapshotChunk::decode(chunk.clone())?;
         *received += 1;
         pools.extend(convert::all::<_, Pool>("pools", chunk.pools)?);
@@ -285,14 +287,14 @@ impl SyncStream {
         self.complete()
     }
 
-    /// The snapshot, once all of its chunks are there.
-    fn complete(&mut self) -> Result<Heard, LinkError> {
+    /// The snapshot, once all its chunks have arrived.
+    fn complete(&mut self) -> Result<Incoming, LinkError> {
         let Some((begin, _, pools, peers)) =
             self.pending.take_if(|(begin, received, ..)| *received >= begin.chunks)
         else {
-            return Ok(Heard::Nothing);
+            return Ok(Incoming::Nothing);
         };
-        Ok(Heard::Snapshot(Snapshot {
+        Ok(Incoming::Snapshot(Snapshot {
             incarnation: convert::id("incarnation", &begin.incarnation)?,
             revision: Revision(begin.revision),
             linearizable: begin.linearizable,
@@ -304,11 +306,11 @@ impl SyncStream {
         }))
     }
 
-    /// Says something. Waits while the connection is congested.
-    pub(super) async fn say(&self, say: &Say) -> Result<(), LinkError> {
-        match say {
-            Say::Announce(announcement) => self.send(announce(announcement)).await,
-            Say::Ack(applied) => {
+    /// Sends the message of an action, if it has one. Waits while the connection is congested.
+    pub(super) async fn send_action(&self, action: &Action) -> Result<(), LinkError> {
+        match action {
+            Action::Announce(announcement) => self.send(announce(announcement)).await,
+            Action::Ack(applied) => {
                 let ack = v1::Ack {
                     revision: applied.revision.0,
                     failed: applied.failed.iter().map(Into::into).collect(),
@@ -320,10 +322,10 @@ impl SyncStream {
                 };
                 self.send(ToController::Ack(ack)).await
             }
-            Say::Drained(laggards) => {
+            Action::Drained(laggards) => {
                 self.send(ToController::Drained(v1::Drained { laggards: laggards.clone() })).await
             }
-            Say::Settle(..) | Say::Reclaim(_) => Ok(()),
+            Action::Settle(..) | Action::Reclaim(_) => Ok(()),
         }
     }
 
@@ -336,16 +338,16 @@ impl SyncStream {
         self.send(ToController::Keepalive(v1::Keepalive::default())).await
     }
 
-    /// Says that the agent was told to stop; returns once the controller has closed the stream.
-    pub(super) async fn leave(&mut self) -> Result<(), LinkError> {
+    /// Sends the shutdown notice; returns once the controller has closed the stream.
+    pub(super) async fn send_shutdown(&mut self) -> Result<(), LinkError> {
         self.send(ToController::Stopping(v1::Stopping {})).await?;
         while self.incoming.message().await.is_ok_and(|message| message.is_some()) {}
         Ok(())
     }
 
-    async fn send(&self, what: ToController) -> Result<(), LinkError> {
-        let sent = self.outgoing.send(message(what)).await;
-        sent.map_err(|_| LinkError::StreamEnded("it takes no more messages".into()))
+    async fn send(&self, body: ToController) -> Result<(), LinkError> {
+        let sent = self.outgoing.send(message(body)).await;
+        sent.map_err(|_| LinkError::StreamEnded("closed by the controller".into()))
     }
 }
 
@@ -356,11 +358,11 @@ fn announce(announcement: &Announcement) -> ToController {
     })
 }
 
-/// One node that cannot be read does not keep the others from being routed to (DESIGN I10).
+/// Skips unreadable peers: they do not prevent routes to the others (DESIGN I10).
 fn readable_peers(peers: Vec<v1::Peer>) -> impl Iterator<Item = Peer> {
     peers.into_iter().filter_map(|peer| {
         let name = peer.name.clone();
-        let warn = |error: &MessageError| tracing::warn!(node = name, %error, "a node cannot be read; it is left out");
+        let warn = |error: &MessageError| tracing::warn!(node = name, %error, "unreadable node ignored");
         Peer::try_from(peer).inspect_err(warn).ok()
     })
 }

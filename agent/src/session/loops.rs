@@ -1,4 +1,4 @@
-//! Loops of the session: the same transition more than three times within a minute.
+//! Detects loops of the session: the same transition more than three times within a minute.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use tokio::time::Instant;
 use super::{Ended, link::LinkError};
 use crate::problems::Finding;
 
-/// A transition of the session that is normal once, and a fault if it repeats.
+/// A transition of the session that is normal once, and a fault if repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Transition {
-    /// A controller refused the claim: another one is made.
+    /// A controller refused the claim; the agent claims again.
     Fenced,
-    /// The stream said that the claim has ended: another one is made.
+    /// The view shows that the claim has ended; the agent claims again.
     ClaimLost,
-    /// Another stream of this node took the place of the connected one.
+    /// Another stream of this node replaced the connected one.
     Superseded,
     /// The controller of the connected stream had lost its store.
     StaleController,
-    /// The connected stream ended otherwise.
+    /// The connected stream ended for another reason.
     StreamLost,
 }
 
 impl Transition {
-    /// The transition that ends a connection; `connected` says whether its stream was open. An attempt that fails is none: it is
-    /// tried again with back-off, and nothing has changed.
+    /// The transition at the end of a connection; `connected` is whether its stream was open. A failed attempt is none: it is
+    /// repeated with back-off, and changes nothing.
     pub(super) fn of(ended: &Ended, connected: bool) -> Option<Self> {
         match ended {
             Ended::Fenced(_) => Some(Self::Fenced),
@@ -40,23 +40,23 @@ impl Transition {
 
     fn text(self) -> &'static str {
         match self {
-            Self::Fenced => "claim fenced and claimed anew",
-            Self::ClaimLost => "claim ended and claimed anew",
+            Self::Fenced => "claim fenced and claimed again",
+            Self::ClaimLost => "claim ended and claimed again",
             Self::Superseded => "stream superseded by another one of this node",
-            Self::StaleController => "stream given up as its controller has lost its store",
+            Self::StaleController => "stream closed because its controller has lost its store",
             Self::StreamLost => "stream lost",
         }
     }
 }
 
-/// The loops that the session is in.
+/// The present loops of the session.
 #[derive(Debug, Default)]
 pub(super) struct Loops {
     repeats: Repeats<Transition>,
 }
 
 impl Loops {
-    /// A connection has ended. How long to wait at least until the next one; a loop that begins is logged.
+    /// A connection has ended. Returns the least delay before the next one, and logs a loop that begins.
     pub(super) fn connection_ended(&mut self, ended: &Ended, connected: bool, now: Instant) -> Duration {
         let Some(transition) = Transition::of(ended, connected) else { return Duration::ZERO };
         let Some(repeat) = self.repeats.note(&transition, now) else { return Duration::ZERO };
@@ -69,10 +69,10 @@ impl Loops {
         repeat.delay
     }
 
-    /// The loops that last, for a person; those that have ended meanwhile are logged.
+    /// The present loops as a problem. Logs loops that have ended.
     pub(super) fn problem(&mut self, now: Instant) -> Option<Finding> {
         for (transition, times) in self.repeats.ended(now) {
-            tracing::info!(transition = transition.text(), times, "session loop has ended");
+            tracing::info!(transition = transition.text(), times, "session loop ended");
         }
         let text = |(transition, times): (&Transition, u32)| format!("{} {times} times", transition.text());
         let loops: Vec<_> = self.repeats.lasting().map(text).collect();
@@ -85,14 +85,14 @@ impl Loops {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::dialogue::Lost, *};
+    use super::{super::protocol::Lost, *};
 
     fn link(error: LinkError) -> Ended {
         Ended::Link(error)
     }
 
     #[test]
-    fn what_changes_the_session_is_a_transition() {
+    fn transitions_at_the_end_of_a_connection() {
         let lost = || link(LinkError::StreamEnded("x".into()));
         let superseded = || link(LinkError::Superseded("x".into()));
         let table = [
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_is_delayed_and_a_problem_for_as_long_as_it_lasts() {
+    async fn a_loop_is_delayed_and_reported_while_it_lasts() {
         let mut loops = Loops::default();
         let fenced = Ended::Fenced("x".into());
         let mut waited = Vec::new();
@@ -121,13 +121,13 @@ mod tests {
             let delay = loops.connection_ended(&fenced, true, Instant::now());
             tokio::time::sleep(delay).await;
             waited.push(delay.as_secs());
-            let told = loops.problem(Instant::now());
-            assert_eq!(told.is_some(), waited.len() > 3, "{told:?} after {waited:?}");
+            let problem = loops.problem(Instant::now());
+            assert_eq!(problem.is_some(), waited.len() > 3, "{problem:?} after {waited:?}");
         }
         assert_eq!(waited, [0, 0, 0, 1, 2, 4, 8, 10, 10]);
-        let told = loops.problem(Instant::now()).unwrap();
-        assert!(told.saw.contains("claim fenced and claimed anew 9 times"), "{told:?}");
+        let problem = loops.problem(Instant::now()).unwrap();
+        assert!(problem.saw.contains("claim fenced and claimed again 9 times"), "{problem:?}");
         tokio::time::sleep(Duration::from_secs(15)).await;
-        assert_eq!(loops.problem(Instant::now()), None, "it has not happened for 25 s");
+        assert_eq!(loops.problem(Instant::now()), None, "no transition for 25 s");
     }
 }

@@ -1,16 +1,16 @@
-//! The agent's conversation with the controllers.
+//! The agent's session with the controllers.
 //!
-//! One task, [`Session::run`], owns it: it connects, claims, follows the stream, and reconnects. What it learns goes to
-//! the engine as an [`Input`], what the engine reports goes out as announcements and acks. [`dialogue`] decides what to
-//! say; [`link`] is the edge that speaks gRPC. It never ends: no controller is no reason to stop (DESIGN I5).
+//! One task, [`Session::run`], owns it: it connects, claims, follows the stream, and reconnects. It passes the view to the
+//! engine as an [`Input`], and sends the engine's reports as announcements and acknowledgements. [`protocol`] decides which
+//! messages to send; [`link`] is the edge to gRPC. The task never ends: it continues without a controller (DESIGN I5).
 
 mod attempts;
 mod backoff;
-mod dialogue;
-mod farewell;
 mod link;
 mod loops;
+mod protocol;
 mod questions;
+mod shutdown;
 mod stream;
 
 use std::{
@@ -33,28 +33,28 @@ use crate::{
 
 use attempts::Attempts;
 use backoff::Backoff;
-use farewell::{Leaving, farewell};
 use link::{ClaimOutcome, Link, LinkError};
 use loops::Loops;
+use shutdown::{ShutdownRequest, shutdown_notice};
 
-pub use farewell::Farewell;
 pub(crate) use questions::{Answer, Answers, Question};
+pub use shutdown::ShutdownNotice;
 
-/// A stream that lasted this long was a good one: the next connection is not delayed by what failed before.
-const GOOD_STREAM: Duration = Duration::from_secs(10);
+/// A stream that lasted this long was stable, and resets the back-off.
+const STABLE_STREAM: Duration = Duration::from_secs(10);
 
-/// What the session is doing, for probes and metrics.
+/// The state of the session, for probes and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// A controller is connected, and has been heard.
+    /// A controller is connected, and has answered.
     pub connected: bool,
-    /// What went wrong last, while nobody is connected.
-    pub trouble: Option<String>,
-    /// How many streams there have been.
+    /// The last error, while no controller is connected.
+    pub error: Option<String>,
+    /// The number of streams so far.
     pub streams: u64,
 }
 
-/// The conversation with the controllers.
+/// The session with the controllers.
 pub struct Session {
     settings: Settings,
     dial: SharedDial,
@@ -71,26 +71,26 @@ pub struct Session {
     condition: watch::Sender<Condition>,
     controllers: Arc<Mutex<Vec<Ipv6Addr>>>,
     answers: Arc<dyn Answers>,
-    leaving: Leaving,
+    shutdown: ShutdownRequest,
     loops: Loops,
     attempts: Attempts,
 }
 
-/// Why a connection came to its end.
+/// The reason why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error("fenced: {0}")]
     Fenced(String),
-    #[error("claiming anew: {0}")]
-    ClaimLost(dialogue::Lost),
+    #[error("claim ended: {0}")]
+    ClaimLost(protocol::Lost),
     #[error(transparent)]
     State(#[from] StateError),
 }
 
 impl Ended {
-    /// Its kind, as the log's transitions name it.
+    /// Its kind, in the log of transitions.
     fn kind(&self) -> &'static str {
         match self {
             Self::Link(_) => "link",
@@ -102,11 +102,11 @@ impl Ended {
 }
 
 impl Session {
-    /// The session of this node, going on from the claim in the state directory; and what says farewell for it.
+    /// The session of this node, which continues with the claim in the state directory; and the sender of its shutdown notice.
     ///
     /// # Errors
     /// If the state cannot be read.
-    #[allow(clippy::too_many_arguments)] // Each is an end of what another room holds the other end of.
+    #[allow(clippy::too_many_arguments)] // Each is one end of a channel to another component.
     pub(crate) fn new(
         settings: Settings,
         dial: SharedDial,
@@ -116,8 +116,8 @@ impl Session {
         bgp: watch::Receiver<Vec<BgpNeighbour>>,
         condition: watch::Sender<Condition>,
         answers: Arc<dyn Answers>,
-    ) -> Result<(Self, Farewell), StateError> {
-        let (farewell, leaving) = farewell(condition.subscribe());
+    ) -> Result<(Self, ShutdownNotice), StateError> {
+        let (notice, shutdown) = shutdown_notice(condition.subscribe());
         let (node_id, claim) = (state.node_id()?, state.claim()?);
         let known = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
         let controllers = Arc::new(Mutex::new(known));
@@ -137,35 +137,35 @@ impl Session {
             condition,
             controllers,
             answers,
-            leaving,
+            shutdown,
             loops: Loops::default(),
             attempts: Attempts::default(),
         };
         session.publish(false);
-        Ok((session, farewell))
+        Ok((session, notice))
     }
 
-    /// With the list of problems that all rooms share.
+    /// With the list of problems, which all components share.
     #[must_use]
     pub fn with_problems(self, problems: &Problems) -> Self {
         Self { found: problems.watch(), problems: problems.clone(), ..self }
     }
 
-    /// Connects and reconnects, for ever.
+    /// Connects and reconnects forever.
     ///
     /// # Errors
-    /// None: every trouble is told and tried again.
+    /// None: errors are logged, and tried again.
     pub async fn run(mut self) -> Result<(), StateError> {
         let mut backoff = Backoff::default();
         loop {
             for endpoint in self.settings.controllers.clone() {
                 let started = Instant::now();
-                let ended = self.converse(&endpoint).await;
-                if started.elapsed() >= GOOD_STREAM {
+                let ended = self.connect_and_follow(&endpoint).await;
+                if started.elapsed() >= STABLE_STREAM {
                     backoff.reset();
-                    self.attempts.worked(&endpoint.to_string());
+                    self.attempts.succeeded(&endpoint.to_string());
                 }
-                let (fenced, delay) = self.conclude(&endpoint, ended).await;
+                let (fenced, delay) = self.connection_ended(&endpoint, ended).await;
                 let usual = if fenced { Duration::ZERO } else { backoff.next_delay() };
                 tokio::time::sleep(usual.max(delay)).await;
             }
@@ -173,7 +173,7 @@ impl Session {
     }
 
     /// One connection, from the claim to the end of the stream.
-    async fn converse(&mut self, endpoint: &Endpoint) -> Result<std::convert::Infallible, Ended> {
+    async fn connect_and_follow(&mut self, endpoint: &Endpoint) -> Result<std::convert::Infallible, Ended> {
         let mut link = Link::connect(endpoint, self.dial.as_ref()).await?;
         self.remember_controller(&link);
         if self.settings.role == Role::Host {
@@ -194,15 +194,15 @@ impl Session {
                     if claim.container_prefix().len() > 80 {
                         tracing::warn!(
                             prefix = %claim.container_prefix(),
-                            "container prefix longer than /80: addresses cannot end in a MAC address"
+                            "container prefix longer than /80: addresses cannot contain a MAC address"
                         );
                     }
-                    self.disown_view_past(claim.epoch);
+                    self.disown_newer_view(claim.epoch);
                     self.state.keep_claim(Some(&claim))?;
                     transition("claim", self.claim.as_ref().map_or("none", |_| "held"), "held", "granted");
                     self.claim = Some(claim);
                 }
-                // The borrow must end before the publishing begins.
+                // The borrow must end before `publish`.
                 let withdrawn = self.input.borrow().withdrawn;
                 self.publish(withdrawn);
                 Ok(())
@@ -210,20 +210,20 @@ impl Session {
         }
     }
 
-    /// A new claim is newer than all that was seen of its store. If the view is of a later revision, the store was taken back since;
-    /// and if the claim before was refused, no second node knew the lost history. A node that registers what it holds keeps the
-    /// view: controllers may still hear of that history from a second one.
-    fn disown_view_past(&mut self, epoch: Epoch) {
+    /// A new claim should be newer than the view. If the view has a later revision, the store was taken back to an earlier state;
+    /// and if the earlier claim was refused, no second node has reported the lost history. A node that registers its prefix
+    /// keeps the view: a second node may still report that history to the controllers.
+    fn disown_newer_view(&mut self, epoch: Epoch) {
         if self.claim.is_none() && self.view.reaches(epoch) {
             let seen = self.view.revision();
-            tracing::warn!(%epoch, %seen, "new claim older than the view: the store was taken back; waiting for a snapshot");
+            tracing::warn!(%epoch, %seen, "new claim older than the view: store taken back to an earlier state; waiting for a snapshot");
             self.view.disown();
         }
     }
 
-    /// After a connection has ended: says why, and if the claim is lost, has it taken down. Whether it was, and how long to wait
-    /// at least: the transition may be one of a loop.
-    async fn conclude(
+    /// Handles the end of a connection: logs the reason, and ends a lost claim. Returns whether the claim was lost, and the
+    /// least delay before the next connection, which is longer in a loop.
+    async fn connection_ended(
         &mut self,
         endpoint: &Endpoint,
         ended: Result<std::convert::Infallible, Ended>,
@@ -233,7 +233,7 @@ impl Session {
         let delay = self.loops.connection_ended(&ended, connected, Instant::now());
         let fenced = matches!(ended, Ended::Fenced(_));
         if fenced {
-            self.take_down(&ended).await;
+            self.end_claim(&ended).await;
         }
         let (controller, why) = (endpoint.to_string(), ended.to_string());
         if !fenced && let Some(failing) = self.attempts.failed(&controller, &why, Instant::now()) {
@@ -243,16 +243,16 @@ impl Session {
                 error = why,
                 failures,
                 for_secs,
-                "not connected; routes stay as they are"
+                "not connected to a controller; routes unchanged"
             );
         }
-        let trouble = Some(format!("controller {controller}: {why}"));
+        let error = Some(format!("controller {controller}: {why}"));
         self.report_problems(Some(&ended));
         self.condition.send_if_modified(|condition| {
             if condition.connected {
                 transition("session", "connected", "disconnected", ended.kind());
             }
-            let now = Condition { connected: false, trouble, streams: condition.streams };
+            let now = Condition { connected: false, error, streams: condition.streams };
             let changed = *condition != now;
             *condition = now;
             changed
@@ -260,7 +260,7 @@ impl Session {
         (fenced, delay)
     }
 
-    /// What a person must look at, after the connection has `ended` or while it lasts: a loop may have ended with time.
+    /// Reports the session's problems, after the connection has `ended` or while it lasts, since a loop may have ended.
     fn report_problems(&mut self, ended: Option<&Ended>) {
         let found = match ended {
             Some(Ended::Link(LinkError::Duplicate(why))) => {
@@ -271,13 +271,13 @@ impl Session {
         self.problems.report(Component::Session, found.into_iter().collect());
     }
 
-    /// The claim is another's: what it had goes first, then the next connection claims anew (DESIGN I3).
-    async fn take_down(&mut self, why: &Ended) {
-        tracing::warn!(reason = %why, "claim lost; taking down what it had");
+    /// Ends a lost claim: its routes and addresses are removed before the next connection claims again (DESIGN I3).
+    async fn end_claim(&mut self, why: &Ended) {
+        tracing::warn!(reason = %why, "claim lost; removing its routes and addresses");
         transition("claim", self.claim.as_ref().map_or("none", |_| "held"), "none", why.kind());
         self.claim = None;
         if let Err(error) = self.state.keep_claim(None) {
-            tracing::error!(%error, "the lost claim cannot be struck from the state directory");
+            tracing::error!(%error, "cannot remove the lost claim from the state directory");
         }
         self.publish(false);
         let _engine_gone = self.report.wait_for(|report| report.holding.is_none()).await;

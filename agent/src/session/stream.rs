@@ -1,4 +1,4 @@
-//! Following one stream: what is heard goes into the view, what there is to say goes out.
+//! Follows one stream: applies received messages to the view, and sends the agent's messages.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -15,17 +15,17 @@ use super::{Answer, Question};
 
 use super::{
     Ended, Session,
-    dialogue::{Dialogue, Say},
-    link::{Heard, Link, LinkError, SyncStream},
+    link::{Incoming, Link, LinkError, SyncStream},
+    protocol::{Action, Protocol},
 };
 use crate::settings::Role;
 
-/// Until the controller says better.
+/// The defaults until the controller's welcome.
 const KEEPALIVE: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(9);
 
-/// So many questions are looked into at once.
-const MOST_QUESTIONS: usize = 8;
+/// The maximum number of questions that are answered at once.
+const MAX_QUESTIONS: usize = 8;
 
 type Answering = FuturesUnordered<BoxFuture<'static, (u64, Result<Answer, String>)>>;
 type Settling = OptionFuture<BoxFuture<'static, Result<Vec<String>, LinkError>>>;
@@ -33,12 +33,12 @@ type Settling = OptionFuture<BoxFuture<'static, Result<Vec<String>, LinkError>>>
 struct Following<'a> {
     link: &'a Link,
     stream: SyncStream,
-    dialogue: Dialogue,
+    protocol: Protocol,
     settling: Settling,
     answering: Answering,
     keepalive: tokio::time::Interval,
     silence: Duration,
-    heard_at: Instant,
+    received_at: Instant,
 }
 
 impl Session {
@@ -54,14 +54,14 @@ impl Session {
         let mut following = Following {
             link,
             stream,
-            dialogue: Dialogue::new(self.settings.node.clone(), claim.as_ref()),
+            protocol: Protocol::new(self.settings.node.clone(), claim.as_ref()),
             settling: None.into(),
             answering: Answering::new(),
             keepalive: ticker(KEEPALIVE),
             silence: SILENCE,
-            heard_at: Instant::now(),
+            received_at: Instant::now(),
         };
-        // A view of another store, from before this claim, says nothing about it; the snapshot to come does.
+        // A view of another store, from before this claim, shows nothing about it; the next snapshot does.
         let of_this_store = |claim: &Claim| self.view.incarnation() == Some(claim.epoch.incarnation);
         if claim.as_ref().is_none_or(of_this_store) {
             self.view_changed(&mut following).await?;
@@ -73,9 +73,9 @@ impl Session {
 
     async fn step(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
         tokio::select! {
-            heard = following.stream.hear() => {
-                following.heard_at = Instant::now();
-                self.hear(heard?, following).await
+            received = following.stream.receive() => {
+                following.received_at = Instant::now();
+                self.handle(received?, following).await
             }
             changed = self.report.changed() => match changed {
                 Ok(()) => self.reported(following).await,
@@ -85,8 +85,8 @@ impl Session {
             Ok(()) = self.found.changed() => self.reported(following).await,
             Some(laggards) = &mut following.settling => {
                 following.settling = None.into();
-                following.dialogue.settled(laggards?);
-                self.publish(following.dialogue.withdrawn());
+                following.protocol.settled(laggards?);
+                self.publish(following.protocol.withdrawn());
                 self.reported(following).await
             }
             Some((id, answer)) = following.answering.next() => {
@@ -97,64 +97,64 @@ impl Session {
                 following.stream.keepalive().await?;
                 Ok(())
             }
-            () = self.leaving.asked() => {
-                following.stream.leave().await?;
-                self.leaving.said();
+            () = self.shutdown.requested() => {
+                following.stream.send_shutdown().await?;
+                self.shutdown.sent();
                 std::future::pending().await
             }
-            () = tokio::time::sleep_until(following.heard_at + following.silence) => {
+            () = tokio::time::sleep_until(following.received_at + following.silence) => {
                 Err(LinkError::Silent(following.silence).into())
             }
         }
     }
 
-    async fn hear(&mut self, heard: Heard, following: &mut Following<'_>) -> Result<(), Ended> {
-        match heard {
-            Heard::Welcome { keepalive, silence, controller } => {
-                tracing::info!(controller, "connected");
+    async fn handle(&mut self, received: Incoming, following: &mut Following<'_>) -> Result<(), Ended> {
+        match received {
+            Incoming::Welcome { keepalive, silence, controller } => {
+                tracing::info!(controller, "connected to controller");
                 transition("session", "disconnected", "connected", "welcome");
                 following.keepalive = ticker(keepalive);
                 following.silence = silence;
                 self.condition.send_modify(|condition| {
                     condition.connected = true;
-                    condition.trouble = None;
+                    condition.error = None;
                     condition.streams += 1;
                 });
                 self.report_problems(None);
                 Ok(())
             }
-            Heard::Snapshot(snapshot) => {
+            Incoming::Snapshot(snapshot) => {
                 tracing::debug!(revision = %snapshot.revision, peers = snapshot.peers.len(), "snapshot");
                 let stale = !snapshot.linearizable;
                 self.view.apply_snapshot(snapshot);
                 self.view_changed(following).await?;
-                if stale { self.look_for_a_better_one() } else { Ok(()) }
+                if stale { self.try_another_controller() } else { Ok(()) }
             }
-            Heard::Delta(delta) => {
+            Incoming::Delta(delta) => {
                 tracing::debug!(since = %delta.since, revision = %delta.revision, "delta");
                 self.view.apply_delta(delta).map_err(LinkError::from)?;
                 self.view_changed(following).await
             }
-            Heard::Question(id, question) => self.look_into(id, question, following).await,
-            Heard::Fenced(reason) => Err(Ended::Fenced(reason)),
-            Heard::Stale => self.look_for_a_better_one(),
-            Heard::Nothing => Ok(()),
+            Incoming::Question(id, question) => self.answer_question(id, question, following).await,
+            Incoming::Fenced(reason) => Err(Ended::Fenced(reason)),
+            Incoming::Stale => self.try_another_controller(),
+            Incoming::Nothing => Ok(()),
         }
     }
 
-    async fn look_into(
+    async fn answer_question(
         &self,
         id: u64,
         question: Option<Question>,
         following: &mut Following<'_>,
     ) -> Result<(), Ended> {
         let refused = match question {
-            Some(question) if following.answering.len() < MOST_QUESTIONS => {
+            Some(question) if following.answering.len() < MAX_QUESTIONS => {
                 let answer = self.answers.answer(question);
                 following.answering.push(Box::pin(async move { (id, answer.await) }));
                 return Ok(());
             }
-            Some(_) => format!("{MOST_QUESTIONS} questions are being looked into; try again"),
+            Some(_) => format!("{MAX_QUESTIONS} questions are being answered; try again"),
             None => format!(
                 "the agent is sextant {VERSION}, which {UNKNOWN_QUESTION}; use one of the controller's version"
             ),
@@ -162,15 +162,15 @@ impl Session {
         Ok(following.stream.answer(id, Err(refused)).await?)
     }
 
-    /// A controller without its store is better than none, and worse than any other.
-    fn look_for_a_better_one(&self) -> Result<(), Ended> {
+    /// Ends the stream if other controllers are configured: one without its store is better than none.
+    fn try_another_controller(&self) -> Result<(), Ended> {
         if self.settings.controllers.len() > 1 { Err(LinkError::Stale.into()) } else { Ok(()) }
     }
 
     async fn view_changed(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
-        let said = following.dialogue.on_view(&self.view);
-        self.publish(following.dialogue.withdrawn());
-        self.say(said, following).await?;
+        let actions = following.protocol.on_view(&self.view);
+        self.publish(following.protocol.withdrawn());
+        self.perform(actions, following).await?;
         self.reported(following).await
     }
 
@@ -178,28 +178,28 @@ impl Session {
         let mut report = self.report.borrow_and_update().clone();
         report.bgp.clone_from(&self.bgp.borrow_and_update());
         report.problems = self.found.borrow_and_update().problems();
-        let said = following.dialogue.on_report(&report);
-        self.say(said, following).await
+        let actions = following.protocol.on_report(&report);
+        self.perform(actions, following).await
     }
 
-    async fn say(&mut self, said: Vec<Say>, following: &mut Following<'_>) -> Result<(), Ended> {
-        for say in said {
-            match &say {
-                Say::Reclaim(why) => {
+    async fn perform(&mut self, actions: Vec<Action>, following: &mut Following<'_>) -> Result<(), Ended> {
+        for action in actions {
+            match &action {
+                Action::Reclaim(why) => {
                     return Err(Ended::ClaimLost(*why));
                 }
-                Say::Settle(revision, timeout) => {
-                    tracing::info!(revision = %revision, ?timeout, "draining: waiting for the peers to withdraw");
+                Action::Settle(revision, timeout) => {
+                    tracing::info!(revision = %revision, ?timeout, "draining; waiting for peers to withdraw");
                     following.settling = Some(self.settle(following.link, *revision, *timeout)).into();
                 }
-                Say::Announce(announcement) => {
-                    tracing::info!(?announcement, "announced");
+                Action::Announce(announcement) => {
+                    tracing::info!(?announcement, "host announced");
                     transition("announcement", "unannounced", "announced", "set up");
                 }
-                Say::Drained(laggards) => tracing::info!(?laggards, "drained"),
-                Say::Ack(_) => {}
+                Action::Drained(laggards) => tracing::info!(?laggards, "host drained"),
+                Action::Ack(_) => {}
             }
-            following.stream.say(&say).await?;
+            following.stream.send_action(&action).await?;
         }
         Ok(())
     }

@@ -263,7 +263,7 @@ impl Agent {
     /// # Errors
     /// If it has not by the deadline.
     pub fn announced_at(&self, deadline: Duration) -> anyhow::Result<SystemTime> {
-        let line = self.process.wait_for_line("\"message\":\"announced\"", deadline)?.text;
+        let line = self.process.wait_for_line("\"message\":\"host announced\"", deadline)?.text;
         let entry: Value = serde_json::from_str(&line)?;
         let stamp = entry["timestamp"].as_str().unwrap_or_default();
         humantime::parse_rfc3339(stamp).with_context(|| format!("no time in {line}"))

@@ -30,7 +30,7 @@ fn i3_a_prefix_that_is_anothers_is_not_seized_by_who_comes_back() {
     assert_eq!(holder["prefix"], before["prefix"], "a pool of one");
     cluster.agents[0].process.thaw().unwrap();
     let agent = &cluster.agents[0].process;
-    agent.wait_for_line("taking down what it had", LONG).unwrap();
+    agent.wait_for_line("removing its routes and addresses", LONG).unwrap();
     let told = agent.wait_for_line("is exhausted", LONG).unwrap().text;
     assert!(told.contains("1 claims") && told.contains("sextant node forget"), "{told}");
     // The pool's own unreachable route is as long as the prefix, and stays.

@@ -100,7 +100,7 @@ fn i8_a_restart_with_nothing_changed_writes_nothing() {
     (0..2).for_each(|index| cluster.start_agent(index));
     cluster.settle();
     for agent in &cluster.agents {
-        agent.process.wait_for_line("\"announced\"", 10 * SECONDS).unwrap();
+        agent.process.wait_for_line("\"host announced\"", 10 * SECONDS).unwrap();
     }
     traffic.flows();
     monitors.iter().for_each(|monitor| monitor.quiet_since(0).unwrap());

@@ -29,7 +29,7 @@ fn i3_a_forgotten_host_takes_down_what_it_had_and_claims_anew() {
     cluster.hosts.push(cluster.lab.host("h3").unwrap());
     cluster.agents.truncate(1);
     cluster.start_agent(1);
-    cluster.agents[1].process.wait_for_line("taking down what it had", 10 * SECONDS).unwrap();
+    cluster.agents[1].process.wait_for_line("removing its routes and addresses", 10 * SECONDS).unwrap();
     cluster.settle();
     assert_eq!(cluster.prefix("h2"), prefix, "the same name leads to the same free prefix");
     cluster.hosts.truncate(2);

@@ -117,7 +117,7 @@ pub async fn agent(
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
     let agent = Agent::assemble(settings, Arc::new(kernel), state, dial, Heartbeat::unwatched())?;
     let mut tasks = Essential::default();
-    let _farewell = agent.spawn(&mut tasks);
+    let _shutdown_notice = agent.spawn(&mut tasks);
     tasks.until(std::future::pending()).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the agent has to say to its controller, by what it knows and what its host reports. Pure.
+//! Decides which messages the agent sends to its controller, by its view and the engine's reports. Pure.
 
 use std::time::Duration;
 
@@ -12,33 +12,33 @@ use crate::{
     engine::{Announcement, Report},
 };
 
-/// Something to say, or to do.
+/// A message to send, or another action.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Say {
-    /// The host is set up.
+pub(super) enum Action {
+    /// Announce the host, which is set up.
     Announce(Announcement),
-    /// What is in the kernel.
+    /// Acknowledge the kernel's state.
     Ack(Applied),
-    /// Wait until all peers have applied this revision, in which this node drains.
+    /// Wait until all peers have applied this revision, since which this node drains.
     Settle(Revision, Duration),
-    /// The host has taken its routes down; these peers had not.
+    /// Report the end of the drain: the host has removed its routes; these peers had not in time.
     Drained(Vec<String>),
-    /// The claim has ended: claim anew.
+    /// Claim again, as the claim has ended.
     Reclaim(Lost),
 }
 
-/// Why a claim is no longer this node's.
+/// The reason why a claim has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Lost {
-    #[error("the store was replaced by another one")]
+    #[error("the store was replaced")]
     OtherStore,
-    #[error("the node was claimed anew")]
+    #[error("the node has a newer claim")]
     ClaimedAnew,
-    #[error("the node is no longer in the store")]
+    #[error("the node is not in the store")]
     Gone,
 }
 
-/// What is in the kernel.
+/// The kernel's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Applied {
     pub(super) revision: Revision,
@@ -52,32 +52,32 @@ pub(super) struct Applied {
 
 /// The state of one stream.
 #[derive(Debug)]
-pub(super) struct Dialogue {
+pub(super) struct Protocol {
     node: NodeName,
-    /// A router has none.
+    /// The claim's epoch; a router has none.
     epoch: Option<Epoch>,
-    /// The store that this stream tells of.
+    /// The store of this stream.
     incarnation: Option<Incarnation>,
     own: Option<NodeState>,
-    /// The revision since when this node is in its state, as far as this stream has told.
+    /// The revision since which this node is in its state, as far as this stream has reported.
     own_since: Revision,
     announced: Option<Announcement>,
     acked: Option<Applied>,
     drain: Drain,
 }
 
-/// How far a drain is.
+/// The progress of a drain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Drain {
     None,
     Settling,
-    /// The peers have withdrawn, or these have not in time.
+    /// The peers have withdrawn, except these in time.
     Settled(Vec<String>),
-    Said,
+    Reported,
 }
 
-impl Dialogue {
-    /// A router has no claim: it follows, and acknowledges.
+impl Protocol {
+    /// A router has no claim: it only acknowledges.
     pub(super) fn new(node: NodeName, claim: Option<&Claim>) -> Self {
         let epoch = claim.map(|claim| claim.epoch);
         Self {
@@ -92,12 +92,12 @@ impl Dialogue {
         }
     }
 
-    /// Whether this node should route to nobody.
+    /// Whether this node should have no routes to peers.
     pub(super) fn withdrawn(&self) -> bool {
-        self.own == Some(NodeState::Drained) || matches!(self.drain, Drain::Settled(_) | Drain::Said)
+        self.own == Some(NodeState::Drained) || matches!(self.drain, Drain::Settled(_) | Drain::Reported)
     }
 
-    /// The peers have withdrawn this node's routes, or the time is over.
+    /// The peers have withdrawn their routes to this node, or the timeout has passed.
     pub(super) fn settled(&mut self, laggards: Vec<String>) {
         if self.drain == Drain::Settling {
             self.drain = Drain::Settled(laggards);
@@ -105,13 +105,13 @@ impl Dialogue {
     }
 
     /// The view has changed.
-    pub(super) fn on_view(&mut self, view: &View) -> Vec<Say> {
+    pub(super) fn on_view(&mut self, view: &View) -> Vec<Action> {
         let Some(epoch) = self.epoch else {
             self.incarnation = view.incarnation();
             return Vec::new();
         };
         if let Some(lost) = self.lost(epoch, view) {
-            return vec![Say::Reclaim(lost)];
+            return vec![Action::Reclaim(lost)];
         }
         let own = view.peer(&self.node).filter(|_| view.reaches(epoch));
         let Some(own) = own.filter(|own| self.own != Some(own.state)) else {
@@ -127,7 +127,7 @@ impl Dialogue {
             }
             NodeState::Draining => {
                 self.drain = Drain::Settling;
-                vec![Say::Settle(view.revision(), own.drain_timeout)]
+                vec![Action::Settle(view.revision(), own.drain_timeout)]
             }
             NodeState::Ready | NodeState::Drained => {
                 self.drain = Drain::None;
@@ -136,8 +136,8 @@ impl Dialogue {
         }
     }
 
-    /// Why the claim is no longer this node's, if the view says so. One from before the claim says nothing of it: the agent was
-    /// silent while an earlier claim of the node ended, and knows that one only.
+    /// The reason why the claim has ended, if the view shows that. A view that is older than the claim shows nothing: it has
+    /// an earlier claim of the node, which ended while the agent was disconnected.
     fn lost(&self, epoch: Epoch, view: &View) -> Option<Lost> {
         if view.incarnation()? != epoch.incarnation {
             return Some(Lost::OtherStore);
@@ -153,7 +153,7 @@ impl Dialogue {
     }
 
     /// The engine has reported.
-    pub(super) fn on_report(&mut self, report: &Report) -> Vec<Say> {
+    pub(super) fn on_report(&mut self, report: &Report) -> Vec<Action> {
         let Some((incarnation, revision)) = report.applied else {
             return Vec::new();
         };
@@ -165,8 +165,8 @@ impl Dialogue {
         announce.into_iter().chain(ack).chain(self.drained(report)).collect()
     }
 
-    /// The host is announced once all that it should route by then is in its kernel (DESIGN I7).
-    fn announce(&mut self, report: &Report, applied: Revision) -> Option<Say> {
+    /// Announces the host once its kernel has all routes up to that revision (DESIGN I7).
+    fn announce(&mut self, report: &Report, applied: Revision) -> Option<Action> {
         let ours = self.epoch.is_some()
             && report.holding == self.epoch
             && self.own.is_some()
@@ -176,11 +176,11 @@ impl Dialogue {
             return None;
         }
         self.announced = Some(announcement.clone());
-        Some(Say::Announce(announcement))
+        Some(Action::Announce(announcement))
     }
 
-    fn ack(&mut self, report: &Report, revision: Revision) -> Option<Say> {
-        // What is held is not applied: whoever waits for it waits on.
+    fn ack(&mut self, report: &Report, revision: Revision) -> Option<Action> {
+        // Held routes are not applied: their revision is not acknowledged.
         let acked = self.acked.as_ref().map_or(Revision::ZERO, |acked| acked.revision);
         let revision = if report.held > 0 { acked } else { revision };
         let failed = report.failed.iter().chain(&report.flapping).cloned().collect();
@@ -192,15 +192,15 @@ impl Dialogue {
             return None;
         }
         self.acked = Some(applied.clone());
-        Some(Say::Ack(applied))
+        Some(Action::Ack(applied))
     }
 
-    fn drained(&mut self, report: &Report) -> Option<Say> {
+    fn drained(&mut self, report: &Report) -> Option<Action> {
         match &self.drain {
             Drain::Settled(laggards) if report.withdrawn => {
-                let say = Say::Drained(laggards.clone());
-                self.drain = Drain::Said;
-                Some(say)
+                let action = Action::Drained(laggards.clone());
+                self.drain = Drain::Reported;
+                Some(action)
             }
             _ => None,
         }
@@ -216,7 +216,7 @@ mod tests {
 
     struct Fixture {
         view: View,
-        dialogue: Dialogue,
+        protocol: Protocol,
         incarnation: Incarnation,
         revision: u64,
     }
@@ -255,28 +255,28 @@ mod tests {
                 pools: vec![],
                 peers: vec![peer(NodeState::Joining)],
             });
-            let mut dialogue = Dialogue::new("host1".parse().unwrap(), Some(&claim));
-            assert!(dialogue.on_view(&view).is_empty());
-            Self { view, dialogue, incarnation, revision: 10 }
+            let mut protocol = Protocol::new("host1".parse().unwrap(), Some(&claim));
+            assert!(protocol.on_view(&view).is_empty());
+            Self { view, protocol, incarnation, revision: 10 }
         }
 
-        fn change(&mut self, change: Change) -> Vec<Say> {
+        fn change(&mut self, change: Change) -> Vec<Action> {
             let since = Revision(self.revision);
             self.revision += 1;
             let delta = Delta { since, revision: Revision(self.revision), mark: None, changes: vec![change] };
             self.view.apply_delta(delta).unwrap();
-            self.dialogue.on_view(&self.view)
+            self.protocol.on_view(&self.view)
         }
 
-        fn report(&mut self, revision: u64, withdrawn: bool) -> Vec<Say> {
+        fn report(&mut self, revision: u64, withdrawn: bool) -> Vec<Action> {
             let report = Report {
-                holding: self.dialogue.epoch,
+                holding: self.protocol.epoch,
                 applied: Some((self.incarnation, Revision(revision))),
                 announcement: Some(announcement()),
                 withdrawn,
                 ..Report::default()
             };
-            self.dialogue.on_report(&report)
+            self.protocol.on_report(&report)
         }
     }
 
@@ -293,127 +293,131 @@ mod tests {
         }
     }
 
-    fn ack(revision: u64) -> Say {
-        Say::Ack(applied(revision))
+    fn ack(revision: u64) -> Action {
+        Action::Ack(applied(revision))
     }
 
     #[test]
     fn a_host_is_announced_once_its_routes_are_in_the_kernel() {
-        let mut it = Fixture::new();
-        assert_eq!(it.report(9, false), [ack(9)]);
-        assert_eq!(it.report(10, false), [Say::Announce(announcement()), ack(10)]);
-        assert!(it.report(10, false).is_empty(), "nothing is said twice");
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.report(9, false), [ack(9)]);
+        assert_eq!(fixture.report(10, false), [Action::Announce(announcement()), ack(10)]);
+        assert!(fixture.report(10, false).is_empty(), "no message is repeated");
     }
 
     #[test]
-    fn what_is_held_is_told_and_not_acknowledged() {
-        let mut it = Fixture::new();
-        it.report(10, false);
-        let report = Report { applied: Some((it.incarnation, Revision(12))), held: 20, ..Report::default() };
+    fn held_routes_are_reported_and_not_acknowledged() {
+        let mut fixture = Fixture::new();
+        fixture.report(10, false);
+        let report =
+            Report { applied: Some((fixture.incarnation, Revision(12))), held: 20, ..Report::default() };
         let held = Applied { held: 20, ..applied(10) };
-        assert_eq!(it.dialogue.on_report(&report), [Say::Ack(held)]);
+        assert_eq!(fixture.protocol.on_report(&report), [Action::Ack(held)]);
     }
 
     #[test]
     fn a_change_of_problems_alone_is_acknowledged() {
-        let mut it = Fixture::new();
-        it.report(10, false);
+        let mut fixture = Fixture::new();
+        fixture.report(10, false);
         let problem = Problem {
             what: "bridge-missing".into(),
             saw: "bridge \"docker0\" does not exist".into(),
             fix: String::new(),
             since_unix_ms: 1,
         };
-        let at = Some((it.incarnation, Revision(10)));
+        let at = Some((fixture.incarnation, Revision(10)));
         let report = Report { applied: at, problems: vec![problem.clone()], ..Report::default() };
         let with_problem = Applied { problems: vec![problem], ..applied(10) };
-        assert_eq!(it.dialogue.on_report(&report), [Say::Ack(with_problem)]);
-        assert!(it.dialogue.on_report(&report).is_empty(), "nothing is said twice");
-        assert_eq!(it.dialogue.on_report(&Report { applied: at, ..Report::default() }), [ack(10)]);
+        assert_eq!(fixture.protocol.on_report(&report), [Action::Ack(with_problem)]);
+        assert!(fixture.protocol.on_report(&report).is_empty(), "no message is repeated");
+        assert_eq!(fixture.protocol.on_report(&Report { applied: at, ..Report::default() }), [ack(10)]);
     }
 
     #[test]
-    fn a_drain_waits_for_peers_then_takes_down_then_says_so() {
-        let mut it = Fixture::new();
-        it.change(Change::Peer(peer(NodeState::Ready)));
-        it.report(11, false);
-        let said = it.change(Change::Peer(peer(NodeState::Draining)));
-        assert_eq!(said, [Say::Settle(Revision(12), Duration::from_secs(7))]);
-        assert!(!it.dialogue.withdrawn(), "peers first");
-        it.dialogue.settled(vec!["host3".into()]);
-        assert!(it.dialogue.withdrawn());
-        assert_eq!(it.report(12, false), [ack(12)], "not taken down yet");
-        assert_eq!(it.report(12, true), [Say::Drained(vec!["host3".into()])]);
-        it.change(Change::Peer(peer(NodeState::Drained)));
-        assert!(it.dialogue.withdrawn());
+    fn a_drain_waits_for_peers_then_removes_routes_then_reports() {
+        let mut fixture = Fixture::new();
+        fixture.change(Change::Peer(peer(NodeState::Ready)));
+        fixture.report(11, false);
+        let actions = fixture.change(Change::Peer(peer(NodeState::Draining)));
+        assert_eq!(actions, [Action::Settle(Revision(12), Duration::from_secs(7))]);
+        assert!(!fixture.protocol.withdrawn(), "peers first");
+        fixture.protocol.settled(vec!["host3".into()]);
+        assert!(fixture.protocol.withdrawn());
+        assert_eq!(fixture.report(12, false), [ack(12)], "routes not removed yet");
+        assert_eq!(fixture.report(12, true), [Action::Drained(vec!["host3".into()])]);
+        fixture.change(Change::Peer(peer(NodeState::Drained)));
+        assert!(fixture.protocol.withdrawn());
     }
 
     #[test]
-    fn an_undrained_host_is_announced_anew() {
-        let mut it = Fixture::new();
-        it.report(10, false);
-        it.change(Change::Peer(peer(NodeState::Drained)));
-        it.report(11, true);
-        assert!(it.change(Change::Peer(peer(NodeState::Joining))).is_empty());
-        assert!(!it.dialogue.withdrawn());
-        assert_eq!(it.report(12, false), [Say::Announce(announcement()), ack(12)]);
+    fn an_undrained_host_is_announced_again() {
+        let mut fixture = Fixture::new();
+        fixture.report(10, false);
+        fixture.change(Change::Peer(peer(NodeState::Drained)));
+        fixture.report(11, true);
+        assert!(fixture.change(Change::Peer(peer(NodeState::Joining))).is_empty());
+        assert!(!fixture.protocol.withdrawn());
+        assert_eq!(fixture.report(12, false), [Action::Announce(announcement()), ack(12)]);
     }
 
     #[test]
-    fn a_router_acknowledges_and_says_nothing_else() {
-        let mut it = Fixture::new();
-        it.dialogue = Dialogue::new("r1".parse().unwrap(), None);
-        let report = Report { applied: Some((it.incarnation, Revision(10))), ..Report::default() };
-        assert!(it.dialogue.on_report(&report).is_empty(), "nothing was told on this stream yet");
-        assert!(it.dialogue.on_view(&it.view).is_empty());
-        assert_eq!(it.dialogue.on_report(&report), [ack(10)]);
-        assert!(it.change(Change::Peer(peer(NodeState::Draining))).is_empty());
-        assert!(!it.dialogue.withdrawn());
+    fn a_router_only_acknowledges() {
+        let mut fixture = Fixture::new();
+        fixture.protocol = Protocol::new("r1".parse().unwrap(), None);
+        let report = Report { applied: Some((fixture.incarnation, Revision(10))), ..Report::default() };
+        assert!(fixture.protocol.on_report(&report).is_empty(), "nothing was received on this stream yet");
+        assert!(fixture.protocol.on_view(&fixture.view).is_empty());
+        assert_eq!(fixture.protocol.on_report(&report), [ack(10)]);
+        assert!(fixture.change(Change::Peer(peer(NodeState::Draining))).is_empty());
+        assert!(!fixture.protocol.withdrawn());
     }
 
-    /// The agent slept while its claim of revision 4 ended, and holds another one now.
+    /// The agent was disconnected while its claim of revision 4 ended, and has a newer one now.
     #[test]
-    fn a_view_from_before_the_claim_says_nothing_of_it() {
-        let claim_at = |it: &Fixture, revision| Claim {
+    fn a_view_that_is_older_than_the_claim_does_not_end_it() {
+        let claim_at = |fixture: &Fixture, revision| Claim {
             prefix: "2001:db8:1::/64".parse().unwrap(),
-            epoch: Epoch { incarnation: it.incarnation, revision: Revision(revision) },
+            epoch: Epoch { incarnation: fixture.incarnation, revision: Revision(revision) },
             pool: Pool::new("main".parse().unwrap(), "2001:db8::/32".parse().unwrap(), 64, 64).unwrap(),
         };
         let states = [NodeState::Joining, NodeState::Ready, NodeState::Draining, NodeState::Drained];
         let known = states.map(|state| Change::Peer(peer(state)));
         for before in known.into_iter().chain([Change::PeerRemoved("host1".parse().unwrap())]) {
-            let mut it = Fixture::new();
-            it.change(before.clone());
-            let claim = claim_at(&it, 13);
-            it.dialogue = Dialogue::new("host1".parse().unwrap(), Some(&claim));
-            assert!(it.dialogue.on_view(&it.view).is_empty(), "the retained view, at 11: {before:?}");
-            assert!(!it.dialogue.withdrawn(), "{before:?}");
-            assert!(it.change(Change::Recovering(false)).is_empty(), "12: {before:?}");
-            assert!(!matches!(it.report(12, false)[..], [Say::Announce(_), ..]), "{before:?}");
-            let anew = Peer { claimed: Revision(13), ..peer(NodeState::Joining) };
-            assert!(it.change(Change::Peer(anew)).is_empty(), "13: {before:?}");
-            assert_eq!(it.report(13, false), [Say::Announce(announcement()), ack(13)], "{before:?}");
+            let mut fixture = Fixture::new();
+            fixture.change(before.clone());
+            let claim = claim_at(&fixture, 13);
+            fixture.protocol = Protocol::new("host1".parse().unwrap(), Some(&claim));
+            assert!(
+                fixture.protocol.on_view(&fixture.view).is_empty(),
+                "the retained view, at 11: {before:?}"
+            );
+            assert!(!fixture.protocol.withdrawn(), "{before:?}");
+            assert!(fixture.change(Change::Recovering(false)).is_empty(), "12: {before:?}");
+            assert!(!matches!(fixture.report(12, false)[..], [Action::Announce(_), ..]), "{before:?}");
+            let newer = Peer { claimed: Revision(13), ..peer(NodeState::Joining) };
+            assert!(fixture.change(Change::Peer(newer)).is_empty(), "13: {before:?}");
+            assert_eq!(fixture.report(13, false), [Action::Announce(announcement()), ack(13)], "{before:?}");
         }
-        // A stream that is resumed without a delta: the retained view is past the claim, and counts.
-        let mut it = Fixture::new();
-        it.change(Change::Peer(peer(NodeState::Ready)));
+        // A resumed stream without a delta: the retained view is newer than the claim, and counts.
+        let mut fixture = Fixture::new();
+        fixture.change(Change::Peer(peer(NodeState::Ready)));
         let mut of = |revision, node: &str| {
-            let claim = claim_at(&it, revision);
-            it.dialogue = Dialogue::new(node.parse().unwrap(), Some(&claim));
-            it.dialogue.on_view(&it.view)
+            let claim = claim_at(&fixture, revision);
+            fixture.protocol = Protocol::new(node.parse().unwrap(), Some(&claim));
+            fixture.protocol.on_view(&fixture.view)
         };
-        assert!(of(4, "host1").is_empty(), "the claim that it knows");
-        assert_eq!(of(9, "host1"), [Say::Reclaim(Lost::ClaimedAnew)]);
-        assert_eq!(of(11, "host2"), [Say::Reclaim(Lost::Gone)]);
+        assert!(of(4, "host1").is_empty(), "the claim of the view");
+        assert_eq!(of(9, "host1"), [Action::Reclaim(Lost::ClaimedAnew)]);
+        assert_eq!(of(11, "host2"), [Action::Reclaim(Lost::Gone)]);
     }
 
     #[test]
-    fn a_lost_claim_is_claimed_anew() {
-        let mut it = Fixture::new();
-        let said = it.change(Change::PeerRemoved("host1".parse().unwrap()));
-        assert!(matches!(&said[..], [Say::Reclaim(_)]), "{said:?}");
-        let mut it = Fixture::new();
-        let anew = Peer { claimed: Revision(11), ..peer(NodeState::Joining) };
-        assert!(matches!(&it.change(Change::Peer(anew))[..], [Say::Reclaim(_)]));
+    fn a_lost_claim_is_claimed_again() {
+        let mut fixture = Fixture::new();
+        let actions = fixture.change(Change::PeerRemoved("host1".parse().unwrap()));
+        assert!(matches!(&actions[..], [Action::Reclaim(_)]), "{actions:?}");
+        let mut fixture = Fixture::new();
+        let newer = Peer { claimed: Revision(11), ..peer(NodeState::Joining) };
+        assert!(matches!(&fixture.change(Change::Peer(newer))[..], [Action::Reclaim(_)]));
     }
 }
