@@ -68,7 +68,7 @@ struct Listed {
 const STARTING: &str = "starting";
 
 impl Default for Problems {
-    /// The agent is starting, until the engine has looked at the host.
+    /// The agent is starting, until the engine has checked the host.
     fn default() -> Self {
         let problem =
             Problem { what: STARTING.into(), saw: STARTING.into(), fix: String::new(), since_unix_ms: 0 };

@@ -255,11 +255,11 @@ pub enum Event {
     RouteGone(Route),
     /// A link is new or has changed.
     LinkChanged(Link),
-    /// A link is gone.
+    /// A link was deleted.
     LinkGone(Link),
     /// An address is new or has changed.
     AddressChanged(Address),
-    /// An address is gone.
+    /// An address was removed.
     AddressGone(Address),
     /// Events were lost: links, addresses and routes must be read again.
     Overrun,

@@ -62,19 +62,19 @@ fn peer(seen: &Observed<'_>) -> Check {
             ),
         ),
         Some(PeerState::NotReady(NodeState::Joining)) => broken(
-            format!("{peer} has not announced itself, so nobody routes to it"),
+            format!("{peer} is not announced yet, so no peer routes to it"),
             format!("sextant node show {peer}, and sextant-agent's log there"),
         ),
         Some(PeerState::NotReady(state)) => broken(
-            format!("{peer} is {state}, so nobody routes to it"),
+            format!("{peer} is {state}, so no peer routes to it"),
             format!("sextant node undrain {peer}"),
         ),
         Some(PeerState::Withdrawn) => broken(
-            format!("{here} itself is drained, and routes to nobody"),
+            format!("{here} itself is drained, and has no routes to peers"),
             format!("sextant node undrain {here}"),
         ),
         None => broken(
-            format!("the agent has not heard of {peer} yet (revision {})", towards.revision),
+            format!("the agent has not received {peer} yet (revision {})", towards.revision),
             "sextant wait --timeout 30s; then trace again".into(),
         ),
     }
@@ -176,7 +176,7 @@ fn pending(seen: &Observed<'_>, saw: String) -> Check {
 fn next_hop(seen: &Observed<'_>, Hop { addr, link, neighbour }: &Hop) -> Check {
     let here = seen.here;
     let Some(link) = link else {
-        return Check::broken("next hop", format!("{addr} is on an interface that is gone"), "trace again");
+        return Check::broken("next hop", format!("{addr} is on a missing interface"), "trace again");
     };
     let name = &link.name;
     if !link.up {
