@@ -98,7 +98,7 @@ mod tests {
         let table = [
             (Ended::Fenced("x".into()), true, Some(Transition::Fenced)),
             (Ended::Fenced("x".into()), false, Some(Transition::Fenced)),
-            (Ended::ClaimLost(Lost::Gone), true, Some(Transition::ClaimLost)),
+            (Ended::ClaimLost(Lost::NotInStore), true, Some(Transition::ClaimLost)),
             (superseded(), true, Some(Transition::Superseded)),
             (link(LinkError::Stale), true, Some(Transition::StaleController)),
             (link(LinkError::Silent(Duration::ZERO)), true, Some(Transition::StreamLost)),

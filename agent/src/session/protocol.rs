@@ -31,11 +31,11 @@ pub(super) enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Lost {
     #[error("the store was replaced")]
-    OtherStore,
+    StoreReplaced,
     #[error("the node has a newer claim")]
-    ClaimedAnew,
+    NewerClaim,
     #[error("the node is not in the store")]
-    Gone,
+    NotInStore,
 }
 
 /// The kernel's state.
@@ -140,14 +140,14 @@ impl Protocol {
     /// an earlier claim of the node, which ended while the agent was disconnected.
     fn lost(&self, epoch: Epoch, view: &View) -> Option<Lost> {
         if view.incarnation()? != epoch.incarnation {
-            return Some(Lost::OtherStore);
+            return Some(Lost::StoreReplaced);
         }
         if !view.reaches(epoch) {
             return None;
         }
         match view.peer(&self.node) {
-            Some(own) if own.claimed != epoch.revision => Some(Lost::ClaimedAnew),
-            None if view.is_complete() || self.own.is_some() => Some(Lost::Gone),
+            Some(own) if own.claimed != epoch.revision => Some(Lost::NewerClaim),
+            None if view.is_complete() || self.own.is_some() => Some(Lost::NotInStore),
             _ => None,
         }
     }
@@ -407,8 +407,8 @@ mod tests {
             fixture.protocol.on_view(&fixture.view)
         };
         assert!(of(4, "host1").is_empty(), "the claim of the view");
-        assert_eq!(of(9, "host1"), [Action::Reclaim(Lost::ClaimedAnew)]);
-        assert_eq!(of(11, "host2"), [Action::Reclaim(Lost::Gone)]);
+        assert_eq!(of(9, "host1"), [Action::Reclaim(Lost::NewerClaim)]);
+        assert_eq!(of(11, "host2"), [Action::Reclaim(Lost::NotInStore)]);
     }
 
     #[test]
