@@ -54,7 +54,11 @@ fn i3_a_cloned_disk_does_not_win_over_the_original() {
         });
         // Each of its attempts is refused.
         stream.flows(500, 30 * SECONDS).unwrap();
-        assert!(!clone.process.log().contains("\"message\":\"connected to controller\""), "{}", clone.process.log());
+        assert!(
+            !clone.process.log().contains("\"message\":\"connected to controller\""),
+            "{}",
+            clone.process.log()
+        );
         clone.process.kill().unwrap();
         stream.finish().unwrap().nothing_lost().unwrap();
     }
@@ -95,12 +99,18 @@ fn an_agent_whose_controller_or_connection_is_dead_gets_in_elsewhere() {
     cluster.agents.remove(0).process.kill().unwrap();
     cluster.hosts[0].mend().unwrap();
     let restarted = cluster.start_agent(0, &[2, 1]);
-    cluster.agents[restarted].process.wait_for_line("\"message\":\"connected to controller\"", 10 * SECONDS).unwrap();
+    cluster.agents[restarted]
+        .process
+        .wait_for_line("\"message\":\"connected to controller\"", 10 * SECONDS)
+        .unwrap();
     // Another run, and its controller is frozen.
     cluster.controllers[1].process.freeze().unwrap();
     cluster.agents.remove(restarted).process.kill().unwrap();
     let restarted = cluster.start_agent(0, &[1]);
-    cluster.agents[restarted].process.wait_for_line("\"message\":\"connected to controller\"", 10 * SECONDS).unwrap();
+    cluster.agents[restarted]
+        .process
+        .wait_for_line("\"message\":\"connected to controller\"", 10 * SECONDS)
+        .unwrap();
     cluster.controllers[1].process.thaw().unwrap();
     assert_eq!(cluster.wait_ready("h1")["epoch"], held["epoch"]);
 }

@@ -15,10 +15,7 @@ fn doctor(bed: &Bed, more: &[&str]) -> Output {
 fn each_problem_is_shown_with_its_fix_and_the_agent_warns_once() {
     let mut bed = Bed::start("doctor", 1);
     let sound = doctor(&bed, &["--uplink", "eth0"]);
-    assert_eq!(
-        (sound.status.code(), text(&sound).as_str()),
-        (Some(0), "no problems found\n")
-    );
+    assert_eq!((sound.status.code(), text(&sound).as_str()), (Some(0), "no problems found\n"));
     let rules = "add table ip6 filter; add chain ip6 filter FORWARD { type filter hook forward priority 0; policy drop; }; \
                  add table inet firewalld; add chain inet firewalld filter_PREROUTING { type filter hook prerouting priority \
                  10; }; add rule inet firewalld filter_PREROUTING meta nfproto ipv6 fib saddr . mark . iif oif missing drop";
@@ -95,19 +92,21 @@ fn safe_fixes_are_applied_and_other_problems_are_only_shown() {
 
     let fixed = doctor("--fix");
     let said = text(&fixed);
-    for part in ["done: net/ipv6/neigh/default/gc_thresh3 = 8", "gc_thresh2 = 4", firewall, "problems to fix: 1"] {
+    for part in
+        ["done: net/ipv6/neigh/default/gc_thresh3 = 8", "gc_thresh2 = 4", firewall, "problems to fix: 1"]
+    {
         assert!(said.contains(part), "no \"{part}\" in\n{said}");
     }
     assert_eq!((fixed.status.code(), limit(2), limit(3)), (Some(1), "4\n".into(), "8\n".into()));
     assert_eq!(said.matches("  done: ").count(), 2, "{said}");
 
     let again = text(&doctor("--fix"));
-    assert!(again.contains(firewall) && again.contains("problems to fix: 1") && !again.contains("done: "), "{again}");
+    assert!(
+        again.contains(firewall) && again.contains("problems to fix: 1") && !again.contains("done: "),
+        "{again}"
+    );
     assert_eq!(others(), before, "what is not its own is as it was");
     host.check(&["nft", "delete table ip6 site"]).unwrap();
     let sound = doctor("--fix");
-    assert_eq!(
-        (sound.status.code(), text(&sound).as_str()),
-        (Some(0), "no problems found\n")
-    );
+    assert_eq!((sound.status.code(), text(&sound).as_str()), (Some(0), "no problems found\n"));
 }

@@ -51,10 +51,7 @@ fn a_state_directory_that_is_taken_away_is_noticed_and_written_back() {
     };
     fs::remove_dir_all(&dir).unwrap();
     written_back("deleted");
-    bed.cluster.agents[0]
-        .process
-        .wait_for_line("node id, claim and ledger restored", 5 * SECONDS)
-        .unwrap();
+    bed.cluster.agents[0].process.wait_for_line("node id, claim and ledger restored", 5 * SECONDS).unwrap();
     for (name, _) in &whole {
         fs::remove_file(dir.join(name)).unwrap();
     }

@@ -66,7 +66,8 @@ fn i11_a_host_that_is_cut_off_is_refused_and_is_back_within_a_second() {
 
     let mark = cluster.agents[1].process.log_len();
     cluster.hosts[1].mend().unwrap();
-    let line = cluster.agents[1].process.wait_for_line_after(mark, "\"host announced\"", 30 * SECONDS).unwrap();
+    let line =
+        cluster.agents[1].process.wait_for_line_after(mark, "\"host announced\"", 30 * SECONDS).unwrap();
     comes_back(&cluster, &monitor, line.seen);
     reaches(&from, &to);
     nothing_leaked(&router, &before);
