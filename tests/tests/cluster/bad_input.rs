@@ -149,7 +149,7 @@ fn a_full_disk() {
         (out, added) if out.code == 0 => Err(format!("{added} pools fit so far")),
         refused => Ok(refused),
     });
-    refused(&full, 5, &["store", "MiB more", "No space left", "make room"]);
+    refused(&full, 5, &["store", "MiB more", "No space left", "free space"]);
     let count = || lab.cli_json(&["pool", "list"]).unwrap().as_array().map(Vec::len);
     assert_eq!(count(), Some(fitted), "what was acknowledged is there");
     assert!(controller.process.ended().unwrap().is_none(), "the controller goes on");

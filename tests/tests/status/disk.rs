@@ -69,7 +69,7 @@ fn a_full_disk_is_known_while_it_lasts_and_no_obstacle_to_deletes() {
         assert!(status.code == 5 && json["well"] == false && json["stale"] == false, "{context}: {json}");
         let text = cluster.lab.cli(&["status"]).unwrap().stdout;
         let line = text.lines().nth(1).unwrap();
-        let words = ["which was asked: store \"", "cannot grow", "MiB more", "make room", "(since "];
+        let words = ["which was asked: store \"", "cannot grow", "MiB more", "free space", "(since "];
         assert!(words.iter().all(|word| line.contains(word)), "{context}: {text}");
         poll("the controller is not ready", 5 * SECONDS, || {
             let (code, body) = http("/readyz");

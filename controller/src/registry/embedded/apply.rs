@@ -1,6 +1,6 @@
-//! What a request does to the store's content: the meaning of guards, operations and leases. Pure: no file, no clock.
+//! The semantics of guards, operations and leases: applies a request to the store's content. Pure: no file, no clock.
 //!
-//! The content is behind [`Content`], so that the same decisions run over the file's tables and over a map in tests.
+//! The content is behind [`Content`], so that the same code runs over the file's tables and over a map in tests.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use sextant_proto::Revision;
 
 use crate::registry::{Batch, Entry, Event, Guard, KeyRange, LeaseId, Op, Outcome, Txn};
 
-/// The store's content, as it is after all that was done so far.
+/// The store's content after all requests so far.
 pub trait Content {
-    /// Why it could not be read or written.
+    /// A failed read or write.
     type Error;
 
     /// The revision of the last change.
     fn revision(&self) -> Revision;
     fn set_revision(&mut self, revision: Revision);
-    /// What is known of a key without its value.
-    fn standing(&self, key: &str) -> Result<Option<Standing>, Self::Error>;
+    /// The revisions and the lease of a key.
+    fn key_meta(&self, key: &str) -> Result<Option<KeyMeta>, Self::Error>;
     /// The value of a key.
     fn value(&self, key: &str) -> Result<Option<Bytes>, Self::Error>;
     /// Whether any key is in the range.
@@ -30,50 +30,50 @@ pub trait Content {
     fn put(&mut self, entry: &Entry, before: Option<LeaseId>) -> Result<(), Self::Error>;
     /// Deletes a key that belonged to the lease `before`.
     fn delete(&mut self, key: &str, before: Option<LeaseId>) -> Result<(), Self::Error>;
-    /// Makes a lease with an id that no lease ever had.
+    /// Creates a lease with an id that was never used.
     fn add_lease(&mut self, ttl: Duration) -> Result<LeaseId, Self::Error>;
-    /// Takes away a lease, which no key belongs to any more.
+    /// Removes a lease that has no keys left.
     fn remove_lease(&mut self, lease: LeaseId) -> Result<(), Self::Error>;
 }
 
-/// A key's dates and lease.
+/// A key's revisions and lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct KeyMeta {
     pub created: Revision,
     pub modified: Revision,
     pub lease: Option<LeaseId>,
 }
 
-/// One thing to do.
+/// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
     Commit(Txn),
     Grant(Duration),
-    /// Ends a lease: revoked, or its time is over.
+    /// Ends a lease: revoked or expired.
     End(LeaseId),
 }
 
-/// What to tell the one who asked.
+/// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Outcome(Outcome),
     Granted(LeaseId, Duration),
-    /// The lease is gone from now on.
+    /// The lease has ended.
     Ended(LeaseId),
-    /// There was no such lease; nothing was done.
+    /// The lease does not exist; nothing was changed.
     NoLease(LeaseId),
 }
 
-/// What was done.
+/// The effect of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Done {
+pub struct Applied {
     pub answer: Answer,
-    /// Its changes, if it made a revision.
+    /// Its changes, if it created a revision.
     pub batch: Option<Batch>,
 }
 
-impl Done {
-    /// Whether the content is another than before.
+impl Applied {
+    /// Whether the content has changed.
     pub fn changed(&self) -> bool {
         self.batch.is_some() || matches!(self.answer, Answer::Granted(..) | Answer::Ended(_))
     }
@@ -83,26 +83,26 @@ impl Done {
     }
 }
 
-/// Does one thing to the content.
-pub fn perform<C: Content>(content: &mut C, work: &Work) -> Result<Done, C::Error> {
+/// Applies one request to the content.
+pub fn perform<C: Content>(content: &mut C, work: &Work) -> Result<Applied, C::Error> {
     match work {
         Work::Commit(txn) => commit(content, txn),
         Work::Grant(ttl) => {
             let lease = content.add_lease(*ttl)?;
-            Ok(Done::nothing(Answer::Granted(lease, *ttl)))
+            Ok(Applied::nothing(Answer::Granted(lease, *ttl)))
         }
         Work::End(lease) => end(content, *lease),
     }
 }
 
-fn commit<C: Content>(content: &mut C, txn: &Txn) -> Result<Done, C::Error> {
+fn commit<C: Content>(content: &mut C, txn: &Txn) -> Result<Applied, C::Error> {
     for guard in &txn.guards {
         if !holds(content, guard)? {
-            return Ok(Done::nothing(Answer::Outcome(Outcome::Refused(content.revision()))));
+            return Ok(Applied::nothing(Answer::Outcome(Outcome::Refused(content.revision()))));
         }
     }
     if let Some(lease) = ended_lease(content, &txn.ops)? {
-        return Ok(Done::nothing(Answer::NoLease(lease)));
+        return Ok(Applied::nothing(Answer::NoLease(lease)));
     }
     let revision = next(content);
     let mut events = Vec::with_capacity(txn.ops.len());
@@ -111,12 +111,12 @@ fn commit<C: Content>(content: &mut C, txn: &Txn) -> Result<Done, C::Error> {
     }
     let batch = conclude(content, revision, events);
     let answer = Answer::Outcome(Outcome::Committed(content.revision()));
-    Ok(Done { answer, batch })
+    Ok(Applied { answer, batch })
 }
 
-fn end<C: Content>(content: &mut C, lease: LeaseId) -> Result<Done, C::Error> {
+fn end<C: Content>(content: &mut C, lease: LeaseId) -> Result<Applied, C::Error> {
     if !content.has_lease(lease)? {
-        return Ok(Done::nothing(Answer::NoLease(lease)));
+        return Ok(Applied::nothing(Answer::NoLease(lease)));
     }
     let revision = next(content);
     let mut events = Vec::new();
@@ -127,21 +127,21 @@ fn end<C: Content>(content: &mut C, lease: LeaseId) -> Result<Done, C::Error> {
     content.remove_lease(lease)?;
     let batch = conclude(content, revision, events);
     let answer = Answer::Ended(lease);
-    Ok(Done { answer, batch })
+    Ok(Applied { answer, batch })
 }
 
 fn holds<C: Content>(content: &C, guard: &Guard) -> Result<bool, C::Error> {
     Ok(match guard {
-        Guard::Absent(key) => content.standing(key)?.is_none(),
+        Guard::Absent(key) => content.key_meta(key)?.is_none(),
         Guard::Unchanged(key, revision) => {
-            content.standing(key)?.is_some_and(|standing| standing.modified == *revision)
+            content.key_meta(key)?.is_some_and(|key_meta| key_meta.modified == *revision)
         }
         Guard::RangeAbsent(range) => !content.any_in(range)?,
         Guard::Holds(key, value) => content.value(key)?.as_ref() == Some(value),
     })
 }
 
-/// The first lease that an operation wants and that there is not.
+/// The first lease that an operation names and that does not exist.
 fn ended_lease<C: Content>(content: &C, ops: &[Op]) -> Result<Option<LeaseId>, C::Error> {
     for op in ops {
         if let Op::Put { lease: Some(lease), .. } = op
@@ -154,21 +154,21 @@ fn ended_lease<C: Content>(content: &C, ops: &[Op]) -> Result<Option<LeaseId>, C
 }
 
 fn apply<C: Content>(content: &mut C, op: &Op, revision: Revision) -> Result<Option<Event>, C::Error> {
-    let standing = content.standing(op.key())?;
-    let before = standing.and_then(|standing| standing.lease);
+    let key_meta = content.key_meta(op.key())?;
+    let before = key_meta.and_then(|key_meta| key_meta.lease);
     match op {
         Op::Put { key, value, lease } => {
             let entry = Entry {
                 key: key.clone(),
                 value: value.clone(),
-                created: standing.map_or(revision, |standing| standing.created),
+                created: key_meta.map_or(revision, |key_meta| key_meta.created),
                 modified: revision,
                 lease: *lease,
             };
             content.put(&entry, before)?;
             Ok(Some(Event::Put(entry)))
         }
-        Op::Delete(_) if standing.is_none() => Ok(None),
+        Op::Delete(_) if key_meta.is_none() => Ok(None),
         Op::Delete(key) => {
             content.delete(key, before)?;
             let key = key.clone();
@@ -181,7 +181,7 @@ fn next<C: Content>(content: &C) -> Revision {
     Revision(content.revision().0 + 1)
 }
 
-/// A revision is only made by what changed something.
+/// Only a request that changed something creates a revision.
 fn conclude<C: Content>(content: &mut C, revision: Revision, events: Vec<Event>) -> Option<Batch> {
     if events.is_empty() {
         return None;
@@ -195,12 +195,12 @@ mod tests {
     use super::*;
     use crate::registry::fake::Snapshot as Map;
 
-    fn done(map: &mut Map, work: Work) -> Done {
+    fn done(map: &mut Map, work: Work) -> Applied {
         let Ok(done) = perform(map, &work);
         done
     }
 
-    fn txn(map: &mut Map, guards: Vec<Guard>, ops: Vec<Op>) -> Done {
+    fn txn(map: &mut Map, guards: Vec<Guard>, ops: Vec<Op>) -> Applied {
         done(map, Work::Commit(Txn { guards, ops }))
     }
 
@@ -208,7 +208,7 @@ mod tests {
         Op::Put { key: key.to_owned(), value: "held".into(), lease: Some(lease) }
     }
 
-    fn keys(done: &Done) -> Vec<&str> {
+    fn keys(done: &Applied) -> Vec<&str> {
         let events = done.batch.iter().flat_map(|batch| &batch.events);
         events
             .map(|event| match event {
@@ -258,9 +258,9 @@ mod tests {
         let before = map.clone();
         let ops = vec![Op::put("b", "1"), with_lease("c", LeaseId(9)), Op::Delete("a".into())];
         let refused = txn(&mut map, vec![Guard::Absent("a".into())], ops.clone());
-        assert_eq!(refused, Done::nothing(Answer::Outcome(Outcome::Refused(Revision(1)))));
+        assert_eq!(refused, Applied::nothing(Answer::Outcome(Outcome::Refused(Revision(1)))));
         let ended = txn(&mut map, vec![], ops);
-        assert_eq!(ended, Done::nothing(Answer::NoLease(LeaseId(9))));
+        assert_eq!(ended, Applied::nothing(Answer::NoLease(LeaseId(9))));
         assert_eq!(map, before);
     }
 
@@ -269,7 +269,7 @@ mod tests {
         let mut map = Map::default();
         txn(&mut map, vec![], vec![Op::put("a", "1")]);
         let nothing = txn(&mut map, vec![], vec![Op::Delete("x".into()), Op::Delete("y".into())]);
-        assert_eq!(nothing, Done::nothing(Answer::Outcome(Outcome::Committed(Revision(1)))));
+        assert_eq!(nothing, Applied::nothing(Answer::Outcome(Outcome::Committed(Revision(1)))));
         assert!(!nothing.changed());
         let partly = txn(&mut map, vec![], vec![Op::Delete("x".into()), Op::Delete("a".into())]);
         assert_eq!(keys(&partly), ["a"]);
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(done(&mut map, Work::End(one)).answer, Answer::NoLease(one));
         txn(&mut map, vec![], vec![Op::put("c", "free")]);
         let revision = map.revision;
-        assert_eq!(done(&mut map, Work::End(two)), Done::nothing(Answer::Ended(two)));
+        assert_eq!(done(&mut map, Work::End(two)), Applied::nothing(Answer::Ended(two)));
         assert_eq!(map.revision, revision, "the end of a lease without keys makes no revision");
     }
 }

@@ -1,14 +1,14 @@
-//! The octets of the file, as redb asks for them.
+//! The file as redb's storage backend.
 //!
-//! Three things are done otherwise than redb's own backend does them. Growth (redb doubles the file) allocates its blocks (by
-//! [`Room`]), so that a full disk is reported when the file grows, before anything of a transaction is written. It is never made shorter, as redb
-//! does on a clean close: it would have to double again after the next start, and a disk that is full by then would refuse
-//! that. (redb takes a file that is longer than its header says.) And before a file is read again after a failure, the page
-//! cache is dropped: after a failed write-back it holds octets that the disk does not.
+//! It differs from redb's own backend in three points. Growth (redb doubles the file) allocates blocks (through
+//! [`DiskSpace`]), so that a full disk is reported when the file grows, before any page of a transaction is written. The file
+//! never shrinks, as redb does on a clean close: it would have to double again after the next start, which fails if the disk
+//! is full by then. (redb accepts a file that is longer than its header states.) And the page cache is dropped before a file
+//! is read again after a failure: after a failed write-back it holds octets that are not on the disk.
 
 use std::{fs::File, io, ops::Bound};
 
-use super::room::Room;
+use super::disk_space::DiskSpace;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use redb::{BackendError, StorageBackend, backends::FileBackend};
 
@@ -18,20 +18,20 @@ pub struct Backend {
     redb: FileBackend,
     /// The same open file as in `redb`.
     file: File,
-    room: Room,
+    disk_space: DiskSpace,
     #[cfg(test)]
     pub faults: super::faults::Faults,
 }
 
 impl Backend {
-    /// Over a file that is open for reading and writing, with `room` to grow.
-    pub fn new(file: File, room: Room) -> Result<Self, redb::Error> {
+    /// Wraps a file that is open for reading and writing, and that grows through `disk_space`.
+    pub fn new(file: File, disk_space: DiskSpace) -> Result<Self, redb::Error> {
         drop_cache(&file);
         let same = file.try_clone()?;
         Ok(Self {
             redb: FileBackend::new(file)?,
             file: same,
-            room,
+            disk_space,
             #[cfg(test)]
             faults: super::faults::Faults::default(),
         })
@@ -56,7 +56,7 @@ impl StorageBackend for Backend {
         #[cfg(test)]
         self.faults.resize()?;
         let old = self.redb.len()?;
-        if len > old { self.room.grow(&self.file, old, len) } else { Ok(()) }
+        if len > old { self.disk_space.grow(&self.file, old, len) } else { Ok(()) }
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -68,7 +68,7 @@ impl StorageBackend for Backend {
     fn write(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
         #[cfg(test)]
         self.faults.write()?;
-        self.room.write(|| self.redb.write(offset, octets))
+        self.disk_space.write(|| self.redb.write(offset, octets))
     }
 
     fn close(&self) -> io::Result<()> {

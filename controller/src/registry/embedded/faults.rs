@@ -5,15 +5,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// Makes the writes, syncs and changes of length of a file fail when told to, and counts them.
+/// Makes writes, syncs and changes of length of a file fail on request, and counts them.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Mutex<Disk>>);
 
 #[derive(Debug, Default)]
 struct Disk {
-    /// How many calls go well until some fail.
+    /// How many calls succeed before the first failure.
     left: Option<u32>,
-    /// How many fail then.
+    /// How many calls fail after that.
     failing: u32,
     /// Writes since the last sync.
     unsynced: u32,
@@ -21,13 +21,13 @@ struct Disk {
 }
 
 impl Faults {
-    /// Lets `left` calls go well, then `failing` of them fail.
+    /// Lets `left` calls succeed, then `failing` calls fail.
     pub fn set(&self, left: u32, failing: u32) {
         let mut disk = self.0.lock().unwrap();
         (disk.left, disk.failing) = (Some(left), failing);
     }
 
-    /// Lets all go well again; whether any had failed.
+    /// Lets all calls succeed again. Returns whether any call failed.
     pub fn heal(&self) -> bool {
         self.0.lock().unwrap().left.take() == Some(0)
     }
@@ -42,7 +42,7 @@ impl Faults {
         self.0.lock().unwrap().syncs
     }
 
-    /// A change of length. It may follow the sync of a commit: what is cut off is no longer in use.
+    /// A change of length. It may follow the sync of a commit: the part that is cut off is no longer in use.
     pub fn resize(&self) -> io::Result<()> {
         self.0.lock().unwrap().call(|_| {})
     }

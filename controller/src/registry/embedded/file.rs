@@ -1,7 +1,7 @@
 //! The store's file and its transactions.
 //!
-//! With [`super::table`] (where things lie) and [`super::backend`] (octets) this is the edge to redb; nothing of redb's is
-//! seen outside these three.
+//! With [`super::table`] (the tables) and [`super::backend`] (octets) this is the edge to redb; no other module uses redb's
+//! types.
 
 use std::{
     fs, io,
@@ -13,29 +13,29 @@ use redb::{Builder, Database, ReadableDatabase, WriteTransaction};
 
 use super::{
     backend::Backend,
-    open::{self, FindBackup, NamedBackup, OpenError, mend},
+    disk_space::{DiskSpace, is_full},
+    location::{self, Identity, PathLock, misplaced},
+    open::{self, FindBackup, NamedBackup, OpenError, fix},
     overlay::Overlay,
     panics::caught,
-    placed::{self, Identity, PathLock, misplaced},
-    room::{Room, is_full},
     table::{self, Kind, Loaded, Tables},
 };
 use crate::registry::{KeyRange, Reading, RegistryError};
 
-/// redb's cache, in octets. Its own default of 1 GiB is more than a controller may take.
+/// redb's cache, in octets. redb's default of 1 GiB is too much for a controller.
 const CACHE: usize = 64 << 20;
 
-/// An open store file, or one that failed and waits to be opened again.
+/// A store file: open, or closed after a failure until it is opened again.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
-    /// The file that was opened first; no other one is ever used.
+    /// The file that was opened first; no other file is used.
     identity: Identity,
     _lock: PathLock,
-    room: Room,
-    /// Named where the file is damaged or away.
+    disk_space: DiskSpace,
+    /// Named in errors about a damaged or missing file.
     backups: Option<Arc<dyn FindBackup>>,
-    /// Readers and the writer's transactions share it; only opening anew takes it alone.
+    /// Shared by readers and the writer's transactions; locked exclusively only to reopen.
     state: RwLock<State>,
     #[cfg(test)]
     faults: super::faults::Faults,
@@ -44,43 +44,43 @@ pub struct File {
 #[derive(Debug)]
 enum State {
     Open(Database),
-    /// Failed; why.
+    /// Closed after this failure.
     Closed(Failure),
 }
 
 /// Why the file could not be read or written.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Failure {
-    /// The disk or the file system failed; it may work later.
+    /// The disk or the file system failed; a later attempt may succeed.
     #[error("{0}")]
     Io(String),
     /// The disk is full.
     #[error("{0}")]
     Full(String),
-    /// What is in it makes no sense.
+    /// The content is invalid.
     #[error("{0}")]
     Damaged(String),
 }
 
-/// What a transaction may take of the disk.
+/// The disk space that a transaction may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spend {
-    /// What is free; nothing is done while the file has holes.
+    /// Free space only; the transaction is refused while the file has holes.
     Nothing,
-    /// The reserve too.
+    /// The reserve as well.
     Reserve,
 }
 
-/// A transaction that was not done for certain.
+/// A transaction that failed.
 #[derive(Debug)]
 pub enum WriteError<T> {
-    /// It was not begun: there is no room, and the file stays open.
-    NoRoom(Failure),
-    /// It was not done.
+    /// It was not begun: the disk is full. The file stays open.
+    NoSpace(Failure),
+    /// It was not committed.
     NotDone(Failure),
-    /// It was done if the file's sequence is now the next one.
+    /// It was committed if the file's sequence is now the next one.
     Unknown {
-        /// What the transaction gave.
+        /// The result of the transaction.
         result: T,
         failure: Failure,
     },
@@ -105,23 +105,23 @@ impl From<Failure> for RegistryError {
 }
 
 impl File {
-    /// Opens the store at `path`, or makes a new one there.
+    /// Opens the store at `path`, or creates one.
     pub fn open(
         path: &Path,
         backups: Option<Arc<dyn FindBackup>>,
         #[cfg(test)] faults: super::faults::Faults,
     ) -> Result<(Self, Loaded), OpenError> {
-        let room = Room::new(path);
+        let disk_space = DiskSpace::new(path);
         let new = |file| {
-            let backend = Backend::new(file, room.clone()).map_err(|error| refused(path, error))?;
+            let backend = Backend::new(file, disk_space.clone()).map_err(|error| refused(path, error))?;
             database(path, backend).map(drop)
         };
-        // Before the lock: nothing is made beside what is no store.
+        // Before the lock: no lock file is created beside a file that is not a store.
         let found = open::existing(path)?;
-        let held_a_store = placed::was_locked(path);
+        let held_a_store = location::was_locked(path);
         let lock = PathLock::take(path)?;
         if held_a_store && found.is_some_and(|file| is_empty(&file)) {
-            let (path, reason) = (path.to_owned(), "it is empty, and a store was there before".to_owned());
+            let (path, reason) = (path.to_owned(), "the file is empty, but held a store before".to_owned());
             let refusal = OpenError::Damaged { path, reason, backup: None };
             return Err(refusal.with_backup(backups.as_deref()));
         }
@@ -133,7 +133,7 @@ impl File {
             path: path.to_owned(),
             identity: Identity::from(&metadata),
             _lock: lock,
-            room: room.clone(),
+            disk_space: disk_space.clone(),
             backups,
             state: RwLock::new(State::Closed(Failure::Io("not open yet".to_owned()))),
             #[cfg(test)]
@@ -147,10 +147,10 @@ impl File {
     /// Closes the file if it is open, and opens it again. It stays closed if that fails.
     pub fn reopen(&self) -> Result<Loaded, OpenError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // Closed first: its lock would keep us out.
+        // Closed first: redb's lock would block the second open.
         *state = State::Closed(Failure::Io(format!("store {:?} is being opened", self.path)));
-        // What redb repairs, or has to put away, needs pages.
-        let opened = self.room.spending(|| caught(|| self.open_again()));
+        // redb needs pages for a repair.
+        let opened = self.disk_space.with_reserve(|| caught(|| self.open_again()));
         match opened.unwrap_or_else(|reason| Err(self.damaged(reason))) {
             Ok((database, loaded)) => {
                 *state = State::Open(database);
@@ -172,41 +172,44 @@ impl File {
         matches!(*self.state(), State::Open(_))
     }
 
-    /// Takes the room that was lacking if it is there by now, and fills the reserve.
+    /// Allocates the missing blocks if the disk has space again, and fills the reserve.
     pub fn refill(&self) {
-        // Opened anew: redb has the other one. Where it cannot be, it is found out otherwise.
+        // A handle of its own: redb owns the other one. A failure here is detected elsewhere.
         if let Ok(Some(file)) = open::existing(&self.path)
             && file.metadata().is_ok_and(|metadata| Identity::from(&metadata) == self.identity)
         {
-            self.room.refill(&file);
+            self.disk_space.refill(&file);
         }
     }
 
-    /// Why nothing may be added: the file has holes, and there is still no room to fill them.
-    fn no_room(&self) -> Option<Failure> {
-        if !self.room.has_holes() {
+    /// The refusal of additions, if the file has holes that cannot be filled yet.
+    fn no_space(&self) -> Option<Failure> {
+        if !self.disk_space.has_holes() {
             return None;
         }
         self.refill();
-        self.room.refusal().filter(|_| self.room.has_holes()).map(|refusal| Failure::Full(refusal.reason))
+        self.disk_space
+            .refusal()
+            .filter(|_| self.disk_space.has_holes())
+            .map(|refusal| Failure::Full(refusal.reason))
     }
 
-    /// The room that it has to grow.
-    pub fn room(&self) -> &Room {
-        &self.room
+    /// The disk space of the file.
+    pub fn disk_space(&self) -> &DiskSpace {
+        &self.disk_space
     }
 
-    /// What is wrong if the open file is not at its path: nothing may be written then.
+    /// Describes why the open file is not at its path, if so. Nothing may be written then.
     pub fn misplaced(&self) -> Option<String> {
         misplaced(&self.path, self.identity)
     }
 
-    /// What is said while the open file is not at its path, and how to go on.
-    pub fn refusal(&self, what: &str) -> String {
-        placed::refusal(&self.path, what, self.backup().as_ref())
+    /// The error while the open file is not at its path, with the fix.
+    pub fn refusal(&self, problem: &str) -> String {
+        location::refusal(&self.path, problem, self.backup().as_ref())
     }
 
-    /// The newest backup, where one is known. Blocks while it is read.
+    /// The newest known backup. Blocks while it is read.
     fn backup(&self) -> Option<NamedBackup> {
         self.backups.as_ref().and_then(|backups| backups.newest())
     }
@@ -219,7 +222,7 @@ impl File {
         read.map_err(|error| self.failure(&state, error))
     }
 
-    /// Runs `work` in one transaction. It gives its result, and whether it changed anything: only then is anything
+    /// Runs `work` in one transaction. It returns its result, and whether it changed anything: only then is anything
     /// written, and on the disk when this returns.
     pub fn write<T>(
         &self,
@@ -228,10 +231,10 @@ impl File {
     ) -> Result<T, WriteError<T>> {
         let write = || caught(|| self.write_unguarded(work));
         let written = match spend {
-            Spend::Reserve => self.room.spending(write),
+            Spend::Reserve => self.disk_space.with_reserve(write),
             Spend::Nothing => {
-                if let Some(failure) = self.no_room() {
-                    return Err(WriteError::NoRoom(failure));
+                if let Some(failure) = self.no_space() {
+                    return Err(WriteError::NoSpace(failure));
                 }
                 write()
             }
@@ -250,7 +253,7 @@ impl File {
         let not_done = |error| WriteError::NotDone(self.failure(&state, error));
         let begin = || begin(state.database()?);
         let transaction = begin().map_err(not_done)?;
-        let worked = (|| {
+        let result = (|| {
             let mut tables = Tables::open(&transaction)?;
             let (result, changed) = work(&mut tables)?;
             if changed {
@@ -258,7 +261,7 @@ impl File {
             }
             Ok((result, changed))
         })();
-        let (result, changed) = worked.map_err(not_done)?;
+        let (result, changed) = result.map_err(not_done)?;
         if !changed {
             transaction.abort().map_err(|error| not_done(error.into()))?;
             return Ok(result);
@@ -281,18 +284,18 @@ impl File {
         };
         let metadata = file.metadata().map_err(|error| OpenError::io(&self.path, error))?;
         if Identity::from(&metadata) != self.identity {
-            let reason = "another file was put in the place of the open store".to_owned();
+            let reason = "the file of the open store was replaced by another file".to_owned();
             return Err(OpenError::NotAStore { path: self.path.clone(), reason });
         }
         let found = file.try_clone().map_err(|error| OpenError::io(&self.path, error))?;
         #[cfg_attr(not(test), expect(unused_mut))]
-        let mut backend = Backend::new(file, self.room.clone()).map_err(refused)?;
+        let mut backend = Backend::new(file, self.disk_space.clone()).map_err(refused)?;
         #[cfg(test)]
         {
             backend.faults = self.faults.clone();
         }
-        self.room.examine(&found).map_err(|error| OpenError::io(&self.path, error))?;
-        // Before redb opens it, as it then marks and perhaps repairs what it finds.
+        self.disk_space.examine(&found).map_err(|error| OpenError::io(&self.path, error))?;
+        // Before redb opens it: redb marks the file and may repair it.
         self.verify(found)?;
         let database = database(&self.path, backend)?;
         let load = || table::load(&database.begin_read()?);
@@ -300,7 +303,7 @@ impl File {
         Ok((database, loaded))
     }
 
-    /// Compares all pages with their checksums, and reads all that is in them; writes nothing. What is no store is left to
+    /// Compares all pages with their checksums, and reads all records; writes nothing. A file that is not a store is left to
     /// [`database`].
     fn verify(&self, found: fs::File) -> Result<(), OpenError> {
         let refused = |error| refused(&self.path, error);
@@ -331,7 +334,7 @@ impl File {
         }
         match error {
             redb::Error::Io(error) => {
-                let reason = format!("store {path:?}: {error}; {}", mend(&error));
+                let reason = format!("store {path:?}: {error}; {}", fix(&error));
                 if is_full(&error) { Failure::Full(reason) } else { Failure::Io(reason) }
             }
             redb::Error::Corrupted(reason) => Failure::Damaged(format!(
@@ -356,7 +359,7 @@ fn is_empty(file: &fs::File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() == 0)
 }
 
-/// Opens what is in the file, which is a store then: a new one if it was empty.
+/// Opens the database in the file; initialises a new store if the file is empty.
 fn database(path: &Path, backend: Backend) -> Result<Database, OpenError> {
     let opened = Builder::new().set_cache_size(CACHE).create_with_backend(backend);
     let database = opened.map_err(|error| refused(path, error.into()))?;
@@ -376,9 +379,9 @@ fn database(path: &Path, backend: Backend) -> Result<Database, OpenError> {
     Ok(database)
 }
 
-/// Begins a transaction that is committed in two phases. A commit in one phase whose pages are damaged looks like one that a
-/// crash cut off, and redb then opens the file with the commit before it: acknowledged changes would be lost silently. After
-/// two phases redb refuses such a file.
+/// Begins a transaction with a two-phase commit. redb cannot tell a one-phase commit with damaged pages from one that a
+/// crash interrupted, and opens the file at the commit before it: acknowledged changes would be lost silently. With two
+/// phases redb refuses such a file.
 fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
@@ -399,7 +402,7 @@ fn refused(path: &Path, error: redb::Error) -> OpenError {
             let reason = "it is a redb database of an old format".to_owned();
             OpenError::NotAStore { path, reason }
         }
-        // What redb says where its magic number or header is not there.
+        // redb's error for a missing magic number or header.
         redb::Error::Io(error)
             if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
         {

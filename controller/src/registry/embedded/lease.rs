@@ -1,6 +1,6 @@
-//! When leases end. Pure: the clock is handed in.
+//! The deadlines of leases. Pure: the clock is a parameter.
 //!
-//! The file keeps which leases there are and their TTLs; deadlines are only here, on the monotonic clock.
+//! The file holds the leases and their TTLs; deadlines exist only here, on the monotonic clock.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -19,12 +19,12 @@ pub struct Deadlines {
 #[derive(Debug, Clone, Copy)]
 struct Lease {
     ttl: Duration,
-    /// None if the TTL is longer than the clock can count.
+    /// None if the TTL exceeds the range of the clock.
     deadline: Option<Instant>,
 }
 
 impl Deadlines {
-    /// The leases of a store that was opened just now: each has its full TTL anew, as nobody could keep it alive before.
+    /// The leases of a store that was opened just now: each starts with its full TTL, because no keep-alive was possible before.
     pub fn anew(leases: impl IntoIterator<Item = (LeaseId, Duration)>, now: Instant) -> Self {
         let mut deadlines = Self::default();
         for (lease, ttl) in leases {
@@ -33,7 +33,7 @@ impl Deadlines {
         deadlines
     }
 
-    /// A lease that was granted just now.
+    /// Adds a lease that was granted just now.
     pub fn add(&mut self, lease: LeaseId, ttl: Duration, now: Instant) {
         self.remove(lease);
         let deadline = now.checked_add(ttl);
@@ -41,7 +41,7 @@ impl Deadlines {
         self.order.extend(deadline.map(|at| (at, lease)));
     }
 
-    /// Gives a lease another TTL; false if there is no such lease.
+    /// Renews a lease for its TTL; false if it does not exist.
     pub fn keep_alive(&mut self, lease: LeaseId, now: Instant) -> bool {
         let known = self.leases.get(&lease).copied();
         if let Some(Lease { ttl, .. }) = known {
@@ -50,7 +50,7 @@ impl Deadlines {
         known.is_some()
     }
 
-    /// Gives all leases another TTL.
+    /// Renews all leases.
     pub fn restart(&mut self, now: Instant) {
         let leases: Vec<_> = self.leases.iter().map(|(id, lease)| (*id, lease.ttl)).collect();
         *self = Self::anew(leases, now);
@@ -63,13 +63,13 @@ impl Deadlines {
         }
     }
 
-    /// The leases whose time is over, the longest ago first. They stay here until they are removed.
+    /// The expired leases, the longest expired first. They stay until they are removed.
     pub fn due(&self, now: Instant) -> Vec<LeaseId> {
         let over = self.order.iter().take_while(|(at, _)| *at <= now);
         over.map(|(_, lease)| *lease).collect()
     }
 
-    /// When the next lease ends.
+    /// The next deadline.
     pub fn next(&self) -> Option<Instant> {
         self.order.first().map(|(at, _)| *at)
     }

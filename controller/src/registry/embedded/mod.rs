@@ -2,33 +2,33 @@
 //!
 //! | part | owns |
 //! |---|---|
-//! | `writer` | one thread: takes what waits, does it as one group, answers and publishes after the file has it |
-//! | `apply` | what guards, operations and leases mean (pure) |
-//! | `lease` | when leases end (pure) |
-//! | `ring`, `watch` | the last changes, and streams of them |
+//! | `writer` | one thread: commits waiting requests as one group, then answers and publishes |
+//! | `apply` | the semantics of guards, operations and leases (pure) |
+//! | `lease` | the deadlines of leases (pure) |
+//! | `ring`, `watch` | the last changes, and watch streams over them |
 //! | `file`, `table`, `backend` | the edge to redb: transactions, tables, octets |
-//! | `room` | room on the disk: growing the file, what is lacking, the reserve of what frees |
-//! | `overlay` | the file as it is read for a check, which writes to memory alone |
-//! | `placed` | whether the file is still at its path, and the lock of the path |
+//! | `disk_space` | growth of the file, a full disk, the reserve for deletes |
+//! | `overlay` | a view of the file for integrity checks, with writes in memory only |
+//! | `location` | detection of a moved or replaced file; the lock file |
 //! | `panics` | redb's panics on damage, as errors |
-//! | `open` | which files are refused; making a new one |
+//! | `open` | refused files; creation of a new one |
 //!
-//! The writer's thread waits for requests, for the next lease's end, and, after a failure, for the next try. It ends when
-//! the [`EmbeddedStore`] is dropped; then all watches end with `Lost`. If it panics, [`EmbeddedStore::writer_ended`] tells.
+//! The writer's thread waits for requests, for the next lease's end, and, after a failure, for the next retry. It ends when
+//! the [`EmbeddedStore`] is dropped; then all watches end with `Lost`. If it panics, [`EmbeddedStore::writer_ended`] returns.
 //! Reads take their own snapshot of the file and never wait for the writer.
 
 pub(super) mod apply;
 mod backend;
+mod disk_space;
 #[cfg(test)]
 mod faults;
 mod file;
 pub(super) mod lease;
+mod location;
 mod open;
 mod overlay;
 mod panics;
-mod placed;
 mod ring;
-mod room;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -46,21 +46,21 @@ use self::{
     apply::{Answer, Work},
     file::File,
     watch::Feed,
-    writer::{Reply, Request, Trouble, Writer},
+    writer::{LastFailure, Reply, Request, Writer},
 };
 use super::{KeyRange, LeaseId, Listing, Op, Outcome, Reading, Refusal, Registry, RegistryError, Txn, Watch};
 
-/// How many requests wait for the writer before askers wait to ask.
-const WAITING: usize = 4096;
+/// The length of the writer's queue; callers wait while it is full.
+const QUEUE: usize = 4096;
 
-/// How the store is run, apart from where it is.
+/// Options of the store, apart from its path.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// How many events are kept in memory for watchers that are behind.
     pub kept_events: usize,
-    /// Where backups of it are looked for; named where the file is damaged or away.
+    /// Finds the backup that errors about a damaged or missing file name.
     pub backups: Option<Arc<dyn FindBackup>>,
-    /// Where tests make the file fail.
+    /// Faults that tests inject into the file.
     #[cfg(test)]
     faults: faults::Faults,
 }
@@ -77,7 +77,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// With a place where backups are looked for.
+    /// Options with a finder of backups.
     pub fn with_backups(backups: Option<Arc<dyn FindBackup>>) -> Self {
         Self { backups, ..Self::default() }
     }
@@ -89,16 +89,16 @@ pub struct EmbeddedStore {
     name: String,
     file: Arc<File>,
     feed: Feed,
-    trouble: Trouble,
+    last_failure: LastFailure,
     /// None only while being dropped.
     requests: Option<mpsc::Sender<Request>>,
     writer: Option<thread::JoinHandle<()>>,
 }
 
 impl EmbeddedStore {
-    /// Opens the store at `path`; makes it, and its directory, if there is none.
+    /// Opens the store at `path`; creates the file and its directory if they do not exist.
     ///
-    /// Leases that were there have their full TTL from now on. Blocks while the file is read.
+    /// Existing leases start with their full TTL. Blocks while the file is read.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         Self::open_with(path, Options::default())
     }
@@ -113,21 +113,21 @@ impl EmbeddedStore {
         )?;
         let file = Arc::new(file);
         let (publisher, feed) = watch::feed(options.kept_events, loaded.revision);
-        let (requests, asked) = mpsc::channel(WAITING);
-        let trouble = Trouble::default();
-        let writer = Writer::new(Arc::clone(&file), loaded, asked, publisher, trouble.clone());
+        let (requests, received) = mpsc::channel(QUEUE);
+        let last_failure = LastFailure::default();
+        let writer = Writer::new(Arc::clone(&file), loaded, received, publisher, last_failure.clone());
         let writer = spawn(writer).map_err(|error| OpenError::io(path, error))?;
         Ok(Self {
             name: format!("embedded:{}", path.display()),
             file,
             feed,
-            trouble,
+            last_failure,
             requests: Some(requests),
             writer: Some(writer),
         })
     }
 
-    /// Waits until the writer has ended, which it does only by a panic: the process ends then.
+    /// Waits until the writer has ended, which it does only by a panic: the process must end then.
     ///
     /// Cancel safe.
     pub async fn writer_ended(&self) {
@@ -159,12 +159,12 @@ fn spawn(writer: Writer) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("store-writer".to_owned()).spawn(run)
 }
 
-/// Waits for the group that is being written; the file is free for the next to open it then.
+/// Waits for the group that is being written; then another process can open the file.
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.requests = None;
         if let Some(writer) = self.writer.take() {
-            // It has told of its panic already.
+            // Its panic was logged already.
             let _ = writer.join();
         }
     }
@@ -177,7 +177,7 @@ impl Registry for EmbeddedStore {
     }
 
     fn refusal(&self) -> Option<Refusal> {
-        self.file.room().refusal().or_else(|| self.trouble.now())
+        self.file.disk_space().refusal().or_else(|| self.last_failure.now())
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
@@ -194,11 +194,11 @@ impl Registry for EmbeddedStore {
     }
 
     /// # Panics
-    /// If a key stands in two operations.
+    /// If a key is in two operations.
     async fn commit(&self, txn: Txn) -> Result<Outcome, RegistryError> {
         let mut keys = HashSet::new();
         let repeated = txn.ops.iter().map(Op::key).find(|key| !keys.insert(*key));
-        assert_eq!(repeated, None, "a key stands in at most one operation of a transaction");
+        assert_eq!(repeated, None, "a key is in at most one operation of a transaction");
         match self.work(Work::Commit(txn)).await? {
             Answer::Outcome(outcome) => Ok(outcome),
             Answer::NoLease(lease) => Err(RegistryError::LeaseEnded(lease)),

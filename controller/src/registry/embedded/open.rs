@@ -1,4 +1,4 @@
-//! Opening the store's file: what is refused, and making a new one.
+//! Opening the store's file: refused files, and the creation of a new one.
 
 use std::{
     fmt,
@@ -16,17 +16,17 @@ pub enum OpenError {
     /// Another process has it open.
     #[error("store {path:?} is already open in another controller; stop that one, or give this one another file with --store embedded:PATH", path = .0)]
     AlreadyOpen(PathBuf),
-    /// We may not read and write it, or not make it.
+    /// No permission to read, write or create it.
     #[error(
         "no permission to read and write store {path:?}; run the controller as the owner of the file and its directory, or change the owner: chown USER {path:?}"
     )]
     Permission {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// Others than its owner may read or write it.
+    /// Other users may read or write it.
     #[error(
         "store {path:?} can be read or written by other users (mode {mode:04o}); run: chmod 600 {path:?}"
     )]
@@ -42,19 +42,19 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
-    /// It is something else.
+    /// It is not a store.
     #[error(
         "{path:?} is not a Sextant store: {reason}; name another file with --store embedded:PATH, or move this one away"
     )]
     NotAStore {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// A newer Sextant made it.
     #[error(
-        "store {path:?} has format {found}, this controller knows {FORMAT} and older; use the newer controller that made it, or restore a backup into another file"
+        "store {path:?} has format {found}, this controller reads formats up to {FORMAT}; use the newer controller that made it, or restore a backup into another file"
     )]
     Newer {
         /// The file.
@@ -67,22 +67,22 @@ pub enum OpenError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The reason.
         reason: String,
         /// The newest backup, if one is known.
         backup: Option<NamedBackup>,
     },
     /// The file system or the disk failed.
-    #[error("cannot open store {path:?}: {source}; {mend}", mend = mend(.source))]
+    #[error("cannot open store {path:?}: {source}; {fix}", fix = fix(.source))]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
 
-/// A backup that a message names.
+/// A backup to be named in an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedBackup {
     /// Its file.
@@ -91,15 +91,15 @@ pub struct NamedBackup {
     pub taken: String,
 }
 
-/// Where backups of the store are looked for.
+/// Finds backups of the store.
 pub trait FindBackup: fmt::Debug + Send + Sync {
     /// The newest one that is not damaged. Blocks while it is read.
     fn newest(&self) -> Option<NamedBackup>;
 }
 
 impl OpenError {
-    /// Names the backup in the message on a damaged file. A file that does not look like a store, and of which there is a backup,
-    /// is a damaged store too.
+    /// Names the newest backup in the error about a damaged file. A file that is not recognised as a store, but has a backup,
+    /// counts as damaged too.
     pub(super) fn with_backup(self, find: Option<&dyn FindBackup>) -> Self {
         let newest = || find.and_then(FindBackup::newest);
         match self {
@@ -112,7 +112,7 @@ impl OpenError {
         }
     }
 
-    /// Cuts what the kernel said by what a person can do about it.
+    /// Maps the kernel's error to the variant with the matching fix.
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -123,7 +123,7 @@ impl OpenError {
     }
 }
 
-/// How a damaged store is replaced by a backup.
+/// The instructions to replace a damaged store by a backup.
 pub(super) fn restore(path: &Path, backup: Option<&NamedBackup>) -> String {
     let aside = aside(path);
     match backup {
@@ -144,22 +144,22 @@ fn aside(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// What a person does about an error of the file system.
-pub fn mend(error: &io::Error) -> &'static str {
+/// The fix for an error of the file system.
+pub fn fix(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "make room on its file system (df -h), or raise the quota"
+            "free space on its file system (df -h), or raise the quota"
         }
         ErrorKind::NotADirectory => {
             "a part of the path is a file; name another path with --store embedded:PATH"
         }
-        _ => "look at the disk and the kernel's log (dmesg)",
+        _ => "check the disk and the kernel's log (dmesg)",
     }
 }
 
-/// Opens a file that there is, and refuses what could not be a store that is ours alone.
+/// Opens an existing file. Refuses one that is not a regular file or that other users may access.
 ///
-/// None if there is no such file.
+/// None if the file does not exist.
 pub fn existing(path: &Path) -> Result<Option<File>, OpenError> {
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
@@ -179,22 +179,22 @@ pub fn existing(path: &Path) -> Result<Option<File>, OpenError> {
     Ok(Some(file))
 }
 
-/// Makes a new store: `fill` makes one of an empty file, which then appears at `path` as a whole.
+/// Creates a new store: `fill` initialises an empty file, which then appears at `path` atomically.
 ///
-/// If there is a file at `path` in the meantime, it stays.
+/// A file that appeared at `path` in the meantime is kept.
 pub fn create(path: &Path, fill: impl FnOnce(File) -> Result<(), OpenError>) -> Result<(), OpenError> {
     let io = |error| OpenError::io(path, error);
     make_directory(path).map_err(io)?;
     let unfinished = unfinished(path);
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&unfinished);
     let made = fill(file.map_err(io)?).and_then(|()| place(&unfinished, path).map_err(io));
-    // After a rename it is no longer there; if making it failed, that is what counts.
+    // It does not exist after a rename; an error of the creation takes precedence.
     let _ = fs::remove_file(&unfinished);
     made?;
     File::open(parent(path)).and_then(|directory| directory.sync_all()).map_err(io)
 }
 
-/// Makes the directory of `path`, for its owner alone.
+/// Creates the directory of `path`, accessible to its owner only.
 pub fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(parent(path))
 }

@@ -1,7 +1,7 @@
-//! A file that is only read: what redb writes while it checks the file stays in memory.
+//! A read-only view of a file: writes of redb during an integrity check stay in memory.
 //!
-//! A check repairs what it can, and needs free pages for that. The file itself must stay as it was found, for whoever looks
-//! at a damaged one, and a full disk must not keep a good one from being opened.
+//! A check repairs what it can, and needs free pages for that. A damaged file must stay unchanged for later analysis, and a
+//! full disk must not prevent a valid file from being opened.
 
 use std::{
     collections::HashMap,
@@ -13,12 +13,12 @@ use std::{
 
 use redb::StorageBackend;
 
-/// What is kept of a write, in octets: whole pages.
+/// The size of the pages that writes are kept in, in octets.
 const PAGE: u64 = 4096;
 
 type Page = Box<[u8]>;
 
-/// A file, and what was written over it.
+/// A file, and the writes over it.
 #[derive(Debug)]
 pub struct Overlay {
     file: File,
@@ -28,14 +28,14 @@ pub struct Overlay {
 #[derive(Debug)]
 struct Written {
     len: u64,
-    /// The file's own octets count up to here: it was never shorter.
+    /// The file's own octets are valid up to here: the overlay was never shorter.
     of_file: u64,
-    /// By number.
+    /// By page number.
     pages: HashMap<u64, Page>,
 }
 
 impl Overlay {
-    /// Over a file that is open for reading.
+    /// Wraps a file that is open for reading.
     ///
     /// # Errors
     /// If its length cannot be read.
@@ -48,7 +48,7 @@ impl Overlay {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A page as it is now; zero where nothing was written.
+    /// The current content of a page; zero where nothing was written.
     fn page(&self, written: &Written, number: u64) -> io::Result<Page> {
         if let Some(page) = written.pages.get(&number) {
             return Ok(page.clone());
@@ -60,7 +60,7 @@ impl Overlay {
     }
 }
 
-/// The parts of the octets from `offset` on that lie in one page each: its number, where they begin in it, and how many.
+/// Splits `length` octets from `offset` at page boundaries: page number, offset in the page, length.
 fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     let end = offset + length as u64;
     let first = offset / PAGE;
@@ -93,7 +93,7 @@ impl StorageBackend for Overlay {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut written = self.written();
         if len < written.len && !len.is_multiple_of(PAGE) {
-            // What is cut off is zero if the file grows again.
+            // The part that is cut off is zero if the file grows again.
             let mut page = self.page(&written, len / PAGE)?;
             page[(len % PAGE) as usize..].fill(0);
             written.pages.insert(len / PAGE, page);
@@ -147,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_reads_as_a_file_would_and_leaves_the_file_alone(
+        fn reads_match_a_file_and_the_file_stays_unchanged(
             before in prop::collection::vec(any::<u8>(), 0..20_000), steps in steps()
         ) {
             let mut file = tempfile::tempfile().unwrap();

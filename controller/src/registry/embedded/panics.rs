@@ -1,4 +1,4 @@
-//! redb panics on some damage that its checks do not find; here that becomes a value.
+//! redb panics on some damage that its checks do not find; this module turns such a panic into an error.
 
 use std::{
     any::Any,
@@ -8,34 +8,34 @@ use std::{
 };
 
 thread_local! {
-    /// Whether the next panic of this thread is taken as an answer, and not logged. A second one, before the first was caught,
-    /// ends the process and is logged.
+    /// Whether the next panic of this thread is expected, and not logged. A second one, before the first was caught, ends the
+    /// process and is logged.
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`; what a panic said if it panicked. What `work` changed is not to be used after that.
+/// Runs `work`; returns an error if it panics. State that `work` changed must not be used after a panic.
 pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        let told = panic::take_hook();
+        let log = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if !QUIET.replace(false) {
-                told(info);
+                log(info);
             }
         }));
     });
     let before = QUIET.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     QUIET.set(before);
-    result.map_err(|panic| said(&*panic))
+    result.map_err(|panic| report(&*panic))
 }
 
-fn said(panic: &(dyn Any + Send)) -> String {
+fn report(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    // Its words are for developers, such as "called `Option::unwrap()` on a `None` value".
+    // The text is for developers, such as "called `Option::unwrap()` on a `None` value".
     tracing::debug!(panic = text, "redb panicked");
-    "its pages contradict each other".to_owned()
+    "its pages are inconsistent".to_owned()
 }
 
 #[cfg(test)]
@@ -43,11 +43,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_reported_in_words_for_operators() {
+    fn a_panic_is_reported_as_damage() {
         let page: Option<u8> = std::hint::black_box(None);
         let result = caught(|| page.unwrap());
-        assert_eq!(result, Err("its pages contradict each other".to_owned()));
+        assert_eq!(result, Err("its pages are inconsistent".to_owned()));
         let result = caught(|| [0_u8; 2][usize::from(std::hint::black_box(7_u8))]);
-        assert_eq!(result, Err("its pages contradict each other".to_owned()));
+        assert_eq!(result, Err("its pages are inconsistent".to_owned()));
     }
 }

@@ -1,4 +1,4 @@
-//! The last changes, kept in memory for watchers. Pure; [`super::watch`] makes streams of it.
+//! The last changes, kept in memory for watchers. Pure; [`super::watch`] streams them.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -6,7 +6,7 @@ use sextant_proto::Revision;
 
 use crate::registry::{Batch, Event, KeyRange};
 
-/// How many batches are looked at in one go, so that a watcher far behind does not hold the others up.
+/// The most batches per read, so that a watcher far behind does not delay the others.
 const STRIDE: usize = 1024;
 
 /// The newest changes, without gaps.
@@ -20,13 +20,13 @@ pub struct Ring {
     floor: Revision,
 }
 
-/// What a watcher has not seen yet.
+/// Changes that a watcher has not seen yet.
 #[derive(Debug, PartialEq, Eq)]
-pub struct News {
-    /// The batches with what is in the watched range; those with nothing in it are left out.
+pub struct Changes {
+    /// The batches, reduced to the watched range; empty ones are left out.
     pub batches: Vec<Batch>,
-    /// The revision up to which they tell everything.
-    pub upto: Revision,
+    /// The batches are complete up to this revision.
+    pub up_to: Revision,
     /// Whether there may be more.
     pub more: bool,
 }
@@ -37,7 +37,7 @@ impl Ring {
         Self { batches: VecDeque::new(), events: 0, bound, floor }
     }
 
-    /// Adds the newest batch; the oldest ones go, but the newest stays however large it is.
+    /// Adds the newest batch and drops the oldest ones; the newest is kept whatever its size.
     pub fn push(&mut self, batch: Batch) {
         self.events += batch.events.len();
         self.batches.push_back(Arc::new(batch));
@@ -46,22 +46,22 @@ impl Ring {
         }
     }
 
-    /// Forgets everything up to `floor`, after changes that went past it.
+    /// Drops everything up to `floor`, after changes that bypassed the ring.
     pub fn reset(&mut self, floor: Revision) {
         *self = Self::new(self.bound, floor);
     }
 
-    /// The changes of `range` after revision `seen`; none if some of them are no longer kept.
-    pub fn after(&self, seen: Revision, range: &KeyRange) -> Option<News> {
+    /// The changes of `range` after revision `seen`; none if some of them were dropped already.
+    pub fn after(&self, seen: Revision, range: &KeyRange) -> Option<Changes> {
         if seen < self.floor {
             return None;
         }
         let first = self.batches.partition_point(|batch| batch.revision <= seen);
         let end = self.batches.len().min(first + STRIDE);
         let new = || self.batches.range(first..end);
-        Some(News {
+        Some(Changes {
             batches: new().filter_map(|batch| within(batch, range)).collect(),
-            upto: new().last().map_or(seen, |batch| batch.revision),
+            up_to: new().last().map_or(seen, |batch| batch.revision),
             more: end < self.batches.len(),
         })
     }
@@ -100,12 +100,12 @@ mod tests {
     }
 
     fn revisions(ring: &Ring, seen: u64, range: &KeyRange) -> Option<(Vec<u64>, u64)> {
-        let news = ring.after(Revision(seen), range)?;
-        Some((news.batches.iter().map(|batch| batch.revision.0).collect(), news.upto.0))
+        let changes = ring.after(Revision(seen), range)?;
+        Some((changes.batches.iter().map(|batch| batch.revision.0).collect(), changes.up_to.0))
     }
 
     #[test]
-    fn it_tells_what_is_after_and_in_range() {
+    fn changes_are_after_the_revision_and_in_range() {
         let mut ring = Ring::new(100, Revision(10));
         ring.push(batch(11, &["a/1", "b/1"]));
         ring.push(batch(14, &["b/1"]));
@@ -115,13 +115,13 @@ mod tests {
         assert_eq!(revisions(&ring, 11, &a), Some((vec![15], 15)));
         assert_eq!(revisions(&ring, 12, &a), Some((vec![15], 15)), "revisions are sparse");
         assert_eq!(revisions(&ring, 15, &a), Some((vec![], 15)));
-        assert_eq!(revisions(&ring, 20, &a), Some((vec![], 20)), "the future is waited for");
+        assert_eq!(revisions(&ring, 20, &a), Some((vec![], 20)), "a future revision has no changes yet");
         let first = ring.after(Revision(10), &a).unwrap().batches.remove(0);
         assert_eq!(first, batch(11, &["a/1"]), "only what is in the range");
     }
 
     #[test]
-    fn it_is_compacted_before_its_floor() {
+    fn revisions_before_the_floor_are_compacted() {
         let mut ring = Ring::new(3, Revision(10));
         let all = KeyRange::prefix("k");
         assert_eq!(revisions(&ring, 9, &all), None);
@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_in_strides() {
+    fn reads_are_limited_to_a_stride() {
         let mut ring = Ring::new(10 * STRIDE, Revision(0));
         for revision in 1..=STRIDE as u64 + 5 {
             ring.push(batch(revision, &["k"]));
         }
-        let news = ring.after(Revision(0), &KeyRange::key("k")).unwrap();
-        assert_eq!((news.batches.len(), news.upto.0, news.more), (STRIDE, STRIDE as u64, true));
-        let rest = ring.after(news.upto, &KeyRange::key("k")).unwrap();
+        let changes = ring.after(Revision(0), &KeyRange::key("k")).unwrap();
+        assert_eq!((changes.batches.len(), changes.up_to.0, changes.more), (STRIDE, STRIDE as u64, true));
+        let rest = ring.after(changes.up_to, &KeyRange::key("k")).unwrap();
         assert_eq!((rest.batches.len(), rest.more), (5, false));
     }
 }

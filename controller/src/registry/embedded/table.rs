@@ -1,4 +1,4 @@
-//! The tables of the file: where each part of the content lies, within one redb transaction.
+//! The tables of the file, within one redb transaction.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use bytes::Bytes;
 use redb::{ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 use sextant_proto::Revision;
 
-use super::apply::{Content, Standing};
+use super::apply::{Content, KeyMeta};
 use crate::registry::{Entry, KeyRange, LeaseId, Reading};
 
 /// The format that this code writes, and the newest that it reads.
 pub const FORMAT: u64 = 1;
 
-/// Numbers about the store as a whole, by the names below. Only a Sextant store has this table.
+/// Numbers of the store as a whole, by the names below. Only a Sextant store has this table.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("sextant");
 const META_FORMAT: &str = "format";
 const META_REVISION: &str = "revision";
-/// Counts the transactions of the file, so that after a failure it can be told whether one was done.
+/// Counts the transactions of the file: shows after a failure whether the last one was committed.
 const META_SEQUENCE: &str = "sequence";
 const META_LAST_LEASE: &str = "last_lease";
 
-/// An entry but for its key: created, modified, lease, value.
+/// An entry without its key: created, modified, lease, value.
 type Record = (u64, u64, Option<u64>, &'static [u8]);
 const ENTRIES: TableDefinition<'_, &str, Record> = TableDefinition::new("entries");
 /// TTLs in milliseconds.
@@ -28,7 +28,7 @@ const LEASES: TableDefinition<'_, u64, u64> = TableDefinition::new("leases");
 /// The keys of each lease.
 const LEASE_KEYS: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("lease_keys");
 
-/// What is known of an open file.
+/// The state of a file when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     pub revision: Revision,
@@ -36,7 +36,7 @@ pub struct Loaded {
     pub leases: Vec<(LeaseId, Duration)>,
 }
 
-/// What kind of file it is, once redb could read it.
+/// The kind of a file that redb could read.
 pub enum Kind {
     Store,
     /// Without any table.
@@ -67,13 +67,13 @@ impl<'t> Tables<'t> {
         })
     }
 
-    /// Makes an empty store of an empty file.
+    /// Initialises an empty file as an empty store.
     pub fn initialise(&mut self) -> Result<(), redb::Error> {
         self.meta.insert(META_FORMAT, FORMAT)?;
         Ok(())
     }
 
-    /// Writes what is counted.
+    /// Writes the sequence and the revision.
     pub fn conclude(&mut self) -> Result<(), redb::Error> {
         let sequence = number(&self.meta, META_SEQUENCE)? + 1;
         self.meta.insert(META_SEQUENCE, sequence)?;
@@ -82,7 +82,7 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// Tells a store from other files of redb.
+/// Distinguishes a store from other databases of redb.
 pub fn kind(transaction: &redb::ReadTransaction) -> Result<Kind, redb::Error> {
     let meta = match transaction.open_table(META) {
         Ok(meta) => meta,
@@ -99,7 +99,7 @@ pub fn kind(transaction: &redb::ReadTransaction) -> Result<Kind, redb::Error> {
     })
 }
 
-/// Reads what the writer starts from.
+/// Reads the writer's initial state.
 pub fn load(transaction: &redb::ReadTransaction) -> Result<Loaded, redb::Error> {
     let meta = transaction.open_table(META)?;
     let mut leases = Vec::new();
@@ -114,12 +114,12 @@ pub fn load(transaction: &redb::ReadTransaction) -> Result<Loaded, redb::Error> 
     })
 }
 
-/// Reads everything, and compares the tables with each other; what does not fit.
+/// Reads all tables and checks them against each other; returns the first contradiction.
 pub fn verify(transaction: &redb::ReadTransaction) -> Result<Result<(), String>, redb::Error> {
     let newest = number(&transaction.open_table(META)?, META_REVISION)?;
     let leases = match transaction.open_table(LEASES) {
         Ok(leases) => leases,
-        // Each is made by the first transaction.
+        // The first transaction creates each table.
         Err(TableError::TableDoesNotExist(_)) => return Ok(Err("a table is missing".to_owned())),
         Err(error) => return Err(error.into()),
     };
@@ -130,13 +130,13 @@ pub fn verify(transaction: &redb::ReadTransaction) -> Result<Result<(), String>,
         let (key, (created, modified, lease, _)) = (key.value(), record.value());
         if created == 0 || created > modified || modified > newest {
             return Ok(Err(format!(
-                "{key:?} says that it was made at revision {created} and changed at {modified} of {newest}"
+                "{key:?} has create revision {created} and modify revision {modified}, the store has revision {newest}"
             )));
         }
         let Some(lease) = lease else { continue };
         held += 1;
         if leases.get(lease)?.is_none() || lease_keys.get((lease, key))?.is_none() {
-            return Ok(Err(format!("{key:?} belongs to lease {lease}, which does not have it")));
+            return Ok(Err(format!("{key:?} refers to lease {lease}, which does not list it")));
         }
     }
     let mut known = 0_u64;
@@ -144,10 +144,10 @@ pub fn verify(transaction: &redb::ReadTransaction) -> Result<Result<(), String>,
         row?;
         known += 1;
     }
-    Ok((held == known).then_some(()).ok_or_else(|| format!("{known} keys have leases, {held} of them exist")))
+    Ok((held == known).then_some(()).ok_or_else(|| format!("leases list {known} keys, {held} of them exist")))
 }
 
-/// Reads ranges; all and the revision are of one snapshot.
+/// Reads ranges and the revision from one snapshot.
 pub fn read(transaction: &redb::ReadTransaction, ranges: &[KeyRange]) -> Result<Reading, redb::Error> {
     let revision = Revision(number(&transaction.open_table(META)?, META_REVISION)?);
     let table = transaction.open_table(ENTRIES)?;
@@ -199,11 +199,11 @@ impl Content for Tables<'_> {
         self.revision = revision;
     }
 
-    fn standing(&self, key: &str) -> Result<Option<Standing>, redb::Error> {
+    fn key_meta(&self, key: &str) -> Result<Option<KeyMeta>, redb::Error> {
         let record = self.entries.get(key)?;
         Ok(record.map(|record| {
             let (created, modified, lease, _) = record.value();
-            Standing { created: Revision(created), modified: Revision(modified), lease: lease.map(LeaseId) }
+            KeyMeta { created: Revision(created), modified: Revision(modified), lease: lease.map(LeaseId) }
         }))
     }
 

@@ -1,7 +1,7 @@
-//! Watches: the ring's changes as streams.
+//! Watches: streams of the ring's changes.
 //!
-//! A watcher holds no changes but those it is just handing out; it pulls from the ring by the last revision it saw. So
-//! catching up and following are one and the same, without a seam where a change could be lost or come twice.
+//! A watcher buffers only the changes that it is delivering; it pulls from the ring by the last revision it saw. So catching
+//! up and following are the same operation: no change is lost or delivered twice between them.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +23,7 @@ pub struct Publisher {
     newest: watch::Sender<Revision>,
 }
 
-/// Where watches start.
+/// Creates watches.
 #[derive(Debug, Clone)]
 pub struct Feed {
     ring: Arc<Mutex<Ring>>,
@@ -39,7 +39,7 @@ pub fn feed(bound: usize, revision: Revision) -> (Publisher, Feed) {
 }
 
 impl Publisher {
-    /// Tells watchers of the changes of a group, in order.
+    /// Publishes the changes of a group to the watchers, in order.
     pub fn publish(&self, batches: impl IntoIterator<Item = Batch>) {
         let mut newest = None;
         {
@@ -54,7 +54,7 @@ impl Publisher {
         }
     }
 
-    /// Ends all watches that have not seen `revision`: changes went past the ring.
+    /// Ends all watches that have not seen `revision`: changes bypassed the ring.
     pub fn reset(&self, revision: Revision) {
         lock(&self.ring).reset(revision);
         self.newest.send_replace(revision);
@@ -78,7 +78,7 @@ impl Feed {
 struct Watcher {
     feed: Feed,
     range: KeyRange,
-    /// Everything up to it was fetched.
+    /// All changes up to it were fetched.
     seen: Revision,
     fetched: VecDeque<Batch>,
 }
@@ -89,7 +89,7 @@ impl Watcher {
             if let Some(batch) = self.fetched.pop_front() {
                 return Ok(batch);
             }
-            // Seen before the ring is read: what is published after that wakes us again.
+            // Marked as seen before the ring is read: a later publication wakes this watcher again.
             self.feed.newest.borrow_and_update();
             let more = self.fetch()?;
             if !more && self.fetched.is_empty() {
@@ -100,15 +100,15 @@ impl Watcher {
     }
 
     fn fetch(&mut self) -> Result<bool, WatchEnded> {
-        let news = lock(&self.feed.ring).after(self.seen, &self.range);
-        let news = news.ok_or(WatchEnded::Compacted(self.seen))?;
-        self.seen = news.upto;
-        self.fetched.extend(news.batches);
-        Ok(news.more)
+        let changes = lock(&self.feed.ring).after(self.seen, &self.range);
+        let changes = changes.ok_or(WatchEnded::Compacted(self.seen))?;
+        self.seen = changes.up_to;
+        self.fetched.extend(changes.batches);
+        Ok(changes.more)
     }
 }
 
-/// The ring stays whole even if a holder of the lock panicked: each of its changes is one assignment or push.
+/// The ring stays consistent even if a holder of the lock panicked: each change is one assignment or push.
 fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
     ring.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,11 @@
-//! The one writer: takes all that waits, does it in one transaction of the file, then tells.
+//! The single writer: commits all waiting requests in one transaction of the file, then answers and publishes.
 //!
-//! Nothing is answered or published before the file has it. After a failure the file is opened again, and what became of
-//! the group is read from it: done, or not done. If it cannot be opened, the group is answered "unknown" and kept, so that
-//! once the file is back, watchers hear of it just if it was done.
+//! Nothing is answered or published before it is in the file. After a failure the file is reopened, and shows whether the
+//! group was committed. If it cannot be reopened, the group is answered "unknown" and kept in doubt: once the file opens
+//! again, watchers are notified if the group was committed.
 //!
-//! Of a group that the disk has no room for, what frees is tried once more, with the reserve (`room`). What keeps changes from
-//! being done is noted until a write succeeds, which is tried once a second while nobody asks for one.
+//! If the disk is full for a group, its requests that free space are retried with the reserve (`disk_space`). The last
+//! failure is kept until a write succeeds; an idle writer attempts one every second.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,7 +16,7 @@ use sextant_proto::unix_ms;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    apply::{Answer, Done, Work, perform},
+    apply::{Answer, Applied, Work, perform},
     file::{Failure, File, Spend, WriteError},
     lease::Deadlines,
     table::Loaded,
@@ -24,35 +24,35 @@ use super::{
 };
 use crate::registry::{LeaseId, Refusal, RegistryError};
 
-/// The most requests in one group: bounds the time that the first of them waits for the last.
+/// The most requests in one group: bounds the latency of the first one.
 const GROUP: usize = 1024;
-/// How long to wait before an ended lease, or a file that does not open, is tried again unasked.
+/// The interval of retries to end a lease, or to open the file.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How often it is looked whether the file is still at its path.
-const LOOK: Duration = Duration::from_secs(1);
+/// The interval of checks of the file's path and of retries while idle.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the writer is asked.
+/// A request to the writer.
 #[derive(Debug)]
 pub enum Request {
     Work(Work, Reply<Answer>),
     KeepAlive(LeaseId, Reply<()>),
 }
 
-/// Why the last change was refused, other than for want of room; shared with those who ask.
+/// The last failure, other than a full disk; shared with readers.
 #[derive(Debug, Clone, Default)]
-pub struct Trouble(Arc<Mutex<Option<Refusal>>>);
+pub struct LastFailure(Arc<Mutex<Option<Refusal>>>);
 
-impl Trouble {
-    /// What keeps changes from being done.
+impl LastFailure {
+    /// The current failure, if the last write failed.
     pub fn now(&self) -> Option<Refusal> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn note(&self, failure: &Failure) {
-        let mut trouble = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since_unix_ms = trouble.as_ref().map_or_else(unix_ms, |before| before.since_unix_ms);
-        *trouble = Some(Refusal { reason: failure.to_string(), since_unix_ms });
+        let mut last_failure = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_unix_ms = last_failure.as_ref().map_or_else(unix_ms, |before| before.since_unix_ms);
+        *last_failure = Some(Refusal { reason: failure.to_string(), since_unix_ms });
     }
 
     fn clear(&self) {
@@ -60,7 +60,7 @@ impl Trouble {
     }
 }
 
-/// Where the answer goes. Nobody may be listening any more.
+/// The channel of the answer. The receiver may be gone.
 pub type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
 
 /// The writer's state; it lives on its own thread.
@@ -69,35 +69,35 @@ pub struct Writer {
     requests: mpsc::Receiver<Request>,
     publisher: Publisher,
     deadlines: Deadlines,
-    /// The file's sequence after the last group that was done.
+    /// The file's sequence after the last committed group.
     sequence: u64,
-    /// What was done if the file's sequence is the next one.
-    unsettled: Option<Vec<Done>>,
+    /// A group that was committed if the file's sequence is the next one.
+    in_doubt: Option<Vec<Applied>>,
     /// Set after a failure.
     retry_at: Option<Instant>,
-    /// Why nothing is written, if the file is not at its path.
+    /// Set while the file is not at its path; nothing is written then.
     misplaced: Option<Misplaced>,
-    trouble: Trouble,
-    /// When it was last looked whether what failed works again.
-    looked: Instant,
+    last_failure: LastFailure,
+    /// The last retry while idle.
+    checked_at: Instant,
 }
 
 /// The file is not at its path.
 struct Misplaced {
-    what: String,
-    /// What is answered; it names the newest backup.
+    problem: String,
+    /// The error that is answered; it names the newest backup.
     failure: Failure,
-    /// When the newest backup is looked for again.
-    said_anew: Instant,
+    /// When the newest backup is searched again.
+    refresh_at: Instant,
 }
 
-/// One thing to do, and who wants to know. Nobody asked for the end of a lease whose time is over.
-struct Asked {
+/// A request and its reply channel. The end of an expired lease has none.
+struct Pending {
     work: Work,
     reply: Option<Reply<Answer>>,
 }
 
-impl Asked {
+impl Pending {
     fn frees(&self) -> bool {
         match &self.work {
             Work::Commit(txn) => txn.frees(),
@@ -113,7 +113,7 @@ impl Writer {
         loaded: Loaded,
         requests: mpsc::Receiver<Request>,
         publisher: Publisher,
-        trouble: Trouble,
+        last_failure: LastFailure,
     ) -> Self {
         Self {
             file,
@@ -121,26 +121,26 @@ impl Writer {
             publisher,
             deadlines: Deadlines::anew(loaded.leases, Instant::now()),
             sequence: loaded.sequence,
-            unsettled: None,
+            in_doubt: None,
             retry_at: None,
             misplaced: None,
-            trouble,
-            looked: Instant::now(),
+            last_failure,
+            checked_at: Instant::now(),
         }
     }
 
-    /// Runs until nobody can ask any more, and everything asked is done.
+    /// Runs until all senders are dropped and all requests are answered.
     pub async fn run(mut self) {
         while let Some(requests) = self.next_requests().await {
-            self.turn(requests);
+            self.serve(requests);
         }
     }
 
-    /// What waits; nothing if it is time to look at the leases or the file; `None` at the end.
+    /// The waiting requests; none if the leases or the file are due for a check; `None` at the end.
     async fn next_requests(&mut self) -> Option<Vec<Request>> {
         let mut requests = Vec::new();
-        let look = Instant::now() + LOOK;
-        let wake = self.wake_at().map_or(look, |wake| wake.min(look));
+        let check = Instant::now() + CHECK_INTERVAL;
+        let wake = self.wake_at().map_or(check, |wake| wake.min(check));
         let receive = self.requests.recv_many(&mut requests, GROUP);
         match tokio::time::timeout_at(wake.into(), receive).await {
             Ok(received) => (received > 0).then_some(requests),
@@ -159,19 +159,19 @@ impl Writer {
         Some(self.retry_at.map_or(next, |retry| retry.max(next)))
     }
 
-    fn turn(&mut self, requests: Vec<Request>) {
-        self.look();
+    fn serve(&mut self, requests: Vec<Request>) {
+        self.check_path();
         let group = self.take(requests);
         if let Some(failure) = self.misplacement() {
             return refuse(group, &failure.into());
         }
-        // After the keep-alives: a lease does not end because we were slow to read that it is kept alive.
+        // After the keep-alives: a lease does not end because its keep-alive waited in the queue.
         let overdue = self.overdue(Instant::now());
         if let Err(failure) = self.ensure_open() {
             return refuse(group, &failure.into());
         }
-        self.try_again();
-        // Apart: what fills the disk does not keep leases from ending.
+        self.retry_idle();
+        // Separate groups: a full disk does not prevent leases from ending.
         for group in [overdue, group] {
             if !group.is_empty() {
                 self.write(group);
@@ -179,48 +179,48 @@ impl Writer {
         }
     }
 
-    /// Looks once in a while whether there is room, and whether what failed works again: nobody may ask for a change for long.
-    fn try_again(&mut self) {
-        if self.looked.elapsed() < LOOK {
+    /// Retries after a failure or a full disk, at intervals: an idle store gets no requests that would show the recovery.
+    fn retry_idle(&mut self) {
+        if self.checked_at.elapsed() < CHECK_INTERVAL {
             return;
         }
-        self.looked = Instant::now();
+        self.checked_at = Instant::now();
         self.file.refill();
-        if self.trouble.now().is_some() {
+        if self.last_failure.now().is_some() {
             self.try_write(Vec::new(), Spend::Nothing);
         }
     }
 
-    /// Looks whether the open file is still at its path, and logs when that changes.
-    fn look(&mut self) {
+    /// Checks whether the open file is still at its path, and logs when that changes.
+    fn check_path(&mut self) {
         let now = Instant::now();
-        let Some(what) = self.file.misplaced() else {
+        let Some(problem) = self.file.misplaced() else {
             if self.misplaced.take().is_some() {
-                tracing::info!("store is at its path again");
-                self.trouble.clear();
-                // Nobody could keep them alive.
+                tracing::info!("store file is at its path again");
+                self.last_failure.clear();
+                // Keep-alives were refused meanwhile.
                 self.deadlines.restart(now);
             }
             return;
         };
         let known = self.misplaced.as_ref();
-        if known.is_some_and(|known| known.what == what && now < known.said_anew) {
+        if known.is_some_and(|known| known.problem == problem && now < known.refresh_at) {
             return;
         }
-        let failure = Failure::Io(self.file.refusal(&what));
+        let failure = Failure::Io(self.file.refusal(&problem));
         if known.is_none() {
-            tracing::error!(error = %failure, "store is not at its path");
+            tracing::error!(error = %failure, "store file is not at its path");
         }
-        self.trouble.note(&failure);
-        self.misplaced = Some(Misplaced { what, failure, said_anew: now + LOOK });
+        self.last_failure.note(&failure);
+        self.misplaced = Some(Misplaced { problem, failure, refresh_at: now + CHECK_INTERVAL });
     }
 
     fn misplacement(&self) -> Option<Failure> {
         self.misplaced.as_ref().map(|misplaced| misplaced.failure.clone())
     }
 
-    /// Answers the keep-alives; the rest needs the file.
-    fn take(&mut self, requests: Vec<Request>) -> Vec<Asked> {
+    /// Answers the keep-alives; returns the requests that need the file.
+    fn take(&mut self, requests: Vec<Request>) -> Vec<Pending> {
         let now = Instant::now();
         let mut group = Vec::with_capacity(requests.len());
         for request in requests {
@@ -235,24 +235,24 @@ impl Writer {
                 }
                 Request::Work(work, reply) => {
                     let reply = Some(reply);
-                    group.push(Asked { work, reply });
+                    group.push(Pending { work, reply });
                 }
             }
         }
         group
     }
 
-    fn overdue(&self, now: Instant) -> Vec<Asked> {
+    fn overdue(&self, now: Instant) -> Vec<Pending> {
         if self.retry_at.is_some_and(|retry| now < retry) {
             return Vec::new();
         }
-        let end = |lease| Asked { work: Work::End(lease), reply: None };
+        let end = |lease| Pending { work: Work::End(lease), reply: None };
         self.deadlines.due(now).into_iter().map(end).collect()
     }
 
-    fn write(&mut self, group: Vec<Asked>) {
+    fn write(&mut self, group: Vec<Pending>) {
         let Some((group, failure)) = self.try_write(group, Spend::Nothing) else { return };
-        let (frees, adds) = group.into_iter().partition::<Vec<_>, _>(Asked::frees);
+        let (frees, adds) = group.into_iter().partition::<Vec<_>, _>(Pending::frees);
         refuse(adds, &failure.into());
         if !frees.is_empty()
             && let Some((frees, failure)) = self.try_write(frees, Spend::Reserve)
@@ -261,70 +261,70 @@ impl Writer {
         }
     }
 
-    /// Writes a group and answers it; one that was surely not done for want of room comes back. An empty group is written too.
-    fn try_write(&mut self, group: Vec<Asked>, spend: Spend) -> Option<(Vec<Asked>, Failure)> {
+    /// Writes a group and answers it; returns a group that was not committed because the disk is full. Also writes an empty group.
+    fn try_write(&mut self, group: Vec<Pending>, spend: Spend) -> Option<(Vec<Pending>, Failure)> {
         let empty = group.is_empty();
         let written = self.file.write(spend, |tables| {
-            let done = group.iter().map(|asked| perform(tables, &asked.work));
-            let done = done.collect::<Result<Vec<Done>, _>>()?;
-            let changed = empty || done.iter().any(Done::changed);
+            let done = group.iter().map(|pending| perform(tables, &pending.work));
+            let done = done.collect::<Result<Vec<Applied>, _>>()?;
+            let changed = empty || done.iter().any(Applied::changed);
             Ok((done, changed))
         });
         match written {
             Ok(done) => {
-                self.sequence += u64::from(empty || done.iter().any(Done::changed));
-                self.working_again();
-                self.tell(&done);
-                self.look();
+                self.sequence += u64::from(empty || done.iter().any(Applied::changed));
+                self.recovered();
+                self.publish(&done);
+                self.check_path();
                 match self.misplacement() {
-                    // It is in the open file; whether a restart finds it depends on whether that comes back.
+                    // It is in the open file; a restart finds it only if that file is moved back.
                     Some(failure) => refuse(group, &RegistryError::Unknown(failure.to_string())),
                     None => answer(group, &done),
                 }
                 None
             }
-            Err(WriteError::NoRoom(failure)) => Some((group, failure)),
+            Err(WriteError::NoSpace(failure)) => Some((group, failure)),
             Err(WriteError::NotDone(failure)) => {
                 let open = self.recover(&failure).is_some();
                 self.not_done(group, failure, open)
             }
-            Err(WriteError::Unknown { result, failure }) => self.settle(group, result, failure),
+            Err(WriteError::Unknown { result, failure }) => self.resolve(group, result, failure),
         }
     }
 
-    /// Finds out what became of a group whose commit failed.
-    fn settle(
+    /// Determines whether a group in doubt was committed.
+    fn resolve(
         &mut self,
-        group: Vec<Asked>,
-        done: Vec<Done>,
+        group: Vec<Pending>,
+        done: Vec<Applied>,
         failure: Failure,
-    ) -> Option<(Vec<Asked>, Failure)> {
+    ) -> Option<(Vec<Pending>, Failure)> {
         let next = self.sequence + 1;
-        self.unsettled = Some(done.clone());
+        self.in_doubt = Some(done.clone());
         match self.recover(&failure) {
             Some(sequence) if sequence == next => answer(group, &done),
             Some(_) => return self.not_done(group, failure, true),
             None => {
-                self.trouble.note(&failure);
+                self.last_failure.note(&failure);
                 refuse(group, &RegistryError::Unknown(failure.to_string()));
             }
         }
         None
     }
 
-    fn not_done(&self, group: Vec<Asked>, failure: Failure, open: bool) -> Option<(Vec<Asked>, Failure)> {
+    fn not_done(&self, group: Vec<Pending>, failure: Failure, open: bool) -> Option<(Vec<Pending>, Failure)> {
         if open && matches!(failure, Failure::Full(_)) {
             return Some((group, failure));
         }
-        self.trouble.note(&failure);
+        self.last_failure.note(&failure);
         refuse(group, &failure.into());
         None
     }
 
-    /// Opens the file again after a failure; its sequence if that went well.
+    /// Reopens the file after a failure; returns its sequence on success.
     fn recover(&mut self, failure: &Failure) -> Option<u64> {
         if self.retry_at.is_none() {
-            tracing::warn!(error = %failure, "store failed; opening it again");
+            tracing::warn!(error = %failure, "store failed; reopening it");
         }
         self.postpone(Instant::now());
         match self.file.reopen() {
@@ -334,7 +334,7 @@ impl Writer {
                 Some(sequence)
             }
             Err(error) => {
-                tracing::warn!(%error, "store stays closed; trying again");
+                tracing::warn!(%error, "store cannot be reopened; retrying");
                 None
             }
         }
@@ -352,44 +352,44 @@ impl Writer {
             Err(error) => {
                 self.postpone(Instant::now());
                 let failure = Failure::from(&error);
-                self.trouble.note(&failure);
+                self.last_failure.note(&failure);
                 Err(failure)
             }
         }
     }
 
-    /// Sets the next try. What fails in between does not put it off further.
+    /// Schedules the next retry. Failures in between do not postpone it further.
     fn postpone(&mut self, now: Instant) {
         if self.retry_at.is_none_or(|retry| retry <= now) {
             self.retry_at = Some(now + RETRY);
         }
     }
 
-    fn working_again(&mut self) {
-        self.trouble.clear();
-        if self.retry_at.take().is_some() && self.file.room().refusal().is_none() {
-            tracing::info!("store works again");
+    fn recovered(&mut self) {
+        self.last_failure.clear();
+        if self.retry_at.take().is_some() && self.file.disk_space().refusal().is_none() {
+            tracing::info!("store recovered");
         }
     }
 
-    /// Brings what is in memory to where the file is.
+    /// Synchronises the state in memory with the file.
     fn reconcile(&mut self, loaded: Loaded) {
-        let unsettled = self.unsettled.take();
+        let in_doubt = self.in_doubt.take();
         let ahead = loaded.sequence.checked_sub(self.sequence);
         self.sequence = loaded.sequence;
-        match (ahead, unsettled) {
+        match (ahead, in_doubt) {
             (Some(0), _) => {}
-            (Some(1), Some(done)) => self.tell(&done),
+            (Some(1), Some(done)) => self.publish(&done),
             _ => {
-                tracing::warn!("store was changed by somebody else while it was closed");
+                tracing::warn!("store was changed by another process while it was closed");
                 self.deadlines = Deadlines::anew(loaded.leases, Instant::now());
                 self.publisher.reset(loaded.revision);
             }
         }
     }
 
-    /// Tells the deadlines and the watchers of a group that is in the file.
-    fn tell(&mut self, done: &[Done]) {
+    /// Updates the deadlines and notifies the watchers of a committed group.
+    fn publish(&mut self, done: &[Applied]) {
         let now = Instant::now();
         for done in done {
             match done.answer {
@@ -402,16 +402,16 @@ impl Writer {
     }
 }
 
-fn answer(group: Vec<Asked>, done: &[Done]) {
-    for (asked, done) in group.into_iter().zip(done) {
-        if let Some(reply) = asked.reply {
+fn answer(group: Vec<Pending>, done: &[Applied]) {
+    for (pending, done) in group.into_iter().zip(done) {
+        if let Some(reply) = pending.reply {
             let _ = reply.send(Ok(done.answer));
         }
     }
 }
 
-fn refuse(group: Vec<Asked>, error: &RegistryError) {
-    for reply in group.into_iter().filter_map(|asked| asked.reply) {
+fn refuse(group: Vec<Pending>, error: &RegistryError) {
+    for reply in group.into_iter().filter_map(|pending| pending.reply) {
         let _ = reply.send(Err(error.clone()));
     }
 }

@@ -7,7 +7,7 @@ use sextant_proto::Revision;
 
 use crate::registry::{
     Entry, KeyRange, LeaseId,
-    embedded::apply::{self, Standing},
+    embedded::apply::{self, KeyMeta},
 };
 
 /// All that a store in memory has.
@@ -31,7 +31,7 @@ impl Content {
         inside.map(|(_, entry)| entry.clone()).collect()
     }
 
-    fn belongs(&self, key: &str) -> Option<LeaseId> {
+    fn lease_of(&self, key: &str) -> Option<LeaseId> {
         self.entries.get(key).and_then(|entry| entry.lease)
     }
 }
@@ -47,8 +47,8 @@ impl apply::Content for Content {
         self.revision = revision;
     }
 
-    fn standing(&self, key: &str) -> Result<Option<Standing>, Infallible> {
-        Ok(self.entries.get(key).map(|entry| Standing {
+    fn key_meta(&self, key: &str) -> Result<Option<KeyMeta>, Infallible> {
+        Ok(self.entries.get(key).map(|entry| KeyMeta {
             created: entry.created,
             modified: entry.modified,
             lease: entry.lease,
@@ -73,13 +73,13 @@ impl apply::Content for Content {
     }
 
     fn put(&mut self, entry: &Entry, before: Option<LeaseId>) -> Result<(), Infallible> {
-        assert_eq!(self.belongs(&entry.key), before, "the lease before of {}", entry.key);
+        assert_eq!(self.lease_of(&entry.key), before, "the lease before of {}", entry.key);
         self.entries.insert(entry.key.clone(), entry.clone());
         Ok(())
     }
 
     fn delete(&mut self, key: &str, before: Option<LeaseId>) -> Result<(), Infallible> {
-        assert_eq!(self.belongs(key), before, "the lease before of {key}");
+        assert_eq!(self.lease_of(key), before, "the lease before of {key}");
         self.entries.remove(key).expect("only a key that is there is deleted");
         Ok(())
     }

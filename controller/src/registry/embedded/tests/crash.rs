@@ -1,4 +1,4 @@
-//! A controller that is killed: what it acknowledged is there.
+//! A controller that is killed: acknowledged changes are in the store.
 
 use std::{
     env,
@@ -14,7 +14,7 @@ const ROUNDS: u64 = 12;
 
 /// Commits from several tasks, and prints each key once it is acknowledged, until it is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by a_killed_store_has_all_it_acknowledged"]
+#[ignore = "run by a_killed_store_has_all_acknowledged_changes"]
 async fn commit_until_killed() {
     let path = PathBuf::from(env::var_os(STORE).expect("only run by the test below"));
     let round = env::var(ROUND).unwrap();
@@ -33,7 +33,7 @@ async fn commit_until_killed() {
     futures::future::join_all((0..4).map(committer)).await;
 }
 
-/// Runs the above, kills it after some acknowledgements, and gives these.
+/// Runs the test above, kills it after some acknowledgements, and returns these.
 fn run_and_kill(path: &Path, round: u64) -> Vec<(String, u64)> {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--ignored", "--nocapture", "--exact", "--test-threads=1"])
@@ -63,19 +63,19 @@ fn run_and_kill(path: &Path, round: u64) -> Vec<(String, u64)> {
 }
 
 #[tokio::test]
-async fn a_killed_store_has_all_it_acknowledged() {
-    let place = place();
+async fn a_killed_store_has_all_acknowledged_changes() {
+    let testbed = testbed();
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
-        acknowledged.extend(run_and_kill(&place.path, round));
-        let store = EmbeddedStore::open(&place.path).unwrap();
+        acknowledged.extend(run_and_kill(&testbed.path, round));
+        let store = EmbeddedStore::open(&testbed.path).unwrap();
         let listing = all(&store).await;
         let made: std::collections::HashMap<_, _> =
             listing.entries.iter().map(|entry| (&*entry.key, entry.created.0)).collect();
         for (key, revision) in &acknowledged {
             let found = made.get(&**key).copied();
-            let right = found.is_some_and(|found| *revision == 0 || found == *revision);
-            assert!(right, "round {round}: {key} was acknowledged at {revision}, found {found:?}");
+            let matches = found.is_some_and(|found| *revision == 0 || found == *revision);
+            assert!(matches, "round {round}: {key} was acknowledged at {revision}, found {found:?}");
         }
         let revisions = listing.entries.len() as u64;
         assert_eq!(listing.revision.0, revisions, "one revision for each key that was ever put");

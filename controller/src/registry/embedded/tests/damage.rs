@@ -1,4 +1,4 @@
-//! Store files with damage drawn by lot: never a panic, and either refused or unchanged.
+//! Store files with random damage: never a panic, and either refused or unchanged.
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -7,7 +7,7 @@ use super::*;
 const SEED: u64 = 10;
 const PAGE: usize = 4096;
 
-/// One damage of the file's octets; what it was.
+/// Damages the file's octets once; returns a description.
 fn damage(octets: &mut Vec<u8>, random: &mut StdRng) -> String {
     let at = random.random_range(0..octets.len());
     let page = at / PAGE * PAGE;
@@ -41,9 +41,9 @@ fn damage(octets: &mut Vec<u8>, random: &mut StdRng) -> String {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_refused_or_has_all() {
-    let place = place();
-    let store = EmbeddedStore::open(&place.path).unwrap();
+async fn a_damaged_file_is_refused_or_complete() {
+    let testbed = testbed();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     let lease = store.grant(Duration::from_secs(3600)).await.unwrap();
     for key in 0..60 {
         put(&store, &format!("{key:03}"), &format!("{key}").repeat(400)).await.unwrap();
@@ -51,18 +51,18 @@ async fn a_damaged_file_is_refused_or_has_all() {
     store.commit(with_lease("held", lease)).await.unwrap();
     let before = all(&store).await;
     drop(store);
-    let whole = fs::read(&place.path).unwrap();
+    let whole = fs::read(&testbed.path).unwrap();
     let mut random = StdRng::seed_from_u64(SEED);
     let (mut refused, mut lost) = (0, Vec::new());
     for _ in 0..300 {
         let mut octets = whole.clone();
         let what = damage(&mut octets, &mut random);
-        fs::write(&place.path, octets).unwrap();
-        match EmbeddedStore::open(&place.path) {
+        fs::write(&testbed.path, octets).unwrap();
+        match EmbeddedStore::open(&testbed.path) {
             Err(error) => {
                 let error = error.to_string();
-                let told = error.contains("is damaged: ") || error.contains("is not a Sextant store");
-                assert!(told || error.contains("has format"), "{what}: {error}");
+                let known = error.contains("is damaged: ") || error.contains("is not a Sextant store");
+                assert!(known || error.contains("has format"), "{what}: {error}");
                 refused += 1;
             }
             Ok(store) => {
@@ -72,42 +72,42 @@ async fn a_damaged_file_is_refused_or_has_all() {
             }
         }
     }
-    assert!(lost.is_empty(), "seed {SEED}: taken with another content: {lost:?}");
-    assert!(refused > 50, "seed {SEED}: the damage was noticed {refused} times only");
+    assert!(lost.is_empty(), "seed {SEED}: accepted with different content: {lost:?}");
+    assert!(refused > 50, "seed {SEED}: the damage was detected {refused} times only");
 }
 
 /// A controller that was killed leaves a file whose newest commit redb checks by itself. Each damage of that commit's pages
-/// is refused; none is answered by the commit before it.
+/// is refused; none leads to the commit before it.
 #[tokio::test]
 async fn a_damaged_newest_commit_of_a_killed_controller_is_refused() {
-    let place = place();
-    let store = EmbeddedStore::open(&place.path).unwrap();
+    let testbed = testbed();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     for key in 0..60 {
         put(&store, &format!("{key:03}"), &format!("{key}").repeat(400)).await.unwrap();
     }
-    let before = fs::read(&place.path).unwrap();
+    let before = fs::read(&testbed.path).unwrap();
     put(&store, "newest", "acknowledged").await.unwrap();
     // As a kill leaves it: the file is still open.
-    let whole = fs::read(&place.path).unwrap();
+    let whole = fs::read(&testbed.path).unwrap();
     let newest = all(&store).await;
     drop(store);
     let changed = |page: &usize| before[page * PAGE..][..PAGE] != whole[page * PAGE..][..PAGE];
     let pages: Vec<usize> = (1..whole.len() / PAGE).filter(changed).collect();
     assert!(pages.len() > 2, "the pages of the newest commit: {pages:?}");
-    fs::write(&place.path, &whole).unwrap();
-    assert_eq!(all(&EmbeddedStore::open(&place.path).unwrap()).await, newest, "it is good when undamaged");
+    fs::write(&testbed.path, &whole).unwrap();
+    assert_eq!(all(&EmbeddedStore::open(&testbed.path).unwrap()).await, newest, "it is valid when undamaged");
     let mut refused = 0;
     for page in pages {
-        for damage in ["as before", "zeroed", "a bit flipped"] {
+        for damage in ["old content", "zeroed", "a bit flipped"] {
             let mut octets = whole.clone();
             let range = page * PAGE..(page + 1) * PAGE;
             match damage {
-                "as before" => octets[range.clone()].copy_from_slice(&before[range]),
+                "old content" => octets[range.clone()].copy_from_slice(&before[range]),
                 "zeroed" => octets[range].fill(0),
                 _ => octets[page * PAGE + 8] ^= 1,
             }
-            fs::write(&place.path, octets).unwrap();
-            match EmbeddedStore::open(&place.path) {
+            fs::write(&testbed.path, octets).unwrap();
+            match EmbeddedStore::open(&testbed.path) {
                 Ok(store) => assert_eq!(all(&store).await, newest, "page {page} {damage}: rolled back"),
                 Err(error) => {
                     assert!(matches!(error, OpenError::Damaged { .. }), "page {page} {damage}: {error}");
@@ -116,5 +116,5 @@ async fn a_damaged_newest_commit_of_a_killed_controller_is_refused() {
             }
         }
     }
-    assert!(refused > 3, "the damage was noticed {refused} times only");
+    assert!(refused > 3, "the damage was detected {refused} times only");
 }

@@ -9,16 +9,16 @@ use nix::{
 
 use super::*;
 
-/// What was told about each key, to compare with what is there.
+/// The reported outcome of each put, to compare with the store's content.
 #[derive(Debug, Default)]
-struct Told {
+struct Reported {
     /// By key: its revision.
     done: BTreeMap<String, u64>,
     refused: Vec<String>,
     unknown: Vec<String>,
 }
 
-impl Told {
+impl Reported {
     async fn put(&mut self, store: &EmbeddedStore, key: String, value: &str) {
         match put(store, &key, value).await {
             Ok(revision) => {
@@ -33,7 +33,7 @@ impl Told {
         }
     }
 
-    /// All that was acknowledged is there, what was refused is not, and the watch told just what is there.
+    /// All acknowledged keys are present, refused ones are not, and the watch delivered exactly the present ones.
     async fn check(&self, store: &EmbeddedStore, context: &str) {
         let listing = all(store).await;
         let found: BTreeMap<String, u64> =
@@ -42,79 +42,87 @@ impl Told {
             assert_eq!(found.get(key), Some(revision), "{context}: {key} was acknowledged; {self:?}");
         }
         for key in &self.refused {
-            assert_eq!(found.get(key), None, "{context}: {key} was said not to be done; {self:?}");
+            assert_eq!(found.get(key), None, "{context}: {key} was refused; {self:?}");
         }
         for key in found.keys() {
             let known = self.done.contains_key(key) || self.unknown.contains(key);
-            assert!(known, "{context}: {key} came from nowhere; {self:?}");
+            assert!(known, "{context}: {key} was never put; {self:?}");
         }
         let mut watch = store.watch(KeyRange { from: String::new(), to: "~".into() }, Revision(0));
-        let mut told = BTreeMap::new();
-        while told.len() < found.len() {
+        let mut delivered = BTreeMap::new();
+        while delivered.len() < found.len() {
             let batch = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
-            let batch = batch.unwrap_or_else(|_| panic!("{context}: told {told:?}, found {found:?}"));
+            let batch =
+                batch.unwrap_or_else(|_| panic!("{context}: delivered {delivered:?}, found {found:?}"));
             for event in batch.unwrap().unwrap().events {
                 let Event::Put(entry) = event else { panic!("{context}: {event:?}") };
-                assert_eq!(told.insert(entry.key.clone(), entry.modified.0), None, "{context}: told twice");
+                assert_eq!(
+                    delivered.insert(entry.key.clone(), entry.modified.0),
+                    None,
+                    "{context}: delivered twice"
+                );
             }
         }
-        assert_eq!(told, found, "{context}");
+        assert_eq!(delivered, found, "{context}");
         let more = futures::poll!(watch.next());
-        assert!(more.is_pending(), "{context}: told what is not there: {more:?}");
+        assert!(more.is_pending(), "{context}: an additional change: {more:?}");
     }
 }
 
-/// Wherever in a transaction the disk fails, for one call or for long, nothing that was told becomes untrue, and the store
-/// goes on by itself.
+/// Wherever in a transaction the disk fails, for one call or for many, each reported outcome stays true, and the store
+/// recovers by itself.
 #[tokio::test]
-async fn it_goes_on_after_a_disk_that_failed_anywhere() {
+async fn a_store_recovers_from_a_disk_failure_at_any_point() {
     let mut failed = 0;
-    let mut told_unknown = 0;
+    let mut unknown = 0;
     for failing in [1, 2, 3, 8, 1000] {
         for left in 0..40 {
             let context = format!("{failing} calls failed after {left}");
-            let place = place();
+            let testbed = testbed();
             let faults = Faults::default();
             let options = Options { faults: faults.clone(), ..Options::default() };
-            let store = EmbeddedStore::open_with(&place.path, options).unwrap();
-            let mut told = Told::default();
-            told.put(&store, "a".to_owned(), "before").await;
+            let store = EmbeddedStore::open_with(&testbed.path, options).unwrap();
+            let mut reported = Reported::default();
+            reported.put(&store, "a".to_owned(), "before").await;
             faults.set(left, failing);
             for key in ["b", "c", "d"] {
-                told.put(&store, key.to_owned(), &key.repeat(3000)).await;
+                reported.put(&store, key.to_owned(), &key.repeat(3000)).await;
             }
             failed += u32::from(faults.heal());
-            told_unknown += told.unknown.len();
-            let context = format!("{context}: {told:?}");
-            told.put(&store, "e".to_owned(), "after").await;
-            assert!(told.done.contains_key("e"), "{context}: it does not go on");
-            told.check(&store, &context).await;
+            unknown += reported.unknown.len();
+            let context = format!("{context}: {reported:?}");
+            reported.put(&store, "e".to_owned(), "after").await;
+            assert!(reported.done.contains_key("e"), "{context}: it does not recover");
+            reported.check(&store, &context).await;
             drop(store);
-            let store = EmbeddedStore::open(&place.path).unwrap();
+            let store = EmbeddedStore::open(&testbed.path).unwrap();
             let kept: Vec<String> = keys(&store).await;
-            assert!(told.done.keys().all(|key| kept.contains(key)), "{context}: lost by a restart: {kept:?}");
+            assert!(
+                reported.done.keys().all(|key| kept.contains(key)),
+                "{context}: lost by a restart: {kept:?}"
+            );
         }
     }
-    assert!(failed > 50 && told_unknown > 0, "the failures hit: {failed}, unknown: {told_unknown}");
+    assert!(failed > 50 && unknown > 0, "the failures hit: {failed}, unknown: {unknown}");
 }
 
-/// Makes the disk fail for good, and waits until the store has noticed and is closed.
+/// Makes the disk fail permanently, and waits until the store is closed.
 async fn fail(store: &EmbeddedStore, faults: &Faults) {
     faults.set(0, u32::MAX);
     while !matches!(put(store, "lost", "x").await, Err(RegistryError::Unavailable(_))) {}
 }
 
-async fn told(watch: &mut Watch) -> Result<crate::registry::Batch, WatchEnded> {
-    let told = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
-    told.expect("something is told").expect("a watch ends with an error")
+async fn next_batch(watch: &mut Watch) -> Result<crate::registry::Batch, WatchEnded> {
+    let next = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+    next.expect("a change is delivered").expect("a watch ends with an error")
 }
 
 #[tokio::test]
 async fn leases_outlive_a_failing_disk_and_end_after_it() {
-    let place = place();
+    let testbed = testbed();
     let faults = Faults::default();
     let options = Options { faults: faults.clone(), ..Options::default() };
-    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    let store = EmbeddedStore::open_with(&testbed.path, options).unwrap();
     let ttl = Duration::from_secs(1);
     let lease = store.grant(ttl).await.unwrap();
     let granted = Instant::now();
@@ -126,27 +134,27 @@ async fn leases_outlive_a_failing_disk_and_end_after_it() {
         store.keep_alive(other).await.expect("keeping alive needs no disk");
         let refused = put(&store, "b", "x").await;
         assert!(matches!(refused, Err(RegistryError::Unavailable(_))), "{refused:?}");
-        assert!(futures::poll!(watch.next()).is_pending(), "nothing is told that the file does not have");
+        assert!(futures::poll!(watch.next()).is_pending(), "no change is delivered that is not in the file");
     }
     faults.heal();
-    let batch = told(&mut watch).await.expect("the lease ends by itself once the disk works");
+    let batch = next_batch(&mut watch).await.expect("the lease ends by itself once the disk works");
     assert!(matches!(&batch.events[..], [Event::Deleted { key, .. }] if key == "a"), "{batch:?}");
 }
 
 #[tokio::test]
-async fn what_another_controller_did_meanwhile_ends_watches_and_is_kept() {
-    let place = place();
+async fn changes_of_another_controller_end_watches_and_are_kept() {
+    let testbed = testbed();
     let faults = Faults::default();
     let options = Options { faults: faults.clone(), ..Options::default() };
-    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    let store = EmbeddedStore::open_with(&testbed.path, options).unwrap();
     put(&store, "a", "1").await.unwrap();
     let mut watch = store.watch(KeyRange::key("a"), Revision(1));
     fail(&store, &faults).await;
-    // By another path: ours has the lock of its own for as long as it lives.
-    let link = place.path.with_file_name("link");
-    fs::hard_link(&place.path, &link).unwrap();
+    // By another path: the first store holds the lock of its own path while it is open.
+    let link = testbed.path.with_file_name("link");
+    fs::hard_link(&testbed.path, &link).unwrap();
     let other = loop {
-        // Ours tries again now and then, and has the file's lock for that long.
+        // The first store retries at intervals, and holds the file's lock meanwhile.
         match EmbeddedStore::open(&link) {
             Ok(other) => break other,
             Err(error) => assert!(matches!(error, OpenError::AlreadyOpen(_)), "{error}"),
@@ -159,21 +167,21 @@ async fn what_another_controller_did_meanwhile_ends_watches_and_is_kept() {
     let theirs = all(&other).await;
     drop(other);
     faults.heal();
-    assert!(matches!(told(&mut watch).await, Err(WatchEnded::Compacted(Revision(1)))));
+    assert!(matches!(next_batch(&mut watch).await, Err(WatchEnded::Compacted(Revision(1)))));
     assert_eq!(all(&store).await, theirs);
     store.keep_alive(lease).await.unwrap();
     let mut again = store.watch(KeyRange::key("a"), theirs.revision);
     let next = put(&store, "a", "5").await.unwrap();
     assert_eq!(next, theirs.revision.0 + 1);
-    assert_eq!(told(&mut again).await.unwrap().revision, Revision(next));
+    assert_eq!(next_batch(&mut again).await.unwrap().revision, Revision(next));
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_is_on_the_disk() {
-    let place = place();
+async fn acknowledged_changes_are_on_the_disk() {
+    let testbed = testbed();
     let faults = Faults::default();
     let options = Options { faults: faults.clone(), ..Options::default() };
-    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    let store = EmbeddedStore::open_with(&testbed.path, options).unwrap();
     for round in 0..100 {
         put(&store, &round.to_string(), &"x".repeat(5000)).await.unwrap();
         assert_eq!(faults.unsynced(), 0, "writes that were not synced before the answer of round {round}");
@@ -203,14 +211,14 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Takes all room that is left.
+/// Fills the disk.
 fn take_all(path: &Path) {
     let mut file = fs::File::create(path).unwrap();
     while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
 }
 
 #[test]
-fn a_full_disk_refuses_until_there_is_room() {
+fn a_full_disk_refuses_changes_until_space_is_freed() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_owned();
     on_small_disk(directory.path(), 64 << 20, move || runtime().block_on(fill_and_free(root)));
@@ -219,39 +227,39 @@ fn a_full_disk_refuses_until_there_is_room() {
 async fn fill_and_free(root: PathBuf) {
     let ballast = root.join("ballast");
     let store = EmbeddedStore::open(&root.join("store")).unwrap();
-    let mut told = Told::default();
-    told.put(&store, "first".to_owned(), "x").await;
+    let mut reported = Reported::default();
+    reported.put(&store, "first".to_owned(), "x").await;
     let value = "v".repeat(20_000);
     for round in 0..3 {
         take_all(&ballast);
         let mut number = 0;
-        while told.refused.len() < 3 * (round + 1) {
-            told.put(&store, format!("{round}/{number:04}"), &value).await;
+        while reported.refused.len() < 3 * (round + 1) {
+            reported.put(&store, format!("{round}/{number:04}"), &value).await;
             number += 1;
-            assert!(number < 2000, "the disk is not full: {told:?}");
+            assert!(number < 2000, "the disk is not full: {reported:?}");
         }
         let refused = put(&store, "no", &value).await.unwrap_err().to_string();
         assert!(refused.contains("MiB more: ") && refused.contains("os error 28"), "{refused}");
-        assert!(refused.contains("make room on its file system"), "{refused}");
-        told.check(&store, "full").await;
+        assert!(refused.contains("free space on its file system"), "{refused}");
+        reported.check(&store, "full").await;
         fs::remove_file(&ballast).unwrap();
-        told.put(&store, format!("{round}/room"), &value).await;
-        assert!(told.done.contains_key(&format!("{round}/room")), "it goes on once there is room");
-        told.check(&store, "room again").await;
+        reported.put(&store, format!("{round}/space"), &value).await;
+        assert!(reported.done.contains_key(&format!("{round}/space")), "it recovers once there is space");
+        reported.check(&store, "space again").await;
     }
-    assert_eq!(told.unknown, Vec::<String>::new(), "what became of each could be read");
+    assert_eq!(reported.unknown, Vec::<String>::new(), "each outcome was determined");
     drop(store);
     let store = EmbeddedStore::open(&root.join("store")).unwrap();
-    assert_eq!(keys(&store).await, told.done.into_keys().collect::<Vec<_>>());
+    assert_eq!(keys(&store).await, reported.done.into_keys().collect::<Vec<_>>());
 }
 
-/// Takes `key` away and puts a note beside, as commands do.
+/// Deletes `key` and puts a small record, as commands do.
 async fn delete(store: &EmbeddedStore, key: &str) -> Result<Outcome, RegistryError> {
     let ops = vec![Op::Delete(key.to_owned()), Op::put(format!("note/{key}"), vec![7; 150])];
     store.commit(Txn { guards: Vec::new(), ops }).await
 }
 
-/// Puts values until there is no room for one more.
+/// Puts values until the disk is full.
 async fn fill(store: &EmbeddedStore) {
     for number in 0..5000 {
         match put(store, &format!("fill/{:016x}/{number}", rand::random::<u64>()), &"v".repeat(2000)).await {
@@ -272,7 +280,7 @@ async fn expect_refusal(store: &EmbeddedStore, refuses: bool) {
 }
 
 #[test]
-fn deletes_need_no_room_on_a_full_disk() {
+fn deletes_succeed_on_a_full_disk() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_owned();
     on_small_disk(directory.path(), 16 << 20, move || runtime().block_on(fill_and_delete(root)));
@@ -289,12 +297,12 @@ async fn fill_and_delete(root: PathBuf) {
     take_all(&ballast);
     fill(&store).await;
     let refusal = store.refusal().expect("a refused growth is known");
-    let words = ["store\"", "cannot grow", "MiB more", "os error 28", "make room"];
+    let words = ["store\"", "cannot grow", "MiB more", "os error 28", "free space"];
     assert!(words.iter().all(|word| refusal.reason.contains(word)), "{refusal:?}");
     for number in 0..60 {
         let key = format!("k/{number:03}");
         delete(&store, &key).await.unwrap_or_else(|error| panic!("{key}: {error}"));
-        // Whatever it frees is used at once.
+        // Freed space is used at once.
         fill(&store).await;
     }
     // Together, and after a restart.
@@ -311,7 +319,7 @@ async fn fill_and_delete(root: PathBuf) {
     let lease = store.grant(Duration::from_secs(60)).await;
     assert!(matches!(lease, Err(RegistryError::Unavailable(_))), "{lease:?}");
     assert!(fs::metadata(&reserve).unwrap().len() < 1 << 20, "the reserve was needed");
-    // Nobody asks for a change: the store finds the room by itself.
+    // Without any request the store detects the free space by itself.
     fs::remove_file(&ballast).unwrap();
     expect_refusal(&store, false).await;
     put(&store, "more", &"v".repeat(2000)).await.unwrap();
@@ -328,13 +336,13 @@ async fn fill_and_delete(root: PathBuf) {
     assert_eq!(keys(&store).await, kept);
 }
 
-/// A disk that failed once: known until a write succeeds, which is tried while nobody asks for one.
+/// After a disk failure, the refusal is reported until a write succeeds; an idle store attempts one.
 #[tokio::test]
-async fn a_refused_write_is_known_until_one_succeeds() {
-    let place = place();
+async fn a_refusal_is_reported_until_a_write_succeeds() {
+    let testbed = testbed();
     let faults = Faults::default();
     let options = Options { faults: faults.clone(), ..Options::default() };
-    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    let store = EmbeddedStore::open_with(&testbed.path, options).unwrap();
     assert_eq!(store.refusal(), None);
     fail(&store, &faults).await;
     let refusal = store.refusal().expect("the refusal is known");
@@ -345,13 +353,13 @@ async fn a_refused_write_is_known_until_one_succeeds() {
 }
 
 #[test]
-fn a_disk_without_room_for_a_new_store_says_so_and_is_left_clean() {
+fn a_new_store_on_a_full_disk_is_an_error_and_leaves_no_files() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().to_owned();
     on_small_disk(directory.path(), 64 << 10, move || {
         let error = EmbeddedStore::open(&root.join("store")).unwrap_err().to_string();
-        assert!(error.contains("os error 28") && error.contains("make room"), "{error}");
+        assert!(error.contains("os error 28") && error.contains("free space"), "{error}");
         let left = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name());
-        assert_eq!(left.collect::<Vec<_>>(), ["store.lock"], "nothing half-made is left");
+        assert_eq!(left.collect::<Vec<_>>(), ["store.lock"], "no unfinished file is left");
     });
 }

@@ -19,8 +19,8 @@ use crate::registry::{
 mod crash;
 mod damage;
 mod disk;
+mod location;
 mod opening;
-mod placed;
 mod speed;
 
 /// Finds one backup, always.
@@ -37,16 +37,16 @@ fn with_backup() -> Options {
     Options::with_backups(Some(Arc::new(OneBackup)))
 }
 
-/// A directory with a store's path in it.
-struct Place {
+/// A temporary directory with the path of a store.
+struct Testbed {
     _directory: tempfile::TempDir,
     path: PathBuf,
 }
 
-fn place() -> Place {
+fn testbed() -> Testbed {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store");
-    Place { _directory: directory, path }
+    Testbed { _directory: directory, path }
 }
 
 async fn put(store: &EmbeddedStore, key: &str, value: &str) -> Result<u64, RegistryError> {
@@ -72,11 +72,11 @@ async fn keys(store: &EmbeddedStore) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_conforms() {
-    let place = place();
+async fn the_conformance_suite_passes() {
+    let testbed = testbed();
     conformance::run_all(async |name| {
         let options = Options { kept_events: 1000, ..Options::default() };
-        let path = place.path.with_file_name(name);
+        let path = testbed.path.with_file_name(name);
         let store: Arc<dyn Registry> = Arc::new(EmbeddedStore::open_with(&path, options).unwrap());
         Subject {
             registry: store,
@@ -96,9 +96,9 @@ async fn fill(registry: crate::registry::SharedRegistry) {
 
 #[tokio::test]
 async fn revisions_begin_at_one_and_are_dense() {
-    let place = place();
-    let store = EmbeddedStore::open(&place.path).unwrap();
-    assert_eq!(store.describe(), format!("embedded:{}", place.path.display()));
+    let testbed = testbed();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
+    assert_eq!(store.describe(), format!("embedded:{}", testbed.path.display()));
     assert_eq!(all(&store).await.revision, Revision(0));
     assert_eq!(put(&store, "a", "1").await.unwrap(), 1);
     let nothing = Txn { guards: vec![], ops: vec![Op::Delete("x".into())] };
@@ -112,15 +112,15 @@ async fn revisions_begin_at_one_and_are_dense() {
 
 #[tokio::test]
 async fn a_restart_keeps_everything() {
-    let place = place();
-    let store = EmbeddedStore::open(&place.path).unwrap();
+    let testbed = testbed();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     let lease = store.grant(Duration::from_secs(60)).await.unwrap();
     put(&store, "a", "1").await.unwrap();
     put(&store, "a", "2").await.unwrap();
     store.commit(with_lease("b", lease)).await.unwrap();
     let before = all(&store).await;
     drop(store);
-    let store = EmbeddedStore::open(&place.path).unwrap();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     assert_eq!(all(&store).await, before);
     let dates: Vec<_> = before.entries.iter().map(|e| (e.created.0, e.modified.0, e.lease)).collect();
     assert_eq!(dates, [(1, 2, None), (3, 3, Some(lease))]);
@@ -133,14 +133,14 @@ async fn a_restart_keeps_everything() {
 
 #[tokio::test]
 async fn a_restart_gives_a_lease_its_full_ttl_and_then_it_ends() {
-    let place = place();
+    let testbed = testbed();
     let ttl = Duration::from_millis(1500);
-    let store = EmbeddedStore::open(&place.path).unwrap();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     let lease = store.grant(ttl).await.unwrap();
     store.commit(with_lease("a", lease)).await.unwrap();
     drop(store);
     let opened = Instant::now();
-    let store = EmbeddedStore::open(&place.path).unwrap();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     let mut watch = store.watch(KeyRange::key("a"), Revision(1));
     let batch = watch.next().await.unwrap().unwrap();
     assert!(opened.elapsed() >= ttl, "it ended {:?} after the restart", opened.elapsed());
@@ -150,29 +150,29 @@ async fn a_restart_gives_a_lease_its_full_ttl_and_then_it_ends() {
 
 #[tokio::test]
 async fn keeping_alive_writes_nothing() {
-    let place = place();
-    let store = EmbeddedStore::open(&place.path).unwrap();
+    let testbed = testbed();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     let lease = store.grant(Duration::from_secs(60)).await.unwrap();
-    let before = fs::read(&place.path).unwrap();
+    let before = fs::read(&testbed.path).unwrap();
     for _ in 0..100 {
         store.keep_alive(lease).await.unwrap();
     }
     let missing = LeaseId(lease.0 + 1);
     assert!(matches!(store.keep_alive(missing).await, Err(RegistryError::LeaseEnded(of)) if of == missing));
-    assert!(fs::read(&place.path).unwrap() == before, "the file changed");
+    assert!(fs::read(&testbed.path).unwrap() == before, "the file changed");
 }
 
 #[tokio::test]
-async fn a_watch_knows_nothing_from_before_the_restart_but_goes_on_from_it() {
-    let place = place();
-    let store = EmbeddedStore::open(&place.path).unwrap();
+async fn a_watch_from_before_a_restart_is_compacted_and_one_from_the_restart_continues() {
+    let testbed = testbed();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     put(&store, "a", "1").await.unwrap();
     let current = put(&store, "a", "2").await.unwrap();
     let mut lost = store.watch(KeyRange::key("a"), Revision(current));
     drop(store);
     assert!(matches!(lost.next().await, Some(Err(WatchEnded::Lost(_)))));
     assert!(lost.next().await.is_none());
-    let store = EmbeddedStore::open(&place.path).unwrap();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     let mut old = store.watch(KeyRange::key("a"), Revision(current - 1));
     assert!(matches!(old.next().await, Some(Err(WatchEnded::Compacted(Revision(1))))));
     let mut new = store.watch(KeyRange::key("a"), Revision(current));
@@ -181,10 +181,10 @@ async fn a_watch_knows_nothing_from_before_the_restart_but_goes_on_from_it() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_stands_still_falls_off_the_ring() {
-    let place = place();
+async fn a_stalled_watcher_is_compacted() {
+    let testbed = testbed();
     let options = Options { kept_events: 10, ..Options::default() };
-    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    let store = EmbeddedStore::open_with(&testbed.path, options).unwrap();
     let mut slow = store.watch(KeyRange::key("a"), Revision(0));
     put(&store, "a", "1").await.unwrap();
     assert_eq!(slow.next().await.unwrap().unwrap().revision, Revision(1));
@@ -196,25 +196,25 @@ async fn a_watcher_that_stands_still_falls_off_the_ring() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_keeps_up_stays_on_the_ring_though_nothing_is_for_it() {
-    let place = place();
+async fn a_watcher_without_changes_in_its_range_is_not_compacted() {
+    let testbed = testbed();
     let options = Options { kept_events: 10, ..Options::default() };
-    let store = EmbeddedStore::open_with(&place.path, options).unwrap();
+    let store = EmbeddedStore::open_with(&testbed.path, options).unwrap();
     let mut watch = store.watch(KeyRange::key("a"), Revision(0));
     for _ in 0..30 {
         put(&store, "b", "1").await.unwrap();
-        let told = futures::poll!(watch.next());
-        assert!(told.is_pending(), "{told:?}");
+        let early = futures::poll!(watch.next());
+        assert!(early.is_pending(), "{early:?}");
     }
     put(&store, "a", "1").await.unwrap();
     assert_eq!(watch.next().await.unwrap().unwrap().revision, Revision(31));
 }
 
 #[tokio::test]
-#[should_panic(expected = "a key stands in at most one operation")]
-async fn a_key_in_two_operations_is_the_callers_mistake() {
-    let place = place();
-    let store = EmbeddedStore::open(&place.path).unwrap();
+#[should_panic(expected = "a key is in at most one operation")]
+async fn a_key_in_two_operations_panics() {
+    let testbed = testbed();
+    let store = EmbeddedStore::open(&testbed.path).unwrap();
     let ops = vec![Op::put("a", "1"), Op::Delete("a".into())];
     let _ = store.commit(Txn { guards: vec![], ops }).await;
 }

@@ -1,4 +1,4 @@
-//! How many commits a second; measured, not judged: `cargo test --release speed -- --ignored --nocapture`.
+//! Measures commits per second: `cargo test --release speed -- --ignored --nocapture`.
 
 use super::*;
 
@@ -26,8 +26,8 @@ async fn measure(store: &Arc<EmbeddedStore>, committers: u64, each: u64) -> f64 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn speed() {
-    let place = place();
-    let store = Arc::new(EmbeddedStore::open(&place.path).unwrap());
+    let testbed = testbed();
+    let store = Arc::new(EmbeddedStore::open(&testbed.path).unwrap());
     for (committers, each) in [(1, 2000), (64, 300), (1000, 20)] {
         let took = measure(&store, committers, each).await;
         println!("{committers} committers: {:.0} commits/s", (committers * each) as f64 / took);

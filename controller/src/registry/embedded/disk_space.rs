@@ -1,11 +1,12 @@
-//! Room on the disk for the file: growing it, what it lacks, and the reserve of what frees.
+//! Disk space for the file: its growth, a full disk, and the reserve for deletes.
 //!
 //! redb writes changed pages to free ones, and frees the old ones two transactions later. So on a full disk even a delete
-//! needs room at first. A file beside the store's keeps some: where a transaction that frees (`Txn::frees`) finds the disk
-//! full, the store's file grows without blocks behind all of it, and gives its pages the reserve's blocks one by one. From then on it
-//! has holes, and takes nothing but what frees until the disk has room for all of it. Then the reserve is filled again.
+//! needs space at first. A reserve file beside the store's keeps some. If a transaction that frees space (`Txn::frees`)
+//! finds the disk full, the store's file grows as a sparse file, and its pages get the reserve's blocks one by one. From then
+//! on it has holes, and only transactions that free space are accepted until the disk has space for the whole file. Then the
+//! reserve is filled again.
 //!
-//! What is lacking is known from a growth that failed, whatever fits into the file meanwhile, until that growth is possible.
+//! A shortage begins with a growth that failed and lasts until that growth is possible.
 
 use std::{
     fs::{self, OpenOptions},
@@ -24,102 +25,106 @@ use nix::{
     sys::statvfs::fstatvfs,
 };
 
-use super::open::mend;
+use super::open::fix;
 use sextant_proto::unix_ms;
 
 use crate::registry::Refusal;
 
-/// How much the reserve holds, in octets: some two hundred pages, of which a transaction takes a dozen or two.
+/// The size of the reserve, in octets: some two hundred pages, of which a transaction needs a dozen or two.
 const RESERVE: u64 = 1 << 20;
-/// How much of it is given at once.
-const GIVEN: u64 = 64 << 10;
+/// The octets that are released at once.
+const RELEASED: u64 = 64 << 10;
 
-/// The room of one store; cheap to clone.
+/// The disk space of one store; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Room(Arc<Shared>);
+pub struct DiskSpace(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     store: PathBuf,
-    /// What is done now may have the reserve.
-    spends: AtomicBool,
-    lack: Mutex<Option<Lack>>,
+    /// The current operation may use the reserve.
+    may_use_reserve: AtomicBool,
+    shortage: Mutex<Option<Shortage>>,
 }
 
 /// A growth that was refused.
 #[derive(Debug, Clone)]
-struct Lack {
-    /// Up to which length of the file there is no room.
+struct Shortage {
+    /// The length that the file could not grow to.
     len: u64,
-    /// There are parts of the file without blocks behind them.
+    /// Parts of the file have no blocks allocated.
     holes: bool,
     why: String,
     since_unix_ms: u64,
 }
 
-impl Room {
-    /// Of the store at `path`.
+impl DiskSpace {
+    /// The disk space of the store at `path`.
     pub fn new(path: &Path) -> Self {
-        let shared =
-            Shared { store: path.to_owned(), spends: AtomicBool::new(false), lack: Mutex::new(None) };
+        let shared = Shared {
+            store: path.to_owned(),
+            may_use_reserve: AtomicBool::new(false),
+            shortage: Mutex::new(None),
+        };
         Self(Arc::new(shared))
     }
 
-    /// Does something that may have the reserve.
-    pub fn spending<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.0.spends.store(true, Relaxed);
+    /// Runs an operation that may use the reserve.
+    pub fn with_reserve<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.0.may_use_reserve.store(true, Relaxed);
         let done = work();
-        self.0.spends.store(false, Relaxed);
+        self.0.may_use_reserve.store(false, Relaxed);
         done
     }
 
-    /// What the store cannot take, and why.
+    /// The refusal of additions, if the disk is full.
     pub fn refusal(&self) -> Option<Refusal> {
-        let lack = self.lack().clone()?;
+        let shortage = self.shortage().clone()?;
         let reason = format!(
-            "store {:?} cannot grow: {}; deletes are taken, additions may be refused; {}",
+            "store {:?} cannot grow: {}; deletes are accepted, additions may be refused; {}",
             self.0.store,
-            lack.why,
-            mend(&ErrorKind::StorageFull.into())
+            shortage.why,
+            fix(&ErrorKind::StorageFull.into())
         );
-        Some(Refusal { reason, since_unix_ms: lack.since_unix_ms })
+        Some(Refusal { reason, since_unix_ms: shortage.since_unix_ms })
     }
 
-    /// Whether nothing is taken but what frees.
+    /// Whether only transactions that free space are accepted.
     pub fn has_holes(&self) -> bool {
-        self.lack().as_ref().is_some_and(|lack| lack.holes)
+        self.shortage().as_ref().is_some_and(|shortage| shortage.holes)
     }
 
-    /// Makes `file` longer with blocks behind every octet of it, or leaves it as it was. What may have the reserve makes it longer
-    /// in any case.
+    /// Grows `file` with all blocks allocated, or leaves it unchanged. An operation that may use the reserve grows it in any
+    /// case.
     pub fn grow(&self, file: &fs::File, old: u64, new: u64) -> io::Result<()> {
         let error = match allocate(file, FallocateFlags::empty(), old, new) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        // Some file systems keep what they had allocated until then.
+        // Some file systems keep the blocks allocated so far.
         file.set_len(old)?;
         if !is_full(&error) {
             return Err(error);
         }
         let needed = (new - old).div_ceil(1 << 20);
         let why = format!("it needs {needed} MiB more: {error}");
-        let spends = self.0.spends.load(Relaxed);
-        self.note(new, spends, &why);
-        if spends { file.set_len(new) } else { Err(io::Error::new(error.kind(), why)) }
+        let may_use_reserve = self.0.may_use_reserve.load(Relaxed);
+        self.note(new, may_use_reserve, &why);
+        if may_use_reserve { file.set_len(new) } else { Err(io::Error::new(error.kind(), why)) }
     }
 
-    /// Writes, with the reserve's blocks if need be.
+    /// Writes, with blocks of the reserve if necessary.
     pub fn write(&self, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
         loop {
             match write() {
-                Err(error) if is_full(&error) && self.0.spends.load(Relaxed) && self.give() => {}
+                Err(error)
+                    if is_full(&error) && self.0.may_use_reserve.load(Relaxed) && self.release_reserve() => {}
                 written => return written,
             }
         }
     }
 
-    /// Notes whether a file that is opened has holes.
+    /// Records whether a newly opened file has holes.
     pub fn examine(&self, file: &fs::File) -> io::Result<()> {
         let metadata = file.metadata()?;
         let (len, here) = (metadata.len(), metadata.blocks() * 512);
@@ -136,18 +141,18 @@ impl Room {
         }
     }
 
-    /// Takes the room that is lacking if it is there by now, and fills the reserve.
+    /// Allocates the missing blocks if the disk has space again, and fills the reserve.
     pub fn refill(&self, file: &fs::File) {
-        let Some(Lack { len, .. }) = self.lack().clone() else { return self.fill_reserve() };
-        if self.is_there(file, len).unwrap_or(false) {
-            *self.lack() = None;
-            tracing::info!(store = ?self.0.store, "store has room again");
+        let Some(Shortage { len, .. }) = self.shortage().clone() else { return self.fill_reserve() };
+        if self.fits(file, len).unwrap_or(false) {
+            *self.shortage() = None;
+            tracing::info!(store = ?self.0.store, "store can grow again");
             self.fill_reserve();
         }
     }
 
-    /// Whether all of the file up to `len` has blocks behind it now; they are its own from then on.
-    fn is_there(&self, file: &fs::File, len: u64) -> io::Result<bool> {
+    /// Allocates all blocks of the file up to `len`; false if the disk is still too full.
+    fn fits(&self, file: &fs::File, len: u64) -> io::Result<bool> {
         let metadata = file.metadata()?;
         let (now, here) = (metadata.len(), metadata.blocks() * 512);
         let disk = fstatvfs(file)?;
@@ -157,19 +162,19 @@ impl Room {
         let keep = FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let allocated = allocate(file, keep, 0, len.max(now));
         if allocated.is_err() {
-            // What was allocated past the end is given back.
+            // Releases blocks that were allocated past the end.
             file.set_len(now)?;
         }
         Ok(allocated.is_ok())
     }
 
     fn note(&self, len: u64, holes: bool, why: &str) {
-        let mut lack = self.lack();
-        let before = lack.take();
+        let mut shortage = self.shortage();
+        let before = shortage.take();
         if before.is_none() {
             tracing::warn!(store = ?self.0.store, why, "store cannot grow: the disk is full");
         }
-        *lack = Some(Lack {
+        *shortage = Some(Shortage {
             len: before.as_ref().map_or(len, |before| before.len.max(len)),
             holes: holes || before.as_ref().is_some_and(|before| before.holes),
             why: why.to_owned(),
@@ -177,17 +182,17 @@ impl Room {
         });
     }
 
-    /// Gives some of the reserve's blocks back to the disk; `false` if it has none.
-    fn give(&self) -> bool {
+    /// Releases some of the reserve's blocks to the disk; `false` if it has none.
+    fn release_reserve(&self) -> bool {
         let Ok(reserve) = OpenOptions::new().write(true).open(self.reserve()) else { return false };
         let held = reserve.metadata().map_or(0, |metadata| metadata.len());
-        held > 0 && reserve.set_len(held.saturating_sub(GIVEN)).is_ok() && reserve.sync_all().is_ok()
+        held > 0 && reserve.set_len(held.saturating_sub(RELEASED)).is_ok() && reserve.sync_all().is_ok()
     }
 
-    /// The reserve is a convenience: the store works without it.
+    /// A failure is not an error: the store works without the reserve.
     fn fill_reserve(&self) {
         if let Err(error) = self.try_fill_reserve() {
-            tracing::debug!(%error, reserve = ?self.reserve(), "reserve of the store cannot be filled; trying again");
+            tracing::debug!(%error, reserve = ?self.reserve(), "reserve of the store cannot be filled; retrying");
         }
     }
 
@@ -218,18 +223,18 @@ impl Room {
         PathBuf::from(name)
     }
 
-    fn lack(&self) -> MutexGuard<'_, Option<Lack>> {
-        self.0.lack.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shortage(&self) -> MutexGuard<'_, Option<Shortage>> {
+        self.0.shortage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Puts blocks behind all octets from `from` to `to`.
+/// Allocates blocks for the octets from `from` to `to`.
 fn allocate(file: &fs::File, flags: FallocateFlags, from: u64, to: u64) -> io::Result<()> {
     loop {
         match fallocate(file, flags, signed(from)?, signed(to - from)?) {
             Ok(()) => return Ok(()),
             Err(Errno::EINTR) => {}
-            // A file system without this: then writes report a full disk.
+            // A file system without fallocate: writes report a full disk instead.
             Err(Errno::EOPNOTSUPP) if file.metadata()?.len() < to && flags.is_empty() => {
                 return file.set_len(to);
             }
@@ -239,7 +244,7 @@ fn allocate(file: &fs::File, flags: FallocateFlags, from: u64, to: u64) -> io::R
     }
 }
 
-/// Whether `error` says that there is no room on the disk.
+/// Whether `error` means a full disk.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

@@ -1,8 +1,8 @@
-//! A store whose file is taken from under it.
+//! A store whose file is moved or replaced while it is open.
 
 use super::*;
 
-/// Nothing is taken, everything is still read, and another controller is kept away.
+/// All changes are refused, everything can still be read, and another controller cannot open the store.
 async fn refuses_all(store: &EmbeddedStore, path: &Path, lease: LeaseId, context: &str) {
     let kept = store.keep_alive(lease).await;
     for refused in
@@ -18,9 +18,9 @@ async fn refuses_all(store: &EmbeddedStore, path: &Path, lease: LeaseId, context
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_at_its_path_takes_no_changes_until_it_is_back() {
-    let place = place();
-    let path = &place.path;
+async fn a_moved_file_refuses_changes_until_it_is_moved_back() {
+    let testbed = testbed();
+    let path = &testbed.path;
     let store = EmbeddedStore::open_with(path, with_backup()).unwrap();
     let lease = store.grant(Duration::from_secs(1)).await.unwrap();
     put(&store, "a", "1").await.unwrap();
@@ -30,17 +30,17 @@ async fn a_file_that_is_not_at_its_path_takes_no_changes_until_it_is_back() {
     fs::rename(path, &away).unwrap();
     refuses_all(&store, path, lease, "moved").await;
     let refused = put(&store, "no", "x").await.unwrap_err().to_string();
-    let way =
+    let fix =
         "the newest automatic backup was taken at 2026-11-29T09:10:40.123Z: sextant restore \"/backups/b\"";
-    assert!(refused.contains(way), "{refused}");
+    assert!(refused.contains(fix), "{refused}");
     let second = EmbeddedStore::open(path).unwrap_err();
     assert!(matches!(second, OpenError::AlreadyOpen(_)), "{second}");
-    assert!(!path.exists(), "nothing is made in its place");
+    assert!(!path.exists(), "no file is created in its place");
 
     fs::write(path, "other").unwrap();
     refuses_all(&store, path, lease, "replaced").await;
     assert_eq!(fs::read(path).unwrap(), b"other", "it is not overwritten");
-    // Longer than the lease: nobody can keep it alive, so it does not end.
+    // Longer than the lease: keep-alives are refused meanwhile, so it does not end.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     refuses_all(&store, path, lease, "for long").await;
 
@@ -53,9 +53,9 @@ async fn a_file_that_is_not_at_its_path_takes_no_changes_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn renamed_directories_and_changed_links_are_noticed() {
-    let place = place();
-    let root = place.path.parent().unwrap();
+async fn renamed_directories_and_changed_links_are_detected() {
+    let testbed = testbed();
+    let root = testbed.path.parent().unwrap();
     let (directory, moved, link) = (root.join("directory"), root.join("moved"), root.join("link"));
     std::os::unix::fs::symlink(&directory, &link).unwrap();
     fs::create_dir(&directory).unwrap();

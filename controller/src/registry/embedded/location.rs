@@ -1,4 +1,4 @@
-//! Whether the store's file is still where it was opened, and the lock that keeps others from its path.
+//! Detects a store file that was moved or replaced, and locks its path against other controllers.
 
 use std::{
     fs::{self, Metadata, OpenOptions},
@@ -14,7 +14,7 @@ use nix::{
 
 use super::open::{self, NamedBackup, OpenError};
 
-/// Which file it is, whatever its path.
+/// Identifies a file independently of its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     device: u64,
@@ -27,9 +27,9 @@ impl From<&Metadata> for Identity {
     }
 }
 
-/// What is wrong if the file at `path` is not `open`.
+/// Describes the problem if the file at `path` is not the `open` one.
 pub fn misplaced(path: &Path, open: Identity) -> Option<String> {
-    let what = match fs::metadata(path) {
+    let problem = match fs::metadata(path) {
         Ok(metadata) if Identity::from(&metadata) == open => return None,
         Ok(_) => "another file is at the path of the open store".to_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -37,26 +37,26 @@ pub fn misplaced(path: &Path, open: Identity) -> Option<String> {
         }
         Err(error) => format!("the path of the open store cannot be looked up ({error})"),
     };
-    Some(what)
+    Some(problem)
 }
 
-/// What is said of that, and how to go on.
-pub fn refusal(path: &Path, what: &str, backup: Option<&NamedBackup>) -> String {
+/// The error for `problem`, with the fix.
+pub fn refusal(path: &Path, problem: &str, backup: Option<&NamedBackup>) -> String {
     let named = backup.map(|NamedBackup { file, taken }| {
         format!(
-            ". If that has ended: the newest automatic backup was taken at {taken}: sextant restore {file:?}"
+            ". If that controller has ended: the newest automatic backup was taken at {taken}: sextant restore {file:?}"
         )
     });
     format!(
-        "store {path:?}: {what}; no change is taken, because a restart would lose it. Move the file back if it still \
+        "store {path:?}: {problem}; changes are refused, because a restart would lose them. Move the file back if it still \
          exists. Otherwise the running controller still has all data: run `sextant backup FILE`, stop the controller, move \
-         away what is at the path, start the controller, and run `sextant restore FILE`{}",
+         away any file at the path, start the controller, and run `sextant restore FILE`{}",
         named.unwrap_or_default()
     )
 }
 
-/// Held for as long as the store is open, also while its file is not at the path. Never removed: who waits for a removed
-/// lock file and who makes a new one would both have it.
+/// Held for as long as the store is open, also while its file is not at the path. The lock file is never removed: a process
+/// that waits for a removed lock file and a process that creates a new one would both hold the lock.
 #[derive(Debug)]
 pub struct PathLock {
     _file: Flock<fs::File>,
@@ -78,7 +78,7 @@ impl PathLock {
     }
 }
 
-/// Whether a controller has had a store at `path`, and its lock.
+/// Whether a controller had a store open at `path` before.
 pub fn was_locked(path: &Path) -> bool {
     lock_path(path).exists()
 }
