@@ -1,7 +1,7 @@
-//! The store as the controller needs it: a small transactional key-value store (DESIGN §6).
+//! The store: a small transactional key-value store (DESIGN §6).
 //!
-//! [`Registry`] is the one edge to whatever keeps the data. It knows keys and octets only; what they mean is the business
-//! of the rooms above. Every implementation passes the suite in `conformance`.
+//! [`Registry`] is the only edge to the stored data. It knows keys and octets only; the modules above define their
+//! meaning. Every implementation passes the suite in `conformance`.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -20,14 +20,14 @@ use sextant_proto::Revision;
 
 pub use txn::{Guard, KeyRange, Op, Outcome, Txn};
 
-/// A key with its value, and when it was made and last changed.
+/// A key with its value, and its create and modify revisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The key.
     pub key: String,
     /// Its value.
     pub value: Bytes,
-    /// The revision that made the key. A key that is deleted and put again has a new one.
+    /// The revision that created the key. A key that is deleted and put again has a new one.
     pub created: Revision,
     /// The revision that last put the key.
     pub modified: Revision,
@@ -38,7 +38,7 @@ pub struct Entry {
 /// All keys of a range at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
-    /// The store's revision when it was read: not older than the call (linearizable).
+    /// The store's revision at the read: not older than the call (linearizable).
     pub revision: Revision,
     /// In key order.
     pub entries: Vec<Entry>,
@@ -47,14 +47,14 @@ pub struct Listing {
 /// The keys of several ranges, all at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// The store's revision when it was read: not older than the call (linearizable).
+    /// The store's revision at the read: not older than the call (linearizable).
     pub revision: Revision,
-    /// For each range, in the order asked for, its keys in key order.
+    /// For each range, in the requested order, its keys in key order.
     pub ranges: Vec<Vec<Entry>>,
 }
 
 impl Reading {
-    /// The only entry of the range numbered `index`, which was asked for as a single key.
+    /// The entry of the range at `index`, which was requested as a single key.
     pub fn entry(&self, index: usize) -> Option<&Entry> {
         self.ranges.get(index).and_then(|entries| entries.first())
     }
@@ -65,48 +65,48 @@ impl Reading {
 pub enum Event {
     /// The key has a new value.
     Put(Entry),
-    /// The key is gone: deleted, or its lease has ended.
+    /// The key was deleted, or its lease has ended.
     Deleted {
         /// The key.
         key: String,
-        /// The revision that took it away.
+        /// The revision of the deletion.
         revision: Revision,
     },
 }
 
 /// All changes of one revision that fall into the watched range, never split.
 ///
-/// Without changes it says that all changes of the range up to the revision were told.
+/// Without changes it means that all changes of the range up to the revision were delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// The revision.
     pub revision: Revision,
-    /// Its changes, at most one a key.
+    /// Its changes, at most one per key.
     pub events: Vec<Event>,
 }
 
-/// A lease: keys put with it go when it ends.
+/// A lease: keys that were put with it are deleted when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
-/// Why the store did not answer.
+/// A failed request to the store.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RegistryError {
-    /// It cannot be reached, or cannot write. Nothing was done; trying again later may help.
+    /// The store is unreachable or cannot write. Nothing was applied; a retry may succeed.
     #[error("store unavailable: {0}")]
     Unavailable(String),
-    /// A transaction may or may not have been done: read back to know.
+    /// A transaction may or may not have been applied: a read shows which.
     #[error("outcome unknown: {0}")]
     Unknown(String),
-    /// There is no such lease, or it has ended.
+    /// The lease does not exist or has ended.
     #[error("lease {} has ended", .0.0)]
     LeaseEnded(LeaseId),
-    /// The store's content cannot be read; a person must look.
+    /// The store's content cannot be read; an operator must repair it.
     #[error("store content: {0}")]
     Corrupt(String),
 }
 
-/// What keeps a store from taking changes. It may answer reads, and keep leases, all the same.
+/// Why a store refuses changes. It may still answer reads and keep leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The store, the reason and the fix.
@@ -115,13 +115,13 @@ pub struct Refusal {
     pub since_unix_ms: u64,
 }
 
-/// Why a watch ended. The watcher lists anew, and watches from there.
+/// Why a watch ended. The watcher lists the range again, and watches from that revision.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WatchEnded {
-    /// The revision asked for, or the watcher itself, is too far behind.
+    /// The requested revision, or the watcher, is too far behind.
     #[error("compacted: changes since revision {0} are no longer kept")]
     Compacted(Revision),
-    /// The store went away.
+    /// The store became unavailable.
     #[error("watch lost: {0}")]
     Lost(String),
 }
@@ -132,15 +132,15 @@ pub type Watch = Pin<Box<dyn Stream<Item = Result<Batch, WatchEnded>> + Send>>;
 /// A transactional key-value store with a total order of changes.
 #[async_trait]
 pub trait Registry: Send + Sync + 'static {
-    /// What to call it in messages to people, e.g. `embedded:/var/lib/sextant/store`.
+    /// Its name in messages, e.g. `embedded:/var/lib/sextant/store`.
     fn describe(&self) -> String;
 
-    /// What to do where it does not answer; empty if its errors say that themselves.
+    /// The fix if it does not answer; empty if its errors contain one.
     fn fix(&self) -> &'static str {
         ""
     }
 
-    /// Why it refuses changes now, as far as it knows without being asked for one.
+    /// Why it refuses changes now, if it does.
     fn refusal(&self) -> Option<Refusal> {
         None
     }
@@ -148,19 +148,19 @@ pub trait Registry: Send + Sync + 'static {
     /// All keys of `range`, linearizable.
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError>;
 
-    /// The keys of all `ranges` at one revision, linearizable: what a decision rests on is read by one such call.
+    /// The keys of all `ranges` at one revision, linearizable: one call reads all inputs of a decision.
     /// For ranges of few keys: etcd answers with one message, of at most 4 MiB.
     async fn read(&self, ranges: &[KeyRange]) -> Result<Reading, RegistryError>;
 
-    /// Does all of `txn` at one new revision if all its guards hold, else nothing.
+    /// Applies all of `txn` at one new revision if all its guards hold, else nothing.
     ///
-    /// A key may stand in at most one of its operations.
+    /// A key may be in at most one of its operations.
     async fn commit(&self, txn: Txn) -> Result<Outcome, RegistryError>;
 
     /// Every change of `range` after revision `after`, as it happens.
     fn watch(&self, range: KeyRange, after: Revision) -> Watch;
 
-    /// A new lease that ends `ttl` after it was last kept alive. A restart of the store may make it live up to another
+    /// A new lease that ends `ttl` after its last keep-alive. A restart of the store may extend it by up to another
     /// `ttl`, never less.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, RegistryError>;
 
@@ -171,5 +171,5 @@ pub trait Registry: Send + Sync + 'static {
     async fn revoke(&self, lease: LeaseId) -> Result<(), RegistryError>;
 }
 
-/// A registry that several rooms share.
+/// A shared registry.
 pub type SharedRegistry = Arc<dyn Registry>;

@@ -1,4 +1,4 @@
-//! Transactions: guards, and what is done if they hold.
+//! Transactions: guards, and the operations if they hold.
 
 use bytes::Bytes;
 use sextant_proto::Revision;
@@ -10,7 +10,7 @@ use super::LeaseId;
 pub struct KeyRange {
     /// The first key.
     pub from: String,
-    /// The first key that is no longer in it.
+    /// The end of the range, exclusive.
     pub to: String,
 }
 
@@ -34,21 +34,21 @@ impl KeyRange {
     }
 }
 
-/// What must hold for a transaction to be done.
+/// A condition of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Guard {
-    /// There is no such key.
+    /// The key does not exist.
     Absent(String),
-    /// The key was last put at just this revision.
+    /// The key's modify revision is exactly this.
     Unchanged(String, Revision),
     /// There is no key in the range.
     RangeAbsent(KeyRange),
-    /// The key has just this value. Revisions of two stores can be equal, values that hold random octets are not.
+    /// The key has exactly this value. Revisions of two stores can be equal, values with random octets cannot.
     Holds(String, Bytes),
 }
 
 impl Guard {
-    /// The key it is about; of a range, the first key.
+    /// Its key; of a range, the first key.
     pub fn key(&self) -> &str {
         match self {
             Self::Absent(key) | Self::Unchanged(key, _) | Self::Holds(key, _) => key,
@@ -57,7 +57,7 @@ impl Guard {
     }
 }
 
-/// What a transaction does.
+/// An operation of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Gives a key a value, and a lease or none.
@@ -66,10 +66,10 @@ pub enum Op {
         key: String,
         /// The value.
         value: Bytes,
-        /// The lease that it ends with.
+        /// The lease that the key ends with.
         lease: Option<LeaseId>,
     },
-    /// Takes a key away; nothing happens if there is none.
+    /// Deletes a key; no effect if it does not exist.
     Delete(String),
 }
 
@@ -79,7 +79,7 @@ impl Op {
         Self::Put { key: key.into(), value: value.into(), lease: None }
     }
 
-    /// The key it is about.
+    /// Its key.
     pub fn key(&self) -> &str {
         match self {
             Self::Put { key, .. } | Self::Delete(key) => key,
@@ -87,30 +87,30 @@ impl Op {
     }
 }
 
-/// Guards and operations, done as one or not at all.
+/// Guards and operations, applied atomically.
 ///
-/// One that takes something away for good, with little put beside it, begins with the delete: see [`Txn::frees`].
+/// A transaction that frees space, with only small puts besides, begins with the delete: see [`Txn::frees`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
     /// All of them must hold.
     pub guards: Vec<Guard>,
-    /// All of them are done.
+    /// All of them are applied.
     pub ops: Vec<Op>,
 }
 
 impl Txn {
-    /// Whether it is there to take something away: its first operation is a delete. A store without room takes it all the same
-    /// if it can.
+    /// Whether it frees space: its first operation is a delete. A store on a full disk accepts it
+    /// if possible.
     pub fn frees(&self) -> bool {
         matches!(self.ops.first(), Some(Op::Delete(_)))
     }
 }
 
-/// What became of a transaction.
+/// The outcome of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done at this revision. A transaction that changed nothing reports the store's revision.
+    /// Applied at this revision. A transaction that changed nothing reports the store's revision.
     Committed(Revision),
-    /// A guard did not hold; nothing was done. The store's revision then.
+    /// A guard did not hold; nothing was applied. The store's revision at that time.
     Refused(Revision),
 }

@@ -1,7 +1,7 @@
 //! What each fault does to the world, and how it ends.
 
 use sextant_agent::kernel::NeighbourState;
-use sextant_controller::registry::fake::Line;
+use sextant_controller::registry::fake::Link;
 
 use crate::{
     host::{Host, address},
@@ -82,9 +82,9 @@ impl World {
                 self.network.open(Place::Controller(number), Place::Host(host));
             }
             Fault::StoreLine(number, _) => {
-                self.controllers[number].line.send_replace(Line::Up);
+                self.controllers[number].line.send_replace(Link::Up);
             }
-            Fault::Store(_) => self.set_lines(Line::Up),
+            Fault::Store(_) => self.set_lines(Link::Up),
             Fault::Settings(host, _) => {
                 stop_agent(&mut self.hosts[host]);
                 self.hosts[host].setting = None;
@@ -115,7 +115,7 @@ impl World {
         }
     }
 
-    fn set_lines(&self, line: Line) {
+    fn set_lines(&self, line: Link) {
         for seat in &self.controllers {
             seat.line.send_replace(line);
         }

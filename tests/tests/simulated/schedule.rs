@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use sextant_controller::registry::fake::Line;
+use sextant_controller::registry::fake::Link;
 
 /// How many hosts there are.
 pub const HOSTS: usize = 4;
@@ -31,9 +31,9 @@ pub enum Fault {
     /// None between this host and this controller.
     CutPair(usize, usize),
     /// A controller's line to the store.
-    StoreLine(usize, Line),
+    StoreLine(usize, Link),
     /// All controllers' lines to the store.
-    Store(Line),
+    Store(Link),
     /// The process is killed, and starts again at the end.
     KillAgent(usize),
     KillController(usize),
@@ -133,7 +133,7 @@ fn event(random: &mut StdRng) -> Event {
 
 fn fault(random: &mut StdRng) -> Fault {
     let (host, controller) = (random.random_range(0..HOSTS), random.random_range(0..CONTROLLERS));
-    let line = *[Line::Cut, Line::ReadOnly, Line::AnswersLost].choose(random).expect("there are lines");
+    let line = *[Link::Down, Link::ReadOnly, Link::AnswersLost].choose(random).expect("there are lines");
     let setting = *[Setting::Bridge, Setting::Pool, Setting::HostLen].choose(random).expect("there are some");
     let clock = *[-86_400, -60, 60, 86_400, 63_072_000].choose(random).expect("there are some");
     let stopped = random.random_bool(0.5);

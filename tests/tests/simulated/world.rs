@@ -5,7 +5,7 @@ use std::{collections::VecDeque, path::Path, time::Duration};
 use anyhow::bail;
 use sextant_controller::registry::{
     SharedRegistry,
-    fake::{FakeStore, Line, Snapshot},
+    fake::{FakeStore, Link, Snapshot},
 };
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -32,7 +32,7 @@ pub struct Seat {
     pub process: Option<Process>,
     pub starts_at: Option<Duration>,
     pub clock_ahead: i64,
-    pub line: watch::Sender<Line>,
+    pub line: watch::Sender<Link>,
     registry: SharedRegistry,
 }
 
@@ -193,7 +193,7 @@ impl World {
     pub fn works(&self, number: usize) -> bool {
         let seat = &self.controllers[number];
         let runs = seat.process.as_ref().is_some_and(|process| !process.is_frozen());
-        runs && *seat.line.borrow() == Line::Up
+        runs && *seat.line.borrow() == Link::Up
     }
 
     /// Whether this host's agent runs, and reaches a controller that works.
@@ -215,6 +215,6 @@ impl World {
     fn may_end(&self, number: usize) -> bool {
         let seat = &self.controllers[number];
         let runs = seat.process.as_ref().is_some_and(|process| !process.is_frozen());
-        runs && matches!(*seat.line.borrow(), Line::Up | Line::AnswersLost)
+        runs && matches!(*seat.line.borrow(), Link::Up | Link::AnswersLost)
     }
 }

@@ -1,4 +1,4 @@
-//! Many at once: what they are told must be one history, in the order of the revisions.
+//! Concurrent writers: their outcomes must form one history, in the order of the revisions.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -41,7 +41,7 @@ pub async fn concurrent_transactions_have_one_history(subject: Subject) -> Resul
         let wanted = apply(&mut model, txn, *revision);
         let mut batch = next(&mut watch).await?;
         batch.events.sort_by(|one, other| key(one).cmp(key(other)));
-        same("the batch told", batch, wanted)?;
+        same("the batch", batch, wanted)?;
     }
     let refused = history.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_))).count();
     let both = refused > 0 && refused < history.len();

@@ -5,13 +5,13 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::registry::RegistryError;
 
-/// How often to look.
-const LOOK: Duration = Duration::from_millis(20);
-/// How often to try what a slow machine may spoil.
+/// The polling interval.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// The attempts of a test that a slow machine may spoil.
 const ATTEMPTS: usize = 5;
 
 impl Subject {
-    /// Waits until just these keys are there.
+    /// Waits until exactly these keys exist.
     async fn until(&self, wanted: &[&str]) -> Result<(), String> {
         let mut found = Vec::new();
         let poll = async {
@@ -20,18 +20,17 @@ impl Subject {
                 if found == wanted {
                     return Ok(());
                 }
-                sleep(LOOK).await;
+                sleep(INTERVAL).await;
             }
         };
-        let polled = timeout(PATIENCE, poll).await;
-        polled
-            .unwrap_or_else(|_| Err(format!("after {PATIENCE:?} the keys are {found:?}, wanted {wanted:?}")))
+        let polled = timeout(TIMEOUT, poll).await;
+        polled.unwrap_or_else(|_| Err(format!("after {TIMEOUT:?} the keys are {found:?}, wanted {wanted:?}")))
     }
 }
 
 fn ended<T: Debug>(what: &str, lease: LeaseId, answer: Result<T, RegistryError>) -> Result<(), String> {
-    let right = matches!(&answer, Err(RegistryError::LeaseEnded(of)) if *of == lease);
-    holds(&format!("{what}: found {answer:?}, wanted that lease {} has ended", lease.0), right)
+    let matches = matches!(&answer, Err(RegistryError::LeaseEnded(of)) if *of == lease);
+    holds(&format!("{what}: found {answer:?}, wanted that lease {} has ended", lease.0), matches)
 }
 
 /// A lease of the subject's TTL.
@@ -69,14 +68,14 @@ pub async fn keys_end_with_their_lease(subject: Subject) -> Result<(), String> {
         };
         let mut watch = subject.registry.watch(subject.range(), Revision(held.put.0 - 1));
         let Some(Event::Put(entry)) = next(&mut watch).await?.events.into_iter().next() else {
-            return Err("the put is not told".to_owned());
+            return Err("the put is not delivered".to_owned());
         };
         same("the lease of the entry", entry.lease, Some(held.lease))?;
         let batch = next(&mut watch).await?;
         let lived = held.granted.elapsed();
         holds(&format!("it lived {lived:?}, its TTL is {:?}", subject.ttl), lived >= subject.ttl)?;
-        same("what is told", changes(&batch, &subject.prefix), vec!["-a".to_owned(), "-b".to_owned()])?;
-        return same("what is left", subject.names().await?, vec!["c".to_owned()]);
+        same("the changes", changes(&batch, &subject.prefix), vec!["-a".to_owned(), "-b".to_owned()])?;
+        return same("the remaining keys", subject.names().await?, vec!["c".to_owned()]);
     }
     too_slow()
 }
@@ -118,9 +117,9 @@ pub async fn a_revoked_lease_ends_at_once(subject: Subject) -> Result<(), String
     let put = subject.done(vec![subject.put_with("a", lease), subject.put_with("b", lease)]).await?;
     let mut watch = subject.registry.watch(subject.range(), put);
     subject.registry.revoke(lease).await.map_err(|error| format!("revoke: {error}"))?;
-    same("what is left", subject.names().await?, vec![])?;
-    let told = changes(&next(&mut watch).await?, &subject.prefix);
-    same("what is told", told, vec!["-a".to_owned(), "-b".to_owned()])?;
+    same("the remaining keys", subject.names().await?, vec![])?;
+    let delivered = changes(&next(&mut watch).await?, &subject.prefix);
+    same("the changes", delivered, vec!["-a".to_owned(), "-b".to_owned()])?;
     ended("revoked again", lease, subject.registry.revoke(lease).await)?;
     ended("kept alive", lease, subject.registry.keep_alive(lease).await)
 }
@@ -136,8 +135,8 @@ pub async fn an_ended_lease_is_refused(subject: Subject) -> Result<(), String> {
     ended("a lease that never was", never, subject.registry.keep_alive(never).await)?;
     subject.done(vec![subject.put("c", "1")]).await?;
     let refused = subject.registry.commit(put(vec![Guard::Absent(subject.key("c"))])).await;
-    let right = matches!(refused, Ok(Outcome::Refused(_)));
-    holds(&format!("guards come first: wanted refused, found {refused:?}"), right)
+    let matches = matches!(refused, Ok(Outcome::Refused(_)));
+    holds(&format!("guards come first: wanted refused, found {refused:?}"), matches)
 }
 
 pub async fn a_key_moved_off_a_lease_stays(subject: Subject) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! The suite that every registry passes (DESIGN §6).
 //!
-//! A case gets a registry and a key prefix that nobody else uses; other writers may use other keys of the same registry
-//! meanwhile, so nothing here takes revisions to be dense. A case that fails says what differed.
+//! A case gets a registry and a key prefix of its own; other writers may use other keys of the same registry
+//! meanwhile, so nothing here takes revisions to be dense. A failed case reports the difference.
 
 mod history;
 mod leases;
@@ -17,30 +17,30 @@ use super::{
     Batch, Entry, Event, Guard, KeyRange, LeaseId, Listing, Op, Outcome, SharedRegistry, Txn, Watch,
 };
 
-/// How long to wait for what must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The timeout of expected events.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a case is run on.
+/// The subject of a case.
 pub struct Subject {
     /// The registry.
     pub registry: SharedRegistry,
-    /// Begins all keys of the case; not empty, ends in an ASCII character, and no key begins with it yet.
+    /// Prefix of all keys of the case; not empty, ends in an ASCII character, and no key begins with it yet.
     pub prefix: String,
     /// The shortest TTL of a lease that the registry keeps to.
     pub ttl: Duration,
-    /// Makes the registry forget the changes up to now. Without it, compaction is not looked at.
+    /// Makes the registry forget the changes up to now. Without it, compaction is not tested.
     pub compact: Option<Compact>,
 }
 
 /// Makes a registry forget all changes up to now, as far as watches go.
 pub type Compact = Box<dyn Fn(SharedRegistry) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// One case of the suite. Its error says what differed.
+/// One case of the suite. Its error is the difference.
 pub type Case = fn(Subject) -> BoxFuture<'static, Result<(), String>>;
 
 macro_rules! cases {
-    ($($room:ident::$case:ident,)*) => {
-        &[$((stringify!($case), |subject| Box::pin($room::$case(subject)))),*]
+    ($($module:ident::$case:ident,)*) => {
+        &[$((stringify!($case), |subject| Box::pin($module::$case(subject)))),*]
     };
 }
 
@@ -48,21 +48,21 @@ macro_rules! cases {
 pub const CASES: &[(&str, Case)] = cases![
     txns::a_put_dates_its_key,
     txns::a_key_put_again_after_a_delete_is_new,
-    txns::deleting_what_is_not_there_changes_nothing,
+    txns::deleting_a_missing_key_changes_nothing,
     txns::guards_hold_or_refuse,
     txns::a_refused_transaction_does_nothing,
     txns::a_transaction_is_one_revision,
     txns::a_listing_is_in_order_and_in_range,
-    txns::a_listing_has_what_was_answered_before,
+    txns::a_listing_contains_acknowledged_changes,
     txns::values_are_kept_octet_by_octet,
     txns::several_ranges_are_read_at_one_revision,
     txns::one_of_many_claimers_wins,
-    watches::a_watch_tells_each_change_once_in_order,
+    watches::a_watch_delivers_each_change_once_in_order,
     watches::a_watch_starts_at_any_revision_that_is_kept,
-    watches::a_watch_tells_only_its_range_and_never_splits,
-    watches::a_watch_waits_for_what_comes,
+    watches::a_watch_delivers_only_its_range_and_never_splits,
+    watches::a_watch_waits_for_changes,
     watches::catching_up_and_following_lose_nothing,
-    watches::what_is_no_longer_kept_is_compacted,
+    watches::dropped_changes_are_compacted,
     leases::keys_end_with_their_lease,
     leases::a_lease_kept_alive_lives_on,
     leases::a_revoked_lease_ends_at_once,
@@ -74,7 +74,7 @@ pub const CASES: &[(&str, Case)] = cases![
 /// Runs all cases, each on a subject of its own.
 ///
 /// # Panics
-/// If any of them fails, with what differed in each.
+/// If any of them fails, with the difference of each.
 pub async fn run_all<F>(mut subject: impl FnMut(&'static str) -> F)
 where
     F: Future<Output = Subject>,
@@ -115,11 +115,11 @@ impl Subject {
 
     async fn outcome(&self, guards: Vec<Guard>, ops: Vec<Op>) -> Result<Outcome, String> {
         let txn = Txn { guards, ops };
-        let told = format!("{txn:?}");
-        self.registry.commit(txn).await.map_err(|error| format!("{told}: {error}"))
+        let delivered = format!("{txn:?}");
+        self.registry.commit(txn).await.map_err(|error| format!("{delivered}: {error}"))
     }
 
-    /// Commits what must be done.
+    /// Commits operations that must succeed.
     async fn done(&self, ops: Vec<Op>) -> Result<Revision, String> {
         match self.outcome(vec![], ops).await? {
             Outcome::Committed(revision) => Ok(revision),
@@ -147,12 +147,12 @@ impl Subject {
 /// The next batch of a watch with changes in it, which must come.
 async fn next(watch: &mut Watch) -> Result<Batch, String> {
     let mut changes =
-        watch.filter(|told| std::future::ready(!matches!(told, Ok(batch) if batch.events.is_empty())));
-    match tokio::time::timeout(PATIENCE, changes.next()).await {
+        watch.filter(|item| std::future::ready(!matches!(item, Ok(batch) if batch.events.is_empty())));
+    match tokio::time::timeout(TIMEOUT, changes.next()).await {
         Ok(Some(Ok(batch))) => Ok(batch),
         Ok(Some(Err(ended))) => Err(format!("the watch ended: {ended}")),
         Ok(None) => Err("the watch ended without an error".to_owned()),
-        Err(_) => Err(format!("the watch told nothing for {PATIENCE:?}")),
+        Err(_) => Err(format!("the watch delivered nothing for {TIMEOUT:?}")),
     }
 }
 

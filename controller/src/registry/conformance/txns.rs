@@ -25,7 +25,7 @@ pub async fn a_key_put_again_after_a_delete_is_new(subject: Subject) -> Result<(
     same("created and modified", dates, Some((again, again)))
 }
 
-pub async fn deleting_what_is_not_there_changes_nothing(subject: Subject) -> Result<(), String> {
+pub async fn deleting_a_missing_key_changes_nothing(subject: Subject) -> Result<(), String> {
     let start = subject.done(vec![subject.put("a", "1")]).await?;
     let mut watch = subject.registry.watch(subject.range(), start);
     let nothing = subject.done(vec![subject.delete("x"), subject.delete("y")]).await?;
@@ -35,8 +35,8 @@ pub async fn deleting_what_is_not_there_changes_nothing(subject: Subject) -> Res
     let partly = subject.done(vec![subject.delete("x"), subject.delete("a")]).await?;
     holds("a real delete makes a revision", partly > empty)?;
     let batch = next(&mut watch).await?;
-    let told = (batch.revision, changes(&batch, &subject.prefix));
-    same("the first thing that is told", told, (partly, vec!["-a".to_owned()]))
+    let delivered = (batch.revision, changes(&batch, &subject.prefix));
+    same("the first thing that is delivered", delivered, (partly, vec!["-a".to_owned()]))
 }
 
 pub async fn guards_hold_or_refuse(subject: Subject) -> Result<(), String> {
@@ -78,14 +78,14 @@ pub async fn guards_hold_or_refuse(subject: Subject) -> Result<(), String> {
         (vec![absent("d"), unchanged("b", new)], false),
     ];
     for (guards, hold) in table {
-        let told = format!("{guards:?}");
+        let delivered = format!("{guards:?}");
         let outcome = subject.outcome(guards, vec![]).await?;
         let (held, revision) = match outcome {
             Outcome::Committed(revision) => (true, revision),
             Outcome::Refused(revision) => (false, revision),
         };
-        same(&told, held, hold)?;
-        holds(&format!("{told} reports the store's revision, not {revision}"), revision >= new)?;
+        same(&delivered, held, hold)?;
+        holds(&format!("{delivered} reports the store's revision, not {revision}"), revision >= new)?;
     }
     Ok(())
 }
@@ -99,8 +99,8 @@ pub async fn a_refused_transaction_does_nothing(subject: Subject) -> Result<(), 
     holds(&format!("it is refused, not {outcome:?}"), matches!(outcome, Outcome::Refused(_)))?;
     same("the entries", subject.list().await?.entries, before)?;
     subject.done(vec![subject.put("z", "3")]).await?;
-    let told = changes(&next(&mut watch).await?, &subject.prefix);
-    same("the next change that is told", told, vec!["+z".to_owned()])
+    let delivered = changes(&next(&mut watch).await?, &subject.prefix);
+    same("the next change that is delivered", delivered, vec!["+z".to_owned()])
 }
 
 pub async fn a_transaction_is_one_revision(subject: Subject) -> Result<(), String> {
@@ -139,7 +139,7 @@ pub async fn a_listing_is_in_order_and_in_range(subject: Subject) -> Result<(), 
     Ok(())
 }
 
-pub async fn a_listing_has_what_was_answered_before(subject: Subject) -> Result<(), String> {
+pub async fn a_listing_contains_acknowledged_changes(subject: Subject) -> Result<(), String> {
     for round in 0..50 {
         let value = round.to_string();
         let revision = subject.done(vec![subject.put("a", &value)]).await?;

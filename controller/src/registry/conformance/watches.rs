@@ -3,7 +3,7 @@
 use super::*;
 use crate::registry::WatchEnded;
 
-pub async fn a_watch_tells_each_change_once_in_order(subject: Subject) -> Result<(), String> {
+pub async fn a_watch_delivers_each_change_once_in_order(subject: Subject) -> Result<(), String> {
     let start = subject.list().await?.revision;
     let mut watch = subject.registry.watch(subject.range(), start);
     let mut wanted = Vec::new();
@@ -12,12 +12,12 @@ pub async fn a_watch_tells_each_change_once_in_order(subject: Subject) -> Result
         wanted.push((revision, vec![format!("+{name}")]));
     }
     wanted.push((subject.done(vec![subject.delete("a")]).await?, vec!["-a".to_owned()]));
-    let mut told = Vec::new();
+    let mut delivered = Vec::new();
     for _ in &wanted {
         let batch = next(&mut watch).await?;
-        told.push((batch.revision, changes(&batch, &subject.prefix)));
+        delivered.push((batch.revision, changes(&batch, &subject.prefix)));
     }
-    same("what is told", told, wanted)
+    same("the changes", delivered, wanted)
 }
 
 pub async fn a_watch_starts_at_any_revision_that_is_kept(subject: Subject) -> Result<(), String> {
@@ -38,7 +38,7 @@ pub async fn a_watch_starts_at_any_revision_that_is_kept(subject: Subject) -> Re
     Ok(())
 }
 
-pub async fn a_watch_tells_only_its_range_and_never_splits(subject: Subject) -> Result<(), String> {
+pub async fn a_watch_delivers_only_its_range_and_never_splits(subject: Subject) -> Result<(), String> {
     let start = subject.list().await?.revision;
     let mut watch = subject.registry.watch(KeyRange::prefix(&subject.key("in/")), start);
     subject.done(vec![subject.put("out/1", "1")]).await?;
@@ -48,19 +48,19 @@ pub async fn a_watch_tells_only_its_range_and_never_splits(subject: Subject) -> 
     let many: Vec<Op> = (0..100).map(|n| subject.put(&format!("in/{n:03}"), "1")).collect();
     let second = subject.done(many).await?;
     let batch = next(&mut watch).await?;
-    let told = (batch.revision, changes(&batch, &subject.prefix));
-    same("the first batch", told, (first, vec!["+in/1".to_owned(), "+in/2".to_owned()]))?;
+    let delivered = (batch.revision, changes(&batch, &subject.prefix));
+    same("the first batch", delivered, (first, vec!["+in/1".to_owned(), "+in/2".to_owned()]))?;
     let batch = next(&mut watch).await?;
     same("the second batch", (batch.revision, batch.events.len()), (second, 100))
 }
 
-pub async fn a_watch_waits_for_what_comes(subject: Subject) -> Result<(), String> {
+pub async fn a_watch_waits_for_changes(subject: Subject) -> Result<(), String> {
     let start = subject.done(vec![subject.put("a", "1")]).await?;
     let mut watch = subject.registry.watch(subject.range(), start);
     let early = futures::poll!(watch.next());
-    holds(&format!("nothing is told yet, not {early:?}"), early.is_pending())?;
+    holds(&format!("nothing is delivered yet, not {early:?}"), early.is_pending())?;
     let revision = subject.done(vec![subject.put("a", "2")]).await?;
-    same("what is told then", next(&mut watch).await?.revision, revision)
+    same("the changes then", next(&mut watch).await?.revision, revision)
 }
 
 pub async fn catching_up_and_following_lose_nothing(subject: Subject) -> Result<(), String> {
@@ -78,7 +78,7 @@ pub async fn catching_up_and_following_lose_nothing(subject: Subject) -> Result<
             Ok::<_, String>(revisions)
         }
     }));
-    // New watches begin all the time while it is written; each must tell all.
+    // New watches begin all the time while it is written; each must deliver all changes.
     let watches = futures::future::try_join_all((0..16).map(|watcher| {
         let subject = &subject;
         async move {
@@ -87,40 +87,40 @@ pub async fn catching_up_and_following_lose_nothing(subject: Subject) -> Result<
                 next(&mut seen).await?;
             }
             let mut late = subject.registry.watch(subject.range(), start);
-            let mut told = Vec::new();
-            while told.len() < WRITERS * EACH {
-                told.push(next(&mut late).await?.revision);
+            let mut delivered = Vec::new();
+            while delivered.len() < WRITERS * EACH {
+                delivered.push(next(&mut late).await?.revision);
             }
-            Ok::<_, String>(told)
+            Ok::<_, String>(delivered)
         }
     }));
-    let (revisions, told) = futures::future::try_join(writes, watches).await?;
+    let (revisions, delivered) = futures::future::try_join(writes, watches).await?;
     let mut wanted = revisions.concat();
     wanted.sort();
-    for told in told {
-        same("the revisions that are told", told, wanted.clone())?;
+    for delivered in delivered {
+        same("the revisions that are delivered", delivered, wanted.clone())?;
     }
     Ok(())
 }
 
-pub async fn what_is_no_longer_kept_is_compacted(subject: Subject) -> Result<(), String> {
+pub async fn dropped_changes_are_compacted(subject: Subject) -> Result<(), String> {
     let Some(compact) = &subject.compact else {
         return Ok(());
     };
     let start = subject.done(vec![subject.put("a", "1")]).await?;
     let mut slow = subject.registry.watch(subject.range(), start);
     subject.done(vec![subject.put("a", "2")]).await?;
-    same("what is told before", next(&mut slow).await?.events.len(), 1)?;
+    same("the changes before", next(&mut slow).await?.events.len(), 1)?;
     subject.done(vec![subject.put("a", "3")]).await?;
     compact(subject.registry.clone()).await;
     let mut late = subject.registry.watch(subject.range(), start);
-    let told = tokio::time::timeout(PATIENCE, late.next()).await;
-    let compacted = matches!(told, Ok(Some(Err(WatchEnded::Compacted(_)))));
-    holds(&format!("a watch after {start} is compacted, not {told:?}"), compacted)?;
+    let delivered = tokio::time::timeout(TIMEOUT, late.next()).await;
+    let compacted = matches!(delivered, Ok(Some(Err(WatchEnded::Compacted(_)))));
+    holds(&format!("a watch after {start} is compacted, not {delivered:?}"), compacted)?;
     holds("its error is the last item", late.next().await.is_none())?;
-    // The way back: list, and watch from there.
+    // Recovery: list, and watch from there.
     let listing = subject.list().await?;
     let mut again = subject.registry.watch(subject.range(), listing.revision);
     let revision = subject.done(vec![subject.put("a", "4")]).await?;
-    same("what is told after a new list", next(&mut again).await?.revision, revision)
+    same("the changes after a new list", next(&mut again).await?.revision, revision)
 }

@@ -1,4 +1,4 @@
-//! Calls on the cluster: on one member after another, as long as that is safe and there is hope.
+//! Calls to the cluster: tries one member after another, as long as a retry is safe and may succeed.
 
 use std::{
     sync::{
@@ -22,61 +22,61 @@ use super::{
     options::Timeouts,
 };
 
-/// The pause before all members are asked again; doubled each time.
+/// The pause before the next round over all members; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long after the loss of a watch the next one begins: its watcher lists anew each time.
+/// The pause between the loss of a watch and the next one, because its watcher lists the range again each time.
 const AFTER_LOSS: Duration = Duration::from_millis(200);
 
-/// All members, and how they have answered.
+/// All members and their health.
 pub struct Cluster {
     members: Vec<Member>,
     endpoints: Mutex<Endpoints>,
-    /// What is logged of each member.
+    /// For the log, per member.
     outages: Mutex<Vec<Outage>>,
     pub(super) timeouts: Timeouts,
-    /// The last revision that a caller was told of: watches should get there soon.
-    handed: watch::Sender<Revision>,
-    /// When a watch was lost last.
+    /// The newest revision that a caller has received: watches must reach it soon.
+    reported: watch::Sender<Revision>,
+    /// The time of the last loss of a watch.
     lost: Mutex<Option<Instant>>,
 }
 
-/// What a failed call may have done already.
+/// Whether a call may be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Nothing that matters: it may be done twice.
+    /// A read: may be repeated.
     Read,
-    /// As [`Purpose::Read`], but the members have to agree on it.
-    Again,
-    /// What must not be done twice.
+    /// An idempotent write: may be repeated; needs a quorum.
+    Idempotent,
+    /// A write that must not be repeated.
     Once,
 }
 
 impl Cluster {
-    /// `members`, of which the one numbered `first` is asked first.
+    /// A cluster of `members`; calls begin with the one at index `first`.
     pub fn new(members: Vec<Member>, first: usize, timeouts: Timeouts) -> Self {
         Self {
             endpoints: Mutex::new(Endpoints::new(members.len(), first)),
             outages: Mutex::new(members.iter().map(|_| Outage::default()).collect()),
             members,
             timeouts,
-            handed: watch::Sender::new(Revision::ZERO),
+            reported: watch::Sender::new(Revision::ZERO),
             lost: Mutex::new(None),
         }
     }
 
-    /// Notes that a caller knows of `revision`.
-    pub fn hand_out(&self, revision: Revision) {
-        self.handed.send_if_modified(|last| std::mem::replace(last, revision.max(*last)) < revision);
+    /// Records that a caller has received `revision`.
+    pub fn report_revision(&self, revision: Revision) {
+        self.reported.send_if_modified(|last| std::mem::replace(last, revision.max(*last)) < revision);
     }
 
-    /// The last revision that a caller was told of.
-    pub fn handed(&self) -> watch::Receiver<Revision> {
-        self.handed.subscribe()
+    /// The newest revision that a caller has received.
+    pub fn reported(&self) -> watch::Receiver<Revision> {
+        self.reported.subscribe()
     }
 
-    /// Notes that a watch was lost.
+    /// Records that a watch was lost.
     pub fn watch_lost(&self) {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
@@ -89,13 +89,13 @@ impl Cluster {
         }
     }
 
-    /// The members in the order to ask them in.
+    /// The members in the order of calls.
     pub fn order(&self) -> Vec<(usize, Member)> {
         let order = self.endpoints().order(Instant::now().into_std());
         order.into_iter().map(|number| (number, self.members[number].clone())).collect()
     }
 
-    /// Asks until one member has answered, all have failed, or asking again may do harm.
+    /// Calls members until one has answered, all have failed, or a repetition would be unsafe.
     pub async fn call<T, F>(&self, purpose: Purpose, ask: impl Fn(Member) -> F) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, Fault>>,
@@ -105,8 +105,8 @@ impl Cluster {
         loop {
             let fault = match self.round(purpose, end, &ask).await {
                 Ok(answer) => return Ok(answer),
-                Err(Ended::ForGood(fault)) => return Err(fault),
-                Err(Ended::ForNow(fault)) => fault,
+                Err(Failed::Final(fault)) => return Err(fault),
+                Err(Failed::Retry(fault)) => fault,
             };
             if Instant::now() + pause >= end {
                 return Err(fault);
@@ -116,36 +116,36 @@ impl Cluster {
         }
     }
 
-    /// Asks each member once.
+    /// Calls each member once.
     async fn round<T, F>(
         &self,
         purpose: Purpose,
         end: Instant,
         ask: &impl Fn(Member) -> F,
-    ) -> Result<T, Ended>
+    ) -> Result<T, Failed>
     where
         F: Future<Output = Result<T, Fault>>,
     {
         let mut last = None;
-        let mut nobody = true;
+        let mut all_unreachable = true;
         for (number, member) in self.order() {
             let fault = match self.attempt(purpose, number, member, ask).await {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
-            let harmful = purpose == Purpose::Once && fault.kind.may_be_done();
-            if harmful || !fault.kind.may_pass() || Instant::now() >= end {
-                return Err(Ended::ForGood(fault));
+            let unsafe_to_repeat = purpose == Purpose::Once && fault.kind.may_be_applied();
+            if unsafe_to_repeat || !fault.kind.is_transient() || Instant::now() >= end {
+                return Err(Failed::Final(fault));
             }
-            nobody &= fault.kind == Kind::Unreachable;
+            all_unreachable &= fault.kind == Kind::Unreachable;
             last = Some(fault);
         }
         let fault = last.unwrap_or_else(|| Fault {
             kind: Kind::Unreachable,
             text: "the cluster has no members".to_owned(),
         });
-        // With nobody there, waiting is the caller's choice.
-        Err(if nobody { Ended::ForGood(fault) } else { Ended::ForNow(fault) })
+        // If all members are unreachable, the caller decides whether to wait.
+        Err(if all_unreachable { Failed::Final(fault) } else { Failed::Retry(fault) })
     }
 
     async fn attempt<T, F>(
@@ -160,10 +160,10 @@ impl Cluster {
     {
         let limit = match purpose {
             Purpose::Read => self.timeouts.read,
-            Purpose::Again | Purpose::Once => self.timeouts.write,
+            Purpose::Idempotent | Purpose::Once => self.timeouts.write,
         };
         match self.on(number, &member, limit, || ask(member.clone())).await {
-            Err(fault) if fault.kind == Kind::Login => {
+            Err(fault) if fault.kind == Kind::Unauthenticated => {
                 let signed_in = self.on(number, &member, limit, || member.sign_in_again());
                 signed_in.await.map_err(Fault::unsent)?;
                 self.on(number, &member, limit, || ask(member.clone())).await
@@ -172,7 +172,7 @@ impl Cluster {
         }
     }
 
-    /// Asks one member, and notes how it answers.
+    /// Calls one member, and records its health.
     pub async fn on<T, F>(
         &self,
         number: usize,
@@ -185,24 +185,24 @@ impl Cluster {
     {
         let asked = async {
             let signed_in = timeout(limit, member.sign_in()).await;
-            signed_in.unwrap_or_else(|_| Err(Fault::silent(limit))).map_err(Fault::unsent)?;
-            timeout(limit, ask()).await.unwrap_or_else(|_| Err(Fault::silent(limit)))
+            signed_in.unwrap_or_else(|_| Err(Fault::timeout(limit))).map_err(Fault::unsent)?;
+            timeout(limit, ask()).await.unwrap_or_else(|_| Err(Fault::timeout(limit)))
         };
         let answer = asked.await.map_err(|fault| fault.at(&member.endpoint));
         match &answer {
-            Err(fault) if fault.kind.may_pass() => self.failed(number, fault),
+            Err(fault) if fault.kind.is_transient() => self.failed(number, fault),
             _ => self.answered(number),
         }
         answer
     }
 
-    /// Notes that a member failed.
+    /// Records a failure of a member.
     pub fn failed(&self, number: usize, fault: &Fault) {
         let now = Instant::now();
         self.endpoints().failed(number, now.into_std());
         if let Some(Failing { failures, for_secs }) = self.outages()[number].failed(now) {
             let endpoint = &self.members[number].endpoint;
-            tracing::warn!(%endpoint, error = %fault, failures, for_secs, "etcd member fails");
+            tracing::warn!(%endpoint, error = %fault, failures, for_secs, "etcd member failed");
         }
     }
 
@@ -218,25 +218,25 @@ impl Cluster {
         self.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It stays whole even if a holder panicked: each change is complete in itself.
+    /// Stays consistent even if a holder of the lock panicked: each change is complete in itself.
     fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-enum Ended {
-    /// Asking again would be useless, or harmful.
-    ForGood(Fault),
-    /// Asking again may help.
-    ForNow(Fault),
+enum Failed {
+    /// A retry would be useless or unsafe.
+    Final(Fault),
+    /// A retry may succeed.
+    Retry(Fault),
 }
 
-/// Counts how often something was asked for.
+/// Counts the attempts of a call.
 #[derive(Debug, Default)]
 pub struct Attempts(AtomicUsize);
 
 impl Attempts {
-    /// One more.
+    /// Counts one more.
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -256,7 +256,7 @@ mod tests {
 
     const ENDPOINTS: [&str; 3] = ["http://a:1", "http://b:1", "http://c:1"];
 
-    /// Nobody is connected to: the answers are scripted.
+    /// Without connections: the answers are scripted.
     async fn cluster() -> Cluster {
         let options = EtcdOptions::new(ENDPOINTS);
         Cluster::new(members(&options).await.unwrap(), 0, options.timeouts)
@@ -267,7 +267,7 @@ mod tests {
         Fault { kind, text }
     }
 
-    /// Who was asked, and what came of it.
+    /// The members that were called, and the result.
     async fn ask(
         purpose: Purpose,
         answer: impl Fn(usize) -> Result<(), Kind>,
@@ -284,8 +284,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_be_done_is_not_done_again() {
-        for kind in [Kind::Silent, Kind::Broken, Kind::Undecided] {
+    async fn a_write_that_may_be_applied_is_not_repeated() {
+        for kind in [Kind::Timeout, Kind::Broken, Kind::Undecided] {
             let (asked, answer) = ask(Purpose::Once, |_| Err(kind)).await;
             assert_eq!((asked.concat().as_str(), answer), ("a", Err(kind)));
             let second = |asked| if asked == 1 { Err(kind) } else { Ok(()) };
@@ -295,8 +295,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_surely_undone_is_tried_elsewhere() {
-        for kind in [Kind::Unreachable, Kind::Waiting] {
+    async fn a_write_that_was_not_applied_is_tried_on_other_members() {
+        for kind in [Kind::Unreachable, Kind::NotReady] {
             let third = |asked| if asked < 3 { Err(kind) } else { Ok(()) };
             let (asked, answer) = ask(Purpose::Once, third).await;
             assert_eq!((asked.concat().as_str(), answer), ("abc", Ok(())));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_will_never_be_done_is_not_tried_elsewhere() {
+    async fn a_permanent_failure_is_not_tried_on_other_members() {
         for kind in
             [Kind::Full, Kind::Refused, Kind::NoLease, Kind::NoRevision, Kind::TooLarge, Kind::Corrupt]
         {
@@ -314,28 +314,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_login_is_made_anew_once() {
+    async fn a_login_is_renewed_once() {
         let (asked, answer) =
-            ask(Purpose::Once, |asked| if asked == 1 { Err(Kind::Login) } else { Ok(()) }).await;
+            ask(Purpose::Once, |asked| if asked == 1 { Err(Kind::Unauthenticated) } else { Ok(()) }).await;
         assert_eq!((asked.concat().as_str(), answer), ("aa", Ok(())));
-        let (asked, answer) = ask(Purpose::Once, |_| Err(Kind::Login)).await;
-        assert_eq!((asked.concat().as_str(), answer), ("aa", Err(Kind::Login)));
+        let (asked, answer) = ask(Purpose::Once, |_| Err(Kind::Unauthenticated)).await;
+        assert_eq!((asked.concat().as_str(), answer), ("aa", Err(Kind::Unauthenticated)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_election_is_waited_for_but_an_empty_house_is_not() {
+    async fn a_call_waits_for_an_election_but_not_for_an_unreachable_cluster() {
         let start = Instant::now();
         let (asked, _) = ask(Purpose::Once, |_| Err(Kind::Unreachable)).await;
         assert_eq!((asked.concat().as_str(), start.elapsed()), ("abc", Duration::ZERO));
-        let (asked, answer) = ask(Purpose::Once, |_| Err(Kind::Waiting)).await;
+        let (asked, answer) = ask(Purpose::Once, |_| Err(Kind::NotReady)).await;
         let (patience, waited) = (Timeouts::default().patience, start.elapsed());
-        assert_eq!(answer, Err(Kind::Waiting));
+        assert_eq!(answer, Err(Kind::NotReady));
         assert!(waited < patience && waited > patience / 2, "{waited:?}");
         assert!(asked.len() < 50, "no hot loop: asked {} times", asked.len());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_answer_is_left_after_its_limit() {
+    async fn a_silent_member_is_skipped_after_the_timeout() {
         let cluster = cluster().await;
         let start = Instant::now();
         let slow = |member: Member| async move {
@@ -347,11 +347,11 @@ mod tests {
         let answer = cluster.call(Purpose::Read, slow).await.unwrap();
         assert_eq!((&*answer, start.elapsed()), (ENDPOINTS[1], cluster.timeouts.read));
         cluster.call(Purpose::Read, slow).await.unwrap();
-        assert_eq!(start.elapsed(), cluster.timeouts.read, "nobody waits for it again");
+        assert_eq!(start.elapsed(), cluster.timeouts.read, "no later call waits for it");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lost_watch_is_not_begun_again_at_once() {
+    async fn a_lost_watch_restarts_after_a_pause() {
         let cluster = cluster().await;
         let start = Instant::now();
         cluster.watch_may_begin().await;
@@ -362,13 +362,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn revisions_are_handed_out_upwards() {
+    async fn the_reported_revision_only_grows() {
         let cluster = cluster().await;
-        let mut handed = cluster.handed();
+        let mut reported = cluster.reported();
         for (revision, news) in [(5, true), (5, false), (3, false), (6, true)] {
-            cluster.hand_out(Revision(revision));
-            assert_eq!(handed.has_changed().unwrap(), news, "{revision}");
-            handed.borrow_and_update();
+            cluster.report_revision(Revision(revision));
+            assert_eq!(reported.has_changed().unwrap(), news, "{revision}");
+            reported.borrow_and_update();
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Which member to ask. Pure: the clock is handed in.
+//! The choice of a member. Pure: the clock is a parameter.
 //!
-//! One member is preferred until it fails; then the next one is, and the one that failed is left alone for a while. So
-//! nobody waits for a member that is known not to answer while another one does.
+//! One member is preferred until it fails; then the next one is, and the failed one is penalised for a while. So no call
+//! waits for a member that does not answer while another one does.
 
 use std::time::{Duration, Instant};
 
-/// How long a member is left alone after its first failure; doubled with each further one.
+/// The penalty of a member after its first failure; doubled with each further one.
 const FIRST_PENALTY: Duration = Duration::from_secs(1);
-/// The longest that a member is left alone.
+/// The longest penalty.
 const LONGEST_PENALTY: Duration = Duration::from_secs(30);
 
-/// How the members have answered.
+/// The health of the members.
 #[derive(Debug)]
 pub struct Endpoints {
     members: Vec<Health>,
@@ -19,36 +19,36 @@ pub struct Endpoints {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Health {
-    /// In a row.
+    /// Consecutive failures.
     failures: u32,
-    /// When it may be preferred again.
+    /// The end of the penalty.
     until: Option<Instant>,
 }
 
 impl Health {
-    fn rests(&self, now: Instant) -> bool {
+    fn is_penalised(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
 }
 
 impl Endpoints {
-    /// `count` members that nothing is known about; the one numbered `first` is asked first.
+    /// `count` members without history; the one at index `first` is preferred.
     pub fn new(count: usize, first: usize) -> Self {
         Self { members: vec![Health::default(); count], preferred: first % count.max(1) }
     }
 
-    /// All members, in the order to ask them in: the preferred one, the others, those that are being left alone.
+    /// All members in the order of calls: the preferred one, the others, the penalised ones.
     pub fn order(&self, now: Instant) -> Vec<usize> {
         let count = self.members.len();
         let ring = (0..count).map(|step| (self.preferred + step) % count);
-        let (mut resting, mut order): (Vec<_>, Vec<_>) =
-            ring.partition(|member| self.members[*member].rests(now));
-        resting.sort_by_key(|member| self.members[*member].until);
-        order.append(&mut resting);
+        let (mut penalised, mut order): (Vec<_>, Vec<_>) =
+            ring.partition(|member| self.members[*member].is_penalised(now));
+        penalised.sort_by_key(|member| self.members[*member].until);
+        order.append(&mut penalised);
         order
     }
 
-    /// A member failed. Whether it had been well before.
+    /// Records a failure of a member.
     pub fn failed(&mut self, member: usize, now: Instant) {
         let health = &mut self.members[member];
         let penalty = FIRST_PENALTY * 2u32.saturating_pow(health.failures.min(16));
@@ -59,7 +59,7 @@ impl Endpoints {
         }
     }
 
-    /// A member answered.
+    /// Records an answer of a member.
     pub fn answered(&mut self, member: usize) {
         self.members[member] = Health::default();
         if self.members[self.preferred].failures > 0 {
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(members.order(now), [2, 0, 1]);
         members.failed(1, now);
         members.answered(2);
-        // It is well again, but nobody is moved for that.
+        // A recovered member does not become the preferred one again.
         let later = now + 2 * LONGEST_PENALTY;
         assert_eq!(members.order(later), [2, 0, 1]);
         members.answered(1);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_are_asked_before_one_that_rests() {
+    fn penalised_members_are_last() {
         let (mut members, now) = (Endpoints::new(3, 0), Instant::now());
         members.failed(1, now);
         assert_eq!(members.order(now), [0, 2, 1]);
@@ -99,24 +99,24 @@ mod tests {
         assert_eq!(
             members.order(now + FIRST_PENALTY / 2)[0],
             1,
-            "all rest: the one that is up soonest first"
+            "all are penalised: the one with the shortest rest of its penalty first"
         );
     }
 
     #[test]
-    fn the_rest_grows_to_its_limit() {
+    fn the_penalty_grows_to_its_limit() {
         let (mut members, now) = (Endpoints::new(2, 0), Instant::now());
         members.failed(0, now);
         assert_eq!(members.order(now + FIRST_PENALTY), [1, 0], "no longer preferred");
         for _ in 0..40 {
             members.failed(1, now);
         }
-        assert!(members.members[1].rests(now + LONGEST_PENALTY - Duration::from_millis(1)));
-        assert!(!members.members[1].rests(now + LONGEST_PENALTY));
+        assert!(members.members[1].is_penalised(now + LONGEST_PENALTY - Duration::from_millis(1)));
+        assert!(!members.members[1].is_penalised(now + LONGEST_PENALTY));
     }
 
     #[test]
-    fn with_all_sick_who_answers_is_preferred() {
+    fn if_all_have_failed_the_one_that_answers_is_preferred() {
         let (mut members, now) = (Endpoints::new(2, 0), Instant::now());
         members.failed(0, now);
         members.failed(1, now);

@@ -1,4 +1,4 @@
-//! What etcd's errors mean: whether the request was done, and whether another member may do better. Pure.
+//! Classifies etcd's errors: whether the request was applied, and whether another member may succeed. Pure.
 
 use std::{fmt, time::Duration};
 
@@ -9,56 +9,56 @@ use crate::registry::RegistryError;
 /// A request that failed on one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What it means.
+    /// Its classification.
     pub kind: Kind,
-    /// What was said.
+    /// The error text.
     pub text: String,
 }
 
-/// What a failure means.
+/// The kind of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// There is no connection; the request was never sent.
+    /// No connection; the request was not sent.
     Unreachable,
-    /// No answer came in time.
-    Silent,
-    /// The connection broke, or the answer says nothing clear.
+    /// No answer in time.
+    Timeout,
+    /// The connection broke, or the answer is ambiguous.
     Broken,
-    /// The cluster cannot take the request now, and did not.
-    Waiting,
-    /// etcd gave up waiting for its own outcome.
+    /// The cluster does not accept the request now; not applied.
+    NotReady,
+    /// etcd timed out waiting for the outcome.
     Undecided,
-    /// The login has to be made anew; nothing was done.
-    Login,
-    /// The store is full; nothing was done.
+    /// The login has expired; not applied.
+    Unauthenticated,
+    /// The store is full; not applied.
     Full,
-    /// etcd will never do this; nothing was done.
+    /// etcd rejects the request permanently; not applied.
     Refused,
-    /// The revision is compacted, or is none of this store.
+    /// The revision is compacted, or does not exist in this store.
     NoRevision,
-    /// The reply is larger than we take.
+    /// The reply exceeds our limit.
     TooLarge,
-    /// There is no such lease.
+    /// The lease does not exist.
     NoLease,
-    /// There is such a lease already.
+    /// The lease exists already.
     LeaseTaken,
-    /// etcd says that members differ.
+    /// etcd reports that members differ.
     Corrupt,
 }
 
 impl Kind {
-    /// Whether a write may have been done in spite of the failure.
-    pub fn may_be_done(self) -> bool {
-        matches!(self, Self::Silent | Self::Broken | Self::Undecided)
+    /// Whether a write may have been applied in spite of the failure.
+    pub fn may_be_applied(self) -> bool {
+        matches!(self, Self::Timeout | Self::Broken | Self::Undecided)
     }
 
-    /// Whether another member, or another time, may do better.
-    pub fn may_pass(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Silent | Self::Broken | Self::Waiting | Self::Undecided)
+    /// Whether another member, or a later attempt, may succeed.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Timeout | Self::Broken | Self::NotReady | Self::Undecided)
     }
 }
 
-/// etcd's own words for what it did not do, and never half did.
+/// etcd's messages for requests that it did not apply.
 const REFUSALS: &[(&str, Kind)] = &[
     ("database space exceeded", Kind::Full),
     ("required revision", Kind::NoRevision),
@@ -66,27 +66,27 @@ const REFUSALS: &[(&str, Kind)] = &[
     ("requested lease not found", Kind::NoLease),
     ("lease already exists", Kind::LeaseTaken),
     ("corrupt cluster", Kind::Corrupt),
-    ("too many requests", Kind::Waiting),
-    ("no leader", Kind::Waiting),
-    ("raft proposal dropped", Kind::Waiting),
-    ("not leader", Kind::Waiting),
-    ("rpc not supported for learner", Kind::Waiting),
-    ("invalid auth token", Kind::Login),
-    ("user name is empty", Kind::Login),
-    ("revision of auth store is old", Kind::Login),
+    ("too many requests", Kind::NotReady),
+    ("no leader", Kind::NotReady),
+    ("raft proposal dropped", Kind::NotReady),
+    ("not leader", Kind::NotReady),
+    ("rpc not supported for learner", Kind::NotReady),
+    ("invalid auth token", Kind::Unauthenticated),
+    ("user name is empty", Kind::Unauthenticated),
+    ("revision of auth store is old", Kind::Unauthenticated),
     ("permission denied", Kind::Refused),
     ("authentication failed", Kind::Refused),
     ("message larger than max", Kind::Refused),
 ];
 
-/// What etcd says when it gave up, though the raft log may still have the request.
+/// etcd's messages when it timed out while the raft log may still contain the request.
 const UNDECIDED: &[&str] = &["request timed out", "leader changed", "server stopped"];
 
-/// Messages for people, by etcd's words.
-const MENDS: &[(&str, &str)] = &[
+/// Fixes, by etcd's messages.
+const FIXES: &[(&str, &str)] = &[
     (
         "database space exceeded",
-        "etcd is full and takes no writes: compact it (etcdctl compact), etcdctl defrag each member, then \
+        "etcd is full and refuses writes: compact it (etcdctl compact), etcdctl defrag each member, then \
          etcdctl alarm disarm; or raise --quota-backend-bytes",
     ),
     ("too many operations", "a transaction cannot be split; raise etcd's --max-txn-ops (128 by default)"),
@@ -107,12 +107,12 @@ const MENDS: &[(&str, &str)] = &[
 ];
 
 impl Fault {
-    /// What a gRPC status says. `unsent`: the connection was never there.
+    /// Classifies a gRPC status. `unsent`: there was no connection.
     pub fn of_status(code: Code, message: &str, unsent: bool) -> Self {
-        let said = |(words, _): &&(&str, Kind)| message.contains(words);
+        let matches = |(words, _): &&(&str, Kind)| message.contains(words);
         let kind = if unsent {
             Kind::Unreachable
-        } else if let Some((_, kind)) = REFUSALS.iter().find(said) {
+        } else if let Some((_, kind)) = REFUSALS.iter().find(matches) {
             *kind
         } else if UNDECIDED.iter().any(|words| message.contains(words)) {
             Kind::Undecided
@@ -124,8 +124,8 @@ impl Fault {
                 | Code::Unimplemented
                 | Code::NotFound
                 | Code::AlreadyExists => Kind::Refused,
-                Code::Unauthenticated => Kind::Login,
-                Code::DeadlineExceeded => Kind::Silent,
+                Code::Unauthenticated => Kind::Unauthenticated,
+                Code::DeadlineExceeded => Kind::Timeout,
                 _ => Kind::Broken,
             }
         };
@@ -134,14 +134,14 @@ impl Fault {
     }
 
     /// No answer within `limit`.
-    pub fn silent(limit: Duration) -> Self {
-        Self { kind: Kind::Silent, text: format!("no answer within {limit:?}") }
+    pub fn timeout(limit: Duration) -> Self {
+        Self { kind: Kind::Timeout, text: format!("no answer within {limit:?}") }
     }
 
-    /// The same, where the request itself was not sent yet.
+    /// The same, if the request itself was not sent yet.
     pub fn unsent(mut self) -> Self {
-        if self.kind.may_be_done() {
-            self.kind = Kind::Waiting;
+        if self.kind.may_be_applied() {
+            self.kind = Kind::NotReady;
         }
         self
     }
@@ -152,28 +152,28 @@ impl Fault {
         self
     }
 
-    /// What a caller that only reads is told, or one whose write was not done.
-    pub fn undone(self) -> RegistryError {
+    /// The error for a read, or for a write that was not applied.
+    pub fn not_applied(self) -> RegistryError {
         match self.kind {
             Kind::Corrupt => RegistryError::Corrupt(self.to_string()),
             _ => RegistryError::Unavailable(self.to_string()),
         }
     }
 
-    /// What a caller is told whose write failed.
+    /// The error for a failed write.
     pub fn of_write(self) -> RegistryError {
-        if self.kind.may_be_done() {
+        if self.kind.may_be_applied() {
             return RegistryError::Unknown(self.to_string());
         }
-        self.undone()
+        self.not_applied()
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
-        let mend = MENDS.iter().find(|(words, _)| self.text.contains(words));
-        mend.map_or(Ok(()), |(_, mend)| write!(f, " ({mend})"))
+        let fix = FIXES.iter().find(|(words, _)| self.text.contains(words));
+        fix.map_or(Ok(()), |(_, fix)| write!(f, " ({fix})"))
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
 
     /// Codes and messages as etcd 3.4 sends them.
     #[test]
-    fn only_what_is_surely_undone_counts_as_undone() {
+    fn errors_are_classified_by_code_and_message() {
         let table = [
             (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Kind::Full),
             (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted", Kind::NoRevision),
@@ -200,11 +200,11 @@ mod tests {
             (Code::NotFound, "etcdserver: requested lease not found", Kind::NoLease),
             (Code::FailedPrecondition, "etcdserver: lease already exists", Kind::LeaseTaken),
             (Code::DataLoss, "etcdserver: corrupt cluster", Kind::Corrupt),
-            (Code::ResourceExhausted, "etcdserver: too many requests", Kind::Waiting),
-            (Code::Unavailable, "etcdserver: no leader", Kind::Waiting),
-            (Code::Unknown, "raft proposal dropped", Kind::Waiting),
-            (Code::Unauthenticated, "etcdserver: invalid auth token", Kind::Login),
-            (Code::InvalidArgument, "etcdserver: user name is empty", Kind::Login),
+            (Code::ResourceExhausted, "etcdserver: too many requests", Kind::NotReady),
+            (Code::Unavailable, "etcdserver: no leader", Kind::NotReady),
+            (Code::Unknown, "raft proposal dropped", Kind::NotReady),
+            (Code::Unauthenticated, "etcdserver: invalid auth token", Kind::Unauthenticated),
+            (Code::InvalidArgument, "etcdserver: user name is empty", Kind::Unauthenticated),
             (Code::PermissionDenied, "etcdserver: permission denied", Kind::Refused),
             (Code::InvalidArgument, "etcdserver: too many operations in txn request", Kind::Refused),
             (Code::InvalidArgument, "etcdserver: request is too large", Kind::Refused),
@@ -220,7 +220,7 @@ mod tests {
             (Code::Unknown, "h2 protocol error", Kind::Broken),
             (Code::Internal, "anything", Kind::Broken),
             (Code::Cancelled, "anything", Kind::Broken),
-            (Code::DeadlineExceeded, "context deadline exceeded", Kind::Silent),
+            (Code::DeadlineExceeded, "context deadline exceeded", Kind::Timeout),
         ];
         for (code, message, wanted) in table {
             assert_eq!(kind(code, message), wanted, "{message}");
@@ -229,20 +229,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_store_is_told_with_its_mend() {
+    fn the_error_of_a_full_store_names_the_fix() {
         let fault =
             Fault::of_status(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", false);
-        let told = fault.at("http://host:1").of_write();
-        assert!(matches!(told, RegistryError::Unavailable(_)), "{told:?}");
+        let error = fault.at("http://host:1").of_write();
+        assert!(matches!(error, RegistryError::Unavailable(_)), "{error:?}");
         for words in ["http://host:1", "alarm disarm", "defrag", "--quota-backend-bytes"] {
-            assert!(told.to_string().contains(words), "{told}");
+            assert!(error.to_string().contains(words), "{error}");
         }
     }
 
     #[test]
-    fn what_may_be_done_is_unknown_to_a_writer_alone() {
-        let fault = || Fault::silent(Duration::from_secs(1));
+    fn only_a_writer_gets_an_unknown_outcome() {
+        let fault = || Fault::timeout(Duration::from_secs(1));
         assert!(matches!(fault().of_write(), RegistryError::Unknown(_)));
-        assert!(matches!(fault().undone(), RegistryError::Unavailable(_)));
+        assert!(matches!(fault().not_applied(), RegistryError::Unavailable(_)));
     }
 }

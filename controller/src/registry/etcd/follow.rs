@@ -1,13 +1,13 @@
-//! What a watch tells, and how it knows that it is current. Pure: the clock is handed in.
+//! The progress of a watch, and the proof that it is current. Pure: the clock is a parameter.
 //!
-//! etcd tells a watch only of its own range, so silence says nothing: the store may have gone on elsewhere, an event may
-//! be on its way, or the member may be frozen, or cut off from the others. What etcd offers against that, progress
-//! notifications on request, overtake events before 3.4.25 and 3.5.8 (etcd issue 15220; Debian 12 has 3.4.23), and later
-//! ones do not answer in every state. So an idle watch asks by reads, which are linearizable and ordered on all versions:
+//! etcd notifies a watch only of its own range, so silence is ambiguous: other keys may have changed, an event may be in
+//! flight, or the member may be frozen or partitioned. etcd's own answer, progress notifications on request, overtakes
+//! events before 3.4.25 and 3.5.8 (etcd issue 15220; Debian 12 has 3.4.23), and later versions do not answer in every state.
+//! So an idle watch probes with reads, which are linearizable and ordered on all versions:
 //!
-//! - [`Probe::Revision`] asks for the store's revision. It also shows that the member answers, and has a quorum.
-//! - If that is past what was told, [`Probe::Unchanged`] asks whether the range is still as it was: then what was told
-//!   is current, and an empty batch says so. Else events are on their way, and are waited for.
+//! - [`Probe::Revision`] reads the store's revision. It also shows that the member answers and has a quorum.
+//! - If that is newer than the delivered revision, [`Probe::Unchanged`] checks whether the range has changed since. If not,
+//!   the watch is current, and delivers an empty batch. Else events are in flight, and the watch waits for them.
 
 use std::time::{Duration, Instant};
 
@@ -16,70 +16,70 @@ use sextant_proto::Revision;
 use super::fault::{Fault, Kind};
 use crate::registry::{Batch, Event, WatchEnded};
 
-/// How long an event may take to come before it is asked whether there is one.
+/// The time that an event may be in flight before the watch probes for it.
 const LINGER: Duration = Duration::from_millis(25);
-/// After a failure, how long until the next question.
+/// The pause after a failed probe.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
-/// [`Probe::Unchanged`] costs the member time linear in the range: it may take up one part in so many.
+/// [`Probe::Unchanged`] costs the member time linear in the range: it may use at most this fraction (1/n) of the time.
 const CHECK_SHARE: u32 = 10;
 
-/// What a watch's stream says.
+/// A message on a watch's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// Changes, in order; none in a mere sign of life.
+    /// Changes, in order; empty in a progress notification.
     Events(Vec<Event>),
-    /// What was asked for is compacted.
+    /// The requested revision is compacted.
     Compacted,
-    /// The member ended the watch, for this reason.
+    /// The member ended the watch for this reason.
     Cancelled(String),
 }
 
-/// A question of an idle watch.
+/// A probe of an idle watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
-    /// At which revision is the store?
+    /// Reads the store's revision.
     Revision,
-    /// Is the range as it was at this revision?
+    /// Checks whether the range has changed since this revision.
     Unchanged(Revision),
 }
 
-/// Its answer.
+/// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
+pub enum ProbeResult {
     /// The store is at this revision.
     At(Revision),
-    /// The range is as it was, up to this revision.
+    /// The range has not changed up to this revision.
     Unchanged(Revision),
     /// The range has changed.
     Changed,
 }
 
-/// How far a watch is.
+/// The progress of a watch.
 #[derive(Debug)]
 pub struct Follower {
-    /// All changes up to it were told.
-    told: Revision,
-    /// The store is known to be at least there.
+    /// All changes up to it were delivered.
+    delivered: Revision,
+    /// The store is known to have reached this revision.
     known: Revision,
-    /// When the stream last said something.
+    /// The time of the last message on the stream.
     quiet_since: Instant,
     ask_after: Instant,
     check_after: Instant,
-    /// Since when events are missed that must be there.
+    /// Since when known changes have not arrived.
     behind_since: Option<Instant>,
-    /// Since when questions fail.
+    /// Since when probes fail.
     failing_since: Option<Instant>,
-    /// How long to be quiet before asking.
+    /// The silence before a probe.
     idle: Duration,
-    /// How long the above two may last.
+    /// The longest duration of the two states above.
     stale: Duration,
 }
 
 impl Follower {
-    /// A watch of what comes after `after`.
+    /// A watch of the changes after `after`.
     pub fn new(after: Revision, idle: Duration, stale: Duration, now: Instant) -> Self {
         Self {
-            told: after,
+            delivered: after,
             known: after,
             quiet_since: now,
             ask_after: now,
@@ -91,28 +91,28 @@ impl Follower {
         }
     }
 
-    /// All changes up to it were told.
-    pub fn told(&self) -> Revision {
-        self.told
+    /// All changes up to it were delivered.
+    pub fn delivered(&self) -> Revision {
+        self.delivered
     }
 
-    /// The store is at least at `revision`: somebody else was told so, and may wait for this watch to get there.
-    pub fn wanted(&mut self, revision: Revision) {
+    /// The store has reached `revision`: another caller has received it, and may wait for this watch to deliver it.
+    pub fn require(&mut self, revision: Revision) {
         self.known = self.known.max(revision);
     }
 
-    /// What the stream says; the batches to tell.
-    pub fn heard(&mut self, message: Message, now: Instant) -> Result<Vec<Batch>, WatchEnded> {
+    /// Handles a message of the stream; returns the batches to deliver.
+    pub fn received(&mut self, message: Message, now: Instant) -> Result<Vec<Batch>, WatchEnded> {
         let events = match message {
             Message::Events(events) => events,
-            Message::Compacted => return Err(WatchEnded::Compacted(self.told)),
+            Message::Compacted => return Err(WatchEnded::Compacted(self.delivered)),
             Message::Cancelled(reason) => return Err(WatchEnded::Lost(reason)),
         };
         self.quiet_since = now;
         self.failing_since = None;
         let mut batches: Vec<Batch> = Vec::new();
-        // What is not after `told` can only be what cancelled itself out before [`Finding::Unchanged`].
-        for event in events.into_iter().filter(|event| revision(event) > self.told) {
+        // Older events cancelled each other out before [`ProbeResult::Unchanged`].
+        for event in events.into_iter().filter(|event| revision(event) > self.delivered) {
             let revision = revision(&event);
             match batches.last_mut() {
                 Some(batch) if batch.revision == revision => batch.events.push(event),
@@ -125,57 +125,57 @@ impl Follower {
         Ok(batches)
     }
 
-    /// The next question, and when to ask it if the stream stays quiet.
+    /// The next probe, and its time if the stream stays silent.
     pub fn next_probe(&self) -> (Instant, Probe) {
-        if self.known > self.told {
+        if self.known > self.delivered {
             let at = self.check_after.max(self.quiet_since + LINGER);
-            return (at, Probe::Unchanged(self.told));
+            return (at, Probe::Unchanged(self.delivered));
         }
         let at = self.ask_after.max(self.quiet_since + self.idle);
         (at, Probe::Revision)
     }
 
-    /// The answer to a probe that was asked at `asked`; perhaps a batch that says that the watch is current.
-    pub fn found(
+    /// Handles the result of a probe that was sent at `asked`; returns an empty batch if it proves the watch current.
+    pub fn answered(
         &mut self,
         probe: Probe,
-        finding: Finding,
+        result: ProbeResult,
         asked: Instant,
         now: Instant,
     ) -> Result<Option<Batch>, WatchEnded> {
         self.failing_since = None;
         self.ask_after = now + self.idle;
         self.check_after = now + LINGER.max(now.saturating_duration_since(asked) * CHECK_SHARE);
-        let outdated = matches!(probe, Probe::Unchanged(since) if since != self.told);
-        match finding {
-            Finding::At(revision) if revision < self.told => Err(WatchEnded::Lost(format!(
-                "the store is at revision {revision}, before {}: it is another one, or was restored",
-                self.told
+        let outdated = matches!(probe, Probe::Unchanged(since) if since != self.delivered);
+        match result {
+            ProbeResult::At(revision) if revision < self.delivered => Err(WatchEnded::Lost(format!(
+                "the store is at revision {revision}, before {}: it was replaced or restored",
+                self.delivered
             ))),
-            Finding::At(revision) => {
+            ProbeResult::At(revision) => {
                 self.known = self.known.max(revision);
-                // The first check need not wait: it is asked for only now.
+                // The first check need not wait.
                 self.check_after = now;
                 Ok(None)
             }
-            Finding::Unchanged(_) | Finding::Changed if outdated => Ok(None),
-            Finding::Unchanged(revision) if revision <= self.told => Ok(None),
-            Finding::Unchanged(revision) => {
+            ProbeResult::Unchanged(_) | ProbeResult::Changed if outdated => Ok(None),
+            ProbeResult::Unchanged(revision) if revision <= self.delivered => Ok(None),
+            ProbeResult::Unchanged(revision) => {
                 self.advance(revision);
                 Ok(Some(Batch { revision, events: Vec::new() }))
             }
-            Finding::Changed => {
+            ProbeResult::Changed => {
                 let since = *self.behind_since.get_or_insert(asked);
-                self.unless_stale(since, now, || "its member does not tell it what has changed".to_owned())
+                self.unless_stale(since, now, || "the member does not deliver changes".to_owned())
                     .map(|()| None)
             }
         }
     }
 
-    /// A probe that was asked at `asked` failed.
-    pub fn unanswered(&mut self, fault: &Fault, asked: Instant, now: Instant) -> Result<(), WatchEnded> {
+    /// Handles the failure of a probe that was sent at `asked`.
+    pub fn failed(&mut self, fault: &Fault, asked: Instant, now: Instant) -> Result<(), WatchEnded> {
         if fault.kind == Kind::NoRevision {
-            return Err(WatchEnded::Compacted(self.told));
+            return Err(WatchEnded::Compacted(self.delivered));
         }
         self.ask_after = now + AFTER_FAILURE;
         self.check_after = self.ask_after;
@@ -196,7 +196,7 @@ impl Follower {
     }
 
     fn advance(&mut self, revision: Revision) {
-        self.told = revision;
+        self.delivered = revision;
         self.known = self.known.max(revision);
         self.behind_since = None;
     }
@@ -226,113 +226,113 @@ mod tests {
         Event::Deleted { key: key.to_owned(), revision: Revision(revision) }
     }
 
-    fn told(batches: &[Batch]) -> Vec<(u64, usize)> {
+    fn summary(batches: &[Batch]) -> Vec<(u64, usize)> {
         batches.iter().map(|batch| (batch.revision.0, batch.events.len())).collect()
     }
 
     fn lost<T: std::fmt::Debug>(result: Result<T, WatchEnded>, words: &str) {
-        let told = format!("{result:?}");
-        assert!(matches!(&result, Err(WatchEnded::Lost(why)) if why.contains(words)), "{told}");
+        let text = format!("{result:?}");
+        assert!(matches!(&result, Err(WatchEnded::Lost(why)) if why.contains(words)), "{text}");
     }
 
     #[test]
     fn events_become_one_batch_a_revision() {
         let (mut follower, now) = follower(3);
         let events = vec![gone("a", 4), gone("b", 4), gone("a", 7)];
-        let batches = follower.heard(Message::Events(events), now).unwrap();
-        assert_eq!(told(&batches), [(4, 2), (7, 1)]);
+        let batches = follower.received(Message::Events(events), now).unwrap();
+        assert_eq!(summary(&batches), [(4, 2), (7, 1)]);
         let again = vec![gone("a", 7), gone("c", 9)];
-        let batches = follower.heard(Message::Events(again), now).unwrap();
-        assert_eq!(told(&batches), [(9, 1)], "nothing is told twice");
-        assert_eq!(follower.heard(Message::Events(vec![]), now).unwrap(), []);
-        assert_eq!(follower.told(), Revision(9));
+        let batches = follower.received(Message::Events(again), now).unwrap();
+        assert_eq!(summary(&batches), [(9, 1)], "nothing is delivered twice");
+        assert_eq!(follower.received(Message::Events(vec![]), now).unwrap(), []);
+        assert_eq!(follower.delivered(), Revision(9));
     }
 
     #[test]
-    fn an_idle_watch_asks_and_says_that_it_is_current() {
+    fn an_idle_watch_probes_and_delivers_an_empty_batch() {
         let (mut follower, start) = follower(3);
         assert_eq!(follower.next_probe(), (start + IDLE, Probe::Revision));
         let now = start + IDLE;
-        let at = |revision| Finding::At(Revision(revision));
-        assert_eq!(follower.found(Probe::Revision, at(3), now, now + TICK).unwrap(), None);
+        let at = |revision| ProbeResult::At(Revision(revision));
+        assert_eq!(follower.answered(Probe::Revision, at(3), now, now + TICK).unwrap(), None);
         assert_eq!(follower.next_probe(), (now + TICK + IDLE, Probe::Revision));
-        follower.found(Probe::Revision, at(8), now, now + TICK).unwrap();
+        follower.answered(Probe::Revision, at(8), now, now + TICK).unwrap();
         let check = Probe::Unchanged(Revision(3));
         assert_eq!(follower.next_probe(), (now + TICK, check));
-        let current = follower.found(check, Finding::Unchanged(Revision(9)), now, now + TICK);
-        assert_eq!(told(current.unwrap().as_slice()), [(9, 0)]);
+        let current = follower.answered(check, ProbeResult::Unchanged(Revision(9)), now, now + TICK);
+        assert_eq!(summary(current.unwrap().as_slice()), [(9, 0)]);
         assert_eq!(follower.next_probe().1, Probe::Revision);
     }
 
     #[test]
-    fn who_wants_a_revision_gets_it_at_once() {
+    fn a_required_revision_is_probed_at_once() {
         let (mut follower, now) = follower(3);
-        follower.wanted(Revision(5));
+        follower.require(Revision(5));
         assert_eq!(follower.next_probe(), (now + LINGER, Probe::Unchanged(Revision(3))));
-        follower.heard(Message::Events(vec![gone("a", 5)]), now).unwrap();
-        assert_eq!(follower.next_probe().1, Probe::Revision, "it came by itself");
+        follower.received(Message::Events(vec![gone("a", 5)]), now).unwrap();
+        assert_eq!(follower.next_probe().1, Probe::Revision, "the event arrived without a probe");
     }
 
     #[test]
-    fn an_answer_about_the_past_proves_nothing() {
+    fn the_result_of_an_outdated_probe_is_ignored() {
         let (mut follower, now) = follower(3);
-        follower.wanted(Revision(6));
-        follower.heard(Message::Events(vec![gone("a", 5)]), now).unwrap();
+        follower.require(Revision(6));
+        follower.received(Message::Events(vec![gone("a", 5)]), now).unwrap();
         let old = Probe::Unchanged(Revision(3));
-        let finding = Finding::Unchanged(Revision(9));
-        assert_eq!(follower.found(old, finding, now, now).unwrap(), None);
-        assert_eq!(follower.told(), Revision(5));
+        let result = ProbeResult::Unchanged(Revision(9));
+        assert_eq!(follower.answered(old, result, now, now).unwrap(), None);
+        assert_eq!(follower.delivered(), Revision(5));
     }
 
     #[test]
-    fn a_check_that_is_dear_is_rare() {
+    fn an_expensive_check_is_rare() {
         let (mut follower, start) = follower(3);
-        follower.wanted(Revision(5));
+        follower.require(Revision(5));
         let check = Probe::Unchanged(Revision(3));
         let now = start + Duration::from_secs(1);
-        follower.found(check, Finding::Changed, start, now).unwrap();
+        follower.answered(check, ProbeResult::Changed, start, now).unwrap();
         assert_eq!(follower.next_probe(), (now + Duration::from_secs(10), check));
     }
 
     #[test]
-    fn events_that_do_not_come_end_the_watch() {
+    fn missing_events_end_the_watch() {
         let (mut follower, start) = follower(3);
-        follower.wanted(Revision(5));
+        follower.require(Revision(5));
         let check = Probe::Unchanged(Revision(3));
-        follower.found(check, Finding::Changed, start, start + TICK).unwrap();
+        follower.answered(check, ProbeResult::Changed, start, start + TICK).unwrap();
         let late = start + STALE;
-        let signs = follower.heard(Message::Events(vec![]), late);
-        assert_eq!(signs.unwrap(), [], "a sign of life is no event");
-        lost(follower.found(check, Finding::Changed, late - TICK, late), "does not tell");
-        follower.heard(Message::Events(vec![gone("a", 4)]), late).unwrap();
+        let signs = follower.received(Message::Events(vec![]), late);
+        assert_eq!(signs.unwrap(), [], "a progress notification is not an event");
+        lost(follower.answered(check, ProbeResult::Changed, late - TICK, late), "does not deliver");
+        follower.received(Message::Events(vec![gone("a", 4)]), late).unwrap();
         let check = Probe::Unchanged(Revision(4));
-        follower.found(check, Finding::Changed, late, late + TICK).unwrap();
+        follower.answered(check, ProbeResult::Changed, late, late + TICK).unwrap();
     }
 
     #[test]
-    fn a_member_that_does_not_answer_is_given_up_after_a_while() {
+    fn a_silent_member_ends_the_watch_after_the_limit() {
         let (mut follower, start) = follower(3);
-        let fault = Fault::silent(Duration::from_secs(2));
+        let fault = Fault::timeout(Duration::from_secs(2));
         let tries = [0, 2, 4].map(|s| start + Duration::from_secs(s));
         let answered = |at: Instant| at + Duration::from_secs(2);
-        follower.unanswered(&fault, tries[0], answered(tries[0])).unwrap();
-        follower.unanswered(&fault, tries[1], answered(tries[1])).unwrap();
-        lost(follower.unanswered(&fault, tries[2], answered(tries[2])), "no answer");
-        let at = Finding::At(Revision(3));
-        follower.found(Probe::Revision, at, tries[2], tries[2]).unwrap();
-        follower.unanswered(&fault, tries[2], answered(tries[2])).unwrap();
+        follower.failed(&fault, tries[0], answered(tries[0])).unwrap();
+        follower.failed(&fault, tries[1], answered(tries[1])).unwrap();
+        lost(follower.failed(&fault, tries[2], answered(tries[2])), "no answer");
+        let at = ProbeResult::At(Revision(3));
+        follower.answered(Probe::Revision, at, tries[2], tries[2]).unwrap();
+        follower.failed(&fault, tries[2], answered(tries[2])).unwrap();
     }
 
     #[test]
     fn compaction_and_a_replaced_store_end_the_watch() {
         let (mut follower, now) = follower(3);
         let compacted = |ended| matches!(ended, WatchEnded::Compacted(Revision(3)));
-        assert!(compacted(follower.heard(Message::Compacted, now).unwrap_err()));
-        let mut fault = Fault::silent(TICK);
+        assert!(compacted(follower.received(Message::Compacted, now).unwrap_err()));
+        let mut fault = Fault::timeout(TICK);
         fault.kind = Kind::NoRevision;
-        assert!(compacted(follower.unanswered(&fault, now, now).unwrap_err()));
-        let back = follower.found(Probe::Revision, Finding::At(Revision(2)), now, now);
+        assert!(compacted(follower.failed(&fault, now, now).unwrap_err()));
+        let back = follower.answered(Probe::Revision, ProbeResult::At(Revision(2)), now, now);
         lost(back, "restored");
-        lost(follower.heard(Message::Cancelled("etcdserver: no leader".into()), now), "no leader");
+        lost(follower.received(Message::Cancelled("etcdserver: no leader".into()), now), "no leader");
     }
 }

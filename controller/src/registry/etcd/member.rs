@@ -1,6 +1,6 @@
-//! The edge to etcd: one connection to one member. Nothing else imports `etcd_client`.
+//! The edge to etcd: one connection to one member. No other module imports `etcd_client`.
 //!
-//! It turns what the rooms above say into etcd's requests, and etcd's answers into their words. It decides nothing.
+//! It converts requests into etcd's requests, and etcd's answers into our types. It decides nothing.
 
 use std::{error::Error as _, fs, path::Path, sync::Arc, time::Duration};
 
@@ -15,17 +15,17 @@ use tokio::sync::OnceCell;
 
 use super::{
     fault::{Fault, Kind},
-    follow::{Finding, Message, Probe},
+    follow::{Message, Probe, ProbeResult},
     options::{ConnectError, EtcdOptions, Login, Tls},
     paging::{Page, Reply},
 };
 use crate::registry::{Entry, Event, Guard, KeyRange, LeaseId, Op, Outcome, Txn};
 
-/// The largest reply that is taken, in octets: a page, or what a watch catches up with in one go.
+/// The largest accepted reply, in octets: a page, or the backlog of a watch.
 const LARGEST_REPLY: usize = 64 << 20;
-/// How often a connection is asked for a sign of life; etcd drops who asks more often than every 5 s.
+/// The keepalive interval of connections; etcd drops clients that use less than 5 s.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// How long that may take.
+/// The keepalive timeout.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest TTL that etcd grants, in seconds.
 const LONGEST_TTL: u64 = 9_000_000_000;
@@ -50,7 +50,7 @@ pub async fn members(options: &EtcdOptions) -> Result<Vec<Member>, ConnectError>
         .with_connect_timeout(options.timeouts.connect)
         .with_keep_alive(KEEPALIVE, KEEPALIVE_TIMEOUT)
         .with_keep_alive_while_idle(false)
-        // A member that is cut off from the others says so, and ends its watches.
+        // A partitioned member returns an error, and ends its watches.
         .with_require_leader(true)
         .with_auto_token_refresh(true);
     if let Some(tls) = &options.tls {
@@ -81,18 +81,18 @@ fn read_tls(tls: &Tls) -> Result<TlsOptions, ConnectError> {
     Ok(options)
 }
 
-/// A file without what it is for would be taken for an empty set of it.
+/// Without this check a file without PEM blocks would be accepted as an empty set.
 fn read_pem(path: &Path, label: &str) -> Result<String, ConnectError> {
     let text =
         fs::read_to_string(path).map_err(|source| ConnectError::File { path: path.to_owned(), source })?;
     if text.contains(&format!("{label}-----")) {
         return Ok(text);
     }
-    Err(ConnectError::Tls(format!("there is no {label} in {}", path.display())))
+    Err(ConnectError::Tls(format!("no {label} in {}", path.display())))
 }
 
 impl Member {
-    /// Logs in if that is asked for and was not done yet.
+    /// Logs in, if a login is configured and was not done yet.
     pub async fn sign_in(&self) -> Result<(), Fault> {
         let Some(sign_in) = &self.login else {
             return Ok(());
@@ -101,7 +101,7 @@ impl Member {
         Ok(())
     }
 
-    /// Logs in anew.
+    /// Renews the login.
     pub async fn sign_in_again(&self) -> Result<(), Fault> {
         match &self.login {
             Some(sign_in) => self.authenticate(&sign_in.login).await,
@@ -112,7 +112,7 @@ impl Member {
     async fn authenticate(&self, login: &Login) -> Result<(), Fault> {
         let credentials = (login.user.clone(), login.password.clone());
         match Client::clone(&self.client).update_user(Some(credentials)).await {
-            // As etcd's own clients do: whoever turns it on later, makes us come here again.
+            // As etcd's own clients do: if authentication is enabled later, calls fail and lead here again.
             Err(Error::GRpcStatus(status)) if status.message().contains("authentication is not enabled") => {
                 Ok(())
             }
@@ -137,25 +137,25 @@ impl Member {
         Ok(Reply { revision, entries, more_after })
     }
 
-    /// Answers a watch's question about `range`, linearizable.
-    pub async fn probe(&self, range: &KeyRange, probe: Probe) -> Result<Finding, Fault> {
+    /// Runs a watch's probe of `range`, linearizable.
+    pub async fn probe(&self, range: &KeyRange, probe: Probe) -> Result<ProbeResult, Fault> {
         match probe {
-            Probe::Revision => Ok(Finding::At(self.revision(&range.from).await?)),
+            Probe::Revision => Ok(ProbeResult::At(self.revision(&range.from).await?)),
             Probe::Unchanged(since) => self.unchanged(range, since).await,
         }
     }
 
-    /// The store's revision, asked for at a key that we may read.
+    /// The store's revision, by a read of a key that our role may read.
     pub async fn revision(&self, key: &str) -> Result<Revision, Fault> {
         let options = GetOptions::new().with_keys_only();
         let answer = self.client.kv_client().get(first(key), Some(options)).await;
         revision(answer.map_err(fault)?.header())
     }
 
-    /// The range is as it was if all its keys were there, unchanged, and there were no others.
-    async fn unchanged(&self, range: &KeyRange, since: Revision) -> Result<Finding, Fault> {
+    /// The range is unchanged if no key was modified after `since` and the number of keys is the same.
+    async fn unchanged(&self, range: &KeyRange, since: Revision) -> Result<ProbeResult, Fault> {
         let Some((from, to)) = bounds(range) else {
-            return Ok(Finding::At(self.revision(&range.from).await?));
+            return Ok(ProbeResult::At(self.revision(&range.from).await?));
         };
         let count = GetOptions::new().with_range(to.clone()).with_count_only();
         let mut counts = vec![TxnOp::get(from.clone(), Some(count.clone()))];
@@ -169,12 +169,12 @@ impl Member {
         let counts: Vec<i64> = answer.op_responses().iter().map(count_of).collect();
         let before = counts.get(1).copied().unwrap_or(0);
         if answer.succeeded() && counts.first() == Some(&before) {
-            return Ok(Finding::Unchanged(revision(answer.header())?));
+            return Ok(ProbeResult::Unchanged(revision(answer.header())?));
         }
-        Ok(Finding::Changed)
+        Ok(ProbeResult::Changed)
     }
 
-    /// The keys of ranges that have some, all at one revision.
+    /// The keys of non-empty ranges, all at one revision.
     pub async fn read(&self, ranges: &[(Vec<u8>, Vec<u8>)]) -> Result<(Revision, Vec<Vec<Entry>>), Fault> {
         let get = |(from, to): &(Vec<u8>, Vec<u8>)| {
             let options = GetOptions::new().with_range(to.clone());
@@ -195,7 +195,7 @@ impl Member {
         let guards: Vec<Compare> = txn.guards.iter().filter_map(compare).collect();
         let mut request = etcd_client::Txn::new().when(guards);
         if txn.ops.is_empty() {
-            // Without a linearizable operation etcd would compare with what this member happens to have.
+            // Without a linearizable operation etcd would compare with this member's local state.
             let key = first(a_key(txn).unwrap_or(""));
             request = request.and_then([linearizable(key.clone())]).or_else([linearizable(key)]);
         } else {
@@ -209,17 +209,17 @@ impl Member {
         })
     }
 
-    /// Starts a watch of what comes after `after`.
-    pub async fn watch(&self, range: &KeyRange, after: Revision) -> Result<Line, Fault> {
+    /// Starts a watch of the changes after `after`.
+    pub async fn watch(&self, range: &KeyRange, after: Revision) -> Result<Stream, Fault> {
         let (from, to) = bounds(range)
-            .ok_or_else(|| Fault { kind: Kind::Refused, text: format!("{range:?} has no keys to watch") })?;
+            .ok_or_else(|| Fault { kind: Kind::Refused, text: format!("range {range:?} is empty") })?;
         let options = WatchOptions::new().with_range(to).with_start_revision(signed(after) + 1);
         let mut client = self.client.watch_client().max_decoding_message_size(LARGEST_REPLY);
         let stream = client.watch(from, Some(options)).await.map_err(fault)?;
-        Ok(Line { stream })
+        Ok(Stream { stream })
     }
 
-    /// Makes a lease of this id; its TTL is in whole seconds, and not below what etcd grants at least.
+    /// Creates a lease with this id; its TTL is in whole seconds, and at least etcd's minimum.
     pub async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<(), Fault> {
         let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
         let seconds = seconds.clamp(1, LONGEST_TTL).cast_signed();
@@ -228,7 +228,7 @@ impl Member {
         granted.map(drop).map_err(fault)
     }
 
-    /// Keeps a lease alive once.
+    /// Sends one keep-alive.
     pub async fn keep_alive(&self, lease: LeaseId) -> Result<(), Fault> {
         match self.client.lease_client().keep_alive(lease.0.cast_signed()).await {
             // A TTL of zero.
@@ -237,8 +237,8 @@ impl Member {
         }
     }
 
-    /// Whether there is such a lease.
-    pub async fn lives(&self, lease: LeaseId) -> Result<bool, Fault> {
+    /// Whether the lease exists.
+    pub async fn exists(&self, lease: LeaseId) -> Result<bool, Fault> {
         let asked = self.client.lease_client().time_to_live(lease.0.cast_signed(), None).await;
         Ok(asked.map_err(fault)?.ttl() > 0)
     }
@@ -251,11 +251,11 @@ impl Member {
 }
 
 /// A watch's stream. It ends when it is dropped.
-pub struct Line {
+pub struct Stream {
     stream: WatchStream,
 }
 
-impl Line {
+impl Stream {
     /// The next message. Cancel safe.
     pub async fn next(&mut self) -> Result<Message, Fault> {
         match self.stream.message().await {
@@ -287,7 +287,7 @@ fn message(response: &WatchResponse) -> Message {
     Message::Events(events.filter_map(event).collect())
 }
 
-/// None if the key is not text: it is nobody's whom we know.
+/// None if the key is not text: it was not written by Sextant.
 fn entry(kv: &KeyValue) -> Option<Entry> {
     let lease = kv.lease().cast_unsigned();
     Some(Entry {
@@ -313,7 +313,7 @@ fn operation(op: &Op) -> TxnOp {
 fn compare(guard: &Guard) -> Option<Compare> {
     Some(match guard {
         Guard::Absent(key) => Compare::create_revision(key.as_str(), CompareOp::Equal, 0),
-        // To etcd, a key that is not there has revision 0.
+        // In etcd, a missing key has revision 0.
         Guard::Unchanged(key, Revision::ZERO) => Compare::create_revision(key.as_str(), CompareOp::Less, 0),
         Guard::Unchanged(key, revision) => {
             Compare::mod_revision(key.as_str(), CompareOp::Equal, signed(*revision))
@@ -326,7 +326,7 @@ fn compare(guard: &Guard) -> Option<Compare> {
     })
 }
 
-/// A key that the transaction is about; none if it asks for nothing.
+/// A key of the transaction; none if it is empty.
 pub fn a_key(txn: &Txn) -> Option<&str> {
     let guarded = txn.guards.first().map(Guard::key);
     guarded.or_else(|| txn.ops.first().map(Op::key))
@@ -344,7 +344,7 @@ fn count_of(response: &TxnOpResponse) -> i64 {
     }
 }
 
-/// The range in etcd's form; None if there is no key in it, which etcd cannot say.
+/// The range in etcd's form; none if it is empty, which etcd cannot express.
 pub fn bounds(range: &KeyRange) -> Option<(Vec<u8>, Vec<u8>)> {
     let (from, to) = (first(&range.from), range.to.clone().into_bytes());
     (from < to).then_some((from, to))

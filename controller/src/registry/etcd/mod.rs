@@ -2,18 +2,18 @@
 //!
 //! | part | owns |
 //! |---|---|
-//! | `options` | how the cluster is reached; what of that is refused at once |
+//! | `options` | endpoints, login, TLS, timeouts, and their validation |
 //! | `member` | the edge to etcd: one connection to one member |
-//! | `fault` | what etcd's errors mean (pure) |
-//! | `endpoints` | which member to ask (pure) |
-//! | `cluster` | calls on one member after another |
+//! | `fault` | the classification of etcd's errors (pure) |
+//! | `endpoints` | the choice of a member (pure) |
+//! | `cluster` | calls to one member after another |
 //! | `paging` | a listing page by page (pure) |
-//! | `follow` | what a watch tells, and how it knows that it is current (pure) |
+//! | `follow` | the progress of a watch, and the proof that it is current (pure) |
 //! | `watch` | watches as streams |
 //!
-//! There are no tasks. etcd's default limits hold for transactions: 128 guards, 128 operations, 1.5 MiB; what is larger
+//! There are no tasks. etcd's default limits hold for transactions: 128 guards, 128 operations, 1.5 MiB; a larger one
 //! is refused, as a transaction cannot be split. Leases have whole seconds, and at least one and a half election
-//! time-outs of the cluster (2 s by default).
+//! timeouts of the cluster (2 s by default).
 
 mod cluster;
 mod endpoints;
@@ -46,15 +46,15 @@ use super::{KeyRange, LeaseId, Listing, Op, Outcome, Reading, Registry, Registry
 pub struct EtcdStore {
     name: String,
     cluster: Arc<Cluster>,
-    /// A key that we may read: etcd has no other way to be asked for its revision, and a role may be for few keys.
-    ours: OnceLock<String>,
+    /// A key that our role may read: reading a key is the only way to get etcd's revision.
+    readable_key: OnceLock<String>,
 }
 
 impl EtcdStore {
-    /// The store in the cluster that `options` name. Nobody is asked yet: a cluster that is away shows in the calls.
+    /// The store in the cluster of `options`. No connection is made yet: an unreachable cluster shows in the calls.
     ///
     /// # Errors
-    /// If the options cannot be right whatever the cluster does.
+    /// If the options are invalid whatever the state of the cluster.
     pub async fn connect(options: EtcdOptions) -> Result<Self, ConnectError> {
         options.check()?;
         let members = member::members(&options).await?;
@@ -65,14 +65,14 @@ impl EtcdStore {
         Ok(Self {
             name: format!("etcd:{}", options.endpoints.join(",")),
             cluster: Arc::new(Cluster::new(members, first, options.timeouts)),
-            ours: OnceLock::new(),
+            readable_key: OnceLock::new(),
         })
     }
 
-    /// Does a transaction that asks for nothing.
+    /// Runs an empty transaction.
     async fn nothing(&self) -> Result<Outcome, RegistryError> {
-        let key = self.ours.get().map_or("", String::as_str);
-        let revision = self.revision(key).await.map_err(Fault::undone)?;
+        let key = self.readable_key.get().map_or("", String::as_str);
+        let revision = self.revision(key).await.map_err(Fault::not_applied)?;
         Ok(Outcome::Committed(revision))
     }
 
@@ -81,7 +81,7 @@ impl EtcdStore {
         self.cluster.call(Purpose::Read, ask).await
     }
 
-    /// Which of the leases has ended.
+    /// The error for the lease that has ended.
     async fn ended(&self, txn: &Txn, fault: Fault) -> RegistryError {
         let leases: HashSet<LeaseId> = txn
             .ops
@@ -93,16 +93,16 @@ impl EtcdStore {
             .collect();
         let several = leases.len() > 1;
         for lease in leases {
-            let lives = |member: member::Member| async move { member.lives(lease).await };
-            if !several || matches!(self.cluster.call(Purpose::Read, lives).await, Ok(false)) {
+            let exists = |member: member::Member| async move { member.exists(lease).await };
+            if !several || matches!(self.cluster.call(Purpose::Read, exists).await, Ok(false)) {
                 return RegistryError::LeaseEnded(lease);
             }
         }
-        fault.undone()
+        fault.not_applied()
     }
 }
 
-/// etcd's lease, if there can be one.
+/// Checks that etcd can have a lease with this id.
 fn of_etcd(lease: LeaseId) -> Result<LeaseId, RegistryError> {
     i64::try_from(lease.0).map_err(|_| RegistryError::LeaseEnded(lease))?;
     Ok(lease)
@@ -119,9 +119,9 @@ impl Registry for EtcdStore {
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
-        self.ours.get_or_init(|| range.from.clone());
+        self.readable_key.get_or_init(|| range.from.clone());
         let Some((from, to)) = member::bounds(range) else {
-            let revision = self.revision(&range.from).await.map_err(Fault::undone)?;
+            let revision = self.revision(&range.from).await.map_err(Fault::not_applied)?;
             let entries = Vec::new();
             return Ok(Listing { revision, entries });
         };
@@ -135,12 +135,12 @@ impl Registry for EtcdStore {
             match asked.await {
                 Ok(reply) => {
                     if let Some(listing) = pages.take(reply) {
-                        self.cluster.hand_out(listing.revision);
+                        self.cluster.report_revision(listing.revision);
                         return Ok(listing);
                     }
                 }
                 Err(fault) if pages.failed(fault.kind) => {}
-                Err(fault) => return Err(fault.undone()),
+                Err(fault) => return Err(fault.not_applied()),
             }
         }
     }
@@ -149,29 +149,29 @@ impl Registry for EtcdStore {
         let bounds: Vec<_> = ranges.iter().map(member::bounds).collect();
         let asked: Arc<[_]> = bounds.iter().flatten().cloned().collect();
         if let Some(range) = ranges.first() {
-            self.ours.get_or_init(|| range.from.clone());
+            self.readable_key.get_or_init(|| range.from.clone());
         }
         let read = self.cluster.call(Purpose::Read, |member| {
             let asked = Arc::clone(&asked);
             async move { member.read(&asked).await }
         });
-        let (revision, found) = read.await.map_err(Fault::undone)?;
-        self.cluster.hand_out(revision);
+        let (revision, found) = read.await.map_err(Fault::not_applied)?;
+        self.cluster.report_revision(revision);
         let mut found = found.into_iter();
         let of = |bounds: Option<_>| bounds.and_then(|_| found.next()).unwrap_or_default();
         Ok(Reading { revision, ranges: bounds.into_iter().map(of).collect() })
     }
 
     /// # Panics
-    /// If a key stands in two operations.
+    /// If a key is in two operations.
     async fn commit(&self, txn: Txn) -> Result<Outcome, RegistryError> {
         let mut keys = HashSet::new();
         let repeated = txn.ops.iter().map(Op::key).find(|key| !keys.insert(*key));
-        assert_eq!(repeated, None, "a key stands in at most one operation of a transaction");
+        assert_eq!(repeated, None, "a key is in at most one operation of a transaction");
         let Some(key) = member::a_key(&txn) else {
             return self.nothing().await;
         };
-        self.ours.get_or_init(|| key.to_owned());
+        self.readable_key.get_or_init(|| key.to_owned());
         let txn = Arc::new(txn);
         let commit = |member: member::Member| {
             let txn = Arc::clone(&txn);
@@ -180,7 +180,7 @@ impl Registry for EtcdStore {
         match self.cluster.call(Purpose::Once, commit).await {
             Ok(outcome) => {
                 let (Outcome::Committed(revision) | Outcome::Refused(revision)) = outcome;
-                self.cluster.hand_out(revision);
+                self.cluster.report_revision(revision);
                 Ok(outcome)
             }
             Err(fault) if fault.kind == Kind::NoLease => Err(self.ended(&txn, fault).await),
@@ -192,34 +192,34 @@ impl Registry for EtcdStore {
         watch::watch(Arc::clone(&self.cluster), range, after)
     }
 
-    /// A try whose outcome is not known may leave a lease behind, which ends by itself.
+    /// An attempt with an unknown outcome may leave a lease behind, which expires.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, RegistryError> {
-        // Ours to choose, so that a second try cannot make a second lease. Zero lets etcd choose.
+        // The client chooses the id, so that a second attempt cannot create a second lease. Zero would let etcd choose.
         let lease = LeaseId(rand::rng().random_range(1..=i64::MAX.cast_unsigned()));
         let grant = |member: member::Member| async move { member.grant(lease, ttl).await };
-        match self.cluster.call(Purpose::Again, grant).await {
+        match self.cluster.call(Purpose::Idempotent, grant).await {
             Ok(()) => Ok(lease),
             Err(fault) if fault.kind == Kind::LeaseTaken => Ok(lease),
-            Err(fault) => Err(fault.undone()),
+            Err(fault) => Err(fault.not_applied()),
         }
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), RegistryError> {
         let lease = of_etcd(lease)?;
         let keep = |member: member::Member| async move { member.keep_alive(lease).await };
-        // A leader that has just been elected may not have taken in the last grants: asked twice, with a read between.
+        // A newly elected leader may not have applied the last grants: tried twice, with a read between.
         for last in [false, true] {
-            match self.cluster.call(Purpose::Again, keep).await {
+            match self.cluster.call(Purpose::Idempotent, keep).await {
                 Ok(()) => return Ok(()),
                 Err(fault) if fault.kind == Kind::NoLease && last => break,
                 Err(fault) if fault.kind == Kind::NoLease => {
-                    let lives = |member: member::Member| async move { member.lives(lease).await };
-                    let lives = self.cluster.call(Purpose::Read, lives).await;
-                    if !lives.map_err(Fault::undone)? {
+                    let exists = |member: member::Member| async move { member.exists(lease).await };
+                    let exists = self.cluster.call(Purpose::Read, exists).await;
+                    if !exists.map_err(Fault::not_applied)? {
                         break;
                     }
                 }
-                Err(fault) => return Err(fault.undone()),
+                Err(fault) => return Err(fault.not_applied()),
             }
         }
         Err(RegistryError::LeaseEnded(lease))
@@ -232,12 +232,12 @@ impl Registry for EtcdStore {
             attempts.count();
             async move { member.revoke(lease).await }
         };
-        match self.cluster.call(Purpose::Again, revoke).await {
-            // Of several tries, the first one may have ended it.
+        match self.cluster.call(Purpose::Idempotent, revoke).await {
+            // With several attempts, the first one may have ended it.
             Err(fault) if fault.kind == Kind::NoLease && !attempts.several() => {
                 Err(RegistryError::LeaseEnded(lease))
             }
-            Err(fault) if fault.kind != Kind::NoLease => Err(fault.undone()),
+            Err(fault) if fault.kind != Kind::NoLease => Err(fault.not_applied()),
             _ => Ok(()),
         }
     }

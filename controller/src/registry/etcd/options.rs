@@ -1,21 +1,21 @@
-//! What an etcd cluster is reached by.
+//! Options to reach an etcd cluster.
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
 use tonic::transport::Uri;
 
-/// How to reach an etcd cluster. [`EtcdOptions::new`] has sane limits.
+/// Options to reach an etcd cluster.
 #[derive(Debug, Clone)]
 pub struct EtcdOptions {
     /// The members' client URLs, `http://…` or `https://…`, all of one kind.
     pub endpoints: Vec<String>,
-    /// Who to be, where the cluster has authentication on.
+    /// Needed if the cluster has authentication enabled.
     pub login: Option<Login>,
     /// Needed for `https://`.
     pub tls: Option<Tls>,
-    /// How long to wait for what.
+    /// Timeouts.
     pub timeouts: Timeouts,
-    /// Whether to begin with any of the members, so that not all controllers sit on one; else with the first one.
+    /// Whether to begin with a random member, so that controllers spread over the members; else with the first one.
     pub spread: bool,
 }
 
@@ -31,26 +31,26 @@ pub struct Login {
 /// Files in PEM form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificates that the members' are signed by.
+    /// The CA certificates of the members.
     pub ca: PathBuf,
-    /// Our own certificate and its key, where the members ask for one.
+    /// The client certificate and its key, if the members require one.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// Limits of waiting.
+/// Timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a connection to one member.
     pub connect: Duration,
     /// For one member's answer to a read.
     pub read: Duration,
-    /// For one member's answer to a write; an election has to fit in.
+    /// For one member's answer to a write; must allow for an election.
     pub write: Duration,
-    /// For one call over all members, while there is hope.
+    /// For one call over all members, including retries.
     pub patience: Duration,
-    /// After how long an idle watch asks how far the store is.
+    /// The silence after which an idle watch probes the store.
     pub idle: Duration,
-    /// For how long a watch may fail to show that it is current before it is given up.
+    /// The longest time that a watch may be unproven before it ends.
     pub stale: Duration,
 }
 
@@ -79,7 +79,7 @@ impl EtcdOptions {
         }
     }
 
-    /// Finds what cannot work whatever the cluster does.
+    /// Validates the options without contacting the cluster.
     pub(super) fn check(&self) -> Result<(), ConnectError> {
         if self.endpoints.is_empty() {
             return Err(ConnectError::NoEndpoint);
@@ -93,7 +93,7 @@ fn check_endpoint(url: &str, tls: bool) -> Result<(), ConnectError> {
     let uri: Uri = url.parse().map_err(|error| bad(&format!("{error}")))?;
     let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
     if authority.as_str().contains('@') {
-        return Err(bad("name and password do not belong into it"));
+        return Err(bad("it contains a user name or password"));
     }
     if !matches!(uri.path(), "" | "/") {
         return Err(bad("it has a path"));
@@ -106,7 +106,7 @@ fn check_endpoint(url: &str, tls: bool) -> Result<(), ConnectError> {
     }
 }
 
-/// What of `url` may be shown.
+/// The URL without credentials.
 fn without_login(url: &str) -> String {
     let (before, after) = url.split_once("://").unwrap_or(("", url));
     let host = after.rsplit_once('@').map_or(after, |(_, host)| host);
@@ -119,18 +119,18 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Why there can be no client of the cluster, however long one waits.
+/// Invalid options.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// No endpoint is named.
-    #[error("no etcd endpoint is named; give at least one URL: --store etcd:http://HOST:2379")]
+    /// No endpoint.
+    #[error("no etcd endpoint; give at least one URL: --store etcd:http://HOST:2379")]
     NoEndpoint,
     /// An endpoint is not a member's URL.
     #[error("etcd endpoint {url:?}: {why}; give URLs like http://HOST:2379")]
     Endpoint {
         /// The endpoint.
         url: String,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
     /// A TLS file cannot be read.
@@ -138,10 +138,10 @@ pub enum ConnectError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The TLS files are not what they should be.
+    /// The TLS files are invalid.
     #[error("TLS with etcd cannot be set up: {0}; check that the files are PEM certificates and their key")]
     Tls(String),
 }
@@ -169,11 +169,11 @@ mod tests {
             ("https://host:2379", false, "needs the file of the cluster's CA"),
             ("http://host:2379", true, "must begin with https"),
             ("http://host:2379/v3", false, "it has a path"),
-            ("http://root:secret@host:2379", false, "do not belong into it"),
+            ("http://root:secret@host:2379", false, "it contains a user name"),
         ] {
-            let told = refused(url, tls).unwrap_or_default();
-            assert!(told.contains(why), "{url}: {told:?}");
-            assert!(!told.contains("secret"), "{told}");
+            let error = refused(url, tls).unwrap_or_default();
+            assert!(error.contains(why), "{url}: {error:?}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

@@ -1,21 +1,21 @@
-//! Listing a range page by page, all pages at one revision. Pure.
+//! Lists a range page by page, all pages at one revision. Pure.
 //!
-//! etcd's replies are bounded in octets, its pages in keys: so the number of keys follows the size of those seen so far.
+//! etcd limits replies in octets, pages in keys: so the page limit is derived from the average size of the entries so far.
 
 use sextant_proto::Revision;
 
 use super::fault::Kind;
 use crate::registry::{Entry, Listing};
 
-/// How many keys are asked for at first.
+/// The limit of the first page, in keys.
 const FIRST_LIMIT: usize = 1000;
-/// How many keys are asked for at most.
+/// The largest limit, in keys.
 const MOST: usize = 20_000;
-/// How large a reply should be, in octets.
+/// The intended size of a reply, in octets.
 const WANTED_OCTETS: usize = 2 << 20;
-/// What etcd adds to a key and its value: revisions, lease, framing.
+/// etcd's overhead per key: revisions, lease, framing.
 const OVERHEAD: usize = 40;
-/// How often a listing begins anew because its revision was compacted meanwhile.
+/// The most restarts of a listing whose revision was compacted.
 const RESTARTS: usize = 5;
 
 /// A request for one page.
@@ -23,18 +23,18 @@ const RESTARTS: usize = 5;
 pub struct Page {
     /// The first key, octets.
     pub from: Vec<u8>,
-    /// The first key that is not wanted, octets.
+    /// The end of the range, exclusive, octets.
     pub to: Vec<u8>,
     /// How many keys at most.
     pub limit: usize,
-    /// At which revision; the newest if none.
+    /// The revision; the newest if none.
     pub revision: Option<Revision>,
 }
 
 /// One page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The store's revision then.
+    /// The store's revision.
     pub revision: Revision,
     /// The entries whose key is text.
     pub entries: Vec<Entry>,
@@ -42,7 +42,7 @@ pub struct Reply {
     pub more_after: Option<Vec<u8>>,
 }
 
-/// A listing that is under way.
+/// A listing in progress.
 #[derive(Debug)]
 pub struct Pages {
     start: Vec<u8>,
@@ -59,12 +59,12 @@ impl Pages {
         Self { start: from, next, entries: Vec::new(), octets: 0, restarts: 0 }
     }
 
-    /// The page to ask for.
+    /// The next page to request.
     pub fn next(&self) -> &Page {
         &self.next
     }
 
-    /// Takes a page in; the listing, if it was the last one.
+    /// Adds a page; returns the listing after the last one.
     pub fn take(&mut self, reply: Reply) -> Option<Listing> {
         let revision = *self.next.revision.get_or_insert(reply.revision);
         let octets = |entry: &Entry| entry.key.len() + entry.value.len() + OVERHEAD;
@@ -78,12 +78,12 @@ impl Pages {
         self.next.from = last;
         let average = self.octets / self.entries.len().max(1);
         let fits = (WANTED_OCTETS / average.max(1)).clamp(1, MOST);
-        // Growing in steps: the next values may be larger than those seen.
+        // Grows in steps: the next values may be larger.
         self.next.limit = fits.min(self.next.limit.saturating_mul(8));
         None
     }
 
-    /// A page failed. Whether to go on asking for [`Pages::next`].
+    /// Handles a failed page; returns whether to request [`Pages::next`].
     pub fn failed(&mut self, kind: Kind) -> bool {
         match kind {
             Kind::TooLarge if self.next.limit > 1 => {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_of_its_first_pages_revision() {
+    fn a_listing_has_the_revision_of_its_first_page() {
         let entries: Vec<_> = (0..30_000).map(|number| entry(number, 100)).collect();
         let mut pages = pages();
         let mut asked = 0;
@@ -144,7 +144,7 @@ mod tests {
             asked += 1;
             let wanted = (asked > 1).then_some(Revision(5));
             assert_eq!(pages.next().revision, wanted, "page {asked}");
-            // The store goes on meanwhile.
+            // The store changes meanwhile.
             let reply = answer(&entries, pages.next(), Revision(4 + asked));
             if let Some(listing) = pages.take(reply) {
                 break listing;
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_is_too_large_is_asked_for_in_halves() {
+    fn a_reply_that_is_too_large_halves_the_limit() {
         let mut pages = pages();
         for wanted in [500, 250, 125] {
             assert!(pages.failed(Kind::TooLarge));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compacted_listing_begins_anew_but_not_for_ever() {
+    fn a_compacted_listing_restarts_a_limited_number_of_times() {
         let entries: Vec<_> = (0..3000).map(|number| entry(number, 10)).collect();
         let mut pages = pages();
         assert_eq!(pages.take(answer(&entries, pages.next(), Revision(9))), None);

@@ -1,6 +1,6 @@
-//! Watches: a stream from one member, beside it the questions of [`Follower`] on the same member.
+//! Watches: a stream from one member, and the probes of [`Follower`] on the same member.
 //!
-//! No task: a watch lives in whoever polls it. It ends with the member that it is on; the next one goes elsewhere.
+//! No task: a watch runs in its caller's poll. It ends if its member fails; the next watch uses another member.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -14,8 +14,8 @@ use tokio::{
 use super::{
     cluster::Cluster,
     fault::{Fault, Kind},
-    follow::{Finding, Follower, Message, Probe},
-    member::{Line, Member},
+    follow::{Follower, Message, Probe, ProbeResult},
+    member::{Member, Stream},
 };
 use crate::registry::{Batch, KeyRange, Watch, WatchEnded};
 
@@ -24,11 +24,11 @@ pub fn watch(cluster: Arc<Cluster>, range: KeyRange, after: Revision) -> Watch {
     let now = Instant::now().into_std();
     let follower = Follower::new(after, cluster.timeouts.idle, cluster.timeouts.stale, now);
     let watcher = Watcher {
-        wanted: cluster.handed(),
+        newest: cluster.reported(),
         cluster,
         range,
         follower,
-        line: None,
+        open: None,
         probe: None,
         ready: VecDeque::new(),
     };
@@ -48,30 +48,30 @@ struct Watcher {
     cluster: Arc<Cluster>,
     range: KeyRange,
     follower: Follower,
-    line: Option<Open>,
-    /// The question that is being asked.
+    open: Option<Open>,
+    /// The probe in progress.
     probe: Option<BoxFuture<'static, Answer>>,
-    wanted: Receiver<Revision>,
+    newest: Receiver<Revision>,
     ready: VecDeque<Batch>,
 }
 
 struct Open {
     number: usize,
     member: Member,
-    line: Line,
+    stream: Stream,
 }
 
 struct Answer {
     probe: Probe,
     asked: Instant,
-    finding: Result<Finding, Fault>,
+    result: Result<ProbeResult, Fault>,
 }
 
-/// What a watcher waits for.
-enum News {
-    Heard(Result<Message, Fault>),
+/// An input of the watcher.
+enum Input {
+    Received(Result<Message, Fault>),
     Answered(Answer),
-    Wanted,
+    Revision,
     Due(Probe),
 }
 
@@ -81,82 +81,82 @@ impl Watcher {
             if let Some(batch) = self.ready.pop_front() {
                 return Ok(batch);
             }
-            let open = match self.line.take() {
+            let open = match self.open.take() {
                 Some(open) => open,
-                None => self.open().await?,
+                None => self.open_stream().await?,
             };
-            let open = self.line.insert(open);
+            let open = self.open.insert(open);
             let (at, probe) = self.follower.next_probe();
-            let news = tokio::select! {
-                // What has come is taken in before anything is asked or given up.
+            let input = tokio::select! {
+                // Received messages are handled before probes and timeouts.
                 biased;
-                message = open.line.next() => News::Heard(message),
-                answer = asked(&mut self.probe) => News::Answered(answer),
-                _ = self.wanted.changed() => News::Wanted,
-                () = sleep_until(at.into()), if self.probe.is_none() => News::Due(probe),
+                message = open.stream.next() => Input::Received(message),
+                answer = asked(&mut self.probe) => Input::Answered(answer),
+                _ = self.newest.changed() => Input::Revision,
+                () = sleep_until(at.into()), if self.probe.is_none() => Input::Due(probe),
             };
-            self.take(news)?;
+            self.take(input)?;
         }
     }
 
-    fn take(&mut self, news: News) -> Result<(), WatchEnded> {
+    fn take(&mut self, input: Input) -> Result<(), WatchEnded> {
         let now = Instant::now();
-        match news {
-            News::Heard(Ok(message)) => {
-                let batches = self.follower.heard(message, now.into_std())?;
+        match input {
+            Input::Received(Ok(message)) => {
+                let batches = self.follower.received(message, now.into_std())?;
                 self.ready.extend(batches);
             }
-            News::Heard(Err(fault)) => return Err(self.lost(fault)),
-            News::Answered(answer) => {
+            Input::Received(Err(fault)) => return Err(self.lost(fault)),
+            Input::Answered(answer) => {
                 self.probe = None;
                 self.answered(answer, now)?;
             }
-            News::Wanted => {
-                let wanted = *self.wanted.borrow_and_update();
-                self.follower.wanted(wanted);
+            Input::Revision => {
+                let revision = *self.newest.borrow_and_update();
+                self.follower.require(revision);
             }
-            News::Due(probe) => self.ask(probe, now),
+            Input::Due(probe) => self.ask(probe, now),
         }
         Ok(())
     }
 
     /// Opens the stream on the first member that answers.
-    async fn open(&mut self) -> Result<Open, WatchEnded> {
-        let (range, after) = (&self.range, self.follower.told());
-        let mut told = Vec::new();
+    async fn open_stream(&mut self) -> Result<Open, WatchEnded> {
+        let (range, after) = (&self.range, self.follower.delivered());
+        let mut errors = Vec::new();
         self.cluster.watch_may_begin().await;
         for (number, member) in self.cluster.order() {
             let limit = self.cluster.timeouts.read;
-            // The question first: on a stream, etcd does not say that a login has ended.
+            // The probe first: on a stream, etcd does not report an expired login.
             let opening = self.cluster.on(number, &member, limit, || async {
                 member.probe(range, Probe::Revision).await?;
                 member.watch(range, after).await
             });
             match opening.await {
-                Ok(line) => {
-                    return Ok(Open { number, member, line });
+                Ok(stream) => {
+                    return Ok(Open { number, member, stream });
                 }
                 Err(fault) => {
-                    if fault.kind == Kind::Login {
-                        // Whether it helps is for the next watch to see.
+                    if fault.kind == Kind::Unauthenticated {
+                        // The next watch uses the new login.
                         let _ = self.cluster.on(number, &member, limit, || member.sign_in_again()).await;
                     }
-                    told.push(fault.to_string());
+                    errors.push(fault.to_string());
                 }
             }
         }
-        Err(WatchEnded::Lost(told.join("; ")))
+        Err(WatchEnded::Lost(errors.join("; ")))
     }
 
     fn ask(&mut self, probe: Probe, asked: Instant) {
-        let Some(open) = &self.line else { return };
+        let Some(open) = &self.open else { return };
         let (member, range, number) = (open.member.clone(), self.range.clone(), open.number);
         let cluster = Arc::clone(&self.cluster);
         self.probe = Some(
             async move {
                 let limit = cluster.timeouts.read.min(cluster.timeouts.stale / 2);
-                let finding = cluster.on(number, &member, limit, || member.probe(&range, probe)).await;
-                Answer { probe, asked, finding }
+                let result = cluster.on(number, &member, limit, || member.probe(&range, probe)).await;
+                Answer { probe, asked, result }
             }
             .boxed(),
         );
@@ -164,33 +164,33 @@ impl Watcher {
 
     fn answered(&mut self, answer: Answer, now: Instant) -> Result<(), WatchEnded> {
         let (asked, now) = (answer.asked.into_std(), now.into_std());
-        match answer.finding {
-            Ok(finding) => {
-                let current = self.follower.found(answer.probe, finding, asked, now)?;
+        match answer.result {
+            Ok(result) => {
+                let current = self.follower.answered(answer.probe, result, asked, now)?;
                 self.ready.extend(current);
                 Ok(())
             }
-            Err(fault) => self.follower.unanswered(&fault, asked, now),
+            Err(fault) => self.follower.failed(&fault, asked, now),
         }
     }
 
     fn lost(&self, fault: Fault) -> WatchEnded {
-        let endpoint = self.line.as_ref().map_or("", |open| &open.member.endpoint);
+        let endpoint = self.open.as_ref().map_or("", |open| &open.member.endpoint);
         WatchEnded::Lost(fault.at(endpoint).to_string())
     }
 
-    /// The next watch is on another member.
+    /// Records the failure, so that the next watch uses another member.
     fn end(&self, ended: &WatchEnded) {
         let WatchEnded::Lost(why) = ended else { return };
         self.cluster.watch_lost();
-        if let Some(open) = &self.line {
-            let fault = Fault { kind: Kind::Broken, text: format!("a watch was lost: {why}") };
+        if let Some(open) = &self.open {
+            let fault = Fault { kind: Kind::Broken, text: format!("watch lost: {why}") };
             self.cluster.failed(open.number, &fault);
         }
     }
 }
 
-/// The answer to the question that is being asked; never, if none is.
+/// The answer to the probe in progress; pending for ever without one.
 async fn asked(probe: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
     match probe {
         Some(probe) => probe.await,

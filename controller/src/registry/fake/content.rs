@@ -1,4 +1,4 @@
-//! The content of a store in a map; a lease's keys are found by looking at every entry.
+//! The content of a store in a map; a lease's keys are found by a scan.
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::registry::{
     embedded::apply::{self, KeyMeta},
 };
 
-/// All that a store in memory has.
+/// The content of a store in memory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Content {
     pub(in crate::registry) revision: Revision,
@@ -80,7 +80,7 @@ impl apply::Content for Content {
 
     fn delete(&mut self, key: &str, before: Option<LeaseId>) -> Result<(), Infallible> {
         assert_eq!(self.lease_of(key), before, "the lease before of {key}");
-        self.entries.remove(key).expect("only a key that is there is deleted");
+        self.entries.remove(key).expect("only an existing key is deleted");
         Ok(())
     }
 

@@ -1,7 +1,7 @@
-//! [`FakeStore`]: a store in memory that can be taken away, wiped, and set back to an earlier snapshot, for tests.
+//! [`FakeStore`]: a store in memory for tests, which can be disconnected, wiped, and restored from a snapshot.
 //!
-//! It passes the conformance suite. What transactions mean is decided where the embedded store decides it. Each client has
-//! a line of its own to the store, which tests cut or damage. No task, no clock: tests say how much time passes.
+//! It passes the conformance suite. It shares the semantics of transactions with the embedded store. Each client has
+//! a link of its own to the store, which tests disturb. No task, no clock: tests advance the time.
 
 mod content;
 #[cfg(test)]
@@ -36,17 +36,17 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a watch waits for a store that does not answer.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// What a client's line to the store does.
+/// The state of a client's link to the store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Line {
-    /// It carries.
+pub enum Link {
+    /// Works.
     #[default]
     Up,
-    /// It carries nothing.
-    Cut,
+    /// Delivers nothing.
+    Down,
     /// Reads are answered, writes refused: a full disk, or no quorum.
     ReadOnly,
-    /// Transactions are done, and their answers lost.
+    /// Transactions are applied, and their answers lost.
     AnswersLost,
 }
 
@@ -81,13 +81,13 @@ impl FakeStore {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// A client of it, and what its line does.
-    pub fn client(&self) -> (SharedRegistry, watch::Sender<Line>) {
-        let (line, receiver) = watch::channel(Line::Up);
-        (Arc::new(FakeClient { store: self.clone(), line: receiver }), line)
+    /// A client, and the control of its link.
+    pub fn client(&self) -> (SharedRegistry, watch::Sender<Link>) {
+        let (link, receiver) = watch::channel(Link::Up);
+        (Arc::new(FakeClient { store: self.clone(), link: receiver }), link)
     }
 
-    /// Time passes: leases end that were not kept alive.
+    /// Advances the time: leases without keep-alives end.
     pub fn elapse(&self, time: Duration) {
         let mut state = self.state();
         state.elapsed += time;
@@ -97,22 +97,22 @@ impl FakeStore {
         }
     }
 
-    /// All that is in it now.
+    /// The current content.
     pub fn snapshot(&self) -> Snapshot {
         self.state().content.clone()
     }
 
-    /// Sets it back to an earlier snapshot, as a restore of etcd does: the revision falls, and all watches end.
+    /// Restores a snapshot, as a restore of etcd does: the revision falls, and all watches end.
     pub fn restore(&self, snapshot: &Snapshot) {
         self.state().replace(snapshot.clone());
     }
 
-    /// Takes all that is in it away, as a new etcd in its place does.
+    /// Deletes the content, as a replacement by a new etcd does.
     pub fn wipe(&self) {
         self.state().replace(Snapshot::default());
     }
 
-    /// Forgets the changes up to now, as far as watches go.
+    /// Drops the history of changes for watches.
     pub fn compact(&self) {
         let state = self.state();
         state.publisher.reset(state.content.revision);
@@ -153,23 +153,23 @@ impl State {
 /// One client of a [`FakeStore`].
 struct FakeClient {
     store: FakeStore,
-    line: watch::Receiver<Line>,
+    link: watch::Receiver<Link>,
 }
 
 impl FakeClient {
-    /// Waits until the line carries; what it does then.
-    async fn line(&self) -> Result<Line, RegistryError> {
-        let carries = carries(&mut self.line.clone(), CALL_TIMEOUT).await;
-        carries.ok_or_else(|| RegistryError::Unavailable(format!("no answer within {CALL_TIMEOUT:?}")))
+    /// Waits until the link is not down; its state.
+    async fn link(&self) -> Result<Link, RegistryError> {
+        let is_up = is_up(&mut self.link.clone(), CALL_TIMEOUT).await;
+        is_up.ok_or_else(|| RegistryError::Unavailable(format!("no answer within {CALL_TIMEOUT:?}")))
     }
 
     async fn write(&self, work: Work) -> Result<Answer, RegistryError> {
-        let line = self.line().await?;
-        if line == Line::ReadOnly {
+        let link = self.link().await?;
+        if link == Link::ReadOnly {
             return Err(RegistryError::Unavailable("no space left on device".into()));
         }
         let answer = self.store.state().perform(&work);
-        if line == Line::AnswersLost {
+        if link == Link::AnswersLost {
             return Err(RegistryError::Unknown("the answer was lost".into()));
         }
         Ok(answer)
@@ -183,13 +183,13 @@ impl Registry for FakeClient {
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Listing, RegistryError> {
-        self.line().await?;
+        self.link().await?;
         let state = self.store.state();
         Ok(Listing { revision: state.content.revision, entries: state.content.within(range) })
     }
 
     async fn read(&self, ranges: &[KeyRange]) -> Result<Reading, RegistryError> {
-        self.line().await?;
+        self.link().await?;
         let state = self.store.state();
         let ranges = ranges.iter().map(|range| state.content.within(range)).collect();
         Ok(Reading { revision: state.content.revision, ranges })
@@ -205,19 +205,19 @@ impl Registry for FakeClient {
 
     fn watch(&self, range: KeyRange, after: Revision) -> Watch {
         let watch = self.store.state().feed.watch(range, after);
-        let line = self.line.clone();
-        Box::pin(stream::unfold(Some((watch, line)), |open| async move {
-            let (mut watch, mut line) = open?;
+        let link = self.link.clone();
+        Box::pin(stream::unfold(Some((watch, link)), |open| async move {
+            let (mut watch, mut link) = open?;
             loop {
-                if carries(&mut line, WATCH_TIMEOUT).await.is_none() {
+                if is_up(&mut link, WATCH_TIMEOUT).await.is_none() {
                     return Some((Err(WatchEnded::Lost(format!("silent for {WATCH_TIMEOUT:?}"))), None));
                 }
                 tokio::select! {
                     biased;
-                    () = is_cut(&mut line) => {}
+                    () = is_down(&mut link) => {}
                     batch = watch.next() => {
                         let batch = batch?;
-                        let open = batch.is_ok().then_some((watch, line));
+                        let open = batch.is_ok().then_some((watch, link));
                         return Some((batch, open));
                     }
                 }
@@ -233,7 +233,7 @@ impl Registry for FakeClient {
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<(), RegistryError> {
-        if self.line().await? == Line::ReadOnly {
+        if self.link().await? == Link::ReadOnly {
             return Err(RegistryError::Unavailable("no space left on device".into()));
         }
         let mut state = self.store.state();
@@ -249,15 +249,15 @@ impl Registry for FakeClient {
     }
 }
 
-/// Waits until the line carries, and what it does then; none if it does not within `patience`.
-async fn carries(line: &mut watch::Receiver<Line>, patience: Duration) -> Option<Line> {
-    let carries = line.wait_for(|line| *line != Line::Cut);
-    tokio::time::timeout(patience, carries).await.ok()?.ok().map(|line| *line)
+/// Waits until the link is not down; its state, or none after `patience`.
+async fn is_up(link: &mut watch::Receiver<Link>, patience: Duration) -> Option<Link> {
+    let is_up = link.wait_for(|link| *link != Link::Down);
+    tokio::time::timeout(patience, is_up).await.ok()?.ok().map(|link| *link)
 }
 
-/// Waits until the line is cut, for ever if nobody is left to cut it.
-async fn is_cut(line: &mut watch::Receiver<Line>) {
-    if line.wait_for(|line| *line == Line::Cut).await.is_err() {
+/// Waits until the link is down; for ever if its control was dropped.
+async fn is_down(link: &mut watch::Receiver<Link>) {
+    if link.wait_for(|link| *link == Link::Down).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

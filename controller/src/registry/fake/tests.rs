@@ -8,7 +8,7 @@ use crate::registry::{
     conformance::{self, Compact, Subject},
 };
 
-/// Has time pass for the store as it does for the test.
+/// Advances the store's time with the test's.
 fn ticking() -> (FakeStore, tokio::task::JoinHandle<()>) {
     let store = FakeStore::new();
     let ticked = store.clone();
@@ -24,7 +24,7 @@ fn ticking() -> (FakeStore, tokio::task::JoinHandle<()>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_conforms() {
+async fn the_conformance_suite_passes() {
     let (store, _ticking) = ticking();
     conformance::run_all(|name| {
         let compacted = store.clone();
@@ -32,8 +32,8 @@ async fn it_conforms() {
             compacted.compact();
             Box::pin(ready(()))
         });
-        let (registry, _line) = store.client();
-        // The line stays up when its other end is gone.
+        let (registry, _link) = store.client();
+        // The link stays up after its control was dropped.
         let prefix = format!("{name}/");
         ready(Subject { registry, prefix, ttl: Duration::from_secs(1), compact: Some(compact) })
     })
@@ -52,7 +52,7 @@ async fn keys(registry: &SharedRegistry) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn a_restore_takes_the_revision_back_and_ends_watches() {
     let store = FakeStore::new();
-    let (registry, _line) = store.client();
+    let (registry, _link) = store.client();
     put(&registry, "k1").await.unwrap();
     let snapshot = store.snapshot();
     put(&registry, "k2").await.unwrap();
@@ -66,20 +66,20 @@ async fn a_restore_takes_the_revision_back_and_ends_watches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_fail_each_in_its_way() {
+async fn links_fail_independently() {
     let store = FakeStore::new();
-    let (registry, line) = store.client();
-    let (other, _other_line) = store.client();
+    let (registry, link) = store.client();
+    let (other, _other_link) = store.client();
     let mut watch = registry.watch(KeyRange::prefix("k"), Revision::ZERO);
-    line.send_replace(Line::AnswersLost);
+    link.send_replace(Link::AnswersLost);
     assert!(matches!(put(&registry, "k1").await, Err(RegistryError::Unknown(_))));
-    line.send_replace(Line::ReadOnly);
+    link.send_replace(Link::ReadOnly);
     assert!(matches!(put(&registry, "k2").await, Err(RegistryError::Unavailable(_))));
-    assert_eq!(keys(&registry).await, ["k1"], "the first was done");
-    line.send_replace(Line::Cut);
+    assert_eq!(keys(&registry).await, ["k1"], "the first was applied");
+    link.send_replace(Link::Down);
     assert!(registry.list(&KeyRange::prefix("k")).await.is_err());
     assert!(matches!(watch.next().await, Some(Err(WatchEnded::Lost(_)))));
     put(&other, "k2").await.unwrap();
-    line.send_replace(Line::Up);
+    link.send_replace(Link::Up);
     assert_eq!(keys(&registry).await, ["k1", "k2"]);
 }
