@@ -34,7 +34,7 @@ pub async fn put(
             return Ok(revision);
         }
     }
-    Err(RegistryError::Unavailable("other changes came first each time; try again".into()))
+    Err(RegistryError::Unavailable("concurrent changes won each time; try again".into()))
 }
 
 /// Has `txn` empty the window of nodes that were forgotten lately; a record that cannot be read is made anew.

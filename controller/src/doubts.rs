@@ -99,7 +99,7 @@ impl Lineage {
                 match fork(&self.registry, &self.keys, here, &why).await {
                     Ok(()) => self.index.reconsider(),
                     Err(error) => {
-                        tracing::warn!(%error, "store cannot be made another incarnation; trying again")
+                        tracing::warn!(%error, "new incarnation of the store cannot be written; retrying")
                     }
                 }
                 Doubted::Waiting
@@ -107,7 +107,7 @@ impl Lineage {
             Ok(_) if since.elapsed() >= SECOND_WITHIN => Doubted::Alone,
             Ok(_) => Doubted::Waiting,
             Err(error) => {
-                tracing::debug!(%node, %error, "doubt of a node cannot be put into the store");
+                tracing::debug!(%node, %error, "doubt of a node cannot be written");
                 Doubted::Waiting
             }
         }
@@ -137,7 +137,7 @@ impl Lineage {
         let others = said.iter().filter(of_here).filter(|entry| entry.key != key).count();
         let own = said.iter().filter(of_here).any(|entry| entry.key == key);
         if !own {
-            tracing::warn!(%node, knows = doubt, "node knows what the store does not have; a second node decides");
+            tracing::warn!(%node, knows = doubt, "node reports history that the store does not have; waiting for a second node to confirm");
             let guards = self.index.read(|state| state.same_record());
             let ops = vec![Op::put(key, record.encode())];
             self.registry.commit(Txn { guards, ops }).await?;
@@ -152,7 +152,7 @@ impl Lineage {
         }
         let (guards, key) = (self.index.read(|state| state.same_record()), self.keys.doubt(node));
         if let Err(error) = self.registry.commit(Txn { guards, ops: vec![Op::Delete(key)] }).await {
-            tracing::debug!(%node, %error, "doubt of a node cannot be taken back");
+            tracing::debug!(%node, %error, "doubt of a node cannot be deleted");
         }
     }
 

@@ -78,7 +78,7 @@ impl Health {
         let refusal = self.registry.refusal();
         let unready = || self.sessions.readiness().borrow().clone().err();
         let lease =
-            || unready().map(|why| (LEASE_NOT_KEPT, format!("the controller's lease is not kept: {why}")));
+            || unready().map(|why| (LEASE_NOT_KEPT, format!("the controller's lease is not renewed: {why}")));
         let doubt = if refusal.is_none() { store.or_else(lease) } else { store };
         let refused = refusal.map(|refusal| Problem {
             what: STORE_REFUSES.to_owned(),
@@ -113,7 +113,7 @@ impl Health {
         let reached = self.index.reaches(revision, INDEX_PATIENCE).await;
         (!reached).then(|| {
             let seen = self.index.seen();
-            format!("the controller does not follow its store: it knows revision {seen} of {revision}")
+            format!("the controller lags behind its store: it has revision {seen} of {revision}")
         })
     }
 

@@ -25,7 +25,7 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ReservationError {
     /// No pool contains it.
-    #[error("{prefix} is in no pool; pools: {}. Only what would be handed out can be reserved", pools.join(", "))]
+    #[error("{prefix} is in no pool; pools: {}. Only host prefixes of a pool can be reserved", pools.join(", "))]
     NoPool {
         /// The prefix.
         prefix: Prefix,
@@ -33,7 +33,7 @@ pub enum ReservationError {
         pools: Vec<String>,
     },
     /// No host prefix can be so long.
-    #[error("{0} has no room for containers; reserve a prefix of at most 126 bits")]
+    #[error("{0} is too long for containers; reserve a prefix of at most 126 bits")]
     TooLong(Prefix),
     /// Another reservation overlaps it.
     #[error("{prefix} overlaps the reservation of {other}; end that one first: sextant unreserve {other}")]

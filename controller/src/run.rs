@@ -181,7 +181,7 @@ async fn open_store(settings: &Settings) -> anyhow::Result<OpenStore> {
             if let Some(NamedBackup { file, taken }) = earlier {
                 tracing::warn!(
                     store = ?path, newest = ?file, taken,
-                    "a new store was made, and there are backups of an earlier one; to go back to it: sextant restore FILE"
+                    "new store created, but backups of an earlier one exist; to return to it: sextant restore FILE"
                 );
             }
             Ok(OpenStore { registry: store.clone(), writer: Some(store) })
@@ -205,7 +205,7 @@ async fn open_meta(
         match store::open(registry, keys).await {
             Err(RegistryError::Unavailable(why)) if matches!(settings.store, Store::Etcd(_)) => {
                 if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
-                    tracing::warn!(why, failures, for_secs, "the store does not answer yet; trying again");
+                    tracing::warn!(why, failures, for_secs, "store does not answer yet; retrying");
                 }
                 systemd::tell_status(&format!("waiting for the store: {why}"));
                 systemd::tell_starting(STORE_PATIENCE);
@@ -289,9 +289,9 @@ fn expiry(settings: &Settings, rooms: &Rooms) -> Expiry {
 
 fn announce_start(settings: &Settings) {
     if settings.insecure {
-        tracing::warn!(listen = %settings.listen, "plain text past loopback: whoever reaches this address may do everything");
+        tracing::warn!(listen = %settings.listen, "plain text beyond loopback: everyone who reaches this address has full control");
     }
-    tracing::info!(listen = %settings.listen, http = %settings.http, store = ?settings.store, "controller runs");
+    tracing::info!(listen = %settings.listen, http = %settings.http, store = ?settings.store, "controller started");
     systemd::tell_ready();
 }
 

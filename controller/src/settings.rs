@@ -242,14 +242,14 @@ pub enum Invalid {
     #[error(transparent)]
     Transport(#[from] sextant_proto::PlainTextError),
     /// A key's value.
-    #[error("{key} {value}: {mend}")]
+    #[error("{key} {value}: {fix}")]
     Value {
         /// The flag.
         key: &'static str,
         /// Its value.
         value: String,
         /// What would do.
-        mend: String,
+        fix: String,
     },
 }
 
@@ -373,8 +373,8 @@ fn password(file: &Path) -> Result<String, Invalid> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn value(key: &'static str, value: &dyn ToString, mend: &dyn ToString) -> Invalid {
-    Invalid::Value { key, value: value.to_string(), mend: mend.to_string() }
+fn value(key: &'static str, value: &dyn ToString, fix: &dyn ToString) -> Invalid {
+    Invalid::Value { key, value: value.to_string(), fix: fix.to_string() }
 }
 
 /// The longest that any time may be set to.

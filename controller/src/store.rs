@@ -115,7 +115,7 @@ pub async fn replaces(
         let next = current.meta.clone().in_place_of(lost);
         match registry.commit(change(keys, &next, &current, Vec::new())).await {
             Ok(Outcome::Committed(_)) => {
-                tracing::warn!(%lost, "the store stands in for one that is lost; its nodes are waited for");
+                tracing::warn!(%lost, "store replaces a lost one; waiting for its nodes to register");
                 return Ok(());
             }
             Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => {}
@@ -144,7 +144,7 @@ pub async fn close_recovery(
         if let Err(error) = finish(&registry, &keys, &index, &Actor::controller()).await
             && let Some(Failing { failures, for_secs }) = outage.failed(Instant::now())
         {
-            tracing::warn!(%error, failures, for_secs, "the recovery window cannot be closed; trying again");
+            tracing::warn!(%error, failures, for_secs, "recovery window cannot be closed; retrying");
         }
     }
 }
@@ -195,7 +195,7 @@ pub async fn finish(
             Ok(Outcome::Committed(revision)) => {
                 tracing::info!(
                     silent = silent.len(),
-                    "recovery window closed: what is not in the store by now has ended"
+                    "recovery window closed: claims of the lost store that are not in this one have ended"
                 );
                 return Ok(Finished { revision, was_open: true, silent });
             }

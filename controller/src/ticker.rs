@@ -88,7 +88,7 @@ impl Ticker {
         loop {
             tick.tick().await;
             if let Err(error) = self.look(Instant::now()).await {
-                tracing::debug!(%error, "elapsed time cannot be written; trying again");
+                tracing::debug!(%error, "elapsed time cannot be written; retrying");
             }
         }
     }

@@ -72,7 +72,7 @@ impl Verdicts {
                 }
                 Err(error) => {
                     if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
-                        tracing::warn!(%error, failures, for_secs, "verdicts on hosts cannot be written; trying again");
+                        tracing::warn!(%error, failures, for_secs, "verdicts on hosts cannot be written; retrying");
                     }
                 }
             }
@@ -127,10 +127,10 @@ fn steps(state: &State, me: &str, said: &BTreeMap<NodeName, bool>, now_unix_ms: 
 fn tell(step: &Step) {
     match step {
         Step::Put(node, VerdictRecord { forwarding: true, .. }) => {
-            tracing::info!(%node, "forwarding without agent: its host answers its peers");
+            tracing::info!(%node, "forwarding without agent: the host answers its peers");
         }
-        Step::Put(node, _) => tracing::warn!(%node, "dead: its host answers none of the agents here"),
-        Step::Delete(node) => tracing::info!(%node, "no verdict any more"),
+        Step::Put(node, _) => tracing::warn!(%node, "dead: the host answers no agent of this controller"),
+        Step::Delete(node) => tracing::info!(%node, "verdict on host cleared"),
     }
 }
 

@@ -23,14 +23,14 @@ pub enum PrefixError {
     #[error("prefix length {0} is over 128")]
     Length(u32),
     /// Bits are set after the length.
-    #[error("{addr}/{len} has host bits set; the prefix is {mend}")]
+    #[error("{addr}/{len} has host bits set; the prefix is {fix}")]
     HostBits {
         /// The address given.
         addr: Ipv6Addr,
         /// The length given.
         len: u8,
         /// The prefix that the address is in.
-        mend: Prefix,
+        fix: Prefix,
     },
     /// An address that is not 16 octets long.
     #[error("an IPv6 address has 16 octets, not {0}")]
@@ -50,7 +50,7 @@ impl Prefix {
         if prefix.bits == addr.to_bits() {
             Ok(prefix)
         } else {
-            Err(PrefixError::HostBits { addr, len, mend: prefix })
+            Err(PrefixError::HostBits { addr, len, fix: prefix })
         }
     }
 

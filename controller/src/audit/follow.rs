@@ -44,7 +44,7 @@ impl Follow {
                     _ => self.watch = None,
                 }
             } else if let Err(error) = self.relist().await {
-                tracing::debug!(%error, "audit entries cannot be listed; trying again");
+                tracing::debug!(%error, "audit entries cannot be listed; retrying");
                 tokio::time::sleep(RELIST_DELAY).await;
             }
         }

@@ -213,7 +213,7 @@ fn noted(entry: &Entry) -> Option<Noted> {
     match AuditRecord::decode(&entry.value) {
         Ok(record) => Some(Noted { revision: entry.created, record }),
         Err(error) => {
-            tracing::warn!(key = entry.key, %error, "audit entry cannot be read; it is left out");
+            tracing::warn!(key = entry.key, %error, "audit entry cannot be decoded; skipped");
             None
         }
     }

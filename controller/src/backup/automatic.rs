@@ -133,10 +133,10 @@ impl Automatic {
                 state.last_unix_ms = Some(backup.unix_ms);
                 tracing::debug!(?file, revision = %backup.revision, claims = backup.claims(), "automatic backup taken");
             }
-            Err(error @ Failed::Store(_)) => tracing::debug!(%error, "no automatic backup; trying again"),
+            Err(error @ Failed::Store(_)) => tracing::debug!(%error, "automatic backup impossible; retrying"),
             Err(error) => {
                 if state.failing.is_none() {
-                    tracing::warn!(%error, "automatic backup failed; trying again");
+                    tracing::warn!(%error, "automatic backup failed; retrying");
                 }
                 state.failing = Some(error.to_string());
             }

@@ -32,7 +32,7 @@ pub enum RestoreError {
     File(#[from] FileError),
     /// What is live stands in the way; nothing was changed.
     #[error(
-        "the backup does not fit what is live here: {}; forget those nodes, or remove those pools and reservations, first",
+        "the backup conflicts with live records:  {}; forget those nodes, or remove those pools and reservations, first",
         some(.0)
     )]
     Conflicts(Vec<Conflict>),
@@ -87,7 +87,7 @@ pub async fn restore(
         return Err(RestoreError::Changed(format!("claims {one} and {other} overlap: something")));
     }
     let (incarnation, revision) = end(registry, keys, backup, put, by).await?;
-    tracing::warn!(%incarnation, put, "restored; the store is another incarnation");
+    tracing::warn!(%incarnation, put, "backup restored; the store has a new incarnation");
     Ok(Restored { incarnation, revision, put, there: backup.entries.len().saturating_sub(put) })
 }
 

@@ -1,21 +1,21 @@
-//! Choosing a free host prefix in a pool. Pure.
+//! Allocation of a free host prefix in a pool. Pure.
 //!
 //! The first choice depends on the node's name, so that controllers that claim at the same time rarely choose the same; it
-//! lies in a window at the pool's begin that grows with what is taken, so that the rest stays whole for shorter prefixes.
+//! is in a window at the pool's start that grows with the number of claims, so that the rest stays whole for shorter prefixes.
 //! Prefixes longer than the pool's own are packed into the smallest gap that they fit into.
 
 use sextant_proto::{NodeName, Pool, Prefix};
 
 use crate::index::{Among, Kind, Occupied};
 
-/// How many host prefixes the window has at least, and for each one that is taken.
+/// The size of the window in host prefixes: its minimum, and per claim.
 const LEAST_WINDOW: u128 = 1024;
 const WINDOW_PER_TAKEN: u128 = 4;
-/// From which attempt on the smallest gap is no longer looked for: all who do so at once choose the same.
+/// The attempt from which on the smallest gap is not searched: concurrent claimers would all choose the same.
 const LOOSE_FROM: u32 = 2;
 
-/// A free prefix of length `len` for `node`; one that rests only if no other is free. With another `attempt`, another
-/// place is looked at first.
+/// A free prefix of length `len` for `node`; a quarantined one only if no other is free. Each `attempt` begins at another
+/// place.
 pub fn choose(pool: &Pool, len: u8, occupied: &Occupied, node: &NodeName, attempt: u32) -> Option<Prefix> {
     let start = start(pool, occupied, node, attempt)?.addr();
     [Among::Fresh, Among::Free].into_iter().find_map(|among| {
@@ -31,7 +31,7 @@ fn start(pool: &Pool, occupied: &Occupied, node: &NodeName, attempt: u32) -> Opt
     pool.prefix.nth(pool.host_len, fnv1a(node.as_str(), attempt) % window)
 }
 
-/// FNV-1a, 64 bits: spreads names evenly, and the same way in every build.
+/// FNV-1a, 64 bits: spreads names evenly, and identically in every build.
 fn fnv1a(text: &str, attempt: u32) -> u128 {
     let step = |hash: u64, octet: u8| (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3);
     let more = if attempt == 0 { Vec::new() } else { attempt.to_be_bytes().to_vec() };
@@ -115,16 +115,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_rests_is_taken_last(resting in proptest::collection::vec(0u128..8, 0..12), n in 0usize..50) {
+        fn quarantined_prefixes_are_taken_last(indices in proptest::collection::vec(0u128..8, 0..12), n in 0usize..50) {
             let pool = pool("fd00::/61", 64);
             let mut occupied = Occupied::default();
-            for index in &resting {
-                occupied.insert(pool.prefix.nth(64, *index).unwrap(), Kind::Resting);
+            for index in &indices {
+                occupied.insert(pool.prefix.nth(64, *index).unwrap(), Kind::Quarantined);
             }
             let chosen = choose(&pool, 64, &occupied, &name(n), 0).unwrap();
-            let rests = resting.iter().any(|index| pool.prefix.nth(64, *index) == Some(chosen));
-            let all_rest = (0..8).all(|index| resting.contains(&index));
-            prop_assert_eq!(rests, all_rest);
+            let quarantined = indices.iter().any(|index| pool.prefix.nth(64, *index) == Some(chosen));
+            let all = (0..8).all(|index| indices.contains(&index));
+            prop_assert_eq!(quarantined, all);
         }
     }
 }

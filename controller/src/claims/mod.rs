@@ -1,15 +1,15 @@
-//! Who holds which host prefix: the claim logic, once, above any registry (DESIGN I1–I3).
+//! Claims of host prefixes, over any registry (DESIGN I1–I3).
 //!
-//! Every decision that must not be wrong is a guard of a transaction; the index only proposes.
+//! The index proposes; guards of transactions decide.
 
 mod allocate;
-mod ends;
+mod end;
 mod forget;
-mod life;
+mod lifecycle;
+mod node_status;
 mod propose;
 mod quarantine;
 mod recovery;
-mod standing;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,20 +28,20 @@ use crate::{
 };
 
 use forget::Ends;
+use node_status::{Judged, Lost, unknown_history};
 use propose::{Proposal, propose};
-use standing::{Judged, Lost, unknown_history};
 
-pub use ends::ForgetError;
+pub use end::ForgetError;
 pub use forget::Forgotten;
-pub use life::{DrainError, Holder, HolderError};
-pub use standing::Standing;
+pub use lifecycle::{DrainError, Holder, HolderError};
+pub use node_status::NodeStatus;
 
-/// How often a claim is tried against others that claim at the same time.
+/// The attempts of a claim against concurrent claims.
 const ATTEMPTS: u32 = 16;
-/// How long the index may take to see what a transaction was refused for.
+/// How long to wait for the index to see the cause of a refused transaction.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
-/// What a node asks for.
+/// A node's request for a prefix.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
     /// Its name.
@@ -50,22 +50,22 @@ pub struct ClaimRequest {
     pub node_id: NodeId,
     /// The pool it names, or the default one.
     pub pool: Option<PoolName>,
-    /// How long its host prefix should be, or as long as the pool says. What it holds stays as long as it is.
+    /// The requested length of the host prefix, or the pool's. A held prefix keeps its length.
     pub host_len: Option<u32>,
-    /// What it believes it holds.
+    /// The claim that it reports to hold.
     pub held: Option<Claim>,
 }
 
-/// What became of a claim.
+/// The answer to a claim request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Granted {
     /// The node holds this.
     Claim(Claim),
-    /// What it believed to hold has ended, for this reason: it takes that down, then claims without it.
+    /// The reported claim has ended, for this reason: the node withdraws it, then claims without it.
     Fenced(String),
 }
 
-/// Why a node gets no prefix.
+/// Why a node is granted no prefix.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// The name belongs to another host.
@@ -76,11 +76,11 @@ pub enum ClaimError {
     NameTaken {
         /// The name.
         node: NodeName,
-        /// Who has it.
+        /// The id of its holder.
         holder: NodeId,
-        /// What that holds.
+        /// The prefix of its holder.
         prefix: Prefix,
-        /// Who asked.
+        /// The id of the requesting agent.
         asking: NodeId,
     },
     /// There is no pool to claim from.
@@ -89,63 +89,63 @@ pub enum ClaimError {
     /// No pool has that name.
     #[error("pool \"{name}\" does not exist; pools: {}. Name one of them with --pool, or add it with `sextant pool add`", list(.pools))]
     UnknownPool {
-        /// The name asked for.
+        /// The requested name.
         name: PoolName,
-        /// Those that are.
+        /// The existing pools.
         pools: Vec<PoolName>,
     },
-    /// Several pools, and none named.
-    #[error("several pools: {}; name one with --pool, or call one of them \"default\"", list(.0))]
+    /// Several pools, and none was requested.
+    #[error("several pools: {}; select one with --pool, or name one of them \"default\"", list(.0))]
     Ambiguous(Vec<PoolName>),
-    /// A store that stands in for another one hands out nothing new while nodes of that one may still come back.
+    /// A store that replaces a lost one grants no new prefix while nodes of the lost one may still register.
     #[error(
-        "the store stands in for another one, and gives no new prefix until its recovery window closes: what it does \
-         not know yet may be held by a node that is still to come. It closes by itself; `sextant recover --finish` \
-         closes it now, and says who is still silent"
+        "the store replaces a lost one, and grants no new prefix until its recovery window closes: a prefix that looks \
+         free may be held by a node that has not registered yet. The window closes by itself; `sextant recover --finish` \
+         closes it now, and lists the nodes that have not registered"
     )]
     Recovering,
-    /// A controller that has just started does not know yet whether the store was taken back to a snapshot.
+    /// A controller that has just started does not know yet whether the store was reverted to a snapshot.
     #[error(
         "the controller has just started, and no agent has confirmed the store's history yet: a prefix that looks free may \
          be held; new prefixes are granted within some seconds"
     )]
     Unconfirmed,
-    /// The pool takes no new claims.
+    /// The pool is closed to new claims.
     #[error(
-        "pool {0} is closed to new claims; open it with `sextant pool undrain {0}`, or name another one with --pool"
+        "pool {0} is closed to new claims; open it with `sextant pool undrain {0}`, or select another one with --pool"
     )]
     Closed(PoolName),
-    /// No host prefix of that length comes out of the pool.
+    /// The pool has no host prefixes of that length.
     #[error(
         "--host-len {host_len} does not fit pool {} {}; give it {} to 126", .pool.name, .pool.prefix, .pool.prefix.len()
     )]
     HostLength {
-        /// What was asked for.
+        /// The requested length.
         host_len: u32,
         /// The pool.
         pool: Pool,
     },
-    /// Every prefix is taken.
+    /// No prefix is free.
     #[error(
         "pool {} {} is exhausted: no /{len} is free beside {claimed} claims and {reserved} reservations (it holds {} host \
-         prefixes of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or by itself with the \
+         prefixes of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or automatically with the \
          controllers' --hold-down; or `sextant pool grow {}`, or add a pool",
         .pool.name, .pool.prefix, .pool.capacity(), .pool.host_len, gone(*without_agent), .pool.name
     )]
     Exhausted {
         /// The pool.
         pool: Pool,
-        /// How long a prefix was asked for.
+        /// The requested length.
         len: u8,
-        /// How many nodes hold prefixes of it.
+        /// The number of claims.
         claimed: usize,
-        /// How many are kept out.
+        /// The number of reservations.
         reserved: usize,
-        /// How many of the nodes have no agent.
+        /// The number of claims of nodes without an agent.
         without_agent: usize,
     },
-    /// Others were faster each time.
-    #[error("{ATTEMPTS} attempts to claim collided with others; try again")]
+    /// Concurrent claims won each time.
+    #[error("{ATTEMPTS} attempts to claim collided with concurrent claims; try again")]
     Contended,
     /// The store did not answer.
     #[error(transparent)]
@@ -153,8 +153,8 @@ pub enum ClaimError {
 }
 
 impl ClaimError {
-    /// Whether a person has to act before the node gets a prefix, and nothing else says so: not where the store has trouble, which
-    /// is known, nor where the next try may do.
+    /// Whether an operator must act before the node gets a prefix, and nothing else reports it: not for a failing store, which
+    /// is reported itself, nor if the next attempt may succeed.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NameTaken { .. }
@@ -172,7 +172,7 @@ impl ClaimError {
 fn gone(without_agent: usize) -> String {
     match without_agent {
         0 => String::new(),
-        n => format!("; {n} of the claims are of nodes whose agents are gone"),
+        n => format!("; {n} of the claims belong to nodes without an agent"),
     }
 }
 
@@ -193,19 +193,19 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Claims in `registry`, proposing by `index`. A freed prefix is not handed out again for `quarantine` while others are
+    /// Claims in `registry`, proposed from `index`. A freed prefix is not granted again for `quarantine` while others are
     /// free.
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index, quarantine: Duration) -> Self {
         let lineage = Lineage::new(registry.clone(), keys.clone(), index.clone());
         Self { registry, keys, index, lineage, quarantine, by: Actor::controller(), ends: Arc::default() }
     }
 
-    /// Itself, with all that it does done by `by`.
+    /// The same, with `by` as the actor of its audit entries.
     pub fn by(&self, by: &Actor) -> Self {
         Self { by: by.clone(), ..self.clone() }
     }
 
-    /// Whether the store's history is the one that nodes know.
+    /// The check of the store's history against the nodes'.
     pub fn lineage(&self) -> &Lineage {
         &self.lineage
     }
@@ -214,14 +214,14 @@ impl Claims {
         event.op(&self.keys, &self.by)
     }
 
-    /// The host prefix of a node: what it holds, or a new one.
+    /// The host prefix of a node: the held one or a new one.
     ///
     /// # Errors
-    /// A [`ClaimError`] that says what can be done.
+    /// A [`ClaimError`] with its fix.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<Granted, ClaimError> {
         for attempt in 0..ATTEMPTS {
             self.come_back(request).await?;
-            // That a node which nobody has heard of holds nothing is a guard of the claim: no need to ask first.
+            // A guard of the claim checks that an unknown node holds nothing: no read is needed first.
             let is_new = attempt == 0 && request.held.is_none() && self.is_unknown(&request.node);
             if !is_new && let Some(granted) = self.held(request).await? {
                 return Ok(granted);
@@ -241,32 +241,32 @@ impl Claims {
         self.index.read(|state| !state.nodes().contains_key(node))
     }
 
-    /// What the node holds by the store itself, read linearizably; `None` if it holds nothing and was not fenced.
+    /// The node's claim by a linearizable read; `None` if it holds nothing and was not fenced.
     async fn held(&self, request: &ClaimRequest) -> Result<Option<Granted>, ClaimError> {
-        let standing = self.standing(&request.node).await?;
+        let status = self.node_status(&request.node).await?;
         if let Some(held) = &request.held
-            && let Some(doubt) = lineage::foreign(&standing.meta, held.epoch.incarnation)
+            && let Some(doubt) = lineage::foreign(&status.meta, held.epoch.incarnation)
             && self.lineage.doubted(&request.node, doubt).await == Doubted::Waiting
         {
             return Err(unknown_history().into());
         }
-        match self.stands(request, &standing)? {
-            Stands::Granted(claim) => Ok(Some(Granted::Claim(claim))),
-            Stands::Nothing => Ok(None),
-            Stands::Lost(epoch, _) => self.lost(request, epoch).await,
+        match self.registration(request, &status)? {
+            Registration::Granted(claim) => Ok(Some(Granted::Claim(claim))),
+            Registration::Nothing => Ok(None),
+            Registration::Lost(epoch, _) => self.lost(request, epoch).await,
         }
     }
 
-    /// The node believes to hold what it does not. It is fenced if that ended in this store; one whose claim this store never
-    /// had has it back if it is free.
+    /// The node does not hold the claim that it reports. It is fenced if that ended in this store; a claim that this store never
+    /// had is granted again if its prefix is free.
     async fn lost(&self, request: &ClaimRequest, epoch: Epoch) -> Result<Option<Granted>, ClaimError> {
-        let (judged, standing) = self.judge(&request.node, request.node_id, epoch).await?;
-        let why = match self.stands(request, &standing)? {
-            Stands::Granted(claim) => return Ok(Some(Granted::Claim(claim))),
-            Stands::Nothing => return Ok(None),
-            Stands::Lost(_, why) => why,
+        let (judged, status) = self.judge(&request.node, request.node_id, epoch).await?;
+        let why = match self.registration(request, &status)? {
+            Registration::Granted(claim) => return Ok(Some(Granted::Claim(claim))),
+            Registration::Nothing => return Ok(None),
+            Registration::Lost(_, why) => why,
         };
-        let is_free = standing.node.is_none() && self.is_free(request);
+        let is_free = status.node.is_none() && self.is_free(request);
         match judged {
             Judged::Waiting | Judged::Alone if is_free => Ok(None),
             Judged::Waiting => Err(unknown_history().into()),
@@ -279,41 +279,41 @@ impl Claims {
         held.is_some_and(|held| self.index.read(|state| state.holdings().claim_overlapping(held).is_none()))
     }
 
-    /// What `standing` says of the node that asks.
-    fn stands(&self, request: &ClaimRequest, standing: &Standing) -> Result<Stands, ClaimError> {
-        let of_here = |epoch: &Epoch| epoch.incarnation == standing.meta.incarnation;
+    /// The registration of the requesting node by `status`.
+    fn registration(&self, request: &ClaimRequest, status: &NodeStatus) -> Result<Registration, ClaimError> {
+        let of_here = |epoch: &Epoch| epoch.incarnation == status.meta.incarnation;
         let held = request.held.as_ref().map(|held| held.epoch).filter(of_here);
         // Without an epoch of this store: whatever the node holds.
-        let epoch = held.or_else(|| standing.epoch());
+        let epoch = held.or_else(|| status.epoch());
         let Some(epoch) = epoch else {
-            return match &standing.node {
+            return match &status.node {
                 Some(node) if node.record.node_id != request.node_id => {
                     Err(name_taken(request, node.record.node_id, node.record.prefix))
                 }
-                _ => Ok(Stands::Nothing),
+                _ => Ok(Registration::Nothing),
             };
         };
-        match standing.holds(request.node_id, epoch) {
-            Ok(node) => self.claim_of(standing, node, epoch).map(Stands::Granted),
+        match status.holds(request.node_id, epoch) {
+            Ok(node) => self.claim_of(status, node, epoch).map(Registration::Granted),
             Err(Lost::Name(holder, prefix)) => Err(name_taken(request, holder, prefix)),
-            Err(Lost::Claim(why)) => Ok(Stands::Lost(epoch, why)),
+            Err(Lost::Claim(why)) => Ok(Registration::Lost(epoch, why)),
         }
     }
 
     fn claim_of(
         &self,
-        standing: &Standing,
+        status: &NodeStatus,
         node: &View<NodeRecord>,
         epoch: Epoch,
     ) -> Result<Claim, ClaimError> {
-        let Some(pool) = &standing.pool else {
+        let Some(pool) = &status.pool else {
             let pools = self.index.read(|state| state.pools().keys().cloned().collect());
             return Err(ClaimError::UnknownPool { name: node.record.pool.clone(), pools });
         };
         Ok(granted(node.record.prefix, epoch, pool.record.clone()))
     }
 
-    /// One attempt at a new claim; `None` if another was faster.
+    /// One attempt at a new claim; `None` if a concurrent claim won.
     async fn try_new(&self, request: &ClaimRequest, attempt: u32) -> Result<Option<Claim>, ClaimError> {
         let Proposal { pool, prefix, reservation_set } =
             self.index.read(|state| propose(state, request, attempt))?;
@@ -325,14 +325,14 @@ impl Claims {
             }
             Ok(Outcome::Refused(revision)) => {
                 if !self.index.reaches(revision, CATCH_UP).await {
-                    // It follows the store no longer, or another one.
+                    // The index has stopped, or follows another store.
                     self.index.reconsider();
                 }
                 Ok(None)
             }
-            // Read back: the next attempt finds the claim if it was made.
+            // The next attempt reads the claim if it was committed.
             Err(RegistryError::Unknown(reason)) => {
-                tracing::warn!(%prefix, node = %request.node, reason, "outcome of a claim is unknown; reading back");
+                tracing::warn!(%prefix, node = %request.node, reason, "outcome of a claim unknown; reading the store");
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -373,7 +373,7 @@ impl Claims {
             Guard::Unchanged(keys.pool(&pool.record.name), pool.modified),
         ];
         guards.extend(keys.nothing_overlaps(Space::Claims, prefix, shortest));
-        // One guard for all reservations: the proposal knows each of them at this revision.
+        // One guard for all reservations: the proposal is based on all of them at this revision.
         let set = keys.reservation_set();
         guards.push(match reservation_set {
             Some(revision) => Guard::Unchanged(set, revision),
@@ -393,18 +393,18 @@ impl Claims {
     }
 }
 
-/// What the store says of a node that asks for its prefix.
-enum Stands {
-    /// It holds this.
+/// The registration of a node in the store.
+enum Registration {
+    /// It holds this claim.
     Granted(Claim),
-    /// It holds nothing, and believes to hold nothing of this store.
+    /// It holds nothing, and reports no claim of this store.
     Nothing,
-    /// It does not hold what it believes to hold since then, for this reason.
+    /// It does not hold the claim of this epoch that it reports, for this reason.
     Lost(Epoch, String),
 }
 
 fn granted(prefix: Prefix, epoch: Epoch, pool: Pool) -> Claim {
-    // Whether others may claim from it is nothing to who holds.
+    // A drain of the pool does not concern its holders.
     let pool = Pool { draining: false, ..pool };
     Claim { prefix, epoch, pool }
 }

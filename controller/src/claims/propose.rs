@@ -1,11 +1,11 @@
-//! Which pool and prefix a node is to get, by what the index knows. Pure: the transaction's guards decide.
+//! Proposes a pool and a prefix for a node from the index. Pure: the transaction's guards decide.
 
 use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
 
 use super::{ClaimError, ClaimRequest, allocate};
 use crate::index::{Among, State, View};
 
-/// What to try to claim.
+/// A pool and a prefix to try.
 #[derive(Debug)]
 pub(super) struct Proposal {
     pub(super) pool: View<Pool>,
@@ -14,7 +14,7 @@ pub(super) struct Proposal {
     pub(super) reservation_set: Option<Revision>,
 }
 
-/// A prefix for `request`: what it held, else the one that is reserved for the node, else what it had a short time ago,
+/// A prefix for `request`: the one it held, else the one reserved for the node, else its quarantined one,
 /// else a free one.
 pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Result<Proposal, ClaimError> {
     let proposal = |pool: &View<Pool>, prefix| Proposal {
@@ -32,13 +32,13 @@ pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Re
     let pool = choose_pool(state, request)?;
     let pool = open(pool)?;
     let len = length(&pool.record, request.host_len)?;
-    let back = had_before(state, &pool.record, request, len).filter(is_free);
+    let back = previous(state, &pool.record, request, len).filter(is_free);
     let chosen = back
         .or_else(|| allocate::choose(&pool.record, len, state.holdings().occupied(), &request.node, attempt));
     chosen.map(|prefix| proposal(pool, prefix)).ok_or_else(|| exhausted(state, &pool.record, len))
 }
 
-/// What the node held in another store, and the pool here that it is in.
+/// The prefix that the node held in another store, and its pool here.
 fn held_here<'a>(state: &'a State, request: &ClaimRequest) -> Option<(&'a View<Pool>, Prefix)> {
     let held = request.held.as_ref()?;
     let pool = state.pools().values().find(|pool| pool.record.prefix.covers(held.prefix))?;
@@ -61,8 +61,8 @@ fn length(pool: &Pool, asked: Option<u32>) -> Result<u8, ClaimError> {
     fits.ok_or_else(|| ClaimError::HostLength { host_len: len, pool: pool.clone() })
 }
 
-/// What rests in the pool and was this host's.
-fn had_before(state: &State, pool: &Pool, request: &ClaimRequest, len: u8) -> Option<Prefix> {
+/// The host's own quarantined prefix in the pool.
+fn previous(state: &State, pool: &Pool, request: &ClaimRequest, len: u8) -> Option<Prefix> {
     state.holdings().had(request.node_id).filter(|prefix| prefix.len() == len && pool.prefix.covers(*prefix))
 }
 
@@ -78,7 +78,7 @@ fn exhausted(state: &State, pool: &Pool, len: u8) -> ClaimError {
     }
 }
 
-/// The pool that the request names, else that of what is held, else the only open one, else the one called "default".
+/// The requested pool, else that of the held prefix, else the only open one, else the one named "default".
 fn choose_pool<'a>(state: &'a State, request: &ClaimRequest) -> Result<&'a View<Pool>, ClaimError> {
     let pools = state.pools();
     let names = || -> Vec<PoolName> { pools.keys().cloned().collect() };

@@ -1,4 +1,4 @@
-//! Freed prefixes: kept apart for a while, then forgotten.
+//! Quarantine: freed prefixes are not granted again for a while.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::{
     registry::{Guard, Op, RegistryError, Txn},
 };
 
-/// How many are let go in one transaction (etcd's own limit is 128 operations).
+/// The most records deleted in one transaction (etcd's limit is 128 operations).
 const BATCH: usize = 64;
-/// How many rest at most; the oldest give way.
+/// The most quarantined prefixes; the oldest are released first.
 const MOST: usize = 50_000;
 
 impl Claims {
-    /// What says that `prefix` rests from now on; nothing if there is no quarantine.
-    pub(super) fn rests(&self, prefix: Prefix, node: &NodeName, node_id: NodeId) -> Option<Op> {
+    /// The operation that quarantines `prefix`; none if quarantine is disabled.
+    pub(super) fn quarantine(&self, prefix: Prefix, node: &NodeName, node_id: NodeId) -> Option<Op> {
         let freed = FreedRecord { node: node.clone(), node_id, freed_unix_ms: unix_ms() };
         (!self.quarantine.is_zero()).then(|| Op::put(self.keys.freed(prefix), freed.encode()))
     }
 
-    /// Lets go of some of the prefixes that have rested long enough; whether there may be more.
+    /// Releases some of the prefixes whose quarantine has ended; returns whether there may be more.
     ///
     /// # Errors
     /// If the store does not answer.
@@ -41,7 +41,7 @@ impl Claims {
     }
 }
 
-/// Some of those whose time is over, or that are too many.
+/// Some of the prefixes whose quarantine has ended, or that exceed the limit.
 fn over(state: &State, quarantine: Duration) -> Vec<(Prefix, View<FreedRecord>)> {
     let too_many = state.holdings().freed().len().saturating_sub(MOST);
     let mut freed: Vec<_> = state.holdings().freed().iter().collect();

@@ -1,4 +1,4 @@
-//! Sequences drawn by lot of all that changes who has what, on a real store.
+//! Random sequences of all operations on claims, on a real store.
 
 use proptest::prelude::*;
 use sextant_backup_file::Backup;
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Clone)]
 enum Step {
     Claim(usize, Option<u32>),
-    /// Its agent connects, or is gone.
+    /// Its agent connects or disconnects.
     Session(usize, bool),
     /// `sextant node forget`: refused while its agent is connected, unless forced.
     Forget(usize, bool),
@@ -29,7 +29,7 @@ enum Step {
     Grow(u8),
     QuarantineOver,
     Backup,
-    /// Of what was last backed up; refused where it does not fit.
+    /// Of the last backup; refused if it conflicts.
     Restore,
 }
 
@@ -94,7 +94,7 @@ impl Sequence {
                 let prefix = inside.ancestor(*len).or_else(|| inside.nth(*len, 1)).unwrap();
                 let record = ReservationRecord {
                     node: node.map(Self::name),
-                    reason: "drawn".into(),
+                    reason: "test".into(),
                     created_unix_ms: 0,
                 };
                 let _refused = self.reservations.reserve(prefix, &record).await;
@@ -177,7 +177,7 @@ impl Sequence {
         }
     }
 
-    /// Claims, and looks whether what came was right by what was there before.
+    /// Claims, and checks the result against the state before.
     async fn claim(&self, node: usize, host_len: Option<u32>) {
         let claims = &self.it.claims;
         let name = Self::name(node);
@@ -189,7 +189,7 @@ impl Sequence {
         match granted {
             Ok(Granted::Claim(claim)) => {
                 before.allows(&request, claim.prefix);
-                // What comes next is judged by the index.
+                // The next step is checked against the index.
                 assert!(claims.index.reaches(claim.epoch.revision, CATCH_UP).await);
             }
             Ok(Granted::Fenced(why)) => panic!("{why}"),
@@ -205,7 +205,7 @@ impl Sequence {
         }
     }
 
-    /// I1, and that the search tree says the same as the records.
+    /// I1, and that the search tree agrees with the records.
     fn check(&self) {
         self.it.claims.index.read(|state| {
             let before = Before::of(state, &Self::name(99));
@@ -218,11 +218,14 @@ impl Sequence {
                 assert!(before.pool.prefix.covers(a.0));
             }
             let names: std::collections::BTreeSet<_> = before.claims.iter().map(|it| &it.1).collect();
-            assert_eq!(names.len(), before.claims.len(), "a node has two");
+            assert_eq!(names.len(), before.claims.len(), "a node has two claims");
             let all = "::/0".parse().unwrap();
             let taken = before.claims.len() + before.reservations.len();
             assert_eq!(state.holdings().occupied().count(all, Kind::Taken) as usize, taken);
-            assert_eq!(state.holdings().occupied().count(all, Kind::Resting) as usize, before.freed.len());
+            assert_eq!(
+                state.holdings().occupied().count(all, Kind::Quarantined) as usize,
+                before.freed.len()
+            );
         });
     }
 }
@@ -234,7 +237,7 @@ struct Liveness {
     connected: bool,
 }
 
-/// What was there before a claim.
+/// The state before a claim.
 #[derive(Debug)]
 struct Before {
     pool: Pool,
@@ -277,8 +280,12 @@ impl Before {
         } else {
             assert!(self.is_free(got), "{got} was not free: {self:?}");
             assert_eq!(u32::from(got.len()), request.host_len.unwrap_or(64));
-            let rests = self.freed.iter().any(|(prefix, id)| prefix.overlaps(got) && *id != request.node_id);
-            assert!(!rests || !self.any_free(got.len(), true), "{got} rests, and others are free: {self:?}");
+            let quarantined =
+                self.freed.iter().any(|(prefix, id)| prefix.overlaps(got) && *id != request.node_id);
+            assert!(
+                !quarantined || !self.any_free(got.len(), true),
+                "{got} is quarantined, and others are free: {self:?}"
+            );
         }
     }
 
@@ -287,11 +294,11 @@ impl Before {
         taken.into_iter().all(|other| !other.overlaps(prefix))
     }
 
-    /// Whether any prefix of this length is free; `fresh`: and does not rest.
+    /// Whether any prefix of this length is free; `fresh`: and not quarantined.
     fn any_free(&self, len: u8, fresh: bool) -> bool {
         let all = (0..self.pool.prefix.count(len)).filter_map(|n| self.pool.prefix.nth(len, n));
-        let rests = |it: Prefix| self.freed.iter().any(|(prefix, _)| prefix.overlaps(it));
-        all.into_iter().any(|it| self.is_free(it) && !(fresh && rests(it)))
+        let quarantined = |it: Prefix| self.freed.iter().any(|(prefix, _)| prefix.overlaps(it));
+        all.into_iter().any(|it| self.is_free(it) && !(fresh && quarantined(it)))
     }
 }
 

@@ -311,8 +311,7 @@ async fn a_pool_of_one_and_its_end() {
     it.claim(&request(1)).await;
     let before = it.registry.list(&it.keys.all()).await.unwrap().revision;
     let error = it.claims.claim(&request(2)).await.unwrap_err().to_string();
-    for word in
-        ["exhausted", "1 of the claims are of nodes whose agents are gone", "sextant node forget NAME"]
+    for word in ["exhausted", "1 of the claims belong to nodes without an agent", "sextant node forget NAME"]
     {
         assert!(error.contains(word), "{error}");
     }

@@ -72,7 +72,7 @@ impl Expiry {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    tracing::debug!(%error, "quarantines cannot be ended; trying again");
+                    tracing::debug!(%error, "quarantines cannot be ended; retrying");
                     return;
                 }
             }
@@ -93,7 +93,7 @@ impl Expiry {
         for (n, node) in silent.into_iter().enumerate() {
             match self.claims.hold_down(&node).await {
                 Ok((prefix, revision)) => {
-                    tracing::warn!(%node, %prefix, %revision, ?hold_down, "claim ended: down for hold_down");
+                    tracing::warn!(%node, %prefix, %revision, ?hold_down, "claim ended: node down for hold_down");
                     self.down.remove(&node);
                     self.outage = Outage::default();
                 }
@@ -104,7 +104,7 @@ impl Expiry {
                 }
                 Err(error) => {
                     if let Some(Failing { failures, for_secs }) = self.outage.failed(Instant::now()) {
-                        tracing::warn!(%node, %error, failures, for_secs, "claims of hosts that are down cannot be ended");
+                        tracing::warn!(%node, %error, failures, for_secs, "claims of down hosts cannot be ended; retrying");
                     }
                 }
             }
@@ -117,7 +117,7 @@ impl Expiry {
         if waiting > 0 && self.claims.waiting() == 0 {
             tracing::warn!(
                 waiting,
-                "too many nodes were forgotten lately; claims of hosts that are down end no more until `sextant resume`"
+                "too many nodes were forgotten recently; claims of down hosts are kept until `sextant resume`"
             );
         }
         self.claims.set_waiting(waiting);

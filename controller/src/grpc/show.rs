@@ -23,7 +23,7 @@ pub(super) fn pools(state: &State) -> Vec<v1::PoolUse> {
         claimed: state.holdings().claims_in(pool) as u64,
         capacity: u64::try_from(pool.capacity()).unwrap_or(u64::MAX),
         reserved: state.holdings().reservations_in(pool).count() as u64,
-        quarantined: state.holdings().occupied().count(pool.prefix, Kind::Resting).into(),
+        quarantined: state.holdings().occupied().count(pool.prefix, Kind::Quarantined).into(),
     };
     state.pools().values().map(|pool| pool_use(&pool.record)).collect()
 }

@@ -149,7 +149,7 @@ impl Holdings {
         let known = self.freed.contains_key(&prefix);
         keep(&mut self.freed, prefix, entry)?;
         if !known {
-            self.occupied.insert(prefix, Kind::Resting);
+            self.occupied.insert(prefix, Kind::Quarantined);
         }
         self.had.extend(self.freed.get(&prefix).map(|view| (view.record.node_id, prefix)));
         Ok(())
@@ -160,7 +160,7 @@ impl Holdings {
             if self.had.get(&freed.record.node_id) == Some(&prefix) {
                 self.had.remove(&freed.record.node_id);
             }
-            self.occupied.remove(prefix, Kind::Resting);
+            self.occupied.remove(prefix, Kind::Quarantined);
         }
     }
 }

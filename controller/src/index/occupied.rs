@@ -14,7 +14,7 @@ pub enum Kind {
     /// Claimed or reserved: it must not be handed out.
     Taken,
     /// Freed a short time ago: it should not be handed out while others are free.
-    Resting,
+    Quarantined,
 }
 
 /// What may be handed out.
@@ -302,7 +302,7 @@ mod tests {
     }
 
     fn kind() -> impl Strategy<Value = Kind> {
-        prop_oneof![3 => Just(Kind::Taken), 1 => Just(Kind::Resting)]
+        prop_oneof![3 => Just(Kind::Taken), 1 => Just(Kind::Quarantined)]
     }
 
     fn inside() -> impl Strategy<Value = Prefix> {

@@ -81,7 +81,7 @@ impl std::fmt::Debug for RegistryHandle {
 
 fn tell_not_listed(outage: &mut Outage, error: &RegistryError) {
     if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
-        tracing::warn!(%error, failures, for_secs, "store cannot be listed; trying again");
+        tracing::warn!(%error, failures, for_secs, "store cannot be listed; retrying");
     }
 }
 
@@ -125,7 +125,7 @@ impl IndexTask {
             match self.follow(&mut outage).await? {
                 Ended::Watch(ended) => {
                     if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
-                        tracing::warn!(reason = %ended, failures, for_secs, "watch of the store ended; listing anew");
+                        tracing::warn!(reason = %ended, failures, for_secs, "watch of the store ended; listing again");
                     }
                     transition("index", "following", "listing", "watch ended");
                     if self.relist(&mut outage).await? == Told::Anew {
@@ -221,7 +221,7 @@ impl IndexTask {
         if meta.incarnation != here && meta.replaces != Some(here) {
             return Err(StoreReplaced("another one"));
         }
-        tracing::info!(incarnation = %meta.incarnation, "restored; all is read anew");
+        tracing::info!(incarnation = %meta.incarnation, "store restored; listing again");
         let state = State::new(self.keys.clone(), meta, listing)?;
         {
             // In the order that readers take them.
@@ -243,7 +243,9 @@ impl IndexTask {
                     Course::Successor => return Ok(Told::Anew),
                     Course::Back(why) => match self.fork(&why).await {
                         Ok(()) => return Ok(Told::Anew),
-                        Err(error) => tracing::warn!(%error, why, "store was taken back; trying again"),
+                        Err(error) => {
+                            tracing::warn!(%error, why, "store reverted to a snapshot; new incarnation cannot be written; retrying")
+                        }
                     },
                 },
                 Err(error) => tell_not_listed(outage, &error),

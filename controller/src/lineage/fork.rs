@@ -73,7 +73,7 @@ pub async fn fork(
             return Ok(());
         }
         if meta.incarnation != of {
-            return Err(RegistryError::Unavailable(format!("{key} is another one: the store was replaced")));
+            return Err(RegistryError::Unavailable(format!("{key} has changed: the store was replaced")));
         }
         let next = meta.fork();
         let noted = Event::new(What::Forked).detail(why).op(keys, &Actor::controller());
@@ -84,8 +84,8 @@ pub async fn fork(
             Ok(Outcome::Committed(_)) => {
                 tracing::warn!(
                     lost = %of, incarnation = %next.incarnation, why,
-                    "store was taken back to an earlier snapshot; it is another incarnation now, and agents register \
-                     what they hold"
+                    "store was reverted to an earlier snapshot; it has a new incarnation, and agents register their \
+                     claims again"
                 );
                 return Ok(());
             }

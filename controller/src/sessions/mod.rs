@@ -191,7 +191,7 @@ impl Sessions {
         if let Some(times) = self.book().refused(node, from, Instant::now()) {
             tracing::warn!(
                 %node, from, times,
-                "duplicate agent refused: another host has this node's id (a cloned disk?), and the present agent answers"
+                "duplicate agent refused: another host has this node id (a cloned disk?), and the connected agent still answers"
             );
         }
     }
@@ -234,7 +234,7 @@ impl Sessions {
                     }
                     Err(error) => {
                         if let Some(Failing { failures, for_secs }) = leasing.failed(Instant::now()) {
-                            tracing::warn!(%error, failures, for_secs, "the controller's lease cannot be kept; trying again");
+                            tracing::warn!(%error, failures, for_secs, "controller lease cannot be renewed; retrying");
                         }
                         kept = Err(error.to_string());
                     }
@@ -244,7 +244,7 @@ impl Sessions {
             if kept.is_ok()
                 && let Some(Recovered { failures, after_secs }) = leasing.works(Instant::now())
             {
-                tracing::info!(failures, after_secs, "the controller's lease is kept again");
+                tracing::info!(failures, after_secs, "controller lease renewed again");
             }
             self.end_lost(&mut ending).await;
             ticks = (ticks + 1) % TICKS_PER_LOOK_ELSEWHERE;
@@ -265,7 +265,7 @@ impl Sessions {
         // Not within the index: who reads that may ask the book.
         let put_off = self.book().seen_elsewhere(&elsewhere, Instant::now());
         for node in put_off {
-            tracing::info!(%node, "stream put off: the node's agent is at another controller");
+            tracing::info!(%node, "stream superseded: the agent connected to another controller");
             self.tell_flapping(&node);
         }
     }
@@ -281,7 +281,7 @@ impl Sessions {
         if superseded >= FLAPPING && superseded.is_power_of_two() {
             tracing::warn!(
                 %node, superseded,
-                "two agents of one node id put each other off (a cloned disk?), or its connection keeps breaking"
+                "agent superseded repeatedly: two agents have this node id (a cloned disk?), or its connection is unstable"
             );
         }
     }
@@ -319,8 +319,8 @@ impl Sessions {
         for node in missing.into_iter().filter(claimed) {
             self.shared.heartbeat.beat();
             match self.put_own_session(&node, lease).await {
-                Ok(()) => tracing::info!(%node, "session was gone from the store; put anew"),
-                Err(error) => tracing::debug!(%node, %error, "missing session cannot be put; trying again"),
+                Ok(()) => tracing::info!(%node, "session was missing in the store; restored"),
+                Err(error) => tracing::debug!(%node, %error, "missing session cannot be restored; retrying"),
             }
         }
     }
@@ -370,16 +370,16 @@ impl Sessions {
             self.shared.heartbeat.beat();
             match going {
                 Going::Stopped => {
-                    tracing::info!(%node, "agent was told to stop; its claim and its peers' routes stay")
+                    tracing::info!(%node, "agent stopped; its claim and its peers' routes stay")
                 }
                 Going::Lost => tracing::warn!(
-                    %node, "agent is gone: no frame for down_after; its claim and its peers' routes stay"
+                    %node, "agent lost: no message for down_after; its claim and its peers' routes stay"
                 ),
             }
             if let Err(error) = self.end_session(&node, going).await {
                 // The lease ends it in the end; until then it is shown as up.
                 if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
-                    tracing::warn!(%node, %error, failures, for_secs, "sessions of lost agents cannot be ended");
+                    tracing::warn!(%node, %error, failures, for_secs, "sessions of lost agents cannot be ended; retrying");
                 }
             }
         }

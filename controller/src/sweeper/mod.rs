@@ -56,7 +56,7 @@ impl Sweeper {
     pub async fn run(self) -> Result<(), Infallible> {
         loop {
             if let Err(error) = self.sweep_if_mine().await {
-                tracing::debug!(%error, "audit entries cannot be swept; trying again");
+                tracing::debug!(%error, "old audit entries cannot be deleted; retrying");
                 tokio::time::sleep(RETRY).await;
                 continue;
             }

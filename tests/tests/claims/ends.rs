@@ -134,7 +134,8 @@ fn i6_a_hold_down_that_would_end_many_claims_waits_for_the_brake() {
         });
     };
     left_and_waiting(20, 20);
-    let warned = cluster.controllers[0].process.log().matches("too many nodes were forgotten lately").count();
+    let warned =
+        cluster.controllers[0].process.log().matches("too many nodes were forgotten recently").count();
     assert_eq!(warned, 1, "said once");
     cluster.sextant(&["resume"]);
     left_and_waiting(10, 10);

@@ -48,7 +48,7 @@ fn logs_are_short_while_etcd_is_dead() {
     cluster.etcd.restart(lab).unwrap();
     cluster.settle();
     for controller in &cluster.controllers {
-        for end in ["store is watched again", "the controller's lease is kept again"] {
+        for end in ["store is watched again", "controller lease renewed again"] {
             controller.process.wait_for_line(end, 20 * SECONDS).unwrap();
         }
     }

@@ -49,7 +49,7 @@ fn a_controller_that_slept_through_a_compaction_lists_anew() {
     cluster.etcd.etcdctl(&cluster.lab, &["compaction", "--physical", &revision]).unwrap();
     watched.passes(LONG);
     controller.thaw().unwrap();
-    controller.wait_for_line("listing anew", 30 * SECONDS).unwrap();
+    controller.wait_for_line("listing again", 30 * SECONDS).unwrap();
     poll("controller 1 knows what was said meanwhile", 30 * SECONDS, || {
         let status = cluster.lab.cli_of(1, &["status"])?.succeeded()?.stdout;
         anyhow::ensure!(status.contains("paused"), "{status}");

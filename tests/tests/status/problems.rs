@@ -98,7 +98,7 @@ fn an_agent_that_is_granted_no_prefix_is_in_the_status() {
         (
             "h2",
             [&["pool", "add", "p2", "2001:db8:9999::/48", "--host-len", "64"], &["pool", "remove", "p2"]],
-            "several pools: main, p2; name one with --pool",
+            "several pools: main, p2; select one with --pool",
         ),
         (
             "h3",

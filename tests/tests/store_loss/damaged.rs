@@ -185,7 +185,7 @@ fn i2_a_removed_store_is_said_with_its_backup_and_restored_from_it() {
     bed.cluster.controller = None;
     bed.cluster.start_controller(options());
     let warned = bed.controller().process.log();
-    assert!(warned.contains("a new store was made, and there are backups of an earlier one"), "{warned}");
+    assert!(warned.contains("new store created, but backups of an earlier one exist"), "{warned}");
     bed.restore_as_said(&said);
     bed.all_is_as_before(&before);
     let again = bed.cluster.lab.cli(&["restore", &by_hand]).unwrap();

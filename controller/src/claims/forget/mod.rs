@@ -1,4 +1,4 @@
-//! Nodes that are forgotten, one or many as one decision, within what the brake allows (DESIGN I6).
+//! Forgets one or several nodes in one decision, within the limit of the brake (DESIGN I6).
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use sextant_proto::{NodeName, NodeState, Prefix, Revision, brake::WINDOW};
 use tokio::sync::Mutex;
 
-use super::{Claims, ForgetError, HolderError, Standing, decode};
+use super::{Claims, ForgetError, HolderError, NodeStatus, decode};
 use crate::{
     audit::What,
     records::{Record, Removal, RemovalsRecord, unix_ms},
@@ -47,7 +47,7 @@ struct Ending {
     name: NodeName,
     prefix: Prefix,
     state: NodeState,
-    standing: Standing,
+    status: NodeStatus,
     guards: Vec<Guard>,
 }
 
@@ -58,7 +58,7 @@ impl Ending {
     }
 
     fn removal(&self, unix_ms: u64) -> Removal {
-        let claimed = self.standing.claim.as_ref().map_or(Revision::ZERO, |claim| claim.created);
+        let claimed = self.status.claim.as_ref().map_or(Revision::ZERO, |claim| claim.created);
         Removal { node: self.name.clone(), claimed, ended: None, unix_ms }
     }
 }
@@ -135,11 +135,11 @@ impl Claims {
 
     async fn ending(&self, name: NodeName, force: bool) -> Result<Ending, ForgetError> {
         let liveness = [KeyRange::key(&self.keys.session(&name)), self.keys.verdicts(&name)];
-        let standing = self.standing_and(&name, &liveness).await.map_err(HolderError::from)?;
-        let node = standing.node.as_ref().ok_or_else(|| ForgetError::Unknown(name.clone()))?;
+        let status = self.node_status_with(&name, &liveness).await.map_err(HolderError::from)?;
+        let node = status.node.as_ref().ok_or_else(|| ForgetError::Unknown(name.clone()))?;
         let (prefix, state) = (node.record.prefix, node.record.state);
-        let guards = if force { Vec::new() } else { self.is_gone(&name, prefix, &standing)? };
-        Ok(Ending { name, prefix, state, standing, guards })
+        let guards = if force { Vec::new() } else { self.is_gone(&name, prefix, &status)? };
+        Ok(Ending { name, prefix, state, status, guards })
     }
 
     /// Ends one batch in one transaction.
@@ -157,7 +157,7 @@ impl Claims {
             }
             let mut txn = Txn::default();
             for ending in &batch {
-                let (guards, ops) = self.ending_ops(&ending.name, &ending.standing, what).unwrap_or_default();
+                let (guards, ops) = self.ending_ops(&ending.name, &ending.status, what).unwrap_or_default();
                 txn.guards.extend(ending.guards.iter().cloned().chain(guards));
                 txn.ops.extend(ops);
             }

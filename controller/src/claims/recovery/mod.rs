@@ -1,6 +1,6 @@
-//! Nodes that come back to a store that stands in for the one they held something in (DESIGN I2).
+//! Nodes that register their claims of a lost store in the store that replaces it (DESIGN I2).
 //!
-//! Of two that held the same prefix there, the one with the higher epoch of that store has it: the other one held it before.
+//! Of two that held the same prefix there, the one with the higher epoch gets it: the other one held it earlier.
 
 use sextant_proto::{Epoch, HALF_RESTORED, NodeName, Prefix};
 
@@ -59,7 +59,7 @@ impl Claims {
         match done {
             Ok(()) => tracing::warn!(
                 %pool, prefix = %wanted, node = %request.node,
-                "pool restored from what a node holds of it"
+                "pool restored from the claim of a node"
             ),
             Err(error) => tracing::warn!(%pool, %error, "pool of a held prefix cannot be restored"),
         }
@@ -104,10 +104,10 @@ impl Claims {
 
     /// Ends the claim of a node that held it earlier than who asks for it. If it has changed meanwhile, the next attempt sees.
     async fn supersede(&self, name: &NodeName) -> Result<(), ClaimError> {
-        let standing = self.standing(name).await?;
-        let Some(node) = &standing.node else { return Ok(()) };
-        tracing::warn!(node = %name, prefix = %node.record.prefix, "superseded by a later holder of the lost store");
-        match self.end(name, &standing, What::Superseded, Vec::new()).await {
+        let status = self.node_status(name).await?;
+        let Some(node) = &status.node else { return Ok(()) };
+        tracing::warn!(node = %name, prefix = %node.record.prefix, "claim superseded by a later holder in the lost store");
+        match self.end(name, &status, What::Superseded, Vec::new()).await {
             Ok(_) => Ok(()),
             Err(HolderError::Registry(error)) => Err(error.into()),
             Err(HolderError::Fenced(_) | HolderError::Contended(_)) => Err(ClaimError::Contended),

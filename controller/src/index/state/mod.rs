@@ -72,7 +72,7 @@ struct Touched {
 /// What the index cannot go on with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "meta/store is {0}: the store was wiped or replaced; nothing more is told to agents until the controller starts anew"
+    "meta/store is {0}: the store was wiped or replaced; no changes are sent to agents until the controller restarts"
 )]
 pub struct StoreReplaced(pub(super) &'static str);
 
@@ -163,7 +163,7 @@ impl State {
         };
         if let Err(error) = self.put_record(key, entry, touched)? {
             // What was known stays: one bad record is no reason to take routes away (DESIGN I5, I10).
-            tracing::warn!(key = entry.key, %error, "record of the store cannot be read; it is left out");
+            tracing::warn!(key = entry.key, %error, "record of the store cannot be decoded; skipped");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the store says of a node: one read, at one revision, of all that a decision about it rests on.
+//! The state of a node in the store: all inputs of a decision about it, in one read at one revision.
 
 use bytes::Bytes;
 use sextant_proto::{Epoch, NodeId, NodeName, Pool, Prefix};
@@ -12,12 +12,12 @@ use crate::{
     registry::{Entry, Guard, KeyRange, RegistryError},
 };
 
-/// How often the read is done anew because the node holds another prefix by now.
+/// The most reads if the node's prefix changes meanwhile.
 const ATTEMPTS: u32 = 8;
 
 /// A node, its claim and its pool, in the store that the controller serves.
 #[derive(Debug)]
-pub struct Standing {
+pub struct NodeStatus {
     pub(super) meta: Meta,
     meta_value: Bytes,
     /// The node's record.
@@ -25,31 +25,31 @@ pub struct Standing {
     /// The claim of the node's prefix, if it is the node's own.
     pub(super) claim: Option<View<ClaimRecord>>,
     pub(super) pool: Option<View<Pool>>,
-    /// What else was asked for, at the same revision.
+    /// The additional ranges, at the same revision.
     pub(super) more: Vec<Vec<Entry>>,
 }
 
-/// Why a node does not hold what it believes to hold.
+/// Why a node does not hold the claim that it reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lost {
-    /// Its name is another node's now.
+    /// Its name belongs to another node now.
     Name(NodeId, Prefix),
-    /// The claim has ended, or was made anew.
+    /// The claim has ended, or was claimed again.
     Claim(String),
 }
 
-/// What is to be done with a node that has lost what it believes to hold.
+/// The verdict on a node that does not hold the claim that it reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judged {
-    /// It has lost it in this store's own history: it is fenced.
+    /// The claim ended in this store's own history: the node is fenced.
     Fenced,
-    /// The store does not know that history, and a second witness may come.
+    /// The store does not have that history; a second node may confirm it.
     Waiting,
-    /// The store does not know that history, and no other node says so.
+    /// The store does not have that history, and no other node reports it.
     Alone,
 }
 
-impl Standing {
+impl NodeStatus {
     /// Guards that hold while the store is the one that was read.
     pub(super) fn same_meta(&self, keys: &crate::keys::Keys) -> Guard {
         Guard::Holds(keys.meta(), self.meta_value.clone())
@@ -73,7 +73,7 @@ impl Standing {
         match self.epoch() {
             Some(held) if held == epoch => Ok(node),
             Some(held) => {
-                Err(Lost::Claim(format!("{prefix} was claimed anew at revision {}", held.revision)))
+                Err(Lost::Claim(format!("{prefix} was claimed again at revision {}", held.revision)))
             }
             None => Err(Lost::Claim(format!("the claim of {prefix} has ended"))),
         }
@@ -81,20 +81,20 @@ impl Standing {
 }
 
 impl Claims {
-    /// What the store says of `name`.
+    /// The state of node `name` in the store.
     ///
     /// # Errors
     /// If the store does not answer, or is no longer the one that this controller serves.
-    pub async fn standing(&self, name: &NodeName) -> Result<Standing, RegistryError> {
-        self.standing_and(name, &[]).await
+    pub async fn node_status(&self, name: &NodeName) -> Result<NodeStatus, RegistryError> {
+        self.node_status_with(name, &[]).await
     }
 
-    /// As [`Self::standing`], with the keys of `more` at the same revision.
-    pub(super) async fn standing_and(
+    /// As [`Self::node_status`], with the keys of `more` at the same revision.
+    pub(super) async fn node_status_with(
         &self,
         name: &NodeName,
         more: &[KeyRange],
-    ) -> Result<Standing, RegistryError> {
+    ) -> Result<NodeStatus, RegistryError> {
         let known = self.index.read(|state| state.nodes().get(name).map(|node| node.record.clone()));
         let mut guess = known.map(|node| (node.prefix, node.pool));
         for _ in 0..ATTEMPTS {
@@ -118,7 +118,7 @@ impl Claims {
             let claim = claim.map(decode::<ClaimRecord>).transpose()?;
             let pool = reading.entry(3).filter(|_| node.is_some() && fixed > 2);
             let pool = pool.map(decode::<Pool>).transpose()?;
-            return Ok(Standing {
+            return Ok(NodeStatus {
                 meta,
                 meta_value,
                 claim: claim.filter(|claim| claim.record.node == *name),
@@ -130,11 +130,11 @@ impl Claims {
         Err(RegistryError::Unavailable(format!("node {name} keeps changing; try again")))
     }
 
-    /// The store's own record, if it is that of the store that this controller serves.
+    /// The store's own record, if this controller serves that store.
     fn served(&self, entry: Option<&Entry>) -> Result<(Meta, Bytes), RegistryError> {
         let other = |what: &str| {
             self.index.reconsider();
-            let why = "nothing is decided on it; the controller must be started anew";
+            let why = "requests are refused until the controller is restarted";
             RegistryError::Unavailable(format!(
                 "{} is {what}: the store was wiped or replaced; {why}",
                 self.keys.meta()
@@ -156,10 +156,10 @@ impl Claims {
         name: &NodeName,
         node_id: NodeId,
         epoch: Epoch,
-    ) -> Result<(Judged, Standing), RegistryError> {
-        let standing = self.standing_and(name, &[self.keys.marks()]).await?;
+    ) -> Result<(Judged, NodeStatus), RegistryError> {
+        let status = self.node_status_with(name, &[self.keys.marks()]).await?;
         let mut history = History::default();
-        for entry in standing.more.iter().flatten() {
+        for entry in status.more.iter().flatten() {
             if let (Some(crate::keys::Key::Mark(id)), Ok(mark)) =
                 (self.keys.parse(&entry.key), MarkRecord::decode(&entry.value))
             {
@@ -167,7 +167,7 @@ impl Claims {
             }
         }
         if history.knows_grant(node_id, epoch.revision) != Known::Missing {
-            return Ok((Judged::Fenced, standing));
+            return Ok((Judged::Fenced, status));
         }
         let doubt =
             format!("the claim that it was granted at revision {} is not in the store", epoch.revision);
@@ -175,7 +175,7 @@ impl Claims {
             Doubted::Waiting => Judged::Waiting,
             Doubted::Alone => Judged::Alone,
         };
-        Ok((judged, standing))
+        Ok((judged, status))
     }
 }
 

@@ -1,12 +1,12 @@
-//! A node's way through its life (DESIGN §5): announced, draining, drained, and back. How it ends is in [`super::ends`].
+//! The lifecycle of a node (DESIGN §5): announced, draining, drained, and back. Its end is in [`super::end`].
 
 use std::time::Duration;
 
 use sextant_proto::{Epoch, NodeId, NodeName, NodeState, Prefix, Revision, Uplink};
 
 use super::{
-    CATCH_UP, Claims, Standing,
-    standing::{Judged, Lost, unknown_history},
+    CATCH_UP, Claims, NodeStatus,
+    node_status::{Judged, Lost, unknown_history},
 };
 use crate::{
     audit::{Event, What},
@@ -15,65 +15,65 @@ use crate::{
     registry::{Guard, Op, Outcome, RegistryError, Txn},
 };
 
-/// How often a change is tried against others of the same node.
+/// The attempts of a change against concurrent changes of the same node.
 pub(super) const ATTEMPTS: u32 = 8;
 
 /// Why a node may not act for a claim.
 #[derive(Debug, thiserror::Error)]
 pub enum HolderError {
-    /// The claim has ended, or is another's.
+    /// The claim has ended, or belongs to another node.
     #[error("{0}")]
     Fenced(String),
-    /// Others changed the node each time.
-    #[error("{ATTEMPTS} attempts to change node {0} collided with others; try again")]
+    /// Concurrent changes of the node won each time.
+    #[error("{ATTEMPTS} attempts to change node {0} collided with concurrent changes; try again")]
     Contended(NodeName),
     /// The store did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
 
-/// Why a node does not drain or come back.
+/// Why a node cannot be drained or undrained.
 #[derive(Debug, thiserror::Error)]
 pub enum DrainError {
     /// No such node.
     #[error("node \"{0}\" does not exist; see `sextant node list`")]
     Unknown(NodeName),
-    /// Not in the state for it.
-    #[error("node {node} is {state}; {mend}")]
+    /// The wrong state.
+    #[error("node {node} is {state}; {fix}")]
     State {
         /// The node.
         node: NodeName,
-        /// Where it is.
+        /// Its state.
         state: NodeState,
-        /// What to do.
-        mend: &'static str,
+        /// The fix.
+        fix: &'static str,
     },
     /// The change failed.
     #[error(transparent)]
     Holder(#[from] HolderError),
 }
 
-/// The holder of a claim, as it says of itself.
+/// The holder of a claim, as reported by its agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Its name.
     pub node: NodeName,
     /// Its id.
     pub node_id: NodeId,
-    /// Since when it holds its claim.
+    /// The epoch of its claim.
     pub epoch: Epoch,
 }
 
-/// What a change of a node came to.
+/// The result of a change of a node.
 enum Step<T> {
-    /// This record, instead of the one that is.
+    /// Replace the record by this one.
     Put(Box<NodeRecord>),
     /// Nothing to do.
     Done(T),
 }
 
 impl Claims {
-    /// Checks by the store itself that `holder` holds its claim (DESIGN I3).
+    /// Checks in the store that `holder` holds its claim (DESIGN I3).
     ///
     /// # Errors
     /// [`HolderError::Fenced`] with the reason if it does not.
@@ -81,22 +81,22 @@ impl Claims {
         Ok(self.verified(holder).await?.0)
     }
 
-    /// As [`Self::verify`], with all that was read.
+    /// As [`Self::verify`]; returns the whole read.
     pub(super) async fn verified(
         &self,
         holder: &Holder,
-    ) -> Result<(View<NodeRecord>, Standing), HolderError> {
-        let standing = self.standing(&holder.node).await?;
-        if let Some(node) = stands(&standing, holder)? {
-            return Ok((node.clone(), standing));
+    ) -> Result<(View<NodeRecord>, NodeStatus), HolderError> {
+        let status = self.node_status(&holder.node).await?;
+        if let Some(node) = held(&status, holder)? {
+            return Ok((node.clone(), status));
         }
-        let (judged, standing) = self.judge(&holder.node, holder.node_id, holder.epoch).await?;
-        let lost = match standing.holds(holder.node_id, holder.epoch) {
-            Ok(node) => return Ok((node.clone(), standing)),
+        let (judged, status) = self.judge(&holder.node, holder.node_id, holder.epoch).await?;
+        let lost = match status.holds(holder.node_id, holder.epoch) {
+            Ok(node) => return Ok((node.clone(), status)),
             Err(lost) => lost,
         };
         match judged {
-            // What becomes of it is decided when it claims anew.
+            // The next claim request decides.
             Judged::Waiting | Judged::Alone => Err(unknown_history().into()),
             Judged::Fenced => {
                 let why = match lost {
@@ -108,9 +108,8 @@ impl Claims {
         }
     }
 
-    /// The host is set up: a joining node is ready from now on. A draining or drained node stays so. `session` is put with
-    /// it, as one change, so that peers hear of both at once. Says nothing to the store if it knows all of it already
-    /// (DESIGN I8).
+    /// The host is set up: a joining node becomes ready. A draining or drained node stays so. `session` is put in the same
+    /// transaction, so that peers are notified of both at once. Writes nothing if nothing has changed (DESIGN I8).
     ///
     /// # Errors
     /// A [`HolderError`]; being fenced among them.
@@ -142,8 +141,8 @@ impl Claims {
         Err(HolderError::Contended(holder.node.clone()))
     }
 
-    /// As the index has it, the store need not be asked first: that node and claim are still so is a guard. `false` if
-    /// they are not, or if there is nothing to write that could be guarded.
+    /// Uses the index instead of a read of the store: guards check that node and claim are unchanged. `false` if
+    /// they have changed, or if there is nothing to write.
     async fn announce_by_the_index(
         &self,
         holder: &Holder,
@@ -158,7 +157,7 @@ impl Claims {
         Ok(!ops.is_empty() && self.try_commit(Txn { guards: vec![guard, claim], ops }).await?.is_some())
     }
 
-    /// The holder's node, and the revision that last put its claim, if the index knows that it holds it.
+    /// The holder's node and the modify revision of its claim, if it holds it by the index.
     fn held_by_the_index(&self, holder: &Holder) -> Option<(View<NodeRecord>, Revision)> {
         self.index.read(|state| {
             let node =
@@ -169,7 +168,7 @@ impl Claims {
         })
     }
 
-    /// What is to be written, and what must not have changed meanwhile.
+    /// The operations and the guards of an announcement.
     fn announcement(
         &self,
         holder: &Holder,
@@ -185,7 +184,7 @@ impl Claims {
         (news.into_iter().chain(noted).chain(session).collect(), Guard::Unchanged(key, node.modified))
     }
 
-    /// The host of a draining node has taken down its routes.
+    /// The host of a draining node has withdrawn its routes.
     ///
     /// # Errors
     /// A [`HolderError`]; being fenced among them.
@@ -201,7 +200,7 @@ impl Claims {
         self.change_held(holder, drained).await.map(|_| ())
     }
 
-    /// Has all peers withdraw a node's routes. A node that drains or is drained already stays so.
+    /// Makes all peers withdraw a node's routes. A draining or drained node stays so.
     ///
     /// # Errors
     /// A [`DrainError`].
@@ -209,7 +208,7 @@ impl Claims {
         let drain = |node: &NodeRecord| match node.state {
             NodeState::Draining | NodeState::Drained => Ok(None),
             NodeState::Joining => {
-                Err("it is not announced yet, so nobody routes to it; try again once it is ready")
+                Err("it is not announced yet, so no peer routes to it; try again once it is ready")
             }
             NodeState::Ready => {
                 let mut next = NodeRecord { drain_timeout: timeout, laggards: Vec::new(), ..node.clone() };
@@ -220,7 +219,7 @@ impl Claims {
         self.change_named(name, drain).await
     }
 
-    /// Brings a drained node back: it sets up its host anew, and announces itself.
+    /// Brings a drained node back: it sets up its host again, and announces itself.
     ///
     /// # Errors
     /// A [`DrainError`].
@@ -261,10 +260,10 @@ impl Claims {
         step: impl Fn(&NodeRecord) -> Result<Option<NodeRecord>, &'static str>,
     ) -> Result<Revision, DrainError> {
         for _ in 0..ATTEMPTS {
-            let standing = self.standing(name).await.map_err(HolderError::from)?;
-            let node = standing.node.ok_or_else(|| DrainError::Unknown(name.clone()))?;
+            let status = self.node_status(name).await.map_err(HolderError::from)?;
+            let node = status.node.ok_or_else(|| DrainError::Unknown(name.clone()))?;
             let next = step(&node.record);
-            let refused = |mend| DrainError::State { node: name.clone(), state: node.record.state, mend };
+            let refused = |fix| DrainError::State { node: name.clone(), state: node.record.state, fix };
             let Some(next) = next.map_err(refused)? else {
                 return Ok(node.modified);
             };
@@ -293,12 +292,12 @@ impl Claims {
         self.try_commit(Txn { guards, ops }).await
     }
 
-    /// `None`: read anew and try again, since a guard did not hold or the outcome is unknown.
+    /// `None`: a guard did not hold or the outcome is unknown; read again and retry.
     pub(super) async fn try_commit(&self, txn: Txn) -> Result<Option<Revision>, HolderError> {
         Ok(self.commit_seen(txn).await?)
     }
 
-    /// As [`Self::try_commit`]. Refused as well if the store is no longer the one that the index is of.
+    /// As [`Self::try_commit`]. Also refused if the index belongs to another store.
     pub(super) async fn commit_seen(&self, mut txn: Txn) -> Result<Option<Revision>, RegistryError> {
         self.index.read(|state| txn.guards.extend(state.same_store()));
         match self.registry.commit(txn).await {
@@ -312,17 +311,16 @@ impl Claims {
     }
 }
 
-/// The holder's node, if it holds its claim by `standing`. An epoch of another store says nothing here: its holder is to
-/// claim anew, and is not fenced.
-fn stands<'a>(
-    standing: &'a Standing,
-    holder: &Holder,
-) -> Result<Option<&'a View<NodeRecord>>, RegistryError> {
-    let here = standing.meta.incarnation;
+/// The holder's node, if it holds its claim by `status`. An epoch of another store proves nothing here: its holder must
+/// claim again, and is not fenced.
+fn held<'a>(status: &'a NodeStatus, holder: &Holder) -> Result<Option<&'a View<NodeRecord>>, RegistryError> {
+    let here = status.meta.incarnation;
     if holder.epoch.incarnation != here {
-        return Err(RegistryError::Unavailable(format!("the store is another one, {here}: claim anew")));
+        return Err(RegistryError::Unavailable(format!(
+            "the store was replaced, its incarnation is {here}: claim again"
+        )));
     }
-    Ok(standing.holds(holder.node_id, holder.epoch).ok())
+    Ok(status.holds(holder.node_id, holder.epoch).ok())
 }
 
 pub(super) fn of_node(what: What, name: &NodeName, node: &NodeRecord) -> Event {
