@@ -1,4 +1,4 @@
-//! What the agents of this controller have applied, and waiting for it.
+//! Acknowledgements of this controller's agents, and waiting for them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,29 +10,29 @@ use tokio::sync::watch;
 
 use crate::index::Index;
 
-/// A source of the acknowledgements that other controllers have.
+/// A source of the acknowledgements at other controllers.
 #[async_trait::async_trait]
 pub trait Refresh: Send + Sync {
-    /// Asks all other controllers, and keeps what they say. Whether there are any.
+    /// Queries all other controllers and keeps their answers. Returns whether there are any.
     async fn refresh(&self) -> bool;
 }
 
-/// What an agent said of its kernel.
+/// An agent's acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// Everything up to here is applied, but for what failed.
+    /// Everything up to this revision is applied, except failed routes.
     pub revision: Revision,
-    /// What the kernel refused.
+    /// The routes that the kernel refused.
     pub failed: Vec<FailedRoute>,
     /// Routes of others for the same destinations.
     pub conflicts: Vec<Conflict>,
-    /// Routes to peers that are gone, kept until a person says so.
+    /// Routes to absent peers, kept until an operator resumes.
     pub held: u32,
-    /// What it saw of hosts whose agents are gone.
+    /// Its verdicts on hosts without an agent.
     pub verdicts: Vec<Verdict>,
     /// Its BGP neighbours.
     pub bgp: Vec<BgpNeighbour>,
-    /// What is wrong with its host. It says nothing of what is applied: nobody waits for it.
+    /// Problems of its host. They do not affect the acknowledged revision.
     pub problems: Vec<Problem>,
     /// The agent's build.
     pub version: String,
@@ -48,60 +48,60 @@ pub struct Acks {
 #[derive(Debug)]
 struct Shared {
     applied: Mutex<HashMap<NodeName, Applied>>,
-    /// What other controllers' agents have applied, as last asked.
+    /// The acknowledgements at other controllers, at the last query.
     remote: Mutex<HashMap<NodeName, Applied>>,
     changed: watch::Sender<()>,
 }
 
-/// How far the live agents are.
+/// The progress of the live agents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// How many agents have a session.
+    /// The agents with a session.
     pub live: usize,
-    /// How many of them have applied the revision.
+    /// Those that have applied the revision.
     pub applied: usize,
-    /// Those that have not.
+    /// Those that have not applied it.
     pub laggards: Vec<NodeName>,
 }
 
 impl Acks {
-    /// No acks yet; `index` knows who is live.
+    /// Without acks; `index` knows the live agents.
     pub fn new(index: Index) -> Self {
         let (applied, remote) = (Mutex::default(), Mutex::default());
         let shared = Shared { applied, remote, changed: watch::Sender::new(()) };
         Self { index, shared: Arc::new(shared) }
     }
 
-    /// An agent's ack.
+    /// Records an agent's ack.
     pub fn record(&self, node: &NodeName, applied: Applied) {
         self.applied().insert(node.clone(), applied);
         self.shared.changed.send_replace(());
     }
 
-    /// An agent's stream has ended: what it said is no longer to be relied on.
+    /// An agent's stream has ended: drops its acknowledgement.
     pub fn forget(&self, node: &NodeName) {
         self.applied().remove(node);
         self.shared.changed.send_replace(());
     }
 
-    /// What `node` has applied, while it is connected here, or by the last word of the others.
+    /// The acknowledgement of `node`: its own if connected here, else the last one from other controllers.
     pub fn of(&self, node: &NodeName) -> Option<Applied> {
         let local = self.applied().get(node).cloned();
         local.map(|ack| self.all_told().lift(ack)).or_else(|| self.remote().get(node).cloned())
     }
 
-    /// What the agents that are connected here have applied.
+    /// The acknowledgements of the agents that are connected here.
     pub fn local(&self) -> HashMap<NodeName, Applied> {
         let told = self.all_told();
         self.applied().iter().map(|(node, ack)| (node.clone(), told.lift(ack.clone()))).collect()
     }
 
-    /// What the other controllers say of theirs, in place of what they said before.
+    /// Replaces the acknowledgements at other controllers.
     pub fn keep_remote(&self, remote: HashMap<NodeName, Applied>) {
         *self.remote() = remote;
     }
 
-    /// What all agents that are connected here see of hosts whose agents are gone: whether any sees them forwarding.
+    /// The verdicts of the agents connected here on hosts without an agent: whether any sees the host forwarding.
     pub fn verdicts(&self) -> BTreeMap<NodeName, bool> {
         let applied = self.applied();
         let mut seen = BTreeMap::new();
@@ -111,7 +111,7 @@ impl Acks {
         seen
     }
 
-    /// How far all live agents but `except` are towards `revision`.
+    /// The progress of all live agents but `except` towards `revision`.
     pub fn progress(&self, revision: Revision, except: Option<&NodeName>) -> Progress {
         let live: Vec<NodeName> = self.index.read(|state| state.sessions().keys().cloned().collect());
         let told = self.all_told();
@@ -128,7 +128,7 @@ impl Acks {
         progress
     }
 
-    /// Changes whenever an ack comes, or who is live changes.
+    /// Changes with each ack and each change of the live agents.
     pub fn watch(&self) -> Changes {
         Changes { acks: self.shared.changed.subscribe(), index: self.index.subscribe() }
     }
@@ -148,11 +148,11 @@ impl Acks {
     }
 }
 
-/// How far this controller knows the store, and how much of that there was to tell.
+/// The revision of this controller's index, and the last revision with changes for agents.
 ///
-/// Controllers that began at different times name the same content by different revisions: each takes the one at which it
-/// listed the store for the last that agents see. So an agent that has all there is to tell here has applied whatever
-/// this controller has seen, by whichever number another one calls it.
+/// Controllers that started at different times number the same content by different revisions: each uses the revision at which
+/// it listed the store. So an agent that has applied the last change for agents here has applied everything that this
+/// controller has seen, whatever number another controller uses.
 struct Told {
     seen: Revision,
     published: Revision,
@@ -168,7 +168,7 @@ impl Told {
     }
 }
 
-/// Tells when [`Acks::progress`] may have changed.
+/// Notifies of changes of [`Acks::progress`].
 #[derive(Debug)]
 pub struct Changes {
     acks: watch::Receiver<()>,

@@ -1,8 +1,8 @@
-//! Doubts of nodes that the store is still the one that they know (DESIGN I1, I6).
+//! Nodes that report history that the store does not have (DESIGN I1, I6).
 //!
-//! Agents say in their hello which mark, claim and revision they know. One that the store does not have is a doubt, and is put
-//! into the store, so that the nodes of every controller count. One node alone is reported and changes nothing but its own
-//! claim; two make the store another incarnation ([`crate::lineage`]).
+//! Agents report in their hello the mark, claim and revision that they know. If the store does not have them, that is a doubt,
+//! and is put into the store, so that the nodes of all controllers count. One node alone is reported and affects only its own
+//! claim; two give the store a new incarnation ([`crate::lineage`]).
 
 use std::{
     collections::HashMap,
@@ -27,21 +27,21 @@ use crate::{
 /// How long a controller that has just started waits for an agent that confirms the store's history, before it grants a new
 /// prefix in a store that has sessions. Agents reconnect within 5 s.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
-/// How many nodes make the store another incarnation: one alone may be wrong, or lie.
+/// The number of nodes that give the store a new incarnation: a single one may be faulty.
 const ENOUGH: usize = 2;
-/// For how long a single node that knows another history is asked to wait for a second one.
+/// How long a single node with a doubt waits for a second one.
 const SECOND_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a node says that it knows of the store.
+/// The history that a node reports.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Knows {
     /// The incarnation and revision of its view.
     pub view: Option<(Incarnation, Revision)>,
-    /// The last mark that it has seen.
+    /// The last mark that it has received.
     pub mark: Option<Mark>,
 }
 
-/// What nodes say of the store's history, and what comes of it.
+/// The nodes' reports on the store's history, and the decision.
 #[derive(Clone)]
 pub struct Lineage {
     registry: SharedRegistry,
@@ -51,11 +51,11 @@ pub struct Lineage {
 }
 
 struct Shared {
-    /// Since when each node has said so to this controller, and of which incarnation.
+    /// Since when each node reports a doubt to this controller, and of which incarnation.
     since: Mutex<HashMap<NodeName, (Incarnation, Instant)>>,
-    /// An agent has said that it knows the store's history.
+    /// An agent has confirmed the store's history.
     confirmed: AtomicBool,
-    /// The store had sessions at the start: their agents will come.
+    /// The store had sessions at the start: their agents will connect.
     awaited_until: Option<Instant>,
 }
 
@@ -68,8 +68,8 @@ impl Lineage {
         Self { registry, keys, index, shared: Arc::new(Shared { since, confirmed, awaited_until }) }
     }
 
-    /// What `node` knows, at a time when the store was at `revision` and the index as new. Whether its word agrees with the
-    /// store; where it does not, it must not be told that anything is gone.
+    /// Checks the history that `node` reports, while the store is at `revision` and the index is current. Returns whether it
+    /// agrees with the store; if not, the node must not be sent deletions.
     pub async fn heard(&self, node: &NodeName, knows: &Knows, revision: Revision) -> bool {
         let (doubt, confirms) =
             self.index.read(|state| (doubt(state, knows, revision), confirms(state, knows)));
@@ -88,8 +88,8 @@ impl Lineage {
         }
     }
 
-    /// A node knows something that the store must have, and does not. Every controller's nodes count: each says so in the
-    /// store. What becomes of the node.
+    /// A node reports history that the store lacks. The nodes of all controllers count: each doubt is in the store. Returns
+    /// the decision for the node.
     pub async fn doubted(&self, node: &NodeName, doubt: String) -> Doubted {
         let here = self.index.read(|state| state.meta().incarnation);
         let since = self.since(node, here);
@@ -113,7 +113,7 @@ impl Lineage {
         }
     }
 
-    /// Since when this controller hears it from the node.
+    /// Since when the node reports it to this controller.
     fn since(&self, node: &NodeName, here: Incarnation) -> Instant {
         let mut since = self.shared.since.lock().unwrap_or_else(PoisonError::into_inner);
         let known = since.get(node).filter(|(of, _)| *of == here).map(|(_, since)| *since);
@@ -124,7 +124,7 @@ impl Lineage {
         })
     }
 
-    /// Puts the node's doubt of the store `here` into the store; how many nodes have one.
+    /// Puts the node's doubt of the store `here` into the store; returns the number of nodes with one.
     async fn nodes_that_doubt(
         &self,
         node: &NodeName,
@@ -145,7 +145,7 @@ impl Lineage {
         Ok(others + 1)
     }
 
-    /// The node knows what the store has: what it said before no longer counts.
+    /// The node agrees with the store: deletes its doubt.
     async fn agrees(&self, node: &NodeName) {
         if !self.index.read(|state| state.doubts().any(|(it, _)| it == node)) {
             return;
@@ -156,13 +156,13 @@ impl Lineage {
         }
     }
 
-    /// Whether new prefixes are withheld: no agent has confirmed yet that the store's history is the one that agents know.
+    /// Whether new prefixes are withheld: no agent has confirmed the store's history yet.
     pub fn is_unconfirmed(&self) -> bool {
         let waits = self.shared.awaited_until.is_some_and(|until| Instant::now() < until);
         waits && !self.shared.confirmed.load(Ordering::Relaxed)
     }
 
-    /// What the store answered from is behind what was seen of it: looks at it anew.
+    /// The store answered from an older revision than seen before: checks it again.
     ///
     /// # Errors
     /// Always, if it is.
@@ -177,16 +177,16 @@ impl Lineage {
     }
 }
 
-/// What becomes of a node that knows what the store does not have.
+/// The decision for a node with a doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubted {
-    /// It is to try again: a second node may come, or the store is another incarnation by then.
+    /// It must retry: a second node may confirm, or the store may have a new incarnation by then.
     Waiting,
-    /// No second node has come for a while.
+    /// No second node has confirmed for a while.
     Alone,
 }
 
-/// What of a node's knowledge the store must have and does not.
+/// The part of a node's history that the store lacks.
 fn doubt(state: &State, knows: &Knows, revision: Revision) -> Option<String> {
     let here = state.meta().incarnation;
     let ahead = knows.view.filter(|(incarnation, view)| *incarnation == here && *view > revision);

@@ -1,8 +1,8 @@
 //! The brake of the controllers: how many announced nodes may be forgotten within a window (DESIGN I6). Pure.
 //!
-//! A drained node does not count, nor one that is back, nor one of a command that an operator confirmed. What counts is in
+//! Drained nodes, nodes that are back, and nodes of a confirmed command do not count. The others are in
 //! one record of the store, `meta/removals`, which each end of a claim guards: two controllers cannot both pass the limit.
-//! How long ago a claim ended is the store's elapsed time since that revision; no wall clock decides.
+//! The age of a removal is the store's elapsed time since its revision; no wall clock decides.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,18 +20,18 @@ use crate::{
     records::{Removal, RemovalsRecord},
 };
 
-/// Where the window stands.
+/// The state of the window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Nodes that were forgotten within the window, and are absent still.
+    /// Nodes that were forgotten within the window, and are still absent.
     pub recent: usize,
-    /// How many may be.
+    /// The limit.
     pub limit: usize,
     /// Announced nodes, and those of the window.
     pub peers: usize,
 }
 
-/// The window, as it counts now.
+/// The current window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     absent: Vec<Removal>,
@@ -39,7 +39,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// The part of `record` that counts still, where `peers` are known.
+    /// The part of `record` that still counts, with `peers` known nodes.
     pub fn of(
         record: Option<&View<RemovalsRecord>>,
         peers: &BTreeMap<NodeName, Peer>,
@@ -59,7 +59,7 @@ impl Window {
         Self { absent, peers }
     }
 
-    /// Where it stands.
+    /// Its state.
     pub fn tally(&self) -> Tally {
         Tally { recent: self.absent.len(), limit: limit(self.peers), peers: self.peers }
     }
@@ -67,7 +67,7 @@ impl Window {
     /// The window with these removals in it too.
     ///
     /// # Errors
-    /// Where it stands, if they are too many.
+    /// The state of the window, if they are too many.
     pub fn with(&self, removals: &[Removal]) -> Result<Vec<Removal>, Tally> {
         let known = |removal: &&Removal| {
             let same = |it: &Removal| (&it.node, it.claimed) == (&removal.node, removal.claimed);
@@ -81,7 +81,7 @@ impl Window {
         Ok(all)
     }
 
-    /// What counts still.
+    /// The removals that still count.
     pub fn absent(self) -> Vec<Removal> {
         self.absent
     }

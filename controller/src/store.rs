@@ -1,4 +1,4 @@
-//! The store's own record: which store it is.
+//! The store's own record: its identity.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::{
     registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
-/// How often the recovery window is looked at.
+/// The interval of checks of the recovery window.
 const TICK: Duration = Duration::from_secs(1);
-/// How often a change of the record is tried against others.
+/// The attempts of a change of the record against concurrent changes.
 const ATTEMPTS: u32 = 8;
-/// How many silent nodes get an entry of their own (etcd takes 128 operations at once).
+/// The most silent nodes with an audit entry of their own (etcd allows 128 operations per transaction).
 const MOST_SILENT: usize = 100;
 
-/// The store's record, made if the store is new. A new store may stand in for one that was lost, so its recovery window
+/// The store's record, created if the store is new. A new store may replace a lost one, so its recovery window
 /// is open.
 ///
 /// # Errors
@@ -71,9 +71,9 @@ fn decoded(key: &str, entry: &Entry) -> Result<Meta, RegistryError> {
 /// The store's own record, as it was read.
 #[derive(Debug, Clone)]
 pub struct Current {
-    /// What it says.
+    /// The record.
     pub meta: Meta,
-    /// The revision that last put it.
+    /// Its modify revision.
     pub modified: Revision,
     value: Bytes,
 }
@@ -89,7 +89,7 @@ pub async fn read(registry: &SharedRegistry, keys: &Keys) -> Result<Current, Reg
     Ok(Current { meta: decoded(&key, &entry)?, modified: entry.modified, value: entry.value })
 }
 
-/// A transaction that puts `meta` in place of `current`, and does `ops` with it. Another store's record, even one that was
+/// A transaction that replaces `current` by `meta`, with `ops`. Another store's record, even one that was
 /// put at the same revision, is not replaced.
 pub fn change(keys: &Keys, meta: &Meta, current: &Current, ops: Vec<Op>) -> Txn {
     let put = Op::put(keys.meta(), meta.encode());
@@ -98,7 +98,7 @@ pub fn change(keys: &Keys, meta: &Meta, current: &Current, ops: Vec<Op>) -> Txn 
     Txn { guards, ops: std::iter::once(put).chain(ops).collect() }
 }
 
-/// Takes down that the store stands in for `lost`, unless it is known already for which one it does.
+/// Records that the store replaces `lost`, unless it is known already which store it replaces.
 ///
 /// # Errors
 /// If the store does not answer.

@@ -328,7 +328,7 @@ impl Session {
         let op = session.as_ref().map(|session| session.op.clone());
         let done = self.rooms.claims.announce(holder, uplinks, container, op).await;
         if done.is_ok() {
-            session.inspect(|session| self.attachment.session_stands(session));
+            session.inspect(|session| self.attachment.session_put(session));
         }
         self.fenced_or(done)
     }

@@ -1,4 +1,4 @@
-//! Which agents have a stream here, and which had one. Pure.
+//! The agents that have or had a stream here. Pure.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -12,68 +12,68 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::registry::LeaseId;
 
-/// A stream, told apart from an earlier one of the same node.
+/// Identifies a stream among those of the same node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StreamId(pub u64);
 
 #[derive(Debug)]
 struct Agent {
     stream: StreamId,
-    /// Which run of the agent it is; none of one that does not say.
+    /// The instance of the agent; none if it does not report one.
     instance: Option<InstanceId>,
     connected: bool,
     last_frame: Instant,
-    /// The lease that its session stands under in the store.
+    /// The lease of its session in the store.
     session: Option<LeaseId>,
     /// The instance that the session in the store names.
     session_instance: Option<InstanceId>,
-    /// Dropped once a newer stream is there.
+    /// Dropped when a newer stream replaces it.
     newest: Option<oneshot::Sender<Infallible>>,
-    /// It has said that it was told to stop.
+    /// It has reported that it stops.
     stopping: bool,
-    /// Since when its session is seen to stand at another controller.
+    /// Since when its session is seen at another controller.
     moved: Option<Instant>,
-    /// Since when its session is seen to be missing in the store.
+    /// Since when its session is missing in the store.
     missing: Option<Instant>,
-    /// When a stream was superseded by that of another agent, as long as it is remembered.
+    /// The recent times at which another agent's stream superseded one.
     superseded: VecDeque<Instant>,
 }
 
 /// Another agent of a node, which was refused.
 #[derive(Debug)]
 struct Duplicate {
-    /// Where it connects from.
+    /// Its address.
     from: String,
     last: Instant,
     refusals: Outage,
 }
 
-/// The stream of another run of the agent, which is asked whether it is there before a newer one takes its place.
+/// The stream of another run of the agent, which is probed before a newer one replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Present {
     /// The stream.
     pub(super) stream: StreamId,
-    /// Whose it is.
+    /// Its instance.
     pub(super) instance: InstanceId,
 }
 
-/// For how long it is remembered that a stream was put off.
+/// How long a supersession is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
-/// For how long after its last attempt a refused agent counts as there: they are some seconds apart.
+/// How long a refused agent counts as present after its last attempt: attempts are some seconds apart.
 const REFUSED_FOR: Duration = Duration::from_secs(20);
-/// For how long a session must stand at another controller until the stream here is put off: the index may lag.
+/// How long a session must be at another controller before the stream here is superseded: the index may lag.
 const MOVED_FOR: Duration = Duration::from_secs(3);
 
-/// How an agent went.
+/// How an agent disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Going {
-    /// It was told to stop, and said so.
+    /// It stopped, and reported so.
     Stopped,
-    /// Without a word.
+    /// Without a notice.
     Lost,
 }
 
-/// Ready once a newer stream of the same node is there.
+/// Ready once a newer stream of the same node exists.
 pub(super) type Superseded = oneshot::Receiver<Infallible>;
 
 /// The agents of this controller.
@@ -85,7 +85,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// The connected stream of `node` that is of another run of its agent than `instance`, so far as both say which they are.
+    /// The connected stream of `node` from another run of its agent than `instance`, if both report their instances.
     pub(super) fn other_run(&self, node: &NodeName, instance: Option<InstanceId>) -> Option<Present> {
         let agent = self.agents.get(node).filter(|agent| agent.connected)?;
         let present = Present { stream: agent.stream, instance: agent.instance? };
@@ -127,7 +127,7 @@ impl Book {
         (stream, superseded)
     }
 
-    /// Another agent of `node` was refused, which connects from `from`. Whether that is to be logged, and how often it was.
+    /// Another agent of `node`, at `from`, was refused. Returns the number of refusals if it is to be logged.
     pub(super) fn refused(&mut self, node: &NodeName, from: &str, now: Instant) -> Option<u64> {
         self.duplicates.retain(|_, duplicate| duplicate.tries(now));
         let new = || Duplicate { from: String::new(), last: now, refusals: Outage::default() };
@@ -136,27 +136,27 @@ impl Book {
         duplicate.refusals.failed(now).map(|failing| failing.failures)
     }
 
-    /// The nodes of which another agent was refused lately, and where it connects from.
+    /// The nodes with a recently refused duplicate agent, and its address.
     pub(super) fn duplicates(&self, now: Instant) -> HashMap<NodeName, String> {
         let present = self.duplicates.iter().filter(|(_, duplicate)| duplicate.tries(now));
         present.map(|(node, duplicate)| (node.clone(), duplicate.from.clone())).collect()
     }
 
-    /// Which run the node's newest stream is of.
+    /// The instance of the node's newest stream.
     pub(super) fn instance(&self, node: &NodeName) -> Option<InstanceId> {
         self.agents.get(node)?.instance
     }
 
-    /// How often streams of `node` were put off lately.
+    /// The recent supersessions of `node`'s streams.
     pub(super) fn superseded(&mut self, node: &NodeName, now: Instant) -> usize {
         let Some(agent) = self.agents.get_mut(node) else { return 0 };
         agent.superseded.retain(|at| now.duration_since(*at) < REMEMBERED);
         agent.superseded.len()
     }
 
-    /// The connected nodes' sessions that are seen to stand at another controller are those in `elsewhere`, with the run of the
-    /// agent that has them. Where one has for a while, the stream here is superseded: the agent moved, or another one of the node
-    /// was let in there when this one did not answer. The answer is those nodes.
+    /// `elsewhere` lists the connected nodes with a session at another controller, and the instance of that session. If that
+    /// lasts for a while, the stream here is superseded: the agent moved, or another agent of the node was accepted there
+    /// because this one did not answer. Returns the superseded nodes.
     pub(super) fn seen_elsewhere(
         &mut self,
         elsewhere: &HashMap<NodeName, Option<InstanceId>>,
@@ -180,8 +180,8 @@ impl Book {
         put_off
     }
 
-    /// The connected nodes whose session was put, and is not among those in the store, which are of the nodes in `there`. Only
-    /// those for which that has been so for a while: the index may lag.
+    /// The connected nodes whose session was put, but is not among those in the store, which belong to the nodes in `there`. Only
+    /// those for which that has lasted for a while: the index may lag.
     pub(super) fn missing(&mut self, there: &HashSet<NodeName>, now: Instant) -> Vec<NodeName> {
         let mut missing = Vec::new();
         let agents = self.agents.iter_mut().filter(|(_, agent)| agent.connected && agent.session.is_some());
@@ -196,7 +196,7 @@ impl Book {
         missing
     }
 
-    /// The end of a stream, whose last frame came at `last_frame`.
+    /// A stream has ended; its last message arrived at `last_frame`.
     pub(super) fn detach(&mut self, node: &NodeName, stream: StreamId, last_frame: Instant) {
         if let Some(agent) = self.agents.get_mut(node).filter(|agent| agent.stream == stream) {
             agent.connected = false;
@@ -204,7 +204,7 @@ impl Book {
         }
     }
 
-    /// The agent has said that it was told to stop. Forgotten with its next stream.
+    /// The agent has reported that it stops. Cleared by its next stream.
     pub(super) fn stops(&mut self, node: &NodeName, stream: StreamId) {
         if let Some(agent) = self.agents.get_mut(node).filter(|agent| agent.stream == stream) {
             agent.stopping = true;
@@ -216,34 +216,34 @@ impl Book {
         self.agents.get(node).is_some_and(|agent| agent.stream == stream)
     }
 
-    /// Whether the node's session stands under `lease`, and names the newest stream's run.
+    /// Whether the node's session has `lease` and the newest stream's instance.
     pub(super) fn has_session(&self, node: &NodeName, lease: LeaseId) -> bool {
         let stands = |agent: &Agent| agent.session == Some(lease) && agent.session_instance == agent.instance;
         self.agents.get(node).is_some_and(stands)
     }
 
-    /// The node's session stands under `lease` now, and names this run.
+    /// The node's session has `lease` and this instance now.
     pub(super) fn session_put(&mut self, node: &NodeName, lease: LeaseId, instance: Option<InstanceId>) {
         if let Some(agent) = self.agents.get_mut(node) {
             (agent.session, agent.session_instance) = (Some(lease), instance);
         }
     }
 
-    /// Whether a node that was [`lost`](Self::lost) has had a stream since; its session stands under `lease` then.
+    /// Whether a node that was [`lost`](Self::lost) has had a stream since; its session has `lease` then.
     pub(super) fn is_back(&mut self, node: &NodeName, lease: Option<LeaseId>) -> bool {
         let Some(agent) = self.agents.get_mut(node) else { return false };
         agent.session = agent.session.or(lease);
         true
     }
 
-    /// The connected nodes whose session stands under another lease than `lease`.
+    /// The connected nodes whose session has another lease than `lease`.
     pub(super) fn to_move(&self, lease: LeaseId) -> Vec<NodeName> {
         let moved = |agent: &Agent| agent.connected && agent.session.is_some_and(|held| held != lease);
         self.agents.iter().filter(|(_, agent)| moved(agent)).map(|(node, _)| node.clone()).collect()
     }
 
-    /// Takes out the nodes that have been silent for `down_after`; the answer is those of them that had a session, and how
-    /// each went.
+    /// Removes the nodes that have been silent for `down_after`; returns those of them that had a session, and how
+    /// each disconnected.
     pub(super) fn lost(&mut self, now: Instant, down_after: Duration) -> Vec<(NodeName, Going)> {
         let is_lost = |agent: &Agent| !agent.connected && now.duration_since(agent.last_frame) >= down_after;
         let lost = self.agents.extract_if(|_, agent| is_lost(agent));
@@ -252,7 +252,7 @@ impl Book {
 }
 
 impl Duplicate {
-    /// Whether it still tries.
+    /// Whether it still retries.
     fn tries(&self, now: Instant) -> bool {
         now.duration_since(self.last) < REFUSED_FOR
     }
@@ -379,7 +379,7 @@ mod tests {
         book.attach(&node(), one, start);
         book.session_put(&node(), LeaseId(1), one);
         book.attach(&node(), two, start);
-        assert!(!book.has_session(&node(), LeaseId(1)), "it is to be put anew");
+        assert!(!book.has_session(&node(), LeaseId(1)), "it must be put again");
         book.session_put(&node(), LeaseId(1), two);
         assert!(book.has_session(&node(), LeaseId(1)));
         let before = book.superseded(&node(), start);

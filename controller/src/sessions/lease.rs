@@ -1,4 +1,4 @@
-//! The controller's lease: its own record and all its agents' sessions stand under it.
+//! The controller's lease, which its own record and all its agents' sessions are attached to.
 
 use sextant_proto::VERSION;
 
@@ -8,20 +8,19 @@ use crate::{
     registry::{Entry, Guard, LeaseId, Op, Outcome, RegistryError, Txn},
 };
 
-/// Which controllers that the store lists a controller takes the place of when it starts: they are dead, and their leases have
-/// not ended yet.
+/// The listed controllers that a starting controller replaces: they are dead, and their leases have not expired yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replaces {
-    /// Every other one: the store has room for one.
+    /// All others: the store allows one controller.
     All,
-    /// Those at its own address, where nobody else can listen.
+    /// Those at its own address, where no other process can listen.
     SameAddress,
     /// None: other hosts may have the same address, as with loopback ones, or `[::]`.
     None,
 }
 
 impl Sessions {
-    /// Keeps the lease alive, or gets a new one, and has all sessions stand under it.
+    /// Renews the lease, or gets a new one and attaches all sessions to it.
     pub(super) async fn keep_lease(&self) -> Result<(), RegistryError> {
         let lease = match self.lease() {
             Some(lease) => match self.shared.registry.keep_alive(lease).await {
@@ -47,7 +46,7 @@ impl Sessions {
         Ok(lease)
     }
 
-    /// Dead controllers are not listed beside this one.
+    /// Deletes the records of dead controllers.
     async fn replace_predecessors(&self) -> Result<(), RegistryError> {
         let replaces = self.shared.me.replaces;
         if replaces == Replaces::None {
@@ -71,7 +70,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Sessions that stood under an ended lease stand under `lease`. What fails here is done by the next keep-alive.
+    /// Attaches sessions of an ended lease to `lease`. Failures are retried at the next keep-alive.
     async fn move_sessions(&self, lease: LeaseId) -> Result<(), RegistryError> {
         let to_move = self.book().to_move(lease);
         for node in to_move {

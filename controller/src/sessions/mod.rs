@@ -1,7 +1,7 @@
 //! The liveness of agents: streams here, session keys in the store (DESIGN §5).
 //!
-//! One task keeps the controller's lease alive, under which all its sessions stand, and ends the sessions of agents that
-//! have been silent for `down_after`. If the controller dies, its lease ends, and with it the sessions of the agents that
+//! One task renews the controller's lease, which all its sessions are attached to, and ends the sessions of agents that
+//! have been silent for `down_after`. If the controller dies, its lease expires, and with it the sessions of the agents that
 //! have not moved to another controller.
 
 mod book;
@@ -36,24 +36,24 @@ use crate::{
     registry::{Entry, Guard, KeyRange, LeaseId, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
-/// How often silence is looked for.
+/// The interval of checks for silent agents.
 const TICK: Duration = Duration::from_millis(250);
-/// How often to look for sessions of this controller's agents at others: it takes as long as there are agents.
+/// The interval of checks for this controller's agents that have sessions at others: linear in the number of agents.
 const TICKS_PER_LOOK_ELSEWHERE: u32 = 4;
-/// How often a lease is kept alive within its TTL.
+/// The renewals of a lease per TTL.
 const KEEP_ALIVES_PER_TTL: u32 = 4;
 
-/// From how many times on agents of one node that put each other off are told of.
+/// The number of supersessions of a node's streams that is logged.
 const FLAPPING: u32 = 4;
 
-/// Who this controller is.
+/// The identity of this controller.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// Random, new with each start.
+    /// Random, new at each start.
     pub id: String,
-    /// Where it listens.
+    /// Its listen address.
     pub address: String,
-    /// Which records of earlier controllers it deletes when it starts.
+    /// The records of earlier controllers that it deletes when it starts.
     pub replaces: Replaces,
 }
 
@@ -71,7 +71,7 @@ struct Shared {
     book: Mutex<Book>,
     lease: watch::Sender<Option<LeaseId>>,
     ready: watch::Sender<Result<(), String>>,
-    /// Whether the lease stands, as last seen.
+    /// Whether the lease was valid at the last renewal.
     lease_kept: AtomicBool,
     /// Since when it is not ready.
     unready_since_unix_ms: Mutex<Option<u64>>,
@@ -88,9 +88,9 @@ pub struct Attachment {
     superseded: Superseded,
 }
 
-/// A session that is to be put into the store.
+/// A session to be put into the store.
 pub struct NewSession {
-    /// What puts it.
+    /// The operation that puts it.
     pub op: Op,
     lease: LeaseId,
 }
@@ -100,7 +100,7 @@ pub struct NewSession {
 pub struct OtherRun(Present);
 
 impl OtherRun {
-    /// Which run it is.
+    /// The instance of the run.
     pub fn instance(&self) -> InstanceId {
         self.0.instance
     }
@@ -134,17 +134,17 @@ impl Sessions {
         }
     }
 
-    /// Who this controller is.
+    /// The identity of this controller.
     pub fn identity(&self) -> &Identity {
         &self.shared.me
     }
 
-    /// Whether the controller's lease stands and the store takes writes.
+    /// Whether the controller's lease is valid and the store accepts writes.
     pub fn readiness(&self) -> Readiness {
         self.shared.ready.subscribe()
     }
 
-    /// Whether the controller's lease stands, though the store may take no writes.
+    /// Whether the controller's lease is valid, even if the store refuses writes.
     pub fn lease_kept(&self) -> bool {
         self.shared.lease_kept.load(Relaxed)
     }
@@ -154,18 +154,18 @@ impl Sessions {
         *self.shared.unready_since_unix_ms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// After how much silence an agent counts as gone.
+    /// The silence after which an agent counts as lost.
     pub fn down_after(&self) -> Duration {
         self.shared.down_after
     }
 
-    /// The stream of another run of `node`'s agent that is connected here: `instance` may take its place once it does not answer.
+    /// The stream of another run of `node`'s agent that is connected here: `instance` may replace it if it does not answer.
     pub fn other_run(&self, node: &NodeName, instance: Option<InstanceId>) -> Option<OtherRun> {
         self.book().other_run(node, instance).map(OtherRun)
     }
 
-    /// A new stream of `node`, of the run `instance` of its agent. An older one is told that it is superseded. `None` if there is
-    /// one of another run meanwhile, other than `silent`, which did not answer.
+    /// A new stream of `node`, of the run `instance` of its agent. An older one is superseded. `None` if there is
+    /// one of another run now, other than `silent`, which did not answer.
     pub fn attach(
         &self,
         node: &NodeName,
@@ -186,7 +186,7 @@ impl Sessions {
         Some(Attachment { sessions, node, instance, stream, last_frame: now, superseded })
     }
 
-    /// Another agent of `node`, which connects from `from`, was refused as the present one answers.
+    /// Another agent of `node`, at `from`, was refused because the connected one answers.
     pub fn refused(&self, node: &NodeName, from: &str) {
         if let Some(times) = self.book().refused(node, from, Instant::now()) {
             tracing::warn!(
@@ -196,20 +196,20 @@ impl Sessions {
         }
     }
 
-    /// Where another agent of `node` tries to connect here from, while the present one answers.
+    /// The address of another agent of `node` that is refused because the connected one answers.
     pub fn duplicate(&self, node: &NodeName) -> Option<String> {
         self.duplicates().remove(node)
     }
 
-    /// The nodes of which another agent tries to connect here, and where it connects from.
+    /// The nodes with a refused duplicate agent, and its address.
     pub fn duplicates(&self) -> HashMap<NodeName, String> {
         self.book().duplicates(Instant::now())
     }
 
-    /// Keeps the lease and the sessions under it; never ends.
+    /// Renews the lease and maintains its sessions; never ends.
     ///
     /// # Errors
-    /// None: a store that does not answer is tried again.
+    /// None: calls to a store that does not answer are retried.
     pub async fn run(self, index: Index) -> Result<(), RegistryError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -255,7 +255,7 @@ impl Sessions {
         }
     }
 
-    /// Puts off streams of nodes whose session a newer agent of the same node has at another controller.
+    /// Supersedes streams of nodes that have a newer session at another controller.
     fn put_off_moved(&self, index: &Index) {
         let me = &self.shared.me.id;
         let elsewhere: HashMap<_, _> = index.read(|state| {
@@ -270,12 +270,12 @@ impl Sessions {
         }
     }
 
-    /// How often agents of `node` have put each other off here lately.
+    /// The recent supersessions of `node`'s streams at this controller.
     pub fn superseded(&self, node: &NodeName) -> u32 {
         u32::try_from(self.book().superseded(node, Instant::now())).unwrap_or(u32::MAX)
     }
 
-    /// Says that two agents seem to have one id: at the first signs, then at ever fewer.
+    /// Logs a suspected duplicate node id, at exponentially growing counts.
     fn tell_flapping(&self, node: &NodeName) {
         let superseded = self.superseded(node);
         if superseded >= FLAPPING && superseded.is_power_of_two() {
@@ -286,7 +286,7 @@ impl Sessions {
         }
     }
 
-    /// Notes whether the lease is `kept` and the store takes changes, and why not.
+    /// Records whether the lease is `kept` and the store accepts changes, or why not.
     fn tell_ready(&self, kept: &Result<(), String>) {
         self.shared.lease_kept.store(kept.is_ok(), Relaxed);
         let refused = || self.shared.registry.refusal().map_or(Ok(()), |refusal| Err(refusal.reason));
@@ -308,8 +308,8 @@ impl Sessions {
         };
     }
 
-    /// Puts sessions of connected agents anew that are gone from the store: another controller that was frozen may have
-    /// ended them, holding them for its own.
+    /// Restores sessions of connected agents that are missing in the store: another controller that was frozen may have
+    /// ended them as its own.
     async fn put_missing(&self, index: &Index) {
         let Some(lease) = self.lease() else { return };
         let there = index.read(|state| state.sessions().keys().cloned().collect());
@@ -325,7 +325,7 @@ impl Sessions {
         }
     }
 
-    /// Puts the node's session under `lease`, unless it stands at another controller, where its agent has moved to.
+    /// Puts the node's session with `lease`, unless its agent has moved to another controller.
     async fn put_own_session(&self, node: &NodeName, lease: LeaseId) -> Result<(), RegistryError> {
         let key = self.shared.keys.session(node);
         let guard = match self.entry(&key).await? {
@@ -341,7 +341,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether a session in the store is of this controller.
+    /// Whether a session in the store belongs to this controller.
     fn is_mine(&self, entry: &Entry) -> bool {
         SessionRecord::decode(&entry.value).is_ok_and(|session| session.controller == self.shared.me.id)
     }
@@ -385,7 +385,7 @@ impl Sessions {
         }
     }
 
-    /// Ends the node's session if it is still this controller's.
+    /// Ends the node's session if it still belongs to this controller.
     async fn end_session(&self, node: &NodeName, going: Going) -> Result<(), RegistryError> {
         let key = self.shared.keys.session(node);
         let Some(entry) = self.entry(&key).await? else { return Ok(()) };
@@ -411,7 +411,7 @@ impl Sessions {
         self.shared.registry.commit(ended).await.map(|_| ())
     }
 
-    /// What says in the store that the node's agent was told to stop; nothing of a router, which has no record.
+    /// The operation that records that the node's agent was stopped; none for a router, which has no record.
     async fn stopped(&self, node: &NodeName) -> Result<Option<(Guard, [Op; 2])>, RegistryError> {
         let key = self.shared.keys.node(node);
         let Some(entry) = self.entry(&key).await? else { return Ok(None) };
@@ -427,7 +427,7 @@ impl Sessions {
         Ok(self.shared.registry.list(&KeyRange::key(key)).await?.entries.pop())
     }
 
-    /// The lease that this controller's keys stand under, while it has one.
+    /// The lease of this controller's keys, while it has one.
     pub fn lease(&self) -> Option<LeaseId> {
         *self.shared.lease.borrow()
     }
@@ -442,25 +442,25 @@ fn incarnation(index: &Index) -> Incarnation {
 }
 
 impl Attachment {
-    /// A frame of the agent has come.
+    /// The agent has sent a message.
     pub fn heard(&mut self) {
         self.last_frame = Instant::now();
     }
 
-    /// How long the agent has been silent.
+    /// The time since the agent's last message.
     pub fn silence(&self) -> Duration {
         self.last_frame.elapsed()
     }
 
-    /// The agent has said that it was told to stop.
+    /// The agent has reported that it stops.
     pub fn stops(&self) {
         self.sessions.book().stops(&self.node, self.stream);
     }
 
-    /// What puts the agent's session into the store; `None` if it stands there already.
+    /// The operation that puts the agent's session into the store; `None` if it is there already.
     ///
     /// # Errors
-    /// If the store has given no lease.
+    /// If the store has granted no lease.
     pub async fn session(&self) -> Result<Option<NewSession>, RegistryError> {
         let mut lease = self.sessions.shared.lease.subscribe();
         let lease = lease.wait_for(Option::is_some).await.ok().and_then(|lease| *lease);
@@ -470,10 +470,10 @@ impl Attachment {
         Ok((!stands).then(|| NewSession { op: op(), lease }))
     }
 
-    /// Puts the agent's session into the store by itself, unless it stands there already.
+    /// Puts the agent's session into the store in a transaction of its own, unless it is there already.
     ///
     /// # Errors
-    /// If the store does not take it.
+    /// If the store refuses it.
     pub async fn put_session(&self) -> Result<(), RegistryError> {
         match self.session().await? {
             Some(session) => self.sessions.put_session(&self.node, session.lease, self.instance).await,
@@ -482,11 +482,11 @@ impl Attachment {
     }
 
     /// The session was put.
-    pub fn session_stands(&self, session: &NewSession) {
+    pub fn session_put(&self, session: &NewSession) {
         self.sessions.book().session_put(&self.node, session.lease, self.instance);
     }
 
-    /// Waits until a newer stream of the same node is there; not to be called again after that. Cancel safe.
+    /// Waits until a newer stream of the same node exists; must not be called again after that. Cancel safe.
     pub async fn superseded(&mut self) {
         let _dropped = (&mut self.superseded).await;
     }
