@@ -1,4 +1,4 @@
-//! The format of a backup file: `sextant backup` and a zero octet, the form's version, the body's length, the body (a
+//! The format of a backup file: `sextant backup` and a zero octet, the format's version, the body's length, the body (a
 //! protobuf message), and the CRC-32 of all before it. Numbers are big-endian.
 
 use bytes::Bytes;
@@ -8,46 +8,46 @@ use sextant_proto::{Revision, convert, store::v1 as stored};
 use super::{Backup, Kept};
 
 const MAGIC: &[u8; 15] = b"sextant backup\0";
-/// The form that this version writes, and the newest that it reads.
+/// The format that this version writes, and the newest that it reads.
 const VERSION: u32 = 1;
 const HEADER: usize = MAGIC.len() + 4 + 8;
 const CHECKSUM: usize = 4;
 
-/// Why octets are no backup.
+/// Why octets are not a valid backup.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    /// It does not begin as one.
-    #[error("is no backup of sextant; give a file that `sextant backup FILE` wrote")]
+    /// The signature is missing.
+    #[error("is not a backup of sextant; give a file that `sextant backup FILE` wrote")]
     NotABackup,
-    /// Made by a later version.
+    /// Written by a newer version.
     #[error(
-        "is a backup of form {0}, and this version reads up to form {VERSION}; use a sextant and a controller of the \
+        "is a backup of format {0}, and this version reads up to format {VERSION}; use a sextant and a controller of the \
          version that wrote it"
     )]
     Newer(u32),
-    /// Some of it is missing, or there is too much.
+    /// The length is wrong.
     #[error("is damaged: it has {has} octets and should have {should}; use another copy of it")]
     Length {
-        /// What there are.
+        /// The actual length.
         has: u64,
-        /// What its header says.
+        /// The length by its header.
         should: u64,
     },
-    /// The checksum is another one.
+    /// The checksum does not match.
     #[error("is damaged: its checksum is {has:08x} and should be {should:08x}; use another copy of it")]
     Checksum {
-        /// That of the octets.
+        /// The actual checksum.
         has: u32,
-        /// That which the file says.
+        /// The checksum in the file.
         should: u32,
     },
-    /// The checksum is right, and the content is not.
+    /// The checksum matches, but the content is invalid.
     #[error("cannot be read: {0}; use another backup")]
     Content(String),
 }
 
 impl Backup {
-    /// As the octets of a file.
+    /// Encodes the backup.
     pub fn encode(&self) -> Bytes {
         let body = stored::Backup {
             version: self.version.clone(),
@@ -69,10 +69,10 @@ impl Backup {
         file.into()
     }
 
-    /// From the octets of a file.
+    /// Decodes a backup.
     ///
     /// # Errors
-    /// A [`FileError`] that says what is wrong with it.
+    /// A [`FileError`].
     pub fn decode(file: &[u8]) -> Result<Self, FileError> {
         let rest = file.strip_prefix(MAGIC).ok_or(FileError::NotABackup)?;
         let cut = || FileError::Length { has: file.len() as u64, should: (HEADER + CHECKSUM) as u64 };

@@ -1,4 +1,4 @@
-//! A backup file: the lasting content of a store, its format ([`Backup::encode`], [`Backup::decode`]), and writing it.
+//! A backup file: the persistent content of a store, its format ([`Backup::encode`], [`Backup::decode`]), and writing it.
 //!
 //! The controller makes backups and restores them; the command line writes and reads the files.
 
@@ -12,38 +12,38 @@ use sextant_proto::{Incarnation, Revision};
 pub use format::FileError;
 pub use whole::{Existing, UNFINISHED, write};
 
-/// What is in a backup.
+/// The content of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
-    /// The version of Sextant that made it.
+    /// The version of Sextant that wrote it.
     pub version: String,
     /// The cluster's name.
     pub cluster: String,
-    /// The store that it is of, in words.
+    /// The name of its store.
     pub store: String,
-    /// The incarnation of that.
+    /// The incarnation of the store.
     pub incarnation: Incarnation,
-    /// The revision of that.
+    /// The revision of the store.
     pub revision: Revision,
-    /// When it was made.
+    /// The time of the backup.
     pub unix_ms: u64,
-    /// All that lasts, in key order.
+    /// All persistent entries, in key order.
     pub entries: Vec<Kept>,
 }
 
 /// A key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// After the cluster's root.
+    /// The key, relative to the cluster's root.
     pub key: String,
     /// Its value.
     pub value: bytes::Bytes,
-    /// The revision that made it.
+    /// Its create revision.
     pub created: Revision,
 }
 
 impl Backup {
-    /// How many claims are in it.
+    /// The number of claims.
     pub fn claims(&self) -> usize {
         self.entries.iter().filter(|entry| entry.key.starts_with("claims/")).count()
     }

@@ -1,24 +1,24 @@
-//! Writing a file that is there whole, or not at all.
+//! Writes a file atomically.
 
 use std::{fs, io, io::Write, path::Path};
 
-/// What stands at the path already.
+/// The treatment of an existing file at the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// It stays, and the write fails with `AlreadyExists`.
+    /// It is kept, and the write fails with `AlreadyExists`.
     Keep,
     /// It is replaced.
     Replace,
 }
 
-/// How the names of unfinished files begin, and how they end.
+/// The prefix and the suffix of the names of unfinished files.
 pub const UNFINISHED: (&str, &str) = (".sextant-", ".unfinished");
 
-/// Writes beside, syncs, and renames: whatever happens between, the file is there whole, or not at all. It is its owner's
-/// alone (0600).
+/// Writes a temporary file, syncs it, and renames it: the file exists completely or not at all. It is accessible to its owner
+/// only (0600).
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn write(file: &Path, octets: &[u8], existing: Existing) -> io::Result<()> {
     let directory = file.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (prefix, suffix) = UNFINISHED;

@@ -1,7 +1,7 @@
-//! Backups that the controller takes by itself.
+//! Automatic backups.
 //!
 //! One task, [`Automatic::run`]: it waits for the next backup's time, reads the store at one revision, and writes a file. It
-//! never ends: what fails is tried again.
+//! never ends: failures are retried.
 
 use std::{
     convert::Infallible,
@@ -23,28 +23,28 @@ use crate::{
     registry::{KeyRange, RegistryError, SharedRegistry},
 };
 
-/// The longest time until a backup that failed is tried again.
+/// The longest pause before a retry.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// When automatic backups are taken, and where.
+/// The schedule and the directory of automatic backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// How often.
+    /// The interval.
     pub every: Duration,
-    /// How many are kept.
+    /// The number of kept backups.
     pub keep: usize,
-    /// In which directory.
+    /// The directory.
     pub directory: PathBuf,
 }
 
-/// How automatic backups go.
+/// The state of automatic backups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// When the last one was taken; that of an earlier start too.
+    /// The time of the last one, also of an earlier start.
     pub last_unix_ms: Option<u64>,
-    /// Why the last try failed, if it did.
+    /// The error of the last attempt, if it failed.
     pub failing: Option<String>,
-    /// The newest backup of another store than the present one, as of the start.
+    /// The newest backup of another store than the current one, as of the start.
     pub earlier: Option<PathBuf>,
 }
 
@@ -57,17 +57,17 @@ pub struct Automatic {
 
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    /// It is reported by those who need the store more.
+    /// Other modules report this error.
     #[error("the store cannot be read: {0}")]
     Store(#[from] RegistryError),
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    #[error("writing it ended: {0}")]
+    #[error("the writing task ended: {0}")]
     Ended(#[from] tokio::task::JoinError),
 }
 
 impl Automatic {
-    /// None are taken without a schedule.
+    /// Without a schedule no backups are taken.
     pub fn new(schedule: Option<Schedule>) -> Self {
         Self { schedule, taken: Arc::default() }
     }
@@ -77,15 +77,15 @@ impl Automatic {
         self.schedule.as_ref()
     }
 
-    /// How they go.
+    /// Their state.
     pub fn taken(&self) -> Taken {
         self.lock().clone()
     }
 
-    /// Takes them, for ever.
+    /// Takes backups, for ever.
     ///
     /// # Errors
-    /// None: what fails is tried again.
+    /// None: failures are retried.
     pub async fn run(self, registry: SharedRegistry, keys: Keys, cluster: String) -> Result<(), Infallible> {
         let Some(schedule) = self.schedule.clone() else {
             return std::future::pending().await;
@@ -100,7 +100,7 @@ impl Automatic {
         }
     }
 
-    /// How long until the first one.
+    /// The time until the first one.
     async fn begin(&self, schedule: &Schedule, incarnation: Option<Incarnation>) -> Duration {
         let directory = Directory::new(schedule.directory.clone());
         let begun = tokio::task::spawn_blocking(move || {
@@ -122,7 +122,7 @@ impl Automatic {
         }
     }
 
-    /// Remembers how one went, and logs when that changes.
+    /// Records the result of one, and logs when it changes.
     fn tell(&self, taken: Result<(Backup, PathBuf), Failed>) {
         let mut state = self.lock();
         match taken {
@@ -148,7 +148,7 @@ impl Automatic {
     }
 }
 
-/// Which store it is; none if it does not answer.
+/// The incarnation of the store; none if it does not answer.
 async fn incarnation(registry: &SharedRegistry, keys: &Keys) -> Option<Incarnation> {
     let entry = registry.list(&KeyRange::key(&keys.meta())).await.ok()?.entries.pop()?;
     Some(Meta::decode(&entry.value).ok()?.incarnation)

@@ -1,6 +1,6 @@
-//! A directory of automatic backups: the newest one, writing another, deleting old ones.
+//! A directory of automatic backups: finds the newest one, writes new ones, deletes old ones.
 //!
-//! Only files with a [`Name`] of ours are read or deleted, and unfinished ones of our own. All of it blocks.
+//! Only files with a valid [`Name`], and unfinished ones of this controller, are read or deleted. All functions block.
 
 use std::{
     fs, io,
@@ -14,11 +14,11 @@ use sextant_proto::Incarnation;
 use super::names::{Name, expired, rfc3339};
 use crate::registry::embedded::{FindBackup, NamedBackup};
 
-/// Where automatic backups are.
+/// A directory of automatic backups.
 #[derive(Debug, Clone)]
 pub struct Directory(PathBuf);
 
-/// What went wrong in the directory.
+/// A failed operation in the directory.
 #[derive(Debug, thiserror::Error)]
 #[error("backup directory {path:?}: {what}: {source}")]
 pub struct DirectoryError {
@@ -28,20 +28,20 @@ pub struct DirectoryError {
 }
 
 impl Directory {
-    /// That at `path`, which need not be there.
+    /// The directory at `path`, which need not exist.
     pub fn new(path: PathBuf) -> Self {
         Self(path)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Makes it, for its owner alone, if it is not there; removes what a killed controller left unfinished.
+    /// Creates it, accessible to its owner only, if it does not exist; removes unfinished files of a killed controller.
     ///
     /// # Errors
-    /// If it cannot be made or read.
+    /// If it cannot be created or read.
     pub fn prepare(&self) -> Result<(), DirectoryError> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
         made.map_err(|error| self.failed("it cannot be made", error))?;
@@ -54,7 +54,7 @@ impl Directory {
         Ok(())
     }
 
-    /// When the newest backup was written, by its name.
+    /// The time of the newest backup, from its name.
     ///
     /// # Errors
     /// If the directory cannot be read.
@@ -62,7 +62,7 @@ impl Directory {
         Ok(self.names()?.last().map(|name| name.unix_ms))
     }
 
-    /// The newest undamaged backup of another store than that of this incarnation.
+    /// The newest undamaged backup of a store with another incarnation.
     pub fn newest_not_of(&self, incarnation: Incarnation) -> Option<PathBuf> {
         self.newest_that(|name| !name.is_of(incarnation)).map(|(file, _)| file)
     }
@@ -76,7 +76,7 @@ impl Directory {
         })
     }
 
-    /// Writes a backup, and deletes those that are too many then; its file.
+    /// Writes a backup, and deletes surplus ones; returns its file.
     ///
     /// # Errors
     /// If it cannot be written, or old ones cannot be deleted.
@@ -102,7 +102,7 @@ impl Directory {
         }
     }
 
-    /// Those of backups, the oldest first.
+    /// The names of backups, the oldest first.
     fn names(&self) -> Result<Vec<Name>, DirectoryError> {
         let mut names: Vec<Name> = self.file_names()?.iter().filter_map(|name| name.parse().ok()).collect();
         names.sort_unstable();

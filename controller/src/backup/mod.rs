@@ -1,8 +1,8 @@
-//! The store's lasting content in one file, and back.
+//! Backup of the store's persistent content into one file, and restore.
 //!
-//! [`plan`] is what a restore comes to (pure), [`restore`] does it. [`automatic`] takes backups by itself, into a
-//! [`directory`] whose files have [`names`]. What stands under a lease (who is there now) and the audit are not in a backup.
-//! The format of the file is `sextant_backup_file`'s.
+//! [`plan`] plans a restore (pure), [`restore`] applies it. [`automatic`] takes backups periodically, into a [`directory`] whose
+//! files have [`names`]. Keys with a lease (sessions) and the audit entries are not in a backup. The format of the file is
+//! `sextant_backup_file`'s.
 
 mod automatic;
 mod directory;
@@ -24,10 +24,10 @@ pub use directory::{Directory, DirectoryError};
 pub use plan::Conflict;
 pub use restore::{RestoreError, Restored, restore, undo};
 
-/// A backup of all that the store holds at one revision.
+/// Takes a backup of the store at one revision.
 ///
 /// # Errors
-/// If the store does not answer, or is half restored.
+/// If the store does not answer, or a restore is incomplete.
 pub async fn take(registry: &SharedRegistry, keys: &Keys, cluster: &str) -> Result<Backup, RegistryError> {
     let listing = registry.list(&keys.all()).await?;
     let key = keys.meta();
@@ -54,7 +54,7 @@ fn kept(keys: &Keys, entry: &Entry) -> Option<Kept> {
     Some(Kept { key: key.into(), value: entry.value.clone(), created: entry.created })
 }
 
-/// Whether what stands under this key is the cluster's, and not the store's own.
+/// Whether the key belongs to the cluster's content, and not to the store itself.
 fn lasts(key: &str) -> bool {
     let of_the_store = ["audit/", "lineage/", "doubts/"].iter().any(|directory| key.starts_with(directory));
     let of_here = ["meta/store", "meta/elapsed", "meta/pools", "meta/removals", "meta/reservations"];

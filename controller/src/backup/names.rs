@@ -1,4 +1,4 @@
-//! The names of automatic backups, and which of them are deleted. Pure.
+//! The names of automatic backups, and their retention. Pure.
 
 use std::{
     fmt,
@@ -14,19 +14,19 @@ const SUFFIX: &str = ".backup";
 /// The name of an automatic backup: `sextant-20261129T091040.123Z-0123abcd.backup`. Names sort by time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name {
-    /// When it was taken.
+    /// The time of the backup.
     pub unix_ms: u64,
     /// The first digits of the store's incarnation.
     pub incarnation: String,
 }
 
-/// A file name that is none of ours.
+/// A file name that is not a backup's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not the name of an automatic backup")]
 pub struct NotOurs;
 
 impl Name {
-    /// That of a backup of this incarnation, taken at `unix_ms`.
+    /// The name of a backup of this incarnation, taken at `unix_ms`.
     pub fn new(unix_ms: u64, incarnation: Incarnation) -> Self {
         Self { unix_ms, incarnation: short(incarnation) }
     }
@@ -78,9 +78,9 @@ fn read_time(text: &str) -> Option<u64> {
     u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// Which backups are deleted, once one of `incarnation` was written. These stay: the newest `keep` of it, as many of the
-/// incarnation before, and the last one of each of `keep` incarnations before that. A store that stands in for a lost one
-/// does not push out the backups of that.
+/// The backups to delete after one of `incarnation` was written. Kept are the newest `keep` of it, as many of the incarnation
+/// before, and the last one of each of `keep` incarnations before that. So a store that replaces a lost one does not displace
+/// the backups of the lost one.
 pub fn expired(names: &[Name], incarnation: Incarnation, keep: usize) -> Vec<&Name> {
     let mut newest_first: Vec<_> = names.iter().collect();
     newest_first.sort_unstable_by(|a, b| b.cmp(a));
@@ -103,7 +103,7 @@ pub fn expired(names: &[Name], incarnation: Incarnation, keep: usize) -> Vec<&Na
     newest_first
 }
 
-/// How long until the first backup after a start: the time since the last one counts, as a controller that starts again and
+/// The time until the first backup after a start. The time since the last one counts, as a controller that restarts again and
 /// again would otherwise take one each time, or never.
 pub fn first_wait(last_unix_ms: Option<u64>, now_unix_ms: u64, every: Duration) -> Duration {
     let Some(last) = last_unix_ms else {

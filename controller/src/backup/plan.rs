@@ -1,6 +1,6 @@
-//! What a restore comes to: what is to be put into a store that holds this already, or what stands in the way. Pure.
+//! Plans a restore: the entries to put into a store with live content, or the conflicts. Pure.
 //!
-//! What is live stays as it is. What of the backup is the same claim, node, pool or reservation, is there already.
+//! Live records are unchanged. Claims, nodes, pools and reservations of the backup that exist already are skipped.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -15,7 +15,7 @@ use crate::{
     registry::{Guard, Listing, Op},
 };
 
-/// What of a backup is live otherwise.
+/// A conflict between the backup and a live record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict(String);
 
@@ -25,27 +25,27 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// What is to be put.
+/// The entries to put.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// New pools.
     pub(super) pools: Vec<Op>,
-    /// Live pools as they are: putting them refuses whoever claims from them by what it knew before.
+    /// Live pools, unchanged: putting them refuses claims that are based on their previous revision.
     pub(super) touched: Vec<Op>,
-    /// All else; each with a guard that nobody has put it meanwhile.
+    /// All others, each with a guard that it does not exist yet.
     pub(super) rest: Vec<(Guard, Op)>,
 }
 
 /// Why there is no plan.
 #[derive(Debug)]
 pub(super) enum NoPlan {
-    /// The backup itself.
+    /// The backup itself is invalid.
     File(FileError),
-    /// What is live.
+    /// It conflicts with live records.
     Conflicts(Vec<Conflict>),
 }
 
-/// What a set of entries says.
+/// The records of a set of entries.
 #[derive(Default)]
 struct Content {
     pools: BTreeMap<String, Pool>,
@@ -89,7 +89,7 @@ impl Content {
     }
 }
 
-/// What leads from what is live to what is live and in the backup.
+/// The plan from the live content to the union of live content and backup.
 pub(super) fn plan(backup: &Backup, live: &Listing, keys: &Keys) -> Result<Plan, NoPlan> {
     let lasting = |key: &str| keys.relative(key).is_some_and(lasts);
     let there = live.entries.iter().filter(|entry| lasting(&entry.key));
@@ -137,7 +137,7 @@ fn put(plan: &mut Plan, backup: &Backup, keys: &Keys, kept: &Kept) {
     plan.rest.push((Guard::Absent(key.clone()), Op::put(key, value)));
 }
 
-/// A claim, with since when it was held in the store that the backup is of.
+/// A claim, with its epoch in the store of the backup.
 fn dated(backup: &Backup, kept: &Kept) -> bytes::Bytes {
     let prior = Some(Epoch { incarnation: backup.incarnation, revision: kept.created });
     match ClaimRecord::decode(&kept.value) {

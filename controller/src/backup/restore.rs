@@ -1,9 +1,9 @@
-//! A backup into a store.
+//! Restores a backup into a store.
 //!
-//! The first transaction says in `meta/store` that a restore is under way: from then on no controller serves anything, and
-//! agents see nothing new. The last one makes another incarnation of the store. Between them the content is put in chunks, as
-//! etcd takes only so much at once. A restore that is cut off between them is finished by running it again, or taken back by
-//! [`undo`], which deletes what was made since the first transaction.
+//! The first transaction marks in `meta/store` that a restore is in progress: from then on controllers serve no requests, and
+//! agents receive no changes. The last one gives the store a new incarnation. Between them the content is put in chunks, as
+//! etcd limits transactions. A restore that is interrupted between them is completed by running it again, or undone by
+//! [`undo`], which deletes all keys created since the first transaction.
 
 use sextant_backup_file::{Backup, FileError};
 use sextant_proto::{Incarnation, Revision};
@@ -17,30 +17,30 @@ use crate::{
     store,
 };
 
-/// How many operations one transaction has at most (etcd's own limit is 128).
+/// The most operations per transaction (etcd's limit is 128).
 const MOST_OPS: usize = 100;
-/// How often each step is tried where its outcome is unknown.
+/// The attempts of each step if its outcome is unknown.
 const ATTEMPTS: u32 = 8;
-/// How many conflicts a message names.
+/// The most conflicts in a message.
 const NAMED: usize = 5;
 
-/// Why a backup is not restored.
+/// Why a backup cannot be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The backup itself is wrong.
+    /// The backup itself is invalid.
     #[error("the backup {0}")]
     File(#[from] FileError),
-    /// What is live stands in the way; nothing was changed.
+    /// Live records conflict; nothing was changed.
     #[error(
         "the backup conflicts with live records:  {}; forget those nodes, or remove those pools and reservations, first",
         some(.0)
     )]
     Conflicts(Vec<Conflict>),
-    /// Somebody changed the store meanwhile.
+    /// The store was changed concurrently.
     #[error("{0} changed while it was being restored; {HALF}")]
     Changed(String),
     /// There is nothing to undo.
-    #[error("no restore is under way or was cut off; there is nothing to undo")]
+    #[error("no restore is in progress or was interrupted; there is nothing to undo")]
     NothingToUndo,
     /// The store did not answer.
     #[error(transparent)]
@@ -58,23 +58,23 @@ fn some(conflicts: &[Conflict]) -> String {
     }
 }
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     /// The store's new incarnation.
     pub incarnation: Incarnation,
-    /// The revision of it.
+    /// Its revision.
     pub revision: Revision,
-    /// How many keys were put.
+    /// The number of keys put.
     pub put: usize,
-    /// How many of the backup were there already.
+    /// The number of keys that existed already.
     pub there: usize,
 }
 
-/// Puts all of `backup` that is not there into the store, and makes another incarnation of it.
+/// Puts all missing entries of `backup` into the store, and gives it a new incarnation.
 ///
 /// # Errors
-/// A [`RestoreError`]; where it does not say otherwise, nothing was changed.
+/// A [`RestoreError`]; nothing was changed unless it states otherwise.
 pub async fn restore(
     registry: &SharedRegistry,
     keys: &Keys,
@@ -91,8 +91,8 @@ pub async fn restore(
     Ok(Restored { incarnation, revision, put, there: backup.entries.len().saturating_sub(put) })
 }
 
-/// Puts all that is not there; how many keys. What somebody else puts between the plan and the first transaction is met half
-/// way: by another plan, it is there already, or it stands in the way.
+/// Puts all missing entries; returns their number. Entries that another writer puts between the plan and the first transaction
+/// are detected half way: the next plan finds them present or in conflict.
 async fn put_all(
     registry: &SharedRegistry,
     keys: &Keys,
@@ -117,7 +117,7 @@ async fn put_all(
     }
 }
 
-/// Says in the store that a restore is under way, and puts the pools; what is left to do.
+/// Marks in the store that a restore is in progress, and puts the pools; returns the remaining plan.
 async fn begin(
     registry: &SharedRegistry,
     keys: &Keys,
@@ -169,7 +169,7 @@ async fn begin(
     Err(RegistryError::Unavailable("the pools change all the time; try again".into()).into())
 }
 
-/// Puts all that is left, and counts it.
+/// Puts the remaining entries, and counts them.
 async fn put_rest(registry: &SharedRegistry, planned: &Plan, put: &mut usize) -> Result<(), RestoreError> {
     for some in planned.rest.chunks(MOST_OPS) {
         put_chunk(registry, some).await?;
@@ -233,7 +233,7 @@ async fn end(
     Err(RegistryError::Unavailable(format!("outcomes stay unknown; {HALF}")).into())
 }
 
-/// Takes back a restore that was cut off; how many keys that were.
+/// Undoes an interrupted restore; returns the number of deleted keys.
 ///
 /// # Errors
 /// A [`RestoreError`].

@@ -1,4 +1,4 @@
-//! What of the pools is spoken for: claims, reservations, and prefixes that rest. Pure.
+//! The occupied parts of the pools: claims, reservations and quarantined prefixes. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ use crate::{
     registry::Entry,
 };
 
-/// All claims, reservations and prefixes in quarantine, each also in the one search tree that says what is free.
+/// All claims, reservations and quarantined prefixes, each also in one search tree of free prefixes.
 #[derive(Debug, Default)]
 pub struct Holdings {
     claims: BTreeMap<Prefix, View<ClaimRecord>>,
@@ -39,7 +39,7 @@ impl Holdings {
         overlapping(&self.claims, prefix).next().map(|(other, claim)| (*other, claim))
     }
 
-    /// How many claims lie in `pool`.
+    /// The number of claims in `pool`.
     pub fn claims_in(&self, pool: &Pool) -> usize {
         inside(&self.claims, pool.prefix).count()
     }
@@ -54,7 +54,7 @@ impl Holdings {
         inside(&self.reservations, pool.prefix).map(|(prefix, view)| (*prefix, &view.record))
     }
 
-    /// The reservation that `addr` is in, if it is in one.
+    /// The reservation that contains `addr`.
     pub fn reservation_of(&self, addr: std::net::Ipv6Addr) -> Option<(Prefix, &ReservationRecord)> {
         let address = Prefix::containing(addr, 128)?;
         overlapping(&self.reservations, address).next().map(|(prefix, view)| (*prefix, &view.record))
@@ -65,7 +65,7 @@ impl Holdings {
         self.reservation_set
     }
 
-    /// What is reserved for a node.
+    /// The reservations for a node.
     pub fn reserved_for(&self, node: &NodeName) -> Option<Prefix> {
         self.reserved_for.get(node).copied()
     }
@@ -75,19 +75,19 @@ impl Holdings {
         &self.freed
     }
 
-    /// Who held `addr` a short time ago, while it rests.
+    /// The last holder of `addr`, while it is quarantined.
     pub fn freed_of(&self, addr: std::net::Ipv6Addr) -> Option<&FreedRecord> {
         // They may overlap, so it is asked for by each length.
         let around = (0..=128).rev().filter_map(|len| Prefix::containing(addr, len));
         around.filter_map(|prefix| self.freed.get(&prefix)).next().map(|view| &view.record)
     }
 
-    /// What of the prefixes in quarantine a host had last.
+    /// The quarantined prefixes that a host held last.
     pub fn had(&self, node_id: NodeId) -> Option<Prefix> {
         self.had.get(&node_id).copied()
     }
 
-    /// All that is spoken for.
+    /// All occupied prefixes.
     pub fn occupied(&self) -> &Occupied {
         &self.occupied
     }

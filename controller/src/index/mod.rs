@@ -1,7 +1,7 @@
-//! The controller's view of the store, and what of it every agent sees.
+//! The controller's view of the store, and the part of it that is sent to agents.
 //!
-//! One task ([`task`]) writes it, fed by the registry's watch; everybody else reads. [`state`] is the pure part: it takes
-//! batches and answers with what has changed for agents. [`ring`] keeps the last changes, encoded once, for all streams.
+//! One task ([`task`]) writes it, from the registry's watch; all others read. [`state`] is the pure part: it applies
+//! batches and returns the changes for agents. [`ring`] keeps the last changes, encoded once, for all streams.
 
 mod holdings;
 mod occupied;
@@ -26,18 +26,18 @@ pub use task::{IndexTask, StartError};
 
 use ring::Ring;
 
-/// How many octets of deltas are kept for streams that lag or come back.
+/// The octets of deltas that are kept for streams that lag or reconnect.
 const RING_BYTES: usize = 32 << 20;
 
 /// The shared, readable index.
 #[derive(Debug, Clone)]
 pub struct Index {
     shared: Arc<Shared>,
-    /// The last revision of the store that the index has seen.
+    /// The last applied revision of the store.
     seen: watch::Receiver<Revision>,
-    /// The last revision that changed what agents see.
+    /// The last revision with changes for agents.
     published: watch::Receiver<Revision>,
-    /// Has the task list the store anew.
+    /// Makes the task list the store again.
     reconsider: Arc<Notify>,
 }
 
@@ -48,16 +48,16 @@ struct Shared {
     snapshot: Mutex<Option<Snapshot>>,
 }
 
-/// Everything that agents see at one revision, encoded.
+/// A snapshot for agents at one revision, encoded.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The store's incarnation.
     pub incarnation: Incarnation,
-    /// The revision of the last delta that is in it.
+    /// The revision of the last delta that it includes.
     pub revision: Revision,
     /// Whether the incarnation's recovery window is open.
     pub recovering: bool,
-    /// What holds for all agents.
+    /// The control settings of all agents.
     pub control: Control,
     /// The last mark of the store's history.
     pub mark: Option<Mark>,
@@ -66,22 +66,22 @@ pub struct Snapshot {
 }
 
 impl Index {
-    /// Reads from the state, without anybody writing meanwhile; must be short.
+    /// Reads from the state under a read lock; must be short.
     pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.shared.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The last revision of the store that the index has seen. What is [`published`](Self::published) is read after it.
+    /// The last applied revision of the store. Read [`published`](Self::published) after it.
     pub fn seen(&self) -> Revision {
         *self.seen.borrow()
     }
 
-    /// The last revision that changed what agents see.
+    /// The last revision with changes for agents.
     pub fn published(&self) -> Revision {
         *self.published.borrow()
     }
 
-    /// Changes whenever what agents see does.
+    /// Notifies of each change for agents.
     pub fn subscribe(&self) -> watch::Receiver<Revision> {
         self.published.clone()
     }
@@ -91,7 +91,7 @@ impl Index {
         self.shared.ring.lock().unwrap_or_else(PoisonError::into_inner).since(revision)
     }
 
-    /// Somebody has seen that the store is not the one that the index is of: it is listed anew, and judged.
+    /// Requests a new listing, after a sign that the store was replaced.
     pub fn reconsider(&self) {
         self.reconsider.notify_one();
     }
@@ -103,7 +103,7 @@ impl Index {
         matches!(tokio::time::timeout(patience, reached).await, Ok(Ok(_)))
     }
 
-    /// The present snapshot, encoded once for all who ask at one revision.
+    /// The current snapshot, encoded once per revision.
     pub fn snapshot(&self) -> Snapshot {
         let mut cached = self.shared.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         self.read(|state| match &*cached {

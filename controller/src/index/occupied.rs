@@ -1,35 +1,35 @@
-//! Which addresses are spoken for, so that a free prefix of any length is found by one way down a tree. Pure.
+//! The occupied prefixes, as a tree in which one descent finds a free prefix of any length. Pure.
 //!
-//! A path-compressed binary tree of prefixes. Each node knows how long the free blocks under it are, so a search follows
-//! only ways that lead to one: its cost grows with the depth of the tree, never with the size of the pool or with how many
-//! prefixes stand side by side.
+//! A path-compressed binary tree of prefixes. Each node has the lengths of the free blocks under it, so a search follows only
+//! paths that lead to one: its cost grows with the depth of the tree, not with the size of the pool or the number of
+//! prefixes.
 
 use std::net::Ipv6Addr;
 
 use sextant_proto::Prefix;
 
-/// Why a prefix is not simply free.
+/// The kind of an occupied prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Claimed or reserved: it must not be handed out.
+    /// Claimed or reserved: must not be granted.
     Taken,
-    /// Freed a short time ago: it should not be handed out while others are free.
+    /// Freed recently: not granted while others are free.
     Quarantined,
 }
 
-/// What may be handed out.
+/// The prefixes that may be granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Among {
-    /// All that is not taken.
+    /// All that are not claimed or reserved.
     Free,
-    /// All that is not taken and does not rest.
+    /// All that are neither claimed, reserved nor quarantined.
     Fresh,
 }
 
-/// A set of block lengths: bit n stands for blocks of length n. That a /128 is none does no harm: no host prefix is one.
+/// A set of block lengths: bit n stands for blocks of length n. /128 cannot be expressed: no host prefix has that length.
 type Lengths = u128;
 
-/// The prefixes that are spoken for. They may contain each other, and stand in it more than once.
+/// The occupied prefixes: a multiset, which may contain each other.
 #[derive(Debug, Default)]
 pub struct Occupied {
     root: Option<Box<Node>>,
@@ -38,27 +38,27 @@ pub struct Occupied {
 #[derive(Debug)]
 struct Node {
     prefix: Prefix,
-    /// How often just this prefix stands here, by kind.
+    /// The occurrences of this prefix, by kind.
     here: [u32; 2],
-    /// How many stand here and below, by kind.
+    /// The occurrences here and below, by kind.
     below: [u32; 2],
-    /// The lengths of the largest free blocks, by what may be handed out.
+    /// The lengths of the largest free blocks, by [`Among`].
     free: [Lengths; 2],
     children: [Option<Box<Node>>; 2],
 }
 
 impl Occupied {
-    /// Takes a prefix in.
+    /// Adds a prefix.
     pub fn insert(&mut self, prefix: Prefix, kind: Kind) {
         insert(&mut self.root, prefix, kind);
     }
 
-    /// Takes a prefix out that was taken in; nothing happens if it was not.
+    /// Removes one occurrence of a prefix, if it has one.
     pub fn remove(&mut self, prefix: Prefix, kind: Kind) {
         remove(&mut self.root, prefix, kind);
     }
 
-    /// How many of a kind stand inside `prefix`.
+    /// The number of prefixes of a kind inside `prefix`.
     pub fn count(&self, prefix: Prefix, kind: Kind) -> u32 {
         self.under(prefix).map_or(0, |node| node.below[kind as usize])
     }
@@ -91,7 +91,7 @@ impl Occupied {
         if self.is_blocked(prefix, among) { 0 } else { lengths(prefix, self.under(prefix), among) }
     }
 
-    /// Whether something shorter than `prefix`, or just it, stands around it.
+    /// Whether an occupied prefix contains `prefix`.
     fn is_blocked(&self, prefix: Prefix, among: Among) -> bool {
         let mut node = self.root.as_deref();
         while let Some(it) = node.filter(|it| it.prefix.covers(prefix)) {
@@ -135,7 +135,7 @@ impl Node {
         self.below[0] == 0 && (among == Among::Free || self.below[1] == 0)
     }
 
-    /// Makes what is known of everything below anew, from the children.
+    /// Recomputes the summary from the children.
     fn refresh(&mut self) {
         for kind in 0..2 {
             let children = self.children.iter().flatten();
@@ -205,7 +205,7 @@ fn halves(prefix: Prefix) -> Vec<Prefix> {
     (0..2).filter_map(|half| prefix.nth(prefix.len() + 1, half)).collect()
 }
 
-/// In which half of `outer` the longer `inner` is.
+/// The half of `outer` that contains the longer `inner`.
 fn side(outer: Prefix, inner: Prefix) -> usize {
     let shift = 127u32.saturating_sub(outer.len().into());
     (inner.addr().to_bits() >> shift & 1) as usize
@@ -248,7 +248,7 @@ fn remove(slot: &mut Option<Box<Node>>, prefix: Prefix, kind: Kind) {
     }
 }
 
-/// The longest prefix that both are in.
+/// The longest common prefix.
 fn common(a: Prefix, b: Prefix) -> Prefix {
     let same = (a.addr().to_bits() ^ b.addr().to_bits()).leading_zeros() as u8;
     a.ancestor(same.min(a.len()).min(b.len())).unwrap_or(a)
@@ -266,7 +266,7 @@ mod tests {
         POOL.parse().unwrap()
     }
 
-    /// The same by looking at everything.
+    /// The same by brute force.
     #[derive(Default)]
     struct Model(Vec<(Prefix, Kind)>);
 

@@ -16,10 +16,10 @@ pub struct Frame {
     pub delta: Bytes,
 }
 
-/// What a reader at some revision gets.
+/// The answer to a reader at some revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Since {
-    /// The deltas that follow, oldest first; none if it is up to date.
+    /// The deltas since, oldest first; none if it is up to date.
     Deltas(Vec<Frame>),
     /// The reader is too far behind, or was never in this chain: it needs a snapshot.
     Fallen,

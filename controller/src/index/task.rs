@@ -1,7 +1,7 @@
 //! The one task that writes the index.
 //!
-//! It waits for the registry's watch. If the watch ends, it lists anew and goes on; what it finds is told as one delta, so
-//! that the chain does not break. It ends, and the process with it, only if the store itself was replaced.
+//! It waits for the registry's watch. If the watch ends, it lists again and continues; the difference is one delta, so
+//! that the chain is not broken. It ends, and the process with it, only if the store itself was replaced.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -28,7 +28,7 @@ use crate::{
     registry::{Batch, Event, Listing, RegistryError, SharedRegistry, WatchEnded},
 };
 
-/// How long to wait before listing anew after a failure.
+/// The pause before a new listing after a failure.
 const RELIST_DELAY: Duration = Duration::from_millis(500);
 
 /// The writer of an [`Index`].
@@ -42,7 +42,7 @@ pub struct IndexTask {
     reconsider: Arc<Notify>,
 }
 
-/// Why an index could not be made.
+/// Why an index could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store did not answer.
@@ -53,20 +53,20 @@ pub enum StartError {
     Replaced(#[from] StoreReplaced),
 }
 
-/// Why the watch is no longer followed.
+/// Why the task stopped following the watch.
 enum Ended {
     Watch(WatchEnded),
     Restore,
-    /// Somebody has seen that the store is another one.
+    /// The store seems to have been replaced.
     Doubted,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
-    /// Agents are told what of it they see.
+    /// Published to agents.
     Delta,
-    /// Nothing of it is taken in: a restore has ended.
+    /// Not applied: a restore has ended.
     Anew,
 }
 
@@ -86,7 +86,7 @@ fn tell_not_listed(outage: &mut Outage, error: &RegistryError) {
 }
 
 impl IndexTask {
-    /// Lists the store `meta`, and makes the index of it.
+    /// Lists the store `meta`, and creates its index.
     ///
     /// # Errors
     /// If the store does not answer, or was replaced.
@@ -201,7 +201,7 @@ impl IndexTask {
         Ok(Told::Delta)
     }
 
-    /// Reads the whole store anew after a restore; every stream gets a snapshot of it.
+    /// Lists the store again after a restore; every stream gets a new snapshot.
     async fn read_anew(&self, outage: &mut Outage) -> Result<(), StoreReplaced> {
         loop {
             match self.registry.0.list(&self.keys.all()).await {
@@ -254,7 +254,7 @@ impl IndexTask {
         }
     }
 
-    /// How the listing follows the known state. Agents receive no deletes from a store that was taken back (DESIGN I6).
+    /// Compares the listing with the known history. Agents receive no deletes from a reverted store (DESIGN I6).
     fn course(&self, listing: &Listing) -> Course {
         let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
         course(state.meta().incarnation, state.lineage(), &self.keys, *self.seen.borrow(), listing)
@@ -265,7 +265,7 @@ impl IndexTask {
         fork(&self.registry.0, &self.keys, here, why).await
     }
 
-    /// What leads from the state to `listing`, as one batch.
+    /// The difference from the state to `listing`, as one batch.
     fn difference(&self, listing: Listing) -> Batch {
         let state = self.shared.state.read().unwrap_or_else(PoisonError::into_inner);
         let listed: std::collections::HashSet<&str> =

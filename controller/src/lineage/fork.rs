@@ -1,4 +1,4 @@
-//! A store that was taken back to an earlier revision: how a controller notices, and how it becomes another incarnation.
+//! A store that was reverted to an earlier revision: its detection, and its new incarnation.
 
 use sextant_proto::{Incarnation, Revision};
 
@@ -10,21 +10,21 @@ use crate::{
     registry::{Guard, KeyRange, Listing, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
-/// How often the store's record is tried to be changed against others.
+/// The attempts of a change of the store's record against concurrent changes.
 const ATTEMPTS: u32 = 8;
 
-/// How a listing of the store follows what was known of it.
+/// The relation of a listing to the known history of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Course {
-    /// As a store goes on; or it was wiped, which its record tells.
+    /// It continues the history; or the store was wiped, which its record shows.
     On,
-    /// It is the incarnation that follows the known one: all is to be read anew.
+    /// It is the incarnation that follows the known one: the store must be listed again.
     Successor,
-    /// It was taken back to before what was known; how that shows.
+    /// It was reverted to before the known history, by this evidence.
     Back(String),
 }
 
-/// How `listing` follows the store `here`, of which `known` is the history, and all up to `seen` was seen.
+/// The relation of `listing` to the store `here` with the history `known`, of which everything up to `seen` was seen.
 pub fn course(here: Incarnation, known: &History, keys: &Keys, seen: Revision, listing: &Listing) -> Course {
     let key = keys.meta();
     let entry = listing.entries.iter().find(|entry| entry.key == key);
@@ -52,10 +52,10 @@ fn history(keys: &Keys, listing: &Listing) -> History {
     history
 }
 
-/// Makes the store, which is `of`, another incarnation with an open recovery window; nothing if somebody else has done so.
+/// Gives the store `of` a new incarnation with an open recovery window; no effect if another controller has done so.
 ///
 /// # Errors
-/// If the store does not answer, or is neither `of` nor what follows it.
+/// If the store does not answer, or is neither `of` nor its successor.
 pub async fn fork(
     registry: &SharedRegistry,
     keys: &Keys,
@@ -77,7 +77,7 @@ pub async fn fork(
         }
         let next = meta.fork();
         let noted = Event::new(What::Forked).detail(why).op(keys, &Actor::controller());
-        // Whoever claims or reserves by what it knew before is refused.
+        // Claims and reservations that are based on the previous state are refused.
         let ops = vec![Op::put(&key, next.encode()), Op::put(keys.reservation_set(), ""), noted];
         let guards = vec![Guard::Holds(key.clone(), entry.value)];
         match registry.commit(Txn { guards, ops }).await {

@@ -1,4 +1,4 @@
-//! The marks in the store, and what they tell of a mark that somebody else knows. Pure.
+//! The marks in the store, and their comparison with a mark that an agent reports. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,4 +1,4 @@
-//! The index's content, and what a change of the store means for agents. Pure.
+//! The index's content, and the changes for agents that follow from a change of the store. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,28 +21,28 @@ use crate::{
     registry::{Batch, Entry, Event, Guard, Listing},
 };
 
-/// How many nodes a snapshot's chunk holds.
+/// The nodes per snapshot chunk.
 const PEERS_PER_CHUNK: usize = 1000;
 
 /// A record, and the revisions of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View<R> {
-    /// What it says.
+    /// The record.
     pub record: R,
-    /// The revision that made the key.
+    /// The create revision.
     pub created: Revision,
-    /// The revision that last put it.
+    /// The modify revision.
     pub modified: Revision,
 }
 
-/// All records of the cluster, and what agents see of them.
+/// All records of the cluster, and the agents' view of them.
 #[derive(Debug)]
 pub struct State {
     keys: Keys,
-    /// The last revision that changed what agents see.
+    /// The last revision with changes for agents.
     published: Revision,
     meta: Meta,
-    /// As the store has it, with what newer versions say in it.
+    /// As in the store, including fields of newer versions.
     meta_value: Bytes,
     lineage: History,
     doubts: BTreeMap<NodeName, View<DoubtRecord>>,
@@ -59,7 +59,7 @@ pub struct State {
     peers: BTreeMap<NodeName, Peer>,
 }
 
-/// What a batch touched that agents may see.
+/// The parts of the agents' view that a batch touched.
 #[derive(Debug, Default)]
 struct Touched {
     meta: bool,
@@ -69,24 +69,24 @@ struct Touched {
     nodes: BTreeSet<NodeName>,
 }
 
-/// What the index cannot go on with.
+/// An error that stops the index.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "meta/store is {0}: the store was wiped or replaced; no changes are sent to agents until the controller restarts"
 )]
 pub struct StoreReplaced(pub(super) &'static str);
 
-/// What a batch comes to.
+/// The result of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
-    /// This encoded delta, if agents see any of it.
+    /// The encoded delta, if there are changes for agents.
     Delta(Option<Bytes>),
-    /// A restore has ended: all is to be read anew.
+    /// A restore has ended: the store must be listed again.
     Anew,
 }
 
 impl State {
-    /// The state that `listing` of the whole cluster says, made for the store `meta`.
+    /// The state from a `listing` of the whole cluster, for the store `meta`.
     pub fn new(keys: Keys, meta: Meta, listing: &Listing) -> Result<Self, StoreReplaced> {
         let mut state = Self {
             keys,
@@ -116,7 +116,7 @@ impl State {
         Ok(state)
     }
 
-    /// Takes a batch in. While a restore is under way, agents see none of it.
+    /// Applies a batch. During a restore nothing is published to agents.
     pub fn apply(&mut self, batch: &Batch) -> Result<Applied, StoreReplaced> {
         if self.ends_restore(batch) {
             return Ok(Applied::Anew);
@@ -141,7 +141,7 @@ impl State {
         Ok(Applied::Delta(Some(delta.encode_to_vec().into())))
     }
 
-    /// Whether the batch makes a store of its own of a half restored one, or takes the restore back.
+    /// Whether the batch completes or undoes a restore.
     fn ends_restore(&self, batch: &Batch) -> bool {
         let key = self.keys.meta();
         let metas = batch.events.iter().filter_map(|event| match event {
@@ -325,7 +325,7 @@ impl State {
         changes.into_iter().map(|change| v1::Change { change: Some(change) }).collect()
     }
 
-    /// Makes the node's [`Peer`] anew; whether it has changed.
+    /// Recomputes the node's [`Peer`]; returns whether it has changed.
     fn refresh_peer(&mut self, name: &NodeName) -> bool {
         let now = self.peer_of(name);
         let before = match now.clone() {
@@ -350,7 +350,7 @@ impl State {
         })
     }
 
-    /// Encodes all that agents see.
+    /// Encodes the agents' view.
     pub(super) fn snapshot(&self) -> Snapshot {
         let peers: Vec<v1::Peer> = self.peers.values().map(Into::into).collect();
         let pools = self.pools.values().map(|pool| (&pool.record).into()).collect();
@@ -384,7 +384,7 @@ impl State {
             .chain(self.verdicts.keys().map(|(node, controller)| keys.verdict(node, controller)))
     }
 
-    /// The last revision that changed what agents see.
+    /// The last revision with changes for agents.
     pub fn published(&self) -> Revision {
         self.published
     }
@@ -399,42 +399,42 @@ impl State {
         &self.lineage
     }
 
-    /// Nodes that know what the store does not have, and what that is.
+    /// Nodes with a doubt, and their doubts.
     pub fn doubts(&self) -> impl Iterator<Item = (&NodeName, &DoubtRecord)> {
         let here = self.meta.incarnation;
         self.doubts.iter().map(|(node, view)| (node, &view.record)).filter(move |(_, doubt)| doubt.of == here)
     }
 
-    /// The last mark of the store's history, as agents hear of it.
+    /// The last mark of the store's history, as it is sent to agents.
     pub fn mark(&self) -> Option<Mark> {
         let (id, revision) = self.lineage.latest()?;
         Some(Mark { incarnation: self.meta.incarnation, revision, id })
     }
 
-    /// Guards that hold while the store is the one that this state is of: neither wiped, nor replaced, nor taken back to
-    /// before the last mark.
+    /// Guards that hold while the store is the one of this state: neither wiped, nor replaced, nor reverted to before the last
+    /// mark.
     pub fn same_store(&self) -> Vec<Guard> {
         let mark = self.lineage.latest();
         let mark = mark.map(|(id, revision)| Guard::Unchanged(self.keys.mark(id), revision));
         self.same_record().into_iter().chain(mark).collect()
     }
 
-    /// A guard that holds while the store's own record is as it is here.
+    /// A guard that holds while the store's own record is unchanged.
     pub fn same_record(&self) -> Vec<Guard> {
         vec![Guard::Holds(self.keys.meta(), self.meta_value.clone())]
     }
 
-    /// For how long the store has been served, once that is counted.
+    /// How long the store has been served, once that is counted.
     pub fn elapsed(&self) -> Option<&View<Elapsed>> {
         self.elapsed.as_ref()
     }
 
-    /// What holds for all agents.
+    /// The control settings of all agents.
     pub fn control(&self) -> Control {
         self.control
     }
 
-    /// Announced nodes whose claims ended lately.
+    /// Announced nodes whose claims ended recently.
     pub fn removals(&self) -> Option<&View<RemovalsRecord>> {
         self.removals.as_ref()
     }
@@ -449,7 +449,7 @@ impl State {
         self.holdings.claims()
     }
 
-    /// All that is spoken for in the pools.
+    /// The occupied parts of the pools.
     pub fn holdings(&self) -> &Holdings {
         &self.holdings
     }
@@ -469,13 +469,13 @@ impl State {
         &self.controllers
     }
 
-    /// What controllers' agents see of nodes whose agents are gone, by node and controller.
+    /// The verdicts on nodes without an agent, by node and controller.
     pub fn verdicts(&self) -> &BTreeMap<(NodeName, String), View<VerdictRecord>> {
         &self.verdicts
     }
 
-    /// What all controllers' agents together see of `node`: that it forwards, if any of them says so. The time is that of
-    /// the first who said it.
+    /// The combined verdict on `node`: forwarding, if any controller's agents see it forwarding. The time is that of
+    /// the first such verdict.
     pub fn verdict(&self, node: &NodeName) -> Option<VerdictRecord> {
         let of_node = self.verdicts.range((node.clone(), String::new())..);
         let records: Vec<_> =
@@ -485,7 +485,7 @@ impl State {
         agreeing.min_by_key(|record| record.since_unix_ms)
     }
 
-    /// All nodes as agents see them.
+    /// The agents' view of all nodes.
     pub fn peers(&self) -> &BTreeMap<NodeName, Peer> {
         &self.peers
     }
