@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-/// Peers that went within this time count together.
+/// The window in which absent peers are counted.
 pub const WINDOW: Duration = Duration::from_secs(600);
 
-/// Up to so many peers may go, whatever part of all they are.
+/// This many peers may become absent, whatever their share.
 const FEW: usize = 10;
-/// Otherwise one in so many.
+/// In larger clusters, one in this many.
 const PART: usize = 5;
 
-/// How many of `peers` may go within [`WINDOW`]; those that went and are absent still are among the `peers`.
+/// The limit of absent peers within [`WINDOW`]; the absent ones are included in `peers`.
 pub fn limit(peers: usize) -> usize {
     FEW.max(peers / PART)
 }

@@ -59,8 +59,8 @@ pub const ROUTE_PROTOCOL: u8 = 66;
 pub const UNKNOWN_QUESTION: &str = "does not know this question";
 
 /// What is said while a restore is under way, or was cut off.
-pub const HALF_RESTORED: &str = "the store is half restored, and nothing is served from it: a restore is under way, or \
-     was cut off. Run `sextant restore FILE` again to finish it, or `sextant restore --undo` to take it back";
+pub const HALF_RESTORED: &str = "the restore of the store is incomplete, and requests are refused: a restore is in progress, or \
+     was interrupted. Run `sextant restore FILE` again to complete it, or `sextant restore --undo` to undo it";
 
 /// This build's version, as both sides tell each other.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

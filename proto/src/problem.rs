@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// Something that is wrong with an agent's host.
+/// A problem of an agent's host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Which kind of problem; the same from version to version: `bridge-missing`.
+    /// The kind of the problem; stable across versions: `bridge-missing`.
     pub what: String,
-    /// What was seen, with the names and values.
+    /// The observation, with names and values.
     pub saw: String,
-    /// What to do; empty where that is not known.
+    /// The fix; empty if unknown.
     pub fix: String,
     /// Since when.
     pub since_unix_ms: u64,
