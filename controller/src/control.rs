@@ -1,4 +1,4 @@
-//! Pause and resume: what holds for all agents at once (DESIGN I6).
+//! Pause and resume: the control settings of all agents (DESIGN I6).
 
 use sextant_proto::Revision;
 
@@ -37,7 +37,7 @@ pub async fn put(
     Err(RegistryError::Unavailable("concurrent changes won each time; try again".into()))
 }
 
-/// Has `txn` empty the window of nodes that were forgotten lately; a record that cannot be read is made anew.
+/// Makes `txn` empty the window of recently forgotten nodes; replaces a record that cannot be decoded.
 async fn empty_window(registry: &SharedRegistry, keys: &Keys, txn: &mut Txn) -> Result<(), RegistryError> {
     let key = keys.removals();
     if let Some(entry) = registry.list(&KeyRange::key(&key)).await?.entries.pop() {

@@ -13,7 +13,7 @@ const MOST: usize = 512;
 /// A checkpoint is dropped if its neighbours are no further apart than this part of their age. An age is wrong by no more.
 const PRECISION: u32 = 16;
 
-/// `meta/elapsed`: for how long controllers have served the store, and when each revision was on that scale.
+/// `meta/elapsed`: how long controllers have served the store, and the elapsed time at each revision.
 ///
 /// It only grows by what a running controller measured on its monotonic clock. Wall clocks have no part in it, and neither
 /// has time in which no controller ran.
@@ -51,7 +51,7 @@ impl Elapsed {
         self.incarnation == incarnation
     }
 
-    /// For how long the store has been this incarnation; `None` if it is another one.
+    /// The age of this incarnation of the store; `None` for another incarnation.
     pub fn age_of(&self, incarnation: Incarnation) -> Option<Duration> {
         self.is_of(incarnation).then(|| self.total.saturating_sub(self.began))
     }

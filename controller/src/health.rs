@@ -1,4 +1,4 @@
-//! Whether this controller and its store work together, looked at when somebody asks.
+//! The health of this controller and its store, checked on request.
 //!
 //! One bounded read of the store tells whether what the controller knows is still true. Nothing is remembered but since when
 //! each problem is there.
@@ -19,25 +19,25 @@ use crate::{
     sessions::Sessions,
 };
 
-/// How long the store may take to answer where an operator asks.
+/// The timeout of the store for an operator's request.
 pub const OPERATORS_PATIENCE: Duration = Duration::from_secs(2);
-/// How long the store may take to answer where another controller asks for an operator.
+/// The timeout of the store for another controller's request.
 pub const CONTROLLERS_PATIENCE: Duration = Duration::from_secs(1);
-/// How long the index may take to be where the store was at its answer.
+/// How long to wait for the index to reach the store's revision.
 const INDEX_PATIENCE: Duration = Duration::from_millis(500);
-/// A problem that was not seen for so long has begun anew when it is seen again.
+/// A problem that was absent for this long counts as new when it is seen again.
 const REMEMBERED_MS: u64 = 30_000;
 
 /// The store gives no answer.
 const STORE_UNAVAILABLE: &str = "store-unavailable";
-/// The store takes no changes.
+/// The store refuses changes.
 const STORE_REFUSES: &str = "store-refuses-changes";
 /// The controller does not follow the store.
 const INDEX_STALE: &str = "index-stale";
-/// The controller's lease is not kept: sessions that stand under it may have ended.
+/// The controller's lease is not renewed: its sessions may have ended.
 const LEASE_NOT_KEPT: &str = "lease-not-kept";
 
-/// What is looked at.
+/// The inputs of the check.
 #[derive(Clone)]
 pub struct Health {
     registry: SharedRegistry,
@@ -69,7 +69,7 @@ impl Health {
         Self { registry, keys, index, sessions, noted: Arc::default() }
     }
 
-    /// Looks. The store may take `patience` to answer.
+    /// Checks. `patience` is the timeout of the store.
     pub async fn look(&self, patience: Duration) -> State {
         let store = match self.ask(patience).await {
             Err(saw) => Some((STORE_UNAVAILABLE, saw)),
@@ -97,7 +97,7 @@ impl Health {
         State { problems: doubt.into_iter().chain(refused).collect(), stale }
     }
 
-    /// The store's revision; else what is wrong.
+    /// The store's revision, or the problem.
     async fn ask(&self, patience: Duration) -> Result<Revision, String> {
         let key = KeyRange::key(&self.keys.meta());
         let store = self.registry.describe();
@@ -117,7 +117,7 @@ impl Health {
         })
     }
 
-    /// Notes that only the problem `what` is there; since when.
+    /// Records that only the problem `what` exists; returns since when.
     fn note(&self, what: Option<&'static str>, now_unix_ms: u64) -> u64 {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         noted.retain(|known, it| Some(*known) == what && it.last_unix_ms + REMEMBERED_MS >= now_unix_ms);

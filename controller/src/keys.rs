@@ -9,7 +9,7 @@ use sextant_proto::{NodeName, PoolName, Prefix};
 
 use crate::registry::{Guard, KeyRange};
 
-/// Prefixes that must not overlap each other, by what they are for.
+/// The sets of prefixes that must not overlap each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Space {
     /// Held by a node.
@@ -34,7 +34,7 @@ pub enum Key {
     Meta,
     /// What holds for all agents.
     Control,
-    /// For how long the store has been served.
+    /// How long the store has been served.
     Elapsed,
     /// A pool.
     Pool(PoolName),
@@ -42,7 +42,7 @@ pub enum Key {
     Claim(Prefix),
     /// A reservation.
     Reservation(Prefix),
-    /// Announced nodes whose claims ended lately.
+    /// Announced nodes whose claims ended recently.
     Removals,
     /// The set of reservations.
     ReservationSet,
@@ -56,9 +56,9 @@ pub enum Key {
     Controller(String),
     /// A mark of the store's history.
     Mark(u64),
-    /// That a node knows what the store does not have.
+    /// A node's report of history that the store does not have.
     Doubt(NodeName),
-    /// What a controller's agents see of a node whose agent is gone.
+    /// The verdict of a controller's agents on a node without an agent.
     Verdict(NodeName, String),
 }
 
@@ -89,12 +89,12 @@ impl Keys {
         format!("{}meta/control", self.root)
     }
 
-    /// `meta/removals`: announced nodes whose claims ended lately.
+    /// `meta/removals`: announced nodes whose claims ended recently.
     pub fn removals(&self) -> String {
         format!("{}meta/removals", self.root)
     }
 
-    /// `meta/elapsed`: for how long the store has been served.
+    /// `meta/elapsed`: how long the store has been served.
     pub fn elapsed(&self) -> String {
         format!("{}meta/elapsed", self.root)
     }

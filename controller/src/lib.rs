@@ -1,4 +1,4 @@
-//! The controller: who holds which prefix, and telling every agent.
+//! The controller: assigns prefixes to nodes, and distributes them to all agents.
 //!
 //! ```text
 //! registry (etcd | embedded) ─► index (one writer) ─► grpc: snapshot, then deltas

@@ -14,7 +14,7 @@ use crate::{
 
 /// How often a change is tried against other changes of the pools.
 const ATTEMPTS: u32 = 8;
-/// How long the index may take to see what was done.
+/// How long to wait for the index to see a change.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// Why the pools stay as they are.
@@ -54,11 +54,11 @@ pub enum PoolsError {
     /// The grown pool cannot be.
     #[error(transparent)]
     Pool(#[from] sextant_proto::PoolError),
-    /// Something is in what the pool would grow into.
+    /// Claims or reservations are in the grown part.
     #[error("pool {0} cannot grow to {1}: claims or reservations of no pool are in it")]
     Stray(PoolName, Prefix),
     /// Others changed the pools each time.
-    #[error("{ATTEMPTS} attempts to change the pools collided with others; try again")]
+    #[error("{ATTEMPTS} attempts to change the pools collided with concurrent changes; try again")]
     Contended,
     /// The store did not answer.
     #[error(transparent)]
@@ -74,7 +74,7 @@ pub struct Pools {
     by: Actor,
 }
 
-/// All pools by the store itself, and the guard that says that none was added or removed since.
+/// All pools by a read of the store, and the guard that none was added or removed since.
 pub(crate) struct Listed {
     pub(crate) pools: Vec<(Pool, Revision)>,
     unchanged: Guard,
@@ -111,7 +111,7 @@ impl Pools {
         for _ in 0..ATTEMPTS {
             let listed = self.list().await?;
             if let Some((same, revision)) = listed.pools.iter().find(|(other, _)| other.name == pool.name) {
-                // The same again is no mistake, and what a retry after an unknown outcome finds.
+                // Repeating the same is not an error, and happens in a retry after an unknown outcome.
                 let same_but_open = Pool { draining: pool.draining, ..same.clone() };
                 return if same_but_open == *pool {
                     Ok(*revision)
@@ -137,7 +137,7 @@ impl Pools {
         Err(PoolsError::Contended)
     }
 
-    /// Removes a pool that nobody holds a prefix of.
+    /// Removes a pool without claims.
     ///
     /// # Errors
     /// A [`PoolsError`]; nothing was changed.
@@ -259,7 +259,7 @@ fn of_pool(what: What, pool: &Pool) -> Event {
     Event::new(what).pool(&pool.name).prefix(pool.prefix)
 }
 
-/// The guard that says that a key is as it is now.
+/// The guard that a key is unchanged.
 pub(crate) async fn unchanged(registry: &SharedRegistry, key: String) -> Result<Guard, RegistryError> {
     let entry = registry.list(&KeyRange::key(&key)).await?.entries.pop();
     Ok(match entry {

@@ -1,4 +1,4 @@
-//! Agents to which this controller has granted no prefix lately, and why, so that operators hear of them: such a node is in no
+//! Agents that this controller has recently refused a prefix, and why, for the status: such a node is in no
 //! record of the store. In memory only; what ends a refusal is a claim of the node, a new incarnation, or silence.
 
 use std::{

@@ -18,7 +18,7 @@ use crate::{
 
 /// How often a change is tried against others.
 const ATTEMPTS: u32 = 8;
-/// How long the index may take to see what was done.
+/// How long to wait for the index to see a change.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// Why the reservations stay as they are.
@@ -61,7 +61,7 @@ pub enum ReservationError {
     HasOne {
         /// What is reserved.
         prefix: Prefix,
-        /// For whom.
+        /// Its node.
         node: NodeName,
     },
     /// There is none.
@@ -71,7 +71,7 @@ pub enum ReservationError {
     #[error(transparent)]
     Pools(#[from] Box<PoolsError>),
     /// Others changed the reservations each time.
-    #[error("{ATTEMPTS} attempts to change the reservations collided with others; try again")]
+    #[error("{ATTEMPTS} attempts to change the reservations collided with concurrent changes; try again")]
     Contended,
     /// The store did not answer.
     #[error(transparent)]
@@ -88,7 +88,7 @@ pub struct Reservations {
     by: Actor,
 }
 
-/// All reservations by the store itself, and the guard that says that none has changed since.
+/// All reservations by a read of the store, and the guard that none has changed since.
 struct Listed {
     reservations: Vec<(Prefix, ReservationRecord, Revision)>,
     unchanged: Guard,
@@ -158,7 +158,7 @@ impl Reservations {
         Err(ReservationError::Contended)
     }
 
-    /// Guards that hold while nobody holds some of `prefix`, but for the node that it is for holding just it.
+    /// Guards that hold while no node holds a part of `prefix`, except its own node exactly that prefix.
     async fn no_claim_of_others(
         &self,
         prefix: Prefix,

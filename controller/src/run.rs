@@ -58,7 +58,7 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 /// store is away, and one that hangs is ended.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs the controller until it is told to stop.
+/// Runs the controller until it is stopped.
 ///
 /// # Errors
 /// Why it could not start, or could not go on.
@@ -66,7 +66,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let settings = command_line.settings()?;
     init_logging(&settings.log, settings.log_format).map_err(anyhow::Error::msg)?;
     let mut stop = pin!(stop_signal().context("signals cannot be listened to")?);
-    // Addresses before the store: a second controller by mistake is told of the port, and touches nothing.
+    // Addresses before the store: a second controller fails at its port, and touches nothing.
     let listener = grpc::listen(settings.listen).await?;
     let OpenStore { registry, writer } = open_store(&settings).await?;
     let watchdog = Watchdog::from_environment();
@@ -129,7 +129,7 @@ impl Controller {
         Ok(Self { rooms, index_task })
     }
 
-    /// Starts the rooms' tasks, which serve what comes `incoming`.
+    /// Starts the modules' tasks, which serve `incoming` connections.
     pub fn spawn<C, E>(
         self,
         tasks: &mut Essential,
@@ -165,7 +165,7 @@ impl Controller {
     }
 }
 
-/// A store, and what of it must not end.
+/// A store, and its essential task.
 struct OpenStore {
     registry: SharedRegistry,
     writer: Option<Arc<EmbeddedStore>>,
@@ -219,7 +219,7 @@ async fn open_meta(
 /// Ends with the store's writer, which only a bug can end.
 async fn store_writes(store: Arc<EmbeddedStore>) -> Result<(), &'static str> {
     store.writer_ended().await;
-    Err("its writer is gone")
+    Err("the store's writer thread has ended")
 }
 
 fn identity(address: SocketAddr, store: &Store) -> Identity {

@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_name_flag_value_and_mend() {
+    fn wrong_values_name_flag_value_and_fix() {
         let error = settings(&["--down-after", "0"]).unwrap_err().to_string();
         assert_eq!(error, "--down-after 0: give it 1 to 86400 seconds");
         let error = settings(&["--hold-down", "soon"]).unwrap_err().to_string();

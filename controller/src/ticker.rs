@@ -20,7 +20,7 @@ use crate::{
     removals,
 };
 
-/// How often to look whether it is time to write.
+/// The interval of checks whether a write is due.
 const TICK: Duration = Duration::from_secs(1);
 /// How often time is written down while only audit entries grow older.
 const IDLE: Duration = Duration::from_secs(600);
@@ -29,7 +29,7 @@ const SLOWEST: Duration = Duration::from_secs(30);
 /// How many times a wait is written down while it lasts.
 const STEPS: u32 = 20;
 
-/// How long is waited for what.
+/// The durations that are waited for.
 #[derive(Debug, Clone, Copy)]
 pub struct Waits {
     /// A new store, for the agents of a lost one.
@@ -53,11 +53,11 @@ struct Base {
     of: Incarnation,
     /// The revision that put it; none if there is none yet.
     modified: Option<Revision>,
-    /// When it was put, or first seen.
+    /// The time of the put, or of its first observation.
     since: Instant,
 }
 
-/// What the index knows when it is time to look.
+/// The index's state at a check.
 struct Seen {
     incarnation: Incarnation,
     revision: Revision,
@@ -137,7 +137,7 @@ fn next(seen: &Seen, passed: Duration) -> Option<Elapsed> {
     match &seen.record {
         None => Some(Elapsed::new(seen.incarnation, seen.revision)),
         Some((record, _)) if passed >= seen.every || !record.is_of(seen.incarnation) => {
-            // A process that stood still, or a store that was away: nobody was served then, and nothing ran out.
+            // The process was stopped, or the store was unavailable: nothing was served, and nothing expires in that time.
             let counted = passed.min(seen.every * 2);
             Some(record.advanced(counted, seen.incarnation, seen.revision))
         }

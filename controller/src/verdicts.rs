@@ -1,11 +1,11 @@
-//! What agents see of hosts whose agents are gone (DESIGN §5), gathered into the store.
+//! Verdicts of agents on hosts without an agent (DESIGN §5), collected in the store.
 //!
-//! Each controller keeps a key for each such node that its own agents say something of: that the host forwards, if any of
-//! them sees it do so, else that it is dead. The keys stand under the controller's lease, and go when the node's session is
-//! back, or when nobody says anything any more.
+//! Each controller keeps a key for each such node that its own agents report on: forwarding, if any of them sees the host
+//! forwarding, else dead. The keys are attached to the controller's lease, and are deleted when the node's session is back,
+//! or when no agent reports on it any more.
 //!
-//! One task, [`Verdicts::run`]: it waits for acks and for changes of the index, and looks again at times in any case, as a
-//! lease may have taken its keys along. It never ends: a store that does not answer is tried again.
+//! One task, [`Verdicts::run`]: it waits for acks and for changes of the index, and also checks periodically, as an expired
+//! lease may have deleted its keys. It never ends: calls to a store that does not answer are retried.
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
@@ -24,9 +24,9 @@ use crate::{
 
 /// How long to gather acks, so that a burst makes one transaction.
 const GATHER: Duration = Duration::from_millis(200);
-/// How often to look without any news.
+/// The interval of checks without changes.
 const PERIOD: Duration = Duration::from_secs(5);
-/// How long the index may take to see what was written.
+/// How long to wait for the index to see a write.
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
 /// How many operations one transaction has at most (etcd's own limit is 128).
 const MOST_OPS: usize = 100;
@@ -56,7 +56,7 @@ impl Verdicts {
     /// Keeps the verdicts.
     ///
     /// # Errors
-    /// None: every trouble is told and tried again.
+    /// None: failures are logged and retried.
     pub async fn run(self) -> Result<(), Infallible> {
         let mut changes = self.acks.watch();
         let mut outage = Outage::default();
@@ -79,7 +79,7 @@ impl Verdicts {
         }
     }
 
-    /// Brings the store to what the agents say.
+    /// Writes the agents' verdicts to the store.
     async fn keep(&self) -> Result<(), RegistryError> {
         let Some(lease) = self.sessions.lease() else {
             return Ok(());
@@ -91,7 +91,7 @@ impl Verdicts {
             let ops = some.iter().map(|step| self.op(step, lease)).collect();
             let outcome = self.registry.commit(Txn { guards: Vec::new(), ops }).await?;
             if let Outcome::Committed(revision) = outcome {
-                // Else the next look would find it not done, and do it again.
+                // Else the next check would repeat the write.
                 self.index.reaches(revision, SEEN_WITHIN).await;
             }
         }
@@ -107,7 +107,7 @@ impl Verdicts {
     }
 }
 
-/// What leads from what the store has of the controller `me` to what its agents have `said`: whether each node forwards.
+/// The changes from the verdicts of the controller `me` in the store to those that its agents have reported.
 fn steps(state: &State, me: &str, said: &BTreeMap<NodeName, bool>, now_unix_ms: u64) -> Vec<Step> {
     let counts = |node: &NodeName| {
         state.peers().get(node).is_some_and(|peer| !peer.session && peer.state == NodeState::Ready)
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(
             steps_of(&written, &[(1, true), (2, true), (3, true)]),
             [put(1, true), put(2, true)],
-            "the third stands, with its time"
+            "the third is unchanged, with its time"
         );
     }
 
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(
             steps_of(&written, &[(4, true), (9, true)]),
             [Step::Delete(name(1)), Step::Delete(name(4)), Step::Delete(name(9))],
-            "nobody sees h1, h4's session is back, h9 is forgotten; h2's is another controller's"
+            "no agent reports on h1, h4's session is back, h9 is forgotten; h2's is another controller's"
         );
     }
 

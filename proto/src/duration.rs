@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused_with_the_mend() {
+    fn other_texts_are_refused_with_the_fix() {
         for text in ["", "30", "s", "-1s", "1.5s", "1 s", "1d", "9999999999999999999s", "9999999999h", "ü"] {
             let error = parse_duration(text).unwrap_err().to_string();
             assert!(error.contains(&format!("\"{text}\"")) && error.contains("30s"), "{error}");

@@ -68,11 +68,11 @@ id! {
     NodeId, "node id"
 }
 id! {
-    /// One run of an agent: made with each start, so that two agents of one node id are told apart.
+    /// One run of an agent: random at each start, so that two agents with one node id are distinguished.
     InstanceId, "instance id"
 }
 id! {
-    /// Which store this is: made with its content, so that a wiped, new or restored store is another one.
+    /// Identifies the content of a store: a wiped, new or restored store has another one.
     Incarnation, "incarnation"
 }
 

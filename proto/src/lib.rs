@@ -55,12 +55,12 @@ pub mod store {
 /// The kernel's route protocol number of every route that Sextant owns (`sextant` in rt_protos).
 pub const ROUTE_PROTOCOL: u8 = 66;
 
-/// What an agent says of a question that it does not know, somewhere in its answer; controllers tell it from other failures by it.
+/// The error of an agent for an unknown question; controllers recognise it by this text.
 pub const UNKNOWN_QUESTION: &str = "does not know this question";
 
-/// What is said while a restore is under way, or was cut off.
+/// The error while a restore is in progress or was interrupted.
 pub const HALF_RESTORED: &str = "the restore of the store is incomplete, and requests are refused: a restore is in progress, or \
      was interrupted. Run `sextant restore FILE` again to complete it, or `sextant restore --undo` to undo it";
 
-/// This build's version, as both sides tell each other.
+/// This build's version, as reported to the other side.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_names_thing_value_and_mend() {
+    fn the_error_names_thing_value_and_fix() {
         let error = "Host/1".parse::<NodeName>().unwrap_err().to_string();
         assert!(error.starts_with("node name \"Host/1\" has another character"), "{error}");
         assert!(error.contains("lower-case"), "{error}");

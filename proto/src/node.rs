@@ -4,16 +4,16 @@ use std::{fmt, net::Ipv6Addr, time::Duration};
 
 use crate::{NodeName, PoolName, Prefix, Revision};
 
-/// Where a node is in its life (DESIGN §5). `down` is not among them: it is a lost session, not a state of its own.
+/// The state of a node (DESIGN §5). `down` is not a state: it is a lost session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NodeState {
-    /// It has a claim; its host is not set up yet, and nobody routes to it.
+    /// It has a claim; its host is not set up yet, and no peer routes to it.
     Joining,
     /// Its host is set up; peers route to it.
     Ready,
     /// Peers withdraw their routes; the host still has its own.
     Draining,
-    /// Nobody routes to it, and it routes to nobody. The claim stays.
+    /// No peer routes to it, and it routes to no peer. The claim stays.
     Drained,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for NodeState {
 pub struct BgpNeighbour {
     /// Its address; unspecified while it is not known.
     pub address: Ipv6Addr,
-    /// Where it is, if its address does not say so; else empty.
+    /// Its interface, if its address is link-local; else empty.
     pub interface: String,
     /// Its AS, as configured.
     pub remote_as: u32,
@@ -47,9 +47,9 @@ pub struct BgpNeighbour {
     pub received: u64,
     /// What went wrong last, or nothing.
     pub error: String,
-    /// How BFD sees the way to it: `admin-down`, `down`, `init`, `up`; empty if that is not watched.
+    /// The BFD state: `admin-down`, `down`, `init`, `up`; empty without BFD.
     pub bfd: String,
-    /// Prefixes that it announces and that are taken in.
+    /// Imported prefixes.
     pub imported: u64,
 }
 
@@ -75,7 +75,7 @@ pub struct Peer {
     pub claimed: Revision,
     /// The pool of its host prefix.
     pub pool: PoolName,
-    /// Where it is in its life.
+    /// Its state.
     pub state: NodeState,
     /// Its addresses on its uplinks, best first. One that a link-local one follows tells the segment only: the node is to be
     /// routed through the link-local one there.
@@ -104,7 +104,7 @@ pub struct Uplink {
     pub addresses: Vec<InterfaceAddress>,
 }
 
-/// The way to a peer that needs no router: its first next hop that is on-link on one of `uplinks`, or the link-local one
+/// The path to a peer that needs no router: its first next hop that is on-link on one of `uplinks`, or the link-local one
 /// after that; and that uplink (DESIGN §2). A link-local address alone tells of no segment: every link has its prefix.
 pub fn direct_next_hop<'a>(uplinks: &'a [Uplink], next_hops: &[Ipv6Addr]) -> Option<(&'a Uplink, Ipv6Addr)> {
     let on_link =
@@ -123,7 +123,7 @@ pub fn direct_next_hop<'a>(uplinks: &'a [Uplink], next_hops: &[Ipv6Addr]) -> Opt
 pub struct Control {
     /// No agent changes its kernel.
     pub paused: bool,
-    /// The revision of the last resume: what is gone by then may be taken away, however much it is.
+    /// The revision of the last resume: the brake does not apply to changes up to it.
     pub resumed: Revision,
     /// How many announced nodes were forgotten by commands that an operator confirmed, ever.
     pub confirmed_removals: u64,
@@ -132,16 +132,16 @@ pub struct Control {
 /// A route that an agent could not program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedRoute {
-    /// Where it leads.
+    /// Its destination.
     pub destination: Prefix,
     /// The kernel's reason.
     pub error: String,
 }
 
-/// A route of somebody else's for a destination that Sextant routes too (DESIGN I4).
+/// A route of another program for a destination of Sextant's routes (DESIGN I4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// Where both lead.
+    /// The destination of both.
     pub destination: Prefix,
     /// The other's route protocol, as in rt_protos.
     pub protocol: String,
@@ -151,7 +151,7 @@ pub struct Conflict {
     pub ours_wins: bool,
 }
 
-/// What an agent saw of a host whose own agent is gone (DESIGN §5).
+/// An agent's verdict on a host without an agent (DESIGN §5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The host's node.

@@ -1,4 +1,4 @@
-//! Pools: what host prefixes are cut out of.
+//! Pools of host prefixes.
 
 use crate::{PoolName, Prefix};
 
@@ -82,7 +82,7 @@ impl Pool {
     /// A pool, if its lengths fit each other.
     ///
     /// # Errors
-    /// A [`PoolError`] that names what does not fit.
+    /// A [`PoolError`] with the invalid value.
     pub fn new(name: PoolName, prefix: Prefix, host_len: u32, container_len: u32) -> Result<Self, PoolError> {
         if prefix.len() > MAX_POOL_LEN {
             return Err(PoolError::PoolLength { name, prefix });
@@ -107,7 +107,7 @@ impl Pool {
         self.prefix.count(self.host_len)
     }
 
-    /// Whether a host prefix of this length can be cut out of it, and has room for containers.
+    /// Whether a host prefix of this length fits into it, and has space for containers.
     pub fn fits(&self, host_len: u32) -> bool {
         (self.prefix.len().into()..=MAX_CONTAINER_LEN.into()).contains(&host_len)
     }

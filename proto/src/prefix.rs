@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn host_bits_are_refused_with_the_mend() {
+    fn host_bits_are_refused_with_the_fix() {
         let error = "2001:db8:1::1/48".parse::<Prefix>().unwrap_err();
         assert_eq!(error.to_string(), "2001:db8:1::1/48 has host bits set; the prefix is 2001:db8:1::/48");
     }

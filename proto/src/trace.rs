@@ -13,7 +13,7 @@ pub struct Check {
     pub state: State,
     /// What was seen.
     pub saw: String,
-    /// What mends it, or nothing.
+    /// The fix; empty if none is needed.
     pub mend: String,
 }
 
@@ -65,7 +65,7 @@ pub struct ProbeError {
     pub what: String,
     /// Whose it is; none for the sending host's own kernel.
     pub from: Option<Ipv6Addr>,
-    /// What mends it, or nothing.
+    /// The fix; empty if none is needed.
     pub mend: String,
 }
 
@@ -93,7 +93,7 @@ pub struct Direction {
     pub at: Option<NodeName>,
     /// Why that is the verdict.
     pub why: String,
-    /// What mends it, or nothing.
+    /// The fix; empty if none is needed.
     pub mend: String,
     /// All that was looked at, in the order of the way, and where.
     pub checks: Vec<(NodeName, Check)>,

@@ -11,16 +11,16 @@ use crate::{
     registry::{Batch, Event, RegistryError, SharedRegistry, Watch},
 };
 
-/// How long to wait before listing anew after a failure.
+/// The pause before a new listing after a failure.
 const RELIST_DELAY: Duration = Duration::from_millis(500);
 
 /// The entries after some revision, those to come among them.
 ///
-/// If the watch ends, as by compaction, it lists anew and goes on: no entry that is still kept is left out or told twice.
+/// If the watch ends, as by compaction, it lists again and continues: no kept entry is skipped or delivered twice.
 pub struct Follow {
     registry: SharedRegistry,
     keys: Keys,
-    /// The last revision that is told, or in `pending`.
+    /// The last revision that was delivered, or is in `pending`.
     last: Revision,
     pending: VecDeque<Noted>,
     watch: Option<Watch>,
@@ -32,7 +32,7 @@ impl Follow {
         Self { registry, keys, last: after, pending: VecDeque::new(), watch: None }
     }
 
-    /// The next entry; waits for it as long as it takes. Cancel safe.
+    /// Waits for the next entry. Cancel safe.
     pub async fn next(&mut self) -> Noted {
         loop {
             if let Some(noted) = self.pending.pop_front() {

@@ -1,6 +1,6 @@
-//! Who did what, when: an entry in the store for each change, put by the transaction that makes the change.
+//! Audit: an entry in the store for each change, with its actor and time, put by the transaction of the change.
 //!
-//! Entries stand under `audit/`. Their order is that of the revisions of their keys; the times in them are of wall
+//! Entries have keys under `audit/`. Their order is that of the revisions of their keys; the times in them are of wall
 //! clocks. Neither agents nor the index see them: [`list`] and [`Follow`] read the store itself. [`crate::sweeper`] keeps them bounded.
 
 mod follow;
@@ -46,7 +46,7 @@ impl fmt::Display for Actor {
 pub enum What {
     /// A node got a new host prefix.
     Claimed,
-    /// A node got back what it held in a store that was lost.
+    /// A node registered its claim of a lost store again.
     Reregistered,
     /// A node's host is set up: peers route to it.
     Ready,
@@ -54,7 +54,7 @@ pub enum What {
     Announced,
     /// A node's peers withdraw.
     Draining,
-    /// A node's host has taken down its routes.
+    /// A node's host has withdrawn its routes.
     Drained,
     /// A drained node comes back.
     Undrained,
@@ -68,7 +68,7 @@ pub enum What {
     PoolAdded,
     /// A pool came back with a node that holds a prefix of it.
     PoolRestored,
-    /// A node's agent has stopped, since it was told to.
+    /// A node's agent was stopped.
     Stopped,
     /// A node has lost its claim: it was down for `hold_down`.
     HeldDown,
@@ -76,13 +76,13 @@ pub enum What {
     Reserved,
     /// It is no longer.
     Unreserved,
-    /// A pool takes no new claims.
+    /// A pool was closed to new claims.
     PoolClosed,
-    /// It takes them again.
+    /// It was opened again.
     PoolOpened,
     /// A pool has a shorter prefix, which contains the one that it had.
     PoolGrown,
-    /// A pool is gone.
+    /// A pool was removed.
     PoolRemoved,
     /// All agents' changes are frozen.
     Paused,
@@ -92,9 +92,9 @@ pub enum What {
     Restoring,
     /// A restore is whole; the store is another incarnation.
     Restored,
-    /// A half-made restore was taken back.
+    /// An incomplete restore was undone.
     RestoreUndone,
-    /// The store was taken back to an earlier snapshot; it is another incarnation.
+    /// The store was reverted to an earlier snapshot; it has a new incarnation.
     Forked,
     /// The recovery window is closed.
     RecoveryFinished,
@@ -168,12 +168,12 @@ impl Event {
         Self { pool: Some(pool.clone()), ..self }
     }
 
-    /// What else there is to say.
+    /// Details.
     pub fn detail(self, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..self }
     }
 
-    /// What writes it, done `by` somebody now; to be part of the transaction that makes the change.
+    /// The operation that writes it, with the actor `by`; must be part of the transaction of the change.
     pub fn op(self, keys: &Keys, by: &Actor) -> Op {
         let record = AuditRecord {
             unix_ms: unix_ms(),
@@ -193,7 +193,7 @@ impl Event {
 pub struct Noted {
     /// The revision of the change.
     pub revision: Revision,
-    /// What it says.
+    /// Its record.
     pub record: AuditRecord,
 }
 

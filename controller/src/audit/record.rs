@@ -19,9 +19,9 @@ pub struct AuditRecord {
     pub prefix: Option<Prefix>,
     /// In which pool.
     pub pool: Option<PoolName>,
-    /// By whom.
+    /// The actor.
     pub by: String,
-    /// What else there is to say.
+    /// Details.
     pub detail: String,
 }
 

@@ -1,4 +1,4 @@
-//! What ends by itself: the claims of hosts that have been down for `hold_down`, and quarantines (DESIGN §5).
+//! Expiry of the claims of hosts that have been down for `hold_down`, and of quarantines (DESIGN §5).
 //!
 //! One task, [`Expiry::run`]: it looks every second. Its clock is its own and monotonic: a node is down from when this
 //! controller first saw it without a session. It never ends: a store that does not answer is tried again.
@@ -15,16 +15,16 @@ use crate::{
     index::{Index, State},
 };
 
-/// How often to look.
+/// The interval of checks.
 const TICK: Duration = Duration::from_secs(1);
-/// How often to look for quarantines that are over.
+/// The interval of checks for quarantines that have ended.
 const TICKS_PER_QUARANTINE_LOOK: u64 = 5;
 
 /// How long the neighbours of a host that is down have at least to say that it is there: they ask at once, and what forwards
 /// answers within a second.
 const UNSEEN: Duration = Duration::from_secs(15);
 
-/// Ends what has lasted long enough.
+/// Ends expired claims and quarantines.
 pub struct Expiry {
     claims: Claims,
     index: Index,
@@ -47,7 +47,7 @@ impl Expiry {
         Self { claims, index, acks, others, hold_down, down: BTreeMap::new(), outage: Outage::default() }
     }
 
-    /// Looks and ends, for ever.
+    /// Checks periodically, for ever.
     ///
     /// # Errors
     /// None: a store that does not answer is tried again.
@@ -132,15 +132,15 @@ fn down(state: &State, hold_down: Duration) -> BTreeMap<NodeName, Duration> {
     gone.filter_map(|peer| Some((peer.name.clone(), patience(state, peer, hold_down)?))).collect()
 }
 
-/// After how long without a session a node's claim ends; never while its host may well be there.
+/// The time without a session after which a node's claim ends; never while its host may be alive.
 fn patience(state: &State, peer: &Peer, hold_down: Duration) -> Option<Duration> {
     if peer.next_hops.is_empty() {
-        // It was never announced: nobody routes to it.
+        // It was never announced: no peer routes to it.
         return Some(hold_down);
     }
     match state.verdict(&peer.name) {
         Some(verdict) => (!verdict.forwarding).then_some(hold_down),
-        // No agent at all is heard: it is the controllers that are cut off.
+        // No agent is connected at all: the controllers are partitioned.
         None if state.sessions().is_empty() => None,
         None => Some(hold_down.max(UNSEEN)),
     }

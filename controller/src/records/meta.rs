@@ -18,9 +18,9 @@ pub struct Meta {
     pub created_unix_ms: u64,
     /// It may lack claims that agents still hold.
     pub recovering: bool,
-    /// The incarnation that it stands in for, once that is known.
+    /// The incarnation that it replaces, once that is known.
     pub replaces: Option<Incarnation>,
-    /// A restore is under way, or was cut off.
+    /// A restore is in progress or was interrupted.
     pub restoring: bool,
     /// The content is that of `replaces` at an earlier revision: a snapshot of the store was restored under it.
     pub forked: bool,
@@ -29,7 +29,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// That of a new store. It may stand in for one that was lost, so its recovery window is open.
+    /// The record of a new store. It may replace a lost one, so its recovery window is open.
     pub fn new() -> Self {
         Self {
             incarnation: Incarnation::random(),
@@ -54,7 +54,7 @@ impl Meta {
         fork.in_place_of(self.incarnation)
     }
 
-    /// The same, standing in for the incarnation `lost`.
+    /// The same, replacing the incarnation `lost`.
     pub fn in_place_of(mut self, lost: Incarnation) -> Self {
         self.replaces = Some(lost);
         self.ancestors.retain(|it| *it != lost);
@@ -70,7 +70,7 @@ impl Meta {
             || self.ancestors.contains(&incarnation)
     }
 
-    /// Whether it surely stands in for another store whose nodes may still come back.
+    /// Whether it is known to replace another store whose nodes may still register.
     pub fn stands_in(&self) -> bool {
         self.recovering && self.replaces.is_some()
     }

@@ -47,16 +47,16 @@ pub struct ControlRecord {
     pub paused: bool,
 }
 
-/// `doubts/…`: the node knows what the store does not have.
+/// `doubts/…`: the node reports history that the store does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoubtRecord {
-    /// The incarnation that it was said of.
+    /// The doubted incarnation.
     pub of: Incarnation,
     /// What the node knows, for people.
     pub knows: String,
 }
 
-/// `lineage/…`: what each grant and each end of a claim leaves in the store's history.
+/// `lineage/…`: the mark of each grant and each end of a claim in the store's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MarkRecord {
     /// Who was granted a claim; `None`: a claim ended, or the marks began.
@@ -110,7 +110,7 @@ pub struct ClaimRecord {
 /// `reservations/…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReservationRecord {
-    /// Who alone may claim it; `None`: nobody.
+    /// The only node that may claim it; `None`: none.
     pub node: Option<NodeName>,
     /// Why, for people.
     pub reason: String,
@@ -125,7 +125,7 @@ pub struct FreedRecord {
     pub node: NodeName,
     /// Who had it, by id: it may have it back at once.
     pub node_id: NodeId,
-    /// Since when nobody has it.
+    /// Since when it is free.
     pub freed_unix_ms: u64,
 }
 
@@ -138,24 +138,24 @@ pub struct NodeRecord {
     pub prefix: Prefix,
     /// The pool of that.
     pub pool: PoolName,
-    /// Where it is in its life.
+    /// Its state.
     pub state: NodeState,
     /// As announced.
     pub uplinks: Vec<Uplink>,
     /// As announced.
     pub container_prefix: Option<Prefix>,
-    /// When it came into its state.
+    /// When it entered its state.
     pub since_unix_ms: u64,
     /// How long it waits for its peers when it drains.
     pub drain_timeout: Duration,
     /// Who had not withdrawn when it drained.
     pub laggards: Vec<String>,
-    /// When its agent, which had been told to stop, was given up; 0 while it is there, or where it was not told to.
+    /// When its stopped agent was declared lost; 0 while it is connected, or if it was not stopped.
     pub stopped_unix_ms: u64,
 }
 
 impl NodeRecord {
-    /// Where peers may route through, best first.
+    /// Its next hops for peers, best first.
     pub fn next_hops(&self) -> Vec<Ipv6Addr> {
         self.uplinks.iter().flat_map(|uplink| &uplink.addresses).map(|address| address.addr).collect()
     }
@@ -166,14 +166,14 @@ impl NodeRecord {
 pub struct SessionRecord {
     /// The controller that has the stream.
     pub controller: String,
-    /// The run of the agent; agents before it was told have none.
+    /// The instance of the agent; none for older agents.
     pub instance: Option<InstanceId>,
 }
 
 /// `controllers/…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControllerRecord {
-    /// Where it listens.
+    /// Its listen address.
     pub address: String,
     /// Its build.
     pub version: String,

@@ -1,4 +1,4 @@
-//! Old entries go: by how long ago they were made, in elapsed time, and by how many there are.
+//! Deletes old audit entries: by age, in elapsed time, and by number.
 //!
 //! One task, [`Sweeper::run`]: it sweeps at its start, once an hour, and whenever a good part of what is kept has been
 //! written since, which it sees by a watch. Of several controllers the one with the lowest id sweeps; while they do not
@@ -22,15 +22,15 @@ const PERIOD: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_secs(5);
 /// How many entries one transaction deletes at most (etcd's own limit is 128).
 const MOST_OPS: usize = 100;
-/// After how many new entries to sweep at the earliest.
+/// The number of new entries that triggers a sweep.
 const LEAST_NEWS: usize = 100;
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// How many entries at most; some more may stand until they are swept.
+    /// The most entries; some more may exist until the next sweep.
     pub entries: usize,
-    /// For how long.
+    /// The longest age.
     pub age: Duration,
 }
 
@@ -92,10 +92,10 @@ impl Sweeper {
     }
 }
 
-/// Deletes what is too old or too much; how many that were.
+/// Deletes entries that are too old or too many; returns their number.
 ///
 /// # Errors
-/// If the store does not answer; what was deleted stays so.
+/// If the store does not answer; entries deleted so far stay deleted.
 async fn sweep(
     registry: &SharedRegistry,
     keys: &Keys,

@@ -1,4 +1,4 @@
-//! Messages to domain types and back: the only place where what came over the wire is checked.
+//! Converts messages to domain types and back: the only place where received messages are validated.
 
 mod common;
 mod peer;
@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 
 use crate::PrefixError;
 
-/// Why a message is not what its type promises.
+/// Why a message is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct MessageError {
