@@ -1,4 +1,4 @@
-//! Benchmarks and soak tests by name: the command line that both binaries share.
+//! Benchmarks and soak tests by name: the command line of both binaries.
 
 use std::process::ExitCode;
 
@@ -7,9 +7,9 @@ use std::process::ExitCode;
 pub struct Entry {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it measures, in a line.
+    /// A line that describes it.
     pub about: &'static str,
-    /// Does it, and prints what it found.
+    /// Runs it, and prints the results.
     pub run: fn() -> anyhow::Result<()>,
 }
 
@@ -22,8 +22,8 @@ fn is_option(word: &str) -> bool {
     word.starts_with("--")
 }
 
-/// Runs what the command line names: all entries, those named, or `--list`. A failure does not stop the others; the exit
-/// code is 1 then, and 2 where there is no entry of a name.
+/// Runs the entries that the command line names, all without a name, or prints them with `--list`. A failure does not stop
+/// the other entries; the exit code is 1 then. It is 2 for an unknown name.
 pub fn main(kind: &str, entries: &[Entry]) -> ExitCode {
     let names: Vec<_> = std::env::args().skip(1).collect();
     if names.iter().any(|name| name == "--list") {
@@ -32,7 +32,7 @@ pub fn main(kind: &str, entries: &[Entry]) -> ExitCode {
     }
     let count = names.iter().position(|word| is_option(word.as_str())).unwrap_or(names.len());
     if count != names.len() && count != 1 {
-        eprintln!("options are those of one {kind}; name it before them");
+        eprintln!("options need exactly one {kind} before them");
         return ExitCode::from(2);
     }
     match chosen(kind, entries, &names[..count]) {
@@ -50,15 +50,15 @@ fn list(entries: &[Entry]) -> String {
 
 fn chosen(kind: &str, entries: &[Entry], names: &[String]) -> Result<Vec<Entry>, String> {
     if entries.is_empty() {
-        return Err(format!("there is no {kind} yet"));
+        return Err(format!("there is no {kind}"));
     }
     if names.is_empty() {
         return Ok(entries.to_vec());
     }
     let find = |name: &String| {
-        let there_are = || entries.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
+        let known = || entries.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
         let found = entries.iter().find(|entry| entry.name == name);
-        found.copied().ok_or_else(|| format!("there is no {kind} \"{name}\"; there are: {}", there_are()))
+        found.copied().ok_or_else(|| format!("there is no {kind} \"{name}\"; names: {}", known()))
     };
     names.iter().map(find).collect()
 }
@@ -95,16 +95,16 @@ mod tests {
     }
 
     #[test]
-    fn all_or_those_named() {
+    fn without_names_all_entries_run() {
         assert_eq!(names(&[]).unwrap(), ["routes", "claims"]);
         assert_eq!(names(&["claims"]).unwrap(), ["claims"]);
     }
 
     #[test]
-    fn a_wrong_name_comes_with_the_right_ones() {
+    fn an_unknown_name_is_refused_with_the_known_names() {
         assert_eq!(
             names(&["routes", "route"]).unwrap_err(),
-            "there is no benchmark \"route\"; there are: routes, claims"
+            "there is no benchmark \"route\"; names: routes, claims"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A cluster that tests begin with. What fails here panics, as in a test.
+//! A cluster fixture for tests. Failures panic, as in a test.
 #![allow(clippy::unwrap_used)] // All of it runs in tests only.
 
 use std::net::Ipv6Addr;
@@ -12,7 +12,7 @@ use sextant_proto::Prefix;
 /// The metric of the unreachable routes, as `ip` shows it.
 pub const UNREACHABLE_METRIC: u32 = 4_000_000_000;
 
-/// A pool as `sextant pool add` takes it.
+/// The arguments of `sextant pool add`.
 #[derive(Debug, Clone, Copy)]
 pub struct PoolArgs {
     /// Its prefix.
@@ -23,10 +23,10 @@ pub struct PoolArgs {
     pub container_len: &'static str,
 }
 
-/// That of Docker's guide: each host a /64.
+/// The pool of Docker's guide: a /64 for each host.
 pub const GUIDE: PoolArgs = PoolArgs { prefix: "2001:db8:8000::/40", host_len: "64", container_len: "80" };
 
-/// A controller, a pool and hosts with agents; all announced, and all routes everywhere.
+/// A controller, a pool and hosts with agents.
 pub struct Cluster {
     // Agents and controller end before their lab does.
     /// The agents, in the order of the hosts.
@@ -37,12 +37,12 @@ pub struct Cluster {
     pub hosts: Vec<Host>,
     /// The one pool.
     pub pool: PoolArgs,
-    /// Where all of it is.
+    /// The lab that contains all of it.
     pub lab: Lab,
 }
 
 impl Cluster {
-    /// With agents on all hosts.
+    /// Starts a cluster with agents on all hosts, and waits until all routes are in all kernels.
     pub fn start(test: &str, hosts: u16, pool: PoolArgs) -> Self {
         let mut cluster = Self::without_agents(test, hosts, pool);
         for index in 0..cluster.hosts.len() {
@@ -52,7 +52,7 @@ impl Cluster {
         cluster
     }
 
-    /// With a controller, the pool, and hosts on which no agent runs yet.
+    /// Starts a cluster with a controller, the pool, and hosts without agents.
     pub fn without_agents(test: &str, hosts: u16, pool: PoolArgs) -> Self {
         let lab = Lab::new(test).unwrap();
         let hosts = lab.hosts(hosts).unwrap();
@@ -69,8 +69,8 @@ impl Cluster {
         self.sextant(&[&["pool", "add", "main", prefix][..], &lengths].concat());
     }
 
-    /// As [`Cluster::without_agents`], with a controller that holds agents for gone after a second of silence.
-    pub fn impatient(test: &str, hosts: u16, pool: PoolArgs) -> Self {
+    /// As [`Cluster::without_agents`], with a controller that takes an agent as down after one second of silence.
+    pub fn with_short_down_after(test: &str, hosts: u16, pool: PoolArgs) -> Self {
         let mut cluster = Self::without_agents(test, hosts, pool);
         cluster.controller = None;
         let args = ["--down-after", "1"].map(str::to_owned).to_vec();
@@ -85,7 +85,7 @@ impl Cluster {
         self.controller = Some(controller);
     }
 
-    /// Starts the agent of host `index`; it is the last of the agents.
+    /// Starts the agent of host `index`, and appends it to the agents.
     pub fn start_agent(&mut self, index: usize) {
         self.start_agent_with(index, AgentOptions::default());
     }
@@ -95,7 +95,7 @@ impl Cluster {
         self.agents.push(self.lab.agent(&self.hosts[index], options).unwrap());
     }
 
-    /// Waits until all agents have announced themselves, and have everything in their kernels.
+    /// Waits until all nodes are ready and all changes are in all kernels.
     pub fn settle(&self) {
         let names: Vec<_> = self.hosts.iter().take(self.agents.len()).map(Host::name).collect();
         poll("all nodes ready", 20 * SECONDS, || {
@@ -105,12 +105,12 @@ impl Cluster {
         self.sextant(&["wait", "--timeout", "20s"]);
     }
 
-    /// Runs `sextant`, which must succeed; its output.
+    /// Runs `sextant`, which must succeed; returns its output.
     pub fn sextant(&self, args: &[&str]) -> String {
         self.lab.cli(args).unwrap().succeeded().unwrap().stdout
     }
 
-    /// A node by `sextant node list -o json`; null if there is none.
+    /// A node of `sextant node list -o json`; null if there is none.
     pub fn node(&self, name: &str) -> Value {
         let nodes = self.lab.cli_json(&["node", "list"]).unwrap();
         let found = nodes.as_array().into_iter().flatten().find(|node| node["name"] == name);
@@ -122,13 +122,13 @@ impl Cluster {
         self.node(name)["prefix"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Two containers on each host.
+    /// Starts two containers on each host.
     pub fn containers(&self) -> Vec<Container> {
         let two = |host: &Host| [host.container("a").unwrap(), host.container("b").unwrap()];
         self.hosts.iter().flat_map(two).collect()
     }
 
-    /// What host `index` should have of protocol 66 towards these peers, as text.
+    /// The routes of protocol 66 that host `index` must have with these peers, as text.
     pub fn expected_routes(&self, index: usize, peers: &[usize]) -> Vec<String> {
         let own = self.prefix(self.hosts[index].name());
         let via = |peer: &usize| {
@@ -142,7 +142,7 @@ impl Cluster {
         sorted(routes.into_iter().map(|(_, text)| text).collect())
     }
 
-    /// Waits until host `index` has just the routes of protocol 66 that it should have towards these peers.
+    /// Waits until host `index` has exactly the routes of protocol 66 that it must have with these peers.
     pub fn expect_routes(&self, index: usize, peers: &[usize]) {
         let expected = self.expected_routes(index, peers).join("\n");
         let host = &self.hosts[index];
@@ -151,20 +151,20 @@ impl Cluster {
         });
     }
 
-    /// All hosts' routes of protocol 66 towards all others.
+    /// Waits until each host has exactly the routes to all other hosts.
     pub fn expect_full_mesh(&self) {
         let all: Vec<_> = (0..self.hosts.len()).collect();
         all.iter().for_each(|&index| self.expect_routes(index, &all));
     }
 }
 
-/// Lines in their order.
+/// Sorts lines.
 pub fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
     lines
 }
 
-/// An address of `prefix` that nobody has.
+/// An address in `prefix` that no container has.
 pub fn unused_address(prefix: Prefix) -> Ipv6Addr {
     Ipv6Addr::from_bits(prefix.addr().to_bits() + 0xdead)
 }

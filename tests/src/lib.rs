@@ -1,8 +1,8 @@
-//! The lab: real kernels' routing, in network namespaces of one machine, for tests, benchmarks and the demo.
+//! The lab: the kernel's routing in network namespaces of one machine, for tests, benchmarks and the demo.
 //!
 //! A [`Lab`] is a switch with hosts, and containers on the hosts' bridges, addressed as in Docker's IPv6 cluster guide. It
-//! needs root, `ip` and `ping`. Nothing of it lies in the machine's own network namespace, and nothing of it outlives the
-//! process that made it, even if that is killed: see [`lab`].
+//! needs root, `ip` and `ping`. It changes nothing in the machine's own network namespace, and it is removed when the process
+//! that created it ends, even if that is killed: see [`lab`].
 //!
 //! ```no_run
 //! use sextant_tests::{ControllerOptions, AgentOptions, Lab, RouteMonitor, SECONDS, expect_text, poll};
@@ -16,11 +16,11 @@
 //! let monitor = RouteMonitor::start(&hosts[0])?;
 //! let _agents = hosts.iter().map(|host| lab.agent(host, AgentOptions::default())).collect::<Result<Vec<_>, _>>()?;
 //!
-//! // Polls a condition; on its deadline panics with what was expected and what was there.
+//! // Polls a condition; on the deadline, panics with the expected and the actual state.
 //! expect_text("h1's routes", 10 * SECONDS, "2001:db8:1:1::/64 via 2001:db8::2 dev eth0 proto 66 metric 512", || {
 //!     hosts[0].routes_of(66).map(|routes| routes.join("\n"))
 //! });
-//! let (a, b) = (hosts[0].container("a")?, hosts[1].container("b")?); // on the bridge that the agent made
+//! let (a, b) = (hosts[0].container("a")?, hosts[1].container("b")?); // on the bridge that the agent created
 //! poll("a reaches b", SECONDS, || a.ping(b.address())?.replied());
 //!
 //! let stream = a.udp_stream(&b, 5 * sextant_tests::MILLISECONDS)?;
@@ -31,18 +31,18 @@
 //! # }
 //! ```
 //!
-//! A test that fails with a lab in its hands prints the ends of all logs of that lab.
+//! A test that panics while it owns a lab prints the last lines of all logs of that lab.
 
 #![warn(missing_docs)]
 
 pub mod bench;
 pub mod catalogue;
 pub mod cluster;
-pub mod crowd;
 pub mod demo;
 pub mod history;
 pub mod lab;
 pub mod soak;
+pub mod stub_nodes;
 
 pub use lab::{
     binary::{Build, bin},

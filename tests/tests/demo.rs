@@ -1,4 +1,4 @@
-//! `deploy/demo` shows what it promises, and leaves nothing over.
+//! `deploy/demo` shows each of its steps, and leaves nothing behind.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 use std::{
@@ -30,7 +30,7 @@ fn id(text: &str) -> String {
     rest.split('-').next().unwrap().to_owned()
 }
 
-/// What there is of a demo.
+/// The namespaces and directories of a demo.
 fn remains(id: &str) -> Vec<String> {
     let of = |dir: &str| fs::read_dir(dir).into_iter().flatten().flatten();
     let names = of("/run/netns").chain(of("/var/lib/sextant-lab")).map(|entry| entry.file_name());
@@ -38,7 +38,7 @@ fn remains(id: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_demo_shows_routes_pings_and_troubles_and_leaves_nothing() {
+fn the_demo_shows_routes_pings_and_failures_and_leaves_nothing_behind() {
     let began = Instant::now();
     let output = demo(&[]).output().unwrap();
     let (took, text) = (began.elapsed(), text(&output));
@@ -48,18 +48,18 @@ fn the_demo_shows_routes_pings_and_troubles_and_leaves_nothing() {
         "$ sextant node list",
         "via 2001:db8::2 dev eth0 metric 512",
         "from \\ to  h1/a  h1/b  h2/a  h2/b  h3/a  h3/b",
-        "30 of 30 answered",
-        "the last of 3 peers",
-        "back, 0 lost",
+        "30 of 30 pings answered",
+        "all 3 peers have the route after",
+        "returned, 0 lost",
         "$ sextant node forget h2",
-        "packets that leaked to the default route: 0",
-        "56 of 56 answered",
-        "Everything was as it should be",
+        "packets that followed the default route: 0",
+        "56 of 56 pings answered",
+        "All checks passed",
     ];
     let missing: Vec<_> = expected.iter().filter(|line| !text.contains(**line)).collect();
     assert!(missing.is_empty(), "not shown: {missing:?}; all:\n{text}");
     assert!(!text.contains('\x1b'), "colours are for terminals:\n{text}");
-    assert_eq!(remains(&id(&text)), [""; 0], "left over");
+    assert_eq!(remains(&id(&text)), [""; 0], "left behind");
     assert!(took < Duration::from_secs(60), "it took {took:?}");
 }
 
@@ -72,17 +72,17 @@ fn the_demo_runs_on_etcd_with_two_controllers() {
         "sextant-controller --store etcd:http://[2001:db8::e:1]:2379,http://[2001:db8::e:2]:2379,",
         "--listen '[2001:db8::c:2]:7300'",
         "sextant-agent --controller http://[2001:db8::c:1]:7300,http://[2001:db8::c:2]:7300",
-        "back, 0 lost",
-        "packets that leaked to the default route: 0",
-        "Everything was as it should be",
+        "returned, 0 lost",
+        "packets that followed the default route: 0",
+        "All checks passed",
     ];
     let missing: Vec<_> = expected.iter().filter(|line| !text.contains(**line)).collect();
     assert!(missing.is_empty(), "not shown: {missing:?}; all:\n{text}");
-    assert_eq!(remains(&id(&text)), [""; 0], "left over");
+    assert_eq!(remains(&id(&text)), [""; 0], "left behind");
 }
 
 #[test]
-fn a_kept_demo_stands_until_it_is_ended() {
+fn a_kept_demo_keeps_running_until_it_is_removed() {
     let output = demo(&["--hosts", "2", "--containers", "1", "--keep"]).output().unwrap();
     let text = text(&output);
     assert!(output.status.success(), "{text}");
@@ -94,11 +94,11 @@ fn a_kept_demo_stands_until_it_is_ended() {
     assert!(answer.status.success(), "{answer:?} in:\n{text}");
     assert!(text.contains(&format!("sudo deploy/demo --end {id}")), "{text}");
     assert!(ended.status.success(), "{ended:?}");
-    assert_eq!(remains(&id), [""; 0], "left over");
+    assert_eq!(remains(&id), [""; 0], "left behind");
 }
 
 #[test]
-fn ctrl_c_takes_everything_down() {
+fn ctrl_c_removes_everything() {
     let mut child = demo(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     let mut seen = Vec::new();
@@ -113,7 +113,7 @@ fn ctrl_c_takes_everything_down() {
     let status = poll("the demo ends", 20 * SECONDS, || child.try_wait().unwrap().ok_or("it runs"));
     assert_eq!((status.code(), status.signal()), (Some(130), None));
     let id = id(&String::from_utf8_lossy(&seen));
-    // The lab's own reaper may still be at it.
+    // The lab's reaper may still be running.
     poll("nothing is left", 10 * SECONDS, || match remains(&id) {
         left if left.is_empty() => Ok(()),
         left => Err(format!("{left:?}")),
@@ -121,7 +121,7 @@ fn ctrl_c_takes_everything_down() {
 }
 
 #[test]
-fn an_unknown_demo_is_not_ended() {
+fn ending_an_unknown_demo_fails() {
     let output = demo(&["--end", "0000000"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("there is no lab \"0000000\""), "{}", text(&output));

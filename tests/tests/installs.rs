@@ -1,8 +1,7 @@
-//! Each script installs the Debian packages that it uses, and no others.
+//! Each script installs the Debian packages that it needs, and no others.
 //!
-//! The scripts run as they are, up to their first call of cargo, with a dpkg-query that finds nothing installed and an
-//! apt-get that records its command line. Both are first in PATH. A mount namespace keeps the machine's own directories
-//! out of reach of what installing changes.
+//! The unmodified scripts run up to their first call of cargo. Fakes are first in PATH: a dpkg-query that reports nothing as
+//! installed, and an apt-get that records its command line. A mount namespace protects the machine's directories.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 use std::{
@@ -22,7 +21,7 @@ const ROUTERS: &[&str] = &["bird2", "frr", "gobgpd", "exabgp"];
 const SYSTEMD: &[&str] = &["systemd", "systemd-container"];
 const CLOCK: &[&str] = &["faketime", "libfaketime"];
 
-/// Records its arguments and whether daemons may be started meanwhile; fails if `failing` is there.
+/// Records its arguments and the exit code of policy-rc.d; fails if the file `failing` exists.
 const APT_GET: &str = r#"#!/bin/sh
 echo "$@" >>"$HERE/apt"
 [ -x /usr/sbin/policy-rc.d ] && /usr/sbin/policy-rc.d || echo "$?" >>"$HERE/policy"
@@ -31,7 +30,7 @@ echo "a package manager's warning" >&2
 [ ! -e "$HERE/failing" ]
 "#;
 
-/// A directory with the programs that the scripts find in place of the machine's.
+/// A directory with the fake programs.
 struct Fakes(TempDir);
 
 impl Fakes {
@@ -73,23 +72,23 @@ impl Fakes {
             .unwrap()
     }
 
-    /// The packages that a script asks apt-get for, the first time.
-    fn asked_for(&self, line: &str) -> BTreeSet<String> {
+    /// The packages of a script's first call of apt-get.
+    fn installed_by(&self, line: &str) -> BTreeSet<String> {
         let output = self.run(line);
-        let asked = fs::read_to_string(self.path("apt"))
+        let calls = fs::read_to_string(self.path("apt"))
             .unwrap_or_else(|_| panic!("{line} installs nothing: {output:?}"));
-        let (_, packages) = asked.lines().next().unwrap().split_once("DPkg::Lock::Timeout=300 ").unwrap();
+        let (_, packages) = calls.lines().next().unwrap().split_once("DPkg::Lock::Timeout=300 ").unwrap();
         packages.split(' ').map(str::to_owned).collect()
     }
 }
 
 fn installs(line: &str, groups: &[&[&str]]) {
     let expected: BTreeSet<_> = groups.concat().into_iter().map(str::to_owned).collect();
-    assert_eq!(Fakes::new().asked_for(line), expected, "{line}");
+    assert_eq!(Fakes::new().installed_by(line), expected, "{line}");
 }
 
 #[test]
-fn each_script_installs_what_it_uses() {
+fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo", &[BUILD, LAB]);
     installs("deploy/demo --store embedded", &[BUILD, LAB]);
     installs("deploy/demo --hosts 4 --store etcd --keep", &[BUILD, LAB, ETCD]);
@@ -104,7 +103,7 @@ fn each_script_installs_what_it_uses() {
 }
 
 #[test]
-fn output_of_the_package_manager_is_shown_if_it_fails() {
+fn output_of_apt_get_is_shown_only_if_it_fails() {
     let text = |output: Output| String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     let fakes = Fakes::new();
     let good = text(fakes.run("deploy/demo"));
@@ -128,21 +127,21 @@ fn installed_daemons_are_masked_and_not_started() {
     for unit in units {
         let mask = fs::read_link(fakes.path(&format!("etc/{unit}.service")));
         assert_eq!(mask.ok().as_deref(), Some(Path::new("/dev/null")), "{unit}: {output:?}");
-        let told = String::from_utf8_lossy(&output.stderr).contains(&format!("Masked {unit}.service"));
-        assert!(told, "{output:?}");
+        let reported = String::from_utf8_lossy(&output.stderr).contains(&format!("Masked {unit}.service"));
+        assert!(reported, "{output:?}");
     }
     assert_eq!(
         fs::read_to_string(fakes.path("policy")).unwrap(),
         "101\n",
-        "nothing is started while apt-get runs"
+        "policy-rc.d forbids starts while apt-get runs"
     );
-    assert!(!fakes.path("sbin/policy-rc.d").exists(), "the policy is taken away again");
+    assert!(!fakes.path("sbin/policy-rc.d").exists(), "policy-rc.d is removed afterwards");
 
     let demo = Fakes::new();
     demo.run("deploy/demo");
     assert_eq!(
         fs::read_dir(demo.path("etc")).unwrap().count(),
         0,
-        "the demo's packages have no such daemons"
+        "the demo's packages contain no such daemons"
     );
 }

@@ -1,4 +1,4 @@
-//! The lab itself: what other tests rely on.
+//! The lab itself: the properties that other tests rely on.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 use std::{
@@ -20,8 +20,8 @@ use sextant_tests::{
     lab::process::ended_by, ping_matrix, poll, remove, tcp_matrix,
 };
 
-/// Hosts with bridges, routed by hand as in Docker's guide, and two containers each.
-fn routed_by_hand(lab: &Lab, count: u16) -> (Vec<Host>, Vec<Container>) {
+/// Hosts with bridges, static routes as in Docker's guide, and two containers each.
+fn with_static_routes(lab: &Lab, count: u16) -> (Vec<Host>, Vec<Container>) {
     let hosts = lab.hosts(count).unwrap();
     for (index, host) in hosts.iter().enumerate() {
         host.make_bridge(format!("2001:db8:{}::/64", index + 1).parse().unwrap()).unwrap();
@@ -36,9 +36,9 @@ fn routed_by_hand(lab: &Lab, count: u16) -> (Vec<Host>, Vec<Container>) {
 }
 
 #[test]
-fn containers_reach_each_other_and_the_sender_is_seen_as_it_is() {
+fn containers_reach_each_other_without_address_translation() {
     let lab = Lab::new("topology").unwrap();
-    let (hosts, containers) = routed_by_hand(&lab, 3);
+    let (hosts, containers) = with_static_routes(&lab, 3);
     assert_eq!(hosts[1].address(), "2001:db8::2".parse::<Ipv6Addr>().unwrap());
     assert_eq!(containers[2].address(), "2001:db8:2::2".parse::<Ipv6Addr>().unwrap());
     expect_text("all pings answered", 5 * SECONDS, "", || ping_matrix(&containers));
@@ -48,7 +48,7 @@ fn containers_reach_each_other_and_the_sender_is_seen_as_it_is() {
 }
 
 #[test]
-fn routes_are_told_without_noise() {
+fn routes_are_listed_as_text() {
     let lab = Lab::new("routes").unwrap();
     let host = lab.host("h1").unwrap();
     expect_text(
@@ -76,7 +76,7 @@ fn routes_are_told_without_noise() {
 }
 
 #[test]
-fn a_closure_sees_its_namespace_alone() {
+fn a_closure_runs_in_its_namespace_only() {
     let lab = Lab::new("closure").unwrap();
     let host = lab.host("h1").unwrap();
     let own = fs::read_link("/proc/thread-self/ns/net").unwrap();
@@ -91,11 +91,11 @@ fn a_closure_sees_its_namespace_alone() {
 }
 
 #[test]
-fn a_refusal_is_no_loss() {
+fn refused_and_lost_pings_are_distinguished() {
     let lab = Lab::new("refusal").unwrap();
-    let (hosts, containers) = routed_by_hand(&lab, 2);
+    let (hosts, containers) = with_static_routes(&lab, 2);
     let (a, c) = (&containers[0], &containers[2]);
-    poll("a good path", 5 * SECONDS, || a.ping(c.address())?.replied());
+    poll("a working path", 5 * SECONDS, || a.ping(c.address())?.replied());
     let nowhere = "2001:db8:ffff::1".parse().unwrap();
     let outcome = a.ping(nowhere).unwrap();
     assert_eq!(outcome, PingOutcome::Unreachable("No route (from 2001:db8:1::1)".to_owned()));
@@ -107,19 +107,21 @@ fn a_refusal_is_no_loss() {
     hosts[0].default_route_via("2001:db8::fe:1".parse().unwrap()).unwrap();
     let before = router.counters().unwrap();
     let leaking = "2001:db8:eeee::1".parse().unwrap();
-    poll("the router refuses what leaks to it", 5 * SECONDS, || match hosts[0].ping(leaking)? {
-        PingOutcome::Unreachable(why) if why.contains("2001:db8::fe:1") => Ok(()),
-        other => Err(anyhow::anyhow!("{other}")),
+    poll("the router refuses packets that follow the default route", 5 * SECONDS, || {
+        match hosts[0].ping(leaking)? {
+            PingOutcome::Unreachable(why) if why.contains("2001:db8::fe:1") => Ok(()),
+            other => Err(anyhow::anyhow!("{other}")),
+        }
     });
     assert!(router.counters().unwrap().since(&before)["Ip6InNoRoutes"] >= 1);
 }
 
 #[test]
-fn a_stream_counts_what_an_outage_costs() {
+fn a_stream_counts_the_losses_of_an_outage() {
     let lab = Lab::new("stream").unwrap();
-    let (hosts, containers) = routed_by_hand(&lab, 2);
+    let (hosts, containers) = with_static_routes(&lab, 2);
     let (a, c) = (&containers[0], &containers[2]);
-    poll("a good path", 5 * SECONDS, || a.ping(c.address())?.replied());
+    poll("a working path", 5 * SECONDS, || a.ping(c.address())?.replied());
 
     let stream = a.udp_stream(c, 5 * MILLISECONDS).unwrap();
     stream.flows(40, 5 * SECONDS).unwrap();
@@ -129,13 +131,13 @@ fn a_stream_counts_what_an_outage_costs() {
 
     let stream = a.udp_stream(c, 5 * MILLISECONDS).unwrap();
     stream.flows(10, 5 * SECONDS).unwrap();
-    hosts[1].cut().unwrap();
+    hosts[1].isolate().unwrap();
     let (sent, _) = stream.progress();
     poll("twenty more are sent", 5 * SECONDS, || match stream.progress().0 {
         now if now >= sent + 20 => Ok(()),
         now => Err(format!("{now} sent")),
     });
-    hosts[1].mend().unwrap();
+    hosts[1].reconnect().unwrap();
     stream.flows(10, 5 * SECONDS).unwrap();
     let bad = stream.finish().unwrap();
     assert!(bad.lost.len() >= 15 && bad.nothing_lost().is_err(), "{bad}");
@@ -144,7 +146,7 @@ fn a_stream_counts_what_an_outage_costs() {
 }
 
 #[test]
-fn a_monitor_sees_each_change_at_its_time() {
+fn a_monitor_records_each_change_with_its_time() {
     let lab = Lab::new("monitor").unwrap();
     let host = lab.host("h1").unwrap();
     poll("the link's own routes", SECONDS, || match host.routes()?.len() {
@@ -162,7 +164,7 @@ fn a_monitor_sees_each_change_at_its_time() {
     let added = monitor.added(prefix, SECONDS).unwrap();
     assert_eq!(added.route.to_string(), "2001:db8:2::/64 via 2001:db8::2 dev eth0 proto 66 metric 512");
     assert!(host.route_table().unwrap().contains(&added.route), "{added}");
-    // The thread may have waited for a processor.
+    // The thread may have waited for a CPU.
     assert!(before <= added.at && added.at <= after + 200 * MILLISECONDS, "{before:?} {added} {after:?}");
 
     host.ip("-6 route del 2001:db8:2::/64 proto 66").unwrap();
@@ -192,7 +194,7 @@ fn a_monitor_loses_nothing_of_many_changes() {
 }
 
 #[test]
-fn processes_are_started_frozen_killed_and_read() {
+fn processes_start_freeze_end_and_are_logged() {
     let lab = Lab::new("processes").unwrap();
     let host = lab.host("h1").unwrap();
     let script = "echo first; echo second >&2; trap 'echo bye; exit 3' TERM; while :; do sleep 0.01; done";
@@ -218,29 +220,29 @@ fn processes_are_started_frozen_killed_and_read() {
     let second = host.spawn("script", &["sleep", "1000"]).unwrap();
     second.kill().unwrap();
     assert!(ended_by(second.ended().unwrap().unwrap(), Signal::SIGKILL));
-    let explained = lab.explain();
-    assert!(explained.contains("script.log") && explained.contains("script.2.log"), "{explained}");
-    assert!(explained.contains("bye") && explained.contains("\"processes\""), "{explained}");
+    let diagnostics = lab.diagnostics();
+    assert!(diagnostics.contains("script.log") && diagnostics.contains("script.2.log"), "{diagnostics}");
+    assert!(diagnostics.contains("bye") && diagnostics.contains("\"processes\""), "{diagnostics}");
 }
 
 #[test]
-fn nothing_is_left_of_a_dropped_lab() {
+fn a_dropped_lab_is_removed_completely() {
     let lab = Lab::new("drop").unwrap();
     let (id, dir) = (lab.id().to_owned(), lab.dir().to_owned());
-    let (_hosts, containers) = routed_by_hand(&lab, 1);
+    let (_hosts, containers) = with_static_routes(&lab, 1);
     let script = "setsid sleep 1000 & echo $!; wait";
     let process = containers[0].spawn("orphan", &["sh", "-c", script]).unwrap();
     let orphan = process.wait_for_line("", 5 * SECONDS).unwrap().text;
     expect_traces(&id, 4 + 2);
     drop(lab);
     assert_eq!(traces(&id), [""; 0]);
-    // Where nobody reaps it, a zombie without a command line is left of it.
+    // Without a process that reaps it, a zombie without a command line remains.
     let command = fs::read(format!("/proc/{orphan}/cmdline")).unwrap_or_default();
     assert!(command.is_empty() && !dir.exists());
 }
 
 #[test]
-fn nothing_is_left_of_a_killed_owner() {
+fn a_lab_is_removed_when_its_owner_is_killed() {
     for whole_group in [false, true] {
         let (mut owner, id) = holder(&["hold"]);
         expect_traces(&id, 3 + 3);
@@ -259,7 +261,7 @@ fn nothing_is_left_of_a_killed_owner() {
 }
 
 #[test]
-fn a_lab_whose_reaper_died_too_is_swept_by_the_next() {
+fn a_lab_without_a_reaper_is_removed_by_the_next_lab() {
     let (mut owner, id) = holder(&["hold"]);
     expect_traces(&id, 3 + 3);
     kill(reaper_of(&id), Signal::SIGKILL).unwrap();
@@ -285,27 +287,27 @@ fn reaper_of(id: &str) -> Pid {
 }
 
 #[test]
-fn a_host_without_power_is_silent_and_comes_back_bare() {
+fn a_host_without_power_is_silent_and_returns_without_state() {
     let lab = Lab::new("power").unwrap();
-    let (hosts, containers) = routed_by_hand(&lab, 2);
+    let (hosts, containers) = with_static_routes(&lab, 2);
     let target = hosts[1].address();
-    poll("a good path", 5 * SECONDS, || hosts[0].ping(target)?.replied());
+    poll("a working path", 5 * SECONDS, || hosts[0].ping(target)?.replied());
     let process = containers[2].spawn("in-container", &["sleep", "1000"]).unwrap();
     hosts[1].power_off().unwrap();
     assert!(ended_by(process.wait(SECONDS).unwrap(), Signal::SIGKILL));
     assert_eq!(hosts[0].ping(target).unwrap(), PingOutcome::Lost);
     assert!(hosts[1].routes().is_err() && containers[2].routes().is_err());
     hosts[1].power_on().unwrap();
-    poll("a good path again", 5 * SECONDS, || hosts[0].ping(target)?.replied());
+    poll("a working path again", 5 * SECONDS, || hosts[0].ping(target)?.replied());
     assert!(hosts[1].bridge_address().is_err());
     assert_eq!(hosts[1].routes_of(3).unwrap(), [""; 0]);
 }
 
 #[test]
-fn a_kept_lab_stands_until_it_is_removed() {
+fn a_kept_lab_runs_until_it_is_removed() {
     let (mut owner, id) = holder(&["keep"]);
     assert!(owner.wait().unwrap().success());
-    // Another lab's start sweeps, but not this.
+    // The start of another lab does not remove a kept one.
     drop(Lab::new("a lab beside a kept one").unwrap());
     expect_traces(&id, 3 + 3);
     remove(&id).unwrap();
@@ -316,34 +318,35 @@ fn a_kept_lab_stands_until_it_is_removed() {
 }
 
 #[test]
-fn a_failing_test_shows_the_logs() {
+fn a_failing_test_prints_the_logs() {
     let outcome =
         Command::new(env!("CARGO_BIN_EXE_lab-holder")).arg("panic").stdin(Stdio::null()).output().unwrap();
     let message = String::from_utf8_lossy(&outcome.stderr);
     assert!(!outcome.status.success());
     assert!(
-        message.contains("expected within 50ms: the moon") && message.contains("but at last: the sun"),
+        message.contains("expected within 50ms: the expected state")
+            && message.contains("last state: the actual state"),
         "{message}"
     );
-    assert!(message.contains("---- the end of talker.log ----\nwords of the talker"), "{message}");
+    assert!(message.contains("---- last lines of writer.log ----\noutput of the writer"), "{message}");
 }
 
 #[test]
-fn a_lab_is_made_fast_enough_for_many() {
-    // No budget, but an alarm: it takes some tenths of a second, and a lab that waits for something takes seconds.
+fn a_lab_is_created_quickly() {
+    // A generous limit: it takes some tenths of a second, but seconds if the lab waits for something.
     let started = std::time::Instant::now();
     let lab = Lab::new("speed").unwrap();
-    let (_hosts, containers) = routed_by_hand(&lab, 3);
-    let made = started.elapsed();
+    let (_hosts, containers) = with_static_routes(&lab, 3);
+    let created = started.elapsed();
     assert_eq!(containers.len(), 6);
-    println!("3 hosts with 2 containers each: {made:?}");
+    println!("3 hosts with 2 containers each: {created:?}");
     let started = std::time::Instant::now();
     drop(lab);
-    println!("down again: {:?}", started.elapsed());
-    assert!(made < Duration::from_secs(10), "{made:?}");
+    println!("removed: {:?}", started.elapsed());
+    assert!(created < Duration::from_secs(10), "{created:?}");
 }
 
-/// A process in a group of its own that holds a lab, and the lab's id.
+/// Starts a process in a group of its own that owns a lab; returns it with the lab's id.
 fn holder(args: &[&str]) -> (Child, String) {
     let mut owner = Command::new(env!("CARGO_BIN_EXE_lab-holder"))
         .args(args)
@@ -365,7 +368,7 @@ fn expect_traces(id: &str, count: usize) {
     });
 }
 
-/// What there is of a lab: its namespaces, and its processes wherever they are.
+/// The namespaces and processes of a lab.
 fn traces(id: &str) -> Vec<String> {
     let mark = format!("SX_LAB={id}");
     let has_mark =
@@ -382,8 +385,8 @@ fn traces(id: &str) -> Vec<String> {
     found.collect()
 }
 
-/// A shell that is named as an agent and logs transitions of a session back and forth.
-fn transitions(lab: &Lab) {
+/// Runs a shell under an agent's name that logs repeated transitions of a session.
+fn log_transitions(lab: &Lab) {
     let host = lab.host("h1").unwrap();
     let line = |from: &str, to: &str| {
         format!(
@@ -398,9 +401,9 @@ fn transitions(lab: &Lab) {
 }
 
 #[test]
-fn a_daemon_in_a_loop_fails_its_test() {
+fn a_daemon_in_a_loop_fails_the_test() {
     let lab = Lab::new("a loop").unwrap();
-    transitions(&lab);
+    log_transitions(&lab);
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(lab)));
     let message = ended.unwrap_err();
     let message = message.downcast_ref::<String>().unwrap();

@@ -1,6 +1,6 @@
-//! `tests/run` itself: what it runs at once, shows, sums up and ends.
+//! `tests/run` itself: parallel runs, output, summary, cleanup.
 //!
-//! The script runs as it is in a tree of its own, with a cargo that names shell scripts as the test executables.
+//! The unmodified script runs in a temporary tree. A fake cargo reports shell scripts as the test executables.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 use std::{
@@ -28,7 +28,7 @@ case "$*" in
 esac
 "#;
 
-/// A tree with `tests/run`, and test executables that are shell scripts.
+/// A temporary tree with `tests/run`, and shell scripts as test executables.
 struct Tree(TempDir);
 
 impl Tree {
@@ -76,7 +76,7 @@ impl Tree {
         Run::of(&self.command(args).output().unwrap())
     }
 
-    /// The script, and the process of an executable that writes its pid to the file `pid` and waits.
+    /// Starts the script with an executable that writes its pid to the file `pid` and waits; both processes.
     fn run_until_a_test_waits(&self) -> (Child, Pid) {
         let runner = self.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let pid = poll("a test begins", 20 * SECONDS, || {
@@ -115,7 +115,7 @@ fn is_gone(pid: Pid) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Passes if the file appears while it runs.
+/// An executable that passes if the file appears while it runs.
 fn waits_for(file: &str, own: &str) -> String {
     format!(
         "echo 'first of {own}'; touch $TREE/{own}
@@ -127,7 +127,7 @@ fn waits_for(file: &str, own: &str) -> String {
 }
 
 #[test]
-fn executables_run_side_by_side_and_their_output_whole() {
+fn executables_run_in_parallel_and_the_output_of_each_is_contiguous() {
     let tree = Tree::new(&[("alpha", &waits_for("beta", "alpha")), ("beta", &waits_for("alpha", "beta"))]);
     let run = tree.run(&[]);
     assert_eq!((run.code, run.last.as_str()), (Some(0), "8 passed, 0 failed"), "{}", run.text);
@@ -148,7 +148,7 @@ fn an_executable_that_measures_short_times_runs_alone() {
 }
 
 #[test]
-fn failures_are_summed_up_and_shown_again() {
+fn failures_are_counted_and_shown_again_at_the_end() {
     let wrong = "echo 'test right ... ok'; echo 'test wrong ... FAILED'; printf '\\nfailures:\\n\\n---- wrong ----\\nreason\\n'
                  echo 'test result: FAILED. 1 passed; 1 failed; 0 ignored'; exit 101";
     let crashes = "echo 'test early ... ok <0.001s>'; kill -SEGV $$";
@@ -156,20 +156,20 @@ fn failures_are_summed_up_and_shown_again() {
         Tree::new(&[("wrong", wrong), ("crashes", crashes), ("hangs", "echo 'hangs here'; exec sleep 600")]);
     let run = Run::of(&tree.command(&[]).env("SEXTANT_RUN_TEST_LIMIT", "1s").output().unwrap());
     assert_eq!((run.code, run.last.as_str()), (Some(1), "4 passed, 3 failed"), "{}", run.text);
-    run.has("Not done after 1s: ended.");
+    run.has("Killed at the time limit of 1s");
     run.has("---- failed: target/debug/deps/hangs-0123456789abcdef\nhangs here\n");
     assert_eq!(run.text.matches("---- wrong ----\nreason\n").count(), 2, "{}", run.text);
 }
 
 #[test]
-fn a_name_and_flags_go_to_each_executable() {
+fn a_name_and_flags_are_passed_to_each_executable() {
     let prints = "echo \"got $*\"; echo 'test result: ok. 1 passed; 0 failed'";
     let run = Tree::new(&[("one", prints), ("two", prints)]).run(&["some_name", "--nocapture"]);
     assert_eq!(run.text.matches(" some_name --nocapture\n").count(), 2, "{}", run.text);
 }
 
 #[test]
-fn slow_tests_run_if_all_is_asked_for() {
+fn slow_tests_run_only_with_all() {
     let slow = "case \"$*\" in
         *'--ignored --exact room::long'*) echo 'test room::long ... ok'; echo 'test result: ok. 1 passed; 0 failed' ;;
         *) echo 'test room::long ... ignored, slow: takes an hour'; echo 'test tool ... ignored, writes into the tree'
@@ -182,13 +182,13 @@ fn slow_tests_run_if_all_is_asked_for() {
 
     let all = tree.run(&["--all"]);
     assert_eq!((all.code, all.last.as_str()), (Some(0), "5 passed, 0 failed"), "{}", all.text);
-    for expected in ["test room::long ... ok", "soaked claims", "soaked hands"] {
+    for expected in ["test room::long ... ok", "soaked claims", "soaked chaos"] {
         all.has(expected);
     }
 }
 
 #[test]
-fn tests_end_with_a_runner_that_is_killed() {
+fn tests_end_when_the_runner_is_killed() {
     let tree = Tree::new(&[("waits", WAITS)]);
     let (mut runner, test) = tree.run_until_a_test_waits();
     runner.kill().unwrap();
@@ -197,7 +197,7 @@ fn tests_end_with_a_runner_that_is_killed() {
 }
 
 #[test]
-fn tests_end_with_a_runner_that_is_interrupted() {
+fn tests_end_when_the_runner_is_interrupted() {
     let tree = Tree::new(&[("waits", WAITS)]);
     let (runner, test) = tree.run_until_a_test_waits();
     let status = fs::read_to_string(format!("/proc/{test}/status")).unwrap();
@@ -208,6 +208,6 @@ fn tests_end_with_a_runner_that_is_interrupted() {
     kill(Pid::from_raw(runner.id().cast_signed()), Signal::SIGINT).unwrap();
     let run = Run::of(&runner.wait_with_output().unwrap());
     assert!(run.code.is_some_and(|code| code != 0), "{:?}: {}", run.code, run.text);
-    run.has("ended before it was done)\nbefore the wait\n");
+    run.has("(interrupted)\nbefore the wait\n");
     is_gone(test).unwrap();
 }

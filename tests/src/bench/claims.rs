@@ -1,9 +1,8 @@
-//! How many claims a second, beside what the store itself does; and a controller's start on a store that is full
-//! (DESIGN §9).
+//! Claims per second, against transactions of the store alone; and a controller's start on a store with many nodes (DESIGN §9).
 //!
-//! Clients ask one controller by gRPC, each on a connection of its own, each time for another node. The reference is the
-//! same transaction (guards, operations, lengths of values) without a controller: on etcd by a plain loop of etcd-client's,
-//! on the same member at the same concurrency; embedded by the store's own code on a file beside the controller's.
+//! Clients claim at one controller by gRPC, each on its own connection, each time for another node. The reference is the same
+//! transaction (guards, operations, lengths of values) without a controller: on etcd with etcd-client in a loop, on the same
+//! member with the same concurrency; for the embedded store, with its code on a file beside the controller's.
 
 mod filled;
 mod rates;
@@ -19,8 +18,8 @@ use self::{
 };
 use crate::{Lab, SECONDS, StoreKind, catalogue, demo::columns};
 
-/// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The deadline of each wait.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Parser)]
 #[command(
@@ -28,27 +27,27 @@ const PATIENCE: Duration = Duration::from_secs(120);
     after_help = "Example:\n  sudo tests/bench claims --clients 128 --store etcd"
 )]
 struct Options {
-    /// How many ask at once
+    /// Number of concurrent clients
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=512))]
     clients: u32,
-    /// For how long each is measured, twice
+    /// Duration of each of the two measurements, in seconds
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// How many nodes the full store has; none: no start on a full store
+    /// Number of nodes in the filled store; 0 skips the start on a filled store
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     nodes: u32,
-    /// Only this store; else both
+    /// Only this store; default: both
     #[arg(long, value_name = "KIND", value_enum)]
     store: Option<StoreKind>,
-    /// What the controller logs
+    /// Log level of the controller
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
 }
 
-/// Measures, and prints what came of it.
+/// Measures, and prints the results.
 ///
 /// # Errors
-/// If something is refused, or the lab fails.
+/// If a claim or transaction is refused, or the lab fails.
 pub fn run() -> anyhow::Result<()> {
     let arguments = std::iter::once("tests/bench claims".to_owned()).chain(catalogue::options());
     let options = Options::try_parse_from(arguments)?;
@@ -86,10 +85,10 @@ fn print_rates(kind: StoreKind, rates: &Rates) {
     let row = |name: &str, rate: f64| vec![name.to_owned(), format!("{rate:.0}/s")];
     let rows = [
         row(&format!("{store}: claims by gRPC"), rates.claims),
-        row(&format!("{store}: the same transactions, bare"), rates.bare),
+        row(&format!("{store}: the same transactions without a controller"), rates.bare),
     ];
     println!("{}", columns(&rows, |column| column > 0));
-    println!("claims / bare transactions = {:.2}   (target: {target})\n", rates.claims / rates.bare);
+    println!("claims / transactions = {:.2}   (target: {target})\n", rates.claims / rates.bare);
 }
 
 fn print_start(kind: StoreKind, nodes: u32, start: &Start) {
@@ -101,12 +100,12 @@ fn print_start(kind: StoreKind, nodes: u32, start: &Start) {
     let row = |what: &str, empty: String, full: String| vec![format!("{name}: {what}"), empty, full];
     let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
     let rows = [
-        row("a controller on a store of", "0 nodes".into(), format!("{nodes} nodes")),
+        row("controller on a store with", "0 nodes".into(), format!("{nodes} nodes")),
         row("start → /readyz", seconds(start.empty.ready), seconds(start.full.ready)),
         row("resident memory", mib(start.empty.usage.rss), mib(start.full.usage.rss)),
-        row("time on a processor", seconds(start.empty.usage.cpu), seconds(start.full.usage.cpu)),
+        row("CPU time", seconds(start.empty.usage.cpu), seconds(start.full.usage.cpu)),
     ];
     let each = start.full.usage.rss.saturating_sub(start.empty.usage.rss) as f64 / f64::from(nodes);
     println!("{}", columns(&rows, |column| column > 0));
-    println!("memory for each node: {:.2} KiB\n", each / 1024.0);
+    println!("memory per node: {:.2} KiB\n", each / 1024.0);
 }

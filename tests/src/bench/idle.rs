@@ -1,4 +1,4 @@
-//! What an agent with many peers takes while nothing happens: memory, and processor time.
+//! Memory and CPU time of an agent with many peers while nothing changes.
 
 use std::{
     fs,
@@ -12,20 +12,21 @@ use clap::Parser;
 
 use super::numbers::Usage;
 use crate::{
-    AgentOptions, ControllerOptions, Host, Lab, SECONDS, catalogue, crowd, demo::columns, lab::poll::try_poll,
+    AgentOptions, ControllerOptions, Host, Lab, SECONDS, catalogue, demo::columns, lab::poll::try_poll,
+    stub_nodes,
 };
 
-/// For as many routes as anybody asks for.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Enough for any number of routes.
+const TIMEOUT: Duration = Duration::from_secs(300);
 const MIB: f64 = (1 << 20) as f64;
 
 #[derive(Debug, Parser)]
 #[command(name = "tests/bench idle")]
 struct Options {
-    /// How many peers there are, in turn
+    /// Numbers of peers, measured in turn
     #[arg(long, value_name = "N,N…", value_delimiter = ',', default_value = "1000,10000")]
     peers: Vec<u32>,
-    /// For how long the agent is watched each time
+    /// Duration of each measurement, in seconds
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
 }
@@ -40,20 +41,20 @@ pub fn run() -> anyhow::Result<()> {
     let lab = Lab::new("bench idle")?;
     let host = lab.host("h1")?;
     let log = "info".to_owned();
-    let args = ["--down-after", crowd::DOWN_AFTER].map(str::to_owned).to_vec();
+    let args = ["--down-after", stub_nodes::DOWN_AFTER].map(str::to_owned).to_vec();
     let controller = lab.controller(ControllerOptions { log: log.clone(), args, ..Default::default() })?;
-    controller.wait_ready(PATIENCE)?;
+    controller.wait_ready(TIMEOUT)?;
     lab.cli(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"])?.succeeded()?;
     let agent = lab.agent(&host, AgentOptions { log, ..AgentOptions::default() })?;
-    agent.wait_ready(PATIENCE)?;
-    let mut rows = vec![["peers", "agent's memory", "its peak", "processor"].map(str::to_owned).to_vec()];
+    agent.wait_ready(TIMEOUT)?;
+    let mut rows = vec![["peers", "memory", "peak memory", "CPU"].map(str::to_owned).to_vec()];
     let mut joined = 0;
     for peers in options.peers.iter().copied() {
-        progress(&format!("{peers} peers join"));
-        crowd::join(&controller, joined + 1..=peers)?;
+        progress(&format!("adding {peers} peers"));
+        stub_nodes::join(&controller, joined + 1..=peers)?;
         joined = joined.max(peers);
-        try_poll(PATIENCE, || all_routed(&host, joined))?;
-        progress(&format!("{joined} peers: {} s", options.seconds));
+        try_poll(TIMEOUT, || all_routed(&host, joined))?;
+        progress(&format!("measuring with {joined} peers for {} s", options.seconds));
         rows.push(watch(agent.process.pid(), joined, Duration::from_secs(options.seconds))?);
     }
     progress("");
@@ -65,16 +66,16 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Not through `ip -j`: of so many routes that takes longer than all else.
+/// Counts lines, since `ip -j` takes too long with so many routes.
 fn all_routed(host: &Host, peers: u32) -> anyhow::Result<()> {
     let count = host.check(&["sh", "-c", "ip -6 route show proto 66 | wc -l"])?;
     let wanted = peers + 2;
-    ensure!(count.trim() == wanted.to_string(), "{} of {wanted} routes are there", count.trim());
+    ensure!(count.trim() == wanted.to_string(), "{} of {wanted} routes exist", count.trim());
     Ok(())
 }
 
 fn watch(pid: u32, peers: u32, time: Duration) -> anyhow::Result<Vec<String>> {
-    // The last of what came with the peers.
+    // The agent finishes its work for the new peers first.
     thread::sleep(5 * SECONDS);
     let (before, began) = (processor(pid)?, Instant::now());
     thread::sleep(time);
@@ -85,7 +86,7 @@ fn watch(pid: u32, peers: u32, time: Duration) -> anyhow::Result<Vec<String>> {
     Ok(vec![peers.to_string(), rss, peak, format!("{share:.3} % of a core")])
 }
 
-/// To the nanosecond (Documentation/scheduler/sched-stats.rst, the first field), of all threads.
+/// The CPU time of all threads, in nanoseconds (Documentation/scheduler/sched-stats.rst, the first field).
 pub(super) fn processor(pid: u32) -> anyhow::Result<Duration> {
     let mut nanos = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {

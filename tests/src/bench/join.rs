@@ -1,8 +1,8 @@
-//! How soon a host that joins is in its peers' kernels (DESIGN §9).
+//! The time from a host's announcement to its route in the peers' kernels (DESIGN §9).
 //!
-//! Each round, one more host appears with an agent that has never been there. Measured is, for each peer that is there
-//! already, from the new agent's announcement (its own log's time, just before it tells the controller) to the route in
-//! that peer's kernel (netlink). Then the new host goes and, once its session has ended, is forgotten.
+//! Each round adds a host with a new agent. For each existing peer, the time is measured from the new agent's announcement
+//! (by its log, just before it sends the message) to the route in that peer's kernel (by netlink). Then the new host is
+//! switched off and, once its session has ended, its node is removed.
 
 use std::{
     io::{IsTerminal, Write},
@@ -22,33 +22,33 @@ use crate::{
     catalogue, demo::columns, lab::poll::try_poll,
 };
 
-/// How long anything may take that has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The deadline of each wait.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Parser)]
 #[command(name = "tests/bench join")]
 struct Options {
-    /// How many hosts there are with the one that joins
+    /// Number of hosts, including the one that joins
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(2..=1000))]
     hosts: u16,
-    /// How many times one joins
+    /// Number of joins
     #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
-    /// Where the controller keeps who holds what
+    /// The controller's store
     #[arg(long, value_name = "KIND", value_enum, default_value = "embedded")]
     store: StoreKind,
-    /// For how long all rest afterwards, to see what they use when nothing happens
+    /// Duration of the idle measurement afterwards
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
     rest: u32,
-    /// What the daemons log
+    /// Log level of the daemons
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
 }
 
-/// Measures, and prints what came of it.
+/// Measures, and prints the results.
 ///
 /// # Errors
-/// If a host that joins is not routed.
+/// If the peers get no route to a joining host.
 pub fn run() -> anyhow::Result<()> {
     let arguments = std::iter::once("tests/bench join".to_owned()).chain(catalogue::options());
     let options = Options::try_parse_from(arguments)?;
@@ -69,22 +69,22 @@ pub fn run() -> anyhow::Result<()> {
     let (joined, wall) = (cluster.usage()?, began.elapsed());
     progress("");
     print(&options, &each, &last, &reference);
-    print_usage("while hosts joined", &before, &joined, wall);
-    progress("rest");
-    try_poll(PATIENCE, || {
+    print_usage("while hosts join", &before, &joined, wall);
+    progress("idle");
+    try_poll(TIMEOUT, || {
         cluster.forget(&mut gone)?;
-        ensure!(gone.is_empty(), "{gone:?} are still up");
+        ensure!(gone.is_empty(), "still up: {gone:?}");
         Ok(())
     })?;
     let (before, began) = (cluster.usage()?, Instant::now());
     thread::sleep(options.rest * SECONDS);
-    let rested = cluster.usage()?;
+    let idle = cluster.usage()?;
     progress("");
-    print_usage("at rest", &before, &rested, began.elapsed());
+    print_usage("idle", &before, &idle, began.elapsed());
     Ok(())
 }
 
-/// Hosts that are announced, and what their kernels say.
+/// Announced hosts, and monitors of their kernels' routes.
 struct Cluster {
     // Monitors, agents and controller end before their lab does.
     monitors: Vec<RouteMonitor>,
@@ -98,7 +98,7 @@ struct Cluster {
 impl Cluster {
     fn start(options: &Options) -> anyhow::Result<Self> {
         let lab = Lab::new("bench join")?;
-        progress("hosts");
+        progress("adding hosts");
         let peers = lab.hosts(options.hosts - 1)?;
         let log = options.log.clone();
         let etcd = match options.store {
@@ -107,38 +107,38 @@ impl Cluster {
         };
         let store = etcd.as_ref().map(Etcd::store);
         let controller = lab.controller(ControllerOptions { log, store, ..ControllerOptions::default() })?;
-        controller.wait_ready(PATIENCE)?;
+        controller.wait_ready(TIMEOUT)?;
         lab.cli(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"])?.succeeded()?;
-        progress("agents");
+        progress("starting agents");
         let start = |host| lab.agent(host, agent_options(&options.log));
         let agents = peers.iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
-        agents.iter().try_for_each(|agent| agent.announced_at(PATIENCE).map(drop))?;
-        try_poll(PATIENCE, || all_ready(&lab, peers.len()))?;
+        agents.iter().try_for_each(|agent| agent.announced_at(TIMEOUT).map(drop))?;
+        try_poll(TIMEOUT, || all_ready(&lab, peers.len()))?;
         lab.cli(&["wait", "--timeout", "60s"])?.succeeded()?;
         let monitors = peers.iter().map(|host| RouteMonitor::start(host)).collect::<anyhow::Result<_>>()?;
         Ok(Self { monitors, agents, controller, etcd, peers, lab })
     }
 
-    /// One more host joins; how soon each peer had its route.
+    /// Adds a host; returns the time until each peer has the route to it.
     fn join(&self, name: &str, log: &str) -> anyhow::Result<Vec<Duration>> {
         let host = self.lab.host(name)?;
         let agent = self.lab.agent(&host, agent_options(log))?;
         let to_it = |hops: &[crate::Hop]| hops.iter().any(|hop| hop.gateway == Some(host.address()));
         let mut routed = Vec::new();
         for monitor in &self.monitors {
-            routed.push(monitor.wait_for(PATIENCE, |event| !event.gone && to_it(&event.route.hops))?.at);
+            routed.push(monitor.wait_for(TIMEOUT, |event| !event.gone && to_it(&event.route.hops))?.at);
         }
-        let announced = agent.announced_at(PATIENCE)?;
+        let announced = agent.announced_at(TIMEOUT)?;
         host.power_off()?;
         let delays = routed.into_iter().map(|at| at.duration_since(announced));
-        delays.collect::<Result<_, _>>().context("a route was there before the announcement")
+        delays.collect::<Result<_, _>>().context("a peer had the route before the announcement")
     }
 
-    /// Forgets those of `gone` whose sessions have ended.
+    /// Removes the nodes of `gone` whose sessions have ended.
     fn forget(&self, gone: &mut Vec<String>) -> anyhow::Result<()> {
         while let Some(oldest) = gone.first() {
             let done = self.lab.cli(&["node", "forget", "--confirm", "1", oldest])?;
-            // It is still up, and so are those after it.
+            // This node and the later ones are still up.
             if done.code == 4 {
                 return Ok(());
             }
@@ -148,7 +148,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What the controller and each agent have used so far.
+    /// The usage of the controller and of each agent.
     fn usage(&self) -> anyhow::Result<Vec<Usage>> {
         let agents = self.agents.iter().map(|agent| agent.process.pid());
         std::iter::once(self.controller.process.pid()).chain(agents).map(Usage::of).collect()
@@ -167,7 +167,7 @@ fn print_usage(when: &str, before: &[Usage], after: &[Usage], wall: Duration) {
         |name: &str, share: f64, rss| vec![name.to_owned(), format!("{share:.2} % of a core"), mib(rss)];
     let rows = [
         row(&format!("{when}: controller"), shares[0], after[0].rss),
-        row(&format!("{when}: an agent (mean cpu, most memory)"), mean, most.unwrap_or_default()),
+        row(&format!("{when}: agent (mean CPU, maximum memory)"), mean, most.unwrap_or_default()),
     ];
     println!("\n{}", columns(&rows, |column| column > 0));
 }
@@ -201,7 +201,7 @@ fn print(options: &Options, each: &Times, last: &Times, reference: &Reference) {
     let rows = [
         ["", "measured", "p50", "p99"].map(str::to_owned).to_vec(),
         row("announcement → route in a peer's kernel", each),
-        row("announcement → route in the last peer's kernel", last),
+        row("announcement → route in all peers' kernels", last),
         row("one store commit", &reference.commits),
         row("one round trip (TCP)", &reference.round_trips),
     ];

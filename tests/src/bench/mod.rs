@@ -1,4 +1,4 @@
-//! The benchmarks, each run by its name (see `tests/bench --list`). They measure and compare; they do not judge.
+//! The benchmarks, by name (`tests/bench --list`). They measure and compare, and never fail because of a result.
 
 pub mod bgp;
 pub mod claims;

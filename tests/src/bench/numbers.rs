@@ -1,10 +1,10 @@
-//! Percentiles, and what a process has used.
+//! Percentiles, and the resource usage of a process.
 
 use std::{fs, time::Duration};
 
 use anyhow::Context;
 
-/// How long a tick of /proc/PID/stat is (USER_HZ).
+/// The tick of /proc/PID/stat (USER_HZ).
 const TICK: Duration = Duration::from_millis(10);
 
 /// Measured times.
@@ -20,7 +20,7 @@ impl Times {
         self.0.len()
     }
 
-    /// The least time that is not exceeded by `percent` of all (nearest rank); zero if there are none.
+    /// The percentile by nearest rank; zero without measurements.
     pub(super) fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();
@@ -29,10 +29,10 @@ impl Times {
     }
 }
 
-/// What a process has used so far.
+/// The resources that a process has used so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
-    /// Time on a processor, its own and the kernel's for it.
+    /// CPU time, user and system.
     pub(super) cpu: Duration,
     /// Resident memory, in octets.
     pub(super) rss: u64,
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_uses_memory() {
+    fn usage_of_this_process_is_plausible() {
         let usage = Usage::of(std::process::id()).unwrap();
         assert!(usage.rss > 100 << 10 && usage.rss < 4 << 30, "{usage:?}");
     }

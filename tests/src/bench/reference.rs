@@ -1,8 +1,8 @@
-//! What the targets are relative to: one store commit, and one round trip.
+//! The reference of the targets: one store commit and one round trip.
 //!
-//! The commit is one of a store as the controller's, by the same code: embedded in a file beside the controller's, or in the
-//! same etcd. The round trip is that of
-//! a small message over a TCP connection from a host to where the controllers are, and so less than that of a gRPC call.
+//! The commit uses the controller's store code: on a file beside the controller's embedded store, or on the same etcd. The
+//! round trip is a small message over a TCP connection from a host to the controllers' namespace, so it is shorter than a
+//! gRPC call.
 
 use std::{
     convert::Infallible,
@@ -24,10 +24,10 @@ use tokio::runtime::{self, Runtime};
 use super::numbers::Times;
 use crate::{Etcd, Host, Lab, SECONDS};
 
-/// How large a message or value is, in octets: about a node's record.
+/// The size of a message or value in octets: about that of a node's record.
 const SIZE: usize = 128;
 
-/// Measures beside a benchmark.
+/// Measures the reference during a benchmark.
 pub(super) struct Reference {
     runtime: Runtime,
     store: SharedRegistry,
@@ -46,7 +46,7 @@ impl Reference {
         let stream = host.enter(|| TcpStream::connect_timeout(&target, SECONDS))??;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(10 * SECONDS))?;
-        // Its threads begin, and stay, where etcd is.
+        // Its threads start in etcd's namespace, and stay there.
         let runtime = lab.switch().enter(|| runtime::Builder::new_multi_thread().enable_all().build())??;
         let store: SharedRegistry = match etcd {
             Some(etcd) => {
@@ -58,8 +58,8 @@ impl Reference {
         Ok(Self { runtime, store, stream, commits: Times::default(), round_trips: Times::default() })
     }
 
-    /// Measures one of each. A commit right after another is faster than one that comes alone, as those of a joining host
-    /// do: so only one at a time.
+    /// Measures one commit and one round trip. A commit right after another is faster than a single one, and a joining host
+    /// causes single ones.
     pub(super) fn measure(&mut self) -> anyhow::Result<()> {
         self.commit()?;
         self.round_trip()

@@ -10,13 +10,13 @@ use sextant_tests::{
 const ENTRIES: &[Entry] = &[
     Entry {
         name: "claims",
-        about: "claims while controllers and etcd are harmed, and their history [--seconds N] [--seed N]",
+        about: "claims during random faults of controllers and etcd; checks their history [--seconds N] [--seed N]",
         run: soak::claims::run,
     },
     Entry {
-        name: "hands",
-        about: "careless hands on routes, links, daemons and hosts [--minutes N] [--seed N]",
-        run: soak::hands::run,
+        name: "chaos",
+        about: "random faults of routes, links, daemons and hosts; checks recovery [--minutes N] [--seed N]",
+        run: soak::chaos::run,
     },
 ];
 

@@ -1,4 +1,4 @@
-//! The demo's cluster: owns its lab, and how it is built.
+//! The demo's cluster: owns its lab, and the steps that build it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sextant_proto::Prefix;
 
 use super::{
     Options,
-    show::{Show, columns},
+    terminal::{Terminal, columns},
 };
 use crate::{
     Agent, AgentOptions, Container, Controller, ControllerOptions, Etcd, Host, Lab, RouteMonitor, SECONDS,
@@ -16,14 +16,14 @@ use crate::{
     lab::{daemons::controller_url, poll::try_poll},
 };
 
-/// How long anything may take that has to happen.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// The pool: each host a /64 of it, the containers on a /80.
+/// The deadline of everything that the demo waits for.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
+/// The pool: a /64 for each host, and a /80 of that for its containers.
 const POOL: [&str; 8] =
     ["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64", "--container-len", "80"];
-/// After how many seconds an agent counts as gone: less than usual, so that nobody waits for long.
+/// The controllers' `--down-after`, in seconds: shorter than the default, so that the demo is short.
 const DOWN_AFTER: &str = "2";
-/// How many lines a list of hosts or containers may have.
+/// How many lines of a list of hosts or containers are shown.
 const ROWS: usize = 8;
 
 /// What the steps share.
@@ -36,15 +36,14 @@ pub(super) struct Cluster {
     pub(super) hosts: Vec<Host>,
     pub(super) containers: Vec<Container>,
     pub(super) router: Option<Host>,
-    /// How many containers each host has.
-    each: u8,
+    containers_per_host: u8,
     store: StoreKind,
     pub(super) lab: Lab,
-    pub(super) show: Show,
+    pub(super) terminal: Terminal,
 }
 
 impl Cluster {
-    pub(super) fn new(lab: Lab, show: Show, options: &Options) -> Self {
+    pub(super) fn new(lab: Lab, terminal: Terminal, options: &Options) -> Self {
         Self {
             agents: Vec::new(),
             controllers: Vec::new(),
@@ -52,25 +51,25 @@ impl Cluster {
             hosts: Vec::new(),
             containers: Vec::new(),
             router: None,
-            each: options.containers,
+            containers_per_host: options.containers,
             store: options.store,
             lab,
-            show,
+            terminal,
         }
     }
 
-    /// Everything up to nodes that are ready.
+    /// Builds the cluster; all nodes are ready then.
     pub(super) fn build(&mut self, hosts: u16) -> anyhow::Result<()> {
         self.make_hosts(hosts)?;
         self.start_controllers()?;
-        self.show.step(
+        self.terminal.step(
             "A pool of prefixes",
-            "Each host gets a /64 of it; of that, a /80 goes to the host's containers.",
+            "Each host gets a /64 from the pool. A /80 of that /64 is for the host's containers.",
         );
         self.sextant(&POOL)?;
-        self.show.step(
+        self.terminal.step(
             "An agent on each host",
-            "It claims a prefix, puts it on the container bridge, and keeps the routes to its peers.",
+            "The agent claims a prefix, sets up the container bridge, and keeps the routes to its peers.",
         );
         (0..self.hosts.len()).try_for_each(|index| self.start_agent(index))?;
         self.wait_ready()?;
@@ -79,16 +78,17 @@ impl Cluster {
     }
 
     fn make_hosts(&mut self, hosts: u16) -> anyhow::Result<()> {
-        self.show.step(
+        self.terminal.step(
             "Hosts on a switch",
-            "Each has an address of 2001:db8::/64 on eth0, and a default route to a router that knows nothing of containers.",
+            "Each host has an address in 2001:db8::/64 on eth0, and a default route to a router.\n\
+             The router has no routes to the containers.",
         );
         let router = self.lab.router()?;
         for number in 1..=hosts {
-            self.show.waiting(&format!("{number} of {hosts} hosts"));
+            self.terminal.progress(&format!("{number} of {hosts} hosts"));
             self.add_host(&router)?;
         }
-        self.show.waited();
+        self.terminal.clear_progress();
         let hosts = self.hosts.iter().map(|host| format!("{} {}", host.name(), host.address()));
         self.show_in_columns(hosts, 4);
         self.router = Some(router);
@@ -111,9 +111,10 @@ impl Cluster {
 
     fn start_controllers(&mut self) -> anyhow::Result<()> {
         match self.store {
-            StoreKind::Embedded => self.show.step(
+            StoreKind::Embedded => self.terminal.step(
                 "A controller",
-                "It keeps who holds which prefix, here in one file. (Plain text, since this network is the demo's own.)",
+                "It records in one file which host holds which prefix.\n\
+                 --insecure permits plain text: this network is the demo's own.",
             ),
             StoreKind::Etcd => self.start_etcd()?,
         }
@@ -124,20 +125,20 @@ impl Cluster {
         for number in 1..=number {
             self.start_controller(number, &store)?;
         }
-        self.show.waiting("the store and the controllers start");
-        let ready = self.controllers.iter().try_for_each(|controller| controller.wait_ready(PATIENCE));
-        self.show.waited();
+        self.terminal.progress("starting the store and the controllers");
+        let ready = self.controllers.iter().try_for_each(|controller| controller.wait_ready(TIMEOUT));
+        self.terminal.clear_progress();
         ready?;
         let url = controller_url(1);
-        self.show.command("", &format!("export SEXTANT_CONTROLLER={url} SEXTANT_INSECURE=true"));
+        self.terminal.command("", &format!("export SEXTANT_CONTROLLER={url} SEXTANT_INSECURE=true"));
         Ok(())
     }
 
     fn start_etcd(&mut self) -> anyhow::Result<()> {
-        self.show.step(
-            "An etcd of three members, and two controllers",
-            "etcd keeps who holds which prefix; any agent may be at any controller. (Plain text, since this network is the \
-             demo's own.)",
+        self.terminal.step(
+            "An etcd cluster with three members, and two controllers",
+            "etcd records which host holds which prefix. Agents connect to either controller.\n\
+             --insecure permits plain text: this network is the demo's own.",
         );
         self.etcd = Some(self.lab.etcd(3, &[])?);
         Ok(())
@@ -146,7 +147,7 @@ impl Cluster {
     fn start_controller(&mut self, number: u16, store: &str) -> anyhow::Result<()> {
         let url = controller_url(number);
         let listen = url.trim_start_matches("http://");
-        self.show.command(
+        self.terminal.command(
             "",
             &format!(
                 "sextant-controller --store {store} --listen '{listen}' --down-after {DOWN_AFTER} --insecure"
@@ -159,7 +160,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts an agent; the first one's command is shown.
+    /// Starts an agent, and shows the command of the first one.
     pub(super) fn start_agent(&mut self, index: usize) -> anyhow::Result<()> {
         let host = &self.hosts[index];
         let command = format!(
@@ -167,8 +168,8 @@ impl Cluster {
             self.controllers.iter().map(Controller::url).collect::<Vec<_>>().join(",")
         );
         match index {
-            0 => self.show.command(host.name(), &command),
-            1 if self.agents.len() == 1 => self.show.text("and likewise on the others"),
+            0 => self.terminal.command(host.name(), &command),
+            1 if self.agents.len() == 1 => self.terminal.text("and the same on the other hosts"),
             _ => {}
         }
         let agent = self.lab.agent(host, self.agent_options())?;
@@ -185,59 +186,62 @@ impl Cluster {
         AgentOptions { controllers, ..AgentOptions::default() }
     }
 
-    /// Waits until all nodes are ready, and live.
+    /// Waits until all nodes are ready and none is down.
     pub(super) fn wait_ready(&self) -> anyhow::Result<()> {
         let all = self.hosts.len();
-        let ready = try_poll(PATIENCE, || {
+        let ready = try_poll(TIMEOUT, || {
             let nodes = self.nodes()?;
             let is_ready = |node: &&Value| node["state"] == "ready" && node["down"] == false;
             let ready = nodes.iter().filter(is_ready).count();
-            self.show.waiting(&format!("{ready} of {all} nodes are ready"));
-            ensure!(ready == all, "{ready} of {all} nodes are ready after {PATIENCE:?}: {nodes:?}");
+            self.terminal.progress(&format!("{ready} of {all} nodes are ready"));
+            ensure!(ready == all, "{ready} of {all} nodes are ready after {TIMEOUT:?}: {nodes:?}");
             Ok(())
         });
-        self.show.waited();
+        self.terminal.clear_progress();
         ready
     }
 
     fn make_containers(&mut self) -> anyhow::Result<()> {
-        self.show.step("Containers", "Namespaces on each host's bridge, as Docker makes them.");
+        self.terminal.step(
+            "Containers",
+            "Each is a network namespace with a link to its host's bridge, as in Docker.",
+        );
         (0..self.hosts.len()).try_for_each(|index| self.add_containers(index))?;
         let containers = self.containers.iter().map(|it| format!("{} {}", it.name(), it.address()));
-        self.show_in_columns(containers, usize::from(self.each).min(3));
+        self.show_in_columns(containers, usize::from(self.containers_per_host).min(3));
         Ok(())
     }
 
     fn show_in_columns(&self, names: impl Iterator<Item = String>, count: usize) {
         let names: Vec<_> = names.collect();
         let rows: Vec<_> = names.chunks(count).take(ROWS).map(<[_]>::to_vec).collect();
-        self.show.text(&columns(&rows, |_| false));
+        self.terminal.text(&columns(&rows, |_| false));
         if names.len() > ROWS * count {
-            self.show.text(&format!("and {} more", names.len() - ROWS * count));
+            self.terminal.text(&format!("and {} more", names.len() - ROWS * count));
         }
     }
 
-    /// The containers of one host, once each reaches its bridge: a new port's first packets may be lost.
+    /// Adds the containers of one host, and waits until each reaches its bridge: a new port may lose its first packets.
     pub(super) fn add_containers(&mut self, index: usize) -> anyhow::Result<()> {
         let host = &self.hosts[index];
-        self.show.waiting(&format!("containers of {}", host.name()));
-        let names = (0..self.each).map(|number| char::from(b'a' + number).to_string());
+        self.terminal.progress(&format!("adding containers to {}", host.name()));
+        let names = (0..self.containers_per_host).map(|number| char::from(b'a' + number).to_string());
         let new = names.map(|name| host.container(&name)).collect::<anyhow::Result<Vec<_>>>()?;
         let (gateway, _) = host.bridge_address()?;
         for container in &new {
-            try_poll(PATIENCE, || container.ping(gateway)?.replied())
+            try_poll(TIMEOUT, || container.ping(gateway)?.replied())
                 .with_context(|| format!("{} does not reach its bridge {gateway}", container.name()))?;
         }
         self.containers.extend(new);
-        self.show.waited();
+        self.terminal.clear_progress();
         Ok(())
     }
 
-    /// Runs `sextant`, which must succeed, and shows what it wrote.
+    /// Runs `sextant`, which must succeed, and shows its output.
     pub(super) fn sextant(&self, args: &[&str]) -> anyhow::Result<()> {
-        self.show.command("", &format!("sextant {}", args.join(" ")));
+        self.terminal.command("", &format!("sextant {}", args.join(" ")));
         let output = self.lab.cli(args)?.succeeded()?;
-        self.show.text(&output.stdout);
+        self.terminal.text(&output.stdout);
         Ok(())
     }
 
@@ -262,25 +266,25 @@ impl Cluster {
         found.with_context(|| format!("no container of {start}"))
     }
 
-    /// Watches the routes of all hosts but one.
-    pub(super) fn watch_peers(&self, of: usize) -> anyhow::Result<Vec<(&Host, RouteMonitor)>> {
-        let peers = self.hosts.iter().enumerate().filter(|(index, _)| *index != of);
+    /// Starts a route monitor on each host but this one.
+    pub(super) fn watch_peers(&self, host: usize) -> anyhow::Result<Vec<(&Host, RouteMonitor)>> {
+        let peers = self.hosts.iter().enumerate().filter(|(index, _)| *index != host);
         peers.map(|(_, host)| Ok((host, RouteMonitor::start(host)?))).collect()
     }
 
-    /// Waits until a node is shown as down.
+    /// Waits until the controller reports a node as down.
     pub(super) fn wait_down(&self, name: &str) -> anyhow::Result<()> {
-        let down = try_poll(PATIENCE, || {
-            self.show.waiting(&format!("the controller has not heard of {name} for {DOWN_AFTER} s"));
+        let down = try_poll(TIMEOUT, || {
+            self.terminal.progress(&format!("waiting until {name} has been silent for {DOWN_AFTER} s"));
             let nodes = self.nodes()?;
             let is_down = nodes.iter().any(|node| node["name"] == name && node["down"] == true);
-            ensure!(is_down, "{name} is not shown as down after {PATIENCE:?}: {nodes:?}");
+            ensure!(is_down, "{name} is not reported as down after {TIMEOUT:?}: {nodes:?}");
             Ok(())
         });
-        self.show.waited();
+        self.terminal.clear_progress();
         down
     }
 }
 
-/// How long something waits for datagrams to flow.
-pub(super) const FLOW: Duration = SECONDS.saturating_mul(10);
+/// The deadline for datagrams to pass.
+pub(super) const STREAM_TIMEOUT: Duration = SECONDS.saturating_mul(10);

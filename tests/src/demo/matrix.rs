@@ -2,19 +2,19 @@
 
 use std::{fmt, thread};
 
-use super::show::columns;
+use super::terminal::columns;
 use crate::{Container, PingOutcome};
 
-/// How many pings run at once.
-const AT_ONCE: usize = 16;
-/// Up to how many containers there is a column for each.
-const WIDEST: usize = 12;
+/// How many pings run at the same time.
+const CONCURRENT: usize = 16;
+/// With more containers than this, each gets a line instead of a column.
+const MAX_COLUMNS: usize = 12;
 
-/// Who reached whom.
+/// The outcome of a ping from each container to each other one.
 #[derive(Debug)]
 pub(super) struct Matrix {
     names: Vec<String>,
-    /// By row (from), then column (to); none where they are the same.
+    /// By sender, then by target; none where they are the same.
     outcomes: Vec<Vec<Option<PingOutcome>>>,
 }
 
@@ -27,8 +27,8 @@ impl Matrix {
         let count = containers.len();
         let pairs: Vec<_> = (0..count * count).map(|pair| (pair / count, pair % count)).collect();
         let mut outcomes = Vec::with_capacity(pairs.len());
-        for some in pairs.chunks(AT_ONCE) {
-            outcomes.extend(ping_pairs(containers, some)?);
+        for chunk in pairs.chunks(CONCURRENT) {
+            outcomes.extend(ping_pairs(containers, chunk)?);
         }
         Ok(Self {
             names: containers.iter().map(|container| container.name().to_owned()).collect(),
@@ -41,7 +41,7 @@ impl Matrix {
         self.outcomes.iter().flatten().flatten().count()
     }
 
-    /// Each that was not answered, as `from → to: why`.
+    /// The pings without an answer, as `from → to: reason`.
     pub(super) fn failures(&self) -> Vec<String> {
         let rows = self.names.iter().zip(&self.outcomes);
         let cells = rows.flat_map(|(from, row)| {
@@ -65,7 +65,7 @@ impl Matrix {
         columns(&[head.collect()].into_iter().chain(rows).collect::<Vec<_>>(), |column| column > 0)
     }
 
-    /// One line for each that pings, where there is no room for a table.
+    /// One line for each sender, if a table would be too wide.
     fn summary(&self) -> String {
         let row = |(name, row): (&String, &Vec<Option<PingOutcome>>)| {
             let sent = row.iter().flatten().count();
@@ -84,7 +84,11 @@ impl Matrix {
 
 impl fmt::Display for Matrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.names.len() <= WIDEST { f.write_str(&self.table()) } else { f.write_str(&self.summary()) }
+        if self.names.len() <= MAX_COLUMNS {
+            f.write_str(&self.table())
+        } else {
+            f.write_str(&self.summary())
+        }
     }
 }
 
@@ -128,19 +132,19 @@ mod tests {
     }
 
     #[test]
-    fn times_stand_in_a_table() {
+    fn a_small_matrix_is_a_table_of_times() {
         let expected = "from \\ to  h1/a  h2/a\nh1/a          ·  0.05\nh2/a       lost     ·";
         assert_eq!(matrix().to_string(), expected);
     }
 
     #[test]
-    fn what_failed_is_told() {
+    fn failed_pings_are_listed() {
         assert_eq!(matrix().failures(), ["h2/a → h1/a: lost: no answer in a second"]);
         assert_eq!(matrix().sent(), 2);
     }
 
     #[test]
-    fn many_are_summed_up() {
+    fn a_large_matrix_is_one_line_per_sender() {
         let expected = "h1/a  1 of 1 answered  at most 0.05 ms\nh2/a  0 of 1 answered  at most 0.00 ms";
         assert_eq!(matrix().summary(), expected);
     }

@@ -6,60 +6,61 @@ use anyhow::{Context, bail};
 use sextant_proto::ROUTE_PROTOCOL;
 
 use super::{
-    cluster::{Cluster, PATIENCE},
+    cluster::{Cluster, TIMEOUT},
     columns,
     matrix::Matrix,
 };
 use crate::{Agent, Host, RouteMonitor, lab::poll::try_poll};
 
-/// How many routes of all hosts may be shown.
-const LINES: usize = 30;
+/// About how many routes are shown in all.
+const MAX_ROUTES: usize = 30;
 
 impl Cluster {
-    /// The hosts and their prefixes.
+    /// Shows the hosts and their prefixes.
     pub(super) fn show_nodes(&self) -> anyhow::Result<()> {
-        self.show.step("Hosts and their prefixes", "");
+        self.terminal.step("Hosts and their prefixes", "");
         self.sextant(&["node", "list"])
     }
 
-    /// What the agents have put into the kernels.
+    /// Shows the routes that the agents have put into the kernels.
     pub(super) fn show_routes(&self) -> anyhow::Result<()> {
-        self.show.step(
+        self.terminal.step(
             "The routes in each kernel",
-            "A route for each peer, and unreachables under them: what nobody holds is refused, and leaks nowhere.",
+            "One route to each peer's prefix. The unreachable routes refuse packets to unassigned prefixes\n\
+             and to addresses that no container has. Such packets would follow the default route otherwise.",
         );
-        let shown = (LINES / self.hosts.len()).max(1);
+        let shown = (MAX_ROUTES / self.hosts.len()).max(1);
         for host in self.hosts.iter().take(shown) {
             self.show_routes_of(host)?;
         }
         if let Some(more) = self.hosts.len().checked_sub(shown).filter(|more| *more > 0) {
-            self.show.text(&format!("and likewise on {more} more"));
+            self.terminal.text(&format!("and the same on {more} more hosts"));
         }
         Ok(())
     }
 
     fn show_routes_of(&self, host: &Host) -> anyhow::Result<()> {
         let command = format!("ip -6 route show proto {ROUTE_PROTOCOL}");
-        self.show.command(host.name(), &command);
+        self.terminal.command(host.name(), &command);
         let routes = host.ip(command.trim_start_matches("ip "))?;
-        routes.lines().for_each(|route| self.show.text(&plain(route)));
+        routes.lines().for_each(|route| self.terminal.text(&plain(route)));
         Ok(())
     }
 
-    /// Every container pings every other one.
+    /// Shows pings from every container to every other one.
     pub(super) fn show_pings(&self) -> anyhow::Result<()> {
-        self.show.step("Every container pings every other one", "Round-trip times in milliseconds.");
+        self.terminal.step("Each container pings each other one", "Round-trip times in milliseconds:");
         self.ping_all()
     }
 
     /// As [`Cluster::show_pings`], without its heading.
     pub(super) fn ping_all(&self) -> anyhow::Result<()> {
         let containers = &self.containers;
-        self.show.waiting(&format!("{} pings", containers.len() * (containers.len() - 1)));
+        self.terminal.progress(&format!("{} pings", containers.len() * (containers.len() - 1)));
         let matrix = Matrix::ping(containers);
-        self.show.waited();
+        self.terminal.clear_progress();
         let matrix = matrix?;
-        self.show.text(&matrix.to_string());
+        self.terminal.text(&matrix.to_string());
         let failures = matrix.failures();
         if !failures.is_empty() {
             bail!(
@@ -69,21 +70,21 @@ impl Cluster {
                 failures.join("\n")
             );
         }
-        self.show.outcome(&format!("{} of {} answered", matrix.sent(), matrix.sent()));
+        self.terminal.outcome(&format!("{} of {} pings answered", matrix.sent(), matrix.sent()));
         Ok(())
     }
 
-    /// One more host, and how soon its peers have its route.
+    /// Adds a host, and shows how soon its peers have the route to it.
     pub(super) fn show_join(&mut self) -> anyhow::Result<()> {
         let late = self.add_late_host()?;
         let name = self.hosts[late].name().to_owned();
-        self.show.step(
+        self.terminal.step(
             &format!("{name} joins"),
-            "Measured: from its agent's announcement (by its log) to the route in each peer's kernel (by netlink).",
+            "The time from the new agent's announcement (by its log) to the route in each peer's kernel (by netlink):",
         );
         let monitors = self.hosts[..late].iter().map(|host| Ok((host.clone(), RouteMonitor::start(host)?)));
         let monitors = monitors.collect::<anyhow::Result<Vec<_>>>()?;
-        self.show.command(&name, "sextant-agent …");
+        self.terminal.command(&name, "sextant-agent …");
         self.start_agent(late)?;
         self.wait_ready()?;
         self.show_delays(&self.agents[late], &monitors)?;
@@ -91,18 +92,18 @@ impl Cluster {
         let (near, far) = (self.container_of(0)?, self.container_of(late)?);
         for (from, to) in [(near, far), (far, near)] {
             let outcome = from.ping(to.address())?;
-            self.show.text(&format!("{} → {}: {outcome}", from.name(), to.name()));
+            self.terminal.text(&format!("{} → {}: {outcome}", from.name(), to.name()));
             outcome.replied().with_context(|| format!("{} → {}", from.name(), to.name()))?;
         }
         Ok(())
     }
 
     fn show_delays(&self, agent: &Agent, monitors: &[(Host, RouteMonitor)]) -> anyhow::Result<()> {
-        let (name, announced) = (agent.host().name(), agent.announced_at(PATIENCE)?);
+        let (name, announced) = (agent.host().name(), agent.announced_at(TIMEOUT)?);
         let prefix = self.prefix(name)?;
         let mut delays = Vec::new();
         for (host, monitor) in monitors {
-            let added = monitor.added(prefix, PATIENCE)?;
+            let added = monitor.added(prefix, TIMEOUT)?;
             delays.push((added.after(announced), host.name(), added.route.to_string()));
         }
         delays.sort();
@@ -110,24 +111,24 @@ impl Cluster {
             vec![(*host).to_owned(), format!("{:.1} ms", delay.as_secs_f64() * 1e3), route.clone()]
         };
         let rows: Vec<_> = delays.iter().rev().take(8).rev().map(row).collect();
-        self.show.text(&columns(&rows, |column| column == 1));
+        self.terminal.text(&columns(&rows, |column| column == 1));
         if let Some((last, host, _)) = delays.last() {
             let millis = last.as_secs_f64() * 1e3;
-            self.show.outcome(&format!(
-                "the last of {} peers, {host}, had the route after {millis:.1} ms",
+            self.terminal.outcome(&format!(
+                "all {} peers have the route after {millis:.1} ms; {host} was the last one",
                 delays.len()
             ));
         }
         Ok(())
     }
 
-    /// All hosts' agents have their peers' routes.
+    /// Waits until all agents have applied all changes.
     pub(super) fn wait_settled(&self) -> anyhow::Result<()> {
-        try_poll(PATIENCE, || self.lab.cli(&["wait", "--timeout", "5s"])?.succeeded()).map(drop)
+        try_poll(TIMEOUT, || self.lab.cli(&["wait", "--timeout", "5s"])?.succeeded()).map(drop)
     }
 }
 
-/// A route as `ip` writes it, without what says nothing here.
+/// A route as `ip` prints it, without words that add nothing here.
 pub(super) fn plain(route: &str) -> String {
     let words = ["dev lo ", "pref medium", "error -113 "];
     let text = words.iter().fold(route.to_owned(), |text, word| text.replace(word, ""));

@@ -1,4 +1,4 @@
-//! What cannot be, if no claim is ever lost, doubled or seized. Pure.
+//! Violations of the rule that no claim is ever lost, doubled or taken over. Pure.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,73 +15,73 @@ use super::{
 
 pub use super::holding::Held;
 
-/// Something that cannot be.
+/// A violation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Two that overlap were held at the same time.
+    /// Two overlapping claims were held at the same time.
     #[error("two claims overlap: {0}, and {1}")]
     Overlap(Held, Held),
-    /// One node held two at the same time.
-    #[error("a node has two: {0}, and {1}")]
+    /// One node held two claims at the same time.
+    #[error("a node has two claims: {0}, and {1}")]
     TwoAtOnce(Held, Held),
-    /// It was acknowledged, nobody ended it, and it is not in the store.
-    #[error("lost: {0} is not in the store, and nobody asked for its end since it was last acknowledged")]
+    /// An acknowledged claim is not in the store, and no request ended it.
+    #[error("lost: {0} is not in the store, and no request to end it came after its last acknowledgement")]
     Lost(Held),
-    /// It was ended, and acknowledged or in the store after that.
-    #[error("seized: {0} is there again, although its end was acknowledged")]
-    Seized(Held),
-    /// It was said to have ended while it was surely held.
-    #[error("denied: {0} was said to have ended while it was held")]
+    /// An ended claim was acknowledged or in the store after its end.
+    #[error("revived: {0} exists again, although its end was acknowledged")]
+    Revived(Held),
+    /// A claim was answered as ended while it was surely held.
+    #[error("denied: {0} was answered as ended while it was held")]
     Denied(Held),
-    /// The same claim, told as two.
-    #[error("told apart: one revision made {0}, and {1}")]
-    ToldApart(Held, Held),
-    /// Nobody asked for it.
-    #[error("nobody asked for {0}, which is in the store")]
-    Unasked(Held),
+    /// One epoch was acknowledged as two claims.
+    #[error("ambiguous: one revision created {0}, and {1}")]
+    Ambiguous(Held, Held),
+    /// A stored claim that no request asked for.
+    #[error("unrequested: no request asked for {0}, which is in the store")]
+    Unrequested(Held),
     /// Claims and nodes of the store do not match.
-    #[error("node {node} and its claim do not match: the node says {by_node:?}, claims say {by_claims:?}")]
+    #[error("node {node} and its claim do not match: node record {by_node:?}, claims {by_claims:?}")]
     Unmatched {
         /// The node.
         node: NodeName,
-        /// What its record says that it holds.
+        /// The prefix of its record.
         by_node: Option<Prefix>,
-        /// What is claimed for it.
+        /// The prefixes of its claims.
         by_claims: Vec<Prefix>,
     },
 }
 
-/// What a history that can be is made of.
+/// The counts of a valid history.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// How many claims were acknowledged, each counted once.
+    /// Acknowledged claims, each counted once.
     pub claims: usize,
-    /// How often one was acknowledged that had been before.
+    /// Repeated acknowledgements.
     pub again: usize,
-    /// How many ends were acknowledged.
+    /// Acknowledged ends.
     pub ends: usize,
-    /// How often a claim was refused, or said to have ended.
+    /// Refused claims, including fenced ones.
     pub refused: usize,
-    /// How many outcomes are unknown.
+    /// Unknown outcomes.
     pub unknown: usize,
-    /// How many claims the store holds.
+    /// Claims in the store.
     pub stored: usize,
-    /// How many of them nobody was told of: outcomes that went that way.
-    pub untold: usize,
+    /// Claims in the store that were never acknowledged: unknown outcomes that succeeded.
+    pub unacknowledged: usize,
 }
 
-/// What of `history`, with `stored` at its end, cannot be.
+/// Checks `history`, with `stored` at its end.
 ///
 /// # Errors
-/// All that cannot be, each once.
+/// All violations, each once.
 pub fn check(history: &[Operation], stored: &Stored) -> Result<Summary, Vec<Violation>> {
-    let (holdings, told_apart) = holdings(history, stored);
-    let mut found: Vec<_> = told_apart.into_iter().map(|(a, b)| Violation::ToldApart(a, b)).collect();
+    let (holdings, ambiguous) = holdings(history, stored);
+    let mut found: Vec<_> = ambiguous.into_iter().map(|(a, b)| Violation::Ambiguous(a, b)).collect();
     found.extend(at_once(&holdings, stored));
-    found.extend(holdings.values().filter_map(lost_or_seized));
+    found.extend(holdings.values().filter_map(lost_or_revived));
     found.extend(denied(history, &holdings));
     found.extend(differing(&holdings, stored));
-    found.extend(unasked(history, &holdings, stored));
+    found.extend(unrequested(history, &holdings, stored));
     found.extend(unmatched(stored));
     let mut seen = HashSet::new();
     found.retain(|violation| seen.insert(violation.to_string()));
@@ -90,12 +90,13 @@ pub fn check(history: &[Operation], stored: &Stored) -> Result<Summary, Vec<Viol
 
 fn at_once(holdings: &BTreeMap<Revision, Holding<'_>>, stored: &Stored) -> Vec<Violation> {
     let in_store: Vec<_> = stored.claims.iter().map(Held::from).collect();
-    let untold = in_store.iter().filter(|held| !holdings.contains_key(&held.epoch));
+    let unacknowledged = in_store.iter().filter(|held| !holdings.contains_key(&held.epoch));
     let by_revision = holdings.values().map(|holding| {
         let (from, to) = holding.revisions();
         (from, to, &holding.held)
     });
-    let by_revision = by_revision.chain(untold.map(|held| (held.epoch, Revision(u64::MAX), held))).collect();
+    let by_revision =
+        by_revision.chain(unacknowledged.map(|held| (held.epoch, Revision(u64::MAX), held))).collect();
     let by_moment = holdings.values().map(|holding| {
         let (from, to) = holding.surely();
         (from, to, &holding.held)
@@ -109,10 +110,10 @@ fn at_once(holdings: &BTreeMap<Revision, Holding<'_>>, stored: &Stored) -> Vec<V
     [named(clashes(by_revision)), named(clashes(by_moment))].concat()
 }
 
-fn lost_or_seized(holding: &Holding<'_>) -> Option<Violation> {
+fn lost_or_revived(holding: &Holding<'_>) -> Option<Violation> {
     let held = || holding.held.clone();
     match holding.ended_by() {
-        Some(end) if holding.stands || holding.seen > end.to => Some(Violation::Seized(held())),
+        Some(end) if holding.stands || holding.seen > end.to => Some(Violation::Revived(held())),
         None if !holding.stands && holding.possible_ends().next().is_none() => Some(Violation::Lost(held())),
         _ => None,
     }
@@ -130,26 +131,26 @@ fn denied(history: &[Operation], holdings: &BTreeMap<Revision, Holding<'_>>) -> 
     history.iter().filter(|it| it.answer == Answer::Fenced).filter_map(is_held_throughout).collect()
 }
 
-/// What the store has under an epoch that was acknowledged as something else.
+/// Stored claims that were acknowledged differently.
 fn differing(holdings: &BTreeMap<Revision, Holding<'_>>, stored: &Stored) -> Vec<Violation> {
     let differs = |claim: &StoredClaim| {
-        let (told, is) = (&holdings.get(&claim.epoch)?.held, Held::from(claim));
-        (*told != is).then(|| Violation::ToldApart(told.clone(), is))
+        let (acknowledged, actual) = (&holdings.get(&claim.epoch)?.held, Held::from(claim));
+        (*acknowledged != actual).then(|| Violation::Ambiguous(acknowledged.clone(), actual))
     };
     stored.claims.iter().filter_map(differs).collect()
 }
 
-fn unasked(
+fn unrequested(
     history: &[Operation],
     holdings: &BTreeMap<Revision, Holding<'_>>,
     stored: &Stored,
 ) -> Vec<Violation> {
     let claims = history.iter().filter(|operation| matches!(operation.asked, Asked::Claim { .. }));
     let asked: HashSet<_> = claims.map(|operation| (&operation.node, operation.node_id)).collect();
-    let is_unasked = |claim: &&StoredClaim| {
+    let is_unrequested = |claim: &&StoredClaim| {
         !holdings.contains_key(&claim.epoch) && !asked.contains(&(&claim.node, claim.node_id))
     };
-    stored.claims.iter().filter(is_unasked).map(|claim| Violation::Unasked(claim.into())).collect()
+    stored.claims.iter().filter(is_unrequested).map(|claim| Violation::Unrequested(claim.into())).collect()
 }
 
 fn unmatched(stored: &Stored) -> Vec<Violation> {
@@ -183,7 +184,7 @@ fn summary(history: &[Operation], holdings: &BTreeMap<Revision, Holding<'_>>, st
         refused: count(Answer::Refused(String::new())) + count(Answer::Fenced),
         unknown: count(Answer::Unknown(String::new())),
         stored: stored.claims.len(),
-        untold: stored.claims.iter().filter(|claim| !holdings.contains_key(&claim.epoch)).count(),
+        unacknowledged: stored.claims.iter().filter(|claim| !holdings.contains_key(&claim.epoch)).count(),
     }
 }
 
@@ -203,11 +204,11 @@ impl fmt::Display for Held {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { claims, again, ends, refused, unknown, stored, untold } = self;
+        let Self { claims, again, ends, refused, unknown, stored, unacknowledged } = self;
         write!(
             f,
             "{claims} claims acknowledged ({again} times again), {ends} ends; {refused} refused; {unknown} outcomes \
-             unknown; {stored} claims in the store, {untold} of them told to nobody"
+             unknown; {stored} claims in the store, {unacknowledged} of them never acknowledged"
         )
     }
 }

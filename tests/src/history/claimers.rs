@@ -1,7 +1,7 @@
-//! Claimers: what many agents and operators would ask of the controllers at once, by gRPC alone.
+//! Claimers: concurrent requests of many agents and operators to the controllers, by gRPC.
 //!
-//! Each has some nodes of its own, and at times meddles with another's. What comes of an unknown outcome it finds out as an
-//! agent does, by asking again as the same node.
+//! Each has some nodes of its own, and sometimes uses the name of another claimer's node. It resolves an unknown outcome as an
+//! agent does: it repeats the request as the same node.
 
 use std::{
     sync::{
@@ -30,7 +30,7 @@ const NODES: usize = 3;
 /// Which prefix lengths are asked for; 0 is the pool's own. Some fit some pools only.
 const HOST_LENS: [u32; 8] = [0, 0, 0, 0, 62, 68, 72, 80];
 /// How long an answer may take before it counts as none.
-const PATIENCE: Duration = Duration::from_secs(4);
+const TIMEOUT: Duration = Duration::from_secs(4);
 /// How long a claimer waits after no answer.
 const REST: Duration = Duration::from_millis(100);
 
@@ -41,7 +41,7 @@ pub struct Shared {
     pub urls: Vec<String>,
     /// The pools to claim from.
     pub pools: Vec<&'static str>,
-    /// Where everything is put down.
+    /// Records all requests.
     pub recorder: Recorder,
     /// They end once this is set.
     pub stop: AtomicBool,
@@ -57,7 +57,7 @@ struct Node {
     generation: u32,
 }
 
-/// One that claims and lets go.
+/// A task that claims and releases.
 #[derive(Debug)]
 pub struct Claimer {
     number: u64,
@@ -68,7 +68,7 @@ pub struct Claimer {
 }
 
 impl Claimer {
-    /// Claimer `number`, whose choices are drawn by `seed`. Made on the runtime that it is to run on.
+    /// Claimer `number`, with random choices by `seed`. Must be created on the runtime that runs it.
     ///
     /// # Errors
     /// If a URL is none.
@@ -98,8 +98,8 @@ impl Claimer {
     async fn step(&mut self, slot: usize) -> Answer {
         let lot = self.random.random_range(0..100);
         match self.nodes[slot].claim.clone() {
-            // A rival by the name of another's node.
-            _ if lot < 3 => self.seize().await,
+            // A duplicate of another claimer's node.
+            _ if lot < 3 => self.claim_as_duplicate().await,
             None if lot < 20 => self.forget(slot).await,
             None => self.claim(slot).await,
             Some(claim) if slot > 0 && lot < 20 => self.release(slot, claim).await,
@@ -132,13 +132,16 @@ impl Claimer {
     }
 
     /// Claims by a name that is another's, with an id of its own; the claim, if there is one, is left to the other's `forget`.
-    async fn seize(&mut self) -> Answer {
+    async fn claim_as_duplicate(&mut self) -> Answer {
         let (claimer, slot) = (self.random.random_range(0..CLAIMERS), self.random.random_range(0..NODES));
-        let rival = Node::new(claimer, slot, 0, &mut self.random);
-        let request = request(&rival.name, rival.id, self.pool(), None);
+        let duplicate = Node::new(claimer, slot, 0, &mut self.random);
+        let request = request(&duplicate.name, duplicate.id, self.pool(), None);
         let channel = self.channel();
         let asking = async { ask_for_claim(channel, request).await.0 };
-        self.shared.recorder.record((&rival.name, rival.id), Asked::Claim { held: None }, asking).await
+        self.shared
+            .recorder
+            .record((&duplicate.name, duplicate.id), Asked::Claim { held: None }, asking)
+            .await
     }
 
     async fn forget(&mut self, slot: usize) -> Answer {
@@ -192,7 +195,7 @@ fn request(node: &NodeName, node_id: NodeId, pool: &str, held: Option<&Claim>) -
 }
 
 async fn answered<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Status> {
-    let answer = tokio::time::timeout(PATIENCE, call).await;
+    let answer = tokio::time::timeout(TIMEOUT, call).await;
     Ok(answer.map_err(|_| Status::deadline_exceeded("no answer"))??.into_inner())
 }
 

@@ -1,4 +1,4 @@
-//! Controllers and etcd members, each on a host of its own, and what is done to them by lot.
+//! Controllers and etcd members, each on its own host, and their random faults.
 
 use std::{thread, time::Duration};
 
@@ -14,8 +14,8 @@ pub(super) const CONTROLLERS: [u16; 3] = [2, 3, 4];
 /// How many etcd members there are.
 const MEMBERS: usize = 3;
 /// How long a start may take.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// What the controllers log, so that a long run does not fill the disk.
+const TIMEOUT: Duration = Duration::from_secs(90);
+/// The controllers' log level: low, so that a long run does not fill the disk.
 const LOG: &str = "info";
 
 /// The servers.
@@ -34,23 +34,29 @@ enum Server {
     Member(usize),
 }
 
-/// What is done to it.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// It dies, and is started anew.
+    /// It is killed and restarted.
     Kill,
-    /// As that; a controller is then under a wall clock that is wrong by so many seconds until it is started anew again.
+    /// The same; a controller then has a wall clock that is this many seconds ahead until its next restart.
     Clock(i64),
-    /// It stands still, its connections open.
+    /// It is frozen with open connections.
     Freeze,
-    /// Nobody reaches it, nor does it reach anybody.
-    Cut,
-    /// A member is apart from the others, while controllers reach all of them. A controller is cut off.
-    Apart,
+    /// Its host is isolated.
+    Isolate,
+    /// A member cannot reach the other members, but the controllers. A controller is isolated.
+    Partition,
 }
 
-const FAULTS: [Fault; 6] =
-    [Fault::Kill, Fault::Freeze, Fault::Cut, Fault::Apart, Fault::Clock(63_072_000), Fault::Clock(-86_400)];
+const FAULTS: [Fault; 6] = [
+    Fault::Kill,
+    Fault::Freeze,
+    Fault::Isolate,
+    Fault::Partition,
+    Fault::Clock(63_072_000),
+    Fault::Clock(-86_400),
+];
 
 impl<'a> Servers<'a> {
     /// Starts all of them.
@@ -83,20 +89,20 @@ impl<'a> Servers<'a> {
         &self.etcd
     }
 
-    /// Harms one or two of them, for a while; how many, and what, as text.
+    /// Injects faults into one or two of them for some time; returns their number and a description.
     ///
     /// # Errors
     /// If the lab fails.
     pub fn harm(&mut self, random: &mut StdRng) -> anyhow::Result<(usize, String)> {
-        let mut victims = vec![(Server::draw(random), Fault::draw(random))];
-        let second = (Server::draw(random), Fault::draw(random));
+        let mut victims = vec![(Server::random(random), Fault::random(random))];
+        let second = (Server::random(random), Fault::random(random));
         if random.random_bool(0.4) && second.0 != victims[0].0 {
             victims.push(second);
         }
         let (harm, calm) = (random.random_range(200..3000) * MILLISECONDS, random.random_range(100..1500));
         victims.iter().try_for_each(|(server, fault)| self.inflict(*server, *fault))?;
         thread::sleep(harm);
-        victims.iter().try_for_each(|(server, fault)| self.mend(*server, *fault))?;
+        victims.iter().try_for_each(|(server, fault)| self.recover(*server, *fault))?;
         thread::sleep(calm * MILLISECONDS);
         Ok((victims.len(), format!("{victims:?} for {harm:?}")))
     }
@@ -106,20 +112,20 @@ impl<'a> Servers<'a> {
     /// # Errors
     /// If one does not in time.
     pub fn ready(&self) -> anyhow::Result<()> {
-        self.controllers.iter().try_for_each(|controller| controller.wait_ready(PATIENCE))?;
-        try_poll(PATIENCE, || self.etcd.etcdctl(self.lab, &["endpoint", "health", "--cluster"])).map(drop)
+        self.controllers.iter().try_for_each(|controller| controller.wait_ready(TIMEOUT))?;
+        try_poll(TIMEOUT, || self.etcd.etcdctl(self.lab, &["endpoint", "health", "--cluster"])).map(drop)
     }
 
     fn inflict(&self, server: Server, fault: Fault) -> anyhow::Result<()> {
         match (fault, server) {
             (Fault::Kill | Fault::Clock(_), _) => self.process(server).kill(),
             (Fault::Freeze, _) => self.process(server).freeze(),
-            (Fault::Apart, Server::Member(_)) => self.host(server).check(&["nft", APART]).map(drop),
-            (Fault::Cut | Fault::Apart, _) => self.host(server).cut(),
+            (Fault::Partition, Server::Member(_)) => self.host(server).check(&["nft", PARTITION]).map(drop),
+            (Fault::Isolate | Fault::Partition, _) => self.host(server).isolate(),
         }
     }
 
-    fn mend(&mut self, server: Server, fault: Fault) -> anyhow::Result<()> {
+    fn recover(&mut self, server: Server, fault: Fault) -> anyhow::Result<()> {
         match (fault, server) {
             (Fault::Kill | Fault::Clock(_), Server::Controller(index)) => {
                 let environment = match fault {
@@ -133,10 +139,10 @@ impl<'a> Servers<'a> {
                 self.etcd.start_member(self.lab, member)
             }
             (Fault::Freeze, _) => self.process(server).thaw(),
-            (Fault::Apart, Server::Member(_)) => {
+            (Fault::Partition, Server::Member(_)) => {
                 self.host(server).check(&["nft", "delete table ip6 apart"]).map(drop)
             }
-            (Fault::Cut | Fault::Apart, _) => self.host(server).mend(),
+            (Fault::Isolate | Fault::Partition, _) => self.host(server).reconnect(),
         }
     }
 
@@ -171,14 +177,14 @@ impl<'a> Servers<'a> {
     }
 }
 
-/// Drops what members say to each other.
-const APART: &str = "table ip6 apart {
+/// Drops the traffic between members.
+const PARTITION: &str = "table ip6 apart {
     chain in { type filter hook input priority 0; tcp dport 2380 drop; tcp sport 2380 drop; }
     chain out { type filter hook output priority 0; tcp dport 2380 drop; tcp sport 2380 drop; }
 }";
 
 impl Server {
-    fn draw(random: &mut StdRng) -> Self {
+    fn random(random: &mut StdRng) -> Self {
         match random.random_range(0..MEMBERS + CONTROLLERS.len()) {
             member if member < MEMBERS => Self::Member(member),
             other => Self::Controller(other - MEMBERS),
@@ -187,7 +193,7 @@ impl Server {
 }
 
 impl Fault {
-    fn draw(random: &mut StdRng) -> Self {
+    fn random(random: &mut StdRng) -> Self {
         FAULTS[random.random_range(0..FAULTS.len())]
     }
 }

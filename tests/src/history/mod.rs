@@ -1,18 +1,18 @@
-//! Whether claims were ever lost, doubled or seized (DESIGN I1–I3), by what claimers were told and what the store holds.
+//! Checks whether claims were lost, doubled or taken over (DESIGN I1–I3), by the answers to claimers and the store's content.
 //!
 //! | part | owns |
 //! |---|---|
-//! | here | what a history is (pure) |
-//! | [`check`] | which of them cannot be (pure) |
-//! | `holding`, `sweep` | since when, and until when, who surely held what (pure) |
-//! | [`recorder`] | putting one down while it happens |
-//! | [`stored`] | what the store holds in the end |
-//! | [`claimers`] | 64 of them at real controllers, by gRPC |
-//! | [`faults`] | the controllers and etcd members, and what is done to them |
-//! | [`run`] | all of it together |
+//! | here | the types of a history (pure) |
+//! | [`check`] | violations in a history (pure) |
+//! | `holding`, `sweep` | the time during which a claim was surely held, and overlaps (pure) |
+//! | [`recorder`] | recording a history |
+//! | [`stored`] | the store's content at the end |
+//! | [`claimers`] | 64 claimers at real controllers, by gRPC |
+//! | [`faults`] | controllers and etcd members, and their faults |
+//! | [`run`] | the whole run |
 //!
-//! An answer that did not come, or that does not say what was done, is *unknown*: what was asked may have been done, may be
-//! done yet, or never. The checker accuses only of what no such outcome explains.
+//! A missing or inconclusive answer is *unknown*: the request may have taken effect, may take effect later, or never. The
+//! checker reports only violations that no such outcome explains.
 
 pub mod check;
 pub mod claimers;
@@ -33,38 +33,38 @@ pub struct Moment(pub u64);
 /// What a claimer asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
-    /// A prefix for the node; it may say what it holds already.
+    /// A prefix for the node, which may name the claim that it holds.
     Claim {
-        /// The epoch of that.
+        /// The epoch of the claim that it holds.
         held: Option<Revision>,
     },
-    /// That whatever the node holds ends.
+    /// The end of the node's claim.
     Forget,
-    /// That this claim of the node ends, and no other.
+    /// The end of this claim of the node.
     Release(Revision),
 }
 
-/// What it was told.
+/// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The node holds this.
+    /// The node holds this prefix.
     Granted {
-        /// What.
+        /// The prefix.
         prefix: Prefix,
         /// Since when: the claim's create revision.
         epoch: Revision,
     },
-    /// What it said to hold has ended.
+    /// The claim that it named has ended.
     Fenced,
-    /// The node, or its claim, is no more; at this revision, if that was told.
+    /// The node or its claim has ended; at this revision, if known.
     Ended(Option<Revision>),
-    /// It gets nothing, for this reason.
+    /// Refused for this reason.
     Refused(String),
-    /// No answer, or one that does not tell.
+    /// No answer, or an inconclusive one.
     Unknown(String),
 }
 
-/// One thing that was asked for, and what came of it.
+/// A request and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     /// For which node.

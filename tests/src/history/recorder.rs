@@ -1,4 +1,4 @@
-//! Puts a history down while it happens, from any number of tasks.
+//! Records a history, from any number of tasks.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -17,7 +17,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Puts down what was asked for before, and how it was answered after, `asking` has run.
+    /// Records a request and its answer: the time before and after `asking` runs.
     pub async fn record(
         &self,
         (node, node_id): (&NodeName, NodeId),
@@ -32,7 +32,7 @@ impl Recorder {
         answer
     }
 
-    /// Takes what was put down.
+    /// Takes the recorded history.
     pub fn history(&self) -> Vec<Operation> {
         std::mem::take(&mut self.operations.lock().unwrap_or_else(PoisonError::into_inner))
     }

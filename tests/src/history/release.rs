@@ -1,4 +1,4 @@
-//! An agent's way out, without an agent: announced, drained, released (DESIGN §5).
+//! The release of a claim without an agent: announced, drained, released (DESIGN §5).
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,11 @@ use tonic::{Code, Status, transport::Channel};
 use super::Answer;
 
 /// How long each step may take.
-const PATIENCE: Duration = Duration::from_secs(4);
-/// How long until a step that comes too early is tried again.
-const AGAIN: Duration = Duration::from_millis(20);
+const TIMEOUT: Duration = Duration::from_secs(4);
+/// The interval between retries of a step that is too early.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Who holds what, and at which controller it says so.
+/// A node with its claim, and the controller that it uses.
 pub(super) struct Holder {
     pub(super) channel: Channel,
     pub(super) node: NodeName,
@@ -31,7 +31,7 @@ pub(super) struct Holder {
 impl Holder {
     /// The node leaves.
     pub(super) async fn leaves(self) -> Answer {
-        match tokio::time::timeout(3 * PATIENCE, self.leave()).await {
+        match tokio::time::timeout(3 * TIMEOUT, self.leave()).await {
             Ok(Ok(revision)) => Answer::Ended(Some(Revision(revision))),
             Ok(Err(status)) => Answer::Unknown(status.to_string()),
             Err(_) => Answer::Unknown("no answer".into()),
@@ -87,11 +87,11 @@ async fn retry<T, F>(mut step: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<T, Status>>,
 {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     loop {
         match step().await {
             Err(status) if status.code() == Code::FailedPrecondition && Instant::now() < end => {
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
             outcome => return outcome,
         }

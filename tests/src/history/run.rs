@@ -1,4 +1,4 @@
-//! Controllers and etcd that are harmed, claimers that go on, and the checker over what came of it.
+//! Runs claimers during faults of controllers and etcd, and checks the history.
 
 use std::{
     fs,
@@ -32,29 +32,28 @@ const POOLS: [(&str, &str, &str); 5] = [
     ("small", "2001:db8:a000::/59", "64"),
 ];
 
-/// What is to be done.
+/// The plan of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// For how long claimers claim.
     pub time: Duration,
-    /// What everything is drawn by.
+    /// The seed of all random choices.
     pub seed: u64,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// What was asked and answered.
+    /// The counts of the history.
     pub summary: Summary,
-    /// How often a server was harmed.
+    /// The number of faults.
     pub faults: usize,
 }
 
-/// Does it; says each harm.
+/// Runs the plan, and prints each fault.
 ///
 /// # Errors
-/// If something happened that cannot be, with what and with all that was asked of the nodes that it is about; or if the lab
-/// fails.
+/// If the history has violations, with the requests of the affected nodes; or if the lab fails.
 pub fn run(lab: &Lab, plan: Plan) -> anyhow::Result<Report> {
     let mut servers = Servers::start(lab)?;
     for (name, prefix, host_len) in POOLS {
@@ -64,7 +63,7 @@ pub fn run(lab: &Lab, plan: Plan) -> anyhow::Result<Report> {
     let recorder = super::recorder::Recorder::default();
     let pools = POOLS.map(|(name, ..)| name).to_vec();
     let shared = Arc::new(Shared { urls: servers.urls(), pools, recorder, stop: false.into() });
-    // Its threads begin, and stay, where everybody is reached.
+    // Its threads start in the switch's namespace, from which all servers are reachable, and stay there.
     let runtime = lab.switch().enter(|| runtime::Builder::new_multi_thread().enable_all().build())??;
     let claimers = {
         let _inside = runtime.enter();
@@ -83,7 +82,7 @@ pub fn run(lab: &Lab, plan: Plan) -> anyhow::Result<Report> {
     let history = shared.recorder.history();
     match check(&history, &stored) {
         Ok(summary) => Ok(Report { summary, faults }),
-        Err(violations) => bail!("{}", accusation(lab, plan, &violations, &history, &stored)),
+        Err(violations) => bail!("{}", report_violations(lab, plan, &violations, &history, &stored)),
     }
 }
 
@@ -108,8 +107,8 @@ fn read(runtime: &Runtime, servers: &Servers<'_>) -> anyhow::Result<Stored> {
     runtime.block_on(runtime.spawn(read))?
 }
 
-/// What cannot be, and, in a file that outlives the lab, the whole history.
-fn accusation(
+/// The violations; the whole history goes to a file that outlives the lab.
+fn report_violations(
     lab: &Lab,
     plan: Plan,
     violations: &[Violation],

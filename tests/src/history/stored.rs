@@ -1,4 +1,4 @@
-//! Reads what a store holds in the end: straight from it, linearizable, past all controllers.
+//! Reads the store's content at the end: directly and linearizable, without a controller.
 
 use anyhow::Context;
 use sextant_controller::{
@@ -12,7 +12,7 @@ use super::{Stored, StoredClaim, StoredNode};
 /// All claims and nodes of the cluster of `keys`.
 ///
 /// # Errors
-/// If the store does not answer, or has what cannot be read.
+/// If the store does not answer, or has a record that cannot be decoded.
 pub async fn read(store: &dyn Registry, keys: &Keys) -> anyhow::Result<Stored> {
     let mut stored = Stored::default();
     for entry in store.list(&keys.all()).await?.entries {

@@ -1,4 +1,4 @@
-//! Who held the same at the same time. Pure.
+//! Claims that overlap in time. Pure.
 
 use std::{
     cmp::Reverse,

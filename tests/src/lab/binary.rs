@@ -1,5 +1,5 @@
-//! Finding the binaries that a lab runs: those of the same build, and not older than their sources; or those of the
-//! previous commit, which `tests/previous` keeps.
+//! Finds the binaries that a lab runs: those of this build, which must not be older than their sources, or those of the
+//! previous commit, which `tests/previous` builds.
 
 use std::{
     fs,
@@ -9,21 +9,21 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-/// Of which commit a daemon is.
+/// The commit of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Build {
-    /// This one.
+    /// This commit.
     #[default]
     Present,
-    /// The one before, as `tests/previous` has built it.
+    /// The previous commit, built by `tests/previous`.
     Previous,
 }
 
 impl Build {
-    /// Its binary of this name.
+    /// The binary of this name.
     ///
     /// # Errors
-    /// If it is missing, or the present one is older than a source file that it was built from.
+    /// If it is missing, or the present one is older than one of its source files.
     pub fn bin(self, name: &str) -> anyhow::Result<PathBuf> {
         match self {
             Self::Present => bin(name),
@@ -32,22 +32,23 @@ impl Build {
     }
 }
 
-/// The binary of this name in the target directory that the running test or benchmark is of.
+/// The binary of this name in the target directory of the running test or benchmark.
 ///
 /// # Errors
-/// If it is missing, or older than a source file that it was built from.
+/// If it is missing, or older than one of its source files.
 pub fn bin(name: &str) -> anyhow::Result<PathBuf> {
     let dir = own_dir()?;
     let path = dir.join(name);
-    let built = modified(&path).with_context(|| format!("{} is missing; {}", path.display(), mend(&dir)))?;
+    let built =
+        modified(&path).with_context(|| format!("{} is missing; {}", path.display(), build_command(&dir)))?;
     let sources = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
     if let Some(newer) = newer_source(&sources, built) {
-        bail!("{} is older than {}; {}", path.display(), newer.display(), mend(&dir));
+        bail!("{} is older than {}; {}", path.display(), newer.display(), build_command(&dir));
     }
     Ok(path)
 }
 
-/// Where the running test's or benchmark's build puts its binaries.
+/// The directory of the binaries of the running test's or benchmark's build.
 fn own_dir() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     let dir = own.parent().context("the test executable has no directory")?;
@@ -62,7 +63,7 @@ fn previous_bin(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn mend(dir: &Path) -> &'static str {
+fn build_command(dir: &Path) -> &'static str {
     if dir.ends_with("release") {
         "build it with: cargo build --workspace --release"
     } else {
@@ -70,7 +71,7 @@ fn mend(dir: &Path) -> &'static str {
     }
 }
 
-/// The first of the source files, as cargo lists them in `<binary>.d` (`binary: source source …`), that is newer than this.
+/// The first source file that is newer than `built`. Cargo lists them in `<binary>.d`: `binary: source source …`.
 fn newer_source(dependencies: &str, built: SystemTime) -> Option<PathBuf> {
     let (_, sources) = dependencies.split_once(": ")?;
     // A space in a path is written "\ ".
@@ -88,13 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_binary_comes_with_its_mend() {
+    fn a_missing_binary_is_reported_with_the_build_command() {
         let error = format!("{:#}", bin("no-such-binary").unwrap_err());
         assert!(error.contains("no-such-binary is missing; build it with: cargo build"), "{error}");
     }
 
     #[test]
-    fn a_missing_binary_of_the_previous_commit_comes_with_its_mend() {
+    fn a_missing_binary_of_the_previous_commit_is_reported_with_the_build_command() {
         let error = previous_bin(Path::new("/nonexistent/target/debug"), "sextant").unwrap_err().to_string();
         assert_eq!(
             error,

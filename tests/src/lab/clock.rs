@@ -1,8 +1,8 @@
-//! A process whose wall clock is wrong, by libfaketime. Its monotonic clock is right.
+//! Processes with a wrong wall clock, by libfaketime. Their monotonic clock is unchanged.
 
 use std::path::Path;
 
-/// The environment of a process whose wall clock is `ahead` seconds ahead; behind, if negative.
+/// The environment of a process with a wall clock that is `ahead` seconds ahead, or behind if negative.
 ///
 /// # Panics
 /// If libfaketime is not installed.

@@ -1,4 +1,4 @@
-//! The kernel's own counters of a namespace: what was dropped, refused, forwarded.
+//! The kernel's counters of a namespace: packets dropped, refused, forwarded.
 
 use std::{collections::BTreeMap, fs};
 
@@ -11,12 +11,12 @@ use super::namespace::Namespace;
 pub struct Counters(BTreeMap<String, u64>);
 
 impl Counters {
-    /// The counter of this name; 0 where the kernel has none such.
+    /// The counter of this name; 0 if the kernel has no such counter.
     pub fn of(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
     }
 
-    /// How much each counter has grown since `earlier`; those that have not are left out.
+    /// The growth of each counter since `earlier`, without unchanged ones.
     pub fn since(&self, earlier: &Counters) -> BTreeMap<&str, u64> {
         let grown =
             self.0.iter().map(|(name, value)| (name.as_str(), value.saturating_sub(earlier.of(name))));
@@ -25,12 +25,12 @@ impl Counters {
 }
 
 impl Namespace {
-    /// The counters of now.
+    /// The present counters.
     ///
     /// # Errors
     /// If the namespace is gone.
     pub fn counters(&self) -> anyhow::Result<Counters> {
-        // Not /proc/net, which is that of the process's first thread.
+        // /proc/net would show the namespace of the process's first thread.
         let text = self.enter(|| fs::read_to_string("/proc/thread-self/net/snmp6"))?.context("snmp6")?;
         let entries = text.lines().filter_map(|line| {
             let (name, value) = line.split_once(char::is_whitespace)?;

@@ -1,4 +1,4 @@
-//! Sextant's own binaries in a lab. Their flags are known here and nowhere else in the tests.
+//! Sextant's binaries in a lab. Only this module of the tests knows their common flags.
 
 use std::{
     io::{Read, Write},
@@ -23,27 +23,27 @@ const GRPC_PORT: u16 = 7300;
 const CONTROLLER_HTTP_PORT: u16 = 7301;
 const AGENT_HTTP_PORT: u16 = 7302;
 
-/// The kinds of store, as the demo and benchmarks take them.
+/// The kinds of store, as an option of the demo and the benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum StoreKind {
-    /// One file, one controller.
+    /// A file, with one controller.
     Embedded,
-    /// A real etcd of three members.
+    /// A real etcd with three members.
     Etcd,
 }
 
-/// How a controller is to run.
+/// Options of a controller.
 #[derive(Debug, Clone)]
 pub struct ControllerOptions {
-    /// Of which commit.
+    /// Its commit.
     pub build: Build,
-    /// Which one, from 1: its address is [`Lab::controller_address`] of it.
+    /// Its number, from 1; its address is [`Lab::controller_address`] of this number.
     pub number: u16,
-    /// Where it is; in the switch's namespace by default.
+    /// The host that it runs on; the switch's namespace by default.
     pub host: Option<Host>,
-    /// `--store`; an embedded one of this number in the lab's directory by default.
+    /// `--store`; an embedded store in the lab's directory by default.
     pub store: Option<String>,
-    /// Its limit of open files, soft and hard.
+    /// Its limits of open files, soft and hard.
     pub descriptors: Option<(u32, u32)>,
     /// `--log`.
     pub log: String,
@@ -68,18 +68,18 @@ impl Default for ControllerOptions {
     }
 }
 
-/// How an agent is to run.
+/// Options of an agent.
 #[derive(Debug, Clone)]
 pub struct AgentOptions {
-    /// Of which commit.
+    /// Its commit.
     pub build: Build,
-    /// The numbers of the controllers it is told of.
+    /// The numbers of the controllers in its `--controller`.
     pub controllers: Vec<u16>,
     /// `--node`; the host's name by default.
     pub node: Option<String>,
     /// `--bridge-create`.
     pub bridge_create: bool,
-    /// `--uplink`. More of them in `args` come on top.
+    /// `--uplink`. `args` may contain more uplinks.
     pub uplink: String,
     /// `--log`.
     pub log: String,
@@ -121,14 +121,14 @@ pub struct Agent {
     host: Host,
 }
 
-/// What a `sextant` command did.
+/// The result of a `sextant` command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CliOutput {
     /// Its exit code (DESIGN §8); -1 if a signal ended it.
     pub code: i32,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub stderr: String,
     command: String,
 }
@@ -140,11 +140,11 @@ impl Lab {
     /// If it cannot be started.
     pub fn controller(&self, options: ControllerOptions) -> anyhow::Result<Controller> {
         let address = Self::controller_address(options.number);
-        let (home, device) = match &options.host {
+        let (namespace, device) = match &options.host {
             Some(host) => (Namespace::clone(host), "eth0"),
             None => (self.switch.clone(), "br0"),
         };
-        home.ip(&format!("address replace {address}/64 dev {device} nodad"))?;
+        namespace.ip(&format!("address replace {address}/64 dev {device} nodad"))?;
         let name = format!("controller-{}", options.number);
         let store = options.store.unwrap_or_else(|| format!("embedded:{}", self.dir().join(&name).display()));
         let limit = options.descriptors.map(|(soft, hard)| format!("--nofile={soft}:{hard}"));
@@ -155,13 +155,14 @@ impl Lab {
         args.extend(["--http".to_owned(), format!("[{address}]:{CONTROLLER_HTTP_PORT}")]);
         args.extend(options.args);
         Ok(Controller {
-            process: home.spawn_with(&name, &args, &options.environment)?,
-            namespace: home,
+            process: namespace.spawn_with(&name, &args, &options.environment)?,
+            namespace,
             address,
         })
     }
 
-    /// Starts an agent on a host, which makes [`BRIDGE`] there unless told otherwise. Its state directory is the same for the same host each time.
+    /// Starts an agent on a host. It creates [`BRIDGE`] there unless the options say otherwise. All agents of a host use the
+    /// same state directory.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -202,7 +203,7 @@ impl Lab {
         self.cli_built(Build::Present, number, args)
     }
 
-    /// As [`Lab::cli_of`], by the `sextant` of this commit or the one before.
+    /// As [`Lab::cli_of`], with the `sextant` of this build.
     ///
     /// # Errors
     /// As there.
@@ -219,10 +220,10 @@ impl Lab {
         })
     }
 
-    /// Runs `sextant -o json` with these arguments, and reads what it writes.
+    /// Runs `sextant -o json` with these arguments, and parses its output.
     ///
     /// # Errors
-    /// If it fails or does not write JSON.
+    /// If it fails or its output is not JSON.
     pub fn cli_json(&self, args: &[&str]) -> anyhow::Result<Value> {
         let output = self.cli(&[&["-o", "json"], args].concat())?.succeeded()?;
         serde_json::from_str(&output.stdout).with_context(|| format!("{}: {}", output.command, output.stdout))
@@ -235,12 +236,12 @@ impl Controller {
         format!("http://[{}]:{GRPC_PORT}", self.address)
     }
 
-    /// Where it is.
+    /// The namespace that it runs in.
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
     }
 
-    /// What it answers to `GET path`: the status code and the body.
+    /// Its answer to `GET path`: the status code and the body.
     ///
     /// # Errors
     /// If it does not answer.
@@ -248,20 +249,20 @@ impl Controller {
         http(&self.namespace, self.address, CONTROLLER_HTTP_PORT, path)
     }
 
-    /// Waits until its `/readyz` says 200.
+    /// Waits until its `/readyz` returns 200.
     ///
     /// # Errors
-    /// If it does not by the deadline, or the process ends.
+    /// On the deadline, or if the process ends.
     pub fn wait_ready(&self, deadline: Duration) -> anyhow::Result<()> {
         wait_ready(&self.process, deadline, || self.http("/readyz"))
     }
 }
 
 impl Agent {
-    /// When the agent first announced itself, by its own log: just before it told the controller.
+    /// When the agent first announced itself, by its log: just before it sent the announcement.
     ///
     /// # Errors
-    /// If it has not by the deadline.
+    /// On the deadline.
     pub fn announced_at(&self, deadline: Duration) -> anyhow::Result<SystemTime> {
         let line = self.process.wait_for_line("\"message\":\"host announced\"", deadline)?.text;
         let entry: Value = serde_json::from_str(&line)?;
@@ -274,7 +275,7 @@ impl Agent {
         &self.host
     }
 
-    /// What it answers to `GET path`: the status code and the body.
+    /// Its answer to `GET path`: the status code and the body.
     ///
     /// # Errors
     /// If it does not answer.
@@ -282,10 +283,10 @@ impl Agent {
         http(&self.host, Ipv6Addr::LOCALHOST, AGENT_HTTP_PORT, path)
     }
 
-    /// Waits until its `/readyz` says 200.
+    /// Waits until its `/readyz` returns 200.
     ///
     /// # Errors
-    /// If it does not by the deadline, or the process ends.
+    /// On the deadline, or if the process ends.
     pub fn wait_ready(&self, deadline: Duration) -> anyhow::Result<()> {
         wait_ready(&self.process, deadline, || self.http("/readyz"))
     }
@@ -295,7 +296,7 @@ impl CliOutput {
     /// Itself if the exit code is 0.
     ///
     /// # Errors
-    /// If not, with the command and what it wrote.
+    /// If not, with the command and its output.
     pub fn succeeded(self) -> anyhow::Result<Self> {
         ensure!(self.code == 0, "{}: exit code {}: {}{}", self.command, self.code, self.stderr, self.stdout);
         Ok(self)
@@ -315,21 +316,21 @@ fn words(program: &std::path::Path, log: &str) -> Vec<String> {
 fn wait_ready(
     process: &Process,
     deadline: Duration,
-    ask: impl Fn() -> anyhow::Result<(u16, String)>,
+    probe: impl Fn() -> anyhow::Result<(u16, String)>,
 ) -> anyhow::Result<()> {
-    let ready = try_poll(deadline, || match ask() {
-        _ if process.ended().is_ok_and(|end| end.is_some()) => Ok(Err("it has ended".to_owned())),
+    let ready = try_poll(deadline, || match probe() {
+        _ if process.ended().is_ok_and(|end| end.is_some()) => Ok(Err("the process has ended".to_owned())),
         Ok((200, _)) => Ok(Ok(())),
-        Ok((code, body)) => Err(format!("/readyz says {code}: {body}")),
+        Ok((code, body)) => Err(format!("/readyz returns {code}: {body}")),
         Err(error) => Err(format!("{error:#}")),
     });
     match ready.flatten() {
         Ok(()) => Ok(()),
-        Err(state) => bail!("not ready within {deadline:?}: {state}; its log:\n{}", process.log()),
+        Err(state) => bail!("not ready after {deadline:?}: {state}; its log:\n{}", process.log()),
     }
 }
 
-/// A GET by HTTP/1.0, whose answer ends with the connection.
+/// An HTTP/1.0 GET: the answer ends with the connection.
 fn http(namespace: &Namespace, address: Ipv6Addr, port: u16, path: &str) -> anyhow::Result<(u16, String)> {
     let target = SocketAddr::V6(SocketAddrV6::new(address, port, 0, 0));
     let mut stream = namespace.enter(|| TcpStream::connect_timeout(&target, SECONDS))??;

@@ -1,4 +1,4 @@
-//! A small disk, which a test can fill.
+//! A small disk that a test can fill.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one of so many MiB.
+    /// Mounts one of this size.
     ///
     /// # Errors
     /// If it cannot be mounted.
@@ -31,25 +31,25 @@ impl SmallDisk {
         Ok(Self { path })
     }
 
-    /// Where it is.
+    /// Its mount point.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes all room that is left.
+    /// Uses all free space.
     ///
     /// # Errors
-    /// If what takes it cannot be made.
+    /// If the filler file cannot be created.
     pub fn fill(&self) -> anyhow::Result<()> {
         let mut filler = fs::File::options().append(true).create(true).open(self.filler())?;
         while filler.write_all(&[0; 4096]).is_ok() {}
         Ok(())
     }
 
-    /// Gives back what [`SmallDisk::fill`] took.
+    /// Frees the space that [`SmallDisk::fill`] used.
     ///
     /// # Errors
-    /// If that cannot be deleted.
+    /// If the filler file cannot be deleted.
     pub fn empty(&self) -> anyhow::Result<()> {
         Ok(fs::remove_file(self.filler())?)
     }

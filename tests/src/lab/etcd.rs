@@ -1,4 +1,4 @@
-//! A real etcd of some members, each on an address of its own, in the switch's namespace or on a host of its own.
+//! A real etcd cluster. Each member has its own address, in the switch's namespace or on its own host.
 
 use std::{future::Future, sync::Arc};
 
@@ -20,15 +20,15 @@ use super::{
 /// An etcd cluster.
 #[derive(Debug)]
 pub struct Etcd {
-    /// Where each member is.
-    homes: Vec<Namespace>,
+    /// The namespace of each member.
+    namespaces: Vec<Namespace>,
     members: Vec<Option<Process>>,
     /// More flags for each member.
     args: Vec<String>,
 }
 
 impl Lab {
-    /// Starts an etcd of so many members, with these flags beside those that make it a cluster.
+    /// Starts an etcd cluster of this many members, with additional flags.
     ///
     /// # Errors
     /// If one cannot be started.
@@ -36,7 +36,7 @@ impl Lab {
         self.etcd_in(vec![self.switch().clone(); members], "br0", args)
     }
 
-    /// As [`Lab::etcd`], with each member on one of `hosts`, so that it can be cut off.
+    /// As [`Lab::etcd`], with each member on one of `hosts`, so that it can be isolated.
     ///
     /// # Errors
     /// As there.
@@ -44,19 +44,19 @@ impl Lab {
         self.etcd_in(hosts.iter().map(|host| Namespace::clone(host)).collect(), "eth0", args)
     }
 
-    fn etcd_in(&self, homes: Vec<Namespace>, device: &str, args: &[&str]) -> anyhow::Result<Etcd> {
+    fn etcd_in(&self, namespaces: Vec<Namespace>, device: &str, args: &[&str]) -> anyhow::Result<Etcd> {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        for (member, home) in homes.iter().enumerate() {
-            home.ip(&format!("address replace {}/64 dev {device} nodad", address(member)))?;
+        for (member, namespace) in namespaces.iter().enumerate() {
+            namespace.ip(&format!("address replace {}/64 dev {device} nodad", address(member)))?;
         }
-        let mut etcd = Etcd { members: homes.iter().map(|_| None).collect(), homes, args };
+        let mut etcd = Etcd { members: namespaces.iter().map(|_| None).collect(), namespaces, args };
         (0..etcd.members.len()).try_for_each(|member| etcd.start_member(self, member))?;
         Ok(etcd)
     }
 }
 
 impl Etcd {
-    /// Starts a member, on the data that it had.
+    /// Starts a member with its existing data.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -77,11 +77,11 @@ impl Etcd {
         args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
         args.extend(self.args.clone());
         self.members[member] = None;
-        self.members[member] = Some(self.homes[member].spawn(&format!("etcd-{member}"), &args)?);
+        self.members[member] = Some(self.namespaces[member].spawn(&format!("etcd-{member}"), &args)?);
         Ok(())
     }
 
-    /// Starts all members anew, on the data that they had.
+    /// Restarts all members with their existing data.
     ///
     /// # Errors
     /// If one cannot be started.
@@ -110,12 +110,12 @@ impl Etcd {
         (0..self.members.len()).map(url).collect()
     }
 
-    /// `--store` of a controller over it.
+    /// `--store` of a controller that uses it.
     pub fn store(&self) -> String {
         format!("etcd:{}", self.urls().join(","))
     }
 
-    /// Runs `etcdctl` at the first member; what it prints.
+    /// Runs `etcdctl` on the first member; returns its output.
     ///
     /// # Errors
     /// If it fails.
@@ -123,42 +123,43 @@ impl Etcd {
         etcdctl(lab.switch(), &url(0), args)
     }
 
-    /// The member that leads.
+    /// The leader.
     ///
     /// # Errors
-    /// If none does for long.
+    /// If there is none for 30 seconds.
     pub fn leader(&self, lab: &Lab) -> anyhow::Result<usize> {
         try_poll(30 * SECONDS, || {
-            let leads = |member: &usize| {
+            let is_leader = |member: &usize| {
                 let args = ["--command-timeout=1s", "endpoint", "status", "-w", "fields"];
-                etcdctl(lab.switch(), &url(*member), &args).is_ok_and(|status| says_that_it_leads(&status))
+                etcdctl(lab.switch(), &url(*member), &args)
+                    .is_ok_and(|status| reports_itself_as_leader(&status))
             };
-            (0..self.members.len()).find(leads).context("no member says that it leads")
+            (0..self.members.len()).find(is_leader).context("no member reports itself as the leader")
         })
     }
 
-    /// Waits until the member serves.
+    /// Waits until the member is healthy.
     ///
     /// # Errors
-    /// If it does not for long.
+    /// If it is not for 30 seconds.
     pub fn wait_healthy(&self, lab: &Lab, member: usize) -> anyhow::Result<()> {
         let args = ["--command-timeout=1s", "endpoint", "health"];
         try_poll(30 * SECONDS, || etcdctl(lab.switch(), &url(member), &args).map(drop))
     }
 
-    /// A connection as a controller has one.
+    /// Connects with the controller's own code.
     ///
     /// # Errors
-    /// If its threads cannot be started.
+    /// If the connection cannot be set up.
     pub fn connect(&self, lab: &Lab) -> anyhow::Result<EtcdClient> {
-        // The threads begin, and stay, where etcd is.
+        // The threads start in etcd's namespace, and stay there.
         let runtime = lab.switch().enter(|| runtime::Builder::new_multi_thread().enable_all().build())??;
         let options = EtcdOptions::new(self.urls());
         let store = runtime.block_on(runtime.spawn(EtcdStore::connect(options)))??;
         Ok(EtcdClient { runtime, store: Arc::new(store) })
     }
 
-    /// Kills all members and takes away all of their data, so that the next start is that of another, empty cluster.
+    /// Kills all members and deletes their data. The next start creates a new, empty cluster.
     ///
     /// # Errors
     /// If one cannot be killed, or its data cannot be deleted.
@@ -174,15 +175,15 @@ impl Etcd {
     /// Saves a snapshot of the first member in a file of this name.
     ///
     /// # Errors
-    /// If etcd does not give one.
+    /// If etcd refuses.
     pub fn save_snapshot(&self, lab: &Lab, name: &str) -> anyhow::Result<()> {
         self.etcdctl(lab, &["snapshot", "save", &snapshot_file(lab, name)]).map(drop)
     }
 
-    /// Kills all members, and starts them on the snapshot of this name, as an operator does after a disaster.
+    /// Kills all members, and restarts them from the snapshot of this name, as an operator does after a disaster.
     ///
     /// # Errors
-    /// If etcd does not take it.
+    /// If etcd refuses the snapshot.
     pub fn restore_snapshot(&mut self, lab: &Lab, name: &str) -> anyhow::Result<()> {
         self.lose_data(lab)?;
         let initial = self.initial_cluster();
@@ -201,26 +202,26 @@ impl Etcd {
         members.join(",")
     }
 
-    /// Takes away every key.
+    /// Deletes every key.
     ///
     /// # Errors
-    /// If the first member does not do so.
+    /// If the first member refuses.
     pub fn wipe(&self, lab: &Lab) -> anyhow::Result<()> {
         self.etcdctl(lab, &["del", "", "--prefix"]).context("wiping etcd").map(drop)
     }
 }
 
-/// A connection to an etcd of a lab, by the controller's own code.
+/// A connection to a lab's etcd with the controller's own code.
 pub struct EtcdClient {
     runtime: Runtime,
     store: SharedRegistry,
 }
 
 impl EtcdClient {
-    /// Does something with the store, inside the lab.
+    /// Runs `action` with the store, inside the lab.
     ///
     /// # Panics
-    /// If `action` does.
+    /// If `action` panics.
     pub fn with<F>(&self, action: impl FnOnce(SharedRegistry) -> F) -> F::Output
     where
         F: Future<Output: Send> + Send + 'static,
@@ -230,7 +231,7 @@ impl EtcdClient {
     }
 }
 
-fn says_that_it_leads(status: &str) -> bool {
+fn reports_itself_as_leader(status: &str) -> bool {
     let field = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(&format!("\"{name}\"")));
         line.and_then(|line| line.split_once(" : ")).map(|(_, value)| value)

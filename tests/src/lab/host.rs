@@ -14,7 +14,7 @@ use sextant_proto::Prefix;
 
 use super::{Lab, namespace::Namespace, poll::try_poll};
 
-/// The container bridge's name on every host, Docker's own.
+/// The container bridge on every host: Docker's default name.
 pub const BRIDGE: &str = "docker0";
 
 /// A host: a namespace with `eth0` on the switch. It has no default route.
@@ -29,7 +29,7 @@ pub struct Host {
     containers: Arc<AtomicU16>,
 }
 
-/// A container: a namespace with `eth0` on its host's bridge, and its default route via the bridge's address.
+/// A container: a namespace with `eth0` on its host's bridge, and a default route via the bridge's address.
 #[derive(Debug, Clone)]
 pub struct Container {
     namespace: Namespace,
@@ -47,7 +47,7 @@ impl Host {
         Self::add_on(lab, name, port, "br0", address)
     }
 
-    /// A host whose link ends at another of the switch's bridges.
+    /// Adds a host that is connected to this bridge in the switch's namespace.
     pub(crate) fn add_on(
         lab: &Lab,
         name: &str,
@@ -70,7 +70,7 @@ impl Host {
 
     fn connect(&self) -> anyhow::Result<()> {
         let (port, bridge, target) = (&self.port, &self.bridge, self.namespace.name());
-        // The same each time, as a machine has it: peers remember it while the host is off.
+        // The same MAC address after each start, as on a real machine: peers remember it while the host is off.
         let [.., a, b, c, d] = self.address.octets();
         self.switch.ip_batch(&format!(
             "link add {port} type veth peer name eth0 address 02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x} netns {target}
@@ -79,17 +79,17 @@ impl Host {
         bring_up(&self.namespace, self.address, 64, "")
     }
 
-    /// Its name, which is its node's too.
+    /// Its name, which is also the default node name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its address on `eth0`, of `2001:db8::/64`.
+    /// Its address on `eth0`, in `2001:db8::/64`.
     pub fn address(&self) -> Ipv6Addr {
         self.address
     }
 
-    /// Makes [`BRIDGE`] by hand, with the first address of `prefix`, and turns forwarding on: what an agent does otherwise.
+    /// Creates [`BRIDGE`] with the first address of `prefix`, and enables forwarding, as an agent does.
     ///
     /// # Errors
     /// If `ip` fails.
@@ -125,8 +125,8 @@ impl Host {
         found.with_context(|| format!("{bridge} of {} has no global address", self.name))
     }
 
-    /// Starts a container on [`BRIDGE`], which an agent or [`Host::make_bridge`] has made; waits some seconds for it. The
-    /// container's address is the next one after the bridge's that no other container has.
+    /// Starts a container on [`BRIDGE`], which an agent or [`Host::make_bridge`] creates; waits up to ten seconds for the
+    /// bridge. The container gets the next free address after the bridge's.
     ///
     /// # Errors
     /// If the bridge has no address or `ip` fails.
@@ -136,7 +136,7 @@ impl Host {
         let address = Ipv6Addr::from_bits(gateway.to_bits() + u128::from(number));
         ensure!(
             Prefix::containing(gateway, len).is_some_and(|prefix| prefix.contains(address)),
-            "{gateway}/{len} of {BRIDGE} has no room for a container number {number}"
+            "{gateway}/{len} of {BRIDGE} has no address for container {number}"
         );
         let namespace = Namespace::add(self.namespace.site(), &format!("{}-{name}", self.name))?;
         self.ip_batch(&format!(
@@ -148,31 +148,31 @@ impl Host {
         Ok(Container { namespace, name: format!("{}/{name}", self.name), address })
     }
 
-    /// Adds a default route by hand.
+    /// Adds a static default route.
     ///
     /// # Errors
-    /// If there is one.
+    /// If there already is one.
     pub fn default_route_via(&self, gateway: Ipv6Addr) -> anyhow::Result<()> {
         self.ip(&format!("-6 route add default via {gateway} dev eth0 proto static")).map(drop)
     }
 
-    /// Cuts the host off the switch without it seeing that: its link stays up.
+    /// Disconnects the host from the switch. Its link stays up, so the host does not notice.
     ///
     /// # Errors
     /// If `ip` fails.
-    pub fn cut(&self) -> anyhow::Result<()> {
+    pub fn isolate(&self) -> anyhow::Result<()> {
         self.switch.ip(&format!("link set {} nomaster", self.port)).map(drop)
     }
 
-    /// Mends a [`Host::cut`].
+    /// Ends [`Host::isolate`].
     ///
     /// # Errors
     /// If `ip` fails.
-    pub fn mend(&self) -> anyhow::Result<()> {
+    pub fn reconnect(&self) -> anyhow::Result<()> {
         self.switch.ip(&format!("link set {} master {}", self.port, self.bridge)).map(drop)
     }
 
-    /// Takes the carrier of `eth0` away, or gives it back, as when its cable is pulled.
+    /// Sets the carrier of `eth0`: false is a pulled cable.
     ///
     /// # Errors
     /// If `ip` fails.
@@ -183,11 +183,11 @@ impl Host {
 }
 
 impl Host {
-    /// Pulls the host's plug: at once nothing comes from it any more, then its processes are killed, and its containers and
-    /// all that its kernel knew are gone. Files, such as an agent's state directory, stay.
+    /// Switches the host off without notice: removes its link, kills its processes, and deletes its containers and its
+    /// kernel state. Files, such as an agent's state directory, stay.
     ///
     /// # Errors
-    /// If it is off already.
+    /// If it is already off.
     pub fn power_off(&self) -> anyhow::Result<()> {
         self.switch.ip(&format!("link delete {}", self.port))?;
         let containers = format!("{}-", self.namespace.name());
@@ -199,7 +199,7 @@ impl Host {
         Ok(())
     }
 
-    /// Starts it again, as [`Lab::host`] made it.
+    /// Switches it on again, as [`Lab::host`] created it.
     ///
     /// # Errors
     /// If it is not off.
@@ -216,7 +216,7 @@ impl Container {
         &self.name
     }
 
-    /// Its address on `eth0`, of its host's container prefix.
+    /// Its address on `eth0`, in its host's container prefix.
     pub fn address(&self) -> Ipv6Addr {
         self.address
     }
@@ -238,8 +238,8 @@ impl Deref for Container {
     }
 }
 
-/// Duplicate address detection is off on this one interface only, so that nothing waits for it here while an agent's own
-/// addresses are treated as on any host.
+/// Duplicate address detection is off on this interface only: the lab does not wait for it, and an agent's addresses behave
+/// as on any host.
 fn bring_up(namespace: &Namespace, address: Ipv6Addr, len: u8, more: &str) -> anyhow::Result<()> {
     namespace.sysctl("net/ipv6/conf/eth0/accept_dad", "0")?;
     namespace.sysctl("net/ipv6/conf/eth0/dad_transmits", "0")?;

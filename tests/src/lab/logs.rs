@@ -1,4 +1,4 @@
-//! How much Sextant's daemons have to say.
+//! The rate of log lines of Sextant's daemons.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -6,36 +6,40 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// How many lines a daemon may write in any minute.
-const MOST: usize = 100;
+/// A daemon may write fewer lines than this in any minute.
+const MAX_PER_MINUTE: usize = 100;
 
-/// No daemon of the lab in `dir` has written a hundred lines or more, of level info and above, in any minute.
+/// Checks that each daemon of the lab in `dir` wrote fewer than a hundred lines of level info and above in any minute.
 ///
 /// # Errors
-/// If one has, with what it has said most.
-pub(super) fn are_quiet(dir: &Path) -> anyhow::Result<()> {
+/// If one wrote more, with its most frequent message.
+pub(super) fn check_rate(dir: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let of_a_daemon = name.starts_with("controller-") || name.starts_with("agent-");
-        if !of_a_daemon || !name.ends_with(".log") {
+        let is_daemon = name.starts_with("controller-") || name.starts_with("agent-");
+        if !is_daemon || !name.ends_with(".log") {
             continue;
         }
         let log = fs::read_to_string(&path).with_context(|| name.clone())?;
-        let said: Vec<_> = log.lines().filter_map(line).collect();
-        let most = busiest_minute(&said);
-        ensure!(most < MOST, "{name}: {most} lines in a minute, most of them {}", commonest(&said));
+        let entries: Vec<_> = log.lines().filter_map(parse).collect();
+        let count = busiest_minute(&entries);
+        ensure!(
+            count < MAX_PER_MINUTE,
+            "{name}: {count} lines in a minute; most frequent: {}",
+            most_frequent(&entries)
+        );
     }
     Ok(())
 }
 
-/// How many lines of level info and above the daemon whose log is `log` has written.
+/// The number of lines of level info and above in a daemon's log.
 pub(super) fn count(log: &str) -> usize {
-    log.lines().filter_map(line).count()
+    log.lines().filter_map(parse).count()
 }
 
-/// When, since 1970, and what, if it is a line that is logged by default.
-fn line(text: &str) -> Option<(Duration, String)> {
+/// The time since 1970 and the message of a line, if its level is logged by default.
+fn parse(text: &str) -> Option<(Duration, String)> {
     let entry: Value = serde_json::from_str(text).ok()?;
     let level = entry["level"].as_str()?;
     if !matches!(level, "INFO" | "WARN" | "ERROR") {
@@ -45,14 +49,19 @@ fn line(text: &str) -> Option<(Duration, String)> {
     Some((at.duration_since(std::time::UNIX_EPOCH).ok()?, entry["message"].to_string()))
 }
 
-fn busiest_minute(said: &[(Duration, String)]) -> usize {
-    let within = |from: usize| said[from..].iter().take_while(|(at, _)| *at < said[from].0 + MINUTE).count();
-    (0..said.len()).map(within).max().unwrap_or_default()
+fn busiest_minute(entries: &[(Duration, String)]) -> usize {
+    let within =
+        |from: usize| entries[from..].iter().take_while(|(at, _)| *at < entries[from].0 + MINUTE).count();
+    (0..entries.len()).map(within).max().unwrap_or_default()
 }
 
-fn commonest(said: &[(Duration, String)]) -> &str {
-    let count = |message: &str| said.iter().filter(|(_, other)| other == message).count();
-    said.iter().map(|(_, message)| message.as_str()).max_by_key(|message| count(message)).unwrap_or_default()
+fn most_frequent(entries: &[(Duration, String)]) -> &str {
+    let count = |message: &str| entries.iter().filter(|(_, other)| other == message).count();
+    entries
+        .iter()
+        .map(|(_, message)| message.as_str())
+        .max_by_key(|message| count(message))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -65,20 +74,20 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_found_and_named() {
+    fn a_flood_of_lines_is_reported_with_its_most_frequent_message() {
         let dir = std::env::temp_dir().join(format!("sextant-logs-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let write = |lines: &[String]| fs::write(dir.join("agent-h1.log"), lines.concat()).unwrap();
         let spread = (0..300).map(|second| logged(second, "WARN", "again"));
         write(&spread.collect::<Vec<_>>());
         fs::write(dir.join("etcd-0.log"), "x\n".repeat(500)).unwrap();
-        let quiet = are_quiet(&dir);
+        let quiet = check_rate(&dir);
         let burst = (0..100).map(|_| logged(7, "WARN", "again")).chain([logged(7, "INFO", "once")]);
         let debug = (0..500).map(|_| logged(7, "DEBUG", "detail"));
         write(&burst.chain(debug).collect::<Vec<_>>());
-        let flood = are_quiet(&dir).unwrap_err().to_string();
+        let flood = check_rate(&dir).unwrap_err().to_string();
         fs::remove_dir_all(&dir).unwrap();
         quiet.unwrap();
-        assert_eq!(flood, "agent-h1.log: 101 lines in a minute, most of them \"again\"");
+        assert_eq!(flood, "agent-h1.log: 101 lines in a minute; most frequent: \"again\"");
     }
 }

@@ -1,8 +1,8 @@
-//! Daemons in a loop: the same transition again and again, while the test changes nothing.
+//! Detects daemons in a loop: the same transition repeats while the test changes nothing.
 //!
-//! Daemons log their own transitions in one form (`sextant_daemon::transition`). The lab notes how long each log was
-//! whenever a test changed something: a signal, a process, a setting, a command that is no question. So the order of changes and
-//! transitions is known whatever the daemons' clocks say.
+//! Daemons log their transitions in one format (`sextant_daemon::transition`). The lab records the length of each log
+//! whenever the test changes something: by a signal, a process, a setting, or a command that is not a query. So the order of
+//! changes and transitions does not depend on the daemons' clocks.
 
 use std::{
     collections::HashMap,
@@ -17,9 +17,9 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 /// How often a transition may repeat while nothing else changes.
-const MOST: u32 = 10;
+const MAX_REPEATS: u32 = 10;
 
-/// Words by which a command is known to change something. Others are questions.
+/// A command with one of these words changes something. All others are queries.
 const CHANGING: [&str; 29] = [
     "add",
     "append",
@@ -52,8 +52,8 @@ const CHANGING: [&str; 29] = [
     "unreserve",
 ];
 
-/// Transitions that are the retries of a peer that is away: not counted where they come no faster than the back-off's cap lets
-/// them (half to all of 5 s, agent/src/session/backoff.rs; 500 ms, controller/src/index/task.rs).
+/// Transitions of retries while a peer is unreachable: not counted if they are as slow as the back-off's cap makes them
+/// (2.5 to 5 s, agent/src/session/backoff.rs; 500 ms, controller/src/index/task.rs).
 const RETRIES: [(&str, &str, Duration); 4] = [
     ("session", "link", Duration::from_millis(2500)),
     ("session", "welcome", Duration::from_millis(2500)),
@@ -77,24 +77,24 @@ impl fmt::Display for Transition {
     }
 }
 
-/// How long each log was whenever the test changed something.
+/// The length of each log whenever the test changed something.
 #[derive(Debug, Default)]
 pub(super) struct Changes(Mutex<HashMap<PathBuf, Vec<u64>>>);
 
 impl Changes {
-    /// The test changes something now, when there are these logs.
-    pub(super) fn note(&self, logs: &[PathBuf]) {
+    /// Records that the test changes something now.
+    pub(super) fn record(&self, logs: &[PathBuf]) {
         let mut lengths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for log in logs.iter().filter(|log| is_of_a_daemon(log)) {
+        for log in logs.iter().filter(|log| is_daemon_log(log)) {
             let length = fs::metadata(log).map_or(0, |file| file.len());
-            let noted = lengths.entry(log.clone()).or_default();
-            if noted.last() != Some(&length) {
-                noted.push(length);
+            let recorded = lengths.entry(log.clone()).or_default();
+            if recorded.last() != Some(&length) {
+                recorded.push(length);
             }
         }
     }
 
-    /// The lengths of this log at the changes, in their order.
+    /// The lengths of this log at the changes, in order.
     pub(super) fn of(&self, log: &Path) -> Vec<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(log).cloned().unwrap_or_default()
     }
@@ -105,12 +105,12 @@ pub(super) fn changes_something<S: AsRef<OsStr>>(args: &[S]) -> bool {
     args.iter().any(|arg| arg.as_ref().to_str().is_some_and(|arg| CHANGING.contains(&arg)))
 }
 
-/// The daemon of this log has made no transition more than ten times between two changes of the test.
+/// Checks that the daemon of this log made no transition more than ten times between two changes of the test.
 ///
 /// # Errors
-/// If it has, with the transition and the last line of it.
-pub(super) fn none_in(log: &Path, changes: &[u64]) -> anyhow::Result<()> {
-    if !is_of_a_daemon(log) {
+/// If it did, with the transition and its last log line.
+pub(super) fn check_log(log: &Path, changes: &[u64]) -> anyhow::Result<()> {
+    if !is_daemon_log(log) {
         return Ok(());
     }
     let name = log.file_name().unwrap_or_default().to_string_lossy();
@@ -123,10 +123,10 @@ pub(super) fn none_in(log: &Path, changes: &[u64]) -> anyhow::Result<()> {
         }
         offset += line.len() as u64;
         let Some((at, transition)) = parse(line) else { continue };
-        if watch.saw(at, &transition) {
+        if watch.exceeds_limit(at, &transition) {
             bail!(
-                "{name}: loop: the same transition more than {MOST} times while nothing else changed: {transition}; the last \
-                 time:\n{}",
+                "{name}: loop: the same transition more than {MAX_REPEATS} times while nothing else changed: {transition}; \
+                 last log line:\n{}",
                 String::from_utf8_lossy(line).trim_end()
             );
         }
@@ -134,7 +134,7 @@ pub(super) fn none_in(log: &Path, changes: &[u64]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_of_a_daemon(log: &Path) -> bool {
+fn is_daemon_log(log: &Path) -> bool {
     let name = log.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with("controller-") || name.starts_with("agent-")
 }
@@ -152,7 +152,7 @@ fn parse(line: &[u8]) -> Option<(Duration, Transition)> {
     Some((at, transition))
 }
 
-/// What a daemon did since the test last changed something.
+/// The transitions of a daemon since the test last changed something.
 #[derive(Debug, Default)]
 struct Watch {
     seen: HashMap<Transition, Repeats>,
@@ -165,16 +165,15 @@ struct Repeats {
 }
 
 impl Watch {
-    /// Takes a transition in; whether it is one too many. A transition that was not there before is something else that
-    /// changed: all are counted anew.
-    fn saw(&mut self, at: Duration, transition: &Transition) -> bool {
+    /// Counts a transition; whether it exceeds the limit. A new transition is a change, and resets all counts.
+    fn exceeds_limit(&mut self, at: Duration, transition: &Transition) -> bool {
         if let Some(repeats) = self.seen.get_mut(transition) {
             let since = at.saturating_sub(repeats.last);
             repeats.last = at;
             if !is_retry(transition, since) {
                 repeats.times += 1;
             }
-            return repeats.times > MOST;
+            return repeats.times > MAX_REPEATS;
         }
         self.seen.values_mut().for_each(|repeats| repeats.times = 0);
         self.seen.insert(transition.clone(), Repeats { times: 1, last: at });
@@ -182,7 +181,7 @@ impl Watch {
     }
 }
 
-/// Whether it is a retry at the back-off's cap.
+/// Whether it is a retry with the back-off at its cap.
 fn is_retry(transition: &Transition, since: Duration) -> bool {
     let retries = |(subject, why, cap): &(&str, &str, Duration)| {
         transition.subject == *subject && transition.why == *why && since >= *cap
@@ -194,8 +193,8 @@ fn is_retry(transition: &Transition, since: Duration) -> bool {
 mod tests {
     use super::*;
 
-    /// A log with one transition each `period`, going round in these, and what is found in it.
-    fn found(round: &[[&str; 4]], times: u64, period: Duration, changes: &[usize]) -> Result<(), String> {
+    /// Checks a log that cycles through these transitions, one each `period`.
+    fn check(round: &[[&str; 4]], times: u64, period: Duration, changes: &[usize]) -> Result<(), String> {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("agent-h1.log");
         let line = |(index, [subject, from, to, why]): (u64, [&str; 4])| {
@@ -210,7 +209,7 @@ mod tests {
             (0..times * round.len() as u64).zip(round.iter().copied().cycle()).map(line).collect();
         let lengths: Vec<_> = changes.iter().map(|change| lines[..*change].concat().len() as u64).collect();
         fs::write(&log, lines.concat()).unwrap();
-        none_in(&log, &lengths).map_err(|error| error.to_string())
+        check_log(&log, &lengths).map_err(|error| error.to_string())
     }
 
     const UP: [&str; 4] = ["session", "disconnected", "connected", "welcome"];
@@ -218,9 +217,9 @@ mod tests {
     const LINK: [&str; 4] = ["session", "connected", "disconnected", "link"];
 
     #[test]
-    fn a_loop_is_found_and_named_however_slow_it_is() {
+    fn a_loop_is_reported_at_any_speed() {
         for period in [1, 10_000].map(Duration::from_millis) {
-            let error = found(&[UP, CLAIM_LOST], 12, period, &[]).unwrap_err();
+            let error = check(&[UP, CLAIM_LOST], 12, period, &[]).unwrap_err();
             assert!(
                 error.starts_with("agent-h1.log: loop: the same transition more than 10 times"),
                 "{error}"
@@ -228,25 +227,25 @@ mod tests {
             assert!(error.contains("session: "), "{error}");
         }
         assert!(
-            found(&[UP, CLAIM_LOST], 12, Duration::from_secs(10), &[]).unwrap_err().contains("claim lost")
+            check(&[UP, CLAIM_LOST], 12, Duration::from_secs(10), &[]).unwrap_err().contains("claim lost")
         );
-        assert_eq!(found(&[UP, CLAIM_LOST], 10, Duration::ZERO, &[]), Ok(()), "ten times are allowed");
+        assert_eq!(check(&[UP, CLAIM_LOST], 10, Duration::ZERO, &[]), Ok(()), "ten times are allowed");
     }
 
     #[test]
-    fn retries_at_the_cap_are_no_loop() {
-        assert_eq!(found(&[UP, LINK], 100, Duration::from_millis(1300), &[]), Ok(()));
-        found(&[UP, LINK], 100, Duration::from_millis(100), &[]).unwrap_err();
+    fn retries_at_the_cap_of_the_backoff_are_no_loop() {
+        assert_eq!(check(&[UP, LINK], 100, Duration::from_millis(1300), &[]), Ok(()));
+        check(&[UP, LINK], 100, Duration::from_millis(100), &[]).unwrap_err();
     }
 
     #[test]
-    fn a_change_by_the_test_starts_the_count_anew() {
-        assert_eq!(found(&[UP, LINK], 12, Duration::ZERO, &[10]), Ok(()));
-        found(&[UP, LINK], 16, Duration::ZERO, &[4]).unwrap_err();
+    fn a_change_by_the_test_resets_the_count() {
+        assert_eq!(check(&[UP, LINK], 12, Duration::ZERO, &[10]), Ok(()));
+        check(&[UP, LINK], 16, Duration::ZERO, &[4]).unwrap_err();
     }
 
     #[test]
-    fn questions_change_nothing() {
+    fn queries_are_no_changes() {
         assert!(!changes_something(&["ip", "-6", "route", "show"]));
         assert!(!changes_something(&["sextant", "--controller", "x", "status"]));
         assert!(changes_something(&["ip", "link", "set", "p1", "nomaster"]));

@@ -1,8 +1,9 @@
-//! A lab and its switch: owns the lab's identity, its directory and its end.
+//! A lab and its switch: owns the lab's id, its directory and its removal.
 //!
-//! Namespaces are named `sx<id>-sw`, `sx<id>-<host>` and `sx<id>-<host>-<container>`, so that labs of one machine do not
-//! meet and a reaper finds what belongs to one. The reaper is a child in a session of its own that reads from a pipe whose
-//! other end only this process has: however this process ends, the reaper sees that and takes the lab down.
+//! Namespaces are named `sx<id>-sw`, `sx<id>-<host>` and `sx<id>-<host>-<container>`, so that labs on one machine do not
+//! collide and a reaper finds the namespaces of its lab. The reaper is a child process in a session of its own. It reads from
+//! a pipe of which only this process holds the other end. When this process ends, however that happens, the reaper removes
+//! the lab.
 
 pub mod binary;
 pub mod clock;
@@ -41,10 +42,10 @@ use nix::unistd::Uid;
 use self::{host::Host, namespace::Namespace, process::tail, reaper::Reaper};
 pub use reaper::remove;
 
-/// How many lines of each log a failing test shows.
+/// How many last lines of each log a failing test prints.
 const TAIL: usize = 25;
 
-/// A switch, its hosts and their containers; gone when it is dropped.
+/// A switch, its hosts and their containers; removed on drop.
 #[derive(Debug)]
 pub struct Lab {
     site: Arc<Site>,
@@ -52,7 +53,7 @@ pub struct Lab {
     hosts: AtomicU16,
 }
 
-/// What all parts of a lab share.
+/// The state that all parts of a lab share.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) id: String,
@@ -65,24 +66,22 @@ pub(crate) struct Site {
 }
 
 impl Lab {
-    /// Makes a lab: a switch (a bridge `br0` with [`Lab::controller_address`] 1) and nothing else.
+    /// Creates a lab with a switch: a bridge `br0` with [`Lab::controller_address`] 1.
     ///
     /// # Errors
-    /// If this is not root, or `ip` is missing.
+    /// Without root, or if `ip` is missing.
     pub fn new(test: &str) -> anyhow::Result<Self> {
         if !Uid::effective().is_root() {
-            bail!(
-                "the lab makes network namespaces, for which it must be root; run it with tests/run or sudo"
-            );
+            bail!("the lab creates network namespaces, which needs root; run it with sudo or tests/run");
         }
         static SWEPT: Once = Once::new();
         let mut swept = Ok(());
         SWEPT.call_once(|| swept = reaper::sweep());
-        swept.context("leftovers of dead labs cannot be taken down")?;
+        swept.context("leftover labs cannot be removed")?;
         let site = Site::new(test)?;
         let switch = Namespace::add(&site, "sw")?;
         let address = Self::controller_address(1);
-        // Without a link-layer address of its own (none of a host's), a bridge changes it as ports come, and whoever knew the old one is lost.
+        // A bridge without a fixed MAC address changes it when ports are added; neighbours would use the old one.
         switch.ip_batch(&format!(
             "link set lo up
              link add br0 address 02:01:00:00:00:0c type bridge mcast_snooping 0
@@ -92,45 +91,45 @@ impl Lab {
         Ok(Self { site, switch, hosts: AtomicU16::new(0) })
     }
 
-    /// The address in the switch's namespace of the controller with this number: `2001:db8::c:<number>`.
+    /// The address of the controller with this number: `2001:db8::c:<number>`, in the switch's namespace.
     pub fn controller_address(number: u16) -> Ipv6Addr {
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0xc, number)
     }
 
-    /// What tells this lab from others; [`remove`] takes it.
+    /// The lab's id, for [`remove`].
     pub fn id(&self) -> &str {
         &self.site.id
     }
 
-    /// The lab's directory: logs, state directories, stores. It goes with the lab.
+    /// The lab's directory with logs, state directories and stores. It is removed with the lab.
     pub fn dir(&self) -> &Path {
         &self.site.dir
     }
 
-    /// No daemon of Sextant has flooded its log: less than a hundred lines of level info and above in any minute.
+    /// Checks that no daemon of Sextant flooded its log: fewer than a hundred lines of level info and above in any minute.
     ///
     /// # Errors
-    /// If one has.
+    /// If one did.
     pub fn logs_are_quiet(&self) -> anyhow::Result<()> {
-        logs::are_quiet(self.dir())
+        logs::check_rate(self.dir())
     }
 
-    /// No daemon of Sextant has made the same transition more than ten times while the test changed nothing. Every lab is
-    /// checked for this at its end; the lab's test panics then.
+    /// Checks that no daemon of Sextant made the same transition more than ten times while the test changed nothing. Each lab
+    /// checks this on drop, and panics if it fails.
     ///
     /// # Errors
-    /// If one has, with the transition.
+    /// If one did, with the transition.
     pub fn no_daemon_loops(&self) -> anyhow::Result<()> {
         let logs = self.site.logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        logs.iter().try_for_each(|log| loops::none_in(log, &self.site.changes.of(log)))
+        logs.iter().try_for_each(|log| loops::check_log(log, &self.site.changes.of(log)))
     }
 
-    /// The switch: a bridge `br0`, whose port to host N is `p<N>`. The controllers live here.
+    /// The switch's namespace: a bridge `br0` with port `p<N>` to host N. The controllers run here by default.
     pub fn switch(&self) -> &Namespace {
         &self.switch
     }
 
-    /// Adds a host of this name, connected to the switch by `eth0`, which has `2001:db8::N/64` for the Nth host.
+    /// Adds a host of this name, connected to the switch by `eth0`. The Nth host has address `2001:db8::N/64`.
     ///
     /// # Errors
     /// If the name is taken or `ip` fails.
@@ -147,11 +146,11 @@ impl Lab {
         (first..first + count).map(|number| Host::add(self, &format!("h{number}"), number)).collect()
     }
 
-    /// Adds a router at `2001:db8::fe:1` that forwards and knows nothing but the hosts' link; give it to a host with
-    /// [`Host::default_route_via`] to see what leaks to a default route.
+    /// Adds a router at `2001:db8::fe:1` that forwards and has no routes beyond the hosts' link. With
+    /// [`Host::default_route_via`], its counters show packets that follow the default route.
     ///
     /// # Errors
-    /// If there is one already or `ip` fails.
+    /// If there already is one or `ip` fails.
     pub fn router(&self) -> anyhow::Result<Host> {
         let router =
             Host::add_at(self, "router", "prouter", Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0xfe, 1))?;
@@ -159,10 +158,10 @@ impl Lab {
         Ok(router)
     }
 
-    /// Lets the lab and its processes stand when this process ends; [`remove`] takes them down. Returns the id.
+    /// Keeps the lab and its processes after this process ends, until [`remove`]. Returns the id.
     ///
     /// # Errors
-    /// If that cannot be recorded.
+    /// If the lab's directory cannot be written.
     pub fn keep(self) -> anyhow::Result<String> {
         reaper::mark_kept(&self.site.dir)?;
         self.site.kept.store(true, Ordering::Relaxed);
@@ -172,23 +171,23 @@ impl Lab {
         Ok(self.site.id.clone())
     }
 
-    /// The lab's name, Sextant's routes in it and the ends of all its logs, for a failing test's message.
-    pub fn explain(&self) -> String {
-        self.site.explain()
+    /// The lab's name, Sextant's routes and the last lines of all logs, for a failing test's message.
+    pub fn diagnostics(&self) -> String {
+        self.site.diagnostics()
     }
 }
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let looped = match std::thread::panicking() {
+        let loops = match std::thread::panicking() {
             true => Ok(()),
             false => self.no_daemon_loops(),
         };
-        if std::thread::panicking() || looped.is_err() {
-            eprintln!("{}", self.site.explain());
+        if std::thread::panicking() || loops.is_err() {
+            eprintln!("{}", self.site.diagnostics());
         }
-        self.site.end();
-        if let Err(error) = looped {
+        self.site.remove();
+        if let Err(error) = loops {
             panic!("{error:#}");
         }
     }
@@ -210,9 +209,9 @@ impl Site {
         }))
     }
 
-    /// The test changes something: what a daemon does from here on may have that cause.
+    /// Records that the test changes something, which may cause transitions of daemons.
     pub(crate) fn changed(&self) {
-        self.changes.note(&self.logs.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changes.record(&self.logs.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn is_kept(&self) -> bool {
@@ -228,18 +227,18 @@ impl Site {
                 _ => self.dir.join(format!("{name}.{count}.log")),
             })
             .find(|path| !logs.contains(path))
-            .expect("there are more numbers than logs");
+            .expect("the numbers are unbounded");
         logs.push(path.clone());
         path
     }
 
-    /// The lab's namespaces of now.
+    /// The lab's present namespaces.
     pub(crate) fn namespaces(self: &Arc<Self>) -> anyhow::Result<Vec<Namespace>> {
         let names = reaper::namespaces(&self.id)?;
         Ok(names.iter().map(|name| Namespace::existing(self, name)).collect())
     }
 
-    fn explain(self: &Arc<Self>) -> String {
+    fn diagnostics(self: &Arc<Self>) -> String {
         let mut text = format!("lab {} of \"{}\"", self.id, self.test);
         for namespace in self.namespaces().unwrap_or_default() {
             let routes = namespace.routes_of(sextant_proto::ROUTE_PROTOCOL).unwrap_or_default();
@@ -250,7 +249,7 @@ impl Site {
         }
         for log in self.logs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let name = log.file_name().unwrap_or_default().to_string_lossy();
-            let _ = write!(text, "\n---- the end of {name} ----\n{}", tail(log, TAIL));
+            let _ = write!(text, "\n---- last lines of {name} ----\n{}", tail(log, TAIL));
         }
         text
     }
@@ -259,17 +258,17 @@ impl Site {
         self.reaper.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn end(&self) {
+    fn remove(&self) {
         let Some(reaper) = self.take_reaper() else { return };
-        if let Err(error) = reaper.reap().and_then(|()| reaper::check_gone(&self.id)) {
+        if let Err(error) = reaper.reap().and_then(|()| reaper::check_removed(&self.id)) {
             eprintln!("lab {}: {error:#}", self.id);
         }
     }
 }
 
 impl Drop for Site {
-    /// For a lab that could not be made whole.
+    /// For a lab whose creation failed.
     fn drop(&mut self) {
-        self.end();
+        self.remove();
     }
 }

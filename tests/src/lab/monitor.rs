@@ -1,8 +1,8 @@
-//! Every change of a namespace's IPv6 routes, with the time at which the kernel told of it.
+//! Records every change of a namespace's IPv6 routes, with the time of the kernel's notification.
 //!
-//! One thread per monitor reads a netlink socket and stamps what it reads, which is some ten microseconds after the change
-//! unless the processors are busy. A question to the monitor first sends a no-op message over the same socket: since the
-//! kernel queues its answer after all changes made so far, a "nothing changed" is certain.
+//! One thread per monitor reads a netlink socket and adds timestamps, about ten microseconds after the change unless the CPUs
+//! are busy. A query of the monitor first sends a no-op message over the same socket. The kernel queues the answer after all
+//! earlier notifications, so the absence of changes is certain.
 
 use std::{
     collections::HashMap,
@@ -36,29 +36,29 @@ use super::{
 
 /// RTMGRP_IPV6_ROUTE of linux/rtnetlink.h.
 const IPV6_ROUTES: u32 = 0x400;
-/// Room for what comes while the thread waits for a processor: some 100,000 routes.
+/// Enough for the notifications of some 100,000 routes while the thread waits for a CPU.
 const RECEIVE_BUFFER: usize = 64 << 20;
 /// How long the kernel may take to answer the no-op.
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The sequence number of the no-op that ends the thread.
 const STOP: u32 = u32::MAX;
 
 /// A change of one route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteEvent {
-    /// When the kernel told of it, on the clock that log lines use.
+    /// When the notification was read, by the clock of log lines.
     pub at: SystemTime,
-    /// Whether the route is gone; otherwise it is new, changed or replaced.
+    /// Whether the route was removed; otherwise it was added, changed or replaced.
     pub gone: bool,
     /// The route.
     pub route: Route,
 }
 
 impl RouteEvent {
-    /// How long after `earlier` it was.
+    /// The time from `earlier` to this change.
     ///
     /// # Panics
-    /// If it was before: what it shows must not have been so already.
+    /// If the change was before `earlier`.
     #[track_caller]
     pub fn after(&self, earlier: SystemTime) -> Duration {
         self.at
@@ -85,7 +85,7 @@ pub struct RouteMonitor {
     name: String,
     socket: Arc<Socket>,
     record: Arc<Record>,
-    asked: AtomicU32,
+    queries: AtomicU32,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
@@ -103,7 +103,7 @@ struct Seen {
 }
 
 impl RouteMonitor {
-    /// Starts recording; what changes after this has returned is recorded.
+    /// Starts recording. All changes after its return are recorded.
     ///
     /// # Errors
     /// If the namespace is gone.
@@ -117,26 +117,26 @@ impl RouteMonitor {
             name: namespace.name().to_owned(),
             socket,
             record,
-            asked: AtomicU32::new(0),
+            queries: AtomicU32::new(0),
             thread: Some(std::thread::spawn(move || inside.enter(|| reader.run()))),
         })
     }
 
-    /// All changes so far, those included that were made just before this call.
+    /// All changes up to this call.
     ///
     /// # Errors
-    /// If some were lost (the socket's buffer overran), or the thread has ended.
+    /// If the socket's buffer overran, or the thread has ended.
     pub fn events(&self) -> anyhow::Result<Vec<RouteEvent>> {
-        let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = self.queries.fetch_add(1, Ordering::Relaxed) + 1;
         self.socket.send(&noop(number), 0)?;
-        let seen = self.wait(ANSWER, |seen| (seen.answered >= number).then(|| seen.events.clone()));
+        let seen = self.wait(ANSWER_TIMEOUT, |seen| (seen.answered >= number).then(|| seen.events.clone()));
         seen.with_context(|| format!("route monitor of {}", self.name))
     }
 
-    /// Says which routes changed after the first `skip` changes, as an error; for "not one route changed".
+    /// Checks that no route changed after the first `skip` changes.
     ///
     /// # Errors
-    /// If any did, with each; or as [`RouteMonitor::events`].
+    /// If one did, with each change; or as [`RouteMonitor::events`].
     pub fn quiet_since(&self, skip: usize) -> anyhow::Result<()> {
         let events = self.events()?;
         let changes: Vec<_> = events.iter().skip(skip).map(ToString::to_string).collect();
@@ -146,10 +146,10 @@ impl RouteMonitor {
         Ok(())
     }
 
-    /// Waits for the first change that `wanted` is true of.
+    /// Waits for the first change for which `wanted` is true.
     ///
     /// # Errors
-    /// If none comes by the deadline, with those that came; or as [`RouteMonitor::events`].
+    /// On the deadline, with the changes so far; or as [`RouteMonitor::events`].
     pub fn wait_for(
         &self,
         deadline: Duration,
@@ -244,20 +244,21 @@ impl Reader {
         loop {
             let received = self.socket.recv_from_full();
             let at = SystemTime::now();
-            let outcome = received.map_err(anyhow::Error::from).and_then(|(bytes, _)| self.take(&bytes, at));
+            let outcome =
+                received.map_err(anyhow::Error::from).and_then(|(bytes, _)| self.process(&bytes, at));
             match outcome {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    self.record.change(|seen| seen.failed = Some(format!("changes are lost: {error:#}")));
+                    self.record.change(|seen| seen.failed = Some(format!("changes were lost: {error:#}")));
                     return;
                 }
             }
         }
     }
 
-    /// Takes the messages of one datagram; false once told to stop.
-    fn take(&mut self, mut bytes: &[u8], at: SystemTime) -> anyhow::Result<bool> {
+    /// Processes the messages of one datagram; false at the message to stop.
+    fn process(&mut self, mut bytes: &[u8], at: SystemTime) -> anyhow::Result<bool> {
         while !bytes.is_empty() {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)?;
             let len = usize::try_from(message.header.length)?.next_multiple_of(4);
@@ -328,7 +329,7 @@ impl Reader {
         Hop { gateway, link }
     }
 
-    /// The name is asked for each time, since links are renamed; one that is gone keeps its last name.
+    /// Looks up the name each time, since links are renamed. A removed link keeps its last name.
     fn name_of(&mut self, index: u32) -> String {
         if let Ok(name) = if_indextoname(index) {
             self.names.insert(index, name.to_string_lossy().into_owned());

@@ -1,7 +1,7 @@
-//! A network namespace: owns its name, and ways to do something in it.
+//! A network namespace: owns its name, and runs code and commands in it.
 //!
-//! A thread enters it by setns(2), and what that thread opens or starts stays there. So a command is in the namespace from
-//! its first instruction; unlike with `ip netns exec`, it sees the machine's own mounts.
+//! A thread enters it by setns(2); sockets and processes that the thread creates stay in the namespace. So a command runs in
+//! the namespace from its first instruction, and sees the machine's own mounts, unlike with `ip netns exec`.
 
 use std::{
     ffi::OsStr,
@@ -45,7 +45,7 @@ impl Namespace {
         Ok(Self { site: Arc::clone(site), name })
     }
 
-    /// One that exists already.
+    /// A namespace that exists already.
     pub(crate) fn existing(site: &Arc<Site>, name: &str) -> Self {
         Self { site: Arc::clone(site), name: name.to_owned() }
     }
@@ -55,17 +55,17 @@ impl Namespace {
         try_poll(10 * SECONDS, || {
             let left = self.processes()?;
             for pid in &left {
-                // One that has just ended is no error.
+                // The process may have ended meanwhile.
                 let _ = kill(*pid, Signal::SIGKILL);
             }
-            ensure!(left.is_empty(), "{left:?} in {} cannot be killed", self.name);
+            ensure!(left.is_empty(), "processes {left:?} in {} do not end", self.name);
             Ok(())
         })?;
         let args = ["ip", "netns", "delete", &self.name];
         succeeded(&args, &command_of(&self.site, &args)?.output()?)
     }
 
-    /// The processes in it; zombies are in none.
+    /// The processes in it, without zombies.
     fn processes(&self) -> anyhow::Result<Vec<Pid>> {
         let own = fs::metadata(self.path())?;
         let is_inside = |pid: &i32| {
@@ -92,13 +92,13 @@ impl Namespace {
         &self.site.dir
     }
 
-    /// Does something on a thread in the namespace. Sockets made there stay in the namespace wherever they are used.
+    /// Runs `action` on a thread in the namespace. Sockets that it creates stay in the namespace.
     ///
     /// # Errors
     /// If the namespace is gone.
     ///
     /// # Panics
-    /// If `action` does.
+    /// If `action` panics.
     pub fn enter<T: Send>(&self, action: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
         let file = File::open(self.path()).with_context(|| format!("namespace {} is gone", self.name))?;
         thread::scope(|scope| {
@@ -110,7 +110,7 @@ impl Namespace {
         })
     }
 
-    /// Runs a command to its end.
+    /// Runs a command and waits for its end.
     ///
     /// # Errors
     /// If it cannot be started; not if it fails.
@@ -120,10 +120,10 @@ impl Namespace {
             .with_context(|| format!("{} cannot be started", shown(args)))
     }
 
-    /// Runs a command to its end, and gives its standard output.
+    /// Runs a command, waits for its end, and returns its standard output.
     ///
     /// # Errors
-    /// If it fails, with what it wrote.
+    /// If it fails, with its output.
     pub fn check<S: AsRef<OsStr> + Sync>(&self, args: &[S]) -> anyhow::Result<String> {
         let output = self.run(args)?;
         succeeded(args, &output)?;
@@ -133,15 +133,15 @@ impl Namespace {
     /// Runs `ip` with these arguments (words without quoting): `ip("-6 route add unreachable 2001:db8:9::/48")`.
     ///
     /// # Errors
-    /// If it fails, with what it wrote.
+    /// If it fails, with its output.
     pub fn ip(&self, args: &str) -> anyhow::Result<String> {
         self.check(&[&["ip"], args.split_whitespace().collect::<Vec<_>>().as_slice()].concat())
     }
 
-    /// Runs one `ip` for many commands, one a line.
+    /// Runs many `ip` commands, one per line.
     ///
     /// # Errors
-    /// If one fails; those after it are not done.
+    /// If one fails; the later ones do not run.
     pub fn ip_batch(&self, lines: &str) -> anyhow::Result<()> {
         let args = ["ip", "-batch", "-"];
         self.site.changed();
@@ -161,15 +161,14 @@ impl Namespace {
     /// Sets a kernel parameter of the namespace, e.g. `net/ipv6/conf/all/forwarding` (with slashes).
     ///
     /// # Errors
-    /// If there is none of this name, or not this value for it.
+    /// If it does not exist, or does not accept the value.
     pub fn sysctl(&self, key: &str, value: &str) -> anyhow::Result<()> {
         self.site.changed();
         let path = Path::new("/proc/sys").join(key);
         self.enter(|| fs::write(&path, value))?.with_context(|| format!("{key} = {value} in {}", self.name))
     }
 
-    /// Starts a process that runs until it ends or the [`Process`] is dropped; its output goes to `<name>.log` in the
-    /// lab's directory.
+    /// Starts a process; it is killed when the [`Process`] is dropped. Its output goes to `<name>.log` in the lab's directory.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -189,7 +188,7 @@ impl Namespace {
     ) -> anyhow::Result<Process> {
         self.site.changed();
         let log = self.site.new_log(name);
-        let file = File::create(&log).with_context(|| format!("{} cannot be made", log.display()))?;
+        let file = File::create(&log).with_context(|| format!("{} cannot be created", log.display()))?;
         let mut command = self.command(args)?;
         command.envs(environment.iter().map(|(key, value)| (key, value)));
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
@@ -212,15 +211,15 @@ fn command_of<S: AsRef<OsStr>>(site: &Site, args: &[S]) -> anyhow::Result<Comman
         site.changed();
     }
     let Some((program, args)) = args.split_first() else {
-        bail!("no command was given");
+        bail!("the command is empty");
     };
     let mut command = Command::new(program);
-    // Whoever runs the tests may have settings of their own.
+    // The settings of the user who runs the tests must not have an effect.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SEXTANT_"))
     {
         command.env_remove(name);
     }
-    // The first is how the reaper knows the lab's processes.
+    // The reaper finds the lab's processes by SX_LAB.
     command.args(args).env("SX_LAB", &site.id).env("LC_ALL", "C");
     Ok(command)
 }

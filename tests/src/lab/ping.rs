@@ -6,19 +6,19 @@ use anyhow::{Context, bail};
 
 use super::{host::Container, namespace::Namespace};
 
-/// How many pings of a matrix run at once.
-const AT_ONCE: usize = 16;
+/// How many pings of a matrix run at the same time.
+const CONCURRENT: usize = 16;
 
-/// What became of one echo request.
+/// The outcome of one echo request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PingOutcome {
-    /// It was answered, after this many milliseconds.
+    /// An answer, after this many milliseconds.
     Replied(f64),
-    /// Somebody refused it: `No route`, `Address unreachable`, …, and who.
+    /// Refused: the reason (`No route`, `Address unreachable`, …) and the sender of the ICMPv6 error.
     Unreachable(String),
-    /// It went round until its hop limit was used up.
+    /// A routing loop: the hop limit was exceeded.
     Looped(String),
-    /// Nothing came back within a second.
+    /// No answer within a second.
     Lost,
 }
 
@@ -26,7 +26,7 @@ impl PingOutcome {
     /// `Ok` if it was answered; for [`poll`](crate::poll).
     ///
     /// # Errors
-    /// If not, with what happened.
+    /// If not, with the outcome.
     pub fn replied(&self) -> anyhow::Result<()> {
         match self {
             Self::Replied(_) => Ok(()),
@@ -37,7 +37,7 @@ impl PingOutcome {
     /// `Ok` if it was refused.
     ///
     /// # Errors
-    /// If not, with what happened.
+    /// If not, with the outcome.
     pub fn refused(&self) -> anyhow::Result<()> {
         match self {
             Self::Unreachable(_) => Ok(()),
@@ -61,7 +61,7 @@ impl Namespace {
     /// Sends one echo request and waits up to a second.
     ///
     /// # Errors
-    /// If `ping` is missing or cannot be understood.
+    /// If `ping` is missing or its output cannot be parsed.
     pub fn ping(&self, target: Ipv6Addr) -> anyhow::Result<PingOutcome> {
         let target = target.to_string();
         let output =
@@ -72,7 +72,7 @@ impl Namespace {
     }
 }
 
-/// Pings from each container to each other one; a line `from → to: outcome` for each pair that was not answered.
+/// Pings from each container to each other one. Returns a line `from → to: outcome` for each ping without an answer.
 ///
 /// # Errors
 /// As [`Namespace::ping`].
@@ -83,14 +83,14 @@ pub fn ping_matrix(containers: &[Container]) -> anyhow::Result<String> {
         .filter(|(from, to)| from.name() != to.name())
         .collect();
     let mut failures = Vec::new();
-    for some in pairs.chunks(AT_ONCE) {
+    for chunk in pairs.chunks(CONCURRENT) {
         let outcomes = thread::scope(|scope| {
             let pings: Vec<_> =
-                some.iter().map(|(from, to)| scope.spawn(|| from.ping(to.address()))).collect();
+                chunk.iter().map(|(from, to)| scope.spawn(|| from.ping(to.address()))).collect();
             let outcomes = pings.into_iter().map(|ping| ping.join().expect("a ping does not panic"));
             outcomes.collect::<Result<Vec<_>, _>>()
         })?;
-        let failed = some.iter().zip(outcomes).filter(|(_, outcome)| outcome.replied().is_err());
+        let failed = chunk.iter().zip(outcomes).filter(|(_, outcome)| outcome.replied().is_err());
         failures.extend(
             failed.map(|((from, to), outcome)| format!("{} → {}: {outcome}", from.name(), to.name())),
         );
@@ -98,7 +98,7 @@ pub fn ping_matrix(containers: &[Container]) -> anyhow::Result<String> {
     Ok(failures.join("\n"))
 }
 
-/// Reads what `ping` of iputils writes.
+/// Parses the output of iputils' `ping`.
 fn outcome(text: &str) -> anyhow::Result<PingOutcome> {
     for line in text.lines() {
         if let Some((_, time)) = line.split_once(" time=") {
@@ -112,7 +112,7 @@ fn outcome(text: &str) -> anyhow::Result<PingOutcome> {
             let from = from.split_whitespace().nth(1).unwrap_or("?");
             return Ok(PingOutcome::Unreachable(format!("{why} (from {from})")));
         }
-        // The sender's own kernel says no.
+        // The sender's own kernel refuses.
         if let Some(why) = ["Network is unreachable", "No route to host", "Permission denied"]
             .into_iter()
             .find(|why| line.contains(why))
@@ -123,7 +123,7 @@ fn outcome(text: &str) -> anyhow::Result<PingOutcome> {
     if text.contains(" 0 received") {
         return Ok(PingOutcome::Lost);
     }
-    bail!("ping wrote what is not understood: {text}")
+    bail!("the output of ping cannot be parsed: {text}")
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_are_told_apart() {
+    fn outcomes_are_parsed() {
         // Written by `ping -6 -n -c 1 -W 1` of iputils 20221126.
         let replied = "64 bytes from 2001:db8::2: icmp_seq=1 ttl=64 time=0.052 ms\n";
         assert_eq!(outcome(replied).unwrap(), PingOutcome::Replied(0.052));

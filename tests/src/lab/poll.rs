@@ -1,4 +1,4 @@
-//! Waiting for a condition with a deadline, and saying both sides when it does not come.
+//! Waits for a condition with a deadline, and reports the expected and the actual state on the deadline.
 
 use std::{
     fmt::Display,
@@ -11,34 +11,34 @@ pub const SECONDS: Duration = Duration::from_secs(1);
 /// One millisecond.
 pub const MILLISECONDS: Duration = Duration::from_millis(1);
 
-/// How often a condition is asked.
+/// The interval between two checks of a condition.
 const INTERVAL: Duration = Duration::from_millis(8);
 
-/// Asks `condition` until it is `Ok`, and gives that.
+/// Checks `condition` until it is `Ok`, and returns its value.
 ///
 /// # Panics
-/// On the deadline, with `what` and the last error.
+/// On the deadline, with `expected` and the last error.
 #[track_caller]
-pub fn poll<T, E: Display>(what: &str, deadline: Duration, condition: impl FnMut() -> Result<T, E>) -> T {
+pub fn poll<T, E: Display>(expected: &str, deadline: Duration, condition: impl FnMut() -> Result<T, E>) -> T {
     match try_poll(deadline, condition) {
         Ok(value) => value,
-        Err(state) => panic!("expected within {deadline:?}: {what}\nbut at last: {state:#}"),
+        Err(state) => panic!("expected within {deadline:?}: {expected}\nlast state: {state:#}"),
     }
 }
 
-/// Asks `actual` until it is `expected`, compared line by line without regard to outer white space.
+/// Checks `actual` until it equals `expected`, ignoring white space around lines and empty lines.
 ///
 /// # Panics
 /// On the deadline, with both texts.
 #[track_caller]
 pub fn expect_text<E: Display>(
-    what: &str,
+    title: &str,
     deadline: Duration,
     expected: &str,
     mut actual: impl FnMut() -> Result<String, E>,
 ) {
     let expected = trimmed(expected);
-    poll(what, deadline, || match actual() {
+    poll(title, deadline, || match actual() {
         Ok(actual) if trimmed(&actual) == expected => Ok(()),
         Ok(actual) => Err(format!("{}\nexpected: {expected}", trimmed(&actual))),
         Err(error) => Err(format!("{error:#}\nexpected: {expected}")),
@@ -69,18 +69,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_state_is_in_the_message() {
+    fn the_message_contains_the_last_state() {
         let outcome = std::panic::catch_unwind(|| {
             expect_text("a to be b", MILLISECONDS, "b", || Ok::<_, String>("a".to_owned()));
         });
         let message = *outcome.unwrap_err().downcast::<String>().unwrap();
-        assert_eq!(message, "expected within 1ms: a to be b\nbut at last: a\nexpected: b");
+        assert_eq!(message, "expected within 1ms: a to be b\nlast state: a\nexpected: b");
     }
 
     #[test]
-    fn what_comes_in_the_end_is_taken() {
+    fn the_first_success_is_returned() {
         let mut count = 0;
-        let value = poll("three asks", SECONDS, || {
+        let value = poll("three checks", SECONDS, || {
             count += 1;
             if count == 3 { Ok(count) } else { Err("not yet") }
         });
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn indentation_does_not_count() {
+    fn indentation_is_ignored() {
         expect_text("routes", MILLISECONDS, "\n  a\n  b\n", || Ok::<_, String>("a\nb".to_owned()));
     }
 }

@@ -27,10 +27,10 @@ pub struct Process {
     log: PathBuf,
 }
 
-/// A line of a log, and when it was seen there (within some milliseconds of its writing).
+/// A line of a log, and when it was read (within some milliseconds of its writing).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// When it was seen.
+    /// When it was read.
     pub seen: SystemTime,
     /// The line.
     pub text: String,
@@ -51,10 +51,10 @@ impl Process {
     /// # Errors
     /// If the process has ended.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        // Not reaped while the lock is held, so that the id is still its own.
+        // The lock prevents the reaping of the child, so the pid is still its own.
         let mut child = self.lock();
         if let Some(status) = child.try_wait()? {
-            bail!("{} has ended already: {status}; its log ends:\n{}", self.name, tail(&self.log, 10));
+            bail!("{} has already ended: {status}; last log lines:\n{}", self.name, tail(&self.log, 10));
         }
         self.site.changed();
         let pid = Pid::from_raw(i32::try_from(self.pid).context("process id")?);
@@ -64,17 +64,17 @@ impl Process {
     /// Kills it (SIGKILL) and waits for its end.
     ///
     /// # Errors
-    /// If it has ended before.
+    /// If it has already ended.
     pub fn kill(&self) -> anyhow::Result<()> {
         self.signal(Signal::SIGKILL)?;
         self.lock().wait()?;
         Ok(())
     }
 
-    /// Asks it to end (SIGTERM) and waits for that.
+    /// Sends SIGTERM and waits for its end.
     ///
     /// # Errors
-    /// If it has ended before, or does not by the deadline.
+    /// If it has already ended, or on the deadline.
     pub fn terminate(&self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;
         self.wait(deadline)
@@ -88,7 +88,7 @@ impl Process {
         self.signal(Signal::SIGSTOP)
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Continues it (SIGCONT).
     ///
     /// # Errors
     /// If it has ended.
@@ -96,10 +96,10 @@ impl Process {
         self.signal(Signal::SIGCONT)
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// If waitpid(2) fails.
     pub fn ended(&self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.lock().try_wait()?)
     }
@@ -107,40 +107,44 @@ impl Process {
     /// Waits for its end.
     ///
     /// # Errors
-    /// If it has not ended by the deadline.
+    /// On the deadline.
     pub fn wait(&self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         try_poll(deadline, || {
             self.ended()?.ok_or_else(|| {
-                anyhow!("{} still runs after {deadline:?}; its log ends:\n{}", self.name, tail(&self.log, 10))
+                anyhow!(
+                    "{} still runs after {deadline:?}; last log lines:\n{}",
+                    self.name,
+                    tail(&self.log, 10)
+                )
             })
         })
     }
 
-    /// What it has written to standard output and standard error.
+    /// Its standard output and standard error so far.
     pub fn log(&self) -> String {
         fs::read(&self.log)
             .map_or_else(|error| error.to_string(), |text| String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// How many lines it has logged that a daemon logs by default: of level info and above.
+    /// The number of lines of level info and above in a daemon's log.
     pub fn logged_lines(&self) -> usize {
         super::logs::count(&self.log())
     }
 
-    /// How much it has written, in octets; for [`Process::wait_for_line_after`].
+    /// The length of its log in octets, for [`Process::wait_for_line_after`].
     pub fn log_len(&self) -> usize {
         fs::metadata(&self.log).map_or(0, |file| usize::try_from(file.len()).unwrap_or(usize::MAX))
     }
 
-    /// Waits for a line that contains `pattern`; the first one of the log.
+    /// Waits for the first line of its log that contains `pattern`.
     ///
     /// # Errors
-    /// If there is none by the deadline, or the process ends without it.
+    /// On the deadline, or if the process ends without such a line.
     pub fn wait_for_line(&self, pattern: &str, deadline: Duration) -> anyhow::Result<LogLine> {
         self.wait_for_line_after(0, pattern, deadline)
     }
 
-    /// As [`Process::wait_for_line`], without what the log's first `skip` octets hold.
+    /// As [`Process::wait_for_line`], without the first `skip` octets of the log.
     ///
     /// # Errors
     /// As there.
@@ -151,7 +155,7 @@ impl Process {
         deadline: Duration,
     ) -> anyhow::Result<LogLine> {
         let line = || {
-            // Asked before the log is read, so that what it wrote last is not missed.
+            // Checked before the log is read, so that the last lines are not missed.
             let ended = self.ended()?;
             let log = fs::read(&self.log)?;
             let text = String::from_utf8_lossy(log.get(skip..).unwrap_or_default()).into_owned();
@@ -159,7 +163,7 @@ impl Process {
             match text.lines().find(|line| line.contains(pattern)) {
                 Some(line) => Ok(Some(LogLine { seen, text: line.to_owned() })),
                 None if ended.is_some() => Ok(None),
-                None => Err(anyhow!("not there yet")),
+                None => Err(anyhow!("no such line yet")),
             }
         };
         let end = match try_poll(deadline, line) {
@@ -167,7 +171,7 @@ impl Process {
             Ok(None) => "when it ended".to_owned(),
             Err(_) => format!("after {deadline:?}"),
         };
-        bail!("{} has no line with \"{pattern}\" {end}; its log ends:\n{}", self.name, tail(&self.log, 10))
+        bail!("{} has no line with \"{pattern}\" {end}; last log lines:\n{}", self.name, tail(&self.log, 10))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Child> {
@@ -186,7 +190,7 @@ impl Drop for Process {
     }
 }
 
-/// Whether it was ended by this signal.
+/// Whether this signal ended the process.
 pub fn ended_by(status: ExitStatus, signal: Signal) -> bool {
     status.signal() == Some(signal as i32)
 }

@@ -1,8 +1,8 @@
-//! What takes labs down: owns the reaper child and the record of who owns which lab.
+//! Removal of labs: owns the reaper process and the record of each lab's owner.
 //!
-//! The reaper (`reaper.sh`) reads from a pipe whose other end only the lab's owner has (close-on-exec, so no child of the
-//! owner inherits it). The kernel closes that end however the owner dies; the reaper then kills the lab's processes and
-//! deletes its namespaces and its directory. The ordinary way down is the same: the owner closes the pipe and waits.
+//! The reaper (`reaper.sh`) reads from a pipe of which only the lab's owner holds the other end (close-on-exec, so no child
+//! of the owner inherits it). The kernel closes that end however the owner dies; then the reaper kills the lab's processes
+//! and deletes its namespaces and its directory. An orderly removal is the same: the owner closes the pipe and waits.
 
 use std::{
     fs,
@@ -14,20 +14,20 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// Where the labs' directories are; root's own.
+/// The directory of the labs' directories; owned by root.
 const LABS: &str = "/var/lib/sextant-lab";
 const SCRIPT: &str = include_str!("reaper.sh");
-/// A directory without a record is one that is being made, unless it is older than this.
-const BIRTH: Duration = Duration::from_secs(60);
+/// A directory without a record belongs to a lab that is being created, unless it is older than this.
+const CREATION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A child that takes the lab down when its owner is gone.
+/// A child process that removes the lab when its owner ends.
 #[derive(Debug)]
 pub(crate) struct Reaper {
     child: Child,
 }
 
 impl Reaper {
-    /// Starts it for a lab, whose namespaces need not exist yet.
+    /// Starts a reaper for a lab; the namespaces need not exist yet.
     pub(crate) fn start(id: &str, dir: &Path) -> anyhow::Result<Self> {
         let child = Command::new("setsid")
             .args(["sh", "-c", SCRIPT, "sextant-lab-reaper", id])
@@ -41,14 +41,14 @@ impl Reaper {
         Ok(Self { child })
     }
 
-    /// Takes the lab down, and is back when that is done.
+    /// Removes the lab, and waits until that is done.
     pub(crate) fn reap(mut self) -> anyhow::Result<()> {
         drop(self.child.stdin.take());
         self.child.wait()?;
         Ok(())
     }
 
-    /// Ends the reaper and lets the lab stand.
+    /// Ends the reaper without removing the lab.
     pub(crate) fn disarm(mut self) -> anyhow::Result<()> {
         let mut pipe = self.child.stdin.take().context("the reaper's pipe is closed")?;
         pipe.write_all(b"keep\n")?;
@@ -57,47 +57,47 @@ impl Reaper {
     }
 }
 
-/// Makes a lab's directory, with the record of this process as its owner.
+/// Creates a lab's directory, with a record of this process as its owner.
 pub(crate) fn make_dir(id: &str, test: &str) -> anyhow::Result<PathBuf> {
     let dir = dir_of(id);
-    fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    fs::create_dir_all(&dir).with_context(|| format!("{} cannot be created", dir.display()))?;
     let pid = std::process::id();
-    let started = start_time(pid).context("/proc does not know this process")?;
+    let started = start_time(pid).context("this process is not in /proc")?;
     fs::write(dir.join("owner"), format!("{pid} {started} {test}\n"))?;
     Ok(dir)
 }
 
-/// Records that a lab is to stand when its owner is gone.
+/// Records that a lab is kept when its owner ends.
 pub(crate) fn mark_kept(dir: &Path) -> anyhow::Result<()> {
     Ok(fs::write(dir.join("kept"), "")?)
 }
 
-/// Takes down the lab with this id, whoever made it; for labs that were kept.
+/// Removes the lab with this id, of any owner; for kept labs.
 ///
 /// # Errors
-/// If there is no such lab, or something of it is left.
+/// If there is no such lab, or its removal is incomplete.
 pub fn remove(id: &str) -> anyhow::Result<()> {
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        bail!("\"{id}\" is no lab id; ids are the directories in {LABS}");
+        bail!("\"{id}\" is not a lab id; the ids are the directories in {LABS}");
     }
     if !dir_of(id).exists() && namespaces(id)?.is_empty() {
         bail!("there is no lab \"{id}\"; labs: {}", ids()?.join(", "));
     }
     Reaper::start(id, &dir_of(id))?.reap()?;
-    check_gone(id)
+    check_removed(id)
 }
 
-/// Says what is left of a lab, as an error.
-pub(crate) fn check_gone(id: &str) -> anyhow::Result<()> {
+/// Checks that nothing of a lab is left.
+pub(crate) fn check_removed(id: &str) -> anyhow::Result<()> {
     let left = namespaces(id)?;
     if !left.is_empty() || dir_of(id).exists() {
-        bail!("lab {id} is not gone: namespaces {left:?}, directory {}", dir_of(id).display());
+        bail!("lab {id} is not removed completely: namespaces {left:?}, directory {}", dir_of(id).display());
     }
     Ok(())
 }
 
-/// Takes down the labs whose owner is dead and which were not to be kept. Their reapers do that too; this is for those
-/// whose reaper was killed. What another process is sweeping at the same time is no error.
+/// Removes leftover labs: their owner has ended, and they are not kept. Usually their reaper does that; this is for labs
+/// whose reaper was killed. Several processes may sweep at the same time.
 pub(crate) fn sweep() -> anyhow::Result<()> {
     for id in ids()? {
         if is_leftover(&dir_of(&id)) {
@@ -136,7 +136,7 @@ fn is_leftover(dir: &Path) -> bool {
         return false;
     }
     let Ok(record) = fs::read_to_string(dir.join("owner")) else {
-        return age(dir).is_some_and(|age| age > BIRTH);
+        return age(dir).is_some_and(|age| age > CREATION_TIMEOUT);
     };
     let mut words = record.split(' ');
     let owner = words.next().and_then(|pid| pid.parse().ok());
@@ -148,7 +148,7 @@ fn age(dir: &Path) -> Option<Duration> {
     SystemTime::now().duration_since(made).ok()
 }
 
-/// When a process started, in ticks since boot (proc_pid_stat(5), field 22): tells it from a later one of the same pid.
+/// The start time of a process in ticks since boot (proc_pid_stat(5), field 22). It differs for a later process of the same pid.
 fn start_time(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(") ")?;

@@ -1,11 +1,11 @@
-# Takes a lab down once nobody holds the other end of standard input any more; a line "keep" lets the lab stand instead.
-# Runs in a session of its own, so that what kills the lab's owner does not kill this. Arguments: lab id, lab directory.
+# Removes a lab at the end of standard input; after a line "keep", it ends without doing so. Arguments: lab id, lab directory.
+# Runs in a session of its own, so that a signal to the lab owner's group does not kill it.
 trap '' HUP INT TERM PIPE
 id=$1 dir=$2
 IFS= read -r word
 [ "$word" = keep ] && exit 0
 
-# Processes in the lab's namespaces, and those that the lab started wherever they are (say, not there yet).
+# Processes in the lab's namespaces, and processes that the lab started and that may not have entered their namespace yet.
 pids() {
     stat -Lc '%i %n' /run/netns/sx"$id"-* /proc/[0-9]*/ns/net 2>/dev/null |
         awk '$2 ~ /^\/run\// { lab[$1] = 1; next } lab[$1] { split($2, part, "/"); print part[3] }'
@@ -21,7 +21,7 @@ done
 for namespace in /run/netns/sx"$id"-*; do
     [ -e "$namespace" ] && echo "netns delete ${namespace##*/}"
 done | ip -force -batch - 2>/dev/null
-# What systemd-nspawn and the systemd in it leave behind. A process is in its cgroup for a moment longer than in its namespace.
+# Cgroups and files of systemd-nspawn and the systemd in it. A process leaves its cgroup later than its namespace.
 tries=0
 while groups=$(find /sys/fs/cgroup -maxdepth 2 -name "sx$id-*" 2>/dev/null) && [ -n "$groups" ] && [ $((tries += 1)) -le 100 ]; do
     # shellcheck disable=SC2086 # one word each

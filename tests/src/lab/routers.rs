@@ -1,5 +1,5 @@
-//! Real routing daemons in a lab, from Debian's packages: BIRD 2 and FRR. They write no pid file and no socket outside the
-//! lab's directory, and end as any process of the lab does.
+//! Routing daemons in a lab, from Debian's packages: BIRD 2 and FRR. Their pid files and sockets are in the lab's directory,
+//! and they end with the lab.
 
 use std::{
     fs,
@@ -23,18 +23,18 @@ pub struct Bird {
 /// A running FRR: zebra, bgpd and bfdd.
 #[derive(Debug)]
 pub struct Frr {
-    /// The one that speaks BGP.
+    /// The BGP daemon.
     pub bgpd: Process,
-    /// The one that speaks with the kernel.
+    /// The daemon that writes routes to the kernel.
     pub zebra: Process,
-    /// The one that watches bgpd's neighbours, where it is told to.
+    /// The BFD daemon, if the config uses BFD.
     pub bfdd: Option<Process>,
     namespace: Namespace,
     dir: PathBuf,
 }
 
 impl Namespace {
-    /// Starts BIRD 2 with a config file, as `bird -f -c FILE`.
+    /// Starts BIRD 2 with a config file: `bird -f -c FILE`.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -50,7 +50,7 @@ impl Namespace {
         Ok(Bird { process, namespace: self.clone(), socket })
     }
 
-    /// As [`Namespace::bird_with`], recovering what a BIRD before it has left (`-R`).
+    /// As [`Namespace::bird_with`], with graceful restart recovery (`-R`).
     ///
     /// # Errors
     /// As there.
@@ -66,7 +66,7 @@ impl Namespace {
         self.bird(&self.config_file("bird", config)?)
     }
 
-    /// Starts FRR's zebra, bfdd and bgpd, with a config file for bgpd.
+    /// Starts FRR's zebra, bgpd and, if the config uses BFD, bfdd, with a config file for bgpd.
     ///
     /// # Errors
     /// If they cannot be started.
@@ -84,14 +84,14 @@ impl Namespace {
         fs::write(dir.join("bgpd.conf"), config)?;
         ["zebra.conf", "bfdd.conf"].into_iter().try_for_each(|name| fs::write(dir.join(name), ""))?;
         let shown = dir.display().to_string();
-        // The daemons give root up.
+        // The daemons switch to the user frr.
         self.check(&["chown", "-R", "frr:frr", &shown]).context("install frr")?;
         let control = format!("{shown}/bfdd.sock");
-        // Otherwise it deletes an IPv6 route before it adds what takes its place.
+        // Without this option, zebra deletes an IPv6 route before it adds the new one.
         let zebra = self.frr_daemon("zebra", &shown, &["--v6-rr-semantics"])?;
-        // Who comes too early tries again only after 10 s, and what bgpd says to an absent bfdd is lost.
-        let listens = || dir.join("zserv.api").exists().then_some(()).ok_or("no socket yet");
-        try_poll(10 * SECONDS, listens)
+        // A daemon that starts before zebra listens retries only after 10 s, and bgpd's messages before bfdd runs are lost.
+        let listening = || dir.join("zserv.api").exists().then_some(()).ok_or("no socket yet");
+        try_poll(10 * SECONDS, listening)
             .map_err(|state| anyhow!("zebra: {state}; its log:\n{}", zebra.log()))?;
         let bfdd = if config.contains(" bfd") {
             let bfdd = self.frr_daemon("bfdd", &shown, &["--bfdctl", &control])?;
@@ -123,7 +123,7 @@ impl Namespace {
 }
 
 impl Bird {
-    /// What it answers to a command of `birdc`.
+    /// Its answer to a `birdc` command.
     ///
     /// # Errors
     /// If it does not answer.
@@ -135,15 +135,15 @@ impl Bird {
 }
 
 impl Frr {
-    /// Kills bgpd (SIGKILL), while zebra goes on.
+    /// Kills bgpd (SIGKILL); zebra continues.
     ///
     /// # Errors
-    /// If it has ended before.
+    /// If it has already ended.
     pub fn kill_bgpd(&self) -> anyhow::Result<()> {
         self.bgpd.kill()
     }
 
-    /// Starts bgpd anew, with what it was started with.
+    /// Starts bgpd again with the same config.
     ///
     /// # Errors
     /// If it cannot be started.
@@ -152,7 +152,7 @@ impl Frr {
         Ok(())
     }
 
-    /// What it answers to a command of `vtysh`.
+    /// Its answer to a `vtysh` command.
     ///
     /// # Errors
     /// If it does not answer.
@@ -160,7 +160,7 @@ impl Frr {
         self.ask_all(&["-c", command])
     }
 
-    /// As [`Frr::ask`], with `vtysh`'s own arguments: several commands, each after `-c`.
+    /// As [`Frr::ask`], with arguments for `vtysh`: several commands, each after `-c`.
     ///
     /// # Errors
     /// As there.

@@ -1,4 +1,4 @@
-//! A kernel's IPv6 routes as text, read by `ip` so that the agent's own netlink code is not its judge.
+//! A kernel's IPv6 routes as text, read by `ip` so that the agent's netlink code does not check itself.
 
 use std::{collections::BTreeSet, fmt, net::Ipv6Addr};
 
@@ -10,23 +10,23 @@ use super::namespace::Namespace;
 
 /// The main table.
 pub const MAIN: u32 = 254;
-/// The table of the host's own addresses, which is left out everywhere.
+/// The table of the host's own addresses. It is always left out.
 pub const LOCAL: u32 = 255;
 
-/// A route, without what changes by itself (expiry) or says nothing (preference, flags, the loopback device of an
-/// unreachable route).
+/// A route, without attributes that change by themselves (expiry) or are irrelevant (preference, flags, the loopback device
+/// of an unreachable route).
 ///
-/// As text: `[type ]destination [via gateway] [dev name] proto name metric N [table N]`. Of more than one next hop each is
+/// As text: `[type ]destination [via gateway] [dev name] proto name metric N [table N]`. With several next hops, each is
 /// `nexthop via gateway dev name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Route {
-    /// Where it leads.
+    /// The destination.
     pub destination: Prefix,
     /// The kernel's route type (RTN_…): 1 unicast, 6 blackhole, 7 unreachable, ….
     pub kind: u8,
     /// The next hops, sorted; none for an unreachable route.
     pub hops: Vec<Hop>,
-    /// Who made it (rtm_protocol); Sextant's is 66.
+    /// The route protocol (rtm_protocol); Sextant's is 66.
     pub protocol: u8,
     /// Its metric.
     pub metric: u32,
@@ -37,14 +37,14 @@ pub struct Route {
 /// A next hop.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hop {
-    /// The gateway; none on-link.
+    /// The gateway; none if the destination is on-link.
     pub gateway: Option<Ipv6Addr>,
     /// The interface.
     pub link: String,
 }
 
 impl Namespace {
-    /// All routes of all tables but the local one, as text, sorted.
+    /// All routes of all tables except the local one, as sorted text.
     ///
     /// # Errors
     /// If `ip` fails.
@@ -52,7 +52,7 @@ impl Namespace {
         Ok(texts(self.route_table()?))
     }
 
-    /// Those of [`Namespace::routes`] that are of this protocol.
+    /// The routes of this protocol, as [`Namespace::routes`].
     ///
     /// # Errors
     /// If `ip` fails.
@@ -61,7 +61,7 @@ impl Namespace {
         Ok(texts(routes.into_iter().filter(|route| route.protocol == protocol)))
     }
 
-    /// Those of [`Namespace::routes`] that are not Sextant's. Take it before and after, and see the [`difference`].
+    /// The routes of other protocols than Sextant's, as [`Namespace::routes`]. For a comparison, see [`difference`].
     ///
     /// # Errors
     /// If `ip` fails.
@@ -81,7 +81,7 @@ impl Namespace {
     }
 }
 
-/// What is gone from `before` (`- route`) and new in `after` (`+ route`), a line each; empty if they are the same.
+/// The routes only in `before` (`- route`) and only in `after` (`+ route`), one per line; empty if both are equal.
 pub fn difference(before: &[String], after: &[String]) -> String {
     let gone = before.iter().filter(|route| !after.contains(route)).map(|route| format!("- {route}"));
     let new = after.iter().filter(|route| !before.contains(route)).map(|route| format!("+ {route}"));
@@ -92,10 +92,10 @@ fn texts(routes: impl IntoIterator<Item = Route>) -> Vec<String> {
     routes.into_iter().map(|route| route.to_string()).collect()
 }
 
-/// Reads what `ip -6 -N -j route show table all` writes.
+/// Parses the output of `ip -6 -N -j route show table all`.
 fn parse(text: &str) -> anyhow::Result<BTreeSet<Route>> {
     let Value::Array(entries) = serde_json::from_str(text)? else {
-        bail!("ip wrote no list: {text}");
+        bail!("the output of ip is not a list: {text}");
     };
     let routes = entries.iter().map(|entry| parse_route(entry).with_context(|| entry.to_string()));
     routes.filter(|route| !matches!(route, Ok(route) if route.table == LOCAL)).collect()
@@ -133,7 +133,7 @@ fn parse_destination(text: &str) -> anyhow::Result<Prefix> {
     }
 }
 
-/// `ip` writes some numbers as numbers and some as text.
+/// `ip` prints some numbers as JSON numbers and some as strings.
 fn number(value: &Value) -> anyhow::Result<Option<u32>> {
     match value {
         Value::Null => Ok(None),
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_become_text() {
+    fn routes_are_parsed_and_printed() {
         // Written by `ip -6 -N -j route show table all` of iproute2 6.1.
         let text = r#"[
             {"dst":"2001:db8:5::/64","dev":"lo","table":"77","protocol":"4","metric":7,"flags":[],"pref":"medium"},
@@ -211,12 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_an_error() {
+    fn an_incomplete_route_is_an_error() {
         assert!(parse(r#"[{"dst":"default","dev":"eth0","metric":1}]"#).is_err());
     }
 
     #[test]
-    fn the_difference_says_both_sides() {
+    fn the_difference_has_both_sides() {
         let (before, after) = (["a".to_owned(), "b".to_owned()], ["b".to_owned(), "c".to_owned()]);
         assert_eq!(difference(&before, &after), "- a\n+ c");
         assert_eq!(difference(&before, &before), "");

@@ -1,24 +1,24 @@
-//! A second segment beside the switch's: hosts that reach those of the first one through a router only.
+//! A second segment beside the switch's: its hosts reach the hosts of the first one only through a router.
 
 use std::{net::Ipv6Addr, ops::Deref};
 
 use super::{Lab, host::Host};
 
-/// The router's address on the second segment, which is its hosts' gateway.
+/// The router's address on the second segment: the gateway of its hosts.
 const GATEWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0xb, 0, 0, 0xfe, 1);
 
-/// `2001:db8:0:b::/64`, on a bridge `br1` that shares nothing with `br0` but the namespace.
+/// The segment `2001:db8:0:b::/64`, on a bridge `br1` that is not connected to `br0`.
 #[derive(Debug)]
 pub struct Segment<'a> {
     lab: &'a Lab,
 }
 
 impl Lab {
-    /// Makes a second segment, which `router` joins by `eth1`. The controllers, on the first segment, reach it through the
+    /// Creates a second segment, connected to `eth1` of `router`. The controllers, on the first segment, reach it through the
     /// router.
     ///
     /// # Errors
-    /// If there is one already or `ip` fails.
+    /// If there already is one or `ip` fails.
     pub fn second_segment(&self, router: &Host) -> anyhow::Result<Segment<'_>> {
         self.switch().ip_batch(&format!(
             "link add br1 type bridge mcast_snooping 0
@@ -35,7 +35,7 @@ impl Lab {
 }
 
 impl Segment<'_> {
-    /// Adds a host at `2001:db8:0:b::<number>`, whose default route is the router.
+    /// Adds a host at `2001:db8:0:b::<number>`, with a default route via the router.
     ///
     /// # Errors
     /// If the name is taken or `ip` fails.

@@ -1,6 +1,6 @@
-//! A stream of numbered UDP datagrams from one container to another and back: counts what an outage costs.
+//! A stream of numbered UDP datagrams from one container to another and back: counts the losses of an outage.
 //!
-//! Three threads: a sender, an echo and a receiver. Each ends when the stream is finished or dropped.
+//! Three threads: a sender, an echo and a receiver. They end when the stream is finished or dropped.
 
 use std::{
     collections::BTreeSet,
@@ -22,8 +22,8 @@ use super::{
     poll::{MILLISECONDS, SECONDS, try_poll},
 };
 
-/// How often the threads look whether they are to end.
-const TICK: Duration = Duration::from_millis(20);
+/// The interval at which the threads check whether the stream has ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A running stream.
 #[derive(Debug)]
@@ -33,16 +33,16 @@ pub struct UdpStream {
     interval: Duration,
 }
 
-/// What became of a stream.
+/// The result of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamReport {
-    /// How many datagrams were sent, those included that the kernel refused to send.
+    /// The datagrams sent, including those that the kernel refused to send.
     pub sent: u64,
-    /// How many came to the other container.
+    /// The datagrams that arrived at the other container.
     pub echoed: u64,
-    /// How many came back.
+    /// The datagrams that returned.
     pub received: u64,
-    /// The numbers, from 0, of those that did not come back. Times the interval, they tell when.
+    /// The numbers, from 0, of the datagrams that did not return. A number times the interval is the time of sending.
     pub lost: Vec<u64>,
     /// The time between two datagrams.
     pub interval: Duration,
@@ -50,9 +50,9 @@ pub struct StreamReport {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// The sender is to end.
+    /// Stops the sender.
     finished: AtomicBool,
-    /// The others are to end too.
+    /// Stops the other threads.
     ended: AtomicBool,
     sent: AtomicU64,
     echoed: AtomicU64,
@@ -60,7 +60,7 @@ struct Shared {
 }
 
 impl Container {
-    /// Starts to send a datagram to `other` every `interval`, which sends each back.
+    /// Starts sending a datagram to `other` every `interval`; `other` returns each.
     ///
     /// # Errors
     /// If a container is gone.
@@ -68,8 +68,8 @@ impl Container {
         let near = self.enter(|| UdpSocket::bind((self.address(), 0)))?.context("sender")?;
         let far = other.enter(|| UdpSocket::bind((other.address(), 0)))?.context("echo")?;
         near.connect(far.local_addr()?)?;
-        near.set_read_timeout(Some(TICK))?;
-        far.set_read_timeout(Some(TICK))?;
+        near.set_read_timeout(Some(CHECK_INTERVAL))?;
+        far.set_read_timeout(Some(CHECK_INTERVAL))?;
         let shared = Arc::<Shared>::default();
         let (sender, receiver, echo) = (Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared));
         let reading = near.try_clone()?;
@@ -83,24 +83,24 @@ impl Container {
 }
 
 impl UdpStream {
-    /// How many were sent and came back so far.
+    /// The numbers of datagrams sent and returned so far.
     pub fn progress(&self) -> (u64, u64) {
         (self.shared.sent.load(Ordering::SeqCst), self.shared.received().len() as u64)
     }
 
-    /// Waits until `count` more datagrams than now have come back.
+    /// Waits until `count` more datagrams have returned.
     ///
     /// # Errors
-    /// If they do not by the deadline.
+    /// On the deadline.
     pub fn flows(&self, count: u64, deadline: Duration) -> anyhow::Result<()> {
         let (_, before) = self.progress();
         try_poll(deadline, || match self.progress() {
             (_, received) if received >= before + count => Ok(()),
-            (sent, received) => Err(anyhow!("of {sent} datagrams {received} came back")),
+            (sent, received) => Err(anyhow!("{received} of {sent} datagrams have returned")),
         })
     }
 
-    /// Stops sending, waits up to a second for what is on its way, and tells.
+    /// Stops sending, waits up to a second for datagrams in flight, and returns the report.
     ///
     /// # Errors
     /// If nothing was sent.
@@ -108,7 +108,7 @@ impl UdpStream {
         self.shared.finished.store(true, Ordering::SeqCst);
         self.threads.remove(0).join().map_err(|_| anyhow!("the sender has panicked"))?;
         let (sent, _) = self.progress();
-        // Whatever is not back by then is lost.
+        // Datagrams that return later count as lost.
         let _ = try_poll(SECONDS, || match self.progress() {
             (sent, received) if received >= sent => Ok(()),
             _ => Err(()),
@@ -141,7 +141,7 @@ impl Drop for UdpStream {
 }
 
 impl StreamReport {
-    /// `Ok` if every datagram came back.
+    /// `Ok` if every datagram returned.
     ///
     /// # Errors
     /// If not, with the report.
@@ -150,7 +150,7 @@ impl StreamReport {
         Ok(())
     }
 
-    /// The longest time in which nothing sent came back.
+    /// The longest time without a returned datagram.
     pub fn longest_outage(&self) -> Duration {
         let (mut longest, mut run, mut last) = (0, 0, None);
         for &number in &self.lost {
@@ -167,7 +167,7 @@ impl fmt::Display for StreamReport {
         let (lost, outage) = (self.lost.len(), self.longest_outage());
         write!(
             f,
-            "{} sent, {} echoed, {} back, {lost} lost, at most {outage:?} at a time",
+            "{} sent, {} echoed, {} returned, {lost} lost, longest outage {outage:?}",
             self.sent, self.echoed, self.received
         )
     }
@@ -182,7 +182,7 @@ impl Shared {
         let mut due = Instant::now();
         let mut number: u64 = 0;
         while !self.finished.load(Ordering::SeqCst) {
-            // An error may be that of an earlier datagram, told by ICMPv6; then this one has not been sent yet. One that
+            // The error may be the ICMPv6 error of an earlier datagram; then this one has not been sent yet. A datagram that
             // is refused twice is lost.
             let datagram = number.to_be_bytes();
             if socket.send(&datagram).is_err() {
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_outage_is_the_longest_run() {
+    fn the_longest_outage_is_the_longest_run_of_lost_datagrams() {
         let report = StreamReport {
             sent: 10,
             echoed: 5,

@@ -1,4 +1,4 @@
-//! TCP connections between containers, with a look at who the peer is: an address that was translated on the way shows.
+//! TCP connections between containers. They check the peer's address, so that address translation on the path is noticed.
 
 use std::{
     io::{Read, Write},
@@ -15,7 +15,7 @@ use super::{
 
 const TIMEOUT: Duration = SECONDS;
 
-/// Connects from each container to each other one and sends some octets; a line `from → to: error` for each pair where that
+/// Connects from each container to each other one and sends some octets. Returns a line `from → to: error` for each pair that
 /// fails.
 ///
 /// # Errors
@@ -41,11 +41,11 @@ fn connect(from: &Container, listener: &TcpListener) -> anyhow::Result<()> {
     let (mut far, peer) = try_poll(TIMEOUT, || listener.accept()).context("accept")?;
     ensure!(peer.ip() == source.ip(), "the peer is seen as {peer} instead of {source}");
     far.set_nonblocking(false)?;
-    let word = rand::random::<[u8; 16]>();
-    near.write_all(&word)?;
-    let mut heard = [0; 16];
+    let sent = rand::random::<[u8; 16]>();
+    near.write_all(&sent)?;
+    let mut received = [0; 16];
     far.set_read_timeout(Some(TIMEOUT))?;
-    far.read_exact(&mut heard).context("read")?;
-    ensure!(heard == word, "sent {word:?}, heard {heard:?}");
+    far.read_exact(&mut received).context("read")?;
+    ensure!(received == sent, "sent {sent:?}, received {received:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What runs longer than a test: [`claims`] against harmed servers, [`hands`] on a cluster.
+//! Soak tests: [`claims`] during faults of controllers and etcd, [`chaos`] on a whole cluster.
 
+pub mod chaos;
 pub mod claims;
-pub mod hands;

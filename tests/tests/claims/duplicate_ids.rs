@@ -1,4 +1,4 @@
-//! Two hosts of one id: a cloned disk.
+//! Duplicate node ids: a cloned disk.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use sextant_tests::{AgentOptions, MILLISECONDS, SECONDS, poll};
 
 use crate::cluster::{Cluster, LONG, Sizes};
 
-/// The copy has the node id, the claim and the name, and tries the same controller or another one. The host that was there goes
-/// on undisturbed, a person is told what to do, and nothing is said any more once that is done.
+/// The clone has the node id, the claim and the name, and connects to the same controller or another one. The original
+/// continues undisturbed. Status reports the clone with a fix, until the operator has applied it.
 #[test]
-fn i3_a_cloned_disk_does_not_win_over_the_original() {
+fn i3_a_clone_with_the_same_node_id_is_refused_and_reported() {
     let mut cluster =
         Cluster::start("twins", Sizes { members: 1, controllers: 2, hosts: 3 }, "2001:db8:9::/48", &[]);
     cluster.start_agent(0, &[1, 2]);
@@ -18,7 +18,7 @@ fn i3_a_cloned_disk_does_not_win_over_the_original() {
     cluster.wait_ready("h3");
     cluster.settle();
     let (from, to) = (cluster.hosts[0].container("q").unwrap(), cluster.hosts[2].container("q").unwrap());
-    poll("the way between them", LONG, || from.ping(to.address())?.replied());
+    poll("the path between them", LONG, || from.ping(to.address())?.replied());
     let connected = || cluster_connections(&cluster.agents[0].process.log());
     assert_eq!(connected(), 1);
     let copied = cluster.lab.state_dir(&cluster.hosts[1]);
@@ -34,12 +34,12 @@ fn i3_a_cloned_disk_does_not_win_over_the_original() {
         let clone = cluster.lab.agent(&cluster.hosts[1], clone).unwrap();
         for number in [1, 2] {
             poll(&format!("controller {number} names the copy at {controllers:?}"), LONG, || {
-                let told = cluster.lab.cli_of(number, &["status"])?.stdout;
+                let reported = cluster.lab.cli_of(number, &["status"])?.stdout;
                 let address = cluster.hosts[1].address();
                 anyhow::ensure!(
-                    told.contains("node h1: another host has its id")
-                        && told.contains(&format!("from {address}. ")),
-                    "{told}"
+                    reported.contains("node h1: another host has its id")
+                        && reported.contains(&format!("from {address}. ")),
+                    "{reported}"
                 );
                 anyhow::Ok(())
             });
@@ -85,19 +85,19 @@ fn i3_a_cloned_disk_does_not_win_over_the_original() {
     cluster.lab.logs_are_quiet().unwrap();
 }
 
-/// A controller that does not answer keeps nobody out: the agent of a frozen one goes to the other, and so does one that was
-/// restarted while its old connection is half-open.
+/// A controller that does not answer blocks no agent: its agent connects to the other one, and so does an agent that restarts
+/// while its old connection is half-open.
 #[test]
-fn an_agent_whose_controller_or_connection_is_dead_gets_in_elsewhere() {
+fn an_agent_with_a_dead_controller_or_connection_reconnects_elsewhere() {
     let mut cluster =
         Cluster::start("half-open", Sizes { members: 1, controllers: 2, hosts: 2 }, "2001:db8:9::/48", &[]);
     cluster.start_agent(0, &[1, 2]);
     cluster.start_agent(1, &[1, 2]);
     let held = cluster.wait_ready("h1");
     // Its FIN is lost with it; the new run knows only controller 2.
-    cluster.hosts[0].cut().unwrap();
+    cluster.hosts[0].isolate().unwrap();
     cluster.agents.remove(0).process.kill().unwrap();
-    cluster.hosts[0].mend().unwrap();
+    cluster.hosts[0].reconnect().unwrap();
     let restarted = cluster.start_agent(0, &[2, 1]);
     cluster.agents[restarted]
         .process

@@ -1,14 +1,15 @@
-//! How claims end: by hand, by time, never while they are in use, and what becomes of the prefix then.
+//! The end of claims: by an operator, by hold-down, never while in use; and the reuse of their prefixes.
 
-use sextant_tests::{SECONDS, crowd, poll};
+use sextant_tests::{SECONDS, poll, stub_nodes};
 
 use crate::cluster::{Cluster, LONG, Sizes};
 
 const SIZES: Sizes = Sizes { members: 1, controllers: 1, hosts: 3 };
 
-/// A host that answers its peers is not gone, whatever its agent does: neither a person's slip nor time ends its claim.
+/// A host that answers its peers is up, whatever the state of its agent: neither an operator's mistake nor hold-down ends its
+/// claim.
 #[test]
-fn what_is_up_or_still_forwards_is_ended_only_by_force() {
+fn claims_of_hosts_that_are_up_or_forwarding_end_only_by_force() {
     let mut cluster = Cluster::start("forced", SIZES, "2001:db8:9::/48", &["--hold-down", "3"]);
     for index in 0..2 {
         cluster.start_agent(index, &[1]);
@@ -45,7 +46,7 @@ fn what_is_up_or_still_forwards_is_ended_only_by_force() {
 
 /// A dead host's claim ends after hold_down; its prefix is the last to be given to another, and the host has it back first.
 #[test]
-fn a_dead_hosts_claim_ends_by_itself_and_its_prefix_rests() {
+fn a_dead_hosts_claim_ends_after_hold_down_and_its_prefix_is_quarantined() {
     let mut cluster = Cluster::start("held down", SIZES, "2001:db8:9::/63", &["--hold-down", "2"]);
     for index in 0..2 {
         cluster.start_agent(index, &[1]);
@@ -53,7 +54,7 @@ fn a_dead_hosts_claim_ends_by_itself_and_its_prefix_rests() {
     let held = cluster.wait_ready("h1")["prefix"].clone();
     cluster.wait_ready("h2");
     cluster.agents.remove(0).process.kill().unwrap();
-    cluster.hosts[0].cut().unwrap();
+    cluster.hosts[0].isolate().unwrap();
     cluster.wait_gone("h1");
     let events = cluster.sextant(&["events", "--node", "h1"]);
     assert!(events.contains("ended by hold-down"), "{events}");
@@ -69,23 +70,23 @@ fn a_dead_hosts_claim_ends_by_itself_and_its_prefix_rests() {
     assert!(explained.contains("nobody's") && explained.contains("h1 had it until "), "{explained}");
 
     // The same host gets the same prefix, though its state directory says that it has been fenced.
-    cluster.hosts[0].mend().unwrap();
+    cluster.hosts[0].reconnect().unwrap();
     cluster.start_agent(0, &[1]);
     let back = cluster.wait_ready("h1");
     assert_eq!(back["prefix"], held);
     // The other of two is gone; what rests is given away only because nothing else is left.
     cluster.agents.remove(0).process.kill().unwrap();
-    cluster.hosts[1].cut().unwrap();
+    cluster.hosts[1].isolate().unwrap();
     cluster.wait_gone("h2");
     cluster.start_agent(2, &[1]);
     let third = cluster.wait_ready("h3");
     assert_ne!(third["prefix"], held);
 }
 
-/// A person stopped one agent and killed the other: only of the first it is said that it was told to stop, until it is back.
-/// A restart within down_after is nothing.
+/// One agent is stopped, the other one killed: only the first is reported as stopped, until it returns. A restart within
+/// down_after is not reported.
 #[test]
-fn a_stop_is_told_apart_from_death() {
+fn a_stopped_agent_and_a_dead_one_are_distinguished() {
     let mut cluster = Cluster::start("stopped", SIZES, "2001:db8:9::/48", &[]);
     for index in 0..2 {
         cluster.start_agent(index, &[1]);
@@ -116,12 +117,12 @@ fn a_stop_is_told_apart_from_death() {
 
 /// Many hosts are down at once: hold-down ends as many claims as the brake allows, and the others wait for an operator.
 #[test]
-fn i6_a_hold_down_that_would_end_many_claims_waits_for_the_brake() {
+fn i6_hold_down_ends_only_as_many_claims_as_the_brake_allows() {
     let sizes = Sizes { hosts: 1, ..SIZES };
     let mut cluster = Cluster::start("many held down", sizes, "2001:db8:9::/48", &["--hold-down", "2"]);
     cluster.start_agent(0, &[1]);
     cluster.wait_ready("h1");
-    crowd::join(&cluster.controllers[0], 1..=30).unwrap();
+    stub_nodes::join(&cluster.controllers[0], 1..=30).unwrap();
     let left_and_waiting = |left: usize, waiting: usize| {
         poll(&format!("{left} are left, {waiting} wait"), LONG, || {
             let nodes = cluster.lab.cli_json(&["node", "list"])?;

@@ -1,5 +1,5 @@
-//! Who holds what, and for how long: failures that other systems are known for, pools at their ends, reservations, hosts
-//! that are down for good, and two hosts of one id.
+//! Claims and their duration: failures known from other systems, exhausted pools, reservations, hosts that stay down, and
+//! duplicate node ids.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod cluster;

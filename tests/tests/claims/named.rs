@@ -1,4 +1,4 @@
-//! Failures that other systems are known for, each on a real etcd. A seventh, a wiped etcd that gives a running host another
+//! Failures known from other systems, each on a real etcd. A seventh, a wiped etcd that gives a running host another
 //! prefix (flannel #610), is `failures/wiped.rs`.
 
 use std::{thread, time::Duration};
@@ -18,7 +18,7 @@ const SMALL: Sizes = Sizes { members: 1, controllers: 1, hosts: 2 };
 
 /// flannel #1289, #805: the returning host went on with what another one had leased by then.
 #[test]
-fn i3_a_prefix_that_is_anothers_is_not_seized_by_who_comes_back() {
+fn i3_a_returning_host_does_not_take_over_a_prefix_that_another_holds() {
     let mut cluster = Cluster::start("not seized", SMALL, "2001:db8:9::/64", &[]);
     cluster.start_agent(0, &[1]);
     let before = cluster.wait_ready("h1");
@@ -46,7 +46,7 @@ fn i3_a_prefix_that_is_anothers_is_not_seized_by_who_comes_back() {
 
 /// flannel #1329: reservations came back from a restart as leases, which end.
 #[test]
-fn reservations_stay_reservations_over_restarts_of_everything() {
+fn reservations_survive_restarts_of_etcd_and_controllers() {
     let mut cluster = Cluster::start("reservations", SMALL, "2001:db8:9::/62", &[]);
     cluster.sextant(&["reserve", "2001:db8:9::/64", "--reason", "the router"]);
     cluster.sextant(&["reserve", "2001:db8:9:2::/64", "--node", "h2"]);
@@ -76,9 +76,9 @@ fn two_hundred_dead_hosts_do_not_exhaust_the_pool() {
     // They claim, and are never heard of again.
     claim_all(&cluster, (0..256).map(|n| format!("dead{n}")));
     cluster.start_agent(0, &[1]);
-    let told = cluster.agents[0].process.wait_for_line("is exhausted", LONG).unwrap().text;
+    let reported = cluster.agents[0].process.wait_for_line("is exhausted", LONG).unwrap().text;
     for word in ["256 of the claims belong to nodes without an agent", "--hold-down", "sextant node forget"] {
-        assert!(told.contains(word), "{told}");
+        assert!(reported.contains(word), "{reported}");
     }
     cluster.restart_controller(&["--hold-down", "2"]);
     cluster.wait_ready("h1");
@@ -144,7 +144,7 @@ fn compaction_writes_few_lines_of_log() {
 
 /// etcd #9395: each new leader began the leases anew, so those of dead nodes never ended.
 #[test]
-fn a_dead_controllers_sessions_end_though_the_leader_changes() {
+fn sessions_of_a_dead_controller_end_despite_leader_changes() {
     let mut cluster =
         Cluster::start("leaders", Sizes { members: 3, controllers: 2, hosts: 1 }, "2001:db8:9::/48", &[]);
     // It knows of the one that dies only.
@@ -170,7 +170,7 @@ fn a_dead_controllers_sessions_end_though_the_leader_changes() {
 
 /// Calico #5173, #11169: a server with an old view made agents delete routes that were right.
 #[test]
-fn i6_a_controller_with_an_old_view_takes_no_route_away() {
+fn i6_a_controller_with_a_stale_view_removes_no_route() {
     let mut cluster =
         Cluster::start("old view", Sizes { members: 3, controllers: 2, hosts: 3 }, "2001:db8:9::/48", &[]);
     cluster.start_agent(0, &[1, 2]);

@@ -1,4 +1,4 @@
-//! Pools that grow, are closed, hand out prefixes of mixed lengths, and come to their end.
+//! Pools that grow, are drained, are exhausted, and have prefixes of mixed lengths.
 
 use sextant_tests::AgentOptions;
 
@@ -10,19 +10,19 @@ fn wants(host_len: &str) -> AgentOptions {
     AgentOptions { args: vec!["--host-len".into(), host_len.into()], ..AgentOptions::default() }
 }
 
-/// A pool of one, then of two, then of four; who waits gets a prefix as soon as there is one, and nobody else's changes.
+/// A pool of one prefix, then two, then four: a waiting host gets a prefix as soon as one is free, and no other one changes.
 #[test]
-fn a_pool_comes_to_its_end_says_what_can_be_done_and_grows() {
+fn an_exhausted_pool_is_reported_with_the_fixes_and_can_grow() {
     let mut cluster = Cluster::start("pool of one", SIZES, "2001:db8:9::/64", &[]);
     cluster.start_agent(0, &[1]);
     let first = cluster.wait_ready("h1");
     assert_eq!(first["prefix"], "2001:db8:9::/64", "the last one, which is the only one");
     let waiting = cluster.start_agent(1, &[1]);
-    let told = cluster.agents[waiting].process.wait_for_line("is exhausted", LONG).unwrap().text;
+    let reported = cluster.agents[waiting].process.wait_for_line("is exhausted", LONG).unwrap().text;
     for mend in
         ["sextant node forget NAME", "sextant pool grow main", "add a pool", "(it holds 1 host prefixes"]
     {
-        assert!(told.contains(mend), "{mend}: {told}");
+        assert!(reported.contains(mend), "{mend}: {reported}");
     }
     assert!(cluster.node("h2").is_null(), "nothing partial");
     let status = cluster.sextant(&["status"]);
@@ -44,8 +44,8 @@ fn a_pool_comes_to_its_end_says_what_can_be_done_and_grows() {
     cluster.sextant(&["pool", "grow", "main", "2001:db8:9::/62"]);
     cluster.sextant(&["pool", "drain", "main"]);
     let third = cluster.start_agent(2, &[1]);
-    let told = cluster.agents[third].process.wait_for_line("closed to new claims", LONG).unwrap().text;
-    assert!(told.contains("sextant pool undrain main"), "{told}");
+    let reported = cluster.agents[third].process.wait_for_line("closed to new claims", LONG).unwrap().text;
+    assert!(reported.contains("sextant pool undrain main"), "{reported}");
     cluster.agents.remove(0).process.kill().unwrap();
     cluster.start_agent(0, &[1]);
     let again = cluster.wait_ready("h1");
@@ -66,7 +66,7 @@ fn a_pool_comes_to_its_end_says_what_can_be_done_and_grows() {
 
 /// A host that asks for more or for less than the pool's length has just that; the others route to it as to any.
 #[test]
-fn a_hosts_own_length_is_its_own() {
+fn a_host_gets_a_prefix_of_the_length_that_it_requests() {
     let mut cluster = Cluster::start("host lengths", SIZES, "2001:db8:9::/56", &[]);
     cluster.start_agent_with(0, wants("60"));
     cluster.start_agent_with(1, wants("72"));
@@ -81,7 +81,8 @@ fn a_hosts_own_length_is_its_own() {
     assert!(pool.contains(bridge) && length == 80, "{bridge}/{length}");
 
     let bad = cluster.start_agent_with(2, wants("48"));
-    let told = cluster.agents[bad].process.wait_for_line("--host-len 48 does not fit", LONG).unwrap().text;
-    assert!(told.contains("2001:db8:9::/56") && told.contains("56 to 126"), "{told}");
+    let reported =
+        cluster.agents[bad].process.wait_for_line("--host-len 48 does not fit", LONG).unwrap().text;
+    assert!(reported.contains("2001:db8:9::/56") && reported.contains("56 to 126"), "{reported}");
     assert!(cluster.node("h3").is_null());
 }

@@ -1,4 +1,4 @@
-//! Agents whose claims end while they are silent, or while they are connected: each is back by itself.
+//! Agents whose claims end while they are silent or connected: each recovers without an operator.
 
 use serde_json::Value;
 use sextant_tests::{Agent, SECONDS, poll};
@@ -55,7 +55,7 @@ fn present(cluster: &Cluster) -> Vec<(Value, usize)> {
 }
 
 #[test]
-fn i3_an_agent_whose_claim_ended_while_it_was_silent_is_ready_again_by_itself() {
+fn i3_an_agent_whose_claim_ended_during_silence_recovers() {
     let mut cluster = Cluster::start("silent", SIZES, "2001:db8:9::/48", &[]);
     for index in 0..3 {
         cluster.start_agent(index, &[1]);
@@ -76,39 +76,39 @@ fn i3_an_agent_whose_claim_ended_while_it_was_silent_is_ready_again_by_itself() 
     all_are_back(&cluster, "a live agent", &[1], &before);
 
     let before = present(&cluster);
-    cluster.hosts[2].cut().unwrap();
+    cluster.hosts[2].isolate().unwrap();
     cluster.wait_down("h3");
     forget(&cluster, "h3");
-    cluster.hosts[2].mend().unwrap();
+    cluster.hosts[2].reconnect().unwrap();
     all_are_back(&cluster, "a host that was cut off", &[2], &before);
 
     let before = present(&cluster);
-    cluster.hosts.iter().for_each(|host| host.cut().unwrap());
+    cluster.hosts.iter().for_each(|host| host.isolate().unwrap());
     names.iter().for_each(|name| cluster.wait_down(name));
     names.iter().for_each(|name| drop(forget(&cluster, name)));
-    cluster.hosts.iter().for_each(|host| host.mend().unwrap());
+    cluster.hosts.iter().for_each(|host| host.reconnect().unwrap());
     all_are_back(&cluster, "all hosts cut off", &[0, 1, 2], &before);
     cluster.lab.logs_are_quiet().unwrap();
 }
 
 /// No operator is needed for it.
 #[test]
-fn i3_a_host_that_is_held_down_while_it_is_cut_off_is_ready_again_by_itself() {
+fn i3_a_host_whose_claim_ended_by_hold_down_while_isolated_recovers() {
     let mut cluster = Cluster::start("held down alive", SIZES, "2001:db8:9::/48", &["--hold-down", "2"]);
     for index in 0..3 {
         cluster.start_agent(index, &[1]);
     }
     ["h1", "h2", "h3"].iter().for_each(|name| drop(cluster.wait_ready(name)));
     let before = present(&cluster);
-    cluster.hosts[1].cut().unwrap();
+    cluster.hosts[1].isolate().unwrap();
     cluster.wait_gone("h2");
-    cluster.hosts[1].mend().unwrap();
+    cluster.hosts[1].reconnect().unwrap();
     all_are_back(&cluster, "held down", &[1], &before);
 }
 
-/// Whatever ends the claim again and again, the agent and its controller report the loop, and the agent waits longer each time.
+/// If a claim ends repeatedly, agent and controller report the loop, and the agent backs off.
 #[test]
-fn a_claim_that_is_ended_again_and_again_is_reported_as_a_loop() {
+fn a_claim_that_ends_repeatedly_is_reported_as_a_loop() {
     let mut cluster =
         Cluster::start("loop", Sizes { members: 1, controllers: 1, hosts: 1 }, "2001:db8:9::/48", &[]);
     cluster.start_agent(0, &[1]);

@@ -1,4 +1,4 @@
-//! What operators ask of agents: `sextant plan` and `sextant trace`.
+//! Queries of agents: `sextant plan` and `sextant trace`.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod plan;

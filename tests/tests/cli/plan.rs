@@ -1,7 +1,7 @@
-//! What a node would change in its kernel, and why.
+//! `sextant plan`: the pending changes of a node, with reasons.
 
 use sextant_proto::Prefix;
-use sextant_tests::{AgentOptions, ControllerOptions, RouteMonitor, SECONDS, crowd, poll};
+use sextant_tests::{AgentOptions, ControllerOptions, RouteMonitor, SECONDS, poll, stub_nodes};
 
 use crate::cluster::{Cluster, GUIDE};
 
@@ -9,11 +9,11 @@ use crate::cluster::{Cluster, GUIDE};
 const NOTHING: &str = "h1: nothing to do";
 
 #[test]
-fn a_plan_shows_just_what_is_to_be_done_and_why() {
+fn a_plan_shows_exactly_the_pending_changes_with_reasons() {
     let mut cluster = Cluster::without_agents("plan", 3, GUIDE);
     cluster.controller = None;
     // A route that nobody wants goes only once a new store's recovery window is closed.
-    let args = ["--down-after", crowd::DOWN_AFTER, "--recovery-window", "0"].map(str::to_owned).to_vec();
+    let args = ["--down-after", stub_nodes::DOWN_AFTER, "--recovery-window", "0"].map(str::to_owned).to_vec();
     cluster.start_controller(ControllerOptions { args, ..ControllerOptions::default() });
     (0..3).for_each(|index| cluster.start_agent(index));
     cluster.settle();
@@ -22,8 +22,8 @@ fn a_plan_shows_just_what_is_to_be_done_and_why() {
 
     cluster.sextant(&["pause"]);
     cluster.agents[0].process.wait_for_line("paused by an operator", 5 * SECONDS).unwrap();
-    crowd::join(cluster.controller.as_ref().unwrap(), 1..=1).unwrap();
-    let (c1, hop) = (cluster.prefix("c1"), crowd::next_hop(1));
+    stub_nodes::join(cluster.controller.as_ref().unwrap(), 1..=1).unwrap();
+    let (c1, hop) = (cluster.prefix("c1"), stub_nodes::next_hop(1));
     let (h2, h3) = (cluster.prefix("h2"), cluster.prefix("h3"));
     let host = &cluster.hosts[0];
     host.ip(&format!("-6 route del {h2} proto 66")).unwrap();
@@ -48,16 +48,16 @@ fn a_plan_shows_just_what_is_to_be_done_and_why() {
     // Those that are made go by prefix.
     expected[..3].sort_by_key(|(_, route, _)| route.split(' ').next().unwrap().parse::<Prefix>().unwrap());
     let waits = "the end of the pause: `sextant resume`";
-    let told = poll("the new peer is heard of, and the recovery window closed", 20 * SECONDS, || {
+    let reported = poll("the new peer is heard of, and the recovery window closed", 20 * SECONDS, || {
         let plan = cluster.lab.cli_json(&["plan", "h1"]).unwrap();
         let changes = plan["changes"].as_array().cloned().unwrap_or_default();
         let all = changes.len() == 4 && changes.iter().all(|change| change["waits"] == waits);
         if all { Ok(plan) } else { Err(format!("{plan:#}")) }
     });
-    assert_eq!((&told["paused"], &told["more"]), (&true.into(), &0.into()), "{told:#}");
-    for (change, (action, route, why)) in told["changes"].as_array().unwrap().iter().zip(&expected) {
-        let said = ["action", "route", "why", "waits"].map(|key| change[key].as_str().unwrap_or_default());
-        assert_eq!(said, [*action, route, *why, waits]);
+    assert_eq!((&reported["paused"], &reported["more"]), (&true.into(), &0.into()), "{reported:#}");
+    for (change, (action, route, why)) in reported["changes"].as_array().unwrap().iter().zip(&expected) {
+        let printed = ["action", "route", "why", "waits"].map(|key| change[key].as_str().unwrap_or_default());
+        assert_eq!(printed, [*action, route, *why, waits]);
     }
     let text = cluster.sextant(&["plan", "h1"]);
     assert!(text.starts_with("h1 has 4 changes to make"), "{text}");
@@ -74,7 +74,7 @@ fn a_plan_shows_just_what_is_to_be_done_and_why() {
 }
 
 #[test]
-fn a_plan_names_what_is_in_the_way() {
+fn a_plan_names_the_conflicting_route_and_its_fix() {
     let cluster = Cluster::start("plan-way", 2, GUIDE);
     let (host, h2) = (&cluster.hosts[0], cluster.prefix("h2"));
     host.ip(&format!("-6 route replace {h2} via 2001:db8::99 dev eth0 proto static metric 512")).unwrap();
@@ -95,7 +95,7 @@ fn a_plan_names_what_is_in_the_way() {
 }
 
 #[test]
-fn an_agent_is_asked_wherever_it_is_connected_and_missed_where_it_is_not() {
+fn a_plan_reaches_the_agent_through_any_controller_or_fails() {
     let mut cluster = Cluster::without_agents("plan-where", 2, GUIDE);
     cluster.controller = None;
     let etcd = cluster.lab.etcd(1, &[]).unwrap();

@@ -1,4 +1,4 @@
-//! The way between two nodes: where it breaks, and that the mend is one.
+//! `sextant trace`: the place of a fault, and a fix that works.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::cluster::{Cluster, GUIDE};
 const THERE: usize = 0;
 const BACK: usize = 1;
 
-/// Something that is done to a host by hand, and what a trace must make of it.
+/// A fault on a host, and the expected trace.
 struct Breakage {
     host: usize,
     by: String,
@@ -55,7 +55,7 @@ impl Traced {
     }
 }
 
-/// Does what a mend says, as a person would.
+/// Applies a fix, as an operator would.
 fn follow(cluster: &Cluster, mend: &str) {
     match mend.split_once(": ") {
         Some((place, command)) => {
@@ -178,7 +178,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
 }
 
 #[test]
-fn a_trace_names_what_is_broken_where_and_in_which_direction_and_its_mend() {
+fn a_trace_names_the_fault_its_place_its_direction_and_its_fix() {
     let mut cluster = Cluster::start("trace", 2, GUIDE);
     works(&cluster);
     let text = cluster.sextant(&["trace", "h1", "h2"]);
@@ -232,7 +232,7 @@ fn half_of_it_is_shown(cluster: &mut Cluster) {
     });
     // Its host forwards all the same.
     half.is_broken(&[], "", "").unwrap();
-    cluster.hosts[1].cut().unwrap();
+    cluster.hosts[1].isolate().unwrap();
     poll("the dead next hop is seen", 30 * SECONDS, || {
         let traced = trace(cluster)?;
         let there = &traced.directions[THERE];
@@ -242,11 +242,14 @@ fn half_of_it_is_shown(cluster: &mut Cluster) {
         Ok(())
     });
 
-    let mut said = String::new();
+    let mut printed = String::new();
     for (args, code) in [(["trace", "h1", "h9"], 3), (["trace", "h9", "h1"], 3), (["trace", "h1", "h1"], 2)] {
         let out = cluster.lab.cli(&args).unwrap();
         assert_eq!((out.code, out.stdout.as_str()), (code, ""), "{out:?}");
-        write!(said, "{}", out.stderr).unwrap();
+        write!(printed, "{}", out.stderr).unwrap();
     }
-    assert!(said.contains("node \"h9\" does not exist") && said.contains("name two nodes"), "{said}");
+    assert!(
+        printed.contains("node \"h9\" does not exist") && printed.contains("name two nodes"),
+        "{printed}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Bad input: refused with an error that names thing, value and mend, with the design's exit code, and nothing lost.
+//! Invalid input is refused with an error that names the object, the value and the fix, and with the documented exit code.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -32,7 +32,7 @@ fn controller_with(lab: &Lab, args: &[&str]) -> Controller {
 }
 
 #[test]
-fn pools_that_cannot_be() {
+fn invalid_pools_are_refused() {
     let cluster = Cluster::without_agents("bad pools", 0, GUIDE);
     let add = |name: &str, prefix: &str, host_len: &str| {
         cluster.lab.cli(&["pool", "add", name, prefix, "--host-len", host_len]).unwrap()
@@ -57,38 +57,41 @@ fn pools_that_cannot_be() {
 }
 
 #[test]
-fn an_exhausted_pool() {
+fn an_exhausted_pool_is_reported() {
     let pool = PoolArgs { prefix: "2001:db8:9::/64", host_len: "65", container_len: "80" };
     let mut cluster = Cluster::start("exhausted", 2, pool);
     cluster.hosts.push(cluster.lab.host("h3").unwrap());
     cluster.start_agent(2);
-    let told = cluster.agents[2].process.wait_for_line("exhausted", 10 * SECONDS).unwrap().text;
+    let reported = cluster.agents[2].process.wait_for_line("exhausted", 10 * SECONDS).unwrap().text;
     assert!(
         ["main", "2001:db8:9::/64", "2 host prefixes", "sextant node forget"]
             .iter()
-            .all(|word| told.contains(word)),
-        "{told}"
+            .all(|word| reported.contains(word)),
+        "{reported}"
     );
     cluster.expect_routes(0, &[1]);
     cluster.sextant(&["wait", "--timeout", "5s"]);
 }
 
 #[test]
-fn two_hosts_with_one_name() {
+fn a_second_host_with_the_same_name_is_refused() {
     let mut cluster = Cluster::start("one name", 1, GUIDE);
     let before = cluster.node("h1");
     let other = cluster.lab.host("other").unwrap();
     let options = AgentOptions { node: Some("h1".into()), ..AgentOptions::default() };
     cluster.agents.push(cluster.lab.agent(&other, options).unwrap());
-    let told = cluster.agents[1].process.wait_for_line("belongs to node id", 10 * SECONDS).unwrap().text;
-    assert!(told.contains("h1") && told.contains("--node") && told.contains("node forget h1"), "{told}");
+    let reported = cluster.agents[1].process.wait_for_line("belongs to node id", 10 * SECONDS).unwrap().text;
+    assert!(
+        reported.contains("h1") && reported.contains("--node") && reported.contains("node forget h1"),
+        "{reported}"
+    );
     assert_eq!(cluster.node("h1")["node_id"], before["node_id"]);
     assert_eq!(cluster.node("h1")["prefix"], before["prefix"]);
     assert!(other.routes_of(66).unwrap().is_empty());
 }
 
 #[test]
-fn a_store_that_others_may_write_or_that_may_not_be_written() {
+fn a_store_that_is_open_or_has_wrong_permissions_is_refused() {
     let lab = Lab::new("store permissions").unwrap();
     let first = lab.controller(ControllerOptions::default()).unwrap();
     first.wait_ready(10 * SECONDS).unwrap();
@@ -117,7 +120,7 @@ fn a_store_that_others_may_write_or_that_may_not_be_written() {
 }
 
 #[test]
-fn a_full_disk() {
+fn a_full_disk_refuses_changes_and_loses_nothing() {
     let lab = Lab::new("full disk").unwrap();
     let disk = SmallDisk::mount(&lab, 5).unwrap();
     let path = disk.path().join("store");
@@ -183,7 +186,7 @@ fn fill_store(path: &std::path::Path, most: u32) -> u32 {
 }
 
 #[test]
-fn ports_in_use() {
+fn ports_in_use_are_reported_with_the_flag() {
     let mut cluster = Cluster::start("ports", 1, GUIDE);
     let store = Some(format!("embedded:{}", cluster.lab.dir().join("other").display()));
     let options = ControllerOptions { store, ..ControllerOptions::default() };
@@ -201,7 +204,7 @@ fn ports_in_use() {
 }
 
 #[test]
-fn unknown_config_keys_and_wrong_values() {
+fn unknown_config_keys_and_invalid_values_are_refused() {
     let lab = Lab::new("config").unwrap();
     let host = lab.host("h1").unwrap();
     let config = lab.dir().join("bad.toml");
@@ -228,7 +231,7 @@ fn does_not_start_anywhere(process: &Process, words: &[&str]) {
 }
 
 #[test]
-fn a_missing_uplink_and_a_missing_capability() {
+fn a_missing_uplink_and_a_missing_capability_are_reported() {
     let lab = Lab::new("uplink").unwrap();
     let host = lab.host("h1").unwrap();
     let program = bin("sextant-agent").unwrap().display().to_string();
@@ -245,7 +248,7 @@ fn a_missing_uplink_and_a_missing_capability() {
 }
 
 #[test]
-fn plain_text_past_loopback_is_refused_unless_accepted() {
+fn plain_text_beyond_loopback_needs_insecure() {
     let lab = Lab::new("plain text").unwrap();
     let program = bin("sextant-controller").unwrap().display().to_string();
     let args = [&program[..], "--listen", "[2001:db8::c:1]:7300"];
@@ -256,7 +259,7 @@ fn plain_text_past_loopback_is_refused_unless_accepted() {
 }
 
 #[test]
-fn a_controller_address_that_is_something_else() {
+fn a_controller_address_with_another_server_is_reported() {
     let mut cluster = Cluster::start("something else", 1, GUIDE);
     cluster.controller = None;
     let address = "[2001:db8::c:1]:7300".parse::<std::net::SocketAddr>().unwrap();
@@ -276,15 +279,15 @@ fn a_controller_address_that_is_something_else() {
     });
     let out = cluster.lab.cli(&["status"]).unwrap();
     refused(&out, 5, &["2001:db8::c:1", "not as a sextant-controller", "--listen"]);
-    let told =
+    let reported =
         cluster.agents[0].process.wait_for_line("not as a sextant-controller", 10 * SECONDS).unwrap().text;
-    assert!(told.contains("2001:db8::c:1"), "{told}");
+    assert!(reported.contains("2001:db8::c:1"), "{reported}");
     assert!(cluster.agents[0].process.ended().unwrap().is_none(), "the agent goes on, and keeps its routes");
     server.join().unwrap();
 }
 
 #[test]
-fn no_controller_at_all() {
+fn an_unreachable_controller_is_reported() {
     let lab = Lab::new("no controller").unwrap();
     refused(&lab.cli(&["status"]).unwrap(), 5, &["[2001:db8::c:1]:7300"]);
 }

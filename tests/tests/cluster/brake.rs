@@ -1,4 +1,4 @@
-//! Many peers gone at once wait for a person; a pause holds everything.
+//! The removal of many peers waits for an operator; a pause holds all changes.
 
 use std::{
     ops::RangeInclusive,
@@ -9,8 +9,8 @@ use std::{
 };
 
 use sextant_tests::{
-    AgentOptions, Controller, ControllerOptions, Etcd, RouteMonitor, SECONDS, crowd, lab::clock::wrong_clock,
-    poll,
+    AgentOptions, Controller, ControllerOptions, Etcd, RouteMonitor, SECONDS, lab::clock::wrong_clock, poll,
+    stub_nodes,
 };
 
 use crate::cluster::{Cluster, GUIDE};
@@ -40,13 +40,13 @@ fn i6_a_pause_holds_all_changes_until_a_resume() {
     cluster.expect_routes(0, &[2]);
 }
 
-/// A host whose agent is real, and `crowd` nodes without hosts, over two controllers on one etcd.
-fn crowded(test: &str, crowd: u32) -> (Cluster, Controller, Etcd) {
+/// A host whose agent is real, and `stub_nodes` nodes without hosts, over two controllers on one etcd.
+fn with_stub_nodes(test: &str, stub_nodes: u32) -> (Cluster, Controller, Etcd) {
     let mut cluster = Cluster::without_agents(test, 1, GUIDE);
     cluster.controller = None;
     let etcd = cluster.lab.etcd(1, &[]).unwrap();
     // Absence counts only once a new store's recovery window is closed.
-    let args = ["--recovery-window", "0", "--down-after", crowd::DOWN_AFTER].map(str::to_owned).to_vec();
+    let args = ["--recovery-window", "0", "--down-after", stub_nodes::DOWN_AFTER].map(str::to_owned).to_vec();
     let options = ControllerOptions { args, store: Some(etcd.store()), ..ControllerOptions::default() };
     let second = ControllerOptions { number: 2, ..options.clone() };
     cluster.start_controller(options);
@@ -55,8 +55,8 @@ fn crowded(test: &str, crowd: u32) -> (Cluster, Controller, Etcd) {
     second.wait_ready(10 * SECONDS).unwrap();
     cluster.start_agent(0);
     cluster.settle();
-    crowd::join(cluster.controller.as_ref().unwrap(), 1..=crowd).unwrap();
-    expect_peers(&cluster, crowd);
+    stub_nodes::join(cluster.controller.as_ref().unwrap(), 1..=stub_nodes).unwrap();
+    expect_peers(&cluster, stub_nodes);
     (cluster, second, etcd)
 }
 
@@ -75,8 +75,8 @@ fn forget(cluster: &Cluster, numbers: RangeInclusive<u32>, more: &[&str]) {
 }
 
 #[test]
-fn i6_nodes_forgotten_one_by_one_by_16_at_once_stay_routed_past_a_fifth() {
-    let (cluster, _second, _etcd) = crowded("one by one", 61);
+fn i6_sixteen_concurrent_forgets_remove_at_most_a_fifth_of_the_nodes() {
+    let (cluster, _second, _etcd) = with_stub_nodes("one by one", 61);
     let monitor = RouteMonitor::start(&cluster.hosts[0]).unwrap();
     let (next, outputs) = (AtomicU32::new(1), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -133,8 +133,8 @@ fn i6_nodes_forgotten_one_by_one_by_16_at_once_stay_routed_past_a_fifth() {
 }
 
 #[test]
-fn i6_the_brake_holds_what_takes_more_than_a_fifth_of_30_peers_away() {
-    let (mut cluster, _second, _etcd) = crowded("brake", 30);
+fn i6_the_brake_holds_the_removal_of_more_than_a_fifth_of_30_peers() {
+    let (mut cluster, _second, _etcd) = with_stub_nodes("brake", 30);
     // The agent is away while twelve are forgotten: it learns of all at once.
     cluster.agents[0].process.kill().unwrap();
     for n in 1..=10 {
@@ -171,7 +171,7 @@ fn i6_the_brake_holds_what_takes_more_than_a_fifth_of_30_peers_away() {
 
 #[test]
 fn i6_drained_nodes_and_restarted_agents_never_trip_the_brake() {
-    let (mut cluster, _second, _etcd) = crowded("drained", 30);
+    let (mut cluster, _second, _etcd) = with_stub_nodes("drained", 30);
     for n in 1..=20 {
         cluster.sextant(&["node", "drain", &format!("c{n}"), "--no-wait"]);
     }
@@ -191,8 +191,8 @@ fn i6_drained_nodes_and_restarted_agents_never_trip_the_brake() {
 
 /// The agent's own window outlasts a restart under a wall clock that is two years ahead.
 #[test]
-fn i6_an_agents_window_of_departures_does_not_follow_the_wall_clock() {
-    let (mut cluster, _second, etcd) = crowded("agent's clock", 30);
+fn i6_the_agents_window_of_removals_ignores_the_wall_clock() {
+    let (mut cluster, _second, etcd) = with_stub_nodes("agent's clock", 30);
     for n in 1..=10 {
         forget(&cluster, n..=n, &[]);
     }

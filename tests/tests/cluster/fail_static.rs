@@ -1,4 +1,4 @@
-//! Killed and restarted, nothing changes.
+//! Kills and restarts change nothing.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use sextant_tests::{Container, ControllerOptions, MILLISECONDS, RouteMonitor, SE
 
 use crate::cluster::{Cluster, GUIDE};
 
-/// For how long nothing may happen, where nothing must.
+/// The time during which nothing may change.
 const QUIET: Duration = Duration::from_millis(1500);
 
 /// Two containers between which datagrams are sent while nothing may change. Made before what is watched: a container
@@ -19,10 +19,10 @@ pub struct Traffic {
 impl Traffic {
     pub fn between(cluster: &Cluster) -> Self {
         let (from, to) = (cluster.hosts[0].container("q").unwrap(), cluster.hosts[1].container("q").unwrap());
-        poll("the way between them", 5 * SECONDS, || from.ping(to.address())?.replied());
+        poll("the path between them", 5 * SECONDS, || from.ping(to.address())?.replied());
         // A new port's link-local route comes a moment after its carrier.
         for host in &cluster.hosts[..2] {
-            poll("the container's port is settled", 5 * SECONDS, || {
+            poll("the container's port is ready", 5 * SECONDS, || {
                 let routes = host.routes()?.join("\n");
                 anyhow::ensure!(routes.contains("fe80::/64 dev ve1"), "{routes}");
                 anyhow::Ok(())
@@ -41,10 +41,10 @@ impl Traffic {
 }
 
 #[test]
-fn i5_killing_and_restarting_everything_changes_no_route_and_loses_nothing() {
+fn i5_killing_and_restarting_everything_changes_no_route_and_loses_no_packet() {
     let mut cluster = Cluster::start("kill -9", 3, GUIDE);
     let (a, b) = (cluster.hosts[0].container("a").unwrap(), cluster.hosts[1].container("b").unwrap());
-    poll("the way there", 5 * SECONDS, || a.ping(b.address())?.replied());
+    poll("the path there", 5 * SECONDS, || a.ping(b.address())?.replied());
     let refusals = |cluster: &Cluster| -> Vec<u64> {
         let count = |host: &sextant_tests::Host| {
             let counters = host.counters().unwrap();
@@ -77,7 +77,7 @@ fn i5_killing_and_restarting_everything_changes_no_route_and_loses_nothing() {
 
 /// Seen from outside: the kernel's notifications, its addresses and sysctls, the files, the store's records.
 #[test]
-fn i8_a_restart_with_nothing_changed_writes_nothing() {
+fn i8_a_restart_without_changes_writes_nothing() {
     let mut cluster = Cluster::start("quiet", 2, GUIDE);
     let traffic = Traffic::between(&cluster);
     let monitors: Vec<_> = cluster.hosts.iter().map(|host| RouteMonitor::start(host).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! Host and container prefixes of other lengths, and hand-made routes beside ours.
+//! Host and container prefixes of other lengths, and static routes beside Sextant's.
 
 use sextant_tests::{SECONDS, difference, expect_text, ping_matrix, poll};
 
@@ -21,17 +21,17 @@ fn reaches(test: &str, pool: PoolArgs) {
 }
 
 #[test]
-fn a_host_prefix_may_be_all_container_prefix() {
+fn the_container_prefix_may_be_the_whole_host_prefix() {
     reaches("64 and 64", PoolArgs { host_len: "64", container_len: "64", ..GUIDE });
 }
 
 #[test]
-fn a_64_may_be_cut_into_76s_with_80s() {
+fn a_pool_of_64_bits_may_be_split_into_76s_with_80s() {
     reaches("76 and 80", PoolArgs { prefix: "2001:db8:9::/64", host_len: "76", container_len: "80" });
 }
 
 #[test]
-fn the_bridges_own_route_is_no_conflict() {
+fn the_bridges_connected_route_is_no_conflict() {
     let cluster = Cluster::start("no conflict", 2, PoolArgs { host_len: "64", container_len: "64", ..GUIDE });
     assert_eq!(
         cluster.node("h1")["applied"]["conflicts"].as_array().map(Vec::len),
@@ -43,7 +43,7 @@ fn the_bridges_own_route_is_no_conflict() {
 
 /// As in Docker's guide: a static route to a peer's prefix, metric 1024, is there before Sextant.
 #[test]
-fn i4_a_hand_made_route_is_left_alone_and_reported() {
+fn i4_a_static_route_is_kept_and_reported() {
     let mut cluster = Cluster::without_agents("hand-made", 2, GUIDE);
     cluster.start_agent(1);
     let prefix = poll("h2 has a prefix", 10 * SECONDS, || {

@@ -1,11 +1,11 @@
-//! A node that is forgotten, and one that comes back.
+//! A node is forgotten and returns.
 
 use sextant_tests::{SECONDS, poll};
 
 use crate::cluster::{Cluster, GUIDE};
 
 #[test]
-fn i3_a_forgotten_host_takes_down_what_it_had_and_claims_anew() {
+fn i3_a_forgotten_host_removes_its_routes_and_claims_again() {
     let mut cluster = Cluster::start("forget", 2, GUIDE);
     let up = cluster.lab.cli(&["node", "forget", "h2"]).unwrap();
     assert_eq!(up.code, 4, "a node that is up is not forgotten: {up:?}");

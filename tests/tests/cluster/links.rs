@@ -1,4 +1,4 @@
-//! What happens to links and addresses.
+//! Changes of links and addresses.
 
 use std::time::SystemTime;
 
@@ -21,7 +21,7 @@ fn readdress(host: &Host) {
 }
 
 #[test]
-fn an_uplink_that_goes_down_and_up() {
+fn routes_return_after_an_uplink_goes_down_and_up() {
     let cluster = Cluster::start("down and up", 3, GUIDE);
     let host = &cluster.hosts[0];
     let peer = RouteMonitor::start(&cluster.hosts[1]).unwrap();
@@ -43,7 +43,7 @@ fn an_uplink_that_goes_down_and_up() {
 
 #[test]
 fn an_uplink_that_is_made_anew() {
-    let cluster = Cluster::start("made anew", 3, GUIDE);
+    let cluster = Cluster::start("created again", 3, GUIDE);
     let host = &cluster.hosts[0];
     let index = |host: &Host| host.ip("-o link show eth0").unwrap().split(':').next().unwrap().to_owned();
     let before = index(host);
@@ -58,7 +58,7 @@ fn an_uplink_that_is_made_anew() {
 }
 
 #[test]
-fn an_uplink_that_is_renamed_and_named_back() {
+fn routes_return_after_an_uplink_is_renamed_and_renamed_back() {
     let cluster = Cluster::start("renamed", 3, GUIDE);
     let host = &cluster.hosts[0];
     host.ip_batch("link set eth0 down\nlink set eth0 name wan0\nlink set wan0 up").unwrap();
@@ -116,7 +116,7 @@ fn a_tentative_address_is_not_announced() {
 }
 
 #[test]
-fn loopback_that_goes_down_and_up() {
+fn unreachable_routes_return_after_loopback_goes_down_and_up() {
     let cluster = Cluster::start("lo", 3, GUIDE);
     let host = &cluster.hosts[0];
     for _ in 0..3 {
@@ -127,7 +127,7 @@ fn loopback_that_goes_down_and_up() {
 }
 
 #[test]
-fn a_bridge_that_is_deleted_and_made_anew() {
+fn a_deleted_bridge_is_created_again() {
     let cluster = Cluster::start("bridge", 2, GUIDE);
     let host = &cluster.hosts[0];
     let before = host.bridge_address().unwrap();

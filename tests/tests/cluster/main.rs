@@ -1,7 +1,6 @@
-//! The main job, end to end: hosts claim prefixes, and their containers reach each other.
+//! End-to-end tests: hosts claim prefixes, and their containers reach each other.
 //!
-//! One file for each thing that must be true; the tests' names say what it is, with the invariant (DESIGN §4) where there
-//! is one.
+//! Each test's name states the expected behaviour, with the number of its invariant (DESIGN §4) if there is one.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod bad_input;

@@ -1,4 +1,4 @@
-//! Hosts join, drain and come back.
+//! Hosts join, drain and return.
 
 use sextant_tests::{ControllerOptions, Host, RouteMonitor, SECONDS, poll};
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn a_joining_host_is_in_every_table_within_a_second_of_its_announcement() {
+fn a_joining_host_is_routed_everywhere_within_a_second_of_its_announcement() {
     let mut cluster = Cluster::start("join", 3, GUIDE);
     let monitors: Vec<_> = cluster.hosts.iter().map(|host| RouteMonitor::start(host).unwrap()).collect();
     cluster.hosts.push(cluster.lab.host("h4").unwrap());
@@ -25,7 +25,7 @@ fn a_joining_host_is_in_every_table_within_a_second_of_its_announcement() {
 }
 
 #[test]
-fn wait_returns_only_when_every_live_kernel_has_it() {
+fn wait_returns_only_when_every_live_kernel_has_the_change() {
     let mut cluster = Cluster::start("wait", 3, GUIDE);
     cluster.hosts.push(cluster.lab.host("h4").unwrap());
     cluster.agents[1].process.freeze().unwrap();
@@ -43,7 +43,7 @@ fn wait_returns_only_when_every_live_kernel_has_it() {
 }
 
 #[test]
-fn i7_drain_takes_a_host_away_everywhere_before_it_says_drained() {
+fn i7_drain_removes_the_routes_of_all_peers_before_it_reports_drained() {
     let cluster = Cluster::start("drain", 3, GUIDE);
     let monitors: Vec<_> = cluster.hosts.iter().map(|host| RouteMonitor::start(host).unwrap()).collect();
     let (own, other) = (cluster.prefix("h3"), cluster.prefix("h1"));
@@ -65,7 +65,7 @@ fn i7_drain_takes_a_host_away_everywhere_before_it_says_drained() {
 }
 
 #[test]
-fn a_dead_agent_holds_a_drain_up_no_longer_than_its_time_out_and_is_named() {
+fn a_dead_agent_delays_a_drain_until_its_timeout_only_and_is_named() {
     let cluster = Cluster::start("drain with a dead agent", 3, GUIDE);
     cluster.agents[1].process.kill().unwrap();
     let started = std::time::Instant::now();
@@ -95,7 +95,7 @@ fn i7_a_stop_changes_no_route_anywhere() {
 }
 
 #[test]
-fn i5_a_silent_agent_is_shown_as_down_and_keeps_its_routes() {
+fn i5_a_silent_agent_is_reported_as_down_and_keeps_its_routes() {
     let mut cluster = Cluster::without_agents("down", 2, GUIDE);
     cluster.controller = None;
     let args = ["--down-after", "1.5"].map(str::to_owned).to_vec();

@@ -1,4 +1,4 @@
-//! What the daemons tell monitoring, and gRPC tools.
+//! Interfaces for monitoring and gRPC tools.
 
 use sextant_tests::{SECONDS, poll};
 use tonic_health::pb::{
@@ -12,15 +12,16 @@ use tonic_reflection::pb::v1::{
 use crate::cluster::{Cluster, GUIDE};
 
 #[test]
-fn probes_and_metrics() {
+fn probes_and_metrics_are_served() {
     let cluster = Cluster::start("probes", 2, GUIDE);
     let controller = cluster.controller.as_ref().unwrap();
     assert_eq!(controller.http("/healthz").unwrap(), (200, "ok\n".into()));
     assert_eq!(controller.http("/readyz").unwrap().0, 200);
-    let told = |text: &str, line: &str| text.lines().any(|it| it == line);
+    let reported = |text: &str, line: &str| text.lines().any(|it| it == line);
     let metrics = controller.http("/metrics").unwrap().1;
     assert!(
-        told(&metrics, "sextant_controller_claims 2") && told(&metrics, "sextant_controller_sessions 2"),
+        reported(&metrics, "sextant_controller_claims 2")
+            && reported(&metrics, "sextant_controller_sessions 2"),
         "{metrics}"
     );
     let agent = &cluster.agents[0];
@@ -28,14 +29,14 @@ fn probes_and_metrics() {
     poll("the agent's metrics", 5 * SECONDS, || {
         let metrics = agent.http("/metrics")?.1;
         let wanted = ["sextant_agent_connected 1", "sextant_agent_ready 1", "sextant_agent_peers 2"];
-        let missing: Vec<_> = wanted.into_iter().filter(|line| !told(&metrics, line)).collect();
+        let missing: Vec<_> = wanted.into_iter().filter(|line| !reported(&metrics, line)).collect();
         anyhow::ensure!(missing.is_empty(), "no {missing:?} in {metrics}");
         anyhow::Ok(())
     });
 }
 
 #[test]
-fn an_agent_that_waits_is_not_ready_and_says_why() {
+fn a_waiting_agent_is_not_ready_and_reports_the_reason() {
     let mut cluster = Cluster::without_agents("not ready", 1, GUIDE);
     cluster.sextant(&["pool", "remove", "main"]);
     cluster.start_agent(0);
@@ -48,7 +49,7 @@ fn an_agent_that_waits_is_not_ready_and_says_why() {
 }
 
 #[test]
-fn health_and_reflection() {
+fn grpc_health_and_reflection_are_served() {
     let cluster = Cluster::without_agents("health", 0, GUIDE);
     let url = cluster.controller.as_ref().unwrap().url();
     let ask = async {

@@ -1,4 +1,4 @@
-//! Every container reaches every other, by just the routes that the design says.
+//! Every container reaches every other one, with exactly the designed routes.
 
 use sextant_tests::{SECONDS, difference, expect_text, ping_matrix, poll, tcp_matrix};
 
@@ -31,7 +31,7 @@ fn every_container_reaches_every_other() {
 }
 
 #[test]
-fn i11_an_unused_address_is_refused_and_never_leaks() {
+fn i11_packets_to_an_unused_address_are_refused_and_never_follow_the_default_route() {
     let mut cluster = Cluster::without_agents("unused address", 2, GUIDE);
     let router = cluster.lab.router().unwrap();
     for host in &cluster.hosts {
@@ -57,7 +57,7 @@ fn i11_an_unused_address_is_refused_and_never_leaks() {
 }
 
 #[test]
-fn a_host_keeps_its_router_when_forwarding_is_turned_on() {
+fn a_host_keeps_its_router_when_forwarding_is_enabled() {
     let cluster = Cluster::start("accept_ra", 1, GUIDE);
     let value =
         |key: &str| cluster.hosts[0].check(&["cat", &format!("/proc/sys/{key}")]).unwrap().trim().to_owned();
@@ -67,7 +67,7 @@ fn a_host_keeps_its_router_when_forwarding_is_turned_on() {
 }
 
 #[test]
-fn the_bridges_mac_address_does_not_change_as_containers_come() {
+fn the_bridges_mac_address_does_not_change_as_containers_are_added() {
     let cluster = Cluster::start("bridge mac", 1, GUIDE);
     let host = &cluster.hosts[0];
     let mac = || {

@@ -1,4 +1,4 @@
-//! What others do to the routes.
+//! Changes of routes by other processes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use sextant_tests::{RouteEvent, RouteMonitor, SECONDS, poll};
 use crate::cluster::{Cluster, GUIDE, UNREACHABLE_METRIC};
 
 #[test]
-fn i9_a_route_that_is_deleted_or_changed_is_back_within_a_second() {
+fn i9_a_deleted_or_changed_route_is_restored_within_a_second() {
     let cluster = Cluster::start("self-heal", 2, GUIDE);
     let (host, prefix) = (&cluster.hosts[0], cluster.prefix("h2"));
     let pool: sextant_proto::Prefix = GUIDE.prefix.parse().unwrap();
@@ -51,9 +51,9 @@ fn i4_a_foreign_route_for_the_same_destination_is_never_touched() {
     poll("the lost place is reported", 5 * SECONDS, || {
         let node = cluster.node("h1");
         let failed = &node["applied"]["failed"][0];
-        let told = failed["destination"] == prefix.to_string().as_str()
+        let reported = failed["destination"] == prefix.to_string().as_str()
             && failed["error"].as_str().is_some_and(|error| error.contains("proto static"));
-        if told { Ok(()) } else { Err(node.to_string()) }
+        if reported { Ok(()) } else { Err(node.to_string()) }
     });
     let conflicts = cluster.node("h1")["applied"]["conflicts"].clone();
     assert!(
@@ -111,15 +111,15 @@ fn i11_an_unreachable_that_is_deleted_once_a_second_is_absent_for_less_than_2_pe
     let echoes = router.counters().unwrap().since(&before).get("Icmp6InEchos").copied().unwrap_or(0);
     let unrouted = router.counters().unwrap().since(&before).get("Ip6InNoRoutes").copied().unwrap_or(0);
     assert!(echoes + unrouted <= 4, "{echoes} and {unrouted} of 240 packets followed the default route");
-    let told = cluster.node("h1")["applied"]["failed"].to_string();
-    assert!(told.contains("route repeatedly changed by another process"), "{told}");
+    let reported = cluster.node("h1")["applied"]["failed"].to_string();
+    assert!(reported.contains("route repeatedly changed by another process"), "{reported}");
 }
 
 fn is_ours(event: &RouteEvent, ours: &str) -> bool {
     !event.gone && event.route.to_string() == ours
 }
 
-/// For how long the route was not as it should be.
+/// How long the route was absent or different.
 fn absent(events: &[&RouteEvent], ours: &str) -> Duration {
     let mut since = None;
     let mut absent = Duration::ZERO;

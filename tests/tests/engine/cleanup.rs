@@ -2,30 +2,30 @@
 
 use sextant_tests::{SECONDS, poll};
 
-use crate::bed::{Bed, text};
+use crate::testbed::{Testbed, text};
 
 #[test]
-fn i4_cleanup_leaves_the_host_as_it_was_and_says_what_it_did() {
-    let mut bed = Bed::start("cleanup", 2);
-    let host = bed.host();
-    // Somebody else's, all over the place.
+fn i4_cleanup_restores_the_host_and_reports_each_step() {
+    let mut testbed = Testbed::start("cleanup", 2);
+    let host = testbed.host();
+    // Routes of other protocols, in several tables.
     host.ip("-6 route add 2001:db8:77::/48 via 2001:db8::2 dev eth0 proto static").unwrap();
     host.ip("-6 route add unreachable 2001:db8:78::/48 proto static table 99").unwrap();
-    let running = bed.cleanup(&[]);
+    let running = testbed.cleanup(&[]);
     assert_eq!(running.status.code(), Some(1), "{running:?}");
     assert!(text(&running).contains("stop it first"), "{running:?}");
-    bed.cluster.expect_routes(0, &[0, 1]);
+    testbed.cluster.expect_routes(0, &[0, 1]);
 
-    let planned = text(&bed.cleanup(&["--dry-run"]));
+    let planned = text(&testbed.cleanup(&["--dry-run"]));
     assert!(planned.starts_with("would be undone:\n"), "{planned}");
-    bed.cluster.expect_routes(0, &[0, 1]);
+    testbed.cluster.expect_routes(0, &[0, 1]);
 
-    let agent = bed.cluster.agents.remove(0);
+    let agent = testbed.cluster.agents.remove(0);
     agent.process.kill().unwrap();
-    // What an agent with other settings left in another table.
-    bed.host().ip("-6 route add 2001:db8:79::/48 via 2001:db8::2 dev eth0 proto 66 table 77").unwrap();
-    let container = bed.host().container("c").unwrap();
-    let busy = bed.cleanup(&[]);
+    // A route that an agent with other settings left in another table.
+    testbed.host().ip("-6 route add 2001:db8:79::/48 via 2001:db8::2 dev eth0 proto 66 table 77").unwrap();
+    let container = testbed.host().container("c").unwrap();
+    let busy = testbed.cleanup(&[]);
     assert_eq!(busy.status.code(), Some(1), "{busy:?}");
     assert!(
         text(&busy).contains("bridge docker0 kept: ve1 are connected to it; stop the containers"),
@@ -33,44 +33,44 @@ fn i4_cleanup_leaves_the_host_as_it_was_and_says_what_it_did() {
     );
     container.ip("link delete eth0").unwrap();
 
-    let done = bed.cleanup(&[]);
+    let done = testbed.cleanup(&[]);
     assert_eq!(text(&done), "bridge docker0 deleted\n");
     let done = text(&busy);
     for line in planned.lines().skip(1).filter(|line| !line.starts_with("bridge")) {
-        assert!(done.lines().any(|said| said == line), "{line} was planned; done was\n{done}");
+        assert!(done.lines().any(|printed| printed == line), "{line} was planned; done was\n{done}");
     }
-    for said in [
+    for printed in [
         "table 77 removed",
         "address ",
         "net/ipv6/conf/all/forwarding: 1 back to 0",
         "accept_ra: 2 back to 1",
     ] {
-        assert!(done.contains(said), "no \"{said}\" in\n{done}");
+        assert!(done.contains(printed), "no \"{printed}\" in\n{done}");
     }
-    assert_eq!(text(&bed.cleanup(&[])), "nothing to undo\n");
-    let foreign = bed.host().foreign_routes().unwrap().join("\n");
+    assert_eq!(text(&testbed.cleanup(&[])), "nothing to undo\n");
+    let foreign = testbed.host().foreign_routes().unwrap().join("\n");
     assert!(foreign.contains("2001:db8:77::/48 ") && foreign.contains("2001:db8:78::/48 "), "{foreign}");
-    bed.host().ip("-6 route del 2001:db8:77::/48").unwrap();
-    bed.host().ip("-6 route del unreachable 2001:db8:78::/48 table 99").unwrap();
-    bed.is_as_before();
+    testbed.host().ip("-6 route del 2001:db8:77::/48").unwrap();
+    testbed.host().ip("-6 route del unreachable 2001:db8:78::/48 table 99").unwrap();
+    testbed.is_restored();
 }
 
 #[test]
-fn what_forwarded_by_itself_forwards_by_itself_again() {
-    let mut bed = Bed::start("own forwarding", 1);
-    let agent = bed.cluster.agents.remove(0);
+fn cleanup_restores_forwarding_that_was_set_on_an_interface() {
+    let mut testbed = Testbed::start("own forwarding", 1);
+    let agent = testbed.cluster.agents.remove(0);
     agent.process.terminate(10 * SECONDS).unwrap();
-    bed.cleanup(&[]);
+    testbed.cleanup(&[]);
     let own = "net/ipv6/conf/eth0/forwarding";
-    bed.host().sysctl(own, "1").unwrap();
-    bed.cluster.start_agent(0);
-    bed.cluster.settle();
-    bed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
-    let done = bed.cleanup(&[]);
+    testbed.host().sysctl(own, "1").unwrap();
+    testbed.cluster.start_agent(0);
+    testbed.cluster.settle();
+    testbed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+    let done = testbed.cleanup(&[]);
     assert!(done.status.success(), "{done:?}");
     poll("eth0 forwards, and nothing else does", SECONDS, || {
-        let own = bed.host().check(&["cat", &format!("/proc/sys/{own}")])?;
-        let all = bed.host().check(&["cat", "/proc/sys/net/ipv6/conf/all/forwarding"])?;
+        let own = testbed.host().check(&["cat", &format!("/proc/sys/{own}")])?;
+        let all = testbed.host().check(&["cat", "/proc/sys/net/ipv6/conf/all/forwarding"])?;
         anyhow::ensure!((own.trim(), all.trim()) == ("1", "0"), "{own} {all}");
         anyhow::Ok(())
     });

@@ -1,28 +1,28 @@
-//! `sextant-agent doctor`, and what the agent says of its host when it starts.
+//! `sextant-agent doctor`, and the agent's report on its host at the start.
 
 use std::{fs, process::Output};
 
 use sextant_tests::{SECONDS, bin};
 
-use crate::bed::{Bed, text};
+use crate::testbed::{Testbed, text};
 
-fn doctor(bed: &Bed, more: &[&str]) -> Output {
+fn doctor(testbed: &Testbed, more: &[&str]) -> Output {
     let agent = bin("sextant-agent").unwrap().display().to_string();
-    bed.host().run(&[&[agent.as_str()], more, &["doctor"]].concat()).unwrap()
+    testbed.host().run(&[&[agent.as_str()], more, &["doctor"]].concat()).unwrap()
 }
 
 #[test]
 fn each_problem_is_shown_with_its_fix_and_the_agent_warns_once() {
-    let mut bed = Bed::start("doctor", 1);
-    let sound = doctor(&bed, &["--uplink", "eth0"]);
+    let mut testbed = Testbed::start("doctor", 1);
+    let sound = doctor(&testbed, &["--uplink", "eth0"]);
     assert_eq!((sound.status.code(), text(&sound).as_str()), (Some(0), "no problems found\n"));
     let rules = "add table ip6 filter; add chain ip6 filter FORWARD { type filter hook forward priority 0; policy drop; }; \
                  add table inet firewalld; add chain inet firewalld filter_PREROUTING { type filter hook prerouting priority \
                  10; }; add rule inet firewalld filter_PREROUTING meta nfproto ipv6 fib saddr . mark . iif oif missing drop";
-    bed.host().check(&["nft", rules]).unwrap();
-    let ill = doctor(&bed, &["--uplink", "eth0,eth7"]);
-    let said = text(&ill);
-    assert_eq!(ill.status.code(), Some(1), "{said}");
+    testbed.host().check(&["nft", rules]).unwrap();
+    let ill = doctor(&testbed, &["--uplink", "eth0,eth7"]);
+    let printed = text(&ill);
+    assert_eq!(ill.status.code(), Some(1), "{printed}");
     let expected = [
         "uplink \"eth7\" does not exist",
         "nftables chain ip6 filter FORWARD drops forwarded IPv6 packets",
@@ -31,25 +31,25 @@ fn each_problem_is_shown_with_its_fix_and_the_agent_warns_once() {
         "problems to fix: 3",
     ];
     for part in expected {
-        assert!(said.contains(part), "no \"{part}\" in\n{said}");
+        assert!(printed.contains(part), "no \"{part}\" in\n{printed}");
     }
-    assert_eq!(said.matches("  fix: ").count(), 3, "{said}");
+    assert_eq!(printed.matches("  fix: ").count(), 3, "{printed}");
 
-    bed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
-    bed.cluster.start_agent(0);
-    bed.cluster.settle();
-    let log = bed.cluster.agents[0].process.log();
+    testbed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+    testbed.cluster.start_agent(0);
+    testbed.cluster.settle();
+    let log = testbed.cluster.agents[0].process.log();
     let warnings = log.lines().filter(|line| line.contains("host check found a problem"));
     let named: Vec<_> = warnings.filter(|line| line.contains("nftables chain")).collect();
     assert_eq!(named.len(), 2, "{named:#?}");
 }
 
-/// The kernel's limits of neighbours are in no namespace but the machine's own: here files stand in for them, seen by the
-/// doctor alone, whose process namespace makes the host's network the machine's own to it.
+/// The kernel's limits of neighbours exist only in the machine's own network namespace. Here files replace them, visible only
+/// to the doctor; its process namespace makes it take the host's network namespace as the machine's own.
 #[test]
 fn safe_fixes_are_applied_and_other_problems_are_only_shown() {
-    let bed = Bed::start("doctor fixes", 2);
-    let (host, neigh) = (bed.host(), bed.host().dir().join("neigh"));
+    let testbed = Testbed::start("doctor fixes", 2);
+    let (host, neigh) = (testbed.host(), testbed.host().dir().join("neigh"));
     let limits = neigh.join("default");
     host.container("c").unwrap();
     fs::create_dir_all(&limits).unwrap();
@@ -70,7 +70,7 @@ fn safe_fixes_are_applied_and_other_problems_are_only_shown() {
     let doctor = |more: &str| doctor_in(&["--pid", "--fork", "--mount-proc"], more);
     let others = || {
         let ruleset = host.check(&["nft", "list", "ruleset"]).unwrap();
-        // Some cannot be read.
+        // Some sysctls cannot be read.
         let all = "cd /proc/sys/net && grep -rs '' ipv6/conf ipv6/route core || true";
         let sysctls = host.check(&["sh", "-c", all]).unwrap();
         (ruleset, sysctls, host.routes().unwrap(), limit(1))
@@ -78,12 +78,12 @@ fn safe_fixes_are_applied_and_other_problems_are_only_shown() {
     let (before, firewall) = (others(), "nftables chain ip6 site FORWARD drops forwarded IPv6 packets");
 
     let looked = doctor("");
-    let said = text(&looked);
+    let printed = text(&looked);
     assert!(
-        said.contains("keeps 1 to 2 IPv6 neighbours, but 2 next hops and containers need entries"),
-        "{said}"
+        printed.contains("keeps 1 to 2 IPv6 neighbours, but 2 next hops and containers need entries"),
+        "{printed}"
     );
-    assert!(said.contains(firewall) && said.contains("problems to fix: 2"), "{said}");
+    assert!(printed.contains(firewall) && printed.contains("problems to fix: 2"), "{printed}");
     assert_eq!((limit(2), limit(3)), ("1\n".into(), "2\n".into()), "it was to look only");
 
     let elsewhere = text(&doctor_in(&[], "--fix"));
@@ -91,14 +91,14 @@ fn safe_fixes_are_applied_and_other_problems_are_only_shown() {
     assert_eq!((limit(2), limit(3)), ("1\n".into(), "2\n".into()), "it was in a namespace of the machine");
 
     let fixed = doctor("--fix");
-    let said = text(&fixed);
+    let printed = text(&fixed);
     for part in
         ["done: net/ipv6/neigh/default/gc_thresh3 = 8", "gc_thresh2 = 4", firewall, "problems to fix: 1"]
     {
-        assert!(said.contains(part), "no \"{part}\" in\n{said}");
+        assert!(printed.contains(part), "no \"{part}\" in\n{printed}");
     }
     assert_eq!((fixed.status.code(), limit(2), limit(3)), (Some(1), "4\n".into(), "8\n".into()));
-    assert_eq!(said.matches("  done: ").count(), 2, "{said}");
+    assert_eq!(printed.matches("  done: ").count(), 2, "{printed}");
 
     let again = text(&doctor("--fix"));
     assert!(

@@ -1,4 +1,4 @@
-//! Hosts that are routed through their link-local addresses.
+//! Hosts with link-local next hops.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn link_local(host: &Host) -> String {
     shown.split_whitespace().nth(3).unwrap().trim_end_matches("/64").to_owned()
 }
 
-/// Waits until the route of host `from` to that of `to` is this one.
+/// Waits until host `from` has this route to host `to`.
 fn leads(cluster: &Cluster, from: usize, to: &str, how: &str, deadline: Duration) {
     let prefix = cluster.prefix(to);
     let expected =
@@ -26,10 +26,10 @@ fn leads(cluster: &Cluster, from: usize, to: &str, how: &str, deadline: Duration
     });
 }
 
-/// h1 and h2 are to be routed through their link-local addresses, h3 through its global one; whoever routes to them does.
+/// h1 and h2 announce their link-local addresses, h3 its global one; all peers use these as next hops.
 #[test]
-fn i11_a_mixed_fleet_routes_asks_and_refuses_through_link_local_next_hops() {
-    let mut cluster = Cluster::impatient("link-local", 3, GUIDE);
+fn i11_link_local_and_global_next_hops_work_together() {
+    let mut cluster = Cluster::with_short_down_after("link-local", 3, GUIDE);
     for index in 0..3 {
         let kind = if index < 2 { "link-local" } else { "global" };
         let args = ["--uplink-next-hop", kind].map(str::to_owned).to_vec();
@@ -45,12 +45,12 @@ fn i11_a_mixed_fleet_routes_asks_and_refuses_through_link_local_next_hops() {
     let containers: Vec<_> = cluster.hosts.iter().map(|host| host.container("c").unwrap()).collect();
     for (from, to) in [(0, 1), (1, 2), (2, 0)] {
         let target = containers[to].address();
-        poll("the way between them", 10 * SECONDS, || containers[from].ping(target)?.replied());
+        poll("the path between them", 10 * SECONDS, || containers[from].ping(target)?.replied());
     }
     let listed = cluster.sextant(&["route", "list", "--node", "h1"]);
     assert!(listed.contains(&link_local(&cluster.hosts[1])), "{listed}");
 
-    // Its agent is gone: the host itself is asked there, and then is not there any more.
+    // The agent is dead: peers probe the host at its link-local address. Then the host is isolated.
     cluster.agents[1].process.kill().unwrap();
     let seen = |what: &str| {
         poll(what, 20 * SECONDS, || {
@@ -62,7 +62,7 @@ fn i11_a_mixed_fleet_routes_asks_and_refuses_through_link_local_next_hops() {
     seen("forwarding without agent");
     leads(&cluster, 0, "h2", &of[1], SECONDS);
     containers[0].ping(containers[1].address()).unwrap().replied().unwrap();
-    cluster.hosts[1].cut().unwrap();
+    cluster.hosts[1].isolate().unwrap();
     leads(&cluster, 0, "h2", "unreachable", 30 * SECONDS);
     leads(&cluster, 2, "h2", "unreachable", 30 * SECONDS);
     leads(&cluster, 0, "h3", &of_h3, SECONDS);

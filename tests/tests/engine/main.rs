@@ -1,16 +1,16 @@
-//! The route engine under torture: whatever happens on a host, in the end its table is just the desired one, others' routes
-//! are as they were, and `sextant-agent cleanup` leaves the host as it was before the agent.
+//! The route engine under disturbances: afterwards the host has exactly the desired routes, other routes are unchanged, and
+//! `sextant-agent cleanup` restores the host's state before the agent.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
-mod bed;
-mod before;
 mod cleanup;
+mod disturbances;
 mod doctor;
+mod host_state;
 mod link_local;
 mod neighbours;
 mod replaced;
 mod resync;
 mod settings;
 mod state_dir;
-mod tortures;
+mod testbed;
 mod uplinks;

@@ -1,10 +1,12 @@
-//! Who else is on the host and on the link: another routing daemon, and many peers.
+//! Another routing daemon on the host, and many peers on the link.
 
 use std::fs;
 
-use sextant_tests::{ControllerOptions, Host, Process, RouteMonitor, SECONDS, cluster::sorted, crowd, poll};
+use sextant_tests::{
+    ControllerOptions, Host, Process, RouteMonitor, SECONDS, cluster::sorted, poll, stub_nodes,
+};
 
-use crate::bed::Bed;
+use crate::testbed::Testbed;
 
 fn bird(host: &Host, config: &str) -> Process {
     let dir = host.dir().join("bird");
@@ -16,12 +18,12 @@ fn bird(host: &Host, config: &str) -> Process {
     host.spawn("bird", &args).unwrap()
 }
 
-/// With routes of its own, one of which is for a peer's prefix, and a kernel protocol that looks at ours every second.
+/// BIRD has routes of its own, one of them for a peer's prefix, and scans the kernel's routes every second.
 #[test]
-fn i4_bird_with_its_own_static_routes_on_the_same_host() {
-    let mut bed = Bed::start("bird", 3);
-    let stream = bed.stream(1, 2);
-    let contested = bed.cluster.prefix("h2");
+fn i4_bird_on_the_same_host_keeps_its_static_routes() {
+    let mut testbed = Testbed::start("bird", 3);
+    let stream = testbed.stream(1, 2);
+    let contested = testbed.cluster.prefix("h2");
     let config = format!(
         "router id 192.0.2.1;
          protocol device {{ scan time 1; }}
@@ -31,8 +33,8 @@ fn i4_bird_with_its_own_static_routes_on_the_same_host() {
            route 2001:db8:b2::/48 unreachable;
            route {contested} via 2001:db8::3; }}"
     );
-    let before = bed.host().foreign_routes().unwrap();
-    let first = bird(bed.host(), &config);
+    let before = testbed.host().foreign_routes().unwrap();
+    let first = bird(testbed.host(), &config);
     let in_place = |host: &Host| {
         poll("BIRD's routes", 10 * SECONDS, || {
             let routes = host.routes_of(12)?;
@@ -40,60 +42,60 @@ fn i4_bird_with_its_own_static_routes_on_the_same_host() {
             anyhow::Ok(())
         });
     };
-    in_place(bed.host());
-    bed.foreign_stays();
-    bed.is_right();
+    in_place(testbed.host());
+    testbed.expect_foreign_routes();
+    testbed.is_converged();
     poll("the conflict is shown", 5 * SECONDS, || {
-        let conflicts = bed.cluster.node("h1")["applied"]["conflicts"].to_string();
+        let conflicts = testbed.cluster.node("h1")["applied"]["conflicts"].to_string();
         anyhow::ensure!(conflicts.contains("\"protocol\":\"bird\""), "{conflicts}");
         anyhow::Ok(())
     });
-    // Both go on where the other one is made anew.
+    // Both go on where the other one is created again.
     first.terminate(10 * SECONDS).unwrap();
     poll("BIRD's routes are gone", 10 * SECONDS, || {
-        let difference = sextant_tests::difference(&before, &bed.host().foreign_routes().unwrap());
+        let difference = sextant_tests::difference(&before, &testbed.host().foreign_routes().unwrap());
         if difference.is_empty() { Ok(()) } else { Err(difference) }
     });
-    bed.cluster.expect_full_mesh();
-    let second = bird(bed.host(), &config);
-    in_place(bed.host());
-    bed.cluster.agents[0].process.kill().unwrap();
-    bed.cluster.agents.remove(0);
-    bed.host().ip("-6 route flush proto 66").unwrap();
-    bed.cluster.start_agent(0);
-    bed.cluster.agents.rotate_right(1);
-    bed.is_right();
+    testbed.cluster.expect_full_mesh();
+    let second = bird(testbed.host(), &config);
+    in_place(testbed.host());
+    testbed.cluster.agents[0].process.kill().unwrap();
+    testbed.cluster.agents.remove(0);
+    testbed.host().ip("-6 route flush proto 66").unwrap();
+    testbed.cluster.start_agent(0);
+    testbed.cluster.agents.rotate_right(1);
+    testbed.is_converged();
     second.terminate(10 * SECONDS).unwrap();
     poll("BIRD's routes are gone", 10 * SECONDS, || {
-        let routes = bed.host().routes_of(12)?;
+        let routes = testbed.host().routes_of(12)?;
         anyhow::ensure!(routes.is_empty(), "{routes:?}");
         anyhow::Ok(())
     });
     stream.finish().unwrap().nothing_lost().unwrap();
-    bed.foreign_stays();
-    bed.ends_clean();
+    testbed.expect_foreign_routes();
+    testbed.cleans_up();
 }
 
-/// More than the kernel keeps neighbours by default.
+/// More peers than the kernel keeps neighbours by default.
 #[test]
-fn eleven_hundred_peers_on_one_link() {
+fn eleven_hundred_peers_on_one_link_are_routed() {
     const PEERS: u32 = 1100;
-    let mut bed = Bed::start("many peers", 2);
-    bed.cluster.controller = None;
-    let args = ["--recovery-window", "0", "--down-after", crowd::DOWN_AFTER].map(str::to_owned).to_vec();
-    bed.cluster.start_controller(ControllerOptions { args, ..ControllerOptions::default() });
-    bed.cluster.settle();
-    let stream = bed.stream(0, 1);
-    crowd::join(bed.cluster.controller.as_ref().unwrap(), 1..=PEERS).unwrap();
-    let nodes = bed.cluster.lab.cli_json(&["node", "list"]).unwrap();
+    let mut testbed = Testbed::start("many peers", 2);
+    testbed.cluster.controller = None;
+    let args = ["--recovery-window", "0", "--down-after", stub_nodes::DOWN_AFTER].map(str::to_owned).to_vec();
+    testbed.cluster.start_controller(ControllerOptions { args, ..ControllerOptions::default() });
+    testbed.cluster.settle();
+    let stream = testbed.stream(0, 1);
+    stub_nodes::join(testbed.cluster.controller.as_ref().unwrap(), 1..=PEERS).unwrap();
+    let nodes = testbed.cluster.lab.cli_json(&["node", "list"]).unwrap();
     let via = |node: &serde_json::Value| {
         let (name, prefix) = (node["name"].as_str().unwrap(), node["prefix"].as_str().unwrap());
         let n = name.strip_prefix('c')?.parse().unwrap();
-        Some(format!("{prefix} via {} dev eth0 proto 66 metric 512", crowd::next_hop(n)))
+        Some(format!("{prefix} via {} dev eth0 proto 66 metric 512", stub_nodes::next_hop(n)))
     };
     let mut expected: Vec<_> = nodes.as_array().unwrap().iter().filter_map(via).collect();
     assert_eq!(expected.len(), PEERS as usize);
-    expected.extend(bed.cluster.expected_routes(0, &[0, 1]));
+    expected.extend(testbed.cluster.expected_routes(0, &[0, 1]));
     expected.sort();
     let is_there = |host: &Host| {
         poll("all peers' routes", 20 * SECONDS, || {
@@ -101,11 +103,11 @@ fn eleven_hundred_peers_on_one_link() {
             if difference.is_empty() { Ok(()) } else { Err(difference.lines().count().to_string()) }
         });
     };
-    is_there(bed.host());
-    let monitor = RouteMonitor::start(bed.host()).unwrap();
+    is_there(testbed.host());
+    let monitor = RouteMonitor::start(testbed.host()).unwrap();
     let all = expected.iter().map(|route| format!("route del {route}\n"));
-    bed.host().ip_batch(&all.collect::<String>()).unwrap();
-    is_there(bed.host());
+    testbed.host().ip_batch(&all.collect::<String>()).unwrap();
+    is_there(testbed.host());
     let events = monitor.events().unwrap();
     let last = |gone: bool| {
         let ours = events.iter().filter(|event| event.route.protocol == 66 && event.gone == gone);
@@ -114,11 +116,11 @@ fn eleven_hundred_peers_on_one_link() {
     let took = last(false).duration_since(last(true)).unwrap();
     assert!(took < SECONDS, "{PEERS} routes took {took:?} to be back");
     stream.flows(20, 10 * SECONDS).unwrap();
-    let agent = bed.cluster.agents.remove(0);
+    let agent = testbed.cluster.agents.remove(0);
     agent.process.terminate(10 * SECONDS).unwrap();
     drop(stream);
-    bed.host().ip("link delete ve1").unwrap();
-    let done = bed.cleanup(&[]);
+    testbed.host().ip("link delete ve1").unwrap();
+    let done = testbed.cleanup(&[]);
     assert!(done.status.success(), "{done:?}");
-    bed.is_as_before();
+    testbed.is_restored();
 }

@@ -1,19 +1,19 @@
-//! A route that is replaced under traffic.
+//! Replacement of a route under traffic.
 
 use sextant_tests::{RouteMonitor, SECONDS, poll};
 
-use crate::bed::Bed;
+use crate::testbed::Testbed;
 
-/// The peer's next hop moves to and fro between two of its addresses; both of them go on answering.
+/// The peer's next hop alternates between two of its addresses, which both keep answering.
 #[test]
-fn a_stream_through_a_route_that_is_replaced_loses_nothing() {
-    let bed = Bed::start("replaced", 2);
-    let (peer, prefix) = (&bed.cluster.hosts[1], bed.cluster.prefix("h2"));
+fn replacing_a_route_loses_no_packet() {
+    let testbed = Testbed::start("replaced", 2);
+    let (peer, prefix) = (&testbed.cluster.hosts[1], testbed.cluster.prefix("h2"));
     let second = "2001:db8::2:2";
     peer.ip(&format!("-6 address add {second}/64 dev eth0 nodad")).unwrap();
-    let stream = bed.stream(0, 1);
-    let monitor = RouteMonitor::start(bed.host()).unwrap();
-    // One that is deprecated is not announced.
+    let stream = testbed.stream(0, 1);
+    let monitor = RouteMonitor::start(testbed.host()).unwrap();
+    // A deprecated address is not announced.
     let prefer = |addr: &str, lifetime: &str| {
         peer.ip(&format!("-6 address change {addr}/64 dev eth0 nodad preferred_lft {lifetime}")).unwrap();
     };
@@ -24,7 +24,7 @@ fn a_stream_through_a_route_that_is_replaced_loses_nothing() {
         prefer(old, "0");
         let moved = format!("{prefix} via {new} dev eth0 proto 66 metric 512");
         poll(&format!("round {round}: {moved}"), 10 * SECONDS, || {
-            let routes = bed.host().routes_of(66)?;
+            let routes = testbed.host().routes_of(66)?;
             anyhow::ensure!(routes.contains(&moved), "{routes:#?}");
             anyhow::Ok(())
         });

@@ -1,4 +1,4 @@
-//! Settings that name something on the host, changed between two starts: the new is set up, the old is gone.
+//! Settings that name an object on the host, changed between two starts: the new object is set up, the old one is removed.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use sextant_tests::{
     poll,
 };
 
-use crate::before::Before;
+use crate::host_state::HostState;
 
-/// What the first host should be like.
+/// The expected state of the first host.
 #[derive(Clone, Copy)]
 struct Expected {
     bridge: &'static str,
@@ -35,21 +35,21 @@ const DEFAULT: Expected = Expected {
     refuses_pool: true,
     direct: true,
 };
-/// That of the mark unless it is set.
+/// The default metric of the mark.
 const MARK: u32 = UNREACHABLE_METRIC - 1;
 
-/// What a start with another value of a key comes to.
+/// The outcome of a start with another value of a key.
 enum Outcome {
-    /// It is obeyed.
+    /// It takes effect.
     Is(Expected),
-    /// It is not, and the log says so.
+    /// It has no effect, and the log reports that.
     Reported(&'static str),
-    /// The agent ends, and says why.
+    /// The agent ends with this error.
     Refused(&'static str),
 }
 use Outcome::{Is, Refused, Reported};
 
-/// Each flag that names a thing on the host, changed to a value.
+/// Each flag that names an object on the host, changed to a value.
 const CHANGES: [(&str, &str, Outcome); 13] = [
     ("--uplink", "eth1", Is(Expected { uplink: "eth1", ..DEFAULT })),
     ("--bridge", "br1", Is(Expected { bridge: "br1", ..DEFAULT })),
@@ -66,7 +66,7 @@ const CHANGES: [(&str, &str, Outcome); 13] = [
     ("--role", "router", Refused("still holds")),
 ];
 
-/// The other flags: they name nothing on the host, or nothing that an earlier start would have left.
+/// The other flags: they name no object on the host, or none that an earlier start leaves behind.
 const OTHERS: [&str; 14] = [
     "--bridge-create",
     "--config",
@@ -85,14 +85,14 @@ const OTHERS: [&str; 14] = [
 ];
 
 /// Two hosts with two uplinks each. The first host's agent is started again and again; its one container follows the bridge.
-struct Bed {
+struct Testbed {
     cluster: Cluster,
-    before: Before,
+    before: HostState,
     container: Option<Container>,
     far: Option<Container>,
 }
 
-impl Bed {
+impl Testbed {
     fn start(test: &str) -> Self {
         let mut cluster = Cluster::without_agents(test, 2, GUIDE);
         cluster.controller = None;
@@ -107,15 +107,15 @@ impl Bed {
             host.ip(&format!("-6 address add 2001:db8:0:1::{n}/64 dev eth1 nodad")).unwrap();
             host.ip("link set eth1 up").unwrap();
         }
-        let before = Before::of(&cluster.hosts[0]);
-        let mut bed = Self { cluster, before, container: None, far: None };
-        bed.start_agent(0, &[]);
-        bed.start_agent(1, &[]);
-        bed.cluster.settle();
-        bed.container = Some(bed.host().container("c").unwrap());
-        bed.far = Some(bed.cluster.hosts[1].container("c").unwrap());
-        bed.is(&DEFAULT);
-        bed
+        let before = HostState::of(&cluster.hosts[0]);
+        let mut testbed = Self { cluster, before, container: None, far: None };
+        testbed.start_agent(0, &[]);
+        testbed.start_agent(1, &[]);
+        testbed.cluster.settle();
+        testbed.container = Some(testbed.host().container("c").unwrap());
+        testbed.far = Some(testbed.cluster.hosts[1].container("c").unwrap());
+        testbed.is(&DEFAULT);
+        testbed
     }
 
     fn host(&self) -> &Host {
@@ -144,13 +144,13 @@ impl Bed {
         self.start_agent(0, args);
     }
 
-    /// The container is connected to another bridge, and knows nothing of the one before.
+    /// Connects the container to another bridge, and flushes its neighbours.
     fn connect_to(&self, bridge: &str) {
         poll(bridge, 10 * SECONDS, || self.host().ip(&format!("link set ve1 master {bridge}")));
         self.container.as_ref().unwrap().ip("-6 neighbour flush dev eth0").unwrap();
     }
 
-    /// Nothing but what is expected is there, and packets pass.
+    /// Checks that the host has exactly the expected state, and packets pass.
     fn is(&self, expected: &Expected) {
         let text = self.expected(expected).join("\n");
         poll(&format!("just this:\n{text}"), 20 * SECONDS, || {
@@ -182,7 +182,7 @@ impl Bed {
         sorted(lines)
     }
 
-    /// Routes of ours, addresses in pools, bridges.
+    /// Sextant's routes, addresses in pools, bridges.
     fn now(&self) -> anyhow::Result<Vec<String>> {
         let mut lines = self.host().routes_of(66)?;
         let addresses = self.host().ip(&format!("-6 -o address show to {}", GUIDE.prefix))?;
@@ -198,8 +198,8 @@ impl Bed {
         Ok(sorted(lines))
     }
 
-    fn readyz_says(&self, code: u16, words: &[&str]) {
-        poll(&format!("/readyz says {code} {words:?}"), 10 * SECONDS, || {
+    fn expect_readyz(&self, code: u16, words: &[&str]) {
+        poll(&format!("/readyz returns {code} {words:?}"), 10 * SECONDS, || {
             let (is, body) = self.agent().http("/readyz")?;
             anyhow::ensure!(is == code && words.iter().all(|word| body.contains(word)), "{is} {body}");
             anyhow::Ok(())
@@ -212,71 +212,71 @@ impl Bed {
         self.host().run(&[&[program.as_str(), "--state-dir", &state], args].concat()).unwrap()
     }
 
-    fn ends_clean(mut self) {
+    fn cleans_up(mut self) {
         self.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
         self.container.take().unwrap().ip("link delete eth0").unwrap();
         let done = self.command(&["cleanup"]);
         assert!(done.status.success(), "{done:?}");
-        self.before.is_again(self.host());
+        self.before.is_restored(self.host());
     }
 }
 
 #[test]
-fn a_setting_that_is_changed_between_two_starts_leaves_nothing_behind() {
-    let mut bed = Bed::start("changed settings");
+fn a_setting_changed_between_two_starts_leaves_nothing_behind() {
+    let mut testbed = Testbed::start("changed settings");
     let on_br1 = Expected { bridge: "br1", ..DEFAULT };
 
     // The old bridge still has a container: its address moves, and it stays until it is free.
-    bed.restart(&["--bridge", "br1"]);
-    bed.agent().process.wait_for_line("of docker0 removed", 20 * SECONDS).unwrap();
-    bed.host().ip("link show docker0").unwrap();
-    bed.connect_to("br1");
-    bed.is(&on_br1);
+    testbed.restart(&["--bridge", "br1"]);
+    testbed.agent().process.wait_for_line("of docker0 removed", 20 * SECONDS).unwrap();
+    testbed.host().ip("link show docker0").unwrap();
+    testbed.connect_to("br1");
+    testbed.is(&on_br1);
 
-    bed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
-    bed.start_agent_over("eth1", 0, &["--bridge", "br1"]);
-    bed.is(&Expected { uplink: "eth1", ..on_br1 });
-    let accept_ra = bed.host().check(&["cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra"]).unwrap();
+    testbed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+    testbed.start_agent_over("eth1", 0, &["--bridge", "br1"]);
+    testbed.is(&Expected { uplink: "eth1", ..on_br1 });
+    let accept_ra = testbed.host().check(&["cat", "/proc/sys/net/ipv6/conf/eth0/accept_ra"]).unwrap();
     assert_eq!(accept_ra.trim(), "2", "the agent has the host forward: eth0 would lose its default route");
 
-    bed.restart(&["--bridge", "br1", "--routes-metric", "600"]);
-    bed.is(&Expected { metric: 600, ..on_br1 });
-    bed.restart(&["--bridge", "br1", "--topology", "routed", "--export-table", "66"]);
-    bed.is(&Expected { refuses_pool: false, mark: Some((66, MARK)), ..on_br1 });
-    bed.restart(&["--bridge", "br1", "--export-table", "67"]);
-    bed.is(&Expected { mark: Some((67, MARK)), ..on_br1 });
+    testbed.restart(&["--bridge", "br1", "--routes-metric", "600"]);
+    testbed.is(&Expected { metric: 600, ..on_br1 });
+    testbed.restart(&["--bridge", "br1", "--topology", "routed", "--export-table", "66"]);
+    testbed.is(&Expected { refuses_pool: false, mark: Some((66, MARK)), ..on_br1 });
+    testbed.restart(&["--bridge", "br1", "--export-table", "67"]);
+    testbed.is(&Expected { mark: Some((67, MARK)), ..on_br1 });
 
     // Without a rule the kernel uses none of the routes.
-    bed.restart(&["--bridge", "br1", "--routes-table", "100"]);
-    bed.readyz_says(503, &["no rule uses routing table 100", "ip -6 rule add lookup 100 pref 1000"]);
-    bed.host().ip("-6 rule add lookup main suppress_prefixlength 0 pref 999").unwrap();
-    bed.host().ip("-6 rule add lookup 100 pref 1000").unwrap();
-    bed.readyz_says(200, &[]);
-    bed.is(&Expected { table: 100, ..on_br1 });
-    bed.host().ip("-6 rule del pref 999").unwrap();
-    bed.host().ip("-6 rule del pref 1000").unwrap();
+    testbed.restart(&["--bridge", "br1", "--routes-table", "100"]);
+    testbed.expect_readyz(503, &["no rule uses routing table 100", "ip -6 rule add lookup 100 pref 1000"]);
+    testbed.host().ip("-6 rule add lookup main suppress_prefixlength 0 pref 999").unwrap();
+    testbed.host().ip("-6 rule add lookup 100 pref 1000").unwrap();
+    testbed.expect_readyz(200, &[]);
+    testbed.is(&Expected { table: 100, ..on_br1 });
+    testbed.host().ip("-6 rule del pref 999").unwrap();
+    testbed.host().ip("-6 rule del pref 1000").unwrap();
 
     // Before the agent is started with them, the doctor says what is left.
-    bed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
-    let doctor = bed.command(&["--uplink", "eth0", "doctor"]);
-    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    testbed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+    let doctor = testbed.command(&["--uplink", "eth0", "doctor"]);
+    let printed = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(
-        said.contains("a change for earlier settings remains") && said.contains("of br1 removed"),
-        "{said}"
+        printed.contains("a change for earlier settings remains") && printed.contains("of br1 removed"),
+        "{printed}"
     );
-    bed.start_agent(0, &[]);
-    bed.agent().process.wait_for_line("of br1 removed", 20 * SECONDS).unwrap();
-    bed.connect_to("docker0");
-    bed.is(&DEFAULT);
-    let doctor = bed.command(&["--uplink", "eth0", "doctor"]);
+    testbed.start_agent(0, &[]);
+    testbed.agent().process.wait_for_line("of br1 removed", 20 * SECONDS).unwrap();
+    testbed.connect_to("docker0");
+    testbed.is(&DEFAULT);
+    let doctor = testbed.command(&["--uplink", "eth0", "doctor"]);
     assert!(doctor.status.success(), "{doctor:?}");
-    bed.ends_clean();
+    testbed.cleans_up();
 }
 
 #[test]
-fn each_flag_that_names_a_thing_is_obeyed_or_not_obeyed_aloud() {
-    let mut bed = Bed::start("each flag");
-    let help = bed.command(&["--help"]);
+fn each_flag_takes_effect_or_is_reported() {
+    let mut testbed = Testbed::start("each flag");
+    let help = testbed.command(&["--help"]);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     let flags = help.lines().filter_map(|line| {
         let words = line.trim_start().trim_start_matches(|it| it != '-').split_whitespace();
@@ -287,125 +287,125 @@ fn each_flag_that_names_a_thing_is_obeyed_or_not_obeyed_aloud() {
         .filter(|flag| !OTHERS.contains(&flag.as_str()) && CHANGES.iter().all(|(it, ..)| it != flag))
         .collect();
     assert!(unknown.is_empty(), "say what a change of them comes to: {unknown:?}");
-    bed.host().ip("-6 rule add lookup 100 pref 40000").unwrap();
+    testbed.host().ip("-6 rule add lookup 100 pref 40000").unwrap();
 
     for (flag, to, outcome) in &CHANGES {
         eprintln!("{flag} {to}");
-        bed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+        testbed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
         match *flag {
-            "--uplink" => bed.start_agent_over(to, 0, &[]),
-            "--export-metric" => bed.start_agent(0, &["--export-table", "67", flag, to]),
-            _ => bed.start_agent(0, &[flag, to]),
+            "--uplink" => testbed.start_agent_over(to, 0, &[]),
+            "--export-metric" => testbed.start_agent(0, &["--export-table", "67", flag, to]),
+            _ => testbed.start_agent(0, &[flag, to]),
         }
         match outcome {
             Is(expected) if expected.bridge != DEFAULT.bridge => {
-                bed.connect_to(expected.bridge);
-                bed.is(expected);
-                // Before the next start: the bridge of the others is made anew by it.
-                bed.restart(&[]);
-                bed.connect_to(DEFAULT.bridge);
-                bed.is(&DEFAULT);
+                testbed.connect_to(expected.bridge);
+                testbed.is(expected);
+                // Before the next start: the bridge of the others is created again by it.
+                testbed.restart(&[]);
+                testbed.connect_to(DEFAULT.bridge);
+                testbed.is(&DEFAULT);
             }
-            Is(expected) => bed.is(expected),
+            Is(expected) => testbed.is(expected),
             Reported(words) => {
-                bed.agent().process.wait_for_line(words, 20 * SECONDS).unwrap();
-                bed.is(&DEFAULT);
+                testbed.agent().process.wait_for_line(words, 20 * SECONDS).unwrap();
+                testbed.is(&DEFAULT);
             }
             Refused(words) => {
-                let ended = bed.agent().process.wait(10 * SECONDS).unwrap();
-                let log = bed.agent().process.log();
+                let ended = testbed.agent().process.wait(10 * SECONDS).unwrap();
+                let log = testbed.agent().process.log();
                 assert!(!ended.success() && log.contains(words), "{log}");
-                bed.cluster.agents.remove(0);
-                bed.start_agent(0, &[]);
-                bed.is(&DEFAULT);
+                testbed.cluster.agents.remove(0);
+                testbed.start_agent(0, &[]);
+                testbed.is(&DEFAULT);
             }
         }
     }
-    bed.restart(&[]);
-    bed.is(&DEFAULT);
-    bed.host().ip("-6 rule del pref 40000").unwrap();
-    bed.ends_clean();
+    testbed.restart(&[]);
+    testbed.is(&DEFAULT);
+    testbed.host().ip("-6 rule del pref 40000").unwrap();
+    testbed.cleans_up();
 }
 
 #[test]
-fn a_kill_in_the_middle_of_a_move_leaves_it_to_the_next_start() {
-    let mut bed = Bed::start("killed moves");
+fn a_change_interrupted_by_a_kill_is_completed_by_the_next_start() {
+    let mut testbed = Testbed::start("killed moves");
     for round in 0..8u32 {
         let bridge = if round % 2 == 0 { "br1" } else { "docker0" };
-        bed.cluster.agents.remove(0).process.kill().unwrap();
-        bed.start_agent(0, &["--bridge", bridge]);
+        testbed.cluster.agents.remove(0).process.kill().unwrap();
+        testbed.start_agent(0, &["--bridge", bridge]);
         // From before the ledger is read to after all is done.
         poll("the agent has begun", 10 * SECONDS, || {
-            let begun = bed.agent().process.log_len() > 0;
+            let begun = testbed.agent().process.log_len() > 0;
             if begun { Ok(()) } else { Err("no line") }
         });
         std::thread::sleep(round * 3 * MILLISECONDS);
     }
-    bed.cluster.agents.remove(0).process.kill().unwrap();
-    bed.start_agent(0, &["--bridge", "br1"]);
-    bed.agent().process.wait_for_line("agent started", 10 * SECONDS).unwrap();
-    bed.connect_to("br1");
-    bed.is(&Expected { bridge: "br1", ..DEFAULT });
-    bed.ends_clean();
+    testbed.cluster.agents.remove(0).process.kill().unwrap();
+    testbed.start_agent(0, &["--bridge", "br1"]);
+    testbed.agent().process.wait_for_line("agent started", 10 * SECONDS).unwrap();
+    testbed.connect_to("br1");
+    testbed.is(&Expected { bridge: "br1", ..DEFAULT });
+    testbed.cleans_up();
 }
 
 #[test]
-fn a_setting_that_cannot_be_obeyed_is_reported() {
-    let mut bed = Bed::start("not obeyed");
-    bed.restart(&["--host-len", "60", "--pool", "nosuch"]);
+fn a_setting_without_effect_is_reported() {
+    let mut testbed = Testbed::start("not obeyed");
+    testbed.restart(&["--host-len", "60", "--pool", "nosuch"]);
     for words in ["--host-len 60 has no effect", "--pool nosuch has no effect"] {
-        bed.agent().process.wait_for_line(words, 20 * SECONDS).unwrap();
+        testbed.agent().process.wait_for_line(words, 20 * SECONDS).unwrap();
     }
-    bed.is(&DEFAULT);
-    let doctor = bed.command(&["--uplink", "eth0", "--host-len", "60", "doctor"]);
-    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    assert!(!doctor.status.success() && said.contains("--host-len 60 has no effect"), "{said}");
+    testbed.is(&DEFAULT);
+    let doctor = testbed.command(&["--uplink", "eth0", "--host-len", "60", "doctor"]);
+    let printed = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(!doctor.status.success() && printed.contains("--host-len 60 has no effect"), "{printed}");
 
     // Another interface gets the container prefix by other hands: it is not the agent's to take away.
-    let other = format!("{}/80", bed.cluster.prefix("h1").first_host());
-    bed.host().ip(&format!("-6 address add {other} dev eth1 nodad")).unwrap();
-    bed.readyz_says(503, &["interface eth1 also has the container prefix of bridge docker0"]);
-    bed.host().ip(&format!("-6 address del {other} dev eth1")).unwrap();
-    bed.readyz_says(200, &[]);
+    let other = format!("{}/80", testbed.cluster.prefix("h1").first_host());
+    testbed.host().ip(&format!("-6 address add {other} dev eth1 nodad")).unwrap();
+    testbed.expect_readyz(503, &["interface eth1 also has the container prefix of bridge docker0"]);
+    testbed.host().ip(&format!("-6 address del {other} dev eth1")).unwrap();
+    testbed.expect_readyz(200, &[]);
 
-    let before = bed.now().unwrap();
+    let before = testbed.now().unwrap();
     for (args, words) in [
         (&["--bridge", "eth1", "--uplink", "eth1"][..], "is also an uplink"),
         (&["--role", "router"], "still holds"),
     ] {
-        bed.restart(args);
-        let ended = bed.agent().process.wait(10 * SECONDS).unwrap();
-        let log = bed.agent().process.log();
+        testbed.restart(args);
+        let ended = testbed.agent().process.wait(10 * SECONDS).unwrap();
+        let log = testbed.agent().process.log();
         assert!(!ended.success() && log.contains(words), "{log}");
-        bed.cluster.agents.remove(0);
-        bed.start_agent(0, &[]);
-        bed.readyz_says(200, &[]);
-        assert_eq!(bed.now().unwrap(), before);
+        testbed.cluster.agents.remove(0);
+        testbed.start_agent(0, &[]);
+        testbed.expect_readyz(200, &[]);
+        assert_eq!(testbed.now().unwrap(), before);
     }
 }
 
-/// The way that the refusal names.
+/// The procedure in the error message.
 #[test]
 fn a_host_becomes_a_router_once_it_holds_nothing() {
-    let mut bed = Bed::start("host to router");
-    let peer = bed.cluster.prefix("h2");
-    bed.container.take().unwrap().ip("link delete eth0").unwrap();
-    bed.cluster.sextant(&["node", "drain", "h1", "--timeout", "20s"]);
-    bed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+    let mut testbed = Testbed::start("host to router");
+    let peer = testbed.cluster.prefix("h2");
+    testbed.container.take().unwrap().ip("link delete eth0").unwrap();
+    testbed.cluster.sextant(&["node", "drain", "h1", "--timeout", "20s"]);
+    testbed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
     let forget = Duration::from_secs(30);
     poll("h1 is forgotten", forget, || {
-        bed.cluster.lab.cli(&["node", "forget", "h1", "--force"])?.succeeded()
+        testbed.cluster.lab.cli(&["node", "forget", "h1", "--force"])?.succeeded()
     });
-    assert!(bed.command(&["cleanup"]).status.success());
-    bed.before.is_again(bed.host());
-    let state = bed.cluster.lab.dir().join("router").display().to_string();
-    bed.start_agent(0, &["--role", "router", "--state-dir", &state]);
+    assert!(testbed.command(&["cleanup"]).status.success());
+    testbed.before.is_restored(testbed.host());
+    let state = testbed.cluster.lab.dir().join("router").display().to_string();
+    testbed.start_agent(0, &["--role", "router", "--state-dir", &state]);
     let expected = sorted(vec![
         format!("{peer} via 2001:db8::2 dev eth0 proto 66 metric 512"),
         format!("unreachable {} proto 66 metric {UNREACHABLE_METRIC}", GUIDE.prefix),
     ]);
     poll("the routes of a router, no address and no bridge", 20 * SECONDS, || {
-        let now = bed.now()?;
+        let now = testbed.now()?;
         anyhow::ensure!(now == expected, "{now:#?}");
         anyhow::Ok(())
     });

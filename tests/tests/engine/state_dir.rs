@@ -1,10 +1,10 @@
-//! A state directory that is taken away from a running agent.
+//! Removal of the state directory of a running agent.
 
 use std::{fs, path::PathBuf, process::Command};
 
 use sextant_tests::{AgentOptions, SECONDS, poll};
 
-use crate::bed::Bed;
+use crate::testbed::Testbed;
 
 fn read(dir: &PathBuf) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -15,9 +15,9 @@ fn read(dir: &PathBuf) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-fn readyz_says(bed: &Bed, code: u16, words: &[&str]) {
-    poll(&format!("/readyz says {code} {words:?}"), 10 * SECONDS, || {
-        let (is, body) = bed.cluster.agents[0].http("/readyz")?;
+fn expect_readyz(testbed: &Testbed, code: u16, words: &[&str]) {
+    poll(&format!("/readyz returns {code} {words:?}"), 10 * SECONDS, || {
+        let (is, body) = testbed.cluster.agents[0].http("/readyz")?;
         anyhow::ensure!(is == code && words.iter().all(|word| body.contains(word)), "{is} {body}");
         anyhow::Ok(())
     });
@@ -37,36 +37,40 @@ impl Drop for Mounted {
 }
 
 #[test]
-fn a_state_directory_that_is_taken_away_is_noticed_and_written_back() {
+fn a_removed_state_directory_is_noticed_and_written_again() {
     let args = ["--routes-resync", "1"].map(str::to_owned).to_vec();
-    let mut bed = Bed::with_options("state directory", 2, &AgentOptions { args, ..AgentOptions::default() });
-    let dir = bed.cluster.lab.state_dir(bed.host());
-    let (whole, prefix) = (read(&dir), bed.cluster.prefix("h1"));
+    let mut testbed =
+        Testbed::with_options("state directory", 2, &AgentOptions { args, ..AgentOptions::default() });
+    let dir = testbed.cluster.lab.state_dir(testbed.host());
+    let (whole, prefix) = (read(&dir), testbed.cluster.prefix("h1"));
     let written_back = |what: &str| {
         poll(&format!("{what}: all is there again"), 10 * SECONDS, || {
             let now = read(&dir);
             if now == whole { Ok(()) } else { Err(format!("{now:?}, not {whole:?}")) }
         });
-        readyz_says(&bed, 200, &[]);
+        expect_readyz(&testbed, 200, &[]);
     };
     fs::remove_dir_all(&dir).unwrap();
     written_back("deleted");
-    bed.cluster.agents[0].process.wait_for_line("node id, claim and ledger restored", 5 * SECONDS).unwrap();
+    testbed.cluster.agents[0]
+        .process
+        .wait_for_line("node id, claim and ledger restored", 5 * SECONDS)
+        .unwrap();
     for (name, _) in &whole {
         fs::remove_file(dir.join(name)).unwrap();
     }
     written_back("emptied");
 
-    // That of another node is left alone, and said; nothing is lost once the own one is back.
+    // The agent reports the directory of another node and does not change it. Nothing is lost once its own one is back.
     let away = dir.with_extension("away");
     fs::rename(&dir, &away).unwrap();
     fs::create_dir(&dir).unwrap();
     let other = "00112233445566778899aabbccddeeff";
     fs::write(dir.join("node-id"), other).unwrap();
     let own = String::from_utf8(whole.iter().find(|(name, _)| name == "node-id").unwrap().1.clone()).unwrap();
-    readyz_says(&bed, 503, &[other, own.trim()]);
+    expect_readyz(&testbed, 503, &[other, own.trim()]);
     assert_eq!(read(&dir), [("node-id".to_owned(), other.into())]);
-    bed.cluster.expect_full_mesh();
+    testbed.cluster.expect_full_mesh();
     fs::remove_dir_all(&dir).unwrap();
     fs::rename(&away, &dir).unwrap();
     written_back("put back");
@@ -75,16 +79,16 @@ fn a_state_directory_that_is_taken_away_is_noticed_and_written_back() {
     mount(&["--bind", &path, &path]);
     let mounted = Mounted(path.clone());
     mount(&["-o", "remount,ro,bind", &path]);
-    readyz_says(&bed, 503, &["Read-only file system", &path]);
+    expect_readyz(&testbed, 503, &["Read-only file system", &path]);
     drop(mounted);
     written_back("writable");
 
     fs::remove_dir_all(&dir).unwrap();
     written_back("deleted again");
-    bed.cluster.agents.remove(0).process.kill().unwrap();
-    let agent = bed.cluster.lab.agent(bed.host(), AgentOptions::default()).unwrap();
-    bed.cluster.agents.insert(0, agent);
-    bed.cluster.settle();
-    assert_eq!(bed.cluster.prefix("h1"), prefix);
-    bed.ends_clean();
+    testbed.cluster.agents.remove(0).process.kill().unwrap();
+    let agent = testbed.cluster.lab.agent(testbed.host(), AgentOptions::default()).unwrap();
+    testbed.cluster.agents.insert(0, agent);
+    testbed.cluster.settle();
+    assert_eq!(testbed.cluster.prefix("h1"), prefix);
+    testbed.cleans_up();
 }

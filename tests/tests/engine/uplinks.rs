@@ -27,7 +27,7 @@ fn on_two_switches(test: &str, more: &[&str]) -> Cluster {
     cluster
 }
 
-/// Waits until the first host's route to the second one leads through these.
+/// Waits until the first host's route to the second one has these next hops.
 fn leads_through(cluster: &Cluster, hops: &str, deadline: std::time::Duration) {
     let expected = format!("{} {hops} proto 66 metric 512", cluster.prefix("h2"));
     poll(&expected, deadline, || {
@@ -43,13 +43,13 @@ const BOTH: &str = "nexthop via 2001:db8::2 dev eth0 nexthop via 2001:db8:0:1::2
 
 fn containers(hosts: &[Host]) -> (Container, Container) {
     let (near, far) = (hosts[0].container("a").unwrap(), hosts[1].container("b").unwrap());
-    poll("the way between them", 10 * SECONDS, || near.ping(far.address())?.replied());
+    poll("the path between them", 10 * SECONDS, || near.ping(far.address())?.replied());
     (near, far)
 }
 
-/// The peer is cut off one switch without anybody's link going down: neighbours tell.
+/// The peer is isolated one switch without anybody's link going down: neighbours tell.
 #[test]
-fn the_first_uplink_that_works_is_used() {
+fn the_first_working_uplink_is_used() {
     let cluster = on_two_switches("two uplinks", &[]);
     leads_through(&cluster, FIRST, 10 * SECONDS);
     let (near, far) = containers(&cluster.hosts);
@@ -59,27 +59,27 @@ fn the_first_uplink_that_works_is_used() {
     poll("the peer goes over to it too", 40 * SECONDS, || near.ping(far.address())?.replied());
     switch.ip("link set p2 master br0").unwrap();
     leads_through(&cluster, FIRST, 30 * SECONDS);
-    poll("the way between them", 10 * SECONDS, || near.ping(far.address())?.replied());
+    poll("the path between them", 10 * SECONDS, || near.ping(far.address())?.replied());
 }
 
-/// The uplink that is not preferred may do what it wants.
+/// Carrier of either side, and neighbour discovery without a change of carrier.
 #[test]
-fn balanced_over_all_uplinks_that_work() {
+fn traffic_is_balanced_over_all_working_uplinks() {
     let cluster = on_two_switches("balanced", &["--uplink-balance"]);
     leads_through(&cluster, BOTH, 10 * SECONDS);
     let (near, far) = containers(&cluster.hosts);
     let switch = cluster.lab.switch();
-    // Its own carrier: at once.
+    // The host's own carrier: at once.
     switch.ip("link set q1 down").unwrap();
     leads_through(&cluster, FIRST, 2 * SECONDS);
     switch.ip("link set q1 up").unwrap();
     leads_through(&cluster, BOTH, 10 * SECONDS);
-    // The peer's carrier: the peer says so.
+    // The peer's carrier: the peer announces it.
     switch.ip("link set q2 down").unwrap();
     leads_through(&cluster, FIRST, 5 * SECONDS);
     switch.ip("link set q2 up").unwrap();
     leads_through(&cluster, BOTH, 10 * SECONDS);
-    // Nobody's carrier: neighbours tell.
+    // No carrier changes: neighbour discovery detects the fault.
     switch.ip("link set q2 nomaster").unwrap();
     leads_through(&cluster, FIRST, 40 * SECONDS);
     let stream = near.udp_stream(&far, 5 * MILLISECONDS).unwrap();

@@ -1,4 +1,4 @@
-//! Outages of the embedded store drawn by lot, on real parts: its file is moved away, its disk is full, or it is damaged and
+//! Outages of the embedded store chosen at random, on real parts: its file is moved away, its disk is full, or it is damaged and
 //! replaced by a backup.
 
 use std::{
@@ -16,7 +16,7 @@ use sextant_tests::{
     poll,
 };
 
-/// How many schedules are drawn unless `SEXTANT_SCHEDULES` says otherwise.
+/// How many schedules are drawn unless `SEXTANT_SCHEDULES` is set.
 const SCHEDULES: u64 = 6;
 const HOSTS: u16 = 2;
 /// `--recovery-window` below.
@@ -37,7 +37,7 @@ enum Outage {
     Truncated,
 }
 
-struct Bed {
+struct Testbed {
     cluster: Cluster,
     disk: SmallDisk,
     /// What was acknowledged.
@@ -45,17 +45,17 @@ struct Bed {
     asked: u32,
 }
 
-impl Bed {
+impl Testbed {
     fn start() -> Self {
         let mut cluster = Cluster::without_agents("embedded outages", HOSTS, GUIDE);
         cluster.controller = None;
         let disk = SmallDisk::mount(&cluster.lab, 8).unwrap();
-        let mut bed = Self { cluster, disk, reserved: Vec::new(), asked: 0 };
-        bed.start_controller();
-        bed.cluster.add_pool();
-        (0..bed.cluster.hosts.len()).for_each(|index| bed.cluster.start_agent(index));
-        bed.is_well(RECOVERY + WELL, "the start");
-        bed
+        let mut testbed = Self { cluster, disk, reserved: Vec::new(), asked: 0 };
+        testbed.start_controller();
+        testbed.cluster.add_pool();
+        (0..testbed.cluster.hosts.len()).for_each(|index| testbed.cluster.start_agent(index));
+        testbed.expect_healthy(RECOVERY + WELL, "the start");
+        testbed
     }
 
     fn store(&self) -> PathBuf {
@@ -101,8 +101,8 @@ impl Bed {
         self.cluster.hosts.iter().map(of).collect()
     }
 
-    fn is_well(&self, within: Duration, what: &str) {
-        poll(&format!("all is well after {what}"), within, || {
+    fn expect_healthy(&self, within: Duration, what: &str) {
+        poll(&format!("the cluster is healthy after {what}"), within, || {
             let status = self.cluster.lab.cli(&["status"])?.succeeded()?.stdout;
             let nodes = self.cluster.lab.cli_json(&["node", "list"])?;
             let ready =
@@ -128,7 +128,7 @@ impl Bed {
             Outage::Full => self.full(span),
             Outage::Damaged(_) | Outage::Truncated => self.damaged(outage, span, random),
         };
-        self.is_well(window + WELL, &format!("{outage:?}"));
+        self.expect_healthy(window + WELL, &format!("{outage:?}"));
         assert_eq!((self.prefixes(), self.kernels()), before, "I2, I5 after {outage:?}");
         let reservations = self.cluster.sextant(&["reservations"]);
         let lost: Vec<_> = self.reserved.iter().filter(|prefix| !reservations.contains(*prefix)).collect();
@@ -226,13 +226,13 @@ fn damage(path: &std::path::Path, outage: Outage, random: &mut StdRng) {
 }
 
 #[test]
-fn outages_of_the_embedded_store_lose_nothing_that_was_acknowledged() {
+fn random_outages_of_the_embedded_store_lose_no_acknowledged_change() {
     let number = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("SEXTANT_SEED").unwrap_or_else(rand::random);
     let count = number("SEXTANT_SCHEDULES").unwrap_or(SCHEDULES);
-    let mut bed = Bed::start();
+    let mut testbed = Testbed::start();
     for seed in (0..count).map(|index| first.wrapping_add(index)) {
         println!("SEXTANT_SEED={seed} SEXTANT_SCHEDULES=1");
-        bed.run(&mut StdRng::seed_from_u64(seed));
+        testbed.run(&mut StdRng::seed_from_u64(seed));
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sextant_tests::{Agent, AgentOptions, Controller, ControllerOptions, Etcd, Host, Lab, SECONDS, poll};
 
-/// After how much silence an agent counts as gone, in these tests.
+/// After how much silence an agent counts as down, in these tests.
 pub const DOWN_AFTER: &str = "2";
 const MEMBERS: usize = 3;
 

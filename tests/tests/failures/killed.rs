@@ -1,4 +1,4 @@
-//! Agents, controllers and etcd die and freeze; the traffic does not notice.
+//! Agents, controllers and etcd die and freeze without an effect on traffic.
 
 use sextant_tests::{SECONDS, poll};
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn i5_all_of_etcd_dies_for_longer_than_any_ttl() {
+fn i5_an_etcd_outage_longer_than_any_ttl_changes_no_route() {
     let mut cluster = Cluster::start("etcd dies", 3);
     let watched = Watched::begin(&cluster);
     cluster.etcd.kill().unwrap();
@@ -27,7 +27,7 @@ fn i5_all_of_etcd_dies_for_longer_than_any_ttl() {
     cluster.expect_full_mesh();
 }
 
-/// Nobody's log says each second that etcd is still dead: what fails is logged when it begins, once a minute, and when it ends.
+/// A failure is logged when it begins, once a minute, and when it ends.
 #[test]
 fn logs_are_short_while_etcd_is_dead() {
     const MOST: usize = 10;
@@ -56,7 +56,7 @@ fn logs_are_short_while_etcd_is_dead() {
 
 /// Its predecessor's lease has not ended yet: status lists one controller at an address all the same.
 #[test]
-fn a_controller_that_was_killed_is_not_listed_beside_its_successor() {
+fn a_killed_controller_is_not_listed_beside_its_successor() {
     let mut cluster = Cluster::start("successor", 1);
     for number in [1, 2] {
         let killed = cluster.controllers.remove(0);
@@ -96,7 +96,7 @@ fn i5_a_controller_dies_and_its_agents_move() {
 }
 
 #[test]
-fn status_and_wait_know_of_all_controllers_agents() {
+fn status_and_wait_include_the_agents_of_all_controllers() {
     let cluster = Cluster::start("two controllers", 3);
     for number in [1, 2] {
         let nodes =
@@ -117,7 +117,7 @@ fn status_and_wait_know_of_all_controllers_agents() {
 }
 
 #[test]
-fn a_controller_that_starts_later_calls_the_same_content_by_another_revision() {
+fn a_later_controller_has_the_same_content_at_another_revision() {
     let mut cluster = Cluster::start("started later", 2);
     cluster.controllers[0].process.kill().unwrap();
     poll("both agents at controller 2", 30 * SECONDS, || {
@@ -139,7 +139,7 @@ fn a_controller_that_starts_later_calls_the_same_content_by_another_revision() {
 }
 
 #[test]
-fn i5_a_frozen_member_and_a_killed_leader_cost_nothing() {
+fn i5_a_frozen_member_and_a_killed_leader_lose_nothing() {
     let mut cluster = Cluster::start("etcd members", 2);
     let watched = Watched::begin(&cluster);
     for member in 0..3 {

@@ -1,11 +1,11 @@
-//! Nothing short of a dead host stops the traffic: real etcd, several controllers, and what fails at night.
+//! Only a dead host stops traffic: failures of a real etcd, of controllers and of agents.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
-mod drawn;
 mod embedded;
 mod etcd;
 mod killed;
 mod outages;
+mod random;
 mod restored;
 mod store;
 mod watched;

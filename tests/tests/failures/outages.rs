@@ -1,5 +1,5 @@
-//! Outages drawn by lot on real parts, longer than sessions, hold-down and the recovery window: agents and controllers frozen,
-//! killed and cut off, hosts forgotten, etcd emptied or taken back, settings and clocks changed.
+//! Outages chosen at random on real parts, longer than sessions, hold-down and the recovery window: agents and controllers frozen,
+//! killed and isolated, hosts forgotten, etcd emptied or taken back, settings and clocks changed.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use sextant_tests::{AgentOptions, BRIDGE, Host, MILLISECONDS, SECONDS, lab::cloc
 
 use crate::etcd::{Cluster, Setup};
 
-/// How many schedules are drawn unless `SEXTANT_SCHEDULES` says otherwise.
+/// How many schedules are drawn unless `SEXTANT_SCHEDULES` is set.
 const SCHEDULES: u64 = 10;
 const HOSTS: usize = 3;
 const CONTROLLERS: usize = 2;
@@ -112,7 +112,7 @@ impl Cluster {
             Outage::FreezeController(index) => self.controllers[index].process.freeze().unwrap(),
             Outage::KillAgent(host) => self.agents[host].process.kill().unwrap(),
             Outage::KillController(index) => self.controllers[index].process.kill().unwrap(),
-            Outage::Cut(host) => self.hosts[host].cut().unwrap(),
+            Outage::Cut(host) => self.hosts[host].isolate().unwrap(),
             Outage::Pool(host) => {
                 let args = ["--pool", "nosuch"].map(str::to_owned).to_vec();
                 self.agent_anew(host, AgentOptions { args, ..AgentOptions::default() });
@@ -156,7 +156,7 @@ impl Cluster {
                 self.agents[host].process.thaw().unwrap();
             }
             Outage::FreezeController(index) => self.controllers[index].process.thaw().unwrap(),
-            Outage::Cut(host) => self.hosts[host].mend().unwrap(),
+            Outage::Cut(host) => self.hosts[host].reconnect().unwrap(),
             Outage::KillAgent(host)
             | Outage::Pool(host)
             | Outage::Bridge(host)
@@ -250,7 +250,7 @@ fn run(cluster: &mut Cluster, random: &mut StdRng) {
     cluster.settle();
     cluster.expect_full_mesh();
     let after = cluster.prefixes();
-    // The claim of one that was silent for longer than hold-down ends, unless its peers see it forwarding; cut off, they do not.
+    // The claim of one that was silent for longer than hold-down ends, unless its peers see it forwarding; isolated, they do not.
     let may_end = match outage {
         Outage::Forget(host) | Outage::ForgetSilent(host) | Outage::Cut(host) => {
             Some(format!("\"{}\"", cluster.hosts[host].name()))
@@ -270,7 +270,7 @@ fn all_ready(cluster: &Cluster) -> bool {
 }
 
 #[test]
-fn outages_drawn_by_lot_leave_nothing_stuck_doubled_or_lost() {
+fn after_random_outages_every_node_is_ready_with_its_own_prefix() {
     let number = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("SEXTANT_SEED").unwrap_or_else(rand::random);
     let count = number("SEXTANT_SCHEDULES").unwrap_or(SCHEDULES);

@@ -1,4 +1,4 @@
-//! What etcd does at night, with agents on it: compaction, frozen members, no room, tokens that end, many keys.
+//! Failures of etcd with running agents: compaction, frozen members, no space, expired tokens, many keys.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn puts(ops: Vec<Op>) -> Txn {
 }
 
 #[test]
-fn a_controller_that_slept_through_a_compaction_lists_anew() {
+fn a_controller_frozen_during_a_compaction_lists_the_store_again() {
     const CHANGES: usize = 3000;
     let cluster = Cluster::start("compaction", 2);
     let watched = Watched::begin(&cluster);
@@ -62,7 +62,7 @@ fn a_controller_that_slept_through_a_compaction_lists_anew() {
 }
 
 #[test]
-fn a_leader_frozen_for_a_minute_costs_nothing() {
+fn a_leader_frozen_for_a_minute_loses_nothing() {
     let cluster = Cluster::start("frozen minute", 2);
     let watched = Watched::begin(&cluster);
     let leader = cluster.etcd.leader(&cluster.lab).unwrap();
@@ -77,7 +77,7 @@ fn a_leader_frozen_for_a_minute_costs_nothing() {
 }
 
 #[test]
-fn a_leader_killed_ten_times_costs_nothing() {
+fn a_leader_killed_ten_times_loses_nothing() {
     let mut cluster = Cluster::start("ten leaders", 2);
     let watched = Watched::begin(&cluster);
     for _ in 0..10 {
@@ -126,11 +126,11 @@ fn a_full_store_refuses_claims_and_keeps_the_rest() {
 }
 
 #[test]
-fn tokens_that_end_are_renewed_without_a_word() {
+fn expired_tokens_are_renewed_without_an_error() {
     let setup = Setup { etcd: &["--bcrypt-cost=4", "--auth-token-ttl=1"], login: true, ..Setup::default() };
     let mut cluster = Cluster::start_with("tokens end", 2, setup);
     let watched = Watched::begin(&cluster);
-    // Being used keeps a token alive; so nobody uses them for longer than they last.
+    // Use extends a token's lifetime, so the controllers are frozen for longer than that.
     cluster.controllers.iter().for_each(|controller| controller.process.freeze().unwrap());
     watched.passes(LONG);
     cluster.controllers.iter().for_each(|controller| controller.process.thaw().unwrap());
@@ -146,9 +146,9 @@ fn tokens_that_end_are_renewed_without_a_word() {
     }
 }
 
-/// Claims that have never been announced: to be listed, indexed and told to agents, but routed by nobody.
+/// Claims without an announcement: controllers list, index and send them, but no agent routes to them.
 #[test]
-fn controllers_start_on_a_hundred_thousand_keys() {
+fn controllers_start_with_a_hundred_thousand_keys() {
     const NODES: u32 = 50_000;
     const EACH: usize = 50;
     let mut cluster = Cluster::start("many keys", 2);

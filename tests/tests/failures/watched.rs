@@ -1,4 +1,4 @@
-//! Traffic between two hosts, and a watch over all hosts' routes.
+//! Traffic between two hosts, and monitors of all hosts' routes.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ pub struct Watched {
 impl Watched {
     pub fn begin(cluster: &Cluster) -> Self {
         let (from, to) = (cluster.hosts[0].container("q").unwrap(), cluster.hosts[1].container("q").unwrap());
-        poll("the way between them", 5 * SECONDS, || from.ping(to.address())?.replied());
+        poll("the path between them", 5 * SECONDS, || from.ping(to.address())?.replied());
         for host in &cluster.hosts[..2] {
-            poll("the container's port is settled", 5 * SECONDS, || {
+            poll("the container's port is ready", 5 * SECONDS, || {
                 let routes = host.routes()?.join("\n");
                 anyhow::ensure!(routes.contains("fe80::/64 dev ve1"), "{routes}");
                 anyhow::ensure!(routes.contains("fe80::/64 dev docker0"), "{routes}");
@@ -30,24 +30,24 @@ impl Watched {
         Self { stream: from.udp_stream(&to, 20 * MILLISECONDS).unwrap(), monitors }
     }
 
-    /// Lets this much time pass, by the traffic's own count.
+    /// Waits for the traffic of this time.
     pub fn passes(&self, time: Duration) {
         let datagrams = u64::try_from(time.as_millis() / 20).unwrap();
         self.stream.flows(datagrams, time + 20 * SECONDS).unwrap();
     }
 
-    /// Not one route has changed so far.
+    /// Checks that no route has changed so far.
     pub fn routes_stay(&self) {
         self.monitors.iter().for_each(|monitor| monitor.quiet_since(0).unwrap());
     }
 
-    /// Not one route has changed, not one datagram was lost, and nobody has flooded a log.
+    /// Checks that no route changed, no datagram was lost, and no daemon flooded its log.
     pub fn nothing_happened(self, cluster: &Cluster) {
         self.routes_stay();
         self.nothing_lost(cluster);
     }
 
-    /// Not one datagram was lost, and nobody has flooded a log; routes may have changed, as of hosts that joined.
+    /// Checks that no datagram was lost and no daemon flooded its log. Routes may have changed, for example of new hosts.
     pub fn nothing_lost(self, cluster: &Cluster) {
         cluster.lab.logs_are_quiet().unwrap();
         self.stream.finish().unwrap().nothing_lost().unwrap();

@@ -1,4 +1,4 @@
-//! All of etcd's content goes while agents run.
+//! etcd loses all data while agents run.
 
 use sextant_tests::SECONDS;
 
@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[test]
-fn i6_a_wiped_store_deletes_nothing_and_gets_back_what_was_held() {
+fn i6_a_wiped_store_deletes_no_route_and_recovers_the_claims() {
     let mut cluster = Cluster::start("wiped", 3);
     let watched = Watched::begin(&cluster);
     let before = cluster.prefixes();
@@ -16,7 +16,7 @@ fn i6_a_wiped_store_deletes_nothing_and_gets_back_what_was_held() {
     controllers_end(&cluster);
     watched.passes(LONG);
     watched.routes_stay();
-    // As systemd does.
+    // systemd restarts them.
     cluster.controllers.clear();
     (1..=2).for_each(|number| cluster.start_controller(number));
     cluster.settle();

@@ -1,5 +1,5 @@
-//! Claims are never lost, doubled or seized: what claimers were told, against what the store holds.
+//! Claims are never lost, doubled or taken over: the answers to claimers are compared with the store's content.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
-mod broken;
+mod checker;
 mod real;

@@ -1,4 +1,4 @@
-//! Real controllers on a real etcd, harmed all the while.
+//! Real controllers on a real etcd, with continuous faults.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const ENDS: usize = 100;
 const FAULTS: usize = 8;
 
 #[test]
-fn i1_claims_are_never_lost_doubled_or_seized() {
+fn i1_claims_are_never_lost_doubled_or_taken_over() {
     let seed: u64 =
         std::env::var("SEXTANT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("SEXTANT_SEED={seed}");

@@ -1,4 +1,4 @@
-//! Agents that are gone, or cut off, on hosts that forward.
+//! Dead or isolated agents on hosts that forward.
 
 use sextant_tests::{
     Container, Host, Lab, MILLISECONDS, RouteMonitor, SECONDS, UdpStream,
@@ -32,7 +32,7 @@ impl Watched {
 /// A container whose port has brought all the routes that it brings.
 fn settled_container(host: &Host) -> Container {
     let container = host.container("q").unwrap();
-    poll("the container's port is settled", 5 * SECONDS, || {
+    poll("the container's port is ready", 5 * SECONDS, || {
         let routes = host.routes()?.join("\n");
         anyhow::ensure!(routes.contains("fe80::/64 dev ve1"), "{routes}");
         anyhow::Ok(())
@@ -41,8 +41,8 @@ fn settled_container(host: &Host) -> Container {
 }
 
 #[test]
-fn i5_only_an_agent_dies_and_its_host_forwards_without_it() {
-    let mut cluster = Cluster::impatient("only an agent dies", 3, GUIDE);
+fn i5_a_host_forwards_without_its_agent() {
+    let mut cluster = Cluster::with_short_down_after("only an agent dies", 3, GUIDE);
     start_agents(&mut cluster);
     let watched = Watched::begin(&cluster);
     cluster.agents[1].process.kill().unwrap();
@@ -70,8 +70,8 @@ fn cut_off(host: &Host, cut: bool) {
 }
 
 #[test]
-fn i5_all_agents_but_one_are_cut_off_and_that_one_keeps_every_route() {
-    let mut cluster = Cluster::impatient("all but one cut off", 4, GUIDE);
+fn i5_the_only_connected_agent_keeps_every_route() {
+    let mut cluster = Cluster::with_short_down_after("all but one cut off", 4, GUIDE);
     start_agents(&mut cluster);
     let watched = Watched::begin(&cluster);
     cluster.hosts[1..].iter().for_each(|host| cut_off(host, true));
@@ -89,8 +89,8 @@ fn i5_all_agents_but_one_are_cut_off_and_that_one_keeps_every_route() {
 
 /// How long a verdict takes is told by a host that is dead, at the same time.
 #[test]
-fn i5_who_filters_echo_or_has_an_empty_bridge_or_was_never_met_is_not_taken_for_dead() {
-    let mut cluster = Cluster::impatient("not dead", 4, GUIDE);
+fn i5_hosts_that_filter_echo_or_have_an_empty_bridge_or_are_new_are_not_taken_as_dead() {
+    let mut cluster = Cluster::with_short_down_after("not dead", 4, GUIDE);
     start_agents(&mut cluster);
     let filter = "nft add table ip6 deaf && nft add chain ip6 deaf in '{ type filter hook input priority 0; }' && \
                   nft add rule ip6 deaf in icmpv6 type echo-request drop";
@@ -98,7 +98,7 @@ fn i5_who_filters_echo_or_has_an_empty_bridge_or_was_never_met_is_not_taken_for_
     assert!(cluster.hosts[0].ping(cluster.hosts[1].address()).unwrap().replied().is_err(), "it filters echo");
     // h3's bridge is empty: no container was ever started there. h4 is dead.
     cluster.agents[1..].iter().for_each(|agent| agent.process.kill().unwrap());
-    cluster.hosts[3].cut().unwrap();
+    cluster.hosts[3].isolate().unwrap();
     becomes(&cluster, "h2", "forwarding_without_agent");
     becomes(&cluster, "h3", "forwarding_without_agent");
     // It joins when nobody but h1 has an agent, and has met nobody.

@@ -1,4 +1,4 @@
-//! Hosts that are dead, and come back.
+//! Hosts that die and return.
 
 use std::time::Instant;
 
@@ -51,21 +51,21 @@ fn comes_back(cluster: &Cluster, monitor: &RouteMonitor, announced: std::time::S
 }
 
 #[test]
-fn i11_a_host_that_is_cut_off_is_refused_and_is_back_within_a_second() {
+fn i11_packets_to_an_isolated_host_are_refused_and_its_route_returns_within_a_second() {
     let (cluster, router) = cluster_with_router("a host is cut off", 3);
     let (from, to) = (cluster.hosts[0].container("a").unwrap(), cluster.hosts[1].container("b").unwrap());
     reaches(&from, &to);
     let (before, monitor) = (router.counters().unwrap(), RouteMonitor::start(&cluster.hosts[0]).unwrap());
     let cut = Instant::now();
-    cluster.hosts[1].cut().unwrap();
+    cluster.hosts[1].isolate().unwrap();
     is_refused(&cluster, &from, &to);
     eprintln!("refused and shown as dead {:?} after the cut", cut.elapsed());
     nothing_leaked(&router, &before);
-    // h2 itself, cut off, has heard of nobody's end.
+    // h2 itself, isolated, has heard of nobody's end.
     assert!(route_to(&cluster, &cluster.hosts[1], "h1").contains(" via "));
 
     let mark = cluster.agents[1].process.log_len();
-    cluster.hosts[1].mend().unwrap();
+    cluster.hosts[1].reconnect().unwrap();
     let line =
         cluster.agents[1].process.wait_for_line_after(mark, "\"host announced\"", 30 * SECONDS).unwrap();
     comes_back(&cluster, &monitor, line.seen);
@@ -74,7 +74,7 @@ fn i11_a_host_that_is_cut_off_is_refused_and_is_back_within_a_second() {
 }
 
 #[test]
-fn i11_a_host_that_is_off_is_refused_and_is_back_within_a_second() {
+fn i11_packets_to_a_host_without_power_are_refused_and_its_route_returns_within_a_second() {
     let (mut cluster, router) = cluster_with_router("a host is off", 3);
     let (from, to) = (cluster.hosts[0].container("a").unwrap(), cluster.hosts[1].container("b").unwrap());
     reaches(&from, &to);

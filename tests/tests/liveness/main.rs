@@ -1,4 +1,4 @@
-//! Down or dead: a lost agent costs no packet, a dead host is refused, and one is told from the other.
+//! A dead agent loses no packet; packets to a dead host are refused; both cases are distinguished.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod agents;

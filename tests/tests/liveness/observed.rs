@@ -1,4 +1,4 @@
-//! What is looked at in all of these tests.
+//! The observations that these tests share.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ pub const VERDICT: Duration = Duration::from_secs(30);
 
 /// Hosts with a default route to a router, to see what leaks to it; agents on all of them.
 pub fn cluster_with_router(test: &str, hosts: u16) -> (Cluster, Host) {
-    let mut cluster = Cluster::impatient(test, hosts, GUIDE);
+    let mut cluster = Cluster::with_short_down_after(test, hosts, GUIDE);
     let router = cluster.lab.router().unwrap();
     for host in &cluster.hosts {
         host.default_route_via(router.address()).unwrap();
@@ -56,5 +56,5 @@ pub fn route_to(cluster: &Cluster, host: &Host, node: &str) -> String {
 
 /// Waits for the way between two containers.
 pub fn reaches(from: &sextant_tests::Container, to: &sextant_tests::Container) {
-    poll("the way between them", 5 * SECONDS, || from.ping(to.address())?.replied());
+    poll("the path between them", 5 * SECONDS, || from.ping(to.address())?.replied());
 }

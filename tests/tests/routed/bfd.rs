@@ -14,7 +14,7 @@ const WATCHED: &str = "bfd = true\nrestart-time = 0\nhold-time = 90";
 fn dies(it: &Speakers, index: usize, monitor: &RouteMonitor) -> Duration {
     let prefix: Prefix = it.prefix(index);
     let cut = std::time::SystemTime::now();
-    it.host(index).cut().unwrap();
+    it.host(index).isolate().unwrap();
     let gone = monitor.removed(prefix, 10 * SECONDS).unwrap();
     gone.after(cut)
 }
@@ -59,7 +59,7 @@ fn a_dead_host_is_gone_from_frr_within_half_a_second_and_back_once_it_is() {
     let flaps = "sextant_agent_bgp_flaps_total{neighbour=\"2001:db8:0:b::fe:1\"} ";
     assert!(counted.contains(flaps) && !counted.contains(&format!("{flaps}0\n")), "{counted}");
 
-    it.host(2).mend().unwrap();
+    it.host(2).reconnect().unwrap();
     it.expect_in_router(&[0, 2]);
     it.says(2, "  up  ");
 

@@ -196,7 +196,7 @@ fn frr_holds_just_the_hosts_prefixes_from_join_to_drain_and_death() {
     let told = router.ask("show bgp neighbors 2001:db8::2").unwrap();
     assert!(told.contains("Notification received (Cease/Administrative Shutdown)"), "{told}");
 
-    it.host(2).cut().unwrap();
+    it.host(2).isolate().unwrap();
     let cut = Instant::now();
     it.expect_in_router(&[0]);
     eprintln!("a dead host is gone from FRR after {:?}", cut.elapsed());

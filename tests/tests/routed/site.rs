@@ -20,7 +20,7 @@ pub fn options(args: &[&str]) -> AgentOptions {
 impl Site {
     /// A controller that holds agents for gone after a second, hosts, and no agent yet.
     pub fn new(test: &str) -> Self {
-        let mut cluster = Cluster::impatient(test, 2, GUIDE);
+        let mut cluster = Cluster::with_short_down_after(test, 2, GUIDE);
         let router = cluster.lab.router().unwrap();
         let far = cluster.lab.second_segment(&router).unwrap().host("h3", 3).unwrap();
         for host in &cluster.hosts {

@@ -1,4 +1,4 @@
-//! One source of chance and of wall-clock time for a simulated world, so that a seed gives the same run each time.
+//! One source of randomness and wall-clock time for a simulated world, so that a seed always gives the same run.
 //!
 //! The standard library, `rand` and others ask the C library for random octets and the time. Where a test executable defines
 //! these two functions itself, it is asked instead. On a thread that simulates nothing, the kernel answers as ever.

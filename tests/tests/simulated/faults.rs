@@ -1,4 +1,4 @@
-//! What each fault does to the world, and how it ends.
+//! The begin and the end of each fault.
 
 use sextant_agent::kernel::NeighbourState;
 use sextant_controller::registry::fake::Link;

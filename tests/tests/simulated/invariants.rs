@@ -1,4 +1,4 @@
-//! What must hold at every moment, and what must hold in the end.
+//! Invariants that hold at all times, and conditions that hold at the end.
 
 use std::{collections::BTreeMap, net::Ipv6Addr, time::Duration};
 

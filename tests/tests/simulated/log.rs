@@ -1,4 +1,4 @@
-//! What simulated processes log, in memory: by whom, and when in the world's time.
+//! The logs of simulated processes, in memory, with the process and the world's time.
 
 use std::{cell::RefCell, fmt, io, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The network between simulated processes: connections in memory, and paths that carry nothing for a while.
+//! The network between simulated processes: connections in memory, and paths that can be blocked.
 //!
 //! A path that is blocked in one direction loses nothing that was sent into it: as TCP does, what was sent arrives once
 //! it is open again, ends of connections too. Connecting takes both directions.

@@ -1,4 +1,4 @@
-//! What runs in the simulated processes: controllers, agents and an operator, of the project's own rooms.
+//! The simulated processes: controllers, agents and an operator, made of the project's own modules.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -23,12 +23,12 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::network::{Connection, Network, Place};
 
-/// After how much silence an agent counts as gone.
+/// After how much silence an agent counts as down.
 pub const DOWN_AFTER: Duration = Duration::from_secs(3);
 /// For how long a new store waits for agents of a lost one.
 pub const RECOVERY_WINDOW: Duration = Duration::from_secs(20);
 /// How long an operator waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reaches controllers over the simulated network.
 #[derive(Clone)]
@@ -134,9 +134,9 @@ where
     let dial = SimulatedDial { network, from: Place::Operator };
     let endpoint = Endpoint::try_from(format!("http://{}", controller_address(number)));
     let endpoint = endpoint.map_err(|error| error.to_string())?;
-    let answered = tokio::time::timeout(PATIENCE, async {
+    let answered = tokio::time::timeout(TIMEOUT, async {
         let channel = dial.dial(endpoint).await.map_err(|error| error.to_string())?;
         call(AdminServiceClient::new(channel)).await.map_err(|status| status.to_string())
     });
-    answered.await.map_err(|_| format!("no answer within {PATIENCE:?}"))?.map(tonic::Response::into_inner)
+    answered.await.map_err(|_| format!("no answer within {TIMEOUT:?}"))?.map(tonic::Response::into_inner)
 }

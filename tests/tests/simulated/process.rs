@@ -1,4 +1,4 @@
-//! A simulated process: a runtime of its own with a clock of its own. It runs only while it is given time.
+//! A simulated process, with its own runtime and clock. It runs only while the world gives it time.
 //!
 //! A frozen process is one that is given none (SIGSTOP): its timers are overdue when it goes on, and what was sent to it
 //! waits. A killed one is dropped with all its tasks and connections, as the kernel does it.

@@ -1,4 +1,4 @@
-//! One schedule from its beginning to its end, with all that must hold meanwhile and after.
+//! Runs one schedule, and checks the invariants during and after it.
 
 use std::{path::Path, time::Duration};
 

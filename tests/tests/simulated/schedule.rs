@@ -1,4 +1,4 @@
-//! What goes wrong in a simulated world, and when: drawn from a seed.
+//! The faults of a simulated world and their times: random, from a seed.
 
 use std::{fmt, time::Duration};
 

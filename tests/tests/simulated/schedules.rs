@@ -1,4 +1,4 @@
-//! Many schedules, each in a process of its own; what fails is shrunk.
+//! Runs many schedules, each in its own process; failing ones are shrunk.
 
 use std::{
     process::{Command, Output},
@@ -108,7 +108,7 @@ fn shrink(seed: u64, failed: &str) -> Vec<usize> {
 const FIRST_SEED: u64 = 1;
 
 #[test]
-fn drawn_schedules_leave_nothing_stuck_doubled_or_lost() {
+fn after_random_schedules_every_node_is_ready_with_its_own_prefix() {
     let wanted = number("SEXTANT_SCHEDULES");
     let (count, limit) = (wanted.unwrap_or(SCHEDULES), wanted.map_or(LIMIT, |_| Duration::MAX));
     let drawn = || if wanted.is_some() { rand::random::<u64>() >> 16 } else { FIRST_SEED };

@@ -1,4 +1,4 @@
-//! The simulated world: processes, their network and their store, and the time that all of them are given.
+//! The simulated world: processes, their network, their store, and their time.
 
 use std::{collections::VecDeque, path::Path, time::Duration};
 

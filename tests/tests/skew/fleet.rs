@@ -1,4 +1,4 @@
-//! A cluster whose parts are of two builds.
+//! A cluster with daemons of two builds.
 
 use sextant_tests::{
     AgentOptions, Build, Controller, ControllerOptions, Etcd, Lab, MILLISECONDS, RouteMonitor, SECONDS,
@@ -122,10 +122,10 @@ pub struct Watched {
 impl Watched {
     pub fn begin(cluster: &Cluster) -> Self {
         let (from, to) = (cluster.hosts[0].container("q").unwrap(), cluster.hosts[1].container("q").unwrap());
-        poll("the way between them", 10 * SECONDS, || from.ping(to.address())?.replied());
+        poll("the path between them", 10 * SECONDS, || from.ping(to.address())?.replied());
         // A new port's link-local route, and that of the bridge, come a moment after its carrier.
         for host in &cluster.hosts[..2] {
-            poll("the container's port is settled", 10 * SECONDS, || {
+            poll("the container's port is ready", 10 * SECONDS, || {
                 let routes = host.routes()?.join("\n");
                 let settled = ["fe80::/64 dev ve1", "fe80::/64 dev docker0"];
                 anyhow::ensure!(settled.iter().all(|route| routes.contains(route)), "{routes}");

@@ -1,4 +1,4 @@
-//! Old and new at the same time.
+//! Old and new daemons in one cluster.
 
 use sextant_tests::{Build, SECONDS, poll};
 
@@ -13,10 +13,10 @@ fn does_its_job(fleet: &Fleet) {
     cluster.expect_full_mesh();
     for build in BOTH {
         for number in 1..=(1 + u16::from(fleet.second.is_some())) {
-            let told =
+            let reported =
                 |args: &[&str]| cluster.lab.cli_built(build, number, args).unwrap().succeeded().unwrap();
-            told(&["wait", "--timeout", "20s"]);
-            let nodes = told(&["node", "list"]).stdout;
+            reported(&["wait", "--timeout", "20s"]);
+            let nodes = reported(&["node", "list"]).stdout;
             assert!(cluster.hosts.iter().all(|host| nodes.contains(host.name())), "{build:?}: {nodes}");
         }
     }
@@ -46,12 +46,12 @@ fn on_one_store(test: &str, controller: Build, agents: Build) {
 }
 
 #[test]
-fn old_agents_at_a_new_controller() {
+fn old_agents_work_with_a_new_controller() {
     on_one_store("old agents", Build::Present, Build::Previous);
 }
 
 #[test]
-fn new_agents_at_an_old_controller() {
+fn new_agents_work_with_an_old_controller() {
     on_one_store("old controller", Build::Previous, Build::Present);
 }
 

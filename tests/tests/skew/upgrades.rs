@@ -1,4 +1,4 @@
-//! New ones in the place of old ones, on what those have left behind.
+//! Upgrades: new daemons start with the state of old ones.
 
 use sextant_tests::{Build, SECONDS, bin, poll};
 
@@ -49,17 +49,17 @@ fn agents(fleet: &mut Fleet) {
 }
 
 #[test]
-fn the_controller_first_then_the_agents() {
+fn the_controller_can_be_upgraded_before_the_agents() {
     upgrade("controller first", [controller, agents]);
 }
 
 #[test]
-fn the_agents_first_then_the_controller() {
+fn the_agents_can_be_upgraded_before_the_controller() {
     upgrade("agents first", [agents, controller]);
 }
 
 #[test]
-fn all_at_once_and_a_new_host_hears_of_the_others_from_the_old_store_alone() {
+fn all_can_be_upgraded_at_once_and_a_new_host_reads_the_old_store() {
     let mut fleet = old("all at once");
     let claims = fleet.claims();
     let watched = Watched::begin(&fleet.cluster);

@@ -50,7 +50,7 @@ fn limited(test: &str, hosts: u16, (soft, hard): (u32, u32), args: &[&str]) -> C
 }
 
 #[test]
-fn idle_connections_beyond_the_limit_keep_nobody_out() {
+fn idle_connections_beyond_the_limit_block_no_agent() {
     let mut cluster = limited("descriptors", 2, (64, DESCRIPTORS), &[]);
     assert_eq!(metric(&cluster, "connections_most"), 160, "the soft limit is raised to the hard one");
     let held = idle(&cluster, 400);
@@ -72,7 +72,7 @@ fn idle_connections_beyond_the_limit_keep_nobody_out() {
 }
 
 #[test]
-fn an_agent_without_a_place_says_why_and_operators_get_in() {
+fn an_agent_beyond_the_limit_reports_why_and_operators_can_connect() {
     let mut cluster = limited("full", 7, (DESCRIPTORS, DESCRIPTORS), &["--max-connections", "8"]);
     // Two of the eight places are for operators on the controller's host.
     (0..6).for_each(|index| cluster.start_agent(index));
@@ -102,7 +102,7 @@ fn an_agent_without_a_place_says_why_and_operators_get_in() {
 
 /// Clients that answer HTTP/2 pings for ever, and ask for nothing any more.
 #[test]
-fn a_connection_without_a_call_in_progress_is_closed_and_streams_stay() {
+fn idle_connections_are_closed_and_streams_stay() {
     const CLIENTS: u64 = 20;
     let mut cluster = limited("idle", 1, (DESCRIPTORS, DESCRIPTORS), &["--idle-timeout", "2"]);
     cluster.start_agent(0);
@@ -141,7 +141,7 @@ fn a_connection_without_a_call_in_progress_is_closed_and_streams_stay() {
     poll("time passes", 20 * SECONDS, || if std::time::Instant::now() > passed { Ok(()) } else { Err("") });
     assert_eq!(sessions(), before, "the agent's stream was not touched");
     cluster.sextant(&["reserve", "2001:db8:80ff:1::/64"]);
-    let told = runtime.block_on(async {
+    let reported = runtime.block_on(async {
         while let Some(event) = events.message().await.unwrap() {
             if event.what == "reserved" {
                 return true;
@@ -149,6 +149,6 @@ fn a_connection_without_a_call_in_progress_is_closed_and_streams_stay() {
         }
         false
     });
-    assert!(told, "the operator's stream still tells what comes");
+    assert!(reported, "the operator's stream still tells what comes");
     assert_eq!(cluster.node("h1")["connected"], true);
 }

@@ -1,4 +1,4 @@
-//! A full disk under the embedded store: known as long as it lasts, and no obstacle to what frees.
+//! A full disk under the embedded store: reported while it lasts; deletes still work.
 
 use sextant_tests::{CliOutput, ControllerOptions, SECONDS, SmallDisk, poll};
 
@@ -34,7 +34,7 @@ fn reserve_until_refused(cluster: &Cluster, reserved: &mut usize, octets: usize)
 }
 
 #[test]
-fn a_full_disk_is_known_while_it_lasts_and_no_obstacle_to_deletes() {
+fn a_full_disk_is_reported_while_it_lasts_and_permits_deletes() {
     let (mut cluster, disk) = on_disk("full disk");
     cluster.start_agent(0);
     cluster.settle();
@@ -57,7 +57,7 @@ fn a_full_disk_is_known_while_it_lasts_and_no_obstacle_to_deletes() {
         let refused = reserve_until_refused(&cluster, &mut reserved, octets);
         assert!(refused.code == 5 && refused.stderr.contains("No space left"), "{refused:?}");
     }
-    let told = |context: &str| {
+    let reported = |context: &str| {
         let status = cluster.lab.cli(&["-o", "json", "status"]).unwrap();
         let json: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
         let first = &json["troubles"][0];
@@ -76,7 +76,7 @@ fn a_full_disk_is_known_while_it_lasts_and_no_obstacle_to_deletes() {
             if code == 503 && body.contains("cannot grow") { Ok(()) } else { Err(format!("{code}: {body}")) }
         });
     };
-    told("full");
+    reported("full");
 
     for number in 0..12 {
         cluster.sextant(&["unreserve", &reservation(number)]);
@@ -86,7 +86,7 @@ fn a_full_disk_is_known_while_it_lasts_and_no_obstacle_to_deletes() {
     for number in 12..20 {
         cluster.sextant(&["unreserve", &reservation(number)]);
     }
-    told("after deletes");
+    reported("after deletes");
     let kept = cluster.lab.cli_json(&["reservations"]).unwrap().as_array().unwrap().len();
     assert_eq!(kept, reserved - 20, "what was acknowledged is there, what was deleted is not");
 

@@ -1,4 +1,4 @@
-//! What `sextant status` says while something is wrong, and after.
+//! The output of `sextant status` during and after problems.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod descriptors;

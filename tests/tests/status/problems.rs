@@ -1,4 +1,4 @@
-//! An agent that is not ready: status knows why.
+//! An agent that is not ready: status shows the reason.
 
 use serde_json::Value;
 use sextant_tests::{AgentOptions, BRIDGE, SECONDS, poll};
@@ -15,16 +15,16 @@ fn troubles(cluster: &Cluster, node: &str) -> Vec<Value> {
 
 /// Waits until status and `/readyz` of host 1 name the problem `what`, with these words in it.
 fn expect_problem(cluster: &Cluster, what: &str, words: &str) -> Value {
-    let told = poll(&format!("{what} is known"), 20 * SECONDS, || {
+    let reported = poll(&format!("{what} is known"), 20 * SECONDS, || {
         let (code, body) = cluster.agents[0].http("/readyz").map_err(|error| format!("{error:#}"))?;
         let troubles = troubles(cluster, "h1");
-        let told = troubles.iter().find(|trouble| trouble["what"] == what).cloned();
-        match told {
-            Some(told) if code == 503 && body.contains(words) => Ok(told),
+        let reported = troubles.iter().find(|trouble| trouble["what"] == what).cloned();
+        match reported {
+            Some(reported) if code == 503 && body.contains(words) => Ok(reported),
             _ => Err(format!("/readyz {code}: {body}; {troubles:#?}")),
         }
     });
-    assert!(told["text"].as_str().unwrap().contains(words), "{told}");
+    assert!(reported["text"].as_str().unwrap().contains(words), "{reported}");
     let text = cluster.sextant(&["status"]);
     assert!(
         text.starts_with("Not all is well") && text.contains(words) && text.contains("(since "),
@@ -34,8 +34,8 @@ fn expect_problem(cluster: &Cluster, what: &str, words: &str) -> Value {
     assert!(cluster.sextant(&["node", "show", "h1"]).contains(words));
     // The same since when, however often it is asked.
     let again = troubles(cluster, "h1").into_iter().find(|trouble| trouble["what"] == what).unwrap();
-    assert_eq!(again["since_unix_ms"], told["since_unix_ms"]);
-    told
+    assert_eq!(again["since_unix_ms"], reported["since_unix_ms"]);
+    reported
 }
 
 fn expect_well(cluster: &Cluster) {
@@ -48,7 +48,7 @@ fn expect_well(cluster: &Cluster) {
 }
 
 #[test]
-fn what_makes_an_agent_unready_is_in_the_status() {
+fn status_names_the_reason_why_an_agent_is_not_ready() {
     let mut cluster = Cluster::without_agents("problems", 2, GUIDE);
     // The agent reaches its controller by an address that peers must not use.
     let host = cluster.hosts[0].clone();
@@ -90,7 +90,7 @@ fn what_makes_an_agent_unready_is_in_the_status() {
 
 /// Such a node is in no record of the store.
 #[test]
-fn an_agent_that_is_granted_no_prefix_is_in_the_status() {
+fn status_names_an_agent_that_is_granted_no_prefix() {
     let mut cluster = Cluster::without_agents("refused", 3, GUIDE);
     cluster.start_agent(0);
     expect_well(&cluster);
@@ -109,11 +109,14 @@ fn an_agent_that_is_granted_no_prefix_is_in_the_status() {
     for (index, (node, [begin, end], words)) in (1..).zip(refusals) {
         cluster.sextant(begin);
         cluster.start_agent(index);
-        let told = poll("the refusal is known", 20 * SECONDS, || {
+        let reported = poll("the refusal is known", 20 * SECONDS, || {
             let mut troubles = troubles(&cluster, node).into_iter();
             troubles.find(|trouble| trouble["kind"] == "node_refused").ok_or("not known")
         });
-        assert!(told["text"].as_str().unwrap().contains(words) && told["since_unix_ms"] != 0, "{told}");
+        assert!(
+            reported["text"].as_str().unwrap().contains(words) && reported["since_unix_ms"] != 0,
+            "{reported}"
+        );
         let text = cluster.sextant(&["status"]);
         assert!(text.starts_with("Not all is well: 1 thing") && text.contains(words), "{text}");
         cluster.sextant(end);

@@ -1,11 +1,11 @@
-//! A controller without its store: it says so itself, first, and blames no agent.
+//! A controller without its store: status reports the store first, and no agent.
 
 use std::time::Instant;
 
 use serde_json::Value;
 use sextant_tests::{AgentOptions, Controller, ControllerOptions, Host, Lab, SECONDS, poll};
 
-/// After how much silence an agent counts as gone, in these tests.
+/// After how much silence an agent counts as down, in these tests.
 const DOWN_AFTER: &str = "2";
 /// The controller on a host of its own, which can be cut from etcd; and the one beside etcd.
 const APART: u16 = 3;
@@ -101,7 +101,7 @@ fn cut_from_etcd(host: &Host) {
 }
 
 #[test]
-fn a_controller_without_its_store_says_so_and_blames_no_agent() {
+fn a_controller_without_its_store_reports_the_store_and_no_agent() {
     let lab = Lab::new("no store").unwrap();
     let mut etcd = lab.etcd(1, &[]).unwrap();
     let (apart, hosts) = (lab.host("c3").unwrap(), lab.hosts(2).unwrap());
@@ -128,10 +128,11 @@ fn a_controller_without_its_store_says_so_and_blames_no_agent() {
     while cut.elapsed() < 8 * SECONDS {
         Status::of(&lab, APART).says_that_the_store_is_gone(began);
         let seen = Status::of(&lab, BESIDE);
-        let told = seen.troubles("controller_problem");
+        let reported = seen.troubles("controller_problem");
         let words = ["[2001:db8::c:3]:7300: store unavailable: etcd:", "start etcd"];
         assert!(
-            told.len() == 1 && words.iter().all(|word| told[0]["text"].as_str().unwrap().contains(word)),
+            reported.len() == 1
+                && words.iter().all(|word| reported[0]["text"].as_str().unwrap().contains(word)),
             "{}",
             seen.text
         );

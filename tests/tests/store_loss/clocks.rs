@@ -1,13 +1,12 @@
-//! A controller's wall clock is wrong for a while: it decides nothing.
+//! A wrong wall clock of a controller affects no decision.
 
 use std::time::Duration;
 
 use sextant_tests::{
     ControllerOptions, SECONDS,
     cluster::{Cluster, GUIDE},
-    crowd,
     lab::clock::wrong_clock,
-    poll,
+    poll, stub_nodes,
 };
 
 const DAY: i64 = 24 * 3600;
@@ -28,7 +27,7 @@ fn is_recovering(cluster: &Cluster) -> bool {
 }
 
 #[test]
-fn recovery_windows_last_as_long_as_they_should_whatever_the_clock_says() {
+fn the_length_of_a_recovery_window_does_not_depend_on_the_wall_clock() {
     let mut cluster = Cluster::without_agents("clocks", 0, GUIDE);
     let window = ["--recovery-window", "5"];
     start(&mut cluster, "future", 2 * 365 * DAY, &window);
@@ -44,7 +43,7 @@ fn recovery_windows_last_as_long_as_they_should_whatever_the_clock_says() {
 }
 
 #[test]
-fn history_and_quarantine_outlast_a_clock_that_was_ahead() {
+fn events_and_quarantines_survive_a_clock_that_was_ahead() {
     let mut cluster = Cluster::start("ahead", 1, GUIDE);
     cluster.agents.clear();
     cluster.sextant(&["node", "forget", "--force", "h1"]);
@@ -63,11 +62,11 @@ fn history_and_quarantine_outlast_a_clock_that_was_ahead() {
 }
 
 #[test]
-fn i6_a_clock_that_steps_by_years_does_not_empty_the_window_of_removals() {
+fn i6_a_clock_step_of_years_does_not_empty_the_window_of_removals() {
     let mut cluster = Cluster::without_agents("removals", 0, GUIDE);
-    let args = ["--down-after", crowd::DOWN_AFTER];
+    let args = ["--down-after", stub_nodes::DOWN_AFTER];
     start(&mut cluster, "controller-1", 0, &args);
-    crowd::join(cluster.controller.as_ref().unwrap(), 1..=20).unwrap();
+    stub_nodes::join(cluster.controller.as_ref().unwrap(), 1..=20).unwrap();
     for n in 1..=10 {
         cluster.sextant(&["node", "forget", "--force", &format!("c{n}")]);
     }
@@ -79,7 +78,7 @@ fn i6_a_clock_that_steps_by_years_does_not_empty_the_window_of_removals() {
 }
 
 #[test]
-fn events_whose_time_goes_back_are_marked() {
+fn events_with_a_time_that_goes_back_are_marked() {
     let mut cluster = Cluster::without_agents("events", 0, GUIDE);
     start(&mut cluster, "controller-1", DAY, &[]);
     cluster.sextant(&["pause"]);

@@ -1,4 +1,4 @@
-//! The embedded store's file is damaged or removed, and the operator does what the refusal says.
+//! The embedded store's file is damaged or removed, and the operator applies the fix in the error message.
 
 use std::{
     collections::BTreeMap,
@@ -65,9 +65,9 @@ impl Bed {
     }
 
     /// Runs `sextant restore` of a message, whose file is quoted.
-    fn restore_as_said(&self, said: &str) {
-        let file = said.split("sextant restore \"").nth(1).and_then(|rest| rest.split('"').next());
-        let file = file.unwrap_or_else(|| panic!("no `sextant restore` in: {said}"));
+    fn restore_as_said(&self, printed: &str) {
+        let file = printed.split("sextant restore \"").nth(1).and_then(|rest| rest.split('"').next());
+        let file = file.unwrap_or_else(|| panic!("no `sextant restore` in: {printed}"));
         self.cluster.sextant(&["restore", file]);
     }
 
@@ -99,14 +99,14 @@ fn corrupt(path: &Path) {
 }
 
 /// The commands between these words of a message, run by a shell.
-fn run_as_said(said: &str, from: &str, to: &str) {
-    let command = said.split(from).nth(1).and_then(|rest| rest.split(to).next());
-    let command = command.unwrap_or_else(|| panic!("nothing between {from} and {to} in: {said}"));
+fn run_as_said(printed: &str, from: &str, to: &str) {
+    let command = printed.split(from).nth(1).and_then(|rest| rest.split(to).next());
+    let command = command.unwrap_or_else(|| panic!("nothing between {from} and {to} in: {printed}"));
     assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
 }
 
 #[test]
-fn i2_a_damaged_store_is_refused_and_restored_as_the_refusal_says() {
+fn i2_a_damaged_store_is_refused_and_restored_with_the_command_in_the_error() {
     let mut bed = Bed::start("damaged store");
     bed.backed_up();
     // What no backup has: the controller is stopped for backups, and started without.
@@ -123,13 +123,16 @@ fn i2_a_damaged_store_is_refused_and_restored_as_the_refusal_says() {
 
     let refused = bed.cluster.lab.controller(options()).unwrap();
     assert_eq!(refused.process.wait(20 * SECONDS).unwrap().code(), Some(1), "{}", refused.process.log());
-    let said = refused.process.log();
+    let printed = refused.process.log();
     drop(refused);
-    assert!(said.contains("is damaged: ") && said.contains("the newest backup was taken at 2"), "{said}");
-    run_as_said(&said, "to go back to it: ", ", start the controller");
+    assert!(
+        printed.contains("is damaged: ") && printed.contains("the newest backup was taken at 2"),
+        "{printed}"
+    );
+    run_as_said(&printed, "to go back to it: ", ", start the controller");
     assert!(!bed.store.exists());
     bed.cluster.start_controller(options());
-    bed.restore_as_said(&said);
+    bed.restore_as_said(&printed);
     bed.all_is_as_before(&before);
     monitors.iter().for_each(|monitor| monitor.quiet_since(0).unwrap());
 }
@@ -153,18 +156,18 @@ fn an_empty_store_beside_backups_of_an_earlier_one_asks_for_the_restore() {
     fs::rename(&store, store.with_extension("damaged")).unwrap();
     controller = lab.controller(options()).unwrap();
     controller.wait_ready(10 * SECONDS).unwrap();
-    let said = poll("status names the restore", 10 * SECONDS, || {
+    let printed = poll("status names the restore", 10 * SECONDS, || {
         let text = lab.cli(&["status"]).map_err(|error| error.to_string())?.stdout;
         if text.contains("to go back to that: sextant restore ") { Ok(text) } else { Err(text) }
     });
-    let file = said.split("sextant restore \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let file = printed.split("sextant restore \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     lab.cli(&["restore", file]).unwrap().succeeded().unwrap();
     assert_eq!(lab.cli_json(&["pool", "list"]).unwrap()[0]["name"], "main");
     drop(controller);
 }
 
 #[test]
-fn i2_a_removed_store_is_said_with_its_backup_and_restored_from_it() {
+fn i2_a_removed_store_is_reported_with_its_backup_and_restored_from_it() {
     let mut bed = Bed::start("removed store");
     bed.h4_joins_after_the_backup();
     bed.backed_up();
@@ -174,8 +177,8 @@ fn i2_a_removed_store_is_said_with_its_backup_and_restored_from_it() {
     let reserve = ["reserve", "2001:db8:8000:77::/64"];
     let refused = bed.cluster.lab.cli(&reserve).unwrap();
     assert_eq!(refused.code, 5, "{refused:?}");
-    let said = refused.stderr;
-    assert!(said.contains("the file of the open store was removed or moved"), "{said}");
+    let printed = refused.stderr;
+    assert!(printed.contains("the file of the open store was removed or moved"), "{printed}");
 
     // First the way for as long as the controller runs, which loses nothing: its own files are the operator's choice.
     let by_hand = bed.cluster.lab.dir().join("by-hand.backup").display().to_string();
@@ -186,7 +189,7 @@ fn i2_a_removed_store_is_said_with_its_backup_and_restored_from_it() {
     bed.cluster.start_controller(options());
     let warned = bed.controller().process.log();
     assert!(warned.contains("new store created, but backups of an earlier one exist"), "{warned}");
-    bed.restore_as_said(&said);
+    bed.restore_as_said(&printed);
     bed.all_is_as_before(&before);
     let again = bed.cluster.lab.cli(&["restore", &by_hand]).unwrap();
     assert_eq!(again.code, 0, "it fits: {again:?}");

@@ -1,4 +1,4 @@
-//! `sextant events`: what was done, by whom, at which revision.
+//! `sextant events`: changes with their authors and revisions.
 
 use serde_json::Value;
 use sextant_tests::{
@@ -15,7 +15,7 @@ fn whats(events: &Value) -> Vec<String> {
 }
 
 #[test]
-fn all_that_was_done_is_told_with_its_revision_and_by_whom() {
+fn events_show_each_change_with_its_revision_and_its_author() {
     let mut cluster = Cluster::start("events", 2, GUIDE);
     let program = bin("sextant").unwrap().display().to_string();
     let url = cluster.controller.as_ref().unwrap().url();
@@ -50,13 +50,13 @@ fn all_that_was_done_is_told_with_its_revision_and_by_whom() {
     cluster.sextant(&["resume"]);
     let revision = cluster.lab.cli_json(&["events", "--last", "1"]).unwrap()[0]["revision"].clone();
     follow.wait_for_line(&format!("{{\"revision\":{revision},"), 10 * SECONDS).unwrap();
-    let told: Vec<_> = follow
+    let reported: Vec<_> = follow
         .log()
         .lines()
         .filter(|line| line.contains("\"what\":\"claimed\""))
         .map(str::to_owned)
         .collect();
-    assert_eq!(told.len(), 2, "each once: {told:?}");
+    assert_eq!(reported.len(), 2, "each once: {reported:?}");
     let table = cluster.sextant(&["events"]);
     assert!(table.lines().any(|line| line.contains("h1 draining, 2001:db8:")), "{table}");
 }

@@ -1,4 +1,4 @@
-//! `sextant explain`: what an address is.
+//! `sextant explain`: the assignment of an address.
 
 use std::net::Ipv6Addr;
 

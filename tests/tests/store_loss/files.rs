@@ -1,11 +1,11 @@
-//! Backup files that are there already, damaged, or at odds with what is live.
+//! Backup files that exist already, are damaged, or conflict with the live cluster.
 
 use std::fs;
 
 use sextant_tests::cluster::{Cluster, GUIDE};
 
 #[test]
-fn a_backup_is_never_replaced_unasked_nor_restored_where_it_does_not_fit() {
+fn a_backup_is_replaced_only_by_force_and_restored_only_where_it_fits() {
     let cluster = Cluster::without_agents("backup files", 0, GUIDE);
     let path = cluster.lab.dir().join("b");
     let file = path.display().to_string();

@@ -1,4 +1,4 @@
-//! The store is lost: what its nodes hold comes back with them.
+//! The store is lost: its nodes bring their claims back.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use sextant_tests::{
 use crate::{change_store, held, settle};
 
 #[test]
-fn i2_i6_a_lost_store_waits_for_its_nodes_and_says_who_is_silent() {
+fn i2_i6_a_lost_store_waits_for_its_nodes_and_names_the_silent_ones() {
     let mut cluster = Cluster::start("lost", 3, GUIDE);
     let before = held(&cluster);
     let routes = cluster.expected_routes(0, &[1, 2]);
@@ -58,7 +58,7 @@ fn i2_i6_a_lost_store_waits_for_its_nodes_and_says_who_is_silent() {
 }
 
 #[test]
-fn i2_an_agent_that_slept_through_a_restore_is_ready_again_by_itself() {
+fn i2_an_agent_that_was_frozen_during_a_restore_recovers() {
     let mut cluster = Cluster::start("asleep", 2, GUIDE);
     let file = cluster.lab.dir().join("two.backup").display().to_string();
     cluster.sextant(&["backup", &file]);

@@ -1,4 +1,4 @@
-//! From one store to another, with agents running.
+//! A move from one store to another with running agents.
 
 use sextant_tests::{
     RouteMonitor,
@@ -8,7 +8,7 @@ use sextant_tests::{
 use crate::{change_store, held, settle};
 
 #[test]
-fn i2_from_embedded_to_etcd_and_back_and_not_one_route_changes() {
+fn i2_moving_from_embedded_to_etcd_and_back_changes_no_route() {
     let mut cluster = Cluster::start("moving", 3, GUIDE);
     let names = ["h1", "h2", "h3"];
     let monitors: Vec<_> = cluster.hosts.iter().map(|host| RouteMonitor::start(host).unwrap()).collect();

@@ -10,7 +10,7 @@ use sextant_tests::{
 
 /// Nothing that is acknowledged may be lost, so nothing is acknowledged until the file is back at its path.
 #[test]
-fn a_store_whose_file_is_away_takes_no_writes_and_nobody_else_starts_on_its_path() {
+fn a_store_with_a_removed_file_takes_no_writes_and_no_other_controller_starts_on_its_path() {
     let cluster = Cluster::start("removed", 1, GUIDE);
     let path = cluster.lab.dir().join("controller-1");
     let (away, backup) = (cluster.lab.dir().join("away"), cluster.lab.dir().join("b").display().to_string());

@@ -61,7 +61,9 @@ impl Pair {
         });
         lab.cli(&["wait", "--timeout", "20s"]).unwrap().succeeded().unwrap();
         let containers = [hosts[0].container("a").unwrap(), hosts[1].container("b").unwrap()];
-        poll("the way between them", 10 * SECONDS, || containers[0].ping(containers[1].address())?.replied());
+        poll("the path between them", 10 * SECONDS, || {
+            containers[0].ping(containers[1].address())?.replied()
+        });
         settled(&hosts);
         Self { machine, _agent: agent, _controller: controller, hosts, containers, lab }
     }
@@ -90,7 +92,7 @@ fn own_prefix(lab: &Lab) -> anyhow::Result<Prefix> {
 /// A new port's link-local route comes a moment after its carrier.
 pub fn settled(hosts: &[Host]) {
     for host in hosts {
-        poll("the container's port is settled", 5 * SECONDS, || {
+        poll("the container's port is ready", 5 * SECONDS, || {
             let routes = host.routes()?.join("\n");
             anyhow::ensure!(routes.contains("fe80::/64 dev ve1"), "{routes}");
             Ok(())
@@ -99,7 +101,7 @@ pub fn settled(hosts: &[Host]) {
 }
 
 #[test]
-fn no_route_changes_whatever_happens_to_the_agent() {
+fn no_route_changes_when_the_agent_stops_crashes_or_hangs() {
     let pair = Pair::start("the agent under systemd");
     let machine = &pair.machine;
     let (monitor, stream) = pair.watch();
@@ -129,7 +131,7 @@ fn no_route_changes_whatever_happens_to_the_agent() {
 }
 
 #[test]
-fn the_agent_may_do_what_it_must_and_nothing_more() {
+fn the_agent_has_only_the_privileges_that_it_needs() {
     let pair = Pair::start("the agent's sandbox");
     let machine = &pair.machine;
     for (field, expected) in
@@ -162,7 +164,7 @@ fn the_agent_may_do_what_it_must_and_nothing_more() {
 }
 
 #[test]
-fn without_a_controller_the_agent_says_so_and_does_not_hold_up_the_boot() {
+fn without_a_controller_the_agent_reports_it_and_does_not_delay_the_boot() {
     let lab = Lab::new("an agent without a controller under systemd").unwrap();
     let host = lab.host("h1").unwrap();
     let machine = Machine::boot(&lab, &host, &[("agent.toml", CONFIG)]);

@@ -29,7 +29,7 @@ fn both_ready(lab: &Lab) {
 }
 
 #[test]
-fn no_route_and_no_claim_changes_whatever_happens_to_the_controller() {
+fn no_route_and_no_claim_changes_when_the_controller_stops_crashes_or_hangs() {
     let lab = Lab::new("the controller under systemd").unwrap();
     let hosts = lab.hosts(2).unwrap();
     let machine = Machine::boot(&lab, lab.switch(), &[("controller.toml", CONFIG)]);
@@ -41,7 +41,7 @@ fn no_route_and_no_claim_changes_whatever_happens_to_the_controller() {
     let _agents: Vec<_> = hosts.iter().map(agent).collect();
     both_ready(&lab);
     let (a, b) = (hosts[0].container("a").unwrap(), hosts[1].container("b").unwrap());
-    poll("the way between them", 10 * SECONDS, || a.ping(b.address())?.replied());
+    poll("the path between them", 10 * SECONDS, || a.ping(b.address())?.replied());
     settled(&hosts);
 
     let before = claims(&lab);
@@ -79,7 +79,7 @@ fn no_route_and_no_claim_changes_whatever_happens_to_the_controller() {
 }
 
 #[test]
-fn while_etcd_is_away_the_start_goes_on_and_can_be_stopped() {
+fn without_etcd_the_start_continues_and_can_be_stopped() {
     let lab = Lab::new("a controller without etcd under systemd").unwrap();
     let config = format!("{CONFIG}store = \"etcd:http://[2001:db8::c:1]:2379\"\n");
     let machine = Machine::boot(&lab, lab.switch(), &[("controller.toml", &config)]);

@@ -1,4 +1,4 @@
-//! A machine whose PID 1 is systemd, in a namespace of the lab, with Sextant installed as docs/operations.md says.
+//! A machine with systemd as PID 1, in a namespace of the lab, with Sextant installed as in docs/operations.md.
 //!
 //! systemd-nspawn boots it with this machine's own `/usr`, read-only, and all else empty and in memory: no image is needed,
 //! and nothing is left. Its cgroups and its name are the namespace's, by which the lab's reaper finds them.

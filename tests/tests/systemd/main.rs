@@ -1,5 +1,5 @@
-//! What a real systemd makes of the units in `deploy/systemd`: start, readiness, watchdog, restarts, stop, upgrade. No route
-//! changes by any of it (DESIGN I5, I7).
+//! The units in `deploy/systemd` under a real systemd: start, readiness, watchdog, restarts, stop, upgrade. None of these
+//! changes a route (DESIGN I5, I7).
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod agent;

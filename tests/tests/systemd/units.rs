@@ -1,4 +1,4 @@
-//! The unit files, as systemd's own tools see them.
+//! The unit files, checked by systemd's own tools.
 
 use std::{fs, process::Command};
 
@@ -11,7 +11,7 @@ const UNITS: [&str; 2] = ["sextant-agent.service", "sextant-controller.service"]
 const EXPOSURE: [f64; 2] = [2.0, 1.5];
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_units() {
+fn systemd_analyze_verifies_the_units() {
     let dir = std::env::temp_dir().join(format!("sextant-units-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     // The binaries need not be installed here.
@@ -23,21 +23,25 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     });
     let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&paths).output().unwrap();
     fs::remove_dir_all(&dir).unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "systemd-analyze verify: {}: {said}", output.status);
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && printed.is_empty(),
+        "systemd-analyze verify: {}: {printed}",
+        output.status
+    );
 }
 
 #[test]
-fn the_units_stay_shut() {
+fn the_units_stay_sandboxed() {
     for (unit, most) in UNITS.iter().zip(EXPOSURE) {
         let command = &mut Command::new("systemd-analyze");
         let output =
             command.args(["security", "--offline=yes"]).arg(deploy_systemd().join(unit)).output().unwrap();
-        let said =
+        let printed =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        let line = said.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_default();
+        let line = printed.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_default();
         println!("{line}");
         let level = line.split_whitespace().find_map(|word| word.parse::<f64>().ok());
-        assert!(level.is_some_and(|level| level <= most), "more than {most}:\n{said}");
+        assert!(level.is_some_and(|level| level <= most), "more than {most}:\n{printed}");
     }
 }

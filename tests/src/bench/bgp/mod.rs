@@ -1,4 +1,4 @@
-//! The agent's BGP speaker beside FRR and BIRD: many sessions with one router of each kind, and many routes from a router.
+//! The agent's BGP speaker: many sessions with one FRR or BIRD, and many routes from a router, against FRR and BIRD.
 
 mod received;
 mod sessions;
@@ -12,13 +12,13 @@ use crate::{Lab, catalogue, demo::columns};
 #[derive(Debug, Parser)]
 #[command(name = "tests/bench bgp")]
 struct Options {
-    /// How many speakers there are, each with a prefix of its own
+    /// Number of speakers, each with a prefix of its own
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=4000))]
     sessions: u16,
-    /// How many routes a router announces
+    /// Number of routes that a router announces
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     routes: u32,
-    /// Speaks in this process, which is in a namespace of its own: so many speakers
+    /// Runs the speakers in this process, which is in a namespace of its own
     #[arg(long, hide = true)]
     child: bool,
 }
@@ -31,7 +31,7 @@ pub fn run() -> anyhow::Result<()> {
     let program = std::iter::once("tests/bench bgp".to_owned());
     let options = Options::parse_from(program.chain(catalogue::options()));
     if options.child {
-        return sessions::speak(options.sessions);
+        return sessions::run_speakers(options.sessions);
     }
     let lab = Lab::new("bench bgp")?;
     let cores = std::thread::available_parallelism().map_or(0, usize::from);

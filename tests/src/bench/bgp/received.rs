@@ -1,5 +1,5 @@
-//! Routes that one router announces, into the kernel of a host that has nothing yet: by the agent with `import = "all"`,
-//! by BIRD, and by FRR. Each hears them of the same BIRD.
+//! The time until all routes of a router are in the kernel of a host without routes: with the agent and `import = "all"`,
+//! with BIRD, and with FRR. The router is the same BIRD for each.
 
 use std::{
     fs,
@@ -10,56 +10,58 @@ use anyhow::ensure;
 
 use super::super::routes::{
     child::peak,
-    others::{Frr, control, daemon_measured, entries, filled, holds, start_bird, static_routes},
+    others::{
+        Frr, control, daemon_measured, entries, expect_routes, start_bird, static_routes, wait_for_routes,
+    },
 };
 use crate::{AgentOptions, ControllerOptions, Host, Lab, Process, lab::poll::try_poll};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const MIB: f64 = (1 << 20) as f64;
 
-struct Found {
+struct Measurement {
     name: &'static str,
     took: Duration,
-    from_first: Duration,
+    after_first: Duration,
     peak: u64,
 }
 
-type Receiver = fn(&Lab, &Host, &Feeder, u32) -> anyhow::Result<Found>;
+type Receiver = fn(&Lab, &Host, &Feeder, u32) -> anyhow::Result<Measurement>;
 
-/// One line for each.
+/// The table: one row for each program.
 pub(super) fn measure(lab: &Lab, routes: u32, progress: fn(&str)) -> anyhow::Result<Vec<Vec<String>>> {
-    let mut found = Vec::new();
+    let mut measurements = Vec::new();
     for (name, receive) in [("agent", agent as Receiver), ("bird", bird), ("frr", frr)] {
         progress(&format!("{routes} routes to {name}"));
         let host = lab.host(&format!("i{name}"))?;
         let feeder = Feeder::start(lab, &format!("f{name}"), &host, routes)?;
-        found.push(receive(lab, &host, &feeder, routes)?);
+        measurements.push(receive(lab, &host, &feeder, routes)?);
         drop(feeder);
         host.power_off()?;
     }
-    let (ours, first) = (found[0].took, found[0].from_first);
-    let header = ["", "from its start", "the agent against it", "from its first route", "", "peak"];
+    let (ours, first) = (measurements[0].took, measurements[0].after_first);
+    let header = ["", "from start", "agent / this", "after the first route", "agent / this", "peak memory"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
-    rows.extend(found.iter().map(|it| {
+    rows.extend(measurements.iter().map(|it| {
         let ratio =
             |ours: Duration, its: Duration| format!("{:.2} ×", ours.as_secs_f64() / its.as_secs_f64());
         vec![
             it.name.to_owned(),
             format!("{:.3} s", it.took.as_secs_f64()),
             ratio(ours, it.took),
-            format!("{:.3} s", it.from_first.as_secs_f64()),
-            ratio(first, it.from_first),
+            format!("{:.3} s", it.after_first.as_secs_f64()),
+            ratio(first, it.after_first),
             format!("{:.1} MiB", it.peak as f64 / MIB),
         ]
     }));
     Ok(rows)
 }
 
-/// Who announces them.
+/// The router that announces the routes.
 struct Feeder {
     host: Host,
     _bird: Process,
-    _asker: Process,
+    _waker: Process,
 }
 
 impl Feeder {
@@ -80,23 +82,23 @@ impl Feeder {
         );
         let bird = start_bird(&host, name, &config)?;
         let socket = control(&host, name);
-        try_poll(PATIENCE, || {
-            let told = host.check(&["birdc", "-s", &socket, "show", "route", "count"])?;
-            ensure!(told.contains(&format!("{routes} of {routes} routes")), "{told}");
+        try_poll(TIMEOUT, || {
+            let output = host.check(&["birdc", "-s", &socket, "show", "route", "count"])?;
+            ensure!(output.contains(&format!("{routes} of {routes} routes")), "{output}");
             anyhow::Ok(())
         })?;
-        // It may sleep for up to 3 s on the last of what it has to tell; a question wakes it.
-        let asks = format!("while :; do birdc -s {socket} show status; sleep 0.02; done >/dev/null");
-        let asker = host.spawn(&format!("{name}-asker"), &["sh", "-c", &asks])?;
-        Ok(Self { host, _bird: bird, _asker: asker })
+        // BIRD may wait up to 3 s before it sends its last updates; a command wakes it.
+        let script = format!("while :; do birdc -s {socket} show status; sleep 0.02; done >/dev/null");
+        let waker = host.spawn(&format!("{name}-waker"), &["sh", "-c", &script])?;
+        Ok(Self { host, _bird: bird, _waker: waker })
     }
 }
 
-fn agent(lab: &Lab, host: &Host, feeder: &Feeder, routes: u32) -> anyhow::Result<Found> {
+fn agent(lab: &Lab, host: &Host, feeder: &Feeder, routes: u32) -> anyhow::Result<Measurement> {
     let log = "info".to_owned();
     let controller =
         lab.controller(ControllerOptions { log: log.clone(), ..ControllerOptions::default() })?;
-    controller.wait_ready(PATIENCE)?;
+    controller.wait_ready(TIMEOUT)?;
     lab.cli(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"])?.succeeded()?;
     let config = lab.dir().join("import.toml");
     let text = format!(
@@ -110,13 +112,13 @@ fn agent(lab: &Lab, host: &Host, feeder: &Feeder, routes: u32) -> anyhow::Result
     let before = entries(host)?;
     let began = Instant::now();
     let agent = lab.agent(host, AgentOptions { log, args, ..AgentOptions::default() })?;
-    let first = filled(host, before, routes, &agent.process)?;
-    let (took, from_first) = (began.elapsed(), first.elapsed());
-    holds(host, "66", routes)?;
-    Ok(Found { name: "agent", took, from_first, peak: peak(agent.process.pid())? })
+    let first = wait_for_routes(host, before, routes, &agent.process)?;
+    let (took, after_first) = (began.elapsed(), first.elapsed());
+    expect_routes(host, "66", routes)?;
+    Ok(Measurement { name: "agent", took, after_first, peak: peak(agent.process.pid())? })
 }
 
-fn bird(_lab: &Lab, host: &Host, feeder: &Feeder, routes: u32) -> anyhow::Result<Found> {
+fn bird(_lab: &Lab, host: &Host, feeder: &Feeder, routes: u32) -> anyhow::Result<Measurement> {
     let config = format!(
         "router id 192.0.2.2;
          protocol device {{}}
@@ -129,11 +131,11 @@ fn bird(_lab: &Lab, host: &Host, feeder: &Feeder, routes: u32) -> anyhow::Result
     let before = entries(host)?;
     let began = Instant::now();
     let bird = start_bird(host, host.name(), &config)?;
-    let first = filled(host, before, routes, &bird)?;
-    found("BIRD", "bird", host, routes, began, first, &[&bird])
+    let first = wait_for_routes(host, before, routes, &bird)?;
+    measurement("BIRD", "bird", host, routes, began, first, &[&bird])
 }
 
-fn frr(_lab: &Lab, host: &Host, feeder: &Feeder, routes: u32) -> anyhow::Result<Found> {
+fn frr(_lab: &Lab, host: &Host, feeder: &Feeder, routes: u32) -> anyhow::Result<Measurement> {
     let frr = Frr::new(host.name())?;
     let before = entries(host)?;
     let began = Instant::now();
@@ -145,11 +147,11 @@ fn frr(_lab: &Lab, host: &Host, feeder: &Feeder, routes: u32) -> anyhow::Result<
         feeder.host.address()
     );
     let bgpd = frr.start(host, "bgpd", &config)?;
-    let first = filled(host, before, routes, &zebra)?;
-    found("FRR", "bgp", host, routes, began, first, &[&zebra, &bgpd])
+    let first = wait_for_routes(host, before, routes, &zebra)?;
+    measurement("FRR", "bgp", host, routes, began, first, &[&zebra, &bgpd])
 }
 
-fn found(
+fn measurement(
     name: &'static str,
     protocol: &str,
     host: &Host,
@@ -157,9 +159,9 @@ fn found(
     began: Instant,
     first: Instant,
     processes: &[&Process],
-) -> anyhow::Result<Found> {
+) -> anyhow::Result<Measurement> {
     let measured = daemon_measured(began, first, processes)?;
     let of = |step: &str| measured.steps[step].took;
-    holds(host, protocol, routes)?;
-    Ok(Found { name, took: of("add"), from_first: of("from its first"), peak: measured.peak })
+    expect_routes(host, protocol, routes)?;
+    Ok(Measurement { name, took: of("add"), after_first: of("after the first route"), peak: measured.peak })
 }

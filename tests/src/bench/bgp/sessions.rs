@@ -1,5 +1,5 @@
-//! As many speakers as there are hosts, in one process, each with a session with one router: until the router's kernel has
-//! all their prefixes, and how much memory a session takes.
+//! One speaker per host, all in one process, each with a session with the same router: the time until the router's kernel has
+//! all their prefixes, and the memory of a session.
 
 use std::{
     net::Ipv6Addr,
@@ -24,18 +24,21 @@ use tokio::{runtime, sync::watch, task::JoinSet};
 
 use crate::{Host, Lab, Process, bench::idle, lab::poll::try_poll};
 
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Where the speakers are: behind one host, so that the router needs one neighbour entry for all.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// The speakers' addresses: behind one host, so that the router needs only one neighbour entry.
 const SPEAKERS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 5, 0, 0, 0, 0);
-/// What each adds to that is its number.
+/// The pool; the prefix of each speaker is determined by its number.
 const POOL: &str = "2001:db8:8000::/40";
-/// So many files for each speaker: its two sockets, its state directory's lock; and some.
-const FILES: u64 = 8;
+/// Open files per speaker: two sockets, the lock of its state directory, and a reserve.
+const FILES_PER_SPEAKER: u64 = 8;
 
-/// One line for each router.
+/// The table: one row for each router.
 pub(super) fn measure(lab: &Lab, sessions: u16, progress: fn(&str)) -> anyhow::Result<Vec<Vec<String>>> {
-    let mut rows =
-        vec![["", "all in its kernel", "of the shortest", "a session's memory"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["", "all prefixes in the kernel", "of the fastest", "memory per session"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     let mut found = Vec::new();
     for (name, start) in
         [("FRR", frr as fn(&Host, Ipv6Addr) -> anyhow::Result<Box<dyn Send>>), ("BIRD", bird)]
@@ -58,7 +61,7 @@ pub(super) fn measure(lab: &Lab, sessions: u16, progress: fn(&str)) -> anyhow::R
                 ("BENCH_DIR".to_owned(), speakers.dir().join("speakers").display().to_string()),
             ],
         )?;
-        all_there(&router, sessions, &child)?;
+        wait_for_prefixes(&router, sessions, &child)?;
         let took = began.elapsed();
         found.push((name, took, per_session(&child, sessions)?));
         drop((child, daemon));
@@ -82,9 +85,9 @@ fn frr(router: &Host, _speakers: Ipv6Addr) -> anyhow::Result<Box<dyn Send>> {
          neighbor hosts activate\n  neighbor hosts route-map none out\n exit-address-family\nexit\n\
          route-map none deny 10\nexit\n";
     let frr = router.frr_with(config)?;
-    try_poll(PATIENCE, || {
-        let told = frr.ask("show bgp peer-group hosts")?;
-        ensure!(told.contains("2001:db8:0:5::/64"), "{told}");
+    try_poll(TIMEOUT, || {
+        let output = frr.ask("show bgp peer-group hosts")?;
+        ensure!(output.contains("2001:db8:0:5::/64"), "{output}");
         anyhow::Ok(())
     })?;
     Ok(Box::new(frr))
@@ -97,17 +100,17 @@ fn bird(router: &Host, _speakers: Ipv6Addr) -> anyhow::Result<Box<dyn Send>> {
          protocol bgp hosts { local as 65000; neighbor range 2001:db8:0:5::/64 external; multihop 2; passive;
              ipv6 { import all; export none; }; }\n",
     )?;
-    try_poll(PATIENCE, || {
-        let told = bird.ask("show route for 2001:db8:0:5::1")?;
-        ensure!(told.contains("2001:db8:0:5::/64"), "{told}");
+    try_poll(TIMEOUT, || {
+        let output = bird.ask("show route for 2001:db8:0:5::1")?;
+        ensure!(output.contains("2001:db8:0:5::/64"), "{output}");
         anyhow::Ok(())
     })?;
     Ok(Box::new(bird))
 }
 
-/// Waits until the router's kernel has them all.
-fn all_there(router: &Host, sessions: u16, child: &Process) -> anyhow::Result<()> {
-    let end = Instant::now() + PATIENCE;
+/// Waits until the router's kernel has all prefixes.
+fn wait_for_prefixes(router: &Host, sessions: u16, child: &Process) -> anyhow::Result<()> {
+    let end = Instant::now() + TIMEOUT;
     loop {
         let count =
             router.check(&["sh", "-c", "ip -6 route show | grep -c '^2001:db8:80.*proto b'; true"])?;
@@ -115,27 +118,32 @@ fn all_there(router: &Host, sessions: u16, child: &Process) -> anyhow::Result<()
             return Ok(());
         }
         ensure!(child.ended()?.is_none(), "the speakers have ended: {}", child.log());
-        ensure!(Instant::now() < end, "{} of {sessions} prefixes are there: {}", count.trim(), child.log());
+        ensure!(
+            Instant::now() < end,
+            "{} of {sessions} prefixes after {TIMEOUT:?}: {}",
+            count.trim(),
+            child.log()
+        );
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// What the process has grown by since it said that it begins.
+/// The memory per session: the growth of the process since it printed its initial memory.
 fn per_session(child: &Process, sessions: u16) -> anyhow::Result<f64> {
-    let line = child.wait_for_line("before:", PATIENCE)?.text;
+    let line = child.wait_for_line("before:", TIMEOUT)?.text;
     let before: f64 = line.rsplit(' ').next().unwrap_or_default().parse()?;
     let now = (idle::status(child.pid(), "VmRSS:")? << 10) as f64;
     Ok((now - before) / f64::from(sessions))
 }
 
-/// Speaks, for ever.
-pub(super) fn speak(sessions: u16) -> anyhow::Result<()> {
+/// Runs the speakers until the process is killed.
+pub(super) fn run_speakers(sessions: u16) -> anyhow::Result<()> {
     let router: Ipv6Addr = std::env::var("BENCH_ROUTER")?.parse()?;
-    let files = FILES * u64::from(sessions) + 64;
+    let files = FILES_PER_SPEAKER * u64::from(sessions) + 64;
     setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
     let dir = PathBuf::from(std::env::var("BENCH_DIR")?);
     let speakers = (1..=sessions).map(|n| speaker(n, router, &dir)).collect::<anyhow::Result<Vec<_>>>()?;
-    // Of one thread, as the agent's.
+    // One thread, as in the agent.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     println!("before: {}", idle::status(std::process::id(), "VmRSS:")? << 10);
     runtime.block_on(async {
@@ -152,7 +160,7 @@ pub(super) fn speak(sessions: u16) -> anyhow::Result<()> {
 
 type Senders = (watch::Sender<Input>, watch::Sender<Report>, watch::Sender<Arc<Verdicts>>);
 
-/// The agent's own, of the `n`th host, which is ready.
+/// The agent's speaker for the `n`th host, which is ready.
 fn speaker(n: u16, router: Ipv6Addr, dir: &std::path::Path) -> anyhow::Result<(Speaker, Senders)> {
     let pool = Pool::new("main".parse()?, POOL.parse()?, 64, 64)?;
     let bits = pool.prefix.addr().to_bits() | u128::from(n) << 64;

@@ -1,4 +1,4 @@
-//! A controller's start on a store that holds many nodes already.
+//! A controller's start on a store with many nodes.
 
 use std::{
     sync::Arc,
@@ -18,22 +18,22 @@ use sextant_controller::{
 };
 use tokio::runtime;
 
-use super::{PATIENCE, transaction};
+use super::{TIMEOUT, transaction};
 use crate::{ControllerOptions, Etcd, Lab, StoreKind, bench::numbers::Usage};
 
-/// How many nodes one transaction puts: two operations each, and etcd takes 128.
+/// Nodes per transaction: each needs two operations, and etcd allows 128.
 const CHUNK: u32 = 60;
 
-/// A controller that has just become ready.
+/// The start of one controller.
 #[derive(Debug)]
 pub(super) struct Ready {
-    /// How long that took from its start.
+    /// The time from its start until it was ready.
     pub(super) ready: Duration,
-    /// What it has used by then.
+    /// The resources that it had used then.
     pub(super) usage: Usage,
 }
 
-/// The same on an empty store and on a full one.
+/// The starts on an empty store and on a filled one.
 #[derive(Debug)]
 pub(super) struct Start {
     pub(super) empty: Ready,
@@ -41,7 +41,7 @@ pub(super) struct Start {
 }
 
 pub(super) fn measure(kind: StoreKind, nodes: u32, log: &str) -> anyhow::Result<Start> {
-    let lab = Lab::new("bench claims, a full store")?;
+    let lab = Lab::new("bench claims, filled store")?;
     let etcd = match kind {
         StoreKind::Embedded => None,
         StoreKind::Etcd => Some(lab.etcd(3, &[])?),
@@ -52,20 +52,20 @@ pub(super) fn measure(kind: StoreKind, nodes: u32, log: &str) -> anyhow::Result<
     Ok(Start { empty, full })
 }
 
-/// The real binary, from its start until it is ready; then it has to know of all nodes.
+/// Starts the real binary and waits until it is ready; checks that it knows all nodes.
 fn start(lab: &Lab, etcd: Option<&Etcd>, log: &str, nodes: u32) -> anyhow::Result<Ready> {
     let (store, began) = (etcd.map(Etcd::store), Instant::now());
     let options = ControllerOptions { store, log: log.to_owned(), ..ControllerOptions::default() };
     let controller = lab.controller(options)?;
-    controller.wait_ready(PATIENCE)?;
+    controller.wait_ready(TIMEOUT)?;
     let (ready, usage) = (began.elapsed(), Usage::of(controller.process.pid())?);
     let pools = lab.cli_json(&["pool", "list"])?;
     let claimed = pools[0]["claimed"].as_u64().unwrap_or_default();
     ensure!(
         claimed == u64::from(nodes),
-        "{nodes} nodes were put, and the controller knows of {claimed}: {pools}"
+        "{nodes} nodes are stored, but the controller knows {claimed}: {pools}"
     );
-    controller.process.terminate(PATIENCE)?;
+    controller.process.terminate(TIMEOUT)?;
     Ok(Ready { ready, usage })
 }
 

@@ -1,4 +1,4 @@
-//! How many a second.
+//! Claims and transactions per second.
 
 use std::{
     sync::{
@@ -21,28 +21,28 @@ use sextant_proto::{
 use tokio::runtime::{self, Runtime};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{PATIENCE, transaction};
+use super::{TIMEOUT, transaction};
 use crate::{Controller, ControllerOptions, Etcd, Lab, StoreKind};
 
-/// The numbers of the nodes that claim.
+/// The number of the next node that claims.
 static NODES: AtomicU32 = AtomicU32::new(0);
-/// How often each is measured, in turns, so that neither has the warmer store.
+/// How often each rate is measured, alternating, so that neither has the warmer store.
 const TURNS: u32 = 2;
 
-/// Where it happens.
+/// The store under test, in its lab.
 pub(super) struct Place<'a> {
     etcd: Option<Etcd>,
     lab: &'a Lab,
 }
 
-/// What was measured, a second.
+/// The measured rates, per second.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
     pub(super) claims: f64,
     pub(super) bare: f64,
 }
 
-/// Does the transactions without a controller.
+/// A store client that commits the transactions without a controller.
 #[derive(Clone)]
 enum Bare {
     Embedded(Arc<EmbeddedStore>),
@@ -64,7 +64,7 @@ impl<'a> Place<'a> {
         let args = ["--recovery-window", "0"].map(str::to_owned).to_vec();
         let options = ControllerOptions { store, args, log: log.to_owned(), ..ControllerOptions::default() };
         let controller = self.lab.controller(options)?;
-        controller.wait_ready(PATIENCE)?;
+        controller.wait_ready(TIMEOUT)?;
         let host_len = transaction::HOST_LEN.to_string();
         self.lab.cli(&["pool", "add", "main", transaction::POOL, "--host-len", &host_len])?.succeeded()?;
         Ok(controller)
@@ -73,7 +73,7 @@ impl<'a> Place<'a> {
 
 /// Measures claims and bare transactions in turns.
 pub(super) fn measure(place: &Place<'_>, clients: u32, span: Duration, log: &str) -> anyhow::Result<Rates> {
-    // Its threads begin, and stay, where the servers are.
+    // Its threads start in the servers' namespace, and stay there.
     let runtime =
         place.lab.switch().enter(|| runtime::Builder::new_multi_thread().enable_all().build())??;
     let controller = place.controller(log)?;
@@ -102,7 +102,7 @@ pub(super) fn measure(place: &Place<'_>, clients: u32, span: Duration, log: &str
     Ok(rates)
 }
 
-/// Connections, all made.
+/// Established connections.
 fn channels(runtime: &Runtime, url: &str, count: u32) -> anyhow::Result<Vec<Channel>> {
     let endpoint = Endpoint::from_shared(url.to_owned())?.tcp_nodelay(true);
     let connect = async move {
@@ -115,7 +115,7 @@ fn channels(runtime: &Runtime, url: &str, count: u32) -> anyhow::Result<Vec<Chan
     runtime.block_on(runtime.spawn(connect))?.context("a controller that is ready")
 }
 
-/// How many a second they do together.
+/// The total rate of these workers, per second.
 fn rate<F>(runtime: &Runtime, workers: impl Iterator<Item = F>, span: Duration) -> anyhow::Result<f64>
 where
     F: Future<Output = anyhow::Result<u32>> + Send + 'static,
@@ -138,7 +138,7 @@ async fn claims(channel: Channel, span: Duration) -> anyhow::Result<u32> {
         };
         match client.claim(request).await?.into_inner().outcome {
             Some(claim_response::Outcome::Granted(_)) => done += 1,
-            other => bail!("no claim, but {other:?}"),
+            other => bail!("the claim is not granted: {other:?}"),
         }
     }
     Ok(done)
@@ -173,7 +173,7 @@ impl Bare {
                 Self::Embedded(store) => matches!(store.commit(txn).await?, Outcome::Committed(_)),
                 Self::Etcd(client) => client.txn(transaction::of_etcd(txn)).await?.succeeded(),
             };
-            ensure!(committed, "a bare transaction was refused");
+            ensure!(committed, "a transaction was refused");
             done += 1;
         }
         Ok(done)

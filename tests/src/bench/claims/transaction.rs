@@ -1,4 +1,4 @@
-//! The transaction of a claim, as the controller's claim logic makes it: the same guards, operations and lengths of values.
+//! The transaction of a claim, with the same guards, operations and lengths of values as the controller's.
 
 use etcd_client::{Compare, CompareOp, TxnOp};
 use prost::Message;
@@ -8,7 +8,7 @@ use sextant_controller::{
 };
 use sextant_proto::{NodeId, Pool, PoolName, Prefix, Revision, store::v1 as stored, v1};
 
-/// The pool that all claim from.
+/// The pool of all claims.
 pub(super) const POOL: &str = "2001:db8:8000::/40";
 pub(super) const HOST_LEN: u8 = 64;
 
@@ -22,7 +22,7 @@ pub(super) fn name(text: &str) -> PoolName {
     text.parse().expect("a name")
 }
 
-/// The records of node `number`, which holds the prefix of this number; `announced`: with an uplink.
+/// The records of node `number`, which holds the prefix of this number; if `announced`, with an uplink.
 pub(super) fn records(keys: &Keys, number: u32, announced: bool) -> Vec<Op> {
     let (node, prefix) = (format!("host{number}"), prefix(number));
     let (node_id, now) = (NodeId::random(), sextant_controller::records::unix_ms());
@@ -52,7 +52,7 @@ pub(super) fn records(keys: &Keys, number: u32, announced: bool) -> Vec<Op> {
     ]
 }
 
-/// A claim of node `number`, in a store whose pool was last put at `pool`.
+/// A claim of node `number`, in a store whose pool was last written at revision `pool`.
 pub(super) fn claim(keys: &Keys, number: u32, pool: Revision) -> Txn {
     let (shortest, node) = (self::pool().prefix.len(), format!("host{number}").parse().expect("a name"));
     let mut guards = vec![Guard::Absent(keys.node(&node)), Guard::Unchanged(keys.pool(&name("main")), pool)];
@@ -62,7 +62,7 @@ pub(super) fn claim(keys: &Keys, number: u32, pool: Revision) -> Txn {
     Txn { guards, ops: records(keys, number, false) }
 }
 
-/// The same for etcd-client.
+/// The same transaction for etcd-client.
 pub(super) fn of_etcd(txn: Txn) -> etcd_client::Txn {
     let guard = |guard: Guard| match guard {
         Guard::Absent(key) => Compare::create_revision(key, CompareOp::Equal, 0),
@@ -82,7 +82,7 @@ pub(super) fn of_etcd(txn: Txn) -> etcd_client::Txn {
     etcd_client::Txn::new().when(guards.collect::<Vec<_>>()).and_then(ops.collect::<Vec<_>>())
 }
 
-/// Spread over the pool as the claim logic's are by the nodes' names.
+/// A prefix at a pseudo-random position in the pool; the controller chooses it by a hash of the node's name.
 fn prefix(number: u32) -> Prefix {
     let pool = pool().prefix;
     let spread = u128::from(number).wrapping_mul(0x9e_3779b1) % pool.count(HOST_LEN);
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_nodes_have_one_prefix() {
+    fn prefixes_of_nodes_are_distinct() {
         let distinct: HashSet<_> = (0..200_000).map(prefix).collect();
         assert_eq!(distinct.len(), 200_000);
     }

@@ -1,4 +1,4 @@
-//! The kernel's own limit: messages that are ready, sent with no question but the last one's.
+//! The kernel's own limit: prepared messages, of which only the last one asks for an acknowledgement.
 
 use std::net::Ipv6Addr;
 
@@ -20,11 +20,11 @@ use super::{
 
 pub(super) const METRIC: u32 = 512;
 pub(super) const MAIN: u32 = 254;
-/// Where the routes lead, first and then.
+/// The routes' gateways: of the added routes, and of the replaced ones.
 pub(super) const GATEWAYS: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, 2)];
 pub(super) const MESSAGES_PER_SEND: usize = 1024;
-/// How often a dump is read; the median counts.
+/// Number of dumps; the median counts.
 const DUMPS: usize = 9;
 
 /// The `n`-th destination.
@@ -33,7 +33,7 @@ pub(super) fn destination(n: u32) -> Prefix {
     Prefix::containing(Ipv6Addr::from_bits(bits), 64).expect("64 is a prefix length")
 }
 
-/// Adds, dumps, replaces and deletes.
+/// Adds, dumps, replaces and deletes the routes.
 pub(super) fn measure(routes: u32) -> anyhow::Result<Measured> {
     let link = uplink()?;
     let mut socket = Socket::new(NETLINK_ROUTE)?;
@@ -67,7 +67,7 @@ pub(super) fn send_all(socket: &Socket, sends: &[Vec<u8>]) -> anyhow::Result<()>
     Ok(())
 }
 
-/// One dump of all routes of our protocol, filtered by the kernel; read, and not looked into.
+/// A dump of all routes of protocol 66, filtered by the kernel; the messages are counted, not parsed.
 pub(super) fn dump(socket: &Socket, routes: u32) -> anyhow::Result<Step> {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet6;
@@ -77,7 +77,7 @@ pub(super) fn dump(socket: &Socket, routes: u32) -> anyhow::Result<Step> {
     let mut steps = Vec::new();
     for _ in 0..DUMPS {
         let (count, step) = timed(|| read_dump(socket, &request))?;
-        ensure!(count >= routes, "{count} of {routes} routes are there");
+        ensure!(count >= routes, "{count} of {routes} routes exist");
         steps.push(step);
     }
     steps.sort_by_key(|step| step.took);
@@ -102,7 +102,7 @@ fn read_dump(socket: &Socket, request: &[u8]) -> anyhow::Result<u32> {
     }
 }
 
-/// The same message as the agent sends.
+/// The message that the agent sends.
 fn encoded(n: u32, link: u32, flags: u16, gateway: Option<Ipv6Addr>, last: bool) -> Vec<u8> {
     let destination = destination(n);
     let mut message = RouteMessage::default();

@@ -1,4 +1,4 @@
-//! What is measured inside a namespace, by a process that does nothing else and tells what it found.
+//! Measurements inside a namespace, by a child process that prints its result.
 
 use std::{
     fs,
@@ -10,14 +10,14 @@ use anyhow::Context;
 use super::{Measured, Step, bare, engine, objects, rtnetlink};
 use crate::{Lab, bench::idle};
 
-/// What to measure.
+/// The method to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Kind {
-    /// Prepared messages, and nothing else.
+    /// Prepared messages.
     Bare,
     /// Prepared messages for routes through nexthop objects.
     Objects,
-    /// The agent's kernel edge.
+    /// The agent's netlink batches.
     Batches,
     /// The agent's engine.
     Engine,
@@ -25,7 +25,7 @@ pub(super) enum Kind {
     Rtnetlink,
 }
 
-/// Has it measured in a new host's namespace.
+/// Measures in a child process in a new host's namespace.
 pub(super) fn measure(lab: &Lab, name: &str, kind: Kind, routes: u32) -> anyhow::Result<Measured> {
     let host = lab.host(name)?;
     let program = std::env::current_exe()?.display().to_string();
@@ -35,7 +35,7 @@ pub(super) fn measure(lab: &Lab, name: &str, kind: Kind, routes: u32) -> anyhow:
     Measured::from_json(output.lines().last().unwrap_or_default()).with_context(|| output.clone())
 }
 
-/// Measures here, and prints it.
+/// Measures in this process, and prints the result.
 pub(super) fn run(kind: Kind, routes: u32) -> anyhow::Result<()> {
     let mut measured = match kind {
         Kind::Bare => bare::measure(routes),
@@ -49,7 +49,7 @@ pub(super) fn run(kind: Kind, routes: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Times something that this process does.
+/// Measures the time and the CPU time of an action of this process.
 pub(super) fn timed<T>(action: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, Step)> {
     let watch = Stopwatch::start()?;
     let done = action()?;
@@ -73,17 +73,17 @@ impl Stopwatch {
     }
 }
 
-/// All processor time of this process so far.
+/// The CPU time of this process so far.
 pub(super) fn cpu() -> anyhow::Result<Duration> {
     idle::processor(std::process::id())
 }
 
-/// The most memory that a process had at once, in octets.
+/// The peak memory of a process, in octets.
 pub(in crate::bench) fn peak(pid: u32) -> anyhow::Result<u64> {
     idle::status(pid, "VmHWM:").map(|kib| kib << 10)
 }
 
-/// The index of `eth0`, which `if_inet6` of this namespace has in its second column.
+/// The index of `eth0`: the second column of this namespace's `if_inet6`.
 pub(super) fn uplink() -> anyhow::Result<u32> {
     let text = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
     let line = text.lines().find(|line| line.split_whitespace().last() == Some("eth0"));

@@ -1,4 +1,4 @@
-//! The agent's own code, over a real kernel: its batches alone, and its engine with a view of as many peers.
+//! The agent's code on a real kernel: its batches alone, and its engine with a view of many peers.
 
 use std::{
     net::Ipv6Addr,
@@ -30,18 +30,18 @@ use super::{
     child::{cpu, timed, uplink},
 };
 
-/// For as many routes as anybody asks for.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// A period of resyncs that none of the other steps lasts for.
-const SELDOM: u32 = 3600;
-/// How many resyncs are watched.
+/// Enough for any number of routes.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// A resync period longer than any step, in seconds.
+const NO_RESYNC: u32 = 3600;
+/// Number of measured resyncs.
 const RESYNCS: usize = 7;
-/// How often it is looked whether a resync goes on.
+/// The sampling interval of the CPU time during resyncs.
 const SAMPLE: Duration = Duration::from_millis(25);
-/// Less processor time than this between two looks is that of looking.
+/// The process is idle if it used less CPU time than this since the last sample: that is the cost of sampling.
 const BUSY: Duration = Duration::from_millis(2);
 
-/// Adds, replaces and deletes by the kernel edge.
+/// Adds, dumps, replaces and deletes routes with the agent's netlink code.
 pub(super) fn batches(routes: u32) -> anyhow::Result<Measured> {
     let link = uplink()?;
     let runtime = runtime()?;
@@ -62,38 +62,38 @@ pub(super) fn batches(routes: u32) -> anyhow::Result<Measured> {
     ] {
         let changes: Vec<Change> = (0..routes).map(|n| make(n, &route)).collect();
         let (results, took) = timed(|| Ok(runtime.block_on(kernel.apply(&changes))?))?;
-        ensure!(results.iter().all(Result::is_ok), "not all was done: {step}");
+        ensure!(results.iter().all(Result::is_ok), "{step}: a change failed");
         measured.steps.insert(step.to_owned(), took);
         if step == "add" {
             let dump = || Ok(runtime.block_on(kernel.routes(Scope::Ours))?.len());
             let (found, took) = timed(dump)?;
-            ensure!(found >= routes as usize, "{found} of {routes} routes are there");
+            ensure!(found >= routes as usize, "{found} of {routes} routes exist");
             measured.steps.insert("dump".to_owned(), took);
         }
     }
     Ok(measured)
 }
 
-/// From a cold start to all routes; with nothing to do; all next hops change; all peers go.
+/// A cold start up to all routes; a restart and resyncs without changes; new next hops of all peers; removal of all peers.
 pub(super) fn engine(routes: u32) -> anyhow::Result<Measured> {
     let bench = Bench::new(routes)?;
     let mut measured = Measured::default();
     let peers = bench.peers(1, GATEWAYS[0])?;
     let (mut running, took) = timed(|| {
-        let mut running = bench.start(SELDOM, peers)?;
+        let mut running = bench.start(NO_RESYNC, peers)?;
         running.applied(&bench, 1)?;
         Ok(running)
     })?;
     measured.steps.insert("add".to_owned(), took);
-    bench.holds(routes)?;
+    bench.expect_routes(routes)?;
     for (revision, step, peers) in
-        [(2, "replace", bench.peers(2, GATEWAYS[1])?), (3, "delete", bench.nobody(3))]
+        [(2, "replace", bench.peers(2, GATEWAYS[1])?), (3, "delete", bench.no_peers(3))]
     {
         if step == "delete" {
             let (again, took) = bench.restart(running)?;
             measured.steps.insert("restart".to_owned(), took);
             measured.steps.insert("resync".to_owned(), bench.resync(again)?);
-            running = bench.start(SELDOM, bench.peers(2, GATEWAYS[1])?)?;
+            running = bench.start(NO_RESYNC, bench.peers(2, GATEWAYS[1])?)?;
             running.applied(&bench, 2)?;
         }
         let ((), took) = timed(|| {
@@ -102,7 +102,7 @@ pub(super) fn engine(routes: u32) -> anyhow::Result<Measured> {
         })?;
         measured.steps.insert(step.to_owned(), took);
     }
-    bench.holds(0)?;
+    bench.expect_routes(0)?;
     Ok(measured)
 }
 
@@ -128,7 +128,7 @@ impl Bench {
         Ok(Self { runtime: runtime()?, routes, incarnation: Incarnation::random(), pool, dir })
     }
 
-    /// What the session knows: as many peers, all behind one gateway.
+    /// The engine's input: `routes` peers, all behind one gateway.
     fn peers(&self, revision: u64, gateway: Ipv6Addr) -> anyhow::Result<Input> {
         let peer = |n: u32| {
             anyhow::Ok(Peer {
@@ -146,8 +146,8 @@ impl Bench {
         Ok(self.input(revision, peers))
     }
 
-    /// That all are gone, and may be.
-    fn nobody(&self, revision: u64) -> Input {
+    /// The engine's input without peers; the brake allows the removals.
+    fn no_peers(&self, revision: u64) -> Input {
         self.input(revision, Vec::new())
     }
 
@@ -179,40 +179,40 @@ impl Bench {
         let (report_tx, report) = watch::channel(Report::default());
         let heartbeat = Heartbeat::unwatched();
         let engine = Engine::new(kernel, settings, host, input_rx, verdicts_rx, report_tx, heartbeat);
-        // It tells of its end by its report's.
+        // The end of the report's channel shows the end of the task.
         let task = self.runtime.spawn(async move { drop(engine.run().await) });
         Ok(Running { input, report, _verdicts: verdicts, task })
     }
 
-    /// Ends it, as a kill would; what it knew.
+    /// Aborts the engine, as a kill would; returns its last input.
     fn stop(&self, running: Running) -> Input {
         running.task.abort();
-        // That it was aborted is no news; with it, its hold on the state directory has gone.
+        // The task has been aborted. Its lock of the state directory is released once it has ended.
         let _aborted = self.runtime.block_on(running.task);
         running.input.borrow().clone()
     }
 
-    /// A restart with nothing changed.
+    /// A restart without changes.
     fn restart(&self, before: Running) -> anyhow::Result<(Running, Step)> {
         let input = self.stop(before);
         let revision = input.view.revision().0;
         timed(|| {
-            let mut running = self.start(SELDOM, input)?;
+            let mut running = self.start(NO_RESYNC, input)?;
             running.applied(self, revision)?;
             Ok(running)
         })
     }
 
-    /// What a resync with nothing to do takes, in processor time: what the process is busy with once a second.
+    /// The CPU time of a resync without changes: the process is busy once a second.
     fn resync(&self, before: Running) -> anyhow::Result<Step> {
         let input = self.stop(before);
         let mut running = self.start(1, input)?;
         running.applied(self, 2)?;
-        let (mut bursts, mut quiet, end) = (Vec::new(), 0, Instant::now() + PATIENCE);
+        let (mut bursts, mut quiet, end) = (Vec::new(), 0, Instant::now() + TIMEOUT);
         let (mut since, mut last) = (cpu()?, cpu()?);
-        // The first burst may be half over.
+        // The first burst may be incomplete, and is dropped.
         while bursts.len() <= RESYNCS {
-            ensure!(Instant::now() < end, "{} of {RESYNCS} resyncs were seen", bursts.len());
+            ensure!(Instant::now() < end, "{} of {RESYNCS} resyncs after {TIMEOUT:?}", bursts.len());
             thread::sleep(SAMPLE);
             let now = cpu()?;
             quiet = if now - last < BUSY { quiet + 1 } else { 0 };
@@ -227,26 +227,26 @@ impl Bench {
         self.stop(running);
         bursts.remove(0);
         bursts.sort();
-        // One thread at a time is busy with it, and the kernel in its name.
+        // Only one thread at a time works on a resync, so its CPU time is its duration.
         Ok(Step { took: bursts[RESYNCS / 2], cpu: bursts[RESYNCS / 2] })
     }
 
-    /// Whether just so many routes lead to peers.
-    fn holds(&self, routes: u32) -> anyhow::Result<()> {
+    /// Checks the number of routes to peers.
+    fn expect_routes(&self, routes: u32) -> anyhow::Result<()> {
         let found = self.runtime.block_on(async { NetlinkKernel::open()?.routes(Scope::Ours).await })?;
         let peers = found.iter().filter(|route| route.key.metric == METRIC).count();
-        ensure!(peers == routes as usize, "{peers} routes, not {routes}");
+        ensure!(peers == routes as usize, "{peers} routes to peers instead of {routes}");
         Ok(())
     }
 }
 
 impl Running {
-    /// Waits until all of `revision` is in the kernel.
+    /// Waits until all changes up to `revision` are in the kernel.
     fn applied(&mut self, bench: &Bench, revision: u64) -> anyhow::Result<()> {
         let wanted = Some((bench.incarnation, Revision(revision)));
         bench.runtime.block_on(async {
             let done = self.report.wait_for(|report| report.applied == wanted);
-            let report = tokio::time::timeout(PATIENCE, done).await.context("not in time")??.clone();
+            let report = tokio::time::timeout(TIMEOUT, done).await.context("not applied in time")??.clone();
             ensure!(report.failed.is_empty() && report.held == 0, "failed: {:?}", report.failed.first());
             Ok(())
         })
@@ -255,12 +255,12 @@ impl Running {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        // Nobody needs it, and nobody misses it.
+        // A leftover in the temporary directory does no harm.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
-/// As the agent's own.
+/// A runtime like the agent's.
 fn runtime() -> anyhow::Result<Runtime> {
     Ok(runtime::Builder::new_multi_thread().enable_all().build()?)
 }

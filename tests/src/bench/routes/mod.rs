@@ -1,6 +1,6 @@
-//! How fast routes get into the kernel: bare sends of the same messages, bare sends with nexthop objects, the agent's
-//! batches, its whole engine, the rtnetlink library, `ip -batch`, BIRD from cold to done, and FRR's zebra fed by BGP. Each
-//! has a namespace and a process of its own.
+//! The time to write routes to the kernel: bare sends of the same messages, bare sends with nexthop objects, the agent's
+//! batches, its whole engine, the rtnetlink library, `ip -batch`, BIRD from its start, and FRR's zebra with routes from BGP.
+//! Each has a namespace and a process of its own.
 
 mod bare;
 pub(super) mod child;
@@ -22,13 +22,13 @@ const MIB: f64 = (1 << 20) as f64;
 #[derive(Debug, Parser)]
 #[command(name = "tests/bench routes")]
 struct Options {
-    /// How many routes, in turn
+    /// Numbers of routes, measured in turn
     #[arg(long, value_name = "N,N…", value_delimiter = ',', default_value = "10000,100000")]
     routes: Vec<u32>,
-    /// How often each is measured; the table shows the medians
+    /// Number of measurements of each; the table shows the medians
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Only these
+    /// Only these methods: bare, batches, objects, engine, rtnetlink, ip, bird, frr
     #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',')]
     only: Vec<String>,
     /// Measures in this process, which is in a namespace of its own
@@ -43,11 +43,11 @@ pub(super) struct Step {
     cpu: Duration,
 }
 
-/// What a method took.
+/// The result of a method.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Measured {
     pub(super) steps: BTreeMap<String, Step>,
-    /// Most memory at once, in octets.
+    /// Peak memory, in octets.
     pub(super) peak: u64,
 }
 
@@ -115,11 +115,11 @@ fn median(all: &[Measured]) -> Measured {
 fn print(routes: u32, all: &BTreeMap<&str, Measured>) {
     let bare = all.get("bare");
     let mut rows =
-        vec![["", "step", "time", "of bare", "processor", "of bare", "peak"].map(str::to_owned).to_vec()];
+        vec![["", "step", "time", "of bare", "CPU", "of bare", "peak memory"].map(str::to_owned).to_vec()];
     for (name, _) in METHODS {
         let Some(measured) = all.get(name) else { continue };
         let mut first = true;
-        for step in ["add", "from its first", "replace", "delete", "dump", "resync", "restart"] {
+        for step in ["add", "after the first route", "replace", "delete", "dump", "resync", "restart"] {
             let Some(it) = measured.steps.get(step) else { continue };
             let base = bare.and_then(|bare| bare.steps.get(reference(step)));
             let of_bare = |it: Duration, base: Option<Duration>| {
@@ -143,37 +143,42 @@ fn print(routes: u32, all: &BTreeMap<&str, Measured>) {
     }
 }
 
-/// Which step of the bare sends a step is measured by.
+/// The step of the bare sends with which a step is compared.
 fn reference(step: &str) -> &str {
     match step {
-        "from its first" => "add",
+        "after the first route" => "add",
         "resync" | "restart" => "dump",
         other => other,
     }
 }
 
-/// DESIGN §9, line by line.
+/// The targets of DESIGN §9, one line each.
 fn targets(all: &BTreeMap<&str, Measured>) -> Vec<String> {
     let of = |name: &str, step: &str| all.get(name)?.steps.get(step).copied();
-    let compared = |what: &str, ours: Option<Duration>, theirs: Option<Duration>, target: f64| {
+    let compared = |title: &str, ours: Option<Duration>, theirs: Option<Duration>, target: f64| {
         let ratio = ratio(ours?, theirs?);
         let met = if ratio <= target { "met" } else { "missed" };
-        Some(format!("{what}: {ratio:.2} ×; target {target:.1} ×: {met}"))
+        Some(format!("{title}: {ratio:.2} ×; target {target:.1} ×: {met}"))
     };
-    let line = |what: &str, ours: Option<Step>, theirs: Option<Step>, target: f64| {
-        compared(what, ours.map(|step| step.took), theirs.map(|step| step.took), target)
+    let line = |title: &str, ours: Option<Step>, theirs: Option<Step>, target: f64| {
+        compared(title, ours.map(|step| step.took), theirs.map(|step| step.took), target)
     };
     let engine = of("engine", "add");
     let processor = |name, step| of(name, step).map(|step| step.cpu);
     let lines = [
         line("agent's batches against bare sends", of("batches", "add"), of("bare", "add"), 1.3),
-        line("engine from cold against bare sends", engine, of("bare", "add"), 1.3),
-        line("engine from cold against ip -batch", engine, of("ip", "add"), 0.5),
-        line("engine from cold against BIRD from cold", engine, of("bird", "add"), 1.0),
-        line("engine from cold against zebra from its first route", engine, of("frr", "from its first"), 1.0),
-        // When a resync begins and ends is not seen from outside, but what it takes of a processor.
+        line("engine's cold start against bare sends", engine, of("bare", "add"), 1.3),
+        line("engine's cold start against ip -batch", engine, of("ip", "add"), 0.5),
+        line("engine's cold start against BIRD's cold start", engine, of("bird", "add"), 1.0),
+        line(
+            "engine's cold start against zebra after its first route",
+            engine,
+            of("frr", "after the first route"),
+            1.0,
+        ),
+        // The begin and end of a resync are not visible from outside, only its CPU time.
         compared(
-            "resync without change against a filtered dump, processor",
+            "resync without change against a filtered dump, CPU time",
             processor("engine", "resync"),
             processor("bare", "dump"),
             1.5,
@@ -224,13 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn a_child_says_what_it_measured() {
+    fn a_measurement_survives_json() {
         let one = measured(250);
         assert_eq!(Measured::from_json(&one.to_json().to_string()).unwrap(), one);
     }
 
     #[test]
-    fn medians_of_times_and_the_most_memory() {
+    fn times_are_medians_and_memory_is_the_maximum() {
         assert_eq!(
             median(&[measured(30), measured(10), measured(20)]),
             Measured { peak: 30, ..measured(20) }
@@ -238,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_target_is_said() {
+    fn missed_targets_are_reported() {
         let all = [
             ("bare", measured(100)),
             ("batches", measured(120)),
@@ -247,7 +252,7 @@ mod tests {
         ];
         let lines = targets(&all.into()).join("\n");
         assert!(lines.contains("batches against bare sends: 1.20 ×; target 1.3 ×: met"), "{lines}");
-        assert!(lines.contains("cold against bare sends: 1.40 ×; target 1.3 ×: missed"), "{lines}");
+        assert!(lines.contains("cold start against bare sends: 1.40 ×; target 1.3 ×: missed"), "{lines}");
         assert!(lines.contains("against ip -batch: 0.70 ×; target 0.5 ×: missed"), "{lines}");
     }
 }

@@ -1,5 +1,5 @@
-//! Routes that lead through kernel nexthop objects, an object for each, as each host has a next hop of its own: what it
-//! would take to make them, to move all hosts, and to take all away. Messages that are ready, as in [`super::bare`].
+//! Routes through kernel nexthop objects, one object per route, as each host has a next hop of its own: the cost of creating
+//! them, of moving all hosts, and of removing all. The messages are prepared, as in [`super::bare`].
 
 use std::net::Ipv6Addr;
 
@@ -60,7 +60,7 @@ pub(super) fn measure(routes: u32) -> anyhow::Result<Measured> {
     Ok(measured)
 }
 
-/// As few sends as bare ones have; the last message asks for an acknowledgement.
+/// Groups messages as the bare sends do; the last message asks for an acknowledgement.
 fn in_sends(mut messages: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     if let Some(last) = messages.last_mut() {
         last[6] |= NLM_F_ACK as u8;
@@ -68,7 +68,7 @@ fn in_sends(mut messages: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     messages.chunks(MESSAGES_PER_SEND).map(|chunk| chunk.concat()).collect()
 }
 
-/// The number of an object; 0 is none.
+/// The id of an object; 0 means no object.
 fn id(n: u32) -> [u8; 4] {
     (n + 1).to_ne_bytes()
 }
@@ -103,7 +103,7 @@ fn message(kind: u16, flags: u16, header: &[u8], attributes: &[(u16, Vec<u8>)]) 
     for (kind, value) in attributes {
         bytes.extend((4 + value.len() as u16).to_ne_bytes());
         bytes.extend(kind.to_ne_bytes());
-        // All of them are multiples of four octets.
+        // All values are multiples of four octets long, so they need no padding.
         bytes.extend(value);
     }
     let len = bytes.len() as u32;

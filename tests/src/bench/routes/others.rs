@@ -1,4 +1,4 @@
-//! Others' way of getting the same routes into the kernel.
+//! Other programs that write the same routes to the kernel.
 
 use std::{
     fmt::Write as _,
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{Host, Lab, Process, bench::idle, lab::poll::try_poll};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-/// So many of the kernel's own entries may come and go meanwhile; that all are there is seen afterwards.
-const STRAY: u64 = 16;
-/// How often it is looked how far they are.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Tolerance for the kernel's own entries, which come and go; [`expect_routes`] checks the exact number afterwards.
+const TOLERANCE: u64 = 16;
+/// How often the number of routes is read.
 const SAMPLE: Duration = Duration::from_millis(2);
 /// The numbers of BIRD's and of BGP routes (rtm_protocol).
 const BIRD: &str = "bird";
@@ -45,14 +45,14 @@ pub(super) fn ip(lab: &Lab, name: &str, routes: u32) -> anyhow::Result<Measured>
         let process = host.spawn("ip-batch", &["ip", "-6", "-batch", &file.display().to_string()])?;
         let (mut cpu, mut took) = (Duration::ZERO, None);
         while took.is_none() {
-            // What it has used is to be had while it lives.
+            // /proc shows its usage only while it runs.
             if let (Ok(now), Ok(most)) = (idle::processor(process.pid()), peak(process.pid())) {
                 (cpu, measured.peak) = (now.max(cpu), most.max(measured.peak));
             }
             took = process.ended()?.map(|end| (end, began.elapsed()));
             thread::sleep(SAMPLE);
         }
-        let (end, took) = took.context("it has not ended")?;
+        let (end, took) = took.context("ip has not ended")?;
         ensure!(end.success(), "ip -batch: {}", process.log());
         measured.steps.insert(step.to_owned(), Step { took, cpu });
         fs::remove_file(file)?;
@@ -61,7 +61,7 @@ pub(super) fn ip(lab: &Lab, name: &str, routes: u32) -> anyhow::Result<Measured>
     Ok(measured)
 }
 
-/// BIRD with static routes in its configuration, from its start.
+/// BIRD with static routes in its configuration, measured from its start.
 pub(super) fn bird(lab: &Lab, name: &str, routes: u32) -> anyhow::Result<Measured> {
     let host = lab.host(name)?;
     let config = format!(
@@ -74,15 +74,15 @@ pub(super) fn bird(lab: &Lab, name: &str, routes: u32) -> anyhow::Result<Measure
     let before = entries(&host)?;
     let began = Instant::now();
     let bird = start_bird(&host, name, &config)?;
-    let first = filled(&host, before, routes, &bird)?;
+    let first = wait_for_routes(&host, before, routes, &bird)?;
     let measured = daemon_measured(began, first, &[&bird])?;
-    holds(&host, BIRD, routes)?;
+    expect_routes(&host, BIRD, routes)?;
     drop(bird);
     host.power_off()?;
     Ok(measured)
 }
 
-/// FRR: bgpd hears the routes of a BIRD on another host, and zebra makes them.
+/// FRR: bgpd receives the routes from a BIRD on another host, and zebra writes them.
 pub(super) fn frr(lab: &Lab, name: &str, routes: u32) -> anyhow::Result<Measured> {
     let (host, feeder) = (lab.host(name)?, lab.host(&format!("{name}f"))?);
     let config = format!(
@@ -99,9 +99,9 @@ pub(super) fn frr(lab: &Lab, name: &str, routes: u32) -> anyhow::Result<Measured
         host.address(),
     );
     let bird = start_bird(&feeder, &format!("{name}f"), &config)?;
-    // It has its routes before anybody asks for them.
-    try_poll(PATIENCE, || {
-        let told = feeder.check(&[
+    // BIRD has all routes before FRR starts.
+    try_poll(TIMEOUT, || {
+        let output = feeder.check(&[
             "birdc",
             "-s",
             &control(&feeder, &format!("{name}f")),
@@ -109,7 +109,7 @@ pub(super) fn frr(lab: &Lab, name: &str, routes: u32) -> anyhow::Result<Measured
             "route",
             "count",
         ])?;
-        ensure!(told.contains(&format!("{routes} of {routes} routes")), "{told}");
+        ensure!(output.contains(&format!("{routes} of {routes} routes")), "{output}");
         anyhow::Ok(())
     })?;
     let frr = Frr::new(name)?;
@@ -123,9 +123,9 @@ pub(super) fn frr(lab: &Lab, name: &str, routes: u32) -> anyhow::Result<Measured
         feeder.address()
     );
     let bgpd = frr.start(&host, "bgpd", &bgp)?;
-    let first = filled(&host, before, routes, &zebra)?;
+    let first = wait_for_routes(&host, before, routes, &zebra)?;
     let measured = daemon_measured(began, first, &[&zebra, &bgpd])?;
-    holds(&host, BGP, routes)?;
+    expect_routes(&host, BGP, routes)?;
     drop((zebra, bgpd, bird));
     host.power_off()?;
     feeder.power_off()?;
@@ -151,7 +151,7 @@ pub(in crate::bench) fn start_bird(host: &Host, name: &str, config: &str) -> any
     host.spawn(name, &args)
 }
 
-/// Where FRR's daemons of one namespace meet; it goes with this.
+/// The directory of the sockets of FRR's daemons in one namespace; removed on drop.
 pub(in crate::bench) struct Frr {
     name: String,
     dir: PathBuf,
@@ -180,35 +180,35 @@ impl Frr {
 
 impl Drop for Frr {
     fn drop(&mut self) {
-        // What is left of it harms nobody.
+        // A leftover does no harm.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
-/// Waits until so many routes more are there than `before`; when the first one was.
-pub(in crate::bench) fn filled(
+/// Waits until the kernel has `routes` more routes than `before`; returns the time of the first one.
+pub(in crate::bench) fn wait_for_routes(
     host: &Host,
     before: u64,
     routes: u32,
     process: &Process,
 ) -> anyhow::Result<Instant> {
-    let (end, mut first) = (Instant::now() + PATIENCE, None);
+    let (end, mut first) = (Instant::now() + TIMEOUT, None);
     loop {
         let more = entries(host)?.saturating_sub(before);
-        // A neighbour's own entries are few.
+        // Entries for neighbours do not count as the first route; there are few of them.
         if first.is_none() && more > u64::from(routes) / 100 {
             first = Some(Instant::now());
         }
-        if more + STRAY >= routes.into() {
-            return first.context("all came at once");
+        if more + TOLERANCE >= routes.into() {
+            return first.context("no time of the first route: all routes appeared at the same time");
         }
-        ensure!(process.ended()?.is_none(), "it has ended: {}", process.log());
-        ensure!(Instant::now() < end, "{more} of {routes} routes are there: {}", process.log());
+        ensure!(process.ended()?.is_none(), "the process has ended: {}", process.log());
+        ensure!(Instant::now() < end, "{more} of {routes} routes after {TIMEOUT:?}: {}", process.log());
         thread::sleep(SAMPLE);
     }
 }
 
-/// How many routes the kernel has, by a file that costs it nothing: the fourth number of rt6_stats.
+/// The number of routes in the kernel: the fourth number of rt6_stats, which is cheap to read.
 pub(in crate::bench) fn entries(host: &Host) -> anyhow::Result<u64> {
     let text = host.enter(|| fs::read_to_string("/proc/thread-self/net/rt6_stats"))??;
     let entries = text.split_whitespace().nth(3).context("rt6_stats")?;
@@ -228,15 +228,15 @@ pub(in crate::bench) fn daemon_measured(
         measured.peak += peak(process.pid())?;
     }
     measured.steps.insert("add".to_owned(), Step { took, cpu });
-    measured.steps.insert("from its first".to_owned(), Step { took: from_first, cpu });
+    measured.steps.insert("after the first route".to_owned(), Step { took: from_first, cpu });
     Ok(measured)
 }
 
-pub(in crate::bench) fn holds(host: &Host, protocol: &str, routes: u32) -> anyhow::Result<()> {
+pub(in crate::bench) fn expect_routes(host: &Host, protocol: &str, routes: u32) -> anyhow::Result<()> {
     try_poll(Duration::from_secs(10), || {
         let count =
             host.check(&["sh", "-c", &format!("ip -6 route show proto {protocol} | grep -c :db9:")])?;
-        ensure!(count.trim() == routes.to_string(), "{} of {routes} routes are there", count.trim());
+        ensure!(count.trim() == routes.to_string(), "{} of {routes} routes exist", count.trim());
         Ok(())
     })
 }

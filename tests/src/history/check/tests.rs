@@ -1,4 +1,4 @@
-//! One made-up bad history for each rule, beside the good one that is nearest to it.
+//! An invalid history for each rule, beside the most similar valid one.
 
 use super::*;
 use crate::history::{Moment, StoredNode};
@@ -52,7 +52,7 @@ const A: &str = "2001:db8:0:a::/64";
 const B: &str = "2001:db8:0:b::/64";
 const WITHIN_A: &str = "2001:db8:0:a:1::/80";
 
-/// What is found, by the words that its message begins with.
+/// The first words of the violations.
 fn found(history: &[Operation], stored: &Stored) -> Vec<String> {
     let violations = check(history, stored).err().unwrap_or_default();
     violations
@@ -75,7 +75,8 @@ fn a_good_history_is_summed_up() {
         unknown(4, Asked::Claim { held: None }, [8, 9]),
     ];
     let end = stored(&[(1, A, 10), (3, B, 13), (4, "2001:db8:0:c::/64", 14)]);
-    let summary = Summary { claims: 3, again: 1, ends: 1, refused: 1, unknown: 1, stored: 3, untold: 1 };
+    let summary =
+        Summary { claims: 3, again: 1, ends: 1, refused: 1, unknown: 1, stored: 3, unacknowledged: 1 };
     assert_eq!(check(&history, &end), Ok(summary));
 }
 
@@ -84,11 +85,11 @@ fn two_in_the_store_that_overlap() {
     let history = [granted(1, [1, 2], A, 10), granted(2, [3, 4], WITHIN_A, 11)];
     assert_eq!(found(&history, &stored(&[(1, A, 10), (2, WITHIN_A, 11)])), ["two"]);
     let asked = [granted(1, [1, 2], A, 10), unknown(2, Asked::Claim { held: None }, [3, 4])];
-    assert_eq!(found(&asked, &stored(&[(1, A, 10), (2, WITHIN_A, 11)])), ["two"], "nobody was told of one");
+    assert_eq!(found(&asked, &stored(&[(1, A, 10), (2, WITHIN_A, 11)])), ["two"], "one is not acknowledged");
 }
 
 #[test]
-fn two_held_at_once_that_overlap_though_neither_is_there_in_the_end() {
+fn two_overlapping_claims_held_at_the_same_time_and_ended_later() {
     let both = [granted(1, [1, 2], A, 10), granted(2, [3, 4], WITHIN_A, 11)];
     let ends = [unknown(1, Asked::Forget, [5, 6]), unknown(2, Asked::Forget, [5, 6])];
     assert_eq!(found(&[&both[..], &ends].concat(), &stored(&[])), ["two"]);
@@ -127,7 +128,7 @@ fn an_acknowledged_claim_that_is_gone() {
     let another = unknown(1, Asked::Release(Revision(8)), [5, 6]);
     assert_eq!(found(&[claimed.clone(), another], &stored(&[])), ["lost"], "the end of an older claim");
     let seen = [claimed.clone(), forgotten(1, [5, 6], 11), granted(1, [7, 8], A, 10)];
-    assert_eq!(found(&seen, &stored(&[])), ["seized"]);
+    assert_eq!(found(&seen, &stored(&[])), ["revived"]);
     for end in [forgotten(1, [5, 6], 11), unknown(1, Asked::Forget, [1, 2])] {
         assert_eq!(found(&[claimed.clone(), end], &stored(&[])), NOTHING);
     }
@@ -142,16 +143,16 @@ fn a_claim_that_another_took_over() {
 }
 
 #[test]
-fn an_ended_claim_that_is_there_again() {
+fn an_ended_claim_that_exists_again() {
     let history = [granted(1, [1, 2], A, 10), forgotten(1, [3, 4], 11)];
-    assert_eq!(found(&history, &stored(&[(1, A, 10)])), ["seized"]);
+    assert_eq!(found(&history, &stored(&[(1, A, 10)])), ["revived"]);
     assert_eq!(found(&history, &stored(&[(1, A, 12)])), NOTHING, "an older attempt that came late");
     let crossing = [granted(1, [1, 4], A, 10), forgotten(1, [2, 3], 9)];
     assert_eq!(found(&crossing, &stored(&[(1, A, 10)])), NOTHING, "the end was of something before");
 }
 
 #[test]
-fn a_holder_that_is_told_that_it_holds_nothing() {
+fn a_holder_is_wrongly_fenced() {
     let history = [granted(1, [1, 2], A, 10), fenced(1, [3, 4], 10)];
     assert_eq!(found(&history, &stored(&[(1, A, 10)])), ["denied"]);
     let ended = [granted(1, [1, 2], A, 10), fenced(1, [3, 6], 10), forgotten(1, [5, 7], 11)];
@@ -159,18 +160,18 @@ fn a_holder_that_is_told_that_it_holds_nothing() {
 }
 
 #[test]
-fn one_claim_told_as_two() {
+fn one_epoch_acknowledged_as_two_claims() {
     let history = [granted(1, [1, 2], A, 10), granted(1, [3, 4], B, 10)];
-    assert_eq!(found(&history, &stored(&[(1, A, 10)])), ["told"]);
-    assert_eq!(found(&[granted(1, [1, 2], A, 10)], &stored(&[(1, B, 10)])), ["told"]);
+    assert_eq!(found(&history, &stored(&[(1, A, 10)])), ["ambiguous"]);
+    assert_eq!(found(&[granted(1, [1, 2], A, 10)], &stored(&[(1, B, 10)])), ["ambiguous"]);
 }
 
 #[test]
-fn a_claim_that_nobody_asked_for() {
-    assert_eq!(found(&[], &stored(&[(1, A, 10)])), ["nobody"]);
+fn a_stored_claim_without_a_request() {
+    assert_eq!(found(&[], &stored(&[(1, A, 10)])), ["unrequested"]);
     let mut other_id = unknown(1, Asked::Claim { held: None }, [1, 2]);
     other_id.node_id = id(9);
-    assert_eq!(found(&[other_id], &stored(&[(1, A, 10)])), ["nobody"]);
+    assert_eq!(found(&[other_id], &stored(&[(1, A, 10)])), ["unrequested"]);
     let asked = unknown(1, Asked::Claim { held: None }, [1, 2]);
     assert_eq!(found(&[asked], &stored(&[(1, A, 10)])), NOTHING);
 }

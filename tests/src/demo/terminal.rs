@@ -1,4 +1,4 @@
-//! What the demo says on the terminal: numbered steps, commands as a user would type them, and what came of them.
+//! The demo's output: numbered steps, commands as an operator types them, and their results.
 
 use std::{
     cell::Cell,
@@ -6,99 +6,99 @@ use std::{
 };
 
 const INDENT: &str = "    ";
-/// What a command wrote stands a little further in.
+/// The indentation of a command's output.
 const OUTPUT: &str = "      ";
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const GREEN: &str = "32";
 const CYAN: &str = "36";
 
-/// The terminal, or whatever standard output is.
+/// Standard output: a terminal, a pipe or a file.
 #[derive(Debug)]
-pub(super) struct Show {
-    terminal: bool,
+pub(super) struct Terminal {
+    is_terminal: bool,
     colours: bool,
     wait: bool,
     steps: Cell<u32>,
 }
 
-impl Show {
+impl Terminal {
     /// With `wait`, each step waits for Enter.
     pub(super) fn new(wait: bool) -> Self {
-        let terminal = io::stdout().is_terminal();
+        let is_terminal = io::stdout().is_terminal();
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { terminal, colours: terminal && wanted, wait, steps: Cell::new(0) }
+        Self { is_terminal, colours: is_terminal && wanted, wait, steps: Cell::new(0) }
     }
 
     /// The demo's first lines.
     pub(super) fn title(&self, title: &str, about: &str) {
-        println!("{}", self.painted(BOLD, title));
+        println!("{}", self.styled(BOLD, title));
         println!("{about}");
     }
 
-    /// Begins a step: what happens, and why that matters.
-    pub(super) fn step(&self, title: &str, why: &str) {
+    /// Prints a step's heading and its explanation.
+    pub(super) fn step(&self, title: &str, explanation: &str) {
         if self.wait {
             self.wait_for_enter();
         }
         let number = self.steps.get() + 1;
         self.steps.set(number);
-        println!("\n{}", self.painted(BOLD, &format!("{number:>2}  {title}")));
-        for line in why.lines() {
-            println!("{INDENT}{}", self.painted(DIM, line));
+        println!("\n{}", self.styled(BOLD, &format!("{number:>2}  {title}")));
+        for line in explanation.lines() {
+            println!("{INDENT}{}", self.styled(DIM, line));
         }
     }
 
-    /// A command, as one types it on `host`; on the operator's machine where that is empty.
+    /// Prints a command with the prompt of `host`; of the operator's machine if that is empty.
     pub(super) fn command(&self, host: &str, command: &str) {
         let prompt = if host.is_empty() { "$".to_owned() } else { format!("{host} $") };
-        println!("{INDENT}{} {}", self.painted(DIM, &prompt), self.painted(CYAN, command));
+        println!("{INDENT}{} {}", self.styled(DIM, &prompt), self.styled(CYAN, command));
     }
 
-    /// What a command wrote, or what was seen.
+    /// Prints output of a command, or an observation.
     pub(super) fn text(&self, text: &str) {
         for line in text.trim_end().lines() {
             println!("{}", format!("{OUTPUT}{line}").trim_end());
         }
     }
 
-    /// What a step came to.
+    /// Prints a step's result.
     pub(super) fn outcome(&self, text: &str) {
-        println!("{INDENT}{}", self.painted(GREEN, text));
+        println!("{INDENT}{}", self.styled(GREEN, text));
     }
 
-    /// How far a wait is; gone with [`Show::waited`]. Only for a terminal.
-    pub(super) fn waiting(&self, what: &str) {
-        if self.terminal {
-            print!("\r{INDENT}{}\x1b[K", self.painted(DIM, &format!("… {what}")));
+    /// Shows progress until [`Terminal::clear_progress`]; on a terminal only.
+    pub(super) fn progress(&self, text: &str) {
+        if self.is_terminal {
+            print!("\r{INDENT}{}\x1b[K", self.styled(DIM, &format!("… {text}")));
             let _ = io::stdout().flush();
         }
     }
 
-    /// The wait is over.
-    pub(super) fn waited(&self) {
-        if self.terminal {
+    /// Removes the progress line.
+    pub(super) fn clear_progress(&self) {
+        if self.is_terminal {
             print!("\r\x1b[K");
             let _ = io::stdout().flush();
         }
     }
 
     fn wait_for_enter(&self) {
-        print!("\n{}", self.painted(DIM, "Enter goes on "));
+        print!("\n{}", self.styled(DIM, "Press Enter to continue "));
         let _ = io::stdout().flush();
-        // At the end of standard input the demo goes on by itself.
+        // At the end of standard input the demo continues without waiting.
         let _ = io::stdin().lock().read_line(&mut String::new());
-        if self.terminal {
+        if self.is_terminal {
             print!("\x1b[1A\r\x1b[K\x1b[1A");
         }
     }
 
-    fn painted(&self, colour: &str, text: &str) -> String {
+    fn styled(&self, colour: &str, text: &str) -> String {
         if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
 
-/// Columns as wide as their widest cell, two spaces apart; each row a line. `right` says which are numbers.
+/// Formats rows as aligned columns, two spaces apart. `right` selects the columns that are aligned to the right.
 pub(crate) fn columns(rows: &[Vec<String>], right: impl Fn(usize) -> bool) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {

@@ -1,15 +1,15 @@
-//! What a host is like, but for what changes by itself: routes, addresses, links, proxy entries, IPv6 sysctls.
+//! The state of a host, without values that change by themselves: routes, addresses, links, proxy entries, IPv6 sysctls.
 
 use std::{fs, path::Path};
 
 use sextant_tests::{Host, SECONDS, poll};
 
-/// As lines, so that a difference can be shown.
+/// The state as lines, so that a difference can be printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Before(Vec<String>);
+pub struct HostState(Vec<String>);
 
-impl Before {
-    /// What it is like once the kernel has made of its links what it makes of them.
+impl HostState {
+    /// The state once the kernel has set up the links.
     pub fn of(host: &Host) -> Self {
         poll("the link-local route of eth0", 5 * SECONDS, || {
             let routes = host.routes()?.join("\n");
@@ -29,7 +29,7 @@ impl Before {
         let links = host.ip("-o link show").unwrap();
         lines.extend(links.lines().map(|line| {
             let words: Vec<_> = line.split_whitespace().collect();
-            // Without the index of a link's other end.
+            // Without the index of the veth peer.
             let name = words[1].split('@').next().unwrap_or_default();
             format!("link {name} {}", words[2])
         }));
@@ -39,8 +39,8 @@ impl Before {
         Self(lines)
     }
 
-    /// Waits until the host is like that again.
-    pub fn is_again(&self, host: &Host) {
+    /// Waits until the host has this state again.
+    pub fn is_restored(&self, host: &Host) {
         poll("the host is as before the agent", 5 * SECONDS, || {
             let difference = sextant_tests::difference(&self.0, &Self::now(host).0);
             if difference.is_empty() { Ok(()) } else { Err(difference) }
@@ -48,7 +48,7 @@ impl Before {
     }
 }
 
-/// Those of the namespace's interfaces, without keys and counters.
+/// The sysctls of the namespace's interfaces, without keys and counters.
 fn sysctls() -> Vec<String> {
     let (mut lines, mut directories) = (Vec::new(), vec![Path::new("/proc/sys/net/ipv6/conf").to_owned()]);
     while let Some(directory) = directories.pop() {

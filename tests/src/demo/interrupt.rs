@@ -1,7 +1,7 @@
-//! Ctrl-C (and SIGTERM): takes the lab down, says so, and ends the process.
+//! Ctrl-C and SIGTERM: remove the lab and end the process.
 //!
-//! One thread waits for the signals. The processes of the lab get a Ctrl-C too, so that the demo's next step may fail before
-//! the thread has run: whoever is about to report a failure gives way to it first.
+//! One thread waits for the signals. The lab's processes get a Ctrl-C too, so the demo's next step may fail before that
+//! thread has run. So a failure is reported only after [`wait_for_signal`].
 
 use std::{
     process,
@@ -16,15 +16,15 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// How long a failure waits for the signal that may have caused it.
+/// How long a failure waits for a signal that may have caused it.
 const GRACE: Duration = Duration::from_millis(300);
-/// What a shell says of a process that Ctrl-C ended.
+/// A shell's exit code for a process that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
 static STOPPED: Mutex<bool> = Mutex::new(false);
 static STOPPING: Condvar = Condvar::new();
 
-/// From now on a signal takes this lab down.
+/// From now on a signal removes this lab.
 ///
 /// # Errors
 /// If signals cannot be waited for.
@@ -47,8 +47,8 @@ pub(super) fn on_signal(lab: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Never returns if a signal has come; the thread ends the process then.
-pub(super) fn give_way() {
+/// Returns after [`GRACE`] unless a signal arrives; then the signal's thread ends the process.
+pub(super) fn wait_for_signal() {
     let stopped = STOPPED.lock().unwrap_or_else(PoisonError::into_inner);
     let (stopped, _) = STOPPING
         .wait_timeout_while(stopped, GRACE, |stopped| !*stopped)
@@ -64,7 +64,7 @@ pub(super) fn give_way() {
 fn end(lab: &str) {
     *STOPPED.lock().unwrap_or_else(PoisonError::into_inner) = true;
     STOPPING.notify_all();
-    eprintln!("\nStopped: taking everything down.");
+    eprintln!("\nInterrupted: removing the demo's network namespaces, processes and files.");
     if let Err(error) = crate::remove(lab) {
         eprintln!("{error:#}");
     }

@@ -1,4 +1,4 @@
-//! A cluster to torture, and what must be true of it afterwards.
+//! A cluster for disturbances, and the checks of its state afterwards.
 
 use std::process::Output;
 
@@ -8,62 +8,62 @@ use sextant_tests::{
     poll,
 };
 
-use crate::before::Before;
+use crate::host_state::HostState;
 
-/// More warnings than this are a flood.
+/// The number of warnings from which the log is a flood.
 const FLOOD: usize = 20;
 
-pub struct Bed {
+pub struct Testbed {
     pub cluster: Cluster,
-    before: Vec<Before>,
+    before: Vec<HostState>,
     foreign: Vec<String>,
 }
 
-impl Bed {
-    /// Hosts with agents, all announced, and what the hosts were like before.
+impl Testbed {
+    /// Starts hosts with agents, and records the hosts' state before the agents.
     pub fn start(test: &str, hosts: u16) -> Self {
         Self::with_options(test, hosts, &AgentOptions::default())
     }
 
     pub fn with_options(test: &str, hosts: u16, options: &AgentOptions) -> Self {
         let mut cluster = Cluster::without_agents(test, hosts, GUIDE);
-        // A new store only adds at first (DESIGN I6); here, what nobody knows of goes at once.
+        // Without a recovery window (DESIGN I6), agents remove routes of unknown nodes at once.
         cluster.controller = None;
         let args = ["--recovery-window", "0"].map(str::to_owned).to_vec();
         cluster.start_controller(ControllerOptions { args, ..ControllerOptions::default() });
-        let before = cluster.hosts.iter().map(Before::of).collect();
+        let before = cluster.hosts.iter().map(HostState::of).collect();
         for host in &cluster.hosts {
             cluster.agents.push(cluster.lab.agent(host, options.clone()).unwrap());
         }
         cluster.settle();
-        let mut bed = Self { cluster, before, foreign: Vec::new() };
-        bed.foreign_stays();
-        bed
+        let mut testbed = Self { cluster, before, foreign: Vec::new() };
+        testbed.expect_foreign_routes();
+        testbed
     }
 
     pub fn host(&self) -> &Host {
         &self.cluster.hosts[0]
     }
 
-    /// What is of others on the first host now must be there in the end.
-    pub fn foreign_stays(&mut self) {
+    /// Records the first host's other routes; they must exist at the end.
+    pub fn expect_foreign_routes(&mut self) {
         self.foreign = self.host().foreign_routes().unwrap();
     }
 
-    /// Datagrams between containers on two hosts.
+    /// Starts datagrams between containers on two hosts.
     pub fn stream(&self, from: usize, to: usize) -> UdpStream {
         let (from, to) = (&self.cluster.hosts[from], &self.cluster.hosts[to]);
         let (near, far) = (from.container("s").unwrap(), to.container("s").unwrap());
-        poll("the way between them", 10 * SECONDS, || near.ping(far.address())?.replied());
+        poll("the path between them", 10 * SECONDS, || near.ping(far.address())?.replied());
         let stream = near.udp_stream(&far, 5 * MILLISECONDS).unwrap();
         stream.flows(20, 10 * SECONDS).unwrap();
         stream
     }
 
-    /// All tables are just the desired ones, others' routes are as they were, and the log is no flood.
-    pub fn is_right(&self) {
+    /// All tables are just the desired ones, other routes are unchanged, and the log is no flood.
+    pub fn is_converged(&self) {
         self.cluster.expect_full_mesh();
-        poll("others' routes are as they were", 5 * SECONDS, || {
+        poll("other routes are unchanged", 5 * SECONDS, || {
             let difference = sextant_tests::difference(&self.foreign, &self.host().foreign_routes().unwrap());
             if difference.is_empty() { Ok(()) } else { Err(difference) }
         });
@@ -72,14 +72,14 @@ impl Bed {
         assert!(warnings < FLOOD, "{warnings} warnings");
     }
 
-    /// Stops the first host's agent and cleans up after it: the host is as before.
-    pub fn ends_clean(mut self) {
-        self.is_right();
+    /// Stops the first host's agent, runs cleanup, and checks that the host is as before the agent.
+    pub fn cleans_up(mut self) {
+        self.is_converged();
         let agent = self.cluster.agents.remove(0);
         agent.process.terminate(10 * SECONDS).unwrap();
         let output = self.cleanup(&[]);
         assert!(output.status.success(), "{output:?}");
-        self.before[0].is_again(self.host());
+        self.before[0].is_restored(self.host());
     }
 
     /// Runs `sextant-agent cleanup` on the first host.
@@ -90,8 +90,8 @@ impl Bed {
         self.host().run(&args).unwrap()
     }
 
-    pub fn is_as_before(&self) {
-        self.before[0].is_again(self.host());
+    pub fn is_restored(&self) {
+        self.before[0].is_restored(self.host());
     }
 }
 

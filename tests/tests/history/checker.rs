@@ -1,4 +1,4 @@
-//! The checker sees what a missing guard does: two controllers over one store, with and without it.
+//! The checker detects a missing guard: two controllers on one store, with and without the guard.
 
 use std::{sync::Arc, time::Duration};
 
@@ -180,21 +180,21 @@ async fn found(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i1_without_the_guard_of_the_range_the_checker_sees_an_overlap() {
+async fn i1_without_the_range_guard_the_checker_reports_an_overlap() {
     let is_overlap = |violation: &Violation| matches!(violation, Violation::Overlap(..));
     let found = found(Without::Ranges, 0, is_overlap).await;
     assert!(found.iter().any(is_overlap), "{found:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i1_without_the_guard_of_the_node_the_checker_sees_one_with_two() {
+async fn i1_without_the_node_guard_the_checker_reports_a_node_with_two_claims() {
     let is_twice = |violation: &Violation| matches!(violation, Violation::TwoAtOnce(..));
     let found = found(Without::Nodes, 1, is_twice).await;
     assert!(found.iter().any(is_twice), "{found:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i1_with_all_guards_the_checker_sees_nothing() {
+async fn i1_with_all_guards_the_checker_reports_nothing() {
     for (pool_of_second, capacity) in [(0, CAPACITY), (1, 2 * CAPACITY)] {
         let (history, stored) = race(Without::Nothing, pool_of_second).await;
         let summary = check(&history, &stored).unwrap_or_else(|found| panic!("{found:#?}"));

@@ -1,4 +1,4 @@
-//! Agents, controllers and etcd members are killed and frozen in orders drawn by lot.
+//! Agents, controllers and etcd members are killed and frozen in random order.
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use sextant_tests::Process;
@@ -8,7 +8,7 @@ use crate::{
     watched::{LONG, Watched},
 };
 
-/// How many orders are drawn.
+/// Number of random orders.
 const ORDERS: u64 = 10;
 
 #[derive(Debug, Clone, Copy)]
@@ -46,9 +46,9 @@ impl Part {
     }
 }
 
-/// Some or all parts, in a drawn order, each killed or frozen; then, in another order, they come back.
+/// Kills or freezes some or all parts in random order, and restarts them in another random order.
 #[test]
-fn i5_whatever_dies_or_freezes_in_whatever_order_changes_no_route() {
+fn i5_random_kills_and_freezes_change_no_route() {
     let mut cluster = Cluster::start("drawn orders", 3);
     let watched = Watched::begin(&cluster);
     let first: u64 =

@@ -1,7 +1,7 @@
-//! Nodes without hosts: claimed and announced over gRPC as agents do, so that real agents have that many peers. Nothing
+//! Nodes without hosts: they claim a prefix and announce themselves over gRPC, so that real agents have many peers. Nothing
 //! answers at their next hops.
 //!
-//! Their streams end at once. So that they count as up, the controller must have a long `--down-after`.
+//! Their streams end at once. The controller must have a long `--down-after`, so that they count as up.
 
 use std::{net::Ipv6Addr, ops::RangeInclusive};
 
@@ -19,17 +19,17 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::Controller;
 
-/// How many join at once.
-const AT_ONCE: u32 = 16;
-/// `--down-after` of a controller that a crowd joins, in seconds.
+/// How many join at the same time.
+const CONCURRENT: u32 = 16;
+/// `--down-after` for a controller with stub nodes, in seconds.
 pub const DOWN_AFTER: &str = "86400";
 
-/// The next hop of the `n`-th: on the link of the lab's hosts.
+/// The next hop of the `n`-th node: on the link of the lab's hosts.
 pub fn next_hop(n: u32) -> Ipv6Addr {
     Ipv6Addr::from_bits((0x2001_0db8 << 96) | (1 << 48) | u128::from(n))
 }
 
-/// Lets the nodes `c<N>` of these numbers join and announce themselves.
+/// Makes the nodes `c<N>` of these numbers claim a prefix and announce themselves.
 ///
 /// # Errors
 /// If the controller refuses one.
@@ -39,17 +39,17 @@ pub fn join(controller: &Controller, numbers: RangeInclusive<u32>) -> anyhow::Re
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(all_join(url, numbers))
     });
-    joined?.context("crowd")
+    joined?.context("stub nodes")
 }
 
 async fn all_join(url: String, numbers: RangeInclusive<u32>) -> anyhow::Result<()> {
     let channel = Endpoint::from_shared(url)?.connect().await?;
     let mut joining = JoinSet::new();
-    for first in 0..AT_ONCE {
-        let some = numbers.clone().skip(first as usize).step_by(AT_ONCE as usize);
+    for first in 0..CONCURRENT {
+        let share = numbers.clone().skip(first as usize).step_by(CONCURRENT as usize);
         let client = AgentServiceClient::new(channel.clone());
         joining.spawn(async move {
-            for n in some {
+            for n in share {
                 one_joins(client.clone(), n).await.with_context(|| format!("c{n}"))?;
             }
             anyhow::Ok(())
@@ -65,7 +65,7 @@ async fn one_joins(mut client: AgentServiceClient<Channel>, n: u32) -> anyhow::R
     let (node, node_id) = (format!("c{n}"), NodeId::random());
     let request = ClaimRequest { node: node.clone(), node_id: node_id.into(), ..ClaimRequest::default() };
     let Some(Outcome::Granted(claim)) = client.claim(request).await?.into_inner().outcome else {
-        bail!("its claim is not granted");
+        bail!("the claim is not granted");
     };
     let (outgoing, to_send) = mpsc::channel(2);
     for message in [Message::Hello(hello(node, node_id, &claim)), Message::Announce(announce(n, &claim)?)] {
@@ -73,12 +73,12 @@ async fn one_joins(mut client: AgentServiceClient<Channel>, n: u32) -> anyhow::R
     }
     drop(outgoing);
     let mut stream = client.sync(ReceiverStream::new(to_send)).await?.into_inner();
-    // The controller ends it when it has taken in all that was sent.
+    // The controller ends the stream when it has processed all messages.
     while stream.message().await?.is_some() {}
     Ok(())
 }
 
-/// It asks for deltas only: a snapshot for each would be a crowd's square.
+/// Asks for deltas only: the snapshots of n nodes would contain n² entries.
 fn hello(node: String, node_id: NodeId, claim: &Claim) -> Hello {
     let epoch = claim.epoch.clone().unwrap_or_default();
     Hello {
