@@ -143,15 +143,15 @@ impl Bench {
             })
         };
         let peers = (0..self.routes).map(peer).collect::<Result<_, _>>()?;
-        Ok(self.input(revision, peers))
+        Ok(self.input(revision, peers, 0))
     }
 
-    /// The engine's input without peers; the brake allows the removals.
+    /// The engine's input without peers. An operator has confirmed their removal, so that the brake allows it.
     fn no_peers(&self, revision: u64) -> Input {
-        self.input(revision, Vec::new())
+        self.input(revision, Vec::new(), self.routes.into())
     }
 
-    fn input(&self, revision: u64, peers: Vec<Peer>) -> Input {
+    fn input(&self, revision: u64, peers: Vec<Peer>, confirmed_removals: u64) -> Input {
         let mut view = View::default();
         view.apply_snapshot(Snapshot {
             mark: None,
@@ -159,7 +159,7 @@ impl Bench {
             revision: Revision(revision),
             linearizable: true,
             recovering: false,
-            control: Control { paused: false, resumed: Revision(revision), confirmed_removals: 0 },
+            control: Control { paused: false, resumed: Revision(revision), confirmed_removals },
             pools: vec![self.pool.clone()],
             peers,
         });
