@@ -14,7 +14,7 @@ pub struct Check {
     /// What was seen.
     pub saw: String,
     /// The fix; empty if none is needed.
-    pub mend: String,
+    pub fix: String,
 }
 
 /// What a check says.
@@ -66,7 +66,7 @@ pub struct ProbeError {
     /// Whose it is; none for the sending host's own kernel.
     pub from: Option<Ipv6Addr>,
     /// The fix; empty if none is needed.
-    pub mend: String,
+    pub fix: String,
 }
 
 /// Whether a direction works.
@@ -94,7 +94,7 @@ pub struct Direction {
     /// Why that is the verdict.
     pub why: String,
     /// The fix; empty if none is needed.
-    pub mend: String,
+    pub fix: String,
     /// All that was looked at, in the order of the way, and where.
     pub checks: Vec<(NodeName, Check)>,
     /// What was sent.

@@ -127,7 +127,7 @@ fn check(check: Check) -> v1::Check {
         State::Broken => S::Broken,
         State::Unknown => S::Unspecified,
     };
-    v1::Check { what: check.what.into(), state: state.into(), saw: check.saw, mend: check.fix }
+    v1::Check { what: check.what.into(), state: state.into(), saw: check.saw, fix: check.fix }
 }
 
 fn probe(probe: Probe) -> v1::Probe {
@@ -146,7 +146,7 @@ fn probe(probe: Probe) -> v1::Probe {
         answered_us: probe.answered.iter().map(micros).collect(),
         error: error.map(|it| it.text.clone()).unwrap_or_default(),
         error_from: error.and_then(|it| it.from).map(octets).unwrap_or_default(),
-        mend: error.map(|it| it.fix.to_owned()).unwrap_or_default(),
+        fix: error.map(|it| it.fix.to_owned()).unwrap_or_default(),
     }
 }
 

@@ -88,7 +88,7 @@ refuse! {
 
 impl Canned {
     fn new(code: Code) -> Self {
-        Self { status: Status::new(code, "thing, value and mend"), progress: None }
+        Self { status: Status::new(code, "thing, value and fix"), progress: None }
     }
 
     fn telling(progress: v1::WaitProgress) -> Self {
@@ -165,7 +165,7 @@ async fn every_command_ends_with_the_refusals_exit_code_and_text() {
     ] {
         let url = serve(Canned::new(code)).await;
         for command in COMMANDS {
-            let expected = (exit_code, String::new(), "sextant: thing, value and mend\n".to_owned());
+            let expected = (exit_code, String::new(), "sextant: thing, value and fix\n".to_owned());
             assert_eq!(sextant(&url, command).await, expected, "{command}: {code:?}");
         }
     }
@@ -175,7 +175,7 @@ async fn every_command_ends_with_the_refusals_exit_code_and_text() {
 async fn a_controller_whose_store_is_away_is_unavailable() {
     let url = serve(Canned::new(Code::Unavailable)).await;
     for command in COMMANDS {
-        let expected = (5, String::new(), format!("sextant: controller {url}: thing, value and mend\n"));
+        let expected = (5, String::new(), format!("sextant: controller {url}: thing, value and fix\n"));
         assert_eq!(sextant(&url, command).await, expected, "{command}");
     }
 }
@@ -266,7 +266,7 @@ async fn waiting_ends_done_or_with_the_laggards() {
 #[tokio::test]
 async fn what_cannot_be_meant_is_a_matter_of_usage() {
     let url = serve(Canned::new(Code::Internal)).await;
-    for (command, mend) in [
+    for (command, fix) in [
         ("pool add main 2001:db8:1::1/48 --host-len 64", "the prefix is 2001:db8:1::/48"),
         ("pool add main 2001:db8:1::/48 --host-len 32", "give it 48 to 126"),
         ("pool add main 2001:db8:1::/48 --host-len 64 --container-len 60", "give it 64 to 126"),
@@ -283,7 +283,7 @@ async fn what_cannot_be_meant_is_a_matter_of_usage() {
     ] {
         let (code, output, error) = sextant(&url, command).await;
         assert_eq!((code, output.as_str()), (2, ""), "{command}: {error}");
-        assert!(error.contains(mend), "{command}: {error}");
+        assert!(error.contains(fix), "{command}: {error}");
     }
     let (code, _, error) = sextant("http://[2001:db8::c]:7300", "status").await;
     assert_eq!(code, 2, "{error}");

@@ -26,7 +26,7 @@ enum Sign<'a> {
     /// All arrived.
     Arrived,
     /// Not all did, or an error came back.
-    Lost { at: Option<NodeName>, why: String, mend: &'a str },
+    Lost { at: Option<NodeName>, why: String, fix: &'a str },
     /// They were not answered, and whether they arrived is not known.
     Unanswered,
     /// None was sent.
@@ -50,13 +50,13 @@ pub fn judge(
     let of_way = if matches!(sign, Sign::Arrived) { &[][..] } else { &ways };
     let first =
         hosts[0].iter().chain(of_way).chain(&hosts[1]).find(|(_, check)| check.state == State::Broken);
-    let (verdict, at, why, mend) = match (first, &sign) {
+    let (verdict, at, why, fix) = match (first, &sign) {
         (Some((node, check)), _) => {
-            (Verdict::Broken, Some(node.clone()), check.saw.clone(), check.mend.clone())
+            (Verdict::Broken, Some(node.clone()), check.saw.clone(), check.fix.clone())
         }
-        (None, Sign::Lost { at, why, mend }) => {
-            let mend = if mend.is_empty() { look(from, to) } else { (*mend).to_owned() };
-            (Verdict::Broken, at.clone(), why.clone(), mend)
+        (None, Sign::Lost { at, why, fix }) => {
+            let fix = if fix.is_empty() { look(from, to) } else { (*fix).to_owned() };
+            (Verdict::Broken, at.clone(), why.clone(), fix)
         }
         (None, Sign::Arrived) => (Verdict::Works, None, String::new(), String::new()),
         (None, sign) => without_count(from, to, sign),
@@ -65,7 +65,7 @@ pub fn judge(
     checks.extend(ways);
     checks.extend(last);
     let (probe, (from, to)) = (from.half.probe.clone(), (from.node.clone(), to.node.clone()));
-    Direction { from, to, verdict, at, why, mend, checks, probe, arrived }
+    Direction { from, to, verdict, at, why, fix, checks, probe, arrived }
 }
 
 fn sign<'a>(
@@ -84,7 +84,7 @@ fn sign<'a>(
             Some((by, None)) => (None, format!(", by {by}")),
             Some((by, Some(node))) => (Some(node.clone()), format!(", by {node} ({by})")),
         };
-        return Sign::Lost { at, why: format!("{}{by}", error.what), mend: &error.mend };
+        return Sign::Lost { at, why: format!("{}{by}", error.what), fix: &error.fix };
     }
     match arrived {
         _ if probe.sent == 0 => Sign::None,
@@ -93,7 +93,7 @@ fn sign<'a>(
         Some(arrived) => {
             let (arrived, sent) = (arrived.max(answered), probe.sent);
             let why = format!("{arrived} of {sent} probes have arrived at {}", to.node);
-            Sign::Lost { at: None, why, mend: "" }
+            Sign::Lost { at: None, why, fix: "" }
         }
         None => Sign::Unanswered,
     }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     fn check(what: &str, state: State) -> Check {
-        Check { what: what.into(), state, saw: format!("{what} seen"), mend: format!("mend the {what}") }
+        Check { what: what.into(), state, saw: format!("{what} seen"), fix: format!("fix the {what}") }
     }
 
     fn half(answered: usize) -> Half {
@@ -164,8 +164,8 @@ mod tests {
         let (h1, h2): (NodeName, NodeName) = ("h1".parse().unwrap(), "h2".parse().unwrap());
         let (from, to) = (End { node: &h1, half: from }, End { node: &h2, half: to });
         let of_h2 = |addr: Ipv6Addr| (addr == Ipv6Addr::LOCALHOST).then(|| h2.clone());
-        let Direction { verdict, at, why, mend, .. } = judge(from, to, arrived, of_h2);
-        (verdict, at.map(|at| at.to_string()), why, mend)
+        let Direction { verdict, at, why, fix, .. } = judge(from, to, arrived, of_h2);
+        (verdict, at.map(|at| at.to_string()), why, fix)
     }
 
     fn with(change: impl FnOnce(&mut Half), answered: usize) -> Half {
@@ -186,9 +186,9 @@ mod tests {
         assert_eq!(judged(&half(3), &half(3), None), works);
         // Others' pings are counted too.
         assert_eq!(judged(&half(0), &half(0), Some(40)), works);
-        let (verdict, at, why, mend) = judged(&half(0), &half(0), Some(0));
+        let (verdict, at, why, fix) = judged(&half(0), &half(0), Some(0));
         assert_eq!((verdict, at, why.as_str()), (Verdict::Broken, None, "0 of 3 probes have arrived at h2"));
-        assert!(mend.starts_with("on h1 and h2: nft list ruleset"), "{mend}");
+        assert!(fix.starts_with("on h1 and h2: nft list ruleset"), "{fix}");
         assert_eq!(judged(&half(2), &half(0), Some(1)).2, "2 of 3 probes have arrived at h2");
     }
 
@@ -196,7 +196,7 @@ mod tests {
     fn what_is_seen_explains_what_is_lost_and_says_nothing_where_all_passes() {
         let broken = |answered| with(|half| half.way.push(check("next hop", State::Broken)), answered);
         let expected =
-            (Verdict::Broken, Some("h1".into()), "next hop seen".into(), "mend the next hop".into());
+            (Verdict::Broken, Some("h1".into()), "next hop seen".into(), "fix the next hop".into());
         assert_eq!(judged(&broken(0), &half(0), Some(0)), expected);
         assert_eq!(judged(&broken(3), &half(3), Some(3)).0, Verdict::Works);
         // The first one on the way is told.
@@ -218,7 +218,7 @@ mod tests {
     fn an_error_is_told_with_who_sent_it() {
         let error = |from: Option<Ipv6Addr>| {
             let what = "ICMPv6 administratively prohibited".to_owned();
-            let error = ProbeError { what, from, mend: "look".into() };
+            let error = ProbeError { what, from, fix: "look".into() };
             with(|half| half.probe.as_mut().unwrap().error = Some(error), 0)
         };
         assert_eq!(

@@ -17,7 +17,7 @@ impl From<v1::Check> for Check {
             S::Broken => State::Broken,
             S::Unspecified => State::Silent,
         };
-        Self { what: message.what, state, saw: message.saw, mend: message.mend }
+        Self { what: message.what, state, saw: message.saw, fix: message.fix }
     }
 }
 
@@ -30,8 +30,8 @@ impl From<&Check> for v1::Check {
             State::Broken => S::Broken,
             State::Silent => S::Unspecified,
         };
-        let Check { what, saw, mend, .. } = check.clone();
-        Self { what, state: state.into(), saw, mend }
+        let Check { what, saw, fix, .. } = check.clone();
+        Self { what, state: state.into(), saw, fix }
     }
 }
 
@@ -48,7 +48,7 @@ impl TryFrom<v1::Probe> for Probe {
             None
         } else {
             let from = perhaps("error_from", &message.error_from)?;
-            Some(ProbeError { what: message.error, from, mend: message.mend })
+            Some(ProbeError { what: message.error, from, fix: message.fix })
         };
         Ok(Self {
             kind,
@@ -78,7 +78,7 @@ impl From<&Probe> for v1::Probe {
             answered_us: probe.answered.iter().map(micros).collect(),
             error: error.map(|it| it.what.clone()).unwrap_or_default(),
             error_from: error.and_then(|it| it.from).map(octets).unwrap_or_default(),
-            mend: error.map(|it| it.mend.clone()).unwrap_or_default(),
+            fix: error.map(|it| it.fix.clone()).unwrap_or_default(),
         }
     }
 }
@@ -100,7 +100,7 @@ impl TryFrom<v1::Direction> for Direction {
             verdict,
             at: at.map(|at| parse("at", at)).transpose()?,
             why: message.why,
-            mend: message.mend,
+            fix: message.fix,
             checks: message.checks.into_iter().map(check).collect::<Result<_, MessageError>>()?,
             probe: message.probe.map(Probe::try_from).transpose()?,
             arrived: message.arrived,
@@ -122,7 +122,7 @@ impl From<&Direction> for v1::Direction {
             verdict: verdict.into(),
             at: it.at.as_ref().map(ToString::to_string).unwrap_or_default(),
             why: it.why.clone(),
-            mend: it.mend.clone(),
+            fix: it.fix.clone(),
             checks: checks
                 .map(|(node, check)| v1::CheckAt { node: node.to_string(), check: Some(check.into()) })
                 .collect(),
@@ -144,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_direction_round_trips() {
-        let check = Check { what: "route".into(), state: State::Broken, saw: "a".into(), mend: "b".into() };
-        let error = ProbeError { what: "no".into(), from: "2001:db8::2".parse().ok(), mend: String::new() };
+        let check = Check { what: "route".into(), state: State::Broken, saw: "a".into(), fix: "b".into() };
+        let error = ProbeError { what: "no".into(), from: "2001:db8::2".parse().ok(), fix: String::new() };
         let probe = Probe {
             kind: Kind::Echo,
             source: None,
@@ -161,7 +161,7 @@ mod tests {
             verdict: Verdict::Broken,
             at: Some(node.clone()),
             why: "why".into(),
-            mend: "mend".into(),
+            fix: "fix".into(),
             checks: vec![(node, check)],
             probe: Some(probe),
             arrived: Some(0),

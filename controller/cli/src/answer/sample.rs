@@ -135,11 +135,11 @@ pub(crate) fn routes() -> Vec<Route> {
 /// A direction that works, and one that does not.
 pub(crate) fn trace() -> Trace {
     let (h1, h2): (NodeName, NodeName) = ("h1".parse().unwrap(), "h2".parse().unwrap());
-    let check = |what: &str, state, saw: &str, mend: &str| Check {
+    let check = |what: &str, state, saw: &str, fix: &str| Check {
         what: what.into(),
         state,
         saw: saw.into(),
-        mend: mend.into(),
+        fix: fix.into(),
     };
     let probe = Probe {
         kind: Kind::Echo,
@@ -155,20 +155,20 @@ pub(crate) fn trace() -> Trace {
         verdict: Verdict::Works,
         at: None,
         why: String::new(),
-        mend: String::new(),
+        fix: String::new(),
         checks: vec![(h1.clone(), check("bridge", State::Good, "docker0 has 2001:db8:8000:1::1/80", ""))],
         probe: Some(probe.clone()),
         arrived: Some(3),
     };
-    let mend = "on h2: ip -6 rule del pref 100";
+    let fix = "on h2: ip -6 rule del pref 100";
     let broken = Direction {
         from: h2.clone(),
         to: h1,
         verdict: Verdict::Broken,
         at: Some(h2.clone()),
         why: "ip -6 rule 100 decides".into(),
-        mend: mend.into(),
-        checks: vec![(h2, check("route", State::Broken, "ip -6 rule 100 decides", mend))],
+        fix: fix.into(),
+        checks: vec![(h2, check("route", State::Broken, "ip -6 rule 100 decides", fix))],
         probe: Some(Probe { answered: vec![], ..probe }),
         arrived: Some(0),
     };

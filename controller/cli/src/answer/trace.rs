@@ -11,7 +11,7 @@ use sextant_proto::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trace {
     pub(crate) directions: Vec<Direction>,
-    /// Agents that did not answer, and why, with the mend.
+    /// Agents that did not answer, and why, with the fix.
     pub(crate) unasked: Vec<(NodeName, String)>,
 }
 

@@ -87,8 +87,8 @@ impl<'a> From<&'a trace::Direction> for Direction<'a> {
             verdict,
             at: it.at.as_ref(),
             why: filled(&it.why),
-            fix: filled(&it.mend),
-            mend: filled(&it.mend),
+            fix: filled(&it.fix),
+            mend: filled(&it.fix),
             checks: it.checks.iter().map(|(node, check)| Check::new(node, check)).collect(),
             probe: it.probe.as_ref().map(Probe::from),
             arrived: it.arrived,
@@ -104,7 +104,7 @@ impl<'a> Check<'a> {
             State::Broken => "broken",
             State::Silent => "unknown",
         };
-        let fix = filled(&check.mend);
+        let fix = filled(&check.fix);
         Self { node, what: &check.what, state, saw: &check.saw, fix, mend: fix }
     }
 }

@@ -207,10 +207,10 @@ async fn connect(endpoint: &Endpoint) -> Result<Client, Miss> {
         .tcp_nodelay(true);
     // The connector's own time-out does not cover name resolution.
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, channel.connect()).await;
-    let mend = "is sextant-controller running there? Name another one with --controller";
+    let fix = "is sextant-controller running there? Name another one with --controller";
     let channel = connected
-        .map_err(|_| Miss::Unheard(format!("cannot connect within {CONNECT_TIMEOUT:?}; {mend}")))?
-        .map_err(|error| Miss::Unheard(format!("cannot connect: {}; {mend}", root_cause(&error))))?;
+        .map_err(|_| Miss::Unheard(format!("cannot connect within {CONNECT_TIMEOUT:?}; {fix}")))?
+        .map_err(|error| Miss::Unheard(format!("cannot connect: {}; {fix}", root_cause(&error))))?;
     // A large cluster's routes pass the default of 4 MiB.
     Ok(Client::new(channel).max_decoding_message_size(usize::MAX))
 }
@@ -288,10 +288,10 @@ mod tests {
             (Code::ResourceExhausted, 1),
             (Code::Internal, 1),
         ] {
-            match miss(&Status::new(code, "why, and the mend")) {
+            match miss(&Status::new(code, "why, and the fix")) {
                 Miss::Refused(failure) => {
                     assert_eq!(failure.exit_code(), exit_code, "{code}");
-                    assert_eq!(failure.to_string(), "why, and the mend");
+                    assert_eq!(failure.to_string(), "why, and the fix");
                 }
                 other => panic!("{code}: {other:?}"),
             }

@@ -10,7 +10,7 @@ use sextant_proto::{
 use super::{one_line, table};
 use crate::answer::Trace;
 
-/// Both directions: the verdict first, the mend next, then what it is by.
+/// Both directions: the verdict first, the fix next, then what it is by.
 pub(crate) fn trace(trace: &Trace) -> String {
     let mut parts: Vec<_> = trace.directions.iter().map(direction).collect();
     parts.extend(trace.unasked.iter().map(|(node, why)| format!("{node}: not asked: {}\n", one_line(why))));
@@ -25,12 +25,12 @@ fn direction(it: &Direction) -> String {
         (Verdict::Broken, None) => ("BROKEN", " on the way".to_owned()),
     };
     let why = if it.why.is_empty() { String::new() } else { format!(": {}", one_line(&it.why)) };
-    let mend = if it.mend.is_empty() { String::new() } else { format!("mend: {}\n", one_line(&it.mend)) };
+    let fix = if it.fix.is_empty() { String::new() } else { format!("fix: {}\n", one_line(&it.fix)) };
     let rows = it.checks.iter().map(|(node, check)| row(node, check));
     let probe = it.probe.as_ref().map(|probe| probe_row(it, probe));
     let seen: Vec<_> = rows.chain(probe).collect();
     let seen = if seen.is_empty() { String::new() } else { table::table(["AT", "WHAT", "IS", "SEEN"], seen) };
-    format!("{} → {} {verdict}{at}{why}\n{mend}{seen}", it.from, it.to)
+    format!("{} → {} {verdict}{at}{why}\n{fix}{seen}", it.from, it.to)
 }
 
 fn row(node: &NodeName, check: &Check) -> [String; 4] {
@@ -100,7 +100,7 @@ mod tests {
              h1  ping    ok  2001:db8:8000:1::1 to 2001:db8:8000:2::1: 3 of 3 answered in 0.08 to 0.20 ms\n\
              \n\
              h2 → h1 BROKEN at h2: ip -6 rule 100 decides\n\
-             mend: on h2: ip -6 rule del pref 100\n\
+             fix: on h2: ip -6 rule del pref 100\n\
              AT  WHAT   IS      SEEN\n\
              h2  route  BROKEN  ip -6 rule 100 decides\n\
              h2  ping   BROKEN  2001:db8:8000:1::1 to 2001:db8:8000:2::1: 0 of 3 answered, 0 arrived at h1\n"
@@ -117,7 +117,7 @@ mod tests {
         assert!(row[3].ends_with("0 of 3 answered, 3 arrived at h1, so the answers are lost"), "{row:?}");
         let from = "2001:db8::2".parse().ok();
         let what = "ICMPv6 administratively prohibited".into();
-        probe.error = Some(ProbeError { what, from, mend: String::new() });
+        probe.error = Some(ProbeError { what, from, fix: String::new() });
         let row = probe_row(&it, &probe);
         assert!(row[3].ends_with("; ICMPv6 administratively prohibited by 2001:db8::2"), "{row:?}");
     }

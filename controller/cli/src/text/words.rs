@@ -49,7 +49,7 @@ pub(crate) fn waited(waited: &Waited) -> String {
     }
 }
 
-/// That a revision is not applied in time, with the mend.
+/// That a revision is not applied in time, with the fix.
 pub(crate) fn lagging(waited: &Waited, timeout: Duration) -> String {
     format!(
         "revision {}: applied by {} of {} live agents within {timeout:?}, not by {}; see `sextant node show NAME`, \
