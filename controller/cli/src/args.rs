@@ -1,4 +1,4 @@
-//! What can be typed. Names, prefixes, addresses and times are domain types from here on.
+//! Commands and flags. Names, prefixes, addresses and times become domain types here.
 
 use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 
@@ -35,7 +35,7 @@ pub(crate) struct Global {
         default_value = "http://[::1]:7300"
     )]
     pub(crate) controllers: Vec<Endpoint>,
-    /// Permit plain text to controllers that are not on loopback
+    /// Allow unencrypted connections to controllers that are not on loopback
     #[arg(
         long,
         global = true,
@@ -59,10 +59,10 @@ pub(crate) struct Global {
 /// Format of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people
+    /// Text for people
     #[default]
     Table,
-    /// For programs: the same keys from version to version
+    /// JSON for programs; keys are stable between versions
     Json,
 }
 
@@ -77,24 +77,24 @@ pub(crate) enum Command {
     /// Routes in the hosts' kernels
     #[command(subcommand, after_help = "Example:\n  sextant route list --node h1")]
     Route(Route),
-    /// The routers that agents speak BGP with
+    /// List the BGP neighbours of the nodes
     #[command(after_help = "Example:\n  sextant bgp --node h1")]
     Bgp {
-        /// Only those of this node
+        /// Only the neighbours of this node
         #[arg(long, value_name = "NAME")]
         node: Option<NodeName>,
     },
-    /// Keep a prefix of a pool free, or for one node
+    /// Reserve a prefix of a pool for one node, or for none
     #[command(
         after_help = "Example:\n  sextant reserve 2001:db8:8000:7::/64 --node h7 --reason 'moves in on Monday'"
     )]
     Reserve {
         /// The prefix to reserve
         prefix: Prefix,
-        /// The node that gets this prefix; without it, no node does
+        /// The node that gets this prefix; default: none
         #[arg(long, value_name = "NAME")]
         node: Option<NodeName>,
-        /// The reason, as a text
+        /// The reason, as text
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
     },
@@ -107,16 +107,16 @@ pub(crate) enum Command {
     /// List all reservations
     #[command(after_help = "Example:\n  sextant reservations")]
     Reservations,
-    /// Show the cluster, and everything that needs an operator
+    /// Show the cluster, and all problems that need an operator
     #[command(after_help = "Example:\n  sextant status")]
     Status,
-    /// Show what a node would change in its kernel now, and why: a dry run
+    /// Show the changes that a node's agent would make in its kernel now (dry run)
     #[command(after_help = "Example:\n  sextant plan h1")]
     Plan {
         /// The node
         node: NodeName,
     },
-    /// Test the path between two nodes both ways; name the fault and its fix
+    /// Test the path between two nodes in both directions; report the fault and its fix
     #[command(after_help = "Example:\n  sextant trace h1 h2")]
     Trace {
         /// One node
@@ -124,38 +124,38 @@ pub(crate) enum Command {
         /// The other node
         to: NodeName,
     },
-    /// List the changes: who did what and when, the newest last
+    /// List the changes with their time and origin, the newest last
     ///
-    /// The order is the store's. An event whose time is before that of the previous one is marked: a controller's clock was
-    /// wrong.
+    /// Changes are listed in the order of the store. A change with an earlier time than the previous one is marked: a
+    /// controller's clock was wrong.
     #[command(after_help = "Example:\n  sextant events --follow --node h1")]
     Events {
-        /// Go on with new changes as they come; with -o json, one object a line
+        /// Continue with new changes as they happen; with -o json, one object per line
         #[arg(short, long)]
         follow: bool,
         /// Only the changes of this node
         #[arg(long, value_name = "NAME")]
         node: Option<NodeName>,
-        /// Only the last N of the existing ones; all without it
+        /// Only the last N existing changes; default: all
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         last: Option<u32>,
     },
-    /// Show what an address is, which node holds it, and which nodes route to it
+    /// Show the node, pool and reservation of an address, and the nodes that route to it
     #[command(after_help = "Example:\n  sextant explain 2001:db8:8000:1::5")]
     Explain {
         /// An IPv6 address, without a length
         address: Ipv6Addr,
     },
-    /// Write pools, reservations, nodes and claims into one file
+    /// Write pools, reservations, nodes and claims to a file
     #[command(after_help = "Example:\n  sextant backup /var/backups/sextant.backup")]
     Backup {
-        /// The file; it is written whole or not at all
+        /// The file; it is written completely or not at all
         file: PathBuf,
-        /// Replace the file if it is there
+        /// Replace the file if it exists
         #[arg(long)]
         force: bool,
     },
-    /// Put a backup into the store; agents keep the prefixes that they hold
+    /// Restore a backup; agents keep the prefixes that they hold
     #[command(after_help = "Example:\n  sextant restore /var/backups/sextant.backup")]
     Restore {
         /// The file that `sextant backup` wrote
@@ -165,26 +165,26 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "file")]
         undo: bool,
     },
-    /// List the nodes that have not registered since the store replaced another one
+    /// List the nodes that have not registered since the store replaced an earlier one
     #[command(after_help = "Example:\n  sextant recover --finish")]
     Recover {
-        /// Wait no longer: claims that are not in the store now have ended
+        /// Stop waiting for them; claims that are not in the store have ended
         #[arg(long)]
         finish: bool,
     },
     /// Stop all agents from changing their kernels
     #[command(after_help = "Example:\n  sextant pause")]
     Pause,
-    /// End a pause, and let agents withdraw the routes that the brake has kept
+    /// End a pause, and let agents delete the routes that the brake has kept
     #[command(after_help = "Example:\n  sextant resume")]
     Resume,
     /// Wait until every live agent has applied a revision
     #[command(after_help = "Example:\n  sextant wait --timeout 30s")]
     Wait {
-        /// The revision; without it, the last one that agents see
+        /// The revision; default: the last one published to agents
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         revision: Option<u64>,
-        /// How long to wait, e.g. 500ms, 30s, 2m; without it, for ever
+        /// Maximum time to wait, e.g. 500ms, 30s, 2m; default: no limit
         #[arg(long, value_name = "D", value_parser = parse_duration)]
         timeout: Option<Duration>,
     },
@@ -205,14 +205,14 @@ pub(crate) enum Pool {
         after_help = "Example:\n  sextant pool add main 2001:db8:8000::/40 --host-len 64 --container-len 80"
     )]
     Add {
-        /// Its name; agents that name no pool use the only one, or the one named "default"
+        /// Name of the pool; agents without a configured pool use the only one, or the one named "default"
         name: PoolName,
-        /// Its prefix, at most 64 bits long, e.g. 2001:db8:8000::/40
+        /// Prefix of the pool, at most 64 bits long, e.g. 2001:db8:8000::/40
         prefix: Prefix,
-        /// Length of each host's prefix
+        /// Length of each host prefix
         #[arg(long, value_name = "N")]
         host_len: u32,
-        /// Length of the part on the container bridge; without it, as --host-len
+        /// Length of the container prefixes; default: --host-len
         #[arg(long, value_name = "N")]
         container_len: Option<u32>,
     },
@@ -237,15 +237,15 @@ pub(crate) enum Pool {
         /// The pool
         name: PoolName,
     },
-    /// Give a pool a shorter prefix that contains its own
+    /// Grow a pool to a shorter prefix that contains the present one
     #[command(after_help = "Example:\n  sextant pool grow main 2001:db8:8000::/36")]
     Grow {
         /// The pool
         name: PoolName,
-        /// Its new prefix
+        /// The new prefix
         prefix: Prefix,
     },
-    /// Remove a pool that no node holds a prefix of
+    /// Remove a pool without claims
     #[command(after_help = "Example:\n  sextant pool remove main")]
     Remove {
         /// The pool
@@ -258,30 +258,30 @@ pub(crate) enum Node {
     /// List all nodes
     #[command(after_help = "Example:\n  sextant node list")]
     List,
-    /// Show everything about one node
+    /// Show all details of one node
     #[command(after_help = "Example:\n  sextant node show h1")]
     Show {
         /// The node
         name: NodeName,
     },
-    /// Withdraw all routes to a node, then its own; it keeps its prefix
+    /// Withdraw all routes to a node, then the node's own routes; the node keeps its prefix
     #[command(after_help = "Example:\n  sextant node drain h1 --timeout 1m")]
     Drain {
         /// The node
         name: NodeName,
-        /// How long to wait for its peers, e.g. 30s
+        /// Maximum time to wait for its peers, e.g. 30s
         #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "30s")]
         timeout: Duration,
         /// Do not wait
         #[arg(long)]
         no_wait: bool,
     },
-    /// Bring a drained node back
+    /// Return a drained node to service
     #[command(after_help = "Example:\n  sextant node undrain h1")]
     Undrain {
         /// The node
         name: NodeName,
-        /// How long to wait until it is ready, e.g. 30s
+        /// Maximum time to wait until it is ready, e.g. 30s
         #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "30s")]
         timeout: Duration,
         /// Do not wait
@@ -290,17 +290,17 @@ pub(crate) enum Node {
     },
     /// End the claims of nodes whose hosts are gone
     ///
-    /// Within ten minutes a fifth of the announced nodes may be forgotten, or ten if that is more; nodes that were drained
-    /// before, or are back, do not count. More must be named in one command and confirmed.
+    /// At most a fifth of the announced nodes (at least ten) can be forgotten within ten minutes; nodes that were drained
+    /// before, or have returned, do not count. To forget more, name all of them in one command with --confirm.
     #[command(after_help = "Example:\n  sextant node forget --confirm 3 h1 h2 h3")]
     Forget {
         /// The nodes
         #[arg(required = true, value_name = "NAME")]
         names: Vec<NodeName>,
-        /// The number of named nodes: permits more of them than the limit
+        /// The number of named nodes; required to exceed the limit
         #[arg(long, value_name = "N")]
         confirm: Option<u32>,
-        /// Even if the agent is connected or the host still forwards; its containers lose all connections
+        /// Forget also a node with a connected agent or a forwarding host; its containers lose all connections
         #[arg(long)]
         force: bool,
     },

@@ -1,26 +1,26 @@
-//! How a command fails, cut by the exit codes of DESIGN §8.
+//! Failures of a command, one variant for each exit code (DESIGN §8).
 
 use sextant_proto::{NodeName, PlainTextError, PoolError, PoolName, convert::MessageError};
 
-/// Why a command did not do what was asked; its text is for people.
+/// The failure of a command; its text is for people.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// Nothing of the others.
+    /// Any other failure.
     #[error("{0}")]
     Failed(String),
-    /// What was typed cannot be meant.
+    /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
-    /// What was named is not there.
+    /// The named object does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// What is there stands in the way.
+    /// The request conflicts with the present state.
     #[error("{0}")]
     Conflict(String),
-    /// No controller answers, or what it needs does not.
+    /// No controller answers, or its store does not.
     #[error("{0}")]
     Unavailable(String),
-    /// It did not come about in time.
+    /// The result did not arrive in time.
     #[error("{0}")]
     TimedOut(String),
     /// Standard output cannot be written to.
@@ -41,12 +41,12 @@ impl Failure {
         }
     }
 
-    /// A node that is not there, in the controller's words.
+    /// An unknown node; the same text as the controller's.
     pub(crate) fn no_node(name: &NodeName) -> Self {
         Self::NotFound(format!("node \"{name}\" does not exist; see `sextant node list`"))
     }
 
-    /// A pool that is not there, in the controller's words.
+    /// An unknown pool; the same text as the controller's.
     pub(crate) fn no_pool(name: &PoolName) -> Self {
         Self::NotFound(format!("pool \"{name}\" does not exist; see `sextant pool list`"))
     }
@@ -68,7 +68,7 @@ impl From<MessageError> for Failure {
     fn from(error: MessageError) -> Self {
         let ours = sextant_proto::VERSION;
         Self::Failed(format!(
-            "the controller's answer cannot be read ({error}); this is sextant {ours}: use one of the controller's version"
+            "invalid answer from the controller ({error}); this is sextant {ours}: use the controller's version"
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! The command line `sextant` (DESIGN §8): asks a controller, shows the answer, and says by its exit code how it went.
+//! The command line `sextant` (DESIGN §8): it calls a controller, shows the answer, and exits with the code of the result.
 //!
 //! ```text
 //! args ─► command ─► link (gRPC) ─► answer (domain types) ─► troubles ─► text | json ─► standard output
@@ -23,7 +23,7 @@ use sextant_proto::{convert::MessageError, v1};
 
 pub use args::CommandLine;
 
-/// Does what the command line asks for. Errors go to standard error, one line each.
+/// Executes the command line. Errors go to standard error, one line each.
 pub async fn run(command_line: CommandLine) -> ExitCode {
     match command::run(command_line).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,10 +34,10 @@ pub async fn run(command_line: CommandLine) -> ExitCode {
     }
 }
 
-/// What `sextant status` shows of a controller's answer at this time.
+/// The text of `sextant status` for a controller's answer at this time.
 ///
 /// # Errors
-/// If the answer cannot be read.
+/// If the answer is invalid.
 pub fn status_text(answer: v1::StatusResponse, now_unix_ms: u64) -> Result<String, MessageError> {
     answer::Cluster::try_from(answer).map(|cluster| text::status(&cluster, now_unix_ms))
 }

@@ -1,4 +1,4 @@
-//! Progress of long work, on a terminal only: a line on standard error that goes away at the end.
+//! Progress of long commands, on a terminal only: a line on standard error that is cleared at the end.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{answer::Waited, text};
 
-/// How often the line moves.
+/// The refresh interval of the spinner.
 const TICK: Duration = Duration::from_millis(120);
 
-/// The line. Dropping it takes it away.
+/// The progress line. Dropping it clears the line.
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// A line that says `what`; nothing where standard error is no terminal.
+    /// Shows `what`; nothing if standard error is not a terminal.
     pub(crate) fn new(what: String) -> Self {
         let bar = ProgressBar::new_spinner().with_message(what);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
@@ -23,15 +23,15 @@ impl Progress {
         Self(bar)
     }
 
-    pub(crate) fn say(&self, what: String) {
+    pub(crate) fn show(&self, what: String) {
         self.0.set_message(what);
     }
 
     pub(crate) fn waited(&self, waited: &Waited) {
-        self.say(text::progress(waited));
+        self.show(text::progress(waited));
     }
 
-    /// Writes a line that stays.
+    /// Writes a permanent line.
     pub(crate) fn note(&self, line: &str) {
         self.0.suspend(|| eprintln!("sextant: {}", text::one_line(line)));
     }

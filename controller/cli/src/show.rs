@@ -1,4 +1,4 @@
-//! What can be shown, and writing it.
+//! Showing answers on standard output.
 
 use std::io::{ErrorKind, Write};
 
@@ -7,9 +7,9 @@ use sextant_proto::unix_ms;
 
 use crate::{args::Output, failure::Failure, text};
 
-/// An answer that can be shown. Pure: what the time is comes from outside.
+/// An answer that can be shown. Pure: the caller passes the time.
 pub(crate) trait Show {
-    /// For people; lines, the last one ended too.
+    /// For people; each line ends in a newline.
     fn text(&self, now_unix_ms: u64) -> String;
     /// For programs.
     fn json(&self) -> Value;
@@ -28,13 +28,13 @@ pub(crate) fn print(output: Output, what: &dyn Show) -> Result<(), Failure> {
 pub(crate) fn write(octets: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(octets).and_then(|()| stdout.flush()) {
-        // The reader has seen enough, as `head` does.
+        // The reader closed the pipe early, as `head` does.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
 }
 
-/// Names what could not be read on standard error, a line each.
+/// Prints the unreadable objects on standard error, one line each.
 pub(crate) fn warn(unreadable: &[String]) {
     for line in unreadable {
         eprintln!("sextant: warning: {}", text::one_line(line));

@@ -1,6 +1,6 @@
-//! The process `sextant` against a real gRPC server that refuses as told: exit codes, and what it says.
+//! The process `sextant` against a gRPC server with canned answers: exit codes and messages.
 //!
-//! What it does with a real controller and real agents is tested in the labs.
+//! The lab tests run it with real controllers and agents.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,7 +20,7 @@ use tonic::{Code, Request, Response, Status, transport::Server};
 
 type Progress = Pin<Box<dyn Stream<Item = Result<v1::WaitProgress, Status>> + Send>>;
 
-/// Answers every call with this status, but for `Wait`, if that has words of its own.
+/// Answers every call with this status, except `Wait` if there is a progress.
 #[derive(Clone)]
 struct Canned {
     status: Status,
@@ -88,15 +88,15 @@ refuse! {
 
 impl Canned {
     fn new(code: Code) -> Self {
-        Self { status: Status::new(code, "thing, value and fix"), progress: None }
+        Self { status: Status::new(code, "object, value and fix"), progress: None }
     }
 
-    fn telling(progress: v1::WaitProgress) -> Self {
+    fn with_progress(progress: v1::WaitProgress) -> Self {
         Self { progress: Some(progress), ..Self::new(Code::Internal) }
     }
 }
 
-/// Its URL. It runs as long as the test.
+/// The URL of a server that runs as long as the test.
 async fn serve(canned: Canned) -> String {
     let (listener, url) = bind().await;
     let server = Server::builder().add_service(AdminServiceServer::new(canned));
@@ -110,8 +110,8 @@ async fn bind() -> (TcpListener, String) {
     (listener, format!("http://{address}"))
 }
 
-/// A URL that nobody listens on.
-async fn nobody() -> String {
+/// A URL without a listener.
+async fn closed_url() -> String {
     bind().await.1
 }
 
@@ -165,39 +165,40 @@ async fn every_command_ends_with_the_refusals_exit_code_and_text() {
     ] {
         let url = serve(Canned::new(code)).await;
         for command in COMMANDS {
-            let expected = (exit_code, String::new(), "sextant: thing, value and fix\n".to_owned());
+            let expected = (exit_code, String::new(), "sextant: object, value and fix\n".to_owned());
             assert_eq!(sextant(&url, command).await, expected, "{command}: {code:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_controller_whose_store_is_away_is_unavailable() {
+async fn a_controller_without_its_store_is_unavailable() {
     let url = serve(Canned::new(Code::Unavailable)).await;
     for command in COMMANDS {
-        let expected = (5, String::new(), format!("sextant: controller {url}: thing, value and fix\n"));
+        let expected = (5, String::new(), format!("sextant: controller {url}: object, value and fix\n"));
         assert_eq!(sextant(&url, command).await, expected, "{command}");
     }
 }
 
 #[tokio::test]
-async fn a_question_goes_on_to_the_next_controller_an_order_only_if_it_was_not_heard() {
-    let (away, without_store) = (nobody().await, serve(Canned::new(Code::Unavailable)).await);
+async fn a_read_goes_to_the_next_controller_a_change_only_if_it_was_not_received() {
+    let (closed, without_store) = (closed_url().await, serve(Canned::new(Code::Unavailable)).await);
     let answering = serve(Canned::new(Code::NotFound)).await;
 
-    let (code, _, error) = sextant(&format!("{away},{without_store},{answering}"), "status").await;
+    let (code, _, error) = sextant(&format!("{closed},{without_store},{answering}"), "status").await;
     assert_eq!(code, 3, "{error}");
-    let (code, _, error) = sextant(&format!("{away},{answering}"), "pool remove main").await;
+    let (code, _, error) = sextant(&format!("{closed},{answering}"), "pool remove main").await;
     assert_eq!(code, 3, "{error}");
-    let (code, _, error) = sextant(&format!("{away},{without_store},{answering}"), "pool remove main").await;
+    let (code, _, error) =
+        sextant(&format!("{closed},{without_store},{answering}"), "pool remove main").await;
     assert_eq!(code, 5, "{error}");
-    assert!(error.contains(&away) && error.contains(&without_store), "{error}");
+    assert!(error.contains(&closed) && error.contains(&without_store), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
 }
 
 #[tokio::test]
-async fn nobody_there_is_said_with_the_mend() {
-    let url = nobody().await;
+async fn a_refused_connection_is_reported() {
+    let url = closed_url().await;
     let (code, _, error) = sextant(&url, "status").await;
     assert_eq!(code, 5, "{error}");
     assert!(
@@ -219,10 +220,10 @@ async fn a_web_server_is_no_controller() {
     let (listener, url) = bind().await;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let _heard = stream.read(&mut [0; 1024]).await;
+            let _read = stream.read(&mut [0; 1024]).await;
             let answer = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            let _told = stream.write_all(answer.as_bytes()).await;
-            // Closing with something unread would reset the connection, and the reset can overtake the answer.
+            let _written = stream.write_all(answer.as_bytes()).await;
+            // Closing with unread data would reset the connection, and the reset can overtake the answer.
             let _closed = stream.shutdown().await;
             let _rest = stream.read_to_end(&mut Vec::new()).await;
         }
@@ -245,13 +246,13 @@ async fn another_grpc_server_is_no_controller() {
 async fn waiting_ends_done_or_with_the_laggards() {
     let mut progress =
         v1::WaitProgress { revision: 7, applied: 2, live: 2, done: true, laggards: Vec::new() };
-    let url = serve(Canned::telling(progress.clone())).await;
+    let url = serve(Canned::with_progress(progress.clone())).await;
     let done = "revision 7: applied by all 2 live agents\n".to_owned();
     assert_eq!(sextant(&url, "wait").await, (0, done, String::new()));
 
     (progress.applied, progress.done) = (1, false);
     progress.laggards = vec!["host2".into()];
-    let url = serve(Canned::telling(progress)).await;
+    let url = serve(Canned::with_progress(progress)).await;
     let (code, output, error) = sextant(&url, "wait --timeout 2s").await;
     assert_eq!((code, output.as_str()), (6, ""), "{error}");
     assert!(
@@ -264,7 +265,7 @@ async fn waiting_ends_done_or_with_the_laggards() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_meant_is_a_matter_of_usage() {
+async fn an_invalid_command_line_is_a_usage_error() {
     let url = serve(Canned::new(Code::Internal)).await;
     for (command, fix) in [
         ("pool add main 2001:db8:1::1/48 --host-len 64", "the prefix is 2001:db8:1::/48"),
@@ -291,7 +292,7 @@ async fn what_cannot_be_meant_is_a_matter_of_usage() {
 }
 
 #[tokio::test]
-async fn every_commands_help_ends_in_an_example() {
+async fn the_help_of_every_command_ends_in_an_example() {
     let mut left = vec![String::new()];
     let mut seen = 0;
     while let Some(command) = left.pop() {
@@ -305,5 +306,5 @@ async fn every_commands_help_ends_in_an_example() {
         left.extend(words.map(|word| format!("{command} {word}")));
         seen += 1;
     }
-    assert_eq!(seen, 1 + 3 + 16 + 7 + 5 + 1, "a command came or went");
+    assert_eq!(seen, 1 + 3 + 16 + 7 + 5 + 1, "the number of commands has changed");
 }

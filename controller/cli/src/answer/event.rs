@@ -1,4 +1,4 @@
-//! An event: a change that somebody made.
+//! An event: a change in the store.
 
 use sextant_proto::{
     Incarnation, NodeName, PoolName, Prefix, Revision,
@@ -6,7 +6,7 @@ use sextant_proto::{
     v1,
 };
 
-/// Something that was done.
+/// A change in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) revision: Revision,

@@ -1,4 +1,4 @@
-//! All that is known of an address.
+//! The use of an address.
 
 use std::net::Ipv6Addr;
 
@@ -11,17 +11,18 @@ use sextant_proto::{
 
 use super::{Node, RouteState};
 
-/// All that is known of an address.
+/// The use of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Explained {
     pub(crate) address: Ipv6Addr,
     pub(crate) place: Place,
     pub(crate) pool: Option<Pool>,
     pub(crate) reservation: Option<Prefix>,
-    /// The node that the reservation is for, and why there is one, as far as there are.
+    /// The node of the reservation; empty: none.
     pub(crate) reserved_for: String,
+    /// The reason of the reservation; empty: none.
     pub(crate) reason: String,
-    /// Who held it a short time ago, and since when nobody does.
+    /// The node that held it until recently, and when it was freed.
     pub(crate) freed: Option<(String, u64)>,
     pub(crate) node: Option<Node>,
     pub(crate) routes: Vec<(NodeName, RouteState, String)>,
@@ -39,7 +40,7 @@ pub(crate) enum Place {
 }
 
 impl Explained {
-    /// Of the answer about this address.
+    /// From the answer for this address.
     pub(crate) fn new(address: Ipv6Addr, message: v1::ExplainResponse) -> Result<Self, MessageError> {
         let place = match message.place() {
             v1::Place::Unspecified | v1::Place::Nowhere => Place::Nowhere,
@@ -66,13 +67,13 @@ impl Explained {
         })
     }
 
-    /// The nodes where the route to it is in this state.
+    /// The nodes with a route to it in this state.
     pub(crate) fn at(&self, wanted: RouteState) -> Vec<NodeName> {
         let some = self.routes.iter().filter(|(_, state, _)| *state == wanted);
         some.map(|(node, ..)| node.clone()).collect()
     }
 
-    /// The nodes that could not install the route, and why.
+    /// The nodes whose kernels refused the route, with the errors.
     pub(crate) fn failed(&self) -> Vec<String> {
         let failed = self.routes.iter().filter(|(_, state, _)| *state == RouteState::Failed);
         failed.map(|(node, _, error)| format!("{node}: {error}")).collect()

@@ -1,6 +1,6 @@
-//! What a controller answers, as domain types. Past this file nothing is checked again.
+//! A controller's answers as domain types. Nothing is validated again after this module.
 //!
-//! A pool or node that cannot be read does not hide the others (DESIGN I10): it is named in `unreadable`.
+//! An invalid pool or node does not hide the others (DESIGN I10): it is listed in `unreadable`.
 
 mod event;
 mod explained;
@@ -26,25 +26,25 @@ pub(crate) use plan::{Plan, Planned};
 pub(crate) use reservation::Reservation;
 pub(crate) use trace::Trace;
 
-/// A pool, and how much of it is used.
+/// A pool and its use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PoolUse {
     pub(crate) pool: Pool,
-    /// How many host prefixes nodes hold.
+    /// The number of claimed host prefixes.
     pub(crate) claimed: u64,
-    /// How many there are; `u64::MAX` for that and more.
+    /// The number of host prefixes; `u64::MAX` for that and more.
     pub(crate) capacity: u64,
-    /// How many reservations lie in it.
+    /// The number of reservations in it.
     pub(crate) reserved: u64,
-    /// How many freed prefixes of it still rest.
+    /// The number of quarantined prefixes.
     pub(crate) quarantined: u64,
 }
 
-/// What could be read of a list.
+/// The valid items of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Readable<T> {
     pub(crate) items: Vec<T>,
-    /// What could not, and why, a line each.
+    /// The invalid items with their errors, one line each.
     pub(crate) unreadable: Vec<String>,
 }
 
@@ -55,112 +55,112 @@ pub(crate) struct Node {
     pub(crate) node_id: NodeId,
     pub(crate) uplinks: Vec<Uplink>,
     pub(crate) container_prefix: Option<Prefix>,
-    /// It was announced, and its session is lost.
+    /// It was announced, and has no session.
     pub(crate) down: bool,
     pub(crate) liveness: Liveness,
-    /// When its peers first saw it so; 0 where none has.
+    /// When its peers first observed this liveness; 0 if none has.
     pub(crate) liveness_since_unix_ms: u64,
     pub(crate) claimed_unix_ms: u64,
-    /// When it came into its state.
+    /// When it entered its state.
     pub(crate) since_unix_ms: u64,
-    /// What its agent said of its kernel; `None` while none is connected.
+    /// The last report of its agent; `None` while it is not connected.
     pub(crate) applied: Option<Applied>,
-    /// Those that had not withdrawn when it drained.
+    /// The peers that had not withdrawn when it drained.
     pub(crate) laggards: Vec<NodeName>,
-    /// How often agents of its id have put each other off lately.
+    /// How often agents with its node id superseded each other recently.
     pub(crate) superseded: u32,
-    /// Where another agent of its id tries to connect from; empty: nowhere.
+    /// The address of a refused agent with the same node id; empty: none.
     pub(crate) duplicate_from: String,
-    /// When its agent, which is gone, was told to stop; 0 where it was not.
+    /// When its agent was stopped on request; 0 if it was not.
     pub(crate) stopped_unix_ms: u64,
-    /// Whether its agent is connected is not known; `down` and `liveness` say nothing then.
+    /// It is unknown whether its agent is connected; `down` and `liveness` are not valid then.
     pub(crate) unknown: bool,
 }
 
-/// What is known of a node's agent and host.
+/// The state of a node's agent and host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Liveness {
     /// Its agent is connected.
     Up,
-    /// Its agent is gone, and its host answers its peers.
+    /// Its agent is not connected, but its host answers its peers.
     #[serde(rename = "forwarding_without_agent")]
     Forwarding,
-    /// Its agent is gone, and its host answers nobody.
+    /// Its agent is not connected, and its host answers no peer.
     Dead,
-    /// Its agent is gone, and nobody has said anything of its host.
+    /// Its agent is not connected, and no peer has reported the state of its host.
     Unknown,
 }
 
-/// What an agent said of its kernel.
+/// An agent's report of its kernel and host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Applied {
     pub(crate) revision: Revision,
     pub(crate) failed: Vec<FailedRoute>,
     pub(crate) conflicts: Vec<Conflict>,
-    /// Routes to peers that are gone, kept until a person says so.
+    /// The number of routes to absent peers that the brake keeps until `sextant resume`.
     pub(crate) held: u32,
     pub(crate) bgp: Vec<BgpNeighbour>,
-    /// What is wrong with its host.
+    /// The problems of its host.
     pub(crate) problems: Vec<Problem>,
     pub(crate) version: String,
 }
 
-/// An agent that routes to all nodes, and holds no prefix.
+/// An agent that routes to all nodes and holds no prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Router {
     pub(crate) name: NodeName,
     pub(crate) applied: Option<Applied>,
 }
 
-/// A controller that runs.
+/// A running controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Controller {
     pub(crate) id: String,
     pub(crate) address: String,
     pub(crate) version: String,
-    /// Between it and its store, or between it and the asked one.
+    /// Problems between it and its store, or between it and the queried controller.
     pub(crate) problems: Vec<Problem>,
-    /// It gave the answer.
+    /// It is the queried controller.
     pub(crate) asked: bool,
 }
 
-/// Everything at a glance.
+/// The whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cluster {
     pub(crate) name: String,
     pub(crate) store: String,
     pub(crate) incarnation: Incarnation,
-    /// The asked controller does not know the store as it is now: the rest is the last that it knew.
+    /// The queried controller does not know the present store: this is the last known state.
     pub(crate) stale: bool,
-    /// The last one that agents see.
+    /// The last one published to agents.
     pub(crate) revision: Revision,
-    /// A new store waits for the agents of a lost one.
+    /// The recovery window is open: a new store waits for the agents of a lost one.
     pub(crate) recovering: bool,
-    /// No agent changes its kernel.
+    /// Agents do not change their kernels.
     pub(crate) paused: bool,
-    /// A restore is under way, or was cut off.
+    /// A restore is in progress, or was interrupted.
     pub(crate) restoring: bool,
-    /// Who has not come back to a store that stands in for another one.
+    /// Nodes that have not registered since the store replaced an earlier one.
     pub(crate) silent: Vec<NodeName>,
-    /// Nodes that know changes which the store does not have, and what they know.
+    /// Nodes that report changes that the store does not have, and those changes.
     pub(crate) other_histories: Vec<(NodeName, String)>,
-    /// Nodes that the asked controller grants no prefix.
+    /// Nodes whose claims the queried controller refuses.
     pub(crate) refused: Vec<Refused>,
     pub(crate) controllers: Vec<Controller>,
     pub(crate) pools: Vec<PoolUse>,
     pub(crate) nodes: Vec<Node>,
-    /// Agents that hold no prefix, while they are connected.
+    /// Connected agents that hold no prefix.
     pub(crate) routers: Vec<Router>,
-    /// Nodes that were forgotten lately.
+    /// Recently forgotten nodes.
     pub(crate) removals: Removals,
-    /// The asked controller's automatic backups, if it takes any.
+    /// The queried controller's automatic backups, if enabled.
     pub(crate) backups: Option<Backups>,
-    /// Pools and nodes that could not be read, a line each.
+    /// Invalid pools and nodes, one line each.
     pub(crate) unreadable: Vec<String>,
 }
 
-/// A node that is granted no prefix.
+/// A node whose claim is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) node: NodeName,
@@ -168,31 +168,31 @@ pub(crate) struct Refused {
     pub(crate) since_unix_ms: u64,
 }
 
-/// Backups that a controller takes by itself.
+/// The automatic backups of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Backups {
     pub(crate) directory: String,
     pub(crate) every: Duration,
-    /// When the last one was taken; 0 if there is none.
+    /// When the last one was written; 0 if there is none.
     pub(crate) last_unix_ms: u64,
-    /// Why the last try failed; empty if it did not.
+    /// The error of the last attempt; empty if it succeeded.
     pub(crate) failing: String,
-    /// The newest backup of another store; empty if there is none.
+    /// The newest backup of another store; empty: none.
     pub(crate) earlier: String,
 }
 
-/// Announced nodes that were forgotten within a window, and are absent still.
+/// Announced nodes that were forgotten within a window and are still absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Removals {
     pub(crate) recent: u32,
-    /// How many may be.
+    /// The largest permitted number.
     pub(crate) limit: u32,
     pub(crate) window: Duration,
-    /// Nodes whose claims the hold-down would end now.
+    /// Nodes whose hold-down time is over, but whose claims the limit keeps.
     pub(crate) waiting: u32,
 }
 
-/// Where a route leads.
+/// The target of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     NextHop(Ipv6Addr),
@@ -200,11 +200,11 @@ pub(crate) enum Target {
     LeftToRouter,
 }
 
-/// Whether a route is in the kernel.
+/// The state of a route in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RouteState {
-    /// No agent is connected that could say.
+    /// No agent is connected that could report it.
     Unknown,
     Pending,
     Applied,
@@ -221,11 +221,11 @@ pub(crate) struct Route {
     pub(crate) interface: String,
     pub(crate) why: String,
     pub(crate) state: RouteState,
-    /// The kernel's reason if it failed.
+    /// The kernel's error if it failed.
     pub(crate) error: String,
 }
 
-/// How far the live agents are towards a revision.
+/// The progress of the live agents towards a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waited {
     pub(crate) revision: Revision,
@@ -236,14 +236,14 @@ pub(crate) struct Waited {
 }
 
 impl Cluster {
-    /// The controller that gave the answer; none of an older version, which does not say.
+    /// The queried controller; none if it has an older version, which does not report it.
     pub(crate) fn asked(&self) -> Option<&Controller> {
         self.controllers.iter().find(|controller| controller.asked)
     }
 }
 
 impl Node {
-    /// How far its kernel is behind `newest`; `None` if it has not said.
+    /// How many revisions its kernel is behind `newest`; `None` if it has not reported.
     pub(crate) fn behind(&self, newest: Revision) -> Option<u64> {
         self.applied.as_ref().map(|applied| applied.behind(newest))
     }
@@ -258,7 +258,7 @@ impl Node {
 }
 
 impl Applied {
-    /// How far it is behind `newest`.
+    /// How many revisions it is behind `newest`.
     pub(crate) fn behind(&self, newest: Revision) -> u64 {
         newest.0.saturating_sub(self.revision.0)
     }
@@ -320,7 +320,7 @@ impl TryFrom<v1::Node> for Node {
     }
 }
 
-/// A controller of before liveness says nothing of it.
+/// An older controller does not report the liveness.
 fn liveness_of(liveness: v1::Liveness, peer: &Peer) -> Liveness {
     match liveness {
         v1::Liveness::Up => Liveness::Up,
@@ -500,7 +500,7 @@ where
         match T::try_from(message) {
             Ok(item) => readable.items.push(item),
             Err(error) => readable.unreadable.push(format!(
-                "{name} cannot be read ({error}) and is left out; use a sextant of the controller's version"
+                "{name} is not shown: invalid answer ({error}); use a sextant of the controller's version"
             )),
         }
     }

@@ -6,18 +6,18 @@ use sextant_proto::{
     v1::{self, planned_change::Action},
 };
 
-/// The answer of a node's agent.
+/// The plan of a node's agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) node: NodeName,
     pub(crate) revision: Revision,
     pub(crate) paused: bool,
     pub(crate) changes: Vec<Planned>,
-    /// How many changes are not listed.
+    /// The number of changes that are not listed.
     pub(crate) more: u64,
 }
 
-/// A change that is not done yet.
+/// A pending change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Planned {
     /// "add", "replace" or "delete".
@@ -26,12 +26,12 @@ pub(crate) struct Planned {
     /// As `ip -6 route` shows it.
     pub(crate) route: String,
     pub(crate) why: String,
-    /// Empty if nothing holds it.
+    /// The reason for a delay; empty: none.
     pub(crate) waits: String,
 }
 
 impl Plan {
-    /// Of the answer of this node's agent.
+    /// From the answer of this node's agent.
     pub(crate) fn new(node: &NodeName, plan: v1::Plan) -> Result<Self, MessageError> {
         Ok(Self {
             node: node.clone(),
@@ -42,7 +42,7 @@ impl Plan {
         })
     }
 
-    /// How many changes there are, listed or not.
+    /// The number of changes, listed or not.
     pub(crate) fn count(&self) -> u64 {
         self.changes.len() as u64 + self.more
     }

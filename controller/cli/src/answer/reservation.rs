@@ -6,11 +6,11 @@ use sextant_proto::{
     v1,
 };
 
-/// A prefix that is kept out, or for one node.
+/// A prefix that only one node, or none, can claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reservation {
     pub(crate) prefix: Prefix,
-    /// Empty: nobody may claim it.
+    /// Empty: no node can claim it.
     pub(crate) node: String,
     pub(crate) reason: String,
     pub(crate) created_unix_ms: u64,

@@ -1,4 +1,4 @@
-//! A cluster that tests look at.
+//! A sample cluster for tests.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::{
     Removals, Reservation, Route, RouteState, Router, Target, Trace,
 };
 
-/// When the sample is looked at.
+/// The present time in the samples.
 pub(crate) const NOW: u64 = 1_800_000_000_000;
 
 /// Three nodes that are ready.
-pub(crate) fn well() -> Cluster {
+pub(crate) fn healthy() -> Cluster {
     let incarnation: Incarnation = format!("{:032x}", 0xff).parse().unwrap();
     let pool = Pool::new("main".parse().unwrap(), "2001:db8:1::/48".parse().unwrap(), 64, 80);
     Cluster {
@@ -67,7 +67,7 @@ pub(crate) fn backups() -> Backups {
 
 /// host2 is down; host3 is behind, with a failed route and a conflict; the recovery window is open.
 pub(crate) fn troubled() -> Cluster {
-    let mut cluster = well();
+    let mut cluster = healthy();
     cluster.recovering = true;
     let host2 = &mut cluster.nodes[1];
     (host2.peer.session, host2.down, host2.applied) = (false, true, None);
@@ -92,7 +92,7 @@ pub(crate) fn troubled() -> Cluster {
     cluster
 }
 
-/// The agent of `node` misses its bridge.
+/// The agent of `node` reports a missing bridge.
 pub(crate) fn lose_bridge(node: &mut Node) {
     let problem = Problem {
         what: "bridge-missing".into(),
@@ -103,7 +103,7 @@ pub(crate) fn lose_bridge(node: &mut Node) {
     node.applied.iter_mut().for_each(|applied| applied.problems.push(problem.clone()));
 }
 
-/// The asked controller has lost its store.
+/// The queried controller has lost its store.
 pub(crate) fn lose_store(cluster: &mut Cluster) {
     let problem = Problem {
         what: "store-unavailable".into(),
@@ -132,7 +132,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-/// A direction that works, and one that does not.
+/// A working direction, and a broken one.
 pub(crate) fn trace() -> Trace {
     let (h1, h2): (NodeName, NodeName) = ("h1".parse().unwrap(), "h2".parse().unwrap());
     let check = |what: &str, state, saw: &str, fix: &str| Check {
@@ -192,7 +192,7 @@ pub(crate) fn event() -> Event {
 
 /// A container's address on host2.
 pub(crate) fn explained() -> Explained {
-    let mut cluster = well();
+    let mut cluster = healthy();
     Explained {
         address: "2001:db8:1:1::5".parse().unwrap(),
         place: Place::ContainerPrefix,
@@ -209,7 +209,7 @@ pub(crate) fn explained() -> Explained {
     }
 }
 
-/// The cluster of [`troubled`], with everything that a cluster can have: a router, backups, a problem.
+/// The cluster of [`troubled`] with a router, backups and a problem.
 pub(crate) fn full() -> Cluster {
     let mut cluster = troubled();
     let applied = cluster.nodes[0].applied.clone();
@@ -237,7 +237,7 @@ pub(crate) fn reservation() -> Reservation {
     }
 }
 
-/// A BGP neighbour that has failed before.
+/// A BGP neighbour with a former error.
 pub(crate) fn neighbour() -> BgpNeighbour {
     BgpNeighbour {
         address: "2001:db8::f".parse().unwrap(),

@@ -11,7 +11,7 @@ use sextant_proto::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trace {
     pub(crate) directions: Vec<Direction>,
-    /// Agents that did not answer, and why, with the fix.
+    /// Agents that did not answer, with the reason and the fix.
     pub(crate) unasked: Vec<(NodeName, String)>,
 }
 

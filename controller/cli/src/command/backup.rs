@@ -1,4 +1,4 @@
-//! Backups, restores, and whom a store still waits for.
+//! `sextant backup`, `restore` and `recover`.
 
 use std::{
     fs, io,
@@ -22,7 +22,7 @@ use crate::{
 /// `sextant backup`.
 pub(crate) async fn backup(link: &mut Link, output: Output, file: &Path, force: bool) -> Result<(), Failure> {
     if !force && file.exists() {
-        return Err(there_already(file));
+        return Err(already_exists(file));
     }
     let progress = Progress::new("reading the store".into());
     let octets = link.backup().await?;
@@ -47,7 +47,7 @@ pub(crate) async fn restore(link: &mut Link, output: Output, file: &Path) -> Res
 
 /// `sextant restore --undo`.
 pub(crate) async fn undo(link: &mut Link, output: Output) -> Result<(), Failure> {
-    let progress = Progress::new("taking back what was put".into());
+    let progress = Progress::new("deleting the restored keys".into());
     let deleted = link.undo_restore().await?;
     drop(progress);
     show::print(output, &Undone(deleted))
@@ -76,14 +76,14 @@ fn read(octets: &[u8]) -> Result<Backup, FileError> {
 fn write_whole(file: &Path, octets: &[u8], force: bool) -> Result<(), Failure> {
     let existing = if force { Existing::Replace } else { Existing::Keep };
     write(file, octets, existing).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => there_already(file),
+        io::ErrorKind::AlreadyExists => already_exists(file),
         _ => at(file, &error),
     })
 }
 
-fn there_already(file: &Path) -> Failure {
+fn already_exists(file: &Path) -> Failure {
     Failure::Conflict(format!(
-        "{} is there already; give another name, or --force to replace it",
+        "{} already exists; give another name, or use --force to replace it",
         file.display()
     ))
 }
@@ -142,8 +142,8 @@ impl Show for Restored {
     fn text(&self, _now_unix_ms: u64) -> String {
         let Self { incarnation, put, there, .. } = self;
         format!(
-            "restored: {put} keys put, {there} were there already; the store is incarnation {incarnation} now\n\
-             agents come back to it, and nothing is deleted until its recovery window closes: see `sextant recover`\n"
+            "restored: {put} keys written, {there} already existed; the incarnation of the store is now {incarnation}\n\
+             agents register again, and nothing is deleted until the recovery window closes: see `sextant recover`\n"
         )
     }
 
@@ -155,7 +155,7 @@ impl Show for Restored {
 
 impl Show for Undone {
     fn text(&self, _now_unix_ms: u64) -> String {
-        format!("taken back: {} keys deleted; the store is what it was before\n", self.0)
+        format!("restore undone: {} keys deleted; the store has its former content\n", self.0)
     }
 
     fn json(&self) -> Value {
@@ -166,8 +166,8 @@ impl Show for Undone {
 impl Show for Recovery {
     fn text(&self, _now_unix_ms: u64) -> String {
         let silent = match self.silent.as_slice() {
-            [] => "no node of it is silent".to_owned(),
-            silent => format!("still silent: {}", text::some_names(silent)),
+            [] => "all nodes have registered".to_owned(),
+            silent => format!("not registered: {}", text::some_names(silent)),
         };
         match (self.open, self.was_open) {
             (true, _) => format!("the recovery window is open; {silent}\n"),
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_there_is_a_conflict_and_a_missing_directory_a_failure() {
+    fn an_existing_file_is_a_conflict_and_a_missing_directory_a_failure() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("b");
         write_whole(&file, b"one", false).unwrap();

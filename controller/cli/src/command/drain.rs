@@ -1,7 +1,7 @@
-//! Draining and undraining a node, and waiting until it is.
+//! `sextant node drain` and `undrain`: the change, and waiting until it is done.
 //!
-//! Drain: every live agent withdraws the node's routes, the node's own agent takes down its own, and says so. Where that
-//! agent is not connected, only the first half can come about.
+//! Drain: every live agent withdraws its routes to the node; then the node's own agent removes its routes and reports it. If
+//! that agent is not connected, only the first half can happen.
 
 use std::time::Duration;
 
@@ -22,19 +22,19 @@ use crate::{
 
 use super::wait::follow;
 
-/// How often a node is looked at.
+/// How often the state of the node is read.
 const POLL: Duration = Duration::from_millis(200);
 /// How much longer than its peers a node's own agent may take.
 const OWN_TIME: Duration = Duration::from_secs(10);
 
-/// What is to be done with which node.
+/// A requested change of a node.
 pub(crate) struct Order<'a> {
     pub(crate) name: &'a NodeName,
     pub(crate) timeout: Duration,
     pub(crate) no_wait: bool,
 }
 
-/// How far a node has come.
+/// The state that a node has reached.
 #[derive(Debug, PartialEq, Eq)]
 struct Changed {
     name: NodeName,
@@ -51,7 +51,7 @@ pub(crate) async fn drain(link: &mut Link, output: Output, order: &Order<'_>) ->
     if order.no_wait {
         return show::print(output, &changed(name, NodeState::Draining, revision));
     }
-    let progress = Progress::new(format!("{name}: peers withdraw"));
+    let progress = Progress::new(format!("{name}: peers are withdrawing their routes"));
     let laggards = withdrawn(link, order, revision, deadline, &progress).await?;
     let goal = Goal { state: NodeState::Drained, name, timeout: order.timeout, peers_lag: laggards };
     let node = goal.reached(link, deadline, &progress).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn undrain(link: &mut Link, output: Output, order: &Order<'_>) 
     if order.no_wait {
         return show::print(output, &changed(name, NodeState::Joining, revision));
     }
-    let progress = Progress::new(format!("{name}: its agent sets up the host"));
+    let progress = Progress::new(format!("{name}: the agent is setting up the host"));
     let goal = Goal { state: NodeState::Ready, name, timeout: order.timeout, peers_lag: Vec::new() };
     goal.reached(link, deadline, &progress).await?;
     drop(progress);
@@ -83,7 +83,7 @@ fn changed(name: &NodeName, state: NodeState, revision: Revision) -> Changed {
     Changed { name: name.clone(), state, revision, laggards: Vec::new() }
 }
 
-/// Waits until the peers have withdrawn; the answer is those that have not in time. At once if the node is drained.
+/// Waits until the peers have withdrawn; returns those that have not in time. Returns at once if the node is drained.
 async fn withdrawn(
     link: &mut Link,
     order: &Order<'_>,
@@ -97,7 +97,7 @@ async fn withdrawn(
     loop {
         let remaining = deadline.saturating_duration_since(Instant::now());
         match follow(link, Some(revision), Some(remaining), progress).await {
-            // A controller that restarts is asked again: the drain goes on without it.
+            // A controller may restart: the drain continues without it.
             Err(Failure::Unavailable(_)) if !remaining.is_zero() => tokio::time::sleep(POLL).await,
             Err(failure) => return Err(failure),
             Ok(Waited { laggards, .. }) => {
@@ -114,7 +114,7 @@ async fn find(link: &mut Link, name: &NodeName) -> Result<Node, Failure> {
     node.ok_or_else(|| Failure::no_node(name))
 }
 
-/// The state that a node is to come into.
+/// The state that a node should reach.
 struct Goal<'a> {
     name: &'a NodeName,
     state: NodeState,
@@ -123,20 +123,20 @@ struct Goal<'a> {
     peers_lag: Vec<NodeName>,
 }
 
-/// What a look at the node says.
+/// The progress of a node towards its goal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+enum Phase {
     Reached,
-    /// Its agent is at it.
+    /// Its agent is working on it.
     Working,
     /// Its agent is not connected.
-    Alone,
-    /// It is in another state: the controller has not heard of the order yet, or somebody else gave another one.
-    Elsewhere(NodeState),
+    Disconnected,
+    /// It is in another state: the controller does not know the order yet, or another command has replaced it.
+    Other(NodeState),
 }
 
 impl Goal<'_> {
-    /// Looks at the node until it is there. A controller that is away for a moment is asked again.
+    /// Reads the state of the node until the goal is reached. A controller that is briefly unavailable is retried.
     async fn reached(
         &self,
         link: &mut Link,
@@ -148,15 +148,15 @@ impl Goal<'_> {
         loop {
             let failure = match find(link, self.name).await {
                 Ok(node) => {
-                    let look = self.look(&node);
-                    if look == Look::Reached {
+                    let phase = self.phase(&node);
+                    if phase == Phase::Reached {
                         return Ok(node);
                     }
-                    if look == Look::Working {
+                    if phase == Phase::Working {
                         deadline = deadline.max(its_agents);
                     }
-                    self.tell(look, before.replace(look), progress)?;
-                    self.late(look)
+                    self.report(phase, before.replace(phase), progress)?;
+                    self.late(phase)
                 }
                 Err(Failure::Unavailable(why)) => Failure::Unavailable(why),
                 Err(failure) => return Err(failure),
@@ -168,60 +168,62 @@ impl Goal<'_> {
         }
     }
 
-    fn look(&self, node: &Node) -> Look {
-        let on_its_way = match self.state {
+    fn phase(&self, node: &Node) -> Phase {
+        let intermediate = match self.state {
             NodeState::Drained => NodeState::Draining,
             _ => NodeState::Joining,
         };
         match node.state() {
-            state if state == self.state => Look::Reached,
-            state if state != on_its_way => Look::Elsewhere(state),
-            _ if node.peer.session => Look::Working,
-            _ => Look::Alone,
+            state if state == self.state => Phase::Reached,
+            state if state != intermediate => Phase::Other(state),
+            _ if node.peer.session => Phase::Working,
+            _ => Phase::Disconnected,
         }
     }
 
-    /// Says what is new.
+    /// Shows a new phase.
     ///
     /// # Errors
-    /// If the node was on its way and has left it.
-    fn tell(&self, look: Look, before: Option<Look>, progress: &Progress) -> Result<(), Failure> {
-        match (look, before) {
-            (Look::Elsewhere(state), Some(Look::Working | Look::Alone)) => {
-                return Err(Failure::Conflict(self.elsewhere(state)));
+    /// If the node was making progress and is now in another state.
+    fn report(&self, phase: Phase, before: Option<Phase>, progress: &Progress) -> Result<(), Failure> {
+        match (phase, before) {
+            (Phase::Other(state), Some(Phase::Working | Phase::Disconnected)) => {
+                return Err(Failure::Conflict(self.replaced(state)));
             }
-            (Look::Alone, before) if before != Some(Look::Alone) => progress.note(&self.alone()),
-            (Look::Working, _) => progress.say(format!("{}: its agent is at it", self.name)),
+            (Phase::Disconnected, before) if before != Some(Phase::Disconnected) => {
+                progress.note(&self.disconnected())
+            }
+            (Phase::Working, _) => progress.show(format!("{}: the agent is working", self.name)),
             _ => {}
         }
         Ok(())
     }
 
-    fn late(&self, look: Look) -> Failure {
-        let why = match look {
-            Look::Alone => format!("{}; start sextant-agent there", self.alone()),
-            Look::Elsewhere(state) => self.elsewhere(state),
-            Look::Working | Look::Reached => {
-                "its agent is connected, and not done; look at sextant-agent's log there".into()
+    fn late(&self, phase: Phase) -> Failure {
+        let why = match phase {
+            Phase::Disconnected => format!("{}; start sextant-agent there", self.disconnected()),
+            Phase::Other(state) => self.replaced(state),
+            Phase::Working | Phase::Reached => {
+                "its agent is connected but has not finished; see the log of sextant-agent there".into()
             }
         };
         let Self { name, state, timeout, .. } = self;
         Failure::TimedOut(format!("node {name} is not {state} within {timeout:?}: {why}"))
     }
 
-    fn elsewhere(&self, state: NodeState) -> String {
+    fn replaced(&self, state: NodeState) -> String {
         let name = self.name;
-        format!("node {name} is {state}: somebody else changed it meanwhile; see `sextant node show {name}`")
+        format!("node {name} is {state}: another command has changed it; see `sextant node show {name}`")
     }
 
-    fn alone(&self) -> String {
+    fn disconnected(&self) -> String {
         let name = self.name;
         match (self.state, self.peers_lag.as_slice()) {
             (NodeState::Drained, []) => format!(
-                "peers have withdrawn; the agent of {name} is not connected and has not taken down its own routes"
+                "peers have withdrawn; the agent of {name} is not connected and has not removed its own routes"
             ),
             (NodeState::Drained, laggards) => format!(
-                "not withdrawn: {}; the agent of {name} is not connected and has not taken down its own routes",
+                "peers that have not withdrawn: {}; the agent of {name} is not connected and has not removed its own routes",
                 text::some_names(laggards)
             ),
             _ => format!("the agent of {name} is not connected and has not set up its host"),
@@ -257,47 +259,47 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_looked_at() {
+    fn the_phase_follows_from_state_and_session() {
         let name: NodeName = "host1".parse().unwrap();
-        let mut node = sample::well().nodes.remove(0);
-        for (wanted, state, session, look) in [
-            (NodeState::Drained, NodeState::Draining, true, Look::Working),
-            (NodeState::Drained, NodeState::Draining, false, Look::Alone),
-            (NodeState::Drained, NodeState::Drained, false, Look::Reached),
-            (NodeState::Drained, NodeState::Ready, true, Look::Elsewhere(NodeState::Ready)),
-            (NodeState::Ready, NodeState::Joining, true, Look::Working),
-            (NodeState::Ready, NodeState::Joining, false, Look::Alone),
-            (NodeState::Ready, NodeState::Ready, true, Look::Reached),
-            (NodeState::Ready, NodeState::Drained, true, Look::Elsewhere(NodeState::Drained)),
+        let mut node = sample::healthy().nodes.remove(0);
+        for (wanted, state, session, phase) in [
+            (NodeState::Drained, NodeState::Draining, true, Phase::Working),
+            (NodeState::Drained, NodeState::Draining, false, Phase::Disconnected),
+            (NodeState::Drained, NodeState::Drained, false, Phase::Reached),
+            (NodeState::Drained, NodeState::Ready, true, Phase::Other(NodeState::Ready)),
+            (NodeState::Ready, NodeState::Joining, true, Phase::Working),
+            (NodeState::Ready, NodeState::Joining, false, Phase::Disconnected),
+            (NodeState::Ready, NodeState::Ready, true, Phase::Reached),
+            (NodeState::Ready, NodeState::Drained, true, Phase::Other(NodeState::Drained)),
         ] {
             (node.peer.state, node.peer.session) = (state, session);
-            assert_eq!(goal(&name, wanted).look(&node), look, "{wanted}: {state}, session {session}");
+            assert_eq!(goal(&name, wanted).phase(&node), phase, "{wanted}: {state}, session {session}");
         }
     }
 
     #[test]
-    fn a_node_that_leaves_its_way_is_a_conflict() {
+    fn another_state_after_progress_is_a_conflict() {
         let name: NodeName = "host1".parse().unwrap();
         let (goal, progress) = (goal(&name, NodeState::Drained), Progress::new(String::new()));
-        let ready = Look::Elsewhere(NodeState::Ready);
-        let failure = goal.tell(ready, Some(Look::Working), &progress).unwrap_err();
+        let ready = Phase::Other(NodeState::Ready);
+        let failure = goal.report(ready, Some(Phase::Working), &progress).unwrap_err();
         assert_eq!(failure.exit_code(), 4);
-        assert!(goal.tell(ready, None, &progress).is_ok(), "the order may not be known there yet");
+        assert!(goal.report(ready, None, &progress).is_ok(), "the controller may not know the order yet");
         assert_eq!(goal.late(ready).exit_code(), 6);
     }
 
     #[test]
-    fn what_is_missing_at_the_end_is_named() {
+    fn a_time_out_names_the_missing_step() {
         let name: NodeName = "host1".parse().unwrap();
         let mut goal = goal(&name, NodeState::Drained);
         assert_eq!(
-            goal.late(Look::Alone).to_string(),
+            goal.late(Phase::Disconnected).to_string(),
             "node host1 is not drained within 30s: peers have withdrawn; the agent of host1 is not connected \
-             and has not taken down its own routes; start sextant-agent there"
+             and has not removed its own routes; start sextant-agent there"
         );
         goal.peers_lag = vec!["host2".parse().unwrap()];
-        let text = goal.late(Look::Alone).to_string();
-        assert!(text.contains("not withdrawn: host2;"), "{text}");
+        let text = goal.late(Phase::Disconnected).to_string();
+        assert!(text.contains("peers that have not withdrawn: host2;"), "{text}");
         assert_eq!(
             late_peers(&name, &goal.peers_lag),
             "host2 had not withdrawn in time and may still route to host1; see `sextant node show NAME`"

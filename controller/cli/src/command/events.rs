@@ -1,4 +1,4 @@
-//! What was done: those events that are there, and new ones as they come.
+//! `sextant events`: the changes in the store, and new ones as they happen.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::{
     show, text,
 };
 
-/// How long to wait before a controller is asked again.
+/// How long to wait before the next attempt.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// How an event's time compares with that of the event shown before it. The order is the store's.
+/// The time of an event compared with that of the previous one. Events have the order of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Time {
-    GoesOn,
+    Later,
     /// A wall clock is or was wrong.
-    GoesBack,
+    Earlier,
 }
 
 /// The events that were shown so far.
@@ -34,7 +34,7 @@ struct Shown {
 impl Shown {
     fn next(&mut self, event: &Event) -> Time {
         let before = self.last_unix_ms.replace(event.unix_ms);
-        if before.is_some_and(|before| event.unix_ms < before) { Time::GoesBack } else { Time::GoesOn }
+        if before.is_some_and(|before| event.unix_ms < before) { Time::Earlier } else { Time::Later }
     }
 }
 
@@ -57,12 +57,12 @@ pub(crate) async fn events(link: &mut Link, output: Output, wanted: &Wanted) -> 
         return show::write(text.as_bytes());
     }
     let (mut last, mut shown) = (None, Shown::default());
-    let mut in_trouble = false;
+    let mut interrupted = false;
     loop {
         let ended = follow(link, output, wanted, &mut last, &mut shown).await;
-        // The first connection must succeed; later ones are tried again, as a controller may restart.
+        // The first connection must succeed; later ones are retried, because a controller may restart.
         let (Err(Failure::Unavailable(why)), Some(_)) = (&ended, last) else { return ended };
-        if !std::mem::replace(&mut in_trouble, true) {
+        if !std::mem::replace(&mut interrupted, true) {
             eprintln!("sextant: {}; trying again", text::one_line(why));
         }
         tokio::time::sleep(RETRY).await;
@@ -77,7 +77,7 @@ async fn follow(
     last: &mut Option<(Incarnation, Revision)>,
     shown: &mut Shown,
 ) -> Result<(), Failure> {
-    // Once connected, only what is new is asked for.
+    // After a reconnect, only new events are requested.
     let rest = Wanted { last: wanted.last.filter(|_| last.is_none()), node: wanted.node.clone(), ..*wanted };
     let mut stream = link.events(&rest, *last).await?;
     while let Some(event) = stream.next::<Event>().await? {
@@ -89,15 +89,15 @@ async fn follow(
         };
         show::write(text.as_bytes())?;
     }
-    Err(Failure::Unavailable("the controller has ended the stream".into()))
+    Err(Failure::Unavailable("the controller ended the stream".into()))
 }
 
 fn line(event: &Event, shown: Time) -> String {
-    text::event(event, shown == Time::GoesBack)
+    text::event(event, shown == Time::Earlier)
 }
 
 fn json(event: &Event, shown: Time) -> Value {
-    json::value(json::Event::new(event, shown == Time::GoesBack))
+    json::value(json::Event::new(event, shown == Time::Earlier))
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_time_before_that_of_the_event_shown_before_is_marked() {
+    fn a_time_before_that_of_the_previous_event_is_marked() {
         let mut shown = Shown::default();
         let marked: Vec<bool> = [5_000, 5_000, 4_999, 4_999, 6_000]
             .map(|unix_ms| Event { unix_ms, ..sample::event() })
@@ -137,6 +137,6 @@ mod tests {
             "detail": "a\nb",
             "time_goes_back": false,
         });
-        assert_eq!(format!("{:#}", json(&sample::event(), Time::GoesOn)), format!("{expected:#}"));
+        assert_eq!(format!("{:#}", json(&sample::event(), Time::Later)), format!("{expected:#}"));
     }
 }

@@ -1,4 +1,4 @@
-//! What an address is.
+//! `sextant explain`: the use of an address.
 
 use std::net::Ipv6Addr;
 
@@ -18,8 +18,9 @@ use crate::{
 pub(crate) async fn explain(link: &mut Link, output: Output, address: Ipv6Addr) -> Result<(), Failure> {
     let explained = Explained::new(address, link.explain(address).await?)?;
     if explained.place == Place::Nowhere {
-        let why =
-            format!("{address} is in no pool and no reservation, and no node's; see `sextant pool list`");
+        let why = format!(
+            "{address} is in no pool and no reservation, and belongs to no node; see `sextant pool list`"
+        );
         return Err(Failure::NotFound(why));
     }
     show::print(output, &explained)

@@ -1,4 +1,4 @@
-//! Each command: what it asks, and what of the answer it shows.
+//! The commands: each calls a controller and shows the answer.
 
 mod backup;
 mod drain;
@@ -25,7 +25,7 @@ use crate::{
 
 use drain::Order;
 
-/// Does what is asked for.
+/// Executes a command.
 pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
     let CommandLine { global, command } = command_line;
     let output = global.output;
@@ -71,7 +71,7 @@ pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
     }
 }
 
-/// Fails where the asked controller and its store do not work together.
+/// Fails if the queried controller has a problem with its store.
 fn status(cluster: &Cluster, output: Output) -> Result<(), Failure> {
     show::print(output, cluster)?;
     let problems = cluster.asked().map(|asked| &asked.problems[..]).unwrap_or_default();
@@ -209,7 +209,7 @@ impl Show for PoolAdded {
         let warning = if self.pool.carries_mac() {
             ""
         } else {
-            "warning: past /80, a container's address cannot end in its MAC address\n"
+            "warning: a container prefix longer than /80 cannot carry a container's MAC address\n"
         };
         format!(
             "pool {name} {prefix} added: each host gets a /{host_len}, its containers a /{container_len}\n{warning}"
@@ -262,7 +262,7 @@ impl Show for Forgotten {
         self.nodes.iter().map(line).collect()
     }
 
-    /// One node as an object, several as a list of such.
+    /// One node as an object, several as a list of objects.
     fn json(&self) -> Value {
         let revision = self.revision;
         let one = |(name, prefix): &(NodeName, Prefix)| {

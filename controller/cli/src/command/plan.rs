@@ -1,4 +1,4 @@
-//! What a node's agent would change in its kernel now.
+//! `sextant plan`: the changes that a node's agent would make in its kernel now.
 
 use serde_json::Value;
 use sextant_proto::NodeName;
@@ -59,15 +59,15 @@ mod tests {
     fn changes_are_listed_with_their_reasons() {
         assert_eq!(
             plan(vec![change()]).text(0),
-            "host1 has 1 change to make (revision 12); paused: it makes none until `sextant resume`\n\
-             DO   ROUTE                                                           WHY                          WAITS FOR\n\
-             add  2001:db8:1:2::/64 via 2001:db8::3 dev eth0 proto 66 metric 512  peer host3 has no route yet  -\n"
+            "host1: 1 pending change (revision 12); paused: not applied until `sextant resume`\n\
+             ACTION  ROUTE                                                           REASON                       WAITING FOR\n\
+             add     2001:db8:1:2::/64 via 2001:db8::3 dev eth0 proto 66 metric 512  peer host3 has no route yet  -\n"
         );
         assert_eq!(plan(vec![change()]).json()["changes"][0]["waits"], Value::Null);
     }
 
     #[test]
-    fn nothing_to_do_is_said() {
+    fn an_empty_plan_has_nothing_to_do() {
         let plan = Plan { paused: false, ..plan(vec![]) };
         assert_eq!(plan.text(0), "host1: nothing to do (revision 12)\n");
         assert_eq!(

@@ -49,9 +49,12 @@ struct Reservations(Vec<Reservation>);
 impl Show for Done {
     fn text(&self, _now_unix_ms: u64) -> String {
         match &self.what {
-            Reserved::For(node) if node.is_empty() => format!("{} reserved: nobody gets it\n", self.prefix),
+            Reserved::For(node) if node.is_empty() => format!("{} reserved: no node gets it\n", self.prefix),
             Reserved::For(node) => {
-                format!("{} reserved for {node}: it gets this prefix once it claims anew\n", self.prefix)
+                format!(
+                    "{} reserved for {node}: the node gets this prefix with its next claim\n",
+                    self.prefix
+                )
             }
             Reserved::NoLonger => format!("{} no longer reserved\n", self.prefix),
         }

@@ -1,4 +1,4 @@
-//! The way between two nodes.
+//! `sextant trace`: the path between two nodes.
 
 use serde_json::Value;
 use sextant_proto::{
@@ -16,7 +16,7 @@ use crate::{
     text,
 };
 
-/// `sextant trace FROM TO`. What was seen is shown in any case.
+/// `sextant trace FROM TO`. The observations are shown even if the command fails.
 pub(crate) async fn trace(
     link: &mut Link,
     output: Output,
@@ -31,16 +31,16 @@ pub(crate) async fn trace(
     verdict(&trace)
 }
 
-/// How the command ends.
+/// The result of the command.
 fn verdict(trace: &Trace) -> Result<(), Failure> {
     if let Some((_, why)) = trace.unasked.first() {
-        return Err(Failure::Unavailable(format!("only half of it was looked at: {why}")));
+        return Err(Failure::Unavailable(format!("only half of the path was checked: {why}")));
     }
     let not_working: Vec<_> = trace.directions.iter().filter(|it| it.verdict != Verdict::Works).collect();
     match not_working[..] {
         [] => Ok(()),
-        [Direction { from, to, .. }] => Err(Failure::Failed(format!("the way {from} → {to} is broken"))),
-        _ => Err(Failure::Failed("the way is broken in both directions".to_owned())),
+        [Direction { from, to, .. }] => Err(Failure::Failed(format!("the path {from} → {to} is broken"))),
+        _ => Err(Failure::Failed("the path is broken in both directions".to_owned())),
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
     fn the_exit_code_is_the_worst_of_both_directions() {
         let mut trace = sample::trace();
         let failure = verdict(&trace).unwrap_err();
-        assert_eq!((failure.exit_code(), failure.to_string().as_str()), (1, "the way h2 → h1 is broken"));
+        assert_eq!((failure.exit_code(), failure.to_string().as_str()), (1, "the path h2 → h1 is broken"));
         trace.directions[1].verdict = Verdict::Works;
         assert!(verdict(&trace).is_ok());
         trace.unasked.push(("h2".parse().unwrap(), "no agent of node \"h2\" is connected".into()));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_see_all_of_it() {
+    fn json_has_all_observations() {
         let value = sample::trace().json();
         let (works, broken) = (&value["directions"][0], &value["directions"][1]);
         assert_eq!((&works["verdict"], &works["fix"]), (&json!("works"), &Value::Null));

@@ -1,4 +1,4 @@
-//! Waiting until every live agent has applied a revision.
+//! `sextant wait`: waits until every live agent has applied a revision.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     text,
 };
 
-/// How much later than asked for the controller's last word may come.
+/// How long after the time-out the controller's last message may arrive.
 const LATE: Duration = Duration::from_secs(5);
 
 /// `sextant wait`.
@@ -26,7 +26,7 @@ pub(crate) async fn wait(
     revision: Option<u64>,
     timeout: Option<Duration>,
 ) -> Result<(), Failure> {
-    let progress = Progress::new("asking a controller".into());
+    let progress = Progress::new("waiting for a controller".into());
     let waited = follow(link, revision.map(Revision), timeout, &progress).await?;
     drop(progress);
     if waited.done {
@@ -38,7 +38,7 @@ pub(crate) async fn wait(
     Err(Failure::TimedOut(text::lagging(&waited, timeout.unwrap_or_default())))
 }
 
-/// Shows the progress of a revision to its end: all live agents have it, or the time is over.
+/// Shows the progress of a revision until all live agents have applied it, or the time is over.
 pub(crate) async fn follow(
     link: &mut Link,
     revision: Option<Revision>,
@@ -52,15 +52,17 @@ pub(crate) async fn follow(
         progress.waited(&waited);
         last = Some(waited);
     }
-    last.ok_or_else(|| Failure::Failed("the controller said nothing of the revision; try again".into()))
+    last.ok_or_else(|| {
+        Failure::Failed("the controller reported no progress of the revision; try again".into())
+    })
 }
 
 async fn next(waiting: &mut Waiting, deadline: Option<Instant>) -> Result<Option<Waited>, Failure> {
     let Some(deadline) = deadline else {
         return waiting.next().await;
     };
-    let silent = |_| Failure::TimedOut("the controller said nothing more in time; try again".into());
-    tokio::time::timeout_at(deadline, waiting.next()).await.map_err(silent)?
+    let timed_out = |_| Failure::TimedOut("the controller stopped reporting progress; try again".into());
+    tokio::time::timeout_at(deadline, waiting.next()).await.map_err(timed_out)?
 }
 
 impl Show for Waited {

@@ -21,7 +21,7 @@ pub(crate) struct NodeChanged<'a> {
     pub(crate) laggards: &'a [NodeName],
 }
 
-/// A node's claim has ended.
+/// A node's claim ended.
 #[derive(Debug, Serialize)]
 pub(crate) struct ForgottenNode<'a> {
     pub(crate) name: &'a NodeName,
@@ -29,14 +29,14 @@ pub(crate) struct ForgottenNode<'a> {
     pub(crate) revision: Revision,
 }
 
-/// A reservation was made or has ended.
+/// A reservation was made or ended.
 #[derive(Debug, Serialize)]
 pub(crate) struct ReservationChanged {
     pub(crate) prefix: Prefix,
     pub(crate) revision: Revision,
 }
 
-/// A pause has begun or ended.
+/// A pause began or ended.
 #[derive(Debug, Serialize)]
 pub(crate) struct Paused {
     pub(crate) paused: bool,
@@ -78,7 +78,7 @@ pub(crate) struct Recovery<'a> {
     pub(crate) silent: &'a [NodeName],
 }
 
-/// How far the live agents are towards a revision.
+/// The progress of the live agents towards a revision.
 #[derive(Debug, Serialize)]
 pub(crate) struct Waited<'a> {
     revision: Revision,

@@ -1,4 +1,4 @@
-//! `docs/json.md` has each key of each answer, and no other.
+//! `docs/json.md` has exactly the keys of the answers.
 
 use std::{
     cell::RefCell,
@@ -108,7 +108,7 @@ impl Comparison {
     }
 }
 
-/// The unit by the key's name, where that has one.
+/// The unit in the name of the key, if it has one.
 fn unit(key: &Key) -> &str {
     match key.name.as_str() {
         name if name.ends_with("unix_ms") => "ms since 1970",
@@ -118,10 +118,10 @@ fn unit(key: &Key) -> &str {
     }
 }
 
-/// Samples of all answers, by the name of their object; together they have every object that can be in them.
+/// Samples of all answers, by the name of their object; together they contain every documented object.
 fn samples() -> Vec<(&'static str, Value)> {
     let name = "host1".parse().unwrap();
-    let (incarnation, revision) = (sample::well().incarnation, sample::well().revision);
+    let (incarnation, revision) = (sample::healthy().incarnation, sample::healthy().revision);
     let prefix = "2001:db8:1::/64".parse().unwrap();
     let waited = answer::Waited { revision, applied: 1, live: 2, done: false, laggards: sample::names() };
     let explained = sample::explained();
@@ -131,7 +131,7 @@ fn samples() -> Vec<(&'static str, Value)> {
     trace.unasked.push((sample::names().remove(0), "no agent is connected".into()));
     let mut samples = vec![
         ("Status", value(Status::from(&cluster))),
-        ("Status", value(Status::from(&sample::well()))),
+        ("Status", value(Status::from(&sample::healthy()))),
         ("Pool", value(Pool::from(&cluster.pools[0]))),
         ("Reservation", value(Reservation::from(&sample::reservation()))),
         ("BgpNeighbour", value(BgpNeighbour::new(&name, &sample::neighbour()))),
@@ -204,7 +204,7 @@ fn the_page_has_every_command_and_the_object_that_it_prints() {
     assert_eq!(missing, ["sextant completions"], "it prints a script");
 }
 
-/// The commands without subcommands, with all their words.
+/// The commands without subcommands, with their full names.
 fn commands(command: &clap::Command, before: &str) -> Vec<String> {
     let words = format!("{before}{}", command.get_name());
     let inner: Vec<_> = command.get_subcommands().flat_map(|it| commands(it, &format!("{words} "))).collect();

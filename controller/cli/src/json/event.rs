@@ -5,7 +5,7 @@ use sextant_proto::{Incarnation, NodeName, PoolName, Prefix, Revision};
 
 use crate::answer;
 
-/// A change that somebody made.
+/// A change in the store.
 #[derive(Debug, Serialize)]
 pub(crate) struct Event<'a> {
     revision: Revision,
@@ -21,7 +21,7 @@ pub(crate) struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// `time_goes_back`: its time is before that of the event that was shown before it.
+    /// `time_goes_back`: its time is before that of the previous event.
     pub(crate) fn new(event: &'a answer::Event, time_goes_back: bool) -> Self {
         Self {
             revision: event.revision,

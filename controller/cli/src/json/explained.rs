@@ -1,4 +1,4 @@
-//! An address.
+//! The use of an address.
 
 use std::net::Ipv6Addr;
 
@@ -8,7 +8,7 @@ use sextant_proto::{NodeName, NodeState, PoolName, Prefix, Revision};
 use super::filled;
 use crate::answer::{self, Place, RouteState};
 
-/// All that is known of an address.
+/// The use of an address.
 #[derive(Debug, Serialize)]
 pub(crate) struct Explained<'a> {
     address: Ipv6Addr,

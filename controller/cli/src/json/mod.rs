@@ -1,7 +1,7 @@
-//! Answers for programs: one schema for each answer. Keys stay what they are from version to version; `docs/json.md` documents
-//! them, which a test compares with samples of each schema. Pure.
+//! Answers for programs: one schema for each answer. Keys are stable between versions; `docs/json.md` documents them, and a
+//! test compares that page with samples of each schema. Pure.
 //!
-//! Prefixes, addresses and ids are text, and what is not there is `null`.
+//! Prefixes, addresses and ids are text; a missing value is `null`.
 
 mod change;
 mod event;
@@ -36,8 +36,7 @@ pub(crate) use trace::Trace;
 
 /// The JSON of an answer.
 pub(crate) fn value(answer: impl Serialize) -> Value {
-    serde_json::to_value(answer)
-        .expect("the schemas have keys that are text, and values that JSON can represent")
+    serde_json::to_value(answer).expect("all keys of the schemas are text, and JSON can represent all values")
 }
 
 /// The JSON of a list of answers.
@@ -45,12 +44,12 @@ pub(crate) fn list<T: Serialize>(answers: impl IntoIterator<Item = T>) -> Value 
     answers.into_iter().map(value).collect()
 }
 
-/// `None` stands for an empty text.
+/// `None` for an empty text.
 fn filled(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// `None` stands for 0: a time that is not known.
+/// `None` for 0, an unknown time.
 fn known(unix_ms: u64) -> Option<u64> {
     Some(unix_ms).filter(|time| *time > 0)
 }

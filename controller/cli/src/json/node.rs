@@ -1,4 +1,4 @@
-//! Nodes, and what their agents report.
+//! Nodes, and the reports of their agents.
 
 use std::net::Ipv6Addr;
 
@@ -34,7 +34,7 @@ pub(crate) struct Node<'a> {
     stopped_unix_ms: Option<u64>,
 }
 
-/// Which claim a node holds.
+/// The epoch of a claim.
 #[derive(Debug, Serialize)]
 struct Epoch {
     incarnation: Incarnation,
@@ -48,7 +48,7 @@ struct Uplink<'a> {
     addresses: Vec<String>,
 }
 
-/// What an agent reports of its kernel and host.
+/// An agent's report of its kernel and host.
 #[derive(Debug, Serialize)]
 pub(super) struct Applied<'a> {
     revision: Revision,
@@ -66,7 +66,7 @@ struct FailedRoute<'a> {
     error: &'a str,
 }
 
-/// A route of another process for the destination of one of ours.
+/// A route of another process with the destination of an agent's route.
 #[derive(Debug, Serialize)]
 struct Conflict<'a> {
     destination: Prefix,
@@ -84,7 +84,7 @@ pub(super) struct Problem<'a> {
     since_unix_ms: u64,
 }
 
-/// An agent that routes to all nodes, and holds no prefix.
+/// An agent that routes to all nodes and holds no prefix.
 #[derive(Debug, Serialize)]
 pub(super) struct Router<'a> {
     name: &'a NodeName,

@@ -1,4 +1,4 @@
-//! The changes that a node would make now.
+//! The pending changes of a node's routes.
 
 use serde::Serialize;
 use sextant_proto::{NodeName, Prefix, Revision};

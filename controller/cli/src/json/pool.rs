@@ -6,7 +6,7 @@ use sextant_proto::{PoolName, Prefix};
 use super::filled;
 use crate::answer;
 
-/// A pool, and how much of it is used.
+/// A pool and its use.
 #[derive(Debug, Serialize)]
 pub(crate) struct Pool<'a> {
     name: &'a PoolName,

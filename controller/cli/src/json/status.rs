@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{answer, troubles};
 
-/// The cluster, and everything that needs an operator.
+/// The cluster, and all problems that need an operator.
 #[derive(Debug, Serialize)]
 pub(crate) struct Status<'a> {
     well: bool,
@@ -50,7 +50,7 @@ struct Backups<'a> {
     earlier: Option<&'a str>,
 }
 
-/// Something that needs an operator.
+/// A problem that needs an operator.
 #[derive(Debug, Serialize)]
 struct Trouble {
     kind: &'static str,

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::answer::{Cluster, Waited as Progress, sample};
 
-/// Compared as text, so that the order of the keys counts too.
+/// Compared as text, because the order of the keys counts.
 #[track_caller]
 fn is(value: &Value, expected: &Value) {
     assert_eq!(format!("{value:#}"), format!("{expected:#}"));
@@ -34,7 +34,7 @@ fn a_pool_is() {
         "reserved": 2,
         "quarantined": 0
     });
-    is(&pool(&sample::well().pools[0]), &expected);
+    is(&pool(&sample::healthy().pools[0]), &expected);
 }
 
 #[test]
@@ -163,20 +163,20 @@ fn a_status_is() {
             {
                 "kind": "node_down",
                 "node": "host2",
-                "text": "node host2 is ready, and its agent is gone; start sextant-agent there, \
-                         or `sextant node forget host2` if the host is gone for good",
+                "text": "node host2 is ready, but its agent is not connected; start sextant-agent there, \
+                         or run `sextant node forget host2` if the host is gone for good",
                 "what": null,
                 "since_unix_ms": null
             }
         ]
     });
     is(&status(&cluster), &expected);
-    assert_eq!(status(&sample::well())["well"], json!(true));
+    assert_eq!(status(&sample::healthy())["well"], json!(true));
 }
 
 #[test]
 fn a_problem_of_a_host_is() {
-    let mut cluster = sample::well();
+    let mut cluster = sample::healthy();
     sample::lose_bridge(&mut cluster.nodes[1]);
     let shown = status(&cluster);
     assert_eq!(shown["well"], json!(false));

@@ -27,14 +27,14 @@ struct Direction<'a> {
     at: Option<&'a NodeName>,
     why: Option<&'a str>,
     fix: Option<&'a str>,
-    /// The former name of `fix`, for programs that are written for version 0.1.
+    /// The former name of `fix`, for programs written for version 0.1.
     mend: Option<&'a str>,
     checks: Vec<Check<'a>>,
     probe: Option<Probe<'a>>,
     arrived: Option<u32>,
 }
 
-/// Something that an agent has checked.
+/// A check by an agent.
 #[derive(Debug, Serialize)]
 struct Check<'a> {
     node: &'a NodeName,
@@ -42,11 +42,11 @@ struct Check<'a> {
     state: &'static str,
     saw: &'a str,
     fix: Option<&'a str>,
-    /// The former name of `fix`, for programs that are written for version 0.1.
+    /// The former name of `fix`, for programs written for version 0.1.
     mend: Option<&'a str>,
 }
 
-/// Packets that an agent has sent to the other host.
+/// Packets that an agent sent to the other host.
 #[derive(Debug, Serialize)]
 struct Probe<'a> {
     kind: Option<&'static str>,

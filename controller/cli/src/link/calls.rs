@@ -1,4 +1,4 @@
-//! What can be asked of a controller.
+//! The calls to a controller.
 
 use std::{net::Ipv6Addr, time::Duration};
 
@@ -14,21 +14,21 @@ use crate::{
     failure::Failure,
 };
 
-/// How long a trace may take: agents are asked three times, and one that hangs has 9 s each time.
+/// How long a trace may take: each agent gets three requests, with a time-out of 9 s each.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a call may take that reads or writes the whole store.
+/// How long a call that reads or writes the whole store may take.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(600);
-/// How many octets of a file one message carries.
+/// The octets of a file in one message.
 const PIECE: usize = 256 << 10;
 
-/// Which events are asked for.
+/// The requested events.
 pub(crate) struct Wanted {
     pub(crate) follow: bool,
     pub(crate) node: Option<NodeName>,
     pub(crate) last: Option<u32>,
 }
 
-/// Progress of agents.
+/// The progress of the agents.
 pub(crate) type Waiting = Following<v1::WaitProgress>;
 
 impl Link {
@@ -106,14 +106,14 @@ impl Link {
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    /// The prefixes that are free now, in the order of `names`, and the revision of that.
+    /// The freed prefixes, in the order of `names`, and the revision of the change.
     pub(crate) async fn forget_nodes(
         &mut self,
         names: &[NodeName],
         force: bool,
         confirm: Option<u32>,
     ) -> Result<(Vec<Prefix>, Revision), Failure> {
-        // An older controller knows of one name only.
+        // An older controller supports one name only.
         let (name, names) = match names {
             [name] => (name.to_string(), Vec::new()),
             names => (String::new(), names.iter().map(ToString::to_string).collect()),
@@ -165,7 +165,7 @@ impl Link {
         self.ask_within(TRACE_TIMEOUT, call).await
     }
 
-    /// Events after those of `after`, which is of this incarnation.
+    /// Events after the revision `after` of its incarnation.
     pub(crate) async fn events(
         &mut self,
         wanted: &Wanted,
@@ -205,7 +205,7 @@ impl Link {
         self.change_within(WHOLE_TIMEOUT, call).await
     }
 
-    /// How many keys were taken away again.
+    /// The number of deleted keys.
     pub(crate) async fn undo_restore(&mut self) -> Result<u64, Failure> {
         let call = async |mut client: Client| client.undo_restore(v1::UndoRestoreRequest {}).await;
         Ok(self.change_within(WHOLE_TIMEOUT, call).await?.deleted)
@@ -222,7 +222,7 @@ impl Link {
         self.ask(call).await
     }
 
-    /// `None` stands for the last revision that agents see, and for ever.
+    /// Without a revision: the last one published to agents. Without a time-out: no limit.
     pub(crate) async fn wait(
         &mut self,
         revision: Option<Revision>,
@@ -250,7 +250,7 @@ impl TryFrom<v1::BackupPiece> for Piece {
     }
 }
 
-/// At least 1: 0 stands for another time on the wire.
+/// At least 1: on the wire, 0 means the default.
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zero_is_not_sent_for_a_time() {
+    fn a_time_is_never_sent_as_zero() {
         assert_eq!(millis(Duration::ZERO), 1);
     }
 }

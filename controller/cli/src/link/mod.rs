@@ -1,7 +1,7 @@
-//! The gRPC edge: with [`calls`], what can be asked for, the only room of the command line that knows `tonic`.
+//! The gRPC edge, with the [`calls`]: the only module of the command line that knows `tonic`.
 //!
-//! Controllers are tried in turn. What only asks goes on to the next one whenever one does not answer; what changes
-//! something only while it surely has not been heard.
+//! Controllers are tried in turn. A call that only reads goes to the next controller whenever one does not answer; a call that
+//! changes something only if the controller certainly did not receive it.
 
 mod calls;
 
@@ -19,11 +19,11 @@ use crate::failure::Failure;
 
 pub(crate) use calls::{Waiting, Wanted};
 
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a call that is answered at once may take.
+/// How long an ordinary call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// After how much silence a controller is asked for a sign of life, and how long that may take.
+/// The interval of HTTP/2 keepalive pings, and the time-out of their answer.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
 type Client = AdminServiceClient<Channel>;
@@ -32,7 +32,7 @@ type Client = AdminServiceClient<Channel>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
-/// A text that is no controller's address.
+/// An invalid address of a controller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{0}\" is not a controller's address; write it as http://HOST:PORT, e.g. http://[2001:db8::c:1]:7300"
@@ -60,40 +60,40 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Why an attempt at one controller gave no answer.
+/// The failure of a call to one controller.
 #[derive(Debug)]
-enum Miss {
-    /// It has surely done nothing: another one may be asked, whatever the question.
-    Unheard(String),
-    /// It, or what it needs, is not there; it may have done what was asked.
+enum CallError {
+    /// The controller did not receive the call: any call may go to another controller.
+    NotReceived(String),
+    /// The controller or its store is unavailable; it may have executed the call.
     Unavailable(String),
-    /// The connection broke while it was at it.
+    /// The connection broke during the call.
     Lost(String),
-    /// It answered, with a refusal.
+    /// The controller refused the call.
     Refused(Failure),
 }
 
 /// The controllers.
 pub(crate) struct Link {
     endpoints: Vec<Endpoint>,
-    /// Which one is asked.
-    turn: usize,
+    /// The index of the present endpoint.
+    current: usize,
     client: Option<Client>,
 }
 
 impl Link {
-    /// Nothing is connected yet.
+    /// Without a connection yet.
     ///
     /// # Errors
-    /// If plain text may not go to one of them.
+    /// If unencrypted connections to one of them are not allowed.
     pub(crate) fn new(endpoints: Vec<Endpoint>, insecure: bool) -> Result<Self, Failure> {
         for endpoint in &endpoints {
             plain_text_allowed("--controller", endpoint.0.host().unwrap_or_default(), insecure)?;
         }
-        Ok(Self { endpoints, turn: 0, client: None })
+        Ok(Self { endpoints, current: 0, client: None })
     }
 
-    /// Something that may be asked twice.
+    /// A call that may be repeated.
     async fn ask<R>(
         &mut self,
         call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
@@ -103,23 +103,23 @@ impl Link {
 
     async fn ask_within<R>(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
         let mut reasons = Vec::new();
         for _ in 0..self.endpoints.len() {
-            match self.attempt(patience, &call).await {
+            match self.attempt(timeout, &call).await {
                 Ok(answer) => return Ok(answer),
-                Err(Miss::Refused(failure)) => return Err(failure),
-                Err(Miss::Unheard(why) | Miss::Unavailable(why) | Miss::Lost(why)) => {
-                    self.pass_over(&mut reasons, &why);
+                Err(CallError::Refused(failure)) => return Err(failure),
+                Err(CallError::NotReceived(why) | CallError::Unavailable(why) | CallError::Lost(why)) => {
+                    self.use_next(&mut reasons, &why);
                 }
             }
         }
         Err(Failure::Unavailable(reasons.join("; ")))
     }
 
-    /// Something that is to be done once.
+    /// A call that must be executed at most once.
     async fn change<R>(
         &mut self,
         call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
@@ -129,22 +129,22 @@ impl Link {
 
     async fn change_within<R>(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
         let mut reasons = Vec::new();
         for _ in 0..self.endpoints.len() {
-            match self.attempt(patience, &call).await {
+            match self.attempt(timeout, &call).await {
                 Ok(answer) => return Ok(answer),
-                Err(Miss::Refused(failure)) => return Err(failure),
-                Err(Miss::Unheard(why)) => self.pass_over(&mut reasons, &why),
-                Err(Miss::Unavailable(why)) => {
-                    self.pass_over(&mut reasons, &why);
+                Err(CallError::Refused(failure)) => return Err(failure),
+                Err(CallError::NotReceived(why)) => self.use_next(&mut reasons, &why),
+                Err(CallError::Unavailable(why)) => {
+                    self.use_next(&mut reasons, &why);
                     break;
                 }
-                Err(Miss::Lost(why)) => {
-                    let why = format!("{why}; it may have done it all the same: look with `sextant status`");
-                    self.pass_over(&mut reasons, &why);
+                Err(CallError::Lost(why)) => {
+                    let why = format!("{why}; the change may have been made: check with `sextant status`");
+                    self.use_next(&mut reasons, &why);
                     break;
                 }
             }
@@ -153,33 +153,34 @@ impl Link {
     }
 
     fn endpoint(&self) -> &Endpoint {
-        &self.endpoints[self.turn]
+        &self.endpoints[self.current]
     }
 
-    fn pass_over(&mut self, reasons: &mut Vec<String>, why: &str) {
+    fn use_next(&mut self, reasons: &mut Vec<String>, why: &str) {
         reasons.push(format!("controller {}: {why}", self.endpoint()));
         self.client = None;
-        self.turn = (self.turn + 1) % self.endpoints.len();
+        self.current = (self.current + 1) % self.endpoints.len();
     }
 
     async fn attempt<R>(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         call: &impl AsyncFn(Client) -> Result<Response<R>, Status>,
-    ) -> Result<R, Miss> {
+    ) -> Result<R, CallError> {
         let client = match &self.client {
             Some(client) => client.clone(),
             None => connect(self.endpoint()).await?,
         };
         self.client = Some(client.clone());
-        let answer = tokio::time::timeout(patience, call(client)).await;
-        let answer = answer
-            .map_err(|_| Miss::Lost(format!("takes connections, but gave no answer within {patience:?}")))?;
-        Ok(answer.map_err(|status| miss(&status))?.into_inner())
+        let answer = tokio::time::timeout(timeout, call(client)).await;
+        let answer = answer.map_err(|_| {
+            CallError::Lost(format!("accepts connections, but did not answer within {timeout:?}"))
+        })?;
+        Ok(answer.map_err(|status| call_error(&status))?.into_inner())
     }
 }
 
-/// Messages of a controller, as they come.
+/// A stream of messages from a controller.
 pub(crate) struct Following<M> {
     stream: Streaming<M>,
     endpoint: Endpoint,
@@ -189,9 +190,9 @@ impl<M> Following<M> {
     /// The next one; `None` after the last.
     pub(crate) async fn next<T: TryFrom<M, Error = MessageError>>(&mut self) -> Result<Option<T>, Failure> {
         let endpoint = &self.endpoint;
-        let message = self.stream.message().await.map_err(|status| match miss(&status) {
-            Miss::Refused(failure) => failure,
-            Miss::Unheard(why) | Miss::Unavailable(why) | Miss::Lost(why) => {
+        let message = self.stream.message().await.map_err(|status| match call_error(&status) {
+            CallError::Refused(failure) => failure,
+            CallError::NotReceived(why) | CallError::Unavailable(why) | CallError::Lost(why) => {
                 Failure::Unavailable(format!("controller {endpoint}: {why}"))
             }
         })?;
@@ -199,50 +200,50 @@ impl<M> Following<M> {
     }
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<Client, Miss> {
+async fn connect(endpoint: &Endpoint) -> Result<Client, CallError> {
     let channel = Channel::builder(endpoint.0.clone())
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true);
-    // The connector's own time-out does not cover name resolution.
+    // The connector's time-out does not cover name resolution.
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, channel.connect()).await;
-    let fix = "is sextant-controller running there? Name another one with --controller";
+    let fix = "is sextant-controller running there? Set another one with --controller";
     let channel = connected
-        .map_err(|_| Miss::Unheard(format!("cannot connect within {CONNECT_TIMEOUT:?}; {fix}")))?
-        .map_err(|error| Miss::Unheard(format!("cannot connect: {}; {fix}", root_cause(&error))))?;
-    // A large cluster's routes pass the default of 4 MiB.
+        .map_err(|_| CallError::NotReceived(format!("cannot connect within {CONNECT_TIMEOUT:?}; {fix}")))?
+        .map_err(|error| CallError::NotReceived(format!("cannot connect: {}; {fix}", root_cause(&error))))?;
+    // The routes of a large cluster exceed the default of 4 MiB.
     Ok(Client::new(channel).max_decoding_message_size(usize::MAX))
 }
 
-/// What a status means to who asked. A peer that is no gRPC server, or another one, shows in these codes.
-fn miss(status: &Status) -> Miss {
+/// The meaning of a status for the caller. The codes also reveal a peer that is not a sextant-controller.
+fn call_error(status: &Status) -> CallError {
     let (text, broken) = (status.message().to_owned(), status.source().is_some());
-    let alien = || {
+    let other_server = || {
         let cause = if broken { root_cause(status) } else { text.clone() };
-        Miss::Unheard(format!(
+        CallError::NotReceived(format!(
             "answers, but not as a sextant-controller ({cause}); check the address and port against its --listen"
         ))
     };
     match status.code() {
-        Code::Unimplemented => alien(),
-        Code::Internal | Code::Unknown if broken || text.contains("protocol error") => alien(),
+        Code::Unimplemented => other_server(),
+        Code::Internal | Code::Unknown if broken || text.contains("protocol error") => other_server(),
         Code::Unavailable | Code::Cancelled | Code::Unknown if broken => {
-            Miss::Lost(format!("the connection is lost: {}", root_cause(status)))
+            CallError::Lost(format!("connection lost: {}", root_cause(status)))
         }
-        Code::Unavailable | Code::Cancelled => Miss::Unavailable(text),
-        Code::InvalidArgument | Code::OutOfRange => Miss::Refused(Failure::Usage(text)),
-        Code::NotFound => Miss::Refused(Failure::NotFound(text)),
+        Code::Unavailable | Code::Cancelled => CallError::Unavailable(text),
+        Code::InvalidArgument | Code::OutOfRange => CallError::Refused(Failure::Usage(text)),
+        Code::NotFound => CallError::Refused(Failure::NotFound(text)),
         Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => {
-            Miss::Refused(Failure::Conflict(text))
+            CallError::Refused(Failure::Conflict(text))
         }
-        Code::DeadlineExceeded => Miss::Refused(Failure::TimedOut(text)),
-        code if text.is_empty() => Miss::Refused(Failure::Failed(code.description().to_owned())),
-        _ => Miss::Refused(Failure::Failed(text)),
+        Code::DeadlineExceeded => CallError::Refused(Failure::TimedOut(text)),
+        code if text.is_empty() => CallError::Refused(Failure::Failed(code.description().to_owned())),
+        _ => CallError::Refused(Failure::Failed(text)),
     }
 }
 
-/// The innermost reason of an error; the outer ones only say "transport error".
+/// The innermost cause of an error; the outer texts are only "transport error".
 fn root_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_past_loopback_is_refused() {
+    fn plain_text_beyond_loopback_is_refused() {
         let endpoints: Vec<Endpoint> = vec!["http://[2001:db8::c]:7300".parse().unwrap()];
         let failure = Link::new(endpoints.clone(), false).err().unwrap();
         assert_eq!(failure.exit_code(), 2);
@@ -288,17 +289,17 @@ mod tests {
             (Code::ResourceExhausted, 1),
             (Code::Internal, 1),
         ] {
-            match miss(&Status::new(code, "why, and the fix")) {
-                Miss::Refused(failure) => {
+            match call_error(&Status::new(code, "reason, and the fix")) {
+                CallError::Refused(failure) => {
                     assert_eq!(failure.exit_code(), exit_code, "{code}");
-                    assert_eq!(failure.to_string(), "why, and the fix");
+                    assert_eq!(failure.to_string(), "reason, and the fix");
                 }
                 other => panic!("{code}: {other:?}"),
             }
         }
         assert!(matches!(
-            miss(&Status::unavailable("the store is full")),
-            Miss::Unavailable(text) if text == "the store is full"
+            call_error(&Status::unavailable("the store is full")),
+            CallError::Unavailable(text) if text == "the store is full"
         ));
     }
 }

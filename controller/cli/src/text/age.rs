@@ -1,11 +1,11 @@
-//! Ages, as people read them.
+//! Ages for people.
 
-/// How long ago something was, in its largest unit; `-` if it is not known (0).
+/// The age of a time, in its largest unit; `-` if the time is unknown (0).
 pub(crate) fn age(now_unix_ms: u64, then_unix_ms: u64) -> String {
     if then_unix_ms == 0 {
         return "-".into();
     }
-    // Clocks of two hosts differ: what is ahead of ours is now.
+    // The clocks of two hosts differ: a time in the future counts as now.
     let seconds = now_unix_ms.saturating_sub(then_unix_ms) / 1000;
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -6,7 +6,7 @@ use sextant_proto::{BgpNeighbour, NodeName};
 
 use super::table;
 
-/// Neighbours, and whose they are.
+/// Neighbours with their nodes.
 pub(crate) fn list<'a>(
     neighbours: impl Iterator<Item = (&'a NodeName, &'a BgpNeighbour)>,
     now_unix_ms: u64,
@@ -30,7 +30,7 @@ pub(crate) fn list<'a>(
     table::table(header, neighbours.map(row))
 }
 
-/// For how long, in whole seconds.
+/// The age in whole seconds.
 fn since(then_unix_ms: u64, now_unix_ms: u64) -> String {
     let secs = now_unix_ms.saturating_sub(then_unix_ms) / 1000;
     format!("{:?}", Duration::from_secs(secs))

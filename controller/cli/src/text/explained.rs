@@ -1,18 +1,18 @@
-//! What an address is, for people.
+//! The use of an address, for people.
 
 use super::{age, some_names, table};
 use crate::answer::{Explained, Place, RouteState};
 
-/// All that is known of an address.
+/// The use of an address.
 pub(crate) fn show(it: &Explained, now_unix_ms: u64) -> String {
     let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
     rows.extend(it.pool.as_ref().map(|pool| ("pool", vec![format!("{} {}", pool.name, pool.prefix)])));
     rows.extend(it.reservation.map(|prefix| ("reservation", vec![prefix.to_string()])));
-    let said = |text: &String| (!text.is_empty()).then(|| vec![text.clone()]);
-    rows.extend(said(&it.reserved_for).map(|node| ("reserved for", node)));
-    rows.extend(said(&it.reason).map(|reason| ("reason", reason)));
+    let given = |text: &String| (!text.is_empty()).then(|| vec![text.clone()]);
+    rows.extend(given(&it.reserved_for).map(|node| ("reserved for", node)));
+    rows.extend(given(&it.reason).map(|reason| ("reason", reason)));
     rows.extend(it.freed.as_ref().map(|(node, since)| {
-        ("rests", vec![format!("{node} had it until {} ago", age(now_unix_ms, *since))])
+        ("quarantined", vec![format!("freed by {node} {} ago", age(now_unix_ms, *since))])
     }));
     if let Some(node) = &it.node {
         let hops = node.peer.next_hops.iter().map(ToString::to_string).collect();
@@ -22,12 +22,12 @@ pub(crate) fn show(it: &Explained, now_unix_ms: u64) -> String {
         rows.push(("container prefix", container.into_iter().collect()));
         rows.push(("next hop", hops));
         let since = age(now_unix_ms, node.claimed_unix_ms);
-        rows.push(("held since", vec![format!("{since} ago, revision {}", node.peer.claimed)]));
+        rows.push(("claimed", vec![format!("{since} ago, revision {}", node.peer.claimed)]));
     }
     for (key, state) in [
         ("routed by", RouteState::Applied),
-        ("not yet by", RouteState::Pending),
-        ("not known of", RouteState::Unknown),
+        ("pending on", RouteState::Pending),
+        ("unknown on", RouteState::Unknown),
     ] {
         let nodes = it.at(state);
         if !nodes.is_empty() {
@@ -36,7 +36,7 @@ pub(crate) fn show(it: &Explained, now_unix_ms: u64) -> String {
     }
     let failed = it.failed();
     if !failed.is_empty() {
-        rows.push(("failed at", failed));
+        rows.push(("failed on", failed));
     }
     format!("{}\n{}", sentence(it), table::keys(&rows))
 }
@@ -45,14 +45,14 @@ fn sentence(it: &Explained) -> String {
     let address = it.address;
     let node = it.node.as_ref().map(|node| node.name().to_string()).unwrap_or_default();
     match it.place {
-        Place::ContainerPrefix => format!("{address} is a container's address on {node}"),
+        Place::ContainerPrefix => format!("{address} is a container address on {node}"),
         Place::HostPrefix => {
-            format!("{address} is in the host prefix of {node}, but outside of its container prefix")
+            format!("{address} is in the host prefix of {node}, but outside its container prefix")
         }
-        Place::Uplink => format!("{address} is {node}'s own address, on an uplink"),
-        Place::Reserved => format!("{address} is in a reservation, and nobody's"),
-        Place::Unclaimed => format!("{address} is in a pool, and nobody's: it is refused everywhere"),
-        Place::Nowhere => format!("{address} is nothing of the cluster"),
+        Place::Uplink => format!("{address} is an uplink address of {node}"),
+        Place::Reserved => format!("{address} is reserved and unassigned"),
+        Place::Unclaimed => format!("{address} is in a pool and unassigned: packets to it are rejected"),
+        Place::Nowhere => format!("{address} does not belong to the cluster"),
     }
 }
 
@@ -62,23 +62,23 @@ mod tests {
     use crate::answer::sample;
 
     #[test]
-    fn a_containers_address() {
+    fn a_container_address() {
         assert_eq!(
             show(&sample::explained(), sample::NOW),
-            "2001:db8:1:1::5 is a container's address on host2\n\
+            "2001:db8:1:1::5 is a container address on host2\n\
              pool              main 2001:db8:1::/48\n\
              node              host2 (ready)\n\
              host prefix       2001:db8:1:1::/64\n\
              container prefix  2001:db8:1:1::/80\n\
              next hop          2001:db8::2\n\
-             held since        2h ago, revision 12\n\
+             claimed           2h ago, revision 12\n\
              routed by         host1\n\
-             failed at         host3: File exists\n"
+             failed on         host3: File exists\n"
         );
     }
 
     #[test]
-    fn an_address_of_nobody() {
+    fn an_unassigned_address() {
         let mut it = sample::explained();
         (it.place, it.node, it.routes) = (Place::Reserved, None, Vec::new());
         it.reservation = Some("2001:db8:1:1::/64".parse().unwrap());
@@ -86,12 +86,12 @@ mod tests {
         it.freed = Some(("host2".into(), sample::NOW - 60_000));
         assert_eq!(
             show(&it, sample::NOW),
-            "2001:db8:1:1::5 is in a reservation, and nobody's\n\
+            "2001:db8:1:1::5 is reserved and unassigned\n\
              pool          main 2001:db8:1::/48\n\
              reservation   2001:db8:1:1::/64\n\
              reserved for  host7\n\
              reason        moves in on Monday\n\
-             rests         host2 had it until 1m ago\n"
+             quarantined   freed by host2 1m ago\n"
         );
     }
 }

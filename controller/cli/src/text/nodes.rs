@@ -8,7 +8,7 @@ use crate::{
     troubles::FLAPPING,
 };
 
-/// All nodes; what failed is a column only where something has.
+/// All nodes; failures and problems are columns only if there are any.
 pub(crate) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {
     let row = |node: &Node| row(node, cluster.revision, now_unix_ms);
     let header = ["NAME", "STATE", "PREFIX", "NEXT-HOP", "AGENT", "APPLIED", "SINCE"];
@@ -19,7 +19,7 @@ pub(crate) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {
     table::with(header, nodes.iter().map(row), &extras)
 }
 
-/// A column that is there only where one of `nodes` has something in it.
+/// A column that is shown only if it has an entry for one of `nodes`.
 fn extra(
     header: &'static str,
     nodes: &[Node],
@@ -42,8 +42,8 @@ fn row(node: &Node, newest: Revision, now_unix_ms: u64) -> [String; 7] {
     ]
 }
 
-/// `ready`, `ready (agent unknown)` where it is not known whether there is a session, or without one `ready (forwarding without agent)`, `ready (dead)`, and `ready (down)` while its peers
-/// have not said which.
+/// E.g. `ready`; `ready (agent unknown)` if it is unknown whether its agent is connected; without an agent `ready (forwarding
+/// without agent)`, `ready (dead)`, or `ready (down)` while its peers have not reported which.
 pub(crate) fn state(node: &Node) -> String {
     let down = match node.liveness {
         _ if node.unknown => " (agent unknown)",
@@ -55,7 +55,7 @@ pub(crate) fn state(node: &Node) -> String {
     format!("{}{down}", node.state())
 }
 
-/// What its peers see of its host, and since when.
+/// The state of its host as observed by its peers.
 fn seen(node: &Node, now_unix_ms: u64) -> Vec<String> {
     let what = match node.liveness {
         Liveness::Forwarding => "forwarding without agent",
@@ -65,15 +65,16 @@ fn seen(node: &Node, now_unix_ms: u64) -> Vec<String> {
     vec![format!("{what}, since {} ago", age(now_unix_ms, node.liveness_since_unix_ms))]
 }
 
-/// With more than one of the same id, how often one has put off the other.
+/// The state of its agent, and duplicates of its node id.
 fn agents(node: &Node, now_unix_ms: u64) -> Vec<String> {
-    let put_off = format!("{} times in 5 minutes put off by another agent of its id", node.superseded);
-    let more = (node.superseded >= FLAPPING).then_some(put_off);
+    let superseded =
+        format!("superseded {} times within 5 minutes by another agent with its node id", node.superseded);
+    let more = (node.superseded >= FLAPPING).then_some(superseded);
     let since = (agent(node) == "stopped")
-        .then(|| format!(", as it was told to, {} ago", age(now_unix_ms, node.stopped_unix_ms)));
+        .then(|| format!(" on request {} ago", age(now_unix_ms, node.stopped_unix_ms)));
     let agent = format!("{}{}", agent(node), since.unwrap_or_default());
     let duplicate = (!node.duplicate_from.is_empty())
-        .then(|| format!("another agent of its id is refused, which connects from {}", node.duplicate_from));
+        .then(|| format!("duplicate node id: the agent at {} is refused", node.duplicate_from));
     std::iter::once(agent).chain(more).chain(duplicate).collect()
 }
 
@@ -86,7 +87,7 @@ fn agent(node: &Node) -> &'static str {
     }
 }
 
-/// The revision if it is the newest.
+/// The applied revision if it is the newest, otherwise the distance to it.
 fn applied(node: &Node, newest: Revision) -> String {
     match (&node.applied, node.behind(newest)) {
         (Some(applied), Some(0)) => applied.revision.to_string(),
@@ -103,12 +104,12 @@ fn problems(node: &Node) -> &[Problem] {
     node.applied.as_ref().map_or(&[], |applied| &applied.problems)
 }
 
-/// Of what kinds its problems are.
+/// The kinds of its problems.
 fn kinds(node: &Node) -> String {
     problems(node).iter().map(|problem| problem.what.as_str()).collect::<Vec<_>>().join(",")
 }
 
-/// All that is known of a node.
+/// All details of a node.
 pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
     let peer = &node.peer;
     let epoch = Epoch { incarnation: cluster.incarnation, revision: peer.claimed };
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn nodes_in_a_table() {
         assert_eq!(
-            list(&sample::well(), sample::NOW),
+            list(&sample::healthy(), sample::NOW),
             "NAME   STATE  PREFIX             NEXT-HOP     AGENT      APPLIED  SINCE\n\
              host1  ready  2001:db8:1::/64    2001:db8::1  connected  42       3m\n\
              host2  ready  2001:db8:1:1::/64  2001:db8::2  connected  42       3m\n\
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_in_the_table() {
+    fn failures_are_in_the_table() {
         assert_eq!(
             list(&sample::troubled(), sample::NOW),
             "NAME   STATE         PREFIX             NEXT-HOP     AGENT      APPLIED   SINCE  FAILED\n\
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_peers_see_of_a_host_is_shown() {
+    fn the_observation_of_the_peers_is_shown() {
         let mut cluster = sample::troubled();
         let seen = [
             (

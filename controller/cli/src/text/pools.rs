@@ -30,15 +30,18 @@ pub(crate) fn show(used: &PoolUse) -> String {
         ("container length", vec![format!("/{}", pool.container_len)]),
         (
             "new claims",
-            vec![if pool.draining { "refused: sextant pool undrain opens it" } else { "taken" }.into()],
+            vec![
+                if pool.draining { "refused; `sextant pool undrain` opens the pool" } else { "accepted" }
+                    .into(),
+            ],
         ),
         ("claimed", vec![claimed(used)]),
         ("reserved", vec![used.reserved.to_string()]),
-        ("resting", vec![used.quarantined.to_string()]),
+        ("quarantined", vec![used.quarantined.to_string()]),
     ])
 }
 
-/// `3 of 65536`; what a number of 64 bits does not hold is written as a power.
+/// `3 of 65536`; a capacity beyond 64 bits is written as a power of two.
 pub(crate) fn claimed(used: &PoolUse) -> String {
     let capacity = if used.capacity == u64::MAX {
         format!("2^{}", used.pool.host_len - used.pool.prefix.len())
@@ -57,7 +60,7 @@ mod tests {
 
     #[test]
     fn pools_in_a_table() {
-        let mut pools = sample::well().pools;
+        let mut pools = sample::healthy().pools;
         let prefix = "fd00:1::/48".parse().unwrap();
         pools.push(PoolUse {
             pool: Pool::new("wide".parse().unwrap(), prefix, 120, 124).unwrap(),
@@ -77,15 +80,15 @@ mod tests {
     #[test]
     fn one_pool() {
         assert_eq!(
-            show(&sample::well().pools[0]),
+            show(&sample::healthy().pools[0]),
             "name              main\n\
              prefix            2001:db8:1::/48\n\
              host length       /64\n\
              container length  /80\n\
-             new claims        taken\n\
+             new claims        accepted\n\
              claimed           3 of 65536\n\
              reserved          2\n\
-             resting           0\n"
+             quarantined       0\n"
         );
     }
 }

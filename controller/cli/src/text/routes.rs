@@ -15,7 +15,7 @@ pub(crate) fn list(routes: &[Route]) -> String {
             state(route),
         ]
     };
-    let header = ["NODE", "DESTINATION", "VIA", "DEV", "WHY", "STATE"];
+    let header = ["NODE", "DESTINATION", "VIA", "DEV", "REASON", "STATE"];
     table::table(header, routes.iter().map(row))
 }
 
@@ -46,7 +46,7 @@ mod tests {
     fn routes_in_a_table() {
         assert_eq!(
             list(&sample::routes()),
-            "NODE   DESTINATION        VIA             DEV   WHY         STATE\n\
+            "NODE   DESTINATION        VIA             DEV   REASON      STATE\n\
              host1  2001:db8:1::/64    unreachable     -     own prefix  applied\n\
              host1  2001:db8:1:1::/64  2001:db8::2     eth0  peer host2  failed: File exists\n\
              host1  2001:db8:1:2::/64  left to router  -     peer host3  pending\n"

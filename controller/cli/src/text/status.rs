@@ -1,5 +1,5 @@
-//! The whole cluster for people: its first line says in words whether all is well, the next ones what is wrong with the
-//! controller that says so.
+//! The whole cluster for people: the first line states whether it is healthy, the next ones the problems of the queried
+//! controller.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{
     troubles::{Trouble, troubles},
 };
 
-/// The asked controller's own problems, everything at a glance, then all else that needs a person.
+/// The problems of the queried controller, the facts, then all other problems.
 pub(crate) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
     let troubles = troubles(cluster);
     let line = |trouble: &Trouble| {
@@ -22,19 +22,17 @@ pub(crate) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
     let (own, others): (Vec<_>, Vec<_>) =
         troubles.iter().partition(|trouble| matches!(trouble, Trouble::Controller { asked: true, .. }));
     let own: String = own.into_iter().map(line).collect();
-    let stale = if cluster.stale { "\nAs last known:\n" } else { "\n" };
+    let stale = if cluster.stale { "\nLast known state:\n" } else { "\n" };
     let list: String = others.into_iter().map(line).collect();
-    let list = if list.is_empty() { list } else { format!("\nNeeds a person:\n{list}") };
+    let list = if list.is_empty() { list } else { format!("\nProblems:\n{list}") };
     format!("{}\n{own}{stale}{}{list}", headline(cluster, &troubles), facts(cluster, now_unix_ms))
 }
 
 fn headline(cluster: &Cluster, troubles: &[Trouble]) -> String {
     match (troubles.len(), cluster.nodes.len()) {
-        (0, 0) => "All is well: no node has joined yet.".into(),
-        (0, 1) => "All is well with the one node.".into(),
-        (0, nodes) => format!("All is well with {nodes} nodes."),
-        (1, _) => "Not all is well: 1 thing needs a person.".into(),
-        (things, _) => format!("Not all is well: {things} things need a person."),
+        (0, 0) => "Healthy: no node has joined yet.".into(),
+        (0, nodes) => format!("Healthy: {}.", count(nodes, "node")),
+        (problems, _) => format!("Not healthy: {}.", count(problems, "problem")),
     }
 }
 
@@ -53,18 +51,18 @@ fn facts(cluster: &Cluster, now_unix_ms: u64) -> String {
     table::keys(&facts.into_iter().chain(routers).chain(backups).collect::<Vec<_>>())
 }
 
-/// A new store is no trouble, but explains why nothing is deleted by its word alone.
+/// An open recovery window is no problem, but it explains why nothing is deleted.
 fn store(cluster: &Cluster) -> Vec<String> {
-    let new =
-        "new: routes to hosts that it does not know yet are kept until its recovery window closes by itself";
-    let note = cluster.recovering.then(|| new.to_owned());
+    let recovering =
+        "recovery window open: routes to nodes that have not registered yet are kept until it closes";
+    let note = cluster.recovering.then(|| recovering.to_owned());
     std::iter::once(cluster.store.clone()).chain(note).collect()
 }
 
 fn backups(backups: &Backups, now_unix_ms: u64) -> String {
     let last = match backups.last_unix_ms {
         0 => "none yet".to_owned(),
-        last => format!("the last one {} ago", age(now_unix_ms, last)),
+        last => format!("last {} ago", age(now_unix_ms, last)),
     };
     format!("every {} to {}, {last}", humantime::format_duration(backups.every), backups.directory)
 }
@@ -79,7 +77,7 @@ fn pool(used: &PoolUse) -> String {
     format!("{} {}, {} claimed", pool.name, pool.prefix, pools::claimed(used))
 }
 
-/// Those that route to all nodes and hold no prefix, by name.
+/// The names of the agents that route to all nodes and hold no prefix.
 fn routers(cluster: &Cluster) -> String {
     let names: Vec<_> = cluster.routers.iter().map(|router| router.name.clone()).collect();
     some_names(&names)
@@ -104,10 +102,10 @@ mod tests {
     use crate::answer::sample;
 
     #[test]
-    fn a_cluster_that_is_well() {
+    fn a_healthy_cluster() {
         assert_eq!(
-            status(&sample::well(), sample::NOW),
-            "All is well with 3 nodes.\n\
+            status(&sample::healthy(), sample::NOW),
+            "Healthy: 3 nodes.\n\
              \n\
              cluster      default\n\
              store        embedded:/var/lib/sextant/controller.redb\n\
@@ -120,18 +118,18 @@ mod tests {
     }
 
     #[test]
-    fn automatic_backups_are_shown_and_their_failure_needs_a_person() {
-        let mut cluster = sample::well();
+    fn automatic_backups_are_shown_and_their_failure_is_a_problem() {
+        let mut cluster = sample::healthy();
         let mut backups = sample::backups();
         backups.last_unix_ms = sample::NOW - 300_000;
         cluster.backups = Some(backups.clone());
         let text = status(&cluster, sample::NOW);
-        let line = "\nbackups      every 1h to /var/lib/sextant/backups, the last one 5m ago\n";
-        assert!(text.starts_with("All is well") && text.ends_with(line), "{text}");
+        let line = "\nbackups      every 1h to /var/lib/sextant/backups, last 5m ago\n";
+        assert!(text.starts_with("Healthy: ") && text.ends_with(line), "{text}");
         backups.failing = "backup directory \"/b\": it cannot be read: gone".into();
         cluster.backups = Some(backups);
         let text = status(&cluster, sample::NOW);
-        assert!(text.starts_with("Not all is well: 1 thing"), "{text}");
+        assert!(text.starts_with("Not healthy: 1 problem."), "{text}");
         assert!(
             text.contains(
                 "  automatic backups fail: backup directory \"/b\": it cannot be read: gone; make "
@@ -141,48 +139,48 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_person_comes_last() {
+    fn problems_come_last() {
         let text = status(&sample::troubled(), sample::NOW);
-        let (facts, needs) = text.split_once("\nNeeds a person:\n").unwrap();
-        assert!(facts.starts_with("Not all is well: 4 things need a person.\n\n"), "{text}");
+        let (facts, problems) = text.split_once("\nProblems:\n").unwrap();
+        assert!(facts.starts_with("Not healthy: 4 problems.\n\n"), "{text}");
         assert!(facts.ends_with("nodes        2 ready, 1 ready (down)\n"), "{text}");
         assert_eq!(
-            needs,
+            problems,
             "  \
-             node host2 is ready, and its agent is gone; start sextant-agent there, or `sextant node forget host2` if the host is gone for good\n  \
-             node host3 is behind by 2; if it stays so, look at sextant-agent's log there\n  \
+             node host2 is ready, but its agent is not connected; start sextant-agent there, or run `sextant node forget host2` if the host is gone for good\n  \
+             node host3 is behind by 2 revisions; if this persists, see the log of sextant-agent there\n  \
              node host3: route 2001:db8:1:1::/64 failed: File exists\n  \
-             node host3: conflict with 2001:db8:1::/64 proto static metric 100: theirs wins; unless that is meant, there: ip -6 route del 2001:db8:1::/64 proto static metric 100\n"
+             node host3: conflict with 2001:db8:1::/64 proto static metric 100: theirs wins; unless this is intended, run on that host: ip -6 route del 2001:db8:1::/64 proto static metric 100\n"
         );
     }
 
     #[test]
-    fn a_problem_of_a_host_is_shown_with_since_when_and_the_fix() {
-        let mut cluster = sample::well();
+    fn a_problem_of_a_host_is_shown_with_its_age_and_fix() {
+        let mut cluster = sample::healthy();
         sample::lose_bridge(&mut cluster.nodes[1]);
         let text = status(&cluster, sample::NOW);
-        assert!(text.starts_with("Not all is well: 1 thing needs a person.\n"), "{text}");
+        assert!(text.starts_with("Not healthy: 1 problem.\n"), "{text}");
         let line =
             "\n  node host2: bridge \"docker0\" does not exist; start the container engine (since 2m ago)\n";
         assert!(text.ends_with(line), "{text}");
     }
 
     #[test]
-    fn a_controller_without_its_store_says_so_first_and_blames_no_node() {
+    fn a_lost_store_comes_first_and_no_node_is_blamed() {
         let mut cluster = sample::troubled();
         sample::lose_store(&mut cluster);
         cluster.silent.push("host2".parse().unwrap());
         cluster.nodes.truncate(2);
         assert_eq!(
             status(&cluster, sample::NOW),
-            "Not all is well: 1 thing needs a person.\n  \
-             controller c1 at [::1]:7300, which was asked: store unavailable: etcd:http://e:2379 gave no answer within 2s; \
+            "Not healthy: 1 problem.\n  \
+             controller c1 at [::1]:7300 (queried): store unavailable: etcd:http://e:2379 gave no answer within 2s; \
              start etcd (since 5s ago)\n\
              \n\
-             As last known:\n\
+             Last known state:\n\
              cluster      default\n\
              store        embedded:/var/lib/sextant/controller.redb\n             \
-             new: routes to hosts that it does not know yet are kept until its recovery window closes by itself\n\
+             recovery window open: routes to nodes that have not registered yet are kept until it closes\n\
              incarnation  000000000000000000000000000000ff\n\
              revision     42\n\
              controllers  c1 at [::1]:7300, version 0.1.0, store-unavailable\n\
@@ -192,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_cluster_wants_a_pool() {
-        let mut cluster = sample::well();
+    fn an_empty_cluster_needs_a_pool() {
+        let mut cluster = sample::healthy();
         cluster.nodes.clear();
-        assert!(status(&cluster, sample::NOW).starts_with("All is well: no node has joined yet.\n"));
+        assert!(status(&cluster, sample::NOW).starts_with("Healthy: no node has joined yet.\n"));
         cluster.pools.clear();
         let text = status(&cluster, sample::NOW);
-        assert!(text.starts_with("Not all is well: 1 thing needs a person.\n"), "{text}");
+        assert!(text.starts_with("Not healthy: 1 problem.\n"), "{text}");
         assert!(text.contains("nodes        0 nodes\n"), "{text}");
         assert!(text.contains("  there is no pool; add one: sextant pool add"), "{text}");
     }

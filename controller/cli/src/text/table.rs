@@ -34,7 +34,7 @@ pub(crate) fn with<const N: usize>(
     written(table)
 }
 
-/// Keys with their values; a key of several values stands once.
+/// Keys with their values; a key with several values is shown once.
 pub(crate) fn keys(rows: &[(&str, Vec<String>)]) -> String {
     let mut table = plain();
     for (key, values) in rows {
@@ -61,7 +61,7 @@ fn written(mut table: Table) -> String {
     table.trim_fmt() + "\n"
 }
 
-/// What is not there shows as `-`, so that the columns can be counted.
+/// An empty text becomes `-`, so that scripts can count the columns.
 fn cell_of(text: &str) -> String {
     if text.is_empty() { "-".into() } else { one_line(text) }
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_apart_and_hold_what_they_hold() {
+    fn columns_are_aligned_and_cells_are_one_line() {
         let rows = [["a".into(), String::new()], ["long\u{1b}[31m".into(), "x y".into()]];
         assert_eq!(
             table(["NAME", "VIA"], rows),
@@ -82,12 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_nothing_is_its_header() {
+    fn an_empty_table_is_its_header() {
         assert_eq!(table(["NAME", "VIA"], []), "NAME  VIA\n");
     }
 
     #[test]
-    fn a_key_of_several_values_stands_once() {
+    fn a_key_of_several_values_is_shown_once() {
         let rows = [("name", vec!["a".into()]), ("hops", vec!["x".into(), "y".into()]), ("laggards", vec![])];
         assert_eq!(
             keys(&rows),

@@ -1,4 +1,4 @@
-//! The way between two nodes for people.
+//! The path between two nodes for people.
 
 use std::time::Duration;
 
@@ -10,26 +10,30 @@ use sextant_proto::{
 use super::{one_line, table};
 use crate::answer::Trace;
 
-/// Both directions: the verdict first, the fix next, then what it is by.
+/// Both directions: the verdict first, the fix next, then the observations.
 pub(crate) fn trace(trace: &Trace) -> String {
     let mut parts: Vec<_> = trace.directions.iter().map(direction).collect();
-    parts.extend(trace.unasked.iter().map(|(node, why)| format!("{node}: not asked: {}\n", one_line(why))));
+    parts.extend(trace.unasked.iter().map(|(node, why)| format!("{node}: not checked: {}\n", one_line(why))));
     parts.join("\n")
 }
 
 fn direction(it: &Direction) -> String {
     let (verdict, at) = match (it.verdict, &it.at) {
         (Verdict::Works, _) => ("works", String::new()),
-        (Verdict::Unknown, _) => ("not known", String::new()),
+        (Verdict::Unknown, _) => ("unknown", String::new()),
         (Verdict::Broken, Some(at)) => ("BROKEN", format!(" at {at}")),
-        (Verdict::Broken, None) => ("BROKEN", " on the way".to_owned()),
+        (Verdict::Broken, None) => ("BROKEN", " between the nodes".to_owned()),
     };
     let why = if it.why.is_empty() { String::new() } else { format!(": {}", one_line(&it.why)) };
     let fix = if it.fix.is_empty() { String::new() } else { format!("fix: {}\n", one_line(&it.fix)) };
     let rows = it.checks.iter().map(|(node, check)| row(node, check));
     let probe = it.probe.as_ref().map(|probe| probe_row(it, probe));
     let seen: Vec<_> = rows.chain(probe).collect();
-    let seen = if seen.is_empty() { String::new() } else { table::table(["AT", "WHAT", "IS", "SEEN"], seen) };
+    let seen = if seen.is_empty() {
+        String::new()
+    } else {
+        table::table(["NODE", "CHECK", "RESULT", "OBSERVATION"], seen)
+    };
     format!("{} → {} {verdict}{at}{why}\n{fix}{seen}", it.from, it.to)
 }
 
@@ -95,20 +99,20 @@ mod tests {
         assert_eq!(
             trace(&sample::trace()),
             "h1 → h2 works\n\
-             AT  WHAT    IS  SEEN\n\
-             h1  bridge  ok  docker0 has 2001:db8:8000:1::1/80\n\
-             h1  ping    ok  2001:db8:8000:1::1 to 2001:db8:8000:2::1: 3 of 3 answered in 0.08 to 0.20 ms\n\
+             NODE  CHECK   RESULT  OBSERVATION\n\
+             h1    bridge  ok      docker0 has 2001:db8:8000:1::1/80\n\
+             h1    ping    ok      2001:db8:8000:1::1 to 2001:db8:8000:2::1: 3 of 3 answered in 0.08 to 0.20 ms\n\
              \n\
              h2 → h1 BROKEN at h2: ip -6 rule 100 decides\n\
              fix: on h2: ip -6 rule del pref 100\n\
-             AT  WHAT   IS      SEEN\n\
-             h2  route  BROKEN  ip -6 rule 100 decides\n\
-             h2  ping   BROKEN  2001:db8:8000:1::1 to 2001:db8:8000:2::1: 0 of 3 answered, 0 arrived at h1\n"
+             NODE  CHECK  RESULT  OBSERVATION\n\
+             h2    route  BROKEN  ip -6 rule 100 decides\n\
+             h2    ping   BROKEN  2001:db8:8000:1::1 to 2001:db8:8000:2::1: 0 of 3 answered, 0 arrived at h1\n"
         );
     }
 
     #[test]
-    fn what_came_back_and_what_is_lost_on_the_way_back_is_told() {
+    fn lost_answers_and_icmpv6_errors_are_shown() {
         let mut it = sample::trace().directions.remove(1);
         it.arrived = Some(3);
         let mut probe = it.probe.take().unwrap();
@@ -123,10 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn who_was_not_asked_is_told() {
+    fn a_node_without_an_answer_is_shown() {
         let mut it = sample::trace();
         it.directions.clear();
         it.unasked = vec![("h2".parse().unwrap(), "no agent of node \"h2\" is connected".into())];
-        assert_eq!(trace(&it), "h2: not asked: no agent of node \"h2\" is connected\n");
+        assert_eq!(trace(&it), "h2: not checked: no agent of node \"h2\" is connected\n");
     }
 }

@@ -1,4 +1,4 @@
-//! Words and short sentences that several answers share.
+//! Phrases that several answers share.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use sextant_proto::NodeName;
 
 use crate::answer::Waited;
 
-/// How many names a sentence holds.
+/// The largest number of names in a sentence.
 const NAMES: usize = 10;
 
-/// Text of others in one line: what would move a terminal's cursor or change its colours becomes a space.
+/// Untrusted text as one line: control characters, which could move a terminal's cursor or change its colours, become spaces.
 pub(crate) fn one_line(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
 }
 
-/// The first ten names, and how many more.
+/// The first ten names, and the number of the others.
 pub(crate) fn some_names(names: &[NodeName]) -> String {
     let shown: Vec<_> = names.iter().take(NAMES).map(NodeName::as_str).collect();
     let shown = shown.join(", ");
@@ -29,7 +29,7 @@ pub(crate) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// How far a revision is, while it is waited for.
+/// The progress of a revision.
 pub(crate) fn progress(waited: &Waited) -> String {
     let Waited { revision, applied, live, .. } = waited;
     let so_far = format!("revision {revision}: applied by {applied} of {live} live agents");
@@ -40,20 +40,20 @@ pub(crate) fn progress(waited: &Waited) -> String {
     }
 }
 
-/// That a revision is applied.
+/// The text for an applied revision.
 pub(crate) fn waited(waited: &Waited) -> String {
     let Waited { revision, live, .. } = waited;
     match live {
-        0 => format!("revision {revision}: no agent is live, so none is waited for\n"),
+        0 => format!("revision {revision}: no live agent to wait for\n"),
         live => format!("revision {revision}: applied by all {live} live agents\n"),
     }
 }
 
-/// That a revision is not applied in time, with the fix.
+/// The error for a revision that is not applied in time, with the fix.
 pub(crate) fn lagging(waited: &Waited, timeout: Duration) -> String {
     format!(
         "revision {}: applied by {} of {} live agents within {timeout:?}, not by {}; see `sextant node show NAME`, \
-         and sextant-agent's log there",
+         and the log of sextant-agent there",
         waited.revision,
         waited.applied,
         waited.live,
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waiting_is_told() {
+    fn progress_is_shown() {
         let mut it = Waited {
             revision: Revision(7),
             applied: 1,
@@ -85,7 +85,7 @@ mod tests {
         (it.applied, it.done, it.laggards) = (2, true, Vec::new());
         assert_eq!(waited(&it), "revision 7: applied by all 2 live agents\n");
         (it.applied, it.live) = (0, 0);
-        assert_eq!(waited(&it), "revision 7: no agent is live, so none is waited for\n");
+        assert_eq!(waited(&it), "revision 7: no live agent to wait for\n");
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stays_one() {
+    fn control_characters_become_spaces() {
         assert_eq!(one_line("a\nb\u{1b}[2Jc"), "a b [2Jc");
     }
 }

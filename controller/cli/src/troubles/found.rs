@@ -5,7 +5,7 @@ use sextant_proto::{NodeName, NodeState};
 use super::{FLAPPING, Trouble};
 use crate::answer::{Applied, Cluster, Controller, Node, PoolUse, Router};
 
-/// All that needs a person, the widest first.
+/// All problems that need an operator, in the order of their scope: the widest first.
 pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     let mut found: Vec<_> = cluster.controllers.iter().flat_map(of_controller).collect();
     found.extend(cluster.unreadable.iter().cloned().map(Trouble::Unreadable));
@@ -26,30 +26,30 @@ pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
         found.push(Trouble::NoPool { earlier: earlier.filter(|file| !file.is_empty()) });
     }
     found.extend(cluster.pools.iter().filter_map(exhausted));
-    found.extend(cluster.nodes.iter().filter_map(gone));
-    let hosts = cluster.nodes.iter().map(Told::by_host);
-    let told: Vec<_> = hosts.chain(cluster.routers.iter().map(Told::by_router)).collect();
-    found.extend(told.iter().flat_map(problems));
-    found.extend(told.iter().filter_map(held));
-    found.extend(told.iter().filter_map(|told| behind(cluster, told)));
-    found.extend(told.iter().flat_map(failed));
-    found.extend(told.iter().flat_map(conflicts));
-    found.extend(told.iter().flat_map(sessions));
+    found.extend(cluster.nodes.iter().filter_map(down));
+    let hosts = cluster.nodes.iter().map(Report::of_host);
+    let reports: Vec<_> = hosts.chain(cluster.routers.iter().map(Report::of_router)).collect();
+    found.extend(reports.iter().flat_map(problems));
+    found.extend(reports.iter().filter_map(held));
+    found.extend(reports.iter().filter_map(|report| behind(cluster, report)));
+    found.extend(reports.iter().flat_map(failed));
+    found.extend(reports.iter().flat_map(conflicts));
+    found.extend(reports.iter().flat_map(sessions));
     found.extend(cluster.nodes.iter().filter_map(flapping));
     found.extend(cluster.nodes.iter().filter_map(duplicate));
     found
 }
 
-/// What an agent said of its kernel, whether it is a host's or a router's.
-struct Told<'a> {
+/// The report of an agent, of a host or of a router.
+struct Report<'a> {
     name: &'a NodeName,
     /// Its agent is known to be connected.
     connected: bool,
     applied: Option<&'a Applied>,
 }
 
-impl<'a> Told<'a> {
-    fn by_host(node: &'a Node) -> Self {
+impl<'a> Report<'a> {
+    fn of_host(node: &'a Node) -> Self {
         Self {
             name: node.name(),
             connected: node.peer.session && !node.unknown,
@@ -57,7 +57,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    fn by_router(router: &'a Router) -> Self {
+    fn of_router(router: &'a Router) -> Self {
         Self { name: &router.name, connected: true, applied: router.applied.as_ref() }
     }
 }
@@ -77,19 +77,19 @@ fn of_controller(controller: &Controller) -> impl Iterator<Item = Trouble> {
     })
 }
 
-/// A drained node may be gone: that is what it was drained for.
-fn gone(node: &Node) -> Option<Trouble> {
+/// A drained node may be down: that is the purpose of a drain.
+fn down(node: &Node) -> Option<Trouble> {
     let name = node.name().clone();
     match node.state() {
         _ if node.unknown => None,
         NodeState::Drained => None,
-        // Its problems say more.
+        // Its problems are reported instead.
         NodeState::Joining if node.applied.as_ref().is_some_and(|applied| !applied.problems.is_empty()) => {
             None
         }
         NodeState::Joining => {
             let connected = node.applied.is_some();
-            (!node.peer.session).then_some(Trouble::NeverCame { node: name, connected })
+            (!node.peer.session).then_some(Trouble::NeverAnnounced { node: name, connected })
         }
         state => node.down.then_some(Trouble::Down {
             node: name,
@@ -100,15 +100,15 @@ fn gone(node: &Node) -> Option<Trouble> {
     }
 }
 
-fn behind(cluster: &Cluster, told: &Told<'_>) -> Option<Trouble> {
-    let by = told.applied.map(|applied| applied.behind(cluster.revision));
-    let is_behind = told.connected && !cluster.stale && by != Some(0);
-    is_behind.then(|| Trouble::Behind { node: told.name.clone(), by })
+fn behind(cluster: &Cluster, report: &Report<'_>) -> Option<Trouble> {
+    let by = report.applied.map(|applied| applied.behind(cluster.revision));
+    let is_behind = report.connected && !cluster.stale && by != Some(0);
+    is_behind.then(|| Trouble::Behind { node: report.name.clone(), by })
 }
 
-fn held(told: &Told<'_>) -> Option<Trouble> {
-    let routes = told.applied?.held;
-    (routes > 0).then(|| Trouble::Held { node: told.name.clone(), routes })
+fn held(report: &Report<'_>) -> Option<Trouble> {
+    let routes = report.applied?.held;
+    (routes > 0).then(|| Trouble::Held { node: report.name.clone(), routes })
 }
 
 fn flapping(node: &Node) -> Option<Trouble> {
@@ -121,27 +121,27 @@ fn duplicate(node: &Node) -> Option<Trouble> {
     (!from.is_empty()).then(|| Trouble::Duplicate { node: node.name().clone(), from })
 }
 
-fn problems(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
-    let problems = told.applied.into_iter().flat_map(|applied| &applied.problems);
-    problems.map(|problem| Trouble::Problem { node: told.name.clone(), problem: problem.clone() })
+fn problems(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
+    let problems = report.applied.into_iter().flat_map(|applied| &applied.problems);
+    problems.map(|problem| Trouble::Problem { node: report.name.clone(), problem: problem.clone() })
 }
 
-fn failed(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
-    let routes = told.applied.into_iter().flat_map(|applied| &applied.failed);
-    routes.map(|route| Trouble::FailedRoute { node: told.name.clone(), route: route.clone() })
+fn failed(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
+    let routes = report.applied.into_iter().flat_map(|applied| &applied.failed);
+    routes.map(|route| Trouble::FailedRoute { node: report.name.clone(), route: route.clone() })
 }
 
-fn conflicts(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
-    let conflicts = told.applied.into_iter().flat_map(|applied| &applied.conflicts);
-    conflicts.map(|conflict| Trouble::Conflict { node: told.name.clone(), conflict: conflict.clone() })
+fn conflicts(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
+    let conflicts = report.applied.into_iter().flat_map(|applied| &applied.conflicts);
+    conflicts.map(|conflict| Trouble::Conflict { node: report.name.clone(), conflict: conflict.clone() })
 }
 
-fn sessions(told: &Told<'_>) -> impl Iterator<Item = Trouble> {
-    let neighbours = told.applied.into_iter().flat_map(|applied| &applied.bgp);
+fn sessions(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
+    let neighbours = report.applied.into_iter().flat_map(|applied| &applied.bgp);
     // A drained host has ended its sessions.
-    let lacking =
+    let missing =
         neighbours.filter(|neighbour| !["established", "drained"].contains(&neighbour.state.as_str()));
-    lacking.map(|neighbour| Trouble::Bgp { node: told.name.clone(), neighbour: neighbour.clone() })
+    missing.map(|neighbour| Trouble::Bgp { node: report.name.clone(), neighbour: neighbour.clone() })
 }
 
 #[cfg(test)]
@@ -158,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_wrong_with_a_cluster_that_is_well() {
-        assert_eq!(troubles(&sample::well()), []);
+    fn a_healthy_cluster_has_no_problem() {
+        assert_eq!(troubles(&sample::healthy()), []);
     }
 
     #[test]
-    fn all_that_needs_a_person_is_found() {
+    fn all_problems_are_found() {
         let of = |node: &str| Some(node.to_owned());
         assert_eq!(
             kinds(&sample::troubled()),
@@ -177,8 +177,8 @@ mod tests {
     }
 
     #[test]
-    fn a_routers_troubles_are_told_too() {
-        let mut cluster = sample::well();
+    fn a_routers_problems_are_found() {
+        let mut cluster = sample::healthy();
         let applied = sample::troubled().nodes[2].applied.clone();
         cluster.routers.push(Router { name: "r1".parse().unwrap(), applied });
         let of_r1 = Some("r1".to_owned());
@@ -189,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn a_router_that_is_not_spoken_with_is_named() {
-        let mut cluster = sample::well();
+    fn a_missing_bgp_session_is_found() {
+        let mut cluster = sample::healthy();
         let neighbour = BgpNeighbour {
             address: "2001:db8::fe:1".parse().unwrap(),
             interface: String::new(),
@@ -203,33 +203,33 @@ mod tests {
             bfd: String::new(),
             imported: 0,
         };
-        let well = BgpNeighbour { state: "established".into(), ..neighbour.clone() };
+        let established = BgpNeighbour { state: "established".into(), ..neighbour.clone() };
         let drained = BgpNeighbour { state: "drained".into(), ..neighbour.clone() };
-        cluster.nodes[1].applied.as_mut().unwrap().bgp = vec![neighbour, well, drained];
-        let told: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
+        cluster.nodes[1].applied.as_mut().unwrap().bgp = vec![neighbour, established, drained];
+        let texts: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            texts,
             ["node host2: no BGP session with 2001:db8::fe:1 (AS 65000), connecting: no answer"]
         );
     }
 
     #[test]
-    fn a_full_window_of_forgotten_nodes_is_told_of() {
-        let mut cluster = sample::well();
+    fn a_reached_limit_of_forgotten_nodes_is_found() {
+        let mut cluster = sample::healthy();
         let window = std::time::Duration::from_secs(600);
         cluster.removals = Removals { recent: 9, limit: 10, window, waiting: 0 };
         assert_eq!(troubles(&cluster), []);
         cluster.removals = Removals { recent: 10, limit: 10, window, waiting: 3 };
-        let told: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
-        let expected = "10 nodes were forgotten within 10 minutes, and 10 may be: no more claims end for now (3 of hosts \
-                        that are down wait); look why, then `sextant resume` starts a new window, or \
-                        `sextant node forget --confirm N NAME…` ends those that are named";
-        assert_eq!(told, [expected]);
+        let texts: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
+        let expected = "10 nodes were forgotten within 10 minutes; the limit is 10, so no more claims end for now (3 down nodes \
+                        are waiting); find the cause, then run `sextant resume` to start a new window, or \
+                        `sextant node forget --confirm N NAME…` to forget the named nodes";
+        assert_eq!(texts, [expected]);
     }
 
     #[test]
     fn a_drained_host_may_be_switched_off() {
-        let mut cluster = sample::well();
+        let mut cluster = sample::healthy();
         let node = &mut cluster.nodes[1];
         (node.peer.state, node.peer.session, node.down, node.applied) =
             (NodeState::Drained, false, true, None);
@@ -237,28 +237,28 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_never_came_is_named() {
-        let mut cluster = sample::well();
+    fn a_host_that_was_never_announced_is_found() {
+        let mut cluster = sample::healthy();
         let node = &mut cluster.nodes[1];
         (node.peer.state, node.peer.session, node.applied) = (NodeState::Joining, false, None);
         assert_eq!(kinds(&cluster), [("node_never_came", Some("host2".into()))]);
-        // Its agent is connected, and its host lacks its bridge: the problem is named, once.
-        cluster.nodes[1].applied = sample::well().nodes[1].applied.clone();
-        assert!(troubles(&cluster)[0].to_string().contains("has not announced it yet"));
+        // Its agent is connected, but the bridge is missing: the problem is listed once.
+        cluster.nodes[1].applied = sample::healthy().nodes[1].applied.clone();
+        assert!(troubles(&cluster)[0].to_string().contains("has not announced its prefix yet"));
         sample::lose_bridge(&mut cluster.nodes[1]);
         assert_eq!(kinds(&cluster), [("node_problem", Some("host2".into()))]);
     }
 
     #[test]
-    fn a_refused_duplicate_is_named() {
-        let mut cluster = sample::well();
+    fn a_refused_duplicate_is_found() {
+        let mut cluster = sample::healthy();
         cluster.nodes[1].duplicate_from = "2001:db8::9".into();
         assert_eq!(kinds(&cluster), [("node_duplicate", Some("host2".into()))]);
     }
 
     #[test]
-    fn pools_are_missed_and_run_out() {
-        let mut cluster = sample::well();
+    fn missing_and_exhausted_pools_are_found() {
+        let mut cluster = sample::healthy();
         cluster.pools[0].claimed = cluster.pools[0].capacity;
         assert_eq!(kinds(&cluster), [("pool_exhausted", None)]);
         cluster.pools.clear();

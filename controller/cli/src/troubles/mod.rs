@@ -1,4 +1,5 @@
-//! Each kind of thing in a cluster that needs a person, with its text. [`troubles`] finds it in the cluster's state; nothing is remembered.
+//! The kinds of problems that need an operator, with their texts. [`troubles`] finds them in the cluster's state; nothing is
+//! stored.
 
 mod found;
 
@@ -12,21 +13,22 @@ use crate::answer::{Backups, Liveness, Refused, Removals};
 
 pub(crate) use found::troubles;
 
-/// From how many times on agents that put each other off are a trouble; a stream that broke is one.
+/// From this number of superseded connections on, a node is flapping; a single one is only a reconnect.
 pub(crate) const FLAPPING: u32 = 4;
 
-/// Something that needs a person. Its text names the thing, the value and the fix.
+/// A problem that needs an operator. Its text names the object, the value and the fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// A controller and its store, or two controllers, do not work together.
+    /// A problem between a controller and its store, or between two controllers.
     Controller {
         id: String,
         address: String,
+        /// It is the queried controller.
         asked: bool,
         problem: Problem,
     },
-    /// There may be a backup of an earlier store.
     NoPool {
+        /// A backup of an earlier store.
         earlier: Option<String>,
     },
     Exhausted {
@@ -37,44 +39,44 @@ pub(crate) enum Trouble {
         node: NodeName,
         state: NodeState,
         liveness: Liveness,
-        /// Its agent said that it was told to stop.
+        /// Its agent was stopped on request.
         stopped: bool,
     },
-    /// It has a claim, and was never announced.
-    NeverCame {
+    /// It has a claim, but was never announced.
+    NeverAnnounced {
         node: NodeName,
-        /// Its agent is connected all the same.
+        /// Its agent is connected.
         connected: bool,
     },
-    /// Its agent has found something wrong with its host.
+    /// Its agent has found a problem of its host.
     Problem {
         node: NodeName,
         problem: Problem,
     },
     Behind {
         node: NodeName,
-        /// `None` if its agent has not said what its kernel has.
+        /// `None` if its agent has not reported the state of its kernel.
         by: Option<u64>,
     },
     Paused,
-    /// A restore is under way, or was cut off.
+    /// A restore is in progress, or was interrupted.
     HalfRestored,
-    /// Has not come back to a store that stands in for another one.
+    /// It has not registered since the store replaced an earlier one.
     Silent {
         node: NodeName,
     },
-    /// It knows a change that the store does not have.
+    /// Its agent has seen a change that the store does not have.
     OtherHistory {
         node: NodeName,
         knows: String,
     },
-    /// Its agent asks for a prefix, and is refused.
+    /// Its claim is refused.
     Refused(Refused),
-    /// No more nodes may be forgotten for now.
+    /// The limit of forgotten nodes is reached.
     Removals(Removals),
-    /// The asked controller's automatic backups fail.
+    /// The automatic backups of the queried controller fail.
     Backups(Backups),
-    /// Its agent keeps routes to peers that are gone.
+    /// The brake of its agent keeps routes to peers that are gone.
     Held {
         node: NodeName,
         routes: u32,
@@ -87,17 +89,17 @@ pub(crate) enum Trouble {
         node: NodeName,
         conflict: Conflict,
     },
-    /// A router does not hear of the node's prefix.
+    /// A BGP session is not established: the router does not receive the node's prefix.
     Bgp {
         node: NodeName,
         neighbour: BgpNeighbour,
     },
-    /// Two agents have its id, or its connection keeps breaking.
+    /// Two agents have its node id, or its connection breaks repeatedly.
     Flapping {
         node: NodeName,
         superseded: u32,
     },
-    /// Another host has its id; its agent is refused while the present one answers.
+    /// Another host has its node id; the agent there is refused while the present one answers.
     Duplicate {
         node: NodeName,
         from: String,
@@ -106,14 +108,14 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// What it is called in JSON.
+    /// Its name in JSON.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Controller { .. } => "controller_problem",
             Self::NoPool { .. } => "no_pool",
             Self::Exhausted { .. } => "pool_exhausted",
             Self::Down { .. } => "node_down",
-            Self::NeverCame { .. } => "node_never_came",
+            Self::NeverAnnounced { .. } => "node_never_came",
             Self::Problem { .. } => "node_problem",
             Self::Behind { .. } => "node_behind",
             Self::Paused => "paused",
@@ -133,11 +135,11 @@ impl Trouble {
         }
     }
 
-    /// Whose it is, if it is a node's.
+    /// The affected node.
     pub(crate) fn node(&self) -> Option<&NodeName> {
         match self {
             Self::Down { node, .. }
-            | Self::NeverCame { node, .. }
+            | Self::NeverAnnounced { node, .. }
             | Self::Problem { node, .. }
             | Self::Silent { node }
             | Self::OtherHistory { node, .. }
@@ -160,7 +162,7 @@ impl Trouble {
         }
     }
 
-    /// Which kind of problem it is, by its agent.
+    /// The kind of a reported problem.
     pub(crate) fn what(&self) -> Option<&str> {
         match self {
             Self::Problem { problem, .. } | Self::Controller { problem, .. } => Some(&problem.what),
@@ -168,7 +170,7 @@ impl Trouble {
         }
     }
 
-    /// Since when it is known to be so.
+    /// When it was first observed.
     pub(crate) fn since_unix_ms(&self) -> Option<u64> {
         match self {
             Self::Problem { problem, .. } | Self::Controller { problem, .. } => Some(problem.since_unix_ms),
@@ -182,93 +184,99 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Controller { id, address, asked: true, problem } => {
-                write!(f, "controller {id} at {address}, which was asked: {problem}")
+                write!(f, "controller {id} at {address} (queried): {problem}")
             }
             Self::Controller { id, address, asked: false, problem } => {
                 write!(f, "controller {id} at {address}: {problem}")
             }
             Self::NoPool { earlier: Some(file) } => write!(
                 f,
-                "there is no pool, and there is a backup of an earlier store; to go back to that: sextant restore {file:?}; \
-                 for a new cluster add a pool: sextant pool add NAME PREFIX --host-len N"
+                "there is no pool, but a backup of an earlier store exists; to return to that store: sextant restore {file:?}; \
+                 for a new cluster, add a pool: sextant pool add NAME PREFIX --host-len N"
             ),
             Self::NoPool { earlier: None } => {
                 f.write_str("there is no pool; add one: sextant pool add main 2001:db8:1::/48 --host-len 64")
             }
             Self::Exhausted { pool, capacity } => write!(
                 f,
-                "pool {pool} is exhausted: all {capacity} host prefixes are taken; forget nodes whose hosts are gone, or add a pool"
+                "pool {pool} is exhausted: all {capacity} host prefixes are claimed; forget nodes whose hosts are gone, or add a pool"
             ),
             Self::Down { node, state, stopped, liveness: Liveness::Forwarding } => write!(
                 f,
-                "node {node} is {state}, and its agent {}, but its host answers and forwards; start sextant-agent there",
-                went(*stopped)
+                "node {node} is {state}, but its agent {}; its host still answers and forwards; start sextant-agent there",
+                agent_state(*stopped)
             ),
             Self::Down { node, state, stopped, liveness: Liveness::Dead } => write!(
                 f,
-                "node {node} is {state}, and its host is {}: it answers none of its peers, which refuse its prefix; \
-                 start it, or `sextant node forget {node}` if it is gone for good",
-                if *stopped { "off or dead, after its agent was stopped" } else { "dead" }
+                "node {node} is {state}, but its host is {}: it answers no peer, and peers reject packets to its prefix; \
+                 start the host, or run `sextant node forget {node}` if it is gone for good",
+                if *stopped { "down (its agent was stopped before)" } else { "dead" }
             ),
             Self::Down { node, state, stopped, .. } => write!(
                 f,
-                "node {node} is {state}, and its agent {}; start sextant-agent there, \
-                 or `sextant node forget {node}` if the host is gone for good",
-                went(*stopped)
+                "node {node} is {state}, but its agent {}; start sextant-agent there, \
+                 or run `sextant node forget {node}` if the host is gone for good",
+                agent_state(*stopped)
             ),
-            Self::NeverCame { node, connected: true } => write!(
+            Self::NeverAnnounced { node, connected: true } => write!(
                 f,
-                "node {node} is joining, and its agent has not announced it yet; if it stays so, look at sextant-agent's log there"
+                "node {node} is joining: its agent has not announced its prefix yet; if this persists, see the log of sextant-agent there"
             ),
             Self::Problem { node, problem } => write!(f, "node {node}: {problem}"),
-            Self::NeverCame { node, connected: false } => write!(
+            Self::NeverAnnounced { node, connected: false } => write!(
                 f,
-                "node {node} is joining, and its agent is gone; look at sextant-agent's log there, \
-                 or `sextant node forget {node}`"
+                "node {node} is joining, but its agent is not connected; see the log of sextant-agent there, \
+                 or run `sextant node forget {node}`"
             ),
             Self::Behind { node, by: Some(by) } => {
-                write!(f, "node {node} is behind by {by}; if it stays so, look at sextant-agent's log there")
+                write!(
+                    f,
+                    "node {node} is behind by {by} revision{}; if this persists, see the log of sextant-agent there",
+                    if *by == 1 { "" } else { "s" }
+                )
             }
             Self::Behind { node, by: None } => write!(
                 f,
-                "node {node} has not said what its kernel has; if it stays so, look at sextant-agent's log there"
+                "node {node} has not reported the state of its kernel; if this persists, see the log of sextant-agent there"
             ),
             Self::HalfRestored => f.write_str(HALF_RESTORED),
             Self::Silent { node } => write!(
                 f,
-                "node {node} has not come back to this store, which stands in for another one; start sextant-agent there, \
-                 or `sextant recover --finish` to wait no longer"
+                "node {node} has not registered since this store replaced an earlier one; start sextant-agent there, \
+                 or run `sextant recover --finish` to stop waiting for it"
             ),
             Self::OtherHistory { node, knows } => write!(
                 f,
-                "node {node} knows a change that the store does not have ({knows}): if a snapshot of the store was restored, \
-                 it is made another incarnation as soon as a second node says so; if not, restart sextant-agent there"
+                "node {node} has seen a change that the store does not have ({knows}): if the store was restored from a snapshot, \
+                 it gets a new incarnation once a second node reports this; otherwise, restart sextant-agent there"
             ),
-            Self::Refused(Refused { node, why, .. }) => write!(f, "node {node} is granted no prefix: {why}"),
-            Self::Paused => f.write_str("paused: no agent changes its kernel; `sextant resume` ends it"),
+            Self::Refused(Refused { node, why, .. }) => write!(f, "node {node} gets no prefix: {why}"),
+            Self::Paused => {
+                f.write_str("paused: no agent changes its kernel; run `sextant resume` to end the pause")
+            }
             Self::Removals(Removals { recent, limit, window, waiting }) => {
                 let minutes = window.as_secs() / 60;
                 write!(
                     f,
-                    "{recent} nodes were forgotten within {minutes} minutes, and {limit} may be: no more claims end for now"
+                    "{recent} nodes were forgotten within {minutes} minutes; the limit is {limit}, so no more claims end for now"
                 )?;
                 if *waiting > 0 {
-                    write!(f, " ({waiting} of hosts that are down wait)")?;
+                    write!(f, " ({waiting} down nodes are waiting)")?;
                 }
                 f.write_str(
-                    "; look why, then `sextant resume` starts a new window, or `sextant node forget --confirm N NAME…` ends \
-                     those that are named",
+                    "; find the cause, then run `sextant resume` to start a new window, or `sextant node forget --confirm N NAME…` \
+                     to forget the named nodes",
                 )
             }
             Self::Backups(Backups { directory, failing, .. }) => write!(
                 f,
-                "automatic backups fail: {failing}; make {directory} a directory with room that the controller can write, or \
-                 give it another --backup-dir"
+                "automatic backups fail: {failing}; make {directory} a directory with free space that the controller can write to, \
+                 or set another --backup-dir"
             ),
             Self::Held { node, routes } => write!(
                 f,
-                "node {node} keeps {routes} routes to peers that are gone, since they are too many at once; \
-                 look why, then `sextant resume` lets them go"
+                "node {node} keeps {routes} routes to peers that are gone, because too many peers left at once; \
+                 find the cause, then run `sextant resume` to delete the routes"
             ),
             Self::FailedRoute { node, route } => {
                 write!(f, "node {node}: route {} failed: {}", route.destination, route.error)
@@ -281,7 +289,7 @@ impl fmt::Display for Trouble {
                 }
                 write!(
                     f,
-                    "; unless that is meant, there: ip -6 route del {destination} proto {protocol} metric {metric}"
+                    "; unless this is intended, run on that host: ip -6 route del {destination} proto {protocol} metric {metric}"
                 )
             }
             Self::Bgp { node, neighbour } => {
@@ -292,19 +300,19 @@ impl fmt::Display for Trouble {
             }
             Self::Flapping { node, superseded } => write!(
                 f,
-                "node {node}: agents of its id have put each other off {superseded} times within 5 minutes; if a disk was \
-                 cloned, stop sextant-agent on the copy, remove its state directory and give it another --node"
+                "node {node}: agents with its node id superseded each other {superseded} times within 5 minutes; if a disk was \
+                 cloned, stop sextant-agent on the copy, delete its state directory and set another --node"
             ),
             Self::Duplicate { node, from } => write!(
                 f,
-                "node {node}: another host has its id, and its agent is refused; it connects from {from}. If a disk was cloned: \
-                 stop sextant-agent on the copy, remove its state directory and give it another --node"
+                "node {node}: duplicate node id; the agent at {from} is refused; if a disk was cloned, \
+                 stop sextant-agent on the copy, delete its state directory and set another --node"
             ),
             Self::Unreadable(text) => f.write_str(text),
         }
     }
 }
 
-fn went(stopped: bool) -> &'static str {
-    if stopped { "was stopped" } else { "is gone" }
+fn agent_state(stopped: bool) -> &'static str {
+    if stopped { "was stopped" } else { "is not connected" }
 }
