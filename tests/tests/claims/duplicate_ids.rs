@@ -79,7 +79,7 @@ fn i3_a_clone_with_the_same_node_id_is_refused_and_reported() {
     assert_ne!(cluster.wait_ready("h2")["prefix"], held["prefix"]);
     poll("nothing is said any more", LONG, || {
         let status = cluster.sextant(&["status"]);
-        anyhow::ensure!(!status.contains("another host has its id"), "{status}");
+        anyhow::ensure!(!status.contains("duplicate node id"), "{status}");
         anyhow::Ok(())
     });
     cluster.lab.logs_are_quiet().unwrap();

@@ -60,7 +60,7 @@ fn a_plan_shows_exactly_the_pending_changes_with_reasons() {
         assert_eq!(printed, [*action, route, *why, waits]);
     }
     let text = cluster.sextant(&["plan", "h1"]);
-    assert!(text.starts_with("h1 has 4 changes to make"), "{text}");
+    assert!(text.starts_with("h1: 4 pending changes"), "{text}");
     monitor.quiet_since(0).unwrap();
 
     cluster.sextant(&["resume"]);
@@ -86,7 +86,7 @@ fn a_plan_names_the_conflicting_route_and_its_fix() {
             Err(plan)
         }
     });
-    assert!(blocked.starts_with("h1 has 1 change to make"), "{blocked}");
+    assert!(blocked.starts_with("h1: 1 pending change "), "{blocked}");
     assert!(blocked.contains("peer h2 has no route yet"), "{blocked}");
     let mend = format!("ip -6 route del {h2} proto static metric 512");
     assert!(blocked.contains(&format!("take that away: {mend}")), "{blocked}");

@@ -55,7 +55,7 @@ fn containers_in_two_segments_reach_each_other_through_the_router() {
         anyhow::Ok(())
     });
     let status = site.cluster.sextant(&["status"]);
-    assert!(status.starts_with("All is well") && status.contains("routers      router\n"), "{status}");
+    assert!(status.starts_with("Healthy: ") && status.contains("routers      router\n"), "{status}");
     assert!(site.router.ip("link show docker0").is_err(), "a router needs no bridge");
 
     // A stop changes nothing, and a restart writes nothing (DESIGN I7, I8).

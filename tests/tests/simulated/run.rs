@@ -160,7 +160,7 @@ impl Run {
             if let (Ok(answer), true) = (answer, self.watch.is_silent(&self.world, host)) {
                 let text = status_text(answer, self.world.unix_ms())?;
                 ensure!(
-                    !text.starts_with("All is well"),
+                    !text.starts_with("Healthy: "),
                     "h{} is silent, and status says:\n{text}",
                     host + 1
                 );
@@ -189,7 +189,7 @@ impl Run {
             let joining: Vec<_> =
                 joining.filter_map(|node| node.peer.as_ref()).map(|peer| peer.name.clone()).collect();
             let text = status_text(answer, self.world.unix_ms()).map_err(|error| error.to_string())?;
-            if !joining.is_empty() || !text.starts_with("All is well") {
+            if !joining.is_empty() || !text.starts_with("Healthy: ") {
                 return Err(format!("not ready by c{}: {joining:?}; its status:\n{text}", number + 1));
             }
         }

@@ -69,7 +69,7 @@ fn a_full_disk_is_reported_while_it_lasts_and_permits_deletes() {
         assert!(status.code == 5 && json["well"] == false && json["stale"] == false, "{context}: {json}");
         let text = cluster.lab.cli(&["status"]).unwrap().stdout;
         let line = text.lines().nth(1).unwrap();
-        let words = ["which was asked: store \"", "cannot grow", "MiB more", "free space", "(since "];
+        let words = ["(queried): store \"", "cannot grow", "MiB more", "free space", "(since "];
         assert!(words.iter().all(|word| line.contains(word)), "{context}: {text}");
         poll("the controller is not ready", 5 * SECONDS, || {
             let (code, body) = http("/readyz");
@@ -95,7 +95,7 @@ fn a_full_disk_is_reported_while_it_lasts_and_permits_deletes() {
         let status = cluster.lab.cli(&["status"])?;
         let (code, body) = http("/readyz");
         anyhow::ensure!(
-            status.code == 0 && status.stdout.starts_with("All is well") && code == 200,
+            status.code == 0 && status.stdout.starts_with("Healthy: ") && code == 200,
             "{code}: {body}; {status:?}"
         );
         anyhow::Ok(())

@@ -39,7 +39,7 @@ fn i2_i6_a_lost_store_waits_for_its_nodes_and_names_the_silent_ones() {
     let recovery = cluster.lab.cli_json(&["recover"]).unwrap();
     assert_eq!(recovery, serde_json::json!({ "recovering": true, "was_open": true, "silent": ["h3"] }));
     let status = cluster.sextant(&["status"]);
-    assert!(status.contains("node h3 has not come back to this store"), "{status}");
+    assert!(status.contains("node h3 has not registered since this store replaced"), "{status}");
     assert_eq!(sextant_tests::cluster::sorted(cluster.hosts[0].routes_of(66).unwrap()), routes, "I6");
 
     let finished = cluster.lab.cli_json(&["recover", "--finish"]).unwrap();
