@@ -37,7 +37,7 @@ fn i3_a_clone_with_the_same_node_id_is_refused_and_reported() {
                 let reported = cluster.lab.cli_of(number, &["status"])?.stdout;
                 let address = cluster.hosts[1].address();
                 anyhow::ensure!(
-                    reported.contains("node h1: another host has its id")
+                    reported.contains("node h1: duplicate node id")
                         && reported.contains(&format!("from {address}. ")),
                     "{reported}"
                 );

@@ -19,10 +19,10 @@ fn an_exhausted_pool_is_reported_with_the_fixes_and_can_grow() {
     assert_eq!(first["prefix"], "2001:db8:9::/64", "the last one, which is the only one");
     let waiting = cluster.start_agent(1, &[1]);
     let reported = cluster.agents[waiting].process.wait_for_line("is exhausted", LONG).unwrap().text;
-    for mend in
+    for fix in
         ["sextant node forget NAME", "sextant pool grow main", "add a pool", "(it holds 1 host prefixes"]
     {
-        assert!(reported.contains(mend), "{mend}: {reported}");
+        assert!(reported.contains(fix), "{fix}: {reported}");
     }
     assert!(cluster.node("h2").is_null(), "nothing partial");
     let status = cluster.sextant(&["status"]);

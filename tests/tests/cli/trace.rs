@@ -21,8 +21,8 @@ struct Breakage {
     /// Where; empty: between the two.
     at: &'static str,
     why: String,
-    mend: String,
-    /// What is taken away by hand afterwards, where the mend is none that a test can do.
+    fix: String,
+    /// What is taken away by hand afterwards, where the fix is none that a test can do.
     undo: &'static str,
 }
 
@@ -56,14 +56,14 @@ impl Traced {
 }
 
 /// Applies a fix, as an operator would.
-fn follow(cluster: &Cluster, mend: &str) {
-    match mend.split_once(": ") {
+fn follow(cluster: &Cluster, fix: &str) {
+    match fix.split_once(": ") {
         Some((place, command)) => {
-            let name = place.strip_prefix("on ").unwrap_or_else(|| panic!("{mend}"));
+            let name = place.strip_prefix("on ").unwrap_or_else(|| panic!("{fix}"));
             let host = cluster.hosts.iter().find(|host| host.name() == name).unwrap();
             host.check(&["sh", "-ec", command]).unwrap();
         }
-        None => drop(cluster.sextant(&mend.split(' ').skip(1).collect::<Vec<_>>())),
+        None => drop(cluster.sextant(&fix.split(' ').skip(1).collect::<Vec<_>>())),
     }
 }
 
@@ -77,14 +77,14 @@ fn works(cluster: &Cluster) {
 
 impl Breakage {
     fn meets(self, cluster: &Cluster) {
-        let Self { host, by, broken, at, why, mend, undo } = self;
+        let Self { host, by, broken, at, why, fix, undo } = self;
         cluster.hosts[host].check(&["sh", "-ec", &by]).unwrap();
         let seen = poll(&format!("after `{by}`: {why}"), 20 * SECONDS, || {
             let traced = trace(cluster)?;
             traced.is_broken(broken, at, &why)?;
             ensure!(traced.code == 1, "{}", traced.text);
             let seen = traced.directions[broken[0]]["fix"].as_str().unwrap_or_default().to_owned();
-            ensure!(seen.starts_with(&mend), "not {mend:?}: {}", traced.text);
+            ensure!(seen.starts_with(&fix), "not {fix:?}: {}", traced.text);
             Ok(seen)
         });
         if undo.is_empty() {
@@ -104,7 +104,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
         broken: &[THERE, BACK],
         at: "h2",
         why: String::new(),
-        mend: String::new(),
+        fix: String::new(),
         undo: "",
     };
     vec![
@@ -114,7 +114,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             broken: &[THERE],
             at: "h1",
             why: format!("a route of proto static is preferred to ours: {p2} via 2001:db8::99 dev eth0"),
-            mend: format!("on h1: ip -6 route del {p2} proto static metric 100"),
+            fix: format!("on h1: ip -6 route del {p2} proto static metric 100"),
             ..nothing()
         },
         Breakage {
@@ -123,13 +123,13 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             ),
             broken: &[BACK],
             why: format!("ip -6 rule 100 (from all to {p1} lookup 1077) is evaluated before our table: unreachable default"),
-            mend: "on h2: ip -6 rule del pref 100".into(),
+            fix: "on h2: ip -6 rule del pref 100".into(),
             ..nothing()
         },
         Breakage {
             by: "sysctl -qw net.ipv6.conf.all.forwarding=0".into(),
             why: "net.ipv6.conf.all.forwarding is 0".into(),
-            mend: "on h2: sysctl -w net.ipv6.conf.all.forwarding=1".into(),
+            fix: "on h2: sysctl -w net.ipv6.conf.all.forwarding=1".into(),
             ..nothing()
         },
         Breakage {
@@ -137,7 +137,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
                  policy drop; }'"
                 .into(),
             why: "nftables chain ip6 filter FORWARD drops all forwarded packets".into(),
-            mend: format!("on h2: nft insert rule ip6 filter FORWARD ip6 daddr {} accept", GUIDE.prefix),
+            fix: format!("on h2: nft insert rule ip6 filter FORWARD ip6 daddr {} accept", GUIDE.prefix),
             ..nothing()
         },
         Breakage {
@@ -148,7 +148,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             broken: &[THERE],
             at: "",
             why: "0 of 3 probes have arrived at h2".into(),
-            mend: "on h1 and h2: nft list ruleset".into(),
+            fix: "on h1 and h2: nft list ruleset".into(),
             undo: "nft delete table ip6 lost",
             ..nothing()
         },
@@ -159,7 +159,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             ),
             broken: &[BACK],
             why: "the kernel refuses to send probes: a firewall's OUTPUT chain drops them".into(),
-            mend: "nft list ruleset".into(),
+            fix: "nft list ruleset".into(),
             undo: "nft delete table ip6 kept",
             ..nothing()
         },
@@ -170,7 +170,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             ),
             broken: &[THERE],
             why: "ICMPv6 administratively prohibited, by h2".into(),
-            mend: "nft list ruleset".into(),
+            fix: "nft list ruleset".into(),
             undo: "nft delete table ip6 no",
             ..nothing()
         },
@@ -196,7 +196,7 @@ fn a_trace_names_the_fault_its_place_its_direction_and_its_fix() {
         breakage.meets(&cluster);
     }
 
-    // What the agent would mend at once stays broken while it may not.
+    // What the agent would fix at once stays broken while it may not.
     cluster.sextant(&["pause"]);
     cluster.agents[1].process.wait_for_line("paused by an operator", 5 * SECONDS).unwrap();
     Breakage {
@@ -205,7 +205,7 @@ fn a_trace_names_the_fault_its_place_its_direction_and_its_fix() {
         broken: &[THERE, BACK],
         at: "h2",
         why: "docker0 has no address of".into(),
-        mend: "sextant resume".into(),
+        fix: "sextant resume".into(),
         undo: "",
     }
     .meets(&cluster);

@@ -108,7 +108,7 @@ fn the_shortest_install_of_the_readme_works() {
         }
     }
     assert_eq!(site.daemons.len(), 4, "a controller and three agents are installed");
-    let status = poll("all is well", 20 * SECONDS, || {
+    let status = poll("the cluster is healthy", 20 * SECONDS, || {
         let status = site.sextant(&["sextant".into(), "status".into()]);
         anyhow::ensure!(status.starts_with("Healthy: 3 nodes."), "{status}");
         anyhow::ensure!(status.contains("3 ready"), "{status}");

@@ -21,7 +21,7 @@ const SCHEDULES: u64 = 6;
 const HOSTS: u16 = 2;
 /// `--recovery-window` below.
 const RECOVERY: Duration = Duration::from_secs(6);
-/// Within this time after an outage and the recovery window, all is well.
+/// Within this time after an outage and the recovery window, the cluster is healthy again.
 const WELL: Duration = Duration::from_secs(30);
 const PAGE: usize = 4096;
 

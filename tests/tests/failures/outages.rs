@@ -19,7 +19,7 @@ const CONTROLLERS: usize = 2;
 const OTHER_BRIDGE: &str = "br-other";
 /// `--recovery-window` and `--hold-down` below.
 const RECOVERY: Duration = Duration::from_secs(6);
-/// Within this time after a fault and the recovery window, all is well.
+/// Within this time after a fault and the recovery window, the cluster is healthy again.
 const WELL: Duration = Duration::from_secs(30);
 /// Shorter than sessions, longer than sessions and hold-down, longer than the recovery window too.
 const SPANS: [u64; 3] = [1, 5, 9];

@@ -109,7 +109,7 @@ fn a_full_store_refuses_claims_and_keeps_the_rest() {
     assert!(full, "it took everything");
     let add = cluster.lab.cli(&["pool", "add", "late", "2001:db8:9000::/40", "--host-len", "64"]).unwrap();
     assert_eq!(add.code, 5, "{add:?}");
-    assert!(add.stderr.contains("alarm disarm"), "the mend: {add:?}");
+    assert!(add.stderr.contains("alarm disarm"), "the fix: {add:?}");
     cluster.hosts.push(cluster.lab.host("h3").unwrap());
     cluster.start_agent(2);
     cluster.agents[2].process.wait_for_line("alarm disarm", 30 * SECONDS).unwrap();

@@ -242,7 +242,7 @@ fn errors_name_the_neighbour_and_what_is_wrong() {
     std::fs::write(&path, text.replace("remote-as = 65000", "remote-as = 65009")).unwrap();
     it.site.start_host(2, &["--config", &path]);
     it.site.becomes("h3", "ready");
-    it.says(2, "it is AS 65000, not 65009; mend remote-as in agent.toml");
+    it.says(2, "it is AS 65000, not 65009; correct remote-as in agent.toml");
 }
 
 /// The config of a BIRD on the router, which takes what hosts in AS 65001 to 65003 announce from the same link.

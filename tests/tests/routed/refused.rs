@@ -1,4 +1,4 @@
-//! Sessions that must not be, each with an error that names the neighbour and the mend; and ends that are told.
+//! Sessions that must not be, each with an error that names the neighbour and the fix; and ends that are told.
 
 use std::fs;
 

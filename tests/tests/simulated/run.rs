@@ -18,11 +18,11 @@ use crate::{
 const START: Duration = Duration::from_secs(60);
 /// Within this time a recovery window has closed that was opened by the last fault's end.
 const WINDOW: Duration = Duration::from_secs(parts::RECOVERY_WINDOW.as_secs() + 15);
-/// Within this time after all faults and recovery windows, all is well with nobody's help.
+/// Within this time after all faults and recovery windows, the cluster is healthy again without help.
 const WELL: Duration = Duration::from_secs(30);
 /// For how long it then stays so.
 const STAYS: Duration = Duration::from_secs(8);
-/// How often is looked whether all is well.
+/// How often the health is checked.
 const LOOK: Duration = Duration::from_millis(500);
 
 type Asked<T> = JoinHandle<Result<T, String>>;
@@ -52,7 +52,7 @@ impl Run {
             true => Err("the store still recovers".into()),
             false => Ok(()),
         })?;
-        run.until("all is well", WELL, Self::wrong)?;
+        run.until("the cluster is healthy", WELL, Self::wrong)?;
         run.watch.claims_are_held(&run.world)?;
         let until = run.world.now + STAYS;
         while run.world.now < until {
@@ -79,7 +79,7 @@ impl Run {
         })?;
         // A store without the pool is no earlier state of this one.
         self.world.forget_snapshots();
-        self.until("all is well", START, Self::wrong)?;
+        self.until("the cluster is healthy", START, Self::wrong)?;
         self.until("the store no longer recovers", START, |run| match run.watch.is_recovering(&run.world) {
             true => Err("it still does".into()),
             false => Ok(()),
@@ -159,11 +159,7 @@ impl Run {
             self.status = None;
             if let (Ok(answer), true) = (answer, self.watch.is_silent(&self.world, host)) {
                 let text = status_text(answer, self.world.unix_ms())?;
-                ensure!(
-                    !text.starts_with("Healthy: "),
-                    "h{} is silent, and status says:\n{text}",
-                    host + 1
-                );
+                ensure!(!text.starts_with("Healthy: "), "h{} is silent, and status says:\n{text}", host + 1);
             }
         }
         if self.status.is_none()

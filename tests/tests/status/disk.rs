@@ -91,7 +91,7 @@ fn a_full_disk_is_reported_while_it_lasts_and_permits_deletes() {
     assert_eq!(kept, reserved - 20, "what was acknowledged is there, what was deleted is not");
 
     disk.empty().unwrap();
-    poll("all is well", 10 * SECONDS, || {
+    poll("the cluster is healthy", 10 * SECONDS, || {
         let status = cluster.lab.cli(&["status"])?;
         let (code, body) = http("/readyz");
         anyhow::ensure!(

@@ -26,10 +26,7 @@ fn expect_problem(cluster: &Cluster, what: &str, words: &str) -> Value {
     });
     assert!(reported["text"].as_str().unwrap().contains(words), "{reported}");
     let text = cluster.sextant(&["status"]);
-    assert!(
-        text.starts_with("Not healthy") && text.contains(words) && text.contains("(since "),
-        "{text}"
-    );
+    assert!(text.starts_with("Not healthy") && text.contains(words) && text.contains("(since "), "{text}");
     assert!(cluster.sextant(&["node", "list"]).contains(what));
     assert!(cluster.sextant(&["node", "show", "h1"]).contains(words));
     // The same since when, however often it is asked.
@@ -39,7 +36,7 @@ fn expect_problem(cluster: &Cluster, what: &str, words: &str) -> Value {
 }
 
 fn expect_well(cluster: &Cluster) {
-    poll("all is well", 30 * SECONDS, || {
+    poll("the cluster is healthy", 30 * SECONDS, || {
         let text = cluster.sextant(&["status"]);
         let (code, body) = cluster.agents[0].http("/readyz").map_err(|error| format!("{error:#}"))?;
         let well = text.starts_with("Healthy: ") && code == 200;

@@ -42,8 +42,7 @@ impl Status {
         let mut lines = self.text.lines();
         assert!(lines.next().unwrap().starts_with("Not healthy: "), "{}", self.text);
         let first = lines.next().unwrap();
-        let words =
-            ["(queried): store unavailable: etcd:", "start etcd, or restore the network", "(since "];
+        let words = ["(queried): store unavailable: etcd:", "start etcd, or restore the network", "(since "];
         assert!(words.iter().all(|word| first.contains(word)), "{}", self.text);
         assert_eq!(
             (self.code, &self.json["well"], &self.json["stale"]),
@@ -63,9 +62,9 @@ impl Status {
     }
 }
 
-/// Waits until all is well; no agent is blamed on the way there.
+/// Waits until the cluster is healthy; no agent is blamed meanwhile.
 fn recovers(lab: &Lab, number: u16) {
-    poll(&format!("all is well by controller {number}"), 30 * SECONDS, || {
+    poll(&format!("healthy by controller {number}"), 30 * SECONDS, || {
         let status = Status::of(lab, number);
         status.blames_no_agent();
         is_well(&status)
@@ -166,5 +165,5 @@ fn a_controller_without_its_store_reports_the_store_and_no_agent() {
     assert!(words.iter().all(|word| seen.text.contains(word)), "{}", seen.text);
     controllers[1].process.thaw().unwrap();
     // Its agent may have moved, which takes a while.
-    poll("all is well again", 30 * SECONDS, || is_well(&Status::of(&lab, APART)));
+    poll("the cluster is healthy again", 30 * SECONDS, || is_well(&Status::of(&lab, APART)));
 }

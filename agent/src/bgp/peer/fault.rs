@@ -34,7 +34,7 @@ pub(in crate::bgp) enum Fault {
     #[error("it ended the session: {0}")]
     EndedByNeighbour(String),
     /// The neighbour has another AS number than configured.
-    #[error("it is AS {theirs}, not {configured}; mend remote-as in agent.toml")]
+    #[error("it is AS {theirs}, not {configured}; correct remote-as in agent.toml")]
     WrongAs {
         /// The AS number in its OPEN.
         theirs: u32,
