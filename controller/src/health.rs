@@ -64,7 +64,7 @@ pub struct State {
 }
 
 impl Health {
-    /// Of the controller of these rooms.
+    /// For this controller.
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index, sessions: Sessions) -> Self {
         Self { registry, keys, index, sessions, noted: Arc::default() }
     }

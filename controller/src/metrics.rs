@@ -1,4 +1,4 @@
-//! What the controller counts, read from its rooms when asked.
+//! What the controller counts, read from its services at each scrape.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,24 +11,24 @@ use prometheus_client::{
 use sextant_daemon::Metrics;
 use sextant_proto::NodeState;
 
-use crate::rooms::Rooms;
+use crate::services::Services;
 
 /// All metrics of a controller.
-pub fn registry(rooms: &Rooms) -> Metrics {
+pub fn registry(services: &Services) -> Metrics {
     let mut registry = Registry::with_prefix("sextant_controller");
-    registry.register_collector(Box::new(FromRooms(rooms.clone())));
+    registry.register_collector(Box::new(FromServices(services.clone())));
     Arc::new(Mutex::new(registry))
 }
 
-struct FromRooms(Rooms);
+struct FromServices(Services);
 
-impl std::fmt::Debug for FromRooms {
+impl std::fmt::Debug for FromServices {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FromRooms")
+        f.write_str("FromServices")
     }
 }
 
-impl Collector for FromRooms {
+impl Collector for FromServices {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let published = self.0.index.published();
         let lag = self.0.acks.progress(published, None);

@@ -1,4 +1,4 @@
-//! Questions to the agents that are connected here: each agent's stream passes them on, and brings the answers.
+//! Questions to the agents that are connected to this controller: each agent's stream forwards them, and receives the answers.
 
 use std::{
     collections::HashMap,
@@ -12,33 +12,33 @@ use sextant_proto::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// How long an agent may take to answer; less than the command line waits for a controller.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
-/// So many questions to one agent may wait to be passed on.
+/// How long an agent may take to answer; less than the command channel waits for a controller.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
+/// The number of questions that may wait for one agent.
 const WAITING: usize = 4;
 
-/// A question on its way to an agent.
+/// A question that waits for the stream of an agent.
 #[derive(Debug)]
 pub(crate) struct Asked {
     about: About,
     reply: oneshot::Sender<v1::Answer>,
 }
 
-/// The agents that are connected here, as far as they can be asked.
+/// The question channels of the connected agents.
 #[derive(Debug, Clone, Default)]
 pub struct Questions {
-    lines: Arc<Mutex<Lines>>,
+    channels: Arc<Mutex<Channels>>,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
+struct Channels {
     by_node: HashMap<NodeName, (u64, mpsc::Sender<Asked>)>,
     last: u64,
 }
 
-/// One agent's end: its stream takes the questions from here, and brings the answers.
+/// The agent's end of a channel: its stream takes the questions from here, and returns the answers.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct Channel {
     questions: Questions,
     node: NodeName,
     number: u64,
@@ -47,59 +47,69 @@ pub(crate) struct Line {
     last_id: u64,
 }
 
-/// Why there is no answer.
+/// The reason for a missing answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unanswered {
     /// No agent of this node is connected here.
     NotHere,
-    /// Its stream ended meanwhile.
+    /// Its stream ended before the answer.
     Ended,
-    /// It has too many questions, or an older version.
+    /// It did not answer in time: it has too many questions, or an older version.
     Silent,
 }
 
 impl Questions {
-    /// The line to a newly connected agent, in place of an older one.
-    pub(crate) fn line(&self, node: &NodeName) -> Line {
+    /// The channel to a newly connected agent; it replaces an older one.
+    pub(crate) fn channel(&self, node: &NodeName) -> Channel {
         let (sender, asked) = mpsc::channel(WAITING);
-        let mut lines = self.lines();
-        lines.last += 1;
-        let number = lines.last;
-        lines.by_node.insert(node.clone(), (number, sender));
-        drop(lines);
-        Line { questions: self.clone(), node: node.clone(), number, asked, open: HashMap::new(), last_id: 0 }
+        let mut channels = self.channels();
+        channels.last += 1;
+        let number = channels.last;
+        channels.by_node.insert(node.clone(), (number, sender));
+        drop(channels);
+        Channel {
+            questions: self.clone(),
+            node: node.clone(),
+            number,
+            asked,
+            open: HashMap::new(),
+            last_id: 0,
+        }
     }
 
     /// Asks an agent that is connected here.
     pub(crate) async fn ask(&self, node: &NodeName, about: About) -> Result<v1::Answer, Unanswered> {
-        self.ask_within(PATIENCE, node, about).await
+        self.ask_within(ANSWER_TIMEOUT, node, about).await
     }
 
-    /// As [`Questions::ask`], of an agent that has this long to answer.
+    /// As [`Questions::ask`], with another time-out.
     pub(crate) async fn ask_within(
         &self,
-        patience: Duration,
+        timeout: Duration,
         node: &NodeName,
         about: About,
     ) -> Result<v1::Answer, Unanswered> {
-        let line = self.lines().by_node.get(node).map(|(_, line)| line.clone());
+        let channel = self.channels().by_node.get(node).map(|(_, channel)| channel.clone());
         let (reply, answer) = oneshot::channel();
-        line.ok_or(Unanswered::NotHere)?.try_send(Asked { about, reply }).map_err(|_| Unanswered::Silent)?;
-        let answered = tokio::time::timeout(patience, answer).await;
+        channel
+            .ok_or(Unanswered::NotHere)?
+            .try_send(Asked { about, reply })
+            .map_err(|_| Unanswered::Silent)?;
+        let answered = tokio::time::timeout(timeout, answer).await;
         answered.map_err(|_| Unanswered::Silent)?.map_err(|_| Unanswered::Ended)
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn channels(&self) -> MutexGuard<'_, Channels> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
+impl Channel {
     /// The next question to put to the agent. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<v1::Question> {
         let Asked { about, reply } = self.asked.recv().await?;
         self.last_id += 1;
-        // Whoever no longer waits is forgotten.
+        // Drops questions that nobody waits for.
         self.open.retain(|_, reply| !reply.is_closed());
         self.open.insert(self.last_id, reply);
         Some(v1::Question { id: self.last_id, about: Some(about) })
@@ -108,16 +118,16 @@ impl Line {
     /// The agent has answered.
     pub(crate) fn answered(&mut self, answer: v1::Answer) {
         if let Some(reply) = self.open.remove(&answer.id) {
-            let _nobody_waits = reply.send(answer);
+            let _receiver_gone = reply.send(answer);
         }
     }
 }
 
-impl Drop for Line {
+impl Drop for Channel {
     fn drop(&mut self) {
-        let mut lines = self.questions.lines();
-        if lines.by_node.get(&self.node).is_some_and(|(number, _)| *number == self.number) {
-            lines.by_node.remove(&self.node);
+        let mut channels = self.questions.channels();
+        if channels.by_node.get(&self.node).is_some_and(|(number, _)| *number == self.number) {
+            channels.by_node.remove(&self.node);
         }
     }
 }
@@ -135,16 +145,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_finds_who_asked() {
+    async fn an_answer_reaches_its_asker() {
         let questions = Questions::default();
         assert_eq!(questions.ask(&node(), plan()).await, Err(Unanswered::NotHere));
-        let mut line = questions.line(&node());
+        let mut channel = questions.channel(&node());
         let agent = async {
-            let first = line.next().await.unwrap();
-            let second = line.next().await.unwrap();
+            let first = channel.next().await.unwrap();
+            let second = channel.next().await.unwrap();
             for question in [second, first] {
                 let about = Some(v1::answer::About::Failed(format!("to {}", question.id)));
-                line.answered(v1::Answer { id: question.id, about });
+                channel.answered(v1::Answer { id: question.id, about });
             }
         };
         let host = node();
@@ -153,16 +163,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_answer_is_not_waited_for_for_ever() {
+    async fn a_missing_answer_times_out() {
         let questions = Questions::default();
-        let line = questions.line(&node());
+        let channel = questions.channel(&node());
         assert_eq!(questions.ask(&node(), plan()).await, Err(Unanswered::Silent));
-        let newer = questions.line(&node());
-        drop(line);
+        let newer = questions.channel(&node());
+        drop(channel);
         let host = node();
         let ended = async { drop(newer) };
         let (asked, ()) = tokio::join!(questions.ask(&host, plan()), ended);
-        assert_eq!(asked, Err(Unanswered::Ended), "the older line's end is nothing");
+        assert_eq!(asked, Err(Unanswered::Ended), "the end of the older channel has no effect");
         assert_eq!(questions.ask(&node(), plan()).await, Err(Unanswered::NotHere));
     }
 }

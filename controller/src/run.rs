@@ -1,4 +1,4 @@
-//! Puts the rooms together, and runs them.
+//! Creates the services of a controller, and runs their tasks.
 //!
 //! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the elapsed time, the recovery
 //! window, the list of controllers, the audit's sweeper, automatic backups, gRPC, probes.
@@ -42,7 +42,7 @@ use crate::{
         etcd::{EtcdOptions, EtcdStore},
     },
     reservations::Reservations,
-    rooms::Rooms,
+    services::Services,
     sessions::{Identity, Replaces, Sessions},
     settings::{CommandLine, EtcdAccess, Settings, Store},
     store,
@@ -51,21 +51,21 @@ use crate::{
     verdicts::Verdicts,
 };
 
-/// How long to wait for a store that does not answer at the start.
+/// How long to wait before the next attempt to open the store.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
-/// For how long each attempt to reach the store puts off the end of systemd's patience: the start waits as long as the
-/// store is away, and one that hangs is ended.
+/// By how much each attempt to open the store extends systemd's start time-out: the start waits as long as the store is
+/// unavailable, but systemd ends a start that hangs.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the controller until it is stopped.
 ///
 /// # Errors
-/// Why it could not start, or could not go on.
+/// If it cannot start, or an essential task ends.
 pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let settings = command_line.settings()?;
     init_logging(&settings.log, settings.log_format).map_err(anyhow::Error::msg)?;
-    let mut stop = pin!(stop_signal().context("signals cannot be listened to")?);
+    let mut stop = pin!(stop_signal().context("cannot listen for signals")?);
     // Addresses before the store: a second controller fails at its port, and touches nothing.
     let listener = grpc::listen(settings.listen).await?;
     let OpenStore { registry, writer } = open_store(&settings).await?;
@@ -74,19 +74,20 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let edges = Edges { registry, me, dial: Arc::new(Tcp), heartbeat: watchdog.heartbeat() };
     let controller = tokio::select! {
         controller = Controller::open(&settings, edges) => controller?,
-        // The store may be away for as long as etcd is.
+        // The start waits while etcd is unavailable.
         () = &mut stop => return Ok(()),
     };
-    let readiness = controller.rooms.sessions.readiness();
-    let probes = Probes::bind(settings.http, metrics::registry(&controller.rooms), readiness.clone()).await?;
+    let readiness = controller.services.sessions.readiness();
+    let probes =
+        Probes::bind(settings.http, metrics::registry(&controller.services), readiness.clone()).await?;
 
     let mut tasks = Essential::default();
     if let Some(store) = writer {
         tasks.spawn("store", store_writes(store));
     }
-    let incoming = controller.rooms.connections.clone().incoming(listener);
+    let incoming = controller.services.connections.clone().incoming(listener);
     controller.spawn(&mut tasks, &settings, incoming);
-    tasks.spawn("status", tell_status(readiness));
+    tasks.spawn("status", report_status(readiness));
     tasks.spawn("http", probes.run());
     tasks.spawn("watchdog", watchdog.run());
     announce_start(&settings);
@@ -95,38 +96,38 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a controller needs of the world.
+/// The external dependencies of a controller.
 pub struct Edges {
     /// The store.
     pub registry: SharedRegistry,
-    /// Who it is, and where others reach it.
+    /// Its identity and address.
     pub me: Identity,
-    /// How it reaches others.
+    /// Connects to other controllers.
     pub dial: SharedDial,
-    /// Touched for as long as it works.
+    /// The heartbeat of its main loop.
     pub heartbeat: Heartbeat,
 }
 
-/// A controller without its edges to the machine: its rooms, joined.
+/// A controller without its dependencies on the host.
 pub struct Controller {
-    /// What the services work on.
-    pub rooms: Rooms,
+    /// Its services.
+    pub services: Services,
     index_task: IndexTask,
 }
 
 impl Controller {
-    /// Reads the store, and joins the rooms over it.
+    /// Reads the store, and creates the services.
     ///
     /// # Errors
-    /// If the store cannot be read; etcd may come later.
+    /// If the store cannot be read. An etcd cluster that is unavailable is retried.
     pub async fn open(settings: &Settings, edges: Edges) -> anyhow::Result<Self> {
         let Edges { registry, me, dial, heartbeat } = edges;
         let keys = Keys::new(&settings.cluster);
-        let meta = open_meta(settings, &registry, &keys).await.context("the store's own record")?;
+        let meta = open_meta(settings, &registry, &keys).await.context("opening the store")?;
         let (index_task, index) =
             IndexTask::start(registry.clone(), keys.clone(), meta).await.context("listing the store")?;
-        let rooms = rooms(settings, registry, keys, index, me, dial, heartbeat);
-        Ok(Self { rooms, index_task })
+        let services = services(settings, registry, keys, index, me, dial, heartbeat);
+        Ok(Self { services, index_task })
     }
 
     /// Starts the modules' tasks, which serve `incoming` connections.
@@ -140,28 +141,28 @@ impl Controller {
         C::ConnectInfo: Clone + Send + Sync + 'static,
         E: Into<Box<dyn Error + Send + Sync>> + 'static,
     {
-        let Self { rooms, index_task } = self;
+        let Self { services, index_task } = self;
         tasks.spawn("index", index_task.run());
-        tasks.spawn("sessions", rooms.sessions.clone().run(rooms.index.clone()));
-        tasks.spawn("controllers", rooms.others.clone().note());
-        tasks.spawn("verdicts", verdicts(&rooms).run());
-        tasks.spawn("elapsed", ticker(settings, &rooms).run());
-        tasks.spawn("expiry", expiry(settings, &rooms).run());
+        tasks.spawn("sessions", services.sessions.clone().run(services.index.clone()));
+        tasks.spawn("controllers", services.others.clone().follow());
+        tasks.spawn("verdicts", verdicts(&services).run());
+        tasks.spawn("elapsed", ticker(settings, &services).run());
+        tasks.spawn("expiry", expiry(settings, &services).run());
         tasks.spawn(
             "recovery",
             store::close_recovery(
-                rooms.registry.clone(),
-                rooms.keys.clone(),
-                rooms.index.clone(),
+                services.registry.clone(),
+                services.keys.clone(),
+                services.index.clone(),
                 settings.recovery_window,
             ),
         );
         tasks.spawn("backups", {
-            let (registry, keys) = (rooms.registry.clone(), rooms.keys.clone());
-            rooms.backups.clone().run(registry, keys, rooms.cluster.clone())
+            let (registry, keys) = (services.registry.clone(), services.keys.clone());
+            services.backups.clone().run(registry, keys, services.cluster.clone())
         });
-        tasks.spawn("audit", sweeper(&rooms, settings.audit).run());
-        tasks.spawn("grpc", grpc::serve(incoming, rooms));
+        tasks.spawn("audit", sweeper(&services, settings.audit).run());
+        tasks.spawn("grpc", grpc::serve(incoming, services));
     }
 }
 
@@ -194,7 +195,7 @@ async fn open_store(settings: &Settings) -> anyhow::Result<OpenStore> {
     }
 }
 
-/// The store's own record. A file must be there at once; an etcd cluster may come later.
+/// The meta record of the store. A file must be available at once; an etcd cluster is retried.
 async fn open_meta(
     settings: &Settings,
     registry: &SharedRegistry,
@@ -216,7 +217,7 @@ async fn open_meta(
     }
 }
 
-/// Ends with the store's writer, which only a bug can end.
+/// Ends when the writer of the store ends, which only a bug can cause.
 async fn store_writes(store: Arc<EmbeddedStore>) -> Result<(), &'static str> {
     store.writer_ended().await;
     Err("the store's writer thread has ended")
@@ -231,7 +232,7 @@ fn identity(address: SocketAddr, store: &Store) -> Identity {
     Identity { id: format!("{:016x}", rand::rng().random::<u64>()), address: address.to_string(), replaces }
 }
 
-fn rooms(
+fn services(
     settings: &Settings,
     registry: SharedRegistry,
     keys: Keys,
@@ -239,11 +240,11 @@ fn rooms(
     me: Identity,
     dial: SharedDial,
     heartbeat: Heartbeat,
-) -> Rooms {
+) -> Services {
     let acks = Acks::new(index.clone());
     let others = OtherControllers::new(index.clone(), acks.clone(), me.clone(), dial);
     let sessions = Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat);
-    Rooms {
+    Services {
         questions: Questions::default(),
         connections: Connections::new(
             raise_descriptor_limit(),
@@ -266,25 +267,25 @@ fn rooms(
     }
 }
 
-fn verdicts(rooms: &Rooms) -> Verdicts {
-    let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
-    Verdicts::new(registry, keys, index, rooms.sessions.clone(), rooms.acks.clone())
+fn verdicts(services: &Services) -> Verdicts {
+    let (registry, keys, index) = (services.registry.clone(), services.keys.clone(), services.index.clone());
+    Verdicts::new(registry, keys, index, services.sessions.clone(), services.acks.clone())
 }
 
-fn sweeper(rooms: &Rooms, keep: crate::sweeper::Keep) -> Sweeper {
-    let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
-    Sweeper::new(registry, keys, index, rooms.sessions.identity().id.clone(), keep)
+fn sweeper(services: &Services, keep: crate::sweeper::Keep) -> Sweeper {
+    let (registry, keys, index) = (services.registry.clone(), services.keys.clone(), services.index.clone());
+    Sweeper::new(registry, keys, index, services.sessions.identity().id.clone(), keep)
 }
 
-fn ticker(settings: &Settings, rooms: &Rooms) -> Ticker {
-    let (registry, keys, index) = (rooms.registry.clone(), rooms.keys.clone(), rooms.index.clone());
+fn ticker(settings: &Settings, services: &Services) -> Ticker {
+    let (registry, keys, index) = (services.registry.clone(), services.keys.clone(), services.index.clone());
     let waits = Waits { recovery: settings.recovery_window, quarantine: settings.quarantine };
     Ticker::new(registry, keys, index, waits)
 }
 
-fn expiry(settings: &Settings, rooms: &Rooms) -> Expiry {
-    let (claims, index) = (rooms.claims.clone(), rooms.index.clone());
-    Expiry::new(claims, index, rooms.acks.clone(), Arc::new(rooms.others.clone()), settings.hold_down)
+fn expiry(settings: &Settings, services: &Services) -> Expiry {
+    let (claims, index) = (services.claims.clone(), services.index.clone());
+    Expiry::new(claims, index, services.acks.clone(), Arc::new(services.others.clone()), settings.hold_down)
 }
 
 fn announce_start(settings: &Settings) {
@@ -295,8 +296,8 @@ fn announce_start(settings: &Settings) {
     systemd::tell_ready();
 }
 
-/// For `systemctl status`: whether the store answers.
-async fn tell_status(mut readiness: Readiness) -> Result<(), watch::error::RecvError> {
+/// Reports to `systemctl status` whether the store answers.
+async fn report_status(mut readiness: Readiness) -> Result<(), watch::error::RecvError> {
     loop {
         match &*readiness.borrow_and_update() {
             Ok(()) => systemd::tell_status("serving; the store answers"),

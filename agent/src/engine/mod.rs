@@ -178,7 +178,7 @@ impl Engine {
         self
     }
 
-    /// With the list of problems that all rooms share.
+    /// With the list of problems that all modules share.
     #[must_use]
     pub fn with_problems(mut self, problems: Problems) -> Self {
         self.problems = problems;

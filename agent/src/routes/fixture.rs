@@ -1,4 +1,4 @@
-//! What the tests of this room start from.
+//! Fixtures of the tests of this module.
 
 use std::{net::Ipv6Addr, sync::LazyLock};
 

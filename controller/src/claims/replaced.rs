@@ -54,7 +54,7 @@ impl Registry for Changing {
     }
 }
 
-/// A controller's rooms over a store that is replaced under them.
+/// The services of a controller, on a store that is replaced.
 struct Fixture {
     dir: tempfile::TempDir,
     store: Arc<Changing>,

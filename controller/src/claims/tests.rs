@@ -11,7 +11,7 @@ use crate::{
     store,
 };
 
-/// A real store in a directory of its own, and the rooms on it.
+/// A real store in a directory of its own, and the services on it.
 pub(super) struct Fixture {
     _dir: tempfile::TempDir,
     pub(super) claims: Claims,

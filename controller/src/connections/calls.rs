@@ -21,16 +21,16 @@ pub(super) struct Calls(Mutex<Count>);
 struct Count {
     open: usize,
     any: bool,
-    /// When the last one ended, or the connection began.
+    /// When the last call ended, or the connection was opened.
     since: Instant,
 }
 
-/// What a connection is used for.
+/// The use of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
-    /// No call was ever made.
+    /// Without any call so far.
     Never,
-    /// No call is in progress any more.
+    /// No call is in progress.
     Idle,
     /// A call is in progress.
     Busy,
@@ -80,7 +80,7 @@ impl Drop for InProgress {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CountCalls;
 
-/// A service of which calls are counted.
+/// A service with counted calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Counted<S>(S);
 
@@ -108,7 +108,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let info = request.extensions().get::<Info>().cloned();
         let call = info.as_ref().map(|info| info.calls.begin());
-        // Where tonic looks for the peer's address.
+        // tonic reads the address of the peer from this extension.
         if let Some(info) = info {
             request.extensions_mut().insert(info.tcp);
         }

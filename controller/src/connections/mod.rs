@@ -1,10 +1,10 @@
-//! The connections of agents and operators: how many there may be, and which are given up.
+//! The connections of agents and operators: their limit, and which are closed.
 //!
-//! Descriptors are few. So there is a number of connections that leaves enough of them for the store, for probes and for
-//! other controllers, and the last of that number are for this host itself: an operator gets in however many agents there are.
-//! A connection without any call for [`SILENT`] is closed, and after [`GRACE`] where its place is needed. So is one on which no call has
-//! been in progress for the idle timeout, whatever pings it answers: an agent's stream is a call in progress. A refused peer
-//! receives a GOAWAY with the reason.
+//! File descriptors are limited. The limit of connections leaves enough of them for the store, probes and other controllers.
+//! The last connections below the limit are reserved for clients on this host: an operator can connect however many agents
+//! there are. A connection without any call is closed after [`SILENT`], or after [`GRACE`] if a new connection needs its place. A
+//! connection without a call in progress is closed after the idle time-out, even if it answers pings; an agent's stream is a call
+//! in progress. A refused peer receives a GOAWAY with the reason.
 
 mod calls;
 
@@ -36,19 +36,19 @@ use self::calls::{Calls, Use};
 
 /// How long a connection may be open without a call.
 const SILENT: Duration = Duration::from_secs(10);
-/// How long a connection has its place for certain, so that it can make its first call.
+/// How long a new connection is not replaced, so that it can make its first call.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often silent ones are looked for.
+/// How often unused connections are closed.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Descriptors that are left for the store, probes and other controllers.
-const OTHERS: usize = 96;
-/// Places that only this host's own connections take.
+/// Descriptors that are reserved for the store, probes and other controllers.
+const RESERVED: usize = 96;
+/// Places that are reserved for connections from this host.
 const OPERATORS: usize = 16;
-/// How many refused peers receive a reason at the same time; further connections are closed without one.
-const TOLD_AT_ONCE: usize = 16;
-/// How long a refused peer may take to hear it.
-const TELLING: Duration = Duration::from_secs(1);
-/// How long to wait where the kernel has no descriptor.
+/// How many refused peers receive a reason at the same time; further ones are closed without a reason.
+const REFUSALS_AT_ONCE: usize = 16;
+/// How long sending the reason to a refused peer may take.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long to wait after a failed accept.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
 /// All connections of the gRPC server.
@@ -66,7 +66,7 @@ struct Shared {
     refused: AtomicU64,
     silent: AtomicU64,
     idle: AtomicU64,
-    telling: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +78,7 @@ struct Book {
 #[derive(Debug)]
 struct Entry {
     calls: Arc<Calls>,
-    /// None once it is being closed.
+    /// None while it is being closed.
     close: Option<oneshot::Sender<()>>,
 }
 
@@ -89,37 +89,37 @@ struct Closed {
     idle: u64,
 }
 
-/// What becomes of a new connection.
+/// The decision on a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Admit,
-    /// In the place of this one.
-    Instead(u64),
+    /// It replaces this connection.
+    Replace(u64),
     Refuse,
 }
 
 /// Counts for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// Those that are open.
+    /// Open connections.
     pub open: usize,
-    /// How many there may be.
+    /// The limit.
     pub most: usize,
-    /// Those that found no place, since the start.
+    /// Refused connections since the start.
     pub refused: u64,
-    /// Those that were closed without a call, since the start.
+    /// Connections that were closed without any call, since the start.
     pub silent: u64,
-    /// Those that were closed as no call was in progress any more, since the start.
+    /// Connections that were closed by the idle time-out, since the start.
     pub idle: u64,
 }
 
 impl Connections {
-    /// As many as a process with so many `descriptors` can have, and not more than `most`; closed after `idle_timeout` without a
-    /// call in progress.
+    /// The limit is that of a process with this number of `descriptors`, and at most `most`. Connections are closed after
+    /// `idle_timeout` without a call in progress.
     pub fn new(descriptors: u64, most: Option<usize>, idle_timeout: Duration) -> Self {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
-        // Of a limit that is very low, half.
-        let possible = descriptors.saturating_sub(OTHERS).max(descriptors / 2).max(1);
+        // Half of a very low limit.
+        let possible = descriptors.saturating_sub(RESERVED).max(descriptors / 2).max(1);
         let most = most.unwrap_or(usize::MAX).min(possible);
         let operators = OPERATORS.min(most / 4);
         Self {
@@ -131,18 +131,18 @@ impl Connections {
                 refused: AtomicU64::new(0),
                 silent: AtomicU64::new(0),
                 idle: AtomicU64::new(0),
-                telling: Arc::new(Semaphore::new(TOLD_AT_ONCE)),
+                refusals: Arc::new(Semaphore::new(REFUSALS_AT_ONCE)),
             }),
         }
     }
 
-    /// After how long without a call in progress a connection is closed; and how long a peer may take over the next message of a
-    /// call that is to speak.
+    /// The time without a call in progress after which a connection is closed; also the time-out for the next message of a client
+    /// stream.
     pub fn idle_timeout(&self) -> Duration {
         self.shared.idle_timeout
     }
 
-    /// How many there are, and were.
+    /// The counts for metrics.
     pub fn counts(&self) -> Counts {
         Counts {
             open: self.book().open.len(),
@@ -153,21 +153,21 @@ impl Connections {
         }
     }
 
-    /// The connections of `listener` that find a place; never ends.
+    /// The admitted connections of `listener`; never ends.
     pub fn incoming(self, listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let door =
-            Door { connections: self, listener, full: Outage::default(), exhausted: Outage::default() };
-        stream::unfold((door, sweep), |(mut door, mut sweep)| async move {
+        let acceptor =
+            Acceptor { connections: self, listener, full: Outage::default(), exhausted: Outage::default() };
+        stream::unfold((acceptor, sweep), |(mut acceptor, mut sweep)| async move {
             loop {
                 tokio::select! {
-                    accepted = door.listener.accept() => {
-                        if let Some(connection) = door.take(accepted).await {
-                            return Some((Ok(connection), (door, sweep)));
+                    accepted = acceptor.listener.accept() => {
+                        if let Some(connection) = acceptor.admit(accepted).await {
+                            return Some((Ok(connection), (acceptor, sweep)));
                         }
                     }
-                    _ = sweep.tick() => door.connections.close_unused(),
+                    _ = sweep.tick() => acceptor.connections.close_unused(),
                 }
             }
         })
@@ -178,11 +178,11 @@ impl Connections {
         let Closed { silent, idle } = self.book().close_unused(Instant::now(), idle_timeout);
         if silent > 0 {
             self.shared.silent.fetch_add(silent, Relaxed);
-            tracing::debug!(closed = silent, after = ?SILENT, "connections without a call closed");
+            tracing::debug!(closed = silent, after = ?SILENT, "silent connections closed");
         }
         if idle > 0 {
             self.shared.idle.fetch_add(idle, Relaxed);
-            tracing::debug!(closed = idle, after = ?idle_timeout, "connections without a call in progress closed");
+            tracing::debug!(closed = idle, after = ?idle_timeout, "idle connections closed");
         }
     }
 
@@ -194,7 +194,7 @@ impl Connections {
 impl Book {
     fn verdict(&self, local: bool, most: usize, operators: usize, now: Instant) -> Verdict {
         let places = if local { most } else { most - operators };
-        // One that is being closed gives its place soon.
+        // A connection that is being closed frees its place soon.
         let held = self.open.values().filter(|entry| entry.close.is_some()).count();
         if held < places {
             return Verdict::Admit;
@@ -203,7 +203,7 @@ impl Book {
             let age = now.saturating_duration_since(entry.calls.since());
             entry.close.is_some() && entry.calls.now() == Use::Never && age >= GRACE
         };
-        self.open.iter().find(silent).map_or(Verdict::Refuse, |(id, _)| Verdict::Instead(*id))
+        self.open.iter().find(silent).map_or(Verdict::Refuse, |(id, _)| Verdict::Replace(*id))
     }
 
     fn add(&mut self, now: Instant) -> (u64, Arc<Calls>, oneshot::Receiver<()>) {
@@ -215,7 +215,7 @@ impl Book {
         (id, calls, closed)
     }
 
-    /// It is dropped by its owner soon.
+    /// Asks the owner of the connection to drop it.
     fn close(&mut self, id: u64) {
         if let Some(close) = self.open.get_mut(&id).and_then(|entry| entry.close.take()) {
             let _ = close.send(());
@@ -237,21 +237,21 @@ impl Book {
     }
 }
 
-/// Where connections come in.
-struct Door {
+/// Accepts or refuses new connections.
+struct Acceptor {
     connections: Connections,
     listener: TcpListener,
     full: Outage,
     exhausted: Outage,
 }
 
-impl Door {
-    async fn take(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<Connection> {
+impl Acceptor {
+    async fn admit(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) -> Option<Connection> {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 if let Some(Failing { failures, for_secs }) = self.exhausted.failed(Instant::now()) {
-                    tracing::warn!(%error, failures, for_secs, "connection cannot be accepted; trying again");
+                    tracing::warn!(%error, failures, for_secs, "accept failed; trying again");
                 }
                 tokio::time::sleep(BACK_OFF).await;
                 return None;
@@ -264,7 +264,7 @@ impl Door {
         let mut book = self.connections.book();
         match book.verdict(local, most, operators, Instant::now()) {
             Verdict::Admit => {}
-            Verdict::Instead(id) => {
+            Verdict::Replace(id) => {
                 book.close(id);
                 self.connections.shared.silent.fetch_add(1, Relaxed);
             }
@@ -289,21 +289,21 @@ impl Door {
         if let Some(Failing { failures, for_secs }) = self.full.failed(Instant::now()) {
             tracing::warn!(
                 %peer, most, failures, for_secs,
-                "connections refused: all places are taken; raise the limit of open files (LimitNOFILE=), or add a controller"
+                "connections refused: limit reached; raise the limit of open files (LimitNOFILE=), or add a controller"
             );
         }
-        if let Ok(place) = self.connections.shared.telling.clone().try_acquire_owned() {
-            // Bounded by its places and by time; nothing depends on how it ends.
-            tokio::spawn(tokio::time::timeout(TELLING, tell_full(stream, most, place)));
+        if let Ok(place) = self.connections.shared.refusals.clone().try_acquire_owned() {
+            // The number and time of these tasks are bounded; nothing depends on their results.
+            tokio::spawn(tokio::time::timeout(REFUSAL_TIMEOUT, send_reason(stream, most, place)));
         }
     }
 }
 
-/// Tells an HTTP/2 client why it is turned away (RFC 9113 §6.8), and waits until it has closed.
-async fn tell_full(mut stream: TcpStream, most: usize, _place: OwnedSemaphorePermit) -> io::Result<()> {
+/// Sends an HTTP/2 client the reason of the refusal (RFC 9113 §6.8), and waits until it has closed the connection.
+async fn send_reason(mut stream: TcpStream, most: usize, _place: OwnedSemaphorePermit) -> io::Result<()> {
     let why = format!(
-        "this controller has {most} connections, which is all that its limit of open files allows; \
-         raise LimitNOFILE= of sextant-controller, or use another controller"
+        "this controller has reached its limit of {most} connections; raise LimitNOFILE= of sextant-controller, or use \
+         another controller"
     );
     stream.write_all(&goaway(&why)).await?;
     stream.shutdown().await?;
@@ -312,7 +312,7 @@ async fn tell_full(mut stream: TcpStream, most: usize, _place: OwnedSemaphorePer
     Ok(())
 }
 
-/// The server's SETTINGS, empty, then GOAWAY with ENHANCE_YOUR_CALM.
+/// The empty SETTINGS of the server, then GOAWAY with ENHANCE_YOUR_CALM.
 fn goaway(why: &str) -> Vec<u8> {
     const ENHANCE_YOUR_CALM: u32 = 0xb;
     let length = u32::try_from(8 + why.len()).unwrap_or(8);
@@ -325,7 +325,7 @@ fn goaway(why: &str) -> Vec<u8> {
     octets
 }
 
-/// A place that is given back.
+/// A place below the limit; dropping it frees the place.
 #[derive(Debug)]
 struct Slot {
     id: u64,
@@ -338,7 +338,7 @@ impl Drop for Slot {
     }
 }
 
-/// A connection that has a place.
+/// An admitted connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -347,7 +347,7 @@ pub struct Connection {
     _slot: Slot,
 }
 
-/// What calls know of their connection.
+/// The connection of a call.
 #[derive(Debug, Clone)]
 pub struct Info {
     tcp: TcpConnectInfo,
@@ -415,7 +415,7 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn descriptors_are_left_for_others() {
+    fn descriptors_are_reserved_for_others() {
         let most = |descriptors, most| Connections::new(descriptors, most, IDLE).counts().most;
         assert_eq!(most(1024, None), 928);
         assert_eq!(most(1024, Some(100)), 100);
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_places_are_this_hosts_and_silent_connections_give_theirs() {
+    async fn the_last_places_are_for_this_host_and_silent_connections_are_replaced() {
         let (mut book, now) = (Book::default(), Instant::now());
         let mut open = Vec::new();
         for _ in 0..6 {
@@ -435,7 +435,7 @@ mod tests {
         let _kept: Vec<_> = (1..6).map(calls).collect();
         assert_eq!(book.verdict(false, 8, 2, now), Verdict::Refuse, "it has time for its first call");
         let now = now + GRACE;
-        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Instead(open[0].0), "the silent one");
+        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Replace(open[0].0), "the silent one");
         drop(calls(0));
         assert_eq!(book.verdict(false, 8, 2, now), Verdict::Refuse);
         assert_eq!(book.verdict(true, 8, 2, now), Verdict::Admit, "an operator on this host");
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_is_not_used_is_closed_in_time() {
+    async fn unused_connections_are_closed() {
         let (mut book, now) = (Book::default(), Instant::now());
         let mut add = || book.add(now);
         let ((_, streams, _kept), (_, _, mut silent), (_, calls, mut idle)) = (add(), add(), add());

@@ -1,4 +1,4 @@
-//! Calls to the other controllers: the only file of this folder that knows `tonic`.
+//! Calls to the other controllers: the only file of this folder that uses `tonic`.
 
 use std::{
     collections::HashMap,
@@ -19,20 +19,20 @@ use tonic::{
 
 use crate::{acks::Applied, health::CONTROLLERS_PATIENCE, questions};
 
-/// How long another controller may take to answer; one that does not is shown without its acks.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long another controller may take to answer; without an answer, its acks are missing.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a controller says of itself and the agents that are connected to it.
+/// A controller's report of itself and its connected agents.
 #[derive(Default)]
-pub(super) struct Word {
+pub(super) struct Report {
     pub(super) acks: Vec<(NodeName, Applied)>,
     pub(super) duplicates: Vec<(NodeName, String)>,
-    /// Empty from one of an older version.
+    /// The id of the controller; empty from an older version.
     pub(super) controller: String,
     pub(super) problems: Vec<Problem>,
 }
 
-/// Why an agent that is connected to another controller gave no answer.
+/// The missing answer of an agent that is connected to another controller.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// It did not answer in time.
@@ -51,16 +51,16 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// No connection yet.
+    /// Without connections yet.
     pub(super) fn new(dial: SharedDial) -> Self {
         Self { dial, channels: Arc::default() }
     }
 
-    /// What the controller at `address` says, with its own `state` if that is wanted.
-    pub(super) async fn state(&self, address: &str, state: bool) -> Option<Word> {
+    /// The report of the controller at `address`; with its problems if `state` is set.
+    pub(super) async fn state(&self, address: &str, state: bool) -> Option<Report> {
         let mut client = ControllerServiceClient::new(self.channel(address)?);
-        let patience = if state { PATIENCE + CONTROLLERS_PATIENCE } else { PATIENCE };
-        let answer = tokio::time::timeout(patience, client.acks(v1::AcksRequest { state })).await;
+        let timeout = if state { TIMEOUT + CONTROLLERS_PATIENCE } else { TIMEOUT };
+        let answer = tokio::time::timeout(timeout, client.acks(v1::AcksRequest { state })).await;
         let Ok(Ok(response)) = answer else {
             tracing::debug!(address, "another controller does not answer");
             return None;
@@ -69,7 +69,7 @@ impl Calls {
         let readable =
             |(node, applied): (String, v1::Applied)| Some((node.parse().ok()?, applied.try_into().ok()?));
         let named = |(node, from): (String, String)| Some((node.parse().ok()?, from));
-        Some(Word {
+        Some(Report {
             acks: by_node.into_iter().filter_map(readable).collect(),
             duplicates: duplicates.into_iter().filter_map(named).collect(),
             controller,
@@ -77,8 +77,8 @@ impl Calls {
         })
     }
 
-    /// The answer of an agent that is connected to the controller at `address`; `None` if that does not have the agent, or does
-    /// not answer.
+    /// The answer of an agent that is connected to the controller at `address`; `None` if the agent is not connected there, or the
+    /// controller does not answer.
     pub(super) async fn ask_agent(
         &self,
         address: &str,
@@ -88,7 +88,8 @@ impl Calls {
         let question = Some(v1::Question { id: 0, about: Some(about) });
         let request = v1::AskRequest { node: node.to_string(), question };
         let mut client = ControllerServiceClient::new(self.channel(address)?);
-        let answer = tokio::time::timeout(PATIENCE + questions::PATIENCE, client.ask(request)).await.ok()?;
+        let answer =
+            tokio::time::timeout(TIMEOUT + questions::ANSWER_TIMEOUT, client.ask(request)).await.ok()?;
         match answer {
             Ok(response) => response.into_inner().answer.map(Ok),
             Err(status) if status.code() == Code::DeadlineExceeded => {
@@ -98,13 +99,13 @@ impl Calls {
                 Some(Err(AskError::Failed(status.message().to_owned())))
             }
             Err(status) => {
-                tracing::debug!(address, %status, "another controller does not have the agent");
+                tracing::debug!(address, %status, "agent not connected to the other controller");
                 None
             }
         }
     }
 
-    /// The controller at `address` is gone.
+    /// Drops the connection to the controller at `address`.
     pub(super) fn forget(&self, address: &str) {
         self.channels().remove(address);
     }
@@ -114,7 +115,7 @@ impl Calls {
         if let Some(channel) = channels.get(address) {
             return Some(channel.clone());
         }
-        let endpoint = Endpoint::try_from(format!("http://{address}")).ok()?.connect_timeout(PATIENCE);
+        let endpoint = Endpoint::try_from(format!("http://{address}")).ok()?.connect_timeout(TIMEOUT);
         let channel = self.dial.dial_lazily(endpoint);
         channels.insert(address.to_owned(), channel.clone());
         Some(channel)
@@ -130,7 +131,7 @@ impl TryFrom<v1::Applied> for Applied {
 
     fn try_from(message: v1::Applied) -> Result<Self, MessageError> {
         Ok(Self {
-            // All controllers know these from the store.
+            // All controllers read these from the store.
             verdicts: Vec::new(),
             revision: Revision(message.revision),
             failed: convert::all("failed", message.failed)?,

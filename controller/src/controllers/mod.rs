@@ -1,4 +1,4 @@
-//! The other controllers over the same store: what their agents have applied, and how they are.
+//! The other controllers on the same store: the acks of their agents, and their problems.
 
 mod calls;
 
@@ -21,13 +21,13 @@ use crate::{
     sessions::Identity,
 };
 
-use calls::{Calls, Word};
+use calls::{Calls, Report};
 
 pub use calls::AskError;
 
-/// How often it is noted which controllers there are.
-const NOTE: Duration = Duration::from_secs(1);
-/// How often the others are asked while somebody waits.
+/// How often the list of controllers is read.
+const LIST: Duration = Duration::from_secs(1);
+/// How often the others are queried while a caller waits.
 pub(crate) const POLL: Duration = Duration::from_millis(200);
 
 /// The other controllers.
@@ -37,9 +37,9 @@ pub struct OtherControllers {
     acks: Acks,
     me: Identity,
     calls: Calls,
-    /// The nodes of which another agent tries to connect to one of them, as last asked.
+    /// Duplicate node ids by the last reports: nodes with the addresses of their refused agents.
     duplicates: Arc<Mutex<HashMap<NodeName, String>>>,
-    /// Controllers by their id that the store lists, or has listed: one that is cut from the store is listed no longer.
+    /// Controllers by id that the store lists or has listed: a controller without its store is no longer listed.
     known: Arc<Mutex<BTreeMap<String, Known>>>,
 }
 
@@ -47,17 +47,17 @@ pub struct OtherControllers {
 #[derive(Debug, Clone)]
 struct Known {
     record: ControllerRecord,
-    /// When it began not to answer; none while it does.
+    /// When it stopped answering; none while it answers.
     silent_since_unix_ms: Option<u64>,
 }
 
-/// Another controller, and how it is.
+/// The state of another controller.
 #[derive(Debug, Clone)]
 pub(crate) struct Other {
     pub(crate) id: String,
     pub(crate) record: ControllerRecord,
     pub(crate) problems: Vec<Problem>,
-    /// It gave no answer.
+    /// It does not answer.
     pub(crate) silent: bool,
 }
 
@@ -69,24 +69,24 @@ impl Refresh for OtherControllers {
 }
 
 impl OtherControllers {
-    /// The controllers besides `me` that `index` knows, reached by `dial`; what they say goes to `acks`.
+    /// The controllers in `index` except `me`, reached by `dial`; the acks that they report go to `acks`.
     pub fn new(index: Index, acks: Acks, me: Identity, dial: SharedDial) -> Self {
         let (calls, duplicates, known) = (Calls::new(dial), Arc::default(), Arc::default());
         Self { index, acks, me, calls, duplicates, known }
     }
 
-    /// Notes for ever which controllers the store lists.
+    /// Follows the list of controllers in the store; never ends.
     ///
     /// # Errors
     /// None.
-    pub async fn note(self) -> Result<(), Infallible> {
+    pub async fn follow(self) -> Result<(), Infallible> {
         loop {
-            self.note_listed();
-            tokio::time::sleep(NOTE).await;
+            self.update_known();
+            tokio::time::sleep(LIST).await;
         }
     }
 
-    /// Asks all of them, and keeps what they say. Whether there are any.
+    /// Queries all of them, and stores their reports. Returns whether there are any.
     pub async fn refresh(&self) -> bool {
         let addresses = self.addresses();
         let answers = join_all(addresses.iter().map(|address| self.calls.state(address, false))).await;
@@ -94,56 +94,57 @@ impl OtherControllers {
         !addresses.is_empty()
     }
 
-    /// As [`OtherControllers::refresh`], and how each of them is: those that the store lists, and those that it listed and that answer.
+    /// As [`OtherControllers::refresh`], with the state of each controller: those that the store lists, and those that it listed
+    /// before and that still answer.
     pub(crate) async fn look(&self) -> Vec<Other> {
-        let listed = self.note_listed();
+        let listed = self.update_known();
         let known = self.known().clone();
         let answers = join_all(known.values().map(|it| self.calls.state(&it.record.address, true))).await;
-        let (mut others, mut words) = (Vec::new(), Vec::new());
-        for ((id, known), word) in known.into_iter().zip(answers) {
+        let (mut others, mut reports) = (Vec::new(), Vec::new());
+        for ((id, known), report) in known.into_iter().zip(answers) {
             let is_listed = listed.contains(&id);
-            others.extend(self.judge(id, known, word.as_ref(), is_listed));
-            words.extend(word);
+            others.extend(self.judge(id, known, report.as_ref(), is_listed));
+            reports.extend(report);
         }
-        self.keep(words.into_iter());
+        self.keep(reports.into_iter());
         others
     }
 
-    /// What is said of a controller; nothing of one that is gone.
-    fn judge(&self, id: String, it: Known, word: Option<&Word>, listed: bool) -> Option<Other> {
+    /// The state of a controller; `None` if it is gone.
+    fn judge(&self, id: String, it: Known, report: Option<&Report>, listed: bool) -> Option<Other> {
         // Another one runs at its address.
-        let gone = word.is_some_and(|word| !word.controller.is_empty() && word.controller != id);
-        if gone || (!listed && word.is_none()) {
+        let gone = report.is_some_and(|report| !report.controller.is_empty() && report.controller != id);
+        if gone || (!listed && report.is_none()) {
             self.known().remove(&id);
             self.calls.forget(&it.record.address);
             return None;
         }
-        let since = word.is_none().then(|| it.silent_since_unix_ms.unwrap_or_else(unix_ms));
+        let since = report.is_none().then(|| it.silent_since_unix_ms.unwrap_or_else(unix_ms));
         if let Some(known) = self.known().get_mut(&id) {
             known.silent_since_unix_ms = since;
         }
-        let said = word.map(|word| word.problems.clone()).unwrap_or_default();
+        let reported = report.map(|report| report.problems.clone()).unwrap_or_default();
         let silence = since.map(|since| silence(&it.record.address, since));
-        let problems = silence.into_iter().chain(said).collect();
-        Some(Other { id, record: it.record, problems, silent: word.is_none() })
+        let problems = silence.into_iter().chain(reported).collect();
+        Some(Other { id, record: it.record, problems, silent: report.is_none() })
     }
 
-    /// Notes the controllers that the store lists besides this one; their ids.
-    fn note_listed(&self) -> Vec<String> {
+    /// Adds the other controllers that the store lists to the known ones; returns their ids.
+    fn update_known(&self) -> Vec<String> {
         let listed: Vec<_> = self.index.read(|state| {
             let others = state.controllers().iter().filter(|(id, _)| **id != self.me.id);
             others.map(|(id, controller)| (id.clone(), controller.record.clone())).collect()
         });
         let mut known = self.known();
         for (id, record) in &listed {
-            // Nobody else can be reached at such an address; the record of a dead predecessor may stand there.
+            // No other host can be reached at an unspecified address; the record may be that of a dead predecessor.
             let unspecified =
                 record.address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
             let own = unspecified || record.address == self.me.address;
             if known.contains_key(id) || own {
                 continue;
             }
-            // It takes the place of those that are listed no longer.
+            // It replaces controllers at its address that are no longer listed.
             let replaced = |before: &str, it: &Known| {
                 it.record.address == record.address && !listed.iter().any(|(id, _)| id == before)
             };
@@ -153,11 +154,11 @@ impl OtherControllers {
         listed.into_iter().map(|(id, _)| id).collect()
     }
 
-    fn keep(&self, words: impl Iterator<Item = Word>) {
+    fn keep(&self, reports: impl Iterator<Item = Report>) {
         let (mut acks, mut duplicates) = (HashMap::new(), HashMap::new());
-        for word in words {
-            acks.extend(word.acks);
-            duplicates.extend(word.duplicates);
+        for report in reports {
+            acks.extend(report.acks);
+            duplicates.extend(report.duplicates);
         }
         self.acks.keep_remote(acks);
         *self.duplicates.lock().unwrap_or_else(PoisonError::into_inner) = duplicates;
@@ -167,7 +168,7 @@ impl OtherControllers {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where another agent of `node` tries to connect from, by the last word of the other controllers.
+    /// The address of a refused agent with the node id of `node`, by the last reports of the other controllers.
     pub(crate) fn duplicate(&self, node: &NodeName) -> Option<String> {
         self.duplicates.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
     }
@@ -179,28 +180,28 @@ impl OtherControllers {
         })
     }
 
-    /// Has an agent answer that is connected to one of the others; `None` if it is to none that answers.
+    /// The answer of an agent that is connected to another controller; `None` if none of them has it.
     pub(crate) async fn ask_agent(
         &self,
         node: &NodeName,
         about: v1::question::About,
     ) -> Option<Result<v1::Answer, AskError>> {
         let addresses = self.addresses();
-        let asked = addresses.iter().map(|address| self.calls.ask_agent(address, node, about.clone()));
-        let mut answers: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        let calls = addresses.iter().map(|address| self.calls.ask_agent(address, node, about.clone()));
+        let mut answers: Vec<_> = join_all(calls).await.into_iter().flatten().collect();
         let first = answers.iter().position(Result::is_ok).unwrap_or_default();
         (!answers.is_empty()).then(|| answers.swap_remove(first))
     }
 
-    /// Whether the agent of `node` answers the controller with this id within `patience`. One that does not answer itself says no.
-    pub(crate) async fn has_agent(&self, controller: &str, node: &NodeName, patience: Duration) -> bool {
+    /// Whether the agent of `node` answers the controller with this id within `timeout`; false if that controller does not answer.
+    pub(crate) async fn has_agent(&self, controller: &str, node: &NodeName, timeout: Duration) -> bool {
         let address = self.index.read(|state| {
             let found = state.controllers().iter().find(|(id, _)| id.as_str() == controller);
             found.map(|(_, controller)| controller.record.address.clone())
         });
         let Some(address) = address else { return false };
         let about = v1::question::About::Presence(v1::PresenceQuestion {});
-        let answer = tokio::time::timeout(patience, self.calls.ask_agent(&address, node, about)).await;
+        let answer = tokio::time::timeout(timeout, self.calls.ask_agent(&address, node, about)).await;
         matches!(answer, Ok(Some(Ok(_))))
     }
 }
@@ -208,9 +209,9 @@ impl OtherControllers {
 fn silence(address: &str, since_unix_ms: u64) -> Problem {
     Problem {
         what: "controller-silent".to_owned(),
-        saw: format!("does not answer the asked controller at {address}"),
-        fix: "start sextant-controller there, or restore the network between the two; the record of one that is gone \
-              for good ends by itself"
+        saw: format!("does not answer the queried controller at {address}"),
+        fix: "start sextant-controller there, or restore the network between the two; the record of a removed controller \
+              expires"
             .to_owned(),
         since_unix_ms,
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{
-    Rooms,
+    Services,
     agent::names,
     backup, events, explain,
     principal::{actor, principal, serves},
@@ -31,18 +31,18 @@ use crate::{
     store,
 };
 
-/// How long a draining node waits for its peers unless told otherwise.
+/// The default time that a draining node waits for its peers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Standing in for "for ever".
-const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// A wait without a limit.
+const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 pub(super) struct Admin {
-    rooms: Rooms,
+    services: Services,
 }
 
 impl Admin {
-    pub(super) fn new(rooms: Rooms) -> Self {
-        Self { rooms }
+    pub(super) fn new(services: Services) -> Self {
+        Self { services }
     }
 }
 
@@ -61,7 +61,7 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
         let pool = required("pool", request.into_inner().pool).map_err(malformed)?;
-        let revision = self.rooms.pools.by(&by).add(&pool).await?.0;
+        let revision = self.services.pools.by(&by).add(&pool).await?.0;
         tracing::info!(pool = %pool.name, prefix = %pool.prefix, host_len = pool.host_len, "pool added");
         Ok(Response::new(v1::AddPoolResponse { revision }))
     }
@@ -71,7 +71,7 @@ impl AdminService for Admin {
         request: Request<v1::ListPoolsRequest>,
     ) -> Result<Response<v1::ListPoolsResponse>, Status> {
         administers(request.extensions())?;
-        Ok(Response::new(v1::ListPoolsResponse { pools: self.rooms.index.read(show::pools) }))
+        Ok(Response::new(v1::ListPoolsResponse { pools: self.services.index.read(show::pools) }))
     }
 
     async fn remove_pool(
@@ -81,7 +81,7 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
         let name: PoolName = convert::parse("name", &request.into_inner().name).map_err(malformed)?;
-        let revision = self.rooms.pools.by(&by).remove(&name).await?.0;
+        let revision = self.services.pools.by(&by).remove(&name).await?.0;
         tracing::info!(pool = %name, "pool removed");
         Ok(Response::new(v1::RemovePoolResponse { revision }))
     }
@@ -94,8 +94,8 @@ impl AdminService for Admin {
         let by = self.changes(&request)?;
         let v1::DrainPoolRequest { name, undrain } = request.into_inner();
         let name: PoolName = convert::parse("name", &name).map_err(malformed)?;
-        let revision = self.rooms.pools.by(&by).drain(&name, !undrain).await?.0;
-        tracing::info!(pool = %name, draining = !undrain, "pool closed or opened");
+        let revision = self.services.pools.by(&by).drain(&name, !undrain).await?.0;
+        tracing::info!(pool = %name, draining = !undrain, "pool closed to new claims or opened");
         Ok(Response::new(v1::DrainPoolResponse { revision }))
     }
 
@@ -108,7 +108,7 @@ impl AdminService for Admin {
         let v1::GrowPoolRequest { name, prefix } = request.into_inner();
         let name: PoolName = convert::parse("name", &name).map_err(malformed)?;
         let prefix = required("prefix", prefix).map_err(malformed)?;
-        let (pool, revision) = self.rooms.pools.by(&by).grow(&name, prefix).await?;
+        let (pool, revision) = self.services.pools.by(&by).grow(&name, prefix).await?;
         tracing::info!(pool = %name, %prefix, "pool grown");
         Ok(Response::new(v1::GrowPoolResponse { revision: revision.0, pool: Some((&pool).into()) }))
     }
@@ -120,8 +120,8 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
         let (prefix, record) = parse_reservation(request.into_inner().reservation)?;
-        let revision = self.rooms.reservations.by(&by).reserve(prefix, &record).await?.0;
-        tracing::info!(%prefix, node = ?record.node, reason = record.reason, "reserved");
+        let revision = self.services.reservations.by(&by).reserve(prefix, &record).await?.0;
+        tracing::info!(%prefix, node = ?record.node, reason = record.reason, "reservation made");
         Ok(Response::new(v1::ReserveResponse { revision }))
     }
 
@@ -132,8 +132,8 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
         let prefix = required("prefix", request.into_inner().prefix).map_err(malformed)?;
-        let revision = self.rooms.reservations.by(&by).unreserve(prefix).await?.0;
-        tracing::info!(%prefix, "no longer reserved");
+        let revision = self.services.reservations.by(&by).unreserve(prefix).await?.0;
+        tracing::info!(%prefix, "reservation ended");
         Ok(Response::new(v1::UnreserveResponse { revision }))
     }
 
@@ -142,7 +142,7 @@ impl AdminService for Admin {
         request: Request<v1::ListReservationsRequest>,
     ) -> Result<Response<v1::ListReservationsResponse>, Status> {
         administers(request.extensions())?;
-        let reservations = self.rooms.index.read(show::reservations);
+        let reservations = self.services.index.read(show::reservations);
         Ok(Response::new(v1::ListReservationsResponse { reservations }))
     }
 
@@ -151,8 +151,8 @@ impl AdminService for Admin {
         request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
         administers(request.extensions())?;
-        self.rooms.others.refresh().await;
-        Ok(Response::new(v1::ListNodesResponse { nodes: show::nodes(&self.rooms) }))
+        self.services.others.refresh().await;
+        Ok(Response::new(v1::ListNodesResponse { nodes: show::nodes(&self.services) }))
     }
 
     async fn drain_node(
@@ -164,8 +164,8 @@ impl AdminService for Admin {
         let v1::DrainNodeRequest { name, timeout_ms } = request.into_inner();
         let node = node_name(&name)?;
         let timeout = if timeout_ms == 0 { DRAIN_TIMEOUT } else { Duration::from_millis(timeout_ms) };
-        let revision = self.rooms.claims.by(&by).drain(&node, timeout).await?.0;
-        tracing::info!(%node, ?timeout, "draining");
+        let revision = self.services.claims.by(&by).drain(&node, timeout).await?.0;
+        tracing::info!(%node, ?timeout, "node draining");
         Ok(Response::new(v1::DrainNodeResponse { revision }))
     }
 
@@ -176,8 +176,8 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
         let node = node_name(&request.into_inner().name)?;
-        let revision = self.rooms.claims.by(&by).undrain(&node).await?.0;
-        tracing::info!(%node, "undrained");
+        let revision = self.services.claims.by(&by).undrain(&node).await?.0;
+        tracing::info!(%node, "node undrained");
         Ok(Response::new(v1::UndrainNodeResponse { revision }))
     }
 
@@ -194,9 +194,9 @@ impl AdminService for Admin {
         let nodes = names.iter().map(|name| node_name(name)).collect::<Result<Vec<_>, _>>()?;
         let confirm = confirm.map(|confirm| confirm as usize);
         let Forgotten { prefixes, revision } =
-            self.rooms.claims.by(&by).forget_all(&nodes, force, confirm).await?;
+            self.services.claims.by(&by).forget_all(&nodes, force, confirm).await?;
         for (node, prefix) in nodes.iter().zip(&prefixes) {
-            tracing::info!(%node, %prefix, force, confirmed = confirm.is_some(), "forgotten");
+            tracing::info!(%node, %prefix, force, confirmed = confirm.is_some(), "node forgotten");
         }
         let prefixes: Vec<v1::Prefix> = prefixes.into_iter().map(Into::into).collect();
         let prefix = prefixes.first().cloned();
@@ -206,8 +206,10 @@ impl AdminService for Admin {
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
         administers(request.extensions())?;
         let revision =
-            control::put(&self.rooms.registry, &self.rooms.keys, true, &self.changes(&request)?).await?.0;
-        tracing::warn!("paused: no agent changes its kernel until `sextant resume`");
+            control::put(&self.services.registry, &self.services.keys, true, &self.changes(&request)?)
+                .await?
+                .0;
+        tracing::warn!("paused; no agent changes its kernel until `sextant resume`");
         Ok(Response::new(v1::PauseResponse { revision }))
     }
 
@@ -217,7 +219,9 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::ResumeResponse>, Status> {
         administers(request.extensions())?;
         let revision =
-            control::put(&self.rooms.registry, &self.rooms.keys, false, &self.changes(&request)?).await?.0;
+            control::put(&self.services.registry, &self.services.keys, false, &self.changes(&request)?)
+                .await?
+                .0;
         tracing::warn!("resumed");
         Ok(Response::new(v1::ResumeResponse { revision }))
     }
@@ -229,8 +233,8 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let name = request.into_inner().node;
         let only = (!name.is_empty()).then(|| node_name(&name)).transpose()?;
-        self.rooms.others.refresh().await;
-        let routes = routes::list(&self.rooms, only.as_ref())?;
+        self.services.others.refresh().await;
+        let routes = routes::list(&self.services, only.as_ref())?;
         Ok(Response::new(v1::ListRoutesResponse { routes }))
     }
 
@@ -240,8 +244,8 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::StatusResponse>, Status> {
         administers(request.extensions())?;
         let (state, others) =
-            tokio::join!(self.rooms.health.look(OPERATORS_PATIENCE), self.rooms.others.look());
-        Ok(Response::new(show::status(&self.rooms, &state, &others)))
+            tokio::join!(self.services.health.look(OPERATORS_PATIENCE), self.services.others.look());
+        Ok(Response::new(show::status(&self.services, &state, &others)))
     }
 
     async fn plan_node(
@@ -251,9 +255,9 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let node = node_name(&request.into_inner().name)?;
         let about = v1::question::About::Plan(v1::PlanQuestion {});
-        match questions::ask(&self.rooms, &node, about).await? {
+        match questions::ask(&self.services, &node, about).await? {
             v1::answer::About::Plan(plan) => Ok(Response::new(v1::PlanNodeResponse { plan: Some(plan) })),
-            _ => Err(questions::another(&node)),
+            _ => Err(questions::wrong_kind(&node)),
         }
     }
 
@@ -261,17 +265,17 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let v1::TraceRequest { from, to } = request.into_inner();
         let (from, to) = (node_name(&from)?, node_name(&to)?);
-        Ok(Response::new(trace::trace(&self.rooms, &from, &to).await?))
+        Ok(Response::new(trace::trace(&self.services, &from, &to).await?))
     }
 
     async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<events::Events>, Status> {
         administers(request.extensions())?;
-        Ok(Response::new(events::open(&self.rooms, request.into_inner()).await?))
+        Ok(Response::new(events::open(&self.services, request.into_inner()).await?))
     }
 
     async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<backup::Pieces>, Status> {
         administers(request.extensions())?;
-        Ok(Response::new(backup::take(&self.rooms).await?))
+        Ok(Response::new(backup::take(&self.services).await?))
     }
 
     async fn restore(
@@ -280,7 +284,7 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::RestoreResponse>, Status> {
         administers(request.extensions())?;
         let by = actor(&request)?;
-        Ok(Response::new(backup::restore(&self.rooms, request.into_inner(), &by).await?))
+        Ok(Response::new(backup::restore(&self.services, request.into_inner(), &by).await?))
     }
 
     async fn undo_restore(
@@ -288,7 +292,7 @@ impl AdminService for Admin {
         request: Request<v1::UndoRestoreRequest>,
     ) -> Result<Response<v1::UndoRestoreResponse>, Status> {
         administers(request.extensions())?;
-        Ok(Response::new(backup::undo(&self.rooms, &actor(&request)?).await?))
+        Ok(Response::new(backup::undo(&self.services, &actor(&request)?).await?))
     }
 
     async fn finish_recovery(
@@ -297,7 +301,7 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::FinishRecoveryResponse>, Status> {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
-        let Rooms { registry, keys, index, .. } = &self.rooms;
+        let Services { registry, keys, index, .. } = &self.services;
         let store::Finished { revision, was_open, silent } =
             store::finish(registry, keys, index, &by).await?;
         let silent = names(&silent);
@@ -311,23 +315,23 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let address = convert::address(&request.into_inner().address);
         let address = address.map_err(|error| malformed(convert::MessageError::new("address", error)))?;
-        self.rooms.others.refresh().await;
-        Ok(Response::new(explain::explain(&self.rooms, address)))
+        self.services.others.refresh().await;
+        Ok(Response::new(explain::explain(&self.services, address)))
     }
 
     async fn wait(&self, request: Request<v1::WaitRequest>) -> Result<Response<Waiting>, Status> {
         administers(request.extensions())?;
         let v1::WaitRequest { revision, timeout_ms } = request.into_inner();
-        let patience =
-            if timeout_ms == 0 { FOR_EVER } else { Duration::from_millis(timeout_ms).min(FOR_EVER) };
-        let deadline = Instant::now() + patience;
+        let timeout =
+            if timeout_ms == 0 { UNLIMITED } else { Duration::from_millis(timeout_ms).min(UNLIMITED) };
+        let deadline = Instant::now() + timeout;
         let revision = if revision == 0 { self.newest().await? } else { Revision(revision) };
         let waiter = Waiter {
-            rooms: self.rooms.clone(),
-            changes: self.rooms.acks.watch(),
+            services: self.services.clone(),
+            changes: self.services.acks.watch(),
             revision,
             deadline,
-            told: None,
+            sent: None,
         };
         let progress = stream::unfold(Some(waiter), |waiter| async move { waiter?.step().await });
         Ok(Response::new(Box::pin(progress)))
@@ -335,44 +339,44 @@ impl AdminService for Admin {
 }
 
 impl Admin {
-    /// Who changes something. Nobody may while the store is half restored.
+    /// The actor of a change. Refuses changes while the store is partly restored.
     #[allow(clippy::result_large_err)]
     fn changes<T>(&self, request: &Request<T>) -> Result<Actor, Status> {
-        serves(&self.rooms.index)?;
+        serves(&self.services.index)?;
         actor(request)
     }
 
-    /// The last revision that agents see, with all that the store holds now taken in.
+    /// The last revision published to agents, after the index has reached the present revision of the store.
     async fn newest(&self) -> Result<Revision, Status> {
-        let key = crate::registry::KeyRange::key(&self.rooms.keys.meta());
-        let stored = self.rooms.registry.list(&key).await?.revision;
-        self.rooms.index.reaches(stored, Duration::from_secs(5)).await;
-        Ok(self.rooms.index.published())
+        let key = crate::registry::KeyRange::key(&self.services.keys.meta());
+        let stored = self.services.registry.list(&key).await?.revision;
+        self.services.index.reaches(stored, Duration::from_secs(5)).await;
+        Ok(self.services.index.published())
     }
 }
 
 struct Waiter {
-    rooms: Rooms,
+    services: Services,
     changes: Changes,
     revision: Revision,
     deadline: Instant,
-    told: Option<v1::WaitProgress>,
+    sent: Option<v1::WaitProgress>,
 }
 
-type Told = (Result<v1::WaitProgress, Status>, Option<Waiter>);
+type Step = (Result<v1::WaitProgress, Status>, Option<Waiter>);
 
 impl Waiter {
-    /// The next message that says something new; the last one says done, or comes at the deadline.
-    async fn step(mut self) -> Option<Told> {
+    /// The next message with a change; the last one reports completion, or is sent at the deadline.
+    async fn step(mut self) -> Option<Step> {
         loop {
-            let others = self.rooms.others.refresh().await;
+            let others = self.services.others.refresh().await;
             let progress = self.progress();
             let (done, late) = (progress.done, Instant::now() >= self.deadline);
             if done || late {
                 return Some((Ok(progress), None));
             }
-            if self.told.as_ref() != Some(&progress) {
-                self.told = Some(progress.clone());
+            if self.sent.as_ref() != Some(&progress) {
+                self.sent = Some(progress.clone());
                 return Some((Ok(progress), Some(self)));
             }
             let poll = if others { Instant::now() + POLL } else { self.deadline };
@@ -381,7 +385,7 @@ impl Waiter {
     }
 
     fn progress(&self) -> v1::WaitProgress {
-        let progress = self.rooms.acks.progress(self.revision, None);
+        let progress = self.services.acks.progress(self.revision, None);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         v1::WaitProgress {
             revision: self.revision.0,

@@ -1,66 +1,70 @@
-//! Whether a new stream may take the place of the one that a node has.
+//! Whether a new stream may replace the present one of a node.
 //!
-//! A run of an agent takes its own place at once. Another run is let in only if the present one does not answer: either the
-//! agent was restarted and its old connection is half-open, or a second host has the same state directory, and then the first
-//! one goes on. Agents before the instance id are let in at once.
+//! A run of an agent replaces its own stream at once. Another run is admitted only if the present one does not answer. Either the
+//! agent was restarted and its old connection is half-open, or a second host has the same state directory; in that case the first
+//! one keeps its stream. Agents without an instance id (older versions) are admitted at once.
 
 use std::{net::SocketAddr, time::Duration};
 
 use sextant_proto::{InstanceId, NodeName, convert, v1};
 use tonic::Status;
 
-use super::{Rooms, status::malformed, sync::keepalive_period};
+use super::{Services, status::malformed, sync::keepalive_period};
 use crate::sessions::Attachment;
 
-/// How long the present agent has to answer, at least and at most: the newcomer waits for it.
-const LEAST_PATIENCE: Duration = Duration::from_secs(1);
-const MOST_PATIENCE: Duration = Duration::from_secs(3);
-/// How often streams of yet another run may come in between.
+/// The limits of the time that the present agent has to answer; the new one waits for it.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3);
+/// The number of attempts if streams of further runs arrive meanwhile.
 const ATTEMPTS: u32 = 3;
 
-/// Attaches the stream of this hello, which comes from `from`, or says why not.
+/// Attaches the stream of this hello from the address `from`, or refuses it.
 pub(super) async fn admit(
-    rooms: &Rooms,
+    services: &Services,
     node: &NodeName,
     hello: &v1::Hello,
     from: Option<SocketAddr>,
 ) -> Result<Attachment, Status> {
     let instance = (!hello.instance.is_empty()).then(|| convert::id("instance", &hello.instance));
     let instance: Option<InstanceId> = instance.transpose().map_err(malformed)?;
-    let patience = keepalive_period(rooms).clamp(LEAST_PATIENCE, MOST_PATIENCE);
+    let timeout = keepalive_period(services).clamp(MIN_TIMEOUT, MAX_TIMEOUT);
     let refuse = |present: InstanceId| {
-        rooms
+        services
             .sessions
             .refused(node, &from.map_or("an unknown address".to_owned(), |from| from.ip().to_string()));
         Err(duplicate(node, hello, present))
     };
-    if let Some((controller, present)) = elsewhere(rooms, node, instance)
-        && rooms.others.has_agent(&controller, node, patience).await
+    if let Some((controller, present)) = elsewhere(services, node, instance)
+        && services.others.has_agent(&controller, node, timeout).await
     {
         return refuse(present);
     }
     for _ in 0..ATTEMPTS {
-        let other = rooms.sessions.other_run(node, instance);
+        let other = services.sessions.other_run(node, instance);
         if let Some(other) = other {
             let presence = v1::question::About::Presence(v1::PresenceQuestion {});
-            if rooms.questions.ask_within(patience, node, presence).await.is_ok() {
+            if services.questions.ask_within(timeout, node, presence).await.is_ok() {
                 return refuse(other.instance());
             }
         }
-        if let Some(attachment) = rooms.sessions.attach(node, instance, other) {
+        if let Some(attachment) = services.sessions.attach(node, instance, other) {
             return Ok(attachment);
         }
     }
-    Err(Status::unavailable(format!("node {node} is connected anew by others all the time; try again")))
+    Err(Status::unavailable(format!("other agents of node {node} keep connecting; try again")))
 }
 
-/// The other controller that has a session of another run of the node's agent, and which run.
-fn elsewhere(rooms: &Rooms, node: &NodeName, instance: Option<InstanceId>) -> Option<(String, InstanceId)> {
-    let (controller, present) = rooms.index.read(|state| {
+/// The other controller that has a session of another run of the node's agent, with the instance id of that run.
+fn elsewhere(
+    services: &Services,
+    node: &NodeName,
+    instance: Option<InstanceId>,
+) -> Option<(String, InstanceId)> {
+    let (controller, present) = services.index.read(|state| {
         let session = &state.sessions().get(node)?.record;
         Some((session.controller.clone(), session.instance?))
     })?;
-    let other = controller != rooms.sessions.identity().id && present != instance?;
+    let other = controller != services.sessions.identity().id && present != instance?;
     other.then_some((controller, present))
 }
 
@@ -68,6 +72,6 @@ fn duplicate(node: &NodeName, hello: &v1::Hello, present: InstanceId) -> Status 
     let id = hello.node_id.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
     Status::already_exists(format!(
         "node {node} (id {id}) is already connected from instance {present}, which answers; two hosts share one state \
-         directory (a cloned disk?): on one of them stop sextant-agent, delete its state directory and give it another --node"
+         directory (a cloned disk?): on one of them stop sextant-agent, delete its state directory and set another --node"
     ))
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Rooms,
+    Services,
     principal::{actor, principal},
     status::malformed,
     sync,
@@ -28,42 +28,42 @@ use crate::{
     controllers::POLL,
 };
 
-/// The longest that an agent may wait for its peers.
+/// The longest time that an agent may wait for its peers.
 const MAX_SETTLE: Duration = Duration::from_secs(3600);
 
 pub(super) struct Agents {
-    rooms: Rooms,
-    /// Claims that agents did not hold before.
+    services: Services,
+    /// Claims that their agents did not hold before.
     new_claims: Mutex<Repeats<NodeName>>,
 }
 
 impl Agents {
-    pub(super) fn new(rooms: Rooms) -> Self {
-        Self { rooms, new_claims: Mutex::default() }
+    pub(super) fn new(services: Services) -> Self {
+        Self { services, new_claims: Mutex::default() }
     }
 
-    /// What comes of a claim. Operators hear of a node that is refused.
+    /// The outcome of a claim. A refused node is recorded for `sextant status`.
     async fn granted(&self, by: &Actor, request: &ClaimRequest) -> Result<Granted, ClaimError> {
-        let granted = self.rooms.claims.by(by).claim(request).await;
+        let granted = self.services.claims.by(by).claim(request).await;
         match &granted {
-            Ok(Granted::Claim(_)) => self.rooms.refusals.end(&request.node),
-            Err(error) if error.is_refusal() => self.rooms.refusals.note(&request.node, error.to_string()),
+            Ok(Granted::Claim(_)) => self.services.refusals.end(&request.node),
+            Err(error) if error.is_refusal() => self.services.refusals.note(&request.node, error.to_string()),
             Ok(Granted::Fenced(_)) | Err(_) => {}
         }
         granted
     }
 
-    /// A node whose claims end and are claimed anew again and again is logged, once.
+    /// Logs a node that claims anew repeatedly, once.
     fn note_new_claim(&self, node: &NodeName) {
         let now = Instant::now();
         let mut new_claims = self.new_claims.lock().unwrap_or_else(PoisonError::into_inner);
         for (node, times) in new_claims.ended(now) {
-            tracing::info!(%node, times, "claim loop has ended");
+            tracing::info!(%node, times, "claim loop ended");
         }
         if let Some(repeat) = new_claims.note(node, now)
             && repeat.begins
         {
-            tracing::warn!(%node, times = repeat.times, "claim loop: claimed anew more than three times within a minute");
+            tracing::warn!(%node, times = repeat.times, "claim loop: more than three new claims within a minute");
         }
     }
 }
@@ -83,10 +83,10 @@ impl AgentService for Agents {
             Granted::Claim(claim) => {
                 let (node, prefix, epoch) = (&request.node, claim.prefix, claim.epoch);
                 if request.held.as_ref().is_none_or(|held| held.epoch != epoch) {
-                    tracing::info!(%node, %prefix, %epoch, "claim");
+                    tracing::info!(%node, %prefix, %epoch, "claim granted");
                     self.note_new_claim(node);
                 } else {
-                    tracing::debug!(%node, %prefix, %epoch, "claim, as held");
+                    tracing::debug!(%node, %prefix, %epoch, "held claim confirmed");
                 }
                 Outcome::Granted((&claim).into())
             }
@@ -103,10 +103,10 @@ impl AgentService for Agents {
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Outgoing>, Status> {
         let caller = principal(request.extensions())?.clone();
-        let claims = self.rooms.claims.by(&actor(&request)?);
-        let rooms = Rooms { claims, ..self.rooms.clone() };
+        let claims = self.services.claims.by(&actor(&request)?);
+        let services = Services { claims, ..self.services.clone() };
         let from = request.remote_addr();
-        let stream = sync::open(rooms, &caller, from, request.into_inner()).await?;
+        let stream = sync::open(services, &caller, from, request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -118,12 +118,12 @@ impl AgentService for Agents {
         let v1::SettleRequest { node, node_id, epoch, revision, timeout_ms } = request.into_inner();
         let holder = parse_holder(&node, &node_id, epoch)?;
         caller.may_act_for(&holder.node)?;
-        self.rooms.claims.verify(&holder).await?;
-        let (revision, patience) = (Revision(revision), Duration::from_millis(timeout_ms).min(MAX_SETTLE));
-        let settled = settled(&self.rooms, revision, &holder.node);
-        let laggards = match tokio::time::timeout(patience, settled).await {
+        self.services.claims.verify(&holder).await?;
+        let (revision, timeout) = (Revision(revision), Duration::from_millis(timeout_ms).min(MAX_SETTLE));
+        let settled = settled(&self.services, revision, &holder.node);
+        let laggards = match tokio::time::timeout(timeout, settled).await {
             Ok(()) => Vec::new(),
-            Err(_) => names(&self.rooms.acks.progress(revision, Some(&holder.node)).laggards),
+            Err(_) => names(&self.services.acks.progress(revision, Some(&holder.node)).laggards),
         };
         Ok(Response::new(v1::SettleResponse { laggards }))
     }
@@ -137,17 +137,17 @@ impl AgentService for Agents {
         let v1::ReleaseRequest { node, node_id, epoch } = request.into_inner();
         let holder = parse_holder(&node, &node_id, epoch)?;
         caller.may_act_for(&holder.node)?;
-        let revision = self.rooms.claims.by(&by).release(&holder).await?.0;
+        let revision = self.services.claims.by(&by).release(&holder).await?.0;
         Ok(Response::new(v1::ReleaseResponse { revision }))
     }
 }
 
-/// Waits until no live agent but that of `except` lags behind `revision` any more.
-async fn settled(rooms: &Rooms, revision: Revision, except: &NodeName) {
-    let mut changes = rooms.acks.watch();
+/// Waits until all live agents except that of `except` have applied `revision`.
+async fn settled(services: &Services, revision: Revision, except: &NodeName) {
+    let mut changes = services.acks.watch();
     loop {
-        let others = rooms.others.refresh().await;
-        if rooms.acks.progress(revision, Some(except)).laggards.is_empty() {
+        let others = services.others.refresh().await;
+        if services.acks.progress(revision, Some(except)).laggards.is_empty() {
             return;
         }
         let poll = if others { POLL } else { MAX_SETTLE };

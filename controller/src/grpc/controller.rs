@@ -1,4 +1,4 @@
-//! What this controller answers the other ones.
+//! `ControllerService`: the answers to other controllers.
 
 use sextant_proto::{
     NodeName, convert,
@@ -6,7 +6,7 @@ use sextant_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Rooms, principal::principal, questions::unanswered, show, status::malformed};
+use super::{Services, principal::principal, questions::unanswered, show, status::malformed};
 use crate::{
     acks::Acks,
     health::{CONTROLLERS_PATIENCE, Health},
@@ -14,23 +14,22 @@ use crate::{
     sessions::Sessions,
 };
 
-/// What this controller tells the others.
-pub(super) struct Told {
+pub(super) struct Controllers {
     acks: Acks,
     questions: Questions,
     sessions: Sessions,
     health: Health,
 }
 
-impl Told {
-    pub(super) fn new(rooms: &Rooms) -> Self {
-        let Rooms { acks, questions, sessions, health, .. } = rooms.clone();
+impl Controllers {
+    pub(super) fn new(services: &Services) -> Self {
+        let Services { acks, questions, sessions, health, .. } = services.clone();
         Self { acks, questions, sessions, health }
     }
 }
 
 #[tonic::async_trait]
-impl ControllerService for Told {
+impl ControllerService for Controllers {
     async fn acks(&self, request: Request<v1::AcksRequest>) -> Result<Response<v1::AcksResponse>, Status> {
         principal(request.extensions())?.may_administer()?;
         let local = self.acks.local();
@@ -51,7 +50,7 @@ impl ControllerService for Told {
         let node: NodeName = convert::parse("node", &node).map_err(malformed)?;
         let about = question.and_then(|question| question.about);
         let about =
-            about.ok_or_else(|| Status::unimplemented("this controller does not know the question"))?;
+            about.ok_or_else(|| Status::unimplemented("this controller does not support the question"))?;
         let answer = self.questions.ask(&node, about).await;
         Ok(Response::new(v1::AskResponse { answer: Some(answer.map_err(|why| unanswered(&node, why))?) }))
     }

@@ -1,4 +1,4 @@
-//! Audit entries: those that are there, and those to come.
+//! Audit entries: the existing ones, and new ones.
 
 use std::pin::Pin;
 
@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt, stream};
 use sextant_proto::{NodeName, Revision, convert, v1};
 use tonic::Status;
 
-use super::{Rooms, status::malformed};
+use super::{Services, status::malformed};
 use crate::{
     audit::{self, Follow, Noted},
     index::Index,
@@ -14,26 +14,26 @@ use crate::{
 
 pub(super) type Events = Pin<Box<dyn Stream<Item = Result<v1::Event, Status>> + Send>>;
 
-/// The entries that are there; then, if asked for, those to come.
-pub(super) async fn open(rooms: &Rooms, request: v1::EventsRequest) -> Result<Events, Status> {
+/// The existing entries; then, if requested, new ones.
+pub(super) async fn open(services: &Services, request: v1::EventsRequest) -> Result<Events, Status> {
     let v1::EventsRequest { follow, node, after, incarnation, last } = request;
     let node = (!node.is_empty()).then(|| convert::parse("node", &node)).transpose().map_err(malformed)?;
-    let here = rooms.index.read(|state| state.meta().incarnation);
+    let here = services.index.read(|state| state.meta().incarnation);
     let after = if incarnation == here.octets()[..] { Revision(after) } else { Revision::ZERO };
 
-    let (revision, mut past) = audit::list(&rooms.registry, &rooms.keys).await?;
+    let (revision, mut past) = audit::list(&services.registry, &services.keys).await?;
     past.retain(|noted| noted.revision > after && is_of(node.as_ref(), noted));
     if last > 0 {
         past.drain(..past.len().saturating_sub(last as usize));
     }
-    let index = rooms.index.clone();
+    let index = services.index.clone();
     let past = stream::iter(past);
     if !follow {
         return Ok(Box::pin(past.map(move |noted| Ok(message(&index, noted)))));
     }
-    let follow = Follow::new(rooms.registry.clone(), rooms.keys.clone(), revision);
-    let coming = stream::unfold(follow, |mut follow| async move { Some((follow.next().await, follow)) });
-    let wanted = coming.filter(move |noted| std::future::ready(is_of(node.as_ref(), noted)));
+    let follow = Follow::new(services.registry.clone(), services.keys.clone(), revision);
+    let new = stream::unfold(follow, |mut follow| async move { Some((follow.next().await, follow)) });
+    let wanted = new.filter(move |noted| std::future::ready(is_of(node.as_ref(), noted)));
     Ok(Box::pin(past.chain(wanted).map(move |noted| Ok(message(&index, noted)))))
 }
 

@@ -1,15 +1,15 @@
-//! What an address is, and who routes to it.
+//! The use of an address, and the nodes that route to it.
 
 use std::net::Ipv6Addr;
 
 use sextant_proto::{NodeName, NodeState, Prefix, v1};
 
-use super::{Rooms, routes, show};
+use super::{Services, routes, show};
 use crate::index::State;
 
-/// What `address` is.
-pub(super) fn explain(rooms: &Rooms, address: Ipv6Addr) -> v1::ExplainResponse {
-    rooms.index.read(|state| {
+/// The use of `address`.
+pub(super) fn explain(services: &Services, address: Ipv6Addr) -> v1::ExplainResponse {
+    services.index.read(|state| {
         let pool = state.pools().values().map(|pool| &pool.record).find(|pool| pool.prefix.contains(address));
         let reservation = state.holdings().reservation_of(address);
         let (owner, place) = place(state, address, pool.is_some(), reservation.is_some());
@@ -26,16 +26,16 @@ pub(super) fn explain(rooms: &Rooms, address: Ipv6Addr) -> v1::ExplainResponse {
             reservation_reason: reserved.map(|it| it.reason.clone()).unwrap_or_default(),
             freed_by: freed.map(|it| it.node.to_string()).unwrap_or_default(),
             freed_unix_ms: freed.map(|it| it.freed_unix_ms).unwrap_or_default(),
-            node: owner.as_ref().and_then(|name| show::node(rooms, state, name)),
+            node: owner.as_ref().and_then(|name| show::node(services, state, name)),
             place: place.into(),
-            routes: routes.map(|name| towards(rooms, state, name)).unwrap_or_default(),
+            routes: routes.map(|name| towards(services, state, name)).unwrap_or_default(),
         }
     })
 }
 
-/// Whose it is, and what of that node.
+/// The node of an address, and the kind of the address.
 fn place(state: &State, address: Ipv6Addr, in_pool: bool, reserved: bool) -> (Option<NodeName>, v1::Place) {
-    // Host prefixes do not overlap: the one that begins last before the address is it, or none is.
+    // Host prefixes do not overlap: only the last one that begins before the address can contain it.
     let all = Prefix::containing(address, 128);
     let claim = all.and_then(|all| state.claims().range(..=all).next_back());
     if let Some((prefix, claim)) = claim.filter(|(prefix, _)| prefix.contains(address)) {
@@ -54,15 +54,15 @@ fn place(state: &State, address: Ipv6Addr, in_pool: bool, reserved: bool) -> (Op
     }
 }
 
-/// How far each agent is with its route to what `owner` holds.
-fn towards(rooms: &Rooms, state: &State, owner: &NodeName) -> Vec<v1::RouteAt> {
+/// The state of each agent's route to the prefix of `owner`.
+fn towards(services: &Services, state: &State, owner: &NodeName) -> Vec<v1::RouteAt> {
     let Some(peer) = state.peers().get(owner).filter(|peer| peer.state == NodeState::Ready) else {
         return Vec::new();
     };
     let others =
         state.peers().values().filter(|other| other.name != *owner && other.state != NodeState::Drained);
     let at = |other: &sextant_proto::Peer| {
-        let (state, error) = routes::applied(rooms.acks.of(&other.name).as_ref(), state, peer.prefix);
+        let (state, error) = routes::applied(services.acks.of(&other.name).as_ref(), state, peer.prefix);
         v1::RouteAt { node: other.name.to_string(), state: state.into(), error }
     };
     others.map(at).collect()

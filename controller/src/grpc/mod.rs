@@ -1,6 +1,6 @@
 //! The gRPC edge: messages become domain types on the way in, errors become statuses on the way out.
 //!
-//! Statuses of `tonic` stay here, and no domain module depends on it.
+//! `tonic::Status` is used only here; no domain module depends on it.
 
 mod admin;
 mod admission;
@@ -30,19 +30,19 @@ use tokio::{
 };
 use tonic::{service::interceptor::InterceptedService, transport::Server};
 
-use crate::{connections::CountCalls, rooms::Rooms};
+use crate::{connections::CountCalls, services::Services};
 
-use controller::Told;
+use controller::Controllers;
 use principal::{insecure, serves};
 
 pub use tonic::transport::server::Connected;
 
-/// After how much silence of a connection it is asked for a sign of life.
+/// The interval of HTTP/2 keepalive pings on a silent connection.
 const HTTP2_KEEPALIVE: Duration = Duration::from_secs(5);
-/// How long that sign may take.
+/// The time-out of their answer.
 const HTTP2_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why the gRPC server is not there.
+/// The failure of the gRPC server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
@@ -56,7 +56,7 @@ pub enum ServeError {
     /// The server failed.
     #[error("gRPC server: {0}")]
     Server(#[from] tonic::transport::Error),
-    /// The descriptors for reflection are wrong.
+    /// The descriptors for reflection are invalid.
     #[error("gRPC reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
@@ -64,25 +64,28 @@ pub enum ServeError {
 /// Listens on `address`.
 ///
 /// # Errors
-/// If it cannot.
+/// If the address cannot be listened on.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
 }
 
-/// Serves the agents, the command line, health and reflection, over the connections that come `incoming`.
+/// Serves the agents, the command line, health and reflection, over the `incoming` connections.
 ///
 /// # Errors
 /// If the server fails; it does not end otherwise.
-pub async fn serve<C, E>(incoming: impl Stream<Item = Result<C, E>>, rooms: Rooms) -> Result<(), ServeError>
+pub async fn serve<C, E>(
+    incoming: impl Stream<Item = Result<C, E>>,
+    services: Services,
+) -> Result<(), ServeError>
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     C::ConnectInfo: Clone + Send + Sync + 'static,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    let told = ControllerServiceServer::new(Told::new(&rooms));
-    let agents = AgentServiceServer::new(agent::Agents::new(rooms.clone()));
-    let index = rooms.index.clone();
-    let admin = AdminServiceServer::new(admin::Admin::new(rooms));
+    let controllers = ControllerServiceServer::new(Controllers::new(&services));
+    let agents = AgentServiceServer::new(agent::Agents::new(services.clone()));
+    let index = services.index.clone();
+    let admin = AdminServiceServer::new(admin::Admin::new(services));
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServiceServer<agent::Agents>>().await;
     health.set_serving::<AdminServiceServer<admin::Admin>>().await;
@@ -98,7 +101,7 @@ where
             insecure(request)
         }))
         .add_service(InterceptedService::new(admin, insecure))
-        .add_service(InterceptedService::new(told, insecure))
+        .add_service(InterceptedService::new(controllers, insecure))
         .add_service(health_service)
         .add_service(reflection)
         .serve_with_incoming(incoming)

@@ -1,4 +1,4 @@
-//! Who calls. Every call carries a principal; what it may do is asked here and nowhere else.
+//! The principal of a call, and its permissions. All permissions are checked here.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use tonic::{Extensions, Request, Status};
 
 use crate::{audit::Actor, index::Index};
 
-/// Who calls.
+/// The identity of a caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Principal {
-    /// Nobody asked: plain text over loopback, or accepted with `--insecure`. May do everything.
+    /// Not authenticated: plain text over loopback, or with `--insecure`. May do everything.
     Insecure,
 }
 
@@ -22,7 +22,7 @@ impl Principal {
         }
     }
 
-    /// Whether it may do what operators do.
+    /// Whether it may make the calls of operators.
     pub(super) fn may_administer(&self) -> Result<(), Status> {
         match self {
             Self::Insecure => Ok(()),
@@ -38,7 +38,7 @@ impl fmt::Display for Principal {
     }
 }
 
-/// Nothing is served from a store that is half restored.
+/// Refuses calls while the store is partly restored.
 #[allow(clippy::result_large_err)]
 pub(super) fn serves(index: &Index) -> Result<(), Status> {
     if index.read(|state| state.meta().restoring) {
@@ -47,7 +47,7 @@ pub(super) fn serves(index: &Index) -> Result<(), Status> {
     Ok(())
 }
 
-/// Who does what a call asks for, for the audit: its principal, and where it comes from.
+/// The actor of a call for the audit: its principal and address.
 #[allow(clippy::result_large_err)]
 pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Status> {
     let caller = principal(request.extensions())?;
@@ -67,5 +67,5 @@ pub(super) fn insecure(mut request: Request<()>) -> Result<Request<()>, Status> 
 /// The principal of a call.
 #[allow(clippy::result_large_err)]
 pub(super) fn principal(extensions: &Extensions) -> Result<&Principal, Status> {
-    extensions.get().ok_or_else(|| Status::unauthenticated("the call carries no principal"))
+    extensions.get().ok_or_else(|| Status::unauthenticated("the call has no principal"))
 }

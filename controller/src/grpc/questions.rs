@@ -1,4 +1,4 @@
-//! Questions that operators have to agents, wherever the agent is connected: here, or at another controller.
+//! Operators' questions to agents that are connected to this controller or to another one.
 
 use sextant_proto::{
     NodeName, UNKNOWN_QUESTION,
@@ -6,70 +6,74 @@ use sextant_proto::{
 };
 use tonic::Status;
 
-use super::Rooms;
+use super::Services;
 use crate::{
     controllers::AskError,
-    questions::{PATIENCE, Unanswered},
+    questions::{ANSWER_TIMEOUT, Unanswered},
 };
 
-/// What an agent answers, wherever it is connected.
-pub(super) async fn ask(rooms: &Rooms, node: &NodeName, about: About) -> Result<v1::answer::About, Status> {
-    exists(rooms, node)?;
-    let answer = match rooms.questions.ask(node, about.clone()).await {
+/// The answer of an agent, at whichever controller it is connected.
+pub(super) async fn ask(
+    services: &Services,
+    node: &NodeName,
+    about: About,
+) -> Result<v1::answer::About, Status> {
+    exists(services, node)?;
+    let answer = match services.questions.ask(node, about.clone()).await {
         Ok(answer) => answer,
-        Err(Unanswered::NotHere) => match rooms.others.ask_agent(node, about).await {
-            Some(answer) => answer.map_err(passed_on)?,
+        Err(Unanswered::NotHere) => match services.others.ask_agent(node, about).await {
+            Some(answer) => answer.map_err(remote_error)?,
             None => return Err(unanswered(node, Unanswered::NotHere)),
         },
         Err(why) => return Err(unanswered(node, why)),
     };
-    told(node, answer)
+    content(node, answer)
 }
 
-/// Another controller has the agent, and got no answer from it.
-fn passed_on(error: AskError) -> Status {
+/// The agent is connected to another controller, but did not answer.
+fn remote_error(error: AskError) -> Status {
     match error {
         AskError::TimedOut(why) => Status::deadline_exceeded(why),
         AskError::Failed(why) => Status::internal(why),
     }
 }
 
-fn told(node: &NodeName, answer: v1::Answer) -> Result<v1::answer::About, Status> {
+fn content(node: &NodeName, answer: v1::Answer) -> Result<v1::answer::About, Status> {
     match answer.about {
         Some(v1::answer::About::Failed(why)) if why.contains(UNKNOWN_QUESTION) => {
             Err(Status::internal(format!("the agent of node \"{node}\" is too old: {why}")))
         }
         Some(v1::answer::About::Failed(why)) => Err(Status::internal(format!("node \"{node}\": {why}"))),
         Some(about) => Ok(about),
-        None => Err(another(node)),
+        None => Err(wrong_kind(node)),
     }
 }
 
-/// That there is such a node.
-pub(super) fn exists(rooms: &Rooms, node: &NodeName) -> Result<(), Status> {
-    let there = rooms.index.read(|state| state.nodes().contains_key(node));
+/// Fails if the node does not exist.
+pub(super) fn exists(services: &Services, node: &NodeName) -> Result<(), Status> {
+    let there = services.index.read(|state| state.nodes().contains_key(node));
     let missing = || Status::not_found(format!("node \"{node}\" does not exist; see `sextant node list`"));
     there.then_some(()).ok_or_else(missing)
 }
 
-/// That an agent's answer is not of the kind that was asked for.
-pub(super) fn another(node: &NodeName) -> Status {
+/// The error for an answer of the wrong kind.
+pub(super) fn wrong_kind(node: &NodeName) -> Status {
     Status::internal(format!(
-        "the agent of node \"{node}\" answered something else than asked; use one of the controller's version"
+        "the agent of node \"{node}\" sent an answer of the wrong kind; use the controller's version of sextant-agent"
     ))
 }
 
 pub(super) fn unanswered(node: &NodeName, why: Unanswered) -> Status {
     match why {
         Unanswered::NotHere => Status::unavailable(format!(
-            "no agent of node \"{node}\" is connected; start sextant-agent on that host, or see its log why it does not connect"
+            "no agent of node \"{node}\" is connected; start sextant-agent on that host, or see its log for the reason"
         )),
         Unanswered::Ended => Status::unavailable(format!(
             "the connection to the agent of node \"{node}\" ended before it answered; try again"
         )),
         Unanswered::Silent => Status::deadline_exceeded(format!(
-            "the agent of node \"{node}\" did not answer within {PATIENCE:?}; see its log, and its version in `sextant node show {node}`: \
-             an older one knows no questions"
+            "the agent of node \"{node}\" did not answer within {ANSWER_TIMEOUT:?}; see its log, and its version in `sextant node show {node}`: \
+             older versions do not support questions"
         )),
     }
 }
@@ -83,20 +87,20 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_does_not_know_the_question_is_told_from_one_that_fails() {
-        let said = |why: &str| {
+    fn an_agent_that_is_too_old_is_distinguished_from_one_that_fails() {
+        let message = |why: &str| {
             let about = Some(v1::answer::About::Failed(why.to_owned()));
-            told(&node(), v1::Answer { id: 1, about }).unwrap_err().message().to_owned()
+            content(&node(), v1::Answer { id: 1, about }).unwrap_err().message().to_owned()
         };
-        // As sextant 0.1.0 words it.
-        let old = said(
+        // The text of sextant 0.1.0.
+        let old = message(
             "the agent is sextant 0.1.0, which does not know this question; use one of the controller's version",
         );
         assert!(
             old.starts_with("the agent of node \"host1\" is too old: the agent is sextant 0.1.0"),
             "{old}"
         );
-        assert_eq!(said("the agent is stopping"), "node \"host1\": the agent is stopping");
-        assert!(told(&node(), v1::Answer::default()).is_err());
+        assert_eq!(message("the agent is stopping"), "node \"host1\": the agent is stopping");
+        assert!(content(&node(), v1::Answer::default()).is_err());
     }
 }

@@ -1,27 +1,27 @@
-//! Which routes every node should have, and has.
+//! The routes that each node should have, and their states.
 
 use sextant_proto::{NodeName, NodeState, Peer, Prefix, convert::octets, direct_next_hop, v1};
 use tonic::Status;
 
-use super::Rooms;
+use super::Services;
 use crate::{acks::Applied, index::State, records::NodeRecord};
 
 /// The routes of `only`, or of all announced nodes.
 #[allow(clippy::result_large_err)]
-pub(super) fn list(rooms: &Rooms, only: Option<&NodeName>) -> Result<Vec<v1::Route>, Status> {
-    rooms.index.read(|state| {
+pub(super) fn list(services: &Services, only: Option<&NodeName>) -> Result<Vec<v1::Route>, Status> {
+    services.index.read(|state| {
         if let Some(name) = only.filter(|name| !state.nodes().contains_key(name)) {
             return Err(Status::not_found(format!(
                 "node \"{name}\" does not exist; see `sextant node list`"
             )));
         }
         let nodes = state.nodes().iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
-        Ok(nodes.flat_map(|(name, node)| of_node(rooms, state, name, &node.record)).collect())
+        Ok(nodes.flat_map(|(name, node)| of_node(services, state, name, &node.record)).collect())
     })
 }
 
-fn of_node(rooms: &Rooms, state: &State, name: &NodeName, node: &NodeRecord) -> Vec<v1::Route> {
-    let ack = rooms.acks.of(name);
+fn of_node(services: &Services, state: &State, name: &NodeName, node: &NodeRecord) -> Vec<v1::Route> {
+    let ack = services.acks.of(name);
     let route = |destination: Prefix, target, interface: &str, why: String| {
         let (state, error) = applied(ack.as_ref(), state, destination);
         v1::Route {
@@ -40,7 +40,7 @@ fn of_node(rooms: &Rooms, state: &State, name: &NodeName, node: &NodeRecord) -> 
             state.peers().values().filter(|peer| peer.name != *name && peer.state == NodeState::Ready);
         routes.extend(peers.map(|peer| {
             if sees_dead(ack.as_ref(), peer) {
-                let why = format!("peer {}, which is dead", peer.name);
+                let why = format!("peer {} (dead)", peer.name);
                 return route(peer.prefix, v1::route::Target::Unreachable(true), "", why);
             }
             let (target, interface) = towards(node, peer);
@@ -50,7 +50,7 @@ fn of_node(rooms: &Rooms, state: &State, name: &NodeName, node: &NodeRecord) -> 
     routes
 }
 
-/// Whether the node itself has found the peer's host dead: verdicts are each observer's own.
+/// Whether the node itself reports the peer's host as dead: each observer has its own verdict.
 fn sees_dead(ack: Option<&Applied>, peer: &Peer) -> bool {
     let verdicts = ack.map(|ack| ack.verdicts.as_slice()).unwrap_or_default();
     !peer.session && verdicts.iter().any(|verdict| verdict.node == peer.name && !verdict.forwarding)

@@ -1,8 +1,8 @@
-//! The rooms' content as an operator sees it.
+//! The state of the controller for operators.
 
 use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, VERSION, brake::WINDOW, v1};
 
-use super::Rooms;
+use super::Services;
 use crate::{
     acks::Applied,
     backup::Automatic,
@@ -16,7 +16,7 @@ use crate::{
     store,
 };
 
-/// All pools, and how much of them is used.
+/// All pools and their use.
 pub(super) fn pools(state: &State) -> Vec<v1::PoolUse> {
     let pool_use = |pool: &Pool| v1::PoolUse {
         pool: Some(pool.into()),
@@ -47,11 +47,11 @@ pub(super) fn reservations(state: &State) -> Vec<v1::Reservation> {
 }
 
 /// All nodes that hold a claim.
-pub(super) fn nodes(rooms: &Rooms) -> Vec<v1::Node> {
-    rooms.index.read(|state| state.peers().keys().filter_map(|name| node(rooms, state, name)).collect())
+pub(super) fn nodes(services: &Services) -> Vec<v1::Node> {
+    services.index.read(|state| state.peers().keys().filter_map(|name| node(services, state, name)).collect())
 }
 
-pub(super) fn node(rooms: &Rooms, state: &State, name: &NodeName) -> Option<v1::Node> {
+pub(super) fn node(services: &Services, state: &State, name: &NodeName) -> Option<v1::Node> {
     let (peer, node) = (state.peers().get(name)?, &state.nodes().get(name)?.record);
     let (liveness, liveness_since_unix_ms) = liveness(state, peer);
     let claimed = state.claims().get(&node.prefix).map(|claim| claim.record.claimed_unix_ms);
@@ -63,22 +63,22 @@ pub(super) fn node(rooms: &Rooms, state: &State, name: &NodeName) -> Option<v1::
         down: !peer.session && node.state != NodeState::Joining,
         claimed_unix_ms: claimed.unwrap_or_default(),
         since_unix_ms: node.since_unix_ms,
-        applied: rooms.acks.of(name).map(applied),
+        applied: services.acks.of(name).map(applied),
         laggards: node.laggards.clone(),
         liveness: liveness.into(),
         liveness_since_unix_ms,
         stopped_unix_ms: if peer.session { 0 } else { node.stopped_unix_ms },
-        superseded: rooms.sessions.superseded(name),
-        duplicate_from: rooms
+        superseded: services.sessions.superseded(name),
+        duplicate_from: services
             .sessions
             .duplicate(name)
-            .or_else(|| rooms.others.duplicate(name))
+            .or_else(|| services.others.duplicate(name))
             .unwrap_or_default(),
         unknown: false,
     })
 }
 
-/// What is known of a node's agent and host, and since when peers say so.
+/// The state of a node's agent and host, and since when its peers report it.
 fn liveness(state: &State, peer: &Peer) -> (v1::Liveness, u64) {
     match state.verdict(&peer.name) {
         _ if peer.session => (v1::Liveness::Up, 0),
@@ -100,29 +100,29 @@ pub(super) fn applied(ack: Applied) -> v1::Applied {
     }
 }
 
-/// Everything at a glance.
-pub(super) fn status(rooms: &Rooms, own: &health::State, others: &[Other]) -> v1::StatusResponse {
-    let mut nodes = nodes(rooms);
-    doubt(&mut nodes, own.stale, others.iter().any(|other| other.silent));
-    let refused = rooms.refusals.list().into_iter().map(refused).collect();
-    let other_histories = rooms.index.read(|state| state.doubts().map(other_history).collect());
-    rooms.index.read(|state| v1::StatusResponse {
+/// The whole cluster.
+pub(super) fn status(services: &Services, own: &health::State, others: &[Other]) -> v1::StatusResponse {
+    let mut nodes = nodes(services);
+    mark_unknown(&mut nodes, own.stale, others.iter().any(|other| other.silent));
+    let refused = services.refusals.list().into_iter().map(refused).collect();
+    let other_histories = services.index.read(|state| state.doubts().map(other_history).collect());
+    services.index.read(|state| v1::StatusResponse {
         other_histories,
         incarnation: state.meta().incarnation.into(),
         revision: state.published().0,
         stale: own.stale,
-        controllers: controllers(rooms, own, others),
+        controllers: controllers(services, own, others),
         pools: pools(state),
         nodes,
         recovering: state.meta().recovering,
-        cluster: rooms.cluster.clone(),
-        store: rooms.registry.describe(),
+        cluster: services.cluster.clone(),
+        store: services.registry.describe(),
         paused: state.control().paused,
         restoring: state.meta().restoring,
         silent: store::silent(state).iter().map(ToString::to_string).collect(),
-        routers: routers(rooms, state),
-        removals: Some(removals(rooms, state)),
-        backups: backups(&rooms.backups),
+        routers: routers(services, state),
+        removals: Some(removals(services, state)),
+        backups: backups(&services.backups),
         refused,
     })
 }
@@ -146,28 +146,29 @@ fn backups(backups: &Automatic) -> Option<v1::AutomaticBackups> {
     })
 }
 
-fn removals(rooms: &Rooms, state: &State) -> v1::Removals {
+fn removals(services: &Services, state: &State) -> v1::Removals {
     let tally = Window::of(state.removals(), state.peers(), state.elapsed()).tally();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     v1::Removals {
         recent: count(tally.recent),
         limit: count(tally.limit),
         window_ms: u64::try_from(WINDOW.as_millis()).unwrap_or(u64::MAX),
-        waiting: count(rooms.claims.waiting()),
+        waiting: count(services.claims.waiting()),
     }
 }
 
-/// Sessions of agents that hold no prefix.
-fn routers(rooms: &Rooms, state: &State) -> Vec<v1::Router> {
+/// Connected agents that hold no prefix.
+fn routers(services: &Services, state: &State) -> Vec<v1::Router> {
     let routers = state.sessions().keys().filter(|name| !state.nodes().contains_key(*name));
     let router =
-        |name: &NodeName| v1::Router { name: name.to_string(), applied: rooms.acks.of(name).map(applied) };
+        |name: &NodeName| v1::Router { name: name.to_string(), applied: services.acks.of(name).map(applied) };
     routers.map(router).collect()
 }
 
-/// Marks the nodes of whose agents it is not known whether they are connected. Where the controller's knowledge is `stale`, these
-/// are all. Otherwise those without a session of which a controller has an ack, or which may be at a controller that is `silent`.
-fn doubt(nodes: &mut [v1::Node], stale: bool, silent: bool) {
+/// Marks the nodes for which it is unknown whether their agents are connected. If the view of the controller is `stale`, these are
+/// all nodes. Otherwise they are nodes without a session that a controller has an ack of, or that may be connected to a `silent`
+/// controller.
+fn mark_unknown(nodes: &mut [v1::Node], stale: bool, silent: bool) {
     for node in nodes {
         let lost = node.down && (node.applied.is_some() || silent);
         if stale || lost {
@@ -177,9 +178,9 @@ fn doubt(nodes: &mut [v1::Node], stale: bool, silent: bool) {
     }
 }
 
-/// The asked controller first.
-fn controllers(rooms: &Rooms, own: &health::State, others: &[Other]) -> Vec<v1::Controller> {
-    let me = rooms.sessions.identity();
+/// The queried controller first.
+fn controllers(services: &Services, own: &health::State, others: &[Other]) -> Vec<v1::Controller> {
+    let me = services.sessions.identity();
     let asked = v1::Controller {
         id: me.id.clone(),
         address: me.address.clone(),

@@ -1,4 +1,4 @@
-//! Errors of the rooms as gRPC statuses: the code says what a caller can do, the text is the error's own.
+//! Errors as gRPC statuses: the code states what the caller can do, the message is the text of the error.
 
 use sextant_proto::convert::MessageError;
 use tonic::{Code, Status};
@@ -11,7 +11,7 @@ use crate::{
     reservations::ReservationError,
 };
 
-/// A wrong message.
+/// An invalid message.
 pub(super) fn malformed(error: MessageError) -> Status {
     Status::invalid_argument(error.to_string())
 }
@@ -83,7 +83,7 @@ impl From<ForgetError> for Status {
     }
 }
 
-/// The code of what kept a part of several nodes from being forgotten.
+/// The code for an error after some of several nodes were forgotten.
 fn code_of_forget(error: &ForgetError) -> Code {
     match error {
         ForgetError::Holder(HolderError::Registry(error)) => code_of(error),

@@ -1,7 +1,7 @@
-//! An agent's stream: hello, snapshot or missed deltas, then deltas as they come; acks the other way.
+//! An agent's stream: hello, snapshot or missed deltas, then new deltas; acks in the other direction.
 //!
-//! Each stream is a cursor into the index's ring. It has no task of its own: it lives as long as the call, and does its
-//! work when it is polled.
+//! Each stream is a cursor into the ring of the index. It has no task of its own: it exists as long as the call, and works
+//! when it is polled.
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
@@ -18,7 +18,7 @@ use tokio::{
 use tonic::{Status, Streaming};
 
 use super::{
-    Rooms, admission,
+    Services, admission,
     agent::parse_holder,
     principal::{Principal, serves},
     status::malformed,
@@ -28,45 +28,44 @@ use crate::{
     claims::{Holder, HolderError},
     doubts::Knows,
     index::Since,
-    questions::Line,
+    questions::Channel,
     registry::KeyRange,
     sessions::Attachment,
 };
 
-/// How long the index may take to be as new as the store was at the hello.
+/// How long the index may take to reach the revision of the store at the hello.
 const FRESH_WITHIN: Duration = Duration::from_secs(3);
-/// How often each side sends something, of the time after which an agent counts as gone.
+/// The number of keepalives within the time after which an agent is down.
 const KEEPALIVES_PER_DOWN: u32 = 5;
-/// After how many keepalives of silence a stream is given up.
+/// The number of keepalive periods without a message after which a stream is closed.
 const SILENT_KEEPALIVES: u32 = 3;
 
 /// Reads the hello, and answers with the stream.
 pub(super) async fn open(
-    rooms: Rooms,
+    services: Services,
     caller: &Principal,
     from: Option<SocketAddr>,
     mut inbound: Streaming<v1::AgentMessage>,
 ) -> Result<impl Stream<Item = Result<v1::ControllerMessage, Status>> + use<>, Status> {
-    let hello = tokio::time::timeout(rooms.connections.idle_timeout(), inbound.message()).await;
-    let hello =
-        hello.map_err(|_| Status::deadline_exceeded("no hello within the time for idle connections"))?;
+    let hello = tokio::time::timeout(services.connections.idle_timeout(), inbound.message()).await;
+    let hello = hello.map_err(|_| Status::deadline_exceeded("no hello received within the idle time-out"))?;
     let first = hello?.and_then(|message| message.message);
     let Some(FromAgent::Hello(hello)) = first else {
-        return Err(Status::invalid_argument("the first message of a stream is the hello"));
+        return Err(Status::invalid_argument("the first message of a stream must be the hello"));
     };
     let follower = Follower::parse(&hello)?;
     caller.may_act_for(follower.node())?;
-    follower.check_name(&rooms)?;
-    let attachment = admission::admit(&rooms, follower.node(), &hello, from).await?;
-    let session = Session::begin(rooms, follower, attachment, &hello, inbound).await;
+    follower.check_name(&services)?;
+    let attachment = admission::admit(&services, follower.node(), &hello, from).await?;
+    let session = Session::begin(services, follower, attachment, &hello, inbound).await;
     Ok(stream::unfold(session, |mut session| async move { session.next().await.map(|item| (item, session)) }))
 }
 
-/// Whose stream it is.
+/// The node of a stream.
 enum Follower {
-    /// A host's, which holds a claim.
+    /// A host, which holds a claim.
     Host(Holder),
-    /// A router's, which holds none: it only follows, and acknowledges.
+    /// A router, which holds none: it only receives and acknowledges.
     Router(NodeName),
 }
 
@@ -88,10 +87,11 @@ impl Follower {
         }
     }
 
-    /// A session belongs to a name: a router must not take a host's.
+    /// Sessions are keyed by name: a router must not use the name of a host.
     #[allow(clippy::result_large_err)]
-    fn check_name(&self, rooms: &Rooms) -> Result<(), Status> {
-        let taken = |name| rooms.index.read(|state| state.nodes().get(name).map(|node| node.record.prefix));
+    fn check_name(&self, services: &Services) -> Result<(), Status> {
+        let taken =
+            |name| services.index.read(|state| state.nodes().get(name).map(|node| node.record.prefix));
         match self {
             Self::Router(name) if let Some(prefix) = taken(name) => {
                 Err(Status::failed_precondition(format!(
@@ -103,7 +103,7 @@ impl Follower {
         }
     }
 
-    /// The holder of a claim; a router has nothing to say that needs one.
+    /// The holder of the claim; an error for a router, which holds none.
     #[allow(clippy::result_large_err)]
     fn holder(&self) -> Result<&Holder, Status> {
         match self {
@@ -116,49 +116,49 @@ impl Follower {
 }
 
 struct Session {
-    rooms: Rooms,
+    services: Services,
     follower: Follower,
     version: String,
     inbound: Streaming<v1::AgentMessage>,
     outbound: VecDeque<ToAgent>,
     /// The last revision put into `outbound`.
     cursor: Revision,
-    /// The store that the stream tells of.
+    /// The incarnation of the last snapshot or delta.
     incarnation: Incarnation,
-    /// It told of another store before: acks of that may still come.
+    /// The stream had another incarnation before: acks of that may still arrive.
     switched: bool,
-    /// The agent knows the store's history; where it does not, it is not told that anything is gone.
+    /// The agent's history is that of the store. If it is not, deletions are not sent to the agent.
     agrees: bool,
     changes: watch::Receiver<Revision>,
     keepalive: Interval,
     attachment: Attachment,
-    line: Line,
+    channel: Channel,
     ended: bool,
 }
 
 impl Session {
     async fn begin(
-        rooms: Rooms,
+        services: Services,
         follower: Follower,
         attachment: Attachment,
         hello: &v1::Hello,
         inbound: Streaming<v1::AgentMessage>,
     ) -> Self {
-        let mut keepalive = tokio::time::interval(keepalive_period(&rooms));
+        let mut keepalive = tokio::time::interval(keepalive_period(&services));
         keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         keepalive.reset();
         let mut session = Self {
-            changes: rooms.index.subscribe(),
+            changes: services.index.subscribe(),
             attachment,
-            line: rooms.questions.line(follower.node()),
+            channel: services.questions.channel(follower.node()),
             version: hello.version.clone(),
             cursor: Revision::ZERO,
-            incarnation: rooms.index.read(|state| state.meta().incarnation),
+            incarnation: services.index.read(|state| state.meta().incarnation),
             switched: false,
             agrees: true,
             outbound: VecDeque::new(),
             ended: false,
-            rooms,
+            services,
             follower,
             inbound,
             keepalive,
@@ -169,27 +169,27 @@ impl Session {
     }
 
     fn welcome(&mut self) {
-        let period = keepalive_period(&self.rooms);
-        let incarnation = self.rooms.index.read(|state| state.meta().incarnation);
+        let period = keepalive_period(&self.services);
+        let incarnation = self.services.index.read(|state| state.meta().incarnation);
         self.outbound.push_back(ToAgent::Welcome(v1::Welcome {
             incarnation: incarnation.into(),
-            controller: self.rooms.sessions.identity().id.clone(),
+            controller: self.services.sessions.identity().id.clone(),
             keepalive_ms: millis(period),
             silence_ms: millis(period * SILENT_KEEPALIVES),
             version: VERSION.into(),
         }));
     }
 
-    /// Deltas from where the hello says the agent is, or a snapshot.
+    /// Deltas after the revision of the hello, or a snapshot.
     async fn catch_up(&mut self, hello: &v1::Hello) {
-        let fresh = self.be_fresh().await;
+        let fresh = self.refresh().await;
         if let Some(revision) = fresh {
             let knows = knows(hello);
-            self.agrees = self.rooms.claims.lineage().heard(self.follower.node(), &knows, revision).await;
+            self.agrees = self.services.claims.lineage().heard(self.follower.node(), &knows, revision).await;
         }
-        let here = self.rooms.index.read(|state| state.meta().incarnation);
+        let here = self.services.index.read(|state| state.meta().incarnation);
         let resumes = self.agrees && hello.incarnation == here.octets()[..] && hello.revision > 0;
-        match self.rooms.index.since(Revision(hello.revision)) {
+        match self.services.index.since(Revision(hello.revision)) {
             Since::Deltas(frames) if resumes => {
                 self.cursor = Revision(hello.revision);
                 self.push_deltas(frames);
@@ -198,26 +198,26 @@ impl Session {
         }
     }
 
-    /// Brings the index to at least where the store is now; the store's revision then, if it could be done (DESIGN I6).
-    async fn be_fresh(&self) -> Option<Revision> {
-        let key = KeyRange::key(&self.rooms.keys.meta());
+    /// Waits until the index has the present revision of the store, and returns that; `None` if it takes too long (DESIGN I6).
+    async fn refresh(&self) -> Option<Revision> {
+        let key = KeyRange::key(&self.services.keys.meta());
         let fresh = async {
-            let seen = self.rooms.index.seen();
-            let listing = self.rooms.registry.list(&key).await.ok()?;
-            self.rooms.claims.lineage().not_back(seen, listing.revision).ok()?;
-            self.rooms.index.reaches(listing.revision, FRESH_WITHIN).await.then_some(listing.revision)
+            let seen = self.services.index.seen();
+            let listing = self.services.registry.list(&key).await.ok()?;
+            self.services.claims.lineage().not_back(seen, listing.revision).ok()?;
+            self.services.index.reaches(listing.revision, FRESH_WITHIN).await.then_some(listing.revision)
         };
         let fresh = tokio::time::timeout(FRESH_WITHIN, fresh).await.ok().flatten();
         if fresh.is_none() {
-            tracing::debug!(node = %self.follower.node(), "store does not answer; the agent gets a stale view");
+            tracing::debug!(node = %self.follower.node(), "store does not answer; sending a stale view");
         }
         fresh
     }
 
     fn push_snapshot(&mut self, fresh: bool) {
-        let snapshot = self.rooms.index.snapshot();
+        let snapshot = self.services.index.snapshot();
         if snapshot.incarnation != self.incarnation {
-            self.rooms.acks.forget(self.follower.node());
+            self.services.acks.forget(self.follower.node());
             (self.incarnation, self.switched, self.agrees) = (snapshot.incarnation, true, true);
         }
         let linearizable = fresh && self.agrees;
@@ -256,11 +256,11 @@ impl Session {
         }
     }
 
-    /// Waits for one thing to happen, and does what it asks for.
+    /// Waits for one event, and handles it.
     async fn wait(&mut self) -> Result<(), Status> {
         tokio::select! {
             message = self.inbound.message() => match message? {
-                Some(message) => self.hear(message).await?,
+                Some(message) => self.handle(message).await?,
                 None => self.ended = true,
             },
             changed = self.changes.changed() => {
@@ -268,13 +268,13 @@ impl Session {
                 self.advance().await;
             }
             _ = self.keepalive.tick() => {
-                if self.attachment.silence() >= keepalive_period(&self.rooms) * SILENT_KEEPALIVES {
-                    return Err(Status::deadline_exceeded("no message from the agent for too long"));
+                if self.attachment.silence() >= keepalive_period(&self.services) * SILENT_KEEPALIVES {
+                    return Err(Status::deadline_exceeded("no message from the agent within the keepalive time-out"));
                 }
-                let stale = !self.rooms.sessions.lease_kept();
+                let stale = !self.services.sessions.lease_kept();
                 self.outbound.push_back(ToAgent::Keepalive(v1::Keepalive { stale }));
             }
-            Some(question) = self.line.next() => self.outbound.push_back(ToAgent::Question(question)),
+            Some(question) = self.channel.next() => self.outbound.push_back(ToAgent::Question(question)),
             () = self.attachment.superseded() => {
                 return Err(Status::aborted(format!("superseded by a newer stream of node {}", self.follower.node())));
             }
@@ -283,30 +283,30 @@ impl Session {
     }
 
     async fn advance(&mut self) {
-        let here = self.rooms.index.read(|state| state.meta().incarnation);
-        match self.rooms.index.since(self.cursor) {
+        let here = self.services.index.read(|state| state.meta().incarnation);
+        match self.services.index.since(self.cursor) {
             Since::Deltas(frames) if here == self.incarnation => self.push_deltas(frames),
             _ => {
-                let fresh = self.be_fresh().await.is_some();
+                let fresh = self.refresh().await.is_some();
                 self.push_snapshot(fresh);
             }
         }
     }
 
-    async fn hear(&mut self, message: v1::AgentMessage) -> Result<(), Status> {
+    async fn handle(&mut self, message: v1::AgentMessage) -> Result<(), Status> {
         self.attachment.heard();
         if matches!(message.message, Some(FromAgent::Announce(_) | FromAgent::Drained(_))) {
-            serves(&self.rooms.index)?;
+            serves(&self.services.index)?;
         }
         match message.message {
             Some(FromAgent::Announce(announce)) => self.announce(announce).await,
             Some(FromAgent::Ack(ack)) => self.ack(ack).await,
             Some(FromAgent::Drained(drained)) => {
-                let done = self.rooms.claims.drained(self.follower.holder()?, drained.laggards).await;
+                let done = self.services.claims.drained(self.follower.holder()?, drained.laggards).await;
                 self.fenced_or(done)
             }
             Some(FromAgent::Answer(answer)) => {
-                self.line.answered(answer);
+                self.channel.answered(answer);
                 Ok(())
             }
             Some(FromAgent::Stopping(_)) => {
@@ -326,7 +326,7 @@ impl Session {
         let holder = self.follower.holder()?;
         let session = self.attachment.session().await?;
         let op = session.as_ref().map(|session| session.op.clone());
-        let done = self.rooms.claims.announce(holder, uplinks, container, op).await;
+        let done = self.services.claims.announce(holder, uplinks, container, op).await;
         if done.is_ok() {
             session.inspect(|session| self.attachment.session_put(session));
         }
@@ -344,11 +344,11 @@ impl Session {
             problems: ack.problems.into_iter().map(Into::into).collect(),
             version: self.version.clone(),
         };
-        // One of the store before; its revisions say nothing here.
-        let of_before = self.switched && applied.revision > self.cursor;
-        if self.attachment.is_current() && !of_before {
-            self.rooms.acks.record(self.follower.node(), applied);
-            // A router is live from its first word on; a host is from its announcement on.
+        // An ack of the previous incarnation; its revisions cannot be compared.
+        let of_previous = self.switched && applied.revision > self.cursor;
+        if self.attachment.is_current() && !of_previous {
+            self.services.acks.record(self.follower.node(), applied);
+            // A router is live from its first ack on; a host from its announcement on.
             if matches!(self.follower, Follower::Router(_)) {
                 self.attachment.put_session().await?;
             }
@@ -356,7 +356,7 @@ impl Session {
         Ok(())
     }
 
-    /// A fenced agent is told so as its last message; other errors end the stream as they are.
+    /// A fenced agent receives the reason as the last message; other errors end the stream.
     fn fenced_or(&mut self, done: Result<(), HolderError>) -> Result<(), Status> {
         match done {
             Err(HolderError::Fenced(reason)) => {
@@ -372,12 +372,12 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.attachment.is_current() {
-            self.rooms.acks.forget(self.follower.node());
+            self.services.acks.forget(self.follower.node());
         }
     }
 }
 
-/// What the agent knows of the store; what cannot be read of it counts as nothing.
+/// The agent's knowledge of the store; invalid parts are ignored.
 fn knows(hello: &v1::Hello) -> Knows {
     let incarnation = Incarnation::try_from(&hello.incarnation[..]).ok();
     Knows {
@@ -386,8 +386,8 @@ fn knows(hello: &v1::Hello) -> Knows {
     }
 }
 
-pub(super) fn keepalive_period(rooms: &Rooms) -> Duration {
-    rooms.sessions.down_after() / KEEPALIVES_PER_DOWN
+pub(super) fn keepalive_period(services: &Services) -> Duration {
+    services.sessions.down_after() / KEEPALIVES_PER_DOWN
 }
 
 fn millis(duration: Duration) -> u32 {

@@ -1,7 +1,7 @@
-//! Has two agents look at the way between them.
+//! A trace of the path between two nodes, with both agents.
 //!
-//! Three rounds: each looks at its own host, then at the way to the other one's bridge, which it probes; then each tells
-//! how many probes have arrived meanwhile. An agent that does not answer once is not asked again.
+//! Three rounds: each agent checks its own host, then the path to the other one's bridge, which it probes; then each reports
+//! how many probes have arrived meanwhile. An agent that does not answer gets no further questions.
 
 use std::net::Ipv6Addr;
 
@@ -13,26 +13,26 @@ use sextant_proto::{
 };
 use tonic::Status;
 
-use super::{Rooms, questions, status::malformed};
+use super::{Services, questions, status::malformed};
 use crate::trace::{End, Half, judge};
 
-/// The way between two nodes, there and back.
+/// The path between two nodes, in both directions.
 pub(super) async fn trace(
-    rooms: &Rooms,
+    services: &Services,
     from: &NodeName,
     to: &NodeName,
 ) -> Result<v1::TraceResponse, Status> {
     if from == to {
         return Err(Status::invalid_argument(format!("both nodes are \"{from}\"; name two nodes")));
     }
-    questions::exists(rooms, from)?;
-    questions::exists(rooms, to)?;
-    let (mut there, mut back) = (Side::new(rooms, from), Side::new(rooms, to));
-    tokio::join!(there.look_at_host(), back.look_at_host());
+    questions::exists(services, from)?;
+    questions::exists(services, to)?;
+    let (mut there, mut back) = (Side::new(services, from), Side::new(services, to));
+    tokio::join!(there.check_host(), back.check_host());
     let (to_target, from_target) = (back.target(), there.target());
-    tokio::join!(there.look_at_way(to, to_target), back.look_at_way(from, from_target));
+    tokio::join!(there.check_path(to, to_target), back.check_path(from, from_target));
     tokio::join!(there.count(), back.count());
-    let directions = [direction(rooms, &there, &back)?, direction(rooms, &back, &there)?];
+    let directions = [direction(services, &there, &back)?, direction(services, &back, &there)?];
     let unasked = |side: &Side<'_>| {
         let why = side.half.missing.clone()?;
         Some(v1::Unasked { node: side.node.to_string(), why })
@@ -43,35 +43,35 @@ pub(super) async fn trace(
     })
 }
 
-/// One of the two nodes, and what its agent has told.
+/// One of the two nodes, with the answers of its agent.
 struct Side<'a> {
-    rooms: &'a Rooms,
+    services: &'a Services,
     node: &'a NodeName,
     host: Option<v1::HostLook>,
-    way: Option<v1::WayLook>,
-    /// The same counters as in `host`, afterwards.
+    path: Option<v1::WayLook>,
+    /// The counters of `host` after the probes.
     after: Option<v1::HostLook>,
     half: Half,
 }
 
 impl<'a> Side<'a> {
-    fn new(rooms: &'a Rooms, node: &'a NodeName) -> Self {
-        Self { rooms, node, host: None, way: None, after: None, half: Half::default() }
+    fn new(services: &'a Services, node: &'a NodeName) -> Self {
+        Self { services, node, host: None, path: None, after: None, half: Half::default() }
     }
 
-    async fn look_at_host(&mut self) {
+    async fn check_host(&mut self) {
         if let Some(answer::About::Host(look)) = self.ask(About::Host(v1::HostQuestion::default())).await {
             self.half.host = look.checks.iter().cloned().map(Check::from).collect();
             self.host = Some(look);
         }
     }
 
-    async fn look_at_way(&mut self, node: &NodeName, target: Option<Ipv6Addr>) {
+    async fn check_path(&mut self, node: &NodeName, target: Option<Ipv6Addr>) {
         let Some(target) = target else { return };
         let question = v1::WayQuestion { node: node.to_string(), address: octets(target) };
         if let Some(answer::About::Way(look)) = self.ask(About::Way(question)).await {
             self.half.way = look.checks.iter().cloned().map(Check::from).collect();
-            self.way = Some(look);
+            self.path = Some(look);
         }
     }
 
@@ -87,7 +87,7 @@ impl<'a> Side<'a> {
         if self.half.missing.is_some() {
             return None;
         }
-        match questions::ask(self.rooms, self.node, about).await {
+        match questions::ask(self.services, self.node, about).await {
             Ok(answer) => Some(answer),
             Err(status) => {
                 self.half.missing = Some(status.message().to_owned());
@@ -96,18 +96,18 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// Where to probe it: its bridge's address, or what that should be.
+    /// The address to probe: the address of its bridge, or the address that the bridge should have.
     fn target(&self) -> Option<Ipv6Addr> {
-        let told = self.host.as_ref().and_then(|host| address(&host.bridge_address).ok());
-        told.or_else(|| {
-            self.rooms.index.read(|state| {
+        let reported = self.host.as_ref().and_then(|host| address(&host.bridge_address).ok());
+        reported.or_else(|| {
+            self.services.index.read(|state| {
                 let node = &state.nodes().get(self.node)?.record;
                 Some(node.container_prefix.unwrap_or(node.prefix).first_host())
             })
         })
     }
 
-    /// How many probes of this kind have arrived, others' of the same kind among them.
+    /// The number of received probes of this kind; other packets of the same kind are included.
     fn arrived(&self, kind: Kind) -> Option<u32> {
         let (before, after) = (self.host.as_ref()?, self.after.as_ref()?);
         let count = match kind {
@@ -119,21 +119,26 @@ impl<'a> Side<'a> {
     }
 }
 
-fn direction(rooms: &Rooms, from: &Side<'_>, to: &Side<'_>) -> Result<Direction, Status> {
+fn direction(services: &Services, from: &Side<'_>, to: &Side<'_>) -> Result<Direction, Status> {
     let with_probe = |side: &Side<'_>| {
-        let probe = side.way.as_ref().and_then(|way| way.probe.clone()).map(Probe::try_from).transpose();
+        let probe = side.path.as_ref().and_then(|path| path.probe.clone()).map(Probe::try_from).transpose();
         Ok::<_, Status>(Half { probe: probe.map_err(malformed)?, ..side.half.clone() })
     };
-    let (begin, end) = (with_probe(from)?, with_probe(to)?);
-    let probe = begin.probe.as_ref();
+    let (source, destination) = (with_probe(from)?, with_probe(to)?);
+    let probe = source.probe.as_ref();
     let arrived = probe.and_then(|probe| Some(to.arrived(probe.kind)?.min(probe.sent)));
-    let whose = |addr: Ipv6Addr| {
-        rooms.index.read(|state| {
+    let node_of = |addr: Ipv6Addr| {
+        services.index.read(|state| {
             let mut peers = state.peers().values();
             peers
                 .find(|peer| peer.prefix.contains(addr) || peer.next_hops.contains(&addr))
                 .map(|peer| peer.name.clone())
         })
     };
-    Ok(judge(End { node: from.node, half: &begin }, End { node: to.node, half: &end }, arrived, whose))
+    Ok(judge(
+        End { node: from.node, half: &source },
+        End { node: to.node, half: &destination },
+        arrived,
+        node_of,
+    ))
 }

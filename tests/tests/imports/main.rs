@@ -1,15 +1,15 @@
-//! The order of the rooms of agent, controller and command line: an import runs downwards, to a room that stands before one's own.
+//! The order of the modules of agent, controller and command line: an import runs downwards, to a module earlier in these lists.
 //!
-//! A room is a folder, or a file, right below `src`. A new one is given its place in the lists below.
+//! A module is a folder, or a file, right below `src`. A new one is given its place in the lists below.
 
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod dependencies;
-mod rooms;
+mod modules;
 
 use std::{fs, path::Path};
 
-use rooms::{Import, imports};
+use modules::{Import, imports};
 
 const AGENT: &[&str] = &[
     "kernel",
@@ -65,7 +65,7 @@ const CONTROLLER: &[&str] = &[
     "connections",
     "questions",
     "controllers",
-    "rooms",
+    "services",
     "grpc",
     "metrics",
     "run",
@@ -75,7 +75,7 @@ const CONTROLLER: &[&str] = &[
 const CLI: &[&str] =
     &["failure", "answer", "link", "args", "troubles", "json", "text", "show", "progress", "command", "main"];
 
-/// Each import of a package that runs upwards, and each room that has no place.
+/// Each import of a package that runs upwards, and each module that has no place.
 fn upward(package: &str, order: &[&str]) -> Vec<String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(package).join("src");
     let mut found = Vec::new();
@@ -92,12 +92,12 @@ fn upward(package: &str, order: &[&str]) -> Vec<String> {
 
 /// Why the import is not allowed.
 fn wrong(Import { from, to, .. }: &Import, order: &[&str]) -> Option<String> {
-    let place = |room: &str| order.iter().position(|it| *it == room);
+    let place = |module: &str| order.iter().position(|it| *it == module);
     match (place(from), place(to)) {
-        (None, _) => Some(format!(
-            "the room \"{from}\" has no place in the order of rooms; give it one in tests/tests/imports"
-        )),
-        (_, None) => Some(format!("\"{from}\" imports \"{to}\", which has no place in the order of rooms")),
+        (None, _) => {
+            Some(format!("module \"{from}\" is not in the order of modules; add it in tests/tests/imports"))
+        }
+        (_, None) => Some(format!("\"{from}\" imports \"{to}\", which is not in the order of modules")),
         (Some(own), Some(other)) => {
             (other > own).then(|| format!("\"{from}\" imports \"{to}\", which stands above it"))
         }
@@ -158,7 +158,7 @@ fn an_upward_import_is_found() {
     );
     assert_eq!(of("low.rs", "fn f() { print!(\"{}\", crate::high::X) }"), upwards(1), "within a macro");
     assert_eq!(of("high.rs", "use crate::low; use super::low::It; use std::fmt;"), []);
-    assert_eq!(of("low/part.rs", "use super::other; use self::more; fn high() {}"), [], "its own room");
+    assert_eq!(of("low/part.rs", "use super::other; use self::more; fn high() {}"), [], "its own module");
     let unknown = of("low.rs", "use crate::new::Thing;");
     assert!(unknown[0].1.contains("\"new\", which has no place"), "{unknown:?}");
 }

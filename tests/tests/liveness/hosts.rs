@@ -22,7 +22,7 @@ fn is_refused(cluster: &Cluster, from: &Container, to: &Container) {
     becomes(cluster, "h2", "dead");
     assert!(status(cluster).contains("1 ready (dead)"), "{}", status(cluster));
     let route = &cluster.lab.cli_json(&["route", "list", "--node", "h1"]).unwrap();
-    let to_h2 = route.as_array().unwrap().iter().find(|route| route["why"] == "peer h2, which is dead");
+    let to_h2 = route.as_array().unwrap().iter().find(|route| route["why"] == "peer h2 (dead)");
     assert_eq!(to_h2.map(|route| &route["target"]), Some(&"unreachable".into()), "{route}");
 }
 

@@ -12,7 +12,7 @@ use crate::{
     registry::{SharedRegistry, embedded::EmbeddedStore},
 };
 
-/// A new, empty store, as it stands after the old one was lost, and the rooms on it.
+/// A new, empty store, as it stands after the old one was lost, and the services on it.
 struct Fixture {
     _dir: tempfile::TempDir,
     claims: Claims,

@@ -1,11 +1,11 @@
-//! The rooms that a source file names: in its `use`s, in its paths and in its macros.
+//! The modules that a source file names: in its `use`s, in its paths and in its macros.
 
 use std::path::{Component, Path};
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-/// One room's use of another, or of itself.
+/// One module's use of another, or of itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Import {
     pub from: String,
@@ -39,12 +39,12 @@ struct Finder {
 impl Finder {
     /// A path from the crate's root or from this module, as far as it was written.
     fn path(&mut self, segments: &[String], span: Span) {
-        let Some((from, to)) = self.module.first().zip(self.room(segments)) else { return };
+        let Some((from, to)) = self.module.first().zip(self.module(segments)) else { return };
         self.found.push(Import { from: from.clone(), to, line: span.start().line });
     }
 
-    /// The room that a path leads to, if it says where it begins.
-    fn room(&self, segments: &[String]) -> Option<String> {
+    /// The module that a path leads to, if it says where it begins.
+    fn module(&self, segments: &[String]) -> Option<String> {
         let mut rest = segments.iter().peekable();
         if rest.next_if(|it| *it == "crate").is_some() {
             return rest.next().cloned();

@@ -1,4 +1,4 @@
-//! The parts of a controller, joined.
+//! The services of a controller.
 
 use crate::{
     acks::Acks, backup::Automatic, claims::Claims, connections::Connections, controllers::OtherControllers,
@@ -6,36 +6,36 @@ use crate::{
     registry::SharedRegistry, reservations::Reservations, sessions::Sessions,
 };
 
-/// What the services work on.
+/// The services of a controller; gRPC calls use them.
 #[derive(Clone)]
-pub struct Rooms {
+pub struct Services {
     /// The store.
     pub registry: SharedRegistry,
     /// The store's keys.
     pub keys: Keys,
-    /// What agents see.
+    /// The view that agents receive.
     pub index: Index,
-    /// Who holds what.
+    /// Claims of nodes.
     pub claims: Claims,
-    /// What is handed out from.
+    /// Pools.
     pub pools: Pools,
-    /// Backups that are taken by themselves.
+    /// Automatic backups.
     pub backups: Automatic,
-    /// What is kept out.
+    /// Reservations.
     pub reservations: Reservations,
-    /// Agents that were granted no prefix.
+    /// Refused claims.
     pub refusals: Refusals,
-    /// Who is there.
+    /// Sessions of the connected agents.
     pub sessions: Sessions,
-    /// Who has applied what.
+    /// The revisions that agents have applied.
     pub acks: Acks,
-    /// The other controllers over the same store.
+    /// The other controllers on the same store.
     pub others: OtherControllers,
     /// Whether this controller and its store work together.
     pub health: Health,
-    /// What operators ask the agents that are connected here.
+    /// Questions to the connected agents.
     pub questions: Questions,
-    /// Who is connected.
+    /// Connections to the gRPC server.
     pub connections: Connections,
     /// The cluster's name.
     pub cluster: String,
