@@ -74,7 +74,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tasks
         .until(async {
             stop.await;
-            systemd::tell_stopping();
+            systemd::notify_stopping();
             shutdown_notice.send().await;
         })
         .await?;
@@ -228,9 +228,9 @@ async fn publish_readiness(
             let status = status(&report.borrow_and_update(), &ready);
             (ready, status)
         };
-        systemd::tell_status(&status);
+        systemd::notify_status(&status);
         if !notified && (now.is_ok() || Instant::now() >= grace_ends) {
-            systemd::tell_ready();
+            systemd::notify_ready();
             notified = true;
         }
         let _before = readiness.send_replace(now);

@@ -92,7 +92,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tasks.spawn("watchdog", watchdog.run());
     announce_start(&settings);
     tasks.until(stop).await?;
-    systemd::tell_stopping();
+    systemd::notify_stopping();
     Ok(())
 }
 
@@ -208,8 +208,8 @@ async fn open_meta(
                 if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
                     tracing::warn!(why, failures, for_secs, "store does not answer yet; retrying");
                 }
-                systemd::tell_status(&format!("waiting for the store: {why}"));
-                systemd::tell_starting(STORE_PATIENCE);
+                systemd::notify_status(&format!("waiting for the store: {why}"));
+                systemd::notify_starting(STORE_PATIENCE);
                 tokio::time::sleep(STORE_RETRY).await;
             }
             other => return other,
@@ -293,15 +293,15 @@ fn announce_start(settings: &Settings) {
         tracing::warn!(listen = %settings.listen, "plain text beyond loopback: everyone who reaches this address has full control");
     }
     tracing::info!(listen = %settings.listen, http = %settings.http, store = ?settings.store, "controller started");
-    systemd::tell_ready();
+    systemd::notify_ready();
 }
 
 /// Reports to `systemctl status` whether the store answers.
 async fn report_status(mut readiness: Readiness) -> Result<(), watch::error::RecvError> {
     loop {
         match &*readiness.borrow_and_update() {
-            Ok(()) => systemd::tell_status("serving; the store answers"),
-            Err(why) => systemd::tell_status(&format!("serving, but {why}")),
+            Ok(()) => systemd::notify_status("serving; the store answers"),
+            Err(why) => systemd::notify_status(&format!("serving, but {why}")),
         }
         readiness.changed().await?;
     }

@@ -1,18 +1,18 @@
-//! How many files and sockets the process may have open.
+//! The limit of open files and sockets of the process.
 
 use std::fs;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// As many as are asked for at most: a table of descriptors takes memory.
+/// The highest requested limit: a table of descriptors takes memory.
 const ENOUGH: u64 = 1 << 20;
-/// What is taken where the kernel does not say (systemd's default).
+/// The assumed limit if the kernel does not report one (systemd's default).
 const USUAL: u64 = 1024;
 
-/// Raises the soft limit of open files to the hard one; the limit that holds then.
+/// Raises the soft limit of open files to the hard one; returns the resulting limit.
 pub fn raise_descriptor_limit() -> u64 {
-    // A filter of system calls may keep it from us; then the limit is as whoever set the filter wants it.
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return stated().unwrap_or(USUAL) };
+    // A filter of system calls may forbid it; then the limit stays as it is.
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return from_proc().unwrap_or(USUAL) };
     let wanted = hard.min(ENOUGH);
     if soft >= wanted {
         return soft;
@@ -20,14 +20,14 @@ pub fn raise_descriptor_limit() -> u64 {
     match setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
         Ok(()) => wanted,
         Err(error) => {
-            tracing::warn!(soft, hard, %error, "limit of open files cannot be raised; set LimitNOFILE= in the unit");
+            tracing::warn!(soft, hard, %error, "cannot raise the limit of open files; set LimitNOFILE= in the unit");
             soft
         }
     }
 }
 
-/// The soft limit by /proc.
-fn stated() -> Option<u64> {
+/// The soft limit in /proc.
+fn from_proc() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     soft_limit(&limits)
 }
@@ -48,6 +48,6 @@ mod tests {
                       Max open files            1024                 524288               files     \n";
         assert_eq!(soft_limit(limits), Some(1024));
         assert_eq!(soft_limit("Max processes 1 2 processes"), None);
-        assert!(stated().is_some());
+        assert!(from_proc().is_some());
     }
 }

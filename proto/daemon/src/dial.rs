@@ -1,25 +1,25 @@
-//! How a client connects to gRPC servers.
+//! Connections to gRPC servers.
 
 use std::{pin::Pin, sync::Arc};
 
 use tonic::transport::{Channel, Endpoint, Error};
 
-/// A connection that is being made.
+/// A connection attempt.
 pub type Dialling = Pin<Box<dyn Future<Output = Result<Channel, Error>> + Send>>;
 
-/// Makes connections to gRPC servers.
+/// Connects to gRPC servers.
 pub trait Dial: Send + Sync + 'static {
     /// Connects to `endpoint` now, within its time-outs.
     fn dial(&self, endpoint: Endpoint) -> Dialling;
 
-    /// A channel that connects when it is used.
+    /// A channel that connects on first use.
     fn dial_lazily(&self, endpoint: Endpoint) -> Channel;
 }
 
-/// A [`Dial`] that several rooms share.
+/// A shared [`Dial`].
 pub type SharedDial = Arc<dyn Dial>;
 
-/// Over TCP.
+/// Connections over TCP.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tcp;
 

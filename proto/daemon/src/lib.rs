@@ -1,5 +1,5 @@
-//! What agent and controller share as daemons: logging, layered settings, probes, essential tasks, messages to systemd,
-//! connections to gRPC servers, and the detection of loops and of failures that last.
+//! The parts that agent and controller share as daemons: logging, layered settings, probes, essential tasks, notifications to
+//! systemd, connections to gRPC servers, and the detection of loops and of lasting failures.
 
 #![warn(missing_docs)]
 

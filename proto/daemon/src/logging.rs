@@ -6,21 +6,21 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// Starts logging; call it once. `filter` is a level or directives like `info,sextant_agent=debug`.
 ///
 /// # Errors
-/// If `filter` cannot be read.
+/// If `filter` is invalid.
 pub fn init_logging(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(directives(filter))
         .map_err(|error| format!("--log \"{filter}\": {error}; use error, warn, info, debug or trace"))?;
@@ -32,12 +32,12 @@ pub fn init_logging(filter: &str, format: LogFormat) -> Result<(), String> {
     Ok(())
 }
 
-/// A bare level is about Sextant's own rooms; what libraries say is shown from warnings on.
+/// A bare level applies to Sextant's own crates; libraries log from `warn` on.
 fn directives(filter: &str) -> String {
     if filter.contains([',', '=']) {
         return filter.to_owned();
     }
     let own =
-        ["sextant_agent", "sextant_controller", "sextant_daemon"].map(|room| format!("{room}={filter}"));
+        ["sextant_agent", "sextant_controller", "sextant_daemon"].map(|krate| format!("{krate}={filter}"));
     format!("warn,{}", own.join(","))
 }

@@ -1,15 +1,15 @@
-//! What is logged of something that fails again and again: its beginning, once a minute that it lasts, its end. Pure.
+//! The log lines of an outage, a failure that lasts: its start, a reminder each minute, its end. Pure.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often a failure that lasts is logged.
+/// The interval of reminders.
 const REMINDER: Duration = Duration::from_secs(60);
-/// Something that works for less than this between two failures has not recovered.
+/// A shorter success between two failures does not end an outage.
 pub const RECOVERED: Duration = Duration::from_secs(5);
 
-/// The failures of one thing.
+/// The failures of one operation.
 #[derive(Debug, Default)]
 pub struct Outage {
     lasting: Option<Lasting>,
@@ -19,34 +19,34 @@ pub struct Outage {
 struct Lasting {
     since: Instant,
     logged: Instant,
-    /// The failures since it was logged last.
+    /// The failures since the last log line.
     unlogged: u64,
-    /// All of them.
+    /// All failures.
     failures: u64,
-    /// Since when it works again.
+    /// The time of the first success after the last failure.
     works: Option<Instant>,
 }
 
-/// A failure that is to be logged.
+/// A failure to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failing {
-    /// How often it has failed since it was last logged, this time included.
+    /// The number of failures since the last log line, including this one.
     pub failures: u64,
-    /// Since when it fails.
+    /// The age of the outage.
     pub for_secs: u64,
 }
 
-/// The end of an outage, which is to be logged.
+/// The end of an outage, to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recovered {
-    /// How often it has failed.
+    /// The number of failures.
     pub failures: u64,
-    /// For how long.
+    /// The length of the outage.
     pub after_secs: u64,
 }
 
 impl Outage {
-    /// It has failed. The answer is there if that is to be logged.
+    /// Records a failure. Returns it if it should be logged.
     pub fn failed(&mut self, now: Instant) -> Option<Failing> {
         let Some(lasting) = &mut self.lasting else {
             let (since, logged) = (now, now);
@@ -64,12 +64,12 @@ impl Outage {
         Some(Failing { failures, for_secs: now.duration_since(lasting.since).as_secs() })
     }
 
-    /// Whether it fails, or has just begun to work again.
+    /// Whether the outage lasts.
     pub fn lasts(&self) -> bool {
         self.lasting.is_some()
     }
 
-    /// It works. The answer is there once, when it has worked for some seconds after an outage.
+    /// Records a success. Returns the end of an outage once, after [`RECOVERED`].
     pub fn works(&mut self, now: Instant) -> Option<Recovered> {
         let lasting = self.lasting.as_mut()?;
         let works = *lasting.works.get_or_insert(now);
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(outage.works(at(0)), None, "nothing has failed");
         let logged: Vec<_> = (0..=125).filter_map(|n| Some((n, outage.failed(at(n))?.failures))).collect();
         assert_eq!(logged, [(0, 1), (60, 60), (120, 60)]);
-        // Twice it works for a moment: the same outage.
+        // Two short successes: the same outage.
         assert_eq!((outage.works(at(126)), outage.works(at(129))), (None, None));
         assert_eq!(outage.failed(at(130)), None);
         assert_eq!((outage.works(at(131)), outage.works(at(135))), (None, None));

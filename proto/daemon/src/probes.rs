@@ -9,13 +9,13 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{net::TcpListener, sync::watch};
 
-/// The metrics of a daemon, shared by those who count and the one who shows.
+/// The metrics of a daemon.
 pub type Metrics = Arc<Mutex<Registry>>;
 
-/// Whether the daemon does its work; if not, why not.
+/// Whether the daemon is ready; if not, the reason.
 pub type Readiness = watch::Receiver<Result<(), String>>;
 
-/// Why probes cannot be served.
+/// The failure to serve probes.
 #[derive(Debug, thiserror::Error)]
 #[error("--http {address}: {source}; give a free ADDRESS:PORT of this host")]
 pub struct ProbeError {
@@ -31,13 +31,13 @@ pub struct Probes {
 }
 
 #[derive(Clone)]
-struct Shown {
+struct Shared {
     metrics: Metrics,
     readiness: Readiness,
 }
 
 impl Probes {
-    /// Listens on `address`, and answers from `metrics` and `readiness` once [run](Self::run).
+    /// Listens on `address`; [`Probes::run`] answers from `metrics` and `readiness`.
     ///
     /// # Errors
     /// If `address` cannot be listened on.
@@ -51,7 +51,7 @@ impl Probes {
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(show_metrics))
-            .with_state(Shown { metrics, readiness });
+            .with_state(Shared { metrics, readiness });
         Ok(Self { listener, router })
     }
 
@@ -64,15 +64,15 @@ impl Probes {
     }
 }
 
-async fn readyz(State(shown): State<Shown>) -> (StatusCode, String) {
-    match &*shown.readiness.borrow() {
+async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
+    match &*shared.readiness.borrow() {
         Ok(()) => (StatusCode::OK, "ready\n".into()),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 
-async fn show_metrics(State(shown): State<Shown>) -> Result<String, (StatusCode, String)> {
-    let registry = shown.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+async fn show_metrics(State(shared): State<Shared>) -> Result<String, (StatusCode, String)> {
+    let registry = shared.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(text)

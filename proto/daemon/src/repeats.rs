@@ -1,4 +1,4 @@
-//! Loops: the same transition of a state again and again. Pure.
+//! Detection of loops: repetitions of the same state transition. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -7,43 +7,43 @@ use std::{
 
 use tokio::time::Instant;
 
-/// More often than this within [`WINDOW`] is a loop.
+/// More transitions than this within [`WINDOW`] are a loop.
 const MOST: usize = 3;
-/// The time that is looked at.
+/// The observed time.
 const WINDOW: Duration = Duration::from_secs(60);
-/// A loop has ended once its transition has not happened for so long.
+/// A loop ends after this time without its transition.
 const QUIET: Duration = Duration::from_secs(25);
-/// The delay of a loop's first transition; doubled with each further one.
+/// The delay of the first transition of a loop; each further one doubles it.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// The longest delay. Less than [`QUIET`], so that a loop that is delayed still counts as one.
+/// The longest delay. Less than [`QUIET`], so that a delayed loop does not count as ended.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// Which transitions have happened lately, by key. The cost of a call does not grow with the number of keys.
+/// The recent transitions, by key. The cost of a call does not grow with the number of keys.
 #[derive(Debug)]
 pub struct Repeats<K> {
     seen: BTreeMap<K, Seen>,
-    /// The keys of present loops.
+    /// The keys of the present loops.
     looping: BTreeSet<K>,
-    /// Each transition within the window, the oldest first.
+    /// The transitions within the window, the oldest first.
     noted: VecDeque<(Instant, K)>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// When it happened, within the window; at most one more than [`MOST`].
+    /// The times within the window; at most one more than [`MOST`].
     times: VecDeque<Instant>,
-    /// How often it has happened within its present loop.
+    /// The number of transitions in the present loop.
     looping: Option<u32>,
 }
 
 /// A transition that is part of a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeat {
-    /// How often it has happened in this loop.
+    /// The number of transitions in this loop.
     pub times: u32,
-    /// Whether the loop begins with this one: report it.
+    /// Whether the loop begins with this transition; callers report it then.
     pub begins: bool,
-    /// How long to wait before what leads to it is tried again.
+    /// How long to wait before the next attempt.
     pub delay: Duration,
 }
 
@@ -54,8 +54,8 @@ impl<K> Default for Repeats<K> {
 }
 
 impl<K: Ord + Clone> Repeats<K> {
-    /// `transition` has happened. The answer is there if that is more than three times within a minute, or goes on a loop.
-    /// Call [`Repeats::ended`] from time to time.
+    /// Records a transition. Returns a [`Repeat`] if it is more than the third within a minute, or continues a loop.
+    /// Call [`Repeats::ended`] regularly.
     pub fn note(&mut self, transition: &K, now: Instant) -> Option<Repeat> {
         self.noted.push_back((now, transition.clone()));
         let seen = self.seen.entry(transition.clone()).or_default();
@@ -75,7 +75,7 @@ impl<K: Ord + Clone> Repeats<K> {
         Some(Repeat { times, begins, delay: FIRST_DELAY.saturating_mul(1 << doubled).min(MAX_DELAY) })
     }
 
-    /// The loops that have ended, and how often their transitions happened.
+    /// The loops that have ended, with the numbers of their transitions.
     pub fn ended(&mut self, now: Instant) -> Vec<(K, u32)> {
         let is_quiet = |seen: &Seen| seen.last().is_none_or(|last| now.duration_since(last) >= QUIET);
         let quiet = self.looping.iter().filter(|&key| self.seen.get(key).is_none_or(is_quiet));
@@ -102,7 +102,7 @@ impl<K: Ord + Clone> Repeats<K> {
         }
     }
 
-    /// The loops that last, and how often their transitions have happened.
+    /// The present loops, with the numbers of their transitions.
     pub fn lasting(&self) -> impl Iterator<Item = (&K, u32)> {
         self.looping.iter().filter_map(|key| Some((key, self.seen.get(key)?.looping?)))
     }
@@ -118,7 +118,7 @@ impl Seen {
 mod tests {
     use super::*;
 
-    /// What `gaps` (seconds) between transitions of one kind lead to.
+    /// The results for transitions with these `gaps` (seconds) between them.
     fn after(gaps: &[u64]) -> Vec<Option<Repeat>> {
         let (mut repeats, mut now) = (Repeats::default(), Instant::now());
         let note = |gap: &u64| {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_three_within_a_minute_are_a_loop_until_it_is_quiet() {
+    fn more_than_three_within_a_minute_are_a_loop_until_a_quiet_time() {
         let none = None;
         let table: &[(&[u64], &[Option<Repeat>])] = &[
             (&[0, 1, 1], &[none; 3]),
@@ -144,12 +144,12 @@ mod tests {
                 &[0, 0, 0, 0, 1, 1],
                 &[none, none, none, repeat(4, true, 1), repeat(5, false, 2), repeat(6, false, 4)],
             ),
-            // Slower, by its own delay: the same loop.
+            // Slower because of its delay: the same loop.
             (
                 &[0, 0, 0, 0, 24, 24],
                 &[none, none, none, repeat(4, true, 1), repeat(5, false, 2), repeat(6, false, 4)],
             ),
-            // Quiet in between: another one must begin anew.
+            // A quiet time in between: a new loop.
             (
                 &[0, 0, 0, 0, 25, 0, 0, 0],
                 &[none, none, none, repeat(4, true, 1), none, none, none, repeat(4, true, 1)],
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn loops_last_by_their_kind_and_their_end_is_told_once() {
+    fn loops_are_separate_by_key_and_end_once() {
         let (mut repeats, start) = (Repeats::default(), Instant::now());
         for _ in 0..5 {
             repeats.note(&"fenced", start);
@@ -173,6 +173,6 @@ mod tests {
         assert!(repeats.ended(start + QUIET - Duration::from_millis(1)).is_empty());
         assert_eq!(repeats.ended(start + QUIET), [("fenced", 5)]);
         assert!(repeats.ended(start + WINDOW).is_empty() && repeats.lasting().next().is_none());
-        assert!(repeats.seen.is_empty() && repeats.noted.is_empty(), "what is long ago takes no memory");
+        assert!(repeats.seen.is_empty() && repeats.noted.is_empty(), "old transitions take no memory");
     }
 }

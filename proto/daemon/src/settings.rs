@@ -8,35 +8,35 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-/// Why settings cannot be had.
+/// Invalid settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file cannot be read.
-    #[error("config file {}: {source}; give another with --config", path.display())]
+    #[error("config file {}: {source}; name another file with --config", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// The file's content is wrong.
+    /// The content of the file is invalid.
     #[error("config file {}: {source}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The position and the reason.
         source: Box<toml::de::Error>,
     },
-    /// Two layers do not go together.
+    /// The layers cannot be combined.
     #[error("settings: {0}")]
     Overlay(String),
 }
 
-/// The settings of the file at `path`, overlaid by `flags`. A missing file counts as an empty one if `path` is only the
-/// `default`, since nobody named it.
+/// The settings of the file at `path`, overlaid by `flags`. A missing file counts as an empty one if it is the
+/// `default` path and was not named.
 ///
 /// # Errors
-/// If the file cannot be read, or has an unknown key or a wrong value.
+/// If the file cannot be read, or has an unknown key or an invalid value.
 pub fn layered<T>(path: Option<&Path>, default: &Path, flags: &T) -> Result<T, SettingsError>
 where
     T: Serialize + DeserializeOwned,
@@ -44,7 +44,7 @@ where
     let mut layers = file_table::<T>(path, default)?;
     let overlay = |error: &dyn ToString| SettingsError::Overlay(error.to_string());
     let flags = Table::try_from(flags).map_err(|error| overlay(&error))?;
-    lay_over(&mut layers, flags);
+    overlay_table(&mut layers, flags);
     layers.try_into().map_err(|error| overlay(&error))
 }
 
@@ -64,12 +64,12 @@ fn file_table<T: DeserializeOwned>(path: Option<&Path>, default: &Path) -> Resul
     toml::from_str(&text).map_err(malformed)
 }
 
-fn lay_over(below: &mut Table, above: Table) {
-    for (key, value) in above {
-        match (below.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => lay_over(below, above),
+fn overlay_table(lower: &mut Table, upper: Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(&key), value) {
+            (Some(Value::Table(lower)), Value::Table(upper)) => overlay_table(lower, upper),
             (_, value) => {
-                below.insert(key, value);
+                lower.insert(key, value);
             }
         }
     }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_win_key_by_key() {
+    fn flags_override_single_keys() {
         let flags = Settings { name: None, uplink: Uplink { interface: Some("eth1".into()), metric: None } };
         let settings = layer("name = \"a\"\n[uplink]\ninterface = \"eth0\"\nmetric = 5\n", &flags).unwrap();
         assert_eq!(settings.name.as_deref(), Some("a"));

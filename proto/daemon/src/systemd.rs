@@ -1,8 +1,8 @@
-//! What systemd is told (sd_notify(3)): ready, status, stopping, and that the essential loop still turns.
+//! Notifications to systemd (sd_notify(3)): ready, status, stopping, and the watchdog keepalive.
 //!
-//! The loop touches its [`Heartbeat`] each turn, also when it has nothing to do; the [`Watchdog`] pings systemd only while
-//! that is fresh. So a process that lives but does nothing is killed and started again (`WatchdogSec=` in the unit). Outside
-//! systemd nothing is told, and nothing ticks.
+//! The main loop updates its [`Heartbeat`] in each iteration, even without work; the [`Watchdog`] sends keepalives to systemd
+//! only while the heartbeat is fresh. So systemd restarts a process with a stalled main loop (`WatchdogSec=` in the unit).
+//! Outside systemd, nothing is sent and no timer runs.
 
 use std::{
     convert::Infallible,
@@ -13,39 +13,40 @@ use std::{
 use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep};
 
-/// How often a ping is due within the watchdog's period, and a touch of the heartbeat.
+/// The number of keepalives, and of heartbeats, in a period of the watchdog.
 const BEATS_PER_PERIOD: u32 = 4;
-/// What part of the period a heartbeat is fresh for: the kill then comes within one and a half periods of the last one.
+/// A heartbeat is fresh for this part of the period: a stalled process is killed within one and a half periods of the last
+/// heartbeat.
 const FRESH_PART: u32 = 2;
 
 /// The service is up: units that are ordered after it may start.
-pub fn tell_ready() {
-    tell(NotifyState::Ready);
+pub fn notify_ready() {
+    notify(NotifyState::Ready);
 }
 
 /// One line for `systemctl status`.
-pub fn tell_status(text: &str) {
-    tell(NotifyState::Status(text));
+pub fn notify_status(text: &str) {
+    notify(NotifyState::Status(text));
 }
 
-/// The service is about to end, as it was told to.
-pub fn tell_stopping() {
-    tell(NotifyState::Stopping);
+/// The service is stopping on request.
+pub fn notify_stopping() {
+    notify(NotifyState::Stopping);
 }
 
-/// The start is not done, but goes on: it may take `more` from now.
-pub fn tell_starting(more: Duration) {
-    tell(NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX)));
+/// The start continues: it may take `more` from now.
+pub fn notify_starting(more: Duration) {
+    notify(NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX)));
 }
 
-fn tell(state: NotifyState<'_>) {
+fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        // It shows as a start or a watchdog that times out.
-        tracing::debug!(%error, "systemd cannot be told");
+        // A failure shows as a time-out of the start or of the watchdog.
+        tracing::debug!(%error, "cannot notify systemd");
     }
 }
 
-/// Where an essential loop shows that it turns.
+/// The sign of life of a main loop.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     last: Arc<Mutex<Instant>>,
@@ -57,17 +58,17 @@ impl Heartbeat {
         Self { last: Arc::new(Mutex::new(Instant::now())), every }
     }
 
-    /// One that nobody looks at.
+    /// A heartbeat without a watchdog.
     pub fn unwatched() -> Self {
         Self::new(None)
     }
 
-    /// The loop has come round.
+    /// Call it in each iteration of the loop.
     pub fn beat(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Ready when a loop that has nothing to do should come round; never if nobody looks. Cancel safe: it counts from the
+    /// Ready when a loop without work should call [`Heartbeat::beat`]; never without a watchdog. Cancel safe: it counts from the
     /// last beat.
     pub async fn due(&self) {
         match self.every {
@@ -81,7 +82,7 @@ impl Heartbeat {
     }
 }
 
-/// Pings systemd for as long as a heartbeat is fresh.
+/// Sends keepalives to systemd while a heartbeat is fresh.
 #[derive(Debug)]
 pub struct Watchdog {
     period: Option<Duration>,
@@ -89,17 +90,17 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// The watchdog that systemd asks for by `WATCHDOG_USEC` and `WATCHDOG_PID`, or one that does nothing.
+    /// The watchdog by `WATCHDOG_USEC` and `WATCHDOG_PID`; without them, one that does nothing.
     pub fn from_environment() -> Self {
         Self::with_period(sd_notify::watchdog_enabled())
     }
 
-    /// One that must be pinged at least once in each `period`, or never.
+    /// A watchdog that expects a keepalive in each `period`; `None`: disabled.
     pub fn with_period(period: Option<Duration>) -> Self {
         Self { period, heartbeat: Heartbeat::new(period.map(|period| period / BEATS_PER_PERIOD)) }
     }
 
-    /// What the essential loop is to touch.
+    /// The heartbeat of the main loop.
     pub fn heartbeat(&self) -> Heartbeat {
         self.heartbeat.clone()
     }
@@ -109,10 +110,10 @@ impl Watchdog {
     /// # Errors
     /// None.
     pub async fn run(self) -> Result<(), Infallible> {
-        self.watch(|| tell(NotifyState::Watchdog)).await
+        self.watch(|| notify(NotifyState::Watchdog)).await
     }
 
-    /// Whether the loop has come round lately.
+    /// Whether the heartbeat is fresh.
     pub fn is_fresh(&self) -> bool {
         self.period.is_none_or(|period| self.heartbeat.age() <= period / FRESH_PART)
     }
@@ -125,7 +126,7 @@ impl Watchdog {
             if fresh {
                 ping();
             } else if was_fresh {
-                tracing::warn!(age = ?self.heartbeat.age(), "the essential loop stands still; systemd is not told that all is well");
+                tracing::warn!(age = ?self.heartbeat.age(), "main loop stalled; withholding the watchdog keepalive");
             }
             was_fresh = fresh;
             sleep(period / BEATS_PER_PERIOD).await;
@@ -141,7 +142,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(30);
 
-    /// A watchdog at work: its heartbeat, and the count of its pings.
+    /// A running watchdog: its heartbeat, and the number of its keepalives.
     fn watched() -> (Heartbeat, Arc<AtomicU32>) {
         let (watchdog, pings) = (Watchdog::with_period(Some(PERIOD)), Arc::new(AtomicU32::new(0)));
         let (heartbeat, count) = (watchdog.heartbeat(), pings.clone());
@@ -152,38 +153,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_loop_that_turns_is_pinged_for_in_time() {
+    async fn an_idle_loop_causes_keepalives_in_time() {
         let (heartbeat, pings) = watched();
         for _ in 0..40 {
             heartbeat.due().await;
             heartbeat.beat();
         }
         let pings = pings.load(Ordering::Relaxed);
-        assert!((39..=42).contains(&pings), "{pings} pings in ten periods");
+        assert!((39..=42).contains(&pings), "{pings} keepalives in ten periods");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_stands_still_is_not_pinged_for_until_it_turns_again() {
+    async fn a_stalled_loop_causes_no_keepalives_until_it_continues() {
         let (heartbeat, pings) = watched();
         sleep(PERIOD).await;
         let before = pings.load(Ordering::Relaxed);
         sleep(PERIOD * 10).await;
-        assert_eq!(pings.load(Ordering::Relaxed), before, "pings while it stands still");
+        assert_eq!(pings.load(Ordering::Relaxed), before, "keepalives while the loop is stalled");
         assert!(
             before <= 3,
-            "the last ping came more than half a period after the last beat: {before} pings"
+            "the last keepalive came more than half a period after the last beat: {before} keepalives"
         );
         heartbeat.beat();
         sleep(PERIOD / 2).await;
-        assert!(pings.load(Ordering::Relaxed) > before, "no ping after it has come round");
+        assert!(pings.load(Ordering::Relaxed) > before, "no keepalive after a beat");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_systemd_nothing_ticks() {
+    async fn without_systemd_no_timer_runs() {
         let watchdog = Watchdog::with_period(None);
         let heartbeat = watchdog.heartbeat();
         tokio::select! {
-            () = heartbeat.due() => panic!("a beat is due, but nobody looks"),
+            () = heartbeat.due() => panic!("a beat is due without a watchdog"),
             _ = watchdog.run() => panic!("the watchdog ended"),
             () = sleep(Duration::from_secs(86_400)) => {}
         }

@@ -1,4 +1,4 @@
-//! Tasks whose end ends the process (DESIGN I12).
+//! Essential tasks: if one ends, the process ends (DESIGN I12).
 
 use std::future::Future;
 
@@ -15,14 +15,14 @@ pub struct TaskEnded {
     reason: String,
 }
 
-/// The tasks that a daemon cannot be without.
+/// The essential tasks of a daemon.
 #[derive(Debug, Default)]
 pub struct Essential {
     tasks: JoinSet<TaskEnded>,
 }
 
 impl Essential {
-    /// Starts a task. Whatever it returns, its return is the process's end.
+    /// Starts a task. If it returns, the process ends.
     pub fn spawn<F, E>(&mut self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -30,14 +30,14 @@ impl Essential {
     {
         self.tasks.spawn(async move {
             let reason = match task.await {
-                Ok(()) => "without an error, though it never should".to_owned(),
+                Ok(()) => "it returned without an error".to_owned(),
                 Err(error) => error.to_string(),
             };
             TaskEnded { name, reason }
         });
     }
 
-    /// Waits until `stop` is ready (`Ok`) or any task has ended. Then all others are aborted.
+    /// Waits until `stop` is ready (`Ok`) or a task has ended; then aborts all other tasks.
     ///
     /// # Errors
     /// The task that ended.
@@ -52,7 +52,7 @@ impl Essential {
     }
 }
 
-/// An error and its causes in one line; a cause that the text before it tells already is left out.
+/// An error and its causes in one line; a cause that the text already contains is omitted.
 pub fn explain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -69,7 +69,7 @@ pub fn explain(error: &dyn std::error::Error) -> String {
 /// Ready at SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If signals cannot be listened to.
+/// If it cannot listen for signals.
 pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_end_is_told() {
+    async fn the_first_task_to_end_is_named() {
         let mut tasks = Essential::default();
         tasks.spawn("forever", std::future::pending::<Result<(), String>>());
         tasks.spawn("brief", async { Err("the disk is full") });
