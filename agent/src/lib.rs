@@ -14,6 +14,7 @@ pub mod bfd;
 pub mod bgp;
 pub mod cleanup;
 pub mod cluster;
+mod deadline;
 pub mod doctor;
 pub mod engine;
 pub mod host;

@@ -22,10 +22,10 @@ use rand::Rng;
 use tokio::{
     net::UdpSocket,
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
-use crate::settings::Timing;
+use crate::{deadline, settings::Timing};
 
 use packet::Packet;
 pub use packet::State;
@@ -245,7 +245,7 @@ async fn run(
                 Ok(datagram) => take(&mut lines, &datagram),
                 Err(error) => tracing::debug!(%error, "a BFD packet cannot be heard"),
             },
-            () = until(due) => {
+            () = deadline::reached(due) => {
                 let now = Instant::now();
                 let late = lines.iter_mut().filter(|line| line.due().is_some_and(|due| due <= now));
                 late.for_each(|line| line.step(Event::Due));
@@ -269,12 +269,5 @@ fn take(lines: &mut [Line], datagram: &Datagram) {
         Err(error) => {
             tracing::debug!(from = %datagram.from.ip(), %error, "a BFD packet is discarded");
         }
-    }
-}
-
-async fn until(when: Option<Instant>) {
-    match when {
-        Some(when) => sleep_until(when).await,
-        None => std::future::pending().await,
     }
 }

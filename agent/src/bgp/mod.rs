@@ -48,7 +48,7 @@ use crate::{
 pub use meters::Meters;
 use neighbour::{Links, Local, Neighbour};
 use paths::{Cluster, Wanted};
-use rib::{Importer, Learner};
+use rib::{AdjRibIn, RibTask};
 use status::Status;
 use wire::open::Restart;
 
@@ -100,7 +100,7 @@ pub struct Speaker {
 }
 
 /// By the address and, where that does not say it, the interface of who knocks; an unspecified address is any on it.
-type Doors = HashMap<(Ipv6Addr, Option<Arc<str>>), mpsc::Sender<TcpStream>>;
+type Acceptors = HashMap<(Ipv6Addr, Option<Arc<str>>), mpsc::Sender<TcpStream>>;
 
 impl Speaker {
     /// Speaks, for as long as there is a session.
@@ -123,17 +123,17 @@ impl Speaker {
         let (wanted_tx, wanted) = watch::channel(first);
         let mut bfd = self.bfd()?;
         let mut tasks = JoinSet::new();
-        let learners = self.learners(&mut tasks);
+        let ribs = self.ribs(&mut tasks);
         let bgp = Arc::new(self.settings.clone());
         let node = self.node.clone();
         let local = Local { bgp, router_id: self.router_id()?, restart, node, wanted: wanted.clone() };
-        let doors = self.neighbours(&mut tasks, &local, bfd.as_ref(), learners);
+        let acceptors = self.neighbours(&mut tasks, &local, bfd.as_ref(), ribs);
         loop {
             self.remember(&wanted, &boot, &mut remembered)?;
             tokio::select! {
                 changed = self.input.changed() => if changed.is_err() { return Ok(()) },
                 Ok(()) = self.verdicts.changed() => {}
-                stream = accept(&listener, &doors) => stream,
+                stream = accept(&listener, &acceptors) => stream,
                 error = ended(&mut bfd) => return Err(error.into()),
                 Some(ended) = tasks.join_next() => match ended? {},
             }
@@ -190,35 +190,35 @@ impl Speaker {
         tasks: &mut JoinSet<Infallible>,
         local: &Local,
         bfd: Option<&Bfd>,
-        learners: Vec<Learner>,
-    ) -> Doors {
-        let mut doors = Doors::new();
+        ribs: Vec<AdjRibIn>,
+    ) -> Acceptors {
+        let mut acceptors = Acceptors::new();
         let mut watched = 0..;
-        let mut learners = learners.into_iter();
+        let mut ribs = ribs.into_iter();
         for neighbour in &self.settings.neighbours {
-            let (door, incoming) = mpsc::channel(1);
-            doors.insert((neighbour.address, neighbour.interface.clone()), door);
+            let (acceptor, incoming) = mpsc::channel(1);
+            acceptors.insert((neighbour.address, neighbour.interface.clone()), acceptor);
             let status = Status::new(self.status.clone(), neighbour, &self.meters);
             let nth = neighbour.bfd.and_then(|_| watched.next());
             let session = nth.zip(bfd).and_then(|(nth, bfd)| bfd.session(nth));
             let imports = neighbour.accept.import != Import::None;
-            let learner = imports.then(|| learners.next()).flatten();
-            let links = Links { incoming, status, bfd: session, learner };
+            let rib = imports.then(|| ribs.next()).flatten();
+            let links = Links { incoming, status, bfd: session, rib };
             tasks.spawn(Neighbour::new(local.clone(), neighbour.clone(), links).run());
         }
-        doors
+        acceptors
     }
 
-    /// One for each neighbour of which something is taken.
-    fn learners(&self, tasks: &mut JoinSet<Infallible>) -> Vec<Learner> {
+    /// One for each neighbour whose routes are imported; their task is started.
+    fn ribs(&self, tasks: &mut JoinSet<Infallible>) -> Vec<AdjRibIn> {
         let accepts = self.settings.neighbours.iter().map(|neighbour| &neighbour.accept);
         let max: Vec<_> = accepts.filter(|it| it.import != Import::None).map(|it| it.max).collect();
         if max.is_empty() {
             return Vec::new();
         }
-        let (importer, learners) = Importer::new(self.settings.import_metric, &max, self.imports.clone());
-        tasks.spawn(importer.run());
-        learners
+        let (task, ribs) = RibTask::new(self.settings.import_metric, &max, self.imports.clone());
+        tasks.spawn(task.run());
+        ribs
     }
 
     /// One session for each neighbour that wants it.
@@ -255,13 +255,13 @@ impl Speaker {
 }
 
 /// Hands a connection to the neighbour that has opened it.
-async fn accept(listener: &TcpListener, doors: &Doors) {
+async fn accept(listener: &TcpListener, acceptors: &Acceptors) {
     match listener.accept().await {
         Ok((stream, from)) => {
             let Some((address, interface)) = sockets::opener(from) else { return };
             let anybody = (Ipv6Addr::UNSPECIFIED, interface.clone());
-            let door = doors.get(&(address, interface)).or_else(|| doors.get(&anybody));
-            let taken = door.map(|door| door.try_send(stream).is_ok());
+            let acceptor = acceptors.get(&(address, interface)).or_else(|| acceptors.get(&anybody));
+            let taken = acceptor.map(|acceptor| acceptor.try_send(stream).is_ok());
             if taken != Some(true) {
                 tracing::debug!(%address, "a BGP connection of nobody that is configured, or one too many");
             }

@@ -26,6 +26,7 @@ use tokio::{
 
 use crate::{
     cluster::{Input, Verdicts},
+    deadline,
     host::HostSetup,
     kernel::{Event, Kernel, KernelError, Link, Route, RouteProtocol},
     log_limiter::{Line, LogLimiter},
@@ -217,7 +218,7 @@ impl Engine {
                 Ok(()) = self.verdicts.changed() => self.is_wrong(),
                 Ok(()) = self.imports.changed() => self.is_wrong(),
                 event = events.recv() => self.take_events(event, &mut events).await?,
-                () = until(due) => {}
+                () = deadline::reached(due) => {}
                 () = tokio::time::sleep_until(resync_at) => {
                     resync_at = Instant::now() + resync;
                     resyncs = resyncs.wrapping_add(1);
@@ -338,13 +339,6 @@ async fn beat(heartbeat: &Heartbeat) -> std::convert::Infallible {
     loop {
         heartbeat.beat();
         heartbeat.due().await;
-    }
-}
-
-async fn until(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     cluster::{Input, Verdict, Verdicts},
+    deadline,
     kernel::{Kernel, KernelError, Link, NextHop},
     routes::is_routed,
     uplinks::{LocalUplink, direct_next_hops, local_uplinks},
@@ -77,7 +78,7 @@ impl Liveness {
             // Both are cancel safe.
             tokio::select! {
                 changed = self.input.changed() => if changed.is_err() { std::future::pending::<()>().await },
-                () = until(due) => {}
+                () = deadline::reached(due) => {}
             }
         }
     }
@@ -184,12 +185,5 @@ fn log_changes(before: &Verdicts, now: &Verdicts) {
                 tracing::warn!(%node, "agent gone, host does not answer; prefix refused")
             }
         }
-    }
-}
-
-async fn until(when: Option<Instant>) {
-    match when {
-        Some(when) => tokio::time::sleep_until(when).await,
-        None => std::future::pending().await,
     }
 }

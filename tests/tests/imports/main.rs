@@ -12,6 +12,7 @@ use std::{fs, path::Path};
 use modules::{Import, imports};
 
 const AGENT: &[&str] = &[
+    "deadline",
     "kernel",
     "settings",
     "state",

@@ -14,8 +14,8 @@ impl Neighbour {
     pub(super) async fn established(&mut self) -> Option<Event> {
         self.announced.clear();
         self.links.status.established();
-        if let Some(learner) = &self.links.learner {
-            learner.up();
+        if let Some(rib) = &self.links.rib {
+            rib.up().await;
         }
         if let Some(lost) = self.send_changes().await {
             return Some(lost);

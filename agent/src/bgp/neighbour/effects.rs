@@ -43,7 +43,7 @@ impl Neighbour {
                 }
             }
             Effect::Close(id) => self.connections.retain(|it| it.id() != id),
-            Effect::StateChanged(state) => self.state_changed(state),
+            Effect::StateChanged(state) => self.state_changed(state).await,
             Effect::Established => return self.established().await,
             Effect::AnnounceAgain => {
                 self.announced.clear();
@@ -64,13 +64,13 @@ impl Neighbour {
         self.dialing = Some(dial).into();
     }
 
-    fn state_changed(&mut self, state: State) {
+    async fn state_changed(&mut self, state: State) {
         self.links.status.state(state);
         match state {
             State::Idle => {
                 self.announced.clear();
-                if let Some(learner) = &self.links.learner {
-                    learner.down();
+                if let Some(rib) = &self.links.rib {
+                    rib.down().await;
                 }
             }
             State::Connect => self.aim(),

@@ -18,13 +18,13 @@ use sextant_proto::NodeName;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use super::{
     paths::{Paths, Wanted},
     peer::{Config, ConnectionId, Event, Peer},
-    rib::Learner,
+    rib::AdjRibIn,
     sockets::{
         self,
         connection::{Connection, read_any},
@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     bfd::{Aim, Health},
+    deadline,
     settings::{BgpSettings, NeighbourSettings},
 };
 
@@ -56,8 +57,8 @@ pub(super) struct Links {
     pub(super) status: Status,
     /// BFD's reports of the path, and where BFD is told the neighbour's address.
     pub(super) bfd: Option<(watch::Receiver<Health>, Aim)>,
-    /// Who takes what the neighbour announces, if that is imported.
-    pub(super) learner: Option<Learner>,
+    /// Takes the routes that the neighbour announces, if they are imported.
+    pub(super) rib: Option<AdjRibIn>,
 }
 
 pub(super) struct Neighbour {
@@ -122,7 +123,7 @@ impl Neighbour {
             Ok(()) = self.local.wanted.changed() => Happening::Wanted,
             health = reported(&mut self.links.bfd) => Happening::Bfd(health),
             found = discovery::heard(&mut self.discovery) => Happening::Found(found),
-            () = until(deadline) => Happening::Due,
+            () = deadline::reached(deadline) => Happening::Due,
         }
     }
 
@@ -186,11 +187,4 @@ async fn reported(bfd: &mut Option<(watch::Receiver<Health>, Aim)>) -> Health {
         return *health.borrow_and_update();
     }
     std::future::pending().await
-}
-
-async fn until(when: Option<Instant>) {
-    match when {
-        Some(when) => sleep_until(when).await,
-        None => std::future::pending().await,
-    }
 }

@@ -6,7 +6,7 @@ use crate::bgp::{
     wire::{
         Message, UpdateMessage,
         decode::{Misread, Treatment, Update, asks_for_ours, read_update},
-        routes::learn,
+        routes::route_update,
     },
 };
 
@@ -50,7 +50,7 @@ impl Neighbour {
             Ok(read) => {
                 self.report(&read);
                 self.step(Event::Received(id, Received::Update)).await;
-                self.learn(id, &read).await;
+                self.receive_routes(id, &read).await;
             }
             Err(error) => self.step(Event::Received(id, Received::Malformed(error))).await,
         }
@@ -67,24 +67,21 @@ impl Neighbour {
         }
     }
 
-    async fn learn(&mut self, id: ConnectionId, update: &Update) {
+    /// Passes the routes of an UPDATE on to the RIB.
+    async fn receive_routes(&mut self, id: ConnectionId, update: &Update) {
         if !self.peer.is_established() {
             return;
         }
-        let (Some(learner), Some(parameters)) = (&self.links.learner, self.parameters(id)) else { return };
+        let (Some(rib), Some(parameters)) = (&self.links.rib, self.parameters(id)) else { return };
         let interface = self.settings.interface.as_ref();
-        let learnt = learn(update, &parameters, self.local.router_id, self.settings.address, interface);
-        learner.withdraw(&learnt.withdrawn);
-        let mut taken = Ok(());
-        if let Some((mut prefixes, path)) = learnt.announced {
+        let mut routes =
+            route_update(update, &parameters, self.local.router_id, self.settings.address, interface);
+        if let Some((prefixes, _)) = &mut routes.announced {
             prefixes.retain(|prefix| self.settings.accept.takes(*prefix));
-            taken = learner.announce(&prefixes, path);
         }
-        if learnt.end_of_rib {
-            learner.end_of_rib();
-        }
-        self.links.status.imported(learner.named());
-        if taken.is_err() {
+        let Some(accepted) = rib.update(routes).await else { return };
+        self.links.status.imported(accepted.prefixes);
+        if accepted.limit.is_err() {
             self.step(Event::TooManyPrefixes).await;
         }
     }

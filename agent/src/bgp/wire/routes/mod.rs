@@ -1,4 +1,4 @@
-//! What an UPDATE says of routes, for the import. Pure.
+//! The routes of an UPDATE, for the import. Pure.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -14,50 +14,51 @@ use super::{
 };
 use crate::routes::{Hop, ReceivedPath};
 
-/// What a path is worth unless an internal neighbour says otherwise.
+/// LOCAL_PREF unless an internal neighbour sends another one.
 const LOCAL_PREF: u32 = 100;
 
-/// What a neighbour says.
+/// What an UPDATE changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::bgp) struct Learnt {
-    /// These are not reached through it: withdrawn, or by a path that leads back here, or none that could be used.
+pub(in crate::bgp) struct RouteUpdate {
+    /// Prefixes that are not reached through the router: withdrawn, with a path that leads back here, or without a usable
+    /// path.
     pub(in crate::bgp) withdrawn: Vec<Prefix>,
-    /// These are.
+    /// Prefixes that are reached by this path.
     pub(in crate::bgp) announced: Option<(Vec<Prefix>, ReceivedPath)>,
-    /// It has said all that it has (RFC 4724 §2).
+    /// Whether it is the End-of-RIB marker (RFC 4724 §2).
     pub(in crate::bgp) end_of_rib: bool,
 }
 
-/// Reads an UPDATE of `router`, with which we speak over `interface` if that is named.
-pub(in crate::bgp) fn learn(
+/// The routes of an UPDATE of `router`, whose session uses `interface` if that is named.
+pub(in crate::bgp) fn route_update(
     update: &Update,
     parameters: &SessionParameters<'_>,
     own_id: Ipv4Addr,
     router: Ipv6Addr,
     interface: Option<&Arc<str>>,
-) -> Learnt {
+) -> RouteUpdate {
     let attributes = &update.parsed.attributes;
-    let mut learnt = Learnt::default();
+    let mut read = RouteUpdate::default();
     let mut reached = None;
     for attribute in attributes {
         match attribute {
             PathAttribute::MpUnreachNlri(it) if is_ours(it.afi, it.safi) => {
-                learnt.withdrawn.extend(it.withdrawn.iter().filter_map(prefix));
-                learnt.end_of_rib = it.withdrawn.is_empty() && attributes.len() == 1;
+                read.withdrawn.extend(it.withdrawn.iter().filter_map(prefix));
+                read.end_of_rib = it.withdrawn.is_empty() && attributes.len() == 1;
             }
             PathAttribute::MpReachNlri(it) if is_ours(it.afi, it.safi) => reached = Some(it.as_ref()),
             _ => {}
         }
     }
-    let Some(reached) = reached else { return learnt };
+    let Some(reached) = reached else { return read };
     let prefixes = reached.announced.iter().filter_map(prefix).collect();
     let usable = update.treatment != Treatment::AsWithdrawal && !leads_back(attributes, parameters, own_id);
     match hop(reached, router, interface).filter(|_| usable) {
-        Some(hop) => learnt.announced = Some((prefixes, path(attributes, parameters, hop))),
+        Some(hop) => read.announced = Some((prefixes, path(attributes, parameters, hop))),
         // RFC 4271 §3.1: what is announced anew takes the place of what was.
-        None => learnt.withdrawn.extend(prefixes),
+        None => read.withdrawn.extend(prefixes),
     }
-    learnt
+    read
 }
 
 fn is_ours(afi: Afi, safi: Safi) -> bool {

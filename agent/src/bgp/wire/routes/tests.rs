@@ -30,18 +30,18 @@ fn as_path(ases: &[u32]) -> PathAttribute {
     PathAttribute::AsPath(AsPath { segments: vec![AsPathSegment::AsSequence(ases.to_vec())] })
 }
 
-fn learnt(remote_as: u32, treatment: Treatment, attributes: Vec<PathAttribute>) -> Learnt {
+fn update_of(remote_as: u32, treatment: Treatment, attributes: Vec<PathAttribute>) -> RouteUpdate {
     let (withdrawn, announced) = (Vec::new(), Vec::new());
     let parsed = ParsedUpdate { withdrawn, attributes, announced, bgpls_nlri_discarded: 0 };
     let update = Update { parsed, treatment, faults: Vec::new() };
     let neighbour = neighbour(remote_as);
-    learn(&update, &parameters(&neighbour), OWN_ID, neighbour.address, None)
+    route_update(&update, &parameters(&neighbour), OWN_ID, neighbour.address, None)
 }
 
-fn announced(remote_as: u32, more: Vec<PathAttribute>) -> Learnt {
+fn announced(remote_as: u32, more: Vec<PathAttribute>) -> RouteUpdate {
     let reach = reached("2001:db8::fe:1", Some("fe80::1"), vec![entry("2001:db8:7::/48")]);
     let attributes = [vec![PathAttribute::Origin(Origin::Igp)], more, vec![reach]].concat();
-    learnt(remote_as, Treatment::Taken, attributes)
+    update_of(remote_as, Treatment::Taken, attributes)
 }
 
 #[test]
@@ -59,17 +59,17 @@ fn a_path_has_its_attributes() {
 
 #[test]
 fn a_path_that_leads_back_counts_as_withdrawn() {
-    let gone = Learnt { withdrawn: vec!["2001:db8:7::/48".parse().unwrap()], ..Learnt::default() };
+    let gone = RouteUpdate { withdrawn: vec!["2001:db8:7::/48".parse().unwrap()], ..RouteUpdate::default() };
     assert_eq!(announced(65000, vec![as_path(&[65000, 65001, 64999])]), gone);
     assert_eq!(announced(65001, vec![as_path(&[]), PathAttribute::OriginatorId(OWN_ID)]), gone);
     let reach = reached("::", None, vec![entry("2001:db8:7::/48")]);
-    assert_eq!(learnt(65000, Treatment::Taken, vec![as_path(&[65000]), reach]), gone, "no next hop");
+    assert_eq!(update_of(65000, Treatment::Taken, vec![as_path(&[65000]), reach]), gone, "no next hop");
 }
 
 #[test]
 fn what_counts_as_a_withdrawal_is_one() {
     let reach = reached("2001:db8::fe:1", None, vec![entry("2001:db8:7::/48")]);
-    let wrong = learnt(65000, Treatment::AsWithdrawal, vec![unreach(&["2001:db8:8::/48"]), reach]);
+    let wrong = update_of(65000, Treatment::AsWithdrawal, vec![unreach(&["2001:db8:8::/48"]), reach]);
     assert_eq!(wrong.withdrawn, ["2001:db8:8::/48", "2001:db8:7::/48"].map(|it| it.parse().unwrap()));
     assert_eq!((wrong.announced, wrong.end_of_rib), (None, false));
 }
@@ -78,8 +78,8 @@ fn what_counts_as_a_withdrawal_is_one() {
 fn a_link_local_address_may_stand_where_the_global_one_should() {
     let hop = |next_hop, link_local| {
         let reach = reached(next_hop, link_local, vec![entry("::/0")]);
-        let learnt = learnt(65000, Treatment::Taken, vec![as_path(&[65000]), reach]);
-        let hop = learnt.announced.unwrap().1.hop;
+        let read = update_of(65000, Treatment::Taken, vec![as_path(&[65000]), reach]);
+        let hop = read.announced.unwrap().1.hop;
         (hop.global, hop.link_local)
     };
     let fe80 = Some("fe80::1".parse().unwrap());
@@ -96,7 +96,7 @@ fn a_path_that_is_about_to_go_is_worth_nothing() {
 
 #[test]
 fn the_end_is_a_message_that_withdraws_nothing_and_says_nothing() {
-    let end = |attributes| learnt(65000, Treatment::Taken, attributes).end_of_rib;
+    let end = |attributes| update_of(65000, Treatment::Taken, attributes).end_of_rib;
     assert!(end(vec![unreach(&[])]));
     assert!(!end(vec![unreach(&["2001:db8:7::/48"])]));
     assert!(!end(vec![]), "that of IPv4");
