@@ -1,4 +1,4 @@
-//! What the controller counts, read from its services at each scrape.
+//! The metrics of the controller, read from its services at each scrape.
 
 use std::sync::{Arc, Mutex};
 
@@ -35,12 +35,12 @@ impl Collector for FromServices {
         let counts = self.0.index.read(|state| {
             let in_state = |wanted| state.nodes().values().filter(|node| node.record.state == wanted).count();
             [
-                ("revision", "Last revision that agents see", published.0 as usize),
+                ("revision", "Last revision published to agents", published.0 as usize),
                 ("pools", "Pools", state.pools().len()),
                 ("claims", "Claims", state.claims().len()),
                 ("sessions", "Live agents", state.sessions().len()),
-                ("nodes_ready", "Nodes that are announced", in_state(NodeState::Ready)),
-                ("nodes_drained", "Nodes that are drained", in_state(NodeState::Drained)),
+                ("nodes_ready", "Announced nodes", in_state(NodeState::Ready)),
+                ("nodes_drained", "Drained nodes", in_state(NodeState::Drained)),
                 ("agents_behind", "Live agents that have not applied the last revision", lag.laggards.len()),
             ]
         });
@@ -48,25 +48,25 @@ impl Collector for FromServices {
         let backups = self.0.backups.taken();
         let counts = counts.into_iter().chain([
             ("connections_open", "Connections of agents and operators", connections.open),
-            ("connections_most", "How many there may be", connections.most),
+            ("connections_most", "Limit of connections", connections.most),
             (
                 "connections_refused",
-                "Connections that found no place, since the start",
+                "Connections refused at the limit, since the start",
                 number(connections.refused),
             ),
             (
                 "connections_silent",
-                "Connections closed without a call, since the start",
+                "Connections closed without any call, since the start",
                 number(connections.silent),
             ),
             (
                 "connections_idle",
-                "Connections closed as no call was in progress, since the start",
+                "Connections closed by the idle time-out, since the start",
                 number(connections.idle),
             ),
             (
                 "backup_last_timestamp_seconds",
-                "When the last automatic backup was taken, in Unix time; 0 if there is none",
+                "Time of the last automatic backup, in Unix time; 0 if there is none",
                 number(backups.last_unix_ms.unwrap_or_default() / 1000),
             ),
             (

@@ -126,7 +126,7 @@ mod tests {
             ),
             (
                 "sh",
-                "sudo tests/bench join --store etcd\nsudo tests/run i11_a_host\nsudo deploy/demo --hosts 5",
+                "sudo tests/bench join --store etcd\nsudo tests/run i11_packets_to_an_isolated_host\nsudo deploy/demo --hosts 5",
             ),
             ("sh", "cargo test -p sextant-tests --test demo an_unknown_demo"),
             ("toml", "# /etc/sextant/agent.toml\ncontroller = [\"http://[::1]:7300\"]"),

@@ -100,7 +100,7 @@ fn wrong(Import { from, to, .. }: &Import, order: &[&str]) -> Option<String> {
         }
         (_, None) => Some(format!("\"{from}\" imports \"{to}\", which is not in the order of modules")),
         (Some(own), Some(other)) => {
-            (other > own).then(|| format!("\"{from}\" imports \"{to}\", which stands above it"))
+            (other > own).then(|| format!("\"{from}\" imports \"{to}\", which is above it"))
         }
     }
 }
@@ -147,7 +147,7 @@ fn an_upward_import_is_found() {
             .filter_map(|import| Some((import.line, wrong(import, &["low", "high"])?)))
             .collect::<Vec<_>>()
     };
-    let upwards = |line| vec![(line, "\"low\" imports \"high\", which stands above it".to_owned())];
+    let upwards = |line| vec![(line, "\"low\" imports \"high\", which is above it".to_owned())];
     assert_eq!(of("low.rs", "\nuse crate::high::Thing;"), upwards(2));
     assert_eq!(of("low/mod.rs", "use crate::{high, low::Other};"), upwards(1));
     assert_eq!(of("low/part.rs", "fn f() { crate::high::go() }"), upwards(1));
@@ -161,5 +161,5 @@ fn an_upward_import_is_found() {
     assert_eq!(of("high.rs", "use crate::low; use super::low::It; use std::fmt;"), []);
     assert_eq!(of("low/part.rs", "use super::other; use self::more; fn high() {}"), [], "its own module");
     let unknown = of("low.rs", "use crate::new::Thing;");
-    assert!(unknown[0].1.contains("\"new\", which has no place"), "{unknown:?}");
+    assert!(unknown[0].1.contains("\"new\", which is not in the order"), "{unknown:?}");
 }
