@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// The timeout of the store for an operator's request.
-pub const OPERATORS_PATIENCE: Duration = Duration::from_secs(2);
+pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(2);
 /// The timeout of the store for another controller's request.
-pub const CONTROLLERS_PATIENCE: Duration = Duration::from_secs(1);
+pub const CONTROLLER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait for the index to reach the store's revision.
-const INDEX_PATIENCE: Duration = Duration::from_millis(500);
+const INDEX_TIMEOUT: Duration = Duration::from_millis(500);
 /// A problem that was absent for this long counts as new when it is seen again.
 const REMEMBERED_MS: u64 = 30_000;
 
@@ -70,7 +70,7 @@ impl Health {
     }
 
     /// Checks. `patience` is the timeout of the store.
-    pub async fn look(&self, patience: Duration) -> State {
+    pub async fn check(&self, patience: Duration) -> State {
         let store = match self.ask(patience).await {
             Err(saw) => Some((STORE_UNAVAILABLE, saw)),
             Ok(revision) => self.behind(revision).await.map(|saw| (INDEX_STALE, saw)),
@@ -110,7 +110,7 @@ impl Health {
     }
 
     async fn behind(&self, revision: Revision) -> Option<String> {
-        let reached = self.index.reaches(revision, INDEX_PATIENCE).await;
+        let reached = self.index.reaches(revision, INDEX_TIMEOUT).await;
         (!reached).then(|| {
             let seen = self.index.seen();
             format!("the controller lags behind its store: it has revision {seen} of {revision}")

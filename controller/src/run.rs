@@ -56,7 +56,7 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// By how much each attempt to open the store extends systemd's start time-out: the start waits as long as the store is
 /// unavailable, but systemd ends a start that hangs.
-const STORE_PATIENCE: Duration = Duration::from_secs(60);
+const STORE_START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs the controller until it is stopped.
 ///
@@ -209,7 +209,7 @@ async fn open_meta(
                     tracing::warn!(why, failures, for_secs, "store does not answer yet; retrying");
                 }
                 systemd::notify_status(&format!("waiting for the store: {why}"));
-                systemd::notify_starting(STORE_PATIENCE);
+                systemd::notify_starting(STORE_START_TIMEOUT);
                 tokio::time::sleep(STORE_RETRY).await;
             }
             other => return other,

@@ -4,66 +4,66 @@ use std::{net::Ipv6Addr, time::Duration};
 
 use crate::NodeName;
 
-/// Something that an agent has looked at.
+/// A check by an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// "bridge", "route", ….
     pub what: String,
-    /// What it says.
+    /// The result.
     pub state: State,
-    /// What was seen.
+    /// The observation.
     pub saw: String,
     /// The fix; empty if none is needed.
     pub fix: String,
 }
 
-/// What a check says.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It is as it should be.
+    /// Correct.
     Good,
-    /// It may be wrong; what is probed tells.
+    /// Possibly wrong; the probes decide.
     Doubtful,
-    /// It is wrong.
+    /// Wrong.
     Broken,
-    /// Nothing.
+    /// Unknown.
     Silent,
 }
 
-/// What kind of packet was sent.
+/// The kind of the probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// None could be.
+    /// None could be sent.
     None,
     /// ICMPv6 echo requests.
     Echo,
-    /// UDP to a port that nobody listens on.
+    /// UDP to a closed port.
     StrayDatagram,
 }
 
 /// Packets from bridge address to bridge address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
-    /// What kind.
+    /// The kind.
     pub kind: Kind,
-    /// From where; none if there is no such address.
+    /// The source address; none if there is no such address.
     pub source: Option<Ipv6Addr>,
-    /// Where to.
+    /// The target address.
     pub target: Ipv6Addr,
-    /// How many.
+    /// The number of sent probes.
     pub sent: u32,
-    /// The round trips of those that were answered.
+    /// The round-trip times of the answered probes.
     pub answered: Vec<Duration>,
-    /// What came back instead, or kept them from being sent.
+    /// A received error, or the error of sending.
     pub error: Option<ProbeError>,
 }
 
 /// An error of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeError {
-    /// In words.
+    /// Its text.
     pub what: String,
-    /// Whose it is; none for the sending host's own kernel.
+    /// Its sender; none for the sending host's own kernel.
     pub from: Option<Ipv6Addr>,
     /// The fix; empty if none is needed.
     pub fix: String,
@@ -72,33 +72,33 @@ pub struct ProbeError {
 /// Whether a direction works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Packets arrive, and would be passed on to containers.
+    /// Packets arrive, and the hosts forward to containers.
     Works,
-    /// They do not, or would not.
+    /// Packets do not arrive, or a host does not forward them.
     Broken,
-    /// What was seen does not tell.
+    /// The observations are inconclusive.
     Unknown,
 }
 
-/// One direction of the way.
+/// One direction of the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Direction {
-    /// Where it begins.
+    /// The node at its start.
     pub from: NodeName,
-    /// Where it ends.
+    /// The node at its end.
     pub to: NodeName,
     /// Whether it works.
     pub verdict: Verdict,
-    /// Where it is broken; none for between the two.
+    /// The node of the failure; none: between the two.
     pub at: Option<NodeName>,
-    /// Why that is the verdict.
+    /// The reason of the verdict.
     pub why: String,
     /// The fix; empty if none is needed.
     pub fix: String,
-    /// All that was looked at, in the order of the way, and where.
+    /// All checks with their nodes, in the order of the path.
     pub checks: Vec<(NodeName, Check)>,
-    /// What was sent.
+    /// The sent probes.
     pub probe: Option<Probe>,
-    /// How much of that has arrived, if that can be told.
+    /// The number of received probes, if known.
     pub arrived: Option<u32>,
 }

@@ -17,7 +17,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{acks::Applied, health::CONTROLLERS_PATIENCE, questions};
+use crate::{acks::Applied, health::CONTROLLER_TIMEOUT, questions};
 
 /// How long another controller may take to answer; without an answer, its acks are missing.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ impl Calls {
     /// The report of the controller at `address`; with its problems if `state` is set.
     pub(super) async fn state(&self, address: &str, state: bool) -> Option<Report> {
         let mut client = ControllerServiceClient::new(self.channel(address)?);
-        let timeout = if state { TIMEOUT + CONTROLLERS_PATIENCE } else { TIMEOUT };
+        let timeout = if state { TIMEOUT + CONTROLLER_TIMEOUT } else { TIMEOUT };
         let answer = tokio::time::timeout(timeout, client.acks(v1::AcksRequest { state })).await;
         let Ok(Ok(response)) = answer else {
             tracing::debug!(address, "another controller does not answer");

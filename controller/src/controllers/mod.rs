@@ -96,7 +96,7 @@ impl OtherControllers {
 
     /// As [`OtherControllers::refresh`], with the state of each controller: those that the store lists, and those that it listed
     /// before and that still answer.
-    pub(crate) async fn look(&self) -> Vec<Other> {
+    pub(crate) async fn states(&self) -> Vec<Other> {
         let listed = self.update_known();
         let known = self.known().clone();
         let answers = join_all(known.values().map(|it| self.calls.state(&it.record.address, true))).await;

@@ -26,7 +26,7 @@ use crate::{
     claims::Forgotten,
     control,
     controllers::POLL,
-    health::OPERATORS_PATIENCE,
+    health::OPERATOR_TIMEOUT,
     records::{ReservationRecord, unix_ms},
     store,
 };
@@ -244,7 +244,7 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::StatusResponse>, Status> {
         administers(request.extensions())?;
         let (state, others) =
-            tokio::join!(self.services.health.look(OPERATORS_PATIENCE), self.services.others.look());
+            tokio::join!(self.services.health.check(OPERATOR_TIMEOUT), self.services.others.states());
         Ok(Response::new(show::status(&self.services, &state, &others)))
     }
 

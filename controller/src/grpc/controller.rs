@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{Services, principal::principal, questions::unanswered, show, status::malformed};
 use crate::{
     acks::Acks,
-    health::{CONTROLLERS_PATIENCE, Health},
+    health::{CONTROLLER_TIMEOUT, Health},
     questions::Questions,
     sessions::Sessions,
 };
@@ -37,7 +37,7 @@ impl ControllerService for Controllers {
         let duplicates = self.sessions.duplicates().into_iter();
         let duplicates = duplicates.map(|(node, from)| (node.to_string(), from)).collect();
         let problems = match request.get_ref().state {
-            true => self.health.look(CONTROLLERS_PATIENCE).await.problems.iter().map(Into::into).collect(),
+            true => self.health.check(CONTROLLER_TIMEOUT).await.problems.iter().map(Into::into).collect(),
             false => Vec::new(),
         };
         let controller = self.sessions.identity().id.clone();

@@ -60,26 +60,27 @@ impl<'a> Side<'a> {
     }
 
     async fn check_host(&mut self) {
-        if let Some(answer::About::Host(look)) = self.ask(About::Host(v1::HostQuestion::default())).await {
-            self.half.host = look.checks.iter().cloned().map(Check::from).collect();
-            self.host = Some(look);
+        if let Some(answer::About::Host(observed)) = self.ask(About::Host(v1::HostQuestion::default())).await
+        {
+            self.half.host = observed.checks.iter().cloned().map(Check::from).collect();
+            self.host = Some(observed);
         }
     }
 
     async fn check_path(&mut self, node: &NodeName, target: Option<Ipv6Addr>) {
         let Some(target) = target else { return };
         let question = v1::WayQuestion { node: node.to_string(), address: octets(target) };
-        if let Some(answer::About::Way(look)) = self.ask(About::Way(question)).await {
-            self.half.way = look.checks.iter().cloned().map(Check::from).collect();
-            self.path = Some(look);
+        if let Some(answer::About::Way(observed)) = self.ask(About::Way(question)).await {
+            self.half.path = observed.checks.iter().cloned().map(Check::from).collect();
+            self.path = Some(observed);
         }
     }
 
     async fn count(&mut self) {
-        if let Some(answer::About::Host(look)) =
+        if let Some(answer::About::Host(observed)) =
             self.ask(About::Host(v1::HostQuestion { only_count: true })).await
         {
-            self.after = Some(look);
+            self.after = Some(observed);
         }
     }
 

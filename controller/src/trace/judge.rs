@@ -1,7 +1,7 @@
 //! The verdict on one direction. Pure.
 //!
-//! An echo request takes the way there and its answer the way back, so that an answer that is missing says nothing of either.
-//! What tells is how many requests the other end has received. So each direction is judged by the requests that go its way.
+//! A missing answer to an echo request does not show which direction lost a packet: the request or the answer may be lost. The
+//! number of requests that the other end received shows it. So each direction is judged by the requests that were sent in it.
 
 use std::net::Ipv6Addr;
 
@@ -12,118 +12,122 @@ use sextant_proto::{
 
 use super::Half;
 
-/// One end of the way.
+/// One end of the path.
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {
     /// Its node.
     pub node: &'a NodeName,
-    /// What its agent saw.
+    /// The observations of its agent.
     pub half: &'a Half,
 }
 
-/// What probes tell of the direction that they were sent in.
-enum Sign<'a> {
+/// The evidence of the probes for the direction that they were sent in.
+enum Evidence<'a> {
     /// All arrived.
     Arrived,
-    /// Not all did, or an error came back.
+    /// Some did not arrive, or an error was received.
     Lost { at: Option<NodeName>, why: String, fix: &'a str },
-    /// They were not answered, and whether they arrived is not known.
+    /// They were not answered; it is unknown whether they arrived.
     Unanswered,
     /// None was sent.
     None,
 }
 
-/// The verdict on the way `from` one end `to` the other. `arrived` is how many of the first one's probes the second has
-/// received, if that is known; `whose` is whose host an address is.
+/// The verdict on the direction `from` one end `to` the other. `arrived` is the number of probes of the first end that the second
+/// has received, if known; `node_of` returns the node of an address.
 pub fn judge(
     from: End<'_>,
     to: End<'_>,
     arrived: Option<u32>,
-    whose: impl Fn(Ipv6Addr) -> Option<NodeName>,
+    node_of: impl Fn(Ipv6Addr) -> Option<NodeName>,
 ) -> Direction {
     let at = |end: End<'_>, checks: &[Check]| -> Vec<_> {
         checks.iter().map(|check| (end.node.clone(), check.clone())).collect()
     };
-    let (hosts, ways) = ([at(from, &from.half.host), at(to, &to.half.host)], at(from, &from.half.way));
-    let sign = sign(from, arrived, to, &whose);
-    // What passes all the same is not broken, however it looks. What containers depend on, no probe tells.
-    let of_way = if matches!(sign, Sign::Arrived) { &[][..] } else { &ways };
+    let (hosts, path) = ([at(from, &from.half.host), at(to, &to.half.host)], at(from, &from.half.path));
+    let evidence = evidence(from, arrived, to, &node_of);
+    // If all probes arrived, the path works whatever its checks report. Probes do not test the hosts' settings for containers.
+    let of_path = if matches!(evidence, Evidence::Arrived) { &[][..] } else { &path };
     let first =
-        hosts[0].iter().chain(of_way).chain(&hosts[1]).find(|(_, check)| check.state == State::Broken);
-    let (verdict, at, why, fix) = match (first, &sign) {
+        hosts[0].iter().chain(of_path).chain(&hosts[1]).find(|(_, check)| check.state == State::Broken);
+    let (verdict, at, why, fix) = match (first, &evidence) {
         (Some((node, check)), _) => {
             (Verdict::Broken, Some(node.clone()), check.saw.clone(), check.fix.clone())
         }
-        (None, Sign::Lost { at, why, fix }) => {
-            let fix = if fix.is_empty() { look(from, to) } else { (*fix).to_owned() };
+        (None, Evidence::Lost { at, why, fix }) => {
+            let fix = if fix.is_empty() { find_drops(from, to) } else { (*fix).to_owned() };
             (Verdict::Broken, at.clone(), why.clone(), fix)
         }
-        (None, Sign::Arrived) => (Verdict::Works, None, String::new(), String::new()),
-        (None, sign) => without_count(from, to, sign),
+        (None, Evidence::Arrived) => (Verdict::Works, None, String::new(), String::new()),
+        (None, evidence) => without_count(from, to, evidence),
     };
     let [mut checks, last] = hosts;
-    checks.extend(ways);
+    checks.extend(path);
     checks.extend(last);
     let (probe, (from, to)) = (from.half.probe.clone(), (from.node.clone(), to.node.clone()));
     Direction { from, to, verdict, at, why, fix, checks, probe, arrived }
 }
 
-fn sign<'a>(
+fn evidence<'a>(
     from: End<'a>,
     arrived: Option<u32>,
     to: End<'_>,
-    whose: &impl Fn(Ipv6Addr) -> Option<NodeName>,
-) -> Sign<'a> {
-    let Some(probe) = &from.half.probe else { return Sign::None };
+    node_of: &impl Fn(Ipv6Addr) -> Option<NodeName>,
+) -> Evidence<'a> {
+    let Some(probe) = &from.half.probe else { return Evidence::None };
     let answered = probe.answered.len() as u32;
     if answered < probe.sent.max(1)
         && let Some(error) = &probe.error
     {
-        let (at, by) = match error.from.map(|by| (by, whose(by))) {
+        let (at, by) = match error.from.map(|by| (by, node_of(by))) {
             None => (Some(from.node.clone()), String::new()),
             Some((by, None)) => (None, format!(", by {by}")),
             Some((by, Some(node))) => (Some(node.clone()), format!(", by {node} ({by})")),
         };
-        return Sign::Lost { at, why: format!("{}{by}", error.what), fix: &error.fix };
+        return Evidence::Lost { at, why: format!("{}{by}", error.what), fix: &error.fix };
     }
     match arrived {
-        _ if probe.sent == 0 => Sign::None,
-        _ if answered == probe.sent => Sign::Arrived,
-        Some(arrived) if arrived.max(answered) >= probe.sent => Sign::Arrived,
+        _ if probe.sent == 0 => Evidence::None,
+        _ if answered == probe.sent => Evidence::Arrived,
+        Some(arrived) if arrived.max(answered) >= probe.sent => Evidence::Arrived,
         Some(arrived) => {
             let (arrived, sent) = (arrived.max(answered), probe.sent);
-            let why = format!("{arrived} of {sent} probes have arrived at {}", to.node);
-            Sign::Lost { at: None, why, fix: "" }
+            let why = format!("{arrived} of {sent} probes arrived at {}", to.node);
+            Evidence::Lost { at: None, why, fix: "" }
         }
-        None => Sign::Unanswered,
+        None => Evidence::Unanswered,
     }
 }
 
-/// Where not all agents could be asked: what the other one's probes tell.
-fn without_count(from: End<'_>, to: End<'_>, sign: &Sign<'_>) -> (Verdict, Option<NodeName>, String, String) {
+/// The verdict without a count of received probes: by the probes of the other end.
+fn without_count(
+    from: End<'_>,
+    to: End<'_>,
+    evidence: &Evidence<'_>,
+) -> (Verdict, Option<NodeName>, String, String) {
     let back = to.half.probe.as_ref();
-    // Its answers came this way.
+    // Their answers took this direction.
     if back.is_some_and(|probe| probe.sent > 0 && probe.answered.len() == probe.sent as usize) {
-        let why = format!("the answers to {}'s probes came this way", to.node);
+        let why = format!("answers to the probes of {} arrived in this direction", to.node);
         return (Verdict::Works, None, why, String::new());
     }
-    match sign {
-        Sign::Unanswered => {
+    match evidence {
+        Evidence::Unanswered => {
             let why = format!(
-                "no probe was answered; whether they or their answers are lost is not known without the agent of {}",
+                "no probe was answered; without the agent of {}, it is unknown whether the probes or their answers were lost",
                 to.node
             );
-            (Verdict::Broken, None, why, look(from, to))
+            (Verdict::Broken, None, why, find_drops(from, to))
         }
         _ => {
-            let why = from.half.missing.clone().unwrap_or_else(|| "nothing could be sent".to_owned());
+            let why = from.half.missing.clone().unwrap_or_else(|| "no probe could be sent".to_owned());
             (Verdict::Unknown, None, why, String::new())
         }
     }
 }
 
-/// How to find where packets get lost between two hosts that both look well.
-fn look(from: End<'_>, to: End<'_>) -> String {
+/// How to find dropped packets between two hosts without a failed check.
+fn find_drops(from: End<'_>, to: End<'_>) -> String {
     let (from, to) = (from.node, to.node);
     format!(
         "on {from} and {to}: nft list ruleset (what drops ICMPv6?), and tcpdump -n icmp6 on their uplinks while you trace again"
@@ -153,7 +157,7 @@ mod tests {
         };
         Half {
             host: vec![check("bridge", State::Good)],
-            way: vec![check("route", State::Good)],
+            path: vec![check("route", State::Good)],
             probe: Some(probe),
             missing: None,
         }
@@ -175,37 +179,33 @@ mod tests {
     }
 
     #[test]
-    fn each_direction_is_judged_by_the_requests_that_go_its_way() {
+    fn each_direction_is_judged_by_its_requests() {
         let works = (Verdict::Works, None, String::new(), String::new());
         assert_eq!(judged(&half(3), &half(3), Some(3)), works);
-        assert_eq!(
-            judged(&half(0), &half(0), Some(3)),
-            works,
-            "the answers are lost, which is the way back's"
-        );
+        assert_eq!(judged(&half(0), &half(0), Some(3)), works, "the answers are lost in the other direction");
         assert_eq!(judged(&half(3), &half(3), None), works);
         // Others' pings are counted too.
         assert_eq!(judged(&half(0), &half(0), Some(40)), works);
         let (verdict, at, why, fix) = judged(&half(0), &half(0), Some(0));
-        assert_eq!((verdict, at, why.as_str()), (Verdict::Broken, None, "0 of 3 probes have arrived at h2"));
+        assert_eq!((verdict, at, why.as_str()), (Verdict::Broken, None, "0 of 3 probes arrived at h2"));
         assert!(fix.starts_with("on h1 and h2: nft list ruleset"), "{fix}");
-        assert_eq!(judged(&half(2), &half(0), Some(1)).2, "2 of 3 probes have arrived at h2");
+        assert_eq!(judged(&half(2), &half(0), Some(1)).2, "2 of 3 probes arrived at h2");
     }
 
     #[test]
-    fn what_is_seen_explains_what_is_lost_and_says_nothing_where_all_passes() {
-        let broken = |answered| with(|half| half.way.push(check("next hop", State::Broken)), answered);
+    fn checks_explain_losses_and_do_not_count_without_losses() {
+        let broken = |answered| with(|half| half.path.push(check("next hop", State::Broken)), answered);
         let expected =
             (Verdict::Broken, Some("h1".into()), "next hop seen".into(), "fix the next hop".into());
         assert_eq!(judged(&broken(0), &half(0), Some(0)), expected);
         assert_eq!(judged(&broken(3), &half(3), Some(3)).0, Verdict::Works);
-        // The first one on the way is told.
-        let two = with(|half| half.way.insert(0, check("peer", State::Broken)), 0);
+        // The first failed check of the path is reported.
+        let two = with(|half| half.path.insert(0, check("peer", State::Broken)), 0);
         assert_eq!(judged(&two, &half(0), Some(0)).2, "peer seen");
     }
 
     #[test]
-    fn what_containers_depend_on_counts_at_both_ends_though_probes_pass() {
+    fn host_checks_count_at_both_ends_even_if_probes_arrive() {
         let off = with(|half| half.host.push(check("forwarding", State::Broken)), 3);
         let (verdict, at, why, _) = judged(&half(3), &off, Some(3));
         assert_eq!((verdict, at.as_deref(), why.as_str()), (Verdict::Broken, Some("h2"), "forwarding seen"));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_with_who_sent_it() {
+    fn an_error_is_reported_with_its_sender() {
         let error = |from: Option<Ipv6Addr>| {
             let what = "ICMPv6 administratively prohibited".to_owned();
             let error = ProbeError { what, from, fix: "look".into() };
@@ -240,19 +240,24 @@ mod tests {
     }
 
     #[test]
-    fn a_half_that_is_missing_leaves_what_the_other_half_tells() {
+    fn a_missing_half_is_judged_by_the_other_one() {
         let missing = Half { missing: Some("no agent is connected".into()), ..Half::default() };
         assert_eq!(judged(&half(3), &missing, None).0, Verdict::Works);
         assert_eq!(
             judged(&missing, &half(3), None),
-            (Verdict::Works, None, "the answers to h2's probes came this way".into(), String::new())
+            (
+                Verdict::Works,
+                None,
+                "answers to the probes of h2 arrived in this direction".into(),
+                String::new()
+            )
         );
         let (verdict, _, why, _) = judged(&half(0), &missing, None);
         assert_eq!(verdict, Verdict::Broken);
-        assert!(why.ends_with("is not known without the agent of h2"), "{why}");
+        assert!(why.contains("without the agent of h2, it is unknown"), "{why}");
         let (verdict, _, why, _) = judged(&missing, &half(0), None);
         assert_eq!((verdict, why.as_str()), (Verdict::Unknown, "no agent is connected"));
-        let dead = with(|half| half.way.push(check("next hop", State::Broken)), 0);
+        let dead = with(|half| half.path.push(check("next hop", State::Broken)), 0);
         assert_eq!(judged(&dead, &missing, None).1.as_deref(), Some("h1"));
     }
 }

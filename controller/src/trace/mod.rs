@@ -6,15 +6,15 @@ use sextant_proto::trace::{Check, Probe};
 
 pub use judge::{End, judge};
 
-/// What the agent of one of the two nodes saw, as far as it was there.
+/// The observations of the agent of one of the two nodes, as far as it answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Half {
-    /// Of its host.
+    /// Checks of its host.
     pub host: Vec<Check>,
-    /// Of the way to the other one, as it begins.
-    pub way: Vec<Check>,
-    /// Of packets to the other one.
+    /// Checks of the path to the other node, at its start.
+    pub path: Vec<Check>,
+    /// Probes to the other node.
     pub probe: Option<Probe>,
-    /// Why it did not answer, or not everything.
+    /// The reason for missing answers.
     pub missing: Option<String>,
 }

@@ -25,7 +25,7 @@ pub struct Repeats<K> {
     /// The keys of the present loops.
     looping: BTreeSet<K>,
     /// The transitions within the window, the oldest first.
-    noted: VecDeque<(Instant, K)>,
+    recent: VecDeque<(Instant, K)>,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ pub struct Repeat {
 
 impl<K> Default for Repeats<K> {
     fn default() -> Self {
-        Self { seen: BTreeMap::new(), looping: BTreeSet::new(), noted: VecDeque::new() }
+        Self { seen: BTreeMap::new(), looping: BTreeSet::new(), recent: VecDeque::new() }
     }
 }
 
@@ -57,7 +57,7 @@ impl<K: Ord + Clone> Repeats<K> {
     /// Records a transition. Returns a [`Repeat`] if it is more than the third within a minute, or continues a loop.
     /// Call [`Repeats::ended`] regularly.
     pub fn note(&mut self, transition: &K, now: Instant) -> Option<Repeat> {
-        self.noted.push_back((now, transition.clone()));
+        self.recent.push_back((now, transition.clone()));
         let seen = self.seen.entry(transition.clone()).or_default();
         seen.times.push_back(now);
         seen.times.retain(|at| now.duration_since(*at) < WINDOW);
@@ -92,7 +92,7 @@ impl<K: Ord + Clone> Repeats<K> {
 
     /// Forgets keys without a loop whose last transition has left the window.
     fn forget_old(&mut self, now: Instant) {
-        while let Some((_, key)) = self.noted.pop_front_if(|(at, _)| now.duration_since(*at) >= WINDOW) {
+        while let Some((_, key)) = self.recent.pop_front_if(|(at, _)| now.duration_since(*at) >= WINDOW) {
             let is_old = |seen: &Seen| {
                 seen.looping.is_none() && seen.last().is_none_or(|last| now.duration_since(last) >= WINDOW)
             };
@@ -173,6 +173,6 @@ mod tests {
         assert!(repeats.ended(start + QUIET - Duration::from_millis(1)).is_empty());
         assert_eq!(repeats.ended(start + QUIET), [("fenced", 5)]);
         assert!(repeats.ended(start + WINDOW).is_empty() && repeats.lasting().next().is_none());
-        assert!(repeats.seen.is_empty() && repeats.noted.is_empty(), "old transitions take no memory");
+        assert!(repeats.seen.is_empty() && repeats.recent.is_empty(), "old transitions take no memory");
     }
 }

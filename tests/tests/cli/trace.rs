@@ -147,7 +147,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             ),
             broken: &[THERE],
             at: "",
-            why: "0 of 3 probes have arrived at h2".into(),
+            why: "0 of 3 probes arrived at h2".into(),
             fix: "on h1 and h2: nft list ruleset".into(),
             undo: "nft delete table ip6 lost",
             ..nothing()

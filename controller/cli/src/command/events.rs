@@ -10,7 +10,7 @@ use crate::{
     args::Output,
     failure::Failure,
     json,
-    link::{Link, Wanted},
+    link::{EventFilter, Link},
     show, text,
 };
 
@@ -39,9 +39,9 @@ impl Shown {
 }
 
 /// `sextant events`.
-pub(crate) async fn events(link: &mut Link, output: Output, wanted: &Wanted) -> Result<(), Failure> {
-    if !wanted.follow {
-        let mut stream = link.events(wanted, None).await?;
+pub(crate) async fn events(link: &mut Link, output: Output, filter: &EventFilter) -> Result<(), Failure> {
+    if !filter.follow {
+        let mut stream = link.events(filter, None).await?;
         let mut all: Vec<Event> = Vec::new();
         while let Some(event) = stream.next().await? {
             all.push(event);
@@ -59,7 +59,7 @@ pub(crate) async fn events(link: &mut Link, output: Output, wanted: &Wanted) -> 
     let (mut last, mut shown) = (None, Shown::default());
     let mut interrupted = false;
     loop {
-        let ended = follow(link, output, wanted, &mut last, &mut shown).await;
+        let ended = follow(link, output, filter, &mut last, &mut shown).await;
         // The first connection must succeed; later ones are retried, because a controller may restart.
         let (Err(Failure::Unavailable(why)), Some(_)) = (&ended, last) else { return ended };
         if !std::mem::replace(&mut interrupted, true) {
@@ -73,12 +73,13 @@ pub(crate) async fn events(link: &mut Link, output: Output, wanted: &Wanted) -> 
 async fn follow(
     link: &mut Link,
     output: Output,
-    wanted: &Wanted,
+    filter: &EventFilter,
     last: &mut Option<(Incarnation, Revision)>,
     shown: &mut Shown,
 ) -> Result<(), Failure> {
     // After a reconnect, only new events are requested.
-    let rest = Wanted { last: wanted.last.filter(|_| last.is_none()), node: wanted.node.clone(), ..*wanted };
+    let rest =
+        EventFilter { last: filter.last.filter(|_| last.is_none()), node: filter.node.clone(), ..*filter };
     let mut stream = link.events(&rest, *last).await?;
     while let Some(event) = stream.next::<Event>().await? {
         *last = Some((event.incarnation, event.revision));

@@ -18,7 +18,7 @@ use crate::{
     args::{self, Command, CommandLine, Output},
     failure::Failure,
     json,
-    link::{Link, Wanted},
+    link::{EventFilter, Link},
     show::{self, Show},
     text,
 };
@@ -57,7 +57,7 @@ pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Plan { node } => plan::plan(&mut link, output, &node).await,
         Command::Trace { from, to } => trace::trace(&mut link, output, &from, &to).await,
         Command::Events { follow, node, last } => {
-            events::events(&mut link, output, &Wanted { follow, node, last }).await
+            events::events(&mut link, output, &EventFilter { follow, node, last }).await
         }
         Command::Explain { address } => explain::explain(&mut link, output, address).await,
         Command::Backup { file, force } => backup::backup(&mut link, output, &file, force).await,

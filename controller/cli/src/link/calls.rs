@@ -21,8 +21,8 @@ const WHOLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The octets of a file in one message.
 const PIECE: usize = 256 << 10;
 
-/// The requested events.
-pub(crate) struct Wanted {
+/// The selection of events.
+pub(crate) struct EventFilter {
     pub(crate) follow: bool,
     pub(crate) node: Option<NodeName>,
     pub(crate) last: Option<u32>,
@@ -168,16 +168,16 @@ impl Link {
     /// Events after the revision `after` of its incarnation.
     pub(crate) async fn events(
         &mut self,
-        wanted: &Wanted,
+        filter: &EventFilter,
         after: Option<(Incarnation, Revision)>,
     ) -> Result<Following<v1::Event>, Failure> {
         let (incarnation, after) = after.map_or_else(Default::default, |(it, after)| (it.into(), after.0));
         let request = v1::EventsRequest {
-            follow: wanted.follow,
-            node: wanted.node.as_ref().map(ToString::to_string).unwrap_or_default(),
+            follow: filter.follow,
+            node: filter.node.as_ref().map(ToString::to_string).unwrap_or_default(),
             after,
             incarnation,
-            last: wanted.last.unwrap_or_default(),
+            last: filter.last.unwrap_or_default(),
         };
         let call = async |mut client: Client| client.events(request.clone()).await;
         let stream = self.ask(call).await?;

@@ -17,7 +17,7 @@ use tonic::{
 
 use crate::failure::Failure;
 
-pub(crate) use calls::{Waiting, Wanted};
+pub(crate) use calls::{EventFilter, Waiting};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

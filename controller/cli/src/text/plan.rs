@@ -1,6 +1,6 @@
 //! A node's plan for people.
 
-use super::{table, words};
+use super::{phrases, table};
 use crate::answer::{Plan, Planned};
 
 /// The changes with their reasons.
@@ -10,7 +10,7 @@ pub(crate) fn plan(plan: &Plan) -> String {
     if plan.count() == 0 {
         return format!("{node}: nothing to do (revision {revision}){paused}\n");
     }
-    let count = words::count(usize::try_from(plan.count()).unwrap_or(usize::MAX), "pending change");
+    let count = phrases::count(usize::try_from(plan.count()).unwrap_or(usize::MAX), "pending change");
     let row = |change: &Planned| {
         [change.action.to_owned(), change.route.clone(), change.why.clone(), change.waits.clone()]
     };

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    age, nodes, pools, table,
-    words::{count, one_line, some_names},
+    age, nodes,
+    phrases::{count, one_line, some_names},
+    pools, table,
 };
 use crate::{
     answer::{Backups, Cluster, Controller, PoolUse},

@@ -2,7 +2,7 @@
 
 use comfy_table::{Table, TableStyle};
 
-use super::words::one_line;
+use super::phrases::one_line;
 
 /// A table; `header` is in upper case. Columns are two spaces apart, and no line ends in spaces.
 pub(crate) fn table<const N: usize>(
