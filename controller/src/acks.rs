@@ -87,13 +87,13 @@ impl Acks {
     /// The acknowledgement of `node`: its own if connected here, else the last one from other controllers.
     pub fn of(&self, node: &NodeName) -> Option<Applied> {
         let local = self.applied().get(node).cloned();
-        local.map(|ack| self.all_told().lift(ack)).or_else(|| self.remote().get(node).cloned())
+        local.map(|ack| self.revisions().lift(ack)).or_else(|| self.remote().get(node).cloned())
     }
 
     /// The acknowledgements of the agents that are connected here.
     pub fn local(&self) -> HashMap<NodeName, Applied> {
-        let told = self.all_told();
-        self.applied().iter().map(|(node, ack)| (node.clone(), told.lift(ack.clone()))).collect()
+        let revisions = self.revisions();
+        self.applied().iter().map(|(node, ack)| (node.clone(), revisions.lift(ack.clone()))).collect()
     }
 
     /// Replaces the acknowledgements at other controllers.
@@ -114,12 +114,12 @@ impl Acks {
     /// The progress of all live agents but `except` towards `revision`.
     pub fn progress(&self, revision: Revision, except: Option<&NodeName>) -> Progress {
         let live: Vec<NodeName> = self.index.read(|state| state.sessions().keys().cloned().collect());
-        let told = self.all_told();
+        let revisions = self.revisions();
         let (applied, remote) = (self.applied(), self.remote());
         let mut progress = Progress::default();
         for node in live.into_iter().filter(|node| Some(node) != except) {
             progress.live += 1;
-            let local = applied.get(&node).map(|ack| told.up_to(ack.revision));
+            let local = applied.get(&node).map(|ack| revisions.up_to(ack.revision));
             match local.or_else(|| remote.get(&node).map(|ack| ack.revision)) {
                 Some(applied) if applied >= revision => progress.applied += 1,
                 _ => progress.laggards.push(node),
@@ -133,10 +133,10 @@ impl Acks {
         Changes { acks: self.shared.changed.subscribe(), index: self.index.subscribe() }
     }
 
-    fn all_told(&self) -> Told {
+    fn revisions(&self) -> Revisions {
         // In this order: what is published is never behind what was seen before it.
         let seen = self.index.seen();
-        Told { seen, published: self.index.published() }
+        Revisions { seen, published: self.index.published() }
     }
 
     fn remote(&self) -> MutexGuard<'_, HashMap<NodeName, Applied>> {
@@ -153,12 +153,12 @@ impl Acks {
 /// Controllers that started at different times number the same content by different revisions: each uses the revision at which
 /// it listed the store. So an agent that has applied the last change for agents here has applied everything that this
 /// controller has seen, whatever number another controller uses.
-struct Told {
+struct Revisions {
     seen: Revision,
     published: Revision,
 }
 
-impl Told {
+impl Revisions {
     fn up_to(&self, applied: Revision) -> Revision {
         if applied >= self.published { applied.max(self.seen) } else { applied }
     }
@@ -190,12 +190,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_all_that_was_told_has_applied_all_that_was_seen() {
-        let told = Told { seen: Revision(66), published: Revision(60) };
-        assert_eq!(told.up_to(Revision(59)), Revision(59), "something is still to come");
-        assert_eq!(told.up_to(Revision(60)), Revision(66));
+    fn an_ack_of_all_published_changes_covers_all_seen_ones() {
+        let revisions = Revisions { seen: Revision(66), published: Revision(60) };
+        assert_eq!(revisions.up_to(Revision(59)), Revision(59), "something is still to come");
+        assert_eq!(revisions.up_to(Revision(60)), Revision(66));
         assert_eq!(
-            told.up_to(Revision(70)),
+            revisions.up_to(Revision(70)),
             Revision(70),
             "a resumed stream may know more than this controller"
         );

@@ -18,9 +18,9 @@ use crate::{
     sweeper::Keep,
 };
 
-/// Where settings are looked for unless told otherwise.
+/// The default path of the settings.
 const DEFAULT_CONFIG: &str = "/etc/sextant/controller.toml";
-/// Where the store is unless told otherwise.
+/// The default path of the store.
 const DEFAULT_STORE: &str = "embedded:/var/lib/sextant/controller.redb";
 
 /// Assigns IPv6 prefixes to hosts, and informs their agents.
@@ -202,7 +202,7 @@ pub struct Settings {
     pub audit: Keep,
     /// After how long a host that is down loses its prefix; `None`: never.
     pub hold_down: Option<Duration>,
-    /// How long a freed prefix rests.
+    /// How long a freed prefix stays in quarantine.
     pub quarantine: Duration,
     /// Where automatic backups are, of an earlier start too; `None`: nowhere.
     pub backup_dir: Option<PathBuf>,
@@ -225,7 +225,7 @@ pub struct Settings {
 pub struct EtcdAccess {
     /// Who to be.
     pub login: Option<Login>,
-    /// How to be sure who it is.
+    /// How its identity is proven.
     pub tls: Option<Tls>,
 }
 
@@ -289,7 +289,7 @@ impl CommandLine {
     }
 }
 
-/// Where automatic backups of an embedded store are unless told otherwise.
+/// The default directory of an embedded store's automatic backups.
 fn beside(store: &Store) -> Option<PathBuf> {
     let Store::Embedded(path) = store else {
         return None;
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_stays_at_home_unless_told_otherwise() {
+    fn plain_text_is_limited_to_loopback_by_default() {
         let error = settings(&["--listen", "[2001:db8::1]:7300"]).unwrap_err().to_string();
         assert!(error.contains("--listen 2001:db8::1") && error.contains("--insecure"), "{error}");
         assert!(settings(&["--listen", "[2001:db8::1]:7300", "--insecure"]).is_ok());

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_of_whom_it_does_not_count() {
+    fn no_verdict_is_written_for_a_node_that_is_not_lost() {
         assert_eq!(steps_of(&[], &[(4, false), (9, false)]), []);
     }
 }

@@ -67,7 +67,7 @@ pub enum BfdError {
     Ended,
 }
 
-/// The sessions. When this goes, each neighbour is told that it is on purpose (RFC 5880 §6.8.16).
+/// The sessions. When this is dropped, each neighbour gets AdminDown (RFC 5880 §6.8.16).
 pub struct Bfd {
     neighbours: Option<mpsc::UnboundedSender<(usize, SocketAddrV6)>>,
     health: Vec<watch::Receiver<Health>>,

@@ -27,7 +27,7 @@ impl Meters {
         let gauges = [
             ("bgp_established", "Whether there is a BGP session with the neighbour", &self.established),
             ("bgp_since", "Since when that is so, in seconds of Unix time", &self.since),
-            ("bgp_prefixes_announced", "Prefixes that the neighbour is told of", &self.announced),
+            ("bgp_prefixes_announced", "Prefixes that are announced to the neighbour", &self.announced),
             ("bgp_prefixes_imported", "Prefixes that it announces and that are taken in", &self.imported),
             ("bfd_up", "Whether the BFD session with the neighbour is up", &self.bfd_up),
         ];
@@ -81,6 +81,6 @@ pub(super) struct Counts {
     pub(super) updates_received: Counter,
     pub(super) notifications_sent: Counter,
     pub(super) notifications_received: Counter,
-    /// Whether it is up, and how often it failed; where the way is watched.
+    /// Whether the path is up, and how often it failed; with BFD only.
     pub(super) bfd: Option<(Gauge, Counter)>,
 }

@@ -13,13 +13,13 @@ use crate::{
 /// How a prefix is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path {
-    /// Through whom; `None`: through us.
+    /// The next hop's host; `None` is this host.
     pub next_hop: Option<Ipv6Addr>,
     /// It is about to go: whoever has another path had better take that (RFC 8326).
     pub leaving: bool,
 }
 
-/// What neighbours are to be told.
+/// The paths to announce to neighbours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// What is announced.
@@ -77,7 +77,7 @@ fn others<'a>(cluster: &'a Cluster<'_>) -> impl Iterator<Item = (Prefix, Path)> 
     })
 }
 
-/// What a neighbour is still to be told.
+/// The difference that a neighbour does not know yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct News {
     /// No longer reached.
@@ -86,10 +86,10 @@ pub struct News {
     pub announced: Vec<(Prefix, Path)>,
 }
 
-/// From what a neighbour was told to what it should know.
-pub fn news(told: &Paths, wanted: &Paths) -> News {
-    let gone = told.keys().filter(|prefix| !wanted.contains_key(prefix)).copied();
-    let fresh = wanted.iter().filter(|(prefix, path)| told.get(prefix) != Some(path));
+/// The difference between the announced paths and the wanted ones.
+pub fn news(announced: &Paths, wanted: &Paths) -> News {
+    let gone = announced.keys().filter(|prefix| !wanted.contains_key(prefix)).copied();
+    let fresh = wanted.iter().filter(|(prefix, path)| announced.get(prefix) != Some(path));
     News { withdrawn: gone.collect(), announced: fresh.map(|(prefix, path)| (*prefix, *path)).collect() }
 }
 
@@ -196,9 +196,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn news_lead_from_what_was_told_to_what_is_wanted(told in some_paths(), wanted in some_paths()) {
-            let news = news(&told, &wanted);
-            let mut now = told;
+        fn news_lead_from_the_announced_paths_to_the_wanted_ones(announced in some_paths(), wanted in some_paths()) {
+            let news = news(&announced, &wanted);
+            let mut now = announced;
             now.retain(|prefix, _| !news.withdrawn.contains(prefix));
             now.extend(news.announced);
             prop_assert_eq!(&now, &wanted);

@@ -49,7 +49,7 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How long to gather events before a pass, so that a burst makes one pass.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Every which resync reads others' routes too: events tell of them, and a dump may silently miss some.
+/// Every which resync reads others' routes too: events report them, and a dump may silently miss some.
 const FOREIGN_EVERY: u32 = 10;
 
 /// What peers need to know of this host.

@@ -230,7 +230,7 @@ impl Engine {
         });
     }
 
-    /// What peers are told, and what is wrong with the host.
+    /// The announcement to peers, and the problems of the host.
     fn announcement(&self, input: &Input, setup: Setup) -> (Option<Announcement>, Vec<Finding>) {
         let mut findings = self.uplink_findings.clone();
         if self.settings.role == Role::Router {
@@ -265,7 +265,7 @@ impl Engine {
     }
 }
 
-/// A router is set up once it forwards, and has been told of the hosts.
+/// A router is set up once it forwards and has received the hosts.
 fn router_problem(input: &Input, setup: Setup) -> Option<Finding> {
     match setup {
         Setup::Waiting(why) => Some(why),

@@ -12,7 +12,7 @@ pub(super) enum Covers {
     Nothing,
     /// What its own table leads on too or is to lead on, or what is to be led on nowhere.
     WhatIsSettled,
-    /// What the other table goes on leading on, and its own is not to: mostly since nobody has told yet.
+    /// What the other table goes on leading on, and its own is not to: mostly because no snapshot has come yet.
     WhatIsNot,
 }
 

@@ -54,7 +54,7 @@ pub struct Planned {
 pub enum Hold {
     /// A route of this protocol has its place, and stays (DESIGN I4).
     Blocked(RouteProtocol),
-    /// An unreachable route would cover what another table leads on, and nobody has said yet whether it should be.
+    /// An unreachable route would cover what another table leads on, and it is not known yet whether it should.
     Premature,
     /// It is not known yet that the route is needed no more (DESIGN I6).
     Unconfirmed,

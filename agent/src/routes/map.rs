@@ -192,7 +192,7 @@ mod tests {
         }
 
         #[test]
-        fn two_are_told_apart(one in entries(), other in entries()) {
+        fn two_maps_are_compared(one in entries(), other in entries()) {
             let (one, other) = (RouteMap::from(one), RouteMap::from(other));
             let only: Vec<_> = one.iter().filter(|(key, _)| !other.contains_key(key)).collect();
             prop_assert_eq!(one.without(&other).map(|(key, target)| (key, target)).collect::<Vec<_>>(), only);

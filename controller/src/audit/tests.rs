@@ -45,12 +45,12 @@ async fn a_follower_survives_compaction_and_tells_each_entry_once() {
     for unix_ms in 2..60 {
         put(&registry, &keys, unix_ms, 1).await;
     }
-    let mut told = BTreeSet::new();
-    while told.len() < 58 {
+    let mut listed = BTreeSet::new();
+    while listed.len() < 58 {
         let next = tokio::time::timeout(Duration::from_secs(20), follow.next()).await.unwrap();
-        assert!(told.insert(next.record.unix_ms), "told twice: {next:?}");
+        assert!(listed.insert(next.record.unix_ms), "listed twice: {next:?}");
     }
-    assert_eq!(told, (2..60).collect());
+    assert_eq!(listed, (2..60).collect());
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn a_clock_that_steps_back_neither_reorders_nor_drops_nor_repeats_entries(
     for (random, unix_ms) in (10..).zip(after) {
         put(&registry, &keys, *unix_ms, random).await;
     }
-    // One more tells that none of those before it was told twice.
+    // One more tells that none of those before it was listed twice.
     put(&registry, &keys, 1, 99).await;
     while followed.last() != Some(&1) {
         let next = tokio::time::timeout(Duration::from_secs(20), follow.next()).await.unwrap();

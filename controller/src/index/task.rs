@@ -61,13 +61,13 @@ enum Ended {
     Doubted,
 }
 
-/// The result of a batch.
+/// What follows a batch or a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// Published to agents.
-    Delta,
-    /// Not applied: a restore has ended.
-    Anew,
+enum Next {
+    /// It was applied and published; the watch continues.
+    Continue,
+    /// It was not applied, because a restore has ended: everything is read again.
+    Restart,
 }
 
 /// The registry, printable.
@@ -128,7 +128,7 @@ impl IndexTask {
                         tracing::warn!(reason = %ended, failures, for_secs, "watch of the store ended; listing again");
                     }
                     transition("index", "following", "listing", "watch ended");
-                    if self.relist(&mut outage).await? == Told::Anew {
+                    if self.relist(&mut outage).await? == Next::Restart {
                         self.read_anew(&mut outage).await?;
                     }
                 }
@@ -138,7 +138,7 @@ impl IndexTask {
                 }
                 Ended::Doubted => {
                     transition("index", "following", "listing", "store doubted");
-                    if self.relist(&mut outage).await? == Told::Anew {
+                    if self.relist(&mut outage).await? == Next::Restart {
                         self.read_anew(&mut outage).await?;
                     }
                 }
@@ -167,7 +167,7 @@ impl IndexTask {
             };
             match next {
                 Some(Ok(batch)) => {
-                    if self.apply(&batch)? == Told::Anew {
+                    if self.apply(&batch)? == Next::Restart {
                         return Ok(Ended::Restore);
                     }
                 }
@@ -177,11 +177,11 @@ impl IndexTask {
         }
     }
 
-    fn apply(&self, batch: &Batch) -> Result<Told, StoreReplaced> {
+    fn apply(&self, batch: &Batch) -> Result<Next, StoreReplaced> {
         let delta = {
             let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
             let Applied::Delta(delta) = state.apply(batch)? else {
-                return Ok(Told::Anew);
+                return Ok(Next::Restart);
             };
             if let Some(delta) = &delta {
                 // Under the state's lock, so that a snapshot and the ring never disagree.
@@ -198,7 +198,7 @@ impl IndexTask {
             self.published.send_replace(batch.revision);
         }
         self.seen.send_replace(batch.revision);
-        Ok(Told::Delta)
+        Ok(Next::Continue)
     }
 
     /// Lists the store again after a restore; every stream gets a new snapshot.
@@ -235,14 +235,14 @@ impl IndexTask {
         Ok(())
     }
 
-    async fn relist(&self, outage: &mut Outage) -> Result<Told, StoreReplaced> {
+    async fn relist(&self, outage: &mut Outage) -> Result<Next, StoreReplaced> {
         loop {
             match self.registry.0.list(&self.keys.all()).await {
                 Ok(listing) => match self.course(&listing) {
                     Course::On => return self.apply(&self.difference(listing)),
-                    Course::Successor => return Ok(Told::Anew),
+                    Course::Successor => return Ok(Next::Restart),
                     Course::Back(why) => match self.fork(&why).await {
-                        Ok(()) => return Ok(Told::Anew),
+                        Ok(()) => return Ok(Next::Restart),
                         Err(error) => {
                             tracing::warn!(%error, why, "store reverted to a snapshot; new incarnation cannot be written; retrying")
                         }

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_went_back_is_told_from_one_that_went_on() {
+    fn a_store_that_went_back_differs_from_one_that_continued() {
         let meta = Meta::new();
         let known = history(&keys(), &listing(20, &meta, &[(7, 2), (8, 9), (9, 15)]));
         let known_as = meta.incarnation;

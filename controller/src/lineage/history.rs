@@ -8,7 +8,7 @@ use sextant_proto::{NodeId, Revision};
 use crate::{keys::Keys, records::MarkRecord, registry::Op};
 
 /// How many of the newest marks are never deleted. An agent that was away for more grants and ends than that cannot be
-/// told whether the store's history is the one it knows.
+/// judged: whether the store's history is the one it knows.
 pub const KEPT: usize = 256;
 /// How many marks a transaction deletes at most; more than it puts, so that those of concurrent ones go too.
 const PRUNED: usize = 2;

@@ -132,7 +132,7 @@ pub struct FreedRecord {
 /// `nodes/…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRecord {
-    /// Who it is.
+    /// Its identity.
     pub node_id: NodeId,
     /// The host prefix it holds.
     pub prefix: Prefix,

@@ -162,7 +162,7 @@ impl Book {
         elsewhere: &HashMap<NodeName, Option<InstanceId>>,
         now: Instant,
     ) -> Vec<NodeName> {
-        let mut put_off = Vec::new();
+        let mut superseded_nodes = Vec::new();
         let agents = self.agents.iter_mut().filter(|(_, agent)| agent.connected && agent.session.is_some());
         for (node, agent) in agents {
             let Some(instance) = elsewhere.get(node) else {
@@ -174,10 +174,10 @@ impl Book {
                     agent.superseded.push_back(now);
                 }
                 (agent.newest, agent.session, agent.moved) = (None, None, None);
-                put_off.push(node.clone());
+                superseded_nodes.push(node.clone());
             }
         }
-        put_off
+        superseded_nodes
     }
 
     /// The connected nodes whose session was put, but is not among those in the store, which belong to the nodes in `there`. Only
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_was_told_to_stop_is_told_apart_until_it_is_back() {
+    fn a_stopped_agent_differs_from_a_lost_one_until_it_is_back() {
         let (mut book, start) = (Book::default(), Instant::now());
         for (back, going) in [(false, Going::Stopped), (true, Going::Lost)] {
             let (mut stream, _) = book.attach(&node(), None, start);
@@ -357,8 +357,8 @@ mod tests {
         let (mut book, now) = (Book::default(), Instant::now());
         let [one, two] = [(); 2].map(|()| Some(InstanceId::random()));
         let (first, _) = book.attach(&node(), one, now);
-        for (newcomer, asks) in [(one, false), (two, true), (None, false)] {
-            assert_eq!(book.other_run(&node(), newcomer).is_some(), asks, "{newcomer:?}");
+        for (asking, asks) in [(one, false), (two, true), (None, false)] {
+            assert_eq!(book.other_run(&node(), asking).is_some(), asks, "{asking:?}");
         }
         assert_eq!(book.other_run(&node(), two).unwrap(), Present { stream: first, instance: one.unwrap() });
         let (second, _) = book.attach(&node(), one, now);

@@ -249,22 +249,22 @@ impl Sessions {
             self.end_lost(&mut ending).await;
             ticks = (ticks + 1) % TICKS_PER_LOOK_ELSEWHERE;
             if ticks == 0 {
-                self.put_off_moved(&index);
+                self.supersede_moved(&index);
                 self.put_missing(&index).await;
             }
         }
     }
 
     /// Supersedes streams of nodes that have a newer session at another controller.
-    fn put_off_moved(&self, index: &Index) {
+    fn supersede_moved(&self, index: &Index) {
         let me = &self.shared.me.id;
         let elsewhere: HashMap<_, _> = index.read(|state| {
             let others = state.sessions().iter().filter(|(_, session)| session.record.controller != *me);
             others.map(|(node, session)| (node.clone(), session.record.instance)).collect()
         });
         // Not within the index: who reads that may ask the book.
-        let put_off = self.book().seen_elsewhere(&elsewhere, Instant::now());
-        for node in put_off {
+        let superseded = self.book().seen_elsewhere(&elsewhere, Instant::now());
+        for node in superseded {
             tracing::info!(%node, "stream superseded: the agent connected to another controller");
             self.tell_flapping(&node);
         }
@@ -396,11 +396,11 @@ impl Sessions {
         }
         let ended =
             Txn { guards: vec![Guard::Unchanged(key.clone(), entry.modified)], ops: vec![Op::Delete(key)] };
-        let told = match going {
+        let stop_record = match going {
             Going::Stopped => self.stopped(node).await?,
             Going::Lost => None,
         };
-        if let Some((unchanged, ops)) = told {
+        if let Some((unchanged, ops)) = stop_record {
             let mut with_it = ended.clone();
             with_it.guards.push(unchanged);
             with_it.ops.extend(ops);

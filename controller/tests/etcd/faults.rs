@@ -33,7 +33,7 @@ async fn a_cluster_that_is_not_there_is_unavailable_until_it_is() {
     assert!(matches!(committed, Err(RegistryError::Unavailable(_))), "nothing was sent: {committed:?}");
     let watched = store.watch(all(), Revision::ZERO).next().await;
     assert!(matches!(watched, Some(Err(WatchEnded::Lost(_)))), "{watched:?}");
-    assert!(start.elapsed() < Duration::from_secs(5), "told after {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "reported after {:?}", start.elapsed());
     cluster.run(0);
     until("the store answers", async || put(&store, "k/a", "1").await.map_err(|error| error.to_string()))
         .await;
@@ -135,25 +135,25 @@ async fn follow(
     store: Arc<EtcdStore>,
     until: Arc<std::sync::Mutex<Option<Revision>>>,
 ) -> BTreeMap<String, Revision> {
-    let mut told = Revision::ZERO;
+    let mut seen = Revision::ZERO;
     'list: loop {
         let Ok(Listing { revision, entries }) = store.list(&all()).await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        assert!(revision >= told, "a listing at {revision} after a batch at {told}");
-        told = revision;
+        assert!(revision >= seen, "a listing at {revision} after a batch at {seen}");
+        seen = revision;
         let mut state: BTreeMap<_, _> =
             entries.into_iter().map(|entry| (entry.key, entry.modified)).collect();
-        let mut watch = store.watch(all(), told);
+        let mut watch = store.watch(all(), seen);
         loop {
-            if until.lock().unwrap().is_some_and(|end| told >= end) {
+            if until.lock().unwrap().is_some_and(|end| seen >= end) {
                 return state;
             }
             match watch.next().await {
                 Some(Ok(batch)) => {
-                    assert!(batch.revision > told, "{} after {told}", batch.revision);
-                    told = batch.revision;
+                    assert!(batch.revision > seen, "{} after {seen}", batch.revision);
+                    seen = batch.revision;
                     for event in batch.events {
                         match event {
                             Event::Put(entry) => drop(state.insert(entry.key, entry.modified)),

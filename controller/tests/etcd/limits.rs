@@ -19,10 +19,10 @@ use crate::{
 };
 
 fn unavailable<T: std::fmt::Debug>(result: Result<T, RegistryError>, words: &str) {
-    let told = format!("{result:?}");
+    let message = format!("{result:?}");
     assert!(
         matches!(&result, Err(RegistryError::Unavailable(why)) if why.contains(words)),
-        "{words}: {told}"
+        "{words}: {message}"
     );
 }
 
@@ -47,7 +47,7 @@ async fn a_transaction_that_is_too_large_is_refused_with_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_store_says_so_and_goes_on_when_mended() {
+async fn a_full_store_is_reported_until_it_has_space_again() {
     let cluster = Cluster::start(Plan::members(1).flag("--quota-backend-bytes=8388608"));
     let store = cluster.store().await;
     let mut round = 0;
@@ -112,7 +112,7 @@ async fn fill(store: &Arc<EtcdStore>, keys: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_watcher_is_told_that_it_missed_something() {
+async fn a_paused_watcher_learns_that_it_missed_changes() {
     const CHANGES: usize = 3000;
     let cluster = Cluster::start(Plan::members(1));
     let store = Arc::new(cluster.store().await);
@@ -130,18 +130,18 @@ async fn a_paused_watcher_is_told_that_it_missed_something() {
     let newest = changes.iter().max().unwrap().to_string();
     cluster.ctl(&["compaction", "--physical", &newest]);
 
-    let mut told = start;
+    let mut message = start;
     let ended = loop {
         match tokio::time::timeout(PATIENCE, watch.next()).await.expect("it goes on") {
             Some(Ok(batch)) => {
-                assert_eq!(batch.revision.0, told.0 + 1, "nothing is left out before it is said");
-                told = batch.revision;
+                assert_eq!(batch.revision.0, message.0 + 1, "nothing is left out before it is said");
+                message = batch.revision;
             }
             Some(Err(ended)) => break ended,
             None => panic!("the watch ended without an error"),
         }
     };
-    assert!(matches!(ended, WatchEnded::Compacted(at) if at == told), "{ended:?} after {told}");
+    assert!(matches!(ended, WatchEnded::Compacted(at) if at == message), "{ended:?} after {message}");
     assert!(watch.next().await.is_none());
     let listing = store.list(&all()).await.unwrap();
     let mut again = store.watch(all(), listing.revision);
@@ -225,9 +225,9 @@ async fn a_member_that_another_ca_signed_is_not_trusted() {
     let store = EtcdStore::connect(options.clone()).await.unwrap();
     unavailable(store.list(&all()).await, "certificate");
     std::fs::write(&ca, "no certificate").unwrap();
-    let told = EtcdStore::connect(options.clone()).await.err().unwrap().to_string();
-    assert!(told.contains("PEM"), "{told}");
+    let message = EtcdStore::connect(options.clone()).await.err().unwrap().to_string();
+    assert!(message.contains("PEM"), "{message}");
     std::fs::remove_file(&ca).unwrap();
-    let told = EtcdStore::connect(options).await.err().unwrap().to_string();
-    assert!(told.contains("ca.pem"), "{told}");
+    let message = EtcdStore::connect(options).await.err().unwrap().to_string();
+    assert!(message.contains("ca.pem"), "{message}");
 }

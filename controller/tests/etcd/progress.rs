@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_watch_gets_to_what_somebody_was_told() {
+async fn an_idle_watch_reaches_the_reported_revision() {
     let cluster = Cluster::start(Plan::members(1));
     let store = cluster.store().await;
     let start = store.list(&all()).await.unwrap().revision;
@@ -30,21 +30,21 @@ async fn an_idle_watch_gets_to_what_somebody_was_told() {
         longest = longest.max(asked.elapsed());
     }
     println!("the longest: {longest:?}");
-    assert!(longest < Duration::from_secs(2), "told after {longest:?}");
+    assert!(longest < Duration::from_secs(2), "reported after {longest:?}");
     // By another client, of whose writes this one hears nothing.
     let revision = cluster.ctl(&["put", "other", "x", "-w", "fields"]);
     let revision = revision.lines().find_map(|line| line.strip_prefix("\"Revision\" : ")).unwrap();
     let batch = tokio::time::timeout(PATIENCE, watch.next()).await.expect("it tells").unwrap().unwrap();
     assert_eq!(batch.revision.to_string(), revision);
-    // Nothing happens: nothing is told.
+    // Nothing happens: nothing is reported.
     let quiet = tokio::time::timeout(Duration::from_secs(1), watch.next()).await;
     assert!(quiet.is_err(), "{quiet:?}");
 }
 
-/// A batch at a revision says that all changes up to it were told. It must never be told before them, however much is
+/// A batch at a revision means that all changes up to it were reported. It must never come before them, however much is
 /// written beside the range.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_told_as_current_is_current() {
+async fn a_batch_comes_after_the_changes_up_to_its_revision() {
     const ROUNDS: usize = 400;
     let cluster = Cluster::start(Plan::members(1));
     let store = Arc::new(cluster.store().await);
@@ -61,13 +61,13 @@ async fn what_is_told_as_current_is_current() {
     let mut inside = inside.lock().unwrap().clone();
     inside.sort();
     for watch in watches {
-        let told = tokio::time::timeout(PATIENCE, watch).await.expect("it gets to the end").unwrap();
-        assert!(told.last().is_some_and(|(revision, _)| *revision >= end));
-        assert!(told.is_sorted_by(|one, next| one.0 < next.0), "in order, each once");
+        let batches = tokio::time::timeout(PATIENCE, watch).await.expect("it gets to the end").unwrap();
+        assert!(batches.last().is_some_and(|(revision, _)| *revision >= end));
+        assert!(batches.is_sorted_by(|one, next| one.0 < next.0), "in order, each once");
         let changes: Vec<Revision> =
-            told.iter().filter(|(_, events)| *events > 0).map(|(at, _)| *at).collect();
+            batches.iter().filter(|(_, events)| *events > 0).map(|(at, _)| *at).collect();
         assert_eq!(changes, inside, "each change, once, in order");
-        assert!(told.len() > changes.len(), "there were batches that only say how far it is");
+        assert!(batches.len() > changes.len(), "there were batches that only say how far it is");
     }
 }
 
@@ -85,14 +85,14 @@ async fn write(store: Arc<EtcdStore>, number: usize, rounds: usize, inside: Arc<
 /// All that a watch tells, up to the writers' end.
 async fn tell(store: Arc<EtcdStore>, start: Revision) -> Vec<(Revision, usize)> {
     let mut watch = store.watch(all(), start);
-    let mut told = Vec::new();
+    let mut batches = Vec::new();
     loop {
         let batch = watch.next().await.unwrap().unwrap();
-        told.push((batch.revision, batch.events.len()));
+        batches.push((batch.revision, batch.events.len()));
         let entries =
             store.list(&sextant_controller::registry::KeyRange::key("other")).await.unwrap().entries;
         if entries.first().is_some_and(|entry| entry.modified <= batch.revision) {
-            return told;
+            return batches;
         }
     }
 }

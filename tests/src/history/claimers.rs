@@ -84,7 +84,7 @@ impl Claimer {
         Ok(Self { number, shared, channels, random, nodes })
     }
 
-    /// Asks until it is told to stop.
+    /// Asks until it is stopped.
     pub async fn run(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let slot = self.random.random_range(0..NODES);

@@ -57,7 +57,7 @@ impl<'a> Holding<'a> {
         let mut ends = self.possible_ends();
         let until = match (ends.next(), ends.next()) {
             _ if self.stands => Revision(u64::MAX),
-            // Only this one can have ended it, so it was of this claim that it told.
+            // Only this one can have ended it, so its report was of this claim.
             (Some(Operation { answer: Answer::Ended(Some(revision)), .. }), None) => *revision,
             (None, _) => Revision(u64::MAX),
             _ => Revision(self.held.epoch.0 + 1),

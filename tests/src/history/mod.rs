@@ -69,7 +69,7 @@ pub enum Answer {
 pub struct Operation {
     /// For which node.
     pub node: NodeName,
-    /// By whom.
+    /// The id of the node that asked.
     pub node_id: NodeId,
     /// What.
     pub asked: Asked,

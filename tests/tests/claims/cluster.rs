@@ -103,7 +103,7 @@ impl Cluster {
         self.wait(name, "is gone", Value::is_null);
     }
 
-    /// Waits until all that is told is in all kernels.
+    /// Waits until all kernels have everything.
     pub fn settle(&self) {
         self.sextant(&["wait", "--timeout", "30s"]);
     }

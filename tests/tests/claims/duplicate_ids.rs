@@ -10,8 +10,12 @@ use crate::cluster::{Cluster, LONG, Sizes};
 /// continues undisturbed. Status reports the clone with a fix, until the operator has applied it.
 #[test]
 fn i3_a_clone_with_the_same_node_id_is_refused_and_reported() {
-    let mut cluster =
-        Cluster::start("twins", Sizes { members: 1, controllers: 2, hosts: 3 }, "2001:db8:9::/48", &[]);
+    let mut cluster = Cluster::start(
+        "duplicate ids",
+        Sizes { members: 1, controllers: 2, hosts: 3 },
+        "2001:db8:9::/48",
+        &[],
+    );
     cluster.start_agent(0, &[1, 2]);
     cluster.start_agent(2, &[1, 2]);
     let held = cluster.wait_ready("h1");

@@ -74,7 +74,7 @@ fn a_dead_hosts_claim_ends_after_hold_down_and_its_prefix_is_quarantined() {
     cluster.start_agent(0, &[1]);
     let back = cluster.wait_ready("h1");
     assert_eq!(back["prefix"], held);
-    // The other of two is gone; what rests is given away only because nothing else is left.
+    // The other of two is gone; a quarantined prefix is granted only because no other is free.
     cluster.agents.remove(0).process.kill().unwrap();
     cluster.hosts[1].isolate().unwrap();
     cluster.wait_gone("h2");

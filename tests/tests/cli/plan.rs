@@ -78,7 +78,7 @@ fn a_plan_names_the_conflicting_route_and_its_fix() {
     let cluster = Cluster::start("plan-way", 2, GUIDE);
     let (host, h2) = (&cluster.hosts[0], cluster.prefix("h2"));
     host.ip(&format!("-6 route replace {h2} via 2001:db8::99 dev eth0 proto static metric 512")).unwrap();
-    let blocked = poll("what is in the way is named", 5 * SECONDS, || {
+    let blocked = poll("the conflicting route is named", 5 * SECONDS, || {
         let plan = cluster.sextant(&["plan", "h1"]);
         if plan.contains("a route of proto static with the same metric has its place") {
             Ok(plan)

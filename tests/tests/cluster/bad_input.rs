@@ -109,7 +109,7 @@ fn a_store_that_is_open_or_has_wrong_permissions_is_refused() {
     let program = bin("sextant-controller").unwrap().display().to_string();
     let address = format!("embedded:{}", store.display());
     let as_nobody = ["setpriv", "--reuid=65534", "--clear-groups", &program, "--store", &address];
-    // Its lab's directory is root's alone too: the path is told, whichever of the two refuses.
+    // Its lab's directory is root's alone too: the path is named, whichever of the two refuses.
     let process = lab.switch().spawn("as-nobody", &as_nobody).unwrap();
     does_not_start(&process, &["controller-1", "ermission denied"]);
 

@@ -60,7 +60,7 @@ fn the_readme_is_short() {
     let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
     assert!(
         lines <= 140,
-        "README.md has {lines} lines; move what a newcomer does not need to a page of docs"
+        "README.md has {lines} lines; move everything that a new user does not need to a page of docs"
     );
 }
 

@@ -23,7 +23,7 @@ fn bird(host: &Host, config: &str) -> Process {
 fn i4_bird_on_the_same_host_keeps_its_static_routes() {
     let mut testbed = Testbed::start("bird", 3);
     let stream = testbed.stream(1, 2);
-    let contested = testbed.cluster.prefix("h2");
+    let overwritten = testbed.cluster.prefix("h2");
     let config = format!(
         "router id 192.0.2.1;
          protocol device {{ scan time 1; }}
@@ -31,7 +31,7 @@ fn i4_bird_on_the_same_host_keeps_its_static_routes() {
          protocol static {{ ipv6;
            route 2001:db8:b1::/48 via 2001:db8::2;
            route 2001:db8:b2::/48 unreachable;
-           route {contested} via 2001:db8::3; }}"
+           route {overwritten} via 2001:db8::3; }}"
     );
     let before = testbed.host().foreign_routes().unwrap();
     let first = bird(testbed.host(), &config);

@@ -127,7 +127,7 @@ fn a_later_controller_has_the_same_content_at_another_revision() {
         anyhow::ensure!(applied == 2, "{nodes:?}");
         anyhow::Ok(())
     });
-    // A change of the store that agents do not see: controller 2 has told them all there is before it.
+    // A change of the store that agents do not see: controller 2 has sent them everything before it.
     cluster.etcd.etcdctl(&cluster.lab, &["put", "/sextant/v1/default/later", "x"]).unwrap();
     cluster.controllers.remove(0);
     cluster.start_controller(1);

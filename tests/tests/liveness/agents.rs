@@ -87,7 +87,7 @@ fn i5_the_only_connected_agent_keeps_every_route() {
     watched.nothing_happened();
 }
 
-/// How long a verdict takes is told by a host that is dead, at the same time.
+/// A host that is dead at the same time shows how long a verdict takes.
 #[test]
 fn i5_hosts_that_filter_echo_or_have_an_empty_bridge_or_are_new_are_not_taken_as_dead() {
     let mut cluster = Cluster::with_short_down_after("not dead", 4, GUIDE);
@@ -109,7 +109,7 @@ fn i5_hosts_that_filter_echo_or_have_an_empty_bridge_or_are_new_are_not_taken_as
     becomes(&cluster, "h4", "dead");
     for observer in [0, 4] {
         let host = &cluster.hosts[observer];
-        poll("the newcomer too finds h4 dead", crate::observed::VERDICT, || {
+        poll("the new host too finds h4 dead", crate::observed::VERDICT, || {
             let route = route_to(&cluster, host, "h4");
             if route.starts_with("unreachable") { Ok(()) } else { Err(route) }
         });

@@ -15,7 +15,7 @@ fn is_refused(cluster: &Cluster, from: &Container, to: &Container) {
     });
     eprintln!("the route is unreachable after {:?}", started.elapsed());
     let target = to.address();
-    poll("a container is told so by h1", 5 * SECONDS, || match from.ping(target)? {
+    poll("h1 answers a container with an error", 5 * SECONDS, || match from.ping(target)? {
         PingOutcome::Unreachable(why) if why.starts_with("No route") => Ok(()),
         other => anyhow::bail!("{other}"),
     });

@@ -41,12 +41,12 @@ fn a_dead_host_is_gone_from_frr_within_half_a_second_and_back_once_it_is() {
     it.says(2, "  up  ");
     let monitor = RouteMonitor::start(&it.site.router).unwrap();
     // FRR may have ended a session and its BFD right after its own start.
-    let (before, told) = (failures(&it, 1), it.site.cluster.agents[1].process.log_len());
+    let (before, logged) = (failures(&it, 1), it.site.cluster.agents[1].process.log_len());
     let took = dies(&it, 2, &monitor);
     eprintln!("a dead host is gone from FRR after {took:?}");
     assert!(took < 500 * MILLISECONDS, "FRR had the route of a dead host for {took:?}");
     let agent = &it.site.cluster.agents[1].process;
-    agent.wait_for_line_after(told, "the way to the neighbour has failed", SECONDS).unwrap();
+    agent.wait_for_line_after(logged, "path to the neighbour failed", SECONDS).unwrap();
     assert_eq!(failures(&it, 1), before + 1);
 
     let (_, counted) = it.site.cluster.agents[1].http("/metrics").unwrap();
@@ -63,11 +63,15 @@ fn a_dead_host_is_gone_from_frr_within_half_a_second_and_back_once_it_is() {
     it.expect_in_router(&[0, 2]);
     it.says(2, "  up  ");
 
-    // A host that is told to stop says that it does.
+    // A stopped host announces it.
     assert!(it.site.cluster.agents[0].process.terminate(5 * SECONDS).unwrap().success());
     poll("FRR knows that h1 went down on purpose", 5 * SECONDS, || {
-        let told = router.ask("show bfd peer 2001:db8::1")?;
-        if told.contains("Remote diagnostics: administratively down") { Ok(()) } else { anyhow::bail!(told) }
+        let output = router.ask("show bfd peer 2001:db8::1")?;
+        if output.contains("Remote diagnostics: administratively down") {
+            Ok(())
+        } else {
+            anyhow::bail!(output)
+        }
     });
 }
 
@@ -102,5 +106,5 @@ fn a_dead_host_is_gone_from_bird_within_half_a_second_and_a_dead_router_is_notic
     bird.process.kill().unwrap();
     drop(bird);
     it.says(0, "  down  ");
-    it.site.cluster.agents[0].process.wait_for_line("the way to the neighbour has failed", SECONDS).unwrap();
+    it.site.cluster.agents[0].process.wait_for_line("path to the neighbour failed", SECONDS).unwrap();
 }

@@ -180,7 +180,7 @@ fn frr_holds_just_the_hosts_prefixes_from_join_to_drain_and_death() {
     it.site.becomes("h1", "ready");
     it.expect_in_router(&[0, 2]);
     it.says(0, "established");
-    let told = router.ask(&format!("show bgp ipv6 unicast {}", it.prefix(0))).unwrap();
+    let output = router.ask(&format!("show bgp ipv6 unicast {}", it.prefix(0))).unwrap();
     for expected in [
         "65001\n",
         "metric 5",
@@ -188,13 +188,13 @@ fn frr_holds_just_the_hosts_prefixes_from_join_to_drain_and_death() {
         "Large Community: 65001:1:2",
         "2001:db8::1 from 2001:db8::1",
     ] {
-        assert!(told.contains(expected), "{expected}: {told}");
+        assert!(output.contains(expected), "{expected}: {output}");
     }
 
     it.h2_joins_and_drains("FRR", "");
     router.bgpd.wait_for_line("graceful-shutdown", 5 * SECONDS).unwrap();
-    let told = router.ask("show bgp neighbors 2001:db8::2").unwrap();
-    assert!(told.contains("Notification received (Cease/Administrative Shutdown)"), "{told}");
+    let output = router.ask("show bgp neighbors 2001:db8::2").unwrap();
+    assert!(output.contains("Notification received (Cease/Administrative Shutdown)"), "{output}");
 
     it.host(2).isolate().unwrap();
     let cut = Instant::now();
@@ -274,13 +274,16 @@ fn bird_holds_just_the_hosts_prefixes() {
     ["h1", "h3"].iter().for_each(|name| it.site.becomes(name, "ready"));
     it.expect_in_router(&[0, 2]);
     it.h2_joins_and_drains("BIRD", "ttl-security = true");
-    let told = bird.ask("show protocols all").unwrap();
-    assert!(told.contains("Received: Administrative shutdown"), "{told}");
-    assert!(told.lines().any(|line| line.trim() == "Message:        node h2 is drained"), "{told}");
+    let output = bird.ask("show protocols all").unwrap();
+    assert!(output.contains("Received: Administrative shutdown"), "{output}");
+    assert!(output.lines().any(|line| line.trim() == "Message:        node h2 is drained"), "{output}");
     it.site.cluster.sextant(&["node", "undrain", "h2", "--timeout", "20s"]);
     it.expect_in_router(&[0, 1, 2]);
-    let told = bird.ask("show route all").unwrap();
-    assert!(told.contains("BGP.as_path: 65003") && told.contains("BGP.next_hop: 2001:db8:0:b::3"), "{told}");
+    let output = bird.ask("show route all").unwrap();
+    assert!(
+        output.contains("BGP.as_path: 65003") && output.contains("BGP.next_hop: 2001:db8:0:b::3"),
+        "{output}"
+    );
     [1, 2].into_iter().for_each(|index| it.says(index, "established"));
 }
 
@@ -353,8 +356,8 @@ fn one_host_may_announce_all_each_with_its_own_next_hop() {
     [1, 2].into_iter().for_each(|index| it.site.start_host(index, &[]));
     it.site.cluster.settle();
     it.expect_in_router(&[0, 1, 2]);
-    let told = router.ask(&format!("show bgp ipv6 unicast {}", it.prefix(1))).unwrap();
-    assert!(told.contains("2001:db8::2 from 2001:db8::1"), "h2's prefix by h1's word: {told}");
+    let output = router.ask(&format!("show bgp ipv6 unicast {}", it.prefix(1))).unwrap();
+    assert!(output.contains("2001:db8::2 from 2001:db8::1"), "h2's prefix by h1's word: {output}");
     it.site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
     it.expect_in_router(&[0, 2]);
 }

@@ -23,7 +23,7 @@ table ip6 mute {
 
 /// h1's connections to or from an address, that stand.
 fn connections(site: &Site, address: &str) -> anyhow::Result<usize> {
-    let told = site.cluster.hosts[0].check(&[
+    let output = site.cluster.hosts[0].check(&[
         "ss",
         "-Htn",
         "state",
@@ -31,7 +31,7 @@ fn connections(site: &Site, address: &str) -> anyhow::Result<usize> {
         "( sport = :179 or dport = :179 )",
     ])?;
     let address = format!("[{address}]:");
-    Ok(told.lines().filter(|line| line.split_whitespace().any(|word| word.starts_with(&address))).count())
+    Ok(output.lines().filter(|line| line.split_whitespace().any(|word| word.starts_with(&address))).count())
 }
 
 fn neighbour(site: &Site, address: &str) -> Value {
@@ -87,10 +87,11 @@ fn of_two_connections_with_frr_or_bird_one_survives() {
     };
     let since = routers.map(|(router, _)| settled(router));
     poll("FRR has it", 10 * SECONDS, || {
-        let told = frr.ask("show bgp ipv6 unicast summary")?;
-        let line = told.lines().find(|line| line.starts_with("2001:db8::1 ")).unwrap_or_default().to_owned();
+        let output = frr.ask("show bgp ipv6 unicast summary")?;
+        let line =
+            output.lines().find(|line| line.starts_with("2001:db8::1 ")).unwrap_or_default().to_owned();
         // The number of prefixes stands where the state would.
-        ensure!(line.split_whitespace().nth(9) == Some("1"), "{told}");
+        ensure!(line.split_whitespace().nth(9) == Some("1"), "{output}");
         anyhow::Ok(())
     });
     assert!(bird.ask("show protocols h1").unwrap().contains("Established"));

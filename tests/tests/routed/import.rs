@@ -75,9 +75,9 @@ fn a_default_route_or_all_that_is_no_loop_and_takes_nothing_from_the_hosts() {
     ] {
         assert!(counted.contains(&format!("sextant_agent_{expected}\n")), "{expected}: {counted}");
     }
-    let told = router.ask("show bgp ipv6 unicast neighbors 2001:db8:0:b::3 advertised-routes").unwrap();
+    let output = router.ask("show bgp ipv6 unicast neighbors 2001:db8:0:b::3 advertised-routes").unwrap();
     for unwanted in ["2001:db8:e000::/36", "2001:db8:0:b::77/128"] {
-        assert!(told.contains(unwanted), "FRR does not announce {unwanted}: {told}");
+        assert!(output.contains(unwanted), "FRR does not announce {unwanted}: {output}");
     }
 
     // Only the routers' routes are left.
@@ -183,7 +183,11 @@ fn a_router_that_announces_too_much_is_sent_away_and_says_why() {
     it.site.becomes("h1", "ready");
     it.says(0, "it announces more than import-max = 2 prefixes; raise that in agent.toml");
     poll("FRR knows why", 5 * SECONDS, || {
-        let told = router.ask("show bgp neighbors 2001:db8::1")?;
-        if told.contains("Cease/Maximum Number of Prefixes Reached") { Ok(()) } else { anyhow::bail!(told) }
+        let output = router.ask("show bgp neighbors 2001:db8::1")?;
+        if output.contains("Cease/Maximum Number of Prefixes Reached") {
+            Ok(())
+        } else {
+            anyhow::bail!(output)
+        }
     });
 }

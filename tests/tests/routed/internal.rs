@@ -71,11 +71,11 @@ fn internal_neighbours_learn_preference_and_next_hops_and_exabgp_is_one_too() {
     let [own, other] = ["h1", "h2"].map(|name| site.cluster.prefix(name));
     let learnt = |prefix, hop: &str, words: &[&str]| {
         poll(&format!("FRR has {prefix}"), 20 * SECONDS, || {
-            let told = frr.ask(&format!("show bgp ipv6 unicast {prefix}"))?;
-            let missing: Vec<_> = words.iter().filter(|word| !told.contains(**word)).collect();
+            let output = frr.ask(&format!("show bgp ipv6 unicast {prefix}"))?;
+            let missing: Vec<_> = words.iter().filter(|word| !output.contains(**word)).collect();
             ensure!(
-                missing.is_empty() && told.contains(&format!("{hop} from 2001:db8::1")),
-                "{missing:?}: {told}"
+                missing.is_empty() && output.contains(&format!("{hop} from 2001:db8::1")),
+                "{missing:?}: {output}"
             );
             anyhow::Ok(())
         });
@@ -102,7 +102,7 @@ fn internal_neighbours_learn_preference_and_next_hops_and_exabgp_is_one_too() {
     // FRR asks again.
     let sent = neighbour(&site, "2001:db8::fe:1")["sent"].as_u64().unwrap();
     frr.ask("clear bgp ipv6 unicast 2001:db8::1 in").unwrap();
-    poll("all is told again", 10 * SECONDS, || {
+    poll("everything is announced again", 10 * SECONDS, || {
         let it = neighbour(&site, "2001:db8::fe:1");
         if it["sent"].as_u64() > Some(sent) { Ok(()) } else { Err(it.to_string()) }
     });
@@ -111,8 +111,8 @@ fn internal_neighbours_learn_preference_and_next_hops_and_exabgp_is_one_too() {
     // Before it is withdrawn, it is the last choice.
     site.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
     poll("h2's prefix is gone", 20 * SECONDS, || {
-        let told = frr.ask("show bgp ipv6 unicast")?;
-        ensure!(!told.contains(&other.to_string()) && told.contains(&own.to_string()), "{told}");
+        let output = frr.ask("show bgp ipv6 unicast")?;
+        ensure!(!output.contains(&other.to_string()) && output.contains(&own.to_string()), "{output}");
         anyhow::Ok(())
     });
 }

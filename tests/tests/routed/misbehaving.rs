@@ -133,7 +133,7 @@ fn refused_at_once(bed: &Bed) {
     bed.says("the neighbour closed the connection");
 }
 
-/// Slowly, and with capabilities that nobody has heard of.
+/// Slowly, and with unknown capabilities.
 fn odd_but_right(bed: &Bed) {
     let mut raw = bed.raw();
     raw.drip(&open(90, [192, 0, 2, 200], &[200, 3, 1, 2, 3, 239, 0, 129, 1, 7]), DRIP);

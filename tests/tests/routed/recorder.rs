@@ -84,8 +84,8 @@ fn record_what_daemons_say() {
     let frr = router.frr_with(FRR).unwrap();
     // Routes are there before the session, so that they come in order.
     sextant_tests::poll("FRR's own routes", 10 * SECONDS, || {
-        let told = frr.ask("show bgp ipv6 unicast")?;
-        anyhow::ensure!(told.contains("2001:db8:f::f/128"), "{told}");
+        let output = frr.ask("show bgp ipv6 unicast")?;
+        anyhow::ensure!(output.contains("2001:db8:f::f/128"), "{output}");
         anyhow::Ok(())
     });
     record(&host, "frr.hex", FRR);

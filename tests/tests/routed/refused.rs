@@ -1,4 +1,4 @@
-//! Sessions that must not be, each with an error that names the neighbour and the fix; and ends that are told.
+//! Sessions that must not be, each with an error that names the neighbour and the fix; and reported ends.
 
 use std::fs;
 
@@ -122,8 +122,8 @@ fn what_must_not_be_a_session_is_none_and_says_why() {
     it.says("2001:db8::fe:6", "opening", "does it send with a hop limit of 255 (ttl-security)?");
     it.says("2001:db8::fe:8", "connecting", "it ended the session: Bad Peer AS");
     it.says("2001:db8:0:b::3", "connecting", "it connected with a hop limit of 4; with ttl-security");
-    let told = it.far.ask("show protocols h1").unwrap();
-    assert!(!told.contains("Established"), "{told}");
+    let output = it.far.ask("show protocols h1").unwrap();
+    assert!(!output.contains("Established"), "{output}");
     let status = it.site.cluster.sextant(&["status"]);
     assert!(status.contains("node h1: no BGP session with 2001:db8::fe:4 (AS 65000)"), "{status}");
     assert!(!it.site.cluster.agents[0].process.log().contains("\"wrong"), "the key is in the log");

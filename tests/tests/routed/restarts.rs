@@ -20,9 +20,9 @@ impl Watch {
         Self { monitor, stream, _containers: [a, b] }
     }
 
-    /// After a restart: the sessions of these hosts stand anew, all is told again, and nothing was missing in between.
+    /// After a restart: the sessions of these hosts are new, everything is announced again, and nothing was missing in between.
     fn finish(self, it: &Speakers, hosts: &[usize], since: &[u64]) {
-        poll("new sessions, told all again", 30 * SECONDS, || {
+        poll("new sessions, everything announced again", 30 * SECONDS, || {
             let now = established_since(it);
             let new = now.len() == since.len() && now.iter().zip(since).all(|(now, before)| now > before);
             if new { Ok(()) } else { Err(format!("{now:?}, and before {since:?}")) }
@@ -36,7 +36,7 @@ impl Watch {
     }
 }
 
-/// Since when each host's session stands, of those that do and have told their prefix.
+/// The start of each established session whose host has announced its prefix.
 fn established_since(it: &Speakers) -> Vec<u64> {
     let all = it.site.cluster.lab.cli_json(&["bgp"]).unwrap();
     let stands = |it: &&serde_json::Value| it["state"] == "established" && it["sent"].as_u64() >= Some(1);
@@ -52,7 +52,7 @@ fn established(it: &Speakers, count: usize) -> Vec<u64> {
     })
 }
 
-/// With one speaker: FRR 8.4 takes the first End-of-RIB for that of all, and then sweeps what the others have not told yet.
+/// With one speaker: FRR 8.4 takes the first End-of-RIB for that of all, and then sweeps what the others have not announced yet.
 #[test]
 fn frr_killed_and_started_again_costs_no_packet() {
     let mut it = Speakers::new("bgp: FRR restarts");
@@ -87,10 +87,10 @@ fn bird_killed_and_started_again_costs_no_packet() {
     watch.finish(&it, &[0, 1, 2], &since);
     it.h3s_agent_restarts("ttl-security = true", &[0, 1, 2]);
     poll("BIRD has recovered", 20 * SECONDS, || {
-        let told = router.ask("show status")?;
+        let output = router.ask("show status")?;
         anyhow::ensure!(
-            told.contains("Daemon is up and running") && !told.contains("recovery in progress"),
-            "{told}"
+            output.contains("Daemon is up and running") && !output.contains("recovery in progress"),
+            "{output}"
         );
         anyhow::Ok(())
     });

@@ -117,7 +117,7 @@ fn i11_the_router_refuses_a_dead_host_and_has_it_back_when_it_is() {
         let refused = format!("unreachable {prefix} proto 66 metric 512");
         if routes.contains(&refused) { Ok(()) } else { Err(routes.join("\n")) }
     });
-    poll("who is outside is told so", 10 * SECONDS, || outside.ping(unused_address(prefix))?.refused());
+    poll("a host outside gets an error", 10 * SECONDS, || outside.ping(unused_address(prefix))?.refused());
     site.cluster.hosts[1].power_on().unwrap();
     site.cluster.hosts[1].default_route_via(site.router.address()).unwrap();
     site.start_host(1, &[]);

@@ -31,9 +31,9 @@ fn learns(it: &Speakers, hop: impl Fn(usize) -> Ipv6Addr) {
     for index in [0, 2] {
         let (prefix, hop) = (it.prefix(index).to_string(), format!(" via {} ", hop(index)));
         poll(&format!("the router has {prefix}{hop}"), 40 * SECONDS, || {
-            let told = it.site.router.ip("-6 route")?;
-            let has = told.lines().any(|line| line.contains(&prefix) && line.contains(&hop));
-            if has { Ok(()) } else { anyhow::bail!(told) }
+            let output = it.site.router.ip("-6 route")?;
+            let has = output.lines().any(|line| line.contains(&prefix) && line.contains(&hop));
+            if has { Ok(()) } else { anyhow::bail!(output) }
         });
     }
 }
@@ -65,13 +65,13 @@ fn frr_and_a_host_find_each_other_on_a_link_watch_it_and_the_host_has_its_defaul
     // FRR tells both of its addresses; the global one is on-link.
     let expected = "default via 2001:db8::fe:1 dev eth0 proto 66 metric 768";
     poll("h1 has the router's default route", 20 * SECONDS, || {
-        let told = it.host(0).ip("-6 route")?;
-        if told.contains(expected) { Ok(()) } else { anyhow::bail!("{told}\nexpected: {expected}") }
+        let output = it.host(0).ip("-6 route")?;
+        if output.contains(expected) { Ok(()) } else { anyhow::bail!("{output}\nexpected: {expected}") }
     });
 }
 
 #[test]
-fn bird_and_a_host_speak_over_the_link_local_addresses_that_they_are_told() {
+fn bird_and_a_host_speak_over_the_configured_link_local_addresses() {
     let mut it = Speakers::new("unnumbered: bird");
     let session = |index: usize, interface: &str| {
         format!(
@@ -94,8 +94,8 @@ fn bird_and_a_host_speak_over_the_link_local_addresses_that_they_are_told() {
     }
     ["h1", "h3"].into_iter().for_each(|host| it.site.becomes(host, "ready"));
     learns(&it, |index| it.host(index).address());
-    let told = bird.ask("show route all").unwrap();
-    assert!(told.contains("BGP.next_hop: 2001:db8::1 fe80::"), "the global one too (RFC 2545): {told}");
+    let output = bird.ask("show route all").unwrap();
+    assert!(output.contains("BGP.next_hop: 2001:db8::1 fe80::"), "the global one too (RFC 2545): {output}");
 }
 
 /// GoBGP looks into the kernel's neighbour table when it starts, wants to see just one router or host there, and ends if
@@ -121,7 +121,7 @@ fn gobgp_that_finds(it: &Speakers, interface: &str, neighbour: Ipv6Addr, config:
 }
 
 #[test]
-fn gobgp_is_told_of_one_host_by_address_and_finds_the_only_one_on_a_link() {
+fn gobgp_knows_one_host_by_address_and_finds_the_only_one_on_a_link() {
     let mut it = Speakers::new("unnumbered: gobgp");
     for (index, interface) in [(0, "eth0"), (2, "eth1")] {
         let place = format!("address = \"{}%eth0\"", link_local(&it.site.router, interface));
@@ -151,8 +151,8 @@ fn gobgp_is_told_of_one_host_by_address_and_finds_the_only_one_on_a_link() {
     for index in [0, 2] {
         let prefix = it.prefix(index).to_string();
         poll(&format!("GoBGP has {prefix}"), 40 * SECONDS, || {
-            let told = it.site.router.check(&["gobgp", "global", "rib", "-a", "ipv6"])?;
-            if told.contains(&prefix) { Ok(()) } else { anyhow::bail!(told) }
+            let output = it.site.router.check(&["gobgp", "global", "rib", "-a", "ipv6"])?;
+            if output.contains(&prefix) { Ok(()) } else { anyhow::bail!(output) }
         });
     }
 }

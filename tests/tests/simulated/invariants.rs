@@ -33,7 +33,7 @@ pub struct Watch {
     next: Duration,
     recovering: bool,
     hosts: Vec<Known>,
-    /// By who routes and to whom: the prefix that the kernel led there.
+    /// By routing host and target: the prefix that the kernel routed there.
     routes: BTreeMap<(usize, usize), Prefix>,
     /// Since when each controller has worked.
     works_since: [Option<Duration>; CONTROLLERS],
@@ -90,7 +90,7 @@ impl Watch {
             self.hosts[host].lost = true;
             self.routes.retain(|(_, to), _| *to != host);
         }
-        // What was claimed after the snapshot is not in the store: by whom, its agent must say.
+        // What was claimed after the snapshot is not in the store: its agent must report its holder.
         if matches!(event.fault, Fault::Wipe { .. } | Fault::Restore { .. }) {
             self.recovering = true;
             log::note(world.now, "the store is another one");
@@ -167,8 +167,8 @@ impl Watch {
                 continue;
             }
             for prefix in &has[one] {
-                if let Some(twin) = has[other].iter().find(|twin| twin.overlaps(*prefix)) {
-                    bail!("I1: h{} has {prefix}, and h{} has {twin}", one + 1, other + 1);
+                if let Some(double) = has[other].iter().find(|double| double.overlaps(*prefix)) {
+                    bail!("I1: h{} has {prefix}, and h{} has {double}", one + 1, other + 1);
                 }
             }
         }

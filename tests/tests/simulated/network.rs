@@ -18,7 +18,7 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
-/// How much a direction of a connection holds that nobody has read.
+/// How much a direction of a connection holds that is unread.
 const ROOM: usize = 256 * 1024;
 
 /// Where a process is.
@@ -198,7 +198,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        // Who is gone is learnt by the way back.
+        // The return path shows that the other end is gone.
         let learnt = self.reads.carries() && self.writes.carries();
         let mut ends = self.writes.ends();
         if ends.abandoned && learnt {

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{determinism, log, run::Run, schedule::Schedule};
 
-/// How many schedules there are unless told otherwise.
+/// The default number of schedules.
 const SCHEDULES: u64 = 60;
 /// How long they may take together, unless their number is given.
 const LIMIT: Duration = Duration::from_secs(60);

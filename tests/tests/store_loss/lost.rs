@@ -27,7 +27,7 @@ fn i2_i6_a_lost_store_waits_for_its_nodes_and_names_the_silent_ones() {
     assert!(now.iter().all(|(name, prefix)| before[name] == *prefix), "{now:?} of {before:?}");
     let events = cluster.sextant(&["events"]);
     assert!(events.contains("h1 re-registered, ") && events.contains("pool restored, "), "{events}");
-    assert_eq!(now.len(), 2, "nobody has told of h3 yet");
+    assert_eq!(now.len(), 2, "h3 is not known yet");
     // A host that is new must wait: what it would get may be h3's.
     cluster.hosts.push(cluster.lab.host("h4").unwrap());
     cluster.start_agent(3);

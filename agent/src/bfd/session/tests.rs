@@ -64,7 +64,7 @@ fn what_is_heard_leads_on_as_the_rfc_says() {
         let (_, effects) = session(ours, now).step(Event::Received(from(theirs)), now, 1.0);
         assert_eq!(changes(&effects), expected.into_iter().collect::<Vec<_>>(), "{ours:?} hears {theirs:?}");
         let at_once = sent(&effects).len();
-        assert_eq!(at_once, usize::from(expected.is_some()), "a change is told at once: {effects:?}");
+        assert_eq!(at_once, usize::from(expected.is_some()), "a change is sent at once: {effects:?}");
     }
 }
 
@@ -80,8 +80,8 @@ fn silence_for_the_detection_time_is_the_end() {
         assert_eq!(it.due(), now + 300 * MS);
         let (gone, effects) = it.step(Event::Due, now + 300 * MS, 1.0);
         assert_eq!(changes(&effects), [(State::Down, failed)]);
-        let told = sent(&effects)[0];
-        assert_eq!((told.diagnostic, told.yours, told.min_tx), (1, 0, SLOW), "{told:?}");
+        let packet = sent(&effects)[0];
+        assert_eq!((packet.diagnostic, packet.yours, packet.min_tx), (1, 0, SLOW), "{packet:?}");
         assert_eq!(changes(&gone.step(Event::Due, now + Duration::from_secs(9), 1.0).1), []);
     }
 }
@@ -100,8 +100,8 @@ fn the_detection_time_is_the_slower_ends_interval_times_the_neighbours_multiplie
 fn a_poll_is_answered_at_once_and_an_answer_ends_ours() {
     let now = Instant::now();
     let (it, effects) = session(State::Init, now).step(Event::Received(from(State::Init)), now, 1.0);
-    let told = sent(&effects)[0];
-    assert!(told.poll && !told.finished && told.min_tx == 100 * MS, "our interval is new: {told:?}");
+    let packet = sent(&effects)[0];
+    assert!(packet.poll && !packet.finished && packet.min_tx == 100 * MS, "our interval is new: {packet:?}");
     let (it, effects) =
         it.step(Event::Received(Packet { poll: true, ..from(State::Up) }), now + 10 * MS, 1.0);
     let answer = sent(&effects)[0];
@@ -140,11 +140,11 @@ fn a_neighbour_that_comes_faster_is_answered_faster_at_once() {
 }
 
 #[test]
-fn a_stop_is_told_and_nothing_brings_it_back() {
+fn a_stop_is_sent_and_is_final() {
     let now = Instant::now();
     let (it, effects) = session(State::Up, now).step(Event::Stop, now, 1.0);
-    let told = sent(&effects)[0];
-    assert_eq!((told.state, told.diagnostic), (State::AdminDown, 7));
+    let packet = sent(&effects)[0];
+    assert_eq!((packet.state, packet.diagnostic), (State::AdminDown, 7));
     assert_eq!(changes(&effects), [(State::AdminDown, false)]);
     assert_eq!(it.step(Event::Received(from(State::Down)), now, 1.0).1, []);
 }
@@ -220,7 +220,7 @@ fn a_cut_in_one_direction_takes_both_ends_down() {
     pair.run(Duration::from_secs(3), |_| false, 0.5);
     pair.run(Duration::from_secs(1), |from| from == 0, 0.5);
     assert!(pair.states().iter().all(|state| *state != State::Up), "{:?}", pair.states());
-    assert_eq!(pair.failures, 2, "the one that hears is told by the one that does not");
+    assert_eq!(pair.failures, 2, "the silent direction is reported by the other end");
 }
 
 proptest! {

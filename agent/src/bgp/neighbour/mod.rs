@@ -55,7 +55,7 @@ pub(super) struct Links {
     pub(super) incoming: mpsc::Receiver<TcpStream>,
     /// Where its state is shown.
     pub(super) status: Status,
-    /// BFD's reports of the path, and where BFD is told the neighbour's address.
+    /// BFD's reports of the path, and where BFD gets the neighbour's address.
     pub(super) bfd: Option<(watch::Receiver<Health>, Aim)>,
     /// Takes the routes that the neighbour announces, if they are imported.
     pub(super) rib: Option<AdjRibIn>,

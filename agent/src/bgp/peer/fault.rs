@@ -42,7 +42,7 @@ pub(in crate::bgp) enum Fault {
         configured: u32,
     },
     /// BFD has reported that the path failed.
-    #[error("BFD: the way to it has failed")]
+    #[error("BFD: path to the neighbour failed")]
     PathFailed,
     /// The neighbour has announced more prefixes than it may.
     #[error(

@@ -258,7 +258,7 @@ pub(in crate::bgp) mod tests {
     }
 
     #[test]
-    fn over_link_local_addresses_both_next_hops_are_told() {
+    fn over_link_local_addresses_both_next_hops_are_sent() {
         let neighbour = neighbour(65000);
         let (own, hop) = ("2001:db8::1".parse().unwrap(), Some("fe80::1".parse().unwrap()));
         let spoken = SessionParameters { own_link_local: hop, ..parameters(&neighbour) };

@@ -9,7 +9,7 @@ use super::{
     notification::{answer, describe},
 };
 
-/// Octets that a router might send, after one that says between whom.
+/// Octets that a router might send, after one that selects the kind of session.
 ///
 /// # Panics
 /// If what is read does not fit together.

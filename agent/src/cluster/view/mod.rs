@@ -7,7 +7,7 @@ use std::{
 
 use sextant_proto::{Control, Epoch, Incarnation, Mark, NodeName, NodeState, Peer, Pool, PoolName, Revision};
 
-/// All pools and nodes of the cluster, as far as they were told.
+/// All pools and nodes of the cluster, as far as they were received.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
     incarnation: Option<Incarnation>,
@@ -25,7 +25,7 @@ pub struct View {
     peers: BTreeMap<NodeName, Known<Peer>>,
 }
 
-/// A pool or node, and whether the present incarnation of the store has told of it. Shared, since each change of the view
+/// A pool or node, and whether the present incarnation of the store has sent it. Shared, since each change of the view
 /// makes a copy of it for the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known<T> {
@@ -245,7 +245,7 @@ impl View {
         }
     }
 
-    /// Once the window is closed, what the present store has not told of is gone.
+    /// Once the window is closed, everything that the present store has not sent is gone.
     fn set_recovering(&mut self, recovering: bool) {
         self.recovering = recovering;
         if !recovering && self.current {
@@ -272,7 +272,7 @@ impl View {
     }
 }
 
-/// Drops what the present store has told of, and tells of no longer.
+/// Drops everything that the present store has sent before and sends no longer.
 fn keep_named<'a, N: Ord + 'a, T>(known: &mut BTreeMap<N, Known<T>>, names: impl Iterator<Item = &'a N>) {
     let names: BTreeSet<&N> = names.collect();
     known.retain(|name, known| !known.confirmed || names.contains(name));

@@ -113,7 +113,7 @@ fn a_new_store_only_adds_until_its_window_closes() {
 }
 
 #[test]
-fn who_was_told_of_and_is_gone_is_gone_even_while_recovering() {
+fn a_node_that_was_sent_and_is_gone_goes_even_while_recovering() {
     let (old, new, mut view) = (Store::new(), Store::new(), View::default());
     view.apply_snapshot(old.snapshot(50, &[1, 2, 3]));
     view.apply_snapshot(Snapshot { recovering: true, ..new.snapshot(3, &[2, 3]) });

@@ -1,4 +1,4 @@
-//! The engine on a kernel that fails as it is told to. What a real kernel does is tested in the lab.
+//! The engine on a kernel with injected faults. What a real kernel does is tested in the lab.
 
 mod decisions;
 mod schedules;
@@ -330,9 +330,9 @@ async fn i11_a_dead_host_is_refused_in_one_step_and_routed_to_at_once_when_its_s
     it.kernel.take_writes();
 
     it.verdicts.send_replace(Arc::new([("h2".parse().unwrap(), crate::cluster::Verdict::Dead)].into()));
-    let told =
+    let is_reported =
         |report: &Report| report.verdicts == [Verdict { node: "h2".parse().unwrap(), forwarding: false }];
-    tokio::time::timeout(SOON, it.report.wait_for(told)).await.unwrap().unwrap();
+    tokio::time::timeout(SOON, it.report.wait_for(is_reported)).await.unwrap().unwrap();
     assert_eq!(it.kernel.route(key(2)).unwrap().target, RouteTarget::Unreachable);
 
     it.tell(6, &[2, 3], false);

@@ -1,4 +1,4 @@
-//! Whatever goes wrong in whatever order: once it stops, the kernel has what it should. The order is drawn by lot; a
+//! Whatever goes wrong in whatever order: once it stops, the kernel has what it should. The order is random; a
 //! failure prints the lot, and `SEXTANT_SEED=… cargo test -p sextant-agent schedules` draws it again.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ impl Drop for Lot {
     }
 }
 
-/// What the engine is told, and what goes wrong meanwhile.
+/// The engine's input, and the faults meanwhile.
 struct Schedule {
     random: StdRng,
     it: Fixture,
@@ -128,7 +128,7 @@ impl Schedule {
         };
     }
 
-    /// Nothing goes wrong any more: then all is right, and rests.
+    /// Nothing goes wrong any more: then everything is in sync and stays so.
     async fn heals(mut self) {
         self.it.kernel.heal();
         self.uplink_comes();

@@ -123,7 +123,7 @@ impl Brake {
         self.departed.retain(|prefix, departure| departure.at + WINDOW > now && !is_back(*prefix));
     }
 
-    /// Lets what was confirmed go. If more is newly gone than that, it cannot be told apart: how many of `gone` do not
+    /// Lets what was confirmed go. If more is newly gone than that, they cannot be distinguished: how many of `gone` do not
     /// count.
     fn excuse(&mut self, gone: &mut BTreeSet<Prefix>, confirmed: usize, now: Instant) -> usize {
         let new: BTreeSet<Prefix> = gone.difference(&self.held).copied().collect();

@@ -73,20 +73,20 @@ fn put_back(change: &Change, unreachable: bool, by: Option<RouteProtocol>) -> (u
 
 #[test]
 fn a_route_is_put_back_at_once_some_times_and_then_less_often() {
-    let (occupied, news, told) = put_back(&forwarding(1), false, STATIC);
+    let (occupied, news, text) = put_back(&forwarding(1), false, STATIC);
     assert!((20..30).contains(&occupied) && news == 1, "{occupied} {news}");
-    assert_eq!(told, "route repeatedly changed by another process (proto static); backing off");
-    let (deleted, news, told) = put_back(&forwarding(1), false, None);
+    assert_eq!(text, "route repeatedly changed by another process (proto static); backing off");
+    let (deleted, news, text) = put_back(&forwarding(1), false, None);
     assert!((80..110).contains(&deleted) && news == 1, "{deleted} {news}");
-    assert_eq!(told, "route repeatedly changed by another process that deletes it; backing off");
+    assert_eq!(text, "route repeatedly changed by another process that deletes it; backing off");
 }
 
 #[test]
 fn i11_an_unreachable_is_put_back_each_time() {
     for by in [None, OURS] {
-        let (times, news, told) = put_back(&unreachable(1), true, by);
+        let (times, news, text) = put_back(&unreachable(1), true, by);
         assert_eq!((times, news), (6000, 1));
-        assert!(told.ends_with("restored each time"), "{told}");
+        assert!(text.ends_with("restored each time"), "{text}");
     }
     let (occupied, ..) = put_back(&unreachable(1), true, STATIC);
     assert!((20..30).contains(&occupied), "another protocol's route keeps its back-off: {occupied}");

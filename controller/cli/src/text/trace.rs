@@ -95,7 +95,7 @@ mod tests {
     use crate::answer::sample;
 
     #[test]
-    fn the_verdict_comes_first_and_the_mend_next() {
+    fn the_verdict_comes_first_and_the_fix_next() {
         assert_eq!(
             trace(&sample::trace()),
             "h1 → h2 works\n\

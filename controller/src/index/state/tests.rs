@@ -127,7 +127,7 @@ fn an_unreadable_record_keeps_what_was() {
 }
 
 #[test]
-fn nothing_is_told_once_the_store_is_wiped() {
+fn nothing_is_published_once_the_store_is_wiped() {
     let mut fixture = Fixture::new();
     fixture.claim(2);
     let deletes = vec![fixture.keys.node(&name()), fixture.keys.meta()];
@@ -148,7 +148,7 @@ fn i8_the_audit_is_no_change_for_agents_and_is_not_held() {
 
 /// A restore is seen as a whole or not at all.
 #[test]
-fn nothing_of_a_restore_is_told_until_it_is_whole() {
+fn nothing_of_a_restore_is_published_until_it_is_complete() {
     let mut fixture = Fixture::new();
     let (meta, key) = (fixture.state.meta().clone(), fixture.keys.meta());
     let begun = Meta { restoring: true, ..meta.clone() };

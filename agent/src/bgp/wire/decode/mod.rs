@@ -52,7 +52,7 @@ pub(in crate::bgp) struct Update {
     pub(in crate::bgp) faults: Vec<String>,
 }
 
-/// Between whom an UPDATE goes.
+/// The two ends of an UPDATE's session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::bgp) struct Between {
     /// Both are of one AS.

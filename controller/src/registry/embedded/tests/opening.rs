@@ -96,7 +96,7 @@ fn a_file_of_another_owner_is_refused() {
     let testbed = testbed();
     drop(EmbeddedStore::open(&testbed.path).unwrap());
     fs::set_permissions(testbed.path.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
-    // The file system's user id is per thread; the user nobody has no privileges over files.
+    // The file system's user id is per thread; user 65534 has no privileges over files.
     let other = std::thread::spawn(move || {
         setfsuid(Uid::from_raw(65534));
         assert!(fs::File::open(&testbed.path).is_err(), "run this test as root");

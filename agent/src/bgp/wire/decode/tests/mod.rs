@@ -241,7 +241,7 @@ fn rfc_7606_section_5_what_is_announced_or_withdrawn() {
         ("a withdrawn prefix of 129", gone(&[&[0, 2, 1, 129][..], &[1; 17]].concat()), "reset 3/9"),
         ("a withdrawn prefix cut short", gone(&[0, 2, 1, 64, 1]), "reset 3/9"),
         ("a family nobody knows", of(&[&[0, 99, 1, 16][..], &[0x20; 16], &[0]].concat()), "reset 3/9"),
-        ("a next hop nobody has", hop("::"), "withdraw"),
+        ("an unspecified next hop", hop("::"), "withdraw"),
         ("a next hop that is all nodes", hop("ff02::1"), "withdraw"),
         ("a next hop that is everybody's own", hop("::1"), "withdraw"),
         ("a second next hop that is link-local", two("fe80::1"), "taken"),
