@@ -9,7 +9,7 @@ use crate::{
     page::{Code, Page},
     programs,
     settings::Daemon,
-    shell, words,
+    shell,
 };
 
 /// All pages, by their path in the repository.
@@ -24,12 +24,7 @@ pub fn problems(root: &Path, pages: &Pages, page: &Page) -> Vec<String> {
         page.spans.iter().filter_map(|span| Some((span.line, programs::wrong_span(root, &span.text)?)));
     let links =
         page.links.iter().filter_map(|link| Some((link.line, wrong_link(root, pages, page, &link.text)?)));
-    let prose = page.prose.iter().map(|it| (it.line, &it.text));
-    let texts = prose.chain(page.blocks.iter().map(|it| (it.line, &it.text)));
-    let private = texts.flat_map(|(line, text)| {
-        words::private(text).into_iter().map(move |word| (line, format!("\"{word}\" is a private word")))
-    });
-    let mut found: Vec<_> = blocks.chain(spans).chain(links).chain(private).collect();
+    let mut found: Vec<_> = blocks.chain(spans).chain(links).collect();
     found.sort();
     found.into_iter().map(|(line, wrong)| format!("{}:{line}: {wrong}", page.path.display())).collect()
 }
@@ -170,7 +165,6 @@ mod tests {
                 "deploy/systemd/agent.service does not exist",
             ),
             ("sh", "sextant reserve 'x", "is not closed"),
-            ("sh", "sextant status # and the mend", "\"mend\" is a private word"),
             ("toml", "controller = []", "the first line of a toml block names the file"),
             ("toml", "# /etc/sextant/agent.toml\ncontroler = []", "unknown field `controler`"),
             ("toml", "# /etc/sextant/agent.toml\ninsecure = true", "no controller"),
@@ -207,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn broken_links_and_private_words_are_found() {
-        let text = "# Title\n\n[a](#title) [b](LICENSE) [c](https://example.org)\n\n[d](#titel) [e](docs/none.md)\n\nIt is put\noff.\n";
+    fn broken_links_are_found() {
+        let text =
+            "# Title\n\n[a](#title) [b](LICENSE) [c](https://example.org)\n\n[d](#titel) [e](docs/none.md)\n";
         assert_eq!(
             of(text),
             [
                 "README.md:5: link #titel: there is no such heading",
-                "README.md:5: link docs/none.md: docs/none.md does not exist",
-                "README.md:7: \"put off\" is a private word"
+                "README.md:5: link docs/none.md: docs/none.md does not exist"
             ]
         );
     }

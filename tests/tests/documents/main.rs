@@ -10,7 +10,6 @@ mod programs;
 mod reference;
 mod settings;
 mod shell;
-mod words;
 
 use std::{
     collections::BTreeSet,
