@@ -18,7 +18,13 @@ const READ_TESTS: &str = "tests";
 /// What holds other people's words, or nothing for people, or the words themselves.
 const LEFT_OUT: [&str; 5] = ["target", "corpus", "fixtures", "recorded", "tests/tests/language"];
 /// Where a private word has to stay: a file, the word, and why.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
+    ("agent/src/engine/meters.rs", "contested", "the name of a metric that dashboards use"),
+    ("controller/cli/src/command/trace.rs", "mend", FORMER_KEY),
+    ("controller/cli/src/json/trace.rs", "mend", FORMER_KEY),
+    ("docs/json.md", "mend", FORMER_KEY),
+];
+const FORMER_KEY: &str = "a key of version 0.1 that is still printed beside \"fix\"";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
