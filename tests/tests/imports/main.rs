@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
+mod crates;
 mod dependencies;
 mod modules;
 

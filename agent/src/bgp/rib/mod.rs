@@ -5,8 +5,9 @@
 //! ```
 //!
 //! [`RibTask`] waits for its inbox and for the table's next deadline, never for a neighbour or the engine: the answer to an
-//! UPDATE may find nobody, and the engine reads the latest [`Imports`]. A neighbour's task waits for room in the inbox and for
-//! the answer to each UPDATE, and reads nothing from its router meanwhile: it is held up by the work on the table alone. When a
+//! UPDATE may find no receiver, and the engine reads the latest [`Imports`]. A neighbour's task waits for room in the inbox and for
+//! the answer to each UPDATE, and reads nothing from its router meanwhile. So a neighbour has one change in the inbox at a time,
+//! and waits for the work on one change of each other neighbour at most; its keepalives are late by no more than that. When a
 //! neighbour's task ends, its routes stay as those of a router that is gone. When the RIB's task ends, the speaker ends, and
 //! with it the agent.
 //!
