@@ -1,7 +1,5 @@
 //! Pools: added, closed, grown, removed.
 
-use std::time::Duration;
-
 use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
 
 use crate::{
@@ -9,13 +7,11 @@ use crate::{
     index::Index,
     keys::{Keys, Space},
     records::Record,
-    registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
+    registry::{Entry, Guard, KeyRange, Op, RegistryError, SharedRegistry, Txn},
 };
 
 /// How often a change is tried against other changes of the pools.
 const ATTEMPTS: u32 = 8;
-/// How long to wait for the index to see a change.
-const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// Why the pools stay as they are.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +126,7 @@ impl Pools {
             let key = self.keys.pool(&pool.name);
             let guards = vec![Guard::Absent(key.clone()), listed.unchanged];
             let ops = vec![Op::put(key, pool.encode()), self.touch(), self.note(event.clone())];
-            if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
+            if let Some(revision) = self.index.commit(&self.registry, Txn { guards, ops }).await? {
                 return Ok(revision);
             }
         }
@@ -157,7 +153,7 @@ impl Pools {
             let mut guards = vec![Guard::Unchanged(key.clone(), modified), listed.unchanged];
             guards.extend(empty);
             let ops = vec![Op::Delete(key), self.touch(), self.note(of_pool(What::PoolRemoved, &pool))];
-            if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
+            if let Some(revision) = self.index.commit(&self.registry, Txn { guards, ops }).await? {
                 return Ok(revision);
             }
         }
@@ -179,7 +175,7 @@ impl Pools {
             let note = self.note(of_pool(what, &pool));
             let ops = vec![Op::put(&key, Pool { draining, ..pool }.encode()), note];
             let guards = vec![Guard::Unchanged(key, modified)];
-            if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
+            if let Some(revision) = self.index.commit(&self.registry, Txn { guards, ops }).await? {
                 return Ok(revision);
             }
         }
@@ -218,7 +214,7 @@ impl Pools {
             }
             let event = of_pool(What::PoolGrown, &grown).detail(format!("from {}", pool.prefix));
             let ops = vec![Op::put(self.keys.pool(name), grown.encode()), self.touch(), self.note(event)];
-            if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
+            if let Some(revision) = self.index.commit(&self.registry, Txn { guards, ops }).await? {
                 return Ok((grown, revision));
             }
         }
@@ -239,19 +235,6 @@ impl Pools {
 
     fn note(&self, event: Event) -> Op {
         event.op(&self.keys, &self.by)
-    }
-
-    /// `None`: read anew and try again; so too if the store is no longer the one that the index is of.
-    async fn try_commit(&self, mut txn: Txn) -> Result<Option<Revision>, PoolsError> {
-        self.index.read(|state| txn.guards.extend(state.same_store()));
-        match self.registry.commit(txn).await {
-            Ok(Outcome::Committed(revision)) => {
-                self.index.reaches(revision, CATCH_UP).await;
-                Ok(Some(revision))
-            }
-            Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

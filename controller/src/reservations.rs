@@ -3,8 +3,6 @@
 //! A reservation lies in a pool. Each change puts `meta/reservations`, which every claim guards, and is itself guarded by
 //! the absence of claims: so neither overlooks the other.
 
-use std::time::Duration;
-
 use sextant_proto::{NodeName, PoolName, Prefix, Revision};
 
 use crate::{
@@ -13,13 +11,11 @@ use crate::{
     keys::{Keys, Space},
     pools::{self, Pools, PoolsError},
     records::{ClaimRecord, Record, ReservationRecord},
-    registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
+    registry::{Entry, Guard, KeyRange, Op, RegistryError, SharedRegistry, Txn},
 };
 
 /// How often a change is tried against others.
 const ATTEMPTS: u32 = 8;
-/// How long to wait for the index to see a change.
-const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// Why the reservations stay as they are.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +129,7 @@ impl Reservations {
             guards.extend(self.no_claim_of_others(prefix, pool.prefix.len(), wanted).await?);
             let note = self.note(of_reservation(What::Reserved, prefix, wanted).pool(&pool.name));
             let ops = vec![Op::put(self.keys.reservation(prefix), wanted.encode()), self.touch(), note];
-            if let Some(revision) = self.try_commit(Txn { guards, ops }).await? {
+            if let Some(revision) = self.index.commit(&self.registry, Txn { guards, ops }).await? {
                 return Ok(revision);
             }
         }
@@ -151,7 +147,9 @@ impl Reservations {
             let (_, record, _) = found.ok_or(ReservationError::Unknown(prefix))?;
             let note = self.note(of_reservation(What::Unreserved, prefix, record));
             let ops = vec![Op::Delete(self.keys.reservation(prefix)), self.touch(), note];
-            if let Some(revision) = self.try_commit(Txn { guards: vec![listed.unchanged], ops }).await? {
+            if let Some(revision) =
+                self.index.commit(&self.registry, Txn { guards: vec![listed.unchanged], ops }).await?
+            {
                 return Ok(revision);
             }
         }
@@ -213,19 +211,6 @@ impl Reservations {
 
     fn touch(&self) -> Op {
         Op::put(self.keys.reservation_set(), "")
-    }
-
-    /// `None`: read anew and try again; so too if the store is no longer the one that the index is of.
-    async fn try_commit(&self, mut txn: Txn) -> Result<Option<Revision>, ReservationError> {
-        self.index.read(|state| txn.guards.extend(state.same_store()));
-        match self.registry.commit(txn).await {
-            Ok(Outcome::Committed(revision)) => {
-                self.index.reaches(revision, CATCH_UP).await;
-                Ok(Some(revision))
-            }
-            Ok(Outcome::Refused(_)) | Err(RegistryError::Unknown(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

@@ -16,9 +16,7 @@ mod towards;
 use std::{sync::Arc, time::Duration};
 
 use sextant_daemon::systemd::Heartbeat;
-use sextant_proto::{
-    BgpNeighbour, Conflict, Epoch, FailedRoute, Incarnation, Prefix, Problem, Revision, Uplink, Verdict,
-};
+use sextant_proto::{Conflict, Epoch, FailedRoute, Incarnation, Prefix, Revision, Uplink, Verdict};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -76,8 +74,6 @@ pub struct Report {
     pub conflicts: Vec<Conflict>,
     /// What was seen of hosts whose agents are gone.
     pub verdicts: Vec<Verdict>,
-    /// The BGP neighbours; the session puts them in.
-    pub bgp: Vec<BgpNeighbour>,
     /// The host is set up, or the router is.
     pub set_up: bool,
     /// Set once the host is set up: peers may route to it. A router has none.
@@ -88,8 +84,6 @@ pub struct Report {
     pub held: u32,
     /// No change is made until a resume.
     pub paused: bool,
-    /// What is wrong with the host; the session puts it in.
-    pub problems: Vec<Problem>,
 }
 
 /// What must be read anew before the next pass.

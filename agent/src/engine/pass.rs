@@ -196,13 +196,11 @@ impl Engine {
             failed: self.memory.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
             flapping: self.memory.damping.routes(Instant::now()),
             verdicts: of_lost_agents(input, verdicts),
-            bgp: Vec::new(),
             set_up: !findings.iter().any(|finding| finding.unready),
             announcement,
             held: u32::try_from(self.memory.brake.held()).unwrap_or(u32::MAX),
             paused: false,
             withdrawn: input.withdrawn,
-            problems: Vec::new(),
             conflicts,
         };
         self.problems.report(Component::Engine, findings);

@@ -28,17 +28,18 @@ pub(super) fn host_verdicts(
         *dead += usize::from(seen.get(hop) == Some(&Verdict::Dead));
     }
     let verdict = |(node, (hops, answering, dead)): (&&NodeName, &(usize, usize, usize))| {
-        let seen = match () {
-            () if !lost.contains(*node) => return None,
-            () if *answering > 0 => Verdict::Forwarding,
-            () if dead == hops => Verdict::Dead,
-            // As for a single next hop: it has answered before, and its present silence proves nothing.
-            () if seen.iter().any(|(hop, seen)| hop.0 == **node && *seen == Verdict::Forwarding) => {
-                Verdict::Forwarding
-            }
-            () => return None,
+        // As for a single next hop: it has answered before, and its present silence proves nothing.
+        let answered = || seen.iter().any(|(hop, seen)| hop.0 == **node && *seen == Verdict::Forwarding);
+        let verdict = if *answering > 0 {
+            Verdict::Forwarding
+        } else if dead == hops {
+            Verdict::Dead
+        } else if answered() {
+            Verdict::Forwarding
+        } else {
+            return None;
         };
-        Some(((*node).clone(), seen))
+        lost.contains(*node).then(|| ((*node).clone(), verdict))
     };
     let elsewhere = |(node, _): &&NodeHop| by_node.get(node).is_some_and(|(_, answering, _)| *answering > 0);
     let hop = |(_, target): &NodeHop| NextHop { gateway: Some(target.addr), link: target.link };

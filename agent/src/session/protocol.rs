@@ -38,6 +38,14 @@ pub(super) enum Lost {
     NotInStore,
 }
 
+/// The reports of the components whose state is acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reports<'a> {
+    pub(super) engine: &'a Report,
+    pub(super) bgp: &'a [BgpNeighbour],
+    pub(super) problems: &'a [Problem],
+}
+
 /// The kernel's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Applied {
@@ -152,8 +160,9 @@ impl Protocol {
         }
     }
 
-    /// The engine has reported.
-    pub(super) fn on_report(&mut self, report: &Report) -> Vec<Action> {
+    /// A component has reported.
+    pub(super) fn on_reports(&mut self, reports: Reports<'_>) -> Vec<Action> {
+        let report = reports.engine;
         let Some((incarnation, revision)) = report.applied else {
             return Vec::new();
         };
@@ -161,7 +170,7 @@ impl Protocol {
             return Vec::new();
         }
         let announce = self.announce(report, revision);
-        let ack = self.ack(report, revision);
+        let ack = self.ack(reports, revision);
         announce.into_iter().chain(ack).chain(self.drained(report)).collect()
     }
 
@@ -179,14 +188,15 @@ impl Protocol {
         Some(Action::Announce(announcement))
     }
 
-    fn ack(&mut self, report: &Report, revision: Revision) -> Option<Action> {
+    fn ack(&mut self, reports: Reports<'_>, revision: Revision) -> Option<Action> {
+        let report = reports.engine;
         // Held routes are not applied: their revision is not acknowledged.
         let acked = self.acked.as_ref().map_or(Revision::ZERO, |acked| acked.revision);
         let revision = if report.held > 0 { acked } else { revision };
         let failed = report.failed.iter().chain(&report.flapping).cloned().collect();
         let conflicts = report.conflicts.clone();
         let verdicts = report.verdicts.clone();
-        let (held, bgp, problems) = (report.held, report.bgp.clone(), report.problems.clone());
+        let (held, bgp, problems) = (report.held, reports.bgp.to_vec(), reports.problems.to_vec());
         let applied = Applied { revision, failed, conflicts, held, verdicts, bgp, problems };
         if self.acked.as_ref() == Some(&applied) {
             return None;
@@ -234,6 +244,10 @@ mod tests {
         }
     }
 
+    fn engine_only(engine: &Report) -> Reports<'_> {
+        Reports { engine, bgp: &[], problems: &[] }
+    }
+
     fn announcement() -> Announcement {
         Announcement { uplinks: vec![], container_prefix: "2001:db8:1::/64".parse().unwrap() }
     }
@@ -276,7 +290,7 @@ mod tests {
                 withdrawn,
                 ..Report::default()
             };
-            self.protocol.on_report(&report)
+            self.protocol.on_reports(engine_only(&report))
         }
     }
 
@@ -312,7 +326,7 @@ mod tests {
         let report =
             Report { applied: Some((fixture.incarnation, Revision(12))), held: 20, ..Report::default() };
         let held = Applied { held: 20, ..applied(10) };
-        assert_eq!(fixture.protocol.on_report(&report), [Action::Ack(held)]);
+        assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [Action::Ack(held)]);
     }
 
     #[test]
@@ -326,11 +340,13 @@ mod tests {
             since_unix_ms: 1,
         };
         let at = Some((fixture.incarnation, Revision(10)));
-        let report = Report { applied: at, problems: vec![problem.clone()], ..Report::default() };
+        let report = Report { applied: at, ..Report::default() };
+        let problems = [problem.clone()];
+        let reports = Reports { engine: &report, bgp: &[], problems: &problems };
         let with_problem = Applied { problems: vec![problem], ..applied(10) };
-        assert_eq!(fixture.protocol.on_report(&report), [Action::Ack(with_problem)]);
-        assert!(fixture.protocol.on_report(&report).is_empty(), "no message is repeated");
-        assert_eq!(fixture.protocol.on_report(&Report { applied: at, ..Report::default() }), [ack(10)]);
+        assert_eq!(fixture.protocol.on_reports(reports), [Action::Ack(with_problem)]);
+        assert!(fixture.protocol.on_reports(reports).is_empty(), "no message is repeated");
+        assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [ack(10)]);
     }
 
     #[test]
@@ -365,9 +381,12 @@ mod tests {
         let mut fixture = Fixture::new();
         fixture.protocol = Protocol::new("r1".parse().unwrap(), None);
         let report = Report { applied: Some((fixture.incarnation, Revision(10))), ..Report::default() };
-        assert!(fixture.protocol.on_report(&report).is_empty(), "nothing was received on this stream yet");
+        assert!(
+            fixture.protocol.on_reports(engine_only(&report)).is_empty(),
+            "nothing was received on this stream yet"
+        );
         assert!(fixture.protocol.on_view(&fixture.view).is_empty());
-        assert_eq!(fixture.protocol.on_report(&report), [ack(10)]);
+        assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [ack(10)]);
         assert!(fixture.change(Change::Peer(peer(NodeState::Draining))).is_empty());
         assert!(!fixture.protocol.withdrawn());
     }

@@ -11,12 +11,10 @@ use sextant_daemon::transition;
 use sextant_proto::{Claim, UNKNOWN_QUESTION, VERSION};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Answer, Question};
-
 use super::{
-    Ended, Session,
+    Answer, Ended, Question, Session,
     link::{Incoming, Link, LinkError, SyncStream},
-    protocol::{Action, Protocol},
+    protocol::{Action, Protocol, Reports},
 };
 use crate::settings::Role;
 
@@ -175,10 +173,11 @@ impl Session {
     }
 
     async fn reported(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
-        let mut report = self.report.borrow_and_update().clone();
-        report.bgp.clone_from(&self.bgp.borrow_and_update());
-        report.problems = self.found.borrow_and_update().problems();
-        let actions = following.protocol.on_report(&report);
+        let engine = self.report.borrow_and_update().clone();
+        let bgp = self.bgp.borrow_and_update().clone();
+        let problems = self.found.borrow_and_update().problems();
+        let reports = Reports { engine: &engine, bgp: &bgp, problems: &problems };
+        let actions = following.protocol.on_reports(reports);
         self.perform(actions, following).await
     }
 

@@ -3,6 +3,7 @@
 //! One task ([`task`]) writes it, from the registry's watch; all others read. [`state`] is the pure part: it applies
 //! batches and returns the changes for agents. [`ring`] keeps the last changes, encoded once, for all streams.
 
+mod commit;
 mod holdings;
 mod occupied;
 mod ring;

@@ -82,7 +82,7 @@ fn an_agent_beyond_the_limit_reports_why_and_operators_can_connect() {
     });
     cluster.start_agent(6);
     let refused = &cluster.agents[6].process;
-    refused.wait_for_line("this controller has 8 connections", 20 * SECONDS).unwrap();
+    refused.wait_for_line("this controller has reached its limit of 8 connections", 20 * SECONDS).unwrap();
     cluster.sextant(&["node", "list"]);
     assert!(metric(&cluster, "connections_refused") > 0);
     let log = cluster.controller.as_ref().unwrap().process.log();
