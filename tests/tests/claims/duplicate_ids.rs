@@ -42,7 +42,7 @@ fn i3_a_clone_with_the_same_node_id_is_refused_and_reported() {
                 let address = cluster.hosts[1].address();
                 anyhow::ensure!(
                     reported.contains("node h1: duplicate node id")
-                        && reported.contains(&format!("from {address}. ")),
+                        && reported.contains(&format!("the agent at {address} is refused")),
                     "{reported}"
                 );
                 anyhow::Ok(())

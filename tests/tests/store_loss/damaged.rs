@@ -158,7 +158,7 @@ fn an_empty_store_beside_backups_of_an_earlier_one_asks_for_the_restore() {
     controller.wait_ready(10 * SECONDS).unwrap();
     let printed = poll("status names the restore", 10 * SECONDS, || {
         let text = lab.cli(&["status"]).map_err(|error| error.to_string())?.stdout;
-        if text.contains("to go back to that: sextant restore ") { Ok(text) } else { Err(text) }
+        if text.contains("to return to that store: sextant restore ") { Ok(text) } else { Err(text) }
     });
     let file = printed.split("sextant restore \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     lab.cli(&["restore", file]).unwrap().succeeded().unwrap();
@@ -218,7 +218,7 @@ fn backups_that_fail_are_shown_until_they_work_again() {
     };
     status_says(false, "automatic backups fail: backup directory");
     fs::rename(&away, &directory).unwrap();
-    status_says(true, "the last one 0s ago");
+    status_says(true, ", last 0s ago");
     let log = bed.controller().process.log();
     assert_eq!(log.matches("automatic backup failed").count(), 1, "once per outage: {log}");
 }
