@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_is_recent_and_absent() {
+    fn recent_removals_of_absent_nodes_count() {
         // Revision 10 was 650 s ago, 11 was 550 s ago, and 13 is of now.
         let elapsed = elapsed(&[(100, 10), (100, 11), (550, 13)]);
         let recent = vec![

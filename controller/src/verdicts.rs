@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_is_written_and_what_stands_is_left() {
+    fn only_new_verdicts_are_written() {
         let written = [(2, "c1", false), (3, "c1", true)];
         assert_eq!(
             steps_of(&written, &[(1, true), (2, true), (3, true)]),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_said_goes_and_so_does_what_no_longer_counts() {
+    fn withdrawn_and_outdated_verdicts_are_deleted() {
         let written = [(1, "c1", false), (4, "c1", true), (9, "c1", true), (2, "c2", true)];
         assert_eq!(
             steps_of(&written, &[(4, true), (9, true)]),

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_frr_sends_is_read() {
+    fn a_packet_of_frr_is_decoded() {
         let read = RECORDED.map(|text| Packet::decode(&octets(text)).unwrap());
         let states = read.map(|packet| (packet.state, packet.poll, packet.finished, packet.diagnostic));
         assert_eq!(
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_frr_sends_is_written_the_same_but_for_the_echo_that_we_do_not_do() {
+    fn a_packet_of_frr_is_encoded_the_same_but_for_echo() {
         for text in RECORDED {
             let recorded = octets(text);
             let written = Packet::decode(&recorded).unwrap().encode();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_discarded() {
+    fn an_invalid_packet_is_discarded() {
         let with = |at: usize, octet: u8| {
             let mut octets = octets(RECORDED[4]);
             octets[at] = octet;

@@ -230,12 +230,12 @@ impl Speaker {
         (!peers.is_empty()).then(|| Bfd::start(&peers)).transpose()
     }
 
-    /// As configured, or drawn from the node id, which is as random and stays.
+    /// As configured, or state from the node id, which is as random and stays.
     fn router_id(&self) -> Result<Ipv4Addr, StateError> {
         let id: NodeId = self.state.node_id()?;
         let [a, b, c, d, ..] = id.octets();
-        let drawn = Ipv4Addr::from_bits(u32::from_be_bytes([a, b, c, d]).max(1));
-        Ok(self.settings.router_id.unwrap_or(drawn))
+        let state = Ipv4Addr::from_bits(u32::from_be_bytes([a, b, c, d]).max(1));
+        Ok(self.settings.router_id.unwrap_or(state))
     }
 
     /// Keeps what is announced, for the agent after this one.

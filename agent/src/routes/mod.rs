@@ -11,8 +11,6 @@ mod covers;
 mod damping;
 mod decide;
 mod desired;
-#[cfg(test)]
-pub(crate) mod drawn;
 mod failures;
 #[cfg(test)]
 mod fixture;
@@ -23,6 +21,8 @@ mod map;
 mod memory;
 mod peers;
 mod plan;
+#[cfg(test)]
+pub(crate) mod random_states;
 mod reading;
 mod reason;
 mod subjects;

@@ -112,7 +112,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_the_same_is_not_kept_twice(known in routes()) {
+        fn equal_routes_are_stored_once(known in routes()) {
             let known = ours(&known);
             let again = known.iter().map(|(key, target)| Route { key: *key, protocol: RouteProtocol::OURS, target: target.clone() });
             let (mut reader, again) = (OursReader::beside(known.clone()), again.collect());

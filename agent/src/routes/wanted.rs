@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_wanted_is_known_while_it_stands() {
+    fn a_desired_route_is_known_while_it_is_in_the_kernel() {
         let mut wanted = Wanted::default();
         wanted.want(desired(&[1, 2, 3]));
         wanted.want(desired(&[3, 4]));

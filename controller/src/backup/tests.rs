@@ -215,7 +215,7 @@ async fn a_restored_store_has_the_same_content_and_another_incarnation() {
 }
 
 #[tokio::test]
-async fn what_is_live_is_not_overlapped_and_named_and_nothing_is_changed() {
+async fn a_restore_over_live_claims_is_refused_with_their_names() {
     let backup = Store::with(4).await.backup().await;
     let live = Store::with(0).await;
     live.node(9, 2, 1).await;
@@ -282,7 +282,7 @@ async fn a_restore_that_is_cut_off_is_finished_or_taken_back() {
 
 /// An agent registers what it holds between the plan and the first transaction.
 #[tokio::test]
-async fn who_registers_meanwhile_is_met_half_way() {
+async fn a_node_that_registers_during_a_restore_keeps_its_claim() {
     let (old, new) = (Store::with(250).await, Store::with(0).await);
     let backup = old.backup().await;
     let racing = Harmed::racing(&new, new.node_ops(7, 7, 1));
@@ -294,7 +294,7 @@ async fn who_registers_meanwhile_is_met_half_way() {
 
 /// Somebody else gets what the backup says that another holds.
 #[tokio::test]
-async fn who_claims_otherwise_meanwhile_stands_in_the_way_and_all_is_taken_back() {
+async fn a_conflicting_claim_during_a_restore_reverts_it() {
     let (old, new) = (Store::with(250).await, Store::with(0).await);
     let backup = old.backup().await;
     let before = new.meta().await;

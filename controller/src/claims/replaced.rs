@@ -153,7 +153,7 @@ fn holding(request: &ClaimRequest, claim: &Claim) -> ClaimRequest {
 }
 
 #[tokio::test]
-async fn i3_nobody_is_fenced_from_a_wiped_store() {
+async fn i3_no_node_is_fenced_by_a_wiped_store() {
     let (mut it, old) = Fixture::new().await;
     let host = request(1);
     let held = claim(&old.claims, &host).await;

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_goes_on_from_where_it_is() {
+    fn a_reader_continues_from_its_position() {
         let mut ring = Ring::new(Revision(5), 1000);
         for revision in [7, 8, 20] {
             ring.push(Revision(revision), Bytes::from_static(b"xx"));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn who_falls_off_needs_a_snapshot() {
+    fn a_reader_that_is_too_slow_needs_a_snapshot() {
         let mut ring = Ring::new(Revision(1), 10);
         for revision in 2..=20 {
             ring.push(Revision(revision), Bytes::from_static(b"xxxxx"));

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_starts_at_an_address_takes_the_place_of_who_was_there() {
+    async fn a_controller_replaces_the_record_of_the_one_at_its_address() {
         let (here, there) = ("[2001:db8::c]:7300", "[2001:db8::d]:7300");
         let table = [
             (Replaces::SameAddress, here, vec!["b"]),

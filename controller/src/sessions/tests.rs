@@ -52,7 +52,7 @@ async fn a_controller_that_was_frozen_leaves_the_sessions_of_agents_that_moved()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_controller_whose_lease_ended_puts_the_sessions_of_its_agents_anew() {
+async fn a_controller_puts_its_sessions_again_after_its_lease_has_ended() {
     let store = FakeStore::new();
     let sessions = controller(&store, "c1").await;
     let _agent = connect(&sessions).await;

@@ -113,7 +113,7 @@ fn frr_config() -> String {
 }
 
 #[test]
-fn what_must_not_be_a_session_is_none_and_says_why() {
+fn a_refused_session_reports_its_reason() {
     let it = Refused::new();
     it.says("2001:db8::fe:1", "established", "");
     it.says("2001:db8::fe:3", "connecting", "does it want a password (password-file)");

@@ -40,7 +40,7 @@ fn sent(effects: &[Effect]) -> Vec<Packet> {
 }
 
 #[test]
-fn what_is_heard_leads_on_as_the_rfc_says() {
+fn received_states_change_the_session_as_in_rfc_5880() {
     use State::{AdminDown, Down, Init, Up};
     // RFC 5880 §6.8.6: our state, the neighbour's, and ours after that, if it is another; and whether the way has failed.
     let table = [

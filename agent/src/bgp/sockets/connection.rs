@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_did_not_arrive_is_taken_back_and_what_did_ends_in_peace() {
+    async fn an_unacknowledged_connection_is_reset_and_an_acknowledged_one_is_closed() {
         assert_eq!(end_after(&[]).await, Ok(0));
         assert_eq!(end_after(&vec![7; 64 << 20]).await, Err(io::ErrorKind::ConnectionReset));
     }

@@ -174,7 +174,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_we_say_is_read_there_as_the_same(news in some_news(), neighbour in some_neighbour(), four_octet_as: bool) {
+    fn our_messages_are_decoded_the_same_by_the_second_codec(news in some_news(), neighbour in some_neighbour(), four_octet_as: bool) {
         let parameters = SessionParameters { four_octet_as, ..super::encode::tests::parameters(&neighbour) };
         let (mut announced, mut withdrawn) = (Vec::new(), Vec::new());
         for message in updates(&news, &parameters).unwrap() {
@@ -202,7 +202,7 @@ proptest! {
     }
 
     #[test]
-    fn what_they_say_is_read_here_as_the_same(
+    fn messages_of_the_second_codec_are_decoded_the_same_here(
         prefixes in proptest::collection::vec(some_prefix(), 1..100),
         path in proptest::collection::vec(1u32..65536, 1..20),
         numbers in (proptest::option::of(any::<u32>()), proptest::option::of(any::<u32>())),
@@ -337,7 +337,7 @@ fn recorded(text: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn what_frr_and_bird_have_said_is_read_alike() {
+fn recorded_messages_of_frr_and_bird_are_decoded_alike() {
     let hop = "2001:db8::fe:1";
     let frr = include_str!("recorded/frr.hex");
     let bird = include_str!("recorded/bird.hex");

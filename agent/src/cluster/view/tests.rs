@@ -141,7 +141,7 @@ fn it_resumes_where_it_is() {
 }
 
 #[test]
-fn who_registers_anew_is_routed_as_before_until_it_is_announced() {
+fn a_node_that_registers_again_is_routed_as_before_until_it_is_announced() {
     let (old, new, mut view) = (Store::new(), Store::new(), View::default());
     view.apply_snapshot(old.snapshot(50, &[1]));
     let joining = Peer { state: NodeState::Joining, claimed: Revision(3), ..peer(1) };
@@ -158,7 +158,7 @@ fn who_registers_anew_is_routed_as_before_until_it_is_announced() {
 }
 
 #[test]
-fn who_registers_anew_and_is_not_announced_is_joining_once_the_window_closes() {
+fn a_node_that_registers_again_unannounced_is_joining_once_the_window_closes() {
     let (old, new, mut view) = (Store::new(), Store::new(), View::default());
     view.apply_snapshot(old.snapshot(50, &[1]));
     let joining = Peer { state: NodeState::Joining, ..peer(1) };
@@ -172,7 +172,7 @@ fn who_registers_anew_and_is_not_announced_is_joining_once_the_window_closes() {
 }
 
 #[test]
-fn who_registers_anew_after_the_window_has_closed_is_joining() {
+fn a_node_that_registers_again_after_the_window_is_joining() {
     let (old, new, mut view) = (Store::new(), Store::new(), View::default());
     view.apply_snapshot(old.snapshot(50, &[1, 2]));
     let joining = Peer { state: NodeState::Joining, ..peer(1) };

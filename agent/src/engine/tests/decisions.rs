@@ -10,7 +10,7 @@ use crate::{
     kernel::NextHop,
     routes::{
         Facts, Hold, Planned, Subjects, decide,
-        drawn::{self, Drawn, NODES},
+        random_states::{self, NODES, RandomState},
     },
 };
 
@@ -23,7 +23,7 @@ const STATIC: RouteProtocol = RouteProtocol(4);
 #[derive(Debug, Clone)]
 struct Round {
     /// What is known; nothing new, in some rounds.
-    drawn: Option<Drawn>,
+    state: Option<RandomState>,
     happened: Vec<Happened>,
     after: Duration,
 }
@@ -44,7 +44,7 @@ enum Happened {
 }
 
 fn any_key() -> impl Strategy<Value = RouteKey> {
-    let peer = (1..=NODES).prop_map(drawn::prefix);
+    let peer = (1..=NODES).prop_map(random_states::prefix);
     let destination = prop_oneof![6 => peer, 1 => Just(pool().prefix), 1 => Just("::/0".parse().unwrap())];
     let metric = prop_oneof![4 => Just(512), 2 => Just(4_000_000_000), 1 => Just(768), 1 => Just(400)];
     (destination, metric).prop_map(|(destination, metric)| RouteKey { table: 254, destination, metric })
@@ -60,15 +60,15 @@ fn happened() -> impl Strategy<Value = Happened> {
         4 => (any_key(), any::<bool>(), 8u8..60)
             .prop_map(|(key, deleted, times)| Happened::Flapped { key, deleted, times }),
         1 => (0u8..3).prop_map(|left| Happened::Busy { left }),
-        2 => ((1..=NODES).prop_map(drawn::prefix), prop::bool::weighted(0.8)).prop_map(|(to, refused)| Happened::Refuses(to, refused)),
+        2 => ((1..=NODES).prop_map(random_states::prefix), prop::bool::weighted(0.8)).prop_map(|(to, refused)| Happened::Refuses(to, refused)),
     ]
 }
 
 fn rounds() -> impl Strategy<Value = Vec<Round>> {
     let after = prop_oneof![Just(0), Just(100), Just(1000), Just(70_000)].prop_map(Duration::from_millis);
-    let drawn = proptest::option::weighted(0.5, drawn::drawn());
-    let round = (drawn, proptest::collection::vec(happened(), 0..8), after)
-        .prop_map(|(drawn, happened, after)| Round { drawn, happened, after });
+    let state = proptest::option::weighted(0.5, random_states::state());
+    let round = (state, proptest::collection::vec(happened(), 0..8), after)
+        .prop_map(|(state, happened, after)| Round { state, happened, after });
     proptest::collection::vec(round, 1..7)
 }
 
@@ -86,7 +86,7 @@ impl Bed {
         let second = kernel.add_link("eth1");
         kernel.put_address(crate::kernel::fake::permanent(second, "2001:db8:0:3::1".parse().unwrap(), 64));
         let uplinks = vec!["eth0".into(), "eth1".into()];
-        let settings = Settings { node: drawn::name(1), uplinks, routes, ..settings() };
+        let settings = Settings { node: random_states::name(1), uplinks, routes, ..settings() };
         let shared: Arc<dyn Kernel> = Arc::new(kernel.clone());
         let state = Arc::new(StateDir::open(dir.path()).unwrap());
         let host = HostSetup::new(shared.clone(), state, &settings).unwrap();
@@ -99,15 +99,15 @@ impl Bed {
         Self { kernel, engine: engine.importing(imports_rx), input, verdicts, imports }
     }
 
-    fn learn(&self, drawn: &Drawn) {
+    fn learn(&self, state: &RandomState) {
         self.input.send_replace(Input {
-            claim: drawn.claim.clone(),
-            view: drawn.view.clone(),
-            withdrawn: drawn.withdrawn,
-            controllers: drawn.controllers.clone(),
+            claim: state.claim.clone(),
+            view: state.view.clone(),
+            withdrawn: state.withdrawn,
+            controllers: state.controllers.clone(),
         });
-        self.verdicts.send_replace(drawn.verdicts.clone());
-        self.imports.send_replace(drawn.imports.clone());
+        self.verdicts.send_replace(state.verdicts.clone());
+        self.imports.send_replace(state.imports.clone());
     }
 
     fn happens(&mut self, what: &Happened) {
@@ -135,7 +135,7 @@ impl Bed {
     fn keep_busy(&mut self, left: u8) {
         let (now, damping) = (Instant::now(), &mut self.engine.memory.damping);
         let refused = |destination| RouteKey { table: 254, destination, metric: 4_000_000_000 };
-        for destination in [drawn::prefix(1), pool().prefix] {
+        for destination in [random_states::prefix(1), pool().prefix] {
             damping.undone(refused(destination), true, None, now);
         }
         damping.spend(200 - u32::from(left), now);
@@ -158,7 +158,7 @@ impl Bed {
     }
 
     async fn check(&mut self, round: &Round) -> Result<(), TestCaseError> {
-        round.drawn.iter().for_each(|drawn| self.learn(drawn));
+        round.state.iter().for_each(|state| self.learn(state));
         round.happened.iter().for_each(|what| self.happens(what));
         tokio::time::advance(round.after).await;
         // As its events would have it.
@@ -189,8 +189,8 @@ impl Bed {
 
 proptest! {
     #[test]
-    fn what_is_decided_is_what_the_plan_shows_and_what_a_pass_applies(
-        settings in drawn::settings(), rounds in rounds(),
+    fn decisions_plan_and_pass_agree(
+        settings in random_states::settings(), rounds in rounds(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {

@@ -218,7 +218,7 @@ async fn i10_one_bad_route_stops_no_other_and_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_converges_whatever_breaks_off() {
+async fn it_converges_after_any_interrupted_dump() {
     for done in [0, 1, usize::MAX] {
         let mut it = Fixture::start();
         it.kernel.break_apply_after(done);
@@ -244,7 +244,7 @@ async fn a_truncated_dump_costs_nothing_but_a_second_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn i9_what_others_remove_comes_back_even_if_nobody_tells() {
+async fn i9_a_route_that_others_delete_returns_even_without_an_event() {
     let mut it = Fixture::start();
     it.tell(5, &[2, 3], false);
     it.applied(5).await;
@@ -273,7 +273,7 @@ async fn i6_a_left_over_route_goes_only_once_the_view_is_complete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_wanted_and_is_taken_back_goes_even_while_recovering() {
+async fn a_route_that_is_no_longer_desired_is_deleted_even_while_recovering() {
     let mut it = Fixture::start();
     it.tell(5, &[2, 3], true);
     it.applied(5).await;

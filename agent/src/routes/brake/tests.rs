@@ -141,7 +141,7 @@ fn few_or_a_small_part_may_go_at_once() {
 }
 
 #[test]
-fn what_goes_one_by_one_counts_together() {
+fn removals_one_by_one_count_together() {
     let mut bed = Bed::with(62);
     let held: Vec<_> =
         (0..60).map(|n| bed.after(Duration::from_millis(15)).forget(n..n + 1).pass()).collect();
@@ -154,7 +154,7 @@ fn what_goes_one_by_one_counts_together() {
 }
 
 #[test]
-fn what_went_long_ago_does_not_count() {
+fn removals_outside_the_window_do_not_count() {
     let mut bed = Bed::with(60);
     assert_eq!(bed.forget(0..12).pass(), 0);
     assert_eq!(bed.after(WINDOW - MINUTE).forget(12..14).pass(), 2);

@@ -7,8 +7,8 @@ use super::*;
 use crate::{
     cluster::{Verdict, Verdicts, View},
     routes::{
-        drawn,
         fixture::{SETTINGS, incarnation, known, pool, uplink, view},
+        random_states,
     },
     settings::{Direct, Mark, Topology},
     uplinks::LocalUplink,
@@ -115,7 +115,7 @@ fn an_aggregate_never_covers_what_hosts_talk_through() {
 }
 
 #[test]
-fn a_host_without_uplinks_goes_on_refusing() {
+fn a_host_without_uplinks_continues_to_refuse() {
     let view = view(vec![pool()], vec![peer(2, "2001:db8::2")]);
     let routes = desired(&Known { claims: &[claim()], ..known(&view) }).routes;
     assert_eq!(routes.len(), 2, "own prefix and pool: {routes:?}");
@@ -208,9 +208,9 @@ proptest! {
     /// The whole is the sum of its destinations, so that a change of one peer asks for its own alone.
     #[test]
     fn the_desired_routes_are_those_of_all_destinations(
-        drawn in drawn::drawn(), uplinks in drawn::uplinks(), settings in drawn::settings(),
+        state in random_states::state(), uplinks in random_states::uplinks(), settings in random_states::settings(),
     ) {
-        let known = drawn.known(&uplinks, &settings);
+        let known = state.known(&uplinks, &settings);
         let (context, subjects) = (Context::of(&known), Subjects::of(&known));
         let one_by_one: RouteMap =
             subjects.destinations().flat_map(|it| desired_at(&known, &context, &subjects, it)).collect();

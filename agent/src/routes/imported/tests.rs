@@ -118,7 +118,7 @@ fn nothing_takes_traffic_for_the_host_its_peers_or_its_link_away() {
 }
 
 #[test]
-fn what_may_be_a_routers_stays_until_it_is_known_whether_it_is() {
+fn a_route_that_a_router_may_announce_stays_until_that_is_known() {
     let view = view(vec![pool()], vec![]);
     let key = |prefix: &str, metric, table| RouteKey { destination: prefix.parse().unwrap(), metric, table };
     let all = imports(&[]);

@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_routed_and_will_be_is_routed_between(wanted in routes(), ours in routes()) {
+    fn a_prefix_routed_before_and_after_is_routed_in_between(wanted in routes(), ours in routes()) {
         let (desired, before) = (desired(wanted), actual(ours, &BTreeSet::new()));
         let plan = plan(&desired, &before, true);
         let after = apply(&plan, before.clone());
@@ -170,7 +170,7 @@ proptest! {
 
     /// Whichever table rules prefer, and whether or not all is known already.
     #[test]
-    fn what_any_table_leads_on_is_led_on_between(wanted in nested(), ours in nested(), may in any::<bool>()) {
+    fn a_prefix_that_any_table_forwards_is_forwarded_in_between(wanted in nested(), ours in nested(), may in any::<bool>()) {
         let (desired, before) = (desired(wanted), actual(ours, &BTreeSet::new()));
         let plan = plan(&desired, &before, may);
         prop_assert!(!may || !plan.changes.iter().any(|it| it.hold == Some(Hold::Premature)));

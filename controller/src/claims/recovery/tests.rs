@@ -125,7 +125,7 @@ async fn epochs_of_two_lost_stores_are_not_compared() {
 
 /// A backup is older than what has happened since: what agents hold since then counts.
 #[tokio::test]
-async fn what_was_claimed_after_the_backup_is_held_on() {
+async fn a_claim_made_after_the_backup_is_kept() {
     let it = Fixture::new().await;
     for n in 1..=3 {
         it.claim(&it.back(n, n.into(), 10)).await;

@@ -74,7 +74,7 @@ fn a_claim_is_one_peer_with_the_claims_revision() {
 }
 
 #[test]
-fn what_agents_cannot_see_makes_no_delta() {
+fn a_change_that_agents_cannot_see_makes_no_delta() {
     let mut fixture = Fixture::new();
     let controller = ControllerRecord { address: "x".into(), version: "1".into() }.encode();
     let put = vec![(fixture.keys.controller("c1"), controller)];

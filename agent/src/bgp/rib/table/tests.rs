@@ -87,7 +87,7 @@ fn i5_the_last_path_stays_when_its_router_is_gone_and_goes_when_it_says_so() {
 }
 
 #[test]
-fn a_path_whose_router_is_gone_goes_while_another_remains() {
+fn a_stale_path_is_removed_while_another_router_has_one() {
     check(&[
         (Up(0), ""),
         (Up(1), ""),
@@ -127,7 +127,7 @@ fn a_router_that_is_back_has_time_to_name_what_it_named_before() {
 }
 
 #[test]
-fn what_was_left_in_the_kernel_may_go_once_all_routers_have_named_all() {
+fn routes_left_in_the_kernel_may_go_once_all_routers_have_sent_end_of_rib() {
     let (mut rib, mut now) = (Rib::new(2), Instant::now());
     for (said, expected) in [
         (Up(0), false),

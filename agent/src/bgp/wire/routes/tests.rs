@@ -67,7 +67,7 @@ fn a_path_that_leads_back_counts_as_withdrawn() {
 }
 
 #[test]
-fn what_counts_as_a_withdrawal_is_one() {
+fn an_update_that_is_treated_as_withdrawal_withdraws() {
     let reach = reached("2001:db8::fe:1", None, vec![entry("2001:db8:7::/48")]);
     let wrong = update_of(65000, Treatment::AsWithdrawal, vec![unreach(&["2001:db8:8::/48"]), reach]);
     assert_eq!(wrong.withdrawn, ["2001:db8:8::/48", "2001:db8:7::/48"].map(|it| it.parse().unwrap()));

@@ -92,7 +92,7 @@ fn check(rows: &[(&str, Vec<u8>, &str)], between: Between) {
 }
 
 #[test]
-fn what_is_right_is_taken() {
+fn a_valid_update_is_accepted() {
     let all = [
         attribute(0x80, 4, &[0, 0, 0, 5]),
         attribute(0x40, 6, &[]),

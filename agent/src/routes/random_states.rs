@@ -1,4 +1,4 @@
-//! Drawn states of what a host knows, for properties of its decisions.
+//! Random states of a host: claims, view, verdicts, imports. For property tests.
 
 use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ const IMPORTED: u32 = 768;
 
 /// All that a host knows, but for its settings.
 #[derive(Debug, Clone)]
-pub(crate) struct Drawn {
+pub(crate) struct RandomState {
     pub(crate) claim: Option<Claim>,
     pub(crate) view: Arc<View>,
     pub(crate) verdicts: Arc<Verdicts>,
@@ -32,7 +32,7 @@ pub(crate) struct Drawn {
     pub(crate) withdrawn: bool,
 }
 
-impl Drawn {
+impl RandomState {
     pub(super) fn known<'a>(&'a self, uplinks: &'a [LocalUplink], settings: &'a RouteSettings) -> Known<'a> {
         Known {
             claims: self.claim.as_slice(),
@@ -86,12 +86,12 @@ pub(crate) fn settings() -> impl Strategy<Value = RouteSettings> {
 }
 
 /// A state.
-pub(crate) fn drawn() -> impl Strategy<Value = Drawn> {
+pub(crate) fn state() -> impl Strategy<Value = RandomState> {
     let controller = prop_oneof![5 => Just(None), 1 => Just("2001:db8:8000:ffff::1".parse().ok())];
     let claim = prop_oneof![5 => Just(Some(claim())), 1 => Just(None)];
     let withdrawn = prop::bool::weighted(0.1);
     (claim, view(), verdicts(), imports(), controller, withdrawn).prop_map(
-        |(claim, view, verdicts, imports, controller, withdrawn)| Drawn {
+        |(claim, view, verdicts, imports, controller, withdrawn)| RandomState {
             claim,
             view: Arc::new(view),
             verdicts: Arc::new(verdicts),
