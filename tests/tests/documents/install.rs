@@ -100,7 +100,7 @@ fn labels(text: &str) -> Vec<String> {
 #[test]
 fn the_shortest_install_of_the_readme_works() {
     let page = readme();
-    let sample_status = sample(&page, "Healthy: 3 nodes.");
+    let sample_status = sample(&page, "All is well: 3 nodes.");
     let mut site = Site::new(3);
     for block in page.blocks.iter().filter(|block| block.kind == "sh" && block.section == INSTALL) {
         for words in shell::commands(&block.text).unwrap() {
@@ -110,7 +110,7 @@ fn the_shortest_install_of_the_readme_works() {
     assert_eq!(site.daemons.len(), 4, "a controller and three agents are installed");
     let status = poll("the cluster is healthy", 20 * SECONDS, || {
         let status = site.sextant(&["sextant".into(), "status".into()]);
-        anyhow::ensure!(status.starts_with("Healthy: 3 nodes."), "{status}");
+        anyhow::ensure!(status.starts_with("All is well: 3 nodes."), "{status}");
         anyhow::ensure!(status.contains("3 ready"), "{status}");
         Ok(status)
     });

@@ -107,7 +107,7 @@ impl Testbed {
             let nodes = self.cluster.lab.cli_json(&["node", "list"])?;
             let ready =
                 nodes.as_array().into_iter().flatten().filter(|node| node["state"] == "ready").count();
-            let well = status.starts_with("Healthy: 2 nodes") && ready == usize::from(HOSTS);
+            let well = status.starts_with("All is well: 2 nodes") && ready == usize::from(HOSTS);
             anyhow::ensure!(well, "{ready} ready; {status}");
             anyhow::Ok(())
         });

@@ -240,7 +240,7 @@ fn run(cluster: &mut Cluster, random: &mut StdRng) {
         cluster.unique();
         cluster.restart_what_ended();
         let last = match cluster.status() {
-            Ok(status) if status.starts_with("Healthy: 3 nodes") && all_ready(cluster) => break,
+            Ok(status) if status.starts_with("All is well: 3 nodes") && all_ready(cluster) => break,
             Ok(status) => status,
             Err(error) => format!("{error:#}"),
         };

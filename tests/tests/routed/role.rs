@@ -55,7 +55,7 @@ fn containers_in_two_segments_reach_each_other_through_the_router() {
         anyhow::Ok(())
     });
     let status = site.cluster.sextant(&["status"]);
-    assert!(status.starts_with("Healthy: "), "{status}");
+    assert!(status.starts_with("All is well: "), "{status}");
     let routers = site.cluster.lab.cli_json(&["status"]).unwrap()["routers"].take();
     assert_eq!(
         (routers.as_array().map(Vec::len), &routers[0]["name"]),

@@ -159,7 +159,11 @@ impl Run {
             self.status = None;
             if let (Ok(answer), true) = (answer, self.watch.is_silent(&self.world, host)) {
                 let text = status_text(answer, self.world.unix_ms())?;
-                ensure!(!text.starts_with("Healthy: "), "h{} is silent, and status says:\n{text}", host + 1);
+                ensure!(
+                    !text.starts_with("All is well: "),
+                    "h{} is silent, and status says:\n{text}",
+                    host + 1
+                );
             }
         }
         if self.status.is_none()
@@ -185,7 +189,7 @@ impl Run {
             let joining: Vec<_> =
                 joining.filter_map(|node| node.peer.as_ref()).map(|peer| peer.name.clone()).collect();
             let text = status_text(answer, self.world.unix_ms()).map_err(|error| error.to_string())?;
-            if !joining.is_empty() || !text.starts_with("Healthy: ") {
+            if !joining.is_empty() || !text.starts_with("All is well: ") {
                 return Err(format!("not ready by c{}: {joining:?}; its status:\n{text}", number + 1));
             }
         }

@@ -58,7 +58,7 @@ fn idle_connections_beyond_the_limit_block_no_agent() {
     cluster.start_agent(0);
     cluster.start_agent(1);
     cluster.settle();
-    assert!(cluster.sextant(&["status"]).starts_with("Healthy: 2 nodes"));
+    assert!(cluster.sextant(&["status"]).starts_with("All is well: 2 nodes"));
     poll("the idle ones are closed", 20 * SECONDS, || {
         let open = metric(&cluster, "connections_open");
         if open < 10 { Ok(()) } else { Err(format!("{open} connections are open")) }

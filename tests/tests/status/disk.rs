@@ -95,7 +95,7 @@ fn a_full_disk_is_reported_while_it_lasts_and_permits_deletes() {
         let status = cluster.lab.cli(&["status"])?;
         let (code, body) = http("/readyz");
         anyhow::ensure!(
-            status.code == 0 && status.stdout.starts_with("Healthy: ") && code == 200,
+            status.code == 0 && status.stdout.starts_with("All is well: ") && code == 200,
             "{code}: {body}; {status:?}"
         );
         anyhow::Ok(())

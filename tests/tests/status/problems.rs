@@ -26,7 +26,10 @@ fn expect_problem(cluster: &Cluster, what: &str, words: &str) -> Value {
     });
     assert!(reported["text"].as_str().unwrap().contains(words), "{reported}");
     let text = cluster.sextant(&["status"]);
-    assert!(text.starts_with("Not healthy") && text.contains(words) && text.contains("(since "), "{text}");
+    assert!(
+        text.starts_with("Not all is well") && text.contains(words) && text.contains("(since "),
+        "{text}"
+    );
     assert!(cluster.sextant(&["node", "list"]).contains(what));
     assert!(cluster.sextant(&["node", "show", "h1"]).contains(words));
     // The same since when, however often it is asked.
@@ -39,7 +42,7 @@ fn expect_well(cluster: &Cluster) {
     poll("the cluster is healthy", 30 * SECONDS, || {
         let text = cluster.sextant(&["status"]);
         let (code, body) = cluster.agents[0].http("/readyz").map_err(|error| format!("{error:#}"))?;
-        let well = text.starts_with("Healthy: ") && code == 200;
+        let well = text.starts_with("All is well: ") && code == 200;
         if well { Ok(()) } else { Err(format!("/readyz {code}: {body}; {text}")) }
     });
 }
@@ -115,7 +118,7 @@ fn status_names_an_agent_that_is_granted_no_prefix() {
             "{reported}"
         );
         let text = cluster.sextant(&["status"]);
-        assert!(text.starts_with("Not healthy: 1 problem") && text.contains(words), "{text}");
+        assert!(text.starts_with("Not all is well: 1 problem") && text.contains(words), "{text}");
         cluster.sextant(end);
         expect_well(&cluster);
     }

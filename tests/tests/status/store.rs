@@ -40,7 +40,7 @@ impl Status {
     /// The controller that was asked has no store; `since` is not before `earliest`.
     fn says_that_the_store_is_gone(&self, earliest_unix_ms: u64) {
         let mut lines = self.text.lines();
-        assert!(lines.next().unwrap().starts_with("Not healthy: "), "{}", self.text);
+        assert!(lines.next().unwrap().starts_with("Not all is well: "), "{}", self.text);
         let first = lines.next().unwrap();
         let words = ["(queried): store unavailable: etcd:", "start etcd, or restore the network", "(since "];
         assert!(words.iter().all(|word| first.contains(word)), "{}", self.text);
@@ -74,7 +74,7 @@ fn recovers(lab: &Lab, number: u16) {
 fn is_well(status: &Status) -> Result<(), String> {
     let controllers = status.json["controllers"].as_array().unwrap();
     let well = status.code == 0
-        && status.text.starts_with("Healthy: 2 nodes.\n\n")
+        && status.text.starts_with("All is well: 2 nodes.\n\n")
         && controllers.len() == 2
         && controllers.iter().all(|it| it["problems"].as_array().unwrap().is_empty())
         && status.json["nodes"].as_array().unwrap().iter().all(|node| node["connected"] == true);
@@ -161,7 +161,7 @@ fn a_controller_without_its_store_reports_the_store_and_no_agent() {
     // A controller that is frozen is named, until its record in the store ends. Its agent may be on its way to the other one.
     controllers[1].process.freeze().unwrap();
     let seen = Status::of(&lab, APART);
-    let words = ["Not healthy: ", "controller-silent", "[2001:db8::c:1]:7300: does not answer"];
+    let words = ["Not all is well: ", "controller-silent", "[2001:db8::c:1]:7300: does not answer"];
     assert!(words.iter().all(|word| seen.text.contains(word)), "{}", seen.text);
     controllers[1].process.thaw().unwrap();
     // Its agent may have moved, which takes a while.

@@ -211,7 +211,7 @@ fn backups_that_fail_are_shown_until_they_work_again() {
             let status = bed.cluster.sextant(&["status"]);
             let (_, metrics) = bed.controller().http("/metrics")?;
             let failing = format!("sextant_controller_backup_failing {}\n", u8::from(!well));
-            let right = status.starts_with("Healthy: ") == well && status.contains(words);
+            let right = status.starts_with("All is well: ") == well && status.contains(words);
             anyhow::ensure!(right && metrics.contains(&failing), "{status}\n{metrics}");
             anyhow::Ok(())
         });

@@ -25,15 +25,15 @@ pub(crate) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
     let own: String = own.into_iter().map(line).collect();
     let stale = if cluster.stale { "\nLast known state:\n" } else { "\n" };
     let list: String = others.into_iter().map(line).collect();
-    let list = if list.is_empty() { list } else { format!("\nProblems:\n{list}") };
+    let list = if list.is_empty() { list } else { format!("\nNeeds attention:\n{list}") };
     format!("{}\n{own}{stale}{}{list}", headline(cluster, &troubles), facts(cluster, now_unix_ms))
 }
 
 fn headline(cluster: &Cluster, troubles: &[Trouble]) -> String {
     match (troubles.len(), cluster.nodes.len()) {
-        (0, 0) => "Healthy: no node has joined yet.".into(),
-        (0, nodes) => format!("Healthy: {}.", count(nodes, "node")),
-        (problems, _) => format!("Not healthy: {}.", count(problems, "problem")),
+        (0, 0) => "All is well: no node has joined yet.".into(),
+        (0, nodes) => format!("All is well: {}.", count(nodes, "node")),
+        (problems, _) => format!("Not all is well: {}.", count(problems, "problem")),
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
     fn a_healthy_cluster() {
         assert_eq!(
             status(&sample::healthy(), sample::NOW),
-            "Healthy: 3 nodes.\n\
+            "All is well: 3 nodes.\n\
              \n\
              cluster      default\n\
              store        embedded:/var/lib/sextant/controller.redb\n\
@@ -126,11 +126,11 @@ mod tests {
         cluster.backups = Some(backups.clone());
         let text = status(&cluster, sample::NOW);
         let line = "\nbackups      every 1h to /var/lib/sextant/backups, last 5m ago\n";
-        assert!(text.starts_with("Healthy: ") && text.ends_with(line), "{text}");
+        assert!(text.starts_with("All is well: ") && text.ends_with(line), "{text}");
         backups.failing = "backup directory \"/b\": it cannot be read: gone".into();
         cluster.backups = Some(backups);
         let text = status(&cluster, sample::NOW);
-        assert!(text.starts_with("Not healthy: 1 problem."), "{text}");
+        assert!(text.starts_with("Not all is well: 1 problem."), "{text}");
         assert!(
             text.contains(
                 "  automatic backups fail: backup directory \"/b\": it cannot be read: gone; make "
@@ -142,8 +142,8 @@ mod tests {
     #[test]
     fn problems_come_last() {
         let text = status(&sample::troubled(), sample::NOW);
-        let (facts, problems) = text.split_once("\nProblems:\n").unwrap();
-        assert!(facts.starts_with("Not healthy: 4 problems.\n\n"), "{text}");
+        let (facts, problems) = text.split_once("\nNeeds attention:\n").unwrap();
+        assert!(facts.starts_with("Not all is well: 4 problems.\n\n"), "{text}");
         assert!(facts.ends_with("nodes        2 ready, 1 ready (down)\n"), "{text}");
         assert_eq!(
             problems,
@@ -160,7 +160,7 @@ mod tests {
         let mut cluster = sample::healthy();
         sample::lose_bridge(&mut cluster.nodes[1]);
         let text = status(&cluster, sample::NOW);
-        assert!(text.starts_with("Not healthy: 1 problem.\n"), "{text}");
+        assert!(text.starts_with("Not all is well: 1 problem.\n"), "{text}");
         let line =
             "\n  node host2: bridge \"docker0\" does not exist; start the container engine (since 2m ago)\n";
         assert!(text.ends_with(line), "{text}");
@@ -174,7 +174,7 @@ mod tests {
         cluster.nodes.truncate(2);
         assert_eq!(
             status(&cluster, sample::NOW),
-            "Not healthy: 1 problem.\n  \
+            "Not all is well: 1 problem.\n  \
              controller c1 at [::1]:7300 (queried): store unavailable: etcd:http://e:2379 gave no answer within 2s; \
              start etcd (since 5s ago)\n\
              \n\
@@ -194,10 +194,10 @@ mod tests {
     fn an_empty_cluster_needs_a_pool() {
         let mut cluster = sample::healthy();
         cluster.nodes.clear();
-        assert!(status(&cluster, sample::NOW).starts_with("Healthy: no node has joined yet.\n"));
+        assert!(status(&cluster, sample::NOW).starts_with("All is well: no node has joined yet.\n"));
         cluster.pools.clear();
         let text = status(&cluster, sample::NOW);
-        assert!(text.starts_with("Not healthy: 1 problem.\n"), "{text}");
+        assert!(text.starts_with("Not all is well: 1 problem.\n"), "{text}");
         assert!(text.contains("nodes        0 nodes\n"), "{text}");
         assert!(text.contains("  there is no pool; add one: sextant pool add"), "{text}");
     }
