@@ -1,8 +1,9 @@
-//! Keeps this host as it should be: routes, bridge, sysctls.
+//! Maintains this host's routes, bridge and sysctls.
 //!
-//! One task, [`Engine::run`], owns all of it. It waits for what the session knows of the cluster ([`Input`]), for what was
-//! seen of hosts whose agents are gone, for what happens in the kernel, and for its timers; then it makes one pass: read what must be read, compute what should be, do
-//! the difference, and say what came of it ([`Report`]). It ends only if the kernel cannot be listened to any more.
+//! One task, [`Engine::run`], owns all of it. It waits for the session's view of the cluster ([`Input`]), for verdicts on hosts
+//! without agents, for the kernel's events, and for its timers. Then it makes one pass: it reads stale state from the kernel,
+//! computes the desired routes, applies the difference, and publishes the result ([`Report`]). It ends only if the kernel's
+//! events end.
 
 mod basis;
 mod brake_file;
@@ -59,34 +60,34 @@ pub struct Announcement {
     pub container_prefix: Prefix,
 }
 
-/// What came of the last pass.
+/// The result of the last pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// The claim that the host is set up for.
     pub holding: Option<Epoch>,
-    /// What of the view is in the kernel, but for what failed and what is held.
+    /// The revision of the view that is in the kernel, except for failed and held routes.
     pub applied: Option<(Incarnation, Revision)>,
-    /// Routes that could not be made.
+    /// Routes that the kernel refused.
     pub failed: Vec<FailedRoute>,
     /// Routes that another process changes again and again.
     pub flapping: Vec<FailedRoute>,
     /// Others' routes for the same destinations.
     pub conflicts: Vec<Conflict>,
-    /// What was seen of hosts whose agents are gone.
+    /// Verdicts on hosts without agents.
     pub verdicts: Vec<Verdict>,
     /// The host is set up, or the router is.
     pub set_up: bool,
     /// Set once the host is set up: peers may route to it. A router has none.
     pub announcement: Option<Announcement>,
-    /// Nothing leads to peers any more.
+    /// The routes to peers are removed, because this host is drained.
     pub withdrawn: bool,
-    /// Routes to peers that are gone, kept until a person says so.
+    /// The number of routes to absent peers that the brake keeps until a resume.
     pub held: u32,
     /// No change is made until a resume.
     pub paused: bool,
 }
 
-/// What must be read anew before the next pass.
+/// State that must be read from the kernel before the next pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stale {
     links: bool,
@@ -166,7 +167,7 @@ impl Engine {
         }
     }
 
-    /// With what routers announce.
+    /// With the routes that routers announce.
     #[must_use]
     pub fn importing(mut self, imports: watch::Receiver<Arc<Imports>>) -> Self {
         self.imports = imports;
@@ -180,7 +181,7 @@ impl Engine {
         self
     }
 
-    /// With a brake that goes on from what `state` kept of it, and is kept there.
+    /// With a brake that continues from the state directory, and is saved there.
     #[must_use]
     pub fn keeping(mut self, state: Arc<StateDir>) -> Self {
         (self.brake_file, self.memory.brake) = BrakeFile::open(state, Instant::now());
@@ -231,7 +232,7 @@ impl Engine {
         self.retry_at.into_iter().chain(self.memory.next_due(Instant::now())).min()
     }
 
-    /// There is news: what is, is not what should be, for all that is known.
+    /// An input or event has come: the kernel may differ from the desired routes.
     fn is_wrong(&mut self) {
         self.wrong_since.get_or_insert_with(Instant::now);
     }
@@ -279,7 +280,7 @@ impl Engine {
             Event::RouteChanged(route) | Event::RouteGone(route) => {
                 let gone = matches!(event, Event::RouteGone(_));
                 self.note_undone(route, gone);
-                // A replace takes what stood there away without a word, whosever it was.
+                // A replace removes the previous route without an event, whichever process made it.
                 self.stale.foreign |= !gone && self.actual.is_anothers(route);
                 if route.protocol != RouteProtocol::OURS {
                     if gone { self.actual.lost(route) } else { self.actual.saw(route) }

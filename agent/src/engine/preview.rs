@@ -27,7 +27,7 @@ pub struct Preview {
     pub paused: bool,
     /// What the agent knows.
     pub revision: Revision,
-    /// The first of them, in the order in which they would be done; what cannot be done comes last.
+    /// The first of them, in the order of execution; blocked changes come last.
     pub changes: Vec<Pending>,
     /// How many more there are.
     pub more: usize,
@@ -55,7 +55,7 @@ pub(super) enum Ask {
 
 type Reply<T> = oneshot::Sender<Result<T, KernelError>>;
 
-/// Asks the engine what it wants, and what it would change.
+/// Asks the engine for its decisions on a destination, and for its pending changes.
 #[derive(Debug, Clone)]
 pub struct Asker(pub(super) mpsc::Sender<Ask>);
 

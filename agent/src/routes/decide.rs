@@ -12,59 +12,59 @@ use super::{
 };
 use crate::kernel::{Change, OwnRoute, RouteKey, RouteProtocol, RouteTarget};
 
-/// All that decisions are made from.
+/// The input of decisions.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    /// What is known.
+    /// The state of the cluster and of this host.
     pub known: &'a Known<'a>,
-    /// The routes that should be, by what is known.
+    /// The routes that should exist in that state.
     pub desired: &'a Desired,
-    /// The routes that are.
+    /// The routes in the kernel.
     pub actual: &'a Actual,
-    /// What earlier passes have left.
+    /// The memory of earlier passes.
     pub memory: &'a Memory,
-    /// When it is decided.
+    /// The time of the decision.
     pub now: Instant,
 }
 
 /// The decision on one route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision<'a> {
-    /// What the route is for; of a peer, its state says why there is a direct route or none.
+    /// The purpose of the route. The state of a peer is the reason why it has a direct route or none.
     pub owner: Owner<'a>,
-    /// What the route should do; nothing if there should be none.
+    /// The desired target; `None` if the route should not exist.
     pub target: Option<&'a RouteTarget>,
-    /// The change that leads there, and why; nothing if there is none to be made.
+    /// The change that leads there, with its reason; `None` if the route is in sync.
     pub change: Option<(Planned, Reason<'a>)>,
 }
 
-/// A change, and what holds it back.
+/// A change, and the reason why it waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// The change.
     pub change: Change,
-    /// Why it is not made now; nothing if it is.
+    /// The reason why it waits; `None` if it is made now.
     pub hold: Option<Hold>,
     /// Its place in the order of changes.
     pub step: Step,
 }
 
-/// Why a change is not made now.
+/// The reason why a change waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// A route of this protocol has its place, and stays (DESIGN I4).
+    /// A route of another protocol has the same key, and stays (DESIGN I4).
     Blocked(RouteProtocol),
-    /// An unreachable route would cover what another table leads on, and it is not known yet whether it should.
+    /// An unreachable route would cover a route in another table, and it is not known yet whether it should.
     Premature,
-    /// It is not known yet that the route is needed no more (DESIGN I6).
+    /// It is not confirmed yet that the route is no longer needed (DESIGN I6).
     Unconfirmed,
-    /// The brake: too many peers are gone at once.
+    /// The brake: too many peers are absent at once.
     Braked,
-    /// The kernel has refused it; it is tried again then.
+    /// The kernel has refused it; the next try is at this time.
     Failed(Instant),
-    /// Flap damping, until then.
+    /// Flap damping, until this time.
     Damped(Instant),
-    /// Too many unreachable routes are put back at once; there is room for this one then.
+    /// Too many unreachable routes are restored at once; this one is restored at this time.
     Limited(Instant),
     /// An operator has paused all agents.
     Paused,
@@ -72,21 +72,21 @@ pub enum Hold {
 
 /// The order of changes (DESIGN I7).
 ///
-/// A destination may have several routes of different metrics, of which the kernel uses the lowest. So within a step,
-/// routes are made from the lowest metric up, and go from the highest down: whatever of the order has been done, packets to
-/// a destination that was led on before and is after are led on.
+/// A destination may have several routes of different metrics, of which the kernel uses the lowest. So within a step, routes
+/// are added from the lowest metric up, and deleted from the highest down. At any point of the order, a destination that is
+/// forwarded before and after all changes is forwarded.
 ///
-/// Rules may have the kernel look into any table first. So an unreachable route comes into a table only after the routes to
-/// what it covers there and another table leads on, and where a table is left, its unreachable routes go first.
+/// Rules may make the kernel search any table first. So an unreachable route is added to a table only after the routes that it
+/// covers there and that another table forwards; where a table is left, its unreachable routes are deleted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// Unreachable routes where nothing stands, and that cover nothing.
+    /// Unreachable routes at unused keys that cover no other route.
     Refuse,
-    /// Routes that lead on are made or replaced.
+    /// Forwarding routes are added or replaced.
     Lead,
     /// Other unreachable routes.
     Cover,
-    /// Unreachable routes go.
+    /// Unreachable routes are deleted.
     RemoveRefusal,
     /// Routes that lead on go.
     RemoveLead,

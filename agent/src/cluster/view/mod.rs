@@ -31,8 +31,8 @@ pub struct View {
 struct Known<T> {
     it: Arc<T>,
     confirmed: bool,
-    /// A node that has registered anew, and whose announcement of before is kept until it announces itself or the recovery
-    /// window closes.
+    /// The node has registered again. Its previous announcement is kept until it announces itself or the recovery window
+    /// closes.
     registered: bool,
 }
 
@@ -106,23 +106,23 @@ impl View {
         self.revision
     }
 
-    /// Whether it is at least as new as the claim of this epoch: what it says of the node that holds it counts.
+    /// Whether the view is at least as new as the claim of this epoch. If it is, its record of the claim's node is decisive.
     pub fn reaches(&self, epoch: Epoch) -> bool {
         self.incarnation == Some(epoch.incarnation) && self.revision >= epoch.revision
     }
 
-    /// The last mark of the store's history that was heard of: controllers tell by it whether their store still has what
-    /// this agent knows.
+    /// The last received mark of the store's history. Controllers check by it that their store still has every change that this
+    /// agent knows.
     pub fn mark(&self) -> Option<Mark> {
         self.mark
     }
 
-    /// Where a stream may go on by deltas: nowhere if the view is of no complete, current snapshot.
+    /// The revision from which a stream may continue by deltas; `None` without a complete, current snapshot.
     pub fn resumes_at(&self) -> Option<(Incarnation, Revision)> {
         self.incarnation.filter(|_| self.current && self.chain == self.revision).map(|it| (it, self.revision))
     }
 
-    /// Whether what it does not know is not there: a route that it cannot account for is left over, and may go.
+    /// Whether the view has every peer: a route to any other prefix is left over, and may be removed.
     pub fn is_complete(&self) -> bool {
         self.current && !self.recovering
     }
@@ -278,7 +278,7 @@ fn keep_named<'a, N: Ord + 'a, T>(known: &mut BTreeMap<N, Known<T>>, names: impl
     known.retain(|name, known| !known.confirmed || names.contains(name));
 }
 
-/// Takes what the present store tells; what is older than what is known only if nothing is.
+/// Takes a record of the present store. A record older than a confirmed one is ignored.
 fn take<N: Ord, T>(known: &mut BTreeMap<N, Known<T>>, name: N, it: T, newer: bool) {
     let known_better = !newer && known.get(&name).is_some_and(|known| known.confirmed);
     if !known_better {
