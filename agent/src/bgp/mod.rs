@@ -1,13 +1,13 @@
-//! A BGP-4 speaker for what a host needs: it tells routers which prefixes this host, or all hosts, are the way to.
+//! A BGP-4 speaker for hosts: it announces to routers the prefixes of this host, or of all hosts.
 //!
 //! ```text
 //! input (session) ─► paths ─► news ─► wire ─► sockets ─► router
 //! ```
 //!
 //! One essential task, [`Speaker::run`]: it waits until the host is set up, then listens, keeps one task for each neighbour,
-//! and has them follow what [`paths`] says should be announced. It ends if it cannot listen. What neighbours announce goes to
-//! `import`. What the agent's end leaves behind is a closed connection without a notification, so that with graceful
-//! restart the routers keep what they have (DESIGN I5).
+//! and has them announce the result of [`paths`]. It ends if it cannot listen. Routes that neighbours announce go
+//! to [`rib`]. The agent's end closes the connections without a NOTIFICATION, so that routers with graceful restart keep the
+//! routes (DESIGN I5).
 
 #[cfg(any(test, feature = "fake"))]
 #[doc(hidden)]
@@ -79,23 +79,23 @@ pub enum ExportError {
 
 /// The speaker of this host.
 pub struct Speaker {
-    /// What is configured.
+    /// The `[bgp]` settings.
     pub settings: BgpSettings,
     /// This node.
     pub node: NodeName,
-    /// What the session knows.
+    /// The session's view of the cluster.
     pub input: watch::Receiver<Input>,
     /// Whether the host is set up.
     pub report: watch::Receiver<Report>,
-    /// What was seen of hosts whose agents are gone.
+    /// Verdicts on hosts without agents.
     pub verdicts: watch::Receiver<Arc<Verdicts>>,
-    /// What the neighbours are doing.
+    /// The states of the neighbours.
     pub status: watch::Sender<Vec<BgpNeighbour>>,
-    /// Where it is kept what was announced.
+    /// Keeps the announced prefix.
     pub state: Arc<StateDir>,
-    /// What is counted.
+    /// Counters.
     pub meters: Meters,
-    /// What routers announce to us.
+    /// The routes that routers announce.
     pub imports: watch::Sender<Arc<Imports>>,
 }
 
@@ -146,8 +146,8 @@ impl Speaker {
         }
     }
 
-    /// The paths of the beginning: what was announced before an agent's restart is announced first of all, or is known to be
-    /// no more, so that no router takes its end for what there is. `None` if the session has ended.
+    /// The first paths. The prefix that was announced before an agent's restart is announced at once, or is known to be
+    /// released; otherwise the first End-of-RIB would withdraw it. `None` if the session has ended.
     async fn wait_until_set_up(&mut self, remembered: Option<Prefix>) -> Option<Wanted> {
         loop {
             let wanted = self.wanted(remembered);

@@ -1,4 +1,4 @@
-//! What is announced to routers, by what is known of the cluster; and what changes that takes. Pure.
+//! The paths to announce to routers in a state of the cluster, and their changes. Pure.
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
@@ -15,40 +15,40 @@ use crate::{
 pub struct Path {
     /// The next hop's host; `None` is this host.
     pub next_hop: Option<Ipv6Addr>,
-    /// It is about to go: whoever has another path had better take that (RFC 8326).
+    /// It will be withdrawn soon: routers prefer another path (graceful shutdown, RFC 8326).
     pub leaving: bool,
 }
 
 /// The paths to announce to neighbours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// What is announced.
+    /// The announced paths.
     pub paths: Paths,
     /// The host is drained: sessions end, and none begins.
     pub drained: bool,
 }
 
-/// What is announced.
+/// Announced paths by prefix.
 pub type Paths = BTreeMap<Prefix, Path>;
 
-/// What is announced, and not to be changed by what is not known (DESIGN I5).
+/// The input of announcements. Missing knowledge withdraws nothing (DESIGN I5).
 #[derive(Debug, Clone, Copy)]
 pub struct Cluster<'a> {
     /// This node.
     pub node: &'a NodeName,
     /// Its claims.
     pub claims: &'a [Claim],
-    /// What is known of the others.
+    /// The view of the cluster.
     pub view: &'a View,
-    /// What was seen of hosts whose agents are gone.
+    /// Verdicts on hosts without agents.
     pub verdicts: &'a Verdicts,
     /// The peers have withdrawn, or this node is drained.
     pub withdrawn: bool,
-    /// What an agent before this one announced on this host last.
+    /// The prefix that the previous run of the agent announced last.
     pub remembered: Option<Prefix>,
 }
 
-/// What should be announced.
+/// The paths to announce.
 pub fn paths(cluster: &Cluster<'_>, announce: Announce) -> Paths {
     let own = cluster.claims.iter().filter_map(|claim| Some((claim.prefix, own(cluster, claim)?)));
     let others = others(cluster).filter(|_| announce == Announce::All);

@@ -17,11 +17,11 @@ use crate::{
     uplinks::{self, LocalUplink},
 };
 
-/// The kernel says that a route is not there (to replace, to delete), or is there already: what is known is stale.
+/// The kernel reports that a route is missing (to replace, to delete) or exists already: the known routes are stale.
 const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
 const EEXIST: i32 = 17;
-/// How often one pass starts anew because what was known was stale.
+/// How often one pass restarts because the known routes were stale.
 const ATTEMPTS: usize = 3;
 
 impl Engine {
@@ -74,7 +74,7 @@ impl Engine {
         Ok(Some((links, addresses)))
     }
 
-    /// Brings the kernel's routes to what they should be. Returns those that another process's routes block.
+    /// Changes the kernel's routes to the desired ones. Returns those that another process's routes block.
     async fn do_routes(
         &mut self,
         input: &Input,
@@ -100,7 +100,7 @@ impl Engine {
         Ok(blocked)
     }
 
-    /// Computes the desired routes anew if anything has changed that they depend on.
+    /// Computes the desired routes again if their input has changed.
     fn want(&mut self, basis: Basis) {
         if basis.is(&self.basis) {
             return;
@@ -235,7 +235,7 @@ impl Engine {
             findings.extend(router_problem(input, setup));
             return (None, findings);
         }
-        // Peers leave out at once what is not announced. One that works none the less is better than none.
+        // Peers stop using an uplink at once that is not announced. If none works, all of them are announced.
         let works = |local: &&LocalUplink| local.works && !local.uplink.addresses.is_empty();
         let any = self.uplinks.iter().any(|local| works(&local));
         let announced = self.uplinks.iter().filter(|local| !any || works(local));
@@ -276,7 +276,7 @@ fn router_problem(input: &Input, setup: Setup) -> Option<Finding> {
     }
 }
 
-/// The verdicts that still count: those on nodes whose sessions are not back.
+/// The verdicts that still count: those on nodes without a session.
 fn of_lost_agents(input: &Input, verdicts: &Verdicts) -> Vec<sextant_proto::Verdict> {
     let reported = |(node, _): (&NodeName, _)| {
         let verdict = verdicts.on(input.view.peer(node)?)?;

@@ -6,10 +6,10 @@ use sextant_proto::Prefix;
 
 use crate::kernel::{RouteKey, RouteTarget};
 
-/// A route: what tells it apart, and what it does.
+/// A route: its key and its target.
 pub type Entry = (RouteKey, RouteTarget);
 
-/// Routes in the order of their keys, each key once. A copy shares them: what should be and what is are mostly the same.
+/// Routes in the order of their keys, each key once. A copy shares them: desired and actual routes are mostly the same.
 #[derive(Clone, Default, Eq)]
 pub struct RouteMap(Arc<Vec<Entry>>);
 
@@ -39,7 +39,7 @@ impl RouteMap {
         self.0.is_empty()
     }
 
-    /// What the route of this key does.
+    /// The target of the route of this key.
     pub fn get(&self, key: &RouteKey) -> Option<&RouteTarget> {
         let at = self.0.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
         Some(&self.0[at].1)
@@ -80,7 +80,7 @@ impl RouteMap {
         })
     }
 
-    /// Those that `other` does not have just so, each with what it has in that place.
+    /// The routes that differ in `other`, each with the target that `other` has at the key.
     pub fn unlike<'a>(
         &'a self,
         other: &'a Self,

@@ -1,10 +1,10 @@
-//! What earlier passes have left, and what follows from it. Pure.
+//! The memory of earlier passes, and the plan that follows from it. Pure.
 
 use tokio::time::Instant;
 
 use super::{Actual, Brake, Damping, Desired, Facts, Failures, Known, Plan, Wanted, decide::change, plan};
 
-/// What earlier passes have left.
+/// The memory of earlier passes.
 #[derive(Debug, Clone)]
 pub struct Memory {
     /// The routes that were desired.
@@ -28,8 +28,8 @@ impl Memory {
         }
     }
 
-    /// All changes from the actual to the desired routes, and which of them are to be made now. A copy tells what a pass
-    /// would do.
+    /// All changes from the actual to the desired routes, and which of them are made now. On a copy, it shows the effect
+    /// of the next pass.
     pub fn plan(&mut self, known: &Known<'_>, desired: &Desired, actual: &Actual, now: Instant) -> Plan {
         self.brake.judge(known, desired, actual, &self.wanted, now);
         self.forget_failures(known, desired, actual, now);

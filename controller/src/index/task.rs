@@ -61,7 +61,7 @@ enum Ended {
     Doubted,
 }
 
-/// What follows a batch or a listing.
+/// The step after a batch or a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// It was applied and published; the watch continues.
@@ -193,7 +193,7 @@ impl IndexTask {
             }
             delta
         };
-        // In this order, so that nobody takes an agent that has all that is published for one that has all that is seen.
+        // In this order: an agent that has all published changes must not count as one that has all seen changes.
         if delta.is_some() {
             self.published.send_replace(batch.revision);
         }

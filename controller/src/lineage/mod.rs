@@ -2,10 +2,10 @@
 //!
 //! An etcd snapshot that is restored takes the store back to an earlier revision, under the same incarnation: grants and
 //! ends since then are gone, and revisions are used a second time. So each grant and each end puts a random mark
-//! ([`History`]), and each transaction of the claim logic guards the last mark that its controller knows. That the store
-//! was taken back shows in three ways: a controller sees its revision fall, or misses a mark ([`course`]); or agents doubt it
-//! ([`crate::doubts`]). Then it is made another incarnation ([`fork()`]): agents keep their routes, register what they hold, and
-//! of two that held one prefix the later one has it.
+//! ([`History`]), and each transaction of the claim logic guards the last mark that its controller knows. A store that
+//! was set back is noticed in three ways: a controller sees its revision fall, or misses a mark ([`course`]); or agents doubt it
+//! ([`crate::doubts`]). Then it gets another incarnation ([`fork()`]): agents keep their routes and register their claims, and
+//! of two holders of one prefix the later one keeps it.
 
 mod fork;
 mod history;

@@ -221,7 +221,7 @@ impl Sessions {
             tick.tick().await;
             self.shared.heartbeat.beat();
             if store != incarnation(&index) {
-                // What stood under the lease may be gone with the store before: all is put anew, under another one.
+                // The sessions may have been lost with the previous store: all are put again, under a new lease.
                 store = incarnation(&index);
                 self.shared.lease.send_replace(None);
             }
@@ -389,8 +389,8 @@ impl Sessions {
     async fn end_session(&self, node: &NodeName, going: Going) -> Result<(), RegistryError> {
         let key = self.shared.keys.session(node);
         let Some(entry) = self.entry(&key).await? else { return Ok(()) };
-        // Those before it may have taken long: an agent that is back meanwhile has its session, old or put anew. One that comes
-        // from here on puts it anew, which the guard sees.
+        // Ending earlier sessions may have taken long: an agent that is back keeps its session, old or put again. An agent that
+        // returns from here on puts it again, which makes the guard fail.
         if !self.is_mine(&entry) || self.book().is_back(node, entry.lease) {
             return Ok(());
         }

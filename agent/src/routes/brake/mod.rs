@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Actual, Desired, Known, Wanted, decide::may_go, host_prefixes};
 use crate::{cluster::View, kernel::RouteKey, settings::RouteSettings};
 
-/// A peer whose route was let go.
+/// A peer whose route was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Departure {
     at: Instant,
@@ -41,9 +41,9 @@ pub struct Brake {
 }
 
 impl Brake {
-    /// Looks at the routes to peers that would go, and may go at all, and holds them if they are too many within the window.
-    /// What is held is let go by a later resume, which also empties the window, and once so many of the peers are back, or
-    /// have been gone for so long, that the rest is no longer too much. A drained host routes to no peer: nothing is judged.
+    /// Judges the routes to peers that would be deleted, and holds them if they are too many within the window. A later resume
+    /// releases held routes and empties the window. Held routes are also released once enough peers are back, or once enough
+    /// earlier deletions have left the window. On a drained host, which routes to no peer, nothing is judged.
     pub fn judge(
         &mut self,
         known: &Known<'_>,
@@ -85,7 +85,7 @@ impl Brake {
         self.held.len()
     }
 
-    /// When what is held may be few enough, as the first departures are no longer in the window.
+    /// The time at which the first deletion leaves the window, so that held routes may be few enough.
     pub fn next_due(&self) -> Option<Instant> {
         let counted = self.departed.values().filter(|departure| departure.counted);
         counted.map(|departure| departure.at + WINDOW).min().filter(|_| !self.held.is_empty())
@@ -123,8 +123,8 @@ impl Brake {
         self.departed.retain(|prefix, departure| departure.at + WINDOW > now && !is_back(*prefix));
     }
 
-    /// Lets what was confirmed go. If more is newly gone than that, they cannot be distinguished: how many of `gone` do not
-    /// count.
+    /// Excuses confirmed removals; returns how many of `gone` do not count. If more routes are newly gone than removals were
+    /// confirmed, confirmed ones cannot be distinguished from others.
     fn excuse(&mut self, gone: &mut BTreeSet<Prefix>, confirmed: usize, now: Instant) -> usize {
         let new: BTreeSet<Prefix> = gone.difference(&self.held).copied().collect();
         if confirmed < new.len() {
@@ -144,7 +144,7 @@ impl Brake {
 /// Where routes to peers lead that no announced node has any more. A host that only moved, or that this host reaches
 /// by another path by now, is not gone; nor is one that was drained, which is an operator's command for this one node.
 fn gone(known: &Known<'_>, desired: &Desired, actual: &Actual, wanted: &Wanted) -> BTreeSet<Prefix> {
-    // What is desired leads to a node that is announced; mostly that is all.
+    // A desired route leads to an announced node; in most cases there are no other routes.
     let left = actual.ours.without(&desired.routes).map(|(key, _)| key);
     let going = left.filter(|key| leads_to_peer(key, known.settings) && may_go(known, desired, wanted, key));
     let mut gone: BTreeSet<Prefix> = going.map(|key| key.destination).collect();

@@ -24,7 +24,7 @@ pub struct Desired {
     pub unresolved: usize,
 }
 
-/// What the routes to one destination depend on beyond that destination. It is computed once for all of them.
+/// The input of the routes to one destination that lies beyond that destination. It is computed once for all of them.
 #[derive(Debug, Clone)]
 pub struct Context {
     aggregates: Aggregates,
@@ -77,7 +77,7 @@ pub fn desired_at(
 }
 
 impl Context {
-    /// The context of what is known: counts all peers.
+    /// The context of this state; counts all peers.
     pub fn of(known: &Known<'_>) -> Self {
         let mut aggregates = Aggregates::new(known);
         known.view.peers().for_each(|peer| aggregates.add(peer, &Assessment::of(known, peer)));

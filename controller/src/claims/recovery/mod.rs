@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl Claims {
-    /// Refuses while a restore is under way. Of a node of a lost store, takes down that its store is lost; and what a backup
-    /// says that it holds, if it held something else later.
+    /// Refuses during a restore. For a node of a lost store, records that its store is lost, and ends the claim that the backup
+    /// has of it if the node later held another one.
     pub(super) async fn come_back(&self, request: &ClaimRequest) -> Result<(), ClaimError> {
         let meta = self.index.read(|state| state.meta().clone());
         if meta.restoring {
@@ -38,8 +38,8 @@ impl Claims {
         }
     }
 
-    /// In a store that stands in for a lost one, the pool of a held prefix comes back with the first who holds one, and is as
-    /// large as the largest that any of them knows: it may have grown after others claimed (DESIGN I2).
+    /// In a store that replaces a lost one, the first node that holds a prefix of a pool restores the pool. Its size is the
+    /// largest that any of these nodes knows, since it may have grown after others had claimed (DESIGN I2).
     pub(super) async fn restore_pool(&self, request: &ClaimRequest) {
         let Some((held, there)) = self.index.read(|state| {
             let held = held_before(request, state.meta())?;
@@ -65,8 +65,8 @@ impl Claims {
         }
     }
 
-    /// If another node has what this one held in a lost store, the one that held it later has it: the other one's claim
-    /// ends, or this one is fenced.
+    /// If another node has the prefix that this one held in a lost store, the later holder keeps it: the other node's claim
+    /// ends, or this node is fenced.
     pub(super) async fn settle_with_holder(
         &self,
         request: &ClaimRequest,
@@ -85,7 +85,8 @@ impl Claims {
         }
     }
 
-    /// Whether `prefix` may be given to who asks: while nodes of a lost store may still come back, only what it held there.
+    /// Whether the node may get `prefix`. While nodes of a lost store may still return, it may get only the prefix that it held
+    /// there.
     pub(super) fn may_hand_out(&self, request: &ClaimRequest, prefix: Prefix) -> Result<(), ClaimError> {
         let held = request.held.as_ref().map(|held| held.prefix);
         if held == Some(prefix) {
@@ -115,7 +116,7 @@ impl Claims {
     }
 }
 
-/// What the node held in another store, while this one may stand in for that.
+/// The node's claim in another store, while this store may replace that one.
 fn held_before<'a>(request: &'a ClaimRequest, meta: &Meta) -> Option<&'a Claim> {
     request.held.as_ref().filter(|held| meta.recovering && held.epoch.incarnation != meta.incarnation)
 }
