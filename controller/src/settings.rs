@@ -87,19 +87,19 @@ struct Keys {
     #[arg(long, env = "SEXTANT_QUARANTINE", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     quarantine: Option<f64>,
-    /// How often a backup is taken by itself, e.g. 30m or 24h (1s to 8760h); never unless set
+    /// Interval between automatic backups, e.g. 30m or 24h (1s to 8760h); default: no automatic backups
     #[arg(long, env = "SEXTANT_BACKUP_EVERY", value_name = "DURATION")]
     #[serde(skip_serializing_if = "Option::is_none")]
     backup_every: Option<String>,
-    /// How many of these backups are kept (1 to 10000; 7 unless set)
+    /// Number of automatic backups that are kept (1 to 10000); default: 7
     #[arg(long, env = "SEXTANT_BACKUP_KEEP", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     backup_keep: Option<usize>,
-    /// Their directory; beside an embedded store unless set, e.g. /var/lib/sextant/controller.redb.backups
+    /// Directory of automatic backups; default: beside an embedded store, e.g. /var/lib/sextant/controller.redb.backups
     #[arg(long, env = "SEXTANT_BACKUP_DIR", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     backup_dir: Option<PathBuf>,
-    /// The most connections of agents and operators (8 to 1000000); as the limit of open files allows unless set
+    /// Maximum number of connections of agents and operators (8 to 1000000); default: as the limit of open files allows
     #[arg(long, env = "SEXTANT_MAX_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<usize>,

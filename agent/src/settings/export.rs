@@ -9,7 +9,7 @@ use super::{Invalid, RouteSettings, check_table, value};
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct ExportKeys {
-    /// Table of an unreachable route for the host prefix, which a routing daemon exports; it exists while the host is announced
+    /// Table of an unreachable route to the host prefix, kept for a routing daemon while the host is announced
     /// [default: no such route]
     #[arg(id = "export-table", long = "export-table", env = "SEXTANT_EXPORT_TABLE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

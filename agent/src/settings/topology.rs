@@ -21,7 +21,7 @@ pub enum Topology {
     /// All hosts on one link: each host has routes to its peers, and refuses packets to unassigned prefixes
     #[default]
     Switched,
-    /// Hosts behind routers, which have all other routes, and refuse packets to unassigned prefixes
+    /// Hosts behind routers: the routers have all other routes, and refuse packets to unassigned prefixes
     Routed,
 }
 

@@ -168,7 +168,7 @@ pub(crate) enum Command {
     /// List the nodes that have not registered since the store replaced an earlier one
     #[command(after_help = "Example:\n  sextant recover --finish")]
     Recover {
-        /// Stop waiting for them; claims that are not in the store have ended
+        /// Close the recovery window; claims that exist only in the lost store end
         #[arg(long)]
         finish: bool,
     },

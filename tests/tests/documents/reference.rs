@@ -7,14 +7,14 @@ use crate::programs;
 
 const HEAD: &str = "# Command line
 
-Made from the programs' own `--help`. After a change there, write this page anew:
+This page is generated from the programs' `--help`. After a change of a help text, generate it again:
 
 ```sh
 SEXTANT_BLESS=1 cargo test -p sextant-tests --test documents the_command_line_page
 ```
 
-Each flag with a variable may also be given by that; a flag wins over it. What the daemons take is also a key of their
-[settings files](configuration.md).
+An environment variable, in parentheses, can replace a flag; if both are set, the flag has precedence. The daemons'
+flags are also keys of their [settings files](configuration.md).
 
 ";
 
