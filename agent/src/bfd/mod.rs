@@ -46,7 +46,7 @@ pub struct Peer {
 pub struct Health {
     /// Its state.
     pub state: State,
-    /// How often the way to the neighbour has failed.
+    /// The number of failures of the path to the neighbour.
     pub failures: u64,
 }
 
@@ -130,7 +130,7 @@ impl Bfd {
         Some((self.health.get(nth)?.clone(), Aim { nth, neighbours }))
     }
 
-    /// Waits for an end that should not be. Cancel safe.
+    /// Waits until BFD ends unexpectedly, and returns the error. Cancel safe.
     pub async fn ended(&mut self) -> BfdError {
         (&mut self.ended).await.unwrap_or(BfdError::Ended)
     }
@@ -198,9 +198,9 @@ impl Line {
     fn changed(&self, to: State, failed: bool) {
         let neighbour = self.neighbour.map(|neighbour| neighbour.ip().to_string()).unwrap_or_default();
         if failed {
-            tracing::warn!(neighbour, "BFD: the way to the neighbour has failed");
+            tracing::warn!(neighbour, "BFD session down: path to the neighbour failed");
         } else {
-            tracing::info!(neighbour, state = ?to, "BFD session");
+            tracing::info!(neighbour, state = ?to, "BFD session state changed");
         }
         self.health.send_modify(|health| {
             health.state = to;

@@ -38,7 +38,7 @@ impl Meters {
             ("bgp_flaps", "Sessions with the neighbour that ended", &self.flaps),
             ("bgp_updates", "UPDATE messages, by direction", &self.updates),
             ("bgp_notifications", "NOTIFICATION messages, by direction", &self.notifications),
-            ("bfd_failures", "Times that the way to the neighbour failed", &self.bfd_failures),
+            ("bfd_failures", "Failures of the path to the neighbour", &self.bfd_failures),
         ];
         for (name, help, family) in counters {
             registry.register(name, help, family.clone());

@@ -267,7 +267,7 @@ async fn accept(listener: &TcpListener, acceptors: &Acceptors) {
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "a BGP connection cannot be taken");
+            tracing::warn!(%error, "BGP connection cannot be accepted");
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     }

@@ -62,13 +62,13 @@ impl Status {
             self.counts.since.set(seconds(unix_ms()));
             self.counts.flaps.inc_by(u64::from(!established));
             self.counts.announced.set(0);
-            tracing::info!(neighbour = self.name, state = word, was, "BGP session");
+            tracing::info!(neighbour = self.name, state = word, was, "BGP session state changed");
         }
     }
 
     /// There is no session, and none is to be.
     pub(super) fn drained(&self) {
-        tracing::info!(neighbour = self.name, "BGP session ended, as the host is drained");
+        tracing::info!(neighbour = self.name, "BGP session ended: host drained");
         self.change(|it| (it.state, it.since_unix_ms) = ("drained".into(), unix_ms()));
     }
 
@@ -130,7 +130,7 @@ impl Status {
     pub(super) fn error(&self, error: String) {
         self.change(|it| {
             if it.error != error {
-                tracing::warn!(neighbour = self.name, error, "BGP neighbour");
+                tracing::warn!(neighbour = self.name, error, "error with a BGP neighbour");
                 it.error = error;
             }
         });

@@ -43,7 +43,7 @@ pub use preview::{Asker, Pending, Preview};
 pub(crate) use text::leads;
 pub use towards::Towards;
 
-/// How long to wait after the kernel's answers broke off.
+/// The delay before a retry after the kernel stopped answering.
 const RETRY: Duration = Duration::from_millis(200);
 /// How long to gather events before a pass, so that a burst makes one pass.
 const GATHER: Duration = Duration::from_millis(2);
@@ -174,7 +174,7 @@ impl Engine {
         self
     }
 
-    /// With the list of problems that all modules share.
+    /// Sets the list of problems that all modules share.
     #[must_use]
     pub fn with_problems(mut self, problems: Problems) -> Self {
         self.problems = problems;
@@ -316,8 +316,8 @@ impl Engine {
         if let Some(news) = self.memory.damping.undone(route.key, unreachable, by, Instant::now()) {
             tracing::warn!(
                 destination = %news.key.destination, by = news.by, times = news.times,
-                "route repeatedly changed by another process; backing off, but for unreachable routes. Find and stop that \
-                 process"
+                "route repeatedly changed by another process; backing off, except for unreachable routes; find and stop \
+                 that process"
             );
         }
     }

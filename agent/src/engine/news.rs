@@ -54,7 +54,7 @@ fn tell_state(before: &Report, now: &Report) {
     if now.held > before.held {
         tracing::warn!(
             held = now.held,
-            "too many peers are gone at once; their routes stay until a person has looked and said `sextant resume`"
+            "too many peers gone at once; their routes are kept until an operator runs `sextant resume`"
         );
     }
     if !before.set_up && now.set_up {

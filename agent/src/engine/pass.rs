@@ -66,7 +66,7 @@ impl Engine {
         self.uplink_findings = uplinks::findings(&self.settings.uplinks, &links, &addresses);
         if uplinks != self.uplinks {
             if let Some(withheld) = self.log.admit(Line::Uplinks, Instant::now()) {
-                tracing::info!(withheld, uplinks = ?uplinks, "uplinks");
+                tracing::info!(withheld, uplinks = ?uplinks, "uplinks changed");
             }
             self.uplinks = uplinks;
             self.memory.failures.forget_all();

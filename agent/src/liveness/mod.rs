@@ -173,7 +173,7 @@ fn log_changes(before: &Verdicts, now: &Verdicts) {
     for hop in now.silent().filter(|hop| !before.is_silent(hop)) {
         tracing::info!(
             ?hop,
-            "next hop does not answer, but its host does on another; next hop removed from routes"
+            "next hop does not answer; removed from routes, as the host answers on another next hop"
         );
     }
     for (node, seen) in now.iter().filter(|(node, seen)| before.get(node) != Some(seen)) {
@@ -182,7 +182,7 @@ fn log_changes(before: &Verdicts, now: &Verdicts) {
                 tracing::info!(%node, "agent gone, host answers; route kept")
             }
             Verdict::Dead => {
-                tracing::warn!(%node, "agent gone, host does not answer; prefix refused")
+                tracing::warn!(%node, "agent gone, host does not answer; packets to its prefix refused")
             }
         }
     }

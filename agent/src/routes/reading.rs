@@ -56,7 +56,7 @@ pub type Foreign = BTreeMap<RouteKey, BTreeSet<RouteProtocol>>;
 /// Reads others' routes out of a dump of all of a table.
 #[derive(Debug, Default)]
 pub struct ForeignReader {
-    /// What was found.
+    /// The routes found so far.
     pub found: Foreign,
 }
 

@@ -362,7 +362,8 @@ fn announce(announcement: &Announcement) -> ToController {
 fn readable_peers(peers: Vec<v1::Peer>) -> impl Iterator<Item = Peer> {
     peers.into_iter().filter_map(|peer| {
         let name = peer.name.clone();
-        let warn = |error: &MessageError| tracing::warn!(node = name, %error, "unreadable node ignored");
+        let warn =
+            |error: &MessageError| tracing::warn!(node = name, %error, "unparseable peer message ignored");
         Peer::try_from(peer).inspect_err(warn).ok()
     })
 }

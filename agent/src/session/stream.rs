@@ -188,7 +188,7 @@ impl Session {
                     return Err(Ended::ClaimLost(*why));
                 }
                 Action::Settle(revision, timeout) => {
-                    tracing::info!(revision = %revision, ?timeout, "draining; waiting for peers to withdraw");
+                    tracing::info!(revision = %revision, ?timeout, "draining; waiting for peers to withdraw routes");
                     following.settling = Some(self.settle(following.link, *revision, *timeout)).into();
                 }
                 Action::Announce(announcement) => {

@@ -24,7 +24,8 @@ use super::{
 const ANSWER: usize = 2048;
 /// More messages in one datagram are not faster, and block the thread for more than a millisecond.
 const MOST_MESSAGES: usize = 256;
-/// A datagram of this size fits into the default send buffer, even if the last message adds its maximum of 64 KiB.
+/// The size, in bytes, at which a datagram takes no further message. It fits into the default send buffer even if the
+/// last message adds its maximum of 64 KiB.
 const MOST_BYTES: usize = 64 << 10;
 /// The kernel has queued all answers when the send returns: after this time there will be none.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);

@@ -24,7 +24,7 @@ fn path(hop: u8) -> Arc<ReceivedPath> {
     })
 }
 
-/// The next hop's last octet of each prefix that has a path.
+/// Each prefix that has a path, with the last group of its next hop.
 fn text(rib: &Rib) -> String {
     let line = |(prefix, path): (Prefix, Arc<ReceivedPath>)| {
         let hop = path.hop.global.unwrap().segments()[7];
