@@ -47,7 +47,7 @@ pub enum PoolsError {
         /// What was asked for.
         to: Prefix,
     },
-    /// The grown pool cannot be.
+    /// The grown pool is invalid.
     #[error(transparent)]
     Pool(#[from] sextant_proto::PoolError),
     /// Claims or reservations are in the grown part.

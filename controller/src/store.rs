@@ -43,7 +43,7 @@ pub async fn open(registry: &SharedRegistry, keys: &Keys) -> Result<Meta, Regist
             vec![Op::put(&key, meta.encode()), MarkRecord { granted_to: None }.op(keys, rand::random())];
         match registry.commit(Txn { guards: vec![Guard::Absent(key.clone())], ops }).await {
             Ok(Outcome::Committed(_)) => {
-                tracing::info!(store = registry.describe(), incarnation = %meta.incarnation, "new store");
+                tracing::info!(store = registry.describe(), incarnation = %meta.incarnation, "new store created");
                 return Ok(meta);
             }
             // Another controller was faster, or nobody knows: read back.
@@ -195,7 +195,7 @@ pub async fn finish(
             Ok(Outcome::Committed(revision)) => {
                 tracing::info!(
                     silent = silent.len(),
-                    "recovery window closed: claims of the lost store that are not in this one have ended"
+                    "recovery window closed; claims that exist only in the lost store have ended"
                 );
                 return Ok(Finished { revision, was_open: true, silent });
             }

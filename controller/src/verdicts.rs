@@ -129,7 +129,7 @@ fn tell(step: &Step) {
         Step::Put(node, VerdictRecord { forwarding: true, .. }) => {
             tracing::info!(%node, "forwarding without agent: the host answers its peers");
         }
-        Step::Put(node, _) => tracing::warn!(%node, "dead: the host answers no agent of this controller"),
+        Step::Put(node, _) => tracing::warn!(%node, "host dead: it answers no agent of this controller"),
         Step::Delete(node) => tracing::info!(%node, "verdict on host cleared"),
     }
 }

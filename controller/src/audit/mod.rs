@@ -148,7 +148,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// That this was done.
+    /// An event of the kind `what`, without node, prefix, pool or detail.
     pub fn new(what: What) -> Self {
         Self { what, node: None, prefix: None, pool: None, detail: String::new() }
     }

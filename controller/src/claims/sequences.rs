@@ -160,7 +160,7 @@ impl Sequence {
         }
     }
 
-    /// Restores, and closes the recovery window; or all stays as it was.
+    /// Restores the backup and closes the recovery window; checks that a refused restore changes nothing.
     async fn restore(&self, backup: &Backup) {
         let claims = &self.it.claims;
         let Claims { registry, keys, index, by, .. } = claims;

@@ -95,7 +95,7 @@ impl AdminService for Admin {
         let v1::DrainPoolRequest { name, undrain } = request.into_inner();
         let name: PoolName = convert::parse("name", &name).map_err(malformed)?;
         let revision = self.services.pools.by(&by).drain(&name, !undrain).await?.0;
-        tracing::info!(pool = %name, draining = !undrain, "pool closed to new claims or opened");
+        tracing::info!(pool = %name, draining = !undrain, "pool drain state changed");
         Ok(Response::new(v1::DrainPoolResponse { revision }))
     }
 
@@ -222,7 +222,7 @@ impl AdminService for Admin {
             control::put(&self.services.registry, &self.services.keys, false, &self.changes(&request)?)
                 .await?
                 .0;
-        tracing::warn!("resumed");
+        tracing::warn!("resumed; agents apply all changes");
         Ok(Response::new(v1::ResumeResponse { revision }))
     }
 

@@ -54,7 +54,7 @@ pub(super) async fn admit(
     Err(Status::unavailable(format!("other agents of node {node} keep connecting; try again")))
 }
 
-/// The other controller that has a session of another run of the node's agent, with the instance id of that run.
+/// The controller and the instance id of a session that another run of the node's agent has with another controller.
 fn elsewhere(
     services: &Services,
     node: &NodeName,

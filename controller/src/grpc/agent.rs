@@ -91,7 +91,7 @@ impl AgentService for Agents {
                 Outcome::Granted((&claim).into())
             }
             Granted::Fenced(reason) => {
-                tracing::info!(node = %request.node, reason, "fenced");
+                tracing::info!(node = %request.node, reason, "claim refused: node fenced");
                 Outcome::Fenced(v1::Fenced { reason })
             }
         };

@@ -15,7 +15,7 @@ pub(crate) struct Reservation {
     pub(crate) reason: String,
     pub(crate) created_unix_ms: u64,
     pub(crate) pool: String,
-    /// Its node holds it.
+    /// Whether the node holds the reserved prefix.
     pub(crate) claimed: bool,
 }
 

@@ -127,7 +127,7 @@ struct Goal<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Reached,
-    /// Its agent is working on it.
+    /// The node's agent is connected; the goal is not reached yet.
     Working,
     /// Its agent is not connected.
     Disconnected,
