@@ -39,13 +39,13 @@ pub struct BgpNeighbour {
     pub remote_as: u32,
     /// `connecting`, `opening` or `established`.
     pub state: String,
-    /// Since when.
+    /// The time at which the state began, in milliseconds since the Unix epoch.
     pub since_unix_ms: u64,
     /// UPDATE messages sent in this session.
     pub sent: u64,
     /// UPDATE messages received in this session.
     pub received: u64,
-    /// What went wrong last, or nothing.
+    /// The last error; empty if there was none.
     pub error: String,
     /// The BFD state: `admin-down`, `down`, `init`, `up`; empty without BFD.
     pub bfd: String,
@@ -91,7 +91,7 @@ pub struct Peer {
 pub struct InterfaceAddress {
     /// The address.
     pub addr: Ipv6Addr,
-    /// The prefix that is on-link with it.
+    /// The on-link prefix of the address.
     pub on_link: Prefix,
 }
 

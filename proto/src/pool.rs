@@ -26,7 +26,7 @@ const MAX_CONTAINER_LEN: u8 = 126;
 /// The longest container prefix whose addresses can end in a container's MAC.
 const MAX_MAC_LEN: u8 = 80;
 
-/// Why a pool cannot be.
+/// Why a pool is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
     /// The pool is longer than `/64`.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Something that can be run by name.
+/// A benchmark or soak test.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     /// Its name on the command line.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// More transitions than this within [`WINDOW`] are a loop.
 const MOST: usize = 3;
-/// The observed time.
+/// The period within which transitions are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 /// A loop ends after this time without its transition.
 const QUIET: Duration = Duration::from_secs(25);

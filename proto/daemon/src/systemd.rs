@@ -46,7 +46,7 @@ fn notify(state: NotifyState<'_>) {
     }
 }
 
-/// The sign of life of a main loop.
+/// The time of a main loop's last iteration.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
     last: Arc<Mutex<Instant>>,

@@ -17,7 +17,7 @@ pub struct MessageError {
 }
 
 impl MessageError {
-    /// `field` is what is wrong, as the .proto file calls it; `problem` says how.
+    /// An error about `field`, named as in the .proto file; `problem` is the reason.
     pub fn new(field: &'static str, problem: impl ToString) -> Self {
         Self { field, problem: problem.to_string() }
     }

@@ -65,7 +65,7 @@ impl<'a> Holding<'a> {
         (self.held.epoch, until)
     }
 
-    /// The first of those that have surely ended it.
+    /// The earliest operation that has certainly ended the claim.
     pub(super) fn ended_by(&self) -> Option<&'a Operation> {
         let surely = |end: &&Operation| matches!(end.answer, Answer::Ended(_)) && end.from > self.known;
         self.ends.iter().copied().filter(surely).min_by_key(|end| end.to)

@@ -54,7 +54,7 @@ pub enum Answer {
         /// Since when: the claim's create revision.
         epoch: Revision,
     },
-    /// The claim that it named has ended.
+    /// The claim that the request named has ended.
     Fenced,
     /// The node or its claim has ended; at this revision, if known.
     Ended(Option<Revision>),

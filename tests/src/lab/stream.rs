@@ -42,7 +42,7 @@ pub struct StreamReport {
     pub echoed: u64,
     /// The datagrams that returned.
     pub received: u64,
-    /// The numbers, from 0, of the datagrams that did not return. A number times the interval is the time of sending.
+    /// The numbers of the datagrams that did not return. Datagram `n` was sent `n` intervals after the start.
     pub lost: Vec<u64>,
     /// The time between two datagrams.
     pub interval: Duration,
