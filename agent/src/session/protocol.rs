@@ -34,6 +34,9 @@ pub(super) enum Lost {
     StoreReplaced,
     #[error("the node has a newer claim")]
     NewerClaim,
+    /// In one history, a view that has reached a claim's revision has no older claim of the node.
+    #[error("the view is of another history of the store")]
+    OtherHistory,
     #[error("the node is not in the store")]
     NotInStore,
 }
@@ -154,7 +157,8 @@ impl Protocol {
             return None;
         }
         match view.peer(&self.node) {
-            Some(own) if own.claimed != epoch.revision => Some(Lost::NewerClaim),
+            Some(own) if own.claimed < epoch.revision => Some(Lost::OtherHistory),
+            Some(own) if own.claimed > epoch.revision => Some(Lost::NewerClaim),
             None if view.is_complete() || self.own.is_some() => Some(Lost::NotInStore),
             _ => None,
         }
@@ -417,7 +421,7 @@ mod tests {
             assert!(fixture.change(Change::Peer(newer)).is_empty(), "13: {before:?}");
             assert_eq!(fixture.report(13, false), [Action::Announce(announcement()), ack(13)], "{before:?}");
         }
-        // A resumed stream without a delta: the retained view is newer than the claim, and counts.
+        // A resumed stream without a delta: the retained view is newer than the claim, and is of another history.
         let mut fixture = Fixture::new();
         fixture.change(Change::Peer(peer(NodeState::Ready)));
         let mut of = |revision, node: &str| {
@@ -426,7 +430,7 @@ mod tests {
             fixture.protocol.on_view(&fixture.view)
         };
         assert!(of(4, "host1").is_empty(), "the claim of the view");
-        assert_eq!(of(9, "host1"), [Action::Reclaim(Lost::NewerClaim)]);
+        assert_eq!(of(9, "host1"), [Action::Reclaim(Lost::OtherHistory)]);
         assert_eq!(of(11, "host2"), [Action::Reclaim(Lost::NotInStore)]);
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::{
     Answer, Ended, Question, Session,
     link::{Incoming, Link, LinkError, SyncStream},
-    protocol::{Action, Protocol, Reports},
+    protocol::{Action, Lost, Protocol, Reports},
 };
 use crate::settings::Role;
 
@@ -185,6 +185,10 @@ impl Session {
         for action in actions {
             match &action {
                 Action::Reclaim(why) => {
+                    // The controllers have heard of that history in this stream's hello.
+                    if *why == Lost::OtherHistory {
+                        self.view.disown();
+                    }
                     return Err(Ended::ClaimLost(*why));
                 }
                 Action::Settle(revision, timeout) => {
