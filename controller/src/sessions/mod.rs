@@ -4,7 +4,9 @@
 //! have been silent for `down_after`. If the controller dies, its lease expires, and with it the sessions of the agents that
 //! have not moved to another controller.
 
+mod attachment;
 mod book;
+mod ending;
 mod lease;
 #[cfg(test)]
 mod tests;
@@ -25,14 +27,16 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-pub use self::lease::Replaces;
+pub use self::{
+    attachment::{Attachment, NewSession},
+    lease::Replaces,
+};
 
-use self::book::{Book, Going, Present, StreamId, Superseded};
+use self::book::{Book, Present};
 use crate::{
-    audit::{Actor, Event, What},
     index::Index,
     keys::Keys,
-    records::{NodeRecord, Record, SessionRecord, unix_ms},
+    records::{Record, SessionRecord, unix_ms},
     registry::{Entry, Guard, KeyRange, LeaseId, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
@@ -76,23 +80,6 @@ struct Shared {
     /// Since when it is not ready.
     unready_since_unix_ms: Mutex<Option<u64>>,
     heartbeat: Heartbeat,
-}
-
-/// An agent's stream, from hello to end.
-pub struct Attachment {
-    sessions: Sessions,
-    node: NodeName,
-    instance: Option<InstanceId>,
-    stream: StreamId,
-    last_frame: Instant,
-    superseded: Superseded,
-}
-
-/// A session to be put into the store.
-pub struct NewSession {
-    /// The operation that puts it.
-    pub op: Op,
-    lease: LeaseId,
 }
 
 /// The stream of another run of a node's agent; see [`Sessions::other_run`].
@@ -363,66 +350,6 @@ impl Sessions {
         Ok(())
     }
 
-    async fn end_lost(&self, outage: &mut Outage) {
-        let lost = self.book().lost(Instant::now(), self.shared.down_after);
-        for (node, going) in lost {
-            // Each may take as long as a store that does not answer.
-            self.shared.heartbeat.beat();
-            match going {
-                Going::Stopped => {
-                    tracing::info!(%node, "agent stopped; its claim and its peers' routes stay")
-                }
-                Going::Lost => tracing::warn!(
-                    %node, "agent lost: no message for down_after; its claim and its peers' routes stay"
-                ),
-            }
-            if let Err(error) = self.end_session(&node, going).await {
-                // The lease ends it in the end; until then it is shown as up.
-                if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
-                    tracing::warn!(%node, %error, failures, for_secs, "sessions of lost agents cannot be ended; retrying");
-                }
-            }
-        }
-    }
-
-    /// Ends the node's session if it still belongs to this controller.
-    async fn end_session(&self, node: &NodeName, going: Going) -> Result<(), RegistryError> {
-        let key = self.shared.keys.session(node);
-        let Some(entry) = self.entry(&key).await? else { return Ok(()) };
-        // Ending earlier sessions may have taken long: an agent that is back keeps its session, old or put again. An agent that
-        // returns from here on puts it again, which makes the guard fail.
-        if !self.is_mine(&entry) || self.book().is_back(node, entry.lease) {
-            return Ok(());
-        }
-        let ended =
-            Txn { guards: vec![Guard::Unchanged(key.clone(), entry.modified)], ops: vec![Op::Delete(key)] };
-        let stop_record = match going {
-            Going::Stopped => self.stopped(node).await?,
-            Going::Lost => None,
-        };
-        if let Some((unchanged, ops)) = stop_record {
-            let mut with_it = ended.clone();
-            with_it.guards.push(unchanged);
-            with_it.ops.extend(ops);
-            if let Outcome::Committed(_) = self.shared.registry.commit(with_it).await? {
-                return Ok(());
-            }
-        }
-        self.shared.registry.commit(ended).await.map(|_| ())
-    }
-
-    /// The operation that records that the node's agent was stopped; none for a router, which has no record.
-    async fn stopped(&self, node: &NodeName) -> Result<Option<(Guard, [Op; 2])>, RegistryError> {
-        let key = self.shared.keys.node(node);
-        let Some(entry) = self.entry(&key).await? else { return Ok(None) };
-        let Ok(record) = NodeRecord::decode(&entry.value) else { return Ok(None) };
-        let event = Event::new(What::Stopped).node(node).prefix(record.prefix).pool(&record.pool);
-        let stopped = NodeRecord { stopped_unix_ms: unix_ms(), ..record };
-        let by = Actor::new(&format!("agent of {node}"));
-        let ops = [Op::put(key.clone(), stopped.encode()), event.op(&self.shared.keys, &by)];
-        Ok(Some((Guard::Unchanged(key, entry.modified), ops)))
-    }
-
     async fn entry(&self, key: &str) -> Result<Option<Entry>, RegistryError> {
         Ok(self.shared.registry.list(&KeyRange::key(key)).await?.entries.pop())
     }
@@ -439,66 +366,4 @@ impl Sessions {
 
 fn incarnation(index: &Index) -> Incarnation {
     index.read(|state| state.meta().incarnation)
-}
-
-impl Attachment {
-    /// The agent has sent a message.
-    pub fn heard(&mut self) {
-        self.last_frame = Instant::now();
-    }
-
-    /// The time since the agent's last message.
-    pub fn silence(&self) -> Duration {
-        self.last_frame.elapsed()
-    }
-
-    /// The agent has reported that it stops.
-    pub fn stops(&self) {
-        self.sessions.book().stops(&self.node, self.stream);
-    }
-
-    /// The operation that puts the agent's session into the store; `None` if it is there already.
-    ///
-    /// # Errors
-    /// If the store has granted no lease.
-    pub async fn session(&self) -> Result<Option<NewSession>, RegistryError> {
-        let mut lease = self.sessions.shared.lease.subscribe();
-        let lease = lease.wait_for(Option::is_some).await.ok().and_then(|lease| *lease);
-        let lease = lease.ok_or_else(|| RegistryError::Unavailable("no lease yet; try again".into()))?;
-        let stands = self.sessions.book().has_session(&self.node, lease);
-        let op = || self.sessions.session_op(&self.node, lease, self.instance);
-        Ok((!stands).then(|| NewSession { op: op(), lease }))
-    }
-
-    /// Puts the agent's session into the store in a transaction of its own, unless it is there already.
-    ///
-    /// # Errors
-    /// If the store refuses it.
-    pub async fn put_session(&self) -> Result<(), RegistryError> {
-        match self.session().await? {
-            Some(session) => self.sessions.put_session(&self.node, session.lease, self.instance).await,
-            None => Ok(()),
-        }
-    }
-
-    /// The session was put.
-    pub fn session_put(&self, session: &NewSession) {
-        self.sessions.book().session_put(&self.node, session.lease, self.instance);
-    }
-
-    /// Waits until a newer stream of the same node exists; must not be called again after that. Cancel safe.
-    pub async fn superseded(&mut self) {
-        let _dropped = (&mut self.superseded).await;
-    }
-
-    /// Whether this stream is the node's newest.
-    pub fn is_current(&self) -> bool {
-        self.sessions.book().is_current(&self.node, self.stream)
-    }
-}
-
-impl Drop for Attachment {
-    fn drop(&mut self) {
-        self.sessions.book().detach(&self.node, self.stream, self.last_frame);
-    }
 }

@@ -1,7 +1,8 @@
-use sextant_proto::{NodeId, NodeState};
+use sextant_proto::{NodeId, NodeState, Prefix};
 
 use super::*;
 use crate::audit::{Actor, Event as Noted, What};
+use crate::records::ClaimRecord;
 
 fn entry(key: String, value: Bytes, revision: u64) -> Entry {
     Entry { key, value, created: Revision(revision), modified: Revision(revision), lease: None }

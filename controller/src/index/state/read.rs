@@ -1,0 +1,125 @@
+//! Reads the index's content.
+
+use std::collections::BTreeMap;
+
+use sextant_proto::{Control, Mark, NodeName, Peer, Pool, PoolName, Prefix, Revision};
+
+use super::{State, View};
+use crate::{
+    elapsed::Elapsed,
+    index::Holdings,
+    lineage::History,
+    records::{
+        ClaimRecord, ControllerRecord, DoubtRecord, Meta, NodeRecord, RemovalsRecord, SessionRecord,
+        VerdictRecord,
+    },
+    registry::Guard,
+};
+
+impl State {
+    /// The last revision with changes for agents.
+    pub fn published(&self) -> Revision {
+        self.published
+    }
+
+    /// The store's own record.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The marks of the store's history.
+    pub fn lineage(&self) -> &History {
+        &self.lineage
+    }
+
+    /// Nodes with a doubt, and their doubts.
+    pub fn doubts(&self) -> impl Iterator<Item = (&NodeName, &DoubtRecord)> {
+        let here = self.meta.incarnation;
+        self.doubts.iter().map(|(node, view)| (node, &view.record)).filter(move |(_, doubt)| doubt.of == here)
+    }
+
+    /// The last mark of the store's history, as it is sent to agents.
+    pub fn mark(&self) -> Option<Mark> {
+        let (id, revision) = self.lineage.latest()?;
+        Some(Mark { incarnation: self.meta.incarnation, revision, id })
+    }
+
+    /// Guards that hold while the store is the one of this state: neither wiped, nor replaced, nor reverted to before the last
+    /// mark.
+    pub fn same_store(&self) -> Vec<Guard> {
+        let mark = self.lineage.latest();
+        let mark = mark.map(|(id, revision)| Guard::Unchanged(self.keys.mark(id), revision));
+        self.same_record().into_iter().chain(mark).collect()
+    }
+
+    /// A guard that holds while the store's own record is unchanged.
+    pub fn same_record(&self) -> Vec<Guard> {
+        vec![Guard::Holds(self.keys.meta(), self.meta_value.clone())]
+    }
+
+    /// How long the store has been served, once that is counted.
+    pub fn elapsed(&self) -> Option<&View<Elapsed>> {
+        self.elapsed.as_ref()
+    }
+
+    /// The control settings of all agents.
+    pub fn control(&self) -> Control {
+        self.control
+    }
+
+    /// Announced nodes whose claims ended recently.
+    pub fn removals(&self) -> Option<&View<RemovalsRecord>> {
+        self.removals.as_ref()
+    }
+
+    /// All pools.
+    pub fn pools(&self) -> &BTreeMap<PoolName, View<Pool>> {
+        &self.pools
+    }
+
+    /// All claims.
+    pub fn claims(&self) -> &BTreeMap<Prefix, View<ClaimRecord>> {
+        self.holdings.claims()
+    }
+
+    /// The occupied parts of the pools.
+    pub fn holdings(&self) -> &Holdings {
+        &self.holdings
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &BTreeMap<NodeName, View<NodeRecord>> {
+        &self.nodes
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> &BTreeMap<NodeName, View<SessionRecord>> {
+        &self.sessions
+    }
+
+    /// All controllers.
+    pub fn controllers(&self) -> &BTreeMap<String, View<ControllerRecord>> {
+        &self.controllers
+    }
+
+    /// The verdicts on nodes without an agent, by node and controller.
+    pub fn verdicts(&self) -> &BTreeMap<(NodeName, String), View<VerdictRecord>> {
+        &self.verdicts
+    }
+
+    /// The combined verdict on `node`: forwarding, if any controller's agents see it forwarding. The time is that of
+    /// the first such verdict.
+    pub fn verdict(&self, node: &NodeName) -> Option<VerdictRecord> {
+        let of_node = self.verdicts.range((node.clone(), String::new())..);
+        let records: Vec<_> =
+            of_node.take_while(|((of, _), _)| of == node).map(|(_, verdict)| verdict.record).collect();
+        let forwarding = records.iter().any(|record| record.forwarding);
+        let agreeing = records.into_iter().filter(|record| record.forwarding == forwarding);
+        agreeing.min_by_key(|record| record.since_unix_ms)
+    }
+
+    /// The agents' view of all nodes.
+    pub fn peers(&self) -> &BTreeMap<NodeName, Peer> {
+        &self.peers
+    }
+}

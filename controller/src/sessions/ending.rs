@@ -1,0 +1,74 @@
+//! Ends the sessions of agents that were lost or have stopped.
+
+use sextant_daemon::{Failing, Outage};
+use sextant_proto::NodeName;
+use tokio::time::Instant;
+
+use super::{Sessions, book::Going};
+use crate::{
+    audit::{Actor, Event, What},
+    records::{NodeRecord, Record, unix_ms},
+    registry::{Guard, Op, Outcome, RegistryError, Txn},
+};
+
+impl Sessions {
+    pub(super) async fn end_lost(&self, outage: &mut Outage) {
+        let lost = self.book().lost(Instant::now(), self.shared.down_after);
+        for (node, going) in lost {
+            // Each may take as long as a store that does not answer.
+            self.shared.heartbeat.beat();
+            match going {
+                Going::Stopped => {
+                    tracing::info!(%node, "agent stopped; its claim and its peers' routes stay")
+                }
+                Going::Lost => tracing::warn!(
+                    %node, "agent lost: no message for down_after; its claim and its peers' routes stay"
+                ),
+            }
+            if let Err(error) = self.end_session(&node, going).await {
+                // The lease ends it in the end; until then it is shown as up.
+                if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+                    tracing::warn!(%node, %error, failures, for_secs, "sessions of lost agents cannot be ended; retrying");
+                }
+            }
+        }
+    }
+
+    /// Ends the node's session if it still belongs to this controller.
+    async fn end_session(&self, node: &NodeName, going: Going) -> Result<(), RegistryError> {
+        let key = self.shared.keys.session(node);
+        let Some(entry) = self.entry(&key).await? else { return Ok(()) };
+        // Ending earlier sessions may have taken long: an agent that is back keeps its session, old or put again. An agent that
+        // returns from here on puts it again, which makes the guard fail.
+        if !self.is_mine(&entry) || self.book().is_back(node, entry.lease) {
+            return Ok(());
+        }
+        let ended =
+            Txn { guards: vec![Guard::Unchanged(key.clone(), entry.modified)], ops: vec![Op::Delete(key)] };
+        let stop_record = match going {
+            Going::Stopped => self.stopped(node).await?,
+            Going::Lost => None,
+        };
+        if let Some((unchanged, ops)) = stop_record {
+            let mut with_it = ended.clone();
+            with_it.guards.push(unchanged);
+            with_it.ops.extend(ops);
+            if let Outcome::Committed(_) = self.shared.registry.commit(with_it).await? {
+                return Ok(());
+            }
+        }
+        self.shared.registry.commit(ended).await.map(|_| ())
+    }
+
+    /// The operation that records that the node's agent was stopped; none for a router, which has no record.
+    async fn stopped(&self, node: &NodeName) -> Result<Option<(Guard, [Op; 2])>, RegistryError> {
+        let key = self.shared.keys.node(node);
+        let Some(entry) = self.entry(&key).await? else { return Ok(None) };
+        let Ok(record) = NodeRecord::decode(&entry.value) else { return Ok(None) };
+        let event = Event::new(What::Stopped).node(node).prefix(record.prefix).pool(&record.pool);
+        let stopped = NodeRecord { stopped_unix_ms: unix_ms(), ..record };
+        let by = Actor::new(&format!("agent of {node}"));
+        let ops = [Op::put(key.clone(), stopped.encode()), event.op(&self.shared.keys, &by)];
+        Ok(Some((Guard::Unchanged(key, entry.modified), ops)))
+    }
+}
