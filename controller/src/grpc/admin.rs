@@ -340,7 +340,6 @@ impl AdminService for Admin {
 
 impl Admin {
     /// The actor of a change. Refuses changes while the store is partly restored.
-    #[allow(clippy::result_large_err)]
     fn changes<T>(&self, request: &Request<T>) -> Result<Actor, Status> {
         serves(&self.services.index)?;
         actor(request)
@@ -397,12 +396,10 @@ impl Waiter {
     }
 }
 
-#[allow(clippy::result_large_err)]
 fn administers(extensions: &Extensions) -> Result<(), Status> {
     principal(extensions)?.may_administer()
 }
 
-#[allow(clippy::result_large_err)]
 fn parse_reservation(message: Option<v1::Reservation>) -> Result<(Prefix, ReservationRecord), Status> {
     let v1::Reservation { prefix, node, reason, .. } = message.unwrap_or_default();
     let node = (!node.is_empty()).then(|| node_name(&node)).transpose()?;
@@ -410,7 +407,6 @@ fn parse_reservation(message: Option<v1::Reservation>) -> Result<(Prefix, Reserv
     Ok((prefix, ReservationRecord { node, reason, created_unix_ms: unix_ms() }))
 }
 
-#[allow(clippy::result_large_err)]
 fn node_name(name: &str) -> Result<NodeName, Status> {
     convert::parse("node", name).map_err(malformed)
 }

@@ -159,7 +159,6 @@ pub(super) fn names(nodes: &[NodeName]) -> Vec<String> {
     nodes.iter().map(ToString::to_string).collect()
 }
 
-#[allow(clippy::result_large_err)]
 fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
     let v1::ClaimRequest { node, node_id, pool, held, host_len } = message;
     let pool = (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose();
@@ -172,7 +171,6 @@ fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
     })
 }
 
-#[allow(clippy::result_large_err)]
 pub(super) fn parse_holder(node: &str, node_id: &[u8], epoch: Option<v1::Epoch>) -> Result<Holder, Status> {
     Ok(Holder {
         node: convert::parse("node", node).map_err(malformed)?,

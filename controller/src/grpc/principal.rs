@@ -39,7 +39,6 @@ impl fmt::Display for Principal {
 }
 
 /// Refuses calls while the store is partly restored.
-#[allow(clippy::result_large_err)]
 pub(super) fn serves(index: &Index) -> Result<(), Status> {
     if index.read(|state| state.meta().restoring) {
         return Err(Status::unavailable(HALF_RESTORED));
@@ -48,7 +47,6 @@ pub(super) fn serves(index: &Index) -> Result<(), Status> {
 }
 
 /// The actor of a call for the audit: its principal and address.
-#[allow(clippy::result_large_err)]
 pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Status> {
     let caller = principal(request.extensions())?;
     Ok(match request.remote_addr() {
@@ -58,14 +56,13 @@ pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Status> {
 }
 
 /// The principal of a call over plain text.
-#[allow(clippy::result_large_err, clippy::unnecessary_wraps)]
+#[allow(clippy::unnecessary_wraps)]
 pub(super) fn insecure(mut request: Request<()>) -> Result<Request<()>, Status> {
     request.extensions_mut().insert(Principal::Insecure);
     Ok(request)
 }
 
 /// The principal of a call.
-#[allow(clippy::result_large_err)]
 pub(super) fn principal(extensions: &Extensions) -> Result<&Principal, Status> {
     extensions.get().ok_or_else(|| Status::unauthenticated("the call has no principal"))
 }

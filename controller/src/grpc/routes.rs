@@ -7,7 +7,6 @@ use super::Services;
 use crate::{acks::Applied, index::State, records::NodeRecord};
 
 /// The routes of `only`, or of all announced nodes.
-#[allow(clippy::result_large_err)]
 pub(super) fn list(services: &Services, only: Option<&NodeName>) -> Result<Vec<v1::Route>, Status> {
     services.index.read(|state| {
         if let Some(name) = only.filter(|name| !state.nodes().contains_key(name)) {

@@ -70,7 +70,6 @@ enum Follower {
 }
 
 impl Follower {
-    #[allow(clippy::result_large_err)]
     fn parse(hello: &v1::Hello) -> Result<Self, Status> {
         match hello.role() {
             v1::Role::Router => Ok(Self::Router(convert::parse("node", &hello.node).map_err(malformed)?)),
@@ -88,7 +87,6 @@ impl Follower {
     }
 
     /// Sessions are keyed by name: a router must not use the name of a host.
-    #[allow(clippy::result_large_err)]
     fn check_name(&self, services: &Services) -> Result<(), Status> {
         let taken =
             |name| services.index.read(|state| state.nodes().get(name).map(|node| node.record.prefix));
@@ -104,7 +102,6 @@ impl Follower {
     }
 
     /// The holder of the claim; an error for a router, which holds none.
-    #[allow(clippy::result_large_err)]
     fn holder(&self) -> Result<&Holder, Status> {
         match self {
             Self::Host(holder) => Ok(holder),
