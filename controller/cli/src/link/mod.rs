@@ -73,6 +73,13 @@ enum CallError {
     Refused(Failure),
 }
 
+/// Whether a call may be executed more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Permitted,
+    Forbidden,
+}
+
 /// The controllers.
 pub(crate) struct Link {
     endpoints: Vec<Endpoint>,
@@ -106,17 +113,7 @@ impl Link {
         timeout: Duration,
         call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
-        let mut reasons = Vec::new();
-        for _ in 0..self.endpoints.len() {
-            match self.attempt(timeout, &call).await {
-                Ok(answer) => return Ok(answer),
-                Err(CallError::Refused(failure)) => return Err(failure),
-                Err(CallError::NotReceived(why) | CallError::Unavailable(why) | CallError::Lost(why)) => {
-                    self.use_next(&mut reasons, &why);
-                }
-            }
-        }
-        Err(Failure::Unavailable(reasons.join("; ")))
+        self.try_each(timeout, Repeat::Permitted, call).await
     }
 
     /// A call that must be executed at most once.
@@ -132,21 +129,31 @@ impl Link {
         timeout: Duration,
         call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
+        self.try_each(timeout, Repeat::Forbidden, call).await
+    }
+
+    /// Tries one controller after the other, until one answers or a repetition is forbidden.
+    async fn try_each<R>(
+        &mut self,
+        timeout: Duration,
+        repeat: Repeat,
+        call: impl AsyncFn(Client) -> Result<Response<R>, Status>,
+    ) -> Result<R, Failure> {
         let mut reasons = Vec::new();
         for _ in 0..self.endpoints.len() {
-            match self.attempt(timeout, &call).await {
+            let (why, executed_perhaps) = match self.attempt(timeout, &call).await {
                 Ok(answer) => return Ok(answer),
                 Err(CallError::Refused(failure)) => return Err(failure),
-                Err(CallError::NotReceived(why)) => self.use_next(&mut reasons, &why),
-                Err(CallError::Unavailable(why)) => {
-                    self.use_next(&mut reasons, &why);
-                    break;
+                Err(CallError::NotReceived(why)) => (why, false),
+                Err(CallError::Unavailable(why)) => (why, true),
+                Err(CallError::Lost(why)) if repeat == Repeat::Forbidden => {
+                    (format!("{why}; the change may have been made: check with `sextant status`"), true)
                 }
-                Err(CallError::Lost(why)) => {
-                    let why = format!("{why}; the change may have been made: check with `sextant status`");
-                    self.use_next(&mut reasons, &why);
-                    break;
-                }
+                Err(CallError::Lost(why)) => (why, true),
+            };
+            self.use_next(&mut reasons, &why);
+            if executed_perhaps && repeat == Repeat::Forbidden {
+                break;
             }
         }
         Err(Failure::Unavailable(reasons.join("; ")))
