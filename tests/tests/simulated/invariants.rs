@@ -26,6 +26,10 @@ const LEAVE: Duration = Duration::from_secs(10);
 /// For how long a host must be away, or back, for that to be known everywhere.
 const KNOWN: Duration = Duration::from_secs(8);
 
+/// For how long an agent waits for the answer of a controller that has accepted its connection and is frozen, before it tries
+/// the next one.
+const UNANSWERED: Duration = Duration::from_secs(12);
+
 /// What is known of the world so far.
 pub struct Watch {
     keys: Keys,
@@ -143,9 +147,10 @@ impl Watch {
         let is_recovering = self.is_recovering(world);
         let was_recovering = std::mem::replace(&mut self.recovering, is_recovering);
         let closed = was_recovering && !self.recovering;
+        let patience = if world.has_frozen_controller() { KNOWN + UNANSWERED } else { KNOWN };
         for host in 0..HOSTS {
             let known = &self.hosts[host];
-            let back = known.live_since.is_some_and(|at| at + KNOWN < world.now);
+            let back = known.live_since.is_some_and(|at| at + patience < world.now);
             let held_down = match (known.unheard_since, self.hold_down) {
                 (Some(at), Some(hold_down)) => at + hold_down < world.now,
                 _ => false,

@@ -196,6 +196,11 @@ impl World {
         runs && *seat.line.borrow() == Link::Up
     }
 
+    /// Whether a controller runs, and does not get on.
+    pub fn has_frozen_controller(&self) -> bool {
+        self.controllers.iter().any(|seat| seat.process.as_ref().is_some_and(|process| process.is_frozen()))
+    }
+
     /// Whether this host's agent runs, and reaches a controller that works.
     pub fn is_live(&self, host: usize) -> bool {
         let runs = self.hosts[host].agent.as_ref().is_some_and(|process| !process.is_frozen());

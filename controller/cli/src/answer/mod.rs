@@ -236,6 +236,11 @@ pub(crate) struct Waited {
 }
 
 impl Cluster {
+    /// Whether a controller has reported a problem of its own, or does not see the store.
+    pub(crate) fn has_failing_controller(&self) -> bool {
+        self.stale || self.controllers.iter().any(|controller| !controller.problems.is_empty())
+    }
+
     /// The queried controller; none if it has an older version, which does not report it.
     pub(crate) fn asked(&self) -> Option<&Controller> {
         self.controllers.iter().find(|controller| controller.asked)

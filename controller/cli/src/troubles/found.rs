@@ -27,6 +27,9 @@ pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     }
     found.extend(cluster.pools.iter().filter_map(exhausted));
     found.extend(cluster.nodes.iter().filter_map(down));
+    // A controller that fails is the reason, and is reported itself.
+    let doubtful = cluster.nodes.iter().filter(|node| node.unknown && !cluster.has_failing_controller());
+    found.extend(doubtful.map(|node| Trouble::Doubtful { node: node.name().clone() }));
     let hosts = cluster.nodes.iter().map(Report::of_host);
     let reports: Vec<_> = hosts.chain(cluster.routers.iter().map(Report::of_router)).collect();
     found.extend(reports.iter().flat_map(problems));
@@ -247,6 +250,13 @@ mod tests {
         assert!(troubles(&cluster)[0].to_string().contains("has not announced its prefix yet"));
         sample::lose_bridge(&mut cluster.nodes[1]);
         assert_eq!(kinds(&cluster), [("node_problem", Some("host2".into()))]);
+    }
+
+    #[test]
+    fn not_all_is_well_while_an_agent_may_be_lost() {
+        let mut cluster = sample::healthy();
+        cluster.nodes[1].unknown = true;
+        assert_eq!(kinds(&cluster), [("node_unknown", Some("host2".into()))]);
     }
 
     #[test]

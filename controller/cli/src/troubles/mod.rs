@@ -48,6 +48,10 @@ pub(crate) enum Trouble {
         /// Its agent is connected.
         connected: bool,
     },
+    /// The controllers do not agree whether its agent is connected.
+    Doubtful {
+        node: NodeName,
+    },
     /// Its agent has found a problem of its host.
     Problem {
         node: NodeName,
@@ -116,6 +120,7 @@ impl Trouble {
             Self::Exhausted { .. } => "pool_exhausted",
             Self::Down { .. } => "node_down",
             Self::NeverAnnounced { .. } => "node_never_came",
+            Self::Doubtful { .. } => "node_unknown",
             Self::Problem { .. } => "node_problem",
             Self::Behind { .. } => "node_behind",
             Self::Paused => "paused",
@@ -140,6 +145,7 @@ impl Trouble {
         match self {
             Self::Down { node, .. }
             | Self::NeverAnnounced { node, .. }
+            | Self::Doubtful { node }
             | Self::Problem { node, .. }
             | Self::Silent { node }
             | Self::OtherHistory { node, .. }
@@ -221,6 +227,11 @@ impl fmt::Display for Trouble {
             Self::NeverAnnounced { node, connected: true } => write!(
                 f,
                 "node {node} is joining: its agent has not announced its prefix yet; if this persists, see the log of sextant-agent there"
+            ),
+            Self::Doubtful { node } => write!(
+                f,
+                "it is not known whether the agent of node {node} is connected: its controllers do not agree yet; run \
+                 `sextant status` again"
             ),
             Self::Problem { node, problem } => write!(f, "node {node}: {problem}"),
             Self::NeverAnnounced { node, connected: false } => write!(
