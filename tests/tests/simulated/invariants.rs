@@ -133,8 +133,10 @@ impl Watch {
         for (host, known) in self.hosts.iter_mut().enumerate() {
             let is_live = world.is_live(host);
             since(&mut known.live_since, is_live);
-            since(&mut known.silent_since, any_works && !is_live);
-            if let Some(is_heard) = world.is_heard(host) {
+            // A controller that only misses the answers to its writes has the agent's session, and hears it.
+            let is_heard = world.is_heard(host);
+            since(&mut known.silent_since, any_works && !is_live && is_heard != Some(true));
+            if let Some(is_heard) = is_heard {
                 since(&mut known.unheard_since, !is_heard);
             }
             known.lost &= known.live_since.is_none_or(|at| at + KNOWN >= world.now);
