@@ -1,6 +1,6 @@
 //! Writes a small store and a backup of it, as this version does, into a directory: what later versions must read.
 //!
-//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v2`
+//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v3`
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -10,12 +10,15 @@ use sextant_controller::{
     audit::{AuditRecord, What},
     backup,
     keys::Keys,
-    records::{ClaimRecord, ControlRecord, FreedRecord, Meta, NodeRecord, Record, ReservationRecord},
+    records::{
+        ClaimRecord, ControlRecord, FORMAT, FreedRecord, HeldClaim, Meta, NodeRecord, Record,
+        ReservationRecord,
+    },
     registry::{Op, Outcome, Registry, SharedRegistry, Txn, embedded::EmbeddedStore},
 };
 use sextant_proto::{
-    Epoch, Incarnation, InterfaceAddress, NodeId, NodeName, NodeState, Pool, PoolName, Prefix, Revision,
-    Uplink,
+    ClaimPhase, Epoch, Incarnation, InterfaceAddress, NodeId, NodeName, NodeState, Pool, PoolName, Prefix,
+    Revision, Uplink,
 };
 
 /// When all of it was done.
@@ -52,6 +55,7 @@ fn content(keys: &Keys) -> anyhow::Result<Vec<Vec<Op>>> {
         recovering: true,
         replaces: Some(prior.incarnation),
         restoring: false,
+        format: FORMAT,
     };
     let pool = Pool::new("main".parse()?, "2001:db8:8000::/40".parse()?, 64, 80)?;
     let mut all = vec![
@@ -65,6 +69,7 @@ fn content(keys: &Keys) -> anyhow::Result<Vec<Vec<Op>>> {
         kept_out(keys, "2001:db8:8000:fe::/64", Some("h7"))?,
         freed(keys, "2001:db8:8000:5::/64")?,
         closed(keys)?,
+        second(keys)?,
     ];
     for (n, state) in [NodeState::Ready, NodeState::Draining, NodeState::Drained, NodeState::Joining]
         .into_iter()
@@ -103,6 +108,30 @@ fn incarnation(n: u8) -> anyhow::Result<Incarnation> {
     Ok(format!("{n:032x}").parse()?)
 }
 
+/// A second pool, with a claim of h1.
+fn second(keys: &Keys) -> anyhow::Result<Vec<Op>> {
+    let pool = Pool::new("ula".parse()?, "fd00:0:5e00::/40".parse()?, 64, 80)?;
+    let claim = ClaimRecord {
+        node: "h1".parse()?,
+        node_id: format!("{:032x}", 0x101).parse()?,
+        pool: pool.name.clone(),
+        claimed_unix_ms: THEN_MS + 5,
+        prior: None,
+    };
+    Ok(vec![
+        Op::put(keys.pool(&pool.name), pool.encode()),
+        Op::put(keys.pool_set(), ""),
+        Op::put(keys.claim(second_claim()?.prefix), claim.encode()),
+    ])
+}
+
+/// As h1 holds it: on two bridges, and put aside for new addresses.
+fn second_claim() -> anyhow::Result<HeldClaim> {
+    let container_prefixes = vec!["fd00:0:5e00:1::/80".parse()?, "fd00:0:5e00:1:1::/80".parse()?];
+    let held = HeldClaim::new("fd00:0:5e00:1::/64".parse()?, "ula".parse()?);
+    Ok(HeldClaim { container_prefixes, announced: true, phase: ClaimPhase::Deprecated, ..held })
+}
+
 /// Node `h<n>` and its claim; the first one has held it since before.
 fn node(keys: &Keys, n: u64, state: NodeState, prior: Epoch) -> anyhow::Result<Vec<Op>> {
     let (name, pool): (NodeName, PoolName) = (format!("h{n}").parse()?, "main".parse()?);
@@ -118,13 +147,20 @@ fn node(keys: &Keys, n: u64, state: NodeState, prior: Epoch) -> anyhow::Result<V
         claimed_unix_ms: THEN_MS + n,
         prior: (n == 1).then_some(prior),
     };
+    let held = HeldClaim {
+        container_prefixes: if announced {
+            vec![format!("2001:db8:8000:{n}::/80").parse()?]
+        } else {
+            Vec::new()
+        },
+        announced,
+        ..HeldClaim::new(prefix, pool)
+    };
     let record = NodeRecord {
         node_id,
-        prefix,
-        pool,
+        claims: if n == 1 { vec![held, second_claim()?] } else { vec![held] },
         state,
         uplinks: if announced { vec![uplink] } else { Vec::new() },
-        container_prefix: announced.then(|| format!("2001:db8:8000:{n}::/80").parse()).transpose()?,
         since_unix_ms: THEN_MS + 10 * n,
         drain_timeout: Duration::from_secs(if state == NodeState::Draining { 30 } else { 0 }),
         laggards: if state == NodeState::Drained { vec!["h1".into()] } else { Vec::new() },

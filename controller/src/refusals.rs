@@ -86,7 +86,10 @@ impl Refusals {
 impl Noted {
     fn lasts(&self, node: &NodeName, state: &State, now: Instant) -> bool {
         let (incarnation, revision) = self.store;
-        let granted = state.peers().get(node).is_some_and(|peer| peer.claimed > revision);
+        let granted = state
+            .peers()
+            .get(node)
+            .is_some_and(|peer| peer.claims.iter().any(|claim| claim.claimed > revision));
         now.duration_since(self.last) < SILENT && state.meta().incarnation == incarnation && !granted
     }
 }

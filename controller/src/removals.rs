@@ -10,7 +10,7 @@ use std::{
 };
 
 use sextant_proto::{
-    NodeName, NodeState, Peer, Revision,
+    NodeName, Peer, Revision,
     brake::{WINDOW, limit},
 };
 
@@ -47,13 +47,13 @@ impl Window {
     ) -> Self {
         // What is known may be older than the record: the claim that ended is no sign that the node is back.
         let is_back = |removal: &Removal| {
-            let peer = peers.get(&removal.node).filter(|peer| peer.state == NodeState::Ready);
-            peer.is_some_and(|peer| peer.claimed > removal.claimed)
+            let peer = peers.get(&removal.node);
+            peer.is_some_and(|peer| peer.ready_claims().any(|claim| claim.claimed > removal.claimed))
         };
         let recent = recent(record, elapsed).filter(|(removal, _)| !is_back(removal));
         let absent: Vec<_> =
             recent.map(|(removal, ended)| Removal { ended: Some(ended), ..removal.clone() }).collect();
-        let ready = peers.values().filter(|peer| peer.state == NodeState::Ready).map(|peer| &peer.name);
+        let ready = peers.values().filter(|peer| peer.ready_claims().next().is_some()).map(|peer| &peer.name);
         let all: BTreeSet<&NodeName> = ready.chain(absent.iter().map(|removal| &removal.node)).collect();
         let peers = all.len();
         Self { absent, peers }
@@ -107,7 +107,7 @@ fn recent<'a>(
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sextant_proto::Incarnation;
+    use sextant_proto::{Incarnation, NodeState, PeerClaim};
 
     use super::*;
 
@@ -137,10 +137,12 @@ mod tests {
         let name: NodeName = format!("h{n}").parse().unwrap();
         let peer = Peer {
             name: name.clone(),
-            prefix: format!("2001:db8:0:{n:x}::/64").parse().unwrap(),
-            claimed: Revision(claimed),
-            pool: "main".parse().unwrap(),
-            state,
+            claims: vec![PeerClaim::current(
+                format!("2001:db8:0:{n:x}::/64").parse().unwrap(),
+                "main".parse().unwrap(),
+                Revision(claimed),
+                state,
+            )],
             next_hops: vec![],
             session: true,
             drain_timeout: Duration::ZERO,
@@ -237,7 +239,7 @@ mod tests {
                         went.remove(&name);
                     }
                     Some(there) if !back => {
-                        let ends = Removal { claimed: there.claimed, ..removal(n, 0, None) };
+                        let ends = Removal { claimed: there.claims[0].claimed, ..removal(n, 0, None) };
                         if let Ok(recent) = Window::of(Some(&recorded), &peers, Some(&elapsed)).with(&[ends]) {
                             recorded = record(recent, revision);
                             peers.remove(&name);

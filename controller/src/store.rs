@@ -210,7 +210,7 @@ pub async fn finish(
 /// new, nor a drained node.
 pub fn silent(state: &State) -> Vec<NodeName> {
     let nodes = state.peers().values().filter(|_| state.meta().stands_in());
-    let silent = nodes.filter(|peer| !peer.session && peer.state != NodeState::Drained);
+    let silent = nodes.filter(|peer| !peer.session && peer.state() != NodeState::Drained);
     silent.map(|peer| peer.name.clone()).collect()
 }
 

@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use sextant_daemon::{Failing, Outage, Recovered};
-use sextant_proto::{NodeName, NodeState};
+use sextant_proto::NodeName;
 use tokio::time::Instant;
 
 use crate::{
@@ -110,7 +110,7 @@ impl Verdicts {
 /// The changes from the verdicts of the controller `me` in the store to those that its agents have reported.
 fn steps(state: &State, me: &str, said: &BTreeMap<NodeName, bool>, now_unix_ms: u64) -> Vec<Step> {
     let counts = |node: &NodeName| {
-        state.peers().get(node).is_some_and(|peer| !peer.session && peer.state == NodeState::Ready)
+        state.peers().get(node).is_some_and(|peer| !peer.session && peer.ready_claims().next().is_some())
     };
     let written = |node: &NodeName| {
         state.verdicts().get(&(node.clone(), me.to_owned())).map(|view| view.record.forwarding)
@@ -137,11 +137,11 @@ fn tell(step: &Step) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use sextant_proto::{NodeId, Revision};
+    use sextant_proto::{NodeId, NodeState, Revision};
 
     use super::*;
     use crate::{
-        records::{ClaimRecord, Meta, NodeRecord, SessionRecord},
+        records::{ClaimRecord, HeldClaim, Meta, NodeRecord, SessionRecord},
         registry::{Entry, Listing},
     };
 
@@ -163,16 +163,13 @@ mod tests {
             let (node, node_id) = (name(n), NodeId::random());
             let claim = ClaimRecord { node: node.clone(), node_id, pool, claimed_unix_ms: 0, prior: None };
             let record = NodeRecord {
-                node_id,
-                prefix,
-                pool: claim.pool.clone(),
                 state: NodeState::Ready,
                 uplinks: vec![],
-                container_prefix: None,
                 since_unix_ms: 0,
-                drain_timeout: Duration::ZERO,
-                laggards: vec![],
-                stopped_unix_ms: 0,
+                ..NodeRecord::new(
+                    node_id,
+                    HeldClaim { announced: true, ..HeldClaim::new(prefix, claim.pool.clone()) },
+                )
             };
             entries.extend([
                 entry(keys.claim(prefix), claim.encode()),

@@ -1,7 +1,7 @@
 //! Stores and backups that earlier versions wrote are read: one directory of `fixtures` for each form.
 //!
 //! A fixture that is checked in is never changed. A version that writes another form adds a directory of its own:
-//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v3`
+//! `cargo run -p sextant-controller --example write_fixtures -- controller/tests/fixtures/v4`
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,15 +12,16 @@ use sextant_controller::{
     audit, backup,
     index::{Index, IndexTask},
     keys::Keys,
-    registry::{SharedRegistry, embedded::EmbeddedStore},
+    records::{FORMAT, Meta, Record},
+    registry::{Op, SharedRegistry, Txn, embedded::EmbeddedStore},
     store,
 };
-use sextant_proto::{Epoch, NodeName, NodeState, Revision};
+use sextant_proto::{ClaimPhase, Epoch, NodeName, NodeState, Revision};
 
 const THEN_MS: u64 = 1_800_000_000_000;
 
 /// All forms that were ever written.
-const FORMS: [&str; 2] = ["v1", "v2"];
+const FORMS: [&str; 3] = ["v1", "v2", "v3"];
 
 fn fixture(form: &str, name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/fixtures", form, name].iter().collect()
@@ -66,28 +67,29 @@ async fn is_read(form: &str) {
         );
         let (reserved, _) = state.holdings().reservation_of("2001:db8:8000:ff::1".parse().unwrap()).unwrap();
         assert_eq!(reserved.to_string(), "2001:db8:8000:ff::/64");
-        assert_eq!((state.claims().len(), state.nodes().len()), (4, 4));
+        assert_eq!(state.nodes().len(), 4);
         let states = [NodeState::Ready, NodeState::Draining, NodeState::Drained, NodeState::Joining];
         for (n, expected) in (1..).zip(states) {
             let node = &state.nodes()[&name(n)].record;
             assert_eq!(node.state, expected, "h{n}");
             assert_eq!(node.node_id.to_string(), format!("{:032x}", 0x100 + u64::from(n)));
-            assert_eq!(node.prefix.to_string(), format!("2001:db8:8000:{n}::/64"));
+            let prefix = node.claims[0].prefix;
+            assert_eq!(prefix.to_string(), format!("2001:db8:8000:{n}::/64"));
             assert_eq!(node.since_unix_ms, THEN_MS + 10 * u64::from(n));
-            let claim = &state.claims()[&node.prefix];
+            let claim = &state.claims()[&prefix];
             assert_eq!(
                 (&claim.record.node, claim.record.claimed_unix_ms),
                 (&name(n), THEN_MS + u64::from(n))
             );
-            assert_eq!(claim.created, state.peers()[&name(n)].claimed);
+            assert_eq!(claim.created, state.peers()[&name(n)].claims[0].claimed);
         }
         let prior = Epoch { incarnation: meta.replaces.unwrap(), revision: Revision(40) };
-        let prior_of = |n| state.claims()[&state.nodes()[&name(n)].record.prefix].record.prior;
+        let prior_of = |n| state.claims()[&state.nodes()[&name(n)].record.claims[0].prefix].record.prior;
         assert_eq!((prior_of(1), prior_of(2)), (Some(prior), None));
         let (h1, h2, h3) = (&state.nodes()[&name(1)], &state.nodes()[&name(2)], &state.nodes()[&name(3)]);
         assert_eq!(h1.record.next_hops(), ["2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap()]);
         assert_eq!(h1.record.uplinks[0].interface, "eth0");
-        assert_eq!(h1.record.container_prefix.unwrap().to_string(), "2001:db8:8000:1::/80");
+        assert_eq!(h1.record.claims[0].container_prefixes, ["2001:db8:8000:1::/80".parse().unwrap()]);
         assert_eq!(h2.record.drain_timeout.as_secs(), 30);
         assert_eq!(h3.record.laggards, ["h1"]);
     });
@@ -96,7 +98,7 @@ async fn is_read(form: &str) {
     assert_eq!(whats, ["pool added", "re-registered", "claimed", "claimed", "claimed", "paused"]);
     assert_eq!(noted[1].record.prefix.unwrap().to_string(), "2001:db8:8000:1::/64");
     assert_eq!((noted[1].record.unix_ms, noted[1].record.node.clone()), (THEN_MS + 2, Some(name(1))));
-    let claimed = index.read(|state| state.peers()[&name(1)].claimed);
+    let claimed = index.read(|state| state.peers()[&name(1)].claims[0].claimed);
     assert_eq!(noted[1].revision, claimed);
 }
 
@@ -109,13 +111,45 @@ async fn what_the_second_form_has_more_is_read() {
         assert!(pools[&"old".parse().unwrap()].record.draining);
         assert!(!pools[&"main".parse().unwrap()].record.draining);
         let (prefix, h7) = holdings.reservation_of("2001:db8:8000:fe::1".parse().unwrap()).unwrap();
-        assert_eq!(holdings.reserved_for(&"h7".parse().unwrap()), Some(prefix));
+        assert_eq!(holdings.reserved_for(&"h7".parse().unwrap()), [prefix]);
         assert_eq!((h7.reason.as_str(), h7.created_unix_ms), ("for later versions", THEN_MS));
         assert!(holdings.reservation_set().is_some());
         let freed = &holdings.freed()[&"2001:db8:8000:5::/64".parse().unwrap()].record;
         assert_eq!((freed.node.as_str(), freed.freed_unix_ms), ("h5", THEN_MS + 5));
-        assert_eq!(holdings.had(freed.node_id).unwrap().to_string(), "2001:db8:8000:5::/64");
+        assert_eq!(holdings.had(freed.node_id), ["2001:db8:8000:5::/64".parse().unwrap()]);
     });
+}
+
+/// A node with claims in several pools is new in the third form.
+#[tokio::test]
+async fn what_the_third_form_has_more_is_read() {
+    let (_dir, _registry, index) = opened("v3").await;
+    index.read(|state| {
+        assert_eq!(state.meta().format, FORMAT);
+        let h1 = &state.peers()[&"h1".parse().unwrap()];
+        let claim = |pool: &str| h1.claim_in(&pool.parse().unwrap()).unwrap();
+        assert_eq!((claim("main").state, claim("ula").state), (NodeState::Ready, NodeState::Ready));
+        assert_eq!((claim("main").phase, claim("ula").phase), (ClaimPhase::Current, ClaimPhase::Deprecated));
+        assert_eq!(claim("ula").claimed, state.claims()[&claim("ula").prefix].created);
+        let held = &state.nodes()[&"h1".parse().unwrap()].record.claims[1];
+        let containers: Vec<_> = held.container_prefixes.iter().map(ToString::to_string).collect();
+        assert_eq!(containers, ["fd00:0:5e00:1::/80", "fd00:0:5e00:1:1::/80"]);
+    });
+}
+
+/// What a later version writes is refused as a whole, with what to do, and left as it is.
+#[tokio::test]
+async fn a_store_of_a_later_form_is_refused() {
+    let (dir, registry, _index) = opened("v3").await;
+    let meta = store::read(&registry, &keys()).await.unwrap().meta;
+    let later = Meta { format: FORMAT + 1, ..meta };
+    let put = Op::put(keys().meta(), later.encode());
+    registry.commit(Txn { guards: vec![], ops: vec![put] }).await.unwrap();
+    let before = registry.list(&keys().all()).await.unwrap();
+    let refused = store::open(&registry, &keys()).await.unwrap_err().to_string();
+    assert!(refused.contains("format 4") && refused.contains("Use a controller of the version"), "{refused}");
+    assert_eq!(registry.list(&keys().all()).await.unwrap().revision, before.revision);
+    drop(dir);
 }
 
 #[tokio::test]

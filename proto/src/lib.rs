@@ -25,8 +25,8 @@ pub use duration::{DurationError, parse_duration};
 pub use id::{IdError, Incarnation, InstanceId, NodeId};
 pub use name::{NameError, NodeName, PoolName};
 pub use node::{
-    BgpNeighbour, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Uplink, Verdict,
-    direct_next_hop,
+    BgpNeighbour, ClaimPhase, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, PeerClaim,
+    Uplink, Verdict, direct_next_hop,
 };
 pub use plain_text::{PlainTextError, plain_text_allowed};
 pub use pool::{Pool, PoolError};

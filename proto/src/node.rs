@@ -64,19 +64,13 @@ impl BgpNeighbour {
     }
 }
 
-/// What every agent sees of a node that holds a claim.
+/// What every agent sees of a node that holds claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// The node.
     pub name: NodeName,
-    /// Its host prefix.
-    pub prefix: Prefix,
-    /// The create revision of its claim.
-    pub claimed: Revision,
-    /// The pool of its host prefix.
-    pub pool: PoolName,
-    /// Its state.
-    pub state: NodeState,
+    /// Its claims, one per pool; the primary one first. At least one.
+    pub claims: Vec<PeerClaim>,
     /// Its addresses on its uplinks, best first. One that a link-local one follows tells the segment only: the node is to be
     /// routed through the link-local one there.
     pub next_hops: Vec<Ipv6Addr>,
@@ -84,6 +78,87 @@ pub struct Peer {
     pub session: bool,
     /// How long it waits for its peers when it drains.
     pub drain_timeout: Duration,
+}
+
+/// What every agent sees of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerClaim {
+    /// The host prefix.
+    pub prefix: Prefix,
+    /// The pool of the host prefix.
+    pub pool: PoolName,
+    /// The create revision of the claim.
+    pub claimed: Revision,
+    /// The state of the node, for this claim: it may be ready for one and joining for another.
+    pub state: NodeState,
+    /// Whether new addresses are to be taken from it.
+    pub phase: ClaimPhase,
+}
+
+/// Whether a claim's prefix is for new addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClaimPhase {
+    /// Containers get addresses of it.
+    #[default]
+    Current,
+    /// Routed as before; containers get no new addresses of it.
+    Deprecated,
+}
+
+impl fmt::Display for ClaimPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Current => "current",
+            Self::Deprecated => "deprecated",
+        })
+    }
+}
+
+impl PeerClaim {
+    /// A claim whose prefix is for new addresses.
+    pub fn current(prefix: Prefix, pool: PoolName, claimed: Revision, state: NodeState) -> Self {
+        Self { prefix, pool, claimed, state, phase: ClaimPhase::Current }
+    }
+}
+
+impl Peer {
+    /// The state of the node: that of the claim which is furthest. Draining and drained hold for all claims of a node.
+    pub fn state(&self) -> NodeState {
+        self.claims.iter().map(|claim| claim.state).max().unwrap_or(NodeState::Joining)
+    }
+
+    /// The first claim, the only one that agents and controllers before claims of several pools know of.
+    pub fn primary(&self) -> Option<&PeerClaim> {
+        self.claims.first()
+    }
+
+    /// Its claim in a pool.
+    pub fn claim_in(&self, pool: &PoolName) -> Option<&PeerClaim> {
+        self.claims.iter().find(|claim| claim.pool == *pool)
+    }
+
+    /// Its claim of a host prefix.
+    pub fn claim_of(&self, prefix: Prefix) -> Option<&PeerClaim> {
+        self.claims.iter().find(|claim| claim.prefix == prefix)
+    }
+
+    /// Its claims that other hosts route to.
+    pub fn ready_claims(&self) -> impl Iterator<Item = &PeerClaim> {
+        self.claims.iter().filter(|claim| claim.state == NodeState::Ready)
+    }
+
+    /// The node with all claims in `state`.
+    #[must_use]
+    pub fn in_state(self, state: NodeState) -> Self {
+        self.with_each_claim(|claim| claim.state = state)
+    }
+
+    /// The node with each claim changed.
+    #[must_use]
+    pub fn with_each_claim(mut self, change: impl FnMut(&mut PeerClaim)) -> Self {
+        self.claims.iter_mut().for_each(change);
+        self
+    }
 }
 
 /// An address on an interface.

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::{Incarnation, NodeId, NodeName, NodeState, PoolName, Prefix, Revision};
+use crate::{ClaimPhase, Incarnation, NodeId, NodeName, NodeState, PoolName, Prefix, Revision};
 
 macro_rules! as_text {
     ($($type:ty),+) => {
@@ -14,7 +14,7 @@ macro_rules! as_text {
     };
 }
 
-as_text!(Incarnation, NodeId, NodeName, NodeState, PoolName, Prefix);
+as_text!(ClaimPhase, Incarnation, NodeId, NodeName, NodeState, PoolName, Prefix);
 
 impl Serialize for Revision {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

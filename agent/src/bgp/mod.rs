@@ -29,7 +29,7 @@ use std::{
     sync::Arc,
 };
 
-use sextant_proto::{BgpNeighbour, NodeId, NodeName, NodeState, Prefix};
+use sextant_proto::{BgpNeighbour, NodeId, NodeName, NodeState, Peer, Prefix};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
@@ -153,7 +153,7 @@ impl Speaker {
             let wanted = self.wanted(remembered);
             let settled = {
                 let input = self.input.borrow_and_update();
-                let own = input.view.peer(&self.node).map(|own| own.state);
+                let own = input.view.peer(&self.node).map(Peer::state);
                 let gone = matches!(own, Some(NodeState::Draining | NodeState::Drained));
                 let claimed = input.claim.as_ref().map(|claim| claim.prefix);
                 let announced = claimed.is_some_and(|prefix| wanted.paths.contains_key(&prefix));
@@ -180,7 +180,7 @@ impl Speaker {
             withdrawn: input.withdrawn,
             remembered,
         };
-        let own = input.view.peer(&self.node).map(|own| own.state);
+        let own = input.view.peer(&self.node).map(Peer::state);
         let paths = paths::paths(&cluster, self.settings.announce);
         Wanted { paths, drained: own == Some(NodeState::Drained) }
     }

@@ -6,7 +6,7 @@ use sextant_proto::{Claim, NodeName, NodeState, Prefix};
 
 use crate::{
     cluster::{Verdicts, View},
-    routes::{host_prefixes, is_routed, own_state},
+    routes::{is_routed, own_state},
     settings::Announce,
 };
 
@@ -73,7 +73,7 @@ fn others<'a>(cluster: &'a Cluster<'_>) -> impl Iterator<Item = (Prefix, Path)> 
     let alive = routed.filter(|peer| !cluster.verdicts.is_dead(peer));
     alive.flat_map(|peer| {
         let path = peer.next_hops.first().map(|hop| Path { next_hop: Some(*hop), leaving: false });
-        path.into_iter().flat_map(|path| host_prefixes(peer).map(move |(prefix, _)| (prefix, path)))
+        path.into_iter().flat_map(|path| peer.ready_claims().map(move |claim| (claim.prefix, path)))
     })
 }
 
@@ -98,7 +98,7 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
-    use sextant_proto::{Control, Epoch, Incarnation, Peer, Pool, Revision};
+    use sextant_proto::{Control, Epoch, Incarnation, Peer, PeerClaim, Pool, Revision};
 
     use super::*;
     use crate::cluster::{Snapshot, Verdict};
@@ -117,10 +117,12 @@ mod tests {
     fn peer(n: u16, state: NodeState) -> Peer {
         Peer {
             name: format!("h{n}").parse().unwrap(),
-            prefix: format!("2001:db8:8000:{n:x}::/64").parse().unwrap(),
-            claimed: Revision(n.into()),
-            pool: "main".parse().unwrap(),
-            state,
+            claims: vec![PeerClaim::current(
+                format!("2001:db8:8000:{n:x}::/64").parse().unwrap(),
+                "main".parse().unwrap(),
+                Revision(n.into()),
+                state,
+            )],
             next_hops: vec![format!("2001:db8::{n:x}").parse().unwrap()],
             session: true,
             drain_timeout: Duration::ZERO,

@@ -5,7 +5,7 @@ use sextant_proto::{NodeName, Prefix, Revision};
 use super::{Engine, Pending};
 use crate::{
     kernel::{KernelError, RouteKey, RouteTarget},
-    routes::{Assessment, PeerState, host_prefixes},
+    routes::{Assessment, PeerState},
 };
 
 /// What should lead to a node, by what this agent knows.
@@ -31,7 +31,7 @@ impl Engine {
         let known = run.known();
         let peer = known.view.peer(node);
         let prefixes: Vec<Prefix> =
-            peer.into_iter().flat_map(host_prefixes).map(|(prefix, _)| prefix).collect();
+            peer.into_iter().flat_map(|peer| &peer.claims).map(|claim| claim.prefix).collect();
         let (table, metric) = (known.settings.table, known.settings.metric);
         let route =
             |prefix: &Prefix| run.desired.routes.get(&RouteKey { table, destination: *prefix, metric });

@@ -22,7 +22,7 @@ use std::{
 };
 
 use rand::Rng;
-use sextant_proto::{NodeName, NodeState, Peer};
+use sextant_proto::{NodeName, Peer};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -160,7 +160,7 @@ fn targets<'a>(
         let hops = direct_next_hops(uplinks, peer).map(|(_, hop)| hop);
         let target = |hop: NextHop| Some(Target { link: hop.link, addr: hop.gateway? });
         let targets: Vec<_> = hops.filter_map(target).collect();
-        if is_suspect(node, peer) || (targets.len() > 1 && peer.state == NodeState::Ready) {
+        if is_suspect(node, peer) || (targets.len() > 1 && is_routed(node, peer)) {
             probed.extend(targets.into_iter().map(|target| ((peer.name.clone(), target), target)));
         } else {
             others.extend(targets);

@@ -34,7 +34,7 @@ impl Aggregates {
     /// Counts a node.
     pub fn add(&mut self, peer: &Peer, assessment: &Assessment) {
         for aggregate in &mut self.0 {
-            let of_pool = || super::host_prefixes(peer).any(|(_, pool)| *pool == aggregate.pool);
+            let of_pool = || peer.ready_claims().any(|claim| claim.pool == aggregate.pool);
             aggregate.left_to_router += usize::from(assessment.needs_router && of_pool());
             let inside = peer.next_hops.iter().any(|hop| aggregate.prefix.contains(*hop));
             aggregate.with_next_hop_inside += usize::from(inside);

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{Claim, NodeName, NodeState, Peer, Pool, PoolName, Prefix};
+use sextant_proto::{Claim, NodeName, NodeState, Pool};
 
 use super::Imports;
 use crate::{
@@ -50,19 +50,13 @@ impl<'a> Known<'a> {
     }
 }
 
-/// The host prefixes of a node, each with its pool: one, until a node can have a claim in each pool.
-pub fn host_prefixes(peer: &Peer) -> impl Iterator<Item = (Prefix, &PoolName)> {
-    std::iter::once((peer.prefix, &peer.pool))
-}
-
 /// The state of this node, as far as `view` has it with `claim`; once it is ready, routers may route to it too (DESIGN I7).
 ///
 /// A record of an earlier claim says nothing of this one. A record of another store does until this claim's store has sent
 /// its snapshot, since the node was registered there with the prefix that it holds.
 pub fn own_state(node: &NodeName, claim: &Claim, view: &View) -> Option<NodeState> {
     let same_store = view.incarnation() == Some(claim.epoch.incarnation);
-    let own = view.peer(node)?;
-    let holds = host_prefixes(own).any(|(prefix, _)| prefix == claim.prefix);
+    let own = view.peer(node)?.claim_of(claim.prefix)?;
     let of_claim = !same_store || own.claimed == claim.epoch.revision;
-    (holds && of_claim).then_some(own.state)
+    of_claim.then_some(own.state)
 }

@@ -36,7 +36,7 @@ pub use decide::{Decision, Facts, Hold, Planned, Step, decide};
 pub use desired::{Context, Desired, desired, desired_at};
 pub use failures::Failures;
 pub use imports::{Hop, Imports, ReceivedPath};
-pub use known::{Known, host_prefixes, own_state};
+pub use known::{Known, own_state};
 pub use map::{Entry, RouteMap};
 pub use memory::Memory;
 pub use peers::{Assessment, PeerState, is_routed};

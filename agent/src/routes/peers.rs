@@ -1,6 +1,6 @@
 //! How this host reaches a peer, and why it does not. Pure.
 
-use sextant_proto::{NodeName, NodeState, Peer};
+use sextant_proto::{NodeName, NodeState, Peer, PeerClaim};
 
 use super::Known;
 use crate::{
@@ -31,7 +31,7 @@ pub enum PeerState {
 /// A peer's state, and what it is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assessment {
-    /// The state.
+    /// The state of the node, by the claim that is furthest.
     pub state: PeerState,
     /// The direct path, if there is one.
     pub(super) hops: Option<NextHops>,
@@ -47,11 +47,20 @@ impl Assessment {
         let needs_router = ready && hops.is_none() && !known.has_no_address();
         Self { state: state(known, peer, hops.is_some()), hops, needs_router }
     }
+
+    /// The state for one claim of the peer: other hosts may route to another one of its claims already.
+    pub fn of_claim(&self, claim: &PeerClaim) -> PeerState {
+        match self.state {
+            PeerState::Own | PeerState::Withdrawn => self.state,
+            _ if claim.state != NodeState::Ready => PeerState::NotReady(claim.state),
+            state => state,
+        }
+    }
 }
 
 /// Whether other hosts route to `peer`, and it is not this node.
 pub fn is_routed(node: &NodeName, peer: &Peer) -> bool {
-    peer.state == NodeState::Ready && peer.name != *node
+    peer.name != *node && peer.ready_claims().next().is_some()
 }
 
 fn state(known: &Known<'_>, peer: &Peer, is_on_link: bool) -> PeerState {
@@ -59,8 +68,8 @@ fn state(known: &Known<'_>, peer: &Peer, is_on_link: bool) -> PeerState {
         PeerState::Own
     } else if known.withdrawn {
         PeerState::Withdrawn
-    } else if peer.state != NodeState::Ready {
-        PeerState::NotReady(peer.state)
+    } else if peer.ready_claims().next().is_none() {
+        PeerState::NotReady(peer.state())
     } else if known.settings.direct == Direct::Never {
         PeerState::LeftToRouter
     } else if !is_on_link {
@@ -104,10 +113,12 @@ mod tests {
     fn peer() -> Peer {
         Peer {
             name: "host2".parse().unwrap(),
-            prefix: "2001:db8:1:2::/64".parse().unwrap(),
-            claimed: Revision(2),
-            pool: "main".parse().unwrap(),
-            state: NodeState::Ready,
+            claims: vec![PeerClaim::current(
+                "2001:db8:1:2::/64".parse().unwrap(),
+                "main".parse().unwrap(),
+                Revision(2),
+                NodeState::Ready,
+            )],
             next_hops: vec!["2001:db8::2".parse().unwrap()],
             session: false,
             drain_timeout: Duration::ZERO,
@@ -121,7 +132,7 @@ mod tests {
             (View::default(), [uplink(2, "2001:db8::1")], [uplink(2, "2001:db8:f::1")]);
         let never = RouteSettings { direct: Direct::Never, ..SETTINGS };
         let known = Known { uplinks: &here, ..known(&view) };
-        let draining = Peer { state: NodeState::Draining, ..peer() };
+        let draining = peer().in_state(NodeState::Draining);
         let back = Peer { session: true, ..peer() };
         let own = Peer { name: "host1".parse().unwrap(), ..peer() };
         for (expected, known, peer) in [

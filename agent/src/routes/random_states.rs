@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc, time::Duration};
 
 use proptest::prelude::*;
-use sextant_proto::{Claim, Control, Epoch, NodeName, NodeState, Peer, Pool, Prefix, Revision};
+use sextant_proto::{Claim, Control, Epoch, NodeName, NodeState, Peer, PeerClaim, Pool, Prefix, Revision};
 
 use super::{
     Hop, Imports, Known, ReceivedPath,
@@ -24,7 +24,7 @@ const IMPORTED: u32 = 768;
 /// All that a host knows, but for its settings.
 #[derive(Debug, Clone)]
 pub(crate) struct RandomState {
-    pub(crate) claim: Option<Claim>,
+    pub(crate) claims: Vec<Claim>,
     pub(crate) view: Arc<View>,
     pub(crate) verdicts: Arc<Verdicts>,
     pub(crate) imports: Arc<Imports>,
@@ -35,7 +35,7 @@ pub(crate) struct RandomState {
 impl RandomState {
     pub(super) fn known<'a>(&'a self, uplinks: &'a [LocalUplink], settings: &'a RouteSettings) -> Known<'a> {
         Known {
-            claims: self.claim.as_slice(),
+            claims: &self.claims,
             uplinks,
             controllers: &self.controllers,
             withdrawn: self.withdrawn,
@@ -88,11 +88,11 @@ pub(crate) fn settings() -> impl Strategy<Value = RouteSettings> {
 /// A state.
 pub(crate) fn state() -> impl Strategy<Value = RandomState> {
     let controller = prop_oneof![5 => Just(None), 1 => Just("2001:db8:8000:ffff::1".parse().ok())];
-    let claim = prop_oneof![5 => Just(Some(claim())), 1 => Just(None)];
+    let claims = prop_oneof![5 => some_pools(), 1 => Just(vec![])];
     let withdrawn = prop::bool::weighted(0.1);
-    (claim, view(), verdicts(), imports(), controller, withdrawn).prop_map(
-        |(claim, view, verdicts, imports, controller, withdrawn)| RandomState {
-            claim,
+    (claims, view(), verdicts(), imports(), controller, withdrawn).prop_map(
+        |(claims, view, verdicts, imports, controller, withdrawn)| RandomState {
+            claims: claims.into_iter().map(own_claim).collect(),
             view: Arc::new(view),
             verdicts: Arc::new(verdicts),
             imports: Arc::new(imports),
@@ -102,9 +102,20 @@ pub(crate) fn state() -> impl Strategy<Value = RandomState> {
     )
 }
 
-fn claim() -> Claim {
+fn own_claim(pool: Pool) -> Claim {
     let epoch = Epoch { incarnation: incarnation(), revision: Revision(1) };
-    Claim { prefix: prefix(1), epoch, pool: pool() }
+    Claim { prefix: prefix_in(&pool, 1), epoch, pool }
+}
+
+/// One to three pools, mostly the first alone.
+fn some_pools() -> impl Strategy<Value = Vec<Pool>> {
+    let all = || [pool(), other_pool(), third_pool()];
+    prop_oneof![4 => Just(vec![pool()]), 3 => proptest::sample::subsequence(all().to_vec(), 1..=3)]
+}
+
+/// The prefix of the nth node in a pool.
+fn prefix_in(pool: &Pool, n: u8) -> Prefix {
+    pool.prefix.nth(pool.host_len, n.into()).unwrap()
 }
 
 /// Mostly nearly all nodes or nearly none, so that the brake has something to hold.
@@ -114,8 +125,8 @@ fn view() -> impl Strategy<Value = View> {
         let all = (1..=NODES).map(|n| proptest::option::weighted(share, peer(n)));
         all.collect::<Vec<_>>()
     });
-    let pools =
-        prop_oneof![4 => Just(vec![pool()]), 1 => Just(vec![]), 1 => Just(vec![pool(), other_pool()])];
+    let pools = prop_oneof![4 => Just(vec![pool()]), 1 => Just(vec![]), 1 => Just(vec![pool(), other_pool()]),
+        1 => Just(vec![pool(), other_pool(), third_pool()])];
     let known = prop::bool::weighted(0.9);
     let control = (prop::bool::weighted(0.1), 0u64..3, prop_oneof![3 => Just(0), 1 => 0u64..20]);
     let (recovering, revision) = (prop::bool::weighted(0.2), 1u64..50);
@@ -143,13 +154,29 @@ fn other_pool() -> Pool {
     Pool::new("other".parse().unwrap(), "2001:db8:9000::/40".parse().unwrap(), 64, 64).unwrap()
 }
 
-fn peer(n: u8) -> impl Strategy<Value = Peer> {
+fn third_pool() -> Pool {
+    Pool::new("ula".parse().unwrap(), "fd00:0:5e00::/40".parse().unwrap(), 64, 64).unwrap()
+}
+
+/// The claims of the nth node in some pools. While it is ready for one, it may be joining for another.
+fn claims(n: u8) -> impl Strategy<Value = Vec<PeerClaim>> {
     let state = prop_oneof![
         12 => Just(NodeState::Ready),
         1 => Just(NodeState::Joining),
         1 => Just(NodeState::Draining),
         1 => Just(NodeState::Drained),
     ];
+    let joining = proptest::collection::vec(prop::bool::weighted(0.1), 3);
+    (some_pools(), state, joining).prop_map(move |(pools, state, joining)| {
+        let claim = |(pool, joining): (Pool, bool)| {
+            let state = if joining && state == NodeState::Ready { NodeState::Joining } else { state };
+            PeerClaim::current(prefix_in(&pool, n), pool.name, Revision(1), state)
+        };
+        pools.into_iter().zip(joining).map(claim).collect()
+    })
+}
+
+fn peer(n: u8) -> impl Strategy<Value = Peer> {
     // On either uplink, on both, behind a router, inside the pool, and nowhere.
     let hops = prop_oneof![
         12 => Just(vec![format!("2001:db8::{n:x}")]),
@@ -159,12 +186,9 @@ fn peer(n: u8) -> impl Strategy<Value = Peer> {
         1 => Just(vec![format!("2001:db8:8000:ff::{n:x}")]),
         1 => Just(vec![]),
     ];
-    (state, hops, prop::bool::weighted(0.7)).prop_map(move |(state, hops, session)| Peer {
+    (claims(n), hops, prop::bool::weighted(0.7)).prop_map(move |(claims, hops, session)| Peer {
         name: name(n),
-        prefix: prefix(n),
-        claimed: Revision(1),
-        pool: "main".parse().unwrap(),
-        state,
+        claims,
         next_hops: hops.iter().map(|hop| hop.parse().unwrap()).collect(),
         session,
         drain_timeout: Duration::ZERO,

@@ -58,8 +58,10 @@ pub(super) fn owner<'a>(known: &Known<'a>, subjects: &Subjects<'a>, key: &RouteK
     let destination = key.destination;
     if is_imported(known, key) {
         Owner::Router
-    } else if let Some(peer) = subjects.peer(destination).filter(|peer| peer.name != *known.node) {
-        Owner::Peer(peer, Assessment::of(known, peer).state)
+    } else if let Some((peer, claim)) =
+        subjects.peer(destination).filter(|(peer, _)| peer.name != *known.node)
+    {
+        Owner::Peer(peer, Assessment::of(known, peer).of_claim(claim))
     } else if subjects.is_own(destination) {
         Owner::Own
     } else {
@@ -116,8 +118,8 @@ fn of_removal<'a>(facts: &Facts<'a>, subjects: &Subjects<'a>, key: &RouteKey) ->
     if known.withdrawn {
         return Reason::Withdrawn;
     }
-    if let Some(peer) = subjects.peer(key.destination) {
-        return Reason::PeerState(peer, Assessment::of(known, peer).state);
+    if let Some((peer, claim)) = subjects.peer(key.destination) {
+        return Reason::PeerState(peer, Assessment::of(known, peer).of_claim(claim));
     }
     if subjects.pool(key.destination).is_some() {
         Reason::NotRefused

@@ -2,17 +2,17 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sextant_proto::{Claim, Peer, Pool, Prefix};
+use sextant_proto::{Claim, Peer, PeerClaim, Pool, Prefix};
 
-use super::{Known, ReceivedPath, host_prefixes};
+use super::{Known, ReceivedPath};
 
 /// Something that a route may lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {
     /// The prefix of a claim of this node.
     Own(&'a Claim),
-    /// A host prefix of a node, this one among them.
-    Peer(&'a Peer),
+    /// The host prefix of a claim of a node, this one among them.
+    Peer(&'a Peer, &'a PeerClaim),
     /// A pool.
     Pool(&'a Pool),
     /// A prefix that a router announces.
@@ -29,7 +29,7 @@ impl<'a> Subjects<'a> {
         let mut all = Self(HashMap::new());
         known.claims.iter().for_each(|claim| all.add(claim.prefix, Subject::Own(claim)));
         for peer in known.view.peers() {
-            host_prefixes(peer).for_each(|(prefix, _)| all.add(prefix, Subject::Peer(peer)));
+            peer.claims.iter().for_each(|claim| all.add(claim.prefix, Subject::Peer(peer, claim)));
         }
         known.pools().for_each(|pool| all.add(pool.prefix, Subject::Pool(pool)));
         known.imports.routes.iter().for_each(|(prefix, path)| all.add(*prefix, Subject::Import(path)));
@@ -46,10 +46,10 @@ impl<'a> Subjects<'a> {
         self.0.keys().copied()
     }
 
-    /// The node that has `destination`.
-    pub fn peer(&self, destination: Prefix) -> Option<&'a Peer> {
+    /// The node that has `destination`, and its claim.
+    pub fn peer(&self, destination: Prefix) -> Option<(&'a Peer, &'a PeerClaim)> {
         self.at(destination).iter().find_map(|subject| match subject {
-            Subject::Peer(peer) => Some(*peer),
+            Subject::Peer(peer, claim) => Some((*peer, *claim)),
             _ => None,
         })
     }

@@ -168,6 +168,7 @@ impl Link {
             pool: pool.map(ToString::to_string).unwrap_or_default(),
             host_len: host_len.unwrap_or(0),
             held: held.map(Into::into),
+            beside: false,
         };
         let mut request = tonic::Request::new(request);
         request.set_timeout(CALL_TIMEOUT);
@@ -355,6 +356,7 @@ fn announce(announcement: &Announcement) -> ToController {
     ToController::Announce(v1::Announce {
         uplinks: announcement.uplinks.iter().map(Into::into).collect(),
         container_prefix: Some(announcement.container_prefix.into()),
+        claims: Vec::new(),
     })
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sextant_proto::{
-    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, NodeName, NodeState, Problem, Revision,
-    Verdict,
+    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, NodeName, NodeState, Peer, Problem,
+    Revision, Verdict,
 };
 
 use crate::{
@@ -125,12 +125,12 @@ impl Protocol {
             return vec![Action::Reclaim(lost)];
         }
         let own = view.peer(&self.node).filter(|_| view.reaches(epoch));
-        let Some(own) = own.filter(|own| self.own != Some(own.state)) else {
+        let Some(own) = own.filter(|own| self.own != Some(own.state())) else {
             return Vec::new();
         };
-        self.own = Some(own.state);
+        self.own = Some(own.state());
         self.own_since = view.revision();
-        match own.state {
+        match own.state() {
             NodeState::Joining => {
                 self.announced = None;
                 self.drain = Drain::None;
@@ -156,7 +156,7 @@ impl Protocol {
         if !view.reaches(epoch) {
             return None;
         }
-        match view.peer(&self.node) {
+        match view.peer(&self.node).and_then(Peer::primary) {
             Some(own) if own.claimed < epoch.revision => Some(Lost::OtherHistory),
             Some(own) if own.claimed > epoch.revision => Some(Lost::NewerClaim),
             None if view.is_complete() || self.own.is_some() => Some(Lost::NotInStore),
@@ -223,7 +223,7 @@ impl Protocol {
 
 #[cfg(test)]
 mod tests {
-    use sextant_proto::{Control, Epoch, Incarnation, Peer, Pool};
+    use sextant_proto::{Control, Epoch, Incarnation, PeerClaim, Pool};
 
     use super::*;
     use crate::cluster::{Change, Delta, Snapshot};
@@ -238,10 +238,12 @@ mod tests {
     fn peer(state: NodeState) -> Peer {
         Peer {
             name: "host1".parse().unwrap(),
-            prefix: "2001:db8:1::/64".parse().unwrap(),
-            claimed: Revision(4),
-            pool: "main".parse().unwrap(),
-            state,
+            claims: vec![PeerClaim::current(
+                "2001:db8:1::/64".parse().unwrap(),
+                "main".parse().unwrap(),
+                Revision(4),
+                state,
+            )],
             next_hops: vec![],
             session: true,
             drain_timeout: Duration::from_secs(7),
@@ -417,7 +419,7 @@ mod tests {
             assert!(!fixture.protocol.withdrawn(), "{before:?}");
             assert!(fixture.change(Change::Recovering(false)).is_empty(), "12: {before:?}");
             assert!(!matches!(fixture.report(12, false)[..], [Action::Announce(_), ..]), "{before:?}");
-            let newer = Peer { claimed: Revision(13), ..peer(NodeState::Joining) };
+            let newer = peer(NodeState::Joining).with_each_claim(|claim| claim.claimed = Revision(13));
             assert!(fixture.change(Change::Peer(newer)).is_empty(), "13: {before:?}");
             assert_eq!(fixture.report(13, false), [Action::Announce(announcement()), ack(13)], "{before:?}");
         }
@@ -440,7 +442,7 @@ mod tests {
         let actions = fixture.change(Change::PeerRemoved("host1".parse().unwrap()));
         assert!(matches!(&actions[..], [Action::Reclaim(_)]), "{actions:?}");
         let mut fixture = Fixture::new();
-        let newer = Peer { claimed: Revision(11), ..peer(NodeState::Joining) };
+        let newer = peer(NodeState::Joining).with_each_claim(|claim| claim.claimed = Revision(11));
         assert!(matches!(&fixture.change(Change::Peer(newer))[..], [Action::Reclaim(_)]));
     }
 }

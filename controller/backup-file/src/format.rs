@@ -8,8 +8,10 @@ use sextant_proto::{Revision, convert, store::v1 as stored};
 use super::{Backup, Kept};
 
 const MAGIC: &[u8; 15] = b"sextant backup\0";
-/// The format that this version writes, and the newest that it reads.
-const VERSION: u32 = 1;
+/// The newest format that this version reads. It writes the first one that can hold the content.
+const VERSION: u32 = 2;
+/// The format of backups without nodes that have claims in several pools.
+const FIRST_VERSION: u32 = 1;
 const HEADER: usize = MAGIC.len() + 4 + 8;
 const CHECKSUM: usize = 4;
 
@@ -61,7 +63,8 @@ impl Backup {
         .encode_to_vec();
         let mut file = Vec::with_capacity(HEADER + body.len() + CHECKSUM);
         file.extend_from_slice(MAGIC);
-        file.extend_from_slice(&VERSION.to_be_bytes());
+        let version = if self.has_several_claims() { VERSION } else { FIRST_VERSION };
+        file.extend_from_slice(&version.to_be_bytes());
         file.extend_from_slice(&(body.len() as u64).to_be_bytes());
         file.extend_from_slice(&body);
         let checksum = crc32fast::hash(&file);

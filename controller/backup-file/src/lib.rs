@@ -7,7 +7,8 @@
 mod format;
 mod whole;
 
-use sextant_proto::{Incarnation, Revision};
+use prost::Message;
+use sextant_proto::{Incarnation, Revision, store::v1 as stored};
 
 pub use format::FileError;
 pub use whole::{Existing, UNFINISHED, write};
@@ -46,5 +47,12 @@ impl Backup {
     /// The number of claims.
     pub fn claims(&self) -> usize {
         self.entries.iter().filter(|entry| entry.key.starts_with("claims/")).count()
+    }
+
+    /// Whether a node in it has claims in several pools: versions before those cannot read it.
+    pub fn has_several_claims(&self) -> bool {
+        let several =
+            |entry: &Kept| stored::Node::decode(&entry.value[..]).is_ok_and(|node| node.claims.len() > 1);
+        self.entries.iter().filter(|entry| entry.key.starts_with("nodes/")).any(several)
     }
 }

@@ -297,6 +297,9 @@ pub(crate) enum Node {
         /// The nodes
         #[arg(required = true, value_name = "NAME")]
         names: Vec<NodeName>,
+        /// Only the claim in this pool ends; the node keeps its others
+        #[arg(long, value_name = "POOL")]
+        pool: Option<PoolName>,
         /// The number of named nodes; required to exceed the limit
         #[arg(long, value_name = "N")]
         confirm: Option<u32>,

@@ -11,8 +11,8 @@ use super::lasts;
 use crate::{
     keys::{Key, Keys},
     prefixes::{overlapping, overlaps},
-    records::{ClaimRecord, ControlRecord, NodeRecord, Record, RecordError},
-    registry::{Guard, Listing, Op},
+    records::{ClaimRecord, ControlRecord, HeldClaim, NodeRecord, Record, RecordError},
+    registry::{Entry, Guard, Listing, Op},
 };
 
 /// A conflict between the backup and a live record.
@@ -107,12 +107,18 @@ pub(super) fn plan(backup: &Backup, live: &Listing, keys: &Keys) -> Result<Plan,
     if !conflicts.is_empty() {
         return Err(NoPlan::Conflicts(conflicts));
     }
-    let live: BTreeMap<&str, &bytes::Bytes> =
-        live.entries.iter().map(|entry| (entry.key.as_str(), &entry.value)).collect();
+    let live: BTreeMap<&str, &Entry> = live.entries.iter().map(|entry| (entry.key.as_str(), entry)).collect();
     let mut plan = Plan::default();
-    for (key, value) in &live {
+    for (key, entry) in &live {
         if matches!(keys.parse(key), Some(Key::Pool(_))) {
-            plan.touched.push(Op::put(*key, (*value).clone()));
+            plan.touched.push(Op::put(*key, entry.value.clone()));
+        }
+    }
+    for (name, node) in &new.nodes {
+        let key = keys.node(name);
+        let merged = content.nodes.get(name).and_then(|live| merged(live, node));
+        if let (Some(merged), Some(entry)) = (merged, live.get(key.as_str())) {
+            plan.rest.push((Guard::Unchanged(key.clone(), entry.modified), Op::put(key, merged.encode())));
         }
     }
     for kept in kept().filter(|kept| !live.contains_key(keys.absolute(&kept.key).as_str())) {
@@ -200,8 +206,19 @@ fn nodes_conflict(name: &NodeName, node: &NodeRecord, other: &NodeRecord) -> Opt
             node.node_id, other.node_id
         )));
     }
-    let moved = node.prefix != other.prefix;
-    moved.then(|| Conflict(format!("node {name} holds {} in it, and {} here", node.prefix, other.prefix)))
+    let moved = node.claims.iter().find_map(|claim| {
+        let here = other.claim_in(&claim.pool).filter(|here| here.prefix != claim.prefix)?;
+        Some((claim.prefix, here.prefix))
+    });
+    moved.map(|(prefix, here)| Conflict(format!("node {name} holds {prefix} in it, and {here} here")))
+}
+
+/// A live node, with the claims that it has in the backup in other pools. Its host is not set up for those.
+fn merged(live: &NodeRecord, backup: &NodeRecord) -> Option<NodeRecord> {
+    let missing = backup.claims.iter().filter(|claim| live.claim_in(&claim.pool).is_none());
+    let missing = missing.map(|claim| HeldClaim { announced: false, ..claim.clone() });
+    let merged = missing.fold(live.clone(), |node, claim| node.with_claim(claim));
+    (merged != *live).then_some(merged)
 }
 
 /// Two claims of the store that overlap, if any do.

@@ -220,7 +220,9 @@ async fn end(
             restoring: false,
             forked: false,
             ancestors: meta.ancestors.clone(),
+            format: meta.format,
         };
+        let next = if backup.has_several_claims() { next.with_several_claims() } else { next };
         let next = next.in_place_of(backup.incarnation).in_place_of(meta.incarnation);
         let noted = Event::new(What::Restored).detail(format!("{put} keys, {}", about(backup)));
         let ops = vec![noted.op(keys, by), Op::put(keys.reservation_set(), "")];

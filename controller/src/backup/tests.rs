@@ -13,7 +13,7 @@ use sextant_proto::{NodeId, NodeName, NodeState, Pool, Prefix, Revision};
 use super::*;
 use crate::{
     audit::Actor,
-    records::{ClaimRecord, ControlRecord, NodeRecord},
+    records::{ClaimRecord, ControlRecord, HeldClaim, NodeRecord},
     registry::{
         KeyRange, LeaseId, Listing, Op, Outcome, Reading, Registry, Txn, Watch, embedded::EmbeddedStore,
     },
@@ -61,16 +61,10 @@ impl Store {
         let claim =
             ClaimRecord { node: node.clone(), node_id, pool: pool.clone(), claimed_unix_ms: 5, prior: None };
         let record = NodeRecord {
-            node_id,
-            prefix,
-            pool,
             state: NodeState::Ready,
             uplinks: vec![],
-            container_prefix: None,
             since_unix_ms: 5,
-            drain_timeout: Duration::ZERO,
-            laggards: vec![],
-            stopped_unix_ms: 0,
+            ..NodeRecord::new(node_id, HeldClaim { announced: true, ..HeldClaim::new(prefix, pool.clone()) })
         };
         let keys = &self.keys;
         let ops =
@@ -179,8 +173,8 @@ async fn a_damaged_file_is_refused_and_named() {
         assert!(Backup::decode(&file[..at]).is_err(), "cut off at {at}");
     }
     let mut newer = file.to_vec();
-    newer[18] = 2;
-    assert_eq!(Backup::decode(&newer), Err(FileError::Newer(2)));
+    newer[18] = 3;
+    assert_eq!(Backup::decode(&newer), Err(FileError::Newer(3)));
     assert_eq!(Backup::decode(b"sextant restore\0"), Err(FileError::NotABackup));
     let mut last = file.to_vec();
     *last.last_mut().unwrap() ^= 1;

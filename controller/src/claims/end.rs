@@ -1,15 +1,16 @@
 //! The end of a claim: by an operator, by hold-down, or released by its node. Never while it is in use, unless forced.
 
-use sextant_proto::{NodeName, NodeState, Prefix, Revision};
+use sextant_proto::{NodeName, NodeState, PoolName, Prefix, Revision};
 
 use super::{
     Claims, Forgotten, NodeStatus, decode,
     forget::refusal,
-    lifecycle::{ATTEMPTS, Holder, HolderError, of_node},
+    lifecycle::{ATTEMPTS, Holder, HolderError, Verified, of_claim},
+    listed,
 };
 use crate::{
     audit::What,
-    records::VerdictRecord,
+    records::{Record, VerdictRecord},
     registry::{Guard, Op, Txn},
     removals::Tally,
 };
@@ -23,26 +24,28 @@ pub enum ForgetError {
     /// Its agent is connected, and would claim again at once.
     #[error(
         "node {node} is up: its agent is connected, or was until recently; stop the agent (or the host) first, and try again \
-         once `sextant node list` shows it as down. With --force all peers withdraw {prefix} at once: its containers lose \
-         every connection, and the host claims another prefix"
+         once `sextant node list` shows it as down. With --force all peers withdraw {} at once: its containers lose \
+         every connection, and the host claims another prefix",
+        listed(.prefixes)
     )]
     Up {
         /// The node.
         node: NodeName,
-        /// Its prefix.
-        prefix: Prefix,
+        /// The prefixes of the claims.
+        prefixes: Vec<Prefix>,
     },
     /// Its host forwards without its agent.
     #[error(
         "node {node} still forwards: its agent is lost, but its host answers its peers; shut the host down, or start \
-         sextant-agent there and drain it. With --force all peers withdraw {prefix}, and the next node that claims it has \
-         addresses that this host's containers still use"
+         sextant-agent there and drain it. With --force all peers withdraw {}, and the next node that claims it has \
+         addresses that this host's containers still use",
+        listed(.prefixes)
     )]
     Forwarding {
         /// The node.
         node: NodeName,
-        /// Its prefix.
-        prefix: Prefix,
+        /// The prefixes of the claims.
+        prefixes: Vec<Prefix>,
     },
     /// Too many nodes were forgotten recently.
     #[error("{}", refusal(.tally, *.more))]
@@ -70,25 +73,44 @@ pub enum ForgetError {
         /// The error that stopped it.
         cause: Box<ForgetError>,
     },
+    /// The node has no claim in this pool.
+    #[error("node {node} holds no claim in pool {pool}; it holds {}", listed(.prefixes))]
+    NoClaim {
+        /// The node.
+        node: NodeName,
+        /// The pool.
+        pool: PoolName,
+        /// What it holds.
+        prefixes: Vec<Prefix>,
+    },
     /// The change failed.
     #[error(transparent)]
     Holder(#[from] HolderError),
 }
 
+/// Which claims of a node are to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope<'a> {
+    /// All of them: the node is forgotten.
+    Node,
+    /// The one in a pool.
+    Pool(&'a PoolName),
+}
+
 impl Claims {
-    /// Ends the claim of a node that has no agent and that no peer sees forwarding; with `force`, of any node.
+    /// Ends the claims of a node that has no agent and that no peer sees forwarding; with `force`, of any node.
     ///
     /// # Errors
     /// A [`ForgetError`].
-    pub async fn forget(&self, name: &NodeName, force: bool) -> Result<(Prefix, Revision), ForgetError> {
+    pub async fn forget(&self, name: &NodeName, force: bool) -> Result<(Vec<Prefix>, Revision), ForgetError> {
         self.end_named(name, What::Forgotten, force).await
     }
 
-    /// Ends the claim of a node that has been down for `hold_down`.
+    /// Ends the claims of a node that has been down for `hold_down`.
     ///
     /// # Errors
     /// A [`ForgetError`].
-    pub async fn hold_down(&self, name: &NodeName) -> Result<(Prefix, Revision), ForgetError> {
+    pub async fn hold_down(&self, name: &NodeName) -> Result<(Vec<Prefix>, Revision), ForgetError> {
         self.end_named(name, What::HeldDown, false).await
     }
 
@@ -97,10 +119,10 @@ impl Claims {
         name: &NodeName,
         what: What,
         force: bool,
-    ) -> Result<(Prefix, Revision), ForgetError> {
-        let Forgotten { prefixes, revision } =
-            self.end_all(std::slice::from_ref(name), what, force, false).await?;
-        Ok((prefixes[0], revision))
+    ) -> Result<(Vec<Prefix>, Revision), ForgetError> {
+        let Forgotten { mut ended, revision } =
+            self.end_all(std::slice::from_ref(name), Scope::Node, what, force, false).await?;
+        Ok((ended.pop().map(|(_, prefixes)| prefixes).unwrap_or_default(), revision))
     }
 
     /// Guards that hold while a node has no agent and no peer sees its host forwarding, from `status` with the node's
@@ -108,17 +130,17 @@ impl Claims {
     pub(super) fn is_gone(
         &self,
         name: &NodeName,
-        prefix: Prefix,
+        prefixes: &[Prefix],
         status: &NodeStatus,
     ) -> Result<Vec<Guard>, ForgetError> {
         let [sessions, verdicts] = status.more.as_slice() else {
             unreachable!("a session and verdicts were asked for");
         };
         if !sessions.is_empty() {
-            return Err(ForgetError::Up { node: name.clone(), prefix });
+            return Err(ForgetError::Up { node: name.clone(), prefixes: prefixes.to_vec() });
         }
         if verdicts.iter().any(|entry| decode::<VerdictRecord>(entry).is_ok_and(|it| it.record.forwarding)) {
-            return Err(ForgetError::Forwarding { node: name.clone(), prefix });
+            return Err(ForgetError::Forwarding { node: name.clone(), prefixes: prefixes.to_vec() });
         }
         let mut guards = vec![Guard::Absent(self.keys.session(name))];
         if verdicts.is_empty() {
@@ -128,58 +150,64 @@ impl Claims {
         Ok(guards)
     }
 
-    /// Ends the claim of a drained node, at its request.
+    /// Ends the claims of a drained node, at its request.
     ///
     /// # Errors
     /// A [`HolderError`]; being fenced, or not being drained, among them.
     pub async fn release(&self, holder: &Holder) -> Result<Revision, HolderError> {
         for _ in 0..ATTEMPTS {
-            let (node, status) = self.verified(holder).await?;
+            let Verified { node, status, .. } = self.verified(holder).await?;
             if node.record.state != NodeState::Drained {
                 let why =
                     format!("node {} is {}; drain it before it is released", holder.node, node.record.state);
                 return Err(HolderError::Fenced(why));
             }
-            if let Some(revision) = self.end(&holder.node, &status, What::Released, Vec::new()).await? {
+            let all = node.record.prefixes();
+            if let Some(revision) = self.end(&holder.node, &status, &all, What::Released).await? {
                 return Ok(revision);
             }
         }
         Err(HolderError::Contended(holder.node.clone()))
     }
 
-    /// One attempt to delete a node and its claim; `None` if either changed meanwhile or the node does not exist.
+    /// One attempt to end claims of a node; `None` if the node changed meanwhile or does not exist.
     pub(super) async fn end(
         &self,
         name: &NodeName,
         status: &NodeStatus,
+        ended: &[Prefix],
         what: What,
-        mut guards: Vec<Guard>,
     ) -> Result<Option<Revision>, HolderError> {
-        let Some((more, mut ops)) = self.ending_ops(name, status, what) else { return Ok(None) };
-        guards.extend(more);
+        let Some((guards, mut ops)) = self.ending_ops(name, status, ended, what) else { return Ok(None) };
         ops.extend(self.index.read(|state| state.lineage().ops(&self.keys, None)));
         self.try_commit(Txn { guards, ops }).await
     }
 
-    /// Guards and operations that delete a node and its claim; `None` if the node does not exist.
+    /// Guards and operations that end claims of a node, and delete the node with its last one; `None` if it does not exist.
     pub(super) fn ending_ops(
         &self,
         name: &NodeName,
         status: &NodeStatus,
+        ended: &[Prefix],
         what: What,
     ) -> Option<(Vec<Guard>, Vec<Op>)> {
         let node = status.node.as_ref()?;
         let node_key = self.keys.node(name);
         let mut guards =
             vec![status.same_meta(&self.keys), Guard::Unchanged(node_key.clone(), node.modified)];
-        let mut ops = vec![Op::Delete(node_key), self.note(of_node(what, name, &node.record))];
-        if let Some(claim) = &status.claim {
-            let claim_key = self.keys.claim(node.record.prefix);
-            guards.push(Guard::Unchanged(claim_key.clone(), claim.modified));
+        let mut ops = match node.record.without(ended) {
+            Some(left) => vec![Op::put(node_key, left.encode())],
+            None => vec![Op::Delete(node_key), Op::Delete(self.keys.doubt(name))],
+        };
+        let claims = node.record.claims.iter().filter(|claim| ended.contains(&claim.prefix));
+        ops.extend(claims.map(|claim| self.note(of_claim(what, name, &node.record, claim))));
+        for holding in status.holdings().filter(|holding| ended.contains(&holding.held.prefix)) {
+            let prefix = holding.held.prefix;
+            let claim_key = self.keys.claim(prefix);
+            guards.push(Guard::Unchanged(claim_key.clone(), holding.claim.modified));
             ops.push(Op::Delete(claim_key));
-            ops.extend(self.quarantine(node.record.prefix, name, node.record.node_id));
+            ops.extend(self.quarantine(prefix, name, node.record.node_id));
         }
-        ops.push(Op::Delete(self.keys.doubt(name)));
         Some((guards, ops))
     }
 }

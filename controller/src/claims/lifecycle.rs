@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audit::{Event, What},
     index::View,
-    records::{NodeRecord, Record, unix_ms},
+    records::{HeldClaim, NodeRecord, Record},
     registry::{Guard, Op, Outcome, RegistryError, Txn},
 };
 
@@ -60,8 +60,54 @@ pub struct Holder {
     pub node: NodeName,
     /// Its id.
     pub node_id: NodeId,
-    /// The epoch of its claim.
+    /// The epoch of a claim of it.
     pub epoch: Epoch,
+}
+
+/// A holder, as it is in the store.
+#[derive(Debug)]
+pub struct Verified {
+    /// Its node.
+    pub node: View<NodeRecord>,
+    pub(super) status: NodeStatus,
+}
+
+/// What a host has set up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its interfaces towards the other hosts.
+    pub uplinks: Vec<Uplink>,
+    /// The claims that it is set up for. Peers do not route to the node for its other claims.
+    pub claims: Vec<AnnouncedClaim>,
+}
+
+/// A claim that a host is set up for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnouncedClaim {
+    /// Since when it is held.
+    pub epoch: Epoch,
+    /// The prefixes of the host's containers.
+    pub container_prefixes: Vec<Prefix>,
+}
+
+/// Since when a node holds the claim of each host prefix.
+type Held = Vec<(Prefix, Epoch)>;
+
+impl Announcement {
+    /// The node once this is announced. A draining or drained node stays so.
+    fn announced(&self, node: &NodeRecord, held: &Held) -> NodeRecord {
+        let mut next = NodeRecord { uplinks: self.uplinks.clone(), stopped_unix_ms: 0, ..node.clone() };
+        for claim in &mut next.claims {
+            let epoch = held.iter().find(|(prefix, _)| *prefix == claim.prefix).map(|(_, epoch)| *epoch);
+            let announced = self.claims.iter().find(|announced| Some(announced.epoch) == epoch);
+            claim.announced = announced.is_some();
+            claim.container_prefixes = announced.map(|it| it.container_prefixes.clone()).unwrap_or_default();
+        }
+        if next.state == NodeState::Joining && next.claims.iter().any(|claim| claim.announced) {
+            next.enter(NodeState::Ready);
+        }
+        next
+    }
 }
 
 /// The result of a change of a node.
@@ -78,27 +124,26 @@ impl Claims {
     /// # Errors
     /// [`HolderError::Fenced`] with the reason if it does not.
     pub async fn verify(&self, holder: &Holder) -> Result<View<NodeRecord>, HolderError> {
-        Ok(self.verified(holder).await?.0)
+        Ok(self.verified(holder).await?.node)
     }
 
     /// As [`Self::verify`]; returns the whole read.
-    pub(super) async fn verified(
-        &self,
-        holder: &Holder,
-    ) -> Result<(View<NodeRecord>, NodeStatus), HolderError> {
+    pub(super) async fn verified(&self, holder: &Holder) -> Result<Verified, HolderError> {
         let status = self.node_status(&holder.node).await?;
-        if let Some(node) = held(&status, holder)? {
-            return Ok((node.clone(), status));
+        of_this_store(&status, holder)?;
+        if let Ok(verified) = verified(status, holder) {
+            return Ok(verified);
         }
         let (judged, status) = self.judge(&holder.node, holder.node_id, holder.epoch).await?;
         let lost = match status.holds(holder.node_id, holder.epoch) {
-            Ok(node) => return Ok((node.clone(), status)),
-            Err(lost) => lost,
+            Ok(_) => None,
+            Err(lost) => Some(lost),
         };
-        match judged {
+        match (lost, judged) {
+            (None, _) => verified(status, holder).map_err(|_| HolderError::Contended(holder.node.clone())),
             // The next claim request decides.
-            Judged::Waiting | Judged::Alone => Err(unknown_history().into()),
-            Judged::Fenced => {
+            (Some(_), Judged::Waiting | Judged::Alone) => Err(unknown_history().into()),
+            (Some(lost), Judged::Fenced) => {
                 let why = match lost {
                     Lost::Name(id, _) => format!("its name belongs to node id {id}"),
                     Lost::Claim(why) => why,
@@ -116,24 +161,17 @@ impl Claims {
     pub async fn announce(
         &self,
         holder: &Holder,
-        uplinks: Vec<Uplink>,
-        container_prefix: Option<Prefix>,
+        announcement: &Announcement,
         session: Option<Op>,
     ) -> Result<(), HolderError> {
-        let announced = |node: &NodeRecord| {
-            let mut next =
-                NodeRecord { uplinks: uplinks.clone(), container_prefix, stopped_unix_ms: 0, ..node.clone() };
-            if next.state == NodeState::Joining {
-                enter(&mut next, NodeState::Ready);
-            }
-            next
-        };
-        if self.announce_by_the_index(holder, &announced, session.clone()).await? {
+        if self.announce_by_the_index(holder, announcement, session.clone()).await? {
             return Ok(());
         }
         for _ in 0..ATTEMPTS {
-            let node = self.verify(holder).await?;
-            let (ops, guard) = self.announcement(holder, &node, &announced(&node.record), session.clone());
+            let Verified { node, status } = self.verified(holder).await?;
+            let held = status.holdings().map(|it| (it.held.prefix, status.epoch_of(it))).collect();
+            let next = announcement.announced(&node.record, &held);
+            let (ops, guard) = self.announcement(holder, &node, &next, session.clone());
             if ops.is_empty() || self.try_commit(Txn { guards: vec![guard], ops }).await?.is_some() {
                 return Ok(());
             }
@@ -141,34 +179,36 @@ impl Claims {
         Err(HolderError::Contended(holder.node.clone()))
     }
 
-    /// Uses the index instead of a read of the store: guards check that node and claim are unchanged. `false` if
+    /// Uses the index instead of a read of the store: a guard checks that the node, and so its claims, are unchanged. `false` if
     /// they have changed, or if there is nothing to write.
     async fn announce_by_the_index(
         &self,
         holder: &Holder,
-        announced: impl Fn(&NodeRecord) -> NodeRecord,
+        announcement: &Announcement,
         session: Option<Op>,
     ) -> Result<bool, HolderError> {
-        let Some((node, claim)) = self.held_by_the_index(holder) else {
+        let Some((node, held)) = self.held_by_the_index(holder) else {
             return Ok(false);
         };
-        let (ops, guard) = self.announcement(holder, &node, &announced(&node.record), session);
-        let claim = Guard::Unchanged(self.keys.claim(node.record.prefix), claim);
-        Ok(!ops.is_empty() && self.try_commit(Txn { guards: vec![guard, claim], ops }).await?.is_some())
+        let next = announcement.announced(&node.record, &held);
+        let (ops, guard) = self.announcement(holder, &node, &next, session);
+        Ok(!ops.is_empty() && self.try_commit(Txn { guards: vec![guard], ops }).await?.is_some())
     }
 
-    /// The holder's node and the modify revision of its claim, if it holds it by the index.
-    fn held_by_the_index(&self, holder: &Holder) -> Option<(View<NodeRecord>, Revision)> {
+    /// The holder's node and its claims, if it holds its claim by the index.
+    fn held_by_the_index(&self, holder: &Holder) -> Option<(View<NodeRecord>, Held)> {
         self.index.read(|state| {
             let node =
                 state.nodes().get(&holder.node).filter(|node| node.record.node_id == holder.node_id)?;
-            let claim = state.claims().get(&node.record.prefix)?;
-            let epoch = Epoch { incarnation: state.meta().incarnation, revision: claim.created };
-            (epoch == holder.epoch).then(|| (node.clone(), claim.modified))
+            let epoch = |revision| Epoch { incarnation: state.meta().incarnation, revision };
+            let claims = state.peers().get(&holder.node)?.claims.iter();
+            let held: Held = claims.map(|claim| (claim.prefix, epoch(claim.claimed))).collect();
+            let holds = held.iter().any(|(_, epoch)| *epoch == holder.epoch);
+            holds.then(|| (node.clone(), held))
         })
     }
 
-    /// The operations and the guards of an announcement.
+    /// The operations and the guard of an announcement.
     fn announcement(
         &self,
         holder: &Holder,
@@ -177,11 +217,22 @@ impl Claims {
         session: Option<Op>,
     ) -> (Vec<Op>, Guard) {
         let key = self.keys.node(&holder.node);
-        let news = (*next != node.record).then(|| Op::put(key.clone(), next.encode()));
-        let is_ready = next.state != node.record.state;
-        let what = if is_ready { What::Ready } else { What::Announced };
-        let noted = news.is_some().then(|| self.note(of_node(what, &holder.node, next)));
-        (news.into_iter().chain(noted).chain(session).collect(), Guard::Unchanged(key, node.modified))
+        let guard = Guard::Unchanged(key.clone(), node.modified);
+        if *next == node.record {
+            return (session.into_iter().collect(), guard);
+        }
+        let was =
+            |claim: &HeldClaim| node.record.claim_of(claim.prefix).map(|claim| node.record.state_for(claim));
+        let is_ready = |claim: &&HeldClaim| {
+            next.state_for(claim) == NodeState::Ready && was(claim) != Some(NodeState::Ready)
+        };
+        let ready = next.claims.iter().filter(is_ready);
+        let mut notes: Vec<_> =
+            ready.map(|claim| self.note(of_claim(What::Ready, &holder.node, next, claim))).collect();
+        if notes.is_empty() {
+            notes.push(self.note(of_node(What::Announced, &holder.node, next)));
+        }
+        (std::iter::once(Op::put(key, next.encode())).chain(notes).chain(session).collect(), guard)
     }
 
     /// The host of a draining node has withdrawn its routes.
@@ -194,7 +245,7 @@ impl Claims {
                 return Step::Done(());
             }
             let mut next = NodeRecord { laggards: laggards.clone(), ..node.clone() };
-            enter(&mut next, NodeState::Drained);
+            next.enter(NodeState::Drained);
             Step::Put(Box::new(next))
         };
         self.change_held(holder, drained).await.map(|_| ())
@@ -212,7 +263,7 @@ impl Claims {
             }
             NodeState::Ready => {
                 let mut next = NodeRecord { drain_timeout: timeout, laggards: Vec::new(), ..node.clone() };
-                enter(&mut next, NodeState::Draining);
+                next.enter(NodeState::Draining);
                 Ok(Some(next))
             }
         };
@@ -229,7 +280,7 @@ impl Claims {
             NodeState::Ready => Err("it is not drained, nothing to undo"),
             NodeState::Draining | NodeState::Drained => {
                 let mut next = NodeRecord { laggards: Vec::new(), ..node.clone() };
-                enter(&mut next, NodeState::Joining);
+                next.enter(NodeState::Joining);
                 Ok(Some(next))
             }
         };
@@ -311,28 +362,38 @@ impl Claims {
     }
 }
 
-/// The holder's node, if it holds its claim by `status`. An epoch of another store proves nothing here: its holder must
-/// claim again, and is not fenced.
-fn held<'a>(status: &'a NodeStatus, holder: &Holder) -> Result<Option<&'a View<NodeRecord>>, RegistryError> {
+/// An epoch of another store proves nothing here: its holder must claim again, and is not fenced.
+fn of_this_store(status: &NodeStatus, holder: &Holder) -> Result<(), RegistryError> {
     let here = status.meta.incarnation;
-    if holder.epoch.incarnation != here {
-        return Err(RegistryError::Unavailable(format!(
-            "the store was replaced, its incarnation is {here}: claim again"
-        )));
+    if holder.epoch.incarnation == here {
+        return Ok(());
     }
-    Ok(status.holds(holder.node_id, holder.epoch).ok())
+    Err(RegistryError::Unavailable(format!("the store was replaced, its incarnation is {here}: claim again")))
 }
 
-pub(super) fn of_node(what: What, name: &NodeName, node: &NodeRecord) -> Event {
-    let event = Event::new(what).node(name).prefix(node.prefix).pool(&node.pool);
+/// The holder, if it holds its claim by `status`.
+fn verified(status: NodeStatus, holder: &Holder) -> Result<Verified, NodeStatus> {
+    let holds = status.holds(holder.node_id, holder.epoch).is_ok();
+    match status.node.clone().filter(|_| holds) {
+        Some(node) => Ok(Verified { node, status }),
+        None => Err(status),
+    }
+}
+
+/// An event of a node, with its primary claim.
+pub(crate) fn of_node(what: What, name: &NodeName, node: &NodeRecord) -> Event {
+    match node.claims.first() {
+        Some(claim) => of_claim(what, name, node, claim),
+        None => Event::new(what).node(name),
+    }
+}
+
+/// An event of one claim of a node.
+pub(super) fn of_claim(what: What, name: &NodeName, node: &NodeRecord, claim: &HeldClaim) -> Event {
+    let event = Event::new(what).node(name).prefix(claim.prefix).pool(&claim.pool);
     if node.laggards.is_empty() {
         event
     } else {
         event.detail(format!("not withdrawn in time: {}", node.laggards.join(", ")))
     }
-}
-
-fn enter(node: &mut NodeRecord, state: NodeState) {
-    node.state = state;
-    node.since_unix_ms = unix_ms();
 }

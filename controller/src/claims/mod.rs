@@ -13,9 +13,7 @@ mod recovery;
 
 use std::{sync::Arc, time::Duration};
 
-use sextant_proto::{
-    Claim, Epoch, Incarnation, NodeId, NodeName, NodeState, Pool, PoolName, Prefix, Revision,
-};
+use sextant_proto::{Claim, Epoch, Incarnation, NodeId, NodeName, Pool, PoolName, Prefix, Revision};
 
 use crate::{
     audit::{Actor, Event, What},
@@ -23,17 +21,18 @@ use crate::{
     index::{Index, View},
     keys::{Keys, Space},
     lineage::{self},
-    records::{ClaimRecord, NodeRecord, Record, unix_ms},
+    records::{ClaimRecord, FORMAT, HeldClaim, NodeRecord, Record, unix_ms},
     registry::{Entry, Guard, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
 use forget::Ends;
-use node_status::{Judged, Lost, unknown_history};
+use node_status::{Holding, Judged, Lost, unknown_history};
 use propose::{Proposal, propose};
 
-pub use end::ForgetError;
+pub use end::{ForgetError, Scope};
 pub use forget::Forgotten;
-pub use lifecycle::{DrainError, Holder, HolderError};
+pub(crate) use lifecycle::of_node;
+pub use lifecycle::{AnnouncedClaim, Announcement, DrainError, Holder, HolderError, Verified};
 pub use node_status::NodeStatus;
 
 /// The attempts of a claim against concurrent claims.
@@ -41,7 +40,7 @@ const ATTEMPTS: u32 = 16;
 /// How long to wait for the index to see the cause of a refused transaction.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
-/// A node's request for a prefix.
+/// A node's request for a prefix: of one of its claims.
 #[derive(Debug, Clone)]
 pub struct ClaimRequest {
     /// Its name.
@@ -54,6 +53,8 @@ pub struct ClaimRequest {
     pub host_len: Option<u32>,
     /// The claim that it reports to hold.
     pub held: Option<Claim>,
+    /// It may hold claims in other pools at the same time. Otherwise it has one claim, in whichever pool.
+    pub beside: bool,
 }
 
 /// The answer to a claim request.
@@ -70,16 +71,17 @@ pub enum Granted {
 pub enum ClaimError {
     /// The name belongs to another host.
     #[error(
-        "node name \"{node}\" belongs to node id {holder} (prefix {prefix}), and this agent's id is {asking}; \
-         give this host another --node, or run `sextant node forget {node}` if the other host is gone"
+        "node name \"{node}\" belongs to node id {holder} (prefix {}), and this agent's id is {asking}; \
+         give this host another --node, or run `sextant node forget {node}` if the other host is gone",
+        listed(.prefixes)
     )]
     NameTaken {
         /// The name.
         node: NodeName,
         /// The id of its holder.
         holder: NodeId,
-        /// The prefix of its holder.
-        prefix: Prefix,
+        /// The prefixes of its holder.
+        prefixes: Vec<Prefix>,
         /// The id of the requesting agent.
         asking: NodeId,
     },
@@ -180,6 +182,11 @@ fn list(names: &[PoolName]) -> String {
     names.iter().map(PoolName::as_str).collect::<Vec<_>>().join(", ")
 }
 
+/// Prefixes, for people.
+pub fn listed(prefixes: &[Prefix]) -> String {
+    prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// The claim logic over a registry.
 #[derive(Clone)]
 pub struct Claims {
@@ -266,7 +273,8 @@ impl Claims {
             Registration::Nothing => return Ok(None),
             Registration::Lost(_, why) => why,
         };
-        let is_free = status.node.is_none() && self.is_free(request);
+        let has_another = self.wanted(request, &status).is_some();
+        let is_free = !has_another && self.is_free(request);
         match judged {
             Judged::Waiting | Judged::Alone if is_free => Ok(None),
             Judged::Waiting => Err(unknown_history().into()),
@@ -282,35 +290,38 @@ impl Claims {
     /// The registration of the requesting node by `status`.
     fn registration(&self, request: &ClaimRequest, status: &NodeStatus) -> Result<Registration, ClaimError> {
         let of_here = |epoch: &Epoch| epoch.incarnation == status.meta.incarnation;
-        let held = request.held.as_ref().map(|held| held.epoch).filter(of_here);
-        // Without an epoch of this store: whatever the node holds.
-        let epoch = held.or_else(|| status.epoch());
-        let Some(epoch) = epoch else {
-            return match &status.node {
-                Some(node) if node.record.node_id != request.node_id => {
-                    Err(name_taken(request, node.record.node_id, node.record.prefix))
-                }
-                _ => Ok(Registration::Nothing),
+        if let Some(epoch) = request.held.as_ref().map(|held| held.epoch).filter(of_here) {
+            return match status.holds(request.node_id, epoch) {
+                Ok(holding) => self.claim_of(status, holding).map(Registration::Granted),
+                Err(Lost::Name(holder, prefixes)) => Err(name_taken(request, holder, prefixes)),
+                Err(Lost::Claim(why)) => Ok(Registration::Lost(epoch, why)),
             };
-        };
-        match status.holds(request.node_id, epoch) {
-            Ok(node) => self.claim_of(status, node, epoch).map(Registration::Granted),
-            Err(Lost::Name(holder, prefix)) => Err(name_taken(request, holder, prefix)),
-            Err(Lost::Claim(why)) => Ok(Registration::Lost(epoch, why)),
+        }
+        if let Some(node) = status.node.as_ref().filter(|node| node.record.node_id != request.node_id) {
+            return Err(name_taken(request, node.record.node_id, node.record.prefixes()));
+        }
+        match self.wanted(request, status) {
+            Some(holding) => self.claim_of(status, holding).map(Registration::Granted),
+            None => Ok(Registration::Nothing),
         }
     }
 
-    fn claim_of(
-        &self,
-        status: &NodeStatus,
-        node: &View<NodeRecord>,
-        epoch: Epoch,
-    ) -> Result<Claim, ClaimError> {
-        let Some(pool) = &status.pool else {
+    /// The claim that the node holds already, of those that the request may mean: the one in its pool; and of a node that has one
+    /// claim, or that names no pool, whatever it holds.
+    fn wanted<'a>(&self, request: &ClaimRequest, status: &'a NodeStatus) -> Option<Holding<'a>> {
+        let pool = request.pool.as_ref().or_else(|| request.held.as_ref().map(|held| &held.pool.name));
+        let in_pool = pool.and_then(|pool| status.holding_in(pool));
+        let any = || status.holdings().next().filter(|_| !request.beside || pool.is_none());
+        in_pool.or_else(any)
+    }
+
+    fn claim_of(&self, status: &NodeStatus, holding: Holding<'_>) -> Result<Claim, ClaimError> {
+        let Holding { held, pool, .. } = holding;
+        let Some(pool) = pool else {
             let pools = self.index.read(|state| state.pools().keys().cloned().collect());
-            return Err(ClaimError::UnknownPool { name: node.record.pool.clone(), pools });
+            return Err(ClaimError::UnknownPool { name: held.pool.clone(), pools });
         };
-        Ok(granted(node.record.prefix, epoch, pool.record.clone()))
+        Ok(granted(held.prefix, status.epoch_of(holding), pool.record.clone()))
     }
 
     /// One attempt at a new claim; `None` if a concurrent claim won.
@@ -318,7 +329,16 @@ impl Claims {
         let Proposal { pool, prefix, reservation_set } =
             self.index.read(|state| propose(state, request, attempt))?;
         self.may_hand_out(request, prefix)?;
-        let (incarnation, txn) = self.claim_txn(request, &pool, prefix, reservation_set);
+        // If the index shows another node of this name, or is behind, a guard refuses the claim.
+        let (before, has_one) = self.index.read(|state| {
+            let before = state.nodes().get(&request.node).filter(|it| it.record.node_id == request.node_id);
+            let claimed = state.peers().get(&request.node).and_then(|peer| peer.claim_in(&pool.record.name));
+            (before.cloned(), before.is_some() && claimed.is_some())
+        });
+        if has_one {
+            return Ok(None);
+        }
+        let (incarnation, txn) = self.claim_txn(request, before.as_ref(), &pool, prefix, reservation_set);
         match self.registry.commit(txn).await {
             Ok(Outcome::Committed(revision)) => {
                 Ok(Some(granted(prefix, Epoch { incarnation, revision }, pool.record)))
@@ -342,6 +362,7 @@ impl Claims {
     fn claim_txn(
         &self,
         request: &ClaimRequest,
+        before: Option<&View<NodeRecord>>,
         pool: &View<Pool>,
         prefix: Prefix,
         reservation_set: Option<Revision>,
@@ -355,23 +376,14 @@ impl Claims {
             claimed_unix_ms: now,
             prior: Self::prior(request, prefix),
         };
-        let node = NodeRecord {
-            node_id: request.node_id,
-            prefix,
-            pool: pool.record.name.clone(),
-            state: NodeState::Joining,
-            uplinks: Vec::new(),
-            container_prefix: None,
-            since_unix_ms: now,
-            drain_timeout: Duration::ZERO,
-            laggards: Vec::new(),
-            stopped_unix_ms: 0,
+        let held = HeldClaim::new(prefix, pool.record.name.clone());
+        let node_key = keys.node(&request.node);
+        let (node, unchanged) = match before {
+            Some(before) => (before.record.with_claim(held), Guard::Unchanged(node_key, before.modified)),
+            None => (NodeRecord::new(request.node_id, held), Guard::Absent(node_key)),
         };
         let shortest = pool.record.prefix.len();
-        let mut guards = vec![
-            Guard::Absent(keys.node(&request.node)),
-            Guard::Unchanged(keys.pool(&pool.record.name), pool.modified),
-        ];
+        let mut guards = vec![unchanged, Guard::Unchanged(keys.pool(&pool.record.name), pool.modified)];
         guards.extend(keys.nothing_overlaps(Space::Claims, prefix, shortest));
         // One guard for all reservations: the proposal is based on all of them at this revision.
         let set = keys.reservation_set();
@@ -386,6 +398,9 @@ impl Claims {
         ];
         let incarnation = self.index.read(|state| {
             guards.extend(state.same_store());
+            if node.claims.len() > 1 && state.meta().format < FORMAT {
+                ops.push(Op::put(keys.meta(), state.meta().clone().with_several_claims().encode()));
+            }
             ops.extend(state.lineage().ops(keys, Some(request.node_id)));
             state.meta().incarnation
         });
@@ -409,8 +424,8 @@ fn granted(prefix: Prefix, epoch: Epoch, pool: Pool) -> Claim {
     Claim { prefix, epoch, pool }
 }
 
-fn name_taken(request: &ClaimRequest, holder: NodeId, prefix: Prefix) -> ClaimError {
-    ClaimError::NameTaken { node: request.node.clone(), holder, prefix, asking: request.node_id }
+fn name_taken(request: &ClaimRequest, holder: NodeId, prefixes: Vec<Prefix>) -> ClaimError {
+    ClaimError::NameTaken { node: request.node.clone(), holder, prefixes, asking: request.node_id }
 }
 
 fn decode<R: Record>(entry: &Entry) -> Result<View<R>, RegistryError> {

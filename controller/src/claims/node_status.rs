@@ -1,39 +1,53 @@
 //! The state of a node in the store: all inputs of a decision about it, in one read at one revision.
 
 use bytes::Bytes;
-use sextant_proto::{Epoch, NodeId, NodeName, Pool, Prefix};
+use sextant_proto::{Epoch, NodeId, NodeName, Pool, PoolName, Prefix};
 
 use super::{Claims, decode};
 use crate::{
     doubts::Doubted,
     index::View,
     lineage::{History, Known},
-    records::{ClaimRecord, MarkRecord, Meta, NodeRecord, Record},
+    records::{ClaimRecord, HeldClaim, MarkRecord, Meta, NodeRecord, Record},
     registry::{Entry, Guard, KeyRange, RegistryError},
 };
 
-/// The most reads if the node's prefix changes meanwhile.
+/// The most reads if the node's claims change meanwhile.
 const ATTEMPTS: u32 = 8;
 
-/// A node, its claim and its pool, in the store that the controller serves.
+/// A node, its claims and their pools, in the store that the controller serves.
 #[derive(Debug)]
 pub struct NodeStatus {
     pub(super) meta: Meta,
     meta_value: Bytes,
     /// The node's record.
     pub node: Option<View<NodeRecord>>,
-    /// The claim of the node's prefix, if it is the node's own.
-    pub(super) claim: Option<View<ClaimRecord>>,
-    pub(super) pool: Option<View<Pool>>,
+    /// What backs each claim of the node's record, in the same order.
+    backing: Vec<Backing>,
     /// The additional ranges, at the same revision.
     pub(super) more: Vec<Vec<Entry>>,
+}
+
+/// The claim of a prefix, if it is the node's own, and its pool.
+#[derive(Debug)]
+struct Backing {
+    claim: Option<View<ClaimRecord>>,
+    pool: Option<View<Pool>>,
+}
+
+/// A claim that a node holds, with its record and its pool.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holding<'a> {
+    pub(super) held: &'a HeldClaim,
+    pub(super) claim: &'a View<ClaimRecord>,
+    pub(super) pool: Option<&'a View<Pool>>,
 }
 
 /// Why a node does not hold the claim that it reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lost {
     /// Its name belongs to another node now.
-    Name(NodeId, Prefix),
+    Name(NodeId, Vec<Prefix>),
     /// The claim has ended, or was claimed again.
     Claim(String),
 }
@@ -55,28 +69,45 @@ impl NodeStatus {
         Guard::Holds(keys.meta(), self.meta_value.clone())
     }
 
-    /// Since when the node holds its claim.
-    pub(super) fn epoch(&self) -> Option<Epoch> {
-        let claim = self.claim.as_ref()?;
-        Some(Epoch { incarnation: self.meta.incarnation, revision: claim.created })
+    /// The node's claims.
+    pub(super) fn holdings(&self) -> impl Iterator<Item = Holding<'_>> {
+        let held = self.node.iter().flat_map(|node| &node.record.claims);
+        held.zip(&self.backing).filter_map(|(held, backing)| {
+            Some(Holding { held, claim: backing.claim.as_ref()?, pool: backing.pool.as_ref() })
+        })
     }
 
-    /// Whether the node of this id holds its claim since `epoch`, which is of this store.
-    pub(super) fn holds(&self, node_id: NodeId, epoch: Epoch) -> Result<&View<NodeRecord>, Lost> {
+    /// The node's claim in a pool.
+    pub(super) fn holding_in(&self, pool: &PoolName) -> Option<Holding<'_>> {
+        self.holdings().find(|holding| holding.held.pool == *pool)
+    }
+
+    /// Since when the node holds a claim.
+    pub(super) fn epoch_of(&self, holding: Holding<'_>) -> Epoch {
+        Epoch { incarnation: self.meta.incarnation, revision: holding.claim.created }
+    }
+
+    /// The claim that the node of this id holds since `epoch`, which is of this store.
+    pub(super) fn holds(&self, node_id: NodeId, epoch: Epoch) -> Result<Holding<'_>, Lost> {
         let Some(node) = &self.node else {
             return Err(Lost::Claim(format!("its claim of revision {} has ended", epoch.revision)));
         };
-        let prefix = node.record.prefix;
         if node.record.node_id != node_id {
-            return Err(Lost::Name(node.record.node_id, prefix));
+            return Err(Lost::Name(node.record.node_id, node.record.prefixes()));
         }
-        match self.epoch() {
-            Some(held) if held == epoch => Ok(node),
-            Some(held) => {
-                Err(Lost::Claim(format!("{prefix} was claimed again at revision {}", held.revision)))
+        let mut holdings = self.holdings();
+        holdings.find(|holding| self.epoch_of(*holding) == epoch).ok_or_else(|| self.why_lost(epoch))
+    }
+
+    fn why_lost(&self, epoch: Epoch) -> Lost {
+        let claims = self.node.as_ref().map_or(&[][..], |node| &node.record.claims[..]);
+        Lost::Claim(match (claims, self.holdings().next()) {
+            ([only], Some(holding)) => {
+                format!("{} was claimed again at revision {}", only.prefix, holding.claim.created)
             }
-            None => Err(Lost::Claim(format!("the claim of {prefix} has ended"))),
-        }
+            ([only], None) => format!("the claim of {} has ended", only.prefix),
+            _ => format!("its claim of revision {} has ended", epoch.revision),
+        })
     }
 }
 
@@ -95,8 +126,8 @@ impl Claims {
         name: &NodeName,
         more: &[KeyRange],
     ) -> Result<NodeStatus, RegistryError> {
-        let known = self.index.read(|state| state.nodes().get(name).map(|node| node.record.clone()));
-        let mut guess = known.map(|node| (node.prefix, node.pool));
+        let known = self.index.read(|state| state.nodes().get(name).map(|node| places(&node.record)));
+        let mut guess = known.unwrap_or_default();
         for _ in 0..ATTEMPTS {
             let mut ranges = vec![KeyRange::key(&self.keys.meta()), KeyRange::key(&self.keys.node(name))];
             ranges.extend(guess.iter().flat_map(|(prefix, pool)| {
@@ -109,23 +140,20 @@ impl Claims {
             self.lineage.not_back(seen, reading.revision)?;
             let (meta, meta_value) = self.served(reading.entry(0))?;
             let node = reading.entry(1).map(decode::<NodeRecord>).transpose()?;
-            let held = node.as_ref().map(|node| (node.record.prefix, node.record.pool.clone()));
-            if held.is_some() && held != guess {
-                guess = held;
+            if let Some(node) = &node
+                && places(&node.record) != guess
+            {
+                guess = places(&node.record);
                 continue;
             }
-            let claim = reading.entry(2).filter(|_| node.is_some() && fixed > 2);
-            let claim = claim.map(decode::<ClaimRecord>).transpose()?;
-            let pool = reading.entry(3).filter(|_| node.is_some() && fixed > 2);
-            let pool = pool.map(decode::<Pool>).transpose()?;
-            return Ok(NodeStatus {
-                meta,
-                meta_value,
-                claim: claim.filter(|claim| claim.record.node == *name),
-                pool,
-                node,
-                more: reading.ranges.split_off(fixed),
-            });
+            let backing = |at: usize| {
+                let claim = reading.entry(at).map(decode::<ClaimRecord>).transpose()?;
+                let pool = reading.entry(at + 1).map(decode::<Pool>).transpose()?;
+                Ok(Backing { claim: claim.filter(|claim| claim.record.node == *name), pool })
+            };
+            let known = if node.is_some() { fixed } else { 2 };
+            let backing = (2..known).step_by(2).map(backing).collect::<Result<_, RegistryError>>()?;
+            return Ok(NodeStatus { meta, meta_value, node, backing, more: reading.ranges.split_off(fixed) });
         }
         Err(RegistryError::Unavailable(format!("node {name} keeps changing; try again")))
     }
@@ -177,6 +205,11 @@ impl Claims {
         };
         Ok((judged, status))
     }
+}
+
+/// The prefix and the pool of each claim.
+fn places(node: &NodeRecord) -> Vec<(Prefix, PoolName)> {
+    node.claims.iter().map(|claim| (claim.prefix, claim.pool.clone())).collect()
 }
 
 /// The error for a node that has to wait.

@@ -1,6 +1,6 @@
 //! Proposes a pool and a prefix for a node from the index. Pure: the transaction's guards decide.
 
-use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
+use sextant_proto::{Pool, PoolName, Prefix, Revision};
 
 use super::{ClaimError, ClaimRequest, allocate};
 use crate::index::{Among, State, View};
@@ -14,7 +14,7 @@ pub(super) struct Proposal {
     pub(super) reservation_set: Option<Revision>,
 }
 
-/// A prefix for `request`: the one it held, else the one reserved for the node, else its quarantined one,
+/// A prefix for `request`: the one it held, else one reserved for the node, else its quarantined one,
 /// else a free one.
 pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Result<Proposal, ClaimError> {
     let proposal = |pool: &View<Pool>, prefix| Proposal {
@@ -26,7 +26,7 @@ pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Re
     if let Some((pool, prefix)) = held_here(state, request).filter(|(_, prefix)| is_free(prefix)) {
         return Ok(proposal(pool, prefix));
     }
-    if let Some((pool, prefix)) = reserved_for(state, &request.node) {
+    if let Some((pool, prefix)) = reserved_for(state, request) {
         return open(pool).map(|pool| proposal(pool, prefix));
     }
     let pool = choose_pool(state, request)?;
@@ -45,10 +45,15 @@ fn held_here<'a>(state: &'a State, request: &ClaimRequest) -> Option<(&'a View<P
     Some((pool, held.prefix))
 }
 
-fn reserved_for<'a>(state: &'a State, node: &NodeName) -> Option<(&'a View<Pool>, Prefix)> {
-    let prefix = state.holdings().reserved_for(node)?;
-    let pool = state.pools().values().find(|pool| pool.record.prefix.covers(prefix))?;
-    Some((pool, prefix))
+/// The prefix that is reserved for the node in the pool that it asks for; for a node that has one claim, in any pool.
+fn reserved_for<'a>(state: &'a State, request: &ClaimRequest) -> Option<(&'a View<Pool>, Prefix)> {
+    let reserved = state.holdings().reserved_for(&request.node).iter().filter_map(|&prefix| {
+        let pool = state.pools().values().find(|pool| pool.record.prefix.covers(prefix))?;
+        Some((pool, prefix))
+    });
+    let asked = |pool: &View<Pool>| request.pool.as_ref() == Some(&pool.record.name);
+    let in_any = || reserved.clone().next().filter(|_| !request.beside || request.pool.is_none());
+    reserved.clone().find(|(pool, _)| asked(pool)).or_else(in_any)
 }
 
 fn open(pool: &View<Pool>) -> Result<&View<Pool>, ClaimError> {
@@ -63,11 +68,13 @@ fn length(pool: &Pool, asked: Option<u32>) -> Result<u8, ClaimError> {
 
 /// The host's own quarantined prefix in the pool.
 fn previous(state: &State, pool: &Pool, request: &ClaimRequest, len: u8) -> Option<Prefix> {
-    state.holdings().had(request.node_id).filter(|prefix| prefix.len() == len && pool.prefix.covers(*prefix))
+    let mut had = state.holdings().had(request.node_id).iter().copied();
+    had.find(|prefix| prefix.len() == len && pool.prefix.covers(*prefix))
 }
 
 fn exhausted(state: &State, pool: &Pool, len: u8) -> ClaimError {
-    let held: Vec<_> = state.nodes().iter().filter(|(_, node)| node.record.pool == pool.name).collect();
+    let held: Vec<_> =
+        state.nodes().iter().filter(|(_, node)| node.record.claim_in(&pool.name).is_some()).collect();
     let without_agent = held.iter().filter(|(name, _)| !state.sessions().contains_key(*name)).count();
     ClaimError::Exhausted {
         pool: pool.clone(),

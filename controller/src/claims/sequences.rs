@@ -148,7 +148,7 @@ impl Sequence {
     }
 
     /// A claim ended, or not: never one of a node that is connected, unless by force.
-    async fn ended(&self, was: Liveness, force: bool, ended: Result<(Prefix, Revision), ForgetError>) {
+    async fn ended(&self, was: Liveness, force: bool, ended: Result<(Vec<Prefix>, Revision), ForgetError>) {
         match ended {
             Ok((_, revision)) => {
                 assert!(was.holds && (force || !was.connected), "{was:?}, force: {force}");
@@ -181,8 +181,14 @@ impl Sequence {
     async fn claim(&self, node: usize, host_len: Option<u32>) {
         let claims = &self.it.claims;
         let name = Self::name(node);
-        let request =
-            ClaimRequest { node: name.clone(), node_id: self.ids[node], pool: None, host_len, held: None };
+        let request = ClaimRequest {
+            node: name.clone(),
+            node_id: self.ids[node],
+            pool: None,
+            host_len,
+            held: None,
+            beside: false,
+        };
         let before = claims.index.read(|state| Before::of(state, &name));
         let granted = claims.claim(&request).await;
         let is_closed = before.pool.draining && before.held.is_none();
@@ -259,7 +265,7 @@ impl Before {
             .collect();
         Self {
             pool: state.pools()[&main_pool()].record.clone(),
-            held: state.nodes().get(node).map(|node| node.record.prefix),
+            held: state.nodes().get(node).map(|node| node.record.claims[0].prefix),
             claims: state.claims().iter().map(|(prefix, view)| (*prefix, view.record.node.clone())).collect(),
             reserved: reservations.iter().find(|it| reserved(it)).map(|it| it.0),
             reservations,

@@ -1,5 +1,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
+use sextant_proto::NodeState;
+
 use super::*;
 use crate::pools::Pools;
 use crate::{
@@ -46,7 +48,7 @@ impl Fixture {
     /// A node that is announced, and has no session.
     pub(super) async fn announced(&self, n: usize) -> (Holder, Claim) {
         let (holder, claim) = self.joining(n).await;
-        self.claims.announce(&holder, vec![], None, None).await.unwrap();
+        self.claims.announce(&holder, &set_up(&holder), None).await.unwrap();
         (holder, claim)
     }
 
@@ -95,7 +97,14 @@ pub(super) fn request(n: usize) -> ClaimRequest {
         pool: None,
         host_len: None,
         held: None,
+        beside: false,
     }
+}
+
+/// What the host of `holder` announces.
+pub(super) fn set_up(holder: &Holder) -> Announcement {
+    let claim = AnnouncedClaim { epoch: holder.epoch, container_prefixes: vec![] };
+    Announcement { uplinks: vec![], claims: vec![claim] }
 }
 
 pub(super) fn holder(request: &ClaimRequest, claim: &Claim) -> Holder {
@@ -147,7 +156,9 @@ async fn i3_a_node_name_belongs_to_one_id() {
     let error = it.claims.claim(&second).await.unwrap_err().to_string();
     assert!(error.contains("node name \"host1\" belongs to node id"), "{error}");
     assert!(error.contains("sextant node forget host1"), "{error}");
-    assert!(it.claims.announce(&holder(&second, &claim), vec![], None, None).await.is_err());
+    assert!(
+        it.claims.announce(&holder(&second, &claim), &set_up(&holder(&second, &claim)), None).await.is_err()
+    );
 }
 
 #[tokio::test]
@@ -160,7 +171,11 @@ async fn i3_a_forgotten_node_is_fenced_and_then_claims_anew() {
     assert!(matches!(it.claims.claim(&returning).await.unwrap(), Granted::Fenced(_)));
     let anew = it.claim(&request).await;
     assert_ne!(anew.epoch, claim.epoch);
-    let fenced = it.claims.announce(&holder(&request, &claim), vec![], None, None).await.unwrap_err();
+    let fenced = it
+        .claims
+        .announce(&holder(&request, &claim), &set_up(&holder(&request, &claim)), None)
+        .await
+        .unwrap_err();
     assert!(matches!(fenced, HolderError::Fenced(_)), "{fenced}");
     assert!(
         matches!(it.claims.claim(&returning).await.unwrap(), Granted::Fenced(_)),
@@ -189,10 +204,10 @@ async fn a_nodes_life() {
     let state = async || it.claims.verify(&holder).await.unwrap().record.state;
     let error = it.claims.drain(&request.node, Duration::from_secs(1)).await.unwrap_err().to_string();
     assert!(error.contains("host1 is joining"), "{error}");
-    it.claims.announce(&holder, vec![], None, None).await.unwrap();
+    it.claims.announce(&holder, &set_up(&holder), None).await.unwrap();
     assert_eq!(state().await, NodeState::Ready);
     let before = it.registry.list(&it.keys.all()).await.unwrap().revision;
-    it.claims.announce(&holder, vec![], None, None).await.unwrap();
+    it.claims.announce(&holder, &set_up(&holder), None).await.unwrap();
     assert_eq!(
         it.registry.list(&it.keys.all()).await.unwrap().revision,
         before,
@@ -202,11 +217,11 @@ async fn a_nodes_life() {
     assert_eq!(state().await, NodeState::Draining);
     assert!(it.claims.release(&holder).await.is_err(), "not drained yet");
     it.claims.drained(&holder, vec!["host2".into()]).await.unwrap();
-    it.claims.announce(&holder, vec![], None, None).await.unwrap();
+    it.claims.announce(&holder, &set_up(&holder), None).await.unwrap();
     assert_eq!(state().await, NodeState::Drained, "an announcement does not undo a drain");
     it.claims.undrain(&request.node).await.unwrap();
     assert_eq!(state().await, NodeState::Joining);
-    it.claims.announce(&holder, vec![], None, None).await.unwrap();
+    it.claims.announce(&holder, &set_up(&holder), None).await.unwrap();
     it.claims.drain(&request.node, Duration::from_secs(1)).await.unwrap();
     it.claims.drained(&holder, vec![]).await.unwrap();
     it.claims.release(&holder).await.unwrap();
@@ -339,5 +354,5 @@ async fn a_host_that_still_forwards_is_forgotten_only_by_force() {
     it.registry.commit(Txn { guards: vec![], ops }).await.unwrap();
     let error = it.claims.forget(&request.node, false).await.unwrap_err().to_string();
     assert!(error.contains("still forwards") && error.contains("With --force all peers withdraw"), "{error}");
-    assert_eq!(it.claims.forget(&request.node, true).await.unwrap().0, claim.prefix);
+    assert_eq!(it.claims.forget(&request.node, true).await.unwrap().0, [claim.prefix]);
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
     acks::{Acks, Refresh},
-    claims::{Claims, ForgetError},
+    claims::{Claims, ForgetError, listed},
     index::{Index, State},
 };
 
@@ -92,8 +92,9 @@ impl Expiry {
         let (mut waiting, many) = (0, silent.len());
         for (n, node) in silent.into_iter().enumerate() {
             match self.claims.hold_down(&node).await {
-                Ok((prefix, revision)) => {
-                    tracing::warn!(%node, %prefix, %revision, ?hold_down, "claim ended: node down for hold_down");
+                Ok((prefixes, revision)) => {
+                    let prefix = listed(&prefixes);
+                    tracing::warn!(%node, prefix, %revision, ?hold_down, "claim ended: node down for hold_down");
                     self.down.remove(&node);
                     self.outage = Outage::default();
                 }
@@ -128,7 +129,7 @@ impl Expiry {
 /// stays. While a store stands in for a lost one, its nodes are still to come: nobody is down yet.
 fn down(state: &State, hold_down: Duration) -> BTreeMap<NodeName, Duration> {
     let nodes = state.peers().values().filter(|_| !state.meta().stands_in() && !state.meta().restoring);
-    let gone = nodes.filter(|peer| !peer.session && peer.state != NodeState::Drained);
+    let gone = nodes.filter(|peer| !peer.session && peer.state() != NodeState::Drained);
     gone.filter_map(|peer| Some((peer.name.clone(), patience(state, peer, hold_down)?))).collect()
 }
 

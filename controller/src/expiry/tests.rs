@@ -3,7 +3,7 @@ use sextant_proto::{InterfaceAddress, NodeId, Revision, Uplink};
 use super::*;
 use crate::{
     keys::Keys,
-    records::{ClaimRecord, Meta, NodeRecord, Record, SessionRecord, VerdictRecord},
+    records::{ClaimRecord, HeldClaim, Meta, NodeRecord, Record, SessionRecord, VerdictRecord},
     registry::{Entry, Listing},
 };
 
@@ -41,16 +41,16 @@ fn state(meta: &Meta, nodes: &[Known]) -> State {
         };
         let uplink = Uplink { interface: "eth0".into(), addresses: vec![address] };
         let node = NodeRecord {
-            node_id,
-            prefix,
-            pool: pool.clone(),
             state: known.state,
             uplinks: if known.announced { vec![uplink] } else { vec![] },
-            container_prefix: None,
             since_unix_ms: 0,
-            drain_timeout: Duration::ZERO,
-            laggards: vec![],
-            stopped_unix_ms: 0,
+            ..NodeRecord::new(
+                node_id,
+                HeldClaim {
+                    announced: known.state != NodeState::Joining,
+                    ..HeldClaim::new(prefix, pool.clone())
+                },
+            )
         };
         let claim = ClaimRecord { node: name.clone(), node_id, pool, claimed_unix_ms: 0, prior: None };
         puts.extend([(keys.claim(prefix), claim.encode()), (keys.node(&name), node.encode())]);

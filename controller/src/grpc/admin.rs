@@ -23,7 +23,7 @@ use super::{
 use crate::{
     acks::Changes,
     audit::Actor,
-    claims::Forgotten,
+    claims::{Forgotten, Scope, listed},
     control,
     controllers::POLL,
     health::OPERATOR_TIMEOUT,
@@ -187,20 +187,30 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
-        let v1::ForgetNodeRequest { name, force, mut names, confirm } = request.into_inner();
+        let v1::ForgetNodeRequest { name, force, mut names, confirm, pool } = request.into_inner();
         if names.is_empty() {
             names.push(name);
         }
         let nodes = names.iter().map(|name| node_name(name)).collect::<Result<Vec<_>, _>>()?;
         let confirm = confirm.map(|confirm| confirm as usize);
-        let Forgotten { prefixes, revision } =
-            self.services.claims.by(&by).forget_all(&nodes, force, confirm).await?;
-        for (node, prefix) in nodes.iter().zip(&prefixes) {
-            tracing::info!(%node, %prefix, force, confirmed = confirm.is_some(), "node forgotten");
+        let pool =
+            (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose().map_err(malformed)?;
+        let scope = pool.as_ref().map_or(Scope::Node, Scope::Pool);
+        let Forgotten { ended, revision } =
+            self.services.claims.by(&by).forget_all(&nodes, scope, force, confirm).await?;
+        for (node, prefixes) in &ended {
+            let (prefix, confirmed) = (listed(prefixes), confirm.is_some());
+            tracing::info!(%node, prefix, force, confirmed, "node forgotten");
         }
-        let prefixes: Vec<v1::Prefix> = prefixes.into_iter().map(Into::into).collect();
+        let first = ended.iter().filter_map(|(_, prefixes)| prefixes.first().copied());
+        let prefixes: Vec<v1::Prefix> = first.map(Into::into).collect();
         let prefix = prefixes.first().cloned();
-        Ok(Response::new(v1::ForgetNodeResponse { revision: revision.0, prefix, prefixes }))
+        let node = |(name, prefixes): (NodeName, Vec<Prefix>)| v1::ForgottenNode {
+            name: name.to_string(),
+            prefixes: prefixes.into_iter().map(Into::into).collect(),
+        };
+        let nodes = ended.into_iter().map(node).collect();
+        Ok(Response::new(v1::ForgetNodeResponse { revision: revision.0, prefix, prefixes, nodes }))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {

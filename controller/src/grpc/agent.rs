@@ -92,7 +92,7 @@ impl AgentService for Agents {
             }
             Granted::Fenced(reason) => {
                 tracing::info!(node = %request.node, reason, "claim refused: node fenced");
-                Outcome::Fenced(v1::Fenced { reason })
+                Outcome::Fenced(v1::Fenced { reason, epoch: request.held.map(|held| held.epoch.into()) })
             }
         };
         Ok(Response::new(v1::ClaimResponse { outcome: Some(outcome) }))
@@ -160,7 +160,7 @@ pub(super) fn names(nodes: &[NodeName]) -> Vec<String> {
 }
 
 fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
-    let v1::ClaimRequest { node, node_id, pool, held, host_len } = message;
+    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside } = message;
     let pool = (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose();
     Ok(ClaimRequest {
         node: convert::parse("node", &node).map_err(malformed)?,
@@ -168,6 +168,7 @@ fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
         pool: pool.map_err(malformed)?,
         host_len: (host_len > 0).then_some(host_len),
         held: held.map(|held| required("held", Some(held))).transpose().map_err(malformed)?,
+        beside,
     })
 }
 

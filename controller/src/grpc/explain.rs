@@ -16,6 +16,10 @@ pub(super) fn explain(services: &Services, address: Ipv6Addr) -> v1::ExplainResp
         let (prefix, reserved) = reservation.unzip();
         let freed = state.holdings().freed_of(address).filter(|_| owner.is_none());
         let routes = owner.as_ref().filter(|_| place != v1::Place::Uplink);
+        let claim = |owner: &NodeName| {
+            let peer = state.peers().get(owner)?;
+            peer.ready_claims().find(|claim| claim.prefix.contains(address)).map(|claim| claim.prefix)
+        };
         v1::ExplainResponse {
             pool: pool.map(Into::into),
             reservation: prefix.map(Into::into),
@@ -28,7 +32,9 @@ pub(super) fn explain(services: &Services, address: Ipv6Addr) -> v1::ExplainResp
             freed_unix_ms: freed.map(|it| it.freed_unix_ms).unwrap_or_default(),
             node: owner.as_ref().and_then(|name| show::node(services, state, name)),
             place: place.into(),
-            routes: routes.map(|name| towards(services, state, name)).unwrap_or_default(),
+            routes: routes
+                .and_then(|owner| Some(towards(services, state, owner, claim(owner)?)))
+                .unwrap_or_default(),
         }
     })
 }
@@ -39,9 +45,9 @@ fn place(state: &State, address: Ipv6Addr, in_pool: bool, reserved: bool) -> (Op
     let all = Prefix::containing(address, 128);
     let claim = all.and_then(|all| state.claims().range(..=all).next_back());
     if let Some((prefix, claim)) = claim.filter(|(prefix, _)| prefix.contains(address)) {
-        let node = state.nodes().get(&claim.record.node).filter(|node| node.record.prefix == *prefix);
-        let container = node.and_then(|node| node.record.container_prefix);
-        let inside = container.is_some_and(|container| container.contains(address));
+        let held = state.nodes().get(&claim.record.node).and_then(|node| node.record.claim_of(*prefix));
+        let containers = held.map(|held| held.container_prefixes.as_slice()).unwrap_or_default();
+        let inside = containers.iter().any(|container| container.contains(address));
         let place = if inside { v1::Place::ContainerPrefix } else { v1::Place::HostPrefix };
         return (Some(claim.record.node.clone()), place);
     }
@@ -54,15 +60,12 @@ fn place(state: &State, address: Ipv6Addr, in_pool: bool, reserved: bool) -> (Op
     }
 }
 
-/// The state of each agent's route to the prefix of `owner`.
-fn towards(services: &Services, state: &State, owner: &NodeName) -> Vec<v1::RouteAt> {
-    let Some(peer) = state.peers().get(owner).filter(|peer| peer.state == NodeState::Ready) else {
-        return Vec::new();
-    };
+/// The state of each agent's route to `prefix` of `owner`.
+fn towards(services: &Services, state: &State, owner: &NodeName, prefix: Prefix) -> Vec<v1::RouteAt> {
     let others =
-        state.peers().values().filter(|other| other.name != *owner && other.state != NodeState::Drained);
+        state.peers().values().filter(|other| other.name != *owner && other.state() != NodeState::Drained);
     let at = |other: &sextant_proto::Peer| {
-        let (state, error) = routes::applied(services.acks.of(&other.name).as_ref(), state, peer.prefix);
+        let (state, error) = routes::applied(services.acks.of(&other.name).as_ref(), state, prefix);
         v1::RouteAt { node: other.name.to_string(), state: state.into(), error }
     };
     others.map(at).collect()

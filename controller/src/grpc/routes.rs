@@ -33,17 +33,18 @@ fn of_node(services: &Services, state: &State, name: &NodeName, node: &NodeRecor
             error,
         }
     };
-    let mut routes = vec![route(node.prefix, v1::route::Target::Unreachable(true), "", "own prefix".into())];
+    let own = |prefix| route(prefix, v1::route::Target::Unreachable(true), "", "own prefix".into());
+    let mut routes: Vec<_> = node.prefixes().into_iter().map(own).collect();
     if matches!(node.state, NodeState::Joining | NodeState::Ready) {
-        let peers =
-            state.peers().values().filter(|peer| peer.name != *name && peer.state == NodeState::Ready);
-        routes.extend(peers.map(|peer| {
+        let peers = state.peers().values().filter(|peer| peer.name != *name);
+        let claims = peers.flat_map(|peer| peer.ready_claims().map(move |claim| (peer, claim.prefix)));
+        routes.extend(claims.map(|(peer, prefix)| {
             if sees_dead(ack.as_ref(), peer) {
                 let why = format!("peer {} (dead)", peer.name);
-                return route(peer.prefix, v1::route::Target::Unreachable(true), "", why);
+                return route(prefix, v1::route::Target::Unreachable(true), "", why);
             }
             let (target, interface) = towards(node, peer);
-            route(peer.prefix, target, interface, format!("peer {}", peer.name))
+            route(prefix, target, interface, format!("peer {}", peer.name))
         }));
     }
     routes

@@ -9,7 +9,7 @@ use crate::{
     controllers::Other,
     health,
     index::{Kind, State, View},
-    records::{DoubtRecord, ReservationRecord},
+    records::{DoubtRecord, NodeRecord, ReservationRecord},
     refusals::Refused,
     removals::Window,
     reservations::pool_of,
@@ -54,14 +54,16 @@ pub(super) fn nodes(services: &Services) -> Vec<v1::Node> {
 pub(super) fn node(services: &Services, state: &State, name: &NodeName) -> Option<v1::Node> {
     let (peer, node) = (state.peers().get(name)?, &state.nodes().get(name)?.record);
     let (liveness, liveness_since_unix_ms) = liveness(state, peer);
-    let claimed = state.claims().get(&node.prefix).map(|claim| claim.record.claimed_unix_ms);
+    let claims: Vec<_> = peer.claims.iter().map(|claim| node_claim(state, node, claim.prefix)).collect();
+    let primary = claims.first().cloned().unwrap_or_default();
     Some(v1::Node {
         peer: Some(peer.into()),
         node_id: node.node_id.into(),
         uplinks: node.uplinks.iter().map(Into::into).collect(),
-        container_prefix: node.container_prefix.map(Into::into),
+        container_prefix: primary.container_prefixes.first().cloned(),
         down: !peer.session && node.state != NodeState::Joining,
-        claimed_unix_ms: claimed.unwrap_or_default(),
+        claimed_unix_ms: primary.claimed_unix_ms,
+        claims,
         since_unix_ms: node.since_unix_ms,
         applied: services.acks.of(name).map(applied),
         laggards: node.laggards.clone(),
@@ -76,6 +78,15 @@ pub(super) fn node(services: &Services, state: &State, name: &NodeName) -> Optio
             .unwrap_or_default(),
         unknown: false,
     })
+}
+
+fn node_claim(state: &State, node: &NodeRecord, prefix: Prefix) -> v1::NodeClaim {
+    let container_prefixes = node.claim_of(prefix).map(|claim| claim.container_prefixes.as_slice());
+    let claimed = state.claims().get(&prefix).map(|claim| claim.record.claimed_unix_ms);
+    v1::NodeClaim {
+        container_prefixes: container_prefixes.unwrap_or_default().iter().map(|it| (*it).into()).collect(),
+        claimed_unix_ms: claimed.unwrap_or_default(),
+    }
 }
 
 /// The state of a node's agent and host, and since when its peers report it.

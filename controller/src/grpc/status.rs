@@ -70,7 +70,7 @@ impl From<DrainError> for Status {
 impl From<ForgetError> for Status {
     fn from(error: ForgetError) -> Self {
         match error {
-            ForgetError::Unknown(_) => Status::not_found(error.to_string()),
+            ForgetError::Unknown(_) | ForgetError::NoClaim { .. } => Status::not_found(error.to_string()),
             ForgetError::Up { .. } | ForgetError::Forwarding { .. } | ForgetError::Brake { .. } => {
                 Status::failed_precondition(error.to_string())
             }

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use futures::{Stream, stream};
 use sextant_proto::{
     Incarnation, Mark, NodeName, Revision, VERSION,
-    convert::{self, required},
+    convert::{self, MessageError, required},
     v1::{self, agent_message::Message as FromAgent, controller_message::Message as ToAgent},
 };
 use tokio::{
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     acks::Applied,
-    claims::{Holder, HolderError},
+    claims::{AnnouncedClaim, Announcement, Holder, HolderError, listed},
     doubts::Knows,
     index::Since,
     questions::Channel,
@@ -63,7 +63,7 @@ pub(super) async fn open(
 
 /// The node of a stream.
 enum Follower {
-    /// A host, which holds a claim.
+    /// A host, which holds claims; with that of the primary one.
     Host(Holder),
     /// A router, which holds none: it only receives and acknowledges.
     Router(NodeName),
@@ -88,8 +88,9 @@ impl Follower {
 
     /// Sessions are keyed by name: a router must not use the name of a host.
     fn check_name(&self, services: &Services) -> Result<(), Status> {
-        let taken =
-            |name| services.index.read(|state| state.nodes().get(name).map(|node| node.record.prefix));
+        let taken = |name| {
+            services.index.read(|state| state.nodes().get(name).map(|node| listed(&node.record.prefixes())))
+        };
         match self {
             Self::Router(name) if let Some(prefix) = taken(name) => {
                 Err(Status::failed_precondition(format!(
@@ -318,12 +319,12 @@ impl Session {
 
     async fn announce(&mut self, announce: v1::Announce) -> Result<(), Status> {
         let uplinks = convert::all("uplinks", announce.uplinks).map_err(malformed)?;
-        let container = announce.container_prefix.map(|prefix| required("container_prefix", Some(prefix)));
-        let container = container.transpose().map_err(malformed)?;
         let holder = self.follower.holder()?;
+        let claims =
+            announced_claims(holder, announce.container_prefix, announce.claims).map_err(malformed)?;
         let session = self.attachment.session().await?;
         let op = session.as_ref().map(|session| session.op.clone());
-        let done = self.services.claims.announce(holder, uplinks, container, op).await;
+        let done = self.services.claims.announce(holder, &Announcement { uplinks, claims }, op).await;
         if done.is_ok() {
             session.inspect(|session| self.attachment.session_put(session));
         }
@@ -357,7 +358,8 @@ impl Session {
     fn fenced_or(&mut self, done: Result<(), HolderError>) -> Result<(), Status> {
         match done {
             Err(HolderError::Fenced(reason)) => {
-                self.outbound.push_back(ToAgent::Fenced(v1::Fenced { reason }));
+                let epoch = self.follower.holder().ok().map(|holder| holder.epoch.into());
+                self.outbound.push_back(ToAgent::Fenced(v1::Fenced { reason, epoch }));
                 self.ended = true;
                 Ok(())
             }
@@ -372,6 +374,26 @@ impl Drop for Session {
             self.services.acks.forget(self.follower.node());
         }
     }
+}
+
+/// The claims that a host is set up for. An agent that knows of one claim only has announced that of its hello.
+fn announced_claims(
+    holder: &Holder,
+    container_prefix: Option<v1::Prefix>,
+    claims: Vec<v1::AnnouncedClaim>,
+) -> Result<Vec<AnnouncedClaim>, MessageError> {
+    if claims.is_empty() {
+        let prefix = container_prefix.map(|prefix| required("container_prefix", Some(prefix))).transpose()?;
+        let container_prefixes = prefix.into_iter().collect();
+        return Ok(vec![AnnouncedClaim { epoch: holder.epoch, container_prefixes }]);
+    }
+    let claim = |claim: v1::AnnouncedClaim| {
+        Ok(AnnouncedClaim {
+            epoch: required("epoch", claim.epoch)?,
+            container_prefixes: convert::all("container_prefixes", claim.container_prefixes)?,
+        })
+    };
+    claims.into_iter().map(claim).collect()
 }
 
 /// The agent's knowledge of the store; invalid parts are ignored.

@@ -103,7 +103,8 @@ impl<'a> Side<'a> {
         reported.or_else(|| {
             self.services.index.read(|state| {
                 let node = &state.nodes().get(self.node)?.record;
-                Some(node.container_prefix.unwrap_or(node.prefix).first_host())
+                let claim = node.claims.first()?;
+                Some(claim.container_prefixes.first().unwrap_or(&claim.prefix).first_host())
             })
         })
     }
@@ -132,7 +133,10 @@ fn direction(services: &Services, from: &Side<'_>, to: &Side<'_>) -> Result<Dire
         services.index.read(|state| {
             let mut peers = state.peers().values();
             peers
-                .find(|peer| peer.prefix.contains(addr) || peer.next_hops.contains(&addr))
+                .find(|peer| {
+                    let holds = peer.claims.iter().any(|claim| claim.prefix.contains(addr));
+                    holds || peer.next_hops.contains(&addr)
+                })
                 .map(|peer| peer.name.clone())
         })
     };

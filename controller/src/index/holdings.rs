@@ -1,6 +1,9 @@
 //! The occupied parts of the pools: claims, reservations and quarantined prefixes. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+};
 
 use sextant_proto::{NodeId, NodeName, Pool, Prefix, Revision};
 
@@ -23,8 +26,8 @@ pub struct Holdings {
     reservations: BTreeMap<Prefix, View<ReservationRecord>>,
     reservation_set: Option<Revision>,
     freed: BTreeMap<Prefix, View<FreedRecord>>,
-    had: HashMap<NodeId, Prefix>,
-    reserved_for: HashMap<NodeName, Prefix>,
+    had: HashMap<NodeId, Vec<Prefix>>,
+    reserved_for: HashMap<NodeName, Vec<Prefix>>,
     occupied: Occupied,
 }
 
@@ -65,9 +68,9 @@ impl Holdings {
         self.reservation_set
     }
 
-    /// The reservations for a node.
-    pub fn reserved_for(&self, node: &NodeName) -> Option<Prefix> {
-        self.reserved_for.get(node).copied()
+    /// The reservations for a node, one per pool.
+    pub fn reserved_for(&self, node: &NodeName) -> &[Prefix] {
+        self.reserved_for.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// All prefixes in quarantine.
@@ -82,9 +85,9 @@ impl Holdings {
         around.filter_map(|prefix| self.freed.get(&prefix)).next().map(|view| &view.record)
     }
 
-    /// The quarantined prefixes that a host held last.
-    pub fn had(&self, node_id: NodeId) -> Option<Prefix> {
-        self.had.get(&node_id).copied()
+    /// The quarantined prefixes that a host held last, the newest first.
+    pub fn had(&self, node_id: NodeId) -> &[Prefix] {
+        self.had.get(&node_id).map_or(&[], Vec::as_slice)
     }
 
     /// All occupied prefixes.
@@ -123,8 +126,9 @@ impl Holdings {
             Some(node) => self.no_longer_for(node.as_ref(), prefix),
             None => self.occupied.insert(prefix, Kind::Taken),
         }
-        let node = self.reservations.get(&prefix).and_then(|view| view.record.node.clone());
-        self.reserved_for.extend(node.map(|node| (node, prefix)));
+        if let Some(node) = self.reservations.get(&prefix).and_then(|view| view.record.node.clone()) {
+            self.reserved_for.entry(node).or_default().insert(0, prefix);
+        }
         Ok(())
     }
 
@@ -136,8 +140,8 @@ impl Holdings {
     }
 
     fn no_longer_for(&mut self, node: Option<&NodeName>, prefix: Prefix) {
-        if let Some(node) = node.filter(|node| self.reserved_for.get(*node) == Some(&prefix)) {
-            self.reserved_for.remove(node);
+        if let Some(node) = node {
+            remove_from(&mut self.reserved_for, node, prefix);
         }
     }
 
@@ -146,21 +150,32 @@ impl Holdings {
     }
 
     pub(super) fn put_freed(&mut self, prefix: Prefix, entry: &Entry) -> Result<(), RecordError> {
-        let known = self.freed.contains_key(&prefix);
+        let before = self.freed.get(&prefix).map(|view| view.record.node_id);
         keep(&mut self.freed, prefix, entry)?;
-        if !known {
-            self.occupied.insert(prefix, Kind::Quarantined);
+        match before {
+            Some(node_id) => remove_from(&mut self.had, &node_id, prefix),
+            None => self.occupied.insert(prefix, Kind::Quarantined),
         }
-        self.had.extend(self.freed.get(&prefix).map(|view| (view.record.node_id, prefix)));
+        if let Some(view) = self.freed.get(&prefix) {
+            self.had.entry(view.record.node_id).or_default().insert(0, prefix);
+        }
         Ok(())
     }
 
     pub(super) fn remove_freed(&mut self, prefix: Prefix) {
         if let Some(freed) = self.freed.remove(&prefix) {
-            if self.had.get(&freed.record.node_id) == Some(&prefix) {
-                self.had.remove(&freed.record.node_id);
-            }
+            remove_from(&mut self.had, &freed.record.node_id, prefix);
             self.occupied.remove(prefix, Kind::Quarantined);
+        }
+    }
+}
+
+/// Removes one of the prefixes of `key`.
+fn remove_from<K: Eq + Hash>(all: &mut HashMap<K, Vec<Prefix>>, key: &K, prefix: Prefix) {
+    if let Some(prefixes) = all.get_mut(key) {
+        prefixes.retain(|it| *it != prefix);
+        if prefixes.is_empty() {
+            all.remove(key);
         }
     }
 }

@@ -6,6 +6,11 @@ use sextant_proto::{Incarnation, convert, store::v1 as stored, unix_ms};
 
 use super::{Record, RecordError};
 
+/// The newest form of records that this version reads and writes.
+pub const FORMAT: u32 = 3;
+/// The form of records of stores from before forms were noted.
+const FIRST_FORMAT: u32 = 2;
+
 /// How many earlier incarnations a store remembers.
 const MOST_ANCESTORS: usize = 16;
 
@@ -26,6 +31,8 @@ pub struct Meta {
     pub forked: bool,
     /// The incarnations that came before, as far as they are known; the newest last.
     pub ancestors: Vec<Incarnation>,
+    /// The newest form of a record in the store.
+    pub format: u32,
 }
 
 impl Meta {
@@ -39,7 +46,14 @@ impl Meta {
             restoring: false,
             forked: false,
             ancestors: Vec::new(),
+            format: FIRST_FORMAT,
         }
+    }
+
+    /// The same, noting that a node has claims in several pools: controllers that cannot read that refuse the store.
+    #[must_use]
+    pub fn with_several_claims(self) -> Self {
+        Self { format: FORMAT, ..self }
     }
 
     /// That of a store whose content was taken back to an earlier revision of this one: another incarnation, whose recovery
@@ -49,6 +63,7 @@ impl Meta {
             forked: true,
             restoring: self.restoring,
             ancestors: self.ancestors.clone(),
+            format: self.format,
             ..Self::new()
         };
         fork.in_place_of(self.incarnation)
@@ -85,6 +100,9 @@ impl Default for Meta {
 impl Record for Meta {
     fn decode(value: &[u8]) -> Result<Self, RecordError> {
         let message: stored::Meta = Message::decode(value)?;
+        if message.format > FORMAT {
+            return Err(RecordError::Newer(message.format));
+        }
         let replaces = Some(&message.replaces).filter(|it| !it.is_empty());
         Ok(Self {
             incarnation: convert::id("incarnation", &message.incarnation)?,
@@ -98,6 +116,7 @@ impl Record for Meta {
                 .iter()
                 .map(|it| convert::id("ancestors", it))
                 .collect::<Result<_, _>>()?,
+            format: message.format.max(FIRST_FORMAT),
         })
     }
 
@@ -110,6 +129,7 @@ impl Record for Meta {
             restoring: self.restoring,
             forked: self.forked,
             ancestors: self.ancestors.iter().map(|it| (*it).into()).collect(),
+            format: if self.format > FIRST_FORMAT { self.format } else { 0 },
         };
         message.encode_to_vec().into()
     }

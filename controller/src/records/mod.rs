@@ -1,14 +1,13 @@
 //! The store's values as domain types.
 
 mod meta;
-
-use std::{net::Ipv6Addr, time::Duration};
+mod node;
 
 use bytes::Bytes;
 use prost::Message;
 pub use sextant_proto::unix_ms;
 use sextant_proto::{
-    Epoch, Incarnation, InstanceId, NodeId, NodeName, NodeState, PoolName, Prefix, Revision, Uplink,
+    Epoch, Incarnation, InstanceId, NodeId, NodeName, PoolName, Revision, VERSION,
     convert::{self, MessageError},
     store::v1 as stored,
     v1,
@@ -16,7 +15,8 @@ use sextant_proto::{
 
 use crate::{keys::Keys, registry::Op};
 
-pub use meta::Meta;
+pub use meta::{FORMAT, Meta};
+pub use node::{HeldClaim, NodeRecord};
 
 /// A value that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +27,12 @@ pub enum RecordError {
     /// A field is wrong.
     #[error(transparent)]
     Field(#[from] MessageError),
+    /// The store has records that only a newer version knows.
+    #[error(
+        "the store has records of format {0}, and this controller (sextant {VERSION}) knows formats up to {FORMAT}; it changes \
+         nothing there. Use a controller of the version that wrote it, or a newer one"
+    )]
+    Newer(u32),
 }
 
 /// A value of the store.
@@ -127,38 +133,6 @@ pub struct FreedRecord {
     pub node_id: NodeId,
     /// Since when it is free.
     pub freed_unix_ms: u64,
-}
-
-/// `nodes/…`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRecord {
-    /// Its identity.
-    pub node_id: NodeId,
-    /// The host prefix it holds.
-    pub prefix: Prefix,
-    /// The pool of that.
-    pub pool: PoolName,
-    /// Its state.
-    pub state: NodeState,
-    /// As announced.
-    pub uplinks: Vec<Uplink>,
-    /// As announced.
-    pub container_prefix: Option<Prefix>,
-    /// When it entered its state.
-    pub since_unix_ms: u64,
-    /// How long it waits for its peers when it drains.
-    pub drain_timeout: Duration,
-    /// Who had not withdrawn when it drained.
-    pub laggards: Vec<String>,
-    /// When its stopped agent was declared lost; 0 while it is connected, or if it was not stopped.
-    pub stopped_unix_ms: u64,
-}
-
-impl NodeRecord {
-    /// Its next hops for peers, best first.
-    pub fn next_hops(&self) -> Vec<Ipv6Addr> {
-        self.uplinks.iter().flat_map(|uplink| &uplink.addresses).map(|address| address.addr).collect()
-    }
 }
 
 /// `sessions/…`.
@@ -262,44 +236,6 @@ impl Record for FreedRecord {
     }
 }
 
-impl Record for NodeRecord {
-    fn decode(value: &[u8]) -> Result<Self, RecordError> {
-        let message: stored::Node = Message::decode(value)?;
-        let state = message.state().try_into()?;
-        Ok(Self {
-            node_id: convert::id("node_id", &message.node_id)?,
-            prefix: convert::required("prefix", message.prefix)?,
-            pool: convert::parse("pool", &message.pool)?,
-            state,
-            uplinks: convert::all("uplinks", message.uplinks)?,
-            container_prefix: message
-                .container_prefix
-                .map(|p| convert::required("container_prefix", Some(p)))
-                .transpose()?,
-            since_unix_ms: message.since_unix_ms,
-            drain_timeout: Duration::from_millis(message.drain_timeout_ms),
-            laggards: message.laggards,
-            stopped_unix_ms: message.stopped_unix_ms,
-        })
-    }
-
-    fn encode(&self) -> Bytes {
-        let message = stored::Node {
-            node_id: self.node_id.into(),
-            prefix: Some(self.prefix.into()),
-            pool: self.pool.to_string(),
-            state: v1::NodeState::from(self.state).into(),
-            uplinks: self.uplinks.iter().map(Into::into).collect(),
-            container_prefix: self.container_prefix.map(Into::into),
-            since_unix_ms: self.since_unix_ms,
-            drain_timeout_ms: u64::try_from(self.drain_timeout.as_millis()).unwrap_or(u64::MAX),
-            laggards: self.laggards.clone(),
-            stopped_unix_ms: self.stopped_unix_ms,
-        };
-        message.encode_to_vec().into()
-    }
-}
-
 impl Record for SessionRecord {
     fn decode(value: &[u8]) -> Result<Self, RecordError> {
         let stored::Session { controller, instance } = Message::decode(value)?;
@@ -385,23 +321,6 @@ impl Record for sextant_proto::Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_node_round_trips() {
-        let record = NodeRecord {
-            node_id: NodeId::random(),
-            prefix: "2001:db8:1::/64".parse().unwrap(),
-            pool: "main".parse().unwrap(),
-            state: NodeState::Ready,
-            uplinks: vec![],
-            container_prefix: Some("2001:db8:1::/80".parse().unwrap()),
-            since_unix_ms: 5,
-            drain_timeout: Duration::from_secs(3),
-            laggards: vec!["host2".into()],
-            stopped_unix_ms: 0,
-        };
-        assert_eq!(NodeRecord::decode(&record.encode()).unwrap(), record);
-    }
 
     #[test]
     fn garbage_is_refused() {

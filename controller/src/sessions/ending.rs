@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::{Sessions, book::Going};
 use crate::{
-    audit::{Actor, Event, What},
+    audit::{Actor, What},
+    claims::of_node,
     records::{NodeRecord, Record, unix_ms},
     registry::{Guard, Op, Outcome, RegistryError, Txn},
 };
@@ -65,7 +66,7 @@ impl Sessions {
         let key = self.shared.keys.node(node);
         let Some(entry) = self.entry(&key).await? else { return Ok(None) };
         let Ok(record) = NodeRecord::decode(&entry.value) else { return Ok(None) };
-        let event = Event::new(What::Stopped).node(node).prefix(record.prefix).pool(&record.pool);
+        let event = of_node(What::Stopped, node, &record);
         let stopped = NodeRecord { stopped_unix_ms: unix_ms(), ..record };
         let by = Actor::new(&format!("agent of {node}"));
         let ops = [Op::put(key.clone(), stopped.encode()), event.op(&self.shared.keys, &by)];

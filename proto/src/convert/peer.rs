@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{MessageError, address, all, octets, parse, required};
 use crate::{
-    BgpNeighbour, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, Prefix, PrefixError,
-    Problem, Revision, Uplink, Verdict, v1,
+    BgpNeighbour, ClaimPhase, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, PeerClaim,
+    Prefix, PrefixError, Problem, Revision, Uplink, Verdict, v1,
 };
 
 impl TryFrom<v1::NodeState> for NodeState {
@@ -35,18 +35,69 @@ impl From<NodeState> for v1::NodeState {
     }
 }
 
+impl TryFrom<v1::ClaimPhase> for ClaimPhase {
+    type Error = MessageError;
+
+    fn try_from(phase: v1::ClaimPhase) -> Result<Self, MessageError> {
+        Ok(match phase {
+            v1::ClaimPhase::Unspecified => Self::Current,
+            v1::ClaimPhase::Deprecated => Self::Deprecated,
+        })
+    }
+}
+
+impl From<ClaimPhase> for v1::ClaimPhase {
+    fn from(phase: ClaimPhase) -> Self {
+        match phase {
+            ClaimPhase::Current => Self::Unspecified,
+            ClaimPhase::Deprecated => Self::Deprecated,
+        }
+    }
+}
+
+impl TryFrom<v1::PeerClaim> for PeerClaim {
+    type Error = MessageError;
+
+    fn try_from(message: v1::PeerClaim) -> Result<Self, MessageError> {
+        Ok(Self {
+            state: message.state().try_into()?,
+            phase: message.phase().try_into()?,
+            prefix: required("prefix", message.prefix)?,
+            pool: parse("pool", &message.pool)?,
+            claimed: Revision(message.claimed),
+        })
+    }
+}
+
+impl From<&PeerClaim> for v1::PeerClaim {
+    fn from(claim: &PeerClaim) -> Self {
+        Self {
+            prefix: Some(claim.prefix.into()),
+            claimed: claim.claimed.0,
+            pool: claim.pool.to_string(),
+            state: v1::NodeState::from(claim.state).into(),
+            phase: v1::ClaimPhase::from(claim.phase).into(),
+        }
+    }
+}
+
 impl TryFrom<v1::Peer> for Peer {
     type Error = MessageError;
 
     fn try_from(message: v1::Peer) -> Result<Self, MessageError> {
-        let state = message.state().try_into()?;
         let hops = message.next_hops.iter().map(|hop| address(hop)).collect::<Result<_, _>>();
+        let primary = v1::PeerClaim {
+            prefix: message.prefix,
+            claimed: message.claimed,
+            pool: message.pool,
+            state: message.state,
+            phase: message.phase,
+        };
+        let mut claims = vec![PeerClaim::try_from(primary)?];
+        claims.extend(all::<_, PeerClaim>("more_claims", message.more_claims)?);
         Ok(Self {
             name: parse("name", &message.name)?,
-            prefix: required("prefix", message.prefix)?,
-            claimed: Revision(message.claimed),
-            pool: parse("pool", &message.pool)?,
-            state,
+            claims,
             next_hops: hops.map_err(|error| MessageError::new("next_hops", error))?,
             session: message.session,
             drain_timeout: Duration::from_millis(message.drain_timeout_ms),
@@ -56,15 +107,19 @@ impl TryFrom<v1::Peer> for Peer {
 
 impl From<&Peer> for v1::Peer {
     fn from(peer: &Peer) -> Self {
+        let mut claims = peer.claims.iter().map(v1::PeerClaim::from);
+        let primary = claims.next().unwrap_or_default();
         Self {
             name: peer.name.to_string(),
-            prefix: Some(peer.prefix.into()),
-            claimed: peer.claimed.0,
-            pool: peer.pool.to_string(),
-            state: v1::NodeState::from(peer.state).into(),
+            prefix: primary.prefix,
+            claimed: primary.claimed,
+            pool: primary.pool,
+            state: primary.state,
+            phase: primary.phase,
             next_hops: peer.next_hops.iter().map(|&hop| octets(hop)).collect(),
             session: peer.session,
             drain_timeout_ms: millis(peer.drain_timeout),
+            more_claims: claims.collect(),
         }
     }
 }
@@ -240,19 +295,40 @@ impl From<&BgpNeighbour> for v1::BgpNeighbour {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_peer_round_trips() {
-        let peer = Peer {
+    fn peer() -> Peer {
+        let claim = |prefix: &str, pool: &str, claimed, state| PeerClaim {
+            prefix: prefix.parse().unwrap(),
+            pool: pool.parse().unwrap(),
+            claimed: Revision(claimed),
+            state,
+            phase: ClaimPhase::Current,
+        };
+        Peer {
             name: "host1".parse().unwrap(),
-            prefix: "2001:db8:1::/64".parse().unwrap(),
-            claimed: Revision(3),
-            pool: "main".parse().unwrap(),
-            state: NodeState::Draining,
+            claims: vec![
+                claim("2001:db8:1::/64", "main", 3, NodeState::Ready),
+                PeerClaim {
+                    phase: ClaimPhase::Deprecated,
+                    ..claim("fd00:1::/64", "ula", 5, NodeState::Joining)
+                },
+            ],
             next_hops: vec!["2001:db8::1".parse().unwrap()],
             session: true,
             drain_timeout: Duration::from_secs(30),
-        };
-        assert_eq!(Peer::try_from(v1::Peer::from(&peer)).unwrap(), peer);
+        }
+    }
+
+    #[test]
+    fn a_peer_round_trips_with_all_its_claims() {
+        assert_eq!(Peer::try_from(v1::Peer::from(&peer())).unwrap(), peer());
+        assert_eq!(peer().state(), NodeState::Ready);
+    }
+
+    #[test]
+    fn who_does_not_know_of_several_claims_sees_the_primary_one() {
+        let message = v1::Peer { more_claims: Vec::new(), ..v1::Peer::from(&peer()) };
+        let seen = Peer::try_from(message).unwrap();
+        assert_eq!(seen.claims, peer().claims[..1]);
     }
 
     #[test]

@@ -161,7 +161,11 @@ fn unmatched(stored: &Stored) -> Vec<Violation> {
     for claim in &stored.claims {
         nodes.entry(&claim.node).or_default().1.push((claim.prefix, claim.node_id));
     }
-    let differ = nodes.into_iter().filter(|(_, (node, claims))| node.len() != 1 || node != claims);
+    for (by_node, by_claims) in nodes.values_mut() {
+        by_node.sort();
+        by_claims.sort();
+    }
+    let differ = nodes.into_iter().filter(|(_, (node, claims))| node.is_empty() || node != claims);
     let named = differ.map(|(node, (by_node, by_claims))| Violation::Unmatched {
         node: node.clone(),
         by_node: by_node.first().map(|(prefix, _)| *prefix),

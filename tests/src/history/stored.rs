@@ -24,7 +24,8 @@ pub async fn read(store: &dyn Registry, keys: &Keys) -> anyhow::Result<Stored> {
             }
             Some(Key::Node(node)) => {
                 let record = NodeRecord::decode(&entry.value).with_context(|| entry.key.clone())?;
-                stored.nodes.push(StoredNode { node, node_id: record.node_id, prefix: record.prefix });
+                let held = |prefix| StoredNode { node: node.clone(), node_id: record.node_id, prefix };
+                stored.nodes.extend(record.prefixes().into_iter().map(held));
             }
             _ => {}
         }

@@ -150,6 +150,7 @@ async fn race(without: Without, pool_of_second: usize) -> (Vec<Operation>, Store
                 pool: Some(format!("pool{pool}").parse().unwrap()),
                 host_len: None,
                 held: None,
+                beside: false,
             };
             let (recorder, all) = (recorder.clone(), all.clone());
             claiming.spawn(async move {

@@ -1,11 +1,15 @@
 //! What the agent knows of the cluster, and when it may believe that something is gone (DESIGN I6). Pure.
 
+mod known;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use sextant_proto::{Control, Epoch, Incarnation, Mark, NodeName, NodeState, Peer, Pool, PoolName, Revision};
+use sextant_proto::{Control, Epoch, Incarnation, Mark, NodeName, Peer, Pool, PoolName, Prefix, Revision};
+
+use known::{KnownPeer, KnownPool};
 
 /// All pools and nodes of the cluster, as far as they were received.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,19 +25,8 @@ pub struct View {
     control: Control,
     /// The present stream began with a snapshot from a controller that was current.
     current: bool,
-    pools: BTreeMap<PoolName, Known<Pool>>,
-    peers: BTreeMap<NodeName, Known<Peer>>,
-}
-
-/// A pool or node, and whether the present incarnation of the store has sent it. Shared, since each change of the view
-/// makes a copy of it for the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Known<T> {
-    it: Arc<T>,
-    confirmed: bool,
-    /// The node has registered again. Its previous announcement is kept until it announces itself or the recovery window
-    /// closes.
-    registered: bool,
+    pools: BTreeMap<PoolName, KnownPool>,
+    peers: BTreeMap<NodeName, KnownPeer>,
 }
 
 /// A complete snapshot.
@@ -139,12 +132,12 @@ impl View {
 
     /// All nodes, this one among them.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.peers.values().map(|known| known.it.as_ref())
+        self.peers.values().map(KnownPeer::peer)
     }
 
     /// One node.
     pub fn peer(&self, name: &NodeName) -> Option<&Peer> {
-        self.peers.get(name).map(|known| known.it.as_ref())
+        self.peers.get(name).map(KnownPeer::peer)
     }
 
     /// The store has lost the history that the view is of, and is the same incarnation: nothing in it is confirmed any more, and
@@ -162,12 +155,10 @@ impl View {
         let newer = snapshot.revision >= self.revision;
         let authoritative = newer && snapshot.linearizable;
         if authoritative {
-            self.peers.values_mut().for_each(|known| known.registered = false);
-            keep_named(&mut self.pools, snapshot.pools.iter().map(|pool| &pool.name));
-            keep_named(&mut self.peers, snapshot.peers.iter().map(|peer| &peer.name));
+            self.drop_absent(&snapshot);
         }
         for pool in snapshot.pools {
-            take(&mut self.pools, pool.name.clone(), pool, newer);
+            self.take_pool(pool, newer);
         }
         for peer in snapshot.peers {
             self.take_peer(peer, newer);
@@ -210,14 +201,12 @@ impl View {
         self.revision = Revision::ZERO;
         self.mark = None;
         self.pools.values_mut().for_each(|known| known.confirmed = false);
-        for known in self.peers.values_mut() {
-            (known.confirmed, known.registered) = (false, false);
-        }
+        self.peers.values_mut().for_each(KnownPeer::doubt);
     }
 
     fn apply(&mut self, change: Change) {
         match change {
-            Change::Pool(pool) => take(&mut self.pools, pool.name.clone(), pool, true),
+            Change::Pool(pool) => self.take_pool(pool, true),
             Change::PoolRemoved(name) => {
                 self.pools.remove(&name);
             }
@@ -230,19 +219,29 @@ impl View {
         }
     }
 
-    /// A node that registers anew in a new store is on its way to be announced: until then it is routed as it was.
-    fn take_peer(&mut self, peer: Peer, newer: bool) {
-        let before =
-            self.peers.get(&peer.name).filter(|known| !known.confirmed && known.it.prefix == peer.prefix);
-        match before {
-            Some(known) if peer.state == NodeState::Joining => {
-                let Peer { state, next_hops, .. } = known.it.as_ref().clone();
-                let it = Peer { state, next_hops, ..peer };
-                let known = Known { it: Arc::new(it), confirmed: false, registered: true };
-                self.peers.insert(known.it.name.clone(), known);
-            }
-            _ => take(&mut self.peers, peer.name.clone(), peer, newer),
+    /// Takes a pool of the present store. A record older than a confirmed one is ignored.
+    fn take_pool(&mut self, pool: Pool, newer: bool) {
+        if newer || self.pools.get(&pool.name).is_none_or(|known| !known.confirmed) {
+            self.pools.insert(pool.name.clone(), KnownPool { it: Arc::new(pool), confirmed: true });
         }
+    }
+
+    /// Takes a node of the present store. A record older than a confirmed one is ignored.
+    fn take_peer(&mut self, peer: Peer, newer: bool) {
+        match self.peers.get_mut(&peer.name) {
+            Some(known) if !newer && known.is_confirmed() => {}
+            Some(known) => known.take(peer),
+            None => drop(self.peers.insert(peer.name.clone(), KnownPeer::new(peer))),
+        }
+    }
+
+    /// Drops everything that the present store has sent before and sends no longer.
+    fn drop_absent(&mut self, snapshot: &Snapshot) {
+        let pools: BTreeSet<&PoolName> = snapshot.pools.iter().map(|pool| &pool.name).collect();
+        let peers: BTreeSet<&NodeName> = snapshot.peers.iter().map(|peer| &peer.name).collect();
+        self.pools.retain(|name, known| !known.confirmed || pools.contains(name));
+        self.peers.values_mut().for_each(KnownPeer::forget_registrations);
+        self.peers.retain(|name, known| peers.contains(name) || known.keep_earlier());
     }
 
     /// Once the window is closed, everything that the present store has not sent is gone.
@@ -250,39 +249,17 @@ impl View {
         self.recovering = recovering;
         if !recovering && self.current {
             self.pools.retain(|_, known| known.confirmed);
-            self.peers.retain(|_, known| known.confirmed || known.registered);
-            for known in self.peers.values_mut().filter(|known| !known.confirmed) {
-                let joining =
-                    Peer { state: NodeState::Joining, next_hops: Vec::new(), ..known.it.as_ref().clone() };
-                *known = Known { it: Arc::new(joining), confirmed: true, registered: false };
-            }
+            self.peers.retain(|_, known| known.close_window());
         }
     }
 
     /// A prefix that the present store gave to somebody is no longer that of somebody from before.
     fn drop_superseded(&mut self) {
-        if self.peers.values().all(|known| known.confirmed) {
+        if self.peers.values().all(KnownPeer::is_confirmed) {
             return;
         }
-        let confirmed: Vec<_> =
-            self.peers.values().filter(|known| known.confirmed).map(|known| known.it.prefix).collect();
-        let superseded =
-            |known: &Known<Peer>| confirmed.iter().any(|prefix| prefix.overlaps(known.it.prefix));
-        self.peers.retain(|_, known| known.confirmed || !superseded(known));
-    }
-}
-
-/// Drops everything that the present store has sent before and sends no longer.
-fn keep_named<'a, N: Ord + 'a, T>(known: &mut BTreeMap<N, Known<T>>, names: impl Iterator<Item = &'a N>) {
-    let names: BTreeSet<&N> = names.collect();
-    known.retain(|name, known| !known.confirmed || names.contains(name));
-}
-
-/// Takes a record of the present store. A record older than a confirmed one is ignored.
-fn take<N: Ord, T>(known: &mut BTreeMap<N, Known<T>>, name: N, it: T, newer: bool) {
-    let known_better = !newer && known.get(&name).is_some_and(|known| known.confirmed);
-    if !known_better {
-        known.insert(name, Known { it: Arc::new(it), confirmed: true, registered: false });
+        let confirmed: Vec<Prefix> = self.peers.values().flat_map(KnownPeer::confirmed_prefixes).collect();
+        self.peers.retain(|_, known| known.drop_superseded(&confirmed));
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sextant_proto::{Control, NodeState};
+use sextant_proto::{Control, NodeState, PeerClaim};
 
 use super::*;
 
@@ -11,14 +11,20 @@ fn name(n: u8) -> NodeName {
 fn peer(n: u8) -> Peer {
     Peer {
         name: name(n),
-        prefix: format!("2001:db8:{n:x}::/64").parse().unwrap(),
-        claimed: Revision(n.into()),
-        pool: "main".parse().unwrap(),
-        state: NodeState::Ready,
+        claims: vec![PeerClaim::current(
+            format!("2001:db8:{n:x}::/64").parse().unwrap(),
+            "main".parse().unwrap(),
+            Revision(n.into()),
+            NodeState::Ready,
+        )],
         next_hops: vec![],
         session: true,
         drain_timeout: Duration::ZERO,
     }
+}
+
+fn joining(n: u8) -> Peer {
+    peer(n).in_state(NodeState::Joining)
 }
 
 struct Store(Incarnation);
@@ -125,7 +131,7 @@ fn a_node_that_was_sent_and_is_gone_goes_even_while_recovering() {
 fn a_prefix_given_to_another_by_the_new_store_is_no_longer_the_olds() {
     let (old, new, mut view) = (Store::new(), Store::new(), View::default());
     view.apply_snapshot(old.snapshot(50, &[1, 2]));
-    let taken = Peer { prefix: peer(1).prefix, ..peer(9) };
+    let taken = Peer { claims: peer(1).claims, ..peer(9) };
     let snapshot = Snapshot { recovering: true, peers: vec![taken], ..new.snapshot(3, &[]) };
     view.apply_snapshot(snapshot);
     assert_eq!(names(&view), ["host2", "host9"]);
@@ -144,11 +150,11 @@ fn it_resumes_where_it_is() {
 fn a_node_that_registers_again_is_routed_as_before_until_it_is_announced() {
     let (old, new, mut view) = (Store::new(), Store::new(), View::default());
     view.apply_snapshot(old.snapshot(50, &[1]));
-    let joining = Peer { state: NodeState::Joining, claimed: Revision(3), ..peer(1) };
+    let joining = joining(1).with_each_claim(|claim| claim.claimed = Revision(3));
     view.apply_snapshot(Snapshot { recovering: true, peers: vec![joining], ..new.snapshot(3, &[]) });
     let known = view.peer(&name(1)).unwrap();
     assert_eq!(
-        (known.state, known.claimed),
+        (known.state(), known.claims[0].claimed),
         (NodeState::Ready, Revision(3)),
         "of the new claim, routed as before"
     );
@@ -161,24 +167,20 @@ fn a_node_that_registers_again_is_routed_as_before_until_it_is_announced() {
 fn a_node_that_registers_again_unannounced_is_joining_once_the_window_closes() {
     let (old, new, mut view) = (Store::new(), Store::new(), View::default());
     view.apply_snapshot(old.snapshot(50, &[1]));
-    let joining = Peer { state: NodeState::Joining, ..peer(1) };
+    let joining = joining(1);
     view.apply_snapshot(Snapshot { recovering: true, peers: vec![joining], ..new.snapshot(3, &[]) });
     view.apply_delta(delta(3, 5, vec![Change::Recovering(false)])).unwrap();
-    assert_eq!(
-        view.peer(&name(1)).map(|known| known.state),
-        Some(NodeState::Joining),
-        "not routed, not gone"
-    );
+    assert_eq!(view.peer(&name(1)).map(Peer::state), Some(NodeState::Joining), "not routed, not gone");
 }
 
 #[test]
 fn a_node_that_registers_again_after_the_window_is_joining() {
     let (old, new, mut view) = (Store::new(), Store::new(), View::default());
     view.apply_snapshot(old.snapshot(50, &[1, 2]));
-    let joining = Peer { state: NodeState::Joining, ..peer(1) };
+    let joining = joining(1);
     view.apply_snapshot(Snapshot { peers: vec![joining], ..new.snapshot(3, &[]) });
     assert_eq!(names(&view), ["host1"]);
-    assert_eq!(view.peer(&name(1)).map(|known| known.state), Some(NodeState::Joining));
+    assert_eq!(view.peer(&name(1)).map(Peer::state), Some(NodeState::Joining));
 }
 
 #[test]
@@ -195,4 +197,71 @@ fn a_view_of_a_lost_history_is_replaced_by_a_snapshot_of_an_earlier_revision() {
     view.apply_snapshot(store.snapshot(7, &[2]));
     assert_eq!((names(&view), view.revision()), (vec!["host2".to_owned()], Revision(7)));
     assert!(view.is_complete());
+}
+
+/// Nodes with claims in two pools, of which each has its own place in a recovery.
+fn with_ula(peer: Peer, state: NodeState) -> Peer {
+    let n = peer.name.as_str().trim_start_matches("host").parse::<u8>().unwrap();
+    let prefix = format!("fd00:0:0:{n:x}::/64").parse().unwrap();
+    let mut peer = peer;
+    peer.claims.push(PeerClaim::current(prefix, "ula".parse().unwrap(), Revision(n.into()), state));
+    peer
+}
+
+fn states(view: &View, n: u8) -> Vec<(String, NodeState)> {
+    let claims = view.peer(&name(n)).map(|peer| peer.claims.clone()).unwrap_or_default();
+    claims.into_iter().map(|claim| (claim.pool.to_string(), claim.state)).collect()
+}
+
+#[test]
+fn a_claim_that_is_not_registered_yet_is_routed_as_before() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    let both = with_ula(peer(1), NodeState::Ready);
+    view.apply_snapshot(Snapshot { peers: vec![both.clone()], ..old.snapshot(50, &[]) });
+    let (main, ula) = ("main".to_owned(), "ula".to_owned());
+    let ready = [(main.clone(), NodeState::Ready), (ula.clone(), NodeState::Ready)];
+
+    // The node registers one claim after the other.
+    view.apply_snapshot(Snapshot { recovering: true, peers: vec![joining(1)], ..new.snapshot(3, &[]) });
+    assert_eq!(states(&view, 1), ready);
+    let second = with_ula(joining(1), NodeState::Joining);
+    view.apply_delta(delta(3, 4, vec![Change::Peer(second)])).unwrap();
+    assert_eq!(states(&view, 1), ready);
+    // It announces one of them; the other one is never announced.
+    let announced = with_ula(peer(1), NodeState::Joining);
+    view.apply_delta(delta(4, 5, vec![Change::Peer(announced)])).unwrap();
+    assert_eq!(states(&view, 1), ready);
+    view.apply_delta(delta(5, 6, vec![Change::Recovering(false)])).unwrap();
+    assert_eq!(states(&view, 1), [(main, NodeState::Ready), (ula, NodeState::Joining)]);
+}
+
+#[test]
+fn a_claim_that_is_never_registered_goes_with_the_window_and_takes_no_other_along() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    let both = with_ula(peer(1), NodeState::Ready);
+    view.apply_snapshot(Snapshot { peers: vec![both], ..old.snapshot(50, &[]) });
+    view.apply_snapshot(Snapshot { recovering: true, ..new.snapshot(3, &[1]) });
+    assert_eq!(states(&view, 1).len(), 2);
+    view.apply_delta(delta(3, 4, vec![Change::Recovering(false)])).unwrap();
+    assert_eq!(states(&view, 1), [("main".to_owned(), NodeState::Ready)]);
+}
+
+#[test]
+fn one_claim_given_to_another_node_leaves_the_rest() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    let both = with_ula(peer(1), NodeState::Ready);
+    let ula = both.claims[1].clone();
+    view.apply_snapshot(Snapshot { peers: vec![both], ..old.snapshot(50, &[]) });
+    let heir = Peer { claims: vec![ula], ..peer(9) };
+    view.apply_snapshot(Snapshot { recovering: true, peers: vec![heir], ..new.snapshot(3, &[]) });
+    assert_eq!(states(&view, 1), [("main".to_owned(), NodeState::Ready)]);
+}
+
+#[test]
+fn the_end_of_one_claim_touches_no_other() {
+    let (store, mut view) = (Store::new(), View::default());
+    let both = with_ula(peer(1), NodeState::Ready);
+    view.apply_snapshot(Snapshot { peers: vec![both], ..store.snapshot(5, &[]) });
+    view.apply_delta(delta(5, 6, vec![Change::Peer(peer(1))])).unwrap();
+    assert_eq!(states(&view, 1), [("main".to_owned(), NodeState::Ready)]);
 }

@@ -6,7 +6,7 @@ mod schedules;
 use std::{sync::Arc, time::Duration};
 
 use sextant_daemon::{LogFormat, systemd::Watchdog};
-use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Prefix, Revision};
+use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, PeerClaim, Pool, Prefix, Revision};
 use tokio::sync::watch;
 
 use super::*;
@@ -44,10 +44,12 @@ fn pool() -> Pool {
 fn peer(n: u8) -> Peer {
     Peer {
         name: format!("h{n}").parse().unwrap(),
-        prefix: prefix(n),
-        claimed: Revision(n.into()),
-        pool: "main".parse().unwrap(),
-        state: NodeState::Ready,
+        claims: vec![PeerClaim::current(
+            prefix(n),
+            "main".parse().unwrap(),
+            Revision(n.into()),
+            NodeState::Ready,
+        )],
         next_hops: vec![format!("2001:db8::{n:x}").parse().unwrap()],
         session: true,
         drain_timeout: Duration::ZERO,

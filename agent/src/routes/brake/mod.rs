@@ -10,7 +10,7 @@ use sextant_proto::{
 };
 use tokio::time::Instant;
 
-use super::{Actual, Desired, Known, Wanted, decide::may_go, host_prefixes};
+use super::{Actual, Desired, Known, Wanted, decide::may_go};
 use crate::{cluster::View, kernel::RouteKey, settings::RouteSettings};
 
 /// A peer whose route was deleted.
@@ -150,9 +150,9 @@ fn gone(known: &Known<'_>, desired: &Desired, actual: &Actual, wanted: &Wanted) 
     let mut gone: BTreeSet<Prefix> = going.map(|key| key.destination).collect();
     if !gone.is_empty() {
         let others = known.view.peers().filter(|peer| peer.name != *known.node);
-        let there = others.filter(|peer| peer.state != NodeState::Joining).flat_map(host_prefixes);
-        for (prefix, _) in there {
-            gone.remove(&prefix);
+        let there = others.flat_map(|peer| &peer.claims).filter(|claim| claim.state != NodeState::Joining);
+        for claim in there {
+            gone.remove(&claim.prefix);
         }
     }
     gone

@@ -1,7 +1,7 @@
 use std::{ops::Range, time::Duration};
 
 use proptest::prelude::*;
-use sextant_proto::{Control, Incarnation, Peer};
+use sextant_proto::{Control, Incarnation, Peer, PeerClaim};
 
 use super::*;
 use crate::{
@@ -24,10 +24,7 @@ fn prefix(n: u32) -> Prefix {
 fn peer(n: u32, state: NodeState) -> Peer {
     Peer {
         name: format!("h{n}").parse().unwrap(),
-        prefix: prefix(n),
-        claimed: Revision(1),
-        pool: "main".parse().unwrap(),
-        state,
+        claims: vec![PeerClaim::current(prefix(n), "main".parse().unwrap(), Revision(1), state)],
         next_hops: vec![],
         session: true,
         drain_timeout: Duration::ZERO,

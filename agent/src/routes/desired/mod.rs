@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sextant_proto::{Claim, NodeState, Peer, Prefix};
+use sextant_proto::{Claim, NodeState, PeerClaim, Prefix};
 
 use super::{
     Aggregates, Assessment, Entry, Known, PeerState, ReceivedPath, RouteMap,
@@ -41,7 +41,7 @@ pub fn desired(known: &Known<'_>) -> Desired {
     for peer in known.view.peers() {
         let assessment = Assessment::of(known, peer);
         aggregates.add(peer, &assessment);
-        routes.extend(to_peer(known, peer, assessment));
+        routes.extend(peer.claims.iter().filter_map(|claim| to_claim(known, claim, &assessment)));
     }
     routes.extend(aggregates.refused().map(|prefix| unreachable(known, prefix)));
     let context = Context::with(known, aggregates);
@@ -65,7 +65,9 @@ pub fn desired_at(
     let of = |subject: &Subject<'_>| -> Vec<Entry> {
         match subject {
             Subject::Own(claim) => own(known, claim).collect(),
-            Subject::Peer(peer) => to_peer(known, peer, Assessment::of(known, peer)).collect(),
+            Subject::Peer(peer, claim) => {
+                to_claim(known, claim, &Assessment::of(known, peer)).into_iter().collect()
+            }
             Subject::Pool(pool) => {
                 let refused = context.aggregates.refused().any(|prefix| prefix == pool.prefix);
                 refused.then(|| unreachable(known, pool.prefix)).into_iter().collect()
@@ -109,18 +111,15 @@ fn unreachable(known: &Known<'_>, destination: Prefix) -> Entry {
     (RouteKey { table, destination, metric: unreachable_metric }, RouteTarget::Unreachable)
 }
 
-fn to_peer(known: &Known<'_>, peer: &Peer, assessment: Assessment) -> impl Iterator<Item = Entry> {
+fn to_claim(known: &Known<'_>, claim: &PeerClaim, assessment: &Assessment) -> Option<Entry> {
     let RouteSettings { table, metric, .. } = *known.settings;
     // The same key for both, so that one takes the other's place in one step.
-    let target = match assessment.state {
-        PeerState::Direct => assessment.hops.map(RouteTarget::Via),
+    let target = match assessment.of_claim(claim) {
+        PeerState::Direct => assessment.hops.clone().map(RouteTarget::Via),
         PeerState::Dead => Some(RouteTarget::Unreachable),
         _ => None,
     };
-    let key = move |destination| RouteKey { table, destination, metric };
-    target.into_iter().flat_map(move |target| {
-        super::host_prefixes(peer).map(move |(prefix, _)| (key(prefix), target.clone()))
-    })
+    target.map(|target| (RouteKey { table, destination: claim.prefix, metric }, target))
 }
 
 #[cfg(test)]

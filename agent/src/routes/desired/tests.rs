@@ -1,7 +1,7 @@
 use std::{net::Ipv6Addr, time::Duration};
 
 use proptest::prelude::*;
-use sextant_proto::{Epoch, Incarnation, Pool, Revision};
+use sextant_proto::{Epoch, Incarnation, Peer, PeerClaim, Pool, Revision};
 
 use super::*;
 use crate::{
@@ -17,10 +17,12 @@ use crate::{
 fn peer(n: u16, hop: &str) -> Peer {
     Peer {
         name: format!("host{n}").parse().unwrap(),
-        prefix: format!("2001:db8:8000:{n:x}::/64").parse().unwrap(),
-        claimed: Revision(n.into()),
-        pool: "main".parse().unwrap(),
-        state: NodeState::Ready,
+        claims: vec![PeerClaim::current(
+            format!("2001:db8:8000:{n:x}::/64").parse().unwrap(),
+            "main".parse().unwrap(),
+            Revision(n.into()),
+            NodeState::Ready,
+        )],
         next_hops: vec![hop.parse().unwrap()],
         session: true,
         drain_timeout: Duration::ZERO,
@@ -71,7 +73,7 @@ fn before_any_controller_answers_the_own_prefix_and_pool_are_refused() {
 #[test]
 fn only_announced_peers_are_routed() {
     for state in [NodeState::Joining, NodeState::Draining, NodeState::Drained] {
-        let view = view(vec![pool()], vec![Peer { state, ..peer(2, "2001:db8::2") }]);
+        let view = view(vec![pool()], vec![peer(2, "2001:db8::2").in_state(state)]);
         assert_eq!(text(false, &[], &view), [AGGREGATE, OWN], "{state}");
     }
 }
@@ -179,9 +181,12 @@ fn the_own_prefix_is_marked_while_it_is_announced() {
     let own = peer(1, "2001:db8::1");
     assert!(marked(own.clone(), false));
     assert!(!marked(own.clone(), true));
-    assert!(!marked(Peer { claimed: Revision(9), ..own.clone() }, false), "it is another's by now");
+    assert!(
+        !marked(own.clone().with_each_claim(|claim| claim.claimed = Revision(9)), false),
+        "it is another's by now"
+    );
     for state in [NodeState::Joining, NodeState::Draining, NodeState::Drained] {
-        assert!(!marked(Peer { state, ..own.clone() }, false), "{state}");
+        assert!(!marked(own.clone().in_state(state), false), "{state}");
     }
 }
 
@@ -217,4 +222,20 @@ proptest! {
         prop_assert_eq!(desired(&known).routes, one_by_one);
         prop_assert!(desired_at(&known, &context, &subjects, "2001:db8:beef::/48".parse().unwrap()).is_empty());
     }
+}
+
+#[test]
+fn a_node_is_routed_by_each_claim_that_is_ready() {
+    let mut two = peer(2, "2001:db8::2");
+    let ula = |n: u8, state| {
+        let prefix = format!("fd00:0:0:{n}::/64").parse().unwrap();
+        PeerClaim::current(prefix, "ula".parse().unwrap(), Revision(1), state)
+    };
+    two.claims.push(ula(2, NodeState::Ready));
+    two.claims.push(PeerClaim { pool: "third".parse().unwrap(), ..ula(3, NodeState::Joining) });
+    let (uplinks, view) = (uplinks(), view(vec![], vec![two]));
+    let known = Known { uplinks: &uplinks, ..known(&view) };
+    let desired = desired(&known);
+    let destinations: Vec<_> = desired.routes.iter().map(|(key, _)| key.destination.to_string()).collect();
+    assert_eq!(destinations, ["2001:db8:8000:2::/64", "fd00:0:0:2::/64"]);
 }

@@ -14,8 +14,8 @@ use std::{net::Ipv6Addr, time::Duration};
 
 use serde::Serialize;
 use sextant_proto::{
-    BgpNeighbour, Conflict, FailedRoute, Incarnation, NodeId, NodeName, NodeState, Peer, Pool, Prefix,
-    Problem, Revision, Uplink,
+    BgpNeighbour, Conflict, FailedRoute, Incarnation, NodeId, NodeName, NodeState, Peer, PeerClaim, Pool,
+    Prefix, Problem, Revision, Uplink,
     convert::{MessageError, address, all, id, parse, required},
     v1,
 };
@@ -54,13 +54,13 @@ pub(crate) struct Node {
     pub(crate) peer: Peer,
     pub(crate) node_id: NodeId,
     pub(crate) uplinks: Vec<Uplink>,
-    pub(crate) container_prefix: Option<Prefix>,
+    /// What the peer does not tell of each of its claims, in the same order.
+    pub(crate) details: Vec<ClaimDetails>,
     /// It was announced, and has no session.
     pub(crate) down: bool,
     pub(crate) liveness: Liveness,
     /// When its peers first observed this liveness; 0 if none has.
     pub(crate) liveness_since_unix_ms: u64,
-    pub(crate) claimed_unix_ms: u64,
     /// When it entered its state.
     pub(crate) since_unix_ms: u64,
     /// The last report of its agent; `None` while it is not connected.
@@ -75,6 +75,13 @@ pub(crate) struct Node {
     pub(crate) stopped_unix_ms: u64,
     /// It is unknown whether its agent is connected; `down` and `liveness` are not valid then.
     pub(crate) unknown: bool,
+}
+
+/// What only operators see of a claim.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ClaimDetails {
+    pub(crate) container_prefixes: Vec<Prefix>,
+    pub(crate) claimed_unix_ms: u64,
 }
 
 /// The state of a node's agent and host.
@@ -258,7 +265,17 @@ impl Node {
     }
 
     pub(crate) fn state(&self) -> NodeState {
-        self.peer.state
+        self.peer.state()
+    }
+
+    /// Its claims, the primary one first.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = (&PeerClaim, &ClaimDetails)> {
+        self.peer.claims.iter().zip(&self.details)
+    }
+
+    /// Its claim that contains the address; else the primary one.
+    pub(crate) fn claim_of(&self, address: Ipv6Addr) -> Option<(&PeerClaim, &ClaimDetails)> {
+        self.claims().find(|(claim, _)| claim.prefix.contains(address)).or_else(|| self.claims().next())
     }
 }
 
@@ -304,23 +321,45 @@ impl TryFrom<v1::Node> for Node {
 
     fn try_from(message: v1::Node) -> Result<Self, MessageError> {
         let (peer, liveness): (Peer, _) = (required("peer", message.peer.clone())?, message.liveness());
-        let container = message.container_prefix.map(Prefix::try_from).transpose();
+        let details = match message.claims.is_empty() {
+            true => vec![only_claim(message.container_prefix, message.claimed_unix_ms)?],
+            false => message.claims.into_iter().map(ClaimDetails::try_from).collect::<Result<_, _>>()?,
+        };
         Ok(Self {
             liveness: liveness_of(liveness, &peer),
             liveness_since_unix_ms: message.liveness_since_unix_ms,
             peer,
             node_id: id("node_id", &message.node_id)?,
             uplinks: all("uplinks", message.uplinks)?,
-            container_prefix: container.map_err(|error| MessageError::new("container_prefix", error))?,
+            details,
             down: message.down,
             superseded: message.superseded,
             duplicate_from: message.duplicate_from,
             stopped_unix_ms: message.stopped_unix_ms,
             unknown: message.unknown,
-            claimed_unix_ms: message.claimed_unix_ms,
             since_unix_ms: message.since_unix_ms,
             applied: message.applied.map(Applied::try_from).transpose()?,
             laggards: names(&message.laggards)?,
+        })
+    }
+}
+
+/// An older controller knows of one claim.
+fn only_claim(
+    container_prefix: Option<v1::Prefix>,
+    claimed_unix_ms: u64,
+) -> Result<ClaimDetails, MessageError> {
+    let container_prefixes = container_prefix.into_iter().collect();
+    ClaimDetails::try_from(v1::NodeClaim { container_prefixes, claimed_unix_ms })
+}
+
+impl TryFrom<v1::NodeClaim> for ClaimDetails {
+    type Error = MessageError;
+
+    fn try_from(message: v1::NodeClaim) -> Result<Self, MessageError> {
+        Ok(Self {
+            container_prefixes: all("container_prefixes", message.container_prefixes)?,
+            claimed_unix_ms: message.claimed_unix_ms,
         })
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use sextant_proto::{
-    BgpNeighbour, Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeName, NodeState, Peer, Pool,
-    Problem, Revision, Uplink,
+    BgpNeighbour, Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeName, NodeState, Peer, PeerClaim,
+    Pool, Problem, Revision, Uplink,
     trace::{Check, Direction, Kind, Probe, State, Verdict},
 };
 
 use super::{
-    Applied, Backups, Cluster, Controller, Event, Explained, Liveness, Node, Place, Plan, Planned, PoolUse,
-    Removals, Reservation, Route, RouteState, Router, Target, Trace,
+    Applied, Backups, ClaimDetails, Cluster, Controller, Event, Explained, Liveness, Node, Place, Plan,
+    Planned, PoolUse, Removals, Reservation, Route, RouteState, Router, Target, Trace,
 };
 
 /// The present time in the samples.
@@ -289,10 +289,12 @@ fn node(number: u64) -> Node {
     Node {
         peer: Peer {
             name: format!("host{number}").parse().unwrap(),
-            prefix: format!("2001:db8:1:{subnet}::/64").parse().unwrap(),
-            claimed: Revision(10 + number),
-            pool: "main".parse().unwrap(),
-            state: NodeState::Ready,
+            claims: vec![PeerClaim::current(
+                format!("2001:db8:1:{subnet}::/64").parse().unwrap(),
+                "main".parse().unwrap(),
+                Revision(10 + number),
+                NodeState::Ready,
+            )],
             next_hops: vec![address],
             session: true,
             drain_timeout: Duration::from_secs(30),
@@ -302,11 +304,13 @@ fn node(number: u64) -> Node {
             interface: "eth0".into(),
             addresses: vec![InterfaceAddress { addr: address, on_link: "2001:db8::/64".parse().unwrap() }],
         }],
-        container_prefix: Some(format!("2001:db8:1:{subnet}::/80").parse().unwrap()),
+        details: vec![ClaimDetails {
+            container_prefixes: vec![format!("2001:db8:1:{subnet}::/80").parse().unwrap()],
+            claimed_unix_ms: NOW - 2 * 3_600_000,
+        }],
         down: false,
         liveness: Liveness::Up,
         liveness_since_unix_ms: 0,
-        claimed_unix_ms: NOW - 2 * 3_600_000,
         since_unix_ms: NOW - 3 * 60_000,
         applied: Some(Applied {
             revision: Revision(42),

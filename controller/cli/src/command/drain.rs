@@ -272,7 +272,8 @@ mod tests {
             (NodeState::Ready, NodeState::Ready, true, Phase::Reached),
             (NodeState::Ready, NodeState::Drained, true, Phase::Other(NodeState::Drained)),
         ] {
-            (node.peer.state, node.peer.session) = (state, session);
+            node.peer = node.peer.clone().in_state(state);
+            node.peer.session = session;
             assert_eq!(goal(&name, wanted).phase(&node), phase, "{wanted}: {state}, session {session}");
         }
     }

@@ -140,11 +140,12 @@ async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<()
         args::Node::Undrain { name, timeout, no_wait } => {
             drain::undrain(link, output, &order(&name, timeout, no_wait)).await
         }
-        args::Node::Forget { names, force, confirm } => {
+        args::Node::Forget { names, pool, force, confirm } => {
             let mut seen = std::collections::BTreeSet::new();
             let names: Vec<_> = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
-            let (prefixes, revision) = link.forget_nodes(&names, force, confirm).await?;
-            show::print(output, &Forgotten { nodes: names.into_iter().zip(prefixes).collect(), revision })
+            let (prefixes, revision) = link.forget_nodes(&names, pool.as_ref(), force, confirm).await?;
+            let nodes = names.into_iter().zip(prefixes).collect();
+            show::print(output, &Forgotten { nodes, pool, revision })
         }
     }
 }
@@ -175,7 +176,9 @@ struct Paused {
 }
 
 struct Forgotten {
-    nodes: Vec<(NodeName, Prefix)>,
+    nodes: Vec<(NodeName, Vec<Prefix>)>,
+    /// The only pool in which claims ended.
+    pool: Option<PoolName>,
     revision: Revision,
 }
 
@@ -256,8 +259,10 @@ impl Show for Paused {
 
 impl Show for Forgotten {
     fn text(&self, _now_unix_ms: u64) -> String {
-        let line = |(name, prefix): &(NodeName, Prefix)| {
-            format!("{name} forgotten: {prefix} is no longer claimed\n")
+        let of_pool = self.pool.as_ref().map(|pool| format!(" in pool {pool}")).unwrap_or_default();
+        let line = |(name, prefixes): &(NodeName, Vec<Prefix>)| {
+            let are = if prefixes.len() > 1 { "are" } else { "is" };
+            format!("{name} forgotten{of_pool}: {} {are} no longer claimed\n", text::listed(prefixes))
         };
         self.nodes.iter().map(line).collect()
     }
@@ -265,8 +270,8 @@ impl Show for Forgotten {
     /// One node as an object, several as a list of objects.
     fn json(&self) -> Value {
         let revision = self.revision;
-        let one = |(name, prefix): &(NodeName, Prefix)| {
-            json::value(json::ForgottenNode { name, prefix: *prefix, revision })
+        let one = |(name, prefixes): &(NodeName, Vec<Prefix>)| {
+            json::value(json::ForgottenNode { name, prefix: prefixes.first().copied(), prefixes, revision })
         };
         match &self.nodes[..] {
             [node] => one(node),

@@ -21,11 +21,12 @@ pub(crate) struct NodeChanged<'a> {
     pub(crate) laggards: &'a [NodeName],
 }
 
-/// A node's claim ended.
+/// Claims of a node ended.
 #[derive(Debug, Serialize)]
 pub(crate) struct ForgottenNode<'a> {
     pub(crate) name: &'a NodeName,
-    pub(crate) prefix: Prefix,
+    pub(crate) prefix: Option<Prefix>,
+    pub(crate) prefixes: &'a [Prefix],
     pub(crate) revision: Revision,
 }
 

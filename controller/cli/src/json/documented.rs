@@ -151,7 +151,10 @@ fn samples() -> Vec<(&'static str, Value)> {
                 laggards: &sample::names(),
             }),
         ),
-        ("ForgottenNode", value(ForgottenNode { name: &name, prefix, revision })),
+        (
+            "ForgottenNode",
+            value(ForgottenNode { name: &name, prefix: Some(prefix), prefixes: &[prefix], revision }),
+        ),
         ("ReservationChanged", value(ReservationChanged { prefix, revision })),
         ("Paused", value(Paused { paused: true, revision })),
         (

@@ -36,6 +36,9 @@ pub(crate) struct Explained<'a> {
 impl<'a> From<&'a answer::Explained> for Explained<'a> {
     fn from(it: &'a answer::Explained) -> Self {
         let node = it.node.as_ref();
+        let claim = node.and_then(|node| node.claim_of(it.address));
+        let containers = claim.map(|(_, details)| details.container_prefixes.as_slice()).unwrap_or_default();
+        let contains = |prefix: &&Prefix| prefix.contains(it.address);
         Self {
             address: it.address,
             place: it.place,
@@ -48,11 +51,11 @@ impl<'a> From<&'a answer::Explained> for Explained<'a> {
             freed_unix_ms: it.freed.as_ref().map(|(_, since)| *since),
             node: node.map(answer::Node::name),
             state: node.map(answer::Node::state),
-            host_prefix: node.map(|node| node.peer.prefix),
-            container_prefix: node.and_then(|node| node.container_prefix),
+            host_prefix: claim.map(|(claim, _)| claim.prefix),
+            container_prefix: containers.iter().find(contains).or(containers.first()).copied(),
             next_hops: node.map(|node| node.peer.next_hops.as_slice()),
-            claimed_unix_ms: node.map(|node| node.claimed_unix_ms),
-            claimed: node.map(|node| node.peer.claimed),
+            claimed_unix_ms: claim.map(|(_, details)| details.claimed_unix_ms),
+            claimed: claim.map(|(claim, _)| claim.claimed),
             applied: it.at(RouteState::Applied),
             pending: it.at(RouteState::Pending),
             unknown: it.at(RouteState::Unknown),

@@ -3,10 +3,13 @@
 use std::net::Ipv6Addr;
 
 use serde::Serialize;
-use sextant_proto::{Incarnation, InterfaceAddress, NodeId, NodeName, NodeState, PoolName, Prefix, Revision};
+use sextant_proto::{
+    ClaimPhase, Incarnation, InterfaceAddress, NodeId, NodeName, NodeState, PeerClaim, PoolName, Prefix,
+    Revision,
+};
 
 use super::{filled, known};
-use crate::answer::{self, Cluster, Liveness};
+use crate::answer::{self, ClaimDetails, Cluster, Liveness};
 
 /// A node.
 #[derive(Debug, Serialize)]
@@ -18,13 +21,14 @@ pub(crate) struct Node<'a> {
     connected: Option<bool>,
     liveness: Liveness,
     liveness_since_unix_ms: Option<u64>,
-    pool: &'a PoolName,
-    prefix: Prefix,
+    claims: Vec<Claim<'a>>,
+    pool: Option<&'a PoolName>,
+    prefix: Option<Prefix>,
     container_prefix: Option<Prefix>,
-    epoch: Epoch,
+    epoch: Option<Epoch>,
     next_hops: &'a [Ipv6Addr],
     uplinks: Vec<Uplink<'a>>,
-    claimed_unix_ms: u64,
+    claimed_unix_ms: Option<u64>,
     since_unix_ms: u64,
     applied: Option<Applied<'a>>,
     behind: Option<u64>,
@@ -34,8 +38,20 @@ pub(crate) struct Node<'a> {
     stopped_unix_ms: Option<u64>,
 }
 
-/// The epoch of a claim.
+/// A claim of a node.
 #[derive(Debug, Serialize)]
+struct Claim<'a> {
+    pool: &'a PoolName,
+    prefix: Prefix,
+    container_prefixes: &'a [Prefix],
+    state: NodeState,
+    phase: ClaimPhase,
+    epoch: Epoch,
+    claimed_unix_ms: u64,
+}
+
+/// The epoch of a claim.
+#[derive(Debug, Clone, Copy, Serialize)]
 struct Epoch {
     incarnation: Incarnation,
     revision: Revision,
@@ -111,21 +127,24 @@ impl<'a> Node<'a> {
     /// A node of this cluster.
     pub(crate) fn new(node: &'a answer::Node, cluster: &Cluster) -> Self {
         let peer = &node.peer;
+        let claims: Vec<_> = node.claims().map(|it| Claim::new(it, cluster.incarnation)).collect();
+        let primary = claims.first();
         Self {
             name: &peer.name,
             node_id: node.node_id,
-            state: peer.state,
+            state: node.state(),
             down: (!node.unknown).then_some(node.down),
             connected: (!node.unknown).then_some(peer.session),
             liveness: node.liveness,
             liveness_since_unix_ms: known(node.liveness_since_unix_ms),
-            pool: &peer.pool,
-            prefix: peer.prefix,
-            container_prefix: node.container_prefix,
-            epoch: Epoch { incarnation: cluster.incarnation, revision: peer.claimed },
+            pool: primary.map(|claim| claim.pool),
+            prefix: primary.map(|claim| claim.prefix),
+            container_prefix: primary.and_then(|claim| claim.container_prefixes.first().copied()),
+            epoch: primary.map(|claim| claim.epoch),
             next_hops: &peer.next_hops,
             uplinks: node.uplinks.iter().map(Uplink::from).collect(),
-            claimed_unix_ms: node.claimed_unix_ms,
+            claimed_unix_ms: primary.map(|claim| claim.claimed_unix_ms),
+            claims,
             since_unix_ms: node.since_unix_ms,
             applied: node.applied.as_ref().map(Applied::from),
             behind: node.behind(cluster.revision),
@@ -133,6 +152,20 @@ impl<'a> Node<'a> {
             superseded: node.superseded,
             duplicate_from: filled(&node.duplicate_from),
             stopped_unix_ms: known(node.stopped_unix_ms),
+        }
+    }
+}
+
+impl<'a> Claim<'a> {
+    fn new((claim, details): (&'a PeerClaim, &'a ClaimDetails), incarnation: Incarnation) -> Self {
+        Self {
+            pool: &claim.pool,
+            prefix: claim.prefix,
+            container_prefixes: &details.container_prefixes,
+            state: claim.state,
+            phase: claim.phase,
+            epoch: Epoch { incarnation, revision: claim.claimed },
+            claimed_unix_ms: details.claimed_unix_ms,
         }
     }
 }

@@ -48,6 +48,15 @@ fn a_node_is() {
         "connected": true,
         "liveness": "up",
         "liveness_since_unix_ms": null,
+        "claims": [{
+            "pool": "main",
+            "prefix": "2001:db8:1:2::/64",
+            "container_prefixes": ["2001:db8:1:2::/80"],
+            "state": "ready",
+            "phase": "current",
+            "epoch": { "incarnation": "000000000000000000000000000000ff", "revision": 13 },
+            "claimed_unix_ms": 1_799_992_800_000_u64
+        }],
         "pool": "main",
         "prefix": "2001:db8:1:2::/64",
         "container_prefix": "2001:db8:1:2::/80",

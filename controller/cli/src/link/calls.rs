@@ -106,24 +106,33 @@ impl Link {
         Ok(Revision(self.change(call).await?.revision))
     }
 
-    /// The freed prefixes, in the order of `names`, and the revision of the change.
+    /// The freed prefixes of each node, in the order of `names`, and the revision of the change.
     pub(crate) async fn forget_nodes(
         &mut self,
         names: &[NodeName],
+        pool: Option<&PoolName>,
         force: bool,
         confirm: Option<u32>,
-    ) -> Result<(Vec<Prefix>, Revision), Failure> {
+    ) -> Result<(Vec<Vec<Prefix>>, Revision), Failure> {
         // An older controller supports one name only.
         let (name, names) = match names {
             [name] => (name.to_string(), Vec::new()),
             names => (String::new(), names.iter().map(ToString::to_string).collect()),
         };
-        let request = v1::ForgetNodeRequest { name, force, names, confirm };
+        let pool = pool.map(ToString::to_string).unwrap_or_default();
+        let request = v1::ForgetNodeRequest { name, force, names, confirm, pool };
         let call = async |mut client: Client| client.forget_node(request.clone()).await;
         let forgotten = self.change(call).await?;
-        let prefixes = match forgotten.prefixes.is_empty() {
-            true => vec![required("prefix", forgotten.prefix)?],
-            false => all("prefixes", forgotten.prefixes)?,
+        let prefixes = if !forgotten.nodes.is_empty() {
+            forgotten
+                .nodes
+                .into_iter()
+                .map(|node| all("prefixes", node.prefixes))
+                .collect::<Result<_, _>>()?
+        } else if !forgotten.prefixes.is_empty() {
+            all("prefixes", forgotten.prefixes)?.into_iter().map(|prefix| vec![prefix]).collect()
+        } else {
+            vec![vec![required("prefix", forgotten.prefix)?]]
         };
         Ok((prefixes, Revision(forgotten.revision)))
     }

@@ -16,13 +16,18 @@ pub(crate) fn show(it: &Explained, now_unix_ms: u64) -> String {
     }));
     if let Some(node) = &it.node {
         let hops = node.peer.next_hops.iter().map(ToString::to_string).collect();
-        let container = node.container_prefix.map(|prefix| prefix.to_string());
         rows.push(("node", vec![format!("{} ({})", node.name(), node.state())]));
-        rows.push(("host prefix", vec![node.peer.prefix.to_string()]));
-        rows.push(("container prefix", container.into_iter().collect()));
+        let claim = node.claim_of(it.address);
+        if let Some((claim, details)) = claim {
+            let containers = details.container_prefixes.iter().map(ToString::to_string).collect();
+            rows.push(("host prefix", vec![claim.prefix.to_string()]));
+            rows.push(("container prefix", containers));
+        }
         rows.push(("next hop", hops));
-        let since = age(now_unix_ms, node.claimed_unix_ms);
-        rows.push(("claimed", vec![format!("{since} ago, revision {}", node.peer.claimed)]));
+        rows.extend(claim.map(|(claim, details)| {
+            let since = age(now_unix_ms, details.claimed_unix_ms);
+            ("claimed", vec![format!("{since} ago, revision {}", claim.claimed)])
+        }));
     }
     for (key, state) in [
         ("routed by", RouteState::Applied),

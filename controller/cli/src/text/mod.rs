@@ -19,7 +19,7 @@ pub(crate) use bgp::list as bgp_list;
 pub(crate) use events::line as event;
 pub(crate) use explained::show as explained;
 pub(crate) use nodes::{list as node_list, show as node_show};
-pub(crate) use phrases::{lagging, one_line, progress, some_names, waited};
+pub(crate) use phrases::{lagging, listed, one_line, progress, some_names, waited};
 pub(crate) use plan::plan;
 pub(crate) use pools::{list as pool_list, show as pool_show};
 pub(crate) use reservations::list as reservation_list;

@@ -1,6 +1,6 @@
 //! Nodes for people.
 
-use sextant_proto::{Epoch, Problem, Revision, Uplink};
+use sextant_proto::{ClaimPhase, Epoch, NodeState, PeerClaim, Problem, Revision, Uplink};
 
 use super::{age, table};
 use crate::{
@@ -34,7 +34,7 @@ fn row(node: &Node, newest: Revision, now_unix_ms: u64) -> [String; 7] {
     [
         node.name().to_string(),
         state(node),
-        node.peer.prefix.to_string(),
+        node.claims().map(|(claim, _)| claim.prefix.to_string()).collect::<Vec<_>>().join(","),
         texts(&node.peer.next_hops).into_iter().next().unwrap_or_default(),
         agent(node).into(),
         applied(node, newest),
@@ -112,7 +112,7 @@ fn kinds(node: &Node) -> String {
 /// All details of a node.
 pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
     let peer = &node.peer;
-    let epoch = Epoch { incarnation: cluster.incarnation, revision: peer.claimed };
+    let epoch = |claim: &PeerClaim| Epoch { incarnation: cluster.incarnation, revision: claim.claimed };
     let ago = |then| format!("{} ago", age(now_unix_ms, then));
     let reported = |what: fn(&Applied) -> Vec<String>| node.applied.as_ref().map(what).unwrap_or_default();
     table::keys(&[
@@ -120,11 +120,14 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
         ("id", vec![node.node_id.to_string()]),
         ("state", vec![state(node)]),
         ("since", vec![ago(node.since_unix_ms)]),
-        ("pool", vec![peer.pool.to_string()]),
-        ("prefix", vec![peer.prefix.to_string()]),
-        ("container prefix", texts(node.container_prefix.as_slice())),
-        ("claimed", vec![ago(node.claimed_unix_ms)]),
-        ("epoch", vec![epoch.to_string()]),
+        ("pool", node.claims().map(|(claim, _)| pool(claim, node.state())).collect()),
+        ("prefix", node.claims().map(|(claim, _)| claim.prefix.to_string()).collect()),
+        (
+            "container prefix",
+            node.claims().flat_map(|(_, details)| texts(&details.container_prefixes)).collect(),
+        ),
+        ("claimed", node.claims().map(|(_, details)| ago(details.claimed_unix_ms)).collect()),
+        ("epoch", node.claims().map(|(claim, _)| epoch(claim).to_string()).collect()),
         ("next hops", texts(&peer.next_hops)),
         ("uplinks", node.uplinks.iter().map(uplink).collect()),
         ("agent", agents(node, now_unix_ms)),
@@ -136,6 +139,14 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
         ("problems", problems(node).iter().map(|it| problem(it, now_unix_ms)).collect()),
         ("drain laggards", texts(&node.laggards)),
     ])
+}
+
+/// The pool of a claim; with its state if the node is further in another pool, and its phase if that is not the usual one.
+fn pool(claim: &PeerClaim, node: NodeState) -> String {
+    let state = (claim.state != node).then(|| claim.state.to_string());
+    let phase = (claim.phase != ClaimPhase::Current).then(|| claim.phase.to_string());
+    let more: Vec<_> = state.into_iter().chain(phase).collect();
+    if more.is_empty() { claim.pool.to_string() } else { format!("{} ({})", claim.pool, more.join(", ")) }
 }
 
 fn problem(problem: &Problem, now_unix_ms: u64) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sextant_proto::NodeName;
+use sextant_proto::{NodeName, Prefix};
 
 use crate::answer::Waited;
 
@@ -22,6 +22,11 @@ pub(crate) fn some_names(names: &[NodeName]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
+}
+
+/// Prefixes, separated by commas.
+pub(crate) fn listed(prefixes: &[Prefix]) -> String {
+    prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// `1 node`, `2 nodes`.

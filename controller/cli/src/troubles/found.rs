@@ -234,8 +234,8 @@ mod tests {
     fn a_drained_host_may_be_switched_off() {
         let mut cluster = sample::healthy();
         let node = &mut cluster.nodes[1];
-        (node.peer.state, node.peer.session, node.down, node.applied) =
-            (NodeState::Drained, false, true, None);
+        node.peer = node.peer.clone().in_state(NodeState::Drained);
+        (node.peer.session, node.down, node.applied) = (false, true, None);
         assert_eq!(kinds(&cluster), []);
     }
 
@@ -243,7 +243,8 @@ mod tests {
     fn a_host_that_was_never_announced_is_found() {
         let mut cluster = sample::healthy();
         let node = &mut cluster.nodes[1];
-        (node.peer.state, node.peer.session, node.applied) = (NodeState::Joining, false, None);
+        node.peer = node.peer.clone().in_state(NodeState::Joining);
+        (node.peer.session, node.applied) = (false, None);
         assert_eq!(kinds(&cluster), [("node_never_came", Some("host2".into()))]);
         // Its agent is connected, but the bridge is missing: the problem is listed once.
         cluster.nodes[1].applied = sample::healthy().nodes[1].applied.clone();

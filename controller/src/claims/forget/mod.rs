@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use sextant_proto::{NodeName, NodeState, Prefix, Revision, brake::WINDOW};
 use tokio::sync::Mutex;
 
-use super::{Claims, ForgetError, HolderError, NodeStatus, decode};
+use super::{Claims, ForgetError, HolderError, NodeStatus, Scope, decode, node_status::Holding};
 use crate::{
     audit::What,
     records::{Record, Removal, RemovalsRecord, unix_ms},
@@ -17,7 +17,7 @@ use crate::{
     removals::{Tally, Window},
 };
 
-/// How many nodes one transaction ends. Etcd takes 128 guards: a node needs four, and one for each controller.
+/// How many claims one transaction ends. Etcd takes 128 guards: a node with one claim needs four, and one for each controller.
 const BATCH: usize = 12;
 /// How often a batch is tried against what other controllers do at the same time.
 const ATTEMPTS: u32 = 32;
@@ -36,30 +36,35 @@ pub(super) struct Ends {
 /// Nodes that were forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forgotten {
-    /// What they held, in the order in which they were named.
-    pub prefixes: Vec<Prefix>,
+    /// What each held, in the order in which they were named.
+    pub ended: Vec<(NodeName, Vec<Prefix>)>,
     /// The revision of the last one's end.
     pub revision: Revision,
 }
 
-/// A node that may be forgotten, and what must hold for it.
+/// A node whose claims may end, and what must hold for that.
 struct Ending {
     name: NodeName,
-    prefix: Prefix,
-    state: NodeState,
+    prefixes: Vec<Prefix>,
     status: NodeStatus,
     guards: Vec<Guard>,
 }
 
 impl Ending {
-    /// Peers route to it: it counts.
-    fn counts(&self) -> bool {
-        self.state == NodeState::Ready
-    }
-
-    fn removal(&self, unix_ms: u64) -> Removal {
-        let claimed = self.status.claim.as_ref().map_or(Revision::ZERO, |claim| claim.created);
-        Removal { node: self.name.clone(), claimed, ended: None, unix_ms }
+    /// The claims that count: peers route to them.
+    fn removals(&self, unix_ms: u64) -> Vec<Removal> {
+        let Some(node) = &self.status.node else { return Vec::new() };
+        let counts = |holding: &Holding<'_>| {
+            self.prefixes.contains(&holding.held.prefix)
+                && node.record.state_for(holding.held) == NodeState::Ready
+        };
+        let removal = |holding: Holding<'_>| Removal {
+            node: self.name.clone(),
+            claimed: holding.claim.created,
+            ended: None,
+            unix_ms,
+        };
+        self.status.holdings().filter(counts).map(removal).collect()
     }
 }
 
@@ -74,14 +79,15 @@ enum Account {
 }
 
 impl Claims {
-    /// Ends the claims of `names`, one decision: none is ended if one of them may not be. With `confirm`, an operator has
-    /// confirmed their number, and they may be more than the brake allows.
+    /// Ends claims of `names`, one decision: none is ended if one of them may not be. With `confirm`, an operator has
+    /// confirmed the number of nodes, and they may be more than the brake allows.
     ///
     /// # Errors
     /// A [`ForgetError`].
     pub async fn forget_all(
         &self,
         names: &[NodeName],
+        scope: Scope<'_>,
         force: bool,
         confirm: Option<usize>,
     ) -> Result<Forgotten, ForgetError> {
@@ -90,7 +96,7 @@ impl Claims {
         if let Some(confirmed) = confirm.filter(|confirmed| *confirmed != names.len()) {
             return Err(ForgetError::Miscounted { confirmed, named: names.len() });
         }
-        self.end_all(&names, What::Forgotten, force, confirm.is_some()).await
+        self.end_all(&names, scope, What::Forgotten, force, confirm.is_some()).await
     }
 
     /// Takes down how many claims the hold-down would end if the brake let it.
@@ -106,46 +112,53 @@ impl Claims {
     pub(super) async fn end_all(
         &self,
         names: &[NodeName],
+        scope: Scope<'_>,
         what: What,
         force: bool,
         confirmed: bool,
     ) -> Result<Forgotten, ForgetError> {
-        let looked = futures::stream::iter(names.to_vec()).map(|name| self.ending(name, force));
+        let looked = futures::stream::iter(names.to_vec()).map(|name| self.ending(name, scope, force));
         let endings: Vec<Ending> = looked.buffered(READ_AT_ONCE).try_collect().await?;
         let mut account = account(&endings, confirmed);
         let _turn = match account {
             Account::Settled => None,
             _ => Some(self.ends.turn.lock().await),
         };
-        let prefixes = endings.iter().map(|ending| ending.prefix).collect();
+        let ended = endings.iter().map(|ending| (ending.name.clone(), ending.prefixes.clone())).collect();
         let (total, mut done, mut revision) = (endings.len(), 0, Revision::ZERO);
-        let mut left = endings.into_iter().peekable();
-        while left.peek().is_some() {
-            let batch: Vec<_> = left.by_ref().take(BATCH).collect();
+        for batch in batches(endings) {
             let size = batch.len();
             let interrupted = |cause: ForgetError| match done {
                 0 => cause,
                 _ => ForgetError::Interrupted { done, total, cause: Box::new(cause) },
             };
-            revision = self.end_batch(batch, what, force, &mut account).await.map_err(interrupted)?;
+            revision = self.end_batch(batch, scope, what, force, &mut account).await.map_err(interrupted)?;
             done += size;
         }
-        Ok(Forgotten { prefixes, revision })
+        Ok(Forgotten { ended, revision })
     }
 
-    async fn ending(&self, name: NodeName, force: bool) -> Result<Ending, ForgetError> {
+    async fn ending(&self, name: NodeName, scope: Scope<'_>, force: bool) -> Result<Ending, ForgetError> {
         let liveness = [KeyRange::key(&self.keys.session(&name)), self.keys.verdicts(&name)];
         let status = self.node_status_with(&name, &liveness).await.map_err(HolderError::from)?;
         let node = status.node.as_ref().ok_or_else(|| ForgetError::Unknown(name.clone()))?;
-        let (prefix, state) = (node.record.prefix, node.record.state);
-        let guards = if force { Vec::new() } else { self.is_gone(&name, prefix, &status)? };
-        Ok(Ending { name, prefix, state, status, guards })
+        let prefixes = match scope {
+            Scope::Node => node.record.prefixes(),
+            Scope::Pool(pool) => {
+                let held = node.record.claim_in(pool).map(|claim| vec![claim.prefix]);
+                let prefixes = node.record.prefixes();
+                held.ok_or_else(|| ForgetError::NoClaim { node: name.clone(), pool: pool.clone(), prefixes })?
+            }
+        };
+        let guards = if force { Vec::new() } else { self.is_gone(&name, &prefixes, &status)? };
+        Ok(Ending { name, prefixes, status, guards })
     }
 
     /// Ends one batch in one transaction.
     async fn end_batch(
         &self,
         mut batch: Vec<Ending>,
+        scope: Scope<'_>,
         what: What,
         force: bool,
         account: &mut Account,
@@ -153,16 +166,17 @@ impl Claims {
         let single = (batch.len() == 1).then(|| batch[0].name.clone());
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                batch = self.look_again(batch, force, single.as_ref()).await?;
+                batch = self.look_again(batch, scope, force, single.as_ref()).await?;
             }
             let mut txn = Txn::default();
             for ending in &batch {
-                let (guards, ops) = self.ending_ops(&ending.name, &ending.status, what).unwrap_or_default();
+                let Ending { name, prefixes, status, .. } = ending;
+                let (guards, ops) = self.ending_ops(name, status, prefixes, what).unwrap_or_default();
                 txn.guards.extend(ending.guards.iter().cloned().chain(guards));
                 txn.ops.extend(ops);
             }
             txn.ops.extend(self.index.read(|state| state.lineage().ops(&self.keys, None)));
-            let counted = batch.iter().filter(|ending| ending.counts()).count();
+            let counted = batch.iter().map(|ending| ending.removals(0).len()).sum();
             self.enter_account(&mut txn, account, counted).await?;
             if let Some(revision) = self.try_commit(txn).await? {
                 if matches!(account, Account::Window(_)) {
@@ -184,14 +198,15 @@ impl Claims {
     async fn look_again(
         &self,
         batch: Vec<Ending>,
+        scope: Scope<'_>,
         force: bool,
         single: Option<&NodeName>,
     ) -> Result<Vec<Ending>, ForgetError> {
         let mut again = Vec::with_capacity(batch.len());
         for ending in batch {
-            match self.ending(ending.name, force).await {
+            match self.ending(ending.name, scope, force).await {
                 Ok(ending) => again.push(ending),
-                Err(ForgetError::Unknown(_)) if single.is_none() => {}
+                Err(ForgetError::Unknown(_) | ForgetError::NoClaim { .. }) if single.is_none() => {}
                 Err(error) => return Err(error),
             }
         }
@@ -233,10 +248,25 @@ impl Claims {
     }
 }
 
+/// The endings, so many at a time as one transaction takes.
+fn batches(endings: Vec<Ending>) -> Vec<Vec<Ending>> {
+    let (mut batches, mut claims) = (Vec::<Vec<Ending>>::new(), 0);
+    for ending in endings {
+        claims += ending.prefixes.len();
+        match batches.last_mut() {
+            Some(batch) if claims <= BATCH => batch.push(ending),
+            _ => {
+                claims = ending.prefixes.len();
+                batches.push(vec![ending]);
+            }
+        }
+    }
+    batches
+}
+
 fn account(endings: &[Ending], confirmed: bool) -> Account {
     let now = unix_ms();
-    let counted = endings.iter().filter(|ending| ending.counts());
-    let removals: Vec<_> = counted.map(|ending| ending.removal(now)).collect();
+    let removals: Vec<_> = endings.iter().flat_map(|ending| ending.removals(now)).collect();
     match removals.is_empty() {
         true => Account::Settled,
         false if confirmed => Account::Confirmed,

@@ -62,22 +62,23 @@ async fn sixteen_at_once_over_two_controllers_do_not_pass_the_limit() {
 #[tokio::test]
 async fn one_command_past_the_limit_is_one_decision() {
     let (it, holders) = announced(62).await;
-    let refused = it.claims.forget_all(&names(0..50), false, None).await.unwrap_err();
+    let refused = it.claims.forget_all(&names(0..50), Scope::Node, false, None).await.unwrap_err();
     assert!(matches!(refused, ForgetError::Brake { more: 50, .. }), "{refused}");
-    let miscounted = it.claims.forget_all(&names(0..50), false, Some(49)).await.unwrap_err();
+    let miscounted = it.claims.forget_all(&names(0..50), Scope::Node, false, Some(49)).await.unwrap_err();
     assert!(matches!(miscounted, ForgetError::Miscounted { .. }), "{miscounted}");
     let mut unknown = names(0..50);
     unknown.push(name(1000));
-    let unknown = it.claims.forget_all(&unknown, false, Some(51)).await.unwrap_err();
+    let unknown = it.claims.forget_all(&unknown, Scope::Node, false, Some(51)).await.unwrap_err();
     assert!(matches!(unknown, ForgetError::Unknown(_)), "{unknown}");
     assert_eq!(it.nodes().await, 62, "none was ended");
-    let done = it.claims.forget_all(&names(0..50), false, Some(50)).await.unwrap();
+    let done = it.claims.forget_all(&names(0..50), Scope::Node, false, Some(50)).await.unwrap();
     let expected: Vec<_> = holders[..50].iter().map(|(_, claim)| claim.prefix).collect();
-    assert_eq!(done.prefixes, expected);
+    let ended: Vec<_> = done.ended.into_iter().flat_map(|(_, prefixes)| prefixes).collect();
+    assert_eq!(ended, expected);
     assert_eq!(it.nodes().await, 12);
     let removals = it.removals().await;
     assert_eq!((removals.recent.len(), removals.confirmed), (0, 50));
-    it.claims.forget_all(&names(50..60), false, None).await.unwrap();
+    it.claims.forget_all(&names(50..60), Scope::Node, false, None).await.unwrap();
     assert_eq!(it.removals().await.recent.len(), 10, "ten that nobody had to confirm count");
 }
 

@@ -28,12 +28,12 @@ impl Claims {
         }
         let own = self.index.read(|state| {
             let node = state.nodes().get(&request.node).filter(|it| it.record.node_id == request.node_id)?;
-            let claim = state.claims().get(&node.record.prefix)?;
-            (node.record.prefix != held.prefix && is_earlier(state.meta(), claim, held))
-                .then(|| request.node.clone())
+            let here = node.record.claim_in(&held.pool.name)?.prefix;
+            let claim = state.claims().get(&here)?;
+            (here != held.prefix && is_earlier(state.meta(), claim, held)).then_some(here)
         });
         match own {
-            Some(own) => self.supersede(&own).await,
+            Some(here) => self.supersede(&request.node, here).await,
             None => Ok(()),
         }
     }
@@ -77,7 +77,7 @@ impl Claims {
             Some((held.clone(), prefix, claim.record.node.clone(), is_earlier(state.meta(), claim, held)))
         });
         match found {
-            Some((_, _, holder, true)) => self.supersede(&holder).await.map(|()| None),
+            Some((_, prefix, holder, true)) => self.supersede(&holder, prefix).await.map(|()| None),
             Some((held, prefix, holder, false)) if holder != request.node => {
                 Ok(Some(Granted::Fenced(taken(&held, prefix, &holder))))
             }
@@ -104,11 +104,13 @@ impl Claims {
     }
 
     /// Ends the claim of a node that held it earlier than who asks for it. If it has changed meanwhile, the next attempt sees.
-    async fn supersede(&self, name: &NodeName) -> Result<(), ClaimError> {
+    async fn supersede(&self, name: &NodeName, prefix: Prefix) -> Result<(), ClaimError> {
         let status = self.node_status(name).await?;
-        let Some(node) = &status.node else { return Ok(()) };
-        tracing::warn!(node = %name, prefix = %node.record.prefix, "claim superseded by a later holder in the lost store");
-        match self.end(name, &status, What::Superseded, Vec::new()).await {
+        if status.node.is_none() {
+            return Ok(());
+        }
+        tracing::warn!(node = %name, %prefix, "claim superseded by a later holder in the lost store");
+        match self.end(name, &status, &[prefix], What::Superseded).await {
             Ok(_) => Ok(()),
             Err(HolderError::Registry(error)) => Err(error.into()),
             Err(HolderError::Fenced(_) | HolderError::Contended(_)) => Err(ClaimError::Contended),

@@ -59,7 +59,14 @@ impl Fixture {
 
 fn fresh(n: u16) -> ClaimRequest {
     let node_id = NodeId::try_from(&u128::from(n).to_be_bytes()[..]).unwrap();
-    ClaimRequest { node: format!("h{n}").parse().unwrap(), node_id, pool: None, host_len: None, held: None }
+    ClaimRequest {
+        node: format!("h{n}").parse().unwrap(),
+        node_id,
+        pool: None,
+        host_len: None,
+        held: None,
+        beside: false,
+    }
 }
 
 fn held(request: &ClaimRequest) -> Prefix {

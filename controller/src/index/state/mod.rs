@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use sextant_proto::{Control, NodeName, Peer, Pool, PoolName, Revision, v1};
+use sextant_proto::{Control, NodeName, Peer, PeerClaim, Pool, PoolName, Revision, v1};
 
 use super::{Holdings, Snapshot};
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
     keys::{Key, Keys},
     lineage::History,
     records::{
-        ControlRecord, ControllerRecord, DoubtRecord, MarkRecord, Meta, NodeRecord, Record, RecordError,
-        RemovalsRecord, SessionRecord, VerdictRecord,
+        ControlRecord, ControllerRecord, DoubtRecord, HeldClaim, MarkRecord, Meta, NodeRecord, Record,
+        RecordError, RemovalsRecord, SessionRecord, VerdictRecord,
     },
     registry::{Batch, Entry, Event, Listing},
 };
@@ -339,16 +339,25 @@ impl State {
 
     fn peer_of(&self, name: &NodeName) -> Option<Peer> {
         let node = &self.nodes.get(name)?.record;
-        let claim = self.claims().get(&node.prefix).filter(|claim| claim.record.node == *name)?;
-        Some(Peer {
+        let claims: Vec<_> = node.claims.iter().filter_map(|held| self.claim_of(name, node, held)).collect();
+        (!claims.is_empty()).then(|| Peer {
             name: name.clone(),
-            prefix: node.prefix,
-            claimed: claim.created,
-            pool: node.pool.clone(),
-            state: node.state,
+            claims,
             next_hops: node.next_hops(),
             session: self.sessions.contains_key(name),
             drain_timeout: node.drain_timeout,
+        })
+    }
+
+    /// A claim of a node, if it is the node's own.
+    fn claim_of(&self, name: &NodeName, node: &NodeRecord, held: &HeldClaim) -> Option<PeerClaim> {
+        let claim = self.claims().get(&held.prefix).filter(|claim| claim.record.node == *name)?;
+        Some(PeerClaim {
+            prefix: held.prefix,
+            pool: held.pool.clone(),
+            claimed: claim.created,
+            state: node.state_for(held),
+            phase: held.phase,
         })
     }
 

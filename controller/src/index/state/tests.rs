@@ -42,16 +42,10 @@ impl Fixture {
         let claim =
             ClaimRecord { node: name(), node_id, pool: pool.clone(), claimed_unix_ms: 0, prior: None };
         let node = NodeRecord {
-            node_id,
-            prefix,
-            pool,
             state: NodeState::Joining,
             uplinks: vec![],
-            container_prefix: None,
             since_unix_ms: 0,
-            drain_timeout: Default::default(),
-            laggards: vec![],
-            stopped_unix_ms: 0,
+            ..NodeRecord::new(node_id, HeldClaim { announced: false, ..HeldClaim::new(prefix, pool.clone()) })
         };
         let puts = vec![(self.keys.claim(prefix), claim.encode()), (self.keys.node(&name()), node.encode())];
         self.apply(revision, puts, vec![])
@@ -71,7 +65,7 @@ fn a_claim_is_one_peer_with_the_claims_revision() {
     let mut fixture = Fixture::new();
     let delta = fixture.claim(4).unwrap();
     assert_eq!((delta.since, delta.revision, delta.changes.len()), (1, 4, 1));
-    assert_eq!(fixture.state.peers()[&name()].claimed, Revision(4));
+    assert_eq!(fixture.state.peers()[&name()].claims[0].claimed, Revision(4));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use sextant_agent::{
     settings::{Accept, Announce, BgpSettings, Import, NeighbourSettings},
     state::StateDir,
 };
-use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Prefix, Revision};
+use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, PeerClaim, Pool, Prefix, Revision};
 use tokio::{runtime, sync::watch, task::JoinSet};
 
 use crate::{Host, Lab, Process, bench::idle, lab::poll::try_poll};
@@ -170,10 +170,7 @@ fn speaker(n: u16, router: Ipv6Addr, dir: &std::path::Path) -> anyhow::Result<(S
     let source = Ipv6Addr::from_bits(SPEAKERS.to_bits() | u128::from(n));
     let own = Peer {
         name: node.clone(),
-        prefix,
-        claimed: Revision(1),
-        pool: pool.name.clone(),
-        state: NodeState::Ready,
+        claims: vec![PeerClaim::current(prefix, pool.name.clone(), Revision(1), NodeState::Ready)],
         next_hops: vec![source],
         session: true,
         drain_timeout: Duration::ZERO,

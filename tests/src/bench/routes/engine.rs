@@ -17,7 +17,7 @@ use sextant_agent::{
     state::StateDir,
 };
 use sextant_daemon::{LogFormat, systemd::Heartbeat};
-use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Revision};
+use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, PeerClaim, Pool, Revision};
 use tokio::{
     runtime::{self, Runtime},
     sync::watch,
@@ -133,10 +133,12 @@ impl Bench {
         let peer = |n: u32| {
             anyhow::Ok(Peer {
                 name: format!("c{n}").parse()?,
-                prefix: destination(n),
-                claimed: Revision(1),
-                pool: self.pool.name.clone(),
-                state: NodeState::Ready,
+                claims: vec![PeerClaim::current(
+                    destination(n),
+                    self.pool.name.clone(),
+                    Revision(1),
+                    NodeState::Ready,
+                )],
                 next_hops: vec![gateway],
                 session: true,
                 drain_timeout: Duration::ZERO,
