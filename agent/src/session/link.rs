@@ -310,18 +310,7 @@ impl SyncStream {
     pub(super) async fn send_action(&self, action: &Action) -> Result<(), LinkError> {
         match action {
             Action::Announce(announcement) => self.send(announce(announcement)).await,
-            Action::Ack(applied) => {
-                let ack = v1::Ack {
-                    revision: applied.revision.0,
-                    failed: applied.failed.iter().map(Into::into).collect(),
-                    conflicts: applied.conflicts.iter().map(Into::into).collect(),
-                    held: applied.held,
-                    verdicts: applied.verdicts.iter().map(Into::into).collect(),
-                    bgp: applied.bgp.iter().map(Into::into).collect(),
-                    problems: applied.problems.iter().map(Into::into).collect(),
-                };
-                self.send(ToController::Ack(ack)).await
-            }
+            Action::Ack(ack) => self.send(ToController::Ack(ack.into())).await,
             Action::Drained(laggards) => {
                 self.send(ToController::Drained(v1::Drained { laggards: laggards.clone() })).await
             }

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use sextant_proto::{
-    BgpNeighbour, Claim, Conflict, Epoch, FailedRoute, Incarnation, NodeName, NodeState, Problem, Revision,
-    Verdict,
-};
+use sextant_proto::{Ack, BgpNeighbour, Claim, Epoch, Incarnation, NodeName, NodeState, Problem, Revision};
 
 use crate::{
     cluster::View,
@@ -18,7 +15,7 @@ pub(super) enum Action {
     /// Announce the host, which is set up.
     Announce(Announcement),
     /// Acknowledge the kernel's state.
-    Ack(Applied),
+    Ack(Ack),
     /// Wait until all peers have applied this revision, since which this node drains.
     Settle(Revision, Duration),
     /// Report the end of the drain: the host has removed its routes; these peers had not in time.
@@ -49,18 +46,6 @@ pub(super) struct Reports<'a> {
     pub(super) problems: &'a [Problem],
 }
 
-/// The kernel's state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Applied {
-    pub(super) revision: Revision,
-    pub(super) failed: Vec<FailedRoute>,
-    pub(super) conflicts: Vec<Conflict>,
-    pub(super) held: u32,
-    pub(super) verdicts: Vec<Verdict>,
-    pub(super) bgp: Vec<BgpNeighbour>,
-    pub(super) problems: Vec<Problem>,
-}
-
 /// The state of one stream.
 #[derive(Debug)]
 pub(super) struct Protocol {
@@ -73,7 +58,7 @@ pub(super) struct Protocol {
     /// The revision since which this node is in its state, as far as this stream has reported.
     own_since: Revision,
     announced: Option<Announcement>,
-    acked: Option<Applied>,
+    acked: Option<Ack>,
     drain: Drain,
 }
 
@@ -197,16 +182,20 @@ impl Protocol {
         // Held routes are not applied: their revision is not acknowledged.
         let acked = self.acked.as_ref().map_or(Revision::ZERO, |acked| acked.revision);
         let revision = if report.held > 0 { acked } else { revision };
-        let failed = report.failed.iter().chain(&report.flapping).cloned().collect();
-        let conflicts = report.conflicts.clone();
-        let verdicts = report.verdicts.clone();
-        let (held, bgp, problems) = (report.held, reports.bgp.to_vec(), reports.problems.to_vec());
-        let applied = Applied { revision, failed, conflicts, held, verdicts, bgp, problems };
-        if self.acked.as_ref() == Some(&applied) {
+        let ack = Ack {
+            revision,
+            failed: report.failed.iter().chain(&report.flapping).cloned().collect(),
+            conflicts: report.conflicts.clone(),
+            held: report.held,
+            verdicts: report.verdicts.clone(),
+            bgp: reports.bgp.to_vec(),
+            problems: reports.problems.to_vec(),
+        };
+        if self.acked.as_ref() == Some(&ack) {
             return None;
         }
-        self.acked = Some(applied.clone());
-        Some(Action::Ack(applied))
+        self.acked = Some(ack.clone());
+        Some(Action::Ack(ack))
     }
 
     fn drained(&mut self, report: &Report) -> Option<Action> {
@@ -298,21 +287,12 @@ mod tests {
         }
     }
 
-    fn applied(revision: u64) -> Applied {
-        let revision = Revision(revision);
-        Applied {
-            revision,
-            failed: vec![],
-            conflicts: vec![],
-            held: 0,
-            verdicts: vec![],
-            bgp: vec![],
-            problems: vec![],
-        }
+    fn up_to(revision: u64) -> Ack {
+        Ack { revision: Revision(revision), ..Ack::default() }
     }
 
     fn ack(revision: u64) -> Action {
-        Action::Ack(applied(revision))
+        Action::Ack(up_to(revision))
     }
 
     #[test]
@@ -329,7 +309,7 @@ mod tests {
         fixture.report(10, false);
         let report =
             Report { applied: Some((fixture.incarnation, Revision(12))), held: 20, ..Report::default() };
-        let held = Applied { held: 20, ..applied(10) };
+        let held = Ack { held: 20, ..up_to(10) };
         assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [Action::Ack(held)]);
     }
 
@@ -347,7 +327,7 @@ mod tests {
         let report = Report { applied: at, ..Report::default() };
         let problems = [problem.clone()];
         let reports = Reports { engine: &report, bgp: &[], problems: &problems };
-        let with_problem = Applied { problems: vec![problem], ..applied(10) };
+        let with_problem = Ack { problems: vec![problem], ..up_to(10) };
         assert_eq!(fixture.protocol.on_reports(reports), [Action::Ack(with_problem)]);
         assert!(fixture.protocol.on_reports(reports).is_empty(), "no message is repeated");
         assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [ack(10)]);
