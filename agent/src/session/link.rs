@@ -8,7 +8,7 @@ use std::{
 use prost::Message;
 use sextant_daemon::Dial;
 use sextant_proto::{
-    Claim, Incarnation, InstanceId, Mark, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
+    Ack, Claim, Incarnation, InstanceId, Mark, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
     convert::{self, MessageError, required},
     v1::{self, agent_message::Message as ToController, agent_service_client::AgentServiceClient},
 };
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
-use super::{Answer, Question, protocol::Action, questions};
+use super::{Answer, Question, questions};
 use crate::{
     cluster::{Change, Delta, Snapshot},
     engine::Announcement,
@@ -306,16 +306,23 @@ impl SyncStream {
         }))
     }
 
-    /// Sends the message of an action, if it has one. Waits while the connection is congested.
-    pub(super) async fn send_action(&self, action: &Action) -> Result<(), LinkError> {
-        match action {
-            Action::Announce(announcement) => self.send(announce(announcement)).await,
-            Action::Ack(ack) => self.send(ToController::Ack(ack.into())).await,
-            Action::Drained(laggards) => {
-                self.send(ToController::Drained(v1::Drained { laggards: laggards.clone() })).await
-            }
-            Action::Settle(..) | Action::Reclaim(_) => Ok(()),
-        }
+    /// Announces the host. Waits while the connection is congested, as all that send.
+    pub(super) async fn announce(&self, announcement: &Announcement) -> Result<(), LinkError> {
+        let announce = v1::Announce {
+            uplinks: announcement.uplinks.iter().map(Into::into).collect(),
+            container_prefix: Some(announcement.container_prefix.into()),
+        };
+        self.send(ToController::Announce(announce)).await
+    }
+
+    /// Acknowledges the state of the kernel and the host.
+    pub(super) async fn acknowledge(&self, ack: &Ack) -> Result<(), LinkError> {
+        self.send(ToController::Ack(ack.into())).await
+    }
+
+    /// Reports the end of the drain.
+    pub(super) async fn drained(&self, laggards: Vec<String>) -> Result<(), LinkError> {
+        self.send(ToController::Drained(v1::Drained { laggards })).await
     }
 
     /// Answers a question.
@@ -338,13 +345,6 @@ impl SyncStream {
         let sent = self.outgoing.send(message(body)).await;
         sent.map_err(|_| LinkError::StreamEnded("closed by the controller".into()))
     }
-}
-
-fn announce(announcement: &Announcement) -> ToController {
-    ToController::Announce(v1::Announce {
-        uplinks: announcement.uplinks.iter().map(Into::into).collect(),
-        container_prefix: Some(announcement.container_prefix.into()),
-    })
 }
 
 /// Skips unreadable peers: they do not prevent routes to the others (DESIGN I10).

@@ -1,4 +1,5 @@
-//! Decides which messages the agent sends to its controller, by its view and the engine's reports. Pure.
+//! Decides which messages the agent sends to its controller, and when it drains or claims again, by its view and the engine's
+//! reports. Pure.
 
 use std::time::Duration;
 
@@ -9,17 +10,22 @@ use crate::{
     engine::{Announcement, Report},
 };
 
-/// A message to send, or another action.
+/// A message to the controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Announce the host, which is set up.
+pub(super) enum Message {
+    /// The host is set up.
     Announce(Announcement),
-    /// Acknowledge the kernel's state.
+    /// The state of the kernel and the host.
     Ack(Ack),
+    /// The drain has ended: the host has removed its routes; these peers had not in time.
+    Drained(Vec<String>),
+}
+
+/// An effect on the agent itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
     /// Wait until all peers have applied this revision, since which this node drains.
     Settle(Revision, Duration),
-    /// Report the end of the drain: the host has removed its routes; these peers had not in time.
-    Drained(Vec<String>),
     /// Claim again, as the claim has ended.
     Reclaim(Lost),
 }
@@ -101,13 +107,13 @@ impl Protocol {
     }
 
     /// The view has changed.
-    pub(super) fn on_view(&mut self, view: &View) -> Vec<Action> {
+    pub(super) fn on_view(&mut self, view: &View) -> Vec<Effect> {
         let Some(epoch) = self.epoch else {
             self.incarnation = view.incarnation();
             return Vec::new();
         };
         if let Some(lost) = self.lost(epoch, view) {
-            return vec![Action::Reclaim(lost)];
+            return vec![Effect::Reclaim(lost)];
         }
         let own = view.peer(&self.node).filter(|_| view.reaches(epoch));
         let Some(own) = own.filter(|own| self.own != Some(own.state)) else {
@@ -123,7 +129,7 @@ impl Protocol {
             }
             NodeState::Draining => {
                 self.drain = Drain::Settling;
-                vec![Action::Settle(view.revision(), own.drain_timeout)]
+                vec![Effect::Settle(view.revision(), own.drain_timeout)]
             }
             NodeState::Ready | NodeState::Drained => {
                 self.drain = Drain::None;
@@ -150,7 +156,7 @@ impl Protocol {
     }
 
     /// A component has reported.
-    pub(super) fn on_reports(&mut self, reports: Reports<'_>) -> Vec<Action> {
+    pub(super) fn on_reports(&mut self, reports: Reports<'_>) -> Vec<Message> {
         let report = reports.engine;
         let Some((incarnation, revision)) = report.applied else {
             return Vec::new();
@@ -164,7 +170,7 @@ impl Protocol {
     }
 
     /// Announces the host once its kernel has all routes up to that revision (DESIGN I7).
-    fn announce(&mut self, report: &Report, applied: Revision) -> Option<Action> {
+    fn announce(&mut self, report: &Report, applied: Revision) -> Option<Message> {
         let ours = self.epoch.is_some()
             && report.holding == self.epoch
             && self.own.is_some()
@@ -174,10 +180,10 @@ impl Protocol {
             return None;
         }
         self.announced = Some(announcement.clone());
-        Some(Action::Announce(announcement))
+        Some(Message::Announce(announcement))
     }
 
-    fn ack(&mut self, reports: Reports<'_>, revision: Revision) -> Option<Action> {
+    fn ack(&mut self, reports: Reports<'_>, revision: Revision) -> Option<Message> {
         let report = reports.engine;
         // Held routes are not applied: their revision is not acknowledged.
         let acked = self.acked.as_ref().map_or(Revision::ZERO, |acked| acked.revision);
@@ -195,15 +201,15 @@ impl Protocol {
             return None;
         }
         self.acked = Some(ack.clone());
-        Some(Action::Ack(ack))
+        Some(Message::Ack(ack))
     }
 
-    fn drained(&mut self, report: &Report) -> Option<Action> {
+    fn drained(&mut self, report: &Report) -> Option<Message> {
         match &self.drain {
             Drain::Settled(laggards) if report.withdrawn => {
-                let action = Action::Drained(laggards.clone());
+                let message = Message::Drained(laggards.clone());
                 self.drain = Drain::Reported;
-                Some(action)
+                Some(message)
             }
             _ => None,
         }
@@ -267,7 +273,7 @@ mod tests {
             Self { view, protocol, incarnation, revision: 10 }
         }
 
-        fn change(&mut self, change: Change) -> Vec<Action> {
+        fn change(&mut self, change: Change) -> Vec<Effect> {
             let since = Revision(self.revision);
             self.revision += 1;
             let delta = Delta { since, revision: Revision(self.revision), mark: None, changes: vec![change] };
@@ -275,7 +281,7 @@ mod tests {
             self.protocol.on_view(&self.view)
         }
 
-        fn report(&mut self, revision: u64, withdrawn: bool) -> Vec<Action> {
+        fn report(&mut self, revision: u64, withdrawn: bool) -> Vec<Message> {
             let report = Report {
                 holding: self.protocol.epoch,
                 applied: Some((self.incarnation, Revision(revision))),
@@ -291,15 +297,15 @@ mod tests {
         Ack { revision: Revision(revision), ..Ack::default() }
     }
 
-    fn ack(revision: u64) -> Action {
-        Action::Ack(up_to(revision))
+    fn ack(revision: u64) -> Message {
+        Message::Ack(up_to(revision))
     }
 
     #[test]
     fn a_host_is_announced_once_its_routes_are_in_the_kernel() {
         let mut fixture = Fixture::new();
         assert_eq!(fixture.report(9, false), [ack(9)]);
-        assert_eq!(fixture.report(10, false), [Action::Announce(announcement()), ack(10)]);
+        assert_eq!(fixture.report(10, false), [Message::Announce(announcement()), ack(10)]);
         assert!(fixture.report(10, false).is_empty(), "no message is repeated");
     }
 
@@ -310,7 +316,7 @@ mod tests {
         let report =
             Report { applied: Some((fixture.incarnation, Revision(12))), held: 20, ..Report::default() };
         let held = Ack { held: 20, ..up_to(10) };
-        assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [Action::Ack(held)]);
+        assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [Message::Ack(held)]);
     }
 
     #[test]
@@ -328,7 +334,7 @@ mod tests {
         let problems = [problem.clone()];
         let reports = Reports { engine: &report, bgp: &[], problems: &problems };
         let with_problem = Ack { problems: vec![problem], ..up_to(10) };
-        assert_eq!(fixture.protocol.on_reports(reports), [Action::Ack(with_problem)]);
+        assert_eq!(fixture.protocol.on_reports(reports), [Message::Ack(with_problem)]);
         assert!(fixture.protocol.on_reports(reports).is_empty(), "no message is repeated");
         assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [ack(10)]);
     }
@@ -338,13 +344,13 @@ mod tests {
         let mut fixture = Fixture::new();
         fixture.change(Change::Peer(peer(NodeState::Ready)));
         fixture.report(11, false);
-        let actions = fixture.change(Change::Peer(peer(NodeState::Draining)));
-        assert_eq!(actions, [Action::Settle(Revision(12), Duration::from_secs(7))]);
+        let effects = fixture.change(Change::Peer(peer(NodeState::Draining)));
+        assert_eq!(effects, [Effect::Settle(Revision(12), Duration::from_secs(7))]);
         assert!(!fixture.protocol.withdrawn(), "peers first");
         fixture.protocol.settled(vec!["host3".into()]);
         assert!(fixture.protocol.withdrawn());
         assert_eq!(fixture.report(12, false), [ack(12)], "routes not removed yet");
-        assert_eq!(fixture.report(12, true), [Action::Drained(vec!["host3".into()])]);
+        assert_eq!(fixture.report(12, true), [Message::Drained(vec!["host3".into()])]);
         fixture.change(Change::Peer(peer(NodeState::Drained)));
         assert!(fixture.protocol.withdrawn());
     }
@@ -357,7 +363,7 @@ mod tests {
         fixture.report(11, true);
         assert!(fixture.change(Change::Peer(peer(NodeState::Joining))).is_empty());
         assert!(!fixture.protocol.withdrawn());
-        assert_eq!(fixture.report(12, false), [Action::Announce(announcement()), ack(12)]);
+        assert_eq!(fixture.report(12, false), [Message::Announce(announcement()), ack(12)]);
     }
 
     #[test]
@@ -396,10 +402,10 @@ mod tests {
             );
             assert!(!fixture.protocol.withdrawn(), "{before:?}");
             assert!(fixture.change(Change::Recovering(false)).is_empty(), "12: {before:?}");
-            assert!(!matches!(fixture.report(12, false)[..], [Action::Announce(_), ..]), "{before:?}");
+            assert!(!matches!(fixture.report(12, false)[..], [Message::Announce(_), ..]), "{before:?}");
             let newer = Peer { claimed: Revision(13), ..peer(NodeState::Joining) };
             assert!(fixture.change(Change::Peer(newer)).is_empty(), "13: {before:?}");
-            assert_eq!(fixture.report(13, false), [Action::Announce(announcement()), ack(13)], "{before:?}");
+            assert_eq!(fixture.report(13, false), [Message::Announce(announcement()), ack(13)], "{before:?}");
         }
         // A resumed stream without a delta: the retained view is newer than the claim, and is of another history.
         let mut fixture = Fixture::new();
@@ -410,17 +416,17 @@ mod tests {
             fixture.protocol.on_view(&fixture.view)
         };
         assert!(of(4, "host1").is_empty(), "the claim of the view");
-        assert_eq!(of(9, "host1"), [Action::Reclaim(Lost::OtherHistory)]);
-        assert_eq!(of(11, "host2"), [Action::Reclaim(Lost::NotInStore)]);
+        assert_eq!(of(9, "host1"), [Effect::Reclaim(Lost::OtherHistory)]);
+        assert_eq!(of(11, "host2"), [Effect::Reclaim(Lost::NotInStore)]);
     }
 
     #[test]
     fn a_lost_claim_is_claimed_again() {
         let mut fixture = Fixture::new();
-        let actions = fixture.change(Change::PeerRemoved("host1".parse().unwrap()));
-        assert!(matches!(&actions[..], [Action::Reclaim(_)]), "{actions:?}");
+        let effects = fixture.change(Change::PeerRemoved("host1".parse().unwrap()));
+        assert!(matches!(&effects[..], [Effect::Reclaim(_)]), "{effects:?}");
         let mut fixture = Fixture::new();
         let newer = Peer { claimed: Revision(11), ..peer(NodeState::Joining) };
-        assert!(matches!(&fixture.change(Change::Peer(newer))[..], [Action::Reclaim(_)]));
+        assert!(matches!(&fixture.change(Change::Peer(newer))[..], [Effect::Reclaim(_)]));
     }
 }

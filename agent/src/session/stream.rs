@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::{
     Answer, Ended, Question, Session,
     link::{Incoming, Link, LinkError, SyncStream},
-    protocol::{Action, Lost, Protocol, Reports},
+    protocol::{Effect, Lost, Message, Protocol, Reports},
 };
 use crate::settings::Role;
 
@@ -166,10 +166,29 @@ impl Session {
     }
 
     async fn view_changed(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
-        let actions = following.protocol.on_view(&self.view);
+        let effects = following.protocol.on_view(&self.view);
         self.publish(following.protocol.withdrawn());
-        self.perform(actions, following).await?;
+        for effect in effects {
+            self.perform(effect, following)?;
+        }
         self.reported(following).await
+    }
+
+    fn perform(&mut self, effect: Effect, following: &mut Following<'_>) -> Result<(), Ended> {
+        match effect {
+            Effect::Reclaim(why) => {
+                // The controllers have heard of that history in this stream's hello.
+                if why == Lost::OtherHistory {
+                    self.view.disown();
+                }
+                Err(Ended::ClaimLost(why))
+            }
+            Effect::Settle(revision, timeout) => {
+                tracing::info!(revision = %revision, ?timeout, "draining; waiting for peers to withdraw routes");
+                following.settling = Some(self.settle(following.link, revision, timeout)).into();
+                Ok(())
+            }
+        }
     }
 
     async fn reported(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
@@ -177,32 +196,8 @@ impl Session {
         let bgp = self.bgp.borrow_and_update().clone();
         let problems = self.found.borrow_and_update().problems();
         let reports = Reports { engine: &engine, bgp: &bgp, problems: &problems };
-        let actions = following.protocol.on_reports(reports);
-        self.perform(actions, following).await
-    }
-
-    async fn perform(&mut self, actions: Vec<Action>, following: &mut Following<'_>) -> Result<(), Ended> {
-        for action in actions {
-            match &action {
-                Action::Reclaim(why) => {
-                    // The controllers have heard of that history in this stream's hello.
-                    if *why == Lost::OtherHistory {
-                        self.view.disown();
-                    }
-                    return Err(Ended::ClaimLost(*why));
-                }
-                Action::Settle(revision, timeout) => {
-                    tracing::info!(revision = %revision, ?timeout, "draining; waiting for peers to withdraw routes");
-                    following.settling = Some(self.settle(following.link, *revision, *timeout)).into();
-                }
-                Action::Announce(announcement) => {
-                    tracing::info!(?announcement, "host announced");
-                    transition("announcement", "unannounced", "announced", "set up");
-                }
-                Action::Drained(laggards) => tracing::info!(?laggards, "host drained"),
-                Action::Ack(_) => {}
-            }
-            following.stream.send_action(&action).await?;
+        for message in following.protocol.on_reports(reports) {
+            send(&following.stream, message).await?;
         }
         Ok(())
     }
@@ -216,6 +211,21 @@ impl Session {
         match &self.claim {
             Some(claim) => Box::pin(link.settle(&self.settings.node, self.node_id, claim, revision, timeout)),
             None => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+async fn send(stream: &SyncStream, message: Message) -> Result<(), LinkError> {
+    match message {
+        Message::Announce(announcement) => {
+            tracing::info!(?announcement, "host announced");
+            transition("announcement", "unannounced", "announced", "set up");
+            stream.announce(&announcement).await
+        }
+        Message::Ack(ack) => stream.acknowledge(&ack).await,
+        Message::Drained(laggards) => {
+            tracing::info!(?laggards, "host drained");
+            stream.drained(laggards).await
         }
     }
 }
