@@ -45,11 +45,11 @@ pub(super) enum Lost {
 }
 
 /// The reports of the components whose state is acknowledged.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reports<'a> {
-    pub(super) engine: &'a Report,
-    pub(super) bgp: &'a [BgpNeighbour],
-    pub(super) problems: &'a [Problem],
+#[derive(Debug, Clone)]
+pub(super) struct Reports {
+    pub(super) engine: Report,
+    pub(super) bgp: Vec<BgpNeighbour>,
+    pub(super) problems: Vec<Problem>,
 }
 
 /// The state of one stream.
@@ -156,8 +156,8 @@ impl Protocol {
     }
 
     /// A component has reported.
-    pub(super) fn on_reports(&mut self, reports: Reports<'_>) -> Vec<Message> {
-        let report = reports.engine;
+    pub(super) fn on_reports(&mut self, reports: &Reports) -> Vec<Message> {
+        let report = &reports.engine;
         let Some((incarnation, revision)) = report.applied else {
             return Vec::new();
         };
@@ -183,8 +183,8 @@ impl Protocol {
         Some(Message::Announce(announcement))
     }
 
-    fn ack(&mut self, reports: Reports<'_>, revision: Revision) -> Option<Message> {
-        let report = reports.engine;
+    fn ack(&mut self, reports: &Reports, revision: Revision) -> Option<Message> {
+        let report = &reports.engine;
         // Held routes are not applied: their revision is not acknowledged.
         let acked = self.acked.as_ref().map_or(Revision::ZERO, |acked| acked.revision);
         let revision = if report.held > 0 { acked } else { revision };
@@ -194,8 +194,8 @@ impl Protocol {
             conflicts: report.conflicts.clone(),
             held: report.held,
             verdicts: report.verdicts.clone(),
-            bgp: reports.bgp.to_vec(),
-            problems: reports.problems.to_vec(),
+            bgp: reports.bgp.clone(),
+            problems: reports.problems.clone(),
         };
         if self.acked.as_ref() == Some(&ack) {
             return None;
@@ -243,8 +243,8 @@ mod tests {
         }
     }
 
-    fn engine_only(engine: &Report) -> Reports<'_> {
-        Reports { engine, bgp: &[], problems: &[] }
+    fn engine_only(engine: &Report) -> Reports {
+        Reports { engine: engine.clone(), bgp: vec![], problems: vec![] }
     }
 
     fn announcement() -> Announcement {
@@ -289,7 +289,7 @@ mod tests {
                 withdrawn,
                 ..Report::default()
             };
-            self.protocol.on_reports(engine_only(&report))
+            self.protocol.on_reports(&engine_only(&report))
         }
     }
 
@@ -316,7 +316,7 @@ mod tests {
         let report =
             Report { applied: Some((fixture.incarnation, Revision(12))), held: 20, ..Report::default() };
         let held = Ack { held: 20, ..up_to(10) };
-        assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [Message::Ack(held)]);
+        assert_eq!(fixture.protocol.on_reports(&engine_only(&report)), [Message::Ack(held)]);
     }
 
     #[test]
@@ -331,12 +331,11 @@ mod tests {
         };
         let at = Some((fixture.incarnation, Revision(10)));
         let report = Report { applied: at, ..Report::default() };
-        let problems = [problem.clone()];
-        let reports = Reports { engine: &report, bgp: &[], problems: &problems };
+        let reports = Reports { problems: vec![problem.clone()], ..engine_only(&report) };
         let with_problem = Ack { problems: vec![problem], ..up_to(10) };
-        assert_eq!(fixture.protocol.on_reports(reports), [Message::Ack(with_problem)]);
-        assert!(fixture.protocol.on_reports(reports).is_empty(), "no message is repeated");
-        assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [ack(10)]);
+        assert_eq!(fixture.protocol.on_reports(&reports), [Message::Ack(with_problem)]);
+        assert!(fixture.protocol.on_reports(&reports).is_empty(), "no message is repeated");
+        assert_eq!(fixture.protocol.on_reports(&engine_only(&report)), [ack(10)]);
     }
 
     #[test]
@@ -372,11 +371,11 @@ mod tests {
         fixture.protocol = Protocol::new("r1".parse().unwrap(), None);
         let report = Report { applied: Some((fixture.incarnation, Revision(10))), ..Report::default() };
         assert!(
-            fixture.protocol.on_reports(engine_only(&report)).is_empty(),
+            fixture.protocol.on_reports(&engine_only(&report)).is_empty(),
             "nothing was received on this stream yet"
         );
         assert!(fixture.protocol.on_view(&fixture.view).is_empty());
-        assert_eq!(fixture.protocol.on_reports(engine_only(&report)), [ack(10)]);
+        assert_eq!(fixture.protocol.on_reports(&engine_only(&report)), [ack(10)]);
         assert!(fixture.change(Change::Peer(peer(NodeState::Draining))).is_empty());
         assert!(!fixture.protocol.withdrawn());
     }
