@@ -154,9 +154,9 @@ impl Session {
     }
 
     async fn view_changed(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
-        let effects = following.protocol.on_view(&self.picture.view);
+        let effect = following.protocol.on_view(&self.picture.view);
         self.publish(following.protocol.withdrawn());
-        for effect in effects {
+        if let Some(effect) = effect {
             self.perform(effect, following)?;
         }
         self.reported(following).await
