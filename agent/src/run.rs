@@ -28,7 +28,7 @@ use crate::{
     metrics::{self, Sources},
     problems::{Found, Problems},
     routes::Imports,
-    session::{Condition, Session, ShutdownNotice},
+    session::{Condition, Ends, Session, ShutdownNotice},
     settings::{BgpSettings, CommandLine, Direct, Import, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
     trace::Tracer,
@@ -150,8 +150,15 @@ impl Agent {
         .keeping(state.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
         let inquiries = Arc::new(Inquiries::new(engine.asker(), tracer));
-        let (session, shutdown_notice) =
-            Session::new(settings, dial, state, input_tx, report.clone(), bgp, condition_tx, inquiries)?;
+        let ends = Ends {
+            input: input_tx,
+            condition: condition_tx,
+            report: report.clone(),
+            bgp,
+            problems: problems.clone(),
+            answers: inquiries,
+        };
+        let (session, shutdown_notice) = Session::new(settings, dial, state, ends)?;
         Ok(Self {
             report,
             condition,
@@ -175,7 +182,7 @@ impl Agent {
     /// Starts the tasks of all components. Returns the sender of the shutdown notice.
     pub fn spawn(self, tasks: &mut Essential) -> ShutdownNotice {
         tasks.spawn("engine", self.engine.run());
-        tasks.spawn("session", self.session.with_problems(&self.problems).run());
+        tasks.spawn("session", self.session.run());
         tasks.spawn("liveness", self.liveness.run());
         if let Some(speaker) = self.speaker {
             tasks.spawn("bgp", speaker.run());

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use sextant_proto::{BgpNeighbour, Conflict, FailedRoute, NodeName, Problem, Revision, Verdict};
+use sextant_proto::{Ack, Applied, NodeName, Revision};
 use tokio::sync::watch;
 
 use crate::index::Index;
@@ -15,27 +15,6 @@ use crate::index::Index;
 pub trait Refresh: Send + Sync {
     /// Queries all other controllers and keeps their answers. Returns whether there are any.
     async fn refresh(&self) -> bool;
-}
-
-/// An agent's acknowledgement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Applied {
-    /// Everything up to this revision is applied, except failed routes.
-    pub revision: Revision,
-    /// The routes that the kernel refused.
-    pub failed: Vec<FailedRoute>,
-    /// Routes of others for the same destinations.
-    pub conflicts: Vec<Conflict>,
-    /// Routes to absent peers, kept until an operator resumes.
-    pub held: u32,
-    /// Its verdicts on hosts without an agent.
-    pub verdicts: Vec<Verdict>,
-    /// Its BGP neighbours.
-    pub bgp: Vec<BgpNeighbour>,
-    /// Problems of its host. They do not affect the acknowledged revision.
-    pub problems: Vec<Problem>,
-    /// The agent's build.
-    pub version: String,
 }
 
 /// The last acks of all connected agents.
@@ -87,13 +66,13 @@ impl Acks {
     /// The acknowledgement of `node`: its own if connected here, else the last one from other controllers.
     pub fn of(&self, node: &NodeName) -> Option<Applied> {
         let local = self.applied().get(node).cloned();
-        local.map(|ack| self.revisions().lift(ack)).or_else(|| self.remote().get(node).cloned())
+        local.map(|applied| self.revisions().lift(applied)).or_else(|| self.remote().get(node).cloned())
     }
 
     /// The acknowledgements of the agents that are connected here.
     pub fn local(&self) -> HashMap<NodeName, Applied> {
         let revisions = self.revisions();
-        self.applied().iter().map(|(node, ack)| (node.clone(), revisions.lift(ack.clone()))).collect()
+        self.applied().iter().map(|(node, applied)| (node.clone(), revisions.lift(applied.clone()))).collect()
     }
 
     /// Replaces the acknowledgements at other controllers.
@@ -105,7 +84,7 @@ impl Acks {
     pub fn verdicts(&self) -> BTreeMap<NodeName, bool> {
         let applied = self.applied();
         let mut seen = BTreeMap::new();
-        for verdict in applied.values().flat_map(|ack| &ack.verdicts) {
+        for verdict in applied.values().flat_map(|applied| &applied.ack.verdicts) {
             *seen.entry(verdict.node.clone()).or_insert(false) |= verdict.forwarding;
         }
         seen
@@ -119,8 +98,8 @@ impl Acks {
         let mut progress = Progress::default();
         for node in live.into_iter().filter(|node| Some(node) != except) {
             progress.live += 1;
-            let local = applied.get(&node).map(|ack| revisions.up_to(ack.revision));
-            match local.or_else(|| remote.get(&node).map(|ack| ack.revision)) {
+            let local = applied.get(&node).map(|local| revisions.up_to(local.ack.revision));
+            match local.or_else(|| remote.get(&node).map(|remote| remote.ack.revision)) {
                 Some(applied) if applied >= revision => progress.applied += 1,
                 _ => progress.laggards.push(node),
             }
@@ -163,8 +142,9 @@ impl Revisions {
         if applied >= self.published { applied.max(self.seen) } else { applied }
     }
 
-    fn lift(&self, ack: Applied) -> Applied {
-        Applied { revision: self.up_to(ack.revision), ..ack }
+    fn lift(&self, applied: Applied) -> Applied {
+        let ack = Ack { revision: self.up_to(applied.ack.revision), ..applied.ack };
+        Applied { ack, ..applied }
     }
 }
 

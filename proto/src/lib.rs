@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+mod ack;
 pub mod brake;
 mod clock;
 pub mod convert;
@@ -20,6 +21,7 @@ mod revision;
 mod serialize;
 pub mod trace;
 
+pub use ack::{Ack, Applied};
 pub use clock::unix_ms;
 pub use duration::{DurationError, parse_duration};
 pub use id::{IdError, Incarnation, InstanceId, NodeId};

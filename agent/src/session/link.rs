@@ -8,7 +8,7 @@ use std::{
 use prost::Message;
 use sextant_daemon::Dial;
 use sextant_proto::{
-    Claim, Incarnation, InstanceId, Mark, NodeId, NodeName, Peer, Pool, PoolName, Revision, VERSION,
+    Ack, Claim, Incarnation, Mark, Peer, Pool, PoolName, Revision, VERSION,
     convert::{self, MessageError, required},
     v1::{self, agent_message::Message as ToController, agent_service_client::AgentServiceClient},
 };
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
-use super::{Answer, Question, protocol::Action, questions};
+use super::{Answer, Question, identity::Identity, questions};
 use crate::{
     cluster::{Change, Delta, Snapshot},
     engine::Announcement,
@@ -137,16 +137,21 @@ pub(super) enum Incoming {
 pub(super) struct Link {
     client: AgentServiceClient<Channel>,
     addresses: Vec<Ipv6Addr>,
+    identity: Identity,
 }
 
 impl Link {
-    pub(super) async fn connect(endpoint: &Endpoint, dial: &dyn Dial) -> Result<Self, LinkError> {
+    pub(super) async fn connect(
+        endpoint: &Endpoint,
+        dial: &dyn Dial,
+        identity: Identity,
+    ) -> Result<Self, LinkError> {
         let channel =
             Channel::builder(endpoint.uri().clone()).connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
         let connected = dial.dial(channel).await;
         let channel = connected
             .map_err(|error| LinkError::Connect(root_cause(&error).unwrap_or_else(|| error.to_string())))?;
-        Ok(Self { client: AgentServiceClient::new(channel), addresses: addresses(endpoint).await })
+        Ok(Self { client: AgentServiceClient::new(channel), addresses: addresses(endpoint).await, identity })
     }
 
     /// The IPv6 addresses of the controller.
@@ -156,15 +161,13 @@ impl Link {
 
     pub(super) async fn claim(
         &mut self,
-        node: &NodeName,
-        node_id: NodeId,
         pool: Option<&PoolName>,
         host_len: Option<u32>,
         held: Option<&Claim>,
     ) -> Result<ClaimOutcome, LinkError> {
         let request = v1::ClaimRequest {
-            node: node.to_string(),
-            node_id: node_id.into(),
+            node: self.identity.node.to_string(),
+            node_id: self.identity.node_id.into(),
             pool: pool.map(ToString::to_string).unwrap_or_default(),
             host_len: host_len.unwrap_or(0),
             held: held.map(Into::into),
@@ -185,9 +188,6 @@ impl Link {
     /// Opens the stream, with the claim of a host, or without one for a router; deltas may continue after `resume`.
     pub(super) async fn sync(
         &mut self,
-        node: &NodeName,
-        node_id: NodeId,
-        instance: InstanceId,
         claim: Option<&Claim>,
         resume: Option<(Incarnation, Revision)>,
         mark: Option<Mark>,
@@ -198,15 +198,15 @@ impl Link {
             None => (bytes::Bytes::new(), 0),
         };
         let hello = v1::Hello {
-            node: node.to_string(),
-            node_id: node_id.into(),
+            node: self.identity.node.to_string(),
+            node_id: self.identity.node_id.into(),
             epoch: claim.map(|claim| claim.epoch.into()),
             incarnation,
             revision,
             version: VERSION.into(),
             mark: mark.map(Into::into),
             role: claim.map_or(v1::Role::Router, |_| v1::Role::Unspecified).into(),
-            instance: instance.into(),
+            instance: self.identity.instance.into(),
         };
         let _queue_is_empty = outgoing.try_send(message(ToController::Hello(hello)));
         let opened = tokio::time::timeout(CALL_TIMEOUT, self.client.sync(ReceiverStream::new(to_send))).await;
@@ -218,16 +218,14 @@ impl Link {
     /// Waits until all live peers have applied `revision`. Returns those that had not in time.
     pub(super) fn settle(
         &self,
-        node: &NodeName,
-        node_id: NodeId,
         claim: &Claim,
         revision: Revision,
         timeout: Duration,
     ) -> impl Future<Output = Result<Vec<String>, LinkError>> + Send + use<> {
         let mut client = self.client.clone();
         let request = v1::SettleRequest {
-            node: node.to_string(),
-            node_id: node_id.into(),
+            node: self.identity.node.to_string(),
+            node_id: self.identity.node_id.into(),
             epoch: Some(claim.epoch.into()),
             revision: revision.0,
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
@@ -307,27 +305,24 @@ impl SyncStream {
         }))
     }
 
-    /// Sends the message of an action, if it has one. Waits while the connection is congested.
-    pub(super) async fn send_action(&self, action: &Action) -> Result<(), LinkError> {
-        match action {
-            Action::Announce(announcement) => self.send(announce(announcement)).await,
-            Action::Ack(applied) => {
-                let ack = v1::Ack {
-                    revision: applied.revision.0,
-                    failed: applied.failed.iter().map(Into::into).collect(),
-                    conflicts: applied.conflicts.iter().map(Into::into).collect(),
-                    held: applied.held,
-                    verdicts: applied.verdicts.iter().map(Into::into).collect(),
-                    bgp: applied.bgp.iter().map(Into::into).collect(),
-                    problems: applied.problems.iter().map(Into::into).collect(),
-                };
-                self.send(ToController::Ack(ack)).await
-            }
-            Action::Drained(laggards) => {
-                self.send(ToController::Drained(v1::Drained { laggards: laggards.clone() })).await
-            }
-            Action::Settle(..) | Action::Reclaim(_) => Ok(()),
-        }
+    /// Announces the host. Waits while the connection is congested, as all that send.
+    pub(super) async fn announce(&self, announcement: &Announcement) -> Result<(), LinkError> {
+        let announce = v1::Announce {
+            uplinks: announcement.uplinks.iter().map(Into::into).collect(),
+            container_prefix: Some(announcement.container_prefix.into()),
+            claims: Vec::new(),
+        };
+        self.send(ToController::Announce(announce)).await
+    }
+
+    /// Acknowledges the state of the kernel and the host.
+    pub(super) async fn acknowledge(&self, ack: &Ack) -> Result<(), LinkError> {
+        self.send(ToController::Ack(ack.into())).await
+    }
+
+    /// Reports the end of the drain.
+    pub(super) async fn drained(&self, laggards: Vec<String>) -> Result<(), LinkError> {
+        self.send(ToController::Drained(v1::Drained { laggards })).await
     }
 
     /// Answers a question.
@@ -350,14 +345,6 @@ impl SyncStream {
         let sent = self.outgoing.send(message(body)).await;
         sent.map_err(|_| LinkError::StreamEnded("closed by the controller".into()))
     }
-}
-
-fn announce(announcement: &Announcement) -> ToController {
-    ToController::Announce(v1::Announce {
-        uplinks: announcement.uplinks.iter().map(Into::into).collect(),
-        container_prefix: Some(announcement.container_prefix.into()),
-        claims: Vec::new(),
-    })
 }
 
 /// Skips unreadable peers: they do not prevent routes to the others (DESIGN I10).

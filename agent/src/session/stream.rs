@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::{
     Answer, Ended, Question, Session,
     link::{Incoming, Link, LinkError, SyncStream},
-    protocol::{Action, Lost, Protocol, Reports},
+    protocol::{Effect, Lost, Message, Protocol},
 };
 use crate::settings::Role;
 
@@ -42,17 +42,16 @@ struct Following<'a> {
 impl Session {
     /// Follows the stream to its end.
     pub(super) async fn follow(&mut self, link: &mut Link) -> Result<Infallible, Ended> {
-        let claim = self.claim.clone();
+        let claim = self.held.claim().cloned();
         if claim.is_none() && self.settings.role == Role::Host {
             return Err(Ended::Fenced("no claim".into()));
         }
-        let resume = self.view.resumes_at();
-        let (node, node_id, mark) = (&self.settings.node, self.node_id, self.view.mark());
-        let stream = link.sync(node, node_id, self.instance, claim.as_ref(), resume, mark).await?;
+        let resume = self.picture.view.resumes_at();
+        let stream = link.sync(claim.as_ref(), resume, self.picture.view.mark()).await?;
         let mut following = Following {
             link,
             stream,
-            protocol: Protocol::new(self.settings.node.clone(), claim.as_ref()),
+            protocol: Protocol::new(self.identity.node.clone(), claim.as_ref()),
             settling: None.into(),
             answering: Answering::new(),
             keepalive: ticker(KEEPALIVE),
@@ -60,7 +59,7 @@ impl Session {
             received_at: Instant::now(),
         };
         // A view of another store, from before this claim, shows nothing about it; the next snapshot does.
-        let of_this_store = |claim: &Claim| self.view.incarnation() == Some(claim.epoch.incarnation);
+        let of_this_store = |claim: &Claim| self.picture.view.incarnation() == Some(claim.epoch.incarnation);
         if claim.as_ref().is_none_or(of_this_store) {
             self.view_changed(&mut following).await?;
         }
@@ -75,12 +74,7 @@ impl Session {
                 following.received_at = Instant::now();
                 self.handle(received?, following).await
             }
-            changed = self.report.changed() => match changed {
-                Ok(()) => self.reported(following).await,
-                Err(_) => std::future::pending().await,
-            },
-            Ok(()) = self.bgp.changed() => self.reported(following).await,
-            Ok(()) = self.found.changed() => self.reported(following).await,
+            () = self.reporters.changed() => self.reported(following).await,
             Some(laggards) = &mut following.settling => {
                 following.settling = None.into();
                 following.protocol.settled(laggards?);
@@ -91,7 +85,7 @@ impl Session {
                 Ok(following.stream.answer(id, answer).await?)
             }
             _ = following.keepalive.tick() => {
-                self.report_problems(None);
+                self.reporting.update_problems();
                 following.stream.keepalive().await?;
                 Ok(())
             }
@@ -110,27 +104,21 @@ impl Session {
         match received {
             Incoming::Welcome { keepalive, silence, controller } => {
                 tracing::info!(controller, "connected to controller");
-                transition("session", "disconnected", "connected", "welcome");
                 following.keepalive = ticker(keepalive);
                 following.silence = silence;
-                self.condition.send_modify(|condition| {
-                    condition.connected = true;
-                    condition.error = None;
-                    condition.streams += 1;
-                });
-                self.report_problems(None);
+                self.reporting.connected();
                 Ok(())
             }
             Incoming::Snapshot(snapshot) => {
                 tracing::debug!(revision = %snapshot.revision, peers = snapshot.peers.len(), "snapshot");
                 let stale = !snapshot.linearizable;
-                self.view.apply_snapshot(snapshot);
+                self.picture.view.apply_snapshot(snapshot);
                 self.view_changed(following).await?;
                 if stale { self.try_another_controller() } else { Ok(()) }
             }
             Incoming::Delta(delta) => {
                 tracing::debug!(since = %delta.since, revision = %delta.revision, "delta");
-                self.view.apply_delta(delta).map_err(LinkError::from)?;
+                self.picture.view.apply_delta(delta).map_err(LinkError::from)?;
                 self.view_changed(following).await
             }
             Incoming::Question(id, question) => self.answer_question(id, question, following).await,
@@ -166,43 +154,34 @@ impl Session {
     }
 
     async fn view_changed(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
-        let actions = following.protocol.on_view(&self.view);
+        let effect = following.protocol.on_view(&self.picture.view);
         self.publish(following.protocol.withdrawn());
-        self.perform(actions, following).await?;
+        if let Some(effect) = effect {
+            self.perform(effect, following)?;
+        }
         self.reported(following).await
     }
 
-    async fn reported(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
-        let engine = self.report.borrow_and_update().clone();
-        let bgp = self.bgp.borrow_and_update().clone();
-        let problems = self.found.borrow_and_update().problems();
-        let reports = Reports { engine: &engine, bgp: &bgp, problems: &problems };
-        let actions = following.protocol.on_reports(reports);
-        self.perform(actions, following).await
+    fn perform(&mut self, effect: Effect, following: &mut Following<'_>) -> Result<(), Ended> {
+        match effect {
+            Effect::Reclaim(why) => {
+                // The controllers have heard of that history in this stream's hello.
+                if why == Lost::OtherHistory {
+                    self.picture.view.disown();
+                }
+                Err(Ended::ClaimLost(why))
+            }
+            Effect::Settle(revision, timeout) => {
+                tracing::info!(revision = %revision, ?timeout, "draining; waiting for peers to withdraw routes");
+                following.settling = Some(self.settle(following.link, revision, timeout)).into();
+                Ok(())
+            }
+        }
     }
 
-    async fn perform(&mut self, actions: Vec<Action>, following: &mut Following<'_>) -> Result<(), Ended> {
-        for action in actions {
-            match &action {
-                Action::Reclaim(why) => {
-                    // The controllers have heard of that history in this stream's hello.
-                    if *why == Lost::OtherHistory {
-                        self.view.disown();
-                    }
-                    return Err(Ended::ClaimLost(*why));
-                }
-                Action::Settle(revision, timeout) => {
-                    tracing::info!(revision = %revision, ?timeout, "draining; waiting for peers to withdraw routes");
-                    following.settling = Some(self.settle(following.link, *revision, *timeout)).into();
-                }
-                Action::Announce(announcement) => {
-                    tracing::info!(?announcement, "host announced");
-                    transition("announcement", "unannounced", "announced", "set up");
-                }
-                Action::Drained(laggards) => tracing::info!(?laggards, "host drained"),
-                Action::Ack(_) => {}
-            }
-            following.stream.send_action(&action).await?;
+    async fn reported(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
+        for message in following.protocol.on_reports(&self.reporters.read()) {
+            send(&following.stream, message).await?;
         }
         Ok(())
     }
@@ -213,9 +192,24 @@ impl Session {
         revision: sextant_proto::Revision,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Vec<String>, LinkError>> {
-        match &self.claim {
-            Some(claim) => Box::pin(link.settle(&self.settings.node, self.node_id, claim, revision, timeout)),
+        match self.held.claim() {
+            Some(claim) => Box::pin(link.settle(claim, revision, timeout)),
             None => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+async fn send(stream: &SyncStream, message: Message) -> Result<(), LinkError> {
+    match message {
+        Message::Announce(announcement) => {
+            tracing::info!(?announcement, "host announced");
+            transition("announcement", "unannounced", "announced", "set up");
+            stream.announce(&announcement).await
+        }
+        Message::Ack(ack) => stream.acknowledge(&ack).await,
+        Message::Drained(laggards) => {
+            tracing::info!(?laggards, "host drained");
+            stream.drained(laggards).await
         }
     }
 }

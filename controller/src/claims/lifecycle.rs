@@ -131,16 +131,13 @@ impl Claims {
     pub(super) async fn verified(&self, holder: &Holder) -> Result<Verified, HolderError> {
         let status = self.node_status(&holder.node).await?;
         of_this_store(&status, holder)?;
-        if let Ok(verified) = verified(status, holder) {
+        if let Some(verified) = verified(status, holder) {
             return Ok(verified);
         }
         let (judged, status) = self.judge(&holder.node, holder.node_id, holder.epoch).await?;
-        let lost = match status.holds(holder.node_id, holder.epoch) {
-            Ok(_) => None,
-            Err(lost) => Some(lost),
-        };
+        let lost = status.holds(holder.node_id, holder.epoch).err();
         match (lost, judged) {
-            (None, _) => verified(status, holder).map_err(|_| HolderError::Contended(holder.node.clone())),
+            (None, _) => verified(status, holder).ok_or_else(|| HolderError::Contended(holder.node.clone())),
             // The next claim request decides.
             (Some(_), Judged::Waiting | Judged::Alone) => Err(unknown_history().into()),
             (Some(lost), Judged::Fenced) => {
@@ -372,12 +369,10 @@ fn of_this_store(status: &NodeStatus, holder: &Holder) -> Result<(), RegistryErr
 }
 
 /// The holder, if it holds its claim by `status`.
-fn verified(status: NodeStatus, holder: &Holder) -> Result<Verified, NodeStatus> {
+fn verified(status: NodeStatus, holder: &Holder) -> Option<Verified> {
     let holds = status.holds(holder.node_id, holder.epoch).is_ok();
-    match status.node.clone().filter(|_| holds) {
-        Some(node) => Ok(Verified { node, status }),
-        None => Err(status),
-    }
+    let node = status.node.clone().filter(|_| holds)?;
+    Some(Verified { node, status })
 }
 
 /// An event of a node, with its primary claim.

@@ -8,8 +8,7 @@ use std::{
 
 use sextant_daemon::SharedDial;
 use sextant_proto::{
-    NodeName, Problem, Revision,
-    convert::{self, MessageError},
+    Applied, NodeName, Problem,
     v1::{self, controller_service_client::ControllerServiceClient},
 };
 use tonic::{
@@ -17,7 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{acks::Applied, health::CONTROLLER_TIMEOUT, questions};
+use crate::{health::CONTROLLER_TIMEOUT, questions};
 
 /// How long another controller may take to answer; without an answer, its acks are missing.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -123,23 +122,5 @@ impl Calls {
 
     fn channels(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl TryFrom<v1::Applied> for Applied {
-    type Error = MessageError;
-
-    fn try_from(message: v1::Applied) -> Result<Self, MessageError> {
-        Ok(Self {
-            // All controllers read these from the store.
-            verdicts: Vec::new(),
-            revision: Revision(message.revision),
-            failed: convert::all("failed", message.failed)?,
-            conflicts: convert::all("conflicts", message.conflicts)?,
-            held: message.held,
-            bgp: convert::all("bgp", message.bgp)?,
-            problems: message.problems.into_iter().map(Into::into).collect(),
-            version: message.version,
-        })
     }
 }

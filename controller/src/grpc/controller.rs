@@ -6,7 +6,7 @@ use sextant_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Services, principal::principal, questions::unanswered, show, status::malformed};
+use super::{Services, principal::principal, questions::unanswered, status::malformed};
 use crate::{
     acks::Acks,
     health::{CONTROLLER_TIMEOUT, Health},
@@ -33,7 +33,7 @@ impl ControllerService for Controllers {
     async fn acks(&self, request: Request<v1::AcksRequest>) -> Result<Response<v1::AcksResponse>, Status> {
         principal(request.extensions())?.may_administer()?;
         let local = self.acks.local();
-        let by_node = local.into_iter().map(|(node, ack)| (node.to_string(), show::applied(ack))).collect();
+        let by_node = local.iter().map(|(node, applied)| (node.to_string(), applied.into())).collect();
         let duplicates = self.sessions.duplicates().into_iter();
         let duplicates = duplicates.map(|(node, from)| (node.to_string(), from)).collect();
         let problems = match request.get_ref().state {

@@ -65,7 +65,8 @@ fn towards(services: &Services, state: &State, owner: &NodeName, prefix: Prefix)
     let others =
         state.peers().values().filter(|other| other.name != *owner && other.state() != NodeState::Drained);
     let at = |other: &sextant_proto::Peer| {
-        let (state, error) = routes::applied(services.acks.of(&other.name).as_ref(), state, prefix);
+        let ack = services.acks.of(&other.name).map(|applied| applied.ack);
+        let (state, error) = routes::applied(ack.as_ref(), state, prefix);
         v1::RouteAt { node: other.name.to_string(), state: state.into(), error }
     };
     others.map(at).collect()

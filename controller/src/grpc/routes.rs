@@ -1,10 +1,10 @@
 //! The routes that each node should have, and their states.
 
-use sextant_proto::{NodeName, NodeState, Peer, Prefix, convert::octets, direct_next_hop, v1};
+use sextant_proto::{Ack, NodeName, NodeState, Peer, Prefix, convert::octets, direct_next_hop, v1};
 use tonic::Status;
 
 use super::Services;
-use crate::{acks::Applied, index::State, records::NodeRecord};
+use crate::{index::State, records::NodeRecord};
 
 /// The routes of `only`, or of all announced nodes.
 pub(super) fn list(services: &Services, only: Option<&NodeName>) -> Result<Vec<v1::Route>, Status> {
@@ -20,7 +20,7 @@ pub(super) fn list(services: &Services, only: Option<&NodeName>) -> Result<Vec<v
 }
 
 fn of_node(services: &Services, state: &State, name: &NodeName, node: &NodeRecord) -> Vec<v1::Route> {
-    let ack = services.acks.of(name);
+    let ack = services.acks.of(name).map(|applied| applied.ack);
     let route = |destination: Prefix, target, interface: &str, why: String| {
         let (state, error) = applied(ack.as_ref(), state, destination);
         v1::Route {
@@ -51,7 +51,7 @@ fn of_node(services: &Services, state: &State, name: &NodeName, node: &NodeRecor
 }
 
 /// Whether the node itself reports the peer's host as dead: each observer has its own verdict.
-fn sees_dead(ack: Option<&Applied>, peer: &Peer) -> bool {
+fn sees_dead(ack: Option<&Ack>, peer: &Peer) -> bool {
     let verdicts = ack.map(|ack| ack.verdicts.as_slice()).unwrap_or_default();
     !peer.session && verdicts.iter().any(|verdict| verdict.node == peer.name && !verdict.forwarding)
 }
@@ -63,7 +63,7 @@ fn towards<'a>(node: &'a NodeRecord, peer: &Peer) -> (v1::route::Target, &'a str
     }
 }
 
-pub(super) fn applied(ack: Option<&Applied>, state: &State, destination: Prefix) -> (v1::RouteState, String) {
+pub(super) fn applied(ack: Option<&Ack>, state: &State, destination: Prefix) -> (v1::RouteState, String) {
     let Some(ack) = ack else {
         return (v1::RouteState::Unknown, String::new());
     };

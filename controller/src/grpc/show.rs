@@ -4,7 +4,6 @@ use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, VERSION, brake::WIN
 
 use super::Services;
 use crate::{
-    acks::Applied,
     backup::Automatic,
     controllers::Other,
     health,
@@ -65,7 +64,7 @@ pub(super) fn node(services: &Services, state: &State, name: &NodeName) -> Optio
         claimed_unix_ms: primary.claimed_unix_ms,
         claims,
         since_unix_ms: node.since_unix_ms,
-        applied: services.acks.of(name).map(applied),
+        applied: services.acks.of(name).as_ref().map(Into::into),
         laggards: node.laggards.clone(),
         liveness: liveness.into(),
         liveness_since_unix_ms,
@@ -96,18 +95,6 @@ fn liveness(state: &State, peer: &Peer) -> (v1::Liveness, u64) {
         Some(seen) if seen.forwarding => (v1::Liveness::ForwardingWithoutAgent, seen.since_unix_ms),
         Some(seen) => (v1::Liveness::Dead, seen.since_unix_ms),
         None => (v1::Liveness::Unknown, 0),
-    }
-}
-
-pub(super) fn applied(ack: Applied) -> v1::Applied {
-    v1::Applied {
-        revision: ack.revision.0,
-        failed: ack.failed.iter().map(Into::into).collect(),
-        conflicts: ack.conflicts.iter().map(Into::into).collect(),
-        version: ack.version,
-        held: ack.held,
-        bgp: ack.bgp.iter().map(Into::into).collect(),
-        problems: ack.problems.iter().map(Into::into).collect(),
     }
 }
 
@@ -171,8 +158,10 @@ fn removals(services: &Services, state: &State) -> v1::Removals {
 /// Connected agents that hold no prefix.
 fn routers(services: &Services, state: &State) -> Vec<v1::Router> {
     let routers = state.sessions().keys().filter(|name| !state.nodes().contains_key(*name));
-    let router =
-        |name: &NodeName| v1::Router { name: name.to_string(), applied: services.acks.of(name).map(applied) };
+    let router = |name: &NodeName| v1::Router {
+        name: name.to_string(),
+        applied: services.acks.of(name).as_ref().map(Into::into),
+    };
     routers.map(router).collect()
 }
 

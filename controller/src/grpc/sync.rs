@@ -7,7 +7,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use futures::{Stream, stream};
 use sextant_proto::{
-    Incarnation, Mark, NodeName, Revision, VERSION,
+    Ack, Applied, Incarnation, Mark, NodeName, Revision, VERSION,
     convert::{self, MessageError, required},
     v1::{self, agent_message::Message as FromAgent, controller_message::Message as ToAgent},
 };
@@ -24,7 +24,6 @@ use super::{
     status::malformed,
 };
 use crate::{
-    acks::Applied,
     claims::{AnnouncedClaim, Announcement, Holder, HolderError, listed},
     doubts::Knows,
     index::Since,
@@ -332,19 +331,11 @@ impl Session {
     }
 
     async fn ack(&mut self, ack: v1::Ack) -> Result<(), Status> {
-        let applied = Applied {
-            revision: Revision(ack.revision),
-            failed: convert::all("failed", ack.failed).map_err(malformed)?,
-            conflicts: convert::all("conflicts", ack.conflicts).map_err(malformed)?,
-            held: ack.held,
-            verdicts: convert::all("verdicts", ack.verdicts).map_err(malformed)?,
-            bgp: convert::all("bgp", ack.bgp).map_err(malformed)?,
-            problems: ack.problems.into_iter().map(Into::into).collect(),
-            version: self.version.clone(),
-        };
+        let ack = Ack::try_from(ack).map_err(malformed)?;
         // An ack of the previous incarnation; its revisions cannot be compared.
-        let of_previous = self.switched && applied.revision > self.cursor;
+        let of_previous = self.switched && ack.revision > self.cursor;
         if self.attachment.is_current() && !of_previous {
+            let applied = Applied { ack, version: self.version.clone() };
             self.services.acks.record(self.follower.node(), applied);
             // A router is live from its first ack on; a host from its announcement on.
             if matches!(self.follower, Follower::Router(_)) {

@@ -1,5 +1,6 @@
 //! Converts messages to domain types and back: the only place where received messages are validated.
 
+mod ack;
 mod common;
 mod peer;
 mod trace;

@@ -1,14 +1,12 @@
 //! Failures of etcd with running agents: compaction, frozen members, no space, expired tokens, many keys.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use sextant_controller::{
     keys::Keys,
-    records::{ClaimRecord, NodeRecord, Record},
+    records::{ClaimRecord, HeldClaim, NodeRecord, Record},
     registry::{Op, SharedRegistry, Txn},
 };
-use sextant_proto::{NodeId, NodeState, Prefix};
+use sextant_proto::{NodeId, Prefix};
 use sextant_tests::{SECONDS, poll};
 
 use crate::{
@@ -179,17 +177,7 @@ fn waiting_node(keys: &Keys, number: u32) -> Vec<Op> {
     let prefix: Prefix = format!("2001:db8:90{:x}:{:x}::/64", number >> 16, number & 0xffff).parse().unwrap();
     let (node, node_id) = (format!("waiting-{number}").parse().unwrap(), NodeId::random());
     let claim = ClaimRecord { node, node_id, pool: "main".parse().unwrap(), claimed_unix_ms: 1, prior: None };
-    let record = NodeRecord {
-        node_id,
-        prefix,
-        pool: claim.pool.clone(),
-        state: NodeState::Joining,
-        uplinks: Vec::new(),
-        container_prefix: None,
-        since_unix_ms: 1,
-        drain_timeout: Duration::ZERO,
-        laggards: Vec::new(),
-        stopped_unix_ms: 0,
-    };
+    let held = HeldClaim::new(prefix, claim.pool.clone());
+    let record = NodeRecord { since_unix_ms: 1, ..NodeRecord::new(node_id, held) };
     vec![Op::put(keys.claim(prefix), claim.encode()), Op::put(keys.node(&claim.node), record.encode())]
 }

@@ -14,8 +14,8 @@ use std::{net::Ipv6Addr, time::Duration};
 
 use serde::Serialize;
 use sextant_proto::{
-    BgpNeighbour, Conflict, FailedRoute, Incarnation, NodeId, NodeName, NodeState, Peer, PeerClaim, Pool,
-    Prefix, Problem, Revision, Uplink,
+    Applied, Incarnation, NodeId, NodeName, NodeState, Peer, PeerClaim, Pool, Prefix, Problem, Revision,
+    Uplink,
     convert::{MessageError, address, all, id, parse, required},
     v1,
 };
@@ -97,20 +97,6 @@ pub(crate) enum Liveness {
     Dead,
     /// Its agent is not connected, and no peer has reported the state of its host.
     Unknown,
-}
-
-/// An agent's report of its kernel and host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Applied {
-    pub(crate) revision: Revision,
-    pub(crate) failed: Vec<FailedRoute>,
-    pub(crate) conflicts: Vec<Conflict>,
-    /// The number of routes to absent peers that the brake keeps until `sextant resume`.
-    pub(crate) held: u32,
-    pub(crate) bgp: Vec<BgpNeighbour>,
-    /// The problems of its host.
-    pub(crate) problems: Vec<Problem>,
-    pub(crate) version: String,
 }
 
 /// An agent that routes to all nodes and holds no prefix.
@@ -257,7 +243,7 @@ impl Cluster {
 impl Node {
     /// How many revisions its kernel is behind `newest`; `None` if it has not reported.
     pub(crate) fn behind(&self, newest: Revision) -> Option<u64> {
-        self.applied.as_ref().map(|applied| applied.behind(newest))
+        self.applied.as_ref().map(|applied| applied.ack.behind(newest))
     }
 
     pub(crate) fn name(&self) -> &NodeName {
@@ -279,13 +265,6 @@ impl Node {
     }
 }
 
-impl Applied {
-    /// How many revisions it is behind `newest`.
-    pub(crate) fn behind(&self, newest: Revision) -> u64 {
-        newest.0.saturating_sub(self.revision.0)
-    }
-}
-
 impl TryFrom<v1::PoolUse> for PoolUse {
     type Error = MessageError;
 
@@ -296,22 +275,6 @@ impl TryFrom<v1::PoolUse> for PoolUse {
             capacity: message.capacity,
             reserved: message.reserved,
             quarantined: message.quarantined,
-        })
-    }
-}
-
-impl TryFrom<v1::Applied> for Applied {
-    type Error = MessageError;
-
-    fn try_from(message: v1::Applied) -> Result<Self, MessageError> {
-        Ok(Self {
-            revision: Revision(message.revision),
-            failed: all("failed", message.failed)?,
-            conflicts: all("conflicts", message.conflicts)?,
-            held: message.held,
-            bgp: all("bgp", message.bgp)?,
-            problems: message.problems.into_iter().map(Into::into).collect(),
-            version: message.version,
         })
     }
 }

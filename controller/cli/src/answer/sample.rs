@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use sextant_proto::{
-    BgpNeighbour, Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeName, NodeState, Peer, PeerClaim,
-    Pool, Problem, Revision, Uplink,
+    Ack, Applied, BgpNeighbour, Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeName, NodeState,
+    Peer, PeerClaim, Pool, Problem, Revision, Uplink,
     trace::{Check, Direction, Kind, Probe, State, Verdict},
 };
 
 use super::{
-    Applied, Backups, ClaimDetails, Cluster, Controller, Event, Explained, Liveness, Node, Place, Plan,
-    Planned, PoolUse, Removals, Reservation, Route, RouteState, Router, Target, Trace,
+    Backups, ClaimDetails, Cluster, Controller, Event, Explained, Liveness, Node, Place, Plan, Planned,
+    PoolUse, Removals, Reservation, Route, RouteState, Router, Target, Trace,
 };
 
 /// The present time in the samples.
@@ -72,7 +72,7 @@ pub(crate) fn troubled() -> Cluster {
     let host2 = &mut cluster.nodes[1];
     (host2.peer.session, host2.down, host2.applied) = (false, true, None);
     host2.liveness = Liveness::Unknown;
-    cluster.nodes[2].applied = Some(Applied {
+    cluster.nodes[2].applied = Some(applied(Ack {
         revision: Revision(40),
         failed: vec![FailedRoute {
             destination: "2001:db8:1:1::/64".parse().unwrap(),
@@ -84,12 +84,13 @@ pub(crate) fn troubled() -> Cluster {
             metric: 100,
             ours_wins: false,
         }],
-        held: 0,
-        bgp: Vec::new(),
-        problems: Vec::new(),
-        version: "0.1.0".into(),
-    });
+        ..Ack::default()
+    }));
     cluster
+}
+
+fn applied(ack: Ack) -> Applied {
+    Applied { ack, version: "0.1.0".into() }
 }
 
 /// The agent of `node` reports a missing bridge.
@@ -100,7 +101,7 @@ pub(crate) fn lose_bridge(node: &mut Node) {
         fix: "start the container engine".into(),
         since_unix_ms: NOW - 120_000,
     };
-    node.applied.iter_mut().for_each(|applied| applied.problems.push(problem.clone()));
+    node.applied.iter_mut().for_each(|applied| applied.ack.problems.push(problem.clone()));
 }
 
 /// The queried controller has lost its store.
@@ -312,15 +313,7 @@ fn node(number: u64) -> Node {
         liveness: Liveness::Up,
         liveness_since_unix_ms: 0,
         since_unix_ms: NOW - 3 * 60_000,
-        applied: Some(Applied {
-            revision: Revision(42),
-            failed: Vec::new(),
-            conflicts: Vec::new(),
-            held: 0,
-            bgp: Vec::new(),
-            problems: Vec::new(),
-            version: "0.1.0".into(),
-        }),
+        applied: Some(applied(Ack { revision: Revision(42), ..Ack::default() })),
         laggards: Vec::new(),
         superseded: 0,
         duplicate_from: String::new(),

@@ -200,7 +200,7 @@ impl Bgp {
         let nodes = self.cluster.nodes.iter();
         let wanted = nodes.filter(|node| self.only.as_ref().is_none_or(|only| only == node.name()));
         wanted.flat_map(|node| {
-            let of_node = node.applied.iter().flat_map(|applied| &applied.bgp);
+            let of_node = node.applied.iter().flat_map(|applied| &applied.ack.bgp);
             of_node.map(|neighbour| (node.name(), neighbour))
         })
     }

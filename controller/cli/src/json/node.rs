@@ -177,7 +177,7 @@ impl<'a> Router<'a> {
         Self {
             name: &router.name,
             applied: applied.map(Applied::from),
-            behind: applied.map(|applied| applied.behind(cluster.revision)),
+            behind: applied.map(|applied| applied.ack.behind(cluster.revision)),
         }
     }
 }
@@ -207,15 +207,15 @@ impl<'a> From<&'a sextant_proto::Uplink> for Uplink<'a> {
     }
 }
 
-impl<'a> From<&'a answer::Applied> for Applied<'a> {
-    fn from(applied: &'a answer::Applied) -> Self {
+impl<'a> From<&'a sextant_proto::Applied> for Applied<'a> {
+    fn from(applied: &'a sextant_proto::Applied) -> Self {
         Self {
-            revision: applied.revision,
+            revision: applied.ack.revision,
             version: &applied.version,
-            failed: applied.failed.iter().map(FailedRoute::from).collect(),
-            conflicts: applied.conflicts.iter().map(Conflict::from).collect(),
-            held: applied.held,
-            problems: applied.problems.iter().map(Problem::from).collect(),
+            failed: applied.ack.failed.iter().map(FailedRoute::from).collect(),
+            conflicts: applied.ack.conflicts.iter().map(Conflict::from).collect(),
+            held: applied.ack.held,
+            problems: applied.ack.problems.iter().map(Problem::from).collect(),
         }
     }
 }

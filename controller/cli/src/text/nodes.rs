@@ -1,10 +1,10 @@
 //! Nodes for people.
 
-use sextant_proto::{ClaimPhase, Epoch, NodeState, PeerClaim, Problem, Revision, Uplink};
+use sextant_proto::{Applied, ClaimPhase, Epoch, NodeState, PeerClaim, Problem, Revision, Uplink};
 
 use super::{age, table};
 use crate::{
-    answer::{Applied, Cluster, Liveness, Node},
+    answer::{Cluster, Liveness, Node},
     troubles::FLAPPING,
 };
 
@@ -90,18 +90,18 @@ fn agent(node: &Node) -> &'static str {
 /// The applied revision if it is the newest, otherwise the distance to it.
 fn applied(node: &Node, newest: Revision) -> String {
     match (&node.applied, node.behind(newest)) {
-        (Some(applied), Some(0)) => applied.revision.to_string(),
+        (Some(applied), Some(0)) => applied.ack.revision.to_string(),
         (_, Some(behind)) => format!("behind {behind}"),
         (_, None) => String::new(),
     }
 }
 
 fn failed(node: &Node) -> usize {
-    node.applied.as_ref().map_or(0, |applied| applied.failed.len())
+    node.applied.as_ref().map_or(0, |applied| applied.ack.failed.len())
 }
 
 fn problems(node: &Node) -> &[Problem] {
-    node.applied.as_ref().map_or(&[], |applied| &applied.problems)
+    node.applied.as_ref().map_or(&[], |applied| &applied.ack.problems)
 }
 
 /// The kinds of its problems.
@@ -135,7 +135,7 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
         ("agent version", reported(|it| vec![it.version.clone()])),
         ("applied", vec![applied(node, cluster.revision)]),
         ("failed routes", reported(failed_routes)),
-        ("conflicts", reported(|it| texts(&it.conflicts))),
+        ("conflicts", reported(|it| texts(&it.ack.conflicts))),
         ("problems", problems(node).iter().map(|it| problem(it, now_unix_ms)).collect()),
         ("drain laggards", texts(&node.laggards)),
     ])
@@ -161,7 +161,7 @@ fn uplink(uplink: &Uplink) -> String {
 
 fn failed_routes(applied: &Applied) -> Vec<String> {
     let text = |route: &sextant_proto::FailedRoute| format!("{}: {}", route.destination, route.error);
-    applied.failed.iter().map(text).collect()
+    applied.ack.failed.iter().map(text).collect()
 }
 
 fn texts<T: ToString>(items: &[T]) -> Vec<String> {

@@ -1,9 +1,9 @@
 //! Finding troubles in the state of a cluster. Pure.
 
-use sextant_proto::{NodeName, NodeState};
+use sextant_proto::{Applied, NodeName, NodeState};
 
 use super::{FLAPPING, Trouble};
-use crate::answer::{Applied, Cluster, Controller, Node, PoolUse, Router};
+use crate::answer::{Cluster, Controller, Node, PoolUse, Router};
 
 /// All problems that need an operator, in the order of their scope: the widest first.
 pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
@@ -87,7 +87,9 @@ fn down(node: &Node) -> Option<Trouble> {
         _ if node.unknown => None,
         NodeState::Drained => None,
         // Its problems are reported instead.
-        NodeState::Joining if node.applied.as_ref().is_some_and(|applied| !applied.problems.is_empty()) => {
+        NodeState::Joining
+            if node.applied.as_ref().is_some_and(|applied| !applied.ack.problems.is_empty()) =>
+        {
             None
         }
         NodeState::Joining => {
@@ -104,13 +106,13 @@ fn down(node: &Node) -> Option<Trouble> {
 }
 
 fn behind(cluster: &Cluster, report: &Report<'_>) -> Option<Trouble> {
-    let by = report.applied.map(|applied| applied.behind(cluster.revision));
+    let by = report.applied.map(|applied| applied.ack.behind(cluster.revision));
     let is_behind = report.connected && !cluster.stale && by != Some(0);
     is_behind.then(|| Trouble::Behind { node: report.name.clone(), by })
 }
 
 fn held(report: &Report<'_>) -> Option<Trouble> {
-    let routes = report.applied?.held;
+    let routes = report.applied?.ack.held;
     (routes > 0).then(|| Trouble::Held { node: report.name.clone(), routes })
 }
 
@@ -125,22 +127,22 @@ fn duplicate(node: &Node) -> Option<Trouble> {
 }
 
 fn problems(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
-    let problems = report.applied.into_iter().flat_map(|applied| &applied.problems);
+    let problems = report.applied.into_iter().flat_map(|applied| &applied.ack.problems);
     problems.map(|problem| Trouble::Problem { node: report.name.clone(), problem: problem.clone() })
 }
 
 fn failed(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
-    let routes = report.applied.into_iter().flat_map(|applied| &applied.failed);
+    let routes = report.applied.into_iter().flat_map(|applied| &applied.ack.failed);
     routes.map(|route| Trouble::FailedRoute { node: report.name.clone(), route: route.clone() })
 }
 
 fn conflicts(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
-    let conflicts = report.applied.into_iter().flat_map(|applied| &applied.conflicts);
+    let conflicts = report.applied.into_iter().flat_map(|applied| &applied.ack.conflicts);
     conflicts.map(|conflict| Trouble::Conflict { node: report.name.clone(), conflict: conflict.clone() })
 }
 
 fn sessions(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
-    let neighbours = report.applied.into_iter().flat_map(|applied| &applied.bgp);
+    let neighbours = report.applied.into_iter().flat_map(|applied| &applied.ack.bgp);
     // A drained host has ended its sessions.
     let missing =
         neighbours.filter(|neighbour| !["established", "drained"].contains(&neighbour.state.as_str()));
@@ -208,7 +210,7 @@ mod tests {
         };
         let established = BgpNeighbour { state: "established".into(), ..neighbour.clone() };
         let drained = BgpNeighbour { state: "drained".into(), ..neighbour.clone() };
-        cluster.nodes[1].applied.as_mut().unwrap().bgp = vec![neighbour, established, drained];
+        cluster.nodes[1].applied.as_mut().unwrap().ack.bgp = vec![neighbour, established, drained];
         let texts: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
         assert_eq!(
             texts,

@@ -1,0 +1,105 @@
+//! The condition of the session: for probes and metrics, as problems, and in the log.
+
+use std::time::Duration;
+
+use sextant_daemon::{Failing, transition};
+use tokio::{sync::watch, time::Instant};
+
+use super::{Ended, attempts::Attempts, link::LinkError, loops::Loops};
+use crate::problems::{Component, Finding, Problems};
+
+/// The state of the session, for probes and metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// A controller is connected, and has answered.
+    pub connected: bool,
+    /// The last error, while no controller is connected.
+    pub error: Option<String>,
+    /// The number of streams so far.
+    pub streams: u64,
+}
+
+/// Reports the condition.
+pub(super) struct Reporting {
+    condition: watch::Sender<Condition>,
+    problems: Problems,
+    loops: Loops,
+    attempts: Attempts,
+}
+
+impl Reporting {
+    /// To these.
+    pub(super) fn new(condition: watch::Sender<Condition>, problems: Problems) -> Self {
+        Self { condition, problems, loops: Loops::default(), attempts: Attempts::default() }
+    }
+
+    /// The controller has answered on the stream.
+    pub(super) fn connected(&mut self) {
+        transition("session", "disconnected", "connected", "welcome");
+        self.condition.send_modify(|condition| {
+            condition.connected = true;
+            condition.error = None;
+            condition.streams += 1;
+        });
+        self.update_problems();
+    }
+
+    /// The stream was stable: the next failure with this controller is a new one.
+    pub(super) fn stable(&mut self, controller: &str) {
+        self.attempts.succeeded(controller);
+    }
+
+    /// The least delay before the next connection, after one that has `ended`: longer in a loop.
+    pub(super) fn delay_after(&mut self, ended: &Ended) -> Duration {
+        let connected = self.condition.borrow().connected;
+        self.loops.connection_ended(ended, connected, Instant::now())
+    }
+
+    /// No controller is connected.
+    pub(super) fn disconnected(&mut self, controller: &str, ended: &Ended) {
+        let why = ended.to_string();
+        if !ended.is_fenced() {
+            self.log_failure(controller, &why);
+        }
+        self.report_problems(Some(ended));
+        let error = Some(format!("controller {controller}: {why}"));
+        self.condition.send_if_modified(|condition| {
+            if condition.connected {
+                transition("session", "connected", "disconnected", ended.kind());
+            }
+            let now = Condition { connected: false, error, streams: condition.streams };
+            let changed = *condition != now;
+            *condition = now;
+            changed
+        });
+    }
+
+    /// Reports the session's problems while the connection lasts, since a loop may have ended.
+    pub(super) fn update_problems(&mut self) {
+        self.report_problems(None);
+    }
+
+    fn log_failure(&mut self, controller: &str, why: &str) {
+        if let Some(failing) = self.attempts.failed(controller, why, Instant::now()) {
+            let Failing { failures, for_secs } = failing;
+            tracing::warn!(
+                controller,
+                error = why,
+                failures,
+                for_secs,
+                "not connected to a controller; routes unchanged"
+            );
+        }
+    }
+
+    /// Reports the session's problems, after the connection has `ended` or while it lasts.
+    fn report_problems(&mut self, ended: Option<&Ended>) {
+        let found = match ended {
+            Some(Ended::Link(LinkError::Duplicate(why))) => {
+                Some(Finding::unready("duplicate-agent", why.clone(), ""))
+            }
+            _ => self.loops.problem(Instant::now()),
+        };
+        self.problems.report(Component::Session, found.into_iter().collect());
+    }
+}

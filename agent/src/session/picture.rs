@@ -1,0 +1,55 @@
+//! The picture of the cluster that the session hands to the other components.
+
+use std::{net::Ipv6Addr, sync::Arc};
+
+use sextant_proto::{Claim, Epoch};
+use tokio::sync::watch;
+
+use crate::cluster::{Input, View};
+
+/// The view, and the addresses of the controllers.
+pub(super) struct Picture {
+    pub(super) view: View,
+    controllers: Vec<Ipv6Addr>,
+    input: watch::Sender<Input>,
+}
+
+impl Picture {
+    /// Without a view yet; `controllers` are those that the settings name by address. It is published on `input`.
+    pub(super) fn new(controllers: Vec<Ipv6Addr>, input: watch::Sender<Input>) -> Self {
+        Self { view: View::default(), controllers, input }
+    }
+
+    /// Publishes it with this node's claim; `withdrawn` is whether the node should have no routes to peers.
+    pub(super) fn publish(&self, claim: Option<&Claim>, withdrawn: bool) {
+        let (view, controllers) = (Arc::new(self.view.clone()), self.controllers.clone());
+        self.input.send_replace(Input { claim: claim.cloned(), view, withdrawn, controllers });
+    }
+
+    /// Publishes it with this node's claim. The node continues to be withdrawn, or not.
+    pub(super) fn publish_claim(&self, claim: Option<&Claim>) {
+        // The borrow must end before `publish`.
+        let withdrawn = self.input.borrow().withdrawn;
+        self.publish(claim, withdrawn);
+    }
+
+    /// A controller was reached at these addresses.
+    pub(super) fn remember_controller(&mut self, addresses: &[Ipv6Addr]) {
+        for address in addresses {
+            if !self.controllers.contains(address) {
+                self.controllers.push(*address);
+            }
+        }
+    }
+
+    /// This node received a new claim while it had none. The claim should be newer than the view. If the view has a later revision,
+    /// the store was taken back to an earlier state; and if an earlier claim was refused, no second node has reported the lost
+    /// history. A node that registers its prefix keeps the view: a second node may still report that history to the controllers.
+    pub(super) fn disown_if_newer(&mut self, epoch: Epoch) {
+        if self.view.reaches(epoch) {
+            let seen = self.view.revision();
+            tracing::warn!(%epoch, %seen, "new claim older than the view: store taken back to an earlier state; waiting for a snapshot");
+            self.view.disown();
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Agents' acknowledgements: from the agent, and as controllers pass them on.
+
+use super::{MessageError, all};
+use crate::{Ack, Applied, Revision, v1};
+
+impl TryFrom<v1::Ack> for Ack {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Ack) -> Result<Self, MessageError> {
+        Ok(Self {
+            revision: Revision(message.revision),
+            failed: all("failed", message.failed)?,
+            conflicts: all("conflicts", message.conflicts)?,
+            held: message.held,
+            verdicts: all("verdicts", message.verdicts)?,
+            bgp: all("bgp", message.bgp)?,
+            problems: message.problems.into_iter().map(Into::into).collect(),
+        })
+    }
+}
+
+impl From<&Ack> for v1::Ack {
+    fn from(ack: &Ack) -> Self {
+        Self {
+            revision: ack.revision.0,
+            failed: ack.failed.iter().map(Into::into).collect(),
+            conflicts: ack.conflicts.iter().map(Into::into).collect(),
+            held: ack.held,
+            verdicts: ack.verdicts.iter().map(Into::into).collect(),
+            bgp: ack.bgp.iter().map(Into::into).collect(),
+            problems: ack.problems.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Applied> for Applied {
+    type Error = MessageError;
+
+    fn try_from(message: v1::Applied) -> Result<Self, MessageError> {
+        let v1::Applied { revision, failed, conflicts, version, held, bgp, problems } = message;
+        // Controllers do not pass verdicts on: all read them from the store.
+        let verdicts = Vec::new();
+        let ack = v1::Ack { revision, failed, conflicts, held, verdicts, bgp, problems };
+        Ok(Self { ack: ack.try_into()?, version })
+    }
+}
+
+impl From<&Applied> for v1::Applied {
+    fn from(applied: &Applied) -> Self {
+        let v1::Ack { revision, failed, conflicts, held, verdicts: _, bgp, problems } = (&applied.ack).into();
+        let version = applied.version.clone();
+        Self { revision, failed, conflicts, version, held, bgp, problems }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BgpNeighbour, Conflict, FailedRoute, Problem, Verdict};
+
+    fn ack() -> Ack {
+        let destination = "2001:db8:1::/64".parse().unwrap();
+        Ack {
+            revision: Revision(7),
+            failed: vec![FailedRoute { destination, error: "File exists".into() }],
+            conflicts: vec![Conflict {
+                destination,
+                protocol: "static".into(),
+                metric: 100,
+                ours_wins: true,
+            }],
+            held: 3,
+            verdicts: vec![Verdict { node: "host2".parse().unwrap(), forwarding: true }],
+            bgp: vec![BgpNeighbour {
+                address: "fe80::1".parse().unwrap(),
+                interface: "eth0".into(),
+                remote_as: 64512,
+                state: "Established".into(),
+                since_unix_ms: 1,
+                sent: 2,
+                received: 3,
+                error: "hold timer expired".into(),
+                bfd: "up".into(),
+                imported: 4,
+            }],
+            problems: vec![Problem {
+                what: "bridge-missing".into(),
+                saw: "bridge \"docker0\" does not exist".into(),
+                fix: "create it".into(),
+                since_unix_ms: 5,
+            }],
+        }
+    }
+
+    #[test]
+    fn an_ack_is_read_as_it_was_sent() {
+        assert_eq!(Ack::try_from(v1::Ack::from(&ack())), Ok(ack()));
+    }
+
+    #[test]
+    fn controllers_pass_an_ack_on_without_its_verdicts() {
+        let applied = |ack| Applied { ack, version: "0.1.0".into() };
+        let passed_on = Applied::try_from(v1::Applied::from(&applied(ack())));
+        assert_eq!(passed_on, Ok(applied(Ack { verdicts: Vec::new(), ..ack() })));
+    }
+}
