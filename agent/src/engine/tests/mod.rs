@@ -6,14 +6,14 @@ mod schedules;
 use std::{sync::Arc, time::Duration};
 
 use sextant_daemon::{LogFormat, systemd::Watchdog};
-use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Prefix, Revision};
+use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, Pool, Prefix, Revision, Verdict};
 use tokio::sync::watch;
 
 use super::*;
 use crate::{
     cluster::{Snapshot, View},
     kernel::{
-        Change, Route, RouteKey, RouteTarget,
+        Change, Event, Route, RouteKey, RouteProtocol, RouteTarget,
         fake::{FakeKernel, Write},
     },
     settings::{BridgeSettings, Direct, Role, RouteSettings, Topology},
