@@ -4,8 +4,9 @@ use std::{net::Ipv6Addr, sync::Arc};
 
 use sextant_proto::Claim;
 
+use super::inputs::Latest;
 use crate::{
-    cluster::{Input, Verdicts, View},
+    cluster::{Verdicts, View},
     routes::{Imports, Known},
     settings::Settings,
     uplinks::LocalUplink,
@@ -24,19 +25,15 @@ pub(super) struct Basis {
 }
 
 impl Basis {
-    pub(super) fn new(
-        input: &Input,
-        verdicts: &Arc<Verdicts>,
-        imports: Arc<Imports>,
-        uplinks: Vec<LocalUplink>,
-    ) -> Self {
+    pub(super) fn new(latest: &Latest, uplinks: Vec<LocalUplink>) -> Self {
+        let input = &latest.input;
         Self {
             claims: input.claims().to_vec(),
             view: input.view.clone(),
             withdrawn: input.withdrawn,
             controllers: input.controllers.clone(),
-            verdicts: verdicts.clone(),
-            imports,
+            verdicts: latest.verdicts.clone(),
+            imports: latest.imports.clone(),
             uplinks,
         }
     }

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-use super::{Actual, Desired};
+use crate::routes::{Actual, Desired};
 
 /// Shared: the engine counts, the registry shows.
 #[derive(Debug, Clone)]

@@ -1,20 +1,13 @@
 //! What the next pass would change, without changing it: `sextant plan`.
 
-use sextant_proto::{NodeName, Revision};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use sextant_proto::Revision;
+use tokio::time::Instant;
 
-use super::{Engine, Towards, basis::Basis, text};
+use super::{Engine, basis::Basis, text};
 use crate::{
-    kernel::{Change, Kernel, KernelError, Link, RouteKey, Scope},
-    routes::{
-        Actual, Decision, Desired, Facts, ForeignReader, Known, Memory, OursReader, Plan, Planned, RouteMap,
-        Subjects, decide, desired,
-    },
+    kernel::{Change, KernelError, Link, RouteKey},
+    routes::{Actual, Decision, Desired, Facts, Known, Memory, Plan, Planned, Subjects, decide, desired},
     settings::Settings,
-    uplinks,
 };
 
 /// So many changes are listed, so that one message holds them.
@@ -46,69 +39,18 @@ pub struct Pending {
     pub waits: Option<String>,
 }
 
-/// What the engine is asked, and where the answer goes.
-#[derive(Debug)]
-pub(super) enum Ask {
-    Preview(Reply<Preview>),
-    Towards(NodeName, Reply<Towards>),
-}
-
-type Reply<T> = oneshot::Sender<Result<T, KernelError>>;
-
-/// Asks the engine for its decisions on a destination, and for its pending changes.
-#[derive(Debug, Clone)]
-pub struct Asker(pub(super) mpsc::Sender<Ask>);
-
-impl Asker {
-    /// What the next pass would change, from a fresh dump. `None` if the engine has ended.
-    ///
-    /// # Errors
-    /// If the kernel's answer breaks off.
-    pub async fn preview(&self) -> Option<Result<Preview, KernelError>> {
-        self.ask(Ask::Preview).await
-    }
-
-    /// What it has in mind for a node's prefix. `None` if the engine has ended.
-    ///
-    /// # Errors
-    /// If the kernel's answer breaks off.
-    pub async fn towards(&self, node: NodeName) -> Option<Result<Towards, KernelError>> {
-        self.ask(|reply| Ask::Towards(node, reply)).await
-    }
-
-    async fn ask<T>(&self, about: impl FnOnce(Reply<T>) -> Ask) -> Option<Result<T, KernelError>> {
-        let (reply, answer) = oneshot::channel();
-        self.0.send(about(reply)).await.ok()?;
-        answer.await.ok()
-    }
-}
-
 impl Engine {
-    /// Asks this engine, from wherever.
-    pub fn asker(&self) -> Asker {
-        self.asker.clone()
-    }
-
-    /// Nobody left who waits for the answer is no error.
-    pub(super) async fn answer(&self, ask: Ask) {
-        match ask {
-            Ask::Preview(reply) => drop(reply.send(self.dry_run().await.map(|run| run.preview()))),
-            Ask::Towards(node, reply) => drop(reply.send(self.towards(&node).await)),
-        }
-    }
-
     /// What a pass would change now. Reads everything anew, and keeps nothing of it.
     pub(super) async fn dry_run(&self) -> Result<DryRun<'_>, KernelError> {
-        let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
-        let uplinks = uplinks::local_uplinks(&self.settings.uplinks, &links, &addresses);
-        let (mut memory, now) = (self.memory.clone(), Instant::now());
-        if uplinks != self.uplinks {
+        let mut state = self.state.anew();
+        let (links, _) = state.read_links().await?.unwrap_or_default();
+        state.read_routes().await?;
+        let basis = Basis::new(&self.inputs.peek(), state.uplinks().to_vec());
+        let (mut memory, now) = (self.planner.memory().clone(), Instant::now());
+        if basis.uplinks != self.planner.uplinks() {
             memory.failures.forget_all();
         }
-        let (input, verdicts) = (self.input.borrow().clone(), self.verdicts.borrow().clone());
-        let basis = Basis::new(&input, &verdicts, self.imports.borrow().clone(), uplinks);
-        let actual = read(self.kernel.as_ref(), self.settings.routes.table).await?;
-        let known = basis.known(&self.settings);
+        let (known, actual) = (basis.known(&self.settings), state.into_actual());
         let desired = desired(&known);
         let Plan { changes } = memory.plan(&known, &desired, &actual, now);
         Ok(DryRun { settings: &self.settings, links, basis, desired, actual, memory, changes, now })
@@ -170,11 +112,4 @@ impl DryRun<'_> {
         let listed = self.changes.iter().filter(|planned| wanted(&planned.change.route().key)).take(LISTED);
         listed.map(pending).collect()
     }
-}
-
-async fn read(kernel: &dyn Kernel, table: u32) -> Result<Actual, KernelError> {
-    let (mut ours, mut foreign) = (OursReader::beside(RouteMap::default()), ForeignReader::default());
-    kernel.read_routes(Scope::Table(table), &mut foreign).await?;
-    kernel.read_routes(Scope::Ours, &mut ours).await?;
-    Ok(Actual { ours: ours.finish(), foreign: foreign.found })
 }

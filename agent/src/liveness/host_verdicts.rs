@@ -20,33 +20,50 @@ pub(super) fn host_verdicts(
     silent: &BTreeSet<NodeHop>,
     lost: &BTreeSet<NodeName>,
 ) -> Verdicts {
-    let mut by_node: BTreeMap<&NodeName, (usize, usize, usize)> = BTreeMap::new();
+    let mut by_node: BTreeMap<&NodeName, Hops> = BTreeMap::new();
     for hop in seen.keys().chain(silent).collect::<BTreeSet<_>>() {
-        let (hops, answering, dead) = by_node.entry(&hop.0).or_default();
-        *hops += 1;
-        *answering += usize::from(seen.get(hop) == Some(&Verdict::Forwarding) && !silent.contains(hop));
-        *dead += usize::from(seen.get(hop) == Some(&Verdict::Dead));
+        by_node.entry(&hop.0).or_default().count(seen.get(hop), silent.contains(hop));
     }
-    let verdict = |(node, (hops, answering, dead)): (&&NodeName, &(usize, usize, usize))| {
-        // As for a single next hop: it has answered before, and its present silence proves nothing.
-        let answered = || seen.iter().any(|(hop, seen)| hop.0 == **node && *seen == Verdict::Forwarding);
-        let verdict = if *answering > 0 {
-            Verdict::Forwarding
-        } else if dead == hops {
-            Verdict::Dead
-        } else if answered() {
-            Verdict::Forwarding
+    let lost = by_node.iter().filter(|(node, _)| lost.contains(**node));
+    let verdicts = lost.filter_map(|(node, hops)| Some(((*node).clone(), hops.verdict()?)));
+    let elsewhere =
+        silent.iter().filter(|(node, _)| by_node.get(node).is_some_and(|hops| hops.answering > 0));
+    Verdicts::new(verdicts.collect(), elsewhere.map(|(_, target)| next_hop(target)).collect())
+}
+
+/// The next hops of one host.
+#[derive(Debug, Default)]
+struct Hops {
+    all: usize,
+    answering: usize,
+    dead: usize,
+    /// One has answered, though it may be silent now.
+    answered: bool,
+}
+
+impl Hops {
+    fn count(&mut self, seen: Option<&Verdict>, silent: bool) {
+        let answered = seen == Some(&Verdict::Forwarding);
+        self.all += 1;
+        self.answering += usize::from(answered && !silent);
+        self.dead += usize::from(seen == Some(&Verdict::Dead));
+        self.answered |= answered;
+    }
+
+    fn verdict(&self) -> Option<Verdict> {
+        if self.answering > 0 {
+            Some(Verdict::Forwarding)
+        } else if self.dead == self.all {
+            Some(Verdict::Dead)
         } else {
-            return None;
-        };
-        lost.contains(*node).then(|| ((*node).clone(), verdict))
-    };
-    let elsewhere = |(node, _): &&NodeHop| by_node.get(node).is_some_and(|(_, answering, _)| *answering > 0);
-    let hop = |(_, target): &NodeHop| NextHop { gateway: Some(target.addr), link: target.link };
-    Verdicts::new(
-        by_node.iter().filter_map(verdict).collect(),
-        silent.iter().filter(elsewhere).map(hop).collect(),
-    )
+            // As for a single next hop: it has answered before, and its present silence proves nothing.
+            self.answered.then_some(Verdict::Forwarding)
+        }
+    }
+}
+
+fn next_hop(target: &Target) -> NextHop {
+    NextHop { gateway: Some(target.addr), link: target.link }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Fixtures of the tests of this module.
+//! Fixtures of the tests of this module, and of the engine.
 
 use std::{net::Ipv6Addr, sync::LazyLock};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The defaults.
-pub(super) const SETTINGS: RouteSettings = RouteSettings {
+pub(crate) const SETTINGS: RouteSettings = RouteSettings {
     metric: 512,
     unreachable_metric: 4_000_000_000,
     table: 254,
@@ -65,7 +65,7 @@ pub(super) fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
 }
 
 /// The pool "main".
-pub(super) fn pool() -> Pool {
+pub(crate) fn pool() -> Pool {
     Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap()
 }
 

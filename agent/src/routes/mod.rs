@@ -13,7 +13,7 @@ mod decide;
 mod desired;
 mod failures;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod imported;
 mod imports;
 mod known;

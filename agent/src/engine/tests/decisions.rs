@@ -133,7 +133,7 @@ impl Bed {
     }
 
     fn keep_busy(&mut self, left: u8) {
-        let (now, damping) = (Instant::now(), &mut self.engine.memory.damping);
+        let (now, damping) = (Instant::now(), &mut self.engine.planner.memory_mut().damping);
         let refused = |destination| RouteKey { table: 254, destination, metric: 4_000_000_000 };
         for destination in [random_states::prefix(1), pool().prefix] {
             damping.undone(refused(destination), true, None, now);
@@ -162,7 +162,7 @@ impl Bed {
         round.happened.iter().for_each(|what| self.happens(what));
         tokio::time::advance(round.after).await;
         // As its events would have it.
-        self.engine.stale = Stale::ALL;
+        self.engine.state.all_is_stale();
         let run = self.engine.dry_run().await.unwrap();
         let (decided, preview) = (self.decisions(&run), run.preview());
         let unlimited = |planned: &Planned| {

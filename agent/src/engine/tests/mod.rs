@@ -6,17 +6,23 @@ mod schedules;
 use std::{sync::Arc, time::Duration};
 
 use sextant_daemon::{LogFormat, systemd::Watchdog};
-use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, PeerClaim, Pool, Prefix, Revision};
+use sextant_proto::{
+    Claim, Control, Epoch, Incarnation, NodeState, Peer, PeerClaim, Prefix, Revision, Verdict,
+};
 use tokio::sync::watch;
 
 use super::*;
 use crate::{
     cluster::{Snapshot, View},
     kernel::{
-        Change, Route, RouteKey, RouteTarget,
+        Change, Event, Route, RouteKey, RouteProtocol, RouteTarget,
         fake::{FakeKernel, Write},
     },
-    settings::{BridgeSettings, Direct, Role, RouteSettings, Topology},
+    routes::{
+        fixture::{SETTINGS, pool},
+        random_states::prefix,
+    },
+    settings::{BridgeSettings, Role, RouteSettings},
     state::StateDir,
 };
 
@@ -31,14 +37,6 @@ struct Fixture {
     incarnation: Incarnation,
     control: Control,
     dir: Arc<tempfile::TempDir>,
-}
-
-fn prefix(n: u8) -> Prefix {
-    format!("2001:db8:8000:{n:x}::/64").parse().unwrap()
-}
-
-fn pool() -> Pool {
-    Pool::new("main".parse().unwrap(), "2001:db8:8000::/40".parse().unwrap(), 64, 64).unwrap()
 }
 
 fn peer(n: u8) -> Peer {
@@ -70,16 +68,7 @@ fn settings() -> Settings {
         uplinks: vec!["eth0".into()],
         next_hop: crate::settings::NextHopKind::Global,
         bridge: BridgeSettings { name: "docker0".into(), create: true },
-        routes: RouteSettings {
-            metric: 512,
-            unreachable_metric: 4_000_000_000,
-            table: 254,
-            resync_secs: 60,
-            balance: false,
-            direct: Direct::OnLink,
-            topology: Topology::Switched,
-            mark: None,
-        },
+        routes: SETTINGS,
         bgp: None,
     }
 }

@@ -1,0 +1,68 @@
+//! Whether this host is announced to peers, with which uplinks, and the problems that prevent it. Pure.
+
+use sextant_proto::Uplink;
+
+use super::Announcement;
+use crate::{
+    cluster::Input,
+    host::{self, Setup},
+    problems::Finding,
+    settings::{NextHopKind, Role, Settings},
+    uplinks::{self, LocalUplink},
+};
+
+/// The announcement to peers, and the problems of the host: `findings` are those of its uplinks.
+pub(super) fn announcement(
+    settings: &Settings,
+    uplinks: &[LocalUplink],
+    mut findings: Vec<Finding>,
+    input: &Input,
+    setup: Setup,
+) -> (Option<Announcement>, Vec<Finding>) {
+    if settings.role == Role::Router {
+        findings.extend(router_problem(input, setup));
+        return (None, findings);
+    }
+    let uplinks = announced(uplinks, settings.next_hop);
+    let unreachable = uplinks.iter().all(|uplink| uplink.addresses.is_empty());
+    if unreachable {
+        findings.iter_mut().for_each(|finding| finding.unready = true);
+    }
+    let claim = match (&input.claim, setup) {
+        (Some(claim), Setup::Ready) => claim,
+        (None, Setup::Ready) => {
+            findings.push(host::no_claim());
+            return (None, findings);
+        }
+        (_, Setup::Waiting(why)) => {
+            findings.push(why);
+            return (None, findings);
+        }
+    };
+    let announcement = Announcement { uplinks, container_prefix: claim.container_prefix() };
+    ((!unreachable).then_some(announcement), findings)
+}
+
+/// The uplinks that are announced. Peers stop using an uplink at once that is not. If none works, all of them are announced.
+fn announced(uplinks: &[LocalUplink], next_hop: NextHopKind) -> Vec<Uplink> {
+    let any = uplinks.iter().any(is_usable);
+    let announced = uplinks.iter().filter(|local| !any || is_usable(local));
+    announced.map(|local| uplinks::announced(local, next_hop)).collect()
+}
+
+fn is_usable(local: &LocalUplink) -> bool {
+    local.works && !local.uplink.addresses.is_empty()
+}
+
+/// A router is set up once it forwards and has received the hosts.
+fn router_problem(input: &Input, setup: Setup) -> Option<Finding> {
+    match setup {
+        Setup::Waiting(why) => Some(why),
+        Setup::Ready if input.view.incarnation().is_none() => Some(Finding::unready(
+            "no-controller",
+            "no controller has answered yet",
+            "check --controller, and that sextant-controller runs there",
+        )),
+        Setup::Ready => None,
+    }
+}

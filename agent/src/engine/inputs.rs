@@ -1,0 +1,87 @@
+//! The other tasks' channels that decide which routes this host should have.
+
+use std::sync::Arc;
+
+use sextant_proto::NodeName;
+use tokio::sync::watch;
+
+use crate::{
+    cluster::{Input, Verdict, Verdicts},
+    routes::Imports,
+};
+
+/// The session has ended: there is nothing more to learn, and nothing to change.
+#[derive(Debug)]
+pub(super) struct SessionEnded;
+
+/// The channels.
+pub(super) struct Inputs {
+    input: watch::Receiver<Input>,
+    verdicts: watch::Receiver<Arc<Verdicts>>,
+    imports: watch::Receiver<Arc<Imports>>,
+}
+
+/// The latest value of each channel.
+#[derive(Debug, Clone)]
+pub(super) struct Latest {
+    pub(super) input: Input,
+    pub(super) verdicts: Arc<Verdicts>,
+    pub(super) imports: Arc<Imports>,
+}
+
+impl Inputs {
+    /// Without routes that routers announce.
+    pub(super) fn new(input: watch::Receiver<Input>, verdicts: watch::Receiver<Arc<Verdicts>>) -> Self {
+        Self { input, verdicts, imports: watch::channel(Arc::default()).1 }
+    }
+
+    /// Receives the routes that routers announce from here.
+    pub(super) fn import_from(&mut self, imports: watch::Receiver<Arc<Imports>>) {
+        self.imports = imports;
+    }
+
+    /// Waits until a value has changed since [`Self::take`]. Cancel safe. Only the session's end is an end: there may be no
+    /// sender of verdicts or imports.
+    pub(super) async fn changed(&mut self) -> Result<(), SessionEnded> {
+        tokio::select! {
+            changed = self.input.changed() => changed.map_err(|_| SessionEnded),
+            Ok(()) = self.verdicts.changed() => Ok(()),
+            Ok(()) = self.imports.changed() => Ok(()),
+        }
+    }
+
+    /// The latest values, which count as received.
+    pub(super) fn take(&mut self) -> Latest {
+        Latest {
+            input: self.input.borrow_and_update().clone(),
+            verdicts: self.verdicts.borrow_and_update().clone(),
+            imports: self.imports.borrow_and_update().clone(),
+        }
+    }
+
+    /// The latest values, for a look.
+    pub(super) fn peek(&self) -> Latest {
+        Latest {
+            input: self.input.borrow().clone(),
+            verdicts: self.verdicts.borrow().clone(),
+            imports: self.imports.borrow().clone(),
+        }
+    }
+}
+
+impl Latest {
+    /// Whether an operator has paused all changes.
+    pub(super) fn is_paused(&self) -> bool {
+        self.input.view.control().paused
+    }
+
+    /// The verdicts that still count: those on nodes without a session.
+    pub(super) fn verdicts_on_lost_agents(&self) -> Vec<sextant_proto::Verdict> {
+        self.verdicts.iter().filter_map(|(node, _)| self.verdict_on(node)).collect()
+    }
+
+    fn verdict_on(&self, node: &NodeName) -> Option<sextant_proto::Verdict> {
+        let verdict = self.verdicts.on(self.input.view.peer(node)?)?;
+        Some(sextant_proto::Verdict { node: node.clone(), forwarding: verdict == Verdict::Forwarding })
+    }
+}

@@ -1,0 +1,152 @@
+//! Computes the desired routes and the plan, with the memory of earlier passes. It knows the kernel's routes only as an argument.
+
+use std::sync::Arc;
+
+use sextant_proto::FailedRoute;
+use tokio::time::Instant;
+
+use super::{basis::Basis, brake_file::BrakeFile, outcome::Outcome};
+use crate::{
+    kernel::{RouteKey, RouteProtocol},
+    log_limiter::{Line, LogLimiter},
+    routes::{self, Actual, Desired, Imports, Memory, Plan},
+    settings::Settings,
+    state::StateDir,
+    uplinks::LocalUplink,
+};
+
+/// The desired routes with their basis, and the memory of earlier passes.
+pub(super) struct Planner {
+    settings: Arc<Settings>,
+    basis: Basis,
+    memory: Memory,
+    brake_file: BrakeFile,
+    log: LogLimiter,
+}
+
+impl Planner {
+    /// Nothing is desired yet.
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            settings,
+            basis: Basis::default(),
+            memory: Memory::new(Instant::now()),
+            brake_file: BrakeFile::default(),
+            log: LogLimiter::default(),
+        }
+    }
+
+    /// Continues with the brake in the state directory, and saves it there.
+    pub(super) fn keep_brake_in(&mut self, state: Arc<StateDir>) {
+        (self.brake_file, self.memory.brake) = BrakeFile::open(state, Instant::now());
+    }
+
+    pub(super) fn desired(&self) -> &Desired {
+        self.memory.wanted.desired()
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// The routes of routers that are the basis of the desired routes.
+    pub(super) fn imports(&self) -> &Imports {
+        &self.basis.imports
+    }
+
+    pub(super) fn uplinks(&self) -> &[LocalUplink] {
+        &self.basis.uplinks
+    }
+
+    /// When a change that is held back is due by itself.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.memory.next_due(Instant::now())
+    }
+
+    /// Computes the desired routes again if their basis has changed.
+    pub(super) fn want(&mut self, basis: Basis) {
+        if basis.is(&self.basis) {
+            return;
+        }
+        if basis.uplinks != self.basis.uplinks {
+            self.uplinks_changed(&basis.uplinks);
+        }
+        let desired = routes::desired(&basis.known(&self.settings));
+        if desired.unresolved > 0 {
+            let unresolved = desired.unresolved;
+            tracing::debug!(unresolved, "routes that routers announce have next hops on none of the uplinks");
+        }
+        self.memory.wanted.want(desired);
+        self.basis = basis;
+    }
+
+    /// The changes from the actual to the desired routes.
+    pub(super) fn plan(&mut self, actual: &Actual) -> Plan {
+        let (desired, now) = (self.desired().clone(), Instant::now());
+        let plan = self.memory.plan(&self.basis.known(&self.settings), &desired, actual, now);
+        self.brake_file.keep(&self.memory.brake, now);
+        plan
+    }
+
+    /// The kernel has made changes of the plan, or refused them.
+    pub(super) fn note_outcome(&mut self, outcome: &Outcome) {
+        let (done, refused, now) = (&outcome.done, &outcome.refused, Instant::now());
+        for change in done {
+            tracing::debug!(?change, "route");
+            self.memory.failures.forget(&change.route().key);
+        }
+        for (change, errno) in refused {
+            self.memory.failures.note(change, errno.clone(), now);
+        }
+        if let Some(withheld) = self.log.admit(Line::Changes, now) {
+            let changes = done.len() + refused.len();
+            tracing::info!(changes, failed = refused.len(), withheld, "routes changed");
+        }
+    }
+
+    /// The plan is carried out.
+    pub(super) fn forget_gone(&mut self, actual: &Actual) {
+        self.memory.wanted.forget_gone(actual);
+    }
+
+    /// The routes that another process changes again and again.
+    pub(super) fn flapping(&mut self) -> Vec<FailedRoute> {
+        self.memory.damping.routes(Instant::now())
+    }
+}
+
+/// What the kernel's events change.
+impl Planner {
+    fn uplinks_changed(&mut self, uplinks: &[LocalUplink]) {
+        if let Some(withheld) = self.log.admit(Line::Uplinks, Instant::now()) {
+            tracing::info!(withheld, uplinks = ?uplinks, "uplinks changed");
+        }
+        self.memory.failures.forget_all();
+    }
+
+    /// A link has changed. Changes that failed for want of it are worth another try; the kernel drops the routes that it
+    /// carries, and no other process does.
+    pub(super) fn link_changed(&mut self, carries_routes: bool) {
+        if carries_routes {
+            self.memory.damping.forget_all();
+        }
+        self.memory.failures.forget_all();
+    }
+
+    /// Another process has changed or deleted the route at `key`, by a route of the protocol `by` if it was replaced.
+    pub(super) fn undone(&mut self, key: RouteKey, by: Option<RouteProtocol>) {
+        let unreachable = self.memory.wanted.refuses(&key);
+        if let Some(news) = self.memory.damping.undone(key, unreachable, by, Instant::now()) {
+            tracing::warn!(
+                destination = %news.key.destination, by = news.by, times = news.times,
+                "route repeatedly changed by another process; backing off, except for unreachable routes; find and stop \
+                 that process"
+            );
+        }
+    }
+}

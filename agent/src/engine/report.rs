@@ -1,0 +1,46 @@
+//! The result of a pass, for the session and the BGP speaker.
+
+use sextant_proto::{Conflict, Epoch, FailedRoute, Incarnation, Prefix, Revision, Uplink, Verdict};
+
+/// What peers need to know of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Its interfaces towards them.
+    pub uplinks: Vec<Uplink>,
+    /// What of its host prefix is on its bridge.
+    pub container_prefix: Prefix,
+}
+
+/// The result of the last pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The claim that the host is set up for.
+    pub holding: Option<Epoch>,
+    /// The revision of the view that is in the kernel, except for failed and held routes.
+    pub applied: Option<(Incarnation, Revision)>,
+    /// Routes that the kernel refused.
+    pub failed: Vec<FailedRoute>,
+    /// Routes that another process changes again and again.
+    pub flapping: Vec<FailedRoute>,
+    /// Others' routes for the same destinations.
+    pub conflicts: Vec<Conflict>,
+    /// Verdicts on hosts without agents.
+    pub verdicts: Vec<Verdict>,
+    /// The host is set up, or the router is.
+    pub set_up: bool,
+    /// Set once the host is set up: peers may route to it. A router has none.
+    pub announcement: Option<Announcement>,
+    /// The routes to peers are removed, because this host is drained.
+    pub withdrawn: bool,
+    /// The number of routes to absent peers that the brake keeps until a resume.
+    pub held: u32,
+    /// No change is made until a resume.
+    pub paused: bool,
+}
+
+impl Report {
+    /// Whether no route is refused, held, or changed by another process.
+    pub(super) fn all_routes_stand(&self) -> bool {
+        self.failed.is_empty() && self.flapping.is_empty() && self.held == 0
+    }
+}
