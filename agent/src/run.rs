@@ -200,7 +200,7 @@ fn no_routes_yet(bgp: Option<&BgpSettings>) -> Imports {
 
 /// A machine that holds a prefix cannot become a router: its peers would continue to route the prefix to it.
 fn check_role(role: Role, node: &NodeName, state: &StateDir) -> anyhow::Result<()> {
-    match state.claim()? {
+    match state.claims()?.first() {
         Some(claim) if role == Role::Router => anyhow::bail!(
             "--role router: this machine still holds {} as a host. Drain it (`sextant node drain {node}`), forget it \
              (`sextant node forget {node}`), undo its changes to this host (`sextant-agent cleanup`), then give the router \
@@ -253,7 +253,11 @@ async fn publish_readiness(
 fn status(report: &Report, ready: &Result<(), String>) -> String {
     let mut text = match (&report.announcement, ready) {
         (_, Err(problems)) => format!("waiting: {}", problems.replace('\n', "; ")),
-        (Some(announcement), Ok(())) => format!("set up; containers have {}", announcement.container_prefix),
+        (Some(announcement), Ok(())) => {
+            let prefixes = announcement.claims.iter().flat_map(|claim| &claim.container_prefixes);
+            let prefixes: Vec<_> = prefixes.map(ToString::to_string).collect();
+            format!("set up; containers have {}", prefixes.join(", "))
+        }
         (None, Ok(())) => "set up; routing to the hosts".into(),
     };
     if !report.failed.is_empty() {

@@ -109,11 +109,11 @@ impl Speaker {
     /// An [`ExportError`].
     pub async fn run(mut self) -> Result<(), ExportError> {
         let before = self.state.exported()?;
-        let mut remembered = before.as_ref().and_then(|before| before.announced);
-        let Some(first) = self.wait_until_set_up(remembered).await else { return Ok(()) };
+        let mut remembered = before.as_ref().map(Exported::prefixes).unwrap_or_default();
+        let Some(first) = self.wait_until_set_up(&remembered).await else { return Ok(()) };
         let boot = boot_id();
         let restart = Restart {
-            restarted: remembered.is_some(),
+            restarted: !remembered.is_empty(),
             // The engine has just found or made all of the host's own routes.
             preserved: before.is_some_and(|before| before.boot_id == boot && !boot.is_empty()),
         };
@@ -137,7 +137,7 @@ impl Speaker {
                 error = ended(&mut bfd) => return Err(error.into()),
                 Some(ended) = tasks.join_next() => match ended? {},
             }
-            let now = self.wanted(remembered);
+            let now = self.wanted(&remembered);
             wanted_tx.send_if_modified(|before| {
                 let changed = *before != now;
                 *before = now;
@@ -146,18 +146,20 @@ impl Speaker {
         }
     }
 
-    /// The first paths. The prefix that was announced before an agent's restart is announced at once, or is known to be
-    /// released; otherwise the first End-of-RIB would withdraw it. `None` if the session has ended.
-    async fn wait_until_set_up(&mut self, remembered: Option<Prefix>) -> Option<Wanted> {
+    /// The first paths. The prefixes that were announced before an agent's restart are announced at once, or are known to be
+    /// released; otherwise the first End-of-RIB would withdraw them. `None` if the session has ended.
+    async fn wait_until_set_up(&mut self, remembered: &[Prefix]) -> Option<Wanted> {
         loop {
             let wanted = self.wanted(remembered);
             let settled = {
                 let input = self.input.borrow_and_update();
                 let own = input.view.peer(&self.node).map(Peer::state);
                 let gone = matches!(own, Some(NodeState::Draining | NodeState::Drained));
-                let claimed = input.claim.as_ref().map(|claim| claim.prefix);
-                let announced = claimed.is_some_and(|prefix| wanted.paths.contains_key(&prefix));
-                announced || gone || (own.is_some() && (remembered.is_none() || remembered != claimed))
+                let claimed: Vec<_> = input.claims.iter().map(|claim| claim.prefix).collect();
+                let was_announced = |prefix: &Prefix| remembered.contains(prefix);
+                let announced = |prefix: &Prefix| wanted.paths.contains_key(prefix);
+                let complete = claimed.iter().filter(|prefix| was_announced(prefix)).all(announced);
+                gone || (complete && (own.is_some() || claimed.iter().any(announced)))
             };
             if settled && self.report.borrow_and_update().set_up {
                 return Some(wanted);
@@ -169,12 +171,12 @@ impl Speaker {
         }
     }
 
-    fn wanted(&mut self, remembered: Option<Prefix>) -> Wanted {
+    fn wanted(&mut self, remembered: &[Prefix]) -> Wanted {
         let input = self.input.borrow_and_update().clone();
         let verdicts = self.verdicts.borrow_and_update().clone();
         let cluster = Cluster {
             node: &self.node,
-            claims: input.claims(),
+            claims: &input.claims,
             view: &input.view,
             verdicts: &verdicts,
             withdrawn: input.withdrawn,
@@ -243,14 +245,12 @@ impl Speaker {
         &self,
         wanted: &watch::Receiver<Wanted>,
         boot: &str,
-        remembered: &mut Option<Prefix>,
+        remembered: &mut Vec<Prefix>,
     ) -> Result<(), StateError> {
-        let claim = self.input.borrow().claim.as_ref().map(|claim| claim.prefix);
-        let announced =
-            claim.filter(|prefix| wanted.borrow().paths.get(prefix).is_some_and(|path| !path.leaving));
-        let exported = Exported { boot_id: boot.to_owned(), announced };
-        *remembered = announced;
-        self.state.keep_exported(&exported)
+        let claimed: Vec<_> = self.input.borrow().claims.iter().map(|claim| claim.prefix).collect();
+        let announced = |prefix: &Prefix| wanted.borrow().paths.get(prefix).is_some_and(|path| !path.leaving);
+        *remembered = claimed.into_iter().filter(announced).collect();
+        self.state.keep_exported(&Exported::new(boot, remembered))
     }
 }
 

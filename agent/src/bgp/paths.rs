@@ -44,8 +44,8 @@ pub struct Cluster<'a> {
     pub verdicts: &'a Verdicts,
     /// The peers have withdrawn, or this node is drained.
     pub withdrawn: bool,
-    /// The prefix that the previous run of the agent announced last.
-    pub remembered: Option<Prefix>,
+    /// The prefixes that the previous run of the agent announced last.
+    pub remembered: &'a [Prefix],
 }
 
 /// The paths to announce.
@@ -59,7 +59,7 @@ fn own(cluster: &Cluster<'_>, claim: &Claim) -> Option<Path> {
     let path = |leaving| Some(Path { next_hop: None, leaving });
     if cluster.view.incarnation().is_none() {
         // No controller has answered yet.
-        return path(false).filter(|_| cluster.remembered == Some(claim.prefix));
+        return path(false).filter(|_| cluster.remembered.contains(&claim.prefix));
     }
     match own_state(cluster.node, claim, cluster.view).filter(|_| !cluster.withdrawn)? {
         NodeState::Draining => path(true),
@@ -147,7 +147,7 @@ mod tests {
         view
     }
 
-    fn text(announce: Announce, view: &View, withdrawn: bool, remembered: Option<Prefix>) -> Vec<String> {
+    fn text(announce: Announce, view: &View, withdrawn: bool, remembered: &[Prefix]) -> Vec<String> {
         let (node, claim) = ("h1".parse().unwrap(), claim());
         let verdicts = Verdicts::from([("h3".parse().unwrap(), Verdict::Dead)]);
         let cluster =
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_own_prefix_from_ready_to_drained() {
-        let of = |state, withdrawn| text(Announce::Own, &view(vec![peer(1, state)]), withdrawn, None);
+        let of = |state, withdrawn| text(Announce::Own, &view(vec![peer(1, state)]), withdrawn, &[]);
         assert!(of(NodeState::Joining, false).is_empty());
         assert_eq!(of(NodeState::Ready, false), ["2001:db8:8000:1::/64 via us"]);
         assert_eq!(of(NodeState::Draining, false), ["2001:db8:8000:1::/64 via us, leaving"]);
@@ -174,7 +174,7 @@ mod tests {
         let lost = |n| Peer { session: false, ..peer(n, NodeState::Ready) };
         let peers = vec![peer(1, NodeState::Ready), lost(2), lost(3), peer(4, NodeState::Draining)];
         assert_eq!(
-            text(Announce::All, &view(peers), false, None),
+            text(Announce::All, &view(peers), false, &[]),
             ["2001:db8:8000:1::/64 via us", "2001:db8:8000:2::/64 via 2001:db8::2"]
         );
     }
@@ -182,11 +182,8 @@ mod tests {
     #[test]
     fn i5_without_a_controller_what_was_announced_stays_so() {
         let nothing = View::default();
-        assert!(text(Announce::Own, &nothing, false, None).is_empty());
-        assert_eq!(
-            text(Announce::Own, &nothing, false, Some(claim().prefix)),
-            ["2001:db8:8000:1::/64 via us"]
-        );
+        assert!(text(Announce::Own, &nothing, false, &[]).is_empty());
+        assert_eq!(text(Announce::Own, &nothing, false, &[claim().prefix]), ["2001:db8:8000:1::/64 via us"]);
     }
 
     fn some_paths() -> impl Strategy<Value = Paths> {

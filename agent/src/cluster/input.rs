@@ -9,8 +9,8 @@ use super::View;
 /// What the session knows.
 #[derive(Debug, Clone, Default)]
 pub struct Input {
-    /// What this node holds.
-    pub claim: Option<Claim>,
+    /// What this node holds: at most one claim per pool, the primary one first.
+    pub claims: Vec<Claim>,
     /// What is known of the cluster.
     pub view: Arc<View>,
     /// This node is drained, or its peers have withdrawn: it routes to nobody.
@@ -20,13 +20,8 @@ pub struct Input {
 }
 
 impl Input {
-    /// This node's claims: one at most, until a node can have one in each pool.
-    pub fn claims(&self) -> &[Claim] {
-        self.claim.as_slice()
-    }
-
     /// The prefixes on the container bridge, one for each claim.
     pub fn container_prefixes(&self) -> impl Iterator<Item = Prefix> {
-        self.claims().iter().map(Claim::container_prefix)
+        self.claims.iter().map(Claim::container_prefix)
     }
 }

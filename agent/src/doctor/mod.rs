@@ -59,15 +59,15 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
         let routes = kernel.routes(Scope::Table(host.table)).await?;
         host.uplinks = default_uplinks(&routes, &facts.links).unwrap_or_default();
     }
-    let (ledger, claim) =
-        match (StateDir::peek_ledger(&host.state_dir), StateDir::peek_claim(&host.state_dir)) {
-            (Ok(ledger), Ok(claim)) => (ledger, claim),
+    let (ledger, claims) =
+        match (StateDir::peek_ledger(&host.state_dir), StateDir::peek_claims(&host.state_dir)) {
+            (Ok(ledger), Ok(claims)) => (ledger, claims),
             (Err(error), _) | (_, Err(error)) => return Ok(vec![unreadable(&error)]),
         };
-    let mut found = findings::of_settings(&host, claim.as_ref(), &facts);
+    let mut found = findings::of_settings(&host, &claims, &facts);
     // Without a claim an address cannot be judged: the agent may not have started yet.
-    if claim.is_some() {
-        let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, claim.as_ref()));
+    if !claims.is_empty() {
+        let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, &claims));
         found.extend(findings::of_undo(&undo.steps));
     }
     let contradiction = findings::check_bridge(&host).err().map(|error| error.to_string());

@@ -1,8 +1,8 @@
 //! Whether this host is announced to peers, with which uplinks, and the problems that prevent it. Pure.
 
-use sextant_proto::Uplink;
+use sextant_proto::{Claim, Uplink};
 
-use super::Announcement;
+use super::{AnnouncedClaim, Announcement};
 use crate::{
     cluster::Input,
     host::{self, Setup},
@@ -28,18 +28,19 @@ pub(super) fn announcement(
     if unreachable {
         findings.iter_mut().for_each(|finding| finding.unready = true);
     }
-    let claim = match (&input.claim, setup) {
-        (Some(claim), Setup::Ready) => claim,
-        (None, Setup::Ready) => {
-            findings.push(host::no_claim());
-            return (None, findings);
-        }
-        (_, Setup::Waiting(why)) => {
-            findings.push(why);
-            return (None, findings);
-        }
+    let missing = match setup {
+        Setup::Waiting(why) => Some(why),
+        Setup::Ready => input.claims.is_empty().then(host::no_claim),
     };
-    let announcement = Announcement { uplinks, container_prefix: claim.container_prefix() };
+    if let Some(missing) = missing {
+        findings.push(missing);
+        return (None, findings);
+    }
+    let announced = |claim: &Claim| AnnouncedClaim {
+        epoch: claim.epoch,
+        container_prefixes: vec![claim.container_prefix()],
+    };
+    let announcement = Announcement { uplinks, claims: input.claims.iter().map(announced).collect() };
     ((!unreachable).then_some(announcement), findings)
 }
 

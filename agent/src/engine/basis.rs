@@ -28,7 +28,7 @@ impl Basis {
     pub(super) fn new(latest: &Latest, uplinks: Vec<LocalUplink>) -> Self {
         let input = &latest.input;
         Self {
-            claims: input.claims().to_vec(),
+            claims: input.claims.clone(),
             view: input.view.clone(),
             withdrawn: input.withdrawn,
             controllers: input.controllers.clone(),

@@ -53,7 +53,7 @@ pub use meters::Meters;
 use planner::Planner;
 pub use preview::{Pending, Preview};
 use publisher::Publisher;
-pub use report::{Announcement, Report};
+pub use report::{AnnouncedClaim, Announcement, Report};
 use resync::Resync;
 pub(crate) use text::leads;
 use timing::Timing;

@@ -65,7 +65,7 @@ impl Engine {
         latest: &Latest,
         links: Option<(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
-        let setup = self.host.ensure(latest.input.claim.as_ref(), links.as_ref()).await?;
+        let setup = self.host.ensure(&latest.input.claims, links.as_ref()).await?;
         if let Setup::Waiting(why) = &setup {
             tracing::debug!(what = why.what, saw = why.saw, "host not set up yet");
             self.retry_at = Some(Instant::now() + RETRY * 5);
@@ -85,7 +85,7 @@ impl Engine {
         let flapping = self.planner.flapping();
         let memory = self.planner.memory();
         let report = Report {
-            holding: input.claim.as_ref().map(|claim| claim.epoch),
+            holding: input.claims.iter().map(|claim| claim.epoch).collect(),
             applied: input.view.incarnation().map(|incarnation| (incarnation, input.view.revision())),
             failed: memory.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
             flapping,

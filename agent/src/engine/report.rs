@@ -7,15 +7,24 @@ use sextant_proto::{Conflict, Epoch, FailedRoute, Incarnation, Prefix, Revision,
 pub struct Announcement {
     /// Its interfaces towards them.
     pub uplinks: Vec<Uplink>,
-    /// What of its host prefix is on its bridge.
-    pub container_prefix: Prefix,
+    /// The claims that it is set up for, the primary one first.
+    pub claims: Vec<AnnouncedClaim>,
+}
+
+/// A claim that this host is set up for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnouncedClaim {
+    /// Since when it is held.
+    pub epoch: Epoch,
+    /// What of its host prefix containers have.
+    pub container_prefixes: Vec<Prefix>,
 }
 
 /// The result of the last pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The claim that the host is set up for.
-    pub holding: Option<Epoch>,
+    /// The claims that the host holds.
+    pub holding: Vec<Epoch>,
     /// The revision of the view that is in the kernel, except for failed and held routes.
     pub applied: Option<(Incarnation, Revision)>,
     /// Routes that the kernel refused.

@@ -21,13 +21,13 @@ pub struct Facts {
     pub rules: Vec<Rule>,
 }
 
-/// The settings that have no effect, or cannot work, on this host and with this claim.
-pub fn of_settings(settings: &HostSettings, claim: Option<&Claim>, facts: &Facts) -> Vec<Finding> {
-    let host_len = claim.and_then(|claim| host_len(settings, claim));
-    let pool = claim.and_then(|claim| pool(settings, claim));
-    let bridge = (settings.role == Role::Host).then_some(claim).flatten();
-    let elsewhere = bridge.into_iter().flat_map(|claim| prefix_elsewhere(settings, claim, facts));
-    host_len.into_iter().chain(pool).chain(table(settings.table, &facts.rules)).chain(elsewhere).collect()
+/// The settings that have no effect, or cannot work, on this host and with these claims.
+pub fn of_settings(settings: &HostSettings, claims: &[Claim], facts: &Facts) -> Vec<Finding> {
+    let host_len = claims.first().and_then(|claim| host_len(settings, claim));
+    let pools = claims.iter().filter_map(|claim| pool(settings, claim, claims.len()));
+    let bridge = claims.iter().filter(|_| settings.role == Role::Host);
+    let elsewhere = bridge.flat_map(|claim| prefix_elsewhere(settings, claim, facts));
+    host_len.into_iter().chain(pools).chain(table(settings.table, &facts.rules)).chain(elsewhere).collect()
 }
 
 fn host_len(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
@@ -45,18 +45,29 @@ fn host_len(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
     })
 }
 
-fn pool(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
-    let (wanted, held) = (settings.pool.as_ref()?, &claim.pool.name);
-    (wanted != held.as_str()).then(|| {
-        Finding::new(
+/// A held claim in a pool that the settings do not name: it is kept, since containers may have addresses of it.
+fn pool(settings: &HostSettings, claim: &Claim, held: usize) -> Option<Finding> {
+    let (wanted, pool, node) = (&settings.pools, &claim.pool.name, &settings.node);
+    if wanted.is_empty() || wanted.iter().any(|wanted| wanted == pool.as_str()) {
+        return None;
+    }
+    Some(match &wanted[..] {
+        [only] if held == 1 => Finding::new(
             "pool",
-            format!("--pool {wanted} has no effect: this node holds {} of pool {held}", claim.prefix),
+            format!("--pool {only} has no effect: this node holds {} of pool {pool}", claim.prefix),
             format!(
-                "set pool = \"{held}\" in agent.toml (--pool), or let the node claim again: `sextant node drain {node}`, stop \
-                 the agent, `sextant node forget {node}`, start it",
-                node = settings.node
+                "set pool = \"{pool}\" in agent.toml (--pool), or let the node claim again: `sextant node drain {node}`, stop \
+                 the agent, `sextant node forget {node}`, start it"
             ),
-        )
+        ),
+        _ => Finding::new(
+            "pool",
+            format!("--pool does not name pool {pool}, and this node still holds {} of it", claim.prefix),
+            format!(
+                "name {pool} in agent.toml (pool = [...], --pool) to keep the prefix; or end the claim, which takes the prefix \
+                 from its containers: `sextant node forget {node} --pool {pool} --force`"
+            ),
+        ),
     })
 }
 
@@ -178,7 +189,7 @@ mod tests {
         HostSettings {
             node: "h1".into(),
             role: Role::Host,
-            pool: None,
+            pools: vec![],
             host_len: None,
             state_dir: "/state".into(),
             uplinks: vec!["eth0".into()],
@@ -215,24 +226,38 @@ mod tests {
     }
 
     fn found(settings: &HostSettings, facts: &Facts) -> Vec<(&'static str, String)> {
-        let found = of_settings(settings, Some(&claim()), facts);
+        let found = of_settings(settings, &[claim()], facts);
         found.into_iter().map(|it| (it.what, it.saw)).collect()
     }
 
     #[test]
     fn a_host_that_matches_the_settings_has_no_findings() {
-        let as_held = HostSettings { pool: Some("main".into()), host_len: Some(64), ..settings() };
+        let as_held = HostSettings { pools: vec!["main".into()], host_len: Some(64), ..settings() };
         assert_eq!((found(&settings(), &facts()), found(&as_held, &facts())), (vec![], vec![]));
     }
 
     #[test]
     fn settings_that_the_claim_contradicts_are_reported_with_both_values() {
-        let other = HostSettings { pool: Some("nosuch".into()), host_len: Some(60), ..settings() };
+        let other = HostSettings { pools: vec!["nosuch".into()], host_len: Some(60), ..settings() };
         let found = found(&other, &facts());
         assert_eq!(found.iter().map(|it| it.0).collect::<Vec<_>>(), ["host-len", "pool"]);
         assert!(found[0].1.contains("--host-len 60") && found[0].1.contains("2001:db8:1::/64"), "{found:?}");
         assert!(found[1].1.contains("--pool nosuch") && found[1].1.contains("pool main"), "{found:?}");
-        assert!(of_settings(&other, None, &facts()).is_empty(), "there is no claim yet");
+        assert!(of_settings(&other, &[], &facts()).is_empty(), "there is no claim yet");
+    }
+
+    #[test]
+    fn a_claim_in_a_pool_that_is_no_longer_named_is_kept_and_reported() {
+        let ula = Claim { pool: Pool { name: "ula".parse().unwrap(), ..claim().pool }, ..claim() };
+        let found = |pools: &[&str]| {
+            let pools = pools.iter().map(|pool| (*pool).to_owned()).collect();
+            let found = of_settings(&HostSettings { pools, ..settings() }, &[claim(), ula.clone()], &facts());
+            found.into_iter().map(|it| (it.saw, it.fix)).collect::<Vec<_>>()
+        };
+        assert_eq!((found(&["main", "ula"]), found(&[])), (vec![], vec![]));
+        let (saw, fix) = &found(&["main"])[0];
+        assert!(saw.contains("--pool does not name pool ula"), "{saw}");
+        assert!(fix.contains("sextant node forget h1 --pool ula"), "{fix}");
     }
 
     #[test]

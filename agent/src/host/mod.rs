@@ -78,8 +78,8 @@ pub struct HostSetup {
     /// Whether to create the bridge.
     create: bool,
     ledger: Ledger,
-    /// The host is set up for this claim, and links have not changed since.
-    set_up_for: Option<Claim>,
+    /// The host is set up for these claims, and links have not changed since.
+    set_up_for: Option<Vec<Claim>>,
     /// State without kernel events is to be checked: at the start, and with each resync.
     check_due: bool,
     found: FoundProblems,
@@ -119,24 +119,24 @@ impl HostSetup {
         self.found.state.iter().chain(&self.found.settings).chain(&self.found.left)
     }
 
-    /// Sets the host up for `claim` and the settings, in the order of DESIGN I7: bridge, address, forwarding; then undoes
-    /// changes for earlier settings. `links` is the present state, if it may have changed since the last call. Without a
-    /// claim, addresses of an earlier one are removed. A router has no claim, and needs only forwarding.
+    /// Sets the host up for `claims` and the settings, in the order of DESIGN I7: bridge, addresses, forwarding; then undoes
+    /// changes for earlier settings. `links` is the present state, if it may have changed since the last call. Addresses of
+    /// claims that ended are removed. A router has no claim, and needs only forwarding.
     ///
     /// # Errors
     /// If the exchange with the kernel fails. Other errors are [`Setup::Waiting`].
     pub async fn ensure(
         &mut self,
-        claim: Option<&Claim>,
+        claims: &[Claim],
         links: Option<&(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
         let check_due = std::mem::take(&mut self.check_due);
-        let changed = links.is_some() || self.set_up_for.as_ref() != claim;
-        let mut setup = self.state_of(claim);
+        let changed = links.is_some() || self.set_up_for.as_deref() != Some(claims);
+        let mut setup = self.state_of(claims);
         if changed {
             self.set_up_for = None;
-            match self.try_ensure(claim).await {
-                Ok(()) => self.set_up_for = claim.cloned(),
+            match self.try_ensure(claims).await {
+                Ok(()) => self.set_up_for = Some(claims.to_vec()),
                 Err(SetupError::Kernel(error @ KernelError::Broken(_))) => return Err(error),
                 Err(error) => setup = Setup::Waiting(error.finding()),
             }
@@ -145,26 +145,28 @@ impl HostSetup {
             self.check_state();
         }
         if check_due || changed {
-            self.check_settings(claim).await?;
+            self.check_settings(claims).await?;
         }
         Ok(setup)
     }
 
-    async fn try_ensure(&mut self, claim: Option<&Claim>) -> Result<(), SetupError> {
-        self.undo_before_setup(claim).await?;
-        if let Some(claim) = claim {
+    async fn try_ensure(&mut self, claims: &[Claim]) -> Result<(), SetupError> {
+        self.undo_before_setup(claims).await?;
+        if !claims.is_empty() {
             let bridge = self.ensure_bridge().await?;
-            self.ensure_address(&bridge, claim.container_prefix()).await?;
+            for claim in claims {
+                self.ensure_address(&bridge, claim.container_prefix()).await?;
+            }
             self.ensure_forwarding(Some(&bridge)).await?;
         } else if self.settings.role == Role::Router {
             self.ensure_forwarding(None).await?;
         }
-        self.undo_earlier(claim).await
+        self.undo_earlier(claims).await
     }
 
-    fn state_of(&self, claim: Option<&Claim>) -> Setup {
+    fn state_of(&self, claims: &[Claim]) -> Setup {
         match self.settings.role {
-            Role::Host if claim.is_none() => Setup::Waiting(no_claim()),
+            Role::Host if claims.is_empty() => Setup::Waiting(no_claim()),
             Role::Host | Role::Router => Setup::Ready,
         }
     }

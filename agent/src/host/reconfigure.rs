@@ -13,15 +13,15 @@ use crate::kernel::KernelError;
 
 impl HostSetup {
     /// Before the setup: removes addresses of prefixes that this node no longer holds.
-    pub(super) async fn undo_before_setup(&mut self, claim: Option<&Claim>) -> Result<(), SetupError> {
-        let wanted = Wanted::by(&self.settings, claim).before_setup();
+    pub(super) async fn undo_before_setup(&mut self, claims: &[Claim]) -> Result<(), SetupError> {
+        let wanted = Wanted::by(&self.settings, claims).before_setup();
         self.undo_unwanted(&wanted).await.map(drop)
     }
 
     /// After the setup: undoes the changes that the settings no longer need. A failure does not prevent the host from
     /// forwarding; it is reported, and tried again with the next check.
-    pub(super) async fn undo_earlier(&mut self, claim: Option<&Claim>) -> Result<(), SetupError> {
-        let wanted = Wanted::by(&self.settings, claim);
+    pub(super) async fn undo_earlier(&mut self, claims: &[Claim]) -> Result<(), SetupError> {
+        let wanted = Wanted::by(&self.settings, claims);
         self.found.left = match self.undo_unwanted(&wanted).await {
             Ok(kept) => kept.iter().filter(|kept| kept.is_ours()).map(findings::of_kept).collect(),
             Err(SetupError::Kernel(error)) if !matches!(error, KernelError::Broken(_)) => {
@@ -54,13 +54,13 @@ impl HostSetup {
     }
 
     /// Checks the host and the claim against the settings.
-    pub(super) async fn check_settings(&mut self, claim: Option<&Claim>) -> Result<(), KernelError> {
+    pub(super) async fn check_settings(&mut self, claims: &[Claim]) -> Result<(), KernelError> {
         let facts = findings::Facts {
             links: self.kernel.links().await?,
             addresses: self.kernel.addresses().await?,
             rules: self.kernel.rules().await?,
         };
-        self.found.settings = findings::of_settings(&self.settings, claim, &facts);
+        self.found.settings = findings::of_settings(&self.settings, claims, &facts);
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! The changes to a host that the agent's settings and claim need. Pure.
+//! The changes to a host that the agent's settings and claims need. Pure.
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::Claim;
+use sextant_proto::{Claim, Prefix};
 
 use super::sysctls::FORWARDING;
 use crate::{
@@ -16,8 +16,8 @@ use crate::{
 pub struct Wanted {
     /// The bridge; a router has none.
     pub bridge: Option<String>,
-    /// Its address with the length of its on-link prefix, once a prefix is claimed.
-    pub address: Option<(Ipv6Addr, u8)>,
+    /// Its addresses with the length of their on-link prefixes: one for each claim.
+    pub addresses: Vec<(Ipv6Addr, u8)>,
     /// The uplinks' names.
     pub uplinks: Vec<String>,
     /// Whether the host is to forward.
@@ -27,20 +27,20 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// By the settings and the claim of an agent.
-    pub fn by(settings: &HostSettings, claim: Option<&Claim>) -> Self {
+    /// By the settings and the claims of an agent.
+    pub fn by(settings: &HostSettings, claims: &[Claim]) -> Self {
         match settings.role {
             Role::Router => Self { uplinks: settings.uplinks.clone(), forwarding: true, ..Self::default() },
             Role::Host => Self::of_host(
                 &settings.bridge,
-                claim.map(|claim| (claim.container_prefix().first_host(), claim.container_prefix().len())),
+                claims.iter().map(|claim| bridge_address(claim.container_prefix())).collect(),
                 settings.uplinks.clone(),
             ),
         }
     }
 
-    pub(super) fn of_host(bridge: &str, address: Option<(Ipv6Addr, u8)>, uplinks: Vec<String>) -> Self {
-        Self { bridge: Some(bridge.to_owned()), address, uplinks, forwarding: true, keep_earlier: false }
+    pub(super) fn of_host(bridge: &str, addresses: Vec<(Ipv6Addr, u8)>, uplinks: Vec<String>) -> Self {
+        Self { bridge: Some(bridge.to_owned()), addresses, uplinks, forwarding: true, keep_earlier: false }
     }
 
     /// The same before the setup: only addresses of prefixes that the node no longer holds are not wanted (DESIGN I3, I7).
@@ -65,7 +65,7 @@ impl Wanted {
     }
 
     pub(super) fn address(&self, recorded: &BridgeAddress) -> bool {
-        self.address == Some((recorded.addr, recorded.len))
+        self.addresses.contains(&(recorded.addr, recorded.len))
             && (self.keep_earlier || self.link(&recorded.interface))
     }
 
@@ -91,6 +91,10 @@ impl Wanted {
         let port = links.iter().find(|link| link.name == interface).and_then(|link| link.controller);
         bridge == Some(interface) || (port.is_some() && port == bridge.and_then(index))
     }
+}
+
+fn bridge_address(container_prefix: Prefix) -> (Ipv6Addr, u8) {
+    (container_prefix.first_host(), container_prefix.len())
 }
 
 /// The interface of `net/ipv6/conf/INTERFACE/accept_ra`.

@@ -25,12 +25,15 @@ pub(super) struct Reporting {
     problems: Problems,
     loops: Loops,
     attempts: Attempts,
+    /// Pools of which this node has no prefix.
+    missing: Vec<Finding>,
 }
 
 impl Reporting {
     /// To these.
     pub(super) fn new(condition: watch::Sender<Condition>, problems: Problems) -> Self {
-        Self { condition, problems, loops: Loops::default(), attempts: Attempts::default() }
+        let (loops, attempts) = (Loops::default(), Attempts::default());
+        Self { condition, problems, loops, attempts, missing: Vec::new() }
     }
 
     /// The controller has answered on the stream.
@@ -74,6 +77,12 @@ impl Reporting {
         });
     }
 
+    /// The pools of which this node has no prefix.
+    pub(super) fn set_missing(&mut self, missing: Vec<Finding>) {
+        self.missing = missing;
+        self.update_problems();
+    }
+
     /// Reports the session's problems while the connection lasts, since a loop may have ended.
     pub(super) fn update_problems(&mut self) {
         self.report_problems(None);
@@ -100,6 +109,6 @@ impl Reporting {
             }
             _ => self.loops.problem(Instant::now()),
         };
-        self.problems.report(Component::Session, found.into_iter().collect());
+        self.problems.report(Component::Session, found.into_iter().chain(self.missing.clone()).collect());
     }
 }

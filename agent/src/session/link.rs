@@ -8,18 +8,21 @@ use std::{
 use prost::Message;
 use sextant_daemon::Dial;
 use sextant_proto::{
-    Ack, Claim, Incarnation, Mark, Peer, Pool, PoolName, Revision, VERSION,
+    Ack, Claim, Epoch, Incarnation, Mark, Peer, Pool, Revision, VERSION,
     convert::{self, MessageError, required},
-    v1::{self, agent_message::Message as ToController, agent_service_client::AgentServiceClient},
+    v1::{
+        self, agent_message::Message as ToController, agent_service_client::AgentServiceClient,
+        claim_response::Outcome,
+    },
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
-use super::{Answer, Question, identity::Identity, questions};
+use super::{Answer, Question, identity::Identity, questions, wishes::Wish};
 use crate::{
     cluster::{Change, Delta, Snapshot},
-    engine::Announcement,
+    engine::{AnnouncedClaim, Announcement},
     settings::Endpoint,
 };
 
@@ -124,7 +127,11 @@ pub(super) enum Incoming {
     },
     Snapshot(Snapshot),
     Delta(Delta),
-    Fenced(String),
+    Fenced {
+        reason: String,
+        /// Of the claim that has ended; a controller of an earlier version does not tell.
+        epoch: Option<Epoch>,
+    },
     /// An operator's question with its number; none if this agent does not support it.
     Question(u64, Option<Question>),
     /// The controller has lost its store.
@@ -159,29 +166,30 @@ impl Link {
         &self.addresses
     }
 
-    pub(super) async fn claim(
-        &mut self,
-        pool: Option<&PoolName>,
-        host_len: Option<u32>,
-        held: Option<&Claim>,
-    ) -> Result<ClaimOutcome, LinkError> {
-        let request = v1::ClaimRequest {
+    /// Asks for a claim.
+    pub(super) fn claim(
+        &self,
+        wish: &Wish,
+    ) -> impl Future<Output = Result<ClaimOutcome, LinkError>> + Send + use<> {
+        let mut client = self.client.clone();
+        let mut request = tonic::Request::new(v1::ClaimRequest {
             node: self.identity.node.to_string(),
             node_id: self.identity.node_id.into(),
-            pool: pool.map(ToString::to_string).unwrap_or_default(),
-            host_len: host_len.unwrap_or(0),
-            held: held.map(Into::into),
-            beside: false,
-        };
-        let mut request = tonic::Request::new(request);
+            pool: wish.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
+            host_len: wish.host_len.unwrap_or(0),
+            held: wish.held.as_ref().map(Into::into),
+            beside: wish.beside,
+        });
         request.set_timeout(CALL_TIMEOUT);
-        let response = tokio::time::timeout(CALL_TIMEOUT, self.client.claim(request)).await;
-        let response =
-            response.map_err(|_| LinkError::Silent(CALL_TIMEOUT))?.map_err(|status| refused(&status))?;
-        match response.into_inner().outcome {
-            Some(v1::claim_response::Outcome::Granted(claim)) => Ok(ClaimOutcome::Granted(claim.try_into()?)),
-            Some(v1::claim_response::Outcome::Fenced(fenced)) => Ok(ClaimOutcome::Fenced(fenced.reason)),
-            None => Err(LinkError::Malformed("claim response without an outcome".into())),
+        async move {
+            let response = tokio::time::timeout(CALL_TIMEOUT, client.claim(request)).await;
+            let response =
+                response.map_err(|_| LinkError::Silent(CALL_TIMEOUT))?.map_err(|status| refused(&status))?;
+            match response.into_inner().outcome {
+                Some(Outcome::Granted(claim)) => Ok(ClaimOutcome::Granted(claim.try_into()?)),
+                Some(Outcome::Fenced(fenced)) => Ok(ClaimOutcome::Fenced(fenced.reason)),
+                None => Err(LinkError::Malformed("claim response without an outcome".into())),
+            }
         }
     }
 
@@ -267,7 +275,10 @@ impl SyncStream {
             }
             Some(M::SnapshotChunk(chunk)) => self.chunk(&chunk),
             Some(M::Delta(delta)) => Ok(Incoming::Delta(parse_delta(v1::Delta::decode(delta)?)?)),
-            Some(M::Fenced(fenced)) => Ok(Incoming::Fenced(fenced.reason)),
+            Some(M::Fenced(fenced)) => {
+                let epoch = fenced.epoch.and_then(|epoch| Epoch::try_from(epoch).ok());
+                Ok(Incoming::Fenced { reason: fenced.reason, epoch })
+            }
             Some(M::Question(question)) => Ok(Incoming::Question(question.id, questions::parse(&question))),
             Some(M::Keepalive(keepalive)) if keepalive.stale => Ok(Incoming::Stale),
             Some(M::Keepalive(_)) | None => Ok(Incoming::Nothing),
@@ -307,10 +318,13 @@ impl SyncStream {
 
     /// Announces the host. Waits while the connection is congested, as all that send.
     pub(super) async fn announce(&self, announcement: &Announcement) -> Result<(), LinkError> {
+        let primary = announcement.claims.first();
         let announce = v1::Announce {
             uplinks: announcement.uplinks.iter().map(Into::into).collect(),
-            container_prefix: Some(announcement.container_prefix.into()),
-            claims: Vec::new(),
+            container_prefix: primary
+                .and_then(|claim| claim.container_prefixes.first())
+                .map(|it| (*it).into()),
+            claims: announcement.claims.iter().map(announced_claim).collect(),
         };
         self.send(ToController::Announce(announce)).await
     }
@@ -344,6 +358,13 @@ impl SyncStream {
     async fn send(&self, body: ToController) -> Result<(), LinkError> {
         let sent = self.outgoing.send(message(body)).await;
         sent.map_err(|_| LinkError::StreamEnded("closed by the controller".into()))
+    }
+}
+
+fn announced_claim(claim: &AnnouncedClaim) -> v1::AnnouncedClaim {
+    v1::AnnouncedClaim {
+        epoch: Some(claim.epoch.into()),
+        container_prefixes: claim.container_prefixes.iter().map(|prefix| (*prefix).into()).collect(),
     }
 }
 

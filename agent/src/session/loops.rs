@@ -28,7 +28,7 @@ impl Transition {
     /// repeated with back-off, and changes nothing.
     pub(super) fn of(ended: &Ended, connected: bool) -> Option<Self> {
         match ended {
-            Ended::Fenced(_) => Some(Self::Fenced),
+            Ended::Fenced { .. } => Some(Self::Fenced),
             Ended::ClaimLost(_) => Some(Self::ClaimLost),
             Ended::State(_) => None,
             Ended::Link(_) if !connected => None,
@@ -87,6 +87,10 @@ impl Loops {
 mod tests {
     use super::{super::protocol::Lost, *};
 
+    fn fenced() -> Ended {
+        Ended::Fenced { reason: "x".into(), epoch: None }
+    }
+
     fn link(error: LinkError) -> Ended {
         Ended::Link(error)
     }
@@ -96,8 +100,8 @@ mod tests {
         let lost = || link(LinkError::StreamEnded("x".into()));
         let superseded = || link(LinkError::Superseded("x".into()));
         let table = [
-            (Ended::Fenced("x".into()), true, Some(Transition::Fenced)),
-            (Ended::Fenced("x".into()), false, Some(Transition::Fenced)),
+            (fenced(), true, Some(Transition::Fenced)),
+            (fenced(), false, Some(Transition::Fenced)),
             (Ended::ClaimLost(Lost::NotInStore), true, Some(Transition::ClaimLost)),
             (superseded(), true, Some(Transition::Superseded)),
             (link(LinkError::Stale), true, Some(Transition::StaleController)),
@@ -115,7 +119,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_loop_is_delayed_and_reported_while_it_lasts() {
         let mut loops = Loops::default();
-        let fenced = Ended::Fenced("x".into());
+        let fenced = fenced();
         let mut waited = Vec::new();
         for _ in 0..9 {
             let delay = loops.connection_ended(&fenced, true, Instant::now());

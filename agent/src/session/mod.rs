@@ -4,7 +4,7 @@
 //! engine as an [`Input`], and sends the engine's reports as announcements and acknowledgements. [`protocol`] decides which
 //! messages to send; [`link`] is the edge to gRPC. The task never ends: it continues without a controller (DESIGN I5).
 //!
-//! [`Session`] only connects its parts: the claim in [`held`], the view in [`picture`], the reports of the other components in
+//! [`Session`] only connects its parts: the claims in [`held`], the view in [`picture`], the reports of the other components in
 //! [`reporters`], and its own condition in [`condition`].
 
 mod attempts;
@@ -14,17 +14,19 @@ mod held;
 mod identity;
 mod link;
 mod loops;
+mod missing;
 mod picture;
 mod protocol;
 mod questions;
 mod reporters;
 mod shutdown;
 mod stream;
+mod wishes;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use sextant_daemon::SharedDial;
-use sextant_proto::{BgpNeighbour, Claim};
+use sextant_proto::{BgpNeighbour, Claim, Epoch};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -40,9 +42,11 @@ use condition::Reporting;
 use held::Held;
 use identity::Identity;
 use link::{ClaimOutcome, Link, LinkError};
+use missing::Missing;
 use picture::Picture;
 use reporters::Reporters;
 use shutdown::{ShutdownRequest, shutdown_notice};
+use wishes::{Wish, wishes};
 
 pub use condition::Condition;
 pub(crate) use questions::{Answer, Answers, Question};
@@ -73,6 +77,7 @@ pub struct Session {
     dial: SharedDial,
     identity: Identity,
     held: Held,
+    missing: Missing,
     picture: Picture,
     reporters: Reporters,
     reporting: Reporting,
@@ -85,8 +90,12 @@ pub struct Session {
 enum Ended {
     #[error(transparent)]
     Link(#[from] LinkError),
-    #[error("fenced: {0}")]
-    Fenced(String),
+    #[error("fenced: {reason}")]
+    Fenced {
+        reason: String,
+        /// Of the claim that has ended; a controller of an earlier version does not tell.
+        epoch: Option<Epoch>,
+    },
     #[error("claim ended: {0}")]
     ClaimLost(protocol::Lost),
     #[error(transparent)]
@@ -98,7 +107,7 @@ impl Ended {
     fn kind(&self) -> &'static str {
         match self {
             Self::Link(_) => "link",
-            Self::Fenced(_) => "fenced",
+            Self::Fenced { .. } => "fenced",
             Self::ClaimLost(_) => "claim lost",
             Self::State(_) => "state directory",
         }
@@ -106,7 +115,7 @@ impl Ended {
 
     /// Whether a controller refused the claim.
     fn is_fenced(&self) -> bool {
-        matches!(self, Self::Fenced(_))
+        matches!(self, Self::Fenced { .. })
     }
 }
 
@@ -125,11 +134,13 @@ impl Session {
         let (notice, shutdown) = shutdown_notice(condition.subscribe());
         let identity = Identity::new(settings.node.clone(), state.node_id()?);
         let known = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
+        let held = Held::stored(state, settings.pools.clone())?;
         let session = Self {
             settings,
             dial,
             identity,
-            held: Held::stored(state)?,
+            held,
+            missing: Missing::default(),
             picture: Picture::new(known, input),
             reporters: Reporters { engine: report, bgp, problems: problems.watch() },
             reporting: Reporting::new(condition, problems),
@@ -172,22 +183,60 @@ impl Session {
         self.follow(&mut link).await
     }
 
+    /// Claims a prefix of each pool. A pool of which there is none keeps no other from being claimed (DESIGN I10).
     async fn claim(&mut self, link: &mut Link) -> Result<(), Ended> {
-        let Settings { pool, host_len, .. } = &self.settings;
-        match link.claim(pool.as_ref(), *host_len, self.held.claim()).await? {
-            ClaimOutcome::Fenced(reason) => Err(Ended::Fenced(reason)),
-            ClaimOutcome::Granted(claim) => {
-                if self.held.claim() != Some(&claim) {
-                    self.granted(claim)?;
+        self.missing.clear();
+        let mut confirmed = false;
+        for wish in wishes(&self.settings.pools, self.settings.host_len, self.held.claims()) {
+            match link.claim(&wish).await {
+                Ok(outcome) => {
+                    self.answered(&wish, outcome)?;
+                    confirmed = true;
                 }
-                self.picture.publish_claim(self.held.claim());
+                Err(error) if wish.beside && (confirmed || matches!(error, LinkError::Refused(_))) => {
+                    self.missing.refused(wish, error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match self.missing.findings().into_iter().next() {
+            Some(finding) if self.held.claims().is_empty() => Err(LinkError::Refused(finding.saw).into()),
+            _ => {
+                self.reporting.set_missing(self.missing.findings());
+                self.picture.publish_claims(self.held.claims());
                 Ok(())
             }
         }
     }
 
-    /// A controller granted a claim that this node did not hold before.
-    fn granted(&mut self, claim: Claim) -> Result<(), StateError> {
+    /// Takes a controller's answer to a wish.
+    fn answered(&mut self, wish: &Wish, outcome: ClaimOutcome) -> Result<(), Ended> {
+        match outcome {
+            ClaimOutcome::Fenced(reason) => {
+                let epoch = wish.held.as_ref().map(|held| held.epoch);
+                Err(Ended::Fenced { reason, epoch })
+            }
+            // A controller from before claims of several pools grants the one that it knows of.
+            ClaimOutcome::Granted(claim) if wish.beside && wish.pool.as_ref() != Some(&claim.pool.name) => {
+                let why = format!(
+                    "the controller gives each node one prefix ({}); upgrade the controllers to claim in several pools",
+                    claim.prefix
+                );
+                self.missing.refused(wish.clone(), why);
+                Ok(())
+            }
+            ClaimOutcome::Granted(claim) => {
+                self.missing.granted(wish.pool.as_ref());
+                if !self.held.claims().contains(&claim) {
+                    self.granted(claim, wish.held.is_none())?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A controller granted a claim that this node did not hold before; `is_new` unless it is a held one in another store.
+    fn granted(&mut self, claim: Claim, is_new: bool) -> Result<(), StateError> {
         tracing::info!(prefix = %claim.prefix, epoch = %claim.epoch, pool = %claim.pool.name, "host prefix claimed");
         if claim.container_prefix().len() > 80 {
             tracing::warn!(
@@ -195,8 +244,8 @@ impl Session {
                 "container prefix longer than /80: addresses cannot contain a MAC address"
             );
         }
-        if self.held.claim().is_none() {
-            self.picture.disown_if_newer(claim.epoch);
+        if is_new {
+            self.picture.disown_if_newer(&self.identity.node, &claim);
         }
         self.held.grant(claim)
     }
@@ -212,15 +261,21 @@ impl Session {
         delay
     }
 
-    /// Ends a lost claim: its routes and addresses are removed before the next connection claims again (DESIGN I3).
+    /// Ends a lost claim: its routes and addresses are removed before the next connection claims again (DESIGN I3). The node's
+    /// other claims stay as they are.
     async fn end_claim(&mut self, why: &Ended) {
+        let Ended::Fenced { epoch, .. } = why else { return };
         tracing::warn!(reason = %why, "claim lost; removing its routes and addresses");
-        self.held.lose(why);
-        self.publish(false);
-        self.reporters.holds_nothing().await;
+        let Some(lost) = self.held.lose(*epoch, why) else { return };
+        if self.held.claims().is_empty() {
+            self.publish(false);
+        } else {
+            self.picture.publish_claims(self.held.claims());
+        }
+        self.reporters.no_longer_holds(lost.epoch).await;
     }
 
     fn publish(&self, withdrawn: bool) {
-        self.picture.publish(self.held.claim(), withdrawn);
+        self.picture.publish(self.held.claims(), withdrawn);
     }
 }

@@ -1,6 +1,6 @@
 //! The components whose state the session acknowledges.
 
-use sextant_proto::BgpNeighbour;
+use sextant_proto::{BgpNeighbour, Epoch};
 use tokio::sync::watch;
 
 use super::protocol::Reports;
@@ -35,8 +35,8 @@ impl Reporters {
         }
     }
 
-    /// Waits until the host is set up for no claim.
-    pub(super) async fn holds_nothing(&mut self) {
-        let _engine_gone = self.engine.wait_for(|report| report.holding.is_none()).await;
+    /// Waits until nothing of the claim of this epoch is left on the host.
+    pub(super) async fn no_longer_holds(&mut self, epoch: Epoch) {
+        let _engine_gone = self.engine.wait_for(|report| !report.holding.contains(&epoch)).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use futures::{
-    StreamExt,
+    FutureExt, StreamExt,
     future::{BoxFuture, OptionFuture},
     stream::FuturesUnordered,
 };
@@ -13,10 +13,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
     Answer, Ended, Question, Session,
-    link::{Incoming, Link, LinkError, SyncStream},
+    link::{ClaimOutcome, Incoming, Link, LinkError, SyncStream},
     protocol::{Effect, Lost, Message, Protocol},
+    wishes::Wish,
 };
-use crate::settings::Role;
+use crate::{deadline, settings::Role};
 
 /// The defaults until the controller's welcome.
 const KEEPALIVE: Duration = Duration::from_secs(3);
@@ -26,6 +27,7 @@ const SILENCE: Duration = Duration::from_secs(9);
 const MAX_QUESTIONS: usize = 8;
 
 type Answering = FuturesUnordered<BoxFuture<'static, (u64, Result<Answer, String>)>>;
+type Claiming = BoxFuture<'static, Result<ClaimOutcome, LinkError>>;
 type Settling = OptionFuture<BoxFuture<'static, Result<Vec<String>, LinkError>>>;
 
 struct Following<'a> {
@@ -33,6 +35,7 @@ struct Following<'a> {
     stream: SyncStream,
     protocol: Protocol,
     settling: Settling,
+    claiming: Option<(Wish, Claiming)>,
     answering: Answering,
     keepalive: tokio::time::Interval,
     silence: Duration,
@@ -42,25 +45,26 @@ struct Following<'a> {
 impl Session {
     /// Follows the stream to its end.
     pub(super) async fn follow(&mut self, link: &mut Link) -> Result<Infallible, Ended> {
-        let claim = self.held.claim().cloned();
-        if claim.is_none() && self.settings.role == Role::Host {
-            return Err(Ended::Fenced("no claim".into()));
+        let claims = self.held.claims().to_vec();
+        if claims.is_empty() && self.settings.role == Role::Host {
+            return Err(Ended::Fenced { reason: "no claim".into(), epoch: None });
         }
         let resume = self.picture.view.resumes_at();
-        let stream = link.sync(claim.as_ref(), resume, self.picture.view.mark()).await?;
+        let stream = link.sync(claims.first(), resume, self.picture.view.mark()).await?;
         let mut following = Following {
             link,
             stream,
-            protocol: Protocol::new(self.identity.node.clone(), claim.as_ref()),
+            protocol: Protocol::new(self.identity.node.clone(), &claims),
             settling: None.into(),
+            claiming: None,
             answering: Answering::new(),
             keepalive: ticker(KEEPALIVE),
             silence: SILENCE,
             received_at: Instant::now(),
         };
-        // A view of another store, from before this claim, shows nothing about it; the next snapshot does.
+        // A view of another store, from before these claims, shows nothing about them; the next snapshot does.
         let of_this_store = |claim: &Claim| self.picture.view.incarnation() == Some(claim.epoch.incarnation);
-        if claim.as_ref().is_none_or(of_this_store) {
+        if claims.iter().all(of_this_store) {
             self.view_changed(&mut following).await?;
         }
         loop {
@@ -80,6 +84,15 @@ impl Session {
                 following.protocol.settled(laggards?);
                 self.publish(following.protocol.withdrawn());
                 self.reported(following).await
+            }
+            outcome = claim_answer(&mut following.claiming) => {
+                let Some((wish, _)) = following.claiming.take() else { return Ok(()) };
+                self.claim_answered(&wish, outcome, following).await
+            }
+            () = deadline::reached(self.missing.due()), if following.claiming.is_none() => {
+                let claim = |wish: Wish| (wish.clone(), following.link.claim(&wish).boxed());
+                following.claiming = self.missing.next().map(claim);
+                Ok(())
             }
             Some((id, answer)) = following.answering.next() => {
                 Ok(following.stream.answer(id, answer).await?)
@@ -122,7 +135,7 @@ impl Session {
                 self.view_changed(following).await
             }
             Incoming::Question(id, question) => self.answer_question(id, question, following).await,
-            Incoming::Fenced(reason) => Err(Ended::Fenced(reason)),
+            Incoming::Fenced { reason, epoch } => Err(Ended::Fenced { reason, epoch }),
             Incoming::Stale => self.try_another_controller(),
             Incoming::Nothing => Ok(()),
         }
@@ -153,7 +166,30 @@ impl Session {
         if self.settings.controllers.len() > 1 { Err(LinkError::Stale.into()) } else { Ok(()) }
     }
 
+    /// Another claim was asked for while the stream lasts. A refusal changes nothing of the others.
+    async fn claim_answered(
+        &mut self,
+        wish: &Wish,
+        outcome: Result<ClaimOutcome, LinkError>,
+        following: &mut Following<'_>,
+    ) -> Result<(), Ended> {
+        let before = self.held.claims().to_vec();
+        match outcome {
+            Ok(outcome) => self.answered(wish, outcome)?,
+            Err(error) => self.missing.refused(wish.clone(), error.to_string()),
+        }
+        self.reporting.set_missing(self.missing.findings());
+        for claim in self.held.claims().iter().filter(|claim| !before.contains(claim)) {
+            following.protocol.granted(claim);
+        }
+        if self.held.claims() == before {
+            return Ok(());
+        }
+        self.view_changed(following).await
+    }
+
     async fn view_changed(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
+        self.missing.view_changed(&self.picture.view);
         let effect = following.protocol.on_view(&self.picture.view);
         self.publish(following.protocol.withdrawn());
         if let Some(effect) = effect {
@@ -192,10 +228,18 @@ impl Session {
         revision: sextant_proto::Revision,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Vec<String>, LinkError>> {
-        match self.held.claim() {
+        match self.held.claims().first() {
             Some(claim) => Box::pin(link.settle(claim, revision, timeout)),
             None => Box::pin(std::future::pending()),
         }
+    }
+}
+
+/// The answer to the claim that is asked for. Cancel safe; never returns if none is.
+async fn claim_answer(claiming: &mut Option<(Wish, Claiming)>) -> Result<ClaimOutcome, LinkError> {
+    match claiming {
+        Some((_, answer)) => answer.await,
+        None => std::future::pending().await,
     }
 }
 

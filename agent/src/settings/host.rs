@@ -16,8 +16,8 @@ pub struct HostSettings {
     pub node: String,
     /// The role of this machine.
     pub role: Role,
-    /// The pool to claim from.
-    pub pool: Option<String>,
+    /// The pools to claim from; empty: the controller chooses one.
+    pub pools: Vec<String>,
     /// The length of its host prefix, if not the pool's default.
     pub host_len: Option<u32>,
     /// The directory of the agent's persistent state.
@@ -40,7 +40,7 @@ impl CommandLine {
         Ok(HostSettings {
             node: keys.node.unwrap_or_else(host_name),
             role: keys.role.unwrap_or_default(),
-            pool: keys.pool,
+            pools: keys.pool.unwrap_or_default(),
             host_len: keys.host_len,
             state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             uplinks: keys.uplink.interface.unwrap_or_default(),
@@ -56,7 +56,7 @@ impl Settings {
         HostSettings {
             node: self.node.to_string(),
             role: self.role,
-            pool: self.pool.as_ref().map(ToString::to_string),
+            pools: self.pools.iter().map(ToString::to_string).collect(),
             host_len: self.host_len,
             state_dir: self.state_dir.clone(),
             uplinks: self.uplinks.clone(),

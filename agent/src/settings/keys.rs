@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use sextant_daemon::LogFormat;
 
 use super::{BgpKeys, Direct, ExportKeys, NextHopKind, Role, Topology};
@@ -28,11 +28,11 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_TOPOLOGY", value_enum, value_name = "TOPOLOGY")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) topology: Option<Topology>,
-    /// The pool to claim from [default: the only one, or "default"]
-    #[arg(long, env = "SEXTANT_POOL", value_name = "NAME")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) pool: Option<String>,
-    /// Length of this host's prefix, 1 to 126 [default: as the pool defines]
+    /// The pools to claim a prefix from, each; the first one is the primary pool [default: the only one, or "default"]
+    #[arg(long, env = "SEXTANT_POOL", value_name = "NAME,NAME…", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "one_or_several")]
+    pub(super) pool: Option<Vec<String>>,
+    /// Length of this host's prefix in its primary pool, 1 to 126 [default: as the pool defines]
     #[arg(long, env = "SEXTANT_HOST_LEN", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host_len: Option<u32>,
@@ -141,4 +141,18 @@ pub(super) struct RouteKeys {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resync: Option<u32>,
+}
+
+/// A text, or a list of texts.
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrSeveral {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(Some(match OneOrSeveral::deserialize(deserializer)? {
+        OneOrSeveral::One(name) => vec![name],
+        OneOrSeveral::Several(names) => names,
+    }))
 }

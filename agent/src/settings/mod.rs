@@ -87,9 +87,9 @@ pub struct Settings {
     pub node: NodeName,
     /// The role of this machine.
     pub role: Role,
-    /// The pool to claim from.
-    pub pool: Option<PoolName>,
-    /// The length of its host prefix, if not the pool's default.
+    /// The pools to claim from, the primary one first; empty: the controller chooses one.
+    pub pools: Vec<PoolName>,
+    /// The length of its host prefix in the primary pool, if not the pool's default.
     pub host_len: Option<u32>,
     /// The directory of the agent's persistent state.
     pub state_dir: PathBuf,
@@ -202,10 +202,7 @@ impl CommandLine {
             controllers: controllers(&keys.controller.unwrap_or_default(), keys.insecure.unwrap_or(false))?,
             node: node.parse().map_err(|error| value("--node", &node, &error))?,
             role,
-            pool: keys
-                .pool
-                .map(|pool| pool.parse().map_err(|error| value("--pool", &pool, &error)))
-                .transpose()?,
+            pools: pools(&keys.pool.unwrap_or_default())?,
             host_len: host_len(keys.host_len)?,
             state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             http: keys.http.unwrap_or_else(|| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 7302))),
@@ -221,6 +218,18 @@ impl CommandLine {
             bgp,
         })
     }
+}
+
+fn pools(names: &[String]) -> Result<Vec<PoolName>, Invalid> {
+    let mut pools = Vec::with_capacity(names.len());
+    for name in names {
+        let pool: PoolName = name.parse().map_err(|error| value("--pool", &name, &error))?;
+        if pools.contains(&pool) {
+            return Err(value("--pool", &name, &"is named twice; name each pool once"));
+        }
+        pools.push(pool);
+    }
+    Ok(pools)
 }
 
 fn host_len(asked: Option<u32>) -> Result<Option<u32>, Invalid> {

@@ -15,8 +15,8 @@ use nix::{
 use sextant_proto::NodeId;
 
 use super::{
-    BRAKE, CLAIM, EXPORTED, LEDGER, LOCK, NODE_ID, StateDir, StateError, id_line, is_content, malformed,
-    sync, take_lock, write_in,
+    BRAKE, CLAIM, EXPORTED, LEDGER, LOCK, MORE_CLAIMS, NODE_ID, StateDir, StateError, id_line, is_content,
+    malformed, sync, take_lock, write_in,
 };
 
 /// The result of a check.
@@ -41,7 +41,7 @@ impl Held {
     /// With the present content of the directory.
     pub(super) fn new(lock: Flock<File>, directory: &Path) -> Self {
         let content = |name| Some((name, Some(fs::read(directory.join(name)).ok()?)));
-        let files = [LEDGER, CLAIM, EXPORTED, BRAKE].into_iter().filter_map(content).collect();
+        let files = [LEDGER, CLAIM, MORE_CLAIMS, EXPORTED, BRAKE].into_iter().filter_map(content).collect();
         Self { lock, node_id: None, files }
     }
 
@@ -150,7 +150,7 @@ mod tests {
             let (id, ledger) =
                 (state.node_id().unwrap(), Ledger { bridge: Some("br1".into()), ..Ledger::default() });
             state.keep_ledger(&ledger).unwrap();
-            state.keep_claim(None).unwrap();
+            state.keep_claims(&[]).unwrap();
             Self { parent, state, id, ledger }
         }
 

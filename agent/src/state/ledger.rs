@@ -82,9 +82,40 @@ pub struct BridgeAddress {
 pub struct Exported {
     /// The boot of the host in which it was made.
     pub boot_id: String,
-    /// The own prefix, if announced.
+    /// The first own prefix that is announced. Versions before claims of several pools read only this.
     #[serde(with = "as_text")]
     pub announced: Option<Prefix>,
+    /// The others.
+    #[serde(default, with = "as_texts", skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Prefix>,
+}
+
+impl Exported {
+    /// These prefixes, announced in this boot of the host.
+    pub fn new(boot_id: &str, prefixes: &[Prefix]) -> Self {
+        let more = prefixes.iter().skip(1).copied().collect();
+        Self { boot_id: boot_id.to_owned(), announced: prefixes.first().copied(), more }
+    }
+
+    /// All announced prefixes.
+    pub fn prefixes(&self) -> Vec<Prefix> {
+        self.announced.iter().chain(&self.more).copied().collect()
+    }
+}
+
+/// Prefixes as texts.
+mod as_texts {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use sextant_proto::Prefix;
+
+    pub(super) fn serialize<S: Serializer>(all: &[Prefix], serializer: S) -> Result<S::Ok, S::Error> {
+        all.iter().map(ToString::to_string).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Prefix>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    }
 }
 
 /// A prefix as text.

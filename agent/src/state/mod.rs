@@ -77,6 +77,8 @@ const LOCK: &str = "lock";
 const NODE_ID: &str = "node-id";
 const CLAIM: &str = "claim.json";
 const LEDGER: &str = "host.json";
+/// The claims beside the primary one.
+const MORE_CLAIMS: &str = "more-claims.json";
 const EXPORTED: &str = "exported.json";
 const BRAKE: &str = "brake.json";
 
@@ -113,32 +115,49 @@ impl StateDir {
         Ok(id)
     }
 
-    /// This node's claim, as last received from a controller.
+    /// This node's claims, as last received from a controller, the primary one first.
     ///
     /// # Errors
-    /// If it cannot be read.
-    pub fn claim(&self) -> Result<Option<Claim>, StateError> {
-        Self::peek_claim(&self.path)
+    /// If they cannot be read.
+    pub fn claims(&self) -> Result<Vec<Claim>, StateError> {
+        Self::peek_claims(&self.path)
     }
 
-    /// The claim in a directory, without its lock.
+    /// The claims in a directory, without its lock.
     ///
     /// # Errors
-    /// If it cannot be read.
-    pub fn peek_claim(path: &Path) -> Result<Option<Claim>, StateError> {
-        let path = path.join(CLAIM);
-        let stored: Option<StoredClaim> = read(&path)?;
-        stored.map(Claim::try_from).transpose().map_err(|error| malformed(&path, &error))
+    /// If they cannot be read.
+    pub fn peek_claims(path: &Path) -> Result<Vec<Claim>, StateError> {
+        let primary: Option<StoredClaim> = read(&path.join(CLAIM))?;
+        let more: Vec<StoredClaim> = read(&path.join(MORE_CLAIMS))?.unwrap_or_default();
+        let named =
+            |file, stored| Claim::try_from(stored).map_err(|error| malformed(&path.join(file), &error));
+        let primary = primary.into_iter().map(|stored| named(CLAIM, stored));
+        let mut claims: Vec<Claim> = Vec::new();
+        for claim in primary.chain(more.into_iter().map(|stored| named(MORE_CLAIMS, stored))) {
+            let claim = claim?;
+            // Two files may be of different times.
+            if claims.iter().all(|other| other.pool.name != claim.pool.name) {
+                claims.push(claim);
+            }
+        }
+        Ok(claims)
     }
 
-    /// Stores the claim, or its absence. Writes nothing if that is stored already.
+    /// Stores the claims. Writes nothing if they are stored already. The primary one is in a file of its own, which versions
+    /// before claims of several pools read.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn keep_claim(&self, claim: Option<&Claim>) -> Result<(), StateError> {
-        let kept = self.claim().ok().as_ref().map(Option::as_ref) == Some(claim);
-        let content = claim.map(|claim| self.json(CLAIM, &StoredClaim::from(claim))).transpose()?;
-        self.keep(CLAIM, content, kept)
+    /// If they cannot be written.
+    pub fn keep_claims(&self, claims: &[Claim]) -> Result<(), StateError> {
+        let kept = self.claims().is_ok_and(|kept| kept == claims);
+        let stored: Vec<_> = claims.iter().map(StoredClaim::from).collect();
+        let (primary, more) =
+            stored.split_first().map_or((None, &[][..]), |(first, more)| (Some(first), more));
+        let more = (!more.is_empty()).then(|| self.json(MORE_CLAIMS, &more)).transpose()?;
+        let primary = primary.map(|claim| self.json(CLAIM, claim)).transpose()?;
+        self.keep(MORE_CLAIMS, more, kept)?;
+        self.keep(CLAIM, primary, kept)
     }
 
     /// The recorded changes to this host.
@@ -314,19 +333,23 @@ mod tests {
     #[test]
     fn stored_state_survives_a_restart() {
         let dir = tempfile::tempdir().unwrap();
+        let pool = Pool { name: "ula".parse().unwrap(), ..claim().pool };
+        let second = Claim { pool, ..claim() };
         let (claim, ledger) = (claim(), Ledger { bridge: Some("docker0".into()), ..Ledger::default() });
         let id = {
             let state = StateDir::open(dir.path()).unwrap();
-            state.keep_claim(Some(&claim)).unwrap();
+            state.keep_claims(&[claim.clone(), second.clone()]).unwrap();
             state.keep_ledger(&ledger).unwrap();
             state.node_id().unwrap()
         };
         let state = StateDir::open(dir.path()).unwrap();
         assert_eq!(state.node_id().unwrap(), id);
-        assert_eq!(state.claim().unwrap(), Some(claim));
+        assert_eq!(state.claims().unwrap(), [claim, second.clone()]);
         assert_eq!(state.ledger().unwrap(), ledger);
-        state.keep_claim(None).unwrap();
-        assert_eq!(state.claim().unwrap(), None);
+        state.keep_claims(std::slice::from_ref(&second)).unwrap();
+        assert_eq!(state.claims().unwrap(), [second]);
+        state.keep_claims(&[]).unwrap();
+        assert_eq!(state.claims().unwrap(), []);
     }
 
     #[test]
@@ -342,7 +365,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(dir.path()).unwrap();
         fs::write(dir.path().join(CLAIM), "{\"prefix\": \"2001:db8::1/64\"}").unwrap();
-        let error = state.claim().unwrap_err().to_string();
+        let error = state.claims().unwrap_err().to_string();
         assert!(error.contains("claim.json"), "{error}");
     }
 }

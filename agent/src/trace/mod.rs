@@ -117,8 +117,10 @@ impl Tracer {
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         let (claim, pool, paused) = {
             let input = self.input.borrow();
-            let pool = input.claim.as_ref().map(|claim| claim.pool.prefix);
-            (input.claim.clone(), pool, input.view.control().paused)
+            // The bridge's address in the primary claim's prefix is the one that is probed.
+            let claim = input.claims.first().cloned();
+            let pool = claim.as_ref().map(|claim| claim.pool.prefix);
+            (claim, pool, input.view.control().paused)
         };
         let facts = Facts {
             node: &self.node,
@@ -168,7 +170,7 @@ impl Tracer {
 
     fn bridge_address(&self, links: &[Link], addresses: &[Address]) -> Option<(Ipv6Addr, u8)> {
         let bridge = links.iter().find(|link| link.name == self.bridge)?;
-        let claimed = self.input.borrow().claim.as_ref().map(|claim| claim.container_prefix())?;
+        let claimed = self.input.borrow().container_prefixes().next()?;
         let of_it = |it: &&Address| it.link == bridge.index && claimed.contains(it.addr) && !it.tentative;
         addresses.iter().find(of_it).map(|it| (it.addr, it.len))
     }

@@ -101,7 +101,7 @@ impl Bed {
 
     fn learn(&self, state: &RandomState) {
         self.input.send_replace(Input {
-            claim: state.claims.first().cloned(),
+            claims: state.claims.clone(),
             view: state.view.clone(),
             withdrawn: state.withdrawn,
             controllers: state.controllers.clone(),

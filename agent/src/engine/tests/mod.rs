@@ -60,7 +60,7 @@ fn settings() -> Settings {
         node: "h1".parse().unwrap(),
         role: Role::Host,
         host_len: None,
-        pool: None,
+        pools: vec![],
         state_dir: "/nonexistent".into(),
         http: "[::1]:0".parse().unwrap(),
         log: String::new(),
@@ -117,8 +117,8 @@ impl Fixture {
             peers,
         });
         let epoch = Epoch { incarnation: self.incarnation, revision: Revision(1) };
-        let claim = Some(Claim { prefix: prefix(1), epoch, pool: pool() });
-        self.input.send_replace(Input { claim, view: Arc::new(view), ..Input::default() });
+        let claims = vec![Claim { prefix: prefix(1), epoch, pool: pool() }];
+        self.input.send_replace(Input { claims, view: Arc::new(view), ..Input::default() });
     }
 
     async fn applied(&mut self, revision: u64) -> Report {

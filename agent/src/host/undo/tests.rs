@@ -94,8 +94,8 @@ fn a_bridge_with_containers_is_kept_and_reported_with_the_fix() {
 }
 
 fn wanted(bridge: &str) -> Wanted {
-    let address = Some(("2001:db8::1".parse().unwrap(), 80));
-    Wanted::of_host(bridge, address, vec!["eth0".into()])
+    let addresses = vec![("2001:db8::1".parse().unwrap(), 80)];
+    Wanted::of_host(bridge, addresses, vec!["eth0".into()])
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_former_bridge_loses_its_address_and_is_deleted_once_it_has_no_ports() {
 
 #[test]
 fn an_earlier_address_is_removed_before_the_setup_and_the_rest_after() {
-    let claim_moved = Wanted::of_host("br1", Some(("2001:db8:9::1".parse().unwrap(), 80)), vec![]);
+    let claim_moved = Wanted::of_host("br1", vec![("2001:db8:9::1".parse().unwrap(), 80)], vec![]);
     let first = undo(&ledger(), &found(), &claim_moved.clone().before_setup());
     assert_eq!(lines(&first), ["address 2001:db8::1/80 of docker0 removed"]);
     let same = undo(&ledger(), &found(), &wanted("br1").before_setup());
@@ -156,7 +156,7 @@ fn accept_ra_is_restored_where_it_is_not_needed() {
     let (mut ledger, found) = (ledger(), found());
     let with = |bridge: &str, uplinks: &[&str]| {
         let uplinks = uplinks.iter().map(|&name| name.to_owned()).collect();
-        Wanted::of_host(bridge, wanted(bridge).address, uplinks)
+        Wanted::of_host(bridge, wanted(bridge).addresses, uplinks)
     };
     let restored = "sysctl net/ipv6/conf/eth0/accept_ra: 2 back to 1";
     let forwarding_by_agent = undo(&ledger, &found, &with("docker0", &["eth1"]));

@@ -1,6 +1,6 @@
-//! A claim of this node on a stream: whether it has ended, its state in the view, and its drain. Pure.
+//! A claim of this node on a stream: whether it has ended, and its state in the view. Pure.
 
-use sextant_proto::{Epoch, NodeName, NodeState, Peer, Revision};
+use sextant_proto::{Claim, Epoch, NodeName, NodeState, PeerClaim, PoolName, Revision};
 
 use super::Lost;
 use crate::cluster::View;
@@ -9,24 +9,14 @@ use crate::cluster::View;
 #[derive(Debug)]
 pub(super) struct OwnClaim {
     pub(super) epoch: Epoch,
+    pool: PoolName,
     /// Its state, and the revision since which it is in this state, as far as this stream has reported.
     state: Option<(NodeState, Revision)>,
-    drain: Drain,
-}
-
-/// The progress of a drain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Drain {
-    None,
-    Settling,
-    /// The peers have withdrawn, except these in time.
-    Settled(Vec<String>),
-    Reported,
 }
 
 impl OwnClaim {
-    pub(super) fn new(epoch: Epoch) -> Self {
-        Self { epoch, state: None, drain: Drain::None }
+    pub(super) fn new(claim: &Claim) -> Self {
+        Self { epoch: claim.epoch, pool: claim.pool.name.clone(), state: None }
     }
 
     /// The reason why the claim has ended, if the view shows that. A view that is older than the claim shows nothing: it has
@@ -38,7 +28,7 @@ impl OwnClaim {
         if !view.reaches(self.epoch) {
             return None;
         }
-        match view.peer(node).and_then(Peer::primary) {
+        match self.in_view(node, view) {
             Some(own) if own.claimed < self.epoch.revision => Some(Lost::OtherHistory),
             Some(own) if own.claimed > self.epoch.revision => Some(Lost::NewerClaim),
             None if view.is_complete() || self.state.is_some() => Some(Lost::NotInStore),
@@ -46,15 +36,14 @@ impl OwnClaim {
         }
     }
 
-    /// Enters the state that the view shows. Returns this node in the view, if that is a new state.
-    pub(super) fn enter<'a>(&mut self, node: &NodeName, view: &'a View) -> Option<&'a Peer> {
-        let own = view.peer(node).filter(|_| view.reaches(self.epoch))?;
-        if self.state() == Some(own.state()) {
+    /// Enters the state that the view shows. Returns it if it is a new one.
+    pub(super) fn enter(&mut self, node: &NodeName, view: &View) -> Option<NodeState> {
+        let state = self.in_view(node, view).filter(|_| view.reaches(self.epoch))?.state;
+        if self.state.is_some_and(|(before, _)| before == state) {
             return None;
         }
-        self.state = Some((own.state(), view.revision()));
-        self.drain = if own.state() == NodeState::Draining { Drain::Settling } else { Drain::None };
-        Some(own)
+        self.state = Some((state, view.revision()));
+        Some(state)
     }
 
     /// Whether the claim was in its present state at the revision `applied`.
@@ -62,27 +51,12 @@ impl OwnClaim {
         self.state.is_some_and(|(_, since)| applied >= since)
     }
 
-    /// Whether this node should have no routes to peers.
-    pub(super) fn withdrawn(&self) -> bool {
-        self.state() == Some(NodeState::Drained) || matches!(self.drain, Drain::Settled(_) | Drain::Reported)
-    }
-
-    /// The peers have withdrawn their routes to this node, or the timeout has passed.
-    pub(super) fn settled(&mut self, laggards: Vec<String>) {
-        if self.drain == Drain::Settling {
-            self.drain = Drain::Settled(laggards);
-        }
-    }
-
-    /// The host has removed its routes. Returns the peers that had not in time, if that is to be reported as the end of a drain.
-    pub(super) fn report_drain(&mut self) -> Option<Vec<String>> {
-        let Drain::Settled(laggards) = &mut self.drain else { return None };
-        let laggards = std::mem::take(laggards);
-        self.drain = Drain::Reported;
-        Some(laggards)
-    }
-
-    fn state(&self) -> Option<NodeState> {
+    /// Its state, once the view has shown it.
+    pub(super) fn state(&self) -> Option<NodeState> {
         self.state.map(|(state, _)| state)
+    }
+
+    fn in_view<'a>(&self, node: &NodeName, view: &'a View) -> Option<&'a PeerClaim> {
+        view.peer(node)?.claim_in(&self.pool)
     }
 }

@@ -2,6 +2,7 @@
 //! reports. Pure.
 
 mod claim;
+mod drain;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::{
 };
 
 use claim::OwnClaim;
+use drain::Drain;
 
 /// A message to the controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +63,10 @@ pub(super) struct Reports {
 pub(super) struct Protocol {
     node: NodeName,
     /// A router has none.
-    claim: Option<OwnClaim>,
+    claims: Vec<OwnClaim>,
+    /// The state of the node, as far as this stream has reported.
+    state: Option<NodeState>,
+    drain: Drain,
     /// The store of this stream.
     incarnation: Option<Incarnation>,
     announced: Option<Announcement>,
@@ -70,42 +75,53 @@ pub(super) struct Protocol {
 
 impl Protocol {
     /// A router has no claim: it only acknowledges.
-    pub(super) fn new(node: NodeName, claim: Option<&Claim>) -> Self {
-        let claim = claim.map(|claim| OwnClaim::new(claim.epoch));
-        let incarnation = claim.as_ref().map(|claim| claim.epoch.incarnation);
-        Self { node, claim, incarnation, announced: None, acked: None }
+    pub(super) fn new(node: NodeName, claims: &[Claim]) -> Self {
+        Self {
+            node,
+            claims: claims.iter().map(OwnClaim::new).collect(),
+            state: None,
+            drain: Drain::None,
+            incarnation: claims.first().map(|claim| claim.epoch.incarnation),
+            announced: None,
+            acked: None,
+        }
+    }
+
+    /// A controller has granted another claim meanwhile.
+    pub(super) fn granted(&mut self, claim: &Claim) {
+        self.claims.push(OwnClaim::new(claim));
     }
 
     /// Whether this node should have no routes to peers.
     pub(super) fn withdrawn(&self) -> bool {
-        self.claim.as_ref().is_some_and(OwnClaim::withdrawn)
+        self.state == Some(NodeState::Drained) || self.drain.is_settled()
     }
 
     /// The peers have withdrawn their routes to this node, or the timeout has passed.
     pub(super) fn settled(&mut self, laggards: Vec<String>) {
-        if let Some(claim) = &mut self.claim {
-            claim.settled(laggards);
-        }
+        self.drain.settled(laggards);
     }
 
     /// The view has changed.
     pub(super) fn on_view(&mut self, view: &View) -> Option<Effect> {
-        let Some(claim) = &mut self.claim else {
+        if self.claims.is_empty() {
             self.incarnation = view.incarnation();
             return None;
-        };
-        if let Some(lost) = claim.lost(&self.node, view) {
+        }
+        if let Some(lost) = self.claims.iter().find_map(|claim| claim.lost(&self.node, view)) {
             return Some(Effect::Reclaim(lost));
         }
-        let own = claim.enter(&self.node, view)?;
-        match own.state() {
-            NodeState::Joining => {
-                self.announced = None;
-                None
-            }
-            NodeState::Draining => Some(Effect::Settle(view.revision(), own.drain_timeout)),
-            NodeState::Ready | NodeState::Drained => None,
+        for claim in &mut self.claims {
+            // A claim that is joining again is announced again.
+            let joins = claim.enter(&self.node, view) == Some(NodeState::Joining);
+            self.announced.take_if(|it| joins && it.claims.iter().any(|it| it.epoch == claim.epoch));
         }
+        let state = self.claims.iter().filter_map(OwnClaim::state).max()?;
+        if self.state.replace(state) == Some(state) || !self.drain.enter(state) {
+            return None;
+        }
+        let timeout = view.peer(&self.node).map_or(Duration::ZERO, |own| own.drain_timeout);
+        Some(Effect::Settle(view.revision(), timeout))
     }
 
     /// A component has reported.
@@ -119,17 +135,22 @@ impl Protocol {
         }
         let announce = self.announce(report, revision).map(Message::Announce);
         let ack = self.ack(reports, revision).map(Message::Ack);
-        let claim = self.claim.as_mut().filter(|_| report.withdrawn);
-        let drained = claim.and_then(OwnClaim::report_drain).map(Message::Drained);
+        let drained = if report.withdrawn { self.drain.report().map(Message::Drained) } else { None };
         announce.into_iter().chain(ack).chain(drained).collect()
     }
 
-    /// Announces the host once its kernel has all routes up to that revision (DESIGN I7).
+    /// Announces the claims for which the host is set up, and at whose revision its kernel has all routes (DESIGN I7).
     fn announce(&mut self, report: &Report, applied: Revision) -> Option<Announcement> {
-        let claim = self.claim.as_ref()?;
-        let ours = report.holding == Some(claim.epoch) && claim.entered_by(applied);
-        let announcement = report.announcement.as_ref().filter(|_| ours)?;
-        unless_sent(&mut self.announced, announcement.clone())
+        let is_entered = |epoch| {
+            let own = self.claims.iter().find(|claim| claim.epoch == epoch);
+            own.is_some_and(|claim| claim.entered_by(applied))
+        };
+        let mut announcement = report.announcement.clone()?;
+        announcement.claims.retain(|claim| report.holding.contains(&claim.epoch) && is_entered(claim.epoch));
+        if announcement.claims.is_empty() {
+            return None;
+        }
+        unless_sent(&mut self.announced, announcement)
     }
 
     fn ack(&mut self, reports: &Reports, revision: Revision) -> Option<Ack> {

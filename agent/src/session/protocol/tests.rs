@@ -3,7 +3,10 @@
 use sextant_proto::{Control, Epoch, Incarnation, Peer, PeerClaim, Pool};
 
 use super::*;
-use crate::cluster::{Change, Delta, Snapshot};
+use crate::{
+    cluster::{Change, Delta, Snapshot},
+    engine::AnnouncedClaim,
+};
 
 struct Fixture {
     view: View,
@@ -31,10 +34,6 @@ fn engine_only(engine: &Report) -> Reports {
     Reports { engine: engine.clone(), bgp: vec![], problems: vec![] }
 }
 
-fn announcement() -> Announcement {
-    Announcement { uplinks: vec![], container_prefix: "2001:db8:1::/64".parse().unwrap() }
-}
-
 impl Fixture {
     fn new() -> Self {
         let incarnation = Incarnation::random();
@@ -52,7 +51,7 @@ impl Fixture {
             pools: vec![],
             peers: vec![peer(NodeState::Joining)],
         });
-        let mut protocol = Protocol::new("host1".parse().unwrap(), Some(&claim));
+        let mut protocol = Protocol::new("host1".parse().unwrap(), &[claim]);
         assert_eq!(protocol.on_view(&view), None);
         Self { view, protocol, incarnation, revision: 10 }
     }
@@ -65,11 +64,24 @@ impl Fixture {
         self.protocol.on_view(&self.view)
     }
 
+    /// All claims that are held.
+    fn announcement(&self) -> Announcement {
+        let announced = |claim: &OwnClaim| AnnouncedClaim { epoch: claim.epoch, container_prefixes: vec![] };
+        Announcement { uplinks: vec![], claims: self.protocol.claims.iter().map(announced).collect() }
+    }
+
+    /// The announcement of the first `n` claims.
+    fn announces(&self, n: usize) -> Message {
+        let mut announcement = self.announcement();
+        announcement.claims.truncate(n);
+        Message::Announce(announcement)
+    }
+
     fn report(&mut self, revision: u64, withdrawn: bool) -> Vec<Message> {
         let report = Report {
-            holding: self.protocol.claim.as_ref().map(|claim| claim.epoch),
+            holding: self.protocol.claims.iter().map(|claim| claim.epoch).collect(),
             applied: Some((self.incarnation, Revision(revision))),
-            announcement: Some(announcement()),
+            announcement: Some(self.announcement()),
             withdrawn,
             ..Report::default()
         };
@@ -89,7 +101,7 @@ fn ack(revision: u64) -> Message {
 fn a_host_is_announced_once_its_routes_are_in_the_kernel() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.report(9, false), [ack(9)]);
-    assert_eq!(fixture.report(10, false), [Message::Announce(announcement()), ack(10)]);
+    assert_eq!(fixture.report(10, false), [fixture.announces(1), ack(10)]);
     assert!(fixture.report(10, false).is_empty(), "no message is repeated");
 }
 
@@ -145,13 +157,13 @@ fn an_undrained_host_is_announced_again() {
     fixture.report(11, true);
     assert!(fixture.change(Change::Peer(peer(NodeState::Joining))).is_none());
     assert!(!fixture.protocol.withdrawn());
-    assert_eq!(fixture.report(12, false), [Message::Announce(announcement()), ack(12)]);
+    assert_eq!(fixture.report(12, false), [fixture.announces(1), ack(12)]);
 }
 
 #[test]
 fn a_router_only_acknowledges() {
     let mut fixture = Fixture::new();
-    fixture.protocol = Protocol::new("r1".parse().unwrap(), None);
+    fixture.protocol = Protocol::new("r1".parse().unwrap(), &[]);
     let report = Report { applied: Some((fixture.incarnation, Revision(10))), ..Report::default() };
     assert!(
         fixture.protocol.on_reports(&engine_only(&report)).is_empty(),
@@ -177,21 +189,21 @@ fn a_view_that_is_older_than_the_claim_does_not_end_it() {
         let mut fixture = Fixture::new();
         fixture.change(before.clone());
         let claim = claim_at(&fixture, 13);
-        fixture.protocol = Protocol::new("host1".parse().unwrap(), Some(&claim));
+        fixture.protocol = Protocol::new("host1".parse().unwrap(), &[claim]);
         assert!(fixture.protocol.on_view(&fixture.view).is_none(), "the retained view, at 11: {before:?}");
         assert!(!fixture.protocol.withdrawn(), "{before:?}");
         assert!(fixture.change(Change::Recovering(false)).is_none(), "12: {before:?}");
         assert!(!matches!(fixture.report(12, false)[..], [Message::Announce(_), ..]), "{before:?}");
         let newer = peer(NodeState::Joining).with_each_claim(|claim| claim.claimed = Revision(13));
         assert!(fixture.change(Change::Peer(newer)).is_none(), "13: {before:?}");
-        assert_eq!(fixture.report(13, false), [Message::Announce(announcement()), ack(13)], "{before:?}");
+        assert_eq!(fixture.report(13, false), [fixture.announces(1), ack(13)], "{before:?}");
     }
     // A resumed stream without a delta: the retained view is newer than the claim, and is of another history.
     let mut fixture = Fixture::new();
     fixture.change(Change::Peer(peer(NodeState::Ready)));
     let mut of = |revision, node: &str| {
         let claim = claim_at(&fixture, revision);
-        fixture.protocol = Protocol::new(node.parse().unwrap(), Some(&claim));
+        fixture.protocol = Protocol::new(node.parse().unwrap(), &[claim]);
         fixture.protocol.on_view(&fixture.view)
     };
     assert!(of(4, "host1").is_none(), "the claim of the view");
@@ -207,4 +219,51 @@ fn a_lost_claim_is_claimed_again() {
     let mut fixture = Fixture::new();
     let newer = peer(NodeState::Joining).with_each_claim(|claim| claim.claimed = Revision(11));
     assert!(matches!(fixture.change(Change::Peer(newer)), Some(Effect::Reclaim(_))));
+}
+
+fn ula(state: NodeState) -> PeerClaim {
+    PeerClaim::current("fd00:1::/64".parse().unwrap(), "ula".parse().unwrap(), Revision(12), state)
+}
+
+/// The node has been granted a second claim, at revision 12.
+fn with_second_claim() -> Fixture {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.report(10, false), [fixture.announces(1), ack(10)]);
+    fixture.change(Change::Peer(peer(NodeState::Ready)));
+    let pool = Pool::new("ula".parse().unwrap(), "fd00::/32".parse().unwrap(), 64, 64).unwrap();
+    let epoch = Epoch { incarnation: fixture.incarnation, revision: Revision(12) };
+    fixture.protocol.granted(&Claim { prefix: "fd00:1::/64".parse().unwrap(), epoch, pool });
+    fixture
+}
+
+fn both(state: NodeState, of_ula: NodeState) -> Change {
+    let mut peer = peer(state);
+    peer.claims.push(ula(of_ula));
+    Change::Peer(peer)
+}
+
+#[test]
+fn a_second_claim_is_announced_beside_the_first_once_its_routes_are_in_the_kernel() {
+    let mut fixture = with_second_claim();
+    assert_eq!(fixture.report(11, false), [ack(11)], "the view does not have it yet");
+    assert!(fixture.change(both(NodeState::Ready, NodeState::Joining)).is_none());
+    assert!(fixture.report(11, false).is_empty());
+    assert_eq!(fixture.report(12, false), [fixture.announces(2), ack(12)]);
+}
+
+#[test]
+fn the_end_of_one_claim_is_noticed_while_the_other_lasts() {
+    let mut fixture = with_second_claim();
+    fixture.change(both(NodeState::Ready, NodeState::Ready));
+    assert_eq!(fixture.change(Change::Peer(peer(NodeState::Ready))), Some(Effect::Reclaim(Lost::NotInStore)));
+}
+
+#[test]
+fn a_drain_covers_all_claims() {
+    let mut fixture = with_second_claim();
+    fixture.change(both(NodeState::Ready, NodeState::Ready));
+    let effect = fixture.change(both(NodeState::Draining, NodeState::Draining));
+    assert_eq!(effect, Some(Effect::Settle(Revision(13), Duration::from_secs(7))));
+    fixture.protocol.settled(vec![]);
+    assert!(fixture.report(13, true).contains(&Message::Drained(vec![])));
 }

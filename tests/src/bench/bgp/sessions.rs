@@ -186,8 +186,8 @@ fn speaker(n: u16, router: Ipv6Addr, dir: &std::path::Path) -> anyhow::Result<(S
         pools: vec![pool.clone()],
         peers: vec![own],
     });
-    let claim = Some(Claim { prefix, epoch, pool });
-    let (input_tx, input) = watch::channel(Input { claim, view: Arc::new(view), ..Input::default() });
+    let claims = vec![Claim { prefix, epoch, pool }];
+    let (input_tx, input) = watch::channel(Input { claims, view: Arc::new(view), ..Input::default() });
     let (report_tx, report) = watch::channel(Report { set_up: true, ..Report::default() });
     let (verdicts_tx, verdicts) = watch::channel(Arc::<Verdicts>::default());
     let speaker = Speaker {

@@ -167,7 +167,7 @@ impl Bench {
         });
         let epoch = Epoch { incarnation: self.incarnation, revision: Revision(1) };
         let claim = Claim { prefix: destination(0xff_fffe), epoch, pool: self.pool.clone() };
-        Input { claim: Some(claim), view: Arc::new(view), ..Input::default() }
+        Input { claims: vec![claim], view: Arc::new(view), ..Input::default() }
     }
 
     fn start(&self, resync_secs: u32, input: Input) -> anyhow::Result<Running> {
@@ -271,7 +271,7 @@ fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
     Ok(Settings {
         controllers: Vec::new(),
         node: "h1".parse()?,
-        pool: None,
+        pools: Vec::new(),
         host_len: None,
         state_dir: "/nonexistent".into(),
         http: "[::1]:0".parse()?,

@@ -1,0 +1,120 @@
+//! The pools of which this node has no prefix, though its settings name them. They are asked for again while the agent is
+//! connected; the node's other prefixes work meanwhile (DESIGN I10).
+
+use std::time::Duration;
+
+use sextant_proto::{Pool, PoolName};
+use tokio::time::Instant;
+
+use super::wishes::Wish;
+use crate::{cluster::View, problems::Finding};
+
+/// The interval of attempts. A change of the pools brings the next one forward.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// The refused claims.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    refused: Vec<(Wish, String)>,
+    /// The pools at the last attempt.
+    pools: Vec<Pool>,
+    due: Option<Instant>,
+}
+
+impl Missing {
+    /// Forgets all: each claim is asked for again.
+    pub(super) fn clear(&mut self) {
+        self.refused.clear();
+        self.due = None;
+    }
+
+    /// A claim was refused, for this reason.
+    pub(super) fn refused(&mut self, wish: Wish, why: String) {
+        self.granted(wish.pool.as_ref());
+        self.refused.push((wish, why));
+        self.due = Some(Instant::now() + RETRY);
+    }
+
+    /// A claim in this pool was granted.
+    pub(super) fn granted(&mut self, pool: Option<&PoolName>) {
+        self.refused.retain(|(wish, _)| wish.pool.as_ref() != pool);
+    }
+
+    /// The view has changed: with other pools, a claim may be granted now.
+    pub(super) fn view_changed(&mut self, view: &View) {
+        if !self.refused.is_empty() && !self.pools.iter().eq(view.pools()) {
+            self.pools = view.pools().cloned().collect();
+            self.due = Some(Instant::now());
+        }
+    }
+
+    /// When the next claim is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due.filter(|_| !self.refused.is_empty())
+    }
+
+    /// The claim to ask for now. The others follow, each after its answer.
+    pub(super) fn next(&mut self) -> Option<Wish> {
+        self.due = None;
+        self.refused.first().map(|(wish, _)| wish.clone())
+    }
+
+    /// The problem with each.
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let finding = |(wish, why): &(Wish, String)| {
+            let pool = wish.pool.as_ref().map(ToString::to_string).unwrap_or_default();
+            Finding::new("pool-without-claim", format!("no prefix of pool {pool}: {why}"), "")
+        };
+        self.refused.iter().map(finding).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_proto::{Control, Incarnation, Revision};
+
+    use super::*;
+    use crate::cluster::Snapshot;
+
+    fn wish(pool: &str) -> Wish {
+        Wish { pool: Some(pool.parse().unwrap()), host_len: None, held: None, beside: true }
+    }
+
+    fn view(pools: &[&str]) -> View {
+        let pool =
+            |name: &&str| Pool::new(name.parse().unwrap(), "fd00::/48".parse().unwrap(), 64, 64).unwrap();
+        let mut view = View::default();
+        view.apply_snapshot(Snapshot {
+            mark: None,
+            incarnation: Incarnation::random(),
+            revision: Revision(1),
+            linearizable: true,
+            recovering: false,
+            control: Control::default(),
+            pools: pools.iter().map(pool).collect(),
+            peers: vec![],
+        });
+        view
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_missing_is_asked_for_again_and_at_once_when_the_pools_change() {
+        let mut missing = Missing::default();
+        missing.view_changed(&view(&["main"]));
+        assert_eq!(missing.due(), None, "nothing is missing");
+        missing.refused(wish("ula"), "is exhausted".into());
+        missing.refused(wish("third"), "does not exist".into());
+        assert_eq!(missing.due(), Some(Instant::now() + RETRY));
+        assert_eq!(missing.findings()[0].saw, "no prefix of pool ula: is exhausted");
+
+        missing.view_changed(&view(&["main", "ula"]));
+        assert_eq!(missing.due(), Some(Instant::now()));
+        assert_eq!(missing.next(), Some(wish("ula")));
+        assert_eq!(missing.due(), None, "one at a time");
+        missing.refused(wish("ula"), "is closed".into());
+        assert_eq!(missing.next(), Some(wish("third")), "each in its turn");
+        missing.granted(Some(&"third".parse().unwrap()));
+        missing.granted(Some(&"ula".parse().unwrap()));
+        assert_eq!((missing.due(), missing.findings().len()), (None, 0));
+    }
+}
