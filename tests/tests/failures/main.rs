@@ -4,9 +4,11 @@
 mod embedded;
 mod etcd;
 mod killed;
+mod late_ends;
 mod outages;
 mod random;
 mod restored;
 mod store;
+mod store_proxy;
 mod watched;
 mod wiped;
