@@ -8,7 +8,7 @@ use crate::bgp::Speakers;
 const OURS: u8 = 66;
 
 /// FRR on the router, with neighbours in AS 65001 and 65003, and this for its IPv6.
-fn frr(it: &Speakers, ipv6: &str) -> Frr {
+pub fn frr(it: &Speakers, ipv6: &str) -> Frr {
     let hosts = [("2001:db8::1", 65001), ("2001:db8:0:b::3", 65003)];
     let neighbours = hosts
         .map(|(address, remote)| {
@@ -35,7 +35,8 @@ fn imported(host: &Host) -> anyhow::Result<Vec<String>> {
     Ok(sorted(routes.map(short).collect()))
 }
 
-fn expect(host: &Host, expected: &[&str]) {
+/// Waits until a host has just these routes of routers.
+pub fn expect(host: &Host, expected: &[&str]) {
     let expected = sorted(expected.iter().map(|&line| line.to_owned()).collect()).join("\n");
     let what = format!("what {} has of routers", host.name());
     expect_text(&what, 20 * SECONDS, &expected, || Ok::<_, anyhow::Error>(imported(host)?.join("\n")));

@@ -12,6 +12,7 @@ mod raw;
 mod recorder;
 mod refused;
 mod restarts;
+mod returned;
 mod role;
 mod site;
 mod unnumbered;
