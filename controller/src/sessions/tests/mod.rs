@@ -1,3 +1,6 @@
+mod many_agents;
+mod slow_store;
+
 use sextant_proto::PoolName;
 
 use super::*;
