@@ -15,17 +15,20 @@ use crate::{
 };
 
 impl Sessions {
+    /// Ends the sessions of the agents that were lost since the last call, and those that it could not end.
     pub(super) async fn end_lost(&self, outage: &mut Outage) {
         let lost = self.book().lost(Instant::now(), self.shared.down_after);
         lost.iter().for_each(|(node, going)| tell(node, *going));
-        let end = async |(node, going)| (self.end_session(&node, going).await, node);
-        let mut results = pin!(self.each(lost, end));
-        while let Some((ended, node)) = results.next().await {
+        let to_end = self.book().unended().into_iter().chain(lost);
+        let end = async |(node, going)| (self.end_session(&node, going).await, node, going);
+        let mut results = pin!(self.each(to_end, end));
+        while let Some((ended, node, going)) = results.next().await {
             if let Err(error) = ended {
-                // The lease ends it in the end; until then it is shown as up.
+                // Until it is ended, the node is shown as up.
                 if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
                     tracing::warn!(%node, %error, failures, for_secs, "sessions of lost agents cannot be ended; retrying");
                 }
+                self.book().not_ended(node, going);
             }
         }
     }
