@@ -81,6 +81,8 @@ pub(super) type Superseded = oneshot::Receiver<Infallible>;
 pub(super) struct Book {
     agents: HashMap<NodeName, Agent>,
     duplicates: HashMap<NodeName, Duplicate>,
+    /// The lost nodes whose sessions could not be ended yet.
+    unended: HashMap<NodeName, Going>,
     last_stream: u64,
 }
 
@@ -248,6 +250,16 @@ impl Book {
         let is_lost = |agent: &Agent| !agent.connected && now.duration_since(agent.last_frame) >= down_after;
         let lost = self.agents.extract_if(|_, agent| is_lost(agent));
         lost.filter(|(_, agent)| agent.session.is_some()).map(|(node, agent)| (node, agent.going())).collect()
+    }
+
+    /// The session of a node that was [`lost`](Self::lost) could not be ended.
+    pub(super) fn not_ended(&mut self, node: NodeName, going: Going) {
+        self.unended.insert(node, going);
+    }
+
+    /// Removes and returns the nodes that were [not ended](Self::not_ended).
+    pub(super) fn unended(&mut self) -> HashMap<NodeName, Going> {
+        std::mem::take(&mut self.unended)
     }
 }
 

@@ -1,5 +1,8 @@
 //! Ends the sessions of agents that were lost or have stopped.
 
+use std::pin::pin;
+
+use futures::StreamExt;
 use sextant_daemon::{Failing, Outage};
 use sextant_proto::NodeName;
 use tokio::time::Instant;
@@ -13,24 +16,20 @@ use crate::{
 };
 
 impl Sessions {
+    /// Ends the sessions of the agents that were lost since the last call, and those that it could not end.
     pub(super) async fn end_lost(&self, outage: &mut Outage) {
         let lost = self.book().lost(Instant::now(), self.shared.down_after);
-        for (node, going) in lost {
-            // Each may take as long as a store that does not answer.
-            self.shared.heartbeat.beat();
-            match going {
-                Going::Stopped => {
-                    tracing::info!(%node, "agent stopped; its claim and its peers' routes stay")
-                }
-                Going::Lost => tracing::warn!(
-                    %node, "agent lost: no message for down_after; its claim and its peers' routes stay"
-                ),
-            }
-            if let Err(error) = self.end_session(&node, going).await {
-                // The lease ends it in the end; until then it is shown as up.
+        lost.iter().for_each(|(node, going)| tell(node, *going));
+        let to_end = self.book().unended().into_iter().chain(lost);
+        let end = async |(node, going)| (self.end_session(&node, going).await, node, going);
+        let mut results = pin!(self.each(to_end, end));
+        while let Some((ended, node, going)) = results.next().await {
+            if let Err(error) = ended {
+                // Until it is ended, the node is shown as up.
                 if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
                     tracing::warn!(%node, %error, failures, for_secs, "sessions of lost agents cannot be ended; retrying");
                 }
+                self.book().not_ended(node, going);
             }
         }
     }
@@ -71,5 +70,15 @@ impl Sessions {
         let by = Actor::new(&format!("agent of {node}"));
         let ops = [Op::put(key.clone(), stopped.encode()), event.op(&self.shared.keys, &by)];
         Ok(Some((Guard::Unchanged(key, entry.modified), ops)))
+    }
+}
+
+/// Logs how an agent disconnected.
+fn tell(node: &NodeName, going: Going) {
+    match going {
+        Going::Stopped => tracing::info!(%node, "agent stopped; its claim and its peers' routes stay"),
+        Going::Lost => tracing::warn!(
+            %node, "agent lost: no message for down_after; its claim and its peers' routes stay"
+        ),
     }
 }

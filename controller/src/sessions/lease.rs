@@ -1,6 +1,8 @@
 //! The controller's lease, which its own record and all its agents' sessions are attached to.
 
+use futures::TryStreamExt;
 use sextant_proto::VERSION;
+use tokio::time::Instant;
 
 use super::Sessions;
 use crate::{
@@ -23,7 +25,7 @@ impl Sessions {
     /// Renews the lease, or gets a new one and attaches all sessions to it.
     pub(super) async fn keep_lease(&self) -> Result<(), RegistryError> {
         let lease = match self.lease() {
-            Some(lease) => match self.shared.registry.keep_alive(lease).await {
+            Some(lease) => match self.renew(lease).await {
                 Ok(()) => lease,
                 Err(RegistryError::LeaseEnded(_)) => self.new_lease().await?,
                 Err(error) => return Err(error),
@@ -37,11 +39,13 @@ impl Sessions {
     }
 
     async fn new_lease(&self) -> Result<LeaseId, RegistryError> {
+        let asked = Instant::now();
         let lease = self.shared.registry.grant(self.shared.down_after).await?;
         let me = ControllerRecord { address: self.shared.me.address.clone(), version: VERSION.into() };
         let (key, value) = (self.shared.keys.controller(&self.shared.me.id), me.encode());
         let ops = vec![Op::Put { key, value, lease: Some(lease) }];
         self.shared.registry.commit(Txn { guards: Vec::new(), ops }).await?;
+        *self.renewed() = asked;
         self.shared.lease.send_replace(Some(lease));
         Ok(lease)
     }
@@ -70,14 +74,12 @@ impl Sessions {
         Ok(())
     }
 
-    /// Attaches sessions of an ended lease to `lease`. Failures are retried at the next keep-alive.
+    /// Attaches sessions of an ended lease to `lease`. Stops at the first failure; the others are
+    /// retried at the next call.
     async fn move_sessions(&self, lease: LeaseId) -> Result<(), RegistryError> {
         let to_move = self.book().to_move(lease);
-        for node in to_move {
-            self.shared.heartbeat.beat();
-            self.put_own_session(&node, lease).await?;
-        }
-        Ok(())
+        let put = async |node| self.put_own_session(&node, lease).await;
+        self.each(to_move, put).try_collect().await
     }
 }
 

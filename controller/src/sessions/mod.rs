@@ -6,6 +6,7 @@
 
 mod attachment;
 mod book;
+mod each;
 mod ending;
 mod lease;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -20,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt;
 use sextant_daemon::{Failing, Outage, Readiness, Recovered, systemd::Heartbeat, transition};
 use sextant_proto::{Incarnation, InstanceId, NodeName};
 use tokio::{
@@ -74,6 +77,8 @@ struct Shared {
     down_after: Duration,
     book: Mutex<Book>,
     lease: watch::Sender<Option<LeaseId>>,
+    /// When the lease's last renewal was requested.
+    renewed: Mutex<Instant>,
     ready: watch::Sender<Result<(), String>>,
     /// Whether the lease was valid at the last renewal.
     lease_kept: AtomicBool,
@@ -113,6 +118,7 @@ impl Sessions {
                 down_after,
                 book,
                 lease,
+                renewed: Mutex::new(Instant::now()),
                 ready,
                 lease_kept,
                 unready_since_unix_ms,
@@ -214,9 +220,10 @@ impl Sessions {
             }
             let period = self.shared.down_after / KEEP_ALIVES_PER_TTL;
             if self.lease().is_none() || kept_alive.elapsed() >= period {
+                let begun = Instant::now();
                 match self.keep_lease().await {
                     Ok(()) => {
-                        kept_alive = Instant::now();
+                        kept_alive = begun;
                         kept = Ok(());
                     }
                     Err(error) => {
@@ -303,9 +310,10 @@ impl Sessions {
         let missing = self.book().missing(&there, Instant::now());
         // A node that was forgotten has no session to come back to.
         let claimed = |node: &NodeName| index.read(|state| state.peers().contains_key(node));
-        for node in missing.into_iter().filter(claimed) {
-            self.shared.heartbeat.beat();
-            match self.put_own_session(&node, lease).await {
+        let put = async |node| (self.put_own_session(&node, lease).await, node);
+        let mut results = pin!(self.each(missing.into_iter().filter(claimed), put));
+        while let Some((put, node)) = results.next().await {
+            match put {
                 Ok(()) => tracing::info!(%node, "session was missing in the store; restored"),
                 Err(error) => tracing::debug!(%node, %error, "missing session cannot be restored; retrying"),
             }
@@ -357,6 +365,10 @@ impl Sessions {
     /// The lease of this controller's keys, while it has one.
     pub fn lease(&self) -> Option<LeaseId> {
         *self.shared.lease.borrow()
+    }
+
+    fn renewed(&self) -> MutexGuard<'_, Instant> {
+        self.shared.renewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {

@@ -9,7 +9,7 @@ use sextant_tests::{
 
 use crate::store_proxy::{Request, StoreProxy};
 
-/// In seconds. The controller renews its lease at least every quarter of it, but not while an end is held.
+/// In seconds.
 const DOWN_AFTER: &str = "6";
 
 /// One controller that reaches etcd through a proxy.

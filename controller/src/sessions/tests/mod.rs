@@ -1,7 +1,10 @@
+mod many_agents;
+mod slow_store;
+
 use sextant_proto::PoolName;
 
 use super::*;
-use crate::registry::fake::FakeStore;
+use crate::registry::fake::{FakeStore, Link};
 
 const DOWN_AFTER: Duration = Duration::from_secs(3);
 
@@ -14,10 +17,16 @@ fn keys() -> Keys {
 }
 
 async fn controller(store: &FakeStore, id: &str) -> Sessions {
+    linked_controller(store, id).await.0
+}
+
+/// A controller, and its link to the store.
+async fn linked_controller(store: &FakeStore, id: &str) -> (Sessions, watch::Sender<Link>) {
     let me = Identity { id: id.into(), address: String::new(), replaces: Replaces::None };
-    let sessions = Sessions::new(store.client().0, keys(), me, DOWN_AFTER, Heartbeat::unwatched());
+    let (client, link) = store.client();
+    let sessions = Sessions::new(client, keys(), me, DOWN_AFTER, Heartbeat::unwatched());
     sessions.keep_lease().await.unwrap();
-    sessions
+    (sessions, link)
 }
 
 /// An agent of [`node`] that connects here.
@@ -59,5 +68,34 @@ async fn a_controller_puts_its_sessions_again_after_its_lease_has_ended() {
     store.elapse(2 * DOWN_AFTER);
     assert_eq!(at(&store), None);
     sessions.keep_lease().await.unwrap();
+    assert_eq!(at(&store).as_deref(), Some("c1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_agents_session_is_ended_once_the_store_answers_again() {
+    let store = FakeStore::new();
+    let (sessions, link) = linked_controller(&store, "c1").await;
+    drop(connect(&sessions).await);
+    tokio::time::advance(DOWN_AFTER).await;
+    let mut outage = Outage::default();
+    for (now, there) in [(Link::Down, true), (Link::ReadOnly, true), (Link::Up, false)] {
+        link.send_replace(now);
+        sessions.end_lost(&mut outage).await;
+        assert_eq!(at(&store).is_some(), there, "{now:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_back_keeps_its_session_if_the_end_of_its_lost_one_is_retried() {
+    let store = FakeStore::new();
+    let (sessions, link) = linked_controller(&store, "c1").await;
+    drop(connect(&sessions).await);
+    tokio::time::advance(DOWN_AFTER).await;
+    let mut outage = Outage::default();
+    link.send_replace(Link::Down);
+    sessions.end_lost(&mut outage).await;
+    link.send_replace(Link::Up);
+    let _back = connect(&sessions).await;
+    sessions.end_lost(&mut outage).await;
     assert_eq!(at(&store).as_deref(), Some("c1"));
 }
