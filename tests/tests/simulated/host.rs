@@ -6,7 +6,7 @@ use futures::FutureExt;
 use sextant_agent::kernel::{Kernel, NeighbourState, RouteTarget, fake::FakeKernel};
 use sextant_proto::Prefix;
 
-use crate::{process::Process, schedule::Setting};
+use crate::{parts, process::Process, schedule::Setting};
 
 /// The uplink's index: the first link after the loopback interface.
 pub const UPLINK: u32 = 2;
@@ -22,10 +22,28 @@ pub struct Host {
     pub starts_at: Option<Duration>,
     pub setting: Option<Setting>,
     pub clock_ahead: i64,
-    /// The prefix that it holds, while nothing has ended its claim.
-    pub holds: Option<Prefix>,
-    /// Its claim was ended by a command, by hold-down, or with a store that was lost while it was silent.
-    pub ended: bool,
+    /// The prefixes that it holds, in order, while nothing has ended its claims.
+    pub holds: Vec<Prefix>,
+    /// Which of its claims were ended by a command, by hold-down, or with a store that was lost while it was silent.
+    pub ended: Ended,
+}
+
+/// Which claims of a host have ended, or may have.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Ended {
+    pub all: bool,
+    pub ula: bool,
+}
+
+impl Ended {
+    pub fn any(self) -> bool {
+        self.all || self.ula
+    }
+
+    /// Whether the claim of this prefix has.
+    pub fn of(self, prefix: Prefix) -> bool {
+        self.all || (self.ula && parts::is_ula(prefix))
+    }
 }
 
 impl Host {
@@ -42,17 +60,20 @@ impl Host {
             starts_at: Some(if number + 1 == hosts { LATE } else { Duration::ZERO }),
             setting: None,
             clock_ahead: 0,
-            holds: None,
-            ended: false,
+            holds: Vec::new(),
+            ended: Ended::default(),
         }
     }
 
-    /// The container prefixes that its bridges have.
+    /// The container prefixes that its bridges have, in order.
     pub fn on_bridges(&self) -> Vec<Prefix> {
         let addresses = self.kernel.addresses().now_or_never();
         let addresses = addresses.expect("it answers at once").expect("no fault is injected");
         let of_bridges = addresses.iter().filter(|address| address.link > UPLINK && address.global);
-        of_bridges.filter_map(|address| Prefix::containing(address.addr, address.len)).collect()
+        let mut prefixes: Vec<_> =
+            of_bridges.filter_map(|address| Prefix::containing(address.addr, address.len)).collect();
+        prefixes.sort();
+        prefixes
     }
 
     /// What its kernel routes to other hosts.

@@ -1,6 +1,10 @@
 //! Invariants that hold at all times, and conditions that hold at the end.
 
-use std::{collections::BTreeMap, net::Ipv6Addr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    time::Duration,
+};
 
 use anyhow::{bail, ensure};
 use sextant_controller::{
@@ -37,8 +41,8 @@ pub struct Watch {
     next: Duration,
     recovering: bool,
     hosts: Vec<Known>,
-    /// By routing host and target: the prefix that the kernel routed there.
-    routes: BTreeMap<(usize, usize), Prefix>,
+    /// The prefixes that the kernel of a host routed to another one: routing host, target, prefix.
+    routes: BTreeSet<(usize, usize, Prefix)>,
     /// Since when each controller has worked.
     works_since: [Option<Duration>; CONTROLLERS],
 }
@@ -68,7 +72,7 @@ impl Watch {
             next: Duration::ZERO,
             recovering: false,
             hosts: vec![Known::default(); HOSTS],
-            routes: BTreeMap::new(),
+            routes: BTreeSet::new(),
             works_since: [None; CONTROLLERS],
         }
     }
@@ -81,9 +85,9 @@ impl Watch {
 
     /// All hosts have their prefixes, which they keep from now on.
     pub fn all_hold(&mut self, world: &mut World) -> anyhow::Result<()> {
-        for host in &mut world.hosts {
-            let [prefix] = host.on_bridges()[..] else { bail!("not one prefix: {:?}", host.on_bridges()) };
-            host.holds = Some(prefix);
+        for (number, host) in world.hosts.iter_mut().enumerate() {
+            host.holds = host.on_bridges();
+            ensure!(host.holds.len() == parts::pools(number).len(), "h{}: {:?}", number + 1, host.holds);
         }
         Ok(())
     }
@@ -92,7 +96,7 @@ impl Watch {
     pub fn begins(&mut self, world: &mut World, event: &Event) {
         if let Fault::LoseHost(host) = event.fault {
             self.hosts[host].lost = true;
-            self.routes.retain(|(_, to), _| *to != host);
+            self.routes.retain(|(_, to, _)| *to != host);
         }
         // What was claimed after the snapshot is not in the store: its agent must report its holder.
         if matches!(event.fault, Fault::Wipe { .. } | Fault::Restore { .. }) {
@@ -101,10 +105,16 @@ impl Watch {
         }
     }
 
-    /// The claim of a host has ended, or may have, by a command.
+    /// All claims of a host have ended, or may have.
     pub fn ends(&mut self, world: &mut World, host: usize) {
-        world.hosts[host].ended = true;
-        self.routes.retain(|(from, to), _| *from != host && *to != host);
+        world.hosts[host].ended.all = true;
+        self.routes.retain(|(from, to, _)| *from != host && *to != host);
+    }
+
+    /// The claim of a host in the second pool has ended, or may have, by a command. Its other one has not.
+    pub fn ula_ends(&mut self, world: &mut World, host: usize) {
+        world.hosts[host].ended.ula = true;
+        self.routes.retain(|(_, to, prefix)| *to != host || !parts::is_ula(*prefix));
     }
 
     /// Looks, if it is time to.
@@ -158,7 +168,7 @@ impl Watch {
                 _ => false,
             };
             if (closed && !back) || held_down {
-                if !world.hosts[host].ended {
+                if !world.hosts[host].ended.all {
                     log::note(world.now, &format!("the claim of h{} may have ended", host + 1));
                 }
                 self.ends(world, host);
@@ -184,7 +194,7 @@ impl Watch {
 
     fn was_away(&self, world: &World, host: usize) -> bool {
         let back = self.hosts[host].live_since.is_some_and(|at| at + LEAVE < world.now);
-        world.hosts[host].ended && !back
+        world.hosts[host].ended.any() && !back
     }
 
     /// A route to a host that holds its prefix stays, whatever becomes of agents, controllers and the store (I5).
@@ -192,23 +202,22 @@ impl Watch {
         for from in 0..HOSTS {
             let routes = world.hosts[from].routes();
             for to in (0..HOSTS).filter(|to| *to != from) {
-                let on_bridges = world.hosts[to].on_bridges();
-                let there = on_bridges.iter().find(|prefix| leads(&routes, **prefix) == Some(address(to)));
-                match self.routes.get(&(from, to)) {
-                    Some(before) if there != Some(before) && !world.hosts[from].ended => {
-                        ensure!(
-                            world.hosts[to].ended || !on_bridges.contains(before),
-                            "I5: h{} lost its route to {before} of h{}",
-                            from + 1,
-                            to + 1
-                        );
-                        self.routes.remove(&(from, to));
-                    }
-                    _ => {}
+                let (on_bridges, ended) = (world.hosts[to].on_bridges(), world.hosts[to].ended);
+                let is_routed = |prefix: &Prefix| leads(&routes, *prefix) == Some(address(to));
+                let known = self.routes.iter().filter(|(at, target, _)| (*at, *target) == (from, to));
+                let lost: Vec<_> = known.map(|(_, _, prefix)| *prefix).filter(|it| !is_routed(it)).collect();
+                for before in lost.into_iter().filter(|_| !world.hosts[from].ended.all) {
+                    ensure!(
+                        ended.of(before) || !on_bridges.contains(&before),
+                        "I5: h{} lost its route to {before} of h{}",
+                        from + 1,
+                        to + 1
+                    );
+                    self.routes.remove(&(from, to, before));
                 }
-                let stable = !world.hosts[to].ended && !world.hosts[from].ended && !self.hosts[to].lost;
-                if let (Some(prefix), true) = (there, stable) {
-                    self.routes.insert((from, to), *prefix);
+                if !world.hosts[from].ended.all && !self.hosts[to].lost {
+                    let stable = on_bridges.iter().filter(|prefix| is_routed(prefix) && !ended.of(**prefix));
+                    self.routes.extend(stable.map(|prefix| (from, to, *prefix)));
                 }
             }
         }
@@ -230,25 +239,28 @@ impl Watch {
     pub fn is_silent(&self, world: &World, host: usize) -> bool {
         let long = parts::DOWN_AFTER + KNOWN;
         let silent = self.hosts[host].silent_since.is_some_and(|at| at + long < world.now);
-        silent && !world.hosts[host].ended && !self.is_recovering(world)
+        silent && !world.hosts[host].ended.all && !self.is_recovering(world)
     }
 
-    /// All agents are live, each host has one prefix, and all others route it there.
+    /// All agents are live, each host has a prefix of each of its pools, and all others route them there.
     pub fn mesh(&self, world: &World) -> Result<(), String> {
         for to in 0..HOSTS {
             if !world.is_live(to) {
                 return Err(format!("the agent of h{} is not live", to + 1));
             }
             let on_bridges = world.hosts[to].on_bridges();
-            let [prefix] = on_bridges[..] else {
-                return Err(format!("h{} has not one prefix, but {on_bridges:?}", to + 1));
-            };
+            let of_ula = on_bridges.iter().filter(|prefix| parts::is_ula(**prefix)).count();
+            if (on_bridges.len(), of_ula) != (parts::pools(to).len(), parts::pools(to).len() - 1) {
+                return Err(format!("h{} has not a prefix of each pool, but {on_bridges:?}", to + 1));
+            }
             for from in (0..HOSTS).filter(|from| *from != to) {
                 let routes = world.hosts[from].routes();
-                if leads(&routes, prefix) != Some(address(to)) {
+                let mut unrouted = on_bridges.iter().filter(|it| leads(&routes, **it) != Some(address(to)));
+                if let Some(prefix) = unrouted.next() {
                     return Err(format!("h{} has no route to {prefix} of h{}: {routes:?}", from + 1, to + 1));
                 }
-                if routes.len() != HOSTS - 1 {
+                let others = (0..HOSTS).filter(|other| *other != from);
+                if routes.len() != others.map(|other| parts::pools(other).len()).sum::<usize>() {
                     return Err(format!("h{} routes more than there is: {routes:?}", from + 1));
                 }
             }
@@ -256,15 +268,17 @@ impl Watch {
         Ok(())
     }
 
-    /// Whoever's claim was not ended has the prefix that it had (I2).
+    /// Whoever's claims were not ended has the prefixes that it had (I2).
     pub fn claims_are_held(&self, world: &World) -> anyhow::Result<()> {
-        for (number, host) in world.hosts.iter().enumerate().filter(|(_, host)| !host.ended) {
+        for (number, host) in world.hosts.iter().enumerate() {
             let on_bridges = host.on_bridges();
+            let mut kept = host.holds.iter().filter(|prefix| !host.ended.of(**prefix));
             ensure!(
-                host.holds.is_some_and(|prefix| on_bridges == [prefix]),
-                "I2: h{} had {:?}, and has {on_bridges:?}",
+                kept.all(|prefix| on_bridges.contains(prefix)),
+                "I2: h{} had {:?}, of which {:?} ended, and has {on_bridges:?}",
                 number + 1,
-                host.holds
+                host.holds,
+                host.ended
             );
         }
         Ok(())

@@ -76,14 +76,28 @@ pub fn controller_settings(number: usize, hold_down: &str) -> ControllerSettings
     ControllerLine::parse_from([&args[..], &times].concat()).settings().expect("the settings are right")
 }
 
+/// The pools that a host's agent asks for: every other host has a prefix of each.
+pub fn pools(host: usize) -> &'static [&'static str] {
+    if host.is_multiple_of(2) { &["main", "ula"] } else { &["main"] }
+}
+
+/// Whether a prefix is of the second pool.
+pub fn is_ula(prefix: sextant_proto::Prefix) -> bool {
+    prefix.addr().is_unique_local()
+}
+
 pub fn agent_settings(host: usize, controllers: usize, state_dir: &Path, more: &[&str]) -> AgentSettings {
     let mut urls: Vec<_> =
         (0..controllers).map(|number| format!("http://{}", controller_address(number))).collect();
     urls.rotate_left(host % controllers);
     let (urls, node, state_dir) = (urls.join(","), format!("h{}", host + 1), state_dir.display().to_string());
     let args = ["agent", "--insecure", "--controller", &urls, "--node", &node, "--state-dir", &state_dir];
-    let host = ["--uplink", "eth0", "--bridge", "brc", "--bridge-create"];
-    AgentLine::parse_from([&args[..], &host, more].concat()).settings().expect("the settings are right")
+    let wiring = ["--uplink", "eth0", "--bridge", "brc", "--bridge-create"];
+    let pools = pools(host).join(",");
+    let pools: &[&str] = if more.contains(&"--pool") { &[] } else { &["--pool", &pools] };
+    AgentLine::parse_from([&args[..], &wiring, pools, more].concat())
+        .settings()
+        .expect("the settings are right")
 }
 
 /// A controller's main.

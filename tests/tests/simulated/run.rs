@@ -31,7 +31,8 @@ type Asked<T> = JoinHandle<Result<T, String>>;
 pub struct Run {
     world: World,
     watch: Watch,
-    forgets: Vec<(usize, Asked<v1::ForgetNodeResponse>)>,
+    /// The host, whether only its claim in the second pool ends, and the answer.
+    forgets: Vec<(usize, bool, Asked<v1::ForgetNodeResponse>)>,
     /// What was asked because an agent is silent, and which.
     status: Option<(usize, Asked<v1::StatusResponse>)>,
 }
@@ -62,22 +63,24 @@ impl Run {
     }
 
     fn start(&mut self) -> anyhow::Result<()> {
-        let pool = v1::Pool {
-            name: "main".into(),
-            prefix: Some("2001:db8:8000::/40".parse::<sextant_proto::Prefix>()?.into()),
-            host_len: 64,
-            container_len: 64,
-            ..v1::Pool::default()
-        };
-        self.until("the pool is added", START, |run| {
-            let request = v1::AddPoolRequest { pool: Some(pool.clone()) };
-            let added = run.command(0, async move |mut admin| admin.add_pool(request).await)?;
-            match added {
-                Err(error) if !error.contains("already") => Err(error),
-                _ => Ok(()),
-            }
-        })?;
-        // A store without the pool is no earlier state of this one.
+        for (name, prefix) in [("main", "2001:db8:8000::/40"), ("ula", "fd00:0:5e00::/40")] {
+            let pool = v1::Pool {
+                name: name.into(),
+                prefix: Some(prefix.parse::<sextant_proto::Prefix>()?.into()),
+                host_len: 64,
+                container_len: 64,
+                ..v1::Pool::default()
+            };
+            self.until("the pool is added", START, |run| {
+                let request = v1::AddPoolRequest { pool: Some(pool.clone()) };
+                let added = run.command(0, async move |mut admin| admin.add_pool(request).await)?;
+                match added {
+                    Err(error) if !error.contains("already") => Err(error),
+                    _ => Ok(()),
+                }
+            })?;
+        }
+        // A store without the pools is no earlier state of this one.
         self.world.forget_snapshots();
         self.until("the cluster is healthy", START, Self::wrong)?;
         self.until("the store no longer recovers", START, |run| match run.watch.is_recovering(&run.world) {
@@ -114,15 +117,16 @@ impl Run {
     }
 
     fn begin(&mut self, event: &Event) {
-        if let Fault::Forget { host, force } = event.fault {
+        if let Fault::Forget { host, force, only_ula } = event.fault {
             // Whoever works takes it; the answer may be lost.
             let number = (0..CONTROLLERS).find(|number| self.world.works(*number)).unwrap_or_default();
-            let request =
-                v1::ForgetNodeRequest { name: format!("h{}", host + 1), force, ..Default::default() };
+            let (name, pool) =
+                (format!("h{}", host + 1), if only_ula { "ula".into() } else { String::new() });
+            let request = v1::ForgetNodeRequest { name, force, pool, ..Default::default() };
             let network = self.world.network.clone();
             let forget =
                 parts::command(network, number, async move |mut admin| admin.forget_node(request).await);
-            self.forgets.push((host, self.world.ask(forget)));
+            self.forgets.push((host, only_ula, self.world.ask(forget)));
         }
         self.watch.begins(&mut self.world, event);
         self.world.begin(event);
@@ -132,16 +136,18 @@ impl Run {
     fn step(&mut self) -> anyhow::Result<()> {
         self.world.step()?;
         let world = &mut self.world;
-        for (host, mut asked) in std::mem::take(&mut self.forgets) {
+        for (host, only_ula, mut asked) in std::mem::take(&mut self.forgets) {
             match world.answer(&mut asked) {
-                None => self.forgets.push((host, asked)),
+                None => self.forgets.push((host, only_ula, asked)),
                 Some(answer) => {
                     log::note(world.now, &format!("forget h{}: {answer:?}", host + 1));
                     // Without an answer it may have been done.
                     let refused =
                         answer.is_err_and(|error| error.contains("status: 'The system is not in a state"));
-                    if !refused {
-                        self.watch.ends(world, host);
+                    match only_ula {
+                        _ if refused => {}
+                        true => self.watch.ula_ends(world, host),
+                        false => self.watch.ends(world, host),
                     }
                 }
             }

@@ -52,6 +52,8 @@ pub enum Fault {
     Forget {
         host: usize,
         force: bool,
+        /// Only its claim in the second pool ends.
+        only_ula: bool,
     },
     /// A process's wall clock is ahead by so many seconds until the end.
     ControllerClock(usize, i64),
@@ -63,6 +65,8 @@ pub enum Fault {
 pub enum Setting {
     Bridge,
     Pool,
+    /// The second pool is not named, while the host may hold a prefix of it.
+    OnePool,
     HostLen,
 }
 
@@ -71,6 +75,7 @@ impl Setting {
         match self {
             Self::Bridge => &["--bridge", "brd"],
             Self::Pool => &["--pool", "nosuch"],
+            Self::OnePool => &["--pool", "main"],
             Self::HostLen => &["--host-len", "60"],
         }
     }
@@ -134,10 +139,12 @@ fn event(random: &mut StdRng) -> Event {
 fn fault(random: &mut StdRng) -> Fault {
     let (host, controller) = (random.random_range(0..HOSTS), random.random_range(0..CONTROLLERS));
     let line = *[Link::Down, Link::ReadOnly, Link::AnswersLost].choose(random).expect("there are lines");
-    let setting = *[Setting::Bridge, Setting::Pool, Setting::HostLen].choose(random).expect("there are some");
+    let settings = [Setting::Bridge, Setting::Pool, Setting::OnePool, Setting::HostLen];
+    let setting = *settings.choose(random).expect("there are some");
     let clock = *[-86_400, -60, 60, 86_400, 63_072_000].choose(random).expect("there are some");
     let stopped = random.random_bool(0.5);
-    match random.random_range(0..22) {
+    match random.random_range(0..24) {
+        22.. => Fault::Forget { host, force: true, only_ula: true },
         20.. => Fault::LoseHost(host),
         0..3 => Fault::FreezeAgent(host),
         3..5 => Fault::FreezeController(controller),
@@ -151,8 +158,8 @@ fn fault(random: &mut StdRng) -> Fault {
         12 => Fault::Settings(host, setting),
         13 => Fault::Wipe { stopped },
         14 => Fault::Restore { stopped, back: random.random_range(1..40) },
-        15 | 16 => Fault::Forget { host, force: true },
-        17 => Fault::Forget { host, force: false },
+        15 | 16 => Fault::Forget { host, force: true, only_ula: false },
+        17 => Fault::Forget { host, force: false, only_ula: false },
         18 => Fault::ControllerClock(controller, clock),
         _ => Fault::AgentClock(host, clock),
     }
