@@ -1,5 +1,5 @@
-//! The pools of which this node has no prefix, though its settings name them. They are asked for again while the agent is
-//! connected; the node's other prefixes work meanwhile (DESIGN I10).
+//! The claims that a controller has refused, or not confirmed yet, while it has confirmed another one. They are asked for again
+//! while the agent is connected; the node's other prefixes work meanwhile (DESIGN I10), and a held one stays as it is (I5).
 
 use std::time::Duration;
 
@@ -38,6 +38,11 @@ impl Missing {
     /// A claim in this pool was granted.
     pub(super) fn granted(&mut self, pool: Option<&PoolName>) {
         self.refused.retain(|(wish, _)| wish.pool.as_ref() != pool);
+    }
+
+    /// Whether the controller has not confirmed this pool's claim.
+    pub(super) fn has(&self, pool: &PoolName) -> bool {
+        self.refused.iter().any(|(wish, _)| wish.pool.as_ref() == Some(pool))
     }
 
     /// The view has changed: with other pools, a claim may be granted now.

@@ -275,6 +275,12 @@ impl Session {
         self.reporters.no_longer_holds(lost.epoch).await;
     }
 
+    /// The held claims that the connected controller has confirmed.
+    fn confirmed(&self) -> Vec<Claim> {
+        let held = self.held.claims().iter();
+        held.filter(|claim| !self.missing.has(&claim.pool.name)).cloned().collect()
+    }
+
     fn publish(&self, withdrawn: bool) {
         self.picture.publish(self.held.claims(), withdrawn);
     }

@@ -45,7 +45,7 @@ struct Following<'a> {
 impl Session {
     /// Follows the stream to its end.
     pub(super) async fn follow(&mut self, link: &mut Link) -> Result<Infallible, Ended> {
-        let claims = self.held.claims().to_vec();
+        let claims = self.confirmed();
         if claims.is_empty() && self.settings.role == Role::Host {
             return Err(Ended::Fenced { reason: "no claim".into(), epoch: None });
         }
@@ -173,18 +173,18 @@ impl Session {
         outcome: Result<ClaimOutcome, LinkError>,
         following: &mut Following<'_>,
     ) -> Result<(), Ended> {
-        let before = self.held.claims().to_vec();
+        let before = self.confirmed();
         match outcome {
             Ok(outcome) => self.answered(wish, outcome)?,
             Err(error) => self.missing.refused(wish.clone(), error.to_string()),
         }
         self.reporting.set_missing(self.missing.findings());
-        for claim in self.held.claims().iter().filter(|claim| !before.contains(claim)) {
-            following.protocol.granted(claim);
-        }
-        if self.held.claims() == before {
+        let now = self.confirmed();
+        let new: Vec<_> = now.iter().filter(|claim| !before.contains(claim)).collect();
+        if new.is_empty() {
             return Ok(());
         }
+        new.into_iter().for_each(|claim| following.protocol.granted(claim));
         self.view_changed(following).await
     }
 

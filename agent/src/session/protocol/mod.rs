@@ -6,7 +6,7 @@ mod drain;
 
 use std::time::Duration;
 
-use sextant_proto::{Ack, BgpNeighbour, Claim, Incarnation, NodeName, NodeState, Problem, Revision};
+use sextant_proto::{Ack, BgpNeighbour, Claim, Epoch, Incarnation, NodeName, NodeState, Problem, Revision};
 
 use crate::{
     cluster::View,
@@ -139,18 +139,26 @@ impl Protocol {
         announce.into_iter().chain(ack).chain(drained).collect()
     }
 
-    /// Announces the claims for which the host is set up, and at whose revision its kernel has all routes (DESIGN I7).
+    /// Announces the claims that the host is set up for. What is left out is no longer routed by peers.
     fn announce(&mut self, report: &Report, applied: Revision) -> Option<Announcement> {
-        let is_entered = |epoch| {
-            let own = self.claims.iter().find(|claim| claim.epoch == epoch);
-            own.is_some_and(|claim| claim.entered_by(applied))
-        };
         let mut announcement = report.announcement.clone()?;
-        announcement.claims.retain(|claim| report.holding.contains(&claim.epoch) && is_entered(claim.epoch));
+        announcement
+            .claims
+            .retain(|claim| report.holding.contains(&claim.epoch) && self.may_announce(claim.epoch, applied));
         if announcement.claims.is_empty() {
             return None;
         }
         unless_sent(&mut self.announced, announcement)
+    }
+
+    /// A claim is announced once the kernel has all routes up to the revision at which it joined (DESIGN I7), and stays so. One that
+    /// the controller has not confirmed on this stream was announced before, if it is of this store: it stays so too.
+    fn may_announce(&self, epoch: Epoch, applied: Revision) -> bool {
+        let was_announced = || self.announced.iter().flat_map(|it| &it.claims).any(|it| it.epoch == epoch);
+        match self.claims.iter().find(|claim| claim.epoch == epoch) {
+            Some(claim) => claim.entered_by(applied) || was_announced(),
+            None => Some(epoch.incarnation) == self.incarnation,
+        }
     }
 
     fn ack(&mut self, reports: &Reports, revision: Revision) -> Option<Ack> {

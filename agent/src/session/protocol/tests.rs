@@ -252,6 +252,37 @@ fn a_second_claim_is_announced_beside_the_first_once_its_routes_are_in_the_kerne
 }
 
 #[test]
+fn what_is_announced_stays_announced_while_its_state_changes() {
+    let mut fixture = with_second_claim();
+    fixture.change(both(NodeState::Ready, NodeState::Joining));
+    assert_eq!(fixture.report(12, false)[0], fixture.announces(2));
+    // The announcement makes it ready, at a revision that the kernel has not applied yet.
+    fixture.change(both(NodeState::Ready, NodeState::Ready));
+    assert!(fixture.report(12, false).is_empty(), "neither less nor the same again");
+    assert_eq!(fixture.report(13, false), [ack(13)]);
+}
+
+#[test]
+fn a_claim_that_this_controller_has_not_confirmed_stays_announced() {
+    let mut fixture = with_second_claim();
+    fixture.change(both(NodeState::Ready, NodeState::Ready));
+    fixture.report(12, false);
+    let both_claims = fixture.announcement();
+    let first = Protocol { claims: vec![], ..Protocol::new("host1".parse().unwrap(), &[]) };
+    let claims: Vec<_> = fixture.protocol.claims.drain(..1).collect();
+    fixture.protocol = Protocol { claims, incarnation: Some(fixture.incarnation), ..first };
+    fixture.protocol.on_view(&fixture.view);
+    let report = Report {
+        holding: both_claims.claims.iter().map(|claim| claim.epoch).collect(),
+        applied: Some((fixture.incarnation, Revision(12))),
+        announcement: Some(both_claims.clone()),
+        ..Report::default()
+    };
+    let messages = fixture.protocol.on_reports(&engine_only(&report));
+    assert_eq!(messages[0], Message::Announce(both_claims));
+}
+
+#[test]
 fn the_end_of_one_claim_is_noticed_while_the_other_lasts() {
     let mut fixture = with_second_claim();
     fixture.change(both(NodeState::Ready, NodeState::Ready));
