@@ -45,12 +45,13 @@ impl Window {
         peers: &BTreeMap<NodeName, Peer>,
         elapsed: Option<&View<Elapsed>>,
     ) -> Self {
-        // What is known may be older than the record: the claim that ended is no sign that the node is back.
-        let is_back = |removal: &Removal| {
+        // What is known may be older than the record, and the node may hold other claims: neither the claim that ended nor one
+        // from before its end is a sign that the node is back.
+        let is_back = |(removal, ended): &(&Removal, Revision)| {
             let peer = peers.get(&removal.node);
-            peer.is_some_and(|peer| peer.ready_claims().any(|claim| claim.claimed > removal.claimed))
+            peer.is_some_and(|peer| peer.ready_claims().any(|claim| claim.claimed > *ended))
         };
-        let recent = recent(record, elapsed).filter(|(removal, _)| !is_back(removal));
+        let recent = recent(record, elapsed).filter(|it| !is_back(it));
         let absent: Vec<_> =
             recent.map(|(removal, ended)| Removal { ended: Some(ended), ..removal.clone() }).collect();
         let ready = peers.values().filter(|peer| peer.ready_claims().next().is_some()).map(|peer| &peer.name);
@@ -187,10 +188,12 @@ mod tests {
         ];
         let mut peers = ready(20..30);
         peers.extend([
-            peer(4, 9, NodeState::Ready),
-            peer(5, 9, NodeState::Joining),
+            peer(4, 14, NodeState::Ready),
+            peer(5, 14, NodeState::Joining),
             // As it was before it was forgotten: the index is behind the record.
             peer(6, 5, NodeState::Ready),
+            // One of its claims has ended, and another one from before that has not.
+            peer(3, 8, NodeState::Ready),
         ]);
         let window = Window::of(Some(&record(recent.clone(), 12)), &peers, Some(&elapsed));
         assert_eq!(window.tally(), Tally { recent: 4, limit: 10, peers: 15 });

@@ -3,7 +3,7 @@
 //! A reservation lies in a pool. Each change puts `meta/reservations`, which every claim guards, and is itself guarded by
 //! the absence of claims: so neither overlooks the other.
 
-use sextant_proto::{NodeName, PoolName, Prefix, Revision};
+use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
 
 use crate::{
     audit::{Actor, Event, What},
@@ -52,7 +52,7 @@ pub enum ReservationError {
         /// Who holds it.
         node: NodeName,
     },
-    /// The node has a reservation.
+    /// The node has a reservation in the pool.
     #[error("{prefix} is reserved for node {node} already; end that first: sextant unreserve {prefix}")]
     HasOne {
         /// What is reserved.
@@ -125,6 +125,7 @@ impl Reservations {
                 prefix,
                 pools: pools.pools.iter().map(|(pool, _)| format!("{} {}", pool.name, pool.prefix)).collect(),
             })?;
+            has_none(&listed, wanted, pool)?;
             let mut guards = vec![Guard::Unchanged(self.keys.pool(&pool.name), *modified), listed.unchanged];
             guards.extend(self.no_claim_of_others(prefix, pool.prefix.len(), wanted).await?);
             let note = self.note(of_reservation(What::Reserved, prefix, wanted).pool(&pool.name));
@@ -236,18 +237,22 @@ fn same(
         if other.overlaps(prefix) {
             return Err(ReservationError::Reserved { prefix, other: *other });
         }
-        if let Some(node) = wanted.node.clone().filter(|node| record.node.as_ref() == Some(node)) {
-            return Err(ReservationError::HasOne { prefix: *other, node });
-        }
     }
     Ok(None)
 }
 
+/// Checks that the node of a wanted reservation has no other one in the pool: it holds one claim there.
+fn has_none(listed: &Listed, wanted: &ReservationRecord, pool: &Pool) -> Result<(), ReservationError> {
+    let Some(node) = &wanted.node else { return Ok(()) };
+    let is_its_own = |prefix: &Prefix, of: &ReservationRecord| {
+        of.node.as_ref() == Some(node) && pool.prefix.covers(*prefix)
+    };
+    let other = listed.reservations.iter().find(|(prefix, record, _)| is_its_own(prefix, record));
+    other.map_or(Ok(()), |(prefix, ..)| Err(ReservationError::HasOne { prefix: *prefix, node: node.clone() }))
+}
+
 /// The pool that a reservation lies in.
-pub fn pool_of<'a>(
-    pools: impl Iterator<Item = &'a sextant_proto::Pool>,
-    prefix: Prefix,
-) -> Option<&'a PoolName> {
+pub fn pool_of<'a>(pools: impl Iterator<Item = &'a Pool>, prefix: Prefix) -> Option<&'a PoolName> {
     let mut covering = pools.filter(|pool| pool.prefix.covers(prefix));
     covering.next().map(|pool| &pool.name)
 }

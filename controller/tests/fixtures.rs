@@ -5,18 +5,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use sextant_backup_file::Backup;
 use sextant_controller::{
     audit, backup,
+    claims::{ClaimRequest, Claims, Granted},
     index::{Index, IndexTask},
     keys::Keys,
+    pools::Pools,
     records::{FORMAT, Meta, Record},
     registry::{Op, SharedRegistry, Txn, embedded::EmbeddedStore},
     store,
 };
-use sextant_proto::{ClaimPhase, Epoch, NodeName, NodeState, Revision};
+use sextant_proto::{ClaimPhase, Epoch, NodeName, NodeState, Pool, Revision};
 
 const THEN_MS: u64 = 1_800_000_000_000;
 
@@ -163,7 +165,9 @@ async fn is_restored(form: &str) {
     let (_dir, registry, _index) = opened(form).await;
     let file = Backup::decode(&std::fs::read(fixture(form, "sextant.backup")).unwrap()).unwrap();
     assert_eq!((file.cluster.as_str(), file.store.as_str()), ("default", "embedded:controller.redb"));
-    assert_eq!((file.unix_ms, file.claims()), (THEN_MS, 4));
+    // In the third form, a node has a second claim.
+    let claims = if form == "v3" { 5 } else { 4 };
+    assert_eq!((file.unix_ms, file.claims()), (THEN_MS, claims));
     let taken = backup::take(&registry, &keys(), "default").await.unwrap();
     assert_eq!((&taken.entries, taken.incarnation), (&file.entries, file.incarnation));
     // The store is from before the marks of its history: they began when it was opened.
@@ -178,4 +182,44 @@ async fn is_restored(form: &str) {
     let again = backup::take(&other, &keys(), "default").await.unwrap();
     let keys_of = |backup: &Backup| backup.entries.iter().map(|kept| kept.key.clone()).collect::<Vec<_>>();
     assert_eq!(keys_of(&again), keys_of(&file));
+}
+
+/// The backup has the claim of h1 in `main` alone; here the node lives with claims in two other pools.
+#[tokio::test]
+async fn a_backup_of_the_first_form_is_restored_beside_a_node_with_two_claims() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry: SharedRegistry = Arc::new(EmbeddedStore::open(&dir.path().join("store")).unwrap());
+    let meta = store::open(&registry, &keys()).await.unwrap();
+    let (task, index) = IndexTask::start(registry.clone(), keys(), meta).await.unwrap();
+    tokio::spawn(task.run());
+    let claims = Claims::new(registry.clone(), keys(), index.clone(), Duration::from_secs(60));
+    let pools = Pools::new(registry.clone(), keys(), index.clone());
+    let mut live = Vec::new();
+    for (name, prefix) in [("ula", "fd00:1::/48"), ("lab", "fd00:2::/48")] {
+        let pool = Pool::new(name.parse().unwrap(), prefix.parse().unwrap(), 64, 80).unwrap();
+        pools.add(&pool).await.unwrap();
+        let request = ClaimRequest {
+            node: "h1".parse().unwrap(),
+            node_id: format!("{:032x}", 0x101).parse().unwrap(),
+            pool: Some(pool.name),
+            host_len: None,
+            held: None,
+            beside: true,
+        };
+        let Granted::Claim(claim) = claims.claim(&request).await.unwrap() else { panic!("fenced") };
+        live.push(claim);
+    }
+    let file = Backup::decode(&std::fs::read(fixture("v1", "sextant.backup")).unwrap()).unwrap();
+    let restored = backup::restore(&registry, &keys(), &file, &audit::Actor::new("a test")).await.unwrap();
+    assert!(index.reaches(restored.revision, Duration::from_secs(5)).await);
+    index.read(|state| {
+        assert_eq!(state.meta().format, FORMAT);
+        let h1 = &state.nodes()[&"h1".parse().unwrap()].record;
+        let expected = [live[0].prefix, live[1].prefix, "2001:db8:8000:1::/64".parse().unwrap()];
+        assert_eq!(h1.prefixes(), expected, "the live claims first");
+        assert!(h1.claims.iter().all(|claim| !claim.announced), "its host is not set up for the third");
+        let revisions: Vec<_> = h1.prefixes().iter().map(|prefix| state.claims()[prefix].created).collect();
+        assert_eq!(revisions[..2], [live[0].epoch.revision, live[1].epoch.revision]);
+        assert_eq!((state.nodes().len(), state.claims().len()), (4, 6));
+    });
 }

@@ -49,10 +49,10 @@ impl Backup {
         self.entries.iter().filter(|entry| entry.key.starts_with("claims/")).count()
     }
 
-    /// Whether a node in it has claims in several pools: versions before those cannot read it.
+    /// Whether a node's record in it has the form for claims in several pools: versions before those cannot read it.
     pub fn has_several_claims(&self) -> bool {
         let several =
-            |entry: &Kept| stored::Node::decode(&entry.value[..]).is_ok_and(|node| node.claims.len() > 1);
+            |entry: &Kept| stored::Node::decode(&entry.value[..]).is_ok_and(|node| !node.claims.is_empty());
         self.entries.iter().filter(|entry| entry.key.starts_with("nodes/")).any(several)
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! Live records are unchanged. Claims, nodes, pools and reservations of the backup that exist already are skipped.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use sextant_backup_file::{Backup, FileError, Kept};
-use sextant_proto::{Epoch, NodeName, Pool, Prefix};
+use sextant_proto::{Epoch, NodeName, Pool, Prefix, Revision};
 
 use super::lasts;
 use crate::{
@@ -32,8 +35,46 @@ pub(super) struct Plan {
     pub(super) pools: Vec<Op>,
     /// Live pools, unchanged: putting them refuses claims that are based on their previous revision.
     pub(super) touched: Vec<Op>,
-    /// All others, each with a guard that it does not exist yet.
+    /// All others, each with a guard that it does not exist yet, or is as it was read.
     pub(super) rest: Vec<(Guard, Op)>,
+}
+
+impl Plan {
+    /// Whether a node's record that is put has the form for several claims.
+    pub(super) fn has_several_claims(&self, keys: &Keys) -> bool {
+        let nodes = self.rest.iter().filter_map(|(_, op)| put_as::<NodeRecord>(keys, op, is_node));
+        nodes.into_iter().any(|node| !node.is_of_first_form())
+    }
+
+    /// The rest, in transactions of at most `most` operations. No two claims of a node are in the same one: they would have
+    /// the same create revision, by which the node's claims are distinguished.
+    pub(super) fn transactions(&self, keys: &Keys, most: usize) -> Vec<&[(Guard, Op)]> {
+        let (mut all, mut from, mut claimed) = (Vec::new(), 0, BTreeSet::new());
+        for (at, (_, op)) in self.rest.iter().enumerate() {
+            let node = put_as::<ClaimRecord>(keys, op, is_claim).map(|claim| claim.node);
+            if at - from == most || node.as_ref().is_some_and(|node| claimed.contains(node)) {
+                all.push(&self.rest[from..at]);
+                (from, claimed) = (at, BTreeSet::new());
+            }
+            claimed.extend(node);
+        }
+        all.extend(Some(&self.rest[from..]).filter(|last| !last.is_empty()));
+        all
+    }
+}
+
+fn is_node(key: &Key) -> bool {
+    matches!(key, Key::Node(_))
+}
+
+fn is_claim(key: &Key) -> bool {
+    matches!(key, Key::Claim(_))
+}
+
+/// The record that an operation puts, if its key is of that kind.
+fn put_as<R: Record>(keys: &Keys, op: &Op, kind: fn(&Key) -> bool) -> Option<R> {
+    let Op::Put { key, value, .. } = op else { return None };
+    keys.parse(key).filter(kind).and_then(|_| R::decode(value).ok())
 }
 
 /// Why there is no plan.
@@ -230,12 +271,26 @@ pub(super) fn overlapping_claims(live: &Listing, keys: &Keys) -> Option<(Prefix,
     overlaps(&claims.collect())
 }
 
-/// All keys that a restore may have put since `revision`.
-pub(super) fn put_since(live: &Listing, keys: &Keys, revision: sextant_proto::Revision) -> Vec<Op> {
+/// Whether a node's record has the form for several claims.
+pub(super) fn has_several_claims(live: &Listing, keys: &Keys) -> bool {
+    let nodes = live.entries.iter().filter(|entry| keys.parse(&entry.key).is_some_and(|key| is_node(&key)));
+    nodes.filter_map(|entry| NodeRecord::decode(&entry.value).ok()).any(|node| !node.is_of_first_form())
+}
+
+/// What takes back all that a restore may have put since `revision`: deletes the keys, and the claims of nodes that were there.
+pub(super) fn take_back(live: &Listing, keys: &Keys, revision: Revision) -> Vec<Op> {
     let lasting = |key: &str| keys.relative(key).is_some_and(lasts);
-    let since = live
-        .entries
-        .iter()
-        .filter(|entry| entry.created >= revision && entry.lease.is_none() && lasting(&entry.key));
-    since.map(|entry| Op::Delete(entry.key.clone())).collect()
+    let is_new = |entry: &&Entry| entry.created >= revision && entry.lease.is_none() && lasting(&entry.key);
+    let (new, old): (Vec<_>, Vec<_>) = live.entries.iter().partition(is_new);
+    let there: BTreeSet<&str> = old.iter().map(|entry| entry.key.as_str()).collect();
+    let unmerged = old.iter().filter_map(|entry| {
+        keys.parse(&entry.key).filter(is_node)?;
+        let node = NodeRecord::decode(&entry.value).ok()?;
+        let is_gone = |prefix: &Prefix| !there.contains(keys.claim(*prefix).as_str());
+        let gone: Vec<_> = node.prefixes().into_iter().filter(is_gone).collect();
+        let left = node.without(&gone).filter(|_| !gone.is_empty())?;
+        Some(Op::put(&entry.key, left.encode()))
+    });
+    let unmerged: Vec<_> = unmerged.collect();
+    new.iter().map(|entry| Op::Delete(entry.key.clone())).chain(unmerged).collect()
 }

@@ -3,12 +3,12 @@
 //! The first transaction marks in `meta/store` that a restore is in progress: from then on controllers serve no requests, and
 //! agents receive no changes. The last one gives the store a new incarnation. Between them the content is put in chunks, as
 //! etcd limits transactions. A restore that is interrupted between them is completed by running it again, or undone by
-//! [`undo`], which deletes all keys created since the first transaction.
+//! [`undo`], which deletes all keys created since the first transaction, and takes the claims from nodes that were there.
 
 use sextant_backup_file::{Backup, FileError};
 use sextant_proto::{Incarnation, Revision};
 
-use super::plan::{Conflict, NoPlan, Plan, overlapping_claims, plan, put_since};
+use super::plan::{Conflict, NoPlan, Plan, has_several_claims, overlapping_claims, plan, take_back};
 use crate::{
     audit::{Actor, Event, What},
     keys::Keys,
@@ -86,7 +86,8 @@ pub async fn restore(
     if let Some((one, other)) = overlapping_claims(&live, keys) {
         return Err(RestoreError::Changed(format!("claims {one} and {other} overlap: something")));
     }
-    let (incarnation, revision) = end(registry, keys, backup, put, by).await?;
+    let several = has_several_claims(&live, keys);
+    let (incarnation, revision) = end(registry, keys, backup, (put, several), by).await?;
     tracing::warn!(%incarnation, put, "backup restored; the store has a new incarnation");
     Ok(Restored { incarnation, revision, put, there: backup.entries.len().saturating_sub(put) })
 }
@@ -110,7 +111,7 @@ async fn put_all(
             planned => planned?,
         };
         put += planned.pools.len();
-        match put_rest(registry, &planned, &mut put).await {
+        match put_rest(registry, keys, &planned, &mut put).await {
             Err(RestoreError::Changed(_)) if attempt < ATTEMPTS => attempt += 1,
             done => return done.map(|()| put),
         }
@@ -156,7 +157,9 @@ async fn begin(
             Txn { guards: vec![Guard::Unchanged(keys.meta(), modified), set], ops }
         } else {
             ops.push(Event::new(What::Restoring).detail(about(backup)).op(keys, by));
-            let mut txn = store::change(keys, &Meta { restoring: true, ..meta }, &current, ops);
+            let next = Meta { restoring: true, ..meta };
+            let next = if planned.has_several_claims(keys) { next.with_several_claims() } else { next };
+            let mut txn = store::change(keys, &next, &current, ops);
             txn.guards.push(set);
             txn
         };
@@ -170,8 +173,13 @@ async fn begin(
 }
 
 /// Puts the remaining entries, and counts them.
-async fn put_rest(registry: &SharedRegistry, planned: &Plan, put: &mut usize) -> Result<(), RestoreError> {
-    for some in planned.rest.chunks(MOST_OPS) {
+async fn put_rest(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    planned: &Plan,
+    put: &mut usize,
+) -> Result<(), RestoreError> {
+    for some in planned.transactions(keys, MOST_OPS) {
         put_chunk(registry, some).await?;
         *put += some.len();
     }
@@ -199,7 +207,7 @@ async fn end(
     registry: &SharedRegistry,
     keys: &Keys,
     backup: &Backup,
-    put: usize,
+    (put, several): (usize, bool),
     by: &Actor,
 ) -> Result<(Incarnation, Revision), RestoreError> {
     let incarnation = Incarnation::random();
@@ -222,7 +230,7 @@ async fn end(
             ancestors: meta.ancestors.clone(),
             format: meta.format,
         };
-        let next = if backup.has_several_claims() { next.with_several_claims() } else { next };
+        let next = if several { next.with_several_claims() } else { next };
         let next = next.in_place_of(backup.incarnation).in_place_of(meta.incarnation);
         let noted = Event::new(What::Restored).detail(format!("{put} keys, {}", about(backup)));
         let ops = vec![noted.op(keys, by), Op::put(keys.reservation_set(), "")];
@@ -235,7 +243,7 @@ async fn end(
     Err(RegistryError::Unavailable(format!("outcomes stay unknown; {HALF}")).into())
 }
 
-/// Undoes an interrupted restore; returns the number of deleted keys.
+/// Undoes an interrupted restore; returns the number of keys that it deleted or changed.
 ///
 /// # Errors
 /// A [`RestoreError`].
@@ -245,15 +253,16 @@ pub async fn undo(registry: &SharedRegistry, keys: &Keys, by: &Actor) -> Result<
     if !meta.restoring {
         return Err(RestoreError::NothingToUndo);
     }
-    let deletes = put_since(&registry.list(&keys.all()).await?, keys, since);
-    for some in deletes.chunks(MOST_OPS) {
+    let ops = take_back(&registry.list(&keys.all()).await?, keys, since);
+    let taken_back = ops.len();
+    for some in ops.chunks(MOST_OPS) {
         registry.commit(Txn { guards: Vec::new(), ops: some.to_vec() }).await?;
     }
-    let noted = Event::new(What::RestoreUndone).detail(format!("{} keys", deletes.len())).op(keys, by);
+    let noted = Event::new(What::RestoreUndone).detail(format!("{taken_back} keys")).op(keys, by);
     let ops = vec![noted, Op::put(keys.reservation_set(), "")];
     let txn = store::change(keys, &Meta { restoring: false, ..meta }, &current, ops);
     match registry.commit(txn).await? {
-        Outcome::Committed(_) => Ok(deletes.len()),
+        Outcome::Committed(_) => Ok(taken_back),
         Outcome::Refused(_) => Err(RestoreError::Changed("meta/store".into())),
     }
 }

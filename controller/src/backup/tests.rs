@@ -274,6 +274,63 @@ async fn a_restore_that_is_cut_off_is_finished_or_taken_back() {
     assert!(error.contains("nothing to undo"), "{error}");
 }
 
+/// The nodes of `store` hold a prefix of a second pool beside.
+async fn with_second_claims(store: &Store, nodes: u16) {
+    let ula = Pool::new("ula".parse().unwrap(), "fd00:1::/48".parse().unwrap(), 64, 64).unwrap();
+    store.put(vec![Op::put(store.keys.pool(&ula.name), ula.encode())]).await;
+    for n in 0..nodes {
+        let (prefix, key) = (ula.prefix.nth(64, n.into()).unwrap(), store.keys.node(&name(n)));
+        let entry = store.registry.list(&KeyRange::key(&key)).await.unwrap().entries.pop().unwrap();
+        let node = NodeRecord::decode(&entry.value).unwrap();
+        let (node_id, pool) = (node.node_id, ula.name.clone());
+        let claim = ClaimRecord { node: name(n), node_id, pool, claimed_unix_ms: 6, prior: None };
+        let node = node.with_claim(HeldClaim::new(prefix, ula.name.clone()));
+        let claim = Op::put(store.keys.claim(prefix), claim.encode());
+        store.put(vec![claim, Op::put(key, node.encode())]).await;
+    }
+}
+
+/// A node's claims are distinguished by their create revisions.
+#[tokio::test]
+async fn i3_no_two_claims_of_a_node_are_restored_at_one_revision() {
+    let (from, to) = (Store::with(30).await, Store::new().await);
+    with_second_claims(&from, 30).await;
+    to.restore(&from.backup().await).await.unwrap();
+    let backup = to.backup().await;
+    let mut created = std::collections::HashSet::new();
+    for kept in backup.entries.iter().filter(|kept| kept.key.starts_with("claims/")) {
+        let node = ClaimRecord::decode(&kept.value).unwrap().node;
+        assert!(created.insert((node.clone(), kept.created)), "two claims of {node} since {}", kept.created);
+    }
+    assert_eq!((created.len(), to.meta().await.format), (60, crate::records::FORMAT));
+}
+
+/// The nodes are there with their first claims; the backup has their second ones too.
+#[tokio::test]
+async fn a_restore_of_second_claims_that_is_cut_off_is_finished_or_taken_back() {
+    let from = Store::with(60).await;
+    with_second_claims(&from, 60).await;
+    let backup = from.backup().await;
+    let mut cut_off = 0;
+    for commits in 0.. {
+        let to = Store::with(60).await;
+        let before = to.content().await;
+        let failing = Harmed::failing(&to, commits);
+        if restore(&failing, &to.keys, &backup, &Actor::controller()).await.is_ok() {
+            break;
+        }
+        if to.meta().await.restoring {
+            cut_off += 1;
+            assert_eq!(to.meta().await.format, crate::records::FORMAT, "before any record has that form");
+            undo(&to.registry, &to.keys, &Actor::controller()).await.unwrap();
+        }
+        assert_eq!(to.content().await, before, "after {commits} transactions");
+        to.restore(&backup).await.unwrap();
+        assert_eq!(to.backup().await.claims(), 120);
+    }
+    assert!(cut_off >= 3, "{cut_off}");
+}
+
 /// An agent registers what it holds between the plan and the first transaction.
 #[tokio::test]
 async fn a_node_that_registers_during_a_restore_keeps_its_claim() {

@@ -48,12 +48,14 @@ pub enum ForgetError {
         prefixes: Vec<Prefix>,
     },
     /// Too many nodes were forgotten recently.
-    #[error("{}", refusal(.tally, *.more))]
+    #[error("{}", refusal(.tally, *.more, *.nodes))]
     Brake {
         /// The state of the window.
         tally: Tally,
-        /// How many more were to be forgotten.
+        /// How many more claims were to end.
         more: usize,
+        /// Of how many nodes.
+        nodes: usize,
     },
     /// The confirmed number differs.
     #[error("--confirm {confirmed}, but {named} nodes are named; confirm exactly that number")]

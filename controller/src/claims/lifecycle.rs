@@ -7,6 +7,7 @@ use sextant_proto::{Epoch, NodeId, NodeName, NodeState, Prefix, Revision, Uplink
 use super::{
     CATCH_UP, Claims, NodeStatus,
     node_status::{Judged, Lost, unknown_history},
+    raised,
 };
 use crate::{
     audit::{Event, What},
@@ -103,8 +104,11 @@ impl Announcement {
             claim.announced = announced.is_some();
             claim.container_prefixes = announced.map(|it| it.container_prefixes.clone()).unwrap_or_default();
         }
-        if next.state == NodeState::Joining && next.claims.iter().any(|claim| claim.announced) {
-            next.enter(NodeState::Ready);
+        let any = next.claims.iter().any(|claim| claim.announced);
+        match next.state {
+            NodeState::Joining if any => next.enter(NodeState::Ready),
+            NodeState::Ready if !any => next.enter(NodeState::Joining),
+            _ => {}
         }
         next
     }
@@ -168,8 +172,8 @@ impl Claims {
             let Verified { node, status } = self.verified(holder).await?;
             let held = status.holdings().map(|it| (it.held.prefix, status.epoch_of(it))).collect();
             let next = announcement.announced(&node.record, &held);
-            let (ops, guard) = self.announcement(holder, &node, &next, session.clone());
-            if ops.is_empty() || self.try_commit(Txn { guards: vec![guard], ops }).await?.is_some() {
+            let txn = self.announcement(holder, &node, &next, session.clone());
+            if txn.ops.is_empty() || self.try_commit(txn).await?.is_some() {
                 return Ok(());
             }
         }
@@ -188,8 +192,8 @@ impl Claims {
             return Ok(false);
         };
         let next = announcement.announced(&node.record, &held);
-        let (ops, guard) = self.announcement(holder, &node, &next, session);
-        Ok(!ops.is_empty() && self.try_commit(Txn { guards: vec![guard], ops }).await?.is_some())
+        let txn = self.announcement(holder, &node, &next, session);
+        Ok(!txn.ops.is_empty() && self.try_commit(txn).await?.is_some())
     }
 
     /// The holder's node and its claims, if it holds its claim by the index.
@@ -205,18 +209,18 @@ impl Claims {
         })
     }
 
-    /// The operations and the guard of an announcement.
+    /// The transaction of an announcement; without operations if nothing has changed.
     fn announcement(
         &self,
         holder: &Holder,
         node: &View<NodeRecord>,
         next: &NodeRecord,
         session: Option<Op>,
-    ) -> (Vec<Op>, Guard) {
+    ) -> Txn {
         let key = self.keys.node(&holder.node);
-        let guard = Guard::Unchanged(key.clone(), node.modified);
+        let mut guards = vec![Guard::Unchanged(key.clone(), node.modified)];
         if *next == node.record {
-            return (session.into_iter().collect(), guard);
+            return Txn { guards, ops: session.into_iter().collect() };
         }
         let was =
             |claim: &HeldClaim| node.record.claim_of(claim.prefix).map(|claim| node.record.state_for(claim));
@@ -229,7 +233,13 @@ impl Claims {
         if notes.is_empty() {
             notes.push(self.note(of_node(What::Announced, &holder.node, next)));
         }
-        (std::iter::once(Op::put(key, next.encode())).chain(notes).chain(session).collect(), guard)
+        let raised = self.index.read(|state| {
+            let raised = raised(state, &self.keys, next)?;
+            guards.extend(state.same_record());
+            Some(raised)
+        });
+        let put = Op::put(key, next.encode());
+        Txn { guards, ops: std::iter::once(put).chain(notes).chain(session).chain(raised).collect() }
     }
 
     /// The host of a draining node has withdrawn its routes.

@@ -13,12 +13,12 @@ mod recovery;
 
 use std::{sync::Arc, time::Duration};
 
-use sextant_proto::{Claim, Epoch, Incarnation, NodeId, NodeName, Pool, PoolName, Prefix, Revision};
+use sextant_proto::{Claim, Epoch, Incarnation, NodeId, NodeName, Peer, Pool, PoolName, Prefix, Revision};
 
 use crate::{
     audit::{Actor, Event, What},
     doubts::{Doubted, Lineage},
-    index::{Index, View},
+    index::{Index, State, View},
     keys::{Keys, Space},
     lineage::{self},
     records::{ClaimRecord, FORMAT, HeldClaim, NodeRecord, Record, unix_ms},
@@ -332,8 +332,9 @@ impl Claims {
         // If the index shows another node of this name, or is behind, a guard refuses the claim.
         let (before, has_one) = self.index.read(|state| {
             let before = state.nodes().get(&request.node).filter(|it| it.record.node_id == request.node_id);
-            let claimed = state.peers().get(&request.node).and_then(|peer| peer.claim_in(&pool.record.name));
-            (before.cloned(), before.is_some() && claimed.is_some())
+            let claimed = state.peers().get(&request.node).filter(|_| before.is_some());
+            let has_one = |peer: &Peer| !request.beside || peer.claim_in(&pool.record.name).is_some();
+            (before.cloned(), claimed.is_some_and(has_one))
         });
         if has_one {
             return Ok(None);
@@ -398,9 +399,7 @@ impl Claims {
         ];
         let incarnation = self.index.read(|state| {
             guards.extend(state.same_store());
-            if node.claims.len() > 1 && state.meta().format < FORMAT {
-                ops.push(Op::put(keys.meta(), state.meta().clone().with_several_claims().encode()));
-            }
+            ops.extend(raised(state, keys, &node));
             ops.extend(state.lineage().ops(keys, Some(request.node_id)));
             state.meta().incarnation
         });
@@ -416,6 +415,13 @@ enum Registration {
     Nothing,
     /// It does not hold the claim of this epoch that it reports, for this reason.
     Lost(Epoch, String),
+}
+
+/// The operation that notes the form of a node's record in the store's own record, if that does not say so yet. It must be
+/// guarded by [`State::same_record`].
+fn raised(state: &State, keys: &Keys, node: &NodeRecord) -> Option<Op> {
+    let known = node.is_of_first_form() || state.meta().format >= FORMAT;
+    (!known).then(|| Op::put(keys.meta(), state.meta().clone().with_several_claims().encode()))
 }
 
 fn granted(prefix: Prefix, epoch: Epoch, pool: Pool) -> Claim {
@@ -447,5 +453,7 @@ fn claimed(request: &ClaimRequest, pool: &PoolName, prefix: Prefix) -> Event {
 mod replaced;
 #[cfg(test)]
 mod sequences;
+#[cfg(test)]
+mod several;
 #[cfg(test)]
 mod tests;

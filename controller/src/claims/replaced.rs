@@ -336,3 +336,39 @@ async fn i2_a_snapshot_of_the_incarnation_before_the_present_one_takes_nothing_a
         assert!(matches!(answer, Granted::Fenced(_)), "the later holder has it: {answer:?}");
     }
 }
+
+/// The store is taken back to between the first and the second claim of a node.
+#[tokio::test]
+async fn i1_i2_a_second_claim_that_a_snapshot_does_not_have_is_granted_again() {
+    let (mut it, old) = Fixture::new().await;
+    let pools = Pools::new(it.registry.clone(), it.keys.clone(), old.claims.index.clone());
+    pools.add(&pool("ula", "fd00:1::/62", 64)).await.unwrap();
+    let ask = |request: &ClaimRequest, pool: &str| ClaimRequest {
+        pool: Some(pool.parse().unwrap()),
+        beside: true,
+        ..request.clone()
+    };
+    let (one, two) = (request(1), request(2));
+    let main = claim(&old.claims, &ask(&one, "main")).await;
+    let snapshot = it.snapshot();
+    it.burn(5).await;
+    let ula = claim(&old.claims, &ask(&one, "ula")).await;
+    let before = it.meta().await;
+    assert_eq!(before.format, FORMAT);
+    it.replace(Some(&snapshot));
+    assert!(old.claims.claim(&ask(&two, "ula")).await.is_err(), "I1: what looks free may be held");
+    for held in [&ula, &main] {
+        let request = ask(&one, held.pool.name.as_str());
+        let Granted::Claim(again) = agent(&old.claims, &holding(&request, held)).await else {
+            panic!("fenced, though the store's history is not the one of its claim");
+        };
+        assert_eq!(again.prefix, held.prefix);
+    }
+    let meta = it.meta().await;
+    assert!(meta.replaces == Some(before.incarnation) && meta.format == FORMAT, "{meta:?}");
+    store::finish(&it.registry, &it.keys, &old.claims.index, &Actor::controller()).await.unwrap();
+    let Granted::Claim(other) = agent(&old.claims, &ask(&two, "ula")).await else { panic!("fenced") };
+    assert_ne!(other.prefix, ula.prefix);
+    let record = old.claims.index.read(|state| state.nodes()[&one.node].record.clone());
+    assert_eq!(record.prefixes(), [main.prefix, ula.prefix]);
+}

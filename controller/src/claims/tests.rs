@@ -78,7 +78,7 @@ impl Fixture {
         entry.map(|entry| Record::decode(&entry.value).unwrap()).unwrap_or_default()
     }
 
-    async fn claim(&self, request: &ClaimRequest) -> Claim {
+    pub(super) async fn claim(&self, request: &ClaimRequest) -> Claim {
         match self.claims.claim(request).await.unwrap() {
             Granted::Claim(claim) => claim,
             Granted::Fenced(why) => panic!("fenced: {why}"),

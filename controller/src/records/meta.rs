@@ -50,7 +50,7 @@ impl Meta {
         }
     }
 
-    /// The same, noting that a node has claims in several pools: controllers that cannot read that refuse the store.
+    /// The same, noting that a node's record has the form for several claims: controllers that cannot read that refuse the store.
     #[must_use]
     pub fn with_several_claims(self) -> Self {
         Self { format: FORMAT, ..self }

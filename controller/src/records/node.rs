@@ -127,6 +127,11 @@ impl NodeRecord {
         (!node.claims.is_empty()).then_some(node)
     }
 
+    /// Whether controllers from before claims of several pools can read the record.
+    pub fn is_of_first_form(&self) -> bool {
+        self.only_claim().is_some()
+    }
+
     /// The only claim, if the form of records before claims of several pools says everything about it.
     fn only_claim(&self) -> Option<&HeldClaim> {
         let [claim] = &self.claims[..] else { return None };

@@ -21,8 +21,8 @@ pub enum Violation {
     /// Two overlapping claims were held at the same time.
     #[error("two claims overlap: {0}, and {1}")]
     Overlap(Held, Held),
-    /// One node held two claims at the same time.
-    #[error("a node has two claims: {0}, and {1}")]
+    /// One node held two claims of a pool at the same time.
+    #[error("a node has two claims of a pool: {0}, and {1}")]
     TwoAtOnce(Held, Held),
     /// An acknowledged claim is not in the store, and no request ended it.
     #[error("lost: {0} is not in the store, and no request to end it came after its last acknowledgement")]
@@ -40,12 +40,12 @@ pub enum Violation {
     #[error("unrequested: no request asked for {0}, which is in the store")]
     Unrequested(Held),
     /// Claims and nodes of the store do not match.
-    #[error("node {node} and its claim do not match: node record {by_node:?}, claims {by_claims:?}")]
+    #[error("node {node} and its claims do not match: node record {by_node:?}, claims {by_claims:?}")]
     Unmatched {
         /// The node.
         node: NodeName,
-        /// The prefix of its record.
-        by_node: Option<Prefix>,
+        /// The prefixes of its record.
+        by_node: Vec<Prefix>,
         /// The prefixes of its claims.
         by_claims: Vec<Prefix>,
     },
@@ -121,7 +121,7 @@ fn lost_or_revived(holding: &Holding<'_>) -> Option<Violation> {
 
 fn denied(history: &[Operation], holdings: &BTreeMap<Revision, Holding<'_>>) -> Vec<Violation> {
     let is_held_throughout = |operation: &Operation| {
-        let Asked::Claim { held: Some(epoch) } = operation.asked else { return None };
+        let Asked::Claim { held: Some(epoch), .. } = operation.asked else { return None };
         let holding = holdings.get(&epoch)?;
         let (from, to) = holding.surely();
         let is_its_own = holding.held.node_id == operation.node_id;
@@ -145,10 +145,14 @@ fn unrequested(
     holdings: &BTreeMap<Revision, Holding<'_>>,
     stored: &Stored,
 ) -> Vec<Violation> {
-    let claims = history.iter().filter(|operation| matches!(operation.asked, Asked::Claim { .. }));
-    let asked: HashSet<_> = claims.map(|operation| (&operation.node, operation.node_id)).collect();
+    let asked = history.iter().filter_map(|operation| match &operation.asked {
+        Asked::Claim { pool, .. } => Some((&operation.node, operation.node_id, pool)),
+        _ => None,
+    });
+    let asked: HashSet<_> = asked.collect();
     let is_unrequested = |claim: &&StoredClaim| {
-        !holdings.contains_key(&claim.epoch) && !asked.contains(&(&claim.node, claim.node_id))
+        let was_asked_for = asked.contains(&(&claim.node, claim.node_id, &claim.pool));
+        !holdings.contains_key(&claim.epoch) && !was_asked_for
     };
     stored.claims.iter().filter(is_unrequested).map(|claim| Violation::Unrequested(claim.into())).collect()
 }
@@ -156,10 +160,10 @@ fn unrequested(
 fn unmatched(stored: &Stored) -> Vec<Violation> {
     let mut nodes = BTreeMap::<&NodeName, (Vec<_>, Vec<_>)>::new();
     for node in &stored.nodes {
-        nodes.entry(&node.node).or_default().0.push((node.prefix, node.node_id));
+        nodes.entry(&node.node).or_default().0.push((node.prefix, &node.pool, node.node_id));
     }
     for claim in &stored.claims {
-        nodes.entry(&claim.node).or_default().1.push((claim.prefix, claim.node_id));
+        nodes.entry(&claim.node).or_default().1.push((claim.prefix, &claim.pool, claim.node_id));
     }
     for (by_node, by_claims) in nodes.values_mut() {
         by_node.sort();
@@ -168,8 +172,8 @@ fn unmatched(stored: &Stored) -> Vec<Violation> {
     let differ = nodes.into_iter().filter(|(_, (node, claims))| node.is_empty() || node != claims);
     let named = differ.map(|(node, (by_node, by_claims))| Violation::Unmatched {
         node: node.clone(),
-        by_node: by_node.first().map(|(prefix, _)| *prefix),
-        by_claims: by_claims.into_iter().map(|(prefix, _)| prefix).collect(),
+        by_node: by_node.into_iter().map(|(prefix, ..)| prefix).collect(),
+        by_claims: by_claims.into_iter().map(|(prefix, ..)| prefix).collect(),
     });
     named.collect()
 }
@@ -194,15 +198,15 @@ fn summary(history: &[Operation], holdings: &BTreeMap<Revision, Holding<'_>>, st
 
 impl From<&StoredClaim> for Held {
     fn from(claim: &StoredClaim) -> Self {
-        let StoredClaim { prefix, node, node_id, epoch } = claim.clone();
-        Self { node, node_id, prefix, epoch }
+        let StoredClaim { prefix, pool, node, node_id, epoch } = claim.clone();
+        Self { node, node_id, prefix, pool, epoch }
     }
 }
 
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, node_id, prefix, epoch } = self;
-        write!(f, "{prefix} of node {node} ({node_id}) since revision {epoch}")
+        let Self { node, node_id, prefix, pool, epoch } = self;
+        write!(f, "{prefix} from {pool} of node {node} ({node_id}) since revision {epoch}")
     }
 }
 

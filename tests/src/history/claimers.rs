@@ -4,6 +4,7 @@
 //! agent does: it repeats the request as the same node.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,9 +12,13 @@ use std::{
     time::Duration,
 };
 
-use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use rand::{
+    Rng, SeedableRng,
+    rngs::StdRng,
+    seq::{IndexedRandom, IteratorRandom},
+};
 use sextant_proto::{
-    Claim, NodeId, NodeName, Revision,
+    Claim, NodeId, NodeName, PoolName, Revision,
     v1::{
         self, admin_service_client::AdminServiceClient, agent_service_client::AgentServiceClient,
         claim_response::Outcome,
@@ -27,6 +32,8 @@ use super::{Answer, Asked, recorder::Recorder, release::Holder};
 pub const CLAIMERS: u64 = 64;
 /// How many nodes each of them has.
 const NODES: usize = 3;
+/// From how many pools a node has claims at most.
+const POOLS_OF_NODE: usize = 3;
 /// Which prefix lengths are asked for; 0 is the pool's own. Some fit some pools only.
 const HOST_LENS: [u32; 8] = [0, 0, 0, 0, 62, 68, 72, 80];
 /// How long an answer may take before it counts as none.
@@ -52,9 +59,13 @@ pub struct Shared {
 struct Node {
     name: NodeName,
     id: NodeId,
-    claim: Option<Claim>,
+    /// The pools that it claims from.
+    pools: Vec<&'static str>,
+    /// It knows of claims in several pools. Otherwise it has one claim, in whichever pool.
+    beside: bool,
+    claims: BTreeMap<PoolName, Claim>,
     /// How many names before this one have left for good.
-    generation: u32,
+    generation: u64,
 }
 
 /// A task that claims and releases.
@@ -80,7 +91,8 @@ impl Claimer {
         };
         let channels = shared.urls.iter().map(channel).collect::<anyhow::Result<_>>()?;
         let mut random = StdRng::seed_from_u64(seed.wrapping_add(number));
-        let nodes = (0..NODES).map(|slot| Node::new(number, slot, 0, &mut random)).collect();
+        let nodes =
+            (0..NODES).map(|slot| Node::new([number, slot as u64, 0], &shared.pools, &mut random)).collect();
         Ok(Self { number, shared, channels, random, nodes })
     }
 
@@ -97,13 +109,14 @@ impl Claimer {
 
     async fn step(&mut self, slot: usize) -> Answer {
         let lot = self.random.random_range(0..100);
-        match self.nodes[slot].claim.clone() {
+        match self.nodes[slot].claims.values().choose(&mut self.random).cloned() {
             // A duplicate of another claimer's node.
             _ if lot < 3 => self.claim_as_duplicate().await,
-            None if lot < 20 => self.forget(slot).await,
+            None if lot < 20 => self.forget(slot, None).await,
             None => self.claim(slot).await,
             Some(claim) if slot > 0 && lot < 20 => self.release(slot, claim).await,
-            Some(_) if slot > 0 && lot < 70 => self.forget(slot).await,
+            Some(claim) if slot > 0 && lot < 40 => self.forget(slot, Some(claim.pool.name)).await,
+            Some(_) if slot > 0 && lot < 60 => self.forget(slot, None).await,
             // The first node is kept for as long as nobody meddles with it.
             Some(_) => self.claim(slot).await,
         }
@@ -111,22 +124,26 @@ impl Claimer {
 
     async fn claim(&mut self, slot: usize) -> Answer {
         let channel = self.channel();
-        let pool = self.pool();
         let host_len = *HOST_LENS.choose(&mut self.random).expect("there are lengths");
-        // Some agents have lost their state directory.
-        let held = self.nodes[slot].claim.clone().filter(|_| self.random.random_bool(0.7));
         let node = &mut self.nodes[slot];
-        let asked = Asked::Claim { held: held.as_ref().map(|claim| claim.epoch.revision) };
+        let pool = pool_name(node.pools.choose(&mut self.random).expect("each has pools"));
+        // Some agents have lost their state directory.
+        let held = node.held(&pool).filter(|_| self.random.random_bool(0.7));
+        let lost = held.as_ref().map(|claim| claim.pool.name.clone());
+        let asked =
+            Asked::Claim { pool: pool.clone(), held: held.as_ref().map(|claim| claim.epoch.revision) };
         let mut granted = None;
-        let request = v1::ClaimRequest { host_len, ..request(&node.name, node.id, pool, held.as_ref()) };
+        let request = v1::ClaimRequest { host_len, ..node.request(&pool, held.as_ref()) };
         let asking = async {
             let (answer, claim) = ask_for_claim(channel, request).await;
             granted = claim;
             answer
         };
         let answer = self.shared.recorder.record((&node.name, node.id), asked, asking).await;
-        if matches!(answer, Answer::Granted { .. } | Answer::Fenced) {
-            node.claim = granted;
+        match granted {
+            Some(claim) => node.holds(claim),
+            None if answer == Answer::Fenced => drop(lost.map(|pool| node.claims.remove(&pool))),
+            None => {}
         }
         answer
     }
@@ -134,25 +151,28 @@ impl Claimer {
     /// Claims by a name that is another's, with an id of its own; the claim, if there is one, is left to the other's `forget`.
     async fn claim_as_duplicate(&mut self) -> Answer {
         let (claimer, slot) = (self.random.random_range(0..CLAIMERS), self.random.random_range(0..NODES));
-        let duplicate = Node::new(claimer, slot, 0, &mut self.random);
-        let request = request(&duplicate.name, duplicate.id, self.pool(), None);
+        let duplicate = Node::new([claimer, slot as u64, 0], &self.shared.pools, &mut self.random);
+        let pool = pool_name(duplicate.pools[0]);
+        let request = duplicate.request(&pool, None);
         let channel = self.channel();
         let asking = async { ask_for_claim(channel, request).await.0 };
         self.shared
             .recorder
-            .record((&duplicate.name, duplicate.id), Asked::Claim { held: None }, asking)
+            .record((&duplicate.name, duplicate.id), Asked::Claim { pool, held: None }, asking)
             .await
     }
 
-    async fn forget(&mut self, slot: usize) -> Answer {
+    async fn forget(&mut self, slot: usize, pool: Option<PoolName>) -> Answer {
         let channel = self.channel();
         let node = &mut self.nodes[slot];
         let mut admin = AdminServiceClient::new(channel);
-        let request = v1::ForgetNodeRequest { name: node.name.to_string(), ..Default::default() };
+        let (name, of) = (node.name.to_string(), pool.as_ref().map(ToString::to_string).unwrap_or_default());
+        let request = v1::ForgetNodeRequest { name, pool: of, ..Default::default() };
         let asking = async { forgotten(answered(admin.forget_node(request)).await) };
-        let answer = self.shared.recorder.record((&node.name, node.id), Asked::Forget, asking).await;
+        let asked = Asked::Forget(pool.clone());
+        let answer = self.shared.recorder.record((&node.name, node.id), asked, asking).await;
         if matches!(answer, Answer::Ended(_)) {
-            node.claim = None;
+            node.claims.retain(|held, _| pool.as_ref().is_some_and(|pool| held != pool));
         }
         answer
     }
@@ -165,7 +185,8 @@ impl Claimer {
         let answer =
             self.shared.recorder.record((&node.name, node.id), asked, Box::pin(holder.leaves())).await;
         if matches!(answer, Answer::Ended(_)) {
-            *node = Node::new(number, slot, node.generation + 1, &mut self.random);
+            let id = [number, slot as u64, node.generation + 1];
+            *node = Node::new(id, &self.shared.pools, &mut self.random);
         }
         answer
     }
@@ -173,25 +194,45 @@ impl Claimer {
     fn channel(&mut self) -> Channel {
         self.channels.choose(&mut self.random).expect("there are controllers").clone()
     }
-
-    fn pool(&mut self) -> &'static str {
-        self.shared.pools.choose(&mut self.random).expect("there are pools")
-    }
 }
 
 impl Node {
-    fn new(claimer: u64, slot: usize, generation: u32, random: &mut StdRng) -> Self {
+    /// With the claimer's number, the slot and the generation in its name.
+    fn new([claimer, slot, generation]: [u64; 3], pools: &[&'static str], random: &mut StdRng) -> Self {
         let name = format!("n{claimer}-{slot}-{generation}").parse().expect("letters and digits");
         let id = NodeId::try_from(&random.random::<[u8; 16]>()[..]).expect("16 octets");
-        Self { name, id, claim: None, generation }
+        let beside = random.random_bool(0.8);
+        let pools = pools.choose_multiple(random, POOLS_OF_NODE).copied().collect();
+        Self { name, id, pools, beside, claims: BTreeMap::new(), generation }
+    }
+
+    /// The claim that it may report when it claims in `pool`.
+    fn held(&self, pool: &PoolName) -> Option<Claim> {
+        let any = || self.claims.values().next().filter(|_| !self.beside);
+        self.claims.get(pool).or_else(any).cloned()
+    }
+
+    fn holds(&mut self, claim: Claim) {
+        if !self.beside {
+            self.claims.clear();
+        }
+        self.claims.insert(claim.pool.name.clone(), claim);
+    }
+
+    fn request(&self, pool: &PoolName, held: Option<&Claim>) -> v1::ClaimRequest {
+        v1::ClaimRequest {
+            node: self.name.to_string(),
+            node_id: self.id.into(),
+            pool: pool.to_string(),
+            held: held.map(Into::into),
+            beside: self.beside,
+            ..Default::default()
+        }
     }
 }
 
-fn request(node: &NodeName, node_id: NodeId, pool: &str, held: Option<&Claim>) -> v1::ClaimRequest {
-    let (node, pool) = (node.to_string(), pool.to_owned());
-    let mut request = v1::ClaimRequest { node, node_id: node_id.into(), pool, ..Default::default() };
-    request.held = held.map(Into::into);
-    request
+fn pool_name(name: &str) -> PoolName {
+    name.parse().expect("letters")
 }
 
 async fn answered<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Status> {
@@ -204,7 +245,8 @@ async fn ask_for_claim(channel: Channel, request: v1::ClaimRequest) -> (Answer, 
     match outcome.map(|response| response.outcome) {
         Ok(Some(Outcome::Granted(claim))) => match Claim::try_from(claim) {
             Ok(claim) => {
-                let answer = Answer::Granted { prefix: claim.prefix, epoch: claim.epoch.revision };
+                let (prefix, pool) = (claim.prefix, claim.pool.name.clone());
+                let answer = Answer::Granted { prefix, pool, epoch: claim.epoch.revision };
                 (answer, Some(claim))
             }
             Err(error) => (Answer::Unknown(error.to_string()), None),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map::Entry};
 
-use sextant_proto::{NodeId, NodeName, Prefix, Revision};
+use sextant_proto::{NodeId, NodeName, PoolName, Prefix, Revision};
 
 use super::{Answer, Asked, Moment, Operation, Stored};
 
@@ -15,8 +15,17 @@ pub struct Held {
     pub node_id: NodeId,
     /// What.
     pub prefix: Prefix,
+    /// From which pool.
+    pub pool: PoolName,
     /// Since this revision, which is another for each claim.
     pub epoch: Revision,
+}
+
+impl Held {
+    /// Whether a node may hold both at the same time.
+    fn may_be_beside(&self, other: &Self) -> bool {
+        (&self.node, self.node_id) == (&other.node, other.node_id) && self.pool != other.pool
+    }
 }
 
 /// A claim that was acknowledged, at least once.
@@ -80,9 +89,9 @@ pub(super) fn holdings<'a>(
     let standing: HashSet<_> = stored.claims.iter().map(|claim| claim.epoch).collect();
     let (mut holdings, mut differing) = (BTreeMap::<Revision, Holding<'_>>::new(), Vec::new());
     for operation in history {
-        let Answer::Granted { prefix, epoch } = operation.answer else { continue };
-        let Operation { node, node_id, from, to, .. } = operation.clone();
-        let held = Held { node, node_id, prefix, epoch };
+        let Operation { node, node_id, from, to, answer, .. } = operation.clone();
+        let Answer::Granted { prefix, pool, epoch } = answer else { continue };
+        let held = Held { node, node_id, prefix, pool, epoch };
         match holdings.entry(epoch) {
             Entry::Vacant(vacant) => {
                 let (ends, stands) = (Vec::new(), standing.contains(&epoch));
@@ -108,9 +117,15 @@ fn attach_ends<'a>(holdings: &mut BTreeMap<Revision, Holding<'a>>, history: &'a 
     for operation in history.iter().filter(|operation| operation.may_end_a_claim()) {
         ends.entry(&operation.node).or_default().push(operation);
     }
+    let released: HashMap<_, _> = holdings.iter().map(|(epoch, it)| (*epoch, it.held.clone())).collect();
     for holding in holdings.values_mut() {
-        let of_it = |end: &&Operation| match end.asked {
-            Asked::Release(epoch) => epoch == holding.held.epoch,
+        let of_it = |end: &&Operation| match &end.asked {
+            Asked::Release(epoch) if *epoch == holding.held.epoch => true,
+            Asked::Release(epoch) => {
+                let is_beside = released.get(epoch).is_some_and(|other| other.may_be_beside(&holding.held));
+                is_beside && end.over() > holding.first
+            }
+            Asked::Forget(Some(pool)) if *pool != holding.held.pool => false,
             _ => end.over() > holding.first,
         };
         let all = ends.get(&holding.held.node).map(Vec::as_slice).unwrap_or_default();

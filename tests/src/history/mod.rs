@@ -24,7 +24,7 @@ pub mod run;
 pub mod stored;
 mod sweep;
 
-use sextant_proto::{NodeId, NodeName, Prefix, Revision};
+use sextant_proto::{NodeId, NodeName, PoolName, Prefix, Revision};
 
 /// A point in the order in which the claimers saw things happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,14 +33,16 @@ pub struct Moment(pub u64);
 /// What a claimer asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
-    /// A prefix for the node, which may name the claim that it holds.
+    /// A prefix of a pool for the node, which may name the claim that it holds there.
     Claim {
+        /// The pool.
+        pool: PoolName,
         /// The epoch of the claim that it holds.
         held: Option<Revision>,
     },
-    /// The end of the node's claim.
-    Forget,
-    /// The end of this claim of the node.
+    /// The end of the node's claim in a pool, or of all its claims.
+    Forget(Option<PoolName>),
+    /// The end of all claims of the node that holds this one.
     Release(Revision),
 }
 
@@ -51,6 +53,8 @@ pub enum Answer {
     Granted {
         /// The prefix.
         prefix: Prefix,
+        /// Its pool.
+        pool: PoolName,
         /// Since when: the claim's create revision.
         epoch: Revision,
     },
@@ -86,6 +90,8 @@ pub struct Operation {
 pub struct StoredClaim {
     /// Of what.
     pub prefix: Prefix,
+    /// From which pool.
+    pub pool: PoolName,
     /// Whose, by name.
     pub node: NodeName,
     /// Whose, by id.
@@ -94,7 +100,7 @@ pub struct StoredClaim {
     pub epoch: Revision,
 }
 
-/// A node as the store has it.
+/// A claim in a node's record, as the store has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredNode {
     /// Its name.
@@ -103,6 +109,8 @@ pub struct StoredNode {
     pub node_id: NodeId,
     /// What it holds.
     pub prefix: Prefix,
+    /// From which pool.
+    pub pool: PoolName,
 }
 
 /// What the store holds, read after everything was asked.
@@ -110,14 +118,14 @@ pub struct StoredNode {
 pub struct Stored {
     /// All claims.
     pub claims: Vec<StoredClaim>,
-    /// All nodes.
+    /// All claims in the records of nodes.
     pub nodes: Vec<StoredNode>,
 }
 
 impl Operation {
     /// Whether it asked for a claim's end, and may have got it.
     fn may_end_a_claim(&self) -> bool {
-        let asked = matches!(self.asked, Asked::Forget | Asked::Release(_));
+        let asked = matches!(self.asked, Asked::Forget(_) | Asked::Release(_));
         asked && matches!(self.answer, Answer::Ended(_) | Answer::Unknown(_))
     }
 

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use sextant_controller::{
     keys::{Key, Keys},
-    records::{ClaimRecord, NodeRecord, Record},
+    records::{ClaimRecord, HeldClaim, NodeRecord, Record},
     registry::Registry,
 };
 
@@ -19,13 +19,17 @@ pub async fn read(store: &dyn Registry, keys: &Keys) -> anyhow::Result<Stored> {
         match keys.parse(&entry.key) {
             Some(Key::Claim(prefix)) => {
                 let record = ClaimRecord::decode(&entry.value).with_context(|| entry.key.clone())?;
-                let (node, node_id, epoch) = (record.node, record.node_id, entry.created);
-                stored.claims.push(StoredClaim { prefix, node, node_id, epoch });
+                let ClaimRecord { node, node_id, pool, .. } = record;
+                stored.claims.push(StoredClaim { prefix, pool, node, node_id, epoch: entry.created });
             }
             Some(Key::Node(node)) => {
                 let record = NodeRecord::decode(&entry.value).with_context(|| entry.key.clone())?;
-                let held = |prefix| StoredNode { node: node.clone(), node_id: record.node_id, prefix };
-                stored.nodes.extend(record.prefixes().into_iter().map(held));
+                let NodeRecord { node_id, claims, .. } = record;
+                let held = |HeldClaim { prefix, pool, .. }| {
+                    let node = node.clone();
+                    StoredNode { node, node_id, prefix, pool }
+                };
+                stored.nodes.extend(claims.into_iter().map(held));
             }
             _ => {}
         }

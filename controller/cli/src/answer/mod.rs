@@ -54,7 +54,7 @@ pub(crate) struct Node {
     pub(crate) peer: Peer,
     pub(crate) node_id: NodeId,
     pub(crate) uplinks: Vec<Uplink>,
-    /// What the peer does not tell of each of its claims, in the same order.
+    /// What the peer does not report for each of its claims, in the same order.
     pub(crate) details: Vec<ClaimDetails>,
     /// It was announced, and has no session.
     pub(crate) down: bool,

@@ -234,7 +234,8 @@ impl Claims {
         let record = view.map(|view| view.record).unwrap_or_default();
         let record = match account {
             Account::Window(removals) => {
-                let over = |tally| ForgetError::Brake { tally, more: removals.len() };
+                let nodes = removals.iter().map(|removal| &removal.node).collect::<BTreeSet<_>>().len();
+                let over = |tally| ForgetError::Brake { tally, more: removals.len(), nodes };
                 RemovalsRecord { recent: window.with(removals).map_err(over)?, ..record }
             }
             _ => RemovalsRecord {
@@ -275,13 +276,13 @@ fn account(endings: &[Ending], confirmed: bool) -> Account {
 }
 
 /// Why the brake does not let claims end, and how to go on.
-pub(super) fn refusal(tally: &Tally, more: usize) -> String {
+pub(super) fn refusal(tally: &Tally, more: usize, nodes: usize) -> String {
     let Tally { recent, limit, peers } = tally;
     let minutes = WINDOW.as_secs() / 60;
     format!(
         "{recent} of {peers} announced nodes were forgotten within the last {minutes} minutes and are absent still; {more} \
          more would exceed the limit of {limit}, and their peers would drop the routes to all of them. If that is \
-         intended, name them in one command and confirm their number: `sextant node forget --confirm {more} NAME…`; or \
+         intended, name them in one command and confirm their number: `sextant node forget --confirm {nodes} NAME…`; or \
          start a new window with `sextant resume`. Drained nodes do not count"
     )
 }

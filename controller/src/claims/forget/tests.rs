@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use super::super::{Claim, Holder, tests::Fixture};
+use super::super::{
+    AnnouncedClaim, Announcement, Claim, ClaimRequest, Holder,
+    tests::{Fixture, holder, pool, request},
+};
 use super::*;
 use crate::control;
 
@@ -115,4 +118,48 @@ async fn the_hold_down_ends_no_more_than_the_limit() {
         it.claims.hold_down(&name(n)).await.unwrap();
     }
     assert!(matches!(it.claims.hold_down(&name(10)).await, Err(ForgetError::Brake { .. })));
+}
+
+/// Announced nodes with two claims each.
+async fn announced_with_two(count: usize) -> Fixture {
+    let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    it.pools.add(&pool("ula", "fd00:1::/48", 64)).await.unwrap();
+    for n in 0..count {
+        let mut request = ClaimRequest { beside: true, ..request(n) };
+        let mut claims = Vec::new();
+        for pool in ["main", "ula"] {
+            request.pool = Some(pool.parse().unwrap());
+            claims.push(it.claim(&request).await);
+        }
+        let set_up = |claim: &Claim| AnnouncedClaim { epoch: claim.epoch, container_prefixes: vec![] };
+        let announcement = Announcement { uplinks: vec![], claims: claims.iter().map(set_up).collect() };
+        it.claims.announce(&holder(&request, &claims[0]), &announcement, None).await.unwrap();
+    }
+    it
+}
+
+#[tokio::test]
+async fn each_claim_of_a_node_counts_and_its_other_claims_are_no_return() {
+    let it = announced_with_two(20).await;
+    let main = "main".parse().unwrap();
+    for n in 0..10 {
+        it.claims.forget_all(&names(n..n + 1), Scope::Pool(&main), false, None).await.unwrap();
+    }
+    let error = it.claims.forget_all(&names(10..11), Scope::Pool(&main), false, None).await.unwrap_err();
+    assert!(matches!(error, ForgetError::Brake { more: 1, nodes: 1, .. }), "{error}");
+    assert_eq!(it.removals().await.recent.len(), 10);
+    assert_eq!(it.nodes().await, 20);
+}
+
+#[tokio::test]
+async fn the_number_to_confirm_is_that_of_the_nodes() {
+    let it = announced_with_two(20).await;
+    let error = it.claims.forget_all(&names(0..6), Scope::Node, false, None).await.unwrap_err();
+    assert!(matches!(error, ForgetError::Brake { more: 12, nodes: 6, .. }), "{error}");
+    assert!(error.to_string().contains("12 more would exceed the limit of 10"), "{error}");
+    assert!(error.to_string().contains("--confirm 6 NAME"), "{error}");
+    it.claims.forget_all(&names(0..6), Scope::Node, false, Some(6)).await.unwrap();
+    assert_eq!((it.nodes().await, it.removals().await.confirmed), (14, 12));
+    it.claims.forget_all(&names(6..11), Scope::Node, false, None).await.unwrap();
+    assert_eq!(it.removals().await.recent.len(), 10, "each claim is one");
 }

@@ -9,7 +9,7 @@ use crate::{
     audit::What,
     index::View,
     pools::Pools,
-    records::{ClaimRecord, Meta},
+    records::{ClaimRecord, HeldClaim, Meta, NodeRecord},
     registry::RegistryError,
     store,
 };
@@ -28,7 +28,7 @@ impl Claims {
         }
         let own = self.index.read(|state| {
             let node = state.nodes().get(&request.node).filter(|it| it.record.node_id == request.node_id)?;
-            let here = node.record.claim_in(&held.pool.name)?.prefix;
+            let here = in_place_of(&node.record, request, held)?.prefix;
             let claim = state.claims().get(&here)?;
             (here != held.prefix && is_earlier(state.meta(), claim, held)).then_some(here)
         });
@@ -121,6 +121,15 @@ impl Claims {
 /// The node's claim in another store, while this store may replace that one.
 fn held_before<'a>(request: &'a ClaimRequest, meta: &Meta) -> Option<&'a Claim> {
     request.held.as_ref().filter(|held| meta.recovering && held.epoch.incarnation != meta.incarnation)
+}
+
+/// The claim that the node cannot hold at the same time as `held`: the one in its pool; of a node that has one claim, that one.
+fn in_place_of<'a>(node: &'a NodeRecord, request: &ClaimRequest, held: &Claim) -> Option<&'a HeldClaim> {
+    let only = || match &node.claims[..] {
+        [only] if !request.beside => Some(only),
+        _ => None,
+    };
+    node.claim_in(&held.pool.name).or_else(only)
 }
 
 /// Whether `claim` was held earlier than `held`: in the same store at an earlier revision, or in one that this store knows,

@@ -36,7 +36,16 @@ impl Fixture {
 
     /// Node `n`, which held the prefix number `nth` of the lost store since `revision`.
     fn back(&self, n: u16, nth: u128, revision: u64) -> ClaimRequest {
-        let pool = Pool::new("main".parse().unwrap(), "2001:db8::/32".parse().unwrap(), 64, 64).unwrap();
+        self.back_in(["main", "2001:db8::/32"], n, nth, revision)
+    }
+
+    /// The same for its claim in the second pool.
+    fn back_beside(&self, n: u16, nth: u128, revision: u64) -> ClaimRequest {
+        ClaimRequest { beside: true, ..self.back_in(["ula", "fd00:1::/48"], n, nth, revision) }
+    }
+
+    fn back_in(&self, [pool, prefix]: [&str; 2], n: u16, nth: u128, revision: u64) -> ClaimRequest {
+        let pool = Pool::new(pool.parse().unwrap(), prefix.parse().unwrap(), 64, 64).unwrap();
         let epoch = Epoch { incarnation: self.lost, revision: Revision(revision) };
         let prefix = pool.prefix.nth(64, nth).unwrap();
         ClaimRequest { held: Some(Claim { prefix, epoch, pool }), ..fresh(n) }
@@ -117,6 +126,59 @@ async fn i2_of_two_that_held_a_prefix_the_later_one_gets_it() {
         it.finish().await;
         let anew = it.claim(&ClaimRequest { held: None, ..earlier }).await;
         assert_ne!(anew.prefix, held(&later));
+    }
+}
+
+/// Two nodes with two claims each; the second claim of the one is the other's later.
+#[tokio::test]
+async fn i2_each_claim_of_a_node_comes_back_and_is_superseded_by_itself() {
+    for later_first in [true, false] {
+        let it = Fixture::new().await;
+        let beside = |request: ClaimRequest| ClaimRequest { beside: true, ..request };
+        let mains = [beside(it.back(1, 7, 10)), beside(it.back(2, 8, 11))];
+        let mut ulas = [it.back_beside(1, 5, 12), it.back_beside(2, 5, 20)];
+        for request in &mains {
+            assert_eq!(it.claim(request).await.prefix, held(request));
+        }
+        if later_first {
+            ulas.reverse();
+        }
+        let first = it.claim(&ulas[0]).await;
+        let second = it.claims.claim(&ulas[1]).await.unwrap();
+        assert_eq!(first.pool, ulas[0].held.as_ref().unwrap().pool, "its pool comes back with it");
+        match second {
+            Granted::Claim(claim) => assert!(!later_first && claim.prefix == first.prefix, "{claim:?}"),
+            Granted::Fenced(why) => assert!(later_first && why.contains("is h2's"), "{why}"),
+        }
+        it.index.read(|state| {
+            let prefixes = |n: &str| state.nodes()[&n.parse().unwrap()].record.prefixes();
+            assert_eq!(prefixes("h1"), [held(&mains[0])], "the first claim stays");
+            assert_eq!(prefixes("h2"), [held(&mains[1]), first.prefix]);
+            assert_eq!(state.claims().len(), 3);
+        });
+        for request in &mains {
+            assert_eq!(it.claim(request).await.prefix, held(request));
+        }
+    }
+}
+
+/// After the backup the node was forgotten, and claimed in another pool. Its agent knows of one claim.
+#[tokio::test]
+async fn the_claim_of_a_backup_is_superseded_by_a_later_one_in_another_pool() {
+    let it = Fixture::new().await;
+    it.claim(&it.back(1, 1, 10)).await;
+    it.finish().await;
+    let backup = backup::take(&it.registry, &it.keys, "test").await.unwrap();
+    for beside in [false, true] {
+        let new = Fixture { lost: backup.incarnation, ..Fixture::new().await };
+        let done = backup::restore(&new.registry, &new.keys, &backup, &Actor::controller()).await.unwrap();
+        assert!(new.index.reaches(done.revision, std::time::Duration::from_secs(5)).await);
+        let later = ClaimRequest { beside, ..new.back_beside(1, 9, 1000) };
+        let claim = new.claim(&later).await;
+        assert_eq!(claim.prefix, held(&later), "beside: {beside}");
+        assert!(new.index.reaches(claim.epoch.revision, std::time::Duration::from_secs(5)).await);
+        let claims = new.index.read(|state| state.claims().len());
+        assert_eq!(claims, if beside { 2 } else { 1 }, "beside: {beside}");
     }
 }
 
