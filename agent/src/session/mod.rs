@@ -183,7 +183,8 @@ impl Session {
         self.follow(&mut link).await
     }
 
-    /// Claims a prefix of each pool. A pool of which there is none keeps no other from being claimed (DESIGN I10).
+    /// Claims a prefix of each pool. A pool of which there is none keeps no other from being claimed (DESIGN I10). A controller that
+    /// confirms none, as one that cannot read this node's record, is left for another one.
     async fn claim(&mut self, link: &mut Link) -> Result<(), Ended> {
         self.missing.clear();
         let mut confirmed = false;
@@ -200,7 +201,7 @@ impl Session {
             }
         }
         match self.missing.findings().into_iter().next() {
-            Some(finding) if self.held.claims().is_empty() => Err(LinkError::Refused(finding.saw).into()),
+            Some(finding) if self.confirmed().is_empty() => Err(LinkError::Refused(finding.saw).into()),
             _ => {
                 self.reporting.set_missing(self.missing.findings());
                 self.picture.publish_claims(self.held.claims());
