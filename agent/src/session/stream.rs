@@ -47,7 +47,7 @@ impl Session {
     pub(super) async fn follow(&mut self, link: &mut Link) -> Result<Infallible, Ended> {
         let claims = self.confirmed();
         if claims.is_empty() && self.settings.role == Role::Host {
-            return Err(Ended::Fenced { reason: "no claim".into(), epoch: None });
+            return Err(LinkError::Refused("no claim is confirmed".into()).into());
         }
         let resume = self.picture.view.resumes_at();
         let stream = link.sync(claims.first(), resume, self.picture.view.mark()).await?;
