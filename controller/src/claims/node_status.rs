@@ -102,7 +102,7 @@ impl NodeStatus {
     fn why_lost(&self, epoch: Epoch) -> Lost {
         let claims = self.node.as_ref().map_or(&[][..], |node| &node.record.claims[..]);
         Lost::Claim(match (claims, self.holdings().next()) {
-            ([only], Some(holding)) => {
+            ([only], Some(holding)) if holding.claim.created > epoch.revision => {
                 format!("{} was claimed again at revision {}", only.prefix, holding.claim.created)
             }
             ([only], None) => format!("the claim of {} has ended", only.prefix),

@@ -356,3 +356,22 @@ async fn a_host_that_still_forwards_is_forgotten_only_by_force() {
     assert!(error.contains("still forwards") && error.contains("With --force all peers withdraw"), "{error}");
     assert_eq!(it.claims.forget(&request.node, true).await.unwrap().0, [claim.prefix]);
 }
+
+#[tokio::test]
+async fn the_end_of_the_claim_in_one_pool_fences_that_claim_only_and_says_which() {
+    let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    it.pools.add(&pool("ula", "fd00:1::/48", 64)).await.unwrap();
+    let [main, ula]: [PoolName; 2] = ["main", "ula"].map(|name| name.parse().unwrap());
+    let asking = ClaimRequest { beside: true, ..request(1) };
+    let in_pool = |of: &PoolName| ClaimRequest { pool: Some(of.clone()), ..asking.clone() };
+    let first = it.claim(&in_pool(&main)).await;
+    let second = it.claim(&in_pool(&ula)).await;
+    it.claims.forget_all(std::slice::from_ref(&asking.node), Scope::Pool(&ula), true, None).await.unwrap();
+
+    let again = |held: &Claim| ClaimRequest { held: Some(held.clone()), ..in_pool(&held.pool.name) };
+    assert_eq!(it.claims.claim(&again(&first)).await.unwrap(), Granted::Claim(first));
+    let ended = format!("its claim of revision {} has ended", second.epoch.revision);
+    assert_eq!(it.claims.claim(&again(&second)).await.unwrap(), Granted::Fenced(ended));
+    let back = it.claim(&in_pool(&ula)).await;
+    assert_eq!(back.prefix, second.prefix, "the quarantined one comes first");
+}
