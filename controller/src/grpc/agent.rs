@@ -9,7 +9,7 @@ use std::{
 use futures::Stream;
 use sextant_daemon::Repeats;
 use sextant_proto::{
-    NodeName, Revision,
+    NodeName, PoolName, Revision,
     convert::{self, required},
     v1::{self, agent_service_server::AgentService, claim_response::Outcome},
 };
@@ -26,6 +26,7 @@ use crate::{
     audit::Actor,
     claims::{ClaimError, ClaimRequest, Granted, Holder},
     controllers::POLL,
+    index::State,
 };
 
 /// The longest time that an agent may wait for its peers.
@@ -34,7 +35,7 @@ const MAX_SETTLE: Duration = Duration::from_secs(3600);
 pub(super) struct Agents {
     services: Services,
     /// Claims that their agents did not hold before.
-    new_claims: Mutex<Repeats<NodeName>>,
+    new_claims: Mutex<Repeats<(NodeName, PoolName)>>,
 }
 
 impl Agents {
@@ -42,28 +43,40 @@ impl Agents {
         Self { services, new_claims: Mutex::default() }
     }
 
-    /// The outcome of a claim. A refused node is recorded for `sextant status`.
+    /// The outcome of a claim. A refused node is recorded for `sextant status`, unless it holds a prefix of another pool: then
+    /// its agent reports the refusal.
     async fn granted(&self, by: &Actor, request: &ClaimRequest) -> Result<Granted, ClaimError> {
         let granted = self.services.claims.by(by).claim(request).await;
         match &granted {
             Ok(Granted::Claim(_)) => self.services.refusals.end(&request.node),
-            Err(error) if error.is_refusal() => self.services.refusals.note(&request.node, error.to_string()),
+            Err(error) if error.is_refusal() && !self.holds_another(request) => {
+                self.services.refusals.note(&request.node, error.to_string())
+            }
             Ok(Granted::Fenced(_)) | Err(_) => {}
         }
         granted
     }
 
-    /// Logs a node that claims anew repeatedly, once.
-    fn note_new_claim(&self, node: &NodeName) {
+    /// Whether the node that asks for one of several claims holds another one.
+    fn holds_another(&self, request: &ClaimRequest) -> bool {
+        let is_known = |state: &State| {
+            let node = state.nodes().get(&request.node);
+            node.is_some_and(|node| node.record.node_id == request.node_id)
+        };
+        request.beside && self.services.index.read(is_known)
+    }
+
+    /// Logs a node that claims anew repeatedly in a pool, once.
+    fn note_new_claim(&self, node: &NodeName, pool: &PoolName) {
         let now = Instant::now();
         let mut new_claims = self.new_claims.lock().unwrap_or_else(PoisonError::into_inner);
-        for (node, times) in new_claims.ended(now) {
-            tracing::info!(%node, times, "claim loop ended");
+        for ((node, pool), times) in new_claims.ended(now) {
+            tracing::info!(%node, %pool, times, "claim loop ended");
         }
-        if let Some(repeat) = new_claims.note(node, now)
+        if let Some(repeat) = new_claims.note(&(node.clone(), pool.clone()), now)
             && repeat.begins
         {
-            tracing::warn!(%node, times = repeat.times, "claim loop: more than three new claims within a minute");
+            tracing::warn!(%node, %pool, times = repeat.times, "claim loop: more than three new claims within a minute");
         }
     }
 }
@@ -84,7 +97,7 @@ impl AgentService for Agents {
                 let (node, prefix, epoch) = (&request.node, claim.prefix, claim.epoch);
                 if request.held.as_ref().is_none_or(|held| held.epoch != epoch) {
                     tracing::info!(%node, %prefix, %epoch, "claim granted");
-                    self.note_new_claim(node);
+                    self.note_new_claim(node, &claim.pool.name);
                 } else {
                     tracing::debug!(%node, %prefix, %epoch, "held claim confirmed");
                 }
