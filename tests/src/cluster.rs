@@ -35,7 +35,7 @@ pub struct Cluster {
     pub controller: Option<Controller>,
     /// The hosts.
     pub hosts: Vec<Host>,
-    /// The one pool.
+    /// The pool "main".
     pub pool: PoolArgs,
     /// The lab that contains all of it.
     pub lab: Lab,
@@ -64,9 +64,14 @@ impl Cluster {
 
     /// Adds the pool.
     pub fn add_pool(&self) {
-        let PoolArgs { prefix, host_len, container_len } = self.pool;
+        self.add_another_pool("main", self.pool);
+    }
+
+    /// Adds a pool of this name.
+    pub fn add_another_pool(&self, name: &str, pool: PoolArgs) {
+        let PoolArgs { prefix, host_len, container_len } = pool;
         let lengths = ["--host-len", host_len, "--container-len", container_len];
-        self.sextant(&[&["pool", "add", "main", prefix][..], &lengths].concat());
+        self.sextant(&[&["pool", "add", name, prefix][..], &lengths].concat());
     }
 
     /// As [`Cluster::without_agents`], with a controller that takes an agent as down after one second of silence.

@@ -34,6 +34,7 @@ pub struct Host {
 pub struct Container {
     namespace: Namespace,
     name: String,
+    number: u16,
     address: Ipv6Addr,
 }
 
@@ -116,13 +117,22 @@ impl Host {
     /// # Errors
     /// As there.
     pub fn address_of(&self, bridge: &str) -> anyhow::Result<(Ipv6Addr, u8)> {
+        let first = self.addresses_of(bridge)?.into_iter().next();
+        first.with_context(|| format!("{bridge} of {} has no global address", self.name))
+    }
+
+    /// The global addresses of a bridge, with the lengths of their on-link prefixes, in the kernel's order.
+    ///
+    /// # Errors
+    /// If there is no such bridge.
+    pub fn addresses_of(&self, bridge: &str) -> anyhow::Result<Vec<(Ipv6Addr, u8)>> {
         let text = self.ip(&format!("-6 -j address show dev {bridge} scope global"))?;
         let links: serde_json::Value = serde_json::from_str(&text)?;
-        let found = links[0]["addr_info"].as_array().into_iter().flatten().find_map(|entry| {
+        let address = |entry: &serde_json::Value| {
             let address = entry["local"].as_str()?.parse().ok()?;
             Some((address, u8::try_from(entry["prefixlen"].as_u64()?).ok()?))
-        });
-        found.with_context(|| format!("{bridge} of {} has no global address", self.name))
+        };
+        Ok(links[0]["addr_info"].as_array().into_iter().flatten().filter_map(address).collect())
     }
 
     /// Starts a container on [`BRIDGE`], which an agent or [`Host::make_bridge`] creates; waits up to ten seconds for the
@@ -132,12 +142,40 @@ impl Host {
     /// If the bridge has no address or `ip` fails.
     pub fn container(&self, name: &str) -> anyhow::Result<Container> {
         let (gateway, len) = try_poll(super::poll::SECONDS * 10, || self.bridge_address())?;
+        self.container_behind(name, gateway, len)
+    }
+
+    /// As [`Host::container`], with the bridge's address in this host prefix.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn container_in(&self, name: &str, prefix: Prefix) -> anyhow::Result<Container> {
+        let (gateway, len) = self.gateway_in(prefix)?;
+        self.container_behind(name, gateway, len)
+    }
+
+    /// Gives a container of this host an address in another host prefix; returns the container with that address.
+    ///
+    /// # Errors
+    /// If the bridge has no address in the prefix or `ip` fails.
+    pub fn also_in(&self, container: &Container, prefix: Prefix) -> anyhow::Result<Container> {
+        let (gateway, len) = self.gateway_in(prefix)?;
+        let address = address_behind(gateway, len, container.number)?;
+        container.ip(&format!("address add {address}/{len} dev eth0 nodad"))?;
+        Ok(Container { address, ..container.clone() })
+    }
+
+    /// Waits for the bridge's address in a prefix.
+    fn gateway_in(&self, prefix: Prefix) -> anyhow::Result<(Ipv6Addr, u8)> {
+        try_poll(super::poll::SECONDS * 10, || {
+            let found = self.addresses_of(BRIDGE)?.into_iter().find(|(address, _)| prefix.contains(*address));
+            found.with_context(|| format!("{BRIDGE} of {} has no address in {prefix}", self.name))
+        })
+    }
+
+    fn container_behind(&self, name: &str, gateway: Ipv6Addr, len: u8) -> anyhow::Result<Container> {
         let number = self.containers.fetch_add(1, Ordering::Relaxed) + 1;
-        let address = Ipv6Addr::from_bits(gateway.to_bits() + u128::from(number));
-        ensure!(
-            Prefix::containing(gateway, len).is_some_and(|prefix| prefix.contains(address)),
-            "{gateway}/{len} of {BRIDGE} has no address for container {number}"
-        );
+        let address = address_behind(gateway, len, number)?;
         let namespace = Namespace::add(self.namespace.site(), &format!("{}-{name}", self.name))?;
         self.ip_batch(&format!(
             "link add ve{number} type veth peer name eth0 netns {}
@@ -145,7 +183,7 @@ impl Host {
             namespace.name()
         ))?;
         bring_up(&namespace, address, len, &format!("route add default via {gateway} dev eth0"))?;
-        Ok(Container { namespace, name: format!("{}/{name}", self.name), address })
+        Ok(Container { namespace, name: format!("{}/{name}", self.name), number, address })
     }
 
     /// Adds a static default route.
@@ -216,7 +254,7 @@ impl Container {
         &self.name
     }
 
-    /// Its address on `eth0`, in its host's container prefix.
+    /// Its address on `eth0`, in its host's container prefix. See [`Host::also_in`] for one with several.
     pub fn address(&self) -> Ipv6Addr {
         self.address
     }
@@ -236,6 +274,16 @@ impl Deref for Container {
     fn deref(&self) -> &Namespace {
         &self.namespace
     }
+}
+
+/// The address of the container with this number.
+fn address_behind(gateway: Ipv6Addr, len: u8, number: u16) -> anyhow::Result<Ipv6Addr> {
+    let address = Ipv6Addr::from_bits(gateway.to_bits() + u128::from(number));
+    ensure!(
+        Prefix::containing(gateway, len).is_some_and(|prefix| prefix.contains(address)),
+        "{gateway}/{len} of {BRIDGE} has no address for container {number}"
+    );
+    Ok(address)
 }
 
 /// Duplicate address detection is off on this interface only: the lab does not wait for it, and an agent's addresses behave

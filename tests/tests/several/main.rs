@@ -1,0 +1,5 @@
+//! Nodes that hold a prefix of each of two pools.
+#![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
+
+mod bed;
+mod one_pool;
