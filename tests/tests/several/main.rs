@@ -3,4 +3,5 @@
 
 mod bed;
 mod lost_store;
+mod missing;
 mod one_pool;
