@@ -5,3 +5,4 @@ mod bed;
 mod lost_store;
 mod missing;
 mod one_pool;
+mod restarts;
