@@ -17,7 +17,9 @@ use sextant_daemon::{LogFormat, SettingsError, layered};
 use sextant_proto::{NodeName, PoolName};
 
 use bgp::BgpKeys;
-pub use bgp::{Accept, Announce, BgpSettings, Import, NeighbourSettings, Password, Timing};
+pub use bgp::{
+    Accept, Announce, BgpSettings, Import, NeighbourSettings, Password, PoolSettings, PoolsSettings, Timing,
+};
 pub use endpoint::{Endpoint, EndpointError};
 pub use export::Mark;
 use export::{ExportKeys, mark};
