@@ -139,7 +139,7 @@ pub struct RouteSettings {
     pub direct: Direct,
     /// Whether packets to unassigned prefixes are refused here, or left to the router.
     pub topology: Topology,
-    /// The route that exports the own prefix to a routing daemon.
+    /// The routes that export the own prefixes to a routing daemon.
     pub mark: Option<Mark>,
 }
 
