@@ -29,7 +29,7 @@ use std::{
     sync::Arc,
 };
 
-use sextant_proto::{BgpNeighbour, NodeId, NodeName, NodeState, Peer, Prefix};
+use sextant_proto::{BgpNeighbour, Claim, NodeId, NodeName, NodeState, Peer, Prefix};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
@@ -91,7 +91,7 @@ pub struct Speaker {
     pub verdicts: watch::Receiver<Arc<Verdicts>>,
     /// The states of the neighbours.
     pub status: watch::Sender<Vec<BgpNeighbour>>,
-    /// Keeps the announced prefix.
+    /// Keeps the announced prefixes.
     pub state: Arc<StateDir>,
     /// Counters.
     pub meters: Meters,
@@ -155,7 +155,7 @@ impl Speaker {
                 let input = self.input.borrow_and_update();
                 let own = input.view.peer(&self.node).map(Peer::state);
                 let gone = matches!(own, Some(NodeState::Draining | NodeState::Drained));
-                let claimed: Vec<_> = input.claims.iter().map(|claim| claim.prefix).collect();
+                let claimed = announced_claims(&input.claims, &self.settings);
                 let was_announced = |prefix: &Prefix| remembered.contains(prefix);
                 let announced = |prefix: &Prefix| wanted.paths.contains_key(prefix);
                 let complete = claimed.iter().filter(|prefix| was_announced(prefix)).all(announced);
@@ -183,7 +183,7 @@ impl Speaker {
             remembered,
         };
         let own = input.view.peer(&self.node).map(Peer::state);
-        let paths = paths::paths(&cluster, self.settings.announce);
+        let paths = paths::paths(&cluster, &self.settings);
         Wanted { paths, drained: own == Some(NodeState::Drained) }
     }
 
@@ -252,6 +252,12 @@ impl Speaker {
         *remembered = claimed.into_iter().filter(announced).collect();
         self.state.keep_exported(&Exported::new(boot, remembered))
     }
+}
+
+/// The prefixes of the claims in announced pools.
+fn announced_claims(claims: &[Claim], settings: &BgpSettings) -> Vec<Prefix> {
+    let announced = claims.iter().filter(|claim| paths::is_announced(&claim.pool.name, settings));
+    announced.map(|claim| claim.prefix).collect()
 }
 
 /// Hands a connection to the neighbour that has opened it.

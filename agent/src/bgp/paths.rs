@@ -1,22 +1,24 @@
 //! The paths to announce to routers in a state of the cluster, and their changes. Pure.
 
-use std::{collections::BTreeMap, net::Ipv6Addr};
+use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc};
 
-use sextant_proto::{Claim, NodeName, NodeState, Prefix};
+use sextant_proto::{Claim, NodeName, NodeState, PoolName, Prefix};
 
 use crate::{
     cluster::{Verdicts, View},
     routes::{is_routed, own_state},
-    settings::Announce,
+    settings::{Announce, BgpSettings, PoolSettings},
 };
 
 /// How a prefix is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path {
     /// The next hop's host; `None` is this host.
     pub next_hop: Option<Ipv6Addr>,
     /// It will be withdrawn soon: routers prefer another path (graceful shutdown, RFC 8326).
     pub leaving: bool,
+    /// The settings of the prefix's pool, if it has any of its own.
+    pub pool: Option<Arc<PoolSettings>>,
 }
 
 /// The paths to announce to neighbours.
@@ -49,14 +51,20 @@ pub struct Cluster<'a> {
 }
 
 /// The paths to announce.
-pub fn paths(cluster: &Cluster<'_>, announce: Announce) -> Paths {
-    let own = cluster.claims.iter().filter_map(|claim| Some((claim.prefix, own(cluster, claim)?)));
-    let others = others(cluster).filter(|_| announce == Announce::All);
+pub fn paths(cluster: &Cluster<'_>, settings: &BgpSettings) -> Paths {
+    let own = cluster.claims.iter().filter_map(|claim| Some((claim.prefix, own(cluster, claim, settings)?)));
+    let others = others(cluster, settings).filter(|_| settings.announce == Announce::All);
     others.chain(own).collect()
 }
 
-fn own(cluster: &Cluster<'_>, claim: &Claim) -> Option<Path> {
-    let path = |leaving| Some(Path { next_hop: None, leaving });
+/// Whether prefixes of this pool are announced.
+pub fn is_announced(pool: &PoolName, settings: &BgpSettings) -> bool {
+    settings.pools.get(pool).is_none_or(|pool| pool.announce)
+}
+
+fn own(cluster: &Cluster<'_>, claim: &Claim, settings: &BgpSettings) -> Option<Path> {
+    let pool = &claim.pool.name;
+    let path = |leaving| path(None, leaving, pool, settings);
     if cluster.view.incarnation().is_none() {
         // No controller has answered yet.
         return path(false).filter(|_| cluster.remembered.contains(&claim.prefix));
@@ -68,13 +76,23 @@ fn own(cluster: &Cluster<'_>, claim: &Claim) -> Option<Path> {
     }
 }
 
-fn others<'a>(cluster: &'a Cluster<'_>) -> impl Iterator<Item = (Prefix, Path)> + 'a {
+fn others<'a>(
+    cluster: &'a Cluster<'_>,
+    settings: &'a BgpSettings,
+) -> impl Iterator<Item = (Prefix, Path)> + 'a {
     let routed = cluster.view.peers().filter(|peer| is_routed(cluster.node, peer));
     let alive = routed.filter(|peer| !cluster.verdicts.is_dead(peer));
-    alive.flat_map(|peer| {
-        let path = peer.next_hops.first().map(|hop| Path { next_hop: Some(*hop), leaving: false });
-        path.into_iter().flat_map(|path| peer.ready_claims().map(move |claim| (claim.prefix, path)))
+    alive.flat_map(move |peer| {
+        let next_hop = peer.next_hops.first().copied();
+        let claims = peer.ready_claims().filter(move |_| next_hop.is_some());
+        claims.filter_map(move |claim| Some((claim.prefix, path(next_hop, false, &claim.pool, settings)?)))
     })
+}
+
+/// `None` if prefixes of the pool are not announced.
+fn path(next_hop: Option<Ipv6Addr>, leaving: bool, pool: &PoolName, settings: &BgpSettings) -> Option<Path> {
+    let pool_settings = settings.pools.get(pool).cloned();
+    is_announced(pool, settings).then_some(Path { next_hop, leaving, pool: pool_settings })
 }
 
 /// The difference that a neighbour does not know yet.
@@ -90,7 +108,10 @@ pub struct News {
 pub fn news(announced: &Paths, wanted: &Paths) -> News {
     let gone = announced.keys().filter(|prefix| !wanted.contains_key(prefix)).copied();
     let fresh = wanted.iter().filter(|(prefix, path)| announced.get(prefix) != Some(path));
-    News { withdrawn: gone.collect(), announced: fresh.map(|(prefix, path)| (*prefix, *path)).collect() }
+    News {
+        withdrawn: gone.collect(),
+        announced: fresh.map(|(prefix, path)| (*prefix, path.clone())).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +122,10 @@ mod tests {
     use sextant_proto::{Control, Epoch, Incarnation, Peer, PeerClaim, Pool, Revision};
 
     use super::*;
-    use crate::cluster::{Snapshot, Verdict};
+    use crate::{
+        cluster::{Snapshot, Verdict},
+        settings::PoolsSettings,
+    };
 
     fn incarnation() -> Incarnation {
         static STORE: std::sync::LazyLock<Incarnation> = std::sync::LazyLock::new(Incarnation::random);
@@ -147,6 +171,18 @@ mod tests {
         view
     }
 
+    fn settings(announce: Announce, pools: PoolsSettings) -> BgpSettings {
+        BgpSettings {
+            local_as: 65001,
+            router_id: None,
+            listen_port: 179,
+            announce,
+            import_metric: 768,
+            pools,
+            neighbours: vec![],
+        }
+    }
+
     fn text(announce: Announce, view: &View, withdrawn: bool, remembered: &[Prefix]) -> Vec<String> {
         let (node, claim) = ("h1".parse().unwrap(), claim());
         let verdicts = Verdicts::from([("h3".parse().unwrap(), Verdict::Dead)]);
@@ -156,7 +192,7 @@ mod tests {
             let hop = path.next_hop.map_or("us".to_owned(), |hop| hop.to_string());
             format!("{prefix} via {hop}{}", if path.leaving { ", leaving" } else { "" })
         };
-        paths(&cluster, announce).into_iter().map(line).collect()
+        paths(&cluster, &settings(announce, PoolsSettings::new())).into_iter().map(line).collect()
     }
 
     #[test]
@@ -186,9 +222,54 @@ mod tests {
         assert_eq!(text(Announce::Own, &nothing, false, &[claim().prefix]), ["2001:db8:8000:1::/64 via us"]);
     }
 
+    #[test]
+    fn each_claim_is_announced_as_its_pool_says() {
+        let (node, main) = ("h1".parse().unwrap(), claim());
+        let pool = Pool::new("ula".parse().unwrap(), "fd00::/16".parse().unwrap(), 64, 64).unwrap();
+        let epoch = Epoch { revision: Revision(2), ..main.epoch };
+        let ula = Claim { prefix: "fd00:0:0:1::/64".parse().unwrap(), epoch, pool };
+        let with_ula = |n: u16, state| {
+            let prefix = format!("fd00:0:0:{n:x}::/64").parse().unwrap();
+            let claimed = Revision(u64::from(n) + 1);
+            let mut peer = peer(n, NodeState::Ready);
+            peer.claims.push(PeerClaim::current(prefix, "ula".parse().unwrap(), claimed, state));
+            peer
+        };
+        let of = |state, announce, remembered: &[Prefix], known: Option<View>| {
+            let view = known.unwrap_or_else(|| view(vec![with_ula(1, state), with_ula(2, state)]));
+            let (claims, verdicts) = ([main.clone(), ula.clone()], Verdicts::default());
+            let cluster = Cluster {
+                node: &node,
+                claims: &claims,
+                view: &view,
+                verdicts: &verdicts,
+                withdrawn: false,
+                remembered,
+            };
+            let pool = PoolSettings { announce, communities: None, large_communities: None };
+            let pools = PoolsSettings::from([("ula".parse().unwrap(), Arc::new(pool))]);
+            let line = |(prefix, path): (Prefix, Path)| {
+                format!("{prefix}{}", if path.pool.is_some() { " of ula" } else { "" })
+            };
+            paths(&cluster, &settings(Announce::All, pools)).into_iter().map(line).collect::<Vec<_>>()
+        };
+        let [ours, theirs] = ["2001:db8:8000:1::/64", "2001:db8:8000:2::/64"];
+        let both = [ours, theirs, "fd00:0:0:1::/64 of ula", "fd00:0:0:2::/64 of ula"];
+        assert_eq!(of(NodeState::Ready, true, &[], None), both);
+        assert_eq!(of(NodeState::Joining, true, &[], None), [ours, theirs]);
+        assert_eq!(of(NodeState::Ready, false, &[], None), [ours, theirs]);
+        let remembered = [main.prefix, ula.prefix];
+        let alone = |announce| of(NodeState::Ready, announce, &remembered, Some(View::default()));
+        assert_eq!(alone(true), [ours, "fd00:0:0:1::/64 of ula"]);
+        assert_eq!(alone(false), [ours]);
+    }
+
     fn some_paths() -> impl Strategy<Value = Paths> {
-        let path = (proptest::option::of(0u128..3), any::<bool>())
-            .prop_map(|(hop, leaving)| Path { next_hop: hop.map(Ipv6Addr::from_bits), leaving });
+        let path = (proptest::option::of(0u128..3), any::<bool>()).prop_map(|(hop, leaving)| Path {
+            next_hop: hop.map(Ipv6Addr::from_bits),
+            leaving,
+            pool: None,
+        });
         let prefix = (0u128..6).prop_map(|n| Prefix::new(Ipv6Addr::from_bits(n << 64), 64).unwrap());
         proptest::collection::btree_map(prefix, path, 0..6)
     }

@@ -1,4 +1,4 @@
-//! `[export]`: a route that exports the own prefix to a routing daemon.
+//! `[export]`: routes that export the own prefixes to a routing daemon.
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -9,23 +9,23 @@ use super::{Invalid, RouteSettings, check_table, value};
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct ExportKeys {
-    /// Table of an unreachable route to the host prefix, kept for a routing daemon while the host is announced
-    /// [default: no such route]
+    /// Table of an unreachable route to each prefix of this host, kept for a routing daemon while the prefix is announced
+    /// [default: no such routes]
     #[arg(id = "export-table", long = "export-table", env = "SEXTANT_EXPORT_TABLE", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     table: Option<u32>,
-    /// Metric of that route [default: one less than the metric of the other unreachable routes]
+    /// Metric of these routes [default: one less than the metric of the other unreachable routes]
     #[arg(id = "export-metric", long = "export-metric", env = "SEXTANT_EXPORT_METRIC", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     metric: Option<u32>,
 }
 
-/// The unreachable route that exports the own prefix to a routing daemon, while this host is announced.
+/// The unreachable routes that export the own prefixes to a routing daemon, each while its prefix is announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// Its table.
+    /// Their table.
     pub table: u32,
-    /// Its metric, which differs from those of the other routes.
+    /// Their metric, which differs from those of the other routes.
     pub metric: u32,
 }
 

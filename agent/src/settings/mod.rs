@@ -17,7 +17,9 @@ use sextant_daemon::{LogFormat, SettingsError, layered};
 use sextant_proto::{NodeName, PoolName};
 
 use bgp::BgpKeys;
-pub use bgp::{Accept, Announce, BgpSettings, Import, NeighbourSettings, Password, Timing};
+pub use bgp::{
+    Accept, Announce, BgpSettings, Import, NeighbourSettings, Password, PoolSettings, PoolsSettings, Timing,
+};
 pub use endpoint::{Endpoint, EndpointError};
 pub use export::Mark;
 use export::{ExportKeys, mark};
@@ -137,7 +139,7 @@ pub struct RouteSettings {
     pub direct: Direct,
     /// Whether packets to unassigned prefixes are refused here, or left to the router.
     pub topology: Topology,
-    /// The route that exports the own prefix to a routing daemon.
+    /// The routes that export the own prefixes to a routing daemon.
     pub mark: Option<Mark>,
 }
 

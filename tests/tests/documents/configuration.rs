@@ -10,13 +10,14 @@ use clap::Parser;
 use crate::{page::Row, programs, read, settings::Daemon};
 
 /// The page's headings, each with the section of the file that its table is of.
-const SECTIONS: [(&str, Daemon, &str); 8] = [
+const SECTIONS: [(&str, Daemon, &str); 9] = [
     ("agenttoml", Daemon::Agent, ""),
     ("uplink", Daemon::Agent, "[uplink]"),
     ("bridge", Daemon::Agent, "[bridge]"),
     ("routes", Daemon::Agent, "[routes]"),
     ("export", Daemon::Agent, "[export]"),
     ("bgp", Daemon::Agent, "[bgp]"),
+    ("bgppoolname", Daemon::Agent, "[bgp]\nlocal-as = 65001\n[bgp.pool.main]"),
     ("bgpneighbour", Daemon::Agent, "[bgp]\nlocal-as = 65001\n[[bgp.neighbour]]"),
     ("controllertoml", Daemon::Controller, ""),
 ];
@@ -76,7 +77,7 @@ fn each_flags_variable_is_named_after_it() {
 /// What the daemons take where a key is missing, by section and key; only where that is a plain value.
 fn defaults() -> Vec<(&'static str, &'static str, String)> {
     let agent = agent(
-        "controller = [\"http://[::1]:7300\"]\n[bgp]\nlocal-as = 1\n[[bgp.neighbour]]\naddress = \"::1\"\nremote-as = 2\n",
+        "controller = [\"http://[::1]:7300\"]\n[bgp]\nlocal-as = 1\n[bgp.pool.main]\n[[bgp.neighbour]]\naddress = \"::1\"\nremote-as = 2\n",
     );
     let (routes, bgp) = (agent.routes, agent.bgp.unwrap());
     let peer = &bgp.neighbours[0];
@@ -105,6 +106,7 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("bgp", "announce", word(&bgp.announce)),
         ("bgp", "restart-time", peer.restart_time.to_string()),
         ("bgp", "import-metric", bgp.import_metric.to_string()),
+        ("bgppoolname", "announce", bgp.pools.values().all(|pool| pool.announce).to_string()),
         ("bgpneighbour", "passive", peer.passive.to_string()),
         ("bgpneighbour", "hold-time", peer.hold_time.to_string()),
         ("bgpneighbour", "ttl-security", peer.ttl_security.to_string()),

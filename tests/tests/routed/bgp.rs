@@ -19,7 +19,7 @@ pub struct Speakers {
 
 /// The config file of host `index`, whose AS is 65001 and up, towards `router`, with more lines for `[bgp]` and for that
 /// neighbour.
-fn config(site: &Site, index: usize, bgp: &str, more: &str) -> PathBuf {
+pub fn config(site: &Site, index: usize, bgp: &str, more: &str) -> PathBuf {
     let host = &site.cluster.hosts[index];
     let router = if index == 2 { "2001:db8:0:b::fe:1" } else { "2001:db8::fe:1" };
     let path = site.cluster.lab.dir().join(format!("{}.toml", host.name()));
@@ -71,11 +71,17 @@ impl Speakers {
 
     /// Waits until the router's kernel has just these hosts' prefixes of its routing daemon, each through its host.
     pub fn expect_in_router(&self, hosts: &[usize]) {
-        let line = |&index: &usize| {
+        let prefixes: Vec<_> = hosts.iter().map(|&index| (index, self.prefix(index))).collect();
+        self.expect_prefixes_in_router(&prefixes);
+    }
+
+    /// As [`Speakers::expect_in_router`], of these prefixes, each with its host's index.
+    pub fn expect_prefixes_in_router(&self, prefixes: &[(usize, Prefix)]) {
+        let line = |&(index, prefix): &(usize, Prefix)| {
             let dev = if index == 2 { "eth1" } else { "eth0" };
-            format!("{} via {} dev {dev}", self.prefix(index), self.host(index).address())
+            format!("{prefix} via {} dev {dev}", self.host(index).address())
         };
-        let expected = sorted(hosts.iter().map(line).collect()).join("\n");
+        let expected = sorted(prefixes.iter().map(line).collect()).join("\n");
         expect_text("the router's routes", 30 * SECONDS, &expected, || {
             let routes = PROTOCOLS.map(|protocol| self.site.router.routes_of(protocol));
             let routes = routes.into_iter().collect::<Result<Vec<_>, _>>()?.concat();

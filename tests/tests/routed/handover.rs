@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sextant_tests::{Bird, Host, SECONDS, cluster::sorted, expect_text};
+use sextant_tests::{Bird, Host, SECONDS, cluster::sorted, expect_text, poll};
 
 use crate::site::{Site, options};
 
@@ -38,8 +38,20 @@ fn receives(host: &Host, expected: &[String]) {
 
 /// h1, whose prefix is marked, between other hosts' routes, unreachables, and routes of others.
 fn marked(test: &str, args: &[&str]) -> Site {
-    let mut site = Site::new(test);
-    for (index, more) in [(0, args), (1, &[]), (2, &[])] {
+    marked_in(Site::new(test), args, &[])
+}
+
+/// As [`marked`], with prefixes of two pools on each host.
+fn marked_in_two_pools(test: &str, args: &[&str]) -> Site {
+    let site = Site::new(test);
+    let lengths = ["--host-len", "64", "--container-len", "80"];
+    site.cluster.sextant(&[&["pool", "add", "ula", "fd00:5e::/40"][..], &lengths].concat());
+    let pools = ["--pool", "main,ula"];
+    marked_in(site, &[args, &pools].concat(), &pools)
+}
+
+fn marked_in(mut site: Site, of_h1: &[&str], of_others: &[&str]) -> Site {
+    for (index, more) in [(0, of_h1), (1, of_others), (2, of_others)] {
         // Switched, so that the pool's aggregate and the peers are there too.
         let agent = site.cluster.lab.agent(&site.cluster.hosts[index], options(more)).unwrap();
         site.cluster.agents.push(agent);
@@ -60,6 +72,39 @@ fn exports_the_own_prefix_while_announced(site: &Site) {
     receives(&site.router, &[]);
     site.cluster.sextant(&["node", "undrain", "h1", "--timeout", "20s"]);
     receives(&site.router, &[own]);
+}
+
+/// The router gets h1's prefixes of both pools alone; after the end of one claim, the other one's.
+fn exports_the_prefix_of_each_claim(site: &Site) {
+    let _receiver = receiver(&site.router, ("2001:db8::fe:1", 65000), ("2001:db8::1", 65001));
+    let claims = || site.cluster.node("h1")["claims"].as_array().cloned().unwrap_or_default();
+    poll("prefixes of both pools", 20 * SECONDS, || {
+        let claims = claims();
+        let ready = claims.iter().filter(|claim| claim["state"] == "ready").count();
+        if ready == 2 { Ok(()) } else { Err(format!("{claims:?}")) }
+    });
+    let via = |prefix: &str| format!("{prefix} via 2001:db8::1 dev eth0 proto 12 metric 32");
+    let both = claims().iter().map(|claim| via(claim["prefix"].as_str().unwrap())).collect();
+    receives(&site.router, &sorted(both));
+    site.cluster.sextant(&["pool", "drain", "ula"]);
+    site.cluster.sextant(&["node", "forget", "h1", "--pool", "ula", "--force"]);
+    receives(&site.router, &[via(&site.cluster.prefix("h1").to_string())]);
+}
+
+#[test]
+fn bird_on_a_host_exports_a_prefix_of_each_pool() {
+    let site = marked_in_two_pools("bird on a host: pools", &["--export-table", "66"]);
+    let _bird = site.cluster.hosts[0].bird(&deployed("bird/host.conf")).unwrap();
+    exports_the_prefix_of_each_claim(&site);
+}
+
+#[test]
+fn frr_on_a_host_exports_a_prefix_of_each_pool() {
+    let site = marked_in_two_pools("frr on a host: pools", &["--export-table", "254"]);
+    let config = std::fs::read_to_string(deployed("frr/host.conf")).unwrap();
+    let line = "ipv6 prefix-list sextant-hosts seq 10 permit fd00:5e::/40 ge 64 le 64";
+    let _frr = site.cluster.hosts[0].frr_with(&format!("{config}{line}\n")).unwrap();
+    exports_the_prefix_of_each_claim(&site);
 }
 
 #[test]

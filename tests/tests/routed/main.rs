@@ -14,5 +14,6 @@ mod refused;
 mod restarts;
 mod returned;
 mod role;
+mod several;
 mod site;
 mod unnumbered;

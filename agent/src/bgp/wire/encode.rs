@@ -55,11 +55,11 @@ pub(in crate::bgp) fn updates(
     }
     let mut by_path: BTreeMap<Path, Vec<Prefix>> = BTreeMap::new();
     for (prefix, path) in &news.announced {
-        by_path.entry(*path).or_default().push(*prefix);
+        by_path.entry(path.clone()).or_default().push(*prefix);
     }
     for (path, prefixes) in by_path {
         for some in prefixes.chunks(PER_MESSAGE) {
-            messages.push(update(&attributes(path, some, parameters), parameters)?);
+            messages.push(update(&attributes(&path, some, parameters), parameters)?);
         }
     }
     Ok(messages)
@@ -81,7 +81,7 @@ fn update(attributes: &[PathAttribute], parameters: &SessionParameters<'_>) -> R
     self::message(&Message::Update(message))
 }
 
-fn attributes(path: Path, prefixes: &[Prefix], parameters: &SessionParameters<'_>) -> Vec<PathAttribute> {
+fn attributes(path: &Path, prefixes: &[Prefix], parameters: &SessionParameters<'_>) -> Vec<PathAttribute> {
     let neighbour = parameters.neighbour;
     let internal = parameters.local_as == neighbour.remote_as;
     let segments =
@@ -91,20 +91,26 @@ fn attributes(path: Path, prefixes: &[Prefix], parameters: &SessionParameters<'_
     if internal {
         attributes.push(PathAttribute::LocalPref(if path.leaving { 0 } else { neighbour.local_pref }));
     }
-    let mut communities = neighbour.communities.clone();
-    communities.extend(path.leaving.then_some(GRACEFUL_SHUTDOWN));
-    if !communities.is_empty() {
-        attributes.push(PathAttribute::Communities(communities));
-    }
-    if !neighbour.large_communities.is_empty() {
-        let large = neighbour.large_communities.iter().map(|[a, b, c]| LargeCommunity::new(*a, *b, *c));
-        attributes.push(PathAttribute::LargeCommunities(large.collect()));
-    }
+    attributes.extend(communities(path, neighbour));
     let next_hop = path.next_hop.unwrap_or(parameters.own_address);
     let link_local = parameters.own_link_local.filter(|_| path.next_hop.is_none());
     let announced = prefixes.iter().map(entry).collect();
     attributes.push(PathAttribute::MpReachNlri(Box::new(reach(next_hop, link_local, announced))));
     attributes
+}
+
+/// Those of the pool, or else those of the neighbour.
+fn communities(path: &Path, neighbour: &NeighbourSettings) -> Vec<PathAttribute> {
+    let pool = path.pool.as_deref();
+    let of_pool = pool.and_then(|pool| pool.communities.clone());
+    let mut communities = of_pool.unwrap_or_else(|| neighbour.communities.clone());
+    communities.extend(path.leaving.then_some(GRACEFUL_SHUTDOWN));
+    let of_pool = pool.and_then(|pool| pool.large_communities.as_ref());
+    let large = of_pool.unwrap_or(&neighbour.large_communities);
+    let large: Vec<_> = large.iter().map(|[a, b, c]| LargeCommunity::new(*a, *b, *c)).collect();
+    let communities = (!communities.is_empty()).then_some(PathAttribute::Communities(communities));
+    let large = (!large.is_empty()).then_some(PathAttribute::LargeCommunities(large));
+    communities.into_iter().chain(large).collect()
 }
 
 fn reach(
@@ -148,6 +154,8 @@ fn entry(prefix: &Prefix) -> NlriEntry {
 
 #[cfg(test)]
 pub(in crate::bgp) mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use bytes::BytesMut;
@@ -159,7 +167,7 @@ pub(in crate::bgp) mod tests {
     };
     use crate::{
         bgp::paths::Paths,
-        settings::{Accept, Import},
+        settings::{Accept, Import, PoolSettings},
     };
 
     pub(in crate::bgp) fn neighbour(remote_as: u32) -> NeighbourSettings {
@@ -210,10 +218,10 @@ pub(in crate::bgp) mod tests {
     fn many(count: u128, leaving: bool) -> News {
         let prefix =
             |n: u128| Prefix::new(Ipv6Addr::from_bits((0x2001_0db8_8000 << 80) + (n << 64)), 64).unwrap();
-        let path = Path { next_hop: None, leaving };
+        let path = Path { next_hop: None, leaving, pool: None };
         News {
             withdrawn: (0..count).map(prefix).collect(),
-            announced: (0..count).map(|n| (prefix(n), path)).collect(),
+            announced: (0..count).map(|n| (prefix(n), path.clone())).collect(),
         }
     }
 
@@ -230,7 +238,7 @@ pub(in crate::bgp) mod tests {
                 match attribute {
                     PathAttribute::MpReachNlri(reach) => paths.extend(reach.announced.iter().map(|entry| {
                         let IpAddr::V6(hop) = reach.next_hop else { panic!() };
-                        (prefix_of(entry), Path { next_hop: Some(hop), leaving: false })
+                        (prefix_of(entry), Path { next_hop: Some(hop), leaving: false, pool: None })
                     })),
                     PathAttribute::MpUnreachNlri(unreach) => {
                         let gone: Vec<_> = unreach.withdrawn.iter().map(prefix_of).collect();
@@ -284,6 +292,48 @@ pub(in crate::bgp) mod tests {
             });
             assert_eq!(found, local_pref);
         }
+    }
+
+    /// A path of a pool whose communities, standard and large ones, are these.
+    fn of_pool(
+        communities: Option<Vec<u32>>,
+        large_communities: Option<Vec<[u32; 3]>>,
+        leaving: bool,
+    ) -> Path {
+        let pool = PoolSettings { announce: true, communities, large_communities };
+        Path { next_hop: None, leaving, pool: Some(Arc::new(pool)) }
+    }
+
+    #[test]
+    fn communities_of_the_pool_replace_those_of_the_neighbour() {
+        let neighbour = neighbour(65000);
+        let (standard, large) = (
+            |it| PathAttribute::Communities(it),
+            |[a, b, c]: [u32; 3]| PathAttribute::LargeCommunities(vec![LargeCommunity::new(a, b, c)]),
+        );
+        let theirs = neighbour.communities.clone();
+        for (path, expected) in [
+            (of_pool(None, None, false), vec![standard(theirs), large([1, 2, 3])]),
+            (
+                of_pool(Some(vec![8]), None, true),
+                vec![standard(vec![8, GRACEFUL_SHUTDOWN]), large([1, 2, 3])],
+            ),
+            (of_pool(Some(vec![]), Some(vec![[4, 5, 6]]), false), vec![large([4, 5, 6])]),
+            (of_pool(Some(vec![]), Some(vec![]), true), vec![standard(vec![GRACEFUL_SHUTDOWN])]),
+        ] {
+            assert_eq!(communities(&path, &neighbour), expected);
+        }
+    }
+
+    #[test]
+    fn each_pool_has_messages_of_its_own() {
+        let neighbour = neighbour(65000);
+        let mut news = News { withdrawn: vec![], ..many(4, false) };
+        for (_, path) in news.announced.iter_mut().skip(2) {
+            *path = of_pool(Some(vec![8]), None, false);
+        }
+        let (paths, attributes) = learn(updates(&news, &parameters(&neighbour)).unwrap());
+        assert_eq!((paths.len(), attributes.len()), (4, 2));
     }
 
     proptest! {

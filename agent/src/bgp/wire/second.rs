@@ -33,7 +33,7 @@ use crate::{
         paths::{News, Path},
         peer::{Config, ConnectionId, Effect, Event, Peer},
     },
-    settings::{Announce, BgpSettings, NeighbourSettings},
+    settings::{Announce, BgpSettings, NeighbourSettings, PoolsSettings},
 };
 
 /// What an UPDATE says, whoever has read it.
@@ -134,7 +134,7 @@ fn some_path() -> impl Strategy<Value = Path> {
     let hop = proptest::option::of(
         any::<u64>().prop_map(|n| Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(n) + 1)),
     );
-    (hop, any::<bool>()).prop_map(|(next_hop, leaving)| Path { next_hop, leaving })
+    (hop, any::<bool>()).prop_map(|(next_hop, leaving)| Path { next_hop, leaving, pool: None })
 }
 
 fn some_neighbour() -> impl Strategy<Value = NeighbourSettings> {
@@ -163,7 +163,10 @@ fn some_news() -> impl Strategy<Value = News> {
 
 /// What [`updates`] should have said of it all, in any order.
 fn expected(news: &News, parameters: &SessionParameters<'_>) -> Vec<(String, Path)> {
-    let own = |path: &Path| Path { next_hop: Some(path.next_hop.unwrap_or(parameters.own_address)), ..*path };
+    let own = |path: &Path| Path {
+        next_hop: Some(path.next_hop.unwrap_or(parameters.own_address)),
+        ..path.clone()
+    };
     let mut all: Vec<_> =
         news.announced.iter().map(|(prefix, path)| (prefix.to_string(), own(path))).collect();
     all.sort();
@@ -182,7 +185,7 @@ proptest! {
             prop_assert_eq!(&said, &read_by_us(&message, four_octet_as));
             let leaving = said.communities.len() > neighbour.communities.len();
             let next_hop = said.hops.first().copied();
-            announced.extend(said.announced.into_iter().map(|prefix| (prefix, Path { next_hop, leaving })));
+            announced.extend(said.announced.into_iter().map(|prefix| (prefix, Path { next_hop, leaving, pool: None })));
             withdrawn.extend(said.withdrawn);
             if next_hop.is_some() {
                 let internal = neighbour.remote_as == 65001;
@@ -289,6 +292,7 @@ fn an_open_says_there_what_it_says_here() {
             listen_port: 179,
             announce: Announce::Own,
             import_metric: 768,
+            pools: PoolsSettings::new(),
             neighbours: vec![],
         };
         let neighbour = NeighbourSettings { restart_time: 120, ..super::encode::tests::neighbour(65000) };

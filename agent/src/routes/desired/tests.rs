@@ -191,6 +191,32 @@ fn the_own_prefix_is_marked_while_it_is_announced() {
 }
 
 #[test]
+fn each_own_prefix_is_marked_for_itself() {
+    let settings = RouteSettings { mark: Some(Mark { table: 66, metric: 7 }), ..SETTINGS };
+    let other: PeerClaim = PeerClaim::current(
+        "fd00:0:0:1::/64".parse().unwrap(),
+        "ula".parse().unwrap(),
+        Revision(1),
+        NodeState::Joining,
+    );
+    let claims = [
+        claim(),
+        Claim { prefix: other.prefix, pool: Pool { name: other.pool.clone(), ..pool() }, ..claim() },
+    ];
+    let marked = |state| {
+        let mut own = peer(1, "2001:db8::1");
+        own.claims.push(PeerClaim { state, ..other.clone() });
+        let (uplinks, view) = (uplinks(), view(vec![pool()], vec![own]));
+        let known = Known { claims: &claims, uplinks: &uplinks, settings: &settings, ..known(&view) };
+        let routes = desired(&known).routes;
+        let marks = routes.keys().filter(|key| key.table == 66);
+        marks.map(|key| key.destination.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(marked(NodeState::Joining), ["2001:db8:8000:1::/64"]);
+    assert_eq!(marked(NodeState::Ready), ["2001:db8:8000:1::/64", "fd00:0:0:1::/64"]);
+}
+
+#[test]
 fn the_view_of_an_earlier_store_counts_until_the_snapshot_of_the_new_one() {
     let (node, held) = ("host1".parse().unwrap(), claim());
     let view = view(vec![pool()], vec![peer(1, "2001:db8::1")]);

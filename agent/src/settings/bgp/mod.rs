@@ -1,10 +1,12 @@
 //! `[bgp]`: the agent's BGP speaker. Only in the config file: a list of neighbours does not fit into a flag.
 
+mod communities;
 mod import;
 mod neighbour;
+mod pool;
 mod timing;
 
-use std::net::Ipv4Addr;
+use std::{collections::HashMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,8 @@ use super::{Invalid, RouteSettings, value};
 pub use import::{Accept, Import};
 use neighbour::{MAX_RESTART_TIME, NeighbourKeys};
 pub use neighbour::{NeighbourSettings, Password};
+use pool::PoolKeys;
+pub use pool::{PoolSettings, PoolsSettings};
 pub use timing::Timing;
 
 /// After routes to peers (512), before static ones (1024).
@@ -27,6 +31,7 @@ pub(super) struct BgpKeys {
     announce: Announce,
     restart_time: Option<u16>,
     import_metric: Option<u32>,
+    pool: HashMap<String, PoolKeys>,
     neighbour: Vec<NeighbourKeys>,
 }
 
@@ -54,6 +59,8 @@ pub struct BgpSettings {
     pub announce: Announce,
     /// The metric of routes that neighbours announce.
     pub import_metric: u32,
+    /// How prefixes of single pools are announced.
+    pub pools: PoolsSettings,
     /// The neighbours.
     pub neighbours: Vec<NeighbourSettings>,
 }
@@ -85,6 +92,7 @@ impl BgpKeys {
             listen_port: self.listen_port.unwrap_or(179),
             announce: self.announce,
             import_metric,
+            pools: pool::check(self.pool)?,
             neighbours,
         })
     }
@@ -178,6 +186,31 @@ mod tests {
             assert!(error.starts_with(expected), "{error}");
         }
         assert!(parse(r#"{"neighbour": []}"#).unwrap_err().starts_with("[bgp] local-as 0: "));
+    }
+
+    #[test]
+    fn a_pool_has_communities_of_its_own_or_those_of_the_neighbour() {
+        let of = |keys: &str| parse(&format!(r#"{{"local-as": 65001, "pool": {{{keys}}}}}"#));
+        let it =
+            of(r#""ula": {"communities": ["65001:7"], "large-communities": []}, "lab": {"announce": false}"#);
+        let pools = it.unwrap().pools;
+        let expected = |announce, communities, large_communities| PoolSettings {
+            announce,
+            communities,
+            large_communities,
+        };
+        let of_pool = |name: &str| PoolSettings::clone(&pools[&name.parse().unwrap()]);
+        assert_eq!(of_pool("ula"), expected(true, Some(vec![65001 << 16 | 7]), Some(vec![])));
+        assert_eq!(of_pool("lab"), expected(false, None, None));
+        for (wrong, expected) in [
+            (r#""ula": {"communities": ["7"]}"#, "[bgp.pool] communities 7: write it as 65000:1"),
+            (r#""ula": {"large-communities": ["1:2"]}"#, "[bgp.pool] large-communities 1:2: write it as"),
+            (r#""ula": {"comunities": []}"#, "unknown field `comunities`"),
+            (r#""ULA": {}"#, "[bgp.pool] ULA: pool name \"ULA\""),
+        ] {
+            let error = of(wrong).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 
     #[test]

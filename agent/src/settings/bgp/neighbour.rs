@@ -4,7 +4,6 @@ use std::{
     fmt,
     net::Ipv6Addr,
     path::{Path, PathBuf},
-    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +11,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sextant_proto::Prefix;
 
-use super::{Accept, Import, Invalid, Timing, value};
+use super::{
+    Accept, Import, Invalid, Timing,
+    communities::{communities, large_communities},
+    value,
+};
 
 /// The kernel's limit for TCP MD5 keys, in octets.
 const MAX_PASSWORD: usize = 80;
@@ -116,11 +119,9 @@ impl NeighbourKeys {
         }
         let (restart_time, bfd) = self.restart_or_bfd(&name, all_restart)?;
         let accept = self.accept(&name)?;
-        let numbers = |key, texts: &[String], count| {
-            texts.iter().map(|text| numbers_of(key, text, count)).collect::<Result<Vec<_>, _>>()
-        };
-        let pairs = numbers("[[bgp.neighbour]] communities", &self.communities, 2)?;
-        let triples = numbers("[[bgp.neighbour]] large-communities", &self.large_communities, 3)?;
+        let communities = communities("[[bgp.neighbour]] communities", &self.communities)?;
+        let large_communities =
+            large_communities("[[bgp.neighbour]] large-communities", &self.large_communities)?;
         if let Some(path) = self.password_file.as_ref().filter(|_| address.is_unspecified()) {
             let fix = format!(
                 "requires an address, since the kernel matches TCP MD5 keys by address; set the address of neighbour {name}"
@@ -139,8 +140,8 @@ impl NeighbourKeys {
             bfd,
             accept,
             source: self.source,
-            communities: pairs.iter().map(|pair| pair[0] << 16 | pair[1]).collect(),
-            large_communities: triples.iter().map(|it| [it[0], it[1], it[2]]).collect(),
+            communities,
+            large_communities,
             med: self.med,
             local_pref: self.local_pref.unwrap_or(100),
         })
@@ -268,17 +269,6 @@ impl NeighbourKeys {
             _ if multiplier == 0 => Err(value(MULTIPLIER, &multiplier, &"give it 1 to 255")),
             _ => Ok(Some(Timing { interval: Duration::from_millis(millis), multiplier })),
         }
-    }
-}
-
-/// `65000:1` with 16 bits for each number, or `65000:1:2` with 32 bits for each.
-fn numbers_of(key: &'static str, text: &str, count: usize) -> Result<Vec<u32>, Invalid> {
-    let fits = |number: &u32| count == 3 || *number <= 0xffff;
-    let numbers = text.split(':').map(u32::from_str).collect::<Result<Vec<_>, _>>();
-    match numbers {
-        Ok(numbers) if numbers.len() == count && numbers.iter().all(fits) => Ok(numbers),
-        _ if count == 2 => Err(value(key, &text, &"write it as 65000:1, each up to 65535")),
-        _ => Err(value(key, &text, &"write it as 65000:1:2")),
     }
 }
 

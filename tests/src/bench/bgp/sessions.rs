@@ -16,7 +16,7 @@ use sextant_agent::{
     cluster::{Input, Snapshot, Verdicts, View},
     engine::Report,
     routes::Imports,
-    settings::{Accept, Announce, BgpSettings, Import, NeighbourSettings},
+    settings::{Accept, Announce, BgpSettings, Import, NeighbourSettings, PoolsSettings},
     state::StateDir,
 };
 use sextant_proto::{Claim, Control, Epoch, Incarnation, NodeState, Peer, PeerClaim, Pool, Prefix, Revision};
@@ -228,6 +228,7 @@ fn settings(router: Ipv6Addr, source: Ipv6Addr) -> BgpSettings {
         listen_port: 0,
         announce: Announce::Own,
         import_metric: 768,
+        pools: PoolsSettings::new(),
         neighbours: vec![neighbour],
     }
 }
