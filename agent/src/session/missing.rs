@@ -6,11 +6,13 @@ use std::time::Duration;
 use sextant_proto::{Pool, PoolName};
 use tokio::time::Instant;
 
-use super::wishes::Wish;
+use super::{link::LinkError, wishes::Wish};
 use crate::{cluster::View, problems::Finding};
 
 /// The interval of attempts. A change of the pools brings the next one forward.
 const RETRY: Duration = Duration::from_secs(30);
+/// The interval of attempts after a failure that passes by itself, such as that of a controller that has just started.
+const RETRY_SOON: Duration = Duration::from_secs(3);
 
 /// The refused claims.
 #[derive(Debug, Default)]
@@ -30,9 +32,20 @@ impl Missing {
 
     /// A claim was refused, for this reason.
     pub(super) fn refused(&mut self, wish: Wish, why: String) {
+        self.ask_again(wish, why, RETRY);
+    }
+
+    /// A claim failed.
+    pub(super) fn failed(&mut self, wish: Wish, error: &LinkError) {
+        let delay = if matches!(error, LinkError::Refused(_)) { RETRY } else { RETRY_SOON };
+        self.ask_again(wish, error.to_string(), delay);
+    }
+
+    fn ask_again(&mut self, wish: Wish, why: String, delay: Duration) {
         self.granted(wish.pool.as_ref());
         self.refused.push((wish, why));
-        self.due = Some(Instant::now() + RETRY);
+        let due = Instant::now() + delay;
+        self.due = Some(self.due.map_or(due, |other| other.min(due)));
     }
 
     /// A claim in this pool was granted.
@@ -100,6 +113,15 @@ mod tests {
             peers: vec![],
         });
         view
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_passes_by_itself_is_tried_again_soon() {
+        let mut missing = Missing::default();
+        missing.failed(wish("ula"), &LinkError::Refused("is exhausted".into()));
+        assert_eq!(missing.due(), Some(Instant::now() + RETRY));
+        missing.failed(wish("third"), &LinkError::Silent(Duration::from_secs(9)));
+        assert_eq!(missing.due(), Some(Instant::now() + RETRY_SOON));
     }
 
     #[tokio::test(start_paused = true)]

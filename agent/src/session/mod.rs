@@ -195,7 +195,7 @@ impl Session {
                     confirmed = true;
                 }
                 Err(error) if wish.beside && (confirmed || matches!(error, LinkError::Refused(_))) => {
-                    self.missing.refused(wish, error.to_string());
+                    self.missing.failed(wish, &error);
                 }
                 Err(error) => return Err(error.into()),
             }

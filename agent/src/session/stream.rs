@@ -176,7 +176,7 @@ impl Session {
         let before = self.confirmed();
         match outcome {
             Ok(outcome) => self.answered(wish, outcome)?,
-            Err(error) => self.missing.refused(wish.clone(), error.to_string()),
+            Err(error) => self.missing.failed(wish.clone(), &error),
         }
         self.reporting.set_missing(self.missing.findings());
         let now = self.confirmed();

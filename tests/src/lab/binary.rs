@@ -1,5 +1,5 @@
-//! Finds the binaries that a lab runs: those of this build, which must not be older than their sources, or those of the
-//! previous commit, which `tests/previous` builds.
+//! Finds the binaries that a lab runs: those of this build, which must not be older than their sources, or those of
+//! an earlier version, which `tests/previous` selects and builds.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ pub enum Build {
     /// This commit.
     #[default]
     Present,
-    /// The previous commit, built by `tests/previous`.
+    /// An earlier version, selected and built by `tests/previous`.
     Previous,
 }
 

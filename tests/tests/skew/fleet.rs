@@ -69,12 +69,18 @@ impl Fleet {
     /// Starts a host's agent, on the state directory that it had. Where there are two controllers, two hosts begin at the
     /// first, two at the second, and so on.
     pub fn start_agent(&mut self, index: usize, build: Build) {
+        self.start_agent_with(index, build, &[]);
+    }
+
+    /// As [`Self::start_agent`], with more flags.
+    pub fn start_agent_with(&mut self, index: usize, build: Build, args: &[&str]) {
         let controllers = match (&self.second, index % 4) {
             (None, _) => vec![1],
             (Some(_), 0 | 1) => vec![1, 2],
             (Some(_), _) => vec![2, 1],
         };
-        let options = AgentOptions { build, controllers, ..AgentOptions::default() };
+        let args = args.iter().map(ToString::to_string).collect();
+        let options = AgentOptions { build, controllers, args, ..AgentOptions::default() };
         self.cluster.start_agent_with(index, options);
     }
 

@@ -4,6 +4,7 @@ mod backup;
 mod drain;
 mod events;
 mod explain;
+mod forget;
 mod plan;
 mod reservations;
 mod trace;
@@ -143,6 +144,9 @@ async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<()
         args::Node::Forget { names, pool, force, confirm } => {
             let mut seen = std::collections::BTreeSet::new();
             let names: Vec<_> = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
+            if let Some(pool) = &pool {
+                forget::all_hold_claims(&link.nodes().await?.items, &names, pool)?;
+            }
             let (prefixes, revision) = link.forget_nodes(&names, pool.as_ref(), force, confirm).await?;
             let nodes = names.into_iter().zip(prefixes).collect();
             show::print(output, &Forgotten { nodes, pool, revision })
