@@ -32,9 +32,12 @@ impl Answers for Inquiries {
         Box::pin(async move {
             match question {
                 Question::Plan => it.plan().await,
-                Question::Host => {
-                    it.tracer.host().await.map(Answer::Host).map_err(|error| format!("{error}; try again"))
-                }
+                Question::Host(pool) => it
+                    .tracer
+                    .host(pool.as_ref())
+                    .await
+                    .map(Answer::Host)
+                    .map_err(|error| format!("{error}; try again")),
                 Question::Presence => Ok(Answer::Presence),
                 Question::Received => Ok(Answer::Received(it.tracer.received())),
                 Question::Path(node, address) => {

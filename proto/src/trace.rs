@@ -2,7 +2,7 @@
 
 use std::{net::Ipv6Addr, time::Duration};
 
-use crate::NodeName;
+use crate::{NodeName, PoolName};
 
 /// A check by an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub struct Direction {
     pub from: NodeName,
     /// The node at its end.
     pub to: NodeName,
+    /// The pool of the probed addresses, if the nodes share several.
+    pub pool: Option<PoolName>,
     /// Whether it works.
     pub verdict: Verdict,
     /// The node of the failure; none: between the two.

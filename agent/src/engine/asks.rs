@@ -1,5 +1,7 @@
 //! The questions that other tasks ask the engine, and how their answers return.
 
+use std::net::Ipv6Addr;
+
 use sextant_proto::NodeName;
 use tokio::sync::{mpsc, oneshot};
 
@@ -10,7 +12,7 @@ use crate::kernel::KernelError;
 #[derive(Debug)]
 pub(super) enum Ask {
     Preview(Reply<Preview>),
-    Towards(NodeName, Reply<Towards>),
+    Towards(NodeName, Ipv6Addr, Reply<Towards>),
 }
 
 type Reply<T> = oneshot::Sender<Result<T, KernelError>>;
@@ -28,12 +30,12 @@ impl Asker {
         self.ask(Ask::Preview).await
     }
 
-    /// What it has in mind for a node's prefix. `None` if the engine has ended.
+    /// What it has in mind for the node's prefix that `target` is in. `None` if the engine has ended.
     ///
     /// # Errors
     /// If the kernel's answer breaks off.
-    pub async fn towards(&self, node: NodeName) -> Option<Result<Towards, KernelError>> {
-        self.ask(|reply| Ask::Towards(node, reply)).await
+    pub async fn towards(&self, node: NodeName, target: Ipv6Addr) -> Option<Result<Towards, KernelError>> {
+        self.ask(|reply| Ask::Towards(node, target, reply)).await
     }
 
     async fn ask<T>(&self, about: impl FnOnce(Reply<T>) -> Ask) -> Option<Result<T, KernelError>> {
@@ -72,7 +74,7 @@ impl Engine {
     pub(super) async fn answer(&self, ask: Ask) {
         match ask {
             Ask::Preview(reply) => drop(reply.send(self.dry_run().await.map(|run| run.preview()))),
-            Ask::Towards(node, reply) => drop(reply.send(self.towards(&node).await)),
+            Ask::Towards(node, target, reply) => drop(reply.send(self.towards(&node, target).await)),
         }
     }
 }

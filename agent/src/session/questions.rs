@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use futures::future::BoxFuture;
 use sextant_proto::{
-    NodeName,
+    NodeName, PoolName,
     convert::{address, octets, parse as parse_text},
     v1::{self, answer::About},
 };
@@ -20,8 +20,8 @@ use crate::{
 pub(crate) enum Question {
     /// Which changes are pending in the kernel?
     Plan,
-    /// Does this host forward packets to its containers?
-    Host,
+    /// Does this host forward packets to its containers in this pool's prefix? In the primary one, if none is named.
+    Host(Option<PoolName>),
     /// How many probes has this host received?
     Received,
     /// Is the agent connected?
@@ -57,7 +57,8 @@ pub(super) fn parse(question: &v1::Question) -> Option<Question> {
         v1::question::About::Plan(_) => Some(Question::Plan),
         v1::question::About::Presence(_) => Some(Question::Presence),
         v1::question::About::Host(host) if host.only_count => Some(Question::Received),
-        v1::question::About::Host(_) => Some(Question::Host),
+        v1::question::About::Host(host) if host.pool.is_empty() => Some(Question::Host(None)),
+        v1::question::About::Host(host) => Some(Question::Host(Some(parse_text("pool", &host.pool).ok()?))),
         v1::question::About::Way(way) => {
             Some(Question::Path(parse_text("node", &way.node).ok()?, address(&way.address).ok()?))
         }
@@ -168,8 +169,12 @@ mod tests {
         };
         assert!(matches!(way("h2", &[0; 16]), Some(Question::Path(node, _)) if node.as_str() == "h2"));
         assert_eq!((way("h/2", &[0; 16]), way("h2", &[0; 4])), (None, None));
-        let host = |only_count| question(v1::question::About::Host(v1::HostQuestion { only_count }));
-        assert_eq!((host(true), host(false)), (Some(Question::Received), Some(Question::Host)));
+        let host = |only_count, pool: &str| {
+            question(v1::question::About::Host(v1::HostQuestion { only_count, pool: pool.into() }))
+        };
+        assert_eq!((host(true, ""), host(false, "")), (Some(Question::Received), Some(Question::Host(None))));
+        assert_eq!(host(false, "ula"), Some(Question::Host(Some("ula".parse().unwrap()))));
+        assert_eq!(host(false, "u/la"), None);
         assert_eq!(parse(&v1::Question { id: 1, about: None }), None, "of a newer version");
     }
 }

@@ -12,7 +12,7 @@ mod probe;
 
 use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc, time::Duration};
 
-use sextant_proto::NodeName;
+use sextant_proto::{Claim, NodeName, PoolName};
 use tokio::{sync::watch, time::Instant};
 
 use self::{
@@ -112,13 +112,13 @@ impl Tracer {
         probe::received()
     }
 
-    /// Checks this host.
-    pub(crate) async fn host(&self) -> Result<HostReport, KernelError> {
+    /// Checks this host, for the prefix of a pool; without one, for its primary prefix.
+    pub(crate) async fn host(&self, pool: Option<&PoolName>) -> Result<HostReport, KernelError> {
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         let (claim, pool, paused) = {
             let input = self.input.borrow();
-            // The bridge's address in the primary claim's prefix is the one that is probed.
-            let claim = input.claims.first().cloned();
+            let in_pool = |claim: &&Claim| pool.is_none_or(|pool| claim.pool.name == *pool);
+            let claim = input.claims.iter().find(in_pool).cloned();
             let pool = claim.as_ref().map(|claim| claim.pool.prefix);
             (claim, pool, input.view.control().paused)
         };
@@ -126,7 +126,7 @@ impl Tracer {
             node: &self.node,
             bridge: &self.bridge,
             link: links.iter().find(|link| link.name == self.bridge),
-            address: self.bridge_address(&links, &addresses),
+            address: claim.as_ref().and_then(|claim| self.bridge_address(claim, &links, &addresses)),
             container_prefix: claim.as_ref().map(|claim| claim.container_prefix()),
             forwarding: self.kernel.sysctl(FORWARDING)?,
             paused,
@@ -143,9 +143,11 @@ impl Tracer {
 
     /// Checks the path to the bridge address `target` of `node`.
     pub(crate) async fn path(&self, node: &NodeName, target: Ipv6Addr) -> Result<PathReport, PathError> {
-        let towards = self.engine.towards(node.clone()).await.ok_or(PathError::Stopping)??;
+        let towards = self.engine.towards(node.clone(), target).await.ok_or(PathError::Stopping)??;
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
-        let source = self.bridge_address(&links, &addresses).map(|(addr, _)| addr);
+        let own = self.claim_towards(target);
+        let source =
+            own.and_then(|claim| self.bridge_address(&claim, &links, &addresses)).map(|(addr, _)| addr);
         // Without an address on the bridge, the kernel chooses the source address of the lookup.
         let found = self.kernel.lookup(source.unwrap_or(Ipv6Addr::UNSPECIFIED), target).await?;
         let decides = policy::decides(&self.tables().await?, source, target);
@@ -168,9 +170,16 @@ impl Tracer {
         Ok(PathReport { checks: path::checks(&observed), probe })
     }
 
-    fn bridge_address(&self, links: &[Link], addresses: &[Address]) -> Option<(Ipv6Addr, u8)> {
+    /// The claim whose prefix containers use as source towards `target`: the one of the same pool, else the primary one.
+    fn claim_towards(&self, target: Ipv6Addr) -> Option<Claim> {
+        let input = self.input.borrow();
+        let of_pool = input.claims.iter().find(|claim| claim.pool.prefix.contains(target));
+        of_pool.or(input.claims.first()).cloned()
+    }
+
+    fn bridge_address(&self, claim: &Claim, links: &[Link], addresses: &[Address]) -> Option<(Ipv6Addr, u8)> {
         let bridge = links.iter().find(|link| link.name == self.bridge)?;
-        let claimed = self.input.borrow().container_prefixes().next()?;
+        let claimed = claim.container_prefix();
         let of_it = |it: &&Address| it.link == bridge.index && claimed.contains(it.addr) && !it.tentative;
         addresses.iter().find(of_it).map(|it| (it.addr, it.len))
     }

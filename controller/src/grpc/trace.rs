@@ -6,7 +6,7 @@
 use std::net::Ipv6Addr;
 
 use sextant_proto::{
-    NodeName,
+    NodeName, PoolName,
     convert::{address, octets},
     trace::{Check, Direction, Kind, Probe},
     v1::{self, answer, question::About},
@@ -16,7 +16,7 @@ use tonic::Status;
 use super::{Services, questions, status::malformed};
 use crate::trace::{End, Half, judge};
 
-/// The path between two nodes, in both directions.
+/// The path between two nodes, in both directions; in each pool that both have a prefix of, else between their primary prefixes.
 pub(super) async fn trace(
     services: &Services,
     from: &NodeName,
@@ -27,7 +27,42 @@ pub(super) async fn trace(
     }
     questions::exists(services, from)?;
     questions::exists(services, to)?;
-    let (mut there, mut back) = (Side::new(services, from), Side::new(services, to));
+    let pools = shared_pools(services, from, to);
+    let mut response = v1::TraceResponse::default();
+    for pool in &pools {
+        let of_pool = trace_in(services, from, to, Some(pool)).await?;
+        let named = |direction: v1::Direction| match pools.len() {
+            1 => direction,
+            _ => v1::Direction { pool: pool.to_string(), ..direction },
+        };
+        response.directions.extend(of_pool.directions.into_iter().map(named));
+        // An agent that has not answered once is asked no more.
+        if !of_pool.unasked.is_empty() {
+            response.unasked = of_pool.unasked;
+            break;
+        }
+    }
+    if pools.is_empty() { trace_in(services, from, to, None).await } else { Ok(response) }
+}
+
+/// The pools that both nodes have a prefix of, the first one's primary pool first.
+fn shared_pools(services: &Services, from: &NodeName, to: &NodeName) -> Vec<PoolName> {
+    services.index.read(|state| {
+        let (Some(from), Some(to)) = (state.peers().get(from), state.peers().get(to)) else {
+            return Vec::new();
+        };
+        let shared = from.claims.iter().filter(|claim| to.claim_in(&claim.pool).is_some());
+        shared.map(|claim| claim.pool.clone()).collect()
+    })
+}
+
+async fn trace_in(
+    services: &Services,
+    from: &NodeName,
+    to: &NodeName,
+    pool: Option<&PoolName>,
+) -> Result<v1::TraceResponse, Status> {
+    let (mut there, mut back) = (Side::new(services, from, pool), Side::new(services, to, pool));
     tokio::join!(there.check_host(), back.check_host());
     let (to_target, from_target) = (back.target(), there.target());
     tokio::join!(there.check_path(to, to_target), back.check_path(from, from_target));
@@ -47,6 +82,8 @@ pub(super) async fn trace(
 struct Side<'a> {
     services: &'a Services,
     node: &'a NodeName,
+    /// The pool whose prefixes are probed; `None`: each node's primary one.
+    pool: Option<&'a PoolName>,
     host: Option<v1::HostLook>,
     path: Option<v1::WayLook>,
     /// The counters of `host` after the probes.
@@ -55,13 +92,14 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(services: &'a Services, node: &'a NodeName) -> Self {
-        Self { services, node, host: None, path: None, after: None, half: Half::default() }
+    fn new(services: &'a Services, node: &'a NodeName, pool: Option<&'a PoolName>) -> Self {
+        Self { services, node, pool, host: None, path: None, after: None, half: Half::default() }
     }
 
     async fn check_host(&mut self) {
-        if let Some(answer::About::Host(observed)) = self.ask(About::Host(v1::HostQuestion::default())).await
-        {
+        let pool = self.pool.map(ToString::to_string).unwrap_or_default();
+        let question = v1::HostQuestion { only_count: false, pool };
+        if let Some(answer::About::Host(observed)) = self.ask(About::Host(question)).await {
             self.half.host = observed.checks.iter().cloned().map(Check::from).collect();
             self.host = Some(observed);
         }
@@ -78,7 +116,7 @@ impl<'a> Side<'a> {
 
     async fn count(&mut self) {
         if let Some(answer::About::Host(observed)) =
-            self.ask(About::Host(v1::HostQuestion { only_count: true })).await
+            self.ask(About::Host(v1::HostQuestion { only_count: true, ..Default::default() })).await
         {
             self.after = Some(observed);
         }
@@ -100,12 +138,17 @@ impl<'a> Side<'a> {
     /// The address to probe: the address of its bridge, or the address that the bridge should have.
     fn target(&self) -> Option<Ipv6Addr> {
         let reported = self.host.as_ref().and_then(|host| address(&host.bridge_address).ok());
-        reported.or_else(|| {
-            self.services.index.read(|state| {
-                let node = &state.nodes().get(self.node)?.record;
-                let claim = node.claims.first()?;
-                Some(claim.container_prefixes.first().unwrap_or(&claim.prefix).first_host())
-            })
+        self.services.index.read(|state| {
+            let node = &state.nodes().get(self.node)?.record;
+            let in_pool = self.pool.and_then(|pool| node.claim_in(pool));
+            let claim = in_pool.or(node.claims.first())?;
+            // An agent of an earlier version reports the address in its only prefix.
+            let reported = reported.filter(|address| claim.prefix.contains(*address));
+            Some(
+                reported.unwrap_or_else(|| {
+                    claim.container_prefixes.first().unwrap_or(&claim.prefix).first_host()
+                }),
+            )
         })
     }
 

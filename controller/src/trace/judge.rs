@@ -65,7 +65,7 @@ pub fn judge(
     checks.extend(path);
     checks.extend(last);
     let (probe, (from, to)) = (from.half.probe.clone(), (from.node.clone(), to.node.clone()));
-    Direction { from, to, verdict, at, why, fix, checks, probe, arrived }
+    Direction { from, to, pool: None, verdict, at, why, fix, checks, probe, arrived }
 }
 
 fn evidence<'a>(

@@ -97,6 +97,7 @@ impl TryFrom<v1::Direction> for Direction {
         Ok(Self {
             from: parse("from", &message.from)?,
             to: parse("to", &message.to)?,
+            pool: (!message.pool.is_empty()).then(|| parse("pool", &message.pool)).transpose()?,
             verdict,
             at: at.map(|at| parse("at", at)).transpose()?,
             why: message.why,
@@ -119,6 +120,7 @@ impl From<&Direction> for v1::Direction {
         Self {
             from: it.from.to_string(),
             to: it.to.to_string(),
+            pool: it.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
             verdict: verdict.into(),
             at: it.at.as_ref().map(ToString::to_string).unwrap_or_default(),
             why: it.why.clone(),
@@ -158,6 +160,7 @@ mod tests {
         let direction = Direction {
             from: node.clone(),
             to: "h2".parse().unwrap(),
+            pool: Some("ula".parse().unwrap()),
             verdict: Verdict::Broken,
             at: Some(node.clone()),
             why: "why".into(),

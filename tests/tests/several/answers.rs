@@ -69,5 +69,22 @@ fn nodes_and_plans_are_shown_with_both_claims() {
     bed.expect_routes(&bed.held());
     let plan = bed.cluster.sextant(&["plan", "h1"]);
     assert!(plan.starts_with("h1: nothing to do "), "{plan}");
-    expect_lines(&bed, &["trace", "h1", "h2"], &["h1 → h2 works", "h2 → h1 works"]);
+    let works = ["h1 → h2 in pool main works", "h2 → h1 in pool ula works"];
+    expect_lines(&bed, &["trace", "h1", "h2"], &works);
+}
+
+/// A fault in one of the pools is found, and named with its pool.
+#[test]
+fn a_trace_finds_the_pool_that_is_broken() {
+    let bed = Bed::start("trace of two pools", 2);
+    bed.cluster.sextant(&["pause"]);
+    let ula = bed.prefix("h2", "ula").to_string();
+    bed.cluster.hosts[0].ip(&format!("-6 route del {ula} proto 66 metric 512")).unwrap();
+    let trace = bed.cluster.lab.cli(&["trace", "h1", "h2"]).unwrap();
+    let shown = format!("{}{}", trace.stdout, trace.stderr);
+    assert_eq!(trace.code, 1, "{shown}");
+    for line in ["h1 → h2 in pool main works", "h2 → h1 in pool main works", "h1 → h2 in pool ula BROKEN"]
+    {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
 }

@@ -153,6 +153,7 @@ pub(crate) fn trace() -> Trace {
     let works = Direction {
         from: h1.clone(),
         to: h2.clone(),
+        pool: None,
         verdict: Verdict::Works,
         at: None,
         why: String::new(),
@@ -165,6 +166,7 @@ pub(crate) fn trace() -> Trace {
     let broken = Direction {
         from: h2.clone(),
         to: h1,
+        pool: None,
         verdict: Verdict::Broken,
         at: Some(h2.clone()),
         why: "ip -6 rule 100 decides".into(),

@@ -1,10 +1,7 @@
 //! `sextant trace`: the path between two nodes.
 
 use serde_json::Value;
-use sextant_proto::{
-    NodeName,
-    trace::{Direction, Verdict},
-};
+use sextant_proto::{NodeName, trace::Verdict};
 
 use crate::{
     answer::Trace,
@@ -39,8 +36,14 @@ fn verdict(trace: &Trace) -> Result<(), Failure> {
     let not_working: Vec<_> = trace.directions.iter().filter(|it| it.verdict != Verdict::Works).collect();
     match not_working[..] {
         [] => Ok(()),
-        [Direction { from, to, .. }] => Err(Failure::Failed(format!("the path {from} → {to} is broken"))),
-        _ => Err(Failure::Failed("the path is broken in both directions".to_owned())),
+        [broken] => Err(Failure::Failed(format!("the path {} is broken", text::path(broken)))),
+        [_, _] if trace.directions.len() == 2 => {
+            Err(Failure::Failed("the path is broken in both directions".to_owned()))
+        }
+        ref broken => {
+            let paths: Vec<_> = broken.iter().map(|it| text::path(it)).collect();
+            Err(Failure::Failed(format!("these paths are broken: {}", paths.join(", "))))
+        }
     }
 }
 

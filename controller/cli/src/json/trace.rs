@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use serde::Serialize;
 use sextant_proto::{
-    NodeName,
+    NodeName, PoolName,
     trace::{self, Kind, State, Verdict},
 };
 
@@ -23,6 +23,7 @@ pub(crate) struct Trace<'a> {
 struct Direction<'a> {
     from: &'a NodeName,
     to: &'a NodeName,
+    pool: Option<&'a PoolName>,
     verdict: &'static str,
     at: Option<&'a NodeName>,
     why: Option<&'a str>,
@@ -84,6 +85,7 @@ impl<'a> From<&'a trace::Direction> for Direction<'a> {
         Self {
             from: &it.from,
             to: &it.to,
+            pool: it.pool.as_ref(),
             verdict,
             at: it.at.as_ref(),
             why: filled(&it.why),

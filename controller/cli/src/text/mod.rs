@@ -25,4 +25,4 @@ pub(crate) use pools::{list as pool_list, show as pool_show};
 pub(crate) use reservations::list as reservation_list;
 pub(crate) use routes::list as route_list;
 pub(crate) use status::status;
-pub(crate) use trace::trace;
+pub(crate) use trace::{path, trace};

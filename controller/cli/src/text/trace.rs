@@ -34,7 +34,13 @@ fn direction(it: &Direction) -> String {
     } else {
         table::table(["NODE", "CHECK", "RESULT", "OBSERVATION"], seen)
     };
-    format!("{} → {} {verdict}{at}{why}\n{fix}{seen}", it.from, it.to)
+    format!("{} {verdict}{at}{why}\n{fix}{seen}", path(it))
+}
+
+/// E.g. `h1 → h2`; with the pool, if the nodes share several.
+pub(crate) fn path(it: &Direction) -> String {
+    let pool = it.pool.as_ref().map(|pool| format!(" in pool {pool}")).unwrap_or_default();
+    format!("{} → {}{pool}", it.from, it.to)
 }
 
 fn row(node: &NodeName, check: &Check) -> [String; 4] {

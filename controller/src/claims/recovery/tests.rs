@@ -147,7 +147,10 @@ async fn i2_each_claim_of_a_node_comes_back_and_is_superseded_by_itself() {
         let second = it.claims.claim(&ulas[1]).await.unwrap();
         assert_eq!(first.pool, ulas[0].held.as_ref().unwrap().pool, "its pool comes back with it");
         match second {
-            Granted::Claim(claim) => assert!(!later_first && claim.prefix == first.prefix, "{claim:?}"),
+            Granted::Claim(claim) => {
+                assert!(!later_first && claim.prefix == first.prefix, "{claim:?}");
+                assert!(it.index.reaches(claim.epoch.revision, std::time::Duration::from_secs(5)).await);
+            }
             Granted::Fenced(why) => assert!(later_first && why.contains("is h2's"), "{why}"),
         }
         it.index.read(|state| {
