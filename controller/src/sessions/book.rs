@@ -57,6 +57,8 @@ pub(super) struct Present {
     pub(super) instance: InstanceId,
 }
 
+/// Within this time an agent returns once the store is back: its longest back-off is 5 s for each controller.
+const RETURN: Duration = Duration::from_secs(15);
 /// How long a supersession is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
 /// How long a refused agent counts as present after its last attempt: attempts are some seconds apart.
@@ -81,8 +83,8 @@ pub(super) type Superseded = oneshot::Receiver<Infallible>;
 pub(super) struct Book {
     agents: HashMap<NodeName, Agent>,
     duplicates: HashMap<NodeName, Duplicate>,
-    /// The lost nodes whose sessions could not be ended yet.
-    unended: HashMap<NodeName, Going>,
+    /// The lost nodes whose sessions could not be ended yet, and when that is tried again.
+    unended: HashMap<NodeName, (Going, Instant)>,
     last_stream: u64,
 }
 
@@ -252,14 +254,16 @@ impl Book {
         lost.filter(|(_, agent)| agent.session.is_some()).map(|(node, agent)| (node, agent.going())).collect()
     }
 
-    /// The session of a node that was [`lost`](Self::lost) could not be ended.
-    pub(super) fn not_ended(&mut self, node: NodeName, going: Going) {
-        self.unended.insert(node, going);
+    /// The session of a node that was [`lost`](Self::lost) could not be ended. Its agent may have left because the store is away,
+    /// and returns with the store.
+    pub(super) fn not_ended(&mut self, node: NodeName, going: Going, now: Instant) {
+        self.unended.insert(node, (going, now + RETURN));
     }
 
-    /// Removes and returns the nodes that were [not ended](Self::not_ended).
-    pub(super) fn unended(&mut self) -> HashMap<NodeName, Going> {
-        std::mem::take(&mut self.unended)
+    /// Removes and returns the nodes that were [not ended](Self::not_ended) and are due.
+    pub(super) fn unended(&mut self, now: Instant) -> Vec<(NodeName, Going)> {
+        let due = self.unended.extract_if(|_, (_, due)| *due <= now);
+        due.map(|(node, (going, _))| (node, going)).collect()
     }
 }
 

@@ -20,7 +20,7 @@ impl Sessions {
     pub(super) async fn end_lost(&self, outage: &mut Outage) {
         let lost = self.book().lost(Instant::now(), self.shared.down_after);
         lost.iter().for_each(|(node, going)| tell(node, *going));
-        let to_end = self.book().unended().into_iter().chain(lost);
+        let to_end = self.book().unended(Instant::now()).into_iter().chain(lost);
         let end = async |(node, going)| (self.end_session(&node, going).await, node, going);
         let mut results = pin!(self.each(to_end, end));
         while let Some((ended, node, going)) = results.next().await {
@@ -29,7 +29,7 @@ impl Sessions {
                 if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
                     tracing::warn!(%node, %error, failures, for_secs, "sessions of lost agents cannot be ended; retrying");
                 }
-                self.book().not_ended(node, going);
+                self.book().not_ended(node, going, Instant::now());
             }
         }
     }

@@ -78,11 +78,15 @@ async fn a_lost_agents_session_is_ended_once_the_store_answers_again() {
     drop(connect(&sessions).await);
     tokio::time::advance(DOWN_AFTER).await;
     let mut outage = Outage::default();
-    for (now, there) in [(Link::Down, true), (Link::ReadOnly, true), (Link::Up, false)] {
+    for (now, there) in [(Link::Down, true), (Link::ReadOnly, true), (Link::Up, true)] {
         link.send_replace(now);
         sessions.end_lost(&mut outage).await;
         assert_eq!(at(&store).is_some(), there, "{now:?}");
     }
+    // Its agent has had the time to return with the store, and has not.
+    tokio::time::advance(Duration::from_secs(15)).await;
+    sessions.end_lost(&mut outage).await;
+    assert_eq!(at(&store), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,6 +100,7 @@ async fn an_agent_that_is_back_keeps_its_session_if_the_end_of_its_lost_one_is_r
     sessions.end_lost(&mut outage).await;
     link.send_replace(Link::Up);
     let _back = connect(&sessions).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
     sessions.end_lost(&mut outage).await;
     assert_eq!(at(&store).as_deref(), Some("c1"));
 }
