@@ -109,6 +109,11 @@ impl Keys {
         format!("{}meta/reservations", self.root)
     }
 
+    /// `meta/several`: touched by each change that gives a node's record the form for several claims.
+    pub fn several_claims(&self) -> String {
+        format!("{}meta/several", self.root)
+    }
+
     /// `freed/<address>-<length>`.
     pub fn freed(&self, prefix: Prefix) -> String {
         format!("{}freed/{}", self.root, prefix_key(prefix))
@@ -138,6 +143,11 @@ impl Keys {
     /// All of `pools/`.
     pub fn pools(&self) -> KeyRange {
         KeyRange::prefix(&format!("{}pools/", self.root))
+    }
+
+    /// All of `nodes/`.
+    pub fn nodes(&self) -> KeyRange {
+        KeyRange::prefix(&format!("{}nodes/", self.root))
     }
 
     /// `nodes/<name>`.

@@ -18,6 +18,7 @@ pub mod controllers;
 pub mod doubts;
 pub mod elapsed;
 pub mod expiry;
+mod format;
 pub mod grpc;
 pub mod health;
 pub mod index;

@@ -27,6 +27,7 @@ use crate::{
     connections::Connections,
     controllers::OtherControllers,
     expiry::Expiry,
+    format,
     grpc::{self, Connected},
     health::Health,
     index::{Index, IndexTask},
@@ -157,6 +158,10 @@ impl Controller {
                 settings.recovery_window,
             ),
         );
+        tasks.spawn("format", {
+            let (registry, keys) = (services.registry.clone(), services.keys.clone());
+            format::keep_low(registry, keys, services.index.clone())
+        });
         tasks.spawn("backups", {
             let (registry, keys) = (services.registry.clone(), services.keys.clone());
             services.backups.clone().run(registry, keys, services.cluster.clone())

@@ -78,6 +78,17 @@ pub struct Current {
     value: Bytes,
 }
 
+impl Current {
+    /// The record of `entry`.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn of(keys: &Keys, entry: &Entry) -> Result<Self, RegistryError> {
+        let meta = decoded(&keys.meta(), entry)?;
+        Ok(Self { meta, modified: entry.modified, value: entry.value.clone() })
+    }
+}
+
 /// The store's own record.
 ///
 /// # Errors
@@ -86,7 +97,7 @@ pub async fn read(registry: &SharedRegistry, keys: &Keys) -> Result<Current, Reg
     let key = keys.meta();
     let entry = registry.list(&KeyRange::key(&key)).await?.entries.pop();
     let entry = entry.ok_or_else(|| RegistryError::Corrupt(format!("{key} is gone")))?;
-    Ok(Current { meta: decoded(&key, &entry)?, modified: entry.modified, value: entry.value })
+    Current::of(keys, &entry)
 }
 
 /// A transaction that replaces `current` by `meta`, with `ops`. Another store's record, even one that was

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     audit::What,
-    records::{Record, VerdictRecord},
+    format,
+    records::VerdictRecord,
     registry::{Guard, Op, Txn},
     removals::Tally,
 };
@@ -198,7 +199,11 @@ impl Claims {
         let mut guards =
             vec![status.same_meta(&self.keys), Guard::Unchanged(node_key.clone(), node.modified)];
         let mut ops = match node.record.without(ended) {
-            Some(left) => vec![Op::put(node_key, left.encode())],
+            Some(left) => {
+                let put = self.index.read(|state| format::put(state, &self.keys, name, &left));
+                guards.extend(put.guards);
+                put.ops
+            }
             None => vec![Op::Delete(node_key), Op::Delete(self.keys.doubt(name))],
         };
         let claims = node.record.claims.iter().filter(|claim| ended.contains(&claim.prefix));

@@ -7,12 +7,12 @@ use sextant_proto::{Epoch, NodeId, NodeName, NodeState, Prefix, Revision, Uplink
 use super::{
     CATCH_UP, Claims, NodeStatus,
     node_status::{Judged, Lost, unknown_history},
-    raised,
 };
 use crate::{
     audit::{Event, What},
+    format,
     index::View,
-    records::{HeldClaim, NodeRecord, Record},
+    records::{HeldClaim, NodeRecord},
     registry::{Guard, Op, Outcome, RegistryError, Txn},
 };
 
@@ -233,13 +233,9 @@ impl Claims {
         if notes.is_empty() {
             notes.push(self.note(of_node(What::Announced, &holder.node, next)));
         }
-        let raised = self.index.read(|state| {
-            let raised = raised(state, &self.keys, next)?;
-            guards.extend(state.same_record());
-            Some(raised)
-        });
-        let put = Op::put(key, next.encode());
-        Txn { guards, ops: std::iter::once(put).chain(notes).chain(session).chain(raised).collect() }
+        let put = self.index.read(|state| format::put(state, &self.keys, &holder.node, next));
+        guards.extend(put.guards);
+        Txn { guards, ops: put.ops.into_iter().chain(notes).chain(session).collect() }
     }
 
     /// The host of a draining node has withdrawn its routes.
@@ -338,16 +334,17 @@ impl Claims {
         node: &View<NodeRecord>,
         next: &NodeRecord,
     ) -> Result<Option<Revision>, HolderError> {
-        let key = self.keys.node(name);
-        let guards = vec![Guard::Unchanged(key.clone(), node.modified)];
+        let unchanged = Guard::Unchanged(self.keys.node(name), node.modified);
         let what = match next.state {
             NodeState::Draining => What::Draining,
             NodeState::Drained => What::Drained,
             NodeState::Joining => What::Undrained,
             NodeState::Ready => What::Ready,
         };
-        let ops = vec![Op::put(key, next.encode()), self.note(of_node(what, name, next))];
-        self.try_commit(Txn { guards, ops }).await
+        let mut put = self.index.read(|state| format::put(state, &self.keys, name, next));
+        put.guards.push(unchanged);
+        put.ops.push(self.note(of_node(what, name, next)));
+        self.try_commit(put).await
     }
 
     /// `None`: a guard did not hold or the outcome is unknown; read again and retry.

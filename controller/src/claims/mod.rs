@@ -18,10 +18,11 @@ use sextant_proto::{Claim, Epoch, Incarnation, NodeId, NodeName, Peer, Pool, Poo
 use crate::{
     audit::{Actor, Event, What},
     doubts::{Doubted, Lineage},
-    index::{Index, State, View},
+    format,
+    index::{Index, View},
     keys::{Keys, Space},
     lineage::{self},
-    records::{ClaimRecord, FORMAT, HeldClaim, NodeRecord, Record, unix_ms},
+    records::{ClaimRecord, HeldClaim, NodeRecord, Record, unix_ms},
     registry::{Entry, Guard, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
@@ -394,12 +395,13 @@ impl Claims {
         });
         let mut ops = vec![
             Op::put(keys.claim(prefix), claim.encode()),
-            Op::put(keys.node(&request.node), node.encode()),
             self.note(claimed(request, &pool.record.name, prefix)),
         ];
         let incarnation = self.index.read(|state| {
             guards.extend(state.same_store());
-            ops.extend(raised(state, keys, &node));
+            let put = format::put(state, keys, &request.node, &node);
+            guards.extend(put.guards);
+            ops.extend(put.ops);
             ops.extend(state.lineage().ops(keys, Some(request.node_id)));
             state.meta().incarnation
         });
@@ -415,13 +417,6 @@ enum Registration {
     Nothing,
     /// It does not hold the claim of this epoch that it reports, for this reason.
     Lost(Epoch, String),
-}
-
-/// The operation that notes the form of a node's record in the store's own record, if that does not say so yet. It must be
-/// guarded by [`State::same_record`].
-fn raised(state: &State, keys: &Keys, node: &NodeRecord) -> Option<Op> {
-    let known = node.is_of_first_form() || state.meta().format >= FORMAT;
-    (!known).then(|| Op::put(keys.meta(), state.meta().clone().with_several_claims().encode()))
 }
 
 fn granted(prefix: Prefix, epoch: Epoch, pool: Pool) -> Claim {

@@ -354,7 +354,7 @@ async fn i1_i2_a_second_claim_that_a_snapshot_does_not_have_is_granted_again() {
     it.burn(5).await;
     let ula = claim(&old.claims, &ask(&one, "ula")).await;
     let before = it.meta().await;
-    assert_eq!(before.format, FORMAT);
+    assert!(before.has_several_claims());
     it.replace(Some(&snapshot));
     assert!(old.claims.claim(&ask(&two, "ula")).await.is_err(), "I1: what looks free may be held");
     for held in [&ula, &main] {
@@ -365,7 +365,7 @@ async fn i1_i2_a_second_claim_that_a_snapshot_does_not_have_is_granted_again() {
         assert_eq!(again.prefix, held.prefix);
     }
     let meta = it.meta().await;
-    assert!(meta.replaces == Some(before.incarnation) && meta.format == FORMAT, "{meta:?}");
+    assert!(meta.replaces == Some(before.incarnation) && meta.has_several_claims(), "{meta:?}");
     store::finish(&it.registry, &it.keys, &old.claims.index, &Actor::controller()).await.unwrap();
     let Granted::Claim(other) = agent(&old.claims, &ask(&two, "ula")).await else { panic!("fenced") };
     assert_ne!(other.prefix, ula.prefix);

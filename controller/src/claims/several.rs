@@ -74,9 +74,13 @@ impl Two {
     }
 
     async fn forget_ula(&self) {
-        let (ula, name) = ("ula".parse().unwrap(), [self.request.node.clone()]);
-        let done = self.it.claims.forget_all(&name, Scope::Pool(&ula), true, None).await.unwrap();
-        assert_eq!(done.ended, [(self.request.node.clone(), vec![self.ula.prefix])]);
+        assert_eq!(self.forget("ula").await, [(self.request.node.clone(), vec![self.ula.prefix])]);
+    }
+
+    /// Forgets the node's claim in `pool`; what ended.
+    async fn forget(&self, pool: &str) -> Vec<(NodeName, Vec<Prefix>)> {
+        let (pool, name) = (pool.parse().unwrap(), [self.request.node.clone()]);
+        self.it.claims.forget_all(&name, Scope::Pool(&pool), true, None).await.unwrap().ended
     }
 
     async fn meta(&self) -> Meta {
@@ -254,14 +258,14 @@ async fn an_agent_that_knows_of_one_claim_gets_no_second_one_by_a_race() {
 }
 
 #[tokio::test]
-async fn the_stores_record_notes_the_form_for_several_claims_once_and_for_good() {
+async fn the_stores_record_notes_the_form_for_several_claims_once() {
     let (it, request) = (pools().await, request(1));
     let main = it.claim(&in_pool(&request, "main")).await;
-    assert!(meta(&it).await.format < FORMAT);
+    assert!(!meta(&it).await.has_several_claims());
     let ula = it.claim(&in_pool(&request, "ula")).await;
     let two = Two { it, request, main, ula };
     let raised = two.meta().await;
-    assert_eq!(raised.format, FORMAT);
+    assert!(raised.has_several_claims());
     let key = crate::registry::KeyRange::key(&two.it.keys.meta());
     let modified = async || two.it.registry.list(&key).await.unwrap().entries[0].modified;
     let at = modified().await;
@@ -269,7 +273,42 @@ async fn the_stores_record_notes_the_form_for_several_claims_once_and_for_good()
     two.forget_ula().await;
     assert_eq!(modified().await, at, "it is written once");
     lineage::fork(&two.it.registry, &two.it.keys, raised.incarnation, "a test").await.unwrap();
-    assert_eq!(two.meta().await.format, FORMAT, "a fork keeps it");
+    assert!(two.meta().await.has_several_claims(), "a fork keeps it");
+}
+
+#[tokio::test]
+async fn the_form_for_several_claims_is_given_up_when_no_node_needs_it() {
+    let two = Two::new().await;
+    let lowering = async || format::lowering(&two.it.registry, &two.it.keys).await.unwrap();
+    assert_eq!(lowering().await, None, "a node has two claims");
+    two.forget_ula().await;
+    let txn = lowering().await.unwrap();
+    let before = two.meta().await;
+    assert!(matches!(two.it.registry.commit(txn).await.unwrap(), Outcome::Committed(_)));
+    assert_eq!(two.meta().await, before.without_several_claims());
+    assert_eq!(lowering().await, None, "it is given up already");
+    two.it.claim(&in_pool(&two.request, "spare")).await;
+    assert!(two.meta().await.has_several_claims(), "and noted again");
+}
+
+/// Neither order of a second claim and of the end of the form leaves a record in the store that its format denies.
+#[tokio::test]
+async fn the_end_of_the_form_and_a_second_claim_do_not_overlook_each_other() {
+    let two = Two::new().await;
+    two.forget_ula().await;
+    let late = format::lowering(&two.it.registry, &two.it.keys).await.unwrap().unwrap();
+    let before = two.meta().await;
+    two.it.claim(&in_pool(&two.request, "spare")).await;
+    assert_eq!(two.meta().await, before, "the store's record says so already");
+    assert!(matches!(two.it.registry.commit(late).await.unwrap(), Outcome::Refused(_)));
+    assert!(two.meta().await.has_several_claims());
+
+    let node = two.it.claims.index.read(|state| state.nodes()[&two.request.node].record.clone());
+    let stale = two.it.claims.index.read(|state| format::put(state, &two.it.keys, &two.request.node, &node));
+    two.forget("spare").await;
+    let txn = format::lowering(&two.it.registry, &two.it.keys).await.unwrap().unwrap();
+    two.it.registry.commit(txn).await.unwrap();
+    assert!(matches!(two.it.registry.commit(stale).await.unwrap(), Outcome::Refused(_)));
 }
 
 /// One claim whose node announces more than the form for one claim can say.
@@ -280,9 +319,9 @@ async fn the_stores_record_notes_an_announcement_that_needs_the_form() {
     let bridges = (0..2).map(|n| claim.prefix.nth(80, n).unwrap()).collect();
     let claims = vec![AnnouncedClaim { epoch: claim.epoch, container_prefixes: bridges }];
     it.claims.announce(&holder, &set_up(&holder), None).await.unwrap();
-    assert!(meta(&it).await.format < FORMAT);
+    assert!(!meta(&it).await.has_several_claims());
     it.claims.announce(&holder, &Announcement { uplinks: vec![], claims }, None).await.unwrap();
-    assert_eq!(meta(&it).await.format, FORMAT);
+    assert!(meta(&it).await.has_several_claims());
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::{Record, RecordError};
 
 /// The newest form of records that this version reads and writes.
 pub const FORMAT: u32 = 3;
-/// The form of records of stores from before forms were noted.
+/// The form of records of stores from before forms were noted: each node has one claim.
 const FIRST_FORMAT: u32 = 2;
 
 /// How many earlier incarnations a store remembers.
@@ -54,6 +54,17 @@ impl Meta {
     #[must_use]
     pub fn with_several_claims(self) -> Self {
         Self { format: FORMAT, ..self }
+    }
+
+    /// The same, noting that no node's record has the form for several claims.
+    #[must_use]
+    pub fn without_several_claims(self) -> Self {
+        Self { format: FIRST_FORMAT, ..self }
+    }
+
+    /// Whether a node's record may have the form for several claims.
+    pub fn has_several_claims(&self) -> bool {
+        self.format >= FORMAT
     }
 
     /// That of a store whose content was taken back to an earlier revision of this one: another incarnation, whose recovery
@@ -104,8 +115,9 @@ impl Record for Meta {
             return Err(RecordError::Newer(message.format));
         }
         let replaces = Some(&message.replaces).filter(|it| !it.is_empty());
+        let incarnation = if message.sealed.is_empty() { &message.incarnation } else { &message.sealed };
         Ok(Self {
-            incarnation: convert::id("incarnation", &message.incarnation)?,
+            incarnation: convert::id("incarnation", incarnation)?,
             created_unix_ms: message.created_unix_ms,
             recovering: message.recovering,
             replaces: replaces.map(|it| convert::id("replaces", it)).transpose()?,
@@ -121,8 +133,14 @@ impl Record for Meta {
     }
 
     fn encode(&self) -> Bytes {
+        let (open, sealed) = if self.has_several_claims() {
+            (None, Some(self.incarnation))
+        } else {
+            (Some(self.incarnation), None)
+        };
         let message = stored::Meta {
-            incarnation: self.incarnation.into(),
+            incarnation: open.map(Into::into).unwrap_or_default(),
+            sealed: sealed.map(Into::into).unwrap_or_default(),
             created_unix_ms: self.created_unix_ms,
             recovering: self.recovering,
             replaces: self.replaces.map(Into::into).unwrap_or_default(),
@@ -132,5 +150,32 @@ impl Record for Meta {
             format: if self.format > FIRST_FORMAT { self.format } else { 0 },
         };
         message.encode_to_vec().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(meta: &Meta) -> stored::Meta {
+        Message::decode(&meta.encode()[..]).unwrap()
+    }
+
+    #[test]
+    fn versions_that_do_not_know_of_formats_find_no_incarnation_where_nodes_have_several_claims() {
+        let low = Meta::new();
+        let high = low.clone().with_several_claims();
+        assert!(!message(&low).incarnation.is_empty() && message(&low).sealed.is_empty());
+        assert!(message(&high).incarnation.is_empty());
+        assert_eq!(message(&low).incarnation, message(&high).sealed);
+        for meta in [low, high] {
+            assert_eq!(Meta::decode(&meta.encode()), Ok(meta));
+        }
+    }
+
+    #[test]
+    fn a_later_format_is_refused() {
+        let later = stored::Meta { format: FORMAT + 1, ..message(&Meta::new()) };
+        assert_eq!(Meta::decode(&later.encode_to_vec()), Err(RecordError::Newer(FORMAT + 1)));
     }
 }

@@ -50,6 +50,7 @@ const CONTROLLER: &[&str] = &[
     "removals",
     "refusals",
     "store",
+    "format",
     "acks",
     "doubts",
     "ticker",

@@ -1,10 +1,10 @@
 //! Downgrades to a version that knows of one prefix per node.
 
 use serde_json::Value;
-use sextant_tests::{Build, SECONDS};
+use sextant_tests::{Build, Host, SECONDS, poll};
 
 use crate::{
-    fleet::Fleet,
+    fleet::{Fleet, Watched},
     several_pools::{
         BOTH, MAIN, add_ula, claims, expect_routed, expect_states, previous_has_one_claim, replace_agent,
     },
@@ -50,8 +50,17 @@ fn records(fleet: &Fleet) -> Vec<Value> {
     all.to_vec()
 }
 
+/// Starts the controller in the earlier version, which ends: it finds no store that it knows.
+fn expect_no_start(fleet: &mut Fleet, controller: u16) {
+    let options = fleet.options(controller, Build::Previous);
+    let started = fleet.cluster.lab.controller(options).unwrap();
+    let status = started.process.wait(30 * SECONDS).unwrap();
+    assert!(!status.success(), "{status}");
+    started.process.wait_for_line("meta/store: incarnation", SECONDS).unwrap();
+}
+
 #[test]
-fn old_controllers_change_nothing_of_a_node_with_two_prefixes() {
+fn old_controllers_do_not_start_on_the_store_of_a_node_with_two_prefixes() {
     if !previous_has_one_claim() {
         return;
     }
@@ -62,33 +71,71 @@ fn old_controllers_change_nothing_of_a_node_with_two_prefixes() {
     fleet.start_agent_with(2, Build::Previous, &MAIN);
     expect_states(&fleet.cluster, "h1", &["main ready", "ula ready"]);
     fleet.settle_by(1);
+    // From now on agents take away what a whole snapshot does not have.
+    fleet.cluster.sextant(&["recover", "--finish"]);
     let (before, stored) = (claims(&fleet.cluster, "h1"), records(&fleet));
+    let watched = Watched::begin(&fleet.cluster);
 
-    // The second controller first. Agents move between both.
     fleet.second = None;
-    fleet.start_second(Build::Previous);
+    expect_no_start(&mut fleet, 2);
+    fleet.settle_by(1);
     fleet.cluster.controller = None;
-    fleet.start_first(Build::Previous);
-    let of_h1 = "/sextant/v1/default/nodes/h1";
-    let skipped = format!("record of the store cannot be decoded; skipped\",\"key\":\"{of_h1}\"");
-    fleet.cluster.controller.as_ref().unwrap().process.wait_for_line(&skipped, 20 * SECONDS).unwrap();
-    let refused = format!("store content: {of_h1}: prefix: is missing");
-    fleet.cluster.agents[0].process.wait_for_line(&refused, 20 * SECONDS).unwrap();
-    // The other nodes go on.
-    fleet.cluster.sextant(&["node", "drain", "h2", "--timeout", "20s"]);
-    expect_routed(&fleet.cluster, &fleet.cluster.hosts[1], &[]);
-    fleet.cluster.sextant(&["node", "undrain", "h2", "--timeout", "20s"]);
+    expect_no_start(&mut fleet, 1);
     assert_eq!(records(&fleet), stored);
 
-    fleet.cluster.controller = None;
     fleet.start_first(Build::Present);
-    fleet.second = None;
     fleet.start_second(Build::Present);
-    expect_states(&fleet.cluster, "h1", &["main ready", "ula ready"]);
     fleet.settle_by(1);
     assert_eq!(claims(&fleet.cluster, "h1"), before);
-    expect_routed(&fleet.cluster, &fleet.cluster.hosts[1], &[("h1", "main"), ("h1", "ula"), ("h3", "main")]);
+    watched.nothing_happened();
     expect_routed(&fleet.cluster, &fleet.cluster.hosts[2], &[("h1", "main"), ("h2", "main")]);
+}
+
+/// The first controller was forgotten in an upgrade, and agents ask for prefixes of two pools.
+#[test]
+fn a_running_old_controller_takes_no_route_of_a_node_with_two_prefixes() {
+    if !previous_has_one_claim() {
+        return;
+    }
+    let mut fleet = Fleet::on_etcd("forgotten controller", 3, [Build::Previous, Build::Present]);
+    add_ula(&fleet.cluster);
+    fleet.start_agent_with(0, Build::Present, &MAIN);
+    fleet.start_agent_with(1, Build::Previous, &MAIN);
+    fleet.start_agent_with(2, Build::Present, &MAIN);
+    fleet.settle_by(2);
+    fleet.cluster.sextant(&["recover", "--finish"]);
+    let before = [0, 1].map(|host| peers_of(&fleet.cluster.hosts[host]));
+    assert!(before.iter().all(|routes| routes.len() == 2), "{before:?}");
+
+    fleet.cluster.agents.remove(2);
+    fleet.start_agent_with(2, Build::Present, &BOTH);
+    poll("a second prefix", 30 * SECONDS, || {
+        let out = fleet.cluster.lab.cli_of(2, &["-o", "json", "node", "show", "h3"])?.succeeded()?.stdout;
+        anyhow::ensure!(out.contains("\"ula\""), "{out}");
+        Ok(())
+    });
+    let unread = "\"key\":\"/sextant/v1/default/meta/store\"";
+    let first = &fleet.cluster.controller.as_ref().unwrap().process;
+    first.wait_for_line(unread, 20 * SECONDS).unwrap();
+    // It lists the store anew when its watch is lost.
+    let skip = first.log_len();
+    fleet.etcd.as_mut().unwrap().restart(&fleet.cluster.lab).unwrap();
+    first.wait_for_line_after(skip, unread, 40 * SECONDS).unwrap();
+    assert_eq!([0, 1].map(|host| peers_of(&fleet.cluster.hosts[host])), before);
+
+    // Replaced at last, without a loss.
+    fleet.cluster.controller = None;
+    fleet.start_first(Build::Present);
+    expect_states(&fleet.cluster, "h3", &["main ready", "ula ready"]);
+    fleet.settle_by(1);
+    expect_routed(&fleet.cluster, &fleet.cluster.hosts[1], &[("h1", "main"), ("h3", "main")]);
+}
+
+/// The routes to other hosts.
+fn peers_of(host: &Host) -> Vec<String> {
+    let mut routes = host.routes_of(66).unwrap();
+    routes.retain(|route| route.contains(" via "));
+    routes
 }
 
 #[test]
@@ -107,6 +154,8 @@ fn controllers_can_be_downgraded_once_each_node_has_one_prefix_again() {
     fleet.cluster.sextant(&["recover", "--finish"]);
     fleet.cluster.sextant(&["node", "forget", "h1", "--pool", "ula", "--force"]);
     fleet.settle_by(1);
+    let opened = "controllers of earlier versions can use the store again";
+    fleet.cluster.controller.as_ref().unwrap().process.wait_for_line(opened, 20 * SECONDS).unwrap();
 
     fleet.cluster.controller = None;
     fleet.start_first(Build::Previous);

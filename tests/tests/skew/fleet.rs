@@ -52,7 +52,7 @@ impl Fleet {
         self.second = Some(controller);
     }
 
-    fn options(&self, number: u16, build: Build) -> ControllerOptions {
+    pub fn options(&self, number: u16, build: Build) -> ControllerOptions {
         let store = self.etcd.as_ref().map(Etcd::store);
         // Longer than an upgrade takes on a slow machine, so that nobody is asked whether a host is dead.
         let args = ["--down-after", "60"].map(str::to_owned).to_vec();
