@@ -12,6 +12,7 @@
 mod announcement;
 mod asks;
 mod basis;
+mod bgp_pools;
 mod brake_file;
 mod events;
 mod inputs;

@@ -4,7 +4,8 @@ use sextant_proto::FailedRoute;
 use tokio::time::Instant;
 
 use super::{
-    Engine, RETRY, Report, announcement::announcement, basis::Basis, inputs::Latest, outcome::Outcome,
+    Engine, RETRY, Report, announcement::announcement, basis::Basis, bgp_pools, inputs::Latest,
+    outcome::Outcome,
 };
 use crate::{
     host::Setup,
@@ -81,7 +82,10 @@ impl Engine {
         // Whoever takes a router's routes has others to the same place on purpose.
         conflicts.retain(|conflict| !self.planner.imports().routes.contains_key(&conflict.destination));
         let findings = state.uplink_findings().to_vec();
-        let (announcement, findings) = announcement(&self.settings, state.uplinks(), findings, input, setup);
+        let (announcement, mut findings) =
+            announcement(&self.settings, state.uplinks(), findings, input, setup);
+        let bgp = self.settings.bgp.as_ref();
+        findings.extend(bgp.and_then(|bgp| bgp_pools::unknown(&bgp.pools, &input.view)));
         let flapping = self.planner.flapping();
         let memory = self.planner.memory();
         let report = Report {

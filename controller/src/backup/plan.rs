@@ -14,7 +14,7 @@ use super::lasts;
 use crate::{
     keys::{Key, Keys},
     prefixes::{overlapping, overlaps},
-    records::{ClaimRecord, ControlRecord, HeldClaim, NodeRecord, Record, RecordError},
+    records::{ClaimRecord, ControlRecord, HeldClaim, NodeRecord, Record, RecordError, ReservationRecord},
     registry::{Entry, Guard, Listing, Op},
 };
 
@@ -91,7 +91,7 @@ pub(super) enum NoPlan {
 struct Content {
     pools: BTreeMap<String, Pool>,
     claims: BTreeMap<Prefix, ClaimRecord>,
-    reservations: BTreeMap<Prefix, bytes::Bytes>,
+    reservations: BTreeMap<Prefix, ReservationRecord>,
     nodes: BTreeMap<NodeName, NodeRecord>,
 }
 
@@ -116,7 +116,7 @@ impl Content {
                 self.claims.insert(prefix, ClaimRecord::decode(value)?);
             }
             Some(Key::Reservation(prefix)) => {
-                self.reservations.insert(prefix, value.clone());
+                self.reservations.insert(prefix, ReservationRecord::decode(value)?);
             }
             Some(Key::Node(name)) => {
                 self.nodes.insert(name, NodeRecord::decode(value)?);
@@ -218,7 +218,10 @@ fn conflicts(new: &Content, live: &Content) -> Vec<Conflict> {
             }));
         }
     }
-    for prefix in new.reservations.keys().filter(|prefix| !live.reservations.contains_key(prefix)) {
+    for (prefix, record) in
+        new.reservations.iter().filter(|(prefix, _)| !live.reservations.contains_key(*prefix))
+    {
+        found.extend(second_reservation(*prefix, record, new, live));
         let held = overlapping(&live.claims, *prefix).filter(|(other, _)| !new.claims.contains_key(other));
         found.extend(held.map(|(other, holder)| {
             Conflict(format!(
@@ -228,6 +231,24 @@ fn conflicts(new: &Content, live: &Content) -> Vec<Conflict> {
         }));
     }
     found
+}
+
+/// A node has one reservation in a pool: it holds one claim there.
+fn second_reservation(
+    prefix: Prefix,
+    record: &ReservationRecord,
+    new: &Content,
+    live: &Content,
+) -> Option<Conflict> {
+    let node = record.node.as_ref()?;
+    let pool = new.pools.values().chain(live.pools.values()).find(|pool| pool.prefix.covers(prefix))?;
+    let mut others = live.reservations.iter().filter(|(other, _)| !new.reservations.contains_key(*other));
+    let (here, _) =
+        others.find(|(other, of)| of.node.as_ref() == Some(node) && pool.prefix.covers(**other))?;
+    Some(Conflict(format!(
+        "reservation {prefix} is for node {node}, which has the reservation {here} of pool {} here",
+        pool.name
+    )))
 }
 
 fn pools_conflict(pool: &Pool, other: &Pool) -> Option<Conflict> {

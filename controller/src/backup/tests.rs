@@ -228,6 +228,32 @@ async fn a_restore_over_live_claims_is_refused_with_their_names() {
 }
 
 #[tokio::test]
+async fn no_second_reservation_of_a_node_in_one_pool_is_restored() {
+    let reserve = async |store: &Store, nth: u16, of: u16| {
+        let record = crate::records::ReservationRecord {
+            node: Some(name(of)),
+            reason: "rack".into(),
+            created_unix_ms: 1,
+        };
+        store.put(vec![Op::put(store.keys.reservation(prefix(nth)), record.encode())]).await;
+    };
+    let old = Store::with(1).await;
+    reserve(&old, 40, 7).await;
+    reserve(&old, 41, 8).await;
+    let (backup, live) = (old.backup().await, Store::with(1).await);
+    reserve(&live, 50, 9).await;
+    reserve(&live, 41, 8).await;
+    live.restore(&backup).await.unwrap();
+
+    let live = Store::with(1).await;
+    reserve(&live, 50, 7).await;
+    let error = live.restore(&backup).await.unwrap_err().to_string();
+    let expected =
+        format!("{} is for node h7, which has the reservation {} of pool main here", prefix(40), prefix(50));
+    assert!(error.contains(&expected), "{error}");
+}
+
+#[tokio::test]
 async fn a_live_claim_that_is_no_conflict_stays() {
     let backup = Store::with(4).await.backup().await;
     let live = Store::with(2).await;
