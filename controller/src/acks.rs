@@ -8,7 +8,7 @@ use std::{
 use sextant_proto::{Ack, Applied, NodeName, Revision};
 use tokio::sync::watch;
 
-use crate::index::Index;
+use crate::{index::Index, records::Voices};
 
 /// A source of the acknowledgements at other controllers.
 #[async_trait::async_trait]
@@ -80,12 +80,16 @@ impl Acks {
         *self.remote() = remote;
     }
 
-    /// The verdicts of the agents connected here on hosts without an agent: whether any sees the host forwarding.
-    pub fn verdicts(&self) -> BTreeMap<NodeName, bool> {
+    /// What the agents connected here see of hosts without an agent. Each has one voice on a host.
+    pub fn verdicts(&self) -> BTreeMap<NodeName, Voices> {
         let applied = self.applied();
-        let mut seen = BTreeMap::new();
-        for verdict in applied.values().flat_map(|applied| &applied.ack.verdicts) {
-            *seen.entry(verdict.node.clone()).or_insert(false) |= verdict.forwarding;
+        let mut seen: BTreeMap<NodeName, Voices> = BTreeMap::new();
+        for applied in applied.values() {
+            let each: BTreeMap<_, _> =
+                applied.ack.verdicts.iter().map(|verdict| (&verdict.node, verdict.forwarding)).collect();
+            for (node, forwarding) in each {
+                seen.entry(node.clone()).or_default().add(forwarding);
+            }
         }
         seen
     }

@@ -1,7 +1,6 @@
 //! Verdicts of agents on hosts without an agent (DESIGN §5), collected in the store.
 //!
-//! Each controller keeps a key for each such node that its own agents report on: forwarding, if any of them sees the host
-//! forwarding, else dead. The keys are attached to the controller's lease, and are deleted when the node's session is back,
+//! Each controller keeps a key for each such node that its own agents report on, with what weight they have. The keys are attached to the controller's lease, and are deleted when the node's session is back,
 //! or when no agent reports on it any more.
 //!
 //! One task, [`Verdicts::run`]: it waits for acks and for changes of the index, and also checks periodically, as an expired
@@ -17,7 +16,7 @@ use crate::{
     acks::Acks,
     index::{Index, State},
     keys::Keys,
-    records::{Record, VerdictRecord, unix_ms},
+    records::{Record, VerdictRecord, Voices, unix_ms},
     registry::{LeaseId, Op, Outcome, RegistryError, SharedRegistry, Txn},
     sessions::Sessions,
 };
@@ -108,16 +107,16 @@ impl Verdicts {
 }
 
 /// The changes from the verdicts of the controller `me` in the store to those that its agents have reported.
-fn steps(state: &State, me: &str, said: &BTreeMap<NodeName, bool>, now_unix_ms: u64) -> Vec<Step> {
+fn steps(state: &State, me: &str, said: &BTreeMap<NodeName, Voices>, now_unix_ms: u64) -> Vec<Step> {
     let counts = |node: &NodeName| {
         state.peers().get(node).is_some_and(|peer| !peer.session && peer.ready_claims().next().is_some())
     };
-    let written = |node: &NodeName| {
-        state.verdicts().get(&(node.clone(), me.to_owned())).map(|view| view.record.forwarding)
-    };
-    let puts = said.iter().filter(|(node, forwarding)| counts(node) && written(node) != Some(**forwarding));
-    let puts = puts.map(|(node, &forwarding)| {
-        Step::Put(node.clone(), VerdictRecord { forwarding, since_unix_ms: now_unix_ms })
+    let written =
+        |node: &NodeName| state.verdicts().get(&(node.clone(), me.to_owned())).map(|view| view.record);
+    let puts = said.iter().filter(|(node, _)| counts(node)).filter_map(|(node, &voices)| {
+        let (before, next) = (written(node), VerdictRecord::of(voices, now_unix_ms));
+        let unchanged = before.is_some_and(|before| before.agrees(&next));
+        (!unchanged).then(|| Step::Put(node.clone(), next))
     });
     let mine = state.verdicts().keys().filter(|(_, controller)| controller == me);
     let gone = mine.filter(|(node, _)| !counts(node) || !said.contains_key(node));
@@ -147,6 +146,11 @@ mod tests {
 
     fn name(n: u8) -> NodeName {
         format!("h{n}").parse().unwrap()
+    }
+
+    /// Of three agents.
+    fn voices(forwarding: bool) -> Voices {
+        if forwarding { Voices { forwarding: 3, dead: 0 } } else { Voices { forwarding: 0, dead: 3 } }
     }
 
     fn entry(key: String, value: Bytes) -> Entry {
@@ -181,19 +185,19 @@ mod tests {
             SessionRecord { controller: "c1".into(), instance: None }.encode(),
         ));
         for (n, controller, forwarding) in verdicts {
-            let record = VerdictRecord { forwarding: *forwarding, since_unix_ms: 5 };
+            let record = VerdictRecord::of(voices(*forwarding), 5);
             entries.push(entry(keys.verdict(&name(*n), controller), record.encode()));
         }
         State::new(keys, meta, &Listing { revision: Revision(1), entries }).unwrap()
     }
 
     fn steps_of(written: &[(u8, &str, bool)], said: &[(u8, bool)]) -> Vec<Step> {
-        let said = said.iter().map(|&(n, forwarding)| (name(n), forwarding)).collect();
+        let said = said.iter().map(|&(n, forwarding)| (name(n), voices(forwarding))).collect();
         steps(&state(written), "c1", &said, 9)
     }
 
     fn put(n: u8, forwarding: bool) -> Step {
-        Step::Put(name(n), VerdictRecord { forwarding, since_unix_ms: 9 })
+        Step::Put(name(n), VerdictRecord::of(voices(forwarding), 9))
     }
 
     #[test]

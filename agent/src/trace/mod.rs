@@ -12,7 +12,7 @@ mod probe;
 
 use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc, time::Duration};
 
-use sextant_proto::{Claim, NodeName, PoolName};
+use sextant_proto::{Claim, NodeName, Peer, PoolName};
 use tokio::{sync::watch, time::Instant};
 
 use self::{
@@ -143,6 +143,9 @@ impl Tracer {
 
     /// Checks the path to the bridge address `target` of `node`.
     pub(crate) async fn path(&self, node: &NodeName, target: Ipv6Addr) -> Result<PathReport, PathError> {
+        if self.input.borrow().view.peer(node).is_some_and(|peer| !holds(peer, target)) {
+            return Err(PathError::Elsewhere { node: node.clone(), target });
+        }
         let towards = self.engine.towards(node.clone(), target).await.ok_or(PathError::Stopping)??;
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         let own = self.claim_towards(target);
@@ -253,11 +256,18 @@ impl Tracer {
     }
 }
 
+fn holds(peer: &Peer, addr: Ipv6Addr) -> bool {
+    peer.claims.iter().any(|claim| claim.prefix.contains(addr))
+}
+
 /// The path cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PathError {
     #[error("the agent is stopping")]
     Stopping,
+    /// Nothing outside of the node's own prefixes is probed in its name (DESIGN I14).
+    #[error("{target} is in no prefix that node {node} holds; it is not probed")]
+    Elsewhere { node: NodeName, target: Ipv6Addr },
     #[error("{0}; try again")]
     Kernel(#[from] KernelError),
 }

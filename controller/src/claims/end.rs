@@ -3,7 +3,7 @@
 use sextant_proto::{NodeName, NodeState, PoolName, Prefix, Revision};
 
 use super::{
-    Claims, Forgotten, NodeStatus, decode,
+    Claims, Forgotten, NodeStatus,
     forget::refusal,
     lifecycle::{ATTEMPTS, Holder, HolderError, Verified, of_claim},
     listed,
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audit::What,
     format,
-    records::VerdictRecord,
+    records::{self, Record, VerdictRecord},
     registry::{Guard, Op, Txn},
     removals::Tally,
 };
@@ -142,7 +142,8 @@ impl Claims {
         if !sessions.is_empty() {
             return Err(ForgetError::Up { node: name.clone(), prefixes: prefixes.to_vec() });
         }
-        if verdicts.iter().any(|entry| decode::<VerdictRecord>(entry).is_ok_and(|it| it.record.forwarding)) {
+        let records = verdicts.iter().filter_map(|entry| VerdictRecord::decode(&entry.value).ok());
+        if records::seen(&records.collect::<Vec<_>>()).is_some_and(|seen| seen.forwarding) {
             return Err(ForgetError::Forwarding { node: name.clone(), prefixes: prefixes.to_vec() });
         }
         let mut guards = vec![Guard::Absent(self.keys.session(name))];

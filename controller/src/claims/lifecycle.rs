@@ -25,6 +25,19 @@ pub enum HolderError {
     /// The claim has ended, or belongs to another node.
     #[error("{0}")]
     Fenced(String),
+    /// A container prefix is not part of its claim.
+    #[error(
+        "node {node} announces the container prefix {container}, which is not inside its host prefix {host}; nothing of the \
+         announcement is taken"
+    )]
+    Outside {
+        /// The node.
+        node: NodeName,
+        /// The container prefix.
+        container: Prefix,
+        /// The host prefix of the claim that it is announced for.
+        host: Prefix,
+    },
     /// Concurrent changes of the node won each time.
     #[error("{ATTEMPTS} attempts to change node {0} collided with concurrent changes; try again")]
     Contended(NodeName),
@@ -96,13 +109,17 @@ type Held = Vec<(Prefix, Epoch)>;
 
 impl Announcement {
     /// The node once this is announced. A draining or drained node stays so.
-    fn announced(&self, node: &NodeRecord, held: &Held) -> NodeRecord {
+    fn announced(&self, name: &NodeName, node: &NodeRecord, held: &Held) -> Result<NodeRecord, HolderError> {
         let mut next = NodeRecord { uplinks: self.uplinks.clone(), stopped_unix_ms: 0, ..node.clone() };
         for claim in &mut next.claims {
             let epoch = held.iter().find(|(prefix, _)| *prefix == claim.prefix).map(|(_, epoch)| *epoch);
             let announced = self.claims.iter().find(|announced| Some(announced.epoch) == epoch);
             claim.announced = announced.is_some();
             claim.container_prefixes = announced.map(|it| it.container_prefixes.clone()).unwrap_or_default();
+            let host = claim.prefix;
+            if let Some(&container) = claim.container_prefixes.iter().find(|it| !host.covers(**it)) {
+                return Err(HolderError::Outside { node: name.clone(), container, host });
+            }
         }
         let any = next.claims.iter().any(|claim| claim.announced);
         match next.state {
@@ -110,7 +127,7 @@ impl Announcement {
             NodeState::Ready if !any => next.enter(NodeState::Joining),
             _ => {}
         }
-        next
+        Ok(next)
     }
 }
 
@@ -129,6 +146,17 @@ impl Claims {
     /// [`HolderError::Fenced`] with the reason if it does not.
     pub async fn verify(&self, holder: &Holder) -> Result<View<NodeRecord>, HolderError> {
         Ok(self.verified(holder).await?.node)
+    }
+
+    /// As [`Self::verify`], without a read of the store where the index has the claim already.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn verify_by_the_index(&self, holder: &Holder) -> Result<(), HolderError> {
+        match self.held_by_the_index(holder) {
+            Some(_) => Ok(()),
+            None => self.verify(holder).await.map(|_| ()),
+        }
     }
 
     /// As [`Self::verify`]; returns the whole read.
@@ -171,7 +199,7 @@ impl Claims {
         for _ in 0..ATTEMPTS {
             let Verified { node, status } = self.verified(holder).await?;
             let held = status.holdings().map(|it| (it.held.prefix, status.epoch_of(it))).collect();
-            let next = announcement.announced(&node.record, &held);
+            let next = announcement.announced(&holder.node, &node.record, &held)?;
             let txn = self.announcement(holder, &node, &next, session.clone());
             if txn.ops.is_empty() || self.try_commit(txn).await?.is_some() {
                 return Ok(());
@@ -191,7 +219,7 @@ impl Claims {
         let Some((node, held)) = self.held_by_the_index(holder) else {
             return Ok(false);
         };
-        let next = announcement.announced(&node.record, &held);
+        let next = announcement.announced(&holder.node, &node.record, &held)?;
         let txn = self.announcement(holder, &node, &next, session);
         Ok(!txn.ops.is_empty() && self.try_commit(txn).await?.is_some())
     }
@@ -242,7 +270,8 @@ impl Claims {
     ///
     /// # Errors
     /// A [`HolderError`]; being fenced among them.
-    pub async fn drained(&self, holder: &Holder, laggards: Vec<String>) -> Result<(), HolderError> {
+    pub async fn drained(&self, holder: &Holder, laggards: Vec<NodeName>) -> Result<(), HolderError> {
+        let laggards: Vec<_> = laggards.iter().map(ToString::to_string).collect();
         let drained = |node: &NodeRecord| {
             if node.state != NodeState::Draining {
                 return Step::Done(());

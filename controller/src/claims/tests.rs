@@ -7,7 +7,7 @@ use crate::pools::Pools;
 use crate::{
     index::IndexTask,
     pools::PoolsError,
-    records::{ReservationRecord, VerdictRecord},
+    records::{ReservationRecord, VerdictRecord, Voices},
     registry::embedded::EmbeddedStore,
     reservations::Reservations,
     store,
@@ -216,7 +216,7 @@ async fn a_nodes_life() {
     it.claims.drain(&request.node, Duration::from_secs(1)).await.unwrap();
     assert_eq!(state().await, NodeState::Draining);
     assert!(it.claims.release(&holder).await.is_err(), "not drained yet");
-    it.claims.drained(&holder, vec!["host2".into()]).await.unwrap();
+    it.claims.drained(&holder, vec!["host2".parse().unwrap()]).await.unwrap();
     it.claims.announce(&holder, &set_up(&holder), None).await.unwrap();
     assert_eq!(state().await, NodeState::Drained, "an announcement does not undo a drain");
     it.claims.undrain(&request.node).await.unwrap();
@@ -349,7 +349,7 @@ async fn a_host_that_still_forwards_is_forgotten_only_by_force() {
     let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
     let request = request(1);
     let claim = it.claim(&request).await;
-    let verdict = VerdictRecord { forwarding: true, since_unix_ms: 1 };
+    let verdict = VerdictRecord::of(Voices { forwarding: 1, dead: 0 }, 1);
     let ops = vec![Op::put(it.keys.verdict(&request.node, "c1"), verdict.encode())];
     it.registry.commit(Txn { guards: vec![], ops }).await.unwrap();
     let error = it.claims.forget(&request.node, false).await.unwrap_err().to_string();

@@ -50,6 +50,7 @@ impl From<HolderError> for Status {
     fn from(error: HolderError) -> Self {
         let code = match &error {
             HolderError::Fenced(_) => Code::FailedPrecondition,
+            HolderError::Outside { .. } => Code::InvalidArgument,
             HolderError::Contended(_) => Code::Unavailable,
             HolderError::Registry(error) => code_of(error),
         };

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
-use futures::{Stream, stream};
+use futures::{Stream, future::Either, stream};
 use sextant_proto::{
     Ack, Applied, Incarnation, Mark, NodeName, Revision, VERSION,
     convert::{self, MessageError, required},
@@ -55,9 +55,13 @@ pub(super) async fn open(
     let follower = Follower::parse(&hello)?;
     caller.may_act_for(follower.node())?;
     follower.check_name(&services)?;
+    if let Some(fenced) = follower.fenced(&services).await? {
+        return Ok(Either::Left(stream::iter([Ok(fenced)])));
+    }
     let attachment = admission::admit(&services, follower.node(), &hello, from).await?;
     let session = Session::begin(services, follower, attachment, &hello, inbound).await;
-    Ok(stream::unfold(session, |mut session| async move { session.next().await.map(|item| (item, session)) }))
+    let messages = |mut session: Session| async move { session.next().await.map(|item| (item, session)) };
+    Ok(Either::Right(stream::unfold(session, messages)))
 }
 
 /// The node of a stream.
@@ -98,6 +102,18 @@ impl Follower {
                 )))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The only answer to a host that does not hold the claim of its hello: nobody takes the stream of another node.
+    async fn fenced(&self, services: &Services) -> Result<Option<v1::ControllerMessage>, Status> {
+        let Self::Host(holder) = self else { return Ok(None) };
+        match services.claims.verify_by_the_index(holder).await {
+            Ok(()) => Ok(None),
+            Err(HolderError::Fenced(reason)) => Ok(Some(v1::ControllerMessage {
+                message: Some(ToAgent::Fenced(v1::Fenced { reason, epoch: Some(holder.epoch.into()) })),
+            })),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -148,7 +164,7 @@ impl Session {
             changes: services.index.subscribe(),
             attachment,
             channel: services.questions.channel(follower.node()),
-            version: hello.version.clone(),
+            version: convert::text(hello.version.clone()),
             cursor: Revision::ZERO,
             incarnation: services.index.read(|state| state.meta().incarnation),
             switched: false,
@@ -299,7 +315,11 @@ impl Session {
             Some(FromAgent::Announce(announce)) => self.announce(announce).await,
             Some(FromAgent::Ack(ack)) => self.ack(ack).await,
             Some(FromAgent::Drained(drained)) => {
-                let done = self.services.claims.drained(self.follower.holder()?, drained.laggards).await;
+                let done = self
+                    .services
+                    .claims
+                    .drained(self.follower.holder()?, convert::names(drained.laggards))
+                    .await;
                 self.fenced_or(done)
             }
             Some(FromAgent::Answer(answer)) => {
@@ -317,7 +337,7 @@ impl Session {
     }
 
     async fn announce(&mut self, announce: v1::Announce) -> Result<(), Status> {
-        let uplinks = convert::all("uplinks", announce.uplinks).map_err(malformed)?;
+        let uplinks = convert::announced_uplinks(announce.uplinks).map_err(malformed)?;
         let holder = self.follower.holder()?;
         let claims =
             announced_claims(holder, announce.container_prefix, announce.claims).map_err(malformed)?;
@@ -374,14 +394,14 @@ fn announced_claims(
     claims: Vec<v1::AnnouncedClaim>,
 ) -> Result<Vec<AnnouncedClaim>, MessageError> {
     if claims.is_empty() {
-        let prefix = container_prefix.map(|prefix| required("container_prefix", Some(prefix))).transpose()?;
-        let container_prefixes = prefix.into_iter().collect();
+        let container_prefixes = convert::announced_prefixes(container_prefix.into_iter().collect())?;
         return Ok(vec![AnnouncedClaim { epoch: holder.epoch, container_prefixes }]);
     }
+    convert::at_most("claims", claims.len(), convert::MOST_CLAIMS)?;
     let claim = |claim: v1::AnnouncedClaim| {
         Ok(AnnouncedClaim {
             epoch: required("epoch", claim.epoch)?,
-            container_prefixes: convert::all("container_prefixes", claim.container_prefixes)?,
+            container_prefixes: convert::announced_prefixes(claim.container_prefixes)?,
         })
     };
     claims.into_iter().map(claim).collect()

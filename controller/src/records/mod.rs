@@ -2,6 +2,7 @@
 
 mod meta;
 mod node;
+mod verdict;
 
 use bytes::Bytes;
 use prost::Message;
@@ -17,6 +18,7 @@ use crate::{keys::Keys, registry::Op};
 
 pub use meta::{FORMAT, Meta};
 pub use node::{HeldClaim, NodeRecord};
+pub use verdict::{Seen, VerdictRecord, Voices, seen};
 
 /// A value that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,15 +155,6 @@ pub struct ControllerRecord {
     pub version: String,
 }
 
-/// `verdicts/…`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VerdictRecord {
-    /// Whether any of the controller's agents sees the host forwarding; else one of them sees it dead.
-    pub forwarding: bool,
-    /// Since when.
-    pub since_unix_ms: u64,
-}
-
 impl Record for DoubtRecord {
     fn decode(value: &[u8]) -> Result<Self, RecordError> {
         let stored::Doubt { incarnation, knows } = Message::decode(value)?;
@@ -293,18 +286,6 @@ impl Record for RemovalsRecord {
         };
         let recent = self.recent.iter().map(removal).collect();
         stored::Removals { recent, confirmed: self.confirmed }.encode_to_vec().into()
-    }
-}
-
-impl Record for VerdictRecord {
-    fn decode(value: &[u8]) -> Result<Self, RecordError> {
-        let stored::Verdict { forwarding, since_unix_ms } = Message::decode(value)?;
-        Ok(Self { forwarding, since_unix_ms })
-    }
-
-    fn encode(&self) -> Bytes {
-        let Self { forwarding, since_unix_ms } = *self;
-        stored::Verdict { forwarding, since_unix_ms }.encode_to_vec().into()
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use sextant_proto::{
     ClaimPhase, NodeId, NodeState, PoolName, Prefix, Uplink,
-    convert::{self, MessageError},
+    convert::{self, MOST_ADDRESSES, MessageError},
     store::v1 as stored,
     unix_ms, v1,
 };
@@ -73,7 +73,9 @@ impl NodeRecord {
 
     /// Its next hops for peers, best first.
     pub fn next_hops(&self) -> Vec<Ipv6Addr> {
-        self.uplinks.iter().flat_map(|uplink| &uplink.addresses).map(|address| address.addr).collect()
+        let addresses = self.uplinks.iter().flat_map(|uplink| &uplink.addresses).map(|address| address.addr);
+        // A record from before announcements were limited may have any number.
+        addresses.take(MOST_ADDRESSES).collect()
     }
 
     /// Its claim in a pool.

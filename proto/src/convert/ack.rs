@@ -1,6 +1,9 @@
 //! Agents' acknowledgements: from the agent, and as controllers pass them on.
 
-use super::{MessageError, all};
+use super::{
+    MessageError, all,
+    limits::{MOST_REPORTED, MOST_VERDICTS, reported, text},
+};
 use crate::{Ack, Applied, Revision, v1};
 
 impl TryFrom<v1::Ack> for Ack {
@@ -9,12 +12,12 @@ impl TryFrom<v1::Ack> for Ack {
     fn try_from(message: v1::Ack) -> Result<Self, MessageError> {
         Ok(Self {
             revision: Revision(message.revision),
-            failed: all("failed", message.failed)?,
-            conflicts: all("conflicts", message.conflicts)?,
+            failed: all("failed", reported(message.failed, MOST_REPORTED))?,
+            conflicts: all("conflicts", reported(message.conflicts, MOST_REPORTED))?,
             held: message.held,
-            verdicts: all("verdicts", message.verdicts)?,
-            bgp: all("bgp", message.bgp)?,
-            problems: message.problems.into_iter().map(Into::into).collect(),
+            verdicts: all("verdicts", reported(message.verdicts, MOST_VERDICTS))?,
+            bgp: all("bgp", reported(message.bgp, MOST_REPORTED))?,
+            problems: reported(message.problems, MOST_REPORTED).into_iter().map(Into::into).collect(),
         })
     }
 }
@@ -41,7 +44,7 @@ impl TryFrom<v1::Applied> for Applied {
         // Controllers do not pass verdicts on: all read them from the store.
         let verdicts = Vec::new();
         let ack = v1::Ack { revision, failed, conflicts, held, verdicts, bgp, problems };
-        Ok(Self { ack: ack.try_into()?, version })
+        Ok(Self { ack: ack.try_into()?, version: text(version) })
     }
 }
 

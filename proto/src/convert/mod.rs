@@ -2,12 +2,17 @@
 
 mod ack;
 mod common;
+mod limits;
 mod peer;
 mod trace;
 
 use std::net::Ipv6Addr;
 
 use crate::PrefixError;
+
+pub use limits::{
+    MOST_ADDRESSES, MOST_CLAIMS, announced_prefixes, announced_uplinks, at_most, is_next_hop, names, text,
+};
 
 /// Why a message is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

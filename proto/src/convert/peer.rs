@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{MessageError, address, all, octets, parse, required};
+use super::{MessageError, address, all, limits::text, octets, parse, required};
 use crate::{
     BgpNeighbour, ClaimPhase, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, PeerClaim,
     Prefix, PrefixError, Problem, Revision, Uplink, Verdict, v1,
@@ -148,6 +148,9 @@ impl From<&InterfaceAddress> for v1::InterfaceAddress {
 /// The longest interface name, in octets (the kernel's IFNAMSIZ without the final zero).
 const MAX_INTERFACE_NAME: usize = 15;
 
+/// The longest name of a route protocol, in octets.
+const MAX_PROTOCOL_NAME: usize = 32;
+
 impl TryFrom<v1::Uplink> for Uplink {
     type Error = MessageError;
 
@@ -193,7 +196,7 @@ impl TryFrom<v1::FailedRoute> for FailedRoute {
     type Error = MessageError;
 
     fn try_from(message: v1::FailedRoute) -> Result<Self, MessageError> {
-        Ok(Self { destination: required("destination", message.destination)?, error: message.error })
+        Ok(Self { destination: required("destination", message.destination)?, error: text(message.error) })
     }
 }
 
@@ -209,11 +212,18 @@ impl TryFrom<v1::Conflict> for Conflict {
     fn try_from(message: v1::Conflict) -> Result<Self, MessageError> {
         Ok(Self {
             destination: required("destination", message.destination)?,
-            protocol: message.protocol,
+            protocol: protocol(message.protocol),
             metric: message.metric,
             ours_wins: message.ours_wins,
         })
     }
+}
+
+/// The name or number of a route protocol. People paste it into commands, so it is one word, or nothing.
+fn protocol(name: String) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let is_protocol = !name.is_empty() && name.len() <= MAX_PROTOCOL_NAME && name.chars().all(is_word);
+    if is_protocol { name } else { "unknown".into() }
 }
 
 impl From<&Conflict> for v1::Conflict {
@@ -244,7 +254,7 @@ impl From<&Verdict> for v1::Verdict {
 impl From<v1::Problem> for Problem {
     fn from(message: v1::Problem) -> Self {
         let v1::Problem { what, saw, fix, since_unix_ms } = message;
-        Self { what, saw, fix, since_unix_ms }
+        Self { what: text(what), saw: text(saw), fix: text(fix), since_unix_ms }
     }
 }
 
@@ -261,14 +271,14 @@ impl TryFrom<v1::BgpNeighbour> for BgpNeighbour {
     fn try_from(message: v1::BgpNeighbour) -> Result<Self, MessageError> {
         Ok(Self {
             address: address(&message.address).map_err(|error| MessageError::new("address", error))?,
-            interface: message.interface,
+            interface: text(message.interface),
             remote_as: message.remote_as,
-            state: message.state,
+            state: text(message.state),
             since_unix_ms: message.since_unix_ms,
             sent: message.sent,
             received: message.received,
-            error: message.error,
-            bfd: message.bfd,
+            error: text(message.error),
+            bfd: text(message.bfd),
             imported: message.imported,
         })
     }
@@ -329,6 +339,23 @@ mod tests {
         let message = v1::Peer { more_claims: Vec::new(), ..v1::Peer::from(&peer()) };
         let seen = Peer::try_from(message).unwrap();
         assert_eq!(seen.claims, peer().claims[..1]);
+    }
+
+    #[test]
+    fn a_protocol_is_one_word() {
+        for (said, read) in [
+            ("static", "static"),
+            ("66", "66"),
+            ("ra_proxy-2", "ra_proxy-2"),
+            ("static; reboot", "unknown"),
+            ("$(reboot)", "unknown"),
+            ("", "unknown"),
+            (&"x".repeat(33), "unknown"),
+        ] {
+            let destination = Some(v1::Prefix { address: octets("fd00::".parse().unwrap()), length: 64 });
+            let message = v1::Conflict { destination, protocol: said.into(), ..Default::default() };
+            assert_eq!(Conflict::try_from(message).unwrap().protocol, read);
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Claims {
         match self.end(name, &status, &[prefix], What::Superseded).await {
             Ok(_) => Ok(()),
             Err(HolderError::Registry(error)) => Err(error.into()),
-            Err(HolderError::Fenced(_) | HolderError::Contended(_)) => Err(ClaimError::Contended),
+            Err(_) => Err(ClaimError::Contended),
         }
     }
 }

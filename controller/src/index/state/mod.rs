@@ -1,5 +1,6 @@
 //! The index's content, and the changes for agents that follow from a change of the store. Pure.
 
+mod chunks;
 mod read;
 
 use std::{
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use prost::Message;
 use sextant_proto::{Control, NodeName, Peer, PeerClaim, Pool, PoolName, Revision, v1};
 
+use self::chunks::chunks;
 use super::{Holdings, Snapshot};
 use crate::{
     elapsed::Elapsed,
@@ -22,9 +24,6 @@ use crate::{
     },
     registry::{Batch, Entry, Event, Listing},
 };
-
-/// The nodes per snapshot chunk.
-const PEERS_PER_CHUNK: usize = 1000;
 
 /// A record, and the revisions of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -363,13 +362,9 @@ impl State {
 
     /// Encodes the agents' view.
     pub(super) fn snapshot(&self) -> Snapshot {
-        let peers: Vec<v1::Peer> = self.peers.values().map(Into::into).collect();
         let pools = self.pools.values().map(|pool| (&pool.record).into()).collect();
-        let first = v1::SnapshotChunk { pools, peers: Vec::new() };
-        let rest = peers
-            .chunks(PEERS_PER_CHUNK)
-            .map(|peers| v1::SnapshotChunk { pools: Vec::new(), peers: peers.to_vec() });
-        let chunks = std::iter::once(first).chain(rest).map(|chunk| chunk.encode_to_vec().into()).collect();
+        let chunks = chunks(pools, self.peers.values().map(Into::into)).into_iter();
+        let chunks = chunks.map(|chunk| chunk.encode_to_vec().into()).collect();
         Snapshot {
             incarnation: self.meta.incarnation,
             revision: self.published,

@@ -10,8 +10,8 @@ use crate::{
     index::Holdings,
     lineage::History,
     records::{
-        ClaimRecord, ControllerRecord, DoubtRecord, Meta, NodeRecord, RemovalsRecord, SessionRecord,
-        VerdictRecord,
+        ClaimRecord, ControllerRecord, DoubtRecord, Meta, NodeRecord, RemovalsRecord, Seen, SessionRecord,
+        VerdictRecord, seen,
     },
     registry::Guard,
 };
@@ -107,15 +107,12 @@ impl State {
         &self.verdicts
     }
 
-    /// The combined verdict on `node`: forwarding, if any controller's agents see it forwarding. The time is that of
-    /// the first such verdict.
-    pub fn verdict(&self, node: &NodeName) -> Option<VerdictRecord> {
+    /// The combined verdict of all controllers' agents on `node`.
+    pub fn verdict(&self, node: &NodeName) -> Option<Seen> {
         let of_node = self.verdicts.range((node.clone(), String::new())..);
         let records: Vec<_> =
             of_node.take_while(|((of, _), _)| of == node).map(|(_, verdict)| verdict.record).collect();
-        let forwarding = records.iter().any(|record| record.forwarding);
-        let agreeing = records.into_iter().filter(|record| record.forwarding == forwarding);
-        agreeing.min_by_key(|record| record.since_unix_ms)
+        seen(&records)
     }
 
     /// The agents' view of all nodes.

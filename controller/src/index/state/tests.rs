@@ -2,7 +2,12 @@ use sextant_proto::{NodeId, NodeState, Prefix};
 
 use super::*;
 use crate::audit::{Actor, Event as Noted, What};
-use crate::records::ClaimRecord;
+use crate::records::{ClaimRecord, Seen, Voices};
+
+/// Of two agents.
+fn voices(forwarding: bool) -> Voices {
+    if forwarding { Voices { forwarding: 2, dead: 0 } } else { Voices { forwarding: 0, dead: 2 } }
+}
 
 fn entry(key: String, value: Bytes, revision: u64) -> Entry {
     Entry { key, value, created: Revision(revision), modified: Revision(revision), lease: None }
@@ -96,16 +101,16 @@ fn a_node_forwards_if_any_controllers_agents_say_so() {
     let mut fixture = Fixture::new();
     let (node, other) = (name(), "host10".parse().unwrap());
     let put = |fixture: &Fixture, node: &NodeName, controller: &str, forwarding, since_unix_ms| {
-        let record = VerdictRecord { forwarding, since_unix_ms };
+        let record = VerdictRecord::of(voices(forwarding), since_unix_ms);
         (fixture.keys.verdict(node, controller), record.encode())
     };
     assert_eq!(fixture.state.verdict(&node), None);
     let puts = vec![put(&fixture, &node, "c1", false, 7), put(&fixture, &other, "c1", true, 1)];
     assert_eq!(fixture.apply(2, puts, vec![]), None, "agents see none of it");
-    assert_eq!(fixture.state.verdict(&node), Some(VerdictRecord { forwarding: false, since_unix_ms: 7 }));
+    assert_eq!(fixture.state.verdict(&node), Some(Seen { forwarding: false, since_unix_ms: 7 }));
     let puts = vec![put(&fixture, &node, "c2", true, 9), put(&fixture, &node, "c3", true, 8)];
     fixture.apply(3, puts, vec![]);
-    assert_eq!(fixture.state.verdict(&node), Some(VerdictRecord { forwarding: true, since_unix_ms: 8 }));
+    assert_eq!(fixture.state.verdict(&node), Some(Seen { forwarding: true, since_unix_ms: 8 }));
     assert!(fixture.state.known_keys().any(|key| key == fixture.keys.verdict(&node, "c2")));
     let gone = ["c1", "c2", "c3"].map(|controller| fixture.keys.verdict(&node, controller));
     fixture.apply(4, vec![], gone.to_vec());

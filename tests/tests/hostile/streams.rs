@@ -1,0 +1,85 @@
+//! Streams in another node's name, and without end.
+
+use sextant_proto::v1::{Epoch, Hello, controller_message as from};
+use sextant_tests::{
+    SECONDS,
+    cluster::{Cluster, GUIDE},
+    poll,
+};
+
+use crate::node::HostileNode;
+
+#[test]
+fn i14_nobody_takes_the_stream_of_another_node() {
+    let cluster = Cluster::start("hostile hello", 2, GUIDE);
+    let controller = cluster.controller.as_ref().unwrap();
+    let mut evil = HostileNode::new(controller, "evil");
+    let (own, victim) = (evil.hello(), cluster.node("h1"));
+    let (revision, incarnation) = epoch_of(&victim);
+    let epoch = Epoch { incarnation: incarnation.into(), revision };
+    evil.open(own.clone()).unwrap().expect(|message| matches!(message, from::Message::Welcome(_))).unwrap();
+    let claims = [
+        (
+            "another node's name and epoch, its own id",
+            Hello { node: "h1".into(), epoch: Some(epoch), ..own.clone() },
+        ),
+        ("another node's name, its own epoch", Hello { node: "h1".into(), ..own.clone() }),
+        ("a name that nobody has", Hello { node: "h77".into(), ..own.clone() }),
+        (
+            "its own name, another id",
+            Hello { node_id: sextant_proto::NodeId::random().into(), ..own.clone() },
+        ),
+        (
+            "its own name, an epoch that never was",
+            Hello {
+                epoch: own.epoch.clone().map(|epoch| Epoch { revision: epoch.revision + 1, ..epoch }),
+                ..own.clone()
+            },
+        ),
+    ];
+    for (what, hello) in claims {
+        let refused =
+            match evil.open(hello).map(|mut stream| (stream.hear().unwrap(), stream.hear().unwrap())) {
+                Ok((first, then)) => matches!(first, Some(from::Message::Fenced(_))) && then.is_none(),
+                // What the store does not know may be of a later state of it.
+                Err(status) => status.code() == tonic::Code::Unavailable,
+            };
+        assert!(refused, "{what}");
+        assert_eq!(cluster.node("h1")["connected"], true, "{what}");
+    }
+    let log = cluster.agents[0].process.log();
+    assert!(!log.contains("superseded") && !log.contains("duplicate-agent"), "{log}");
+}
+
+/// Revision and incarnation of a node's claim.
+fn epoch_of(node: &serde_json::Value) -> (u64, Vec<u8>) {
+    let epoch = &node["epoch"];
+    let incarnation = epoch["incarnation"].as_str().unwrap();
+    let octet = |at: usize| u8::from_str_radix(&incarnation[at..at + 2], 16).unwrap();
+    (epoch["revision"].as_u64().unwrap(), (0..incarnation.len()).step_by(2).map(octet).collect())
+}
+
+/// A client that reads nothing keeps its stream busy for ever; it must not count as alive for ever.
+#[test]
+fn an_agent_that_reads_nothing_is_lost_after_down_after() {
+    let cluster = Cluster::with_short_down_after("hostile reader", 1, GUIDE);
+    let controller = cluster.controller.as_ref().unwrap();
+    let mut evil = HostileNode::new(controller, "evil");
+    let announce = crate::announcements::of(&evil.claim, &["2001:db8::66"]);
+    let hello = evil.hello();
+    let mut stream = evil.open(hello).unwrap();
+    stream.expect(|message| matches!(message, from::Message::SnapshotBegin(_))).unwrap();
+    stream.say(sextant_proto::v1::agent_message::Message::Announce(announce));
+    poll("it is connected", 5 * SECONDS, || {
+        let node = cluster.node("evil");
+        anyhow::ensure!(node["connected"] == true, "{node}");
+        Ok(())
+    });
+    // The stream stays open, and nobody reads it.
+    poll("it is lost", 10 * SECONDS, || {
+        let node = cluster.node("evil");
+        anyhow::ensure!(node["connected"] == false, "{node}");
+        Ok(())
+    });
+    drop(stream);
+}
