@@ -30,15 +30,19 @@ impl Missing {
         self.due = None;
     }
 
-    /// A claim was refused, for this reason.
+    /// A claim was refused, for this reason. A held one is asked for again soon: a store that replaces a lost one may refuse it
+    /// for a moment, and takes it for ended once its recovery window is closed (DESIGN I2).
     pub(super) fn refused(&mut self, wish: Wish, why: String) {
-        self.ask_again(wish, why, RETRY);
+        let delay = if wish.held.is_some() { RETRY_SOON } else { RETRY };
+        self.ask_again(wish, why, delay);
     }
 
     /// A claim failed.
     pub(super) fn failed(&mut self, wish: Wish, error: &LinkError) {
-        let delay = if matches!(error, LinkError::Refused(_)) { RETRY } else { RETRY_SOON };
-        self.ask_again(wish, error.to_string(), delay);
+        match error {
+            LinkError::Refused(_) => self.refused(wish, error.to_string()),
+            _ => self.ask_again(wish, error.to_string(), RETRY_SOON),
+        }
     }
 
     fn ask_again(&mut self, wish: Wish, why: String, delay: Duration) {
@@ -121,6 +125,18 @@ mod tests {
         missing.failed(wish("ula"), &LinkError::Refused("is exhausted".into()));
         assert_eq!(missing.due(), Some(Instant::now() + RETRY));
         missing.failed(wish("third"), &LinkError::Silent(Duration::from_secs(9)));
+        assert_eq!(missing.due(), Some(Instant::now() + RETRY_SOON));
+    }
+
+    /// Its pool may be restored by another node's claim, which is no change of the pools that this agent knows.
+    #[tokio::test(start_paused = true)]
+    async fn a_held_claim_that_is_refused_is_asked_for_again_soon() {
+        let pool = Pool::new("main".parse().unwrap(), "fd00::/48".parse().unwrap(), 64, 64).unwrap();
+        let epoch = sextant_proto::Epoch { incarnation: Incarnation::random(), revision: Revision(7) };
+        let held = sextant_proto::Claim { prefix: "fd00::/64".parse().unwrap(), epoch, pool };
+        let mut missing = Missing::default();
+        let wish = Wish { held: Some(held), ..wish("main") };
+        missing.failed(wish, &LinkError::Refused("pool \"main\" does not exist".into()));
         assert_eq!(missing.due(), Some(Instant::now() + RETRY_SOON));
     }
 

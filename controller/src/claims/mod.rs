@@ -234,7 +234,7 @@ impl Claims {
             if !is_new && let Some(granted) = self.held(request).await? {
                 return Ok(granted);
             }
-            self.restore_pool(request).await;
+            self.restore_pool(request).await?;
             if let Some(fenced) = self.settle_with_holder(request).await? {
                 return Ok(fenced);
             }

@@ -8,7 +8,7 @@ use super::{Claim, ClaimError, ClaimRequest, Claims, Granted, HolderError};
 use crate::{
     audit::What,
     index::View,
-    pools::Pools,
+    pools::{Pools, PoolsError},
     records::{ClaimRecord, HeldClaim, Meta, NodeRecord},
     registry::RegistryError,
     store,
@@ -40,12 +40,15 @@ impl Claims {
 
     /// In a store that replaces a lost one, the first node that holds a prefix of a pool restores the pool. Its size is the
     /// largest that any of these nodes knows, since it may have grown after others had claimed (DESIGN I2).
-    pub(super) async fn restore_pool(&self, request: &ClaimRequest) {
+    ///
+    /// # Errors
+    /// If that was not decided, and may be possible in a moment.
+    pub(super) async fn restore_pool(&self, request: &ClaimRequest) -> Result<(), ClaimError> {
         let Some((held, there)) = self.index.read(|state| {
             let held = held_before(request, state.meta())?;
             Some((held, state.pools().get(&held.pool.name).map(|pool| pool.record.prefix)))
         }) else {
-            return;
+            return Ok(());
         };
         let (pool, wanted) = (&held.pool.name, held.pool.prefix);
         let pools = Pools::new(self.registry.clone(), self.keys.clone(), self.index.clone()).by(&self.by);
@@ -54,15 +57,18 @@ impl Claims {
             Some(there) if wanted != there && wanted.covers(there) => {
                 pools.grow(pool, wanted).await.map(drop)
             }
-            Some(_) => return,
+            Some(_) => return Ok(()),
         };
         match done {
             Ok(()) => tracing::warn!(
                 %pool, prefix = %wanted, node = %request.node,
                 "pool restored from the claim of a node"
             ),
+            Err(PoolsError::Contended) => return Err(ClaimError::Contended),
+            Err(PoolsError::Registry(error)) => return Err(error.into()),
             Err(error) => tracing::warn!(%pool, %error, "pool of a held prefix cannot be restored"),
         }
+        Ok(())
     }
 
     /// If another node has the prefix that this one held in a lost store, the later holder keeps it: the other node's claim
