@@ -1,10 +1,12 @@
 //! Pools: added, closed, grown, removed.
 
+use std::net::Ipv6Addr;
+
 use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
 
 use crate::{
     audit::{Actor, Event, What},
-    index::Index,
+    index::{Index, User},
     keys::{Keys, Space},
     records::Record,
     registry::{Entry, Guard, KeyRange, Op, RegistryError, SharedRegistry, Txn},
@@ -53,6 +55,23 @@ pub enum PoolsError {
     /// Claims or reservations are in the grown part.
     #[error("pool {0} cannot grow to {1}: claims or reservations of no pool are in it")]
     Stray(PoolName, Prefix),
+    /// The cluster stands on an address in it.
+    #[error(
+        "pool {pool} {prefix} contains {address}, which {user} has: hosts, links and controllers are not handed out{}",
+        instead(*.free)
+    )]
+    Infrastructure {
+        /// The pool.
+        pool: PoolName,
+        /// Its prefix.
+        prefix: Prefix,
+        /// The address.
+        address: Ipv6Addr,
+        /// Who has it.
+        user: User,
+        /// The largest part without such an address.
+        free: Option<Prefix>,
+    },
     /// Others changed the pools each time.
     #[error("{ATTEMPTS} attempts to change the pools collided with concurrent changes; try again")]
     Contended,
@@ -76,6 +95,15 @@ pub(crate) struct Listed {
     unchanged: Guard,
 }
 
+/// Where a new pool comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// An operator adds it.
+    Operator,
+    /// Nodes hold prefixes of it.
+    LostStore,
+}
+
 impl Pools {
     /// The pools in `registry`.
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index) -> Self {
@@ -92,7 +120,7 @@ impl Pools {
     /// # Errors
     /// A [`PoolsError`]; nothing was changed.
     pub async fn add(&self, pool: &Pool) -> Result<Revision, PoolsError> {
-        self.put_new(pool, &of_pool(What::PoolAdded, pool)).await
+        self.put_new(pool, &of_pool(What::PoolAdded, pool), Origin::Operator).await
     }
 
     /// As [`add`](Self::add), for a pool of a lost store that `node` holds a prefix of.
@@ -100,10 +128,10 @@ impl Pools {
     /// # Errors
     /// A [`PoolsError`]; nothing was changed.
     pub async fn restore(&self, pool: &Pool, node: &NodeName) -> Result<Revision, PoolsError> {
-        self.put_new(pool, &of_pool(What::PoolRestored, pool).node(node)).await
+        self.put_new(pool, &of_pool(What::PoolRestored, pool).node(node), Origin::LostStore).await
     }
 
-    async fn put_new(&self, pool: &Pool, event: &Event) -> Result<Revision, PoolsError> {
+    async fn put_new(&self, pool: &Pool, event: &Event, origin: Origin) -> Result<Revision, PoolsError> {
         for _ in 0..ATTEMPTS {
             let listed = self.list().await?;
             if let Some((same, revision)) = listed.pools.iter().find(|(other, _)| other.name == pool.name) {
@@ -122,6 +150,9 @@ impl Pools {
                     new: Box::new(pool.clone()),
                     other: Box::new(other.clone()),
                 });
+            }
+            if origin == Origin::Operator {
+                self.stands_on_none(&pool.name, pool.prefix, None)?;
             }
             let key = self.keys.pool(&pool.name);
             let guards = vec![Guard::Absent(key.clone()), listed.unchanged];
@@ -197,6 +228,7 @@ impl Pools {
             if !to.covers(pool.prefix) {
                 return Err(PoolsError::NotGrown { pool, to });
             }
+            self.stands_on_none(name, to, Some(pool.prefix))?;
             let valid = Pool::new(pool.name.clone(), to, pool.host_len.into(), pool.container_len.into())?;
             let grown = Pool { draining: pool.draining, ..valid };
             if let Some(other) = others.iter().find(|it| it.name != *name && it.prefix.overlaps(to)) {
@@ -219,6 +251,22 @@ impl Pools {
             }
         }
         Err(PoolsError::Contended)
+    }
+
+    /// Refuses a prefix in which the cluster stands on an address, unless that is in the part which the pool `has`.
+    fn stands_on_none(&self, pool: &PoolName, prefix: Prefix, has: Option<Prefix>) -> Result<(), PoolsError> {
+        self.index.read(|state| {
+            let infrastructure = state.holdings().infrastructure();
+            let mut inside = infrastructure.all_inside(prefix);
+            let Some((address, user)) =
+                inside.find(|(address, _)| !has.is_some_and(|it| it.contains(*address)))
+            else {
+                return Ok(());
+            };
+            let free =
+                infrastructure.largest_without(prefix).filter(|free| has.is_none_or(|it| free.covers(it)));
+            Err(PoolsError::Infrastructure { pool: pool.clone(), prefix, address, user: user.clone(), free })
+        })
     }
 
     pub(crate) async fn list(&self) -> Result<Listed, PoolsError> {
@@ -268,6 +316,10 @@ fn in_use(held: usize, reserved: usize) -> String {
         _ => Some(format!("{reserved} prefixes of it are reserved")),
     };
     nodes.into_iter().chain(reservations).collect::<Vec<_>>().join(", ")
+}
+
+fn instead(free: Option<Prefix>) -> String {
+    free.map(|free| format!("; give it a prefix without them, e.g. {free}")).unwrap_or_default()
 }
 
 /// One bit shorter than the pool.

@@ -3,11 +3,13 @@
 //! A reservation lies in a pool. Each change puts `meta/reservations`, which every claim guards, and is itself guarded by
 //! the absence of claims: so neither overlooks the other.
 
+use std::net::Ipv6Addr;
+
 use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
 
 use crate::{
     audit::{Actor, Event, What},
-    index::Index,
+    index::{Index, User},
     keys::{Keys, Space},
     pools::{self, Pools, PoolsError},
     records::{ClaimRecord, Record, ReservationRecord},
@@ -59,6 +61,19 @@ pub enum ReservationError {
         prefix: Prefix,
         /// Its node.
         node: NodeName,
+    },
+    /// The cluster stands on an address in it.
+    #[error(
+        "{prefix} contains {address}, which {user} has: whoever held it would take that address from all others; reserve \
+         another prefix for the node, or keep this one out for all without --node"
+    )]
+    Infrastructure {
+        /// The prefix.
+        prefix: Prefix,
+        /// The address.
+        address: Ipv6Addr,
+        /// Who has it.
+        user: User,
     },
     /// There is none.
     #[error("{0} is not reserved; see `sextant reservations`")]
@@ -126,6 +141,7 @@ impl Reservations {
                 pools: pools.pools.iter().map(|(pool, _)| format!("{} {}", pool.name, pool.prefix)).collect(),
             })?;
             has_none(&listed, wanted, pool)?;
+            self.may_be_held(prefix, wanted)?;
             let mut guards = vec![Guard::Unchanged(self.keys.pool(&pool.name), *modified), listed.unchanged];
             guards.extend(self.no_claim_of_others(prefix, pool.prefix.len(), wanted).await?);
             let note = self.note(of_reservation(What::Reserved, prefix, wanted).pool(&pool.name));
@@ -155,6 +171,19 @@ impl Reservations {
             }
         }
         Err(ReservationError::Contended)
+    }
+
+    /// Refuses to reserve for a node what the cluster stands on.
+    fn may_be_held(&self, prefix: Prefix, wanted: &ReservationRecord) -> Result<(), ReservationError> {
+        if wanted.node.is_none() {
+            return Ok(());
+        }
+        self.index.read(|state| match state.holdings().infrastructure().inside(prefix) {
+            Some((address, user)) => {
+                Err(ReservationError::Infrastructure { prefix, address, user: user.clone() })
+            }
+            None => Ok(()),
+        })
     }
 
     /// Guards that hold while no node holds a part of `prefix`, except its own node exactly that prefix.

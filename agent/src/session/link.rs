@@ -179,6 +179,7 @@ impl Link {
             host_len: wish.host_len.unwrap_or(0),
             held: wish.held.as_ref().map(Into::into),
             beside: wish.beside,
+            infrastructure: Vec::new(),
         });
         request.set_timeout(CALL_TIMEOUT);
         async move {

@@ -11,7 +11,7 @@ mod propose;
 mod quarantine;
 mod recovery;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
 use sextant_proto::{Claim, Epoch, Incarnation, NodeId, NodeName, Peer, Pool, PoolName, Prefix, Revision};
 
@@ -56,6 +56,8 @@ pub struct ClaimRequest {
     pub held: Option<Claim>,
     /// It may hold claims in other pools at the same time. Otherwise it has one claim, in whichever pool.
     pub beside: bool,
+    /// The addresses that its host's network stands on: no new prefix contains one of them.
+    pub infrastructure: Vec<Ipv6Addr>,
 }
 
 /// The answer to a claim request.
@@ -128,6 +130,17 @@ pub enum ClaimError {
         /// The pool.
         pool: Pool,
     },
+    /// The prefix that is reserved for the node would take an address from its own host.
+    #[error(
+        "{prefix}, which is reserved for this node, contains {address}, which its own network stands on (its uplink, router or \
+         controller); end the reservation with `sextant unreserve {prefix}`, and reserve another prefix"
+    )]
+    Infrastructure {
+        /// The reserved prefix.
+        prefix: Prefix,
+        /// The address.
+        address: Ipv6Addr,
+    },
     /// No prefix is free.
     #[error(
         "pool {} {} is exhausted: no /{len} is free beside {claimed} claims and {reserved} reservations (it holds {} host \
@@ -166,6 +179,7 @@ impl ClaimError {
             | Self::Recovering
             | Self::Closed(_)
             | Self::HostLength { .. }
+            | Self::Infrastructure { .. }
             | Self::Exhausted { .. } => true,
             Self::NoPool | Self::Unconfirmed | Self::Contended | Self::Registry(_) => false,
         }
@@ -444,6 +458,8 @@ fn claimed(request: &ClaimRequest, pool: &PoolName, prefix: Prefix) -> Event {
     event.node(&request.node).prefix(prefix).pool(pool)
 }
 
+#[cfg(test)]
+mod infrastructure;
 #[cfg(test)]
 mod replaced;
 #[cfg(test)]

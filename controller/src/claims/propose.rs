@@ -2,7 +2,10 @@
 
 use sextant_proto::{Pool, PoolName, Prefix, Revision};
 
-use super::{ClaimError, ClaimRequest, allocate};
+use super::{
+    ClaimError, ClaimRequest,
+    allocate::{self, Place},
+};
 use crate::index::{Among, State, View};
 
 /// A pool and a prefix to try.
@@ -22,19 +25,27 @@ pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Re
         prefix,
         reservation_set: state.holdings().reservation_set(),
     };
-    let is_free = |prefix: &Prefix| state.holdings().occupied().is_free(*prefix, Among::Free);
-    if let Some((pool, prefix)) = held_here(state, request).filter(|(_, prefix)| is_free(prefix)) {
+    let is_free = |prefix: &Prefix, among| state.holdings().occupied().is_free(*prefix, among);
+    // What others announce takes no prefix from who held it (DESIGN I14).
+    let is_unclaimed = |(_, prefix): &(_, Prefix)| is_free(prefix, Among::Unclaimed);
+    if let Some((pool, prefix)) = held_here(state, request).filter(is_unclaimed) {
         return Ok(proposal(pool, prefix));
     }
+    let avoided = &request.infrastructure;
     if let Some((pool, prefix)) = reserved_for(state, request) {
+        if let Some(&address) = avoided.iter().find(|address| prefix.contains(**address)) {
+            return Err(ClaimError::Infrastructure { prefix, address });
+        }
         return open(pool).map(|pool| proposal(pool, prefix));
     }
     let pool = choose_pool(state, request)?;
     let pool = open(pool)?;
     let len = length(&pool.record, request.host_len)?;
-    let back = previous(state, &pool.record, request, len).filter(is_free);
-    let chosen = back
-        .or_else(|| allocate::choose(&pool.record, len, state.holdings().occupied(), &request.node, attempt));
+    let may_be_back =
+        |prefix: &Prefix| is_free(prefix, Among::Free) && !avoided.iter().any(|it| prefix.contains(*it));
+    let back = previous(state, &pool.record, request, len).filter(may_be_back);
+    let place = Place { occupied: state.holdings().occupied(), avoided };
+    let chosen = back.or_else(|| allocate::choose(&pool.record, len, &place, &request.node, attempt));
     chosen.map(|prefix| proposal(pool, prefix)).ok_or_else(|| exhausted(state, &pool.record, len))
 }
 

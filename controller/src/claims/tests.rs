@@ -98,6 +98,7 @@ pub(super) fn request(n: usize) -> ClaimRequest {
         host_len: None,
         held: None,
         beside: false,
+        infrastructure: Vec::new(),
     }
 }
 

@@ -173,7 +173,7 @@ pub(super) fn names(nodes: &[NodeName]) -> Vec<String> {
 }
 
 fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
-    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside } = message;
+    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside, infrastructure } = message;
     let pool = (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose();
     Ok(ClaimRequest {
         node: convert::parse("node", &node).map_err(malformed)?,
@@ -182,6 +182,7 @@ fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
         host_len: (host_len > 0).then_some(host_len),
         held: held.map(|held| required("held", Some(held))).transpose().map_err(malformed)?,
         beside,
+        infrastructure: convert::addresses("infrastructure", infrastructure).map_err(malformed)?,
     })
 }
 

@@ -38,7 +38,7 @@ impl From<ClaimError> for Status {
             ClaimError::NoPool | ClaimError::Ambiguous(_) | ClaimError::Closed(_) => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,
             ClaimError::Contended | ClaimError::Recovering | ClaimError::Unconfirmed => Code::Unavailable,
-            ClaimError::HostLength { .. } => Code::InvalidArgument,
+            ClaimError::HostLength { .. } | ClaimError::Infrastructure { .. } => Code::InvalidArgument,
             ClaimError::Exhausted { .. } => Code::ResourceExhausted,
             ClaimError::Registry(error) => code_of(error),
         };
@@ -111,7 +111,9 @@ impl From<PoolsError> for Status {
         let code = match &error {
             PoolsError::NameTaken(_) | PoolsError::Overlaps { .. } => Code::AlreadyExists,
             PoolsError::Unknown(_) => Code::NotFound,
-            PoolsError::NotGrown { .. } | PoolsError::Pool(_) => Code::InvalidArgument,
+            PoolsError::NotGrown { .. } | PoolsError::Infrastructure { .. } | PoolsError::Pool(_) => {
+                Code::InvalidArgument
+            }
             PoolsError::InUse(..) | PoolsError::Stray(..) => Code::FailedPrecondition,
             PoolsError::Contended => Code::Unavailable,
             PoolsError::Registry(error) => code_of(error),
@@ -125,7 +127,7 @@ impl From<ReservationError> for Status {
         let code = match error {
             ReservationError::Pools(error) => return (*error).into(),
             ReservationError::NoPool { .. } | ReservationError::Unknown(_) => Code::NotFound,
-            ReservationError::TooLong(_) => Code::InvalidArgument,
+            ReservationError::TooLong(_) | ReservationError::Infrastructure { .. } => Code::InvalidArgument,
             ReservationError::Reserved { .. }
             | ReservationError::Claimed { .. }
             | ReservationError::HasOne { .. } => Code::AlreadyExists,

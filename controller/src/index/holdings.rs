@@ -1,14 +1,16 @@
-//! The occupied parts of the pools: claims, reservations and quarantined prefixes. Pure.
+//! The occupied parts of the pools: claims, reservations, quarantined prefixes, and what the cluster stands on. Pure.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::Hash,
+    net::Ipv6Addr,
 };
 
 use sextant_proto::{NodeId, NodeName, Pool, Prefix, Revision};
 
 use super::{
     View,
+    infrastructure::{Difference, Infrastructure, User},
     occupied::{Kind, Occupied},
     state::keep,
 };
@@ -28,6 +30,7 @@ pub struct Holdings {
     freed: BTreeMap<Prefix, View<FreedRecord>>,
     had: HashMap<NodeId, Vec<Prefix>>,
     reserved_for: HashMap<NodeName, Vec<Prefix>>,
+    infrastructure: Infrastructure,
     occupied: Occupied,
 }
 
@@ -58,7 +61,7 @@ impl Holdings {
     }
 
     /// The reservation that contains `addr`.
-    pub fn reservation_of(&self, addr: std::net::Ipv6Addr) -> Option<(Prefix, &ReservationRecord)> {
+    pub fn reservation_of(&self, addr: Ipv6Addr) -> Option<(Prefix, &ReservationRecord)> {
         let address = Prefix::containing(addr, 128)?;
         overlapping(&self.reservations, address).next().map(|(prefix, view)| (*prefix, &view.record))
     }
@@ -79,7 +82,7 @@ impl Holdings {
     }
 
     /// The last holder of `addr`, while it is quarantined.
-    pub fn freed_of(&self, addr: std::net::Ipv6Addr) -> Option<&FreedRecord> {
+    pub fn freed_of(&self, addr: Ipv6Addr) -> Option<&FreedRecord> {
         // They may overlap, so it is asked for by each length.
         let around = (0..=128).rev().filter_map(|len| Prefix::containing(addr, len));
         around.filter_map(|prefix| self.freed.get(&prefix)).next().map(|view| &view.record)
@@ -93,6 +96,11 @@ impl Holdings {
     /// All occupied prefixes.
     pub fn occupied(&self) -> &Occupied {
         &self.occupied
+    }
+
+    /// What the cluster stands on.
+    pub fn infrastructure(&self) -> &Infrastructure {
+        &self.infrastructure
     }
 
     /// The keys of all records.
@@ -147,6 +155,15 @@ impl Holdings {
 
     pub(super) fn put_reservation_set(&mut self, modified: Option<Revision>) {
         self.reservation_set = modified;
+    }
+
+    /// `user` stands on exactly these addresses from now on.
+    pub(super) fn stand_on(&mut self, user: User, addresses: BTreeSet<Ipv6Addr>) {
+        let Difference { new, gone } = self.infrastructure.put(user, addresses);
+        // The search tree has no room for a single address; a host prefix contains both of a pair.
+        let pair = |addr: Ipv6Addr| Prefix::containing(addr, 127);
+        new.into_iter().filter_map(pair).for_each(|pair| self.occupied.insert(pair, Kind::Infrastructure));
+        gone.into_iter().filter_map(pair).for_each(|pair| self.occupied.remove(pair, Kind::Infrastructure));
     }
 
     pub(super) fn put_freed(&mut self, prefix: Prefix, entry: &Entry) -> Result<(), RecordError> {

@@ -5,6 +5,7 @@
 
 mod commit;
 mod holdings;
+mod infrastructure;
 mod occupied;
 mod ring;
 mod state;
@@ -20,6 +21,7 @@ use sextant_proto::{Control, Incarnation, Mark, Revision};
 use tokio::sync::{Notify, watch};
 
 pub use holdings::Holdings;
+pub use infrastructure::{Infrastructure, User};
 pub use occupied::{Among, Kind, Occupied};
 pub use ring::{Frame, Since};
 pub use state::{State, StoreReplaced, View};

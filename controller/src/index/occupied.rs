@@ -15,15 +15,39 @@ pub enum Kind {
     Taken,
     /// Freed recently: not granted while others are free.
     Quarantined,
+    /// The cluster stands on it: an address of a host, of a link, or of a controller. Who held it before keeps it.
+    Infrastructure,
 }
+
+/// How many kinds there are.
+const KINDS: usize = 3;
 
 /// The prefixes that may be granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Among {
     /// All that are not claimed or reserved.
+    Unclaimed,
+    /// All that are not claimed or reserved, and that the cluster does not stand on.
     Free,
-    /// All that are neither claimed, reserved nor quarantined.
+    /// All that are also not quarantined.
     Fresh,
+}
+
+impl Among {
+    const ALL: [Self; 3] = [Self::Unclaimed, Self::Free, Self::Fresh];
+
+    /// Whether what is of this kind may not be granted.
+    fn excludes(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Taken => true,
+            Kind::Infrastructure => self != Self::Unclaimed,
+            Kind::Quarantined => self == Self::Fresh,
+        }
+    }
+}
+
+impl Kind {
+    const ALL: [Self; KINDS] = [Self::Taken, Self::Quarantined, Self::Infrastructure];
 }
 
 /// A set of block lengths: bit n stands for blocks of length n. /128 cannot be expressed: no host prefix has that length.
@@ -39,11 +63,11 @@ pub struct Occupied {
 struct Node {
     prefix: Prefix,
     /// The occurrences of this prefix, by kind.
-    here: [u32; 2],
+    here: [u32; KINDS],
     /// The occurrences here and below, by kind.
-    below: [u32; 2],
+    below: [u32; KINDS],
     /// The lengths of the largest free blocks, by [`Among`].
-    free: [Lengths; 2],
+    free: [Lengths; Among::ALL.len()],
     children: [Option<Box<Node>>; 2],
 }
 
@@ -124,24 +148,30 @@ impl Occupied {
 
 impl Node {
     fn leaf(prefix: Prefix) -> Box<Self> {
-        Box::new(Self { prefix, here: [0; 2], below: [0; 2], free: [0; 2], children: [None, None] })
+        Box::new(Self {
+            prefix,
+            here: [0; KINDS],
+            below: [0; KINDS],
+            free: [0; Among::ALL.len()],
+            children: [None, None],
+        })
     }
 
     fn blocks(&self, among: Among) -> bool {
-        self.here[0] > 0 || (among == Among::Fresh && self.here[1] > 0)
+        Kind::ALL.into_iter().any(|kind| among.excludes(kind) && self.here[kind as usize] > 0)
     }
 
     fn is_empty(&self, among: Among) -> bool {
-        self.below[0] == 0 && (among == Among::Free || self.below[1] == 0)
+        Kind::ALL.into_iter().all(|kind| !among.excludes(kind) || self.below[kind as usize] == 0)
     }
 
     /// Recomputes the summary from the children.
     fn refresh(&mut self) {
-        for kind in 0..2 {
+        for kind in 0..KINDS {
             let children = self.children.iter().flatten();
             self.below[kind] = self.here[kind] + children.map(|child| child.below[kind]).sum::<u32>();
         }
-        for among in [Among::Free, Among::Fresh] {
+        for among in Among::ALL {
             self.free[among as usize] = if self.blocks(among) {
                 0
             } else {
@@ -242,7 +272,7 @@ fn remove(slot: &mut Option<Box<Node>>, prefix: Prefix, kind: Kind) {
     }
     node.refresh();
     // What says nothing of its own goes.
-    if node.here == [0; 2] && node.children.iter().flatten().count() < 2 {
+    if node.here == [0; KINDS] && node.children.iter().flatten().count() < 2 {
         let only = node.children.iter_mut().find_map(Option::take);
         *slot = only;
     }
@@ -272,8 +302,7 @@ mod tests {
 
     impl Model {
         fn is_free(&self, prefix: Prefix, among: Among) -> bool {
-            let counts = |kind: Kind| kind == Kind::Taken || among == Among::Fresh;
-            !self.0.iter().any(|(other, kind)| counts(*kind) && other.overlaps(prefix))
+            !self.0.iter().any(|(other, kind)| among.excludes(*kind) && other.overlaps(prefix))
         }
 
         fn find(&self, len: u8, among: Among, start: Ipv6Addr) -> Option<Prefix> {
@@ -302,7 +331,7 @@ mod tests {
     }
 
     fn kind() -> impl Strategy<Value = Kind> {
-        prop_oneof![3 => Just(Kind::Taken), 1 => Just(Kind::Quarantined)]
+        prop_oneof![3 => Just(Kind::Taken), 1 => Just(Kind::Quarantined), 1 => Just(Kind::Infrastructure)]
     }
 
     fn inside() -> impl Strategy<Value = Prefix> {
@@ -333,7 +362,7 @@ mod tests {
                     Step::Remove(_) => occupied.remove(pool(), Kind::Taken),
                 }
             }
-            for among in [Among::Free, Among::Fresh] {
+            for among in Among::ALL {
                 for start in &starts {
                     prop_assert_eq!(occupied.is_free(*start, among), model.is_free(*start, among));
                     let (len, addr) = (start.len(), start.addr());

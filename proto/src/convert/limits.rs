@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{MessageError, all, required};
+use super::{MessageError, address, all, required};
 use crate::{NodeName, Prefix, Uplink, v1};
 
 /// The most uplinks of a node.
@@ -13,6 +13,8 @@ pub const MOST_ADDRESSES: usize = 64;
 pub const MOST_CLAIMS: usize = 64;
 /// The most container prefixes of a claim.
 pub const MOST_CONTAINER_PREFIXES: usize = 64;
+/// The most addresses that a host's network stands on, in a claim request.
+pub const MOST_INFRASTRUCTURE: usize = 256;
 /// The most entries of each list in an acknowledgement.
 pub const MOST_REPORTED: usize = 256;
 /// The most verdicts in an acknowledgement: one for each lost node.
@@ -49,6 +51,16 @@ pub fn announced_uplinks(messages: Vec<v1::Uplink>) -> Result<Vec<Uplink>, Messa
 pub fn announced_prefixes(messages: Vec<v1::Prefix>) -> Result<Vec<Prefix>, MessageError> {
     at_most("container_prefixes", messages.len(), MOST_CONTAINER_PREFIXES)?;
     messages.into_iter().map(|prefix| required("container_prefixes", Some(prefix))).collect()
+}
+
+/// The addresses of a list.
+///
+/// # Errors
+/// If they are too many, or one is malformed.
+pub fn addresses(field: &'static str, messages: Vec<bytes::Bytes>) -> Result<Vec<Ipv6Addr>, MessageError> {
+    at_most(field, messages.len(), MOST_INFRASTRUCTURE)?;
+    let one = |octets: bytes::Bytes| address(&octets).map_err(|error| MessageError::new(field, error));
+    messages.into_iter().map(one).collect()
 }
 
 /// Checks the length of a list.

@@ -75,6 +75,7 @@ fn fresh(n: u16) -> ClaimRequest {
         host_len: None,
         held: None,
         beside: false,
+        infrastructure: Vec::new(),
     }
 }
 

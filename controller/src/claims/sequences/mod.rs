@@ -301,6 +301,7 @@ impl Sequence {
             host_len: asking.host_len,
             held: self.known.borrow().get(&known).filter(|_| asking.held).cloned(),
             beside: asking.beside,
+            infrastructure: Vec::new(),
         };
         let before = claims.index.read(|state| Before::of(state, &name));
         let pool = |name: &PoolName| &before.pools[name];

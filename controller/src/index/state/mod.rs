@@ -13,7 +13,7 @@ use prost::Message;
 use sextant_proto::{Control, NodeName, Peer, PeerClaim, Pool, PoolName, Revision, v1};
 
 use self::chunks::chunks;
-use super::{Holdings, Snapshot};
+use super::{Holdings, Snapshot, User, infrastructure};
 use crate::{
     elapsed::Elapsed,
     keys::{Key, Keys},
@@ -205,16 +205,32 @@ impl State {
             }),
             Key::Node(name) => {
                 touched.nodes.insert(name.clone());
-                keep(&mut self.nodes, name, entry)
+                let kept = keep(&mut self.nodes, name.clone(), entry);
+                self.node_stands_on(name);
+                kept
             }
             Key::Session(name) => {
                 touched.nodes.insert(name.clone());
                 keep(&mut self.sessions, name, entry)
             }
-            Key::Controller(id) => keep(&mut self.controllers, id, entry),
+            Key::Controller(id) => {
+                let kept = keep(&mut self.controllers, id.clone(), entry);
+                self.controller_stands_on(id);
+                kept
+            }
             Key::Verdict(node, controller) => keep(&mut self.verdicts, (node, controller), entry),
         };
         Ok(put)
+    }
+
+    fn node_stands_on(&mut self, name: NodeName) {
+        let addresses = self.nodes.get(&name).map(|node| infrastructure::of_node(&node.record));
+        self.holdings.stand_on(User::Host(name), addresses.unwrap_or_default());
+    }
+
+    fn controller_stands_on(&mut self, id: String) {
+        let addresses = self.controllers.get(&id).map(|it| infrastructure::of_controller(&it.record));
+        self.holdings.stand_on(User::Controller(id), addresses.unwrap_or_default());
     }
 
     fn put_meta(
@@ -292,6 +308,7 @@ impl State {
             }
             Some(Key::Controller(id)) => {
                 self.controllers.remove(&id);
+                self.controller_stands_on(id);
             }
             Some(Key::Verdict(node, controller)) => {
                 self.verdicts.remove(&(node, controller));
