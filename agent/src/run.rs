@@ -118,11 +118,6 @@ impl Agent {
         let (bgp_tx, bgp) = watch::channel(Vec::new());
         let (verdicts_tx, verdicts) = watch::channel(Arc::default());
         let problems = Problems::default();
-        // A host without direct routes has no next hops to probe.
-        let direct = settings.routes.direct == Direct::OnLink;
-        let (node, names) =
-            (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
-        let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
         let (imports_tx, imports) = watch::channel(Arc::new(no_routes_yet(settings.bgp.as_ref())));
         let bgp_meters = bgp::Meters::default();
         let speaker = settings.bgp.clone().map(|bgp| Speaker {
@@ -148,6 +143,11 @@ impl Agent {
         .importing(imports)
         .with_problems(problems.clone())
         .keeping(state.clone());
+        // A host without direct routes has no next hops to probe.
+        let direct = settings.routes.direct == Direct::OnLink;
+        let uplinks = if direct { engine.uplinks() } else { watch::Sender::default().subscribe() };
+        let node = settings.node.clone();
+        let liveness = Liveness::new(kernel.clone(), node, uplinks, input.clone(), verdicts_tx);
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
         let inquiries = Arc::new(Inquiries::new(engine.asker(), tracer));
         let ends = Ends {

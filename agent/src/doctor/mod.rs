@@ -16,7 +16,7 @@ use crate::{
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
     settings::HostSettings,
     state::{StateDir, StateError},
-    uplinks::{default_uplinks, existing_uplinks, local_uplinks},
+    uplinks::{LinkRoutes, default_uplinks, existing_uplinks, local_uplinks},
 };
 
 /// Timeout of the commands that list firewall rules.
@@ -118,7 +118,7 @@ async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, Kernel
     });
     let bridge = links.iter().find(|link| link.name == host.bridge).map(|bridge| bridge.index);
     let unusable = || {
-        let usable = local_uplinks(&host.uplinks, &links, &addresses);
+        let usable = local_uplinks(&host.uplinks, &links, &addresses, &LinkRoutes::default());
         let without = usable.iter().find(|local| local.uplink.addresses.is_empty())?;
         Some(format!("uplink \"{}\" has no usable global IPv6 address", without.uplink.interface))
     };

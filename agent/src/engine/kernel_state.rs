@@ -1,17 +1,17 @@
 //! The kernel's links and routes as they were last read, and which of them must be read again.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::Instant;
 
 use super::outcome::Outcome;
 use crate::{
-    kernel::{Address, Kernel, KernelError, Link, Route, RouteProtocol, Scope},
+    kernel::{Address, Kernel, KernelError, Link, Route, RouteProtocol, RouteReader, Scope},
     log_limiter::{Line, LogLimiter},
     problems::Finding,
     routes::{Actual, Desired, ForeignReader, OursReader},
     settings::Settings,
-    uplinks::{self, LocalUplink},
+    uplinks::{self, LinkRouteReader, LinkRoutes, LocalUplink, Lookup, lookups},
 };
 
 /// State that must be read from the kernel before the next pass.
@@ -33,6 +33,9 @@ pub(super) struct KernelState {
     settings: Arc<Settings>,
     stale: Stale,
     actual: Actual,
+    links: Vec<Link>,
+    addresses: Vec<Address>,
+    link_routes: LinkRoutes,
     uplinks: Vec<LocalUplink>,
     uplink_findings: Vec<Finding>,
     log: LogLimiter,
@@ -46,6 +49,9 @@ impl KernelState {
             settings,
             stale: Stale::ALL,
             actual: Actual::default(),
+            links: Vec::new(),
+            addresses: Vec::new(),
+            link_routes: LinkRoutes::default(),
             uplinks: Vec::new(),
             uplink_findings: Vec::new(),
             log: LogLimiter::default(),
@@ -99,21 +105,18 @@ impl KernelState {
         if !self.stale.links {
             return Ok(None);
         }
-        let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
+        (self.links, self.addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         self.stale.links = false;
-        self.uplinks = uplinks::local_uplinks(&self.settings.uplinks, &links, &addresses);
-        self.uplink_findings = uplinks::findings(&self.settings.uplinks, &links, &addresses);
-        Ok(Some((links, addresses)))
+        self.uplinks_changed();
+        Ok(Some((self.links.clone(), self.addresses.clone())))
     }
 
-    /// The routes that may have changed.
+    /// The routes that may have changed, and with them the neighbours of the uplinks.
     pub(super) async fn read_routes(&mut self) -> Result<(), KernelError> {
         if self.stale.foreign {
-            let table = Scope::Table(self.settings.routes.table);
-            let mut reader = ForeignReader::default();
-            self.kernel.read_routes(table, &mut reader).await?;
-            self.actual.foreign = reader.found;
+            self.read_foreign().await?;
             self.stale.foreign = false;
+            self.uplinks_changed();
         }
         if self.stale.ours {
             let mut reader = OursReader::beside(self.actual.ours.clone());
@@ -122,6 +125,45 @@ impl KernelState {
             self.stale.ours = false;
         }
         Ok(())
+    }
+
+    /// Others' routes, in all tables that the kernel may find a neighbour in.
+    async fn read_foreign(&mut self) -> Result<(), KernelError> {
+        let own = self.settings.routes.table;
+        let lookups = lookups(&self.kernel.rules().await?, own);
+        let mut read = BTreeMap::new();
+        for Lookup { table, .. } in &lookups {
+            let (mut foreign, mut of_links) = (ForeignReader::default(), LinkRouteReader::default());
+            let both = &mut Both(&mut foreign, &mut of_links);
+            self.kernel.read_routes(Scope::Table(*table), both).await?;
+            if *table == own {
+                self.actual.foreign = foreign.found;
+            }
+            read.insert(*table, of_links);
+        }
+        self.link_routes = LinkRoutes::new(lookups, read);
+        Ok(())
+    }
+
+    fn uplinks_changed(&mut self) {
+        let (names, links, addresses) = (&self.settings.uplinks, &self.links, &self.addresses);
+        self.uplinks = uplinks::local_uplinks(names, links, addresses, &self.link_routes);
+        self.uplink_findings = uplinks::findings(names, links, addresses);
+    }
+}
+
+/// Two readers of one dump.
+struct Both<'a>(&'a mut ForeignReader, &'a mut LinkRouteReader);
+
+impl RouteReader for Both<'_> {
+    fn begin(&mut self) {
+        self.0.begin();
+        self.1.begin();
+    }
+
+    fn take(&mut self, route: Route) {
+        self.1.take(route.clone());
+        self.0.take(route);
     }
 }
 
@@ -151,10 +193,11 @@ impl KernelState {
         self.stale.links = true;
     }
 
-    /// A link has changed. The kernel drops the routes of a link that goes.
-    pub(super) fn link_changed(&mut self) {
+    /// A link has changed. The kernel drops the routes of a link that goes, and may say nothing of them.
+    pub(super) fn link_changed(&mut self, carries_routes: bool) {
         self.stale.links = true;
         self.stale.ours = true;
+        self.stale.foreign |= carries_routes;
     }
 
     /// A route has changed or is gone. Its place is that of a route that is `wanted`, or not.
@@ -162,12 +205,18 @@ impl KernelState {
         let ours = route.protocol == RouteProtocol::OURS;
         // A replace removes the previous route without an event, whichever process made it.
         self.stale.foreign |= !gone && self.actual.is_anothers(route);
+        self.stale.foreign |= !ours && self.decides_neighbours(route);
         if !ours && gone {
             self.actual.lost(route);
         } else if !ours {
             self.actual.saw(route);
         }
         self.stale.ours |= ours || wanted;
+    }
+
+    /// Whether another process's route may make a destination a neighbour on an uplink, or one no more.
+    fn decides_neighbours(&self, route: &Route) -> bool {
+        self.link_routes.uses(route.key.table) && self.uplinks.iter().any(|local| local.is_decided_by(route))
     }
 
     /// Lets what is and what should be share their memory where they are the same.

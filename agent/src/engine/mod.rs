@@ -43,6 +43,7 @@ use crate::{
     routes::Imports,
     settings::Settings,
     state::StateDir,
+    uplinks::LocalUplink,
 };
 
 pub use asks::Asker;
@@ -71,6 +72,7 @@ pub struct Engine {
     planner: Planner,
     host: HostSetup,
     publisher: Publisher,
+    uplinks: watch::Sender<Vec<LocalUplink>>,
     asks: Asks,
     timing: Timing,
     heartbeat: Heartbeat,
@@ -97,6 +99,7 @@ impl Engine {
             settings,
             host,
             publisher: Publisher::new(report),
+            uplinks: watch::Sender::default(),
             asks: Asks::new(),
             timing: Timing::start(),
             heartbeat,
@@ -123,6 +126,11 @@ impl Engine {
     pub fn keeping(mut self, state: Arc<StateDir>) -> Self {
         self.planner.keep_brake_in(state);
         self
+    }
+
+    /// The uplinks, and their changes.
+    pub fn uplinks(&self) -> watch::Receiver<Vec<LocalUplink>> {
+        self.uplinks.subscribe()
     }
 
     /// What it counts.

@@ -22,8 +22,7 @@ impl Engine {
             return Ok(());
         }
         let links = self.state.read_links().await?;
-        self.planner.want(Basis::new(&latest, self.state.uplinks().to_vec()));
-        let blocked = self.change_routes().await?;
+        let blocked = self.change_routes(&latest).await?;
         let setup = self.set_up_host(&latest, links).await?;
         self.report(&latest, &blocked, setup);
         self.measure();
@@ -31,10 +30,15 @@ impl Engine {
     }
 
     /// Changes the kernel's routes to the desired ones. Returns those that another process's routes block.
-    async fn change_routes(&mut self) -> Result<Vec<(RouteKey, RouteProtocol)>, KernelError> {
+    async fn change_routes(
+        &mut self,
+        latest: &Latest,
+    ) -> Result<Vec<(RouteKey, RouteProtocol)>, KernelError> {
         let mut blocked = Vec::new();
         for _ in 0..ATTEMPTS {
             self.state.read_routes().await?;
+            // Others' routes say who is a neighbour.
+            self.planner.want(Basis::new(latest, self.state.uplinks().to_vec()));
             let plan = self.planner.plan(self.state.actual());
             blocked = plan.blocked().collect();
             self.apply(plan.due()).await?;
@@ -97,6 +101,14 @@ impl Engine {
             withdrawn: input.withdrawn,
             conflicts,
         };
+        let uplinks = self.state.uplinks();
+        self.uplinks.send_if_modified(|before| {
+            let changed = before != uplinks;
+            if changed {
+                uplinks.clone_into(before);
+            }
+            changed
+        });
         self.publisher.publish_problems(findings, self.host.findings().cloned().collect());
         self.publisher.publish(report);
     }

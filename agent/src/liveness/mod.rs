@@ -7,7 +7,7 @@
 //! A host with next hops on several uplinks is probed at each of them, even while its agent is connected: on a forwarding
 //! host, the kernel does not stop using a dead next hop of a multipath route.
 //!
-//! One task, [`Liveness::run`]: it waits for a change of the view of the cluster, and for the next probe or evaluation. It
+//! One task, [`Liveness::run`]: it waits for a change of the view of the cluster or of the uplinks, and for the next probe. It
 //! changes no route: it publishes [`Verdicts`], which the engine uses. Verdicts are not stored: a new agent assumes that all
 //! hosts are alive, and probes them. The task never ends: if reading the kernel fails, it tries again.
 
@@ -30,7 +30,7 @@ use crate::{
     deadline,
     kernel::{Kernel, KernelError, Link, NextHop},
     routes::is_routed,
-    uplinks::{LocalUplink, direct_next_hops, local_uplinks},
+    uplinks::{LocalUplink, direct_next_hops},
 };
 
 use host_verdicts::{NodeHop, host_verdicts};
@@ -45,7 +45,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Liveness {
     kernel: Arc<dyn Kernel>,
     node: NodeName,
-    uplinks: Vec<String>,
+    uplinks: watch::Receiver<Vec<LocalUplink>>,
     input: watch::Receiver<Input>,
     verdicts: watch::Sender<Arc<Verdicts>>,
     suspicion: Suspicion<NodeHop>,
@@ -54,11 +54,11 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// For `node`, which reaches its peers over the interfaces `uplinks`.
+    /// For `node`, which reaches its peers over `uplinks`.
     pub fn new(
         kernel: Arc<dyn Kernel>,
         node: NodeName,
-        uplinks: Vec<String>,
+        uplinks: watch::Receiver<Vec<LocalUplink>>,
         input: watch::Receiver<Input>,
         verdicts: watch::Sender<Arc<Verdicts>>,
     ) -> Self {
@@ -75,9 +75,10 @@ impl Liveness {
             let due = self.round().await;
             self.publish();
             tokio::time::sleep(SPACING).await;
-            // Both are cancel safe.
+            // All are cancel safe.
             tokio::select! {
                 changed = self.input.changed() => if changed.is_err() { std::future::pending::<()>().await },
+                Ok(()) = self.uplinks.changed() => {}
                 () = deadline::reached(due) => {}
             }
         }
@@ -88,12 +89,13 @@ impl Liveness {
         let view = self.input.borrow_and_update().view.clone();
         let lost = view.peers().filter(|peer| is_suspect(&self.node, peer));
         self.lost = lost.map(|peer| peer.name.clone()).collect();
+        let uplinks = self.uplinks.borrow_and_update().clone();
         // With one uplink, each peer has one next hop.
-        if self.lost.is_empty() && self.uplinks.len() < 2 {
+        if self.lost.is_empty() && uplinks.len() < 2 {
             self.suspicion.set_suspects(&BTreeMap::new(), Instant::now());
             return None;
         }
-        match self.probe(view.peers()).await {
+        match self.probe(&uplinks, view.peers()).await {
             Ok(()) => self.suspicion.due(),
             Err(error) => {
                 tracing::warn!(%error, "cannot read neighbours from the kernel; trying again");
@@ -102,11 +104,14 @@ impl Liveness {
         }
     }
 
-    async fn probe(&mut self, peers: impl Iterator<Item = &Peer> + Send) -> Result<(), KernelError> {
+    async fn probe(
+        &mut self,
+        uplinks: &[LocalUplink],
+        peers: impl Iterator<Item = &Peer> + Send,
+    ) -> Result<(), KernelError> {
         let links = self.kernel.links().await?;
-        let uplinks = local_uplinks(&self.uplinks, &links, &self.kernel.addresses().await?);
-        let (suspects, others) = targets(&self.node, &uplinks, peers);
-        let observed = self.observed(&links, &uplinks).await?;
+        let (suspects, others) = targets(&self.node, uplinks, peers);
+        let observed = self.observed(&links, uplinks).await?;
         let now = Instant::now();
         self.suspicion.set_suspects(&suspects, now);
         for target in self.suspicion.evaluate(&observed, &others, now) {

@@ -8,6 +8,7 @@ mod doctor;
 mod host_state;
 mod link_local;
 mod neighbours;
+mod on_link;
 mod replaced;
 mod resync;
 mod settings;
