@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::outcome::Outcome;
+use super::{outcome::Outcome, uplink_names::UplinkNames};
 use crate::{
+    cluster::Input,
     kernel::{Address, Kernel, KernelError, Link, Route, RouteProtocol, RouteReader, Scope},
     log_limiter::{Line, LogLimiter},
     problems::Finding,
@@ -36,6 +37,7 @@ pub(super) struct KernelState {
     links: Vec<Link>,
     addresses: Vec<Address>,
     link_routes: LinkRoutes,
+    names: UplinkNames,
     uplinks: Vec<LocalUplink>,
     uplink_findings: Vec<Finding>,
     log: LogLimiter,
@@ -45,6 +47,7 @@ impl KernelState {
     /// Nothing is known yet.
     pub(super) fn unread(kernel: Arc<dyn Kernel>, settings: Arc<Settings>) -> Self {
         Self {
+            names: UplinkNames::of(&settings),
             kernel,
             settings,
             stale: Stale::ALL,
@@ -60,7 +63,8 @@ impl KernelState {
 
     /// The state of the same kernel, unread.
     pub(super) fn anew(&self) -> Self {
-        Self::unread(self.kernel.clone(), self.settings.clone())
+        let names = self.names.clone();
+        Self { names, ..Self::unread(self.kernel.clone(), self.settings.clone()) }
     }
 
     pub(super) fn actual(&self) -> &Actual {
@@ -75,6 +79,11 @@ impl KernelState {
         &self.uplinks
     }
 
+    /// Their names, those that do not exist among them.
+    pub(super) fn uplink_names(&self) -> &[String] {
+        self.names.all()
+    }
+
     /// The problems of the uplinks.
     pub(super) fn uplink_findings(&self) -> &[Finding] {
         &self.uplink_findings
@@ -87,7 +96,7 @@ impl KernelState {
 
     /// Whether the kernel drops routes of ours with the link.
     pub(super) fn carries_routes(&self, link: &Link) -> bool {
-        let uplink = self.settings.uplinks.contains(&link.name);
+        let uplink = self.names.all().contains(&link.name);
         uplink || link.name == "lo" || self.uplinks.iter().any(|local| local.link == link.index)
     }
 
@@ -111,13 +120,15 @@ impl KernelState {
         Ok(Some((self.links.clone(), self.addresses.clone())))
     }
 
-    /// The routes that may have changed, and with them the neighbours of the uplinks.
-    pub(super) async fn read_routes(&mut self) -> Result<(), KernelError> {
+    /// The routes that may have changed, and with them the uplinks and their neighbours.
+    pub(super) async fn read_routes(&mut self, input: &Input) -> Result<(), KernelError> {
+        self.stale.foreign |= self.names.look_towards(&input.controllers);
         if self.stale.foreign {
             self.read_foreign().await?;
             self.stale.foreign = false;
             self.uplinks_changed();
         }
+        self.guess_uplinks(input);
         if self.stale.ours {
             let mut reader = OursReader::beside(self.actual.ours.clone());
             self.kernel.read_routes(Scope::Ours, &mut reader).await?;
@@ -141,14 +152,25 @@ impl KernelState {
             }
             read.insert(*table, of_links);
         }
-        self.link_routes = LinkRoutes::new(lookups, read);
+        self.link_routes = LinkRoutes::new(lookups, read, self.names.towards());
         Ok(())
     }
 
     fn uplinks_changed(&mut self) {
-        let (names, links, addresses) = (&self.settings.uplinks, &self.links, &self.addresses);
+        self.names.clues_changed();
+        let (names, links, addresses) = (self.names.all(), &self.links, &self.addresses);
         self.uplinks = uplinks::local_uplinks(names, links, addresses, &self.link_routes);
         self.uplink_findings = uplinks::findings(names, links, addresses);
+    }
+}
+
+impl KernelState {
+    /// Chooses the uplinks again, if no setting names them and the host or the cluster has changed.
+    fn guess_uplinks(&mut self, input: &Input) {
+        let (links, routes, bridge) = (&self.links, &self.link_routes, &self.settings.bridge.name);
+        if self.names.guess(&self.settings.node, links, routes, bridge, &input.view) {
+            self.uplinks_changed();
+        }
     }
 }
 
@@ -216,7 +238,8 @@ impl KernelState {
 
     /// Whether another process's route may make a destination a neighbour on an uplink, or one no more.
     fn decides_neighbours(&self, route: &Route) -> bool {
-        self.link_routes.uses(route.key.table) && self.uplinks.iter().any(|local| local.is_decided_by(route))
+        let neighbours = || self.uplinks.iter().any(|local| local.is_decided_by(route));
+        self.link_routes.uses(route.key.table) && (self.names.are_decided_by(route) || neighbours())
     }
 
     /// Lets what is and what should be share their memory where they are the same.

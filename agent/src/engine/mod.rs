@@ -28,6 +28,7 @@ mod resync;
 mod text;
 mod timing;
 mod towards;
+mod uplink_names;
 
 use std::{sync::Arc, time::Duration};
 

@@ -36,7 +36,7 @@ impl Engine {
     ) -> Result<Vec<(RouteKey, RouteProtocol)>, KernelError> {
         let mut blocked = Vec::new();
         for _ in 0..ATTEMPTS {
-            self.state.read_routes().await?;
+            self.state.read_routes(&latest.input).await?;
             // Others' routes say who is a neighbour.
             self.planner.want(Basis::new(latest, self.state.uplinks().to_vec()));
             let plan = self.planner.plan(self.state.actual());
@@ -69,6 +69,7 @@ impl Engine {
         latest: &Latest,
         links: Option<(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
+        self.host.set_uplinks(self.state.uplink_names());
         let setup = self.host.ensure(&latest.input.claims, links.as_ref()).await?;
         if let Setup::Waiting(why) = &setup {
             tracing::debug!(what = why.what, saw = why.saw, "host not set up yet");
@@ -85,7 +86,9 @@ impl Engine {
         // Whoever takes a router's routes has others to the same place on purpose.
         conflicts.retain(|conflict| !self.planner.imports().routes.contains_key(&conflict.destination));
         let findings = state.uplink_findings().to_vec();
-        let (announcement, findings) = announcement(&self.settings, state.uplinks(), findings, input, setup);
+        let (announcement, mut findings) =
+            announcement(&self.settings, state.uplinks(), findings, input, setup);
+        findings.extend(self.planner.finding().cloned());
         let flapping = self.planner.flapping();
         let memory = self.planner.memory();
         let report = Report {

@@ -1,14 +1,18 @@
-//! The interfaces towards the other hosts, and those of their addresses that peers may use. Pure.
+//! The interfaces towards the other hosts, and those of their addresses that peers may use. Pure, but for `reading`.
 
 mod findings;
+mod guess;
 mod on_link;
+mod reading;
 
 use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
 
 use sextant_proto::{InterfaceAddress, Peer, Prefix, Uplink, first_next_hop};
 
 pub(crate) use findings::findings;
+pub use guess::{Clues, guessed_uplinks};
 pub use on_link::{LinkRouteReader, LinkRoutes, Lookup, OnLink, lookups};
+pub use reading::{first_guess, read_link_routes};
 
 use crate::{
     kernel::{Address, Link, NextHop, Route, RouteTarget},
@@ -59,7 +63,7 @@ pub struct MissingUplink {
 /// No uplink is configured, and none can be determined.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no uplink is configured, and there is no IPv6 default route to determine it from; interfaces: {}. \
+    "no uplink is configured, and no IPv6 route to a controller or default route to determine it from; interfaces: {}. \
      Set [uplink] interface in agent.toml, or --uplink", interfaces.join(", ")
 )]
 pub struct NoUplink {
@@ -75,22 +79,6 @@ pub fn existing_uplinks(names: &[String], links: &[Link]) -> Result<(), MissingU
         None => Ok(()),
         Some(name) => Err(MissingUplink { name: name.clone(), interfaces: interfaces(links) }),
     }
-}
-
-/// The interfaces of the IPv6 default routes among `routes`.
-///
-/// # Errors
-/// If there is none.
-pub fn default_uplinks(routes: &[Route], links: &[Link]) -> Result<Vec<String>, NoUplink> {
-    let defaults = routes.iter().filter(|route| route.key.destination.len() == 0);
-    let hops = defaults.filter_map(|route| match &route.target {
-        RouteTarget::Via(hops) => Some(hops),
-        _ => None,
-    });
-    let indices: std::collections::BTreeSet<u32> = hops.flatten().map(|hop| hop.link).collect();
-    let names: Vec<_> =
-        links.iter().filter(|link| indices.contains(&link.index)).map(|link| link.name.clone()).collect();
-    if names.is_empty() { Err(NoUplink { interfaces: interfaces(links) }) } else { Ok(names) }
 }
 
 fn interfaces(links: &[Link]) -> Vec<String> {

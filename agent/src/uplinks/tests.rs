@@ -3,7 +3,7 @@ use on_link::tests::{link_routes, route};
 use super::*;
 use crate::kernel::{MAIN_TABLE, Rule, RuleAction};
 
-fn link(index: u32, name: &str) -> Link {
+pub(super) fn link(index: u32, name: &str) -> Link {
     Link { index, name: name.into(), up: true, carrier: true, bridge: false, controller: None, mac: vec![] }
 }
 

@@ -5,6 +5,7 @@
 mod cleanup;
 mod disturbances;
 mod doctor;
+mod guessed;
 mod host_state;
 mod link_local;
 mod neighbours;

@@ -24,6 +24,14 @@ pub struct Lookup {
     suppressed: Option<u32>,
 }
 
+impl Lookup {
+    /// Whether a route of this length to a destination ends the lookup.
+    fn counts(&self, destination: Ipv6Addr, len: u8) -> bool {
+        self.to.is_none_or(|to| to.contains(destination))
+            && self.suppressed.is_none_or(|suppressed| u32::from(len) > suppressed)
+    }
+}
+
 /// The tables in which the kernel looks up destinations whatever the source, in its order; and the agent's own `table`.
 pub fn lookups(rules: &[Rule], table: u32) -> Vec<Lookup> {
     let of_rule = |rule: &Rule| match rule.action {
@@ -85,17 +93,21 @@ impl LinkRoute {
         Self { metric: route.key.metric, direct: links(false), through_gateway: links(true) }
     }
 
+    fn links(&self) -> impl Iterator<Item = u32> {
+        self.direct.iter().chain(&self.through_gateway).copied()
+    }
+
     fn uses(&self, link: u32) -> bool {
-        self.direct.contains(&link) || self.through_gateway.contains(&link)
+        self.links().any(|it| it == link)
     }
 }
 
 impl LinkRoutes {
-    /// By the tables of `lookups`, as they were read.
-    pub fn new(lookups: Vec<Lookup>, read: BTreeMap<u32, LinkRouteReader>) -> Self {
+    /// By the tables of `lookups`, as they were read; also with the routes that lead to the addresses `towards`.
+    pub fn new(lookups: Vec<Lookup>, read: BTreeMap<u32, LinkRouteReader>, towards: &[Ipv6Addr]) -> Self {
         let direct = read.values().flat_map(|reader| &reader.0).filter(|(_, route)| !route.direct.is_empty());
         let direct: BTreeSet<Prefix> = direct.map(|(prefix, _)| *prefix).collect();
-        let tables = read.into_iter().map(|(table, reader)| (table, deciding(reader.0, &direct)));
+        let tables = read.into_iter().map(|(table, reader)| (table, deciding(reader.0, &direct, towards)));
         Self { lookups, tables: tables.collect() }
     }
 
@@ -114,6 +126,36 @@ impl LinkRoutes {
         OnLink { tables: self.lookups.iter().map(neighbours).collect(), own: own.clone() }
     }
 
+    /// The links on which a destination is a neighbour.
+    pub fn neighbour_links(&self, destination: Ipv6Addr) -> Vec<u32> {
+        let routes = self.longest(destination);
+        let links = routes.iter().flat_map(|route| &route.direct).copied();
+        links.filter(|link| leads_to(routes, *link)).collect()
+    }
+
+    /// The links that lead to a destination, which is one of `towards`, or a neighbour.
+    pub fn links_to(&self, destination: Ipv6Addr) -> Vec<u32> {
+        let taken = self.longest(destination).iter().min_by_key(|route| route.metric);
+        taken.map_or_else(Vec::new, |route| route.links().collect())
+    }
+
+    /// The links of the default routes.
+    pub fn default_links(&self) -> Vec<u32> {
+        let tables = self.lookups.iter().filter_map(|lookup| self.tables.get(&lookup.table));
+        let defaults = tables.filter_map(|table| table.get(&Prefix::EVERYWHERE)).flatten();
+        defaults.flat_map(LinkRoute::links).collect()
+    }
+
+    /// The longest routes to a destination, in the first table that has one.
+    fn longest(&self, destination: Ipv6Addr) -> &[LinkRoute] {
+        let of_table = |lookup: &Lookup| {
+            let covering = self.tables.get(&lookup.table)?.iter().filter(|(it, _)| it.contains(destination));
+            let (prefix, routes) = covering.max_by_key(|(prefix, _)| prefix.len())?;
+            lookup.counts(destination, prefix.len()).then_some(routes.as_slice())
+        };
+        self.lookups.iter().find_map(of_table).unwrap_or_default()
+    }
+
     /// Whether a lookup may find routes of this table.
     pub fn uses(&self, table: u32) -> bool {
         self.lookups.iter().any(|lookup| lookup.table == table)
@@ -121,13 +163,16 @@ impl LinkRoutes {
 }
 
 /// The routes that decide on destinations of `direct` routes: those inside of them; and, for the tables after this one, those
-/// around them.
-fn deciding(routes: Vec<(Prefix, LinkRoute)>, direct: &BTreeSet<Prefix>) -> LinkTable {
+/// around them. And those that lead to the addresses `towards`, and default routes.
+fn deciding(routes: Vec<(Prefix, LinkRoute)>, direct: &BTreeSet<Prefix>, towards: &[Ipv6Addr]) -> LinkTable {
     let lengths: BTreeSet<u8> = direct.iter().map(|prefix| prefix.len()).collect();
     let inside = |prefix: Prefix| {
         lengths.iter().filter_map(|len| prefix.ancestor(*len)).any(|it| direct.contains(&it))
     };
-    let around = |prefix: Prefix| direct.iter().any(|it| prefix.covers(*it));
+    let around = |prefix: Prefix| {
+        let leads = || towards.iter().any(|it| prefix.contains(*it));
+        prefix.len() == 0 || direct.iter().any(|it| prefix.covers(*it)) || leads()
+    };
     let mut table = LinkTable::new();
     for (prefix, route) in routes.into_iter().filter(|(prefix, _)| inside(*prefix) || around(*prefix)) {
         table.entry(prefix).or_default().push(route);
@@ -195,14 +240,10 @@ impl OnLink {
 
 impl Neighbours {
     fn decides(&self, destination: Ipv6Addr) -> Option<bool> {
-        let Lookup { to, suppressed, .. } = self.lookup;
-        if to.is_some_and(|to| !to.contains(destination)) {
-            return None;
-        }
         let mut longest = self.lengths.iter().rev();
         let (len, here) = longest
             .find_map(|(len, routes)| Some((*len, *routes.get(&Prefix::containing(destination, *len)?)?)))?;
-        suppressed.is_none_or(|suppressed| u32::from(len) > suppressed).then_some(here)
+        self.lookup.counts(destination, len).then_some(here)
     }
 }
 

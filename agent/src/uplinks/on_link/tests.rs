@@ -30,6 +30,10 @@ fn main_rule() -> Rule {
 
 /// The routes of all tables that `rules` lead to.
 pub(crate) fn link_routes(rules: &[Rule], routes: &[Route]) -> LinkRoutes {
+    link_routes_towards(rules, routes, &[])
+}
+
+pub(crate) fn link_routes_towards(rules: &[Rule], routes: &[Route], towards: &[Ipv6Addr]) -> LinkRoutes {
     let lookups = lookups(rules, MAIN_TABLE);
     let read = |lookup: &Lookup| {
         let mut reader = LinkRouteReader::default();
@@ -39,7 +43,7 @@ pub(crate) fn link_routes(rules: &[Rule], routes: &[Route]) -> LinkRoutes {
         (lookup.table, reader)
     };
     let read = lookups.iter().map(read).collect();
-    LinkRoutes::new(lookups, read)
+    LinkRoutes::new(lookups, read, towards)
 }
 
 /// The neighbours on `link` by these routes of the main table, for a host with the addresses `own`.
