@@ -17,6 +17,8 @@ pub enum Component {
     Engine,
     /// The host's settings, compared with the host.
     Host,
+    /// The uplinks, by the answers of peers.
+    Liveness,
     /// The session with a controller.
     Session,
 }

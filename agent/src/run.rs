@@ -23,16 +23,16 @@ use crate::{
     engine::{Engine, Report},
     host::{HostSetup, findings::check_bridge, privilege},
     inquiry::Inquiries,
-    kernel::{Kernel, NetlinkKernel, Scope},
+    kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
     metrics::{self, Sources},
     problems::{Found, Problems},
     routes::Imports,
     session::{Condition, Ends, Session, ShutdownNotice},
-    settings::{BgpSettings, CommandLine, Direct, Import, NeighbourSettings, Role, Settings},
+    settings::{BgpSettings, CommandLine, Direct, Endpoint, Import, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
     trace::Tracer,
-    uplinks::{default_uplinks, existing_uplinks},
+    uplinks::{existing_uplinks, first_guess},
 };
 
 /// After this time, systemd is notified of readiness even if the host is not set up: a first start without a controller, or a
@@ -44,7 +44,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// # Errors
 /// If it cannot start, or an essential task ends.
 pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
-    let mut settings = command_line.settings()?;
+    let settings = command_line.settings()?;
     init_logging(&settings.log, settings.log_format).map_err(anyhow::Error::msg)?;
     privilege::check()?;
     raise_descriptor_limit();
@@ -52,7 +52,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let netlink = NetlinkKernel::open()?;
     let netlink_closed = netlink.closed();
     let kernel: Arc<dyn Kernel> = Arc::new(netlink);
-    settings.uplinks = uplinks(kernel.as_ref(), &settings).await?;
+    check_uplinks(kernel.as_ref(), &settings).await?;
     check_bridge(&settings.host())?;
     doctor::warn(kernel.as_ref(), &command_line.host()?).await?;
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
@@ -99,8 +99,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Connects the components: with this kernel, from the stored `state`, with controllers through `dial`. The settings must
-    /// name the uplinks. The engine touches `heartbeat`.
+    /// Connects the components: with this kernel, from the stored `state`, with controllers through `dial`. The engine touches
+    /// `heartbeat`.
     ///
     /// # Errors
     /// If the state cannot be read.
@@ -118,11 +118,6 @@ impl Agent {
         let (bgp_tx, bgp) = watch::channel(Vec::new());
         let (verdicts_tx, verdicts) = watch::channel(Arc::default());
         let problems = Problems::default();
-        // A host without direct routes has no next hops to probe.
-        let direct = settings.routes.direct == Direct::OnLink;
-        let (node, names) =
-            (settings.node.clone(), if direct { settings.uplinks.clone() } else { Vec::new() });
-        let liveness = Liveness::new(kernel.clone(), node, names, input.clone(), verdicts_tx);
         let (imports_tx, imports) = watch::channel(Arc::new(no_routes_yet(settings.bgp.as_ref())));
         let bgp_meters = bgp::Meters::default();
         let speaker = settings.bgp.clone().map(|bgp| Speaker {
@@ -148,6 +143,12 @@ impl Agent {
         .importing(imports)
         .with_problems(problems.clone())
         .keeping(state.clone());
+        // A host without direct routes has no next hops to probe.
+        let direct = settings.routes.direct == Direct::OnLink;
+        let uplinks = if direct { engine.uplinks() } else { watch::Sender::default().subscribe() };
+        let node = settings.node.clone();
+        let liveness =
+            Liveness::new(kernel.clone(), node, uplinks, input.clone(), verdicts_tx, problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
         let inquiries = Arc::new(Inquiries::new(engine.asker(), tracer));
         let ends = Ends {
@@ -211,15 +212,16 @@ fn check_role(role: Role, node: &NodeName, state: &StateDir) -> anyhow::Result<(
     }
 }
 
-/// The configured uplinks, or those of the default routes; all of them exist.
-async fn uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Result<Vec<String>> {
+/// Checks that the configured uplinks exist, or else that the engine can determine them.
+async fn check_uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Result<()> {
     let links = kernel.links().await?;
-    if settings.uplinks.is_empty() {
-        let routes = kernel.routes(Scope::Table(settings.routes.table)).await?;
-        return Ok(default_uplinks(&routes, &links)?);
+    if !settings.uplinks.is_empty() {
+        return Ok(existing_uplinks(&settings.uplinks, &links)?);
     }
-    existing_uplinks(&settings.uplinks, &links)?;
-    Ok(settings.uplinks.clone())
+    let controllers: Vec<_> = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
+    let bridge = &settings.bridge.name;
+    first_guess(kernel, settings.routes.table, &links, &controllers, bridge).await??;
+    Ok(())
 }
 
 /// Reports to `/readyz` and systemd whether the host works.

@@ -28,7 +28,7 @@ pub use id::{IdError, Incarnation, InstanceId, NodeId};
 pub use name::{NameError, NodeName, PoolName};
 pub use node::{
     BgpNeighbour, ClaimPhase, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, PeerClaim,
-    Uplink, Verdict, direct_next_hop,
+    Uplink, Verdict, direct_next_hop, first_next_hop,
 };
 pub use plain_text::{PlainTextError, plain_text_allowed};
 pub use pool::{Pool, PoolError};

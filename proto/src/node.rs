@@ -184,11 +184,19 @@ pub struct Uplink {
 pub fn direct_next_hop<'a>(uplinks: &'a [Uplink], next_hops: &[Ipv6Addr]) -> Option<(&'a Uplink, Ipv6Addr)> {
     let on_link =
         |uplink: &&Uplink, hop| uplink.addresses.iter().any(|address| address.on_link.contains(hop));
+    first_next_hop(next_hops, |hop| uplinks.iter().find(|uplink| on_link(uplink, hop)))
+}
+
+/// As [`direct_next_hop`], with the link of a next hop by `link_of`, which is asked for none that is link-local.
+pub fn first_next_hop<L>(
+    next_hops: &[Ipv6Addr],
+    link_of: impl Fn(Ipv6Addr) -> Option<L>,
+) -> Option<(L, Ipv6Addr)> {
     let all = next_hops.iter().enumerate().filter(|(_, hop)| !hop.is_unicast_link_local());
     let mut direct = all.filter_map(|(at, &hop)| {
-        let uplink = uplinks.iter().find(|uplink| on_link(uplink, hop))?;
+        let link = link_of(hop)?;
         let link_local = next_hops.get(at + 1).filter(|next| next.is_unicast_link_local());
-        Some((uplink, *link_local.unwrap_or(&hop)))
+        Some((link, *link_local.unwrap_or(&hop)))
     });
     direct.next()
 }

@@ -16,7 +16,7 @@ use crate::{
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
     settings::HostSettings,
     state::{StateDir, StateError},
-    uplinks::{default_uplinks, existing_uplinks, local_uplinks},
+    uplinks::{LinkRoutes, existing_uplinks, first_guess, local_uplinks},
 };
 
 /// Timeout of the commands that list firewall rules.
@@ -56,8 +56,9 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
         rules: kernel.rules().await?,
     };
     if host.uplinks.is_empty() {
-        let routes = kernel.routes(Scope::Table(host.table)).await?;
-        host.uplinks = default_uplinks(&routes, &facts.links).unwrap_or_default();
+        let (controllers, bridge) = (&host.controllers, &host.bridge);
+        let guess = first_guess(kernel, host.table, &facts.links, controllers, bridge).await?;
+        host.uplinks = guess.unwrap_or_default();
     }
     let (ledger, claims) =
         match (StateDir::peek_ledger(&host.state_dir), StateDir::peek_claims(&host.state_dir)) {
@@ -118,7 +119,7 @@ async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, Kernel
     });
     let bridge = links.iter().find(|link| link.name == host.bridge).map(|bridge| bridge.index);
     let unusable = || {
-        let usable = local_uplinks(&host.uplinks, &links, &addresses);
+        let usable = local_uplinks(&host.uplinks, &links, &addresses, &LinkRoutes::default());
         let without = usable.iter().find(|local| local.uplink.addresses.is_empty())?;
         Some(format!("uplink \"{}\" has no usable global IPv6 address", without.uplink.interface))
     };

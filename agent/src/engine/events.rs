@@ -33,9 +33,11 @@ impl Engine {
             Event::RouteChanged(route) => self.take_route(route, false),
             Event::RouteGone(route) => self.take_route(route, true),
             Event::LinkChanged(link) | Event::LinkGone(link) => {
-                self.planner.link_changed(self.state.carries_routes(link));
-                self.state.link_changed();
+                let carries_routes = self.state.carries_routes(link);
+                self.planner.link_changed(carries_routes);
+                self.state.link_changed(carries_routes);
             }
+            Event::RulesChanged => self.state.routes_are_stale(true),
             Event::AddressChanged(_) | Event::AddressGone(_) => self.state.links_are_stale(),
         }
     }

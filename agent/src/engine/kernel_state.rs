@@ -1,17 +1,18 @@
 //! The kernel's links and routes as they were last read, and which of them must be read again.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::outcome::Outcome;
+use super::{outcome::Outcome, uplink_names::UplinkNames};
 use crate::{
-    kernel::{Address, Kernel, KernelError, Link, Route, RouteProtocol, Scope},
+    cluster::Input,
+    kernel::{Address, Kernel, KernelError, Link, Route, RouteProtocol, RouteReader, Scope},
     log_limiter::{Line, LogLimiter},
     problems::Finding,
     routes::{Actual, Desired, ForeignReader, OursReader},
     settings::Settings,
-    uplinks::{self, LocalUplink},
+    uplinks::{self, LinkRouteReader, LinkRoutes, LocalUplink, Lookup, lookups},
 };
 
 /// State that must be read from the kernel before the next pass.
@@ -33,6 +34,10 @@ pub(super) struct KernelState {
     settings: Arc<Settings>,
     stale: Stale,
     actual: Actual,
+    links: Vec<Link>,
+    addresses: Vec<Address>,
+    link_routes: LinkRoutes,
+    names: UplinkNames,
     uplinks: Vec<LocalUplink>,
     uplink_findings: Vec<Finding>,
     log: LogLimiter,
@@ -42,10 +47,14 @@ impl KernelState {
     /// Nothing is known yet.
     pub(super) fn unread(kernel: Arc<dyn Kernel>, settings: Arc<Settings>) -> Self {
         Self {
+            names: UplinkNames::of(&settings),
             kernel,
             settings,
             stale: Stale::ALL,
             actual: Actual::default(),
+            links: Vec::new(),
+            addresses: Vec::new(),
+            link_routes: LinkRoutes::default(),
             uplinks: Vec::new(),
             uplink_findings: Vec::new(),
             log: LogLimiter::default(),
@@ -54,7 +63,8 @@ impl KernelState {
 
     /// The state of the same kernel, unread.
     pub(super) fn anew(&self) -> Self {
-        Self::unread(self.kernel.clone(), self.settings.clone())
+        let names = self.names.clone();
+        Self { names, ..Self::unread(self.kernel.clone(), self.settings.clone()) }
     }
 
     pub(super) fn actual(&self) -> &Actual {
@@ -69,6 +79,11 @@ impl KernelState {
         &self.uplinks
     }
 
+    /// Their names, those that do not exist among them.
+    pub(super) fn uplink_names(&self) -> &[String] {
+        self.names.all()
+    }
+
     /// The problems of the uplinks.
     pub(super) fn uplink_findings(&self) -> &[Finding] {
         &self.uplink_findings
@@ -81,7 +96,7 @@ impl KernelState {
 
     /// Whether the kernel drops routes of ours with the link.
     pub(super) fn carries_routes(&self, link: &Link) -> bool {
-        let uplink = self.settings.uplinks.contains(&link.name);
+        let uplink = self.names.all().contains(&link.name);
         uplink || link.name == "lo" || self.uplinks.iter().any(|local| local.link == link.index)
     }
 
@@ -99,22 +114,21 @@ impl KernelState {
         if !self.stale.links {
             return Ok(None);
         }
-        let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
+        (self.links, self.addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         self.stale.links = false;
-        self.uplinks = uplinks::local_uplinks(&self.settings.uplinks, &links, &addresses);
-        self.uplink_findings = uplinks::findings(&self.settings.uplinks, &links, &addresses);
-        Ok(Some((links, addresses)))
+        self.uplinks_changed();
+        Ok(Some((self.links.clone(), self.addresses.clone())))
     }
 
-    /// The routes that may have changed.
-    pub(super) async fn read_routes(&mut self) -> Result<(), KernelError> {
+    /// The routes that may have changed, and with them the uplinks and their neighbours.
+    pub(super) async fn read_routes(&mut self, input: &Input) -> Result<(), KernelError> {
+        self.stale.foreign |= self.names.look_towards(&input.controllers);
         if self.stale.foreign {
-            let table = Scope::Table(self.settings.routes.table);
-            let mut reader = ForeignReader::default();
-            self.kernel.read_routes(table, &mut reader).await?;
-            self.actual.foreign = reader.found;
+            self.read_foreign().await?;
             self.stale.foreign = false;
+            self.uplinks_changed();
         }
+        self.guess_uplinks(input);
         if self.stale.ours {
             let mut reader = OursReader::beside(self.actual.ours.clone());
             self.kernel.read_routes(Scope::Ours, &mut reader).await?;
@@ -122,6 +136,56 @@ impl KernelState {
             self.stale.ours = false;
         }
         Ok(())
+    }
+
+    /// Others' routes, in all tables that the kernel may find a neighbour in.
+    async fn read_foreign(&mut self) -> Result<(), KernelError> {
+        let own = self.settings.routes.table;
+        let lookups = lookups(&self.kernel.rules().await?, own);
+        let mut read = BTreeMap::new();
+        for Lookup { table, .. } in &lookups {
+            let (mut foreign, mut of_links) = (ForeignReader::default(), LinkRouteReader::default());
+            let both = &mut Both(&mut foreign, &mut of_links);
+            self.kernel.read_routes(Scope::Table(*table), both).await?;
+            if *table == own {
+                self.actual.foreign = foreign.found;
+            }
+            read.insert(*table, of_links);
+        }
+        self.link_routes = LinkRoutes::new(lookups, read, self.names.towards());
+        Ok(())
+    }
+
+    fn uplinks_changed(&mut self) {
+        self.names.clues_changed();
+        let (names, links, addresses) = (self.names.all(), &self.links, &self.addresses);
+        self.uplinks = uplinks::local_uplinks(names, links, addresses, &self.link_routes);
+        self.uplink_findings = uplinks::findings(names, links, addresses);
+    }
+}
+
+impl KernelState {
+    /// Chooses the uplinks again, if no setting names them and the host or the cluster has changed.
+    fn guess_uplinks(&mut self, input: &Input) {
+        let (links, routes, bridge) = (&self.links, &self.link_routes, &self.settings.bridge.name);
+        if self.names.guess(&self.settings.node, links, routes, bridge, &input.view) {
+            self.uplinks_changed();
+        }
+    }
+}
+
+/// Two readers of one dump.
+struct Both<'a>(&'a mut ForeignReader, &'a mut LinkRouteReader);
+
+impl RouteReader for Both<'_> {
+    fn begin(&mut self) {
+        self.0.begin();
+        self.1.begin();
+    }
+
+    fn take(&mut self, route: Route) {
+        self.1.take(route.clone());
+        self.0.take(route);
     }
 }
 
@@ -151,10 +215,11 @@ impl KernelState {
         self.stale.links = true;
     }
 
-    /// A link has changed. The kernel drops the routes of a link that goes.
-    pub(super) fn link_changed(&mut self) {
+    /// A link has changed. The kernel drops the routes of a link that goes, and may say nothing of them.
+    pub(super) fn link_changed(&mut self, carries_routes: bool) {
         self.stale.links = true;
         self.stale.ours = true;
+        self.stale.foreign |= carries_routes;
     }
 
     /// A route has changed or is gone. Its place is that of a route that is `wanted`, or not.
@@ -162,12 +227,19 @@ impl KernelState {
         let ours = route.protocol == RouteProtocol::OURS;
         // A replace removes the previous route without an event, whichever process made it.
         self.stale.foreign |= !gone && self.actual.is_anothers(route);
+        self.stale.foreign |= !ours && self.decides_neighbours(route);
         if !ours && gone {
             self.actual.lost(route);
         } else if !ours {
             self.actual.saw(route);
         }
         self.stale.ours |= ours || wanted;
+    }
+
+    /// Whether another process's route may make a destination a neighbour on an uplink, or one no more.
+    fn decides_neighbours(&self, route: &Route) -> bool {
+        let neighbours = || self.uplinks.iter().any(|local| local.is_decided_by(route));
+        self.link_routes.uses(route.key.table) && (self.names.are_decided_by(route) || neighbours())
     }
 
     /// Lets what is and what should be share their memory where they are the same.

@@ -29,6 +29,7 @@ mod resync;
 mod text;
 mod timing;
 mod towards;
+mod uplink_names;
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,6 +45,7 @@ use crate::{
     routes::Imports,
     settings::Settings,
     state::StateDir,
+    uplinks::LocalUplink,
 };
 
 pub use asks::Asker;
@@ -72,6 +74,7 @@ pub struct Engine {
     planner: Planner,
     host: HostSetup,
     publisher: Publisher,
+    uplinks: watch::Sender<Vec<LocalUplink>>,
     asks: Asks,
     timing: Timing,
     heartbeat: Heartbeat,
@@ -98,6 +101,7 @@ impl Engine {
             settings,
             host,
             publisher: Publisher::new(report),
+            uplinks: watch::Sender::default(),
             asks: Asks::new(),
             timing: Timing::start(),
             heartbeat,
@@ -124,6 +128,11 @@ impl Engine {
     pub fn keeping(mut self, state: Arc<StateDir>) -> Self {
         self.planner.keep_brake_in(state);
         self
+    }
+
+    /// The uplinks, and their changes.
+    pub fn uplinks(&self) -> watch::Receiver<Vec<LocalUplink>> {
+        self.uplinks.subscribe()
     }
 
     /// What it counts.

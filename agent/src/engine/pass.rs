@@ -23,8 +23,7 @@ impl Engine {
             return Ok(());
         }
         let links = self.state.read_links().await?;
-        self.planner.want(Basis::new(&latest, self.state.uplinks().to_vec()));
-        let blocked = self.change_routes().await?;
+        let blocked = self.change_routes(&latest).await?;
         let setup = self.set_up_host(&latest, links).await?;
         self.report(&latest, &blocked, setup);
         self.measure();
@@ -32,10 +31,15 @@ impl Engine {
     }
 
     /// Changes the kernel's routes to the desired ones. Returns those that another process's routes block.
-    async fn change_routes(&mut self) -> Result<Vec<(RouteKey, RouteProtocol)>, KernelError> {
+    async fn change_routes(
+        &mut self,
+        latest: &Latest,
+    ) -> Result<Vec<(RouteKey, RouteProtocol)>, KernelError> {
         let mut blocked = Vec::new();
         for _ in 0..ATTEMPTS {
-            self.state.read_routes().await?;
+            self.state.read_routes(&latest.input).await?;
+            // Others' routes say who is a neighbour.
+            self.planner.want(Basis::new(latest, self.state.uplinks().to_vec()));
             let plan = self.planner.plan(self.state.actual());
             blocked = plan.blocked().collect();
             self.apply(plan.due()).await?;
@@ -66,6 +70,7 @@ impl Engine {
         latest: &Latest,
         links: Option<(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
+        self.host.set_uplinks(self.state.uplink_names());
         let setup = self.host.ensure(&latest.input.claims, links.as_ref()).await?;
         if let Setup::Waiting(why) = &setup {
             tracing::debug!(what = why.what, saw = why.saw, "host not set up yet");
@@ -86,6 +91,7 @@ impl Engine {
             announcement(&self.settings, state.uplinks(), findings, input, setup);
         let bgp = self.settings.bgp.as_ref();
         findings.extend(bgp.and_then(|bgp| bgp_pools::unknown(&bgp.pools, &input.view)));
+        findings.extend(self.planner.finding().cloned());
         let flapping = self.planner.flapping();
         let memory = self.planner.memory();
         let report = Report {
@@ -101,6 +107,14 @@ impl Engine {
             withdrawn: input.withdrawn,
             conflicts,
         };
+        let uplinks = self.state.uplinks();
+        self.uplinks.send_if_modified(|before| {
+            let changed = before != uplinks;
+            if changed {
+                uplinks.clone_into(before);
+            }
+            changed
+        });
         self.publisher.publish_problems(findings, self.host.findings().cloned().collect());
         self.publisher.publish(report);
     }

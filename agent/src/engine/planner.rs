@@ -9,6 +9,7 @@ use super::{basis::Basis, brake_file::BrakeFile, outcome::Outcome};
 use crate::{
     kernel::{RouteKey, RouteProtocol},
     log_limiter::{Line, LogLimiter},
+    problems::Finding,
     routes::{self, Actual, Desired, Imports, Memory, Plan},
     settings::Settings,
     state::StateDir,
@@ -20,6 +21,7 @@ pub(super) struct Planner {
     settings: Arc<Settings>,
     basis: Basis,
     memory: Memory,
+    finding: Option<Finding>,
     brake_file: BrakeFile,
     log: LogLimiter,
 }
@@ -31,6 +33,7 @@ impl Planner {
             settings,
             basis: Basis::default(),
             memory: Memory::new(Instant::now()),
+            finding: None,
             brake_file: BrakeFile::default(),
             log: LogLimiter::default(),
         }
@@ -63,6 +66,11 @@ impl Planner {
         &self.basis.uplinks
     }
 
+    /// The problem of the peers, as the desired routes' basis has them.
+    pub(super) fn finding(&self) -> Option<&Finding> {
+        self.finding.as_ref()
+    }
+
     /// When a change that is held back is due by itself.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.memory.next_due(Instant::now())
@@ -76,7 +84,9 @@ impl Planner {
         if basis.uplinks != self.basis.uplinks {
             self.uplinks_changed(&basis.uplinks);
         }
-        let desired = routes::desired(&basis.known(&self.settings));
+        let known = basis.known(&self.settings);
+        let desired = routes::desired(&known);
+        self.finding = routes::shared_next_hops(&known);
         if desired.unresolved > 0 {
             let unresolved = desired.unresolved;
             tracing::debug!(unresolved, "routes that routers announce have next hops on none of the uplinks");

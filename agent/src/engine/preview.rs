@@ -44,8 +44,9 @@ impl Engine {
     pub(super) async fn dry_run(&self) -> Result<DryRun<'_>, KernelError> {
         let mut state = self.state.anew();
         let (links, _) = state.read_links().await?.unwrap_or_default();
-        state.read_routes().await?;
-        let basis = Basis::new(&self.inputs.peek(), state.uplinks().to_vec());
+        let latest = self.inputs.peek();
+        state.read_routes(&latest.input).await?;
+        let basis = Basis::new(&latest, state.uplinks().to_vec());
         let (mut memory, now) = (self.planner.memory().clone(), Instant::now());
         if basis.uplinks != self.planner.uplinks() {
             memory.failures.forget_all();

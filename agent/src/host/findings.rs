@@ -192,6 +192,7 @@ mod tests {
             pools: vec![],
             host_len: None,
             state_dir: "/state".into(),
+            controllers: vec![],
             uplinks: vec!["eth0".into()],
             bridge: "docker0".into(),
             table: 254,

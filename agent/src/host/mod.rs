@@ -114,6 +114,14 @@ impl HostSetup {
         self.check_due = true;
     }
 
+    /// Sets the names of the uplinks, which may change where no setting names them.
+    pub fn set_uplinks(&mut self, names: &[String]) {
+        if self.settings.uplinks != names {
+            names.clone_into(&mut self.settings.uplinks);
+            self.set_up_for = None;
+        }
+    }
+
     /// The problems besides the one of [`Setup::Waiting`].
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.found.state.iter().chain(&self.found.settings).chain(&self.found.left)

@@ -131,7 +131,7 @@ pub trait Kernel: Send + Sync + 'static {
     /// Sets a sysctl.
     fn set_sysctl(&self, path: &str, value: &str) -> Result<(), KernelError>;
 
-    /// Changes of links, addresses and routes from now on, without this `Kernel`'s own changes of routes. The channel is
+    /// Changes of links, addresses, routes and rules from now on, without this `Kernel`'s own changes of routes. The channel is
     /// bounded: a reader that is too slow receives [`Event::Overrun`] in place of the lost events. The channel ends when the
     /// netlink socket fails.
     async fn events(&self) -> Result<mpsc::Receiver<Event>, KernelError>;

@@ -261,6 +261,8 @@ pub enum Event {
     AddressChanged(Address),
     /// An address was removed.
     AddressGone(Address),
+    /// The rules of the routing policy have changed.
+    RulesChanged,
     /// Events were lost: links, addresses and routes must be read again.
     Overrun,
 }

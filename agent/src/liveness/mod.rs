@@ -7,11 +7,14 @@
 //! A host with next hops on several uplinks is probed at each of them, even while its agent is connected: on a forwarding
 //! host, the kernel does not stop using a dead next hop of a multipath route.
 //!
-//! One task, [`Liveness::run`]: it waits for a change of the view of the cluster, and for the next probe or evaluation. It
+//! On each uplink, some peers are asked until one has answered ([`silent_links`]): the interface may lead to no peer at all.
+//!
+//! One task, [`Liveness::run`]: it waits for a change of the view of the cluster or of the uplinks, and for the next probe. It
 //! changes no route: it publishes [`Verdicts`], which the engine uses. Verdicts are not stored: a new agent assumes that all
 //! hosts are alive, and probes them. The task never ends: if reading the kernel fails, it tries again.
 
 mod host_verdicts;
+mod silent_links;
 mod suspicion;
 
 use std::{
@@ -29,11 +32,13 @@ use crate::{
     cluster::{Input, Verdict, Verdicts},
     deadline,
     kernel::{Kernel, KernelError, Link, NextHop},
+    problems::{Component, Problems},
     routes::is_routed,
-    uplinks::{LocalUplink, direct_next_hops, local_uplinks},
+    uplinks::{LocalUplink, direct_next_hops},
 };
 
 use host_verdicts::{NodeHop, host_verdicts};
+use silent_links::SilentLinks;
 use suspicion::{Observed, Suspicion, Target};
 
 /// The least time between two rounds; with the limit of probes in one round, it limits the rate of probes.
@@ -45,25 +50,29 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Liveness {
     kernel: Arc<dyn Kernel>,
     node: NodeName,
-    uplinks: Vec<String>,
+    uplinks: watch::Receiver<Vec<LocalUplink>>,
     input: watch::Receiver<Input>,
     verdicts: watch::Sender<Arc<Verdicts>>,
     suspicion: Suspicion<NodeHop>,
+    silent_links: SilentLinks,
+    problems: Problems,
     /// Nodes whose agents are gone.
     lost: BTreeSet<NodeName>,
 }
 
 impl Liveness {
-    /// For `node`, which reaches its peers over the interfaces `uplinks`.
+    /// For `node`, which reaches its peers over `uplinks`.
     pub fn new(
         kernel: Arc<dyn Kernel>,
         node: NodeName,
-        uplinks: Vec<String>,
+        uplinks: watch::Receiver<Vec<LocalUplink>>,
         input: watch::Receiver<Input>,
         verdicts: watch::Sender<Arc<Verdicts>>,
+        problems: Problems,
     ) -> Self {
         let suspicion = Suspicion::new(|| rand::rng().random_range(0.8..=1.2));
-        Self { kernel, node, uplinks, input, verdicts, suspicion, lost: BTreeSet::new() }
+        let (silent_links, lost) = (SilentLinks::default(), BTreeSet::new());
+        Self { kernel, node, uplinks, input, verdicts, suspicion, silent_links, problems, lost }
     }
 
     /// Runs forever.
@@ -75,9 +84,10 @@ impl Liveness {
             let due = self.round().await;
             self.publish();
             tokio::time::sleep(SPACING).await;
-            // Both are cancel safe.
+            // All are cancel safe.
             tokio::select! {
                 changed = self.input.changed() => if changed.is_err() { std::future::pending::<()>().await },
+                Ok(()) = self.uplinks.changed() => {}
                 () = deadline::reached(due) => {}
             }
         }
@@ -88,13 +98,18 @@ impl Liveness {
         let view = self.input.borrow_and_update().view.clone();
         let lost = view.peers().filter(|peer| is_suspect(&self.node, peer));
         self.lost = lost.map(|peer| peer.name.clone()).collect();
-        // With one uplink, each peer has one next hop.
-        if self.lost.is_empty() && self.uplinks.len() < 2 {
-            self.suspicion.set_suspects(&BTreeMap::new(), Instant::now());
-            return None;
+        if self.uplinks.has_changed().unwrap_or(false) {
+            self.silent_links.uplinks_changed();
         }
-        match self.probe(view.peers()).await {
-            Ok(()) => self.suspicion.due(),
+        let uplinks = self.uplinks.borrow_and_update().clone();
+        let is_due = self.silent_links.due().is_none_or(|due| due <= Instant::now());
+        // With one uplink, each peer has one next hop.
+        if uplinks.is_empty() || (self.lost.is_empty() && uplinks.len() < 2 && !is_due) {
+            self.suspicion.set_suspects(&BTreeMap::new(), Instant::now());
+            return self.silent_links.due().filter(|_| !uplinks.is_empty());
+        }
+        match self.probe(&uplinks, view.peers()).await {
+            Ok(()) => self.suspicion.due().into_iter().chain(self.silent_links.due()).min(),
             Err(error) => {
                 tracing::warn!(%error, "cannot read neighbours from the kernel; trying again");
                 Some(Instant::now() + RETRY)
@@ -102,18 +117,31 @@ impl Liveness {
         }
     }
 
-    async fn probe(&mut self, peers: impl Iterator<Item = &Peer> + Send) -> Result<(), KernelError> {
+    async fn probe(
+        &mut self,
+        uplinks: &[LocalUplink],
+        peers: impl Iterator<Item = &Peer> + Send,
+    ) -> Result<(), KernelError> {
         let links = self.kernel.links().await?;
-        let uplinks = local_uplinks(&self.uplinks, &links, &self.kernel.addresses().await?);
-        let (suspects, others) = targets(&self.node, &uplinks, peers);
-        let observed = self.observed(&links, &uplinks).await?;
+        let peers: Vec<_> = peers.collect();
+        let (suspects, others) = targets(&self.node, uplinks, peers.iter().copied());
+        let connected = connected(&self.node, uplinks, &peers);
+        let observed = self.observed(&links, uplinks).await?;
         let now = Instant::now();
         self.suspicion.set_suspects(&suspects, now);
-        for target in self.suspicion.evaluate(&observed, &others, now) {
+        let probed = self.suspicion.evaluate(&observed, &others, now);
+        let asked = self.silent_links.evaluate(&connected, &observed, now);
+        self.problems.report(Component::Liveness, self.silent_links.findings(uplinks));
+        for target in probed {
             tracing::debug!(addr = %target.addr, "probing neighbour");
             if let Err(error) = self.kernel.probe_neighbour(target.link, target.addr).await {
                 tracing::debug!(addr = %target.addr, %error, "cannot probe neighbour");
                 self.suspicion.probe_failed(target, Instant::now());
+            }
+        }
+        for target in asked {
+            if let Err(error) = self.kernel.probe_neighbour(target.link, target.addr).await {
+                tracing::debug!(addr = %target.addr, %error, "cannot probe neighbour");
             }
         }
         Ok(())
@@ -147,6 +175,13 @@ impl Liveness {
 /// Whether a peer should be reachable, but its agent is gone.
 fn is_suspect(node: &NodeName, peer: &Peer) -> bool {
     is_routed(node, peer) && !peer.session
+}
+
+/// The next hops of the peers whose agents are connected.
+fn connected(node: &NodeName, uplinks: &[LocalUplink], peers: &[&Peer]) -> Vec<Target> {
+    let connected = peers.iter().filter(|peer| peer.session && is_routed(node, peer));
+    let hops = connected.flat_map(|peer| direct_next_hops(uplinks, peer)).map(|(_, hop)| hop);
+    hops.filter_map(|hop| Some(Target { link: hop.link, addr: hop.gateway? })).collect()
 }
 
 /// The targets to probe: the next hops of the suspects among `peers`, and of peers with several; and the other peers' targets.

@@ -3,7 +3,10 @@
 use sextant_proto::{Peer, Pool, PoolName, Prefix};
 
 use super::{Assessment, Known};
-use crate::settings::{Direct, Topology};
+use crate::{
+    settings::{Direct, Topology},
+    uplinks::LocalUplink,
+};
 
 /// The pools that this host might refuse, with what stands against that.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,8 +56,15 @@ impl Aggregates {
 fn may_be_refused(known: &Known<'_>, pool: &Pool) -> bool {
     let left_to_router =
         known.settings.topology == Topology::Routed || known.settings.direct == Direct::Never;
-    let mut addresses = known.uplinks.iter().flat_map(|local| &local.uplink.addresses);
-    let covers_on_link = addresses.any(|address| address.on_link.overlaps(pool.prefix));
+    let mut prefixes = known.uplinks.iter().flat_map(|local| local.on_link.prefixes());
+    let covers_on_link = prefixes.any(|prefix| prefix.overlaps(pool.prefix));
     let covers_controller = known.controllers.iter().any(|controller| pool.prefix.contains(*controller));
-    !left_to_router && !covers_on_link && !covers_controller
+    !left_to_router && !has_only_routers(known) && !covers_on_link && !covers_controller
+}
+
+/// Whether this host has uplinks, and by its routes no neighbour on any of them: then all traffic is the router's.
+fn has_only_routers(known: &Known<'_>) -> bool {
+    let usable = |local: &&LocalUplink| local.works && !local.uplink.addresses.is_empty();
+    let mut usable = known.uplinks.iter().filter(usable).peekable();
+    usable.peek().is_some() && usable.all(|local| local.on_link.is_empty())
 }

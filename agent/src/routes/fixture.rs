@@ -1,6 +1,9 @@
 //! Fixtures of the tests of this module, and of the engine.
 
-use std::{net::Ipv6Addr, sync::LazyLock};
+use std::{
+    net::Ipv6Addr,
+    sync::{Arc, LazyLock},
+};
 
 use sextant_proto::{Control, Incarnation, InterfaceAddress, NodeName, Peer, Pool, Prefix, Revision, Uplink};
 
@@ -8,7 +11,7 @@ use super::{Imports, Known};
 use crate::{
     cluster::{Snapshot, Verdicts, View},
     settings::{Direct, RouteSettings, Topology},
-    uplinks::LocalUplink,
+    uplinks::{LocalUplink, on_link_by},
 };
 
 /// The defaults.
@@ -72,11 +75,20 @@ pub(crate) fn pool() -> Pool {
 /// An uplink that works, with an address in a /64.
 pub(super) fn uplink(link: u32, address: &str) -> LocalUplink {
     let addr: Ipv6Addr = address.parse().unwrap();
-    let addresses = vec![InterfaceAddress { addr, on_link: Prefix::containing(addr, 64).unwrap() }];
+    let prefix = Prefix::containing(addr, 64).unwrap();
+    uplink_with(link, address, &[&format!("{prefix} dev {link}")])
+}
+
+/// An uplink that works, with an address and these routes.
+pub(super) fn uplink_with(link: u32, address: &str, routes: &[&str]) -> LocalUplink {
+    let addr: Ipv6Addr = address.parse().unwrap();
+    let on_link = on_link_by(link, [addr], routes);
+    let addresses = vec![InterfaceAddress { addr, on_link: on_link.around(addr).unwrap() }];
     LocalUplink {
         link,
         works: true,
         uplink: Uplink { interface: format!("eth{link}"), addresses },
         link_local: None,
+        on_link: Arc::new(on_link),
     }
 }

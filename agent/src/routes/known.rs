@@ -44,9 +44,9 @@ impl<'a> Known<'a> {
         view.pools().chain(unannounced)
     }
 
-    /// Whether no uplink has an address: then this host cannot tell which peers are on-link.
-    pub(super) fn has_no_address(&self) -> bool {
-        self.uplinks.iter().all(|local| local.uplink.addresses.is_empty())
+    /// Whether no uplink has an address or a neighbour: then this host cannot tell which peers are on-link.
+    pub(super) fn has_no_uplink(&self) -> bool {
+        self.uplinks.iter().all(|local| local.uplink.addresses.is_empty() && local.on_link.is_empty())
     }
 }
 

@@ -25,6 +25,7 @@ mod plan;
 pub(crate) mod random_states;
 mod reading;
 mod reason;
+mod shared_hops;
 mod subjects;
 mod wanted;
 
@@ -43,5 +44,6 @@ pub use peers::{Assessment, PeerState, is_routed};
 pub use plan::{Plan, plan};
 pub use reading::{Foreign, ForeignReader, OursReader};
 pub use reason::{Owner, Reason};
+pub use shared_hops::shared_next_hops;
 pub use subjects::{Subject, Subjects};
 pub use wanted::Wanted;

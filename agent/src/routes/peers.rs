@@ -1,5 +1,7 @@
 //! How this host reaches a peer, and why it does not. Pure.
 
+use std::net::Ipv6Addr;
+
 use sextant_proto::{NodeName, NodeState, Peer, PeerClaim};
 
 use super::Known;
@@ -44,7 +46,7 @@ impl Assessment {
     pub fn of(known: &Known<'_>, peer: &Peer) -> Self {
         let ready = is_routed(known.node, peer);
         let hops = if ready { next_hops(known, peer) } else { None };
-        let needs_router = ready && hops.is_none() && !known.has_no_address();
+        let needs_router = ready && hops.is_none() && !known.has_no_uplink() && !has_own_hops(known, peer);
         Self { state: state(known, peer, hops.is_some()), hops, needs_router }
     }
 
@@ -56,6 +58,12 @@ impl Assessment {
             state => state,
         }
     }
+}
+
+/// Whether the peer announces nothing but addresses of this host: no router has a path to it.
+fn has_own_hops(known: &Known<'_>, peer: &Peer) -> bool {
+    let own = |hop: &Ipv6Addr| known.uplinks.iter().any(|local| local.on_link.is_own(*hop));
+    !peer.next_hops.is_empty() && peer.next_hops.iter().all(own)
 }
 
 /// Whether other hosts route to `peer`, and it is not this node.
@@ -73,7 +81,7 @@ fn state(known: &Known<'_>, peer: &Peer, is_on_link: bool) -> PeerState {
     } else if known.settings.direct == Direct::Never {
         PeerState::LeftToRouter
     } else if !is_on_link {
-        if known.has_no_address() { PeerState::NoUplink } else { PeerState::LeftToRouter }
+        if known.has_no_uplink() { PeerState::NoUplink } else { PeerState::LeftToRouter }
     } else if known.verdicts.is_dead(peer) {
         PeerState::Dead
     } else {

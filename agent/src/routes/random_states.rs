@@ -7,7 +7,7 @@ use sextant_proto::{Claim, Control, Epoch, NodeName, NodeState, Peer, PeerClaim,
 
 use super::{
     Hop, Imports, Known, ReceivedPath,
-    fixture::{incarnation, known, pool, uplink},
+    fixture::{incarnation, known, pool, uplink, uplink_with},
 };
 use crate::{
     cluster::{Snapshot, Verdict, Verdicts, View},
@@ -51,12 +51,14 @@ impl RandomState {
 pub(super) fn uplinks() -> impl Strategy<Value = Vec<LocalUplink>> {
     let (eth2, eth3) = (uplink(2, "2001:db8::1"), uplink(3, "2001:db8:0:3::1"));
     let idle = LocalUplink { works: false, ..eth2.clone() };
-    let mut bare = eth2.clone();
+    let mut bare = uplink_with(2, "2001:db8::1", &[]);
+    let routed = bare.clone();
     bare.uplink.addresses.clear();
     prop_oneof![
         4 => Just(vec![eth2, eth3.clone()]),
         2 => Just(vec![idle, eth3]),
         1 => Just(vec![bare]),
+        1 => Just(vec![routed]),
         1 => Just(vec![]),
     ]
 }

@@ -1,12 +1,15 @@
 //! The settings that refer to this host.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::Ipv6Addr,
+    path::{Path, PathBuf},
+};
 
 use sextant_daemon::{SettingsError, layered};
 
 use super::{
-    CommandLine, DEFAULT_BRIDGE, DEFAULT_CONFIG, DEFAULT_STATE_DIR, MAIN_TABLE, Role, Settings, host_name,
-    keys::Keys,
+    CommandLine, DEFAULT_BRIDGE, DEFAULT_CONFIG, DEFAULT_STATE_DIR, Endpoint, MAIN_TABLE, Role, Settings,
+    host_name, keys::Keys,
 };
 
 /// The settings that refer to a host, or that a claim may contradict: all settings for checks of a host.
@@ -22,7 +25,9 @@ pub struct HostSettings {
     pub host_len: Option<u32>,
     /// The directory of the agent's persistent state.
     pub state_dir: PathBuf,
-    /// The configured uplinks' names.
+    /// The addresses of controllers that are no host names.
+    pub controllers: Vec<Ipv6Addr>,
+    /// The uplinks' names; empty for a guess.
     pub uplinks: Vec<String>,
     /// The bridge's name.
     pub bridge: String,
@@ -43,6 +48,7 @@ impl CommandLine {
             pools: keys.pool.unwrap_or_default(),
             host_len: keys.host_len,
             state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            controllers: literal(&keys.controller.unwrap_or_default()),
             uplinks: keys.uplink.interface.unwrap_or_default(),
             bridge: keys.bridge.interface.unwrap_or_else(|| DEFAULT_BRIDGE.into()),
             table: keys.routes.table.unwrap_or(MAIN_TABLE),
@@ -59,9 +65,15 @@ impl Settings {
             pools: self.pools.iter().map(ToString::to_string).collect(),
             host_len: self.host_len,
             state_dir: self.state_dir.clone(),
+            controllers: self.controllers.iter().filter_map(Endpoint::literal_address).collect(),
             uplinks: self.uplinks.clone(),
             bridge: self.bridge.name.clone(),
             table: self.routes.table,
         }
     }
+}
+
+fn literal(urls: &[String]) -> Vec<Ipv6Addr> {
+    let endpoints = urls.iter().filter_map(|url| Endpoint::parse(url, true).ok());
+    endpoints.filter_map(|endpoint| endpoint.literal_address()).collect()
 }

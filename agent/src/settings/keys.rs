@@ -73,7 +73,8 @@ pub(super) struct Keys {
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct UplinkKeys {
-    /// The interfaces towards the other hosts [default: those of the IPv6 default routes]
+    /// The interfaces towards the other hosts [default: those that most peers are on, else those that lead to controllers,
+    /// else those of the IPv6 default routes]
     #[arg(long = "uplink", env = "SEXTANT_UPLINK", value_name = "IF,IF…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) interface: Option<Vec<String>>,

@@ -79,7 +79,7 @@ pub struct AgentOptions {
     pub node: Option<String>,
     /// `--bridge-create`.
     pub bridge_create: bool,
-    /// `--uplink`. `args` may contain more uplinks.
+    /// `--uplink`; none if it is empty. `args` may contain more uplinks.
     pub uplink: String,
     /// `--log`.
     pub log: String,
@@ -171,7 +171,10 @@ impl Lab {
         let node = options.node.as_deref().unwrap_or(host.name());
         let mut args = words(&options.build.bin("sextant-agent")?, &options.log);
         args.extend(["--controller", &urls.join(","), "--node", node].map(str::to_owned));
-        args.extend(["--uplink", &options.uplink, "--bridge", BRIDGE].map(str::to_owned));
+        args.extend(["--bridge", BRIDGE].map(str::to_owned));
+        if !options.uplink.is_empty() {
+            args.extend(["--uplink", &options.uplink].map(str::to_owned));
+        }
         args.extend(options.bridge_create.then(|| "--bridge-create".to_owned()));
         args.extend(["--state-dir".to_owned(), self.state_dir(host).display().to_string()]);
         args.extend(["--http".to_owned(), format!("[::1]:{AGENT_HTTP_PORT}")]);

@@ -5,9 +5,11 @@
 mod cleanup;
 mod disturbances;
 mod doctor;
+mod guessed;
 mod host_state;
 mod link_local;
 mod neighbours;
+mod on_link;
 mod replaced;
 mod resync;
 mod settings;

@@ -70,6 +70,44 @@ fn frr_and_a_host_find_each_other_on_a_link_watch_it_and_the_host_has_its_defaul
     });
 }
 
+/// The host's link has only link-local addresses, as the router's; the global addresses are those of the loopback interfaces.
+#[test]
+fn an_unnumbered_host_is_announced_and_has_the_default_route_of_an_unnumbered_router() {
+    let mut it = Speakers::new("unnumbered: no global address");
+    let (host, router) = (it.host(0).clone(), it.site.router.clone());
+    // The controller is reached through the router, too.
+    let (own, near, far) = (host.address(), link_local(&host, "eth0"), link_local(&router, "eth0"));
+    host.ip_batch(&format!(
+        "address del {own}/64 dev eth0\naddress add {own}/128 dev lo nodad
+         route flush default\nroute add 2001:db8::c:0/112 via {far} dev eth0 src {own} proto static"
+    ))
+    .unwrap();
+    router.ip(&format!("-6 route add {own}/128 via {near} dev eth0")).unwrap();
+    router.ip(&format!("-6 address del {}/64 dev eth0", router.address())).unwrap();
+    router.ip(&format!("-6 address add {}/128 dev lo nodad", router.address())).unwrap();
+    router.ip("-6 route add 2001:db8::c:0/112 dev eth0").unwrap();
+    let switch = it.site.cluster.lab.switch();
+    switch.ip(&format!("-6 route add {own}/128 via {far} dev br0")).unwrap();
+    let config = "router bgp 65000\n bgp router-id 192.0.2.200\n no bgp default ipv4-unicast\n no bgp ebgp-requires-policy\n \
+         neighbor eth0 interface remote-as external\n address-family ipv6 unicast\n  neighbor eth0 activate\n  \
+         neighbor eth0 default-originate\n exit-address-family\nexit\n";
+    let _frr = it.site.router.frr_with(config).unwrap();
+    start(&mut it, 0, "interface = \"eth0\"", "import = \"default\"");
+    it.site.becomes("h1", "ready");
+    assert_eq!(it.site.cluster.node("h1")["next_hops"][0], own.to_string());
+    let prefix = it.prefix(0);
+    poll("the router has the prefix", 40 * SECONDS, || {
+        let output = router.ip("-6 route")?;
+        let learnt = output.contains(&format!("{prefix} ")) && output.contains(&format!(" via {near} "));
+        if learnt { Ok(()) } else { anyhow::bail!(output) }
+    });
+    let expected = format!("default via {far} dev eth0 proto 66 metric 768");
+    poll("the host has the router's default route", 40 * SECONDS, || {
+        let output = host.ip("-6 route")?;
+        if output.contains(&expected) { Ok(()) } else { anyhow::bail!("{output}\nexpected: {expected}") }
+    });
+}
+
 #[test]
 fn bird_and_a_host_speak_over_the_configured_link_local_addresses() {
     let mut it = Speakers::new("unnumbered: bird");

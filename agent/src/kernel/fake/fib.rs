@@ -62,7 +62,7 @@ impl Fib {
 
     /// Puts a route into its table, whatever the protocol of an existing one. Returns the resulting route.
     pub fn put(&mut self, route: Route, how: Put, interfaces: &Interfaces) -> Result<Route, Errno> {
-        interfaces.check(&route)?;
+        self.check(&route, interfaces)?;
         let existing = self.routes.get(&route.key);
         let new = match (how, existing) {
             (Put::Add, Some(_)) => return Err(errno(EEXIST)),
@@ -122,40 +122,49 @@ fn merged(existing: &Route, appended: &Route) -> Result<Route, Errno> {
     Ok(Route { target: RouteTarget::Via(before.iter().chain(more).copied().collect()), ..existing.clone() })
 }
 
-impl Interfaces {
+impl Fib {
     /// Checks a route as the kernel does: its key is valid, and its next hops are reachable.
-    fn check(&self, route: &Route) -> Result<(), Errno> {
+    fn check(&self, route: &Route, interfaces: &Interfaces) -> Result<(), Errno> {
         if route.key.metric == 0 || route.key.table == 0 {
             return Err(errno(EINVAL));
         }
         match &route.target {
             RouteTarget::Via(hops) if hops.is_empty() => Err(errno(EINVAL)),
-            RouteTarget::Via(hops) => hops.iter().try_for_each(|hop| self.check_hop(*hop)),
+            RouteTarget::Via(hops) => hops.iter().try_for_each(|hop| self.check_hop(*hop, interfaces)),
             RouteTarget::Unreachable | RouteTarget::Other(_) => Ok(()),
         }
     }
 
-    fn check_hop(&self, hop: NextHop) -> Result<(), Errno> {
-        let link = self.links.get(&hop.link).ok_or_else(|| errno(ENODEV))?;
+    fn check_hop(&self, hop: NextHop, interfaces: &Interfaces) -> Result<(), Errno> {
+        let link = interfaces.links.get(&hop.link).ok_or_else(|| errno(ENODEV))?;
         match hop.gateway {
             _ if !link.up => Err(errno(ENETDOWN)),
-            Some(gateway) if gateway.is_multicast() || self.is_own(gateway) => Err(errno(EINVAL)),
+            Some(gateway) if gateway.is_multicast() || interfaces.is_own(gateway) => Err(errno(EINVAL)),
             Some(gateway) if !self.is_on_link(gateway, hop.link) => Err(errno(EHOSTUNREACH)),
             _ => Ok(()),
         }
     }
 
+    /// Whether the longest route over the link to it has no gateway.
+    fn is_on_link(&self, gateway: Ipv6Addr, link: u32) -> bool {
+        let over_it = |route: &&Route| match &route.target {
+            RouteTarget::Via(hops) => hops.iter().any(|hop| hop.link == link),
+            _ => false,
+        };
+        let covering = self.routes().filter(over_it).filter(|route| route.key.destination.contains(gateway));
+        let taken =
+            covering.min_by_key(|route| (std::cmp::Reverse(route.key.destination.len()), route.key.metric));
+        let direct = NextHop { gateway: None, link };
+        gateway.is_unicast_link_local()
+            || taken.is_some_and(
+                |route| matches!(&route.target, RouteTarget::Via(hops) if hops.contains(&direct)),
+            )
+    }
+}
+
+impl Interfaces {
     fn is_own(&self, gateway: Ipv6Addr) -> bool {
         self.addresses.iter().any(|address| address.addr == gateway)
-    }
-
-    fn is_on_link(&self, gateway: Ipv6Addr, link: u32) -> bool {
-        let covers = |address: &Address| {
-            sextant_proto::Prefix::containing(address.addr, address.len)
-                .is_some_and(|prefix| prefix.contains(gateway))
-        };
-        gateway.is_unicast_link_local()
-            || self.addresses.iter().any(|address| address.link == link && covers(address))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{future::pending, io};
 
-use nix::libc::{RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_LINK};
+use nix::libc::{RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_LINK};
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     watch,
@@ -19,12 +19,13 @@ use super::{
     frame::{Frame, Malformed, frames},
     link::{self, decode_address, decode_link},
     route::{self, RTM_DELROUTE, RTM_NEWROUTE},
+    rule,
     socket::{RECEIVE_BUFFER, RouteSocket, is_overrun},
 };
 
 /// Capacity of the channel; later events are dropped, and replaced by an [`Event::Overrun`].
 const WAITING: usize = 1024;
-const GROUPS: [u32; 3] = [RTNLGRP_LINK, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE];
+const GROUPS: [u32; 4] = [RTNLGRP_LINK, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE];
 
 /// Subscribes to notifications, without route changes that were sent from `own_port`.
 pub fn subscribe(mut own_port: watch::Receiver<u32>) -> Result<mpsc::Receiver<Event>, KernelError> {
@@ -134,6 +135,7 @@ impl Listener {
             link::RTM_DELLINK => decode_link(frame.payload)?.map(Event::LinkGone),
             link::RTM_NEWADDR => decode_address(frame.payload)?.map(Event::AddressChanged),
             link::RTM_DELADDR => decode_address(frame.payload)?.map(Event::AddressGone),
+            rule::RTM_NEWRULE | rule::RTM_DELRULE => Some(Event::RulesChanged),
             _ => None,
         })
     }

@@ -12,6 +12,8 @@ use super::{
 
 /// RTM_NEWRULE.
 pub const RTM_NEWRULE: u16 = nix::libc::RTM_NEWRULE;
+/// RTM_DELRULE.
+pub const RTM_DELRULE: u16 = nix::libc::RTM_DELRULE;
 const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
 /// FIB_RULE_INVERT of linux/fib_rules.h: the rule matches all other packets.
 const FIB_RULE_INVERT: u32 = 2;

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     cluster::{Verdict, Verdicts, View},
     routes::{
-        fixture::{SETTINGS, incarnation, known, pool, uplink, view},
+        fixture::{SETTINGS, incarnation, known, pool, uplink, uplink_with, view},
         random_states,
     },
     settings::{Direct, Mark, Topology},
@@ -88,6 +88,37 @@ fn a_drained_host_routes_to_nobody() {
 fn a_peer_behind_a_router_is_left_to_it() {
     let view = view(vec![pool()], vec![peer(2, "2001:db8::2"), peer(3, "2001:db8:7::3")]);
     assert_eq!(text(false, &[], &view), [OWN, TO_HOST2], "and so is the rest of the pool");
+}
+
+/// The routes of a host whose kernel has these `routes` of uplink 2.
+fn by(routes: &[&str], works: bool, peers: Vec<Peer>) -> Vec<String> {
+    let uplinks = [LocalUplink { works, ..uplink_with(2, "2001:db8::1", routes) }];
+    let view = view(vec![pool()], peers);
+    let routes = desired(&Known { uplinks: &uplinks, ..known(&view) }).routes;
+    routes.keys().map(|key| key.destination.to_string()).collect()
+}
+
+#[test]
+fn a_host_without_neighbours_leaves_everything_to_its_router() {
+    let peers = || vec![peer(2, "2001:db8::2")];
+    let router = "::/0 via fe80::1 dev 2";
+    let (pool, to_peer) = ("2001:db8:8000::/40", "2001:db8:8000:2::/64");
+    assert_eq!(by(&[router], true, peers()), [""; 0], "the address's length says nothing");
+    assert_eq!(by(&[router], true, vec![]), [""; 0], "whatever peers announce");
+    assert_eq!(by(&[router, "2001:db8::/64 dev 2"], true, peers()), [pool, to_peer]);
+    assert_eq!(
+        by(&[router, "2001:db8::2/128 dev 2"], true, peers()),
+        [pool, to_peer],
+        "static, and it alone"
+    );
+    assert_eq!(by(&[router, "fd00::/64 dev 2"], true, vec![]), [pool], "it has neighbours");
+    assert_eq!(by(&[], false, vec![]), [pool], "a link that is down says nothing");
+}
+
+#[test]
+fn a_peer_with_an_address_of_this_host_is_no_routers_and_is_refused() {
+    let routes = ["2001:db8::/64 dev 2"];
+    assert_eq!(by(&routes, true, vec![peer(2, "2001:db8::1")]), ["2001:db8:8000::/40"]);
 }
 
 #[test]

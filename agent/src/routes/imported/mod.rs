@@ -20,7 +20,7 @@ pub(super) struct Reserved {
 
 impl Reserved {
     pub(super) fn of(known: &Known<'_>, aggregates: &Aggregates) -> Self {
-        let on_link = known.uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|it| it.on_link);
+        let on_link = known.uplinks.iter().flat_map(|local| local.on_link.prefixes());
         let own = known.claims.iter().map(|claim| claim.prefix);
         Self {
             all: on_link.chain(own).chain(aggregates.refused()).collect(),
@@ -58,15 +58,9 @@ pub(super) fn is_none(key: &RouteKey, known: &Known<'_>, desired: &Desired) -> b
 
 /// By the global address where that is on-link, else by the one of the link that the router is on. Never to this host itself.
 fn next_hop(hop: &Hop, uplinks: &[LocalUplink]) -> Option<NextHop> {
-    let on_link = |address| {
-        uplinks.iter().find(|local| local.uplink.addresses.iter().any(|it| it.on_link.contains(address)))
-    };
-    let own =
-        |address| uplinks.iter().any(|local| local.uplink.addresses.iter().any(|it| it.addr == address));
-    let global = hop
-        .global
-        .filter(|address| !own(*address))
-        .and_then(|gateway| Some(NextHop { gateway: Some(gateway), link: on_link(gateway)?.link }));
+    let on_link = |address| uplinks.iter().find(|local| local.on_link.contains(address));
+    let global =
+        hop.global.and_then(|gateway| Some(NextHop { gateway: Some(gateway), link: on_link(gateway)?.link }));
     global.or_else(|| {
         let gateway = hop.link_local?;
         let local = match &hop.interface {

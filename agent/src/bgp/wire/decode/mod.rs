@@ -118,6 +118,7 @@ pub(in crate::bgp) fn read_update(update: &UpdateMessage, between: Between) -> R
         found.push((weight, format!("{}: {}", name(wrong.type_code), wrong.error)));
     }
     parsed.attributes.retain(|attribute| !no_say(attribute.type_code(), between));
+    parsed.attributes.iter_mut().for_each(name_next_hop);
     if parsed.announced.is_empty() {
         parsed.attributes.retain(|attribute| !matches!(attribute, PathAttribute::NextHop(_)));
     }
@@ -136,6 +137,17 @@ pub(in crate::bgp) fn read_update(update: &UpdateMessage, between: Between) -> R
     Ok(Update { parsed, treatment, faults })
 }
 
+/// Some routers send no global next hop (`::`) before the link-local one: then that is the next hop.
+fn name_next_hop(attribute: &mut PathAttribute) {
+    if let PathAttribute::MpReachNlri(reach) = attribute
+        && (reach.afi, reach.safi) == (Afi::Ipv6, Safi::Unicast)
+        && reach.next_hop.is_unspecified()
+        && let Some(link_local) = reach.link_local_next_hop
+    {
+        reach.next_hop = link_local.into();
+    }
+}
+
 /// Attributes that are not an external neighbour's to set, right or wrong: they are left out.
 fn no_say(type_code: u8, between: Between) -> bool {
     let internal_only = [attr_type::LOCAL_PREF, attr_type::ORIGINATOR_ID, attr_type::CLUSTER_LIST];
@@ -145,7 +157,9 @@ fn no_say(type_code: u8, between: Between) -> bool {
 /// The attributes taken together: what makes the UPDATE a withdrawal, in words.
 fn check_attributes(parsed: &ParsedUpdate, between: Between) -> Result<Option<String>, DecodeError> {
     let in_body = !parsed.announced.is_empty();
-    let options = UpdateValidationOptions::default();
+    // RFC 2545 wants a global address first. FRR repeats the link-local one where its link has no global address.
+    let mut options = UpdateValidationOptions::default();
+    options.link_local_next_hop = true;
     let (attributes, announces) = (&parsed.attributes, names_a_route(parsed));
     let checked =
         validate_update_attributes_with_context(attributes, announces, in_body, !between.internal, options);

@@ -347,3 +347,33 @@ fn words_name_the_attribute_and_what_is_wrong() {
     let words = said(&update_of(&[], &attribute(0x40, 1, &[9]), &[]));
     assert!(words.contains("ORIGIN: ") && words.contains("in an UPDATE that announces nothing"), "{words}");
 }
+
+#[test]
+fn a_next_hop_may_be_link_local_in_either_half() {
+    let with_hops = |hops: &[&str]| {
+        let octets = hops.iter().flat_map(|hop| hop.parse::<std::net::Ipv6Addr>().unwrap().octets());
+        let head =
+            [&[0, 2, 1, u8::try_from(hops.len() * 16).unwrap()][..], &octets.collect::<Vec<_>>()].concat();
+        let reach = attribute(0x80, 14, &[&head[..], &[0], &PREFIX].concat());
+        update_of(&[], &[reach, origin(), as_path()].concat(), &[])
+    };
+    for hops in [
+        &["2001:db8::1"][..],
+        &["2001:db8::1", "fe80::1"],
+        &["fe80::1"],
+        &["fe80::1", "fe80::1"],
+        &["fe80::1", "fe80::2"],
+        &["::", "fe80::1"],
+    ] {
+        check(&[("link-local", with_hops(hops), "taken")], EXTERNAL);
+    }
+    for hops in [
+        &["::"][..],
+        &["::1", "fe80::1"],
+        &["ff02::1", "fe80::1"],
+        &["fe80::1", "2001:db8::1"],
+        &["::", "::"],
+    ] {
+        check(&[("no next hop", with_hops(hops), "withdraw")], EXTERNAL);
+    }
+}

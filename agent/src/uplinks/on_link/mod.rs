@@ -1,0 +1,251 @@
+//! Which neighbours are on-link, by the kernel's routes: not by the length of an address, which says nothing where the route
+//! is missing (`noprefixroute`, a router advertisement without L) or came otherwise (static, RA, DHCP). Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
+
+use sextant_proto::Prefix;
+
+use crate::kernel::{Route, RouteProtocol, RouteReader, RouteTarget, Rule, RuleAction};
+
+/// RT_TABLE_LOCAL: this host's own addresses.
+const LOCAL_TABLE: u32 = 255;
+
+/// A table in which the kernel looks destinations up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lookup {
+    /// The table.
+    pub table: u32,
+    /// Only for these destinations.
+    to: Option<Prefix>,
+    /// Routes of this prefix length or shorter are ignored.
+    suppressed: Option<u32>,
+}
+
+impl Lookup {
+    /// Whether a route of this length to a destination ends the lookup.
+    fn counts(&self, destination: Ipv6Addr, len: u8) -> bool {
+        self.to.is_none_or(|to| to.contains(destination))
+            && self.suppressed.is_none_or(|suppressed| u32::from(len) > suppressed)
+    }
+}
+
+/// The tables in which the kernel looks up destinations whatever the source, in its order; and the agent's own `table`.
+pub fn lookups(rules: &[Rule], table: u32) -> Vec<Lookup> {
+    let of_rule = |rule: &Rule| match rule.action {
+        RuleAction::Table(table) if !rule.conditional && rule.from.is_none() && table != LOCAL_TABLE => {
+            Some(Lookup { table, to: rule.to, suppressed: rule.suppress_prefix_len })
+        }
+        _ => None,
+    };
+    let mut found: Vec<_> = rules.iter().filter_map(of_rule).collect();
+    if found.iter().all(|lookup| lookup.table != table) {
+        found.push(Lookup { table, to: None, suppressed: None });
+    }
+    found
+}
+
+/// The routes that say who is a neighbour: those without a gateway, and all routes inside of their destinations. Ours are
+/// none: a next hop is never reached by them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkRoutes {
+    lookups: Vec<Lookup>,
+    tables: BTreeMap<u32, LinkTable>,
+}
+
+type LinkTable = BTreeMap<Prefix, Vec<LinkRoute>>;
+
+/// The links of a route; none if it rejects packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LinkRoute {
+    metric: u32,
+    /// Without a gateway.
+    direct: Vec<u32>,
+    through_gateway: Vec<u32>,
+}
+
+/// Collects the routes of one table.
+#[derive(Debug, Default)]
+pub struct LinkRouteReader(Vec<(Prefix, LinkRoute)>);
+
+impl RouteReader for LinkRouteReader {
+    fn begin(&mut self) {
+        self.0.clear();
+    }
+
+    fn take(&mut self, route: Route) {
+        if !is_of_every_link(route.key.destination) && route.protocol != RouteProtocol::OURS {
+            self.0.push((route.key.destination, LinkRoute::of(&route)));
+        }
+    }
+}
+
+impl LinkRoute {
+    fn of(route: &Route) -> Self {
+        let links = |gateway: bool| match &route.target {
+            RouteTarget::Via(hops) => {
+                hops.iter().filter(|hop| hop.gateway.is_some() == gateway).map(|hop| hop.link).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self { metric: route.key.metric, direct: links(false), through_gateway: links(true) }
+    }
+
+    fn links(&self) -> impl Iterator<Item = u32> {
+        self.direct.iter().chain(&self.through_gateway).copied()
+    }
+
+    fn uses(&self, link: u32) -> bool {
+        self.links().any(|it| it == link)
+    }
+}
+
+impl LinkRoutes {
+    /// By the tables of `lookups`, as they were read; also with the routes that lead to the addresses `towards`.
+    pub fn new(lookups: Vec<Lookup>, read: BTreeMap<u32, LinkRouteReader>, towards: &[Ipv6Addr]) -> Self {
+        let direct = read.values().flat_map(|reader| &reader.0).filter(|(_, route)| !route.direct.is_empty());
+        let direct: BTreeSet<Prefix> = direct.map(|(prefix, _)| *prefix).collect();
+        let tables = read.into_iter().map(|(table, reader)| (table, deciding(reader.0, &direct, towards)));
+        Self { lookups, tables: tables.collect() }
+    }
+
+    /// The neighbours on a link; `own` addresses of this host are none.
+    pub fn on(&self, link: u32, own: &BTreeSet<Ipv6Addr>) -> OnLink {
+        let is_own = |prefix: &Prefix| prefix.len() == 128 && own.contains(&prefix.addr());
+        let neighbours = |lookup: &Lookup| {
+            let mut lengths: BTreeMap<u8, BTreeMap<Prefix, bool>> = BTreeMap::new();
+            for (prefix, routes) in self.tables.get(&lookup.table).into_iter().flatten() {
+                if !is_own(prefix) {
+                    lengths.entry(prefix.len()).or_default().insert(*prefix, leads_to(routes, link));
+                }
+            }
+            Neighbours { lookup: *lookup, lengths }
+        };
+        OnLink { tables: self.lookups.iter().map(neighbours).collect(), own: own.clone() }
+    }
+
+    /// The links on which a destination is a neighbour.
+    pub fn neighbour_links(&self, destination: Ipv6Addr) -> Vec<u32> {
+        let routes = self.longest(destination);
+        let links = routes.iter().flat_map(|route| &route.direct).copied();
+        links.filter(|link| leads_to(routes, *link)).collect()
+    }
+
+    /// The links that lead to a destination, which is one of `towards`, or a neighbour.
+    pub fn links_to(&self, destination: Ipv6Addr) -> Vec<u32> {
+        let taken = self.longest(destination).iter().min_by_key(|route| route.metric);
+        taken.map_or_else(Vec::new, |route| route.links().collect())
+    }
+
+    /// The links of the default routes.
+    pub fn default_links(&self) -> Vec<u32> {
+        let tables = self.lookups.iter().filter_map(|lookup| self.tables.get(&lookup.table));
+        let defaults = tables.filter_map(|table| table.get(&Prefix::EVERYWHERE)).flatten();
+        defaults.flat_map(LinkRoute::links).collect()
+    }
+
+    /// The longest routes to a destination, in the first table that has one.
+    fn longest(&self, destination: Ipv6Addr) -> &[LinkRoute] {
+        let of_table = |lookup: &Lookup| {
+            let covering = self.tables.get(&lookup.table)?.iter().filter(|(it, _)| it.contains(destination));
+            let (prefix, routes) = covering.max_by_key(|(prefix, _)| prefix.len())?;
+            lookup.counts(destination, prefix.len()).then_some(routes.as_slice())
+        };
+        self.lookups.iter().find_map(of_table).unwrap_or_default()
+    }
+
+    /// Whether a lookup may find routes of this table.
+    pub fn uses(&self, table: u32) -> bool {
+        self.lookups.iter().any(|lookup| lookup.table == table)
+    }
+}
+
+/// The routes that decide on destinations of `direct` routes: those inside of them; and, for the tables after this one, those
+/// around them. And those that lead to the addresses `towards`, and default routes.
+fn deciding(routes: Vec<(Prefix, LinkRoute)>, direct: &BTreeSet<Prefix>, towards: &[Ipv6Addr]) -> LinkTable {
+    let lengths: BTreeSet<u8> = direct.iter().map(|prefix| prefix.len()).collect();
+    let inside = |prefix: Prefix| {
+        lengths.iter().filter_map(|len| prefix.ancestor(*len)).any(|it| direct.contains(&it))
+    };
+    let around = |prefix: Prefix| {
+        let leads = || towards.iter().any(|it| prefix.contains(*it));
+        prefix.len() == 0 || direct.iter().any(|it| prefix.covers(*it)) || leads()
+    };
+    let mut table = LinkTable::new();
+    for (prefix, route) in routes.into_iter().filter(|(prefix, _)| inside(*prefix) || around(*prefix)) {
+        table.entry(prefix).or_default().push(route);
+    }
+    table
+}
+
+/// Whether these routes to one destination make it one of neighbours on `link`. Each link that has a route is as good as
+/// another; on one link, the lowest metric decides.
+fn leads_to(routes: &[LinkRoute], link: u32) -> bool {
+    let of_link = routes.iter().filter(|route| route.uses(link));
+    of_link.min_by_key(|route| route.metric).is_some_and(|route| route.direct.contains(&link))
+}
+
+/// Whether each link, or none, has such destinations: link-local, multicast and loopback ones.
+pub(super) fn is_of_every_link(destination: Prefix) -> bool {
+    let addr = destination.addr();
+    destination.len() >= 8 && (addr.is_unicast_link_local() || addr.is_multicast() || addr.is_loopback())
+}
+
+/// The neighbours on one link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OnLink {
+    tables: Vec<Neighbours>,
+    own: BTreeSet<Ipv6Addr>,
+}
+
+/// The destinations of one table by their length, and whether they are neighbours on the link or elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Neighbours {
+    lookup: Lookup,
+    lengths: BTreeMap<u8, BTreeMap<Prefix, bool>>,
+}
+
+impl OnLink {
+    /// Whether the kernel takes a destination for a neighbour on this link: the longest route to it has no gateway.
+    pub fn contains(&self, destination: Ipv6Addr) -> bool {
+        let of_table = |it: &Neighbours| it.decides(destination);
+        let may_be = !destination.is_multicast() && !destination.is_loopback() && !self.is_own(destination);
+        may_be && self.tables.iter().find_map(of_table).unwrap_or(false)
+    }
+
+    /// Whether it is an address of this host.
+    pub fn is_own(&self, addr: Ipv6Addr) -> bool {
+        self.own.contains(&addr)
+    }
+
+    /// The prefixes of neighbours, but for a default route.
+    pub fn prefixes(&self) -> impl Iterator<Item = Prefix> {
+        let all = self.tables.iter().flat_map(|it| it.lengths.values().flatten());
+        all.filter(|(prefix, here)| **here && prefix.len() > 0).map(|(prefix, _)| *prefix)
+    }
+
+    /// The widest prefix of neighbours that an address of the link is in; itself if there is none.
+    pub fn around(&self, addr: Ipv6Addr) -> Option<Prefix> {
+        let around = self.prefixes().filter(|prefix| prefix.contains(addr));
+        around.min_by_key(|prefix| prefix.len()).or_else(|| Prefix::containing(addr, 128))
+    }
+
+    /// Whether no destination is a neighbour.
+    pub fn is_empty(&self) -> bool {
+        !self.tables.iter().flat_map(|it| it.lengths.values().flatten()).any(|(_, here)| *here)
+    }
+}
+
+impl Neighbours {
+    fn decides(&self, destination: Ipv6Addr) -> Option<bool> {
+        let mut longest = self.lengths.iter().rev();
+        let (len, here) = longest
+            .find_map(|(len, routes)| Some((*len, *routes.get(&Prefix::containing(destination, *len)?)?)))?;
+        self.lookup.counts(destination, len).then_some(here)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
