@@ -56,28 +56,29 @@ pub enum PoolsError {
     #[error("pool {0} cannot grow to {1}: claims or reservations of no pool are in it")]
     Stray(PoolName, Prefix),
     /// The cluster stands on an address in it.
-    #[error(
-        "pool {pool} {prefix} contains {address}, which {user} has: hosts, links and controllers are not handed out{}",
-        instead(*.free)
-    )]
-    Infrastructure {
-        /// The pool.
-        pool: PoolName,
-        /// Its prefix.
-        prefix: Prefix,
-        /// The address.
-        address: Ipv6Addr,
-        /// Who has it.
-        user: User,
-        /// The largest part without such an address.
-        free: Option<Prefix>,
-    },
+    #[error(transparent)]
+    Infrastructure(Box<InfrastructureError>),
     /// Others changed the pools each time.
     #[error("{ATTEMPTS} attempts to change the pools collided with concurrent changes; try again")]
     Contended,
     /// The store did not answer.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+}
+
+/// A pool would contain what the cluster stands on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "pool {pool} {prefix} contains {address}, which {user} has: hosts, links and controllers are not handed out{}",
+    instead(*.free)
+)]
+pub struct InfrastructureError {
+    pool: PoolName,
+    prefix: Prefix,
+    address: Ipv6Addr,
+    user: User,
+    /// The largest part without such an address.
+    free: Option<Prefix>,
 }
 
 /// The pools of the cluster.
@@ -265,7 +266,9 @@ impl Pools {
             };
             let free =
                 infrastructure.largest_without(prefix).filter(|free| has.is_none_or(|it| free.covers(it)));
-            Err(PoolsError::Infrastructure { pool: pool.clone(), prefix, address, user: user.clone(), free })
+            let (pool, user) = (pool.clone(), user.clone());
+            let error = InfrastructureError { pool, prefix, address, user, free };
+            Err(PoolsError::Infrastructure(Box::new(error)))
         })
     }
 

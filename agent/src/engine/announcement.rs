@@ -1,6 +1,8 @@
 //! Whether this host is announced to peers, with which uplinks, and the problems that prevent it. Pure.
 
-use sextant_proto::{Claim, Uplink};
+use std::net::Ipv6Addr;
+
+use sextant_proto::{Claim, NodeName, Uplink};
 
 use super::{AnnouncedClaim, Announcement};
 use crate::{
@@ -18,6 +20,7 @@ pub(super) fn announcement(
     mut findings: Vec<Finding>,
     input: &Input,
     setup: Setup,
+    captured: impl Fn(&Claim) -> Option<Ipv6Addr>,
 ) -> (Option<Announcement>, Vec<Finding>) {
     if settings.role == Role::Router {
         findings.extend(router_problem(input, setup));
@@ -28,6 +31,9 @@ pub(super) fn announcement(
     if unreachable {
         findings.iter_mut().for_each(|finding| finding.unready = true);
     }
+    findings.extend(
+        input.claims.iter().filter_map(|claim| Some(capturing(&settings.node, claim, captured(claim)?))),
+    );
     let missing = match setup {
         Setup::Waiting(why) => Some(why),
         Setup::Ready => input.claims.is_empty().then(host::no_claim),
@@ -40,8 +46,24 @@ pub(super) fn announcement(
         epoch: claim.epoch,
         container_prefixes: vec![claim.container_prefix()],
     };
-    let announcement = Announcement { uplinks, claims: input.claims.iter().map(announced).collect() };
+    let usable = input.claims.iter().filter(|claim| captured(claim).is_none());
+    let announcement = Announcement { uplinks, claims: usable.map(announced).collect() };
     ((!unreachable).then_some(announcement), findings)
+}
+
+fn capturing(node: &NodeName, claim: &Claim, addr: Ipv6Addr) -> Finding {
+    Finding::unready(
+        "prefix-with-infrastructure",
+        format!(
+            "host prefix {} of pool {} contains {addr}, which this host's network stands on (its uplink, link, router or \
+             controller): it is not used",
+            claim.prefix, claim.pool.name
+        ),
+        format!(
+            "end the claim, and the agent claims another prefix: sextant node forget {node} --pool {} --force",
+            claim.pool.name
+        ),
+    )
 }
 
 /// The uplinks that are announced. Peers stop using an uplink at once that is not. If none works, all of them are announced.

@@ -7,9 +7,9 @@ use sextant_proto::Claim;
 use super::inputs::Latest;
 use crate::{
     cluster::{Verdicts, View},
-    routes::{Imports, Known},
+    routes::{Imports, Infrastructure, Known},
     settings::Settings,
-    uplinks::LocalUplink,
+    uplinks::{Gateways, LocalUplink},
 };
 
 /// All that the desired routes depend on, but for the settings.
@@ -22,11 +22,15 @@ pub(super) struct Basis {
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) imports: Arc<Imports>,
     pub(super) uplinks: Vec<LocalUplink>,
+    pub(super) gateways: Arc<Gateways>,
+    /// Of those and the controllers.
+    pub(super) infrastructure: Infrastructure,
 }
 
 impl Basis {
-    pub(super) fn new(latest: &Latest, uplinks: Vec<LocalUplink>) -> Self {
+    pub(super) fn new(latest: &Latest, uplinks: Vec<LocalUplink>, gateways: Arc<Gateways>) -> Self {
         let input = &latest.input;
+        let infrastructure = Infrastructure::of(&uplinks, &gateways, &input.controllers);
         Self {
             claims: input.claims.clone(),
             view: input.view.clone(),
@@ -35,6 +39,8 @@ impl Basis {
             verdicts: latest.verdicts.clone(),
             imports: latest.imports.clone(),
             uplinks,
+            gateways,
+            infrastructure,
         }
     }
 
@@ -45,6 +51,8 @@ impl Basis {
             claims: &self.claims,
             view: &self.view,
             uplinks: &self.uplinks,
+            gateways: &self.gateways,
+            infrastructure: &self.infrastructure,
             controllers: &self.controllers,
             withdrawn: self.withdrawn,
             verdicts: &self.verdicts,
@@ -63,6 +71,7 @@ impl Basis {
             && self.withdrawn == other.withdrawn
             && self.controllers == other.controllers
             && self.uplinks == other.uplinks
+            && (Arc::ptr_eq(&self.gateways, &other.gateways) || self.gateways == other.gateways)
     }
 }
 

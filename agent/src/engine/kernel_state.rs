@@ -11,8 +11,8 @@ use crate::{
     log_limiter::{Line, LogLimiter},
     problems::Finding,
     routes::{Actual, Desired, ForeignReader, OursReader},
-    settings::Settings,
-    uplinks::{self, LinkRouteReader, LinkRoutes, LocalUplink, Lookup, lookups},
+    settings::{OffLink, Settings},
+    uplinks::{self, Gateways, LinkRouteReader, LinkRoutes, LocalUplink, Lookup, lookups},
 };
 
 /// State that must be read from the kernel before the next pass.
@@ -37,6 +37,7 @@ pub(super) struct KernelState {
     links: Vec<Link>,
     addresses: Vec<Address>,
     link_routes: LinkRoutes,
+    gateways: Arc<Gateways>,
     names: UplinkNames,
     uplinks: Vec<LocalUplink>,
     uplink_findings: Vec<Finding>,
@@ -55,6 +56,7 @@ impl KernelState {
             links: Vec::new(),
             addresses: Vec::new(),
             link_routes: LinkRoutes::default(),
+            gateways: Arc::default(),
             uplinks: Vec::new(),
             uplink_findings: Vec::new(),
             log: LogLimiter::default(),
@@ -77,6 +79,11 @@ impl KernelState {
 
     pub(super) fn uplinks(&self) -> &[LocalUplink] {
         &self.uplinks
+    }
+
+    /// The gateways that other processes' routes lead through.
+    pub(super) fn gateways(&self) -> &Arc<Gateways> {
+        &self.gateways
     }
 
     /// Their names, those that do not exist among them.
@@ -152,6 +159,8 @@ impl KernelState {
             }
             read.insert(*table, of_links);
         }
+        let all = self.settings.routes.off_link == OffLink::Gateway;
+        self.gateways = Arc::new(Gateways::of(&lookups, &read, all));
         self.link_routes = LinkRoutes::new(lookups, read, self.names.towards());
         Ok(())
     }
@@ -236,10 +245,11 @@ impl KernelState {
         self.stale.ours |= ours || wanted;
     }
 
-    /// Whether another process's route may make a destination a neighbour on an uplink, or one no more.
+    /// Whether another process's route may make a destination a neighbour on an uplink, or one no more, or change the gateways.
     fn decides_neighbours(&self, route: &Route) -> bool {
         let neighbours = || self.uplinks.iter().any(|local| local.is_decided_by(route));
-        self.link_routes.uses(route.key.table) && (self.names.are_decided_by(route) || neighbours())
+        let others = || self.names.are_decided_by(route) || self.gateways.are_decided_by(route);
+        self.link_routes.uses(route.key.table) && (others() || neighbours())
     }
 
     /// Lets what is and what should be share their memory where they are the same.

@@ -1,6 +1,6 @@
 //! One pass: read, plan, apply, report.
 
-use sextant_proto::FailedRoute;
+use sextant_proto::{Claim, FailedRoute};
 use tokio::time::Instant;
 
 use super::{
@@ -39,7 +39,8 @@ impl Engine {
         for _ in 0..ATTEMPTS {
             self.state.read_routes(&latest.input).await?;
             // Others' routes say who is a neighbour.
-            self.planner.want(Basis::new(latest, self.state.uplinks().to_vec()));
+            let (uplinks, gateways) = (self.state.uplinks().to_vec(), self.state.gateways().clone());
+            self.planner.want(Basis::new(latest, uplinks, gateways));
             let plan = self.planner.plan(self.state.actual());
             blocked = plan.blocked().collect();
             self.apply(plan.due()).await?;
@@ -71,7 +72,9 @@ impl Engine {
         links: Option<(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
         self.host.set_uplinks(self.state.uplink_names());
-        let setup = self.host.ensure(&latest.input.claims, links.as_ref()).await?;
+        let usable = |claim: &&Claim| self.planner.captured(claim).is_none();
+        let claims: Vec<_> = latest.input.claims.iter().filter(usable).cloned().collect();
+        let setup = self.host.ensure(&claims, links.as_ref()).await?;
         if let Setup::Waiting(why) = &setup {
             tracing::debug!(what = why.what, saw = why.saw, "host not set up yet");
             self.retry_at = Some(Instant::now() + RETRY * 5);
@@ -88,10 +91,12 @@ impl Engine {
         conflicts.retain(|conflict| !self.planner.imports().routes.contains_key(&conflict.destination));
         let findings = state.uplink_findings().to_vec();
         let (announcement, mut findings) =
-            announcement(&self.settings, state.uplinks(), findings, input, setup);
+            announcement(&self.settings, state.uplinks(), findings, input, setup, |claim| {
+                self.planner.captured(claim)
+            });
         let bgp = self.settings.bgp.as_ref();
         findings.extend(bgp.and_then(|bgp| bgp_pools::unknown(&bgp.pools, &input.view)));
-        findings.extend(self.planner.finding().cloned());
+        findings.extend_from_slice(self.planner.findings());
         let flapping = self.planner.flapping();
         let memory = self.planner.memory();
         let report = Report {
@@ -104,6 +109,9 @@ impl Engine {
             announcement,
             held: u32::try_from(memory.brake.held()).unwrap_or(u32::MAX),
             paused: false,
+            infrastructure: Some(
+                self.planner.infrastructure().chain(input.controllers.iter().copied()).collect(),
+            ),
             withdrawn: input.withdrawn,
             conflicts,
         };

@@ -1,8 +1,8 @@
 //! Computes the desired routes and the plan, with the memory of earlier passes. It knows the kernel's routes only as an argument.
 
-use std::sync::Arc;
+use std::{net::Ipv6Addr, sync::Arc};
 
-use sextant_proto::FailedRoute;
+use sextant_proto::{Claim, FailedRoute};
 use tokio::time::Instant;
 
 use super::{basis::Basis, brake_file::BrakeFile, outcome::Outcome};
@@ -21,7 +21,7 @@ pub(super) struct Planner {
     settings: Arc<Settings>,
     basis: Basis,
     memory: Memory,
-    finding: Option<Finding>,
+    findings: Vec<Finding>,
     brake_file: BrakeFile,
     log: LogLimiter,
 }
@@ -33,7 +33,7 @@ impl Planner {
             settings,
             basis: Basis::default(),
             memory: Memory::new(Instant::now()),
-            finding: None,
+            findings: Vec::new(),
             brake_file: BrakeFile::default(),
             log: LogLimiter::default(),
         }
@@ -66,9 +66,19 @@ impl Planner {
         &self.basis.uplinks
     }
 
-    /// The problem of the peers, as the desired routes' basis has them.
-    pub(super) fn finding(&self) -> Option<&Finding> {
-        self.finding.as_ref()
+    /// The problems of peers and pools, as the desired routes' basis has them.
+    pub(super) fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// What the host's network stands on.
+    pub(super) fn infrastructure(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.basis.infrastructure.addresses()
+    }
+
+    /// What this host's own claim would take from its network, so that the host must not use it.
+    pub(super) fn captured(&self, claim: &Claim) -> Option<Ipv6Addr> {
+        self.basis.infrastructure.inside(claim.prefix)
     }
 
     /// When a change that is held back is due by itself.
@@ -86,7 +96,7 @@ impl Planner {
         }
         let known = basis.known(&self.settings);
         let desired = routes::desired(&known);
-        self.finding = routes::shared_next_hops(&known);
+        self.findings = routes::findings(&known);
         if desired.unresolved > 0 {
             let unresolved = desired.unresolved;
             tracing::debug!(unresolved, "routes that routers announce have next hops on none of the uplinks");

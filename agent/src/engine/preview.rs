@@ -46,7 +46,7 @@ impl Engine {
         let (links, _) = state.read_links().await?.unwrap_or_default();
         let latest = self.inputs.peek();
         state.read_routes(&latest.input).await?;
-        let basis = Basis::new(&latest, state.uplinks().to_vec());
+        let basis = Basis::new(&latest, state.uplinks().to_vec(), state.gateways().clone());
         let (mut memory, now) = (self.planner.memory().clone(), Instant::now());
         if basis.uplinks != self.planner.uplinks() {
             memory.failures.forget_all();

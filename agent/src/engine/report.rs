@@ -1,5 +1,7 @@
 //! The result of a pass, for the session and the BGP speaker.
 
+use std::net::Ipv6Addr;
+
 use sextant_proto::{Conflict, Epoch, FailedRoute, Incarnation, Prefix, Revision, Uplink, Verdict};
 
 /// What peers need to know of this host.
@@ -45,6 +47,8 @@ pub struct Report {
     pub held: u32,
     /// No change is made until a resume.
     pub paused: bool,
+    /// What the host's network stands on, and its controllers: no new prefix may contain it. `None` before the first pass.
+    pub infrastructure: Option<Vec<Ipv6Addr>>,
 }
 
 impl Report {

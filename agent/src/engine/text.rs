@@ -31,6 +31,12 @@ pub(super) fn why(owner: Owner<'_>, reason: Reason<'_>, change: &Change, links: 
         Reason::PeerState(peer, PeerState::LeftToRouter | PeerState::NoUplink) => {
             format!("peer {} is not on-link any more: it is left to the router", peer.name)
         }
+        Reason::PeerState(peer, PeerState::OffLink) => {
+            format!("peer {} is not on-link any more: traffic to it is refused", peer.name)
+        }
+        Reason::PeerState(peer, PeerState::Infrastructure) => {
+            format!("the prefix of peer {} contains an address that this host's network stands on", peer.name)
+        }
         Reason::PeerState(peer, _) => format!("peer {} is not routed this way", peer.name),
         Reason::NotRefused => "the pool's unused prefixes are not refused here any more".into(),
         Reason::Released => "no node has it any more".into(),

@@ -44,7 +44,7 @@ impl Engine {
         Ok(Towards {
             state: peer.map(|peer| {
                 let assessment = Assessment::of(&known, peer);
-                of_target.map_or(assessment.state, |claim| assessment.of_claim(claim))
+                of_target.map_or(assessment.state, |claim| assessment.of_claim(&known, claim))
             }),
             wanted: prefixes.iter().find_map(route).cloned(),
             pending: run.pending(|key| prefixes.contains(&key.destination)),

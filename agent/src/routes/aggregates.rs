@@ -1,70 +1,43 @@
-//! Which pools may be refused as a whole. That depends on all peers, so it is counted once. Pure.
+//! The pools that are refused as a whole. No peer's words matter for that (DESIGN I14). Pure.
 
-use sextant_proto::{Peer, Pool, PoolName, Prefix};
+use sextant_proto::{Pool, Prefix};
 
-use super::{Assessment, Known};
-use crate::{
-    settings::{Direct, Topology},
-    uplinks::LocalUplink,
-};
+use super::Known;
+use crate::{kernel::MAIN_TABLE, problems::Finding};
 
-/// The pools that this host might refuse, with what stands against that.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Aggregates(Vec<Aggregate>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Aggregate {
-    pool: PoolName,
-    prefix: Prefix,
-    /// Peers of the pool that only a router has a path to.
-    left_to_router: usize,
-    /// Nodes with a next hop inside of it.
-    with_next_hop_inside: usize,
+/// The prefixes of the pools that this host refuses, but for longer routes inside.
+pub fn refused_pools<'a>(known: &Known<'a>) -> impl Iterator<Item = Prefix> + use<'a> {
+    let known = *known;
+    let routers_refuse = known.routers_refuse();
+    let refused = move |pool: &&Pool| !routers_refuse && captured(&known, pool).is_none();
+    known.pools().filter(refused).map(|pool| pool.prefix)
 }
 
-impl Aggregates {
-    /// Those that the host itself allows, before any peer is counted.
-    pub fn new(known: &Known<'_>) -> Self {
-        let none_yet = |pool: &Pool| Aggregate {
-            pool: pool.name.clone(),
-            prefix: pool.prefix,
-            left_to_router: 0,
-            with_next_hop_inside: 0,
-        };
-        Self(known.pools().filter(|pool| may_be_refused(known, pool)).map(none_yet).collect())
+/// Pools that are not refused here because of what is inside of them.
+pub fn unrefused_pool(known: &Known<'_>) -> Option<Finding> {
+    if known.routers_refuse() {
+        return None;
     }
-
-    /// Counts a node.
-    pub fn add(&mut self, peer: &Peer, assessment: &Assessment) {
-        for aggregate in &mut self.0 {
-            let of_pool = || peer.ready_claims().any(|claim| claim.pool == aggregate.pool);
-            aggregate.left_to_router += usize::from(assessment.needs_router && of_pool());
-            let inside = peer.next_hops.iter().any(|hop| aggregate.prefix.contains(*hop));
-            aggregate.with_next_hop_inside += usize::from(inside);
-        }
-    }
-
-    /// The prefixes that are refused here, but for longer routes inside.
-    pub fn refused(&self) -> impl Iterator<Item = Prefix> {
-        let stands = |it: &&Aggregate| it.left_to_router == 0 && it.with_next_hop_inside == 0;
-        self.0.iter().filter(stands).map(|aggregate| aggregate.prefix)
-    }
+    let (pool, captured) = known.pools().find_map(|pool| Some((pool, captured(known, pool)?)))?;
+    Some(Finding::new(
+        "pool-not-refused",
+        format!(
+            "packets to unassigned addresses of pool {} {} are not refused here: {captured} is in it, or it is in that",
+            pool.name, pool.prefix
+        ),
+        "give the cluster a pool without hosts, links and controllers: sextant pool add NAME PREFIX, agents with --pool \
+         NAME, then sextant pool drain",
+    ))
 }
 
-/// Whether this host may refuse traffic to the pool's unassigned prefixes, as far as it knows by itself. Not where a router
-/// may have a path to them, and not where that would refuse an on-link prefix or a controller (DESIGN §2).
-fn may_be_refused(known: &Known<'_>, pool: &Pool) -> bool {
-    let left_to_router =
-        known.settings.topology == Topology::Routed || known.settings.direct == Direct::Never;
-    let mut prefixes = known.uplinks.iter().flat_map(|local| local.on_link.prefixes());
-    let covers_on_link = prefixes.any(|prefix| prefix.overlaps(pool.prefix));
-    let covers_controller = known.controllers.iter().any(|controller| pool.prefix.contains(*controller));
-    !left_to_router && !has_only_routers(known) && !covers_on_link && !covers_controller
-}
-
-/// Whether this host has uplinks, and by its routes no neighbour on any of them: then all traffic is the router's.
-fn has_only_routers(known: &Known<'_>) -> bool {
-    let usable = |local: &&LocalUplink| local.works && !local.uplink.addresses.is_empty();
-    let mut usable = known.uplinks.iter().filter(usable).peekable();
-    usable.peek().is_some() && usable.all(|local| local.on_link.is_empty())
+/// What an unreachable route to the pool would take: a link that is not longer than the pool, or a controller that is no
+/// neighbour. A longer link route of the same table comes before it.
+fn captured(known: &Known<'_>, pool: &Pool) -> Option<String> {
+    let here = known.settings.table == MAIN_TABLE;
+    let is_taken = |link: &Prefix| link.overlaps(pool.prefix) && !(here && link.len() >= pool.prefix.len());
+    let mut links = known.uplinks.iter().flat_map(|local| local.on_link.prefixes());
+    let is_neighbour = |addr| here && known.uplinks.iter().any(|local| local.on_link.contains(addr));
+    let mut controllers = known.controllers.iter().filter(|addr| pool.prefix.contains(**addr));
+    let link = links.find(is_taken).map(|link| format!("link {link}"));
+    link.or_else(|| controllers.find(|addr| !is_neighbour(**addr)).map(|addr| format!("controller {addr}")))
 }

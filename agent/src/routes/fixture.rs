@@ -7,11 +7,11 @@ use std::{
 
 use sextant_proto::{Control, Incarnation, InterfaceAddress, NodeName, Peer, Pool, Prefix, Revision, Uplink};
 
-use super::{Imports, Known};
+use super::{Imports, Infrastructure, Known};
 use crate::{
     cluster::{Snapshot, Verdicts, View},
-    settings::{Direct, RouteSettings, Topology},
-    uplinks::{LocalUplink, on_link_by},
+    settings::{Direct, OffLink, RouteSettings, Topology},
+    uplinks::{Gateways, LocalUplink, on_link_by},
 };
 
 /// The defaults.
@@ -22,6 +22,7 @@ pub(crate) const SETTINGS: RouteSettings = RouteSettings {
     resync_secs: 60,
     balance: false,
     direct: Direct::OnLink,
+    off_link: OffLink::Refuse,
     topology: Topology::Switched,
     mark: None,
 };
@@ -29,6 +30,8 @@ pub(crate) const SETTINGS: RouteSettings = RouteSettings {
 static NODE: LazyLock<NodeName> = LazyLock::new(|| "host1".parse().unwrap());
 static INCARNATION: LazyLock<Incarnation> = LazyLock::new(Incarnation::random);
 static VERDICTS: LazyLock<Verdicts> = LazyLock::new(Verdicts::default);
+static GATEWAYS: LazyLock<Gateways> = LazyLock::new(Gateways::default);
+static INFRASTRUCTURE: LazyLock<Infrastructure> = LazyLock::new(Infrastructure::default);
 static IMPORTS: LazyLock<Imports> = LazyLock::new(Imports::default);
 
 /// The store of all views.
@@ -43,6 +46,8 @@ pub(super) fn known(view: &View) -> Known<'_> {
         claims: &[],
         view,
         uplinks: &[],
+        gateways: &GATEWAYS,
+        infrastructure: &INFRASTRUCTURE,
         controllers: &[],
         withdrawn: false,
         verdicts: &VERDICTS,

@@ -4,11 +4,11 @@ use std::net::Ipv6Addr;
 
 use sextant_proto::{Claim, NodeName, NodeState, Pool};
 
-use super::Imports;
+use super::{Imports, Infrastructure};
 use crate::{
     cluster::{Verdicts, View},
-    settings::RouteSettings,
-    uplinks::LocalUplink,
+    settings::{Direct, RouteSettings, Topology},
+    uplinks::{Gateways, LocalUplink},
 };
 
 /// All that this host knows of itself, of the cluster and of routers.
@@ -22,6 +22,10 @@ pub struct Known<'a> {
     pub view: &'a View,
     /// Its interfaces towards the other hosts.
     pub uplinks: &'a [LocalUplink],
+    /// The gateways that other processes' routes lead through.
+    pub gateways: &'a Gateways,
+    /// What this host's network stands on.
+    pub infrastructure: &'a Infrastructure,
     /// Addresses of controllers, which no aggregate may cover.
     pub controllers: &'a [Ipv6Addr],
     /// This node is drained: it routes to no peer.
@@ -42,6 +46,16 @@ impl<'a> Known<'a> {
         let unannounced =
             of_claims.filter(move |own| !complete && !view.pools().any(|pool| pool.name == own.name));
         view.pools().chain(unannounced)
+    }
+
+    /// Whether the routers have all routes that this host has not, and refuse packets to unassigned prefixes: by the settings,
+    /// or since this host has uplinks, and by its routes no neighbour on any of them.
+    pub(super) fn routers_refuse(&self) -> bool {
+        let usable = |local: &&LocalUplink| local.works && !local.uplink.addresses.is_empty();
+        let mut usable = self.uplinks.iter().filter(usable).peekable();
+        self.settings.topology == Topology::Routed
+            || self.settings.direct == Direct::Never
+            || usable.peek().is_some() && usable.all(|local| local.on_link.is_empty())
     }
 
     /// Whether no uplink has an address or a neighbour: then this host cannot tell which peers are on-link.

@@ -7,7 +7,7 @@ use sextant_proto::{NodeName, NodeState, Peer, PeerClaim};
 use super::Known;
 use crate::{
     kernel::{NextHop, NextHops},
-    settings::Direct,
+    settings::{Direct, OffLink},
     uplinks::{LocalUplink, direct_next_hops},
 };
 
@@ -16,8 +16,14 @@ use crate::{
 pub enum PeerState {
     /// There is a direct route to it.
     Direct,
-    /// It is not on-link, or direct routes are off: the router has the route.
+    /// It is not on-link, or direct routes are off: the routers have the route, and refuse unassigned prefixes.
     LeftToRouter,
+    /// It is not on-link, and has a route through the gateway that leads to it.
+    ThroughGateway,
+    /// It is not on-link, and nobody says that a router knows its prefix: traffic to it is refused.
+    OffLink,
+    /// Its prefix has an address that this host's network stands on: a route to it would take that away.
+    Infrastructure,
     /// No uplink of this host has an address.
     NoUplink,
     /// Its agent is lost, and its host does not answer: its prefix is refused.
@@ -35,35 +41,33 @@ pub enum PeerState {
 pub struct Assessment {
     /// The state of the node, by the claim that is furthest.
     pub state: PeerState,
-    /// The direct path, if there is one.
+    /// The path, if there is one.
     pub(super) hops: Option<NextHops>,
-    /// It takes traffic, and only a router has a path to it.
-    pub(super) needs_router: bool,
 }
 
 impl Assessment {
     /// The assessment of `peer` by what is known.
     pub fn of(known: &Known<'_>, peer: &Peer) -> Self {
         let ready = is_routed(known.node, peer);
-        let hops = if ready { next_hops(known, peer) } else { None };
-        let needs_router = ready && hops.is_none() && !known.has_no_uplink() && !has_own_hops(known, peer);
-        Self { state: state(known, peer, hops.is_some()), hops, needs_router }
+        let direct = if ready { next_hops(known, peer) } else { None };
+        match state(known, peer, direct.is_some()) {
+            PeerState::OffLink => match gateways(known, peer) {
+                Some(hops) => Self { state: PeerState::ThroughGateway, hops: Some(hops) },
+                None => Self { state: PeerState::OffLink, hops: None },
+            },
+            state => Self { state, hops: direct },
+        }
     }
 
     /// The state for one claim of the peer: other hosts may route to another one of its claims already.
-    pub fn of_claim(&self, claim: &PeerClaim) -> PeerState {
+    pub fn of_claim(&self, known: &Known<'_>, claim: &PeerClaim) -> PeerState {
         match self.state {
             PeerState::Own | PeerState::Withdrawn => self.state,
             _ if claim.state != NodeState::Ready => PeerState::NotReady(claim.state),
+            _ if known.infrastructure.inside(claim.prefix).is_some() => PeerState::Infrastructure,
             state => state,
         }
     }
-}
-
-/// Whether the peer announces nothing but addresses of this host: no router has a path to it.
-fn has_own_hops(known: &Known<'_>, peer: &Peer) -> bool {
-    let own = |hop: &Ipv6Addr| known.uplinks.iter().any(|local| local.on_link.is_own(*hop));
-    !peer.next_hops.is_empty() && peer.next_hops.iter().all(own)
 }
 
 /// Whether other hosts route to `peer`, and it is not this node.
@@ -81,7 +85,13 @@ fn state(known: &Known<'_>, peer: &Peer, is_on_link: bool) -> PeerState {
     } else if known.settings.direct == Direct::Never {
         PeerState::LeftToRouter
     } else if !is_on_link {
-        if known.has_no_uplink() { PeerState::NoUplink } else { PeerState::LeftToRouter }
+        if known.has_no_uplink() {
+            PeerState::NoUplink
+        } else if known.routers_refuse() {
+            PeerState::LeftToRouter
+        } else {
+            PeerState::OffLink
+        }
     } else if known.verdicts.is_dead(peer) {
         PeerState::Dead
     } else {
@@ -105,6 +115,16 @@ fn next_hops(known: &Known<'_>, peer: &Peer) -> Option<NextHops> {
     Some(used).filter(|used| !used.is_empty())
 }
 
+/// The gateways that lead to a peer which is not on-link, if a setting says that routers know its prefix.
+fn gateways(known: &Known<'_>, peer: &Peer) -> Option<NextHops> {
+    if known.settings.off_link != OffLink::Gateway {
+        return None;
+    }
+    let own = |hop: &Ipv6Addr| known.uplinks.iter().any(|local| local.on_link.is_own(*hop));
+    let hops = peer.next_hops.iter().filter(|hop| !hop.is_unicast_link_local() && !own(hop));
+    hops.filter_map(|hop| known.gateways.towards(*hop)).next()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -115,7 +135,7 @@ mod tests {
     use crate::{
         cluster::{Verdict, Verdicts, View},
         routes::fixture::{SETTINGS, known, uplink},
-        settings::RouteSettings,
+        settings::{RouteSettings, Topology},
     };
 
     fn peer() -> Peer {
@@ -139,6 +159,7 @@ mod tests {
         let (view, here, elsewhere) =
             (View::default(), [uplink(2, "2001:db8::1")], [uplink(2, "2001:db8:f::1")]);
         let never = RouteSettings { direct: Direct::Never, ..SETTINGS };
+        let routed = RouteSettings { topology: Topology::Routed, ..SETTINGS };
         let known = Known { uplinks: &here, ..known(&view) };
         let draining = peer().in_state(NodeState::Draining);
         let back = Peer { session: true, ..peer() };
@@ -147,7 +168,8 @@ mod tests {
             (PeerState::Direct, known, peer()),
             (PeerState::Direct, Known { verdicts: &dead, ..known }, back),
             (PeerState::Dead, Known { verdicts: &dead, ..known }, peer()),
-            (PeerState::LeftToRouter, Known { verdicts: &dead, uplinks: &elsewhere, ..known }, peer()),
+            (PeerState::OffLink, Known { verdicts: &dead, uplinks: &elsewhere, ..known }, peer()),
+            (PeerState::LeftToRouter, Known { settings: &routed, uplinks: &elsewhere, ..known }, peer()),
             (PeerState::LeftToRouter, Known { settings: &never, ..known }, peer()),
             (PeerState::NoUplink, Known { uplinks: &[], ..known }, peer()),
             (PeerState::NotReady(NodeState::Draining), known, draining.clone()),

@@ -61,7 +61,7 @@ pub(super) fn owner<'a>(known: &Known<'a>, subjects: &Subjects<'a>, key: &RouteK
     } else if let Some((peer, claim)) =
         subjects.peer(destination).filter(|(peer, _)| peer.name != *known.node)
     {
-        Owner::Peer(peer, Assessment::of(known, peer).of_claim(claim))
+        Owner::Peer(peer, Assessment::of(known, peer).of_claim(known, claim))
     } else if subjects.is_own(destination) {
         Owner::Own
     } else {
@@ -119,7 +119,7 @@ fn of_removal<'a>(facts: &Facts<'a>, subjects: &Subjects<'a>, key: &RouteKey) ->
         return Reason::Withdrawn;
     }
     if let Some((peer, claim)) = subjects.peer(key.destination) {
-        return Reason::PeerState(peer, Assessment::of(known, peer).of_claim(claim));
+        return Reason::PeerState(peer, Assessment::of(known, peer).of_claim(known, claim));
     }
     if subjects.pool(key.destination).is_some() {
         Reason::NotRefused

@@ -170,6 +170,7 @@ impl Link {
     pub(super) fn claim(
         &self,
         wish: &Wish,
+        infrastructure: Vec<Ipv6Addr>,
     ) -> impl Future<Output = Result<ClaimOutcome, LinkError>> + Send + use<> {
         let mut client = self.client.clone();
         let mut request = tonic::Request::new(v1::ClaimRequest {
@@ -179,7 +180,7 @@ impl Link {
             host_len: wish.host_len.unwrap_or(0),
             held: wish.held.as_ref().map(Into::into),
             beside: wish.beside,
-            infrastructure: Vec::new(),
+            infrastructure: infrastructure.into_iter().map(convert::octets).collect(),
         });
         request.set_timeout(CALL_TIMEOUT);
         async move {

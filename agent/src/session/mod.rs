@@ -187,9 +187,11 @@ impl Session {
     /// confirms none, as one that cannot read this node's record, is left for another one.
     async fn claim(&mut self, link: &mut Link) -> Result<(), Ended> {
         self.missing.clear();
+        self.reporters.looked().await;
+        let infrastructure = self.reporters.infrastructure();
         let mut confirmed = false;
         for wish in wishes(&self.settings.pools, self.settings.host_len, self.held.claims()) {
-            match link.claim(&wish).await {
+            match link.claim(&wish, infrastructure.clone()).await {
                 Ok(outcome) => {
                     self.answered(&wish, outcome)?;
                     confirmed = true;

@@ -1,10 +1,15 @@
 //! The components whose state the session acknowledges.
 
-use sextant_proto::{BgpNeighbour, Epoch};
+use std::{net::Ipv6Addr, time::Duration};
+
+use sextant_proto::{BgpNeighbour, Epoch, convert::MOST_INFRASTRUCTURE};
 use tokio::sync::watch;
 
 use super::protocol::Reports;
 use crate::{engine::Report, problems::Found};
+
+/// How long the engine's first pass may take before a claim is asked for without it.
+const LOOKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The reports of the other components.
 pub(super) struct Reporters {
@@ -33,6 +38,18 @@ impl Reporters {
             bgp: self.bgp.borrow_and_update().clone(),
             problems: self.problems.borrow_and_update().problems(),
         }
+    }
+
+    /// Waits until the engine has looked at the host, but not for long.
+    pub(super) async fn looked(&mut self) {
+        let looked = self.engine.wait_for(|report| report.infrastructure.is_some());
+        let _late_or_gone = tokio::time::timeout(LOOKED_WITHIN, looked).await;
+    }
+
+    /// What the host's network stands on.
+    pub(super) fn infrastructure(&self) -> Vec<Ipv6Addr> {
+        let report = self.engine.borrow();
+        report.infrastructure.iter().flatten().take(MOST_INFRASTRUCTURE).copied().collect()
     }
 
     /// Waits until nothing of the claim of this epoch is left on the host.

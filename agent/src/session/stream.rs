@@ -90,7 +90,8 @@ impl Session {
                 self.claim_answered(&wish, outcome, following).await
             }
             () = deadline::reached(self.missing.due()), if following.claiming.is_none() => {
-                let claim = |wish: Wish| (wish.clone(), following.link.claim(&wish).boxed());
+                let infrastructure = self.reporters.infrastructure();
+                let claim = |wish: Wish| (wish.clone(), following.link.claim(&wish, infrastructure).boxed());
                 following.claiming = self.missing.next().map(claim);
                 Ok(())
             }

@@ -61,6 +61,7 @@ mod tests {
             unreachable_metric: 4_000_000_000,
             table: 254,
             resync_secs: 60,
+            off_link: Default::default(),
             direct: Direct::OnLink,
             balance: false,
             topology: Topology::Switched,

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize};
 use sextant_daemon::LogFormat;
 
-use super::{BgpKeys, Direct, ExportKeys, NextHopKind, Role, Topology};
+use super::{BgpKeys, Direct, ExportKeys, NextHopKind, OffLink, Role, Topology};
 
 /// The keys of the config file, which are also the flags.
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
@@ -133,6 +133,17 @@ pub(super) struct RouteKeys {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) direct: Option<Direct>,
+    /// What becomes of peers that are not on-link in the switched topology: `gateway` where routers know all prefixes [default:
+    /// refuse]
+    #[arg(
+        id = "routes-off-link",
+        long = "routes-off-link",
+        env = "SEXTANT_ROUTES_OFF_LINK",
+        value_enum,
+        value_name = "WHAT"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) off_link: Option<OffLink>,
     /// Seconds between two comparisons of all routes with the kernel's (1 to 86400) [default: 60]
     #[arg(
         id = "routes-resync",

@@ -25,7 +25,7 @@ pub use export::Mark;
 use export::{ExportKeys, mark};
 pub use host::HostSettings;
 use keys::Keys;
-pub use topology::{Direct, NextHopKind, Role, Topology};
+pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
 
 /// The default config file.
 const DEFAULT_CONFIG: &str = "/etc/sextant/agent.toml";
@@ -137,6 +137,8 @@ pub struct RouteSettings {
     pub balance: bool,
     /// Whether on-link peers get a direct route.
     pub direct: Direct,
+    /// What becomes of peers that are not on-link.
+    pub off_link: OffLink,
     /// Whether packets to unassigned prefixes are refused here, or left to the router.
     pub topology: Topology,
     /// The routes that export the own prefixes to a routing daemon.
@@ -264,6 +266,7 @@ fn route_settings(all: &Keys) -> Result<RouteSettings, Invalid> {
         resync_secs: keys.resync.unwrap_or(60),
         balance: all.uplink.balance.unwrap_or(false),
         direct: keys.direct.unwrap_or_default(),
+        off_link: keys.off_link.unwrap_or_default(),
         topology: all.topology.unwrap_or_default(),
         mark: None,
     };

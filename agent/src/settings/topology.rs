@@ -36,6 +36,17 @@ pub enum NextHopKind {
     LinkLocal,
 }
 
+/// What becomes of peers that are not on-link in the switched topology.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OffLink {
+    /// Traffic to them is refused, as that to unassigned prefixes
+    #[default]
+    Refuse,
+    /// They have a route through the gateway that leads to their next hop: routers know their prefixes
+    Gateway,
+}
+
 /// The peers that get a direct route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,6 +1,7 @@
 //! The interfaces towards the other hosts, and those of their addresses that peers may use. Pure, but for `reading`.
 
 mod findings;
+mod gateways;
 mod guess;
 mod on_link;
 mod reading;
@@ -10,6 +11,7 @@ use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
 use sextant_proto::{InterfaceAddress, Peer, Prefix, Uplink, first_next_hop};
 
 pub(crate) use findings::findings;
+pub use gateways::Gateways;
 pub use guess::{Clues, guessed_uplinks};
 pub use on_link::{LinkRouteReader, LinkRoutes, Lookup, OnLink, lookups};
 pub use reading::{first_guess, read_link_routes};
@@ -165,7 +167,7 @@ fn is_usable(address: &Address) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) use on_link::tests::on_link_by;
+pub(crate) use on_link::tests::{on_link_by, read};
 
 #[cfg(test)]
 mod tests;

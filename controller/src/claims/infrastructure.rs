@@ -101,7 +101,7 @@ async fn no_pool_is_added_or_grown_over_what_the_cluster_stands_on() {
     host(&it, 1, "2001:db8::1").await;
     let main = "main".parse().unwrap();
     let error = it.pools.grow(&main, "2001:db8::/32".parse().unwrap()).await.unwrap_err();
-    assert!(matches!(error, PoolsError::Infrastructure { .. }), "{error}");
+    assert!(matches!(error, PoolsError::Infrastructure(_)), "{error}");
     let text = error.to_string();
     assert!(
         text.contains("2001:db8::, which node host1 has") && text.contains("e.g. 2001:db8:8000::/33"),

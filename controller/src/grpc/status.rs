@@ -111,7 +111,7 @@ impl From<PoolsError> for Status {
         let code = match &error {
             PoolsError::NameTaken(_) | PoolsError::Overlaps { .. } => Code::AlreadyExists,
             PoolsError::Unknown(_) => Code::NotFound,
-            PoolsError::NotGrown { .. } | PoolsError::Infrastructure { .. } | PoolsError::Pool(_) => {
+            PoolsError::NotGrown { .. } | PoolsError::Infrastructure(_) | PoolsError::Pool(_) => {
                 Code::InvalidArgument
             }
             PoolsError::InUse(..) | PoolsError::Stray(..) => Code::FailedPrecondition,

@@ -153,6 +153,7 @@ async fn race(without: Without, pool_of_second: usize) -> (Vec<Operation>, Store
                 host_len: None,
                 held: None,
                 beside: true,
+                infrastructure: Vec::new(),
             };
             let (recorder, all) = (recorder.clone(), all.clone());
             claiming.spawn(async move {

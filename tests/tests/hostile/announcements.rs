@@ -31,6 +31,17 @@ fn container(claim: &Claim) -> Prefix {
     Prefix { length: pool.container_len, ..claim.prefix.clone().unwrap() }
 }
 
+/// Waits until the agents of all hosts have applied all changes; the hostile node says nothing of them.
+fn wait_for_hosts(cluster: &Cluster) {
+    poll("all changes are applied", 20 * SECONDS, || {
+        for host in &cluster.hosts {
+            let node = cluster.node(host.name());
+            anyhow::ensure!(node["behind"] == 0, "{node}");
+        }
+        Ok(())
+    });
+}
+
 /// The routes of a host but for those to `prefix`.
 fn routes_but(host: &Host, prefix: &str) -> String {
     let mut routes = host.routes_of(66).unwrap();
@@ -67,7 +78,7 @@ fn i14_no_announcement_changes_a_route_outside_of_the_nodes_own_prefix() {
     ];
     for (what, hops) in taken {
         evil.announce(of(&claim, hops)).unwrap_or_else(|status| panic!("{what}: {status}"));
-        cluster.sextant(&["wait", "--timeout", "20s"]);
+        wait_for_hosts(&cluster);
         for (host, before) in cluster.hosts.iter().zip(&before) {
             expect_text(what, 5 * SECONDS, before, || anyhow::Ok(of_others(host)));
         }
@@ -105,8 +116,8 @@ fn i14_what_no_host_can_be_set_up_for_is_refused() {
         assert!(refused.message().contains(why), "{what}: {refused}");
         assert_eq!(cluster.node("evil")["state"], "joining", "{what}");
     }
-    // Others still get their snapshots.
-    cluster.sextant(&["wait", "--timeout", "20s"]);
+    // Others still get what is new.
+    wait_for_hosts(&cluster);
     evil.announce(good).unwrap();
     assert_eq!(cluster.node("evil")["state"], "ready");
 }

@@ -1,11 +1,12 @@
 //! The routes that this host should have.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use sextant_proto::{Claim, NodeState, PeerClaim, Prefix};
+use sextant_proto::{Claim, NodeState, Peer, PeerClaim, Prefix};
 
 use super::{
-    Aggregates, Assessment, Entry, Known, PeerState, ReceivedPath, RouteMap,
+    Assessment, Entry, Known, PeerState, ReceivedPath, RouteMap,
+    aggregates::refused_pools,
     imported::{Reserved, import},
     known::own_state,
     subjects::{Subject, Subjects},
@@ -27,7 +28,8 @@ pub struct Desired {
 /// The input of the routes to one destination that lies beyond that destination. It is computed once for all of them.
 #[derive(Debug, Clone)]
 pub struct Context {
-    aggregates: Aggregates,
+    /// The pools that are refused.
+    refused: Vec<Prefix>,
     reserved: Reserved,
 }
 
@@ -36,15 +38,17 @@ pub struct Context {
 ///
 /// It is the sum of [`desired_at`] over all destinations, and assesses each peer once.
 pub fn desired(known: &Known<'_>) -> Desired {
-    let mut aggregates = Aggregates::new(known);
+    let refused: Vec<_> = refused_pools(known).collect();
     let mut routes: Vec<Entry> = known.claims.iter().flat_map(|claim| own(known, claim)).collect();
+    let mut off_link = BTreeSet::new();
     for peer in known.view.peers() {
         let assessment = Assessment::of(known, peer);
-        aggregates.add(peer, &assessment);
-        routes.extend(peer.claims.iter().filter_map(|claim| to_claim(known, claim, &assessment)));
+        off_link.extend(left_out(&assessment, peer));
+        let to_claim = |claim| to_claim(known, &refused, claim, &assessment);
+        routes.extend(peer.claims.iter().filter_map(to_claim));
     }
-    routes.extend(aggregates.refused().map(|prefix| unreachable(known, prefix)));
-    let context = Context::with(known, aggregates);
+    let context = Context::with(known, refused, off_link);
+    routes.extend(context.refused.iter().map(|prefix| unreachable(known, *prefix)));
     let imported =
         known.imports.routes.iter().filter_map(|(prefix, path)| context.import(known, *prefix, path));
     let mut unresolved = 0;
@@ -66,10 +70,10 @@ pub fn desired_at(
         match subject {
             Subject::Own(claim) => own(known, claim).collect(),
             Subject::Peer(peer, claim) => {
-                to_claim(known, claim, &Assessment::of(known, peer)).into_iter().collect()
+                to_claim(known, &context.refused, claim, &Assessment::of(known, peer)).into_iter().collect()
             }
             Subject::Pool(pool) => {
-                let refused = context.aggregates.refused().any(|prefix| prefix == pool.prefix);
+                let refused = context.refused.contains(&pool.prefix);
                 refused.then(|| unreachable(known, pool.prefix)).into_iter().collect()
             }
             Subject::Import(path) => context.import(known, destination, path).flatten().into_iter().collect(),
@@ -81,13 +85,12 @@ pub fn desired_at(
 impl Context {
     /// The context of this state; counts all peers.
     pub fn of(known: &Known<'_>) -> Self {
-        let mut aggregates = Aggregates::new(known);
-        known.view.peers().for_each(|peer| aggregates.add(peer, &Assessment::of(known, peer)));
-        Self::with(known, aggregates)
+        let off_link = known.view.peers().flat_map(|peer| left_out(&Assessment::of(known, peer), peer));
+        Self::with(known, refused_pools(known).collect(), off_link.collect())
     }
 
-    fn with(known: &Known<'_>, aggregates: Aggregates) -> Self {
-        Self { reserved: Reserved::of(known, &aggregates), aggregates }
+    fn with(known: &Known<'_>, refused: Vec<Prefix>, off_link: BTreeSet<Prefix>) -> Self {
+        Self { reserved: Reserved::of(known, &refused, off_link), refused }
     }
 
     /// The route to an imported prefix; `None` if it must not be imported, `Some(None)` if it has no usable next hop.
@@ -96,14 +99,21 @@ impl Context {
     }
 }
 
+/// The prefixes of a peer to which only a router may have a route.
+fn left_out<'a>(assessment: &Assessment, peer: &'a Peer) -> impl Iterator<Item = Prefix> + use<'a> {
+    let off_link = assessment.state == PeerState::OffLink;
+    peer.ready_claims().filter(move |_| off_link).map(|claim| claim.prefix)
+}
+
 /// The addresses of the own prefix that no bridge has are refused; and the prefix is marked while it may be exported.
 fn own(known: &Known<'_>, claim: &Claim) -> impl Iterator<Item = Entry> + use<> {
+    let usable = known.infrastructure.inside(claim.prefix).is_none();
     let ready = own_state(known.node, claim, known.view) == Some(NodeState::Ready);
     let mark = known.settings.mark.filter(|_| ready && !known.withdrawn).map(|mark| {
         let key = RouteKey { table: mark.table, destination: claim.prefix, metric: mark.metric };
         (key, RouteTarget::Unreachable)
     });
-    std::iter::once(unreachable(known, claim.prefix)).chain(mark)
+    std::iter::once(unreachable(known, claim.prefix)).chain(mark).filter(move |_| usable)
 }
 
 fn unreachable(known: &Known<'_>, destination: Prefix) -> Entry {
@@ -111,12 +121,23 @@ fn unreachable(known: &Known<'_>, destination: Prefix) -> Entry {
     (RouteKey { table, destination, metric: unreachable_metric }, RouteTarget::Unreachable)
 }
 
-fn to_claim(known: &Known<'_>, claim: &PeerClaim, assessment: &Assessment) -> Option<Entry> {
+fn to_claim(
+    known: &Known<'_>,
+    refused: &[Prefix],
+    claim: &PeerClaim,
+    assessment: &Assessment,
+) -> Option<Entry> {
     let RouteSettings { table, metric, .. } = *known.settings;
     // The same key for both, so that one takes the other's place in one step.
-    let target = match assessment.of_claim(claim) {
-        PeerState::Direct => assessment.hops.clone().map(RouteTarget::Via),
+    let target = match assessment.of_claim(known, claim) {
+        PeerState::Direct | PeerState::ThroughGateway => assessment.hops.clone().map(RouteTarget::Via),
         PeerState::Dead => Some(RouteTarget::Unreachable),
+        // Neither its pool is refused, nor does a router announce it: it alone is.
+        PeerState::OffLink => {
+            let left = refused.iter().any(|pool| pool.covers(claim.prefix))
+                || known.imports.routes.contains_key(&claim.prefix);
+            (!left).then_some(RouteTarget::Unreachable)
+        }
         _ => None,
     };
     target.map(|target| (RouteKey { table, destination: claim.prefix, metric }, target))

@@ -7,11 +7,12 @@ use super::*;
 use crate::{
     cluster::{Verdict, Verdicts, View},
     routes::{
+        Infrastructure,
         fixture::{SETTINGS, incarnation, known, pool, uplink, uplink_with, view},
         random_states,
     },
-    settings::{Direct, Mark, Topology},
-    uplinks::LocalUplink,
+    settings::{Direct, Mark, OffLink, Topology},
+    uplinks::{Gateways, LocalUplink},
 };
 
 fn peer(n: u16, hop: &str) -> Peer {
@@ -44,7 +45,10 @@ fn text(withdrawn: bool, controllers: &[Ipv6Addr], view: &View) -> Vec<String> {
 
 fn text_with(withdrawn: bool, controllers: &[Ipv6Addr], verdicts: &Verdicts, view: &View) -> Vec<String> {
     let (claims, uplinks) = ([claim()], uplinks());
-    let known = Known { claims: &claims, uplinks: &uplinks, controllers, withdrawn, verdicts, ..known(view) };
+    lines(&Known { claims: &claims, uplinks: &uplinks, controllers, withdrawn, verdicts, ..known(view) })
+}
+
+fn lines(known: &Known<'_>) -> Vec<String> {
     let line = |(key, target): (&RouteKey, &RouteTarget)| match target {
         RouteTarget::Via(hops) => {
             let hop = hops.iter().next().unwrap();
@@ -52,7 +56,7 @@ fn text_with(withdrawn: bool, controllers: &[Ipv6Addr], verdicts: &Verdicts, vie
         }
         _ => format!("unreachable {}", key.destination),
     };
-    desired(&known).routes.iter().map(line).collect()
+    desired(known).routes.iter().map(line).collect()
 }
 
 const OWN: &str = "unreachable 2001:db8:8000:1::/64";
@@ -85,9 +89,73 @@ fn a_drained_host_routes_to_nobody() {
 }
 
 #[test]
-fn a_peer_behind_a_router_is_left_to_it() {
-    let view = view(vec![pool()], vec![peer(2, "2001:db8::2"), peer(3, "2001:db8:7::3")]);
-    assert_eq!(text(false, &[], &view), [OWN, TO_HOST2], "and so is the rest of the pool");
+fn i14_a_peer_that_is_not_on_link_is_refused_alone() {
+    for hops in [&["2001:db8:7::3"][..], &["2001:db8:8000:3::9"], &["2001:db8:8000:2::9"], &["fe80::3"], &[]]
+    {
+        let hops = hops.iter().map(|hop| hop.parse().unwrap()).collect();
+        let other = Peer { next_hops: hops, ..peer(3, "::") };
+        let view = view(vec![pool()], vec![peer(2, "2001:db8::2"), other.clone()]);
+        assert_eq!(text(false, &[], &view), [AGGREGATE, OWN, TO_HOST2], "{other:?}");
+    }
+}
+
+/// The routes of a host with this gateway for all others, whose routers know all prefixes by a setting.
+fn through_gateway(topology: Topology, peers: Vec<Peer>) -> Vec<String> {
+    let (lookups, routes) =
+        crate::uplinks::read(&["::/0 via fe80::1 dev 2", "2001:db8:7::/64 via 2001:db8::fe dev 2"]);
+    let gateways = Gateways::of(&lookups, &routes, true);
+    let settings = RouteSettings { off_link: OffLink::Gateway, topology, ..SETTINGS };
+    let view = view(vec![pool()], peers);
+    let (claims, uplinks) = ([claim()], uplinks());
+    lines(&Known {
+        claims: &claims,
+        uplinks: &uplinks,
+        gateways: &gateways,
+        settings: &settings,
+        ..known(&view)
+    })
+}
+
+#[test]
+fn where_routers_know_the_prefixes_a_peer_has_a_route_through_the_gateway_that_leads_to_it() {
+    let peers = || {
+        vec![
+            peer(2, "2001:db8::2"),
+            peer(3, "2001:db8:7::3"),
+            peer(4, "2001:db8:8::4"),
+            peer(5, "2001:db8::1"),
+        ]
+    };
+    let expected = [
+        AGGREGATE,
+        OWN,
+        TO_HOST2,
+        "2001:db8:8000:3::/64 via 2001:db8::fe dev 2 metric 512",
+        "2001:db8:8000:4::/64 via fe80::1 dev 2 metric 512",
+    ];
+    assert_eq!(
+        through_gateway(Topology::Switched, peers()),
+        expected,
+        "but for one with this host's own address"
+    );
+    assert_eq!(through_gateway(Topology::Routed, peers()), [OWN, TO_HOST2], "the rest is left to them");
+}
+
+#[test]
+fn no_route_takes_what_the_host_stands_on() {
+    let mut wide = peer(3, "2001:db8::3");
+    wide.claims[0].prefix = "2001:db8::/64".parse().unwrap();
+    let mut part = peer(4, "2001:db8::4");
+    part.claims[0].prefix = "2001:db8::c0/122".parse().unwrap();
+    let router = "2001:db8::fe".parse().unwrap();
+    let view = view(vec![pool()], vec![peer(2, "2001:db8::2"), wide, part]);
+    let uplinks = uplinks();
+    let infrastructure = Infrastructure::of(&uplinks, &Gateways::default(), &[router]);
+    let known = Known { uplinks: &uplinks, infrastructure: &infrastructure, ..known(&view) };
+    assert_eq!(lines(&known), [AGGREGATE, TO_HOST2]);
+    let found = crate::routes::findings(&known);
+    let [found] = &found[..] else { panic!("{found:?}") };
+    assert!(found.saw.contains("host prefix 2001:db8::/64 of node host3 contains 2001:db8::"), "{found:?}");
 }
 
 /// The routes of a host whose kernel has these `routes` of uplink 2.
@@ -140,11 +208,31 @@ fn a_dead_host_is_refused_until_its_session_is_back() {
 }
 
 #[test]
-fn an_aggregate_never_covers_what_hosts_talk_through() {
-    let on_link = Pool { prefix: "2001:db8::/40".parse().unwrap(), ..pool() };
-    assert_eq!(text(false, &[], &view(vec![on_link], vec![])), [OWN]);
+fn an_aggregate_never_takes_what_hosts_talk_through() {
+    let of = |prefix: &str| view(vec![Pool { prefix: prefix.parse().unwrap(), ..pool() }], vec![]);
+    for (pool, refused) in [
+        ("2001:db8::/40", true),        // The longer route of the link comes first.
+        ("2001:db8::/64", true),        // It comes first by its metric.
+        ("2001:db8:0:0:8::/80", false), // Other hosts may be in it.
+        ("2001:db9::/40", true),
+    ] {
+        let expected =
+            if refused { vec![format!("unreachable {pool}"), OWN.into()] } else { vec![OWN.into()] };
+        let mut found = text(false, &[], &of(pool));
+        found.sort_by_key(|line| line == OWN);
+        assert_eq!(found, expected, "{pool}");
+    }
+    let far = "2001:db8:8000:ffff::1".parse().unwrap();
+    assert_eq!(text(false, &[far], &view(vec![pool()], vec![])), [OWN], "a controller behind a router");
+    let near = "2001:db8::c".parse().unwrap();
+    assert_eq!(text(false, &[near], &of("2001:db8::/40")).len(), 2, "a controller on the link");
+}
+
+#[test]
+fn a_peer_that_is_not_on_link_is_refused_where_its_pool_is_not() {
     let controller = "2001:db8:8000:ffff::1".parse().unwrap();
-    assert_eq!(text(false, &[controller], &view(vec![pool()], vec![])), [OWN]);
+    let view = view(vec![pool()], vec![peer(2, "2001:db8::2"), peer(3, "2001:db8:7::3")]);
+    assert_eq!(text(false, &[controller], &view), [OWN, TO_HOST2, "unreachable 2001:db8:8000:3::/64"]);
 }
 
 #[test]

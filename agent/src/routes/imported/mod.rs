@@ -1,8 +1,10 @@
 //! Which of the routes that routers announce this host can use, and over which of its uplinks.
 
+use std::collections::BTreeSet;
+
 use sextant_proto::Prefix;
 
-use super::{Aggregates, Desired, Entry, Hop, Known, ReceivedPath};
+use super::{Desired, Entry, Hop, Known, ReceivedPath};
 use crate::{
     kernel::{NextHop, RouteKey, RouteTarget},
     uplinks::LocalUplink,
@@ -16,19 +18,25 @@ pub(super) struct Reserved {
     all: Vec<Prefix>,
     /// Nothing that is longer inside of these: it would win over the route to a peer.
     longer: Vec<(Prefix, u8)>,
+    /// But these, inside of refused pools: prefixes of peers that are not on-link.
+    off_link: BTreeSet<Prefix>,
 }
 
 impl Reserved {
-    pub(super) fn of(known: &Known<'_>, aggregates: &Aggregates) -> Self {
+    pub(super) fn of(known: &Known<'_>, refused: &[Prefix], off_link: BTreeSet<Prefix>) -> Self {
         let on_link = known.uplinks.iter().flat_map(|local| local.on_link.prefixes());
         let own = known.claims.iter().map(|claim| claim.prefix);
         Self {
-            all: on_link.chain(own).chain(aggregates.refused()).collect(),
+            all: on_link.chain(own).chain(refused.iter().copied()).collect(),
+            off_link,
             longer: known.pools().map(|pool| (pool.prefix, pool.host_len)).collect(),
         }
     }
 
     pub(super) fn covers(&self, prefix: Prefix) -> bool {
+        if self.off_link.contains(&prefix) {
+            return false;
+        }
         let longer = |(pool, host_len): &(Prefix, u8)| prefix.len() > *host_len && pool.covers(prefix);
         self.all.iter().any(|it| it.covers(prefix)) || self.longer.iter().any(longer)
     }

@@ -118,15 +118,25 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::settings::{Direct, Topology};
+    use crate::settings::{Direct, OffLink, Topology};
 
     fn parse(text: &str) -> Result<BgpSettings, String> {
         let keys: BgpKeys = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let (topology, direct) = (Topology::Routed, Direct::OnLink);
         let (metric, unreachable_metric, table, resync_secs) = (512, 4_000_000_000, 254, 60);
         let (balance, mark) = (false, None);
-        let routes =
-            RouteSettings { metric, unreachable_metric, table, resync_secs, balance, direct, topology, mark };
+        let off_link = OffLink::Refuse;
+        let routes = RouteSettings {
+            metric,
+            unreachable_metric,
+            table,
+            resync_secs,
+            balance,
+            direct,
+            off_link,
+            topology,
+            mark,
+        };
         keys.check(&routes).map_err(|error| error.to_string())
     }
 

@@ -55,6 +55,22 @@ fn peer(seen: &Observed<'_>) -> Check {
             State::Good,
             format!("{peer} is ready, and left to the router: no direct route"),
         ),
+        Some(PeerState::ThroughGateway) => {
+            Check::new("peer", State::Good, format!("{peer} is ready, and has a route through a gateway"))
+        }
+        Some(PeerState::OffLink) => broken(
+            format!("{peer} is not on-link: traffic to it is refused on {here}"),
+            format!(
+                "if routers know the host prefixes: [routes] off-link = \"gateway\" in agent.toml on {here}; else correct the \
+                 uplink of {peer}"
+            ),
+        ),
+        Some(PeerState::Infrastructure) => broken(
+            format!(
+                "the prefix of {peer} contains an address that the network of {here} stands on: no route to it"
+            ),
+            format!("sextant node forget {peer} --force, so that it claims another prefix"),
+        ),
         Some(PeerState::Dead) => broken(
             format!("the agent of {peer} is gone, and its host does not answer: traffic to it is refused"),
             format!(
@@ -82,14 +98,17 @@ fn peer(seen: &Observed<'_>) -> Check {
 
 fn route(seen: &Observed<'_>) -> Check {
     match (&seen.found, seen.towards.state) {
-        (Ok(route), Some(PeerState::Direct)) => direct(seen, route),
+        (Ok(route), Some(PeerState::Direct | PeerState::ThroughGateway)) => direct(seen, route),
         (Ok(route), _) if matches!(route.target, RouteTarget::Via(_)) => {
             Check::new("route", State::Good, text(route, &seen.links))
         }
         (Ok(route), _) => foreign(seen, route, "leads nowhere"),
-        (Err(errno), Some(PeerState::Direct | PeerState::LeftToRouter | PeerState::NoUplink)) => {
-            refused(seen, errno)
-        }
+        (
+            Err(errno),
+            Some(
+                PeerState::Direct | PeerState::ThroughGateway | PeerState::LeftToRouter | PeerState::NoUplink,
+            ),
+        ) => refused(seen, errno),
         // The refusal is correct: the peer is the problem.
         (Err(errno), _) => Check::new("route", State::Unknown, not_reachable(seen, errno)),
     }

@@ -8,7 +8,7 @@ use std::{
 
 use sextant_proto::Prefix;
 
-use crate::kernel::{Route, RouteProtocol, RouteReader, RouteTarget, Rule, RuleAction};
+use crate::kernel::{NextHop, Route, RouteProtocol, RouteReader, RouteTarget, Rule, RuleAction};
 
 /// RT_TABLE_LOCAL: this host's own addresses.
 const LOCAL_TABLE: u32 = 255;
@@ -26,7 +26,7 @@ pub struct Lookup {
 
 impl Lookup {
     /// Whether a route of this length to a destination ends the lookup.
-    fn counts(&self, destination: Ipv6Addr, len: u8) -> bool {
+    pub(super) fn counts(&self, destination: Ipv6Addr, len: u8) -> bool {
         self.to.is_none_or(|to| to.contains(destination))
             && self.suppressed.is_none_or(|suppressed| u32::from(len) > suppressed)
     }
@@ -63,7 +63,7 @@ struct LinkRoute {
     metric: u32,
     /// Without a gateway.
     direct: Vec<u32>,
-    through_gateway: Vec<u32>,
+    gateways: Vec<NextHop>,
 }
 
 /// Collects the routes of one table.
@@ -82,19 +82,32 @@ impl RouteReader for LinkRouteReader {
     }
 }
 
+impl LinkRouteReader {
+    /// Each destination, with the gateways of its route of the lowest metric; none if that has none.
+    pub(super) fn gateways(&self) -> BTreeMap<Prefix, Vec<NextHop>> {
+        let mut best: BTreeMap<Prefix, &LinkRoute> = BTreeMap::new();
+        for (prefix, route) in &self.0 {
+            let known = best.entry(*prefix).or_insert(route);
+            if route.metric < known.metric {
+                *known = route;
+            }
+        }
+        best.into_iter().map(|(prefix, route)| (prefix, route.gateways.clone())).collect()
+    }
+}
+
 impl LinkRoute {
     fn of(route: &Route) -> Self {
-        let links = |gateway: bool| match &route.target {
-            RouteTarget::Via(hops) => {
-                hops.iter().filter(|hop| hop.gateway.is_some() == gateway).map(|hop| hop.link).collect()
-            }
+        let hops: Vec<NextHop> = match &route.target {
+            RouteTarget::Via(hops) => hops.iter().copied().collect(),
             _ => Vec::new(),
         };
-        Self { metric: route.key.metric, direct: links(false), through_gateway: links(true) }
+        let (gateways, direct): (Vec<_>, Vec<_>) = hops.into_iter().partition(|hop| hop.gateway.is_some());
+        Self { metric: route.key.metric, direct: direct.iter().map(|hop| hop.link).collect(), gateways }
     }
 
     fn links(&self) -> impl Iterator<Item = u32> {
-        self.direct.iter().chain(&self.through_gateway).copied()
+        self.direct.iter().copied().chain(self.gateways.iter().map(|hop| hop.link))
     }
 
     fn uses(&self, link: u32) -> bool {

@@ -34,6 +34,17 @@ pub(crate) fn link_routes(rules: &[Rule], routes: &[Route]) -> LinkRoutes {
 }
 
 pub(crate) fn link_routes_towards(rules: &[Rule], routes: &[Route], towards: &[Ipv6Addr]) -> LinkRoutes {
+    let (lookups, read) = read_by(rules, routes);
+    LinkRoutes::new(lookups, read, towards)
+}
+
+/// The readers of the main table with these routes.
+pub(crate) fn read(routes: &[&str]) -> (Vec<Lookup>, BTreeMap<u32, LinkRouteReader>) {
+    let routes: Vec<_> = routes.iter().map(|it| route(it)).collect();
+    read_by(&[main_rule()], &routes)
+}
+
+fn read_by(rules: &[Rule], routes: &[Route]) -> (Vec<Lookup>, BTreeMap<u32, LinkRouteReader>) {
     let lookups = lookups(rules, MAIN_TABLE);
     let read = |lookup: &Lookup| {
         let mut reader = LinkRouteReader::default();
@@ -43,7 +54,7 @@ pub(crate) fn link_routes_towards(rules: &[Rule], routes: &[Route], towards: &[I
         (lookup.table, reader)
     };
     let read = lookups.iter().map(read).collect();
-    LinkRoutes::new(lookups, read, towards)
+    (lookups, read)
 }
 
 /// The neighbours on `link` by these routes of the main table, for a host with the addresses `own`.

@@ -286,6 +286,7 @@ fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
             table: MAIN,
             resync_secs,
             balance: false,
+            off_link: sextant_agent::settings::OffLink::Refuse,
             direct: Direct::OnLink,
             topology: Topology::Switched,
             mark: None,

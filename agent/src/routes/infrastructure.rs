@@ -1,0 +1,62 @@
+//! What this host's network stands on: its own addresses, those of its links and routers, and those of controllers on its
+//! links. No prefix takes them (DESIGN §2). Pure.
+
+use std::{collections::BTreeSet, net::Ipv6Addr};
+
+use sextant_proto::Prefix;
+
+use crate::uplinks::{Gateways, LocalUplink};
+
+/// The addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Infrastructure(BTreeSet<Ipv6Addr>);
+
+impl Infrastructure {
+    /// Of a host with these uplinks, routers and controllers. The first address of a link is that of its routers (RFC 4291
+    /// §2.6.1). A controller elsewhere may be a container, in the prefix of its host.
+    pub fn of(uplinks: &[LocalUplink], gateways: &Gateways, controllers: &[Ipv6Addr]) -> Self {
+        let own = uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|address| address.addr);
+        let links = uplinks.iter().flat_map(|local| local.on_link.prefixes()).map(Prefix::addr);
+        let neighbour = |addr: &Ipv6Addr| uplinks.iter().any(|local| local.on_link.contains(*addr));
+        let controllers = controllers.iter().copied().filter(neighbour);
+        let all = own.chain(links).chain(gateways.addresses()).chain(controllers);
+        Self(all.filter(|addr| !addr.is_unspecified() && !addr.is_loopback()).collect())
+    }
+
+    /// The first address in `prefix`.
+    pub fn inside(&self, prefix: Prefix) -> Option<Ipv6Addr> {
+        self.0.range(prefix.addr()..=prefix.last_addr()).next().copied()
+    }
+
+    /// All of them.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.0.iter().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{routes::fixture::uplink, uplinks::read};
+
+    #[test]
+    fn it_is_the_hosts_own_addresses_its_links_routers_and_controllers() {
+        let (lookups, routes) = read(&["::/0 via 2001:db8::fe dev 2"]);
+        let gateways = Gateways::of(&lookups, &routes, false);
+        let controllers = ["2001:db8::c".parse().unwrap(), "2001:db8:c::7".parse().unwrap()];
+        let it = Infrastructure::of(&[uplink(2, "2001:db8::1")], &gateways, &controllers);
+        let all: Vec<_> = it.addresses().map(|addr| addr.to_string()).collect();
+        assert_eq!(all, ["2001:db8::", "2001:db8::1", "2001:db8::c", "2001:db8::fe"]);
+        for (prefix, inside) in [
+            ("2001:db8::/64", Some("2001:db8::")),
+            ("2001:db8::/32", Some("2001:db8::")),
+            ("2001:db8:0:0:1::/80", None),
+            ("2001:db8::c0/122", Some("2001:db8::fe")),
+            ("2001:db8:c::/64", None),
+            ("2001:db8:1::/64", None),
+        ] {
+            let found = it.inside(prefix.parse().unwrap());
+            assert_eq!(found, inside.map(|addr| addr.parse().unwrap()), "{prefix}");
+        }
+    }
+}
