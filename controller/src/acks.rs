@@ -8,7 +8,7 @@ use std::{
 use sextant_proto::{Ack, Applied, NodeName, Revision};
 use tokio::sync::watch;
 
-use crate::{index::Index, records::Voices};
+use crate::{index::Index, records::Observers};
 
 /// A source of the acknowledgements at other controllers.
 #[async_trait::async_trait]
@@ -80,10 +80,10 @@ impl Acks {
         *self.remote() = remote;
     }
 
-    /// What the agents connected here see of hosts without an agent. Each has one voice on a host.
-    pub fn verdicts(&self) -> BTreeMap<NodeName, Voices> {
+    /// What the agents connected here see of hosts without an agent. Each has one observer on a host.
+    pub fn verdicts(&self) -> BTreeMap<NodeName, Observers> {
         let applied = self.applied();
-        let mut seen: BTreeMap<NodeName, Voices> = BTreeMap::new();
+        let mut seen: BTreeMap<NodeName, Observers> = BTreeMap::new();
         for applied in applied.values() {
             let each: BTreeMap<_, _> =
                 applied.ack.verdicts.iter().map(|verdict| (&verdict.node, verdict.forwarding)).collect();

@@ -16,7 +16,7 @@ use crate::{
     acks::Acks,
     index::{Index, State},
     keys::Keys,
-    records::{Record, VerdictRecord, Voices, unix_ms},
+    records::{Observers, Record, VerdictRecord, unix_ms},
     registry::{LeaseId, Op, Outcome, RegistryError, SharedRegistry, Txn},
     sessions::Sessions,
 };
@@ -107,14 +107,14 @@ impl Verdicts {
 }
 
 /// The changes from the verdicts of the controller `me` in the store to those that its agents have reported.
-fn steps(state: &State, me: &str, said: &BTreeMap<NodeName, Voices>, now_unix_ms: u64) -> Vec<Step> {
+fn steps(state: &State, me: &str, said: &BTreeMap<NodeName, Observers>, now_unix_ms: u64) -> Vec<Step> {
     let counts = |node: &NodeName| {
         state.peers().get(node).is_some_and(|peer| !peer.session && peer.ready_claims().next().is_some())
     };
     let written =
         |node: &NodeName| state.verdicts().get(&(node.clone(), me.to_owned())).map(|view| view.record);
-    let puts = said.iter().filter(|(node, _)| counts(node)).filter_map(|(node, &voices)| {
-        let (before, next) = (written(node), VerdictRecord::of(voices, now_unix_ms));
+    let puts = said.iter().filter(|(node, _)| counts(node)).filter_map(|(node, &observers)| {
+        let (before, next) = (written(node), VerdictRecord::of(observers, now_unix_ms));
         let unchanged = before.is_some_and(|before| before.agrees(&next));
         (!unchanged).then(|| Step::Put(node.clone(), next))
     });
@@ -149,8 +149,8 @@ mod tests {
     }
 
     /// Of three agents.
-    fn voices(forwarding: bool) -> Voices {
-        if forwarding { Voices { forwarding: 3, dead: 0 } } else { Voices { forwarding: 0, dead: 3 } }
+    fn observers(forwarding: bool) -> Observers {
+        if forwarding { Observers { forwarding: 3, dead: 0 } } else { Observers { forwarding: 0, dead: 3 } }
     }
 
     fn entry(key: String, value: Bytes) -> Entry {
@@ -185,19 +185,19 @@ mod tests {
             SessionRecord { controller: "c1".into(), instance: None }.encode(),
         ));
         for (n, controller, forwarding) in verdicts {
-            let record = VerdictRecord::of(voices(*forwarding), 5);
+            let record = VerdictRecord::of(observers(*forwarding), 5);
             entries.push(entry(keys.verdict(&name(*n), controller), record.encode()));
         }
         State::new(keys, meta, &Listing { revision: Revision(1), entries }).unwrap()
     }
 
     fn steps_of(written: &[(u8, &str, bool)], said: &[(u8, bool)]) -> Vec<Step> {
-        let said = said.iter().map(|&(n, forwarding)| (name(n), voices(forwarding))).collect();
+        let said = said.iter().map(|&(n, forwarding)| (name(n), observers(forwarding))).collect();
         steps(&state(written), "c1", &said, 9)
     }
 
     fn put(n: u8, forwarding: bool) -> Step {
-        Step::Put(name(n), VerdictRecord::of(voices(forwarding), 9))
+        Step::Put(name(n), VerdictRecord::of(observers(forwarding), 9))
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::pools::Pools;
 use crate::{
     index::IndexTask,
     pools::PoolsError,
-    records::{ReservationRecord, VerdictRecord, Voices},
+    records::{Observers, ReservationRecord, VerdictRecord},
     registry::embedded::EmbeddedStore,
     reservations::Reservations,
     store,
@@ -350,7 +350,7 @@ async fn a_host_that_still_forwards_is_forgotten_only_by_force() {
     let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
     let request = request(1);
     let claim = it.claim(&request).await;
-    let verdict = VerdictRecord::of(Voices { forwarding: 1, dead: 0 }, 1);
+    let verdict = VerdictRecord::of(Observers { forwarding: 1, dead: 0 }, 1);
     let ops = vec![Op::put(it.keys.verdict(&request.node, "c1"), verdict.encode())];
     it.registry.commit(Txn { guards: vec![], ops }).await.unwrap();
     let error = it.claims.forget(&request.node, false).await.unwrap_err().to_string();

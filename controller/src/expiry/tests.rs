@@ -3,13 +3,13 @@ use sextant_proto::{InterfaceAddress, NodeId, Revision, Uplink};
 use super::*;
 use crate::{
     keys::Keys,
-    records::{ClaimRecord, HeldClaim, Meta, NodeRecord, Record, SessionRecord, VerdictRecord, Voices},
+    records::{ClaimRecord, HeldClaim, Meta, NodeRecord, Observers, Record, SessionRecord, VerdictRecord},
     registry::{Entry, Listing},
 };
 
 /// Of two agents.
-fn voices(forwarding: bool) -> Voices {
-    if forwarding { Voices { forwarding: 2, dead: 0 } } else { Voices { forwarding: 0, dead: 2 } }
+fn observers(forwarding: bool) -> Observers {
+    if forwarding { Observers { forwarding: 2, dead: 0 } } else { Observers { forwarding: 0, dead: 2 } }
 }
 
 const HOLD_DOWN: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ fn state(meta: &Meta, nodes: &[Known]) -> State {
         puts.extend([(keys.claim(prefix), claim.encode()), (keys.node(&name), node.encode())]);
         let session = SessionRecord { controller: "c1".into(), instance: None };
         puts.extend(known.session.then(|| (keys.session(&name), session.encode())));
-        let verdict = |forwarding| VerdictRecord::of(voices(forwarding), 0);
+        let verdict = |forwarding| VerdictRecord::of(observers(forwarding), 0);
         puts.extend(known.forwarding.map(|it| (keys.verdict(&name, "c1"), verdict(it).encode())));
     }
     let entry = |(key, value)| Entry { key, value, created: Revision(1), modified: Revision(1), lease: None };

@@ -18,7 +18,7 @@ use crate::{keys::Keys, registry::Op};
 
 pub use meta::{FORMAT, Meta};
 pub use node::{HeldClaim, NodeRecord};
-pub use verdict::{Seen, VerdictRecord, Voices, seen};
+pub use verdict::{Observers, Seen, VerdictRecord, seen};
 
 /// A value that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

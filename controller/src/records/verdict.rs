@@ -8,20 +8,20 @@ use super::{Record, RecordError};
 
 /// How many agents see a host forwarding, and how many see it dead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Voices {
+pub struct Observers {
     /// It answers these.
     pub forwarding: usize,
     /// It does not answer these.
     pub dead: usize,
 }
 
-impl Voices {
+impl Observers {
     /// Counts one more.
     pub fn add(&mut self, forwarding: bool) {
         *if forwarding { &mut self.forwarding } else { &mut self.dead } += 1;
     }
 
-    /// Whether the host counts as forwarding. One voice against others does not hold (DESIGN I14): it may be that of an agent
+    /// Whether the host counts as forwarding. One observer against others does not hold (DESIGN I14): it may be that of an agent
     /// which is wrong, and nobody could ever forget the host.
     fn says_forwarding(self) -> bool {
         self.forwarding > 1 || (self.forwarding == 1 && self.dead == 0)
@@ -52,8 +52,8 @@ pub struct Seen {
 
 impl VerdictRecord {
     /// Of the agents of one controller.
-    pub fn of(voices: Voices, since_unix_ms: u64) -> Self {
-        let Voices { forwarding, dead } = voices;
+    pub fn of(observers: Observers, since_unix_ms: u64) -> Self {
+        let Observers { forwarding, dead } = observers;
         Self { forwarding: forwarding > 0, lone: forwarding == 1, dead: dead > 0, since_unix_ms }
     }
 
@@ -62,8 +62,8 @@ impl VerdictRecord {
         Self { since_unix_ms: 0, ..*self } == Self { since_unix_ms: 0, ..*other }
     }
 
-    /// At least so many voices. A record of a controller that did not count has all weight that it may have.
-    fn voices(&self) -> Voices {
+    /// At least so many observers. A record of a controller that did not count has all weight that it may have.
+    fn observers(&self) -> Observers {
         let forwarding = if !self.forwarding {
             0
         } else if self.lone {
@@ -71,22 +71,22 @@ impl VerdictRecord {
         } else {
             2
         };
-        Voices { forwarding, dead: usize::from(self.dead || !self.forwarding) }
+        Observers { forwarding, dead: usize::from(self.dead || !self.forwarding) }
     }
 }
 
 /// The verdict of all controllers' agents on one host; its time is that of the first which agrees.
 pub fn seen(records: &[VerdictRecord]) -> Option<Seen> {
-    let mut voices = Voices::default();
+    let mut observers = Observers::default();
     for record in records {
-        let Voices { forwarding, dead } = record.voices();
-        voices.forwarding += forwarding;
-        voices.dead += dead;
+        let Observers { forwarding, dead } = record.observers();
+        observers.forwarding += forwarding;
+        observers.dead += dead;
     }
-    let forwarding = voices.says_forwarding();
+    let forwarding = observers.says_forwarding();
     let agreeing = records.iter().filter(|record| {
-        let voices = record.voices();
-        if forwarding { voices.forwarding > 0 } else { voices.dead > 0 }
+        let observers = record.observers();
+        if forwarding { observers.forwarding > 0 } else { observers.dead > 0 }
     });
     agreeing.map(|record| record.since_unix_ms).min().map(|since_unix_ms| Seen { forwarding, since_unix_ms })
 }
@@ -108,16 +108,16 @@ mod tests {
     use super::*;
 
     fn of(forwarding: usize, dead: usize, since: u64) -> VerdictRecord {
-        VerdictRecord::of(Voices { forwarding, dead }, since)
+        VerdictRecord::of(Observers { forwarding, dead }, since)
     }
 
     #[test]
-    fn a_host_forwards_if_agents_say_so_but_not_by_one_voice_against_others() {
+    fn a_host_forwards_if_agents_say_so_but_not_by_one_observer_against_others() {
         let of_older = VerdictRecord { lone: false, dead: false, ..of(1, 0, 4) };
         type Expected = Option<(bool, u64)>;
         let table: [(&str, &[VerdictRecord], Expected); 9] = [
             ("nobody", &[], None),
-            ("the only voice", &[of(1, 0, 3)], Some((true, 3))),
+            ("the only observer", &[of(1, 0, 3)], Some((true, 3))),
             ("one against one", &[of(1, 1, 3)], Some((false, 3))),
             ("one against others elsewhere", &[of(1, 0, 3), of(0, 5, 7)], Some((false, 7))),
             ("one here and one there", &[of(1, 0, 5), of(1, 8, 3)], Some((true, 3))),

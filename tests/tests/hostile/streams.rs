@@ -24,7 +24,7 @@ fn i14_nobody_takes_the_stream_of_another_node() {
             Hello { node: "h1".into(), epoch: Some(epoch), ..own.clone() },
         ),
         ("another node's name, its own epoch", Hello { node: "h1".into(), ..own.clone() }),
-        ("a name that nobody has", Hello { node: "h77".into(), ..own.clone() }),
+        ("a name that is not taken", Hello { node: "h77".into(), ..own.clone() }),
         (
             "its own name, another id",
             Hello { node_id: sextant_proto::NodeId::random().into(), ..own.clone() },

@@ -2,11 +2,11 @@ use sextant_proto::{NodeId, NodeState, Prefix};
 
 use super::*;
 use crate::audit::{Actor, Event as Noted, What};
-use crate::records::{ClaimRecord, Seen, Voices};
+use crate::records::{ClaimRecord, Observers, Seen};
 
 /// Of two agents.
-fn voices(forwarding: bool) -> Voices {
-    if forwarding { Voices { forwarding: 2, dead: 0 } } else { Voices { forwarding: 0, dead: 2 } }
+fn observers(forwarding: bool) -> Observers {
+    if forwarding { Observers { forwarding: 2, dead: 0 } } else { Observers { forwarding: 0, dead: 2 } }
 }
 
 fn entry(key: String, value: Bytes, revision: u64) -> Entry {
@@ -101,7 +101,7 @@ fn a_node_forwards_if_any_controllers_agents_say_so() {
     let mut fixture = Fixture::new();
     let (node, other) = (name(), "host10".parse().unwrap());
     let put = |fixture: &Fixture, node: &NodeName, controller: &str, forwarding, since_unix_ms| {
-        let record = VerdictRecord::of(voices(forwarding), since_unix_ms);
+        let record = VerdictRecord::of(observers(forwarding), since_unix_ms);
         (fixture.keys.verdict(node, controller), record.encode())
     };
     assert_eq!(fixture.state.verdict(&node), None);
