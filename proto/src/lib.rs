@@ -11,6 +11,7 @@ mod clock;
 pub mod convert;
 mod duration;
 mod id;
+mod link_name;
 mod name;
 mod node;
 mod plain_text;
@@ -25,6 +26,7 @@ pub use ack::{Ack, Applied};
 pub use clock::unix_ms;
 pub use duration::{DurationError, parse_duration};
 pub use id::{IdError, Incarnation, InstanceId, NodeId};
+pub use link_name::{is_link_name, link_name_octets, link_name_text, link_name_word};
 pub use name::{NameError, NodeName, PoolName};
 pub use node::{
     BgpNeighbour, ClaimPhase, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, PeerClaim,

@@ -2,7 +2,10 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{Claim, NodeName, Uplink};
+use sextant_proto::{
+    Claim, NodeName, Uplink,
+    convert::{MOST_ADDRESSES, MOST_UPLINKS},
+};
 
 use super::{AnnouncedClaim, Announcement};
 use crate::{
@@ -66,11 +69,19 @@ fn capturing(node: &NodeName, claim: &Claim, addr: Ipv6Addr) -> Finding {
     )
 }
 
-/// The uplinks that are announced. Peers stop using an uplink at once that is not. If none works, all of them are announced.
+/// The uplinks that are announced. Peers stop using an uplink at once that is not. If none works, all of them are announced; of
+/// very many, and of their addresses, as many as controllers take.
 fn announced(uplinks: &[LocalUplink], next_hop: NextHopKind) -> Vec<Uplink> {
     let any = uplinks.iter().any(is_usable);
-    let announced = uplinks.iter().filter(|local| !any || is_usable(local));
-    announced.map(|local| uplinks::announced(local, next_hop)).collect()
+    let announced: Vec<_> =
+        uplinks.iter().filter(|local| !any || is_usable(local)).take(MOST_UPLINKS).collect();
+    let each = MOST_ADDRESSES / announced.len().max(1);
+    let bounded = |local: &LocalUplink| {
+        let mut uplink = uplinks::announced(local, next_hop);
+        uplink.addresses.truncate(each);
+        uplink
+    };
+    announced.into_iter().map(bounded).collect()
 }
 
 fn is_usable(local: &LocalUplink) -> bool {
@@ -87,5 +98,26 @@ fn router_problem(input: &Input, setup: Setup) -> Option<Finding> {
             "check --controller, and that sextant-controller runs there",
         )),
         Setup::Ready => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes::fixture::uplink;
+
+    #[test]
+    fn no_more_is_announced_than_controllers_take() {
+        let mut many = uplink(2, "2001:db8::1");
+        many.link_local = Some("fe80::1".parse().unwrap());
+        many.uplink.addresses = vec![many.uplink.addresses[0]; 8];
+        for count in [1, 8, 16, 17, 100] {
+            for kind in [NextHopKind::Global, NextHopKind::LinkLocal] {
+                let announced = announced(&vec![many.clone(); count], kind);
+                let addresses: usize = announced.iter().map(|uplink| uplink.addresses.len()).sum();
+                assert!(announced.len() <= MOST_UPLINKS && addresses <= MOST_ADDRESSES, "{count} {kind:?}");
+                assert!(announced.iter().all(|uplink| uplink.addresses.len() >= 4), "{count} {kind:?}");
+            }
+        }
     }
 }

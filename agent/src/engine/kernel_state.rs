@@ -193,8 +193,11 @@ impl RouteReader for Both<'_> {
     }
 
     fn take(&mut self, route: Route) {
-        self.1.take(route.clone());
-        self.0.take(route);
+        // Neither counts ours, which may be a hundred thousand.
+        if route.protocol != RouteProtocol::OURS {
+            self.1.take(route.clone());
+            self.0.take(route);
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod preview;
 mod publisher;
 mod report;
 mod resync;
+mod settling;
 mod text;
 mod timing;
 mod towards;
@@ -58,6 +59,7 @@ pub use preview::{Pending, Preview};
 use publisher::Publisher;
 pub use report::{AnnouncedClaim, Announcement, Report};
 use resync::Resync;
+use settling::Settling;
 pub(crate) use text::leads;
 use timing::Timing;
 pub use towards::Towards;
@@ -75,6 +77,7 @@ pub struct Engine {
     host: HostSetup,
     publisher: Publisher,
     uplinks: watch::Sender<Vec<LocalUplink>>,
+    settling: Settling,
     asks: Asks,
     timing: Timing,
     heartbeat: Heartbeat,
@@ -102,6 +105,7 @@ impl Engine {
             host,
             publisher: Publisher::new(report),
             uplinks: watch::Sender::default(),
+            settling: Settling::default(),
             asks: Asks::new(),
             timing: Timing::start(),
             heartbeat,
@@ -174,7 +178,7 @@ impl Engine {
 
     /// When something that is held back is due.
     fn due(&self) -> Option<Instant> {
-        self.retry_at.into_iter().chain(self.planner.next_due()).min()
+        self.retry_at.into_iter().chain(self.planner.next_due()).chain(self.settling.due()).min()
     }
 
     async fn try_pass(&mut self) {

@@ -4,7 +4,7 @@ use sextant_proto::{Claim, FailedRoute};
 use tokio::time::Instant;
 
 use super::{
-    Engine, RETRY, Report, announcement::announcement, basis::Basis, bgp_pools, inputs::Latest,
+    Announcement, Engine, RETRY, Report, announcement::announcement, basis::Basis, bgp_pools, inputs::Latest,
     outcome::Outcome,
 };
 use crate::{
@@ -97,6 +97,10 @@ impl Engine {
         let bgp = self.settings.bgp.as_ref();
         findings.extend(bgp.and_then(|bgp| bgp_pools::unknown(&bgp.pools, &input.view)));
         findings.extend_from_slice(self.planner.findings());
+        let announcement = announcement.map(|it| {
+            let uplinks = self.settling.settle(it.uplinks, Instant::now());
+            Announcement { uplinks, ..it }
+        });
         let flapping = self.planner.flapping();
         let memory = self.planner.memory();
         let report = Report {

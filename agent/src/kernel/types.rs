@@ -11,7 +11,7 @@ use super::NextHops;
 pub struct Link {
     /// Its index; a link that is created again has another one.
     pub index: u32,
-    /// Its name.
+    /// Its name, as text that can be shown (`link_name_text` in `sextant_proto`).
     pub name: String,
     /// Whether it is set up (IFF_UP).
     pub up: bool,

@@ -78,7 +78,7 @@ pub(crate) fn pool() -> Pool {
 }
 
 /// An uplink that works, with an address in a /64.
-pub(super) fn uplink(link: u32, address: &str) -> LocalUplink {
+pub(crate) fn uplink(link: u32, address: &str) -> LocalUplink {
     let addr: Ipv6Addr = address.parse().unwrap();
     let prefix = Prefix::containing(addr, 64).unwrap();
     uplink_with(link, address, &[&format!("{prefix} dev {link}")])

@@ -6,6 +6,7 @@ use std::{
 };
 
 use sextant_daemon::{SettingsError, layered};
+use sextant_proto::{link_name_octets, link_name_text};
 
 use super::{
     CommandLine, DEFAULT_BRIDGE, DEFAULT_CONFIG, DEFAULT_STATE_DIR, Endpoint, MAIN_TABLE, Role, Settings,
@@ -49,8 +50,8 @@ impl CommandLine {
             host_len: keys.host_len,
             state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             controllers: literal(&keys.controller.unwrap_or_default()),
-            uplinks: keys.uplink.interface.unwrap_or_default(),
-            bridge: keys.bridge.interface.unwrap_or_else(|| DEFAULT_BRIDGE.into()),
+            uplinks: keys.uplink.interface.unwrap_or_default().iter().map(|name| shown(name)).collect(),
+            bridge: shown(keys.bridge.interface.as_deref().unwrap_or(DEFAULT_BRIDGE)),
             table: keys.routes.table.unwrap_or(MAIN_TABLE),
         })
     }
@@ -76,4 +77,9 @@ impl Settings {
 fn literal(urls: &[String]) -> Vec<Ipv6Addr> {
     let endpoints = urls.iter().filter_map(|url| Endpoint::parse(url, true).ok());
     endpoints.filter_map(|endpoint| endpoint.literal_address()).collect()
+}
+
+/// The name of an interface as the kernel's are shown.
+fn shown(name: &str) -> String {
+    link_name_text(&link_name_octets(name))
 }

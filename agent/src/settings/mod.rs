@@ -14,7 +14,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use sextant_daemon::{LogFormat, SettingsError, layered};
-use sextant_proto::{NodeName, PoolName};
+use sextant_proto::{NodeName, PoolName, is_link_name, link_name_octets, link_name_text};
 
 use bgp::BgpKeys;
 pub use bgp::{
@@ -212,16 +212,29 @@ impl CommandLine {
             http: keys.http.unwrap_or_else(|| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 7302))),
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),
-            uplinks: keys.uplink.interface.unwrap_or_default(),
+            uplinks: uplinks(&keys.uplink.interface.unwrap_or_default())?,
             next_hop: keys.uplink.next_hop.unwrap_or_default(),
             bridge: BridgeSettings {
-                name: keys.bridge.interface.unwrap_or_else(|| DEFAULT_BRIDGE.into()),
+                name: interface_name("--bridge", keys.bridge.interface.as_deref().unwrap_or(DEFAULT_BRIDGE))?,
                 create: keys.bridge.create.unwrap_or(false),
             },
             routes,
             bgp,
         })
     }
+}
+
+fn uplinks(names: &[String]) -> Result<Vec<String>, Invalid> {
+    names.iter().map(|name| interface_name("--uplink", name)).collect()
+}
+
+/// A name that the kernel accepts for an interface, as it is shown.
+fn interface_name(key: &'static str, name: &str) -> Result<String, Invalid> {
+    if !is_link_name(name) {
+        let shown = link_name_text(name.as_bytes());
+        return Err(value(key, &shown, &"is not an interface name; see `ip link`"));
+    }
+    Ok(link_name_text(&link_name_octets(name)))
 }
 
 fn pools(names: &[String]) -> Result<Vec<PoolName>, Invalid> {

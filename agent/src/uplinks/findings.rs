@@ -1,5 +1,7 @@
 //! The problems of the uplinks. Pure.
 
+use sextant_proto::link_name_word;
+
 use super::{interfaces, is_link_local, is_usable, lent};
 use crate::{
     kernel::{Address, Link},
@@ -23,7 +25,7 @@ pub(crate) fn findings(names: &[String], links: &[Link], addresses: &[Address]) 
 }
 
 fn without_address(link: &Link, links: &[Link], addresses: &[Address]) -> Option<Finding> {
-    let name = &link.name;
+    let (name, word) = (&link.name, link_name_word(&link.name));
     let own: Vec<_> = addresses.iter().filter(|address| address.link == link.index).collect();
     let unnumbered = || own.iter().any(|it| is_link_local(it)) && lent(links, addresses).next().is_some();
     if own.iter().any(|address| is_usable(address)) || unnumbered() {
@@ -38,8 +40,8 @@ fn without_address(link: &Link, links: &[Link], addresses: &[Address]) -> Option
                  failed)"
             ),
             format!(
-                "find that host (`ip -6 neigh show dev {name}` on a third host), and change the address of one of the two; then \
-                 on this host: ip -6 addr del {addr}/{len} dev {name}, and add its address again"
+                "find that host (`ip -6 neigh show dev {word}` on a third host), and change the address of one of the two; then \
+                 on this host: ip -6 addr del {addr}/{len} dev {word}, and add its address again"
             ),
         ),
         None => Finding::new(
@@ -47,7 +49,7 @@ fn without_address(link: &Link, links: &[Link], addresses: &[Address]) -> Option
             format!(
                 "uplink {name} has no usable IPv6 address (global, not tentative, not temporary), and the loopback interface lends none"
             ),
-            format!("add one: ip -6 addr add ADDRESS/LENGTH dev {name}"),
+            format!("add one: ip -6 addr add ADDRESS/LENGTH dev {word}"),
         ),
     })
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{MessageError, address, all, limits::text, octets, parse, required};
 use crate::{
     BgpNeighbour, ClaimPhase, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, PeerClaim,
-    Prefix, PrefixError, Problem, Revision, Uplink, Verdict, v1,
+    Prefix, PrefixError, Problem, Revision, Uplink, Verdict, is_link_name, link_name_octets, link_name_text,
+    v1,
 };
 
 impl TryFrom<v1::NodeState> for NodeState {
@@ -145,9 +146,6 @@ impl From<&InterfaceAddress> for v1::InterfaceAddress {
     }
 }
 
-/// The longest interface name, in octets (the kernel's IFNAMSIZ without the final zero).
-const MAX_INTERFACE_NAME: usize = 15;
-
 /// The longest name of a route protocol, in octets.
 const MAX_PROTOCOL_NAME: usize = 32;
 
@@ -155,11 +153,12 @@ impl TryFrom<v1::Uplink> for Uplink {
     type Error = MessageError;
 
     fn try_from(message: v1::Uplink) -> Result<Self, MessageError> {
-        if message.interface.is_empty() || message.interface.len() > MAX_INTERFACE_NAME {
-            let problem = format!("\"{}\" is not 1 to {MAX_INTERFACE_NAME} octets long", message.interface);
+        let octets = link_name_octets(&message.interface);
+        if !is_link_name(&message.interface) {
+            let problem = format!("\"{}\" is not the name of an interface", link_name_text(&octets));
             return Err(MessageError::new("interface", problem));
         }
-        Ok(Self { addresses: all("addresses", message.addresses)?, interface: message.interface })
+        Ok(Self { addresses: all("addresses", message.addresses)?, interface: link_name_text(&octets) })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which link is the uplink where no setting says it, and uplinks that lead to no peer.
 
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+
 use sextant_tests::{
     AgentOptions, Host, SECONDS,
     cluster::{Cluster, GUIDE},
@@ -104,4 +106,51 @@ fn an_uplink_that_no_peer_is_behind_is_reported() {
     status_says(&cluster, &["no peer answers", "uplink eth9,"]);
     let status = cluster.sextant(&["status"]);
     assert!(!status.contains("uplink eth0,"), "{status}");
+}
+
+/// Names that only the kernel's own rules allow: dots, quotes, no text at all, and what a terminal or a shell would interpret.
+#[test]
+fn an_uplink_may_have_any_name_that_the_kernel_accepts() {
+    let mut cluster = Cluster::without_agents("names", 4, GUIDE);
+    let names: [&[u8]; 4] =
+        [b"lan.5@x+y", "gr\u{f6}\u{df}e'".as_bytes(), b"\xff\xfe\x1b[2J", b"$(touch,x)\\n"];
+    for (index, name) in names.into_iter().enumerate() {
+        let (host, octets) = (&cluster.hosts[index], OsStr::from_bytes(name));
+        let ip = |words: &[&OsStr]| host.check(&[&[OsStr::new("ip")], words].concat()).unwrap();
+        host.ip("link set eth0 down").unwrap();
+        ip(&["link", "set", "eth0", "name"].map(OsStr::new).into_iter().chain([octets]).collect::<Vec<_>>());
+        ip(&["link", "set", "up", "dev"].map(OsStr::new).into_iter().chain([octets]).collect::<Vec<_>>());
+        let address = format!("{}/64", host.address());
+        ip(&["address", "add", &address, "nodad", "dev"]
+            .map(OsStr::new)
+            .into_iter()
+            .chain([octets])
+            .collect::<Vec<_>>());
+        let path = Path::new("/proc/sys/net/ipv6/conf").join(octets).join("accept_ra");
+        host.enter(|| std::fs::write(&path, "1")).unwrap().unwrap();
+        // A comma separates names in the flag, and not in the file.
+        let config = cluster.lab.dir().join(format!("{index}.toml"));
+        let list = toml_text(&sextant_proto::link_name_text(name));
+        std::fs::write(&config, format!("[uplink]\ninterface = [{list}]\n")).unwrap();
+        let args = ["--config".to_owned(), config.display().to_string()].to_vec();
+        let options = AgentOptions { uplink: String::new(), args, ..AgentOptions::default() };
+        cluster.start_agent_with(index, options);
+    }
+    cluster.settle();
+    for (host, name) in cluster.hosts.iter().zip(names) {
+        let path = Path::new("/proc/sys/net/ipv6/conf").join(OsStr::from_bytes(name)).join("accept_ra");
+        let value = host.enter(|| std::fs::read_to_string(&path)).unwrap().unwrap();
+        assert_eq!(value.trim(), "2", "{}", host.name());
+    }
+    let containers: Vec<_> = cluster.hosts.iter().map(|host| host.container("c").unwrap()).collect();
+    for (from, to) in [(0, 1), (1, 2), (2, 3), (3, 0)] {
+        let target = containers[to].address();
+        poll("the path between them", 10 * SECONDS, || containers[from].ping(target)?.replied());
+    }
+    let shown = cluster.sextant(&["node", "show", "h3"]);
+    assert!(shown.contains("\\xff\\xfe\\x1b[2J") && !shown.contains('\x1b'), "{shown:?}");
+}
+
+fn toml_text(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sextant_tests::{
-    Host, Process, SECONDS,
+    Host, MILLISECONDS, Process, SECONDS,
     cluster::{Cluster, GUIDE},
     expect_text, poll,
 };
@@ -202,4 +202,47 @@ fn a_deprecated_address_is_the_last_choice() {
         anyhow::Ok(())
     });
     cluster.expect_full_mesh();
+}
+
+/// As some providers have it: an address of its own only, and a gateway that no route says is a neighbour.
+#[test]
+fn a_host_with_an_onlink_gateway_only_leaves_its_peers_to_it() {
+    let (cluster, router) = behind_a_router("onlink gateway");
+    let host = &cluster.hosts[0];
+    host.ip_batch(&format!(
+        "address del {0}/64 dev eth0
+         address add {0}/128 dev eth0 nodad
+         route replace default via {1} dev eth0 onlink proto static",
+        host.address(),
+        router.address()
+    ))
+    .unwrap();
+    direct(&cluster, &[], 5 * SECONDS);
+    no_route_fails(&cluster);
+    assert_eq!(cluster.node("h1")["uplinks"][0]["addresses"][0], "2001:db8::1/128");
+    let (near, far) = (host.container("a").unwrap(), cluster.hosts[1].container("b").unwrap());
+    poll("the router delivers", 10 * SECONDS, || near.ping(far.address())?.replied());
+}
+
+/// Each announcement makes all peers change routes: a flapping address is announced a few times, then not before it lasts.
+#[test]
+fn a_flapping_address_is_not_announced_each_time() {
+    let cluster = Cluster::start("flapping address", 2, GUIDE);
+    let host = &cluster.hosts[0];
+    let revision = || cluster.lab.cli_json(&["status"]).unwrap()["revision"].as_u64().unwrap();
+    let before = revision();
+    for _ in 0..30 {
+        for change in ["add", "del"] {
+            host.ip(&format!("-6 address {change} 2001:db8::1:1/64 dev eth0 nodad")).unwrap();
+            std::thread::sleep(100 * MILLISECONDS);
+        }
+    }
+    let announced = revision() - before;
+    assert!((1..=12).contains(&announced), "{announced} changes of the store in 60 changes of an address");
+    host.ip("-6 address add 2001:db8::1:1/64 dev eth0 nodad").unwrap();
+    poll("the address is announced once it has settled", 10 * SECONDS, || {
+        let next_hops = cluster.node("h1")["next_hops"].to_string();
+        anyhow::ensure!(next_hops.contains("2001:db8::1:1"), "{next_hops}");
+        anyhow::Ok(())
+    });
 }

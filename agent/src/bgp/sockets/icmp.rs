@@ -1,9 +1,10 @@
 //! The edge to ICMPv6: router advertisements and solicitations (RFC 4861 §4.1, §4.2) on one interface.
 
 use std::{
+    ffi::OsString,
     io::{self, IoSliceMut},
     net::{Ipv6Addr, SocketAddrV6},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::ffi::OsStringExt},
 };
 
 use nix::{
@@ -14,6 +15,7 @@ use nix::{
         sendto, setsockopt, socket, sockopt,
     },
 };
+use sextant_proto::link_name_octets;
 use tokio::{io::Interest, net::UdpSocket};
 
 use super::{MAX_HOPS, set};
@@ -37,10 +39,11 @@ pub(in crate::bgp) struct Link {
 impl Link {
     /// Of this interface. Wants CAP_NET_RAW.
     pub(in crate::bgp) fn open(interface: &str) -> io::Result<Self> {
-        let index = if_nametoindex(interface)?;
+        let name = link_name_octets(interface);
+        let index = if_nametoindex(name.as_slice())?;
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Inet6, SockType::Raw, flags, SockProtocol::IcmpV6)?;
-        setsockopt(&socket, sockopt::BindToDevice, &interface.into())?;
+        setsockopt(&socket, sockopt::BindToDevice, &OsString::from_vec(name))?;
         setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
         setsockopt(&socket, sockopt::Ipv6MulticastHops, &MAX_HOPS)?;
         // What we say is not for ourselves.

@@ -23,6 +23,7 @@ use nix::{
     libc,
     net::if_::{if_indextoname, if_nametoindex},
 };
+use sextant_proto::{link_name_octets, link_name_text};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::peer::CONNECT_TIME;
@@ -65,7 +66,7 @@ pub(super) fn place(neighbour: &NeighbourSettings) -> io::Result<SocketAddrV6> {
                 format!("no router has been heard on {name} yet; does it send router advertisements?");
             return Err(io::Error::new(io::ErrorKind::NotFound, words));
         }
-        Some(name) => if_nametoindex(name).map_err(|errno| {
+        Some(name) => if_nametoindex(link_name_octets(name).as_slice()).map_err(|errno| {
             io::Error::new(io::ErrorKind::NotFound, format!("interface {name}: {}", errno.desc()))
         })?,
         None => 0,
@@ -76,7 +77,7 @@ pub(super) fn place(neighbour: &NeighbourSettings) -> io::Result<SocketAddrV6> {
 /// Who has opened a connection: its address, and of a link-local one the interface.
 pub(super) fn opener(from: SocketAddr) -> Option<(Ipv6Addr, Option<Arc<str>>)> {
     let SocketAddr::V6(from) = from else { return None };
-    let name = || if_indextoname(from.scope_id()).ok().and_then(|name| name.into_string().ok());
+    let name = || if_indextoname(from.scope_id()).ok().map(|name| link_name_text(name.as_bytes()));
     let interface = from.ip().is_unicast_link_local().then(name).flatten();
     Some((*from.ip(), interface.map(Into::into)))
 }

@@ -16,7 +16,9 @@ use netlink_packet_route::{
     address::{AddressAttribute, AddressFlags, AddressHeaderFlags},
 };
 use netlink_sys::{AsyncSocket, TokioSocket};
+use nix::libc::EINVAL;
 use rtnetlink::{AddressMessageBuilder, Error, Handle, LinkBridge, LinkUnspec};
+use sextant_proto::link_name_octets;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
@@ -65,6 +67,11 @@ impl Configuration {
     /// Creates a bridge that is up. It gets a fixed MAC address: otherwise the kernel uses the lowest MAC address of its ports,
     /// which changes with each container, and invalidates the neighbour entries of the other containers.
     pub async fn create_bridge(&self, name: &str) -> Result<Answer, KernelError> {
+        let octets = link_name_octets(name);
+        // The library takes text only.
+        let Ok(name) = str::from_utf8(&octets) else {
+            return Ok(Err(Errno { code: EINVAL, detail: "only a name in UTF-8 can be created".to_owned() }));
+        };
         let bridge = LinkBridge::new(name).address(random_mac().to_vec()).build();
         answered(self.handle.link().add(bridge).execute()).await
     }

@@ -6,6 +6,8 @@ use nix::libc::{
     IFA_LOCAL, IFF_LOWER_UP, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
 };
 
+use sextant_proto::link_name_text;
+
 use super::{
     super::{Address, Link},
     frame::{Malformed, attribute_values, ipv6_of, u32_of, until_nul},
@@ -62,7 +64,7 @@ pub fn decode_link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
     };
     for (kind, value) in attribute_values(attributes) {
         match kind {
-            IFLA_IFNAME => link.name = String::from_utf8_lossy(until_nul(value)).into_owned(),
+            IFLA_IFNAME => link.name = link_name_text(until_nul(value)),
             IFLA_ADDRESS => link.mac = value.to_vec(),
             IFLA_MASTER => link.controller = u32_of(value),
             IFLA_LINKINFO => link.bridge = is_bridge(value),

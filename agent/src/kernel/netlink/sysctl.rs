@@ -1,6 +1,8 @@
 //! Sysctls under `/proc/sys`. Those under `net` belong to the network namespace of the calling thread.
 
-use std::{fs, io, path::PathBuf};
+use std::{ffi::OsString, fs, io, os::unix::ffi::OsStringExt, path::PathBuf};
+
+use sextant_proto::link_name_octets;
 
 use super::super::KernelError;
 
@@ -23,8 +25,9 @@ pub fn write(path: &str, value: &str) -> Result<(), KernelError> {
         .map_err(|source| failed(path, source))
 }
 
+/// The path has names of interfaces as they are shown.
 fn file(path: &str) -> PathBuf {
-    PathBuf::from("/proc/sys").join(path)
+    PathBuf::from("/proc/sys").join(OsString::from_vec(link_name_octets(path)))
 }
 
 fn failed(path: &str, source: io::Error) -> KernelError {

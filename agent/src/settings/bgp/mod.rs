@@ -10,7 +10,7 @@ use std::{collections::HashMap, net::Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, RouteSettings, value};
+use super::{Invalid, RouteSettings, interface_name, value};
 
 pub use import::{Accept, Import};
 use neighbour::{MAX_RESTART_TIME, NeighbourKeys};

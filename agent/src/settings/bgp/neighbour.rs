@@ -14,13 +14,11 @@ use sextant_proto::Prefix;
 use super::{
     Accept, Import, Invalid, Timing,
     communities::{communities, large_communities},
-    value,
+    interface_name, value,
 };
 
 /// The kernel's limit for TCP MD5 keys, in octets.
 const MAX_PASSWORD: usize = 80;
-/// Of `linux/if.h`; a name is at least one octet shorter.
-const IFNAMSIZ: usize = 16;
 /// In seconds; the field has 12 bits (RFC 4724 §3).
 pub(super) const MAX_RESTART_TIME: u16 = 4095;
 /// Enough for the internal routes of a large network, and few enough to limit the harm of a misconfigured router.
@@ -183,9 +181,8 @@ impl NeighbourKeys {
             }
             (zone, other) => zone.or(other),
         };
-        if let Some(name) = interface.filter(|it| it.is_empty() || it.len() >= IFNAMSIZ || it.contains('/')) {
-            return Err(value(INTERFACE, &name, &"is not an interface name; see `ip link`"));
-        }
+        let interface = interface.map(|name| interface_name(INTERFACE, name)).transpose()?;
+        let interface = interface.as_deref();
         let Some(text) = text else {
             let fix = "set the router's address, e.g. address = \"2001:db8::fe:1\", or its interface";
             let interface = interface.ok_or_else(|| value(ADDRESS, &"(none)", &fix))?;
