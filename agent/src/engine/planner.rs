@@ -139,12 +139,10 @@ impl Planner {
         self.memory.failures.forget_all();
     }
 
-    /// A link has changed. Changes that failed for want of it are worth another try; the kernel drops the routes that it
-    /// carries, and no other process does.
-    pub(super) fn link_changed(&mut self, carries_routes: bool) {
-        if carries_routes {
-            self.memory.damping.forget_all();
-        }
+    /// A link that carries routes has changed. Changes that failed for want of it are worth another try; the kernel drops the
+    /// routes that it carries, and no other process does.
+    pub(super) fn link_changed(&mut self) {
+        self.memory.damping.forget_all();
         self.memory.failures.forget_all();
     }
 

@@ -1,10 +1,16 @@
 //! Differences of the host or the claim from the settings. Pure.
 
+use std::collections::BTreeSet;
+
 use sextant_proto::{Claim, Prefix};
 
-use super::undo::{Kept, Step};
+use super::{
+    interfaces,
+    sysctls::of_interface,
+    undo::{Kept, Step},
+};
 use crate::{
-    kernel::{Address, KernelError, Link, Rule, RuleAction},
+    kernel::{Address, Kernel, KernelError, Link, Rule, RuleAction},
     problems::Finding,
     settings::{HostSettings, Role},
     state::StateError,
@@ -19,6 +25,44 @@ pub struct Facts {
     pub addresses: Vec<Address>,
     /// The rules of the routing policy.
     pub rules: Vec<Rule>,
+    /// The uplinks and the bridge, as far as they have `disable_ipv6`.
+    pub ipv6_off: BTreeSet<String>,
+}
+
+impl Facts {
+    /// Of this host.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub async fn read(kernel: &dyn Kernel, settings: &HostSettings) -> Result<Self, KernelError> {
+        let mut ipv6_off = BTreeSet::new();
+        for name in settings.uplinks.iter().chain([&settings.bridge]) {
+            if kernel.sysctl(&of_interface(name, "disable_ipv6"))?.is_some_and(|value| value != "0") {
+                ipv6_off.insert(name.clone());
+            }
+        }
+        let (links, addresses, rules) =
+            (kernel.links().await?, kernel.addresses().await?, kernel.rules().await?);
+        Ok(Self { links, addresses, rules, ipv6_off })
+    }
+}
+
+/// The links of this host on which the kernel has no IPv6, of those with these names and roles. If no uplink has it, the host
+/// does not work.
+pub fn without_ipv6<'a>(named: impl IntoIterator<Item = (&'a str, &'a str)>, facts: &Facts) -> Vec<Finding> {
+    let named = named.into_iter().filter_map(|(role, name)| {
+        let link = facts.links.iter().find(|link| link.name == name)?;
+        interfaces::without_ipv6(role, link, facts.ipv6_off.contains(name))
+    });
+    named.collect()
+}
+
+fn uplinks_without_ipv6(settings: &HostSettings, facts: &Facts) -> Vec<Finding> {
+    let uplinks = settings.uplinks.iter().map(|name| ("uplink", name.as_str()));
+    let mut found = without_ipv6(uplinks, facts);
+    let all = found.len() == settings.uplinks.len();
+    found.iter_mut().for_each(|finding| finding.unready = all);
+    found
 }
 
 /// The settings that have no effect, or cannot work, on this host and with these claims.
@@ -27,7 +71,11 @@ pub fn of_settings(settings: &HostSettings, claims: &[Claim], facts: &Facts) -> 
     let pools = claims.iter().filter_map(|claim| pool(settings, claim, claims.len()));
     let bridge = claims.iter().filter(|_| settings.role == Role::Host);
     let elsewhere = bridge.flat_map(|claim| prefix_elsewhere(settings, claim, facts));
-    host_len.into_iter().chain(pools).chain(table(settings.table, &facts.rules)).chain(elsewhere).collect()
+    let mut found: Vec<_> =
+        host_len.into_iter().chain(pools).chain(table(settings.table, &facts.rules)).collect();
+    found.extend(elsewhere);
+    found.extend(uplinks_without_ipv6(settings, facts));
+    found
 }
 
 fn host_len(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
@@ -216,13 +264,14 @@ mod tests {
             up: true,
             carrier: true,
             bridge: true,
-            controller: None,
-            mac: vec![],
+            mtu: 1500,
+            ..Link::default()
         };
         Facts {
             links: vec![link(3, "docker0"), link(4, "br1")],
             addresses: vec![permanent(3, "2001:db8:1::1".parse().unwrap(), 80)],
             rules: vec![rule(255), rule(254)],
+            ..Facts::default()
         }
     }
 

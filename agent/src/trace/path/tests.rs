@@ -10,7 +10,7 @@ const ETH0: u32 = 2;
 
 fn link() -> Link {
     let (name, mac) = ("eth0".to_owned(), Vec::new());
-    Link { index: ETH0, name, up: true, carrier: true, bridge: false, controller: None, mac }
+    Link { index: ETH0, name, up: true, carrier: true, mac, ..Link::default() }
 }
 
 fn via(gateway: &str) -> RouteTarget {
