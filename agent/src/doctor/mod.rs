@@ -69,14 +69,7 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
         let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, &claims));
         found.extend(findings::of_undo(&undo.steps));
     }
-    let contradiction = findings::check_bridge(&host).err().map(|error| error.to_string());
-    let contradiction = contradiction.map(|text| Problem {
-        text,
-        fix: "the agent does not start until this is fixed".to_owned(),
-        sysctls: vec![],
-    });
-    let found = found.into_iter().map(|it| Problem { text: it.saw, fix: it.fix, sysctls: vec![] });
-    Ok(contradiction.into_iter().chain(found).collect())
+    Ok(found.into_iter().map(|it| Problem { text: it.saw, fix: it.fix, sysctls: vec![] }).collect())
 }
 
 fn unreadable(error: &StateError) -> Problem {

@@ -6,6 +6,7 @@ use sextant_proto::{Claim, Prefix};
 
 use super::{
     interfaces,
+    roles::{self, Contradiction},
     sysctls::of_interface,
     undo::{Kept, Step},
 };
@@ -75,6 +76,7 @@ pub fn of_settings(settings: &HostSettings, claims: &[Claim], facts: &Facts) -> 
         host_len.into_iter().chain(pools).chain(table(settings.table, &facts.rules)).collect();
     found.extend(elsewhere);
     found.extend(uplinks_without_ipv6(settings, facts));
+    found.extend(roles::of_host(settings, &facts.links).iter().map(Contradiction::finding));
     found
 }
 
@@ -150,33 +152,11 @@ fn prefix_elsewhere<'a>(
             "container-prefix-elsewhere",
             format!("interface {name} also has the container prefix of bridge {bridge}: {addr}/{len}, not added by the agent"),
             format!(
-                "give {name} another prefix (in the container engine's settings, or by `ip -6 addr del {addr}/{len} dev {name}`), \
-                 or set [bridge] interface = \"{name}\" in agent.toml"
+                "if containers are on {name}, set [bridge] interface = \"{name}\" in agent.toml; otherwise give {name} another \
+                 prefix where it is configured, e.g. in the container engine's settings"
             ),
         ))
     })
-}
-
-/// A bridge that is also an uplink.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "bridge \"{bridge}\" is also an uplink; containers need a separate bridge. Set [bridge] interface (--bridge) or \
-     [uplink] interface (--uplink) in agent.toml"
-)]
-pub struct BridgeIsUplink {
-    bridge: String,
-}
-
-/// Checks that the containers' bridge is not an uplink.
-///
-/// # Errors
-/// If it is.
-pub fn check_bridge(settings: &HostSettings) -> Result<(), BridgeIsUplink> {
-    let bridge = &settings.bridge;
-    if settings.role == Role::Host && settings.uplinks.contains(bridge) {
-        return Err(BridgeIsUplink { bridge: bridge.clone() });
-    }
-    Ok(())
 }
 
 /// A change for earlier settings that cannot be undone yet.
@@ -331,14 +311,5 @@ mod tests {
             found[0].0 == "container-prefix-elsewhere" && found[0].1.contains("interface br1"),
             "{found:?}"
         );
-    }
-
-    #[test]
-    fn a_bridge_must_not_be_an_uplink() {
-        let both = HostSettings { bridge: "eth0".into(), ..settings() };
-        assert!(check_bridge(&settings()).is_ok());
-        assert!(check_bridge(&HostSettings { role: Role::Router, ..both.clone() }).is_ok());
-        let error = check_bridge(&both).unwrap_err().to_string();
-        assert!(error.starts_with("bridge \"eth0\" is also an uplink"), "{error}");
     }
 }

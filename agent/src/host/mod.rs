@@ -11,6 +11,7 @@ pub mod findings;
 mod interfaces;
 pub mod privilege;
 mod reconfigure;
+pub mod roles;
 mod sysctls;
 pub mod undo;
 mod wanted;

@@ -14,6 +14,7 @@ mod neighbours;
 mod on_link;
 mod replaced;
 mod resync;
+mod roles;
 mod settings;
 mod state_dir;
 mod testbed;
