@@ -52,11 +52,9 @@ impl Concerned {
     /// A link has changed.
     pub(super) fn link_changed(&mut self, link: &Link) -> Concern {
         let before = self.links.insert(link.index, link.clone());
-        if before.as_ref() == Some(link) {
-            return Concern::Nothing;
-        }
         let names = [Some(link), before.as_ref()].into_iter().flatten().map(|link| link.name.as_str());
         if names.clone().any(|name| self.carries_routes(name)) {
+            // Even if it is as it was read: an earlier dump may have missed something.
             return Concern::Routes;
         }
         let same_setup = before.as_ref().is_some_and(|before| setup(before) == setup(link));
@@ -82,7 +80,12 @@ impl Concerned {
     /// An address has changed.
     pub(super) fn address_changed(&mut self, address: &Address) -> Concern {
         let before = self.addresses.insert((address.link, address.addr), address.clone());
-        if before.as_ref() == Some(address) { Concern::Nothing } else { self.of_address(address) }
+        match self.of_address(address) {
+            Concern::Host if !self.is_of_uplink(address) && before.as_ref() == Some(address) => {
+                Concern::Nothing
+            }
+            concern => concern,
+        }
     }
 
     /// An address is gone.
@@ -96,6 +99,10 @@ impl Concerned {
         let ours = |link: &Link| self.uplinks.contains(&link.name) || link.name == self.bridge;
         let concerned = link.is_none_or(|index| self.links.get(&index).is_some_and(ours));
         if concerned { Concern::Host } else { Concern::Nothing }
+    }
+
+    fn is_of_uplink(&self, address: &Address) -> bool {
+        self.links.get(&address.link).is_some_and(|link| self.uplinks.contains(&link.name))
     }
 
     fn of_address(&self, address: &Address) -> Concern {
@@ -160,7 +167,7 @@ mod tests {
     fn uplinks_concern_routes_and_bridges_the_setup() {
         let mut it = concerned();
         let eth0 = link(2, "eth0", "veth");
-        assert_eq!(it.link_changed(&eth0), Concern::Nothing);
+        assert_eq!(it.link_changed(&eth0), Concern::Routes);
         assert_eq!(it.link_changed(&Link { carrier: true, ..eth0.clone() }), Concern::Routes);
         assert_eq!(
             it.link_changed(&Link { name: "lan0".into(), ..eth0.clone() }),
@@ -179,10 +186,11 @@ mod tests {
     fn addresses_and_forwarding_of_uplinks_and_bridge_concern_the_setup() {
         let mut it = concerned();
         let of = |link, addr: &str| permanent(link, addr.parse().unwrap(), 64);
-        assert_eq!(it.address_changed(&of(2, "2001:db8::1")), Concern::Nothing, "it is known");
+        assert_eq!(it.address_changed(&of(2, "2001:db8::1")), Concern::Host);
         assert_eq!(it.address_changed(&of(2, "fe80::2")), Concern::Host);
         assert_eq!(it.address_gone(&of(2, "2001:db8::1")), Concern::Host);
         assert_eq!(it.address_changed(&of(3, "2001:db8:1::1")), Concern::Host);
+        assert_eq!(it.address_changed(&of(3, "2001:db8:1::1")), Concern::Nothing, "it is known");
         assert_eq!(it.address_changed(&of(4, "2001:db8:2::1")), Concern::Later);
         assert_eq!(it.address_changed(&of(99, "2001:db8:3::1")), Concern::Host, "of an unknown link");
         for link in [None, Some(2), Some(3)] {
