@@ -10,6 +10,7 @@
 
 #![warn(missing_docs)]
 
+mod advice;
 pub mod bfd;
 pub mod bgp;
 pub mod cleanup;

@@ -21,7 +21,7 @@ use crate::{
     cluster::Input,
     doctor,
     engine::{Engine, Report},
-    host::{HostSetup, findings::check_bridge, privilege},
+    host::{HostSetup, privilege, roles},
     inquiry::Inquiries,
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
@@ -53,7 +53,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let netlink_closed = netlink.closed();
     let kernel: Arc<dyn Kernel> = Arc::new(netlink);
     check_uplinks(kernel.as_ref(), &settings).await?;
-    check_bridge(&settings.host())?;
+    roles::check(&settings, &kernel.links().await?)?;
     doctor::warn(kernel.as_ref(), &command_line.host()?).await?;
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
     check_role(settings.role, &settings.node, &state)?;

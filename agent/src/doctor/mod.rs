@@ -14,7 +14,7 @@ use self::checks::{Facts, Problem, problems};
 use crate::{
     host::{Wanted, apply::find, findings, privilege, undo::undo},
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
-    settings::HostSettings,
+    settings::{HostSettings, Role},
     state::{StateDir, StateError},
     uplinks::{LinkRoutes, existing_uplinks, first_guess, local_uplinks},
 };
@@ -50,35 +50,26 @@ pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
 /// the agent makes when it starts.
 async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result<Vec<Problem>> {
     let mut host = host.clone();
-    let facts = findings::Facts {
-        links: kernel.links().await?,
-        addresses: kernel.addresses().await?,
-        rules: kernel.rules().await?,
-    };
     if host.uplinks.is_empty() {
         let (controllers, bridge) = (&host.controllers, &host.bridge);
-        let guess = first_guess(kernel, host.table, &facts.links, controllers, bridge).await?;
+        let guess = first_guess(kernel, host.table, &kernel.links().await?, controllers, bridge).await?;
         host.uplinks = guess.unwrap_or_default();
     }
+    let facts = findings::Facts::read(kernel, &host).await?;
     let (ledger, claims) =
         match (StateDir::peek_ledger(&host.state_dir), StateDir::peek_claims(&host.state_dir)) {
             (Ok(ledger), Ok(claims)) => (ledger, claims),
             (Err(error), _) | (_, Err(error)) => return Ok(vec![unreadable(&error)]),
         };
     let mut found = findings::of_settings(&host, &claims, &facts);
+    let bridge = (host.role == Role::Host).then_some(("bridge", host.bridge.as_str()));
+    found.extend(findings::without_ipv6(bridge, &facts));
     // Without a claim an address cannot be judged: the agent may not have started yet.
     if !claims.is_empty() {
         let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, &claims));
         found.extend(findings::of_undo(&undo.steps));
     }
-    let contradiction = findings::check_bridge(&host).err().map(|error| error.to_string());
-    let contradiction = contradiction.map(|text| Problem {
-        text,
-        fix: "the agent does not start until this is fixed".to_owned(),
-        sysctls: vec![],
-    });
-    let found = found.into_iter().map(|it| Problem { text: it.saw, fix: it.fix, sysctls: vec![] });
-    Ok(contradiction.into_iter().chain(found).collect())
+    Ok(found.into_iter().map(|it| Problem { text: it.saw, fix: it.fix, sysctls: vec![] }).collect())
 }
 
 fn unreadable(error: &StateError) -> Problem {

@@ -29,7 +29,8 @@ pub(super) fn announcement(
         findings.extend(router_problem(input, setup));
         return (None, findings);
     }
-    let uplinks = announced(uplinks, settings.next_hop);
+    let mut uplinks = announced(uplinks, settings.next_hop);
+    findings.extend(remove_claimed(&mut uplinks, &input.claims));
     let unreachable = uplinks.iter().all(|uplink| uplink.addresses.is_empty());
     if unreachable {
         findings.iter_mut().for_each(|finding| finding.unready = true);
@@ -84,6 +85,33 @@ fn announced(uplinks: &[LocalUplink], next_hop: NextHopKind) -> Vec<Uplink> {
     announced.into_iter().map(bounded).collect()
 }
 
+/// A next hop inside a prefix of this node would have peers route to it through itself.
+fn remove_claimed(uplinks: &mut [Uplink], claims: &[Claim]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for Uplink { interface, addresses } in uplinks {
+        addresses.retain(|address| {
+            let claim = claims.iter().find(|claim| claim.prefix.contains(address.addr));
+            found.extend(claim.map(|claim| claimed(interface, address.addr, claim)));
+            claim.is_none()
+        });
+    }
+    found
+}
+
+fn claimed(interface: &str, addr: Ipv6Addr, claim: &Claim) -> Finding {
+    let prefix = claim.prefix;
+    Finding::new(
+        "next-hop-in-prefix",
+        format!(
+            "address {addr} of uplink {interface} is inside this node's own prefix {prefix}, so it is not announced as next hop"
+        ),
+        format!(
+            "give {interface} an address of its link's prefix; if {interface} is the containers' bridge, set [uplink] interface in \
+             agent.toml to the interface towards the other hosts"
+        ),
+    )
+}
+
 fn is_usable(local: &LocalUplink) -> bool {
     local.works && !local.uplink.addresses.is_empty()
 }
@@ -103,8 +131,30 @@ fn router_problem(input: &Input, setup: Setup) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use sextant_proto::{Epoch, Incarnation, InterfaceAddress, Revision};
+
     use super::*;
-    use crate::routes::fixture::uplink;
+    use crate::routes::{
+        fixture::{pool, uplink},
+        random_states::prefix,
+    };
+
+    #[test]
+    fn an_address_inside_a_claim_is_no_next_hop() {
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        let claims = [Claim { prefix: prefix(1), epoch, pool: pool() }];
+        let address = |addr: Ipv6Addr| InterfaceAddress { addr, on_link: prefix(1) };
+        let (inside, outside) = (prefix(1).first_host(), "2001:db8::1".parse().unwrap());
+        let addresses = vec![address(inside), address(outside)];
+        let mut uplinks = [Uplink { interface: "eth0".into(), addresses }];
+        let found = remove_claimed(&mut uplinks, &claims);
+        assert_eq!(uplinks[0].addresses, [address(outside)]);
+        assert!(
+            found.len() == 1 && found[0].saw.starts_with(&format!("address {inside} of uplink eth0")),
+            "{found:?}"
+        );
+        assert_eq!(remove_claimed(&mut uplinks, &claims), []);
+    }
 
     #[test]
     fn no_more_is_announced_than_controllers_take() {

@@ -4,42 +4,50 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::Engine;
+use super::{Engine, concern::Concern};
 use crate::kernel::{Event, KernelError, Route};
 
 /// How long to gather events before a pass, so that a burst makes one pass.
 const GATHER: Duration = Duration::from_millis(2);
 
 impl Engine {
-    /// Takes the burst of events that begins with `first`. Not cancel safe.
+    /// Takes the burst of events that begins with `first`. Returns whether any of them concerns this host's routes or setup.
+    /// Not cancel safe.
     pub(super) async fn take_events(
         &mut self,
         first: Option<Event>,
         events: &mut mpsc::Receiver<Event>,
-    ) -> Result<(), KernelError> {
+    ) -> Result<bool, KernelError> {
         let first = first.ok_or_else(|| KernelError::Broken("the kernel's events ended".into()))?;
-        self.timing.event();
-        self.take(&first);
+        let mut concerned = self.take(&first);
         tokio::time::sleep(GATHER).await;
         while let Ok(event) = events.try_recv() {
-            self.take(&event);
+            concerned |= self.take(&event);
         }
-        Ok(())
+        if concerned {
+            self.timing.event();
+        }
+        Ok(concerned)
     }
 
-    pub(super) fn take(&mut self, event: &Event) {
-        match event {
-            Event::Overrun => self.take_overrun(),
-            Event::RouteChanged(route) => self.take_route(route, false),
-            Event::RouteGone(route) => self.take_route(route, true),
-            Event::LinkChanged(link) | Event::LinkGone(link) => {
-                let carries_routes = self.state.carries_routes(link);
-                self.planner.link_changed(carries_routes);
-                self.state.link_changed(carries_routes);
+    pub(super) fn take(&mut self, event: &Event) -> bool {
+        let concern = match event {
+            Event::Overrun => {
+                self.take_overrun();
+                return true;
             }
-            Event::RulesChanged => self.state.routes_are_stale(true),
-            Event::AddressChanged(_) | Event::AddressGone(_) => self.state.links_are_stale(),
+            Event::RulesChanged => {
+                self.state.routes_are_stale(true);
+                return true;
+            }
+            Event::RouteChanged(route) => return self.take_route(route, false),
+            Event::RouteGone(route) => return self.take_route(route, true),
+            event => self.state.concern_of(event),
+        };
+        if concern == Concern::Routes {
+            self.planner.link_changed();
         }
+        self.state.is_stale(concern)
     }
 
     fn take_overrun(&mut self) {
@@ -47,11 +55,13 @@ impl Engine {
         self.state.events_lost();
     }
 
-    fn take_route(&mut self, route: &Route, gone: bool) {
+    /// A route of another process matters where one of ours has the same destination.
+    fn take_route(&mut self, route: &Route, gone: bool) -> bool {
         if self.state.is_undone_by(route, gone) {
             self.planner.undone(route.key, (!gone).then_some(route.protocol));
         }
         let wanted = self.planner.memory().wanted.knows(&route.key);
-        self.state.route_changed(route, gone, wanted);
+        let beside = self.planner.desired().routes.deciding(&route.key).is_some();
+        self.state.route_changed(route, gone, wanted) || beside
     }
 }

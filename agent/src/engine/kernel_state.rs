@@ -4,10 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{outcome::Outcome, uplink_names::UplinkNames};
+use super::{
+    concern::{Concern, Concerned},
+    outcome::Outcome,
+    uplink_names::UplinkNames,
+};
 use crate::{
     cluster::Input,
-    kernel::{Address, Kernel, KernelError, Link, Route, RouteProtocol, RouteReader, Scope},
+    kernel::{Address, Event, Kernel, KernelError, Link, Route, RouteProtocol, RouteReader, Scope},
     log_limiter::{Line, LogLimiter},
     problems::Finding,
     routes::{Actual, Desired, ForeignReader, OursReader},
@@ -41,6 +45,9 @@ pub(super) struct KernelState {
     names: UplinkNames,
     uplinks: Vec<LocalUplink>,
     uplink_findings: Vec<Finding>,
+    concerned: Concerned,
+    /// Links of containers have come, which the host's setup has not seen.
+    containers: bool,
     log: LogLimiter,
 }
 
@@ -50,8 +57,9 @@ impl KernelState {
         Self {
             names: UplinkNames::of(&settings),
             kernel,
-            settings,
             stale: Stale::ALL,
+            concerned: Concerned::new(settings.uplinks.clone(), settings.bridge.name.clone()),
+            containers: false,
             actual: Actual::default(),
             links: Vec::new(),
             addresses: Vec::new(),
@@ -59,6 +67,7 @@ impl KernelState {
             gateways: Arc::default(),
             uplinks: Vec::new(),
             uplink_findings: Vec::new(),
+            settings,
             log: LogLimiter::default(),
         }
     }
@@ -101,12 +110,6 @@ impl KernelState {
         self.stale == Stale::NOTHING
     }
 
-    /// Whether the kernel drops routes of ours with the link.
-    pub(super) fn carries_routes(&self, link: &Link) -> bool {
-        let uplink = self.names.all().contains(&link.name);
-        uplink || link.name == "lo" || self.uplinks.iter().any(|local| local.link == link.index)
-    }
-
     /// Whether the event of this route means that another process has changed or deleted one of ours, or one that looks like it.
     pub(super) fn is_undone_by(&self, route: &Route, gone: bool) -> bool {
         let ours = route.protocol == RouteProtocol::OURS;
@@ -122,7 +125,8 @@ impl KernelState {
             return Ok(None);
         }
         (self.links, self.addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
-        self.stale.links = false;
+        (self.stale.links, self.containers) = (false, false);
+        self.concerned.read(&self.links, &self.addresses);
         self.uplinks_changed();
         Ok(Some((self.links.clone(), self.addresses.clone())))
     }
@@ -170,6 +174,7 @@ impl KernelState {
         let (names, links, addresses) = (self.names.all(), &self.links, &self.addresses);
         self.uplinks = uplinks::local_uplinks(names, links, addresses, &self.link_routes);
         self.uplink_findings = uplinks::findings(names, links, addresses);
+        self.concerned.set_uplinks(names);
     }
 }
 
@@ -227,15 +232,37 @@ impl KernelState {
         self.stale.links = true;
     }
 
-    /// A link has changed. The kernel drops the routes of a link that goes, and may say nothing of them.
-    pub(super) fn link_changed(&mut self, carries_routes: bool) {
-        self.stale.links = true;
-        self.stale.ours = true;
-        self.stale.foreign |= carries_routes;
+    /// What the event of a link, an address or forwarding concerns.
+    pub(super) fn concern_of(&mut self, event: &Event) -> Concern {
+        match event {
+            Event::LinkChanged(link) => self.concerned.link_changed(link),
+            Event::LinkGone(link) => self.concerned.link_gone(link),
+            Event::AddressChanged(address) => self.concerned.address_changed(address),
+            Event::AddressGone(address) => self.concerned.address_gone(address),
+            Event::Forwarding { link, on: false } => self.concerned.forwarding_off(*link),
+            _ => Concern::Nothing,
+        }
     }
 
-    /// A route has changed or is gone. Its place is that of a route that is `wanted`, or not.
-    pub(super) fn route_changed(&mut self, route: &Route, gone: bool, wanted: bool) {
+    /// What is concerned must be read again. Returns whether that is anything, now.
+    pub(super) fn is_stale(&mut self, concern: Concern) -> bool {
+        self.stale.links |= concern >= Concern::Host;
+        // The kernel drops the routes of a link that goes, and may say nothing of them.
+        self.stale.ours |= concern == Concern::Routes;
+        self.stale.foreign |= concern == Concern::Routes;
+        self.containers |= concern == Concern::Later;
+        concern >= Concern::Host
+    }
+
+    /// Has the links read again if links of containers have come. Returns whether they have.
+    pub(super) fn look_at_containers(&mut self) -> bool {
+        self.stale.links |= self.containers;
+        std::mem::take(&mut self.containers)
+    }
+
+    /// A route has changed or is gone. Its place is that of a route that is `wanted`, or not. Returns whether any must be read
+    /// again.
+    pub(super) fn route_changed(&mut self, route: &Route, gone: bool, wanted: bool) -> bool {
         let ours = route.protocol == RouteProtocol::OURS;
         // A replace removes the previous route without an event, whichever process made it.
         self.stale.foreign |= !gone && self.actual.is_anothers(route);
@@ -246,6 +273,7 @@ impl KernelState {
             self.actual.saw(route);
         }
         self.stale.ours |= ours || wanted;
+        self.stale != Stale::NOTHING
     }
 
     /// Whether another process's route may make a destination a neighbour on an uplink, or one no more, or change the gateways.

@@ -14,6 +14,7 @@ mod asks;
 mod basis;
 mod bgp_pools;
 mod brake_file;
+mod concern;
 mod events;
 mod inputs;
 mod kernel_state;
@@ -35,7 +36,10 @@ mod uplink_names;
 use std::{sync::Arc, time::Duration};
 
 use sextant_daemon::systemd::Heartbeat;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
 
 use crate::{
     cluster::{Input, Verdicts},
@@ -64,6 +68,8 @@ pub(crate) use text::leads;
 use timing::Timing;
 pub use towards::Towards;
 
+/// How often state of the host without events is looked at.
+const LOOK: Duration = Duration::from_secs(2);
 /// The delay before a retry after the kernel stopped answering.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -156,24 +162,36 @@ impl Engine {
     pub async fn run(mut self) -> Result<(), KernelError> {
         let mut events = self.kernel.events().await?;
         let mut resync = Resync::every(Duration::from_secs(self.settings.routes.resync_secs.into()));
+        let mut look = interval(LOOK);
+        let mut concerned = true;
         loop {
-            self.try_pass().await;
+            if std::mem::replace(&mut concerned, true) {
+                self.try_pass().await;
+            }
             let due = self.due();
             tokio::select! {
                 changed = self.inputs.changed() => match changed {
                     Ok(()) => self.timing.news(),
                     Err(SessionEnded) => return Ok(()),
                 },
-                event = events.recv() => self.take_events(event, &mut events).await?,
+                event = events.recv() => concerned = self.take_events(event, &mut events).await?,
                 () = deadline::reached(due) => {}
                 () = resync.due() => {
                     self.host.request_check();
                     self.state.routes_are_stale(resync.made());
                 }
+                _ = look.tick() => concerned = self.look_at_host(),
                 Some(ask) = self.asks.next() => self.answer(ask).await,
                 never = beat(&self.heartbeat) => match never {},
             }
         }
+    }
+
+    /// Looks at state of the host that has no events. Returns whether a pass is due.
+    fn look_at_host(&mut self) -> bool {
+        self.timing.meters.stand(self.planner.desired(), self.state.actual());
+        let changed = self.host.look();
+        self.state.look_at_containers() || changed
     }
 
     /// When something that is held back is due.
@@ -192,6 +210,12 @@ impl Engine {
             self.retry_at = Some(Instant::now() + RETRY);
         }
     }
+}
+
+fn interval(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Beats now, and for as long as the engine waits: it could do something if there were something to do.

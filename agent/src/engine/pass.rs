@@ -1,6 +1,6 @@
 //! One pass: read, plan, apply, report.
 
-use sextant_proto::{Claim, FailedRoute};
+use sextant_proto::{Claim, Conflict, FailedRoute};
 use tokio::time::Instant;
 
 use super::{
@@ -89,6 +89,9 @@ impl Engine {
         let mut conflicts = state.actual().conflicts(self.planner.desired(), &bridges);
         // Whoever takes a router's routes has others to the same place on purpose.
         conflicts.retain(|conflict| !self.planner.imports().routes.contains_key(&conflict.destination));
+        // Containers of this host are behind an interface with an address of its own prefix.
+        let own = |of: &Conflict| input.claims.iter().any(|claim| claim.prefix.covers(of.destination));
+        conflicts.retain(|conflict| !own(conflict) || conflict.protocol != RouteProtocol::KERNEL.to_string());
         let findings = state.uplink_findings().to_vec();
         let (announcement, mut findings) =
             announcement(&self.settings, state.uplinks(), findings, input, setup, |claim| {

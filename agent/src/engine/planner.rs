@@ -78,7 +78,7 @@ impl Planner {
 
     /// What this host's own claim would take from its network, so that the host must not use it.
     pub(super) fn captured(&self, claim: &Claim) -> Option<Ipv6Addr> {
-        self.basis.infrastructure.inside(claim.prefix)
+        self.basis.infrastructure.inside_own(claim.prefix)
     }
 
     /// When a change that is held back is due by itself.
@@ -149,12 +149,10 @@ impl Planner {
         self.memory.failures.forget_all();
     }
 
-    /// A link has changed. Changes that failed for want of it are worth another try; the kernel drops the routes that it
-    /// carries, and no other process does.
-    pub(super) fn link_changed(&mut self, carries_routes: bool) {
-        if carries_routes {
-            self.memory.damping.forget_all();
-        }
+    /// A link that carries routes has changed. Changes that failed for want of it are worth another try; the kernel drops the
+    /// routes that it carries, and no other process does.
+    pub(super) fn link_changed(&mut self) {
+        self.memory.damping.forget_all();
         self.memory.failures.forget_all();
     }
 

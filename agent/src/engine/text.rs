@@ -3,7 +3,8 @@
 use tokio::time::Instant;
 
 use crate::{
-    kernel::{Change, Link, MAIN_TABLE, NextHop, OwnRoute, RouteKey, RouteProtocol, RouteTarget},
+    advice::{about_route, in_table},
+    kernel::{Change, Link, NextHop, OwnRoute, RouteKey, RouteProtocol, RouteTarget},
     routes::{Failures, Hold, Owner, PeerState, Planned, Reason},
 };
 
@@ -81,13 +82,8 @@ pub(super) fn waits(planned: &Planned, failures: &Failures, now: Instant) -> Opt
 
 /// The kernel has room for one route of a key.
 fn blocked(key: &RouteKey, protocol: RouteProtocol) -> String {
-    format!(
-        "a route of proto {protocol} with the same metric has its place; take that away: ip -6 route del {} proto {protocol} \
-         metric {}{}",
-        key.destination,
-        key.metric,
-        in_table(key)
-    )
+    let advice = about_route(key, protocol, None, &[key.destination]);
+    format!("a route of proto {protocol} with the same metric has its place: {advice}")
 }
 
 /// A route of ours as `ip -6 route` shows it.
@@ -96,10 +92,6 @@ pub(super) fn shown(route: &OwnRoute, links: &[Link]) -> String {
     let kind = if *target == RouteTarget::Unreachable { "unreachable " } else { "" };
     let (protocol, leads, table) = (sextant_proto::ROUTE_PROTOCOL, leads(target, links), in_table(key));
     format!("{kind}{}{leads} proto {protocol} metric {}{table}", key.destination, key.metric)
-}
-
-fn in_table(key: &RouteKey) -> String {
-    if key.table == MAIN_TABLE { String::new() } else { format!(" table {}", key.table) }
 }
 
 /// Where a route leads, with a space before it.

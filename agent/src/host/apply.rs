@@ -18,7 +18,8 @@ pub async fn find(kernel: &dyn Kernel, ledger: &Ledger) -> Result<Found, KernelE
 /// As [`find`], without routes.
 pub(super) async fn find_without_routes(kernel: &dyn Kernel, ledger: &Ledger) -> Result<Found, KernelError> {
     let (links, addresses) = (kernel.links().await?, kernel.addresses().await?);
-    let mut found = Found { links, addresses, ..Found::default() };
+    let ipv4 = kernel.links_with_ipv4().await?;
+    let mut found = Found { links, addresses, ipv4, ..Found::default() };
     for path in ledger.sysctls.keys() {
         if let Some(value) = kernel.sysctl(path)? {
             found.sysctls.insert(path.clone(), value);

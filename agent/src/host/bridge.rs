@@ -1,32 +1,82 @@
 //! The containers' bridge, and this host's address on it.
 
+use std::time::Duration;
+
 use sextant_proto::Prefix;
+use tokio::time::Instant;
 
-use super::{HostSetup, SetupError};
-use crate::{kernel::Link, state::BridgeAddress};
+use super::{HostSetup, SetupError, interfaces, sysctls::of_interface};
+use crate::{
+    kernel::{Address, Link},
+    state::BridgeAddress,
+};
 
-impl HostSetup {
-    /// The bridge, set up; created if the settings permit it.
-    pub(super) async fn ensure_bridge(&mut self) -> Result<Link, SetupError> {
-        let bridge = match self.find_bridge().await? {
-            Some(bridge) => bridge,
-            None if self.create => self.create_bridge().await?,
-            None => return Err(SetupError::NoBridge(self.settings.bridge.clone())),
-        };
-        if !bridge.up {
-            self.record(|ledger| {
-                if !ledger.made(&bridge.name) && !ledger.set_up.contains(&bridge.name) {
-                    ledger.set_up.push(bridge.name.clone());
-                }
-            })?;
-            self.kernel.set_up(bridge.index).await?;
+/// A container engine that deletes its bridge may create it again at once, and fails if it exists.
+const ENGINE_FIRST: Duration = Duration::from_secs(2);
+/// After a start, a container engine that is still starting may create the bridge.
+const ENGINE_STARTS: Duration = Duration::from_secs(20);
+
+/// Since when there is no bridge.
+#[derive(Debug, Default)]
+pub(super) struct Absence {
+    /// The bridge has stood since the agent's start.
+    stood: bool,
+    since: Option<Instant>,
+}
+
+/// What a missing bridge means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// It is to be created now.
+    Create,
+    /// The container engine has deleted it with its last container, and creates it with the next one.
+    Idle,
+    /// It never stood, or not since the agent's start.
+    Wait,
+}
+
+impl Absence {
+    /// With `create` the agent may create it; `known` means that it stood before the agent's start.
+    fn meaning(&mut self, create: bool, known: bool, now: Instant) -> Missing {
+        let gone_for = now.duration_since(*self.since.get_or_insert(now));
+        match (create, self.stood) {
+            (true, true) if gone_for < ENGINE_FIRST => Missing::Idle,
+            (true, _) => {
+                self.stood = false;
+                Missing::Create
+            }
+            (false, true) => Missing::Idle,
+            (false, false) if known && gone_for >= ENGINE_STARTS => Missing::Idle,
+            (false, false) => Missing::Wait,
         }
-        Ok(bridge)
     }
 
-    async fn find_bridge(&self) -> Result<Option<Link>, SetupError> {
-        let links = self.kernel.links().await?;
-        Ok(links.into_iter().find(|link| link.name == self.settings.bridge))
+    /// Whether a missing bridge is to be created now, after it has been left to the engine.
+    pub(super) fn is_over(&self, create: bool, now: Instant) -> bool {
+        create && self.stood && self.since.is_some_and(|since| now >= since + ENGINE_FIRST)
+    }
+}
+
+impl HostSetup {
+    /// The bridge, set up; created if the settings permit it. None if the container engine has no need of one.
+    pub(super) async fn ensure_bridge(&mut self, links: &[Link]) -> Result<Option<Link>, SetupError> {
+        let find = |links: &[Link]| links.iter().find(|link| link.name == self.settings.bridge).cloned();
+        let bridge = match find(links) {
+            Some(bridge) => bridge,
+            None => {
+                let known = self.ledger.stood.as_ref() == Some(&self.settings.bridge);
+                match self.absence.meaning(self.create, known, Instant::now()) {
+                    Missing::Create => self.create_bridge().await?,
+                    Missing::Idle => return Ok(None),
+                    Missing::Wait => return Err(SetupError::NoBridge(self.settings.bridge.clone())),
+                }
+            }
+        };
+        self.absence = Absence { stood: true, since: None };
+        self.record(|ledger| ledger.stood = Some(bridge.name.clone()))?;
+        self.ensure_up(&bridge).await?;
+        self.ensure_ipv6(&bridge)?;
+        Ok(Some(bridge))
     }
 
     async fn create_bridge(&mut self) -> Result<Link, SetupError> {
@@ -34,18 +84,62 @@ impl HostSetup {
         self.record(|ledger| ledger.making(&name))?;
         self.kernel.create_bridge(&name).await?;
         tracing::info!(bridge = name, "bridge created");
-        let bridge = self.find_bridge().await?.ok_or(SetupError::NoBridge(name))?;
+        let links = self.kernel.links().await?;
+        let bridge = links.into_iter().find(|link| link.name == name).ok_or(SetupError::NoBridge(name))?;
         self.record(|ledger| ledger.bridge_mac = Some(bridge.mac_text()))?;
         Ok(bridge)
     }
 
+    async fn ensure_up(&mut self, bridge: &Link) -> Result<(), SetupError> {
+        let what = format!("interface {}", bridge.name);
+        if bridge.up {
+            self.drift.is_right(&what, "up");
+            return Ok(());
+        }
+        let drifted = self.drift.was_right(&what);
+        if !drifted {
+            self.record(|ledger| {
+                if !ledger.made(&bridge.name) && !ledger.set_up.contains(&bridge.name) {
+                    ledger.set_up.push(bridge.name.clone());
+                }
+            })?;
+        }
+        self.kernel.set_up(bridge.index).await?;
+        self.drift.is_right(&what, "up");
+        // The kernel has removed its addresses with it.
+        self.drift.forget_addresses();
+        if drifted {
+            self.restored(&what, "down", "up");
+        }
+        Ok(())
+    }
+
+    /// Checks that the kernel has IPv6 on the bridge.
+    fn ensure_ipv6(&mut self, bridge: &Link) -> Result<(), SetupError> {
+        let off =
+            self.read_sysctl(&of_interface(&bridge.name, "disable_ipv6"))?.is_some_and(|value| value != "0");
+        match interfaces::without_ipv6("bridge", bridge, off) {
+            Some(finding) => {
+                self.drift.forget_addresses();
+                Err(SetupError::NoIpv6(finding))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Adds an address in `prefix` to the bridge, unless it has one, e.g. from the container engine.
-    pub(super) async fn ensure_address(&mut self, bridge: &Link, prefix: Prefix) -> Result<(), SetupError> {
-        let addresses = self.kernel.addresses().await?;
+    pub(super) async fn ensure_address(
+        &mut self,
+        bridge: &Link,
+        addresses: &[Address],
+        prefix: Prefix,
+    ) -> Result<(), SetupError> {
+        let what = format!("address of prefix {prefix} on {}", bridge.name);
         let has_one = addresses
             .iter()
             .any(|it| it.link == bridge.index && it.len == prefix.len() && prefix.contains(it.addr));
         if has_one {
+            self.drift.is_right(&what, "present");
             return Ok(());
         }
         let address =
@@ -57,11 +151,45 @@ impl HostSetup {
             }
         })?;
         self.kernel.add_address(bridge.index, addr, len).await?;
+        if self.drift.was_right(&what) {
+            self.restored(&what, "removed", &format!("{addr}/{len}"));
+            return Ok(());
+        }
+        self.drift.is_right(&what, "present");
         tracing::info!(bridge = bridge.name, address = %format_args!("{addr}/{len}"), "bridge address added");
         if len > 80 {
             tracing::warn!(%prefix, "container prefix longer than /80: addresses cannot contain a MAC address; \
                 the container engine needs its own address management");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_may_delete_its_bridge_and_create_it_again() {
+        let (start, mut gone) = (Instant::now(), Absence { stood: true, since: None });
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(gone.meaning(false, true, start), Missing::Idle);
+        assert_eq!(gone.meaning(false, true, after(3600)), Missing::Idle);
+        let mut gone = Absence { stood: true, since: None };
+        assert_eq!(gone.meaning(true, true, start), Missing::Idle, "the engine may be about to create it");
+        assert!(!gone.is_over(true, start) && gone.is_over(true, after(2)) && !gone.is_over(false, after(2)));
+        assert_eq!(gone.meaning(true, true, after(2)), Missing::Create);
+        assert_eq!(gone.meaning(true, true, after(3)), Missing::Create, "the first try failed");
+    }
+
+    #[test]
+    fn a_bridge_that_never_stood_is_missing() {
+        let (start, mut never) = (Instant::now(), Absence::default());
+        assert_eq!(never.meaning(false, false, start), Missing::Wait);
+        assert_eq!(never.meaning(false, false, start + Duration::from_secs(3600)), Missing::Wait);
+        assert_eq!(Absence::default().meaning(true, false, start), Missing::Create);
+        let mut restarted = Absence::default();
+        assert_eq!(restarted.meaning(false, true, start), Missing::Wait, "its engine may be starting");
+        assert_eq!(restarted.meaning(false, true, start + ENGINE_STARTS), Missing::Idle);
     }
 }

@@ -1,10 +1,17 @@
 //! Differences of the host or the claim from the settings. Pure.
 
+use std::collections::BTreeSet;
+
 use sextant_proto::{Claim, Prefix};
 
-use super::undo::{Kept, Step};
+use super::{
+    interfaces,
+    roles::{self, Contradiction},
+    sysctls::of_interface,
+    undo::{Kept, Step},
+};
 use crate::{
-    kernel::{Address, KernelError, Link, Rule, RuleAction},
+    kernel::{Address, Kernel, KernelError, Link, Rule, RuleAction},
     problems::Finding,
     settings::{HostSettings, Role},
     state::StateError,
@@ -19,6 +26,44 @@ pub struct Facts {
     pub addresses: Vec<Address>,
     /// The rules of the routing policy.
     pub rules: Vec<Rule>,
+    /// The uplinks and the bridge, as far as they have `disable_ipv6`.
+    pub ipv6_off: BTreeSet<String>,
+}
+
+impl Facts {
+    /// Of this host.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub async fn read(kernel: &dyn Kernel, settings: &HostSettings) -> Result<Self, KernelError> {
+        let mut ipv6_off = BTreeSet::new();
+        for name in settings.uplinks.iter().chain([&settings.bridge]) {
+            if kernel.sysctl(&of_interface(name, "disable_ipv6"))?.is_some_and(|value| value != "0") {
+                ipv6_off.insert(name.clone());
+            }
+        }
+        let (links, addresses, rules) =
+            (kernel.links().await?, kernel.addresses().await?, kernel.rules().await?);
+        Ok(Self { links, addresses, rules, ipv6_off })
+    }
+}
+
+/// The links of this host on which the kernel has no IPv6, of those with these names and roles. If no uplink has it, the host
+/// does not work.
+pub fn without_ipv6<'a>(named: impl IntoIterator<Item = (&'a str, &'a str)>, facts: &Facts) -> Vec<Finding> {
+    let named = named.into_iter().filter_map(|(role, name)| {
+        let link = facts.links.iter().find(|link| link.name == name)?;
+        interfaces::without_ipv6(role, link, facts.ipv6_off.contains(name))
+    });
+    named.collect()
+}
+
+fn uplinks_without_ipv6(settings: &HostSettings, facts: &Facts) -> Vec<Finding> {
+    let uplinks = settings.uplinks.iter().map(|name| ("uplink", name.as_str()));
+    let mut found = without_ipv6(uplinks, facts);
+    let all = found.len() == settings.uplinks.len();
+    found.iter_mut().for_each(|finding| finding.unready = all);
+    found
 }
 
 /// The settings that have no effect, or cannot work, on this host and with these claims.
@@ -27,7 +72,12 @@ pub fn of_settings(settings: &HostSettings, claims: &[Claim], facts: &Facts) -> 
     let pools = claims.iter().filter_map(|claim| pool(settings, claim, claims.len()));
     let bridge = claims.iter().filter(|_| settings.role == Role::Host);
     let elsewhere = bridge.flat_map(|claim| prefix_elsewhere(settings, claim, facts));
-    host_len.into_iter().chain(pools).chain(table(settings.table, &facts.rules)).chain(elsewhere).collect()
+    let mut found: Vec<_> =
+        host_len.into_iter().chain(pools).chain(table(settings.table, &facts.rules)).collect();
+    found.extend(elsewhere);
+    found.extend(uplinks_without_ipv6(settings, facts));
+    found.extend(roles::of_host(settings, &facts.links).iter().map(Contradiction::finding));
+    found
 }
 
 fn host_len(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
@@ -102,33 +152,11 @@ fn prefix_elsewhere<'a>(
             "container-prefix-elsewhere",
             format!("interface {name} also has the container prefix of bridge {bridge}: {addr}/{len}, not added by the agent"),
             format!(
-                "give {name} another prefix (in the container engine's settings, or by `ip -6 addr del {addr}/{len} dev {name}`), \
-                 or set [bridge] interface = \"{name}\" in agent.toml"
+                "if containers are on {name}, set [bridge] interface = \"{name}\" in agent.toml; otherwise give {name} another \
+                 prefix where it is configured, e.g. in the container engine's settings"
             ),
         ))
     })
-}
-
-/// A bridge that is also an uplink.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "bridge \"{bridge}\" is also an uplink; containers need a separate bridge. Set [bridge] interface (--bridge) or \
-     [uplink] interface (--uplink) in agent.toml"
-)]
-pub struct BridgeIsUplink {
-    bridge: String,
-}
-
-/// Checks that the containers' bridge is not an uplink.
-///
-/// # Errors
-/// If it is.
-pub fn check_bridge(settings: &HostSettings) -> Result<(), BridgeIsUplink> {
-    let bridge = &settings.bridge;
-    if settings.role == Role::Host && settings.uplinks.contains(bridge) {
-        return Err(BridgeIsUplink { bridge: bridge.clone() });
-    }
-    Ok(())
 }
 
 /// A change for earlier settings that cannot be undone yet.
@@ -216,13 +244,14 @@ mod tests {
             up: true,
             carrier: true,
             bridge: true,
-            controller: None,
-            mac: vec![],
+            mtu: 1500,
+            ..Link::default()
         };
         Facts {
             links: vec![link(3, "docker0"), link(4, "br1")],
             addresses: vec![permanent(3, "2001:db8:1::1".parse().unwrap(), 80)],
             rules: vec![rule(255), rule(254)],
+            ..Facts::default()
         }
     }
 
@@ -282,14 +311,5 @@ mod tests {
             found[0].0 == "container-prefix-elsewhere" && found[0].1.contains("interface br1"),
             "{found:?}"
         );
-    }
-
-    #[test]
-    fn a_bridge_must_not_be_an_uplink() {
-        let both = HostSettings { bridge: "eth0".into(), ..settings() };
-        assert!(check_bridge(&settings()).is_ok());
-        assert!(check_bridge(&HostSettings { role: Role::Router, ..both.clone() }).is_ok());
-        let error = check_bridge(&both).unwrap_err().to_string();
-        assert!(error.starts_with("bridge \"eth0\" is also an uplink"), "{error}");
     }
 }

@@ -5,22 +5,31 @@
 
 pub mod apply;
 mod bridge;
+mod containers;
+mod drift;
 pub mod findings;
+mod interfaces;
 pub mod privilege;
 mod reconfigure;
+pub mod roles;
 mod sysctls;
 pub mod undo;
 mod wanted;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sextant_proto::Claim;
+use tokio::time::Instant;
 
+use bridge::Absence;
+use drift::Drift;
 pub(crate) use sysctls::FORWARDING;
 pub use wanted::Wanted;
 
+use containers::ContainerLinks;
+
 use crate::{
-    kernel::{Address, Kernel, KernelError, Link},
+    kernel::{Address, Kernel, KernelError, Link, Scope},
     problems::Finding,
     settings::{HostSettings, Role, Settings},
     state::{Ledger, StateDir, StateError},
@@ -40,6 +49,8 @@ pub enum Setup {
 enum SetupError {
     #[error("bridge \"{0}\" does not exist")]
     NoBridge(String),
+    #[error("{}", .0.saw)]
+    NoIpv6(Finding),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
@@ -54,6 +65,7 @@ impl SetupError {
                 "start the container engine, create the bridge, or let the agent create it ([bridge] create = true in \
                  agent.toml, or --bridge-create)",
             ),
+            Self::NoIpv6(finding) => return finding.clone(),
             Self::State(_) => ("state-directory", "check the disk, and that root may write to --state-dir"),
             Self::Kernel(_) => ("host-setup-refused", "see sextant-agent's log on the host"),
         };
@@ -82,7 +94,15 @@ pub struct HostSetup {
     set_up_for: Option<Vec<Claim>>,
     /// State without kernel events is to be checked: at the start, and with each resync.
     check_due: bool,
+    /// The setup is to be checked.
+    changed: bool,
     found: FoundProblems,
+    absence: Absence,
+    drift: Drift,
+    /// The sysctls that the last check looked at, with the values that it left.
+    watched: BTreeMap<String, Option<String>>,
+    /// The indices of the links by their names, as of the last check.
+    links: BTreeMap<String, u32>,
 }
 
 /// The problems that the last check has found.
@@ -92,6 +112,10 @@ struct FoundProblems {
     left: Vec<Finding>,
     state: Option<Finding>,
     settings: Vec<Finding>,
+    /// What a container's router advertisement has given to the host.
+    learned: Vec<Finding>,
+    /// What other processes have changed.
+    drift: Vec<Finding>,
 }
 
 impl HostSetup {
@@ -105,11 +129,24 @@ impl HostSetup {
         settings: &Settings,
     ) -> Result<Self, StateError> {
         let ledger = state.ledger()?;
-        let (settings, create, found) = (settings.host(), settings.bridge.create, FoundProblems::default());
-        Ok(Self { kernel, state, settings, create, ledger, set_up_for: None, check_due: true, found })
+        Ok(Self {
+            kernel,
+            state,
+            create: settings.bridge.create,
+            settings: settings.host(),
+            ledger,
+            set_up_for: None,
+            check_due: true,
+            changed: false,
+            found: FoundProblems::default(),
+            absence: Absence::default(),
+            drift: Drift::default(),
+            watched: BTreeMap::new(),
+            links: BTreeMap::new(),
+        })
     }
 
-    /// Makes the next [`ensure`](Self::ensure) check state without kernel events: the state directory, and rules.
+    /// Makes the next [`ensure`](Self::ensure) check state without kernel events: sysctls, the state directory, and rules.
     pub fn request_check(&mut self) {
         self.check_due = true;
     }
@@ -122,9 +159,24 @@ impl HostSetup {
         }
     }
 
+    /// Makes the next [`ensure`](Self::ensure) check the setup if something has changed without an event: a sysctl differs
+    /// from the value that the last check left, or a time has passed. Returns whether it does.
+    pub fn look(&mut self) -> bool {
+        let differs = |(path, value): (&String, &Option<String>)| {
+            self.kernel.sysctl(path).is_ok_and(|now| now != *value)
+        };
+        let now = Instant::now();
+        let due = self.absence.is_over(self.create, now) || self.drift.is_due(now);
+        let changed = due || self.watched.iter().any(differs);
+        self.changed |= changed;
+        changed
+    }
+
     /// The problems besides the one of [`Setup::Waiting`].
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.found.state.iter().chain(&self.found.settings).chain(&self.found.left)
+        let found = &self.found;
+        let lists = [&found.settings, &found.left, &found.learned, &found.drift];
+        found.state.iter().chain(lists.into_iter().flatten())
     }
 
     /// Sets the host up for `claims` and the settings, in the order of DESIGN I7: bridge, addresses, forwarding; then undoes
@@ -139,37 +191,83 @@ impl HostSetup {
         links: Option<&(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
         let check_due = std::mem::take(&mut self.check_due);
-        let changed = links.is_some() || self.set_up_for.as_deref() != Some(claims);
+        let changed = std::mem::take(&mut self.changed)
+            || check_due
+            || links.is_some()
+            || self.set_up_for.as_deref() != Some(claims);
         let mut setup = self.state_of(claims);
         if changed {
             self.set_up_for = None;
-            match self.try_ensure(claims).await {
+            match self.try_ensure(claims, links).await {
                 Ok(()) => self.set_up_for = Some(claims.to_vec()),
                 Err(SetupError::Kernel(error @ KernelError::Broken(_))) => return Err(error),
                 Err(error) => setup = Setup::Waiting(error.finding()),
             }
+            self.found.drift = self.drift.findings(Instant::now());
         }
         if check_due {
             self.check_state();
         }
-        if check_due || changed {
+        if changed {
             self.check_settings(claims).await?;
         }
         Ok(setup)
     }
 
-    async fn try_ensure(&mut self, claims: &[Claim]) -> Result<(), SetupError> {
+    /// The sysctls are kept even while the bridge is missing: some container engines need forwarding to start.
+    async fn try_ensure(
+        &mut self,
+        claims: &[Claim],
+        links: Option<&(Vec<Link>, Vec<Address>)>,
+    ) -> Result<(), SetupError> {
+        let (links, addresses) = match links {
+            Some(known) => known.clone(),
+            None => (self.kernel.links().await?, self.kernel.addresses().await?),
+        };
+        self.forget_other_links(&links);
         self.undo_before_setup(claims).await?;
-        if !claims.is_empty() {
-            let bridge = self.ensure_bridge().await?;
-            for claim in claims {
-                self.ensure_address(&bridge, claim.container_prefix()).await?;
-            }
-            self.ensure_forwarding(Some(&bridge)).await?;
-        } else if self.settings.role == Role::Router {
-            self.ensure_forwarding(None).await?;
+        let bridge = match claims {
+            [] => Ok(()),
+            claims => self.ensure_bridge_of(claims, &links, &addresses).await,
+        };
+        if let Err(SetupError::Kernel(KernelError::Broken(_))) = bridge {
+            return bridge;
         }
+        if !claims.is_empty() || self.settings.role == Role::Router {
+            let links = self.kernel.links().await?;
+            let advertised = self.kernel.routes(Scope::Advertised).await?;
+            self.ensure_sysctls(&links, &addresses, &advertised)?;
+            let inside = ContainerLinks::among(&links, self.own_bridge(), &self.settings.uplinks);
+            self.found.learned =
+                interfaces::learned_from_containers(&links, &addresses, &advertised, &inside);
+        }
+        bridge?;
         self.undo_earlier(claims).await
+    }
+
+    /// The bridge with its addresses.
+    async fn ensure_bridge_of(
+        &mut self,
+        claims: &[Claim],
+        links: &[Link],
+        addresses: &[Address],
+    ) -> Result<(), SetupError> {
+        if let Some(bridge) = self.ensure_bridge(links).await? {
+            for claim in claims {
+                self.ensure_address(&bridge, addresses, claim.container_prefix()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A link of the same name with another index has the kernel's defaults. What was watched is looked at anew.
+    fn forget_other_links(&mut self, links: &[Link]) {
+        self.watched.clear();
+        let now: BTreeMap<_, _> = links.iter().map(|link| (link.name.clone(), link.index)).collect();
+        let before = &self.links;
+        self.drift
+            .retain_interfaces(|name| before.get(name).is_some_and(|index| now.get(name) == Some(index)));
+        self.links = now;
     }
 
     fn state_of(&self, claims: &[Claim]) -> Setup {

@@ -6,6 +6,7 @@ use super::{
     HostSetup, SetupError,
     apply::{apply, find_without_routes},
     findings,
+    sysctls::of_interface,
     undo::{Kept, Undo, undo},
     wanted::Wanted,
 };
@@ -55,11 +56,10 @@ impl HostSetup {
 
     /// Checks the host and the claim against the settings.
     pub(super) async fn check_settings(&mut self, claims: &[Claim]) -> Result<(), KernelError> {
-        let facts = findings::Facts {
-            links: self.kernel.links().await?,
-            addresses: self.kernel.addresses().await?,
-            rules: self.kernel.rules().await?,
-        };
+        let facts = findings::Facts::read(self.kernel.as_ref(), &self.settings).await?;
+        for uplink in self.settings.uplinks.clone() {
+            self.read_sysctl(&of_interface(&uplink, "disable_ipv6"))?;
+        }
         self.found.settings = findings::of_settings(&self.settings, claims, &facts);
         Ok(())
     }

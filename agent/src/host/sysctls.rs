@@ -1,41 +1,85 @@
-//! Forwarding, without loss of the default route that router advertisements have set.
+//! Forwarding, without loss of what router advertisements have set, and without a container's advertisements.
 
-use super::{HostSetup, SetupError};
-use crate::kernel::Link;
+use std::collections::BTreeSet;
+
+use tokio::time::Instant;
+
+use super::{HostSetup, SetupError, containers::ContainerLinks};
+use crate::{
+    kernel::{Address, KernelError, Link, Route, RouteTarget},
+    settings::Role,
+};
 
 /// A change of this sysctl also changes each interface's own one.
 pub(crate) const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
 
+/// A sysctl of an interface.
+pub(super) fn of_interface(interface: &str, sysctl: &str) -> String {
+    format!("net/ipv6/conf/{interface}/{sysctl}")
+}
+
 impl HostSetup {
-    /// Enables forwarding. Before that, `accept_ra` is set from 1 to 2: otherwise the kernel ignores router advertisements
-    /// once the host forwards, and drops the default route from them.
+    /// Enables forwarding, and keeps it. Before that, `accept_ra` is set from 1 to 2 on the uplinks and on each link that has an
+    /// address or a route by router advertisement: otherwise the kernel ignores router advertisements once the host forwards,
+    /// and drops the default route from them.
     ///
-    /// `accept_ra` of the containers' bridge and its ports is not changed: a container could give the host a default route
-    /// (CVE-2020-13401). Once the host forwards, it is changed on new uplinks only: most other new interfaces are the ends
-    /// of containers' links, which become ports of the bridge.
-    pub(super) async fn ensure_forwarding(&mut self, bridge: Option<&Link>) -> Result<(), SetupError> {
-        let links = self.kernel.links().await?;
-        let bridge = bridge.map(|bridge| bridge.index);
-        let of_bridge = |link: &Link| {
-            bridge.is_some_and(|bridge| link.index == bridge || link.controller == Some(bridge))
-        };
-        let inside = |link: &&Link| link.name == "lo" || of_bridge(link);
-        let forwards = self.kernel.sysctl(FORWARDING)?.as_deref() == Some("1");
-        let uplinks = self.settings.uplinks.clone();
-        let affected = |link: &&Link| !inside(link) && (!forwards || uplinks.contains(&link.name));
-        for link in links.iter().filter(affected) {
-            self.ensure_sysctl(&format!("net/ipv6/conf/{}/accept_ra", link.name), "1", "2")?;
+    /// On bridges that containers are on, and on their ports, `accept_ra` is set to 0, whoever made them: a container could
+    /// give the host a default route or an address (CVE-2020-13401).
+    pub(super) fn ensure_sysctls(
+        &mut self,
+        links: &[Link],
+        addresses: &[Address],
+        advertised: &[Route],
+    ) -> Result<(), SetupError> {
+        let inside = ContainerLinks::among(links, self.own_bridge(), &self.settings.uplinks);
+        for link in links.iter().filter(|link| inside.contains(link.index)) {
+            self.switch_advertisements_off(&of_interface(&link.name, "accept_ra"))?;
         }
-        if !forwards {
-            self.record_own_forwarding(&links)?;
+        let by_routers = by_advertisement(addresses, advertised);
+        for link in links.iter().filter(|link| !inside.contains(link.index) && link.name != "lo") {
+            let path = of_interface(&link.name, "accept_ra");
+            let uplink = self.settings.uplinks.contains(&link.name);
+            if uplink || by_routers.contains(&link.index) || self.ledger.sysctls.contains_key(&path) {
+                self.ensure_sysctl(&path, |found| found == "1", "2")?;
+            }
         }
-        self.ensure_sysctl(FORWARDING, "0", "1")
+        self.ensure_forwarding(links)
+    }
+
+    fn ensure_forwarding(&mut self, links: &[Link]) -> Result<(), SetupError> {
+        let forwards = self.read_sysctl(FORWARDING)?.as_deref() == Some("1");
+        if !forwards && !self.drift.was_right(FORWARDING) {
+            self.record_own_forwarding(links)?;
+        }
+        self.ensure_sysctl(FORWARDING, |found| found == "0", "1")?;
+        let ours = links.iter().filter(|link| {
+            self.settings.uplinks.contains(&link.name) || self.own_bridge() == Some(link.name.as_str())
+        });
+        let paths: Vec<_> = ours.map(|link| of_interface(&link.name, "forwarding")).collect();
+        for path in paths {
+            // An operator's own choice from before is kept.
+            let forwarded = self.drift.was_right(&path);
+            self.ensure_sysctl(&path, |found| forwarded && found == "0", "1")?;
+        }
+        Ok(())
+    }
+
+    /// The name of the containers' bridge; a router has none.
+    pub(super) fn own_bridge(&self) -> Option<&str> {
+        (self.settings.role == Role::Host).then_some(self.settings.bridge.as_str())
+    }
+
+    /// The value of a sysctl, which is watched from now on.
+    pub(super) fn read_sysctl(&mut self, path: &str) -> Result<Option<String>, KernelError> {
+        let value = self.kernel.sysctl(path)?;
+        self.watched.insert(path.to_owned(), value.clone());
+        Ok(value)
     }
 
     /// Records interfaces with forwarding of their own, which is lost when forwarding of all is enabled and disabled.
     fn record_own_forwarding(&mut self, links: &[Link]) -> Result<(), SetupError> {
         let interfaces = links.iter().map(|link| link.name.as_str()).chain(["default"]);
-        let paths: Vec<_> = interfaces.map(|name| format!("net/ipv6/conf/{name}/forwarding")).collect();
+        let paths: Vec<_> = interfaces.map(|name| of_interface(name, "forwarding")).collect();
         for path in paths {
             if self.kernel.sysctl(&path)?.as_deref() == Some("1") {
                 self.record(|ledger| drop(ledger.sysctls.insert(path, "1".to_owned())))?;
@@ -44,16 +88,65 @@ impl HostSetup {
         Ok(())
     }
 
-    /// Sets a sysctl from `from` to `to`, and records the old value.
-    fn ensure_sysctl(&mut self, path: &str, from: &str, to: &str) -> Result<(), SetupError> {
-        if self.kernel.sysctl(path)?.as_deref() != Some(from) {
+    fn switch_advertisements_off(&mut self, path: &str) -> Result<(), SetupError> {
+        let on = self.read_sysctl(path)?.is_some_and(|value| value != "0");
+        if on && !self.drift.was_right(path) {
+            self.record(|ledger| {
+                ledger.switched_off.insert(path.to_owned());
+            })?;
+        }
+        self.ensure_sysctl(path, |found| found != "0", "0")
+    }
+
+    /// Sets a sysctl to `to` where `from` accepts its value, and records the old one. If it was right before, another process
+    /// has changed it: the recorded value stays.
+    fn ensure_sysctl(&mut self, path: &str, from: impl Fn(&str) -> bool, to: &str) -> Result<(), SetupError> {
+        let Some(found) = self.read_sysctl(path)? else {
+            self.drift.is_gone(path);
+            return Ok(());
+        };
+        if found == to {
+            self.drift.is_right(path, to);
             return Ok(());
         }
-        self.record(|ledger| {
-            ledger.sysctls.entry(path.to_owned()).or_insert_with(|| from.to_owned());
-        })?;
+        if !from(&found) {
+            return Ok(());
+        }
+        let drifted = self.drift.was_right(path);
+        if !drifted {
+            self.record(|ledger| {
+                ledger.sysctls.entry(path.to_owned()).or_insert_with(|| found.clone());
+            })?;
+        }
         self.kernel.set_sysctl(path, to)?;
-        tracing::info!(sysctl = path, from, to, "sysctl set");
+        self.watched.insert(path.to_owned(), Some(to.to_owned()));
+        self.drift.is_right(path, to);
+        if drifted {
+            self.restored(path, &found, to);
+        } else {
+            tracing::info!(sysctl = path, from = found, to, "sysctl set");
+        }
         Ok(())
     }
+
+    /// Another process changed `what` to `found`; the agent has restored it.
+    pub(super) fn restored(&mut self, what: &str, found: &str, restored: &str) {
+        if let Some(times) = self.drift.restored(what, found, restored, Instant::now()) {
+            tracing::warn!(what, found, restored, times, "host state repeatedly changed by another process");
+        }
+    }
+}
+
+/// The links with an address or a route by router advertisement. An address of a limited lifetime counts as one.
+pub(super) fn by_advertisement(addresses: &[Address], advertised: &[Route]) -> BTreeSet<u32> {
+    let addresses = addresses.iter().filter(|address| is_learned(address)).map(|address| address.link);
+    let hops = advertised.iter().filter_map(|route| match &route.target {
+        RouteTarget::Via(hops) => Some(hops),
+        _ => None,
+    });
+    addresses.chain(hops.flatten().map(|hop| hop.link)).collect()
+}
+
+pub(super) fn is_learned(address: &Address) -> bool {
+    address.global && !address.permanent
 }

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use sextant_proto::{Claim, Prefix};
 
-use super::sysctls::FORWARDING;
+use super::containers::ContainerLinks;
 use crate::{
     kernel::Link,
     settings::{HostSettings, Role},
@@ -73,23 +73,16 @@ impl Wanted {
         self.keep_earlier || self.bridge.as_deref() == Some(name)
     }
 
-    /// An uplink needs `accept_ra` = 2. If the agent has enabled forwarding, so does any other interface, which would ignore
-    /// router advertisements otherwise. The containers' bridge and its ports must not have it.
+    /// A host that forwards needs `accept_ra` = 2 where it was raised: it would ignore router advertisements otherwise. Links that
+    /// containers are on need 0.
     pub(super) fn sysctl(&self, path: &str, ledger: &Ledger, links: &[Link]) -> bool {
         if self.keep_earlier || path.ends_with("/forwarding") {
             return self.keep_earlier || self.forwarding;
         }
         let Some(interface) = interface(path) else { return self.forwarding };
-        let enabled_by_agent = self.forwarding && ledger.sysctls.contains_key(FORWARDING);
-        let uplink = self.uplinks.iter().any(|uplink| uplink == interface);
-        (enabled_by_agent || uplink) && !self.is_inside(interface, links)
-    }
-
-    fn is_inside(&self, interface: &str, links: &[Link]) -> bool {
-        let index = |name: &str| links.iter().find(|link| link.name == name).map(|link| link.index);
-        let bridge = self.bridge.as_deref();
-        let port = links.iter().find(|link| link.name == interface).and_then(|link| link.controller);
-        bridge == Some(interface) || (port.is_some() && port == bridge.and_then(index))
+        let inside = ContainerLinks::among(links, self.bridge.as_deref(), &self.uplinks);
+        let on_it = links.iter().any(|link| link.name == interface && inside.contains(link.index));
+        self.forwarding && ledger.switched_off.contains(path) == on_it
     }
 }
 

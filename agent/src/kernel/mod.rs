@@ -71,6 +71,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// All IPv6 addresses of all links.
     async fn addresses(&self) -> Result<Vec<Address>, KernelError>;
 
+    /// The links that have IPv4 addresses.
+    async fn links_with_ipv4(&self) -> Result<std::collections::BTreeSet<u32>, KernelError>;
+
     /// Passes all IPv6 routes in `scope` to `reader`. They are complete only if this succeeds.
     async fn read_routes(&self, scope: Scope, reader: &mut dyn RouteReader) -> Result<(), KernelError>;
 
@@ -131,8 +134,8 @@ pub trait Kernel: Send + Sync + 'static {
     /// Sets a sysctl.
     fn set_sysctl(&self, path: &str, value: &str) -> Result<(), KernelError>;
 
-    /// Changes of links, addresses, routes and rules from now on, without this `Kernel`'s own changes of routes. The channel is
-    /// bounded: a reader that is too slow receives [`Event::Overrun`] in place of the lost events. The channel ends when the
-    /// netlink socket fails.
+    /// Changes of links, addresses, routes, rules and forwarding from now on, without this `Kernel`'s own changes of routes. The
+    /// channel is bounded: a reader that is too slow receives [`Event::Overrun`] in place of the lost events. The channel ends
+    /// when the netlink socket fails.
     async fn events(&self) -> Result<mpsc::Receiver<Event>, KernelError>;
 }

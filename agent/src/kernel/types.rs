@@ -7,7 +7,7 @@ use sextant_proto::Prefix;
 use super::NextHops;
 
 /// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     /// Its index; a link that is created again has another one.
     pub index: u32,
@@ -23,6 +23,10 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Its MAC address; may be empty.
     pub mac: Vec<u8>,
+    /// Its kind, e.g. `veth` (IFLA_INFO_KIND); empty for hardware.
+    pub kind: String,
+    /// The size of its largest packet, in octets. The kernel has no IPv6 on a link with less than 1280 (RFC 8200 §5).
+    pub mtu: u32,
 }
 
 impl Link {
@@ -129,6 +133,8 @@ impl RouteProtocol {
     pub const OURS: RouteProtocol = RouteProtocol(sextant_proto::ROUTE_PROTOCOL);
     /// The kernel's, for on-link prefixes.
     pub const KERNEL: RouteProtocol = RouteProtocol(2);
+    /// Learned from router advertisements.
+    pub const ADVERTISED: RouteProtocol = RouteProtocol(9);
 }
 
 impl fmt::Display for RouteProtocol {
@@ -226,6 +232,8 @@ pub enum RuleAction {
 pub enum Scope {
     /// Our protocol's, in all tables; filtered by the kernel.
     Ours,
+    /// Those from router advertisements, in all tables; filtered by the kernel.
+    Advertised,
     /// All protocols', in this table; filtered by the kernel.
     Table(u32),
 }
@@ -263,6 +271,13 @@ pub enum Event {
     AddressGone(Address),
     /// The rules of the routing policy have changed.
     RulesChanged,
+    /// Forwarding was set, or came with a new link: `conf.LINK.forwarding`, or `conf.all.forwarding` without a link.
+    Forwarding {
+        /// The link's index.
+        link: Option<u32>,
+        /// Whether it is on.
+        on: bool,
+    },
     /// Events were lost: links, addresses and routes must be read again.
     Overrun,
 }

@@ -9,7 +9,11 @@ use crate::uplinks::{Gateways, LocalUplink};
 
 /// The addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Infrastructure(BTreeSet<Ipv6Addr>);
+pub struct Infrastructure {
+    /// This host's own.
+    own: BTreeSet<Ipv6Addr>,
+    others: BTreeSet<Ipv6Addr>,
+}
 
 impl Infrastructure {
     /// Of a host with these uplinks, routers and controllers. The first address of a link is that of its routers (RFC 4291
@@ -19,19 +23,29 @@ impl Infrastructure {
         let links = uplinks.iter().flat_map(|local| local.on_link.prefixes()).map(Prefix::addr);
         let neighbour = |addr: &Ipv6Addr| uplinks.iter().any(|local| local.on_link.contains(*addr));
         let controllers = controllers.iter().copied().filter(neighbour);
-        let all = own.chain(links).chain(gateways.addresses()).chain(controllers);
-        Self(all.filter(|addr| !addr.is_unspecified() && !addr.is_loopback()).collect())
+        let others = links.chain(gateways.addresses()).chain(controllers);
+        let others = others.filter(|addr| !addr.is_unspecified() && !addr.is_loopback());
+        Self { own: own.collect(), others: others.collect() }
     }
 
-    /// The first address in `prefix`.
+    /// The first address in another node's `prefix`.
     pub fn inside(&self, prefix: Prefix) -> Option<Ipv6Addr> {
-        self.0.range(prefix.addr()..=prefix.last_addr()).next().copied()
+        self.inside_own(prefix).or_else(|| first(&self.own, prefix))
+    }
+
+    /// The first address in this host's own `prefix`: its own ones are not taken by that.
+    pub fn inside_own(&self, prefix: Prefix) -> Option<Ipv6Addr> {
+        first(&self.others, prefix)
     }
 
     /// All of them.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
-        self.0.iter().copied()
+        self.own.union(&self.others).copied()
     }
+}
+
+fn first(addresses: &BTreeSet<Ipv6Addr>, prefix: Prefix) -> Option<Ipv6Addr> {
+    addresses.range(prefix.addr()..=prefix.last_addr()).next().copied()
 }
 
 #[cfg(test)]
@@ -58,5 +72,11 @@ mod tests {
             let found = it.inside(prefix.parse().unwrap());
             assert_eq!(found, inside.map(|addr| addr.parse().unwrap()), "{prefix}");
         }
+        let alone: Prefix = "2001:db8::1/128".parse().unwrap();
+        assert_eq!(
+            (it.inside(alone).is_some(), it.inside_own(alone)),
+            (true, None),
+            "this host keeps its own"
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! The content of the files.
 
-use std::{collections::BTreeMap, net::Ipv6Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
 
 use serde::{Deserialize, Serialize};
 use sextant_proto::{
@@ -25,6 +28,12 @@ pub struct Ledger {
     pub addresses: Vec<BridgeAddress>,
     /// The values of sysctls before the agent set them.
     pub sysctls: BTreeMap<String, String>,
+    /// Those of them that the agent set to 0: `accept_ra` of links that containers are on.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub switched_off: BTreeSet<String>,
+    /// The bridge that the host was last set up with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stood: Option<String>,
 }
 
 /// A bridge that the agent created.

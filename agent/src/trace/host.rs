@@ -82,7 +82,7 @@ mod tests {
 
     fn link(up: bool) -> Link {
         let (name, mac) = ("docker0".to_owned(), Vec::new());
-        Link { index: 3, name, up, carrier: false, bridge: true, controller: None, mac }
+        Link { index: 3, name, up, carrier: false, bridge: true, mac, ..Link::default() }
     }
 
     /// The first check that is not good, of a healthy host with a change.

@@ -4,7 +4,7 @@ use super::*;
 use crate::kernel::{MAIN_TABLE, Rule, RuleAction};
 
 pub(super) fn link(index: u32, name: &str) -> Link {
-    Link { index, name: name.into(), up: true, carrier: true, bridge: false, controller: None, mac: vec![] }
+    Link { index, name: name.into(), up: true, carrier: true, ..Link::default() }
 }
 
 fn address(link: u32, addr: &str) -> Address {

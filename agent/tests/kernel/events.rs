@@ -155,6 +155,20 @@ fn links_and_addresses_are_notified() {
     });
 }
 
+#[test]
+fn forwarding_of_all_and_of_each_link_is_notified() {
+    with_uplink(async |kernel, up0| {
+        let mut events = kernel.events().await.unwrap();
+        for (path, link) in [("all", None), ("up0", Some(up0))] {
+            for on in [true, false] {
+                let value = if on { "1" } else { "0" };
+                kernel.set_sysctl(&format!("net/ipv6/conf/{path}/forwarding"), value).unwrap();
+                find(&mut events, |event| (*event == Event::Forwarding { link, on }).then_some(())).await;
+            }
+        }
+    });
+}
+
 /// Another process adds so many routes, while the listener's task reads nothing: it shares this thread.
 fn add_foreign(routes: u32) {
     ip_batch(

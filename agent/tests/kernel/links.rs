@@ -50,6 +50,11 @@ fn links_are_read_and_set_up() {
         let before = kernel.links().await.unwrap();
         let far0 = before.iter().find(|link| link.name == "far0").unwrap();
         assert!(far0.up && !far0.carrier && !far0.bridge && far0.controller == Some(br0), "{far0:?}");
+        assert_eq!((far0.kind.as_str(), far0.mtu), ("veth", 1500));
+        let lo = before.iter().find(|link| link.name == "lo").unwrap();
+        assert_eq!(lo.kind, "", "as hardware");
+        ip("-4 address add 192.0.2.1/24 dev up0");
+        assert_eq!(kernel.links_with_ipv4().await.unwrap(), [up0].into());
         kernel.set_up(up0).await.unwrap();
         let after = kernel.links().await.unwrap();
         assert!(after.iter().any(|link| link.index == up0 && link.up && link.carrier), "{after:?}");

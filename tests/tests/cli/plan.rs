@@ -89,7 +89,7 @@ fn a_plan_names_the_conflicting_route_and_its_fix() {
     assert!(blocked.starts_with("h1: 1 pending change "), "{blocked}");
     assert!(blocked.contains("peer h2 has no route yet"), "{blocked}");
     let fix = format!("ip -6 route del {h2} proto static metric 512");
-    assert!(blocked.contains(&format!("take that away: {fix}")), "{blocked}");
+    assert!(blocked.contains(&format!("has its place: {fix}")), "{blocked}");
     host.check(&fix.split(' ').collect::<Vec<_>>()).unwrap();
     cluster.expect_routes(0, &[1]);
 }

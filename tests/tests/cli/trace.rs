@@ -123,13 +123,7 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             ),
             broken: &[BACK],
             why: format!("ip -6 rule 100 (from all to {p1} lookup 1077) is evaluated before our table: unreachable default"),
-            fix: "on h2: ip -6 rule del pref 100".into(),
-            ..nothing()
-        },
-        Breakage {
-            by: "sysctl -qw net.ipv6.conf.all.forwarding=0".into(),
-            why: "net.ipv6.conf.all.forwarding is 0".into(),
-            fix: "on h2: sysctl -w net.ipv6.conf.all.forwarding=1".into(),
+            fix: format!("on h2: ip -6 rule add to {p1} lookup 254 pref 99"),
             ..nothing()
         },
         Breakage {
@@ -199,6 +193,16 @@ fn a_trace_names_the_fault_its_place_its_direction_and_its_fix() {
     // What the agent would fix at once stays broken while it may not.
     cluster.sextant(&["pause"]);
     cluster.agents[1].process.wait_for_line("paused by an operator", 5 * SECONDS).unwrap();
+    Breakage {
+        host: 1,
+        by: "sysctl -qw net.ipv6.conf.all.forwarding=0".into(),
+        broken: &[THERE, BACK],
+        at: "h2",
+        why: "net.ipv6.conf.all.forwarding is 0".into(),
+        fix: "on h2: sysctl -w net.ipv6.conf.all.forwarding=1".into(),
+        undo: "",
+    }
+    .meets(&cluster);
     Breakage {
         host: 1,
         by: format!("ip -6 addr del {p2}/80 dev docker0; ip -6 route del {} proto 66", cluster.prefix("h1")),

@@ -2,16 +2,19 @@
 //! `sextant-agent cleanup` restores the host's state before the agent.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
+mod advertisements;
 mod cleanup;
 mod disturbances;
 mod doctor;
 mod guessed;
 mod host_state;
+mod kept;
 mod link_local;
 mod neighbours;
 mod on_link;
 mod replaced;
 mod resync;
+mod roles;
 mod settings;
 mod state_dir;
 mod testbed;

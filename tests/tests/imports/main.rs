@@ -15,6 +15,7 @@ use modules::{Import, imports};
 const AGENT: &[&str] = &[
     "deadline",
     "kernel",
+    "advice",
     "settings",
     "state",
     "log_limiter",

@@ -58,16 +58,10 @@ fn status_names_the_reason_why_an_agent_is_not_ready() {
     cluster.start_agent(1);
 
     // A node that never was ready: its agent is connected, and says why.
-    expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
-    host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
-    cluster.settle();
-    expect_well(&cluster);
-
-    host.ip(&format!("link delete {BRIDGE}")).unwrap();
     let problem = expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
     assert!(problem["text"].as_str().unwrap().contains("start the container engine"), "{problem}");
-    cluster.sextant(&["wait", "--timeout", "5s"]);
     host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
+    cluster.settle();
     expect_well(&cluster);
 
     let (own, other) = (host.address(), cluster.hosts[1].address());
@@ -85,6 +79,44 @@ fn status_names_the_reason_why_an_agent_is_not_ready() {
     host.ip("link set eth0 name lan0").unwrap();
     expect_problem(&cluster, "uplink-missing", "uplink \"eth0\" does not exist; interfaces: ");
     host.ip("link set lan0 name eth0").unwrap();
+    expect_well(&cluster);
+}
+
+/// Some engines delete their bridge with the last container, and create it with the next one.
+#[test]
+fn an_engine_that_deletes_its_bridge_is_idle_and_the_host_stays_announced() {
+    let mut cluster = Cluster::without_agents("idle engine", 2, GUIDE);
+    let host = cluster.hosts[0].clone();
+    let engine_creates =
+        || host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
+    engine_creates();
+    cluster.start_agent_with(0, AgentOptions { bridge_create: false, ..AgentOptions::default() });
+    cluster.start_agent(1);
+    cluster.settle();
+    expect_well(&cluster);
+    let before = host.bridge_address().unwrap();
+    let far = cluster.hosts[1].container("c").unwrap();
+    for _ in 0..3 {
+        host.ip(&format!("link delete {BRIDGE}")).unwrap();
+        poll("the prefix is refused", 10 * SECONDS, || far.ping(before.0)?.refused());
+        expect_well(&cluster);
+        cluster.expect_routes(1, &[0, 1]);
+        engine_creates();
+        poll("the bridge has its address", 5 * SECONDS, || {
+            let now = host.bridge_address()?;
+            anyhow::ensure!(now == before, "{now:?}");
+            anyhow::Ok(())
+        });
+        poll("the prefix is reached", 10 * SECONDS, || far.ping(before.0)?.replied());
+    }
+    let log = cluster.agents[0].process.log();
+    assert!(!log.contains("bridge-missing"), "{log}");
+    // An agent that may create the bridge leaves the engine the time to do it.
+    let other = &cluster.hosts[1];
+    other.ip(&format!("link delete {BRIDGE}")).unwrap();
+    std::thread::sleep(SECONDS / 2);
+    other.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:02 type bridge")).unwrap();
+    poll("the engine's bridge is set up", 10 * SECONDS, || other.bridge_address());
     expect_well(&cluster);
 }
 

@@ -122,7 +122,9 @@ impl Bed {
                     true => Event::RouteGone(route(*key, RouteProtocol::OURS)),
                     false => Event::RouteChanged(route(*key, STATIC)),
                 };
-                (0..*times).for_each(|_| self.engine.take(&event));
+                (0..*times).for_each(|_| {
+                    self.engine.take(&event);
+                });
                 // The last change leaves nothing there.
                 drop(self.kernel.foreign_remove(*key));
             }

@@ -1,5 +1,6 @@
 //! The engine on a kernel with injected faults. What a real kernel does is tested in the lab.
 
+mod containers;
 mod decisions;
 mod schedules;
 
@@ -165,6 +166,9 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
             Write::SetUp(_) => "up",
             Write::AddAddress(..) => "address",
             Write::RemoveAddress(..) => "remove",
+            Write::SetSysctl(path, _) if path == "net/ipv6/conf/docker0/accept_ra" => {
+                "accept_ra of the bridge"
+            }
             Write::SetSysctl(path, _) if path.ends_with("accept_ra") => "accept_ra",
             Write::SetSysctl(..) => "forwarding",
             Write::ProbeNeighbour(..) => "ask",
@@ -172,7 +176,19 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
         })
         .filter(|step| *step != "up")
         .collect();
-    assert_eq!(order, ["unreachable", "unreachable", "peer", "bridge", "address", "accept_ra", "forwarding"]);
+    assert_eq!(
+        order,
+        [
+            "unreachable",
+            "unreachable",
+            "peer",
+            "bridge",
+            "address",
+            "accept_ra of the bridge",
+            "accept_ra",
+            "forwarding"
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,15 @@
 //!
 //! The same decision serves `sextant-agent cleanup`, where no change is wanted, and a start with other settings.
 
-use std::{collections::BTreeMap, fmt, net::Ipv6Addr};
+mod text;
+mod users;
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
+
+use self::users::{is_only_ours, others_addresses, ports, users};
 use super::{sysctls::FORWARDING, wanted::Wanted};
 use crate::{
     kernel::{Address, Link, OwnRoute, Route, RouteProtocol, RouteTarget},
@@ -21,6 +28,8 @@ pub struct Found {
     pub routes: Vec<Route>,
     /// The values of the recorded sysctls that exist.
     pub sysctls: BTreeMap<String, String>,
+    /// The links with IPv4 addresses, which the agent never adds.
+    pub ipv4: BTreeSet<u32>,
 }
 
 /// One step of an undo.
@@ -101,41 +110,78 @@ pub enum Kept {
     },
     /// A bridge of the same name, which the agent did not create.
     OtherBridge(String),
+    /// Others' addresses are on it: something uses it.
+    AddressedInterface {
+        /// Its name.
+        interface: String,
+        /// The addresses.
+        addresses: Vec<String>,
+    },
+    /// Containers on a bridge that the agent did not create may use it as their gateway.
+    UsedAddress {
+        /// The address, with the length of its on-link prefix.
+        address: String,
+        /// The bridge.
+        interface: String,
+        /// The connected interfaces.
+        ports: Vec<String>,
+    },
+    /// The containers on others' bridges need it.
+    UsedSysctl {
+        /// Its path under `/proc/sys`.
+        path: String,
+        /// Its present value.
+        now: String,
+        /// The bridges.
+        bridges: Vec<String>,
+    },
 }
 
 impl Kept {
     /// Whether the change is still ours, so that a later cleanup can undo it.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::BusyBridge { .. } | Self::BusyInterface { .. })
+        !matches!(self, Self::Sysctl { .. } | Self::OtherBridge(_))
     }
 }
 
 /// Decides how to undo the changes in `ledger` that are not in `wanted`.
 pub fn undo(ledger: &Ledger, found: &Found, wanted: &Wanted) -> Undo {
     let mut undo = Undo { left: ledger.clone(), ..Undo::default() };
-    undo.sysctls(ledger, found, wanted);
+    let users = if wanted.is_nothing() { users(ledger, found) } else { Vec::new() };
+    undo.sysctls(ledger, found, wanted, &users);
     if wanted.is_nothing() {
         undo.routes(&found.routes);
+        undo.left.stood = None;
     }
     undo.links(ledger, found, wanted);
     undo
 }
 
-/// The value to which the agent sets a sysctl.
-fn value_set_by_agent(path: &str) -> &'static str {
-    if path.ends_with("/accept_ra") { "2" } else { "1" }
+/// The value to which the agent has set a sysctl.
+fn value_set_by_agent(path: &str, ledger: &Ledger) -> &'static str {
+    match path {
+        path if ledger.switched_off.contains(path) => "0",
+        path if path.ends_with("/accept_ra") => "2",
+        _ => "1",
+    }
 }
 
 impl Undo {
     /// Forwarding first: while it is enabled, `accept_ra` must stay 2. Disabling it for all disables it for each interface.
-    fn sysctls(&mut self, ledger: &Ledger, found: &Found, wanted: &Wanted) {
-        let unwanted = |path: &str| !wanted.sysctl(path, ledger, &found.links);
+    /// Both stay while `users` are containers on others' bridges.
+    fn sysctls(&mut self, ledger: &Ledger, found: &Found, wanted: &Wanted, users: &[String]) {
+        let used = |path: &str| !users.is_empty() && !ledger.switched_off.contains(path);
+        let unwanted = |path: &str| !wanted.sysctl(path, ledger, &found.links) && !used(path);
         self.left.sysctls.retain(|path, _| !unwanted(path));
+        self.left.switched_off.retain(|path| !unwanted(path));
+        for path in ledger.sysctls.keys().filter(|path| used(path)) {
+            self.used_sysctl(path, ledger, found, users);
+        }
         let all = ledger.sysctls.get_key_value(FORWARDING).filter(|(path, _)| unwanted(path));
         let own = |path: &str| path.ends_with("/forwarding");
         let others = ledger.sysctls.iter().filter(|(path, _)| *path != FORWARDING && unwanted(path));
         let (own, others): (Vec<_>, Vec<_>) = others.partition(|(path, _)| own(path));
-        let disabled = all.is_some_and(|(path, before)| self.sysctl(found, path, before));
+        let disabled = all.is_some_and(|(path, before)| self.sysctl(ledger, found, path, before));
         for (path, before) in own.into_iter().filter(|_| disabled) {
             if found.sysctls.contains_key(path) {
                 let (now, before) = ("0".to_owned(), before.clone());
@@ -143,17 +189,27 @@ impl Undo {
             }
         }
         for (path, before) in others {
-            self.sysctl(found, path, before);
+            self.sysctl(ledger, found, path, before);
         }
     }
 
-    fn sysctl(&mut self, found: &Found, path: &str, before: &str) -> bool {
+    fn used_sysctl(&mut self, path: &str, ledger: &Ledger, found: &Found, users: &[String]) {
+        match found.sysctls.get(path) {
+            Some(now) if ledger.sysctls.get(path) != Some(now) => {
+                let (path, now, bridges) = (path.to_owned(), now.clone(), users.to_vec());
+                self.kept.push(Kept::UsedSysctl { path, now, bridges });
+            }
+            _ => drop(self.left.sysctls.remove(path)),
+        }
+    }
+
+    fn sysctl(&mut self, ledger: &Ledger, found: &Found, path: &str, before: &str) -> bool {
         let Some(now) = found.sysctls.get(path) else { return false };
         let (path, now) = (path.to_owned(), now.clone());
         if now == before {
             return false;
         }
-        if now != value_set_by_agent(&path) {
+        if now != value_set_by_agent(&path, ledger) {
             self.kept.push(Kept::Sysctl { path, now });
             return false;
         }
@@ -175,19 +231,24 @@ impl Undo {
         self.left.addresses.retain(|recorded| wanted.address(recorded));
         for recorded in ledger.addresses.iter().filter(|recorded| !wanted.address(recorded)) {
             let Some(link) = named(&recorded.interface) else { continue };
-            self.address(recorded, link, found);
+            let ports = ports(link, &found.links);
+            if wanted.is_nothing() && !ports.is_empty() && !is_only_ours(link, ledger, found) {
+                self.used_address(recorded, ports, found, link);
+            } else {
+                self.address(recorded, link, found);
+            }
         }
         self.left.set_up.retain(|name| wanted.link(name));
         for name in ledger.set_up.iter().filter(|name| !wanted.link(name)) {
             if let Some(link) = named(name).filter(|link| link.up) {
-                self.down(link, &found.links);
+                self.down(link, ledger, found);
             }
         }
         let unwanted = ledger.made_bridges().filter(|made| !wanted.link(&made.name));
         let mut kept_bridges = Vec::new();
         for made in unwanted {
             if let Some(bridge) = named(&made.name)
-                && self.bridge(made.mac.as_deref(), bridge, &found.links)
+                && self.bridge(made.mac.as_deref(), bridge, ledger, found)
             {
                 kept_bridges.push(made.name);
             }
@@ -203,74 +264,47 @@ impl Undo {
         }
     }
 
-    fn down(&mut self, link: &Link, links: &[Link]) {
-        let (interface, ports) = (link.name.clone(), ports(link, links));
-        if ports.is_empty() {
-            self.steps.push(Step::Down { link: link.index, interface });
-        } else {
-            self.left.set_up.push(interface.clone());
-            self.kept.push(Kept::BusyInterface { interface, ports });
+    fn used_address(&mut self, recorded: &BridgeAddress, ports: Vec<String>, found: &Found, link: &Link) {
+        let is_it = |it: &Address| (it.link, it.addr, it.len) == (link.index, recorded.addr, recorded.len);
+        if found.addresses.iter().any(is_it) {
+            let address = format!("{}/{}", recorded.addr, recorded.len);
+            self.kept.push(Kept::UsedAddress { address, interface: link.name.clone(), ports });
+            self.left.addresses.push(recorded.clone());
         }
     }
 
+    fn down(&mut self, link: &Link, ledger: &Ledger, found: &Found) {
+        let (interface, ports) = (link.name.clone(), ports(link, &found.links));
+        let addresses = others_addresses(link, ledger, found);
+        if ports.is_empty() && addresses.is_empty() {
+            self.steps.push(Step::Down { link: link.index, interface });
+            return;
+        }
+        self.left.set_up.push(interface.clone());
+        self.kept.push(match &ports[..] {
+            [] => Kept::AddressedInterface { interface, addresses },
+            _ => Kept::BusyInterface { interface, ports },
+        });
+    }
+
     /// Whether the bridge is kept, and is ours.
-    fn bridge(&mut self, mac: Option<&str>, bridge: &Link, links: &[Link]) -> bool {
-        let (interface, ports) = (bridge.name.clone(), ports(bridge, links));
+    fn bridge(&mut self, mac: Option<&str>, bridge: &Link, ledger: &Ledger, found: &Found) -> bool {
+        let (interface, ports) = (bridge.name.clone(), ports(bridge, &found.links));
         if mac.is_some_and(|mac| *mac != bridge.mac_text()) {
             self.kept.push(Kept::OtherBridge(interface));
             return false;
         }
-        if ports.is_empty() {
+        let addresses = others_addresses(bridge, ledger, found);
+        if ports.is_empty() && addresses.is_empty() {
             self.steps.push(Step::Bridge { link: bridge.index, interface });
             return false;
         }
+        if ports.is_empty() {
+            self.kept.push(Kept::AddressedInterface { interface, addresses });
+            return true;
+        }
         self.kept.push(Kept::BusyBridge { interface, ports });
         true
-    }
-}
-
-fn ports(of: &Link, links: &[Link]) -> Vec<String> {
-    links.iter().filter(|link| link.controller == Some(of.index)).map(|link| link.name.clone()).collect()
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sysctl { path, now, before } => write!(f, "sysctl {path}: {now} back to {before}"),
-            Self::Route(OwnRoute { key, target }) => {
-                let kind = if *target == RouteTarget::Unreachable { "unreachable " } else { "" };
-                let (destination, metric, table) = (key.destination, key.metric, key.table);
-                write!(f, "route {kind}{destination} metric {metric} table {table} removed")
-            }
-            Self::Address { interface, addr, len, .. } => {
-                write!(f, "address {addr}/{len} of {interface} removed")
-            }
-            Self::Down { interface, .. } => write!(f, "interface {interface} set down"),
-            Self::Bridge { interface, .. } => write!(f, "bridge {interface} deleted"),
-        }
-    }
-}
-
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sysctl { path, now } => {
-                write!(f, "sysctl {path} left at {now}: changed by another process")
-            }
-            Self::BusyBridge { interface, ports } => write!(
-                f,
-                "bridge {interface} kept: {} are connected to it; stop the containers, and run this again",
-                ports.join(", ")
-            ),
-            Self::BusyInterface { interface, ports } => write!(
-                f,
-                "interface {interface} left up: {} are connected to it; stop the containers, and run this again",
-                ports.join(", ")
-            ),
-            Self::OtherBridge(interface) => {
-                write!(f, "bridge {interface} kept: it is not the bridge that the agent created")
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
 
 fn link(index: u32, name: &str) -> Link {
     let mac = vec![2, 0, 0, 0, 0, index as u8];
-    Link { index, name: name.into(), up: true, carrier: true, bridge: false, controller: None, mac }
+    Link { index, name: name.into(), up: true, carrier: true, mac, ..Link::default() }
 }
 
 fn ledger() -> Ledger {
@@ -34,6 +34,7 @@ fn found() -> Found {
         addresses: vec![permanent(3, "2001:db8::1".parse().unwrap(), 80)],
         routes: vec![route(RouteTarget::Unreachable, 4), route(RouteTarget::Via([].into()), 512)],
         sysctls: sysctls.map(|(name, value)| (format!("net/ipv6/conf/{name}"), value.into())).into(),
+        ..Found::default()
     }
 }
 
@@ -121,6 +122,7 @@ fn a_former_bridge_loses_its_address_and_is_deleted_once_it_has_no_ports() {
     assert_eq!(of_busy.left.addresses, [on_new]);
     let names = |ledger: &Ledger| ledger.made_bridges().map(|it| it.name).collect::<Vec<_>>();
     assert_eq!(names(&of_busy.left), ["br1", "docker0"], "a later check deletes it");
+    found.addresses.clear();
     let of_free = undo(&of_busy.left, &found, &wanted("br1"));
     assert_eq!(
         (lines(&of_free), names(&of_free.left)),
@@ -153,20 +155,99 @@ fn an_interface_is_set_down_again_unless_it_has_ports() {
 
 #[test]
 fn accept_ra_is_restored_where_it_is_not_needed() {
-    let (mut ledger, found) = (ledger(), found());
+    let (mut ledger, mut found) = (ledger(), found());
     let with = |bridge: &str, uplinks: &[&str]| {
         let uplinks = uplinks.iter().map(|&name| name.to_owned()).collect();
         Wanted::of_host(bridge, wanted(bridge).addresses, uplinks)
     };
-    let restored = "sysctl net/ipv6/conf/eth0/accept_ra: 2 back to 1";
-    let forwarding_by_agent = undo(&ledger, &found, &with("docker0", &["eth1"]));
+    let no_uplink_now = undo(&ledger, &found, &with("docker0", &["eth1"]));
     assert!(
-        forwarding_by_agent.steps.is_empty(),
-        "the host forwards, and would ignore router advertisements on eth0: {forwarding_by_agent:?}"
+        no_uplink_now.steps.is_empty(),
+        "the host forwards, and would ignore router advertisements on eth0: {no_uplink_now:?}"
     );
     let as_bridge = undo(&ledger, &found, &with("eth0", &["eth1"]));
-    assert_eq!(as_bridge.steps[0].to_string(), restored, "a container could give the host a route");
-    ledger.sysctls.remove(FORWARDING);
-    assert_eq!(lines(&undo(&ledger, &found, &with("docker0", &["eth1"]))), [restored]);
-    assert!(undo(&ledger, &found, &with("docker0", &["eth0"])).steps.is_empty());
+    assert_eq!(
+        as_bridge.steps[0].to_string(),
+        "sysctl net/ipv6/conf/eth0/accept_ra: 2 back to 1",
+        "a container could give the host a route"
+    );
+    let path = "net/ipv6/conf/docker0/accept_ra".to_owned();
+    ledger.sysctls.insert(path.clone(), "2".into());
+    ledger.switched_off.insert(path.clone());
+    found.sysctls.insert(path.clone(), "0".into());
+    assert_eq!(lines(&undo(&ledger, &found, &with("docker0", &["eth0"]))), Vec::<String>::new());
+    let of_uplink = undo(&ledger, &found, &with("br1", &["docker0"]));
+    let restored = format!("sysctl {path}: 0 back to 2");
+    assert!(lines(&of_uplink).contains(&restored) && of_uplink.left.switched_off.is_empty(), "{of_uplink:?}");
+    assert!(lines(&all(&ledger, &found)).contains(&restored), "a cleanup restores it");
+    found.sysctls.insert(path, "1".into());
+    assert!(
+        lines(&all(&ledger, &found)).iter().any(|line| line.contains("left at 1")),
+        "another process's value"
+    );
+}
+
+/// A bridge that Docker uses: an address of its own, and a container.
+fn used_by_docker(found: &mut Found) {
+    found.links.push(Link { controller: Some(3), kind: "veth".into(), ..link(7, "ve1") });
+    found.ipv4.insert(3);
+}
+
+#[test]
+fn a_cleanup_takes_nothing_from_containers_on_a_bridge_that_others_use() {
+    let (ledger, mut found) = (ledger(), found());
+    used_by_docker(&mut found);
+    let undo = all(&ledger, &found);
+    assert_eq!(
+        lines(&undo),
+        [
+            "route 2001:db8:1::/64 metric 512 table 254 removed",
+            "route unreachable 2001:db8:1::/64 metric 4 table 254 removed",
+            "sysctl net/ipv6/conf/all/forwarding left at 1: the containers on docker0 need this host to forward; stop them, \
+             and run this again",
+            "sysctl net/ipv6/conf/eth0/accept_ra left at 2: the containers on docker0 need this host to forward; stop them, and \
+             run this again",
+            "address 2001:db8::1/80 of docker0 kept: ve1 are connected to it and may use it as their gateway; stop the \
+             containers, and run this again",
+            "bridge docker0 kept: ve1 are connected to it; stop the containers, and run this again",
+        ]
+    );
+    assert!(undo.kept.iter().all(Kept::is_ours));
+    found.links.pop();
+    let without_container = all(&ledger, &found);
+    let kept: Vec<_> = without_container.kept.iter().map(Kept::to_string).collect();
+    assert_eq!(
+        kept,
+        [
+            "interface docker0 left up: it also has an IPv4 address, not added by the agent; stop whatever uses it, and run this \
+          again"
+        ]
+    );
+    assert_eq!(without_container.left.bridge.as_deref(), Some("docker0"));
+}
+
+#[test]
+fn a_cleanup_leaves_forwarding_to_another_engines_containers_and_the_rest_goes() {
+    let (ledger, mut found) = (ledger(), found());
+    found.links.push(Link { bridge: true, kind: "bridge".into(), ..link(4, "br-x") });
+    found.links.push(Link { controller: Some(4), kind: "veth".into(), ..link(7, "ve1") });
+    assert_eq!(all(&ledger, &found).kept, [], "its containers have no IPv6");
+    found.addresses.push(permanent(4, "fd00::1".parse().unwrap(), 64));
+    let undo = all(&ledger, &found);
+    let used = |kept: &Kept| matches!(kept, Kept::UsedSysctl { bridges, .. } if bridges == &["br-x"]);
+    assert!(undo.kept.len() == 2 && undo.kept.iter().all(used), "{undo:?}");
+    assert!(lines(&undo).contains(&"bridge docker0 deleted".to_owned()));
+    assert!(undo.left.sysctls.contains_key(FORWARDING), "a later cleanup restores it");
+}
+
+#[test]
+fn an_interface_with_an_address_of_others_is_not_set_down() {
+    let ledger = Ledger { set_up: vec!["br9".into()], ..Ledger::default() };
+    let up = Found { links: vec![link(9, "br9")], ..Found::default() };
+    let ipv4 = Found { ipv4: [9].into(), ..up.clone() };
+    let ipv6 = Found { addresses: vec![permanent(9, "fd00::1".parse().unwrap(), 64)], ..up };
+    for found in [ipv4, ipv6] {
+        let undo = all(&ledger, &found);
+        assert!(undo.steps.is_empty() && undo.left == ledger && undo.kept[0].is_ours(), "{undo:?}");
+    }
 }

@@ -1,6 +1,9 @@
 //! The state of a fake kernel, and its changes.
 
-use std::{collections::BTreeMap, net::Ipv6Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
 
 use nix::libc::EEXIST;
 use sextant_proto::Prefix;
@@ -19,10 +22,11 @@ use super::{
 /// Capacity of a subscriber's channel.
 const WAITING: usize = 1024;
 /// The sysctls of each link, with the defaults of Linux.
-const LINK_SYSCTLS: [(&str, &str); 6] = [
+const LINK_SYSCTLS: [(&str, &str); 7] = [
     ("accept_dad", "1"),
     ("accept_ra", "1"),
     ("addr_gen_mode", "0"),
+    ("disable_ipv6", "0"),
     ("forwarding", "0"),
     ("keep_addr_on_down", "0"),
     ("proxy_ndp", "0"),
@@ -39,6 +43,8 @@ pub struct Host {
     /// The state of an entry after a probe of its neighbour.
     pub answers: BTreeMap<(u32, Ipv6Addr), NeighbourState>,
     pub sysctls: BTreeMap<String, String>,
+    /// The links with IPv4 addresses.
+    pub ipv4: BTreeSet<u32>,
     pub writes: Vec<Write>,
     pub faults: Faults,
     subscribers: Vec<mpsc::Sender<Event>>,
@@ -115,8 +121,10 @@ impl Host {
             up: true,
             carrier,
             bridge,
-            controller: None,
             mac: vec![2, 0, 0, 0, 0, self.last_index as u8],
+            kind: if bridge { "bridge" } else { "" }.to_owned(),
+            mtu: 1500,
+            ..Link::default()
         };
         self.add_link_sysctls(name);
         self.interfaces.links.insert(link.index, link.clone());
@@ -191,6 +199,14 @@ impl Host {
             }
         }
         self.sysctls.insert(path.to_owned(), value.to_owned());
+        let interface = path.strip_prefix("net/ipv6/conf/").and_then(|rest| rest.strip_suffix("/forwarding"));
+        if let Some(interface) = interface {
+            let link =
+                self.interfaces.links.values().find(|link| link.name == interface).map(|link| link.index);
+            if link.is_some() || interface == "all" {
+                self.notify(&Event::Forwarding { link, on: value != "0" });
+            }
+        }
     }
 
     fn drop_addresses(&mut self, index: u32) {

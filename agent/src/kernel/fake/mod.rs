@@ -87,6 +87,16 @@ impl FakeKernel {
         self.host().add_link(name, false, true)
     }
 
+    /// Adds a bridge without ports; returns its index.
+    pub fn add_bridge(&self, name: &str) -> u32 {
+        self.host().add_link(name, true, true)
+    }
+
+    /// Gives a link an IPv4 address.
+    pub fn put_ipv4(&self, link: u32) {
+        self.host().ipv4.insert(link);
+    }
+
     /// Changes a link's flags, name or controller. A link that is set down loses its addresses and routes.
     pub fn change_link(&self, index: u32, change: impl FnOnce(&mut Link)) {
         self.host().change_link(index, change);
@@ -257,11 +267,18 @@ impl Kernel for FakeKernel {
         Ok(host.interfaces.addresses.clone())
     }
 
+    async fn links_with_ipv4(&self) -> Result<std::collections::BTreeSet<u32>, KernelError> {
+        let mut host = self.host();
+        host.faults.of_read()?;
+        Ok(host.ipv4.clone())
+    }
+
     async fn read_routes(&self, scope: Scope, reader: &mut dyn RouteReader) -> Result<(), KernelError> {
         let mut host = self.host();
         host.faults.of_read()?;
         let in_scope = |route: &&Route| match scope {
             Scope::Ours => route.protocol == RouteProtocol::OURS,
+            Scope::Advertised => route.protocol == RouteProtocol::ADVERTISED,
             Scope::Table(table) => route.key.table == table,
         };
         let mut routes = host.fib.routes().filter(in_scope).cloned().collect();

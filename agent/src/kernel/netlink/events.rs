@@ -18,6 +18,7 @@ use super::{
     filter,
     frame::{Frame, Malformed, frames},
     link::{self, decode_address, decode_link},
+    netconf,
     route::{self, RTM_DELROUTE, RTM_NEWROUTE},
     rule,
     socket::{RECEIVE_BUFFER, RouteSocket, is_overrun},
@@ -25,7 +26,8 @@ use super::{
 
 /// Capacity of the channel; later events are dropped, and replaced by an [`Event::Overrun`].
 const WAITING: usize = 1024;
-const GROUPS: [u32; 4] = [RTNLGRP_LINK, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE];
+const GROUPS: [u32; 5] =
+    [RTNLGRP_LINK, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, netconf::GROUP];
 
 /// Subscribes to notifications, without route changes that were sent from `own_port`.
 pub fn subscribe(mut own_port: watch::Receiver<u32>) -> Result<mpsc::Receiver<Event>, KernelError> {
@@ -136,6 +138,7 @@ impl Listener {
             link::RTM_NEWADDR => decode_address(frame.payload)?.map(Event::AddressChanged),
             link::RTM_DELADDR => decode_address(frame.payload)?.map(Event::AddressGone),
             rule::RTM_NEWRULE | rule::RTM_DELRULE => Some(Event::RulesChanged),
+            netconf::RTM_NEWNETCONF => netconf::decode(frame.payload)?,
             _ => None,
         })
     }

@@ -4,6 +4,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, address::AddressM
 use nix::libc::{
     IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_PERMANENT, IFA_F_TEMPORARY, IFA_F_TENTATIVE,
     IFA_LOCAL, IFF_LOWER_UP, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
+    IFLA_MTU,
 };
 
 use sextant_proto::link_name_text;
@@ -32,6 +33,22 @@ pub fn dump_links() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(LinkMessage::default())
 }
 
+/// The request for a dump of all IPv4 addresses.
+pub fn dump_ipv4_addresses() -> RouteNetlinkMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    RouteNetlinkMessage::GetAddress(message)
+}
+
+/// The link of an address message of any family.
+///
+/// # Errors
+/// If it is not an address message at all.
+pub fn decode_address_link(payload: &[u8]) -> Result<Option<u32>, Malformed> {
+    let link = payload.get(4..8).and_then(u32_of);
+    link.map(Some).ok_or_else(|| Malformed(format!("{} octets of an address", payload.len())))
+}
+
 /// The request for a dump of all IPv6 addresses.
 pub fn dump_addresses() -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
@@ -58,24 +75,25 @@ pub fn decode_link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
         name: String::new(),
         up: flags & IFF_UP as u32 != 0,
         carrier: flags & IFF_LOWER_UP as u32 != 0,
-        bridge: false,
-        controller: None,
-        mac: Vec::new(),
+        ..Link::default()
     };
     for (kind, value) in attribute_values(attributes) {
         match kind {
             IFLA_IFNAME => link.name = link_name_text(until_nul(value)),
             IFLA_ADDRESS => link.mac = value.to_vec(),
             IFLA_MASTER => link.controller = u32_of(value),
-            IFLA_LINKINFO => link.bridge = is_bridge(value),
+            IFLA_MTU => link.mtu = u32_of(value).unwrap_or(0),
+            IFLA_LINKINFO => link.kind = kind_of(value),
             _ => {}
         }
     }
+    link.bridge = link.kind == "bridge";
     Ok(Some(link))
 }
 
-fn is_bridge(link_info: &[u8]) -> bool {
-    attribute_values(link_info).any(|(kind, value)| kind == IFLA_INFO_KIND && until_nul(value) == b"bridge")
+fn kind_of(link_info: &[u8]) -> String {
+    let kind = attribute_values(link_info).find(|(kind, _)| *kind == IFLA_INFO_KIND);
+    kind.map_or_else(String::new, |(_, value)| String::from_utf8_lossy(until_nul(value)).into_owned())
 }
 
 /// The address of an RTM_NEWADDR or RTM_DELADDR message (`struct ifaddrmsg`: family, length, flags, scope, index); `None`

@@ -12,12 +12,13 @@ mod filter;
 mod frame;
 mod link;
 mod neighbour;
+mod netconf;
 mod route;
 mod rule;
 mod socket;
 mod sysctl;
 
-use std::net::Ipv6Addr;
+use std::{collections::BTreeSet, net::Ipv6Addr};
 
 use async_trait::async_trait;
 use nix::libc::{EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENOENT};
@@ -93,9 +94,18 @@ impl Kernel for NetlinkKernel {
         Ok(addresses.found)
     }
 
+    async fn links_with_ipv4(&self) -> Result<BTreeSet<u32>, KernelError> {
+        let mut links = Gathered::new(link::decode_address_link);
+        let request = link::dump_ipv4_addresses();
+        let dumped = self.conversation.dump(&request, link::RTM_NEWADDR, &mut links).await?;
+        dumped.map_err(|errno| refused("list IPv4 addresses", errno))?;
+        Ok(links.found.into_iter().collect())
+    }
+
     async fn read_routes(&self, scope: Scope, reader: &mut dyn RouteReader) -> Result<(), KernelError> {
         let (protocol, table) = match scope {
             Scope::Ours => (RouteProtocol::OURS.0, 0),
+            Scope::Advertised => (RouteProtocol::ADVERTISED.0, 0),
             Scope::Table(table) => (0, table),
         };
         let request = route::dump_request(protocol, table);
@@ -229,6 +239,7 @@ impl Sink for Routes<'_> {
 fn in_scope(route: &Route, scope: Scope) -> bool {
     match scope {
         Scope::Ours => route.protocol == RouteProtocol::OURS,
+        Scope::Advertised => route.protocol == RouteProtocol::ADVERTISED,
         Scope::Table(table) => route.key.table == table,
     }
 }

@@ -107,7 +107,7 @@ fn left_out<'a>(assessment: &Assessment, peer: &'a Peer) -> impl Iterator<Item =
 
 /// The addresses of the own prefix that no bridge has are refused; and the prefix is marked while it may be exported.
 fn own(known: &Known<'_>, claim: &Claim) -> impl Iterator<Item = Entry> + use<> {
-    let usable = known.infrastructure.inside(claim.prefix).is_none();
+    let usable = known.infrastructure.inside_own(claim.prefix).is_none();
     let ready = own_state(known.node, claim, known.view) == Some(NodeState::Ready);
     let mark = known.settings.mark.filter(|_| ready && !known.withdrawn).map(|mark| {
         let key = RouteKey { table: mark.table, destination: claim.prefix, metric: mark.metric };

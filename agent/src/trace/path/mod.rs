@@ -6,11 +6,9 @@ use sextant_proto::{NodeName, NodeState};
 
 use super::{Check, State, policy::Decides};
 use crate::{
+    advice::{about_route, about_rule, destination, in_table},
     engine::{Towards, leads},
-    kernel::{
-        Errno, Link, MAIN_TABLE, Neighbour, NeighbourState, Route, RouteKey, RouteProtocol, RouteTarget,
-        Rule, RuleAction,
-    },
+    kernel::{Errno, Link, Neighbour, NeighbourState, Route, RouteProtocol, RouteTarget, Rule, RuleAction},
     routes::PeerState,
 };
 
@@ -144,10 +142,15 @@ fn foreign(seen: &Observed<'_>, route: &Route, does: &str) -> Check {
         && let Some(rule) = seen.decides.as_ref().map(|decides| &decides.rule)
     {
         let saw = format!("{} is evaluated before our table: {shown}", rule_text(rule));
-        return Check::broken("route", saw, format!("on {here}: ip -6 rule del pref {}", rule.priority));
+        return Check::broken("route", saw, format!("on {here}: {}", before(seen, rule)));
     }
     let saw = format!("a route of proto {} {does}: {shown}", route.protocol);
-    Check::broken("route", saw, format!("on {here}: {}", removal(route)))
+    let advice = about_route(&route.key, route.protocol, Some(&route.target), &seen.towards.prefixes);
+    Check::broken("route", saw, format!("on {here}: {advice}"))
+}
+
+fn before(seen: &Observed<'_>, rule: &Rule) -> String {
+    about_rule(rule, seen.table, &seen.towards.prefixes)
 }
 
 /// Packets to the peer are refused.
@@ -157,7 +160,7 @@ fn refused(seen: &Observed<'_>, errno: &Errno) -> Check {
         Some(Decides { rule, route }) if route.as_ref().is_none_or(|route| route.key.table != seen.table) => {
             let what = route.as_ref().map_or_else(String::new, |it| format!(": {}", text(it, &seen.links)));
             let saw = format!("{} is evaluated before our table{what}", rule_text(rule));
-            Check::broken("route", saw, format!("on {here}: ip -6 rule del pref {}", rule.priority))
+            Check::broken("route", saw, format!("on {here}: {}", before(seen, rule)))
         }
         Some(Decides { route: Some(route), .. }) if route.protocol != RouteProtocol::OURS => {
             foreign(seen, route, "refuses packets")
@@ -256,20 +259,6 @@ fn text(route: &Route, links: &[Link]) -> String {
     };
     let leads = if let RouteTarget::Other(_) = target { String::new() } else { leads(target, links) };
     format!("{kind}{}{leads} proto {protocol} metric {}{}", destination(key), key.metric, in_table(key))
-}
-
-/// The command that deletes it; the kernel distinguishes routes of a table by destination and metric.
-fn removal(route: &Route) -> String {
-    let Route { key, protocol, .. } = route;
-    format!("ip -6 route del {} proto {protocol} metric {}{}", destination(key), key.metric, in_table(key))
-}
-
-fn destination(key: &RouteKey) -> String {
-    if key.destination.len() == 0 { "default".into() } else { key.destination.to_string() }
-}
-
-fn in_table(key: &RouteKey) -> String {
-    if key.table == MAIN_TABLE { String::new() } else { format!(" table {}", key.table) }
 }
 
 #[cfg(test)]

@@ -3,14 +3,14 @@ use sextant_proto::Revision;
 use super::*;
 use crate::{
     engine::Pending,
-    kernel::{Change, NextHop, OwnRoute},
+    kernel::{Change, MAIN_TABLE, NextHop, OwnRoute, RouteKey},
 };
 
 const ETH0: u32 = 2;
 
 fn link() -> Link {
     let (name, mac) = ("eth0".to_owned(), Vec::new());
-    Link { index: ETH0, name, up: true, carrier: true, bridge: false, controller: None, mac }
+    Link { index: ETH0, name, up: true, carrier: true, mac, ..Link::default() }
 }
 
 fn via(gateway: &str) -> RouteTarget {
@@ -149,16 +149,19 @@ fn a_rule_with_another_table_is_reported() {
         "ip -6 rule 100 (from all lookup 77) is evaluated before our table: unreachable default dev lo proto static metric 1024 \
          table 77"
     );
-    assert_eq!(found.2, "on h1: ip -6 rule del pref 100");
+    assert_eq!(found.2, "on h1: ip -6 rule add to 2001:db8:8000:2::/64 lookup 254 pref 99");
     elsewhere.target = via("2001:db8::99");
     let found = broken(|seen| (seen.found, seen.decides) = (Ok(elsewhere.clone()), by_it(Some(elsewhere))));
-    assert_eq!(found.2, "on h1: ip -6 rule del pref 100", "{found:?}");
+    assert_eq!(found.2, "on h1: ip -6 rule add to 2001:db8:8000:2::/64 lookup 254 pref 99", "{found:?}");
     let prohibits = Rule { priority: 9, action: RuleAction::Refuse("prohibit"), ..Rule::default() };
     let decides = Some(Decides { rule: prohibits, route: None });
     let found = broken(|seen| (seen.found, seen.decides) = (refusal(), decides));
     assert_eq!(
         (found.1.as_str(), found.2.as_str()),
-        ("ip -6 rule 9 (from all prohibit) is evaluated before our table", "on h1: ip -6 rule del pref 9")
+        (
+            "ip -6 rule 9 (from all prohibit) is evaluated before our table",
+            "on h1: ip -6 rule add to 2001:db8:8000:2::/64 lookup 254 pref 8"
+        )
     );
 }
 

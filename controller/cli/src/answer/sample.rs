@@ -162,7 +162,7 @@ pub(crate) fn trace() -> Trace {
         probe: Some(probe.clone()),
         arrived: Some(3),
     };
-    let fix = "on h2: ip -6 rule del pref 100";
+    let fix = "on h2: ip -6 rule add to 2001:db8:1::/64 lookup 254 pref 99";
     let broken = Direction {
         from: h2.clone(),
         to: h1,

@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(works["probe"]["answered_us"], json!([80, 200, 110]));
         assert_eq!((&broken["at"], &broken["arrived"]), (&json!("h2"), &json!(0)));
         assert_eq!(broken["checks"][0]["state"], json!("broken"));
-        let fix = json!("on h2: ip -6 rule del pref 100");
+        let fix = json!("on h2: ip -6 rule add to 2001:db8:1::/64 lookup 254 pref 99");
         for it in [broken, &broken["checks"][0]] {
             assert_eq!((&it["fix"], &it["mend"]), (&fix, &fix), "the former name is printed too");
         }

@@ -110,7 +110,7 @@ mod tests {
              h1    ping    ok      2001:db8:8000:1::1 to 2001:db8:8000:2::1: 3 of 3 answered in 0.08 to 0.20 ms\n\
              \n\
              h2 → h1 BROKEN at h2: ip -6 rule 100 decides\n\
-             fix: on h2: ip -6 rule del pref 100\n\
+             fix: on h2: ip -6 rule add to 2001:db8:1::/64 lookup 254 pref 99\n\
              NODE  CHECK  RESULT  OBSERVATION\n\
              h2    route  BROKEN  ip -6 rule 100 decides\n\
              h2    ping   BROKEN  2001:db8:8000:1::1 to 2001:db8:8000:2::1: 0 of 3 answered, 0 arrived at h1\n"

@@ -294,13 +294,15 @@ impl fmt::Display for Trouble {
             }
             Self::Conflict { node, conflict } => {
                 write!(f, "node {node}: conflict with {conflict}")?;
-                let Conflict { destination, protocol, metric, ours_wins } = conflict;
+                let Conflict { destination, ours_wins, .. } = conflict;
                 if *ours_wins {
                     return Ok(());
                 }
                 write!(
                     f,
-                    "; unless this is intended, run on that host: ip -6 route del {destination} proto {protocol} metric {metric}"
+                    "; unless this is intended, see on that host: ip -6 route show {destination}; if the route leads to an interface \
+                     of that host, keep it and give the containers or hosts there another prefix; if it leads to a gateway, remove it \
+                     where it is configured"
                 )
             }
             Self::Bgp { node, neighbour } => {

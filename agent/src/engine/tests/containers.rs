@@ -1,0 +1,72 @@
+//! Links of containers, and host state that another process changes.
+
+use super::*;
+
+const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
+
+fn sysctl(it: &Fixture, path: &str) -> Option<String> {
+    it.kernel.sysctl(path).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn links_of_containers_do_not_have_a_failed_route_tried_again() {
+    let mut it = Fixture::start();
+    it.kernel.fail_destination(prefix(2), 113);
+    it.tell(5, &[2], false);
+    it.applied(5).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    it.kernel.take_writes();
+    for n in 0..100 {
+        let link = it.kernel.add_link(&format!("veth{n}"));
+        it.kernel.change_link(link, |link| (link.kind, link.controller) = ("veth".into(), Some(3)));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        it.kernel.remove_link(link);
+    }
+    let tried = |write: &Write| matches!(write, Write::Route(..));
+    let tries = it.kernel.take_writes().iter().filter(|write| tried(write)).count();
+    assert!(tries <= 1, "{tries} tries within 10 s, with a delay of 60 s");
+    // An uplink that changes is worth a try at once.
+    it.kernel.heal_destination(prefix(2));
+    it.kernel.change_link(2, |link| link.carrier = false);
+    it.kernel.change_link(2, |link| link.carrier = true);
+    tokio::time::sleep(SOON).await;
+    it.expect(&[2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn i13_forwarding_is_restored_at_its_event_and_accept_ra_at_the_next_look() {
+    let mut it = Fixture::start();
+    it.tell(5, &[2], false);
+    it.applied(5).await;
+    it.kernel.put_sysctl(FORWARDING, "0");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(sysctl(&it, FORWARDING).as_deref(), Some("1"));
+    for (link, changed, right) in [("eth0", "1", "2"), ("docker0", "2", "0")] {
+        let path = format!("net/ipv6/conf/{link}/accept_ra");
+        assert_eq!(sysctl(&it, &path).as_deref(), Some(right));
+        it.kernel.put_sysctl(&path, changed);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(sysctl(&it, &path).as_deref(), Some(right), "{link}");
+    }
+    it.kernel.take_writes();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(it.kernel.writes(), [], "all is right");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bridge_of_another_engine_gets_accept_ra_0_when_it_comes_and_an_uplinks_bridge_does_not() {
+    let mut it = Fixture::start();
+    let br0 = it.kernel.add_bridge("br0");
+    it.kernel.change_link(2, |link| link.controller = Some(br0));
+    it.tell(5, &[2], false);
+    it.applied(5).await;
+    let other = it.kernel.add_bridge("br-x");
+    let port = it.kernel.add_link("veth1");
+    it.kernel.change_link(port, |link| (link.kind, link.controller) = ("veth".into(), Some(other)));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let accept_ra = |link: &str| sysctl(&it, &format!("net/ipv6/conf/{link}/accept_ra")).unwrap();
+    assert_eq!(
+        ["br-x", "veth1", "docker0", "br0", "eth0"].map(accept_ra),
+        ["0", "0", "0", "1", "2"].map(str::to_owned)
+    );
+}

@@ -1,0 +1,194 @@
+//! State of the host that another process changes, and the agent restores. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::problems::Finding;
+
+/// A change is reported for so long after the last time.
+const REPORTED: Duration = Duration::from_secs(300);
+/// A lasting change is logged, and its count in the report renewed, no more often than this.
+const RENEWED: Duration = Duration::from_secs(60);
+
+/// The state that was right, and the state that another process has changed since.
+#[derive(Debug, Default)]
+pub(super) struct Drift {
+    /// By what it is: the path of a sysctl, or the text of another state.
+    right: BTreeMap<String, String>,
+    changes: BTreeMap<String, Changes>,
+}
+
+#[derive(Debug)]
+struct Changes {
+    times: u32,
+    first: Instant,
+    last: Instant,
+    /// As the report has it.
+    shown: u32,
+    shown_at: Instant,
+    found: String,
+    restored: String,
+}
+
+impl Drift {
+    /// `what` is as it should be: `value`.
+    pub(super) fn is_right(&mut self, what: &str, value: &str) {
+        if self.right.get(what).is_none_or(|before| before != value) {
+            self.right.insert(what.to_owned(), value.to_owned());
+        }
+    }
+
+    /// There is no such state any more, e.g. its link is gone: a new one starts with the kernel's default.
+    pub(super) fn is_gone(&mut self, what: &str) {
+        self.right.remove(what);
+    }
+
+    /// Only the links `exists` accepts, by name, are the same as before.
+    pub(super) fn retain_interfaces(&mut self, exists: impl Fn(&str) -> bool) {
+        self.right.retain(|what, _| interface(what).is_none_or(&exists));
+    }
+
+    /// The kernel has removed all addresses of the bridge.
+    pub(super) fn forget_addresses(&mut self) {
+        self.right.retain(|what, _| !what.starts_with("address "));
+    }
+
+    /// Whether `what` was right, so that a difference is another process's change.
+    pub(super) fn was_right(&self, what: &str) -> bool {
+        self.right.contains_key(what)
+    }
+
+    /// Another process changed `what` to `found`, and the agent has restored it. Returns the number of changes if it is to be
+    /// logged: the first one is, by the report.
+    pub(super) fn restored(&mut self, what: &str, found: &str, restored: &str, now: Instant) -> Option<u32> {
+        let new = || Changes {
+            times: 0,
+            first: now,
+            last: now,
+            shown: 1,
+            shown_at: now,
+            found: found.to_owned(),
+            restored: restored.to_owned(),
+        };
+        self.forget_old(now);
+        let changes = self.changes.entry(what.to_owned()).or_insert_with(new);
+        changes.times += 1;
+        (changes.last, changes.found, changes.restored) = (now, found.to_owned(), restored.to_owned());
+        if now.duration_since(changes.shown_at) < RENEWED {
+            return None;
+        }
+        (changes.shown, changes.shown_at) = (changes.times, now);
+        Some(changes.times)
+    }
+
+    /// The report.
+    pub(super) fn findings(&mut self, now: Instant) -> Vec<Finding> {
+        self.forget_old(now);
+        self.changes.iter().map(|(what, changes)| finding(what, changes)).collect()
+    }
+
+    /// Whether the report of a change ends.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.changes.values().any(|changes| now >= changes.last + REPORTED)
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        self.changes.retain(|_, changes| now.duration_since(changes.last) < REPORTED);
+    }
+}
+
+fn finding(what: &str, changes: &Changes) -> Finding {
+    let Changes { shown, first, shown_at, found, restored, .. } = changes;
+    let often = match shown {
+        1 => String::new(),
+        times => format!(", {times} times in {} s", shown_at.duration_since(*first).as_secs()),
+    };
+    let saw =
+        format!("another process changed {}: {found}{often}; the agent restored it: {restored}", name(what));
+    let fix = match what.strip_prefix("net/").and_then(|path| path.rsplit('/').next()) {
+        Some(sysctl) => format!(
+            "find the process, and set the value that the agent restores; if it applies a file: grep -rs {sysctl} \
+             /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"
+        ),
+        None => "find the process, and make it leave this to sextant-agent".to_owned(),
+    };
+    Finding::new("host-state-changed", saw, fix)
+}
+
+/// The interface that it belongs to.
+fn interface(what: &str) -> Option<&str> {
+    match what.strip_prefix("net/ipv6/conf/") {
+        Some(path) => {
+            path.rsplit_once('/').map(|(interface, _)| interface).filter(|interface| *interface != "all")
+        }
+        None => what.rsplit_once(' ').map(|(_, interface)| interface),
+    }
+}
+
+/// The name of a sysctl as sysctl(8) has it; other state has its own text.
+pub(crate) fn name(what: &str) -> String {
+    match what.strip_prefix("net/") {
+        Some(_) if what.contains('.') => format!("sysctl {what}"),
+        Some(_) => format!("sysctl {}", what.replace('/', ".")),
+        None => what.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
+
+    #[test]
+    fn a_lasting_change_is_counted_and_renewed_once_a_minute() {
+        let (mut drift, start) = (Drift::default(), Instant::now());
+        let logged: Vec<_> = (0..200u32)
+            .filter_map(|n| drift.restored(FORWARDING, "0", "1", start + Duration::from_secs(1) * n))
+            .collect();
+        assert_eq!(logged, [61, 121, 181]);
+        let found = drift.findings(start + Duration::from_secs(200));
+        assert_eq!((found.len(), found[0].what, found[0].unready), (1, "host-state-changed", false));
+        assert!(
+            found[0].saw.contains("sysctl net.ipv6.conf.all.forwarding: 0, 181 times in 180 s"),
+            "{found:?}"
+        );
+        assert!(found[0].fix.contains("grep -rs forwarding /etc/sysctl.conf"), "{found:?}");
+    }
+
+    #[test]
+    fn a_report_ends_and_names_what_was_changed() {
+        let (mut drift, start) = (Drift::default(), Instant::now());
+        assert_eq!(drift.restored("interface brc", "down", "up", start), None, "the report logs it");
+        assert!(!drift.is_due(start) && drift.is_due(start + REPORTED));
+        assert_eq!(
+            drift.findings(start)[0].saw,
+            "another process changed interface brc: down; the agent restored it: up"
+        );
+        assert_eq!(drift.findings(start + REPORTED), []);
+        assert!(!drift.is_due(start + REPORTED));
+    }
+
+    #[test]
+    fn only_a_change_of_right_state_is_another_processs() {
+        let mut drift = Drift::default();
+        assert!(!drift.was_right(FORWARDING));
+        drift.is_right(FORWARDING, "1");
+        assert!(drift.was_right(FORWARDING));
+        let others = ["net/ipv6/conf/eth0/accept_ra", "interface br0", "address of prefix P on br0"];
+        others.iter().for_each(|what| drift.is_right(what, "2"));
+        drift.retain_interfaces(|interface| interface == "br0");
+        assert!(!drift.was_right(others[0]), "another link of that name starts anew");
+        assert!(drift.was_right(others[1]) && drift.was_right(others[2]));
+        drift.forget_addresses();
+        assert!(!drift.was_right(others[2]) && drift.was_right(FORWARDING));
+        drift.is_gone(FORWARDING);
+        assert!(!drift.was_right(FORWARDING));
+    }
+
+    #[test]
+    fn names_of_interfaces_with_dots_stay_unambiguous() {
+        assert_eq!(name("net/ipv6/conf/eth0.10/accept_ra"), "sysctl net/ipv6/conf/eth0.10/accept_ra");
+    }
+}
