@@ -2,6 +2,7 @@
 //! systemd, connections to gRPC servers, and the detection of loops and of lasting failures.
 
 #![warn(missing_docs)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod descriptors;
 mod dial;
