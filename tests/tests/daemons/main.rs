@@ -3,4 +3,5 @@
 
 mod closed_pipes;
 mod log_readers;
+mod metrics;
 mod signals;

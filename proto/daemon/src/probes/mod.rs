@@ -1,13 +1,23 @@
 //! `/healthz`, `/readyz` and `/metrics` over HTTP.
 
+mod exposition;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{net::TcpListener, sync::watch};
+
+use exposition::{Format, classic};
 
 /// The metrics of a daemon.
 pub type Metrics = Arc<Mutex<Registry>>;
@@ -71,9 +81,23 @@ async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
     }
 }
 
-async fn show_metrics(State(shared): State<Shared>) -> Result<String, (StatusCode, String)> {
-    let registry = shared.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+async fn show_metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::preferred(&accepted.collect::<Vec<_>>().join(","));
+    match (open_metrics(&shared.metrics), format) {
+        (Err(error), _) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        (Ok(text), Format::OpenMetrics) => {
+            ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+        }
+        (Ok(text), Format::Text) => {
+            ([(header::CONTENT_TYPE, format.content_type())], classic(&text)).into_response()
+        }
+    }
+}
+
+fn open_metrics(metrics: &Metrics) -> Result<String, std::fmt::Error> {
+    let registry = metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut text = String::new();
-    encode(&mut text, &registry).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    encode(&mut text, &registry)?;
     Ok(text)
 }
