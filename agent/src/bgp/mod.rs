@@ -273,7 +273,7 @@ async fn accept(listener: &TcpListener, acceptors: &Acceptors) {
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "BGP connection cannot be accepted");
+            tracing::debug!(%error, "BGP connection cannot be accepted");
             tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         }
     }

@@ -1,9 +1,13 @@
 //! What is known of a neighbour, for people.
 
-use std::net::Ipv6Addr;
+use std::{
+    net::Ipv6Addr,
+    sync::{Mutex, PoisonError},
+};
 
+use sextant_daemon::OncePerMinute;
 use sextant_proto::{BgpNeighbour, unix_ms};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     meters::{Counts, Meters},
@@ -17,6 +21,7 @@ pub(super) struct Status {
     nth: usize,
     name: String,
     counts: Counts,
+    lines: Mutex<OncePerMinute>,
 }
 
 impl Status {
@@ -43,7 +48,7 @@ impl Status {
                 imported: 0,
             });
         });
-        Self { all, nth, name: neighbour.name(), counts }
+        Self { all, nth, name: neighbour.name(), counts, lines: Mutex::default() }
     }
 
     pub(super) fn state(&self, state: State) {
@@ -130,7 +135,10 @@ impl Status {
     pub(super) fn error(&self, error: String) {
         self.change(|it| {
             if it.error != error {
-                tracing::warn!(neighbour = self.name, error, "error with a BGP neighbour");
+                let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(suppressed) = lines.admit(&error, Instant::now()) {
+                    tracing::warn!(neighbour = self.name, error, suppressed, "error with a BGP neighbour");
+                }
                 it.error = error;
             }
         });

@@ -34,7 +34,7 @@ mod uplink_names;
 
 use std::{sync::Arc, time::Duration};
 
-use sextant_daemon::systemd::Heartbeat;
+use sextant_daemon::{OncePerMinute, systemd::Heartbeat};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -82,6 +82,7 @@ pub struct Engine {
     timing: Timing,
     heartbeat: Heartbeat,
     retry_at: Option<Instant>,
+    lines: OncePerMinute,
 }
 
 impl Engine {
@@ -110,6 +111,7 @@ impl Engine {
             timing: Timing::start(),
             heartbeat,
             retry_at: None,
+            lines: OncePerMinute::default(),
         }
     }
 
@@ -187,7 +189,9 @@ impl Engine {
         self.timing.pass_ended();
         if let Err(error) = passed {
             self.timing.meters.broken.inc();
-            tracing::warn!(%error, "the kernel's answer broke off; reading everything anew");
+            if let Some(suppressed) = self.lines.admit(&error.to_string(), Instant::now()) {
+                tracing::warn!(%error, suppressed, "the kernel's answer broke off; reading everything anew");
+            }
             self.state.all_is_stale();
             self.retry_at = Some(Instant::now() + RETRY);
         }

@@ -4,4 +4,5 @@
 mod closed_pipes;
 mod log_readers;
 mod metrics;
+mod reminders;
 mod signals;
