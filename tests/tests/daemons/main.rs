@@ -4,5 +4,6 @@
 mod closed_pipes;
 mod log_readers;
 mod metrics;
+mod old_kernels;
 mod reminders;
 mod signals;

@@ -12,6 +12,7 @@ mod filter;
 mod frame;
 mod link;
 mod neighbour;
+mod options;
 mod route;
 mod rule;
 mod socket;
