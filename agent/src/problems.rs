@@ -21,6 +21,10 @@ pub enum Component {
     Liveness,
     /// The session with a controller.
     Session,
+    /// The sessions with routers.
+    Bgp,
+    /// `/metrics`, `/healthz` and `/readyz`.
+    Probes,
 }
 
 /// A problem of this host.

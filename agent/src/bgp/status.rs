@@ -2,7 +2,7 @@
 
 use std::{
     net::Ipv6Addr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use sextant_daemon::OncePerMinute;
@@ -22,6 +22,8 @@ pub(super) struct Status {
     name: String,
     counts: Counts,
     lines: Mutex<OncePerMinute>,
+    /// What the neighbour said when it ended the last session, until there is another one.
+    said: Mutex<Option<String>>,
 }
 
 impl Status {
@@ -48,7 +50,7 @@ impl Status {
                 imported: 0,
             });
         });
-        Self { all, nth, name: neighbour.name(), counts, lines: Mutex::default() }
+        Self { all, nth, name: neighbour.name(), counts, lines: Mutex::default(), said: Mutex::default() }
     }
 
     pub(super) fn state(&self, state: State) {
@@ -78,6 +80,7 @@ impl Status {
     }
 
     pub(super) fn established(&self) {
+        self.said().take();
         self.change(|it| (it.sent, it.received, it.error) = (0, 0, String::new()));
     }
 
@@ -132,7 +135,22 @@ impl Status {
         self.change(|it| it.received += 1);
     }
 
+    /// The neighbour has ended the session, and said why. That stays visible beside later errors.
+    pub(super) fn ended_by_neighbour(&self, error: String) {
+        self.said().replace(error.clone());
+        self.show_error(error);
+    }
+
     pub(super) fn error(&self, error: String) {
+        let said = self.said().clone();
+        self.show_error(said.map_or(error.clone(), |said| format!("{said}; then: {error}")));
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<String>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show_error(&self, error: String) {
         self.change(|it| {
             if it.error != error {
                 let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,5 +5,6 @@ mod closed_pipes;
 mod log_readers;
 mod metrics;
 mod old_kernels;
+mod ports;
 mod reminders;
 mod signals;

@@ -5,6 +5,7 @@ mod exposition;
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -14,10 +15,20 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use nix::sys::socket::{setsockopt, sockopt};
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
 
 use exposition::{Format, classic};
+
+/// The first delay before another attempt to listen; it doubles up to the last one.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LAST_DELAY: Duration = Duration::from_secs(30);
+/// The number of connections that may wait.
+const BACKLOG: u32 = 128;
 
 /// The metrics of a daemon.
 pub type Metrics = Arc<Mutex<Registry>>;
@@ -51,18 +62,38 @@ impl Probes {
     ///
     /// # Errors
     /// If `address` cannot be listened on.
-    pub async fn bind(
-        address: SocketAddr,
-        metrics: Metrics,
-        readiness: Readiness,
-    ) -> Result<Self, ProbeError> {
-        let listener = TcpListener::bind(address).await.map_err(|source| ProbeError { address, source })?;
+    pub fn bind(address: SocketAddr, metrics: Metrics, readiness: Readiness) -> Result<Self, ProbeError> {
+        let listener = listen(address).map_err(|source| ProbeError { address, source })?;
         let router = Router::new()
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(show_metrics))
             .with_state(Shared { metrics, readiness });
         Ok(Self { listener, router })
+    }
+
+    /// Listens on `address` as soon as it is free, and serves. `tell` gets each failure, and `None` once it serves.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn serve_when_free(
+        address: SocketAddr,
+        metrics: Metrics,
+        readiness: Readiness,
+        tell: impl Fn(Option<ProbeError>) + Send,
+    ) -> std::io::Result<()> {
+        let mut delay = FIRST_DELAY;
+        loop {
+            match Self::bind(address, metrics.clone(), readiness.clone()) {
+                Ok(probes) => {
+                    tell(None);
+                    return probes.run().await;
+                }
+                Err(error) => tell(Some(error)),
+            }
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(LAST_DELAY);
+        }
     }
 
     /// Serves; ends only with an error.
@@ -72,6 +103,20 @@ impl Probes {
     pub async fn run(self) -> std::io::Result<()> {
         axum::serve(self.listener, self.router).await
     }
+}
+
+/// An IPv6 address does not take the port of IPv4 too.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if address.is_ipv6() {
+        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn readyz(State(shared): State<Shared>) -> (StatusCode, String) {
