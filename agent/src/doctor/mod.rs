@@ -5,6 +5,7 @@
 //! from the machine's initial network namespace.
 
 mod checks;
+mod icmpv6;
 
 use std::{fs, process::ExitCode, time::Duration};
 
