@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use sextant_daemon::OncePerMinute;
 use tokio::time::Instant;
 
 /// A kind of log line.
@@ -17,8 +18,10 @@ pub(crate) enum Line {
     Conflicts,
     /// Routes that the kernel refused.
     Failures,
-    /// The host is set up; the brake holds routes.
+    /// The host is set up.
     State,
+    /// The brake holds routes.
+    Held,
     /// A problem of the host was found or resolved.
     Problem,
 }
@@ -27,8 +30,8 @@ impl Line {
     /// The burst, then the time for each further line.
     const fn rate(self) -> (u32, Duration) {
         match self {
-            Self::Overrun | Self::Conflicts => (1, Duration::from_secs(10)),
-            Self::Failures => (5, Duration::from_secs(10)),
+            Self::Overrun | Self::Conflicts | Self::Held => (1, Duration::from_secs(60)),
+            Self::Failures => (5, Duration::from_secs(60)),
             Self::Uplinks | Self::Changes | Self::State => (10, Duration::from_secs(3)),
             Self::Problem => (20, Duration::from_secs(3)),
         }
@@ -46,12 +49,18 @@ struct Allowance {
 #[derive(Debug, Default)]
 pub(crate) struct LogLimiter {
     by_line: BTreeMap<Line, Allowance>,
+    problems: OncePerMinute,
 }
 
 impl LogLimiter {
     /// If a line of this kind may be written now, the number of lines that were suppressed since the last one.
     pub(crate) fn admit(&mut self, line: Line, now: Instant) -> Option<u64> {
         self.admit_many(line, 1, now)
+    }
+
+    /// Whether a warning of this problem is due: not if it was logged within the last minute, as of one that comes and goes.
+    pub(crate) fn is_new(&mut self, kind: &str, problem: &str, now: Instant) -> bool {
+        self.problems.admit_of(&format!("{kind} {problem}"), "", now).is_some()
     }
 
     /// As [`Self::admit`], for a line about `count` objects.
@@ -91,13 +100,23 @@ mod tests {
     }
 
     #[test]
+    fn a_problem_that_comes_and_goes_is_logged_once_a_minute() {
+        let (mut limit, start) = (LogLimiter::default(), Instant::now());
+        let at = |n: u64| start + Duration::from_secs(n);
+        let logged: Vec<_> =
+            (0..130).filter(|n| limit.is_new("uplink-down", "eth0 is down", at(*n))).collect();
+        assert_eq!(logged, [0, 60, 120]);
+        assert!(limit.is_new("uplink-down", "eth1 is down", at(1)), "another one");
+    }
+
+    #[test]
     fn many_foreign_routes_are_one_line_and_a_count() {
         let (mut limit, start) = (LogLimiter::default(), Instant::now());
         let at = |n: u64| start + Duration::from_millis(n);
         for line in [Line::Overrun, Line::Conflicts] {
             let logged = (0..500).filter(|n| limit.admit_many(line, 100, at(*n)).is_some()).count();
             assert_eq!(logged, 1, "{line:?}");
-            assert_eq!(limit.admit_many(line, 100, at(10_000)), Some(49_900), "{line:?}");
+            assert_eq!(limit.admit_many(line, 100, at(60_000)), Some(49_900), "{line:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `sextant-agent`.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,6 +11,7 @@ use sextant_agent::{
     settings::{Command, CommandLine},
 };
 use sextant_daemon::explain;
+use sextant_streams::write_stderr;
 
 /// One thread: a change wakes several short tasks in turn, and waking threads for them costs more than their work.
 #[tokio::main(flavor = "current_thread")]
@@ -16,7 +19,7 @@ async fn main() -> ExitCode {
     match carry_out(&CommandLine::parse()).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("sextant-agent: {}", explain(error.as_ref()));
+            write_stderr(&format!("sextant-agent: {}", explain(error.as_ref())));
             ExitCode::FAILURE
         }
     }

@@ -21,6 +21,10 @@ pub enum Component {
     Liveness,
     /// The session with a controller.
     Session,
+    /// The sessions with routers.
+    Bgp,
+    /// `/metrics`, `/healthz` and `/readyz`.
+    Probes,
 }
 
 /// A problem of this host.
@@ -102,7 +106,9 @@ impl Problems {
     fn log(&self, before: &Found, now: &Found) {
         let mut limit = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         for Listed { problem: Problem { what, saw, fix, .. }, unready, .. } in now.beyond(before) {
-            if let Some(withheld) = limit.admit(Line::Problem, Instant::now()) {
+            if limit.is_new(what, saw, Instant::now())
+                && let Some(withheld) = limit.admit(Line::Problem, Instant::now())
+            {
                 tracing::warn!(kind = what, problem = saw, fix, unready, withheld, "problem found");
             }
         }

@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use sextant_daemon::{
-    Essential, Metrics, Probes, SharedDial, Tcp, init_logging, raise_descriptor_limit, stop_signal,
+    Essential, Metrics, Probes, Readiness, SharedDial, Tcp, init_logging, raise_descriptor_limit,
+    stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
 use sextant_proto::NodeName;
@@ -26,7 +27,7 @@ use crate::{
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
     metrics::{self, Sources},
-    problems::{Found, Problems},
+    problems::{Component, Finding, Found, Problems},
     routes::Imports,
     session::{Condition, Ends, Session, ShutdownNotice},
     settings::{BgpSettings, CommandLine, Direct, Endpoint, Import, NeighbourSettings, Role, Settings},
@@ -61,13 +62,13 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let agent = Agent::assemble(settings.clone(), kernel, state, Arc::new(Tcp), watchdog.heartbeat())?;
     let problems = agent.problems.clone();
     let (ready_tx, readiness) = watch::channel(problems.watch().borrow().readiness());
-    let probes = Probes::bind(settings.http, agent.metrics(), readiness).await?;
+    let probes = serve_probes(&settings, agent.metrics(), readiness, problems.clone());
     let report = agent.report.clone();
 
     let mut tasks = Essential::default();
     let shutdown_notice = agent.spawn(&mut tasks);
     tasks.spawn("netlink", netlink_closed);
-    tasks.spawn("http", probes.run());
+    tasks.spawn("http", probes);
     tasks.spawn("readiness", publish_readiness(report, problems.watch(), ready_tx));
     tasks.spawn("watchdog", watchdog.run());
     tracing::info!(node = %settings.node, uplinks = ?settings.uplinks, bridge = settings.bridge.name, "agent started");
@@ -129,6 +130,7 @@ impl Agent {
             status: bgp_tx,
             state: state.clone(),
             imports: imports_tx,
+            problems: problems.clone(),
             meters: bgp_meters.clone(),
         });
         let engine = Engine::new(
@@ -222,6 +224,25 @@ async fn check_uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Resu
     let bridge = &settings.bridge.name;
     first_guess(kernel, settings.routes.table, &links, &controllers, bridge).await??;
     Ok(())
+}
+
+/// Serves the probes. An address that is taken costs nothing else.
+fn serve_probes(
+    settings: &Settings,
+    metrics: Metrics,
+    readiness: Readiness,
+    problems: Problems,
+) -> impl Future<Output = std::io::Result<()>> + Send + use<> {
+    Probes::serve_when_free(settings.http, metrics, readiness, move |error| {
+        let finding = error.map(|error| {
+            Finding::new(
+                "http-port",
+                error.to_string(),
+                "stop the other process there, or set http in agent.toml; it is tried again",
+            )
+        });
+        problems.report(Component::Probes, finding.into_iter().collect());
+    })
 }
 
 /// Reports to `/readyz` and systemd whether the host works.

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use sextant_daemon::OncePerMinute;
 use sextant_proto::{Incarnation, Mark, NodeName, Revision};
 use tokio::time::Instant;
 
@@ -57,6 +58,7 @@ struct Shared {
     confirmed: AtomicBool,
     /// The store had sessions at the start: their agents will connect.
     awaited_until: Option<Instant>,
+    lines: Mutex<OncePerMinute>,
 }
 
 impl Lineage {
@@ -65,7 +67,12 @@ impl Lineage {
         let awaited = index.read(|state| !state.sessions().is_empty());
         let awaited_until = awaited.then(|| Instant::now() + CONFIRM_WITHIN);
         let (since, confirmed) = (Mutex::default(), AtomicBool::new(false));
-        Self { registry, keys, index, shared: Arc::new(Shared { since, confirmed, awaited_until }) }
+        Self {
+            registry,
+            keys,
+            index,
+            shared: Arc::new(Shared { since, confirmed, awaited_until, lines: Mutex::default() }),
+        }
     }
 
     /// Checks the history that `node` reports, while the store is at `revision` and the index is current. Returns whether it
@@ -99,7 +106,10 @@ impl Lineage {
                 match fork(&self.registry, &self.keys, here, &why).await {
                     Ok(()) => self.index.reconsider(),
                     Err(error) => {
-                        tracing::warn!(%error, "new incarnation of the store cannot be written; retrying")
+                        let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
+                        if let Some(suppressed) = lines.admit(&error.to_string(), Instant::now()) {
+                            tracing::warn!(%error, suppressed, "new incarnation of the store cannot be written; retrying");
+                        }
                     }
                 }
                 Doubted::Waiting

@@ -79,8 +79,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         () = &mut stop => return Ok(()),
     };
     let readiness = controller.services.sessions.readiness();
-    let probes =
-        Probes::bind(settings.http, metrics::registry(&controller.services), readiness.clone()).await?;
+    let probes = Probes::bind(settings.http, metrics::registry(&controller.services), readiness.clone())?;
 
     let mut tasks = Essential::default();
     if let Some(store) = writer {

@@ -16,21 +16,30 @@ use std::{
     io,
     net::{Ipv6Addr, SocketAddrV6},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use rand::Rng;
 use tokio::{
     net::UdpSocket,
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::Instant,
 };
 
-use crate::{deadline, settings::Timing};
+use crate::{
+    deadline,
+    problems::Finding,
+    settings::{Timing, listening_address},
+};
 
 use packet::Packet;
 pub use packet::State;
 use session::{Effect, Event, Session};
 use sockets::Datagram;
+
+/// The first delay before another attempt to listen; it doubles up to the last one.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LAST_DELAY: Duration = Duration::from_secs(30);
 
 /// A neighbour to have a session with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +62,6 @@ pub struct Health {
 /// Why there can be no BFD.
 #[derive(Debug, thiserror::Error)]
 pub enum BfdError {
-    /// The port is not to be had.
-    #[error(
-        "bfd = true: UDP port {port}: {0}; does FRR's bfdd or BIRD's BFD run on this host? Stop it, or take bfd away",
-        port = sockets::PORT
-    )]
-    Listen(#[source] io::Error),
     /// No thread.
     #[error("BFD's thread cannot start: {0}")]
     Thread(#[source] io::Error),
@@ -72,7 +75,8 @@ pub struct Bfd {
     neighbours: Option<mpsc::UnboundedSender<(usize, SocketAddrV6)>>,
     health: Vec<watch::Receiver<Health>>,
     thread: Option<JoinHandle<()>>,
-    ended: oneshot::Receiver<BfdError>,
+    /// Why it cannot listen.
+    trouble: watch::Receiver<Option<String>>,
 }
 
 /// Tells where a neighbour is.
@@ -99,29 +103,14 @@ impl Bfd {
     /// A [`BfdError`].
     pub fn start(peers: &[Peer]) -> Result<Self, BfdError> {
         let (neighbours, aimed) = mpsc::unbounded_channel();
-        let (opened_tx, opened) = std::sync::mpsc::sync_channel(1);
-        let (ended_tx, ended) = oneshot::channel();
+        let (trouble_tx, trouble) = watch::channel(None);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(BfdError::Thread)?;
+        let address = listening_address(peers.iter().map(|peer| peer.source));
         let (lines, health): (Vec<_>, Vec<_>) = peers.iter().map(Line::new).unzip();
-        let work = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let listening = runtime.map_err(BfdError::Thread).and_then(|runtime| {
-                let _inside = runtime.enter();
-                let listener = sockets::listen().map_err(BfdError::Listen)?;
-                drop(_inside);
-                Ok((runtime, listener))
-            });
-            match listening {
-                Ok((runtime, listener)) => {
-                    let _nobody_waits = opened_tx.send(Ok(()));
-                    runtime.block_on(run(&listener, lines, aimed));
-                }
-                Err(error) => drop(opened_tx.send(Err(error))),
-            }
-            drop(ended_tx);
-        };
+        let work = move || runtime.block_on(work(address, lines, aimed, trouble_tx));
         let thread = std::thread::Builder::new().name("bfd".into()).spawn(work).map_err(BfdError::Thread)?;
-        opened.recv().map_err(|_| BfdError::Ended)??;
-        Ok(Self { neighbours: Some(neighbours), health, thread: Some(thread), ended })
+        Ok(Self { neighbours: Some(neighbours), health, thread: Some(thread), trouble })
     }
 
     /// How the session of the `nth` peer is, and who tells where that is.
@@ -130,9 +119,24 @@ impl Bfd {
         Some((self.health.get(nth)?.clone(), Aim { nth, neighbours }))
     }
 
-    /// Waits until BFD ends unexpectedly, and returns the error. Cancel safe.
-    pub async fn ended(&mut self) -> BfdError {
-        (&mut self.ended).await.unwrap_or(BfdError::Ended)
+    /// Waits until it can or cannot listen any more; see [`Bfd::finding`]. Cancel safe.
+    ///
+    /// # Errors
+    /// If its thread has ended unexpectedly.
+    pub async fn changed(&mut self) -> Result<(), BfdError> {
+        self.trouble.changed().await.map_err(|_| BfdError::Ended)
+    }
+
+    /// What is wrong, if it cannot listen.
+    pub fn finding(&mut self) -> Option<Finding> {
+        let error = self.trouble.borrow_and_update().clone()?;
+        let port = sockets::PORT;
+        let saw = format!(
+            "bfd = true: UDP port {port}: {error}: no failure of a path is noticed by BFD; BGP sessions go on"
+        );
+        let fix =
+            "stop FRR's bfdd or BIRD's BFD on this host, or remove bfd in agent.toml; it is tried again";
+        Some(Finding::new("bfd-port", saw, fix))
     }
 }
 
@@ -228,6 +232,33 @@ impl Line {
 
 fn begin(peer: &Peer) -> Session {
     Session::new(peer.timing, rand::rng().random_range(1..=u32::MAX), Instant::now())
+}
+
+/// Listens as soon as the port is free, then keeps the sessions.
+async fn work(
+    address: Ipv6Addr,
+    mut lines: Vec<Line>,
+    mut aimed: mpsc::UnboundedReceiver<(usize, SocketAddrV6)>,
+    trouble: watch::Sender<Option<String>>,
+) {
+    let mut delay = FIRST_DELAY;
+    loop {
+        match sockets::listen(address) {
+            Ok(listener) => {
+                trouble.send_replace(None);
+                return run(&listener, lines, aimed).await;
+            }
+            Err(error) => drop(trouble.send_replace(Some(error.to_string()))),
+        }
+        let again_at = Instant::now() + delay;
+        delay = (delay * 2).min(LAST_DELAY);
+        while let Ok(aim) = tokio::time::timeout_at(again_at, aimed.recv()).await {
+            let Some((nth, neighbour)) = aim else { return };
+            if let Some(line) = lines.get_mut(nth) {
+                line.aim(neighbour);
+            }
+        }
+    }
 }
 
 /// Keeps the sessions, until nobody wants them any more.

@@ -11,6 +11,7 @@ use nix::{
     sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt, sockopt},
 };
 use rand::Rng;
+use socket2::{Domain, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
 use super::packet::LEN;
@@ -40,9 +41,9 @@ impl Datagram {
     }
 }
 
-/// Hears all neighbours.
-pub(super) fn listen() -> io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, PORT))?;
+/// Hears all neighbours at `address`.
+pub(super) fn listen(address: Ipv6Addr) -> io::Result<UdpSocket> {
+    let socket = bind(SocketAddrV6::new(address, PORT, 0, 0))?;
     setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)?;
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket)
@@ -87,10 +88,18 @@ fn bound(at: SocketAddrV6) -> io::Result<std::net::UdpSocket> {
     let mut refused = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..TRIES {
         let port = rand::rng().random_range(49152..=65535);
-        match std::net::UdpSocket::bind(SocketAddrV6::new(*at.ip(), port, 0, at.scope_id())) {
+        match bind(SocketAddrV6::new(*at.ip(), port, 0, at.scope_id())) {
             Ok(socket) => return Ok(socket),
             Err(error) => refused = error,
         }
     }
     Err(refused)
+}
+
+/// For IPv6 only: a daemon for IPv4 may have the port.
+fn bind(address: SocketAddrV6) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
+    socket.set_only_v6(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }

@@ -5,13 +5,14 @@
 //! ```
 //!
 //! One essential task, [`Speaker::run`]: it waits until the host is set up, then listens, keeps one task for each neighbour,
-//! and has them announce the result of [`paths`]. It ends if it cannot listen. Routes that neighbours announce go
+//! and has them announce the result of [`paths`]. A port that is taken costs the sessions that need it, and is tried again. Routes that neighbours announce go
 //! to [`rib`]. The agent's end closes the connections without a NOTIFICATION, so that routers with graceful restart keep the
 //! routes (DESIGN I5).
 
 #[cfg(any(test, feature = "fake"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod listening;
 mod meters;
 mod neighbour;
 pub mod paths;
@@ -24,14 +25,13 @@ mod wire;
 use std::{
     collections::HashMap,
     convert::Infallible,
-    io,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
 use sextant_proto::{BgpNeighbour, Claim, NodeId, NodeName, NodeState, Peer, Prefix};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -40,11 +40,13 @@ use crate::{
     bfd::{self, Bfd, BfdError},
     cluster::{Input, Verdicts},
     engine::Report,
+    problems::{Component, Problems},
     routes::Imports,
     settings::{BgpSettings, Import, NeighbourSettings},
     state::{Exported, StateDir, StateError, boot_id},
 };
 
+use listening::{Listened, Listening};
 pub use meters::Meters;
 use neighbour::{Links, Local, Neighbour};
 use paths::{Cluster, Wanted};
@@ -55,17 +57,6 @@ use wire::open::Restart;
 /// Why the speaker cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The port is not to be had.
-    #[error(
-        "[bgp] listen-port {port}: {source}; does another BGP daemon run here, or is CAP_NET_BIND_SERVICE missing? \
-         With listen-port = 0 no neighbour connects to this host, only this host to its neighbours"
-    )]
-    Listen {
-        /// The port.
-        port: u16,
-        /// Why.
-        source: io::Error,
-    },
     /// The state directory.
     #[error(transparent)]
     State(#[from] StateError),
@@ -93,6 +84,8 @@ pub struct Speaker {
     pub status: watch::Sender<Vec<BgpNeighbour>>,
     /// Keeps the announced prefixes.
     pub state: Arc<StateDir>,
+    /// The problems of this host.
+    pub problems: Problems,
     /// Counters.
     pub meters: Meters,
     /// The routes that routers announce.
@@ -117,24 +110,28 @@ impl Speaker {
             // The engine has just found or made all of the host's own routes.
             preserved: before.is_some_and(|before| before.boot_id == boot && !boot.is_empty()),
         };
-        let port = self.settings.listen_port;
-        let listener =
-            sockets::listen(&self.settings).map_err(|source| ExportError::Listen { port, source })?;
+        let bgp = Arc::new(self.settings.clone());
+        let mut listening = Listening::new(bgp.clone());
         let (wanted_tx, wanted) = watch::channel(first);
         let mut bfd = self.bfd()?;
         let mut tasks = JoinSet::new();
         let ribs = self.ribs(&mut tasks);
-        let bgp = Arc::new(self.settings.clone());
-        let node = self.node.clone();
-        let local = Local { bgp, router_id: self.router_id()?, restart, node, wanted: wanted.clone() };
+        let (node, report) = (self.node.clone(), self.report.clone());
+        let local =
+            Local { bgp, router_id: self.router_id()?, restart, node, wanted: wanted.clone(), report };
         let acceptors = self.neighbours(&mut tasks, &local, bfd.as_ref(), ribs);
         loop {
             self.remember(&wanted, &boot, &mut remembered)?;
+            let findings = listening.finding().into_iter().chain(bfd.as_mut().and_then(Bfd::finding));
+            self.problems.report(Component::Bgp, findings.collect());
             tokio::select! {
                 changed = self.input.changed() => if changed.is_err() { return Ok(()) },
                 Ok(()) = self.verdicts.changed() => {}
-                stream = accept(&listener, &acceptors) => stream,
-                error = ended(&mut bfd) => return Err(error.into()),
+                listened = listening.next() => match listened {
+                    Listened::Accepted(stream, from) => hand_over(stream, from, &acceptors),
+                    Listened::Tried => {}
+                },
+                changed = changed(&mut bfd) => changed?,
                 Some(ended) = tasks.join_next() => match ended? {},
             }
             let now = self.wanted(&remembered);
@@ -261,27 +258,20 @@ fn announced_claims(claims: &[Claim], settings: &BgpSettings) -> Vec<Prefix> {
 }
 
 /// Hands a connection to the neighbour that has opened it.
-async fn accept(listener: &TcpListener, acceptors: &Acceptors) {
-    match listener.accept().await {
-        Ok((stream, from)) => {
-            let Some((address, interface)) = sockets::opener(from) else { return };
-            let anybody = (Ipv6Addr::UNSPECIFIED, interface.clone());
-            let acceptor = acceptors.get(&(address, interface)).or_else(|| acceptors.get(&anybody));
-            let taken = acceptor.map(|acceptor| acceptor.try_send(stream).is_ok());
-            if taken != Some(true) {
-                tracing::debug!(%address, "a BGP connection of nobody that is configured, or one too many");
-            }
-        }
-        Err(error) => {
-            tracing::warn!(%error, "BGP connection cannot be accepted");
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        }
+fn hand_over(stream: TcpStream, from: SocketAddr, acceptors: &Acceptors) {
+    let Some((address, interface)) = sockets::opener(from) else { return };
+    let anybody = (Ipv6Addr::UNSPECIFIED, interface.clone());
+    let acceptor = acceptors.get(&(address, interface)).or_else(|| acceptors.get(&anybody));
+    let taken = acceptor.map(|acceptor| acceptor.try_send(stream).is_ok());
+    if taken != Some(true) {
+        tracing::debug!(%address, "a BGP connection of nobody that is configured, or one too many");
     }
 }
 
-async fn ended(bfd: &mut Option<Bfd>) -> BfdError {
+/// Waits until BFD can or cannot listen, or has ended. Cancel safe.
+async fn changed(bfd: &mut Option<Bfd>) -> Result<(), BfdError> {
     match bfd {
-        Some(bfd) => bfd.ended().await,
+        Some(bfd) => bfd.changed().await,
         None => std::future::pending().await,
     }
 }

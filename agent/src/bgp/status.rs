@@ -1,9 +1,13 @@
 //! What is known of a neighbour, for people.
 
-use std::net::Ipv6Addr;
+use std::{
+    net::Ipv6Addr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
+use sextant_daemon::OncePerMinute;
 use sextant_proto::{BgpNeighbour, unix_ms};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     meters::{Counts, Meters},
@@ -17,6 +21,9 @@ pub(super) struct Status {
     nth: usize,
     name: String,
     counts: Counts,
+    lines: Mutex<OncePerMinute>,
+    /// What the neighbour said when it ended the last session, until there is another one.
+    said: Mutex<Option<String>>,
 }
 
 impl Status {
@@ -43,7 +50,7 @@ impl Status {
                 imported: 0,
             });
         });
-        Self { all, nth, name: neighbour.name(), counts }
+        Self { all, nth, name: neighbour.name(), counts, lines: Mutex::default(), said: Mutex::default() }
     }
 
     pub(super) fn state(&self, state: State) {
@@ -73,6 +80,7 @@ impl Status {
     }
 
     pub(super) fn established(&self) {
+        self.said().take();
         self.change(|it| (it.sent, it.received, it.error) = (0, 0, String::new()));
     }
 
@@ -127,10 +135,28 @@ impl Status {
         self.change(|it| it.received += 1);
     }
 
+    /// The neighbour has ended the session, and said why. That stays visible beside later errors.
+    pub(super) fn ended_by_neighbour(&self, error: String) {
+        self.said().replace(error.clone());
+        self.show_error(error);
+    }
+
     pub(super) fn error(&self, error: String) {
+        let said = self.said().clone();
+        self.show_error(said.map_or(error.clone(), |said| format!("{said}; then: {error}")));
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<String>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show_error(&self, error: String) {
         self.change(|it| {
             if it.error != error {
-                tracing::warn!(neighbour = self.name, error, "error with a BGP neighbour");
+                let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(suppressed) = lines.admit(&error, Instant::now()) {
+                    tracing::warn!(neighbour = self.name, error, suppressed, "error with a BGP neighbour");
+                }
                 it.error = error;
             }
         });

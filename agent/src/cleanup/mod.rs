@@ -3,13 +3,10 @@
 //! [`undo`](crate::host::undo) identifies them: routes by their protocol, everything else by the ledger in the state
 //! directory. Node id and claim are kept for the next start.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, anyhow};
+use sextant_streams::Printer;
 
 use crate::{
     host::{
@@ -34,24 +31,24 @@ const ROUNDS: usize = 5;
 pub async fn run(state_dir: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {
     privilege::check()?;
     let kernel = NetlinkKernel::open()?;
-    let mut out = io::stdout().lock();
+    let mut out = Printer::stdout();
     if dry_run {
         let undo = undo_of(&kernel, &StateDir::peek_ledger(state_dir)?).await?;
         if !undo.steps.is_empty() {
-            writeln!(out, "would be undone:")?;
+            out.line("would be undone:");
         }
-        return print(&mut out, &undo, "nothing would be undone").context("standard output");
+        return print(out, &undo, "nothing would be undone");
     }
     let state = open(state_dir)?;
     if state.is_none() {
-        writeln!(out, "no state directory {}: only routes are undone", state_dir.display())?;
+        out.line(format_args!("no state directory {}: only routes are undone", state_dir.display()));
     }
     let ledger = state.as_ref().map(StateDir::ledger).transpose()?.unwrap_or_default();
     let undone = carry_out(&kernel, &ledger).await?;
     if let Some(state) = state {
         state.keep_ledger(&undone.left)?;
     }
-    print(&mut out, &undone, "nothing to undo").context("standard output")
+    print(out, &undone, "nothing to undo")
 }
 
 /// The directory, if there is one.
@@ -90,24 +87,25 @@ async fn carry_out(kernel: &dyn Kernel, ledger: &Ledger) -> anyhow::Result<Undo>
     ))
 }
 
-fn print(out: &mut impl Write, undo: &Undo, nothing: &str) -> io::Result<ExitCode> {
+fn print(mut out: Printer<impl Write>, undo: &Undo, nothing: &str) -> anyhow::Result<ExitCode> {
     if undo.steps.is_empty() && undo.kept.is_empty() {
-        writeln!(out, "{nothing}")?;
+        out.line(nothing);
     }
     let is_route = |step: &&Step| matches!(step, Step::Route(_));
     let routes = undo.steps.iter().filter(is_route).count();
     for step in undo.steps.iter().filter(|step| !is_route(step)) {
-        writeln!(out, "{step}")?;
+        out.line(step);
     }
     for step in undo.steps.iter().filter(is_route).take(LISTED) {
-        writeln!(out, "{step}")?;
+        out.line(step);
     }
     if routes > LISTED {
-        writeln!(out, "… and {} more routes", routes - LISTED)?;
+        out.line(format_args!("… and {} more routes", routes - LISTED));
     }
     for kept in &undo.kept {
-        writeln!(out, "{kept}")?;
+        out.line(kept);
     }
+    out.finish().context("standard output")?;
     let unfinished = undo.kept.iter().any(Kept::is_ours);
     Ok(if unfinished { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -139,7 +137,7 @@ mod tests {
         let key = |n: u32| RouteKey { table: n, destination: "2001:db8:1::/64".parse().unwrap(), metric: 5 };
         let route = |n| Step::Route(OwnRoute { key: key(n), target: RouteTarget::Unreachable });
         let (mut out, undo) = (Vec::new(), Undo { steps: (1..=25).map(route).collect(), ..Undo::default() });
-        print(&mut out, &undo, "").unwrap();
+        print(Printer::to(&mut out), &undo, "").unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), 21);
         assert!(text.ends_with("… and 5 more routes\n"), "{text}");

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::icmpv6;
+
 /// Facts about a host.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -114,6 +116,7 @@ fn of_ruleset(ruleset: &str) -> Vec<Problem> {
         if line.contains("hook forward") && line.contains("policy drop") {
             problems.push(drops(&format!("nftables chain {table} {chain}")));
         }
+        problems.extend(icmpv6::of_rule(&format!("nftables chain {table} {chain}"), line));
         let no_return_route = line.contains("missing") || line.contains("oif 0");
         let checks_source = line.contains("fib saddr") && no_return_route && line.ends_with("drop");
         if checks_source {

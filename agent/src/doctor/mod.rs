@@ -5,9 +5,12 @@
 //! from the machine's initial network namespace.
 
 mod checks;
+mod icmpv6;
 
 use std::{fs, process::ExitCode, time::Duration};
 
+use anyhow::Context;
+use sextant_streams::Printer;
 use tokio::process::Command;
 
 use self::checks::{Facts, Problem, problems};
@@ -22,27 +25,29 @@ use crate::{
 /// Timeout of the commands that list firewall rules.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Checks the host, prints the problems, and applies safe fixes if `fix` is set. Fails if a problem remains.
+/// Checks the host, prints the problems, and applies safe fixes if `fix` is set, whether or not anyone reads the output. Fails if
+/// a problem remains.
 ///
 /// # Errors
-/// If the kernel cannot be read, or refuses a fix.
+/// If the kernel cannot be read, or refuses a fix, or the output cannot be written.
 pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
     privilege::check()?;
     let kernel = NetlinkKernel::open()?;
-    let mut left = 0;
+    let (mut out, mut left) = (Printer::stdout(), 0);
     let of_kernel = problems(&facts(&kernel, host).await?);
     for problem in of_kernel.into_iter().chain(of_settings(&kernel, host).await?) {
-        println!("{problem}");
+        out.line(&problem);
         if fix && !problem.sysctls.is_empty() && in_initial_namespace() {
-            apply_fix(&kernel, &problem)?;
+            apply_fix(&kernel, &problem, &mut out)?;
         } else {
             left += 1;
         }
     }
     match left {
-        0 => println!("no problems found"),
-        _ => println!("problems to fix: {left}"),
+        0 => out.line("no problems found"),
+        _ => out.line(format_args!("problems to fix: {left}")),
     }
+    out.finish().context("standard output")?;
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -92,10 +97,10 @@ pub async fn warn(kernel: &dyn Kernel, host: &HostSettings) -> Result<(), Kernel
     Ok(())
 }
 
-fn apply_fix(kernel: &dyn Kernel, problem: &Problem) -> Result<(), KernelError> {
+fn apply_fix(kernel: &dyn Kernel, problem: &Problem, out: &mut Printer) -> Result<(), KernelError> {
     for (path, value) in &problem.sysctls {
         kernel.set_sysctl(path, &value.to_string())?;
-        println!("  done: {path} = {value}, until the next boot");
+        out.line(format_args!("  done: {path} = {value}, until the next boot"));
     }
     Ok(())
 }

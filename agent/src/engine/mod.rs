@@ -35,7 +35,7 @@ mod uplink_names;
 
 use std::{sync::Arc, time::Duration};
 
-use sextant_daemon::systemd::Heartbeat;
+use sextant_daemon::{OncePerMinute, systemd::Heartbeat};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
@@ -88,6 +88,7 @@ pub struct Engine {
     timing: Timing,
     heartbeat: Heartbeat,
     retry_at: Option<Instant>,
+    lines: OncePerMinute,
 }
 
 impl Engine {
@@ -116,6 +117,7 @@ impl Engine {
             timing: Timing::start(),
             heartbeat,
             retry_at: None,
+            lines: OncePerMinute::default(),
         }
     }
 
@@ -205,7 +207,9 @@ impl Engine {
         self.timing.pass_ended();
         if let Err(error) = passed {
             self.timing.meters.broken.inc();
-            tracing::warn!(%error, "the kernel's answer broke off; reading everything anew");
+            if let Some(suppressed) = self.lines.admit(&error.to_string(), Instant::now()) {
+                tracing::warn!(%error, suppressed, "the kernel's answer broke off; reading everything anew");
+            }
             self.state.all_is_stale();
             self.retry_at = Some(Instant::now() + RETRY);
         }

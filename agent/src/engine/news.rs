@@ -9,9 +9,17 @@ use crate::log_limiter::{Line, LogLimiter};
 pub(super) fn warn_of_new(before: &Report, now: &Report, log: &mut LogLimiter, at: Instant) {
     warn_of_conflicts(before, now, log, at);
     warn_of_failures(before, now, log, at);
-    let says = |report: &Report| (report.set_up, report.held);
-    if says(before) != says(now) && log.admit(Line::State, at).is_some() {
-        tell_state(before, now);
+    if now.held > before.held
+        && let Some(withheld) = log.admit(Line::Held, at)
+    {
+        tracing::warn!(
+            held = now.held,
+            withheld,
+            "too many peers gone at once; their routes are kept until an operator runs `sextant resume`"
+        );
+    }
+    if !before.set_up && now.set_up && log.admit(Line::State, at).is_some() {
+        tracing::info!("host is set up");
     }
 }
 
@@ -47,17 +55,5 @@ fn warn_of_failures(before: &Report, now: &Report, log: &mut LogLimiter, at: Ins
         tracing::warn!(
             destination = %failed.destination, error = failed.error, others, withheld, "route failed"
         );
-    }
-}
-
-fn tell_state(before: &Report, now: &Report) {
-    if now.held > before.held {
-        tracing::warn!(
-            held = now.held,
-            "too many peers gone at once; their routes are kept until an operator runs `sextant resume`"
-        );
-    }
-    if !before.set_up && now.set_up {
-        tracing::info!("host is set up");
     }
 }

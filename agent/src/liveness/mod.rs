@@ -25,6 +25,7 @@ use std::{
 };
 
 use rand::Rng;
+use sextant_daemon::OncePerMinute;
 use sextant_proto::{NodeName, Peer};
 use tokio::{sync::watch, time::Instant};
 
@@ -58,6 +59,7 @@ pub struct Liveness {
     problems: Problems,
     /// Nodes whose agents are gone.
     lost: BTreeSet<NodeName>,
+    lines: OncePerMinute,
 }
 
 impl Liveness {
@@ -72,7 +74,8 @@ impl Liveness {
     ) -> Self {
         let suspicion = Suspicion::new(|| rand::rng().random_range(0.8..=1.2));
         let (silent_links, lost) = (SilentLinks::default(), BTreeSet::new());
-        Self { kernel, node, uplinks, input, verdicts, suspicion, silent_links, problems, lost }
+        let lines = OncePerMinute::default();
+        Self { kernel, node, uplinks, input, verdicts, suspicion, silent_links, problems, lost, lines }
     }
 
     /// Runs forever.
@@ -111,7 +114,9 @@ impl Liveness {
         match self.probe(&uplinks, view.peers()).await {
             Ok(()) => self.suspicion.due().into_iter().chain(self.silent_links.due()).min(),
             Err(error) => {
-                tracing::warn!(%error, "cannot read neighbours from the kernel; trying again");
+                if let Some(suppressed) = self.lines.admit(&error.to_string(), Instant::now()) {
+                    tracing::warn!(%error, suppressed, "cannot read neighbours from the kernel; trying again");
+                }
                 Some(Instant::now() + RETRY)
             }
         }

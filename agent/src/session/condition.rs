@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sextant_daemon::{Failing, transition};
+use sextant_daemon::{FailingServer, Outages, transition};
 use tokio::{sync::watch, time::Instant};
 
-use super::{Ended, attempts::Attempts, link::LinkError, loops::Loops};
+use super::{Ended, link::LinkError, loops::Loops};
 use crate::problems::{Component, Finding, Problems};
 
 /// The state of the session, for probes and metrics.
@@ -24,7 +24,7 @@ pub(super) struct Reporting {
     condition: watch::Sender<Condition>,
     problems: Problems,
     loops: Loops,
-    attempts: Attempts,
+    failures: Outages,
     /// Pools of which this node has no prefix.
     missing: Vec<Finding>,
 }
@@ -32,8 +32,8 @@ pub(super) struct Reporting {
 impl Reporting {
     /// To these.
     pub(super) fn new(condition: watch::Sender<Condition>, problems: Problems) -> Self {
-        let (loops, attempts) = (Loops::default(), Attempts::default());
-        Self { condition, problems, loops, attempts, missing: Vec::new() }
+        let (loops, failures) = (Loops::default(), Outages::default());
+        Self { condition, problems, loops, failures, missing: Vec::new() }
     }
 
     /// The controller has answered on the stream.
@@ -49,7 +49,7 @@ impl Reporting {
 
     /// The stream was stable: the next failure with this controller is a new one.
     pub(super) fn stable(&mut self, controller: &str) {
-        self.attempts.succeeded(controller);
+        self.failures.succeeded(controller);
     }
 
     /// The least delay before the next connection, after one that has `ended`: longer in a loop.
@@ -89,13 +89,14 @@ impl Reporting {
     }
 
     fn log_failure(&mut self, controller: &str, why: &str) {
-        if let Some(failing) = self.attempts.failed(controller, why, Instant::now()) {
-            let Failing { failures, for_secs } = failing;
+        if let Some(failing) = self.failures.failed(controller, why, Instant::now()) {
+            let FailingServer { failures, for_secs, others } = failing;
             tracing::warn!(
                 controller,
                 error = why,
                 failures,
                 for_secs,
+                others,
                 "not connected to a controller; routes unchanged"
             );
         }

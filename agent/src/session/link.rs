@@ -2,11 +2,12 @@
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
+    sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
 use prost::Message;
-use sextant_daemon::Dial;
+use sextant_daemon::{Dial, OncePerMinute};
 use sextant_proto::{
     Ack, Claim, Epoch, Incarnation, Mark, Peer, Pool, Revision, VERSION,
     convert::{self, MessageError, required},
@@ -15,7 +16,7 @@ use sextant_proto::{
         claim_response::Outcome,
     },
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
@@ -374,10 +375,17 @@ fn announced_claim(claim: &AnnouncedClaim) -> v1::AnnouncedClaim {
 fn readable_peers(peers: Vec<v1::Peer>) -> impl Iterator<Item = Peer> {
     peers.into_iter().filter_map(|peer| {
         let name = peer.name.clone();
-        let warn =
-            |error: &MessageError| tracing::warn!(node = name, %error, "unparseable peer message ignored");
-        Peer::try_from(peer).inspect_err(warn).ok()
+        Peer::try_from(peer).inspect_err(|error| warn_of_unreadable(&name, error)).ok()
     })
+}
+
+fn warn_of_unreadable(node: &str, error: &MessageError) {
+    /// Of all streams: a message comes again with each one.
+    static LINES: LazyLock<Mutex<OncePerMinute>> = LazyLock::new(Mutex::default);
+    let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(suppressed) = lines.admit_of(node, &error.to_string(), Instant::now()) {
+        tracing::warn!(node, %error, suppressed, "unparseable peer message ignored");
+    }
 }
 
 fn parse_delta(delta: v1::Delta) -> Result<Delta, LinkError> {

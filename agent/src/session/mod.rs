@@ -7,7 +7,6 @@
 //! [`Session`] only connects its parts: the claims in [`held`], the view in [`picture`], the reports of the other components in
 //! [`reporters`], and its own condition in [`condition`].
 
-mod attempts;
 mod backoff;
 mod condition;
 mod held;

@@ -19,6 +19,7 @@ use sextant_proto::{NodeName, PoolName, is_link_name, link_name_octets, link_nam
 use bgp::BgpKeys;
 pub use bgp::{
     Accept, Announce, BgpSettings, Import, NeighbourSettings, Password, PoolSettings, PoolsSettings, Timing,
+    listening_address,
 };
 pub use endpoint::{Endpoint, EndpointError};
 pub use export::Mark;

@@ -6,6 +6,8 @@
 //!
 //! Only `link` knows gRPC; `answer` turns messages into domain types; `text` and `json` are pure. No task is spawned.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod answer;
 mod args;
 mod command;
@@ -20,6 +22,7 @@ mod troubles;
 use std::process::ExitCode;
 
 use sextant_proto::{convert::MessageError, v1};
+use sextant_streams::write_stderr;
 
 pub use args::CommandLine;
 
@@ -28,7 +31,7 @@ pub async fn run(command_line: CommandLine) -> ExitCode {
     match command::run(command_line).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("sextant: {}", text::one_line(&failure.to_string()));
+            write_stderr(&format!("sextant: {}", text::one_line(&failure.to_string())));
             ExitCode::from(failure.exit_code())
         }
     }

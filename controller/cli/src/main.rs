@@ -1,5 +1,7 @@
 //! `sextant`, the command line.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use clap::Parser;

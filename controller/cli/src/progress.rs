@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use sextant_streams::write_stderr;
+
 use crate::{answer::Waited, text};
 
 /// The refresh interval of the spinner.
@@ -33,7 +35,7 @@ impl Progress {
 
     /// Writes a permanent line.
     pub(crate) fn note(&self, line: &str) {
-        self.0.suspend(|| eprintln!("sextant: {}", text::one_line(line)));
+        self.0.suspend(|| write_stderr(&format!("sextant: {}", text::one_line(line))));
     }
 }
 

@@ -1,11 +1,15 @@
 //! Showing answers on standard output.
 
-use std::io::{ErrorKind, Write};
+use std::time::Duration;
 
 use serde_json::Value;
 use sextant_proto::unix_ms;
+use sextant_streams::{stdout_has_reader, write_stderr, write_stdout};
 
 use crate::{args::Output, failure::Failure, text};
+
+/// How often a command without an end of its own checks that someone reads its output.
+const READER_CHECK: Duration = Duration::from_millis(200);
 
 /// An answer that can be shown. Pure: the caller passes the time.
 pub(crate) trait Show {
@@ -26,17 +30,19 @@ pub(crate) fn print(output: Output, what: &dyn Show) -> Result<(), Failure> {
 
 /// Writes octets to standard output as they are.
 pub(crate) fn write(octets: &[u8]) -> Result<(), Failure> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(octets).and_then(|()| stdout.flush()) {
-        // The reader closed the pipe early, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+    Ok(write_stdout(octets)?)
+}
+
+/// Ready when the reader of standard output has gone, which may be long before the next write.
+pub(crate) async fn reader_gone() {
+    while stdout_has_reader() {
+        tokio::time::sleep(READER_CHECK).await;
     }
 }
 
 /// Prints the unreadable objects on standard error, one line each.
 pub(crate) fn warn(unreadable: &[String]) {
     for line in unreadable {
-        eprintln!("sextant: warning: {}", text::one_line(line));
+        write_stderr(&format!("sextant: warning: {}", text::one_line(line)));
     }
 }

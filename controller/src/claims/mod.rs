@@ -11,9 +11,15 @@ mod propose;
 mod quarantine;
 mod recovery;
 
-use std::{net::Ipv6Addr, sync::Arc, time::Duration};
+use std::{
+    net::Ipv6Addr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use sextant_daemon::OncePerMinute;
 use sextant_proto::{Claim, Epoch, Incarnation, NodeId, NodeName, Peer, Pool, PoolName, Prefix, Revision};
+use tokio::time::Instant;
 
 use crate::{
     audit::{Actor, Event, What},
@@ -212,6 +218,7 @@ pub struct Claims {
     quarantine: Duration,
     by: Actor,
     ends: Arc<Ends>,
+    lines: Arc<Mutex<OncePerMinute>>,
 }
 
 impl Claims {
@@ -219,7 +226,8 @@ impl Claims {
     /// free.
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index, quarantine: Duration) -> Self {
         let lineage = Lineage::new(registry.clone(), keys.clone(), index.clone());
-        Self { registry, keys, index, lineage, quarantine, by: Actor::controller(), ends: Arc::default() }
+        let (by, ends, lines) = (Actor::controller(), Arc::default(), Arc::default());
+        Self { registry, keys, index, lineage, quarantine, by, ends, lines }
     }
 
     /// The same, with `by` as the actor of its audit entries.
@@ -230,6 +238,12 @@ impl Claims {
     /// The check of the store's history against the nodes'.
     pub fn lineage(&self) -> &Lineage {
         &self.lineage
+    }
+
+    /// Whether a warning about this object is due; see [`OncePerMinute`].
+    fn admit_line(&self, object: &str, text: &str) -> Option<u64> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.admit_of(object, text, Instant::now())
     }
 
     fn note(&self, event: Event) -> Op {
@@ -368,7 +382,12 @@ impl Claims {
             }
             // The next attempt reads the claim if it was committed.
             Err(RegistryError::Unknown(reason)) => {
-                tracing::warn!(%prefix, node = %request.node, reason, "outcome of a claim unknown; reading the store");
+                if let Some(suppressed) = self.admit_line("unknown outcome", &reason) {
+                    tracing::warn!(
+                        %prefix, node = %request.node, reason, suppressed,
+                        "outcome of a claim unknown; reading the store"
+                    );
+                }
                 Ok(None)
             }
             Err(error) => Err(error.into()),

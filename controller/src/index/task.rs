@@ -244,7 +244,12 @@ impl IndexTask {
                     Course::Back(why) => match self.fork(&why).await {
                         Ok(()) => return Ok(Next::Restart),
                         Err(error) => {
-                            tracing::warn!(%error, why, "store reverted to a snapshot; new incarnation cannot be written; retrying")
+                            if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+                                tracing::warn!(
+                                    %error, why, failures, for_secs,
+                                    "store reverted to a snapshot; new incarnation cannot be written; retrying"
+                                );
+                            }
                         }
                     },
                 },

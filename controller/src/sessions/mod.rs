@@ -23,7 +23,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use sextant_daemon::{Failing, Outage, Readiness, Recovered, systemd::Heartbeat, transition};
+use sextant_daemon::{Failing, OncePerMinute, Outage, Readiness, Recovered, systemd::Heartbeat, transition};
 use sextant_proto::{Incarnation, InstanceId, NodeName};
 use tokio::{
     sync::watch,
@@ -85,6 +85,7 @@ struct Shared {
     /// Since when it is not ready.
     unready_since_unix_ms: Mutex<Option<u64>>,
     heartbeat: Heartbeat,
+    lines: Mutex<OncePerMinute>,
 }
 
 /// The stream of another run of a node's agent; see [`Sessions::other_run`].
@@ -123,6 +124,7 @@ impl Sessions {
                 lease_kept,
                 unready_since_unix_ms,
                 heartbeat,
+                lines: Mutex::default(),
             }),
         }
     }
@@ -269,12 +271,16 @@ impl Sessions {
         u32::try_from(self.book().superseded(node, Instant::now())).unwrap_or(u32::MAX)
     }
 
-    /// Logs a suspected duplicate node id, at exponentially growing counts.
+    /// Logs a suspected duplicate node id, at exponentially growing counts and at most once a minute.
     fn tell_flapping(&self, node: &NodeName) {
         let superseded = self.superseded(node);
-        if superseded >= FLAPPING && superseded.is_power_of_two() {
+        if superseded < FLAPPING || !superseded.is_power_of_two() {
+            return;
+        }
+        let mut lines = self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = lines.admit_of(node.as_str(), "", Instant::now()) {
             tracing::warn!(
-                %node, superseded,
+                %node, superseded, suppressed,
                 "agent superseded repeatedly: two agents have this node id (a cloned disk?), or its connection is unstable"
             );
         }

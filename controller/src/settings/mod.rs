@@ -239,7 +239,10 @@ fn kept(entries: usize, days: u64) -> Result<Keep, Invalid> {
 fn etcd_access(keys: EtcdKeys) -> Result<EtcdAccess, Invalid> {
     let login = match (keys.user, keys.password_file) {
         (None, None) => None,
-        (Some(user), Some(file)) => Some(Login { user, password: password(&file)? }),
+        (Some(user), Some(file)) => {
+            let read = Login::from_file(user, file.clone());
+            Some(read.map_err(|error| value("--etcd-password-file", &file.display(), &error))?)
+        }
         (Some(user), None) => return Err(value("--etcd-user", &user, &"needs --etcd-password-file")),
         (None, Some(file)) => {
             return Err(value("--etcd-password-file", &file.display(), &"needs --etcd-user"));
@@ -257,12 +260,6 @@ fn etcd_access(keys: EtcdKeys) -> Result<EtcdAccess, Invalid> {
         (None, None) => None,
     };
     Ok(EtcdAccess { login, tls })
-}
-
-fn password(file: &Path) -> Result<String, Invalid> {
-    let text = std::fs::read_to_string(file);
-    let text = text.map_err(|error| value("--etcd-password-file", &file.display(), &error))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn value(key: &'static str, value: &dyn ToString, fix: &dyn ToString) -> Invalid {

@@ -124,7 +124,12 @@ impl Cluster {
         self.members[member] = Some(command.spawn().expect("setpriv and etcd are installed"));
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// Replaces all certificates, the CA's too.
+    pub fn renew_certificates(&self) {
+        certificates::write(self.directory.path(), &self.hosts);
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 

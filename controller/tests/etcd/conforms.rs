@@ -63,7 +63,7 @@ async fn with_a_login() {
         cluster.ctl(&arguments);
     }
     let mut options = cluster.options(&[0]);
-    options.login = Some(Login { user: "sextant".to_owned(), password: "secret".to_owned() });
+    options.login = Some(Login { user: "sextant".to_owned(), password: "secret".to_owned(), file: None });
     run(cluster, options, &["--user", "root:secret"]).await;
 }
 

@@ -153,7 +153,11 @@ async fn a_paused_watcher_learns_that_it_missed_changes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_end_are_renewed() {
     let mut cluster = Cluster::start(Plan::members(1).flag("--bcrypt-cost=4").flag("--auth-token-ttl=1"));
-    let login = |user: &str, password: &str| Login { user: user.to_owned(), password: password.to_owned() };
+    let login = |user: &str, password: &str| Login {
+        user: user.to_owned(),
+        password: password.to_owned(),
+        file: None,
+    };
     let mut options = cluster.options(&[0]);
     options.login = Some(login("sextant", "secret"));
     // It knows of its login before etcd does.

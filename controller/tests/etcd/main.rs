@@ -8,6 +8,7 @@ mod conforms;
 mod faults;
 mod limits;
 mod progress;
+mod renewed;
 mod speed;
 
 use bytes::Bytes;

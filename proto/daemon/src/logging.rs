@@ -1,9 +1,10 @@
-//! Log lines to standard error.
+//! Log lines to standard error. A reader that has gone or has stopped ends and delays nothing.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, sync::Mutex};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use sextant_streams::LogSink;
 use tracing_subscriber::EnvFilter;
 
 /// The format of a log line.
@@ -17,6 +18,22 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// Makes the line about the number of lost lines.
+    fn note(self) -> fn(u64) -> String {
+        match self {
+            Self::Text => {
+                |lost| format!("WARN log lines lost: the reader of standard error had stopped lines={lost}")
+            }
+            Self::Json => |lost| {
+                format!(
+                    r#"{{"level":"WARN","message":"log lines lost: the reader of standard error had stopped","lines":{lost}}}"#
+                )
+            },
+        }
+    }
+}
+
 /// Starts logging; call it once. `filter` is a level or directives like `info,sextant_agent=debug`.
 ///
 /// # Errors
@@ -24,7 +41,9 @@ pub enum LogFormat {
 pub fn init_logging(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(directives(filter))
         .map_err(|error| format!("--log \"{filter}\": {error}; use error, warn, info, debug or trace"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // The subscriber would report a failed write by `eprintln!`, which panics: then the task ends that logs.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    let builder = builder.with_writer(Mutex::new(LogSink::stderr(format.note())));
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -1,11 +1,15 @@
 //! Essential tasks: if one ends, the process ends (DESIGN I12).
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
+use nix::sys::signal::Signal;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{self, SignalKind, signal},
     task::JoinSet,
 };
+
+/// The shortest time between two log lines of an ignored signal.
+const SIGNAL_QUIET: Duration = Duration::from_secs(60);
 
 /// An essential task that ended.
 #[derive(Debug, thiserror::Error)]
@@ -66,18 +70,33 @@ pub fn explain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Ready at SIGTERM or SIGINT.
+/// Signals that would end the process by default, though nobody means that: a closed terminal, or tools that ask daemons to read
+/// their settings or to open their logs again.
+const IGNORED: [Signal; 3] = [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2];
+
+/// Ready at SIGTERM or SIGINT. From now on SIGHUP, SIGUSR1 and SIGUSR2 are only logged.
 ///
 /// # Errors
 /// If it cannot listen for signals.
 pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    for ignored in IGNORED {
+        tokio::spawn(ignore(ignored.as_str(), signal(SignalKind::from_raw(ignored as i32))?));
+    }
     Ok(async move {
         tokio::select! {
             _ = term.recv() => {}
             _ = int.recv() => {}
         }
     })
+}
+
+/// Logs each of these signals, at most once in [`SIGNAL_QUIET`].
+async fn ignore(name: &'static str, mut signals: unix::Signal) {
+    while signals.recv().await.is_some() {
+        tracing::info!(signal = name, "signal ignored; restart the service to apply changed settings");
+        tokio::time::sleep(SIGNAL_QUIET).await;
+    }
 }
 
 #[cfg(test)]

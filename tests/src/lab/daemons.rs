@@ -1,9 +1,10 @@
 //! Sextant's binaries in a lab. Only this module of the tests knows their common flags.
 
 use std::{
-    io::{Read, Write},
+    io::{PipeWriter, Read, Write},
     net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream},
     path::PathBuf,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -51,6 +52,8 @@ pub struct ControllerOptions {
     pub args: Vec<String>,
     /// More environment variables.
     pub environment: Vec<(String, String)>,
+    /// Its standard error; its log file by default.
+    pub stderr: Option<Arc<PipeWriter>>,
 }
 
 impl Default for ControllerOptions {
@@ -64,6 +67,7 @@ impl Default for ControllerOptions {
             log: "debug".to_owned(),
             args: Vec::new(),
             environment: Vec::new(),
+            stderr: None,
         }
     }
 }
@@ -87,6 +91,8 @@ pub struct AgentOptions {
     pub args: Vec<String>,
     /// More environment variables.
     pub environment: Vec<(String, String)>,
+    /// Its standard error; its log file by default.
+    pub stderr: Option<Arc<PipeWriter>>,
 }
 
 impl Default for AgentOptions {
@@ -100,6 +106,7 @@ impl Default for AgentOptions {
             log: "debug".to_owned(),
             args: Vec::new(),
             environment: Vec::new(),
+            stderr: None,
         }
     }
 }
@@ -155,7 +162,7 @@ impl Lab {
         args.extend(["--http".to_owned(), format!("[{address}]:{CONTROLLER_HTTP_PORT}")]);
         args.extend(options.args);
         Ok(Controller {
-            process: namespace.spawn_with(&name, &args, &options.environment)?,
+            process: namespace.spawn_to(&name, &args, &options.environment, options.stderr.as_deref())?,
             namespace,
             address,
         })
@@ -179,10 +186,8 @@ impl Lab {
         args.extend(["--state-dir".to_owned(), self.state_dir(host).display().to_string()]);
         args.extend(["--http".to_owned(), format!("[::1]:{AGENT_HTTP_PORT}")]);
         args.extend(options.args);
-        Ok(Agent {
-            process: host.spawn_with(&format!("agent-{}", host.name()), &args, &options.environment)?,
-            host: host.clone(),
-        })
+        let (name, stderr) = (format!("agent-{}", host.name()), options.stderr.as_deref());
+        Ok(Agent { process: host.spawn_to(&name, &args, &options.environment, stderr)?, host: host.clone() })
     }
 
     /// The state directory of a host's agent.
@@ -252,6 +257,14 @@ impl Controller {
         http(&self.namespace, self.address, CONTROLLER_HTTP_PORT, path)
     }
 
+    /// Its `/metrics` for a client with this `Accept` header: the content type and the body.
+    ///
+    /// # Errors
+    /// If it does not answer with 200.
+    pub fn metrics(&self, accept: &str) -> anyhow::Result<(String, String)> {
+        metrics(&self.namespace, self.address, CONTROLLER_HTTP_PORT, accept)
+    }
+
     /// Waits until its `/readyz` returns 200.
     ///
     /// # Errors
@@ -284,6 +297,14 @@ impl Agent {
     /// If it does not answer.
     pub fn http(&self, path: &str) -> anyhow::Result<(u16, String)> {
         http(&self.host, Ipv6Addr::LOCALHOST, AGENT_HTTP_PORT, path)
+    }
+
+    /// Its `/metrics` for a client with this `Accept` header: the content type and the body.
+    ///
+    /// # Errors
+    /// If it does not answer with 200.
+    pub fn metrics(&self, accept: &str) -> anyhow::Result<(String, String)> {
+        metrics(&self.host, Ipv6Addr::LOCALHOST, AGENT_HTTP_PORT, accept)
     }
 
     /// Waits until its `/readyz` returns 200.
@@ -333,16 +354,41 @@ fn wait_ready(
     }
 }
 
-/// An HTTP/1.0 GET: the answer ends with the connection.
+/// The content type and the body of `/metrics`.
+fn metrics(
+    namespace: &Namespace,
+    address: Ipv6Addr,
+    port: u16,
+    accept: &str,
+) -> anyhow::Result<(String, String)> {
+    let (head, body) = get(namespace, address, port, "/metrics", &format!("Accept: {accept}\r\n"))?;
+    ensure!(head.starts_with("HTTP/1.0 200"), "{head}");
+    let content_type = head.lines().find_map(|line| line.strip_prefix("content-type: "));
+    Ok((content_type.with_context(|| head.clone())?.to_owned(), body))
+}
+
+/// The status code and the body.
 fn http(namespace: &Namespace, address: Ipv6Addr, port: u16, path: &str) -> anyhow::Result<(u16, String)> {
+    let (head, body) = get(namespace, address, port, path, "")?;
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok((code.context(head)?, body))
+}
+
+/// An HTTP/1.0 GET: the answer ends with the connection. Returns its head and its body.
+fn get(
+    namespace: &Namespace,
+    address: Ipv6Addr,
+    port: u16,
+    path: &str,
+    headers: &str,
+) -> anyhow::Result<(String, String)> {
     let target = SocketAddr::V6(SocketAddrV6::new(address, port, 0, 0));
     let mut stream = namespace.enter(|| TcpStream::connect_timeout(&target, SECONDS))??;
     stream.set_read_timeout(Some(5 * SECONDS))?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: lab\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: lab\r\n{headers}\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Ok((code.with_context(|| head.to_owned())?, body.to_owned()))
+    Ok((head.to_owned(), body.to_owned()))
 }

@@ -6,7 +6,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::Write,
+    io::{PipeWriter, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -186,12 +186,30 @@ impl Namespace {
         args: &[S],
         environment: &[(String, String)],
     ) -> anyhow::Result<Process> {
+        self.spawn_to(name, args, environment, None)
+    }
+
+    /// As [`Namespace::spawn_with`], with standard error to a pipe instead of the log.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn_to<S: AsRef<OsStr> + Sync>(
+        &self,
+        name: &str,
+        args: &[S],
+        environment: &[(String, String)],
+        stderr: Option<&PipeWriter>,
+    ) -> anyhow::Result<Process> {
         self.site.changed();
         let log = self.site.new_log(name);
         let file = File::create(&log).with_context(|| format!("{} cannot be created", log.display()))?;
         let mut command = self.command(args)?;
         command.envs(environment.iter().map(|(key, value)| (key, value)));
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command.stdin(Stdio::null()).stdout(file.try_clone()?);
+        match stderr {
+            Some(pipe) => command.stderr(pipe.try_clone()?),
+            None => command.stderr(file),
+        };
         let child =
             self.enter(|| command.spawn())?.with_context(|| format!("{} cannot be started", shown(args)))?;
         Ok(Process::new(&self.site, name, child, log))

@@ -33,9 +33,10 @@ const OTHERS: &[&str] = &[
     "vtysh",
 ];
 /// Packages, and where each has its tests.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("sextant-proto", "proto"),
     ("sextant-daemon", "proto/daemon"),
+    ("sextant-streams", "proto/streams"),
     ("sextant-agent", "agent"),
     ("sextant-controller", "controller"),
     ("sextant-backup-file", "controller/backup-file"),

@@ -44,6 +44,24 @@ fn each_problem_is_shown_with_its_fix_and_the_agent_warns_once() {
     assert_eq!(named.len(), 2, "{named:#?}");
 }
 
+#[test]
+fn a_rule_that_drops_what_ipv6_needs_is_named() {
+    let testbed = Testbed::start("doctor icmpv6", 1);
+    let rules = "add table ip6 f; add chain ip6 f i { type filter hook input priority 0; }; \
+                 add rule ip6 f i icmpv6 type mld-listener-query drop; \
+                 add rule ip6 f i iifname eth0 icmpv6 type { echo-request, nd-neighbor-solicit } counter drop";
+    testbed.host().check(&["nft", rules]).unwrap();
+    let printed = text(&doctor(&testbed, &["--uplink", "eth0"]));
+    for part in [
+        "nftables chain ip6 f i drops ICMPv6 mld-listener-query",
+        "icmpv6 type mld-listener-query accept",
+        "nftables chain ip6 f i drops ICMPv6 nd-neighbor-solicit",
+        "problems to fix: 2",
+    ] {
+        assert!(printed.contains(part), "no \"{part}\" in\n{printed}");
+    }
+}
+
 /// The kernel's limits of neighbours exist only in the machine's own network namespace. Here files replace them, visible only
 /// to the doctor; its process namespace makes it take the host's network namespace as the machine's own.
 #[test]

@@ -3,6 +3,7 @@
 
 mod bfd;
 mod bgp;
+mod ceased;
 mod collision;
 mod handover;
 mod import;

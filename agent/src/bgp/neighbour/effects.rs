@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, time::Duration};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::Neighbour;
+use super::{Neighbour, source};
 use crate::bgp::{
     peer::{ConnectionId, Effect, Event, Fault, State},
     sockets,
@@ -53,6 +53,9 @@ impl Neighbour {
             Effect::ShutDown => self.links.status.drained(),
             Effect::Fault(Fault::NoSession) => self.links.status.error(sockets::no_session(&self.settings)),
             Effect::Fault(fault @ Fault::PathFailed) => self.links.status.path_failed(fault.to_string()),
+            Effect::Fault(fault @ Fault::EndedByNeighbour(_)) => {
+                self.links.status.ended_by_neighbour(fault.to_string());
+            }
             Effect::Fault(fault) => self.links.status.error(fault.to_string()),
         }
         None
@@ -60,7 +63,8 @@ impl Neighbour {
 
     fn dial(&mut self) {
         let settings = self.settings.clone();
-        let dial: BoxFuture<'static, _> = Box::pin(async move { sockets::connect(&settings).await });
+        let source = source::of(&settings, source::announced(&self.local.report.borrow()));
+        let dial: BoxFuture<'static, _> = Box::pin(async move { sockets::connect(&settings, source).await });
         self.dialing = Some(dial).into();
     }
 

@@ -5,6 +5,7 @@ mod announcing;
 mod effects;
 mod finding;
 mod receiving;
+mod source;
 
 use std::{
     convert::Infallible,
@@ -36,6 +37,7 @@ use super::{
 use crate::{
     bfd::{Aim, Health},
     deadline,
+    engine::Report,
     settings::{BgpSettings, NeighbourSettings},
 };
 
@@ -47,6 +49,8 @@ pub(super) struct Local {
     pub(super) restart: Restart,
     pub(super) node: NodeName,
     pub(super) wanted: watch::Receiver<Wanted>,
+    /// What peers have of this host.
+    pub(super) report: watch::Receiver<Report>,
 }
 
 /// What one neighbour's task works with.
@@ -162,7 +166,8 @@ impl Neighbour {
     fn add(&mut self, stream: TcpStream) -> ConnectionId {
         let id = ConnectionId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
-        self.connections.push(Connection::new(id, stream));
+        let connection = Connection::new(id, stream, source::announced(&self.local.report.borrow()));
+        self.connections.push(connection);
         id
     }
 

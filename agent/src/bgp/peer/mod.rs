@@ -6,6 +6,7 @@
 //! closed ([`collision`]).
 
 mod bfd;
+mod ceased;
 mod collision;
 mod config;
 mod fault;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use super::wire::{DecodeError, Message, NotificationMessage, OpenMessage, notification, open::Restart};
 use crate::bfd::Health;
 use bfd::{BfdHold, Verdict};
+use ceased::Ceased;
 use collision::Colliding;
 use timers::Timers;
 
@@ -166,6 +168,7 @@ pub(super) struct Peer {
     start_at: Option<Instant>,
     /// Sessions in a row that failed before they were established.
     failures: u32,
+    ceased: Ceased,
     bfd: BfdHold,
     drained: bool,
 }
@@ -185,6 +188,7 @@ impl Peer {
             no_session_at: None,
             start_at: Some(now),
             failures: 0,
+            ceased: Ceased::default(),
             bfd: BfdHold::new(bfd_failures),
             drained: false,
         }

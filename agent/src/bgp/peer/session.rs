@@ -7,7 +7,9 @@ use super::{
     timers::{idle_hold, jittered, open_wait},
 };
 use crate::bgp::wire::{
-    Message, NotificationCode, NotificationMessage, OpenMessage, notification::describe, open::Restart,
+    Message, NotificationCode, NotificationMessage, OpenMessage,
+    notification::{again_after, describe},
+    open::Restart,
 };
 
 impl Peer {
@@ -20,6 +22,7 @@ impl Peer {
                 // Of two connections one is closed: that is no fault.
                 if self.colliding.is_none() {
                     step.fault(Fault::EndedByNeighbour(describe(&notification)));
+                    self.ceased.heard(again_after(&notification), self.established_at, step.now);
                 }
                 self.feed(FsmEvent::NotificationReceived(notification), step);
             }
@@ -145,7 +148,8 @@ impl Peer {
             _ => None,
         };
         if new == State::Idle {
-            let start_at = step.now + idle_hold(self.failures, step.draw);
+            let hold = idle_hold(self.failures, step.draw).max(self.ceased.hold(step.draw));
+            let start_at = step.now + hold;
             self.failures += 1;
             self.start_at = Some(self.bfd.held_until(start_at).unwrap_or(start_at));
         }
@@ -154,6 +158,7 @@ impl Peer {
     fn established(&mut self, step: &mut Step) {
         (self.failures, self.restart) = (0, Restart { restarted: false, preserved: true });
         self.established_at = Some(step.now);
+        self.ceased.established();
         self.refuse_colliding(step);
         step.push(Effect::Established);
     }

@@ -65,6 +65,6 @@ pub(super) fn idle_hold(failures: u32, draw: f64) -> Duration {
 }
 
 /// By up to a quarter.
-fn shortened(whole: Duration, draw: f64) -> Duration {
+pub(super) fn shortened(whole: Duration, draw: f64) -> Duration {
     whole.mul_f64(0.75 + 0.25 * draw)
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use sextant_proto::Uplink;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -33,8 +34,9 @@ pub(in crate::bgp) struct Connection {
 }
 
 impl Connection {
-    pub(in crate::bgp) fn new(id: ConnectionId, stream: TcpStream) -> Self {
-        let own = sockets::own_addresses(&stream).ok();
+    /// `announced`: what peers have of this host.
+    pub(in crate::bgp) fn new(id: ConnectionId, stream: TcpStream, announced: &[Uplink]) -> Self {
+        let own = sockets::own_addresses(&stream, announced).ok();
         Self { id, stream, received: BytesMut::new(), own }
     }
 
@@ -98,7 +100,7 @@ mod tests {
         let listener = TcpListener::bind("[::1]:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut theirs, _) = listener.accept().await.unwrap();
-        let mut connection = Connection::new(ConnectionId(1), ours);
+        let mut connection = Connection::new(ConnectionId(1), ours, &[]);
         let written = connection.write(octets, Duration::from_millis(200)).await;
         assert_eq!(written.is_ok(), octets.is_empty(), "so much is not taken by anybody");
         connection.reset_unless_acknowledged();

@@ -22,12 +22,13 @@ use nix::{
     ifaddrs::getifaddrs,
     libc,
     net::if_::{if_indextoname, if_nametoindex},
+    sys::socket::{setsockopt, sockopt},
 };
-use sextant_proto::{link_name_octets, link_name_text};
+use sextant_proto::{Uplink, link_name_octets, link_name_text};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::peer::CONNECT_TIME;
-use crate::settings::{BgpSettings, NeighbourSettings};
+use crate::settings::{BgpSettings, NeighbourSettings, listening_address};
 
 /// Where BGP speakers listen.
 pub(super) const BGP_PORT: u16 = 179;
@@ -82,13 +83,16 @@ pub(super) fn opener(from: SocketAddr) -> Option<(Ipv6Addr, Option<Arc<str>>)> {
     Some((*from.ip(), interface.map(Into::into)))
 }
 
-/// Connects to a neighbour.
-pub(super) async fn connect(neighbour: &NeighbourSettings) -> io::Result<TcpStream> {
+/// Connects to a neighbour, from `source` if there is one.
+pub(super) async fn connect(
+    neighbour: &NeighbourSettings,
+    source: Option<Ipv6Addr>,
+) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v6()?;
     sign(socket.as_raw_fd(), neighbour)?;
     secure_hops(socket.as_raw_fd(), neighbour)?;
     let target = place(neighbour)?;
-    if let Some(source) = neighbour.source {
+    if let Some(source) = source {
         let scope = if source.is_unicast_link_local() { target.scope_id() } else { 0 };
         socket.bind(SocketAddrV6::new(source, 0, 0, scope).into())?;
     }
@@ -122,9 +126,11 @@ pub(super) fn no_session(neighbour: &NeighbourSettings) -> String {
     format!("it is connected, and after {CONNECT_TIMEOUT:?} there is no session; {hops}")
 }
 
-/// Listens for all neighbours.
+/// Listens for all neighbours: for IPv6 only, and only at the `source` that they have in common.
 pub(super) fn listen(settings: &BgpSettings) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v6()?;
+    // A daemon for IPv4 may have the port.
+    setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     socket.set_reuseaddr(true)?;
     for neighbour in &settings.neighbours {
         sign(socket.as_raw_fd(), neighbour)?;
@@ -135,7 +141,8 @@ pub(super) fn listen(settings: &BgpSettings) -> io::Result<TcpListener> {
         let save: libc::c_int = 1;
         set(socket.as_raw_fd(), libc::IPPROTO_TCP, TCP_SAVE_SYN, &save)?;
     }
-    socket.bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), settings.listen_port))?;
+    let address = listening_address(settings.neighbours.iter().map(|neighbour| neighbour.source));
+    socket.bind(SocketAddr::new(address.into(), settings.listen_port))?;
     socket.listen(BACKLOG)
 }
 
@@ -175,9 +182,12 @@ pub(super) fn is_unacknowledged(stream: &TcpStream) -> bool {
     done == 0 && waiting > 0
 }
 
-/// Our address in the session; of one over link-local addresses a global one of the same interface, and that one beside it.
-/// Where there is no global one, it stands alone.
-pub(super) fn own_addresses(stream: &TcpStream) -> io::Result<(Ipv6Addr, Option<Ipv6Addr>)> {
+/// Our address in the session; of one over link-local addresses a global one of the same interface, and that one beside it: the
+/// one that peers have as their next hop, if any. Where there is no global one, it stands alone.
+pub(super) fn own_addresses(
+    stream: &TcpStream,
+    announced: &[Uplink],
+) -> io::Result<(Ipv6Addr, Option<Ipv6Addr>)> {
     let own = match stream.local_addr()? {
         SocketAddr::V6(address) => address,
         SocketAddr::V4(address) => return Ok((address.ip().to_ipv6_mapped(), None)),
@@ -186,6 +196,11 @@ pub(super) fn own_addresses(stream: &TcpStream) -> io::Result<(Ipv6Addr, Option<
         return Ok((*own.ip(), None));
     }
     let name = if_indextoname(own.scope_id())?;
+    let uplink = announced.iter().find(|uplink| *link_name_octets(&uplink.interface) == *name.as_bytes());
+    let known = uplink.and_then(|uplink| uplink.addresses.iter().find(|it| !it.addr.is_unicast_link_local()));
+    if let Some(known) = known {
+        return Ok((known.addr, Some(*own.ip())));
+    }
     let on_interface = getifaddrs()?.filter(|it| it.interface_name.as_bytes() == name.as_bytes());
     let addresses = on_interface.filter_map(|it| it.address.as_ref()?.as_sockaddr_in6().map(|it| it.ip()));
     let global = addresses.into_iter().find(|it| !it.is_unicast_link_local());

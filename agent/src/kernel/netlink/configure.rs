@@ -24,7 +24,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     super::{Errno, KernelError},
     conversation::broken,
-    frame,
+    frame, options,
 };
 
 /// The kernel answers while it processes the request: after this time there will be no answer.
@@ -36,6 +36,8 @@ pub type Answer = Result<(), Errno>;
 /// Changes links and addresses of the network namespace in which it was opened. Its task ends with it.
 pub struct Configuration {
     handle: Handle,
+    /// Whether the kernel explains its errors.
+    explains: bool,
     connection: JoinHandle<()>,
     open: watch::Receiver<()>,
 }
@@ -49,13 +51,13 @@ impl Configuration {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn open() -> Result<Self, KernelError> {
-        let (connection, handle) = connect().map_err(|error| broken("open the socket", &error))?;
+        let (connection, handle, explains) = connect().map_err(|error| broken("open the socket", &error))?;
         let (is_open, open) = watch::channel(());
         let connection = tokio::spawn(async move {
             connection.await;
             drop(is_open);
         });
-        Ok(Self { handle, connection, open })
+        Ok(Self { handle, explains, connection, open })
     }
 
     /// Waits until the task has ended, after which every request fails.
@@ -73,24 +75,24 @@ impl Configuration {
             return Ok(Err(Errno { code: EINVAL, detail: "only a name in UTF-8 can be created".to_owned() }));
         };
         let bridge = LinkBridge::new(name).address(random_mac().to_vec()).build();
-        answered(self.handle.link().add(bridge).execute()).await
+        self.answered(self.handle.link().add(bridge).execute()).await
     }
 
     /// Sets a link up.
     pub async fn set_up(&self, index: u32) -> Result<Answer, KernelError> {
         let link = LinkUnspec::new_with_index(index).up().build();
-        answered(self.handle.link().set(link).execute()).await
+        self.answered(self.handle.link().set(link).execute()).await
     }
 
     /// Sets a link down.
     pub async fn set_down(&self, index: u32) -> Result<Answer, KernelError> {
         let link = LinkUnspec::new_with_index(index).down().build();
-        answered(self.handle.link().set(link).execute()).await
+        self.answered(self.handle.link().set(link).execute()).await
     }
 
     /// Deletes a link.
     pub async fn delete_link(&self, index: u32) -> Result<Answer, KernelError> {
-        answered(self.handle.link().del(index).execute()).await
+        self.answered(self.handle.link().del(index).execute()).await
     }
 
     /// Adds an address without duplicate address detection (IFA_F_NODAD).
@@ -99,13 +101,25 @@ impl Configuration {
         let message = request.message_mut();
         message.header.flags = AddressHeaderFlags::Nodad;
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        answered(request.execute()).await
+        self.answered(request.execute()).await
     }
 
     /// Removes an address.
     pub async fn remove_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<Answer, KernelError> {
         let address = AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(addr, len).build();
-        answered(self.handle.address().del(address).execute()).await
+        self.answered(self.handle.address().del(address).execute()).await
+    }
+}
+
+impl Configuration {
+    async fn answered(
+        &self,
+        request: impl Future<Output = Result<(), Error>>,
+    ) -> Result<Answer, KernelError> {
+        let answer = answered(request).await?;
+        // Without the options the rest of the answer is the request.
+        let plain = |errno: Errno| Errno { detail: String::new(), ..errno };
+        Ok(if self.explains { answer } else { answer.map_err(plain) })
     }
 }
 
@@ -115,14 +129,12 @@ impl Drop for Configuration {
     }
 }
 
-/// A connection that passes acknowledgements on, with the kernel's explanation of errors.
-fn connect() -> io::Result<(rtnetlink::proto::Connection<RouteNetlinkMessage>, Handle)> {
+/// A connection that passes acknowledgements on, with the kernel's explanation of errors if it has any.
+fn connect() -> io::Result<(rtnetlink::proto::Connection<RouteNetlinkMessage>, Handle, bool)> {
     let (mut connection, handle, _unsolicited) = rtnetlink::new_connection_with_socket::<TokioSocket>()?;
     connection.set_forward_ack(true);
-    let socket = connection.socket_mut().socket_mut();
-    socket.set_ext_ack(true)?;
-    socket.set_cap_ack(true)?;
-    Ok((connection, handle))
+    let explains = options::explain_errors(connection.socket_mut().socket_mut());
+    Ok((connection, handle, explains))
 }
 
 /// The kernel's answer to a request. An acknowledgement that is passed on is an error without a code to rtnetlink.

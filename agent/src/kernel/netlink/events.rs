@@ -7,9 +7,13 @@
 use std::{future::pending, io};
 
 use nix::libc::{RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_LINK};
-use tokio::sync::{
-    mpsc::{self, error::TrySendError},
-    watch,
+use sextant_daemon::OncePerMinute;
+use tokio::{
+    sync::{
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
+    time::Instant,
 };
 
 use super::{
@@ -36,7 +40,7 @@ pub fn subscribe(mut own_port: watch::Receiver<u32>) -> Result<mpsc::Receiver<Ev
     let filtered = socket.attach_filter(&filter::own_routes(*own_port.borrow_and_update()));
     filtered.map_err(|error| broken("subscribe to notifications", &error))?;
     let (events, receiver) = mpsc::channel(WAITING);
-    let listener = Listener { socket, own_port, events, missed: false };
+    let listener = Listener { socket, own_port, events, missed: false, lines: OncePerMinute::default() };
     tokio::spawn(listener.run());
     Ok(receiver)
 }
@@ -47,6 +51,7 @@ struct Listener {
     events: mpsc::Sender<Event>,
     /// Events were lost, and the overrun is not sent yet.
     missed: bool,
+    lines: OncePerMinute,
 }
 
 /// The reason why the task wakes.
@@ -119,7 +124,9 @@ impl Listener {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "unparseable netlink message");
+                    if let Some(suppressed) = self.lines.admit(&error.to_string(), Instant::now()) {
+                        tracing::warn!(%error, suppressed, "unparseable netlink message");
+                    }
                     self.missed = true;
                 }
             }

@@ -13,6 +13,7 @@ mod frame;
 mod link;
 mod neighbour;
 mod netconf;
+mod options;
 mod route;
 mod rule;
 mod socket;

@@ -9,6 +9,8 @@ use nix::sys::socket::{
 };
 use socket2::{SockFilter, SockRef};
 
+use super::options;
+
 /// Size of the receive buffer, in bytes; the kernel doubles it for its bookkeeping.
 pub const RECEIVE_BUFFER: usize = 4 << 20;
 /// Larger than the kernel's datagrams: 32 KiB, unless a single message is longer.
@@ -22,14 +24,13 @@ pub struct RouteSocket {
 }
 
 impl RouteSocket {
-    /// A socket with strict checking of dump requests and extended acknowledgements, in the multicast groups `groups`
+    /// A socket with strict checking of dump requests and extended acknowledgements if the kernel has them, in the multicast groups `groups`
     /// (RTNLGRP_*). Its receive buffer is `receive_buffer` bytes, or less if the process may not have more.
     pub fn open(groups: &[u32], receive_buffer: usize) -> io::Result<Self> {
         let mut inner = TokioSocket::new(NETLINK_ROUTE)?;
         let socket = inner.socket_mut();
-        socket.set_ext_ack(true)?;
-        socket.set_cap_ack(true)?;
-        socket.set_netlink_get_strict_chk(true)?;
+        options::explain_errors(socket);
+        options::filter_dumps(socket);
         set_receive_buffer(socket, receive_buffer)?;
         let port = socket.bind_auto()?.port_number();
         socket.connect(&SocketAddr::new(0, 0))?;

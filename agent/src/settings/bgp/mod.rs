@@ -2,6 +2,7 @@
 
 mod communities;
 mod import;
+mod listening;
 mod neighbour;
 mod pool;
 mod timing;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Invalid, RouteSettings, interface_name, value};
 
 pub use import::{Accept, Import};
+pub use listening::listening_address;
 use neighbour::{MAX_RESTART_TIME, NeighbourKeys};
 pub use neighbour::{NeighbourSettings, Password};
 use pool::PoolKeys;

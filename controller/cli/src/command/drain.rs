@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sextant_proto::{NodeName, NodeState, Revision};
+use sextant_streams::write_stderr;
 use tokio::time::Instant;
 
 use crate::{
@@ -57,7 +58,7 @@ pub(crate) async fn drain(link: &mut Link, output: Output, order: &Order<'_>) ->
     let node = goal.reached(link, deadline, &progress).await?;
     drop(progress);
     if !node.laggards.is_empty() {
-        eprintln!("sextant: warning: {}", late_peers(name, &node.laggards));
+        write_stderr(&format!("sextant: warning: {}", late_peers(name, &node.laggards)));
     }
     let laggards = node.laggards;
     let drained = Changed { laggards, ..changed(name, NodeState::Drained, revision) };

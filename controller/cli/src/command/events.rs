@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sextant_proto::{Incarnation, Revision};
+use sextant_streams::write_stderr;
 
 use crate::{
     answer::Event,
@@ -56,6 +57,14 @@ pub(crate) async fn events(link: &mut Link, output: Output, filter: &EventFilter
         };
         return show::write(text.as_bytes());
     }
+    tokio::select! {
+        ended = follow_on(link, output, filter) => ended,
+        () = show::reader_gone() => Ok(()),
+    }
+}
+
+/// Shows events until a failure, over restarts of the controller.
+async fn follow_on(link: &mut Link, output: Output, filter: &EventFilter) -> Result<(), Failure> {
     let (mut last, mut shown) = (None, Shown::default());
     let mut interrupted = false;
     loop {
@@ -63,7 +72,7 @@ pub(crate) async fn events(link: &mut Link, output: Output, filter: &EventFilter
         // The first connection must succeed; later ones are retried, because a controller may restart.
         let (Err(Failure::Unavailable(why)), Some(_)) = (&ended, last) else { return ended };
         if !std::mem::replace(&mut interrupted, true) {
-            eprintln!("sextant: {}; trying again", text::one_line(why));
+            write_stderr(&format!("sextant: {}; trying again", text::one_line(why)));
         }
         tokio::time::sleep(RETRY).await;
     }

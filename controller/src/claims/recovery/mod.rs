@@ -66,7 +66,11 @@ impl Claims {
             ),
             Err(PoolsError::Contended) => return Err(ClaimError::Contended),
             Err(PoolsError::Registry(error)) => return Err(error.into()),
-            Err(error) => tracing::warn!(%pool, %error, "pool of a held prefix cannot be restored"),
+            Err(error) => {
+                if let Some(suppressed) = self.admit_line(&pool.to_string(), &error.to_string()) {
+                    tracing::warn!(%pool, %error, suppressed, "pool of a held prefix cannot be restored");
+                }
+            }
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sextant_daemon::OncePerMinute;
 use sextant_proto::unix_ms;
 use tokio::sync::{mpsc, oneshot};
 
@@ -80,6 +81,7 @@ pub struct Writer {
     last_failure: LastFailure,
     /// The last retry while idle.
     checked_at: Instant,
+    lines: OncePerMinute,
 }
 
 /// The file is not at its path.
@@ -126,6 +128,7 @@ impl Writer {
             misplaced: None,
             last_failure,
             checked_at: Instant::now(),
+            lines: OncePerMinute::default(),
         }
     }
 
@@ -323,8 +326,10 @@ impl Writer {
 
     /// Reopens the file after a failure; returns its sequence on success.
     fn recover(&mut self, failure: &Failure) -> Option<u64> {
-        if self.retry_at.is_none() {
-            tracing::warn!(error = %failure, "store failed; reopening it");
+        if self.retry_at.is_none()
+            && let Some(suppressed) = self.admit_line("failed", failure)
+        {
+            tracing::warn!(error = %failure, suppressed, "store failed; reopening it");
         }
         self.postpone(Instant::now());
         match self.file.reopen() {
@@ -334,10 +339,16 @@ impl Writer {
                 Some(sequence)
             }
             Err(error) => {
-                tracing::warn!(%error, "store cannot be reopened; retrying");
+                if let Some(suppressed) = self.admit_line("cannot be reopened", &error) {
+                    tracing::warn!(%error, suppressed, "store cannot be reopened; retrying");
+                }
                 None
             }
         }
+    }
+
+    fn admit_line(&mut self, what: &str, error: &dyn std::fmt::Display) -> Option<u64> {
+        self.lines.admit_of(what, &error.to_string(), tokio::time::Instant::now())
     }
 
     fn ensure_open(&mut self) -> Result<(), Failure> {

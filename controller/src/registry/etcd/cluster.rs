@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use sextant_daemon::{Failing, Outage, Recovered};
+use sextant_daemon::{FailingServer, Outages, Recovered};
 use sextant_proto::Revision;
 use tokio::{
     sync::watch,
@@ -34,7 +34,7 @@ pub struct Cluster {
     members: Vec<Member>,
     endpoints: Mutex<Endpoints>,
     /// For the log, per member.
-    outages: Mutex<Vec<Outage>>,
+    outages: Mutex<Outages>,
     pub(super) timeouts: Timeouts,
     /// The newest revision that a caller has received: watches must reach it soon.
     reported: watch::Sender<Revision>,
@@ -58,7 +58,7 @@ impl Cluster {
     pub fn new(members: Vec<Member>, first: usize, timeouts: Timeouts) -> Self {
         Self {
             endpoints: Mutex::new(Endpoints::new(members.len(), first)),
-            outages: Mutex::new(members.iter().map(|_| Outage::default()).collect()),
+            outages: Mutex::default(),
             members,
             timeouts,
             reported: watch::Sender::new(Revision::ZERO),
@@ -200,21 +200,23 @@ impl Cluster {
     pub fn failed(&self, number: usize, fault: &Fault) {
         let now = Instant::now();
         self.endpoints().failed(number, now.into_std());
-        if let Some(Failing { failures, for_secs }) = self.outages()[number].failed(now) {
-            let endpoint = &self.members[number].endpoint;
-            tracing::warn!(%endpoint, error = %fault, failures, for_secs, "etcd member failed");
+        let endpoint = &self.members[number].endpoint;
+        let failing = self.outages().failed(endpoint, &fault.to_string(), now);
+        if let Some(FailingServer { failures, for_secs, others }) = failing {
+            tracing::warn!(%endpoint, error = %fault, failures, for_secs, others, "etcd member failed");
         }
     }
 
     fn answered(&self, number: usize) {
         self.endpoints().answered(number);
-        if let Some(Recovered { failures, after_secs }) = self.outages()[number].works(Instant::now()) {
-            let endpoint = &self.members[number].endpoint;
+        let endpoint = &self.members[number].endpoint;
+        let recovered = self.outages().works(endpoint, Instant::now());
+        if let Some(Recovered { failures, after_secs }) = recovered {
             tracing::info!(%endpoint, failures, after_secs, "etcd member answers again");
         }
     }
 
-    fn outages(&self) -> std::sync::MutexGuard<'_, Vec<Outage>> {
+    fn outages(&self) -> std::sync::MutexGuard<'_, Outages> {
         self.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

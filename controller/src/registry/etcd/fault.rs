@@ -75,7 +75,7 @@ const REFUSALS: &[(&str, Kind)] = &[
     ("user name is empty", Kind::Unauthenticated),
     ("revision of auth store is old", Kind::Unauthenticated),
     ("permission denied", Kind::Refused),
-    ("authentication failed", Kind::Refused),
+    ("authentication failed", Kind::Unauthenticated),
     ("message larger than max", Kind::Refused),
 ];
 

@@ -2,31 +2,26 @@
 //!
 //! It converts requests into etcd's requests, and etcd's answers into our types. It decides nothing.
 
-use std::{error::Error as _, fs, path::Path, sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions, Identity,
-    KeyValue, LeaseGrantOptions, PutOptions, ResponseHeader, SortOrder, SortTarget, TlsOptions, TxnOp,
-    TxnOpResponse, WatchOptions, WatchResponse, WatchStream,
+    Client, Compare, CompareOp, Error, EventType, GetOptions, KeyValue, LeaseGrantOptions, PutOptions,
+    ResponseHeader, SortOrder, SortTarget, TxnOp, TxnOpResponse, WatchOptions, WatchResponse, WatchStream,
 };
 use sextant_proto::Revision;
-use tokio::sync::OnceCell;
 
 use super::{
+    connection::Connection,
     fault::{Fault, Kind},
     follow::{Message, Probe, ProbeResult},
-    options::{ConnectError, EtcdOptions, Login, Tls},
+    options::{ConnectError, EtcdOptions},
     paging::{Page, Reply},
 };
 use crate::registry::{Entry, Event, Guard, KeyRange, LeaseId, Op, Outcome, Txn};
 
 /// The largest accepted reply, in octets: a page, or the backlog of a watch.
 const LARGEST_REPLY: usize = 64 << 20;
-/// The keepalive interval of connections; etcd drops clients that use less than 5 s.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-/// The keepalive timeout.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest TTL that etcd grants, in seconds.
 const LONGEST_TTL: u64 = 9_000_000_000;
 
@@ -35,89 +30,33 @@ const LONGEST_TTL: u64 = 9_000_000_000;
 pub struct Member {
     /// Its URL.
     pub endpoint: Arc<str>,
-    client: Arc<Client>,
-    login: Option<Arc<SignIn>>,
-}
-
-struct SignIn {
-    login: Login,
-    done: OnceCell<()>,
+    connection: Arc<Connection>,
 }
 
 /// Clients of all members. No connection is made yet.
 pub async fn members(options: &EtcdOptions) -> Result<Vec<Member>, ConnectError> {
-    let mut connecting = ConnectOptions::new()
-        .with_connect_timeout(options.timeouts.connect)
-        .with_keep_alive(KEEPALIVE, KEEPALIVE_TIMEOUT)
-        .with_keep_alive_while_idle(false)
-        // A partitioned member returns an error, and ends its watches.
-        .with_require_leader(true)
-        .with_auto_token_refresh(true);
-    if let Some(tls) = &options.tls {
-        connecting = connecting.with_tls(read_tls(tls)?);
-    }
     let mut members = Vec::new();
     for endpoint in &options.endpoints {
-        let client = Client::connect([endpoint], Some(connecting.clone()))
-            .await
-            .map_err(|error| ConnectError::Tls(error.to_string()))?;
-        members.push(Member {
-            endpoint: endpoint.as_str().into(),
-            client: Arc::new(client),
-            // Each member's client has a token of its own.
-            login: options.login.clone().map(|login| Arc::new(SignIn { login, done: OnceCell::new() })),
-        });
+        let connection = Arc::new(Connection::new(endpoint, options).await?);
+        members.push(Member { endpoint: endpoint.as_str().into(), connection });
     }
     Ok(members)
 }
 
-fn read_tls(tls: &Tls) -> Result<TlsOptions, ConnectError> {
-    let ca = read_pem(&tls.ca, "CERTIFICATE")?;
-    let mut options = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
-    if let Some((certificate, key)) = &tls.identity {
-        let (certificate, key) = (read_pem(certificate, "CERTIFICATE")?, read_pem(key, "PRIVATE KEY")?);
-        options = options.identity(Identity::from_pem(certificate, key));
-    }
-    Ok(options)
-}
-
-/// Without this check a file without PEM blocks would be accepted as an empty set.
-fn read_pem(path: &Path, label: &str) -> Result<String, ConnectError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| ConnectError::File { path: path.to_owned(), source })?;
-    if text.contains(&format!("{label}-----")) {
-        return Ok(text);
-    }
-    Err(ConnectError::Tls(format!("no {label} in {}", path.display())))
-}
-
 impl Member {
-    /// Logs in, if a login is configured and was not done yet.
+    /// Logs in, if a login is configured and was not done yet. Files that were replaced are read before.
     pub async fn sign_in(&self) -> Result<(), Fault> {
-        let Some(sign_in) = &self.login else {
-            return Ok(());
-        };
-        sign_in.done.get_or_try_init(|| self.authenticate(&sign_in.login)).await?;
-        Ok(())
+        self.connection.renew(&self.endpoint).await;
+        self.connection.sign_in().await.map_err(fault)
     }
 
     /// Renews the login.
     pub async fn sign_in_again(&self) -> Result<(), Fault> {
-        match &self.login {
-            Some(sign_in) => self.authenticate(&sign_in.login).await,
-            None => Ok(()),
-        }
+        self.connection.sign_in_again().await.map_err(fault)
     }
 
-    async fn authenticate(&self, login: &Login) -> Result<(), Fault> {
-        let credentials = (login.user.clone(), login.password.clone());
-        match Client::clone(&self.client).update_user(Some(credentials)).await {
-            // As etcd's own clients do: if authentication is enabled later, calls fail and lead here again.
-            Err(Error::GRpcStatus(status)) if status.message().contains("authentication is not enabled") => {
-                Ok(())
-            }
-            answer => answer.map_err(fault),
-        }
+    fn client(&self) -> Arc<Client> {
+        self.connection.client()
     }
 
     /// One page of a listing, linearizable.
@@ -127,7 +66,7 @@ impl Member {
         if let Some(revision) = page.revision {
             options = options.with_revision(signed(revision));
         }
-        let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST_REPLY);
+        let mut kv = self.client().kv_client().max_decoding_message_size(LARGEST_REPLY);
         let mut answer = kv.get(page.from, Some(options)).await.map_err(fault)?;
         let revision = revision(answer.header())?;
         let more = answer.more();
@@ -148,7 +87,7 @@ impl Member {
     /// The store's revision, by a read of a key that our role may read.
     pub async fn revision(&self, key: &str) -> Result<Revision, Fault> {
         let options = GetOptions::new().with_keys_only();
-        let answer = self.client.kv_client().get(first(key), Some(options)).await;
+        let answer = self.client().kv_client().get(first(key), Some(options)).await;
         revision(answer.map_err(fault)?.header())
     }
 
@@ -165,7 +104,7 @@ impl Member {
         }
         let old = Compare::mod_revision(from.clone(), CompareOp::Less, signed(since) + 1).with_range(to);
         let txn = etcd_client::Txn::new().when([old]).and_then(counts).or_else([linearizable(from)]);
-        let answer = self.client.kv_client().txn(txn).await.map_err(fault)?;
+        let answer = self.client().kv_client().txn(txn).await.map_err(fault)?;
         let counts: Vec<i64> = answer.op_responses().iter().map(count_of).collect();
         let before = counts.get(1).copied().unwrap_or(0);
         if answer.succeeded() && counts.first() == Some(&before) {
@@ -181,7 +120,7 @@ impl Member {
             TxnOp::get(from.clone(), Some(options.with_sort(SortTarget::Key, SortOrder::Ascend)))
         };
         let txn = etcd_client::Txn::new().and_then(ranges.iter().map(get).collect::<Vec<_>>());
-        let answer = self.client.kv_client().txn(txn).await.map_err(fault)?;
+        let answer = self.client().kv_client().txn(txn).await.map_err(fault)?;
         let entries = |response: TxnOpResponse| match response {
             TxnOpResponse::Get(get) => get.kvs().iter().filter_map(entry).collect(),
             _ => Vec::new(),
@@ -201,7 +140,7 @@ impl Member {
         } else {
             request = request.and_then(txn.ops.iter().map(operation).collect::<Vec<_>>());
         }
-        let answer = self.client.kv_client().txn(request).await.map_err(fault)?;
+        let answer = self.client().kv_client().txn(request).await.map_err(fault)?;
         let revision = revision(answer.header())?;
         Ok(match answer.succeeded() {
             true => Outcome::Committed(revision),
@@ -214,7 +153,7 @@ impl Member {
         let (from, to) = bounds(range)
             .ok_or_else(|| Fault { kind: Kind::Refused, text: format!("range {range:?} is empty") })?;
         let options = WatchOptions::new().with_range(to).with_start_revision(signed(after) + 1);
-        let mut client = self.client.watch_client().max_decoding_message_size(LARGEST_REPLY);
+        let mut client = self.client().watch_client().max_decoding_message_size(LARGEST_REPLY);
         let stream = client.watch(from, Some(options)).await.map_err(fault)?;
         Ok(Stream { stream })
     }
@@ -224,13 +163,13 @@ impl Member {
         let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
         let seconds = seconds.clamp(1, LONGEST_TTL).cast_signed();
         let options = LeaseGrantOptions::new().with_id(lease.0.cast_signed());
-        let granted = self.client.lease_client().grant(seconds, Some(options)).await;
+        let granted = self.client().lease_client().grant(seconds, Some(options)).await;
         granted.map(drop).map_err(fault)
     }
 
     /// Sends one keep-alive.
     pub async fn keep_alive(&self, lease: LeaseId) -> Result<(), Fault> {
-        match self.client.lease_client().keep_alive(lease.0.cast_signed()).await {
+        match self.client().lease_client().keep_alive(lease.0.cast_signed()).await {
             // A TTL of zero.
             Err(Error::LeaseKeepAliveError(text)) => Err(Fault { kind: Kind::NoLease, text }),
             answer => answer.map(drop).map_err(fault),
@@ -239,13 +178,13 @@ impl Member {
 
     /// Whether the lease exists.
     pub async fn exists(&self, lease: LeaseId) -> Result<bool, Fault> {
-        let asked = self.client.lease_client().time_to_live(lease.0.cast_signed(), None).await;
+        let asked = self.client().lease_client().time_to_live(lease.0.cast_signed(), None).await;
         Ok(asked.map_err(fault)?.ttl() > 0)
     }
 
     /// Ends a lease.
     pub async fn revoke(&self, lease: LeaseId) -> Result<(), Fault> {
-        let revoked = self.client.lease_client().revoke(lease.0.cast_signed()).await;
+        let revoked = self.client().lease_client().revoke(lease.0.cast_signed()).await;
         revoked.map(drop).map_err(fault)
     }
 }

@@ -3,7 +3,8 @@
 //! | part | owns |
 //! |---|---|
 //! | `options` | endpoints, login, TLS, timeouts, and their validation |
-//! | `member` | the edge to etcd: one connection to one member |
+//! | `connection` | the client of one member: TLS files and passwords, which are read again |
+//! | `member` | the edge to etcd: the calls to one member |
 //! | `fault` | the classification of etcd's errors (pure) |
 //! | `endpoints` | the choice of a member (pure) |
 //! | `cluster` | calls to one member after another |
@@ -16,6 +17,7 @@
 //! timeouts of the cluster (2 s by default).
 
 mod cluster;
+mod connection;
 mod endpoints;
 mod fault;
 mod follow;

@@ -1,6 +1,10 @@
 //! Options to reach an etcd cluster.
 
-use std::{fmt, io, path::PathBuf, time::Duration};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tonic::transport::Uri;
 
@@ -26,6 +30,28 @@ pub struct Login {
     pub user: String,
     /// Its password; never printed.
     pub password: String,
+    /// The file that the password was read from. It is read again with each login: a password may be changed.
+    pub file: Option<PathBuf>,
+}
+
+impl Login {
+    /// The login with the password in `file`, without the end of its line.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn from_file(user: String, file: PathBuf) -> io::Result<Self> {
+        Ok(Self { user, password: read_password(&file)?, file: Some(file) })
+    }
+
+    /// The password in the file, or the earlier one if the file cannot be read.
+    pub(super) fn present_password(&self) -> String {
+        let read = self.file.as_deref().and_then(|file| read_password(file).ok());
+        read.filter(|password| !password.is_empty()).unwrap_or_else(|| self.password.clone())
+    }
+}
+
+fn read_password(file: &Path) -> io::Result<String> {
+    Ok(std::fs::read_to_string(file)?.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Files in PEM form.
@@ -178,9 +204,24 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_password_is_read_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "one\n").unwrap();
+        let login = Login::from_file("sextant".to_owned(), file.path().to_owned()).unwrap();
+        assert_eq!(login.present_password(), "one");
+        std::fs::write(&file, "two\n").unwrap();
+        assert_eq!(login.present_password(), "two");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(login.present_password(), "one", "a file that is being written");
+        drop(file);
+        assert_eq!(login.present_password(), "one");
+    }
+
+    #[test]
     fn a_password_is_never_printed() {
         let mut options = EtcdOptions::new(["http://host:2379"]);
-        options.login = Some(Login { user: "sextant".to_owned(), password: "secret".to_owned() });
+        let login = Login { user: "sextant".to_owned(), password: "secret".to_owned(), file: None };
+        options.login = Some(login);
         let printed = format!("{options:?}");
         assert!(printed.contains("sextant") && !printed.contains("secret"), "{printed}");
     }

@@ -191,6 +191,7 @@ fn speaker(n: u16, router: Ipv6Addr, dir: &std::path::Path) -> anyhow::Result<(S
     let (report_tx, report) = watch::channel(Report { set_up: true, ..Report::default() });
     let (verdicts_tx, verdicts) = watch::channel(Arc::<Verdicts>::default());
     let speaker = Speaker {
+        problems: Default::default(),
         settings: settings(router, source),
         node,
         input,
