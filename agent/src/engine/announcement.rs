@@ -30,7 +30,7 @@ pub(super) fn announcement(
         return (None, findings);
     }
     let mut uplinks = announced(uplinks, settings.next_hop);
-    findings.extend(remove_claimed(&mut uplinks, &input.claims));
+    remove_claimed(&mut uplinks, &input.claims);
     let unreachable = uplinks.iter().all(|uplink| uplink.addresses.is_empty());
     if unreachable {
         findings.iter_mut().for_each(|finding| finding.unready = true);
@@ -86,30 +86,10 @@ fn announced(uplinks: &[LocalUplink], next_hop: NextHopKind) -> Vec<Uplink> {
 }
 
 /// A next hop inside a prefix of this node would have peers route to it through itself.
-fn remove_claimed(uplinks: &mut [Uplink], claims: &[Claim]) -> Vec<Finding> {
-    let mut found = Vec::new();
-    for Uplink { interface, addresses } in uplinks {
-        addresses.retain(|address| {
-            let claim = claims.iter().find(|claim| claim.prefix.contains(address.addr));
-            found.extend(claim.map(|claim| claimed(interface, address.addr, claim)));
-            claim.is_none()
-        });
+fn remove_claimed(uplinks: &mut [Uplink], claims: &[Claim]) {
+    for Uplink { addresses, .. } in uplinks {
+        addresses.retain(|address| !claims.iter().any(|claim| claim.prefix.contains(address.addr)));
     }
-    found
-}
-
-fn claimed(interface: &str, addr: Ipv6Addr, claim: &Claim) -> Finding {
-    let prefix = claim.prefix;
-    Finding::new(
-        "next-hop-in-prefix",
-        format!(
-            "address {addr} of uplink {interface} is inside this node's own prefix {prefix}, so it is not announced as next hop"
-        ),
-        format!(
-            "give {interface} an address of its link's prefix; if {interface} is the containers' bridge, set [uplink] interface in \
-             agent.toml to the interface towards the other hosts"
-        ),
-    )
 }
 
 fn is_usable(local: &LocalUplink) -> bool {
@@ -144,16 +124,11 @@ mod tests {
         let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
         let claims = [Claim { prefix: prefix(1), epoch, pool: pool() }];
         let address = |addr: Ipv6Addr| InterfaceAddress { addr, on_link: prefix(1) };
-        let (inside, outside) = (prefix(1).first_host(), "2001:db8::1".parse().unwrap());
-        let addresses = vec![address(inside), address(outside)];
+        let outside = address("2001:db8::1".parse().unwrap());
+        let addresses = vec![address(prefix(1).first_host()), outside];
         let mut uplinks = [Uplink { interface: "eth0".into(), addresses }];
-        let found = remove_claimed(&mut uplinks, &claims);
-        assert_eq!(uplinks[0].addresses, [address(outside)]);
-        assert!(
-            found.len() == 1 && found[0].saw.starts_with(&format!("address {inside} of uplink eth0")),
-            "{found:?}"
-        );
-        assert_eq!(remove_claimed(&mut uplinks, &claims), []);
+        remove_claimed(&mut uplinks, &claims);
+        assert_eq!(uplinks[0].addresses, [outside]);
     }
 
     #[test]

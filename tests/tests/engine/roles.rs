@@ -40,27 +40,6 @@ fn one_link_in_two_roles_is_refused_with_the_reason() {
     readyz(200, "");
 }
 
-#[test]
-fn an_address_inside_the_own_prefix_is_no_next_hop() {
-    let cluster = Cluster::start("claimed next hop", 2, GUIDE);
-    let (host, prefix) = (&cluster.hosts[0], cluster.prefix("h1"));
-    let inside = format!("{}ffff", prefix.first_host().to_string().trim_end_matches('1'));
-    host.ip(&format!("-6 address add {inside}/128 dev eth0 nodad")).unwrap();
-    let text = expect_status(
-        &cluster,
-        &format!("address {inside} of uplink eth0 is inside this node's own prefix {prefix}"),
-    );
-    assert!(!text.contains(&format!("via {inside}")), "{text}");
-    cluster.expect_routes(1, &[0, 1]);
-    let announced = cluster.node("h1").to_string();
-    assert!(!announced.contains(&format!("\"{inside}\"")), "{announced}");
-    host.ip(&format!("-6 address delete {inside}/128 dev eth0")).unwrap();
-    poll("status is well", 20 * SECONDS, || {
-        let text = cluster.sextant(&["status"]);
-        if text.starts_with("All is well") { Ok(()) } else { Err(text) }
-    });
-}
-
 /// Docker gives its bridge the whole host prefix: its connected route is no conflict. What status says of other routes takes nothing
 /// from containers when it is followed.
 #[test]
