@@ -61,6 +61,7 @@ const CHANGES: [(&str, &str, Outcome); 13] = [
     ("--export-table", "67", Is(Expected { mark: Some((67, MARK)), ..DEFAULT })),
     ("--export-metric", "700", Is(Expected { mark: Some((67, 700)), ..DEFAULT })),
     ("--routes-direct", "never", Is(Expected { direct: false, refuses_pool: false, ..DEFAULT })),
+    ("--routes-off-link", "gateway", Is(DEFAULT)),
     ("--host-len", "60", Reported("--host-len 60 has no effect")),
     ("--pool", "nosuch", Reported("--pool nosuch has no effect")),
     ("--role", "router", Refused("still holds")),
