@@ -17,7 +17,7 @@ use tempfile::TempDir;
 const BUILD: &[&str] = &["gcc", "libc6-dev", "protobuf-compiler", "libprotobuf-dev"];
 const LAB: &[&str] = &["iproute2", "iputils-ping", "procps", "util-linux", "kmod", "nftables"];
 const ETCD: &[&str] = &["etcd-server", "etcd-client"];
-const ROUTERS: &[&str] = &["bird2", "frr", "gobgpd", "exabgp"];
+const ROUTERS: &[&str] = &["bird2", "frr", "gobgpd", "exabgp", "radvd"];
 const SYSTEMD: &[&str] = &["systemd", "systemd-container"];
 const CLOCK: &[&str] = &["faketime", "libfaketime"];
 

@@ -50,7 +50,7 @@ enum Outcome {
 use Outcome::{Is, Refused, Reported};
 
 /// Each flag that names an object on the host, changed to a value.
-const CHANGES: [(&str, &str, Outcome); 13] = [
+const CHANGES: [(&str, &str, Outcome); 14] = [
     ("--uplink", "eth1", Is(Expected { uplink: "eth1", ..DEFAULT })),
     ("--bridge", "br1", Is(Expected { bridge: "br1", ..DEFAULT })),
     ("--routes-metric", "600", Is(Expected { metric: 600, ..DEFAULT })),
