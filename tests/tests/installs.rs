@@ -123,7 +123,7 @@ fn output_of_apt_get_is_shown_only_if_it_fails() {
 fn installed_daemons_are_masked_and_not_started() {
     let fakes = Fakes::new();
     let output = fakes.run("tests/run");
-    let units = ["bird", "exabgp", "frr", "gobgpd"];
+    let units = ["bird", "exabgp", "frr", "gobgpd", "radvd"];
     for unit in units {
         let mask = fs::read_link(fakes.path(&format!("etc/{unit}.service")));
         assert_eq!(mask.ok().as_deref(), Some(Path::new("/dev/null")), "{unit}: {output:?}");

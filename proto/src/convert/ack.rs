@@ -100,6 +100,23 @@ mod tests {
         assert_eq!(Ack::try_from(v1::Ack::from(&ack())), Ok(ack()));
     }
 
+    /// DESIGN I14: what one agent reports takes little memory of the controllers, whatever it says.
+    #[test]
+    fn an_ack_is_cut_off_where_it_is_longer_than_anybody_reads() {
+        let long = "x".repeat(4000);
+        let Ack { failed, conflicts, bgp, problems, .. } = ack();
+        let failed = vec![FailedRoute { error: long.clone(), ..failed[0].clone() }; 1000];
+        let conflicts = vec![Conflict { protocol: long.clone(), ..conflicts[0].clone() }; 1000];
+        let bgp = vec![BgpNeighbour { error: long.clone(), bfd: long.clone(), ..bgp[0].clone() }; 1000];
+        let problems = vec![Problem { saw: long.clone(), fix: long, ..problems[0].clone() }; 1000];
+        let hostile = Ack { failed, conflicts, bgp, problems, ..ack() };
+        let read = Ack::try_from(v1::Ack::from(&hostile)).unwrap();
+        let lists = [read.failed.len(), read.conflicts.len(), read.bgp.len(), read.problems.len()];
+        assert!(lists.iter().all(|len| *len == MOST_REPORTED), "{lists:?}");
+        let octets = prost::Message::encoded_len(&v1::Ack::from(&read));
+        assert!(octets < 2 << 20, "{octets}");
+    }
+
     #[test]
     fn controllers_pass_an_ack_on_without_its_verdicts() {
         let applied = |ack| Applied { ack, version: "0.1.0".into() };

@@ -144,4 +144,6 @@ fn to_claim(
 }
 
 #[cfg(test)]
+mod one_node;
+#[cfg(test)]
 mod tests;
