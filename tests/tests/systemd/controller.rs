@@ -1,6 +1,10 @@
 //! The controller as a service.
 
-use sextant_tests::{AgentOptions, Lab, RouteMonitor, SECONDS, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sextant_tests::{
+    AgentOptions, Lab, RouteMonitor, SECONDS, poll,
+    stub_nodes::{self, DOWN_AFTER, Streams},
+};
 
 use crate::{
     agent::settled,
@@ -96,4 +100,26 @@ fn without_etcd_the_start_continues_and_can_be_stopped() {
     assert_eq!(machine.property(UNIT, "NRestarts"), "0");
     machine.systemctl(&["stop", UNIT]);
     assert_eq!(machine.property(UNIT, "Result"), "success", "it had to be killed");
+}
+
+/// Each has a connection and a stream of its own; systemd's default limit of open files is 1024.
+#[test]
+fn two_thousand_agents_are_served_within_the_units_limits() {
+    const AGENTS: u32 = 2000;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let lab = Lab::new("two thousand agents").unwrap();
+    let config = format!("{CONFIG}down-after = {DOWN_AFTER}\n");
+    let machine = Machine::boot(&lab, lab.switch(), &[("controller.toml", config.as_str())]);
+    machine.systemctl(&["enable", "--now", UNIT]);
+    let pool = ["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64", "--container-len", "80"];
+    lab.cli(&pool).unwrap().succeeded().unwrap();
+    let url = "http://[2001:db8::c:1]:7300";
+    let nodes = stub_nodes::join_at(lab.switch(), url.to_owned(), 1..=AGENTS).unwrap();
+    let streams = Streams::open(lab.switch(), url, &nodes).unwrap();
+    let listed = lab.cli_json(&["node", "list"]).unwrap();
+    let connected = listed.as_array().unwrap().iter().filter(|node| node["connected"] == true).count();
+    assert_eq!(connected, AGENTS as usize);
+    assert_eq!(machine.property(UNIT, "NRestarts"), "0");
+    drop(streams);
 }
