@@ -13,34 +13,38 @@ pub struct Infrastructure {
     /// This host's own.
     own: BTreeSet<Ipv6Addr>,
     others: BTreeSet<Ipv6Addr>,
+    /// The prefixes of neighbours.
+    links: BTreeSet<Prefix>,
 }
 
 impl Infrastructure {
-    /// Of a host with these uplinks, routers and controllers. The first address of a link is that of its routers (RFC 4291
-    /// §2.6.1). A controller elsewhere may be a container, in the prefix of its host.
+    /// Of a host with these uplinks, routers and controllers. A controller elsewhere may be a container, in the prefix of its
+    /// host.
     pub fn of(uplinks: &[LocalUplink], gateways: &Gateways, controllers: &[Ipv6Addr]) -> Self {
         let own = uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|address| address.addr);
-        let links = uplinks.iter().flat_map(|local| local.on_link.prefixes()).map(Prefix::addr);
+        let links = uplinks.iter().flat_map(|local| local.on_link.prefixes());
         let neighbour = |addr: &Ipv6Addr| uplinks.iter().any(|local| local.on_link.contains(*addr));
         let controllers = controllers.iter().copied().filter(neighbour);
-        let others = links.chain(gateways.addresses()).chain(controllers);
+        let others = gateways.addresses().chain(controllers);
         let others = others.filter(|addr| !addr.is_unspecified() && !addr.is_loopback());
-        Self { own: own.collect(), others: others.collect() }
+        Self { own: own.collect(), others: others.collect(), links: links.collect() }
     }
 
-    /// The first address in another node's `prefix`.
+    /// What another node's `prefix` would take: an address in it, or the first one of a link in it.
     pub fn inside(&self, prefix: Prefix) -> Option<Ipv6Addr> {
         self.inside_own(prefix).or_else(|| first(&self.own, prefix))
     }
 
-    /// The first address in this host's own `prefix`: its own ones are not taken by that.
+    /// What this host's own `prefix` would take: its own addresses are not taken by that.
     pub fn inside_own(&self, prefix: Prefix) -> Option<Ipv6Addr> {
-        first(&self.others, prefix)
+        let link = || self.links.iter().find(|link| prefix.covers(**link)).map(|link| link.addr());
+        first(&self.others, prefix).or_else(link)
     }
 
-    /// All of them.
+    /// The addresses that no new prefix may contain. The first one of a link is that of its routers (RFC 4291 §2.6.1).
     pub fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
-        self.own.union(&self.others).copied()
+        let links = self.links.iter().map(|link| link.addr());
+        self.own.union(&self.others).copied().chain(links)
     }
 }
 
@@ -60,10 +64,12 @@ mod tests {
         let controllers = ["2001:db8::c".parse().unwrap(), "2001:db8:c::7".parse().unwrap()];
         let it = Infrastructure::of(&[uplink(2, "2001:db8::1")], &gateways, &controllers);
         let all: Vec<_> = it.addresses().map(|addr| addr.to_string()).collect();
-        assert_eq!(all, ["2001:db8::", "2001:db8::1", "2001:db8::c", "2001:db8::fe"]);
+        assert_eq!(all, ["2001:db8::1", "2001:db8::c", "2001:db8::fe", "2001:db8::"]);
         for (prefix, inside) in [
-            ("2001:db8::/64", Some("2001:db8::")),
-            ("2001:db8::/32", Some("2001:db8::")),
+            ("2001:db8::/64", Some("2001:db8::c")),
+            ("2001:db8::/32", Some("2001:db8::c")),
+            ("2001:db8::/126", Some("2001:db8::1")),
+            ("2001:db8::/128", None),
             ("2001:db8:0:0:1::/80", None),
             ("2001:db8::c0/122", Some("2001:db8::fe")),
             ("2001:db8:c::/64", None),
