@@ -5,7 +5,7 @@ use std::time::Duration;
 use sextant_proto::Prefix;
 use tokio::time::Instant;
 
-use super::{HostSetup, SetupError, interfaces, sysctls::of_interface};
+use super::{HostSetup, SetupError, drift::address_of, interfaces, sysctls::of_interface};
 use crate::{
     kernel::{Address, Link},
     state::BridgeAddress,
@@ -134,7 +134,7 @@ impl HostSetup {
         addresses: &[Address],
         prefix: Prefix,
     ) -> Result<(), SetupError> {
-        let what = format!("address of prefix {prefix} on {}", bridge.name);
+        let what = address_of(prefix, &bridge.name);
         let has_one = addresses
             .iter()
             .any(|it| it.link == bridge.index && it.len == prefix.len() && prefix.contains(it.addr));

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use sextant_proto::Prefix;
 use tokio::time::Instant;
 
+use super::{sysctls::FORWARDING, undo::Step};
 use crate::problems::Finding;
 
 /// A change is reported for so long after the last time.
@@ -49,9 +51,32 @@ impl Drift {
         self.right.retain(|what, _| interface(what).is_none_or(&exists));
     }
 
+    /// Only these addresses, by their text, are wanted: a change of another one is no concern.
+    pub(super) fn retain_addresses(&mut self, wanted: &[String]) {
+        self.right.retain(|what, _| !what.starts_with(ADDRESS) || wanted.contains(what));
+    }
+
+    /// The agent itself has undone its change of the host.
+    pub(super) fn undone(&mut self, step: &Step) {
+        match step {
+            // With that of all, the kernel sets forwarding of each interface.
+            Step::Sysctl { path, .. } if path == FORWARDING => {
+                self.right.retain(|what, _| !what.ends_with("/forwarding"));
+            }
+            Step::Sysctl { path, .. } => self.is_gone(path),
+            Step::Address { interface, addr, len, .. } => {
+                if let Some(prefix) = Prefix::containing(*addr, *len) {
+                    self.is_gone(&address_of(prefix, interface));
+                }
+            }
+            Step::Down { interface, .. } => self.is_gone(&format!("interface {interface}")),
+            _ => {}
+        }
+    }
+
     /// The kernel has removed all addresses of the bridge.
     pub(super) fn forget_addresses(&mut self) {
-        self.right.retain(|what, _| !what.starts_with("address "));
+        self.right.retain(|what, _| !what.starts_with(ADDRESS));
     }
 
     /// Whether `what` was right, so that a difference is another process's change.
@@ -116,6 +141,14 @@ fn finding(what: &str, changes: &Changes) -> Finding {
     Finding::new("host-state-changed", saw, fix)
 }
 
+/// How the text of an address begins.
+const ADDRESS: &str = "address of prefix ";
+
+/// The text of the address in a prefix.
+pub(super) fn address_of(prefix: Prefix, interface: &str) -> String {
+    format!("{ADDRESS}{prefix} on {interface}")
+}
+
 /// The interface that it belongs to.
 fn interface(what: &str) -> Option<&str> {
     match what.strip_prefix("net/ipv6/conf/") {
@@ -168,6 +201,35 @@ mod tests {
         );
         assert_eq!(drift.findings(start + REPORTED), []);
         assert!(!drift.is_due(start + REPORTED));
+    }
+
+    #[test]
+    fn what_the_agent_itself_undoes_is_no_change_of_another_process() {
+        let mut drift = Drift::default();
+        let [kept, gone] =
+            ["2001:db8:1::/80", "2001:db8:2::/80"].map(|it| address_of(it.parse().unwrap(), "br0"));
+        let accept_ra = "net/ipv6/conf/eth0/accept_ra";
+        let forwarding = [FORWARDING, "net/ipv6/conf/eth0/forwarding"];
+        for what in [&kept, &gone, "interface br0", accept_ra, forwarding[0], forwarding[1]] {
+            drift.is_right(what, "as it should be");
+        }
+        let sysctl = |path: &str| Step::Sysctl { path: path.into(), now: "2".into(), before: "1".into() };
+        let address = |addr: &str| Step::Address {
+            link: 2,
+            interface: "br0".into(),
+            addr: addr.parse().unwrap(),
+            len: 80,
+        };
+        drift.undone(&address("2001:db8:2::1"));
+        assert!(drift.was_right(&kept) && !drift.was_right(&gone));
+        drift.undone(&sysctl(accept_ra));
+        assert!(!drift.was_right(accept_ra) && drift.was_right(forwarding[1]));
+        drift.undone(&sysctl(FORWARDING));
+        assert!(forwarding.iter().all(|what| !drift.was_right(what)));
+        drift.undone(&Step::Down { link: 2, interface: "br0".into() });
+        assert!(!drift.was_right("interface br0"));
+        drift.retain_addresses(&[]);
+        assert!(!drift.was_right(&kept), "its claim has ended");
     }
 
     #[test]

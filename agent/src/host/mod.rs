@@ -225,6 +225,8 @@ impl HostSetup {
             None => (self.kernel.links().await?, self.kernel.addresses().await?),
         };
         self.forget_other_links(&links);
+        let address = |claim: &Claim| drift::address_of(claim.container_prefix(), &self.settings.bridge);
+        self.drift.retain_addresses(&claims.iter().map(address).collect::<Vec<_>>());
         self.undo_before_setup(claims).await?;
         let bridge = match claims {
             [] => Ok(()),

@@ -43,6 +43,7 @@ impl HostSetup {
         let Undo { steps, kept, left } = undo(&self.ledger, &found, wanted);
         for step in &steps {
             apply(self.kernel.as_ref(), std::slice::from_ref(step)).await?;
+            self.drift.undone(step);
             tracing::info!(undone = %step, "obsolete change to the host undone");
         }
         self.record(|ledger| *ledger = left)?;
