@@ -26,9 +26,11 @@ pub enum Contradiction {
         /// The bridge.
         bridge: String,
     },
-    /// The loopback interface has one of the roles.
-    #[error("\"lo\" is the loopback interface; set {0} in agent.toml to another one")]
-    Loopback(&'static str),
+    /// The loopback interface is the containers' bridge. As an uplink, it lends its addresses to unnumbered hosts.
+    #[error(
+        "bridge \"lo\" is the loopback interface; set [bridge] interface (--bridge) in agent.toml to another one"
+    )]
+    BridgeIsLoopback,
     /// A router is expected where the containers are.
     #[error(
         "bridge \"{0}\" is also the interface of a BGP neighbour; a container could take part in routing. Set [bridge] interface \
@@ -64,14 +66,11 @@ pub fn of_host(settings: &HostSettings, links: &[Link]) -> Vec<Contradiction> {
     let bridge = &settings.bridge;
     let (uplinks, is_host) = (&settings.uplinks, settings.role == Role::Host);
     let mut found = Vec::new();
-    if uplinks.iter().any(|uplink| uplink == "lo") {
-        found.push(Contradiction::Loopback("[uplink] interface (--uplink)"));
-    }
     if !is_host {
         return found;
     }
     if bridge == "lo" {
-        found.push(Contradiction::Loopback("[bridge] interface (--bridge)"));
+        found.push(Contradiction::BridgeIsLoopback);
     }
     if uplinks.contains(bridge) {
         found.push(Contradiction::BridgeIsUplink(bridge.clone()));
@@ -121,12 +120,12 @@ mod tests {
     #[test]
     fn one_link_in_two_roles_is_refused_with_the_reason() {
         assert_eq!(texts(&["eth0"], "docker0", None), Vec::<String>::new());
+        assert_eq!(texts(&["lo", "eth0"], "docker0", None), Vec::<String>::new(), "unnumbered");
         assert_eq!(texts(&["eth0"], "docker0", Some(4)), Vec::<String>::new(), "a bridge towards routers");
         for (uplinks, bridge, controller, begins) in [
             (&["eth0", "docker0"][..], "docker0", None, "bridge \"docker0\" is also an uplink"),
             (&["eth0"], "docker0", Some(3), "uplink \"eth0\" is a port of bridge \"docker0\""),
-            (&["lo"], "docker0", None, "\"lo\" is the loopback interface; set [uplink]"),
-            (&["eth0"], "lo", None, "\"lo\" is the loopback interface; set [bridge]"),
+            (&["eth0"], "lo", None, "bridge \"lo\" is the loopback interface; set [bridge]"),
         ] {
             let found = texts(uplinks, bridge, controller);
             assert!(found.len() == 1 && found[0].starts_with(begins), "{found:?}");
