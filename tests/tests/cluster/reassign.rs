@@ -1,8 +1,9 @@
 //! A host moves to another prefix while it and all others run.
 
+use nix::sys::signal::Signal;
 use sextant_proto::Prefix;
 use sextant_tests::{
-    Container, ControllerOptions, MILLISECONDS, RouteMonitor, SECONDS, expect_text, ping_matrix, poll,
+    Container, ControllerOptions, MILLISECONDS, RouteMonitor, SECONDS, bin, expect_text, ping_matrix, poll,
 };
 
 use crate::cluster::{Cluster, GUIDE};
@@ -133,4 +134,29 @@ fn a_host_without_an_agent_is_moved_only_once_it_is_gone_and_a_failed_drain_is_u
     cluster.expect_full_mesh();
     let containers: Vec<_> = cluster.hosts.iter().map(|host| host.container("a").unwrap()).collect();
     expect_text("all pings answered", 10 * SECONDS, "", || ping_matrix(&containers));
+}
+
+#[test]
+fn an_interrupted_reassignment_leaves_the_host_in_service() {
+    let cluster = Cluster::start("reassign interrupted", 2, GUIDE);
+    let before = cluster.prefix("h2");
+    // The drain waits for it.
+    cluster.agents[1].process.freeze().unwrap();
+    let program = bin("sextant").unwrap().display().to_string();
+    let url = cluster.controller.as_ref().unwrap().url();
+    let args = [&program, "--controller", &url, "--insecure", "node", "reassign", "h2"];
+    let command = cluster.lab.switch().spawn("reassign", &args.map(str::to_owned)).unwrap();
+    poll("h2 is draining", 10 * SECONDS, || {
+        let state = cluster.node("h2")["state"].clone();
+        anyhow::ensure!(state == "draining", "{state}");
+        anyhow::Ok(())
+    });
+    command.signal(Signal::SIGINT).unwrap();
+    let undone = format!("interrupted; h2 holds {before}, and returns to service");
+    command.wait_for_line(&undone, 10 * SECONDS).unwrap();
+    assert_eq!(command.wait(10 * SECONDS).unwrap().code(), Some(1));
+    cluster.agents[1].process.thaw().unwrap();
+    cluster.settle();
+    assert_eq!(cluster.prefix("h2"), before);
+    cluster.expect_full_mesh();
 }

@@ -61,8 +61,10 @@ pub(crate) async fn reassign(link: &mut Link, output: Output, order: &Order<'_>)
         Ok(done) => done,
         Err(failure) => return Err(undone(link, order, &planned, failure).await),
     };
-    let state =
-        if moved.connected { back(link, order, &moved, &progress).await? } else { NodeState::Joining };
+    let state = tokio::select! {
+        state = back(link, order, &moved, &progress) => state?,
+        Ok(()) = tokio::signal::ctrl_c() => return Err(Failure::Failed(pending("interrupted", order, &moved))),
+    };
     drop(progress);
     drain::warn_of(name, &laggards);
     show::print(output, &Reassigned { name: name.clone(), moved, state, laggards })
@@ -139,13 +141,16 @@ async fn undone(link: &mut Link, order: &Order<'_>, planned: &Move, failure: Fai
     }
 }
 
-/// Waits until the node is ready with its next prefix.
+/// Waits until the node is ready with its next prefix; not for an agent that is not connected.
 async fn back(
     link: &mut Link,
     order: &Order<'_>,
     moved: &Move,
     progress: &Progress,
 ) -> Result<NodeState, Failure> {
+    if !moved.connected {
+        return Ok(NodeState::Joining);
+    }
     let Order { name, timeout, .. } = order;
     let deadline = Instant::now() + *timeout;
     progress.show(format!("{name}: the agent is setting up the host with {}", moved.to));
@@ -168,11 +173,17 @@ async fn back(
 }
 
 fn late(order: &Order<'_>, moved: &Move) -> Failure {
-    let (Order { name, timeout, .. }, Move { from, to, .. }) = (order, moved);
-    Failure::TimedOut(format!(
-        "node {name} holds {to} now (before: {from}), but is not ready within {timeout:?}: it gets ready by itself once its agent \
-         has set up the host; see the log of sextant-agent there"
-    ))
+    let Order { name, timeout, .. } = order;
+    Failure::TimedOut(pending(&format!("node {name} is not ready within {timeout:?}"), order, moved))
+}
+
+/// The state of a node that is moved, and not ready yet.
+fn pending(why: &str, order: &Order<'_>, moved: &Move) -> String {
+    let (Order { name, .. }, Move { from, to, .. }) = (order, moved);
+    format!(
+        "{why}; {name} holds {to} now (before: {from}), and gets ready by itself once its agent has set up the host: see \
+         `sextant node show {name}`, and the log of sextant-agent there"
+    )
 }
 
 impl Show for Reassigned {
@@ -244,8 +255,7 @@ mod tests {
         let order = Order { name: &name, prefix: None, pool: None, timeout: Duration::from_secs(30) };
         let failure = late(&order, &moved("2001:db8:2::/64"));
         assert_eq!(failure.exit_code(), 6);
-        let text =
-            "node h2 holds 2001:db8:2::/64 now (before: 2001:db8:1::/64), but is not ready within 30s: it";
+        let text = "node h2 is not ready within 30s; h2 holds 2001:db8:2::/64 now (before: 2001:db8:1::/64), and gets";
         assert!(failure.to_string().starts_with(text), "{failure}");
     }
 
