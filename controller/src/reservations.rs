@@ -43,8 +43,8 @@ pub enum ReservationError {
     },
     /// A node holds some of it.
     #[error(
-        "{prefix} overlaps {claim}, which node {node} holds; drain and forget that node first \
-         (sextant node drain {node}), or reserve another prefix"
+        "{prefix} overlaps {claim}, which node {node} holds; move that node first \
+         (sextant node reassign {node}), or reserve another prefix"
     )]
     Claimed {
         /// The prefix.

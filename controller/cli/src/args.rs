@@ -288,6 +288,25 @@ pub(crate) enum Node {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Give a node another prefix of the same pool: drain it, move it, and return it to service
+    ///
+    /// Its other prefixes stay, and are drained for as long. Containers keep their old addresses until they are created again. If a
+    /// step fails, the node returns to service with the prefix that it has then. A node without an agent whose host is gone is moved
+    /// at once; it uses the prefix once its agent is back. A drained node is in service afterwards.
+    #[command(after_help = "Example:\n  sextant node reassign h2 --prefix 2001:db8:8000:7::/64")]
+    Reassign {
+        /// The node
+        name: NodeName,
+        /// The next prefix: free, or reserved for the node; default: the reserved one, else a free one
+        #[arg(long, value_name = "PREFIX")]
+        prefix: Option<Prefix>,
+        /// The pool; required for a node with prefixes of several pools, unless --prefix tells
+        #[arg(long, value_name = "POOL")]
+        pool: Option<PoolName>,
+        /// Maximum time to wait for its peers, and then until it is ready, e.g. 30s
+        #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "30s")]
+        timeout: Duration,
+    },
     /// End the claims of nodes whose hosts are gone
     ///
     /// At most a fifth of the announced nodes, or ten if that is more, can be forgotten within ten minutes. Nodes that were drained

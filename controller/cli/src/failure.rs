@@ -41,6 +41,20 @@ impl Failure {
         }
     }
 
+    /// The same failure, and what the state is after it.
+    pub(crate) fn and(self, state: &str) -> Self {
+        let with = |why: String| format!("{why}; {state}");
+        match self {
+            Self::Failed(why) => Self::Failed(with(why)),
+            Self::Usage(why) => Self::Usage(with(why)),
+            Self::NotFound(why) => Self::NotFound(with(why)),
+            Self::Conflict(why) => Self::Conflict(with(why)),
+            Self::Unavailable(why) => Self::Unavailable(with(why)),
+            Self::TimedOut(why) => Self::TimedOut(with(why)),
+            Self::Output(error) => Self::Output(error),
+        }
+    }
+
     /// An unknown node; the same text as the controller's.
     pub(crate) fn no_node(name: &NodeName) -> Self {
         Self::NotFound(format!("node \"{name}\" does not exist; see `sextant node list`"))

@@ -9,6 +9,7 @@ mod lifecycle;
 mod node_status;
 mod propose;
 mod quarantine;
+mod reassign;
 mod recovery;
 
 use std::{
@@ -41,6 +42,7 @@ pub use forget::Forgotten;
 pub(crate) use lifecycle::of_node;
 pub use lifecycle::{AnnouncedClaim, Announcement, DrainError, Holder, HolderError, Verified};
 pub use node_status::NodeStatus;
+pub use reassign::{Move, ReassignError, Reassignment, Unavailable};
 
 /// The attempts of a claim against concurrent claims.
 const ATTEMPTS: u32 = 16;

@@ -16,7 +16,7 @@ use super::{
     agent::names,
     backup, events, explain,
     principal::{actor, principal, serves},
-    questions, routes, show,
+    questions, reassign, routes, show,
     status::malformed,
     trace,
 };
@@ -211,6 +211,15 @@ impl AdminService for Admin {
         };
         let nodes = ended.into_iter().map(node).collect();
         Ok(Response::new(v1::ForgetNodeResponse { revision: revision.0, prefix, prefixes, nodes }))
+    }
+
+    async fn reassign_node(
+        &self,
+        request: Request<v1::ReassignNodeRequest>,
+    ) -> Result<Response<v1::ReassignNodeResponse>, Status> {
+        administers(request.extensions())?;
+        let by = self.changes(&request)?;
+        Ok(Response::new(reassign::reassign(&self.services.claims.by(&by), request.into_inner()).await?))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
@@ -417,6 +426,6 @@ fn parse_reservation(message: Option<v1::Reservation>) -> Result<(Prefix, Reserv
     Ok((prefix, ReservationRecord { node, reason, created_unix_ms: unix_ms() }))
 }
 
-fn node_name(name: &str) -> Result<NodeName, Status> {
+pub(super) fn node_name(name: &str) -> Result<NodeName, Status> {
     convert::parse("node", name).map_err(malformed)
 }

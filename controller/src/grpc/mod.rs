@@ -13,6 +13,7 @@ mod events;
 mod explain;
 mod principal;
 mod questions;
+mod reassign;
 mod routes;
 mod show;
 mod status;

@@ -119,6 +119,18 @@ impl NodeRecord {
         node
     }
 
+    /// The node with `claim` in place of that of the prefix `from`. A drained node comes back with it.
+    #[must_use]
+    pub fn moved(&self, from: Prefix, claim: HeldClaim) -> Self {
+        let mut node = self.clone();
+        node.claims.iter_mut().filter(|held| held.prefix == from).for_each(|held| *held = claim.clone());
+        if matches!(node.state, NodeState::Draining | NodeState::Drained) {
+            node.laggards.clear();
+            node.enter(NodeState::Joining);
+        }
+        node
+    }
+
     /// The node without some of its claims; `None` if it has no other.
     pub fn without(&self, ended: &[Prefix]) -> Option<Self> {
         let mut node = self.clone();

@@ -12,6 +12,7 @@ mod links;
 mod membership;
 mod probes;
 mod reachability;
+mod reassign;
 mod self_heal;
 
 use sextant_tests::cluster;

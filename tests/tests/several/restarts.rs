@@ -70,3 +70,23 @@ fn i7_a_drain_withdraws_both_prefixes_and_an_undrain_brings_them_back() {
     bed.settle();
     bed.expect_routes(&before);
 }
+
+#[test]
+fn one_prefix_of_a_host_is_reassigned_and_the_other_one_stays() {
+    let bed = Bed::start("reassign", 3);
+    let before = bed.held();
+    let which = bed.cluster.lab.cli(&["node", "reassign", "h2"]).unwrap();
+    assert!(which.code == 2 && which.stderr.contains("main, ula; select one with --pool"), "{which:?}");
+    for pool in ["ula", "main"] {
+        let held = bed.held();
+        bed.cluster.sextant(&["node", "reassign", "h2", "--pool", pool]);
+        bed.settle();
+        let mut after = bed.held();
+        bed.expect_routes(&after);
+        assert_eq!(bed.pools_of("h2", "ready"), ["main", "ula"]);
+        let next = after.get_mut("h2").unwrap().insert(pool.to_owned(), held["h2"][pool]);
+        assert_ne!(next, Some(held["h2"][pool]));
+        assert_eq!(after, held, "nothing else has changed");
+    }
+    assert_ne!(bed.held()["h2"], before["h2"]);
+}

@@ -4,6 +4,7 @@
 
 mod event;
 mod explained;
+mod moved;
 mod node;
 mod plan;
 mod reservation;
@@ -22,6 +23,7 @@ use sextant_proto::{
 
 pub(crate) use event::Event;
 pub(crate) use explained::{Explained, Place};
+pub(crate) use moved::Move;
 pub(crate) use node::{ClaimDetails, Liveness, Node};
 pub(crate) use plan::{Plan, Planned};
 pub(crate) use reservation::Reservation;

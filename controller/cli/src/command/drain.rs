@@ -24,7 +24,7 @@ use crate::{
 use super::wait::follow;
 
 /// How often the state of the node is read.
-const POLL: Duration = Duration::from_millis(200);
+pub(super) const POLL: Duration = Duration::from_millis(200);
 /// How much longer than its peers a node's own agent may take.
 const OWN_TIME: Duration = Duration::from_secs(10);
 
@@ -53,14 +53,9 @@ pub(crate) async fn drain(link: &mut Link, output: Output, order: &Order<'_>) ->
         return show::print(output, &changed(name, NodeState::Draining, revision));
     }
     let progress = Progress::new(format!("{name}: peers are withdrawing their routes"));
-    let laggards = withdrawn(link, order, revision, deadline, &progress).await?;
-    let goal = Goal { state: NodeState::Drained, name, timeout: order.timeout, peers_lag: laggards };
-    let node = goal.reached(link, deadline, &progress).await?;
+    let laggards = drained(link, order, revision, deadline, &progress).await?;
     drop(progress);
-    if !node.laggards.is_empty() {
-        write_stderr(&format!("sextant: warning: {}", late_peers(name, &node.laggards)));
-    }
-    let laggards = node.laggards;
+    warn_of(name, &laggards);
     let drained = Changed { laggards, ..changed(name, NodeState::Drained, revision) };
     show::print(output, &drained)
 }
@@ -84,8 +79,29 @@ fn changed(name: &NodeName, state: NodeState, revision: Revision) -> Changed {
     Changed { name: name.clone(), state, revision, laggards: Vec::new() }
 }
 
+/// Waits until the peers have withdrawn, and then the node itself; returns the peers that have not in time.
+pub(super) async fn drained(
+    link: &mut Link,
+    order: &Order<'_>,
+    revision: Revision,
+    deadline: Instant,
+    progress: &Progress,
+) -> Result<Vec<NodeName>, Failure> {
+    let peers_lag = withdrawn(link, order, revision, deadline, progress).await?;
+    let Order { name, timeout, .. } = *order;
+    let goal = Goal { state: NodeState::Drained, name, timeout, peers_lag };
+    Ok(goal.reached(link, deadline, progress).await?.laggards)
+}
+
+/// Warns of peers that have not withdrawn in time.
+pub(super) fn warn_of(name: &NodeName, laggards: &[NodeName]) {
+    if !laggards.is_empty() {
+        write_stderr(&format!("sextant: warning: {}", late_peers(name, laggards)));
+    }
+}
+
 /// Waits until the peers have withdrawn; returns those that have not in time. Returns at once if the node is drained.
-async fn withdrawn(
+pub(super) async fn withdrawn(
     link: &mut Link,
     order: &Order<'_>,
     revision: Revision,
@@ -109,7 +125,7 @@ async fn withdrawn(
     }
 }
 
-async fn find(link: &mut Link, name: &NodeName) -> Result<Node, Failure> {
+pub(super) async fn find(link: &mut Link, name: &NodeName) -> Result<Node, Failure> {
     let nodes = link.nodes().await?;
     let node = nodes.items.into_iter().find(|node| node.name() == name);
     node.ok_or_else(|| Failure::no_node(name))

@@ -6,6 +6,7 @@ mod events;
 mod explain;
 mod forget;
 mod plan;
+mod reassign;
 mod reservations;
 mod trace;
 mod wait;
@@ -140,6 +141,10 @@ async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<()
         }
         args::Node::Undrain { name, timeout, no_wait } => {
             drain::undrain(link, output, &order(&name, timeout, no_wait)).await
+        }
+        args::Node::Reassign { name, prefix, pool, timeout } => {
+            let order = reassign::Order { name: &name, prefix, pool: pool.as_ref(), timeout };
+            reassign::reassign(link, output, &order).await
         }
         args::Node::Forget { names, pool, force, confirm } => {
             let mut seen = std::collections::BTreeSet::new();

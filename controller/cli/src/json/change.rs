@@ -30,6 +30,18 @@ pub(crate) struct ForgottenNode<'a> {
     pub(crate) revision: Revision,
 }
 
+/// A node has another prefix.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeReassigned<'a> {
+    pub(crate) name: &'a NodeName,
+    pub(crate) pool: &'a PoolName,
+    pub(crate) from: Prefix,
+    pub(crate) to: Prefix,
+    pub(crate) state: NodeState,
+    pub(crate) revision: Revision,
+    pub(crate) laggards: &'a [NodeName],
+}
+
 /// A reservation was made or ended.
 #[derive(Debug, Serialize)]
 pub(crate) struct ReservationChanged {

@@ -155,6 +155,18 @@ fn samples() -> Vec<(&'static str, Value)> {
             "ForgottenNode",
             value(ForgottenNode { name: &name, prefix: Some(prefix), prefixes: &[prefix], revision }),
         ),
+        (
+            "NodeReassigned",
+            value(NodeReassigned {
+                name: &name,
+                pool: &"main".parse().unwrap(),
+                from: prefix,
+                to: "2001:db8:2::/64".parse().unwrap(),
+                state: cluster.nodes[0].state(),
+                revision,
+                laggards: &sample::names(),
+            }),
+        ),
         ("ReservationChanged", value(ReservationChanged { prefix, revision })),
         ("Paused", value(Paused { paused: true, revision })),
         (

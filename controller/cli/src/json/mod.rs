@@ -22,8 +22,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub(crate) use change::{
-    BackupWritten, ForgottenNode, NodeChanged, Paused, PoolChanged, Recovery, ReservationChanged, Restored,
-    Undone, Waited,
+    BackupWritten, ForgottenNode, NodeChanged, NodeReassigned, Paused, PoolChanged, Recovery,
+    ReservationChanged, Restored, Undone, Waited,
 };
 pub(crate) use event::Event;
 pub(crate) use explained::Explained;

@@ -10,7 +10,7 @@ use sextant_proto::{
 
 use super::{Client, Following, Link};
 use crate::{
-    answer::{Cluster, Node, PoolUse, Readable, Reservation, Route, readable_nodes, readable_pools},
+    answer::{Cluster, Move, Node, PoolUse, Readable, Reservation, Route, readable_nodes, readable_pools},
     failure::Failure,
 };
 
@@ -104,6 +104,21 @@ impl Link {
         let request = v1::UndrainNodeRequest { name: name.to_string() };
         let call = async |mut client: Client| client.undrain_node(request.clone()).await;
         Ok(Revision(self.change(call).await?.revision))
+    }
+
+    /// Moves a node to another prefix; with `plan`, only reports what that would do.
+    pub(crate) async fn reassign_node(
+        &mut self,
+        name: &NodeName,
+        pool: Option<&PoolName>,
+        prefix: Option<Prefix>,
+        plan: bool,
+    ) -> Result<Move, Failure> {
+        let (name, pool) = (name.to_string(), pool.map(ToString::to_string).unwrap_or_default());
+        let request = v1::ReassignNodeRequest { name, pool, prefix: prefix.map(Into::into), plan };
+        let call = async |mut client: Client| client.reassign_node(request.clone()).await;
+        let answer = if plan { self.ask(call).await? } else { self.change(call).await? };
+        Ok(answer.try_into()?)
     }
 
     /// The freed prefixes of each node, in the order of `names`, and the revision of the change.

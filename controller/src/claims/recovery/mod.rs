@@ -99,9 +99,11 @@ impl Claims {
     /// there.
     pub(super) fn may_hand_out(&self, request: &ClaimRequest, prefix: Prefix) -> Result<(), ClaimError> {
         let held = request.held.as_ref().map(|held| held.prefix);
-        if held == Some(prefix) {
-            return Ok(());
-        }
+        if held == Some(prefix) { Ok(()) } else { self.hands_out() }
+    }
+
+    /// Whether prefixes are granted that no node of a lost store may still hold.
+    pub(super) fn hands_out(&self) -> Result<(), ClaimError> {
         if self.index.read(|state| state.meta().stands_in()) {
             return Err(ClaimError::Recovering);
         }

@@ -1,6 +1,7 @@
 //! Random sequences of all operations on claims, on a real store: nodes with claims in up to three pools.
 
 mod before;
+mod moves;
 
 use std::{
     cell::RefCell,
@@ -20,6 +21,7 @@ use crate::{
     store,
 };
 use before::Before;
+use moves::{Moving, moving, prefix_in};
 
 /// Name, first prefix, and where reservations are tried, as the first pool grows.
 const POOLS: [(&str, &str, &str); 3] = [
@@ -53,6 +55,8 @@ enum Step {
     Forget(usize, Option<AtPool>, bool),
     /// Its claims are due to end by hold-down.
     HoldDown(usize),
+    /// `sextant node reassign`, of a claim that is announced or not.
+    Reassign(Moving),
     Reserve(AtPool, u128, u8, Option<usize>),
     Unreserve(usize),
     Drain(AtPool, bool),
@@ -85,6 +89,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..NODES, proptest::option::weighted(0.7, pool()), any::<bool>())
             .prop_map(|(node, pool, force)| Step::Forget(node, pool, force)),
         1 => (0..NODES).prop_map(Step::HoldDown),
+        3 => moving().prop_map(Step::Reassign),
         2 => (pool(), 0u128..128, 58u8..=66, proptest::option::of(0..NODES))
             .prop_map(|(pool, at, len, node)| Step::Reserve(pool, at, len, node)),
         1 => (0usize..8).prop_map(Step::Unreserve),
@@ -155,10 +160,9 @@ impl Sequence {
                 let ended = claims.hold_down(&name).await.map(|(_, revision)| revision);
                 self.ended(&name, None, was, false, ended).await;
             }
+            Step::Reassign(moving) => self.reassign(moving).await,
             Step::Reserve(pool, at, len, node) => {
-                let area: Prefix = POOLS[*pool].2.parse().unwrap();
-                let inside = area.nth(64, at % area.count(64)).unwrap();
-                let prefix = inside.ancestor(*len).or_else(|| inside.nth(*len, 1)).unwrap();
+                let prefix = prefix_in(*pool, *at, *len);
                 let node = node.map(node_name);
                 let record = ReservationRecord { node, reason: "test".into(), created_unix_ms: 0 };
                 let _refused = self.reservations.reserve(prefix, &record).await;
