@@ -62,6 +62,8 @@ pub enum What {
     Released,
     /// A node's claim was ended by hand.
     Forgotten,
+    /// A node has another name.
+    Renamed,
     /// A node has lost its claim to another that held the prefix later.
     Superseded,
     /// A pool is new.
@@ -114,6 +116,7 @@ impl fmt::Display for What {
             Self::Undrained => "undrained",
             Self::Released => "released",
             Self::Forgotten => "forgotten",
+            Self::Renamed => "renamed",
             Self::Superseded => "superseded",
             Self::PoolAdded => "pool added",
             Self::PoolRestored => "pool restored",
