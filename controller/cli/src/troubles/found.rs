@@ -270,6 +270,10 @@ mod tests {
         assert!(troubles(&cluster)[0].to_string().contains("has not announced its prefix yet"));
         sample::lose_bridge(&mut cluster.nodes[1]);
         assert_eq!(kinds(&cluster), [("node_problem", Some("host2".into()))]);
+        assert!(cluster.nodes[1].waits());
+        // It was ready before its agent started again.
+        cluster.nodes[1].peer = cluster.nodes[1].peer.clone().in_state(NodeState::Ready);
+        assert_eq!(kinds(&cluster), [("node_problem", Some("host2".into()))]);
     }
 
     #[test]
