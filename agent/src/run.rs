@@ -1,7 +1,7 @@
 //! Connects the agent's components, and runs them.
 //!
-//! Essential tasks: the engine (ends if kernel notifications fail), the session, liveness, BGP, probes, readiness. A stop
-//! changes nothing on the host (DESIGN I7).
+//! Essential tasks: the engine (ends if kernel notifications fail), the session, liveness, BGP, probes, readiness, the lock of the
+//! network namespace. A stop changes nothing on the host (DESIGN I7).
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     cluster::Input,
     doctor,
     engine::{Engine, Report},
-    host::{HostSetup, privilege, roles},
+    host::{HostSetup, exclusive::Exclusive, privilege, roles},
     inquiry::Inquiries,
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
@@ -57,6 +57,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     roles::check(&settings, &kernel.links().await?)?;
     doctor::warn(kernel.as_ref(), &command_line.host()?).await?;
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
+    let exclusive = Exclusive::lock()?;
     check_role(settings.role, &settings.node, &state)?;
     let watchdog = Watchdog::from_environment();
     let agent = Agent::assemble(settings.clone(), kernel, state, Arc::new(Tcp), watchdog.heartbeat())?;
@@ -68,6 +69,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let mut tasks = Essential::default();
     let shutdown_notice = agent.spawn(&mut tasks);
     tasks.spawn("netlink", netlink_closed);
+    tasks.spawn("exclusive", exclusive.hold());
     tasks.spawn("http", probes);
     tasks.spawn("readiness", publish_readiness(report, problems.watch(), ready_tx));
     tasks.spawn("watchdog", watchdog.run());

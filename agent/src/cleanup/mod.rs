@@ -12,6 +12,7 @@ use crate::{
     host::{
         Wanted,
         apply::{apply, find},
+        exclusive::Exclusive,
         privilege,
         undo::{Kept, Step, Undo, undo},
     },
@@ -27,7 +28,7 @@ const ROUNDS: usize = 5;
 /// Undoes the changes, or only shows them, on standard output. Fails if a change cannot be undone yet.
 ///
 /// # Errors
-/// If an agent runs on the state directory, or the kernel refuses.
+/// If an agent runs on the state directory or in this network namespace, or the kernel refuses.
 pub async fn run(state_dir: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {
     privilege::check()?;
     let kernel = NetlinkKernel::open()?;
@@ -40,6 +41,8 @@ pub async fn run(state_dir: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {
         return print(out, &undo, "nothing would be undone");
     }
     let state = open(state_dir)?;
+    // The routes of an agent with another state directory cannot be told from those of this one.
+    let _alone = Exclusive::lock()?;
     if state.is_none() {
         out.line(format_args!("no state directory {}: only routes are undone", state_dir.display()));
     }

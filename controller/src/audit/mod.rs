@@ -64,6 +64,8 @@ pub enum What {
     Forgotten,
     /// A node was moved to another host prefix by hand.
     Reassigned,
+    /// A node has another name.
+    Renamed,
     /// A node has lost its claim to another that held the prefix later.
     Superseded,
     /// A pool is new.
@@ -117,6 +119,7 @@ impl fmt::Display for What {
             Self::Released => "released",
             Self::Forgotten => "forgotten",
             Self::Reassigned => "reassigned",
+            Self::Renamed => "renamed",
             Self::Superseded => "superseded",
             Self::PoolAdded => "pool added",
             Self::PoolRestored => "pool restored",

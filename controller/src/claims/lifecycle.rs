@@ -7,6 +7,7 @@ use sextant_proto::{Epoch, NodeId, NodeName, NodeState, Prefix, Revision, Uplink
 use super::{
     CATCH_UP, Claims, NodeStatus,
     node_status::{Judged, Lost, unknown_history},
+    rename::has_new_name,
 };
 use crate::{
     audit::{Event, What},
@@ -170,6 +171,7 @@ impl Claims {
         let lost = status.holds(holder.node_id, holder.epoch).err();
         match (lost, judged) {
             (None, _) => verified(status, holder).ok_or_else(|| HolderError::Contended(holder.node.clone())),
+            (Some(_), Judged::Renamed(now)) => Err(has_new_name(&holder.node, &now).into()),
             // The next claim request decides.
             (Some(_), Judged::Waiting | Judged::Alone) => Err(unknown_history().into()),
             (Some(lost), Judged::Fenced) => {

@@ -11,6 +11,7 @@ mod propose;
 mod quarantine;
 mod reassign;
 mod recovery;
+mod rename;
 
 use std::{
     net::Ipv6Addr,
@@ -36,6 +37,7 @@ use crate::{
 use forget::Ends;
 use node_status::{Holding, Judged, Lost, unknown_history};
 use propose::{Proposal, propose};
+use rename::has_new_name;
 
 pub use end::{ForgetError, Scope};
 pub use forget::Forgotten;
@@ -94,6 +96,38 @@ pub enum ClaimError {
         /// The prefixes of its holder.
         prefixes: Vec<Prefix>,
         /// The id of the requesting agent.
+        asking: NodeId,
+    },
+    /// The host has another name, which belongs to another host.
+    #[error(
+        "this agent's node id {asking} holds {} as node \"{former}\", and the name \"{node}\" belongs to node id {holder}; \
+         start the agent with --node {former}, or with a name that is free",
+        listed(.prefixes)
+    )]
+    Renamed {
+        /// The name that it has now.
+        node: NodeName,
+        /// The id of the holder of that name.
+        holder: NodeId,
+        /// The name under which it holds its claims.
+        former: NodeName,
+        /// The prefixes of its claims.
+        prefixes: Vec<Prefix>,
+        /// Its id.
+        asking: NodeId,
+    },
+    /// An agent with the same node id is connected under another name.
+    #[error(
+        "node id {asking} belongs to node \"{former}\", the agent of which is connected and answers, and this agent has the same \
+         node id as node \"{node}\"; two hosts share one state directory (a cloned disk?): on the copy stop sextant-agent, \
+         delete its state directory, and start it again. If this host was renamed, stop its other agent"
+    )]
+    SameId {
+        /// The name of the requesting agent.
+        node: NodeName,
+        /// The name of the connected agent.
+        former: NodeName,
+        /// The id of both.
         asking: NodeId,
     },
     /// There is no pool to claim from.
@@ -182,6 +216,8 @@ impl ClaimError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NameTaken { .. }
+            | Self::Renamed { .. }
+            | Self::SameId { .. }
             | Self::UnknownPool { .. }
             | Self::Ambiguous(_)
             | Self::Recovering
@@ -258,6 +294,8 @@ impl Claims {
     /// A [`ClaimError`] with its fix.
     pub async fn claim(&self, request: &ClaimRequest) -> Result<Granted, ClaimError> {
         for attempt in 0..ATTEMPTS {
+            self.is_whole()?;
+            self.rename(request).await?;
             self.come_back(request).await?;
             // A guard of the claim checks that an unknown node holds nothing: no read is needed first.
             let is_new = attempt == 0 && request.held.is_none() && self.is_unknown(&request.node);
@@ -309,6 +347,7 @@ impl Claims {
         match judged {
             Judged::Waiting | Judged::Alone if is_free => Ok(None),
             Judged::Waiting => Err(unknown_history().into()),
+            Judged::Renamed(now) => Err(has_new_name(&request.node, &now).into()),
             Judged::Fenced | Judged::Alone => Ok(Some(Granted::Fenced(why))),
         }
     }
@@ -464,6 +503,16 @@ fn name_taken(request: &ClaimRequest, holder: NodeId, prefixes: Vec<Prefix>) -> 
     ClaimError::NameTaken { node: request.node.clone(), holder, prefixes, asking: request.node_id }
 }
 
+fn granted_under(request: &ClaimRequest, former: &NodeName, node: &NodeRecord, holder: NodeId) -> ClaimError {
+    ClaimError::Renamed {
+        node: request.node.clone(),
+        holder,
+        former: former.clone(),
+        prefixes: node.prefixes(),
+        asking: request.node_id,
+    }
+}
+
 fn decode<R: Record>(entry: &Entry) -> Result<View<R>, RegistryError> {
     let record =
         R::decode(&entry.value).map_err(|error| RegistryError::Corrupt(format!("{}: {error}", entry.key)))?;
@@ -481,6 +530,8 @@ fn claimed(request: &ClaimRequest, pool: &PoolName, prefix: Prefix) -> Event {
 
 #[cfg(test)]
 mod infrastructure;
+#[cfg(test)]
+mod renamed;
 #[cfg(test)]
 mod replaced;
 #[cfg(test)]

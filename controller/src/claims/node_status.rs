@@ -1,9 +1,9 @@
 //! The state of a node in the store: all inputs of a decision about it, in one read at one revision.
 
 use bytes::Bytes;
-use sextant_proto::{Epoch, NodeId, NodeName, Pool, PoolName, Prefix};
+use sextant_proto::{Epoch, NodeId, NodeName, Pool, PoolName, Prefix, Revision};
 
-use super::{Claims, decode};
+use super::{CATCH_UP, Claims, decode};
 use crate::{
     doubts::Doubted,
     index::View,
@@ -18,6 +18,8 @@ const ATTEMPTS: u32 = 8;
 /// A node, its claims and their pools, in the store that the controller serves.
 #[derive(Debug)]
 pub struct NodeStatus {
+    /// The store's revision at the read.
+    pub(super) read_at: Revision,
     pub(super) meta: Meta,
     meta_value: Bytes,
     /// The node's record.
@@ -53,7 +55,7 @@ pub(super) enum Lost {
 }
 
 /// The verdict on a node that does not hold the claim that it reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Judged {
     /// The claim ended in this store's own history: the node is fenced.
     Fenced,
@@ -61,6 +63,8 @@ pub(super) enum Judged {
     Waiting,
     /// The store does not have that history, and no other node reports it.
     Alone,
+    /// The node id has its claims under this other name.
+    Renamed(NodeName),
 }
 
 impl NodeStatus {
@@ -153,7 +157,8 @@ impl Claims {
             };
             let known = if node.is_some() { fixed } else { 2 };
             let backing = (2..known).step_by(2).map(backing).collect::<Result<_, RegistryError>>()?;
-            return Ok(NodeStatus { meta, meta_value, node, backing, more: reading.ranges.split_off(fixed) });
+            let (read_at, more) = (reading.revision, reading.ranges.split_off(fixed));
+            return Ok(NodeStatus { read_at, meta, meta_value, node, backing, more });
         }
         Err(RegistryError::Unavailable(format!("node {name} keeps changing; try again")))
     }
@@ -186,6 +191,10 @@ impl Claims {
         epoch: Epoch,
     ) -> Result<(Judged, NodeStatus), RegistryError> {
         let status = self.node_status_with(name, &[self.keys.marks()]).await?;
+        self.index.reaches(status.read_at, CATCH_UP).await;
+        if let Some(now) = self.former_name(name, node_id) {
+            return Ok((Judged::Renamed(now), status));
+        }
         let mut history = History::default();
         for entry in status.more.iter().flatten() {
             if let (Some(crate::keys::Key::Mark(id)), Ok(mark)) =

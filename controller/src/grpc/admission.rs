@@ -27,11 +27,9 @@ pub(super) async fn admit(
 ) -> Result<Attachment, Status> {
     let instance = (!hello.instance.is_empty()).then(|| convert::id("instance", &hello.instance));
     let instance: Option<InstanceId> = instance.transpose().map_err(malformed)?;
-    let timeout = keepalive_period(services).clamp(MIN_TIMEOUT, MAX_TIMEOUT);
+    let timeout = timeout(services);
     let refuse = |present: InstanceId| {
-        services
-            .sessions
-            .refused(node, &from.map_or("an unknown address".to_owned(), |from| from.ip().to_string()));
+        refused(services, node, from);
         Err(duplicate(node, hello, present))
     };
     if let Some((controller, present)) = elsewhere(services, node, instance)
@@ -41,17 +39,45 @@ pub(super) async fn admit(
     }
     for _ in 0..ATTEMPTS {
         let other = services.sessions.other_run(node, instance);
-        if let Some(other) = other {
-            let presence = v1::question::About::Presence(v1::PresenceQuestion {});
-            if services.questions.ask_within(timeout, node, presence).await.is_ok() {
-                return refuse(other.instance());
-            }
+        if let Some(other) = other
+            && answers_here(services, node, timeout).await
+        {
+            return refuse(other.instance());
         }
         if let Some(attachment) = services.sessions.attach(node, instance, other) {
             return Ok(attachment);
         }
     }
     Err(Status::unavailable(format!("other agents of node {node} keep connecting; try again")))
+}
+
+/// Whether an agent of `node` is connected to any controller, and answers.
+pub(super) async fn has_agent(services: &Services, node: &NodeName) -> bool {
+    let timeout = timeout(services);
+    if answers_here(services, node, timeout).await {
+        return true;
+    }
+    let me = &services.sessions.identity().id;
+    let session = services.index.read(|state| Some(state.sessions().get(node)?.record.controller.clone()));
+    match session.filter(|controller| controller != me) {
+        Some(controller) => services.others.has_agent(&controller, node, timeout).await,
+        None => false,
+    }
+}
+
+/// Another agent with the id of `node`, at the address `from`, was refused because the connected one answers.
+pub(super) fn refused(services: &Services, node: &NodeName, from: Option<SocketAddr>) {
+    let from = from.map_or("an unknown address".to_owned(), |from| from.ip().to_string());
+    services.sessions.refused(node, &from);
+}
+
+async fn answers_here(services: &Services, node: &NodeName, timeout: Duration) -> bool {
+    let presence = v1::question::About::Presence(v1::PresenceQuestion {});
+    services.questions.ask_within(timeout, node, presence).await.is_ok()
+}
+
+fn timeout(services: &Services) -> Duration {
+    keepalive_period(services).clamp(MIN_TIMEOUT, MAX_TIMEOUT)
 }
 
 /// The controller and the instance id of a session that another run of the node's agent has with another controller.

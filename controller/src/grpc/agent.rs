@@ -1,6 +1,7 @@
 //! `AgentService`.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Services,
+    Services, admission,
     principal::{actor, principal},
     status::malformed,
     sync,
@@ -45,8 +46,16 @@ impl Agents {
 
     /// The outcome of a claim. A refused node is recorded for `sextant status`, unless it holds a prefix of another pool: then
     /// its agent reports the refusal.
-    async fn granted(&self, by: &Actor, request: &ClaimRequest) -> Result<Granted, ClaimError> {
-        let granted = self.services.claims.by(by).claim(request).await;
+    async fn granted(
+        &self,
+        by: &Actor,
+        request: &ClaimRequest,
+        from: Option<SocketAddr>,
+    ) -> Result<Granted, ClaimError> {
+        let granted = match self.second_agent(request, from).await {
+            Some(error) => Err(error),
+            None => self.services.claims.by(by).claim(request).await,
+        };
         match &granted {
             Ok(Granted::Claim(_)) => self.services.refusals.end(&request.node),
             Err(error) if error.is_refusal() && !self.holds_another(request) => {
@@ -55,6 +64,18 @@ impl Agents {
             Ok(Granted::Fenced(_)) | Err(_) => {}
         }
         granted
+    }
+
+    /// The error for an agent at `from` if another one with its node id is connected under another name. It is reported for the
+    /// node of the connected one.
+    async fn second_agent(&self, request: &ClaimRequest, from: Option<SocketAddr>) -> Option<ClaimError> {
+        let (node, asking) = (request.node.clone(), request.node_id);
+        let former = self.services.claims.former_name(&node, asking)?;
+        if !admission::has_agent(&self.services, &former).await {
+            return None;
+        }
+        admission::refused(&self.services, &former, from);
+        Some(ClaimError::SameId { node, former, asking })
     }
 
     /// Whether the node that asks for one of several claims holds another one.
@@ -89,10 +110,13 @@ impl AgentService for Agents {
 
     async fn claim(&self, request: Request<v1::ClaimRequest>) -> Result<Response<v1::ClaimResponse>, Status> {
         let caller = principal(request.extensions())?.clone();
-        let by = actor(&request)?;
+        let (by, from) = (actor(&request)?, request.remote_addr());
         let request = parse_claim(request.into_inner())?;
         caller.may_act_for(&request.node)?;
-        let outcome = match self.granted(&by, &request).await? {
+        if let Some(former) = self.services.claims.former_name(&request.node, request.node_id) {
+            caller.may_act_for(&former)?;
+        }
+        let outcome = match self.granted(&by, &request, from).await? {
             Granted::Claim(claim) => {
                 let (node, prefix, epoch) = (&request.node, claim.prefix, claim.epoch);
                 if request.held.as_ref().is_none_or(|held| held.epoch != epoch) {

@@ -101,7 +101,9 @@ fn liveness(state: &State, peer: &Peer) -> (v1::Liveness, u64) {
 /// The whole cluster.
 pub(super) fn status(services: &Services, own: &health::State, others: &[Other]) -> v1::StatusResponse {
     let mut nodes = nodes(services);
-    mark_unknown(&mut nodes, own.stale, others.iter().any(|other| other.silent));
+    let silent = others.iter().any(|other| other.silent);
+    mark_waiting(&mut nodes, own.stale || silent);
+    mark_unknown(&mut nodes, own.stale, silent);
     let refused = services.refusals.list().into_iter().map(refused).collect();
     let other_histories = services.index.read(|state| state.doubts().map(other_history).collect());
     services.index.read(|state| v1::StatusResponse {
@@ -165,6 +167,16 @@ fn routers(services: &Services, state: &State) -> Vec<v1::Router> {
     routers.map(router).collect()
 }
 
+/// Marks the nodes without a session as up if their agents are connected, and report why they have not announced their prefixes.
+/// Not if the acks may be `old`.
+fn mark_waiting(nodes: &mut [v1::Node], old: bool) {
+    let waits = |node: &v1::Node| node.applied.as_ref().is_some_and(|applied| !applied.problems.is_empty());
+    for node in nodes.iter_mut().filter(|node| node.down && !old && waits(node)) {
+        node.down = false;
+        node.set_liveness(v1::Liveness::Up);
+    }
+}
+
 /// Marks the nodes for which it is unknown whether their agents are connected. If the view of the controller is `stale`, these are
 /// all nodes. Otherwise they are nodes without a session that a controller has an ack of, or that may be connected to a `silent`
 /// controller.
@@ -196,4 +208,31 @@ fn controllers(services: &Services, own: &health::State, others: &[Other]) -> Ve
         asked: false,
     };
     std::iter::once(asked).chain(others.iter().map(other)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn without_session(applied: Option<v1::Applied>) -> v1::Node {
+        v1::Node { down: true, applied, ..v1::Node::default() }
+    }
+
+    #[test]
+    fn a_connected_agent_that_reports_why_it_waits_is_neither_down_nor_unknown() {
+        let problem = v1::Problem { what: "bridge-missing".into(), ..v1::Problem::default() };
+        let waits = v1::Applied { problems: vec![problem], ..v1::Applied::default() };
+        let cases = [
+            (None, false, (true, false)),
+            (Some(v1::Applied::default()), false, (false, true)),
+            (Some(waits.clone()), false, (false, false)),
+            (Some(waits), true, (false, true)),
+        ];
+        for (applied, silent, expected) in cases {
+            let mut nodes = [without_session(applied.clone())];
+            mark_waiting(&mut nodes, silent);
+            mark_unknown(&mut nodes, false, silent);
+            assert_eq!((nodes[0].down, nodes[0].unknown), expected, "{applied:?}, {silent}");
+        }
+    }
 }

@@ -34,7 +34,9 @@ impl From<RegistryError> for Status {
 impl From<ClaimError> for Status {
     fn from(error: ClaimError) -> Self {
         let code = match &error {
-            ClaimError::NameTaken { .. } => Code::AlreadyExists,
+            ClaimError::NameTaken { .. } | ClaimError::Renamed { .. } | ClaimError::SameId { .. } => {
+                Code::AlreadyExists
+            }
             ClaimError::NoPool | ClaimError::Ambiguous(_) | ClaimError::Closed(_) => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,
             ClaimError::Contended | ClaimError::Recovering | ClaimError::Unconfirmed => Code::Unavailable,

@@ -6,6 +6,7 @@
 mod commit;
 mod holdings;
 mod infrastructure;
+mod names;
 mod occupied;
 mod ring;
 mod state;
@@ -22,6 +23,7 @@ use tokio::sync::{Notify, watch};
 
 pub use holdings::Holdings;
 pub use infrastructure::{Infrastructure, User};
+pub use names::Names;
 pub use occupied::{Among, Kind, Occupied};
 pub use ring::{Frame, Since};
 pub use state::{State, StoreReplaced, View};

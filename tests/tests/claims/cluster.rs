@@ -25,7 +25,8 @@ pub struct Sizes {
 }
 
 impl Cluster {
-    /// With a pool of /64; agents are not started yet. An agent counts as lost after a second of silence.
+    /// With a pool of /64; agents are not started yet. An agent counts as lost after a second of silence, unless `args` have
+    /// another `--down-after`.
     pub fn start(test: &str, sizes: Sizes, pool: &str, args: &[&str]) -> Self {
         let lab = Lab::new(test).unwrap();
         let etcd = lab.etcd(sizes.members, &["--heartbeat-interval=50", "--election-timeout=500"]).unwrap();
@@ -37,7 +38,8 @@ impl Cluster {
     }
 
     pub fn start_controller(&mut self, number: u16, args: &[&str]) {
-        let args = ["--down-after", "1"].iter().chain(args).map(|&arg| arg.to_owned()).collect();
+        let down_after: &[&str] = if args.contains(&"--down-after") { &[] } else { &["--down-after", "1"] };
+        let args = down_after.iter().chain(args).map(|&arg| arg.to_owned()).collect();
         let options = ControllerOptions {
             number,
             store: Some(self.etcd.store()),

@@ -7,4 +7,5 @@ mod duplicate_ids;
 mod ends;
 mod named;
 mod pools;
+mod renamed;
 mod silent;

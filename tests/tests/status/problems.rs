@@ -46,6 +46,24 @@ fn expect_unready(cluster: &Cluster, words: &str) {
     });
 }
 
+/// The agent of host 1 is connected: nothing says that it is gone.
+fn expect_waiting(cluster: &Cluster) {
+    let node = poll("status says that the agent waits", 20 * SECONDS, || {
+        let troubles = troubles(cluster, "h1");
+        let nodes = cluster.lab.cli_json(&["node", "list"]).map_err(|error| format!("{error:#}"))?;
+        let node = nodes.as_array().into_iter().flatten().find(|node| node["name"] == "h1").cloned();
+        let node = node.unwrap_or_default();
+        let problems_only = troubles.iter().all(|trouble| trouble["kind"] == "node_problem");
+        let connected = node["connected"] == true && node["down"] == false;
+        if problems_only && connected { Ok(node) } else { Err(format!("{node:#} {troubles:#?}")) }
+    });
+    let listed = cluster.sextant(&["node", "list"]);
+    assert!(
+        listed.lines().any(|line| line.starts_with("h1") && line.contains("waiting")),
+        "{node:#}\n{listed}"
+    );
+}
+
 fn expect_well(cluster: &Cluster) {
     poll("the cluster is healthy", 30 * SECONDS, || {
         let text = cluster.sextant(&["status"]);
@@ -84,6 +102,34 @@ fn status_names_the_reason_why_an_agent_is_not_ready() {
     host.ip("link set eth0 name lan0").unwrap();
     expect_problem(&cluster, "uplink-missing", "uplink \"eth0\" does not exist; interfaces: ");
     host.ip("link set lan0 name eth0").unwrap();
+    expect_well(&cluster);
+}
+
+/// A first start before the container engine, and a later one.
+#[test]
+fn i15_an_agent_that_is_connected_and_waits_is_not_gone() {
+    let mut cluster = Cluster::without_agents("waits", 2, GUIDE);
+    let host = cluster.hosts[0].clone();
+    cluster.start_agent_with(0, AgentOptions { bridge_create: false, ..AgentOptions::default() });
+    cluster.start_agent(1);
+    expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
+    expect_waiting(&cluster);
+    host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
+    expect_well(&cluster);
+
+    // One that was ready: its agent starts before the engine.
+    cluster.agents[0].process.kill().unwrap();
+    poll("its agent is lost", 20 * SECONDS, || {
+        let text = cluster.sextant(&["status"]);
+        anyhow::ensure!(text.contains("start sextant-agent there"), "{text}");
+        anyhow::Ok(())
+    });
+    host.ip(&format!("link delete {BRIDGE}")).unwrap();
+    let options = AgentOptions { bridge_create: false, ..AgentOptions::default() };
+    cluster.agents[0] = cluster.lab.agent(&host, options).unwrap();
+    expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
+    expect_waiting(&cluster);
+    host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
     expect_well(&cluster);
 }
 

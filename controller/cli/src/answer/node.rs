@@ -63,6 +63,11 @@ pub(crate) enum Liveness {
 }
 
 impl Node {
+    /// Its agent is connected, and has not announced its prefixes: it waits for something on its host.
+    pub(crate) fn waits(&self) -> bool {
+        !self.peer.session && !self.down && !self.unknown && self.applied.is_some()
+    }
+
     /// How many revisions its kernel is behind `newest`; `None` if it has not reported.
     pub(crate) fn behind(&self, newest: Revision) -> Option<u64> {
         self.applied.as_ref().map(|applied| applied.ack.behind(newest))

@@ -134,7 +134,7 @@ impl<'a> Node<'a> {
             node_id: node.node_id,
             state: node.state(),
             down: (!node.unknown).then_some(node.down),
-            connected: (!node.unknown).then_some(peer.session),
+            connected: (!node.unknown).then_some(peer.session || node.waits()),
             liveness: node.liveness,
             liveness_since_unix_ms: known(node.liveness_since_unix_ms),
             pool: primary.map(|claim| claim.pool),

@@ -82,6 +82,7 @@ fn agent(node: &Node) -> &'static str {
     match node.peer.session {
         _ if node.unknown => "unknown",
         true => "connected",
+        false if node.waits() => "waiting",
         false if node.stopped_unix_ms > 0 => "stopped",
         false => "down",
     }

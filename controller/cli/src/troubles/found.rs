@@ -1,6 +1,8 @@
 //! Finding troubles in the state of a cluster. Pure.
 
-use sextant_proto::{Applied, NodeName, NodeState};
+use std::collections::HashMap;
+
+use sextant_proto::{Applied, NodeId, NodeName, NodeState};
 
 use super::{FLAPPING, Trouble};
 use crate::answer::{Cluster, Controller, Node, PoolUse, Router};
@@ -40,6 +42,7 @@ pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(reports.iter().flat_map(sessions));
     found.extend(cluster.nodes.iter().filter_map(flapping));
     found.extend(cluster.nodes.iter().filter_map(duplicate));
+    found.extend(shared_ids(&cluster.nodes));
     found
 }
 
@@ -124,6 +127,20 @@ fn flapping(node: &Node) -> Option<Trouble> {
 fn duplicate(node: &Node) -> Option<Trouble> {
     let from = node.duplicate_from.clone();
     (!from.is_empty()).then(|| Trouble::Duplicate { node: node.name().clone(), from })
+}
+
+/// Two nodes with the same id, the one without an agent first.
+fn shared_ids(nodes: &[Node]) -> Vec<Trouble> {
+    let mut by_id: HashMap<NodeId, &Node> = HashMap::new();
+    let mut found = Vec::new();
+    for node in nodes {
+        let Some(first) = by_id.insert(node.node_id, node) else { continue };
+        let (node, other) = if first.peer.session { (node, first) } else { (first, node) };
+        by_id.insert(node.node_id, other);
+        let both = node.peer.session && other.peer.session;
+        found.push(Trouble::SharedId { node: node.name().clone(), other: other.name().clone(), both });
+    }
+    found
 }
 
 fn problems(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
@@ -253,6 +270,10 @@ mod tests {
         assert!(troubles(&cluster)[0].to_string().contains("has not announced its prefix yet"));
         sample::lose_bridge(&mut cluster.nodes[1]);
         assert_eq!(kinds(&cluster), [("node_problem", Some("host2".into()))]);
+        assert!(cluster.nodes[1].waits());
+        // It was ready before its agent started again.
+        cluster.nodes[1].peer = cluster.nodes[1].peer.clone().in_state(NodeState::Ready);
+        assert_eq!(kinds(&cluster), [("node_problem", Some("host2".into()))]);
     }
 
     #[test]
@@ -267,6 +288,19 @@ mod tests {
         let mut cluster = sample::healthy();
         cluster.nodes[1].duplicate_from = "2001:db8::9".into();
         assert_eq!(kinds(&cluster), [("node_duplicate", Some("host2".into()))]);
+    }
+
+    #[test]
+    fn nodes_with_the_same_id_are_found() {
+        let mut cluster = sample::healthy();
+        cluster.nodes[1].node_id = cluster.nodes[0].node_id;
+        assert_eq!(kinds(&cluster), [("node_id_shared", Some("host2".into()))]);
+        assert!(
+            troubles(&cluster)[0].to_string().contains("same node id as node host1; if a disk was cloned")
+        );
+        cluster.nodes[0].peer.session = false;
+        let found = troubles(&cluster);
+        assert!(found[0].to_string().contains("run `sextant node forget host1`"), "{found:?}");
     }
 
     #[test]

@@ -108,6 +108,14 @@ pub(crate) enum Trouble {
         node: NodeName,
         from: String,
     },
+    /// Two nodes have the same node id, and claims of their own: a disk was copied before its node had a claim.
+    SharedId {
+        node: NodeName,
+        /// The other node.
+        other: NodeName,
+        /// An agent of each is connected.
+        both: bool,
+    },
     Unreadable(String),
 }
 
@@ -136,6 +144,7 @@ impl Trouble {
             Self::Bgp { .. } => "bgp",
             Self::Flapping { .. } => "node_flapping",
             Self::Duplicate { .. } => "node_duplicate",
+            Self::SharedId { .. } => "node_id_shared",
             Self::Unreadable(_) => "unreadable",
         }
     }
@@ -155,6 +164,7 @@ impl Trouble {
             | Self::Conflict { node, .. }
             | Self::Flapping { node, .. }
             | Self::Duplicate { node, .. }
+            | Self::SharedId { node, .. }
             | Self::Bgp { node, .. } => Some(node),
             Self::Refused(refused) => Some(&refused.node),
             Self::NoPool { .. }
@@ -320,6 +330,16 @@ impl fmt::Display for Trouble {
                 f,
                 "node {node}: duplicate node id; the agent at {from} is refused; if a disk was cloned, \
                  stop sextant-agent on the copy, delete its state directory and set another --node"
+            ),
+            Self::SharedId { node, other, both: true } => write!(
+                f,
+                "node {node}: has the same node id as node {other}; if a disk was cloned, stop sextant-agent on the copy, delete its \
+                 state directory, run `sextant node forget` with the name of the copy once it is down, and start its agent again"
+            ),
+            Self::SharedId { node, other, both: false } => write!(
+                f,
+                "node {node}: has the same node id as node {other}, and no agent is connected; if {node} is a former name of that \
+                 host, run `sextant node forget {node}`"
             ),
             Self::Unreadable(text) => f.write_str(text),
         }

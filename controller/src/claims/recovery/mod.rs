@@ -15,13 +15,18 @@ use crate::{
 };
 
 impl Claims {
-    /// Refuses during a restore. For a node of a lost store, records that its store is lost, and ends the claim that the backup
-    /// has of it if the node later held another one.
+    /// Refuses during a restore.
+    pub(super) fn is_whole(&self) -> Result<(), RegistryError> {
+        if self.index.read(|state| state.meta().restoring) {
+            return Err(RegistryError::Unavailable(HALF_RESTORED.into()));
+        }
+        Ok(())
+    }
+
+    /// For a node of a lost store, records that its store is lost, and ends the claim that the backup has of it if the node later
+    /// held another one.
     pub(super) async fn come_back(&self, request: &ClaimRequest) -> Result<(), ClaimError> {
         let meta = self.index.read(|state| state.meta().clone());
-        if meta.restoring {
-            return Err(RegistryError::Unavailable(HALF_RESTORED.into()).into());
-        }
         let Some(held) = held_before(request, &meta) else { return Ok(()) };
         if meta.replaces.is_none() {
             store::replaces(&self.registry, &self.keys, held.epoch.incarnation).await?;

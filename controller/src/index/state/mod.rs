@@ -10,10 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use sextant_proto::{Control, NodeName, Peer, PeerClaim, Pool, PoolName, Revision, v1};
+use sextant_proto::{Control, NodeId, NodeName, Peer, PeerClaim, Pool, PoolName, Revision, v1};
 
 use self::chunks::chunks;
-use super::{Holdings, Snapshot, User, infrastructure};
+use super::{Holdings, Names, Snapshot, User, infrastructure};
 use crate::{
     elapsed::Elapsed,
     keys::{Key, Keys},
@@ -53,6 +53,7 @@ pub struct State {
     pools: BTreeMap<PoolName, View<Pool>>,
     holdings: Holdings,
     nodes: BTreeMap<NodeName, View<NodeRecord>>,
+    names: Names,
     sessions: BTreeMap<NodeName, View<SessionRecord>>,
     controllers: BTreeMap<String, View<ControllerRecord>>,
     /// By node and controller.
@@ -102,6 +103,7 @@ impl State {
             pools: BTreeMap::new(),
             holdings: Holdings::default(),
             nodes: BTreeMap::new(),
+            names: Names::default(),
             sessions: BTreeMap::new(),
             controllers: BTreeMap::new(),
             verdicts: BTreeMap::new(),
@@ -205,7 +207,9 @@ impl State {
             }),
             Key::Node(name) => {
                 touched.nodes.insert(name.clone());
+                let before = self.node_id(&name);
                 let kept = keep(&mut self.nodes, name.clone(), entry);
+                self.names.put(&name, before, self.node_id(&name));
                 self.node_stands_on(name);
                 kept
             }
@@ -221,6 +225,10 @@ impl State {
             Key::Verdict(node, controller) => keep(&mut self.verdicts, (node, controller), entry),
         };
         Ok(put)
+    }
+
+    fn node_id(&self, name: &NodeName) -> Option<NodeId> {
+        self.nodes.get(name).map(|node| node.record.node_id)
     }
 
     fn node_stands_on(&mut self, name: NodeName) {
@@ -299,7 +307,8 @@ impl State {
             }
             Some(Key::Mark(id)) => self.lineage.remove(id),
             Some(Key::Node(name)) => {
-                self.nodes.remove(&name);
+                let before = self.nodes.remove(&name).map(|node| node.record.node_id);
+                self.names.put(&name, before, None);
                 touched.nodes.insert(name);
             }
             Some(Key::Session(name)) => {

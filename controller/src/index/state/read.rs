@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sextant_proto::{Control, Mark, NodeName, Peer, Pool, PoolName, Prefix, Revision};
+use sextant_proto::{Control, Mark, NodeId, NodeName, Peer, Pool, PoolName, Prefix, Revision};
 
 use super::{State, View};
 use crate::{
@@ -90,6 +90,12 @@ impl State {
     /// All nodes.
     pub fn nodes(&self) -> &BTreeMap<NodeName, View<NodeRecord>> {
         &self.nodes
+    }
+
+    /// The name under which the node id of `name` holds claims, if it is another one, and `name` is not the node id's own too.
+    pub fn other_name(&self, name: &NodeName, node_id: NodeId) -> Option<&NodeName> {
+        let is_own = self.nodes.get(name).is_some_and(|node| node.record.node_id == node_id);
+        self.names.other_than(name, node_id).filter(|_| !is_own)
     }
 
     /// All sessions.
