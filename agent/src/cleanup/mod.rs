@@ -41,7 +41,7 @@ pub async fn run(state_dir: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {
         return print(out, &undo, "nothing would be undone");
     }
     let state = open(state_dir)?;
-    // The routes of an agent with another state directory cannot be told from those of this one.
+    // The routes of an agent with another state directory cannot be distinguished from those of this one.
     let _alone = Exclusive::lock()?;
     if state.is_none() {
         out.line(format_args!("no state directory {}: only routes are undone", state_dir.display()));
