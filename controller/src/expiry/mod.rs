@@ -139,8 +139,12 @@ fn patience(state: &State, peer: &Peer, hold_down: Duration) -> Option<Duration>
         // It was never announced: no peer routes to it.
         return Some(hold_down);
     }
+    // No claim ends by itself while any agent sees the host alive, even one against others.
+    if state.is_seen_forwarding(&peer.name) {
+        return None;
+    }
     match state.verdict(&peer.name) {
-        Some(verdict) => (!verdict.forwarding).then_some(hold_down),
+        Some(_) => Some(hold_down),
         // No agent is connected at all: the controllers are partitioned.
         None if state.sessions().is_empty() => None,
         None => Some(hold_down.max(UNSEEN)),

@@ -84,7 +84,7 @@ fn exports_the_prefix_of_each_claim(site: &Site) {
         if ready == 2 { Ok(()) } else { Err(format!("{claims:?}")) }
     });
     let via = |prefix: &str| format!("{prefix} via 2001:db8::1 dev eth0 proto 12 metric 32");
-    let both = claims().iter().map(|claim| via(claim["prefix"].as_str().unwrap())).collect();
+    let both = claims().iter().map(|claim| via(claim["host_prefix"].as_str().unwrap())).collect();
     receives(&site.router, &sorted(both));
     site.cluster.sextant(&["pool", "drain", "ula"]);
     site.cluster.sextant(&["node", "forget", "h1", "--pool", "ula", "--force"]);

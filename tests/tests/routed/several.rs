@@ -63,7 +63,7 @@ impl Several {
         let claim = node["claims"].as_array().into_iter().flatten().find(|claim| claim["pool"] == pool);
         let claim = claim.with_context(|| format!("no claim in {pool}: {node}"))?;
         ensure!(claim["state"] == "ready", "not ready: {claim}");
-        Ok(claim["prefix"].as_str().context("no prefix")?.parse()?)
+        Ok(claim["host_prefix"].as_str().context("no prefix")?.parse()?)
     }
 
     fn prefix(&self, of: Of) -> Prefix {

@@ -74,7 +74,7 @@ impl Bed {
         let nodes = self.cluster.lab.cli_json(&["node", "list"]).unwrap();
         let of = |node: &Value| {
             claims(node)
-                .map(|claim| (text(&claim["pool"]), text(&claim["prefix"]).parse().unwrap()))
+                .map(|claim| (text(&claim["pool"]), text(&claim["host_prefix"]).parse().unwrap()))
                 .collect()
         };
         nodes.as_array().unwrap().iter().map(|node| (text(&node["name"]), of(node))).collect()

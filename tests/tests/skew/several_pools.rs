@@ -31,7 +31,7 @@ pub fn states(cluster: &Cluster, node: &str) -> Vec<String> {
 
 /// The claims of a node, with prefix and epoch.
 pub fn claims(cluster: &Cluster, node: &str) -> Vec<String> {
-    let text = |claim: &Value| format!("{} {} {}", claim["pool"], claim["prefix"], claim["epoch"]);
+    let text = |claim: &Value| format!("{} {} {}", claim["pool"], claim["host_prefix"], claim["epoch"]);
     claims_of(cluster, node).iter().map(text).collect()
 }
 
@@ -53,7 +53,8 @@ pub fn expect_states(cluster: &Cluster, node: &str, expected: &[&str]) {
 pub fn expect_routed(cluster: &Cluster, host: &Host, expected: &[(&str, &str)]) {
     let route = |(node, pool): &(&str, &str)| {
         let claims = claims_of(cluster, node);
-        let prefix = claims.iter().find(|claim| claim["pool"] == *pool).map(|claim| text(&claim["prefix"]));
+        let prefix =
+            claims.iter().find(|claim| claim["pool"] == *pool).map(|claim| text(&claim["host_prefix"]));
         let hop = cluster.hosts.iter().find(|host| host.name() == *node).unwrap().address();
         format!("{} via {hop} dev eth0 proto 66 metric 512", prefix.unwrap())
     };

@@ -42,7 +42,7 @@ pub(crate) struct Node<'a> {
 #[derive(Debug, Serialize)]
 struct Claim<'a> {
     pool: &'a PoolName,
-    prefix: Prefix,
+    host_prefix: Prefix,
     container_prefixes: &'a [Prefix],
     state: NodeState,
     phase: ClaimPhase,
@@ -138,7 +138,7 @@ impl<'a> Node<'a> {
             liveness: node.liveness,
             liveness_since_unix_ms: known(node.liveness_since_unix_ms),
             pool: primary.map(|claim| claim.pool),
-            prefix: primary.map(|claim| claim.prefix),
+            prefix: primary.map(|claim| claim.host_prefix),
             container_prefix: primary.and_then(|claim| claim.container_prefixes.first().copied()),
             epoch: primary.map(|claim| claim.epoch),
             next_hops: &peer.next_hops,
@@ -160,7 +160,7 @@ impl<'a> Claim<'a> {
     fn new((claim, details): (&'a PeerClaim, &'a ClaimDetails), incarnation: Incarnation) -> Self {
         Self {
             pool: &claim.pool,
-            prefix: claim.prefix,
+            host_prefix: claim.prefix,
             container_prefixes: &details.container_prefixes,
             state: claim.state,
             phase: claim.phase,

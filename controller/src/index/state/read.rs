@@ -115,10 +115,17 @@ impl State {
 
     /// The combined verdict of all controllers' agents on `node`.
     pub fn verdict(&self, node: &NodeName) -> Option<Seen> {
+        seen(&self.verdicts_on(node).collect::<Vec<_>>())
+    }
+
+    /// Whether any agent sees the host of `node` forwarding.
+    pub fn is_seen_forwarding(&self, node: &NodeName) -> bool {
+        self.verdicts_on(node).any(|record| record.forwarding)
+    }
+
+    fn verdicts_on(&self, node: &NodeName) -> impl Iterator<Item = VerdictRecord> {
         let of_node = self.verdicts.range((node.clone(), String::new())..);
-        let records: Vec<_> =
-            of_node.take_while(|((of, _), _)| of == node).map(|(_, verdict)| verdict.record).collect();
-        seen(&records)
+        of_node.take_while(move |((of, _), _)| of == node).map(|(_, verdict)| verdict.record)
     }
 
     /// The agents' view of all nodes.
