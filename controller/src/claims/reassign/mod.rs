@@ -67,7 +67,7 @@ pub enum ReassignError {
         prefixes: Vec<Prefix>,
     },
     /// The node has claims in several pools.
-    #[error("node {node} holds prefixes of the pools {}; select one with --pool", super::list(.pools))]
+    #[error("node {node} holds prefixes of the pools {}; select one with --pool", super::error::list(.pools))]
     Several {
         /// The node.
         node: NodeName,

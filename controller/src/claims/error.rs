@@ -1,0 +1,175 @@
+//! Why a node is granted no prefix, with the fix.
+
+use std::net::Ipv6Addr;
+
+use sextant_proto::{NodeId, NodeName, Pool, PoolName, Prefix};
+
+use super::ATTEMPTS;
+use crate::registry::RegistryError;
+
+/// Why a node is granted no prefix.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// The name belongs to another host.
+    #[error(
+        "node name \"{node}\" belongs to node id {holder} (prefix {}), and this agent's id is {asking}; \
+         give this host another --node, or run `sextant node forget {node}` if the other host is gone",
+        listed(.prefixes)
+    )]
+    NameTaken {
+        /// The name.
+        node: NodeName,
+        /// The id of its holder.
+        holder: NodeId,
+        /// The prefixes of its holder.
+        prefixes: Vec<Prefix>,
+        /// The id of the requesting agent.
+        asking: NodeId,
+    },
+    /// The host has another name, which belongs to another host.
+    #[error(
+        "this agent's node id {asking} holds {} as node \"{former}\", and the name \"{node}\" belongs to node id {holder}; \
+         start the agent with --node {former}, or with a name that is free",
+        listed(.prefixes)
+    )]
+    Renamed {
+        /// The name that it has now.
+        node: NodeName,
+        /// The id of the holder of that name.
+        holder: NodeId,
+        /// The name under which it holds its claims.
+        former: NodeName,
+        /// The prefixes of its claims.
+        prefixes: Vec<Prefix>,
+        /// Its id.
+        asking: NodeId,
+    },
+    /// An agent with the same node id is connected under another name.
+    #[error(
+        "node id {asking} belongs to node \"{former}\", the agent of which is connected and answers, and this agent has the same \
+         node id as node \"{node}\"; two hosts share one state directory (a cloned disk?): on the copy stop sextant-agent, \
+         delete its state directory, and start it again. If this host was renamed, stop its other agent"
+    )]
+    SameId {
+        /// The name of the requesting agent.
+        node: NodeName,
+        /// The name of the connected agent.
+        former: NodeName,
+        /// The id of both.
+        asking: NodeId,
+    },
+    /// There is no pool to claim from.
+    #[error("there is no pool; add one: sextant pool add main 2001:db8:1::/48 --host-len 64")]
+    NoPool,
+    /// No pool has that name.
+    #[error("pool \"{name}\" does not exist; pools: {}. Name one of them with --pool, or add it with `sextant pool add`", list(.pools))]
+    UnknownPool {
+        /// The requested name.
+        name: PoolName,
+        /// The existing pools.
+        pools: Vec<PoolName>,
+    },
+    /// Several pools, and none was requested.
+    #[error("several pools: {}; select one with --pool, or name one of them \"default\"", list(.0))]
+    Ambiguous(Vec<PoolName>),
+    /// A store that replaces a lost one grants no new prefix while nodes of the lost one may still register.
+    #[error(
+        "the store replaces a lost one, and grants no new prefix until its recovery window closes: a prefix that looks \
+         free may be held by a node that has not registered yet. The window closes by itself; `sextant recover --finish` \
+         closes it now, and lists the nodes that have not registered"
+    )]
+    Recovering,
+    /// A controller that has just started does not know yet whether the store was reverted to a snapshot.
+    #[error(
+        "the controller has just started, and no agent has confirmed the store's history yet: a prefix that looks free may \
+         be held; new prefixes are granted within some seconds"
+    )]
+    Unconfirmed,
+    /// The pool is closed to new claims.
+    #[error(
+        "pool {0} is closed to new claims; open it with `sextant pool undrain {0}`, or select another one with --pool"
+    )]
+    Closed(PoolName),
+    /// The pool has no host prefixes of that length.
+    #[error(
+        "--host-len {host_len} does not fit pool {} {}; give it {} to 126", .pool.name, .pool.prefix, .pool.prefix.len()
+    )]
+    HostLength {
+        /// The requested length.
+        host_len: u32,
+        /// The pool.
+        pool: Pool,
+    },
+    /// The prefix that is reserved for the node would take an address from its own host.
+    #[error(
+        "{prefix}, which is reserved for this node, contains {address}, which its own network stands on (its uplink, router or \
+         controller); end the reservation with `sextant unreserve {prefix}`, and reserve another prefix"
+    )]
+    Infrastructure {
+        /// The reserved prefix.
+        prefix: Prefix,
+        /// The address.
+        address: Ipv6Addr,
+    },
+    /// No prefix is free.
+    #[error(
+        "pool {} {} is exhausted: no /{len} is free beside {claimed} claims and {reserved} reservations (it holds {} host \
+         prefixes of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or automatically with the \
+         controllers' --hold-down; or `sextant pool grow {}`, or add a pool",
+        .pool.name, .pool.prefix, .pool.capacity(), .pool.host_len, gone(*without_agent), .pool.name
+    )]
+    Exhausted {
+        /// The pool.
+        pool: Pool,
+        /// The requested length.
+        len: u8,
+        /// The number of claims.
+        claimed: usize,
+        /// The number of reservations.
+        reserved: usize,
+        /// The number of claims of nodes without an agent.
+        without_agent: usize,
+    },
+    /// Concurrent claims won each time.
+    #[error("{ATTEMPTS} attempts to claim collided with concurrent claims; try again")]
+    Contended,
+    /// The store did not answer.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl ClaimError {
+    /// Whether an operator must act before the node gets a prefix, and nothing else reports it: not for a failing store, which
+    /// is reported itself, nor if the next attempt may succeed.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NameTaken { .. }
+            | Self::Renamed { .. }
+            | Self::SameId { .. }
+            | Self::UnknownPool { .. }
+            | Self::Ambiguous(_)
+            | Self::Recovering
+            | Self::Closed(_)
+            | Self::HostLength { .. }
+            | Self::Infrastructure { .. }
+            | Self::Exhausted { .. } => true,
+            Self::NoPool | Self::Unconfirmed | Self::Contended | Self::Registry(_) => false,
+        }
+    }
+}
+
+fn gone(without_agent: usize) -> String {
+    match without_agent {
+        0 => String::new(),
+        n => format!("; {n} of the claims belong to nodes without an agent"),
+    }
+}
+
+pub(super) fn list(names: &[PoolName]) -> String {
+    names.iter().map(PoolName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Prefixes, for people.
+pub fn listed(prefixes: &[Prefix]) -> String {
+    prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
