@@ -24,26 +24,15 @@ pub(super) fn unknown(settings: &PoolsSettings, view: &View) -> Option<Finding> 
 mod tests {
     use std::{collections::BTreeMap, sync::Arc};
 
-    use sextant_proto::{Control, Incarnation, Pool, Revision};
+    use sextant_proto::Pool;
 
     use super::*;
-    use crate::{cluster::Snapshot, settings::PoolSettings};
+    use crate::{routes::fixture, settings::PoolSettings};
 
     fn view(pools: &[&str]) -> View {
         let pool =
             |name: &&str| Pool::new(name.parse().unwrap(), "fd00::/48".parse().unwrap(), 64, 64).unwrap();
-        let mut view = View::default();
-        view.apply_snapshot(Snapshot {
-            mark: None,
-            incarnation: Incarnation::random(),
-            revision: Revision(1),
-            linearizable: true,
-            recovering: false,
-            control: Control::default(),
-            pools: pools.iter().map(pool).collect(),
-            peers: vec![],
-        });
-        view
+        fixture::view(pools.iter().map(pool).collect(), vec![])
     }
 
     fn settings(names: &[&str]) -> PoolsSettings {

@@ -57,7 +57,7 @@ pub(super) fn known(view: &View) -> Known<'_> {
 }
 
 /// A complete view.
-pub(super) fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
+pub(crate) fn view(pools: Vec<Pool>, peers: Vec<Peer>) -> View {
     let mut view = View::default();
     view.apply_snapshot(Snapshot {
         mark: None,

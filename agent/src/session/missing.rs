@@ -93,10 +93,10 @@ impl Missing {
 
 #[cfg(test)]
 mod tests {
-    use sextant_proto::{Control, Incarnation, Revision};
+    use sextant_proto::{Incarnation, Revision};
 
     use super::*;
-    use crate::cluster::Snapshot;
+    use crate::routes::fixture;
 
     fn wish(pool: &str) -> Wish {
         Wish { pool: Some(pool.parse().unwrap()), host_len: None, held: None, beside: true }
@@ -105,18 +105,7 @@ mod tests {
     fn view(pools: &[&str]) -> View {
         let pool =
             |name: &&str| Pool::new(name.parse().unwrap(), "fd00::/48".parse().unwrap(), 64, 64).unwrap();
-        let mut view = View::default();
-        view.apply_snapshot(Snapshot {
-            mark: None,
-            incarnation: Incarnation::random(),
-            revision: Revision(1),
-            linearizable: true,
-            recovering: false,
-            control: Control::default(),
-            pools: pools.iter().map(pool).collect(),
-            peers: vec![],
-        });
-        view
+        fixture::view(pools.iter().map(pool).collect(), vec![])
     }
 
     #[tokio::test(start_paused = true)]
