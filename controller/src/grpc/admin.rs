@@ -219,7 +219,9 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::ReassignNodeResponse>, Status> {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
-        Ok(Response::new(reassign::reassign(&self.services.claims.by(&by), request.into_inner()).await?))
+        Ok(Response::new(
+            reassign::reassign(&self.services, &self.services.claims.by(&by), request.into_inner()).await?,
+        ))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {

@@ -1,16 +1,18 @@
 //! `AdminService.ReassignNode`.
 
 use sextant_proto::{
+    NodeName,
     convert::{self, required},
     v1,
 };
 use tonic::{Code, Status};
 
-use super::{admin::node_name, status::malformed};
+use super::{Services, admin::node_name, status::malformed};
 use crate::claims::{Claims, Move, ReassignError, Reassignment, Unavailable};
 
 /// Moves a node to another prefix, or plans that.
 pub(super) async fn reassign(
+    services: &Services,
     claims: &Claims,
     request: v1::ReassignNodeRequest,
 ) -> Result<v1::ReassignNodeResponse, Status> {
@@ -20,6 +22,9 @@ pub(super) async fn reassign(
     let order = Reassignment { node: node_name(&name)?, pool, prefix };
     let done = if plan { claims.plan_reassign(&order).await? } else { claims.reassign(&order).await? };
     let Move { pool, from, to, in_service, connected, revision } = done;
+    if plan && from != to && in_service && connected {
+        answers(services, &order.node).await?;
+    }
     if !plan && from != to {
         tracing::info!(node = %order.node, %pool, %from, %to, "node reassigned");
     }
@@ -31,6 +36,18 @@ pub(super) async fn reassign(
         in_service,
         connected,
     })
+}
+
+/// Refuses to drain a node whose agent has just stopped or is lost: its session lasts for `down_after`, and without the agent
+/// nobody would return the node to service.
+async fn answers(services: &Services, node: &NodeName) -> Result<(), Status> {
+    services.others.refresh().await;
+    match services.acks.of(node) {
+        Some(_) => Ok(()),
+        None => Err(Status::failed_precondition(format!(
+            "the agent of node {node} is not connected at the moment; start sextant-agent there, and try again"
+        ))),
+    }
 }
 
 impl From<ReassignError> for Status {

@@ -160,3 +160,16 @@ fn an_interrupted_reassignment_leaves_the_host_in_service() {
     assert_eq!(cluster.prefix("h2"), before);
     cluster.expect_full_mesh();
 }
+
+/// The session of an agent that has stopped lasts for `down-after`.
+#[test]
+fn a_host_whose_agent_has_just_stopped_is_not_drained() {
+    let mut cluster = Cluster::start("reassign stopped", 2, GUIDE);
+    let prefix = cluster.prefix("h2");
+    let monitor = RouteMonitor::start(&cluster.hosts[0]).unwrap();
+    cluster.agents.pop().unwrap().process.terminate(10 * SECONDS).unwrap();
+    let out = cluster.lab.cli(&["node", "reassign", "h2"]).unwrap();
+    assert!(out.code == 4 && out.stderr.contains("start sextant-agent there"), "{out:?}");
+    assert_eq!((cluster.prefix("h2"), &cluster.node("h2")["state"]), (prefix, &"ready".into()));
+    monitor.quiet_since(0).unwrap();
+}
