@@ -68,7 +68,7 @@ fn uplinks_without_ipv6(settings: &HostSettings, facts: &Facts) -> Vec<Finding> 
 
 /// The settings that have no effect, or cannot work, on this host and with these claims.
 pub fn of_settings(settings: &HostSettings, claims: &[Claim], facts: &Facts) -> Vec<Finding> {
-    let host_len = claims.first().and_then(|claim| host_len(settings, claim));
+    let host_len = primary(settings, claims).and_then(|claim| host_len(settings, claim, claims.len()));
     let pools = claims.iter().filter_map(|claim| pool(settings, claim, claims.len()));
     let bridge = claims.iter().filter(|_| settings.role == Role::Host);
     let elsewhere = bridge.flat_map(|claim| prefix_elsewhere(settings, claim, facts));
@@ -80,15 +80,25 @@ pub fn of_settings(settings: &HostSettings, claims: &[Claim], facts: &Facts) -> 
     found
 }
 
-fn host_len(settings: &HostSettings, claim: &Claim) -> Option<Finding> {
-    let (wanted, held) = (settings.host_len?, claim.prefix.len());
-    (wanted != u32::from(held)).then(|| {
+/// The claim that `host-len` is for: that of the first pool which the settings name.
+fn primary<'a>(settings: &HostSettings, claims: &'a [Claim]) -> Option<&'a Claim> {
+    match &settings.pools[..] {
+        [first, _, ..] => claims.iter().find(|claim| claim.pool.name.as_str() == first),
+        _ => claims.first(),
+    }
+}
+
+fn host_len(settings: &HostSettings, claim: &Claim, held: usize) -> Option<Finding> {
+    // The node's other claims stay.
+    let only = if held > 1 { format!(" --pool {}", claim.pool.name) } else { String::new() };
+    let (wanted, len) = (settings.host_len?, claim.prefix.len());
+    (wanted != u32::from(len)).then(|| {
         Finding::new(
             "host-len",
-            format!("--host-len {wanted} has no effect: this node holds {}, a /{held}", claim.prefix),
+            format!("--host-len {wanted} has no effect: this node holds {}, a /{len}", claim.prefix),
             format!(
-                "set host-len = {held} in agent.toml (--host-len), or let the node claim again: `sextant node drain {node}`, \
-                 stop the agent, `sextant node forget {node}`, start it",
+                "set host-len = {len} in agent.toml (--host-len), or let the node claim again: `sextant node drain {node}`, \
+                 stop the agent, `sextant node forget {node}{only}`, start it",
                 node = settings.node
             ),
         )
@@ -274,6 +284,21 @@ mod tests {
         assert!(found[0].1.contains("--host-len 60") && found[0].1.contains("2001:db8:1::/64"), "{found:?}");
         assert!(found[1].1.contains("--pool nosuch") && found[1].1.contains("pool main"), "{found:?}");
         assert!(of_settings(&other, &[], &facts()).is_empty(), "there is no claim yet");
+    }
+
+    #[test]
+    fn the_length_is_that_of_the_primary_pool_and_the_fix_ends_no_other_claim() {
+        let ula = Pool::new("ula".parse().unwrap(), "fd00::/32".parse().unwrap(), 64, 80).unwrap();
+        let claims = [claim(), Claim { prefix: "fd00:0:1::/64".parse().unwrap(), pool: ula, ..claim() }];
+        let of = |pools: &[&str]| {
+            let pools = pools.iter().map(|&pool| pool.to_owned()).collect();
+            let settings = HostSettings { pools, host_len: Some(60), ..settings() };
+            let found = of_settings(&settings, &claims, &facts());
+            found.into_iter().find(|it| it.what == "host-len").map(|it| it.fix)
+        };
+        assert!(of(&["main", "ula"]).unwrap().contains("`sextant node forget h1 --pool main`"));
+        assert!(of(&["ula", "main"]).unwrap().contains("`sextant node forget h1 --pool ula`"));
+        assert_eq!(of(&["lab", "main", "ula"]), None, "the primary pool has no claim yet");
     }
 
     #[test]

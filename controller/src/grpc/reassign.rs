@@ -57,7 +57,7 @@ impl From<ReassignError> for Status {
             ReassignError::Holder(error) => return error.into(),
             ReassignError::Unavailable(ref why) => code_of(why),
             ReassignError::Unknown(_) | ReassignError::NoClaim { .. } => Code::NotFound,
-            ReassignError::Several { .. } => Code::InvalidArgument,
+            ReassignError::Several { .. } | ReassignError::NoPool { .. } => Code::InvalidArgument,
             ReassignError::InService { .. } | ReassignError::Forwarding(_) => Code::FailedPrecondition,
         };
         Status::new(code, error.to_string())

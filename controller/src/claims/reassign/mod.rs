@@ -74,6 +74,19 @@ pub enum ReassignError {
         /// The pools.
         pools: Vec<PoolName>,
     },
+    /// No pool contains the prefix.
+    #[error(
+        "{prefix} is in no pool; node {node} has prefixes of the pools {} (sextant pool list)",
+        super::error::list(.pools)
+    )]
+    NoPool {
+        /// The named prefix.
+        prefix: Prefix,
+        /// The node.
+        node: NodeName,
+        /// Its pools.
+        pools: Vec<PoolName>,
+    },
     /// Peers route to it.
     #[error("node {node} is {state}, and peers may route to it; drain it first: sextant node drain {node}")]
     InService {
@@ -190,14 +203,13 @@ impl Claims {
     /// The claim that the order is about.
     fn moving<'a>(&self, order: &Reassignment, status: &'a NodeStatus) -> Result<Holding<'a>, ReassignError> {
         let node = &order.node;
-        let of_prefix = || {
-            let pools = |state: &crate::index::State| {
-                let prefix = order.prefix?;
+        let pool_of = |prefix| {
+            self.index.read(|state| {
                 let pools = state.pools().values().map(|pool| &pool.record);
                 crate::reservations::pool_of(pools, prefix).cloned()
-            };
-            self.index.read(pools).filter(|pool| status.holding_in(pool).is_some())
+            })
         };
+        let of_prefix = || pool_of(order.prefix?).filter(|pool| status.holding_in(pool).is_some());
         if let Some(pool) = order.pool.clone().or_else(of_prefix) {
             let prefixes = status.holdings().map(|it| it.held.prefix).collect();
             let no_claim = || ReassignError::NoClaim { node: node.clone(), pool: pool.clone(), prefixes };
@@ -208,8 +220,14 @@ impl Claims {
             (Some(only), None) => Ok(only),
             (None, _) => Err(ReassignError::Unknown(node.clone())),
             _ => {
-                let pools = status.holdings().map(|it| it.held.pool.clone()).collect();
-                Err(ReassignError::Several { node: node.clone(), pools })
+                let (node, pools) =
+                    (node.clone(), status.holdings().map(|it| it.held.pool.clone()).collect());
+                Err(match order.prefix {
+                    Some(prefix) if pool_of(prefix).is_none() => {
+                        ReassignError::NoPool { prefix, node, pools }
+                    }
+                    _ => ReassignError::Several { node, pools },
+                })
             }
         }
     }

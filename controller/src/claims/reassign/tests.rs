@@ -266,6 +266,11 @@ async fn a_node_with_two_claims_keeps_the_other_one_and_their_order() {
 
     let error = refused(&it, &order(1, None)).await.to_string();
     assert!(error.contains("pools main, ula; select one with --pool"), "{error}");
+    let error = refused(&it, &order(1, Some("2001:db9::/64"))).await.to_string();
+    assert!(
+        error.contains("2001:db9::/64 is in no pool; node host1 has prefixes of the pools main, ula"),
+        "{error}"
+    );
     let of = |pool: &str| Reassignment { pool: Some(pool.parse().unwrap()), ..order(1, None) };
     let error = refused(&it, &of("spare")).await.to_string();
     assert!(error.contains("holds no claim in pool spare; it holds 2001:db8:1:"), "{error}");
