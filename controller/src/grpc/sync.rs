@@ -36,6 +36,8 @@ use crate::{
 const FRESH_WITHIN: Duration = Duration::from_secs(3);
 /// The number of keepalives within the time after which an agent is down.
 const KEEPALIVES_PER_DOWN: u32 = 5;
+/// The number of polls of a stream within that time at least.
+const POLLS_PER_DOWN: u32 = 2;
 /// The number of keepalive periods without a message after which a stream is closed.
 const SILENT_KEEPALIVES: u32 = 3;
 
@@ -59,9 +61,10 @@ pub(super) async fn open(
         return Ok(Either::Left(stream::iter([Ok(fenced)])));
     }
     let attachment = admission::admit(&services, follower.node(), &hello, from).await?;
+    let (taker, polls) = (attachment.taker(), services.sessions.down_after() / POLLS_PER_DOWN);
     let session = Session::begin(services, follower, attachment, &hello, inbound).await;
     let messages = |mut session: Session| async move { session.next().await.map(|item| (item, session)) };
-    Ok(Either::Right(stream::unfold(session, messages)))
+    Ok(Either::Right(taker.count(polls, stream::unfold(session, messages))))
 }
 
 /// The node of a stream.
@@ -289,10 +292,17 @@ impl Session {
             }
             Some(question) = self.channel.next() => self.outbound.push_back(ToAgent::Question(question)),
             () = self.attachment.superseded() => {
-                return Err(Status::aborted(format!("superseded by a newer stream of node {}", self.follower.node())));
+                return Err(self.superseded());
             }
         }
         Ok(())
+    }
+
+    fn superseded(&self) -> Status {
+        let node = self.follower.node();
+        Status::aborted(format!(
+            "superseded: node {node} has a newer stream, or has not read this one for too long"
+        ))
     }
 
     async fn advance(&mut self) {
@@ -307,6 +317,10 @@ impl Session {
     }
 
     async fn handle(&mut self, message: v1::AgentMessage) -> Result<(), Status> {
+        // A stream that is not the node's newest any more changes nothing.
+        if !self.attachment.is_current() {
+            return Err(self.superseded());
+        }
         self.attachment.heard();
         if matches!(message.message, Some(FromAgent::Announce(_) | FromAgent::Drained(_))) {
             serves(&self.services.index)?;
@@ -354,7 +368,7 @@ impl Session {
         let ack = Ack::try_from(ack).map_err(malformed)?;
         // An ack of the previous incarnation; its revisions cannot be compared.
         let of_previous = self.switched && ack.revision > self.cursor;
-        if self.attachment.is_current() && !of_previous {
+        if !of_previous {
             let applied = Applied { ack, version: self.version.clone() };
             self.services.acks.record(self.follower.node(), applied);
             // A router is live from its first ack on; a host from its announcement on.

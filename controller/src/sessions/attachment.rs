@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     Sessions,
     book::{StreamId, Superseded},
+    taker::Taker,
 };
 use crate::registry::{LeaseId, Op, RegistryError};
 
@@ -19,6 +20,7 @@ pub struct Attachment {
     pub(super) stream: StreamId,
     pub(super) last_frame: Instant,
     pub(super) superseded: Superseded,
+    pub(super) taker: Taker,
 }
 
 /// A session to be put into the store.
@@ -32,6 +34,11 @@ impl Attachment {
     /// The agent has sent a message.
     pub fn heard(&mut self) {
         self.last_frame = Instant::now();
+    }
+
+    /// What counts whether the agent takes what it gets.
+    pub fn taker(&self) -> Taker {
+        self.taker.clone()
     }
 
     /// The time since the agent's last message.
@@ -73,7 +80,7 @@ impl Attachment {
         self.sessions.book().session_put(&self.node, session.lease, self.instance);
     }
 
-    /// Waits until a newer stream of the same node exists; must not be called again after that. Cancel safe.
+    /// Waits until a newer stream of the same node exists, or the node is lost; must not be called again after that. Cancel safe.
     pub async fn superseded(&mut self) {
         let _dropped = (&mut self.superseded).await;
     }

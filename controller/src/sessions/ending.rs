@@ -1,13 +1,13 @@
 //! Ends the sessions of agents that were lost or have stopped.
 
-use std::pin::pin;
+use std::{pin::pin, time::Duration};
 
 use futures::StreamExt;
 use sextant_daemon::{Failing, Outage};
 use sextant_proto::NodeName;
 use tokio::time::Instant;
 
-use super::{Sessions, book::Going};
+use super::{Sessions, TICK, book::Going};
 use crate::{
     audit::{Actor, What},
     claims::of_node,
@@ -18,7 +18,7 @@ use crate::{
 impl Sessions {
     /// Ends the sessions of the agents that were lost since the last call, and those that it could not end.
     pub(super) async fn end_lost(&self, outage: &mut Outage) {
-        let lost = self.book().lost(Instant::now(), self.shared.down_after);
+        let lost = self.book().lost(Instant::now(), self.shared.down_after, looks(self.shared.down_after));
         lost.iter().for_each(|(node, going)| tell(node, *going));
         let to_end = self.book().unended(Instant::now()).into_iter().chain(lost);
         let end = async |(node, going)| (self.end_session(&node, going).await, node, going);
@@ -47,7 +47,7 @@ impl Sessions {
             Txn { guards: vec![Guard::Unchanged(key.clone(), entry.modified)], ops: vec![Op::Delete(key)] };
         let stop_record = match going {
             Going::Stopped => self.stopped(node).await?,
-            Going::Lost => None,
+            Going::Lost | Going::Blocked => None,
         };
         if let Some((unchanged, ops)) = stop_record {
             let mut with_it = ended.clone();
@@ -73,12 +73,20 @@ impl Sessions {
     }
 }
 
+/// The looks within `down_after`.
+fn looks(down_after: Duration) -> u32 {
+    u32::try_from(down_after.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX)
+}
+
 /// Logs how an agent disconnected.
 fn tell(node: &NodeName, going: Going) {
     match going {
         Going::Stopped => tracing::info!(%node, "agent stopped; its claim and its peers' routes stay"),
         Going::Lost => tracing::warn!(
             %node, "agent lost: no message for down_after; its claim and its peers' routes stay"
+        ),
+        Going::Blocked => tracing::warn!(
+            %node, "agent lost: it has read no message for down_after; its claim and its peers' routes stay"
         ),
     }
 }

@@ -9,6 +9,7 @@ mod book;
 mod each;
 mod ending;
 mod lease;
+mod taker;
 #[cfg(test)]
 mod tests;
 
@@ -168,7 +169,7 @@ impl Sessions {
         silent: Option<OtherRun>,
     ) -> Option<Attachment> {
         let now = Instant::now();
-        let (stream, superseded) = {
+        let (stream, superseded, taker) = {
             let mut book = self.book();
             let other = book.other_run(node, instance);
             if other.is_some() && other != silent.map(|silent| silent.0) {
@@ -178,7 +179,7 @@ impl Sessions {
         };
         self.tell_flapping(node);
         let (sessions, node) = (self.clone(), node.clone());
-        Some(Attachment { sessions, node, instance, stream, last_frame: now, superseded })
+        Some(Attachment { sessions, node, instance, stream, last_frame: now, superseded, taker })
     }
 
     /// Another agent of `node`, at `from`, was refused because the connected one answers.

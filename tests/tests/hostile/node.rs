@@ -5,8 +5,9 @@ use std::time::Duration;
 use sextant_proto::{
     NodeId,
     v1::{
-        AgentMessage, Announce, Claim, ClaimRequest, ControllerMessage, Hello, agent_message::Message,
-        agent_service_client::AgentServiceClient, claim_response::Outcome, controller_message as from,
+        AgentMessage, Announce, Claim, ClaimRequest, ControllerMessage, Hello, Keepalive,
+        agent_message::Message, agent_service_client::AgentServiceClient, claim_response::Outcome,
+        controller_message as from,
     },
 };
 use sextant_tests::Controller;
@@ -32,12 +33,18 @@ pub struct HostileNode {
 impl HostileNode {
     /// A node of this name, which claims a prefix of the only pool.
     pub fn new(controller: &Controller, name: &str) -> Self {
+        Self::with_window(controller, name, None)
+    }
+
+    /// As [`Self::new`]; a stream may have so many octets in flight that it has not read (RFC 9113 §5.2).
+    pub fn with_window(controller: &Controller, name: &str, window: Option<u32>) -> Self {
         let url = controller.url();
         let connect = || {
             // Its threads stay in the network namespace that they are created in.
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-            let channel = runtime.block_on(Endpoint::from_shared(url)?.connect())?;
+            let endpoint = Endpoint::from_shared(url)?.initial_stream_window_size(window);
+            let channel = runtime.block_on(endpoint.connect())?;
             anyhow::Ok((runtime, channel))
         };
         let (runtime, channel) = controller.namespace().enter(connect).unwrap().unwrap();
@@ -90,6 +97,21 @@ impl HostileStream<'_> {
     pub fn say(&self, message: Message) {
         // A controller that has ended the stream does not take it.
         let _ = self.runtime.block_on(self.outgoing.send(AgentMessage { message: Some(message) }));
+    }
+
+    /// Sends keepalives from now on, whatever comes back.
+    pub fn keep_alive(&self) {
+        let outgoing = self.outgoing.clone();
+        self.runtime.spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                ticks.tick().await;
+                let message = Some(Message::Keepalive(Keepalive::default()));
+                if outgoing.send(AgentMessage { message }).await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     /// The next message; `None` at the end of the stream.

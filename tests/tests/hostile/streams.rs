@@ -1,6 +1,8 @@
 //! Streams in another node's name, and without end.
 
-use sextant_proto::v1::{Epoch, Hello, controller_message as from};
+use std::time::Instant;
+
+use sextant_proto::v1::{Epoch, Hello, agent_message::Message, controller_message as from};
 use sextant_tests::{
     SECONDS,
     cluster::{Cluster, GUIDE},
@@ -59,24 +61,31 @@ fn epoch_of(node: &serde_json::Value) -> (u64, Vec<u8>) {
     (epoch["revision"].as_u64().unwrap(), (0..incarnation.len()).step_by(2).map(octet).collect())
 }
 
-/// A client that reads nothing keeps its stream busy for ever; it must not count as alive for ever.
+/// Flow control blocks the stream of a client that reads nothing, whatever it sends; it must not count as alive for ever.
 #[test]
-fn an_agent_that_reads_nothing_is_lost_after_down_after() {
+fn an_agent_that_speaks_and_reads_nothing_is_lost_after_down_after() {
     let cluster = Cluster::with_short_down_after("hostile reader", 1, GUIDE);
     let controller = cluster.controller.as_ref().unwrap();
-    let mut evil = HostileNode::new(controller, "evil");
+    let mut evil = HostileNode::with_window(controller, "evil", Some(256));
     let announce = crate::announcements::of(&evil.claim, &["2001:db8::66"]);
     let hello = evil.hello();
     let mut stream = evil.open(hello).unwrap();
     stream.expect(|message| matches!(message, from::Message::SnapshotBegin(_))).unwrap();
-    stream.say(sextant_proto::v1::agent_message::Message::Announce(announce));
+    stream.say(Message::Announce(announce));
+    stream.keep_alive();
     poll("it is connected", 5 * SECONDS, || {
         let node = cluster.node("evil");
         anyhow::ensure!(node["connected"] == true, "{node}");
         Ok(())
     });
-    // The stream stays open, and nobody reads it.
-    poll("it is lost", 10 * SECONDS, || {
+    // While it reads, it stays so for several times down-after.
+    let began = Instant::now();
+    while began.elapsed() < 3 * SECONDS {
+        assert!(stream.hear().unwrap().is_some());
+    }
+    assert_eq!(cluster.node("evil")["connected"], true);
+    // From now on nobody reads.
+    poll("it is lost", 20 * SECONDS, || {
         let node = cluster.node("evil");
         anyhow::ensure!(node["connected"] == false, "{node}");
         Ok(())

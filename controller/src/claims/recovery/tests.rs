@@ -51,11 +51,17 @@ impl Fixture {
         ClaimRequest { held: Some(Claim { prefix, epoch, pool }), ..fresh(n) }
     }
 
+    /// The claim, which an agent asks for again while others are at it.
     async fn claim(&self, request: &ClaimRequest) -> Claim {
-        match self.claims.claim(request).await.unwrap() {
-            Granted::Claim(claim) => claim,
-            Granted::Fenced(why) => panic!("fenced: {why}"),
+        for _ in 0..500 {
+            match self.claims.claim(request).await {
+                Ok(Granted::Claim(claim)) => return claim,
+                Ok(Granted::Fenced(why)) => panic!("fenced: {why}"),
+                Err(ClaimError::Contended) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(error) => panic!("{error}"),
+            }
         }
+        panic!("contended for ever");
     }
 
     async fn finish(&self) {

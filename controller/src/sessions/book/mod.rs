@@ -10,6 +10,7 @@ use sextant_daemon::Outage;
 use sextant_proto::{InstanceId, NodeName};
 use tokio::{sync::oneshot, time::Instant};
 
+use super::taker::{Looks, Taker};
 use crate::registry::LeaseId;
 
 /// Identifies a stream among those of the same node.
@@ -29,6 +30,8 @@ struct Agent {
     session_instance: Option<InstanceId>,
     /// Dropped when a newer stream replaces it.
     newest: Option<oneshot::Sender<Infallible>>,
+    /// Whether its stream takes what it gets.
+    looks: Looks,
     /// It has reported that it stops.
     stopping: bool,
     /// Since when its session is seen at another controller.
@@ -73,9 +76,11 @@ pub(super) enum Going {
     Stopped,
     /// Without a notice.
     Lost,
+    /// Its stream takes no message.
+    Blocked,
 }
 
-/// Ready once a newer stream of the same node exists.
+/// Ready once a newer stream of the same node exists, or the node is lost.
 pub(super) type Superseded = oneshot::Receiver<Infallible>;
 
 /// The agents of this controller.
@@ -102,10 +107,12 @@ impl Book {
         node: &NodeName,
         instance: Option<InstanceId>,
         now: Instant,
-    ) -> (StreamId, Superseded) {
+    ) -> (StreamId, Superseded, Taker) {
         self.last_stream += 1;
         let stream = StreamId(self.last_stream);
         let (newest, superseded) = oneshot::channel();
+        let looks = Looks::default();
+        let taker = looks.taker();
         let mut agent = Agent {
             stream,
             instance,
@@ -114,6 +121,7 @@ impl Book {
             session: None,
             session_instance: None,
             newest: Some(newest),
+            looks,
             stopping: false,
             moved: None,
             missing: None,
@@ -128,7 +136,7 @@ impl Book {
             }
         }
         self.agents.insert(node.clone(), agent);
-        (stream, superseded)
+        (stream, superseded, taker)
     }
 
     /// Another agent of `node`, at `from`, was refused. Returns the number of refusals if it is to be logged.
@@ -246,12 +254,20 @@ impl Book {
         self.agents.iter().filter(|(_, agent)| moved(agent)).map(|(node, _)| node.clone()).collect()
     }
 
-    /// Removes the nodes that have been silent for `down_after`; returns those of them that had a session, and how
-    /// each disconnected.
-    pub(super) fn lost(&mut self, now: Instant, down_after: Duration) -> Vec<(NodeName, Going)> {
-        let is_lost = |agent: &Agent| !agent.connected && now.duration_since(agent.last_frame) >= down_after;
-        let lost = self.agents.extract_if(|_, agent| is_lost(agent));
-        lost.filter(|(_, agent)| agent.session.is_some()).map(|(node, agent)| (node, agent.going())).collect()
+    /// Removes the nodes that have been silent for `down_after`, and those whose streams were not polled between `looks` calls of
+    /// this in a row; returns those of them that had a session, and how each disconnected.
+    pub(super) fn lost(&mut self, now: Instant, down_after: Duration, looks: u32) -> Vec<(NodeName, Going)> {
+        let gone = |agent: &mut Agent| match agent.connected {
+            true => (agent.looks.look() >= looks).then_some(Going::Blocked),
+            false => (now.duration_since(agent.last_frame) >= down_after).then(|| agent.going()),
+        };
+        let mut lost = Vec::new();
+        self.agents.retain(|node, agent| {
+            let Some(going) = gone(agent) else { return true };
+            lost.extend(agent.session.map(|_| (node.clone(), going)));
+            false
+        });
+        lost
     }
 
     /// The session of a node that was [`lost`](Self::lost) could not be ended. Its agent may have left because the store is away,

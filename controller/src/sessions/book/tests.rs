@@ -1,6 +1,7 @@
 use super::*;
 
 const DOWN_AFTER: Duration = Duration::from_secs(15);
+const LOOKS: u32 = 60;
 
 fn node() -> NodeName {
     "host1".parse().unwrap()
@@ -9,57 +10,57 @@ fn node() -> NodeName {
 #[test]
 fn a_silent_agent_is_lost_after_a_while_and_once() {
     let (mut book, start) = (Book::default(), Instant::now());
-    let (stream, _) = book.attach(&node(), None, start);
+    let (stream, ..) = book.attach(&node(), None, start);
     book.session_put(&node(), LeaseId(1), None);
     assert!(
-        book.lost(start + DOWN_AFTER * 9, DOWN_AFTER).is_empty(),
+        book.lost(start + DOWN_AFTER * 9, DOWN_AFTER, LOOKS).is_empty(),
         "connected, however old its last frame"
     );
     book.detach(&node(), stream, start + Duration::from_secs(5));
-    assert!(book.lost(start + Duration::from_secs(19), DOWN_AFTER).is_empty());
-    assert_eq!(book.lost(start + Duration::from_secs(20), DOWN_AFTER), [(node(), Going::Lost)]);
-    assert!(book.lost(start + Duration::from_secs(99), DOWN_AFTER).is_empty());
+    assert!(book.lost(start + Duration::from_secs(19), DOWN_AFTER, LOOKS).is_empty());
+    assert_eq!(book.lost(start + Duration::from_secs(20), DOWN_AFTER, LOOKS), [(node(), Going::Lost)]);
+    assert!(book.lost(start + Duration::from_secs(99), DOWN_AFTER, LOOKS).is_empty());
 }
 
 #[test]
 fn a_stopped_agent_differs_from_a_lost_one_until_it_is_back() {
     let (mut book, start) = (Book::default(), Instant::now());
     for (back, going) in [(false, Going::Stopped), (true, Going::Lost)] {
-        let (mut stream, _) = book.attach(&node(), None, start);
+        let (mut stream, ..) = book.attach(&node(), None, start);
         book.stops(&node(), stream);
         if back {
             stream = book.attach(&node(), None, start).0;
         }
         book.session_put(&node(), LeaseId(1), None);
         book.detach(&node(), stream, start);
-        assert_eq!(book.lost(start + DOWN_AFTER, DOWN_AFTER), [(node(), going)]);
+        assert_eq!(book.lost(start + DOWN_AFTER, DOWN_AFTER, LOOKS), [(node(), going)]);
     }
 }
 
 #[test]
 fn an_agent_that_is_back_before_its_session_was_ended_keeps_it() {
     let (mut book, start) = (Book::default(), Instant::now());
-    let (stream, _) = book.attach(&node(), None, start);
+    let (stream, ..) = book.attach(&node(), None, start);
     book.session_put(&node(), LeaseId(1), None);
     book.detach(&node(), stream, start);
-    assert_eq!(book.lost(start + DOWN_AFTER, DOWN_AFTER).len(), 1);
+    assert_eq!(book.lost(start + DOWN_AFTER, DOWN_AFTER, LOOKS).len(), 1);
     assert!(!book.is_back(&node(), Some(LeaseId(1))), "nobody is there");
-    let (stream, _) = book.attach(&node(), None, start + DOWN_AFTER);
+    let (stream, ..) = book.attach(&node(), None, start + DOWN_AFTER);
     assert!(book.is_back(&node(), Some(LeaseId(1))) && book.has_session(&node(), LeaseId(1)));
     book.detach(&node(), stream, start + DOWN_AFTER);
-    assert_eq!(book.lost(start + DOWN_AFTER * 2, DOWN_AFTER).len(), 1, "it is ended the next time");
+    assert_eq!(book.lost(start + DOWN_AFTER * 2, DOWN_AFTER, LOOKS).len(), 1, "it is ended the next time");
 }
 
 #[test]
 fn an_agent_that_comes_back_in_time_keeps_its_session() {
     let (mut book, start) = (Book::default(), Instant::now());
-    let (first, mut superseded) = book.attach(&node(), None, start);
+    let (first, mut superseded, _) = book.attach(&node(), None, start);
     book.session_put(&node(), LeaseId(1), None);
     assert_eq!(superseded.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-    let (second, _) = book.attach(&node(), None, start);
+    let (second, ..) = book.attach(&node(), None, start);
     assert_eq!(superseded.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     book.detach(&node(), first, start);
-    assert!(book.lost(start + DOWN_AFTER, DOWN_AFTER).is_empty(), "the older stream's end is nothing");
+    assert!(book.lost(start + DOWN_AFTER, DOWN_AFTER, LOOKS).is_empty(), "the older stream's end is nothing");
     assert!(book.is_current(&node(), second) && !book.is_current(&node(), first));
     assert!(book.has_session(&node(), LeaseId(1)));
 }
@@ -88,12 +89,12 @@ fn two_agents_of_one_node_are_noticed_here_and_at_another_controller() {
 fn the_same_run_takes_its_own_place_and_another_run_is_asked_for() {
     let (mut book, now) = (Book::default(), Instant::now());
     let [one, two] = [(); 2].map(|()| Some(InstanceId::random()));
-    let (first, _) = book.attach(&node(), one, now);
+    let (first, ..) = book.attach(&node(), one, now);
     for (asking, asks) in [(one, false), (two, true), (None, false)] {
         assert_eq!(book.other_run(&node(), asking).is_some(), asks, "{asking:?}");
     }
     assert_eq!(book.other_run(&node(), two).unwrap(), Present { stream: first, instance: one.unwrap() });
-    let (second, _) = book.attach(&node(), one, now);
+    let (second, ..) = book.attach(&node(), one, now);
     assert_eq!(book.superseded(&node(), now), 0, "its own stream, anew");
     book.detach(&node(), second, now);
     assert_eq!(book.other_run(&node(), two), None, "nobody is connected");
@@ -153,7 +154,7 @@ fn sessions_move_to_a_new_lease() {
 fn a_session_that_is_gone_from_the_store_for_a_while_is_missing() {
     let (mut book, start) = (Book::default(), Instant::now());
     let at = |seconds| start + Duration::from_secs(seconds);
-    let (_stream, _newest) = book.attach(&node(), None, start);
+    let (_stream, _newest, _) = book.attach(&node(), None, start);
     let (there, nowhere) = (HashSet::from([node()]), HashSet::new());
     assert!(book.missing(&nowhere, at(9)).is_empty(), "it has not been put yet");
     book.session_put(&node(), LeaseId(1), None);
@@ -162,4 +163,24 @@ fn a_session_that_is_gone_from_the_store_for_a_while_is_missing() {
     }
     assert_eq!(book.missing(&nowhere, at(16)), [node()]);
     assert!(book.missing(&nowhere, at(17)).is_empty(), "it is being put");
+}
+
+#[test]
+fn a_stream_that_takes_nothing_is_lost_however_much_it_says() {
+    let (mut book, now) = (Book::default(), Instant::now());
+    let (_, mut lost, taker) = book.attach(&node(), None, now);
+    book.session_put(&node(), LeaseId(1), None);
+    let mut look = || book.lost(now, DOWN_AFTER, LOOKS);
+    for _ in 0..LOOKS * 9 {
+        assert!(look().is_empty(), "it has not begun");
+    }
+    for _ in 0..LOOKS * 9 {
+        taker.polled();
+        assert!(look().is_empty(), "it is polled between the looks");
+    }
+    for _ in 1..LOOKS {
+        assert!(look().is_empty());
+    }
+    assert_eq!(look(), [(node(), Going::Blocked)]);
+    assert!(lost.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
 }
