@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::quoted;
+
 /// The longest time that can be asked for.
 const MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -17,7 +19,7 @@ pub struct DurationError(String);
 /// # Errors
 /// If it is not of that form, or longer than a year.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    let refused = || DurationError(text.to_owned());
+    let refused = || DurationError(quoted(text));
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| refused())?;

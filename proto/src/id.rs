@@ -2,12 +2,18 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::quoted;
+
 /// Why octets or a text are no identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} \"{value}\" is malformed; it has 32 hexadecimal digits (16 octets)")]
 pub struct IdError {
     kind: &'static str,
     value: String,
+}
+
+fn in_hex(octets: &[u8]) -> String {
+    quoted(&octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>())
 }
 
 macro_rules! id {
@@ -32,7 +38,7 @@ macro_rules! id {
             type Error = IdError;
 
             fn try_from(octets: &[u8]) -> Result<Self, IdError> {
-                let octets = octets.try_into().map_err(|_| IdError { kind: $kind, value: format!("{octets:02x?}") })?;
+                let octets = octets.try_into().map_err(|_| IdError { kind: $kind, value: in_hex(octets) })?;
                 Ok(Self(u128::from_be_bytes(octets)))
             }
         }
@@ -41,7 +47,7 @@ macro_rules! id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                let malformed = || IdError { kind: $kind, value: text.to_owned() };
+                let malformed = || IdError { kind: $kind, value: quoted(text) };
                 if text.len() != 32 || !text.bytes().all(|c| c.is_ascii_hexdigit()) {
                     return Err(malformed());
                 }
@@ -86,6 +92,8 @@ mod tests {
         assert_eq!(id.to_string().parse::<NodeId>().unwrap(), id);
         assert_eq!(NodeId::try_from(&id.octets()[..]).unwrap(), id);
         assert!("+123456789abcdef0123456789abcdef".parse::<NodeId>().is_err());
-        assert!(NodeId::try_from(&[0u8; 15][..]).is_err());
+        let error = NodeId::try_from(&[0xa1; 15][..]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("node id \"{}\" is malformed", "a1".repeat(15))), "{error}");
+        assert!(NodeId::try_from(&[0; 100_000][..]).unwrap_err().to_string().len() < 200);
     }
 }

@@ -18,6 +18,7 @@ mod plain_text;
 mod pool;
 mod prefix;
 mod problem;
+mod quoted;
 mod revision;
 mod serialize;
 pub mod trace;
@@ -36,6 +37,7 @@ pub use plain_text::{PlainTextError, plain_text_allowed};
 pub use pool::{Pool, PoolError};
 pub use prefix::{Prefix, PrefixError};
 pub use problem::Problem;
+pub use quoted::quoted;
 pub use revision::{Claim, Epoch, Mark, Revision};
 
 /// The messages of the wire, generated from `proto/sextant/v1`.

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::quoted;
+
 /// Why a text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -30,7 +32,7 @@ macro_rules! name {
             type Err = NameError;
 
             fn from_str(text: &str) -> Result<Self, NameError> {
-                check(text, $max).map_err(|why| NameError { kind: $kind, text: text.to_owned(), why })?;
+                check(text, $max).map_err(|why| NameError { kind: $kind, text: quoted(text), why })?;
                 Ok(Self(text.to_owned()))
             }
         }

@@ -4,6 +4,8 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use ipnetwork::Ipv6Network;
 
+use crate::quoted;
+
 /// An IPv6 prefix (RFC 4291 §2.3) whose bits after its length are all zero.
 ///
 /// Ordered by address, then length: all prefixes inside another one follow it.
@@ -125,7 +127,7 @@ impl FromStr for Prefix {
     type Err = PrefixError;
 
     fn from_str(text: &str) -> Result<Self, PrefixError> {
-        let malformed = || PrefixError::Malformed(text.to_owned());
+        let malformed = || PrefixError::Malformed(quoted(text));
         if !text.contains('/') {
             return Err(malformed());
         }

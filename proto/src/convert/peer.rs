@@ -6,7 +6,7 @@ use super::{MessageError, address, all, limits::text, octets, parse, required};
 use crate::{
     BgpNeighbour, ClaimPhase, Conflict, Control, FailedRoute, InterfaceAddress, NodeState, Peer, PeerClaim,
     Prefix, PrefixError, Problem, Revision, Uplink, Verdict, is_link_name, link_name_octets, link_name_text,
-    v1,
+    quoted, v1,
 };
 
 impl TryFrom<v1::NodeState> for NodeState {
@@ -155,7 +155,7 @@ impl TryFrom<v1::Uplink> for Uplink {
     fn try_from(message: v1::Uplink) -> Result<Self, MessageError> {
         let octets = link_name_octets(&message.interface);
         if !is_link_name(&message.interface) {
-            let problem = format!("\"{}\" is not the name of an interface", link_name_text(&octets));
+            let problem = format!("\"{}\" is not the name of an interface", quoted(&link_name_text(&octets)));
             return Err(MessageError::new("interface", problem));
         }
         Ok(Self { addresses: all("addresses", message.addresses)?, interface: link_name_text(&octets) })

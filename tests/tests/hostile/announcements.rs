@@ -26,7 +26,7 @@ pub fn of(claim: &Claim, hops: &[&str]) -> Announce {
 }
 
 /// The container prefix of a claim.
-fn container(claim: &Claim) -> Prefix {
+pub fn container(claim: &Claim) -> Prefix {
     let pool = claim.pool.as_ref().unwrap();
     Prefix { length: pool.container_len, ..claim.prefix.clone().unwrap() }
 }

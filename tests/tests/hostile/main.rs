@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod announcements;
+mod arbitrary;
 mod node;
 mod streams;

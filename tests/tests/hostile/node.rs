@@ -55,6 +55,20 @@ impl HostileNode {
         Self { name: name.into(), id, claim, runtime, client }
     }
 
+    /// Asks for a claim.
+    pub fn claim_with(&mut self, request: ClaimRequest) -> Result<Option<Outcome>, Status> {
+        Ok(self.runtime.block_on(self.client.claim(request))?.into_inner().outcome)
+    }
+
+    /// Claims under its true name again, as an agent does whose hello was refused; without a word of the claim that it held.
+    pub fn claim_again(&mut self) {
+        let request =
+            ClaimRequest { node: self.name.clone(), node_id: self.id.into(), ..ClaimRequest::default() };
+        if let Ok(Some(Outcome::Granted(claim))) = self.claim_with(request) {
+            self.claim = claim;
+        }
+    }
+
     /// Its true hello.
     pub fn hello(&self) -> Hello {
         Hello {
