@@ -79,7 +79,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         () = &mut stop => return Ok(()),
     };
     let readiness = controller.services.sessions.readiness();
-    let probes = Probes::bind(settings.http, metrics::registry(&controller.services), readiness.clone())?;
+    let probes = serve_probes(&settings, &controller.services, readiness.clone());
 
     let mut tasks = Essential::default();
     if let Some(store) = writer {
@@ -88,7 +88,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let incoming = controller.services.connections.clone().incoming(listener);
     controller.spawn(&mut tasks, &settings, incoming);
     tasks.spawn("status", report_status(readiness));
-    tasks.spawn("http", probes.run());
+    tasks.spawn("http", probes);
     tasks.spawn("watchdog", watchdog.run());
     announce_start(&settings);
     tasks.until(stop).await?;
@@ -168,6 +168,26 @@ impl Controller {
         tasks.spawn("audit", sweeper(&services, settings.audit).run());
         tasks.spawn("grpc", grpc::serve(incoming, services));
     }
+}
+
+/// Serves the probes. An address that is taken costs nothing else.
+fn serve_probes(
+    settings: &Settings,
+    services: &Services,
+    readiness: Readiness,
+) -> impl Future<Output = std::io::Result<()>> + Send + use<> {
+    let mut outage = Outage::default();
+    let mut failures = 0;
+    Probes::serve_when_free(settings.http, metrics::registry(services), readiness, move |error| {
+        if let Some(error) = error {
+            failures += 1;
+            if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+                tracing::warn!(%error, failures, for_secs, "no metrics and probes; the controller serves, and tries again");
+            }
+        } else if failures > 0 {
+            tracing::info!(failures, "metrics and probes are served");
+        }
+    })
 }
 
 /// A store, and its essential task.

@@ -10,7 +10,7 @@ use nix::sys::socket::{
     sockopt::Ipv6V6Only,
 };
 use sextant_tests::{
-    AgentOptions, Bird, Host, Lab, SECONDS,
+    AgentOptions, Bird, ControllerOptions, Host, Lab, Namespace, SECONDS,
     cluster::{Cluster, GUIDE},
     poll,
 };
@@ -60,7 +60,7 @@ fn status_has_not(cluster: &Cluster, word: &str) {
 }
 
 /// A socket at an IPv6 port that leaves IPv4's alone, as other daemons have it.
-fn taken(host: &Host, kind: SockType, port: u16) -> std::os::fd::OwnedFd {
+fn taken(namespace: &Namespace, kind: SockType, port: u16) -> std::os::fd::OwnedFd {
     let take = || {
         let taken = socket(AddressFamily::Inet6, kind, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&taken, Ipv6V6Only, &true)?;
@@ -71,7 +71,7 @@ fn taken(host: &Host, kind: SockType, port: u16) -> std::os::fd::OwnedFd {
         }
         nix::Result::Ok(taken)
     };
-    host.enter(take).unwrap().unwrap()
+    namespace.enter(take).unwrap().unwrap()
 }
 
 #[test]
@@ -132,4 +132,23 @@ fn a_common_source_is_the_only_address_that_is_listened_at() {
     });
     let other = router.enter(|| TcpStream::connect("[2001:db8::1]:179")).unwrap();
     assert_eq!(other.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_controller_without_its_probes_port_serves_agents_and_takes_the_port_once_it_is_free() {
+    let lab = Lab::new("controller's ports").unwrap();
+    let hosts = lab.hosts(1).unwrap();
+    let http = taken(lab.switch(), SockType::Stream, 7301);
+    let controller = lab.controller(ControllerOptions::default()).unwrap();
+    poll("it is up", 10 * SECONDS, || lab.cli(&["status"])?.succeeded());
+    lab.cli(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"]).unwrap().succeeded().unwrap();
+    let _agent = lab.agent(&hosts[0], AgentOptions::default()).unwrap();
+    poll("the node is ready", 20 * SECONDS, || {
+        let nodes = lab.cli_json(&["node", "list"])?;
+        anyhow::ensure!(nodes[0]["state"] == "ready", "{nodes}");
+        Ok(())
+    });
+    assert!(controller.process.log().contains("no metrics and probes"), "{}", controller.process.log());
+    drop(http);
+    controller.wait_ready(60 * SECONDS).unwrap();
 }

@@ -80,7 +80,7 @@ impl Probes {
         address: SocketAddr,
         metrics: Metrics,
         readiness: Readiness,
-        tell: impl Fn(Option<ProbeError>) + Send,
+        mut tell: impl FnMut(Option<ProbeError>) + Send,
     ) -> std::io::Result<()> {
         let mut delay = FIRST_DELAY;
         loop {
