@@ -17,6 +17,7 @@ pub mod bgp;
 pub mod cleanup;
 pub mod cluster;
 mod deadline;
+pub mod docker;
 pub mod doctor;
 pub mod engine;
 pub mod host;

@@ -25,6 +25,8 @@ pub enum Component {
     Bgp,
     /// `/metrics`, `/healthz` and `/readyz`.
     Probes,
+    /// The network of the host's Docker engine.
+    Docker,
 }
 
 /// A problem of this host.

@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     bgp::{self, Speaker},
     cluster::Input,
+    docker::DockerNetwork,
     doctor,
     engine::{Engine, Report},
     host::{HostSetup, exclusive::Exclusive, privilege, roles},
@@ -96,6 +97,7 @@ pub struct Agent {
     shutdown_notice: ShutdownNotice,
     liveness: Liveness,
     speaker: Option<Speaker>,
+    docker: Option<DockerNetwork>,
     bgp_meters: bgp::Meters,
     /// The problems of this host.
     pub problems: Problems,
@@ -153,6 +155,7 @@ impl Agent {
         let node = settings.node.clone();
         let liveness =
             Liveness::new(kernel.clone(), node, uplinks, input.clone(), verdicts_tx, problems.clone());
+        let docker = DockerNetwork::by(&settings, input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
         let inquiries = Arc::new(Inquiries::new(engine.asker(), tracer));
         let ends = Ends {
@@ -173,6 +176,7 @@ impl Agent {
             shutdown_notice,
             liveness,
             speaker,
+            docker,
             bgp_meters,
             problems,
         })
@@ -191,6 +195,9 @@ impl Agent {
         tasks.spawn("liveness", self.liveness.run());
         if let Some(speaker) = self.speaker {
             tasks.spawn("bgp", speaker.run());
+        }
+        if let Some(docker) = self.docker {
+            tasks.spawn("docker", docker.run());
         }
         self.shutdown_notice
     }

@@ -49,6 +49,7 @@ pub use lab::{
     counters::Counters,
     daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions, StoreKind},
     disk::SmallDisk,
+    docker::Docker,
     etcd::{Etcd, EtcdClient},
     host::{BRIDGE, Container, Host},
     monitor::{RouteEvent, RouteMonitor},

@@ -20,6 +20,7 @@ const ETCD: &[&str] = &["etcd-server", "etcd-client"];
 const ROUTERS: &[&str] = &["bird2", "frr", "gobgpd", "exabgp", "radvd"];
 const SYSTEMD: &[&str] = &["systemd", "systemd-container"];
 const CLOCK: &[&str] = &["faketime", "libfaketime"];
+const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static"];
 
 /// Records its arguments and the exit code of policy-rc.d; fails if the file `failing` exists.
 const APT_GET: &str = r#"#!/bin/sh
@@ -93,7 +94,7 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --store embedded", &[BUILD, LAB]);
     installs("deploy/demo --hosts 4 --store etcd --keep", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --store=etcd", &[BUILD, LAB, ETCD]);
-    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, CLOCK]);
+    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, CLOCK, DOCKER]);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
     installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS]);
     installs("tests/bench idle join", &[BUILD, LAB]);
@@ -123,11 +124,12 @@ fn output_of_apt_get_is_shown_only_if_it_fails() {
 fn installed_daemons_are_masked_and_not_started() {
     let fakes = Fakes::new();
     let output = fakes.run("tests/run");
-    let units = ["bird", "exabgp", "frr", "gobgpd", "radvd"];
-    for unit in units {
-        let mask = fs::read_link(fakes.path(&format!("etc/{unit}.service")));
+    let routers = ["bird.service", "exabgp.service", "frr.service", "gobgpd.service", "radvd.service"];
+    let docker = ["docker.service", "docker.socket", "containerd.service"];
+    for unit in routers.iter().chain(&docker) {
+        let mask = fs::read_link(fakes.path(&format!("etc/{unit}")));
         assert_eq!(mask.ok().as_deref(), Some(Path::new("/dev/null")), "{unit}: {output:?}");
-        let reported = String::from_utf8_lossy(&output.stderr).contains(&format!("Masked {unit}.service"));
+        let reported = String::from_utf8_lossy(&output.stderr).contains(&format!("Masked {unit},"));
         assert!(reported, "{output:?}");
     }
     assert_eq!(

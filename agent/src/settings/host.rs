@@ -9,8 +9,8 @@ use sextant_daemon::{SettingsError, layered};
 use sextant_proto::{link_name_octets, link_name_text};
 
 use super::{
-    CommandLine, DEFAULT_BRIDGE, DEFAULT_CONFIG, DEFAULT_STATE_DIR, Endpoint, MAIN_TABLE, Role, Settings,
-    host_name, keys::Keys,
+    CommandLine, DEFAULT_CONFIG, DEFAULT_STATE_DIR, Endpoint, MAIN_TABLE, Role, Settings, docker, host_name,
+    keys::Keys,
 };
 
 /// The settings that refer to a host, or that a claim may contradict: all settings for checks of a host.
@@ -43,15 +43,16 @@ impl CommandLine {
     /// If the config file is invalid.
     pub fn host(&self) -> Result<HostSettings, SettingsError> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
+        let bridge = shown(docker::bridge_name(&keys));
         Ok(HostSettings {
             node: keys.node.unwrap_or_else(host_name),
             role: keys.role.unwrap_or_default(),
             pools: keys.pool.unwrap_or_default(),
             host_len: keys.host_len,
             state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            bridge,
             controllers: literal(&keys.controller.unwrap_or_default()),
             uplinks: keys.uplink.interface.unwrap_or_default().iter().map(|name| shown(name)).collect(),
-            bridge: shown(keys.bridge.interface.as_deref().unwrap_or(DEFAULT_BRIDGE)),
             table: keys.routes.table.unwrap_or(MAIN_TABLE),
         })
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize};
 use sextant_daemon::LogFormat;
 
-use super::{BgpKeys, Direct, ExportKeys, NextHopKind, OffLink, Role, Topology};
+use super::{BgpKeys, Direct, DockerMode, ExportKeys, NextHopKind, OffLink, Role, Topology};
 
 /// The keys of the config file, which are also the flags.
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub(super) struct Keys {
     #[command(flatten)]
     pub(super) bridge: BridgeKeys,
     #[command(flatten)]
+    pub(super) docker: DockerKeys,
+    #[command(flatten)]
     pub(super) routes: RouteKeys,
     #[command(flatten)]
     pub(super) export: ExportKeys,
@@ -105,6 +107,40 @@ pub(super) struct BridgeKeys {
     #[arg(id = "bridge-create", long = "bridge-create", env = "SEXTANT_BRIDGE_CREATE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) create: Option<bool>,
+}
+
+/// `[docker]`
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct DockerKeys {
+    /// How Docker's containers get addresses: `off`, or `network`: the agent keeps a network with the container prefix [default:
+    /// off]
+    #[arg(
+        id = "docker-mode",
+        long = "docker-mode",
+        env = "SEXTANT_DOCKER_MODE",
+        value_enum,
+        value_name = "MODE"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mode: Option<DockerMode>,
+    /// The name of that network [default: sextant]
+    #[arg(
+        id = "docker-network",
+        long = "docker-network",
+        env = "SEXTANT_DOCKER_NETWORK",
+        value_name = "NAME"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) network: Option<String>,
+    /// Docker's socket [default: /run/docker.sock]
+    #[arg(id = "docker-socket", long = "docker-socket", env = "SEXTANT_DOCKER_SOCKET", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) socket: Option<PathBuf>,
+    /// Make the network again when the prefix has changed, although containers are on it: they get new addresses
+    #[arg(id = "docker-replace-used", long = "docker-replace-used", env = "SEXTANT_DOCKER_REPLACE_USED", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) replace_used: Option<bool>,
 }
 
 /// `[routes]`

@@ -1,6 +1,7 @@
 //! The agent's settings: flags, `SEXTANT_…` variables, and `/etc/sextant/agent.toml`.
 
 mod bgp;
+mod docker;
 mod endpoint;
 mod export;
 mod host;
@@ -21,6 +22,7 @@ pub use bgp::{
     Accept, Announce, BgpSettings, Import, NeighbourSettings, Password, PoolSettings, PoolsSettings, Timing,
     listening_address,
 };
+pub use docker::{DockerMode, DockerSettings};
 pub use endpoint::{Endpoint, EndpointError};
 pub use export::Mark;
 use export::{ExportKeys, mark};
@@ -30,8 +32,6 @@ pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
 
 /// The default config file.
 const DEFAULT_CONFIG: &str = "/etc/sextant/agent.toml";
-/// Docker's default bridge.
-const DEFAULT_BRIDGE: &str = "docker0";
 /// The default state directory.
 const DEFAULT_STATE_DIR: &str = "/var/lib/sextant/agent";
 /// After the kernel's connected routes (256), before static ones (1024).
@@ -108,6 +108,8 @@ pub struct Settings {
     pub next_hop: NextHopKind,
     /// The containers' bridge.
     pub bridge: BridgeSettings,
+    /// The network that the agent keeps in the host's Docker engine.
+    pub docker: Option<DockerSettings>,
     /// The routes.
     pub routes: RouteSettings,
     /// The BGP speaker.
@@ -198,6 +200,7 @@ impl CommandLine {
             let fix = "is for hosts: a router's agent announces no next hops; remove it";
             return Err(value("--uplink-next-hop", &"link-local", &fix));
         }
+        let (bridge, docker) = docker::bridge_and_docker(&keys)?;
         let bgp = keys.bgp.map(|bgp| bgp.check(&routes)).transpose()?;
         if role == Role::Router && bgp.is_some() {
             let fix = "is not supported: a router announces prefixes by its routing daemon; see deploy/bird and deploy/frr";
@@ -215,10 +218,8 @@ impl CommandLine {
             log_format: keys.log_format.unwrap_or_default(),
             uplinks: uplinks(&keys.uplink.interface.unwrap_or_default())?,
             next_hop: keys.uplink.next_hop.unwrap_or_default(),
-            bridge: BridgeSettings {
-                name: interface_name("--bridge", keys.bridge.interface.as_deref().unwrap_or(DEFAULT_BRIDGE))?,
-                create: keys.bridge.create.unwrap_or(false),
-            },
+            bridge,
+            docker,
             routes,
             bgp,
         })

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod counters;
 pub mod daemons;
 pub mod disk;
+pub mod docker;
 pub mod etcd;
 pub mod host;
 mod logs;

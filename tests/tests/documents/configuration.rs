@@ -10,10 +10,11 @@ use clap::Parser;
 use crate::{page::Row, programs, read, settings::Daemon};
 
 /// The page's headings, each with the section of the file that its table is of.
-const SECTIONS: [(&str, Daemon, &str); 9] = [
+const SECTIONS: [(&str, Daemon, &str); 10] = [
     ("agenttoml", Daemon::Agent, ""),
     ("uplink", Daemon::Agent, "[uplink]"),
     ("bridge", Daemon::Agent, "[bridge]"),
+    ("docker", Daemon::Agent, "[docker]"),
     ("routes", Daemon::Agent, "[routes]"),
     ("export", Daemon::Agent, "[export]"),
     ("bgp", Daemon::Agent, "[bgp]"),
@@ -81,6 +82,8 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
     );
     let (routes, bgp) = (agent.routes, agent.bgp.unwrap());
     let peer = &bgp.neighbours[0];
+    let docker = "controller = [\"http://[::1]:7300\"]\n[docker]\nmode = \"network\"";
+    let docker = self::agent(docker).docker.unwrap();
     let all = agent_all();
     let it = controller("");
     let backups = controller("backup-every = \"1h\"").backups.unwrap();
@@ -97,6 +100,10 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("uplink", "next-hop", word(&agent.next_hop)),
         ("bridge", "interface", agent.bridge.name),
         ("bridge", "create", agent.bridge.create.to_string()),
+        ("docker", "mode", word(&sextant_agent::settings::DockerMode::default())),
+        ("docker", "network", docker.network),
+        ("docker", "socket", docker.socket.display().to_string()),
+        ("docker", "replace-used", docker.replace_used.to_string()),
         ("routes", "metric", routes.metric.to_string()),
         ("routes", "unreachable-metric", routes.unreachable_metric.to_string()),
         ("routes", "table", routes.table.to_string()),

@@ -23,6 +23,7 @@ const AGENT: &[&str] = &[
     "cluster",
     "uplinks",
     "host",
+    "docker",
     "routes",
     "liveness",
     "doctor",

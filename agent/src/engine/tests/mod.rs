@@ -70,6 +70,7 @@ fn settings() -> Settings {
         next_hop: crate::settings::NextHopKind::Global,
         bridge: BridgeSettings { name: "docker0".into(), create: true },
         routes: SETTINGS,
+        docker: None,
         bgp: None,
     }
 }

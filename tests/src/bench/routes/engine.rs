@@ -292,6 +292,7 @@ fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
             mark: None,
         },
         role: Role::Host,
+        docker: None,
         bgp: None,
     })
 }

@@ -1,0 +1,231 @@
+//! The edge to the engine: requests and events of the Engine API, over the engine's socket.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    net::Ipv6Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bollard::{
+    API_DEFAULT_VERSION, Docker,
+    models::{self, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest},
+    query_parameters::{EventsOptions, ListContainersOptions},
+};
+use futures::{Stream, StreamExt};
+use sextant_proto::{Prefix, unix_ms};
+
+use crate::{
+    network::{Container, Network},
+    wanted::{MADE_BY, Wanted},
+};
+
+/// How long the engine may take to answer. It answers at once, but while it starts.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The status for something that is not there any more.
+const GONE: u16 = 404;
+
+/// Why the engine has not done what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// It cannot be reached.
+    #[error("{0}")]
+    Away(String),
+    /// Its socket is closed to this process.
+    #[error("permission denied")]
+    NoAccess,
+    /// It refuses.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A connection to the engine of this host.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+}
+
+impl Engine {
+    /// Connects to the engine at `socket`.
+    ///
+    /// # Errors
+    /// If nothing listens there, or this process may not use it.
+    pub async fn connect(socket: &Path) -> Result<Self, EngineError> {
+        reach(socket).await?;
+        let path = socket.to_string_lossy();
+        let docker = Docker::connect_with_unix(&path, TIMEOUT.as_secs(), API_DEFAULT_VERSION);
+        Ok(Self { docker: docker.map_err(of)? })
+    }
+
+    /// Its version, like `20.10.24+dfsg1`.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn version(&self) -> Result<String, EngineError> {
+        Ok(within(self.docker.version()).await?.version.unwrap_or_default())
+    }
+
+    /// All its networks.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn networks(&self) -> Result<Vec<Network>, EngineError> {
+        let networks = within(self.docker.list_networks(None)).await?;
+        Ok(networks.into_iter().map(network).collect())
+    }
+
+    /// The containers that are on a network, running or not.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn containers_on(&self, network: &Network) -> Result<Vec<Container>, EngineError> {
+        let filters = HashMap::from([("network".to_owned(), vec![network.id.clone()])]);
+        let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
+        let listed = within(self.docker.list_containers(Some(options))).await?;
+        let mut containers: Vec<_> = listed.into_iter().map(|it| container(it, network)).collect();
+        containers.sort();
+        Ok(containers)
+    }
+
+    /// Makes the network.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn create(&self, wanted: &Wanted) -> Result<(), EngineError> {
+        let config = IpamConfig {
+            subnet: Some(wanted.prefix.to_string()),
+            gateway: Some(wanted.gateway.to_string()),
+            ..IpamConfig::default()
+        };
+        let request = NetworkCreateRequest {
+            name: wanted.name.clone(),
+            driver: Some("bridge".into()),
+            ipam: Some(Ipam { driver: None, config: Some(vec![config]), options: None }),
+            enable_ipv6: Some(true),
+            options: Some(wanted.options().into_iter().collect()),
+            labels: Some(HashMap::from([(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())])),
+            ..NetworkCreateRequest::default()
+        };
+        within(self.docker.create_network(request)).await.map(drop)
+    }
+
+    /// Disconnects a container from a network. It is right if there is none any more.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn disconnect(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        let request = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        gone_is_right(within(self.docker.disconnect_network(network, request)).await)
+    }
+
+    /// Connects a container to a network: it gets an address there. It is right if there is none any more.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn connect_container(&self, network: &str, container: &str) -> Result<(), EngineError> {
+        let request = NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
+        gone_is_right(within(self.docker.connect_network(network, request)).await)
+    }
+
+    /// Removes a network. It is right if there is none any more.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn remove(&self, network: &str) -> Result<(), EngineError> {
+        gone_is_right(within(self.docker.remove_network(network)).await)
+    }
+
+    /// Something has changed since now: its networks, or which containers are on them. Ends when the engine goes. The engine is
+    /// asked with the first poll only, and keeps recent events: so none is missed that comes before it.
+    pub fn changes(&self) -> impl Stream<Item = ()> + use<> {
+        let since = Some((unix_ms() / 1000).saturating_sub(1).to_string());
+        let types = vec!["network".to_owned(), "container".to_owned()];
+        let filters = HashMap::from([("type".to_owned(), types)]);
+        let options = EventsOptions { since, filters: Some(filters), ..Default::default() };
+        let events = self.docker.events(Some(options));
+        events.take_while(|event| std::future::ready(event.is_ok())).map(drop)
+    }
+}
+
+/// Whether the socket can be connected to. The library's errors do not tell why it cannot.
+async fn reach(socket: &Path) -> Result<(), EngineError> {
+    match tokio::time::timeout(TIMEOUT, tokio::net::UnixStream::connect(socket)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => Err(EngineError::NoAccess),
+        Ok(Err(error)) => Err(EngineError::Away(error.to_string())),
+        Err(_) => Err(EngineError::Away(no_answer())),
+    }
+}
+
+async fn within<T>(
+    request: impl Future<Output = Result<T, bollard::errors::Error>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(done) => done.map_err(of),
+        Err(_) => Err(EngineError::Away(no_answer())),
+    }
+}
+
+fn no_answer() -> String {
+    format!("no answer within {} s", TIMEOUT.as_secs())
+}
+
+fn of(error: bollard::errors::Error) -> EngineError {
+    match error {
+        bollard::errors::Error::DockerResponseServerError { status_code: GONE, .. } => {
+            EngineError::Refused(NOT_THERE.to_owned())
+        }
+        bollard::errors::Error::DockerResponseServerError { message, .. } => EngineError::Refused(message),
+        other => EngineError::Away(other.to_string()),
+    }
+}
+
+/// The text for something that is not there any more.
+const NOT_THERE: &str = "it is not there";
+
+fn gone_is_right(done: Result<(), EngineError>) -> Result<(), EngineError> {
+    match done {
+        Err(EngineError::Refused(text)) if text == NOT_THERE => Ok(()),
+        other => other,
+    }
+}
+
+fn network(network: models::Network) -> Network {
+    let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    let prefix = |config: IpamConfig| {
+        let gateway = config.gateway.and_then(|gateway| gateway.split('/').next()?.parse().ok());
+        Some((config.subnet?.parse::<Prefix>().ok()?, gateway))
+    };
+    Network {
+        id: network.id.unwrap_or_default(),
+        name: network.name.unwrap_or_default(),
+        driver: network.driver.unwrap_or_default(),
+        ipv6: network.enable_ipv6.unwrap_or_default(),
+        prefixes: configs.into_iter().filter_map(prefix).collect(),
+        options: map(network.options),
+        labels: map(network.labels),
+    }
+}
+
+fn map(pairs: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
+    pairs.unwrap_or_default().into_iter().collect()
+}
+
+fn container(summary: models::ContainerSummary, network: &Network) -> Container {
+    let endpoints = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let endpoint = endpoints.into_values().find(|endpoint| endpoint.network_id.as_ref() == Some(&network.id));
+    let address: Option<Ipv6Addr> = endpoint.and_then(|it| it.global_ipv6_address?.parse().ok());
+    let name = summary.names.unwrap_or_default().into_iter().next().unwrap_or_default();
+    Container {
+        name: name.trim_start_matches('/').to_owned(),
+        id: summary.id.unwrap_or_default(),
+        running: summary.state.is_some_and(|state| state == models::ContainerSummaryStateEnum::RUNNING),
+        address,
+    }
+}
+
+/// The default socket of the engine.
+pub fn default_socket() -> PathBuf {
+    PathBuf::from("/run/docker.sock")
+}

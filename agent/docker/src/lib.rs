@@ -1,0 +1,10 @@
+//! A host's Docker engine: the network that gives containers addresses of the host prefix.
+//!
+//! [`wanted`] decides, from the engine's networks, what has to be done; [`engine`] is the edge to the Engine API; [`keeper`] does
+//! it, follows the engine's events, and tells what it sees.
+
+pub mod engine;
+pub mod keeper;
+pub mod network;
+pub mod trouble;
+pub mod wanted;

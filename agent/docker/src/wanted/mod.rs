@@ -1,0 +1,141 @@
+//! The network that a host is to have, and the steps to it. Pure.
+
+use std::{collections::BTreeMap, net::Ipv6Addr};
+
+use sextant_proto::Prefix;
+
+use crate::{
+    network::{Container, Network},
+    trouble::Trouble,
+};
+
+/// The label of the networks that this package makes.
+pub const MADE_BY: (&str, &str) = ("sextant.made-by", "sextant-agent");
+/// The option with the name of a network's bridge.
+pub const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+/// The option with the MTU of a network's bridge and containers.
+pub const MTU: &str = "com.docker.network.driver.mtu";
+
+/// The network that a host is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name in the engine.
+    pub name: String,
+    /// Its bridge, which the agent makes: so it stands before the engine starts, and stays when the engine is gone.
+    pub bridge: String,
+    /// The container prefix.
+    pub prefix: Prefix,
+    /// The address of the bridge.
+    pub gateway: Ipv6Addr,
+    /// Its MTU, unless it is the engine's default.
+    pub mtu: Option<u32>,
+    /// Whether the network is made anew under containers too: they lose their addresses, and get new ones.
+    pub replace_used: bool,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The network is right.
+    Nothing,
+    /// No such network exists: make it.
+    Create,
+    /// Ours is another one: remove it by its id, make it, and connect the containers that were on it again.
+    Replace {
+        /// The id of the present network.
+        id: String,
+        /// What differs, for the log.
+        differs: String,
+        /// The ids of these containers.
+        users: Vec<String>,
+    },
+    /// Something prevents it.
+    Blocked(Trouble),
+}
+
+impl Wanted {
+    /// The driver's options.
+    pub fn options(&self) -> BTreeMap<String, String> {
+        let mut options = BTreeMap::from([(BRIDGE_NAME.to_owned(), self.bridge.clone())]);
+        options.extend(self.mtu.map(|mtu| (MTU.to_owned(), mtu.to_string())));
+        options
+    }
+
+    /// The network of this name, if there is one. An engine may have several of a name: ours is preferred.
+    pub fn find<'a>(&self, networks: &'a [Network]) -> Option<&'a Network> {
+        let mut named: Vec<_> = networks.iter().filter(|network| network.name == self.name).collect();
+        named.sort_by_key(|network| !is_ours(network));
+        named.first().copied()
+    }
+
+    /// The next step towards it. `users` are the containers on the [present network](Self::find), running or not.
+    pub fn step(&self, networks: &[Network], users: &[Container]) -> Step {
+        let Some(present) = self.find(networks) else {
+            return match self.obstacle(networks, None) {
+                Some(trouble) => Step::Blocked(trouble),
+                None => Step::Create,
+            };
+        };
+        let Some(differs) = self.difference(present) else { return Step::Nothing };
+        if !is_ours(present) {
+            return Step::Blocked(Trouble::NameTaken { name: self.name.clone(), differs });
+        }
+        if let Some(trouble) = self.obstacle(networks, Some(&present.id)) {
+            return Step::Blocked(trouble);
+        }
+        if !users.is_empty() && !self.replace_used {
+            let (name, wanted) = (self.name.clone(), self.prefix);
+            let containers = users.iter().map(|container| container.name.clone()).collect();
+            return Step::Blocked(Trouble::Used { name, differs, wanted, containers });
+        }
+        let users = users.iter().map(|container| container.id.clone()).collect();
+        Step::Replace { id: present.id.clone(), differs, users }
+    }
+
+    /// How a network differs from the wanted one. Options that were not asked for may have any value.
+    fn difference(&self, present: &Network) -> Option<String> {
+        if present.driver != "bridge" {
+            return Some(format!("its driver is {}, not bridge", present.driver));
+        }
+        if !present.ipv6 {
+            return Some("IPv6 is off in it".to_owned());
+        }
+        match &present.prefixes[..] {
+            [(prefix, _)] if *prefix != self.prefix => return Some(format!("it has {prefix}")),
+            [(_, Some(gateway))] if *gateway != self.gateway => {
+                return Some(format!("its gateway is {gateway}, not {}", self.gateway));
+            }
+            [_] => {}
+            several => return Some(format!("it has {} IPv6 prefixes", several.len())),
+        }
+        self.options().into_iter().find_map(|(option, wanted)| {
+            let now = present.options.get(&option).map_or("", String::as_str);
+            (now != wanted).then(|| format!("its option {option} is \"{now}\", not \"{wanted}\""))
+        })
+    }
+
+    /// Another network with a part of the prefix, or on the same bridge.
+    fn obstacle(&self, networks: &[Network], present: Option<&String>) -> Option<Trouble> {
+        networks.iter().filter(|network| Some(&network.id) != present).find_map(|network| {
+            let taken = network.prefixes.iter().find(|(prefix, _)| prefix.overlaps(self.prefix));
+            if let Some((prefix, _)) = taken {
+                return Some(Trouble::Overlaps {
+                    network: network.name.clone(),
+                    prefix: *prefix,
+                    wanted: self.prefix,
+                });
+            }
+            let same_bridge = network.options.get(BRIDGE_NAME) == Some(&self.bridge);
+            same_bridge
+                .then(|| Trouble::BridgeTaken { network: network.name.clone(), bridge: self.bridge.clone() })
+        })
+    }
+}
+
+/// Whether this package made it.
+fn is_ours(network: &Network) -> bool {
+    network.labels.get(MADE_BY.0).is_some_and(|by| by == MADE_BY.1)
+}
+
+#[cfg(test)]
+mod tests;

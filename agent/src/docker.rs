@@ -1,0 +1,81 @@
+//! Docker's containers get addresses of the container prefix: the agent keeps a network in the host's engine.
+
+use std::pin::pin;
+
+use sextant_docker::{
+    keeper::{Keeper, Seen},
+    trouble::Trouble,
+    wanted::Wanted,
+};
+use tokio::sync::watch;
+
+use crate::{
+    cluster::Input,
+    problems::{Component, Finding, Problems},
+    settings::{DockerSettings, Settings},
+};
+
+/// The network of the host's engine.
+#[derive(Debug)]
+pub struct DockerNetwork {
+    /// Its settings.
+    pub settings: DockerSettings,
+    /// The bridge that it is on.
+    pub bridge: String,
+    /// The claims.
+    pub input: watch::Receiver<Input>,
+    /// Where trouble is reported.
+    pub problems: Problems,
+}
+
+impl DockerNetwork {
+    /// By the agent's settings; none if Docker is left alone.
+    pub fn by(settings: &Settings, input: watch::Receiver<Input>, problems: Problems) -> Option<Self> {
+        let bridge = settings.bridge.name.clone();
+        settings.docker.clone().map(|settings| Self { settings, bridge, input, problems })
+    }
+
+    /// Keeps it. Ends with the session, whose claims it follows.
+    ///
+    /// # Errors
+    /// If the session has ended.
+    pub async fn run(mut self) -> Result<(), watch::error::RecvError> {
+        let (wanted_tx, wanted) = watch::channel(None);
+        let (seen, mut seen_rx) = watch::channel(Seen::default());
+        let mut keeper = pin!(Keeper { socket: self.settings.socket.clone(), wanted, seen }.run());
+        loop {
+            let wanted = self.wanted();
+            wanted_tx.send_if_modified(|before| {
+                let changed = *before != wanted;
+                *before = wanted;
+                changed
+            });
+            let findings = seen_rx.borrow_and_update().trouble.iter().map(finding).collect();
+            self.problems.report(Component::Docker, findings);
+            tokio::select! {
+                changed = self.input.changed() => changed?,
+                changed = seen_rx.changed() => changed?,
+                () = &mut keeper => return Ok(()),
+            }
+        }
+    }
+
+    /// The network with the container prefix of the primary claim. Without a claim the present network stays.
+    fn wanted(&mut self) -> Option<Wanted> {
+        let prefix = self.input.borrow_and_update().container_prefixes().next()?;
+        Some(Wanted {
+            name: self.settings.network.clone(),
+            bridge: self.bridge.clone(),
+            prefix,
+            gateway: prefix.first_host(),
+            mtu: None,
+            replace_used: self.settings.replace_used,
+        })
+    }
+}
+
+/// A host whose engine is away serves its running containers.
+fn finding(trouble: &Trouble) -> Finding {
+    let unready = !matches!(trouble, Trouble::Away { .. });
+    Finding { unready, ..Finding::new(trouble.kind(), trouble.to_string(), trouble.fix()) }
+}

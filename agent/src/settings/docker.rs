@@ -1,0 +1,134 @@
+//! The settings of the host's Docker engine.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::{BridgeSettings, Invalid, Role, interface_name, keys::Keys, value};
+
+/// Docker's default bridge.
+const DEFAULT_BRIDGE: &str = "docker0";
+/// The bridge of a network that the agent keeps.
+const NETWORK_BRIDGE: &str = "sextant0";
+/// The name of that network.
+const NETWORK: &str = "sextant";
+
+/// How Docker's containers get addresses of the container prefix.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DockerMode {
+    /// The agent leaves Docker alone.
+    #[default]
+    Off,
+    /// The agent keeps a network of Docker's with the container prefix.
+    Network,
+}
+
+/// The network that the agent keeps in the host's Docker engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerSettings {
+    /// The engine's socket.
+    pub socket: PathBuf,
+    /// The name of the network.
+    pub network: String,
+    /// Whether it is made anew under containers.
+    pub replace_used: bool,
+}
+
+fn is_network(keys: &Keys) -> bool {
+    keys.docker.mode == Some(DockerMode::Network)
+}
+
+/// The name of the containers' bridge.
+pub(super) fn bridge_name(keys: &Keys) -> &str {
+    let default = if is_network(keys) { NETWORK_BRIDGE } else { DEFAULT_BRIDGE };
+    keys.bridge.interface.as_deref().unwrap_or(default)
+}
+
+/// The bridge, and the network that is on it.
+pub(super) fn bridge_and_docker(keys: &Keys) -> Result<(BridgeSettings, Option<DockerSettings>), Invalid> {
+    let is_network = is_network(keys);
+    if keys.role == Some(Role::Router) && is_network {
+        return Err(value("--docker-mode", &"network", &"is for hosts: a router holds no prefix; remove it"));
+    }
+    let bridge = BridgeSettings {
+        name: interface_name("--bridge", bridge_name(keys))?,
+        create: keys.bridge.create.unwrap_or(is_network),
+    };
+    if is_network && bridge.name == DEFAULT_BRIDGE {
+        let fix =
+            "belongs to Docker's own network; name another one, or none, with [docker] mode = \"network\"";
+        return Err(value("--bridge", &bridge.name, &fix));
+    }
+    if is_network && !bridge.create {
+        let fix = "with [docker] mode = \"network\" the agent makes the bridge; remove it";
+        return Err(value("--bridge-create", &false, &fix));
+    }
+    Ok((bridge, if is_network { Some(docker(keys)?) } else { None }))
+}
+
+fn docker(keys: &Keys) -> Result<DockerSettings, Invalid> {
+    let network = keys.docker.network.clone().unwrap_or_else(|| NETWORK.into());
+    if !is_network_name(&network) {
+        let fix = "use letters, digits, '_', '.' and '-', a letter or digit first; not bridge, host, none or default";
+        return Err(value("--docker-network", &sextant_proto::quoted(&network), &fix));
+    }
+    let socket = keys.docker.socket.clone().unwrap_or_else(sextant_docker::engine::default_socket);
+    if !socket.is_absolute() {
+        return Err(value(
+            "--docker-socket",
+            &socket.display(),
+            &"give it the whole path, e.g. /run/docker.sock",
+        ));
+    }
+    Ok(DockerSettings { socket, network, replace_used: keys.docker.replace_used.unwrap_or(false) })
+}
+
+/// Names that every version of Docker accepts for a network.
+fn is_network_name(name: &str) -> bool {
+    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+    let all = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    first && all && !matches!(name, "bridge" | "host" | "none" | "default")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::settings::{CommandLine, Settings};
+
+    fn settings(args: &[&str]) -> Result<Settings, Invalid> {
+        let fixed = ["sextant-agent", "--node", "host1", "--controller", "http://[::1]:7300"];
+        CommandLine::try_parse_from(fixed.iter().chain(args)).unwrap().settings()
+    }
+
+    #[test]
+    fn docker_is_left_alone_unless_a_mode_is_set() {
+        assert_eq!(settings(&[]).unwrap().docker, None);
+        assert_eq!(settings(&["--docker-mode", "off"]).unwrap().bridge.name, "docker0");
+        let settings = settings(&["--docker-mode", "network"]).unwrap();
+        let docker = settings.docker.unwrap();
+        assert_eq!((docker.network.as_str(), docker.replace_used), ("sextant", false));
+        assert_eq!(docker.socket.to_str(), Some("/run/docker.sock"));
+        assert_eq!(settings.bridge, BridgeSettings { name: "sextant0".into(), create: true });
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_the_fix() {
+        let table: [(&[&str], &str); 7] = [
+            (&["--bridge", "docker0"], "--bridge docker0: belongs to Docker's own network"),
+            (&["--bridge-create", "false"], "--bridge-create false: with [docker] mode"),
+            (&["--role", "router"], "--docker-mode network: is for hosts"),
+            (&["--docker-network", "bridge"], "--docker-network bridge: use letters"),
+            (&["--docker-network", "a b"], "--docker-network a b: use letters"),
+            (&["--docker-network", ""], "--docker-network : use letters"),
+            (&["--docker-socket", "docker.sock"], "--docker-socket docker.sock: give it the whole path"),
+        ];
+        for (args, expected) in table {
+            let error = settings(&[&["--docker-mode", "network"], args].concat()).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

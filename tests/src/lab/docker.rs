@@ -1,0 +1,195 @@
+//! A Docker engine of a host: dockerd of Debian's package, in the host's namespace.
+//!
+//! A keeper process holds a PID namespace and a mount namespace for it. Everything that the engine starts is in them, and ends
+//! with the keeper; containers outlive the engine. Its cgroups have the namespace's name, by which the lab's reaper finds them.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+use nix::sys::signal::Signal;
+
+use super::{
+    Namespace,
+    host::Host,
+    poll::{SECONDS, try_poll},
+    process::Process,
+};
+
+/// The first process of the namespaces: it reaps what is left to it.
+const KEEPER: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/docker/plugins && touch /run/keeper && trap : CHLD && \
+                      while :; do sleep 1000 & wait; done";
+/// The name of the image that containers are made of.
+const IMAGE: &str = "lab";
+/// The programs in it, all of busybox.
+const PROGRAMS: [&str; 8] = ["sh", "sleep", "ip", "ping", "nc", "httpd", "printf", "echo"];
+
+/// An engine of a host, and its containers.
+#[derive(Debug)]
+pub struct Docker {
+    host: Host,
+    dir: PathBuf,
+    keeper: Process,
+    /// The engine, while it runs.
+    engine: Option<Process>,
+}
+
+impl Docker {
+    /// Starts an engine, with these arguments too, and gives it the image for containers.
+    ///
+    /// # Errors
+    /// If it does not answer within half a minute.
+    pub fn start(host: &Host, args: &[&str]) -> anyhow::Result<Self> {
+        let dir = host.dir().join(format!("docker-{}", host.name()));
+        fs::create_dir_all(&dir)?;
+        let words =
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", KEEPER];
+        let keeper = host.spawn(&format!("docker-{}-keeper", host.name()), &words)?;
+        let mut docker = Self { host: host.clone(), dir, keeper, engine: None };
+        docker.start_engine(args)?;
+        docker.run(&["import", &image(&docker.dir)?.display().to_string(), IMAGE])?;
+        Ok(docker)
+    }
+
+    /// Starts the engine again.
+    ///
+    /// # Errors
+    /// If it does not answer within half a minute.
+    pub fn start_engine(&mut self, args: &[&str]) -> anyhow::Result<()> {
+        let dir = self.dir.display();
+        let _none_before = fs::remove_file(self.dir.join("pid"));
+        let own = format!(
+            "--data-root {dir}/data --exec-root {dir}/exec -p {dir}/pid -H unix://{dir}/socket --bridge none --cgroup-parent /{}",
+            Namespace::name(&self.host)
+        );
+        let inside = self.inside()?;
+        let words = inside
+            .iter()
+            .map(String::as_str)
+            .chain(["dockerd"])
+            .chain(own.split(' '))
+            .chain(args.iter().copied());
+        let engine = self.host.spawn(&format!("docker-{}", self.host.name()), &words.collect::<Vec<_>>())?;
+        let answers = || match engine.ended()? {
+            Some(status) => anyhow::Ok(Err(status)),
+            None => self.run(&["version"]).map(Ok),
+        };
+        if let Err(status) = try_poll(30 * SECONDS, answers)? {
+            anyhow::bail!("dockerd: {status}: {}", engine.log());
+        }
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    /// Ends the engine with a signal, and waits for its end. Its containers go on with `--live-restore` only.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn end_engine(&mut self, signal: Signal) -> anyhow::Result<()> {
+        let engine = self.engine.take().context("the engine is not running")?;
+        let pid = fs::read_to_string(self.dir.join("pid"))?;
+        let kill = format!("kill -{} {}", signal as i32, pid.trim());
+        let done = Command::new("nsenter").args(&self.inside()?[1..]).args(["sh", "-c", &kill]).output()?;
+        ensure!(done.status.success(), "{kill}: {}", String::from_utf8_lossy(&done.stderr));
+        engine.wait(20 * SECONDS)?;
+        Ok(())
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("socket")
+    }
+
+    /// Runs `docker` with these arguments; its standard output, without white space around it.
+    ///
+    /// # Errors
+    /// If it fails; with its standard error.
+    pub fn run(&self, args: &[&str]) -> anyhow::Result<String> {
+        let socket = format!("unix://{}", self.socket().display());
+        let done = Command::new("docker").args(["-H", &socket]).args(args).output().context("docker")?;
+        ensure!(
+            done.status.success(),
+            "docker {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&done.stderr)
+        );
+        Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+    }
+
+    /// Starts a container of this name with more arguments of `docker run`, and waits until its addresses can be used.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn container(&self, name: &str, args: &[&str]) -> anyhow::Result<String> {
+        let run = [&["run", "-d", "--name", name], args, &[IMAGE, "sleep", "100000"]].concat();
+        self.run(&run)?;
+        try_poll(10 * SECONDS, || {
+            let addresses = self.run(&["exec", name, "ip", "-6", "address"])?;
+            ensure!(!addresses.contains("tentative"), "{addresses}");
+            Ok(())
+        })?;
+        self.address(name)
+    }
+
+    /// The global IPv6 address of a container.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn address(&self, name: &str) -> anyhow::Result<String> {
+        let format = "{{range .NetworkSettings.Networks}}{{.GlobalIPv6Address}}{{end}}";
+        let address = self.run(&["inspect", "-f", format, name])?;
+        ensure!(!address.is_empty(), "container {name} has no global IPv6 address");
+        Ok(address)
+    }
+
+    /// A container serves HTTP at a port from now on: it answers with the address that it is asked from.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn serve(&self, name: &str, port: u16) -> anyhow::Result<()> {
+        self.run(&["exec", name, "httpd", "-p", &port.to_string(), "-h", "/www"]).map(drop)
+    }
+
+    /// What a container [serves](Self::serve) to another one that asks from here: the address of the one that asks.
+    ///
+    /// # Errors
+    /// If it does not within two seconds.
+    pub fn ask(&self, name: &str, address: &str, port: u16) -> anyhow::Result<String> {
+        let ask = format!("printf 'GET /cgi-bin/who HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} {port}");
+        let answer = self.run(&["exec", name, "sh", "-c", &ask])?;
+        let (_, from) = answer.rsplit_once("from ").with_context(|| format!("the answer is: {answer}"))?;
+        Ok(from.trim_matches(['[', ']']).to_owned())
+    }
+
+    /// The words that enter its namespaces.
+    fn inside(&self) -> anyhow::Result<Vec<String>> {
+        let pid = self.keeper.pid();
+        let child = try_poll(5 * SECONDS, || {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+            children.split_whitespace().next().map(str::to_owned).context("unshare has no child yet")
+        })?;
+        try_poll(5 * SECONDS, || fs::metadata(format!("/proc/{child}/root/run/keeper")))?;
+        Ok(["nsenter", "--target", &child, "--mount", "--pid", "--"].map(str::to_owned).to_vec())
+    }
+}
+
+/// An archive with busybox.
+fn image(dir: &Path) -> anyhow::Result<PathBuf> {
+    let (root, archive) = (dir.join("image"), dir.join("image.tar"));
+    fs::create_dir_all(root.join("bin"))?;
+    fs::copy("/bin/busybox", root.join("bin/busybox")).context("busybox; install busybox-static")?;
+    for program in PROGRAMS {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(program))?;
+    }
+    let who = root.join("www/cgi-bin/who");
+    fs::create_dir_all(root.join("www/cgi-bin"))?;
+    fs::write(&who, "#!/bin/sh\necho 'Content-Type: text/plain'\necho\necho \"from $REMOTE_ADDR\"\n")?;
+    fs::set_permissions(&who, fs::Permissions::from_mode(0o755))?;
+    let done = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").output()?;
+    ensure!(done.status.success(), "tar: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(archive)
+}

@@ -1,0 +1,83 @@
+//! Hosts with an engine each, whose networks the agents keep.
+
+use sextant_tests::{
+    AgentOptions, Docker, SECONDS,
+    cluster::{Cluster, PoolArgs},
+    poll,
+};
+
+/// A pool whose host prefixes leave room beside the container prefix.
+pub const POOL: PoolArgs = PoolArgs { prefix: "2001:db8:8000::/40", host_len: "64", container_len: "80" };
+
+/// A cluster whose hosts have engines.
+pub struct Bed {
+    pub engines: Vec<Docker>,
+    pub cluster: Cluster,
+}
+
+impl Bed {
+    /// Starts engines and agents on so many hosts.
+    pub fn start(test: &str, hosts: u16, more: &[&str]) -> Self {
+        let mut cluster = Cluster::without_agents(test, hosts, POOL);
+        let engine = |host| Docker::start(host, &[]).unwrap();
+        let engines: Vec<_> = cluster.hosts.iter().map(engine).collect();
+        for (index, engine) in engines.iter().enumerate() {
+            cluster.start_agent_with(index, options(engine, more));
+        }
+        cluster.settle();
+        let bed = Self { engines, cluster };
+        (0..bed.engines.len()).for_each(|index| bed.has_network(index));
+        bed
+    }
+
+    /// The container prefix of a host.
+    pub fn container_prefix(&self, index: usize) -> String {
+        let node = self.cluster.node(self.cluster.hosts[index].name());
+        node["claims"][0]["container_prefixes"][0].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the engine of a host has the network with the host's container prefix.
+    pub fn has_network(&self, index: usize) {
+        let format = "{{range .IPAM.Config}}{{.Subnet}} {{end}}";
+        poll("the network has the container prefix", 5 * SECONDS, || {
+            let subnets = self.engines[index].run(&["network", "inspect", "-f", format, "sextant"])?;
+            let wanted = self.container_prefix(index);
+            anyhow::ensure!(subnets.split(' ').any(|subnet| subnet == wanted), "{subnets}, not {wanted}");
+            Ok(())
+        });
+    }
+
+    /// Waits until `sextant status` has these words.
+    pub fn status_has(&self, words: &[&str]) {
+        poll(&format!("status has {words:?}"), 10 * SECONDS, || {
+            let status = self.cluster.sextant(&["status"]);
+            anyhow::ensure!(words.iter().all(|word| status.contains(word)), "{status}");
+            Ok(())
+        });
+    }
+
+    /// Waits until `sextant status` does not speak of Docker.
+    pub fn status_is_silent(&self) {
+        poll("status does not speak of Docker", 10 * SECONDS, || {
+            let status = self.cluster.sextant(&["status"]);
+            anyhow::ensure!(!status.contains("docker"), "{status}");
+            Ok(())
+        });
+    }
+
+    /// Sends echo requests from a container to an address, and expects the answers.
+    pub fn pings(&self, index: usize, container: &str, to: &str) {
+        poll(&format!("{container} reaches {to}"), 10 * SECONDS, || {
+            self.engines[index].run(&["exec", container, "ping", "-c", "1", "-W", "1", to])
+        });
+    }
+}
+
+fn options(engine: &Docker, more: &[&str]) -> AgentOptions {
+    let socket = engine.socket().display().to_string();
+    let args = ["--docker-mode", "network", "--docker-socket", &socket, "--bridge", "sextant0"];
+    AgentOptions {
+        args: args.iter().chain(more).map(|arg| (*arg).to_owned()).collect(),
+        ..AgentOptions::default()
+    }
+}

@@ -1,0 +1,5 @@
+//! Docker's containers get addresses of their host's prefix, and reach each other.
+#![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
+
+mod bed;
+mod network;
