@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use sextant_docker::{
+    firewall::Passes,
     keeper::{Keeper, Seen},
     trouble::Trouble,
     wanted::Wanted,
@@ -62,13 +63,19 @@ impl DockerNetwork {
 
     /// The network with the container prefix of the primary claim. Without a claim the present network stays.
     fn wanted(&mut self) -> Option<Wanted> {
-        let prefix = self.input.borrow_and_update().container_prefixes().next()?;
+        let input = self.input.borrow_and_update();
+        let prefix = input.container_prefixes().next()?;
+        let mut pools: Vec<_> = input.view.pools().map(|pool| pool.prefix).collect();
+        pools.extend(input.claims.iter().map(|claim| claim.pool.prefix));
+        pools.sort();
+        pools.dedup();
         Some(Wanted {
             name: self.settings.network.clone(),
             bridge: self.bridge.clone(),
             prefix,
             gateway: prefix.first_host(),
             mtu: None,
+            passes: Passes { own: prefix, pools, from_cluster: self.settings.from_cluster },
             replace_used: self.settings.replace_used,
         })
     }

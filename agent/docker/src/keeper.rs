@@ -8,6 +8,10 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     engine::{Engine, EngineError},
+    firewall::{
+        Passes,
+        tables::{self, Kept},
+    },
     network::{Container, Network},
     trouble::Trouble,
     wanted::{Step, Wanted},
@@ -19,6 +23,8 @@ const AWAY: Duration = Duration::from_millis(500);
 const REFUSED: Duration = Duration::from_secs(5);
 /// A pass without an event.
 const RESYNC: Duration = Duration::from_secs(30);
+/// A look at the firewall, whose changes tell nobody, where the engine has rules in it.
+const FIREWALL: Duration = Duration::from_secs(2);
 /// How long events of one change are collected.
 const SETTLE: Duration = Duration::from_millis(20);
 
@@ -33,6 +39,8 @@ pub struct Seen {
     pub networks: Vec<Network>,
     /// The containers on the kept network.
     pub containers: Vec<Container>,
+    /// Whether the engine has a firewall for IPv6.
+    pub firewall: bool,
 }
 
 /// Keeps the network of a host.
@@ -76,9 +84,11 @@ impl Keeper {
         let mut changes = Box::pin(engine.changes());
         loop {
             let next = match self.pass(engine, &version).await? {
-                Some(Trouble::Refused { .. }) => REFUSED,
+                Some(Trouble::Refused { .. } | Trouble::Firewall { .. }) => REFUSED,
                 _ => RESYNC,
             };
+            let has_firewall = self.seen.borrow().firewall;
+            let passes = self.wanted.borrow().as_ref().map(|wanted| wanted.passes.clone());
             let _recovered = outage.works(Instant::now());
             tokio::select! {
                 change = changes.next() => match change {
@@ -86,6 +96,7 @@ impl Keeper {
                     None => return Err(EngineError::Away("the engine has closed the stream of its events".into())),
                 },
                 changed = self.wanted.changed() => if changed.is_err() { return Ok(()) },
+                () = firewall_changes(passes), if has_firewall => {}
                 () = tokio::time::sleep(next) => {}
             }
             while let Some(Some(())) = futures::FutureExt::now_or_never(changes.next()) {}
@@ -105,6 +116,13 @@ impl Keeper {
                 other => other?,
             };
         }
+        let mut firewall = self.seen.borrow().firewall;
+        if let Some(wanted) = &wanted {
+            match tables::keep(Some(&wanted.passes)).await {
+                Ok(kept) => firewall = reports_firewall(kept),
+                Err(error) => trouble = trouble.or(Some(Trouble::Firewall { error: error.to_string() })),
+            }
+        }
         let networks = engine.networks().await?;
         let kept = wanted.as_ref().and_then(|wanted| wanted.find(&networks));
         let containers = match kept {
@@ -116,6 +134,7 @@ impl Keeper {
             trouble: trouble.clone(),
             networks: networks.into_iter().filter(|network| !network.prefixes.is_empty()).collect(),
             containers,
+            firewall,
         };
         self.tell(seen);
         Ok(trouble)
@@ -140,6 +159,26 @@ impl Keeper {
             changed
         });
     }
+}
+
+/// Looks at the firewall again and again; what it finds is corrected at once. Ends once that fails, or the engine has no rules
+/// there any more.
+async fn firewall_changes(passes: Option<Passes>) {
+    loop {
+        tokio::time::sleep(FIREWALL).await;
+        match tables::keep(passes.as_ref()).await {
+            Ok(kept) if reports_firewall(kept) => {}
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// Logs a change of the firewall. Returns whether the engine has one.
+fn reports_firewall(kept: Kept) -> bool {
+    if kept.changed > 0 {
+        tracing::info!(tables = kept.changed, "rules beside Docker's firewall put in place");
+    }
+    kept.engine
 }
 
 /// One pass over the wanted network.

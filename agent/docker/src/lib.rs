@@ -4,6 +4,7 @@
 //! it, follows the engine's events, and tells what it sees.
 
 pub mod engine;
+pub mod firewall;
 pub mod keeper;
 pub mod network;
 pub mod trouble;

@@ -53,6 +53,11 @@ pub enum Trouble {
         /// The bridge.
         bridge: String,
     },
+    /// The firewall cannot be read or changed.
+    Firewall {
+        /// Why.
+        error: String,
+    },
     /// The engine refuses.
     Refused {
         /// What was asked.
@@ -70,6 +75,7 @@ impl Trouble {
             Self::NoAccess { .. } => "docker-access",
             Self::NameTaken { .. } | Self::Overlaps { .. } | Self::BridgeTaken { .. } => "docker-network",
             Self::Used { .. } => "docker-network-used",
+            Self::Firewall { .. } => "docker-firewall",
             Self::Refused { .. } => "docker-refused",
         }
     }
@@ -97,6 +103,10 @@ impl Trouble {
             Self::Overlaps { network, .. } | Self::BridgeTaken { network, .. } => format!(
                 "remove network {network} once nothing uses it (`docker network rm {network}`), or create it again elsewhere"
             ),
+            Self::Firewall { .. } => {
+                "Docker's own rules may refuse packets to containers until that works; run the command by hand; it is tried again"
+                    .to_owned()
+            }
             Self::Refused { .. } => "see the engine's log (`journalctl -u docker`); it is tried again".to_owned(),
         }
     }
@@ -124,6 +134,9 @@ impl fmt::Display for Trouble {
             }
             Self::BridgeTaken { network, bridge } => {
                 write!(f, "Docker's network {network} is on the bridge {bridge}")
+            }
+            Self::Firewall { error } => {
+                write!(f, "the rules beside Docker's firewall cannot be kept: {error}")
             }
             Self::Refused { what, error } => write!(f, "Docker refuses to {what}: {error}"),
         }

@@ -1,11 +1,12 @@
 //! `sextant-agent cleanup`: undoes the agent's changes to this host, and nothing else (DESIGN I4).
 //!
 //! [`undo`](crate::host::undo) identifies them: routes by their protocol, everything else by the ledger in the state
-//! directory. Node id and claim are kept for the next start.
+//! directory, rules of the firewall by their comment. Node id and claim are kept for the next start.
 
 use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, anyhow};
+use sextant_docker::firewall::tables;
 use sextant_streams::Printer;
 
 use crate::{
@@ -35,10 +36,11 @@ pub async fn run(state_dir: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {
     let mut out = Printer::stdout();
     if dry_run {
         let undo = undo_of(&kernel, &StateDir::peek_ledger(state_dir)?).await?;
-        if !undo.steps.is_empty() {
+        let rules = tables::made().await?;
+        if !undo.steps.is_empty() || !rules.is_empty() {
             out.line("would be undone:");
         }
-        return print(out, &undo, "nothing would be undone");
+        return print(out, &undo, &rules, "nothing would be undone");
     }
     let state = open(state_dir)?;
     // The routes of an agent with another state directory cannot be distinguished from those of this one.
@@ -51,7 +53,9 @@ pub async fn run(state_dir: &Path, dry_run: bool) -> anyhow::Result<ExitCode> {
     if let Some(state) = state {
         state.keep_ledger(&undone.left)?;
     }
-    print(out, &undone, "nothing to undo")
+    let rules = tables::made().await?;
+    tables::keep(None).await?;
+    print(out, &undone, &rules, "nothing to undo")
 }
 
 /// The directory, if there is one.
@@ -90,9 +94,17 @@ async fn carry_out(kernel: &dyn Kernel, ledger: &Ledger) -> anyhow::Result<Undo>
     ))
 }
 
-fn print(mut out: Printer<impl Write>, undo: &Undo, nothing: &str) -> anyhow::Result<ExitCode> {
-    if undo.steps.is_empty() && undo.kept.is_empty() {
+fn print(
+    mut out: Printer<impl Write>,
+    undo: &Undo,
+    rules: &[String],
+    nothing: &str,
+) -> anyhow::Result<ExitCode> {
+    if undo.steps.is_empty() && undo.kept.is_empty() && rules.is_empty() {
         out.line(nothing);
+    }
+    for rule in rules {
+        out.line(format_args!("firewall rule {rule}"));
     }
     let is_route = |step: &&Step| matches!(step, Step::Route(_));
     let routes = undo.steps.iter().filter(is_route).count();
@@ -140,7 +152,7 @@ mod tests {
         let key = |n: u32| RouteKey { table: n, destination: "2001:db8:1::/64".parse().unwrap(), metric: 5 };
         let route = |n| Step::Route(OwnRoute { key: key(n), target: RouteTarget::Unreachable });
         let (mut out, undo) = (Vec::new(), Undo { steps: (1..=25).map(route).collect(), ..Undo::default() });
-        print(Printer::to(&mut out), &undo, "").unwrap();
+        print(Printer::to(&mut out), &undo, &[], "").unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text.lines().count(), 21);
         assert!(text.ends_with("… and 5 more routes\n"), "{text}");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use sextant_docker::firewall::FromCluster;
 
 use super::{BridgeSettings, Invalid, Role, interface_name, keys::Keys, value};
 
@@ -25,6 +26,17 @@ pub enum DockerMode {
     Network,
 }
 
+/// What packets between containers of the cluster may reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// All ports.
+    #[default]
+    Open,
+    /// The ports that are published.
+    Published,
+}
+
 /// The network that the agent keeps in the host's Docker engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerSettings {
@@ -32,6 +44,8 @@ pub struct DockerSettings {
     pub socket: PathBuf,
     /// The name of the network.
     pub network: String,
+    /// What packets between containers of the cluster may reach.
+    pub from_cluster: FromCluster,
     /// Whether it is made anew under containers.
     pub replace_used: bool,
 }
@@ -82,7 +96,16 @@ fn docker(keys: &Keys) -> Result<DockerSettings, Invalid> {
             &"give it the whole path, e.g. /run/docker.sock",
         ));
     }
-    Ok(DockerSettings { socket, network, replace_used: keys.docker.replace_used.unwrap_or(false) })
+    let from_cluster = match keys.docker.from_cluster.unwrap_or_default() {
+        Reach::Open => FromCluster::Open,
+        Reach::Published => FromCluster::Published,
+    };
+    Ok(DockerSettings {
+        socket,
+        network,
+        from_cluster,
+        replace_used: keys.docker.replace_used.unwrap_or(false),
+    })
 }
 
 /// Names that every version of Docker accepts for a network.

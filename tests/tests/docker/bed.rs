@@ -18,8 +18,13 @@ pub struct Bed {
 impl Bed {
     /// Starts engines and agents on so many hosts.
     pub fn start(test: &str, hosts: u16, more: &[&str]) -> Self {
+        Self::start_with(test, hosts, more, &[])
+    }
+
+    /// As [`Self::start`], with arguments of the engines.
+    pub fn start_with(test: &str, hosts: u16, more: &[&str], engine: &[&str]) -> Self {
         let mut cluster = Cluster::without_agents(test, hosts, POOL);
-        let engine = |host| Docker::start(host, &[]).unwrap();
+        let engine = |host| Docker::start(host, engine).unwrap();
         let engines: Vec<_> = cluster.hosts.iter().map(engine).collect();
         for (index, engine) in engines.iter().enumerate() {
             cluster.start_agent_with(index, options(engine, more));

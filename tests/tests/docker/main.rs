@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod bed;
+mod firewall;
 mod network;

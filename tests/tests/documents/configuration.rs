@@ -103,6 +103,7 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("docker", "mode", word(&sextant_agent::settings::DockerMode::default())),
         ("docker", "network", docker.network),
         ("docker", "socket", docker.socket.display().to_string()),
+        ("docker", "from-cluster", word(&docker.from_cluster)),
         ("docker", "replace-used", docker.replace_used.to_string()),
         ("routes", "metric", routes.metric.to_string()),
         ("routes", "unreachable-metric", routes.unreachable_metric.to_string()),

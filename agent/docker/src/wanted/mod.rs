@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 use sextant_proto::Prefix;
 
 use crate::{
+    firewall::Passes,
     network::{Container, Network},
     trouble::Trouble,
 };
@@ -29,6 +30,8 @@ pub struct Wanted {
     pub gateway: Ipv6Addr,
     /// Its MTU, unless it is the engine's default.
     pub mtu: Option<u32>,
+    /// Whose packets pass the engine's firewall.
+    pub passes: Passes,
     /// Whether the network is made anew under containers too: they lose their addresses, and get new ones.
     pub replace_used: bool,
 }

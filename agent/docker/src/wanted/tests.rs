@@ -1,4 +1,5 @@
 use super::*;
+use crate::firewall::FromCluster;
 
 fn wanted() -> Wanted {
     Wanted {
@@ -7,6 +8,11 @@ fn wanted() -> Wanted {
         prefix: "2001:db8:1::/80".parse().unwrap(),
         gateway: "2001:db8:1::1".parse().unwrap(),
         mtu: None,
+        passes: Passes {
+            own: "2001:db8:1::/80".parse().unwrap(),
+            pools: vec![],
+            from_cluster: FromCluster::Open,
+        },
         replace_used: false,
     }
 }

@@ -1,0 +1,90 @@
+//! The edge to the firewall: `ip6tables` of this host, which is the engine's too.
+
+use std::{io, process::Stdio};
+
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use super::{Passes, Table, changes, is_ours};
+
+/// Why the firewall could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum TablesError {
+    /// The program fails.
+    #[error("{command}: {error}")]
+    Failed {
+        /// Its name and arguments.
+        command: String,
+        /// What it says.
+        error: String,
+    },
+}
+
+/// What was found and done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// The tables that were changed.
+    pub changed: usize,
+    /// The engine has rules in one of them.
+    pub engine: bool,
+}
+
+/// Lets the cluster's packets pass; without `passes`, removes the rules for that. A host without the program has no engine that
+/// uses it.
+///
+/// # Errors
+/// If a table cannot be read or changed.
+pub async fn keep(passes: Option<&Passes>) -> Result<Kept, TablesError> {
+    let mut kept = Kept::default();
+    for table in Table::ALL {
+        let name = table.name();
+        let Some(text) = run(&["ip6tables", "-w", "5", "-t", name, "-S"], None).await? else {
+            return Ok(kept);
+        };
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        kept.engine |= table.is_engines(&lines);
+        let changes = changes(table, &lines, passes);
+        if changes.is_empty() {
+            continue;
+        }
+        let batch = format!("*{name}\n{}\nCOMMIT\n", changes.join("\n"));
+        run(&["ip6tables-restore", "-w", "5", "--noflush"], Some(&batch)).await?;
+        kept.changed += 1;
+    }
+    Ok(kept)
+}
+
+/// The rules that [`keep`] has made, as `ip6tables -S` shows them.
+///
+/// # Errors
+/// If a table cannot be read.
+pub async fn made() -> Result<Vec<String>, TablesError> {
+    let mut made = Vec::new();
+    for table in Table::ALL {
+        let Some(text) = run(&["ip6tables", "-w", "5", "-t", table.name(), "-S"], None).await? else { break };
+        made.extend(
+            text.lines().filter(|line| is_ours(line)).map(|line| format!("-t {} {line}", table.name())),
+        );
+    }
+    Ok(made)
+}
+
+/// The output of a command; `None` if there is no such program.
+async fn run(args: &[&str], input: Option<&str>) -> Result<Option<String>, TablesError> {
+    let failed = |error: String| TablesError::Failed { command: args.join(" "), error };
+    let mut command = Command::new(args[0]);
+    command.args(&args[1..]).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = match command.spawn() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        child => child.map_err(|error| failed(error.to_string()))?,
+    };
+    if let Some(mut stdin) = child.stdin.take() {
+        let written = stdin.write_all(input.unwrap_or_default().as_bytes()).await;
+        written.map_err(|error| failed(error.to_string()))?;
+    }
+    let output = child.wait_with_output().await.map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
+    }
+    Err(failed(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())))
+}
