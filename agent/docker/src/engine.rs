@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::Ipv6Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -83,7 +82,7 @@ impl Engine {
         let filters = HashMap::from([("network".to_owned(), vec![network.id.clone()])]);
         let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
         let listed = within(self.docker.list_containers(Some(options))).await?;
-        let mut containers: Vec<_> = listed.into_iter().map(|it| container(it, network)).collect();
+        let mut containers: Vec<_> = listed.into_iter().map(container).collect();
         containers.sort();
         Ok(containers)
     }
@@ -212,17 +211,9 @@ fn map(pairs: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
     pairs.unwrap_or_default().into_iter().collect()
 }
 
-fn container(summary: models::ContainerSummary, network: &Network) -> Container {
-    let endpoints = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
-    let endpoint = endpoints.into_values().find(|endpoint| endpoint.network_id.as_ref() == Some(&network.id));
-    let address: Option<Ipv6Addr> = endpoint.and_then(|it| it.global_ipv6_address?.parse().ok());
+fn container(summary: models::ContainerSummary) -> Container {
     let name = summary.names.unwrap_or_default().into_iter().next().unwrap_or_default();
-    Container {
-        name: name.trim_start_matches('/').to_owned(),
-        id: summary.id.unwrap_or_default(),
-        running: summary.state.is_some_and(|state| state == models::ContainerSummaryStateEnum::RUNNING),
-        address,
-    }
+    Container { name: name.trim_start_matches('/').to_owned(), id: summary.id.unwrap_or_default() }
 }
 
 /// The default socket of the engine.

@@ -12,7 +12,6 @@ use crate::{
         Passes,
         tables::{self, Kept},
     },
-    network::{Container, Network},
     trouble::Trouble,
     wanted::{Step, Wanted},
 };
@@ -25,8 +24,8 @@ const REFUSED: Duration = Duration::from_secs(5);
 const RESYNC: Duration = Duration::from_secs(30);
 /// A look at the firewall, whose changes tell nobody, where the engine has rules in it.
 const FIREWALL: Duration = Duration::from_secs(2);
-/// How long events of one change are collected.
-const SETTLE: Duration = Duration::from_millis(20);
+/// How long events are collected: containers may come and go by the hundred.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// What is seen of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,10 +34,6 @@ pub struct Seen {
     pub version: String,
     /// What keeps containers from the prefix.
     pub trouble: Option<Trouble>,
-    /// The networks with IPv6 prefixes.
-    pub networks: Vec<Network>,
-    /// The containers on the kept network.
-    pub containers: Vec<Container>,
     /// Whether the engine has a firewall for IPv6.
     pub firewall: bool,
 }
@@ -123,19 +118,7 @@ impl Keeper {
                 Err(error) => trouble = trouble.or(Some(Trouble::Firewall { error: error.to_string() })),
             }
         }
-        let networks = engine.networks().await?;
-        let kept = wanted.as_ref().and_then(|wanted| wanted.find(&networks));
-        let containers = match kept {
-            Some(network) => engine.containers_on(network).await?,
-            None => Vec::new(),
-        };
-        let seen = Seen {
-            version: version.to_owned(),
-            trouble: trouble.clone(),
-            networks: networks.into_iter().filter(|network| !network.prefixes.is_empty()).collect(),
-            containers,
-            firewall,
-        };
+        let seen = Seen { version: version.to_owned(), trouble: trouble.clone(), firewall };
         self.tell(seen);
         Ok(trouble)
     }

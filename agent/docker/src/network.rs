@@ -30,8 +30,4 @@ pub struct Container {
     pub name: String,
     /// Its id.
     pub id: String,
-    /// Whether it runs.
-    pub running: bool,
-    /// Its IPv6 address on the network, while it runs.
-    pub address: Option<Ipv6Addr>,
 }

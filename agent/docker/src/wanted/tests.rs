@@ -43,7 +43,7 @@ fn other(name: &str, prefixes: &[&str]) -> Network {
 }
 
 fn web() -> Container {
-    Container { name: "web".into(), id: "1234".into(), running: false, address: None }
+    Container { name: "web".into(), id: "1234".into() }
 }
 
 #[test]
