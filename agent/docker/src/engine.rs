@@ -91,7 +91,7 @@ impl Engine {
     ///
     /// # Errors
     /// If it refuses.
-    pub async fn create(&self, wanted: &Wanted) -> Result<(), EngineError> {
+    pub async fn create(&self, wanted: &Wanted, major: u32) -> Result<(), EngineError> {
         let config = IpamConfig {
             subnet: Some(wanted.prefix.to_string()),
             gateway: Some(wanted.gateway.to_string()),
@@ -102,7 +102,7 @@ impl Engine {
             driver: Some("bridge".into()),
             ipam: Some(Ipam { driver: None, config: Some(vec![config]), options: None }),
             enable_ipv6: Some(true),
-            options: Some(wanted.options().into_iter().collect()),
+            options: Some(wanted.options(major).into_iter().collect()),
             labels: Some(HashMap::from([(MADE_BY.0.to_owned(), MADE_BY.1.to_owned())])),
             ..NetworkCreateRequest::default()
         };

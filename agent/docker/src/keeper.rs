@@ -103,7 +103,7 @@ impl Keeper {
         let wanted = self.wanted.borrow_and_update().clone();
         let mut trouble = None;
         if let Some(wanted) = &wanted {
-            trouble = match keep(engine, wanted).await {
+            trouble = match keep(engine, wanted, major(version)).await {
                 Err(EngineError::Refused(error)) => {
                     let what = format!("make network {} with {}", wanted.name, wanted.prefix);
                     Some(Trouble::Refused { what, error })
@@ -164,18 +164,23 @@ fn reports_firewall(kept: Kept) -> bool {
     kept.engine
 }
 
+/// The 20 of `20.10.24+dfsg1`; 0 if there is none.
+fn major(version: &str) -> u32 {
+    version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default()
+}
+
 /// One pass over the wanted network.
-async fn keep(engine: &Engine, wanted: &Wanted) -> Result<Option<Trouble>, EngineError> {
+async fn keep(engine: &Engine, wanted: &Wanted, major: u32) -> Result<Option<Trouble>, EngineError> {
     let networks = engine.networks().await?;
     let users = match wanted.find(&networks) {
         Some(present) => engine.containers_on(present).await?,
         None => Vec::new(),
     };
-    match wanted.step(&networks, &users) {
+    match wanted.step(major, &networks, &users) {
         Step::Nothing => Ok(None),
         Step::Blocked(trouble) => Ok(Some(trouble)),
         Step::Create => {
-            engine.create(wanted).await?;
+            engine.create(wanted, major).await?;
             let Wanted { name, prefix, bridge, .. } = wanted;
             tracing::info!(network = name, %prefix, bridge, "Docker network made");
             Ok(None)
@@ -185,7 +190,7 @@ async fn keep(engine: &Engine, wanted: &Wanted) -> Result<Option<Trouble>, Engin
                 engine.disconnect(&id, container).await?;
             }
             engine.remove(&id).await?;
-            engine.create(wanted).await?;
+            engine.create(wanted, major).await?;
             for container in &users {
                 engine.connect_container(&wanted.name, container).await?;
             }

@@ -20,6 +20,17 @@ use super::{
     process::Process,
 };
 
+/// A root directory with another version of the engine, as debootstrap makes it; otherwise this machine's own is used.
+const ROOT: &str = "SEXTANT_DOCKER_ROOT";
+/// Makes a root directory, whose changes are in memory, the root: containers of an engine in a chroot would see the outer root.
+const PIVOT: &str = r#"
+    root=$1 dir=$2
+    mount -t tmpfs tmpfs /mnt && mkdir /mnt/upper /mnt/work /mnt/root &&
+    mount -t overlay overlay -o "lowerdir=$root,upperdir=/mnt/upper,workdir=/mnt/work" /mnt/root &&
+    mkdir -p "/mnt/root$dir" /mnt/root/outer && mount --bind "$dir" "/mnt/root$dir" &&
+    mount --rbind /sys /mnt/root/sys && mount --rbind /dev /mnt/root/dev && mount -t proc proc /mnt/root/proc &&
+    cd /mnt/root && pivot_root . outer && umount -l /outer || exit
+"#;
 /// The first process of the namespaces: it reaps what is left to it.
 const KEEPER: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/docker/plugins && touch /run/keeper && trap : CHLD && \
                       while :; do sleep 1000 & wait; done";
@@ -46,8 +57,11 @@ impl Docker {
     pub fn start(host: &Host, args: &[&str]) -> anyhow::Result<Self> {
         let dir = host.dir().join(format!("docker-{}", host.name()));
         fs::create_dir_all(&dir)?;
-        let words =
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", KEEPER];
+        let root = std::env::var(ROOT).ok();
+        let script = if root.is_some() { format!("{PIVOT}{KEEPER}") } else { KEEPER.to_owned() };
+        let (root, dir_word) = (root.unwrap_or_default(), dir.display().to_string());
+        let unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+        let words = [&unshare[..], &["sh", "-c", &script, "keeper", &root, &dir_word]].concat();
         let keeper = host.spawn(&format!("docker-{}-keeper", host.name()), &words)?;
         let mut docker = Self { host: host.clone(), dir, keeper, engine: None };
         docker.start_engine(args)?;

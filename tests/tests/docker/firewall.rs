@@ -83,16 +83,20 @@ fn cleanup_removes_the_rules_and_leaves_the_engines() {
         host.check(&[&[agent.as_str(), "--state-dir", &state, "cleanup"], more].concat()).unwrap()
     };
     let shown = cleanup(&["--dry-run"]);
-    assert!(shown.contains("firewall rule -t filter -A FORWARD -s 2001:db8:8000::/40 -d "), "{shown}");
+    assert!(shown.contains("firewall rule -t filter -A "), "{shown}");
     assert!(rules().contains("--comment sextant"));
     cleanup(&[]);
-    assert!(!rules().contains("sextant -j") && rules().contains("-j DOCKER-ISOLATION"), "{}", rules());
+    assert!(
+        !rules().contains("sextant -j") && rules().contains("-N DOCKER-ISOLATION-STAGE-1"),
+        "{}",
+        rules()
+    );
     assert!(!cleanup(&[]).contains("firewall rule"));
 }
 
 #[test]
 fn an_engine_without_a_firewall_gets_no_rules() {
-    let bed = Bed::start("docker without firewall", 1, &[]);
+    let bed = Bed::start_with("docker without firewall", 1, &[], &["--ip6tables=false"]);
     web(&bed.engines[0]);
     let rules = bed.cluster.hosts[0].check(&["ip6tables", "-S"]).unwrap();
     assert!(!rules.contains("sextant"), "{rules}");

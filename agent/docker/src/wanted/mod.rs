@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 use sextant_proto::Prefix;
 
 use crate::{
-    firewall::Passes,
+    firewall::{FromCluster, Passes},
     network::{Container, Network},
     trouble::Trouble,
 };
@@ -16,6 +16,12 @@ pub const MADE_BY: (&str, &str) = ("sextant.made-by", "sextant-agent");
 pub const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 /// The option with the MTU of a network's bridge and containers.
 pub const MTU: &str = "com.docker.network.driver.mtu";
+
+/// The option with the treatment of packets from outside the host, from [`ROUTED_SINCE`] on.
+pub const GATEWAY_MODE: &str = "com.docker.network.bridge.gateway_mode_ipv6";
+/// The first major version that knows [`GATEWAY_MODE`]. Without it, later ones drop packets to a container's own address, even to
+/// ports that are published.
+const ROUTED_SINCE: u32 = 27;
 
 /// The network that a host is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +63,13 @@ pub enum Step {
 }
 
 impl Wanted {
-    /// The driver's options.
-    pub fn options(&self) -> BTreeMap<String, String> {
+    /// The driver's options for an engine of this major version.
+    pub fn options(&self, major: u32) -> BTreeMap<String, String> {
         let mut options = BTreeMap::from([(BRIDGE_NAME.to_owned(), self.bridge.clone())]);
         options.extend(self.mtu.map(|mtu| (MTU.to_owned(), mtu.to_string())));
+        if major >= ROUTED_SINCE && self.passes.from_cluster == FromCluster::Published {
+            options.insert(GATEWAY_MODE.to_owned(), "routed".to_owned());
+        }
         options
     }
 
@@ -71,15 +80,15 @@ impl Wanted {
         named.first().copied()
     }
 
-    /// The next step towards it. `users` are the containers on the [present network](Self::find), running or not.
-    pub fn step(&self, networks: &[Network], users: &[Container]) -> Step {
+    /// The next step towards it, with an engine of this major version. `users` are the containers on the [present network](Self::find), running or not.
+    pub fn step(&self, major: u32, networks: &[Network], users: &[Container]) -> Step {
         let Some(present) = self.find(networks) else {
             return match self.obstacle(networks, None) {
                 Some(trouble) => Step::Blocked(trouble),
                 None => Step::Create,
             };
         };
-        let Some(differs) = self.difference(present) else { return Step::Nothing };
+        let Some(differs) = self.difference(major, present) else { return Step::Nothing };
         if !is_ours(present) {
             return Step::Blocked(Trouble::NameTaken { name: self.name.clone(), differs });
         }
@@ -96,7 +105,7 @@ impl Wanted {
     }
 
     /// How a network differs from the wanted one. Options that were not asked for may have any value.
-    fn difference(&self, present: &Network) -> Option<String> {
+    fn difference(&self, major: u32, present: &Network) -> Option<String> {
         if present.driver != "bridge" {
             return Some(format!("its driver is {}, not bridge", present.driver));
         }
@@ -111,7 +120,7 @@ impl Wanted {
             [_] => {}
             several => return Some(format!("it has {} IPv6 prefixes", several.len())),
         }
-        self.options().into_iter().find_map(|(option, wanted)| {
+        self.options(major).into_iter().find_map(|(option, wanted)| {
             let now = present.options.get(&option).map_or("", String::as_str);
             (now != wanted).then(|| format!("its option {option} is \"{now}\", not \"{wanted}\""))
         })

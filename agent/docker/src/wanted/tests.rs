@@ -1,5 +1,4 @@
 use super::*;
-use crate::firewall::FromCluster;
 
 fn wanted() -> Wanted {
     Wanted {
@@ -25,7 +24,7 @@ fn made(wanted: &Wanted) -> Network {
         driver: "bridge".into(),
         ipv6: true,
         prefixes: vec![(wanted.prefix, Some(wanted.gateway))],
-        options: wanted.options(),
+        options: wanted.options(20),
         labels: BTreeMap::from([(MADE_BY.0.into(), MADE_BY.1.into())]),
     }
 }
@@ -49,18 +48,18 @@ fn web() -> Container {
 #[test]
 fn it_is_made_once() {
     let others = [other("bridge", &[]), other("lab", &["fd00::/64"])];
-    assert_eq!(wanted().step(&others, &[]), Step::Create);
+    assert_eq!(wanted().step(20, &others, &[]), Step::Create);
     let [bridge, lab] = others;
-    assert_eq!(wanted().step(&[bridge, made(&wanted()), lab], &[web()]), Step::Nothing);
+    assert_eq!(wanted().step(20, &[bridge, made(&wanted()), lab], &[web()]), Step::Nothing);
 }
 
 #[test]
 fn one_that_an_operator_made_is_as_good_if_it_is_right() {
     let mut theirs = Network { labels: BTreeMap::new(), ..made(&wanted()) };
     theirs.options.insert("com.docker.network.bridge.enable_icc".into(), "true".into());
-    assert_eq!(wanted().step(std::slice::from_ref(&theirs), &[]), Step::Nothing);
+    assert_eq!(wanted().step(20, std::slice::from_ref(&theirs), &[]), Step::Nothing);
     theirs.prefixes[0].1 = None;
-    assert_eq!(wanted().step(&[theirs], &[]), Step::Nothing, "the engine names no gateway");
+    assert_eq!(wanted().step(20, &[theirs], &[]), Step::Nothing, "the engine names no gateway");
 }
 
 #[test]
@@ -81,7 +80,8 @@ fn one_that_differs_is_replaced_if_it_is_ours_and_unused() {
         change(&mut present);
         let id = present.id.clone();
         let theirs = Network { labels: BTreeMap::new(), ..present.clone() };
-        let step = |present: Network, wanted: &Wanted, users: &[Container]| wanted.step(&[present], users);
+        let step =
+            |present: Network, wanted: &Wanted, users: &[Container]| wanted.step(20, &[present], users);
         let replace = |users: &[&str]| Step::Replace {
             id: id.clone(),
             differs: differs.into(),
@@ -101,24 +101,36 @@ fn one_that_differs_is_replaced_if_it_is_ours_and_unused() {
 #[test]
 fn an_obstacle_is_named() {
     let overlapping = other("compose_default", &["fd00::/64", "2001:db8:1::/64"]);
-    let Step::Blocked(trouble) = wanted().step(&[overlapping], &[]) else { panic!() };
+    let Step::Blocked(trouble) = wanted().step(20, &[overlapping], &[]) else { panic!() };
     assert!(trouble.to_string().contains("compose_default has 2001:db8:1::/64, which overlaps"), "{trouble}");
     assert!(trouble.fix().contains("docker network rm compose_default"), "{}", trouble.fix());
     let mut same_bridge = other("mine", &[]);
     same_bridge.options.insert(BRIDGE_NAME.into(), "sextant0".into());
-    let Step::Blocked(trouble) = wanted().step(&[same_bridge], &[]) else { panic!() };
+    let Step::Blocked(trouble) = wanted().step(20, &[same_bridge], &[]) else { panic!() };
     assert!(trouble.to_string().contains("mine is on the bridge sextant0"), "{trouble}");
 }
 
 #[test]
 fn of_two_with_its_name_ours_counts() {
     let theirs = Network { id: "first".into(), ..other("sextant", &["fd00::/64"]) };
-    assert_eq!(wanted().step(&[theirs, made(&wanted())], &[]), Step::Nothing);
+    assert_eq!(wanted().step(20, &[theirs, made(&wanted())], &[]), Step::Nothing);
 }
 
 #[test]
 fn the_mtu_is_an_option_where_it_is_not_the_engines_default() {
     let jumbo = Wanted { mtu: Some(9000), ..wanted() };
-    assert_eq!(jumbo.options()[MTU], "9000");
-    assert!(matches!(jumbo.step(&[made(&wanted())], &[]), Step::Replace { .. }));
+    assert_eq!(jumbo.options(20)[MTU], "9000");
+    assert!(matches!(jumbo.step(20, &[made(&wanted())], &[]), Step::Replace { .. }));
+}
+
+#[test]
+fn a_later_engine_is_asked_not_to_drop_packets_to_ports_that_are_published() {
+    let mut published = wanted();
+    published.passes.from_cluster = FromCluster::Published;
+    assert_eq!(published.options(28)[GATEWAY_MODE], "routed");
+    for (wanted, major) in [(&published, 26), (&wanted(), 28)] {
+        assert!(!wanted.options(major).contains_key(GATEWAY_MODE), "{major}");
+    }
+    // After an upgrade of the engine.
+    assert!(matches!(published.step(28, &[made(&published)], &[]), Step::Replace { .. }));
 }
