@@ -131,7 +131,7 @@ impl Session {
     ) -> Result<(Self, ShutdownNotice), StateError> {
         let Ends { input, condition, report, bgp, problems, answers } = ends;
         let (notice, shutdown) = shutdown_notice(condition.subscribe());
-        let identity = Identity::new(settings.node.clone(), state.node_id()?);
+        let identity = Identity::new(settings.node.clone(), state.node_id()?, settings.pools.clone());
         let known = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
         let held = Held::stored(state, settings.pools.clone())?;
         let session = Self {

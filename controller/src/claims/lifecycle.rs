@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sextant_proto::{Epoch, NodeId, NodeName, NodeState, Prefix, Revision, Uplink};
+use sextant_proto::{Epoch, NodeId, NodeName, NodeState, PoolName, Prefix, Revision, Uplink};
 
 use super::{
     CATCH_UP, Claims, NodeStatus,
@@ -94,6 +94,8 @@ pub struct Announcement {
     pub uplinks: Vec<Uplink>,
     /// The claims that it is set up for. Peers do not route to the node for its other claims.
     pub claims: Vec<AnnouncedClaim>,
+    /// The order of its agent's pools; empty if that does not tell it.
+    pub pool_order: Vec<PoolName>,
 }
 
 /// A claim that a host is set up for.
@@ -111,7 +113,8 @@ type Held = Vec<(Prefix, Epoch)>;
 impl Announcement {
     /// The node once this is announced. A draining or drained node stays so.
     fn announced(&self, name: &NodeName, node: &NodeRecord, held: &Held) -> Result<NodeRecord, HolderError> {
-        let mut next = NodeRecord { uplinks: self.uplinks.clone(), stopped_unix_ms: 0, ..node.clone() };
+        let next = NodeRecord { uplinks: self.uplinks.clone(), stopped_unix_ms: 0, ..node.clone() };
+        let mut next = next.in_order(&self.pool_order);
         for claim in &mut next.claims {
             let epoch = held.iter().find(|(prefix, _)| *prefix == claim.prefix).map(|(_, epoch)| *epoch);
             let announced = self.claims.iter().find(|announced| Some(announced.epoch) == epoch);

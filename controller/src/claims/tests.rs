@@ -99,13 +99,14 @@ pub(super) fn request(n: usize) -> ClaimRequest {
         held: None,
         beside: false,
         infrastructure: Vec::new(),
+        pool_order: Vec::new(),
     }
 }
 
 /// What the host of `holder` announces.
 pub(super) fn set_up(holder: &Holder) -> Announcement {
     let claim = AnnouncedClaim { epoch: holder.epoch, container_prefixes: vec![] };
-    Announcement { uplinks: vec![], claims: vec![claim] }
+    Announcement { uplinks: vec![], claims: vec![claim], pool_order: vec![] }
 }
 
 pub(super) fn holder(request: &ClaimRequest, claim: &Claim) -> Holder {

@@ -197,7 +197,8 @@ pub(super) fn names(nodes: &[NodeName]) -> Vec<String> {
 }
 
 fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
-    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside, infrastructure } = message;
+    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside, infrastructure, pool_order } =
+        message;
     let pool = (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose();
     Ok(ClaimRequest {
         node: convert::parse("node", &node).map_err(malformed)?,
@@ -207,6 +208,7 @@ fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
         held: held.map(|held| required("held", Some(held))).transpose().map_err(malformed)?,
         beside,
         infrastructure: convert::addresses("infrastructure", infrastructure).map_err(malformed)?,
+        pool_order: convert::pool_order(&pool_order).map_err(malformed)?,
     })
 }
 

@@ -45,7 +45,11 @@ fn an_address_of_the_second_pool_is_explained_by_its_own_claim() {
 fn nodes_and_plans_are_shown_with_both_claims() {
     let bed = Bed::start("show", 2);
     let [main, ula] = ["main", "ula"].map(|pool| bed.prefix("h2", pool).to_string());
-    expect_lines(&bed, &["node", "show", "h2"], &["pool main", "ula", &format!("prefix {main}"), &ula]);
+    expect_lines(
+        &bed,
+        &["node", "show", "h2"],
+        &["pool main (primary)", "ula", &format!("prefix {main}"), &ula],
+    );
     let listed = bed.cluster.sextant(&["node", "list"]);
     assert!(listed.contains(&format!(" {main},{ula} ")), "{listed}");
     let routes = bed.cluster.sextant(&["route", "list", "--node", "h1"]);

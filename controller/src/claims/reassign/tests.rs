@@ -260,7 +260,8 @@ async fn a_node_with_two_claims_keeps_the_other_one_and_their_order() {
     let holder = holder(&asks, &main);
     let announced =
         |claim: &Claim| AnnouncedClaim { epoch: claim.epoch, container_prefixes: vec![claim.prefix] };
-    let both = Announcement { uplinks: vec![], claims: vec![announced(&main), announced(&ula)] };
+    let both =
+        Announcement { uplinks: vec![], claims: vec![announced(&main), announced(&ula)], pool_order: vec![] };
     it.claims.announce(&holder, &both, None).await.unwrap();
     drain(&it, &holder).await;
 
