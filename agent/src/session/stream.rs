@@ -201,12 +201,12 @@ impl Session {
 
     fn perform(&mut self, effect: Effect, following: &mut Following<'_>) -> Result<(), Ended> {
         match effect {
-            Effect::Reclaim(why) => {
+            Effect::Reclaim(lost) => {
                 // The controllers have heard of that history in this stream's hello.
-                if why == Lost::OtherHistory {
+                if lost.why == Lost::OtherHistory {
                     self.picture.view.disown();
                 }
-                Err(Ended::ClaimLost(why))
+                Err(Ended::ClaimLost(lost))
             }
             Effect::Settle(revision, timeout) => {
                 tracing::info!(revision = %revision, ?timeout, "draining; waiting for peers to withdraw routes");
