@@ -61,9 +61,9 @@ impl Agents {
             None => self.services.claims.by(by).claim(request).await,
         };
         match &granted {
-            Ok(Granted::Claim(_)) => self.services.refusals.end(&request.node),
+            Ok(Granted::Claim(_)) => self.services.refusals.end(&request.node, request.node_id),
             Err(error) if error.is_refusal() && !self.holds_another(request) => {
-                self.services.refusals.note(&request.node, error.to_string())
+                self.services.refusals.note(&request.node, request.node_id, error.to_string())
             }
             Ok(Granted::Fenced(_)) | Err(_) => {}
         }

@@ -166,7 +166,7 @@ impl Trouble {
             | Self::Duplicate { node, .. }
             | Self::SharedId { node, .. }
             | Self::Bgp { node, .. } => Some(node),
-            Self::Refused(refused) => Some(&refused.node),
+            Self::Refused(refused) => refused.node(),
             Self::NoPool { .. }
             | Self::Controller { .. }
             | Self::Paused
@@ -271,7 +271,18 @@ impl fmt::Display for Trouble {
                 "node {node} has seen a change that the store does not have ({knows}): if the store was restored from a snapshot, \
                  it gets a new incarnation once a second node reports this; otherwise, restart sextant-agent there"
             ),
-            Self::Refused(Refused { node, why, .. }) => write!(f, "node {node} gets no prefix: {why}"),
+            Self::Refused(refused) => {
+                let Refused { node, asks_as, why, .. } = refused;
+                match (refused.node(), asks_as) {
+                    (_, None) => write!(f, "node {node} gets no prefix: {why}"),
+                    (Some(node), Some(name)) => {
+                        write!(f, "node {node} is refused under the name {name}: {why}")
+                    }
+                    (None, Some(name)) => {
+                        write!(f, "another host that calls itself {name} gets no prefix: {why}")
+                    }
+                }
+            }
             Self::Paused => {
                 f.write_str("paused: no agent changes its kernel; run `sextant resume` to end the pause")
             }
