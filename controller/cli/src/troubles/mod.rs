@@ -6,7 +6,7 @@ mod found;
 use std::fmt;
 
 use sextant_proto::{
-    BgpNeighbour, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, PoolName, Problem,
+    BgpNeighbour, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, PoolName, Problem, counted,
 };
 
 use crate::answer::{Backups, Liveness, Refused, Removals};
@@ -293,7 +293,7 @@ impl fmt::Display for Trouble {
                     "{recent} nodes were forgotten within {minutes} minutes; the limit is {limit}, so no more claims end for now"
                 )?;
                 if *waiting > 0 {
-                    write!(f, " ({waiting} down nodes are waiting)")?;
+                    write!(f, " (waiting: {})", counted(*waiting, "down node"))?;
                 }
                 f.write_str(
                     "; find the cause, then run `sextant resume` to start a new window, or `sextant node forget --confirm N NAME…` \
@@ -307,8 +307,9 @@ impl fmt::Display for Trouble {
             ),
             Self::Held { node, routes } => write!(
                 f,
-                "node {node} keeps {routes} routes to peers that are gone, because too many peers left at once; \
-                 find the cause, then run `sextant resume` to delete the routes"
+                "node {node} keeps {} to peers that are gone, because too many peers left at once; find the cause, then run `sextant \
+                 resume` to delete them",
+                counted(*routes, "route")
             ),
             Self::FailedRoute { node, route } => {
                 write!(f, "node {node}: route {} failed: {}", route.destination, route.error)
