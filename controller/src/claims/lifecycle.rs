@@ -416,20 +416,24 @@ fn verified(status: NodeStatus, holder: &Holder) -> Option<Verified> {
     Some(Verified { node, status })
 }
 
-/// An event of a node, with its primary claim.
+/// An event of a node, with its primary claim; the others are in the details.
 pub(crate) fn of_node(what: What, name: &NodeName, node: &NodeRecord) -> Event {
-    match node.claims.first() {
-        Some(claim) => of_claim(what, name, node, claim),
-        None => Event::new(what).node(name),
+    let Some((primary, others)) = node.claims.split_first() else { return Event::new(what).node(name) };
+    let event = of_claim(what, name, node, primary);
+    if others.is_empty() {
+        return event;
     }
+    let other = |claim: &HeldClaim| format!("{} in pool {}", claim.prefix, claim.pool);
+    event.detail(format!("also {}", others.iter().map(other).collect::<Vec<_>>().join(", ")))
 }
 
 /// An event of one claim of a node.
 pub(super) fn of_claim(what: What, name: &NodeName, node: &NodeRecord, claim: &HeldClaim) -> Event {
     let event = Event::new(what).node(name).prefix(claim.prefix).pool(&claim.pool);
-    if node.laggards.is_empty() {
-        event
-    } else {
-        event.detail(format!("not withdrawn in time: {}", node.laggards.join(", ")))
+    match what {
+        What::Drained if !node.laggards.is_empty() => {
+            event.detail(format!("not withdrawn in time: {}", node.laggards.join(", ")))
+        }
+        _ => event,
     }
 }

@@ -1,5 +1,7 @@
 //! Nodes with claims in several pools.
 
+mod told;
+
 use std::collections::BTreeSet;
 
 use sextant_proto::NodeState;
