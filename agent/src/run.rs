@@ -74,7 +74,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tasks.spawn("http", probes);
     tasks.spawn("readiness", publish_readiness(report, problems.watch(), ready_tx));
     tasks.spawn("watchdog", watchdog.run());
-    tracing::info!(node = %settings.node, uplinks = ?settings.uplinks, bridge = settings.bridge.name, "agent started");
+    tracing::info!(node = %settings.node, uplinks = settings.uplinks.join(", "), bridge = settings.bridge.name, "agent started");
     tasks
         .until(async {
             stop.await;

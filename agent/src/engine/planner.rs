@@ -144,7 +144,8 @@ impl Planner {
 impl Planner {
     fn uplinks_changed(&mut self, uplinks: &[LocalUplink]) {
         if let Some(withheld) = self.log.admit(Line::Uplinks, Instant::now()) {
-            tracing::info!(withheld, uplinks = ?uplinks, "uplinks changed");
+            let uplinks: Vec<_> = uplinks.iter().map(ToString::to_string).collect();
+            tracing::info!(withheld, uplinks = uplinks.join(", "), "uplinks changed");
         }
         self.memory.failures.forget_all();
     }

@@ -77,6 +77,33 @@ fn nodes_and_plans_are_shown_with_both_claims() {
     expect_lines(&bed, &["trace", "h1", "h2"], &works);
 }
 
+/// Each is one line, without a program's own notation.
+#[test]
+fn the_agents_log_names_uplinks_prefixes_and_pools_as_operators_write_them() {
+    let bed = Bed::start("log lines", 2);
+    let ula = bed.prefix("h2", "ula").to_string();
+    bed.cluster.sextant(&["node", "forget", "h2", "--pool", "ula", "--force"]);
+    let agent = &bed.cluster.agents[1].process;
+    let lost = agent.wait_for_line("claim lost; removing", 20 * SECONDS).unwrap().text;
+    assert!(lost.contains("\"pool\":\"ula\"") && lost.contains(&ula), "{lost}");
+    bed.settle();
+    let log = agent.log();
+    let container = bed.prefix("h2", "main").to_string().replace("/64", "/80");
+    for (message, words) in [
+        ("uplinks changed", "\"uplinks\":\"eth0 2001:db8::2/64 fe80::".to_owned()),
+        ("host announced", format!("\"uplinks\":\"eth0 2001:db8::2/64\",\"containers\":\"{container}, ")),
+    ] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(message)).collect();
+        assert!(lines.iter().any(|line| line.contains(&words)), "{words}: {lines:#?}");
+    }
+    let dumps: Vec<_> =
+        log.lines().filter(|line| line.contains(" { ") && !line.contains("\"DEBUG\"")).collect();
+    assert!(dumps.is_empty(), "{dumps:#?}");
+    let log = bed.cluster.controller.as_ref().unwrap().process.log();
+    let mut granted = log.lines().filter(|line| line.contains("claim granted"));
+    assert!(granted.all(|line| line.contains("\"pool\":")), "{log}");
+}
+
 /// A fault in one of the pools is found, and named with its pool.
 #[test]
 fn a_trace_finds_the_pool_that_is_broken() {

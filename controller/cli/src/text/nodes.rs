@@ -1,6 +1,6 @@
 //! Nodes for people.
 
-use sextant_proto::{Applied, ClaimPhase, Epoch, PeerClaim, Problem, Revision, Uplink};
+use sextant_proto::{Applied, ClaimPhase, Epoch, PeerClaim, Problem, Revision};
 
 use super::{age, table};
 use crate::{
@@ -130,7 +130,7 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
         ("claimed", node.claims().map(|(_, details)| ago(details.claimed_unix_ms)).collect()),
         ("epoch", node.claims().map(|(claim, _)| epoch(claim).to_string()).collect()),
         ("next hops", texts(&peer.next_hops)),
-        ("uplinks", node.uplinks.iter().map(uplink).collect()),
+        ("uplinks", texts(&node.uplinks)),
         ("agent", agents(node, now_unix_ms)),
         ("seen by peers", seen(node, now_unix_ms)),
         ("agent version", reported(|it| vec![it.version.clone()])),
@@ -155,12 +155,6 @@ fn pool(claim: &PeerClaim, node: &Node) -> String {
 
 fn problem(problem: &Problem, now_unix_ms: u64) -> String {
     format!("{}: {problem} (since {} ago)", problem.what, age(now_unix_ms, problem.since_unix_ms))
-}
-
-fn uplink(uplink: &Uplink) -> String {
-    let address = |it: &sextant_proto::InterfaceAddress| format!(" {}/{}", it.addr, it.on_link.len());
-    let addresses: String = uplink.addresses.iter().map(address).collect();
-    format!("{}{addresses}", uplink.interface)
 }
 
 fn failed_routes(applied: &Applied) -> Vec<String> {
