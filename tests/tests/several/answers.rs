@@ -1,8 +1,8 @@
 //! What the command line says of nodes with two prefixes.
 
-use sextant_tests::{SECONDS, poll};
+use sextant_tests::{SECONDS, cluster::GUIDE, poll};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, ULA};
 
 /// Runs `sextant`, whose output must have these lines; the white space in them does not count.
 fn expect_lines(bed: &Bed, args: &[&str], lines: &[&str]) {
@@ -54,6 +54,11 @@ fn nodes_and_plans_are_shown_with_both_claims() {
     assert!(listed.contains(&format!(" {main},{ula} ")), "{listed}");
     let routes = bed.cluster.sextant(&["route", "list", "--node", "h1"]);
     assert_eq!(routes.matches("peer h2").count(), 2, "{routes}");
+    let unreachable = [(GUIDE.prefix, "pool main"), (ULA.prefix, "pool ula")]
+        .map(|(prefix, why)| format!("h1 {prefix} unreachable - {why} applied"));
+    expect_lines(&bed, &["route", "list", "--node", "h1"], &unreachable.each_ref().map(String::as_str));
+    let of_kernel = bed.cluster.hosts[0].routes_of(66).unwrap().len();
+    assert_eq!(routes.lines().count(), of_kernel + 1, "as many as in the kernel, and the header:\n{routes}");
     expect_lines(&bed, &["status"], &["nodes 2 ready"]);
 
     bed.cluster.sextant(&["pause"]);

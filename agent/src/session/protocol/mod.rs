@@ -185,6 +185,7 @@ impl Protocol {
             verdicts: report.verdicts.clone(),
             bgp: reports.bgp.clone(),
             problems: reports.problems.clone(),
+            refused_pools: report.refused_pools.clone(),
         };
         unless_sent(&mut self.acked, ack)
     }
