@@ -116,11 +116,11 @@ impl Problems {
 struct Log {
     limit: LogLimiter,
     /// The problems that were logged as found, by their kind and number in it.
-    told: BTreeMap<(String, usize), Told>,
+    logged: BTreeMap<(String, usize), Logged>,
 }
 
 #[derive(Debug)]
-struct Told {
+struct Logged {
     saw: String,
     /// Since when it is not found any more.
     gone: Option<Instant>,
@@ -157,22 +157,22 @@ impl Log {
             let number = numbers.entry(what).or_default();
             let key = (what.clone(), *number);
             *number += 1;
-            match self.told.get_mut(&key) {
-                Some(told) => (told.saw, told.gone) = (saw.clone(), None),
+            match self.logged.get_mut(&key) {
+                Some(logged) => (logged.saw, logged.gone) = (saw.clone(), None),
                 None if self.limit.is_new(what, saw, now) => {
-                    self.told.insert(key.clone(), Told { saw: saw.clone(), gone: None });
+                    self.logged.insert(key.clone(), Logged { saw: saw.clone(), gone: None });
                     events.push(Event::Found(listed));
                 }
                 None => {}
             }
             there.push(key);
         }
-        self.told.retain(|key, told| {
+        self.logged.retain(|key, logged| {
             let is_there = there.contains(key);
-            let gone = if is_there { now } else { *told.gone.get_or_insert(now) };
+            let gone = if is_there { now } else { *logged.gone.get_or_insert(now) };
             let lasts = now.duration_since(gone) < RECOVERED;
             if !lasts {
-                let (kind, problem) = (key.0.clone(), std::mem::take(&mut told.saw));
+                let (kind, problem) = (key.0.clone(), std::mem::take(&mut logged.saw));
                 events.push(Event::Resolved { kind, problem });
             }
             lasts

@@ -1,6 +1,6 @@
 //! Nodes with claims in several pools.
 
-mod told;
+mod reported;
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What operators are told about nodes with claims in several pools: events, and refusals.
+//! Reports to operators about nodes with claims in several pools: events, and refusals.
 
 use super::*;
 use crate::{
@@ -44,11 +44,11 @@ async fn an_event_of_a_node_names_all_its_prefixes_and_one_of_a_claim_just_that(
     let mut of_nodes: Vec<_> = events.into_iter().filter(|it| it.record.node.is_some()).collect();
     of_nodes.sort_by_key(|it| (it.revision, it.record.prefix));
     let of_nodes = of_nodes.into_iter().map(|it| it.record);
-    let told: Vec<_> =
+    let found: Vec<_> =
         of_nodes.map(|it| (it.what, it.prefix.unwrap(), it.pool.unwrap().to_string(), it.detail)).collect();
     let expected =
         expected.map(|(what, prefix, pool, detail)| (what.to_owned(), prefix, pool.to_owned(), detail));
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]
