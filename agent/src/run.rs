@@ -11,7 +11,7 @@ use sextant_daemon::{
     stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
-use sextant_proto::NodeName;
+use sextant_proto::{NodeName, counted};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -74,7 +74,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tasks.spawn("http", probes);
     tasks.spawn("readiness", publish_readiness(report, problems.watch(), ready_tx));
     tasks.spawn("watchdog", watchdog.run());
-    tracing::info!(node = %settings.node, uplinks = ?settings.uplinks, bridge = settings.bridge.name, "agent started");
+    tracing::info!(node = %settings.node, uplinks = settings.uplinks.join(", "), bridge = settings.bridge.name, "agent started");
     tasks
         .until(async {
             stop.await;
@@ -293,11 +293,11 @@ fn status(report: &Report, ready: &Result<(), String>) -> String {
         (None, Ok(())) => "set up; routing to the hosts".into(),
     };
     if !report.failed.is_empty() {
-        text += &format!("; {} routes failed", report.failed.len());
+        text += &format!("; {} failed", counted(report.failed.len(), "route"));
     }
     if report.held > 0 {
-        text +=
-            &format!("; {} routes of removed peers held by the brake until `sextant resume`", report.held);
+        let routes = counted(report.held, "route");
+        text += &format!("; {routes} of removed peers held by the brake until `sextant resume`");
     }
     if report.paused {
         text += "; paused";

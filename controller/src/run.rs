@@ -316,7 +316,7 @@ fn announce_start(settings: &Settings) {
     if settings.insecure {
         tracing::warn!(listen = %settings.listen, "plain text beyond loopback: everyone who reaches this address has full control");
     }
-    tracing::info!(listen = %settings.listen, http = %settings.http, store = ?settings.store, "controller started");
+    tracing::info!(listen = %settings.listen, http = %settings.http, store = %settings.store, "controller started");
     systemd::notify_ready();
 }
 

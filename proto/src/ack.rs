@@ -1,6 +1,6 @@
 //! Agents' acknowledgements.
 
-use crate::{BgpNeighbour, Conflict, FailedRoute, Problem, Revision, Verdict};
+use crate::{BgpNeighbour, Conflict, FailedRoute, Prefix, Problem, Revision, Verdict};
 
 /// An agent's acknowledgement: its report of its kernel and host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Ack {
     pub bgp: Vec<BgpNeighbour>,
     /// The problems of its host. They do not affect the acknowledged revision.
     pub problems: Vec<Problem>,
+    /// The pools that its host refuses as a whole, by an unreachable route; agents of earlier versions report none.
+    pub refused_pools: Vec<Prefix>,
 }
 
 impl Ack {

@@ -9,6 +9,7 @@ mod ack;
 pub mod brake;
 mod clock;
 pub mod convert;
+mod counted;
 mod duration;
 mod id;
 mod link_name;
@@ -25,6 +26,7 @@ pub mod trace;
 
 pub use ack::{Ack, Applied};
 pub use clock::unix_ms;
+pub use counted::counted;
 pub use duration::{DurationError, parse_duration};
 pub use id::{IdError, Incarnation, InstanceId, NodeId};
 pub use link_name::{is_link_name, link_name_octets, link_name_text, link_name_word};

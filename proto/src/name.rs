@@ -54,6 +54,13 @@ name! {
     PoolName, "pool", 63
 }
 
+impl PoolName {
+    /// Its place in the order of an agent's pools. A pool that the agent does not name comes after all others.
+    pub fn place_in(&self, order: &[PoolName]) -> usize {
+        order.iter().position(|pool| pool == self).unwrap_or(order.len())
+    }
+}
+
 fn check(text: &str, max: usize) -> Result<(), &'static str> {
     let alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let octets = text.as_bytes();

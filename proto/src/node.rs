@@ -179,6 +179,13 @@ pub struct Uplink {
     pub addresses: Vec<InterfaceAddress>,
 }
 
+impl fmt::Display for Uplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.interface)?;
+        self.addresses.iter().try_for_each(|it| write!(f, " {}/{}", it.addr, it.on_link.len()))
+    }
+}
+
 /// The path to a peer that needs no router: its first next hop that is on-link on one of `uplinks`, or the link-local one
 /// after that; and that uplink (DESIGN §2). A link-local address alone tells of no segment: every link has its prefix.
 pub fn direct_next_hop<'a>(uplinks: &'a [Uplink], next_hops: &[Ipv6Addr]) -> Option<(&'a Uplink, Ipv6Addr)> {

@@ -173,6 +173,6 @@ fn announce(n: u32, claim: &Claim) -> anyhow::Result<Announce> {
     Ok(Announce {
         uplinks: vec![Uplink { interface: "eth0".to_owned(), addresses: vec![address] }],
         container_prefix: Some(Prefix { length: pool.container_len, ..host }),
-        claims: Vec::new(),
+        ..Announce::default()
     })
 }

@@ -7,6 +7,7 @@ use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, anyhow};
 use sextant_docker::firewall::tables;
+use sextant_proto::counted;
 use sextant_streams::Printer;
 
 use crate::{
@@ -115,7 +116,7 @@ fn print(
         out.line(step);
     }
     if routes > LISTED {
-        out.line(format_args!("… and {} more routes", routes - LISTED));
+        out.line(format_args!("… and {}", counted(routes - LISTED, "more route")));
     }
     for kept in &undo.kept {
         out.line(kept);

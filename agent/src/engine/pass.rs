@@ -112,6 +112,7 @@ impl Engine {
             failed: memory.failures.routes().chain(blocked.iter().map(blocked_route)).collect(),
             flapping,
             verdicts: latest.verdicts_on_lost_agents(),
+            refused_pools: self.planner.refused_pools().to_vec(),
             set_up: !findings.iter().any(|finding| finding.unready),
             announcement,
             held: u32::try_from(memory.brake.held()).unwrap_or(u32::MAX),

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv6Addr, sync::Arc};
 
-use sextant_proto::{Claim, FailedRoute};
+use sextant_proto::{Claim, FailedRoute, Prefix};
 use tokio::time::Instant;
 
 use super::{basis::Basis, brake_file::BrakeFile, outcome::Outcome};
@@ -22,6 +22,7 @@ pub(super) struct Planner {
     basis: Basis,
     memory: Memory,
     findings: Vec<Finding>,
+    refused_pools: Vec<Prefix>,
     brake_file: BrakeFile,
     log: LogLimiter,
 }
@@ -34,6 +35,7 @@ impl Planner {
             basis: Basis::default(),
             memory: Memory::new(Instant::now()),
             findings: Vec::new(),
+            refused_pools: Vec::new(),
             brake_file: BrakeFile::default(),
             log: LogLimiter::default(),
         }
@@ -71,6 +73,11 @@ impl Planner {
         &self.findings
     }
 
+    /// The pools that are refused as a whole.
+    pub(super) fn refused_pools(&self) -> &[Prefix] {
+        &self.refused_pools
+    }
+
     /// What the host's network stands on.
     pub(super) fn infrastructure(&self) -> impl Iterator<Item = Ipv6Addr> {
         self.basis.infrastructure.addresses()
@@ -97,6 +104,7 @@ impl Planner {
         let known = basis.known(&self.settings);
         let desired = routes::desired(&known);
         self.findings = routes::findings(&known);
+        self.refused_pools = routes::refused_pools(&known).collect();
         if desired.unresolved > 0 {
             let unresolved = desired.unresolved;
             tracing::debug!(unresolved, "routes that routers announce have next hops on none of the uplinks");
@@ -144,7 +152,8 @@ impl Planner {
 impl Planner {
     fn uplinks_changed(&mut self, uplinks: &[LocalUplink]) {
         if let Some(withheld) = self.log.admit(Line::Uplinks, Instant::now()) {
-            tracing::info!(withheld, uplinks = ?uplinks, "uplinks changed");
+            let uplinks: Vec<_> = uplinks.iter().map(ToString::to_string).collect();
+            tracing::info!(withheld, uplinks = uplinks.join(", "), "uplinks changed");
         }
         self.memory.failures.forget_all();
     }

@@ -37,6 +37,8 @@ pub struct Report {
     pub conflicts: Vec<Conflict>,
     /// Verdicts on hosts without agents.
     pub verdicts: Vec<Verdict>,
+    /// The pools that are refused as a whole.
+    pub refused_pools: Vec<Prefix>,
     /// The host is set up, or the router is.
     pub set_up: bool,
     /// Set once the host is set up: peers may route to it. A router has none.

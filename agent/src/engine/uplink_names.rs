@@ -94,7 +94,11 @@ impl UplinkNames {
         let clues = Clues { links, routes, controllers: &guess.towards, peers: &peers, bridge };
         match guessed_uplinks(&clues) {
             Ok(names) if names != self.names => {
-                tracing::info!(uplinks = ?names, before = ?self.names, "uplinks determined");
+                tracing::info!(
+                    uplinks = names.join(", "),
+                    before = self.names.join(", "),
+                    "uplinks determined"
+                );
                 self.names = names;
                 true
             }

@@ -212,7 +212,8 @@ fn targets<'a>(
 fn log_changes(before: &Verdicts, now: &Verdicts) {
     for hop in now.silent().filter(|hop| !before.is_silent(hop)) {
         tracing::info!(
-            ?hop,
+            gateway = hop.gateway.map(tracing::field::display),
+            link = hop.link,
             "next hop does not answer; removed from routes, as the host answers on another next hop"
         );
     }

@@ -32,6 +32,7 @@ mod subjects;
 mod wanted;
 
 pub use actual::Actual;
+pub use aggregates::refused_pools;
 pub use brake::Brake;
 pub use damping::Damping;
 pub use decide::{Decision, Facts, Hold, Planned, Step, decide};

@@ -25,6 +25,9 @@ pub(super) struct Reporting {
     problems: Problems,
     loops: Loops,
     failures: Outages,
+    /// Why this agent was refused as another one of its node, until a controller admits it. Attempts in between fail otherwise, or
+    /// get as far as a claim: the refusal lasts.
+    duplicate: Option<String>,
     /// Pools of which this node has no prefix.
     missing: Vec<Finding>,
 }
@@ -33,12 +36,13 @@ impl Reporting {
     /// To these.
     pub(super) fn new(condition: watch::Sender<Condition>, problems: Problems) -> Self {
         let (loops, failures) = (Loops::default(), Outages::default());
-        Self { condition, problems, loops, failures, missing: Vec::new() }
+        Self { condition, problems, loops, failures, duplicate: None, missing: Vec::new() }
     }
 
     /// The controller has answered on the stream.
     pub(super) fn connected(&mut self) {
         transition("session", "disconnected", "connected", "welcome");
+        self.duplicate = None;
         self.condition.send_modify(|condition| {
             condition.connected = true;
             condition.error = None;
@@ -104,11 +108,12 @@ impl Reporting {
 
     /// Reports the session's problems, after the connection has `ended` or while it lasts.
     fn report_problems(&mut self, ended: Option<&Ended>) {
-        let found = match ended {
-            Some(Ended::Link(LinkError::Duplicate(why))) => {
-                Some(Finding::unready("duplicate-agent", why.clone(), ""))
-            }
-            _ => self.loops.problem(Instant::now()),
+        if let Some(Ended::Link(LinkError::Duplicate(why))) = ended {
+            self.duplicate = Some(why.clone());
+        }
+        let found = match &self.duplicate {
+            Some(why) => Some(Finding::unready("duplicate-agent", why.clone(), "")),
+            None => self.loops.problem(Instant::now()),
         };
         self.problems.report(Component::Session, found.into_iter().chain(self.missing.clone()).collect());
     }

@@ -62,7 +62,6 @@ impl Held {
     }
 
     fn sort(&mut self) {
-        let place = |claim: &Claim| self.pools.iter().position(|pool| *pool == claim.pool.name);
-        self.claims.sort_by_key(|claim| place(claim).unwrap_or(usize::MAX));
+        self.claims.sort_by_key(|claim| claim.pool.name.place_in(&self.pools));
     }
 }

@@ -182,6 +182,7 @@ impl Link {
             held: wish.held.as_ref().map(Into::into),
             beside: wish.beside,
             infrastructure: infrastructure.into_iter().map(convert::octets).collect(),
+            pool_order: self.identity.pool_order(),
         });
         request.set_timeout(CALL_TIMEOUT);
         async move {
@@ -223,7 +224,8 @@ impl Link {
         let opened = tokio::time::timeout(CALL_TIMEOUT, self.client.sync(ReceiverStream::new(to_send))).await;
         let response =
             opened.map_err(|_| LinkError::Silent(CALL_TIMEOUT))?.map_err(|status| refused(&status))?;
-        Ok(SyncStream { outgoing, incoming: response.into_inner(), pending: None })
+        let pool_order = self.identity.pool_order();
+        Ok(SyncStream { outgoing, incoming: response.into_inner(), pending: None, pool_order })
     }
 
     /// Waits until all live peers have applied `revision`. Returns those that had not in time.
@@ -258,6 +260,8 @@ pub(super) struct SyncStream {
     incoming: Streaming<v1::ControllerMessage>,
     /// A snapshot whose chunks have not all arrived.
     pending: Option<(v1::SnapshotBegin, u32, Vec<Pool>, Vec<Peer>)>,
+    /// The order of this node's claims.
+    pool_order: Vec<String>,
 }
 
 impl SyncStream {
@@ -328,6 +332,7 @@ impl SyncStream {
                 .and_then(|claim| claim.container_prefixes.first())
                 .map(|it| (*it).into()),
             claims: announcement.claims.iter().map(announced_claim).collect(),
+            pool_order: self.pool_order.clone(),
         };
         self.send(ToController::Announce(announce)).await
     }

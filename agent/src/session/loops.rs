@@ -1,20 +1,33 @@
 //! Detects loops of the session: the same transition more than three times within a minute.
+//!
+//! A claim that ends once is no repetition of the end of another one: operators may end as many claims as they like. The end of
+//! one and the same claim repeats only if controllers disagree on it.
 
 use std::time::Duration;
 
 use sextant_daemon::Repeats;
+use sextant_proto::{Epoch, Incarnation, Revision};
 use tokio::time::Instant;
 
-use super::{Ended, link::LinkError};
+use super::{Ended, link::LinkError, protocol::Lost};
 use crate::problems::Finding;
+
+/// A claim: the store and the revision at which it was granted.
+type ClaimId = (Incarnation, Revision);
+
+fn claim_id(epoch: Epoch) -> ClaimId {
+    (epoch.incarnation, epoch.revision)
+}
 
 /// A transition of the session that is normal once, and a fault if repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Transition {
-    /// A controller refused the claim; the agent claims again.
-    Fenced,
-    /// The view shows that the claim has ended; the agent claims again.
-    ClaimLost,
+    /// A controller refused this claim; the agent claims again. A controller of an earlier version does not tell which one.
+    Fenced(Option<ClaimId>),
+    /// The view shows that this claim has ended; the agent claims again.
+    ClaimLost(ClaimId),
+    /// The view is of another store, or of another history of the store.
+    OtherStore,
     /// Another stream of this node replaced the connected one.
     Superseded,
     /// The controller of the connected stream had lost its store.
@@ -28,8 +41,11 @@ impl Transition {
     /// repeated with back-off, and changes nothing.
     pub(super) fn of(ended: &Ended, connected: bool) -> Option<Self> {
         match ended {
-            Ended::Fenced { .. } => Some(Self::Fenced),
-            Ended::ClaimLost(_) => Some(Self::ClaimLost),
+            Ended::Fenced { epoch, .. } => Some(Self::Fenced(epoch.map(claim_id))),
+            Ended::ClaimLost(lost) => Some(match lost.why {
+                Lost::NewerClaim | Lost::NotInStore => Self::ClaimLost(claim_id(lost.epoch)),
+                Lost::StoreReplaced | Lost::OtherHistory => Self::OtherStore,
+            }),
             Ended::State(_) => None,
             Ended::Link(_) if !connected => None,
             Ended::Link(LinkError::Superseded(_)) => Some(Self::Superseded),
@@ -40,8 +56,9 @@ impl Transition {
 
     fn text(self) -> &'static str {
         match self {
-            Self::Fenced => "claim fenced and claimed again",
-            Self::ClaimLost => "claim ended and claimed again",
+            Self::Fenced(_) => "claim fenced and claimed again",
+            Self::ClaimLost(_) => "claim ended and claimed again",
+            Self::OtherStore => "claim ended by another store or history and claimed again",
             Self::Superseded => "stream superseded by another one of this node",
             Self::StaleController => "stream closed because its controller has lost its store",
             Self::StreamLost => "stream lost",
@@ -85,10 +102,23 @@ impl Loops {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::protocol::Lost, *};
+    use super::{super::protocol::LostClaim, *};
+
+    fn epoch(revision: u64) -> Epoch {
+        Epoch { incarnation: Incarnation::try_from(&[1; 16][..]).unwrap(), revision: Revision(revision) }
+    }
 
     fn fenced() -> Ended {
-        Ended::Fenced { reason: "x".into(), epoch: None }
+        fenced_since(4)
+    }
+
+    fn fenced_since(revision: u64) -> Ended {
+        Ended::Fenced { reason: "x".into(), epoch: Some(epoch(revision)) }
+    }
+
+    fn ended_since(revision: u64, why: Lost) -> Ended {
+        let (prefix, pool) = ("2001:db8:1::/64".parse().unwrap(), "main".parse().unwrap());
+        Ended::ClaimLost(LostClaim { prefix, pool, epoch: epoch(revision), why })
     }
 
     fn link(error: LinkError) -> Ended {
@@ -100,9 +130,12 @@ mod tests {
         let lost = || link(LinkError::StreamEnded("x".into()));
         let superseded = || link(LinkError::Superseded("x".into()));
         let table = [
-            (fenced(), true, Some(Transition::Fenced)),
-            (fenced(), false, Some(Transition::Fenced)),
-            (Ended::ClaimLost(Lost::NotInStore), true, Some(Transition::ClaimLost)),
+            (fenced(), true, Some(Transition::Fenced(Some(claim_id(epoch(4)))))),
+            (fenced(), false, Some(Transition::Fenced(Some(claim_id(epoch(4)))))),
+            (ended_since(4, Lost::NotInStore), true, Some(Transition::ClaimLost(claim_id(epoch(4))))),
+            (ended_since(4, Lost::NewerClaim), true, Some(Transition::ClaimLost(claim_id(epoch(4))))),
+            (ended_since(4, Lost::OtherHistory), true, Some(Transition::OtherStore)),
+            (ended_since(4, Lost::StoreReplaced), true, Some(Transition::OtherStore)),
             (superseded(), true, Some(Transition::Superseded)),
             (link(LinkError::Stale), true, Some(Transition::StaleController)),
             (link(LinkError::Silent(Duration::ZERO)), true, Some(Transition::StreamLost)),
@@ -133,5 +166,22 @@ mod tests {
         assert!(problem.saw.contains("claim fenced and claimed again 9 times"), "{problem:?}");
         tokio::time::sleep(Duration::from_secs(15)).await;
         assert_eq!(loops.problem(Instant::now()), None, "no transition for 25 s");
+    }
+
+    /// Commands of operators: each ends another claim.
+    #[tokio::test(start_paused = true)]
+    async fn the_ends_of_different_claims_are_no_loop_and_those_of_one_claim_are() {
+        let mut loops = Loops::default();
+        let mut ends = |ended: Ended| {
+            let delay = loops.connection_ended(&ended, true, Instant::now());
+            (delay.is_zero(), loops.problem(Instant::now()).is_none())
+        };
+        for revision in 0..20 {
+            let why = if revision % 2 == 0 { Lost::NotInStore } else { Lost::NewerClaim };
+            assert_eq!(ends(ended_since(revision, why)), (true, true), "{revision}");
+            assert_eq!(ends(fenced_since(revision)), (true, true), "{revision}");
+        }
+        let again: Vec<_> = (0..4).map(|_| ends(ended_since(30, Lost::NotInStore))).collect();
+        assert_eq!(again, [(true, true), (true, true), (true, true), (false, false)]);
     }
 }

@@ -95,8 +95,8 @@ enum Ended {
         /// Of the claim that has ended; a controller of an earlier version does not tell.
         epoch: Option<Epoch>,
     },
-    #[error("claim ended: {0}")]
-    ClaimLost(protocol::Lost),
+    #[error(transparent)]
+    ClaimLost(protocol::LostClaim),
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -131,7 +131,7 @@ impl Session {
     ) -> Result<(Self, ShutdownNotice), StateError> {
         let Ends { input, condition, report, bgp, problems, answers } = ends;
         let (notice, shutdown) = shutdown_notice(condition.subscribe());
-        let identity = Identity::new(settings.node.clone(), state.node_id()?);
+        let identity = Identity::new(settings.node.clone(), state.node_id()?, settings.pools.clone());
         let known = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
         let held = Held::stored(state, settings.pools.clone())?;
         let session = Self {
@@ -155,7 +155,7 @@ impl Session {
     /// # Errors
     /// None: errors are logged, and tried again.
     pub async fn run(mut self) -> Result<(), StateError> {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut fenced) = (Backoff::default(), false);
         loop {
             for endpoint in self.settings.controllers.clone() {
                 let started = Instant::now();
@@ -166,7 +166,9 @@ impl Session {
                     self.reporting.stable(&controller);
                 }
                 let delay = self.connection_ended(&controller, &ended).await;
-                let usual = if ended.is_fenced() { Duration::ZERO } else { backoff.next_delay() };
+                // A fenced agent claims again at once, unless the claim before was fenced too.
+                let before = std::mem::replace(&mut fenced, ended.is_fenced());
+                let usual = if fenced && !before { Duration::ZERO } else { backoff.next_delay() };
                 tokio::time::sleep(usual.max(delay)).await;
             }
         }
@@ -267,8 +269,11 @@ impl Session {
     /// other claims stay as they are.
     async fn end_claim(&mut self, why: &Ended) {
         let Ended::Fenced { epoch, .. } = why else { return };
-        tracing::warn!(reason = %why, "claim lost; removing its routes and addresses");
         let Some(lost) = self.held.lose(*epoch, why) else { return };
+        tracing::warn!(
+            pool = %lost.pool.name, prefix = %lost.prefix, reason = %why,
+            "claim lost; removing its routes and addresses"
+        );
         if self.held.claims().is_empty() {
             self.publish(false);
         } else {

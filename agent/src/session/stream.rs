@@ -17,7 +17,7 @@ use super::{
     protocol::{Effect, Lost, Message, Protocol},
     wishes::Wish,
 };
-use crate::{deadline, settings::Role};
+use crate::{deadline, engine::Announcement, settings::Role};
 
 /// The defaults until the controller's welcome.
 const KEEPALIVE: Duration = Duration::from_secs(3);
@@ -201,12 +201,12 @@ impl Session {
 
     fn perform(&mut self, effect: Effect, following: &mut Following<'_>) -> Result<(), Ended> {
         match effect {
-            Effect::Reclaim(why) => {
+            Effect::Reclaim(lost) => {
                 // The controllers have heard of that history in this stream's hello.
-                if why == Lost::OtherHistory {
+                if lost.why == Lost::OtherHistory {
                     self.picture.view.disown();
                 }
-                Err(Ended::ClaimLost(why))
+                Err(Ended::ClaimLost(lost))
             }
             Effect::Settle(revision, timeout) => {
                 tracing::info!(revision = %revision, ?timeout, "draining; waiting for peers to withdraw routes");
@@ -247,16 +247,25 @@ async fn claim_answer(claiming: &mut Option<(Wish, Claiming)>) -> Result<ClaimOu
 async fn send(stream: &SyncStream, message: Message) -> Result<(), LinkError> {
     match message {
         Message::Announce(announcement) => {
-            tracing::info!(?announcement, "host announced");
+            let Announcement { uplinks, claims } = &announcement;
+            tracing::info!(
+                uplinks = listed(uplinks),
+                containers = listed(claims.iter().flat_map(|it| &it.container_prefixes)),
+                "host announced"
+            );
             transition("announcement", "unannounced", "announced", "set up");
             stream.announce(&announcement).await
         }
         Message::Ack(ack) => stream.acknowledge(&ack).await,
         Message::Drained(laggards) => {
-            tracing::info!(?laggards, "host drained");
+            tracing::info!(laggards = laggards.join(", "), "host drained");
             stream.drained(laggards).await
         }
     }
+}
+
+fn listed<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn ticker(period: Duration) -> tokio::time::Interval {

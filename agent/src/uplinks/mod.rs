@@ -6,7 +6,7 @@ mod guess;
 mod on_link;
 mod reading;
 
-use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
+use std::{collections::BTreeSet, fmt, net::Ipv6Addr, sync::Arc};
 
 use sextant_proto::{InterfaceAddress, Peer, Prefix, Uplink, first_next_hop};
 
@@ -39,6 +39,14 @@ pub struct LocalUplink {
     pub link_local: Option<Ipv6Addr>,
     /// Its neighbours, by the kernel's routes.
     pub on_link: Arc<OnLink>,
+}
+
+impl fmt::Display for LocalUplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uplink.fmt(f)?;
+        self.link_local.iter().try_for_each(|addr| write!(f, " {addr}"))?;
+        if self.works { Ok(()) } else { f.write_str(" (down)") }
+    }
 }
 
 impl LocalUplink {

@@ -146,6 +146,15 @@ fn a_link_local_next_hop_follows_each_address() {
 }
 
 #[test]
+fn an_uplink_is_shown_as_operators_write_it() {
+    let addresses = [address(2, "2001:db8::5"), Address { global: false, ..address(2, "fe80::2") }];
+    let mut local = eth0(&addresses, &["2001:db8::/64 dev 2"]);
+    assert_eq!(local.to_string(), "eth0 2001:db8::5/64 fe80::2");
+    local.works = false;
+    assert_eq!(local.to_string(), "eth0 2001:db8::5/64 fe80::2 (down)");
+}
+
+#[test]
 fn a_missing_uplink_is_reported_with_the_existing_interfaces() {
     let error =
         existing_uplinks(&["eth7".into()], &[link(1, "lo"), link(2, "eth0")]).unwrap_err().to_string();

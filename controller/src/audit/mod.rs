@@ -174,9 +174,12 @@ impl Event {
         Self { pool: Some(pool.clone()), ..self }
     }
 
-    /// Details.
-    pub fn detail(self, detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), ..self }
+    /// Details, after those that it has.
+    pub fn detail(mut self, detail: impl AsRef<str>) -> Self {
+        let separator = if self.detail.is_empty() { "" } else { "; " };
+        self.detail.push_str(separator);
+        self.detail.push_str(detail.as_ref());
+        self
     }
 
     /// The operation that writes it, with the actor `by`; must be part of the transaction of the change.

@@ -6,7 +6,7 @@
 //! [`undo`], which deletes all keys created since the first transaction, and takes the claims from nodes that were there.
 
 use sextant_backup_file::{Backup, FileError};
-use sextant_proto::{Incarnation, Revision};
+use sextant_proto::{Incarnation, Revision, counted};
 
 use super::plan::{Conflict, NoPlan, Plan, has_several_claims, overlapping_claims, plan, take_back};
 use crate::{
@@ -232,7 +232,7 @@ async fn end(
         };
         let next = if several { next.with_several_claims() } else { next };
         let next = next.in_place_of(backup.incarnation).in_place_of(meta.incarnation);
-        let noted = Event::new(What::Restored).detail(format!("{put} keys, {}", about(backup)));
+        let noted = Event::new(What::Restored).detail(format!("{}, {}", counted(put, "key"), about(backup)));
         let ops = vec![noted.op(keys, by), Op::put(keys.reservation_set(), "")];
         match registry.commit(store::change(keys, &next, &current, ops)).await {
             Ok(Outcome::Committed(revision)) => return Ok((incarnation, revision)),
@@ -258,7 +258,7 @@ pub async fn undo(registry: &SharedRegistry, keys: &Keys, by: &Actor) -> Result<
     for some in ops.chunks(MOST_OPS) {
         registry.commit(Txn { guards: Vec::new(), ops: some.to_vec() }).await?;
     }
-    let noted = Event::new(What::RestoreUndone).detail(format!("{taken_back} keys")).op(keys, by);
+    let noted = Event::new(What::RestoreUndone).detail(counted(taken_back, "key")).op(keys, by);
     let ops = vec![noted, Op::put(keys.reservation_set(), "")];
     let txn = store::change(keys, &Meta { restoring: false, ..meta }, &current, ops);
     match registry.commit(txn).await? {

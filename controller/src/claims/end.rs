@@ -1,6 +1,6 @@
 //! The end of a claim: by an operator, by hold-down, or released by its node. Never while it is in use, unless forced.
 
-use sextant_proto::{NodeName, NodeState, PoolName, Prefix, Revision};
+use sextant_proto::{NodeName, NodeState, PoolName, Prefix, Revision, counted};
 
 use super::{
     Claims, Forgotten, NodeStatus,
@@ -25,28 +25,32 @@ pub enum ForgetError {
     /// Its agent is connected, and would claim again at once.
     #[error(
         "node {node} is up: its agent is connected, or was until recently; stop the agent (or the host) first, and try again \
-         once `sextant node list` shows it as down. With --force all peers withdraw {} at once: its containers lose \
-         every connection, and the host claims another prefix",
-        listed(.prefixes)
+         once `sextant node list` shows its agent as stopped or down. With --force all peers withdraw {} at once: its \
+         containers lose {}, and the host claims again",
+        listed(.prefixes), lost(*.all)
     )]
     Up {
         /// The node.
         node: NodeName,
         /// The prefixes of the claims.
         prefixes: Vec<Prefix>,
+        /// They are all that the node holds.
+        all: bool,
     },
     /// Its host forwards without its agent.
     #[error(
-        "node {node} still forwards: its agent is lost, but its host answers its peers; shut the host down, or start \
+        "node {node} still forwards: its agent is {}, but its host answers its peers; shut the host down, or start \
          sextant-agent there and drain it. With --force all peers withdraw {}, and the next node that claims it has \
          addresses that this host's containers still use",
-        listed(.prefixes)
+        if *.stopped { "stopped" } else { "down" }, listed(.prefixes)
     )]
     Forwarding {
         /// The node.
         node: NodeName,
         /// The prefixes of the claims.
         prefixes: Vec<Prefix>,
+        /// Its agent was stopped, and not lost.
+        stopped: bool,
     },
     /// Too many nodes were forgotten recently.
     #[error("{}", refusal(.tally, *.more, *.nodes))]
@@ -59,7 +63,7 @@ pub enum ForgetError {
         nodes: usize,
     },
     /// The confirmed number differs.
-    #[error("--confirm {confirmed}, but {named} nodes are named; confirm exactly that number")]
+    #[error("--confirm {confirmed}, but the command names {}; confirm exactly that number", counted(*.named, "node"))]
     Miscounted {
         /// The confirmed number.
         confirmed: usize,
@@ -89,6 +93,15 @@ pub enum ForgetError {
     /// The change failed.
     #[error(transparent)]
     Holder(#[from] HolderError),
+}
+
+/// What containers lose with `all` prefixes of their host, or with some of them.
+fn lost(all: bool) -> &'static str {
+    if all {
+        "every connection"
+    } else {
+        "the connections of addresses in it; the host's other prefixes stay"
+    }
 }
 
 /// Which claims of a node are to end.
@@ -140,11 +153,14 @@ impl Claims {
             unreachable!("a session and verdicts were asked for");
         };
         if !sessions.is_empty() {
-            return Err(ForgetError::Up { node: name.clone(), prefixes: prefixes.to_vec() });
+            let held = status.node.as_ref().map_or(0, |node| node.record.claims.len());
+            let all = prefixes.len() == held;
+            return Err(ForgetError::Up { node: name.clone(), prefixes: prefixes.to_vec(), all });
         }
         let records = verdicts.iter().filter_map(|entry| VerdictRecord::decode(&entry.value).ok());
         if records::seen(&records.collect::<Vec<_>>()).is_some_and(|seen| seen.forwarding) {
-            return Err(ForgetError::Forwarding { node: name.clone(), prefixes: prefixes.to_vec() });
+            let stopped = status.node.as_ref().is_some_and(|node| node.record.stopped_unix_ms > 0);
+            return Err(ForgetError::Forwarding { node: name.clone(), prefixes: prefixes.to_vec(), stopped });
         }
         let mut guards = vec![Guard::Absent(self.keys.session(name))];
         if verdicts.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{NodeId, NodeName, Pool, PoolName, Prefix};
+use sextant_proto::{NodeId, NodeName, Pool, PoolName, Prefix, counted};
 
 use super::ATTEMPTS;
 use crate::registry::RegistryError;
@@ -113,10 +113,10 @@ pub enum ClaimError {
     },
     /// No prefix is free.
     #[error(
-        "pool {} {} is exhausted: no /{len} is free beside {claimed} claims and {reserved} reservations (it holds {} host \
-         prefixes of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or automatically with the \
+        "pool {} {} is exhausted: no /{len} is free beside {} and {} (it holds {} of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or automatically with the \
          controllers' --hold-down; or `sextant pool grow {}`, or add a pool",
-        .pool.name, .pool.prefix, .pool.capacity(), .pool.host_len, gone(*without_agent), .pool.name
+        .pool.name, .pool.prefix, counted(*.claimed, "claim"), counted(*.reserved, "reservation"),
+        counted(.pool.capacity(), "host prefix"), .pool.host_len, gone(*without_agent), .pool.name
     )]
     Exhausted {
         /// The pool.
@@ -161,6 +161,7 @@ impl ClaimError {
 fn gone(without_agent: usize) -> String {
     match without_agent {
         0 => String::new(),
+        1 => "; 1 of the claims belongs to a node without an agent".into(),
         n => format!("; {n} of the claims belong to nodes without an agent"),
     }
 }

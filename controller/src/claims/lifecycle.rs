@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sextant_proto::{Epoch, NodeId, NodeName, NodeState, Prefix, Revision, Uplink};
+use sextant_proto::{Epoch, NodeId, NodeName, NodeState, PoolName, Prefix, Revision, Uplink};
 
 use super::{
     CATCH_UP, Claims, NodeStatus,
@@ -94,6 +94,8 @@ pub struct Announcement {
     pub uplinks: Vec<Uplink>,
     /// The claims that it is set up for. Peers do not route to the node for its other claims.
     pub claims: Vec<AnnouncedClaim>,
+    /// The order of its agent's pools; empty if that does not tell it.
+    pub pool_order: Vec<PoolName>,
 }
 
 /// A claim that a host is set up for.
@@ -111,7 +113,8 @@ type Held = Vec<(Prefix, Epoch)>;
 impl Announcement {
     /// The node once this is announced. A draining or drained node stays so.
     fn announced(&self, name: &NodeName, node: &NodeRecord, held: &Held) -> Result<NodeRecord, HolderError> {
-        let mut next = NodeRecord { uplinks: self.uplinks.clone(), stopped_unix_ms: 0, ..node.clone() };
+        let next = NodeRecord { uplinks: self.uplinks.clone(), stopped_unix_ms: 0, ..node.clone() };
+        let mut next = next.in_order(&self.pool_order);
         for claim in &mut next.claims {
             let epoch = held.iter().find(|(prefix, _)| *prefix == claim.prefix).map(|(_, epoch)| *epoch);
             let announced = self.claims.iter().find(|announced| Some(announced.epoch) == epoch);
@@ -413,20 +416,24 @@ fn verified(status: NodeStatus, holder: &Holder) -> Option<Verified> {
     Some(Verified { node, status })
 }
 
-/// An event of a node, with its primary claim.
+/// An event of a node, with its primary claim; the others are in the details.
 pub(crate) fn of_node(what: What, name: &NodeName, node: &NodeRecord) -> Event {
-    match node.claims.first() {
-        Some(claim) => of_claim(what, name, node, claim),
-        None => Event::new(what).node(name),
+    let Some((primary, others)) = node.claims.split_first() else { return Event::new(what).node(name) };
+    let event = of_claim(what, name, node, primary);
+    if others.is_empty() {
+        return event;
     }
+    let other = |claim: &HeldClaim| format!("{} in pool {}", claim.prefix, claim.pool);
+    event.detail(format!("also {}", others.iter().map(other).collect::<Vec<_>>().join(", ")))
 }
 
 /// An event of one claim of a node.
 pub(super) fn of_claim(what: What, name: &NodeName, node: &NodeRecord, claim: &HeldClaim) -> Event {
     let event = Event::new(what).node(name).prefix(claim.prefix).pool(&claim.pool);
-    if node.laggards.is_empty() {
-        event
-    } else {
-        event.detail(format!("not withdrawn in time: {}", node.laggards.join(", ")))
+    match what {
+        What::Drained if !node.laggards.is_empty() => {
+            event.detail(format!("not withdrawn in time: {}", node.laggards.join(", ")))
+        }
+        _ => event,
     }
 }

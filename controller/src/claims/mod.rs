@@ -70,6 +70,8 @@ pub struct ClaimRequest {
     pub beside: bool,
     /// The addresses that its host's network stands on: no new prefix contains one of them.
     pub infrastructure: Vec<Ipv6Addr>,
+    /// The order of its agent's pools; empty if that does not tell it.
+    pub pool_order: Vec<PoolName>,
 }
 
 /// The answer to a claim request.
@@ -290,7 +292,10 @@ impl Claims {
         let held = HeldClaim::new(prefix, pool.record.name.clone());
         let node_key = keys.node(&request.node);
         let (node, unchanged) = match before {
-            Some(before) => (before.record.with_claim(held), Guard::Unchanged(node_key, before.modified)),
+            Some(before) => {
+                let node = before.record.with_claim(held).in_order(&request.pool_order);
+                (node, Guard::Unchanged(node_key, before.modified))
+            }
             None => (NodeRecord::new(request.node_id, held), Guard::Absent(node_key)),
         };
         let shortest = pool.record.prefix.len();

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     records::{ReservationRecord, SessionRecord},
+    refusals::Refusals,
     registry::KeyRange,
     reservations::Reservations,
 };
@@ -160,4 +161,47 @@ async fn i2_each_controller_renames_and_none_grants_a_second_prefix() {
     assert_eq!(it.nodes().await, 1);
     let claims = it.registry.list(&KeyRange::prefix(&it.keys.claim(claim.prefix))).await.unwrap();
     assert_eq!(claims.entries.len(), 1);
+}
+
+/// The node with the name that it asks for works.
+#[tokio::test]
+async fn a_refused_rename_is_reported_of_the_node_that_asks_until_it_is_back_or_silent() {
+    let it = Fixture::new(POOL).await;
+    let (asked, _) = it.claimed().await;
+    let namesake = request(2);
+    let of_namesake = it.claim(&namesake).await;
+    assert!(it.claims.index.reaches(of_namesake.epoch.revision, CATCH_UP).await);
+    let refusals = Refusals::new(it.claims.index.clone());
+    let note = |request: &ClaimRequest| refusals.note(&request.node, request.node_id, "x".into());
+    let end = |request: &ClaimRequest| refusals.end(&request.node, request.node_id);
+    let list = || -> Vec<_> {
+        let text = |name: Option<NodeName>| name.map(|name| name.to_string()).unwrap_or_default();
+        refusals.list().into_iter().map(|it| (it.node.to_string(), text(it.asks_as))).collect()
+    };
+    let of_host1 = [("host1".to_owned(), "host2".to_owned())];
+    let renamed = as_named(&asked, "host2");
+    assert!(it.claims.claim(&renamed).await.is_err());
+    note(&renamed);
+    assert_eq!(list(), of_host1);
+    end(&namesake);
+    assert_eq!(list(), of_host1, "host2 claims, as it may");
+    // Back under its own name: its agent connects, here or elsewhere.
+    let session = SessionRecord { controller: "c2".into(), instance: None };
+    let put = Op::put(it.keys.session(&asked.node), session.encode());
+    let outcome = it.registry.commit(Txn { guards: vec![], ops: vec![put] }).await.unwrap();
+    let Outcome::Committed(revision) = outcome else { panic!("refused") };
+    assert!(it.claims.index.reaches(revision, CATCH_UP).await);
+    assert_eq!(list(), []);
+
+    note(&renamed);
+    end(&asked);
+    assert_eq!(list(), [], "it was granted its own claim");
+    let stranger = as_named(&request(3), "host2");
+    note(&stranger);
+    assert_eq!(list(), [("host2".to_owned(), "host2".to_owned())], "its node id belongs to no node");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert_eq!(list().len(), 1);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(list(), [], "it has given up");
 }

@@ -99,13 +99,14 @@ pub(super) fn request(n: usize) -> ClaimRequest {
         held: None,
         beside: false,
         infrastructure: Vec::new(),
+        pool_order: Vec::new(),
     }
 }
 
 /// What the host of `holder` announces.
 pub(super) fn set_up(holder: &Holder) -> Announcement {
     let claim = AnnouncedClaim { epoch: holder.epoch, container_prefixes: vec![] };
-    Announcement { uplinks: vec![], claims: vec![claim] }
+    Announcement { uplinks: vec![], claims: vec![claim], pool_order: vec![] }
 }
 
 pub(super) fn holder(request: &ClaimRequest, claim: &Claim) -> Holder {
@@ -311,7 +312,10 @@ async fn a_reservation_is_its_nodes_alone() {
     let only = it.claim(&request(1)).await.prefix;
     assert_eq!(only.to_string(), "2001:db8:1:1::/64", "all that is neither kept out nor another's");
     let error = it.claims.claim(&request(2)).await.unwrap_err().to_string();
-    assert!(error.contains("1 claims and 2 reservations") && error.contains("sextant pool grow"), "{error}");
+    assert!(
+        error.contains("beside 1 claim and 2 reservations") && error.contains("sextant pool grow"),
+        "{error}"
+    );
     let error = reservations.reserve(only, &for_node(None)).await.unwrap_err().to_string();
     assert!(error.contains("which node host1 holds"), "{error}");
     assert_eq!(it.claim(&request(7)).await.prefix, hers, "just that, however long it is");
@@ -327,7 +331,8 @@ async fn a_pool_of_one_and_its_end() {
     it.claim(&request(1)).await;
     let before = it.registry.list(&it.keys.all()).await.unwrap().revision;
     let error = it.claims.claim(&request(2)).await.unwrap_err().to_string();
-    for word in ["exhausted", "1 of the claims belong to nodes without an agent", "sextant node forget NAME"]
+    for word in
+        ["exhausted", "1 of the claims belongs to a node without an agent", "sextant node forget NAME"]
     {
         assert!(error.contains(word), "{error}");
     }

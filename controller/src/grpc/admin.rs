@@ -121,7 +121,8 @@ impl AdminService for Admin {
         let by = self.changes(&request)?;
         let (prefix, record) = parse_reservation(request.into_inner().reservation)?;
         let revision = self.services.reservations.by(&by).reserve(prefix, &record).await?.0;
-        tracing::info!(%prefix, node = ?record.node, reason = record.reason, "reservation made");
+        let node = record.node.as_ref().map(ToString::to_string);
+        tracing::info!(%prefix, node, reason = record.reason, "reservation made");
         Ok(Response::new(v1::ReserveResponse { revision }))
     }
 

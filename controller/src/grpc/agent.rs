@@ -10,7 +10,7 @@ use std::{
 use futures::Stream;
 use sextant_daemon::Repeats;
 use sextant_proto::{
-    NodeName, PoolName, Revision,
+    Claim, NodeName, PoolName, Revision,
     convert::{self, required},
     v1::{self, agent_service_server::AgentService, claim_response::Outcome},
 };
@@ -33,15 +33,19 @@ use crate::{
 /// The longest time that an agent may wait for its peers.
 const MAX_SETTLE: Duration = Duration::from_secs(3600);
 
+/// A node, and a claim of it: the pool, and the revision at which it was granted first. Operators may end as many claims as they
+/// like: the next one is another claim. One that its agent asks for again and again, it does not keep.
+type Grant = (NodeName, PoolName, Revision);
+
 pub(super) struct Agents {
     services: Services,
-    /// Claims that their agents did not hold before.
-    new_claims: Mutex<Repeats<(NodeName, PoolName)>>,
+    /// Grants of claims that their agents did not hold before.
+    grants: Mutex<Repeats<Grant>>,
 }
 
 impl Agents {
     pub(super) fn new(services: Services) -> Self {
-        Self { services, new_claims: Mutex::default() }
+        Self { services, grants: Mutex::default() }
     }
 
     /// The outcome of a claim. A refused node is recorded for `sextant status`, unless it holds a prefix of another pool: then
@@ -57,9 +61,9 @@ impl Agents {
             None => self.services.claims.by(by).claim(request).await,
         };
         match &granted {
-            Ok(Granted::Claim(_)) => self.services.refusals.end(&request.node),
+            Ok(Granted::Claim(_)) => self.services.refusals.end(&request.node, request.node_id),
             Err(error) if error.is_refusal() && !self.holds_another(request) => {
-                self.services.refusals.note(&request.node, error.to_string())
+                self.services.refusals.note(&request.node, request.node_id, error.to_string())
             }
             Ok(Granted::Fenced(_)) | Err(_) => {}
         }
@@ -87,17 +91,21 @@ impl Agents {
         request.beside && self.services.index.read(is_known)
     }
 
-    /// Logs a node that claims anew repeatedly in a pool, once.
-    fn note_new_claim(&self, node: &NodeName, pool: &PoolName) {
+    /// Logs a node that does not keep its claim, once.
+    fn note_grant(&self, node: &NodeName, claim: &Claim) {
         let now = Instant::now();
-        let mut new_claims = self.new_claims.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((node, pool), times) in new_claims.ended(now) {
+        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((node, pool, _), times) in grants.ended(now) {
             tracing::info!(%node, %pool, times, "claim loop ended");
         }
-        if let Some(repeat) = new_claims.note(&(node.clone(), pool.clone()), now)
+        let pool = &claim.pool.name;
+        if let Some(repeat) = grants.note(&(node.clone(), pool.clone(), claim.epoch.revision), now)
             && repeat.begins
         {
-            tracing::warn!(%node, %pool, times = repeat.times, "claim loop: more than three new claims within a minute");
+            tracing::warn!(
+                %node, %pool, prefix = %claim.prefix, times = repeat.times,
+                "claim loop: a claim granted more than three times within a minute to an agent that did not hold it"
+            );
         }
     }
 }
@@ -118,12 +126,13 @@ impl AgentService for Agents {
         }
         let outcome = match self.granted(&by, &request, from).await? {
             Granted::Claim(claim) => {
-                let (node, prefix, epoch) = (&request.node, claim.prefix, claim.epoch);
+                let (node, pool, prefix, epoch) =
+                    (&request.node, &claim.pool.name, claim.prefix, claim.epoch);
                 if request.held.as_ref().is_none_or(|held| held.epoch != epoch) {
-                    tracing::info!(%node, %prefix, %epoch, "claim granted");
-                    self.note_new_claim(node, &claim.pool.name);
+                    tracing::info!(%node, %pool, %prefix, %epoch, "claim granted");
+                    self.note_grant(node, &claim);
                 } else {
-                    tracing::debug!(%node, %prefix, %epoch, "held claim confirmed");
+                    tracing::debug!(%node, %pool, %prefix, %epoch, "held claim confirmed");
                 }
                 Outcome::Granted((&claim).into())
             }
@@ -197,7 +206,8 @@ pub(super) fn names(nodes: &[NodeName]) -> Vec<String> {
 }
 
 fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
-    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside, infrastructure } = message;
+    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside, infrastructure, pool_order } =
+        message;
     let pool = (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose();
     Ok(ClaimRequest {
         node: convert::parse("node", &node).map_err(malformed)?,
@@ -207,6 +217,7 @@ fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
         held: held.map(|held| required("held", Some(held))).transpose().map_err(malformed)?,
         beside,
         infrastructure: convert::addresses("infrastructure", infrastructure).map_err(malformed)?,
+        pool_order: convert::pool_order(&pool_order).map_err(malformed)?,
     })
 }
 

@@ -68,9 +68,10 @@ fn code_of(why: &Unavailable) -> Code {
     match why {
         Unavailable::NoPool(_) => Code::NotFound,
         Unavailable::Closed(_) => Code::FailedPrecondition,
-        Unavailable::Outside { .. } | Unavailable::TooLong(_) | Unavailable::Infrastructure { .. } => {
-            Code::InvalidArgument
-        }
+        Unavailable::Outside { .. }
+        | Unavailable::TooLong(_)
+        | Unavailable::Length { .. }
+        | Unavailable::Infrastructure { .. } => Code::InvalidArgument,
         Unavailable::Claimed { .. } | Unavailable::Reserved { .. } => Code::AlreadyExists,
         Unavailable::Exhausted { .. } => Code::ResourceExhausted,
     }

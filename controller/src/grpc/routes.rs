@@ -35,6 +35,14 @@ fn of_node(services: &Services, state: &State, name: &NodeName, node: &NodeRecor
     };
     let own = |prefix| route(prefix, v1::route::Target::Unreachable(true), "", "own prefix".into());
     let mut routes: Vec<_> = node.prefixes().into_iter().map(own).collect();
+    // Whether its host refuses a pool depends on its links and settings, which its agent knows.
+    let refused = |prefix: &Prefix| {
+        let mut pools = state.pools().values().map(|pool| &pool.record);
+        let name = pools.find(|pool| pool.prefix == *prefix).map(|pool| format!(" {}", pool.name));
+        let why = format!("pool{}", name.unwrap_or_default());
+        route(*prefix, v1::route::Target::Unreachable(true), "", why)
+    };
+    routes.extend(ack.iter().flat_map(|ack| &ack.refused_pools).map(refused));
     if matches!(node.state, NodeState::Joining | NodeState::Ready) {
         let peers = state.peers().values().filter(|peer| peer.name != *name);
         let claims = peers.flat_map(|peer| peer.ready_claims().map(move |claim| (peer, claim.prefix)));

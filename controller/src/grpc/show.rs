@@ -128,7 +128,9 @@ pub(super) fn status(services: &Services, own: &health::State, others: &[Other])
 }
 
 fn refused(refused: Refused) -> v1::RefusedNode {
-    v1::RefusedNode { node: refused.node.to_string(), why: refused.why, since_unix_ms: refused.since_unix_ms }
+    let Refused { node, asks_as, why, since_unix_ms } = refused;
+    let asks_as = asks_as.map(|name| name.to_string()).unwrap_or_default();
+    v1::RefusedNode { node: node.to_string(), why, since_unix_ms, asks_as }
 }
 
 fn other_history((node, doubt): (&NodeName, &DoubtRecord)) -> v1::OtherHistory {

@@ -355,9 +355,11 @@ impl Session {
         let holder = self.follower.holder()?;
         let claims =
             announced_claims(holder, announce.container_prefix, announce.claims).map_err(malformed)?;
+        let pool_order = convert::pool_order(&announce.pool_order).map_err(malformed)?;
         let session = self.attachment.session().await?;
         let op = session.as_ref().map(|session| session.op.clone());
-        let done = self.services.claims.announce(holder, &Announcement { uplinks, claims }, op).await;
+        let announcement = Announcement { uplinks, claims, pool_order };
+        let done = self.services.claims.announce(holder, &announcement, op).await;
         if done.is_ok() {
             session.inspect(|session| self.attachment.session_put(session));
         }

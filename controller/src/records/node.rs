@@ -110,6 +110,14 @@ impl NodeRecord {
         }
     }
 
+    /// The node with its claims in the order of its agent's pools; those of other pools last. Without an order, they stay as they
+    /// are: in that in which they were granted.
+    #[must_use]
+    pub fn in_order(mut self, order: &[PoolName]) -> Self {
+        self.claims.sort_by_key(|claim| claim.pool.place_in(order));
+        self
+    }
+
     /// The node with another claim, its only one in that pool.
     #[must_use]
     pub fn with_claim(&self, claim: HeldClaim) -> Self {
@@ -276,6 +284,23 @@ mod tests {
         let several = ready().with_claim(claim("fd00:1::/64", "ula"));
         let message: stored::Node = Message::decode(&several.encode()[..]).unwrap();
         assert!(message.prefix.is_none(), "without it, earlier versions cannot read the record");
+    }
+
+    #[test]
+    fn claims_are_in_the_order_of_the_agents_pools_or_of_their_age() {
+        let node = ready().with_claim(claim("fd00:1::/64", "ula")).with_claim(claim("fd00:2::/64", "lab"));
+        let ordered = |order: &[&str]| {
+            let order: Vec<PoolName> = order.iter().map(|pool| pool.parse().unwrap()).collect();
+            let node = node.clone().in_order(&order);
+            node.claims.iter().map(|claim| claim.pool.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(ordered(&[]), "main ula lab", "an agent that does not tell its order");
+        assert_eq!(ordered(&["lab", "main", "ula"]), "lab main ula");
+        assert_eq!(
+            ordered(&["ula", "gone"]),
+            "ula main lab",
+            "pools that the settings no longer name come last"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod keys;
 
 use std::{
+    fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
@@ -49,6 +50,15 @@ pub enum Store {
     Embedded(PathBuf),
     /// In an etcd cluster, at these URLs.
     Etcd(Vec<String>),
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(path) => write!(f, "embedded:{}", path.display()),
+            Self::Etcd(urls) => write!(f, "etcd:{}", urls.join(",")),
+        }
+    }
 }
 
 /// A store that this build does not know.

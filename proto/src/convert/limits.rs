@@ -2,14 +2,14 @@
 
 use std::net::Ipv6Addr;
 
-use super::{MessageError, address, all, required};
-use crate::{NodeName, Prefix, Uplink, v1};
+use super::{MessageError, address, all, parse, required};
+use crate::{NodeName, PoolName, Prefix, Uplink, v1};
 
 /// The most uplinks of a node.
 pub const MOST_UPLINKS: usize = 16;
 /// The most addresses on all uplinks of a node.
 pub const MOST_ADDRESSES: usize = 64;
-/// The most claims in one announcement.
+/// The most claims in one announcement, and the most pools of an agent.
 pub const MOST_CLAIMS: usize = 64;
 /// The most container prefixes of a claim.
 pub const MOST_CONTAINER_PREFIXES: usize = 64;
@@ -51,6 +51,15 @@ pub fn announced_uplinks(messages: Vec<v1::Uplink>) -> Result<Vec<Uplink>, Messa
 pub fn announced_prefixes(messages: Vec<v1::Prefix>) -> Result<Vec<Prefix>, MessageError> {
     at_most("container_prefixes", messages.len(), MOST_CONTAINER_PREFIXES)?;
     messages.into_iter().map(|prefix| required("container_prefixes", Some(prefix))).collect()
+}
+
+/// The order of an agent's pools.
+///
+/// # Errors
+/// If they are too many, or one is malformed.
+pub fn pool_order(names: &[String]) -> Result<Vec<PoolName>, MessageError> {
+    at_most("pool_order", names.len(), MOST_CLAIMS)?;
+    names.iter().map(|name| parse("pool_order", name)).collect()
 }
 
 /// The addresses of a list.

@@ -63,6 +63,10 @@ fn i3_a_clone_with_the_same_node_id_is_refused_and_reported() {
             "{}",
             clone.process.log()
         );
+        let log = clone.process.log();
+        let lines = ["problem found", "problem resolved"]
+            .map(|it| log.matches(&format!("\"{it}\",\"kind\":\"duplicate-agent\"")).count());
+        assert_eq!(lines, [1, 0], "one condition, however often it is refused: {log}");
         clone.process.kill().unwrap();
         stream.finish().unwrap().nothing_lost().unwrap();
     }

@@ -32,7 +32,10 @@ fn i3_a_returning_host_does_not_take_over_a_prefix_that_another_holds() {
     let agent = &cluster.agents[0].process;
     agent.wait_for_line("removing its routes and addresses", LONG).unwrap();
     let line = agent.wait_for_line("is exhausted", LONG).unwrap().text;
-    assert!(line.contains("1 claims") && line.contains("sextant node forget"), "{line}");
+    assert!(
+        line.contains("beside 1 claim and 0 reservations") && line.contains("sextant node forget"),
+        "{line}"
+    );
     // The pool's own unreachable route is as long as the prefix, and stays.
     poll("h1's bridge has no address of it any more", LONG, || {
         let addresses = cluster.hosts[0].ip("-6 address show dev docker0")?;

@@ -20,7 +20,7 @@ fn an_exhausted_pool_is_reported_with_the_fixes_and_can_grow() {
     let waiting = cluster.start_agent(1, &[1]);
     let reported = cluster.agents[waiting].process.wait_for_line("is exhausted", LONG).unwrap().text;
     for fix in
-        ["sextant node forget NAME", "sextant pool grow main", "add a pool", "(it holds 1 host prefixes"]
+        ["sextant node forget NAME", "sextant pool grow main", "add a pool", "(it holds 1 host prefix of"]
     {
         assert!(reported.contains(fix), "{fix}: {reported}");
     }

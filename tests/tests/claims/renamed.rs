@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sextant_tests::{AgentOptions, MILLISECONDS, RouteMonitor, poll};
+use sextant_tests::{AgentOptions, MILLISECONDS, RouteMonitor, SECONDS, poll};
 
 use crate::cluster::{Cluster, LONG, Sizes};
 
@@ -82,13 +82,25 @@ fn i2_a_host_with_the_name_of_another_is_refused_and_keeps_everything() {
     for word in ["h2", held["prefix"].as_str().unwrap()] {
         assert!(line.contains(word), "{line}");
     }
-    poll("status names both", LONG, || {
-        let status = cluster.sextant(&["status"]);
-        anyhow::ensure!(status.contains("start the agent with --node h1"), "{status}");
+    let refusals = |cluster: &Cluster| -> Vec<serde_json::Value> {
+        let status = cluster.lab.cli_json(&["status"]).unwrap();
+        let troubles = status["troubles"].as_array().unwrap();
+        troubles.iter().filter(|trouble| trouble["kind"] == "node_refused").cloned().collect()
+    };
+    poll("status names both, and the node that asks", LONG, || {
+        let refused = refusals(&cluster);
+        anyhow::ensure!(refused.len() == 1 && refused[0]["node"] == "h1", "{refused:?}");
+        let text = refused[0]["text"].as_str().unwrap_or_default();
+        let words = ["node h1 is refused under the name h2: ", "start the agent with --node h1"];
+        anyhow::ensure!(words.iter().all(|word| text.contains(word)), "{text}");
         anyhow::Ok(())
     });
     assert_eq!(state(&cluster), before);
     renamed.process.kill().unwrap();
+    poll("the refusal goes when it stops asking", 15 * SECONDS, || {
+        let refused = refusals(&cluster);
+        if refused.is_empty() { Ok(()) } else { Err(format!("{refused:?}")) }
+    });
     cluster.agents.remove(0);
     cluster.start_agent(0, &[1]);
     assert_eq!(cluster.wait_ready("h1")["epoch"], held["epoch"]);
@@ -121,6 +133,7 @@ fn i3_a_copy_with_another_name_is_refused_and_reported() {
             });
         }
         let line = clone.process.wait_for_line("two hosts share one state directory", LONG).unwrap().text;
+        assert!(!clone.process.log().contains("problem resolved"), "{}", clone.process.log());
         assert!(line.contains("h1") && line.contains("h9"), "{line}");
         let nodes = cluster.lab.cli_json(&["node", "list"]).unwrap();
         assert_eq!(nodes.as_array().unwrap().len(), 1, "{nodes:#}");

@@ -154,6 +154,7 @@ async fn race(without: Without, pool_of_second: usize) -> (Vec<Operation>, Store
                 held: None,
                 beside: true,
                 infrastructure: Vec::new(),
+                pool_order: Vec::new(),
             };
             let (recorder, all) = (recorder.clone(), all.clone());
             claiming.spawn(async move {

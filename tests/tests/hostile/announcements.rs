@@ -22,6 +22,7 @@ pub fn of(claim: &Claim, hops: &[&str]) -> Announce {
             epoch: claim.epoch.clone(),
             container_prefixes: vec![container(claim)],
         }],
+        pool_order: Vec::new(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the command line says of nodes with two prefixes.
 
-use sextant_tests::{SECONDS, poll};
+use sextant_tests::{SECONDS, cluster::GUIDE, poll};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, ULA};
 
 /// Runs `sextant`, whose output must have these lines; the white space in them does not count.
 fn expect_lines(bed: &Bed, args: &[&str], lines: &[&str]) {
@@ -45,11 +45,20 @@ fn an_address_of_the_second_pool_is_explained_by_its_own_claim() {
 fn nodes_and_plans_are_shown_with_both_claims() {
     let bed = Bed::start("show", 2);
     let [main, ula] = ["main", "ula"].map(|pool| bed.prefix("h2", pool).to_string());
-    expect_lines(&bed, &["node", "show", "h2"], &["pool main", "ula", &format!("prefix {main}"), &ula]);
+    expect_lines(
+        &bed,
+        &["node", "show", "h2"],
+        &["pool main (primary)", "ula", &format!("prefix {main}"), &ula],
+    );
     let listed = bed.cluster.sextant(&["node", "list"]);
     assert!(listed.contains(&format!(" {main},{ula} ")), "{listed}");
     let routes = bed.cluster.sextant(&["route", "list", "--node", "h1"]);
     assert_eq!(routes.matches("peer h2").count(), 2, "{routes}");
+    let unreachable = [(GUIDE.prefix, "pool main"), (ULA.prefix, "pool ula")]
+        .map(|(prefix, why)| format!("h1 {prefix} unreachable - {why} applied"));
+    expect_lines(&bed, &["route", "list", "--node", "h1"], &unreachable.each_ref().map(String::as_str));
+    let of_kernel = bed.cluster.hosts[0].routes_of(66).unwrap().len();
+    assert_eq!(routes.lines().count(), of_kernel + 1, "as many as in the kernel, and the header:\n{routes}");
     expect_lines(&bed, &["status"], &["nodes 2 ready"]);
 
     bed.cluster.sextant(&["pause"]);
@@ -71,6 +80,33 @@ fn nodes_and_plans_are_shown_with_both_claims() {
     assert!(plan.starts_with("h1: nothing to do "), "{plan}");
     let works = ["h1 → h2 in pool main works", "h2 → h1 in pool ula works"];
     expect_lines(&bed, &["trace", "h1", "h2"], &works);
+}
+
+/// Each is one line, without a program's own notation.
+#[test]
+fn the_agents_log_names_uplinks_prefixes_and_pools_as_operators_write_them() {
+    let bed = Bed::start("log lines", 2);
+    let ula = bed.prefix("h2", "ula").to_string();
+    bed.cluster.sextant(&["node", "forget", "h2", "--pool", "ula", "--force"]);
+    let agent = &bed.cluster.agents[1].process;
+    let lost = agent.wait_for_line("claim lost; removing", 20 * SECONDS).unwrap().text;
+    assert!(lost.contains("\"pool\":\"ula\"") && lost.contains(&ula), "{lost}");
+    bed.settle();
+    let log = agent.log();
+    let container = bed.prefix("h2", "main").to_string().replace("/64", "/80");
+    for (message, words) in [
+        ("uplinks changed", "\"uplinks\":\"eth0 2001:db8::2/64 fe80::".to_owned()),
+        ("host announced", format!("\"uplinks\":\"eth0 2001:db8::2/64\",\"containers\":\"{container}, ")),
+    ] {
+        let lines: Vec<_> = log.lines().filter(|line| line.contains(message)).collect();
+        assert!(lines.iter().any(|line| line.contains(&words)), "{words}: {lines:#?}");
+    }
+    let dumps: Vec<_> =
+        log.lines().filter(|line| line.contains(" { ") && !line.contains("\"DEBUG\"")).collect();
+    assert!(dumps.is_empty(), "{dumps:#?}");
+    let log = bed.cluster.controller.as_ref().unwrap().process.log();
+    let mut granted = log.lines().filter(|line| line.contains("claim granted"));
+    assert!(granted.all(|line| line.contains("\"pool\":")), "{log}");
 }
 
 /// A fault in one of the pools is found, and named with its pool.

@@ -2,7 +2,7 @@
 
 use sextant_tests::{SECONDS, expect_text, poll};
 
-use crate::bed::{Bed, pools};
+use crate::bed::{Bed, claims, pools};
 
 /// Kills the agent of h2, and starts it with these pools.
 fn restart(bed: &mut Bed, names: &str) {
@@ -49,6 +49,30 @@ fn i5_a_restarted_agent_keeps_both_prefixes_also_the_one_of_a_pool_that_is_no_lo
     expect_text("the problems of h2", 10 * SECONDS, "", || anyhow::Ok(problems(&bed)));
     assert_eq!(bed.held(), without);
     streams.nothing_lost();
+}
+
+#[test]
+fn the_claims_of_a_node_are_shown_in_the_order_of_its_settings() {
+    let mut bed = Bed::start("order of pools", 2);
+    let [main, ula] = ["main", "ula"].map(|pool| bed.prefix("h2", pool));
+    bed.cluster.sextant(&["node", "forget", "h2", "--pool", "main", "--force"]);
+    poll("h2 holds a prefix of main again, which is its primary one", 20 * SECONDS, || {
+        let node = bed.cluster.node("h2");
+        let is_primary = claims(&node).map(|claim| claim["primary"] == true).eq([true, false]);
+        let is_new =
+            node["claims"][0]["epoch"]["revision"].as_u64() > node["claims"][1]["epoch"]["revision"].as_u64();
+        anyhow::ensure!(is_primary && is_new && node["pool"] == "main", "{node}");
+        anyhow::Ok(())
+    });
+    bed.settle();
+
+    bed.cluster.agents.remove(1).process.kill().unwrap();
+    bed.cluster.start_agent_with(1, pools("ula,main"));
+    bed.wait_pools("h2", &["ula", "main"]);
+    let listed = bed.cluster.sextant(&["node", "list"]);
+    assert!(listed.contains(&format!(" {ula},{main} ")), "{listed}");
+    let shown = bed.cluster.sextant(&["node", "show", "h2"]);
+    assert!(shown.contains(" ula (primary)\n"), "{shown}");
 }
 
 #[test]

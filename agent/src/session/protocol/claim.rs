@@ -1,14 +1,15 @@
 //! A claim of this node on a stream: whether it has ended, and its state in the view. Pure.
 
-use sextant_proto::{Claim, Epoch, NodeName, NodeState, PeerClaim, PoolName, Revision};
+use sextant_proto::{Claim, Epoch, NodeName, NodeState, PeerClaim, PoolName, Prefix, Revision};
 
-use super::Lost;
+use super::{Lost, LostClaim};
 use crate::cluster::View;
 
 /// A claim that this node holds.
 #[derive(Debug)]
 pub(super) struct OwnClaim {
     pub(super) epoch: Epoch,
+    prefix: Prefix,
     pool: PoolName,
     /// Its state, and the revision since which it is in this state, as far as this stream has reported.
     state: Option<(NodeState, Revision)>,
@@ -16,12 +17,17 @@ pub(super) struct OwnClaim {
 
 impl OwnClaim {
     pub(super) fn new(claim: &Claim) -> Self {
-        Self { epoch: claim.epoch, pool: claim.pool.name.clone(), state: None }
+        Self { epoch: claim.epoch, prefix: claim.prefix, pool: claim.pool.name.clone(), state: None }
     }
 
-    /// The reason why the claim has ended, if the view shows that. A view that is older than the claim shows nothing: it has
+    /// The claim, with the reason why it has ended, if the view shows that. A view that is older than the claim shows nothing: it has
     /// an earlier claim of the node, which ended while the agent was disconnected.
-    pub(super) fn lost(&self, node: &NodeName, view: &View) -> Option<Lost> {
+    pub(super) fn lost(&self, node: &NodeName, view: &View) -> Option<LostClaim> {
+        let why = self.why_lost(node, view)?;
+        Some(LostClaim { prefix: self.prefix, pool: self.pool.clone(), epoch: self.epoch, why })
+    }
+
+    fn why_lost(&self, node: &NodeName, view: &View) -> Option<Lost> {
         if view.incarnation()? != self.epoch.incarnation {
             return Some(Lost::StoreReplaced);
         }

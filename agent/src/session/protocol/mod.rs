@@ -6,7 +6,9 @@ mod drain;
 
 use std::time::Duration;
 
-use sextant_proto::{Ack, BgpNeighbour, Claim, Epoch, Incarnation, NodeName, NodeState, Problem, Revision};
+use sextant_proto::{
+    Ack, BgpNeighbour, Claim, Epoch, Incarnation, NodeName, NodeState, PoolName, Prefix, Problem, Revision,
+};
 
 use crate::{
     cluster::View,
@@ -28,12 +30,22 @@ pub(super) enum Message {
 }
 
 /// An effect on the agent itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Wait until all peers have applied this revision, since which this node drains.
     Settle(Revision, Duration),
     /// Claim again, as the claim has ended.
-    Reclaim(Lost),
+    Reclaim(LostClaim),
+}
+
+/// A claim that has ended by the view.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("claim of {prefix} in pool {pool} ended: {why}")]
+pub(super) struct LostClaim {
+    pub(super) prefix: Prefix,
+    pub(super) pool: PoolName,
+    pub(super) epoch: Epoch,
+    pub(super) why: Lost,
 }
 
 /// The reason why a claim has ended.
@@ -46,7 +58,7 @@ pub(super) enum Lost {
     /// In one history, a view that has reached a claim's revision has no older claim of the node.
     #[error("the view is of another history of the store")]
     OtherHistory,
-    #[error("the node is not in the store")]
+    #[error("it is not in the store")]
     NotInStore,
 }
 
@@ -173,6 +185,7 @@ impl Protocol {
             verdicts: report.verdicts.clone(),
             bgp: reports.bgp.clone(),
             problems: reports.problems.clone(),
+            refused_pools: report.refused_pools.clone(),
         };
         unless_sent(&mut self.acked, ack)
     }

@@ -204,11 +204,19 @@ fn a_view_that_is_older_than_the_claim_does_not_end_it() {
     let mut of = |revision, node: &str| {
         let claim = claim_at(&fixture, revision);
         fixture.protocol = Protocol::new(node.parse().unwrap(), &[claim]);
-        fixture.protocol.on_view(&fixture.view)
+        why(fixture.protocol.on_view(&fixture.view))
     };
     assert!(of(4, "host1").is_none(), "the claim of the view");
-    assert_eq!(of(9, "host1"), Some(Effect::Reclaim(Lost::OtherHistory)));
-    assert_eq!(of(11, "host2"), Some(Effect::Reclaim(Lost::NotInStore)));
+    assert_eq!(of(9, "host1"), Some(Lost::OtherHistory));
+    assert_eq!(of(11, "host2"), Some(Lost::NotInStore));
+}
+
+/// Why the claim that is to be claimed again has ended.
+fn why(effect: Option<Effect>) -> Option<Lost> {
+    match effect? {
+        Effect::Reclaim(lost) => Some(lost.why),
+        Effect::Settle(..) => None,
+    }
 }
 
 #[test]
@@ -286,7 +294,7 @@ fn a_claim_that_this_controller_has_not_confirmed_stays_announced() {
 fn the_end_of_one_claim_is_noticed_while_the_other_lasts() {
     let mut fixture = with_second_claim();
     fixture.change(both(NodeState::Ready, NodeState::Ready));
-    assert_eq!(fixture.change(Change::Peer(peer(NodeState::Ready))), Some(Effect::Reclaim(Lost::NotInStore)));
+    assert_eq!(why(fixture.change(Change::Peer(peer(NodeState::Ready)))), Some(Lost::NotInStore));
 }
 
 #[test]

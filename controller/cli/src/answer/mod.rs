@@ -108,7 +108,10 @@ pub(crate) struct Cluster {
 /// A node whose claim is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
+    /// The node of its id; else the name that its agent asks under.
     pub(crate) node: NodeName,
+    /// The name that its agent asks under, if that belongs to another node id.
+    pub(crate) asks_as: Option<NodeName>,
     pub(crate) why: String,
     pub(crate) since_unix_ms: u64,
 }
@@ -238,12 +241,20 @@ impl TryFrom<v1::StatusResponse> for Cluster {
     }
 }
 
+impl Refused {
+    /// The node that is refused; none if its agent's node id belongs to no node.
+    pub(crate) fn node(&self) -> Option<&NodeName> {
+        Some(&self.node).filter(|node| self.asks_as.as_ref() != Some(node))
+    }
+}
+
 impl TryFrom<v1::RefusedNode> for Refused {
     type Error = MessageError;
 
     fn try_from(message: v1::RefusedNode) -> Result<Self, MessageError> {
-        let v1::RefusedNode { node, why, since_unix_ms } = message;
-        Ok(Self { node: parse("node", &node)?, why, since_unix_ms })
+        let v1::RefusedNode { node, why, since_unix_ms, asks_as } = message;
+        let asks_as = (!asks_as.is_empty()).then(|| parse("asks_as", &asks_as)).transpose()?;
+        Ok(Self { node: parse("node", &node)?, asks_as, why, since_unix_ms })
     }
 }
 

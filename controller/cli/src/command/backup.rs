@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use sextant_backup_file::{Backup, Existing, FileError, write};
-use sextant_proto::{Incarnation, NodeName, convert};
+use sextant_proto::{Incarnation, NodeName, convert, counted};
 
 use crate::{
     args::Output,
@@ -37,7 +37,7 @@ pub(crate) async fn backup(link: &mut Link, output: Output, file: &Path, force: 
 pub(crate) async fn restore(link: &mut Link, output: Output, file: &Path) -> Result<(), Failure> {
     let octets = fs::read(file).map_err(|error| at(file, &error))?;
     let backup = read(&octets).map_err(|error| Failure::Usage(format!("{} {error}", file.display())))?;
-    let progress = Progress::new(format!("restoring {} keys", backup.entries.len()));
+    let progress = Progress::new(format!("restoring {}", counted(backup.entries.len(), "key")));
     let restored = link.restore(&octets).await?;
     drop(progress);
     let incarnation = convert::id("incarnation", &restored.incarnation)?;
@@ -118,9 +118,11 @@ impl Show for Written {
         let Self { file, octets, backup } = self;
         let (claims, store) = (backup.claims(), &backup.store);
         format!(
-            "{}: {claims} claims of {store} at revision {}, {octets} octets\n",
+            "{}: {} of {store} at revision {}, {}\n",
             file.display(),
-            backup.revision
+            counted(claims, "claim"),
+            backup.revision,
+            counted(*octets, "octet")
         )
     }
 
@@ -142,8 +144,9 @@ impl Show for Restored {
     fn text(&self, _now_unix_ms: u64) -> String {
         let Self { incarnation, put, there, .. } = self;
         format!(
-            "restored: {put} keys written, {there} already existed; the incarnation of the store is now {incarnation}\n\
-             agents register again, and nothing is deleted until the recovery window closes: see `sextant recover`\n"
+            "restored: {} written, {there} already existed; the incarnation of the store is now {incarnation}\n\
+             agents register again, and nothing is deleted until the recovery window closes: see `sextant recover`\n",
+            counted(*put, "key")
         )
     }
 
@@ -155,7 +158,7 @@ impl Show for Restored {
 
 impl Show for Undone {
     fn text(&self, _now_unix_ms: u64) -> String {
-        format!("restore undone: {} keys deleted; the store has its former content\n", self.0)
+        format!("restore undone: {} deleted; the store has its former content\n", counted(self.0, "key"))
     }
 
     fn json(&self) -> Value {

@@ -42,6 +42,7 @@ pub(crate) struct Node<'a> {
 #[derive(Debug, Serialize)]
 struct Claim<'a> {
     pool: &'a PoolName,
+    primary: bool,
     host_prefix: Prefix,
     container_prefixes: &'a [Prefix],
     state: NodeState,
@@ -127,7 +128,9 @@ impl<'a> Node<'a> {
     /// A node of this cluster.
     pub(crate) fn new(node: &'a answer::Node, cluster: &Cluster) -> Self {
         let peer = &node.peer;
-        let claims: Vec<_> = node.claims().map(|it| Claim::new(it, cluster.incarnation)).collect();
+        let is_primary = |claim: &PeerClaim| peer.primary() == Some(claim);
+        let claim = |it: (&'a PeerClaim, _)| Claim::new(it, is_primary(it.0), cluster.incarnation);
+        let claims: Vec<_> = node.claims().map(claim).collect();
         let primary = claims.first();
         Self {
             name: &peer.name,
@@ -157,9 +160,14 @@ impl<'a> Node<'a> {
 }
 
 impl<'a> Claim<'a> {
-    fn new((claim, details): (&'a PeerClaim, &'a ClaimDetails), incarnation: Incarnation) -> Self {
+    fn new(
+        (claim, details): (&'a PeerClaim, &'a ClaimDetails),
+        primary: bool,
+        incarnation: Incarnation,
+    ) -> Self {
         Self {
             pool: &claim.pool,
+            primary,
             host_prefix: claim.prefix,
             container_prefixes: &details.container_prefixes,
             state: claim.state,

@@ -50,6 +50,7 @@ fn a_node_is() {
         "liveness_since_unix_ms": null,
         "claims": [{
             "pool": "main",
+            "primary": true,
             "host_prefix": "2001:db8:1:2::/64",
             "container_prefixes": ["2001:db8:1:2::/80"],
             "state": "ready",

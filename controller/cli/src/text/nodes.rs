@@ -1,6 +1,6 @@
 //! Nodes for people.
 
-use sextant_proto::{Applied, ClaimPhase, Epoch, NodeState, PeerClaim, Problem, Revision, Uplink};
+use sextant_proto::{Applied, ClaimPhase, Epoch, PeerClaim, Problem, Revision};
 
 use super::{age, table};
 use crate::{
@@ -121,7 +121,7 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
         ("id", vec![node.node_id.to_string()]),
         ("state", vec![state(node)]),
         ("since", vec![ago(node.since_unix_ms)]),
-        ("pool", node.claims().map(|(claim, _)| pool(claim, node.state())).collect()),
+        ("pool", node.claims().map(|(claim, _)| pool(claim, node)).collect()),
         ("prefix", node.claims().map(|(claim, _)| claim.prefix.to_string()).collect()),
         (
             "container prefix",
@@ -130,7 +130,7 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
         ("claimed", node.claims().map(|(_, details)| ago(details.claimed_unix_ms)).collect()),
         ("epoch", node.claims().map(|(claim, _)| epoch(claim).to_string()).collect()),
         ("next hops", texts(&peer.next_hops)),
-        ("uplinks", node.uplinks.iter().map(uplink).collect()),
+        ("uplinks", texts(&node.uplinks)),
         ("agent", agents(node, now_unix_ms)),
         ("seen by peers", seen(node, now_unix_ms)),
         ("agent version", reported(|it| vec![it.version.clone()])),
@@ -142,22 +142,19 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
     ])
 }
 
-/// The pool of a claim; with its state if the node is further in another pool, and its phase if that is not the usual one.
-fn pool(claim: &PeerClaim, node: NodeState) -> String {
-    let state = (claim.state != node).then(|| claim.state.to_string());
+/// The pool of a claim: `primary` if it is the first of several, with its state if the node is further in another pool, and its
+/// phase if that is not the usual one.
+fn pool(claim: &PeerClaim, node: &Node) -> String {
+    let is_first = node.peer.primary().is_some_and(|primary| primary.pool == claim.pool);
+    let primary = (is_first && node.peer.claims.len() > 1).then(|| "primary".to_owned());
+    let state = (claim.state != node.state()).then(|| claim.state.to_string());
     let phase = (claim.phase != ClaimPhase::Current).then(|| claim.phase.to_string());
-    let more: Vec<_> = state.into_iter().chain(phase).collect();
+    let more: Vec<_> = primary.into_iter().chain(state).chain(phase).collect();
     if more.is_empty() { claim.pool.to_string() } else { format!("{} ({})", claim.pool, more.join(", ")) }
 }
 
 fn problem(problem: &Problem, now_unix_ms: u64) -> String {
     format!("{}: {problem} (since {} ago)", problem.what, age(now_unix_ms, problem.since_unix_ms))
-}
-
-fn uplink(uplink: &Uplink) -> String {
-    let address = |it: &sextant_proto::InterfaceAddress| format!(" {}/{}", it.addr, it.on_link.len());
-    let addresses: String = uplink.addresses.iter().map(address).collect();
-    format!("{}{addresses}", uplink.interface)
 }
 
 fn failed_routes(applied: &Applied) -> Vec<String> {
@@ -171,6 +168,8 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use sextant_proto::NodeState;
+
     use super::*;
     use crate::answer::sample;
 
@@ -231,6 +230,24 @@ mod tests {
             let shown = show(&cluster.nodes[1], &cluster, sample::NOW);
             assert!(shown.contains(&format!("seen by peers     {in_show}\n")), "{shown}");
         }
+    }
+
+    #[test]
+    fn the_primary_one_of_several_claims_is_marked() {
+        let mut cluster = sample::healthy();
+        let node = &mut cluster.nodes[0];
+        let ula = PeerClaim {
+            pool: "ula".parse().unwrap(),
+            state: NodeState::Joining,
+            ..node.peer.claims[0].clone()
+        };
+        node.peer.claims.push(ula);
+        node.details.push(node.details[0].clone());
+        let shown = show(&cluster.nodes[0], &cluster, sample::NOW);
+        assert!(
+            shown.contains("pool              main (primary)\n                  ula (joining)\n"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sextant_proto::{NodeName, Prefix};
+use sextant_proto::{NodeName, Prefix, counted};
 
 use crate::answer::Waited;
 
@@ -29,15 +29,10 @@ pub(crate) fn listed(prefixes: &[Prefix]) -> String {
     prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// `1 node`, `2 nodes`.
-pub(crate) fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
 /// The progress of a revision.
 pub(crate) fn progress(waited: &Waited) -> String {
     let Waited { revision, applied, live, .. } = waited;
-    let so_far = format!("revision {revision}: applied by {applied} of {live} live agents");
+    let so_far = format!("revision {revision}: applied by {applied} of {}", counted(*live, "live agent"));
     if waited.laggards.is_empty() {
         so_far
     } else {
@@ -50,6 +45,7 @@ pub(crate) fn waited(waited: &Waited) -> String {
     let Waited { revision, live, .. } = waited;
     match live {
         0 => format!("revision {revision}: no live agent to wait for\n"),
+        1 => format!("revision {revision}: applied by the only live agent\n"),
         live => format!("revision {revision}: applied by all {live} live agents\n"),
     }
 }
@@ -57,11 +53,11 @@ pub(crate) fn waited(waited: &Waited) -> String {
 /// The error for a revision that is not applied in time, with the fix.
 pub(crate) fn lagging(waited: &Waited, timeout: Duration) -> String {
     format!(
-        "revision {}: applied by {} of {} live agents within {timeout:?}, not by {}; see `sextant node show NAME`, \
+        "revision {}: applied by {} of {} within {timeout:?}, not by {}; see `sextant node show NAME`, \
          and the log of sextant-agent there",
         waited.revision,
         waited.applied,
-        waited.live,
+        counted(waited.live, "live agent"),
         some_names(&waited.laggards)
     )
 }
@@ -89,6 +85,9 @@ mod tests {
         );
         (it.applied, it.done, it.laggards) = (2, true, Vec::new());
         assert_eq!(waited(&it), "revision 7: applied by all 2 live agents\n");
+        (it.applied, it.live) = (1, 1);
+        assert_eq!(waited(&it), "revision 7: applied by the only live agent\n");
+        assert_eq!(progress(&it), "revision 7: applied by 1 of 1 live agent");
         (it.applied, it.live) = (0, 0);
         assert_eq!(waited(&it), "revision 7: no live agent to wait for\n");
     }

@@ -1,6 +1,8 @@
 //! A node's plan for people.
 
-use super::{phrases, table};
+use sextant_proto::counted;
+
+use super::table;
 use crate::answer::{Plan, Planned};
 
 /// The changes with their reasons.
@@ -10,7 +12,7 @@ pub(crate) fn plan(plan: &Plan) -> String {
     if plan.count() == 0 {
         return format!("{node}: nothing to do (revision {revision}){paused}\n");
     }
-    let count = phrases::count(usize::try_from(plan.count()).unwrap_or(usize::MAX), "pending change");
+    let count = counted(plan.count(), "pending change");
     let row = |change: &Planned| {
         [change.action.to_owned(), change.route.clone(), change.why.clone(), change.waits.clone()]
     };

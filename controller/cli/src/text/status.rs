@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use sextant_proto::counted;
+
 use super::{
     age, nodes,
-    phrases::{count, one_line, some_names},
+    phrases::{one_line, some_names},
     pools, table,
 };
 use crate::{
@@ -32,8 +34,8 @@ pub(crate) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
 fn headline(cluster: &Cluster, troubles: &[Trouble]) -> String {
     match (troubles.len(), cluster.nodes.len()) {
         (0, 0) => "All is well: no node has joined yet.".into(),
-        (0, nodes) => format!("All is well: {}.", count(nodes, "node")),
-        (problems, _) => format!("Not all is well: {}.", count(problems, "problem")),
+        (0, nodes) => format!("All is well: {}.", counted(nodes, "node")),
+        (problems, _) => format!("Not all is well: {}.", counted(problems, "problem")),
     }
 }
 
@@ -92,7 +94,7 @@ fn by_state(cluster: &Cluster) -> String {
     }
     let parts: Vec<_> = states.values().map(|(state, n)| format!("{n} {state}")).collect();
     match parts.as_slice() {
-        [] => count(0, "node"),
+        [] => counted(0_usize, "node"),
         parts => parts.join(", "),
     }
 }

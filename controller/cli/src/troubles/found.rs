@@ -171,7 +171,7 @@ mod tests {
     use sextant_proto::BgpNeighbour;
 
     use super::*;
-    use crate::answer::{Removals, sample};
+    use crate::answer::{Refused, Removals, sample};
 
     fn kinds(cluster: &Cluster) -> Vec<(&'static str, Option<String>)> {
         let troubles = troubles(cluster);
@@ -243,8 +243,8 @@ mod tests {
         assert_eq!(troubles(&cluster), []);
         cluster.removals = Removals { recent: 10, limit: 10, window, waiting: 3 };
         let texts: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
-        let expected = "10 nodes were forgotten within 10 minutes; the limit is 10, so no more claims end for now (3 down nodes \
-                        are waiting); find the cause, then run `sextant resume` to start a new window, or \
+        let expected = "10 nodes were forgotten within 10 minutes; the limit is 10, so no more claims end for now (waiting: \
+                        3 down nodes); find the cause, then run `sextant resume` to start a new window, or \
                         `sextant node forget --confirm N NAME…` to forget the named nodes";
         assert_eq!(texts, [expected]);
     }
@@ -281,6 +281,24 @@ mod tests {
         let mut cluster = sample::healthy();
         cluster.nodes[1].unknown = true;
         assert_eq!(kinds(&cluster), [("node_unknown", Some("host2".into()))]);
+    }
+
+    #[test]
+    fn a_refusal_is_reported_of_the_node_that_asks() {
+        let mut cluster = sample::healthy();
+        let name = |name: &str| -> NodeName { name.parse().unwrap() };
+        let cases = [
+            ("host9", None, Some("host9"), "node host9 gets no prefix: closed"),
+            ("host1", Some("host2"), Some("host1"), "node host1 is refused under the name host2: closed"),
+            ("host2", Some("host2"), None, "another host that calls itself host2 gets no prefix: closed"),
+        ];
+        for (node, asks_as, of, text) in cases {
+            let asks_as = asks_as.map(name);
+            cluster.refused =
+                vec![Refused { node: name(node), asks_as, why: "closed".into(), since_unix_ms: 1 }];
+            assert_eq!(kinds(&cluster), [("node_refused", of.map(ToOwned::to_owned))]);
+            assert_eq!(troubles(&cluster)[0].to_string(), text);
+        }
     }
 
     #[test]

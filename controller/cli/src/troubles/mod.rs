@@ -6,7 +6,7 @@ mod found;
 use std::fmt;
 
 use sextant_proto::{
-    BgpNeighbour, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, PoolName, Problem,
+    BgpNeighbour, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, PoolName, Problem, counted,
 };
 
 use crate::answer::{Backups, Liveness, Refused, Removals};
@@ -166,7 +166,7 @@ impl Trouble {
             | Self::Duplicate { node, .. }
             | Self::SharedId { node, .. }
             | Self::Bgp { node, .. } => Some(node),
-            Self::Refused(refused) => Some(&refused.node),
+            Self::Refused(refused) => refused.node(),
             Self::NoPool { .. }
             | Self::Controller { .. }
             | Self::Paused
@@ -271,7 +271,18 @@ impl fmt::Display for Trouble {
                 "node {node} has seen a change that the store does not have ({knows}): if the store was restored from a snapshot, \
                  it gets a new incarnation once a second node reports this; otherwise, restart sextant-agent there"
             ),
-            Self::Refused(Refused { node, why, .. }) => write!(f, "node {node} gets no prefix: {why}"),
+            Self::Refused(refused) => {
+                let Refused { node, asks_as, why, .. } = refused;
+                match (refused.node(), asks_as) {
+                    (_, None) => write!(f, "node {node} gets no prefix: {why}"),
+                    (Some(node), Some(name)) => {
+                        write!(f, "node {node} is refused under the name {name}: {why}")
+                    }
+                    (None, Some(name)) => {
+                        write!(f, "another host that calls itself {name} gets no prefix: {why}")
+                    }
+                }
+            }
             Self::Paused => {
                 f.write_str("paused: no agent changes its kernel; run `sextant resume` to end the pause")
             }
@@ -282,7 +293,7 @@ impl fmt::Display for Trouble {
                     "{recent} nodes were forgotten within {minutes} minutes; the limit is {limit}, so no more claims end for now"
                 )?;
                 if *waiting > 0 {
-                    write!(f, " ({waiting} down nodes are waiting)")?;
+                    write!(f, " (waiting: {})", counted(*waiting, "down node"))?;
                 }
                 f.write_str(
                     "; find the cause, then run `sextant resume` to start a new window, or `sextant node forget --confirm N NAME…` \
@@ -296,8 +307,9 @@ impl fmt::Display for Trouble {
             ),
             Self::Held { node, routes } => write!(
                 f,
-                "node {node} keeps {routes} routes to peers that are gone, because too many peers left at once; \
-                 find the cause, then run `sextant resume` to delete the routes"
+                "node {node} keeps {} to peers that are gone, because too many peers left at once; find the cause, then run `sextant \
+                 resume` to delete them",
+                counted(*routes, "route")
             ),
             Self::FailedRoute { node, route } => {
                 write!(f, "node {node}: route {} failed: {}", route.destination, route.error)

@@ -132,7 +132,8 @@ async fn announced_with_two(count: usize) -> Fixture {
             claims.push(it.claim(&request).await);
         }
         let set_up = |claim: &Claim| AnnouncedClaim { epoch: claim.epoch, container_prefixes: vec![] };
-        let announcement = Announcement { uplinks: vec![], claims: claims.iter().map(set_up).collect() };
+        let announcement =
+            Announcement { uplinks: vec![], claims: claims.iter().map(set_up).collect(), pool_order: vec![] };
         it.claims.announce(&holder(&request, &claims[0]), &announcement, None).await.unwrap();
     }
     it

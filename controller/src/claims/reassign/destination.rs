@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
+use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision, counted};
 
 use super::{
     super::allocate::{self, Place},
@@ -39,6 +39,22 @@ pub enum Unavailable {
     /// The prefix has no space for containers.
     #[error("{0} is too long for containers; name a prefix of at most 126 bits")]
     TooLong(Prefix),
+    /// The prefix has another length than those of the pool.
+    #[error(
+        "{prefix} has another length than the host prefixes of pool {pool} (/{host_len}) and than {held}, which node {node} holds;          name a prefix of /{host_len}, or reserve this one for the node first: sextant reserve {prefix} --node {node}"
+    )]
+    Length {
+        /// The prefix.
+        prefix: Prefix,
+        /// The pool.
+        pool: PoolName,
+        /// The length of the pool's host prefixes.
+        host_len: u8,
+        /// What the node holds.
+        held: Prefix,
+        /// The node.
+        node: NodeName,
+    },
     /// A node holds some of it.
     #[error(
         "{prefix} overlaps {claim}, which node {holder} holds; name another prefix, or leave --prefix out"
@@ -81,8 +97,9 @@ pub enum Unavailable {
     },
     /// No other prefix is free.
     #[error(
-        "pool {pool} {area} is exhausted: no other /{len} is free beside {claimed} claims and {reserved} reservations; `sextant \
-         pool grow {pool}`, or end claims of hosts that are gone with `sextant node forget NAME`"
+        "pool {pool} {area} is exhausted: no other /{len} is free beside {} and {}; `sextant pool grow {pool}`, or end \
+         claims of hosts that are gone with `sextant node forget NAME`",
+        counted(*.claimed, "claim"), counted(*.reserved, "reservation")
     )]
     Exhausted {
         /// The pool.
@@ -131,13 +148,19 @@ pub(super) fn destination(
         return Err(Unavailable::Closed(planned.pool.clone()));
     }
     let prefix = match order.prefix {
-        Some(prefix) => named(state, order, &pool.record, prefix)?,
+        Some(prefix) => named(state, order, planned, &pool.record, prefix)?,
         None => chosen(state, order, planned, &pool.record, attempt)?,
     };
     Ok(Destination { pool: pool.clone(), prefix, reservation_set: state.holdings().reservation_set() })
 }
 
-fn named(state: &State, order: &Reassignment, pool: &Pool, prefix: Prefix) -> Result<Prefix, Unavailable> {
+fn named(
+    state: &State,
+    order: &Reassignment,
+    planned: &Move,
+    pool: &Pool,
+    prefix: Prefix,
+) -> Result<Prefix, Unavailable> {
     if !pool.prefix.covers(prefix) {
         let (pool, area, node) = (pool.name.clone(), pool.prefix, order.node.clone());
         return Err(Unavailable::Outside { prefix, pool, area, node });
@@ -153,8 +176,14 @@ fn named(state: &State, order: &Reassignment, pool: &Pool, prefix: Prefix) -> Re
         |(reserved, of): &(Prefix, Option<NodeName>)| *reserved == prefix && of.as_ref() == Some(&order.node);
     let reserved =
         overlapping(holdings.reservations(), prefix).map(|(it, view)| (*it, view.record.node.clone()));
-    if let Some((reserved, of)) = reserved.into_iter().find(|it| !is_its_own(it)) {
+    let (its_own, others): (Vec<_>, Vec<_>) = reserved.into_iter().partition(is_its_own);
+    if let Some((reserved, of)) = others.into_iter().next() {
         return Err(Unavailable::Reserved { prefix, reserved, of });
+    }
+    let lengths = [pool.host_len, planned.from.len()];
+    if its_own.is_empty() && !lengths.contains(&prefix.len()) {
+        let (pool, host_len, node) = (pool.name.clone(), pool.host_len, order.node.clone());
+        return Err(Unavailable::Length { prefix, pool, host_len, held: planned.from, node });
     }
     without_infrastructure(state, prefix, false)
 }

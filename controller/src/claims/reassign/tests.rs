@@ -170,6 +170,25 @@ async fn a_node_that_is_not_announced_yet_is_moved_at_once() {
 }
 
 #[tokio::test]
+async fn a_named_prefix_of_another_length_is_refused_unless_it_is_reserved_for_the_node() {
+    let it = main_pool().await;
+    let (_, before) = drained(&it, 1).await;
+    for prefix in ["2001:db8:1:f2::/80", "2001:db8:1:f0::/60", "2001:db8:1:f2::/65"] {
+        let error = refused(&it, &order(1, Some(prefix))).await.to_string();
+        let words = [prefix, "pool main (/64)", &before.prefix.to_string(), "name a prefix of /64"];
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        assert!(error.ends_with(&format!("sextant reserve {prefix} --node host1")), "{error}");
+    }
+    reserve(&it, "2001:db8:1:f0::/60", Some(1)).await;
+    it.claims.reassign(&order(1, Some("2001:db8:1:f0::/60"))).await.unwrap();
+    // A node whose agent asked for that length may have another prefix of it.
+    it.claim(&ClaimRequest { host_len: Some(62), ..request(2) }).await;
+    for prefix in ["2001:db8:1:e0::/62", "2001:db8:1:e8::/64"] {
+        it.claims.reassign(&order(2, Some(prefix))).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_named_prefix_is_had_or_refused_with_the_reason() {
     let it = main_pool().await;
     let (_, before) = drained(&it, 1).await;
@@ -205,12 +224,12 @@ async fn a_named_prefix_is_had_or_refused_with_the_reason() {
         let error = refused(&it, &order(1, Some(prefix))).await.to_string();
         assert!(error.contains(what) && error.contains(prefix), "{prefix}: {error}");
     }
-    for prefix in ["2001:db8:1:f2::/64", "2001:db8:1:d0::/62", "2001:db8:1:c0:1234::/80"] {
+    for prefix in ["2001:db8:1:f2::/64", "2001:db8:1:d0::/64", "2001:db8:1:c0::/64"] {
         it.claims.reassign(&order(1, Some(prefix))).await.unwrap();
         assert_eq!(record(&it, 1).await.prefixes(), [prefix.parse().unwrap()]);
     }
     let before = revision(&it).await;
-    let again = it.claims.reassign(&order(1, Some("2001:db8:1:c0:1234::/80"))).await.unwrap();
+    let again = it.claims.reassign(&order(1, Some("2001:db8:1:c0::/64"))).await.unwrap();
     assert_eq!((again.from, revision(&it).await), (again.to, before), "it holds that already");
 }
 
@@ -260,7 +279,8 @@ async fn a_node_with_two_claims_keeps_the_other_one_and_their_order() {
     let holder = holder(&asks, &main);
     let announced =
         |claim: &Claim| AnnouncedClaim { epoch: claim.epoch, container_prefixes: vec![claim.prefix] };
-    let both = Announcement { uplinks: vec![], claims: vec![announced(&main), announced(&ula)] };
+    let both =
+        Announcement { uplinks: vec![], claims: vec![announced(&main), announced(&ula)], pool_order: vec![] };
     it.claims.announce(&holder, &both, None).await.unwrap();
     drain(&it, &holder).await;
 

@@ -82,6 +82,7 @@ fn fresh(n: u16) -> ClaimRequest {
         held: None,
         beside: false,
         infrastructure: Vec::new(),
+        pool_order: Vec::new(),
     }
 }
 

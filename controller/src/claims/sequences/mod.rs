@@ -222,7 +222,7 @@ impl Sequence {
         let announced = its.iter().filter(|(_, it)| it.announced);
         let announced =
             announced.map(|(_, it)| AnnouncedClaim { epoch: epoch(it), container_prefixes: vec![] });
-        let announcement = Announcement { uplinks: vec![], claims: announced.collect() };
+        let announcement = Announcement { uplinks: vec![], claims: announced.collect(), pool_order: vec![] };
         let holder = Holder { node: name, node_id: self.ids[node], epoch: any };
         claims.announce(&holder, &announcement, None).await.unwrap();
         self.expected.replace(all);
@@ -306,6 +306,7 @@ impl Sequence {
             held: self.known.borrow().get(&known).filter(|_| asking.held).cloned(),
             beside: asking.beside,
             infrastructure: Vec::new(),
+            pool_order: Vec::new(),
         };
         let before = claims.index.read(|state| Before::of(state, &name));
         let pool = |name: &PoolName| &before.pools[name];

@@ -88,6 +88,7 @@ impl Words {
             host_len: if self.chance(70) { 0 } else { self.random.random_range(0..200) },
             beside: self.chance(30),
             infrastructure: self.several(|words| octets(words.address())),
+            pool_order: self.several(Self::text),
         }
     }
 
@@ -103,6 +104,7 @@ impl Words {
                 epoch: words.epoch(),
                 container_prefixes: words.several(Self::container_prefix),
             }),
+            pool_order: self.several(Self::text),
         }
     }
 
@@ -122,6 +124,7 @@ impl Words {
                 metric: words.random.random(),
                 ours_wins: words.chance(50),
             }),
+            refused_pools: self.several(Self::prefix),
             held: self.random.random(),
             verdicts: self.several(|words| Verdict {
                 node: format!("h{}", words.random.random_range(1..5)),

@@ -1,5 +1,7 @@
 //! Nodes with claims in several pools.
 
+mod reported;
+
 use std::collections::BTreeSet;
 
 use sextant_proto::NodeState;
@@ -56,10 +58,16 @@ impl Two {
     }
 
     async fn announces(&self, claims: &[&Claim]) {
+        self.announces_in(&[], claims).await;
+    }
+
+    /// Announces these claims, by an agent with this order of its pools.
+    async fn announces_in(&self, order: &[&str], claims: &[&Claim]) {
         let claims = claims
             .iter()
             .map(|claim| AnnouncedClaim { epoch: claim.epoch, container_prefixes: vec![claim.prefix] });
-        let announcement = Announcement { uplinks: vec![], claims: claims.collect() };
+        let announcement =
+            Announcement { uplinks: vec![], claims: claims.collect(), pool_order: names(order) };
         self.it.claims.announce(&self.holder(), &announcement, None).await.unwrap();
     }
 
@@ -71,6 +79,10 @@ impl Two {
     async fn states(&self) -> Vec<NodeState> {
         let record = self.record().await;
         record.claims.iter().map(|claim| record.state_for(claim)).collect()
+    }
+
+    async fn pools(&self) -> Vec<String> {
+        self.record().await.claims.iter().map(|claim| claim.pool.to_string()).collect()
     }
 
     async fn forget_ula(&self) {
@@ -86,6 +98,10 @@ impl Two {
     async fn meta(&self) -> Meta {
         meta(&self.it).await
     }
+}
+
+fn names(pools: &[&str]) -> Vec<PoolName> {
+    pools.iter().map(|pool| pool.parse().unwrap()).collect()
 }
 
 async fn meta(it: &Fixture) -> Meta {
@@ -125,6 +141,29 @@ async fn a_node_is_ready_for_just_what_it_announces() {
     );
     two.announces(&[&two.main, &two.ula]).await;
     assert_eq!(two.states().await, [NodeState::Ready; 2]);
+}
+
+#[tokio::test]
+async fn claims_are_in_the_order_of_the_agents_pools() {
+    let two = Two::ready().await;
+    two.forget("main").await;
+    let in_order = |order: &[&str]| ClaimRequest { pool_order: names(order), ..two.request.clone() };
+    let main = two.it.claim(&in_pool(&in_order(&["main", "ula"]), "main")).await;
+    assert_eq!(two.pools().await, ["main", "ula"], "the primary one is first, although it is the newer one");
+    two.it.claim(&in_pool(&in_order(&[]), "spare")).await;
+    assert_eq!(two.pools().await, ["main", "ula", "spare"], "an earlier version's agent: by age");
+
+    let two = Two { main, ..two };
+    two.announces_in(&["spare", "main"], &[&two.main, &two.ula]).await;
+    assert_eq!(
+        two.pools().await,
+        ["spare", "main", "ula"],
+        "other settings, also of a claim that is not set up"
+    );
+    let peer = two.it.claims.index.read(|state| state.peers()[&two.request.node].clone());
+    assert_eq!(peer.primary().unwrap().pool.as_str(), "spare");
+    two.announces(&[&two.main, &two.ula]).await;
+    assert_eq!(two.pools().await, ["spare", "main", "ula"], "stays");
 }
 
 #[tokio::test]
@@ -320,7 +359,10 @@ async fn the_stores_record_notes_an_announcement_that_needs_the_form() {
     let claims = vec![AnnouncedClaim { epoch: claim.epoch, container_prefixes: bridges }];
     it.claims.announce(&holder, &set_up(&holder), None).await.unwrap();
     assert!(!meta(&it).await.has_several_claims());
-    it.claims.announce(&holder, &Announcement { uplinks: vec![], claims }, None).await.unwrap();
+    it.claims
+        .announce(&holder, &Announcement { uplinks: vec![], claims, pool_order: vec![] }, None)
+        .await
+        .unwrap();
     assert!(meta(&it).await.has_several_claims());
 }
 
