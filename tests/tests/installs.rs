@@ -20,7 +20,7 @@ const ETCD: &[&str] = &["etcd-server", "etcd-client"];
 const ROUTERS: &[&str] = &["bird2", "frr", "gobgpd", "exabgp", "radvd"];
 const SYSTEMD: &[&str] = &["systemd", "systemd-container"];
 const CLOCK: &[&str] = &["faketime", "libfaketime"];
-const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static"];
+const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static", "debootstrap"];
 
 /// Records its arguments and the exit code of policy-rc.d; fails if the file `failing` exists.
 const APT_GET: &str = r#"#!/bin/sh

@@ -129,7 +129,7 @@ fn i6_hold_down_ends_only_as_many_claims_as_the_brake_allows() {
             let names = nodes.as_array().into_iter().flatten().filter_map(|node| node["name"].as_str());
             let (names, status) =
                 (names.filter(|name| name.starts_with('c')).count(), cluster.sextant(&["status"]));
-            let waits = status.contains(&format!("({waiting} down nodes are waiting)"));
+            let waits = status.contains(&format!("(waiting: {waiting} down nodes)"));
             anyhow::ensure!(names == left && waits, "{names} are left; {status}");
             anyhow::Ok(())
         });

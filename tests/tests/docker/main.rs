@@ -3,4 +3,5 @@
 
 mod bed;
 mod firewall;
+mod later;
 mod network;

@@ -56,11 +56,11 @@ impl Table {
         }
     }
 
-    /// The chain for rules among the table's `lines`: the one that engines leave to users, if it is there.
+    /// The chain for rules among the table's `lines`: the one that engines leave to users, if packets get there.
     fn chain(self, lines: &[String]) -> &'static str {
         match self {
             Self::Raw => "PREROUTING",
-            Self::Filter if has_chain(lines, "DOCKER-USER") => "DOCKER-USER",
+            Self::Filter if rules(lines, "FORWARD").any(|rule| rule == "-j DOCKER-USER") => "DOCKER-USER",
             Self::Filter => "FORWARD",
             Self::Nat => "POSTROUTING",
         }

@@ -84,9 +84,20 @@ fn ports_that_are_published_stay_the_only_ones_where_that_is_set() {
 
 #[test]
 fn the_chain_for_users_is_used_where_there_is_one() {
-    let text = format!("-N DOCKER-USER\n{FILTER}");
-    let made = changes(Table::Filter, &lines(&text), Some(&passes(FromCluster::Open)));
+    let open = passes(FromCluster::Open);
+    let jump = FILTER.replacen("-A FORWARD", "-A FORWARD -j DOCKER-USER\n-A FORWARD", 1);
+    let before = lines(&format!("-N DOCKER-USER\n{jump}"));
+    let made = changes(Table::Filter, &before, Some(&open));
     assert!(made.iter().all(|line| line.starts_with("-I DOCKER-USER ")), "{made:?}");
+    // Somebody has flushed the chain that leads there.
+    let mut cut = changed(&before, &made);
+    cut.retain(|line| !line.starts_with("-A FORWARD"));
+    let moved = changed(&cut, &changes(Table::Filter, &cut, Some(&open)));
+    assert!(
+        moved.iter().filter(|line| is_ours(line)).all(|line| line.starts_with("-A FORWARD ")),
+        "{moved:?}"
+    );
+    assert!(changes(Table::Filter, &moved, Some(&open)).is_empty(), "{moved:?}");
 }
 
 #[test]
