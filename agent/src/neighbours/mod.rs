@@ -38,6 +38,8 @@ use pressure::{Pressure, Unanswered};
 const LOOK: Duration = Duration::from_secs(2);
 /// How often the limits are compared with the number of neighbours that the host may need.
 const COMPARED: Duration = Duration::from_secs(10);
+/// Three solicitations, one in a second.
+const DEFAULT_FAILS_AFTER_MS: u64 = 3000;
 /// The time between the two readings of [`problems_now`].
 const BETWEEN: Duration = Duration::from_millis(500);
 
@@ -134,7 +136,7 @@ pub(crate) async fn problems_now(kernel: &dyn Kernel) -> Result<Vec<Finding>, Ke
         let _by_time = pressure.take(table, Instant::now());
         pressure.count(unanswered(kernel).await?, Instant::now());
     }
-    Ok(pressure.findings(Instant::now()))
+    Ok(pressure.findings_with_rules(Instant::now()))
 }
 
 /// The links with addresses that are being resolved without an answer.
@@ -152,9 +154,19 @@ async fn unanswered(kernel: &dyn Kernel) -> Result<Vec<Unanswered>, KernelError>
         let here = addresses.iter().filter(|address| address.link == link.index);
         let on_link = here.filter_map(|address| Prefix::containing(address.addr, address.len));
         let prefix = on_link.filter(|prefix| prefix.contains(example)).max_by_key(|prefix| prefix.len());
-        Some(Unanswered { link: link.name, count, example, prefix })
+        let fails_after_ms = fails_after_ms(kernel, &link.name).unwrap_or(DEFAULT_FAILS_AFTER_MS);
+        Some(Unanswered { link: link.name, count, example, prefix, fails_after_ms })
     });
     Ok(named.collect())
+}
+
+/// How long the kernel resolves an address on the link (RFC 4861 §7.2.2).
+fn fails_after_ms(kernel: &dyn Kernel, link: &str) -> Option<u64> {
+    let value = |name: &str| {
+        let value = kernel.sysctl(&format!("net/ipv6/neigh/{link}/{name}")).ok()??;
+        value.parse::<u64>().ok()
+    };
+    Some(value("mcast_solicit")? * value("retrans_time_ms")?)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::findings;
 use crate::{kernel::NeighbourTable, problems::Finding};
 
 /// A link with this part of the table's limit in unanswered entries is crowded: 64 of 1,024.
-const CROWDED: u32 = 16;
+pub(super) const CROWDED: u32 = 16;
 /// So many readings in a row: a burst is none.
 const IN_A_ROW: u32 = 2;
 /// A problem is reported for so long after the last time.
@@ -27,6 +27,8 @@ pub(super) struct Unanswered {
     pub(super) example: Ipv6Addr,
     /// The on-link prefix that it is in, if any.
     pub(super) prefix: Option<Prefix>,
+    /// How long an address on the link is resolved, in milliseconds.
+    pub(super) fails_after_ms: u64,
 }
 
 /// The readings so far.
@@ -105,6 +107,15 @@ impl Pressure {
 
     /// The report.
     pub(super) fn findings(&mut self, now: Instant) -> Vec<Finding> {
+        self.shown(now, false)
+    }
+
+    /// The report, with the rules that limit packets to unused addresses.
+    pub(super) fn findings_with_rules(&mut self, now: Instant) -> Vec<Finding> {
+        self.shown(now, true)
+    }
+
+    fn shown(&mut self, now: Instant, with_rules: bool) -> Vec<Finding> {
         self.forget_old(now);
         let Some(table) = self.last else { return Vec::new() };
         let crowded: Vec<_> =
@@ -113,7 +124,9 @@ impl Pressure {
             let (count, at) = full.shown;
             findings::full(&table, count, at.duration_since(full.first), &crowded)
         });
-        full.into_iter().chain(crowded.iter().map(|it| findings::unanswered(&table, it))).collect()
+        full.into_iter()
+            .chain(crowded.iter().map(|it| findings::unanswered(&table, it, with_rules)))
+            .collect()
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -132,7 +145,7 @@ mod tests {
 
     fn on(link: &str, count: u32) -> Unanswered {
         let (example, prefix) = ("2001:db8:1::5".parse().unwrap(), "2001:db8:1::/80".parse().ok());
-        Unanswered { link: link.into(), count, example, prefix }
+        Unanswered { link: link.into(), count, example, prefix, fails_after_ms: 300 }
     }
 
     fn kinds(pressure: &mut Pressure, now: Instant) -> Vec<&'static str> {
