@@ -145,9 +145,10 @@ async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, Kernel
 /// The sysctls exist in the machine's initial network namespace only.
 fn gc_thresh(kernel: &dyn Kernel) -> Result<Option<(u64, u64)>, KernelError> {
     let sysctl = |n: u8| number(kernel, &format!("net/ipv6/neigh/default/gc_thresh{n}"));
-    let sysctls = sysctl(2)?.zip(sysctl(3)?);
-    let table = kernel.neighbour_table()?.map(|table| (table.soft_limit.into(), table.limit.into()));
-    Ok(sysctls.or(table))
+    if let Some(sysctls) = sysctl(2)?.zip(sysctl(3)?) {
+        return Ok(Some(sysctls));
+    }
+    Ok(kernel.neighbour_table()?.map(|table| (table.soft_limit.into(), table.limit.into())))
 }
 
 fn number(kernel: &dyn Kernel, path: &str) -> Result<Option<u64>, KernelError> {

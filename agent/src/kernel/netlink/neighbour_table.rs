@@ -31,9 +31,12 @@ const NLM_F_REQUEST_DUMP: u16 = 0x301;
 /// The kernel's datagrams of a dump are not longer.
 const DATAGRAM: usize = 32 << 10;
 
-/// Reads the IPv6 table.
+/// Reads the IPv6 table. A kernel that does not show it answers with an error message, or not at all.
 pub fn read() -> Result<Option<NeighbourTable>, KernelError> {
-    let datagram = first_datagram().map_err(|error| broken("read the neighbour table", &error))?;
+    let datagram = match first_datagram() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        read => read.map_err(|error| broken("read the neighbour table", &error))?,
+    };
     decode(&datagram).map_err(|error| KernelError::Broken(error.to_string()))
 }
 
