@@ -26,6 +26,7 @@ pub mod kernel;
 pub mod liveness;
 mod log_limiter;
 mod metrics;
+mod neighbours;
 pub mod problems;
 pub mod routes;
 pub mod run;

@@ -15,6 +15,7 @@ use crate::{
     bgp,
     cluster::Input,
     engine::{Meters, Report},
+    neighbours,
     session::Condition,
 };
 
@@ -27,10 +28,16 @@ pub(crate) struct Sources {
 }
 
 /// All metrics of an agent.
-pub(crate) fn registry(sources: Sources, engine: &Meters, bgp: &bgp::Meters) -> Metrics {
+pub(crate) fn registry(
+    sources: Sources,
+    engine: &Meters,
+    bgp: &bgp::Meters,
+    neighbours: &neighbours::Meters,
+) -> Metrics {
     let mut registry = Registry::with_prefix("sextant_agent");
     engine.register(&mut registry);
     bgp.register(&mut registry);
+    neighbours.register(&mut registry);
     registry.register_collector(Box::new(sources));
     Arc::new(Mutex::new(registry))
 }

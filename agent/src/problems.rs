@@ -23,6 +23,8 @@ pub enum Component {
     Host,
     /// The uplinks, by the answers of peers.
     Liveness,
+    /// The kernel's neighbour table.
+    Neighbours,
     /// The session with a controller.
     Session,
     /// The sessions with routers.

@@ -1,6 +1,6 @@
 //! Connects the agent's components, and runs them.
 //!
-//! Essential tasks: the engine (ends if kernel notifications fail), the session, liveness, BGP, probes, readiness, the lock of the
+//! Essential tasks: the engine (ends if kernel notifications fail), the session, liveness, the watch of neighbours, BGP, probes, readiness, the lock of the
 //! network namespace. A stop changes nothing on the host (DESIGN I7).
 
 use std::{sync::Arc, time::Duration};
@@ -28,6 +28,7 @@ use crate::{
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
     metrics::{self, Sources},
+    neighbours::NeighbourWatch,
     problems::{Component, Finding, Found, Problems},
     routes::Imports,
     session::{Condition, Ends, Session, ShutdownNotice},
@@ -96,6 +97,7 @@ pub struct Agent {
     session: Session,
     shutdown_notice: ShutdownNotice,
     liveness: Liveness,
+    neighbours: NeighbourWatch,
     speaker: Option<Speaker>,
     docker: Option<DockerNetwork>,
     bgp_meters: bgp::Meters,
@@ -156,6 +158,8 @@ impl Agent {
         let liveness =
             Liveness::new(kernel.clone(), node, uplinks, input.clone(), verdicts_tx, problems.clone());
         let docker = DockerNetwork::by(&settings, input.clone(), problems.clone());
+        let neighbours =
+            NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
         let inquiries = Arc::new(Inquiries::new(engine.asker(), tracer));
         let ends = Ends {
@@ -175,6 +179,7 @@ impl Agent {
             session,
             shutdown_notice,
             liveness,
+            neighbours,
             speaker,
             docker,
             bgp_meters,
@@ -185,7 +190,8 @@ impl Agent {
     /// The agent's metrics.
     pub fn metrics(&self) -> Metrics {
         let (input, report, condition) = (self.input.clone(), self.report.clone(), self.condition.clone());
-        metrics::registry(Sources { input, report, condition }, &self.engine.meters(), &self.bgp_meters)
+        let sources = Sources { input, report, condition };
+        metrics::registry(sources, &self.engine.meters(), &self.bgp_meters, &self.neighbours.meters())
     }
 
     /// Starts the tasks of all components. Returns the sender of the shutdown notice.
@@ -193,6 +199,7 @@ impl Agent {
         tasks.spawn("engine", self.engine.run());
         tasks.spawn("session", self.session.run());
         tasks.spawn("liveness", self.liveness.run());
+        tasks.spawn("neighbours", self.neighbours.run());
         if let Some(speaker) = self.speaker {
             tasks.spawn("bgp", speaker.run());
         }

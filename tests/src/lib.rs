@@ -51,6 +51,7 @@ pub use lab::{
     disk::SmallDisk,
     docker::Docker,
     etcd::{Etcd, EtcdClient},
+    flood::Flood,
     host::{BRIDGE, Container, Host},
     monitor::{RouteEvent, RouteMonitor},
     namespace::Namespace,

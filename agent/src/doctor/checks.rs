@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::icmpv6;
+use crate::neighbours::limits;
 
 /// Facts about a host.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +16,7 @@ pub struct Facts {
     pub containers: usize,
     /// The number of IPv6 routes in our table.
     pub routes: usize,
-    /// `net.ipv6.neigh.default.gc_thresh2` and 3, if visible: they belong to the kernel, not to a network namespace.
+    /// `net.ipv6.neigh.default.gc_thresh2` and 3, of the kernel: they belong to no network namespace.
     pub gc_thresh: Option<(u64, u64)>,
     /// `net.ipv6.route.max_size`.
     pub max_size: Option<u64>,
@@ -58,27 +59,9 @@ pub fn problems(facts: &Facts) -> Vec<Problem> {
     problems
 }
 
-/// The kernel drops neighbours above the second threshold, and adds none above the third.
 fn neighbours(facts: &Facts) -> Option<Problem> {
-    let (second, third) = facts.gc_thresh?;
-    let needed = (facts.next_hops + facts.containers) as u64;
-    if second >= needed && third >= needed * 2 {
-        return None;
-    }
-    let (two, three) = (second.max(needed * 2), third.max(needed * 4));
-    Some(Problem {
-        text: format!(
-            "the kernel keeps {second} to {third} IPv6 neighbours, but {needed} next hops and containers need entries"
-        ),
-        fix: format!(
-            "sysctl -w net.ipv6.neigh.default.gc_thresh2={two} net.ipv6.neigh.default.gc_thresh3={three}, and add both \
-             to /etc/sysctl.d"
-        ),
-        sysctls: vec![
-            ("net/ipv6/neigh/default/gc_thresh3", three),
-            ("net/ipv6/neigh/default/gc_thresh2", two),
-        ],
-    })
+    let low = limits::too_low(facts.gc_thresh?, facts.next_hops, facts.containers)?;
+    Some(Problem { text: low.text, fix: low.fix, sysctls: low.sysctls })
 }
 
 fn max_size(facts: &Facts) -> Option<Problem> {

@@ -17,6 +17,8 @@ use self::checks::{Facts, Problem, problems};
 use crate::{
     host::{Wanted, apply::find, findings, privilege, undo::undo},
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
+    neighbours,
+    problems::Finding,
     settings::{HostSettings, Role},
     state::{StateDir, StateError},
     uplinks::{LinkRoutes, existing_uplinks, first_guess, local_uplinks},
@@ -34,8 +36,10 @@ pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
     privilege::check()?;
     let kernel = NetlinkKernel::open()?;
     let (mut out, mut left) = (Printer::stdout(), 0);
-    let of_kernel = problems(&facts(&kernel, host).await?);
-    for problem in of_kernel.into_iter().chain(of_settings(&kernel, host).await?) {
+    let mut all = problems(&facts(&kernel, host).await?);
+    all.extend(neighbours::problems_now(&kernel).await?.into_iter().map(shown_only));
+    all.extend(of_settings(&kernel, host).await?);
+    for problem in all {
         out.line(&problem);
         if fix && !problem.sysctls.is_empty() && in_initial_namespace() {
             apply_fix(&kernel, &problem, &mut out)?;
@@ -74,7 +78,12 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
         let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, &claims));
         found.extend(findings::of_undo(&undo.steps));
     }
-    Ok(found.into_iter().map(|it| Problem { text: it.saw, fix: it.fix, sysctls: vec![] }).collect())
+    Ok(found.into_iter().map(shown_only).collect())
+}
+
+/// A problem that only an operator can fix.
+fn shown_only(finding: Finding) -> Problem {
+    Problem { text: finding.saw, fix: finding.fix, sysctls: vec![] }
 }
 
 fn unreadable(error: &StateError) -> Problem {
@@ -125,13 +134,21 @@ async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, Kernel
         next_hops: hops.flatten().collect::<std::collections::BTreeSet<_>>().len(),
         containers: links.iter().filter(|link| bridge.is_some() && link.controller == bridge).count(),
         routes: routes.len(),
-        gc_thresh: number(kernel, "net/ipv6/neigh/default/gc_thresh2")?
-            .zip(number(kernel, "net/ipv6/neigh/default/gc_thresh3")?),
+        gc_thresh: gc_thresh(kernel)?,
         max_size: number(kernel, "net/ipv6/route/max_size")?,
         ruleset: ruleset().await.unwrap_or_default(),
         legacy_forward: legacy_forward().await.unwrap_or_default(),
         uplinks: missing.or_else(unusable),
     })
+}
+
+/// The sysctls exist in the machine's initial network namespace only.
+fn gc_thresh(kernel: &dyn Kernel) -> Result<Option<(u64, u64)>, KernelError> {
+    let sysctl = |n: u8| number(kernel, &format!("net/ipv6/neigh/default/gc_thresh{n}"));
+    if let Some(sysctls) = sysctl(2)?.zip(sysctl(3)?) {
+        return Ok(Some(sysctls));
+    }
+    Ok(kernel.neighbour_table()?.map(|table| (table.soft_limit.into(), table.limit.into())))
 }
 
 fn number(kernel: &dyn Kernel, path: &str) -> Result<Option<u64>, KernelError> {

@@ -151,7 +151,8 @@ pub(super) fn address_of(prefix: Prefix, interface: &str) -> String {
 
 /// The interface that it belongs to.
 fn interface(what: &str) -> Option<&str> {
-    match what.strip_prefix("net/ipv6/conf/") {
+    let of_interface = ["net/ipv6/conf/", "net/ipv6/neigh/"];
+    match of_interface.iter().find_map(|directory| what.strip_prefix(directory)) {
         Some(path) => {
             path.rsplit_once('/').map(|(interface, _)| interface).filter(|interface| *interface != "all")
         }

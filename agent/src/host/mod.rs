@@ -10,6 +10,7 @@ mod drift;
 pub mod exclusive;
 pub mod findings;
 mod interfaces;
+mod neighbours;
 pub mod privilege;
 mod reconfigure;
 pub mod roles;
@@ -115,6 +116,8 @@ struct FoundProblems {
     settings: Vec<Finding>,
     /// What a container's router advertisement has given to the host.
     learned: Vec<Finding>,
+    /// Limits of neighbours that cannot be set.
+    neighbours: Vec<Finding>,
     /// What other processes have changed.
     drift: Vec<Finding>,
 }
@@ -176,7 +179,7 @@ impl HostSetup {
     /// The problems besides the one of [`Setup::Waiting`].
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         let found = &self.found;
-        let lists = [&found.settings, &found.left, &found.learned, &found.drift];
+        let lists = [&found.settings, &found.left, &found.learned, &found.neighbours, &found.drift];
         found.state.iter().chain(lists.into_iter().flatten())
     }
 

@@ -43,6 +43,7 @@ impl HostSetup {
                 self.ensure_sysctl(&path, |found| found == "1", "2")?;
             }
         }
+        self.limit_neighbours(links, &inside)?;
         self.ensure_forwarding(links)
     }
 
@@ -100,7 +101,12 @@ impl HostSetup {
 
     /// Sets a sysctl to `to` where `from` accepts its value, and records the old one. If it was right before, another process
     /// has changed it: the recorded value stays.
-    fn ensure_sysctl(&mut self, path: &str, from: impl Fn(&str) -> bool, to: &str) -> Result<(), SetupError> {
+    pub(super) fn ensure_sysctl(
+        &mut self,
+        path: &str,
+        from: impl Fn(&str) -> bool,
+        to: &str,
+    ) -> Result<(), SetupError> {
         let Some(found) = self.read_sysctl(path)? else {
             self.drift.is_gone(path);
             return Ok(());

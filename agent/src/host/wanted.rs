@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use sextant_proto::{Claim, Prefix};
 
-use super::containers::ContainerLinks;
+use super::{containers::ContainerLinks, neighbours};
 use crate::{
     kernel::Link,
     settings::{HostSettings, Role},
@@ -54,7 +54,8 @@ impl Wanted {
         *self == Self::default()
     }
 
-    /// Whether all changes in `ledger` are certainly wanted; for `accept_ra` this depends on the present links.
+    /// Whether all changes in `ledger` are certainly wanted; for sysctls of an interface, except forwarding, this depends on the
+    /// present links.
     pub(super) fn covers(&self, ledger: &Ledger) -> bool {
         let sysctl = |path: &String| self.keep_earlier || interface(path).is_none();
         ledger.addresses.iter().all(|recorded| self.address(recorded))
@@ -74,7 +75,7 @@ impl Wanted {
     }
 
     /// A host that forwards needs `accept_ra` = 2 where it was raised: it would ignore router advertisements otherwise. Links that
-    /// containers are on need 0.
+    /// containers are on need 0, and limits of neighbours.
     pub(super) fn sysctl(&self, path: &str, ledger: &Ledger, links: &[Link]) -> bool {
         if self.keep_earlier || path.ends_with("/forwarding") {
             return self.keep_earlier || self.forwarding;
@@ -82,7 +83,8 @@ impl Wanted {
         let Some(interface) = interface(path) else { return self.forwarding };
         let inside = ContainerLinks::among(links, self.bridge.as_deref(), &self.uplinks);
         let on_it = links.iter().any(|link| link.name == interface && inside.contains(link.index));
-        self.forwarding && ledger.switched_off.contains(path) == on_it
+        let needs_them = neighbours::limit(path).is_some() || ledger.switched_off.contains(path);
+        self.forwarding && needs_them == on_it
     }
 }
 
@@ -90,7 +92,8 @@ fn bridge_address(container_prefix: Prefix) -> (Ipv6Addr, u8) {
     (container_prefix.first_host(), container_prefix.len())
 }
 
-/// The interface of `net/ipv6/conf/INTERFACE/accept_ra`.
+/// The interface of `net/ipv6/conf/INTERFACE/accept_ra`, or of a limit of neighbours.
 fn interface(path: &str) -> Option<&str> {
-    path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/accept_ra")
+    let accepts = || path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/accept_ra");
+    accepts().or_else(|| Some(neighbours::limit(path)?.0))
 }

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 pub use hops::NextHops;
 pub use netlink::NetlinkKernel;
 pub use types::{
-    Address, Change, Errno, Event, Link, MAIN_TABLE, Neighbour, NeighbourState, NextHop, OwnRoute, Route,
-    RouteKey, RouteProtocol, RouteTarget, Rule, RuleAction, Scope,
+    Address, Change, Errno, Event, Link, MAIN_TABLE, Neighbour, NeighbourState, NeighbourTable, NextHop,
+    OwnRoute, Route, RouteKey, RouteProtocol, RouteTarget, Rule, RuleAction, Scope,
 };
 
 /// A request that failed as a whole. The failure of a single route is an [`Errno`].
@@ -121,11 +121,17 @@ pub trait Kernel: Send + Sync + 'static {
     /// The kernel's IPv6 neighbour entries of a link. None if there is no such link.
     async fn neighbours(&self, link: u32) -> Result<Vec<Neighbour>, KernelError>;
 
+    /// The kernel's IPv6 neighbour entries of all links of this network namespace.
+    async fn all_neighbours(&self) -> Result<Vec<Neighbour>, KernelError>;
+
     /// Starts a reachability probe of a neighbour (RFC 4861 §7.3): the kernel solicits the known link-layer address, or
     /// resolves the address. The entry is [`NeighbourState::Probing`] when this returns, and later has the result. With the
     /// kernel's defaults, a neighbour that does not answer is `Failed` after 3 s. Don't probe [`NeighbourState::Fixed`]
     /// entries: a probe would overwrite them.
     async fn probe_neighbour(&self, link: u32, addr: std::net::Ipv6Addr) -> Result<(), KernelError>;
+
+    /// The size and the limits of the kernel's IPv6 neighbour table; `None` if the kernel does not show them.
+    fn neighbour_table(&self) -> Result<Option<NeighbourTable>, KernelError>;
 
     /// The value of a sysctl, e.g. of `net/ipv6/conf/eth0/accept_ra`, without white space around it; `None` if there is no
     /// such sysctl.

@@ -29,6 +29,13 @@ pub struct Link {
     pub mtu: u32,
 }
 
+impl Neighbour {
+    /// Whether its address is being resolved and has not answered (NUD_INCOMPLETE): the kernel cannot drop such an entry.
+    pub fn is_unanswered(&self) -> bool {
+        self.state == NeighbourState::Probing && self.mac.is_none()
+    }
+}
+
 impl Link {
     /// Its MAC address as text.
     pub fn mac_text(&self) -> String {
@@ -71,6 +78,21 @@ pub struct Neighbour {
     pub state: NeighbourState,
     /// Its MAC address, if known.
     pub mac: Option<[u8; 6]>,
+}
+
+/// The kernel's IPv6 neighbour table, which all network namespaces of a machine share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NeighbourTable {
+    /// All entries, of all network namespaces.
+    pub entries: u32,
+    /// Above this number, the kernel drops entries that were not used for 5 s (`gc_thresh2`).
+    pub soft_limit: u32,
+    /// The kernel adds no entry above this number (`gc_thresh3`).
+    pub limit: u32,
+    /// The number of addresses that did not answer, since the machine's start.
+    pub failed: u64,
+    /// The number of new entries that the kernel refused because the table was full, since the machine's start.
+    pub refused: u64,
 }
 
 /// The reachability of a neighbour (RFC 4861 §7.3.2), with the kernel's states that mean the same to a probe as one.

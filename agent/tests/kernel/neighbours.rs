@@ -77,6 +77,25 @@ async fn becomes(kernel: &NetlinkKernel, link: u32, addr: Ipv6Addr, expected: Ne
     }
 }
 
+/// The table is the machine's: other tests change it meanwhile.
+#[test]
+fn the_table_and_an_unanswered_entry_are_read() {
+    with_uplink(async |kernel, up0| {
+        let _far = FarEnd::new();
+        let table = kernel.neighbour_table().unwrap().unwrap();
+        assert!(table.soft_limit > 0 && table.soft_limit <= table.limit, "{table:?}");
+        let unused = "2001:db8::77".parse().unwrap();
+        kernel.probe_neighbour(up0, unused).await.unwrap();
+        let all = kernel.all_neighbours().await.unwrap();
+        let unanswered: Vec<_> = all.iter().filter(|it| it.is_unanswered()).collect();
+        assert!(matches!(&unanswered[..], [it] if (it.link, it.addr) == (up0, unused)), "{all:?}");
+        assert!(kernel.neighbour_table().unwrap().unwrap().entries >= 1);
+        becomes(&kernel, up0, unused, NeighbourState::Failed).await;
+        let failed = kernel.neighbour_table().unwrap().unwrap().failed;
+        assert!(failed > table.failed, "{failed}, before {table:?}");
+    });
+}
+
 #[test]
 fn a_reachable_neighbour_answers_at_once_with_and_without_an_entry() {
     with_uplink(async |kernel, up0| {

@@ -12,6 +12,7 @@ pub mod daemons;
 pub mod disk;
 pub mod docker;
 pub mod etcd;
+pub mod flood;
 pub mod host;
 mod logs;
 mod loops;

@@ -20,6 +20,14 @@ impl Traffic {
     pub fn between(cluster: &Cluster) -> Self {
         let (from, to) = (cluster.hosts[0].container("q").unwrap(), cluster.hosts[1].container("q").unwrap());
         poll("the path between them", 5 * SECONDS, || from.ping(to.address())?.replied());
+        // They change the sysctls of such links.
+        poll("the agents have seen the containers' links", 10 * SECONDS, || {
+            for host in &cluster.hosts[..2] {
+                let values = host.check(&["sh", "-c", "cat /proc/sys/net/ipv6/conf/ve*/accept_ra"])?;
+                anyhow::ensure!(values.lines().all(|value| value == "0"), "{values}");
+            }
+            anyhow::Ok(())
+        });
         // A new port's link-local route comes a moment after its carrier.
         for host in &cluster.hosts[..2] {
             poll("the container's port is ready", 5 * SECONDS, || {

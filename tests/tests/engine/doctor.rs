@@ -2,9 +2,12 @@
 
 use std::{fs, process::Output};
 
-use sextant_tests::{SECONDS, bin};
+use sextant_tests::{SECONDS, bin, poll};
 
-use crate::testbed::{Testbed, text};
+use crate::{
+    kept::value,
+    testbed::{Testbed, text},
+};
 
 fn doctor(testbed: &Testbed, more: &[&str]) -> Output {
     let agent = bin("sextant-agent").unwrap().display().to_string();
@@ -70,6 +73,11 @@ fn safe_fixes_are_applied_and_other_problems_are_only_shown() {
     let (host, neigh) = (testbed.host(), testbed.host().dir().join("neigh"));
     let limits = neigh.join("default");
     host.container("c").unwrap();
+    poll("the agent has seen the container's link", 5 * SECONDS, || {
+        let accept_ra = value(host, "ve1/accept_ra")?;
+        anyhow::ensure!(accept_ra == "0", "{accept_ra}");
+        anyhow::Ok(())
+    });
     fs::create_dir_all(&limits).unwrap();
     let limit = |n: u8| fs::read_to_string(limits.join(format!("gc_thresh{n}"))).unwrap();
     for (n, value) in [(1, "1\n"), (2, "1\n"), (3, "2\n")] {

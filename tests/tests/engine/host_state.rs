@@ -50,7 +50,9 @@ impl HostState {
 
 /// The sysctls of the namespace's interfaces, without keys and counters.
 fn sysctls() -> Vec<String> {
-    let (mut lines, mut directories) = (Vec::new(), vec![Path::new("/proc/sys/net/ipv6/conf").to_owned()]);
+    let mut directories: Vec<_> =
+        ["conf", "neigh"].iter().map(|name| Path::new("/proc/sys/net/ipv6").join(name)).collect();
+    let mut lines = Vec::new();
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();

@@ -19,4 +19,5 @@ mod roles;
 mod settings;
 mod state_dir;
 mod testbed;
+mod unused_addresses;
 mod uplinks;

@@ -104,6 +104,10 @@ fn eleven_hundred_peers_on_one_link_are_routed() {
         });
     };
     is_there(testbed.host());
+    poll("status names the kernel's limits", 20 * SECONDS, || {
+        let text = testbed.cluster.sextant(&["status"]);
+        if text.contains("IPv6 neighbours, but 110") { Ok(()) } else { Err(text) }
+    });
     let monitor = RouteMonitor::start(testbed.host()).unwrap();
     let all = expected.iter().map(|route| format!("route del {route}\n"));
     testbed.host().ip_batch(&all.collect::<String>()).unwrap();

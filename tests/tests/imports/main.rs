@@ -26,6 +26,7 @@ const AGENT: &[&str] = &[
     "docker",
     "routes",
     "liveness",
+    "neighbours",
     "doctor",
     "cleanup",
     "engine",

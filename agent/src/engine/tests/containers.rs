@@ -70,3 +70,48 @@ async fn a_bridge_of_another_engine_gets_accept_ra_0_when_it_comes_and_an_uplink
         ["0", "0", "0", "1", "2"].map(str::to_owned)
     );
 }
+
+fn neighbours(it: &Fixture, link: &str) -> [String; 2] {
+    ["retrans_time_ms", "unres_qlen_bytes"]
+        .map(|name| sysctl(it, &format!("net/ipv6/neigh/{link}/{name}")).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn neighbours_of_each_bridge_with_containers_are_limited_and_those_of_uplinks_are_not() {
+    let mut it = Fixture::start();
+    let br0 = it.kernel.add_bridge("br0");
+    it.kernel.change_link(2, |link| link.controller = Some(br0));
+    it.kernel.add_bridge("br-x");
+    let retrans = |link: &str| format!("net/ipv6/neigh/{link}/retrans_time_ms");
+    it.kernel.put_sysctl(&retrans("br-x"), "50");
+    it.tell(5, &[2], false);
+    it.applied(5).await;
+    let (limited, default) = (["100", "65536"], ["1000", "212992"]);
+    assert_eq!(neighbours(&it, "docker0"), limited);
+    assert_eq!(neighbours(&it, "br-x"), ["50", "65536"], "an operator's lower value stays");
+    assert_eq!(
+        (neighbours(&it, "br0"), neighbours(&it, "eth0")),
+        (default.map(Into::into), default.map(Into::into))
+    );
+    it.kernel.add_bridge("br-y");
+    it.kernel.put_sysctl(&retrans("docker0"), "1000");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(
+        (neighbours(&it, "docker0"), neighbours(&it, "br-y")),
+        (limited.map(Into::into), limited.map(Into::into))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_cannot_be_set_is_reported_and_the_host_works_without_it() {
+    let mut it = Fixture::start();
+    it.kernel.refuse_sysctl("net/ipv6/neigh/docker0/retrans_time_ms");
+    it.tell(5, &[2], false);
+    it.applied(5).await;
+    it.expect(&[2]);
+    assert_eq!(neighbours(&it, "docker0"), ["1000", "65536"]);
+    let problems = it.problems.watch().borrow().problems();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(problem.what, "neighbours-not-limited");
+    assert!(problem.fix.contains("sysctl -w net.ipv6.neigh.docker0.retrans_time_ms=100"), "{problem:?}");
+}

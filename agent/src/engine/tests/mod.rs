@@ -35,6 +35,7 @@ struct Fixture {
     input: watch::Sender<Input>,
     verdicts: watch::Sender<Arc<Verdicts>>,
     report: watch::Receiver<Report>,
+    problems: Problems,
     incarnation: Incarnation,
     control: Control,
     dir: Arc<tempfile::TempDir>,
@@ -94,11 +95,11 @@ impl Fixture {
         let (input, input_rx) = watch::channel(Input::default());
         let (verdicts, verdicts_rx) = watch::channel(Arc::<Verdicts>::default());
         let (report_tx, report) = watch::channel(Report::default());
-        tokio::spawn(
-            Engine::new(shared, settings(), host, input_rx, verdicts_rx, report_tx, heartbeat).run(),
-        );
+        let problems = Problems::default();
+        let engine = Engine::new(shared, settings(), host, input_rx, verdicts_rx, report_tx, heartbeat);
+        tokio::spawn(engine.with_problems(problems.clone()).run());
         let (incarnation, control) = (Incarnation::random(), Control::default());
-        Self { kernel, input, verdicts, report, incarnation, control, dir }
+        Self { kernel, input, verdicts, report, problems, incarnation, control, dir }
     }
 
     /// Tells the engine of these peers.
@@ -171,6 +172,7 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
                 "accept_ra of the bridge"
             }
             Write::SetSysctl(path, _) if path.ends_with("accept_ra") => "accept_ra",
+            Write::SetSysctl(path, _) if path.starts_with("net/ipv6/neigh/") => "limit of neighbours",
             Write::SetSysctl(..) => "forwarding",
             Write::ProbeNeighbour(..) => "ask",
             Write::SetDown(_) | Write::DeleteLink(_) => "undo",
@@ -187,6 +189,8 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
             "address",
             "accept_ra of the bridge",
             "accept_ra",
+            "limit of neighbours",
+            "limit of neighbours",
             "forwarding"
         ]
     );

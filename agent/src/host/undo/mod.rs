@@ -11,7 +11,7 @@ use std::{
 };
 
 use self::users::{is_only_ours, others_addresses, ports, users};
-use super::{sysctls::FORWARDING, wanted::Wanted};
+use super::{neighbours, sysctls::FORWARDING, wanted::Wanted};
 use crate::{
     kernel::{Address, Link, OwnRoute, Route, RouteProtocol, RouteTarget},
     state::{BridgeAddress, Ledger},
@@ -158,19 +158,23 @@ pub fn undo(ledger: &Ledger, found: &Found, wanted: &Wanted) -> Undo {
 }
 
 /// The value to which the agent has set a sysctl.
-fn value_set_by_agent(path: &str, ledger: &Ledger) -> &'static str {
-    match path {
-        path if ledger.switched_off.contains(path) => "0",
-        path if path.ends_with("/accept_ra") => "2",
-        _ => "1",
-    }
+fn value_set_by_agent(path: &str, ledger: &Ledger) -> String {
+    let limit = neighbours::limit(path).map(|(_, limit)| limit.to_string());
+    limit.unwrap_or_else(|| match path {
+        path if ledger.switched_off.contains(path) => "0".to_owned(),
+        path if path.ends_with("/accept_ra") => "2".to_owned(),
+        _ => "1".to_owned(),
+    })
 }
 
 impl Undo {
     /// Forwarding first: while it is enabled, `accept_ra` must stay 2. Disabling it for all disables it for each interface.
     /// Both stay while `users` are containers on others' bridges.
     fn sysctls(&mut self, ledger: &Ledger, found: &Found, wanted: &Wanted, users: &[String]) {
-        let used = |path: &str| !users.is_empty() && !ledger.switched_off.contains(path);
+        let used = |path: &str| {
+            let needed = !ledger.switched_off.contains(path) && neighbours::limit(path).is_none();
+            !users.is_empty() && needed
+        };
         let unwanted = |path: &str| !wanted.sysctl(path, ledger, &found.links) && !used(path);
         self.left.sysctls.retain(|path, _| !unwanted(path));
         self.left.switched_off.retain(|path| !unwanted(path));

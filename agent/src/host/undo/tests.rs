@@ -251,3 +251,23 @@ fn an_interface_with_an_address_of_others_is_not_set_down() {
         assert!(undo.steps.is_empty() && undo.left == ledger && undo.kept[0].is_ours(), "{undo:?}");
     }
 }
+
+/// Nothing depends on limits of neighbours: not even containers on others' bridges.
+#[test]
+fn limits_of_neighbours_are_undone_where_no_containers_are() {
+    let path = |link: &str| format!("net/ipv6/neigh/{link}/retrans_time_ms");
+    let (mut ledger, mut found) = (ledger(), found());
+    ledger.sysctls = [(path("docker0"), "1000".into()), (path("br-x"), "200".into())].into();
+    found.sysctls = [(path("docker0"), "100".into()), (path("br-x"), "100".into())].into();
+    found.links.push(Link { bridge: true, kind: "bridge".into(), ..link(4, "br-x") });
+    found.links.push(Link { controller: Some(4), kind: "veth".into(), ..link(7, "ve1") });
+    found.addresses.push(permanent(4, "2001:db8:2::1".parse().unwrap(), 80));
+    let kept = undo(&ledger, &found, &wanted("docker0"));
+    assert_eq!((lines(&kept), &kept.left), (vec![], &ledger));
+    let all = lines(&all(&ledger, &found));
+    let back = |link: &str, before: &str| format!("sysctl {}: 100 back to {before}", path(link));
+    assert_eq!(all[..2], [back("br-x", "200"), back("docker0", "1000")]);
+    let uplink = Wanted::of_host("docker0", vec![], vec!["br-x".into()]);
+    let undone = undo(&ledger, &found, &uplink);
+    assert!(lines(&undone).contains(&back("br-x", "200")) && undone.left.sysctls.len() == 1);
+}

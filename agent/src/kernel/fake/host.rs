@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use super::{
     super::{
-        Address, Change, Errno, Event, Link, NeighbourState, NextHop, Route, RouteKey, RouteProtocol,
-        RouteTarget,
+        Address, Change, Errno, Event, Link, NeighbourState, NeighbourTable, NextHop, Route, RouteKey,
+        RouteProtocol, RouteTarget,
     },
     Write,
     faults::Faults,
@@ -31,6 +31,8 @@ const LINK_SYSCTLS: [(&str, &str); 7] = [
     ("keep_addr_on_down", "0"),
     ("proxy_ndp", "0"),
 ];
+/// As above, of its neighbours.
+const NEIGHBOUR_SYSCTLS: [(&str, &str); 2] = [("retrans_time_ms", "1000"), ("unres_qlen_bytes", "212992")];
 const MAIN: u32 = 254;
 
 /// The state of a fake kernel.
@@ -42,6 +44,8 @@ pub struct Host {
     pub neighbours: BTreeMap<(u32, Ipv6Addr), NeighbourState>,
     /// The state of an entry after a probe of its neighbour.
     pub answers: BTreeMap<(u32, Ipv6Addr), NeighbourState>,
+    /// The limits of Linux.
+    pub neighbour_table: NeighbourTable,
     pub sysctls: BTreeMap<String, String>,
     /// The links with IPv4 addresses.
     pub ipv4: BTreeSet<u32>,
@@ -54,7 +58,8 @@ pub struct Host {
 impl Host {
     /// A host with a loopback interface.
     pub fn new() -> Self {
-        let mut host = Self::default();
+        let neighbour_table = NeighbourTable { soft_limit: 512, limit: 1024, ..NeighbourTable::default() };
+        let mut host = Self { neighbour_table, ..Self::default() };
         for interface in ["all", "default"] {
             host.add_link_sysctls(interface);
         }
@@ -162,8 +167,8 @@ impl Host {
         };
         self.drop_addresses(index);
         self.notify_removed(index, Fib::link_gone);
-        let prefix = format!("net/ipv6/conf/{}/", link.name);
-        self.sysctls.retain(|path, _| !path.starts_with(&prefix));
+        let of_link = ["conf", "neigh"].map(|directory| format!("net/ipv6/{directory}/{}/", link.name));
+        self.sysctls.retain(|path, _| !of_link.iter().any(|prefix| path.starts_with(prefix)));
         self.notify(&Event::LinkGone(link));
     }
 
@@ -222,6 +227,9 @@ impl Host {
     fn add_link_sysctls(&mut self, interface: &str) {
         for (name, value) in LINK_SYSCTLS {
             self.sysctls.insert(format!("net/ipv6/conf/{interface}/{name}"), value.to_owned());
+        }
+        for (name, value) in NEIGHBOUR_SYSCTLS {
+            self.sysctls.insert(format!("net/ipv6/neigh/{interface}/{name}"), value.to_owned());
         }
     }
 }

@@ -23,8 +23,8 @@ use self::{
     host::Host,
 };
 use super::{
-    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourState, Route, RouteKey,
-    RouteProtocol, RouteReader, Rule, RuleAction, Scope, types::MAIN_TABLE,
+    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourState, NeighbourTable,
+    Route, RouteKey, RouteProtocol, RouteReader, Rule, RuleAction, Scope, types::MAIN_TABLE,
 };
 
 /// A kernel in memory. Its clones share one kernel: give one to the tested code, and keep one.
@@ -130,6 +130,11 @@ impl FakeKernel {
     /// Sets a neighbour entry.
     pub fn put_neighbour(&self, neighbour: Neighbour) {
         self.host().neighbours.insert((neighbour.link, neighbour.addr), neighbour.state);
+    }
+
+    /// Changes the size and the limits of the neighbour table.
+    pub fn change_neighbour_table(&self, change: impl FnOnce(&mut NeighbourTable)) {
+        change(&mut self.host().neighbour_table);
     }
 
     /// All routes of our protocol.
@@ -366,11 +371,16 @@ impl Kernel for FakeKernel {
     }
 
     async fn neighbours(&self, link: u32) -> Result<Vec<Neighbour>, KernelError> {
+        let mut neighbours = self.all_neighbours().await?;
+        neighbours.retain(|neighbour| neighbour.link == link);
+        Ok(neighbours)
+    }
+
+    async fn all_neighbours(&self) -> Result<Vec<Neighbour>, KernelError> {
         let mut host = self.host();
         host.faults.of_read()?;
-        let of_link = host.neighbours.iter().filter(|((of, _), _)| *of == link);
         let neighbour = |(&(link, addr), &state)| Neighbour { link, addr, state, mac: None };
-        Ok(of_link.map(neighbour).collect())
+        Ok(host.neighbours.iter().map(neighbour).collect())
     }
 
     async fn probe_neighbour(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
@@ -380,6 +390,10 @@ impl Kernel for FakeKernel {
         let answer = host.answers.get(&(link, addr)).copied().unwrap_or(NeighbourState::Failed);
         host.neighbours.insert((link, addr), answer);
         Ok(())
+    }
+
+    fn neighbour_table(&self) -> Result<Option<NeighbourTable>, KernelError> {
+        Ok(Some(self.host().neighbour_table))
     }
 
     fn sysctl(&self, path: &str) -> Result<Option<String>, KernelError> {

@@ -12,6 +12,7 @@ mod filter;
 mod frame;
 mod link;
 mod neighbour;
+mod neighbour_table;
 mod netconf;
 mod options;
 mod route;
@@ -32,8 +33,8 @@ use self::{
     frame::Malformed,
 };
 use super::{
-    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, Route, RouteProtocol, RouteReader,
-    Rule, Scope,
+    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourTable, Route,
+    RouteProtocol, RouteReader, Rule, Scope,
 };
 
 /// The real kernel, over netlink.
@@ -178,7 +179,7 @@ impl Kernel for NetlinkKernel {
 
     async fn neighbours(&self, link: u32) -> Result<Vec<Neighbour>, KernelError> {
         let mut neighbours = Gathered::new(neighbour::decode);
-        let request = neighbour::dump_neighbours(link);
+        let request = neighbour::dump_neighbours(Some(link));
         match self.conversation.dump(&request, neighbour::RTM_NEWNEIGH, &mut neighbours).await? {
             Ok(()) => {
                 // A kernel before 4.20 does not filter.
@@ -188,6 +189,14 @@ impl Kernel for NetlinkKernel {
             Err(errno) if errno.code == ENODEV => Ok(Vec::new()),
             Err(errno) => Err(refused("list neighbours", errno)),
         }
+    }
+
+    async fn all_neighbours(&self) -> Result<Vec<Neighbour>, KernelError> {
+        let mut neighbours = Gathered::new(neighbour::decode);
+        let request = neighbour::dump_neighbours(None);
+        let dumped = self.conversation.dump(&request, neighbour::RTM_NEWNEIGH, &mut neighbours).await?;
+        dumped.map_err(|errno| refused("list neighbours", errno))?;
+        Ok(neighbours.found)
     }
 
     async fn probe_neighbour(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
@@ -202,6 +211,10 @@ impl Kernel for NetlinkKernel {
             }
             Err(errno) => Err(refused(&format!("probe neighbour {addr} on interface {link}"), errno)),
         }
+    }
+
+    fn neighbour_table(&self) -> Result<Option<NeighbourTable>, KernelError> {
+        neighbour_table::read()
     }
 
     fn sysctl(&self, path: &str) -> Result<Option<String>, KernelError> {

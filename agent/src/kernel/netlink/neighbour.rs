@@ -31,11 +31,11 @@ const NDA_DST: u16 = 1;
 /// `NDA_LLADDR` of the same.
 const NDA_LLADDR: u16 = 2;
 
-/// The request for a dump of the IPv6 neighbours of a link.
-pub fn dump_neighbours(link: u32) -> RouteNetlinkMessage {
+/// The request for a dump of the IPv6 neighbours of a link, or of all links.
+pub fn dump_neighbours(link: Option<u32>) -> RouteNetlinkMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Inet6;
-    message.attributes.push(NeighbourAttribute::IfIndex(link));
+    message.attributes.extend(link.map(NeighbourAttribute::IfIndex));
     RouteNetlinkMessage::GetNeighbour(message)
 }
 
