@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{HostSetup, SetupError, drift::address_of, interfaces, sysctls::of_interface};
 use crate::{
+    damping::Change,
     kernel::{Address, Link},
     state::BridgeAddress,
 };
@@ -58,7 +59,8 @@ impl Absence {
 }
 
 impl HostSetup {
-    /// The bridge, set up; created if the settings permit it. None if the container engine has no need of one.
+    /// The bridge, set up; created if the settings permit it. None if the container engine has no need of one, or while damping
+    /// holds it back.
     pub(super) async fn ensure_bridge(&mut self, links: &[Link]) -> Result<Option<Link>, SetupError> {
         let find = |links: &[Link]| links.iter().find(|link| link.name == self.settings.bridge).cloned();
         let bridge = match find(links) {
@@ -74,7 +76,9 @@ impl HostSetup {
         };
         self.absence = Absence { stood: true, since: None };
         self.record(|ledger| ledger.stood = Some(bridge.name.clone()))?;
-        self.ensure_up(&bridge).await?;
+        if !self.ensure_up(&bridge).await? {
+            return Ok(None);
+        }
         self.ensure_ipv6(&bridge)?;
         Ok(Some(bridge))
     }
@@ -90,13 +94,17 @@ impl HostSetup {
         Ok(bridge)
     }
 
-    async fn ensure_up(&mut self, bridge: &Link) -> Result<(), SetupError> {
+    /// Returns whether the bridge is up; damping may hold that back.
+    async fn ensure_up(&mut self, bridge: &Link) -> Result<bool, SetupError> {
         let what = format!("interface {}", bridge.name);
         if bridge.up {
             self.drift.is_right(&what, "up");
-            return Ok(());
+            return Ok(true);
         }
         let drifted = self.drift.was_right(&what);
+        if drifted && self.drift.holds(&what, Instant::now()) {
+            return Ok(false);
+        }
         if !drifted {
             self.record(|ledger| {
                 if !ledger.made(&bridge.name) && !ledger.set_up.contains(&bridge.name) {
@@ -109,9 +117,9 @@ impl HostSetup {
         // The kernel has removed its addresses with it.
         self.drift.forget_addresses();
         if drifted {
-            self.restored(&what, "down", "up");
+            self.restored(&what, "down", "up", Change::Forwarding);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Checks that the kernel has IPv6 on the bridge.
@@ -142,6 +150,9 @@ impl HostSetup {
             self.drift.is_right(&what, "present");
             return Ok(());
         }
+        if self.drift.was_right(&what) && self.drift.holds(&what, Instant::now()) {
+            return Ok(());
+        }
         let address =
             BridgeAddress { interface: bridge.name.clone(), addr: prefix.first_host(), len: prefix.len() };
         let (addr, len) = (address.addr, address.len);
@@ -152,7 +163,7 @@ impl HostSetup {
         })?;
         self.kernel.add_address(bridge.index, addr, len).await?;
         if self.drift.was_right(&what) {
-            self.restored(&what, "removed", &format!("{addr}/{len}"));
+            self.restored(&what, "removed", &format!("{addr}/{len}"), Change::Forwarding);
             return Ok(());
         }
         self.drift.is_right(&what, "present");

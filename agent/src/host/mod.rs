@@ -173,6 +173,11 @@ impl HostSetup {
         changed
     }
 
+    /// When a change of the host that is held back is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.drift.due()
+    }
+
     /// The problems besides the one of [`Setup::Waiting`].
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         let found = &self.found;
@@ -194,6 +199,7 @@ impl HostSetup {
         let check_due = std::mem::take(&mut self.check_due);
         let changed = std::mem::take(&mut self.changed)
             || check_due
+            || self.drift.due().is_some_and(|due| due <= Instant::now())
             || links.is_some()
             || self.set_up_for.as_deref() != Some(claims);
         let mut setup = self.state_of(claims);
@@ -226,6 +232,7 @@ impl HostSetup {
             None => (self.kernel.links().await?, self.kernel.addresses().await?),
         };
         self.forget_other_links(&links);
+        self.drift.check();
         let address = |claim: &Claim| drift::address_of(claim.container_prefix(), &self.settings.bridge);
         self.drift.retain_addresses(&claims.iter().map(address).collect::<Vec<_>>());
         self.undo_before_setup(claims).await?;

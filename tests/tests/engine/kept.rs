@@ -79,6 +79,42 @@ fn a_process_that_switches_forwarding_off_all_the_time_does_not_flood_the_log() 
     assert_eq!(lines, 1, "{log}");
 }
 
+/// Each of them undoes what the agent restores as soon as it is restored.
+#[test]
+fn i13_a_process_that_undoes_every_restoration_is_answered_less_and_less_often() {
+    let cluster = start("mutual changes");
+    let host = &cluster.hosts[0];
+    let (addr, len) = host.bridge_address().unwrap();
+    let fights = [
+        (
+            "read v </proc/sys/net/ipv6/conf/all/forwarding; [ $v = 1 ]",
+            "echo 0 >/proc/sys/net/ipv6/conf/all/forwarding".to_owned(),
+            "sysctl net.ipv6.conf.all.forwarding: 0",
+        ),
+        (
+            "ip -6 -o address show dev docker0 scope global | grep -q inet6",
+            format!("ip -6 address delete {addr}/{len} dev docker0"),
+            "on docker0: removed",
+        ),
+        (
+            "ip -o link show docker0 | grep -q ,UP",
+            "ip link set docker0 down".to_owned(),
+            "interface docker0: down",
+        ),
+    ];
+    for (stands, undo, words) in fights {
+        let fight = format!(
+            "n=0; end=$(($(date +%s) + 5)); while [ $(date +%s) -lt $end ]; do if {stands}; then {undo}; n=$((n + 1)); fi; \
+             done; echo $n"
+        );
+        let times: u32 = host.check(&["sh", "-c", &fight]).unwrap().trim().parse().unwrap();
+        assert!((31..40).contains(&times), "{undo}: {times} times");
+        poll("it is restored", 10 * SECONDS, || host.check(&["sh", "-c", stands]));
+        let text = expect_status(&cluster, words);
+        assert!(text.contains("restored it less and less often"), "{text}");
+    }
+}
+
 #[test]
 fn i13_a_bridge_that_another_process_takes_down_or_empties_is_restored_and_reported() {
     let cluster = start("kept bridge");

@@ -14,6 +14,7 @@ use modules::{Import, imports};
 
 const AGENT: &[&str] = &[
     "deadline",
+    "damping",
     "kernel",
     "advice",
     "settings",
