@@ -41,7 +41,10 @@ impl Engine {
                 return true;
             }
             Event::RouteChanged(route) => return self.take_route(route, false),
-            Event::RouteGone(route) => return self.take_route(route, true),
+            Event::RouteGone(route) => {
+                let concern = self.state.concern_of(event);
+                return self.state.is_stale(concern) | self.take_route(route, true);
+            }
             event => self.state.concern_of(event),
         };
         if concern == Concern::Routes {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{HostSetup, SetupError, drift::address_of, interfaces, sysctls::of_interface};
 use crate::{
     damping::Change,
-    kernel::{Address, Link},
+    kernel::{Address, Link, Route, RouteTarget},
     state::BridgeAddress,
 };
 
@@ -176,9 +176,54 @@ impl HostSetup {
     }
 }
 
+impl HostSetup {
+    /// Restores the connected route of the bridge's address in `prefix`, which the kernel made with the address: without it, the
+    /// containers' addresses are refused by the unreachable route of the host prefix.
+    pub(super) async fn ensure_connected(
+        &mut self,
+        bridge: &Link,
+        addresses: &[Address],
+        connected: &[Route],
+        prefix: Prefix,
+    ) -> Result<(), SetupError> {
+        let Some(address) = without_connected_route(bridge, addresses, connected, prefix) else {
+            return Ok(());
+        };
+        let what = format!("connected route {prefix} of {}", bridge.name);
+        if self.drift.holds(&what, Instant::now()) {
+            return Ok(());
+        }
+        self.kernel.renew_address(bridge.index, address.addr, address.len).await?;
+        self.restored(&what, "removed", "present", Change::Forwarding);
+        Ok(())
+    }
+}
+
+/// The address of `prefix` whose connected route is gone. The kernel has none while the bridge is down; an address without
+/// expiry, and not another process's own route (`noprefixroute`), always has one.
+fn without_connected_route<'a>(
+    bridge: &Link,
+    addresses: &'a [Address],
+    connected: &[Route],
+    prefix: Prefix,
+) -> Option<&'a Address> {
+    let through = |route: &Route| match &route.target {
+        RouteTarget::Via(hops) => hops.iter().any(|hop| hop.link == bridge.index),
+        _ => false,
+    };
+    let stands = connected.iter().any(|route| route.key.destination == prefix && through(route));
+    let here = |it: &&Address| {
+        it.link == bridge.index && it.len == prefix.len() && prefix.contains(it.addr) && it.permanent
+    };
+    let mut here = addresses.iter().filter(here);
+    let first = here.next().filter(|it| !it.no_prefix_route && here.all(|it| !it.no_prefix_route));
+    first.filter(|_| bridge.up && !stands)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{NextHop, RouteKey, RouteProtocol, fake::permanent};
 
     #[test]
     fn an_engine_may_delete_its_bridge_and_create_it_again() {
@@ -202,5 +247,29 @@ mod tests {
         let mut restarted = Absence::default();
         assert_eq!(restarted.meaning(false, true, start), Missing::Wait, "its engine may be starting");
         assert_eq!(restarted.meaning(false, true, start + ENGINE_STARTS), Missing::Idle);
+    }
+
+    #[test]
+    fn only_a_connected_route_that_the_kernel_made_is_missing() {
+        let prefix: Prefix = "2001:db8:1::/80".parse().unwrap();
+        let bridge = Link { index: 3, name: "br0".into(), bridge: true, up: true, ..Link::default() };
+        let address = permanent(3, prefix.first_host(), 80);
+        let route = |link| Route {
+            key: RouteKey { table: 254, destination: prefix, metric: 256 },
+            protocol: RouteProtocol::KERNEL,
+            target: RouteTarget::Via([NextHop { gateway: None, link }].into()),
+        };
+        let missing = |bridge: &Link, address: &Address, routes: &[Route]| {
+            without_connected_route(bridge, std::slice::from_ref(address), routes, prefix).is_some()
+        };
+        assert!(missing(&bridge, &address, &[]) && missing(&bridge, &address, &[route(2)]));
+        assert!(!missing(&bridge, &address, &[route(3)]));
+        assert!(!missing(&Link { up: false, ..bridge.clone() }, &address, &[]), "the kernel has removed it");
+        let others = [
+            Address { no_prefix_route: true, ..address.clone() },
+            Address { permanent: false, ..address.clone() },
+            Address { link: 2, ..address },
+        ];
+        assert!(others.iter().all(|address| !missing(&bridge, address, &[])));
     }
 }

@@ -263,8 +263,11 @@ impl HostSetup {
         addresses: &[Address],
     ) -> Result<(), SetupError> {
         if let Some(bridge) = self.ensure_bridge(links).await? {
+            let connected = self.kernel.routes(Scope::Connected).await?;
             for claim in claims {
-                self.ensure_address(&bridge, addresses, claim.container_prefix()).await?;
+                let prefix = claim.container_prefix();
+                self.ensure_address(&bridge, addresses, prefix).await?;
+                self.ensure_connected(&bridge, addresses, &connected, prefix).await?;
             }
         }
         Ok(())

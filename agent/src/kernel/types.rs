@@ -58,6 +58,8 @@ pub struct Address {
     pub temporary: bool,
     /// Its lifetime is infinite.
     pub permanent: bool,
+    /// The kernel made no connected route for it (`noprefixroute`): its owner has one of its own, or wants none.
+    pub no_prefix_route: bool,
 }
 
 /// A neighbour entry of the kernel.
@@ -234,6 +236,8 @@ pub enum Scope {
     Ours,
     /// Those from router advertisements, in all tables; filtered by the kernel.
     Advertised,
+    /// Those that the kernel makes, e.g. for addresses, in all tables; filtered by the kernel.
+    Connected,
     /// All protocols', in this table; filtered by the kernel.
     Table(u32),
 }

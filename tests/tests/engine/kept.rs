@@ -137,6 +137,37 @@ fn i13_a_bridge_that_another_process_takes_down_or_empties_is_restored_and_repor
     }
 }
 
+/// `ip -6 route flush` takes the connected routes too. Containers need that of the bridge; it comes with the address.
+#[test]
+fn i13_the_bridges_connected_route_is_restored_with_every_flush() {
+    let cluster = start("flushed routes");
+    let (host, bridge) = (&cluster.hosts[0], cluster.hosts[0].bridge_address().unwrap());
+    let routes = || host.ip("-6 route show").unwrap();
+    let before = routes();
+    let prefix = format!(
+        "{}/{} dev docker0",
+        sextant_proto::Prefix::containing(bridge.0, bridge.1).unwrap().addr(),
+        bridge.1
+    );
+    assert!(before.contains(&prefix), "{before}");
+    for flush in [
+        "route flush dev docker0 proto kernel",
+        "route flush root 2001:db8:8000::/40",
+        "route flush proto 66",
+    ] {
+        host.ip(&format!("-6 {flush}")).unwrap();
+        poll(&format!("the routes are back after {flush}"), 5 * SECONDS, || {
+            let now = routes();
+            anyhow::ensure!(
+                now.lines().all(|line| before.contains(line)) && now.len() == before.len(),
+                "{now}, not {before}"
+            );
+            anyhow::Ok(())
+        });
+    }
+    expect_status(&cluster, "another process changed connected route ");
+}
+
 /// The fix that is shown is carried out.
 #[test]
 fn a_bridge_without_ipv6_is_named_with_the_fix_and_heals() {
