@@ -26,6 +26,7 @@ mod inquiry;
 pub mod kernel;
 pub mod liveness;
 mod log_limiter;
+mod managers;
 mod metrics;
 pub mod problems;
 pub mod routes;

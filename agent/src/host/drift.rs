@@ -142,6 +142,11 @@ impl Drift {
         Some(changes.times)
     }
 
+    /// Whether a change of `what` is in the report.
+    pub(super) fn reports(&self, what: &str) -> bool {
+        self.changes.contains_key(what)
+    }
+
     /// The report.
     pub(super) fn findings(&mut self, now: Instant) -> Vec<Finding> {
         self.forget_old(now);

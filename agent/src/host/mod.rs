@@ -9,6 +9,7 @@ mod containers;
 mod drift;
 pub mod exclusive;
 pub mod findings;
+pub mod ground;
 mod interfaces;
 pub mod privilege;
 mod reconfigure;
@@ -30,7 +31,8 @@ pub use wanted::Wanted;
 use containers::ContainerLinks;
 
 use crate::{
-    kernel::{Address, Kernel, KernelError, Link, Scope},
+    damping::Change,
+    kernel::{Address, Kernel, KernelError, Link, RouteKey, Scope},
     problems::Finding,
     settings::{HostSettings, Role, Settings},
     state::{Ledger, StateDir, StateError},
@@ -117,6 +119,8 @@ struct FoundProblems {
     learned: Vec<Finding>,
     /// What other processes have changed.
     drift: Vec<Finding>,
+    /// What other programs that manage the network are set to do, while anything was changed.
+    managers: Vec<Finding>,
 }
 
 impl HostSetup {
@@ -173,6 +177,15 @@ impl HostSetup {
         changed
     }
 
+    /// Another process has deleted a route of the agent, which restores it.
+    pub fn route_deleted(&mut self, key: &RouteKey) {
+        let what = "routes of sextant-agent";
+        let news = !self.drift.reports(what);
+        let found = format!("{} deleted", key.destination);
+        let log = self.drift.restored(what, &found, "present", Change::Protecting, Instant::now());
+        self.changed |= news || log.is_some();
+    }
+
     /// When a change of the host that is held back is due.
     pub fn due(&self) -> Option<Instant> {
         self.drift.due()
@@ -181,7 +194,7 @@ impl HostSetup {
     /// The problems besides the one of [`Setup::Waiting`].
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         let found = &self.found;
-        let lists = [&found.settings, &found.left, &found.learned, &found.drift];
+        let lists = [&found.settings, &found.left, &found.learned, &found.drift, &found.managers];
         found.state.iter().chain(lists.into_iter().flatten())
     }
 

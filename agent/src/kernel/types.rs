@@ -263,8 +263,10 @@ impl fmt::Display for Errno {
 pub enum Event {
     /// Another process added, changed or replaced a route.
     RouteChanged(Route),
-    /// A route was deleted, not by us.
+    /// The kernel has dropped a route, e.g. with its link.
     RouteGone(Route),
+    /// Another process has deleted a route.
+    RouteDeleted(Route),
     /// A link is new or has changed.
     LinkChanged(Link),
     /// A link was deleted.

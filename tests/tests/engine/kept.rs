@@ -166,6 +166,7 @@ fn i13_the_bridges_connected_route_is_restored_with_every_flush() {
         });
     }
     expect_status(&cluster, "another process changed connected route ");
+    expect_status(&cluster, "another process changed routes of sextant-agent: 2001:db8:80");
 }
 
 /// The fix that is shown is carried out.
