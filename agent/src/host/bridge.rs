@@ -1,6 +1,6 @@
 //! The containers' bridge, and this host's address on it.
 
-use std::time::Duration;
+use std::{net::Ipv6Addr, time::Duration};
 
 use sextant_proto::Prefix;
 use tokio::time::Instant;
@@ -177,8 +177,8 @@ impl HostSetup {
 }
 
 impl HostSetup {
-    /// Restores the connected route of the bridge's address in `prefix`, which the kernel made with the address: without it, the
-    /// containers' addresses are refused by the unreachable route of the host prefix.
+    /// Restores the connected route of the bridge's address in `prefix`: without it, the containers' addresses are refused by the
+    /// unreachable route of the host prefix. A route of another program that leads there serves too (`noprefixroute`).
     pub(super) async fn ensure_connected(
         &mut self,
         bridge: &Link,
@@ -189,6 +189,11 @@ impl HostSetup {
         let Some(address) = without_connected_route(bridge, addresses, connected, prefix) else {
             return Ok(());
         };
+        let last = prefix.last_addr();
+        if self.kernel.lookup(Ipv6Addr::UNSPECIFIED, last).await?.is_ok_and(|found| leads_to(bridge, &found))
+        {
+            return Ok(());
+        }
         let what = format!("connected route {prefix} of {}", bridge.name);
         if self.drift.holds(&what, Instant::now()) {
             return Ok(());
@@ -199,25 +204,26 @@ impl HostSetup {
     }
 }
 
-/// The address of `prefix` whose connected route is gone. The kernel has none while the bridge is down; an address without
-/// expiry, and not another process's own route (`noprefixroute`), always has one.
+/// The address of `prefix` whose connected route is gone. The kernel has none while the bridge is down; an address that expires is
+/// another program's.
 fn without_connected_route<'a>(
     bridge: &Link,
     addresses: &'a [Address],
     connected: &[Route],
     prefix: Prefix,
 ) -> Option<&'a Address> {
-    let through = |route: &Route| match &route.target {
-        RouteTarget::Via(hops) => hops.iter().any(|hop| hop.link == bridge.index),
-        _ => false,
-    };
-    let stands = connected.iter().any(|route| route.key.destination == prefix && through(route));
-    let here = |it: &&Address| {
+    let stands = connected.iter().any(|route| route.key.destination == prefix && leads_to(bridge, route));
+    let mut here = addresses.iter().filter(|it| {
         it.link == bridge.index && it.len == prefix.len() && prefix.contains(it.addr) && it.permanent
-    };
-    let mut here = addresses.iter().filter(here);
-    let first = here.next().filter(|it| !it.no_prefix_route && here.all(|it| !it.no_prefix_route));
-    first.filter(|_| bridge.up && !stands)
+    });
+    here.next().filter(|_| bridge.up && !stands)
+}
+
+fn leads_to(link: &Link, route: &Route) -> bool {
+    match &route.target {
+        RouteTarget::Via(hops) => hops.iter().any(|hop| hop.link == link.index),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -265,11 +271,7 @@ mod tests {
         assert!(missing(&bridge, &address, &[]) && missing(&bridge, &address, &[route(2)]));
         assert!(!missing(&bridge, &address, &[route(3)]));
         assert!(!missing(&Link { up: false, ..bridge.clone() }, &address, &[]), "the kernel has removed it");
-        let others = [
-            Address { no_prefix_route: true, ..address.clone() },
-            Address { permanent: false, ..address.clone() },
-            Address { link: 2, ..address },
-        ];
+        let others = [Address { permanent: false, ..address.clone() }, Address { link: 2, ..address }];
         assert!(others.iter().all(|address| !missing(&bridge, address, &[])));
     }
 }

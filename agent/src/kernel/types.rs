@@ -58,8 +58,6 @@ pub struct Address {
     pub temporary: bool,
     /// Its lifetime is infinite.
     pub permanent: bool,
-    /// The kernel made no connected route for it (`noprefixroute`): its owner has one of its own, or wants none.
-    pub no_prefix_route: bool,
 }
 
 /// A neighbour entry of the kernel.

@@ -40,9 +40,22 @@ impl Ini {
         ini
     }
 
+    /// NetworkManager's own file, and its drop-ins (NetworkManager.conf(5)).
+    pub(super) fn of_network_manager(root: Root<'_>) -> Self {
+        let main = "/etc/NetworkManager/NetworkManager.conf";
+        let mut ini = Self::default();
+        ini.add(main, &root.read(main).unwrap_or_default());
+        ini.of_directories(root, "NetworkManager/conf.d");
+        ini
+    }
+
     fn drop_ins(&mut self, root: Root<'_>, name: &str) {
+        self.of_directories(root, &format!("{name}.d"));
+    }
+
+    fn of_directories(&mut self, root: Root<'_>, name: &str) {
         let mut paths = BTreeMap::new();
-        for dir in DIRECTORIES.iter().map(|dir| format!("{dir}/{name}.d")) {
+        for dir in DIRECTORIES.iter().map(|dir| format!("{dir}/{name}")) {
             for file in root.list(&dir).into_iter().filter(|file| file.ends_with(".conf")) {
                 paths.entry(file.clone()).or_insert(format!("{dir}/{file}"));
             }
@@ -63,6 +76,18 @@ impl Ini {
                 self.0.push(Assignment { section, key, value, file });
             }
         }
+    }
+
+    /// The values of a list: `key=` begins it anew, `key+=` adds to it.
+    pub(super) fn list(&self, section: &str, key: &str) -> Vec<&str> {
+        let mut values = Vec::new();
+        for it in self.0.iter().filter(|it| it.section == section && it.key.trim_end_matches('+') == key) {
+            if it.key == key {
+                values.clear();
+            }
+            values.push(it.value.as_str());
+        }
+        values
     }
 
     /// The last value of a key, with its file.

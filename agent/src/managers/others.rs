@@ -2,28 +2,46 @@
 
 use std::collections::BTreeSet;
 
-use super::{Ground, Root, running};
-use crate::problems::Finding;
+use super::{Ground, Root, ini::Ini, running};
+use crate::{kernel::Link, problems::Finding};
 
 const DHCPCD_CONF: &str = "/etc/dhcpcd.conf";
 
-/// NetworkManager adopts each bridge that another program makes. It changes one only on request, and then replaces its addresses.
+/// NetworkManager adopts each bridge that another program makes. It changes one only on request; then it replaces the addresses, and
+/// manages the ports too.
+///
+/// If it has changed it, a reload with the fix takes the bridge down and its ports out of it; a restart does not, where the ports
+/// are excluded with it. The state of an earlier run stays, so the settings count too.
 pub(super) fn of_network_manager(root: Root<'_>, ground: &Ground<'_>) -> Option<Finding> {
     let bridge = ground.bridge()?;
-    let state = root.read(&format!("/run/NetworkManager/devices/{}", bridge.index))?;
-    let (name, dir) = (&bridge.name, "/etc/NetworkManager/conf.d");
-    state.lines().any(|line| line.trim() == "managed=true").then(|| {
-        Finding::new(
-            "networkmanager-manages-bridge",
-            format!(
-                "NetworkManager manages the containers' bridge {name}: `nmcli` and its applets can remove the bridge's addresses"
-            ),
-            format!(
-                "mkdir -p {dir} && printf '[keyfile]\\nunmanaged-devices+=interface-name:{name}\\n' \
-                 >{dir}/sextant-{name}.conf && systemctl reload NetworkManager"
-            ),
-        )
-    })
+    let ini = Ini::of_network_manager(root);
+    let lists = ini.list("keyfile", "unmanaged-devices").into_iter().flat_map(|list| list.split([';', ',']));
+    let excluded: Vec<_> = lists.filter_map(|it| it.trim().strip_prefix("interface-name:")).collect();
+    let manages = |link: &&Link| {
+        let state = root.read(&format!("/run/NetworkManager/devices/{}", link.index)).unwrap_or_default();
+        let by_settings = excluded.iter().any(|it| matches(it.trim_start_matches('='), &link.name));
+        !by_settings && state.lines().any(|line| line.trim() == "managed=true")
+    };
+    let managed: Vec<_> = ports_of(ground, bridge).chain([bridge]).filter(manages).collect();
+    if managed.is_empty() {
+        return None;
+    }
+    let names: BTreeSet<_> = managed.iter().map(|link| pattern(&link.name)).chain([pattern(PORT)]).collect();
+    let devices: Vec<_> = names.iter().map(|name| format!("interface-name:{name}")).collect();
+    let (name, dir, devices) = (&bridge.name, "/etc/NetworkManager/conf.d", devices.join(";"));
+    let managed: Vec<_> = managed.iter().map(|link| link.name.as_str()).collect();
+    Some(Finding::new(
+        "networkmanager-manages-bridge",
+        format!(
+            "NetworkManager manages links of the containers' bridge {name} ({}): `nmcli` and its applets can remove the bridge's \
+             addresses and ports",
+            managed.join(", ")
+        ),
+        format!(
+            "mkdir -p {dir} && printf '[keyfile]\\nunmanaged-devices+={devices}\\n' >>{dir}/sextant-{name}.conf && systemctl restart \
+             NetworkManager"
+        ),
+    ))
 }
 
 /// dhcpcd takes router advertisements itself, so `accept_ra` = 0 does not stop those of a container. By default, it runs
@@ -42,9 +60,7 @@ pub(super) fn of_dhcpcd(root: Root<'_>, ground: &Ground<'_>, ports: &BTreeSet<u3
         return None;
     }
     let filter = Filter::of(&root.read(DHCPCD_CONF).unwrap_or_default());
-    let here = ground.links.iter().filter(|link| link.controller == Some(bridge.index));
-    // Engines name their ports so, if there is none now.
-    let names = here.map(|link| link.name.as_str()).chain(["veth0"]);
+    let names = ports_of(ground, bridge).map(|link| link.name.as_str()).chain([PORT]);
     let taken: BTreeSet<_> = names.filter(|name| filter.takes(name)).map(pattern).collect();
     let taken: Vec<_> = taken.into_iter().collect();
     (!taken.is_empty()).then(|| {
@@ -60,6 +76,14 @@ fn finding(saw: String, fix: String) -> Finding {
     let saw =
         format!("{saw}: a container's router advertisement can give this host a default route or an address");
     Finding::new("dhcpcd-on-containers", saw, fix)
+}
+
+/// A name that engines give to ports, for those that come.
+const PORT: &str = "veth0";
+
+fn ports_of<'a>(ground: &'a Ground<'_>, bridge: &Link) -> impl Iterator<Item = &'a Link> + use<'a> {
+    let bridge = bridge.index;
+    ground.links.iter().filter(move |link| link.controller == Some(bridge))
 }
 
 /// As engines name the ports of containers; another name stands for itself.

@@ -150,6 +150,22 @@ fn a_bridge_that_another_program_manages_is_named() {
     let network_manager = |state: &str| kinds(&[("/run/NetworkManager/devices/3", state)]);
     assert_eq!(network_manager("[device]\nmanaged=true\n"), ["networkmanager-manages-bridge"]);
     assert_eq!(network_manager("[device]\nmanaged=false\n"), [""; 0]);
+    let managed = ("/run/NetworkManager/devices/3", "[device]\nmanaged=true\n");
+    let with = |text: &str| kinds(&[managed, ("/etc/NetworkManager/conf.d/x.conf", text)]).len();
+    for text in [
+        "unmanaged-devices+=interface-name:br0",
+        "unmanaged-devices=mac:02:00:00:00:00:01;interface-name:br*",
+    ] {
+        assert_eq!(with(&format!("[keyfile]\n{text}\n")), 0, "{text}");
+    }
+    let port = ("/run/NetworkManager/devices/4", "[device]\nmanaged=true\n");
+    let text = found(&[port], |_| {}).remove(0).1;
+    assert!(
+        text.contains("br0 (veth1)") && text.contains("unmanaged-devices+=interface-name:veth*\\n'"),
+        "{text}"
+    );
+    assert_eq!(with("[keyfile]\nunmanaged-devices+=interface-name:br1\n"), 1);
+    assert_eq!(with("[device]\nunmanaged-devices=interface-name:br0\n"), 1);
     assert_eq!(kinds(&[("/run/dhcpcd/br0-6.pid", "47\n")]), ["dhcpcd-on-containers"]);
 }
 

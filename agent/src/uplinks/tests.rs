@@ -18,7 +18,6 @@ fn address(link: u32, addr: &str) -> Address {
         deprecated: false,
         temporary: false,
         permanent: true,
-        no_prefix_route: false,
     }
 }
 

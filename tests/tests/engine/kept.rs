@@ -166,6 +166,14 @@ fn i13_the_bridges_connected_route_is_restored_with_every_flush() {
         });
     }
     expect_status(&cluster, "another process changed connected route ");
+    // The owner of such an address has a route of its own; one that takes its route away leaves none.
+    let address = format!("{}/{}", bridge.0, bridge.1);
+    host.ip(&format!("-6 address change {address} dev docker0 nodad noprefixroute")).unwrap();
+    poll("the connected route is back", 5 * SECONDS, || {
+        let now = routes();
+        anyhow::ensure!(now.contains(&prefix), "{now}");
+        anyhow::Ok(())
+    });
     expect_status(&cluster, "another process changed routes of sextant-agent: 2001:db8:80");
 }
 

@@ -437,6 +437,5 @@ pub fn permanent(link: u32, addr: Ipv6Addr, len: u8) -> Address {
         deprecated: false,
         temporary: false,
         permanent: true,
-        no_prefix_route: false,
     }
 }
