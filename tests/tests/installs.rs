@@ -19,6 +19,7 @@ const LAB: &[&str] = &["iproute2", "iputils-ping", "procps", "util-linux", "kmod
 const ETCD: &[&str] = &["etcd-server", "etcd-client"];
 const ROUTERS: &[&str] = &["bird2", "frr", "gobgpd", "exabgp", "radvd"];
 const SYSTEMD: &[&str] = &["systemd", "systemd-container"];
+const MANAGERS: &[&str] = &["dbus", "network-manager", "dhcpcd-base", "ifupdown"];
 const CLOCK: &[&str] = &["faketime", "libfaketime"];
 const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static", "debootstrap"];
 
@@ -94,7 +95,7 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --store embedded", &[BUILD, LAB]);
     installs("deploy/demo --hosts 4 --store etcd --keep", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --store=etcd", &[BUILD, LAB, ETCD]);
-    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, CLOCK, DOCKER]);
+    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER]);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
     installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS]);
     installs("tests/bench idle join", &[BUILD, LAB]);
@@ -126,7 +127,8 @@ fn installed_daemons_are_masked_and_not_started() {
     let output = fakes.run("tests/run");
     let routers = ["bird.service", "exabgp.service", "frr.service", "gobgpd.service", "radvd.service"];
     let docker = ["docker.service", "docker.socket", "containerd.service"];
-    for unit in routers.iter().chain(&docker) {
+    let managers = ["NetworkManager.service", "networking.service"];
+    for unit in routers.iter().chain(&docker).chain(&managers) {
         let mask = fs::read_link(fakes.path(&format!("etc/{unit}")));
         assert_eq!(mask.ok().as_deref(), Some(Path::new("/dev/null")), "{unit}: {output:?}");
         let reported = String::from_utf8_lossy(&output.stderr).contains(&format!("Masked {unit},"));

@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use self::checks::{Facts, Problem, problems};
 use crate::{
-    host::{Wanted, apply::find, findings, privilege, undo::undo},
+    host::{Wanted, apply::find, findings, ground, privilege, undo::undo},
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
     neighbours,
     problems::Finding,
@@ -71,6 +71,7 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
             (Err(error), _) | (_, Err(error)) => return Ok(vec![unreadable(&error)]),
         };
     let mut found = findings::of_settings(&host, &claims, &facts);
+    found.extend(ground::managers(kernel, &host, &facts).await?);
     let bridge = (host.role == Role::Host).then_some(("bridge", host.bridge.as_str()));
     found.extend(findings::without_ipv6(bridge, &facts));
     // Without a claim an address cannot be judged: the agent may not have started yet.

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
-use crate::kernel::{Address, Link};
+use crate::kernel::{Address, Link, Route, RouteProtocol, RouteTarget};
 
 /// What an event makes stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +99,18 @@ impl Concerned {
         let ours = |link: &Link| self.uplinks.contains(&link.name) || link.name == self.bridge;
         let concerned = link.is_none_or(|index| self.links.get(&index).is_some_and(ours));
         if concerned { Concern::Host } else { Concern::Nothing }
+    }
+
+    /// Another process's route, or the kernel's own, is gone. The bridge's connected route is part of its setup.
+    pub(super) fn route_gone(&self, route: &Route) -> Concern {
+        let RouteTarget::Via(hops) = &route.target else { return Concern::Nothing };
+        let bridge = |index: &u32| self.links.get(index).is_some_and(|link| link.name == self.bridge);
+        let destination = route.key.destination;
+        let of_containers = destination.len() < 128
+            && !destination.addr().is_unicast_link_local()
+            && !destination.addr().is_multicast();
+        let connected = route.protocol == RouteProtocol::KERNEL && hops.iter().any(|hop| bridge(&hop.link));
+        if connected && of_containers { Concern::Host } else { Concern::Nothing }
     }
 
     fn is_of_uplink(&self, address: &Address) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::{Engine, concern::Concern};
-use crate::kernel::{Event, KernelError, Route};
+use crate::kernel::{Event, KernelError, Route, RouteProtocol};
 
 /// How long to gather events before a pass, so that a burst makes one pass.
 const GATHER: Duration = Duration::from_millis(2);
@@ -41,7 +41,13 @@ impl Engine {
                 return true;
             }
             Event::RouteChanged(route) => return self.take_route(route, false),
-            Event::RouteGone(route) => return self.take_route(route, true),
+            Event::RouteGone(route) | Event::RouteDeleted(route) => {
+                if matches!(event, Event::RouteDeleted(_)) && route.protocol == RouteProtocol::OURS {
+                    self.host.route_deleted(&route.key);
+                }
+                let concern = self.state.concern_of(event);
+                return self.state.is_stale(concern) | self.take_route(route, true);
+            }
             event => self.state.concern_of(event),
         };
         if concern == Concern::Routes {

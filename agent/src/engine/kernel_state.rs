@@ -239,6 +239,7 @@ impl KernelState {
             Event::LinkGone(link) => self.concerned.link_gone(link),
             Event::AddressChanged(address) => self.concerned.address_changed(address),
             Event::AddressGone(address) => self.concerned.address_gone(address),
+            Event::RouteGone(route) | Event::RouteDeleted(route) => self.concerned.route_gone(route),
             Event::Forwarding { link, on: false } => self.concerned.forwarding_off(*link),
             _ => Concern::Nothing,
         }

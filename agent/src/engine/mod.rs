@@ -196,9 +196,13 @@ impl Engine {
         self.state.look_at_containers() || changed
     }
 
-    /// When something that is held back is due.
+    /// When something that is held back is due. During a pause, nothing is.
     fn due(&self) -> Option<Instant> {
-        self.retry_at.into_iter().chain(self.planner.next_due()).chain(self.settling.due()).min()
+        if self.publisher.last().paused {
+            return None;
+        }
+        let due = [self.planner.next_due(), self.host.due(), self.settling.due()];
+        self.retry_at.into_iter().chain(due.into_iter().flatten()).min()
     }
 
     async fn try_pass(&mut self) {

@@ -1,13 +1,14 @@
 //! The containers' bridge, and this host's address on it.
 
-use std::time::Duration;
+use std::{net::Ipv6Addr, time::Duration};
 
 use sextant_proto::Prefix;
 use tokio::time::Instant;
 
 use super::{HostSetup, SetupError, drift::address_of, interfaces, sysctls::of_interface};
 use crate::{
-    kernel::{Address, Link},
+    damping::Change,
+    kernel::{Address, Link, Route, RouteTarget},
     state::BridgeAddress,
 };
 
@@ -58,7 +59,8 @@ impl Absence {
 }
 
 impl HostSetup {
-    /// The bridge, set up; created if the settings permit it. None if the container engine has no need of one.
+    /// The bridge, set up; created if the settings permit it. None if the container engine has no need of one, or while damping
+    /// holds it back.
     pub(super) async fn ensure_bridge(&mut self, links: &[Link]) -> Result<Option<Link>, SetupError> {
         let find = |links: &[Link]| links.iter().find(|link| link.name == self.settings.bridge).cloned();
         let bridge = match find(links) {
@@ -74,7 +76,9 @@ impl HostSetup {
         };
         self.absence = Absence { stood: true, since: None };
         self.record(|ledger| ledger.stood = Some(bridge.name.clone()))?;
-        self.ensure_up(&bridge).await?;
+        if !self.ensure_up(&bridge).await? {
+            return Ok(None);
+        }
         self.ensure_ipv6(&bridge)?;
         Ok(Some(bridge))
     }
@@ -90,13 +94,17 @@ impl HostSetup {
         Ok(bridge)
     }
 
-    async fn ensure_up(&mut self, bridge: &Link) -> Result<(), SetupError> {
+    /// Returns whether the bridge is up; damping may hold that back.
+    async fn ensure_up(&mut self, bridge: &Link) -> Result<bool, SetupError> {
         let what = format!("interface {}", bridge.name);
         if bridge.up {
             self.drift.is_right(&what, "up");
-            return Ok(());
+            return Ok(true);
         }
         let drifted = self.drift.was_right(&what);
+        if drifted && self.drift.holds(&what, Instant::now()) {
+            return Ok(false);
+        }
         if !drifted {
             self.record(|ledger| {
                 if !ledger.made(&bridge.name) && !ledger.set_up.contains(&bridge.name) {
@@ -109,9 +117,9 @@ impl HostSetup {
         // The kernel has removed its addresses with it.
         self.drift.forget_addresses();
         if drifted {
-            self.restored(&what, "down", "up");
+            self.restored(&what, "down", "up", Change::Forwarding);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Checks that the kernel has IPv6 on the bridge.
@@ -142,6 +150,9 @@ impl HostSetup {
             self.drift.is_right(&what, "present");
             return Ok(());
         }
+        if self.drift.was_right(&what) && self.drift.holds(&what, Instant::now()) {
+            return Ok(());
+        }
         let address =
             BridgeAddress { interface: bridge.name.clone(), addr: prefix.first_host(), len: prefix.len() };
         let (addr, len) = (address.addr, address.len);
@@ -152,7 +163,7 @@ impl HostSetup {
         })?;
         self.kernel.add_address(bridge.index, addr, len).await?;
         if self.drift.was_right(&what) {
-            self.restored(&what, "removed", &format!("{addr}/{len}"));
+            self.restored(&what, "removed", &format!("{addr}/{len}"), Change::Forwarding);
             return Ok(());
         }
         self.drift.is_right(&what, "present");
@@ -165,9 +176,60 @@ impl HostSetup {
     }
 }
 
+impl HostSetup {
+    /// Restores the connected route of the bridge's address in `prefix`: without it, the containers' addresses are refused by the
+    /// unreachable route of the host prefix. A route of another program that leads there serves too (`noprefixroute`).
+    pub(super) async fn ensure_connected(
+        &mut self,
+        bridge: &Link,
+        addresses: &[Address],
+        connected: &[Route],
+        prefix: Prefix,
+    ) -> Result<(), SetupError> {
+        let Some(address) = without_connected_route(bridge, addresses, connected, prefix) else {
+            return Ok(());
+        };
+        let last = prefix.last_addr();
+        if self.kernel.lookup(Ipv6Addr::UNSPECIFIED, last).await?.is_ok_and(|found| leads_to(bridge, &found))
+        {
+            return Ok(());
+        }
+        let what = format!("connected route {prefix} of {}", bridge.name);
+        if self.drift.holds(&what, Instant::now()) {
+            return Ok(());
+        }
+        self.kernel.renew_address(bridge.index, address.addr, address.len).await?;
+        self.restored(&what, "removed", "present", Change::Forwarding);
+        Ok(())
+    }
+}
+
+/// The address of `prefix` whose connected route is gone. The kernel has none while the bridge is down; an address that expires is
+/// another program's.
+fn without_connected_route<'a>(
+    bridge: &Link,
+    addresses: &'a [Address],
+    connected: &[Route],
+    prefix: Prefix,
+) -> Option<&'a Address> {
+    let stands = connected.iter().any(|route| route.key.destination == prefix && leads_to(bridge, route));
+    let mut here = addresses.iter().filter(|it| {
+        it.link == bridge.index && it.len == prefix.len() && prefix.contains(it.addr) && it.permanent
+    });
+    here.next().filter(|_| bridge.up && !stands)
+}
+
+fn leads_to(link: &Link, route: &Route) -> bool {
+    match &route.target {
+        RouteTarget::Via(hops) => hops.iter().any(|hop| hop.link == link.index),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{NextHop, RouteKey, RouteProtocol, fake::permanent};
 
     #[test]
     fn an_engine_may_delete_its_bridge_and_create_it_again() {
@@ -191,5 +253,25 @@ mod tests {
         let mut restarted = Absence::default();
         assert_eq!(restarted.meaning(false, true, start), Missing::Wait, "its engine may be starting");
         assert_eq!(restarted.meaning(false, true, start + ENGINE_STARTS), Missing::Idle);
+    }
+
+    #[test]
+    fn only_a_connected_route_that_the_kernel_made_is_missing() {
+        let prefix: Prefix = "2001:db8:1::/80".parse().unwrap();
+        let bridge = Link { index: 3, name: "br0".into(), bridge: true, up: true, ..Link::default() };
+        let address = permanent(3, prefix.first_host(), 80);
+        let route = |link| Route {
+            key: RouteKey { table: 254, destination: prefix, metric: 256 },
+            protocol: RouteProtocol::KERNEL,
+            target: RouteTarget::Via([NextHop { gateway: None, link }].into()),
+        };
+        let missing = |bridge: &Link, address: &Address, routes: &[Route]| {
+            without_connected_route(bridge, std::slice::from_ref(address), routes, prefix).is_some()
+        };
+        assert!(missing(&bridge, &address, &[]) && missing(&bridge, &address, &[route(2)]));
+        assert!(!missing(&bridge, &address, &[route(3)]));
+        assert!(!missing(&Link { up: false, ..bridge.clone() }, &address, &[]), "the kernel has removed it");
+        let others = [Address { permanent: false, ..address.clone() }, Address { link: 2, ..address }];
+        assert!(others.iter().all(|address| !missing(&bridge, address, &[])));
     }
 }

@@ -6,7 +6,10 @@ use sextant_proto::Prefix;
 use tokio::time::Instant;
 
 use super::{sysctls::FORWARDING, undo::Step};
-use crate::problems::Finding;
+use crate::{
+    damping::{Change, Flap},
+    problems::Finding,
+};
 
 /// A change is reported for so long after the last time.
 const REPORTED: Duration = Duration::from_secs(300);
@@ -19,10 +22,13 @@ pub(super) struct Drift {
     /// By what it is: the path of a sysctl, or the text of another state.
     right: BTreeMap<String, String>,
     changes: BTreeMap<String, Changes>,
+    /// When the first of those changes that damping holds back is due.
+    due: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Changes {
+    flap: Flap,
     times: u32,
     first: Instant,
     last: Instant,
@@ -84,10 +90,35 @@ impl Drift {
         self.right.contains_key(what)
     }
 
+    /// A new check begins: it finds anew what is held back.
+    pub(super) fn check(&mut self) {
+        self.due = None;
+    }
+
+    /// Whether damping holds `what` back, which another process has changed.
+    pub(super) fn holds(&mut self, what: &str, now: Instant) -> bool {
+        let until = self.changes.get(what).and_then(|changes| changes.flap.until(now));
+        self.due = self.due.into_iter().chain(until).min();
+        until.is_some()
+    }
+
+    /// When the first of the changes that are held back is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
     /// Another process changed `what` to `found`, and the agent has restored it. Returns the number of changes if it is to be
     /// logged: the first one is, by the report.
-    pub(super) fn restored(&mut self, what: &str, found: &str, restored: &str, now: Instant) -> Option<u32> {
+    pub(super) fn restored(
+        &mut self,
+        what: &str,
+        found: &str,
+        restored: &str,
+        risk: Change,
+        now: Instant,
+    ) -> Option<u32> {
         let new = || Changes {
+            flap: Flap::new(now),
             times: 0,
             first: now,
             last: now,
@@ -99,6 +130,10 @@ impl Drift {
         self.forget_old(now);
         let changes = self.changes.entry(what.to_owned()).or_insert_with(new);
         changes.times += 1;
+        if changes.flap.is_over(now) {
+            changes.flap = Flap::new(now);
+        }
+        changes.flap.note(risk, now);
         (changes.last, changes.found, changes.restored) = (now, found.to_owned(), restored.to_owned());
         if now.duration_since(changes.shown_at) < RENEWED {
             return None;
@@ -107,15 +142,21 @@ impl Drift {
         Some(changes.times)
     }
 
+    /// Whether a change of `what` is in the report.
+    pub(super) fn reports(&self, what: &str) -> bool {
+        self.changes.contains_key(what)
+    }
+
     /// The report.
     pub(super) fn findings(&mut self, now: Instant) -> Vec<Finding> {
         self.forget_old(now);
         self.changes.iter().map(|(what, changes)| finding(what, changes)).collect()
     }
 
-    /// Whether the report of a change ends.
+    /// Whether the report of a change ends, or one that was held back is due.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.changes.values().any(|changes| now >= changes.last + REPORTED)
+        let held = self.due.is_some_and(|due| now >= due);
+        held || self.changes.values().any(|changes| now >= changes.last + REPORTED)
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -124,13 +165,16 @@ impl Drift {
 }
 
 fn finding(what: &str, changes: &Changes) -> Finding {
-    let Changes { shown, first, shown_at, found, restored, .. } = changes;
+    let Changes { flap, shown, first, shown_at, found, restored, .. } = changes;
     let often = match shown {
         1 => String::new(),
         times => format!(", {times} times in {} s", shown_at.duration_since(*first).as_secs()),
     };
-    let saw =
-        format!("another process changed {}: {found}{often}; the agent restored it: {restored}", name(what));
+    let rarely = if flap.is_damped() { " less and less often" } else { "" };
+    let saw = format!(
+        "another process changed {}: {found}{often}; the agent restored it{rarely}: {restored}",
+        name(what)
+    );
     let fix = match what.strip_prefix("net/").and_then(|path| path.rsplit('/').next()) {
         Some(sysctl) => format!(
             "find the process, and set the value that the agent restores; if it applies a file: grep -rs {sysctl} \
@@ -179,7 +223,9 @@ mod tests {
     fn a_lasting_change_is_counted_and_renewed_once_a_minute() {
         let (mut drift, start) = (Drift::default(), Instant::now());
         let logged: Vec<_> = (0..200u32)
-            .filter_map(|n| drift.restored(FORWARDING, "0", "1", start + Duration::from_secs(1) * n))
+            .filter_map(|n| {
+                drift.restored(FORWARDING, "0", "1", Change::Protecting, start + Duration::from_secs(1) * n)
+            })
             .collect();
         assert_eq!(logged, [61, 121, 181]);
         let found = drift.findings(start + Duration::from_secs(200));
@@ -194,7 +240,11 @@ mod tests {
     #[test]
     fn a_report_ends_and_names_what_was_changed() {
         let (mut drift, start) = (Drift::default(), Instant::now());
-        assert_eq!(drift.restored("interface brc", "down", "up", start), None, "the report logs it");
+        assert_eq!(
+            drift.restored("interface brc", "down", "up", Change::Forwarding, start),
+            None,
+            "the report logs it"
+        );
         assert!(!drift.is_due(start) && drift.is_due(start + REPORTED));
         assert_eq!(
             drift.findings(start)[0].saw,
@@ -202,6 +252,38 @@ mod tests {
         );
         assert_eq!(drift.findings(start + REPORTED), []);
         assert!(!drift.is_due(start + REPORTED));
+    }
+
+    #[test]
+    fn state_that_is_changed_again_and_again_is_restored_less_and_less_often() {
+        /// Another process changes it every 50 ms for a minute, as soon as it is restored.
+        fn restored(risk: Change) -> (u32, String) {
+            let (mut drift, start, mut times) = (Drift::default(), Instant::now(), 0);
+            for n in 0..1200 {
+                let now = start + Duration::from_millis(50) * n;
+                drift.check();
+                if drift.holds(FORWARDING, now) {
+                    assert!(
+                        drift.due().is_some_and(|due| due > now && !drift.is_due(now) && drift.is_due(due))
+                    );
+                } else {
+                    assert_eq!(drift.due(), None);
+                    drift.restored(FORWARDING, "0", "1", risk, now);
+                    times += 1;
+                }
+            }
+            let found = drift.findings(start + Duration::from_secs(60)).remove(0).saw;
+            // Left alone for a minute, it is restored at once again.
+            let later = start + Duration::from_secs(130);
+            drift.restored(FORWARDING, "0", "1", risk, later);
+            assert!(!drift.holds(FORWARDING, later));
+            (times, found)
+        }
+        let (times, found) = restored(Change::Forwarding);
+        assert!((35..50).contains(&times), "{times}");
+        assert!(found.contains("restored it less and less often: 1"), "{found}");
+        let (times, found) = restored(Change::Protecting);
+        assert!(times == 1200 && found.contains("restored it: 1"), "{times} {found}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod containers;
 mod drift;
 pub mod exclusive;
 pub mod findings;
+pub mod ground;
 mod interfaces;
 mod neighbours;
 pub mod privilege;
@@ -31,7 +32,8 @@ pub use wanted::Wanted;
 use containers::ContainerLinks;
 
 use crate::{
-    kernel::{Address, Kernel, KernelError, Link, Scope},
+    damping::Change,
+    kernel::{Address, Kernel, KernelError, Link, RouteKey, Scope},
     problems::Finding,
     settings::{HostSettings, Role, Settings},
     state::{Ledger, StateDir, StateError},
@@ -120,6 +122,8 @@ struct FoundProblems {
     neighbours: Vec<Finding>,
     /// What other processes have changed.
     drift: Vec<Finding>,
+    /// What other programs that manage the network are set to do, while anything was changed.
+    managers: Vec<Finding>,
 }
 
 impl HostSetup {
@@ -176,10 +180,25 @@ impl HostSetup {
         changed
     }
 
+    /// Another process has deleted a route of the agent, which restores it.
+    pub fn route_deleted(&mut self, key: &RouteKey) {
+        let what = "routes of sextant-agent";
+        let news = !self.drift.reports(what);
+        let found = format!("{} deleted", key.destination);
+        let log = self.drift.restored(what, &found, "present", Change::Protecting, Instant::now());
+        self.changed |= news || log.is_some();
+    }
+
+    /// When a change of the host that is held back is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.drift.due()
+    }
+
     /// The problems besides the one of [`Setup::Waiting`].
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         let found = &self.found;
-        let lists = [&found.settings, &found.left, &found.learned, &found.neighbours, &found.drift];
+        let lists =
+            [&found.settings, &found.left, &found.learned, &found.neighbours, &found.drift, &found.managers];
         found.state.iter().chain(lists.into_iter().flatten())
     }
 
@@ -197,6 +216,7 @@ impl HostSetup {
         let check_due = std::mem::take(&mut self.check_due);
         let changed = std::mem::take(&mut self.changed)
             || check_due
+            || self.drift.due().is_some_and(|due| due <= Instant::now())
             || links.is_some()
             || self.set_up_for.as_deref() != Some(claims);
         let mut setup = self.state_of(claims);
@@ -229,6 +249,7 @@ impl HostSetup {
             None => (self.kernel.links().await?, self.kernel.addresses().await?),
         };
         self.forget_other_links(&links);
+        self.drift.check();
         let address = |claim: &Claim| drift::address_of(claim.container_prefix(), &self.settings.bridge);
         self.drift.retain_addresses(&claims.iter().map(address).collect::<Vec<_>>());
         self.undo_before_setup(claims).await?;
@@ -259,8 +280,11 @@ impl HostSetup {
         addresses: &[Address],
     ) -> Result<(), SetupError> {
         if let Some(bridge) = self.ensure_bridge(links).await? {
+            let connected = self.kernel.routes(Scope::Connected).await?;
             for claim in claims {
-                self.ensure_address(&bridge, addresses, claim.container_prefix()).await?;
+                let prefix = claim.container_prefix();
+                self.ensure_address(&bridge, addresses, prefix).await?;
+                self.ensure_connected(&bridge, addresses, &connected, prefix).await?;
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 
 use super::{HostSetup, SetupError, containers::ContainerLinks, drift};
 use crate::{
+    damping::Change,
     kernel::{KernelError, Link},
     problems::Finding,
 };
@@ -42,7 +43,7 @@ impl HostSetup {
             for (sysctl, limit) in LIMITS {
                 let path = of_interface(&bridge.name, sysctl);
                 let above = |found: &str| found.parse().is_ok_and(|found: u32| found > limit);
-                match self.ensure_sysctl(&path, above, &limit.to_string()) {
+                match self.ensure_sysctl(&path, above, &limit.to_string(), Change::Forwarding) {
                     Err(SetupError::Kernel(error @ KernelError::Sysctl { .. })) => {
                         self.found.neighbours.push(not_limited(&path, limit, &error));
                     }

@@ -5,7 +5,7 @@ use sextant_proto::Claim;
 use super::{
     HostSetup, SetupError,
     apply::{apply, find_without_routes},
-    findings,
+    findings, ground,
     sysctls::of_interface,
     undo::{Kept, Undo, undo},
     wanted::Wanted,
@@ -62,6 +62,10 @@ impl HostSetup {
             self.read_sysctl(&of_interface(&uplink, "disable_ipv6"))?;
         }
         self.found.settings = findings::of_settings(&self.settings, claims, &facts);
+        self.found.managers = match self.found.drift.is_empty() {
+            true => Vec::new(),
+            false => ground::managers(self.kernel.as_ref(), &self.settings, &facts).await?,
+        };
         Ok(())
     }
 }

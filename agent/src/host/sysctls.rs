@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{HostSetup, SetupError, containers::ContainerLinks};
 use crate::{
+    damping::Change,
     kernel::{Address, KernelError, Link, Route, RouteTarget},
     settings::Role,
 };
@@ -40,7 +41,7 @@ impl HostSetup {
             let path = of_interface(&link.name, "accept_ra");
             let uplink = self.settings.uplinks.contains(&link.name);
             if uplink || by_routers.contains(&link.index) || self.ledger.sysctls.contains_key(&path) {
-                self.ensure_sysctl(&path, |found| found == "1", "2")?;
+                self.ensure_sysctl(&path, |found| found == "1", "2", Change::Forwarding)?;
             }
         }
         self.limit_neighbours(links, &inside)?;
@@ -52,7 +53,12 @@ impl HostSetup {
         if !forwards && !self.drift.was_right(FORWARDING) {
             self.record_own_forwarding(links)?;
         }
-        self.ensure_sysctl(FORWARDING, |found| found == "0", "1")?;
+        self.ensure_sysctl(FORWARDING, |found| found == "0", "1", Change::Forwarding)?;
+        let off = self.read_sysctl(FORWARDING)?.as_deref() == Some("0");
+        if off && self.drift.holds(FORWARDING, Instant::now()) {
+            // It sets each interface's own one, once it is restored.
+            return Ok(());
+        }
         let ours = links.iter().filter(|link| {
             self.settings.uplinks.contains(&link.name) || self.own_bridge() == Some(link.name.as_str())
         });
@@ -60,7 +66,7 @@ impl HostSetup {
         for path in paths {
             // An operator's own choice from before is kept.
             let forwarded = self.drift.was_right(&path);
-            self.ensure_sysctl(&path, |found| forwarded && found == "0", "1")?;
+            self.ensure_sysctl(&path, |found| forwarded && found == "0", "1", Change::Forwarding)?;
         }
         Ok(())
     }
@@ -96,16 +102,17 @@ impl HostSetup {
                 ledger.switched_off.insert(path.to_owned());
             })?;
         }
-        self.ensure_sysctl(path, |found| found != "0", "0")
+        self.ensure_sysctl(path, |found| found != "0", "0", Change::Protecting)
     }
 
     /// Sets a sysctl to `to` where `from` accepts its value, and records the old one. If it was right before, another process
-    /// has changed it: the recorded value stays.
+    /// has changed it, which puts something at `risk`: the recorded value stays.
     pub(super) fn ensure_sysctl(
         &mut self,
         path: &str,
         from: impl Fn(&str) -> bool,
         to: &str,
+        risk: Change,
     ) -> Result<(), SetupError> {
         let Some(found) = self.read_sysctl(path)? else {
             self.drift.is_gone(path);
@@ -119,6 +126,9 @@ impl HostSetup {
             return Ok(());
         }
         let drifted = self.drift.was_right(path);
+        if drifted && self.drift.holds(path, Instant::now()) {
+            return Ok(());
+        }
         if !drifted {
             self.record(|ledger| {
                 ledger.sysctls.entry(path.to_owned()).or_insert_with(|| found.clone());
@@ -128,7 +138,7 @@ impl HostSetup {
         self.watched.insert(path.to_owned(), Some(to.to_owned()));
         self.drift.is_right(path, to);
         if drifted {
-            self.restored(path, &found, to);
+            self.restored(path, &found, to, risk);
         } else {
             tracing::info!(sysctl = path, from = found, to, "sysctl set");
         }
@@ -136,8 +146,8 @@ impl HostSetup {
     }
 
     /// Another process changed `what` to `found`; the agent has restored it.
-    pub(super) fn restored(&mut self, what: &str, found: &str, restored: &str) {
-        if let Some(times) = self.drift.restored(what, found, restored, Instant::now()) {
+    pub(super) fn restored(&mut self, what: &str, found: &str, restored: &str, risk: Change) {
+        if let Some(times) = self.drift.restored(what, found, restored, risk, Instant::now()) {
             tracing::warn!(what, found, restored, times, "host state repeatedly changed by another process");
         }
     }

@@ -115,6 +115,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// Adds an address to a link, without duplicate address detection (`nodad`). An existing address is no error.
     async fn add_address(&self, index: u32, addr: std::net::Ipv6Addr, len: u8) -> Result<(), KernelError>;
 
+    /// Sets an existing address again in place, which restores its connected route (`ip address change`).
+    async fn renew_address(&self, index: u32, addr: std::net::Ipv6Addr, len: u8) -> Result<(), KernelError>;
+
     /// Removes an address from a link. A missing address is no error.
     async fn remove_address(&self, index: u32, addr: std::net::Ipv6Addr, len: u8) -> Result<(), KernelError>;
 

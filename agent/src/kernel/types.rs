@@ -256,6 +256,8 @@ pub enum Scope {
     Ours,
     /// Those from router advertisements, in all tables; filtered by the kernel.
     Advertised,
+    /// Those that the kernel makes, e.g. for addresses, in all tables; filtered by the kernel.
+    Connected,
     /// All protocols', in this table; filtered by the kernel.
     Table(u32),
 }
@@ -281,8 +283,10 @@ impl fmt::Display for Errno {
 pub enum Event {
     /// Another process added, changed or replaced a route.
     RouteChanged(Route),
-    /// A route was deleted, not by us.
+    /// The kernel has dropped a route, e.g. with its link.
     RouteGone(Route),
+    /// Another process has deleted a route.
+    RouteDeleted(Route),
     /// A link is new or has changed.
     LinkChanged(Link),
     /// A link was deleted.

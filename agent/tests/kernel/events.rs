@@ -32,7 +32,11 @@ async fn find<T>(events: &mut Receiver<Event>, wanted: impl Fn(&Event) -> Option
 /// The next event of a route, without the kernel's own routes.
 async fn next_of_routes(events: &mut Receiver<Event>) -> Event {
     let of_route = |event: &Event| match event {
-        Event::RouteChanged(route) | Event::RouteGone(route) if route.protocol.0 != 2 => Some(event.clone()),
+        Event::RouteChanged(route) | Event::RouteGone(route) | Event::RouteDeleted(route)
+            if route.protocol.0 != 2 =>
+        {
+            Some(event.clone())
+        }
         Event::Overrun => Some(Event::Overrun),
         _ => None,
     };
@@ -58,7 +62,7 @@ fn changes_of_others_are_notified_and_ours_are_not() {
         let both = foreign(&["2001:db8::8", "2001:db8::9"], up0);
         assert_eq!(next_of_routes(&mut events).await, Event::RouteChanged(both.clone()));
         ip("route del 2001:db8:1::/64 metric 512");
-        assert_eq!(next_of_routes(&mut events).await, Event::RouteGone(both));
+        assert_eq!(next_of_routes(&mut events).await, Event::RouteDeleted(both));
     });
 }
 

@@ -73,7 +73,7 @@ fn a_replacement_never_leaves_a_gap() {
         loop {
             let event = crate::events::next(&mut events).await;
             match &event {
-                sextant_agent::kernel::Event::RouteGone(route) => panic!("{route:?} was gone"),
+                sextant_agent::kernel::Event::RouteDeleted(route) => panic!("{route:?} was gone"),
                 sextant_agent::kernel::Event::RouteChanged(route)
                     if route.key.destination != key(PEER).destination =>
                 {

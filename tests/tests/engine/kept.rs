@@ -79,6 +79,42 @@ fn a_process_that_switches_forwarding_off_all_the_time_does_not_flood_the_log() 
     assert_eq!(lines, 1, "{log}");
 }
 
+/// Each of them undoes what the agent restores as soon as it is restored.
+#[test]
+fn i13_a_process_that_undoes_every_restoration_is_answered_less_and_less_often() {
+    let cluster = start("mutual changes");
+    let host = &cluster.hosts[0];
+    let (addr, len) = host.bridge_address().unwrap();
+    let fights = [
+        (
+            "read v </proc/sys/net/ipv6/conf/all/forwarding; [ $v = 1 ]",
+            "echo 0 >/proc/sys/net/ipv6/conf/all/forwarding".to_owned(),
+            "sysctl net.ipv6.conf.all.forwarding: 0",
+        ),
+        (
+            "ip -6 -o address show dev docker0 scope global | grep -q inet6",
+            format!("ip -6 address delete {addr}/{len} dev docker0"),
+            "on docker0: removed",
+        ),
+        (
+            "ip -o link show docker0 | grep -q ,UP",
+            "ip link set docker0 down".to_owned(),
+            "interface docker0: down",
+        ),
+    ];
+    for (stands, undo, words) in fights {
+        let fight = format!(
+            "n=0; end=$(($(date +%s) + 5)); while [ $(date +%s) -lt $end ]; do if {stands}; then {undo}; n=$((n + 1)); fi; \
+             done; echo $n"
+        );
+        let times: u32 = host.check(&["sh", "-c", &fight]).unwrap().trim().parse().unwrap();
+        assert!((31..40).contains(&times), "{undo}: {times} times");
+        poll("it is restored", 10 * SECONDS, || host.check(&["sh", "-c", stands]));
+        let text = expect_status(&cluster, words);
+        assert!(text.contains("restored it less and less often"), "{text}");
+    }
+}
+
 #[test]
 fn i13_a_bridge_that_another_process_takes_down_or_empties_is_restored_and_reported() {
     let cluster = start("kept bridge");
@@ -99,6 +135,46 @@ fn i13_a_bridge_that_another_process_takes_down_or_empties_is_restored_and_repor
         });
         expect_status(&cluster, words);
     }
+}
+
+/// `ip -6 route flush` takes the connected routes too. Containers need that of the bridge; it comes with the address.
+#[test]
+fn i13_the_bridges_connected_route_is_restored_with_every_flush() {
+    let cluster = start("flushed routes");
+    let (host, bridge) = (&cluster.hosts[0], cluster.hosts[0].bridge_address().unwrap());
+    let routes = || host.ip("-6 route show").unwrap();
+    let before = routes();
+    let prefix = format!(
+        "{}/{} dev docker0",
+        sextant_proto::Prefix::containing(bridge.0, bridge.1).unwrap().addr(),
+        bridge.1
+    );
+    assert!(before.contains(&prefix), "{before}");
+    for flush in [
+        "route flush dev docker0 proto kernel",
+        "route flush root 2001:db8:8000::/40",
+        "route flush proto 66",
+    ] {
+        host.ip(&format!("-6 {flush}")).unwrap();
+        poll(&format!("the routes are back after {flush}"), 5 * SECONDS, || {
+            let now = routes();
+            anyhow::ensure!(
+                now.lines().all(|line| before.contains(line)) && now.len() == before.len(),
+                "{now}, not {before}"
+            );
+            anyhow::Ok(())
+        });
+    }
+    expect_status(&cluster, "another process changed connected route ");
+    // The owner of such an address has a route of its own; one that takes its route away leaves none.
+    let address = format!("{}/{}", bridge.0, bridge.1);
+    host.ip(&format!("-6 address change {address} dev docker0 nodad noprefixroute")).unwrap();
+    poll("the connected route is back", 5 * SECONDS, || {
+        let now = routes();
+        anyhow::ensure!(now.contains(&prefix), "{now}");
+        anyhow::Ok(())
+    });
+    expect_status(&cluster, "another process changed routes of sextant-agent: 2001:db8:80");
 }
 
 /// The fix that is shown is carried out.

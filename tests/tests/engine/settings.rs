@@ -67,11 +67,16 @@ const CHANGES: [(&str, &str, Outcome); 14] = [
     ("--role", "router", Refused("still holds")),
 ];
 
-/// The other flags: they name no object on the host, or none that an earlier start leaves behind.
-const OTHERS: [&str; 14] = [
+/// The other flags: they name no object on the host, none that an earlier start leaves behind, or one of Docker's.
+const OTHERS: [&str; 19] = [
     "--bridge-create",
     "--config",
     "--controller",
+    "--docker-from-cluster",
+    "--docker-mode",
+    "--docker-network",
+    "--docker-replace-used",
+    "--docker-socket",
     "--help",
     "--http",
     "--insecure",

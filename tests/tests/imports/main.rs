@@ -14,12 +14,14 @@ use modules::{Import, imports};
 
 const AGENT: &[&str] = &[
     "deadline",
+    "damping",
     "kernel",
     "advice",
     "settings",
     "state",
     "log_limiter",
     "problems",
+    "managers",
     "cluster",
     "uplinks",
     "host",

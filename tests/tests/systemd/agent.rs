@@ -10,7 +10,7 @@ use sextant_tests::{
 use crate::machine::{INTERVAL, Machine};
 
 const UNIT: &str = "sextant-agent";
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
     controller = ["http://[2001:db8::c:1]:7300"]
     insecure = true
     node = "h1"
@@ -75,7 +75,7 @@ impl Pair {
     }
 }
 
-fn start_controller(lab: &Lab) -> Controller {
+pub fn start_controller(lab: &Lab) -> Controller {
     let controller = lab.controller(ControllerOptions::default()).unwrap();
     controller.wait_ready(10 * SECONDS).unwrap();
     let pool = ["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64", "--container-len", "80"];

@@ -37,12 +37,19 @@ pub struct Machine {
 impl Machine {
     /// Boots a machine whose network is `namespace`, with `configs` (name and content) in `/etc/sextant`.
     pub fn boot(lab: &Lab, namespace: &Namespace, configs: &[(&str, &str)]) -> Self {
+        Self::boot_keeping(lab, namespace, configs, &[])
+    }
+
+    /// As [`boot`](Self::boot). The directories `kept` have the same files at the next boot.
+    pub fn boot_keeping(lab: &Lab, namespace: &Namespace, configs: &[(&str, &str)], kept: &[&str]) -> Self {
         let dir = lab.dir().join(format!("machine-{}", namespace.name()));
         lay_out(&dir, configs).unwrap();
+        let kept: Vec<_> = kept.iter().map(|path| (dir.join("kept").join(&path[1..]), *path)).collect();
+        kept.iter().for_each(|(from, _)| fs::create_dir_all(from).unwrap());
         let nspawn = namespace
             .spawn_with(
                 &format!("nspawn-{}", namespace.name()),
-                &nspawn_words(namespace, &dir),
+                &nspawn_words(namespace, &dir, &kept),
                 &[("SYSTEMD_NSPAWN_API_VFS_WRITABLE".to_owned(), "network".to_owned())],
             )
             .unwrap();
@@ -78,6 +85,17 @@ impl Machine {
             let done = now[0] == "active" && now[1] != before && now[2] == restarts;
             if done { Ok(()) } else { Err(format!("{now:?}")) }
         });
+    }
+
+    /// Writes a file in the machine, with this mode.
+    pub fn write(&self, path: &str, mode: &str, text: &str) {
+        let write = "mkdir -p \"${1%/*}\" && printf %s \"$3\" >\"$1\" && chmod \"$2\" \"$1\"";
+        self.run(&["sh", "-c", write, "sh", path, mode, text]).unwrap();
+    }
+
+    /// Runs a line of a shell in the machine, whether it succeeds or not; its output.
+    pub fn shell(&self, line: &str) -> String {
+        self.run(&["sh", "-c", &format!("{{ {line}; }} 2>&1 || true")]).unwrap()
     }
 
     /// Sends the unit's main process a signal, and waits until systemd has started another; `restarts` is how many it has
@@ -161,7 +179,7 @@ fn lay_out(dir: &Path, configs: &[(&str, &str)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn nspawn_words(namespace: &Namespace, dir: &Path) -> Vec<String> {
+fn nspawn_words(namespace: &Namespace, dir: &Path, kept: &[(PathBuf, &str)]) -> Vec<String> {
     let (name, units) = (namespace.name(), "/etc/systemd/system");
     let mut words: Vec<_> = ["sh", "-c", IN_CGROUP, "sh", name].map(str::to_owned).to_vec();
     words.extend(
@@ -169,8 +187,8 @@ fn nspawn_words(namespace: &Namespace, dir: &Path) -> Vec<String> {
     );
     // No machined and no D-Bus of this machine are asked for anything.
     words.extend(["--register=no", "--keep-unit", "--console=pipe"].map(str::to_owned));
-    // As a machine has it, for its own network; nspawn takes it away where the network is not of its making.
-    words.push("--capability=CAP_NET_ADMIN".to_owned());
+    // As a machine has them, for its own network; nspawn takes them away where the network is not of its making.
+    words.push("--capability=CAP_NET_ADMIN,CAP_NET_RAW".to_owned());
     words.push(format!("--machine={name}"));
     words.push(format!("--network-namespace-path={}", namespace.path().display()));
     let mut bind = |from: PathBuf, to: &str| words.push(format!("--bind-ro={}:{to}", from.display()));
@@ -183,6 +201,7 @@ fn nspawn_words(namespace: &Namespace, dir: &Path) -> Vec<String> {
         bind(deploy_systemd().join(unit), &format!("{units}/{unit}"));
         bind(dir.join(unit), &format!("{units}/{unit}.d"));
     }
+    words.extend(kept.iter().map(|(from, to)| format!("--bind={}:{to}", from.display())));
     words.extend(["systemd.unit=lab.target", "systemd.firstboot=no"].map(str::to_owned));
     words
 }

@@ -166,7 +166,7 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
             Write::Route(..) => "peer",
             Write::CreateBridge(_) => "bridge",
             Write::SetUp(_) => "up",
-            Write::AddAddress(..) => "address",
+            Write::AddAddress(..) | Write::RenewAddress(..) => "address",
             Write::RemoveAddress(..) => "remove",
             Write::SetSysctl(path, _) if path == "net/ipv6/conf/docker0/accept_ra" => {
                 "accept_ra of the bridge"

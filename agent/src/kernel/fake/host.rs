@@ -114,7 +114,7 @@ impl Host {
 
     pub fn foreign_remove(&mut self, key: RouteKey) -> Result<Route, Errno> {
         let gone = self.fib.remove(key, None)?;
-        self.notify(&Event::RouteGone(gone.clone()));
+        self.notify(&Event::RouteDeleted(gone.clone()));
         Ok(gone)
     }
 

@@ -48,6 +48,8 @@ pub enum Write {
     DeleteLink(u32),
     /// [`Kernel::add_address`].
     AddAddress(u32, Ipv6Addr, u8),
+    /// [`Kernel::renew_address`].
+    RenewAddress(u32, Ipv6Addr, u8),
     /// [`Kernel::remove_address`].
     RemoveAddress(u32, Ipv6Addr, u8),
     /// [`Kernel::set_sysctl`]: path and value.
@@ -284,6 +286,7 @@ impl Kernel for FakeKernel {
         let in_scope = |route: &&Route| match scope {
             Scope::Ours => route.protocol == RouteProtocol::OURS,
             Scope::Advertised => route.protocol == RouteProtocol::ADVERTISED,
+            Scope::Connected => route.protocol == RouteProtocol::KERNEL,
             Scope::Table(table) => route.key.table == table,
         };
         let mut routes = host.fib.routes().filter(in_scope).cloned().collect();
@@ -360,6 +363,14 @@ impl Kernel for FakeKernel {
         if !exists {
             host.put_address(permanent(index, addr, len));
         }
+        Ok(())
+    }
+
+    async fn renew_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::RenewAddress(index, addr, len));
+        let old = host.interfaces.addresses.iter().find(|old| (old.link, old.addr) == (index, addr)).cloned();
+        host.put_address(old.unwrap_or_else(|| permanent(index, addr, len)));
         Ok(())
     }
 

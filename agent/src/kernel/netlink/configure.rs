@@ -17,7 +17,7 @@ use netlink_packet_route::{
 };
 use netlink_sys::{AsyncSocket, TokioSocket};
 use nix::libc::EINVAL;
-use rtnetlink::{AddressMessageBuilder, Error, Handle, LinkBridge, LinkUnspec};
+use rtnetlink::{AddressAddRequest, AddressMessageBuilder, Error, Handle, LinkBridge, LinkUnspec};
 use sextant_proto::link_name_octets;
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -97,11 +97,20 @@ impl Configuration {
 
     /// Adds an address without duplicate address detection (IFA_F_NODAD).
     pub async fn add_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<Answer, KernelError> {
+        self.answered(self.address(index, addr, len).execute()).await
+    }
+
+    /// Sets an address again in place: the kernel restores its connected route.
+    pub async fn renew_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<Answer, KernelError> {
+        self.answered(self.address(index, addr, len).replace().execute()).await
+    }
+
+    fn address(&self, index: u32, addr: Ipv6Addr, len: u8) -> AddressAddRequest {
         let mut request = self.handle.address().add(index, IpAddr::V6(addr), len);
         let message = request.message_mut();
         message.header.flags = AddressHeaderFlags::Nodad;
         message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
-        self.answered(request.execute()).await
+        request
     }
 
     /// Removes an address.

@@ -30,6 +30,8 @@ use super::{
 
 /// Capacity of the channel; later events are dropped, and replaced by an [`Event::Overrun`].
 const WAITING: usize = 1024;
+/// The sender of what the kernel does by itself.
+const KERNEL_PORT: u32 = 0;
 const GROUPS: [u32; 5] =
     [RTNLGRP_LINK, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, netconf::GROUP];
 
@@ -139,7 +141,8 @@ impl Listener {
         Ok(match frame.kind {
             RTM_NEWROUTE | RTM_DELROUTE if own => None,
             RTM_NEWROUTE => route::decode(frame.payload)?.map(Event::RouteChanged),
-            RTM_DELROUTE => route::decode(frame.payload)?.map(Event::RouteGone),
+            RTM_DELROUTE if frame.port == KERNEL_PORT => route::decode(frame.payload)?.map(Event::RouteGone),
+            RTM_DELROUTE => route::decode(frame.payload)?.map(Event::RouteDeleted),
             link::RTM_NEWLINK => decode_link(frame.payload)?.map(Event::LinkChanged),
             link::RTM_DELLINK => decode_link(frame.payload)?.map(Event::LinkGone),
             link::RTM_NEWADDR => decode_address(frame.payload)?.map(Event::AddressChanged),

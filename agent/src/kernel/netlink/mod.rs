@@ -108,6 +108,7 @@ impl Kernel for NetlinkKernel {
         let (protocol, table) = match scope {
             Scope::Ours => (RouteProtocol::OURS.0, 0),
             Scope::Advertised => (RouteProtocol::ADVERTISED.0, 0),
+            Scope::Connected => (RouteProtocol::KERNEL.0, 0),
             Scope::Table(table) => (0, table),
         };
         let request = route::dump_request(protocol, table);
@@ -169,6 +170,11 @@ impl Kernel for NetlinkKernel {
     async fn add_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
         let request = || format!("add address {addr}/{len} to interface {index}");
         done(self.configuration.add_address(index, addr, len).await?, &[EEXIST], request)
+    }
+
+    async fn renew_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
+        let request = || format!("renew address {addr}/{len} of interface {index}");
+        done(self.configuration.renew_address(index, addr, len).await?, &[], request)
     }
 
     async fn remove_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
@@ -254,6 +260,7 @@ fn in_scope(route: &Route, scope: Scope) -> bool {
     match scope {
         Scope::Ours => route.protocol == RouteProtocol::OURS,
         Scope::Advertised => route.protocol == RouteProtocol::ADVERTISED,
+        Scope::Connected => route.protocol == RouteProtocol::KERNEL,
         Scope::Table(table) => route.key.table == table,
     }
 }

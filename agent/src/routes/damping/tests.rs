@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use super::*;
 use crate::{
+    damping::FORGOTTEN,
     kernel::{Change, NextHop, OwnRoute},
     routes::Step,
 };
@@ -30,29 +33,6 @@ fn due(damping: &mut Damping, changes: Vec<Change>, now: Instant) -> Vec<Change>
 const STATIC: Option<RouteProtocol> = Some(RouteProtocol(4));
 const OURS: Option<RouteProtocol> = Some(RouteProtocol::OURS);
 const MINUTE: Duration = Duration::from_secs(60);
-
-#[test]
-fn the_hold_by_kind_and_number_of_changes() {
-    let millis = |kind, times| hold(kind, times).as_millis();
-    let table = [
-        (Kind::Occupied, 10, 0),
-        (Kind::Occupied, 11, 1000),
-        (Kind::Occupied, 12, 2000),
-        (Kind::Occupied, 16, 30_000),
-        (Kind::Occupied, u32::MAX, 30_000),
-        (Kind::Forwarding, 30, 0),
-        (Kind::Forwarding, 31, 250),
-        (Kind::Forwarding, 32, 500),
-        (Kind::Forwarding, 35, 4000),
-        (Kind::Forwarding, 36, 5000),
-        (Kind::Forwarding, u32::MAX, 5000),
-        (Kind::Unreachable, 1, 0),
-        (Kind::Unreachable, u32::MAX, 0),
-    ];
-    for (kind, times, expected) in table {
-        assert_eq!(millis(kind, times), expected, "{kind:?} {times}");
-    }
-}
 
 /// How often a route that is changed as soon as it is back, but at most every 50 ms, is put back within five minutes.
 fn put_back(change: &Change, unreachable: bool, by: Option<RouteProtocol>) -> (u32, u32, String) {
