@@ -66,6 +66,10 @@ pub const ROUTE_PROTOCOL: u8 = 66;
 /// The error of an agent for an unknown question; controllers recognise it by this text.
 pub const UNKNOWN_QUESTION: &str = "does not know this question";
 
+/// How a copied disk loses what it has of the original: its bridge, too, has the original's prefix.
+pub const CLEAR_COPY: &str =
+    "stop sextant-agent, remove the containers, run `sextant-agent cleanup` and delete its state directory";
+
 /// The error while a restore is in progress or was interrupted.
 pub const HALF_RESTORED: &str = "the restore of the store is incomplete, and requests are refused: a restore is in progress, or \
      was interrupted. Run `sextant restore FILE` again to complete it, or `sextant restore --undo` to undo it";

@@ -64,7 +64,7 @@ fn capturing(node: &NodeName, claim: &Claim, addr: Ipv6Addr) -> Finding {
             claim.prefix, claim.pool.name
         ),
         format!(
-            "end the claim, and the agent claims another prefix: sextant node forget {node} --pool {} --force",
+            "move this host to another prefix: sextant node reassign {node} --pool {}, and create its containers again",
             claim.pool.name
         ),
     )

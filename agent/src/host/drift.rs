@@ -13,6 +13,8 @@ use crate::{
 
 /// A change is reported for so long after the last time.
 const REPORTED: Duration = Duration::from_secs(300);
+/// The end of the report, for its reader.
+const ENDS: &str = "this is reported until 5 minutes after the last change";
 /// A lasting change is logged, and its count in the report renewed, no more often than this.
 const RENEWED: Duration = Duration::from_secs(60);
 
@@ -177,10 +179,10 @@ fn finding(what: &str, changes: &Changes) -> Finding {
     );
     let fix = match what.strip_prefix("net/").and_then(|path| path.rsplit('/').next()) {
         Some(sysctl) => format!(
-            "find the process, and set the value that the agent restores; if it applies a file: grep -rs {sysctl} \
-             /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"
+            "find the process, and have it set the value that the agent restores (files of sysctl: grep -rs {sysctl} \
+             /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d); {ENDS}"
         ),
-        None => "find the process, and make it leave this to sextant-agent".to_owned(),
+        None => format!("find the process, and make it leave this to sextant-agent; {ENDS}"),
     };
     Finding::new("host-state-changed", saw, fix)
 }

@@ -98,7 +98,8 @@ fn host_len(settings: &HostSettings, claim: &Claim, held: usize) -> Option<Findi
             format!("--host-len {wanted} has no effect: this node holds {}, a /{len}", claim.prefix),
             format!(
                 "set host-len = {len} in agent.toml (--host-len), or let the node claim again: `sextant node drain {node}`, \
-                 stop the agent, `sextant node forget {node}{only}`, start it",
+                 stop the agent, `sextant node forget {node}{only}` (once `sextant node list` shows that it is stopped or down), \
+                 start it, and create its containers again",
                 node = settings.node
             ),
         )
@@ -117,7 +118,8 @@ fn pool(settings: &HostSettings, claim: &Claim, held: usize) -> Option<Finding> 
             format!("--pool {only} has no effect: this node holds {} of pool {pool}", claim.prefix),
             format!(
                 "set pool = \"{pool}\" in agent.toml (--pool), or let the node claim again: `sextant node drain {node}`, stop \
-                 the agent, `sextant node forget {node}`, start it"
+                 the agent, `sextant node forget {node}` (once `sextant node list` shows that it is stopped or down), start it, \
+                 and create its containers again"
             ),
         ),
         _ => Finding::new(

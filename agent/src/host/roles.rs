@@ -18,7 +18,8 @@ pub enum Contradiction {
     /// An uplink is a port of the containers' bridge.
     #[error(
         "uplink \"{uplink}\" is a port of bridge \"{bridge}\", so containers and routers are on one link; containers need a \
-         separate bridge. Set [bridge] interface (--bridge) in agent.toml, or take the port out: ip link set {uplink} nomaster"
+         separate bridge. Take the port out: ip link set {uplink} nomaster; or, if {bridge} leads to the routers, move the host's \
+         address to it, and set [uplink] interface = \"{bridge}\" and another [bridge] interface in agent.toml"
     )]
     UplinkInBridge {
         /// The uplink.

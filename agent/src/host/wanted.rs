@@ -67,11 +67,14 @@ impl Wanted {
 
     pub(super) fn address(&self, recorded: &BridgeAddress) -> bool {
         self.addresses.contains(&(recorded.addr, recorded.len))
-            && (self.keep_earlier || self.link(&recorded.interface))
+            && (self.keep_earlier || self.bridge.as_deref() == Some(&recorded.interface))
     }
 
+    /// A former bridge may be an uplink now: to take it away would cut the host off.
     pub(super) fn link(&self, name: &str) -> bool {
-        self.keep_earlier || self.bridge.as_deref() == Some(name)
+        self.keep_earlier
+            || self.bridge.as_deref() == Some(name)
+            || self.uplinks.iter().any(|uplink| uplink == name)
     }
 
     /// A host that forwards needs `accept_ra` = 2 where it was raised: it would ignore router advertisements otherwise. Links that

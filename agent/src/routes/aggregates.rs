@@ -25,8 +25,15 @@ pub fn unrefused_pool(known: &Known<'_>) -> Option<Finding> {
             "packets to unassigned addresses of pool {} {} are not refused here: {captured} is in it, or it is in that",
             pool.name, pool.prefix
         ),
-        "give the cluster a pool without hosts, links and controllers: sextant pool add NAME PREFIX, agents with --pool \
-         NAME, then sextant pool drain",
+        format!(
+            "move the cluster to a pool without hosts, links and controllers: sextant pool add NAME PREFIX --host-len {} \
+             --container-len {}; sextant pool drain {old}; on each host, set pool = [\"NAME\", \"{old}\"] in agent.toml (--pool), \
+             restart sextant-agent, and create the containers again; then set pool = \"NAME\" in agent.toml, restart it, and end the old claim: \
+             sextant node forget NODE --pool {old} --force; at last sextant pool remove {old}",
+            pool.host_len,
+            pool.container_len,
+            old = pool.name
+        ),
     ))
 }
 

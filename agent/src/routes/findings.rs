@@ -24,8 +24,9 @@ fn off_link(known: &Known<'_>) -> Option<Finding> {
         Finding::new(
             "peers-off-link",
             format!("not on-link on any uplink, so packets to their prefixes are refused: {}", listed(&names)),
-            "if routers know the host prefixes, set [routes] off-link = \"gateway\" in agent.toml (--routes-off-link), or \
-             topology = \"routed\" if all hosts are behind routers; else correct the uplink of those nodes (sextant node show)",
+            "if routers know the host prefixes, set [routes] off-link = \"gateway\" in agent.toml (--routes-off-link) here and there, \
+             or topology = \"routed\" if all hosts are behind routers; else set [uplink] interface in agent.toml of those nodes to \
+             the link that this host is on; restart sextant-agent after a change (their next hops: sextant node show NAME)",
         )
     })
 }
@@ -34,20 +35,18 @@ fn off_link(known: &Known<'_>) -> Option<Finding> {
 fn infrastructure(known: &Known<'_>) -> Option<Finding> {
     let routed = known.view.peers().filter(|peer| is_routed(known.node, peer));
     let mut claims = routed.flat_map(|peer| peer.ready_claims().map(move |claim| (peer, claim)));
-    let (peer, prefix, addr) = claims.find_map(|(peer, claim)| {
-        let addr = known.infrastructure.inside(claim.prefix)?;
-        Some((peer, claim.prefix, addr))
-    })?;
+    let (peer, claim, addr) =
+        claims.find_map(|(peer, claim)| Some((peer, claim, known.infrastructure.inside(claim.prefix)?)))?;
     Some(Finding::new(
         "prefix-with-infrastructure",
         format!(
-            "host prefix {prefix} of node {} contains {addr}, which this host's network stands on (its uplink, link, router or \
+            "host prefix {} of node {} contains {addr}, which this host's network stands on (its uplink, link, router or \
              controller); it is not routed here",
-            peer.name
+            claim.prefix, peer.name
         ),
         format!(
-            "give node {0} another prefix: sextant node drain {0}, stop its agent, sextant node forget {0}, start it",
-            peer.name
+            "move that host to another prefix: sextant node reassign {} --pool {}, and create its containers again",
+            peer.name, claim.pool
         ),
     ))
 }

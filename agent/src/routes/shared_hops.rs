@@ -36,8 +36,8 @@ pub fn shared_next_hops(known: &Known<'_>) -> Option<Finding> {
             names.join(", ")
         ),
         "if the interface does not lead to the other hosts (a NAT link that each virtual machine has, say), set [uplink] \
-         interface in agent.toml (--uplink) to the one that does, on each of these nodes, and restart sextant-agent; if it does, \
-         give each of them another address",
+         interface in agent.toml (--uplink) to the one that does, here and on each of these nodes, and restart sextant-agent; if \
+         it does, give each of them another address",
     ))
 }
 

@@ -14,7 +14,7 @@ use super::{BgpKeys, Direct, DockerMode, ExportKeys, NextHopKind, OffLink, Reach
 pub(super) struct Keys {
     /// The controllers' URLs, tried in turn
     #[arg(long, env = "SEXTANT_CONTROLLER", value_name = "URL,URL…", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "one_or_several")]
     pub(super) controller: Option<Vec<String>>,
     /// This node's name [default: the host's name]
     #[arg(long, env = "SEXTANT_NODE", value_name = "NAME")]
@@ -78,7 +78,7 @@ pub(super) struct UplinkKeys {
     /// The interfaces towards the other hosts [default: those that most peers are on, else those that lead to controllers,
     /// else those of the IPv6 default routes]
     #[arg(long = "uplink", env = "SEXTANT_UPLINK", value_name = "IF,IF…", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "one_or_several")]
     pub(super) interface: Option<Vec<String>>,
     /// Spread traffic over all uplinks to a peer (ECMP), instead of using the first that works
     #[arg(id = "uplink-balance", long = "uplink-balance", env = "SEXTANT_UPLINK_BALANCE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]

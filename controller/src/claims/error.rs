@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{NodeId, NodeName, Pool, PoolName, Prefix, counted};
+use sextant_proto::{CLEAR_COPY, NodeId, NodeName, Pool, PoolName, Prefix, counted};
 
 use super::ATTEMPTS;
 use crate::registry::RegistryError;
@@ -47,8 +47,9 @@ pub enum ClaimError {
     /// An agent with the same node id is connected under another name.
     #[error(
         "node id {asking} belongs to node \"{former}\", the agent of which is connected and answers, and this agent has the same \
-         node id as node \"{node}\"; two hosts share one state directory (a cloned disk?): on the copy stop sextant-agent, \
-         delete its state directory, and start it again. If this host was renamed, stop its other agent"
+         node id as node \"{node}\"; two hosts share one state directory (a cloned disk?): on the copy {}, \
+         and start it again. If this host was renamed, stop its other agent",
+        CLEAR_COPY
     )]
     SameId {
         /// The name of the requesting agent.

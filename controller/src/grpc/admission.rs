@@ -6,7 +6,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use sextant_proto::{InstanceId, NodeName, convert, v1};
+use sextant_proto::{CLEAR_COPY, InstanceId, NodeName, convert, v1};
 use tonic::Status;
 
 use super::{Services, status::malformed, sync::keepalive_period};
@@ -98,6 +98,6 @@ fn duplicate(node: &NodeName, hello: &v1::Hello, present: InstanceId) -> Status 
     let id = hello.node_id.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
     Status::already_exists(format!(
         "node {node} (id {id}) is already connected from instance {present}, which answers; two hosts share one state \
-         directory (a cloned disk?): on one of them stop sextant-agent, delete its state directory and set another --node"
+         directory (a cloned disk?): on one of them {CLEAR_COPY}, and set another --node"
     ))
 }

@@ -81,6 +81,8 @@ pub struct AgentOptions {
     pub controllers: Vec<u16>,
     /// `--node`; the host's name by default.
     pub node: Option<String>,
+    /// `--bridge`; none if it is empty.
+    pub bridge: String,
     /// `--bridge-create`.
     pub bridge_create: bool,
     /// `--uplink`; none if it is empty. `args` may contain more uplinks.
@@ -101,6 +103,7 @@ impl Default for AgentOptions {
             build: Build::Present,
             controllers: vec![1],
             node: None,
+            bridge: BRIDGE.to_owned(),
             bridge_create: true,
             uplink: "eth0".to_owned(),
             log: "debug".to_owned(),
@@ -178,7 +181,9 @@ impl Lab {
         let node = options.node.as_deref().unwrap_or(host.name());
         let mut args = words(&options.build.bin("sextant-agent")?, &options.log);
         args.extend(["--controller", &urls.join(","), "--node", node].map(str::to_owned));
-        args.extend(["--bridge", BRIDGE].map(str::to_owned));
+        if !options.bridge.is_empty() {
+            args.extend(["--bridge", &options.bridge].map(str::to_owned));
+        }
         if !options.uplink.is_empty() {
             args.extend(["--uplink", &options.uplink].map(str::to_owned));
         }

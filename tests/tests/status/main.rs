@@ -3,6 +3,7 @@
 
 mod descriptors;
 mod disk;
+mod fixes;
 mod problems;
 mod store;
 

@@ -106,6 +106,21 @@ fn wanted_changes_are_not_undone() {
 }
 
 #[test]
+fn a_former_bridge_that_is_an_uplink_now_loses_its_address_only() {
+    let addresses = wanted("br1").addresses;
+    for port in [true, false] {
+        let mut found = found();
+        if port {
+            found.links.push(Link { controller: Some(3), ..link(7, "eth1") });
+        }
+        let now = Wanted::of_host("br1", addresses.clone(), vec!["eth0".into(), "docker0".into()]);
+        let undo = undo(&ledger(), &found, &now);
+        assert_eq!(lines(&undo), ["address 2001:db8::1/80 of docker0 removed"]);
+        assert_eq!(undo.left.made_bridges().count(), 1);
+    }
+}
+
+#[test]
 fn a_former_bridge_loses_its_address_and_is_deleted_once_it_has_no_ports() {
     let (mut found, mut ledger) = (found(), ledger());
     let on_new = BridgeAddress { interface: "br1".into(), ..ledger.addresses[0].clone() };

@@ -6,7 +6,8 @@ mod found;
 use std::fmt;
 
 use sextant_proto::{
-    BgpNeighbour, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, PoolName, Problem, counted,
+    BgpNeighbour, CLEAR_COPY, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, PoolName, Problem,
+    counted,
 };
 
 use crate::answer::{Backups, Liveness, Refused, Removals};
@@ -336,17 +337,17 @@ impl fmt::Display for Trouble {
             Self::Flapping { node, superseded } => write!(
                 f,
                 "node {node}: agents with its node id superseded each other {superseded} times within 5 minutes; if a disk was \
-                 cloned, stop sextant-agent on the copy, delete its state directory and set another --node"
+                 cloned, on the copy: {CLEAR_COPY}, and set another --node"
             ),
             Self::Duplicate { node, from } => write!(
                 f,
                 "node {node}: duplicate node id; the agent at {from} is refused; if a disk was cloned, \
-                 stop sextant-agent on the copy, delete its state directory and set another --node"
+                 on the copy: {CLEAR_COPY}, and set another --node"
             ),
             Self::SharedId { node, other, both: true } => write!(
                 f,
-                "node {node}: has the same node id as node {other}; if a disk was cloned, stop sextant-agent on the copy, delete its \
-                 state directory, run `sextant node forget` with the name of the copy once it is down, and start its agent again"
+                "node {node}: has the same node id as node {other}; if a disk was cloned, on the copy: {CLEAR_COPY}; \
+                 run `sextant node forget` with the name of the copy once it is down, and start its agent again"
             ),
             Self::SharedId { node, other, both: false } => write!(
                 f,

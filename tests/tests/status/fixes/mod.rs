@@ -1,0 +1,7 @@
+//! The fixes that status names are carried out word for word: each ends the condition, and takes nothing else away.
+
+mod bed;
+mod bridges;
+mod nodes;
+mod prefixes;
+mod uplinks;

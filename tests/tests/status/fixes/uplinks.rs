@@ -1,0 +1,132 @@
+//! Uplinks: missing, without a usable address, silent, shared, or not those that the peers are on.
+
+use sextant_tests::Host;
+
+use super::bed::{Bed, commands, setting};
+use crate::cluster::Cluster;
+
+const ETH0: &str = "uplink.interface = \"eth0\"";
+const ETH9: &str = "uplink.interface = \"eth9\"";
+
+/// Each host has a NAT link of its own, `eth9`, with these addresses.
+fn behind_nat(addresses: [&str; 2]) -> impl FnOnce(&Cluster) {
+    move |cluster| {
+        for (host, address) in cluster.hosts.iter().zip(addresses) {
+            host.ip_batch(&format!(
+                "link add eth9 type veth peer name nat
+                 link set nat up
+                 link set eth9 up
+                 address add {address}/64 dev eth9 nodad"
+            ))
+            .unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_silent_uplink_and_a_shared_next_hop_are_left_for_the_one_that_leads_to_the_hosts() {
+    for (addresses, words) in [
+        (["fd17::15", "fd17::16"], "no peer answers neighbour solicitations on uplink eth9"),
+        (["fd17::15", "fd17::15"], "other nodes announce an address of this host, on uplink eth9"),
+    ] {
+        let mut bed = Bed::start("fixed uplinks", [ETH9; 2], behind_nat(addresses));
+        let line = setting(&bed.expect(words), "uplink.interface", "\"eth0\"");
+        (0..2).for_each(|index| bed.restart(index, &line));
+        bed.expect_healed();
+    }
+}
+
+#[test]
+fn a_next_hop_that_two_nodes_have_on_the_right_link_is_changed() {
+    let bed = Bed::well("fixed next hop");
+    for host in &bed.cluster.hosts {
+        host.ip("-6 address add 2001:db8::77/64 dev eth0 nodad").unwrap();
+    }
+    let text = bed.expect("other nodes announce an address of this host, on uplink eth0");
+    assert!(text.contains("another address"), "{text}");
+    bed.host(1).ip("-6 address del 2001:db8::77/64 dev eth0").unwrap();
+    bed.host(1).ip("-6 address add 2001:db8::78/64 dev eth0 nodad").unwrap();
+    bed.expect_healed();
+}
+
+#[test]
+fn an_uplink_with_another_name_is_named_or_gets_its_name_back() {
+    let mut bed = Bed::well("fixed name");
+    bed.host(0).ip("link set eth0 name lan0").unwrap();
+    let text = bed.expect("uplink \"eth0\" does not exist");
+    bed.restart(0, &setting(&text, "uplink.interface", "\"lan0\""));
+    bed.expect_well();
+    assert!(text.contains("restore the interface's name"), "{text}");
+    bed.host(0).ip("link set lan0 name eth0").unwrap();
+    bed.restart(0, ETH0);
+    bed.expect_healed();
+}
+
+#[test]
+fn an_uplink_without_a_usable_address_gets_one() {
+    let bed = Bed::well("fixed address");
+    let (host, own, other) = (bed.host(0), bed.host(0).address(), bed.host(1).address());
+    host.ip(&format!("-6 address del {own}/64 dev eth0")).unwrap();
+    let text = bed.expect_unready(0, "uplink eth0 has no usable IPv6 address (global");
+    let add = commands(&text)[0].replace("ADDRESS/LENGTH", &format!("{own}/64"));
+    bed.run(0, &add);
+    bed.expect_healed();
+
+    host.ip(&format!("-6 address del {own}/64 dev eth0")).unwrap();
+    for sysctl in ["accept_dad", "dad_transmits"] {
+        host.sysctl(&format!("net/ipv6/conf/eth0/{sysctl}"), "1").unwrap();
+    }
+    host.ip(&format!("-6 address add {other}/64 dev eth0")).unwrap();
+    let text = bed.expect_unready(0, "another host on the link uses");
+    let [find, delete, ..] = commands(&text)[..] else { panic!("{text}") };
+    bed.cluster.lab.switch().check(&["ip", "-6", "neigh", "show", "dev", "br0"]).unwrap();
+    assert_eq!(find, "ip -6 neigh show dev eth0");
+    bed.run(0, delete);
+    bed.run(0, &add);
+    bed.expect_healed();
+}
+
+/// The second host is in another subnet, behind a router, which is returned.
+fn behind_a_router(cluster: &Cluster) -> Host {
+    let router = cluster.lab.router().unwrap();
+    let (first, second) = (&cluster.hosts[0], &cluster.hosts[1]);
+    router.ip("address add 2001:db8:0:2::fe/64 dev eth0 nodad").unwrap();
+    second.ip(&format!("-6 address del {}/64 dev eth0", second.address())).unwrap();
+    second.ip("-6 address add 2001:db8:0:2::2/64 dev eth0 nodad").unwrap();
+    second.ip("-6 route add default via 2001:db8:0:2::fe proto static").unwrap();
+    first.ip(&format!("-6 route add default via {} proto static", router.address())).unwrap();
+    cluster.lab.switch().ip(&format!("-6 route add 2001:db8:0:2::/64 via {}", router.address())).unwrap();
+    router
+}
+
+#[test]
+fn peers_that_are_not_on_link_are_reached_through_the_gateway_or_left_to_the_router() {
+    let mut router = None;
+    let mut bed = Bed::start("fixed off-link", [ETH0; 2], |it| router = Some(behind_a_router(it)));
+    let router = router.unwrap();
+    for (name, hop) in [("h1", "2001:db8::1"), ("h2", "2001:db8:0:2::2")] {
+        router.ip(&format!("-6 route add {} via {hop}", bed.cluster.prefix(name))).unwrap();
+    }
+    let text = bed.expect("node h1: not on-link on any uplink");
+    for (key, route) in [
+        ("routes.off-link", format!("{} via {} dev eth0", bed.cluster.prefix("h2"), router.address())),
+        ("topology", format!("unreachable {}", bed.cluster.prefix("h1"))),
+    ] {
+        let line = setting(&text, key, "");
+        (0..2).for_each(|index| bed.restart(index, &format!("{line}\n{ETH0}")));
+        bed.expect_well();
+        let routes = bed.host(0).routes_of(66).unwrap();
+        assert!(routes.iter().any(|it| it.starts_with(&route)), "{routes:#?}");
+    }
+}
+
+#[test]
+fn peers_whose_uplink_is_another_link_get_the_right_one() {
+    let mut bed = Bed::start("fixed peer", [ETH0, ETH9], behind_nat(["fd17::15", "fd17::16"]));
+    let text = bed.expect("node h1: not on-link on any uplink, so packets to their prefixes are refused: h2");
+    let show = commands(&text).pop().unwrap().replace("NAME", "h2");
+    bed.run(0, &show);
+    let line = setting(&text, "uplink.interface", "\"eth0\"");
+    bed.restart(1, &line);
+    bed.expect_healed();
+}
