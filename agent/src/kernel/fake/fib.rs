@@ -32,7 +32,18 @@ pub struct Interfaces {
 /// All routing tables.
 #[derive(Debug, Default)]
 pub struct Fib {
-    routes: BTreeMap<RouteKey, Route>,
+    /// By key, and the link of a connected route: each link may have one for the same prefix.
+    routes: BTreeMap<(RouteKey, u32), Route>,
+}
+
+/// The link of a connected route; 0 for others.
+fn connected_link(route: &Route) -> u32 {
+    match &route.target {
+        RouteTarget::Via(hops) if route.protocol == RouteProtocol::KERNEL => {
+            hops.iter().next().map_or(0, |hop| hop.link)
+        }
+        _ => 0,
+    }
 }
 
 impl Fib {
@@ -41,9 +52,9 @@ impl Fib {
         self.routes.values()
     }
 
-    /// The route of a key.
+    /// The route of a key; of several connected ones, the first.
     pub fn route(&self, key: RouteKey) -> Option<&Route> {
-        self.routes.get(&key)
+        self.routes.range((key, 0)..=(key, u32::MAX)).next().map(|(_, route)| route)
     }
 
     /// The route of a packet: the longest prefix, then the lowest metric.
@@ -63,24 +74,34 @@ impl Fib {
     /// Puts a route into its table, whatever the protocol of an existing one. Returns the resulting route.
     pub fn put(&mut self, route: Route, how: Put, interfaces: &Interfaces) -> Result<Route, Errno> {
         self.check(&route, interfaces)?;
-        let existing = self.routes.get(&route.key);
+        let link = connected_link(&route);
+        let existing = if link == 0 { self.route(route.key) } else { self.routes.get(&(route.key, link)) };
         let new = match (how, existing) {
             (Put::Add, Some(_)) => return Err(errno(EEXIST)),
             (Put::Replace, None) => return Err(errno(ENOENT)),
             (Put::Append, Some(existing)) => merged(existing, &route)?,
             _ => route,
         };
-        self.routes.insert(new.key, new.clone());
+        let before = existing.map(|before| (before.key, connected_link(before)));
+        before.map(|before| self.routes.remove(&before));
+        self.routes.insert((new.key, connected_link(&new)), new.clone());
         Ok(new)
     }
 
     /// Deletes a route; with a protocol, only a route of that protocol.
     pub fn remove(&mut self, key: RouteKey, protocol: Option<RouteProtocol>) -> Result<Route, Errno> {
-        match self.routes.get(&key) {
-            Some(route) if protocol.is_none_or(|protocol| protocol == route.protocol) => {}
-            _ => return Err(errno(ESRCH)),
+        match self.route(key) {
+            Some(route) if protocol.is_none_or(|protocol| protocol == route.protocol) => {
+                let slot = (key, connected_link(route));
+                self.routes.remove(&slot).ok_or_else(|| errno(ESRCH))
+            }
+            _ => Err(errno(ESRCH)),
         }
-        self.routes.remove(&key).ok_or_else(|| errno(ESRCH))
+    }
+
+    /// Deletes the connected route of a link.
+    pub fn remove_connected(&mut self, key: RouteKey, link: u32) -> Option<Route> {
+        self.routes.remove(&(key, link))
     }
 
     /// Deletes the routes of a link that was set down: those without a next hop on another link.
@@ -88,7 +109,7 @@ impl Fib {
         let over_it = |route: &Route| matches!(&route.target, RouteTarget::Via(hops) if hops.iter().all(|hop| hop.link == index));
         let gone: Vec<Route> = self.routes().filter(|route| over_it(route)).cloned().collect();
         for route in &gone {
-            self.routes.remove(&route.key);
+            self.routes.remove(&(route.key, connected_link(route)));
         }
         gone
     }

@@ -189,7 +189,7 @@ impl Host {
             self.interfaces.addresses.extract_if(.., |address| matches(address)).collect();
         for address in gone {
             let key = connected(&address).map(|route| route.key);
-            if let Some(Ok(route)) = key.map(|key| self.fib.remove(key, Some(KERNEL))) {
+            if let Some(route) = key.and_then(|key| self.fib.remove_connected(key, address.link)) {
                 self.notify(&Event::RouteGone(route));
             }
             self.notify(&Event::AddressGone(address));
