@@ -86,7 +86,7 @@ fn daemons_for_ipv4_share_the_ports() {
     cluster.start_agent(1);
     cluster.settle();
     session(&cluster, "established");
-    status_has_not(&cluster, "port");
+    ["listen-port", "UDP port", "--http"].iter().for_each(|words| status_has_not(&cluster, words));
     drop((tcp, udp));
 }
 
@@ -113,7 +113,7 @@ fn a_taken_port_costs_what_needs_it_is_reported_and_tried_again() {
     cluster.expect_full_mesh();
 
     drop((bgp, bfd, http));
-    status_has_not(&cluster, "port");
+    ["listen-port", "UDP port", "--http"].iter().for_each(|words| status_has_not(&cluster, words));
     router.enter(|| TcpStream::connect("[2001:db8::1]:179")).unwrap().unwrap();
     assert_eq!(cluster.agents[0].http("/readyz").unwrap().0, 200);
     session(&cluster, "established");

@@ -34,7 +34,7 @@ fn report(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     // The text is for developers, such as "called `Option::unwrap()` on a `None` value".
-    tracing::debug!(panic = text, "redb panicked");
+    tracing::debug!(panic = text, "redb has found damage by a panic");
     "its pages are inconsistent".to_owned()
 }
 
