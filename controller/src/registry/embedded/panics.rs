@@ -11,6 +11,8 @@ thread_local! {
     /// Whether the next panic of this thread is expected, and not logged. A second one, before the first was caught, ends the
     /// process and is logged.
     static QUIET: Cell<bool> = const { Cell::new(false) };
+    /// The panic that was not logged: a second one may be by its cleanup, and says nothing of the cause.
+    static FIRST: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// Runs `work`; returns an error if it panics. State that `work` changed must not be used after a panic.
@@ -19,14 +21,20 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(|| {
         let log = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !QUIET.replace(false) {
-                log(info);
+            if QUIET.replace(false) {
+                FIRST.set(Some(info.to_string()));
+                return;
             }
+            if let Some(first) = FIRST.take() {
+                tracing::error!(first, "a panic of redb, and another one before it was caught");
+            }
+            log(info);
         }));
     });
     let before = QUIET.replace(true);
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     QUIET.set(before);
+    FIRST.set(None);
     result.map_err(|panic| report(&*panic))
 }
 
