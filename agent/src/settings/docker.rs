@@ -117,15 +117,8 @@ fn is_network_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::settings::{CommandLine, Settings};
-
-    fn settings(args: &[&str]) -> Result<Settings, Invalid> {
-        let fixed = ["sextant-agent", "--node", "host1", "--controller", "http://[::1]:7300"];
-        CommandLine::try_parse_from(fixed.iter().chain(args)).unwrap().settings()
-    }
+    use crate::settings::tests::settings;
 
     #[test]
     fn docker_is_left_alone_unless_a_mode_is_set() {

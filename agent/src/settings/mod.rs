@@ -315,7 +315,7 @@ fn value(key: &'static str, value: &dyn ToString, fix: &dyn ToString) -> Invalid
 mod tests {
     use super::*;
 
-    fn settings(args: &[&str]) -> Result<Settings, Invalid> {
+    pub(super) fn settings(args: &[&str]) -> Result<Settings, Invalid> {
         let fixed = ["sextant-agent", "--node", "host1", "--controller", "http://[::1]:7300"];
         CommandLine::try_parse_from(fixed.iter().chain(args)).unwrap().settings()
     }
