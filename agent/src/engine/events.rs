@@ -58,11 +58,15 @@ impl Engine {
 
     fn take_overrun(&mut self) {
         self.timing.meters.overruns.inc();
+        self.host.advertised_changed();
         self.state.events_lost();
     }
 
     /// A route of another process matters where one of ours has the same destination.
     fn take_route(&mut self, route: &Route, gone: bool) -> bool {
+        if route.protocol == RouteProtocol::ADVERTISED {
+            self.host.advertised_changed();
+        }
         if self.state.is_undone_by(route, gone) {
             self.planner.undone(route.key, (!gone).then_some(route.protocol));
         }

@@ -180,7 +180,11 @@ impl Engine {
                 () = deadline::reached(due) => {}
                 () = resync.due() => {
                     self.host.request_check();
-                    self.state.routes_are_stale(resync.made());
+                    let foreign = resync.made();
+                    self.state.routes_are_stale(foreign);
+                    if foreign {
+                        self.host.advertised_changed();
+                    }
                 }
                 _ = look.tick() => concerned = self.look_at_host(),
                 Some(ask) = self.asks.next() => self.answer(ask).await,
@@ -215,6 +219,7 @@ impl Engine {
                 tracing::warn!(%error, suppressed, "the kernel's answer broke off; reading everything anew");
             }
             self.state.all_is_stale();
+            self.host.advertised_changed();
             self.retry_at = Some(Instant::now() + RETRY);
         }
     }

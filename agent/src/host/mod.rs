@@ -3,6 +3,7 @@
 //! Each change is first recorded in the ledger, so that it can be undone: by `sextant-agent cleanup`, and by a start with
 //! other settings. [`Wanted`] decides which changes the settings need, [`undo`] which ones are undone.
 
+mod advertised;
 pub mod apply;
 mod bridge;
 mod containers;
@@ -24,6 +25,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use sextant_proto::Claim;
 use tokio::time::Instant;
 
+use advertised::Advertised;
 use bridge::Absence;
 use drift::Drift;
 pub(crate) use sysctls::FORWARDING;
@@ -33,7 +35,7 @@ use containers::ContainerLinks;
 
 use crate::{
     damping::Change,
-    kernel::{Address, Kernel, KernelError, Link, RouteKey, Scope},
+    kernel::{Address, Kernel, KernelError, Link, RouteKey},
     problems::Finding,
     settings::{HostSettings, Role, Settings},
     state::{Ledger, StateDir, StateError},
@@ -103,6 +105,7 @@ pub struct HostSetup {
     found: FoundProblems,
     absence: Absence,
     drift: Drift,
+    advertised: Advertised,
     /// The sysctls that the last check looked at, with the values that it left.
     watched: BTreeMap<String, Option<String>>,
     /// The indices of the links by their names, as of the last check.
@@ -149,6 +152,7 @@ impl HostSetup {
             found: FoundProblems::default(),
             absence: Absence::default(),
             drift: Drift::default(),
+            advertised: Advertised::default(),
             watched: BTreeMap::new(),
             links: BTreeMap::new(),
         })
@@ -157,6 +161,11 @@ impl HostSetup {
     /// Makes the next [`ensure`](Self::ensure) check state without kernel events: sysctls, the state directory, and rules.
     pub fn request_check(&mut self) {
         self.check_due = true;
+    }
+
+    /// Makes the next check read the routes by router advertisement again: one has changed, or events may have been lost.
+    pub fn advertised_changed(&mut self) {
+        self.advertised.forget();
     }
 
     /// Sets the names of the uplinks, which may change where no setting names them.
@@ -245,7 +254,11 @@ impl HostSetup {
         links: Option<&(Vec<Link>, Vec<Address>)>,
     ) -> Result<(), SetupError> {
         let (links, addresses) = match links {
-            Some(known) => known.clone(),
+            Some(known) => {
+                // The kernel may say nothing of the routes of a link that goes.
+                self.advertised.forget();
+                known.clone()
+            }
             None => (self.kernel.links().await?, self.kernel.addresses().await?),
         };
         self.forget_other_links(&links);
@@ -262,7 +275,7 @@ impl HostSetup {
         }
         if !claims.is_empty() || self.settings.role == Role::Router {
             let links = self.kernel.links().await?;
-            let advertised = self.kernel.routes(Scope::Advertised).await?;
+            let advertised = self.advertised.read(&*self.kernel).await?.to_vec();
             self.ensure_sysctls(&links, &addresses, &advertised)?;
             let inside = ContainerLinks::among(&links, self.own_bridge(), &self.settings.uplinks);
             self.found.learned =
@@ -280,11 +293,10 @@ impl HostSetup {
         addresses: &[Address],
     ) -> Result<(), SetupError> {
         if let Some(bridge) = self.ensure_bridge(links).await? {
-            let connected = self.kernel.routes(Scope::Connected).await?;
             for claim in claims {
                 let prefix = claim.container_prefix();
                 self.ensure_address(&bridge, addresses, prefix).await?;
-                self.ensure_connected(&bridge, addresses, &connected, prefix).await?;
+                self.ensure_connected(&bridge, addresses, prefix).await?;
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 mod containers;
 mod decisions;
+mod dumps;
 mod schedules;
 
 use std::{sync::Arc, time::Duration};

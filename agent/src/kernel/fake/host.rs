@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{
     super::{
         Address, Change, Errno, Event, Link, NeighbourState, NeighbourTable, NextHop, Route, RouteKey,
-        RouteProtocol, RouteTarget,
+        RouteProtocol, RouteTarget, Scope,
     },
     Write,
     faults::Faults,
@@ -50,6 +50,8 @@ pub struct Host {
     /// The links with IPv4 addresses.
     pub ipv4: BTreeSet<u32>,
     pub writes: Vec<Write>,
+    /// The scopes of the route dumps.
+    pub route_dumps: Vec<Scope>,
     pub faults: Faults,
     subscribers: Vec<mpsc::Sender<Event>>,
     last_index: u32,

@@ -40,6 +40,7 @@ impl Kernel for FakeKernel {
     async fn read_routes(&self, scope: Scope, reader: &mut dyn RouteReader) -> Result<(), KernelError> {
         let mut host = self.host();
         host.faults.of_read()?;
+        host.route_dumps.push(scope);
         let in_scope = |route: &&Route| match scope {
             Scope::Ours => route.protocol == RouteProtocol::OURS,
             Scope::Advertised => route.protocol == RouteProtocol::ADVERTISED,

@@ -17,7 +17,7 @@ use sextant_proto::Prefix;
 use self::{faults::Faults, fib::Put, host::Host};
 use super::{
     Address, Change, Errno, Event, Link, Neighbour, NeighbourState, NeighbourTable, Route, RouteKey,
-    RouteProtocol,
+    RouteProtocol, Scope,
 };
 
 #[cfg(doc)]
@@ -195,6 +195,11 @@ impl FakeKernel {
     /// The writes since the last call.
     pub fn take_writes(&self) -> Vec<Write> {
         std::mem::take(&mut self.host().writes)
+    }
+
+    /// The scopes of the route dumps since the last call. The kernel walks through all of its routes for each.
+    pub fn take_route_dumps(&self) -> Vec<Scope> {
+        std::mem::take(&mut self.host().route_dumps)
     }
 
     fn host(&self) -> MutexGuard<'_, Host> {
