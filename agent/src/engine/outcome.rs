@@ -18,6 +18,9 @@ pub(super) struct Outcome {
 impl Outcome {
     /// Each change, with the kernel's answer to it.
     pub(super) fn of(changes: Vec<Change>, answers: Vec<Result<(), Errno>>) -> Self {
+        if answers.len() == changes.len() && answers.iter().all(Result::is_ok) {
+            return Self { done: changes, refused: Vec::new() };
+        }
         let mut outcome = Self { done: Vec::with_capacity(changes.len()), refused: Vec::new() };
         for (change, answer) in changes.into_iter().zip(answers) {
             match answer {

@@ -103,7 +103,7 @@ impl Planner {
         }
         let known = basis.known(&self.settings);
         let desired = routes::desired(&known);
-        self.findings = routes::findings(&known);
+        self.findings = routes::findings(&known, &desired);
         self.refused_pools = routes::refused_pools(&known).collect();
         if desired.unresolved > 0 {
             let unresolved = desired.unresolved;

@@ -29,6 +29,7 @@ mod reading;
 mod reason;
 mod shared_hops;
 mod subjects;
+mod unreached;
 mod wanted;
 
 pub use actual::Actual;
@@ -49,4 +50,5 @@ pub use plan::{Plan, plan};
 pub use reading::{Foreign, ForeignReader, OursReader};
 pub use reason::{Owner, Reason};
 pub use subjects::{Subject, Subjects};
+pub use unreached::Unreached;
 pub use wanted::Wanted;

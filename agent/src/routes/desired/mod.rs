@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use sextant_proto::{Claim, NodeState, Peer, PeerClaim, Prefix};
 
 use super::{
-    Assessment, Entry, Known, PeerState, ReceivedPath, RouteMap,
+    Assessment, Entry, Known, PeerState, ReceivedPath, RouteMap, Unreached,
     aggregates::refused_pools,
     imported::{Reserved, import},
     known::own_state,
@@ -23,6 +23,8 @@ pub struct Desired {
     pub routes: RouteMap,
     /// Imported prefixes without a route: their next hop is on none of the uplinks.
     pub unresolved: usize,
+    /// Peers without a path.
+    pub unreached: Unreached,
 }
 
 /// The input of the routes to one destination that lies beyond that destination. It is computed once for all of them.
@@ -40,12 +42,16 @@ pub struct Context {
 pub fn desired(known: &Known<'_>) -> Desired {
     let refused: Vec<_> = refused_pools(known).collect();
     let mut routes: Vec<Entry> = known.claims.iter().flat_map(|claim| own(known, claim)).collect();
-    let mut off_link = BTreeSet::new();
+    let (mut off_link, mut unreached) = (BTreeSet::new(), Unreached::default());
     for peer in known.view.peers() {
         let assessment = Assessment::of(known, peer);
         off_link.extend(left_out(&assessment, peer));
-        let to_claim = |claim| to_claim(known, &refused, claim, &assessment);
-        routes.extend(peer.claims.iter().filter_map(to_claim));
+        unreached.assessed(peer, &assessment);
+        for claim in &peer.claims {
+            let state = assessment.of_claim(known, claim);
+            unreached.claim_assessed(peer, claim, state);
+            routes.extend(to_claim(known, &refused, claim, state, &assessment));
+        }
     }
     let context = Context::with(known, refused, off_link);
     routes.extend(context.refused.iter().map(|prefix| unreachable(known, *prefix)));
@@ -56,7 +62,7 @@ pub fn desired(known: &Known<'_>) -> Desired {
         unresolved += usize::from(route.is_none());
         routes.extend(route);
     }
-    Desired { routes: routes.into(), unresolved }
+    Desired { routes: routes.into(), unresolved, unreached }
 }
 
 /// The routes to `destination` that this host should have.
@@ -70,7 +76,9 @@ pub fn desired_at(
         match subject {
             Subject::Own(claim) => own(known, claim).collect(),
             Subject::Peer(peer, claim) => {
-                to_claim(known, &context.refused, claim, &Assessment::of(known, peer)).into_iter().collect()
+                let assessment = Assessment::of(known, peer);
+                let state = assessment.of_claim(known, claim);
+                to_claim(known, &context.refused, claim, state, &assessment).into_iter().collect()
             }
             Subject::Pool(pool) => {
                 let refused = context.refused.contains(&pool.prefix);
@@ -125,11 +133,12 @@ fn to_claim(
     known: &Known<'_>,
     refused: &[Prefix],
     claim: &PeerClaim,
+    state: PeerState,
     assessment: &Assessment,
 ) -> Option<Entry> {
     let RouteSettings { table, metric, .. } = *known.settings;
     // The same key for both, so that one takes the other's place in one step.
-    let target = match assessment.of_claim(known, claim) {
+    let target = match state {
         PeerState::Direct | PeerState::ThroughGateway => assessment.hops.clone().map(RouteTarget::Via),
         PeerState::Dead => Some(RouteTarget::Unreachable),
         // Neither its pool is refused, nor does a router announce it: it alone is.

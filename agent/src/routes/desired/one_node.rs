@@ -106,6 +106,6 @@ proptest! {
         };
         let (seen, expected) = (known(&with), known(&without));
         prop_assert_eq!(routes_but(&seen, prefix(9)), routes_but(&expected, prefix(9)));
-        findings(&seen);
+        findings(&seen, &desired(&seen));
     }
 }

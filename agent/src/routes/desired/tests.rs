@@ -142,6 +142,22 @@ fn where_routers_know_the_prefixes_a_peer_has_a_route_through_the_gateway_that_l
 }
 
 #[test]
+fn the_first_off_link_nodes_are_named_and_the_others_counted() {
+    let uplinks = uplinks();
+    let listed = |far: std::ops::Range<u16>| {
+        let near = peer(2, "2001:db8::2");
+        let far = far.map(|n| peer(n, "2001:db8:f::1"));
+        let view = view(vec![pool()], std::iter::once(near).chain(far).collect());
+        let known = Known { uplinks: &uplinks, ..known(&view) };
+        let found = crate::routes::findings(&known, &desired(&known));
+        found.first().map(|found| found.saw.rsplit_once(": ").unwrap().1.to_owned())
+    };
+    assert_eq!(listed(3..3), None);
+    assert_eq!(listed(3..5).as_deref(), Some("host3, host4"));
+    assert_eq!(listed(3..9).as_deref(), Some("host3, host4, host5 and 3 more"));
+}
+
+#[test]
 fn no_route_takes_what_the_host_stands_on() {
     let mut wide = peer(3, "2001:db8::3");
     wide.claims[0].prefix = "2001:db8::/64".parse().unwrap();
@@ -153,7 +169,7 @@ fn no_route_takes_what_the_host_stands_on() {
     let infrastructure = Infrastructure::of(&uplinks, &Gateways::default(), &[router]);
     let known = Known { uplinks: &uplinks, infrastructure: &infrastructure, ..known(&view) };
     assert_eq!(lines(&known), [AGGREGATE, TO_HOST2]);
-    let found = crate::routes::findings(&known);
+    let found = crate::routes::findings(&known, &desired(&known));
     let [found] = &found[..] else { panic!("{found:?}") };
     assert!(found.saw.contains("host prefix 2001:db8::/64 of node host3 contains 2001:db8::"), "{found:?}");
 }

@@ -1,7 +1,9 @@
 //! From the routes that are to those that should be.
 
+use std::collections::BTreeMap;
+
 use super::{
-    Entry, Facts, Hold, Planned,
+    Entry, Facts, Hold, Planned, Step,
     decide::{put, remove},
 };
 use crate::kernel::{Change, RouteKey, RouteProtocol};
@@ -18,12 +20,17 @@ pub fn plan(facts: &Facts<'_>) -> Plan {
     let (desired, ours) = (&facts.desired.routes, &facts.actual.ours);
     let wanting = desired.unlike(ours);
     let put = wanting.map(|((key, target), standing)| put(facts, key, target, standing.is_some()));
-    let mut changes: Vec<Planned> = put.collect();
     let gone: Vec<&Entry> = ours.without(desired).collect();
-    changes.extend(gone.into_iter().rev().map(|(key, standing)| remove(facts, key, standing)));
-    // It is stable: within a step, the order stays.
-    changes.sort_by_key(|planned| planned.step);
-    Plan { changes }
+    let gone = gone.into_iter().rev().map(|(key, standing)| remove(facts, key, standing));
+    let mut steps: BTreeMap<Step, Vec<Planned>> = BTreeMap::new();
+    for planned in put.chain(gone) {
+        steps.entry(planned.step).or_default().push(planned);
+    }
+    let in_order = steps.into_values().reduce(|mut all, mut step| {
+        all.append(&mut step);
+        all
+    });
+    Plan { changes: in_order.unwrap_or_default() }
 }
 
 impl Plan {
