@@ -35,6 +35,16 @@ pub struct Holdings {
 }
 
 impl Holdings {
+    /// For a listing of the whole store: until [`loaded`](Self::loaded) no free prefix must be searched.
+    pub(super) fn loading() -> Self {
+        Self { occupied: Occupied::loading(), ..Self::default() }
+    }
+
+    /// All of the listing is in.
+    pub(super) fn loaded(&mut self) {
+        self.occupied.loaded();
+    }
+
     /// All claims.
     pub fn claims(&self) -> &BTreeMap<Prefix, View<ClaimRecord>> {
         &self.claims

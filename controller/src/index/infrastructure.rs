@@ -2,13 +2,17 @@
 //! contain one (DESIGN §2): its holder would take it from all others. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{
+        BTreeMap, BTreeSet,
+        btree_map::Entry::{Occupied, Vacant},
+    },
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use sextant_proto::{InterfaceAddress, NodeName, Prefix};
 
+use super::Few;
 use crate::records::{ControllerRecord, NodeRecord};
 
 /// Who has an address.
@@ -32,8 +36,9 @@ impl fmt::Display for User {
 /// The addresses, and who has them.
 #[derive(Debug, Default)]
 pub struct Infrastructure {
-    users: BTreeMap<Ipv6Addr, BTreeSet<User>>,
-    addresses: BTreeMap<User, BTreeSet<Ipv6Addr>>,
+    users: BTreeMap<Ipv6Addr, Few<User>>,
+    /// In their order.
+    addresses: BTreeMap<User, Box<[Ipv6Addr]>>,
 }
 
 /// The addresses that appeared and that went.
@@ -52,7 +57,7 @@ impl Infrastructure {
     /// The addresses in `prefix`, in their order, and who has each.
     pub fn all_inside(&self, prefix: Prefix) -> impl Iterator<Item = (Ipv6Addr, &User)> {
         let users = self.users.range(prefix.addr()..=prefix.last_addr());
-        users.filter_map(|(address, users)| Some((*address, users.first()?)))
+        users.filter_map(|(address, users)| Some((*address, users.iter().next()?)))
     }
 
     /// The largest part of `prefix` without an address.
@@ -74,26 +79,27 @@ impl Infrastructure {
 
     /// `user` has exactly these addresses from now on.
     pub(super) fn put(&mut self, user: User, addresses: BTreeSet<Ipv6Addr>) -> Difference {
-        let before = self.addresses.remove(&user).unwrap_or_default();
+        let before: BTreeSet<_> = self.addresses.remove(&user).into_iter().flatten().collect();
         let mut difference = Difference::default();
         for &address in addresses.difference(&before) {
-            let users = self.users.entry(address).or_default();
-            if users.is_empty() {
-                difference.new.push(address);
+            match self.users.entry(address) {
+                Vacant(unused) => {
+                    unused.insert(Few::One(user.clone()));
+                    difference.new.push(address);
+                }
+                Occupied(mut used) => used.get_mut().insert(user.clone()),
             }
-            users.insert(user.clone());
         }
         for &address in before.difference(&addresses) {
-            if let Some(users) = self.users.get_mut(&address) {
-                users.remove(&user);
-                if users.is_empty() {
-                    self.users.remove(&address);
-                    difference.gone.push(address);
-                }
+            if let Occupied(mut used) = self.users.entry(address)
+                && used.get_mut().remove(&user)
+            {
+                used.remove();
+                difference.gone.push(address);
             }
         }
         if !addresses.is_empty() {
-            self.addresses.insert(user, addresses);
+            self.addresses.insert(user, addresses.into_iter().collect());
         }
         difference
     }

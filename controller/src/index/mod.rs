@@ -4,6 +4,7 @@
 //! batches and returns the changes for agents. [`ring`] keeps the last changes, encoded once, for all streams.
 
 mod commit;
+mod few;
 mod holdings;
 mod infrastructure;
 mod names;
@@ -29,6 +30,7 @@ pub use ring::{Frame, Since};
 pub use state::{State, StoreReplaced, View};
 pub use task::{IndexTask, StartError};
 
+use few::Few;
 use ring::Ring;
 
 /// The octets of deltas that are kept for streams that lag or reconnect.

@@ -1,13 +1,18 @@
 //! The names of each node id. Pure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{
+    HashMap,
+    hash_map::Entry::{Occupied, Vacant},
+};
 
 use sextant_proto::{NodeId, NodeName};
+
+use super::Few;
 
 /// The names under which each node id holds claims: one, unless a disk was copied.
 #[derive(Debug, Default)]
 pub struct Names {
-    of: HashMap<NodeId, BTreeSet<NodeName>>,
+    of: HashMap<NodeId, Few<NodeName>>,
 }
 
 impl Names {
@@ -21,12 +26,15 @@ impl Names {
         if before == now {
             return;
         }
-        if let Some(names) = before.and_then(|id| self.of.get_mut(&id)) {
-            names.remove(name);
+        if let Some(Occupied(mut names)) = before.map(|id| self.of.entry(id))
+            && names.get_mut().remove(name)
+        {
+            names.remove();
         }
-        before.filter(|id| self.of.get(id).is_some_and(BTreeSet::is_empty)).map(|id| self.of.remove(&id));
-        if let Some(id) = now {
-            self.of.entry(id).or_default().insert(name.clone());
+        match now.map(|id| self.of.entry(id)) {
+            Some(Occupied(mut names)) => names.get_mut().insert(name.clone()),
+            Some(Vacant(none)) => drop(none.insert(Few::One(name.clone()))),
+            None => {}
         }
     }
 }

@@ -57,6 +57,8 @@ type Lengths = u128;
 #[derive(Debug, Default)]
 pub struct Occupied {
     root: Option<Box<Node>>,
+    /// Many prefixes are added at once: the summaries of nodes are computed at the end.
+    loading: bool,
 }
 
 #[derive(Debug)]
@@ -72,9 +74,22 @@ struct Node {
 }
 
 impl Occupied {
+    /// For many prefixes: until [`loaded`](Self::loaded) it must not be searched.
+    pub fn loading() -> Self {
+        Self { root: None, loading: true }
+    }
+
+    /// The prefixes that were there at first are all in.
+    pub fn loaded(&mut self) {
+        self.loading = false;
+        if let Some(root) = &mut self.root {
+            root.refresh_all();
+        }
+    }
+
     /// Adds a prefix.
     pub fn insert(&mut self, prefix: Prefix, kind: Kind) {
-        insert(&mut self.root, prefix, kind);
+        insert(&mut self.root, prefix, kind, self.loading);
     }
 
     /// Removes one occurrence of a prefix, if it has one.
@@ -165,6 +180,12 @@ impl Node {
         Kind::ALL.into_iter().all(|kind| !among.excludes(kind) || self.below[kind as usize] == 0)
     }
 
+    /// Recomputes all summaries from below.
+    fn refresh_all(&mut self) {
+        self.children.iter_mut().flatten().for_each(|child| child.refresh_all());
+        self.refresh();
+    }
+
     /// Recomputes the summary from the children.
     fn refresh(&mut self) {
         for kind in 0..KINDS {
@@ -175,7 +196,7 @@ impl Node {
             self.free[among as usize] = if self.blocks(among) {
                 0
             } else {
-                let halves = halves(self.prefix).into_iter().zip(&self.children);
+                let halves = halves(self.prefix).zip(&self.children);
                 halves.fold(0, |all, (half, child)| all | lengths(half, child.as_deref(), among))
             };
         }
@@ -207,7 +228,7 @@ impl Search {
             children[side(block, node.prefix)] = Some(node);
             children
         };
-        let mut halves = halves(block).into_iter();
+        let mut halves = halves(block);
         let first = halves.next().and_then(|half| self.first(half, left, start));
         first.or_else(|| halves.next().and_then(|half| self.first(half, right, start)))
     }
@@ -231,8 +252,8 @@ fn up_to(len: u8) -> Lengths {
     1u128.checked_shl(u32::from(len) + 1).map_or(u128::MAX, |bit| bit - 1)
 }
 
-fn halves(prefix: Prefix) -> Vec<Prefix> {
-    (0..2).filter_map(|half| prefix.nth(prefix.len() + 1, half)).collect()
+fn halves(prefix: Prefix) -> impl Iterator<Item = Prefix> {
+    (0..2).filter_map(move |half| prefix.nth(prefix.len() + 1, half))
 }
 
 /// The half of `outer` that contains the longer `inner`.
@@ -241,7 +262,7 @@ fn side(outer: Prefix, inner: Prefix) -> usize {
     (inner.addr().to_bits() >> shift & 1) as usize
 }
 
-fn insert(slot: &mut Option<Box<Node>>, prefix: Prefix, kind: Kind) {
+fn insert(slot: &mut Option<Box<Node>>, prefix: Prefix, kind: Kind, loading: bool) {
     let node = match slot.take() {
         None => Node::leaf(prefix),
         Some(node) if node.prefix.covers(prefix) => node,
@@ -256,9 +277,11 @@ fn insert(slot: &mut Option<Box<Node>>, prefix: Prefix, kind: Kind) {
     if node.prefix == prefix {
         node.here[kind as usize] += 1;
     } else {
-        insert(&mut node.children[side(node.prefix, prefix)], prefix, kind);
+        insert(&mut node.children[side(node.prefix, prefix)], prefix, kind, loading);
     }
-    node.refresh();
+    if !loading {
+        node.refresh();
+    }
 }
 
 fn remove(slot: &mut Option<Box<Node>>, prefix: Prefix, kind: Kind) {
@@ -346,10 +369,14 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_brute_force(
-            steps in proptest::collection::vec(step(), 0..40), starts in proptest::collection::vec(inside(), 4),
+            steps in proptest::collection::vec(step(), 0..40), loaded in 0usize..40,
+            starts in proptest::collection::vec(inside(), 4),
         ) {
-            let (mut occupied, mut model) = (Occupied::default(), Model::default());
-            for step in steps {
+            let (mut occupied, mut model) = (Occupied::loading(), Model::default());
+            for (n, step) in steps.into_iter().enumerate() {
+                if n == loaded {
+                    occupied.loaded();
+                }
                 match step {
                     Step::Insert(prefix, kind) => {
                         occupied.insert(prefix, kind);
@@ -362,6 +389,7 @@ mod tests {
                     Step::Remove(_) => occupied.remove(pool(), Kind::Taken),
                 }
             }
+            occupied.loaded();
             for among in Among::ALL {
                 for start in &starts {
                     prop_assert_eq!(occupied.is_free(*start, among), model.is_free(*start, among));

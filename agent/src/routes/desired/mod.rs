@@ -42,6 +42,7 @@ pub struct Context {
 pub fn desired(known: &Known<'_>) -> Desired {
     let refused: Vec<_> = refused_pools(known).collect();
     let mut routes: Vec<Entry> = known.claims.iter().flat_map(|claim| own(known, claim)).collect();
+    routes.reserve(known.view.peers().size_hint().0);
     let (mut off_link, mut unreached) = (BTreeSet::new(), Unreached::default());
     for peer in known.view.peers() {
         let assessment = Assessment::of(known, peer);

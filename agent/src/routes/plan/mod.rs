@@ -26,7 +26,12 @@ pub fn plan(facts: &Facts<'_>) -> Plan {
     for planned in put.chain(gone) {
         steps.entry(planned.step).or_default().push(planned);
     }
+    // The larger one stays where it is in memory.
     let in_order = steps.into_values().reduce(|mut all, mut step| {
+        if step.len() > all.len() {
+            step.splice(..0, all);
+            return step;
+        }
         all.append(&mut step);
         all
     });

@@ -101,7 +101,7 @@ impl State {
             removals: None,
             elapsed: None,
             pools: BTreeMap::new(),
-            holdings: Holdings::default(),
+            holdings: Holdings::loading(),
             nodes: BTreeMap::new(),
             names: Names::default(),
             sessions: BTreeMap::new(),
@@ -113,6 +113,7 @@ impl State {
         for entry in &listing.entries {
             state.put(entry, &mut touched)?;
         }
+        state.holdings.loaded();
         for name in touched.nodes {
             state.refresh_peer(&name);
         }
