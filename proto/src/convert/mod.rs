@@ -90,5 +90,8 @@ where
     T::Error: ToString,
 {
     let convert = |message| T::try_from(message).map_err(|error| MessageError::new(field, error.to_string()));
-    messages.into_iter().map(convert).collect()
+    let mut all = messages.into_iter().map(convert).collect::<Result<Vec<T>, _>>()?;
+    // It would keep the room of the messages, for four elements at least.
+    all.shrink_to_fit();
+    Ok(all)
 }
