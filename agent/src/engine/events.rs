@@ -61,13 +61,14 @@ impl Engine {
         self.state.events_lost();
     }
 
-    /// A route of another process matters where one of ours has the same destination.
+    /// A route of another process matters where one of ours has the same destination, or where it takes packets from ours.
     fn take_route(&mut self, route: &Route, gone: bool) -> bool {
         if self.state.is_undone_by(route, gone) {
             self.planner.undone(route.key, (!gone).then_some(route.protocol));
         }
         let wanted = self.planner.memory().wanted.knows(&route.key);
         let beside = self.planner.desired().routes.deciding(&route.key).is_some();
-        self.state.route_changed(route, gone, wanted) || beside
+        let others = route.protocol != RouteProtocol::OURS;
+        self.state.route_changed(route, gone, wanted) || beside || others && self.captures(route)
     }
 }

@@ -13,7 +13,7 @@ use sextant_proto::{InterfaceAddress, Peer, Prefix, Uplink, first_next_hop};
 pub(crate) use findings::findings;
 pub use gateways::Gateways;
 pub use guess::{Clues, guessed_uplinks};
-pub use on_link::{LinkRouteReader, LinkRoutes, Lookup, OnLink, lookups};
+pub use on_link::{LinkRouteReader, LinkRoutes, Lookup, OnLink, looked_up_before, lookups};
 pub use reading::{first_guess, read_link_routes};
 
 use crate::{
@@ -175,7 +175,7 @@ fn is_usable(address: &Address) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) use on_link::tests::{on_link_by, read};
+pub(crate) use on_link::tests::{on_link_by, read, route};
 
 #[cfg(test)]
 mod tests;

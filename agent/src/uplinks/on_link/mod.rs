@@ -8,10 +8,7 @@ use std::{
 
 use sextant_proto::Prefix;
 
-use crate::kernel::{NextHop, Route, RouteProtocol, RouteReader, RouteTarget, Rule, RuleAction};
-
-/// RT_TABLE_LOCAL: this host's own addresses.
-const LOCAL_TABLE: u32 = 255;
+use crate::kernel::{LOCAL_TABLE, NextHop, Route, RouteProtocol, RouteReader, RouteTarget, Rule, RuleAction};
 
 /// A table in which the kernel looks destinations up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +22,18 @@ pub struct Lookup {
 }
 
 impl Lookup {
+    /// The one by a rule, if that is for all sources.
+    fn of(rule: &Rule) -> Option<Self> {
+        match rule.action {
+            RuleAction::Table(table) if !rule.conditional && rule.from.is_none() && table != LOCAL_TABLE => {
+                Some(Self { table, to: rule.to, suppressed: rule.suppress_prefix_len })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a route of this length to a destination ends the lookup.
-    pub(super) fn counts(&self, destination: Ipv6Addr, len: u8) -> bool {
+    pub(crate) fn counts(&self, destination: Ipv6Addr, len: u8) -> bool {
         self.to.is_none_or(|to| to.contains(destination))
             && self.suppressed.is_none_or(|suppressed| u32::from(len) > suppressed)
     }
@@ -34,17 +41,21 @@ impl Lookup {
 
 /// The tables in which the kernel looks up destinations whatever the source, in its order; and the agent's own `table`.
 pub fn lookups(rules: &[Rule], table: u32) -> Vec<Lookup> {
-    let of_rule = |rule: &Rule| match rule.action {
-        RuleAction::Table(table) if !rule.conditional && rule.from.is_none() && table != LOCAL_TABLE => {
-            Some(Lookup { table, to: rule.to, suppressed: rule.suppress_prefix_len })
-        }
-        _ => None,
-    };
-    let mut found: Vec<_> = rules.iter().filter_map(of_rule).collect();
+    let mut found: Vec<_> = rules.iter().filter_map(Lookup::of).collect();
     if found.iter().all(|lookup| lookup.table != table) {
         found.push(Lookup { table, to: None, suppressed: None });
     }
     found
+}
+
+/// The tables in which the kernel looks destinations up before the agent's own `table`: that of its
+/// addresses first.
+pub fn looked_up_before(rules: &[Rule], table: u32) -> Vec<Lookup> {
+    let (local, ours) =
+        (Lookup { table: LOCAL_TABLE, to: None, suppressed: None }, |it: &Lookup| it.table == table);
+    let all: Vec<_> = rules.iter().filter_map(Lookup::of).collect();
+    let before = all.iter().position(ours).unwrap_or(0);
+    std::iter::once(local).chain(all.into_iter().take(before)).collect()
 }
 
 /// The routes that say who is a neighbour: those without a gateway, and all routes inside of their destinations. Ours are

@@ -1,14 +1,20 @@
 use super::*;
 use crate::kernel::{MAIN_TABLE, NextHop, RouteKey};
 
-/// A route as `ip -6 route` shows it: `2001:db8::/64 via fe80::1 dev 2 metric 256 table 254`, or `unreachable …`.
+/// A route as `ip -6 route` shows it: `2001:db8::/64 via fe80::1 dev 2 metric 256 table 254`, or `unreachable …` and other
+/// kinds.
 pub(crate) fn route(text: &str) -> Route {
     let words: Vec<&str> = text.split_whitespace().collect();
     let after = |word: &str| words.iter().position(|it| *it == word).map(|at| words[at + 1]);
-    let (rejects, destination) = match words[0] {
-        "unreachable" => (true, words[1]),
-        destination => (false, destination),
+    let kind = match words[0] {
+        "unreachable" => Some(RouteTarget::Unreachable),
+        "prohibit" => Some(RouteTarget::PROHIBIT),
+        "blackhole" => Some(RouteTarget::BLACKHOLE),
+        "local" => Some(RouteTarget::LOCAL),
+        "anycast" => Some(RouteTarget::ANYCAST),
+        _ => None,
     };
+    let destination = words[usize::from(kind.is_some())];
     let hop = || NextHop {
         gateway: after("via").map(|gateway| gateway.parse().unwrap()),
         link: after("dev").unwrap().parse().unwrap(),
@@ -20,7 +26,7 @@ pub(crate) fn route(text: &str) -> Route {
             metric: after("metric").map_or(1024, |metric| metric.parse().unwrap()),
         },
         protocol: RouteProtocol(after("proto").map_or(3, |protocol| protocol.parse().unwrap())),
-        target: if rejects { RouteTarget::Unreachable } else { RouteTarget::Via(hop().into()) },
+        target: kind.unwrap_or_else(|| RouteTarget::Via(hop().into())),
     }
 }
 
