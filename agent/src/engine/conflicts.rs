@@ -73,7 +73,7 @@ mod tests {
         let link = Link { index: 2, name: "eth0".into(), ..Link::default() };
         let hop = |gateway: Option<&str>| {
             let gateway = gateway.map(|it| it.parse().unwrap());
-            RouteTarget::Via(NextHop { gateway, link: 2 }.into())
+            RouteTarget::Via(NextHop { gateway, link: 2, onlink: false }.into())
         };
         for (table, target, expected) in [
             (254, hop(None), "dev eth0"),

@@ -263,7 +263,7 @@ mod tests {
         let route = |link| Route {
             key: RouteKey { table: 254, destination: prefix, metric: 256 },
             protocol: RouteProtocol::KERNEL,
-            target: RouteTarget::Via([NextHop { gateway: None, link }].into()),
+            target: RouteTarget::Via([NextHop { gateway: None, link, onlink: false }].into()),
         };
         let missing = |bridge: &Link, address: &Address, routes: &[Route]| {
             without_connected_route(bridge, std::slice::from_ref(address), routes, prefix).is_some()

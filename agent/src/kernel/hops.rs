@@ -93,7 +93,7 @@ mod tests {
     fn hop() -> impl Strategy<Value = NextHop> {
         (0u16..3, 1u32..3).prop_map(|(n, link)| {
             let gateway = (n > 0).then(|| std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n));
-            NextHop { gateway, link }
+            NextHop { gateway, link, onlink: false }
         })
     }
 

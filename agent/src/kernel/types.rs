@@ -138,6 +138,8 @@ pub struct NextHop {
     pub gateway: Option<Ipv6Addr>,
     /// The interface's index.
     pub link: u32,
+    /// The gateway is a neighbour on the link, whatever other routes say (RTNH_F_ONLINK).
+    pub onlink: bool,
 }
 
 /// The action of a route.

@@ -20,7 +20,7 @@ async fn a_route_inside_of_a_peers_prefix_is_reported_until_it_is_gone() {
     it.applied(5).await;
     let inside = prefix(2).nth(prefix(2).len() + 8, 5).unwrap();
     let hop = |gateway: &str| {
-        let via = crate::kernel::NextHop { gateway: Some(gateway.parse().unwrap()), link: 2 };
+        let via = crate::kernel::NextHop { gateway: Some(gateway.parse().unwrap()), link: 2, onlink: false };
         RouteTarget::Via(via.into())
     };
     for (target, shown) in

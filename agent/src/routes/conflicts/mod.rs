@@ -131,7 +131,9 @@ impl<'a> Ground<'a> {
 /// Whether packets fare the same by both.
 fn leads_alike(ours: &RouteTarget, theirs: &RouteTarget) -> bool {
     match (ours, theirs) {
-        (RouteTarget::Via(ours), RouteTarget::Via(theirs)) => theirs.iter().all(|hop| ours.contains(hop)),
+        (RouteTarget::Via(ours), RouteTarget::Via(theirs)) => {
+            theirs.iter().all(|hop| ours.iter().any(|our| (our.gateway, our.link) == (hop.gateway, hop.link)))
+        }
         (RouteTarget::Unreachable, theirs) => {
             [RouteTarget::Unreachable, RouteTarget::PROHIBIT].contains(theirs)
         }

@@ -167,7 +167,8 @@ fn address(bits: u8) -> std::net::Ipv6Addr {
 
 fn any_target() -> impl Strategy<Value = RouteTarget> {
     (0usize..4).prop_map(|kind| {
-        let via = |link| RouteTarget::Via(crate::kernel::NextHop { gateway: None, link }.into());
+        let via =
+            |link| RouteTarget::Via(crate::kernel::NextHop { gateway: None, link, onlink: false }.into());
         [via(7), via(8), RouteTarget::Unreachable, RouteTarget::BLACKHOLE][kind].clone()
     })
 }

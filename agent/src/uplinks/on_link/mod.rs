@@ -58,12 +58,14 @@ pub fn looked_up_before(rules: &[Rule], table: u32) -> Vec<Lookup> {
     std::iter::once(local).chain(all.into_iter().take(before)).collect()
 }
 
-/// The routes that say who is a neighbour: those without a gateway, and all routes inside of their destinations. Ours are
-/// none: a next hop is never reached by them.
+/// The routes that say who is a neighbour: those without a gateway, all routes inside of their destinations, and gateways that
+/// are neighbours by their own route (`onlink`). Ours are none: a next hop is never reached by them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkRoutes {
     lookups: Vec<Lookup>,
     tables: BTreeMap<u32, LinkTable>,
+    /// The gateways that are neighbours whatever other routes say, with their links.
+    onlink: BTreeSet<(u32, Ipv6Addr)>,
 }
 
 type LinkTable = BTreeMap<Prefix, Vec<LinkRoute>>;
@@ -131,8 +133,10 @@ impl LinkRoutes {
     pub fn new(lookups: Vec<Lookup>, read: BTreeMap<u32, LinkRouteReader>, towards: &[Ipv6Addr]) -> Self {
         let direct = read.values().flat_map(|reader| &reader.0).filter(|(_, route)| !route.direct.is_empty());
         let direct: BTreeSet<Prefix> = direct.map(|(prefix, _)| *prefix).collect();
+        let hops = read.values().flat_map(|reader| &reader.0).flat_map(|(_, route)| &route.gateways);
+        let onlink = hops.filter(|hop| hop.onlink).filter_map(|hop| Some((hop.link, hop.gateway?))).collect();
         let tables = read.into_iter().map(|(table, reader)| (table, deciding(reader.0, &direct, towards)));
-        Self { lookups, tables: tables.collect() }
+        Self { lookups, tables: tables.collect(), onlink }
     }
 
     /// The neighbours on a link; `own` addresses of this host are none.
@@ -147,7 +151,12 @@ impl LinkRoutes {
             }
             Neighbours { lookup: *lookup, lengths }
         };
-        OnLink { tables: self.lookups.iter().map(neighbours).collect(), own: own.clone() }
+        let gateways = self.onlink.iter().filter(|(of, _)| *of == link).map(|(_, gateway)| *gateway);
+        OnLink {
+            tables: self.lookups.iter().map(neighbours).collect(),
+            own: own.clone(),
+            gateways: gateways.collect(),
+        }
     }
 
     /// The links on which a destination is a neighbour.
@@ -222,6 +231,7 @@ pub(super) fn is_of_every_link(destination: Prefix) -> bool {
 pub struct OnLink {
     tables: Vec<Neighbours>,
     own: BTreeSet<Ipv6Addr>,
+    gateways: BTreeSet<Ipv6Addr>,
 }
 
 /// The destinations of one table by their length, and whether they are neighbours on the link or elsewhere.
@@ -232,11 +242,20 @@ struct Neighbours {
 }
 
 impl OnLink {
-    /// Whether the kernel takes a destination for a neighbour on this link: the longest route to it has no gateway.
+    /// Whether a destination is a neighbour on this link: by the longest route to it, or as a gateway.
     pub fn contains(&self, destination: Ipv6Addr) -> bool {
-        let of_table = |it: &Neighbours| it.decides(destination);
         let may_be = !destination.is_multicast() && !destination.is_loopback() && !self.is_own(destination);
-        may_be && self.tables.iter().find_map(of_table).unwrap_or(false)
+        may_be && (self.gateways.contains(&destination) || self.is_by_route(destination))
+    }
+
+    /// Whether a route by this neighbour must say that it is one, since no route to it does.
+    pub fn needs_saying(&self, gateway: Ipv6Addr) -> bool {
+        self.gateways.contains(&gateway) && !gateway.is_unicast_link_local() && !self.is_by_route(gateway)
+    }
+
+    /// Whether the kernel takes a destination for a neighbour on this link: the longest route to it has no gateway.
+    fn is_by_route(&self, destination: Ipv6Addr) -> bool {
+        self.tables.iter().find_map(|it| it.decides(destination)).unwrap_or(false)
     }
 
     /// Whether it is an address of this host.
@@ -256,7 +275,7 @@ impl OnLink {
         around.min_by_key(|prefix| prefix.len()).or_else(|| Prefix::containing(addr, 128))
     }
 
-    /// Whether no destination is a neighbour.
+    /// Whether no destination is a neighbour, but for gateways.
     pub fn is_empty(&self) -> bool {
         !self.tables.iter().flat_map(|it| it.lengths.values().flatten()).any(|(_, here)| *here)
     }
