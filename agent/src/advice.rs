@@ -71,7 +71,7 @@ mod tests {
 
     fn hop(gateway: Option<&str>) -> RouteTarget {
         let gateway = gateway.map(|gateway| gateway.parse().unwrap());
-        RouteTarget::Via([NextHop { gateway, link: 2 }].into())
+        RouteTarget::Via([NextHop { gateway, link: 2, onlink: false }].into())
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Collector for Sources {
             ("routes_failed", "Routes that the kernel refused", report.failed.len() as u64),
             (
                 "routes_conflicting",
-                "Routes of other processes for the same destinations",
+                "Routes of other processes that take packets from ours, or would without them",
                 report.conflicts.len() as u64,
             ),
         ];

@@ -228,10 +228,10 @@ pub struct FailedRoute {
     pub error: String,
 }
 
-/// A route of another program for a destination of Sextant's routes (DESIGN I4).
+/// A route of another program that takes packets of one of Sextant's routes, or would without it (DESIGN I4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// The destination of both.
+    /// Its destination.
     pub destination: Prefix,
     /// The other's route protocol, as in rt_protos.
     pub protocol: String,
@@ -239,6 +239,10 @@ pub struct Conflict {
     pub metric: u32,
     /// Whether the kernel uses ours: the lower metric wins.
     pub ours_wins: bool,
+    /// The destination of ours, if it is another one.
+    pub ours: Option<Prefix>,
+    /// Where it leads, as ip-route(8) shows it: `via fe80::1 dev eth0`. Empty if an earlier version reports it.
+    pub leads: String,
 }
 
 /// An agent's verdict on a host without an agent (DESIGN §5).
@@ -253,7 +257,12 @@ pub struct Verdict {
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let winner = if self.ours_wins { "ours wins" } else { "theirs wins" };
-        write!(f, "{} proto {} metric {}: {winner}", self.destination, self.protocol, self.metric)
+        write!(f, "{} proto {} metric {}", self.destination, self.protocol, self.metric)?;
+        if !self.leads.is_empty() {
+            write!(f, " {}", self.leads)?;
+        }
+        write!(f, ": {winner}")?;
+        self.ours.iter().try_for_each(|ours| write!(f, " over {ours}"))
     }
 }
 

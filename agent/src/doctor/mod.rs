@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use self::checks::{Facts, Problem, problems};
 use crate::{
-    host::{Wanted, apply::find, findings, ground, privilege, undo::undo},
+    host::{Wanted, apply::find, earlier, findings, ground, privilege, undo::undo},
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
     neighbours,
     problems::Finding,
@@ -77,7 +77,7 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
     // Without a claim an address cannot be judged: the agent may not have started yet.
     if !claims.is_empty() {
         let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, &claims));
-        found.extend(findings::of_undo(&undo.steps));
+        found.extend(earlier::of_undo(&undo.steps));
     }
     Ok(found.into_iter().map(shown_only).collect())
 }

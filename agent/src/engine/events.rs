@@ -62,7 +62,7 @@ impl Engine {
         self.state.events_lost();
     }
 
-    /// A route of another process matters where one of ours has the same destination.
+    /// A route of another process matters where one of ours has the same destination, or where it takes packets from ours.
     fn take_route(&mut self, route: &Route, gone: bool) -> bool {
         if route.protocol == RouteProtocol::ADVERTISED {
             self.host.advertised_changed();
@@ -72,6 +72,7 @@ impl Engine {
         }
         let wanted = self.planner.memory().wanted.knows(&route.key);
         let beside = self.planner.desired().routes.deciding(&route.key).is_some();
-        self.state.route_changed(route, gone, wanted) || beside
+        let others = route.protocol != RouteProtocol::OURS;
+        self.state.route_changed(route, gone, wanted) || beside || others && self.captures(route)
     }
 }

@@ -11,12 +11,14 @@ use super::{
 };
 use crate::{
     cluster::Input,
-    kernel::{Address, Event, Kernel, KernelError, Link, Route, RouteProtocol, RouteReader, Scope},
+    kernel::{
+        Address, Event, Kernel, KernelError, LOCAL_TABLE, Link, Route, RouteProtocol, RouteReader, Scope,
+    },
     log_limiter::{Line, LogLimiter},
     problems::Finding,
-    routes::{Actual, Desired, ForeignReader, OursReader},
+    routes::{Actual, Desired, Foreign, ForeignReader, OursReader},
     settings::{OffLink, Settings},
-    uplinks::{self, Gateways, LinkRouteReader, LinkRoutes, LocalUplink, Lookup, lookups},
+    uplinks::{self, Gateways, LinkRouteReader, LinkRoutes, LocalUplink, Lookup, looked_up_before, lookups},
 };
 
 /// State that must be read from the kernel before the next pass.
@@ -40,6 +42,7 @@ pub(super) struct KernelState {
     actual: Actual,
     links: Vec<Link>,
     addresses: Vec<Address>,
+    looked_up_before: Vec<Lookup>,
     link_routes: LinkRoutes,
     gateways: Arc<Gateways>,
     names: UplinkNames,
@@ -63,6 +66,7 @@ impl KernelState {
             actual: Actual::default(),
             links: Vec::new(),
             addresses: Vec::new(),
+            looked_up_before: Vec::new(),
             link_routes: LinkRoutes::default(),
             gateways: Arc::default(),
             uplinks: Vec::new(),
@@ -88,6 +92,15 @@ impl KernelState {
 
     pub(super) fn uplinks(&self) -> &[LocalUplink] {
         &self.uplinks
+    }
+
+    pub(super) fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The tables in which the kernel looks before ours.
+    pub(super) fn looked_up_before(&self) -> &[Lookup] {
+        &self.looked_up_before
     }
 
     /// The gateways that other processes' routes lead through.
@@ -151,22 +164,34 @@ impl KernelState {
 
     /// Others' routes, in all tables that the kernel may find a neighbour in.
     async fn read_foreign(&mut self) -> Result<(), KernelError> {
-        let own = self.settings.routes.table;
-        let lookups = lookups(&self.kernel.rules().await?, own);
-        let mut read = BTreeMap::new();
+        let (own, rules) = (self.settings.routes.table, self.kernel.rules().await?);
+        let lookups = lookups(&rules, own);
+        self.looked_up_before = looked_up_before(&rules, own);
+        let (mut read, mut others) = (BTreeMap::new(), Foreign::new());
         for Lookup { table, .. } in &lookups {
             let (mut foreign, mut of_links) = (ForeignReader::default(), LinkRouteReader::default());
             let both = &mut Both(&mut foreign, &mut of_links);
             self.kernel.read_routes(Scope::Table(*table), both).await?;
-            if *table == own {
-                self.actual.foreign = foreign.found;
+            if self.may_come_first(*table) {
+                others.append(&mut foreign.found);
             }
             read.insert(*table, of_links);
         }
+        if !read.contains_key(&LOCAL_TABLE) && self.may_come_first(LOCAL_TABLE) {
+            let mut foreign = ForeignReader::default();
+            self.kernel.read_routes(Scope::Table(LOCAL_TABLE), &mut foreign).await?;
+            others.append(&mut foreign.found);
+        }
+        self.actual.foreign = others;
         let all = self.settings.routes.off_link == OffLink::Gateway;
         self.gateways = Arc::new(Gateways::of(&lookups, &read, all));
         self.link_routes = LinkRoutes::new(lookups, read, self.names.towards());
         Ok(())
+    }
+
+    /// Whether routes of this table may be taken instead of ours.
+    fn may_come_first(&self, table: u32) -> bool {
+        table == self.settings.routes.table || self.looked_up_before.iter().any(|it| it.table == table)
     }
 
     fn uplinks_changed(&mut self) {
@@ -270,7 +295,7 @@ impl KernelState {
         self.stale.foreign |= !ours && self.decides_neighbours(route);
         if !ours && gone {
             self.actual.lost(route);
-        } else if !ours {
+        } else if !ours && self.may_come_first(route.key.table) {
             self.actual.saw(route);
         }
         self.stale.ours |= ours || wanted;

@@ -80,11 +80,12 @@ impl Meters {
         self.batch.observe(began.elapsed().as_secs_f64());
     }
 
-    /// What is, and what should be.
-    pub(super) fn stand(&self, desired: &Desired, actual: &Actual) {
+    /// What is, and what should be, in our `table`.
+    pub(super) fn stand(&self, desired: &Desired, actual: &Actual, table: u32) {
         self.desired.set(as_gauge(desired.routes.len()));
         self.actual.set(as_gauge(actual.ours.len()));
-        self.foreign.set(as_gauge(actual.foreign.values().map(std::collections::BTreeSet::len).sum()));
+        let of_table = actual.foreign.iter().filter(|(key, _)| key.table == table);
+        self.foreign.set(as_gauge(of_table.map(|(_, known)| known.len()).sum()));
     }
 
     /// The events since `since` have led to a pass.

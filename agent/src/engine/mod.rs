@@ -15,6 +15,7 @@ mod basis;
 mod bgp_pools;
 mod brake_file;
 mod concern;
+mod conflicts;
 mod events;
 mod inputs;
 mod kernel_state;
@@ -195,7 +196,8 @@ impl Engine {
 
     /// Looks at state of the host that has no events. Returns whether a pass is due.
     fn look_at_host(&mut self) -> bool {
-        self.timing.meters.stand(self.planner.desired(), self.state.actual());
+        let table = self.settings.routes.table;
+        self.timing.meters.stand(self.planner.desired(), self.state.actual(), table);
         let changed = self.host.look();
         self.state.look_at_containers() || changed
     }

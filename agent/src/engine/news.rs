@@ -33,8 +33,9 @@ fn warn_of_conflicts(before: &Report, now: &Report, log: &mut LogLimiter, at: In
     if let Some(withheld) = log.admit_many(Line::Conflicts, others + 1, at) {
         tracing::warn!(
             destination = %conflict.destination, proto = conflict.protocol, metric = conflict.metric,
+            leads = conflict.leads,
             ours_wins = conflict.ours_wins, others, withheld,
-            "another's route for the same destination stands; it is left alone"
+            "route of another process takes packets from ours, or would if ours were gone; it is left alone"
         );
     }
 }

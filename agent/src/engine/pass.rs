@@ -1,6 +1,6 @@
 //! One pass: read, plan, apply, report.
 
-use sextant_proto::{Claim, Conflict, FailedRoute};
+use sextant_proto::{Claim, FailedRoute};
 use tokio::time::Instant;
 
 use super::{
@@ -85,13 +85,6 @@ impl Engine {
 
     fn report(&mut self, latest: &Latest, blocked: &[(RouteKey, RouteProtocol)], setup: Setup) {
         let (input, state) = (&latest.input, &self.state);
-        let bridges: Vec<_> = input.container_prefixes().collect();
-        let mut conflicts = state.actual().conflicts(self.planner.desired(), &bridges);
-        // Whoever takes a router's routes has others to the same place on purpose.
-        conflicts.retain(|conflict| !self.planner.imports().routes.contains_key(&conflict.destination));
-        // Containers of this host are behind an interface with an address of its own prefix.
-        let own = |of: &Conflict| input.claims.iter().any(|claim| claim.prefix.covers(of.destination));
-        conflicts.retain(|conflict| !own(conflict) || conflict.protocol != RouteProtocol::KERNEL.to_string());
         let findings = state.uplink_findings().to_vec();
         let (announcement, mut findings) =
             announcement(&self.settings, state.uplinks(), findings, input, setup, |claim| {
@@ -121,7 +114,7 @@ impl Engine {
                 self.planner.infrastructure().chain(input.controllers.iter().copied()).collect(),
             ),
             withdrawn: input.withdrawn,
-            conflicts,
+            conflicts: self.conflicts(),
         };
         let uplinks = self.state.uplinks();
         self.uplinks.send_if_modified(|before| {
@@ -136,7 +129,8 @@ impl Engine {
     }
 
     fn measure(&mut self) {
-        self.timing.meters.stand(self.planner.desired(), self.state.actual());
+        let table = self.settings.routes.table;
+        self.timing.meters.stand(self.planner.desired(), self.state.actual(), table);
         self.timing.reported(&self.publisher.last(), self.state.is_current());
     }
 }

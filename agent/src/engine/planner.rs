@@ -64,6 +64,11 @@ impl Planner {
         &self.basis.imports
     }
 
+    /// This host's claims, as the desired routes have them.
+    pub(super) fn claims(&self) -> &[Claim] {
+        &self.basis.claims
+    }
+
     pub(super) fn uplinks(&self) -> &[LocalUplink] {
         &self.basis.uplinks
     }

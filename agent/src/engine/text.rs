@@ -99,7 +99,9 @@ pub(crate) fn leads(target: &RouteTarget, links: &[Link]) -> String {
     let hop = |hop: &NextHop| {
         let name = links.iter().find(|link| link.index == hop.link).map(|link| link.name.clone());
         let name = name.unwrap_or_else(|| format!("if{}", hop.link));
-        hop.gateway.map_or_else(|| format!(" dev {name}"), |gateway| format!(" via {gateway} dev {name}"))
+        let onlink = if hop.onlink { " onlink" } else { "" };
+        hop.gateway
+            .map_or_else(|| format!(" dev {name}"), |gateway| format!(" via {gateway} dev {name}{onlink}"))
     };
     match target {
         RouteTarget::Via(hops) if hops.len() == 1 => hops.iter().map(hop).collect(),

@@ -8,7 +8,6 @@ use super::{
     interfaces,
     roles::{self, Contradiction},
     sysctls::of_interface,
-    undo::{Kept, Step},
 };
 use crate::{
     kernel::{Address, Kernel, KernelError, Link, Rule, RuleAction},
@@ -168,45 +167,6 @@ fn prefix_elsewhere<'a>(
                  prefix where it is configured, e.g. in the container engine's settings"
             ),
         ))
-    })
-}
-
-/// A change for earlier settings that cannot be undone yet.
-pub(super) fn of_kept(kept: &Kept) -> Finding {
-    let (name, ports, change) = match kept {
-        Kept::BusyBridge { interface, ports } => (interface, ports, "was created by the agent"),
-        Kept::BusyInterface { interface, ports } => (interface, ports, "was set up by the agent"),
-        other => return Finding::new("earlier-settings", other.to_string(), ""),
-    };
-    Finding::new(
-        "earlier-bridge",
-        format!(
-            "{name} {change} for earlier settings, and is kept: {} are connected to it",
-            ports.join(", ")
-        ),
-        format!(
-            "move these containers to the bridge of the present settings; the agent then undoes its changes to {name}"
-        ),
-    )
-}
-
-/// A change for earlier settings that the kernel refuses to undo.
-pub(super) fn not_undone(error: &KernelError) -> Finding {
-    Finding::new(
-        "earlier-settings",
-        format!("a change for earlier settings cannot be undone: {error}"),
-        "the agent tries again; see sextant-agent's log",
-    )
-}
-
-/// Recorded changes that the present settings do not need: the agent undoes them when it starts.
-pub fn of_undo<'a>(steps: impl IntoIterator<Item = &'a Step>) -> impl Iterator<Item = Finding> {
-    steps.into_iter().map(|step| {
-        Finding::new(
-            "earlier-settings",
-            format!("a change for earlier settings remains on this host; to undo: {step}"),
-            "start sextant-agent with the present settings, or run `sextant-agent cleanup`",
-        )
     })
 }
 

@@ -134,7 +134,9 @@ mod tests {
         let route = |link| Route {
             key: key("::/0"),
             protocol: RouteProtocol::ADVERTISED,
-            target: RouteTarget::Via([NextHop { gateway: "fe80::1".parse().ok(), link }].into()),
+            target: RouteTarget::Via(
+                [NextHop { gateway: "fe80::1".parse().ok(), link, onlink: false }].into(),
+            ),
         };
         let inside = ContainerLinks::among(&links, None, &["eth0".to_owned()]);
         let found = |link| learned_from_containers(&links, &[learned(link)], &[route(link)], &inside);

@@ -8,6 +8,7 @@ pub mod apply;
 mod bridge;
 mod containers;
 mod drift;
+pub mod earlier;
 pub mod exclusive;
 pub mod findings;
 pub mod ground;

@@ -5,7 +5,7 @@ use sextant_proto::Claim;
 use super::{
     HostSetup, SetupError,
     apply::{apply, find_without_routes},
-    findings, ground,
+    earlier, findings, ground,
     sysctls::of_interface,
     undo::{Kept, Undo, undo},
     wanted::Wanted,
@@ -24,10 +24,10 @@ impl HostSetup {
     pub(super) async fn undo_earlier(&mut self, claims: &[Claim]) -> Result<(), SetupError> {
         let wanted = Wanted::by(&self.settings, claims);
         self.found.left = match self.undo_unwanted(&wanted).await {
-            Ok(kept) => kept.iter().filter(|kept| kept.is_ours()).map(findings::of_kept).collect(),
+            Ok(kept) => kept.iter().filter(|kept| kept.is_ours()).map(earlier::of_kept).collect(),
             Err(SetupError::Kernel(error)) if !matches!(error, KernelError::Broken(_)) => {
                 self.check_due = true;
-                vec![findings::not_undone(&error)]
+                vec![earlier::not_undone(&error)]
             }
             Err(error) => return Err(error),
         };

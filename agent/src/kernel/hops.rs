@@ -3,11 +3,11 @@
 use super::NextHop;
 
 /// A set of next hops, in ascending order. A single next hop, the usual case, needs no allocation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NextHops(Hops);
 
 /// A single next hop is always [`Hops::One`], so that equality of sets is equality of values.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Hops {
     One(NextHop),
     /// In ascending order, without duplicates.
@@ -93,7 +93,7 @@ mod tests {
     fn hop() -> impl Strategy<Value = NextHop> {
         (0u16..3, 1u32..3).prop_map(|(n, link)| {
             let gateway = (n > 0).then(|| std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n));
-            NextHop { gateway, link }
+            NextHop { gateway, link, onlink: false }
         })
     }
 

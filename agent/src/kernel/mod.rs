@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 pub use hops::NextHops;
 pub use netlink::NetlinkKernel;
 pub use types::{
-    Address, Change, Errno, Event, Link, MAIN_TABLE, Neighbour, NeighbourState, NeighbourTable, NextHop,
-    OwnRoute, Route, RouteKey, RouteProtocol, RouteTarget, Rule, RuleAction, Scope,
+    Address, Change, Errno, Event, LOCAL_TABLE, LOOPBACK_LINK, Link, MAIN_TABLE, Neighbour, NeighbourState,
+    NeighbourTable, NextHop, OwnRoute, Route, RouteKey, RouteProtocol, RouteTarget, Rule, RuleAction, Scope,
 };
 
 /// A request that failed as a whole. The failure of a single route is an [`Errno`].

@@ -115,6 +115,11 @@ pub enum NeighbourState {
 /// The main table (RT_TABLE_MAIN).
 pub const MAIN_TABLE: u32 = 254;
 
+/// The table of this host's own addresses (RT_TABLE_LOCAL).
+pub const LOCAL_TABLE: u32 = 255;
+/// The index of the loopback interface.
+pub const LOOPBACK_LINK: u32 = 1;
+
 /// The kernel's key of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteKey {
@@ -133,10 +138,12 @@ pub struct NextHop {
     pub gateway: Option<Ipv6Addr>,
     /// The interface's index.
     pub link: u32,
+    /// The gateway is a neighbour on the link, whatever other routes say (RTNH_F_ONLINK).
+    pub onlink: bool,
 }
 
 /// The action of a route.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RouteTarget {
     /// Forwards packets through one of these.
     Via(NextHops),
@@ -144,6 +151,19 @@ pub enum RouteTarget {
     Unreachable,
     /// A route type that Sextant does not use (RTN_*).
     Other(u8),
+}
+
+impl RouteTarget {
+    /// An address of this host (RTN_LOCAL).
+    pub const LOCAL: RouteTarget = RouteTarget::Other(2);
+    /// An anycast address of this host (RTN_ANYCAST).
+    pub const ANYCAST: RouteTarget = RouteTarget::Other(4);
+    /// Drops packets without an answer (RTN_BLACKHOLE).
+    pub const BLACKHOLE: RouteTarget = RouteTarget::Other(6);
+    /// The lookup goes on with the next rule (RTN_THROW).
+    pub const THROW: RouteTarget = RouteTarget::Other(9);
+    /// Refuses packets with an ICMPv6 message, as an unreachable route does (RTN_PROHIBIT).
+    pub const PROHIBIT: RouteTarget = RouteTarget::Other(8);
 }
 
 /// A route's origin (rtm_protocol).

@@ -63,7 +63,7 @@ impl Hops {
 }
 
 fn next_hop(target: &Target) -> NextHop {
-    NextHop { gateway: Some(target.addr), link: target.link }
+    NextHop { gateway: Some(target.addr), link: target.link, onlink: false }
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
     }
 
     fn hop(link: u32) -> NextHop {
-        NextHop { gateway: Some(node_hop("h2", link).1.addr), link }
+        NextHop { gateway: Some(node_hop("h2", link).1.addr), link, onlink: false }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The routes that the kernel has, as it said.
 
-use sextant_proto::{Conflict, Prefix};
-
-use super::{Desired, RouteMap, reading::Foreign};
+use super::{
+    Desired, RouteMap,
+    reading::{Foreign, take_foreign},
+};
 use crate::kernel::{Change, Route, RouteKey, RouteProtocol};
 
 /// What the kernel said of our routes, and of others' for the same destinations.
@@ -12,31 +13,37 @@ use crate::kernel::{Change, Route, RouteKey, RouteProtocol};
 pub struct Actual {
     /// Ours.
     pub ours: RouteMap,
-    /// Others', of the table that ours are in.
+    /// Others', of the table that ours are in, and of those in which the kernel looks before it.
     pub foreign: Foreign,
 }
 
 impl Actual {
-    /// Somebody else has put a route.
+    /// Somebody else has put a route. But for the kernel, which adds one for each link, it is in place of that of its protocol.
     pub fn saw(&mut self, route: &Route) {
-        if route.protocol != RouteProtocol::OURS {
-            self.foreign.entry(route.key).or_default().insert(route.protocol);
+        if let Some(known) =
+            self.foreign.get_mut(&route.key).filter(|_| route.protocol != RouteProtocol::KERNEL)
+        {
+            known.retain(|(protocol, _)| *protocol != route.protocol);
         }
+        take_foreign(&mut self.foreign, route.clone());
     }
 
     /// Whether the place of `route` was known to be that of a foreign route of another protocol.
     pub fn is_anothers(&self, route: &Route) -> bool {
         let known = self.foreign.get(&route.key);
-        known.is_some_and(|protocols| protocols.iter().any(|protocol| *protocol != route.protocol))
+        known.is_some_and(|known| known.iter().any(|(protocol, _)| *protocol != route.protocol))
     }
 
     /// Somebody else's route is gone.
     pub fn lost(&mut self, route: &Route) {
-        if let Some(protocols) = self.foreign.get_mut(&route.key) {
-            protocols.remove(&route.protocol);
-            if protocols.is_empty() {
-                self.foreign.remove(&route.key);
-            }
+        let Some(known) = self.foreign.get_mut(&route.key) else { return };
+        let gone = (route.protocol, route.target.clone());
+        match known.binary_search(&gone) {
+            Ok(at) => drop(known.remove(at)),
+            Err(_) => known.retain(|(protocol, _)| *protocol != route.protocol),
+        }
+        if known.is_empty() {
+            self.foreign.remove(&route.key);
         }
     }
 
@@ -59,28 +66,5 @@ impl Actual {
     /// Whether a route of ours leads to the destination of `key`, whatever its metric.
     pub fn stands(&self, key: &RouteKey) -> bool {
         self.ours.deciding(key).is_some()
-    }
-
-    /// Others' routes for the destinations of `desired`, and who wins. The kernel's own routes for the on-link prefixes
-    /// of `bridges` are none: containers are reached by them.
-    pub fn conflicts(&self, desired: &Desired, bridges: &[Prefix]) -> Vec<Conflict> {
-        let mut conflicts = Vec::new();
-        for (key, protocols) in &self.foreign {
-            let Some((ours, _)) = desired.routes.deciding(key) else {
-                continue;
-            };
-            for protocol in protocols {
-                if *protocol == RouteProtocol::KERNEL && bridges.contains(&key.destination) {
-                    continue;
-                }
-                conflicts.push(Conflict {
-                    destination: key.destination,
-                    protocol: protocol.to_string(),
-                    metric: key.metric,
-                    ours_wins: ours.metric < key.metric,
-                });
-            }
-        }
-        conflicts
     }
 }

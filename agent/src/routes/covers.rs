@@ -1,7 +1,5 @@
 //! What an unreachable would cover of that which other tables lead on. Pure.
 
-use sextant_proto::Prefix;
-
 use super::{Actual, Desired, Entry};
 use crate::kernel::{RouteKey, RouteTarget};
 
@@ -31,17 +29,11 @@ pub(super) fn covers(
         if settled { Covers::WhatIsSettled } else { Covers::WhatIsNot }
     };
     let others = actual.ours.tables().filter(|table| *table != cover.table);
-    let led = others.flat_map(|table| inside(actual, table, cover.destination));
+    let led = others.flat_map(|table| actual.ours.inside(&RouteKey { table, ..*cover }));
     led.filter(|(_, target)| leads_on(target)).map(of).max().unwrap_or(Covers::Nothing)
 }
 
 /// Whether it sends packets on.
 pub(super) fn leads_on(target: &RouteTarget) -> bool {
     matches!(target, RouteTarget::Via(_))
-}
-
-/// Our routes of a table to what is inside of `prefix`, itself included.
-fn inside(actual: &Actual, table: u32, prefix: Prefix) -> impl Iterator<Item = &Entry> {
-    let from = actual.ours.starting_at(&RouteKey { table, destination: prefix, metric: 0 });
-    from.iter().take_while(move |(key, _)| key.table == table && prefix.covers(key.destination))
 }

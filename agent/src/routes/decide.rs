@@ -122,8 +122,8 @@ pub(super) fn change(facts: &Facts<'_>, key: &RouteKey) -> Option<Planned> {
 pub(super) fn put(facts: &Facts<'_>, key: &RouteKey, target: &RouteTarget, stands: bool) -> Planned {
     let route = OwnRoute { key: *key, target: target.clone() };
     let change = if stands { Change::Replace(route) } else { Change::Add(route) };
-    let occupant = facts.actual.foreign.get(key).and_then(|protocols| protocols.first());
-    if let Some(protocol) = occupant {
+    let occupant = facts.actual.foreign.get(key).and_then(|known| known.first());
+    if let Some((protocol, _)) = occupant {
         return Planned { change, hold: Some(Hold::Blocked(*protocol)), step: Step::Blocked };
     }
     let (step, premature) = match target {

@@ -61,6 +61,27 @@ impl RouteMap {
         ((first.0.table, first.0.destination) == (key.table, key.destination)).then_some(first)
     }
 
+    /// The route that decides where packets to the destination of `key` would go without any route to just that: the longest
+    /// one around it in its table.
+    pub fn around(&self, key: &RouteKey) -> Option<&Entry> {
+        let last_of = |end: usize| self.0[..end].last().filter(|(last, _)| last.table == key.table);
+        let mut last = last_of(self.0.partition_point(|(it, _)| it < &RouteKey { metric: 0, ..*key }))?;
+        // Whatever is around it comes before it, and is around all that is between: also around what both begin with.
+        while !last.0.destination.covers(key.destination) {
+            let common = common_ancestor(last.0.destination, key.destination);
+            let up_to = RouteKey { destination: common, metric: u32::MAX, ..*key };
+            last = last_of(self.0.partition_point(|(it, _)| *it <= up_to))?;
+        }
+        self.deciding(&last.0)
+    }
+
+    /// The routes inside of the destination of `key`, in its table.
+    pub fn inside<'a>(&'a self, key: &RouteKey) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        let (table, prefix) = (key.table, key.destination);
+        let from = self.starting_at(&RouteKey { metric: 0, ..*key });
+        from.iter().take_while(move |(it, _)| it.table == table && prefix.covers(it.destination))
+    }
+
     /// The tables that they are in.
     pub fn tables(&self) -> impl Iterator<Item = u32> {
         let from = |table| {
@@ -120,6 +141,13 @@ impl RouteMap {
         all.shrink_to_fit();
         self.0 = Arc::new(all);
     }
+}
+
+/// The longest prefix that both are in.
+fn common_ancestor(one: Prefix, other: Prefix) -> Prefix {
+    let same = (one.addr().to_bits() ^ other.addr().to_bits()).leading_zeros() as u8;
+    let len = same.min(one.len()).min(other.len());
+    one.ancestor(len).unwrap_or(Prefix::EVERYWHERE)
 }
 
 impl PartialEq for RouteMap {

@@ -7,6 +7,7 @@
 mod actual;
 mod aggregates;
 mod brake;
+mod conflicts;
 mod covers;
 mod damping;
 mod decide;
@@ -35,6 +36,7 @@ mod wanted;
 pub use actual::Actual;
 pub use aggregates::refused_pools;
 pub use brake::Brake;
+pub use conflicts::{Capture, Ground};
 pub use damping::Damping;
 pub use decide::{Decision, Facts, Hold, Planned, Step, decide};
 pub use desired::{Context, Desired, desired, desired_at};

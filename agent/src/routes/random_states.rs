@@ -200,7 +200,11 @@ fn peer(n: u8) -> impl Strategy<Value = Peer> {
 fn verdicts() -> impl Strategy<Value = Verdicts> {
     let verdict = prop_oneof![Just(Verdict::Dead), Just(Verdict::Forwarding)];
     let nodes = proptest::collection::btree_map((2..=NODES).prop_map(name), verdict, 0..6);
-    let hop = (2..=NODES).prop_map(|n| NextHop { gateway: format!("2001:db8::{n:x}").parse().ok(), link: 2 });
+    let hop = (2..=NODES).prop_map(|n| NextHop {
+        gateway: format!("2001:db8::{n:x}").parse().ok(),
+        link: 2,
+        onlink: false,
+    });
     (nodes, proptest::collection::btree_set(hop, 0..3))
         .prop_map(|(nodes, silent)| Verdicts::new(nodes, silent))
 }

@@ -1,9 +1,9 @@
 //! What the kernel says of its routes, taken in as it comes. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::map::{Entry, RouteMap};
-use crate::kernel::{Route, RouteKey, RouteProtocol, RouteReader};
+use crate::kernel::{Route, RouteKey, RouteProtocol, RouteReader, RouteTarget};
 
 /// Reads a dump of our routes beside what was known of them: as long as both are the same, nothing is kept twice.
 #[derive(Debug)]
@@ -50,8 +50,21 @@ impl RouteReader for OursReader {
     }
 }
 
-/// Others' routes, by their keys.
-pub type Foreign = BTreeMap<RouteKey, BTreeSet<RouteProtocol>>;
+/// Others' routes, by their keys: the protocols and targets at each, in their order.
+pub type Foreign = BTreeMap<RouteKey, Vec<(RouteProtocol, RouteTarget)>>;
+
+/// Takes a route of another process in.
+pub(super) fn take_foreign(foreign: &mut Foreign, route: Route) {
+    if route.protocol == RouteProtocol::OURS {
+        return;
+    }
+    // Almost all keys have one route.
+    let known = foreign.entry(route.key).or_insert_with(|| Vec::with_capacity(1));
+    let new = (route.protocol, route.target);
+    if let Err(at) = known.binary_search(&new) {
+        known.insert(at, new);
+    }
+}
 
 /// Reads others' routes out of a dump of all of a table.
 #[derive(Debug, Default)]
@@ -66,9 +79,7 @@ impl RouteReader for ForeignReader {
     }
 
     fn take(&mut self, route: Route) {
-        if route.protocol != RouteProtocol::OURS {
-            self.found.entry(route.key).or_default().insert(route.protocol);
-        }
+        take_foreign(&mut self.found, route);
     }
 }
 

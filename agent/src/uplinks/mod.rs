@@ -13,7 +13,7 @@ use sextant_proto::{InterfaceAddress, Peer, Prefix, Uplink, first_next_hop};
 pub(crate) use findings::findings;
 pub use gateways::Gateways;
 pub use guess::{Clues, guessed_uplinks};
-pub use on_link::{LinkRouteReader, LinkRoutes, Lookup, OnLink, lookups};
+pub use on_link::{LinkRouteReader, LinkRoutes, Lookup, OnLink, looked_up_before, lookups};
 pub use reading::{first_guess, read_link_routes};
 
 use crate::{
@@ -50,11 +50,18 @@ impl fmt::Display for LocalUplink {
 }
 
 impl LocalUplink {
+    /// The next hop through this gateway, a neighbour.
+    pub(crate) fn hop(&self, gateway: Ipv6Addr) -> NextHop {
+        NextHop { gateway: Some(gateway), link: self.link, onlink: self.on_link.needs_saying(gateway) }
+    }
+
     /// Whether a route of another process may make a destination its neighbour, or one no more.
     pub(crate) fn is_decided_by(&self, route: &Route) -> bool {
         let destination = route.key.destination;
         let over_it = || match &route.target {
-            RouteTarget::Via(hops) => hops.iter().any(|hop| hop.link == self.link && hop.gateway.is_none()),
+            RouteTarget::Via(hops) => {
+                hops.iter().any(|hop| hop.link == self.link && (hop.gateway.is_none() || hop.onlink))
+            }
             _ => false,
         };
         !on_link::is_of_every_link(destination)
@@ -161,7 +168,7 @@ pub fn direct_next_hops<'a>(
     uplinks.iter().filter_map(|local| {
         let on_link = |hop| local.on_link.contains(hop).then_some(());
         let ((), hop) = first_next_hop(&peer.next_hops, on_link)?;
-        Some((local, NextHop { gateway: Some(hop), link: local.link }))
+        Some((local, local.hop(hop)))
     })
 }
 
@@ -175,7 +182,7 @@ fn is_usable(address: &Address) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) use on_link::tests::{on_link_by, read};
+pub(crate) use on_link::tests::{on_link_by, read, route};
 
 #[cfg(test)]
 mod tests;

@@ -111,7 +111,7 @@ fn any_step(random: &mut StdRng, fake: &FakeKernel) -> Step {
 /// Mostly valid targets; the invalid ones: a gateway that is not on-link, an own address, a missing link.
 fn any_target(random: &mut StdRng) -> RouteTarget {
     let valid = ["2001:db8::2", "2001:db8::3", "2001:db8::4", "fe80::5"];
-    let hop = |gateway: &str, link| NextHop { gateway: Some(gateway.parse().unwrap()), link };
+    let hop = |gateway: &str, link| NextHop { gateway: Some(gateway.parse().unwrap()), link, onlink: false };
     match random.random_range(0..12) {
         0 => RouteTarget::Via([hop("2001:db8:ffff::1", 2)].into()),
         1 => RouteTarget::Via([hop("2001:db8::1", 2)].into()),

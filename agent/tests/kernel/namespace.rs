@@ -82,7 +82,11 @@ pub async fn link_index(kernel: &NetlinkKernel, name: &str) -> u32 {
 
 /// A route of the main table through gateways.
 pub fn via(destination: &str, gateways: &[&str], link: u32) -> OwnRoute {
-    let hops = gateways.iter().map(|gateway| NextHop { gateway: Some(gateway.parse().unwrap()), link });
+    let hops = gateways.iter().map(|gateway| NextHop {
+        gateway: Some(gateway.parse().unwrap()),
+        link,
+        onlink: false,
+    });
     OwnRoute { key: key(destination), target: RouteTarget::Via(hops.collect()) }
 }
 

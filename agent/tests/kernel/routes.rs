@@ -147,9 +147,28 @@ fn the_main_table_has_connected_routes_and_no_local_ones() {
         let connected = routes.iter().find(|route| route.key.destination == "2001:db8::/64".parse().unwrap());
         let connected = connected.unwrap_or_else(|| panic!("{routes:?}"));
         assert_eq!((connected.protocol.to_string().as_str(), connected.key.metric), ("kernel", 256));
-        let on_link = NextHop { gateway: None, link: up0 };
+        let on_link = NextHop { gateway: None, link: up0, onlink: false };
         assert_eq!(connected.target, RouteTarget::Via([on_link].into()));
         assert!(routes.iter().all(|route| route.key.table == MAIN), "{routes:?}");
+    });
+}
+
+/// A gateway that no route makes a neighbour.
+#[test]
+fn a_route_says_that_its_gateway_is_a_neighbour() {
+    with_uplink(async |kernel, up0| {
+        let hop = |gateway: &str, onlink| NextHop { gateway: gateway.parse().ok(), link: up0, onlink };
+        for hops in
+            [vec![hop("2001:db9::7", true)], vec![hop("2001:db9::7", true), hop("2001:db8::8", false)]]
+        {
+            let route = OwnRoute { key: key(PEER), target: RouteTarget::Via(hops.into_iter().collect()) };
+            done(&kernel, &[Change::Add(route.clone())]).await;
+            let standing = kernel.routes(Scope::Ours).await.unwrap();
+            assert_eq!(standing.iter().map(|it| &it.target).collect::<Vec<_>>(), [&route.target]);
+            done(&kernel, &[Change::Delete(route)]).await;
+        }
+        let unsaid = Change::Add(via(PEER, &["2001:db9::7"], up0));
+        assert!(kernel.apply(&[unsaid]).await.unwrap()[0].is_err());
     });
 }
 
@@ -170,7 +189,7 @@ fn foreign_routes_are_read() {
         assert_eq!(target("2001:db8:1::/64"), Some(via(PEER, &["2001:db8::7"], up0).target));
         assert_eq!(target("2001:db8:2::/64"), Some(via(PEER, &["2001:db8::7", "2001:db8::8"], up0).target));
         assert_eq!(target("2001:db8:3::/64"), Some(RouteTarget::Other(nix::libc::RTN_BLACKHOLE)));
-        let on_link = NextHop { gateway: None, link: up0 };
+        let on_link = NextHop { gateway: None, link: up0, onlink: false };
         assert_eq!(target("2001:db8:4::/64"), Some(RouteTarget::Via([on_link].into())));
         assert_eq!(target("2001:db8:5::/64"), None, "a route with a source prefix has no key");
     });
@@ -184,7 +203,7 @@ fn keys_that_the_kernel_would_misinterpret_are_refused() {
         any_metric.key.metric = 0;
         let mut any_table = via(PEER, &["2001:db8::2"], up0);
         any_table.key.table = 0;
-        let hops = (0..1025u32).map(|n| NextHop { gateway: None, link: n });
+        let hops = (0..1025u32).map(|n| NextHop { gateway: None, link: n, onlink: false });
         let too_many = OwnRoute { key: key(PEER), target: RouteTarget::Via(hops.collect()) };
         let changes = [
             Change::Delete(any_metric),

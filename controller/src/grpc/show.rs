@@ -124,6 +124,7 @@ pub(super) fn status(services: &Services, own: &health::State, others: &[Other])
         removals: Some(removals(services, state)),
         backups: backups(&services.backups),
         refused,
+        reserved: state.holdings().reservations().keys().map(|prefix| (*prefix).into()).collect(),
     })
 }
 

@@ -75,6 +75,8 @@ mod tests {
                 protocol: "static".into(),
                 metric: 100,
                 ours_wins: true,
+                ours: Some("2001:db8::/40".parse().unwrap()),
+                leads: "via fe80::1 dev eth0".into(),
             }],
             held: 3,
             verdicts: vec![Verdict { node: "host2".parse().unwrap(), forwarding: true }],
@@ -111,7 +113,8 @@ mod tests {
         let long = "x".repeat(4000);
         let Ack { failed, conflicts, bgp, problems, .. } = ack();
         let failed = vec![FailedRoute { error: long.clone(), ..failed[0].clone() }; 1000];
-        let conflicts = vec![Conflict { protocol: long.clone(), ..conflicts[0].clone() }; 1000];
+        let conflicts =
+            vec![Conflict { protocol: long.clone(), leads: long.clone(), ..conflicts[0].clone() }; 1000];
         let bgp = vec![BgpNeighbour { error: long.clone(), bfd: long.clone(), ..bgp[0].clone() }; 1000];
         let problems = vec![Problem { saw: long.clone(), fix: long, ..problems[0].clone() }; 1000];
         let hostile = Ack { failed, conflicts, bgp, problems, ..ack() };

@@ -214,6 +214,8 @@ impl TryFrom<v1::Conflict> for Conflict {
             protocol: protocol(message.protocol),
             metric: message.metric,
             ours_wins: message.ours_wins,
+            ours: message.ours.map(|ours| required("ours", Some(ours))).transpose()?,
+            leads: text(message.leads),
         })
     }
 }
@@ -232,6 +234,8 @@ impl From<&Conflict> for v1::Conflict {
             protocol: conflict.protocol.clone(),
             metric: conflict.metric,
             ours_wins: conflict.ours_wins,
+            ours: conflict.ours.map(Into::into),
+            leads: conflict.leads.clone(),
         }
     }
 }

@@ -41,7 +41,7 @@ fn a_route_that_is_fought_over_is_reported_once_a_minute() {
         host.ip(&format!("-6 route del {foreign}")).unwrap();
         sleep(SECONDS / 2);
     }
-    let warned = lines(&cluster.agents[0].process, "another's route for the same destination stands");
+    let warned = lines(&cluster.agents[0].process, "route of another process takes packets from ours");
     assert_eq!(warned.len(), 1, "{warned:#?}");
 }
 

@@ -204,6 +204,35 @@ fn a_deprecated_address_is_the_last_choice() {
     cluster.expect_full_mesh();
 }
 
+/// A peer that is the gateway is a neighbour, though no route says so; others are left to it. Only its route says that it is one.
+#[test]
+fn a_peer_that_is_an_onlink_gateway_has_a_direct_route() {
+    let (cluster, _router) = behind_a_router("onlink peer");
+    let (host, gateway) = (&cluster.hosts[0], cluster.hosts[1].address());
+    host.ip_batch(&format!(
+        "address del {0}/64 dev eth0
+         address add {0}/128 dev eth0 nodad
+         route replace default via {gateway} dev eth0 onlink proto static",
+        host.address(),
+    ))
+    .unwrap();
+    direct(&cluster, &["h2"], 5 * SECONDS);
+    no_route_fails(&cluster);
+    let shown = host.ip(&format!("-6 route show {}", cluster.prefix("h2"))).unwrap();
+    assert!(shown.contains(&format!("via {gateway} dev eth0")) && shown.contains("onlink"), "{shown}");
+    let (near, far) = (host.container("a").unwrap(), cluster.hosts[1].container("b").unwrap());
+    poll("the peer's containers answer", 10 * SECONDS, || near.ping(far.address())?.replied());
+
+    // A route that makes it a neighbour needs no such word.
+    host.ip("-6 route add 2001:db8::/64 dev eth0 proto static").unwrap();
+    direct(&cluster, &["h2", "h3"], 5 * SECONDS);
+    host.ip("-6 route del 2001:db8::/64 dev eth0 proto static").unwrap();
+    direct(&cluster, &["h2"], 5 * SECONDS);
+    host.ip("-6 route replace default via fe80::fe dev eth0 proto static").unwrap();
+    direct(&cluster, &[], 5 * SECONDS);
+    no_route_fails(&cluster);
+}
+
 /// As some providers have it: an address of its own only, and a gateway that no route says is a neighbour.
 #[test]
 fn a_host_with_an_onlink_gateway_only_leaves_its_peers_to_it() {

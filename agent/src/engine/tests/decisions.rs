@@ -111,7 +111,7 @@ impl Bed {
     }
 
     fn happens(&mut self, what: &Happened) {
-        let via = NextHop { gateway: "2001:db8::99".parse().ok(), link: 2 };
+        let via = NextHop { gateway: "2001:db8::99".parse().ok(), link: 2, onlink: false };
         let route = |key: RouteKey, protocol| Route { key, protocol, target: RouteTarget::Via(via.into()) };
         match what {
             Happened::Put(key, protocol) => self.kernel.foreign_replace(route(*key, *protocol)).unwrap(),

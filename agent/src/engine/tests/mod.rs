@@ -1,5 +1,6 @@
 //! The engine on a kernel with injected faults. What a real kernel does is tested in the lab.
 
+mod conflicts;
 mod containers;
 mod decisions;
 mod dumps;
@@ -269,7 +270,8 @@ async fn i9_a_route_that_others_delete_returns_even_without_an_event() {
 #[tokio::test(start_paused = true)]
 async fn i6_a_left_over_route_goes_only_once_the_view_is_complete() {
     let kernel = FakeKernel::with_uplink("eth0", "2001:db8::1/64");
-    let via = crate::kernel::NextHop { gateway: Some("2001:db8::9".parse().unwrap()), link: 2 };
+    let via =
+        crate::kernel::NextHop { gateway: Some("2001:db8::9".parse().unwrap()), link: 2, onlink: false };
     let left_over = Route {
         key: key(9),
         protocol: RouteProtocol::OURS,

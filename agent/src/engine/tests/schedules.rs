@@ -118,7 +118,7 @@ impl Schedule {
         let mut routes = kernel.all_routes();
         routes.retain(|route| route.protocol == RouteProtocol::OURS || route.protocol == RouteProtocol(4));
         let Some(route) = routes.choose(&mut self.random) else { return };
-        let via = NextHop { gateway: Some("2001:db8::99".parse().unwrap()), link: 2 };
+        let via = NextHop { gateway: Some("2001:db8::99".parse().unwrap()), link: 2, onlink: false };
         let target = RouteTarget::Via([via].into());
         let protocol = if self.random.random_bool(0.5) { RouteProtocol::OURS } else { RouteProtocol(4) };
         // While the uplink is down, a next hop over it is refused to everybody.
@@ -166,7 +166,7 @@ impl Schedule {
         };
         let via = |(&n, &hop): (&u8, &u8)| {
             let gateway = Some(format!("2001:db8::{hop:x}").parse().unwrap());
-            (key(n), RouteTarget::Via([NextHop { gateway, link: 2 }].into()))
+            (key(n), RouteTarget::Via([NextHop { gateway, link: 2, onlink: false }].into()))
         };
         self.peers.iter().map(via).chain([refused(prefix(1)), refused(pool().prefix)]).collect()
     }

@@ -161,7 +161,7 @@ impl Fib {
         match hop.gateway {
             _ if !link.up => Err(errno(ENETDOWN)),
             Some(gateway) if gateway.is_multicast() || interfaces.is_own(gateway) => Err(errno(EINVAL)),
-            Some(gateway) if !self.is_on_link(gateway, hop.link) => Err(errno(EHOSTUNREACH)),
+            Some(gateway) if !hop.onlink && !self.is_on_link(gateway, hop.link) => Err(errno(EHOSTUNREACH)),
             _ => Ok(()),
         }
     }
@@ -175,7 +175,7 @@ impl Fib {
         let covering = self.routes().filter(over_it).filter(|route| route.key.destination.contains(gateway));
         let taken =
             covering.min_by_key(|route| (std::cmp::Reverse(route.key.destination.len()), route.key.metric));
-        let direct = NextHop { gateway: None, link };
+        let direct = NextHop { gateway: None, link, onlink: false };
         gateway.is_unicast_link_local()
             || taken.is_some_and(
                 |route| matches!(&route.target, RouteTarget::Via(hops) if hops.contains(&direct)),

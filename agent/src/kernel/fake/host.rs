@@ -240,7 +240,7 @@ const KERNEL: RouteProtocol = RouteProtocol(2);
 
 /// The route to an address's on-link prefix.
 fn connected(address: &Address) -> Option<Route> {
-    let hop = NextHop { gateway: None, link: address.link };
+    let hop = NextHop { gateway: None, link: address.link, onlink: false };
     Some(Route {
         key: RouteKey {
             table: MAIN,

@@ -28,6 +28,8 @@ pub const RTM_NEWROUTE: u16 = nix::libc::RTM_NEWROUTE;
 pub const RTM_DELROUTE: u16 = nix::libc::RTM_DELROUTE;
 /// A copy of a route for one destination, e.g. after a redirect.
 const RTM_F_CLONED: u32 = 0x200;
+/// The gateway is a neighbour on the link, whatever other routes say (linux/rtnetlink.h).
+const RTNH_F_ONLINK: u8 = 4;
 const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
 /// The attribute with the next hops has a 16 bit length, and 28 octets for each next hop.
 const MOST_NEXT_HOPS: usize = 1024;
@@ -117,7 +119,22 @@ fn header(change: &Change) -> [u8; 12] {
         (_, RouteTarget::Other(kind)) => *kind,
     };
     let len = key.destination.len();
-    [AF_INET6, len, 0, 0, table, RouteProtocol::OURS.0, RT_SCOPE_UNIVERSE, kind, 0, 0, 0, 0]
+    let [a, b, c, d] = target_flags(change, target).to_ne_bytes();
+    [AF_INET6, len, 0, 0, table, RouteProtocol::OURS.0, RT_SCOPE_UNIVERSE, kind, a, b, c, d]
+}
+
+/// A single next hop has its flags here.
+fn target_flags(change: &Change, target: &RouteTarget) -> u32 {
+    match (change, target) {
+        (Change::Add(_) | Change::Replace(_), RouteTarget::Via(hops)) if hops.len() == 1 => {
+            hops.iter().map(|hop| u32::from(hop_flags(hop))).sum()
+        }
+        _ => 0,
+    }
+}
+
+fn hop_flags(hop: &NextHop) -> u8 {
+    if hop.onlink { RTNH_F_ONLINK } else { 0 }
 }
 
 fn push_key(key: &RouteKey, buffer: &mut Vec<u8>) {
@@ -141,7 +158,7 @@ fn push_target(target: &RouteTarget, buffer: &mut Vec<u8>) {
 
 /// A `struct rtnexthop` (length, flags, hops, index) and its attributes.
 fn multipath_entry(hop: &NextHop) -> Vec<u8> {
-    let mut entry = vec![0; 4];
+    let mut entry = vec![0, 0, hop_flags(hop), 0];
     entry.extend(hop.link.to_ne_bytes());
     push_gateway(hop, &mut entry);
     let len = entry.len() as u16;
@@ -175,8 +192,12 @@ pub fn decode(payload: &[u8]) -> Result<Option<Route>, Malformed> {
     Ok(Some(Route {
         key: RouteKey { table: fields.table.unwrap_or(table.into()), destination, metric: fields.metric },
         protocol: RouteProtocol(protocol),
-        target: fields.target(kind),
+        target: fields.target(kind, is_onlink(u32::from_ne_bytes(flags).to_le_bytes()[0])),
     }))
+}
+
+fn is_onlink(flags: u8) -> bool {
+    flags & RTNH_F_ONLINK != 0
 }
 
 /// The attributes of a route.
@@ -213,8 +234,8 @@ impl Fields {
         fields
     }
 
-    fn target(self, kind: u8) -> RouteTarget {
-        let only = self.link.map(|link| NextHop { gateway: self.gateway, link });
+    fn target(self, kind: u8, onlink: bool) -> RouteTarget {
+        let only = self.link.map(|link| NextHop { gateway: self.gateway, link, onlink });
         match (kind, only) {
             // The kernel adds the index of the loopback interface, which has no meaning.
             (RTN_UNREACHABLE, _) => RouteTarget::Unreachable,
@@ -239,6 +260,7 @@ fn multipath(mut bytes: &[u8]) -> Vec<NextHop> {
         multipath.push(NextHop {
             gateway: gateway.and_then(|(_, value)| ipv6_of(value)),
             link: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
+            onlink: is_onlink(head[2]),
         });
         bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or(&[]);
     }
@@ -254,8 +276,11 @@ mod tests {
 
     fn any_route() -> impl Strategy<Value = OwnRoute> {
         let gateway = proptest::option::of(any::<[u8; 16]>());
-        let hop = (gateway, 1u32..)
-            .prop_map(|(gateway, link)| NextHop { gateway: gateway.map(Ipv6Addr::from), link });
+        let hop = (gateway, 1u32.., any::<bool>()).prop_map(|(gateway, link, onlink)| NextHop {
+            gateway: gateway.map(Ipv6Addr::from),
+            link,
+            onlink,
+        });
         let target = prop_oneof![
             proptest::collection::vec(hop, 1..5)
                 .prop_map(|hops| RouteTarget::Via(hops.into_iter().collect())),

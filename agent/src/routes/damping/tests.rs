@@ -17,7 +17,7 @@ fn unreachable(n: u8) -> Change {
 }
 
 fn forwarding(n: u8) -> Change {
-    let hop = NextHop { gateway: Some("2001:db8::9".parse().unwrap()), link: 2 };
+    let hop = NextHop { gateway: Some("2001:db8::9".parse().unwrap()), link: 2, onlink: false };
     Change::Add(OwnRoute { key: key(n), target: RouteTarget::Via([hop].into_iter().collect()) })
 }
 

@@ -67,15 +67,16 @@ pub(super) fn is_none(key: &RouteKey, known: &Known<'_>, desired: &Desired) -> b
 /// By the global address where that is on-link, else by the one of the link that the router is on. Never to this host itself.
 fn next_hop(hop: &Hop, uplinks: &[LocalUplink]) -> Option<NextHop> {
     let on_link = |address| uplinks.iter().find(|local| local.on_link.contains(address));
-    let global =
-        hop.global.and_then(|gateway| Some(NextHop { gateway: Some(gateway), link: on_link(gateway)?.link }));
+    let global = hop.global.and_then(|gateway| {
+        Some(NextHop { gateway: Some(gateway), link: on_link(gateway)?.link, onlink: false })
+    });
     global.or_else(|| {
         let gateway = hop.link_local?;
         let local = match &hop.interface {
             Some(name) => uplinks.iter().find(|local| *local.uplink.interface == **name)?,
             None => on_link(hop.router)?,
         };
-        Some(NextHop { gateway: Some(gateway), link: local.link })
+        Some(local.hop(gateway))
     })
 }
 

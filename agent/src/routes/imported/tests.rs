@@ -125,7 +125,7 @@ fn a_route_that_a_router_may_announce_stays_until_that_is_known() {
     let known = Known { imports: &all, ..known(&view) };
     let incomplete = Imports { complete: false, ..imports(&[]) };
     let mut desired = Desired::default();
-    let there = RouteTarget::Via(NextHop { gateway: None, link: 1 }.into());
+    let there = RouteTarget::Via(NextHop { gateway: None, link: 1, onlink: false }.into());
     desired.routes.change(vec![(key("2001:db8:f000::/36", 768, 254), Some(there))]);
     for (name, key, may) in [
         ("an import", key("2001:db8:f100::/40", 768, 254), false),

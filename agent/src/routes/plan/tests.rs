@@ -31,7 +31,7 @@ fn key() -> impl Strategy<Value = RouteKey> {
 fn target() -> impl Strategy<Value = RouteTarget> {
     let hop = (1u16..4, 2u32..4).prop_map(|(n, link)| {
         let gateway = Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n));
-        NextHop { gateway, link }
+        NextHop { gateway, link, onlink: false }
     });
     let via = proptest::collection::vec(hop, 1..3);
     let via = via.prop_map(|hops| RouteTarget::Via(hops.into_iter().collect()));

@@ -14,7 +14,9 @@ fn link() -> Link {
 }
 
 fn via(gateway: &str) -> RouteTarget {
-    RouteTarget::Via([NextHop { gateway: gateway.parse().ok(), link: ETH0 }].into_iter().collect())
+    RouteTarget::Via(
+        [NextHop { gateway: gateway.parse().ok(), link: ETH0, onlink: false }].into_iter().collect(),
+    )
 }
 
 fn route(destination: &str, metric: u32, protocol: u8, target: RouteTarget) -> Route {

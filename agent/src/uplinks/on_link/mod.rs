@@ -8,10 +8,7 @@ use std::{
 
 use sextant_proto::Prefix;
 
-use crate::kernel::{NextHop, Route, RouteProtocol, RouteReader, RouteTarget, Rule, RuleAction};
-
-/// RT_TABLE_LOCAL: this host's own addresses.
-const LOCAL_TABLE: u32 = 255;
+use crate::kernel::{LOCAL_TABLE, NextHop, Route, RouteProtocol, RouteReader, RouteTarget, Rule, RuleAction};
 
 /// A table in which the kernel looks destinations up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +22,18 @@ pub struct Lookup {
 }
 
 impl Lookup {
+    /// The one by a rule, if that is for all sources.
+    fn of(rule: &Rule) -> Option<Self> {
+        match rule.action {
+            RuleAction::Table(table) if !rule.conditional && rule.from.is_none() && table != LOCAL_TABLE => {
+                Some(Self { table, to: rule.to, suppressed: rule.suppress_prefix_len })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a route of this length to a destination ends the lookup.
-    pub(super) fn counts(&self, destination: Ipv6Addr, len: u8) -> bool {
+    pub(crate) fn counts(&self, destination: Ipv6Addr, len: u8) -> bool {
         self.to.is_none_or(|to| to.contains(destination))
             && self.suppressed.is_none_or(|suppressed| u32::from(len) > suppressed)
     }
@@ -34,25 +41,31 @@ impl Lookup {
 
 /// The tables in which the kernel looks up destinations whatever the source, in its order; and the agent's own `table`.
 pub fn lookups(rules: &[Rule], table: u32) -> Vec<Lookup> {
-    let of_rule = |rule: &Rule| match rule.action {
-        RuleAction::Table(table) if !rule.conditional && rule.from.is_none() && table != LOCAL_TABLE => {
-            Some(Lookup { table, to: rule.to, suppressed: rule.suppress_prefix_len })
-        }
-        _ => None,
-    };
-    let mut found: Vec<_> = rules.iter().filter_map(of_rule).collect();
+    let mut found: Vec<_> = rules.iter().filter_map(Lookup::of).collect();
     if found.iter().all(|lookup| lookup.table != table) {
         found.push(Lookup { table, to: None, suppressed: None });
     }
     found
 }
 
-/// The routes that say who is a neighbour: those without a gateway, and all routes inside of their destinations. Ours are
-/// none: a next hop is never reached by them.
+/// The tables in which the kernel looks destinations up before the agent's own `table`: that of its
+/// addresses first.
+pub fn looked_up_before(rules: &[Rule], table: u32) -> Vec<Lookup> {
+    let (local, ours) =
+        (Lookup { table: LOCAL_TABLE, to: None, suppressed: None }, |it: &Lookup| it.table == table);
+    let all: Vec<_> = rules.iter().filter_map(Lookup::of).collect();
+    let before = all.iter().position(ours).unwrap_or(0);
+    std::iter::once(local).chain(all.into_iter().take(before)).collect()
+}
+
+/// The routes that say who is a neighbour: those without a gateway, all routes inside of their destinations, and gateways that
+/// are neighbours by their own route (`onlink`). Ours are none: a next hop is never reached by them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkRoutes {
     lookups: Vec<Lookup>,
     tables: BTreeMap<u32, LinkTable>,
+    /// The gateways that are neighbours whatever other routes say, with their links.
+    onlink: BTreeSet<(u32, Ipv6Addr)>,
 }
 
 type LinkTable = BTreeMap<Prefix, Vec<LinkRoute>>;
@@ -120,8 +133,10 @@ impl LinkRoutes {
     pub fn new(lookups: Vec<Lookup>, read: BTreeMap<u32, LinkRouteReader>, towards: &[Ipv6Addr]) -> Self {
         let direct = read.values().flat_map(|reader| &reader.0).filter(|(_, route)| !route.direct.is_empty());
         let direct: BTreeSet<Prefix> = direct.map(|(prefix, _)| *prefix).collect();
+        let hops = read.values().flat_map(|reader| &reader.0).flat_map(|(_, route)| &route.gateways);
+        let onlink = hops.filter(|hop| hop.onlink).filter_map(|hop| Some((hop.link, hop.gateway?))).collect();
         let tables = read.into_iter().map(|(table, reader)| (table, deciding(reader.0, &direct, towards)));
-        Self { lookups, tables: tables.collect() }
+        Self { lookups, tables: tables.collect(), onlink }
     }
 
     /// The neighbours on a link; `own` addresses of this host are none.
@@ -136,7 +151,12 @@ impl LinkRoutes {
             }
             Neighbours { lookup: *lookup, lengths }
         };
-        OnLink { tables: self.lookups.iter().map(neighbours).collect(), own: own.clone() }
+        let gateways = self.onlink.iter().filter(|(of, _)| *of == link).map(|(_, gateway)| *gateway);
+        OnLink {
+            tables: self.lookups.iter().map(neighbours).collect(),
+            own: own.clone(),
+            gateways: gateways.collect(),
+        }
     }
 
     /// The links on which a destination is a neighbour.
@@ -211,6 +231,7 @@ pub(super) fn is_of_every_link(destination: Prefix) -> bool {
 pub struct OnLink {
     tables: Vec<Neighbours>,
     own: BTreeSet<Ipv6Addr>,
+    gateways: BTreeSet<Ipv6Addr>,
 }
 
 /// The destinations of one table by their length, and whether they are neighbours on the link or elsewhere.
@@ -221,11 +242,20 @@ struct Neighbours {
 }
 
 impl OnLink {
-    /// Whether the kernel takes a destination for a neighbour on this link: the longest route to it has no gateway.
+    /// Whether a destination is a neighbour on this link: by the longest route to it, or as a gateway.
     pub fn contains(&self, destination: Ipv6Addr) -> bool {
-        let of_table = |it: &Neighbours| it.decides(destination);
         let may_be = !destination.is_multicast() && !destination.is_loopback() && !self.is_own(destination);
-        may_be && self.tables.iter().find_map(of_table).unwrap_or(false)
+        may_be && (self.gateways.contains(&destination) || self.is_by_route(destination))
+    }
+
+    /// Whether a route by this neighbour must say that it is one, since no route to it does.
+    pub fn needs_saying(&self, gateway: Ipv6Addr) -> bool {
+        self.gateways.contains(&gateway) && !gateway.is_unicast_link_local() && !self.is_by_route(gateway)
+    }
+
+    /// Whether the kernel takes a destination for a neighbour on this link: the longest route to it has no gateway.
+    fn is_by_route(&self, destination: Ipv6Addr) -> bool {
+        self.tables.iter().find_map(|it| it.decides(destination)).unwrap_or(false)
     }
 
     /// Whether it is an address of this host.
@@ -245,7 +275,7 @@ impl OnLink {
         around.min_by_key(|prefix| prefix.len()).or_else(|| Prefix::containing(addr, 128))
     }
 
-    /// Whether no destination is a neighbour.
+    /// Whether no destination is a neighbour, but for gateways.
     pub fn is_empty(&self) -> bool {
         !self.tables.iter().flat_map(|it| it.lengths.values().flatten()).any(|(_, here)| *here)
     }

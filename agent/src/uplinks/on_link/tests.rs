@@ -1,17 +1,24 @@
 use super::*;
 use crate::kernel::{MAIN_TABLE, NextHop, RouteKey};
 
-/// A route as `ip -6 route` shows it: `2001:db8::/64 via fe80::1 dev 2 metric 256 table 254`, or `unreachable …`.
+/// A route as `ip -6 route` shows it: `2001:db8::/64 via fe80::1 dev 2 metric 256 table 254`, or `unreachable …` and other
+/// kinds.
 pub(crate) fn route(text: &str) -> Route {
     let words: Vec<&str> = text.split_whitespace().collect();
     let after = |word: &str| words.iter().position(|it| *it == word).map(|at| words[at + 1]);
-    let (rejects, destination) = match words[0] {
-        "unreachable" => (true, words[1]),
-        destination => (false, destination),
+    let kind = match words[0] {
+        "unreachable" => Some(RouteTarget::Unreachable),
+        "prohibit" => Some(RouteTarget::PROHIBIT),
+        "blackhole" => Some(RouteTarget::BLACKHOLE),
+        "local" => Some(RouteTarget::LOCAL),
+        "anycast" => Some(RouteTarget::ANYCAST),
+        _ => None,
     };
+    let destination = words[usize::from(kind.is_some())];
     let hop = || NextHop {
         gateway: after("via").map(|gateway| gateway.parse().unwrap()),
         link: after("dev").unwrap().parse().unwrap(),
+        onlink: words.contains(&"onlink"),
     };
     Route {
         key: RouteKey {
@@ -20,7 +27,7 @@ pub(crate) fn route(text: &str) -> Route {
             metric: after("metric").map_or(1024, |metric| metric.parse().unwrap()),
         },
         protocol: RouteProtocol(after("proto").map_or(3, |protocol| protocol.parse().unwrap())),
-        target: if rejects { RouteTarget::Unreachable } else { RouteTarget::Via(hop().into()) },
+        target: kind.unwrap_or_else(|| RouteTarget::Via(hop().into())),
     }
 }
 
@@ -68,6 +75,27 @@ fn is_neighbour(rules: &[Rule], routes: &[&str], destination: &str) -> bool {
     let routes: Vec<_> = routes.iter().map(|it| route(it)).collect();
     let own = ["2001:db8::1".parse().unwrap()].into();
     link_routes(rules, &routes).on(2, &own).contains(destination.parse().unwrap())
+}
+
+#[test]
+fn a_gateway_that_is_a_neighbour_by_its_own_route_is_one_on_that_link_only() {
+    for (routes, neighbour, needs_saying) in [
+        (vec!["::/0 via 2001:db8::2 dev 2 onlink"], true, true),
+        (vec!["2001:db8:7::/48 via 2001:db8::2 dev 2 onlink proto 4"], true, true),
+        (vec!["::/0 via 2001:db8::2 dev 2 onlink", "2001:db8::/64 dev 2"], true, false),
+        (vec!["::/0 via 2001:db8::2 dev 3 onlink"], false, false),
+        (vec!["::/0 via 2001:db8::2 dev 2"], false, false),
+        (vec!["::/0 via 2001:db8::3 dev 2 onlink"], false, false),
+        (vec!["::/0 via 2001:db8::2 dev 2 onlink table 77"], false, false),
+    ] {
+        let on_link = on_link_by(2, ["2001:db8::1".parse().unwrap()], &routes);
+        let gateway = "2001:db8::2".parse().unwrap();
+        let found = (on_link.contains(gateway), on_link.needs_saying(gateway));
+        assert_eq!(found, (neighbour, needs_saying), "{routes:?}");
+        assert!(!on_link.contains("2001:db8::9".parse().unwrap()) || routes.len() == 2, "no other is");
+    }
+    let own = on_link_by(2, ["2001:db8::2".parse().unwrap()], &["::/0 via 2001:db8::2 dev 2 onlink"]);
+    assert!(!own.contains("2001:db8::2".parse().unwrap()));
 }
 
 #[test]

@@ -97,6 +97,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     /// Connected agents that hold no prefix.
     pub(crate) routers: Vec<Router>,
+    /// The reserved prefixes.
+    pub(crate) reserved: Vec<Prefix>,
     /// Recently forgotten nodes.
     pub(crate) removals: Removals,
     /// The queried controller's automatic backups, if enabled.
@@ -234,6 +236,7 @@ impl TryFrom<v1::StatusResponse> for Cluster {
             pools: pools.items,
             nodes: nodes.items,
             routers: all("routers", message.routers)?,
+            reserved: all("reserved", message.reserved)?,
             removals: message.removals.map(Into::into).unwrap_or_default(),
             backups: message.backups.map(Into::into),
             unreadable: [pools.unreadable, nodes.unreadable].concat(),

@@ -49,6 +49,7 @@ pub(crate) fn healthy() -> Cluster {
             quarantined: 0,
         }],
         nodes: (1..=3).map(node).collect(),
+        reserved: vec![],
         routers: Vec::new(),
         unreadable: Vec::new(),
     }
@@ -83,6 +84,8 @@ pub(crate) fn troubled() -> Cluster {
             protocol: "static".into(),
             metric: 100,
             ours_wins: false,
+            ours: None,
+            leads: "via fe80::1 dev eth0".into(),
         }],
         ..Ack::default()
     }));

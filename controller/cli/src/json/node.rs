@@ -83,13 +83,15 @@ struct FailedRoute<'a> {
     error: &'a str,
 }
 
-/// A route of another process with the destination of an agent's route.
+/// A route of another process that takes packets of an agent's route, or would without it.
 #[derive(Debug, Serialize)]
 struct Conflict<'a> {
     destination: Prefix,
     protocol: &'a str,
     metric: u32,
     ours_wins: bool,
+    ours: Option<Prefix>,
+    leads: Option<&'a str>,
 }
 
 /// A problem of a host or of a controller.
@@ -236,8 +238,15 @@ impl<'a> From<&'a sextant_proto::FailedRoute> for FailedRoute<'a> {
 
 impl<'a> From<&'a sextant_proto::Conflict> for Conflict<'a> {
     fn from(conflict: &'a sextant_proto::Conflict) -> Self {
-        let sextant_proto::Conflict { destination, protocol, metric, ours_wins } = conflict;
-        Self { destination: *destination, protocol, metric: *metric, ours_wins: *ours_wins }
+        let sextant_proto::Conflict { destination, protocol, metric, ours_wins, ours, leads } = conflict;
+        Self {
+            destination: *destination,
+            protocol,
+            metric: *metric,
+            ours_wins: *ours_wins,
+            ours: *ours,
+            leads: filled(leads),
+        }
     }
 }
 

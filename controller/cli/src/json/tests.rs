@@ -74,7 +74,9 @@ fn a_node_is() {
                 "destination": "2001:db8:1::/64",
                 "protocol": "static",
                 "metric": 100,
-                "ours_wins": false
+                "ours_wins": false,
+                "ours": null,
+                "leads": "via fe80::1 dev eth0"
             }],
             "held": 0,
             "problems": []

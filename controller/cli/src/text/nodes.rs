@@ -271,7 +271,7 @@ mod tests {
              agent version     0.1.0\n\
              applied           behind 2\n\
              failed routes     2001:db8:1:1::/64: File exists\n\
-             conflicts         2001:db8:1::/64 proto static metric 100: theirs wins\n\
+             conflicts         2001:db8:1::/64 proto static metric 100 via fe80::1 dev eth0: theirs wins\n\
              problems          -\n\
              drain laggards    -\n"
         );

@@ -153,7 +153,7 @@ mod tests {
              node host2 is ready, but its agent is not connected; start sextant-agent there, or run `sextant node forget host2` if the host is gone for good\n  \
              node host3 is behind by 2 revisions; if this persists, see the log of sextant-agent there\n  \
              node host3: route 2001:db8:1:1::/64 failed: File exists\n  \
-             node host3: conflict with 2001:db8:1::/64 proto static metric 100: theirs wins; unless this is intended, see on that host: ip -6 route show 2001:db8:1::/64; if the route leads to an interface of that host, keep it and give the containers or hosts there another prefix; if it leads to a gateway, remove it where it is configured\n"
+             node host3: conflict with 2001:db8:1::/64 proto static metric 100 via fe80::1 dev eth0: theirs wins, so packets to node host1 take it; unless this is intended, see on that host: ip -6 route show table all 2001:db8:1::/64; if the route leads to an interface of that host, keep it and give the containers or hosts there another prefix; otherwise remove it where it is configured\n"
         );
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sextant_proto::{Applied, NodeId, NodeName, NodeState};
 
-use super::{FLAPPING, Trouble};
+use super::{FLAPPING, Trouble, conflict};
 use crate::answer::{Cluster, Controller, Node, PoolUse, Router};
 
 /// All problems that need an operator, in the order of their scope: the widest first.
@@ -38,7 +38,7 @@ pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(reports.iter().filter_map(held));
     found.extend(reports.iter().filter_map(|report| behind(cluster, report)));
     found.extend(reports.iter().flat_map(failed));
-    found.extend(reports.iter().flat_map(conflicts));
+    found.extend(reports.iter().flat_map(|report| conflicts(cluster, report)));
     found.extend(reports.iter().flat_map(sessions));
     found.extend(cluster.nodes.iter().filter_map(flapping));
     found.extend(cluster.nodes.iter().filter_map(duplicate));
@@ -153,9 +153,10 @@ fn failed(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
     routes.map(|route| Trouble::FailedRoute { node: report.name.clone(), route: route.clone() })
 }
 
-fn conflicts(report: &Report<'_>) -> impl Iterator<Item = Trouble> {
+fn conflicts<'a>(cluster: &'a Cluster, report: &Report<'a>) -> impl Iterator<Item = Trouble> + use<'a> {
     let conflicts = report.applied.into_iter().flat_map(|applied| &applied.ack.conflicts);
-    conflicts.map(|conflict| Trouble::Conflict { node: report.name.clone(), conflict: conflict.clone() })
+    let node = report.name;
+    conflicts.filter_map(move |conflict| conflict::trouble(cluster, node, conflict))
 }
 
 fn sessions(report: &Report<'_>) -> impl Iterator<Item = Trouble> {

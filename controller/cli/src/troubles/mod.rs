@@ -1,6 +1,7 @@
 //! The kinds of problems that need an operator, with their texts. [`troubles`] finds them in the cluster's state; nothing is
 //! stored.
 
+mod conflict;
 mod found;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use sextant_proto::{
 
 use crate::answer::{Backups, Liveness, Refused, Removals};
 
+pub(crate) use conflict::Loser;
 pub(crate) use found::troubles;
 
 /// From this number of superseded connections on, a node is flapping; a single one is only a reconnect.
@@ -93,6 +95,7 @@ pub(crate) enum Trouble {
     Conflict {
         node: NodeName,
         conflict: Conflict,
+        loser: Loser,
     },
     /// A BGP session is not established: the router does not receive the node's prefix.
     Bgp {
@@ -315,18 +318,9 @@ impl fmt::Display for Trouble {
             Self::FailedRoute { node, route } => {
                 write!(f, "node {node}: route {} failed: {}", route.destination, route.error)
             }
-            Self::Conflict { node, conflict } => {
+            Self::Conflict { node, conflict, loser } => {
                 write!(f, "node {node}: conflict with {conflict}")?;
-                let Conflict { destination, ours_wins, .. } = conflict;
-                if *ours_wins {
-                    return Ok(());
-                }
-                write!(
-                    f,
-                    "; unless this is intended, see on that host: ip -6 route show {destination}; if the route leads to an interface \
-                     of that host, keep it and give the containers or hosts there another prefix; if it leads to a gateway, remove it \
-                     where it is configured"
-                )
+                if conflict.ours_wins { Ok(()) } else { conflict::fix(f, conflict.destination, loser) }
             }
             Self::Bgp { node, neighbour } => {
                 let BgpNeighbour { remote_as, state, error, .. } = neighbour;

@@ -64,6 +64,8 @@ pub(super) struct Present {
 const RETURN: Duration = Duration::from_secs(15);
 /// How long a supersession is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
+/// Supersessions have not ended before this much time without one.
+const ENDED_FOR: Duration = Duration::from_secs(10);
 /// How long a refused agent counts as present after its last attempt: attempts are some seconds apart.
 const REFUSED_FOR: Duration = Duration::from_secs(20);
 /// How long a session must be at another controller before the stream here is superseded: the index may lag.
@@ -159,11 +161,11 @@ impl Book {
         self.agents.get(node)?.instance
     }
 
-    /// The recent supersessions of `node`'s streams.
+    /// The recent supersessions of `node`'s streams; none once they have ended.
     pub(super) fn superseded(&mut self, node: &NodeName, now: Instant) -> usize {
         let Some(agent) = self.agents.get_mut(node) else { return 0 };
         agent.superseded.retain(|at| now.duration_since(*at) < REMEMBERED);
-        agent.superseded.len()
+        if has_ended(&agent.superseded, now) { 0 } else { agent.superseded.len() }
     }
 
     /// `elsewhere` lists the connected nodes with a session at another controller, and the instance of that session. If that
@@ -294,6 +296,13 @@ impl Agent {
     fn going(&self) -> Going {
         if self.stopping { Going::Stopped } else { Going::Lost }
     }
+}
+
+/// Whether several events have ended: none has come for much longer than between two of them.
+fn has_ended(events: &VecDeque<Instant>, now: Instant) -> bool {
+    let gaps = events.iter().zip(events.iter().skip(1)).map(|(one, next)| next.duration_since(*one));
+    let since_last = events.back().map_or(Duration::ZERO, |last| now.duration_since(*last));
+    gaps.max().is_some_and(|longest| since_last > (longest * 3).max(ENDED_FOR))
 }
 
 #[cfg(test)]

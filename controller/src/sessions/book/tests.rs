@@ -86,6 +86,21 @@ fn two_agents_of_one_node_are_noticed_here_and_at_another_controller() {
 }
 
 #[test]
+fn supersessions_end_when_none_comes_for_much_longer_than_between_two() {
+    let (mut book, start) = (Book::default(), Instant::now());
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut streams = Vec::new();
+    for second in [0, 1, 21, 30] {
+        streams.push(book.attach(&node(), None, at(second)));
+    }
+    for (second, expected) in [(30, 3), (90, 3), (91, 0)] {
+        assert_eq!(book.superseded(&node(), at(second)), expected, "{second}");
+    }
+    streams.push(book.attach(&node(), None, at(95)));
+    assert_eq!(book.superseded(&node(), at(95)), 4, "they go on");
+}
+
+#[test]
 fn the_same_run_takes_its_own_place_and_another_run_is_asked_for() {
     let (mut book, now) = (Book::default(), Instant::now());
     let [one, two] = [(); 2].map(|()| Some(InstanceId::random()));

@@ -48,7 +48,7 @@ pub(super) fn batches(routes: u32) -> anyhow::Result<Measured> {
     let kernel = runtime.block_on(async { NetlinkKernel::open() })?;
     let route = |n: u32, gateway: Ipv6Addr| OwnRoute {
         key: RouteKey { table: MAIN, destination: destination(n), metric: METRIC },
-        target: RouteTarget::Via([NextHop { gateway: Some(gateway), link }].into()),
+        target: RouteTarget::Via([NextHop { gateway: Some(gateway), link, onlink: false }].into()),
     };
     let mut measured = Measured::default();
     for (step, make) in [

@@ -123,6 +123,8 @@ impl Words {
                 protocol: words.text(),
                 metric: words.random.random(),
                 ours_wins: words.chance(50),
+                ours: words.chance(50).then(|| words.prefix()),
+                leads: words.text(),
             }),
             refused_pools: self.several(Self::prefix),
             held: self.random.random(),

@@ -2,6 +2,8 @@
 
 mod bed;
 mod bridges;
+mod copies;
+mod earlier;
 mod nodes;
 mod prefixes;
 mod uplinks;

@@ -3,15 +3,18 @@
 use std::{fs, path::Path};
 
 use sextant_proto::CLEAR_COPY;
-use sextant_tests::{AgentOptions, SECONDS, bin, poll};
+use sextant_tests::{AgentOptions, SECONDS, poll};
 
-use super::bed::{Bed, commands, setting};
+use super::{
+    bed::{Bed, commands, setting},
+    copies::clear,
+};
 use crate::cluster::Cluster;
 
 const ETH0: &str = "uplink.interface = \"eth0\"";
 
 /// The files of a running agent, without its lock and the files that it is about to rename.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
@@ -21,7 +24,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn state_dir(cluster: &Cluster, index: usize) -> std::path::PathBuf {
+pub fn state_dir(cluster: &Cluster, index: usize) -> std::path::PathBuf {
     cluster.lab.state_dir(&cluster.hosts[index])
 }
 
@@ -30,19 +33,13 @@ fn state_dir(cluster: &Cluster, index: usize) -> std::path::PathBuf {
 fn a_copied_disk_is_cleared_and_the_copy_gets_a_prefix_of_its_own() {
     let mut bed = Bed::well("fixed copy");
     let held = bed.cluster.prefix("h1");
-    bed.stop(1);
+    clear(&bed, 1);
     bed.run(0, "sextant node forget h2 --force");
-    fs::remove_dir_all(state_dir(&bed.cluster, 1)).unwrap();
     copy(&state_dir(&bed.cluster, 0), &state_dir(&bed.cluster, 1));
     bed.start_again(1, ETH0);
     let text = bed.expect("duplicate node id; the agent at");
     assert!(text.contains(CLEAR_COPY), "{text}");
-    bed.stop(1);
-    bed.host(1).ip("link delete ve1").unwrap();
-    let (agent, directory) = (bin("sextant-agent").unwrap(), state_dir(&bed.cluster, 1));
-    let (agent, state) = (agent.display().to_string(), directory.display().to_string());
-    bed.host(1).check(&[agent.as_str(), "cleanup", "--state-dir", &state]).unwrap();
-    fs::remove_dir_all(directory).unwrap();
+    clear(&bed, 1);
     bed.start_again(1, ETH0);
     bed.cluster.settle();
     bed.renew_container(1);

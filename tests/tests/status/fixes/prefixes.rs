@@ -72,7 +72,10 @@ fn other_routes_to_a_nodes_prefix_are_kept_or_removed_by_where_they_lead() {
     let text = bed.expect(&conflict);
     let show = commands(&text)[0];
     let shown = host.check(&["sh", "-c", show]).unwrap();
-    assert!(shown.contains("via fe80::99") && text.contains("to a gateway, remove it"), "{shown} {text}");
+    assert!(
+        shown.contains("via fe80::99") && text.contains("otherwise remove it where it is configured"),
+        "{shown} {text}"
+    );
     host.ip(&format!("-6 route del {far} via fe80::99 dev eth0 proto static metric 100")).unwrap();
     bed.expect_healed();
 
@@ -88,5 +91,69 @@ fn other_routes_to_a_nodes_prefix_are_kept_or_removed_by_where_they_lead() {
     );
     host.ip("-6 address add fd00:1::1/64 dev br-old nodad").unwrap();
     host.ip(&format!("-6 address del {old} dev br-old")).unwrap();
+    bed.expect_healed();
+}
+
+/// Each is found and its fix carried out: by a gateway, dropped, on a link of the host, as an address without a route for its link; and
+/// in a table that is looked up first.
+#[test]
+fn routes_inside_of_a_peers_prefix_are_removed_or_their_link_gets_another_prefix() {
+    let bed = Bed::well("fixed inside");
+    let (host, far) = (bed.host(0), bed.cluster.prefix("h2"));
+    let inside = far.nth(80, 0).unwrap();
+    host.ip("link add br-old type bridge").unwrap();
+    host.ip("link set br-old up").unwrap();
+    for route in [
+        format!("{inside} via fe80::99 dev eth0 proto static"),
+        format!("blackhole {inside} proto bird"),
+        format!("{inside} dev br-old proto boot metric 4000"),
+    ] {
+        host.ip(&format!("-6 route add {route}")).unwrap();
+        let text = expect_shown(&bed, &format!("conflict with {inside} "), &inside.to_string());
+        assert!(text.contains(&format!("theirs wins over {far}, so packets to node h2 take it")), "{text}");
+        assert!(text.contains("otherwise remove it where it is configured"), "{text}");
+        host.ip(&format!("-6 route del {route}")).unwrap();
+        bed.expect_healed();
+    }
+    for (options, shown) in [("", inside.to_string()), ("noprefixroute", format!("{}", inside.first_host()))]
+    {
+        let address = format!("{}/80", inside.first_host());
+        host.ip(&format!("-6 address add {address} dev br-old nodad {options}")).unwrap();
+        let text = expect_shown(&bed, &format!("conflict with {shown}"), &shown);
+        assert!(text.contains("give the containers or hosts there another prefix"), "{text}");
+        host.ip("-6 address replace fd00:1::1/64 dev br-old nodad").unwrap();
+        host.ip(&format!("-6 address del {address} dev br-old")).unwrap();
+        bed.expect_healed();
+    }
+    host.ip("-6 rule add lookup 77 pref 1000").unwrap();
+    host.ip("-6 route add 2001:db8:8000::/33 via fe80::99 dev eth0 table 77").unwrap();
+    let text = expect_shown(&bed, "conflict with 2001:db8:8000::/33 ", "table 77");
+    assert!(text.contains("theirs wins over"), "{text}");
+    host.ip("-6 route del 2001:db8:8000::/33 via fe80::99 dev eth0 table 77").unwrap();
+    bed.expect_healed();
+}
+
+/// Waits for a conflict; the command of its fix shows the route.
+fn expect_shown(bed: &Bed, words: &str, destination: &str) -> String {
+    let text = bed.expect(words);
+    let shown = bed.host(0).check(&["sh", "-c", commands(&text)[0]]).unwrap();
+    assert!(shown.contains(destination), "{shown:?} {text}");
+    text
+}
+
+/// In unassigned addresses of the pool.
+#[test]
+fn a_route_inside_of_the_pool_is_removed_or_its_prefix_reserved() {
+    let bed = Bed::well("fixed unassigned");
+    let (host, free) = (bed.host(0), "2001:db8:80ff::/64");
+    let route = format!("{free} via fe80::99 dev eth0 proto static");
+    host.ip(&format!("-6 route add {route}")).unwrap();
+    let text = expect_shown(&bed, &format!("conflict with {free} "), free);
+    assert!(text.contains("unassigned addresses of pool main"), "{text}");
+    host.ip(&format!("-6 route del {route}")).unwrap();
+    bed.expect_healed();
+    host.ip(&format!("-6 route add {route}")).unwrap();
+    let text = bed.expect(&format!("conflict with {free} "));
+    bed.run(0, commands(&text).last().unwrap());
     bed.expect_healed();
 }

@@ -1,0 +1,101 @@
+//! Others' routes that take packets from ours, as the agent reports them.
+
+use sextant_proto::Conflict;
+
+use super::{Engine, text::leads};
+use crate::{
+    kernel::{LOCAL_TABLE, Link, Route, RouteTarget},
+    routes::{Capture, Ground},
+};
+
+/// So many are reported: controllers read no more.
+const REPORTED: usize = 256;
+
+impl Engine {
+    /// Those that take packets come first.
+    pub(super) fn conflicts(&self) -> Vec<Conflict> {
+        let mut captures = self.ground().captures(self.state.actual());
+        captures.sort_by_key(|capture| capture.ours_wins);
+        captures.iter().take(REPORTED).map(|capture| conflict(capture, self.state.links())).collect()
+    }
+
+    /// Whether a route of another process takes packets from ours.
+    pub(super) fn captures(&self, route: &Route) -> bool {
+        self.ground().is_capturing(route)
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            desired: self.planner.desired(),
+            table: self.settings.routes.table,
+            before: self.state.looked_up_before(),
+            pools: self.planner.refused_pools(),
+            claims: self.planner.claims(),
+            imports: self.planner.imports(),
+            uplinks: self.planner.uplinks(),
+        }
+    }
+}
+
+fn conflict(capture: &Capture<'_>, links: &[Link]) -> Conflict {
+    let Capture { key, protocol, target, ours, ours_wins } = capture;
+    Conflict {
+        destination: key.destination,
+        protocol: protocol.to_string(),
+        metric: key.metric,
+        ours_wins: *ours_wins,
+        ours: (*ours != key.destination).then_some(*ours),
+        leads: shown(key.table, target, links),
+    }
+}
+
+/// Where it leads, as `ip -6 route` shows it, with its kind where that leads nowhere.
+fn shown(table: u32, target: &RouteTarget, links: &[Link]) -> String {
+    let kind = match target {
+        RouteTarget::Via(_) => return leads(target, links).trim_start().to_owned(),
+        RouteTarget::Unreachable => "unreachable",
+        &RouteTarget::PROHIBIT => "prohibit",
+        &RouteTarget::BLACKHOLE => "blackhole",
+        &RouteTarget::THROW => "throw",
+        &RouteTarget::LOCAL if table == LOCAL_TABLE => "an address of this host",
+        RouteTarget::Other(kind) => return format!("type {kind}"),
+    };
+    kind.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{NextHop, RouteKey, RouteProtocol};
+
+    #[test]
+    fn a_conflict_shows_where_the_route_leads() {
+        let link = Link { index: 2, name: "eth0".into(), ..Link::default() };
+        let hop = |gateway: Option<&str>| {
+            let gateway = gateway.map(|it| it.parse().unwrap());
+            RouteTarget::Via(NextHop { gateway, link: 2, onlink: false }.into())
+        };
+        for (table, target, expected) in [
+            (254, hop(None), "dev eth0"),
+            (254, hop(Some("fe80::1")), "via fe80::1 dev eth0"),
+            (254, RouteTarget::Other(6), "blackhole"),
+            (254, RouteTarget::Unreachable, "unreachable"),
+            (255, RouteTarget::LOCAL, "an address of this host"),
+            (254, RouteTarget::Other(77), "type 77"),
+        ] {
+            let destination = "2001:db8:8001:5::/64".parse().unwrap();
+            let capture = Capture {
+                key: RouteKey { table, destination, metric: 7 },
+                protocol: RouteProtocol(4),
+                target: &target,
+                ours: "2001:db8:8001::/48".parse().unwrap(),
+                ours_wins: false,
+            };
+            let shown = conflict(&capture, std::slice::from_ref(&link)).to_string();
+            let text = format!(
+                "2001:db8:8001:5::/64 proto static metric 7 {expected}: theirs wins over 2001:db8:8001::/48"
+            );
+            assert_eq!(shown, text);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Routes of other processes that take packets from an agent's.
+
+use std::fmt;
+
+use sextant_proto::{Conflict, NodeName, PoolName, Prefix};
+
+use super::Trouble;
+use crate::answer::{Cluster, Node};
+
+/// The owner of the packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Loser {
+    Node(NodeName),
+    /// Its unassigned addresses.
+    Pool(PoolName),
+    Unknown,
+}
+
+/// The trouble of a conflict at `node`; a route to a reserved prefix is none.
+pub(super) fn trouble(cluster: &Cluster, node: &NodeName, conflict: &Conflict) -> Option<Trouble> {
+    let loser = loser(cluster, conflict);
+    let to = conflict.destination;
+    let is_reserved = || cluster.reserved.iter().any(|reserved| reserved.covers(to));
+    let intended = matches!(loser, Loser::Pool(_)) && is_reserved();
+    (!intended).then(|| Trouble::Conflict { node: node.clone(), conflict: conflict.clone(), loser })
+}
+
+fn loser(cluster: &Cluster, conflict: &Conflict) -> Loser {
+    let ours = conflict.ours.unwrap_or(conflict.destination);
+    let holds = |node: &&Node| node.peer.claims.iter().any(|claim| claim.prefix == ours);
+    let node = cluster.nodes.iter().find(holds).map(|node| Loser::Node(node.name().clone()));
+    let pool = || cluster.pools.iter().find(|it| it.pool.prefix == ours);
+    node.or_else(|| pool().map(|it| Loser::Pool(it.pool.name.clone()))).unwrap_or(Loser::Unknown)
+}
+
+/// What follows from a route to this destination, and the fix.
+pub(super) fn fix(f: &mut fmt::Formatter<'_>, to: Prefix, loser: &Loser) -> fmt::Result {
+    match loser {
+        Loser::Node(node) => write!(f, ", so packets to node {node} take it")?,
+        Loser::Pool(pool) => write!(f, ", so packets to unassigned addresses of pool {pool} take it")?,
+        Loser::Unknown => {}
+    }
+    write!(
+        f,
+        "; unless this is intended, see on that host: ip -6 route show table all {to}; if the route leads to an interface of that \
+         host, keep it and give the containers or hosts there another prefix; otherwise remove it where it is configured"
+    )?;
+    match loser {
+        Loser::Pool(_) => write!(f, "; if it is intended, keep the prefix from nodes: sextant reserve {to}"),
+        Loser::Node(_) | Loser::Unknown => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{answer::sample, troubles::troubles};
+
+    /// The text of the trouble with a route to `to` that takes packets from ours to `ours`.
+    fn text(to: &str, ours: &str, reserved: &[&str]) -> Option<String> {
+        let mut cluster = sample::healthy();
+        cluster.reserved = reserved.iter().map(|it| it.parse().unwrap()).collect();
+        let conflict = Conflict {
+            destination: to.parse().unwrap(),
+            protocol: "kernel".into(),
+            metric: 256,
+            ours_wins: false,
+            ours: Some(ours.parse().unwrap()),
+            leads: "dev br-old".into(),
+        };
+        cluster.nodes[2].applied.as_mut().unwrap().ack.conflicts.push(conflict);
+        troubles(&cluster).first().map(ToString::to_string)
+    }
+
+    #[test]
+    fn a_conflict_names_the_node_that_loses_packets() {
+        let text = text("2001:db8:1:1:5::/80", "2001:db8:1:1::/64", &["2001:db8:1:1::/64"]).unwrap();
+        let expected = "node host3: conflict with 2001:db8:1:1:5::/80 proto kernel metric 256 dev br-old: theirs wins over \
+                        2001:db8:1:1::/64, so packets to node host2 take it; unless this is intended, see on that host: ip -6 route \
+                        show table all 2001:db8:1:1:5::/80; if";
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn a_route_to_unassigned_addresses_is_intended_if_they_are_reserved() {
+        let (to, pool) = ("2001:db8:1:fe::/64", "2001:db8:1::/48");
+        let unreserved = text(to, pool, &["2001:db8:1:ff::/64"]).unwrap();
+        assert!(unreserved.contains("unassigned addresses of pool main take it"), "{unreserved}");
+        assert!(unreserved.ends_with("sextant reserve 2001:db8:1:fe::/64"), "{unreserved}");
+        assert_eq!(text(to, pool, &[to]), None);
+    }
+}
