@@ -157,7 +157,7 @@ impl Agent {
         let node = settings.node.clone();
         let liveness =
             Liveness::new(kernel.clone(), node, uplinks, input.clone(), verdicts_tx, problems.clone());
-        let docker = DockerNetwork::by(&settings, input.clone(), problems.clone());
+        let docker = DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone());
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);

@@ -83,6 +83,7 @@ pub struct Engine {
     host: HostSetup,
     publisher: Publisher,
     uplinks: watch::Sender<Vec<LocalUplink>>,
+    path_mtu: watch::Sender<Option<u32>>,
     settling: Settling,
     asks: Asks,
     timing: Timing,
@@ -112,6 +113,7 @@ impl Engine {
             host,
             publisher: Publisher::new(report),
             uplinks: watch::Sender::default(),
+            path_mtu: watch::Sender::default(),
             settling: Settling::default(),
             asks: Asks::new(),
             timing: Timing::start(),
@@ -145,6 +147,11 @@ impl Engine {
     /// The uplinks, and their changes.
     pub fn uplinks(&self) -> watch::Receiver<Vec<LocalUplink>> {
         self.uplinks.subscribe()
+    }
+
+    /// The size of the largest packet that all uplinks carry, once known, and its changes.
+    pub fn path_mtu(&self) -> watch::Receiver<Option<u32>> {
+        self.path_mtu.subscribe()
     }
 
     /// What it counts.

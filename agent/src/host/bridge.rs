@@ -261,6 +261,7 @@ mod tests {
         let bridge = Link { index: 3, name: "br0".into(), bridge: true, up: true, ..Link::default() };
         let address = permanent(3, prefix.first_host(), 80);
         let route = |link| Route {
+            mtu: None,
             key: RouteKey { table: 254, destination: prefix, metric: 256 },
             protocol: RouteProtocol::KERNEL,
             target: RouteTarget::Via([NextHop { gateway: None, link }].into()),

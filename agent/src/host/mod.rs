@@ -11,6 +11,7 @@ pub mod exclusive;
 pub mod findings;
 pub mod ground;
 mod interfaces;
+mod mtu;
 mod neighbours;
 pub mod privilege;
 mod reconfigure;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 use bridge::Absence;
 use drift::Drift;
+use mtu::Mtu;
 pub(crate) use sysctls::FORWARDING;
 pub use wanted::Wanted;
 
@@ -103,6 +105,7 @@ pub struct HostSetup {
     found: FoundProblems,
     absence: Absence,
     drift: Drift,
+    mtu: Mtu,
     /// The sysctls that the last check looked at, with the values that it left.
     watched: BTreeMap<String, Option<String>>,
     /// The indices of the links by their names, as of the last check.
@@ -149,6 +152,7 @@ impl HostSetup {
             found: FoundProblems::default(),
             absence: Absence::default(),
             drift: Drift::default(),
+            mtu: Mtu::default(),
             watched: BTreeMap::new(),
             links: BTreeMap::new(),
         })
@@ -165,6 +169,18 @@ impl HostSetup {
             names.clone_into(&mut self.settings.uplinks);
             self.set_up_for = None;
         }
+    }
+
+    /// Sets the MTU of the default routes over the uplinks, if they have one of their own.
+    pub fn set_route_mtu(&mut self, mtu: Option<u32>) {
+        if std::mem::replace(&mut self.mtu.of_routes, mtu) != mtu {
+            self.set_up_for = None;
+        }
+    }
+
+    /// The size of the largest packet that all uplinks carry, as of the last check.
+    pub fn path_mtu(&self) -> Option<u32> {
+        self.mtu.of_path
     }
 
     /// Makes the next [`ensure`](Self::ensure) check the setup if something has changed without an event: a sysctl differs
@@ -250,6 +266,7 @@ impl HostSetup {
         };
         self.forget_other_links(&links);
         self.drift.check();
+        self.read_path_mtu(&links)?;
         let address = |claim: &Claim| drift::address_of(claim.container_prefix(), &self.settings.bridge);
         self.drift.retain_addresses(&claims.iter().map(address).collect::<Vec<_>>());
         self.undo_before_setup(claims).await?;
@@ -280,6 +297,7 @@ impl HostSetup {
         addresses: &[Address],
     ) -> Result<(), SetupError> {
         if let Some(bridge) = self.ensure_bridge(links).await? {
+            self.ensure_mtu(&bridge, links).await?;
             let connected = self.kernel.routes(Scope::Connected).await?;
             for claim in claims {
                 let prefix = claim.container_prefix();

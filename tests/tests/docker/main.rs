@@ -4,4 +4,5 @@
 mod bed;
 mod firewall;
 mod later;
+mod mtu;
 mod network;

@@ -14,6 +14,7 @@ pub(crate) fn route(text: &str) -> Route {
         link: after("dev").unwrap().parse().unwrap(),
     };
     Route {
+        mtu: None,
         key: RouteKey {
             table: after("table").map_or(MAIN_TABLE, |table| table.parse().unwrap()),
             destination: destination.parse().unwrap(),
