@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::{
     cluster::Input,
     problems::{Component, Finding, Problems},
-    settings::{DockerSettings, Settings},
+    settings::{DockerMode, DockerSettings, Settings},
 };
 
 /// The network of the host's engine.
@@ -40,7 +40,14 @@ impl DockerNetwork {
         problems: Problems,
     ) -> Option<Self> {
         let bridge = settings.bridge.name.clone();
-        settings.docker.clone().map(|settings| Self { settings, bridge, input, path_mtu, problems })
+        let keeps = |settings: &DockerSettings| settings.mode == DockerMode::Network;
+        settings.docker.clone().filter(keeps).map(|settings| Self {
+            settings,
+            bridge,
+            input,
+            path_mtu,
+            problems,
+        })
     }
 
     /// Keeps it. Ends with the session, whose claims it follows.
@@ -90,7 +97,7 @@ impl DockerNetwork {
 }
 
 /// A host whose engine is away serves its running containers.
-fn finding(trouble: &Trouble) -> Finding {
+pub(crate) fn finding(trouble: &Trouble) -> Finding {
     let unready = !trouble.is_served();
     Finding { unready, ..Finding::new(trouble.kind(), trouble.to_string(), trouble.fix()) }
 }

@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     bgp::{self, Speaker},
     cluster::Input,
+    containers::ContainerWatch,
     docker::DockerNetwork,
     doctor,
     engine::{Engine, Report},
@@ -100,6 +101,7 @@ pub struct Agent {
     neighbours: NeighbourWatch,
     speaker: Option<Speaker>,
     docker: Option<DockerNetwork>,
+    containers: Option<ContainerWatch>,
     bgp_meters: bgp::Meters,
     /// The problems of this host.
     pub problems: Problems,
@@ -157,6 +159,11 @@ impl Agent {
         let node = settings.node.clone();
         let liveness =
             Liveness::new(kernel.clone(), node, uplinks, input.clone(), verdicts_tx, problems.clone());
+        let containers = ContainerWatch::by(&settings, input.clone(), problems.clone());
+        let engine = match &containers {
+            Some(watch) => engine.announcing(watch.others()),
+            None => engine,
+        };
         let docker = DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone());
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
@@ -182,6 +189,7 @@ impl Agent {
             neighbours,
             speaker,
             docker,
+            containers,
             bgp_meters,
             problems,
         })
@@ -205,6 +213,9 @@ impl Agent {
         }
         if let Some(docker) = self.docker {
             tasks.spawn("docker", docker.run());
+        }
+        if let Some(containers) = self.containers {
+            tasks.spawn("containers", containers.run());
         }
         self.shutdown_notice
     }

@@ -1,8 +1,13 @@
 //! What keeps containers from the prefix, with the fix.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use sextant_proto::Prefix;
+
+use crate::engine::EngineError;
 
 /// What keeps containers from the prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +86,17 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// The trouble with an engine that cannot be asked.
+    pub fn of(error: &EngineError, socket: &Path) -> Self {
+        let socket = socket.to_owned();
+        match error {
+            EngineError::NoAccess => Self::NoAccess { socket },
+            EngineError::Away(error) | EngineError::Refused(error) => {
+                Self::Away { socket, error: error.clone() }
+            }
+        }
+    }
+
     /// Whether containers have the addresses that they are to have, and work.
     pub fn is_served(&self) -> bool {
         matches!(self, Self::Away { .. } | Self::Mtu { .. })

@@ -43,6 +43,7 @@ use tokio::{
 
 use crate::{
     cluster::{Input, Verdicts},
+    containers::OtherPrefixes,
     deadline,
     host::HostSetup,
     kernel::{Kernel, KernelError},
@@ -127,6 +128,13 @@ impl Engine {
     #[must_use]
     pub fn importing(mut self, imports: watch::Receiver<Arc<Imports>>) -> Self {
         self.inputs.import_from(imports);
+        self
+    }
+
+    /// With the container prefixes of an engine's networks, besides those of the bridge.
+    #[must_use]
+    pub fn announcing(mut self, networks: watch::Receiver<OtherPrefixes>) -> Self {
+        self.inputs.announce_too(networks);
         self
     }
 

@@ -97,7 +97,7 @@ impl Engine {
         conflicts.retain(|conflict| !own(conflict) || conflict.protocol != RouteProtocol::KERNEL.to_string());
         let findings = state.uplink_findings().to_vec();
         let (announcement, mut findings) =
-            announcement(&self.settings, state.uplinks(), findings, input, setup, |claim| {
+            announcement(&self.settings, state.uplinks(), findings, latest, setup, |claim| {
                 self.planner.captured(claim)
             });
         let bgp = self.settings.bgp.as_ref();

@@ -6,3 +6,4 @@ mod firewall;
 mod later;
 mod mtu;
 mod network;
+mod watched;
