@@ -168,7 +168,8 @@ impl Agent {
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
-        let inquiries = Arc::new(Inquiries::new(engine.asker(), tracer));
+        let inquiries =
+            Arc::new(Inquiries::new(engine.asker(), tracer, containers.as_ref().map(ContainerWatch::known)));
         let ends = Ends {
             input: input_tx,
             condition: condition_tx,

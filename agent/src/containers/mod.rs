@@ -3,6 +3,7 @@
 //! One task, [`ContainerWatch::run`], follows the engine ([`sextant_docker::watch`]) and the claims. It changes nothing.
 //! [`prefixes`] decides which networks are the host prefix's, and which are reported.
 
+mod answer;
 mod prefixes;
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -20,6 +21,9 @@ use crate::{
     problems::{Component, Finding, Problems},
     settings::{DockerMode, DockerSettings, Settings},
 };
+
+pub use answer::Filter;
+pub(crate) use answer::answer;
 
 /// How rarely the announcement follows networks: each change of it is one of the store.
 const ANNOUNCED_EVERY: Duration = Duration::from_secs(2);

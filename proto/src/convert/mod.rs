@@ -2,6 +2,7 @@
 
 mod ack;
 mod common;
+mod containers;
 mod limits;
 mod peer;
 mod trace;
@@ -10,6 +11,7 @@ use std::net::Ipv6Addr;
 
 use crate::PrefixError;
 
+pub use containers::MOST_CONTAINERS;
 pub use limits::{
     LONGEST_TEXT, MOST_ADDRESSES, MOST_CLAIMS, MOST_CONTAINER_PREFIXES, MOST_INFRASTRUCTURE, MOST_UPLINKS,
     addresses, announced_prefixes, announced_uplinks, at_most, is_next_hop, names, pool_order, text,

@@ -6,4 +6,5 @@ mod firewall;
 mod later;
 mod mtu;
 mod network;
+mod shown;
 mod watched;
