@@ -116,7 +116,7 @@ async fn check(kernel: &NetlinkKernel, routes: u32) -> anyhow::Result<()> {
 }
 
 fn route(n: u32, link: u32) -> OwnRoute {
-    let hop = NextHop { gateway: Some(GATEWAY), link };
+    let hop = NextHop { gateway: Some(GATEWAY), link, onlink: false };
     let bits = Ipv6Addr::new(0x2001, 0xdb9, 0, 0, 0, 0, 0, 0).to_bits() | u128::from(n) << 64;
     let destination = Prefix::containing(Ipv6Addr::from_bits(bits), 64).expect("64 is a prefix length");
     OwnRoute {

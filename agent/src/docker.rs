@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::{
     cluster::Input,
     problems::{Component, Finding, Problems},
-    settings::{DockerSettings, Settings},
+    settings::{DockerMode, DockerSettings, Settings},
 };
 
 /// The network of the host's engine.
@@ -25,15 +25,29 @@ pub struct DockerNetwork {
     pub bridge: String,
     /// The claims.
     pub input: watch::Receiver<Input>,
+    /// The size of the largest packet that the uplinks carry, once known.
+    pub path_mtu: watch::Receiver<Option<u32>>,
     /// Where trouble is reported.
     pub problems: Problems,
 }
 
 impl DockerNetwork {
     /// By the agent's settings; none if Docker is left alone.
-    pub fn by(settings: &Settings, input: watch::Receiver<Input>, problems: Problems) -> Option<Self> {
+    pub fn by(
+        settings: &Settings,
+        input: watch::Receiver<Input>,
+        path_mtu: watch::Receiver<Option<u32>>,
+        problems: Problems,
+    ) -> Option<Self> {
         let bridge = settings.bridge.name.clone();
-        settings.docker.clone().map(|settings| Self { settings, bridge, input, problems })
+        let keeps = |settings: &DockerSettings| settings.mode == DockerMode::Network;
+        settings.docker.clone().filter(keeps).map(|settings| Self {
+            settings,
+            bridge,
+            input,
+            path_mtu,
+            problems,
+        })
     }
 
     /// Keeps it. Ends with the session, whose claims it follows.
@@ -55,6 +69,7 @@ impl DockerNetwork {
             self.problems.report(Component::Docker, findings);
             tokio::select! {
                 changed = self.input.changed() => changed?,
+                changed = self.path_mtu.changed() => changed?,
                 changed = seen_rx.changed() => changed?,
                 () = &mut keeper => return Ok(()),
             }
@@ -74,7 +89,7 @@ impl DockerNetwork {
             bridge: self.bridge.clone(),
             prefix,
             gateway: prefix.first_host(),
-            mtu: None,
+            mtu: *self.path_mtu.borrow_and_update(),
             passes: Passes { own: prefix, pools, from_cluster: self.settings.from_cluster },
             replace_used: self.settings.replace_used,
         })
@@ -82,7 +97,7 @@ impl DockerNetwork {
 }
 
 /// A host whose engine is away serves its running containers.
-fn finding(trouble: &Trouble) -> Finding {
-    let unready = !matches!(trouble, Trouble::Away { .. });
+pub(crate) fn finding(trouble: &Trouble) -> Finding {
+    let unready = !trouble.is_served();
     Finding { unready, ..Finding::new(trouble.kind(), trouble.to_string(), trouble.fix()) }
 }

@@ -1,23 +1,31 @@
 //! Answers operators' questions about this host. Changes nothing.
 
 use crate::{
+    containers::{self, Filter},
     engine::Asker,
     session::{Answer, Answers, Question},
     trace::Tracer,
 };
 use futures::future::BoxFuture;
+use sextant_proto::Containers;
 
 /// Answers from the engine and from probes.
 #[derive(Clone)]
 pub struct Inquiries {
     engine: Asker,
     tracer: Tracer,
+    containers: Option<containers::Known>,
 }
 
 impl Inquiries {
-    /// Answers from `engine` and `tracer`.
-    pub(crate) fn new(engine: Asker, tracer: Tracer) -> Self {
-        Self { engine, tracer }
+    /// Answers from `engine`, `tracer`, and from what is known of containers.
+    pub(crate) fn new(engine: Asker, tracer: Tracer, containers: Option<containers::Known>) -> Self {
+        Self { engine, tracer, containers }
+    }
+
+    fn containers(&self, filter: &Filter) -> Containers {
+        let live = self.containers.as_ref().and_then(|known| known.borrow().clone());
+        containers::answer(live.as_deref(), filter)
     }
 
     async fn plan(&self) -> Result<Answer, String> {
@@ -38,6 +46,7 @@ impl Answers for Inquiries {
                     .await
                     .map(Answer::Host)
                     .map_err(|error| format!("{error}; try again")),
+                Question::Containers(filter) => Ok(Answer::Containers(it.containers(&filter))),
                 Question::Presence => Ok(Answer::Presence),
                 Question::Received => Ok(Answer::Received(it.tracer.received())),
                 Question::Path(node, address) => {

@@ -16,6 +16,7 @@ pub mod bfd;
 pub mod bgp;
 pub mod cleanup;
 pub mod cluster;
+pub mod containers;
 mod damping;
 mod deadline;
 pub mod docker;

@@ -33,6 +33,8 @@ pub enum Component {
     Probes,
     /// The network of the host's Docker engine.
     Docker,
+    /// All networks of that engine.
+    Containers,
 }
 
 /// A problem of this host.

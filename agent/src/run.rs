@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     bgp::{self, Speaker},
     cluster::Input,
+    containers::ContainerWatch,
     docker::DockerNetwork,
     doctor,
     engine::{Engine, Report},
@@ -100,6 +101,7 @@ pub struct Agent {
     neighbours: NeighbourWatch,
     speaker: Option<Speaker>,
     docker: Option<DockerNetwork>,
+    containers: Option<ContainerWatch>,
     bgp_meters: bgp::Meters,
     /// The problems of this host.
     pub problems: Problems,
@@ -157,11 +159,17 @@ impl Agent {
         let node = settings.node.clone();
         let liveness =
             Liveness::new(kernel.clone(), node, uplinks, input.clone(), verdicts_tx, problems.clone());
-        let docker = DockerNetwork::by(&settings, input.clone(), problems.clone());
+        let containers = ContainerWatch::by(&settings, input.clone(), problems.clone());
+        let engine = match &containers {
+            Some(watch) => engine.announcing(watch.others()),
+            None => engine,
+        };
+        let docker = DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone());
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
-        let inquiries = Arc::new(Inquiries::new(engine.asker(), tracer));
+        let inquiries =
+            Arc::new(Inquiries::new(engine.asker(), tracer, containers.as_ref().map(ContainerWatch::known)));
         let ends = Ends {
             input: input_tx,
             condition: condition_tx,
@@ -182,6 +190,7 @@ impl Agent {
             neighbours,
             speaker,
             docker,
+            containers,
             bgp_meters,
             problems,
         })
@@ -205,6 +214,9 @@ impl Agent {
         }
         if let Some(docker) = self.docker {
             tasks.spawn("docker", docker.run());
+        }
+        if let Some(containers) = self.containers {
+            tasks.spawn("containers", containers.run());
         }
         self.shutdown_notice
     }

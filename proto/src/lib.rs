@@ -8,6 +8,7 @@
 mod ack;
 pub mod brake;
 mod clock;
+mod containers;
 pub mod convert;
 mod counted;
 mod duration;
@@ -26,6 +27,7 @@ pub mod trace;
 
 pub use ack::{Ack, Applied};
 pub use clock::unix_ms;
+pub use containers::{Container, Containers};
 pub use counted::counted;
 pub use duration::{DurationError, parse_duration};
 pub use id::{IdError, Incarnation, InstanceId, NodeId};

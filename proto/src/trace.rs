@@ -87,6 +87,10 @@ pub struct Direction {
     pub from: NodeName,
     /// The node at its end.
     pub to: NodeName,
+    /// The container at its start, if it was named.
+    pub from_container: Option<String>,
+    /// The container at its end, if it was named: its address is probed.
+    pub to_container: Option<String>,
     /// The pool of the probed addresses, if the nodes share several.
     pub pool: Option<PoolName>,
     /// Whether it works.

@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt};
 use sextant_proto::{Prefix, unix_ms};
 
 use crate::{
+    live::{Event, Running},
     network::{Container, Network},
     wanted::{MADE_BY, Wanted},
 };
@@ -87,6 +88,20 @@ impl Engine {
         Ok(containers)
     }
 
+    /// The running containers, or those of them with these ids.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn running(&self, ids: &[String]) -> Result<Vec<(String, Running)>, EngineError> {
+        let of = |key: &str, values: Vec<String>| (key.to_owned(), values);
+        let mut filters = HashMap::from([of("status", ["running", "paused"].map(str::to_owned).to_vec())]);
+        if !ids.is_empty() {
+            filters.extend([of("id", ids.to_vec())]);
+        }
+        let options = ListContainersOptions { filters: Some(filters), ..Default::default() };
+        Ok(within(self.docker.list_containers(Some(options))).await?.into_iter().map(running).collect())
+    }
+
     /// Makes the network.
     ///
     /// # Errors
@@ -138,13 +153,52 @@ impl Engine {
     /// Something has changed since now: its networks, or which containers are on them. Ends when the engine goes. The engine is
     /// asked with the first poll only, and keeps recent events: so none is missed that comes before it.
     pub fn changes(&self) -> impl Stream<Item = ()> + use<> {
+        self.events().map(drop)
+    }
+
+    /// As [`Self::changes`], with what has changed.
+    pub fn events(&self) -> impl Stream<Item = Event> + Unpin + use<> {
         let since = Some((unix_ms() / 1000).saturating_sub(1).to_string());
-        let types = vec!["network".to_owned(), "container".to_owned()];
-        let filters = HashMap::from([("type".to_owned(), types)]);
+        let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let filters = HashMap::from([
+            ("type".to_owned(), all(&["network", "container"])),
+            ("event".to_owned(), all(&EVENTS)),
+        ]);
         let options = EventsOptions { since, filters: Some(filters), ..Default::default() };
         let events = self.docker.events(Some(options));
-        events.take_while(|event| std::future::ready(event.is_ok())).map(drop)
+        Box::pin(
+            events
+                .take_while(|event| std::future::ready(event.is_ok()))
+                .filter_map(async |it| event(&it.ok()?)),
+        )
     }
+}
+
+/// The events that change networks, or which containers are on them. Health checks and commands in containers are none.
+const EVENTS: [&str; 11] = [
+    "create",
+    "connect",
+    "disconnect",
+    "destroy",
+    "remove",
+    "prune",
+    "start",
+    "die",
+    "rename",
+    "pause",
+    "unpause",
+];
+
+/// The container of an event, or that it is of a network.
+fn event(message: &models::EventMessage) -> Option<Event> {
+    let actor = message.actor.as_ref()?;
+    let attribute =
+        |name| actor.attributes.as_ref().and_then(|all: &HashMap<String, String>| all.get(name)).cloned();
+    let id = match message.typ? {
+        models::EventMessageTypeEnum::CONTAINER => actor.id.clone(),
+        _ => attribute("container"),
+    };
+    Some(id.map_or(Event::Network, Event::Container))
 }
 
 /// Whether the socket can be connected to. The library's errors do not tell why it cannot.
@@ -212,8 +266,22 @@ fn map(pairs: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
 }
 
 fn container(summary: models::ContainerSummary) -> Container {
-    let name = summary.names.unwrap_or_default().into_iter().next().unwrap_or_default();
-    Container { name: name.trim_start_matches('/').to_owned(), id: summary.id.unwrap_or_default() }
+    let names = summary.names.unwrap_or_default();
+    // Links of other containers are `/OTHER/ALIAS`.
+    let own = names.iter().map(|name| name.trim_start_matches('/')).find(|name| !name.contains('/'));
+    Container { name: own.unwrap_or_default().to_owned(), id: summary.id.unwrap_or_default() }
+}
+
+fn running(summary: models::ContainerSummary) -> (String, Running) {
+    let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let mut addresses: Vec<_> = networks
+        .into_iter()
+        .filter_map(|(network, endpoint)| Some((network, endpoint.global_ipv6_address?.parse().ok()?)))
+        .collect();
+    addresses.sort();
+    let id = summary.id.clone().unwrap_or_default();
+    let Container { name, .. } = container(models::ContainerSummary { network_settings: None, ..summary });
+    (id, Running { name, addresses })
 }
 
 /// The default socket of the engine.

@@ -124,13 +124,7 @@ impl Keeper {
     }
 
     fn tell_away(&self, error: &EngineError) {
-        let socket = self.socket.clone();
-        let trouble = match error {
-            EngineError::NoAccess => Trouble::NoAccess { socket },
-            EngineError::Away(error) | EngineError::Refused(error) => {
-                Trouble::Away { socket, error: error.clone() }
-            }
-        };
+        let trouble = Trouble::of(error, &self.socket);
         let before = self.seen.borrow().clone();
         self.tell(Seen { trouble: Some(trouble), ..before });
     }

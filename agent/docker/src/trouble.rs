@@ -1,8 +1,13 @@
 //! What keeps containers from the prefix, with the fix.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use sextant_proto::Prefix;
+
+use crate::engine::EngineError;
 
 /// What keeps containers from the prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +42,19 @@ pub enum Trouble {
         /// The names of the containers.
         containers: Vec<String>,
     },
+    /// Packets of the network's containers are larger than those that the uplinks carry.
+    Mtu {
+        /// Its name.
+        name: String,
+        /// Its MTU.
+        now: u32,
+        /// The uplinks' MTU.
+        mtu: u32,
+        /// Whether the agent has made it.
+        ours: bool,
+        /// The names of the containers that are on it.
+        containers: Vec<String>,
+    },
     /// Another network has a part of the prefix.
     Overlaps {
         /// Its name.
@@ -68,6 +86,22 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// The trouble with an engine that cannot be asked.
+    pub fn of(error: &EngineError, socket: &Path) -> Self {
+        let socket = socket.to_owned();
+        match error {
+            EngineError::NoAccess => Self::NoAccess { socket },
+            EngineError::Away(error) | EngineError::Refused(error) => {
+                Self::Away { socket, error: error.clone() }
+            }
+        }
+    }
+
+    /// Whether containers have the addresses that they are to have, and work.
+    pub fn is_served(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::Mtu { .. })
+    }
+
     /// The kind, in lower case with hyphens.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -75,6 +109,7 @@ impl Trouble {
             Self::NoAccess { .. } => "docker-access",
             Self::NameTaken { .. } | Self::Overlaps { .. } | Self::BridgeTaken { .. } => "docker-network",
             Self::Used { .. } => "docker-network-used",
+            Self::Mtu { .. } => "docker-mtu",
             Self::Firewall { .. } => "docker-firewall",
             Self::Refused { .. } => "docker-refused",
         }
@@ -98,6 +133,15 @@ impl Trouble {
             Self::Used { name, wanted, containers, .. } => format!(
                 "create these containers again after `docker rm -f {}`: the agent then gives network {name} the prefix {wanted}; \
                  or set replace-used = true under [docker] in agent.toml: the agent then disconnects them",
+                containers.join(" ")
+            ),
+            Self::Mtu { name, mtu, ours: false, .. } => format!(
+                "create network {name} again with `--opt com.docker.network.driver.mtu={mtu}` (`docker network rm {name}` first), or \
+                 remove it: the agent then makes it"
+            ),
+            Self::Mtu { name, mtu, containers, .. } => format!(
+                "create these containers again after `docker rm -f {}`: the agent then gives network {name} the MTU {mtu}; until \
+                 then larger packets are refused with the right size",
                 containers.join(" ")
             ),
             Self::Overlaps { network, .. } | Self::BridgeTaken { network, .. } => format!(
@@ -129,6 +173,13 @@ impl fmt::Display for Trouble {
                 "Docker's network {name} has to be made again for {wanted} ({differs}), but containers are on it: {}",
                 containers.join(", ")
             ),
+            Self::Mtu { name, now, mtu, containers, .. } => {
+                write!(f, "Docker's network {name} has MTU {now}, and this host's uplinks carry {mtu}")?;
+                match &containers[..] {
+                    [] => Ok(()),
+                    some => write!(f, "; containers are on it: {}", some.join(", ")),
+                }
+            }
             Self::Overlaps { network, prefix, wanted } => {
                 write!(f, "Docker's network {network} has {prefix}, which overlaps this host's {wanted}")
             }

@@ -3,11 +3,11 @@
 use std::net::Ipv6Addr;
 
 use sextant_proto::{
-    Claim, NodeName, Uplink,
-    convert::{MOST_ADDRESSES, MOST_UPLINKS},
+    Claim, NodeName, Prefix, Uplink,
+    convert::{MOST_ADDRESSES, MOST_CONTAINER_PREFIXES, MOST_UPLINKS},
 };
 
-use super::{AnnouncedClaim, Announcement};
+use super::{AnnouncedClaim, Announcement, inputs::Latest};
 use crate::{
     cluster::Input,
     host::{self, Setup},
@@ -21,10 +21,11 @@ pub(super) fn announcement(
     settings: &Settings,
     uplinks: &[LocalUplink],
     mut findings: Vec<Finding>,
-    input: &Input,
+    latest: &Latest,
     setup: Setup,
     captured: impl Fn(&Claim) -> Option<Ipv6Addr>,
 ) -> (Option<Announcement>, Vec<Finding>) {
+    let input = &latest.input;
     if settings.role == Role::Router {
         findings.extend(router_problem(input, setup));
         return (None, findings);
@@ -48,11 +49,18 @@ pub(super) fn announcement(
     }
     let announced = |claim: &Claim| AnnouncedClaim {
         epoch: claim.epoch,
-        container_prefixes: vec![claim.container_prefix()],
+        container_prefixes: container_prefixes(claim, &latest.networks),
     };
     let usable = input.claims.iter().filter(|claim| captured(claim).is_none());
     let announcement = Announcement { uplinks, claims: usable.map(announced).collect() };
     ((!unreachable).then_some(announcement), findings)
+}
+
+/// That of the bridge first, then those of other networks in the host prefix.
+fn container_prefixes(claim: &Claim, networks: &[Prefix]) -> Vec<Prefix> {
+    let own = claim.container_prefix();
+    let others = networks.iter().copied().filter(|it| claim.prefix.covers(*it) && !own.overlaps(*it));
+    std::iter::once(own).chain(others).take(MOST_CONTAINER_PREFIXES).collect()
 }
 
 fn capturing(node: &NodeName, claim: &Claim, addr: Ipv6Addr) -> Finding {

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     cluster::{Input, Verdict, Verdicts},
+    containers::OtherPrefixes,
     routes::Imports,
 };
 
@@ -19,6 +20,7 @@ pub(super) struct Inputs {
     input: watch::Receiver<Input>,
     verdicts: watch::Receiver<Arc<Verdicts>>,
     imports: watch::Receiver<Arc<Imports>>,
+    networks: watch::Receiver<OtherPrefixes>,
 }
 
 /// The latest value of each channel.
@@ -27,12 +29,16 @@ pub(super) struct Latest {
     pub(super) input: Input,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) imports: Arc<Imports>,
+    /// Container prefixes besides those of the bridge.
+    pub(super) networks: OtherPrefixes,
 }
 
 impl Inputs {
     /// Without routes that routers announce.
     pub(super) fn new(input: watch::Receiver<Input>, verdicts: watch::Receiver<Arc<Verdicts>>) -> Self {
-        Self { input, verdicts, imports: watch::channel(Arc::default()).1 }
+        let (imports, networks) =
+            (watch::Sender::default().subscribe(), watch::Sender::default().subscribe());
+        Self { input, verdicts, imports, networks }
     }
 
     /// Receives the routes that routers announce from here.
@@ -40,13 +46,19 @@ impl Inputs {
         self.imports = imports;
     }
 
+    /// Receives the container prefixes of an engine's networks from here.
+    pub(super) fn announce_too(&mut self, networks: watch::Receiver<OtherPrefixes>) {
+        self.networks = networks;
+    }
+
     /// Waits until a value has changed since [`Self::take`]. Cancel safe. Only the session's end is an end: there may be no
-    /// sender of verdicts or imports.
+    /// sender of verdicts, imports or networks.
     pub(super) async fn changed(&mut self) -> Result<(), SessionEnded> {
         tokio::select! {
             changed = self.input.changed() => changed.map_err(|_| SessionEnded),
             Ok(()) = self.verdicts.changed() => Ok(()),
             Ok(()) = self.imports.changed() => Ok(()),
+            Ok(()) = self.networks.changed() => Ok(()),
         }
     }
 
@@ -56,6 +68,7 @@ impl Inputs {
             input: self.input.borrow_and_update().clone(),
             verdicts: self.verdicts.borrow_and_update().clone(),
             imports: self.imports.borrow_and_update().clone(),
+            networks: self.networks.borrow_and_update().clone(),
         }
     }
 
@@ -65,6 +78,7 @@ impl Inputs {
             input: self.input.borrow().clone(),
             verdicts: self.verdicts.borrow().clone(),
             imports: self.imports.borrow().clone(),
+            networks: self.networks.borrow().clone(),
         }
     }
 }

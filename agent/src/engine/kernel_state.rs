@@ -118,6 +118,12 @@ impl KernelState {
         &self.uplink_findings
     }
 
+    /// The smallest MTU of the default routes over the uplinks, if one has its own.
+    pub(super) fn route_mtu(&self) -> Option<u32> {
+        let links: Vec<_> = self.uplinks.iter().map(|uplink| uplink.link).collect();
+        self.link_routes.default_mtus(&links).min()
+    }
+
     /// Whether nothing must be read again.
     pub(super) fn is_current(&self) -> bool {
         self.stale == Stale::NOTHING

@@ -44,6 +44,7 @@ use tokio::{
 
 use crate::{
     cluster::{Input, Verdicts},
+    containers::OtherPrefixes,
     deadline,
     host::HostSetup,
     kernel::{Kernel, KernelError},
@@ -84,6 +85,7 @@ pub struct Engine {
     host: HostSetup,
     publisher: Publisher,
     uplinks: watch::Sender<Vec<LocalUplink>>,
+    path_mtu: watch::Sender<Option<u32>>,
     settling: Settling,
     asks: Asks,
     timing: Timing,
@@ -113,6 +115,7 @@ impl Engine {
             host,
             publisher: Publisher::new(report),
             uplinks: watch::Sender::default(),
+            path_mtu: watch::Sender::default(),
             settling: Settling::default(),
             asks: Asks::new(),
             timing: Timing::start(),
@@ -126,6 +129,13 @@ impl Engine {
     #[must_use]
     pub fn importing(mut self, imports: watch::Receiver<Arc<Imports>>) -> Self {
         self.inputs.import_from(imports);
+        self
+    }
+
+    /// With the container prefixes of an engine's networks, besides those of the bridge.
+    #[must_use]
+    pub fn announcing(mut self, networks: watch::Receiver<OtherPrefixes>) -> Self {
+        self.inputs.announce_too(networks);
         self
     }
 
@@ -146,6 +156,11 @@ impl Engine {
     /// The uplinks, and their changes.
     pub fn uplinks(&self) -> watch::Receiver<Vec<LocalUplink>> {
         self.uplinks.subscribe()
+    }
+
+    /// The size of the largest packet that all uplinks carry, once known, and its changes.
+    pub fn path_mtu(&self) -> watch::Receiver<Option<u32>> {
+        self.path_mtu.subscribe()
     }
 
     /// What it counts.

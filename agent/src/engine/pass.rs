@@ -72,9 +72,12 @@ impl Engine {
         links: Option<(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
         self.host.set_uplinks(self.state.uplink_names());
+        self.host.set_route_mtu(self.state.route_mtu());
         let usable = |claim: &&Claim| self.planner.captured(claim).is_none();
         let claims: Vec<_> = latest.input.claims.iter().filter(usable).cloned().collect();
         let setup = self.host.ensure(&claims, links.as_ref()).await?;
+        let mtu = self.host.path_mtu();
+        self.path_mtu.send_if_modified(|before| std::mem::replace(before, mtu) != mtu);
         if let Setup::Waiting(why) = &setup {
             tracing::debug!(what = why.what, saw = why.saw, "host not set up yet");
             self.retry_at = Some(Instant::now() + RETRY * 5);
@@ -87,7 +90,7 @@ impl Engine {
         let (input, state) = (&latest.input, &self.state);
         let findings = state.uplink_findings().to_vec();
         let (announcement, mut findings) =
-            announcement(&self.settings, state.uplinks(), findings, input, setup, |claim| {
+            announcement(&self.settings, state.uplinks(), findings, latest, setup, |claim| {
                 self.planner.captured(claim)
             });
         let bgp = self.settings.bgp.as_ref();

@@ -132,6 +132,7 @@ mod tests {
             metric: 1024,
         };
         let route = |link| Route {
+            mtu: None,
             key: key("::/0"),
             protocol: RouteProtocol::ADVERTISED,
             target: RouteTarget::Via(

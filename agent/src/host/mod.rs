@@ -13,6 +13,7 @@ pub mod exclusive;
 pub mod findings;
 pub mod ground;
 mod interfaces;
+mod mtu;
 mod neighbours;
 pub mod privilege;
 mod reconfigure;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 use advertised::Advertised;
 use bridge::Absence;
 use drift::Drift;
+use mtu::Mtu;
 pub(crate) use sysctls::FORWARDING;
 pub use wanted::Wanted;
 
@@ -107,6 +109,7 @@ pub struct HostSetup {
     absence: Absence,
     drift: Drift,
     advertised: Advertised,
+    mtu: Mtu,
     /// The sysctls that the last check looked at, with the values that it left.
     watched: BTreeMap<String, Option<String>>,
     /// The indices of the links by their names, as of the last check.
@@ -154,6 +157,7 @@ impl HostSetup {
             absence: Absence::default(),
             drift: Drift::default(),
             advertised: Advertised::default(),
+            mtu: Mtu::default(),
             watched: BTreeMap::new(),
             links: BTreeMap::new(),
         })
@@ -175,6 +179,18 @@ impl HostSetup {
             names.clone_into(&mut self.settings.uplinks);
             self.set_up_for = None;
         }
+    }
+
+    /// Sets the MTU of the default routes over the uplinks, if they have one of their own.
+    pub fn set_route_mtu(&mut self, mtu: Option<u32>) {
+        if std::mem::replace(&mut self.mtu.of_routes, mtu) != mtu {
+            self.set_up_for = None;
+        }
+    }
+
+    /// The size of the largest packet that all uplinks carry, as of the last check.
+    pub fn path_mtu(&self) -> Option<u32> {
+        self.mtu.of_path
     }
 
     /// Makes the next [`ensure`](Self::ensure) check the setup if something has changed without an event: a sysctl differs
@@ -264,6 +280,7 @@ impl HostSetup {
         };
         self.forget_other_links(&links);
         self.drift.check();
+        self.read_path_mtu(&links)?;
         let address = |claim: &Claim| drift::address_of(claim.container_prefix(), &self.settings.bridge);
         self.drift.retain_addresses(&claims.iter().map(address).collect::<Vec<_>>());
         self.undo_before_setup(claims).await?;
@@ -294,6 +311,7 @@ impl HostSetup {
         addresses: &[Address],
     ) -> Result<(), SetupError> {
         if let Some(bridge) = self.ensure_bridge(links).await? {
+            self.ensure_mtu(&bridge, links).await?;
             for claim in claims {
                 let prefix = claim.container_prefix();
                 self.ensure_address(&bridge, addresses, prefix).await?;

@@ -109,6 +109,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// Sets a link down. A missing link is no error.
     async fn set_down(&self, index: u32) -> Result<(), KernelError>;
 
+    /// Sets the size of a link's largest packet.
+    async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), KernelError>;
+
     /// Deletes a link. A missing link is no error.
     async fn delete_link(&self, index: u32) -> Result<(), KernelError>;
 

@@ -209,6 +209,8 @@ pub struct Route {
     pub protocol: RouteProtocol,
     /// Its action.
     pub target: RouteTarget,
+    /// The size of the largest packet on it (RTAX_MTU), if it has one of its own.
+    pub mtu: Option<u32>,
 }
 
 /// A route of the agent; its protocol is [`RouteProtocol::OURS`].

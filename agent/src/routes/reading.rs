@@ -95,6 +95,7 @@ mod tests {
             (0u16..6, 0u8..2, prop_oneof![9 => Just(66), 1 => Just(4)]).prop_map(|(n, kind, protocol)| {
                 let destination = format!("2001:db8:{n}::/48").parse().unwrap();
                 Route {
+                    mtu: None,
                     key: RouteKey { table: 254, destination, metric: 512 },
                     protocol: RouteProtocol(protocol),
                     target: RouteTarget::Other(kind),
@@ -125,7 +126,7 @@ mod tests {
         #[test]
         fn equal_routes_are_stored_once(known in routes()) {
             let known = ours(&known);
-            let again = known.iter().map(|(key, target)| Route { key: *key, protocol: RouteProtocol::OURS, target: target.clone() });
+            let again = known.iter().map(|(key, target)| Route { mtu: None, key: *key, protocol: RouteProtocol::OURS, target: target.clone() });
             let (mut reader, again) = (OursReader::beside(known.clone()), again.collect());
             read(&mut reader, again);
             prop_assert!(reader.finish().is_shared_with(&known));

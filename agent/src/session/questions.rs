@@ -4,12 +4,13 @@ use std::net::Ipv6Addr;
 
 use futures::future::BoxFuture;
 use sextant_proto::{
-    NodeName, PoolName,
+    Containers, NodeName, PoolName,
     convert::{address, octets, parse as parse_text},
     v1::{self, answer::About},
 };
 
 use crate::{
+    containers::Filter,
     engine::{Pending, Preview},
     kernel::Change,
     trace::{Check, HostReport, Kind, PathReport, Probe, Received, State},
@@ -26,6 +27,8 @@ pub(crate) enum Question {
     Received,
     /// Is the agent connected?
     Presence,
+    /// Which containers are on this host?
+    Containers(Filter),
     /// Does the first hop of the path to this bridge address of the node work?
     Path(NodeName, Ipv6Addr),
 }
@@ -41,6 +44,8 @@ pub(crate) enum Answer {
     Received(Received),
     /// The agent is connected.
     Presence,
+    /// The containers.
+    Containers(Containers),
     /// The checks of the path.
     Path(PathReport),
 }
@@ -59,6 +64,11 @@ pub(super) fn parse(question: &v1::Question) -> Option<Question> {
         v1::question::About::Host(host) if host.only_count => Some(Question::Received),
         v1::question::About::Host(host) if host.pool.is_empty() => Some(Question::Host(None)),
         v1::question::About::Host(host) => Some(Question::Host(Some(parse_text("pool", &host.pool).ok()?))),
+        v1::question::About::Containers(it) => {
+            let address = (!it.address.is_empty()).then(|| address(&it.address)).transpose().ok()?;
+            let name = (!it.name.is_empty()).then(|| it.name.clone());
+            Some(Question::Containers(Filter { address, name }))
+        }
         v1::question::About::Way(way) => {
             Some(Question::Path(parse_text("node", &way.node).ok()?, address(&way.address).ok()?))
         }
@@ -72,6 +82,7 @@ pub(super) fn message(id: u64, answer: Result<Answer, String>) -> v1::Answer {
         Ok(Answer::Plan(preview)) => About::Plan(plan(preview)),
         Ok(Answer::Host(report)) => About::Host(host(report)),
         Ok(Answer::Received(received)) => About::Host(counts(received)),
+        Ok(Answer::Containers(found)) => About::Containers((&found).into()),
         Ok(Answer::Path(report)) => About::Way(path(report)),
         Err(why) => About::Failed(why),
     };

@@ -24,6 +24,8 @@ pub enum DockerMode {
     Off,
     /// The agent keeps a network of Docker's with the container prefix.
     Network,
+    /// The agent changes nothing in Docker, and watches its networks and containers.
+    None,
 }
 
 /// What packets between containers of the cluster may reach.
@@ -37,9 +39,11 @@ pub enum Reach {
     Published,
 }
 
-/// The network that the agent keeps in the host's Docker engine.
+/// What the agent does with the host's Docker engine, which it watches in any case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerSettings {
+    /// How containers get their addresses; never [`DockerMode::Off`].
+    pub mode: DockerMode,
     /// The engine's socket.
     pub socket: PathBuf,
     /// The name of the network.
@@ -63,8 +67,10 @@ pub(super) fn bridge_name(keys: &Keys) -> &str {
 /// The bridge, and the network that is on it.
 pub(super) fn bridge_and_docker(keys: &Keys) -> Result<(BridgeSettings, Option<DockerSettings>), Invalid> {
     let is_network = is_network(keys);
-    if keys.role == Some(Role::Router) && is_network {
-        return Err(value("--docker-mode", &"network", &"is for hosts: a router holds no prefix; remove it"));
+    let mode = keys.docker.mode.unwrap_or_default();
+    if keys.role == Some(Role::Router) && mode != DockerMode::Off {
+        let name = mode.to_possible_value().map_or_else(String::new, |it| it.get_name().to_owned());
+        return Err(value("--docker-mode", &name, &"is for hosts: a router holds no prefix; remove it"));
     }
     let bridge = BridgeSettings {
         name: interface_name("--bridge", bridge_name(keys))?,
@@ -79,10 +85,11 @@ pub(super) fn bridge_and_docker(keys: &Keys) -> Result<(BridgeSettings, Option<D
         let fix = "with [docker] mode = \"network\" the agent makes the bridge; remove it";
         return Err(value("--bridge-create", &false, &fix));
     }
-    Ok((bridge, if is_network { Some(docker(keys)?) } else { None }))
+    let docker = (mode != DockerMode::Off).then(|| docker(keys, mode)).transpose()?;
+    Ok((bridge, docker))
 }
 
-fn docker(keys: &Keys) -> Result<DockerSettings, Invalid> {
+fn docker(keys: &Keys, mode: DockerMode) -> Result<DockerSettings, Invalid> {
     let network = keys.docker.network.clone().unwrap_or_else(|| NETWORK.into());
     if !is_network_name(&network) {
         let fix = "use letters, digits, '_', '.' and '-', a letter or digit first; not bridge, host, none or default";
@@ -101,6 +108,7 @@ fn docker(keys: &Keys) -> Result<DockerSettings, Invalid> {
         Reach::Published => FromCluster::Published,
     };
     Ok(DockerSettings {
+        mode,
         socket,
         network,
         from_cluster,
@@ -132,6 +140,13 @@ mod tests {
     }
 
     #[test]
+    fn docker_can_be_watched_only() {
+        let settings = settings(&["--docker-mode", "none"]).unwrap();
+        assert_eq!(settings.docker.unwrap().mode, DockerMode::None);
+        assert_eq!(settings.bridge, BridgeSettings { name: "docker0".into(), create: false });
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_with_the_fix() {
         let table: [(&[&str], &str); 7] = [
             (&["--bridge", "docker0"], "--bridge docker0: belongs to Docker's own network"),
@@ -146,5 +161,7 @@ mod tests {
             let error = settings(&[&["--docker-mode", "network"], args].concat()).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
+        let error = settings(&["--docker-mode", "none", "--role", "router"]).unwrap_err().to_string();
+        assert!(error.starts_with("--docker-mode none: is for hosts"), "{error}");
     }
 }

@@ -113,8 +113,8 @@ pub(super) struct BridgeKeys {
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct DockerKeys {
-    /// How Docker's containers get addresses: `off`, or `network`: the agent keeps a network with the container prefix [default:
-    /// off]
+    /// How Docker's containers get addresses: `off`; `none`: the agent changes nothing, and watches Docker; `network`: the agent
+    /// keeps a network with the container prefix [default: off]
     #[arg(
         id = "docker-mode",
         long = "docker-mode",

@@ -54,7 +54,7 @@ mod tests {
 
     fn route(table: u32, destination: &str, target: RouteTarget) -> Route {
         let key = RouteKey { table, destination: destination.parse().unwrap(), metric: 512 };
-        Route { key, protocol: RouteProtocol(4), target }
+        Route { key, protocol: RouteProtocol(4), target, mtu: None }
     }
 
     fn rule(priority: u32, table: u32) -> Rule {

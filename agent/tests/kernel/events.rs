@@ -44,7 +44,7 @@ async fn next_of_routes(events: &mut Receiver<Event>) -> Event {
 }
 
 fn foreign(gateways: &[&str], link: u32) -> Route {
-    Route { key: key(PEER), protocol: RouteProtocol(4), target: via(PEER, gateways, link).target }
+    Route { mtu: None, key: key(PEER), protocol: RouteProtocol(4), target: via(PEER, gateways, link).target }
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn any_step(random: &mut StdRng, fake: &FakeKernel) -> Step {
     };
     let target = any_target(random);
     let own = OwnRoute { key, target: target.clone() };
-    let route = Route { key, protocol: STATIC, target };
+    let route = Route { mtu: None, key, protocol: STATIC, target };
     let only_via = |route: &Route| matches!(route.target, RouteTarget::Via(_));
     let appends = only_via(&route) && fake.route(key).is_none_or(|existing| only_via(&existing));
     match random.random_range(0..10) {

@@ -22,6 +22,7 @@ fn a_lookup_returns_the_route_in_the_table() {
         ip("route add prohibit 2001:db8:b::/64");
         ip("route add blackhole 2001:db8:c::/64");
         let ours = Route {
+            mtu: None,
             key: key("2001:db8:9::/64"),
             protocol: RouteProtocol::OURS,
             target: via("2001:db8:9::/64", &["2001:db8::2"], up0).target,
@@ -63,5 +64,25 @@ fn rules_are_read_in_their_order() {
         ip("route add 2001:db8:9::/64 via 2001:db8::3 dev up0 proto static metric 5 table 1077");
         let found = lookup(&kernel, "2001:db8:9::5").await.unwrap();
         assert_eq!((found.key.table, found.key.metric), (1077, 5));
+    });
+}
+
+#[test]
+fn a_route_may_have_an_mtu_of_its_own() {
+    with_uplink(async |kernel, _| {
+        ip("route add 2001:db8:9::/64 via 2001:db8::2 dev up0 mtu 1400 hoplimit 9");
+        ip("route add 2001:db8:8::/64 via 2001:db8::2 dev up0 hoplimit 9");
+        let mtu = async |to| lookup(&kernel, to).await.unwrap().mtu;
+        assert_eq!((mtu("2001:db8:9::5").await, mtu("2001:db8:8::5").await), (Some(1400), None));
+    });
+}
+
+#[test]
+fn the_mtu_of_a_link_is_set() {
+    with_uplink(async |kernel, up0| {
+        kernel.set_mtu(up0, 1400).await.unwrap();
+        let links = kernel.links().await.unwrap();
+        assert_eq!(links.iter().find(|link| link.index == up0).unwrap().mtu, 1400);
+        assert!(kernel.set_mtu(up0, 1).await.is_err());
     });
 }

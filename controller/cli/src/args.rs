@@ -116,13 +116,16 @@ pub(crate) enum Command {
         /// The node
         node: NodeName,
     },
-    /// Test the path between two nodes in both directions; report the fault and its fix
-    #[command(after_help = "Example:\n  sextant trace h1 h2")]
+    /// Test the path between two nodes or containers in both directions; report the fault and its fix
+    ///
+    /// A container is named as its engine names it, with its node (`h1/web`) if several nodes have one of the name. Its host sends
+    /// the probes from the address of its bridge.
+    #[command(after_help = "Examples:\n  sextant trace h1 h2\n  sextant trace web h2/db")]
     Trace {
-        /// One node
-        from: NodeName,
-        /// The other node
-        to: NodeName,
+        /// A node, a container, or NODE/CONTAINER
+        from: String,
+        /// Another one, on another node
+        to: String,
     },
     /// List the changes with their time and origin, the newest last
     ///
@@ -140,7 +143,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         last: Option<u32>,
     },
-    /// Show the node, pool and reservation of an address, and the nodes that route to it
+    /// Show the node, container, pool and reservation of an address, and the nodes that route to it
     #[command(after_help = "Example:\n  sextant explain 2001:db8:8000:1::5")]
     Explain {
         /// An IPv6 address, without a length
@@ -259,10 +262,13 @@ pub(crate) enum Node {
     #[command(after_help = "Example:\n  sextant node list")]
     List,
     /// Show all details of one node
-    #[command(after_help = "Example:\n  sextant node show h1")]
+    #[command(after_help = "Example:\n  sextant node show h1 --containers")]
     Show {
         /// The node
         name: NodeName,
+        /// Ask its agent for the running containers, too; with -o json, print only these
+        #[arg(long)]
+        containers: bool,
     },
     /// Withdraw all routes to a node, then the node's own routes; the node keeps its prefix
     #[command(after_help = "Example:\n  sextant node drain h1 --timeout 1m")]

@@ -74,6 +74,7 @@ refuse! {
     unreserve(UnreserveRequest) -> UnreserveResponse,
     list_reservations(ListReservationsRequest) -> ListReservationsResponse,
     list_nodes(ListNodesRequest) -> ListNodesResponse,
+    node_containers(NodeContainersRequest) -> NodeContainersResponse,
     drain_node(DrainNodeRequest) -> DrainNodeResponse,
     undrain_node(UndrainNodeRequest) -> UndrainNodeResponse,
     forget_node(ForgetNodeRequest) -> ForgetNodeResponse,

@@ -14,7 +14,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 use super::{
     Services,
     agent::names,
-    backup, events, explain,
+    backup, containers, events, explain,
     principal::{actor, principal, serves},
     questions, reassign, routes, show,
     status::malformed,
@@ -156,6 +156,16 @@ impl AdminService for Admin {
         Ok(Response::new(v1::ListNodesResponse { nodes: show::nodes(&self.services) }))
     }
 
+    async fn node_containers(
+        &self,
+        request: Request<v1::NodeContainersRequest>,
+    ) -> Result<Response<v1::NodeContainersResponse>, Status> {
+        administers(request.extensions())?;
+        let node = node_name(&request.into_inner().name)?;
+        let found = containers::of_node(&self.services, &node).await?;
+        Ok(Response::new(v1::NodeContainersResponse { containers: Some((&found).into()) }))
+    }
+
     async fn drain_node(
         &self,
         request: Request<v1::DrainNodeRequest>,
@@ -286,7 +296,6 @@ impl AdminService for Admin {
     async fn trace(&self, request: Request<v1::TraceRequest>) -> Result<Response<v1::TraceResponse>, Status> {
         administers(request.extensions())?;
         let v1::TraceRequest { from, to } = request.into_inner();
-        let (from, to) = (node_name(&from)?, node_name(&to)?);
         Ok(Response::new(trace::trace(&self.services, &from, &to).await?))
     }
 
@@ -338,7 +347,12 @@ impl AdminService for Admin {
         let address = convert::address(&request.into_inner().address);
         let address = address.map_err(|error| malformed(convert::MessageError::new("address", error)))?;
         self.services.others.refresh().await;
-        Ok(Response::new(explain::explain(&self.services, address)))
+        let mut explained = explain::explain(&self.services, address);
+        if let Some(node) = explain::asked(&explained) {
+            let found = containers::with_address(&self.services, &node, address).await;
+            (explained.container, explained.container_network) = found.unwrap_or_default();
+        }
+        Ok(Response::new(explained))
     }
 
     async fn wait(&self, request: Request<v1::WaitRequest>) -> Result<Response<Waiting>, Status> {

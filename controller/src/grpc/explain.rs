@@ -32,11 +32,20 @@ pub(super) fn explain(services: &Services, address: Ipv6Addr) -> v1::ExplainResp
             freed_unix_ms: freed.map(|it| it.freed_unix_ms).unwrap_or_default(),
             node: owner.as_ref().and_then(|name| show::node(services, state, name)),
             place: place.into(),
+            container: String::new(),
+            container_network: String::new(),
             routes: routes
                 .and_then(|owner| Some(towards(services, state, owner, claim(owner)?)))
                 .unwrap_or_default(),
         }
     })
+}
+
+/// The node whose agent may know a container with the address.
+pub(super) fn asked(it: &v1::ExplainResponse) -> Option<NodeName> {
+    let of_containers = matches!(it.place(), v1::Place::ContainerPrefix | v1::Place::HostPrefix);
+    let peer = it.node.as_ref().filter(|_| of_containers)?.peer.as_ref()?;
+    peer.name.parse().ok()
 }
 
 /// The node of an address, and the kind of the address.

@@ -1,4 +1,4 @@
-//! A trace of the path between two nodes, with both agents.
+//! A trace of the path between two nodes, or between containers on them, with both agents.
 //!
 //! Three rounds: each agent checks its own host, then the path to the other one's bridge, which it probes; then each reports
 //! how many probes have arrived meanwhile. An agent that does not answer gets no further questions.
@@ -13,24 +13,27 @@ use sextant_proto::{
 };
 use tonic::Status;
 
-use super::{Services, questions, status::malformed};
-use crate::trace::{End, Half, judge};
+use super::{
+    Services,
+    ends::{self, End},
+    questions,
+    status::malformed,
+};
+use crate::trace::{End as PathEnd, Half, judge};
 
-/// The path between two nodes, in both directions; in each pool that both have a prefix of, else between their primary prefixes.
-pub(super) async fn trace(
-    services: &Services,
-    from: &NodeName,
-    to: &NodeName,
-) -> Result<v1::TraceResponse, Status> {
-    if from == to {
-        return Err(Status::invalid_argument(format!("both nodes are \"{from}\"; name two nodes")));
+/// The path between two ends, in both directions; in each pool that both have a prefix of, else between their primary prefixes.
+pub(super) async fn trace(services: &Services, from: &str, to: &str) -> Result<v1::TraceResponse, Status> {
+    let (from, to) = (ends::resolve(services, from).await?, ends::resolve(services, to).await?);
+    if from.node == to.node {
+        return Err(Status::invalid_argument(same_node(&from, &to)));
     }
-    questions::exists(services, from)?;
-    questions::exists(services, to)?;
-    let pools = shared_pools(services, from, to);
+    let pools = shared_pools(services, &from, &to);
+    if let Some(end) = [&from, &to].into_iter().find(|end| pools.is_empty() && end.container.is_some()) {
+        return Err(Status::failed_precondition(no_shared_address(end)));
+    }
     let mut response = v1::TraceResponse::default();
     for pool in &pools {
-        let of_pool = trace_in(services, from, to, Some(pool)).await?;
+        let of_pool = trace_in(services, &from, &to, Some(pool)).await?;
         let named = |direction: v1::Direction| match pools.len() {
             1 => direction,
             _ => v1::Direction { pool: pool.to_string(), ..direction },
@@ -42,35 +45,60 @@ pub(super) async fn trace(
             break;
         }
     }
-    if pools.is_empty() { trace_in(services, from, to, None).await } else { Ok(response) }
+    if pools.is_empty() { trace_in(services, &from, &to, None).await } else { Ok(response) }
 }
 
-/// The pools that both nodes have a prefix of, the first one's primary pool first.
-fn shared_pools(services: &Services, from: &NodeName, to: &NodeName) -> Vec<PoolName> {
+fn same_node(from: &End, to: &End) -> String {
+    match (&from.container, &to.container) {
+        (None, None) => format!("both nodes are \"{}\"; name two nodes", from.node),
+        _ => format!(
+            "both ends are on node \"{}\": the path between them leaves no host; name ends on two nodes",
+            from.node
+        ),
+    }
+}
+
+fn no_shared_address(end: &End) -> String {
+    let addresses = end.container.iter().flat_map(|it| &it.addresses);
+    let addresses: Vec<_> = addresses.map(|(network, addr)| format!("{addr} of network {network}")).collect();
+    format!(
+        "container {} on node \"{}\" has no address in a pool that both nodes have a prefix of; it has {}",
+        end.container_name().unwrap_or_default(),
+        end.node,
+        addresses.join(", ")
+    )
+}
+
+/// The pools that both ends have a prefix of, and their containers an address; the first one's primary pool first.
+fn shared_pools(services: &Services, from: &End, to: &End) -> Vec<PoolName> {
     services.index.read(|state| {
-        let (Some(from), Some(to)) = (state.peers().get(from), state.peers().get(to)) else {
+        let (Some(at_from), Some(at_to)) = (state.peers().get(&from.node), state.peers().get(&to.node))
+        else {
             return Vec::new();
         };
-        let shared = from.claims.iter().filter(|claim| to.claim_in(&claim.pool).is_some());
+        let has = |end: &End, prefix| end.container.is_none() || end.address_in(prefix).is_some();
+        let shared = at_from.claims.iter().filter(|claim| {
+            has(from, claim.prefix) && at_to.claim_in(&claim.pool).is_some_and(|other| has(to, other.prefix))
+        });
         shared.map(|claim| claim.pool.clone()).collect()
     })
 }
 
 async fn trace_in(
     services: &Services,
-    from: &NodeName,
-    to: &NodeName,
+    from: &End,
+    to: &End,
     pool: Option<&PoolName>,
 ) -> Result<v1::TraceResponse, Status> {
     let (mut there, mut back) = (Side::new(services, from, pool), Side::new(services, to, pool));
     tokio::join!(there.check_host(), back.check_host());
     let (to_target, from_target) = (back.target(), there.target());
-    tokio::join!(there.check_path(to, to_target), back.check_path(from, from_target));
+    tokio::join!(there.check_path(&to.node, to_target), back.check_path(&from.node, from_target));
     tokio::join!(there.count(), back.count());
     let directions = [direction(services, &there, &back)?, direction(services, &back, &there)?];
     let unasked = |side: &Side<'_>| {
         let why = side.half.missing.clone()?;
-        Some(v1::Unasked { node: side.node.to_string(), why })
+        Some(v1::Unasked { node: side.end.node.to_string(), why })
     };
     Ok(v1::TraceResponse {
         directions: directions.iter().map(Into::into).collect(),
@@ -78,10 +106,10 @@ async fn trace_in(
     })
 }
 
-/// One of the two nodes, with the answers of its agent.
+/// One of the two ends, with the answers of its node's agent.
 struct Side<'a> {
     services: &'a Services,
-    node: &'a NodeName,
+    end: &'a End,
     /// The pool whose prefixes are probed; `None`: each node's primary one.
     pool: Option<&'a PoolName>,
     host: Option<v1::HostLook>,
@@ -92,8 +120,8 @@ struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(services: &'a Services, node: &'a NodeName, pool: Option<&'a PoolName>) -> Self {
-        Self { services, node, pool, host: None, path: None, after: None, half: Half::default() }
+    fn new(services: &'a Services, end: &'a End, pool: Option<&'a PoolName>) -> Self {
+        Self { services, end, pool, host: None, path: None, after: None, half: Half::default() }
     }
 
     async fn check_host(&mut self) {
@@ -126,7 +154,7 @@ impl<'a> Side<'a> {
         if self.half.missing.is_some() {
             return None;
         }
-        match questions::ask(self.services, self.node, about).await {
+        match questions::ask(self.services, &self.end.node, about).await {
             Ok(answer) => Some(answer),
             Err(status) => {
                 self.half.missing = Some(status.message().to_owned());
@@ -135,13 +163,16 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The address to probe: the address of its bridge, or the address that the bridge should have.
+    /// The address to probe: that of its container; else the address of its bridge, or the address that the bridge should have.
     fn target(&self) -> Option<Ipv6Addr> {
         let reported = self.host.as_ref().and_then(|host| address(&host.bridge_address).ok());
         self.services.index.read(|state| {
-            let node = &state.nodes().get(self.node)?.record;
+            let node = &state.nodes().get(&self.end.node)?.record;
             let in_pool = self.pool.and_then(|pool| node.claim_in(pool));
             let claim = in_pool.or(node.claims.first())?;
+            if self.end.container.is_some() {
+                return self.end.address_in(claim.prefix);
+            }
             // An agent of an earlier version reports the address in its only prefix.
             let reported = reported.filter(|address| claim.prefix.contains(*address));
             Some(
@@ -171,7 +202,9 @@ fn direction(services: &Services, from: &Side<'_>, to: &Side<'_>) -> Result<Dire
     };
     let (source, destination) = (with_probe(from)?, with_probe(to)?);
     let probe = source.probe.as_ref();
-    let arrived = probe.and_then(|probe| Some(to.arrived(probe.kind)?.min(probe.sent)));
+    // A host does not count what it forwards to its containers.
+    let counted = probe.filter(|_| to.end.container.is_none());
+    let arrived = counted.and_then(|probe| Some(to.arrived(probe.kind)?.min(probe.sent)));
     let node_of = |addr: Ipv6Addr| {
         services.index.read(|state| {
             let mut peers = state.peers().values();
@@ -183,10 +216,14 @@ fn direction(services: &Services, from: &Side<'_>, to: &Side<'_>) -> Result<Dire
                 .map(|peer| peer.name.clone())
         })
     };
-    Ok(judge(
-        End { node: from.node, half: &source },
-        End { node: to.node, half: &destination },
+    let at = |side: &'_ Side<'_>| side.end.node.clone();
+    let (start, end) = (at(from), at(to));
+    let judged = judge(
+        PathEnd { node: &start, half: &source },
+        PathEnd { node: &end, half: &destination },
         arrived,
         node_of,
-    ))
+    );
+    let (from_container, to_container) = (from.end.container_name(), to.end.container_name());
+    Ok(Direction { from_container, to_container, ..judged })
 }

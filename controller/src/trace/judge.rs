@@ -65,7 +65,20 @@ pub fn judge(
     checks.extend(path);
     checks.extend(last);
     let (probe, (from, to)) = (from.half.probe.clone(), (from.node.clone(), to.node.clone()));
-    Direction { from, to, pool: None, verdict, at, why, fix, checks, probe, arrived }
+    Direction {
+        from,
+        to,
+        from_container: None,
+        to_container: None,
+        pool: None,
+        verdict,
+        at,
+        why,
+        fix,
+        checks,
+        probe,
+        arrived,
+    }
 }
 
 fn evidence<'a>(
@@ -113,10 +126,17 @@ fn without_count(
     }
     match evidence {
         Evidence::Unanswered => {
-            let why = format!(
-                "no probe was answered; without the agent of {}, it is unknown whether the probes or their answers were lost",
-                to.node
-            );
+            let why = match to.half.missing {
+                Some(_) => format!(
+                    "no probe was answered; without the agent of {}, it is unknown whether the probes or their answers were lost",
+                    to.node
+                ),
+                None => format!(
+                    "no probe was answered; probes to a container are not counted on {}, so it is unknown whether they or their \
+                     answers were lost",
+                    to.node
+                ),
+            };
             (Verdict::Broken, None, why, find_drops(from, to))
         }
         _ => {

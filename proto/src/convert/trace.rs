@@ -4,6 +4,7 @@ use std::{net::Ipv6Addr, time::Duration};
 
 use super::{MessageError, address, octets, parse};
 use crate::{
+    quoted,
     trace::{Check, Direction, Kind, Probe, ProbeError, State, Verdict},
     v1,
 };
@@ -97,6 +98,8 @@ impl TryFrom<v1::Direction> for Direction {
         Ok(Self {
             from: parse("from", &message.from)?,
             to: parse("to", &message.to)?,
+            from_container: named(&message.from_container),
+            to_container: named(&message.to_container),
             pool: (!message.pool.is_empty()).then(|| parse("pool", &message.pool)).transpose()?,
             verdict,
             at: at.map(|at| parse("at", at)).transpose()?,
@@ -109,6 +112,11 @@ impl TryFrom<v1::Direction> for Direction {
     }
 }
 
+/// The name of a container; none if it is empty.
+fn named(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| quoted(name))
+}
+
 impl From<&Direction> for v1::Direction {
     fn from(it: &Direction) -> Self {
         let verdict = match it.verdict {
@@ -119,6 +127,8 @@ impl From<&Direction> for v1::Direction {
         let checks = it.checks.iter();
         Self {
             from: it.from.to_string(),
+            from_container: it.from_container.clone().unwrap_or_default(),
+            to_container: it.to_container.clone().unwrap_or_default(),
             to: it.to.to_string(),
             pool: it.pool.as_ref().map(ToString::to_string).unwrap_or_default(),
             verdict: verdict.into(),
@@ -158,6 +168,8 @@ mod tests {
         };
         let node: crate::NodeName = "h1".parse().unwrap();
         let direction = Direction {
+            from_container: None,
+            to_container: Some("web".into()),
             from: node.clone(),
             to: "h2".parse().unwrap(),
             pool: Some("ula".parse().unwrap()),

@@ -23,16 +23,34 @@ impl Bed {
 
     /// As [`Self::start`], with arguments of the engines.
     pub fn start_with(test: &str, hosts: u16, more: &[&str], engine: &[&str]) -> Self {
+        let network = ["--docker-mode", "network", "--bridge", "sextant0"];
+        let bed = Self::start_mode(test, hosts, &[&network, more].concat(), engine);
+        (0..bed.engines.len()).for_each(|index| bed.has_network(index));
+        bed
+    }
+
+    /// Starts engines that the agents only watch.
+    pub fn watched(test: &str, hosts: u16) -> Self {
+        Self::start_mode(test, hosts, &["--docker-mode", "none"], &[])
+    }
+
+    /// Starts engines and agents with these arguments.
+    pub fn start_mode(test: &str, hosts: u16, agent: &[&str], engine: &[&str]) -> Self {
         let mut cluster = Cluster::without_agents(test, hosts, POOL);
         let engine = |host| Docker::start(host, engine).unwrap();
         let engines: Vec<_> = cluster.hosts.iter().map(engine).collect();
         for (index, engine) in engines.iter().enumerate() {
-            cluster.start_agent_with(index, options(engine, more));
+            cluster.start_agent_with(index, options(engine, agent));
         }
         cluster.settle();
-        let bed = Self { engines, cluster };
-        (0..bed.engines.len()).for_each(|index| bed.has_network(index));
-        bed
+        Self { engines, cluster }
+    }
+
+    /// All container prefixes of a host's claim.
+    pub fn container_prefixes(&self, index: usize) -> Vec<String> {
+        let node = self.cluster.node(self.cluster.hosts[index].name());
+        let prefixes = node["claims"][0]["container_prefixes"].as_array().unwrap();
+        prefixes.iter().map(|prefix| prefix.as_str().unwrap().to_owned()).collect()
     }
 
     /// The container prefix of a host.
@@ -80,7 +98,7 @@ impl Bed {
 
 fn options(engine: &Docker, more: &[&str]) -> AgentOptions {
     let socket = engine.socket().display().to_string();
-    let args = ["--docker-mode", "network", "--docker-socket", &socket, "--bridge", "sextant0"];
+    let args = ["--docker-socket", &socket];
     AgentOptions {
         args: args.iter().chain(more).map(|arg| (*arg).to_owned()).collect(),
         ..AgentOptions::default()

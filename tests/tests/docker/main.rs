@@ -4,4 +4,7 @@
 mod bed;
 mod firewall;
 mod later;
+mod mtu;
 mod network;
+mod shown;
+mod watched;

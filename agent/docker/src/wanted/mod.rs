@@ -1,5 +1,7 @@
 //! The network that a host is to have, and the steps to it. Pure.
 
+mod mtu;
+
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use sextant_proto::Prefix;
@@ -34,7 +36,7 @@ pub struct Wanted {
     pub prefix: Prefix,
     /// The address of the bridge.
     pub gateway: Ipv6Addr,
-    /// Its MTU, unless it is the engine's default.
+    /// The size of the largest packet that the uplinks carry, if known: its MTU.
     pub mtu: Option<u32>,
     /// Whose packets pass the engine's firewall.
     pub passes: Passes,
@@ -66,7 +68,7 @@ impl Wanted {
     /// The driver's options for an engine of this major version.
     pub fn options(&self, major: u32) -> BTreeMap<String, String> {
         let mut options = BTreeMap::from([(BRIDGE_NAME.to_owned(), self.bridge.clone())]);
-        options.extend(self.mtu.map(|mtu| (MTU.to_owned(), mtu.to_string())));
+        options.extend(mtu::option(self.mtu).map(|mtu| (MTU.to_owned(), mtu.to_string())));
         if major >= ROUTED_SINCE && self.passes.from_cluster == FromCluster::Published {
             options.insert(GATEWAY_MODE.to_owned(), "routed".to_owned());
         }
@@ -88,7 +90,9 @@ impl Wanted {
                 None => Step::Create,
             };
         };
-        let Some(differs) = self.difference(major, present) else { return Step::Nothing };
+        let Some(differs) = self.difference(major, present) else {
+            return mtu::step(self, present, users);
+        };
         if !is_ours(present) {
             return Step::Blocked(Trouble::NameTaken { name: self.name.clone(), differs });
         }
@@ -120,7 +124,8 @@ impl Wanted {
             [_] => {}
             several => return Some(format!("it has {} IPv6 prefixes", several.len())),
         }
-        self.options(major).into_iter().find_map(|(option, wanted)| {
+        let mut options = self.options(major).into_iter().filter(|(option, _)| option != MTU);
+        options.find_map(|(option, wanted)| {
             let now = present.options.get(&option).map_or("", String::as_str);
             (now != wanted).then(|| format!("its option {option} is \"{now}\", not \"{wanted}\""))
         })

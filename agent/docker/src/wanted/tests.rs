@@ -1,6 +1,6 @@
 use super::*;
 
-fn wanted() -> Wanted {
+pub(super) fn wanted() -> Wanted {
     Wanted {
         name: "sextant".into(),
         bridge: "sextant0".into(),
@@ -17,7 +17,7 @@ fn wanted() -> Wanted {
 }
 
 /// The network that the engine makes of it.
-fn made(wanted: &Wanted) -> Network {
+pub(super) fn made(wanted: &Wanted) -> Network {
     Network {
         id: format!("id of {}", wanted.prefix),
         name: wanted.name.clone(),
@@ -41,7 +41,7 @@ fn other(name: &str, prefixes: &[&str]) -> Network {
     }
 }
 
-fn web() -> Container {
+pub(super) fn web() -> Container {
     Container { name: "web".into(), id: "1234".into() }
 }
 
@@ -114,13 +114,6 @@ fn an_obstacle_is_named() {
 fn of_two_with_its_name_ours_counts() {
     let theirs = Network { id: "first".into(), ..other("sextant", &["fd00::/64"]) };
     assert_eq!(wanted().step(20, &[theirs, made(&wanted())], &[]), Step::Nothing);
-}
-
-#[test]
-fn the_mtu_is_an_option_where_it_is_not_the_engines_default() {
-    let jumbo = Wanted { mtu: Some(9000), ..wanted() };
-    assert_eq!(jumbo.options(20)[MTU], "9000");
-    assert!(matches!(jumbo.step(20, &[made(&wanted())], &[]), Step::Replace { .. }));
 }
 
 #[test]

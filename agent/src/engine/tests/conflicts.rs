@@ -4,7 +4,7 @@ use super::*;
 
 fn foreign(destination: &str, target: RouteTarget) -> Route {
     let key = RouteKey { table: 254, destination: destination.parse().unwrap(), metric: 1024 };
-    Route { key, protocol: RouteProtocol(4), target }
+    Route { mtu: None, key, protocol: RouteProtocol(4), target }
 }
 
 /// What is reported, soon.

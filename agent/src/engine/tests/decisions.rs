@@ -112,7 +112,12 @@ impl Bed {
 
     fn happens(&mut self, what: &Happened) {
         let via = NextHop { gateway: "2001:db8::99".parse().ok(), link: 2, onlink: false };
-        let route = |key: RouteKey, protocol| Route { key, protocol, target: RouteTarget::Via(via.into()) };
+        let route = |key: RouteKey, protocol| Route {
+            mtu: None,
+            key,
+            protocol,
+            target: RouteTarget::Via(via.into()),
+        };
         match what {
             Happened::Put(key, protocol) => self.kernel.foreign_replace(route(*key, *protocol)).unwrap(),
             // There may be none.

@@ -36,6 +36,7 @@ async fn a_link_with_a_new_route_by_advertisement_keeps_it_from_the_next_resync_
     tokio::time::sleep(resync() * 2).await;
     assert_eq!(accept_ra().as_deref(), Some("1"));
     let route = Route {
+        mtu: None,
         key: RouteKey { table: 254, destination: "2001:db8:77::/64".parse().unwrap(), metric: 1024 },
         protocol: RouteProtocol::ADVERTISED,
         target: RouteTarget::Via(NextHop { gateway: "fe80::1".parse().ok(), link, onlink: false }.into()),
@@ -52,6 +53,7 @@ async fn a_bridges_missing_connected_route_comes_back_whatever_a_longer_route_sa
     it.applied(5).await;
     let container = prefix(1).last_addr();
     let longer = Route {
+        mtu: None,
         key: RouteKey { table: 254, destination: Prefix::new(container, 128).unwrap(), metric: 1024 },
         protocol: RouteProtocol(4),
         target: RouteTarget::Unreachable,

@@ -4,6 +4,7 @@ mod conflicts;
 mod containers;
 mod decisions;
 mod dumps;
+mod mtu;
 mod schedules;
 
 use std::{sync::Arc, time::Duration};
@@ -177,6 +178,7 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
             Write::SetSysctl(path, _) if path.starts_with("net/ipv6/neigh/") => "limit of neighbours",
             Write::SetSysctl(..) => "forwarding",
             Write::ProbeNeighbour(..) => "ask",
+            Write::SetMtu(..) => "MTU",
             Write::SetDown(_) | Write::DeleteLink(_) => "undo",
         })
         .filter(|step| *step != "up")
@@ -273,6 +275,7 @@ async fn i6_a_left_over_route_goes_only_once_the_view_is_complete() {
     let via =
         crate::kernel::NextHop { gateway: Some("2001:db8::9".parse().unwrap()), link: 2, onlink: false };
     let left_over = Route {
+        mtu: None,
         key: key(9),
         protocol: RouteProtocol::OURS,
         target: RouteTarget::Via([via].into_iter().collect()),

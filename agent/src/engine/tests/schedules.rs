@@ -124,7 +124,7 @@ impl Schedule {
         // While the uplink is down, a next hop over it is refused to everybody.
         let _refused = match self.random.random_range(0..2) {
             0 => kernel.foreign_remove(route.key).map(drop),
-            _ => kernel.foreign_replace(Route { key: route.key, protocol, target }),
+            _ => kernel.foreign_replace(Route { mtu: None, key: route.key, protocol, target }),
         };
     }
 

@@ -24,6 +24,7 @@ fn ledger() -> Ledger {
 
 fn found() -> Found {
     let route = |target, metric| Route {
+        mtu: None,
         key: RouteKey { table: 254, destination: "2001:db8:1::/64".parse().unwrap(), metric },
         protocol: RouteProtocol::OURS,
         target,

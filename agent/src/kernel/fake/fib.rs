@@ -126,7 +126,12 @@ impl Fib {
             let (gone, left): (Vec<_>, Vec<_>) = hops.iter().partition(|hop| hop.link == index);
             *hops = left.into_iter().collect();
             let target = |hop: NextHop| RouteTarget::Via(hop.into());
-            deleted.extend(gone.into_iter().map(|hop| Route { key, protocol, target: target(hop) }));
+            deleted.extend(gone.into_iter().map(|hop| Route {
+                key,
+                protocol,
+                target: target(hop),
+                mtu: None,
+            }));
         }
         deleted
     }

@@ -97,6 +97,7 @@ impl Host {
             return Err(errno);
         }
         let route = Route {
+            mtu: None,
             key: change.route().key,
             protocol: RouteProtocol::OURS,
             target: change.route().target.clone(),
@@ -242,6 +243,7 @@ const KERNEL: RouteProtocol = RouteProtocol(2);
 fn connected(address: &Address) -> Option<Route> {
     let hop = NextHop { gateway: None, link: address.link, onlink: false };
     Some(Route {
+        mtu: None,
         key: RouteKey {
             table: MAIN,
             destination: Prefix::containing(address.addr, address.len)?,

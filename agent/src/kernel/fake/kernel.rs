@@ -106,6 +106,14 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::SetMtu(index, mtu));
+        existing(&host, index)?;
+        host.change_link(index, |link| link.mtu = mtu);
+        Ok(())
+    }
+
     async fn delete_link(&self, index: u32) -> Result<(), KernelError> {
         let mut host = self.host();
         host.writes.push(Write::DeleteLink(index));

@@ -40,6 +40,8 @@ pub enum Write {
     SetUp(u32),
     /// [`Kernel::set_down`].
     SetDown(u32),
+    /// [`Kernel::set_mtu`]: index and MTU.
+    SetMtu(u32, u32),
     /// [`Kernel::delete_link`].
     DeleteLink(u32),
     /// [`Kernel::add_address`].

@@ -90,6 +90,12 @@ impl Configuration {
         self.answered(self.handle.link().set(link).execute()).await
     }
 
+    /// Sets a link's MTU.
+    pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<Answer, KernelError> {
+        let link = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        self.answered(self.handle.link().set(link).execute()).await
+    }
+
     /// Deletes a link.
     pub async fn delete_link(&self, index: u32) -> Result<Answer, KernelError> {
         self.answered(self.handle.link().del(index).execute()).await

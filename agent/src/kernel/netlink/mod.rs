@@ -162,6 +162,11 @@ impl Kernel for NetlinkKernel {
         done(self.configuration.set_down(index).await?, &[ENODEV], request)
     }
 
+    async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), KernelError> {
+        let request = || format!("set MTU {mtu} of interface {index}");
+        done(self.configuration.set_mtu(index, mtu).await?, &[], request)
+    }
+
     async fn delete_link(&self, index: u32) -> Result<(), KernelError> {
         let request = || format!("delete interface {index}");
         done(self.configuration.delete_link(index).await?, &[ENODEV], request)

@@ -12,8 +12,8 @@ use netlink_packet_route::{
     },
 };
 use nix::libc::{
-    RT_SCOPE_UNIVERSE, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTN_UNICAST,
-    RTN_UNREACHABLE, RTN_UNSPEC,
+    RT_SCOPE_UNIVERSE, RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_TABLE,
+    RTN_UNICAST, RTN_UNREACHABLE, RTN_UNSPEC,
 };
 use sextant_proto::Prefix;
 
@@ -31,6 +31,8 @@ const RTM_F_CLONED: u32 = 0x200;
 /// The gateway is a neighbour on the link, whatever other routes say (linux/rtnetlink.h).
 const RTNH_F_ONLINK: u8 = 4;
 const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
+/// The metric with the MTU (linux/rtnetlink.h).
+const RTAX_MTU: u16 = 2;
 /// The attribute with the next hops has a 16 bit length, and 28 octets for each next hop.
 const MOST_NEXT_HOPS: usize = 1024;
 
@@ -192,6 +194,7 @@ pub fn decode(payload: &[u8]) -> Result<Option<Route>, Malformed> {
     Ok(Some(Route {
         key: RouteKey { table: fields.table.unwrap_or(table.into()), destination, metric: fields.metric },
         protocol: RouteProtocol(protocol),
+        mtu: fields.mtu,
         target: fields.target(kind, is_onlink(u32::from_ne_bytes(flags).to_le_bytes()[0])),
     }))
 }
@@ -208,6 +211,7 @@ struct Fields {
     gateway: Option<Ipv6Addr>,
     link: Option<u32>,
     multipath: Vec<NextHop>,
+    mtu: Option<u32>,
 }
 
 impl Fields {
@@ -219,6 +223,7 @@ impl Fields {
             gateway: None,
             link: None,
             multipath: Vec::new(),
+            mtu: None,
         };
         for (kind, value) in attribute_values(attributes) {
             match kind {
@@ -228,6 +233,7 @@ impl Fields {
                 RTA_GATEWAY => fields.gateway = ipv6_of(value),
                 RTA_OIF => fields.link = u32_of(value),
                 RTA_MULTIPATH => fields.multipath = multipath(value),
+                RTA_METRICS => fields.mtu = mtu(value),
                 _ => {}
             }
         }
@@ -246,6 +252,12 @@ impl Fields {
             (kind, _) => RouteTarget::Other(kind),
         }
     }
+}
+
+/// The MTU among the metrics of a route.
+fn mtu(metrics: &[u8]) -> Option<u32> {
+    let (_, value) = attribute_values(metrics).find(|(kind, _)| *kind == RTAX_MTU)?;
+    u32_of(value).filter(|mtu| *mtu > 0)
 }
 
 /// The next hops of RTA_MULTIPATH: each a `struct rtnexthop` (length, flags, hops, index), then attributes.
@@ -310,7 +322,7 @@ mod tests {
             };
             prop_assert!(theirs.attributes.contains(&RouteAttribute::Table(route.key.table)));
             let read = decode(&buffer[before * 4 + 16..]).unwrap().unwrap();
-            prop_assert_eq!(read, Route { key: route.key, protocol: RouteProtocol::OURS, target: route.target });
+            prop_assert_eq!(read, Route { mtu: None, key: route.key, protocol: RouteProtocol::OURS, target: route.target });
         }
 
         #[test]

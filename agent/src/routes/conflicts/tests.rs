@@ -200,7 +200,7 @@ proptest! {
             desired: &desired, table: 2, before: &before, pools: &[], claims: &[], imports: &Imports::default(), uplinks: &[],
         };
         let mut actual = Actual::default();
-        let foreign = Route { key: other.0, protocol: RouteProtocol(4), target: other.1.clone() };
+        let foreign = Route { mtu: None, key: other.0, protocol: RouteProtocol(4), target: other.1.clone() };
         actual.saw(&foreign);
         let captures = ground.captures(&actual);
         prop_assert_eq!(ground.is_capturing(&foreign), !captures.is_empty());

@@ -59,7 +59,7 @@ fn actual(mut ours: RouteMap, foreign: &BTreeSet<RouteKey>) -> Actual {
     ours.change(foreign.iter().map(|key| (*key, None)).collect());
     let mut actual = Actual { ours, ..Actual::default() };
     for &key in foreign {
-        actual.saw(&Route { key, protocol: RouteProtocol(4), target: RouteTarget::Unreachable });
+        actual.saw(&Route { mtu: None, key, protocol: RouteProtocol(4), target: RouteTarget::Unreachable });
     }
     actual
 }

@@ -249,7 +249,7 @@ fn rule_text(rule: &Rule) -> String {
 
 /// A route as `ip -6 route` shows it.
 fn text(route: &Route, links: &[Link]) -> String {
-    let Route { key, protocol, target } = route;
+    let Route { key, protocol, target, .. } = route;
     let kind = match target {
         RouteTarget::Unreachable => "unreachable ",
         RouteTarget::Other(2) => "local ",

@@ -21,7 +21,7 @@ fn via(gateway: &str) -> RouteTarget {
 
 fn route(destination: &str, metric: u32, protocol: u8, target: RouteTarget) -> Route {
     let key = RouteKey { table: MAIN_TABLE, destination: destination.parse().unwrap(), metric };
-    Route { key, protocol: RouteProtocol(protocol), target }
+    Route { key, protocol: RouteProtocol(protocol), target, mtu: None }
 }
 
 fn ours() -> Route {

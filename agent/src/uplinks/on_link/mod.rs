@@ -74,6 +74,7 @@ type LinkTable = BTreeMap<Prefix, Vec<LinkRoute>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct LinkRoute {
     metric: u32,
+    mtu: Option<u32>,
     /// Without a gateway.
     direct: Vec<u32>,
     gateways: Vec<NextHop>,
@@ -116,7 +117,8 @@ impl LinkRoute {
             _ => Vec::new(),
         };
         let (gateways, direct): (Vec<_>, Vec<_>) = hops.into_iter().partition(|hop| hop.gateway.is_some());
-        Self { metric: route.key.metric, direct: direct.iter().map(|hop| hop.link).collect(), gateways }
+        let mtu = route.mtu;
+        Self { metric: route.key.metric, mtu, direct: direct.iter().map(|hop| hop.link).collect(), gateways }
     }
 
     fn links(&self) -> impl Iterator<Item = u32> {
@@ -177,6 +179,13 @@ impl LinkRoutes {
         let tables = self.lookups.iter().filter_map(|lookup| self.tables.get(&lookup.table));
         let defaults = tables.filter_map(|table| table.get(&Prefix::EVERYWHERE)).flatten();
         defaults.flat_map(LinkRoute::links).collect()
+    }
+
+    /// The MTUs of the default routes over these links, as far as they have one of their own.
+    pub fn default_mtus(&self, links: &[u32]) -> impl Iterator<Item = u32> {
+        let tables = self.lookups.iter().filter_map(|lookup| self.tables.get(&lookup.table));
+        let defaults = tables.filter_map(|table| table.get(&Prefix::EVERYWHERE)).flatten();
+        defaults.filter(|route| route.links().any(|link| links.contains(&link))).filter_map(|route| route.mtu)
     }
 
     /// The longest routes to a destination, in the first table that has one.

@@ -21,6 +21,7 @@ pub(crate) fn route(text: &str) -> Route {
         onlink: words.contains(&"onlink"),
     };
     Route {
+        mtu: None,
         key: RouteKey {
             table: after("table").map_or(MAIN_TABLE, |table| table.parse().unwrap()),
             destination: destination.parse().unwrap(),

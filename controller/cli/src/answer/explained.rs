@@ -6,7 +6,7 @@ use serde::Serialize;
 use sextant_proto::{
     NodeName, Pool, Prefix,
     convert::{MessageError, parse, required},
-    v1,
+    quoted, v1,
 };
 
 use super::{Node, RouteState};
@@ -25,6 +25,8 @@ pub(crate) struct Explained {
     /// The node that held it until recently, and when it was freed.
     pub(crate) freed: Option<(String, u64)>,
     pub(crate) node: Option<Node>,
+    /// The running container with the address, and its network, as far as its agent knows.
+    pub(crate) container: Option<(String, String)>,
     pub(crate) routes: Vec<(NodeName, RouteState, String)>,
 }
 
@@ -63,6 +65,8 @@ impl Explained {
             reason: message.reservation_reason,
             freed: Some((message.freed_by, message.freed_unix_ms)).filter(|(node, _)| !node.is_empty()),
             node: message.node.map(|node| required("node", Some(node))).transpose()?,
+            container: Some((quoted(&message.container), quoted(&message.container_network)))
+                .filter(|(name, _)| !name.is_empty()),
             routes: message.routes.into_iter().map(route).collect::<Result<_, MessageError>>()?,
         })
     }

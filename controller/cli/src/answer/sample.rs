@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sextant_proto::{
-    Ack, Applied, BgpNeighbour, Conflict, FailedRoute, Incarnation, InterfaceAddress, NodeName, NodeState,
-    Peer, PeerClaim, Pool, Problem, Revision, Uplink,
+    Ack, Applied, BgpNeighbour, Conflict, Container, Containers, FailedRoute, Incarnation, InterfaceAddress,
+    NodeName, NodeState, Peer, PeerClaim, Pool, Problem, Revision, Uplink,
     trace::{Check, Direction, Kind, Probe, State, Verdict},
 };
 
@@ -156,6 +156,8 @@ pub(crate) fn trace() -> Trace {
     let works = Direction {
         from: h1.clone(),
         to: h2.clone(),
+        from_container: None,
+        to_container: None,
         pool: None,
         verdict: Verdict::Works,
         at: None,
@@ -169,6 +171,8 @@ pub(crate) fn trace() -> Trace {
     let broken = Direction {
         from: h2.clone(),
         to: h1,
+        from_container: None,
+        to_container: None,
         pool: None,
         verdict: Verdict::Broken,
         at: Some(h2.clone()),
@@ -196,6 +200,22 @@ pub(crate) fn event() -> Event {
     }
 }
 
+/// The containers of host2.
+pub(crate) fn containers() -> Containers {
+    let container = |name: &str, addresses: &[(&str, &str)]| {
+        let address = |(network, addr): &(&str, &str)| ((*network).to_owned(), addr.parse().unwrap());
+        Container { name: name.into(), addresses: addresses.iter().map(address).collect() }
+    };
+    Containers {
+        engine: "Docker 20.10.24".into(),
+        containers: vec![
+            container("db", &[("private", "fd00::3"), ("sextant", "2001:db8:1:1::6")]),
+            container("web", &[("sextant", "2001:db8:1:1::5")]),
+        ],
+        more: 2,
+    }
+}
+
 /// A container's address on host2.
 pub(crate) fn explained() -> Explained {
     let mut cluster = healthy();
@@ -208,6 +228,7 @@ pub(crate) fn explained() -> Explained {
         reason: String::new(),
         freed: None,
         node: Some(cluster.nodes.remove(1)),
+        container: None,
         routes: vec![
             ("host1".parse().unwrap(), RouteState::Applied, String::new()),
             ("host3".parse().unwrap(), RouteState::Failed, "File exists".into()),

@@ -13,7 +13,7 @@ mod wait;
 
 use clap::CommandFactory;
 use serde_json::Value;
-use sextant_proto::{BgpNeighbour, NodeName, Pool, PoolName, Prefix, Revision};
+use sextant_proto::{BgpNeighbour, Containers, NodeName, Pool, PoolName, Prefix, Revision};
 
 use crate::{
     answer::{Cluster, Node, PoolUse, Route},
@@ -129,12 +129,16 @@ async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<()
             show::warn(&cluster.unreadable);
             show::print(output, &Nodes(cluster))
         }
-        args::Node::Show { name } => {
+        args::Node::Show { name, containers } => {
             let cluster = link.cluster().await?;
             show::warn(&cluster.unreadable);
             let node = cluster.nodes.iter().find(|node| *node.name() == name);
             let node = node.ok_or_else(|| Failure::no_node(&name))?;
-            show::print(output, &OneNode(node, &cluster))
+            if !containers {
+                return show::print(output, &OneNode(node, &cluster));
+            }
+            let found = link.containers(&name).await?;
+            show::print(output, &WithContainers { node: OneNode(node, &cluster), found })
         }
         args::Node::Drain { name, timeout, no_wait } => {
             drain::drain(link, output, &order(&name, timeout, no_wait)).await
@@ -196,6 +200,11 @@ struct Pools(Vec<PoolUse>);
 struct Nodes(Cluster);
 
 struct OneNode<'a>(&'a Node, &'a Cluster);
+
+struct WithContainers<'a> {
+    node: OneNode<'a>,
+    found: Containers,
+}
 
 struct Routes(Vec<Route>);
 
@@ -326,6 +335,16 @@ impl Show for OneNode<'_> {
 
     fn json(&self) -> Value {
         json::value(json::Node::new(self.0, self.1))
+    }
+}
+
+impl Show for WithContainers<'_> {
+    fn text(&self, now_unix_ms: u64) -> String {
+        format!("{}\n{}", self.node.text(now_unix_ms), text::containers(&self.found))
+    }
+
+    fn json(&self) -> Value {
+        json::value(json::Containers::new(self.node.0.name(), &self.found))
     }
 }
 

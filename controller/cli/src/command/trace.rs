@@ -1,7 +1,7 @@
-//! `sextant trace`: the path between two nodes.
+//! `sextant trace`: the path between two nodes, or containers on them.
 
 use serde_json::Value;
-use sextant_proto::{NodeName, trace::Verdict};
+use sextant_proto::{quoted, trace::Verdict};
 
 use crate::{
     answer::Trace,
@@ -14,14 +14,9 @@ use crate::{
 };
 
 /// `sextant trace FROM TO`. The observations are shown even if the command fails.
-pub(crate) async fn trace(
-    link: &mut Link,
-    output: Output,
-    from: &NodeName,
-    to: &NodeName,
-) -> Result<(), Failure> {
+pub(crate) async fn trace(link: &mut Link, output: Output, from: &str, to: &str) -> Result<(), Failure> {
     if from == to {
-        return Err(Failure::Usage(format!("both nodes are \"{from}\"; name two nodes")));
+        return Err(Failure::Usage(format!("both ends are \"{}\"; name two", quoted(from))));
     }
     let trace = Trace::try_from(link.trace(from, to).await?)?;
     show::print(output, &trace)?;

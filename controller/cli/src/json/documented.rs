@@ -138,6 +138,10 @@ fn samples() -> Vec<(&'static str, Value)> {
         ("Plan", value(Plan::from(&sample::plan()))),
         ("Trace", value(Trace::from(&trace))),
         ("Event", value(Event::new(&sample::event(), false))),
+        (
+            "Containers",
+            value(Containers::new(explained.node.as_ref().unwrap().name(), &sample::containers())),
+        ),
         ("Explained", value(Explained::from(&explained))),
         ("Explained", value(Explained::from(&nowhere))),
         ("Waited", value(Waited::from(&waited))),

@@ -4,6 +4,7 @@
 //! Prefixes, addresses and ids are text; a missing value is `null`.
 
 mod change;
+mod containers;
 mod event;
 mod explained;
 mod node;
@@ -25,6 +26,7 @@ pub(crate) use change::{
     BackupWritten, ForgottenNode, NodeChanged, NodeReassigned, Paused, PoolChanged, Recovery,
     ReservationChanged, Restored, Undone, Waited,
 };
+pub(crate) use containers::Containers;
 pub(crate) use event::Event;
 pub(crate) use explained::Explained;
 pub(crate) use node::{BgpNeighbour, Node};

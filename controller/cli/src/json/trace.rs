@@ -23,6 +23,8 @@ pub(crate) struct Trace<'a> {
 struct Direction<'a> {
     from: &'a NodeName,
     to: &'a NodeName,
+    from_container: Option<&'a str>,
+    to_container: Option<&'a str>,
     pool: Option<&'a PoolName>,
     verdict: &'static str,
     at: Option<&'a NodeName>,
@@ -85,6 +87,8 @@ impl<'a> From<&'a trace::Direction> for Direction<'a> {
         Self {
             from: &it.from,
             to: &it.to,
+            from_container: it.from_container.as_deref(),
+            to_container: it.to_container.as_deref(),
             pool: it.pool.as_ref(),
             verdict,
             at: it.at.as_ref(),

@@ -3,7 +3,7 @@
 use std::{net::Ipv6Addr, time::Duration};
 
 use sextant_proto::{
-    Incarnation, NodeName, Pool, PoolName, Prefix, Revision,
+    Containers, Incarnation, NodeName, Pool, PoolName, Prefix, Revision,
     convert::{MessageError, all, octets, required},
     v1,
 };
@@ -16,6 +16,8 @@ use crate::{
 
 /// How long a trace may take: each agent gets three requests, with a time-out of 9 s each.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an agent may take to answer a question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long a call that reads or writes the whole store may take.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The octets of a file in one message.
@@ -88,6 +90,13 @@ impl Link {
     pub(crate) async fn nodes(&mut self) -> Result<Readable<Node>, Failure> {
         let call = async |mut client: Client| client.list_nodes(v1::ListNodesRequest {}).await;
         Ok(readable_nodes(self.ask(call).await?.nodes))
+    }
+
+    /// The containers of a node, from its agent.
+    pub(crate) async fn containers(&mut self, node: &NodeName) -> Result<Containers, Failure> {
+        let request = v1::NodeContainersRequest { name: node.to_string() };
+        let call = async |mut client: Client| client.node_containers(request.clone()).await;
+        Ok(self.ask_within(ANSWER_TIMEOUT, call).await?.containers.unwrap_or_default().into())
     }
 
     pub(crate) async fn drain_node(
@@ -179,12 +188,8 @@ impl Link {
         Ok(required("plan", self.ask(call).await?.plan)?)
     }
 
-    pub(crate) async fn trace(
-        &mut self,
-        from: &NodeName,
-        to: &NodeName,
-    ) -> Result<v1::TraceResponse, Failure> {
-        let request = v1::TraceRequest { from: from.to_string(), to: to.to_string() };
+    pub(crate) async fn trace(&mut self, from: &str, to: &str) -> Result<v1::TraceResponse, Failure> {
+        let request = v1::TraceRequest { from: from.to_owned(), to: to.to_owned() };
         let call = async |mut client: Client| client.trace(request.clone()).await;
         self.ask_within(TRACE_TIMEOUT, call).await
     }

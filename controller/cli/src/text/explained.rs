@@ -50,6 +50,10 @@ fn sentence(it: &Explained) -> String {
     let address = it.address;
     let node = it.node.as_ref().map(|node| node.name().to_string()).unwrap_or_default();
     match it.place {
+        Place::ContainerPrefix | Place::HostPrefix if it.container.is_some() => {
+            let (container, network) = it.container.clone().unwrap_or_default();
+            format!("{address} is container {container} on {node} (network {network})")
+        }
         Place::ContainerPrefix => format!("{address} is a container address on {node}"),
         Place::HostPrefix => {
             format!("{address} is in the host prefix of {node}, but outside its container prefix")
@@ -80,6 +84,14 @@ mod tests {
              routed by         host1\n\
              failed on         host3: File exists\n"
         );
+    }
+
+    #[test]
+    fn the_container_is_named_where_its_agent_knows_it() {
+        let mut it = sample::explained();
+        it.container = Some(("web".into(), "sextant".into()));
+        let text = show(&it, sample::NOW);
+        assert!(text.starts_with("2001:db8:1:1::5 is container web on host2 (network sextant)\n"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod age;
 mod bgp;
+mod containers;
 mod events;
 mod explained;
 mod nodes;
@@ -16,6 +17,7 @@ mod trace;
 
 pub(crate) use age::age;
 pub(crate) use bgp::list as bgp_list;
+pub(crate) use containers::containers;
 pub(crate) use events::line as event;
 pub(crate) use explained::show as explained;
 pub(crate) use nodes::{list as node_list, show as node_show};

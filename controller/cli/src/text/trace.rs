@@ -37,10 +37,15 @@ fn direction(it: &Direction) -> String {
     format!("{} {verdict}{at}{why}\n{fix}{seen}", path(it))
 }
 
-/// E.g. `h1 → h2`; with the pool, if the nodes share several.
+/// E.g. `h1 → h2`, or `h1/web → h2/db`; with the pool, if the nodes share several.
 pub(crate) fn path(it: &Direction) -> String {
     let pool = it.pool.as_ref().map(|pool| format!(" in pool {pool}")).unwrap_or_default();
-    format!("{} → {}{pool}", it.from, it.to)
+    format!("{} → {}{pool}", end(&it.from, it.from_container.as_ref()), end(&it.to, it.to_container.as_ref()))
+}
+
+/// A node, or NODE/CONTAINER.
+fn end(node: &NodeName, container: Option<&String>) -> String {
+    container.map_or_else(|| node.to_string(), |container| format!("{node}/{container}"))
 }
 
 fn row(node: &NodeName, check: &Check) -> [String; 4] {
@@ -115,6 +120,15 @@ mod tests {
              h2    route  BROKEN  ip -6 rule 100 decides\n\
              h2    ping   BROKEN  2001:db8:8000:1::1 to 2001:db8:8000:2::1: 0 of 3 answered, 0 arrived at h1\n"
         );
+    }
+
+    #[test]
+    fn containers_are_named_with_their_nodes() {
+        let mut it = sample::trace().directions.remove(0);
+        (it.from_container, it.to_container) = (Some("web".into()), None);
+        assert_eq!(path(&it), "h1/web → h2");
+        it.to_container = Some("db".into());
+        assert_eq!(path(&it), "h1/web → h2/db");
     }
 
     #[test]

@@ -1,0 +1,125 @@
+//! What is known of the networks and containers of the host's Docker engine: which prefixes they use, and what is wrong with these.
+//!
+//! One task, [`ContainerWatch::run`], follows the engine ([`sextant_docker::watch`]) and the claims. It changes nothing.
+//! [`prefixes`] decides which networks are the host prefix's, and which are reported.
+
+mod answer;
+mod prefixes;
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use sextant_docker::{
+    live::Live,
+    watch::{Watch, Watched},
+};
+use sextant_proto::Prefix;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    cluster::Input,
+    deadline, docker,
+    problems::{Component, Finding, Problems},
+    settings::{DockerMode, DockerSettings, Settings},
+};
+
+pub use answer::Filter;
+pub(crate) use answer::answer;
+
+/// How rarely the announcement follows networks: each change of it is one of the store.
+const ANNOUNCED_EVERY: Duration = Duration::from_secs(2);
+
+/// The container prefixes besides that of the bridge, sorted.
+pub type OtherPrefixes = Arc<[Prefix]>;
+
+/// Watches the engine of this host.
+#[derive(Debug)]
+pub struct ContainerWatch {
+    settings: DockerSettings,
+    bridge: String,
+    input: watch::Receiver<Input>,
+    problems: Problems,
+    live: watch::Sender<Option<Arc<Live>>>,
+    others: watch::Sender<OtherPrefixes>,
+    /// When the announcement may follow the networks again.
+    not_before: Option<Instant>,
+}
+
+/// What the watch knows, for others. `None`: the engine is not watched, or has not answered yet.
+pub type Known = watch::Receiver<Option<Arc<Live>>>;
+
+impl ContainerWatch {
+    /// By the agent's settings; none if Docker is left alone.
+    pub fn by(settings: &Settings, input: watch::Receiver<Input>, problems: Problems) -> Option<Self> {
+        let (bridge, docker) = (settings.bridge.name.clone(), settings.docker.clone()?);
+        let (live, others) = (watch::Sender::default(), watch::Sender::default());
+        Some(Self { settings: docker, bridge, input, problems, live, others, not_before: None })
+    }
+
+    /// What it knows.
+    pub fn known(&self) -> Known {
+        self.live.subscribe()
+    }
+
+    /// The container prefixes of the networks.
+    pub fn others(&self) -> watch::Receiver<OtherPrefixes> {
+        self.others.subscribe()
+    }
+
+    /// Watches. Ends with the session, whose claims it follows.
+    ///
+    /// # Errors
+    /// If the session has ended.
+    pub async fn run(mut self) -> Result<(), watch::error::RecvError> {
+        let (seen_tx, mut seen) = watch::channel(Watched::default());
+        let mut watching = pin!(Watch { socket: self.settings.socket.clone(), seen: seen_tx }.run());
+        loop {
+            let watched = seen.borrow_and_update().clone();
+            let due = self.take(&watched);
+            tokio::select! {
+                changed = self.input.changed() => changed?,
+                changed = seen.changed() => changed?,
+                () = &mut watching => return Ok(()),
+                () = deadline::reached(due) => {}
+            }
+        }
+    }
+
+    /// Returns when the announcement is due that has to wait.
+    fn take(&mut self, watched: &Watched) -> Option<Instant> {
+        let mut due = None;
+        let input = self.input.borrow_and_update().clone();
+        let mut findings = self.away(watched);
+        if !watched.live.version.is_empty() {
+            let place = prefixes::Place { input: &input, bridge: &self.bridge, mode: self.settings.mode };
+            findings.extend(prefixes::findings(&watched.live, &place));
+            due = self.announce(prefixes::others(&watched.live, &place), Instant::now());
+            self.live.send_if_modified(|before| {
+                let same = before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &watched.live));
+                *before = Some(watched.live.clone());
+                !same
+            });
+        }
+        self.problems.report(Component::Containers, findings);
+        due
+    }
+
+    /// Why the engine cannot be asked; where the agent keeps a network, the keeper reports it.
+    fn away(&self, watched: &Watched) -> Vec<Finding> {
+        let reported = self.settings.mode != DockerMode::Network;
+        let trouble = watched.trouble.iter().filter(|_| reported);
+        trouble.map(|it| Finding { unready: false, ..docker::finding(it) }).collect()
+    }
+
+    /// Announces these prefixes, or returns when that is due.
+    fn announce(&mut self, prefixes: Vec<Prefix>, now: Instant) -> Option<Instant> {
+        if self.others.borrow()[..] == prefixes[..] {
+            return None;
+        }
+        if let Some(until) = self.not_before.filter(|until| *until > now) {
+            return Some(until);
+        }
+        self.not_before = Some(now + ANNOUNCED_EVERY);
+        self.others.send_replace(prefixes.into());
+        None
+    }
+}
