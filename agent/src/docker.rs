@@ -3,7 +3,6 @@
 use std::pin::pin;
 
 use sextant_docker::{
-    firewall::Passes,
     keeper::{Keeper, Seen},
     trouble::Trouble,
     wanted::Wanted,
@@ -57,7 +56,7 @@ impl DockerNetwork {
     pub async fn run(mut self) -> Result<(), watch::error::RecvError> {
         let (wanted_tx, wanted) = watch::channel(None);
         let (seen, mut seen_rx) = watch::channel(Seen::default());
-        let mut keeper = pin!(Keeper { socket: self.settings.socket.clone(), wanted, seen }.run());
+        let mut keeper = pin!(Keeper::new(self.settings.socket.clone(), wanted, seen).run());
         loop {
             let wanted = self.wanted();
             wanted_tx.send_if_modified(|before| {
@@ -90,7 +89,7 @@ impl DockerNetwork {
             prefix,
             gateway: prefix.first_host(),
             mtu: *self.path_mtu.borrow_and_update(),
-            passes: Passes { own: prefix, pools, from_cluster: self.settings.from_cluster },
+            passes: self.settings.passes(prefix, pools),
             replace_used: self.settings.replace_used,
         })
     }

@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt};
 use sextant_proto::{Prefix, unix_ms};
 
 use crate::{
+    firewall::policy::{Port, Protocol},
     live::{Event, Running},
     network::{Container, Network},
     wanted::{MADE_BY, Wanted},
@@ -100,6 +101,20 @@ impl Engine {
         }
         let options = ListContainersOptions { filters: Some(filters), ..Default::default() };
         Ok(within(self.docker.list_containers(Some(options))).await?.into_iter().map(running).collect())
+    }
+
+    /// The published ports of the running containers on the network of this name, sorted.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn published(&self, network: &str) -> Result<Vec<Port>, EngineError> {
+        let filters = HashMap::from([("network".to_owned(), vec![network.to_owned()])]);
+        let options = ListContainersOptions { filters: Some(filters), ..Default::default() };
+        let listed = within(self.docker.list_containers(Some(options))).await?;
+        let mut ports: Vec<_> = listed.into_iter().flat_map(|it| published(it, network)).collect();
+        ports.sort();
+        ports.dedup();
+        Ok(ports)
     }
 
     /// Makes the network.
@@ -282,6 +297,24 @@ fn running(summary: models::ContainerSummary) -> (String, Running) {
     let id = summary.id.clone().unwrap_or_default();
     let Container { name, .. } = container(models::ContainerSummary { network_settings: None, ..summary });
     (id, Running { name, addresses })
+}
+
+fn published(summary: models::ContainerSummary, network: &str) -> Vec<Port> {
+    let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let address = networks.get(network).and_then(|endpoint| endpoint.global_ipv6_address.as_ref());
+    let Some(address) = address.and_then(|address| address.parse().ok()) else { return Vec::new() };
+    let ports = summary.ports.unwrap_or_default();
+    let published = ports.into_iter().filter(|port| port.public_port.is_some());
+    let port = |port: models::PortSummary| {
+        let protocol = match port.typ? {
+            models::PortSummaryTypeEnum::TCP => Protocol::Tcp,
+            models::PortSummaryTypeEnum::UDP => Protocol::Udp,
+            models::PortSummaryTypeEnum::SCTP => Protocol::Sctp,
+            models::PortSummaryTypeEnum::EMPTY => return None,
+        };
+        Some(Port { address, protocol, port: port.private_port })
+    };
+    published.filter_map(port).collect()
 }
 
 /// The default socket of the engine.

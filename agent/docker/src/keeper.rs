@@ -8,10 +8,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     engine::{Engine, EngineError},
-    firewall::{
-        Passes,
-        tables::{self, Kept},
-    },
+    firewall::keeper::FirewallKeeper,
     trouble::Trouble,
     wanted::{Step, Wanted},
 };
@@ -22,8 +19,6 @@ const AWAY: Duration = Duration::from_millis(500);
 const REFUSED: Duration = Duration::from_secs(5);
 /// A pass without an event.
 const RESYNC: Duration = Duration::from_secs(30);
-/// A look at the firewall, whose changes tell nobody, where the engine has rules in it.
-const FIREWALL: Duration = Duration::from_secs(2);
 /// How long events are collected: containers may come and go by the hundred.
 const SETTLE: Duration = Duration::from_millis(250);
 
@@ -34,8 +29,6 @@ pub struct Seen {
     pub version: String,
     /// What keeps containers from the prefix.
     pub trouble: Option<Trouble>,
-    /// Whether the engine has a firewall for IPv6.
-    pub firewall: bool,
 }
 
 /// Keeps the network of a host.
@@ -47,9 +40,15 @@ pub struct Keeper {
     pub wanted: watch::Receiver<Option<Wanted>>,
     /// What is seen.
     pub seen: watch::Sender<Seen>,
+    firewall: FirewallKeeper,
 }
 
 impl Keeper {
+    /// Of the engine behind this socket.
+    pub fn new(socket: PathBuf, wanted: watch::Receiver<Option<Wanted>>, seen: watch::Sender<Seen>) -> Self {
+        Self { socket, wanted, seen, firewall: FirewallKeeper::default() }
+    }
+
     /// Keeps it; ends with the sender of what is wanted.
     pub async fn run(mut self) {
         let mut outage = Outage::default();
@@ -66,6 +65,11 @@ impl Keeper {
                 tracing::warn!(socket = %self.socket.display(), %error, failures, for_secs, "Docker does not answer; retrying");
             }
             self.tell_away(&error);
+            // It must find the rules when it comes back: it starts its containers before it answers.
+            let wanted = self.wanted.borrow().clone();
+            if let Some(wanted) = &wanted {
+                let _tried_again = self.firewall.keep(&wanted.passes, None).await;
+            }
             tokio::time::sleep(AWAY).await;
         }
     }
@@ -82,8 +86,6 @@ impl Keeper {
                 Some(Trouble::Refused { .. } | Trouble::Firewall { .. }) => REFUSED,
                 _ => RESYNC,
             };
-            let has_firewall = self.seen.borrow().firewall;
-            let passes = self.wanted.borrow().as_ref().map(|wanted| wanted.passes.clone());
             let _recovered = outage.works(Instant::now());
             tokio::select! {
                 change = changes.next() => match change {
@@ -91,7 +93,7 @@ impl Keeper {
                     None => return Err(EngineError::Away("the engine has closed the stream of its events".into())),
                 },
                 changed = self.wanted.changed() => if changed.is_err() { return Ok(()) },
-                () = firewall_changes(passes), if has_firewall => {}
+                () = self.firewall.look() => {}
                 () = tokio::time::sleep(next) => {}
             }
             while let Some(Some(())) = futures::FutureExt::now_or_never(changes.next()) {}
@@ -103,24 +105,30 @@ impl Keeper {
         let wanted = self.wanted.borrow_and_update().clone();
         let mut trouble = None;
         if let Some(wanted) = &wanted {
-            trouble = match keep(engine, wanted, major(version)).await {
+            // The rules come first, and again after a change: an engine puts those of a new network before all others.
+            trouble = self.keep_rules(engine, wanted).await?;
+            let (changed, prevented) = match keep(engine, wanted, major(version)).await {
                 Err(EngineError::Refused(error)) => {
                     let what = format!("make network {} with {}", wanted.name, wanted.prefix);
-                    Some(Trouble::Refused { what, error })
+                    (false, Some(Trouble::Refused { what, error }))
                 }
                 other => other?,
             };
-        }
-        let mut firewall = self.seen.borrow().firewall;
-        if let Some(wanted) = &wanted {
-            match tables::keep(Some(&wanted.passes)).await {
-                Ok(kept) => firewall = reports_firewall(kept),
-                Err(error) => trouble = trouble.or(Some(Trouble::Firewall { error: error.to_string() })),
+            if changed {
+                trouble = self.keep_rules(engine, wanted).await?;
             }
+            trouble = prevented.or(trouble);
         }
-        let seen = Seen { version: version.to_owned(), trouble: trouble.clone(), firewall };
-        self.tell(seen);
+        self.tell(Seen { version: version.to_owned(), trouble: trouble.clone() });
         Ok(trouble)
+    }
+
+    async fn keep_rules(&mut self, engine: &Engine, wanted: &Wanted) -> Result<Option<Trouble>, EngineError> {
+        let published = match wanted.passes.needs_published() {
+            true => engine.published(&wanted.name).await?,
+            false => Vec::new(),
+        };
+        Ok(self.firewall.keep(&wanted.passes, Some(published)).await)
     }
 
     fn tell_away(&self, error: &EngineError) {
@@ -138,46 +146,26 @@ impl Keeper {
     }
 }
 
-/// Looks at the firewall again and again; what it finds is corrected at once. Ends once that fails, or the engine has no rules
-/// there any more.
-async fn firewall_changes(passes: Option<Passes>) {
-    loop {
-        tokio::time::sleep(FIREWALL).await;
-        match tables::keep(passes.as_ref()).await {
-            Ok(kept) if reports_firewall(kept) => {}
-            Ok(_) | Err(_) => return,
-        }
-    }
-}
-
-/// Logs a change of the firewall. Returns whether the engine has one.
-fn reports_firewall(kept: Kept) -> bool {
-    if kept.changed > 0 {
-        tracing::info!(tables = kept.changed, "rules beside Docker's firewall put in place");
-    }
-    kept.engine
-}
-
 /// The 20 of `20.10.24+dfsg1`; 0 if there is none.
 fn major(version: &str) -> u32 {
     version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default()
 }
 
-/// One pass over the wanted network.
-async fn keep(engine: &Engine, wanted: &Wanted, major: u32) -> Result<Option<Trouble>, EngineError> {
+/// One pass over the wanted network. Returns whether it was changed, and what prevents that.
+async fn keep(engine: &Engine, wanted: &Wanted, major: u32) -> Result<(bool, Option<Trouble>), EngineError> {
     let networks = engine.networks().await?;
     let users = match wanted.find(&networks) {
         Some(present) => engine.containers_on(present).await?,
         None => Vec::new(),
     };
     match wanted.step(major, &networks, &users) {
-        Step::Nothing => Ok(None),
-        Step::Blocked(trouble) => Ok(Some(trouble)),
+        Step::Nothing => Ok((false, None)),
+        Step::Blocked(trouble) => Ok((false, Some(trouble))),
         Step::Create => {
             engine.create(wanted, major).await?;
             let Wanted { name, prefix, bridge, .. } = wanted;
             tracing::info!(network = name, %prefix, bridge, "Docker network made");
-            Ok(None)
+            Ok((true, None))
         }
         Step::Replace { id, differs, users } => {
             for container in &users {
@@ -190,7 +178,7 @@ async fn keep(engine: &Engine, wanted: &Wanted, major: u32) -> Result<Option<Tro
             }
             let (network, prefix, containers) = (&wanted.name, wanted.prefix, users.len());
             tracing::info!(network, %prefix, differs, containers, "Docker network made anew");
-            Ok(None)
+            Ok((true, None))
         }
     }
 }

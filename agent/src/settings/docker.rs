@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use sextant_docker::firewall::FromCluster;
+use sextant_docker::firewall::policy::{FromCluster, FromOutside, Passes};
+use sextant_proto::Prefix;
 
 use super::{BridgeSettings, Invalid, Role, interface_name, keys::Keys, value};
 
@@ -39,6 +40,19 @@ pub enum Reach {
     Published,
 }
 
+/// What packets from outside the cluster may reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutsideReach {
+    /// The ports that are published.
+    #[default]
+    Published,
+    /// All ports.
+    Open,
+    /// Nothing but answers.
+    Closed,
+}
+
 /// What the agent does with the host's Docker engine, which it watches in any case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerSettings {
@@ -50,8 +64,18 @@ pub struct DockerSettings {
     pub network: String,
     /// What packets between containers of the cluster may reach.
     pub from_cluster: FromCluster,
+    /// What packets from elsewhere may reach.
+    pub from_outside: FromOutside,
     /// Whether it is made anew under containers.
     pub replace_used: bool,
+}
+
+impl DockerSettings {
+    /// The policy for containers of this prefix in a cluster with these pools.
+    pub fn passes(&self, own: Prefix, pools: Vec<Prefix>) -> Passes {
+        let (from_cluster, from_outside) = (self.from_cluster, self.from_outside);
+        Passes { own, pools, from_cluster, from_outside, published: Vec::new() }
+    }
 }
 
 fn is_network(keys: &Keys) -> bool {
@@ -107,11 +131,17 @@ fn docker(keys: &Keys, mode: DockerMode) -> Result<DockerSettings, Invalid> {
         Reach::Open => FromCluster::Open,
         Reach::Published => FromCluster::Published,
     };
+    let from_outside = match keys.docker.from_outside.unwrap_or_default() {
+        OutsideReach::Published => FromOutside::Published,
+        OutsideReach::Open => FromOutside::Open,
+        OutsideReach::Closed => FromOutside::Closed,
+    };
     Ok(DockerSettings {
         mode,
         socket,
         network,
         from_cluster,
+        from_outside,
         replace_used: keys.docker.replace_used.unwrap_or(false),
     })
 }

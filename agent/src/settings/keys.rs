@@ -6,7 +6,9 @@ use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize};
 use sextant_daemon::LogFormat;
 
-use super::{BgpKeys, Direct, DockerMode, ExportKeys, NextHopKind, OffLink, Reach, Role, Topology};
+use super::{
+    BgpKeys, Direct, DockerMode, ExportKeys, NextHopKind, OffLink, OutsideReach, Reach, Role, Topology,
+};
 
 /// The keys of the config file, which are also the flags.
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
@@ -137,8 +139,7 @@ pub(super) struct DockerKeys {
     #[arg(id = "docker-socket", long = "docker-socket", env = "SEXTANT_DOCKER_SOCKET", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) socket: Option<PathBuf>,
-    /// Ports that containers of other hosts reach where Docker has an IPv6 firewall: `open`: all; `published`: those that are
-    /// published [default: open]
+    /// Ports of containers that containers of other hosts reach: `open`: all; `published`: those that are published [default: open]
     #[arg(
         id = "docker-from-cluster",
         long = "docker-from-cluster",
@@ -148,6 +149,17 @@ pub(super) struct DockerKeys {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) from_cluster: Option<Reach>,
+    /// Ports of containers that packets from outside the cluster reach: `published`: those that are published; `open`: all;
+    /// `closed`: none, but answers to what containers send [default: published]
+    #[arg(
+        id = "docker-from-outside",
+        long = "docker-from-outside",
+        env = "SEXTANT_DOCKER_FROM_OUTSIDE",
+        value_enum,
+        value_name = "PORTS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) from_outside: Option<OutsideReach>,
     /// Make the network again when the prefix has changed, although containers are on it: they get new addresses
     #[arg(id = "docker-replace-used", long = "docker-replace-used", env = "SEXTANT_DOCKER_REPLACE_USED", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]

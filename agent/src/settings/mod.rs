@@ -22,7 +22,7 @@ pub use bgp::{
     Accept, Announce, BgpSettings, Import, NeighbourSettings, Password, PoolSettings, PoolsSettings, Timing,
     listening_address,
 };
-pub use docker::{DockerMode, DockerSettings, Reach};
+pub use docker::{DockerMode, DockerSettings, OutsideReach, Reach};
 pub use endpoint::{Endpoint, EndpointError};
 pub use export::Mark;
 use export::{ExportKeys, mark};

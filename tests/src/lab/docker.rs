@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use super::{
     Namespace,
     host::Host,
+    namespace::enter_at,
     poll::{SECONDS, try_poll},
     process::Process,
 };
@@ -168,6 +169,16 @@ impl Docker {
         self.run(&["exec", name, "httpd", "-p", &port.to_string(), "-h", "/www"]).map(drop)
     }
 
+    /// Runs an action in a thread in the network namespace of a container.
+    ///
+    /// # Errors
+    /// If the container does not run.
+    pub fn enter<T: Send>(&self, name: &str, action: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+        let pid = self.run(&["inspect", "-f", "{{.State.Pid}}", name])?;
+        let child = self.child()?;
+        enter_at(Path::new(&format!("/proc/{child}/root/proc/{pid}/ns/net")), action)
+    }
+
     /// What a container [serves](Self::serve) to another one that asks from here: the address of the one that asks.
     ///
     /// # Errors
@@ -181,13 +192,19 @@ impl Docker {
 
     /// The words that enter its namespaces.
     fn inside(&self) -> anyhow::Result<Vec<String>> {
+        let child = self.child()?;
+        Ok(["nsenter", "--target", &child, "--mount", "--pid", "--"].map(str::to_owned).to_vec())
+    }
+
+    /// The first process in its namespaces.
+    fn child(&self) -> anyhow::Result<String> {
         let pid = self.keeper.pid();
         let child = try_poll(5 * SECONDS, || {
             let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
             children.split_whitespace().next().map(str::to_owned).context("unshare has no child yet")
         })?;
         try_poll(5 * SECONDS, || fs::metadata(format!("/proc/{child}/root/run/keeper")))?;
-        Ok(["nsenter", "--target", &child, "--mount", "--pid", "--"].map(str::to_owned).to_vec())
+        Ok(child)
     }
 }
 

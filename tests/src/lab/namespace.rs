@@ -34,6 +34,21 @@ pub struct Namespace {
     name: String,
 }
 
+/// Runs an action in a thread in the network namespace with this file.
+///
+/// # Errors
+/// If the namespace is gone.
+pub(super) fn enter_at<T: Send>(path: &Path, action: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+    let file = File::open(path).with_context(|| format!("namespace {} is gone", path.display()))?;
+    thread::scope(|scope| {
+        let inside = scope.spawn(move || {
+            setns(file, CloneFlags::CLONE_NEWNET).context("setns")?;
+            Ok(action())
+        });
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 impl Namespace {
     pub(crate) fn add(site: &Arc<Site>, suffix: &str) -> anyhow::Result<Self> {
         let name = format!("sx{}-{suffix}", site.id);
@@ -100,14 +115,7 @@ impl Namespace {
     /// # Panics
     /// If `action` panics.
     pub fn enter<T: Send>(&self, action: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
-        let file = File::open(self.path()).with_context(|| format!("namespace {} is gone", self.name))?;
-        thread::scope(|scope| {
-            let inside = scope.spawn(move || {
-                setns(file, CloneFlags::CLONE_NEWNET).context("setns")?;
-                Ok(action())
-            });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        enter_at(&self.path(), action)
     }
 
     /// Runs a command and waits for its end.

@@ -53,6 +53,16 @@ impl Bed {
         prefixes.iter().map(|prefix| prefix.as_str().unwrap().to_owned()).collect()
     }
 
+    /// Starts the agents again with other arguments, and waits until all is settled.
+    pub fn restart_agents(&mut self, more: &[&str]) {
+        self.cluster.agents.clear();
+        let network = ["--docker-mode", "network", "--bridge", "sextant0"];
+        for (index, engine) in self.engines.iter().enumerate() {
+            self.cluster.start_agent_with(index, options(engine, &[&network, more].concat()));
+        }
+        self.cluster.settle();
+    }
+
     /// The container prefix of a host.
     pub fn container_prefix(&self, index: usize) -> String {
         let node = self.cluster.node(self.cluster.hosts[index].name());

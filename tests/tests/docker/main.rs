@@ -6,5 +6,6 @@ mod firewall;
 mod later;
 mod mtu;
 mod network;
+mod policies;
 mod shown;
 mod watched;

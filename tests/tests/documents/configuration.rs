@@ -104,6 +104,7 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("docker", "network", docker.network),
         ("docker", "socket", docker.socket.display().to_string()),
         ("docker", "from-cluster", word(&docker.from_cluster)),
+        ("docker", "from-outside", word(&docker.from_outside)),
         ("docker", "replace-used", docker.replace_used.to_string()),
         ("routes", "metric", routes.metric.to_string()),
         ("routes", "unreachable-metric", routes.unreachable_metric.to_string()),

@@ -1,36 +1,20 @@
-//! Rules that let the cluster's packets pass the engine's own firewall. Pure; [`tables`] is the edge.
+//! Rules for packets to containers, beside the engine's own firewall. Pure; [`tables`] is the edge.
 //!
 //! An engine with `ip6tables` drops packets to containers unless their port is published, and replaces the source of packets
-//! from them. Its chains are this host's, so the rules are beside the engine's, marked by a comment: before the first rule that
-//! would drop or change a packet. Without such an engine no rule is needed, and none is kept.
+//! from them; one without drops nothing. So that a [policy](policy::Passes) means the same with both, the rules are before the
+//! first one of the engine that would drop or change a packet, marked by a comment. Where an engine has no rules, there are
+//! only those that a policy needs.
 
+pub mod keeper;
+pub mod policy;
 pub mod tables;
 
-use sextant_proto::Prefix;
+use policy::{Passes, Rules};
 
 /// The comment of the rules.
 pub const COMMENT: &str = "sextant";
-
-/// What packets between containers of the cluster may reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FromCluster {
-    /// All ports.
-    #[default]
-    Open,
-    /// The ports that are published, as the engine has it.
-    Published,
-}
-
-/// Whose packets pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passes {
-    /// The container prefix of this host.
-    pub own: Prefix,
-    /// The cluster's pools, sorted.
-    pub pools: Vec<Prefix>,
-    /// What packets from there may reach.
-    pub from_cluster: FromCluster,
-}
+/// The chain with what is published.
+const PUBLISHED: &str = "SEXTANT-PUBLISHED";
 
 /// A table of the firewall, with the chain that the rules are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,39 +58,44 @@ impl Table {
         }
     }
 
-    /// The wanted rules, without the chain.
-    fn wanted(self, passes: &Passes) -> Vec<String> {
-        let own = passes.own;
-        let rule =
-            |from: Prefix, to: Prefix| format!("-s {from} -d {to} -m comment --comment {COMMENT} -j ACCEPT");
-        let pools = passes.pools.iter().copied();
-        match (self, passes.from_cluster) {
-            (Self::Nat, _) => pools.map(|pool| rule(own, pool)).collect(),
-            (_, FromCluster::Published) => Vec::new(),
-            (Self::Raw, FromCluster::Open) => pools.map(|pool| rule(pool, own)).collect(),
-            (Self::Filter, FromCluster::Open) => {
-                pools.flat_map(|pool| [rule(pool, own), rule(own, pool)]).collect()
-            }
-        }
+    /// The wanted rules.
+    fn wanted(self, lines: &[String], passes: Option<&Passes>) -> Rules {
+        passes.map(|passes| passes.rules(self, self.is_engines(lines))).unwrap_or_default()
     }
 }
 
 /// The changes to a table, as lines for `ip6tables-restore --noflush`; none if it is right. `lines` are those that `ip6tables -S`
 /// shows of it; without `passes` no rule is wanted.
 pub fn changes(table: Table, lines: &[String], passes: Option<&Passes>) -> Vec<String> {
-    let wanted =
-        passes.filter(|_| table.is_engines(lines)).map(|passes| table.wanted(passes)).unwrap_or_default();
-    let chain = table.chain(lines);
-    let ours: Vec<_> = lines.iter().filter(|line| line.starts_with("-A ") && is_ours(line)).collect();
-    let in_chain: Vec<_> = rules(lines, chain).collect();
-    let in_front = in_chain.iter().take_while(|rule| is_ours(rule) || !decides(rule));
-    let front: Vec<_> = in_front.filter(|rule| is_ours(rule)).map(|rule| (*rule).to_owned()).collect();
-    if front == wanted && ours.len() == wanted.len() {
-        return Vec::new();
+    let wanted = table.wanted(lines, passes);
+    let (mut changes, chain) = (Vec::new(), table.chain(lines));
+    let has_published = has_chain(lines, PUBLISHED);
+    if let Some(published) = &wanted.published
+        && !(has_published && rules(lines, PUBLISHED).eq(published))
+    {
+        // It empties the chain, if there is one.
+        changes.push(format!(":{PUBLISHED} - [0:0]"));
+        changes.extend(published.iter().map(|rule| format!("-A {PUBLISHED} {rule}")));
     }
-    let delete = ours.into_iter().map(|line| format!("-D {}", &line["-A ".len()..]));
-    let insert = wanted.iter().enumerate().map(|(at, rule)| format!("-I {chain} {} {rule}", at + 1));
-    delete.chain(insert).collect()
+    let own = format!("-A {PUBLISHED} ");
+    let ours = |line: &&String| line.starts_with("-A ") && is_ours(line) && !line.starts_with(&own);
+    let ours: Vec<_> = lines.iter().filter(ours).collect();
+    if front(lines, chain) != wanted.front || ours.len() != wanted.front.len() {
+        changes.extend(ours.iter().map(|line| format!("-D {}", &line["-A ".len()..])));
+        let rules = wanted.front.iter().enumerate();
+        changes.extend(rules.map(|(at, rule)| format!("-I {chain} {} {rule}", at + 1)));
+    }
+    if has_published && wanted.published.is_none() {
+        changes.extend([format!("-F {PUBLISHED}"), format!("-X {PUBLISHED}")]);
+    }
+    changes
+}
+
+/// Our rules before the first one of others that decides.
+fn front(lines: &[String], chain: &str) -> Vec<String> {
+    let all: Vec<_> = rules(lines, chain).collect();
+    let front = all.iter().take_while(|rule| is_ours(rule) || !decides(rule));
+    front.filter(|rule| is_ours(rule)).map(|rule| (*rule).to_owned()).collect()
 }
 
 /// The rules of a chain, without its name.

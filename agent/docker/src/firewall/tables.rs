@@ -4,7 +4,10 @@ use std::{io, process::Stdio};
 
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use super::{Passes, Table, changes, is_ours};
+use super::{
+    Table, changes, is_ours,
+    policy::{Passes, Rules},
+};
 
 /// Why the firewall could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +27,11 @@ pub enum TablesError {
 pub struct Kept {
     /// The tables that were changed.
     pub changed: usize,
-    /// The engine has rules in one of them.
-    pub engine: bool,
+    /// The engine has rules in one of them, or the policy needs some.
+    pub rules: bool,
 }
 
-/// Lets the cluster's packets pass; without `passes`, removes the rules for that. A host without the program has no engine that
-/// uses it.
+/// Puts the rules of the policy there; without `passes`, removes them. A host without the program has no engine that uses it.
 ///
 /// # Errors
 /// If a table cannot be read or changed.
@@ -38,10 +40,10 @@ pub async fn keep(passes: Option<&Passes>) -> Result<Kept, TablesError> {
     for table in Table::ALL {
         let name = table.name();
         let Some(text) = run(&["ip6tables", "-w", "5", "-t", name, "-S"], None).await? else {
-            return Ok(kept);
+            return missing(passes).map_or(Ok(kept), Err);
         };
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        kept.engine |= table.is_engines(&lines);
+        kept.rules |= table.is_engines(&lines) || table.wanted(&lines, passes) != Rules::default();
         let changes = changes(table, &lines, passes);
         if changes.is_empty() {
             continue;
@@ -66,6 +68,15 @@ pub async fn made() -> Result<Vec<String>, TablesError> {
         );
     }
     Ok(made)
+}
+
+/// The error of a host without the program whose policy needs it.
+fn missing(passes: Option<&Passes>) -> Option<TablesError> {
+    let needs = passes?.rules(Table::Filter, false) != Rules::default();
+    needs.then(|| TablesError::Failed {
+        command: "ip6tables".into(),
+        error: "no such program, so packets from outside the cluster reach all ports of containers".into(),
+    })
 }
 
 /// The output of a command; `None` if there is no such program.

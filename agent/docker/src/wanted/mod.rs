@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 use sextant_proto::Prefix;
 
 use crate::{
-    firewall::{FromCluster, Passes},
+    firewall::policy::{FromCluster, Passes},
     network::{Container, Network},
     trouble::Trouble,
 };

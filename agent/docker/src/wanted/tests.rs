@@ -1,4 +1,5 @@
 use super::*;
+use crate::firewall::policy::FromOutside;
 
 pub(super) fn wanted() -> Wanted {
     Wanted {
@@ -11,6 +12,8 @@ pub(super) fn wanted() -> Wanted {
             own: "2001:db8:1::/80".parse().unwrap(),
             pools: vec![],
             from_cluster: FromCluster::Open,
+            from_outside: FromOutside::Published,
+            published: Vec::new(),
         },
         replace_used: false,
     }

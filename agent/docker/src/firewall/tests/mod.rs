@@ -1,10 +1,19 @@
-use super::*;
+mod packets;
+
+use sextant_proto::Prefix;
+
+use super::{
+    policy::{FromCluster, FromOutside},
+    *,
+};
 
 fn passes(from_cluster: FromCluster) -> Passes {
     Passes {
         own: "2001:db8:1::/80".parse().unwrap(),
         pools: vec!["2001:db8::/32".parse().unwrap(), "fd00::/48".parse().unwrap()],
         from_cluster,
+        from_outside: FromOutside::Published,
+        published: Vec::new(),
     }
 }
 
@@ -33,32 +42,36 @@ fn changed(lines: &[String], changes: &[String]) -> Vec<String> {
         if let Some(rule) = change.strip_prefix("-D ") {
             let at = lines.iter().position(|line| *line == format!("-A {rule}")).unwrap();
             lines.remove(at);
+        } else if let Some(rule) = change.strip_prefix("-I ") {
+            let words: Vec<_> = rule.splitn(3, ' ').collect();
+            let [chain, at, rule] = words[..] else { panic!("{change}") };
+            let first = lines.iter().position(|line| line.starts_with(&format!("-A {chain} ")));
+            let at = first.unwrap_or(lines.len()) + at.parse::<usize>().unwrap() - 1;
+            lines.insert(at, format!("-A {chain} {rule}"));
+        } else if let Some(chain) = change.strip_prefix(':').and_then(|rest| rest.strip_suffix(" - [0:0]")) {
+            lines.retain(|line| !line.starts_with(&format!("-A {chain} ")) && *line != format!("-N {chain}"));
+            lines.push(format!("-N {chain}"));
+        } else if let Some(chain) = change.strip_prefix("-F ") {
+            lines.retain(|line| !line.starts_with(&format!("-A {chain} ")));
+        } else if let Some(chain) = change.strip_prefix("-X ") {
+            assert!(!lines.iter().any(|line| line.ends_with(&format!("-j {chain}"))), "{lines:?}");
+            lines.retain(|line| *line != format!("-N {chain}"));
+        } else {
+            assert!(change.starts_with("-A "), "{change}");
+            lines.push(change.clone());
         }
-    }
-    for change in changes.iter().filter_map(|change| change.strip_prefix("-I ")) {
-        let mut words = change.splitn(3, ' ');
-        let (chain, at, rule) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
-        let first =
-            lines.iter().position(|line| line.starts_with(&format!("-A {chain} "))).unwrap_or(lines.len());
-        lines.insert(first + at.parse::<usize>().unwrap() - 1, format!("-A {chain} {rule}"));
     }
     lines
 }
 
 #[test]
 fn rules_come_before_the_engines_once() {
-    let mark = "-m comment --comment sextant -j ACCEPT";
-    let table = [
-        (Table::Filter, FILTER, 4, format!("-I FORWARD 1 -s 2001:db8::/32 -d 2001:db8:1::/80 {mark}")),
-        (Table::Nat, NAT, 2, format!("-I POSTROUTING 1 -s 2001:db8:1::/80 -d 2001:db8::/32 {mark}")),
-        (Table::Raw, RAW, 2, format!("-I PREROUTING 1 -s 2001:db8::/32 -d 2001:db8:1::/80 {mark}")),
-    ];
-    for (table, text, count, first) in table {
+    for (table, text) in [(Table::Filter, FILTER), (Table::Nat, NAT), (Table::Raw, RAW)] {
         let (before, open) = (lines(text), passes(FromCluster::Open));
-        let made = changes(table, &before, Some(&open));
-        assert_eq!((made.len(), &made[0]), (count, &first), "{table:?}");
-        let after = changed(&before, &made);
+        let after = changed(&before, &changes(table, &before, Some(&open)));
         assert!(changes(table, &after, Some(&open)).is_empty(), "{after:?}");
+        let first = rules(&after, table.chain(&after)).next().unwrap();
+        assert!(is_ours(first), "{table:?}: {first}");
         // Nobody wants them any more.
         let removed = changes(table, &after, None);
         assert_eq!(changed(&after, &removed), before, "{table:?}");
@@ -66,20 +79,25 @@ fn rules_come_before_the_engines_once() {
 }
 
 #[test]
-fn without_an_engines_rules_there_are_none() {
+fn without_an_engines_rules_there_are_those_of_a_policy_that_needs_some() {
+    let clean = lines("-P FORWARD ACCEPT\n-P POSTROUTING ACCEPT\n-P PREROUTING ACCEPT\n-A FORWARD -j DROP");
+    let open = Passes { from_outside: FromOutside::Open, ..passes(FromCluster::Open) };
     for table in Table::ALL {
-        let clean =
-            lines("-P FORWARD ACCEPT\n-P POSTROUTING ACCEPT\n-P PREROUTING ACCEPT\n-A FORWARD -j DROP");
-        assert!(changes(table, &clean, Some(&passes(FromCluster::Open))).is_empty(), "{table:?}");
+        assert!(changes(table, &clean, Some(&open)).is_empty(), "{table:?}");
+        let closed = Passes { from_outside: FromOutside::Closed, ..open.clone() };
+        assert_eq!(changes(table, &clean, Some(&closed)).is_empty(), table != Table::Filter, "{table:?}");
     }
 }
 
 #[test]
-fn ports_that_are_published_stay_the_only_ones_where_that_is_set() {
+fn a_source_is_never_replaced_inside_the_cluster() {
     let published = passes(FromCluster::Published);
-    assert!(changes(Table::Filter, &lines(FILTER), Some(&published)).is_empty());
-    assert!(changes(Table::Raw, &lines(RAW), Some(&published)).is_empty());
-    assert_eq!(changes(Table::Nat, &lines(NAT), Some(&published)).len(), 2, "a source is never replaced");
+    let mark = "-m comment --comment sextant -j ACCEPT";
+    let expected = ["2001:db8::/32", "fd00::/48"].map(|pool| format!("-s 2001:db8:1::/80 -d {pool} {mark}"));
+    assert_eq!(
+        front(&changed(&lines(NAT), &changes(Table::Nat, &lines(NAT), Some(&published))), "POSTROUTING"),
+        expected
+    );
 }
 
 #[test]
@@ -88,13 +106,20 @@ fn the_chain_for_users_is_used_where_there_is_one() {
     let jump = FILTER.replacen("-A FORWARD", "-A FORWARD -j DOCKER-USER\n-A FORWARD", 1);
     let before = lines(&format!("-N DOCKER-USER\n{jump}"));
     let made = changes(Table::Filter, &before, Some(&open));
-    assert!(made.iter().all(|line| line.starts_with("-I DOCKER-USER ")), "{made:?}");
+    let inserted = made.iter().filter(|line| line.starts_with("-I "));
+    assert!(
+        inserted.clone().count() > 0 && inserted.clone().all(|line| line.starts_with("-I DOCKER-USER ")),
+        "{made:?}"
+    );
     // Somebody has flushed the chain that leads there.
     let mut cut = changed(&before, &made);
     cut.retain(|line| !line.starts_with("-A FORWARD"));
     let moved = changed(&cut, &changes(Table::Filter, &cut, Some(&open)));
     assert!(
-        moved.iter().filter(|line| is_ours(line)).all(|line| line.starts_with("-A FORWARD ")),
+        moved
+            .iter()
+            .filter(|line| is_ours(line) && !line.starts_with("-A SEXTANT-"))
+            .all(|line| line.starts_with("-A FORWARD ")),
         "{moved:?}"
     );
     assert!(changes(Table::Filter, &moved, Some(&open)).is_empty(), "{moved:?}");

@@ -1,0 +1,179 @@
+//! What packets to containers may reach, and the rules for that. Pure.
+
+use std::{fmt, net::Ipv6Addr};
+
+use sextant_proto::Prefix;
+
+use super::{COMMENT, PUBLISHED, Table};
+
+/// ICMPv6 errors: destination unreachable, packet too big, time exceeded, parameter problem (RFC 4443).
+const ERRORS: [u8; 4] = [1, 2, 3, 4];
+
+/// What packets between containers of the cluster may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FromCluster {
+    /// All ports.
+    #[default]
+    Open,
+    /// The ports that are published, and echo requests.
+    Published,
+}
+
+/// What packets from other addresses may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FromOutside {
+    /// The ports that are published, and echo requests.
+    #[default]
+    Published,
+    /// All ports.
+    Open,
+    /// Nothing, but answers to what containers have sent.
+    Closed,
+}
+
+/// A protocol with ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+/// A port of a container that is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port {
+    /// The container's address.
+    pub address: Ipv6Addr,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its number in the container.
+    pub port: u16,
+}
+
+/// Whose packets pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passes {
+    /// The container prefix of this host.
+    pub own: Prefix,
+    /// The cluster's pools, sorted.
+    pub pools: Vec<Prefix>,
+    /// What packets from there may reach.
+    pub from_cluster: FromCluster,
+    /// What packets from elsewhere may reach.
+    pub from_outside: FromOutside,
+    /// The published ports of containers on the prefix, sorted.
+    pub published: Vec<Port>,
+}
+
+/// The rules of a table, without the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rules {
+    /// Those in the table's chain, in front.
+    pub front: Vec<String>,
+    /// Those of the chain of published ports, where a rule leads there.
+    pub published: Option<Vec<String>>,
+}
+
+impl Passes {
+    /// Whether the published ports matter.
+    pub fn needs_published(&self) -> bool {
+        self.from_cluster == FromCluster::Published || self.from_outside == FromOutside::Published
+    }
+
+    /// The rules of a table, in which the engine has rules of its own or not.
+    pub fn rules(&self, table: Table, engine: bool) -> Rules {
+        match table {
+            Table::Nat if engine => Rules { front: self.sources(), published: None },
+            Table::Raw if engine => self.raw(),
+            Table::Filter if engine || self.restricts() => self.filter(engine),
+            _ => Rules::default(),
+        }
+    }
+
+    /// Whether something is to be dropped that an engine without rules lets pass.
+    fn restricts(&self) -> bool {
+        self.from_cluster != FromCluster::Open || self.from_outside != FromOutside::Open
+    }
+
+    /// No source is replaced inside of the cluster.
+    fn sources(&self) -> Vec<String> {
+        self.pools.iter().map(|pool| format!("-s {} -d {pool} {}", self.own, accept())).collect()
+    }
+
+    /// What later tables may let pass. Routers' errors among it (RFC 4890 section 4.3.1): a path's MTU is found by them.
+    fn raw(&self) -> Rules {
+        let mut rules = self.accepted(false);
+        let error = |kind| format!("-d {} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} {}", self.own, accept());
+        rules.front.splice(0..0, ERRORS.map(error));
+        rules
+    }
+
+    fn filter(&self, engine: bool) -> Rules {
+        let own = self.own;
+        let closed = self.from_outside == FromOutside::Closed;
+        // What is not published must not come to the rule that lets all sources pass, nor to an engine without rules.
+        let last = self.needs_published() && (!engine || self.from_outside == FromOutside::Open);
+        let mut rules = self.accepted(last);
+        if last || closed {
+            let answers = format!("-d {own} -m conntrack --ctstate RELATED,ESTABLISHED {}", accept());
+            let inside = format!("-s {own} -d {own} {}", accept());
+            rules.front.splice(0..0, [answers, inside]);
+        }
+        if engine && self.from_cluster == FromCluster::Open {
+            // An engine may drop what leaves its networks.
+            rules.front.extend(self.sources());
+        }
+        if closed {
+            rules.front.push(format!("-d {own} {} -j DROP", comment()));
+        }
+        rules
+    }
+
+    /// What passes by its source and port; `last` if nothing decides on what is not published.
+    fn accepted(&self, last: bool) -> Rules {
+        let own = self.own;
+        let (cluster, outside) = (self.from_cluster, self.from_outside);
+        let target = |open: bool| if open { accept() } else { format!("{} -j {PUBLISHED}", comment()) };
+        // The rule for all sources serves for the pools too.
+        let served = cluster == FromCluster::Published && outside == FromOutside::Published;
+        let pools = self.pools.iter().filter(|_| !served);
+        let mut front: Vec<_> = pools
+            .map(|pool| format!("-s {pool} -d {own} {}", target(cluster == FromCluster::Open)))
+            .collect();
+        if outside != FromOutside::Closed {
+            front.push(format!("-d {own} {}", target(outside == FromOutside::Open)));
+        }
+        let published = self.needs_published().then(|| self.published_rules(last));
+        Rules { front, published }
+    }
+
+    fn published_rules(&self, last: bool) -> Vec<String> {
+        let echo = format!("-p ipv6-icmp -m icmp6 --icmpv6-type 128 {}", accept());
+        let port = |Port { address, protocol, port }: &Port| {
+            format!("-d {address}/128 -p {protocol} -m {protocol} --dport {port} {}", accept())
+        };
+        let drop = last.then(|| format!("{} -j DROP", comment()));
+        std::iter::once(echo).chain(self.published.iter().map(port)).chain(drop).collect()
+    }
+}
+
+fn comment() -> String {
+    format!("-m comment --comment {COMMENT}")
+}
+
+fn accept() -> String {
+    format!("{} -j ACCEPT", comment())
+}
