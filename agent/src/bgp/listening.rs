@@ -74,6 +74,16 @@ impl Listening {
         }
     }
 
+    /// Connections of neighbours are signed with their present passwords from now on.
+    pub(super) fn sign(&mut self) {
+        let signed = self.listener.as_ref().map(|it| sockets::sign_all(it, &self.settings.neighbours));
+        if let Some(Err(error)) = signed {
+            tracing::warn!(%error, "BGP passwords cannot be changed; listening anew");
+            self.listener = None;
+            self.open();
+        }
+    }
+
     fn open(&mut self) {
         if self.settings.listen_port == 0 {
             return;

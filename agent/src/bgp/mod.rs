@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod listening;
 mod meters;
 mod neighbour;
+mod passwords;
 pub mod paths;
 mod peer;
 mod rib;
@@ -49,6 +50,7 @@ use crate::{
 use listening::{Listened, Listening};
 pub use meters::Meters;
 use neighbour::{Links, Local, Neighbour};
+use passwords::Passwords;
 use paths::{Cluster, Wanted};
 use rib::{AdjRibIn, RibTask};
 use status::Status;
@@ -112,24 +114,37 @@ impl Speaker {
         };
         let bgp = Arc::new(self.settings.clone());
         let mut listening = Listening::new(bgp.clone());
+        let mut passwords = Passwords::of(&bgp.neighbours);
+        let (rekeyed_tx, rekeyed) = watch::channel(());
         let (wanted_tx, wanted) = watch::channel(first);
         let mut bfd = self.bfd()?;
         let mut tasks = JoinSet::new();
         let ribs = self.ribs(&mut tasks);
         let (node, report) = (self.node.clone(), self.report.clone());
-        let local =
-            Local { bgp, router_id: self.router_id()?, restart, node, wanted: wanted.clone(), report };
+        let local = Local {
+            bgp,
+            router_id: self.router_id()?,
+            restart,
+            node,
+            wanted: wanted.clone(),
+            report,
+            rekeyed,
+        };
         let acceptors = self.neighbours(&mut tasks, &local, bfd.as_ref(), ribs);
         loop {
             self.remember(&wanted, &boot, &mut remembered)?;
             let findings = listening.finding().into_iter().chain(bfd.as_mut().and_then(Bfd::finding));
-            self.problems.report(Component::Bgp, findings.collect());
+            self.problems.report(Component::Bgp, findings.chain(passwords.findings()).collect());
             tokio::select! {
                 changed = self.input.changed() => if changed.is_err() { return Ok(()) },
                 Ok(()) = self.verdicts.changed() => {}
                 listened = listening.next() => match listened {
                     Listened::Accepted(stream, from) => hand_over(stream, from, &acceptors),
                     Listened::Tried => {}
+                },
+                () = passwords.due() => if passwords.read_again() {
+                    listening.sign();
+                    rekeyed_tx.send_replace(());
                 },
                 changed = changed(&mut bfd) => changed?,
                 Some(ended) = tasks.join_next() => match ended? {},

@@ -204,7 +204,7 @@ impl KernelState {
         self.names.clues_changed();
         let (names, links, addresses) = (self.names.all(), &self.links, &self.addresses);
         self.uplinks = uplinks::local_uplinks(names, links, addresses, &self.link_routes);
-        self.uplink_findings = uplinks::findings(names, links, addresses);
+        self.uplink_findings = uplinks::findings(names, links, addresses, &self.uplinks);
         self.concerned.set_uplinks(names);
     }
 }

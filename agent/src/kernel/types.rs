@@ -65,6 +65,8 @@ pub struct Address {
     pub temporary: bool,
     /// Its lifetime is infinite.
     pub permanent: bool,
+    /// The kernel adds a route to its on-link prefix (no `noprefixroute`).
+    pub prefix_route: bool,
 }
 
 /// A neighbour entry of the kernel.

@@ -1,15 +1,21 @@
 //! The problems of the uplinks. Pure.
 
-use sextant_proto::link_name_word;
+use sextant_proto::{Prefix, link_name_word};
 
-use super::{interfaces, is_link_local, is_usable, lent};
+use super::{LocalUplink, interfaces, is_link_local, is_usable, lent};
 use crate::{
     kernel::{Address, Link},
     problems::Finding,
 };
 
-/// The problems of the uplinks `names`: each one that does not exist, or has no address that peers may use.
-pub(crate) fn findings(names: &[String], links: &[Link], addresses: &[Address]) -> Vec<Finding> {
+/// The problems of the uplinks `names`: each one that does not exist, has no address that peers may use, or has lost the route to
+/// its link.
+pub(crate) fn findings(
+    names: &[String],
+    links: &[Link],
+    addresses: &[Address],
+    uplinks: &[LocalUplink],
+) -> Vec<Finding> {
     let missing = |name: &String| {
         Finding::new(
             "uplink-missing",
@@ -19,9 +25,36 @@ pub(crate) fn findings(names: &[String], links: &[Link], addresses: &[Address]) 
     };
     let of = |name: &String| match links.iter().find(|link| link.name == *name) {
         None => Some(missing(name)),
-        Some(link) => without_address(link, links, addresses),
+        Some(link) => {
+            without_address(link, links, addresses).or_else(|| without_route(link, addresses, uplinks))
+        }
     };
     names.iter().filter_map(of).collect()
+}
+
+/// The kernel keeps a route to the prefix of an address that stays, while the link is up; only another process removes it. One
+/// of a VRF is elsewhere.
+fn without_route(link: &Link, addresses: &[Address], uplinks: &[LocalUplink]) -> Option<Finding> {
+    let local = uplinks.iter().find(|local| local.link == link.index)?;
+    let prefix = |it: &Address| Prefix::containing(it.addr, it.len).filter(|prefix| prefix.len() < 128);
+    let is_there = |prefix: Prefix| local.on_link.prefixes().any(|it| it.covers(prefix));
+    let has_one = |it: &&Address| it.link == link.index && is_usable(it) && it.permanent && it.prefix_route;
+    let mut lost = addresses.iter().filter(has_one).filter_map(|it| Some((it, prefix(it)?)));
+    let (address, prefix) =
+        lost.find(|(_, prefix)| link.up && link.controller.is_none() && !is_there(*prefix))?;
+    let (name, word) = (&link.name, link_name_word(&link.name));
+    let text = format!("{}/{}", address.addr, address.len);
+    Some(Finding::new(
+        "connected-route-missing",
+        format!(
+            "uplink {name} has address {text}, but its route to {prefix} was removed by another process (ip -6 route flush, a \
+             network manager); hosts on that link are not reached directly"
+        ),
+        format!(
+            "have the kernel add the route again: `ip -6 address replace {text} dev {word}`, and find that process; or, if these \
+             hosts are to be reached through a router only: `ip -6 address replace {text} dev {word} noprefixroute`"
+        ),
+    ))
 }
 
 fn without_address(link: &Link, links: &[Link], addresses: &[Address]) -> Option<Finding> {
@@ -52,4 +85,44 @@ fn without_address(link: &Link, links: &[Link], addresses: &[Address]) -> Option
             format!("add one: ip -6 addr add ADDRESS/LENGTH dev {word}"),
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        kernel::fake::permanent,
+        uplinks::{LinkRoutes, link_routes, local_uplinks},
+    };
+
+    /// What is found on eth0 with this address and these routes.
+    fn found(link: &Link, address: Address, routes: &[&str]) -> Vec<&'static str> {
+        let (names, links) = (["eth0".to_owned()], [link.clone()]);
+        let routes: LinkRoutes = link_routes(routes);
+        let uplinks = local_uplinks(&names, &links, std::slice::from_ref(&address), &routes);
+        findings(&names, &links, &[address], &uplinks).iter().map(|it| it.what).collect()
+    }
+
+    #[test]
+    fn a_connected_route_that_another_process_removed_is_found() {
+        let eth0 = Link { index: 2, name: "eth0".into(), up: true, carrier: true, ..Link::default() };
+        let address = permanent(2, "2001:db8::1".parse().unwrap(), 64);
+        let default = "::/0 via fe80::1 dev 2";
+        for routes in [vec![default], vec![default, "2001:db8::/64 dev 3"], vec!["2001:db8::/65 dev 2"]] {
+            assert_eq!(found(&eth0, address.clone(), &routes), ["connected-route-missing"], "{routes:?}");
+        }
+        for routes in [["2001:db8::/64 dev 2 proto 2"], ["2001:db8::/60 dev 2 proto 9"]] {
+            assert_eq!(found(&eth0, address.clone(), &routes), [""; 0], "{routes:?}");
+        }
+        for right in [
+            Address { prefix_route: false, ..address.clone() },
+            Address { permanent: false, ..address.clone() },
+            Address { len: 128, ..address.clone() },
+        ] {
+            assert_eq!(found(&eth0, right, &[default]), [""; 0]);
+        }
+        let (down, of_vrf) = (Link { up: false, ..eth0.clone() }, Link { controller: Some(9), ..eth0 });
+        assert_eq!(found(&down, address.clone(), &[default]), [""; 0], "the kernel removes it");
+        assert_eq!(found(&of_vrf, address, &[default]), [""; 0]);
+    }
 }

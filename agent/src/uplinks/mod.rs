@@ -182,7 +182,7 @@ fn is_usable(address: &Address) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) use on_link::tests::{on_link_by, read, route};
+pub(crate) use on_link::tests::{on_link_by, read, route, routes_of_main as link_routes};
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ fn address(link: u32, addr: &str) -> Address {
         deprecated: false,
         temporary: false,
         permanent: true,
+        prefix_route: true,
     }
 }
 
@@ -89,8 +90,9 @@ fn an_unnumbered_uplink_has_the_address_of_the_loopback_interface() {
     assert_eq!(announced(std::slice::from_ref(&own)), ["2001:db8:f::1 in 2001:db8:f::1/128"]);
     assert_eq!(announced(&[]), [""; 0], "it takes no part in IPv6");
     assert_eq!(announced(&[own.clone(), address(2, "2001:db8::2")]), ["2001:db8::2 in 2001:db8::2/128"]);
-    let problems =
-        |more: &[Address]| findings(&["eth0".into()], &[link(1, "lo"), link(2, "eth0")], &with(more)).len();
+    let problems = |more: &[Address]| {
+        findings(&["eth0".into()], &[link(1, "lo"), link(2, "eth0")], &with(more), &[]).len()
+    };
     assert_eq!((problems(&[own]), problems(&[])), (0, 1));
 }
 
@@ -119,7 +121,7 @@ fn uplinks_without_usable_addresses_are_reported() {
         Address { global: false, dad_failed: true, ..address(4, "fe80::1") },
     ];
     let found: Vec<_> =
-        findings(&names, &links, &addresses).into_iter().map(|it| (it.what, it.saw)).collect();
+        findings(&names, &links, &addresses, &[]).into_iter().map(|it| (it.what, it.saw)).collect();
     let kinds: Vec<_> = found.iter().map(|(what, _)| *what).collect();
     assert_eq!(kinds, ["address-duplicate", "address-missing", "uplink-missing"]);
     assert!(found[0].1.contains("2001:db8:1::1"), "{found:?}");

@@ -223,8 +223,9 @@ fn errors_name_the_neighbour_and_what_is_wrong() {
     let mut it = Speakers::new("bgp: errors");
     let _router =
         frr(&it.site, " neighbor 2001:db8::1 password right\n neighbor 2001:db8::2 password right\n");
+    let dir = it.site.cluster.lab.dir().to_path_buf();
     let key = |name: &str, content: &str| {
-        let path = it.site.cluster.lab.dir().join(name);
+        let path = dir.join(name);
         std::fs::write(&path, content).unwrap();
         format!("password-file = \"{}\"", path.display())
     };
@@ -242,6 +243,23 @@ fn errors_name_the_neighbour_and_what_is_wrong() {
     );
     let log = it.site.cluster.agents[1].process.log();
     assert!(log.contains("\"neighbour\":\"2001:db8::fe:1\"") && !log.contains("wrong\\n"), "{log}");
+
+    // A corrected file is read; one that is gone keeps what it said.
+    key("wrong", "right\n");
+    it.says(1, "established");
+    std::fs::remove_file(dir.join("right")).unwrap();
+    poll("the missing file is reported", 20 * SECONDS, || {
+        let status = it.site.cluster.sextant(&["status"]);
+        anyhow::ensure!(status.contains("the session with 2001:db8::fe:1 keeps the password"), "{status}");
+        anyhow::Ok(())
+    });
+    it.says(0, "established");
+    key("right", "right\n");
+    poll("the file is back", 20 * SECONDS, || {
+        let status = it.site.cluster.sextant(&["status"]);
+        anyhow::ensure!(!status.contains("keeps the password"), "{status}");
+        anyhow::Ok(())
+    });
 
     let path = config(&it.site, 2, "", "").display().to_string();
     let text = std::fs::read_to_string(&path).unwrap();

@@ -51,6 +51,8 @@ pub(super) struct Local {
     pub(super) wanted: watch::Receiver<Wanted>,
     /// What peers have of this host.
     pub(super) report: watch::Receiver<Report>,
+    /// A password has changed.
+    pub(super) rekeyed: watch::Receiver<()>,
 }
 
 /// What one neighbour's task works with.
@@ -83,6 +85,7 @@ enum Happening {
     Incoming(TcpStream),
     Read(ConnectionId, io::Result<usize>),
     Wanted,
+    Rekeyed,
     Bfd(Health),
     Found(io::Result<Ipv6Addr>),
     Due,
@@ -125,6 +128,7 @@ impl Neighbour {
             Some(stream) = self.links.incoming.recv() => Happening::Incoming(stream),
             (id, read) = read_any(&mut self.connections, |id| peer.listens_to(id)) => Happening::Read(id, read),
             Ok(()) = self.local.wanted.changed() => Happening::Wanted,
+            Ok(()) = self.local.rekeyed.changed() => Happening::Rekeyed,
             health = reported(&mut self.links.bfd) => Happening::Bfd(health),
             found = discovery::heard(&mut self.discovery) => Happening::Found(found),
             () = deadline::reached(deadline) => Happening::Due,
@@ -143,6 +147,7 @@ impl Neighbour {
             Happening::Read(id, Ok(_)) => self.lost(id, "the neighbour closed the connection".into()).await,
             Happening::Read(id, Err(error)) => self.lost(id, error.to_string()).await,
             Happening::Wanted => self.follow_wanted().await,
+            Happening::Rekeyed => self.sign().await,
             Happening::Bfd(health) => {
                 self.links.status.bfd(health.state);
                 self.step(Event::Bfd(health)).await;
@@ -160,6 +165,15 @@ impl Neighbour {
                 self.step(Event::Accepted(id)).await;
             }
             Err(error) => self.links.status.error(error.to_string()),
+        }
+    }
+
+    /// The present connections are signed with the present password.
+    async fn sign(&mut self) {
+        let sign = |it: &Connection| Some((it.id(), it.sign(&self.settings).err()?));
+        let failed: Vec<_> = self.connections.iter().filter_map(sign).collect();
+        for (id, error) in failed {
+            self.lost(id, format!("its password cannot be changed: {error}")).await;
         }
     }
 

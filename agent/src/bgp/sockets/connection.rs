@@ -4,6 +4,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     net::Ipv6Addr,
+    os::fd::AsRawFd,
     pin::pin,
     task::{Context, Poll},
     time::Duration,
@@ -16,13 +17,16 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::bgp::{
-    peer::ConnectionId,
-    sockets,
-    wire::{
-        Message,
-        decode::{self, Misread},
+use crate::{
+    bgp::{
+        peer::ConnectionId,
+        sockets,
+        wire::{
+            Message,
+            decode::{self, Misread},
+        },
     },
+    settings::NeighbourSettings,
 };
 
 pub(in crate::bgp) struct Connection {
@@ -38,6 +42,11 @@ impl Connection {
     pub(in crate::bgp) fn new(id: ConnectionId, stream: TcpStream, announced: &[Uplink]) -> Self {
         let own = sockets::own_addresses(&stream, announced).ok();
         Self { id, stream, received: BytesMut::new(), own }
+    }
+
+    /// Signs with the neighbour's present password from now on.
+    pub(in crate::bgp) fn sign(&self, neighbour: &NeighbourSettings) -> io::Result<()> {
+        sockets::sign(self.stream.as_raw_fd(), neighbour)
     }
 
     pub(in crate::bgp) fn id(&self) -> ConnectionId {

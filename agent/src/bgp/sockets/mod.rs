@@ -132,9 +132,7 @@ pub(super) fn listen(settings: &BgpSettings) -> io::Result<TcpListener> {
     // A daemon for IPv4 may have the port.
     setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     socket.set_reuseaddr(true)?;
-    for neighbour in &settings.neighbours {
-        sign(socket.as_raw_fd(), neighbour)?;
-    }
+    sign_all(&socket, &settings.neighbours)?;
     if settings.neighbours.iter().any(|neighbour| neighbour.ttl_security) {
         set(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, &MAX_HOPS)?;
         // The hop limit of the first segment is to be known: all later ones are dropped in silence.
@@ -215,14 +213,20 @@ fn secure_hops(fd: RawFd, neighbour: &NeighbourSettings) -> io::Result<()> {
     set(fd, libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT, &MAX_HOPS)
 }
 
-/// Segments to and from the neighbour are signed from now on.
-fn sign(fd: RawFd, neighbour: &NeighbourSettings) -> io::Result<()> {
+/// As [`sign`], for all of them.
+pub(super) fn sign_all(socket: &impl AsRawFd, neighbours: &[NeighbourSettings]) -> io::Result<()> {
+    neighbours.iter().try_for_each(|neighbour| sign(socket.as_raw_fd(), neighbour))
+}
+
+/// Segments to and from the neighbour are signed from now on, with its present password. The kernel accepts another one at any
+/// time, so that a session stays if both ends change it.
+pub(super) fn sign(fd: RawFd, neighbour: &NeighbourSettings) -> io::Result<()> {
     let Some(password) = &neighbour.password else {
         return Ok(());
     };
     let octets = password.octets();
     let mut key = [0; MD5_KEY_LEN];
-    key[..octets.len()].copy_from_slice(octets);
+    key[..octets.len()].copy_from_slice(&octets);
     let key_len = u16::try_from(octets.len()).map_err(io::Error::other)?;
     let addr = storage(SocketAddrV6::new(neighbour.address, 0, 0, 0));
     let option = TcpMd5Sig { addr, flags: 0, prefix_len: 0, key_len, interface: 0, key };

@@ -275,5 +275,6 @@ pub fn permanent(link: u32, addr: Ipv6Addr, len: u8) -> Address {
         deprecated: false,
         temporary: false,
         permanent: true,
+        prefix_route: true,
     }
 }

@@ -2,9 +2,9 @@
 
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, address::AddressMessage, link::LinkMessage};
 use nix::libc::{
-    IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_PERMANENT, IFA_F_TEMPORARY, IFA_F_TENTATIVE,
-    IFA_LOCAL, IFF_LOWER_UP, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, IFLA_MASTER,
-    IFLA_MTU,
+    IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT, IFA_F_TEMPORARY,
+    IFA_F_TENTATIVE, IFA_LOCAL, IFF_LOWER_UP, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND,
+    IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
 };
 
 use sextant_proto::link_name_text;
@@ -118,6 +118,7 @@ pub fn decode_address(payload: &[u8]) -> Result<Option<Address>, Malformed> {
             _ => {}
         }
     }
+    let other_end = addr.filter(|addr| local.is_some_and(|local| local != *addr));
     let addr = local.or(addr).ok_or_else(|| Malformed("an address message without address".to_owned()))?;
     Ok(Some(Address {
         link: u32_of(&header[4..8]).unwrap_or(0),
@@ -129,5 +130,6 @@ pub fn decode_address(payload: &[u8]) -> Result<Option<Address>, Malformed> {
         deprecated: flags & IFA_F_DEPRECATED != 0,
         temporary: flags & IFA_F_TEMPORARY != 0,
         permanent: flags & IFA_F_PERMANENT != 0,
+        prefix_route: flags & IFA_F_NOPREFIXROUTE == 0 && other_end.is_none(),
     }))
 }

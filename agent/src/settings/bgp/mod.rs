@@ -4,6 +4,7 @@ mod communities;
 mod import;
 mod listening;
 mod neighbour;
+mod password;
 mod pool;
 mod timing;
 
@@ -15,8 +16,9 @@ use super::{Invalid, RouteSettings, interface_name, value};
 
 pub use import::{Accept, Import};
 pub use listening::listening_address;
+pub use neighbour::NeighbourSettings;
 use neighbour::{MAX_RESTART_TIME, NeighbourKeys};
-pub use neighbour::{NeighbourSettings, Password};
+pub use password::Password;
 use pool::PoolKeys;
 pub use pool::{PoolSettings, PoolsSettings};
 pub use timing::Timing;

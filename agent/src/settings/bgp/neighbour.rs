@@ -1,24 +1,16 @@
 //! `[[bgp.neighbour]]`: a BGP neighbour.
 
-use std::{
-    fmt,
-    net::Ipv6Addr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::Ipv6Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sextant_proto::Prefix;
 
 use super::{
-    Accept, Import, Invalid, Timing,
+    Accept, Import, Invalid, Password, Timing,
     communities::{communities, large_communities},
     interface_name, value,
 };
 
-/// The kernel's limit for TCP MD5 keys, in octets.
-const MAX_PASSWORD: usize = 80;
 /// In seconds; the field has 12 bits (RFC 4724 §3).
 pub(super) const MAX_RESTART_TIME: u16 = 4095;
 /// Enough for the internal routes of a large network, and few enough to limit the harm of a misconfigured router.
@@ -85,23 +77,6 @@ pub struct NeighbourSettings {
     pub local_pref: u32,
 }
 
-/// A TCP MD5 key, which is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(String);
-
-impl Password {
-    /// The key itself, for the kernel.
-    pub fn octets(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password")
-    }
-}
-
 impl NeighbourKeys {
     /// Checks them, and reads the password.
     pub(super) fn check(self, local_as: u32, all_restart: Option<u16>) -> Result<NeighbourSettings, Invalid> {
@@ -132,7 +107,7 @@ impl NeighbourKeys {
             remote_as: self.remote_as,
             passive: self.passive,
             hold_time,
-            password: self.password_file.as_deref().map(password).transpose()?,
+            password: self.password_file.map(Password::read).transpose()?,
             ttl_security: self.ttl_security,
             restart_time,
             bfd,
@@ -266,32 +241,5 @@ impl NeighbourKeys {
             _ if multiplier == 0 => Err(value(MULTIPLIER, &multiplier, &"give it 1 to 255")),
             _ => Ok(Some(Timing { interval: Duration::from_millis(millis), multiplier })),
         }
-    }
-}
-
-fn password(path: &Path) -> Result<Password, Invalid> {
-    let invalid = |fix: &dyn ToString| value("[[bgp.neighbour]] password-file", &path.display(), fix);
-    let text = std::fs::read_to_string(path).map_err(|error| invalid(&error))?;
-    let text = text.trim_end_matches(['\r', '\n']);
-    if text.is_empty() || text.len() > MAX_PASSWORD {
-        return Err(invalid(&"has no key of 1 to 80 octets"));
-    }
-    Ok(Password(text.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_read_from_a_file_and_never_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        std::fs::write(&path, "geheim\n").unwrap();
-        let read = password(&path).unwrap();
-        assert_eq!(read.octets(), b"geheim");
-        assert!(!format!("{read:?}").contains("geheim"));
-        std::fs::write(&path, "\n").unwrap();
-        assert!(password(&path).is_err());
     }
 }

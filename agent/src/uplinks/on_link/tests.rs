@@ -65,10 +65,15 @@ fn read_by(rules: &[Rule], routes: &[Route]) -> (Vec<Lookup>, BTreeMap<u32, Link
     (lookups, read)
 }
 
+/// These routes of the main table.
+pub(crate) fn routes_of_main(routes: &[&str]) -> LinkRoutes {
+    let routes: Vec<_> = routes.iter().map(|it| route(it)).collect();
+    link_routes(&[main_rule()], &routes)
+}
+
 /// The neighbours on `link` by these routes of the main table, for a host with the addresses `own`.
 pub(crate) fn on_link_by(link: u32, own: impl IntoIterator<Item = Ipv6Addr>, routes: &[&str]) -> OnLink {
-    let routes: Vec<_> = routes.iter().map(|it| route(it)).collect();
-    link_routes(&[main_rule()], &routes).on(link, &own.into_iter().collect())
+    routes_of_main(routes).on(link, &own.into_iter().collect())
 }
 
 /// Whether `destination` is a neighbour on link 2 by these routes.

@@ -1,6 +1,6 @@
 //! Uplinks: missing, without a usable address, silent, shared, or not those that the peers are on.
 
-use sextant_tests::Host;
+use sextant_tests::{Host, SECONDS, poll};
 
 use super::bed::{Bed, commands, setting};
 use crate::cluster::Cluster;
@@ -83,6 +83,30 @@ fn an_uplink_without_a_usable_address_gets_one() {
     assert_eq!(find, "ip -6 neigh show dev eth0");
     bed.run(0, delete);
     bed.run(0, &add);
+    bed.expect_healed();
+}
+
+/// The controller is reached by a route of its own.
+#[test]
+fn a_flushed_route_of_the_link_comes_back_with_its_address_or_is_none() {
+    let bed = Bed::well("fixed flush");
+    let host = bed.host(0);
+    host.ip("-6 route add 2001:db8::c:1/128 dev eth0 proto static").unwrap();
+    let flush = || {
+        host.ip("-6 route flush 2001:db8::/64 dev eth0 proto kernel").unwrap();
+        bed.expect("its route to 2001:db8::/64 was removed by another process")
+    };
+    let text = flush();
+    let [again, none] = commands(&text)[..] else { panic!("{text}") };
+    bed.run(0, again);
+    bed.expect_healed();
+    flush();
+    bed.run(0, none);
+    poll("nothing is reported", 20 * SECONDS, || {
+        let status = bed.cluster.sextant(&["status"]);
+        if status.contains("was removed by another process") { Err(status) } else { Ok(()) }
+    });
+    bed.run(0, again);
     bed.expect_healed();
 }
 
