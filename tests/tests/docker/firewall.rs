@@ -95,9 +95,31 @@ fn cleanup_removes_the_rules_and_leaves_the_engines() {
 }
 
 #[test]
-fn an_engine_without_a_firewall_gets_no_rules() {
-    let bed = Bed::start_with("docker without firewall", 1, &[], &["--ip6tables=false"]);
+fn an_engine_without_a_firewall_gets_only_the_rules_that_a_policy_needs() {
+    let bed = Bed::start_with(
+        "docker without firewall",
+        1,
+        &["--docker-from-outside", "open"],
+        &["--ip6tables=false"],
+    );
     web(&bed.engines[0]);
     let rules = bed.cluster.hosts[0].check(&["ip6tables", "-S"]).unwrap();
-    assert!(!rules.contains("sextant"), "{rules}");
+    assert!(!rules.contains("sextant") && !rules.contains("SEXTANT"), "{rules}");
+}
+
+#[test]
+fn while_the_engine_is_away_the_rules_are_kept() {
+    let mut bed = Bed::start_with("docker away", 1, &[], &["--ip6tables=false"]);
+    let host = bed.cluster.hosts[0].clone();
+    let has_rules = |what: &str| {
+        poll(what, 5 * SECONDS, || {
+            let rules = host.check(&["ip6tables", "-S"])?;
+            anyhow::ensure!(rules.contains("-j SEXTANT-PUBLISHED"), "{rules}");
+            Ok(())
+        });
+    };
+    has_rules("the rules are there");
+    bed.engines[0].end_engine(Signal::SIGTERM).unwrap();
+    host.check(&["ip6tables", "-F", "FORWARD"]).unwrap();
+    has_rules("the rules are there before the engine is back");
 }
