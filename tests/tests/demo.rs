@@ -64,6 +64,24 @@ fn the_demo_shows_routes_pings_and_failures_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_demo_runs_with_docker_engines() {
+    let output = demo(&["--docker"]).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    let expected = [
+        "sextant-agent --controller http://[2001:db8::c:1]:7300 --uplink eth0 --docker-mode network",
+        "h3 $ docker run -d --name web --network sextant lab sleep 100000",
+        "6 of 6 pings answered",
+        "container web",
+        "h1 $ docker network rm sextant",
+        "All checks passed",
+    ];
+    let missing: Vec<_> = expected.iter().filter(|line| !text.contains(**line)).collect();
+    assert!(missing.is_empty(), "not shown: {missing:?}; all:\n{text}");
+    assert_eq!(remains(&id(&text)), [""; 0], "left behind");
+}
+
+#[test]
 fn the_demo_runs_on_etcd_with_two_controllers() {
     let output = demo(&["--store", "etcd", "--hosts", "2", "--containers", "1"]).output().unwrap();
     let text = text(&output);

@@ -21,7 +21,8 @@ const ROUTERS: &[&str] = &["bird2", "frr", "gobgpd", "exabgp", "radvd"];
 const SYSTEMD: &[&str] = &["systemd", "systemd-container"];
 const MANAGERS: &[&str] = &["dbus", "network-manager", "dhcpcd-base", "ifupdown"];
 const CLOCK: &[&str] = &["faketime", "libfaketime"];
-const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static", "debootstrap"];
+const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static"];
+const ROOTS: &[&str] = &["debootstrap"];
 
 /// Records its arguments and the exit code of policy-rc.d; fails if the file `failing` exists.
 const APT_GET: &str = r#"#!/bin/sh
@@ -95,7 +96,8 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --store embedded", &[BUILD, LAB]);
     installs("deploy/demo --hosts 4 --store etcd --keep", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --store=etcd", &[BUILD, LAB, ETCD]);
-    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER]);
+    installs("deploy/demo --docker --hosts 4", &[BUILD, LAB, DOCKER]);
+    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, ROOTS]);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
     installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS]);
     installs("tests/bench idle join", &[BUILD, LAB]);

@@ -7,12 +7,12 @@ use serde_json::Value;
 use sextant_proto::Prefix;
 
 use super::{
-    Options,
+    Options, docker,
     terminal::{Terminal, columns},
 };
 use crate::{
-    Agent, AgentOptions, Container, Controller, ControllerOptions, Etcd, Host, Lab, RouteMonitor, SECONDS,
-    StoreKind,
+    Agent, AgentOptions, Container, Controller, ControllerOptions, Docker, Etcd, Host, Lab, RouteMonitor,
+    SECONDS, StoreKind,
     lab::{daemons::controller_url, poll::try_poll},
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Cluster {
     pub(super) agents: Vec<Agent>,
     pub(super) controllers: Vec<Controller>,
     pub(super) etcd: Option<Etcd>,
+    /// The engines of the hosts, if they have any.
+    pub(super) engines: Vec<Docker>,
     pub(super) hosts: Vec<Host>,
     pub(super) containers: Vec<Container>,
     pub(super) router: Option<Host>,
@@ -48,6 +50,7 @@ impl Cluster {
             agents: Vec::new(),
             controllers: Vec::new(),
             etcd: None,
+            engines: Vec::new(),
             hosts: Vec::new(),
             containers: Vec::new(),
             router: None,
@@ -61,23 +64,33 @@ impl Cluster {
     /// Builds the cluster; all nodes are ready then.
     pub(super) fn build(&mut self, hosts: u16) -> anyhow::Result<()> {
         self.make_hosts(hosts)?;
+        self.start_control_plane()?;
+        self.start_agents()?;
+        self.make_containers()
+    }
+
+    /// Controllers, and a pool.
+    pub(super) fn start_control_plane(&mut self) -> anyhow::Result<()> {
         self.start_controllers()?;
         self.terminal.step(
             "A pool of prefixes",
             "Each host gets a /64 from the pool. A /80 of that /64 is for the host's containers.",
         );
-        self.sextant(&POOL)?;
+        self.sextant(&POOL)
+    }
+
+    /// Agents on all hosts; all routes are in all kernels then.
+    pub(super) fn start_agents(&mut self) -> anyhow::Result<()> {
         self.terminal.step(
             "An agent on each host",
             "The agent claims a prefix, sets up the container bridge, and keeps the routes to its peers.",
         );
         (0..self.hosts.len()).try_for_each(|index| self.start_agent(index))?;
         self.wait_ready()?;
-        self.sextant(&["wait"])?;
-        self.make_containers()
+        self.sextant(&["wait"])
     }
 
-    fn make_hosts(&mut self, hosts: u16) -> anyhow::Result<()> {
+    pub(super) fn make_hosts(&mut self, hosts: u16) -> anyhow::Result<()> {
         self.terminal.step(
             "Hosts on a switch",
             "Each host has an address in 2001:db8::/64 on eth0, and a default route to a router.\n\
@@ -163,8 +176,12 @@ impl Cluster {
     /// Starts an agent, and shows the command of the first one.
     pub(super) fn start_agent(&mut self, index: usize) -> anyhow::Result<()> {
         let host = &self.hosts[index];
+        let bridge = match self.engines.is_empty() {
+            true => "--bridge docker0 --bridge-create",
+            false => "--docker-mode network",
+        };
         let command = format!(
-            "sextant-agent --controller {} --uplink eth0 --bridge docker0 --bridge-create --insecure",
+            "sextant-agent --controller {} --uplink eth0 {bridge} --insecure",
             self.controllers.iter().map(Controller::url).collect::<Vec<_>>().join(",")
         );
         match index {
@@ -172,7 +189,7 @@ impl Cluster {
             1 if self.agents.len() == 1 => self.terminal.text("and the same on the other hosts"),
             _ => {}
         }
-        let agent = self.lab.agent(host, self.agent_options())?;
+        let agent = self.lab.agent(host, self.agent_options(index))?;
         if index < self.agents.len() {
             self.agents[index] = agent;
         } else {
@@ -181,9 +198,10 @@ impl Cluster {
         Ok(())
     }
 
-    fn agent_options(&self) -> AgentOptions {
+    fn agent_options(&self, index: usize) -> AgentOptions {
         let controllers = (1..).take(self.controllers.len()).collect();
-        AgentOptions { controllers, ..AgentOptions::default() }
+        let args = self.engines.get(index).map(docker::agent_args).unwrap_or_default();
+        AgentOptions { controllers, args, ..AgentOptions::default() }
     }
 
     /// Waits until all nodes are ready and none is down.

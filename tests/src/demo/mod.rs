@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `cluster` | hosts, controller, pool, agents; the state that the steps share |
 //! | `tour` | prefixes, routes, pings, and a host that joins |
+//! | `docker` | the same with a Docker engine on each host |
 //! | `failures` | a dead agent, a dead host, `node forget`, and the host's return |
 //! | `terminal`, `matrix` | the output |
 //! | `interrupt` | Ctrl-C |
@@ -11,6 +12,7 @@
 //! The demo checks each result that it shows: a failed ping ends it with an error and the last lines of all logs.
 
 mod cluster;
+mod docker;
 mod failures;
 mod interrupt;
 mod matrix;
@@ -29,7 +31,7 @@ use crate::{Lab, StoreKind, lab::daemons::controller_url};
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "deploy/demo",
-    after_help = "Examples:\n  sudo deploy/demo --hosts 5 --keep\n  sudo deploy/demo --store etcd"
+    after_help = "Examples:\n  sudo deploy/demo --hosts 5 --keep\n  sudo deploy/demo --store etcd\n  sudo deploy/demo --docker"
 )]
 pub struct Options {
     /// Number of hosts at the start; one more joins later
@@ -41,6 +43,9 @@ pub struct Options {
     /// The store: embedded has one controller, etcd three members and two controllers
     #[arg(long, value_name = "KIND", value_enum, default_value = "embedded")]
     store: StoreKind,
+    /// With a Docker engine on each host, whose containers get addresses of the host's prefix
+    #[arg(long)]
+    docker: bool,
     /// Keep everything running at the end, and print commands to explore it
     #[arg(long)]
     keep: bool,
@@ -75,7 +80,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
     interrupt::on_signal(lab.id())?;
     introduce(&terminal, &lab, options);
     let mut cluster = Cluster::new(lab, terminal, options);
-    let result = run_steps(&mut cluster, options.hosts);
+    let result = if options.docker {
+        docker::run_steps(&mut cluster, options.hosts)
+    } else {
+        run_steps(&mut cluster, options.hosts)
+    };
     if result.is_err() {
         interrupt::wait_for_signal();
         eprintln!("\n{}", cluster.lab.diagnostics());
@@ -84,11 +93,11 @@ fn run(options: &Options) -> anyhow::Result<()> {
         let took = began.elapsed().as_secs_f64();
         cluster.terminal.outcome(&format!("All checks passed in {took:.1} s."));
     }
-    let Cluster { agents, controllers, etcd, lab, terminal, .. } = cluster;
+    let Cluster { agents, engines, controllers, etcd, lab, terminal, .. } = cluster;
     if options.keep {
         print_kept(&terminal, lab)?;
     } else {
-        drop((agents, controllers, etcd, lab));
+        drop((agents, engines, controllers, etcd, lab));
         println!("\nThe demo's network namespaces, processes and files are removed.");
     }
     result
