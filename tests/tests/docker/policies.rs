@@ -48,7 +48,7 @@ impl Ask {
     }
 }
 
-/// Answers datagrams at this port of the calling thread's namespace, until nobody has asked for a minute.
+/// Answers datagrams at this port of the calling thread's namespace, until no datagram has come for a minute.
 fn serve_datagrams(port: u16) {
     let socket = UdpSocket::bind(("::", port)).unwrap();
     socket.set_read_timeout(Some(60 * SECONDS)).unwrap();

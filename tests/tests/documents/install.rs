@@ -2,20 +2,23 @@
 
 use std::path::PathBuf;
 
-use sextant_tests::{Host, Lab, Process, SECONDS, bin, poll};
+use sextant_tests::{Docker, Host, Lab, Process, SECONDS, bin, poll};
 
 use crate::{page::Page, read, shell};
 
 /// Where the README has the commands, and the sample of what they lead to.
 const INSTALL: &str = "the-shortest-real-install";
 /// What the lab has done already, or must not do to this machine.
-const LEFT_OUT: &[&str] = &["cargo", "install", "systemctl"];
+const LEFT_OUT: &[&str] = &["cargo", "install"];
 const STORE: &str = "/var/lib/sextant";
+/// The address of the first container, in the sample.
+const WEB: &str = "2001:db8:8000:1::2";
 
 /// A lab in which the README's commands run.
 struct Site {
     lab: Lab,
     hosts: Vec<Host>,
+    engines: Vec<Docker>,
     environment: Vec<(String, String)>,
     daemons: Vec<Process>,
 }
@@ -24,11 +27,8 @@ impl Site {
     fn new(hosts: u16) -> Self {
         let lab = Lab::new("readme").unwrap();
         let hosts = lab.hosts(hosts).unwrap();
-        // As the container engine does.
-        for host in &hosts {
-            host.ip_batch("link add docker0 type bridge\nlink set docker0 up").unwrap();
-        }
-        Self { lab, hosts, environment: Vec::new(), daemons: Vec::new() }
+        let engines = hosts.iter().map(|host| Docker::start(host, &[]).unwrap()).collect();
+        Self { lab, hosts, engines, environment: Vec::new(), daemons: Vec::new() }
     }
 
     fn run(&mut self, words: &[String]) {
@@ -41,19 +41,44 @@ impl Site {
             }
             "sextant-agent" => {
                 let words = self.in_lab(&words);
-                for host in &self.hosts {
+                for (host, engine) in self.hosts.iter().zip(&self.engines) {
+                    let socket = engine.socket().display().to_string();
                     let state = self.lab.state_dir(host).display().to_string();
-                    let own = [("SEXTANT_NODE", host.name()), ("SEXTANT_STATE_DIR", &state)];
+                    let own = [
+                        ("SEXTANT_NODE", host.name()),
+                        ("SEXTANT_STATE_DIR", &state),
+                        ("SEXTANT_DOCKER_SOCKET", &socket),
+                    ];
                     let own = own.map(|(key, value)| (key.to_owned(), value.to_owned()));
                     self.daemons
                         .push(host.spawn_with(&format!("agent-{}", host.name()), &words, &own).unwrap());
                 }
             }
             "sextant" => drop(self.sextant(&words)),
+            "docker" => self.docker(&words[1..]),
             other => {
                 assert!(LEFT_OUT.contains(&other), "{other}: the README's install has a command unknown here")
             }
         }
+    }
+
+    /// The first container is on the first host; others are on the second one, and speak of it by the sample's address. All are
+    /// of the lab's image.
+    fn docker(&self, words: &[String]) {
+        let is_first = words.iter().any(|word| word == "web");
+        let address = if is_first { String::new() } else { self.engines[0].address("web").unwrap() };
+        let word = |word: &String| match word.as_str() {
+            "nginx" => "lab sleep 100000".to_owned(),
+            "busybox" => "lab".to_owned(),
+            WEB => address.clone(),
+            word => word.to_owned(),
+        };
+        let words = words.iter().map(word).collect::<Vec<_>>().join(" ");
+        let words: Vec<_> = words.split(' ').collect();
+        let engine = &self.engines[usize::from(!is_first)];
+        // Who types takes longer.
+        poll("the network is there", 20 * SECONDS, || engine.run(&["network", "inspect", "sextant"]));
+        poll(&format!("docker {words:?}"), 20 * SECONDS, || engine.run(&words));
     }
 
     /// What it writes, once a controller answers.
@@ -115,12 +140,12 @@ fn the_shortest_install_of_the_readme_works() {
         Ok(status)
     });
     assert_eq!(labels(&status), labels(&sample_status), "{status}");
-    let containers: Vec<_> = site.hosts.iter().map(|host| host.container("a").unwrap()).collect();
-    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
-        poll("containers reach each other", 10 * SECONDS, || {
-            containers[from].ping(containers[to].address())?.replied()
-        });
-    }
+    let web = site.engines[0].address("web").unwrap();
+    poll("the container is listed", 10 * SECONDS, || {
+        let shown = site.sextant(&["sextant", "node", "show", "h1", "--containers"].map(str::to_owned));
+        anyhow::ensure!(shown.contains(&web) && shown.contains("web"), "{shown}");
+        Ok(())
+    });
     let routes = site.hosts[0].ip("-6 route show proto 66").unwrap();
     let sample_routes = sample(&page, "2001:db8:8000:2::/64 via ");
     assert_eq!(routes.lines().count(), sample_routes.lines().count(), "{routes}");
