@@ -3,10 +3,12 @@
 use std::pin::pin;
 
 use sextant_docker::{
+    firewall::policy::Passes,
     keeper::{Keeper, Seen},
     trouble::Trouble,
     wanted::Wanted,
 };
+use sextant_proto::Prefix;
 use tokio::sync::watch;
 
 use crate::{
@@ -79,20 +81,32 @@ impl DockerNetwork {
     fn wanted(&mut self) -> Option<Wanted> {
         let input = self.input.borrow_and_update();
         let prefix = input.container_prefixes().next()?;
-        let mut pools: Vec<_> = input.view.pools().map(|pool| pool.prefix).collect();
-        pools.extend(input.claims.iter().map(|claim| claim.pool.prefix));
-        pools.sort();
-        pools.dedup();
         Some(Wanted {
             name: self.settings.network.clone(),
             bridge: self.bridge.clone(),
             prefix,
             gateway: prefix.first_host(),
             mtu: *self.path_mtu.borrow_and_update(),
-            passes: self.settings.passes(prefix, pools),
+            passes: self.settings.passes(prefix, pools(&input)),
             replace_used: self.settings.replace_used,
         })
     }
+}
+
+/// The policy for packets to containers of the primary claim, if the agent keeps it.
+pub(crate) fn policy(settings: &Settings, input: &Input) -> Option<Passes> {
+    let docker = settings.docker.as_ref().filter(|docker| docker.mode == DockerMode::Network)?;
+    let own = input.container_prefixes().next()?;
+    Some(docker.passes(own, pools(input)))
+}
+
+/// The cluster's pools, and those of claims.
+pub(crate) fn pools(input: &Input) -> Vec<Prefix> {
+    let mut pools: Vec<_> = input.view.pools().map(|pool| pool.prefix).collect();
+    pools.extend(input.claims.iter().map(|claim| claim.pool.prefix));
+    pools.sort();
+    pools.dedup();
+    pools
 }
 
 /// A host whose engine is away serves its running containers.

@@ -30,6 +30,7 @@ mod log_limiter;
 mod managers;
 mod metrics;
 mod neighbours;
+pub mod prepare;
 pub mod problems;
 pub mod routes;
 pub mod run;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sextant_agent::{
-    cleanup, doctor,
+    cleanup, doctor, prepare,
     run::run,
     settings::{Command, CommandLine},
 };
@@ -29,6 +29,7 @@ async fn carry_out(command_line: &CommandLine) -> anyhow::Result<ExitCode> {
     match command_line.command {
         None => run(command_line).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Cleanup { dry_run }) => cleanup::run(&command_line.state_dir()?, dry_run).await,
+        Some(Command::Prepare) => prepare::run(command_line.settings()?).await,
         Some(Command::Doctor { fix }) => doctor::run(&command_line.host()?, fix).await,
     }
 }

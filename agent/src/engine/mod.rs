@@ -173,6 +173,15 @@ impl Engine {
         self.asks.asker()
     }
 
+    /// Sets the host up once. Returns what came of it.
+    ///
+    /// # Errors
+    /// If the exchange with the kernel fails.
+    pub async fn once(mut self) -> Result<Report, KernelError> {
+        self.pass().await?;
+        Ok(self.publisher.last().clone())
+    }
+
     /// Keeps the host as it should be, for as long as there is a session.
     ///
     /// # Errors

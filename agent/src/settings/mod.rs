@@ -72,6 +72,11 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Set this host up once for the prefix that it holds, before a container engine starts: bridge, address, forwarding, firewall
+    #[command(
+        after_help = "Example:\n  sextant-agent prepare   (as the unit sextant-agent-prepare.service does at each boot)"
+    )]
+    Prepare,
     /// Check this host, and show each problem with its fix; exit code 1 if there is a problem
     #[command(after_help = "Example:\n  sextant-agent --uplink eth0 doctor")]
     Doctor {

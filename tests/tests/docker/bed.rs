@@ -69,6 +69,13 @@ impl Bed {
         node["claims"][0]["container_prefixes"][0].as_str().unwrap().to_owned()
     }
 
+    /// The same by the network of the host's engine, with no controller.
+    pub fn own_prefix(&self, index: usize) -> String {
+        let format = "{{range .IPAM.Config}}{{.Subnet}} {{end}}";
+        let subnets = self.engines[index].run(&["network", "inspect", "-f", format, "sextant"]).unwrap();
+        subnets.split(' ').find(|subnet| subnet.contains("::")).unwrap().to_owned()
+    }
+
     /// Waits until the engine of a host has the network with the host's container prefix.
     pub fn has_network(&self, index: usize) {
         let format = "{{range .IPAM.Config}}{{.Subnet}} {{end}}";

@@ -39,6 +39,7 @@ const AGENT: &[&str] = &[
     "session",
     "metrics",
     "inquiry",
+    "prepare",
     "run",
     "main",
 ];

@@ -6,4 +6,5 @@ mod agent;
 mod controller;
 mod machine;
 mod managers;
+mod prepare;
 mod units;

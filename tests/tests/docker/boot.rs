@@ -1,0 +1,52 @@
+//! A host that boots: what stands before the engine starts, with no controller.
+
+use nix::sys::signal::Signal;
+use sextant_tests::{SECONDS, bin, poll};
+
+use crate::bed::Bed;
+
+#[test]
+fn a_host_is_set_up_before_the_engine_starts_and_without_a_controller() {
+    let mut bed = Bed::start("docker boot", 2, &[]);
+    let publish = ["--network", "sextant", "--restart", "always"];
+    let addresses: Vec<_> =
+        bed.engines.iter().map(|engine| engine.container("web", &publish).unwrap()).collect();
+    bed.pings(1, "web", &addresses[0]);
+    let prefix = bed.own_prefix(0);
+    // The first host goes down, and nothing of it is left but its disk; the controller is away.
+    let agent = bed.cluster.agents.remove(0);
+    agent.process.signal(Signal::SIGKILL).unwrap();
+    drop(agent);
+    bed.cluster.controller = None;
+    bed.engines[0].end_engine(Signal::SIGTERM).unwrap();
+    let host = bed.cluster.hosts[0].clone();
+    host.ip("link delete sextant0").unwrap();
+    host.ip("-6 route flush proto 66").unwrap();
+    for table in ["raw", "filter", "nat"] {
+        host.check(&["ip6tables", "-t", table, "-F"]).unwrap();
+    }
+    host.check(&["sysctl", "-q", "-w", "net.ipv6.conf.all.forwarding=0"]).unwrap();
+
+    let state = bed.cluster.lab.state_dir(&host).display().to_string();
+    let program = bin("sextant-agent").unwrap().display().to_string();
+    let settings = ["--controller", "http://[2001:db8::c:1]:7300", "--insecure", "--node", "h1"];
+    let network = ["--state-dir", &state, "--uplink", "eth0", "--docker-mode", "network", "prepare"];
+    let words = [&[program.as_str()], &settings[..], &network[..]].concat();
+    let said = host.check(&words).unwrap();
+    assert!(said.contains(&format!("set up for containers of {prefix}")), "{said}");
+    let forwarding = host.check(&["sysctl", "-n", "net.ipv6.conf.all.forwarding"]).unwrap();
+    assert_eq!(forwarding.trim(), "1");
+    let routes = host.ip("-6 route show proto 66").unwrap();
+    assert!(routes.contains("unreachable "), "{routes}");
+    assert!(host.check(&["ip6tables", "-S"]).unwrap().contains("SEXTANT-PUBLISHED"), "the rules stand");
+    host.address_of("sextant0").unwrap();
+
+    // The engine starts its container by itself, which the other host still has a route to. (Routes to other hosts' containers
+    // come with the agent.)
+    bed.engines[0].start_engine(&[]).unwrap();
+    poll("the container is back", 20 * SECONDS, || {
+        anyhow::ensure!(bed.engines[0].address("web")? == addresses[0], "another address");
+        bed.cluster.hosts[1].check(&["ping", "-c", "1", "-W", "1", &addresses[0]])
+    });
+    assert!(host.check(&words).is_ok(), "it can be run again");
+}
