@@ -74,7 +74,7 @@ pub enum Command {
     },
     /// Set this host up once for the prefix that it holds, before a container engine starts: bridge, address, forwarding, firewall
     #[command(
-        after_help = "Example:\n  sextant-agent prepare   (as the unit sextant-agent-prepare.service does at each boot)"
+        after_help = "Example:\n  sextant-agent prepare"
     )]
     Prepare,
     /// Check this host, and show each problem with its fix; exit code 1 if there is a problem
