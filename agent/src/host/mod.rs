@@ -31,6 +31,7 @@ use advertised::Advertised;
 use bridge::Absence;
 use drift::Drift;
 use mtu::Mtu;
+pub(crate) use mtu::mtu_of_uplinks;
 pub(crate) use sysctls::FORWARDING;
 pub use wanted::Wanted;
 

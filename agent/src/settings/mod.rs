@@ -75,7 +75,7 @@ pub enum Command {
     /// Check this host, and show each problem with its fix; exit code 1 if there is a problem
     #[command(after_help = "Example:\n  sextant-agent --uplink eth0 doctor")]
     Doctor {
-        /// Apply safe fixes: raise the kernel's limits
+        /// Apply safe fixes: raise the kernel's limits, remove addresses and routes that Docker left
         #[arg(long)]
         fix: bool,
     },

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod bed;
+mod doctor;
 mod firewall;
 mod later;
 mod mtu;
