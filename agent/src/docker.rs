@@ -77,20 +77,29 @@ impl DockerNetwork {
         }
     }
 
-    /// The network with the container prefix of the primary claim. Without a claim the present network stays.
     fn wanted(&mut self) -> Option<Wanted> {
-        let input = self.input.borrow_and_update();
-        let prefix = input.container_prefixes().next()?;
-        Some(Wanted {
-            name: self.settings.network.clone(),
-            bridge: self.bridge.clone(),
-            prefix,
-            gateway: prefix.first_host(),
-            mtu: *self.path_mtu.borrow_and_update(),
-            passes: self.settings.passes(prefix, pools(&input)),
-            replace_used: self.settings.replace_used,
-        })
+        let mtu = *self.path_mtu.borrow_and_update();
+        wanted(&self.settings, &self.bridge, &self.input.borrow_and_update(), mtu)
     }
+}
+
+/// The network with the container prefix of the primary claim. Without a claim the present network stays.
+pub(crate) fn wanted(
+    settings: &DockerSettings,
+    bridge: &str,
+    input: &Input,
+    mtu: Option<u32>,
+) -> Option<Wanted> {
+    let prefix = input.container_prefixes().next()?;
+    Some(Wanted {
+        name: settings.network.clone(),
+        bridge: bridge.to_owned(),
+        prefix,
+        gateway: prefix.first_host(),
+        mtu,
+        passes: settings.passes(prefix, pools(input)),
+        replace_used: settings.replace_used,
+    })
 }
 
 /// The policy for packets to containers of the primary claim, if the agent keeps it.

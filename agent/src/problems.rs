@@ -35,6 +35,8 @@ pub enum Component {
     Docker,
     /// All networks of that engine.
     Containers,
+    /// What keeps the packets of containers from their way.
+    ContainerPaths,
 }
 
 /// A problem of this host.

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     bgp::{self, Speaker},
     cluster::Input,
-    containers::ContainerWatch,
+    containers::{ContainerLooks, ContainerWatch},
     docker::DockerNetwork,
     doctor,
     engine::{Engine, Report},
@@ -102,6 +102,7 @@ pub struct Agent {
     speaker: Option<Speaker>,
     docker: Option<DockerNetwork>,
     containers: Option<ContainerWatch>,
+    looks: Option<ContainerLooks>,
     bgp_meters: bgp::Meters,
     /// The problems of this host.
     pub problems: Problems,
@@ -164,6 +165,15 @@ impl Agent {
             Some(watch) => engine.announcing(watch.others()),
             None => engine,
         };
+        let looks = containers.as_ref().zip(settings.docker.clone()).map(|(watch, docker)| ContainerLooks {
+            kernel: kernel.clone(),
+            settings: docker,
+            bridge: settings.bridge.name.clone(),
+            input: input.clone(),
+            uplinks: engine.uplinks(),
+            known: watch.known(),
+            problems: problems.clone(),
+        });
         let docker = DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone());
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
@@ -191,6 +201,7 @@ impl Agent {
             speaker,
             docker,
             containers,
+            looks,
             bgp_meters,
             problems,
         })
@@ -217,6 +228,9 @@ impl Agent {
         }
         if let Some(containers) = self.containers {
             tasks.spawn("containers", containers.run());
+        }
+        if let Some(looks) = self.looks {
+            tasks.spawn("containers' paths", looks.run());
         }
         self.shutdown_notice
     }

@@ -270,6 +270,7 @@ fn network(network: models::Network) -> Network {
         name: network.name.unwrap_or_default(),
         driver: network.driver.unwrap_or_default(),
         ipv6: network.enable_ipv6.unwrap_or_default(),
+        internal: network.internal.unwrap_or_default(),
         prefixes: configs.into_iter().filter_map(prefix).collect(),
         options: map(network.options),
         labels: map(network.labels),

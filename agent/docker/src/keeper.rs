@@ -147,7 +147,7 @@ impl Keeper {
 }
 
 /// The 20 of `20.10.24+dfsg1`; 0 if there is none.
-fn major(version: &str) -> u32 {
+pub fn major(version: &str) -> u32 {
     version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default()
 }
 

@@ -15,6 +15,8 @@ pub struct Network {
     pub driver: String,
     /// Whether its IPv6 prefixes are used.
     pub ipv6: bool,
+    /// Whether its containers have no way out of the host.
+    pub internal: bool,
     /// Its IPv6 prefixes, each with the address of the gateway.
     pub prefixes: Vec<(Prefix, Option<Ipv6Addr>)>,
     /// The driver's options.

@@ -4,6 +4,8 @@
 //! [`prefixes`] decides which networks are the host prefix's, and which are reported.
 
 mod answer;
+pub(crate) mod checks;
+mod looks;
 mod prefixes;
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -24,6 +26,9 @@ use crate::{
 
 pub use answer::Filter;
 pub(crate) use answer::answer;
+pub use looks::ContainerLooks;
+pub(crate) use looks::place;
+pub(crate) use prefixes::{bridge_of, of_networks};
 
 /// How rarely the announcement follows networks: each change of it is one of the store.
 const ANNOUNCED_EVERY: Duration = Duration::from_secs(2);

@@ -45,6 +45,11 @@ pub(super) fn others(live: &Live, place: &Place<'_>) -> Vec<Prefix> {
     others
 }
 
+/// As [`findings`], for the claims alone.
+pub(crate) fn of_networks(live: &Live, input: &Input, bridge: &str, mode: DockerMode) -> Vec<Finding> {
+    findings(live, &Place { input, bridge, mode })
+}
+
 /// What is wrong with the prefixes of networks.
 ///
 /// A prefix of a pool is routed to the node that holds it: another host's is a fault. For a global prefix outside of the pools, the

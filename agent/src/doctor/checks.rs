@@ -24,6 +24,8 @@ pub struct Facts {
     pub ruleset: String,
     /// The first line of `ip6tables-legacy -S FORWARD`; may be empty.
     pub legacy_forward: String,
+    /// The rules of `ip6tables` are judged by what they do with containers' packets, where an engine may have made them.
+    pub ip6tables_judged: bool,
     /// The problem of the uplinks, if any.
     pub uplinks: Option<String>,
 }
@@ -37,6 +39,8 @@ pub struct Problem {
     pub fix: String,
     /// The sysctls and values that `--fix` sets. Empty if only an operator can decide.
     pub sysctls: Vec<(&'static str, u64)>,
+    /// The commands that `--fix` carries out, likewise.
+    pub commands: Vec<String>,
 }
 
 /// The kernel ignores this sysctl since 6.3 (commit af6d10345ca7).
@@ -50,18 +54,19 @@ pub fn problems(facts: &Facts) -> Vec<Problem> {
         text: text.clone(),
         fix: "set [uplink] interface in agent.toml, or --uplink".to_owned(),
         sysctls: vec![],
+        commands: vec![],
     });
-    let legacy =
-        (facts.legacy_forward.trim() == "-P FORWARD DROP").then(|| drops("ip6tables-legacy FORWARD"));
+    let legacy = (!facts.ip6tables_judged && facts.legacy_forward.trim() == "-P FORWARD DROP")
+        .then(|| drops("ip6tables-legacy FORWARD"));
     let mut problems: Vec<_> = uplinks.into_iter().chain(neighbours(facts)).chain(max_size(facts)).collect();
     problems.extend(legacy);
-    problems.extend(of_ruleset(&facts.ruleset));
+    problems.extend(of_ruleset(&facts.ruleset, facts.ip6tables_judged));
     problems
 }
 
 fn neighbours(facts: &Facts) -> Option<Problem> {
     let low = limits::too_low(facts.gc_thresh?, facts.next_hops, facts.containers)?;
-    Some(Problem { text: low.text, fix: low.fix, sysctls: low.sysctls })
+    Some(Problem { text: low.text, fix: low.fix, sysctls: low.sysctls, commands: vec![] })
 }
 
 fn max_size(facts: &Facts) -> Option<Problem> {
@@ -71,6 +76,7 @@ fn max_size(facts: &Facts) -> Option<Problem> {
         text: format!("the kernel keeps {max_size} IPv6 routes, but {needed} may be needed"),
         fix: format!("sysctl -w net.ipv6.route.max_size={}, and add it to /etc/sysctl.d", needed * 2),
         sysctls: vec![],
+        commands: vec![],
     })
 }
 
@@ -81,11 +87,12 @@ fn drops(chain: &str) -> Problem {
             "accept packets to and from the pool there, e.g. ip6 daddr POOL accept and ip6 saddr POOL accept"
                 .to_owned(),
         sysctls: vec![],
+        commands: vec![],
     }
 }
 
 /// The problems in the output of `nft list ruleset`.
-fn of_ruleset(ruleset: &str) -> Vec<Problem> {
+fn of_ruleset(ruleset: &str, ip6tables_judged: bool) -> Vec<Problem> {
     let (mut problems, mut table, mut chain) = (Vec::new(), "", "");
     for line in ruleset.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix("table ") {
@@ -96,7 +103,8 @@ fn of_ruleset(ruleset: &str) -> Vec<Problem> {
         if !table.starts_with("ip6 ") && !table.starts_with("inet ") {
             continue;
         }
-        if line.contains("hook forward") && line.contains("policy drop") {
+        let judged = ip6tables_judged && (table, chain) == ("ip6 filter", "FORWARD");
+        if line.contains("hook forward") && line.contains("policy drop") && !judged {
             problems.push(drops(&format!("nftables chain {table} {chain}")));
         }
         problems.extend(icmpv6::of_rule(&format!("nftables chain {table} {chain}"), line));
@@ -111,6 +119,7 @@ fn of_ruleset(ruleset: &str) -> Vec<Problem> {
                        --reload"
                     .to_owned(),
                 sysctls: vec![],
+ commands: vec![],
             });
         }
     }
@@ -181,6 +190,8 @@ table ip filter {
             ["nftables chain ip6 filter FORWARD", "nftables chain inet firewalld filter_PREROUTING"]
         );
         assert!(found[1].fix.contains("IPv6_rpfilter=loose"), "{}", found[1]);
+        let judged = Facts { ip6tables_judged: true, ruleset: RULES.to_owned(), ..facts() };
+        assert_eq!(problems(&judged).len(), 1, "firewalld's is none of ip6tables");
         let legacy = Facts { legacy_forward: "-P FORWARD DROP\n".to_owned(), ..facts() };
         assert_eq!(problems(&legacy).len(), 1);
     }

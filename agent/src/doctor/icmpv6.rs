@@ -32,6 +32,7 @@ pub(super) fn of_rule(chain: &str, rule: &str) -> Option<Problem> {
         text: format!("{chain} drops ICMPv6 {name} (\"{rule}\"): {fails}"),
         fix: format!("accept it before that rule: icmpv6 type {name} accept"),
         sysctls: vec![],
+        commands: vec![],
     })
 }
 

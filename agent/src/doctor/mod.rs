@@ -1,10 +1,11 @@
 //! `sextant-agent doctor`: checks this host, and shows each problem with its fix. The agent runs the same checks once when
 //! it starts, and logs warnings.
 //!
-//! [`checks`] decides; this module reads the facts. Only `--fix` makes changes: it raises limits of the kernel, and only
-//! from the machine's initial network namespace.
+//! [`checks`] decides; this module reads the facts, and [`docker`] those of the container engine. Only `--fix` makes changes: it
+//! raises limits of the kernel, only from the machine's initial network namespace, and removes addresses and routes that Docker left.
 
 mod checks;
+mod docker;
 mod icmpv6;
 
 use std::{fs, process::ExitCode, time::Duration};
@@ -43,6 +44,8 @@ pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
         out.line(&problem);
         if fix && !problem.sysctls.is_empty() && in_initial_namespace() {
             apply_fix(&kernel, &problem, &mut out)?;
+        } else if fix && !problem.commands.is_empty() {
+            left += carry_out(&problem.commands, &mut out).await;
         } else {
             left += 1;
         }
@@ -70,6 +73,7 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
             (Ok(ledger), Ok(claims)) => (ledger, claims),
             (Err(error), _) | (_, Err(error)) => return Ok(vec![unreadable(&error)]),
         };
+    let docker = docker::problems(kernel, &host, &claims).await?;
     let mut found = findings::of_settings(&host, &claims, &facts);
     found.extend(ground::managers(kernel, &host, &facts).await?);
     let bridge = (host.role == Role::Host).then_some(("bridge", host.bridge.as_str()));
@@ -79,12 +83,12 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
         let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, &claims));
         found.extend(earlier::of_undo(&undo.steps));
     }
-    Ok(found.into_iter().map(shown_only).collect())
+    Ok(found.into_iter().map(shown_only).chain(docker).collect())
 }
 
 /// A problem that only an operator can fix.
 fn shown_only(finding: Finding) -> Problem {
-    Problem { text: finding.saw, fix: finding.fix, sysctls: vec![] }
+    Problem { text: finding.saw, fix: finding.fix, sysctls: vec![], commands: vec![] }
 }
 
 fn unreadable(error: &StateError) -> Problem {
@@ -92,6 +96,7 @@ fn unreadable(error: &StateError) -> Problem {
         text: error.to_string(),
         fix: "repair the state directory before the agent starts".to_owned(),
         sysctls: vec![],
+        commands: vec![],
     }
 }
 
@@ -113,6 +118,19 @@ fn apply_fix(kernel: &dyn Kernel, problem: &Problem, out: &mut Printer) -> Resul
         out.line(format_args!("  done: {path} = {value}, until the next boot"));
     }
     Ok(())
+}
+
+/// Carries out commands that are safe. Returns 1 if one of them fails.
+async fn carry_out(commands: &[String], out: &mut Printer) -> usize {
+    for command in commands {
+        let words: Vec<_> = command.split(' ').collect();
+        let done = output(words[0], &words[1..]).await.is_some();
+        out.line(format_args!("  {}: {command}", if done { "done" } else { "failed" }));
+        if !done {
+            return 1;
+        }
+    }
+    0
 }
 
 async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, KernelError> {
@@ -139,6 +157,7 @@ async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, Kernel
         max_size: number(kernel, "net/ipv6/route/max_size")?,
         ruleset: ruleset().await.unwrap_or_default(),
         legacy_forward: legacy_forward().await.unwrap_or_default(),
+        ip6tables_judged: host.docker.is_some(),
         uplinks: missing.or_else(unusable),
     })
 }

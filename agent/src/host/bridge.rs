@@ -2,10 +2,10 @@
 
 use std::{net::Ipv6Addr, time::Duration};
 
-use sextant_proto::Prefix;
+use sextant_proto::{Claim, Prefix};
 use tokio::time::Instant;
 
-use super::{HostSetup, SetupError, drift::address_of, interfaces, sysctls::of_interface};
+use super::{Awaited, HostSetup, SetupError, drift::address_of, interfaces, sysctls::of_interface};
 use crate::{
     damping::Change,
     kernel::{Address, KernelError, Link, Route, RouteTarget, Scope},
@@ -61,16 +61,20 @@ impl Absence {
 impl HostSetup {
     /// The bridge, set up; created if the settings permit it. None if the container engine has no need of one, or while damping
     /// holds it back.
-    pub(super) async fn ensure_bridge(&mut self, links: &[Link]) -> Result<Option<Link>, SetupError> {
+    pub(super) async fn ensure_bridge(
+        &mut self,
+        links: &[Link],
+        claims: &[Claim],
+    ) -> Result<Option<Link>, SetupError> {
         let find = |links: &[Link]| links.iter().find(|link| link.name == self.settings.bridge).cloned();
         let bridge = match find(links) {
             Some(bridge) => bridge,
             None => {
                 let known = self.ledger.stood.as_ref() == Some(&self.settings.bridge);
                 match self.absence.meaning(self.create, known, Instant::now()) {
-                    Missing::Create => self.create_bridge().await?,
+                    Missing::Create => self.create_bridge(claims).await?,
                     Missing::Idle => return Ok(None),
-                    Missing::Wait => return Err(SetupError::NoBridge(self.settings.bridge.clone())),
+                    Missing::Wait => return Err(self.no_bridge(claims)),
                 }
             }
         };
@@ -83,13 +87,19 @@ impl HostSetup {
         Ok(Some(bridge))
     }
 
-    async fn create_bridge(&mut self) -> Result<Link, SetupError> {
+    fn no_bridge(&self, claims: &[Claim]) -> SetupError {
+        let wanted = claims.iter().map(Claim::container_prefix).collect();
+        SetupError::NoBridge(Awaited { bridge: self.settings.bridge.clone(), wanted })
+    }
+
+    async fn create_bridge(&mut self, claims: &[Claim]) -> Result<Link, SetupError> {
         let name = self.settings.bridge.clone();
         self.record(|ledger| ledger.making(&name))?;
         self.kernel.create_bridge(&name).await?;
         tracing::info!(bridge = name, "bridge created");
         let links = self.kernel.links().await?;
-        let bridge = links.into_iter().find(|link| link.name == name).ok_or(SetupError::NoBridge(name))?;
+        let bridge =
+            links.into_iter().find(|link| link.name == name).ok_or_else(|| self.no_bridge(claims))?;
         self.record(|ledger| ledger.bridge_mac = Some(bridge.mac_text()))?;
         Ok(bridge)
     }

@@ -196,6 +196,7 @@ mod tests {
             uplinks: vec!["eth0".into()],
             bridge: "docker0".into(),
             table: 254,
+            docker: None,
         }
     }
 

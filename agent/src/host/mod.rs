@@ -24,13 +24,14 @@ mod wanted;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use sextant_proto::Claim;
+use sextant_proto::{Claim, Prefix};
 use tokio::time::Instant;
 
 use advertised::Advertised;
 use bridge::Absence;
 use drift::Drift;
 use mtu::Mtu;
+pub(crate) use mtu::mtu_of_uplinks;
 pub(crate) use sysctls::FORWARDING;
 pub use wanted::Wanted;
 
@@ -56,8 +57,8 @@ pub enum Setup {
 /// An error that prevents the setup.
 #[derive(Debug, thiserror::Error)]
 enum SetupError {
-    #[error("bridge \"{0}\" does not exist")]
-    NoBridge(String),
+    #[error("waiting for bridge \"{}\"; give {} {}", .0.bridge, .0.engine(), .0.prefixes())]
+    NoBridge(Awaited),
     #[error("{}", .0.saw)]
     NoIpv6(Finding),
     #[error(transparent)]
@@ -69,16 +70,48 @@ enum SetupError {
 impl SetupError {
     fn finding(&self) -> Finding {
         let (what, fix) = match self {
-            Self::NoBridge(_) => (
-                "bridge-missing",
-                "start the container engine, create the bridge, or let the agent create it ([bridge] create = true in \
-                 agent.toml, or --bridge-create)",
-            ),
+            Self::NoBridge(awaited) => {
+                return Finding::unready("bridge-missing", self.to_string(), awaited.fix());
+            }
             Self::NoIpv6(finding) => return finding.clone(),
             Self::State(_) => ("state-directory", "check the disk, and that root may write to --state-dir"),
             Self::Kernel(_) => ("host-setup-refused", "see sextant-agent's log on the host"),
         };
         Finding::unready(what, self.to_string(), fix)
+    }
+}
+
+/// A bridge that the container engine is to make.
+#[derive(Debug)]
+struct Awaited {
+    bridge: String,
+    /// The container prefixes of the claims.
+    wanted: Vec<Prefix>,
+}
+
+impl Awaited {
+    fn is_dockers(&self) -> bool {
+        self.bridge == "docker0"
+    }
+
+    fn engine(&self) -> &'static str {
+        if self.is_dockers() { "Docker" } else { "the container engine" }
+    }
+
+    fn prefixes(&self) -> String {
+        self.wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    fn fix(&self) -> String {
+        let create = "create the bridge, or let the agent create it ([bridge] create = true in agent.toml, or --bridge-create)";
+        match self.wanted.first().filter(|_| self.is_dockers()) {
+            Some(prefix) => format!(
+                "set \"ipv6\": true and \"fixed-cidr-v6\": \"{prefix}\" in /etc/docker/daemon.json, and start Docker again \
+                 (`systemctl restart docker`); or let the agent keep a network in Docker ([docker] mode = \"network\" in agent.toml); \
+                 or {create}"
+            ),
+            None => format!("start the container engine, {create}"),
+        }
     }
 }
 
@@ -310,7 +343,7 @@ impl HostSetup {
         links: &[Link],
         addresses: &[Address],
     ) -> Result<(), SetupError> {
-        if let Some(bridge) = self.ensure_bridge(links).await? {
+        if let Some(bridge) = self.ensure_bridge(links, claims).await? {
             self.ensure_mtu(&bridge, links).await?;
             for claim in claims {
                 let prefix = claim.container_prefix();

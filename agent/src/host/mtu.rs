@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::{HostSetup, SetupError, sysctls::of_interface};
 use crate::{
     damping::Change,
-    kernel::{KernelError, Link},
+    kernel::{Kernel, KernelError, Link},
 };
 
 /// The MTU of new links and of an engine's networks. A bridge is never raised above it: its containers' links would drop
@@ -26,17 +26,15 @@ pub(super) struct Mtu {
 }
 
 impl HostSetup {
-    /// Reads the MTUs of the uplinks. That of IPv6 may be smaller than the link's, by a router advertisement (RFC 4861 §4.6.4).
+    /// Reads the MTUs of the uplinks.
     pub(super) fn read_path_mtu(&mut self, links: &[Link]) -> Result<(), KernelError> {
-        let mut smallest = self.mtu.of_routes;
-        let uplinks: Vec<_> =
-            links.iter().filter(|link| self.settings.uplinks.contains(&link.name)).cloned().collect();
-        for uplink in &uplinks {
-            let of_ipv6 = self.read_sysctl(&of_interface(&uplink.name, "mtu"))?;
-            let of_ipv6 = of_ipv6.and_then(|mtu| mtu.parse().ok());
-            smallest = smallest.into_iter().chain([uplink.mtu]).chain(of_ipv6).min();
+        let uplinks = self.settings.uplinks.clone();
+        // They are watched from now on.
+        for link in links.iter().filter(|link| uplinks.contains(&link.name)) {
+            self.read_sysctl(&of_interface(&link.name, "mtu"))?;
         }
-        self.mtu.of_path = smallest.filter(|_| !uplinks.is_empty()).map(|mtu| mtu.max(LEAST));
+        let of_uplinks = mtu_of_uplinks(self.kernel.as_ref(), links, &uplinks)?;
+        self.mtu.of_path = of_uplinks.map(|mtu| mtu.min(self.mtu.of_routes.unwrap_or(mtu)).max(LEAST));
         Ok(())
     }
 
@@ -62,6 +60,24 @@ impl HostSetup {
         }
         Ok(())
     }
+}
+
+/// The smallest MTU of the uplinks that exist. That of IPv6 may be smaller than the link's, by a router advertisement (RFC 4861
+/// §4.6.4).
+///
+/// # Errors
+/// If the kernel cannot be read.
+pub(crate) fn mtu_of_uplinks(
+    kernel: &dyn Kernel,
+    links: &[Link],
+    uplinks: &[String],
+) -> Result<Option<u32>, KernelError> {
+    let mut smallest = None;
+    for link in links.iter().filter(|link| uplinks.contains(&link.name)) {
+        let of_ipv6 = kernel.sysctl(&of_interface(&link.name, "mtu"))?.and_then(|mtu| mtu.parse().ok());
+        smallest = smallest.into_iter().chain([link.mtu]).chain(of_ipv6).min();
+    }
+    Ok(smallest.map(|mtu: u32| mtu.max(LEAST)))
 }
 
 /// The MTU of a bridge: that of the path, but not more than its ports carry, which drop larger packets, nor than the default,

@@ -103,6 +103,7 @@ mod tests {
             uplinks: uplinks.iter().map(|&name| name.to_owned()).collect(),
             bridge: bridge.into(),
             table: 254,
+            docker: None,
             controllers: vec![],
         }
     }

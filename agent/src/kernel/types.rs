@@ -177,6 +177,8 @@ impl RouteProtocol {
     pub const OURS: RouteProtocol = RouteProtocol(sextant_proto::ROUTE_PROTOCOL);
     /// The kernel's, for on-link prefixes.
     pub const KERNEL: RouteProtocol = RouteProtocol(2);
+    /// Of commands and container engines that name none.
+    pub const BOOT: RouteProtocol = RouteProtocol(3);
     /// Learned from router advertisements.
     pub const ADVERTISED: RouteProtocol = RouteProtocol(9);
 }
@@ -282,6 +284,8 @@ pub enum Scope {
     Advertised,
     /// Those that the kernel makes, e.g. for addresses, in all tables; filtered by the kernel.
     Connected,
+    /// Those of `proto boot`, which commands and container engines make, in all tables; filtered by the kernel.
+    Boot,
     /// All protocols', in this table; filtered by the kernel.
     Table(u32),
 }

@@ -241,7 +241,8 @@ impl Session {
 
     /// A controller granted a claim that this node did not hold before; `is_new` unless it is a held one in another store.
     fn granted(&mut self, claim: Claim, is_new: bool) -> Result<(), StateError> {
-        tracing::info!(prefix = %claim.prefix, epoch = %claim.epoch, pool = %claim.pool.name, "host prefix claimed");
+        let containers = claim.container_prefix();
+        tracing::info!(prefix = %claim.prefix, %containers, epoch = %claim.epoch, pool = %claim.pool.name, "host prefix claimed");
         if claim.container_prefix().len() > 80 {
             tracing::warn!(
                 prefix = %claim.container_prefix(),

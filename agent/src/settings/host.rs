@@ -9,8 +9,8 @@ use sextant_daemon::{SettingsError, layered};
 use sextant_proto::{link_name_octets, link_name_text};
 
 use super::{
-    CommandLine, DEFAULT_CONFIG, DEFAULT_STATE_DIR, Endpoint, MAIN_TABLE, Role, Settings, docker, host_name,
-    keys::Keys,
+    CommandLine, DEFAULT_CONFIG, DEFAULT_STATE_DIR, DockerSettings, Endpoint, MAIN_TABLE, Role, Settings,
+    docker, host_name, keys::Keys,
 };
 
 /// The settings that refer to a host, or that a claim may contradict: all settings for checks of a host.
@@ -34,6 +34,8 @@ pub struct HostSettings {
     pub bridge: String,
     /// The routing table.
     pub table: u32,
+    /// What the agent does with the host's Docker engine.
+    pub docker: Option<DockerSettings>,
 }
 
 impl CommandLine {
@@ -44,6 +46,8 @@ impl CommandLine {
     pub fn host(&self) -> Result<HostSettings, SettingsError> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         let bridge = shown(docker::bridge_name(&keys));
+        // Invalid settings stop the agent, which says why.
+        let docker = docker::bridge_and_docker(&keys).ok().and_then(|(_, docker)| docker);
         Ok(HostSettings {
             node: keys.node.unwrap_or_else(host_name),
             role: keys.role.unwrap_or_default(),
@@ -51,6 +55,7 @@ impl CommandLine {
             host_len: keys.host_len,
             state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             bridge,
+            docker,
             controllers: literal(&keys.controller.unwrap_or_default()),
             uplinks: keys.uplink.interface.unwrap_or_default().iter().map(|name| shown(name)).collect(),
             table: keys.routes.table.unwrap_or(MAIN_TABLE),
@@ -71,6 +76,7 @@ impl Settings {
             uplinks: self.uplinks.clone(),
             bridge: self.bridge.name.clone(),
             table: self.routes.table,
+            docker: self.docker.clone(),
         }
     }
 }

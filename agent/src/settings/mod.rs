@@ -73,14 +73,12 @@ pub enum Command {
         dry_run: bool,
     },
     /// Set this host up once for the prefix that it holds, before a container engine starts: bridge, address, forwarding, firewall
-    #[command(
-        after_help = "Example:\n  sextant-agent prepare"
-    )]
+    #[command(after_help = "Example:\n  sextant-agent prepare")]
     Prepare,
     /// Check this host, and show each problem with its fix; exit code 1 if there is a problem
     #[command(after_help = "Example:\n  sextant-agent --uplink eth0 doctor")]
     Doctor {
-        /// Apply safe fixes: raise the kernel's limits
+        /// Apply safe fixes: raise the kernel's limits, remove addresses and routes that Docker left
         #[arg(long)]
         fix: bool,
     },

@@ -181,7 +181,7 @@ pub(crate) enum Command {
     /// End a pause, and let agents delete the routes that the brake has kept
     #[command(after_help = "Example:\n  sextant resume")]
     Resume,
-    /// Wait until every live agent has applied a revision
+    /// Wait until every live agent, and at least one, has applied a revision
     #[command(after_help = "Example:\n  sextant wait --timeout 30s")]
     Wait {
         /// The revision; default: the last one published to agents

@@ -33,6 +33,8 @@ use crate::{
 
 /// The default time that a draining node waits for its peers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// So many nodes are named where all are absent.
+const MOST_REPORTED: usize = 64;
 /// A wait without a limit.
 const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -426,9 +428,18 @@ impl Waiter {
             revision: self.revision.0,
             applied: count(progress.applied),
             live: count(progress.live),
-            done: progress.laggards.is_empty(),
-            laggards: names(&progress.laggards),
+            // Nobody to wait for is no success: the agents may be about to connect, or wait for something on their hosts.
+            done: progress.live > 0 && progress.laggards.is_empty(),
+            laggards: if progress.live > 0 { names(&progress.laggards) } else { names(&self.not_ready()) },
         }
+    }
+
+    /// The nodes without a session.
+    fn not_ready(&self) -> Vec<NodeName> {
+        self.services.index.read(|state| {
+            let without = state.peers().values().filter(|peer| !peer.session);
+            without.map(|peer| peer.name.clone()).take(MOST_REPORTED).collect()
+        })
     }
 }
 

@@ -5,7 +5,10 @@ use std::net::Ipv6Addr;
 use sextant_proto::{NodeName, NodeState, Prefix, v1};
 
 use super::{Services, routes, show};
-use crate::index::State;
+use crate::{
+    index::{State, View},
+    records::NodeRecord,
+};
 
 /// The use of `address`.
 pub(super) fn explain(services: &Services, address: Ipv6Addr) -> v1::ExplainResponse {
@@ -54,8 +57,9 @@ fn place(state: &State, address: Ipv6Addr, in_pool: bool, reserved: bool) -> (Op
     let all = Prefix::containing(address, 128);
     let claim = all.and_then(|all| state.claims().range(..=all).next_back());
     if let Some((prefix, claim)) = claim.filter(|(prefix, _)| prefix.contains(address)) {
-        let held = state.nodes().get(&claim.record.node).and_then(|node| node.record.claim_of(*prefix));
-        let containers = held.map(|held| held.container_prefixes.as_slice()).unwrap_or_default();
+        let node = state.nodes().get(&claim.record.node);
+        let of_node = |node: &View<NodeRecord>| show::container_prefixes(state, &node.record, *prefix);
+        let containers = node.map(of_node).unwrap_or_default();
         let inside = containers.iter().any(|container| container.contains(address));
         let place = if inside { v1::Place::ContainerPrefix } else { v1::Place::HostPrefix };
         return (Some(claim.record.node.clone()), place);

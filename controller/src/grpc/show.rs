@@ -80,12 +80,22 @@ pub(super) fn node(services: &Services, state: &State, name: &NodeName) -> Optio
 }
 
 fn node_claim(state: &State, node: &NodeRecord, prefix: Prefix) -> v1::NodeClaim {
-    let container_prefixes = node.claim_of(prefix).map(|claim| claim.container_prefixes.as_slice());
     let claimed = state.claims().get(&prefix).map(|claim| claim.record.claimed_unix_ms);
     v1::NodeClaim {
-        container_prefixes: container_prefixes.unwrap_or_default().iter().map(|it| (*it).into()).collect(),
+        container_prefixes: container_prefixes(state, node, prefix).into_iter().map(Into::into).collect(),
         claimed_unix_ms: claimed.unwrap_or_default(),
     }
+}
+
+/// The container prefixes of a claim, as its agent announces them. Before that, the one that its pool gives it.
+pub(super) fn container_prefixes(state: &State, node: &NodeRecord, prefix: Prefix) -> Vec<Prefix> {
+    let Some(claim) = node.claim_of(prefix) else { return Vec::new() };
+    if !claim.container_prefixes.is_empty() {
+        return claim.container_prefixes.clone();
+    }
+    let pool = state.pools().get(&claim.pool).map(|pool| &pool.record);
+    let first = |pool: &Pool| prefix.nth(pool.container_len.max(prefix.len()), 0);
+    pool.and_then(first).into_iter().collect()
 }
 
 /// The state of a node's agent and host, and since when its peers report it.

@@ -3,6 +3,7 @@
 
 mod bed;
 mod boot;
+mod doctor;
 mod firewall;
 mod later;
 mod mtu;

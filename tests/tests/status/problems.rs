@@ -81,8 +81,8 @@ fn status_names_the_reason_why_an_agent_is_not_ready() {
     cluster.start_agent(1);
 
     // A node that never was ready: its agent is connected, and says why.
-    let problem = expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
-    assert!(problem["text"].as_str().unwrap().contains("start the container engine"), "{problem}");
+    let problem = expect_problem(&cluster, "bridge-missing", &format!("waiting for bridge \"{BRIDGE}\""));
+    assert!(problem["text"].as_str().unwrap().contains("start Docker again"), "{problem}");
     host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
     cluster.settle();
     expect_well(&cluster);
@@ -112,7 +112,7 @@ fn i15_an_agent_that_is_connected_and_waits_is_not_gone() {
     let host = cluster.hosts[0].clone();
     cluster.start_agent_with(0, AgentOptions { bridge_create: false, ..AgentOptions::default() });
     cluster.start_agent(1);
-    expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
+    expect_problem(&cluster, "bridge-missing", &format!("waiting for bridge \"{BRIDGE}\""));
     expect_waiting(&cluster);
     host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
     expect_well(&cluster);
@@ -127,7 +127,7 @@ fn i15_an_agent_that_is_connected_and_waits_is_not_gone() {
     host.ip(&format!("link delete {BRIDGE}")).unwrap();
     let options = AgentOptions { bridge_create: false, ..AgentOptions::default() };
     cluster.agents[0] = cluster.lab.agent(&host, options).unwrap();
-    expect_problem(&cluster, "bridge-missing", &format!("bridge \"{BRIDGE}\" does not exist"));
+    expect_problem(&cluster, "bridge-missing", &format!("waiting for bridge \"{BRIDGE}\""));
     expect_waiting(&cluster);
     host.ip(&format!("link add {BRIDGE} address 02:42:00:00:00:01 type bridge")).unwrap();
     expect_well(&cluster);

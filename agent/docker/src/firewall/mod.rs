@@ -8,6 +8,7 @@
 pub mod keeper;
 pub mod policy;
 pub mod tables;
+pub mod verdict;
 
 use policy::{Passes, Rules};
 

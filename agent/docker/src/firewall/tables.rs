@@ -79,6 +79,14 @@ fn missing(passes: Option<&Passes>) -> Option<TablesError> {
     })
 }
 
+/// All rules of the host, as `ip6tables-save` lists them; `None` if there is no such program.
+///
+/// # Errors
+/// If it fails.
+pub async fn saved() -> Result<Option<String>, TablesError> {
+    run(&["ip6tables-save"], None).await
+}
+
 /// The output of a command; `None` if there is no such program.
 async fn run(args: &[&str], input: Option<&str>) -> Result<Option<String>, TablesError> {
     let failed = |error: String| TablesError::Failed { command: args.join(" "), error };

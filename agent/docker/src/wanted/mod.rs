@@ -116,6 +116,9 @@ impl Wanted {
         if !present.ipv6 {
             return Some("IPv6 is off in it".to_owned());
         }
+        if present.internal {
+            return Some("it is internal: its containers have no way out of the host".to_owned());
+        }
         match &present.prefixes[..] {
             [(prefix, _)] if *prefix != self.prefix => return Some(format!("it has {prefix}")),
             [(_, Some(gateway))] if *gateway != self.gateway => {

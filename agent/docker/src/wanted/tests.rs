@@ -26,6 +26,7 @@ pub(super) fn made(wanted: &Wanted) -> Network {
         name: wanted.name.clone(),
         driver: "bridge".into(),
         ipv6: true,
+        internal: false,
         prefixes: vec![(wanted.prefix, Some(wanted.gateway))],
         options: wanted.options(20),
         labels: BTreeMap::from([(MADE_BY.0.into(), MADE_BY.1.into())]),
@@ -68,7 +69,8 @@ fn one_that_an_operator_made_is_as_good_if_it_is_right() {
 #[test]
 fn one_that_differs_is_replaced_if_it_is_ours_and_unused() {
     type Change = fn(&mut Network);
-    let table: [(&str, Change); 6] = [
+    let table: [(&str, Change); 7] = [
+        ("it is internal: its containers have no way out of the host", |it| it.internal = true),
         ("it has 2001:db8:2::/80", |it| it.prefixes[0].0 = "2001:db8:2::/80".parse().unwrap()),
         ("its gateway is 2001:db8:1::5, not 2001:db8:1::1", |it| {
             it.prefixes[0].1 = Some("2001:db8:1::5".parse().unwrap())

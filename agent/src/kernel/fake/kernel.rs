@@ -45,6 +45,7 @@ impl Kernel for FakeKernel {
             Scope::Ours => route.protocol == RouteProtocol::OURS,
             Scope::Advertised => route.protocol == RouteProtocol::ADVERTISED,
             Scope::Connected => route.protocol == RouteProtocol::KERNEL,
+            Scope::Boot => route.protocol == RouteProtocol::BOOT,
             Scope::Table(table) => route.key.table == table,
         };
         let mut routes = host.fib.routes().filter(in_scope).cloned().collect();

@@ -109,6 +109,7 @@ impl Kernel for NetlinkKernel {
             Scope::Ours => (RouteProtocol::OURS.0, 0),
             Scope::Advertised => (RouteProtocol::ADVERTISED.0, 0),
             Scope::Connected => (RouteProtocol::KERNEL.0, 0),
+            Scope::Boot => (RouteProtocol::BOOT.0, 0),
             Scope::Table(table) => (0, table),
         };
         let request = route::dump_request(protocol, table);
@@ -266,6 +267,7 @@ fn in_scope(route: &Route, scope: Scope) -> bool {
         Scope::Ours => route.protocol == RouteProtocol::OURS,
         Scope::Advertised => route.protocol == RouteProtocol::ADVERTISED,
         Scope::Connected => route.protocol == RouteProtocol::KERNEL,
+        Scope::Boot => route.protocol == RouteProtocol::BOOT,
         Scope::Table(table) => route.key.table == table,
     }
 }

@@ -4,18 +4,19 @@ use sextant_proto::{Applied, ClaimPhase, Epoch, PeerClaim, Problem, Revision};
 
 use super::{age, table};
 use crate::{
-    answer::{Cluster, Liveness, Node},
+    answer::{ClaimDetails, Cluster, Liveness, Node},
     troubles::FLAPPING,
 };
 
-/// All nodes; failures and problems are columns only if there are any.
+/// All nodes. Container prefixes that are parts of the host prefixes, failures and problems are columns only if there are any.
 pub(crate) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {
     let row = |node: &Node| row(node, cluster.revision, now_unix_ms);
     let header = ["NAME", "STATE", "PREFIX", "NEXT-HOP", "AGENT", "APPLIED", "SINCE"];
     let nodes = &cluster.nodes;
     let failed = extra("FAILED", nodes, failed, |node| failed(node).to_string());
     let problems = extra("PROBLEMS", nodes, |node| problems(node).len(), kinds);
-    let extras: Vec<_> = failed.into_iter().chain(problems).collect();
+    let containers = extra("CONTAINERS", nodes, narrower, containers);
+    let extras: Vec<_> = containers.into_iter().chain(failed).chain(problems).collect();
     table::with(header, nodes.iter().map(row), &extras)
 }
 
@@ -28,6 +29,20 @@ fn extra(
 ) -> Option<table::Column> {
     let any = nodes.iter().any(|node| count(node) > 0);
     any.then(|| table::Column { header, cells: nodes.iter().map(cell).collect() })
+}
+
+/// The number of its claims whose containers get a part of the host prefix.
+fn narrower(node: &Node) -> usize {
+    let narrower = |(claim, details): &(&PeerClaim, &ClaimDetails)| {
+        details.container_prefixes.first().is_some_and(|first| *first != claim.prefix)
+    };
+    node.claims().filter(narrower).count()
+}
+
+/// The container prefix of each claim: the first one, which the engine is given.
+fn containers(node: &Node) -> String {
+    let first = node.claims().filter_map(|(_, details)| details.container_prefixes.first());
+    first.map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn row(node: &Node, newest: Revision, now_unix_ms: u64) -> [String; 7] {
@@ -177,21 +192,33 @@ mod tests {
     fn nodes_in_a_table() {
         assert_eq!(
             list(&sample::healthy(), sample::NOW),
-            "NAME   STATE  PREFIX             NEXT-HOP     AGENT      APPLIED  SINCE\n\
-             host1  ready  2001:db8:1::/64    2001:db8::1  connected  42       3m\n\
-             host2  ready  2001:db8:1:1::/64  2001:db8::2  connected  42       3m\n\
-             host3  ready  2001:db8:1:2::/64  2001:db8::3  connected  42       3m\n"
+            "NAME   STATE  PREFIX             NEXT-HOP     AGENT      APPLIED  SINCE  CONTAINERS\n\
+             host1  ready  2001:db8:1::/64    2001:db8::1  connected  42       3m     2001:db8:1::/80\n\
+             host2  ready  2001:db8:1:1::/64  2001:db8::2  connected  42       3m     2001:db8:1:1::/80\n\
+             host3  ready  2001:db8:1:2::/64  2001:db8::3  connected  42       3m     2001:db8:1:2::/80\n"
         );
+    }
+
+    #[test]
+    fn container_prefixes_that_are_the_host_prefixes_are_not_repeated() {
+        let mut cluster = sample::healthy();
+        cluster.nodes.iter_mut().for_each(|node| {
+            node.details[0].container_prefixes = vec![node.peer.claims[0].prefix];
+        });
+        assert!(!list(&cluster, sample::NOW).contains("CONTAINERS"));
+        let first = cluster.nodes[0].peer.claims[0].prefix;
+        cluster.nodes[0].details[0].container_prefixes.push(first.nth(80, 1).unwrap());
+        assert!(!list(&cluster, sample::NOW).contains(":1:0:0/80"), "only the first one");
     }
 
     #[test]
     fn failures_are_in_the_table() {
         assert_eq!(
             list(&sample::troubled(), sample::NOW),
-            "NAME   STATE         PREFIX             NEXT-HOP     AGENT      APPLIED   SINCE  FAILED\n\
-             host1  ready         2001:db8:1::/64    2001:db8::1  connected  42        3m     0\n\
-             host2  ready (down)  2001:db8:1:1::/64  2001:db8::2  down       -         3m     0\n\
-             host3  ready         2001:db8:1:2::/64  2001:db8::3  connected  behind 2  3m     1\n"
+            "NAME   STATE         PREFIX             NEXT-HOP     AGENT      APPLIED   SINCE  CONTAINERS         FAILED\n\
+             host1  ready         2001:db8:1::/64    2001:db8::1  connected  42        3m     2001:db8:1::/80    0\n\
+             host2  ready (down)  2001:db8:1:1::/64  2001:db8::2  down       -         3m     2001:db8:1:1::/80  0\n\
+             host3  ready         2001:db8:1:2::/64  2001:db8::3  connected  behind 2  3m     2001:db8:1:2::/80  1\n"
         );
     }
 

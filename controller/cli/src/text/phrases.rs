@@ -31,7 +31,10 @@ pub(crate) fn listed(prefixes: &[Prefix]) -> String {
 
 /// The progress of a revision.
 pub(crate) fn progress(waited: &Waited) -> String {
-    let Waited { revision, applied, live, .. } = waited;
+    let Waited { revision, applied, live, laggards, .. } = waited;
+    if *live == 0 {
+        return format!("revision {revision}: no agent is live{}", not_ready(laggards));
+    }
     let so_far = format!("revision {revision}: applied by {applied} of {}", counted(*live, "live agent"));
     if waited.laggards.is_empty() {
         so_far
@@ -40,10 +43,19 @@ pub(crate) fn progress(waited: &Waited) -> String {
     }
 }
 
+/// The nodes whose agents are not live.
+fn not_ready(nodes: &[NodeName]) -> String {
+    match nodes {
+        [] => ", and no node holds a prefix".to_owned(),
+        nodes => format!("; not ready: {}", some_names(nodes)),
+    }
+}
+
 /// The text for an applied revision.
 pub(crate) fn waited(waited: &Waited) -> String {
     let Waited { revision, live, .. } = waited;
     match live {
+        // Of earlier controllers.
         0 => format!("revision {revision}: no live agent to wait for\n"),
         1 => format!("revision {revision}: applied by the only live agent\n"),
         live => format!("revision {revision}: applied by all {live} live agents\n"),
@@ -52,6 +64,12 @@ pub(crate) fn waited(waited: &Waited) -> String {
 
 /// The error for a revision that is not applied in time, with the fix.
 pub(crate) fn lagging(waited: &Waited, timeout: Duration) -> String {
+    if waited.live == 0 {
+        return format!(
+            "{} within {timeout:?}; see `sextant status` and the log of sextant-agent there",
+            progress(waited)
+        );
+    }
     format!(
         "revision {}: applied by {} of {} within {timeout:?}, not by {}; see `sextant node show NAME`, \
          and the log of sextant-agent there",
@@ -88,8 +106,15 @@ mod tests {
         (it.applied, it.live) = (1, 1);
         assert_eq!(waited(&it), "revision 7: applied by the only live agent\n");
         assert_eq!(progress(&it), "revision 7: applied by 1 of 1 live agent");
-        (it.applied, it.live) = (0, 0);
-        assert_eq!(waited(&it), "revision 7: no live agent to wait for\n");
+        (it.applied, it.live, it.done) = (0, 0, false);
+        let none = "revision 7: no agent is live, and no node holds a prefix";
+        assert_eq!(progress(&it), none);
+        assert!(
+            lagging(&it, Duration::from_secs(1))
+                .starts_with(&format!("{none} within 1s; see `sextant status`"))
+        );
+        it.laggards = vec!["host2".parse().unwrap()];
+        assert_eq!(progress(&it), "revision 7: no agent is live; not ready: host2");
     }
 
     #[test]

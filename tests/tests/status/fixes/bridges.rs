@@ -57,7 +57,7 @@ fn a_missing_bridge_is_created_by_the_operator_or_by_the_agent() {
         bed.stop(0);
         bed.host(0).ip(&format!("link delete {BRIDGE}")).unwrap();
         bed.start_again(0, &format!("bridge.create = false\n{ETH0}"));
-        let text = bed.expect(&format!("bridge \"{BRIDGE}\" does not exist"));
+        let text = bed.expect(&format!("waiting for bridge \"{BRIDGE}\""));
         if by_agent {
             bed.restart(0, &format!("{}\n{ETH0}", setting(&text, "bridge.create", "")));
         } else {

@@ -1,0 +1,87 @@
+//! Looks again and again at what may keep the packets of containers from their way: nothing notifies of it.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use sextant_daemon::OncePerMinute;
+use sextant_docker::firewall::policy::FromCluster;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    Known,
+    checks::{self, Place},
+};
+use crate::{
+    cluster::Input,
+    kernel::{Kernel, KernelError},
+    problems::{Component, Finding, Problems},
+    settings::{DockerMode, DockerSettings},
+    uplinks::LocalUplink,
+};
+
+/// The time between two looks.
+const LOOK: Duration = Duration::from_secs(10);
+/// When a fault that was found is looked at again before it is reported: the agent itself corrects what the engine does to its
+/// rules, and takes two seconds for it.
+const AGAIN: Duration = Duration::from_secs(3);
+
+/// Looks at the firewall, addresses and routes of the host.
+pub struct ContainerLooks {
+    pub(crate) kernel: Arc<dyn Kernel>,
+    pub(crate) settings: DockerSettings,
+    pub(crate) bridge: String,
+    pub(crate) input: watch::Receiver<Input>,
+    pub(crate) uplinks: watch::Receiver<Vec<LocalUplink>>,
+    pub(crate) known: Known,
+    pub(crate) problems: Problems,
+}
+
+impl ContainerLooks {
+    /// Runs forever.
+    ///
+    /// # Errors
+    /// None: errors are logged, and tried again.
+    pub async fn run(self) -> Result<(), Infallible> {
+        let (mut before, mut lines) = (Vec::new(), OncePerMinute::default());
+        loop {
+            let mut wait = LOOK;
+            match self.look().await {
+                Ok(found) => {
+                    let lasting: Vec<_> = found.iter().filter(|it| before.contains(*it)).cloned().collect();
+                    wait = if lasting.len() < found.len() { AGAIN } else { LOOK };
+                    self.problems.report(Component::ContainerPaths, lasting);
+                    before = found;
+                }
+                Err(error) => {
+                    if let Some(suppressed) = lines.admit(&error.to_string(), Instant::now()) {
+                        tracing::warn!(%error, suppressed, "cannot check the containers' paths; trying again");
+                    }
+                }
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn look(&self) -> Result<Vec<Finding>, KernelError> {
+        let uplinks = self.uplinks.borrow().iter().map(|it| it.uplink.interface.clone()).collect();
+        let live = self.known.borrow().as_deref().cloned().unwrap_or_default();
+        let input = self.input.borrow().clone();
+        let place = place(&self.settings, &self.bridge, uplinks, &input, live);
+        let faults = checks::faults(&checks::read(self.kernel.as_ref(), place).await?);
+        Ok(faults.into_iter().map(|fault| fault.finding).collect())
+    }
+}
+
+/// What is looked at.
+pub(crate) fn place(
+    settings: &DockerSettings,
+    bridge: &str,
+    uplinks: Vec<String>,
+    input: &Input,
+    live: sextant_docker::live::Live,
+) -> Place {
+    let mut pools: Vec<_> = input.view.pools().map(|pool| pool.prefix).collect();
+    pools.extend(input.claims.iter().map(|claim| claim.pool.prefix));
+    let only_published =
+        settings.mode == DockerMode::Network && settings.from_cluster == FromCluster::Published;
+    Place { claims: input.claims.clone(), pools, bridge: bridge.to_owned(), uplinks, only_published, live }
+}

@@ -1,0 +1,166 @@
+//! The checks of the host's Docker engine: its networks, what its firewall does, what it has left behind, and whether containers
+//! answer. The agent need not run.
+
+use std::{net::Ipv6Addr, time::Duration};
+
+use sextant_docker::{
+    engine::{Engine, EngineError},
+    keeper::major,
+    live::Live,
+    trouble::Trouble,
+    wanted::Step,
+};
+use sextant_proto::Claim;
+use tokio::time::Instant;
+
+use super::checks::Problem;
+use crate::{
+    cluster::Input,
+    containers::{self, bridge_of, checks},
+    docker::{finding, wanted},
+    host,
+    kernel::{Kernel, KernelError, Link, NeighbourState},
+    problems::Finding,
+    settings::{DockerMode, DockerSettings, HostSettings},
+};
+
+/// The kernel's solicitations of a neighbour end within this time.
+const RESOLVED_WITHIN: Duration = Duration::from_millis(3500);
+/// The interval of checks meanwhile.
+const POLL: Duration = Duration::from_millis(50);
+/// So many containers are asked.
+const MOST_ASKED: usize = 64;
+
+/// All problems; none if Docker is left alone.
+///
+/// # Errors
+/// If the kernel cannot be read.
+pub(super) async fn problems(
+    kernel: &dyn Kernel,
+    settings: &HostSettings,
+    claims: &[Claim],
+) -> Result<Vec<Problem>, KernelError> {
+    let Some(docker) = &settings.docker else { return Ok(Vec::new()) };
+    let (bridge, uplinks) = (&settings.bridge, &settings.uplinks);
+    let input = Input { claims: claims.to_vec(), ..Input::default() };
+    let mut found = Vec::new();
+    let mtu = host::mtu_of_uplinks(kernel, &kernel.links().await?, uplinks)?;
+    let live = match of_engine(docker, bridge, &input, mtu).await {
+        Ok((live, findings)) => {
+            found.extend(findings.into_iter().map(shown));
+            live
+        }
+        Err(error) => {
+            found.push(shown(finding(&Trouble::of(&error, &docker.socket))));
+            Live::default()
+        }
+    };
+    let place = containers::place(docker, bridge, uplinks.clone(), &input, live.clone());
+    let faults = checks::faults(&checks::read(kernel, place).await?);
+    found.extend(faults.into_iter().map(|fault| Problem { commands: fault.safe, ..shown(fault.finding) }));
+    found.extend(silent(kernel, &live, claims).await?.into_iter().map(shown));
+    Ok(found)
+}
+
+/// What the engine has, and what is wrong with it.
+async fn of_engine(
+    settings: &DockerSettings,
+    bridge: &str,
+    input: &Input,
+    mtu: Option<u32>,
+) -> Result<(Live, Vec<Finding>), EngineError> {
+    let engine = Engine::connect(&settings.socket).await?;
+    let mut live = Live { version: engine.version().await?, ..Live::default() };
+    live.set_networks(engine.networks().await?);
+    live.set_containers(engine.running(&[]).await?);
+    let mut found = containers::of_networks(&live, input, bridge, settings.mode);
+    if settings.mode == DockerMode::Network
+        && let Some(wanted) = wanted(settings, bridge, input, mtu)
+    {
+        let users = match wanted.find(&live.networks) {
+            Some(present) => engine.containers_on(present).await?,
+            None => Vec::new(),
+        };
+        found.extend(match wanted.step(major(&live.version), &live.networks, &users) {
+            Step::Nothing => None,
+            Step::Blocked(trouble) => Some(finding(&trouble)),
+            Step::Create | Step::Replace { .. } => Some(Finding::unready(
+                "docker-network",
+                format!("Docker has no network {} with {}", wanted.name, wanted.prefix),
+                "start sextant-agent, which makes it, or see its log (`journalctl -u sextant-agent`)",
+            )),
+        });
+    }
+    Ok((live, found))
+}
+
+/// The containers that do not answer on their bridges, although the engine gave them addresses of this host.
+async fn silent(kernel: &dyn Kernel, live: &Live, claims: &[Claim]) -> Result<Vec<Finding>, KernelError> {
+    let links = kernel.links().await?;
+    let asked: Vec<_> = targets(live, claims, &links).take(MOST_ASKED).collect();
+    for target in &asked {
+        kernel.probe_neighbour(target.link, target.addr).await?;
+    }
+    let until = Instant::now() + RESOLVED_WITHIN;
+    loop {
+        let states = states(kernel, &asked).await?;
+        let probing = states.contains(&NeighbourState::Probing);
+        if !probing || Instant::now() >= until {
+            let failed = asked.iter().zip(states).filter(|(_, state)| *state == NeighbourState::Failed);
+            return Ok(failed.map(|(target, _)| target.finding()).collect());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// A container's address that is asked for.
+#[derive(Debug)]
+struct Target {
+    link: u32,
+    bridge: String,
+    addr: Ipv6Addr,
+    container: String,
+    network: String,
+}
+
+fn targets<'a>(live: &'a Live, claims: &'a [Claim], links: &'a [Link]) -> impl Iterator<Item = Target> + 'a {
+    let all = live.containers.values().flat_map(|container| {
+        container.addresses.iter().map(move |(network, addr)| (&container.name, network, *addr))
+    });
+    all.filter(|(_, _, addr)| claims.iter().any(|claim| claim.prefix.contains(*addr))).filter_map(
+        |(container, network, addr)| {
+            let bridge = bridge_of(live.networks.iter().find(|it| it.name == *network)?);
+            let link = links.iter().find(|link| link.name == bridge)?.index;
+            Some(Target { link, bridge, addr, container: container.clone(), network: network.clone() })
+        },
+    )
+}
+
+async fn states(kernel: &dyn Kernel, asked: &[Target]) -> Result<Vec<NeighbourState>, KernelError> {
+    let all = kernel.all_neighbours().await?;
+    let state = |target: &Target| {
+        let of = all.iter().find(|it| (it.link, it.addr) == (target.link, target.addr));
+        of.map_or(NeighbourState::Probing, |it| it.state)
+    };
+    Ok(asked.iter().map(state).collect())
+}
+
+impl Target {
+    fn finding(&self) -> Finding {
+        let Self { bridge, addr, container, network, .. } = self;
+        Finding::new(
+            "docker-container-silent",
+            format!(
+                "container {container} does not answer at its address {addr} (network {network}, bridge {bridge}): it does not have the \
+                 address, IPv6 is off in it (sysctl disable_ipv6), or its interface is down"
+            ),
+            format!(
+                "`docker restart {container}` sets the address again; see `docker exec {container} ip -6 address`"
+            ),
+        )
+    }
+}
+
+fn shown(finding: Finding) -> Problem {
+    Problem { text: finding.saw, fix: finding.fix, sysctls: Vec::new(), commands: Vec::new() }
+}
