@@ -99,7 +99,8 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --docker --hosts 4", &[BUILD, LAB, DOCKER]);
     installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, ROOTS]);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
-    installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS]);
+    installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS, DOCKER]);
+    installs("tests/bench docker", &[BUILD, LAB, DOCKER]);
     installs("tests/bench idle join", &[BUILD, LAB]);
     installs("tests/bench join --store etcd", &[BUILD, LAB, ETCD]);
     installs("tests/bench routes --only bird", &[BUILD, LAB, ROUTERS]);

@@ -2,6 +2,7 @@
 
 pub mod bgp;
 pub mod claims;
+pub mod docker;
 pub mod idle;
 pub mod join;
 mod numbers;

@@ -19,6 +19,11 @@ const ENTRIES: &[Entry] = &[
         run: bench::claims::run,
     },
     Entry {
+        name: "docker",
+        about: "an agent that follows Docker: containers that come and go, and many events [--containers N] [--events N]",
+        run: bench::docker::run,
+    },
+    Entry {
         name: "join",
         about: "time from a host's announcement to its route in the peers' kernels [--hosts N] [--rounds N] [--store KIND]",
         run: bench::join::run,

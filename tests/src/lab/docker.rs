@@ -5,7 +5,8 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -133,6 +134,19 @@ impl Docker {
             String::from_utf8_lossy(&done.stderr)
         );
         Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+    }
+
+    /// Asks the engine by its API: a POST request without a body.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub fn post(&self, path: &str) -> anyhow::Result<()> {
+        let mut socket = UnixStream::connect(self.socket())?;
+        write!(socket, "POST /v1.41{path} HTTP/1.0\r\nHost: docker\r\nContent-Length: 0\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        ensure!(answer.split(' ').nth(1).is_some_and(|code| code.starts_with('2')), "{path}: {answer}");
+        Ok(())
     }
 
     /// Starts a container of this name with more arguments of `docker run`, and waits until its addresses can be used.
