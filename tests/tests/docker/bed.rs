@@ -9,6 +9,15 @@ use sextant_tests::{
 /// A pool whose host prefixes leave room beside the container prefix.
 pub const POOL: PoolArgs = PoolArgs { prefix: "2001:db8:8000::/40", host_len: "64", container_len: "80" };
 
+/// Options of a network of one's own whose containers are reached: engines from 28 on drop packets to others, and replace the source
+/// of packets from them. Earlier ones ignore the first option.
+pub const REACHED: [&str; 4] = [
+    "-o",
+    "com.docker.network.bridge.gateway_mode_ipv6=nat-unprotected",
+    "-o",
+    "com.docker.network.bridge.enable_ip_masquerade=false",
+];
+
 /// A cluster whose hosts have engines.
 pub struct Bed {
     pub engines: Vec<Docker>,

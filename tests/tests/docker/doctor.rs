@@ -4,7 +4,7 @@
 use nix::sys::signal::Signal;
 use sextant_tests::{SECONDS, bin, poll};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, REACHED};
 
 /// Runs the doctor with the settings of the agents, and more.
 fn doctor(bed: &Bed, mode: &[&str], more: &[&str]) -> String {
@@ -172,7 +172,8 @@ fn each_fault_of_a_watched_host_is_found_and_its_fix_works() {
     let mut bed = Bed::watched("docker doctor", 1);
     // A container with rights in its own namespace, on a network of the host prefix.
     let second = filled(&bed, "BASE:2::/80");
-    bed.engines[0].run(&["network", "create", "--ipv6", "--subnet", &second, "two"]).unwrap();
+    let create = [&["network", "create", "--ipv6", "--subnet", &second], &REACHED[..], &["two"]].concat();
+    bed.engines[0].run(&create).unwrap();
     bed.engines[0]
         .container("web", &["--cap-add", "NET_ADMIN", "--stop-timeout", "1", "--network", "two"])
         .unwrap();
@@ -273,6 +274,7 @@ fn each_fault_of_a_network_that_the_agent_keeps_is_found_and_its_fix_works() {
     // The engine's firewall without the agent's rules.
     agent.freeze().unwrap();
     for command in [
+        "ip6tables -P FORWARD DROP",
         "ip6tables -F FORWARD",
         "ip6tables -t nat -F POSTROUTING",
         "ip6tables -t nat -A POSTROUTING -s OWN ! -o sextant0 -j MASQUERADE",

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use sextant_tests::{SECONDS, expect_text, poll};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, REACHED};
 
 /// The part of the host prefix with this number.
 fn part(bed: &Bed, index: usize, number: u32) -> String {
@@ -28,7 +28,7 @@ fn networks_in_the_host_prefix_are_announced_as_they_come_and_go() {
     let bed = Bed::watched("docker watched", 2);
     let (own, second, third) = (bed.container_prefix(1), part(&bed, 1, 2), part(&bed, 1, 3));
     announces(&bed, 1, &[&own]);
-    create(&bed, 1, "two", &second, &[]);
+    create(&bed, 1, "two", &second, &REACHED);
     announces(&bed, 1, &[&own, &second]);
     create(&bed, 1, "three", &third, &[]);
     create(&bed, 1, "private", "fd00:5::/64", &[]);

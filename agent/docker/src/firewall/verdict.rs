@@ -38,6 +38,8 @@ pub struct Flow {
     pub from: Prefix,
     /// The destinations.
     pub to: Prefix,
+    /// The host prefix: packets within it leave no host, and are none of the flow.
+    pub host: Prefix,
     /// The interfaces that they may come in by.
     pub input: Vec<String>,
     /// The interfaces that they may leave by.

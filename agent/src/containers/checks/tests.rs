@@ -88,6 +88,14 @@ fn the_firewall_of_both_directions_is_judged() {
     let closed = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i docker0 -j ACCEPT\nCOMMIT\n";
     assert_eq!(found(&rules(closed)).len(), 1);
     assert_eq!(found(&Facts { only_published: true, ..rules(closed) }), [], "as the settings want it");
+    // Another network of the host prefix, on its own bridge.
+    let mut two = rules("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD ! -i br-12 -o br-12 -j DROP\nCOMMIT\n");
+    assert_eq!(found(&two), []);
+    let prefixes = vec![("2001:db8:8000:7:2::/80".parse().unwrap(), None)];
+    two.live.set_networks(vec![Network { id: "12".into(), ipv6: true, prefixes, ..Network::default() }]);
+    let fault = faults(&two).remove(0);
+    assert!(fault.finding.saw.contains("from 2001:db8:8000::/40 to 2001:db8:8000:7:2::/80"), "{fault:?}");
+    assert!(!fault.finding.unready && faults(&drops)[0].finding.unready, "the host serves its own network");
     let nat = rules("*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o eth0 -j MASQUERADE\nCOMMIT\n");
     let fault = faults(&nat).remove(0);
     assert!(fault.finding.what == "docker-masquerade" && !fault.finding.unready, "{fault:?}");

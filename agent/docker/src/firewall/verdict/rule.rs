@@ -101,8 +101,8 @@ fn condition(option: &str, value: &str, is: bool) -> Condition {
 impl Condition {
     fn matches(&self, flow: &Flow) -> Matches {
         match self {
-            Self::From(prefix, is) => of_prefix(*prefix, flow.from, flow.to, *is),
-            Self::To(prefix, is) => of_prefix(*prefix, flow.to, flow.from, *is),
+            Self::From(prefix, is) => of_prefix(*prefix, flow.from, flow.host, *is),
+            Self::To(prefix, is) => of_prefix(*prefix, flow.to, flow.host, *is),
             Self::Input(name, is) => of_interface(name, &flow.input, *is),
             Self::Output(name, is) => of_interface(name, &flow.output, *is),
             Self::New(true) => Matches::All,
@@ -112,10 +112,10 @@ impl Condition {
     }
 }
 
-/// `other` is the flow's other end: packets within it leave no host, so a part of it is none of the flow's addresses.
-fn of_prefix(rule: Prefix, flow: Prefix, other: Prefix, is: bool) -> Matches {
-    let within_other = flow.covers(other) && other.covers(rule);
-    match (rule.covers(flow), rule.overlaps(flow) && !within_other) {
+/// A part of the `host` prefix is none of the addresses at the flow's far end, which has the whole pool.
+fn of_prefix(rule: Prefix, flow: Prefix, host: Prefix, is: bool) -> Matches {
+    let within_host = flow != host && flow.covers(host) && host.covers(rule);
+    match (rule.covers(flow), rule.overlaps(flow) && !within_host) {
         (true, _) => certain(is),
         (false, true) => Matches::Some,
         (false, false) => certain(!is),

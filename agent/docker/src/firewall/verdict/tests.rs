@@ -7,14 +7,15 @@ fn incoming() -> Flow {
     Flow {
         from: POOL.parse().unwrap(),
         to: OWN.parse().unwrap(),
+        host: "2001:db8:8000:7::/64".parse().unwrap(),
         input: vec!["eth0".into(), "eth1".into()],
         output: vec!["sextant0".into()],
     }
 }
 
 fn outgoing() -> Flow {
-    let Flow { from, to, input, output } = incoming();
-    Flow { from: to, to: from, input: output, output: input }
+    let Flow { from, to, host, input, output } = incoming();
+    Flow { from: to, to: from, host, input: output, output: input }
 }
 
 fn filter(policy: &str, rules: &[&str]) -> Rules {
@@ -79,6 +80,8 @@ fn the_rule_that_drops_is_found() {
 
 #[test]
 fn packets_within_the_own_prefix_are_none_of_the_flow() {
+    let other = "-A FORWARD -d 2001:db8:8000:7:2::5/128 -j DROP";
+    assert_eq!(stopped(&filter("ACCEPT", &[other]), &outgoing()), None, "of another network of this host");
     let within = "-A FORWARD -s 2001:db8:8000:7::/80 -d 2001:db8:8000:7::/80 -j ACCEPT";
     for flow in [incoming(), outgoing()] {
         assert!(stopped(&filter("DROP", &[within]), &flow).is_some());
