@@ -14,7 +14,9 @@ use crate::json::MAX_BYTES;
 /// Links are followed so many times.
 const LINKS: usize = 40;
 /// The permissions of a new file.
-const NEW_MODE: u32 = 0o644;
+pub const PUBLIC: u32 = 0o644;
+/// The permissions of a new file that may hold what only root may read.
+pub const PRIVATE: u32 = 0o600;
 
 /// Why a file could not be read or replaced. It is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -71,15 +73,17 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     Ok(Some(content))
 }
 
-/// Gives a file this content, or removes it, if it still has the content that was `seen`. Its permissions and owner stay.
+/// Gives a file this content, or removes it, if it still has the content that was `seen`. Its permissions and owner stay; a new one
+/// gets `mode`.
 ///
 /// # Errors
 /// If it has another content by now, or cannot be written. Then nothing was changed.
-pub fn replace(path: &Path, seen: Option<&[u8]>, content: Option<&[u8]>) -> Result<(), FileError> {
+pub fn replace(path: &Path, mode: u32, seen: Option<&[u8]>, content: Option<&[u8]>) -> Result<(), FileError> {
     let target = target(path);
     let failed = |source| FileError::Write { path: target.clone(), source };
     let directory = target.parent().unwrap_or(Path::new("/"));
-    let prepared = content.map(|content| prepare(directory, &target, content)).transpose().map_err(failed)?;
+    let prepared =
+        content.map(|content| prepare(directory, &target, mode, content)).transpose().map_err(failed)?;
     if read(&target)?.as_deref() != seen {
         return Err(FileError::Changed(target));
     }
@@ -98,7 +102,12 @@ pub fn replace(path: &Path, seen: Option<&[u8]>, content: Option<&[u8]>) -> Resu
 }
 
 /// A temporary file beside the target, complete on the disk.
-fn prepare(directory: &Path, target: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+fn prepare(
+    directory: &Path,
+    target: &Path,
+    mode: u32,
+    content: &[u8],
+) -> io::Result<tempfile::NamedTempFile> {
     fs::create_dir_all(directory)?;
     let mut file = tempfile::Builder::new().prefix(".sextant-").tempfile_in(directory)?;
     file.write_all(content)?;
@@ -107,7 +116,7 @@ fn prepare(directory: &Path, target: &Path, content: &[u8]) -> io::Result<tempfi
             fchown(file.as_file(), Some(former.uid()), Some(former.gid()))?;
             file.as_file().set_permissions(Permissions::from_mode(former.mode() & 0o7777))?;
         }
-        Err(_) => file.as_file().set_permissions(Permissions::from_mode(NEW_MODE))?,
+        Err(_) => file.as_file().set_permissions(Permissions::from_mode(mode))?,
     }
     file.as_file().sync_all()?;
     Ok(file)
@@ -142,16 +151,16 @@ mod tests {
         fs::write(&file, "old").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink("real.json", &link).unwrap();
-        replace(&link, Some(b"old"), Some(b"new")).unwrap();
+        replace(&link, PUBLIC, Some(b"old"), Some(b"new")).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o640);
         assert_eq!(fs::read_link(&link).unwrap(), Path::new("real.json"));
         assert_eq!(names(dir.path()), ["daemon.json", "real.json"]);
-        replace(&link, Some(b"new"), None).unwrap();
+        replace(&link, PUBLIC, Some(b"new"), None).unwrap();
         assert_eq!(read(&link).unwrap(), None);
-        replace(&link, None, Some(b"again")).unwrap();
+        replace(&link, PUBLIC, None, Some(b"again")).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"again", "a link to a file that does not exist");
-        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, NEW_MODE);
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, PUBLIC);
     }
 
     #[test]
@@ -161,7 +170,7 @@ mod tests {
         fs::write(&file, "theirs").unwrap();
         for seen in [Some(&b"old"[..]), None] {
             for new in [Some(&b"new"[..]), None] {
-                assert!(matches!(replace(&file, seen, new), Err(FileError::Changed(_))), "{seen:?}");
+                assert!(matches!(replace(&file, PUBLIC, seen, new), Err(FileError::Changed(_))), "{seen:?}");
             }
         }
         assert_eq!(fs::read(&file).unwrap(), b"theirs");

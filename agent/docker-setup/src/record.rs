@@ -112,10 +112,10 @@ fn carry_out(path: &Path, edit: &dyn Edit, edited: &Edited) -> Result<(), EditEr
     let after = text(edited.after.clone().unwrap_or_default())?;
     let record = Record { before: before.map(text).transpose()?, after };
     let recorded = serde_json::to_vec(&record).map_err(|error| content(path, error.to_string()))?;
-    file::replace(&record_path, former.as_deref(), Some(&recorded))?;
-    file::replace(path, now, edited.after.as_deref()).inspect_err(|_| {
+    file::replace(&record_path, file::PRIVATE, former.as_deref(), Some(&recorded))?;
+    file::replace(path, file::PUBLIC, now, edited.after.as_deref()).inspect_err(|_| {
         // Without the edit, the earlier record counts. If that cannot be written, the new one says the same.
-        let _kept = file::replace(&record_path, Some(&recorded), former.as_deref());
+        let _kept = file::replace(&record_path, file::PRIVATE, Some(&recorded), former.as_deref());
     })?;
     Ok(())
 }
@@ -139,9 +139,9 @@ pub fn preview_undo(path: &Path, edit: &dyn Edit) -> Result<Option<Edited>, Edit
 /// If the file cannot be written, or the content without the edit is not known.
 pub fn undo(path: &Path, edit: &dyn Edit) -> Result<Option<Edited>, EditError> {
     let Some(edited) = preview_undo(path, edit)? else { return Ok(None) };
-    file::replace(path, edited.before.as_deref(), edited.after.as_deref())?;
+    file::replace(path, file::PUBLIC, edited.before.as_deref(), edited.after.as_deref())?;
     let record_path = record_path(path);
-    file::replace(&record_path, file::read(&record_path)?.as_deref(), None)?;
+    file::replace(&record_path, file::PRIVATE, file::read(&record_path)?.as_deref(), None)?;
     Ok(Some(edited))
 }
 
@@ -173,7 +173,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use serde_json::json;
 
@@ -196,6 +196,8 @@ mod tests {
             }
             assert_eq!(undo(&path, &to("a")).unwrap(), None, "nothing was edited");
             assert!(edit(&path, &to("a")).unwrap().is_change());
+            let mode = fs::metadata(record_path(&path)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "the file may have been for root only");
             assert!(edit(&path, &to("b")).unwrap().is_change());
             assert!(!edit(&path, &to("b")).unwrap().is_change());
             assert!(preview_undo(&path, &to("b")).unwrap().unwrap().is_change());

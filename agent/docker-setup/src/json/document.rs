@@ -49,8 +49,8 @@ pub(super) struct Entry {
     pub raw: Range<usize>,
 }
 
-/// A parsed file.
-#[derive(Debug, Clone, PartialEq)]
+/// A parsed file; by default an empty one.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Document {
     pub(super) text: String,
     /// The byte behind the object's `{`; none if the text has no object.
