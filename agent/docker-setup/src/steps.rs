@@ -12,6 +12,8 @@ use crate::{
 /// How containers get addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// Somebody else does that; the agent only watches.
+    Watched,
     /// The agent keeps a network.
     Network,
     /// The default bridge has the container prefix.
@@ -101,6 +103,7 @@ pub struct Todo {
 /// If it cannot be reached. Then nothing is to be done.
 pub fn todo(host: &Situation) -> Result<Todo, Refusal> {
     let mut todo = match host.mode {
+        Mode::Watched => Todo::default(),
         Mode::Network => network(host)?,
         Mode::Daemon => default_bridge(host, false)?,
         Mode::Pools => default_bridge(host, true)?,
@@ -299,5 +302,6 @@ mod tests {
         assert_eq!(lines(&restarted)[2], "restart the agent: systemctl restart sextant-agent");
         assert_eq!(lines(&Situation { agent_unit: false, ..restarted })[2], "left: restart the agent");
         assert_eq!(lines(&host(Mode::Network, "{}")), [""; 0]);
+        assert_eq!(lines(&host(Mode::Watched, "{\"bridge\": \"none\"}")), [""; 0]);
     }
 }
