@@ -3,9 +3,9 @@
 use std::fs;
 
 use sextant_proto::Prefix;
-use sextant_tests::{SECONDS, expect_text, poll};
+use sextant_tests::{Docker, SECONDS, expect_text, poll};
 
-use crate::setup_bed::SetupBed;
+use crate::{firewall::FIREWALL, setup_bed::SetupBed};
 
 fn is_in(prefix: &str, address: &str) -> bool {
     prefix.parse::<Prefix>().unwrap().contains(address.parse().unwrap())
@@ -34,6 +34,58 @@ fn containers_on_docker0_reach_each_other_after_one_command_on_each_host() {
             bed.engines[from].ask("web", &addresses[to], 8000)
         });
     }
+    bed.status_is_silent();
+}
+
+#[test]
+fn all_ports_of_containers_on_docker0_are_open_within_the_cluster() {
+    let mut bed = SetupBed::start("docker daemon firewall", 2, &FIREWALL);
+    (0..2).for_each(|index| bed.set_up(index, "daemon"));
+    let web = |engine: &Docker| {
+        let address = engine.container("web", &["-p", "8000:8000"]).unwrap();
+        [8000, 8001].into_iter().for_each(|port| engine.serve("web", port).unwrap());
+        address
+    };
+    let addresses: Vec<_> = bed.engines.iter().map(web).collect();
+    bed.pings(0, "web", &addresses[1]);
+    for port in [8000, 8001] {
+        expect_text(&format!("port {port}"), 10 * SECONDS, &addresses[0], || {
+            bed.engines[0].ask("web", &addresses[1], port)
+        });
+    }
+    bed.status_is_silent();
+}
+
+#[test]
+fn every_network_with_ipv6_gets_a_prefix_by_itself_where_docker_can() {
+    let mut bed = SetupBed::start("docker pools", 2, &[]);
+    let version = bed.engines[0].run(&["version", "-f", "{{.Server.Version}}"]).unwrap();
+    if version.split('.').next().unwrap().parse::<u32>().unwrap() < 27 {
+        let refused = bed.setup(0, &["--mode", "pools"]).unwrap_err().to_string();
+        assert!(refused.contains("takes no IPv6 prefixes") && refused.contains(&version), "{refused}");
+        assert!(!bed.engines[0].daemon_json().exists());
+        return;
+    }
+    let mut addresses = Vec::new();
+    for index in 0..2 {
+        bed.set_up(index, "pools");
+        let engine = &bed.engines[index];
+        engine.run(&["network", "create", "--ipv6", "web"]).unwrap();
+        addresses.push(engine.container("web", &["--network", "web"]).unwrap());
+        engine.serve("web", 8001).unwrap();
+        let host = bed.container_prefix(index).replace("/80", "/64");
+        assert!(is_in(&host, &addresses[index]), "{addresses:?}");
+        assert!(!is_in(&bed.container_prefix(index), &addresses[index]), "{addresses:?}: docker0 has that");
+        let ipv4 =
+            engine.run(&["network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", "web"]);
+        assert!(ipv4.unwrap().contains("172."), "Docker's own pools stay");
+        engine.container("other", &[]).unwrap();
+    }
+    bed.pings(0, "web", &addresses[1]);
+    bed.pings(0, "other", &addresses[1]);
+    expect_text("an unpublished port", 10 * SECONDS, &addresses[0], || {
+        bed.engines[0].ask("web", &addresses[1], 8001)
+    });
     bed.status_is_silent();
 }
 
