@@ -51,7 +51,11 @@ pub fn findings(
         found.push(Finding { unready: !is_right, ..of_file });
     } else if engine.answers && !is_right {
         let has = engine.network.map_or_else(|| "no prefix".to_owned(), |network| network.to_string());
-        let saw = format!("Docker still gives {} {has}, not this host's {wanted}", engine.bridge);
+        let used = match &engine.containers[..] {
+            [] => String::new(),
+            containers => format!("; containers with addresses of it: {}", containers.join(", ")),
+        };
+        let saw = format!("Docker still gives {} {has}, not this host's {wanted}{used}", engine.bridge);
         let fix = format!(
             "restart Docker (`systemctl restart docker`), then {SETUP}: it removes what Docker leaves"
         );
@@ -181,6 +185,8 @@ mod tests {
             assert!(found[0].2.contains(words) && found[0].2.contains("docker setup"), "{found:?}");
         }
         assert!(found(RIGHT, &seen(own), false).is_empty());
+        let used = Engine { containers: vec!["db".into(), "web".into()], ..seen(former) };
+        assert!(found(RIGHT, &used, false)[0].2.contains("containers with addresses of it: db, web;"));
     }
 
     #[test]

@@ -18,7 +18,10 @@ use sextant_docker_setup::{
     steps::{Mode, Situation},
 };
 
-use super::systemd::{self, AGENT, DOCKER};
+use super::{
+    flags,
+    systemd::{self, AGENT, DOCKER},
+};
 use crate::{
     kernel::{Kernel, KernelError, MAIN_TABLE, NetlinkKernel, Route, RouteProtocol, RouteTarget, Scope},
     settings::{DockerMode, DockerSetup},
@@ -51,18 +54,21 @@ pub async fn situation(setup: &DockerSetup, restart: bool) -> anyhow::Result<Sit
         None => None,
     };
     let mode_name = docker.mode.name();
+    let engine_unit = systemd::unit(DOCKER).await?;
+    let main_pid = engine_unit.as_ref().and_then(|unit| unit.get("MainPID")).map(String::as_str);
+    let words = flags::of_engine(&docker.socket, main_pid).await;
     Ok(Situation {
         mode,
         mode_name,
         prefixes: prefixes(&setup.state_dir)?,
-        engine: engine(setup).await?,
+        engine: Engine { words, ..engine(setup).await? },
         daemon_json: docker.daemon_json.clone(),
         document: document(&docker.daemon_json)?,
         config: setup.config.clone(),
         other_mode: record::preview(&setup.config, &AgentToml { mode: mode_name })?.is_change(),
         group,
         may_restart: restart || docker.restart,
-        engine_unit: systemd::unit(DOCKER).await?.is_some(),
+        engine_unit: engine_unit.is_some(),
         agent_unit: agent_unit.is_some(),
     })
 }
@@ -133,6 +139,10 @@ pub async fn seen_of(engine: &engine::Engine) -> Result<Engine, EngineError> {
     let (version, networks) = (engine.version().await?, engine.networks().await?);
     let is_default = |name: &str| name == DEFAULT_NETWORK;
     let default = networks.iter().find(|network| is_default(&network.name) && network.ipv6);
+    let containers = match default {
+        Some(network) => engine.containers_on(network).await?,
+        None => Vec::new(),
+    };
     let others = networks.iter().filter(|network| !is_default(&network.name));
     let others = others.flat_map(|it| it.prefixes.iter().map(|(prefix, _)| (it.name.clone(), *prefix)));
     Ok(Engine {
@@ -140,6 +150,7 @@ pub async fn seen_of(engine: &engine::Engine) -> Result<Engine, EngineError> {
         answers: true,
         network: default.and_then(|network| network.prefixes.first()).map(|(prefix, _)| *prefix),
         others: others.collect(),
+        containers: containers.into_iter().map(|it| it.name).collect(),
         ..Engine::default()
     })
 }

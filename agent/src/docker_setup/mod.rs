@@ -5,6 +5,7 @@
 
 mod carry_out;
 mod facts;
+mod flags;
 mod systemd;
 mod taking_back;
 

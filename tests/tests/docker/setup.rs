@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
 use sextant_proto::Prefix;
 use sextant_tests::{Docker, SECONDS, expect_text, poll};
 
@@ -110,7 +111,9 @@ fn a_changed_prefix_is_reported_until_the_host_is_set_up_again() {
     // The fix, word for word.
     let shown = bed.setup(1, &[]).unwrap();
     assert!(shown.contains("left to do: restart Docker"), "{shown}");
-    bed.status_has(&[&format!("Docker still gives docker0 {before}, not this host's {wanted}")]);
+    bed.status_has(&[&format!(
+        "Docker still gives docker0 {before}, not this host's {wanted}; containers with addresses of it: web"
+    )]);
     bed.restart_engine(1).unwrap();
     let shown = bed.setup(1, &[]).unwrap();
     let first = wanted.replace("/80", "1/80");
@@ -179,7 +182,7 @@ fn undo_gives_back_the_bytes_and_keeps_the_changes_of_others() {
 
 #[test]
 fn what_cannot_be_edited_is_refused_and_untouched() {
-    let bed = SetupBed::start("docker refused", 1, &[]);
+    let mut bed = SetupBed::start("docker refused", 1, &[]);
     let (file, config) = (bed.engines[0].daemon_json(), bed.config(0));
     let agent = fs::read(&config).unwrap();
     let large = format!("{{\"a\": \"{}\"}}", "x".repeat(1 << 20));
@@ -198,6 +201,13 @@ fn what_cannot_be_edited_is_refused_and_untouched() {
         assert!(refused.contains(words), "{refused}");
         assert_eq!(fs::read_to_string(&file).unwrap(), content, "{words}");
     }
+    // A flag of the same meaning.
+    fs::remove_file(&file).unwrap();
+    bed.engines[0].end_engine(Signal::SIGTERM).unwrap();
+    bed.engines[0].start_engine(&["--ipv6", "--fixed-cidr-v6", "fd00:9::/64"]).unwrap();
+    let refused = bed.setup(0, &["--mode", "daemon"]).unwrap_err().to_string();
+    assert!(refused.contains("the flag --ipv6"), "{refused}");
+    bed.restart_engine(0).unwrap();
     // A read-only file system.
     fs::write(&file, "{}").unwrap();
     let directory = file.parent().unwrap().display();
