@@ -20,6 +20,8 @@ pub mod containers;
 mod damping;
 mod deadline;
 pub mod docker;
+pub mod docker_bridge;
+pub mod docker_setup;
 pub mod doctor;
 pub mod engine;
 pub mod host;

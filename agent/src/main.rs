@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sextant_agent::{
-    cleanup, doctor, prepare,
+    cleanup, docker_setup, doctor, prepare,
     run::run,
-    settings::{Command, CommandLine},
+    settings::{Command, CommandLine, DockerCommand},
 };
 use sextant_daemon::explain;
 use sextant_streams::write_stderr;
@@ -31,5 +31,11 @@ async fn carry_out(command_line: &CommandLine) -> anyhow::Result<ExitCode> {
         Some(Command::Cleanup { dry_run }) => cleanup::run(&command_line.state_dir()?, dry_run).await,
         Some(Command::Prepare) => prepare::run(command_line.settings()?).await,
         Some(Command::Doctor { fix }) => doctor::run(&command_line.host()?, fix).await,
+        Some(Command::Docker { command: DockerCommand::Setup { dry_run, undo: true, .. } }) => {
+            docker_setup::undo(&command_line.docker_undo()?, dry_run).await
+        }
+        Some(Command::Docker { command: DockerCommand::Setup { mode, dry_run, restart, .. } }) => {
+            docker_setup::run(&command_line.docker_setup(mode)?, dry_run, restart).await
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     cluster::Input,
     containers::{ContainerLooks, ContainerWatch},
     docker::DockerNetwork,
+    docker_bridge::DockerBridge,
     doctor,
     engine::{Engine, Report},
     host::{HostSetup, exclusive::Exclusive, privilege, roles},
@@ -103,6 +104,7 @@ pub struct Agent {
     docker: Option<DockerNetwork>,
     containers: Option<ContainerWatch>,
     looks: Option<ContainerLooks>,
+    docker_bridge: Option<DockerBridge>,
     bgp_meters: bgp::Meters,
     /// The problems of this host.
     pub problems: Problems,
@@ -175,6 +177,7 @@ impl Agent {
             problems: problems.clone(),
         });
         let docker = DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone());
+        let docker_bridge = DockerBridge::by(&settings, kernel.clone(), input.clone(), problems.clone());
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
@@ -202,6 +205,7 @@ impl Agent {
             docker,
             containers,
             looks,
+            docker_bridge,
             bgp_meters,
             problems,
         })
@@ -231,6 +235,9 @@ impl Agent {
         }
         if let Some(looks) = self.looks {
             tasks.spawn("containers' paths", looks.run());
+        }
+        if let Some(docker_bridge) = self.docker_bridge {
+            tasks.spawn("docker-bridge", docker_bridge.run());
         }
         self.shutdown_notice
     }

@@ -122,8 +122,8 @@ impl Trouble {
                 "start it (`systemctl start docker`), or set [docker] socket in agent.toml; it is tried again".to_owned()
             }
             Self::NoAccess { .. } => {
-                "let the agent use it: `systemctl edit sextant-agent`, with SupplementaryGroups=docker under [Service], then \
-                 `systemctl restart sextant-agent`"
+                "let the agent use it: `sextant-agent docker setup --restart` as root, or `systemctl edit sextant-agent`, with \
+                 SupplementaryGroups=docker under [Service], then `systemctl restart sextant-agent`"
                     .to_owned()
             }
             Self::NameTaken { name, .. } => format!(

@@ -15,6 +15,8 @@ const DEFAULT_BRIDGE: &str = "docker0";
 const NETWORK_BRIDGE: &str = "sextant0";
 /// The name of that network.
 const NETWORK: &str = "sextant";
+/// The engine's configuration file.
+const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 
 /// How Docker's containers get addresses of the container prefix.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -27,6 +29,23 @@ pub enum DockerMode {
     Network,
     /// The agent changes nothing in Docker, and watches its networks and containers.
     None,
+    /// Docker's default bridge has the container prefix, by its `daemon.json`.
+    Daemon,
+    /// As `daemon`, and networks get prefixes of the host prefix by themselves.
+    Pools,
+}
+
+impl DockerMode {
+    /// Its name in the config file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Network => "network",
+            Self::None => "none",
+            Self::Daemon => "daemon",
+            Self::Pools => "pools",
+        }
+    }
 }
 
 /// What packets between containers of the cluster may reach.
@@ -68,6 +87,14 @@ pub struct DockerSettings {
     pub from_outside: FromOutside,
     /// Whether it is made anew under containers.
     pub replace_used: bool,
+    /// The engine's configuration file.
+    pub daemon_json: PathBuf,
+    /// Whether `docker setup` may restart the engine.
+    pub restart: bool,
+}
+
+fn mode(keys: &Keys) -> DockerMode {
+    keys.docker.mode.unwrap_or_default()
 }
 
 impl DockerSettings {
@@ -79,7 +106,7 @@ impl DockerSettings {
 }
 
 fn is_network(keys: &Keys) -> bool {
-    keys.docker.mode == Some(DockerMode::Network)
+    mode(keys) == DockerMode::Network
 }
 
 /// The name of the containers' bridge.
@@ -90,11 +117,10 @@ pub(super) fn bridge_name(keys: &Keys) -> &str {
 
 /// The bridge, and the network that is on it.
 pub(super) fn bridge_and_docker(keys: &Keys) -> Result<(BridgeSettings, Option<DockerSettings>), Invalid> {
-    let is_network = is_network(keys);
-    let mode = keys.docker.mode.unwrap_or_default();
-    if keys.role == Some(Role::Router) && mode != DockerMode::Off {
-        let name = mode.to_possible_value().map_or_else(String::new, |it| it.get_name().to_owned());
-        return Err(value("--docker-mode", &name, &"is for hosts: a router holds no prefix; remove it"));
+    let (is_network, is_off) = (is_network(keys), mode(keys) == DockerMode::Off);
+    if keys.role == Some(Role::Router) && !is_off {
+        let fix = "is for hosts: a router holds no prefix; remove it";
+        return Err(value("--docker-mode", &mode(keys).name(), &fix));
     }
     let bridge = BridgeSettings {
         name: interface_name("--bridge", bridge_name(keys))?,
@@ -109,23 +135,24 @@ pub(super) fn bridge_and_docker(keys: &Keys) -> Result<(BridgeSettings, Option<D
         let fix = "with [docker] mode = \"network\" the agent makes the bridge; remove it";
         return Err(value("--bridge-create", &false, &fix));
     }
-    let docker = (mode != DockerMode::Off).then(|| docker(keys, mode)).transpose()?;
-    Ok((bridge, docker))
+    Ok((bridge, if is_off { None } else { Some(docker(keys)?) }))
 }
 
-fn docker(keys: &Keys, mode: DockerMode) -> Result<DockerSettings, Invalid> {
+pub(super) fn docker(keys: &Keys) -> Result<DockerSettings, Invalid> {
     let network = keys.docker.network.clone().unwrap_or_else(|| NETWORK.into());
     if !is_network_name(&network) {
         let fix = "use letters, digits, '_', '.' and '-', a letter or digit first; not bridge, host, none or default";
         return Err(value("--docker-network", &sextant_proto::quoted(&network), &fix));
     }
     let socket = keys.docker.socket.clone().unwrap_or_else(sextant_docker::engine::default_socket);
-    if !socket.is_absolute() {
-        return Err(value(
-            "--docker-socket",
-            &socket.display(),
-            &"give it the whole path, e.g. /run/docker.sock",
-        ));
+    let daemon_json = keys.docker.daemon_json.clone().unwrap_or_else(|| DAEMON_JSON.into());
+    for (key, path, example) in [
+        ("--docker-socket", &socket, "/run/docker.sock"),
+        ("--docker-daemon-json", &daemon_json, DAEMON_JSON),
+    ] {
+        if !path.is_absolute() {
+            return Err(value(key, &path.display(), &format!("give it the whole path, e.g. {example}")));
+        }
     }
     let from_cluster = match keys.docker.from_cluster.unwrap_or_default() {
         Reach::Open => FromCluster::Open,
@@ -137,12 +164,14 @@ fn docker(keys: &Keys, mode: DockerMode) -> Result<DockerSettings, Invalid> {
         OutsideReach::Closed => FromOutside::Closed,
     };
     Ok(DockerSettings {
-        mode,
+        mode: mode(keys),
         socket,
         network,
         from_cluster,
         from_outside,
         replace_used: keys.docker.replace_used.unwrap_or(false),
+        daemon_json,
+        restart: keys.docker.restart.unwrap_or(false),
     })
 }
 
@@ -177,8 +206,21 @@ mod tests {
     }
 
     #[test]
+    fn dockers_own_bridge_is_the_engines() {
+        for (name, mode) in [("daemon", DockerMode::Daemon), ("pools", DockerMode::Pools)] {
+            let settings = settings(&["--docker-mode", name]).unwrap();
+            assert_eq!(settings.bridge, BridgeSettings { name: "docker0".into(), create: false });
+            let docker = settings.docker.unwrap();
+            assert_eq!((docker.mode, docker.mode.name(), docker.restart), (mode, name, false));
+            assert_eq!(docker.daemon_json.to_str(), Some("/etc/docker/daemon.json"));
+        }
+        let error = settings(&["--docker-mode", "daemon", "--role", "router"]).unwrap_err().to_string();
+        assert!(error.starts_with("--docker-mode daemon: is for hosts"), "{error}");
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_with_the_fix() {
-        let table: [(&[&str], &str); 7] = [
+        let table: [(&[&str], &str); 8] = [
             (&["--bridge", "docker0"], "--bridge docker0: belongs to Docker's own network"),
             (&["--bridge-create", "false"], "--bridge-create false: with [docker] mode"),
             (&["--role", "router"], "--docker-mode network: is for hosts"),
@@ -186,6 +228,7 @@ mod tests {
             (&["--docker-network", "a b"], "--docker-network a b: use letters"),
             (&["--docker-network", ""], "--docker-network : use letters"),
             (&["--docker-socket", "docker.sock"], "--docker-socket docker.sock: give it the whole path"),
+            (&["--docker-daemon-json", "d.json"], "--docker-daemon-json d.json: give it the whole path"),
         ];
         for (args, expected) in table {
             let error = settings(&[&["--docker-mode", "network"], args].concat()).unwrap_err().to_string();

@@ -115,8 +115,9 @@ pub(super) struct BridgeKeys {
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct DockerKeys {
-    /// How Docker's containers get addresses: `off`; `none`: the agent changes nothing, and watches Docker; `network`: the agent
-    /// keeps a network with the container prefix [default: off]
+    /// How Docker's containers get addresses: `network`: the agent keeps a network with the container prefix; `daemon`: Docker's
+    /// own bridge has it; `pools`: other networks get prefixes too; `none`: the
+    /// agent changes nothing, and watches Docker; `off` [default: off]
     #[arg(
         id = "docker-mode",
         long = "docker-mode",
@@ -164,6 +165,19 @@ pub(super) struct DockerKeys {
     #[arg(id = "docker-replace-used", long = "docker-replace-used", env = "SEXTANT_DOCKER_REPLACE_USED", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) replace_used: Option<bool>,
+    /// Docker's configuration file, which `docker setup` edits [default: /etc/docker/daemon.json]
+    #[arg(
+        id = "docker-daemon-json",
+        long = "docker-daemon-json",
+        env = "SEXTANT_DOCKER_DAEMON_JSON",
+        value_name = "FILE"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) daemon_json: Option<PathBuf>,
+    /// Permit `docker setup` to restart Docker, as with its --restart
+    #[arg(id = "docker-restart", long = "docker-restart", env = "SEXTANT_DOCKER_RESTART", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) restart: Option<bool>,
 }
 
 /// `[routes]`

@@ -6,6 +6,7 @@ mod endpoint;
 mod export;
 mod host;
 mod keys;
+mod setup;
 mod topology;
 
 use std::{
@@ -28,6 +29,7 @@ pub use export::Mark;
 use export::{ExportKeys, mark};
 pub use host::HostSettings;
 use keys::Keys;
+pub use setup::DockerSetup;
 pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
 
 /// The default config file.
@@ -81,6 +83,35 @@ pub enum Command {
         /// Apply safe fixes: raise the kernel's limits, remove addresses and routes that Docker left
         #[arg(long)]
         fix: bool,
+    },
+    /// Set this host's Docker up
+    Docker {
+        /// The command
+        #[command(subcommand)]
+        command: DockerCommand,
+    },
+}
+
+/// The commands of Docker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum DockerCommand {
+    /// Give this host's Docker the host's prefix: edit its configuration and the agent's, and show what is left to do
+    #[command(
+        after_help = "Example:\n  sextant-agent docker setup --mode daemon --dry-run && sextant-agent docker setup --mode daemon --restart"
+    )]
+    Setup {
+        /// How containers get addresses [default: [docker] mode of the config file]
+        #[arg(long, value_enum, value_name = "MODE")]
+        mode: Option<DockerMode>,
+        /// Only show the changes
+        #[arg(long)]
+        dry_run: bool,
+        /// Take the changes of earlier setups back
+        #[arg(long, conflicts_with_all = ["mode", "restart"])]
+        undo: bool,
+        /// Restart Docker and the agent if something has changed
+        #[arg(long)]
+        restart: bool,
     },
 }
 

@@ -47,6 +47,8 @@ pub struct Docker {
     host: Host,
     dir: PathBuf,
     keeper: Process,
+    /// It has a default bridge, as its configuration file says.
+    default_bridge: bool,
     /// The engine, while it runs.
     engine: Option<Process>,
 }
@@ -57,6 +59,18 @@ impl Docker {
     /// # Errors
     /// If it does not answer within half a minute.
     pub fn start(host: &Host, args: &[&str]) -> anyhow::Result<Self> {
+        Self::start_as(host, args, false)
+    }
+
+    /// Starts an engine with a default bridge, whose configuration file is [`Self::daemon_json`]: it does not exist yet.
+    ///
+    /// # Errors
+    /// If it does not answer within half a minute.
+    pub fn start_with_bridge(host: &Host, args: &[&str]) -> anyhow::Result<Self> {
+        Self::start_as(host, args, true)
+    }
+
+    fn start_as(host: &Host, args: &[&str], default_bridge: bool) -> anyhow::Result<Self> {
         let dir = host.dir().join(format!("docker-{}", host.name()));
         fs::create_dir_all(&dir)?;
         let root = std::env::var(ROOT).ok();
@@ -65,7 +79,7 @@ impl Docker {
         let unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
         let words = [&unshare[..], &["sh", "-c", &script, "keeper", &root, &dir_word]].concat();
         let keeper = host.spawn(&format!("docker-{}-keeper", host.name()), &words)?;
-        let mut docker = Self { host: host.clone(), dir, keeper, engine: None };
+        let mut docker = Self { host: host.clone(), dir, keeper, default_bridge, engine: None };
         docker.start_engine(args)?;
         docker.run(&["import", &image(&docker.dir)?.display().to_string(), IMAGE])?;
         Ok(docker)
@@ -79,15 +93,16 @@ impl Docker {
         let dir = self.dir.display();
         let _none_before = fs::remove_file(self.dir.join("pid"));
         let own = format!(
-            "--data-root {dir}/data --exec-root {dir}/exec -p {dir}/pid -H unix://{dir}/socket --bridge none --cgroup-parent /{}",
-            Namespace::name(&self.host)
+            "--data-root {dir}/data --exec-root {dir}/exec -p {dir}/pid -H unix://{dir}/socket --cgroup-parent /{} {}",
+            Namespace::name(&self.host),
+            self.configuration()
         );
         let inside = self.inside()?;
         let words = inside
             .iter()
             .map(String::as_str)
             .chain(["dockerd"])
-            .chain(own.split(' '))
+            .chain(own.split_whitespace())
             .chain(args.iter().copied());
         let engine = self.host.spawn(&format!("docker-{}", self.host.name()), &words.collect::<Vec<_>>())?;
         let answers = || match engine.ended()? {
@@ -113,6 +128,20 @@ impl Docker {
         ensure!(done.status.success(), "{kill}: {}", String::from_utf8_lossy(&done.stderr));
         engine.wait(20 * SECONDS)?;
         Ok(())
+    }
+
+    /// The flags of its configuration. A file that is named has to exist.
+    fn configuration(&self) -> String {
+        match (self.default_bridge, self.daemon_json()) {
+            (false, _) => "--bridge none".to_owned(),
+            (true, file) if file.exists() => format!("--config-file {}", file.display()),
+            (true, _) => String::new(),
+        }
+    }
+
+    /// Its configuration file, if it has a default bridge.
+    pub fn daemon_json(&self) -> PathBuf {
+        self.dir.join("daemon.json")
     }
 
     /// Its socket.

@@ -9,5 +9,7 @@ mod later;
 mod mtu;
 mod network;
 mod policies;
+mod setup;
+mod setup_bed;
 mod shown;
 mod watched;

@@ -106,6 +106,8 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("docker", "from-cluster", word(&docker.from_cluster)),
         ("docker", "from-outside", word(&docker.from_outside)),
         ("docker", "replace-used", docker.replace_used.to_string()),
+        ("docker", "daemon-json", docker.daemon_json.display().to_string()),
+        ("docker", "restart", docker.restart.to_string()),
         ("routes", "metric", routes.metric.to_string()),
         ("routes", "unreachable-metric", routes.unreachable_metric.to_string()),
         ("routes", "table", routes.table.to_string()),

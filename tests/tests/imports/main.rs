@@ -27,6 +27,8 @@ const AGENT: &[&str] = &[
     "host",
     "docker",
     "containers",
+    "docker_setup",
+    "docker_bridge",
     "routes",
     "liveness",
     "neighbours",

@@ -28,6 +28,9 @@ const SHORT: [(&str, &str); 3] = [
     ("sextant-controller.service", "[Service]\nWatchdogSec=2s\nTimeoutStartSec=4s\n"),
 ];
 
+/// Units that are installed as they are.
+const MORE: [&str; 2] = ["sextant-docker-setup.path", "sextant-docker-setup.service"];
+
 /// A booted machine.
 pub struct Machine {
     namespace: Namespace,
@@ -201,6 +204,9 @@ fn nspawn_words(namespace: &Namespace, dir: &Path, kept: &[(PathBuf, &str)]) -> 
     for (unit, _) in SHORT {
         bind(deploy_systemd().join(unit), &format!("{units}/{unit}"));
         bind(dir.join(unit), &format!("{units}/{unit}.d"));
+    }
+    for unit in MORE {
+        bind(deploy_systemd().join(unit), &format!("{units}/{unit}"));
     }
     words.extend(kept.iter().map(|(from, to)| format!("--bind={}:{to}", from.display())));
     words.extend(["systemd.unit=lab.target", "systemd.firstboot=no"].map(str::to_owned));

@@ -4,6 +4,7 @@
 
 mod agent;
 mod controller;
+mod docker;
 mod machine;
 mod managers;
 mod prepare;

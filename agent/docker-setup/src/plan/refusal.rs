@@ -1,0 +1,104 @@
+//! Why a host is not set up.
+
+use std::net::Ipv6Addr;
+
+use serde_json::Value;
+use sextant_proto::Prefix;
+
+use super::{FIXED_CIDR, POOLS, POOLS_SINCE};
+
+/// Why a host is not set up. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The engine is too old for pools.
+    #[error(
+        "Docker {0} takes no IPv6 prefixes for networks from {POOLS}, as versions from {POOLS_SINCE} on do; use --mode daemon, or \
+         upgrade Docker"
+    )]
+    NoPools(String),
+    /// The engine's version is not known.
+    #[error(
+        "the version of Docker is not known, and {POOLS} needs {POOLS_SINCE} or later: start Docker, and try again"
+    )]
+    NoVersion,
+    /// The host prefix has no room beside the container prefix.
+    #[error(
+        "the container prefix {0} is the whole host prefix, so networks have no room in it; use --mode daemon, or give the pool a \
+         longer --container-len"
+    )]
+    NoRoom(Prefix),
+    /// The default bridge is another one.
+    #[error(
+        "daemon.json has \"bridge\": {found}, and the agent's bridge is {wanted}; remove that key, or set [bridge] interface"
+    )]
+    Bridge {
+        /// The key's value.
+        found: Value,
+        /// The bridge of the agent.
+        wanted: String,
+    },
+    /// A gateway is set.
+    #[error(
+        "daemon.json has \"default-gateway-v6\": {0}, and Docker does not start with an address that it gives to its own bridge; remove that key"
+    )]
+    Gateway(Value),
+    /// The pools are no list of pools.
+    #[error(
+        "daemon.json has \"{POOLS}\": {0}, which is no list of {{\"base\": …, \"size\": …}}; correct it, or remove that key"
+    )]
+    Pools(Value),
+    /// Another network has the prefix.
+    #[error(
+        "Docker's network {network} has {prefix}, and docker0 cannot have {wanted} beside it; stop the agent if it keeps that network, \
+         remove it (`docker network rm {network}`) with its bridge, and try again"
+    )]
+    Taken {
+        /// Its name.
+        network: String,
+        /// Its prefix.
+        prefix: Prefix,
+        /// The container prefix.
+        wanted: Prefix,
+    },
+    /// The default bridge has the prefix, which another network is to have.
+    #[error(
+        "daemon.json has \"{FIXED_CIDR}\": \"{0}\", and a network cannot have the same prefix; take that back \
+         (`sextant-agent docker setup --undo`), restart Docker, and try again"
+    )]
+    TakenByBridge(Prefix),
+    /// The same address with another length is on the bridge.
+    #[error(
+        "{bridge} has {addr}/{now} and is to have {addr}/{wanted}: Docker puts the former one back when it starts, and fails or keeps \
+         it. Start it once without IPv6: run this command with --restart, or write \"ipv6\": false into daemon.json, restart \
+         Docker, `ip -6 address del {addr}/{now} dev {bridge}`, and try again"
+    )]
+    OtherLength {
+        /// The bridge.
+        bridge: String,
+        /// The address.
+        addr: Ipv6Addr,
+        /// Its length now.
+        now: u8,
+        /// The length of the container prefix.
+        wanted: u8,
+    },
+    /// A flag has the same meaning as a key.
+    #[error(
+        "Docker was started with the flag {flag}, and does not start with \"{key}\" in daemon.json beside it; remove the flag from \
+         its unit (`systemctl edit docker`, or /etc/default/docker), restart Docker, and try again"
+    )]
+    Flag {
+        /// The flag.
+        flag: &'static str,
+        /// The key.
+        key: &'static str,
+    },
+    /// The engine reads another file.
+    #[error("Docker was started with --config-file {0}; set [docker] daemon-json = \"{0}\", and try again")]
+    OtherFile(String),
+    /// The engine does not read the file.
+    #[error(
+        "daemon.json begins with a byte order mark, with which Docker {0} does not start; save it without one"
+    )]
+    Mark(String),
+}

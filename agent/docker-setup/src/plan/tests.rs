@@ -1,0 +1,123 @@
+use super::*;
+
+fn prefixes() -> Prefixes {
+    Prefixes {
+        host: "2001:db8:8000:1::/64".parse().unwrap(),
+        container: "2001:db8:8000:1::/80".parse().unwrap(),
+        pools: vec!["2001:db8:8000::/40".parse().unwrap()],
+    }
+}
+
+fn engine(version: &str) -> Engine {
+    Engine { version: version.into(), bridge: "docker0".into(), ..Engine::default() }
+}
+
+fn keys_of(version: &str, text: &str, pools: bool) -> Result<Value, Refusal> {
+    let document = Document::parse(Some(text.as_bytes())).unwrap();
+    let keys = keys(&prefixes(), &engine(version), &document, pools)?;
+    Ok(Value::Object(keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()))
+}
+
+#[test]
+fn the_default_bridge_gets_the_container_prefix_and_nothing_else() {
+    let expected = json!({"ipv6": true, "fixed-cidr-v6": "2001:db8:8000:1::/80"});
+    for version in ["20.10.24+dfsg1", "26.1.5", "28.5.2", ""] {
+        assert_eq!(keys_of(version, "{\"ip6tables\": true}", false), Ok(expected.clone()), "{version}");
+    }
+}
+
+#[test]
+fn networks_get_the_host_prefix_beside_the_pools_that_are_there() {
+    let own = json!({"base": "2001:db8:8000:1::/64", "size": 80});
+    let pools = |text: &str| keys_of("28.5.2", text, true).unwrap()[POOLS].clone();
+    let default = pools("{}");
+    assert_eq!(default.as_array().unwrap().len(), 8);
+    assert_eq!((&default[0]["base"], &default[7]), (&json!("172.17.0.0/16"), &own));
+    let theirs = json!({"base": "10.9.0.0/16", "size": 24});
+    let ula = json!({"base": "fd00::/48", "size": 64});
+    let former = json!({"base": "2001:db8:8000:7::/64", "size": 80});
+    let text = |list: Value| json!({POOLS: list}).to_string();
+    assert_eq!(pools(&text(json!([theirs]))), json!([theirs, own]));
+    assert_eq!(pools(&text(json!([theirs, former, ula]))), json!([theirs, own, ula]));
+    assert_eq!(pools(&text(json!([theirs, own]))), json!([theirs, own]), "nothing to change");
+}
+
+#[test]
+fn what_the_engine_would_not_do_is_refused_with_the_fix() {
+    let table = [
+        ("20.10.24", "{}", true, "Docker 20.10.24 takes no IPv6 prefixes"),
+        ("", "{}", true, "start Docker"),
+        ("28.5.2", "{\"default-address-pools\": 1}", true, "\"default-address-pools\": 1"),
+        ("28.5.2", "{\"default-address-pools\": [{}]}", true, "remove that key"),
+        ("28.5.2", "{\"bridge\": \"none\"}", false, "daemon.json has \"bridge\": \"none\""),
+        ("28.5.2", "{\"default-gateway-v6\": \"2001:db8:8000:1::1\"}", false, "remove that key"),
+        ("20.10.24", "\u{feff}{}", false, "save it without one"),
+    ];
+    for (version, text, pools, words) in table {
+        let error = keys_of(version, text, pools).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(keys_of("28.5.2", "\u{feff}{\"bridge\": \"docker0\"}", false).is_ok());
+    let whole = Prefixes { host: prefixes().container, ..prefixes() };
+    let refused = keys(&whole, &engine("28.5.2"), &Document::parse(None).unwrap(), true);
+    assert_eq!(refused, Err(Refusal::NoRoom(whole.container)));
+}
+
+#[test]
+fn flags_that_the_engine_does_not_accept_beside_a_key_are_refused() {
+    let refused = |words: &str, pools: bool| {
+        let words = words.split(' ').map(str::to_owned).collect();
+        let engine = Engine { words, ..engine("28.5.2") };
+        keys(&prefixes(), &engine, &Document::default(), pools).err().map(|error| error.to_string())
+    };
+    let named = |words: &str, flag: &str| {
+        let refused = refused(words, true).unwrap();
+        assert!(refused.contains(&format!("the flag {flag},")), "{refused}");
+    };
+    named("dockerd --ipv6", "--ipv6");
+    named("dockerd -H fd:// --fixed-cidr-v6=fd00::/64 --debug", "--fixed-cidr-v6");
+    named("dockerd --default-address-pool base=10.0.0.0/8,size=24", "--default-address-pool");
+    assert_eq!(refused("dockerd --default-address-pool base=10.0.0.0/8,size=24", false), None);
+    assert_eq!(refused("dockerd --ip6tables --bip 10.0.0.1/24", true), None);
+    let engine = Engine {
+        words: ["dockerd", "--config-file", "/x", "--debug"].map(str::to_owned).into(),
+        ..engine("")
+    };
+    assert_eq!(
+        (engine.flag("--config-file"), engine.flag("--debug"), engine.flag("-H")),
+        (Some("/x"), Some(""), None)
+    );
+}
+
+#[test]
+fn only_what_an_earlier_prefix_has_left_is_stale() {
+    let address = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+    let route = |text: &str| text.parse::<Prefix>().unwrap();
+    let engine = Engine {
+        addresses: vec![
+            (address("2001:db8:8000:1::1"), 80),
+            (address("2001:db8:8000:1::1"), 64),
+            (address("2001:db8:8000:7::1"), 80),
+            (address("fd00:1::1"), 64),
+            (address("fd00:2::1"), 64),
+        ],
+        routes: vec![
+            route("2001:db8:8000:1::/80"),
+            route("2001:db8:8000:7::/80"),
+            route("fd00:1::/64"),
+            route("fd00:2::/64"),
+            route("::/0"),
+        ],
+        ..engine("20.10")
+    };
+    let former = Document::parse(Some(b"{\"fixed-cidr-v6\": \"fd00:1::/64\"}")).unwrap();
+    let stale = stale(&prefixes(), &engine, &former);
+    let expected = [("2001:db8:8000:1::1", 64), ("2001:db8:8000:7::1", 80), ("fd00:1::1", 64)];
+    assert_eq!(stale.addresses, expected.map(|(it, len)| (address(it), len)));
+    assert_eq!(stale.routes, ["2001:db8:8000:7::/80", "fd00:1::/64"].map(route));
+    assert_eq!(other_length(&prefixes(), &engine), Some((address("2001:db8:8000:1::1"), 64)));
+    let right = Engine { addresses: vec![(address("2001:db8:8000:1::1"), 80)], ..engine };
+    assert_eq!(other_length(&prefixes(), &right), None);
+    let kept = Engine { network: Some(route("2001:db8:8000:1::/64")), ..right };
+    assert_eq!(other_length(&prefixes(), &kept), Some((address("2001:db8:8000:1::1"), 64)));
+}

@@ -1,0 +1,204 @@
+//! The steps of a setup, in their order. Pure.
+
+use std::{fmt, path::PathBuf};
+
+use serde_json::json;
+
+use crate::{
+    json::{Document, Keys},
+    plan::{Engine, FIXED_CIDR, Prefixes, Refusal, Stale, keys, other_length, stale},
+};
+
+/// How containers get addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Somebody else does that; the agent only watches.
+    Watched,
+    /// The agent keeps a network.
+    Network,
+    /// The default bridge has the container prefix.
+    Daemon,
+    /// As `Daemon`, and networks get prefixes by themselves.
+    Pools,
+}
+
+/// A step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Gives `daemon.json` keys.
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// The keys, of which some differ.
+        keys: Keys,
+    },
+    /// Removes what an earlier prefix has left on the default bridge.
+    RemoveStale {
+        /// The bridge.
+        bridge: String,
+        /// What is known to be there.
+        stale: Stale,
+    },
+    /// Restarts the engine, and removes what it has put there again from an earlier prefix.
+    RestartEngine,
+    /// Sets the mode in the agent's config file.
+    Mode {
+        /// The file.
+        file: PathBuf,
+        /// The mode.
+        mode: &'static str,
+    },
+    /// Gives the agent's service user the group of the engine's socket.
+    Group {
+        /// The drop-in of its unit.
+        file: PathBuf,
+        /// The group.
+        group: String,
+    },
+    /// Restarts the agent.
+    RestartAgent,
+}
+
+/// What is known of the host.
+#[derive(Debug, Clone)]
+pub struct Situation {
+    /// How containers are to get addresses.
+    pub mode: Mode,
+    /// The mode's name.
+    pub mode_name: &'static str,
+    /// The prefixes of the host.
+    pub prefixes: Prefixes,
+    /// The engine.
+    pub engine: Engine,
+    /// The engine's configuration file.
+    pub daemon_json: PathBuf,
+    /// Its content.
+    pub document: Document,
+    /// The agent's config file.
+    pub config: PathBuf,
+    /// Whether that has another mode.
+    pub other_mode: bool,
+    /// The group that the agent's service user lacks, with the drop-in for it.
+    pub group: Option<(PathBuf, String)>,
+    /// Services may be restarted.
+    pub may_restart: bool,
+    /// systemd runs the engine.
+    pub engine_unit: bool,
+    /// systemd runs the agent.
+    pub agent_unit: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Todo {
+    /// By the setup.
+    pub steps: Vec<Step>,
+    /// By the operator, afterwards.
+    pub left: Vec<String>,
+}
+
+/// The steps to the wanted state; none if it is right.
+///
+/// # Errors
+/// If it cannot be reached. Then nothing is to be done.
+pub fn todo(host: &Situation) -> Result<Todo, Refusal> {
+    let mut todo = match host.mode {
+        Mode::Watched => Todo::default(),
+        Mode::Network => network(host)?,
+        Mode::Daemon => default_bridge(host, false)?,
+        Mode::Pools => default_bridge(host, true)?,
+    };
+    let changed = host.other_mode || host.group.is_some();
+    if host.other_mode {
+        todo.steps.push(Step::Mode { file: host.config.clone(), mode: host.mode_name });
+    }
+    todo.steps.extend(host.group.clone().map(|(file, group)| Step::Group { file, group }));
+    match (changed, host.agent_unit) {
+        (true, true) if host.may_restart => todo.steps.push(Step::RestartAgent),
+        (true, true) => todo.left.push("systemctl daemon-reload && systemctl restart sextant-agent".into()),
+        (true, false) => todo.left.push("restart the agent".into()),
+        (false, _) => {}
+    }
+    Ok(todo)
+}
+
+fn network(host: &Situation) -> Result<Todo, Refusal> {
+    let fixed = host.document.value(FIXED_CIDR).and_then(|value| value.as_str()?.parse().ok());
+    match fixed.filter(|fixed| host.prefixes.container.overlaps(*fixed)) {
+        Some(fixed) => Err(Refusal::TakenByBridge(fixed)),
+        None => Ok(Todo::default()),
+    }
+}
+
+fn default_bridge(host: &Situation, pools: bool) -> Result<Todo, Refusal> {
+    let Situation { prefixes, engine, document, .. } = host;
+    let keys = keys(prefixes, engine, document, pools)?;
+    let wanted = prefixes.container;
+    if let Some(file) = engine.flag("--config-file").filter(|file| host.daemon_json.as_os_str() != *file) {
+        return Err(Refusal::OtherFile(file.to_owned()));
+    }
+    if let Some((network, prefix)) = engine.others.iter().find(|(_, prefix)| prefix.overlaps(wanted)) {
+        return Err(Refusal::Taken { network: network.clone(), prefix: *prefix, wanted });
+    }
+    let stale = stale(prefixes, engine, document);
+    let can_restart = host.may_restart && host.engine_unit;
+    let write = |keys: Keys| Step::Write { file: host.daemon_json.clone(), keys };
+    let remove = || Step::RemoveStale { bridge: engine.bridge.clone(), stale: stale.clone() };
+    if let Some((addr, now)) = other_length(prefixes, engine) {
+        if !can_restart {
+            let bridge = engine.bridge.clone();
+            return Err(Refusal::OtherLength { bridge, addr, now, wanted: wanted.len() });
+        }
+        let forget = [write(vec![("ipv6", json!(false))]), Step::RestartEngine, remove()];
+        return Ok(Todo { steps: [&forget[..], &[write(keys), Step::RestartEngine]].concat(), left: vec![] });
+    }
+    let differs = keys.iter().any(|(key, value)| document.value(key) != Some(value));
+    let pending = differs || (engine.answers && engine.network != Some(wanted));
+    let mut todo = Todo::default();
+    todo.steps.extend(differs.then(|| write(keys)));
+    // Until the engine is restarted, containers may use the former prefix.
+    let unused = !pending || can_restart || !engine.answers;
+    todo.steps.extend((unused && !stale.is_empty()).then(remove));
+    match (pending, host.engine_unit) {
+        (true, true) if can_restart => todo.steps.push(Step::RestartEngine),
+        (true, true) => todo.left.push(format!("systemctl restart docker, and then {AGAIN}")),
+        (true, false) => todo.left.push(format!("restart Docker, and then {AGAIN}")),
+        (false, _) => {}
+    }
+    if let Some(former) = engine.network.filter(|former| *former != wanted && !engine.containers.is_empty()) {
+        let containers = engine.containers.join(", ");
+        todo.left.push(format!("start containers again that still have addresses of {former}: {containers}"));
+    }
+    Ok(todo)
+}
+
+/// An engine puts routes of its former prefix back when it starts with another one.
+const AGAIN: &str = "run this command again: it removes what Docker leaves of an earlier prefix";
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { file, keys } => {
+                let keys: Vec<_> = keys.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+                write!(f, "write into {}: {}", file.display(), keys.join(", "))
+            }
+            Self::RemoveStale { bridge, stale } => {
+                let addresses = stale.addresses.iter().map(|(addr, len)| format!("address {addr}/{len}"));
+                let routes = stale.routes.iter().map(|route| format!("route {route}"));
+                let all: Vec<_> = addresses.chain(routes).collect();
+                write!(f, "remove from {bridge}: {}", all.join(", "))
+            }
+            Self::RestartEngine => f.write_str("restart Docker: systemctl restart docker"),
+            Self::Mode { file, mode } => {
+                write!(f, "write into {}: [docker] mode = \"{mode}\"", file.display())
+            }
+            Self::Group { file, group } => {
+                write!(f, "write into {}: SupplementaryGroups={group}", file.display())
+            }
+            Self::RestartAgent => f.write_str("restart the agent: systemctl restart sextant-agent"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
