@@ -16,9 +16,12 @@ const EDGES: &[(&str, &str)] = &[
     ("rustbgpd_fsm", "agent/src/bgp/peer"),
     ("rustbgpd_wire", "agent/src/bgp/wire"),
     ("bollard", "agent/docker/src/engine.rs"),
+    ("axum", "agent/ipam/src/server.rs"),
+    ("listenfd", "agent/ipam/src/server.rs"),
 ];
 /// The code that is checked. Tests and benchmarks may use crates as a second opinion.
-const CHECKED: [&str; 4] = ["agent/src", "agent/docker/src", "controller/src", "controller/cli/src"];
+const CHECKED: [&str; 5] =
+    ["agent/src", "agent/docker/src", "agent/ipam/src", "controller/src", "controller/cli/src"];
 
 /// Whether code names this crate. Comments and strings do not count.
 fn names(code: &str, name: &str) -> bool {
