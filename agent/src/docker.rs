@@ -104,8 +104,16 @@ pub(crate) fn wanted(
 
 /// The policy for packets to containers of the primary claim, if the agent keeps it.
 pub(crate) fn policy(settings: &Settings, input: &Input) -> Option<Passes> {
-    let docker = settings.docker.as_ref().filter(|docker| docker.mode == DockerMode::Network)?;
-    let own = input.container_prefixes().next()?;
+    policy_of(settings.docker.as_ref()?, input)
+}
+
+/// As [`policy`]: for the container prefix, or for all networks of the IPAM driver.
+pub(crate) fn policy_of(docker: &DockerSettings, input: &Input) -> Option<Passes> {
+    let own = match docker.mode {
+        DockerMode::Network => input.container_prefixes().next()?,
+        DockerMode::Ipam => input.claims.first()?.prefix,
+        DockerMode::Off | DockerMode::None => return None,
+    };
     Some(docker.passes(own, pools(input)))
 }
 

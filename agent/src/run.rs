@@ -26,6 +26,7 @@ use crate::{
     engine::{Engine, Report},
     host::{HostSetup, exclusive::Exclusive, privilege, roles},
     inquiry::Inquiries,
+    ipam::IpamDriver,
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
     metrics::{self, Sources},
@@ -101,6 +102,7 @@ pub struct Agent {
     neighbours: NeighbourWatch,
     speaker: Option<Speaker>,
     docker: Option<DockerNetwork>,
+    ipam: Option<(IpamDriver, sextant_ipam::keeper::Keeper)>,
     containers: Option<ContainerWatch>,
     looks: Option<ContainerLooks>,
     bgp_meters: bgp::Meters,
@@ -174,6 +176,7 @@ impl Agent {
             known: watch.known(),
             problems: problems.clone(),
         });
+        let ipam = IpamDriver::by(&settings, &state, input.clone(), problems.clone())?;
         let docker = DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone());
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
@@ -200,6 +203,7 @@ impl Agent {
             neighbours,
             speaker,
             docker,
+            ipam,
             containers,
             looks,
             bgp_meters,
@@ -225,6 +229,10 @@ impl Agent {
         }
         if let Some(docker) = self.docker {
             tasks.spawn("docker", docker.run());
+        }
+        if let Some((driver, leases)) = self.ipam {
+            tasks.spawn("ipam-leases", leases.run());
+            tasks.spawn("ipam", driver.run());
         }
         if let Some(containers) = self.containers {
             tasks.spawn("containers", containers.run());

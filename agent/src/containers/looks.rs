@@ -81,7 +81,7 @@ pub(crate) fn place(
 ) -> Place {
     let mut pools: Vec<_> = input.view.pools().map(|pool| pool.prefix).collect();
     pools.extend(input.claims.iter().map(|claim| claim.pool.prefix));
-    let only_published =
-        settings.mode == DockerMode::Network && settings.from_cluster == FromCluster::Published;
+    let only_published = matches!(settings.mode, DockerMode::Network | DockerMode::Ipam)
+        && settings.from_cluster == FromCluster::Published;
     Place { claims: input.claims.clone(), pools, bridge: bridge.to_owned(), uplinks, only_published, live }
 }

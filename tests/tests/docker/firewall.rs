@@ -6,7 +6,7 @@ use sextant_tests::{Docker, SECONDS, expect_text, poll};
 use crate::bed::Bed;
 
 /// An engine of 20.10 with a firewall for IPv6, as later ones have by default.
-const FIREWALL: [&str; 2] = ["--experimental", "--ip6tables"];
+pub const FIREWALL: [&str; 2] = ["--experimental", "--ip6tables"];
 /// The port that is published, and one that is not.
 const PUBLISHED: u16 = 8000;
 const UNPUBLISHED: u16 = 8001;

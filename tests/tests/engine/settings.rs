@@ -68,12 +68,14 @@ const CHANGES: [(&str, &str, Outcome); 14] = [
 ];
 
 /// The other flags: they name no object on the host, none that an earlier start leaves behind, or one of Docker's.
-const OTHERS: [&str; 20] = [
+const OTHERS: [&str; 22] = [
     "--bridge-create",
     "--config",
     "--controller",
     "--docker-from-cluster",
     "--docker-from-outside",
+    "--docker-ipam-socket",
+    "--docker-ipv4-range",
     "--docker-mode",
     "--docker-network",
     "--docker-replace-used",

@@ -4,6 +4,7 @@
 
 mod agent;
 mod controller;
+mod ipam;
 mod machine;
 mod managers;
 mod prepare;

@@ -125,7 +125,10 @@ impl Keeper {
     }
 
     /// Keeps the leases until nobody asks any more.
-    pub async fn run(mut self) {
+    ///
+    /// # Errors
+    /// Then.
+    pub async fn run(mut self) -> Result<(), Ended> {
         let mut waiting = Vec::new();
         while self.messages.recv_many(&mut waiting, MOST_WAITING).await > 0 {
             let before = self.leases.clone();
@@ -138,6 +141,7 @@ impl Keeper {
             let stored = stored.as_ref().copied().map_err(String::as_str);
             replies.into_iter().for_each(|reply| reply(stored));
         }
+        Err(Ended)
     }
 
     async fn store(&self, before: &Leases) -> Result<(), String> {

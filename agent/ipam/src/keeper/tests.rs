@@ -6,7 +6,7 @@ use std::{
 use super::*;
 use crate::leases::{PoolRequest, UsedPool};
 
-/// Remembers the stored leases; fails if it is told to.
+/// Remembers the stored leases; fails on request.
 #[derive(Debug, Default)]
 struct Recorded {
     stored: Mutex<Vec<Leases>>,
