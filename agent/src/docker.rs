@@ -112,7 +112,7 @@ pub(crate) fn policy_of(docker: &DockerSettings, input: &Input) -> Option<Passes
     let own = match docker.mode {
         DockerMode::Network | DockerMode::Daemon => input.container_prefixes().next()?,
         // Networks have other parts of it.
-        DockerMode::Pools => input.claims.first()?.prefix,
+        DockerMode::Pools | DockerMode::Ipam => input.claims.first()?.prefix,
         DockerMode::Off | DockerMode::None => return None,
     };
     Some(docker.passes(own, pools(input)))

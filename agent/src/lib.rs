@@ -26,6 +26,7 @@ pub mod doctor;
 pub mod engine;
 pub mod host;
 mod inquiry;
+mod ipam;
 pub mod kernel;
 pub mod liveness;
 mod log_limiter;

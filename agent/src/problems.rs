@@ -33,6 +33,8 @@ pub enum Component {
     Probes,
     /// The network of the host's Docker engine.
     Docker,
+    /// The IPAM driver for that engine.
+    Ipam,
     /// All networks of that engine.
     Containers,
     /// What keeps the packets of containers from their way.

@@ -27,6 +27,7 @@ use crate::{
     engine::{Engine, Report},
     host::{HostSetup, exclusive::Exclusive, privilege, roles},
     inquiry::Inquiries,
+    ipam::IpamDriver,
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
     metrics::{self, Sources},
@@ -102,6 +103,7 @@ pub struct Agent {
     neighbours: NeighbourWatch,
     speaker: Option<Speaker>,
     docker: Option<DockerNetwork>,
+    ipam: Option<(IpamDriver, sextant_ipam::keeper::Keeper)>,
     containers: Option<ContainerWatch>,
     looks: Option<ContainerLooks>,
     docker_bridge: Option<DockerBridge>,
@@ -176,6 +178,7 @@ impl Agent {
             known: watch.known(),
             problems: problems.clone(),
         });
+        let ipam = IpamDriver::by(&settings, &state, input.clone(), problems.clone())?;
         let docker = DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone());
         let docker_bridge = DockerBridge::by(&settings, kernel.clone(), input.clone(), problems.clone());
         let neighbours =
@@ -203,6 +206,7 @@ impl Agent {
             neighbours,
             speaker,
             docker,
+            ipam,
             containers,
             looks,
             docker_bridge,
@@ -229,6 +233,10 @@ impl Agent {
         }
         if let Some(docker) = self.docker {
             tasks.spawn("docker", docker.run());
+        }
+        if let Some((driver, leases)) = self.ipam {
+            tasks.spawn("ipam-leases", leases.run());
+            tasks.spawn("ipam", driver.run());
         }
         if let Some(containers) = self.containers {
             tasks.spawn("containers", containers.run());

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
+    net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,7 +19,7 @@ use sextant_proto::{Prefix, unix_ms};
 use crate::{
     firewall::policy::{Port, Protocol},
     live::{Event, Running},
-    network::{Container, Network},
+    network::{Container, Network, Subnet},
     wanted::{MADE_BY, Wanted},
 };
 
@@ -115,6 +116,32 @@ impl Engine {
         ports.sort();
         ports.dedup();
         Ok(ports)
+    }
+
+    /// The published ports of the running containers with addresses in a prefix, sorted.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn published_inside(&self, prefix: Prefix) -> Result<Vec<Port>, EngineError> {
+        let listed = within(self.docker.list_containers(None)).await?;
+        let mut ports: Vec<_> = listed.iter().flat_map(|it| published_at(it, prefix)).collect();
+        ports.sort();
+        ports.dedup();
+        Ok(ports)
+    }
+
+    /// The addresses of the containers on a network, of those that start too. None if there is no such network any more.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn addresses_on(&self, network: &Network) -> Result<Vec<IpAddr>, EngineError> {
+        let found = match within(self.docker.inspect_network(&network.id, None)).await {
+            Err(EngineError::Refused(text)) if text == NOT_THERE => return Ok(Vec::new()),
+            other => other?,
+        };
+        let endpoints = found.containers.unwrap_or_default().into_values();
+        let addresses = endpoints.flat_map(|it| [it.ipv4_address, it.ipv6_address]).flatten();
+        Ok(addresses.filter_map(|text| address(&text)).collect())
     }
 
     /// Makes the network.
@@ -216,6 +243,15 @@ fn event(message: &models::EventMessage) -> Option<Event> {
     Some(id.map_or(Event::Network, Event::Container))
 }
 
+/// Whether an engine listens at `socket`. It is certain that none does if nothing does.
+pub async fn listens(socket: &Path) -> bool {
+    let nothing = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+    match tokio::net::UnixStream::connect(socket).await {
+        Ok(_) => true,
+        Err(error) => !nothing.contains(&error.kind()),
+    }
+}
+
 /// Whether the socket can be connected to. The library's errors do not tell why it cannot.
 async fn reach(socket: &Path) -> Result<(), EngineError> {
     match tokio::time::timeout(TIMEOUT, tokio::net::UnixStream::connect(socket)).await {
@@ -260,7 +296,9 @@ fn gone_is_right(done: Result<(), EngineError>) -> Result<(), EngineError> {
 }
 
 fn network(network: models::Network) -> Network {
-    let configs = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+    let ipam = network.ipam.unwrap_or_default();
+    let configs = ipam.config.unwrap_or_default();
+    let subnets = configs.iter().cloned().filter_map(subnet).collect();
     let prefix = |config: IpamConfig| {
         let gateway = config.gateway.and_then(|gateway| gateway.split('/').next()?.parse().ok());
         Some((config.subnet?.parse::<Prefix>().ok()?, gateway))
@@ -272,9 +310,25 @@ fn network(network: models::Network) -> Network {
         ipv6: network.enable_ipv6.unwrap_or_default(),
         internal: network.internal.unwrap_or_default(),
         prefixes: configs.into_iter().filter_map(prefix).collect(),
+        ipam: ipam.driver.unwrap_or_default(),
+        subnets,
         options: map(network.options),
         labels: map(network.labels),
     }
+}
+
+fn subnet(config: IpamConfig) -> Option<Subnet> {
+    let reserved = config.auxiliary_addresses.unwrap_or_default();
+    Some(Subnet {
+        subnet: config.subnet?,
+        gateway: config.gateway.and_then(|gateway| address(&gateway)),
+        reserved: reserved.values().filter_map(|it| address(it)).collect(),
+    })
+}
+
+/// The address of a text with or without a length.
+fn address(text: &str) -> Option<IpAddr> {
+    text.split('/').next()?.parse().ok()
 }
 
 fn map(pairs: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
@@ -304,7 +358,17 @@ fn published(summary: models::ContainerSummary, network: &str) -> Vec<Port> {
     let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     let address = networks.get(network).and_then(|endpoint| endpoint.global_ipv6_address.as_ref());
     let Some(address) = address.and_then(|address| address.parse().ok()) else { return Vec::new() };
-    let ports = summary.ports.unwrap_or_default();
+    ports_at(address, summary.ports.unwrap_or_default())
+}
+
+fn published_at(summary: &models::ContainerSummary, prefix: Prefix) -> Vec<Port> {
+    let networks = summary.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
+    let addresses = networks.filter_map(|(_, endpoint)| endpoint.global_ipv6_address.as_ref()?.parse().ok());
+    let inside = addresses.filter(|address| prefix.contains(*address));
+    inside.flat_map(|address| ports_at(address, summary.ports.clone().unwrap_or_default())).collect()
+}
+
+fn ports_at(address: Ipv6Addr, ports: Vec<models::PortSummary>) -> Vec<Port> {
     let published = ports.into_iter().filter(|port| port.public_port.is_some());
     let port = |port: models::PortSummary| {
         let protocol = match port.typ? {

@@ -1,6 +1,9 @@
 //! The engine's networks and containers, as this package speaks of them.
 
-use std::{collections::BTreeMap, net::Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use sextant_proto::Prefix;
 
@@ -19,10 +22,25 @@ pub struct Network {
     pub internal: bool,
     /// Its IPv6 prefixes, each with the address of the gateway.
     pub prefixes: Vec<(Prefix, Option<Ipv6Addr>)>,
+    /// The name of its IPAM driver.
+    pub ipam: String,
+    /// Its subnets of both families.
+    pub subnets: Vec<Subnet>,
     /// The driver's options.
     pub options: BTreeMap<String, String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+}
+
+/// A subnet of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Subnet {
+    /// As the engine shows it, like `172.30.0.0/24`.
+    pub subnet: String,
+    /// The gateway. Not every version shows one that was not asked for.
+    pub gateway: Option<IpAddr>,
+    /// The addresses that are kept for hosts outside of the engine (`--aux-address`).
+    pub reserved: Vec<IpAddr>,
 }
 
 /// A container that is on a network.

@@ -14,7 +14,7 @@ use crate::{
     cluster::Input,
     kernel::{Kernel, KernelError},
     problems::{Component, Finding, Problems},
-    settings::{DockerMode, DockerSettings},
+    settings::DockerSettings,
     uplinks::LocalUplink,
 };
 
@@ -81,7 +81,6 @@ pub(crate) fn place(
 ) -> Place {
     let mut pools: Vec<_> = input.view.pools().map(|pool| pool.prefix).collect();
     pools.extend(input.claims.iter().map(|claim| claim.pool.prefix));
-    let only_published =
-        settings.mode == DockerMode::Network && settings.from_cluster == FromCluster::Published;
+    let only_published = settings.mode.keeps_rules() && settings.from_cluster == FromCluster::Published;
     Place { claims: input.claims.clone(), pools, bridge: bridge.to_owned(), uplinks, only_published, live }
 }

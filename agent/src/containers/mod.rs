@@ -21,7 +21,7 @@ use crate::{
     cluster::Input,
     deadline, docker,
     problems::{Component, Finding, Problems},
-    settings::{DockerMode, DockerSettings, Settings},
+    settings::{DockerSettings, Settings},
 };
 
 pub use answer::Filter;
@@ -108,9 +108,9 @@ impl ContainerWatch {
         due
     }
 
-    /// Why the engine cannot be asked; where the agent keeps a network, the keeper reports it.
+    /// Why the engine cannot be asked; where the agent keeps a network or rules, their keeper reports it.
     fn away(&self, watched: &Watched) -> Vec<Finding> {
-        let reported = self.settings.mode != DockerMode::Network;
+        let reported = !self.settings.mode.keeps_rules();
         let trouble = watched.trouble.iter().filter(|_| reported);
         trouble.map(|it| Finding { unready: false, ..docker::finding(it) }).collect()
     }

@@ -43,6 +43,10 @@ pub async fn situation(setup: &DockerSetup, restart: bool) -> anyhow::Result<Sit
     let docker = &setup.docker;
     let mode = match docker.mode {
         DockerMode::Off => bail!("[docker] mode is off"),
+        DockerMode::Ipam => bail!(
+            "mode \"ipam\" needs a socket unit and a file of Docker's, which this command does not install: docs/docker.md has the \
+             commands"
+        ),
         DockerMode::None => Mode::Watched,
         DockerMode::Network => Mode::Network,
         DockerMode::Daemon => Mode::Daemon,

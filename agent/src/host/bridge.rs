@@ -69,6 +69,7 @@ impl HostSetup {
         let find = |links: &[Link]| links.iter().find(|link| link.name == self.settings.bridge).cloned();
         let bridge = match find(links) {
             Some(bridge) => bridge,
+            None if !self.needed => return Ok(None),
             None => {
                 let known = self.ledger.stood.as_ref() == Some(&self.settings.bridge);
                 match self.absence.meaning(self.create, known, Instant::now()) {

@@ -129,6 +129,8 @@ pub struct HostSetup {
     kernel: Arc<dyn Kernel>,
     state: Arc<StateDir>,
     settings: HostSettings,
+    /// Whether the host is set up with the bridge only.
+    needed: bool,
     /// Whether to create the bridge.
     create: bool,
     ledger: Ledger,
@@ -181,6 +183,7 @@ impl HostSetup {
             kernel,
             state,
             create: settings.bridge.create,
+            needed: settings.needs_bridge(),
             settings: settings.host(),
             ledger,
             set_up_for: None,

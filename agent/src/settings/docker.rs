@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use sextant_docker::firewall::policy::{FromCluster, FromOutside, Passes};
+use sextant_ipam::subnet::Subnet;
 use sextant_proto::Prefix;
 
 use super::{BridgeSettings, Invalid, Role, interface_name, keys::Keys, value};
@@ -13,6 +14,10 @@ use super::{BridgeSettings, Invalid, Role, interface_name, keys::Keys, value};
 const DEFAULT_BRIDGE: &str = "docker0";
 /// The bridge of a network that the agent keeps.
 const NETWORK_BRIDGE: &str = "sextant0";
+/// The range of IPv4 subnets of the IPAM driver.
+const IPV4_RANGE: &str = "172.30.0.0/16";
+/// The socket of the IPAM driver.
+const IPAM_SOCKET: &str = "/run/sextant/docker-ipam.sock";
 /// The name of that network.
 const NETWORK: &str = "sextant";
 /// The engine's configuration file.
@@ -27,6 +32,8 @@ pub enum DockerMode {
     Off,
     /// The agent keeps a network of Docker's with the container prefix.
     Network,
+    /// The agent gives networks of the IPAM driver `sextant` prefixes of the host prefix.
+    Ipam,
     /// The agent changes nothing in Docker, and watches its networks and containers.
     None,
     /// Docker's default bridge has the container prefix, by its `daemon.json`.
@@ -36,11 +43,17 @@ pub enum DockerMode {
 }
 
 impl DockerMode {
+    /// Whether the agent keeps the rules of the firewall, and asks the engine for that.
+    pub fn keeps_rules(self) -> bool {
+        !matches!(self, Self::Off | Self::None)
+    }
+
     /// Its name in the config file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
             Self::Network => "network",
+            Self::Ipam => "ipam",
             Self::None => "none",
             Self::Daemon => "daemon",
             Self::Pools => "pools",
@@ -91,6 +104,10 @@ pub struct DockerSettings {
     pub daemon_json: PathBuf,
     /// Whether `docker setup` may restart the engine.
     pub restart: bool,
+    /// The range of IPv4 subnets of the IPAM driver.
+    pub ipv4_range: Subnet,
+    /// The socket of the IPAM driver.
+    pub ipam_socket: PathBuf,
 }
 
 fn mode(keys: &Keys) -> DockerMode {
@@ -109,9 +126,14 @@ fn is_network(keys: &Keys) -> bool {
     mode(keys) == DockerMode::Network
 }
 
+/// Whether the containers' bridge is one of the agent's own name: Docker's default bridge has none of the host's prefixes.
+fn has_own_bridge(keys: &Keys) -> bool {
+    is_network(keys) || keys.docker.mode == Some(DockerMode::Ipam)
+}
+
 /// The name of the containers' bridge.
 pub(super) fn bridge_name(keys: &Keys) -> &str {
-    let default = if is_network(keys) { NETWORK_BRIDGE } else { DEFAULT_BRIDGE };
+    let default = if has_own_bridge(keys) { NETWORK_BRIDGE } else { DEFAULT_BRIDGE };
     keys.bridge.interface.as_deref().unwrap_or(default)
 }
 
@@ -146,9 +168,11 @@ pub(super) fn docker(keys: &Keys) -> Result<DockerSettings, Invalid> {
     }
     let socket = keys.docker.socket.clone().unwrap_or_else(sextant_docker::engine::default_socket);
     let daemon_json = keys.docker.daemon_json.clone().unwrap_or_else(|| DAEMON_JSON.into());
+    let ipam_socket = keys.docker.ipam_socket.clone().unwrap_or_else(|| IPAM_SOCKET.into());
     for (key, path, example) in [
         ("--docker-socket", &socket, "/run/docker.sock"),
         ("--docker-daemon-json", &daemon_json, DAEMON_JSON),
+        ("--docker-ipam-socket", &ipam_socket, IPAM_SOCKET),
     ] {
         if !path.is_absolute() {
             return Err(value(key, &path.display(), &format!("give it the whole path, e.g. {example}")));
@@ -172,6 +196,16 @@ pub(super) fn docker(keys: &Keys) -> Result<DockerSettings, Invalid> {
         replace_used: keys.docker.replace_used.unwrap_or(false),
         daemon_json,
         restart: keys.docker.restart.unwrap_or(false),
+        ipv4_range: ipv4_range(keys.docker.ipv4_range.as_deref().unwrap_or(IPV4_RANGE))?,
+        ipam_socket,
+    })
+}
+
+fn ipv4_range(text: &str) -> Result<Subnet, Invalid> {
+    let usable = |range: &Subnet| range.is_ipv4() && (1..=30).contains(&range.len());
+    text.parse().ok().filter(usable).ok_or_else(|| {
+        let fix = "give an IPv4 subnet of /1 to /30 without host bits, e.g. 172.30.0.0/16";
+        value("--docker-ipv4-range", &sextant_proto::quoted(text), &fix)
     })
 }
 
@@ -219,8 +253,22 @@ mod tests {
     }
 
     #[test]
+    fn the_ipam_driver_needs_no_bridge() {
+        let ipam = settings(&["--docker-mode", "ipam"]).unwrap();
+        assert!(!ipam.needs_bridge());
+        assert_eq!(ipam.bridge, BridgeSettings { name: "sextant0".into(), create: false });
+        let docker = ipam.docker.unwrap();
+        assert_eq!(docker.ipv4_range.to_string(), "172.30.0.0/16");
+        assert_eq!(docker.ipam_socket.to_str(), Some("/run/sextant/docker-ipam.sock"));
+        assert!(settings(&["--docker-mode", "ipam", "--bridge-create"]).unwrap().needs_bridge());
+        for mode in ["off", "none", "network"] {
+            assert!(settings(&["--docker-mode", mode]).unwrap().needs_bridge(), "{mode}");
+        }
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_with_the_fix() {
-        let table: [(&[&str], &str); 8] = [
+        let table: [(&[&str], &str); 13] = [
             (&["--bridge", "docker0"], "--bridge docker0: belongs to Docker's own network"),
             (&["--bridge-create", "false"], "--bridge-create false: with [docker] mode"),
             (&["--role", "router"], "--docker-mode network: is for hosts"),
@@ -229,6 +277,11 @@ mod tests {
             (&["--docker-network", ""], "--docker-network : use letters"),
             (&["--docker-socket", "docker.sock"], "--docker-socket docker.sock: give it the whole path"),
             (&["--docker-daemon-json", "d.json"], "--docker-daemon-json d.json: give it the whole path"),
+            (&["--docker-ipam-socket", "x"], "--docker-ipam-socket x: give it the whole path"),
+            (&["--docker-ipv4-range", "10.0.0.1/8"], "--docker-ipv4-range 10.0.0.1/8: give an IPv4 subnet"),
+            (&["--docker-ipv4-range", "fd00::/64"], "--docker-ipv4-range fd00::/64: give an IPv4 subnet"),
+            (&["--docker-ipv4-range", "10.0.0.0/31"], "--docker-ipv4-range 10.0.0.0/31: give an IPv4 subnet"),
+            (&["--docker-ipv4-range", "0.0.0.0/0"], "--docker-ipv4-range 0.0.0.0/0: give an IPv4 subnet"),
         ];
         for (args, expected) in table {
             let error = settings(&[&["--docker-mode", "network"], args].concat()).unwrap_err().to_string();

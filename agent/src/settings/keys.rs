@@ -116,8 +116,8 @@ pub(super) struct BridgeKeys {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(super) struct DockerKeys {
     /// How Docker's containers get addresses: `network`: the agent keeps a network with the container prefix; `daemon`: Docker's
-    /// own bridge has it; `pools`: other networks get prefixes too; `none`: the
-    /// agent changes nothing, and watches Docker; `off` [default: off]
+    /// own bridge has it; `pools`: other networks get prefixes too; `ipam`: networks of the IPAM driver sextant get prefixes;
+    /// `none`: the agent changes nothing, and watches Docker; `off` [default: off]
     #[arg(
         id = "docker-mode",
         long = "docker-mode",
@@ -161,6 +161,24 @@ pub(super) struct DockerKeys {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) from_outside: Option<OutsideReach>,
+    /// The range of IPv4 subnets that the IPAM driver gives to networks [default: 172.30.0.0/16]
+    #[arg(
+        id = "docker-ipv4-range",
+        long = "docker-ipv4-range",
+        env = "SEXTANT_DOCKER_IPV4_RANGE",
+        value_name = "SUBNET"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ipv4_range: Option<String>,
+    /// The socket of the IPAM driver, unless systemd listens on it [default: /run/sextant/docker-ipam.sock]
+    #[arg(
+        id = "docker-ipam-socket",
+        long = "docker-ipam-socket",
+        env = "SEXTANT_DOCKER_IPAM_SOCKET",
+        value_name = "FILE"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ipam_socket: Option<PathBuf>,
     /// Make the network again when the prefix has changed, although containers are on it: they get new addresses
     #[arg(id = "docker-replace-used", long = "docker-replace-used", env = "SEXTANT_DOCKER_REPLACE_USED", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -150,6 +150,13 @@ pub struct Settings {
     pub bgp: Option<BgpSettings>,
 }
 
+impl Settings {
+    /// Whether the host is not set up without the bridge. Networks of the IPAM driver have their own.
+    pub fn needs_bridge(&self) -> bool {
+        self.bridge.create || self.docker.as_ref().is_none_or(|docker| docker.mode != DockerMode::Ipam)
+    }
+}
+
 /// The containers' bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeSettings {

@@ -81,6 +81,7 @@ const LEDGER: &str = "host.json";
 const MORE_CLAIMS: &str = "more-claims.json";
 const EXPORTED: &str = "exported.json";
 const BRAKE: &str = "brake.json";
+const DOCKER_LEASES: &str = "docker-leases.json";
 
 impl StateDir {
     /// Opens and locks the directory, and creates it if it is missing.
@@ -224,6 +225,22 @@ impl StateDir {
     /// If it cannot be written.
     pub fn keep_brake(&self, brake: &KeptBrake) -> Result<(), StateError> {
         self.keep(BRAKE, Some(self.json(BRAKE, brake)?), false)
+    }
+
+    /// The stored leases of Docker's networks.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn docker_leases<T: DeserializeOwned>(&self) -> Result<Option<T>, StateError> {
+        self.read(DOCKER_LEASES)
+    }
+
+    /// Stores the leases of Docker's networks.
+    ///
+    /// # Errors
+    /// If they cannot be written: then they must not be given.
+    pub fn keep_docker_leases(&self, leases: &impl Serialize) -> Result<(), StateError> {
+        self.keep(DOCKER_LEASES, Some(self.json(DOCKER_LEASES, leases)?), false)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {

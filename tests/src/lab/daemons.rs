@@ -95,6 +95,8 @@ pub struct AgentOptions {
     pub environment: Vec<(String, String)>,
     /// Its standard error; its log file by default.
     pub stderr: Option<Arc<PipeWriter>>,
+    /// It starts with the first connection to this socket, as by a socket unit of systemd.
+    pub activated_by: Option<PathBuf>,
 }
 
 impl Default for AgentOptions {
@@ -110,6 +112,7 @@ impl Default for AgentOptions {
             args: Vec::new(),
             environment: Vec::new(),
             stderr: None,
+            activated_by: None,
         }
     }
 }
@@ -180,6 +183,10 @@ impl Lab {
         let urls: Vec<_> = options.controllers.iter().map(|number| controller_url(*number)).collect();
         let node = options.node.as_deref().unwrap_or(host.name());
         let mut args = words(&options.build.bin("sextant-agent")?, &options.log);
+        if let Some(socket) = &options.activated_by {
+            let activate = ["systemd-socket-activate".to_owned(), format!("--listen={}", socket.display())];
+            args.splice(0..0, activate);
+        }
         args.extend(["--controller", &urls.join(","), "--node", node].map(str::to_owned));
         if !options.bridge.is_empty() {
             args.extend(["--bridge", &options.bridge].map(str::to_owned));

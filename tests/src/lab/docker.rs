@@ -149,6 +149,27 @@ impl Docker {
         self.dir.join("socket")
     }
 
+    /// The socket of the IPAM driver that [`Self::has_driver`] names.
+    pub fn ipam_socket(&self) -> PathBuf {
+        self.dir.join("ipam.sock")
+    }
+
+    /// Gives the engine the specification of the IPAM driver `sextant`: its socket.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn has_driver(&self) -> anyhow::Result<()> {
+        let socket = self.ipam_socket();
+        let write = format!(
+            "mkdir -p /etc/docker && mount -t tmpfs tmpfs /etc/docker && mkdir /etc/docker/plugins && \
+             echo unix://{} > /etc/docker/plugins/sextant.spec",
+            socket.display()
+        );
+        let done = Command::new("nsenter").args(&self.inside()?[1..]).args(["sh", "-c", &write]).output()?;
+        ensure!(done.status.success(), "{write}: {}", String::from_utf8_lossy(&done.stderr));
+        Ok(())
+    }
+
     /// Runs `docker` with these arguments; its standard output, without white space around it.
     ///
     /// # Errors

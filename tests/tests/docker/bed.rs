@@ -1,7 +1,7 @@
 //! Hosts with an engine each, whose networks the agents keep.
 
 use sextant_tests::{
-    AgentOptions, Docker, SECONDS,
+    Agent, AgentOptions, Docker, SECONDS,
     cluster::{Cluster, PoolArgs},
     poll,
 };
@@ -53,6 +53,47 @@ impl Bed {
         }
         cluster.settle();
         Self { engines, cluster }
+    }
+
+    /// Starts engines that get addresses from the agents' IPAM driver.
+    pub fn ipam(test: &str, hosts: u16) -> Self {
+        Self::ipam_with(test, hosts, &[], &[])
+    }
+
+    /// As [`Self::ipam`], with arguments of the agents and engines.
+    pub fn ipam_with(test: &str, hosts: u16, agent: &[&str], engine: &[&str]) -> Self {
+        let bed = Self::start_mode(test, hosts, &[&["--docker-mode", "ipam"], agent].concat(), engine);
+        bed.engines.iter().for_each(|engine| engine.has_driver().unwrap());
+        bed
+    }
+
+    /// Makes a network of the IPAM driver.
+    pub fn create_by_driver(&self, index: usize, name: &str, more: &[&str]) -> anyhow::Result<String> {
+        let create = ["network", "create", "--ipv6", "--ipam-driver", "sextant"];
+        self.engines[index].run(&[&create, more, &[name]].concat())
+    }
+
+    /// The subnets of a network of a host's engine, sorted.
+    pub fn subnets(&self, index: usize, name: &str) -> Vec<String> {
+        let format = "{{range .IPAM.Config}}{{.Subnet}} {{end}}";
+        let found = self.engines[index].run(&["network", "inspect", "-f", format, name]).unwrap();
+        let mut subnets: Vec<_> = found.split_whitespace().map(str::to_owned).collect();
+        subnets.sort();
+        subnets
+    }
+
+    /// Starts the agent of a host again, which has ended.
+    pub fn start_ipam_agent(&mut self, index: usize, activated: bool) {
+        let agent = self.ipam_agent(index, activated);
+        self.cluster.agents.insert(index, agent);
+    }
+
+    /// Starts an agent with the IPAM driver; `activated`: by the first request.
+    pub fn ipam_agent(&self, index: usize, activated: bool) -> Agent {
+        let engine = &self.engines[index];
+        let mut options = options(engine, &["--docker-mode", "ipam"]);
+        options.activated_by = activated.then(|| engine.ipam_socket());
+        self.cluster.lab.agent(&self.cluster.hosts[index], options).unwrap()
     }
 
     /// All container prefixes of a host's claim.
@@ -124,9 +165,14 @@ impl Bed {
 
 fn options(engine: &Docker, more: &[&str]) -> AgentOptions {
     let socket = engine.socket().display().to_string();
-    let args = ["--docker-socket", &socket];
+    let driver = engine.ipam_socket().display().to_string();
+    let args = ["--docker-socket", &socket, "--docker-ipam-socket", &driver];
+    let default = AgentOptions::default();
+    let no_bridge = more.contains(&"ipam");
     AgentOptions {
         args: args.iter().chain(more).map(|arg| (*arg).to_owned()).collect(),
+        bridge: if no_bridge { String::new() } else { default.bridge },
+        bridge_create: !no_bridge,
         ..AgentOptions::default()
     }
 }

@@ -5,6 +5,7 @@ mod bed;
 mod boot;
 mod doctor;
 mod firewall;
+mod ipam;
 mod later;
 mod mtu;
 mod network;

@@ -105,6 +105,8 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("docker", "socket", docker.socket.display().to_string()),
         ("docker", "from-cluster", word(&docker.from_cluster)),
         ("docker", "from-outside", word(&docker.from_outside)),
+        ("docker", "ipv4-range", docker.ipv4_range.to_string()),
+        ("docker", "ipam-socket", docker.ipam_socket.display().to_string()),
         ("docker", "replace-used", docker.replace_used.to_string()),
         ("docker", "daemon-json", docker.daemon_json.display().to_string()),
         ("docker", "restart", docker.restart.to_string()),

@@ -68,13 +68,15 @@ const CHANGES: [(&str, &str, Outcome); 14] = [
 ];
 
 /// The other flags: they name no object on the host, none that an earlier start leaves behind, or one of Docker's.
-const OTHERS: [&str; 22] = [
+const OTHERS: [&str; 24] = [
     "--bridge-create",
     "--config",
     "--controller",
     "--docker-daemon-json",
     "--docker-from-cluster",
     "--docker-from-outside",
+    "--docker-ipam-socket",
+    "--docker-ipv4-range",
     "--docker-mode",
     "--docker-network",
     "--docker-replace-used",

@@ -26,6 +26,7 @@ const AGENT: &[&str] = &[
     "uplinks",
     "host",
     "docker",
+    "ipam",
     "containers",
     "docker_setup",
     "docker_bridge",

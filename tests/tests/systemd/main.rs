@@ -5,6 +5,7 @@
 mod agent;
 mod controller;
 mod docker;
+mod ipam;
 mod machine;
 mod managers;
 mod prepare;

@@ -13,6 +13,8 @@ const UNITS: [&str; 5] = [
     "sextant-docker-setup.service",
     "sextant-docker-setup.path",
 ];
+/// The unit that starts the agent.
+const SOCKET: &str = "sextant-docker-ipam.socket";
 /// What `systemd-analyze security` may say at most, of 10: the agent must change the network, and little else is open. The setup of
 /// Docker runs as root.
 const EXPOSURE: [f64; 4] = [2.0, 1.5, 2.0, 3.0];
@@ -23,11 +25,15 @@ fn systemd_analyze_verifies_the_units() {
     fs::create_dir_all(&dir).unwrap();
     // The binaries need not be installed here.
     let built = bin("sextant-agent").unwrap().parent().unwrap().display().to_string();
-    let paths = UNITS.map(|unit| {
-        let text = fs::read_to_string(deploy_systemd().join(unit)).unwrap();
-        fs::write(dir.join(unit), text.replace("/usr/local/bin", &built)).unwrap();
-        dir.join(unit)
-    });
+    let paths: Vec<_> = UNITS
+        .into_iter()
+        .chain([SOCKET])
+        .map(|unit| {
+            let text = fs::read_to_string(deploy_systemd().join(unit)).unwrap();
+            fs::write(dir.join(unit), text.replace("/usr/local/bin", &built)).unwrap();
+            dir.join(unit)
+        })
+        .collect();
     let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&paths).output().unwrap();
     fs::remove_dir_all(&dir).unwrap();
     let printed = String::from_utf8_lossy(&output.stderr);

@@ -30,6 +30,7 @@ pub(super) fn made(wanted: &Wanted) -> Network {
         prefixes: vec![(wanted.prefix, Some(wanted.gateway))],
         options: wanted.options(20),
         labels: BTreeMap::from([(MADE_BY.0.into(), MADE_BY.1.into())]),
+        ..Network::default()
     }
 }
 

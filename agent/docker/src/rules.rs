@@ -1,0 +1,141 @@
+//! Keeps the firewall's rules for all networks in a prefix, which others make; and lets another part of the agent look at the engine
+//! after each of its events.
+
+use std::{path::PathBuf, time::Duration};
+
+use futures::{FutureExt, StreamExt};
+use sextant_daemon::{Failing, Outage};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    engine::{Engine, EngineError, listens},
+    firewall::{keeper::FirewallKeeper, policy::Passes},
+    trouble::Trouble,
+};
+
+/// How soon an engine that is away is tried again.
+const AWAY: Duration = Duration::from_millis(500);
+/// How long events are collected; longer where a look takes long, so that the engine is busy a fifth of the time at most.
+const SETTLE: Duration = Duration::from_millis(250);
+/// How many times as long as the last look.
+const REST: u32 = 4;
+/// When everything is looked at again.
+const RESYNC: Duration = Duration::from_secs(20);
+
+/// Looks at the engine.
+pub trait Observer: Send {
+    /// After an event; with `whole`, everything may have changed: after a connection, and from time to time.
+    fn look(&mut self, engine: &Engine, whole: bool) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// The engine has ended: nothing listens at its socket.
+    fn ended(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// Keeps the rules of a host.
+#[derive(Debug)]
+pub struct RulesKeeper {
+    socket: PathBuf,
+    /// The policy; none before the first claim. Then the present rules stay.
+    passes: watch::Receiver<Option<Passes>>,
+    /// What prevents it.
+    trouble: watch::Sender<Option<Trouble>>,
+    firewall: FirewallKeeper,
+}
+
+impl RulesKeeper {
+    /// With the engine behind this socket.
+    pub fn new(
+        socket: PathBuf,
+        passes: watch::Receiver<Option<Passes>>,
+        trouble: watch::Sender<Option<Trouble>>,
+    ) -> Self {
+        Self { socket, passes, trouble, firewall: FirewallKeeper::default() }
+    }
+
+    /// Keeps them; ends with the sender of the policy.
+    pub async fn run(mut self, mut observer: impl Observer) {
+        let (mut outage, mut followed) = (Outage::default(), false);
+        loop {
+            let done = match Engine::connect(&self.socket).await {
+                Ok(engine) => {
+                    followed = true;
+                    self.follow(&engine, &mut observer, &mut outage).await
+                }
+                Err(error) => Err(error),
+            };
+            let Err(error) = done else { return };
+            if followed && !listens(&self.socket).await {
+                followed = false;
+                observer.ended().await;
+            }
+            if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+                tracing::warn!(socket = %self.socket.display(), %error, failures, for_secs, "Docker does not answer; retrying");
+            }
+            // It must find the rules when it comes back: it starts its containers before it answers.
+            let passes = self.passes.borrow_and_update().clone();
+            if let Some(passes) = &passes {
+                let _tried_again = self.firewall.keep(passes, None).await;
+            }
+            self.tell(Some(Trouble::of(&error, &self.socket)));
+            tokio::select! {
+                () = tokio::time::sleep(AWAY) => {}
+                changed = self.passes.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Follows an engine until it goes, or nobody wants rules any more.
+    async fn follow(
+        &mut self,
+        engine: &Engine,
+        observer: &mut impl Observer,
+        outage: &mut Outage,
+    ) -> Result<(), EngineError> {
+        let mut changes = Box::pin(engine.changes());
+        // The engine is asked for its events with the first poll.
+        let _none_yet = changes.next().now_or_never();
+        let (mut whole, mut next_whole) = (true, Instant::now() + RESYNC);
+        loop {
+            let began = Instant::now();
+            let trouble = self.keep_rules(engine).await?;
+            observer.look(engine, whole).await?;
+            let _recovered = outage.works(Instant::now());
+            self.tell(trouble);
+            let rest = (began.elapsed() * REST).max(SETTLE);
+            whole = false;
+            tokio::select! {
+                change = changes.next() => match change {
+                    Some(()) => tokio::time::sleep(rest).await,
+                    None => return Err(ended()),
+                },
+                changed = self.passes.changed() => if changed.is_err() { return Ok(()) },
+                () = self.firewall.look() => {}
+                () = tokio::time::sleep_until(next_whole) => (whole, next_whole) = (true, Instant::now() + RESYNC),
+            }
+            while let Some(change) = changes.next().now_or_never() {
+                change.ok_or_else(ended)?;
+            }
+        }
+    }
+
+    async fn keep_rules(&mut self, engine: &Engine) -> Result<Option<Trouble>, EngineError> {
+        let passes = self.passes.borrow_and_update().clone();
+        let Some(passes) = passes else { return Ok(None) };
+        let published = match passes.needs_published() {
+            true => engine.published_inside(passes.own).await?,
+            false => Vec::new(),
+        };
+        Ok(self.firewall.keep(&passes, Some(published)).await)
+    }
+
+    fn tell(&self, trouble: Option<Trouble>) {
+        self.trouble.send_if_modified(|before| {
+            let changed = *before != trouble;
+            *before = trouble;
+            changed
+        });
+    }
+}
+
+fn ended() -> EngineError {
+    EngineError::Away("the engine has closed the stream of its events".into())
+}
