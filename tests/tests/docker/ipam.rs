@@ -85,9 +85,7 @@ fn the_policy_is_for_all_networks_of_the_driver() {
         let args = ["--docker-from-cluster", policy];
         let bed = Bed::ipam_with(&format!("docker ipam {policy}"), 2, &args, &FIREWALL);
         let web = |index: usize, network: &str| {
-            // As docs/docker.md says for engines from 27 on; others ignore it.
-            let routed = ["-o", "com.docker.network.bridge.gateway_mode_ipv6=routed"];
-            bed.create_by_driver(index, network, if reached { &[] } else { &routed }).unwrap();
+            bed.create_by_driver(index, network, &[]).unwrap();
             let args = ["--network", network, "-p", if network == "far" { "8000:8000" } else { "8001:8000" }];
             let address = bed.engines[index].container(network, &args).unwrap();
             [8000, 9000].iter().for_each(|port| bed.engines[index].serve(network, *port).unwrap());

@@ -116,6 +116,12 @@ impl Passes {
     /// What later tables may let pass. Routers' errors among it (RFC 4890 section 4.3.1): a path's MTU is found by them.
     fn raw(&self) -> Rules {
         let mut rules = self.accepted(false);
+        // This table knows no connections: what comes from the cluster may be an answer, and the filter decides.
+        let own = self.own;
+        let cluster = self.pools.iter().map(|pool| format!("-s {pool} -d {own} {}", accept()));
+        if self.from_cluster == FromCluster::Published {
+            rules.front.splice(0..0, cluster);
+        }
         let error = |kind| format!("-d {} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} {}", self.own, accept());
         rules.front.splice(0..0, ERRORS.map(error));
         rules

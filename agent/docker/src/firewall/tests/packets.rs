@@ -142,9 +142,6 @@ fn each_policy_means_the_same_with_each_engine() {
     let kinds = [What::Tcp(8000), What::Tcp(8001), What::Udp(8000), What::Echo, What::Answer, What::TooBig];
     for engine in [NONE, FIRST, LATER, ROUTED] {
         for from_cluster in [FromCluster::Open, FromCluster::Published] {
-            if engine == LATER && from_cluster == FromCluster::Published {
-                continue;
-            }
             for from_outside in [FromOutside::Published, FromOutside::Open, FromOutside::Closed] {
                 let passes = Passes { from_outside, published: vec![published], ..passes(from_cluster) };
                 let [raw, filter] =
