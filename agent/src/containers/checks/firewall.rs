@@ -35,13 +35,16 @@ pub(super) fn faults(facts: &Facts) -> Vec<Fault> {
     faults
 }
 
-/// Each container prefix of a claim with its bridge: that of the settings first, then those of the engine's networks.
+/// Each container prefix of a claim with its bridge: that of the settings first, if there is one, then those of the engine's
+/// networks.
 fn container_prefixes(facts: &Facts, claim: &Claim) -> Vec<(Prefix, String)> {
     let own = claim.container_prefix();
     let others =
         facts.live.prefixes().filter(|(_, prefix)| claim.prefix.covers(*prefix) && !own.overlaps(*prefix));
     let others = others.map(|(network, prefix)| (prefix, bridge_of(network)));
-    std::iter::once((own, facts.bridge.clone())).chain(others).collect()
+    let stands = facts.links.iter().any(|link| link.name == facts.bridge);
+    let first = stands.then(|| (own, facts.bridge.clone()));
+    first.into_iter().chain(others).collect()
 }
 
 fn dropped(obstacle: &Obstacle, from: Prefix, to: Prefix) -> Fault {

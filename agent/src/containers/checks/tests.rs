@@ -88,6 +88,7 @@ fn the_firewall_of_both_directions_is_judged() {
     let closed = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -i docker0 -j ACCEPT\nCOMMIT\n";
     assert_eq!(found(&rules(closed)).len(), 1);
     assert_eq!(found(&Facts { only_published: true, ..rules(closed) }), [], "as the settings want it");
+    assert_eq!(found(&Facts { links: Vec::new(), ..rules(closed) }), [], "the agent has no bridge there");
     // Another network of the host prefix, on its own bridge.
     let mut two = rules("*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD ! -i br-12 -o br-12 -j DROP\nCOMMIT\n");
     assert_eq!(found(&two), []);
