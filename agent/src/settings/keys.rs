@@ -192,7 +192,7 @@ pub(super) struct DockerKeys {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) daemon_json: Option<PathBuf>,
-    /// Permit `docker setup` to restart Docker, as with its --restart
+    /// Permit `docker setup` to restart Docker without being asked each time
     #[arg(id = "docker-restart", long = "docker-restart", env = "SEXTANT_DOCKER_RESTART", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) restart: Option<bool>,

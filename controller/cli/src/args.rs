@@ -116,11 +116,11 @@ pub(crate) enum Command {
         /// The node
         node: NodeName,
     },
-    /// Test the path between two nodes or containers in both directions; report the fault and its fix
+    /// Test the path between two nodes or containers, both ways; report fault and fix
     ///
     /// A container is named as its engine names it, with its node (`h1/web`) if several nodes have one of the name. Its host sends
     /// the probes from the address of its bridge.
-    #[command(after_help = "Examples:\n  sextant trace h1 h2\n  sextant trace web h2/db")]
+    #[command(after_help = "Example:\n  sextant trace h1 h2/web")]
     Trace {
         /// A node, a container, or NODE/CONTAINER
         from: String,
@@ -143,7 +143,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         last: Option<u32>,
     },
-    /// Show the node, container, pool and reservation of an address, and the nodes that route to it
+    /// Show the node, container, pool and reservation of an address, and who routes to it
     #[command(after_help = "Example:\n  sextant explain 2001:db8:8000:1::5")]
     Explain {
         /// An IPv6 address, without a length

@@ -280,7 +280,7 @@ async fn an_invalid_command_line_is_a_usage_error() {
         ("wait --revision 0", "--revision"),
         ("route list --node _", "use lower-case letters"),
         ("trace host1", "<TO>"),
-        ("trace host1 host1", "name two nodes"),
+        ("trace host1 host1", "both ends are \"host1\"; name two"),
         ("-o yaml status", "table"),
         ("fly", "fly"),
     ] {

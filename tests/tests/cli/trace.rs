@@ -253,7 +253,8 @@ fn half_of_it_is_shown(cluster: &mut Cluster) {
         write!(printed, "{}", out.stderr).unwrap();
     }
     assert!(
-        printed.contains("node \"h9\" does not exist") && printed.contains("name two nodes"),
+        printed.contains("no node and no running container that an agent sees is named \"h9\"")
+            && printed.contains("both ends are \"h1\"; name two"),
         "{printed}"
     );
 }
