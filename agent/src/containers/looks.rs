@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     cluster::Input,
+    docker::pools,
     kernel::{Kernel, KernelError},
     problems::{Component, Finding, Problems},
     settings::DockerSettings,
@@ -79,8 +80,7 @@ pub(crate) fn place(
     input: &Input,
     live: sextant_docker::live::Live,
 ) -> Place {
-    let mut pools: Vec<_> = input.view.pools().map(|pool| pool.prefix).collect();
-    pools.extend(input.claims.iter().map(|claim| claim.pool.prefix));
+    let pools = pools(input);
     let only_published = settings.mode.keeps_rules() && settings.from_cluster == FromCluster::Published;
     Place { claims: input.claims.clone(), pools, bridge: bridge.to_owned(), uplinks, only_published, live }
 }

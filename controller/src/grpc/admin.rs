@@ -1,14 +1,12 @@
 //! `AdminService`.
 
-use std::{pin::Pin, time::Duration};
+use std::time::Duration;
 
-use futures::{Stream, stream};
 use sextant_proto::{
-    NodeName, PoolName, Prefix, Revision,
+    NodeName, PoolName, Prefix,
     convert::{self, required},
     v1::{self, admin_service_server::AdminService},
 };
-use tokio::time::Instant;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{
@@ -19,13 +17,12 @@ use super::{
     questions, reassign, routes, show,
     status::malformed,
     trace,
+    wait::{self, Waiting},
 };
 use crate::{
-    acks::Changes,
     audit::Actor,
     claims::{Forgotten, Scope, listed},
     control,
-    controllers::POLL,
     health::OPERATOR_TIMEOUT,
     records::{ReservationRecord, unix_ms},
     store,
@@ -33,10 +30,6 @@ use crate::{
 
 /// The default time that a draining node waits for its peers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// So many nodes are named where all are absent.
-const MOST_REPORTED: usize = 64;
-/// A wait without a limit.
-const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 pub(super) struct Admin {
     services: Services,
@@ -47,8 +40,6 @@ impl Admin {
         Self { services }
     }
 }
-
-type Waiting = Pin<Box<dyn Stream<Item = Result<v1::WaitProgress, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl AdminService for Admin {
@@ -359,20 +350,8 @@ impl AdminService for Admin {
 
     async fn wait(&self, request: Request<v1::WaitRequest>) -> Result<Response<Waiting>, Status> {
         administers(request.extensions())?;
-        let v1::WaitRequest { revision, timeout_ms } = request.into_inner();
-        let timeout =
-            if timeout_ms == 0 { UNLIMITED } else { Duration::from_millis(timeout_ms).min(UNLIMITED) };
-        let deadline = Instant::now() + timeout;
-        let revision = if revision == 0 { self.newest().await? } else { Revision(revision) };
-        let waiter = Waiter {
-            services: self.services.clone(),
-            changes: self.services.acks.watch(),
-            revision,
-            deadline,
-            sent: None,
-        };
-        let progress = stream::unfold(Some(waiter), |waiter| async move { waiter?.step().await });
-        Ok(Response::new(Box::pin(progress)))
+        let waiting = wait::progress(&self.services, &request.into_inner()).await?;
+        Ok(Response::new(waiting))
     }
 }
 
@@ -381,65 +360,6 @@ impl Admin {
     fn changes<T>(&self, request: &Request<T>) -> Result<Actor, Status> {
         serves(&self.services.index)?;
         actor(request)
-    }
-
-    /// The last revision published to agents, after the index has reached the present revision of the store.
-    async fn newest(&self) -> Result<Revision, Status> {
-        let key = crate::registry::KeyRange::key(&self.services.keys.meta());
-        let stored = self.services.registry.list(&key).await?.revision;
-        self.services.index.reaches(stored, Duration::from_secs(5)).await;
-        Ok(self.services.index.published())
-    }
-}
-
-struct Waiter {
-    services: Services,
-    changes: Changes,
-    revision: Revision,
-    deadline: Instant,
-    sent: Option<v1::WaitProgress>,
-}
-
-type Step = (Result<v1::WaitProgress, Status>, Option<Waiter>);
-
-impl Waiter {
-    /// The next message with a change; the last one reports completion, or is sent at the deadline.
-    async fn step(mut self) -> Option<Step> {
-        loop {
-            let others = self.services.others.refresh().await;
-            let progress = self.progress();
-            let (done, late) = (progress.done, Instant::now() >= self.deadline);
-            if done || late {
-                return Some((Ok(progress), None));
-            }
-            if self.sent.as_ref() != Some(&progress) {
-                self.sent = Some(progress.clone());
-                return Some((Ok(progress), Some(self)));
-            }
-            let poll = if others { Instant::now() + POLL } else { self.deadline };
-            let _timed_out = tokio::time::timeout_at(poll.min(self.deadline), self.changes.next()).await;
-        }
-    }
-
-    fn progress(&self) -> v1::WaitProgress {
-        let progress = self.services.acks.progress(self.revision, None);
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        v1::WaitProgress {
-            revision: self.revision.0,
-            applied: count(progress.applied),
-            live: count(progress.live),
-            // Nobody to wait for is no success: the agents may be about to connect, or wait for something on their hosts.
-            done: progress.live > 0 && progress.laggards.is_empty(),
-            laggards: if progress.live > 0 { names(&progress.laggards) } else { names(&self.not_ready()) },
-        }
-    }
-
-    /// The nodes without a session.
-    fn not_ready(&self) -> Vec<NodeName> {
-        self.services.index.read(|state| {
-            let without = state.peers().values().filter(|peer| !peer.session);
-            without.map(|peer| peer.name.clone()).take(MOST_REPORTED).collect()
-        })
     }
 }
 

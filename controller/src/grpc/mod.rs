@@ -21,6 +21,7 @@ mod show;
 mod status;
 mod sync;
 mod trace;
+mod wait;
 
 use std::{error::Error, net::SocketAddr, time::Duration};
 
