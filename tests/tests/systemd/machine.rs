@@ -151,7 +151,7 @@ impl Drop for Machine {
     /// The journal is in the machine's memory, and goes with it.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let journal = self.run(&["journalctl", "--no-pager", "--lines=60", "--unit=sextant-*"]);
+            let journal = self.run(&["journalctl", "--no-pager", "--lines=400", "--unit=sextant-*"]);
             let journal = journal.unwrap_or_else(|error| format!("{error:#}"));
             eprintln!("---- the end of the journal of {} ----\n{journal}", self.namespace.name());
         }
