@@ -2,11 +2,16 @@
 //!
 //! It differs from redb's own backend in three points. Growth (redb doubles the file) allocates blocks (through
 //! [`DiskSpace`]), so that a full disk is reported when the file grows, before any page of a transaction is written. The file
-//! never shrinks, as redb does on a clean close: it would have to double again after the next start, which fails if the disk
-//! is full by then. (redb accepts a file that is longer than its header states.) And the page cache is dropped before a file
-//! is read again after a failure: after a failed write-back it holds octets that are not on the disk.
+//! never shrinks, as redb does after deletes and on a clean close: it would have to double again later, which fails if the
+//! disk is full by then. (redb accepts a file that is longer than its header states when it opens one.) And the page cache is
+//! dropped before a file is read again after a failure: after a failed write-back it holds octets that are not on the disk.
 
-use std::{fs::File, io, ops::Bound};
+use std::{
+    fs::File,
+    io,
+    ops::Bound,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use super::disk_space::DiskSpace;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -18,6 +23,9 @@ pub struct Backend {
     redb: FileBackend,
     /// The same open file as in `redb`.
     file: File,
+    /// The length that redb has set, in octets; the file may be longer. redb takes a length below the one it is given for a
+    /// truncation, and panics if it needs one in the middle of a transaction.
+    len: AtomicU64,
     disk_space: DiskSpace,
     #[cfg(test)]
     pub faults: super::faults::Faults,
@@ -28,8 +36,10 @@ impl Backend {
     pub fn new(file: File, disk_space: DiskSpace) -> Result<Self, redb::Error> {
         drop_cache(&file);
         let same = file.try_clone()?;
+        let redb = FileBackend::new(file)?;
         Ok(Self {
-            redb: FileBackend::new(file)?,
+            len: AtomicU64::new(redb.len()?),
+            redb,
             file: same,
             disk_space,
             #[cfg(test)]
@@ -45,7 +55,7 @@ fn drop_cache(file: &File) {
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.redb.len()
+        Ok(self.len.load(Relaxed))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -56,7 +66,11 @@ impl StorageBackend for Backend {
         #[cfg(test)]
         self.faults.resize()?;
         let old = self.redb.len()?;
-        if len > old { self.disk_space.grow(&self.file, old, len) } else { Ok(()) }
+        if len > old {
+            self.disk_space.grow(&self.file, old, len)?;
+        }
+        self.len.store(len, Relaxed);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
