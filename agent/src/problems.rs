@@ -39,6 +39,8 @@ pub enum Component {
     Containers,
     /// What keeps the packets of containers from their way.
     ContainerPaths,
+    /// The router advertisements on the containers' bridge.
+    Advertise,
 }
 
 /// A problem of this host.

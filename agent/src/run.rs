@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    advertise::BridgeAdvertiser,
     bgp::{self, Speaker},
     cluster::Input,
     containers::{ContainerLooks, ContainerWatch},
@@ -107,6 +108,7 @@ pub struct Agent {
     containers: Option<ContainerWatch>,
     looks: Option<ContainerLooks>,
     docker_bridge: Option<DockerBridge>,
+    advertiser: Option<BridgeAdvertiser>,
     bgp_meters: bgp::Meters,
     /// The problems of this host.
     pub problems: Problems,
@@ -181,6 +183,14 @@ impl Agent {
         let ipam = IpamDriver::by(&settings, &state, input.clone(), problems.clone())?;
         let docker = DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone());
         let docker_bridge = DockerBridge::by(&settings, kernel.clone(), input.clone(), problems.clone());
+        let advertiser = settings.bridge.advertise.then(|| BridgeAdvertiser {
+            kernel: kernel.clone(),
+            state: state.clone(),
+            bridge: settings.bridge.name.clone(),
+            input: input.clone(),
+            report: report.clone(),
+            problems: problems.clone(),
+        });
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
@@ -210,6 +220,7 @@ impl Agent {
             containers,
             looks,
             docker_bridge,
+            advertiser,
             bgp_meters,
             problems,
         })
@@ -246,6 +257,9 @@ impl Agent {
         }
         if let Some(docker_bridge) = self.docker_bridge {
             tasks.spawn("docker-bridge", docker_bridge.run());
+        }
+        if let Some(advertiser) = self.advertiser {
+            tasks.spawn("advertise", advertiser.run());
         }
         self.shutdown_notice
     }

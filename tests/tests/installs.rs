@@ -21,6 +21,7 @@ const ROUTERS: &[&str] = &["bird2", "frr", "gobgpd", "exabgp", "radvd"];
 const SYSTEMD: &[&str] = &["systemd", "systemd-container"];
 const MANAGERS: &[&str] = &["dbus", "network-manager", "dhcpcd-base", "ifupdown"];
 const CLOCK: &[&str] = &["faketime", "libfaketime"];
+const CONTAINERS: &[&str] = &["lxc", "busybox-static"];
 const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static"];
 const ROOTS: &[&str] = &["debootstrap"];
 
@@ -97,7 +98,7 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --hosts 4 --store etcd --keep", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --store=etcd", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --docker --hosts 4", &[BUILD, LAB, DOCKER]);
-    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, ROOTS]);
+    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, ROOTS]);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
     installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS, DOCKER]);
     installs("tests/bench docker", &[BUILD, LAB, DOCKER]);

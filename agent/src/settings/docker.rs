@@ -8,7 +8,7 @@ use sextant_docker::firewall::policy::{FromCluster, FromOutside, Passes};
 use sextant_ipam::subnet::Subnet;
 use sextant_proto::Prefix;
 
-use super::{BridgeSettings, Invalid, Role, interface_name, keys::Keys, value};
+use super::{BridgeSettings, Invalid, Role, bridge::bridge, keys::Keys, value};
 
 /// Docker's default bridge.
 const DEFAULT_BRIDGE: &str = "docker0";
@@ -110,7 +110,7 @@ pub struct DockerSettings {
     pub ipam_socket: PathBuf,
 }
 
-fn mode(keys: &Keys) -> DockerMode {
+pub(super) fn mode(keys: &Keys) -> DockerMode {
     keys.docker.mode.unwrap_or_default()
 }
 
@@ -122,7 +122,7 @@ impl DockerSettings {
     }
 }
 
-fn is_network(keys: &Keys) -> bool {
+pub(super) fn is_network(keys: &Keys) -> bool {
     mode(keys) == DockerMode::Network
 }
 
@@ -144,10 +144,7 @@ pub(super) fn bridge_and_docker(keys: &Keys) -> Result<(BridgeSettings, Option<D
         let fix = "is for hosts: a router holds no prefix; remove it";
         return Err(value("--docker-mode", &mode(keys).name(), &fix));
     }
-    let bridge = BridgeSettings {
-        name: interface_name("--bridge", bridge_name(keys))?,
-        create: keys.bridge.create.unwrap_or(is_network),
-    };
+    let bridge = bridge(keys)?;
     if is_network && bridge.name == DEFAULT_BRIDGE {
         let fix =
             "belongs to Docker's own network; name another one, or none, with [docker] mode = \"network\"";
@@ -229,21 +226,30 @@ mod tests {
         let docker = settings.docker.unwrap();
         assert_eq!((docker.network.as_str(), docker.replace_used), ("sextant", false));
         assert_eq!(docker.socket.to_str(), Some("/run/docker.sock"));
-        assert_eq!(settings.bridge, BridgeSettings { name: "sextant0".into(), create: true });
+        assert_eq!(
+            settings.bridge,
+            BridgeSettings { name: "sextant0".into(), create: true, advertise: false }
+        );
     }
 
     #[test]
     fn docker_can_be_watched_only() {
         let settings = settings(&["--docker-mode", "none"]).unwrap();
         assert_eq!(settings.docker.unwrap().mode, DockerMode::None);
-        assert_eq!(settings.bridge, BridgeSettings { name: "docker0".into(), create: false });
+        assert_eq!(
+            settings.bridge,
+            BridgeSettings { name: "docker0".into(), create: false, advertise: false }
+        );
     }
 
     #[test]
     fn dockers_own_bridge_is_the_engines() {
         for (name, mode) in [("daemon", DockerMode::Daemon), ("pools", DockerMode::Pools)] {
             let settings = settings(&["--docker-mode", name]).unwrap();
-            assert_eq!(settings.bridge, BridgeSettings { name: "docker0".into(), create: false });
+            assert_eq!(
+                settings.bridge,
+                BridgeSettings { name: "docker0".into(), create: false, advertise: false }
+            );
             let docker = settings.docker.unwrap();
             assert_eq!((docker.mode, docker.mode.name(), docker.restart), (mode, name, false));
             assert_eq!(docker.daemon_json.to_str(), Some("/etc/docker/daemon.json"));
@@ -256,7 +262,7 @@ mod tests {
     fn the_ipam_driver_needs_no_bridge() {
         let ipam = settings(&["--docker-mode", "ipam"]).unwrap();
         assert!(!ipam.needs_bridge());
-        assert_eq!(ipam.bridge, BridgeSettings { name: "sextant0".into(), create: false });
+        assert_eq!(ipam.bridge, BridgeSettings { name: "sextant0".into(), create: false, advertise: false });
         let docker = ipam.docker.unwrap();
         assert_eq!(docker.ipv4_range.to_string(), "172.30.0.0/16");
         assert_eq!(docker.ipam_socket.to_str(), Some("/run/sextant/docker-ipam.sock"));

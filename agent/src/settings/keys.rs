@@ -109,6 +109,10 @@ pub(super) struct BridgeKeys {
     #[arg(id = "bridge-create", long = "bridge-create", env = "SEXTANT_BRIDGE_CREATE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) create: Option<bool>,
+    /// Send router advertisements on the bridge that the agent makes: containers and VMs get addresses by SLAAC
+    #[arg(id = "bridge-advertise", long = "bridge-advertise", env = "SEXTANT_BRIDGE_ADVERTISE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) advertise: Option<bool>,
 }
 
 /// `[docker]`

@@ -1,6 +1,7 @@
 //! The agent's settings: flags, `SEXTANT_…` variables, and `/etc/sextant/agent.toml`.
 
 mod bgp;
+mod bridge;
 mod docker;
 mod endpoint;
 mod export;
@@ -23,6 +24,7 @@ pub use bgp::{
     Accept, Announce, BgpSettings, Import, NeighbourSettings, Password, PoolSettings, PoolsSettings, Timing,
     listening_address,
 };
+pub use bridge::BridgeSettings;
 pub use docker::{DockerMode, DockerSettings, OutsideReach, Reach};
 pub use endpoint::{Endpoint, EndpointError};
 pub use export::Mark;
@@ -155,15 +157,6 @@ impl Settings {
     pub fn needs_bridge(&self) -> bool {
         self.bridge.create || self.docker.as_ref().is_none_or(|docker| docker.mode != DockerMode::Ipam)
     }
-}
-
-/// The containers' bridge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BridgeSettings {
-    /// Its name.
-    pub name: String,
-    /// Whether to create it.
-    pub create: bool,
 }
 
 /// The settings of routes.
@@ -365,7 +358,10 @@ mod tests {
     fn defaults() {
         let settings = settings(&[]).unwrap();
         assert_eq!((settings.routes.metric, settings.routes.table), (512, 254));
-        assert_eq!(settings.bridge, BridgeSettings { name: "docker0".into(), create: false });
+        assert_eq!(
+            settings.bridge,
+            BridgeSettings { name: "docker0".into(), create: false, advertise: false }
+        );
     }
 
     #[test]

@@ -254,8 +254,11 @@ impl Docker {
         Ok(from.trim_matches(['[', ']']).to_owned())
     }
 
-    /// The words that enter its namespaces.
-    fn inside(&self) -> anyhow::Result<Vec<String>> {
+    /// The words that enter its mount and PID namespaces, in which it says what the processes of containers are.
+    ///
+    /// # Errors
+    /// If they do not exist yet.
+    pub fn inside(&self) -> anyhow::Result<Vec<String>> {
         let child = self.child()?;
         Ok(["nsenter", "--target", &child, "--mount", "--pid", "--"].map(str::to_owned).to_vec())
     }

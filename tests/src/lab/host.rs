@@ -186,6 +186,38 @@ impl Host {
         Ok(Container { namespace, name: format!("{}/{name}", self.name), number, address })
     }
 
+    /// Starts a container on [`BRIDGE`] that has no configuration: it waits for router advertisements. Returns once it has a
+    /// global address by SLAAC.
+    ///
+    /// # Errors
+    /// If it has none after ten seconds.
+    pub fn container_by_slaac(&self, name: &str) -> anyhow::Result<Container> {
+        let bare = self.container_without_address(name)?;
+        let address = try_poll(super::poll::SECONDS * 10, || bare.address_by_slaac())?;
+        Ok(Container { address, ..bare })
+    }
+
+    /// As [`Host::container_by_slaac`], without waiting. Its address is unspecified.
+    ///
+    /// # Errors
+    /// If `ip` fails.
+    pub fn container_without_address(&self, name: &str) -> anyhow::Result<Container> {
+        let number = self.containers.fetch_add(1, Ordering::Relaxed) + 1;
+        let namespace = Namespace::add(self.namespace.site(), &format!("{}-{name}", self.name))?;
+        self.ip_batch(&format!(
+            "link add ve{number} type veth peer name eth0 netns {}
+             link set ve{number} master {BRIDGE} up",
+            namespace.name()
+        ))?;
+        namespace.ip_batch("link set lo up\nlink set eth0 up")?;
+        Ok(Container {
+            namespace,
+            name: format!("{}/{name}", self.name),
+            number,
+            address: Ipv6Addr::UNSPECIFIED,
+        })
+    }
+
     /// Adds a static default route.
     ///
     /// # Errors
@@ -249,6 +281,20 @@ impl Host {
 }
 
 impl Container {
+    /// Its preferred address by SLAAC, and a default route by the same advertisement.
+    ///
+    /// # Errors
+    /// If it has none (yet).
+    pub fn address_by_slaac(&self) -> anyhow::Result<Ipv6Addr> {
+        let route = self.namespace.ip("-6 route show default proto ra")?;
+        anyhow::ensure!(!route.is_empty(), "{} has no default route by router advertisement", self.name);
+        let text =
+            self.namespace.ip("-6 -o address show dev eth0 scope global dynamic -deprecated -tentative")?;
+        let address = text.split_whitespace().skip_while(|word| *word != "inet6").nth(1);
+        let address = address.with_context(|| format!("{} has no address by SLAAC", self.name))?;
+        Ok(address.split('/').next().unwrap_or(address).parse()?)
+    }
+
     /// Its name: `<host>/<name>`.
     pub fn name(&self) -> &str {
         &self.name

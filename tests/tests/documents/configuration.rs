@@ -100,6 +100,7 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("uplink", "next-hop", word(&agent.next_hop)),
         ("bridge", "interface", agent.bridge.name),
         ("bridge", "create", agent.bridge.create.to_string()),
+        ("bridge", "advertise", agent.bridge.advertise.to_string()),
         ("docker", "mode", word(&sextant_agent::settings::DockerMode::default())),
         ("docker", "network", docker.network),
         ("docker", "socket", docker.socket.display().to_string()),

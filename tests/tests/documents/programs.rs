@@ -27,8 +27,11 @@ const OTHERS: &[&str] = &[
     "journalctl",
     "mkdir",
     "nft",
+    "nsenter",
+    "podman",
     "rustup",
     "systemctl",
+    "systemd-nspawn",
     "test",
     "vtysh",
 ];

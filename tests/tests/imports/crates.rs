@@ -21,8 +21,9 @@ const EDGES: &[(&str, &str)] = &[
     ("listenfd", "agent/ipam/src/server.rs"),
 ];
 /// The code that is checked. Tests and benchmarks may use crates as a second opinion.
-const CHECKED: [&str; 6] = [
+const CHECKED: [&str; 7] = [
     "agent/src",
+    "agent/advertise/src",
     "agent/docker/src",
     "agent/docker-setup/src",
     "agent/ipam/src",

@@ -36,6 +36,7 @@ const AGENT: &[&str] = &[
     "doctor",
     "cleanup",
     "engine",
+    "advertise",
     "bfd",
     "bgp",
     "trace",

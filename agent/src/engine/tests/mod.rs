@@ -72,7 +72,7 @@ fn settings() -> Settings {
         log_format: LogFormat::Text,
         uplinks: vec!["eth0".into()],
         next_hop: crate::settings::NextHopKind::Global,
-        bridge: BridgeSettings { name: "docker0".into(), create: true },
+        bridge: BridgeSettings { name: "docker0".into(), create: true, advertise: false },
         routes: SETTINGS,
         docker: None,
         bgp: None,

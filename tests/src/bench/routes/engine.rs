@@ -279,7 +279,7 @@ fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
         log_format: LogFormat::Text,
         uplinks: vec!["eth0".into()],
         next_hop: NextHopKind::Global,
-        bridge: BridgeSettings { name: "docker0".into(), create: true },
+        bridge: BridgeSettings { name: "docker0".into(), create: true, advertise: false },
         routes: RouteSettings {
             metric: METRIC,
             unreachable_metric: 4_000_000_000,
