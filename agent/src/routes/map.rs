@@ -124,13 +124,16 @@ impl RouteMap {
     /// one key the last one counts.
     pub fn change(&mut self, mut changes: Vec<(RouteKey, Option<RouteTarget>)>) {
         changes.sort_by_key(|(key, _)| *key);
+        changes.dedup_by(last_counts);
+        if self.is_empty() {
+            // As at a start, where they may be a hundred thousand: they stay where they are in memory.
+            let all = changes.into_iter().filter_map(|(key, target)| target.map(|target| (key, target)));
+            self.0 = Arc::new(all.collect());
+            return;
+        }
         let mut all = Vec::with_capacity(self.len() + changes.len());
         let mut before = self.0.iter().peekable();
-        let mut changes = changes.into_iter().peekable();
-        while let Some((key, target)) = changes.next() {
-            if changes.peek().is_some_and(|(next, _)| *next == key) {
-                continue;
-            }
+        for (key, target) in changes {
             while let Some(kept) = before.next_if(|(other, _)| *other < key) {
                 all.push(kept.clone());
             }
@@ -141,6 +144,15 @@ impl RouteMap {
         all.shrink_to_fit();
         self.0 = Arc::new(all);
     }
+}
+
+/// For `Vec::dedup_by` in the order of keys: of several with one key the last one stays.
+fn last_counts<T>(later: &mut (RouteKey, T), earlier: &mut (RouteKey, T)) -> bool {
+    let same = later.0 == earlier.0;
+    if same {
+        std::mem::swap(later, earlier);
+    }
+    same
 }
 
 /// The longest prefix that both are in.
@@ -167,13 +179,7 @@ impl From<Vec<Entry>> for RouteMap {
     fn from(mut all: Vec<Entry>) -> Self {
         if !all.is_sorted_by(|one, next| one.0 < next.0) {
             all.sort_by_key(|(key, _)| *key);
-            all.dedup_by(|later, earlier| {
-                let same = later.0 == earlier.0;
-                if same {
-                    std::mem::swap(later, earlier);
-                }
-                same
-            });
+            all.dedup_by(last_counts);
         }
         all.shrink_to_fit();
         Self(Arc::new(all))
