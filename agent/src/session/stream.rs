@@ -132,6 +132,7 @@ impl Session {
             }
             Incoming::Delta(delta) => {
                 tracing::debug!(since = %delta.since, revision = %delta.revision, "delta");
+                self.missing.delta(&delta, &self.picture.view);
                 self.picture.view.apply_delta(delta).map_err(LinkError::from)?;
                 self.view_changed(following).await
             }

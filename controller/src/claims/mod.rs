@@ -225,11 +225,14 @@ impl Claims {
         }
     }
 
-    /// The claim that the node holds already, of those that the request may mean: the one in its pool; and of a node that has one
-    /// claim, or that names no pool, whatever it holds.
+    /// The claim that the node holds already, of those that the request may mean: that of the prefix that it reports, whose pool may
+    /// have another name in the store that it held it in; else the one in its pool; and of a node that has one claim, or that names no
+    /// pool, whatever it holds.
     fn wanted<'a>(&self, request: &ClaimRequest, status: &'a NodeStatus) -> Option<Holding<'a>> {
         let pool = request.pool.as_ref().or_else(|| request.held.as_ref().map(|held| &held.pool.name));
-        let in_pool = pool.and_then(|pool| status.holding_in(pool));
+        let reported = request.held.as_ref().map(|held| held.prefix);
+        let of_prefix = status.holdings().find(|holding| Some(holding.held.prefix) == reported);
+        let in_pool = of_prefix.or_else(|| pool.and_then(|pool| status.holding_in(pool)));
         let any = || status.holdings().next().filter(|_| !request.beside || pool.is_none());
         in_pool.or_else(any)
     }
