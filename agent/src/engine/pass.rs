@@ -1,6 +1,6 @@
 //! One pass: read, plan, apply, report.
 
-use sextant_proto::{Claim, FailedRoute};
+use sextant_proto::{Claim, FailedRoute, Prefix};
 use tokio::time::Instant;
 
 use super::{
@@ -78,8 +78,15 @@ impl Engine {
         let setup = self.host.ensure(&claims, links.as_ref()).await?;
         let mtu = self.host.path_mtu();
         self.path_mtu.send_if_modified(|before| std::mem::replace(before, mtu) != mtu);
-        if let Setup::Waiting(why) = &setup {
-            tracing::debug!(what = why.what, saw = why.saw, "host not set up yet");
+        let reasons = match &setup {
+            Setup::Ready => &[][..],
+            Setup::Without(reasons) => reasons,
+            Setup::Waiting(why) => &[(Prefix::EVERYWHERE, why.clone())],
+        };
+        for (prefix, why) in reasons {
+            tracing::debug!(%prefix, what = why.what, saw = why.saw, "host not set up yet");
+        }
+        if setup != Setup::Ready {
             self.retry_at = Some(Instant::now() + RETRY * 5);
             self.state.links_are_stale();
         }

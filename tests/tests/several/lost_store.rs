@@ -55,10 +55,10 @@ fn i2_a_pool_with_another_name_in_the_next_store_gives_each_node_its_prefix_of_i
     bed.cluster.sextant(&["wait", "--timeout", "20s"]);
     assert_eq!(bed.held(), expected);
     bed.expect_routes(&before);
-    // The settings name a pool that does not exist, which is reported with the fix.
+    // The settings do not name the pool, which is reported with the fix.
     poll("status says so", 20 * SECONDS, || {
         let status = bed.cluster.lab.cli(&["status"])?.stdout;
-        anyhow::ensure!(status.contains("no prefix of pool main: pool \"main\" does not exist"), "{status}");
+        anyhow::ensure!(status.contains("--pool does not name pool xmain"), "{status}");
         anyhow::Ok(())
     });
 }
