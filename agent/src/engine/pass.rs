@@ -39,8 +39,8 @@ impl Engine {
         for _ in 0..ATTEMPTS {
             self.state.read_routes(&latest.input).await?;
             // Others' routes say who is a neighbour.
-            let (uplinks, gateways) = (self.state.uplinks().to_vec(), self.state.gateways().clone());
-            self.planner.want(Basis::new(latest, uplinks, gateways));
+            let (uplinks, gateways) = (self.state.uplinks().clone(), self.state.gateways().clone());
+            self.planner.want(Basis::new(latest, uplinks, gateways, self.planner.basis()));
             let plan = self.planner.plan(self.state.actual());
             blocked = plan.blocked().collect();
             self.apply(plan.due()).await?;
@@ -128,9 +128,9 @@ impl Engine {
         };
         let uplinks = self.state.uplinks();
         self.uplinks.send_if_modified(|before| {
-            let changed = before != uplinks;
+            let changed = before != uplinks.as_ref();
             if changed {
-                uplinks.clone_into(before);
+                uplinks.as_slice().clone_into(before);
             }
             changed
         });
