@@ -48,6 +48,9 @@ pub enum Component {
 pub struct Finding {
     /// Its kind, stable over versions, in lower case with hyphens.
     pub what: &'static str,
+    /// The name that tells it from others of its kind, where details of the observation change while it lasts: of a pool, an
+    /// interface, a setting. Empty where there is only one, or the observation does not change.
+    pub about: String,
     /// The observation, with the names and values.
     pub saw: String,
     /// The fix; empty if unknown.
@@ -59,7 +62,13 @@ pub struct Finding {
 impl Finding {
     /// A problem of a host that still works.
     pub fn new(what: &'static str, saw: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { what, saw: saw.into(), fix: fix.into(), unready: false }
+        Self { what, about: String::new(), saw: saw.into(), fix: fix.into(), unready: false }
+    }
+
+    /// The same, about this object.
+    #[must_use]
+    pub fn about(self, object: impl Into<String>) -> Self {
+        Self { about: object.into(), ..self }
     }
 
     /// A problem because of which the host does not work.
@@ -82,6 +91,7 @@ pub struct Found(Vec<Listed>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Listed {
     component: Component,
+    about: String,
     unready: bool,
     problem: Problem,
 }
@@ -94,8 +104,12 @@ impl Default for Problems {
     fn default() -> Self {
         let problem =
             Problem { what: STARTING.into(), saw: STARTING.into(), fix: String::new(), since_unix_ms: 0 };
-        let list =
-            watch::Sender::new(Found(vec![Listed { component: Component::Engine, unready: true, problem }]));
+        let list = watch::Sender::new(Found(vec![Listed {
+            component: Component::Engine,
+            about: String::new(),
+            unready: true,
+            problem,
+        }]));
         Self { list, log: Arc::default() }
     }
 }
@@ -125,8 +139,8 @@ impl Problems {
 #[derive(Debug, Default)]
 struct Log {
     limit: LogLimiter,
-    /// The problems that were logged as found, by their kind and number in it.
-    logged: BTreeMap<(String, usize), Logged>,
+    /// The problems that were logged as found, by their kind, their object, and their number among those.
+    logged: BTreeMap<(String, String, usize), Logged>,
 }
 
 #[derive(Debug)]
@@ -160,12 +174,12 @@ impl Log {
 
     fn events<'a>(&mut self, found: &'a Found, now: Instant) -> Vec<Event<'a>> {
         let mut events = Vec::new();
-        let mut numbers = BTreeMap::<&str, usize>::new();
+        let mut numbers = BTreeMap::<(&str, &str), usize>::new();
         let mut there = Vec::new();
         for listed in found.0.iter().filter(|it| it.problem.what != STARTING) {
             let Problem { what, saw, .. } = &listed.problem;
-            let number = numbers.entry(what).or_default();
-            let key = (what.clone(), *number);
+            let number = numbers.entry((what, &listed.about)).or_default();
+            let key = (what.clone(), listed.about.clone(), *number);
             *number += 1;
             match self.logged.get_mut(&key) {
                 Some(logged) => (logged.saw, logged.gone) = (saw.clone(), None),
@@ -208,17 +222,37 @@ impl Found {
     }
 
     fn with(&self, component: Component, findings: Vec<Finding>, now_unix_ms: u64) -> Self {
-        let mut before: Vec<_> = self.0.iter().filter(|it| it.component == component).collect();
-        let listed = findings.into_iter().map(|Finding { what, saw, fix, unready }| {
-            // Details of the observation may change while the problem persists.
-            let same = |it: &&Listed| it.problem.what == what;
-            let exactly = before.iter().position(|it| same(it) && it.problem.saw == saw);
-            let known = exactly.or_else(|| before.iter().position(same)).map(|at| before.remove(at));
-            let since_unix_ms = known.map_or(now_unix_ms, |it| it.problem.since_unix_ms);
-            Listed { component, unready, problem: Problem { what: what.into(), saw, fix, since_unix_ms } }
-        });
+        let times = self.times(component, &findings);
+        let listed =
+            findings.into_iter().zip(times).map(|(Finding { what, about, saw, fix, unready }, since)| {
+                let since_unix_ms = since.unwrap_or(now_unix_ms);
+                Listed {
+                    component,
+                    about,
+                    unready,
+                    problem: Problem { what: what.into(), saw, fix, since_unix_ms },
+                }
+            });
         let listed: Vec<_> = listed.collect();
         Self(self.0.iter().filter(|it| it.component != component).cloned().chain(listed).collect())
+    }
+
+    /// Since when each finding of `component` is reported. Details of the observation may change while the problem persists: one
+    /// that is not the same to the letter is the next of its kind and object that is not.
+    fn times(&self, component: Component, findings: &[Finding]) -> Vec<Option<u64>> {
+        let mut before: Vec<_> = self.0.iter().filter(|it| it.component == component).collect();
+        let mut take = |is: &dyn Fn(&Listed) -> bool| {
+            let at = before.iter().position(|it| is(it))?;
+            Some(before.remove(at).problem.since_unix_ms)
+        };
+        let same =
+            |it: &Listed, finding: &Finding| it.problem.what == finding.what && it.about == finding.about;
+        let unchanged = |finding: &Finding| take(&|it| same(it, finding) && it.problem.saw == finding.saw);
+        let mut times: Vec<_> = findings.iter().map(unchanged).collect();
+        for (finding, time) in findings.iter().zip(&mut times).filter(|(_, time)| time.is_none()) {
+            *time = take(&|it| same(it, finding));
+        }
+        times
     }
 }
 
@@ -251,11 +285,40 @@ mod tests {
             vec![Finding::new("address-missing", first, ""), Finding::new("address-missing", second, "")]
         };
         let found = found.with(Component::Engine, two("eth1", "eth0"), 4);
-        assert_eq!(listed(&found), [("60".into(), 2), ("eth1".into(), 3), ("eth0".into(), 4)]);
+        assert_eq!(listed(&found), [("60".into(), 2), ("eth1".into(), 4), ("eth0".into(), 3)]);
         assert_eq!(
             listed(&found.with(Component::Engine, two("eth0", "eth1"), 5))[1..],
-            [("eth0".into(), 4), ("eth1".into(), 3)]
+            [("eth0".into(), 3), ("eth1".into(), 4)]
         );
+    }
+
+    #[test]
+    fn two_problems_of_a_kind_keep_their_own_times_whatever_changes() {
+        let of = |pool: &str, claims: u32| {
+            Finding::new("pool-without-claim", format!("pool {pool}: {claims} claims"), "").about(pool)
+        };
+        let first = Found(Vec::new()).with(Component::Session, vec![of("ula", 1)], 1);
+        let found = first.with(Component::Session, vec![of("ula", 1), of("third", 1)], 2);
+        let since = |found: &Found, pool: &str| {
+            let mut of_pool = found.0.iter().filter(|it| it.about == pool);
+            of_pool.next().map(|it| it.problem.since_unix_ms)
+        };
+        let later = [
+            [of("third", 1), of("ula", 1)],
+            [of("third", 2), of("ula", 2)],
+            [of("ula", 3), of("third", 1)],
+            [of("third", 2), of("ula", 1)],
+        ];
+        for findings in later {
+            let found = found.with(Component::Session, findings.to_vec(), 3);
+            assert_eq!((since(&found, "ula"), since(&found, "third")), (Some(1), Some(2)), "{findings:?}");
+        }
+        // Without an object, one whose observation is unchanged is not taken for another one.
+        let plain = |saw: &str| Finding::new("address-missing", saw, "");
+        let found = Found(Vec::new()).with(Component::Engine, vec![plain("eth0"), plain("eth1")], 1);
+        let found = found.with(Component::Engine, vec![plain("eth2"), plain("eth0")], 2);
+        let found = found.with(Component::Engine, vec![plain("eth3"), plain("eth2"), plain("eth0")], 3);
+        assert_eq!(listed(&found), [("eth3".into(), 3), ("eth2".into(), 1), ("eth0".into(), 1)]);
     }
 
     #[test]

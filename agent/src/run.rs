@@ -323,13 +323,18 @@ async fn publish_readiness(
     readiness: watch::Sender<Result<(), String>>,
 ) -> Result<(), watch::error::RecvError> {
     let (grace_ends, mut notified) = (Instant::now() + GRACE, false);
+    let mut last = String::new();
     loop {
         let (now, status) = {
             let ready = found.borrow_and_update().readiness();
             let status = status(&report.borrow_and_update(), &ready);
             (ready, status)
         };
-        systemd::notify_status(&status);
+        // A report follows each change of the cluster, and most have the same status.
+        if status != last {
+            systemd::notify_status(&status);
+            last = status;
+        }
         if !notified && (now.is_ok() || Instant::now() >= grace_ends) {
             systemd::notify_ready();
             notified = true;

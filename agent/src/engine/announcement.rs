@@ -39,10 +39,12 @@ pub(super) fn announcement(
     findings.extend(
         input.claims.iter().filter_map(|claim| Some(capturing(&settings.node, claim, captured(claim)?))),
     );
-    let missing = match setup {
-        Setup::Waiting(why) => Some(why),
-        Setup::Ready => input.claims.is_empty().then(host::no_claim),
+    let (missing, without) = match setup {
+        Setup::Waiting(why) => (Some(why), Vec::new()),
+        Setup::Ready => (input.claims.is_empty().then(host::no_claim), Vec::new()),
+        Setup::Without(reasons) => (None, reasons),
     };
+    let is_set_up = |claim: &Claim| without.iter().all(|(prefix, _)| *prefix != claim.prefix);
     if let Some(missing) = missing {
         findings.push(missing);
         return (None, findings);
@@ -51,8 +53,9 @@ pub(super) fn announcement(
         epoch: claim.epoch,
         container_prefixes: container_prefixes(claim, &latest.networks),
     };
-    let usable = input.claims.iter().filter(|claim| captured(claim).is_none());
+    let usable = input.claims.iter().filter(|claim| captured(claim).is_none() && is_set_up(claim));
     let announcement = Announcement { uplinks, claims: usable.map(announced).collect() };
+    findings.extend(without.iter().map(|(_, why)| why.clone()));
     ((!unreachable).then_some(announcement), findings)
 }
 
@@ -108,12 +111,12 @@ fn is_usable(local: &LocalUplink) -> bool {
 fn router_problem(input: &Input, setup: Setup) -> Option<Finding> {
     match setup {
         Setup::Waiting(why) => Some(why),
-        Setup::Ready if input.view.incarnation().is_none() => Some(Finding::unready(
+        Setup::Ready | Setup::Without(_) if input.view.incarnation().is_none() => Some(Finding::unready(
             "no-controller",
             "no controller has answered yet",
             "check --controller, and that sextant-controller runs there",
         )),
-        Setup::Ready => None,
+        Setup::Ready | Setup::Without(_) => None,
     }
 }
 

@@ -21,16 +21,28 @@ pub(super) struct Basis {
     pub(super) controllers: Vec<Ipv6Addr>,
     pub(super) verdicts: Arc<Verdicts>,
     pub(super) imports: Arc<Imports>,
-    pub(super) uplinks: Vec<LocalUplink>,
+    pub(super) uplinks: Arc<Vec<LocalUplink>>,
     pub(super) gateways: Arc<Gateways>,
     /// Of those and the controllers.
-    pub(super) infrastructure: Infrastructure,
+    pub(super) infrastructure: Arc<Infrastructure>,
 }
 
 impl Basis {
-    pub(super) fn new(latest: &Latest, uplinks: Vec<LocalUplink>, gateways: Arc<Gateways>) -> Self {
+    /// What `before` has already is taken from there.
+    pub(super) fn new(
+        latest: &Latest,
+        uplinks: Arc<Vec<LocalUplink>>,
+        gateways: Arc<Gateways>,
+        before: &Self,
+    ) -> Self {
         let input = &latest.input;
-        let infrastructure = Infrastructure::of(&uplinks, &gateways, &input.controllers);
+        let is_same = before.controllers == input.controllers
+            && is_one(&before.uplinks, &uplinks)
+            && is_one(&before.gateways, &gateways);
+        let infrastructure = match is_same {
+            true => before.infrastructure.clone(),
+            false => Arc::new(Infrastructure::of(&uplinks, &gateways, &input.controllers)),
+        };
         Self {
             claims: input.claims.clone(),
             view: input.view.clone(),
@@ -70,9 +82,14 @@ impl Basis {
             && self.claims == other.claims
             && self.withdrawn == other.withdrawn
             && self.controllers == other.controllers
-            && self.uplinks == other.uplinks
-            && (Arc::ptr_eq(&self.gateways, &other.gateways) || self.gateways == other.gateways)
+            && is_one(&self.uplinks, &other.uplinks)
+            && is_one(&self.gateways, &other.gateways)
     }
+}
+
+/// Whether both are equal; what is one in memory is.
+fn is_one<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 #[cfg(test)]

@@ -46,7 +46,8 @@ pub(super) struct KernelState {
     link_routes: LinkRoutes,
     gateways: Arc<Gateways>,
     names: UplinkNames,
-    uplinks: Vec<LocalUplink>,
+    /// Shared with the basis of the desired routes.
+    uplinks: Arc<Vec<LocalUplink>>,
     uplink_findings: Vec<Finding>,
     concerned: Concerned,
     /// Links of containers have come, which the host's setup has not seen.
@@ -69,7 +70,7 @@ impl KernelState {
             looked_up_before: Vec::new(),
             link_routes: LinkRoutes::default(),
             gateways: Arc::default(),
-            uplinks: Vec::new(),
+            uplinks: Arc::default(),
             uplink_findings: Vec::new(),
             settings,
             log: LogLimiter::default(),
@@ -90,7 +91,7 @@ impl KernelState {
         self.actual
     }
 
-    pub(super) fn uplinks(&self) -> &[LocalUplink] {
+    pub(super) fn uplinks(&self) -> &Arc<Vec<LocalUplink>> {
         &self.uplinks
     }
 
@@ -203,7 +204,7 @@ impl KernelState {
     fn uplinks_changed(&mut self) {
         self.names.clues_changed();
         let (names, links, addresses) = (self.names.all(), &self.links, &self.addresses);
-        self.uplinks = uplinks::local_uplinks(names, links, addresses, &self.link_routes);
+        self.uplinks = Arc::new(uplinks::local_uplinks(names, links, addresses, &self.link_routes));
         self.uplink_findings = uplinks::findings(names, links, addresses, &self.uplinks);
         self.concerned.set_uplinks(names);
     }

@@ -1,6 +1,6 @@
 //! One pass: read, plan, apply, report.
 
-use sextant_proto::{Claim, FailedRoute};
+use sextant_proto::{Claim, FailedRoute, Prefix};
 use tokio::time::Instant;
 
 use super::{
@@ -39,8 +39,8 @@ impl Engine {
         for _ in 0..ATTEMPTS {
             self.state.read_routes(&latest.input).await?;
             // Others' routes say who is a neighbour.
-            let (uplinks, gateways) = (self.state.uplinks().to_vec(), self.state.gateways().clone());
-            self.planner.want(Basis::new(latest, uplinks, gateways));
+            let (uplinks, gateways) = (self.state.uplinks().clone(), self.state.gateways().clone());
+            self.planner.want(Basis::new(latest, uplinks, gateways, self.planner.basis()));
             let plan = self.planner.plan(self.state.actual());
             blocked = plan.blocked().collect();
             self.apply(plan.due()).await?;
@@ -78,8 +78,15 @@ impl Engine {
         let setup = self.host.ensure(&claims, links.as_ref()).await?;
         let mtu = self.host.path_mtu();
         self.path_mtu.send_if_modified(|before| std::mem::replace(before, mtu) != mtu);
-        if let Setup::Waiting(why) = &setup {
-            tracing::debug!(what = why.what, saw = why.saw, "host not set up yet");
+        let reasons = match &setup {
+            Setup::Ready => &[][..],
+            Setup::Without(reasons) => reasons,
+            Setup::Waiting(why) => &[(Prefix::EVERYWHERE, why.clone())],
+        };
+        for (prefix, why) in reasons {
+            tracing::debug!(%prefix, what = why.what, saw = why.saw, "host not set up yet");
+        }
+        if setup != Setup::Ready {
             self.retry_at = Some(Instant::now() + RETRY * 5);
             self.state.links_are_stale();
         }
@@ -121,9 +128,9 @@ impl Engine {
         };
         let uplinks = self.state.uplinks();
         self.uplinks.send_if_modified(|before| {
-            let changed = before != uplinks;
+            let changed = before != uplinks.as_ref();
             if changed {
-                uplinks.clone_into(before);
+                uplinks.as_slice().clone_into(before);
             }
             changed
         });

@@ -69,6 +69,11 @@ impl Planner {
         &self.basis.claims
     }
 
+    /// What the desired routes were computed from.
+    pub(super) fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
     pub(super) fn uplinks(&self) -> &[LocalUplink] {
         &self.basis.uplinks
     }
@@ -103,7 +108,7 @@ impl Planner {
         if basis.is(&self.basis) {
             return;
         }
-        if basis.uplinks != self.basis.uplinks {
+        if !Arc::ptr_eq(&basis.uplinks, &self.basis.uplinks) && basis.uplinks != self.basis.uplinks {
             self.uplinks_changed(&basis.uplinks);
         }
         let known = basis.known(&self.settings);

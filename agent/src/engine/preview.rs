@@ -46,9 +46,9 @@ impl Engine {
         let (links, _) = state.read_links().await?.unwrap_or_default();
         let latest = self.inputs.peek();
         state.read_routes(&latest.input).await?;
-        let basis = Basis::new(&latest, state.uplinks().to_vec(), state.gateways().clone());
+        let basis = Basis::new(&latest, state.uplinks().clone(), state.gateways().clone(), &Basis::default());
         let (mut memory, now) = (self.planner.memory().clone(), Instant::now());
-        if basis.uplinks != self.planner.uplinks() {
+        if *basis.uplinks != self.planner.uplinks() {
             memory.failures.forget_all();
         }
         let (known, actual) = (basis.known(&self.settings), state.into_actual());

@@ -184,7 +184,7 @@ fn finding(what: &str, changes: &Changes) -> Finding {
         ),
         None => format!("find the process, and make it leave this to sextant-agent; {ENDS}"),
     };
-    Finding::new("host-state-changed", saw, fix)
+    Finding::new("host-state-changed", saw, fix).about(what)
 }
 
 /// How the text of an address begins.

@@ -1,7 +1,10 @@
 //! The problems of changes for earlier settings that are not undone yet.
 
-use super::undo::{Kept, Step};
-use crate::{kernel::KernelError, problems::Finding};
+use super::{
+    SetupError,
+    undo::{Kept, Step},
+};
+use crate::problems::Finding;
 
 /// A change that cannot be undone yet.
 pub(super) fn of_kept(kept: &Kept) -> Finding {
@@ -43,8 +46,8 @@ fn remove_addresses(interface: &str, addresses: &[String]) -> String {
     )
 }
 
-/// A change that the kernel refuses to undo.
-pub(super) fn not_undone(error: &KernelError) -> Finding {
+/// A change that the kernel refuses to undo, or of which the record cannot be written.
+pub(super) fn not_undone(error: &SetupError) -> Finding {
     Finding::new(
         "earlier-settings",
         format!("a change for earlier settings cannot be undone: {error}"),

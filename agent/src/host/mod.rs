@@ -50,6 +50,8 @@ use crate::{
 pub enum Setup {
     /// The host forwards for its containers.
     Ready,
+    /// It does, except for those with addresses of these prefixes, each for its reason; tried again.
+    Without(Vec<(Prefix, Finding)>),
     /// The host is not set up, for this reason; tried again.
     Waiting(Finding),
 }
@@ -68,6 +70,11 @@ enum SetupError {
 }
 
 impl SetupError {
+    /// Whether the exchange with the kernel failed.
+    fn is_broken(&self) -> bool {
+        matches!(self, Self::Kernel(KernelError::Broken(_)))
+    }
+
     fn finding(&self) -> Finding {
         let (what, fix) = match self {
             Self::NoBridge(awaited) => {
@@ -78,6 +85,16 @@ impl SetupError {
             Self::Kernel(_) => ("host-setup-refused", "see sextant-agent's log on the host"),
         };
         Finding::unready(what, self.to_string(), fix)
+    }
+}
+
+impl SetupError {
+    /// The problem of one claim, while another one works.
+    fn finding_of(&self, claim: &Claim) -> Finding {
+        let finding = self.finding();
+        let saw =
+            format!("host prefix {} of pool {} is not used: {}", claim.prefix, claim.pool.name, finding.saw);
+        Finding { saw, unready: false, ..finding }.about(claim.prefix.to_string())
     }
 }
 
@@ -285,7 +302,8 @@ impl HostSetup {
         if changed {
             self.set_up_for = None;
             match self.try_ensure(claims, links).await {
-                Ok(()) => self.set_up_for = Some(claims.to_vec()),
+                Ok(without) if without.is_empty() => self.set_up_for = Some(claims.to_vec()),
+                Ok(without) => setup = Setup::Without(without),
                 Err(SetupError::Kernel(error @ KernelError::Broken(_))) => return Err(error),
                 Err(error) => setup = Setup::Waiting(error.finding()),
             }
@@ -305,7 +323,7 @@ impl HostSetup {
         &mut self,
         claims: &[Claim],
         links: Option<&(Vec<Link>, Vec<Address>)>,
-    ) -> Result<(), SetupError> {
+    ) -> Result<Vec<(Prefix, Finding)>, SetupError> {
         let (links, addresses) = match links {
             Some(known) => {
                 // The kernel may say nothing of the routes of a link that goes.
@@ -321,10 +339,10 @@ impl HostSetup {
         self.drift.retain_addresses(&claims.iter().map(address).collect::<Vec<_>>());
         self.undo_before_setup(claims).await?;
         let bridge = match claims {
-            [] => Ok(()),
+            [] => Ok(Vec::new()),
             claims => self.ensure_bridge_of(claims, &links, &addresses).await,
         };
-        if let Err(SetupError::Kernel(KernelError::Broken(_))) = bridge {
+        if bridge.as_ref().is_err_and(SetupError::is_broken) {
             return bridge;
         }
         if !claims.is_empty() || self.settings.role == Role::Router {
@@ -335,26 +353,40 @@ impl HostSetup {
             self.found.learned =
                 interfaces::learned_from_containers(&links, &addresses, &advertised, &inside);
         }
-        bridge?;
-        self.undo_earlier(claims).await
+        let without = bridge?;
+        self.undo_earlier(claims).await?;
+        Ok(without)
     }
 
-    /// The bridge with its addresses.
+    /// The bridge with its addresses. Returns the claims that it has none of, with the reasons: one claim's trouble is no other's
+    /// (DESIGN I10). An error if it has none at all.
     async fn ensure_bridge_of(
         &mut self,
         claims: &[Claim],
         links: &[Link],
         addresses: &[Address],
-    ) -> Result<(), SetupError> {
-        if let Some(bridge) = self.ensure_bridge(links, claims).await? {
-            self.ensure_mtu(&bridge, links).await?;
-            for claim in claims {
-                let prefix = claim.container_prefix();
-                self.ensure_address(&bridge, addresses, prefix).await?;
-                self.ensure_connected(&bridge, addresses, prefix).await?;
+    ) -> Result<Vec<(Prefix, Finding)>, SetupError> {
+        let Some(bridge) = self.ensure_bridge(links, claims).await? else { return Ok(Vec::new()) };
+        self.ensure_mtu(&bridge, links).await?;
+        let mut without = Vec::new();
+        for claim in claims {
+            match self.ensure_claim(&bridge, addresses, claim.container_prefix()).await {
+                Ok(()) => {}
+                Err(error) if error.is_broken() || without.len() + 1 == claims.len() => return Err(error),
+                Err(error) => without.push((claim.prefix, error.finding_of(claim))),
             }
         }
-        Ok(())
+        Ok(without)
+    }
+
+    async fn ensure_claim(
+        &mut self,
+        bridge: &Link,
+        addresses: &[Address],
+        prefix: Prefix,
+    ) -> Result<(), SetupError> {
+        self.ensure_address(bridge, addresses, prefix).await?;
+        self.ensure_connected(bridge, addresses, prefix).await
     }
 
     /// A link of the same name with another index has the kernel's defaults. What was watched is looked at anew.

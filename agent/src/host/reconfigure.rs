@@ -13,10 +13,17 @@ use super::{
 use crate::kernel::KernelError;
 
 impl HostSetup {
-    /// Before the setup: removes addresses of prefixes that this node no longer holds.
+    /// Before the setup: removes addresses of prefixes that this node no longer holds. A failure is no reason to leave the node's
+    /// other prefixes alone (DESIGN I10): [`Self::undo_earlier`] tries it again, and reports it.
     pub(super) async fn undo_before_setup(&mut self, claims: &[Claim]) -> Result<(), SetupError> {
         let wanted = Wanted::by(&self.settings, claims).before_setup();
-        self.undo_unwanted(&wanted).await.map(drop)
+        match self.undo_unwanted(&wanted).await {
+            Err(error) if !error.is_broken() => {
+                tracing::debug!(%error, "address of an earlier claim is not removed");
+                Ok(())
+            }
+            undone => undone.map(drop),
+        }
     }
 
     /// After the setup: undoes the changes that the settings no longer need. A failure does not prevent the host from
@@ -25,7 +32,7 @@ impl HostSetup {
         let wanted = Wanted::by(&self.settings, claims);
         self.found.left = match self.undo_unwanted(&wanted).await {
             Ok(kept) => kept.iter().filter(|kept| kept.is_ours()).map(earlier::of_kept).collect(),
-            Err(SetupError::Kernel(error)) if !matches!(error, KernelError::Broken(_)) => {
+            Err(error) if !error.is_broken() => {
                 self.check_due = true;
                 vec![earlier::not_undone(&error)]
             }

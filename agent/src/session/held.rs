@@ -32,20 +32,22 @@ impl Held {
         &self.claims
     }
 
-    /// A controller granted a claim; it takes the place of an earlier one in its pool.
+    /// A controller granted a claim; it takes the place of an earlier one in its pool, and of one of the same prefix, whose pool has
+    /// another name now.
     ///
     /// # Errors
     /// If it cannot be stored; then it is not held.
     pub(super) fn grant(&mut self, claim: Claim) -> Result<(), StateError> {
-        let (before, pool) = (self.claims.clone(), claim.pool.name.clone());
-        self.claims.retain(|other| other.pool.name != pool);
+        let before = self.claims.clone();
+        let replaces = |other: &Claim| other.pool.name == claim.pool.name || other.prefix == claim.prefix;
+        let held = before.iter().any(replaces);
+        self.claims.retain(|other| !replaces(other));
         self.claims.push(claim);
         self.sort();
         if let Err(error) = self.state.keep_claims(&self.claims) {
             self.claims = before;
             return Err(error);
         }
-        let held = before.iter().any(|other| other.pool.name == pool);
         transition("claim", if held { "held" } else { "none" }, "held", "granted");
         Ok(())
     }
@@ -63,5 +65,40 @@ impl Held {
 
     fn sort(&mut self) {
         self.claims.sort_by_key(|claim| claim.pool.name.place_in(&self.pools));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_proto::{Incarnation, Pool, Revision};
+
+    use super::*;
+
+    fn claim(pool: &str, prefix: &str, revision: u64) -> Claim {
+        let prefix: sextant_proto::Prefix = prefix.parse().unwrap();
+        let whole = sextant_proto::Prefix::containing(prefix.addr(), 48).unwrap();
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(revision) };
+        Claim { prefix, epoch, pool: Pool::new(pool.parse().unwrap(), whole, 64, 80).unwrap() }
+    }
+
+    #[test]
+    fn a_grant_takes_the_place_of_the_claim_in_its_pool_and_of_that_of_its_prefix() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = Arc::new(StateDir::open(&directory.path().join("agent")).unwrap());
+        state.node_id().unwrap();
+        let pools = ["main", "ula"].map(|pool| pool.parse().unwrap()).to_vec();
+        let mut held = Held::stored(state, pools).unwrap();
+        let of = |held: &Held| held.claims().iter().map(|it| it.pool.name.to_string()).collect::<Vec<_>>();
+        held.grant(claim("ula", "fd00:1:0:1::/64", 5)).unwrap();
+        held.grant(claim("main", "fd00:2:0:1::/64", 4)).unwrap();
+        assert_eq!(of(&held), ["main", "ula"]);
+        held.grant(claim("main", "fd00:2:0:2::/64", 6)).unwrap();
+        assert_eq!(
+            (of(&held), held.claims()[0].epoch.revision),
+            (vec!["main".into(), "ula".into()], Revision(6))
+        );
+        // The store was lost, and the pool has another name in the next one.
+        held.grant(claim("xmain", "fd00:2:0:2::/64", 2)).unwrap();
+        assert_eq!(of(&held), ["ula", "xmain"]);
     }
 }

@@ -195,7 +195,7 @@ impl Session {
             match link.claim(&wish, infrastructure.clone()).await {
                 Ok(outcome) => {
                     self.answered(&wish, outcome)?;
-                    confirmed = true;
+                    confirmed |= !wish.pool.as_ref().is_some_and(|pool| self.missing.has(pool));
                 }
                 Err(error) if wish.beside && (confirmed || matches!(error, LinkError::Refused(_))) => {
                     self.missing.failed(wish, &error);
@@ -221,7 +221,7 @@ impl Session {
                 Err(Ended::Fenced { reason, epoch })
             }
             // A controller from before claims of several pools grants the one that it knows of.
-            ClaimOutcome::Granted(claim) if wish.beside && wish.pool.as_ref() != Some(&claim.pool.name) => {
+            ClaimOutcome::Granted(claim) if wish.beside && !wish.is_met_by(&claim) => {
                 let why = format!(
                     "the controller gives each node one prefix ({}); upgrade the controllers to claim in several pools",
                     claim.prefix
@@ -230,9 +230,17 @@ impl Session {
                 Ok(())
             }
             ClaimOutcome::Granted(claim) => {
-                self.missing.granted(wish.pool.as_ref());
-                if !self.held.claims().contains(&claim) {
-                    self.granted(claim, wish.held.is_none())?;
+                let stored = match self.held.claims().contains(&claim) {
+                    true => Ok(()),
+                    false => self.granted(claim, wish.held.is_none()),
+                };
+                match stored {
+                    // The node's other claims work without this one (DESIGN I10).
+                    Err(error) if wish.beside => self.missing.not_stored(wish.clone(), &error),
+                    stored => {
+                        stored?;
+                        self.missing.granted(wish.pool.as_ref());
+                    }
                 }
                 Ok(())
             }

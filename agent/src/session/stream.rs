@@ -132,8 +132,10 @@ impl Session {
             }
             Incoming::Delta(delta) => {
                 tracing::debug!(since = %delta.since, revision = %delta.revision, "delta");
+                self.missing.delta(&delta, &self.picture.view);
                 self.picture.view.apply_delta(delta).map_err(LinkError::from)?;
-                self.view_changed(following).await
+                // The engine reports each new revision.
+                self.show_view(following)
             }
             Incoming::Question(id, question) => self.answer_question(id, question, following).await,
             Incoming::Fenced { reason, epoch } => Err(Ended::Fenced { reason, epoch }),
@@ -190,13 +192,16 @@ impl Session {
     }
 
     async fn view_changed(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
+        self.show_view(following)?;
+        self.reported(following).await
+    }
+
+    /// Shows the view to the protocol and to the other components.
+    fn show_view(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
         self.missing.view_changed(&self.picture.view);
         let effect = following.protocol.on_view(&self.picture.view);
         self.publish(following.protocol.withdrawn());
-        if let Some(effect) = effect {
-            self.perform(effect, following)?;
-        }
-        self.reported(following).await
+        effect.map_or(Ok(()), |effect| self.perform(effect, following))
     }
 
     fn perform(&mut self, effect: Effect, following: &mut Following<'_>) -> Result<(), Ended> {

@@ -15,6 +15,15 @@ pub(super) struct Wish {
     pub(super) beside: bool,
 }
 
+impl Wish {
+    /// Whether the wish is for this claim: one of its pool, or the held prefix. An operator may have added the pool of a lost store
+    /// again under another name.
+    pub(super) fn is_met_by(&self, claim: &Claim) -> bool {
+        let is_held = self.held.as_ref().is_some_and(|held| held.prefix == claim.prefix);
+        is_held || self.pool.as_ref() == Some(&claim.pool.name)
+    }
+}
+
 /// The claims to ask for: those that are held first, even in pools that the settings do not name, since containers may have
 /// addresses of them; then those in the other named pools.
 pub(super) fn wishes(pools: &[PoolName], host_len: Option<u32>, held: &[Claim]) -> Vec<Wish> {

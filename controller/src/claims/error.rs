@@ -7,6 +7,25 @@ use sextant_proto::{CLEAR_COPY, NodeId, NodeName, Pool, PoolName, Prefix, counte
 use super::ATTEMPTS;
 use crate::registry::RegistryError;
 
+/// A host that shows the claim of another node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this agent (node \"{node}\", id {asking}) shows the claim of {prefix} that node \"{holder}\" (id {holder_id}) holds; its state \
+     directory has claims of that node (a cloned disk?): on the copy, {node}, {CLEAR_COPY}, and start it again"
+)]
+pub struct Copied {
+    /// The name of the requesting agent.
+    pub node: NodeName,
+    /// Its id.
+    pub asking: NodeId,
+    /// The name of the node that holds the claim.
+    pub holder: NodeName,
+    /// Its id.
+    pub holder_id: NodeId,
+    /// The claimed prefix.
+    pub prefix: Prefix,
+}
+
 /// Why a node is granted no prefix.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
@@ -59,6 +78,9 @@ pub enum ClaimError {
         /// The id of both.
         asking: NodeId,
     },
+    /// The host shows the claim of another node.
+    #[error("{0}")]
+    Copied(Box<Copied>),
     /// There is no pool to claim from.
     #[error("there is no pool; add one: sextant pool add main 2001:db8:1::/48 --host-len 64")]
     NoPool,
@@ -147,6 +169,7 @@ impl ClaimError {
             Self::NameTaken { .. }
             | Self::Renamed { .. }
             | Self::SameId { .. }
+            | Self::Copied(_)
             | Self::UnknownPool { .. }
             | Self::Ambiguous(_)
             | Self::Recovering

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sextant_proto::{Epoch, NodeId, NodeName, NodeState, PoolName, Prefix, Revision, Uplink};
 
 use super::{
-    CATCH_UP, Claims, NodeStatus,
+    CATCH_UP, Claims, Copied, NodeStatus,
     node_status::{Judged, Lost, unknown_history},
     rename::has_new_name,
 };
@@ -26,6 +26,9 @@ pub enum HolderError {
     /// The claim has ended, or belongs to another node.
     #[error("{0}")]
     Fenced(String),
+    /// The claim is that of another node.
+    #[error(transparent)]
+    Copied(Box<Copied>),
     /// A container prefix is not part of its claim.
     #[error(
         "node {node} announces the container prefix {container}, which is not inside its host prefix {host}; nothing of the \
@@ -170,11 +173,12 @@ impl Claims {
         if let Some(verified) = verified(status, holder) {
             return Ok(verified);
         }
-        let (judged, status) = self.judge(&holder.node, holder.node_id, holder.epoch).await?;
+        let (judged, status) = self.judge(holder, None).await?;
         let lost = status.holds(holder.node_id, holder.epoch).err();
         match (lost, judged) {
             (None, _) => verified(status, holder).ok_or_else(|| HolderError::Contended(holder.node.clone())),
             (Some(_), Judged::Renamed(now)) => Err(has_new_name(&holder.node, &now).into()),
+            (Some(_), Judged::Copied(copied)) => Err(HolderError::Copied(copied)),
             // The next claim request decides.
             (Some(_), Judged::Waiting | Judged::Alone) => Err(unknown_history().into()),
             (Some(lost), Judged::Fenced) => {

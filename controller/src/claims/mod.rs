@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use crate::{
     audit::{Actor, Event, What},
-    doubts::{Doubted, Lineage},
+    doubts::{Doubted, Doubter, Lineage},
     format,
     index::{Index, View},
     keys::{Keys, Space},
@@ -41,7 +41,7 @@ use propose::{Proposal, propose};
 use rename::has_new_name;
 
 pub use end::{ForgetError, Scope};
-pub use error::{ClaimError, listed};
+pub use error::{ClaimError, Copied, listed};
 pub use forget::Forgotten;
 pub(crate) use lifecycle::of_node;
 pub use lifecycle::{AnnouncedClaim, Announcement, DrainError, Holder, HolderError, Verified};
@@ -72,6 +72,13 @@ pub struct ClaimRequest {
     pub infrastructure: Vec<Ipv6Addr>,
     /// The order of its agent's pools; empty if that does not tell it.
     pub pool_order: Vec<PoolName>,
+}
+
+impl ClaimRequest {
+    /// The node, with a doubt because of the claim that it shows.
+    fn doubter(&self, claim: Epoch) -> Doubter<'_> {
+        Doubter { node: &self.node, node_id: Some(self.node_id), claim: Some(claim) }
+    }
 }
 
 /// The answer to a claim request.
@@ -159,7 +166,7 @@ impl Claims {
         let status = self.node_status(&request.node).await?;
         if let Some(held) = &request.held
             && let Some(doubt) = lineage::foreign(&status.meta, held.epoch.incarnation)
-            && self.lineage.doubted(&request.node, doubt).await == Doubted::Waiting
+            && self.lineage.doubted(request.doubter(held.epoch), doubt).await == Doubted::Waiting
         {
             return Err(unknown_history().into());
         }
@@ -173,19 +180,24 @@ impl Claims {
     /// The node does not hold the claim that it reports. It is fenced if that ended in this store; a claim that this store never
     /// had is granted again if its prefix is free.
     async fn lost(&self, request: &ClaimRequest, epoch: Epoch) -> Result<Option<Granted>, ClaimError> {
-        let (judged, status) = self.judge(&request.node, request.node_id, epoch).await?;
+        let holder = Holder { node: request.node.clone(), node_id: request.node_id, epoch };
+        let held = request.held.as_ref().map(|held| held.prefix);
+        let (judged, status) = self.judge(&holder, held).await?;
         let why = match self.registration(request, &status)? {
             Registration::Granted(claim) => return Ok(Some(Granted::Claim(claim))),
             Registration::Nothing => return Ok(None),
             Registration::Lost(_, why) => why,
         };
+        if let Judged::Copied(copied) = judged {
+            return Err(ClaimError::Copied(copied));
+        }
         let has_another = self.wanted(request, &status).is_some();
         let is_free = !has_another && self.is_free(request);
         match judged {
             Judged::Waiting | Judged::Alone if is_free => Ok(None),
             Judged::Waiting => Err(unknown_history().into()),
             Judged::Renamed(now) => Err(has_new_name(&request.node, &now).into()),
-            Judged::Fenced | Judged::Alone => Ok(Some(Granted::Fenced(why))),
+            Judged::Fenced | Judged::Alone | Judged::Copied(_) => Ok(Some(Granted::Fenced(why))),
         }
     }
 
@@ -213,11 +225,14 @@ impl Claims {
         }
     }
 
-    /// The claim that the node holds already, of those that the request may mean: the one in its pool; and of a node that has one
-    /// claim, or that names no pool, whatever it holds.
+    /// The claim that the node holds already, of those that the request may mean: that of the prefix that it reports, whose pool may
+    /// have another name in the store that it held it in; else the one in its pool; and of a node that has one claim, or that names no
+    /// pool, whatever it holds.
     fn wanted<'a>(&self, request: &ClaimRequest, status: &'a NodeStatus) -> Option<Holding<'a>> {
         let pool = request.pool.as_ref().or_else(|| request.held.as_ref().map(|held| &held.pool.name));
-        let in_pool = pool.and_then(|pool| status.holding_in(pool));
+        let reported = request.held.as_ref().map(|held| held.prefix);
+        let of_prefix = status.holdings().find(|holding| Some(holding.held.prefix) == reported);
+        let in_pool = of_prefix.or_else(|| pool.and_then(|pool| status.holding_in(pool)));
         let any = || status.holdings().next().filter(|_| !request.beside || pool.is_none());
         in_pool.or_else(any)
     }
@@ -368,6 +383,8 @@ fn claimed(request: &ClaimRequest, pool: &PoolName, prefix: Prefix) -> Event {
     event.node(&request.node).prefix(prefix).pool(pool)
 }
 
+#[cfg(test)]
+mod copies;
 #[cfg(test)]
 mod infrastructure;
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use sextant_proto::{Epoch, NodeId, NodeName, Pool, PoolName, Prefix, Revision};
 
-use super::{CATCH_UP, Claims, decode};
+use super::{CATCH_UP, Claims, Copied, Holder, decode};
 use crate::{
-    doubts::Doubted,
+    doubts::{Doubted, Doubter},
     index::View,
     lineage::{History, Known},
     records::{ClaimRecord, HeldClaim, MarkRecord, Meta, NodeRecord, Record},
@@ -65,6 +65,8 @@ pub(super) enum Judged {
     Alone,
     /// The node id has its claims under this other name.
     Renamed(NodeName),
+    /// The claim is that of another node: the host has a copy of that node's state.
+    Copied(Box<Copied>),
 }
 
 impl NodeStatus {
@@ -182,18 +184,21 @@ impl Claims {
         Ok((meta, entry.value.clone()))
     }
 
-    /// Whether a node has lost what it held since `epoch` by what happened in this store: decided anew, by one read that has
-    /// the store's marks in it.
+    /// Whether a node has lost what it held since its epoch, a claim of `prefix` where that is known, by what happened in this
+    /// store: decided anew, by one read that has the store's marks in it.
     pub(super) async fn judge(
         &self,
-        name: &NodeName,
-        node_id: NodeId,
-        epoch: Epoch,
+        holder: &Holder,
+        prefix: Option<Prefix>,
     ) -> Result<(Judged, NodeStatus), RegistryError> {
+        let &Holder { node: ref name, node_id, epoch } = holder;
         let status = self.node_status_with(name, &[self.keys.marks()]).await?;
         self.index.reaches(status.read_at, CATCH_UP).await;
         if let Some(now) = self.former_name(name, node_id) {
             return Ok((Judged::Renamed(now), status));
+        }
+        if let Some(copied) = self.copied(holder, prefix) {
+            return Ok((Judged::Copied(Box::new(copied)), status));
         }
         let mut history = History::default();
         for entry in status.more.iter().flatten() {
@@ -208,11 +213,40 @@ impl Claims {
         }
         let doubt =
             format!("the claim that it was granted at revision {} is not in the store", epoch.revision);
-        let judged = match self.lineage.doubted(name, doubt).await {
+        let doubter = Doubter { node: name, node_id: Some(node_id), claim: Some(epoch) };
+        let judged = match self.lineage.doubted(doubter, doubt).await {
             Doubted::Waiting => Judged::Waiting,
             Doubted::Alone => Judged::Alone,
         };
         Ok((judged, status))
+    }
+}
+
+impl Claims {
+    /// The claim that `holder` shows, if the store has the same one, of the same epoch, as another node's. The store's history is
+    /// intact then: it grants a claim to one node, and the other host has a copy of that.
+    fn copied(&self, holder: &Holder, prefix: Option<Prefix>) -> Option<Copied> {
+        self.index.read(|state| {
+            let is_it = |claim: &View<ClaimRecord>| {
+                claim.created == holder.epoch.revision && state.meta().incarnation == holder.epoch.incarnation
+            };
+            let (prefix, claim) = match prefix {
+                Some(prefix) => state.claims().get_key_value(&prefix).filter(|(_, claim)| is_it(claim))?,
+                // A restore makes several claims at one revision.
+                None => {
+                    let mut of_it = state.claims().iter().filter(|(_, claim)| is_it(claim));
+                    of_it.next().filter(|_| of_it.next().is_none())?
+                }
+            };
+            let ClaimRecord { node, node_id, .. } = &claim.record;
+            (*node_id != holder.node_id).then(|| Copied {
+                node: holder.node.clone(),
+                asking: holder.node_id,
+                holder: node.clone(),
+                holder_id: *node_id,
+                prefix: *prefix,
+            })
+        })
     }
 }
 

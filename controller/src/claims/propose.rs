@@ -49,11 +49,13 @@ pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Re
     chosen.map(|prefix| proposal(pool, prefix)).ok_or_else(|| exhausted(state, &pool.record, len))
 }
 
-/// The prefix that the node held in another store, and its pool here.
+/// The prefix that the node held in another store, and its pool here, unless it has another prefix of that.
 fn held_here<'a>(state: &'a State, request: &ClaimRequest) -> Option<(&'a View<Pool>, Prefix)> {
     let held = request.held.as_ref()?;
     let pool = state.pools().values().find(|pool| pool.record.prefix.covers(held.prefix))?;
-    Some((pool, held.prefix))
+    let node = state.nodes().get(&request.node).filter(|node| node.record.node_id == request.node_id);
+    let has_another = node.is_some_and(|node| node.record.claim_in(&pool.record.name).is_some());
+    (!has_another).then_some((pool, held.prefix))
 }
 
 /// The prefix that is reserved for the node in the pool that it asks for; for a node that has one claim, in any pool.

@@ -232,14 +232,14 @@ async fn a_controller_that_starts_on_a_snapshot_believes_two_nodes_and_not_one()
     assert_eq!(alone.prefix, held.prefix);
     let lie = Knows { view: Some((before, Revision(u64::MAX))), mark: None };
     for _ in 0..3 {
-        assert!(!new.claims.lineage().heard(&two.node, &lie, revision).await);
+        assert!(!new.claims.lineage().heard(&two.node, Some(two.node_id), &lie, revision).await);
     }
     assert_eq!(it.meta().await.incarnation, before);
     assert_eq!(it.doubts().await, 1);
     claim(&new.claims, &request(5)).await;
 
     let known = Knows { view: Some((before, Revision(3))), mark };
-    assert!(!new.claims.lineage().heard(&one.node, &known, revision).await);
+    assert!(!new.claims.lineage().heard(&one.node, Some(one.node_id), &known, revision).await);
     let meta = it.meta().await;
     assert!(meta.forked && meta.replaces == Some(before), "{meta:?}");
     let Granted::Claim(kept) = agent(&new.claims, &holding(&two, &alone)).await else { panic!("fenced") };

@@ -34,9 +34,10 @@ impl From<RegistryError> for Status {
 impl From<ClaimError> for Status {
     fn from(error: ClaimError) -> Self {
         let code = match &error {
-            ClaimError::NameTaken { .. } | ClaimError::Renamed { .. } | ClaimError::SameId { .. } => {
-                Code::AlreadyExists
-            }
+            ClaimError::NameTaken { .. }
+            | ClaimError::Renamed { .. }
+            | ClaimError::SameId { .. }
+            | ClaimError::Copied(_) => Code::AlreadyExists,
             ClaimError::NoPool | ClaimError::Ambiguous(_) | ClaimError::Closed(_) => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,
             ClaimError::Contended | ClaimError::Recovering | ClaimError::Unconfirmed => Code::Unavailable,
@@ -52,6 +53,7 @@ impl From<HolderError> for Status {
     fn from(error: HolderError) -> Self {
         let code = match &error {
             HolderError::Fenced(_) => Code::FailedPrecondition,
+            HolderError::Copied(_) => Code::AlreadyExists,
             HolderError::Outside { .. } => Code::InvalidArgument,
             HolderError::Contended(_) => Code::Unavailable,
             HolderError::Registry(error) => code_of(error),

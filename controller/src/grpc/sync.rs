@@ -201,7 +201,8 @@ impl Session {
         let fresh = self.refresh().await;
         if let Some(revision) = fresh {
             let knows = knows(hello);
-            self.agrees = self.services.claims.lineage().heard(self.follower.node(), &knows, revision).await;
+            let (node, node_id) = (self.follower.node(), convert::id("node_id", &hello.node_id).ok());
+            self.agrees = self.services.claims.lineage().heard(node, node_id, &knows, revision).await;
         }
         let here = self.services.index.read(|state| state.meta().incarnation);
         let resumes = self.agrees && hello.incarnation == here.octets()[..] && hello.revision > 0;

@@ -62,6 +62,10 @@ pub struct DoubtRecord {
     pub of: Incarnation,
     /// What the node knows, for people.
     pub knows: String,
+    /// Its node id. Earlier versions do not tell.
+    pub node_id: Option<NodeId>,
+    /// The claim that it shows, if it is a claim that the store does not have.
+    pub claim: Option<Epoch>,
 }
 
 /// `lineage/…`: the mark of each grant and each end of a claim in the store's history.
@@ -157,12 +161,24 @@ pub struct ControllerRecord {
 
 impl Record for DoubtRecord {
     fn decode(value: &[u8]) -> Result<Self, RecordError> {
-        let stored::Doubt { incarnation, knows } = Message::decode(value)?;
-        Ok(Self { of: convert::id("incarnation", &incarnation)?, knows })
+        let stored::Doubt { incarnation, knows, node_id, claim } = Message::decode(value)?;
+        let node_id = Some(&node_id).filter(|it| !it.is_empty());
+        Ok(Self {
+            of: convert::id("incarnation", &incarnation)?,
+            knows,
+            node_id: node_id.map(|it| convert::id("node_id", it)).transpose()?,
+            claim: claim.map(Epoch::try_from).transpose()?,
+        })
     }
 
     fn encode(&self) -> Bytes {
-        stored::Doubt { incarnation: self.of.into(), knows: self.knows.clone() }.encode_to_vec().into()
+        let message = stored::Doubt {
+            incarnation: self.of.into(),
+            knows: self.knows.clone(),
+            node_id: self.node_id.map(Into::into).unwrap_or_default(),
+            claim: self.claim.map(Into::into),
+        };
+        message.encode_to_vec().into()
     }
 }
 

@@ -137,3 +137,51 @@ fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// Two hosts are made from a disk of the first one, without its node id: each has its claim, and an id and a name of its own.
+#[test]
+fn i14_hosts_with_the_claim_of_another_node_are_refused_and_the_store_is_not_taken_for_a_lost_one() {
+    let mut cluster = Cluster::start(
+        "copied claims",
+        Sizes { members: 1, controllers: 1, hosts: 4 },
+        "2001:db8:9::/48",
+        &[],
+    );
+    cluster.start_agent(0, &[1]);
+    let held = cluster.wait_ready("h1");
+    cluster.sextant(&["recover", "--finish"]);
+    let original = cluster.lab.state_dir(&cluster.hosts[0]);
+    for copy in [1, 2] {
+        let directory = cluster.lab.state_dir(&cluster.hosts[copy]);
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::copy(original.join("claim.json"), directory.join("claim.json")).unwrap();
+        cluster.start_agent(copy, &[1]);
+    }
+    for name in ["h2", "h3"] {
+        poll(&format!("status names {name}, the original and the fix"), LONG, || {
+            let status = cluster.lab.cli(&["status"])?.stdout;
+            let line = status.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();
+            let words = ["shows the claim of", "node \"h1\"", sextant_proto::CLEAR_COPY];
+            anyhow::ensure!(words.iter().all(|word| line.contains(word)), "{status}");
+            anyhow::Ok(())
+        });
+    }
+    // A new host gets a prefix at once: no recovery window is open.
+    cluster.start_agent(3, &[1]);
+    cluster.wait_ready("h4");
+    let events = cluster.sextant(&["events"]);
+    assert!(!events.contains("taken back"), "{events}");
+    assert_eq!(cluster.wait_ready("h1")["epoch"], held["epoch"]);
+
+    cluster.agents.drain(1..3).for_each(|agent| agent.process.kill().unwrap());
+    for copy in [1, 2] {
+        std::fs::remove_dir_all(cluster.lab.state_dir(&cluster.hosts[copy])).unwrap();
+        cluster.start_agent(copy, &[1]);
+        assert_ne!(cluster.wait_ready(["h2", "h3"][copy - 1])["prefix"], held["prefix"]);
+    }
+    poll("no copy is reported any more", LONG, || {
+        let status = cluster.lab.cli(&["status"])?.stdout;
+        anyhow::ensure!(!status.contains("shows the claim of"), "{status}");
+        anyhow::Ok(())
+    });
+}

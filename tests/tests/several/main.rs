@@ -3,6 +3,7 @@
 
 mod answers;
 mod bed;
+mod full_disk;
 mod lost_store;
 mod missing;
 mod one_pool;

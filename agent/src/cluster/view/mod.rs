@@ -140,6 +140,19 @@ impl View {
         self.peers.get(name).map(KnownPeer::peer)
     }
 
+    /// Whether the delta ends a claim that the view has.
+    pub fn ends_claims(&self, delta: &Delta) -> bool {
+        let leaves_one = |peer: &Peer| {
+            let mut known = self.peer(&peer.name).into_iter().flat_map(|known| &known.claims);
+            known.any(|claim| peer.claim_of(claim.prefix).is_none())
+        };
+        delta.changes.iter().any(|change| match change {
+            Change::PeerRemoved(name) => self.peers.contains_key(name),
+            Change::Peer(peer) => leaves_one(peer),
+            _ => false,
+        })
+    }
+
     /// The store has lost the history that the view is of, and is the same incarnation: nothing in it is confirmed any more, and
     /// the next snapshot counts as that of another store.
     pub fn disown(&mut self) {

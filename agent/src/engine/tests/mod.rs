@@ -1,5 +1,6 @@
 //! The engine on a kernel with injected faults. What a real kernel does is tested in the lab.
 
+mod claims;
 mod conflicts;
 mod containers;
 mod decisions;

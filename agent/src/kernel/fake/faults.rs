@@ -1,7 +1,11 @@
 //! Faults of a fake kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
 
+use nix::libc::EACCES;
 use sextant_proto::Prefix;
 
 use super::{
@@ -22,6 +26,8 @@ pub struct Faults {
     pub broken_reads: usize,
     /// The next dump of routes ends silently after so many.
     pub truncated_dump: Option<usize>,
+    /// Addresses inside of these prefixes can be neither added nor removed.
+    pub refused_addresses: BTreeSet<Prefix>,
     /// Sysctls that cannot be written.
     pub refused_sysctls: BTreeSet<String>,
     changes_seen: usize,
@@ -39,6 +45,16 @@ impl Faults {
     /// Makes the `nth` change from now on fail, counted from 0.
     pub fn fail_nth(&mut self, nth: usize, code: i32) {
         self.nth_change.insert(self.changes_seen + nth, code);
+    }
+
+    /// Fails if the address can be neither added nor removed.
+    pub fn of_address(&self, addr: Ipv6Addr) -> Result<(), KernelError> {
+        match self.refused_addresses.iter().any(|prefix| prefix.contains(addr)) {
+            false => Ok(()),
+            true => {
+                Err(KernelError::Refused { request: format!("change address {addr}"), errno: errno(EACCES) })
+            }
+        }
     }
 
     /// Fails if a read is to fail.

@@ -125,6 +125,7 @@ impl Kernel for FakeKernel {
     async fn add_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
         let mut host = self.host();
         host.writes.push(Write::AddAddress(index, addr, len));
+        host.faults.of_address(addr)?;
         existing(&host, index)?;
         let exists = (host.interfaces.addresses.iter()).any(|old| (old.link, old.addr) == (index, addr));
         if !exists {
@@ -144,6 +145,7 @@ impl Kernel for FakeKernel {
     async fn remove_address(&self, index: u32, addr: Ipv6Addr, len: u8) -> Result<(), KernelError> {
         let mut host = self.host();
         host.writes.push(Write::RemoveAddress(index, addr, len));
+        host.faults.of_address(addr)?;
         host.remove_address(|address| (address.link, address.addr, address.len) == (index, addr, len));
         Ok(())
     }

@@ -242,6 +242,11 @@ impl FakeKernel {
         self.host().faults.truncated_dump = Some(left);
     }
 
+    /// Makes changes of addresses inside of these prefixes fail, and of no others.
+    pub fn refuse_addresses(&self, prefixes: impl IntoIterator<Item = Prefix>) {
+        self.host().faults.refused_addresses = prefixes.into_iter().collect();
+    }
+
     /// Removes all faults.
     pub fn heal(&self) {
         self.host().faults = Faults::default();

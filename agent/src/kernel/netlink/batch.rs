@@ -39,7 +39,7 @@ type Answers = Vec<Option<Result<(), Errno>>>;
 pub async fn apply(socket: &RouteSocket, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {
     let most = (socket.room() / ANSWER).clamp(1, MOST_MESSAGES);
     let mut answers: Answers = vec![None; changes.len()];
-    let (mut datagram, mut next) = (Vec::with_capacity(MOST_BYTES * 2), 0);
+    let (mut datagram, mut next) = (Vec::new(), 0);
     while next < changes.len() {
         let batch = fill(&changes[next..], next, most, &mut datagram, &mut answers);
         next += batch.taken;

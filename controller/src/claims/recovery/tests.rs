@@ -250,3 +250,56 @@ async fn i2_a_pool_that_had_grown_is_as_large_again_whoever_comes_first() {
         assert_eq!(prefix.to_string(), "2001:db0::/28");
     }
 }
+
+/// The operator has added the pools of the lost store again before the nodes came, under other names.
+#[tokio::test]
+async fn i2_pools_with_other_names_give_each_node_all_its_prefixes() {
+    for beside in [false, true] {
+        let it = Fixture::new().await;
+        let pools = crate::pools::Pools::new(it.registry.clone(), it.keys.clone(), it.index.clone());
+        for (name, prefix) in [("xmain", "2001:db8::/32"), ("xula", "fd00:1::/48")] {
+            let pool = Pool::new(name.parse().unwrap(), prefix.parse().unwrap(), 64, 64).unwrap();
+            pools.add(&pool).await.unwrap();
+        }
+        let named = |request: ClaimRequest| {
+            let pool = request.held.as_ref().map(|held| held.pool.name.clone());
+            ClaimRequest { pool, beside, ..request }
+        };
+        let mut requests = vec![named(it.back(1, 7, 10))];
+        if beside {
+            requests.push(named(it.back_beside(1, 5, 12)));
+        }
+        for request in &requests {
+            let claim = it.claim(request).await;
+            assert_eq!(claim.prefix, held(request), "beside: {beside}");
+            assert!(claim.pool.name.as_str().starts_with('x'), "{claim:?}");
+            // The answer was lost: it asks again with the claim of the lost store, while the window is open and after.
+            assert_eq!(it.claim(request).await, claim, "beside: {beside}");
+        }
+        it.finish().await;
+        for request in &requests {
+            assert_eq!(it.claim(request).await.prefix, held(request), "beside: {beside}");
+        }
+        assert_eq!(it.index.read(|state| state.claims().len()), requests.len());
+    }
+}
+
+/// One pool has the prefixes of two lost ones: a node has one claim in it, and is told why it does not get the other.
+#[tokio::test]
+async fn two_prefixes_of_a_node_in_one_pool_are_one_claim_and_a_reason() {
+    let it = Fixture::new().await;
+    let pools = crate::pools::Pools::new(it.registry.clone(), it.keys.clone(), it.index.clone());
+    pools
+        .add(&Pool::new("all".parse().unwrap(), "fd00::/16".parse().unwrap(), 64, 64).unwrap())
+        .await
+        .unwrap();
+    let of = |prefix, pool: &str| {
+        let request = it.back_in([pool, prefix], 1, 7, 10);
+        ClaimRequest { pool: Some(pool.parse().unwrap()), beside: true, ..request }
+    };
+    let (first, second) = (of("fd00:1::/48", "main"), of("fd00:2::/48", "ula"));
+    assert_eq!(it.claim(&first).await.prefix, held(&first));
+    let refused = it.claims.claim(&second).await.unwrap_err();
+    assert!(matches!(refused, ClaimError::UnknownPool { .. }), "{refused}");
+    assert_eq!(it.claim(&first).await.prefix, held(&first));
+}

@@ -2,7 +2,9 @@
 //!
 //! Agents report in their hello the mark, claim and revision that they know. If the store does not have them, that is a doubt,
 //! and is put into the store, so that the nodes of all controllers count. One node alone is reported and affects only its own
-//! claim; two give the store a new incarnation ([`crate::lineage`]).
+//! claim; two give the store a new incarnation ([`crate::lineage`]), if their doubts are a [`proof`].
+
+mod proof;
 
 use std::{
     collections::HashMap,
@@ -14,22 +16,22 @@ use std::{
 };
 
 use sextant_daemon::OncePerMinute;
-use sextant_proto::{Incarnation, Mark, NodeName, Revision};
+use sextant_proto::{Epoch, Incarnation, Mark, NodeId, NodeName, Revision};
 use tokio::time::Instant;
 
 use crate::{
     index::{Index, State},
-    keys::Keys,
+    keys::{Key, Keys},
     lineage::{Known, foreign, fork},
     records::{DoubtRecord, Record},
-    registry::{Entry, Op, RegistryError, SharedRegistry, Txn},
+    registry::{Entry, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
+
+use proof::{Doubt, is_proof};
 
 /// How long a controller that has just started waits for an agent that confirms the store's history, before it grants a new
 /// prefix in a store that has sessions. Agents reconnect within 5 s.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
-/// The number of nodes that give the store a new incarnation: a single one may be faulty.
-const ENOUGH: usize = 2;
 /// How long a single node with a doubt waits for a second one.
 const SECOND_WITHIN: Duration = Duration::from_secs(10);
 
@@ -40,6 +42,17 @@ pub struct Knows {
     pub view: Option<(Incarnation, Revision)>,
     /// The last mark that it has received.
     pub mark: Option<Mark>,
+}
+
+/// A node with a doubt.
+#[derive(Debug, Clone, Copy)]
+pub struct Doubter<'a> {
+    /// Its name.
+    pub node: &'a NodeName,
+    /// Its id.
+    pub node_id: Option<NodeId>,
+    /// The claim that it shows, if it is one that the store does not have.
+    pub claim: Option<Epoch>,
 }
 
 /// The nodes' reports on the store's history, and the decision.
@@ -77,7 +90,13 @@ impl Lineage {
 
     /// Checks the history that `node` reports, while the store is at `revision` and the index is current. Returns whether it
     /// agrees with the store; if not, the node must not be sent deletions.
-    pub async fn heard(&self, node: &NodeName, knows: &Knows, revision: Revision) -> bool {
+    pub async fn heard(
+        &self,
+        node: &NodeName,
+        node_id: Option<NodeId>,
+        knows: &Knows,
+        revision: Revision,
+    ) -> bool {
         let (doubt, confirms) =
             self.index.read(|state| (doubt(state, knows, revision), confirms(state, knows)));
         if confirms {
@@ -89,7 +108,7 @@ impl Lineage {
                 true
             }
             Some(doubt) => {
-                self.doubted(node, doubt).await;
+                self.doubted(Doubter { node, node_id, claim: None }, doubt).await;
                 false
             }
         }
@@ -97,11 +116,12 @@ impl Lineage {
 
     /// A node reports history that the store lacks. The nodes of all controllers count: each doubt is in the store. Returns
     /// the decision for the node.
-    pub async fn doubted(&self, node: &NodeName, doubt: String) -> Doubted {
+    pub async fn doubted(&self, doubter: Doubter<'_>, doubt: String) -> Doubted {
         let here = self.index.read(|state| state.meta().incarnation);
+        let node = doubter.node;
         let since = self.since(node, here);
-        match self.nodes_that_doubt(node, here, &doubt).await {
-            Ok(nodes) if nodes >= ENOUGH => {
+        match self.is_proven(doubter, here, &doubt).await {
+            Ok(true) => {
                 let why = format!("at least two nodes know a later one: node {node}: {doubt}");
                 match fork(&self.registry, &self.keys, here, &why).await {
                     Ok(()) => self.index.reconsider(),
@@ -134,25 +154,44 @@ impl Lineage {
         })
     }
 
-    /// Puts the node's doubt of the store `here` into the store; returns the number of nodes with one.
-    async fn nodes_that_doubt(
+    /// Puts the node's doubt of the store `here` into the store; whether all doubts together are a proof.
+    async fn is_proven(
         &self,
-        node: &NodeName,
+        Doubter { node, node_id, claim }: Doubter<'_>,
         here: Incarnation,
-        doubt: &str,
-    ) -> Result<usize, RegistryError> {
-        let (key, record) = (self.keys.doubt(node), DoubtRecord { of: here, knows: doubt.to_owned() });
-        let said = self.registry.list(&self.keys.doubts()).await?.entries;
-        let of_here = |entry: &&Entry| DoubtRecord::decode(&entry.value).is_ok_and(|said| said.of == here);
-        let others = said.iter().filter(of_here).filter(|entry| entry.key != key).count();
-        let own = said.iter().filter(of_here).any(|entry| entry.key == key);
-        if !own {
-            tracing::warn!(%node, knows = doubt, "node reports history that the store does not have; waiting for a second node to confirm");
-            let guards = self.index.read(|state| state.same_record());
-            let ops = vec![Op::put(key, record.encode())];
-            self.registry.commit(Txn { guards, ops }).await?;
+        knows: &str,
+    ) -> Result<bool, RegistryError> {
+        let own = DoubtRecord { of: here, knows: knows.to_owned(), node_id, claim };
+        let listed = self.registry.list(&self.keys.doubts()).await?.entries;
+        let mut doubts: Vec<_> = listed.iter().filter_map(|entry| self.doubt_in(entry, here)).collect();
+        match doubts.iter_mut().find(|doubt| doubt.node == *node) {
+            Some(there) if (there.record.node_id, there.record.claim) == (node_id, claim) => {}
+            Some(there) => {
+                there.record.clone_from(&own);
+                self.put(node, &own).await?;
+            }
+            None => {
+                tracing::warn!(%node, knows, "node reports history that the store does not have; waiting for a second node to confirm");
+                let since = self.put(node, &own).await?;
+                doubts.push(Doubt { node: node.clone(), record: own, since });
+            }
         }
-        Ok(others + 1)
+        Ok(self.index.read(|state| is_proof(&doubts, state)))
+    }
+
+    fn doubt_in(&self, entry: &Entry, here: Incarnation) -> Option<Doubt> {
+        let Some(Key::Doubt(node)) = self.keys.parse(&entry.key) else { return None };
+        let record = DoubtRecord::decode(&entry.value).ok().filter(|doubt| doubt.of == here)?;
+        Some(Doubt { node, record, since: entry.created })
+    }
+
+    /// Puts a doubt into the store; returns at which revision. Into another store, none is put.
+    async fn put(&self, node: &NodeName, doubt: &DoubtRecord) -> Result<Revision, RegistryError> {
+        let guards = self.index.read(|state| state.same_record());
+        let ops = vec![Op::put(self.keys.doubt(node), doubt.encode())];
+        match self.registry.commit(Txn { guards, ops }).await? {
+            Outcome::Committed(revision) | Outcome::Refused(revision) => Ok(revision),
+        }
     }
 
     /// The node agrees with the store: deletes its doubt.
