@@ -121,8 +121,8 @@ impl Concerned {
         match self.links.get(&address.link) {
             None => Concern::Host,
             Some(link) if self.uplinks.contains(&link.name) => Concern::Host,
-            Some(_) if !address.global => Concern::Nothing,
             Some(link) if link.name == self.bridge => Concern::Host,
+            Some(_) if !address.global => Concern::Nothing,
             Some(_) => Concern::Later,
         }
     }
@@ -168,11 +168,11 @@ mod tests {
         }
         let local = |link| permanent(link, "fe80::1".parse().unwrap(), 64);
         assert_eq!(
-            (it.address_changed(&local(9)), it.address_changed(&local(3))),
+            (it.address_changed(&local(9)), it.address_gone(&local(9))),
             (Concern::Nothing, Concern::Nothing)
         );
         assert_eq!(it.forwarding_off(Some(9)), Concern::Nothing);
-        assert_eq!((it.link_gone(&port), it.address_gone(&local(3))), (Concern::Nothing, Concern::Nothing));
+        assert_eq!(it.link_gone(&port), Concern::Nothing);
     }
 
     #[test]
@@ -198,6 +198,12 @@ mod tests {
     fn addresses_and_forwarding_of_uplinks_and_bridge_concern_the_setup() {
         let mut it = concerned();
         let of = |link, addr: &str| permanent(link, addr.parse().unwrap(), 64);
+        let local = of(3, "fe80::1");
+        assert_eq!(
+            (it.address_changed(&local), it.address_changed(&local)),
+            (Concern::Host, Concern::Nothing)
+        );
+        assert_eq!(it.address_gone(&local), Concern::Host, "it is restored");
         assert_eq!(it.address_changed(&of(2, "2001:db8::1")), Concern::Host);
         assert_eq!(it.address_changed(&of(2, "fe80::2")), Concern::Host);
         assert_eq!(it.address_gone(&of(2, "2001:db8::1")), Concern::Host);

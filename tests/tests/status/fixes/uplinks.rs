@@ -110,6 +110,18 @@ fn a_flushed_route_of_the_link_comes_back_with_its_address_or_is_none() {
     bed.expect_healed();
 }
 
+/// Neighbours that are known already are reached for a while.
+#[test]
+fn an_uplink_without_a_link_local_address_gets_one() {
+    let bed = Bed::well("fixed link-local");
+    let host = bed.host(0);
+    host.ip("-6 address flush dev eth0 scope link").unwrap();
+    host.ip("-6 neigh flush dev eth0").unwrap();
+    let text = bed.expect("uplink eth0 has no link-local address");
+    bed.run(0, commands(&text)[0]);
+    bed.expect_healed();
+}
+
 /// The second host is in another subnet, behind a router, which is returned.
 fn behind_a_router(cluster: &Cluster) -> Host {
     let router = cluster.lab.router().unwrap();
