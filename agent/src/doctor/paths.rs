@@ -27,7 +27,7 @@ pub(super) async fn findings(
     let mut found = uplinks::findings(&names, &facts.links, &facts.addresses, &local);
     found.retain(|finding| finding.what == "connected-route-missing");
     let uplinks = facts.links.iter().filter(|link| names.contains(&link.name));
-    found.extend(uplinks.filter_map(|link| link_local::without(link, &facts.addresses)));
+    found.extend(uplinks.filter_map(|link| link_local::without("uplink", link, &facts.addresses)));
     found.extend(of_rules(kernel, host, claims, facts, &local).await?);
     Ok(found)
 }

@@ -122,9 +122,14 @@ impl Concerned {
             None => Concern::Host,
             Some(link) if self.uplinks.contains(&link.name) => Concern::Host,
             Some(link) if link.name == self.bridge => Concern::Host,
-            Some(_) if !address.global => Concern::Nothing,
+            Some(_) if !address.global && !self.has_network(address.link) => Concern::Nothing,
             Some(_) => Concern::Later,
         }
+    }
+
+    /// Whether the link has an address besides its link-local one, as ports of containers have not.
+    fn has_network(&self, link: u32) -> bool {
+        self.addresses.values().any(|it| it.link == link && it.global)
     }
 
     fn carries_routes(&self, name: &str) -> bool {
@@ -204,6 +209,8 @@ mod tests {
             (Concern::Host, Concern::Nothing)
         );
         assert_eq!(it.address_gone(&local), Concern::Host, "it is restored");
+        it.address_changed(&of(4, "2001:db8:1::1"));
+        assert_eq!(it.address_gone(&of(4, "fe80::1")), Concern::Later, "of another network of containers");
         assert_eq!(it.address_changed(&of(2, "2001:db8::1")), Concern::Host);
         assert_eq!(it.address_changed(&of(2, "fe80::2")), Concern::Host);
         assert_eq!(it.address_gone(&of(2, "2001:db8::1")), Concern::Host);

@@ -1,12 +1,12 @@
 //! Link-local addresses. Without one, the kernel sends no neighbour solicitation for a packet that it forwards (it has no source
 //! address, `ndisc_solicit`): only neighbours that are known already are reached.
 //!
-//! The kernel adds one when a link gets carrier, unless `addr_gen_mode` is 1. That of the bridge is restored; an uplink is not the
-//! agent's, so that its loss is reported.
+//! The kernel adds one when a link gets carrier, unless `addr_gen_mode` is 1. That of the bridge is restored; an uplink or
+//! an engine's bridge is not the agent's, so that its loss is reported.
 
 use std::{collections::BTreeMap, net::Ipv6Addr, time::Duration};
 
-use sextant_proto::link_name_word;
+use sextant_proto::{Claim, link_name_word};
 use tokio::time::Instant;
 
 use super::{HostSetup, SetupError, drift::link_local_of, sysctls::of_interface};
@@ -93,15 +93,19 @@ impl HostSetup {
         Ok(())
     }
 
-    /// Reports the uplinks without one.
-    pub(super) fn check_link_locals(&mut self, links: &[Link], addresses: &[Address]) {
+    /// Reports the links of others without one: the uplinks, and those of an engine's networks in the host prefixes.
+    pub(super) fn check_link_locals(&mut self, claims: &[Claim], links: &[Link], addresses: &[Address]) {
         let (now, mut found) = (Instant::now(), Vec::new());
-        for name in &self.settings.uplinks {
-            let link = links.iter().find(|link| link.name == *name);
-            match link.and_then(|link| without(link, addresses)) {
-                Some(finding) if self.link_locals.lasts(name, now) => found.push(finding),
+        for link in links.iter().filter(|link| link.name != self.settings.bridge) {
+            let role = match &link.name {
+                name if self.settings.uplinks.contains(name) => "uplink",
+                _ if has_network(link, addresses, claims) => "interface",
+                _ => continue,
+            };
+            match without(role, link, addresses) {
+                Some(finding) if self.link_locals.lasts(&link.name, now) => found.push(finding),
                 Some(_) => {}
-                None => self.link_locals.is_over(name),
+                None => self.link_locals.is_over(&link.name),
             }
         }
         self.link_locals_checked = Some(now);
@@ -109,8 +113,14 @@ impl HostSetup {
     }
 }
 
-/// The finding of an uplink without a link-local address. A link without IPv6, or without a MAC address, needs none.
-pub fn without(link: &Link, addresses: &[Address]) -> Option<Finding> {
+/// Whether the link has an address in a host prefix.
+fn has_network(link: &Link, addresses: &[Address], claims: &[Claim]) -> bool {
+    let inside = |it: &Address| claims.iter().any(|claim| claim.prefix.contains(it.addr));
+    addresses.iter().any(|it| it.link == link.index && it.len < 128 && inside(it))
+}
+
+/// The finding of a link of this role without a link-local address. A link without IPv6, or without a MAC address, needs none.
+pub fn without(role: &str, link: &Link, addresses: &[Address]) -> Option<Finding> {
     let usable = of_link(link, addresses).any(|it| !it.dad_failed);
     let has_ipv6 = addresses.iter().any(|it| it.link == link.index);
     let addr = by_mac(&link.mac).filter(|_| link.up && link.carrier && has_ipv6 && !usable)?;
@@ -120,7 +130,7 @@ pub fn without(link: &Link, addresses: &[Address]) -> Option<Finding> {
     let Some(duplicate) = of_link(link, addresses).next() else {
         return Some(Finding::new(
             "link-local-missing",
-            format!("uplink {name} has no link-local address: {sends}"),
+            format!("{role} {name} has no link-local address: {sends}"),
             format!(
                 "add one again: `ip -6 address add {addr}/{LEN} dev {word}`, and find the process that removed it, or that set \
                  net.ipv6.conf.{name}.addr_gen_mode = 1"
@@ -130,7 +140,7 @@ pub fn without(link: &Link, addresses: &[Address]) -> Option<Finding> {
     let addr = duplicate.addr;
     Some(Finding::new(
         "link-local-duplicate",
-        format!("another host on the link of uplink {name} uses its link-local address {addr}: {sends}"),
+        format!("another host on the link of {role} {name} uses its link-local address {addr}: {sends}"),
         format!(
             "find that host (`ip -6 neigh show {addr} dev {word}` on a third host), and give one of the two another MAC address; \
              then on this host: `ip link set {word} down`, `ip link set {word} up`, and add its other addresses again"
@@ -166,7 +176,7 @@ mod tests {
         let failed = Address { dad_failed: true, ..tentative.clone() };
         let found = |link: &Link, addresses: &[&Address]| {
             let addresses: Vec<_> = addresses.iter().map(|it| (*it).clone()).collect();
-            without(link, &addresses).map(|it| it.what)
+            without("uplink", link, &addresses).map(|it| it.what)
         };
         assert_eq!(found(&link, &[&global, &other]), Some("link-local-missing"));
         assert_eq!(found(&link, &[&global, &failed]), Some("link-local-duplicate"));
@@ -180,7 +190,7 @@ mod tests {
         ] {
             assert_eq!(found(&right, &[&global]), None, "{right:?}");
         }
-        let fix = without(&link, &[global]).unwrap().fix;
+        let fix = without("uplink", &link, &[global]).unwrap().fix;
         assert!(fix.contains("`ip -6 address add fe80::ff:fe00:9/64 dev eth0`"), "{fix}");
     }
 

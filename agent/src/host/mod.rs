@@ -306,7 +306,7 @@ impl HostSetup {
         self.forget_other_links(&links);
         self.drift.check();
         self.read_path_mtu(&links)?;
-        self.check_link_locals(&links, &addresses);
+        self.check_link_locals(claims, &links, &addresses);
         let address = |claim: &Claim| drift::address_of(claim.container_prefix(), &self.settings.bridge);
         self.drift.retain_addresses(&claims.iter().map(address).collect::<Vec<_>>());
         self.undo_before_setup(claims).await?;
