@@ -3,9 +3,9 @@
 //! A command is shown only where it takes nothing from others when it is run as it is: no route of an interface's own prefix, none
 //! that a router has advertised, none that leads to containers, none that carries other traffic too.
 
-use sextant_proto::Prefix;
+use sextant_proto::{Prefix, link_name_word};
 
-use crate::kernel::{MAIN_TABLE, RouteKey, RouteProtocol, RouteTarget, Rule};
+use crate::kernel::{Link, MAIN_TABLE, NextHop, RouteKey, RouteProtocol, RouteTarget, Rule, RuleAction};
 
 /// About a route that stands in the way of ours to one of `prefixes`; its target, if it is known.
 pub(crate) fn about_route(
@@ -57,10 +57,89 @@ pub(crate) fn in_table(key: &RouteKey) -> String {
     if key.table == MAIN_TABLE { String::new() } else { format!(" table {}", key.table) }
 }
 
+/// The command that deletes a rule, and no other one.
+pub(crate) fn delete_rule(rule: &Rule) -> String {
+    format!("ip -6 rule del pref {} {}", rule.priority, rule_words(rule))
+}
+
+/// The conditions and the action of a rule, as `ip rule` takes them.
+pub(crate) fn rule_words(rule: &Rule) -> String {
+    let inverted = if rule.inverted { "not " } else { "" };
+    let from = rule.from.map_or_else(|| "all".to_owned(), |from| from.to_string());
+    let to = rule.to.map(|to| format!("to {to}"));
+    let iif = rule.iif.as_ref().map(|iif| format!("iif {}", link_name_word(iif)));
+    let further = Some(rule.further.words.clone()).filter(|words| !words.is_empty());
+    let action = match rule.action {
+        RuleAction::Table(MAIN_TABLE) => "lookup main".to_owned(),
+        RuleAction::Table(table) => format!("lookup {table}"),
+        RuleAction::Refuse(kind) => kind.to_owned(),
+        RuleAction::Goto(priority) => format!("goto {priority}"),
+        RuleAction::Other => "nop".to_owned(),
+    };
+    let suppress = rule.suppress_prefix_len.map(|len| format!("suppress_prefixlength {len}"));
+    let all = [Some(format!("{inverted}from {from}")), to, iif, further, Some(action), suppress];
+    all.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// A route as `ip -6 route` shows it, without its protocol.
+pub(crate) fn route_text(key: &RouteKey, target: &RouteTarget, links: &[Link]) -> String {
+    let leads = if let RouteTarget::Other(_) = target { String::new() } else { leads(target, links) };
+    format!("{}{}{leads} metric {}{}", kind(target), destination(key), key.metric, in_table(key))
+}
+
+/// The kind of a route, as `ip` has it before the destination.
+pub(crate) fn kind(target: &RouteTarget) -> &'static str {
+    match target {
+        RouteTarget::Unreachable => "unreachable ",
+        &RouteTarget::LOCAL => "local ",
+        &RouteTarget::BLACKHOLE => "blackhole ",
+        &RouteTarget::PROHIBIT => "prohibit ",
+        &RouteTarget::THROW => "throw ",
+        _ => "",
+    }
+}
+
+/// Where a route leads, with a space before it.
+pub(crate) fn leads(target: &RouteTarget, links: &[Link]) -> String {
+    let hop = |hop: &NextHop| {
+        let name = links.iter().find(|link| link.index == hop.link).map(|link| link.name.clone());
+        let name = name.unwrap_or_else(|| format!("if{}", hop.link));
+        let onlink = if hop.onlink { " onlink" } else { "" };
+        hop.gateway
+            .map_or_else(|| format!(" dev {name}"), |gateway| format!(" via {gateway} dev {name}{onlink}"))
+    };
+    match target {
+        RouteTarget::Via(hops) if hops.len() == 1 => hops.iter().map(hop).collect(),
+        RouteTarget::Via(hops) => hops.iter().map(|it| format!(" nexthop{}", hop(it))).collect(),
+        RouteTarget::Unreachable => " dev lo".into(),
+        RouteTarget::Other(kind) => format!(" type {kind}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{NextHop, RuleAction};
+    use crate::kernel::{Further, Share};
+
+    #[test]
+    fn a_rule_is_deleted_by_all_of_its_words() {
+        let plain = Rule { priority: 100, action: RuleAction::Table(77), ..Rule::default() };
+        assert_eq!(delete_rule(&plain), "ip -6 rule del pref 100 from all lookup 77");
+        let all = Rule {
+            from: PREFIX.parse().ok(),
+            to: "2001:db8:8000:3::/64".parse().ok(),
+            iif: Some("br0".into()),
+            inverted: true,
+            further: Further { met_by: Share::None, words: "fwmark 0x1/0xff".into() },
+            action: RuleAction::Table(MAIN_TABLE),
+            suppress_prefix_len: Some(0),
+            ..plain
+        };
+        assert_eq!(
+            rule_words(&all),
+            "not from 2001:db8:8000:2::/64 to 2001:db8:8000:3::/64 iif br0 fwmark 0x1/0xff lookup main suppress_prefixlength 0"
+        );
+    }
 
     const PREFIX: &str = "2001:db8:8000:2::/64";
 

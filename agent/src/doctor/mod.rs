@@ -7,6 +7,7 @@
 mod checks;
 mod docker;
 mod icmpv6;
+mod paths;
 
 use std::{fs, process::ExitCode, time::Duration};
 
@@ -75,6 +76,7 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
         };
     let docker = docker::problems(kernel, &host, &claims).await?;
     let mut found = findings::of_settings(&host, &claims, &facts);
+    found.extend(paths::findings(kernel, &host, &claims, &facts).await?);
     found.extend(ground::managers(kernel, &host, &facts).await?);
     let bridge = (host.role == Role::Host).then_some(("bridge", host.bridge.as_str()));
     found.extend(findings::without_ipv6(bridge, &facts));

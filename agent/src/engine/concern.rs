@@ -121,10 +121,15 @@ impl Concerned {
         match self.links.get(&address.link) {
             None => Concern::Host,
             Some(link) if self.uplinks.contains(&link.name) => Concern::Host,
-            Some(_) if !address.global => Concern::Nothing,
             Some(link) if link.name == self.bridge => Concern::Host,
+            Some(_) if !address.global && !self.has_network(address.link) => Concern::Nothing,
             Some(_) => Concern::Later,
         }
+    }
+
+    /// Whether the link has an address besides its link-local one, as ports of containers have not.
+    fn has_network(&self, link: u32) -> bool {
+        self.addresses.values().any(|it| it.link == link && it.global)
     }
 
     fn carries_routes(&self, name: &str) -> bool {
@@ -168,11 +173,11 @@ mod tests {
         }
         let local = |link| permanent(link, "fe80::1".parse().unwrap(), 64);
         assert_eq!(
-            (it.address_changed(&local(9)), it.address_changed(&local(3))),
+            (it.address_changed(&local(9)), it.address_gone(&local(9))),
             (Concern::Nothing, Concern::Nothing)
         );
         assert_eq!(it.forwarding_off(Some(9)), Concern::Nothing);
-        assert_eq!((it.link_gone(&port), it.address_gone(&local(3))), (Concern::Nothing, Concern::Nothing));
+        assert_eq!(it.link_gone(&port), Concern::Nothing);
     }
 
     #[test]
@@ -198,6 +203,14 @@ mod tests {
     fn addresses_and_forwarding_of_uplinks_and_bridge_concern_the_setup() {
         let mut it = concerned();
         let of = |link, addr: &str| permanent(link, addr.parse().unwrap(), 64);
+        let local = of(3, "fe80::1");
+        assert_eq!(
+            (it.address_changed(&local), it.address_changed(&local)),
+            (Concern::Host, Concern::Nothing)
+        );
+        assert_eq!(it.address_gone(&local), Concern::Host, "it is restored");
+        it.address_changed(&of(4, "2001:db8:1::1"));
+        assert_eq!(it.address_gone(&of(4, "fe80::1")), Concern::Later, "of another network of containers");
         assert_eq!(it.address_changed(&of(2, "2001:db8::1")), Concern::Host);
         assert_eq!(it.address_changed(&of(2, "fe80::2")), Concern::Host);
         assert_eq!(it.address_gone(&of(2, "2001:db8::1")), Concern::Host);

@@ -1,30 +1,47 @@
 //! Others' routes that take packets from ours, as the agent reports them.
 
+use std::collections::BTreeSet;
+
 use sextant_proto::Conflict;
 
-use super::{Engine, text::leads};
+use super::Engine;
 use crate::{
+    advice::leads,
     kernel::{LOCAL_TABLE, Link, Route, RouteTarget},
-    routes::{Capture, Ground},
+    routes::{Capture, Entry, Ground, networks},
 };
 
 /// So many are reported: controllers read no more.
 const REPORTED: usize = 256;
 
+/// The links and the networks of this host's containers.
+pub(super) struct Own {
+    pub(super) links: BTreeSet<u32>,
+    pub(super) networks: Vec<Entry>,
+}
+
 impl Engine {
     /// Those that take packets come first.
     pub(super) fn conflicts(&self) -> Vec<Conflict> {
-        let mut captures = self.ground().captures(self.state.actual());
+        let own = self.own();
+        let mut captures = self.ground(&own).captures(self.state.actual());
         captures.sort_by_key(|capture| capture.ours_wins);
         captures.iter().take(REPORTED).map(|capture| conflict(capture, self.state.links())).collect()
     }
 
     /// Whether a route of another process takes packets from ours.
     pub(super) fn captures(&self, route: &Route) -> bool {
-        self.ground().is_capturing(route)
+        self.ground(&self.own()).is_capturing(route)
     }
 
-    fn ground(&self) -> Ground<'_> {
+    /// What this host's containers are on.
+    pub(super) fn own(&self) -> Own {
+        let claims = self.planner.claims();
+        let links = self.state.container_links(claims);
+        Own { networks: networks(&self.state.actual().foreign, claims, &links), links }
+    }
+
+    fn ground<'a>(&'a self, own: &'a Own) -> Ground<'a> {
         Ground {
             desired: self.planner.desired(),
             table: self.settings.routes.table,
@@ -33,6 +50,8 @@ impl Engine {
             claims: self.planner.claims(),
             imports: self.planner.imports(),
             uplinks: self.planner.uplinks(),
+            inside: &own.links,
+            networks: &own.networks,
         }
     }
 }

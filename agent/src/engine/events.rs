@@ -38,6 +38,7 @@ impl Engine {
             }
             Event::RulesChanged => {
                 self.state.routes_are_stale(true);
+                self.host.request_check();
                 return true;
             }
             Event::RouteChanged(route) => return self.take_route(route, false),
@@ -73,6 +74,8 @@ impl Engine {
         let wanted = self.planner.memory().wanted.knows(&route.key);
         let beside = self.planner.desired().routes.deciding(&route.key).is_some();
         let others = route.protocol != RouteProtocol::OURS;
-        self.state.route_changed(route, gone, wanted) || beside || others && self.captures(route)
+        self.state.route_changed(route, gone, wanted)
+            || beside
+            || others && (self.captures(route) || self.is_selected(route))
     }
 }

@@ -24,6 +24,7 @@ mod news;
 mod outcome;
 mod pass;
 mod planner;
+mod policy;
 mod preview;
 mod publisher;
 mod report;
@@ -66,7 +67,6 @@ use publisher::Publisher;
 pub use report::{AnnouncedClaim, Announcement, Report};
 use resync::Resync;
 use settling::Settling;
-pub(crate) use text::leads;
 use timing::Timing;
 pub use towards::Towards;
 

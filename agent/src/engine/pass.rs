@@ -103,6 +103,7 @@ impl Engine {
         let bgp = self.settings.bgp.as_ref();
         findings.extend(bgp.and_then(|bgp| bgp_pools::unknown(&bgp.pools, &input.view)));
         findings.extend_from_slice(self.planner.findings());
+        findings.extend(self.policy_findings());
         let announcement = announcement.map(|it| {
             let uplinks = self.settling.settle(it.uplinks, Instant::now());
             Announcement { uplinks, ..it }

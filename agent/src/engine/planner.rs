@@ -10,7 +10,7 @@ use crate::{
     kernel::{RouteKey, RouteProtocol},
     log_limiter::{Line, LogLimiter},
     problems::Finding,
-    routes::{self, Actual, Desired, Imports, Memory, Plan},
+    routes::{self, Actual, Desired, Imports, Known, Memory, Plan},
     settings::Settings,
     state::StateDir,
     uplinks::LocalUplink,
@@ -57,6 +57,11 @@ impl Planner {
     #[cfg(test)]
     pub(super) fn memory_mut(&mut self) -> &mut Memory {
         &mut self.memory
+    }
+
+    /// The basis of the desired routes.
+    pub(super) fn known(&self) -> Known<'_> {
+        self.basis.known(&self.settings)
     }
 
     /// The routes of routers that are the basis of the desired routes.

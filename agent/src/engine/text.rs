@@ -3,8 +3,8 @@
 use tokio::time::Instant;
 
 use crate::{
-    advice::{about_route, in_table},
-    kernel::{Change, Link, NextHop, OwnRoute, RouteKey, RouteProtocol, RouteTarget},
+    advice::{about_route, in_table, leads},
+    kernel::{Change, Link, OwnRoute, RouteKey, RouteProtocol, RouteTarget},
     routes::{Failures, Hold, Owner, PeerState, Planned, Reason},
 };
 
@@ -92,21 +92,4 @@ pub(super) fn shown(route: &OwnRoute, links: &[Link]) -> String {
     let kind = if *target == RouteTarget::Unreachable { "unreachable " } else { "" };
     let (protocol, leads, table) = (sextant_proto::ROUTE_PROTOCOL, leads(target, links), in_table(key));
     format!("{kind}{}{leads} proto {protocol} metric {}{table}", key.destination, key.metric)
-}
-
-/// Where a route leads, with a space before it.
-pub(crate) fn leads(target: &RouteTarget, links: &[Link]) -> String {
-    let hop = |hop: &NextHop| {
-        let name = links.iter().find(|link| link.index == hop.link).map(|link| link.name.clone());
-        let name = name.unwrap_or_else(|| format!("if{}", hop.link));
-        let onlink = if hop.onlink { " onlink" } else { "" };
-        hop.gateway
-            .map_or_else(|| format!(" dev {name}"), |gateway| format!(" via {gateway} dev {name}{onlink}"))
-    };
-    match target {
-        RouteTarget::Via(hops) if hops.len() == 1 => hops.iter().map(hop).collect(),
-        RouteTarget::Via(hops) => hops.iter().map(|it| format!(" nexthop{}", hop(it))).collect(),
-        RouteTarget::Unreachable => " dev lo".into(),
-        RouteTarget::Other(kind) => format!(" type {kind}"),
-    }
 }

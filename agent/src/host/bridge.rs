@@ -214,7 +214,7 @@ impl HostSetup {
     /// Whether packets to the prefix go to the bridge. A lookup costs little. Where it finds a longer route of another link, all
     /// connected routes are read, for which the kernel walks through its whole table.
     async fn leads_inside(&self, bridge: &Link, prefix: Prefix) -> Result<bool, KernelError> {
-        let found = self.kernel.lookup(Ipv6Addr::UNSPECIFIED, prefix.last_addr()).await?;
+        let found = self.kernel.lookup(Ipv6Addr::UNSPECIFIED, prefix.last_addr(), None).await?;
         if found.is_ok_and(|found| leads_to(bridge, &found)) {
             return Ok(true);
         }

@@ -10,7 +10,7 @@ use super::{
     sysctls::of_interface,
 };
 use crate::{
-    kernel::{Address, Kernel, KernelError, Link, Rule, RuleAction},
+    kernel::{Address, Kernel, KernelError, Link, MAIN_TABLE, Rule, RuleAction},
     problems::Finding,
     settings::{HostSettings, Role},
     state::StateError,
@@ -135,15 +135,20 @@ fn pool(settings: &HostSettings, claim: &Claim, held: usize) -> Option<Finding> 
 /// A table without a rule is never used. A rule for VRFs (l3mdev) has no table, and may use any.
 pub fn table(table: u32, rules: &[Rule]) -> Option<Finding> {
     let leads = |rule: &Rule| matches!(rule.action, RuleAction::Table(to) if to == table || to == 0);
+    let fix = || {
+        match table {
+        MAIN_TABLE => "the kernel's own rule for table main was removed; add it again: `ip -6 rule add lookup main pref 32766`, and \
+                       find the process that removed it"
+            .to_owned(),
+        _ => format!(
+            "add a rule after the main table's specific routes, e.g. `ip -6 rule add lookup main suppress_prefixlength 0 pref 999` \
+             and `ip -6 rule add lookup {table} pref 1000`; or change [routes] table (--routes-table)"
+        ),
+    }
+    };
     (!rules.iter().any(leads)).then(|| {
-        Finding::unready(
-            "table-without-rule",
-            format!("no rule uses routing table {table}, so the kernel ignores the agent's routes"),
-            format!(
-                "add a rule after the main table's specific routes, e.g. `ip -6 rule add lookup main suppress_prefixlength 0 \
-                 pref 999` and `ip -6 rule add lookup {table} pref 1000`; or change [routes] table (--routes-table)"
-            ),
-        )
+        let saw = format!("no rule uses routing table {table}, so the kernel ignores the agent's routes");
+        Finding::unready("table-without-rule", saw, fix())
     })
 }
 

@@ -11,8 +11,10 @@ mod drift;
 pub mod earlier;
 pub mod exclusive;
 pub mod findings;
+mod found;
 pub mod ground;
 mod interfaces;
+pub(crate) mod link_local;
 mod mtu;
 mod neighbours;
 pub mod privilege;
@@ -30,6 +32,7 @@ use tokio::time::Instant;
 use advertised::Advertised;
 use bridge::Absence;
 use drift::Drift;
+use found::FoundProblems;
 use mtu::Mtu;
 pub(crate) use mtu::mtu_of_uplinks;
 pub(crate) use sysctls::FORWARDING;
@@ -162,27 +165,12 @@ pub struct HostSetup {
     drift: Drift,
     advertised: Advertised,
     mtu: Mtu,
+    link_locals: link_local::Missing,
+    link_locals_checked: Option<Instant>,
     /// The sysctls that the last check looked at, with the values that it left.
     watched: BTreeMap<String, Option<String>>,
     /// The indices of the links by their names, as of the last check.
     links: BTreeMap<String, u32>,
-}
-
-/// The problems that the last check has found.
-#[derive(Debug, Default)]
-struct FoundProblems {
-    /// Changes for earlier settings that cannot be undone.
-    left: Vec<Finding>,
-    state: Option<Finding>,
-    settings: Vec<Finding>,
-    /// What a container's router advertisement has given to the host.
-    learned: Vec<Finding>,
-    /// Limits of neighbours that cannot be set.
-    neighbours: Vec<Finding>,
-    /// What other processes have changed.
-    drift: Vec<Finding>,
-    /// What other programs that manage the network are set to do, while anything was changed.
-    managers: Vec<Finding>,
 }
 
 impl HostSetup {
@@ -211,6 +199,8 @@ impl HostSetup {
             drift: Drift::default(),
             advertised: Advertised::default(),
             mtu: Mtu::default(),
+            link_locals: link_local::Missing::default(),
+            link_locals_checked: None,
             watched: BTreeMap::new(),
             links: BTreeMap::new(),
         })
@@ -253,7 +243,9 @@ impl HostSetup {
             self.kernel.sysctl(path).is_ok_and(|now| now != *value)
         };
         let now = Instant::now();
-        let due = self.absence.is_over(self.create, now) || self.drift.is_due(now);
+        let due = self.absence.is_over(self.create, now)
+            || self.drift.is_due(now)
+            || self.link_locals.is_due(self.link_locals_checked, now);
         let changed = due || self.watched.iter().any(differs);
         self.changed |= changed;
         changed
@@ -275,10 +267,7 @@ impl HostSetup {
 
     /// The problems besides the one of [`Setup::Waiting`].
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        let found = &self.found;
-        let lists =
-            [&found.settings, &found.left, &found.learned, &found.neighbours, &found.drift, &found.managers];
-        found.state.iter().chain(lists.into_iter().flatten())
+        self.found.all()
     }
 
     /// Sets the host up for `claims` and the settings, in the order of DESIGN I7: bridge, addresses, forwarding; then undoes
@@ -335,6 +324,7 @@ impl HostSetup {
         self.forget_other_links(&links);
         self.drift.check();
         self.read_path_mtu(&links)?;
+        self.check_link_locals(claims, &links, &addresses);
         let address = |claim: &Claim| drift::address_of(claim.container_prefix(), &self.settings.bridge);
         self.drift.retain_addresses(&claims.iter().map(address).collect::<Vec<_>>());
         self.undo_before_setup(claims).await?;
@@ -368,6 +358,7 @@ impl HostSetup {
     ) -> Result<Vec<(Prefix, Finding)>, SetupError> {
         let Some(bridge) = self.ensure_bridge(links, claims).await? else { return Ok(Vec::new()) };
         self.ensure_mtu(&bridge, links).await?;
+        self.ensure_link_local(&bridge, addresses).await?;
         let mut without = Vec::new();
         for claim in claims {
             match self.ensure_claim(&bridge, addresses, claim.container_prefix()).await {

@@ -66,7 +66,8 @@ impl Wanted {
     }
 
     pub(super) fn address(&self, recorded: &BridgeAddress) -> bool {
-        self.addresses.contains(&(recorded.addr, recorded.len))
+        let link_local = recorded.addr.is_unicast_link_local() && self.bridge.is_some();
+        (link_local || self.addresses.contains(&(recorded.addr, recorded.len)))
             && (self.keep_earlier || self.bridge.as_deref() == Some(&recorded.interface))
     }
 

@@ -7,6 +7,7 @@
 pub mod fake;
 mod hops;
 mod netlink;
+mod rules;
 mod types;
 
 use async_trait::async_trait;
@@ -14,9 +15,10 @@ use tokio::sync::mpsc;
 
 pub use hops::NextHops;
 pub use netlink::NetlinkKernel;
+pub use rules::{Further, Rule, RuleAction, Share};
 pub use types::{
     Address, Change, Errno, Event, LOCAL_TABLE, LOOPBACK_LINK, Link, MAIN_TABLE, Neighbour, NeighbourState,
-    NeighbourTable, NextHop, OwnRoute, Route, RouteKey, RouteProtocol, RouteTarget, Rule, RuleAction, Scope,
+    NeighbourTable, NextHop, OwnRoute, Route, RouteKey, RouteProtocol, RouteTarget, Scope,
 };
 
 /// A request that failed as a whole. The failure of a single route is an [`Errno`].
@@ -85,12 +87,13 @@ pub trait Kernel: Send + Sync + 'static {
     }
 
     /// The route that the kernel takes from `source` to `destination`, by its rules and all its tables (`ip -6 route get
-    /// fibmatch`). The inner error is the kernel's: EHOSTUNREACH for an unreachable route, EACCES for a prohibit route, EINVAL
+    /// fibmatch`); for a packet that it receives on the link `iif` and forwards, or for one of this host itself. The inner error is the kernel's: EHOSTUNREACH for an unreachable route, EACCES for a prohibit route, EINVAL
     /// for a blackhole route, ENETUNREACH without a route.
     async fn lookup(
         &self,
         source: std::net::Ipv6Addr,
         destination: std::net::Ipv6Addr,
+        iif: Option<u32>,
     ) -> Result<Result<Route, Errno>, KernelError>;
 
     /// All rules of the IPv6 routing policy, in the kernel's order.

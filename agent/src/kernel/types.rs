@@ -151,7 +151,7 @@ pub enum RouteTarget {
     Via(NextHops),
     /// Answers packets with an ICMPv6 unreachable.
     Unreachable,
-    /// A route type that Sextant does not use (RTN_*).
+    /// A route type that Sextant does not use (RTN_*), or a route of ours with properties that Sextant gives none, e.g. metrics.
     Other(u8),
 }
 
@@ -244,35 +244,6 @@ impl Change {
             Self::Add(route) | Self::Replace(route) | Self::Delete(route) => route,
         }
     }
-}
-
-/// A rule of the IPv6 routing policy (ip-rule(8)). The kernel evaluates rules in ascending order of priority.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rule {
-    /// Its priority, which `ip` calls preference.
-    pub priority: u32,
-    /// The source prefix that it matches.
-    pub from: Option<Prefix>,
-    /// The destination prefix that it matches.
-    pub to: Option<Prefix>,
-    /// It has more conditions, e.g. a mark, an interface or a port; or it is inverted (`not`).
-    pub conditional: bool,
-    /// Its action.
-    pub action: RuleAction,
-    /// Routes of this prefix length or shorter are ignored (`suppress_prefixlength`).
-    pub suppress_prefix_len: Option<u32>,
-}
-
-/// The action of a rule (FR_ACT_*).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RuleAction {
-    /// Looks the destination up in this table; without a match, the next rule is evaluated.
-    Table(u32),
-    /// Rejects or drops: `unreachable`, `prohibit`, `blackhole`.
-    Refuse(&'static str),
-    /// An action that decides nothing.
-    #[default]
-    Other,
 }
 
 /// Which routes to read.

@@ -156,7 +156,7 @@ fn last_counts<T>(later: &mut (RouteKey, T), earlier: &mut (RouteKey, T)) -> boo
 }
 
 /// The longest prefix that both are in.
-fn common_ancestor(one: Prefix, other: Prefix) -> Prefix {
+pub(super) fn common_ancestor(one: Prefix, other: Prefix) -> Prefix {
     let same = (one.addr().to_bits() ^ other.addr().to_bits()).leading_zeros() as u8;
     let len = same.min(one.len()).min(other.len());
     one.ancestor(len).unwrap_or(Prefix::EVERYWHERE)

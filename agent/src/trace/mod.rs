@@ -151,9 +151,12 @@ impl Tracer {
         let own = self.claim_towards(target);
         let source =
             own.and_then(|claim| self.bridge_address(&claim, &links, &addresses)).map(|(addr, _)| addr);
-        // Without an address on the bridge, the kernel chooses the source address of the lookup.
-        let found = self.kernel.lookup(source.unwrap_or(Ipv6Addr::UNSPECIFIED), target).await?;
-        let decides = policy::decides(&self.tables().await?, source, target);
+        // As a packet of a container, which the host forwards. Without an address on the bridge, the kernel chooses the source address.
+        let bridge = links.iter().find(|link| link.name == self.bridge && link.up && source.is_some());
+        let from = source.unwrap_or(Ipv6Addr::UNSPECIFIED);
+        let found = self.kernel.lookup(from, target, bridge.map(|bridge| bridge.index)).await?;
+        let iif = bridge.map_or("lo", |bridge| bridge.name.as_str());
+        let decides = policy::decides(&self.tables().await?, source, target, iif);
         let own: Vec<_> = addresses.iter().map(|address| address.addr).collect();
         let probe = probe::run(source, target, &own).await;
         let hops = match found.as_ref().map(|route| &route.target) {

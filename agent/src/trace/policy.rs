@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeMap, net::Ipv6Addr};
 
 use sextant_proto::Prefix;
 
-use crate::kernel::{Route, RouteTarget, Rule, RuleAction};
+use crate::kernel::{Route, RouteTarget, Rule, RuleAction, Share};
 
 /// RTN_THROW: ends the lookup in this table, as without a match.
 const THROW: u8 = 9;
@@ -23,11 +23,21 @@ pub(super) struct Decides {
     pub(super) route: Option<Route>,
 }
 
-/// The decision about a packet of this host; none without a route. Rules with other conditions than addresses are ignored.
-pub(super) fn decides(all: &Tables, source: Option<Ipv6Addr>, target: Ipv6Addr) -> Option<Decides> {
+/// The decision about an ordinary packet that comes in by `iif`, which is `lo` for one of this host; none without a route. Rules that
+/// some ordinary packets match, e.g. by a port, are ignored.
+pub(super) fn decides(
+    all: &Tables,
+    source: Option<Ipv6Addr>,
+    target: Ipv6Addr,
+    iif: &str,
+) -> Option<Decides> {
     let from_it = |from: Prefix| source.is_some_and(|source| from.contains(source));
     let matching = all.rules.iter().filter(|rule| {
-        !rule.conditional && rule.from.is_none_or(from_it) && rule.to.is_none_or(|to| to.contains(target))
+        let meets = rule.from.is_none_or(from_it)
+            && rule.to.is_none_or(|to| to.contains(target))
+            && rule.iif.as_ref().is_none_or(|name| name == iif)
+            && rule.further.met_by == Share::All;
+        rule.further.met_by != Share::Some && meets != rule.inverted
     });
     matching.into_iter().find_map(|rule| match rule.action {
         RuleAction::Refuse(_) => Some(Decides { rule: rule.clone(), route: None }),
@@ -38,7 +48,7 @@ pub(super) fn decides(all: &Tables, source: Option<Ipv6Addr>, target: Ipv6Addr) 
             let counts = !suppressed && route.target != RouteTarget::Other(THROW);
             counts.then(|| Decides { rule: rule.clone(), route: Some(route.clone()) })
         }
-        RuleAction::Other => None,
+        RuleAction::Goto(_) | RuleAction::Other => None,
     })
 }
 
@@ -50,7 +60,7 @@ fn longest(routes: &[Route], target: Ipv6Addr) -> Option<&Route> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{MAIN_TABLE, RouteKey, RouteProtocol};
+    use crate::kernel::{Further, MAIN_TABLE, RouteKey, RouteProtocol};
 
     fn route(table: u32, destination: &str, target: RouteTarget) -> Route {
         let key = RouteKey { table, destination: destination.parse().unwrap(), metric: 512 };
@@ -71,7 +81,7 @@ mod tests {
         let throw = vec![route(78, "::/0", RouteTarget::Other(THROW))];
         let tables = [(MAIN_TABLE, main), (77, own), (78, throw)].into_iter().collect();
         let (source, target) = (source.map(|it| it.parse().unwrap()), "2001:db8:2::1".parse().unwrap());
-        let decides = decides(&Tables { rules, tables }, source, target)?;
+        let decides = decides(&Tables { rules, tables }, source, target, "br0")?;
         Some((decides.rule.priority, decides.route.map(|route| route.key.destination.to_string())))
     }
 
@@ -79,16 +89,25 @@ mod tests {
     fn the_first_rule_with_a_match_decides() {
         let main = || rule(32766, MAIN_TABLE);
         let from = |from: &str| Rule { from: Some(from.parse().unwrap()), ..rule(100, 77) };
+        let further = |met_by| Further { met_by, words: String::new() };
         let longest = Some((32766, Some("2001:db8:2::/64".to_owned())));
         let other = Some((100, Some("::/0".to_owned())));
         let here = Some("2001:db8:1::1");
         for (rules, source, expected) in [
             (vec![rule(0, 255), main()], here, longest.clone()),
             (vec![rule(100, 77), main()], here, other.clone()),
-            (vec![from("2001:db8:1::/64"), main()], here, other),
+            (vec![from("2001:db8:1::/64"), main()], here, other.clone()),
             (vec![from("2001:db8:9::/64"), main()], here, longest.clone()),
             (vec![from("2001:db8:1::/64"), main()], None, longest.clone()),
-            (vec![Rule { conditional: true, ..rule(100, 77) }, main()], here, longest.clone()),
+            (vec![Rule { further: further(Share::None), ..rule(100, 77) }, main()], here, longest.clone()),
+            (vec![Rule { further: further(Share::Some), ..rule(100, 77) }, main()], here, longest.clone()),
+            (
+                vec![Rule { further: further(Share::None), inverted: true, ..rule(100, 77) }, main()],
+                here,
+                other.clone(),
+            ),
+            (vec![Rule { iif: Some("br0".into()), ..rule(100, 77) }, main()], here, other.clone()),
+            (vec![Rule { iif: Some("lo".into()), ..rule(100, 77) }, main()], here, longest.clone()),
             (vec![Rule { suppress_prefix_len: Some(0), ..rule(100, 77) }, main()], here, longest.clone()),
             (vec![rule(100, 78), main()], here, longest),
             (

@@ -35,6 +35,27 @@ fn i9_a_deleted_or_changed_route_is_restored_within_a_second() {
     }
 }
 
+/// Metrics, a source address and an encapsulation say how packets are sent there. Each is taken back in place, without a gap.
+#[test]
+fn i9_metrics_that_another_process_gives_a_route_are_removed_without_a_gap() {
+    let cluster = Cluster::start("metrics", 2, GUIDE);
+    let (host, prefix) = (&cluster.hosts[0], cluster.prefix("h2"));
+    let monitor = RouteMonitor::start(host).unwrap();
+    for more in ["mtu lock 1280", "mtu 1300", "advmss 1000", "hoplimit 9", "src 2001:db8::1"] {
+        host.ip(&format!("-6 route change {prefix} via 2001:db8::2 dev eth0 proto 66 metric 512 {more}"))
+            .unwrap();
+        poll(&format!("{more} is gone"), 2 * SECONDS, || {
+            let shown = host.ip(&format!("-6 route show {prefix} proto 66"))?;
+            let name = more.split(' ').next().unwrap();
+            anyhow::ensure!(shown.contains("via 2001:db8::2") && !shown.contains(name), "{shown}");
+            anyhow::Ok(())
+        });
+    }
+    let events = monitor.events().unwrap();
+    assert!(events.len() > 5 && events.iter().all(|event| !event.gone), "{events:?}");
+    cluster.expect_routes(0, &[1]);
+}
+
 #[test]
 fn i4_a_foreign_route_for_the_same_destination_is_never_touched() {
     let cluster = Cluster::start("foreign", 2, GUIDE);

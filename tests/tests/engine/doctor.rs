@@ -47,6 +47,35 @@ fn each_problem_is_shown_with_its_fix_and_the_agent_warns_once() {
     assert_eq!(named.len(), 2, "{named:#?}");
 }
 
+/// The controller is on the link, so that no status has it.
+#[test]
+fn what_keeps_a_disconnected_agent_from_its_controller_is_named() {
+    let testbed = Testbed::start("doctor paths", 2);
+    let host = testbed.host();
+    let state = testbed.cluster.lab.state_dir(host).display().to_string();
+    let doctor = |more: &[&str]| text(&doctor(&testbed, &[&["--state-dir", &state], more].concat()));
+    let words = |printed: &str, words: &str| {
+        assert!(printed.contains(words), "no \"{words}\" in\n{printed}");
+        let fix = printed.split(words).nth(1).unwrap().split('`').nth(1).unwrap().to_owned();
+        host.check(&["sh", "-c", &fix]).unwrap();
+        assert_eq!(doctor(&["--uplink", "eth0"]), "no problems found\n", "after {fix}");
+    };
+    let controllers = ["--uplink", "eth0", "--controller", "http://[2001:db8::c:1]:7300"];
+    for args in [&controllers[..], &controllers[2..]] {
+        host.ip("-6 route flush dev eth0 proto kernel").unwrap();
+        words(&doctor(args), "its route to 2001:db8::/64 was removed by another process");
+    }
+    host.ip("-6 address flush dev eth0 scope link").unwrap();
+    words(&doctor(&["--uplink", "eth0"]), "uplink eth0 has no link-local address");
+    let own = testbed.cluster.prefix("h1");
+    for rule in [format!("from {own} prohibit"), "iif docker0 prohibit".to_owned()] {
+        host.ip(&format!("-6 rule add {rule} pref 100")).unwrap();
+        let named = "is evaluated before routing table 254 for packets of containers to other nodes";
+        words(&doctor(&["--uplink", "eth0"]), named);
+    }
+    testbed.cluster.expect_full_mesh();
+}
+
 #[test]
 fn a_rule_that_drops_what_ipv6_needs_is_named() {
     let testbed = Testbed::start("doctor icmpv6", 1);

@@ -65,6 +65,36 @@ fn i13_sysctls_that_another_process_changes_are_restored_and_reported() {
     assert_eq!(value(host, "eth0/accept_ra").unwrap(), "0");
 }
 
+/// Without it, the kernel solicits no neighbour for a packet that it forwards. Whatever the kernel does by itself.
+#[test]
+fn i13_the_bridges_link_local_address_is_restored() {
+    let cluster = start("kept link-local");
+    let host = &cluster.hosts[0];
+    // The kernel adds one with the first port.
+    host.container("c").unwrap();
+    let shown = || host.ip("-6 -o address show dev docker0 scope link");
+    let before = poll("there is one", 10 * SECONDS, || {
+        Some(shown()?).filter(|shown| shown.contains("fe80::")).ok_or_else(|| anyhow::anyhow!("none"))
+    });
+    let addr = |shown: &str| shown.split("inet6 ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    for flush in ["-6 address flush dev docker0", "-6 address flush dev docker0 scope link"] {
+        host.ip(flush).unwrap();
+        poll("it is back", 5 * SECONDS, || {
+            let now = shown()?;
+            anyhow::ensure!(now.contains(&addr(&before)), "{now:?}, but it was {before}");
+            host.bridge_address()
+        });
+    }
+    expect_status(&cluster, "another process changed link-local address of docker0: removed");
+    set(host, "docker0/addr_gen_mode", "1");
+    host.ip("link set docker0 down").unwrap();
+    poll("there is one though the kernel adds none", 5 * SECONDS, || {
+        let now = shown()?;
+        anyhow::ensure!(now.contains("fe80::"), "{now:?}");
+        host.bridge_address()
+    });
+}
+
 #[test]
 fn a_process_that_switches_forwarding_off_all_the_time_does_not_flood_the_log() {
     let cluster = start("lasting change");

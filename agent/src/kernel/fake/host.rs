@@ -136,6 +136,12 @@ impl Host {
         };
         self.add_link_sysctls(name);
         self.interfaces.links.insert(link.index, link.clone());
+        if bridge {
+            // A link without one is reported.
+            let addr = format!("fe80::{}", link.index).parse().expect("an address");
+            let address = Address { global: false, ..super::permanent(link.index, addr, 64) };
+            self.interfaces.addresses.push(address);
+        }
         self.notify(&Event::LinkChanged(link));
         self.last_index
     }

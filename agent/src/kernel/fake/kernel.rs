@@ -59,6 +59,7 @@ impl Kernel for FakeKernel {
         &self,
         _source: Ipv6Addr,
         destination: Ipv6Addr,
+        _iif: Option<u32>,
     ) -> Result<Result<Route, Errno>, KernelError> {
         let mut host = self.host();
         host.faults.of_read()?;

@@ -126,9 +126,10 @@ impl Kernel for NetlinkKernel {
         &self,
         source: Ipv6Addr,
         destination: Ipv6Addr,
+        iif: Option<u32>,
     ) -> Result<Result<Route, Errno>, KernelError> {
         let (mut routes, request) =
-            (Gathered::new(route::decode), route::lookup_request(source, destination));
+            (Gathered::new(route::decode), route::lookup_request(source, destination, iif));
         let answer = self.conversation.get(&request, route::RTM_NEWROUTE, &mut routes).await?;
         let missing = || KernelError::Broken(format!("lookup of {destination}: no route in the answer"));
         Ok(match answer {

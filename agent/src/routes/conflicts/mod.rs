@@ -3,9 +3,11 @@
 //! The kernel takes the longest route to a destination, in the first table that has one: so a route takes packets from ours not only
 //! where both have one destination.
 
+use std::collections::BTreeSet;
+
 use sextant_proto::{Claim, Prefix};
 
-use super::{Actual, Desired, Entry, Imports};
+use super::{Actual, Desired, Entry, Imports, networks::is_on};
 use crate::{
     kernel::{LOCAL_TABLE, LOOPBACK_LINK, Route, RouteKey, RouteProtocol, RouteTarget},
     uplinks::{LocalUplink, Lookup},
@@ -43,6 +45,10 @@ pub struct Ground<'a> {
     pub imports: &'a Imports,
     /// The interfaces towards the other hosts.
     pub uplinks: &'a [LocalUplink],
+    /// The links that this host's containers are on.
+    pub inside: &'a BTreeSet<u32>,
+    /// The routes to its containers.
+    pub networks: &'a [Entry],
 }
 
 impl<'a> Ground<'a> {
@@ -69,6 +75,11 @@ impl<'a> Ground<'a> {
         protocol: RouteProtocol,
         target: &'t RouteTarget,
     ) -> Option<Capture<'t>> {
+        if let Some((network, _)) = self.network_taken_by(key, protocol, target) {
+            let beside = (network.table, network.destination) == (key.table, key.destination);
+            let ours_wins = beside && network.metric < key.metric;
+            return Some(Capture { key: *key, protocol, target, ours: network.destination, ours_wins });
+        }
         let loses = |(ours, our_target): &&Entry| {
             let beside = (ours.table, ours.destination) == (key.table, key.destination);
             let alike = !beside && leads_alike(our_target, target);
@@ -78,6 +89,37 @@ impl<'a> Ground<'a> {
         let beside = (ours.table, ours.destination) == (key.table, key.destination);
         let ours_wins = beside && ours.metric < key.metric;
         Some(Capture { key: *key, protocol, target, ours: ours.destination, ours_wins })
+    }
+
+    /// The network of containers here that loses packets to one of this key, which is inside of it. A part of it may be that of
+    /// another engine's network, whose link has an address there, and a single address that of a container on a link of its own.
+    fn network_taken_by(
+        &self,
+        key: &RouteKey,
+        protocol: RouteProtocol,
+        target: &RouteTarget,
+    ) -> Option<&'a Entry> {
+        let is_of_container = || match target {
+            RouteTarget::Via(hops) => {
+                key.destination.len() == 128
+                    && hops.iter().all(|hop| hop.gateway.is_none())
+                    && !self.leads_out(target)
+            }
+            target => [RouteTarget::LOCAL, RouteTarget::ANYCAST].contains(target),
+        };
+        let is_right = protocol == RouteProtocol::KERNEL || is_on(target, self.inside) || is_of_container();
+        let takes =
+            |(network, _): &&Entry| network.destination.covers(key.destination) && self.may_win(key, network);
+        // The longest one is that of the containers.
+        let networks = self.networks.iter().filter(takes).filter(|_| !is_right);
+        networks.max_by_key(|(network, _)| network.destination.len())
+    }
+
+    /// Whether the kernel may look into the table of `key` before, or as well as, that of a network.
+    fn may_win(&self, key: &RouteKey, network: &RouteKey) -> bool {
+        let lookup = self.before.iter().find(|lookup| lookup.table == key.table);
+        key.table == network.table
+            || lookup.is_some_and(|it| it.counts(key.destination.addr(), key.destination.len()))
     }
 
     /// The routes of ours that lose packets to one of this key, if that leads elsewhere.
@@ -111,11 +153,17 @@ impl<'a> Ground<'a> {
         let own = self.claims.iter().find(|claim| claim.prefix.covers(key.destination));
         let of_engine =
             own.is_some_and(|claim| claim.prefix != key.destination || protocol == RouteProtocol::KERNEL);
+        let of_engine = of_engine && (protocol == RouteProtocol::KERNEL || !self.leads_out(target));
         let unassigned = self.pools.contains(&ours.destination);
         imported(&key.destination)
             || imported(&ours.destination)
             || of_engine
             || unassigned && self.is_of_link(target)
+    }
+
+    fn leads_out(&self, target: &RouteTarget) -> bool {
+        let outside = |link| self.uplinks.iter().any(|local| local.link == link);
+        matches!(target, RouteTarget::Via(hops) if hops.iter().any(|hop| outside(hop.link)))
     }
 
     /// Whether it is one of this host's links or own addresses, which no node is given (DESIGN §2).
@@ -129,7 +177,7 @@ impl<'a> Ground<'a> {
 }
 
 /// Whether packets fare the same by both.
-fn leads_alike(ours: &RouteTarget, theirs: &RouteTarget) -> bool {
+pub(super) fn leads_alike(ours: &RouteTarget, theirs: &RouteTarget) -> bool {
     match (ours, theirs) {
         (RouteTarget::Via(ours), RouteTarget::Via(theirs)) => {
             theirs.iter().all(|hop| ours.iter().any(|our| (our.gateway, our.link) == (hop.gateway, hop.link)))

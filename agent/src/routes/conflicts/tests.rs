@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 use sextant_proto::{Epoch, Incarnation, Revision};
 
@@ -9,6 +7,7 @@ use crate::{
     routes::{
         RouteMap,
         fixture::{pool, uplink},
+        networks,
     },
     uplinks::{looked_up_before, route},
 };
@@ -43,7 +42,11 @@ fn conflicts(rules: &[Rule], table: u32, others: &[&str]) -> Vec<String> {
     let mut actual = Actual::default();
     others.iter().for_each(|other| actual.saw(&route(other)));
     let (desired, before, claims) = (ours(table), looked_up_before(rules, table), own());
+    let inside = BTreeSet::from([7]);
+    let networks = networks(&actual.foreign, &claims, &inside);
     let ground = Ground {
+        inside: &inside,
+        networks: &networks,
         desired: &desired,
         table,
         before: &before,
@@ -197,6 +200,8 @@ proptest! {
         prop_assume!(!desired.routes.contains_key(&other.0));
         let before = looked_up_before(&[rule(1, 1), rule(2, 2)], 2);
         let ground = Ground {
+            inside: &BTreeSet::new(),
+            networks: &[],
             desired: &desired, table: 2, before: &before, pools: &[], claims: &[], imports: &Imports::default(), uplinks: &[],
         };
         let mut actual = Actual::default();
@@ -236,5 +241,44 @@ proptest! {
         };
         let longest = |(it, _): &&Entry| (it.destination.len(), std::cmp::Reverse(it.metric));
         prop_assert_eq!(routes.around(&key), routes.as_slice().iter().filter(around).max_by_key(longest));
+    }
+}
+
+/// Link 7 is the containers' bridge.
+#[test]
+fn a_route_inside_of_a_network_of_containers_takes_their_packets() {
+    let network = "2001:db8:8000::/80 dev 7 proto 2 metric 256";
+    for other in [
+        "blackhole 2001:db8:8000::5:0/112 proto 4",
+        "unreachable 2001:db8:8000::5/128 proto 4",
+        "prohibit 2001:db8:8000::5:0/112 proto 4",
+        "throw 2001:db8:8000::5:0/112 proto 4",
+        "2001:db8:8000::5:0/112 dev 9 proto 3",
+        "2001:db8:8000::5:0/112 via fe80::9 dev 2 proto 9",
+        "2001:db8:8000::5/128 via fe80::9 dev 9 proto 3",
+        "2001:db8:8000::5/128 dev 2 proto 3",
+        "2001:db8:8000::/80 dev 9 proto 3 metric 100",
+        "blackhole 2001:db8:8000::/80 proto 3 metric 100",
+    ] {
+        let found = in_main(&[network, other]);
+        assert!(found.len() == 1 && found[0].ends_with(" theirs 2001:db8:8000::/80"), "{other}: {found:?}");
+    }
+    let back = in_main(&["2001:db8:8000:0:1::/80 via fe80::9 dev 2 proto 9"]);
+    assert_eq!(back, ["2001:db8:8000:0:1::/80 theirs 2001:db8:8000::/64"]);
+    let beside = in_main(&[network, "blackhole 2001:db8:8000::/80 proto 3"]);
+    assert_eq!(beside, ["2001:db8:8000::/80 ours 2001:db8:8000::/80"]);
+    for right in [
+        // Another engine's network, with an address of its link; a container's own link; a route by a container.
+        "2001:db8:8000::5:0/112 dev 9 proto 2 metric 256",
+        "2001:db8:8000::5/128 dev 9 proto 3",
+        "2001:db8:8000::5:0/112 dev 7 proto 3",
+        "2001:db8:8000::5:0/112 via 2001:db8:8000::9 dev 7 proto 4",
+        "local 2001:db8:8000::1/128 proto 2 metric 0 table 255",
+        "anycast 2001:db8:8000::/128 proto 2 metric 0 table 255",
+        // Around it, and beside it.
+        "::/0 via fe80::9 dev 2",
+        "2001:db8:8000:0:1::/80 dev 9 proto 3",
+    ] {
+        assert_eq!(in_main(&[network, right]), [""; 0], "{right}");
     }
 }

@@ -6,9 +6,9 @@ use sextant_proto::{NodeName, NodeState};
 
 use super::{Check, State, policy::Decides};
 use crate::{
-    advice::{about_route, about_rule, destination, in_table},
-    engine::{Towards, leads},
-    kernel::{Errno, Link, Neighbour, NeighbourState, Route, RouteProtocol, RouteTarget, Rule, RuleAction},
+    advice::{about_route, about_rule, destination, in_table, kind, leads, rule_words},
+    engine::Towards,
+    kernel::{Errno, Link, Neighbour, NeighbourState, Route, RouteProtocol, RouteTarget, Rule},
     routes::PeerState,
 };
 
@@ -237,26 +237,13 @@ fn next_hop(seen: &Observed<'_>, Hop { addr, link, neighbour }: &Hop) -> Check {
 }
 
 fn rule_text(rule: &Rule) -> String {
-    let from = rule.from.map_or_else(|| "all".to_owned(), |from| from.to_string());
-    let to = rule.to.map_or_else(String::new, |to| format!(" to {to}"));
-    let does = match rule.action {
-        RuleAction::Table(table) => format!("lookup {table}"),
-        RuleAction::Refuse(kind) => kind.to_owned(),
-        RuleAction::Other => "nop".to_owned(),
-    };
-    format!("ip -6 rule {} (from {from}{to} {does})", rule.priority)
+    format!("ip -6 rule {} ({})", rule.priority, rule_words(rule))
 }
 
 /// A route as `ip -6 route` shows it.
 fn text(route: &Route, links: &[Link]) -> String {
     let Route { key, protocol, target, .. } = route;
-    let kind = match target {
-        RouteTarget::Unreachable => "unreachable ",
-        RouteTarget::Other(2) => "local ",
-        RouteTarget::Other(6) => "blackhole ",
-        RouteTarget::Other(8) => "prohibit ",
-        _ => "",
-    };
+    let kind = kind(target);
     let leads = if let RouteTarget::Other(_) = target { String::new() } else { leads(target, links) };
     format!("{kind}{}{leads} proto {protocol} metric {}{}", destination(key), key.metric, in_table(key))
 }

@@ -3,7 +3,7 @@ use sextant_proto::Revision;
 use super::*;
 use crate::{
     engine::Pending,
-    kernel::{Change, MAIN_TABLE, NextHop, OwnRoute, RouteKey},
+    kernel::{Change, MAIN_TABLE, NextHop, OwnRoute, RouteKey, RuleAction},
 };
 
 const ETH0: u32 = 2;

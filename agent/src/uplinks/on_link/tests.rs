@@ -12,6 +12,7 @@ pub(crate) fn route(text: &str) -> Route {
         "blackhole" => Some(RouteTarget::BLACKHOLE),
         "local" => Some(RouteTarget::LOCAL),
         "anycast" => Some(RouteTarget::ANYCAST),
+        "throw" => Some(RouteTarget::THROW),
         _ => None,
     };
     let destination = words[usize::from(kind.is_some())];

@@ -11,6 +11,8 @@ use crate::answer::{Cluster, Node};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Loser {
     Node(NodeName),
+    /// The node that has the route, with its containers.
+    Itself,
     /// Its unassigned addresses.
     Pool(PoolName),
     Unknown,
@@ -18,17 +20,20 @@ pub(crate) enum Loser {
 
 /// The trouble of a conflict at `node`; a route to a reserved prefix is none.
 pub(super) fn trouble(cluster: &Cluster, node: &NodeName, conflict: &Conflict) -> Option<Trouble> {
-    let loser = loser(cluster, conflict);
+    let loser = loser(cluster, node, conflict);
     let to = conflict.destination;
     let is_reserved = || cluster.reserved.iter().any(|reserved| reserved.covers(to));
     let intended = matches!(loser, Loser::Pool(_)) && is_reserved();
     (!intended).then(|| Trouble::Conflict { node: node.clone(), conflict: conflict.clone(), loser })
 }
 
-fn loser(cluster: &Cluster, conflict: &Conflict) -> Loser {
+fn loser(cluster: &Cluster, at: &NodeName, conflict: &Conflict) -> Loser {
     let ours = conflict.ours.unwrap_or(conflict.destination);
-    let holds = |node: &&Node| node.peer.claims.iter().any(|claim| claim.prefix == ours);
-    let node = cluster.nodes.iter().find(holds).map(|node| Loser::Node(node.name().clone()));
+    let holds = |node: &&Node| node.peer.claims.iter().any(|claim| claim.prefix.covers(ours));
+    let node = cluster.nodes.iter().find(holds).map(|node| match node.name() {
+        name if name == at => Loser::Itself,
+        name => Loser::Node(name.clone()),
+    });
     let pool = || cluster.pools.iter().find(|it| it.pool.prefix == ours);
     node.or_else(|| pool().map(|it| Loser::Pool(it.pool.name.clone()))).unwrap_or(Loser::Unknown)
 }
@@ -37,6 +42,7 @@ fn loser(cluster: &Cluster, conflict: &Conflict) -> Loser {
 pub(super) fn fix(f: &mut fmt::Formatter<'_>, to: Prefix, loser: &Loser) -> fmt::Result {
     match loser {
         Loser::Node(node) => write!(f, ", so packets to node {node} take it")?,
+        Loser::Itself => write!(f, ", so packets to containers of this node take it")?,
         Loser::Pool(pool) => write!(f, ", so packets to unassigned addresses of pool {pool} take it")?,
         Loser::Unknown => {}
     }
@@ -47,7 +53,7 @@ pub(super) fn fix(f: &mut fmt::Formatter<'_>, to: Prefix, loser: &Loser) -> fmt:
     )?;
     match loser {
         Loser::Pool(_) => write!(f, "; if it is intended, keep the prefix from nodes: sextant reserve {to}"),
-        Loser::Node(_) | Loser::Unknown => Ok(()),
+        Loser::Node(_) | Loser::Itself | Loser::Unknown => Ok(()),
     }
 }
 
@@ -79,6 +85,15 @@ mod tests {
                         2001:db8:1:1::/64, so packets to node host2 take it; unless this is intended, see on that host: ip -6 route \
                         show table all 2001:db8:1:1:5::/80; if";
         assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
+    fn a_route_inside_of_the_nodes_own_prefix_takes_packets_of_its_containers() {
+        let text = text("2001:db8:1:2::/112", "2001:db8:1:2::/80", &[]).unwrap();
+        assert!(
+            text.contains("theirs wins over 2001:db8:1:2::/80, so packets to containers of this node"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -5,5 +5,6 @@ mod bridges;
 mod copies;
 mod earlier;
 mod nodes;
+mod policy;
 mod prefixes;
 mod uplinks;

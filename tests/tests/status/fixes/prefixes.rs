@@ -133,6 +133,46 @@ fn routes_inside_of_a_peers_prefix_are_removed_or_their_link_gets_another_prefix
     bed.expect_healed();
 }
 
+/// They take packets from the containers of the host itself.
+#[test]
+fn routes_inside_of_the_own_network_are_removed_or_their_link_gets_another_prefix() {
+    let bed = Bed::well("fixed own");
+    let (host, network) = (bed.host(0), bed.cluster.prefix("h1").nth(80, 0).unwrap());
+    let inside = sextant_proto::Prefix::containing(bed.containers[0].address(), 112).unwrap();
+    host.ip("link add br-old type bridge").unwrap();
+    host.ip("link set br-old up").unwrap();
+    for (route, words) in [
+        (format!("blackhole {inside}"), "theirs wins over"),
+        (format!("{inside} dev br-old"), "theirs wins over"),
+        (format!("unreachable {} proto static", bed.containers[0].address()), "theirs wins over"),
+        (format!("throw {inside} proto bird"), "theirs wins over"),
+        (format!("prohibit {network} metric 100"), "theirs wins"),
+    ] {
+        host.ip(&format!("-6 route add {route}")).unwrap();
+        let to = route.split(' ').find_map(|word| word.split('/').next()?.parse::<std::net::Ipv6Addr>().ok());
+        let to = to.unwrap().to_string();
+        let text = expect_shown(&bed, &format!("conflict with {to}"), &to);
+        assert!(
+            text.contains(words) && text.contains("packets to containers of this node take it"),
+            "{text}"
+        );
+        host.ip(&format!("-6 route del {route}")).unwrap();
+        bed.expect_healed();
+    }
+    host.ip(&format!("-6 route add blackhole {network} proto boot metric 1024")).unwrap();
+    bed.expect(&format!("conflict with {network} proto boot metric 1024 blackhole: ours wins"));
+    host.ip(&format!("-6 route del blackhole {network} proto boot metric 1024")).unwrap();
+    bed.expect_healed();
+    // An engine's network, and a container on a link of its own.
+    host.ip(&format!("-6 address add {}/112 dev br-old nodad", network.nth(112, 9).unwrap().first_host()))
+        .unwrap();
+    host.ip(&format!("-6 route add {}/128 dev br-old", network.nth(112, 8).unwrap().first_host())).unwrap();
+    host.ip(&format!("-6 route add blackhole {network} proto boot metric 1024")).unwrap();
+    bed.expect("ours wins");
+    host.ip(&format!("-6 route del blackhole {network} proto boot metric 1024")).unwrap();
+    bed.expect_well();
+}
+
 /// Waits for a conflict; the command of its fix shows the route.
 fn expect_shown(bed: &Bed, words: &str, destination: &str) -> String {
     let text = bed.expect(words);

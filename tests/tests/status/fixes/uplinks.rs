@@ -110,6 +110,41 @@ fn a_flushed_route_of_the_link_comes_back_with_its_address_or_is_none() {
     bed.expect_healed();
 }
 
+/// Neighbours that are known already are reached for a while.
+#[test]
+fn an_uplink_or_a_bridge_without_a_link_local_address_gets_one() {
+    let bed = Bed::well("fixed link-local");
+    let host = bed.host(0);
+    host.ip("-6 address flush dev eth0 scope link").unwrap();
+    host.ip("-6 neigh flush dev eth0").unwrap();
+    let text = bed.expect("uplink eth0 has no link-local address");
+    bed.run(0, commands(&text)[0]);
+    bed.expect_healed();
+
+    // The bridge of another network of the host's engine, with a port.
+    let network = bed.cluster.prefix("h1").nth(80, 1).unwrap();
+    host.ip_batch(&format!(
+        "link add br-x type bridge
+         link add px type veth peer name cx
+         link set px master br-x up
+         link set cx up
+         link set br-x up
+         address add {}/80 dev br-x nodad",
+        network.first_host()
+    ))
+    .unwrap();
+    poll("br-x has a link-local address", 10 * SECONDS, || {
+        let shown = host.ip("-6 -o address show dev br-x scope link")?;
+        anyhow::ensure!(shown.contains("fe80::"), "{shown}");
+        anyhow::Ok(())
+    });
+    bed.expect_well();
+    host.ip("-6 address flush dev br-x scope link").unwrap();
+    let text = bed.expect("interface br-x has no link-local address");
+    bed.run(0, commands(&text)[0]);
+    bed.expect_well();
+}
+
 /// The second host is in another subnet, behind a router, which is returned.
 fn behind_a_router(cluster: &Cluster) -> Host {
     let router = cluster.lab.router().unwrap();

@@ -2,6 +2,8 @@
 //!
 //! Encoded here and not by `netlink-packet-route`, which takes 0.5 µs for a route; the kernel takes 3 µs.
 
+mod fields;
+
 use std::net::Ipv6Addr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
@@ -12,14 +14,15 @@ use netlink_packet_route::{
     },
 };
 use nix::libc::{
-    RT_SCOPE_UNIVERSE, RTA_DST, RTA_GATEWAY, RTA_METRICS, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_TABLE,
-    RTN_UNICAST, RTN_UNREACHABLE, RTN_UNSPEC,
+    RT_SCOPE_UNIVERSE, RTA_DST, RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTN_UNICAST,
+    RTN_UNREACHABLE, RTN_UNSPEC,
 };
 use sextant_proto::Prefix;
 
+use self::fields::Fields;
 use super::{
     super::{Change, Errno, NextHop, OwnRoute, Route, RouteKey, RouteProtocol, RouteTarget},
-    frame::{Malformed, Message, attribute_values, ipv6_of, push_attribute, u32_of},
+    frame::{Malformed, Message, push_attribute},
 };
 
 /// RTM_NEWROUTE.
@@ -31,8 +34,6 @@ const RTM_F_CLONED: u32 = 0x200;
 /// The gateway is a neighbour on the link, whatever other routes say (linux/rtnetlink.h).
 const RTNH_F_ONLINK: u8 = 4;
 const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
-/// The metric with the MTU (linux/rtnetlink.h).
-const RTAX_MTU: u16 = 2;
 /// The attribute with the next hops has a 16 bit length, and 28 octets for each next hop.
 const MOST_NEXT_HOPS: usize = 1024;
 
@@ -71,7 +72,7 @@ pub fn dump_request(protocol: u8, table: u32) -> RouteNetlinkMessage {
 }
 
 /// The request for the route that the kernel takes from one address to another, as it is in its table.
-pub fn lookup_request(source: Ipv6Addr, destination: Ipv6Addr) -> RouteNetlinkMessage {
+pub fn lookup_request(source: Ipv6Addr, destination: Ipv6Addr, iif: Option<u32>) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet6;
     (message.header.source_prefix_length, message.header.destination_prefix_length) = (128, 128);
@@ -80,6 +81,7 @@ pub fn lookup_request(source: Ipv6Addr, destination: Ipv6Addr) -> RouteNetlinkMe
         RouteAttribute::Destination(RouteAddress::Inet6(destination)),
         RouteAttribute::Source(RouteAddress::Inet6(source)),
     ];
+    message.attributes.extend(iif.map(RouteAttribute::Iif));
     RouteNetlinkMessage::GetRoute(message)
 }
 
@@ -191,92 +193,21 @@ pub fn decode(payload: &[u8]) -> Result<Option<Route>, Malformed> {
     let fields = Fields::read(attributes);
     let destination = Prefix::containing(fields.destination, len)
         .ok_or_else(|| Malformed(format!("prefix length {len}")))?;
-    Ok(Some(Route {
-        key: RouteKey { table: fields.table.unwrap_or(table.into()), destination, metric: fields.metric },
-        protocol: RouteProtocol(protocol),
-        mtu: fields.mtu,
-        target: fields.target(kind, is_onlink(u32::from_ne_bytes(flags).to_le_bytes()[0])),
-    }))
+    let (key, mtu) = (
+        RouteKey { table: fields.table.unwrap_or(table.into()), destination, metric: fields.metric },
+        fields.mtu,
+    );
+    let protocol = RouteProtocol(protocol);
+    let target = match protocol {
+        // Another process has changed a route of ours: none that Sextant wants is like it.
+        RouteProtocol::OURS if fields.has_more => RouteTarget::Other(kind),
+        _ => fields.target(kind, is_onlink(u32::from_ne_bytes(flags).to_le_bytes()[0])),
+    };
+    Ok(Some(Route { key, protocol, target, mtu }))
 }
 
 fn is_onlink(flags: u8) -> bool {
     flags & RTNH_F_ONLINK != 0
-}
-
-/// The attributes of a route.
-struct Fields {
-    destination: Ipv6Addr,
-    table: Option<u32>,
-    metric: u32,
-    gateway: Option<Ipv6Addr>,
-    link: Option<u32>,
-    multipath: Vec<NextHop>,
-    mtu: Option<u32>,
-}
-
-impl Fields {
-    fn read(attributes: &[u8]) -> Self {
-        let mut fields = Self {
-            destination: Ipv6Addr::UNSPECIFIED,
-            table: None,
-            metric: 0,
-            gateway: None,
-            link: None,
-            multipath: Vec::new(),
-            mtu: None,
-        };
-        for (kind, value) in attribute_values(attributes) {
-            match kind {
-                RTA_DST => fields.destination = ipv6_of(value).unwrap_or(Ipv6Addr::UNSPECIFIED),
-                RTA_TABLE => fields.table = u32_of(value),
-                RTA_PRIORITY => fields.metric = u32_of(value).unwrap_or(0),
-                RTA_GATEWAY => fields.gateway = ipv6_of(value),
-                RTA_OIF => fields.link = u32_of(value),
-                RTA_MULTIPATH => fields.multipath = multipath(value),
-                RTA_METRICS => fields.mtu = mtu(value),
-                _ => {}
-            }
-        }
-        fields
-    }
-
-    fn target(self, kind: u8, onlink: bool) -> RouteTarget {
-        let only = self.link.map(|link| NextHop { gateway: self.gateway, link, onlink });
-        match (kind, only) {
-            // The kernel adds the index of the loopback interface, which has no meaning.
-            (RTN_UNREACHABLE, _) => RouteTarget::Unreachable,
-            (RTN_UNICAST, Some(only)) if self.multipath.is_empty() => RouteTarget::Via(only.into()),
-            // Without next hops: the route has a nexthop object, and nexthop_compat_mode is off.
-            (RTN_UNICAST, None) if self.multipath.is_empty() => RouteTarget::Other(kind),
-            (RTN_UNICAST, only) => RouteTarget::Via(self.multipath.into_iter().chain(only).collect()),
-            (kind, _) => RouteTarget::Other(kind),
-        }
-    }
-}
-
-/// The MTU among the metrics of a route.
-fn mtu(metrics: &[u8]) -> Option<u32> {
-    let (_, value) = attribute_values(metrics).find(|(kind, _)| *kind == RTAX_MTU)?;
-    u32_of(value).filter(|mtu| *mtu > 0)
-}
-
-/// The next hops of RTA_MULTIPATH: each a `struct rtnexthop` (length, flags, hops, index), then attributes.
-fn multipath(mut bytes: &[u8]) -> Vec<NextHop> {
-    let mut multipath = Vec::new();
-    while let Some((head, _)) = bytes.split_first_chunk::<8>() {
-        let len = usize::from(u16::from_ne_bytes([head[0], head[1]]));
-        let Some(attributes) = bytes.get(8..len) else {
-            break;
-        };
-        let gateway = attribute_values(attributes).find(|(kind, _)| *kind == RTA_GATEWAY);
-        multipath.push(NextHop {
-            gateway: gateway.and_then(|(_, value)| ipv6_of(value)),
-            link: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
-            onlink: is_onlink(head[2]),
-        });
-        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or(&[]);
-    }
-    multipath
 }
 
 #[cfg(test)]
@@ -323,6 +254,24 @@ mod tests {
             prop_assert!(theirs.attributes.contains(&RouteAttribute::Table(route.key.table)));
             let read = decode(&buffer[before * 4 + 16..]).unwrap().unwrap();
             prop_assert_eq!(read, Route { mtu: None, key: route.key, protocol: RouteProtocol::OURS, target: route.target });
+        }
+
+        /// Another process gives it metrics, a source address, a realm or an encapsulation: it is none that is wanted any more.
+        #[test]
+        fn a_route_of_ours_with_more_is_another_one(route in any_route()) {
+            let mtu = [&[8, 0, 2, 0][..], &1280u32.to_ne_bytes()].concat();
+            for (kind, value) in [(8, mtu), (7, vec![0; 16]), (11, vec![0; 4]), (21, vec![5, 0])] {
+                let mut buffer = Vec::new();
+                encode(&Change::Add(route.clone()), 77, &mut buffer).unwrap();
+                push_attribute(kind, &value, &mut buffer);
+                let read = decode(&buffer[16..]).unwrap().unwrap();
+                prop_assert_eq!(read.key, route.key);
+                prop_assert!(matches!(read.target, RouteTarget::Other(_)), "{:?}", read);
+                // One of another protocol is as it was.
+                buffer[16 + 5] = 4;
+                let theirs = decode(&buffer[16..]).unwrap().unwrap();
+                prop_assert_eq!(&theirs.target, &route.target);
+            }
         }
 
         #[test]

@@ -1,22 +1,23 @@
 //! The kernel's links and routes as they were last read, and which of them must be read again.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod changes;
 
-use tokio::time::Instant;
-
-use super::{
-    concern::{Concern, Concerned},
-    outcome::Outcome,
-    uplink_names::UplinkNames,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
+
+use sextant_proto::Claim;
+
+use super::{concern::Concerned, uplink_names::UplinkNames};
 use crate::{
     cluster::Input,
     kernel::{
-        Address, Event, Kernel, KernelError, LOCAL_TABLE, Link, Route, RouteProtocol, RouteReader, Scope,
+        Address, Kernel, KernelError, LOCAL_TABLE, Link, Route, RouteProtocol, RouteReader, Rule, Scope,
     },
-    log_limiter::{Line, LogLimiter},
+    log_limiter::LogLimiter,
     problems::Finding,
-    routes::{Actual, Desired, Foreign, ForeignReader, OursReader},
+    routes::{Actual, Foreign, ForeignReader, OursReader, container_links, selected},
     settings::{OffLink, Settings},
     uplinks::{self, Gateways, LinkRouteReader, LinkRoutes, LocalUplink, Lookup, looked_up_before, lookups},
 };
@@ -43,6 +44,9 @@ pub(super) struct KernelState {
     links: Vec<Link>,
     addresses: Vec<Address>,
     looked_up_before: Vec<Lookup>,
+    rules: Vec<Rule>,
+    /// Others' routes in the tables that rules for some packets lead to.
+    selected: Actual,
     link_routes: LinkRoutes,
     gateways: Arc<Gateways>,
     names: UplinkNames,
@@ -68,6 +72,8 @@ impl KernelState {
             links: Vec::new(),
             addresses: Vec::new(),
             looked_up_before: Vec::new(),
+            rules: Vec::new(),
+            selected: Actual::default(),
             link_routes: LinkRoutes::default(),
             gateways: Arc::default(),
             uplinks: Arc::default(),
@@ -97,6 +103,25 @@ impl KernelState {
 
     pub(super) fn links(&self) -> &[Link] {
         &self.links
+    }
+
+    pub(super) fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The rules of the routing policy.
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Others' routes in the tables that rules for some packets lead to.
+    pub(super) fn selected(&self) -> &Foreign {
+        &self.selected.foreign
+    }
+
+    /// The links that this host's containers are on, with these claims.
+    pub(super) fn container_links(&self, claims: &[Claim]) -> BTreeSet<u32> {
+        container_links(claims, &self.settings.bridge.name, &self.links, &self.addresses, &self.uplinks)
     }
 
     /// The tables in which the kernel looks before ours.
@@ -190,10 +215,22 @@ impl KernelState {
             others.append(&mut foreign.found);
         }
         self.actual.foreign = others;
+        self.selected.foreign = self.read_selected(&rules).await?;
+        self.rules = rules;
         let all = self.settings.routes.off_link == OffLink::Gateway;
         self.gateways = Arc::new(Gateways::of(&lookups, &read, all));
         self.link_routes = LinkRoutes::new(lookups, read, self.names.towards());
         Ok(())
+    }
+
+    async fn read_selected(&self, rules: &[Rule]) -> Result<Foreign, KernelError> {
+        let (mut found, own) = (Foreign::new(), self.settings.routes.table);
+        for table in selected(rules, own).collect::<BTreeSet<_>>() {
+            let mut foreign = ForeignReader::default();
+            self.kernel.read_routes(Scope::Table(table), &mut foreign).await?;
+            found.append(&mut foreign.found);
+        }
+        Ok(found)
     }
 
     /// Whether routes of this table may be taken instead of ours.
@@ -235,97 +272,5 @@ impl RouteReader for Both<'_> {
             self.1.take(route.clone());
             self.0.take(route);
         }
-    }
-}
-
-/// What makes it stale, or changes it.
-impl KernelState {
-    /// Events of the kernel were lost.
-    pub(super) fn events_lost(&mut self) {
-        if let Some(withheld) = self.log.admit(Line::Overrun, Instant::now()) {
-            tracing::info!(withheld, "events of the kernel were lost; reading everything anew");
-        }
-        self.all_is_stale();
-    }
-
-    /// Nothing that is known counts any more.
-    pub(super) fn all_is_stale(&mut self) {
-        self.stale = Stale::ALL;
-    }
-
-    /// A resync: reads our routes anew, and those of others with `foreign`.
-    pub(super) fn routes_are_stale(&mut self, foreign: bool) {
-        self.stale.ours = true;
-        self.stale.foreign |= foreign;
-    }
-
-    /// The addresses have changed, or the links.
-    pub(super) fn links_are_stale(&mut self) {
-        self.stale.links = true;
-    }
-
-    /// What the event of a link, an address or forwarding concerns.
-    pub(super) fn concern_of(&mut self, event: &Event) -> Concern {
-        match event {
-            Event::LinkChanged(link) => self.concerned.link_changed(link),
-            Event::LinkGone(link) => self.concerned.link_gone(link),
-            Event::AddressChanged(address) => self.concerned.address_changed(address),
-            Event::AddressGone(address) => self.concerned.address_gone(address),
-            Event::RouteGone(route) | Event::RouteDeleted(route) => self.concerned.route_gone(route),
-            Event::Forwarding { link, on: false } => self.concerned.forwarding_off(*link),
-            _ => Concern::Nothing,
-        }
-    }
-
-    /// What is concerned must be read again. Returns whether that is anything, now.
-    pub(super) fn is_stale(&mut self, concern: Concern) -> bool {
-        self.stale.links |= concern >= Concern::Host;
-        // The kernel drops the routes of a link that goes, and may say nothing of them.
-        self.stale.ours |= concern == Concern::Routes;
-        self.stale.foreign |= concern == Concern::Routes;
-        self.containers |= concern == Concern::Later;
-        concern >= Concern::Host
-    }
-
-    /// Has the links read again if links of containers have come. Returns whether they have.
-    pub(super) fn look_at_containers(&mut self) -> bool {
-        self.stale.links |= self.containers;
-        std::mem::take(&mut self.containers)
-    }
-
-    /// A route has changed or is gone. Its place is that of a route that is `wanted`, or not. Returns whether any must be read
-    /// again.
-    pub(super) fn route_changed(&mut self, route: &Route, gone: bool, wanted: bool) -> bool {
-        let ours = route.protocol == RouteProtocol::OURS;
-        // A replace removes the previous route without an event, whichever process made it.
-        self.stale.foreign |= !gone && self.actual.is_anothers(route);
-        self.stale.foreign |= !ours && self.decides_neighbours(route);
-        if !ours && gone {
-            self.actual.lost(route);
-        } else if !ours && self.may_come_first(route.key.table) {
-            self.actual.saw(route);
-        }
-        self.stale.ours |= ours || wanted;
-        self.stale != Stale::NOTHING
-    }
-
-    /// Whether another process's route may make a destination a neighbour on an uplink, or one no more, or change the gateways.
-    fn decides_neighbours(&self, route: &Route) -> bool {
-        let neighbours = || self.uplinks.iter().any(|local| local.is_decided_by(route));
-        let others = || self.names.are_decided_by(route) || self.gateways.are_decided_by(route);
-        self.link_routes.uses(route.key.table) && (others() || neighbours())
-    }
-
-    /// Lets what is and what should be share their memory where they are the same.
-    pub(super) fn share_with(&mut self, desired: &Desired) {
-        self.actual.share_with(desired);
-    }
-
-    /// The kernel has acknowledged changes, or refused them.
-    pub(super) fn apply_outcome(&mut self, outcome: Outcome) {
-        if outcome.contradicts_known_routes() {
-            self.routes_are_stale(true);
-        }
-        self.actual.acknowledged(outcome.done);
     }
 }

@@ -3,12 +3,14 @@
 use std::net::Ipv6Addr;
 
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, rule::RuleMessage};
-use sextant_proto::Prefix;
+use sextant_proto::{Prefix, link_name_text};
 
 use super::{
     super::{Rule, RuleAction},
-    frame::{Malformed, attribute_values, ipv6_of, u32_of},
+    frame::{Malformed, attribute_values, ipv6_of, u32_of, until_nul},
 };
+
+mod further;
 
 /// RTM_NEWRULE.
 pub const RTM_NEWRULE: u16 = nix::libc::RTM_NEWRULE;
@@ -19,12 +21,15 @@ const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
 const FIB_RULE_INVERT: u32 = 2;
 // FR_ACT_* of the same.
 const FR_ACT_TO_TBL: u8 = 1;
+const FR_ACT_GOTO: u8 = 2;
 const FR_ACT_BLACKHOLE: u8 = 6;
 const FR_ACT_UNREACHABLE: u8 = 7;
 const FR_ACT_PROHIBIT: u8 = 8;
 // FRA_* of the same.
 const FRA_DST: u16 = 1;
 const FRA_SRC: u16 = 2;
+const FRA_IIFNAME: u16 = 3;
+const FRA_GOTO: u16 = 4;
 const FRA_PRIORITY: u16 = 6;
 const FRA_FLOW: u16 = 11;
 const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
@@ -55,8 +60,13 @@ pub fn decode(payload: &[u8]) -> Result<Option<Rule>, Malformed> {
         return Ok(None);
     }
     let inverted = u32_of(&header[8..12]).unwrap_or(0) & FIB_RULE_INVERT != 0;
-    let mut rule = Rule { conditional: tos != 0 || inverted, ..Rule::default() };
-    let mut table = u32::from(table);
+    let mut rule = Rule {
+        conditional: tos != 0 || inverted,
+        inverted,
+        further: further::conditions(tos, attributes),
+        ..Rule::default()
+    };
+    let (mut table, mut goto) = (u32::from(table), 0);
     for (kind, value) in attribute_values(attributes) {
         match kind {
             FRA_DST => rule.to = prefix(value, to_len),
@@ -64,12 +74,17 @@ pub fn decode(payload: &[u8]) -> Result<Option<Rule>, Malformed> {
             FRA_PRIORITY => rule.priority = u32_of(value).unwrap_or(0),
             FRA_TABLE => table = u32_of(value).unwrap_or(table),
             FRA_SUPPRESS_PREFIXLEN => rule.suppress_prefix_len = u32_of(value).filter(|len| *len != NOTHING),
+            FRA_GOTO => goto = u32_of(value).unwrap_or(0),
+            FRA_IIFNAME => {
+                (rule.conditional, rule.iif) = (true, Some(link_name_text(until_nul(value))));
+            }
             FRA_FLOW | FRA_PAD | FRA_PROTOCOL => {}
             _ => rule.conditional = true,
         }
     }
     rule.action = match action {
         FR_ACT_TO_TBL => RuleAction::Table(table),
+        FR_ACT_GOTO => RuleAction::Goto(goto),
         FR_ACT_UNREACHABLE => RuleAction::Refuse("unreachable"),
         FR_ACT_PROHIBIT => RuleAction::Refuse("prohibit"),
         FR_ACT_BLACKHOLE => RuleAction::Refuse("blackhole"),
