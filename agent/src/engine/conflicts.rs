@@ -2,7 +2,7 @@
 
 use sextant_proto::Conflict;
 
-use super::{Engine, text::leads};
+use super::{Engine, inputs::Latest, text::leads};
 use crate::{
     kernel::{LOCAL_TABLE, Link, Route, RouteTarget},
     routes::{Capture, Ground},
@@ -12,9 +12,10 @@ use crate::{
 const REPORTED: usize = 256;
 
 impl Engine {
-    /// Those that take packets come first.
-    pub(super) fn conflicts(&self) -> Vec<Conflict> {
+    /// Those that take packets come first. Those of a container engine are reported by its checks alone.
+    pub(super) fn conflicts(&self, latest: &Latest) -> Vec<Conflict> {
         let mut captures = self.ground().captures(self.state.actual());
+        captures.retain(|capture| !self.is_engines(latest, capture));
         captures.sort_by_key(|capture| capture.ours_wins);
         captures.iter().take(REPORTED).map(|capture| conflict(capture, self.state.links())).collect()
     }

@@ -12,7 +12,8 @@ use super::{
 use crate::{
     cluster::Input,
     kernel::{
-        Address, Event, Kernel, KernelError, LOCAL_TABLE, Link, Route, RouteProtocol, RouteReader, Scope,
+        Address, Event, Kernel, KernelError, LOCAL_TABLE, Link, MAIN_TABLE, Route, RouteProtocol,
+        RouteReader, Scope,
     },
     log_limiter::{Line, LogLimiter},
     problems::Finding,
@@ -178,12 +179,12 @@ impl KernelState {
             let (mut foreign, mut of_links) = (ForeignReader::default(), LinkRouteReader::default());
             let both = &mut Both(&mut foreign, &mut of_links);
             self.kernel.read_routes(Scope::Table(*table), both).await?;
-            if self.may_come_first(*table) {
+            if self.is_followed(*table) {
                 others.append(&mut foreign.found);
             }
             read.insert(*table, of_links);
         }
-        if !read.contains_key(&LOCAL_TABLE) && self.may_come_first(LOCAL_TABLE) {
+        if !read.contains_key(&LOCAL_TABLE) && self.is_followed(LOCAL_TABLE) {
             let mut foreign = ForeignReader::default();
             self.kernel.read_routes(Scope::Table(LOCAL_TABLE), &mut foreign).await?;
             others.append(&mut foreign.found);
@@ -195,9 +196,11 @@ impl KernelState {
         Ok(())
     }
 
-    /// Whether routes of this table may be taken instead of ours.
-    fn may_come_first(&self, table: u32) -> bool {
-        table == self.settings.routes.table || self.looked_up_before.iter().any(|it| it.table == table)
+    /// Whether routes of this table may be taken instead of ours, or are those of a container engine that is watched.
+    fn is_followed(&self, table: u32) -> bool {
+        table == self.settings.routes.table
+            || self.settings.docker.is_some() && table == MAIN_TABLE
+            || self.looked_up_before.iter().any(|it| it.table == table)
     }
 
     fn uplinks_changed(&mut self) {
@@ -301,11 +304,16 @@ impl KernelState {
         self.stale.foreign |= !ours && self.decides_neighbours(route);
         if !ours && gone {
             self.actual.lost(route);
-        } else if !ours && self.may_come_first(route.key.table) {
+        } else if !ours && self.is_followed(route.key.table) {
             self.actual.saw(route);
         }
         self.stale.ours |= ours || wanted;
         self.stale != Stale::NOTHING
+    }
+
+    /// The agent has removed a route of another process: the kernel does not notify of that.
+    pub(super) fn removed(&mut self, route: &Route) {
+        self.actual.lost(route);
     }
 
     /// Whether another process's route may make a destination a neighbour on an uplink, or one no more, or change the gateways.

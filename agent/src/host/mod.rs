@@ -20,6 +20,7 @@ mod reconfigure;
 pub mod roles;
 mod sysctls;
 pub mod undo;
+pub mod unnamed;
 mod wanted;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -145,6 +146,8 @@ pub struct HostSetup {
     drift: Drift,
     advertised: Advertised,
     mtu: Mtu,
+    /// The container engine does not answer: it may be about to start, and to change its bridge.
+    engine_away: bool,
     /// The sysctls that the last check looked at, with the values that it left.
     watched: BTreeMap<String, Option<String>>,
     /// The indices of the links by their names, as of the last check.
@@ -194,6 +197,7 @@ impl HostSetup {
             drift: Drift::default(),
             advertised: Advertised::default(),
             mtu: Mtu::default(),
+            engine_away: false,
             watched: BTreeMap::new(),
             links: BTreeMap::new(),
         })
@@ -215,6 +219,11 @@ impl HostSetup {
             names.clone_into(&mut self.settings.uplinks);
             self.set_up_for = None;
         }
+    }
+
+    /// Whether the container engine, which is watched, does not answer.
+    pub fn set_engine_away(&mut self, away: bool) {
+        self.engine_away = away;
     }
 
     /// Sets the MTU of the default routes over the uplinks, if they have one of their own.
