@@ -22,6 +22,7 @@ const SYSTEMD: &[&str] = &["systemd", "systemd-container"];
 const MANAGERS: &[&str] = &["dbus", "network-manager", "dhcpcd-base", "ifupdown"];
 const CLOCK: &[&str] = &["faketime", "libfaketime"];
 const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static"];
+const COMPOSE: &[&str] = &["docker-compose"];
 const ROOTS: &[&str] = &["debootstrap"];
 
 /// Records its arguments and the exit code of policy-rc.d; fails if the file `failing` exists.
@@ -97,7 +98,7 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --hosts 4 --store etcd --keep", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --store=etcd", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --docker --hosts 4", &[BUILD, LAB, DOCKER]);
-    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, ROOTS]);
+    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, COMPOSE, ROOTS]);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
     installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS, DOCKER]);
     installs("tests/bench docker", &[BUILD, LAB, DOCKER]);

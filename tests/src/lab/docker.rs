@@ -238,9 +238,29 @@ impl Docker {
     /// # Errors
     /// If the container does not run.
     pub fn enter<T: Send>(&self, name: &str, action: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+        self.enter_at(&self.namespace_of(name)?, action)
+    }
+
+    /// The network namespace of a container, which may outlive the engine.
+    ///
+    /// # Errors
+    /// If the container does not run.
+    pub fn namespace_of(&self, name: &str) -> anyhow::Result<PathBuf> {
         let pid = self.run(&["inspect", "-f", "{{.State.Pid}}", name])?;
         let child = self.child()?;
-        enter_at(Path::new(&format!("/proc/{child}/root/proc/{pid}/ns/net")), action)
+        Ok(format!("/proc/{child}/root/proc/{pid}/ns/net").into())
+    }
+
+    /// Runs an action in a thread in a [network namespace](Self::namespace_of).
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn enter_at<T: Send>(
+        &self,
+        namespace: &Path,
+        action: impl FnOnce() -> T + Send,
+    ) -> anyhow::Result<T> {
+        enter_at(namespace, action)
     }
 
     /// What a container [serves](Self::serve) to another one that asks from here: the address of the one that asks.
