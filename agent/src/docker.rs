@@ -1,12 +1,9 @@
 //! Docker's containers get addresses of the container prefix: the agent keeps a network in the host's engine.
 
-use std::pin::pin;
+use std::{collections::BTreeSet, pin::pin};
 
 use sextant_docker::{
-    firewall::policy::Passes,
-    keeper::{Keeper, Seen},
-    trouble::Trouble,
-    wanted::Wanted,
+    firewall::policy::Passes, keeper::Keeper, rules::RulesKeeper, trouble::Trouble, wanted::Wanted,
 };
 use sextant_proto::Prefix;
 use tokio::sync::watch;
@@ -20,35 +17,32 @@ use crate::{
 /// The network of the host's engine.
 #[derive(Debug)]
 pub struct DockerNetwork {
-    /// Its settings.
-    pub settings: DockerSettings,
+    settings: DockerSettings,
     /// The bridge that it is on.
-    pub bridge: String,
+    bridge: String,
     /// The claims.
-    pub input: watch::Receiver<Input>,
+    input: watch::Receiver<Input>,
     /// The size of the largest packet that the uplinks carry, once known.
-    pub path_mtu: watch::Receiver<Option<u32>>,
+    path_mtu: watch::Receiver<Option<u32>>,
     /// Where trouble is reported.
-    pub problems: Problems,
+    problems: Problems,
+    /// The prefixes of former networks.
+    left: watch::Sender<BTreeSet<Prefix>>,
 }
 
 impl DockerNetwork {
-    /// By the agent's settings; none if Docker is left alone.
+    /// By the agent's settings; none if Docker is left alone. The prefixes of its former networks are sent to `left`.
     pub fn by(
         settings: &Settings,
         input: watch::Receiver<Input>,
         path_mtu: watch::Receiver<Option<u32>>,
         problems: Problems,
+        left: watch::Sender<BTreeSet<Prefix>>,
     ) -> Option<Self> {
         let bridge = settings.bridge.name.clone();
         let keeps = |settings: &DockerSettings| settings.mode == DockerMode::Network;
-        settings.docker.clone().filter(keeps).map(|settings| Self {
-            settings,
-            bridge,
-            input,
-            path_mtu,
-            problems,
-        })
+        let settings = settings.docker.clone().filter(keeps)?;
+        Some(Self { settings, bridge, input, path_mtu, problems, left })
     }
 
     /// Keeps it. Ends with the session, whose claims it follows.
@@ -57,21 +51,25 @@ impl DockerNetwork {
     /// If the session has ended.
     pub async fn run(mut self) -> Result<(), watch::error::RecvError> {
         let (wanted_tx, wanted) = watch::channel(None);
-        let (seen, mut seen_rx) = watch::channel(Seen::default());
-        let mut keeper = pin!(Keeper::new(self.settings.socket.clone(), wanted, seen).run());
+        let (passes_tx, passes) = watch::channel(None);
+        let (trouble_tx, mut trouble) = watch::channel(None);
+        let network = Keeper::new(wanted, self.left.clone());
+        let rules = RulesKeeper::new(self.settings.socket.clone(), passes, trouble_tx);
+        let mut keeper = pin!(rules.run(network));
         loop {
             let wanted = self.wanted();
-            wanted_tx.send_if_modified(|before| {
-                let changed = *before != wanted;
-                *before = wanted;
-                changed
-            });
-            let findings = seen_rx.borrow_and_update().trouble.iter().map(finding).collect();
+            let passes = wanted.as_ref().map(|wanted| wanted.passes.clone());
+            let changed =
+                wanted_tx.send_if_modified(|before| std::mem::replace(before, wanted.clone()) != wanted);
+            if changed {
+                passes_tx.send_replace(passes);
+            }
+            let findings = trouble.borrow_and_update().iter().map(finding).collect();
             self.problems.report(Component::Docker, findings);
             tokio::select! {
                 changed = self.input.changed() => changed?,
                 changed = self.path_mtu.changed() => changed?,
-                changed = seen_rx.changed() => changed?,
+                changed = trouble.changed() => changed?,
                 () = &mut keeper => return Ok(()),
             }
         }

@@ -14,17 +14,20 @@ use sextant_proto::Containers;
 pub struct Inquiries {
     engine: Asker,
     tracer: Tracer,
-    containers: Option<containers::Known>,
+    containers: Option<containers::Asked>,
 }
 
 impl Inquiries {
-    /// Answers from `engine`, `tracer`, and from what is known of containers.
-    pub(crate) fn new(engine: Asker, tracer: Tracer, containers: Option<containers::Known>) -> Self {
+    /// Answers from `engine`, `tracer`, and from what the engine of containers has.
+    pub(crate) fn new(engine: Asker, tracer: Tracer, containers: Option<containers::Asked>) -> Self {
         Self { engine, tracer, containers }
     }
 
-    fn containers(&self, filter: &Filter) -> Containers {
-        let live = self.containers.as_ref().and_then(|known| known.borrow().clone());
+    async fn containers(&self, filter: &Filter) -> Containers {
+        let live = match &self.containers {
+            Some(asked) => asked.now().await,
+            None => None,
+        };
         containers::answer(live.as_deref(), filter)
     }
 
@@ -46,7 +49,7 @@ impl Answers for Inquiries {
                     .await
                     .map(Answer::Host)
                     .map_err(|error| format!("{error}; try again")),
-                Question::Containers(filter) => Ok(Answer::Containers(it.containers(&filter))),
+                Question::Containers(filter) => Ok(Answer::Containers(it.containers(&filter).await)),
                 Question::Presence => Ok(Answer::Presence),
                 Question::Received => Ok(Answer::Received(it.tracer.received())),
                 Question::Path(node, address) => {

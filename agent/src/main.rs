@@ -29,8 +29,12 @@ async fn carry_out(command_line: &CommandLine) -> anyhow::Result<ExitCode> {
     match command_line.command {
         None => run(command_line).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Cleanup { dry_run }) => cleanup::run(&command_line.state_dir()?, dry_run).await,
-        Some(Command::Prepare) => prepare::run(command_line.settings()?).await,
-        Some(Command::Doctor { fix }) => doctor::run(&command_line.host()?, fix).await,
+        Some(Command::Prepare) => {
+            prepare::run(command_line.settings()?, &command_line.bridge_source()?).await
+        }
+        Some(Command::Doctor { fix }) => {
+            doctor::run(&command_line.host()?, &command_line.bridge_source()?, fix).await
+        }
         Some(Command::Docker { command: DockerCommand::Setup { dry_run, undo: true, .. } }) => {
             docker_setup::undo(&command_line.docker_undo()?, dry_run).await
         }

@@ -15,24 +15,29 @@ use crate::{
     cluster::Input,
     docker::policy,
     engine::{Engine, Report},
-    host::{HostSetup, exclusive::Exclusive, privilege},
+    host::{HostSetup, exclusive::Exclusive, privilege, unnamed},
     kernel::{Kernel, NetlinkKernel},
-    problems::Problems,
-    settings::Settings,
+    problems::{Finding, Problems},
+    settings::{BridgeSource, Settings},
     state::StateDir,
 };
 
 /// Sets the host up, and prints what it found. Without a claim there is nothing to do.
 ///
 /// # Errors
-/// If an agent runs on the state directory or in this network namespace, the state cannot be read, or the kernel or the firewall
+/// If the settings do not name the bridge that the host was set up with, an agent runs on the state directory or in this network namespace, the state cannot be read, or the kernel or the firewall
 /// refuses.
-pub async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+pub async fn run(settings: Settings, source: &BridgeSource) -> anyhow::Result<ExitCode> {
     privilege::check()?;
     let mut out = Printer::stdout();
     let kernel: Arc<dyn Kernel> = Arc::new(NetlinkKernel::open()?);
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
     let _alone = Exclusive::lock()?;
+    if let Some((_, Finding { saw, fix, .. })) =
+        unnamed::bridge_of(&state.ledger()?, source, &settings.bridge.name)
+    {
+        anyhow::bail!("{saw}; nothing was changed. {fix}");
+    }
     let claims = state.claims()?;
     if claims.is_empty() {
         out.line("no prefix is claimed yet: there is nothing to set up");

@@ -3,7 +3,7 @@
 //! Essential tasks: the engine (ends if kernel notifications fail), the session, liveness, the watch of neighbours, BGP, probes, readiness, the lock of the
 //! network namespace. A stop changes nothing on the host (DESIGN I7).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use sextant_daemon::{
@@ -168,7 +168,7 @@ impl Agent {
             Liveness::new(kernel.clone(), node, uplinks, input.clone(), verdicts_tx, problems.clone());
         let containers = ContainerWatch::by(&settings, input.clone(), problems.clone());
         let engine = match &containers {
-            Some(watch) => engine.announcing(watch.others()),
+            Some(watch) => engine.announcing(watch.others()).beside(watch.bridges(), watch.away()),
             None => engine,
         };
         let looks = containers.as_ref().zip(settings.docker.clone()).map(|(watch, docker)| ContainerLooks {
@@ -178,11 +178,21 @@ impl Agent {
             input: input.clone(),
             uplinks: engine.uplinks(),
             known: watch.known(),
+            routes: engine.boot_routes(),
             problems: problems.clone(),
         });
         let ipam = IpamDriver::by(&settings, &state, input.clone(), problems.clone())?;
-        let docker = DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone());
-        let docker_bridge = DockerBridge::by(&settings, kernel.clone(), input.clone(), problems.clone());
+        let (left_tx, left) = watch::channel(BTreeSet::new());
+        let engine = engine.removing(left);
+        let docker =
+            DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone(), left_tx);
+        let docker_bridge = DockerBridge::by(
+            &settings,
+            kernel.clone(),
+            input.clone(),
+            problems.clone(),
+            engine.boot_routes(),
+        );
         let advertiser = settings.bridge.advertise.then(|| BridgeAdvertiser {
             kernel: kernel.clone(),
             state: state.clone(),
@@ -195,7 +205,7 @@ impl Agent {
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
         let inquiries =
-            Arc::new(Inquiries::new(engine.asker(), tracer, containers.as_ref().map(ContainerWatch::known)));
+            Arc::new(Inquiries::new(engine.asker(), tracer, containers.as_ref().map(ContainerWatch::asked)));
         let ends = Ends {
             input: input_tx,
             condition: condition_tx,

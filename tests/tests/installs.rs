@@ -23,6 +23,7 @@ const MANAGERS: &[&str] = &["dbus", "network-manager", "dhcpcd-base", "ifupdown"
 const CLOCK: &[&str] = &["faketime", "libfaketime"];
 const CONTAINERS: &[&str] = &["lxc", "busybox-static"];
 const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static"];
+const COMPOSE: &[&str] = &["docker-compose"];
 const ROOTS: &[&str] = &["debootstrap"];
 
 /// Records its arguments and the exit code of policy-rc.d; fails if the file `failing` exists.
@@ -98,7 +99,8 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --hosts 4 --store etcd --keep", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --store=etcd", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --docker --hosts 4", &[BUILD, LAB, DOCKER]);
-    installs("tests/run", &[BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, ROOTS]);
+    let all = [BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, COMPOSE, ROOTS];
+    installs("tests/run", &all);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
     installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS, DOCKER]);
     installs("tests/bench docker", &[BUILD, LAB, DOCKER]);

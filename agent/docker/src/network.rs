@@ -7,6 +7,8 @@ use std::{
 
 use sextant_proto::Prefix;
 
+use crate::firewall::policy::Port;
+
 /// A network of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Network {
@@ -32,6 +34,16 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
 }
 
+/// The name of the engine's network on its default bridge, which it makes itself and never removes.
+pub const DEFAULT_NETWORK: &str = "bridge";
+
+impl Network {
+    /// Whether it is the engine's own, whose prefix is set in `daemon.json`.
+    pub fn is_default(&self) -> bool {
+        self.name == DEFAULT_NETWORK
+    }
+}
+
 /// A subnet of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subnet {
@@ -41,6 +53,17 @@ pub struct Subnet {
     pub gateway: Option<IpAddr>,
     /// The addresses that are kept for hosts outside of the engine (`--aux-address`).
     pub reserved: Vec<IpAddr>,
+}
+
+/// A port of a container that is published at an IPv6 address of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The name of the container.
+    pub container: String,
+    /// The port of the container.
+    pub port: Port,
+    /// The port of the host.
+    pub host_port: u16,
 }
 
 /// A container that is on a network.

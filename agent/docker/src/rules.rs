@@ -1,5 +1,5 @@
-//! Keeps the firewall's rules for all networks in a prefix, which others make; and lets another part of the agent look at the engine
-//! after each of its events.
+//! Follows the engine, in every mode in which the agent keeps rules of the firewall: keeps these, and lets an [`Observer`] look at the
+//! engine after each of its events. The one loop that reconnects, and the one reader of published ports.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -21,11 +21,26 @@ const SETTLE: Duration = Duration::from_millis(250);
 const REST: u32 = 4;
 /// When everything is looked at again.
 const RESYNC: Duration = Duration::from_secs(20);
+/// How soon a refused change is tried again.
+const REFUSED: Duration = Duration::from_secs(5);
+
+/// What a look at the engine comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Looked {
+    /// A network was changed: the engine may have put its rules before those of the agent.
+    pub changed: bool,
+    /// What keeps containers from the prefix.
+    pub trouble: Option<Trouble>,
+}
 
 /// Looks at the engine.
 pub trait Observer: Send {
     /// After an event; with `whole`, everything may have changed: after a connection, and from time to time.
-    fn look(&mut self, engine: &Engine, whole: bool) -> impl Future<Output = Result<(), EngineError>> + Send;
+    fn look(
+        &mut self,
+        engine: &Engine,
+        whole: bool,
+    ) -> impl Future<Output = Result<Looked, EngineError>> + Send;
     /// The engine has ended: nothing listens at its socket.
     fn ended(&mut self) -> impl Future<Output = ()> + Send;
 }
@@ -34,7 +49,7 @@ pub trait Observer: Send {
 #[derive(Debug)]
 pub struct RulesKeeper {
     socket: PathBuf,
-    /// The policy; none before the first claim. Then the present rules stay.
+    /// The policy; none before the first claim. Then the present rules stay. Each send is a reason to look.
     passes: watch::Receiver<Option<Passes>>,
     /// What prevents it.
     trouble: watch::Sender<Option<Trouble>>,
@@ -96,9 +111,16 @@ impl RulesKeeper {
         let (mut whole, mut next_whole) = (true, Instant::now() + RESYNC);
         loop {
             let began = Instant::now();
-            let trouble = self.keep_rules(engine).await?;
-            observer.look(engine, whole).await?;
+            // The rules come first, and again after a change: an engine puts those of a new network before all others.
+            let mut trouble = self.keep_rules(engine).await?;
+            let looked = observer.look(engine, whole).await?;
+            if looked.changed {
+                trouble = self.keep_rules(engine).await?;
+            }
+            let trouble = looked.trouble.or(trouble);
             let _recovered = outage.works(Instant::now());
+            let refused = matches!(trouble, Some(Trouble::Refused { .. } | Trouble::Firewall { .. }));
+            let next = if refused { next_whole.min(Instant::now() + REFUSED) } else { next_whole };
             self.tell(trouble);
             let rest = (began.elapsed() * REST).max(SETTLE);
             whole = false;
@@ -109,7 +131,7 @@ impl RulesKeeper {
                 },
                 changed = self.passes.changed() => if changed.is_err() { return Ok(()) },
                 () = self.firewall.look() => {}
-                () = tokio::time::sleep_until(next_whole) => (whole, next_whole) = (true, Instant::now() + RESYNC),
+                () = tokio::time::sleep_until(next) => (whole, next_whole) = (true, Instant::now() + RESYNC),
             }
             while let Some(change) = changes.next().now_or_never() {
                 change.ok_or_else(ended)?;

@@ -7,7 +7,7 @@ use std::{
 
 use sextant_proto::Prefix;
 
-use crate::engine::EngineError;
+use crate::{engine::EngineError, network::DEFAULT_NETWORK};
 
 /// What keeps containers from the prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +144,11 @@ impl Trouble {
                  then larger packets are refused with the right size",
                 containers.join(" ")
             ),
+            Self::Overlaps { network, .. } if network == DEFAULT_NETWORK => {
+                "Docker's own network cannot be removed: remove \"fixed-cidr-v6\" from daemon.json, and restart Docker (`systemctl \
+                 restart docker`)"
+                    .to_owned()
+            }
             Self::Overlaps { network, .. } | Self::BridgeTaken { network, .. } => format!(
                 "remove network {network} once nothing uses it (`docker network rm {network}`), or create it again elsewhere"
             ),

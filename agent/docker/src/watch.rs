@@ -1,27 +1,35 @@
 //! Watches the engine: its networks and containers, and their changes. It changes nothing.
 //!
 //! Events say what is to be read again. After a connection, and every half minute, everything is read: so nothing is missed for long.
+//! Who needs to know what is there at this moment asks for a look ([`Fresh`]).
 
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use futures::{FutureExt, Stream, StreamExt};
+use futures::StreamExt;
 use sextant_daemon::Outage;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 use crate::{
     engine::{Engine, EngineError},
-    live::{Event, Live, Stale},
+    live::{Live, Stale},
     trouble::Trouble,
 };
 
 /// How soon an engine that is away is tried again.
 const AWAY: Duration = Duration::from_millis(500);
-/// How long events are collected; longer where the engine takes long to answer, so that it is busy a fifth of the time at most.
+/// The least time between two looks; longer where the engine takes long to answer, so that it is busy a fifth of the time at most.
 const SETTLE: Duration = Duration::from_millis(250);
 /// How many times as long as the last look.
 const REST: u32 = 4;
 /// When everything is read again after a connection: events may have come before the engine has heard that they are wanted.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// How long someone who asks for a look waits for it.
+const FRESH: Duration = Duration::from_secs(1);
+/// So many may wait for one.
+const MOST_ASKED: usize = 16;
 /// When everything is read again later.
 const RESYNC: Duration = Duration::from_secs(30);
 
@@ -37,15 +45,36 @@ pub struct Watched {
 /// Watches an engine.
 #[derive(Debug)]
 pub struct Watch {
-    /// The engine's socket.
-    pub socket: PathBuf,
-    /// What is seen.
-    pub seen: watch::Sender<Watched>,
+    socket: PathBuf,
+    seen: watch::Sender<Watched>,
+    asked: mpsc::Receiver<oneshot::Sender<Arc<Live>>>,
+}
+
+/// Asks the watch for a look at this moment.
+#[derive(Debug, Clone)]
+pub struct Fresh(mpsc::Sender<oneshot::Sender<Arc<Live>>>);
+
+impl Fresh {
+    /// What the engine has now; `None` if it does not answer in time.
+    pub async fn look(&self) -> Option<Arc<Live>> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.0.send(reply).await.ok()?;
+            answer.await.ok()
+        };
+        tokio::time::timeout(FRESH, asked).await.ok().flatten()
+    }
 }
 
 impl Watch {
+    /// Of the engine behind this socket; what it sees is sent to `seen`.
+    pub fn new(socket: PathBuf, seen: watch::Sender<Watched>) -> (Self, Fresh) {
+        let (fresh, asked) = mpsc::channel(MOST_ASKED);
+        (Self { socket, seen, asked }, Fresh(fresh))
+    }
+
     /// Watches until nobody looks any more.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut outage = Outage::default();
         while !self.seen.is_closed() {
             let done = match Engine::connect(&self.socket).await {
@@ -60,30 +89,48 @@ impl Watch {
             let trouble = Some(Trouble::of(&error, &self.socket));
             self.seen
                 .send_if_modified(|seen| std::mem::replace(&mut seen.trouble, trouble.clone()) != trouble);
+            // Nobody who has asked is to wait for it.
+            while self.asked.try_recv().is_ok() {}
             tokio::time::sleep(AWAY).await;
         }
     }
 
     /// Follows an engine until it goes, or nobody looks any more.
-    async fn follow(&self, engine: &Engine, outage: &mut Outage) -> Result<(), EngineError> {
+    async fn follow(&mut self, engine: &Engine, outage: &mut Outage) -> Result<(), EngineError> {
         let mut events = pin!(engine.events());
         let mut live = Live { version: engine.version().await?, ..Live::default() };
         let (mut stale, mut next) = (Stale::everything(), SECOND_LOOK);
-        let mut whole = Instant::now();
+        let (mut whole, mut asking) = (Instant::now(), Vec::new());
         loop {
             let began = Instant::now();
             look(engine, &mut live, &stale).await?;
-            let rest = (began.elapsed() * REST).max(SETTLE);
+            let took = began.elapsed();
             let _recovered = outage.works(Instant::now());
             self.tell(&live);
-            stale = tokio::select! {
-                event = events.next() => collect(event, &mut events, rest).await?,
-                () = tokio::time::sleep_until(whole + next) => {
-                    (whole, next) = (Instant::now(), RESYNC);
-                    Stale::everything()
+            answer(&mut asking, &live);
+            let ended = Instant::now();
+            stale = Stale::default();
+            // Two looks have a rest between them; the first event after it is followed at once.
+            let mut due = whole + next;
+            loop {
+                tokio::select! {
+                    event = events.next() => {
+                        stale.note(event.ok_or_else(gone)?);
+                        due = due.min(ended + (took * REST).max(SETTLE));
+                    }
+                    Some(reply) = self.asked.recv() => {
+                        stale = Stale::everything();
+                        asking.push(reply);
+                        due = due.min(ended + took * REST);
+                    }
+                    () = tokio::time::sleep_until(due) => break,
+                    () = self.seen.closed() => return Ok(()),
                 }
-                () = self.seen.closed() => return Ok(()),
-            };
+            }
+            if Instant::now() >= whole + next {
+                (whole, next) = (Instant::now(), RESYNC);
+                stale = Stale::everything();
+            }
         }
     }
 
@@ -98,22 +145,18 @@ impl Watch {
     }
 }
 
-/// Collects the events that come within a time.
-async fn collect(
-    first: Option<Event>,
-    events: &mut (impl Stream<Item = Event> + Unpin),
-    within: Duration,
-) -> Result<Stale, EngineError> {
-    let mut stale = Stale::default();
-    stale.note(first.ok_or_else(ended)?);
-    tokio::time::sleep(within).await;
-    while let Some(event) = events.next().now_or_never() {
-        stale.note(event.ok_or_else(ended)?);
+/// Those who have asked get what is known; one that does not wait any more is no matter.
+fn answer(asking: &mut Vec<oneshot::Sender<Arc<Live>>>, live: &Live) {
+    if asking.is_empty() {
+        return;
     }
-    Ok(stale)
+    let live = Arc::new(live.clone());
+    for reply in asking.drain(..) {
+        let _gone = reply.send(live.clone());
+    }
 }
 
-fn ended() -> EngineError {
+fn gone() -> EngineError {
     EngineError::Away("the engine has closed the stream of its events".into())
 }
 

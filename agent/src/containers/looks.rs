@@ -1,4 +1,5 @@
-//! Looks again and again at what may keep the packets of containers from their way: nothing notifies of it.
+//! Looks at what may keep the packets of containers from their way: after each change of routes, networks and containers, and from
+//! time to time, because nothing notifies of rules of the firewall.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -13,16 +14,16 @@ use super::{
 use crate::{
     cluster::Input,
     docker::pools,
-    kernel::{Kernel, KernelError},
+    kernel::{Kernel, KernelError, Route},
     problems::{Component, Finding, Problems},
     settings::DockerSettings,
     uplinks::LocalUplink,
 };
 
-/// The time between two looks.
+/// The time between two looks without a change.
 const LOOK: Duration = Duration::from_secs(10);
 /// When a fault that was found is looked at again before it is reported: the agent itself corrects what the engine does to its
-/// rules, and takes two seconds for it.
+/// rules, and takes two seconds for it. Changes are collected for so long.
 const AGAIN: Duration = Duration::from_secs(3);
 
 /// Looks at the firewall, addresses and routes of the host.
@@ -33,6 +34,8 @@ pub struct ContainerLooks {
     pub(crate) input: watch::Receiver<Input>,
     pub(crate) uplinks: watch::Receiver<Vec<LocalUplink>>,
     pub(crate) known: Known,
+    /// The routes of `proto boot`, as the kernel's events keep them.
+    pub(crate) routes: watch::Receiver<Arc<Vec<Route>>>,
     pub(crate) problems: Problems,
 }
 
@@ -41,7 +44,7 @@ impl ContainerLooks {
     ///
     /// # Errors
     /// None: errors are logged, and tried again.
-    pub async fn run(self) -> Result<(), Infallible> {
+    pub async fn run(mut self) -> Result<(), Infallible> {
         let (mut before, mut lines) = (Vec::new(), OncePerMinute::default());
         loop {
             let mut wait = LOOK;
@@ -58,16 +61,29 @@ impl ContainerLooks {
                     }
                 }
             }
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(AGAIN).await;
+            if wait > AGAIN {
+                self.changed(wait - AGAIN).await;
+            }
         }
     }
 
-    async fn look(&self) -> Result<Vec<Finding>, KernelError> {
+    /// Waits until routes or the engine have changed, but no longer than this.
+    async fn changed(&mut self, wait: Duration) {
+        tokio::select! {
+            Ok(()) = self.routes.changed() => {}
+            Ok(()) = self.known.changed() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+
+    async fn look(&mut self) -> Result<Vec<Finding>, KernelError> {
         let uplinks = self.uplinks.borrow().iter().map(|it| it.uplink.interface.clone()).collect();
-        let live = self.known.borrow().as_deref().cloned().unwrap_or_default();
+        let live = self.known.borrow_and_update().as_deref().cloned().unwrap_or_default();
+        let routes = self.routes.borrow_and_update().to_vec();
         let input = self.input.borrow().clone();
         let place = place(&self.settings, &self.bridge, uplinks, &input, live);
-        let faults = checks::faults(&checks::read(self.kernel.as_ref(), place).await?);
+        let faults = checks::faults(&checks::read(self.kernel.as_ref(), place, Some(routes)).await?);
         Ok(faults.into_iter().map(|fault| fault.finding).collect())
     }
 }

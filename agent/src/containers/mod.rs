@@ -8,11 +8,12 @@ pub(crate) mod checks;
 mod looks;
 mod prefixes;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use sextant_docker::{
     live::Live,
-    watch::{Watch, Watched},
+    trouble::Trouble,
+    watch::{Fresh, Watch, Watched},
 };
 use sextant_proto::Prefix;
 use tokio::{sync::watch, time::Instant};
@@ -35,6 +36,8 @@ const ANNOUNCED_EVERY: Duration = Duration::from_secs(2);
 
 /// The container prefixes besides that of the bridge, sorted.
 pub type OtherPrefixes = Arc<[Prefix]>;
+/// The names of the bridges of the engine's networks.
+pub type Bridges = Arc<BTreeSet<String>>;
 
 /// Watches the engine of this host.
 #[derive(Debug)]
@@ -45,8 +48,30 @@ pub struct ContainerWatch {
     problems: Problems,
     live: watch::Sender<Option<Arc<Live>>>,
     others: watch::Sender<OtherPrefixes>,
+    bridges: watch::Sender<Bridges>,
+    away: watch::Sender<bool>,
     /// When the announcement may follow the networks again.
     not_before: Option<Instant>,
+    /// Until it runs.
+    watching: Option<(Watch, watch::Receiver<Watched>)>,
+    fresh: Fresh,
+}
+
+/// Answers what the engine has at this moment.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    known: Known,
+    fresh: Fresh,
+}
+
+impl Asked {
+    /// What it has now, or else what was known last.
+    pub(crate) async fn now(&self) -> Option<Arc<Live>> {
+        match self.fresh.look().await {
+            Some(live) => Some(live),
+            None => self.known.borrow().clone(),
+        }
+    }
 }
 
 /// What the watch knows, for others. `None`: the engine is not watched, or has not answered yet.
@@ -56,8 +81,24 @@ impl ContainerWatch {
     /// By the agent's settings; none if Docker is left alone.
     pub fn by(settings: &Settings, input: watch::Receiver<Input>, problems: Problems) -> Option<Self> {
         let (bridge, docker) = (settings.bridge.name.clone(), settings.docker.clone()?);
-        let (live, others) = (watch::Sender::default(), watch::Sender::default());
-        Some(Self { settings: docker, bridge, input, problems, live, others, not_before: None })
+        let (live, others, bridges) =
+            (watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
+        let away = watch::Sender::new(true);
+        let (seen_tx, seen) = watch::channel(Watched::default());
+        let (watch, fresh) = Watch::new(docker.socket.clone(), seen_tx);
+        Some(Self {
+            settings: docker,
+            bridge,
+            input,
+            problems,
+            live,
+            others,
+            bridges,
+            away,
+            not_before: None,
+            watching: Some((watch, seen)),
+            fresh,
+        })
     }
 
     /// What it knows.
@@ -65,9 +106,24 @@ impl ContainerWatch {
         self.live.subscribe()
     }
 
+    /// For questions: what the engine has at this moment.
+    pub fn asked(&self) -> Asked {
+        Asked { known: self.known(), fresh: self.fresh.clone() }
+    }
+
     /// The container prefixes of the networks.
     pub fn others(&self) -> watch::Receiver<OtherPrefixes> {
         self.others.subscribe()
+    }
+
+    /// The bridges of the networks.
+    pub fn bridges(&self) -> watch::Receiver<Bridges> {
+        self.bridges.subscribe()
+    }
+
+    /// Whether the engine does not answer: it may be stopped, or starting.
+    pub fn away(&self) -> watch::Receiver<bool> {
+        self.away.subscribe()
     }
 
     /// Watches. Ends with the session, whose claims it follows.
@@ -75,8 +131,8 @@ impl ContainerWatch {
     /// # Errors
     /// If the session has ended.
     pub async fn run(mut self) -> Result<(), watch::error::RecvError> {
-        let (seen_tx, mut seen) = watch::channel(Watched::default());
-        let mut watching = pin!(Watch { socket: self.settings.socket.clone(), seen: seen_tx }.run());
+        let Some((watch, mut seen)) = self.watching.take() else { return Ok(()) };
+        let mut watching = pin!(watch.run());
         loop {
             let watched = seen.borrow_and_update().clone();
             let due = self.take(&watched);
@@ -93,11 +149,17 @@ impl ContainerWatch {
     fn take(&mut self, watched: &Watched) -> Option<Instant> {
         let mut due = None;
         let input = self.input.borrow_and_update().clone();
-        let mut findings = self.away(watched);
+        let mut findings = self.trouble(watched);
+        self.away.send_replace(match &watched.trouble {
+            Some(trouble) => matches!(trouble, Trouble::Away { .. }),
+            None => watched.live.version.is_empty(),
+        });
         if !watched.live.version.is_empty() {
-            let place = prefixes::Place { input: &input, bridge: &self.bridge, mode: self.settings.mode };
+            let (bridge, mode, network) = (&self.bridge, self.settings.mode, &self.settings.network);
+            let place = prefixes::Place { input: &input, bridge, mode, network };
             findings.extend(prefixes::findings(&watched.live, &place));
             due = self.announce(prefixes::others(&watched.live, &place), Instant::now());
+            self.tell_bridges(&watched.live);
             self.live.send_if_modified(|before| {
                 let same = before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &watched.live));
                 *before = Some(watched.live.clone());
@@ -108,8 +170,19 @@ impl ContainerWatch {
         due
     }
 
+    fn tell_bridges(&self, live: &Live) {
+        let now: BTreeSet<_> = live.networks.iter().map(bridge_of).collect();
+        self.bridges.send_if_modified(|before| {
+            let changed = **before != now;
+            if changed {
+                *before = Arc::new(now);
+            }
+            changed
+        });
+    }
+
     /// Why the engine cannot be asked; where the agent keeps a network or rules, their keeper reports it.
-    fn away(&self, watched: &Watched) -> Vec<Finding> {
+    fn trouble(&self, watched: &Watched) -> Vec<Finding> {
         let reported = !self.settings.mode.keeps_rules();
         let trouble = watched.trouble.iter().filter(|_| reported);
         trouble.map(|it| Finding { unready: false, ..docker::finding(it) }).collect()

@@ -6,6 +6,7 @@ use sextant_docker_setup::{
     json::Document,
     plan::{Engine, FIXED_CIDR, Prefixes, Refusal, keys, stale},
 };
+use sextant_proto::Prefix;
 
 use crate::problems::Finding;
 
@@ -62,12 +63,16 @@ pub fn findings(
         found.push(Finding::unready("docker-restart", saw, fix));
     } else {
         let stale = stale(prefixes, engine, document);
-        let addresses = stale.addresses.iter().map(|(addr, len)| format!("address {addr}/{len}"));
-        let routes = stale.routes.iter().map(|route| format!("route {route}"));
+        let addresses = stale.addresses.iter().filter(|(addr, len)| {
+            !Prefix::containing(*addr, *len).is_some_and(|prefix| is_anothers(prefixes, prefix))
+        });
+        let addresses = addresses.map(|(addr, len)| format!("address {addr}/{len}"));
+        let routes = stale.routes.iter().filter(|route| !is_anothers(prefixes, **route));
+        let routes = routes.map(|route| format!("route {route}"));
         let all: Vec<_> = addresses.chain(routes).collect();
         if !all.is_empty() {
             let saw = format!(
-                "{} still has what Docker left of an earlier prefix, and takes packets to its next owner: {}",
+                "{} still has what Docker left of an earlier prefix: {}",
                 engine.bridge,
                 all.join(", ")
             );
@@ -75,6 +80,11 @@ pub fn findings(
         }
     }
     found
+}
+
+/// Whether a prefix may be another node's: what is left of it on any bridge, [`containers`](crate::containers) reports.
+fn is_anothers(prefixes: &Prefixes, prefix: Prefix) -> bool {
+    prefixes.pools.iter().any(|pool| pool.covers(prefix)) && !prefixes.host.overlaps(prefix)
 }
 
 /// Where the file disagrees with the claim.
@@ -192,15 +202,21 @@ mod tests {
     #[test]
     fn what_docker_has_left_is_found_once_nothing_else_is_wrong() {
         let mut seen = seen(Some("2001:db8:8000:1::/80"));
-        seen.addresses = vec![("2001:db8:8000:7::1".parse().unwrap(), 80)];
-        seen.routes = vec!["2001:db8:8000:7::/80".parse().unwrap()];
+        seen.addresses = vec![("2001:db8:8000:1::1".parse().unwrap(), 64)];
+        seen.routes = vec!["2001:db8:8000:1::/64".parse().unwrap()];
         let stale = found(RIGHT, &seen, false);
         assert_eq!((stale[0].0, stale[0].1, stale.len()), ("docker-stale", false, 1));
         assert!(
-            stale[0].2.contains("address 2001:db8:8000:7::1/80, route 2001:db8:8000:7::/80"),
+            stale[0].2.contains("address 2001:db8:8000:1::1/64, route 2001:db8:8000:1::/64"),
             "{stale:?}"
         );
         assert_eq!(found("{}", &seen, false).len(), 1, "the cause only");
+        seen.addresses = vec![("2001:db8:8000:7::1".parse().unwrap(), 80)];
+        seen.routes = vec!["2001:db8:8000:7::/80".parse().unwrap()];
+        assert!(
+            found(RIGHT, &seen, false).is_empty(),
+            "another node's is reported where all bridges are judged"
+        );
     }
 
     #[test]

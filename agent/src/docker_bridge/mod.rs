@@ -1,43 +1,37 @@
 //! `[docker] mode = "daemon"` and `"pools"`: Docker's own bridge has the container prefix, by its `daemon.json`.
 //!
 //! The agent may not write that file, so it only reports where file, engine and bridge disagree with the claim ([`judge`]); the
-//! fix is `sextant-agent docker setup`. That the engine is away, [`containers`](crate::containers) reports. It keeps the rules beside the engine's firewall itself.
+//! fix is `sextant-agent docker setup`. It keeps the rules beside the engine's firewall itself.
 
 mod judge;
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt};
 use sextant_docker::{
     engine::{Engine, EngineError},
-    firewall::{
-        keeper::FirewallKeeper,
-        policy::{Passes, Port},
-    },
+    rules::{Looked, Observer, RulesKeeper},
+    trouble::Trouble,
 };
 use sextant_docker_setup::{
     file::{self, FileError},
     json::Document,
     plan::{Engine as Seen, Prefixes},
 };
+use sextant_proto::Claim;
 use tokio::sync::watch::{self, error::RecvError};
 
 use self::judge::{Configured, findings};
 use crate::{
     cluster::Input,
     docker::{finding, policy_of},
-    docker_setup::{DEFAULT_NETWORK, read_bridge, seen_of},
-    kernel::Kernel,
-    problems::{Component, Problems},
+    docker_setup::{read_bridge, seen_of},
+    kernel::{Kernel, KernelError, Route},
+    problems::{Component, Finding, Problems},
     settings::{DockerMode, DockerSettings, Settings},
 };
 
-/// How soon an engine that is away is looked for again.
-const AWAY: Duration = Duration::from_secs(2);
-/// A look without an event: changes of the file and of the bridge tell nobody.
+/// A look without an event: changes of the file and of the bridge's addresses tell nobody.
 const RESYNC: Duration = Duration::from_secs(10);
-/// How long events are collected.
-const SETTLE: Duration = Duration::from_millis(250);
 
 /// The default bridge of the host's engine.
 pub struct DockerBridge {
@@ -46,7 +40,21 @@ pub struct DockerBridge {
     kernel: Arc<dyn Kernel>,
     input: watch::Receiver<Input>,
     problems: Problems,
-    firewall: FirewallKeeper,
+    /// The routes of `proto boot`.
+    routes: watch::Receiver<Arc<Vec<Route>>>,
+}
+
+/// Passes on what the engine answers.
+struct Answers(watch::Sender<Seen>);
+
+impl Observer for Answers {
+    async fn look(&mut self, engine: &Engine, _whole: bool) -> Result<Looked, EngineError> {
+        let seen = seen_of(engine).await?;
+        self.0.send_if_modified(|before| std::mem::replace(before, seen.clone()) != seen);
+        Ok(Looked::default())
+    }
+
+    async fn ended(&mut self) {}
 }
 
 impl DockerBridge {
@@ -56,11 +64,12 @@ impl DockerBridge {
         kernel: Arc<dyn Kernel>,
         input: watch::Receiver<Input>,
         problems: Problems,
+        routes: watch::Receiver<Arc<Vec<Route>>>,
     ) -> Option<Self> {
         let bridge = settings.bridge.name.clone();
         let is_ours = |docker: &DockerSettings| matches!(docker.mode, DockerMode::Daemon | DockerMode::Pools);
         let settings = settings.docker.clone().filter(is_ours)?;
-        Some(Self { settings, bridge, kernel, input, problems, firewall: FirewallKeeper::default() })
+        Some(Self { settings, bridge, kernel, input, problems, routes })
     }
 
     /// Watches it. Ends with the session, whose claims it follows.
@@ -68,84 +77,72 @@ impl DockerBridge {
     /// # Errors
     /// If the session has ended.
     pub async fn run(mut self) -> Result<(), RecvError> {
+        let (seen_tx, mut seen) = watch::channel(Seen::default());
+        let (passes_tx, passes) = watch::channel(None);
+        let (trouble_tx, mut trouble) = watch::channel(None);
+        let rules = RulesKeeper::new(self.settings.socket.clone(), passes, trouble_tx);
+        let mut keeper = pin!(rules.run(Answers(seen_tx)));
         loop {
-            if let Ok(engine) = Engine::connect(&self.settings.socket).await {
-                self.follow(&engine).await?;
-            }
-            // File and bridge still tell enough.
-            self.look(Seen::default(), None).await;
+            let passes = policy_of(&self.settings, &self.input.borrow_and_update());
+            passes_tx.send_if_modified(|before| std::mem::replace(before, passes.clone()) != passes);
+            let of_engine = trouble.borrow_and_update().clone();
+            let known = seen.borrow_and_update().clone();
+            let routes = self.routes.borrow_and_update().clone();
+            self.look(known, of_engine, &routes).await;
             tokio::select! {
                 changed = self.input.changed() => changed?,
-                () = tokio::time::sleep(AWAY) => {}
-            }
-        }
-    }
-
-    /// Follows an engine until it goes.
-    async fn follow(&mut self, engine: &Engine) -> Result<(), RecvError> {
-        let mut changes = pin!(engine.changes());
-        loop {
-            let Ok(seen) = seen_of(engine).await else { return Ok(()) };
-            let Ok(published) = self.published(engine, &seen).await else { return Ok(()) };
-            self.look(seen, Some(published)).await;
-            tokio::select! {
-                change = changes.next() => match change {
-                    Some(()) => tokio::time::sleep(SETTLE).await,
-                    None => return Ok(()),
-                },
-                changed = self.input.changed() => changed?,
-                () = self.firewall.look() => {}
+                changed = seen.changed() => changed?,
+                changed = trouble.changed() => changed?,
+                Ok(()) = self.routes.changed() => {}
+                () = &mut keeper => return Ok(()),
                 () = tokio::time::sleep(RESYNC) => {}
             }
-            while let Some(Some(())) = changes.next().now_or_never() {}
         }
     }
 
-    /// The published ports of containers on the engine's own network and, with pools, on the others.
-    async fn published(&self, engine: &Engine, seen: &Seen) -> Result<Vec<Port>, EngineError> {
-        let Some(passes) = self.wanted().map(|(_, passes)| passes) else { return Ok(Vec::new()) };
-        let mut published = Vec::new();
-        if passes.needs_published() {
-            let others = seen.others.iter().filter(|(_, prefix)| passes.own.covers(*prefix));
-            for network in std::iter::once(DEFAULT_NETWORK).chain(others.map(|(name, _)| name.as_str())) {
-                published.extend(engine.published(network).await?);
-            }
+    /// Reports what is found. While the engine is away, file and bridge still tell enough.
+    async fn look(&self, seen: Seen, trouble: Option<Trouble>, routes: &[Route]) {
+        let mut found: Vec<_> = trouble.iter().map(served).collect();
+        let away = matches!(trouble, Some(Trouble::Away { .. } | Trouble::NoAccess { .. }));
+        let seen = if away { Seen::default() } else { seen };
+        let claims = self.input.borrow().claims.clone();
+        match judged(self.kernel.as_ref(), &self.settings, &self.bridge, &claims, seen, routes).await {
+            Ok(judged) => found.extend(judged),
+            Err(error) => tracing::debug!(%error, "bridge not read"),
         }
-        published.sort();
-        published.dedup();
-        Ok(published)
-    }
-
-    /// Keeps the firewall's rules, and reports what is found.
-    async fn look(&mut self, mut seen: Seen, published: Option<Vec<Port>>) {
-        let Some((prefixes, passes)) = self.wanted() else {
-            self.problems.report(Component::Docker, Vec::new());
-            return;
-        };
-        let trouble = self.firewall.keep(&passes, published).await;
-        let mut found: Vec<_> = trouble.iter().map(finding).collect();
-        seen.bridge.clone_from(&self.bridge);
-        if let Err(error) = read_bridge(self.kernel.as_ref(), &mut seen).await {
-            tracing::debug!(%error, "bridge not read");
-        }
-        let configured = configured(&self.settings.daemon_json);
-        let with_pools = self.settings.mode == DockerMode::Pools;
-        found.extend(findings(&self.settings.daemon_json, &configured, &prefixes, &seen, with_pools));
         self.problems.report(Component::Docker, found);
     }
+}
 
-    /// The prefixes of the primary claim, and the packets that pass.
-    fn wanted(&self) -> Option<(Prefixes, Passes)> {
-        let input = self.input.borrow();
-        let primary = input.claims.first()?;
-        let prefixes = Prefixes {
-            host: primary.prefix,
-            container: primary.container_prefix(),
-            pools: input.claims.iter().map(|claim| claim.pool.prefix).collect(),
-        };
-        let passes = policy_of(&self.settings, &input)?;
-        Some((prefixes, passes))
-    }
+/// Where file, engine and bridge disagree with the primary claim; nothing without one. `seen` is what the engine answers, and `routes`
+/// are those of `proto boot`.
+///
+/// # Errors
+/// If the kernel cannot be read.
+pub(crate) async fn judged(
+    kernel: &dyn Kernel,
+    settings: &DockerSettings,
+    bridge: &str,
+    claims: &[Claim],
+    seen: Seen,
+    routes: &[Route],
+) -> Result<Vec<Finding>, KernelError> {
+    let Some(primary) = claims.first() else { return Ok(Vec::new()) };
+    let prefixes = Prefixes {
+        host: primary.prefix,
+        container: primary.container_prefix(),
+        pools: claims.iter().map(|claim| claim.pool.prefix).collect(),
+    };
+    let mut seen = Seen { bridge: bridge.to_owned(), ..seen };
+    read_bridge(kernel, routes, &mut seen).await?;
+    let (file, with_pools) = (&settings.daemon_json, settings.mode == DockerMode::Pools);
+    Ok(findings(file, &configured(file), &prefixes, &seen, with_pools))
+}
+
+/// Docker itself gives its containers their addresses: they need no access of the agent.
+fn served(trouble: &Trouble) -> Finding {
+    let unready = !matches!(trouble, Trouble::Away { .. } | Trouble::NoAccess { .. });
+    Finding { unready, ..finding(trouble) }
 }
 
 /// What the file says. The agent's service user may be unable to read it.

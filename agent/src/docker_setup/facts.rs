@@ -23,17 +23,13 @@ use super::{
     systemd::{self, AGENT, DOCKER},
 };
 use crate::{
-    kernel::{Kernel, KernelError, MAIN_TABLE, NetlinkKernel, Route, RouteProtocol, RouteTarget, Scope},
+    kernel::{Kernel, KernelError, MAIN_TABLE, NetlinkKernel, Route, RouteProtocol, Scope},
     settings::{DockerMode, DockerSetup},
     state::StateDir,
 };
 
-/// Routes of programs that name no protocol (RTPROT_BOOT), as engines do.
-const BOOT: RouteProtocol = RouteProtocol(3);
 /// The drop-in of the agent's unit.
 pub const DROP_IN: &str = "/etc/systemd/system/sextant-agent.service.d/docker.conf";
-/// The engine's network on its default bridge.
-pub const DEFAULT_NETWORK: &str = "bridge";
 
 /// What is known of the host. `restart` permits to restart services, as the settings may.
 ///
@@ -69,6 +65,7 @@ pub async fn situation(setup: &DockerSetup, restart: bool) -> anyhow::Result<Sit
         daemon_json: docker.daemon_json.clone(),
         document: document(&docker.daemon_json)?,
         config: setup.config.clone(),
+        has_controller: setup.has_controller,
         other_mode: record::preview(&setup.config, &AgentToml { mode: mode_name })?.is_change(),
         group,
         may_restart: restart || docker.restart,
@@ -95,7 +92,10 @@ fn prefixes(state_dir: &Path) -> anyhow::Result<Prefixes> {
 }
 
 /// The content of `daemon.json`.
-fn document(path: &Path) -> anyhow::Result<Document> {
+///
+/// # Errors
+/// If it cannot be read, or is invalid.
+pub fn document(path: &Path) -> anyhow::Result<Document> {
     let content = file::read(path)?;
     Document::parse(content.as_deref())
         .map_err(|error| anyhow!("{}: {error}; nothing was changed", path.display()))
@@ -114,40 +114,41 @@ pub async fn engine(setup: &DockerSetup) -> anyhow::Result<Engine> {
         seen.version = installed().await?;
     }
     seen.bridge.clone_from(&setup.bridge);
-    read_bridge(&NetlinkKernel::open()?, &mut seen).await?;
+    let kernel = NetlinkKernel::open()?;
+    let routes = kernel.routes(Scope::Boot).await?;
+    read_bridge(&kernel, &routes, &mut seen).await?;
     Ok(seen)
 }
 
-/// Reads the addresses and routes of the engine's bridge.
-pub async fn read_bridge(kernel: &dyn Kernel, engine: &mut Engine) -> Result<(), KernelError> {
+/// Reads the addresses of the engine's bridge, and picks its routes out of those of `proto boot`.
+pub async fn read_bridge(
+    kernel: &dyn Kernel,
+    routes: &[Route],
+    engine: &mut Engine,
+) -> Result<(), KernelError> {
     let links = kernel.links().await?;
     let Some(bridge) = links.into_iter().find(|link| link.name == engine.bridge) else { return Ok(()) };
     let addresses = kernel.addresses().await?.into_iter().filter(|it| it.link == bridge.index && it.global);
     engine.addresses = addresses.map(|it| (it.addr, it.len)).collect();
-    let routes = kernel.routes(Scope::Table(MAIN_TABLE)).await?;
-    let routes = routes.into_iter().filter(|it| is_engines(it, bridge.index));
+    let routes = routes.iter().filter(|it| is_engines(it, bridge.index));
     engine.routes = routes.map(|it| it.key.destination).collect();
     Ok(())
 }
 
 fn is_engines(route: &Route, link: u32) -> bool {
-    let leads_there = match &route.target {
-        RouteTarget::Via(hops) => hops.iter().any(|hop| hop.link == link && hop.gateway.is_none()),
-        _ => false,
-    };
-    route.protocol == BOOT && leads_there
+    let of_engine = (route.protocol, route.key.table) == (RouteProtocol::BOOT, MAIN_TABLE);
+    of_engine && route.target.direct_link() == Some(link)
 }
 
 /// What the engine answers.
 pub async fn seen_of(engine: &engine::Engine) -> Result<Engine, EngineError> {
     let (version, networks) = (engine.version().await?, engine.networks().await?);
-    let is_default = |name: &str| name == DEFAULT_NETWORK;
-    let default = networks.iter().find(|network| is_default(&network.name) && network.ipv6);
+    let default = networks.iter().find(|network| network.is_default() && network.ipv6);
     let containers = match default {
         Some(network) => engine.containers_on(network).await?,
         None => Vec::new(),
     };
-    let others = networks.iter().filter(|network| !is_default(&network.name));
+    let others = networks.iter().filter(|network| !network.is_default());
     let others = others.flat_map(|it| it.prefixes.iter().map(|(prefix, _)| (it.name.clone(), *prefix)));
     Ok(Engine {
         version,
@@ -170,6 +171,17 @@ async fn installed() -> anyhow::Result<String> {
 fn version_of(text: &str) -> &str {
     let version = text.strip_prefix("Docker version ").and_then(|rest| rest.split([',', ' ']).next());
     version.unwrap_or_default().trim()
+}
+
+/// The group that the agent's service user lacks for the engine's socket; none if nothing says that it lacks one.
+///
+/// # Errors
+/// If no group can give access.
+pub async fn group_that_is_missing(socket: &Path) -> anyhow::Result<Option<String>> {
+    match systemd::unit(AGENT).await? {
+        Some(unit) if socket.exists() => Ok(missing_group(&unit, socket, true)?.map(|(_, group)| group)),
+        _ => Ok(None),
+    }
 }
 
 /// The group of the engine's socket, if the agent's service user is not in it, with the drop-in for it. Where the agent does not

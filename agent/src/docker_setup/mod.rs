@@ -19,7 +19,7 @@ use sextant_docker_setup::{
 use sextant_streams::Printer;
 
 use self::carry_out::carry_out;
-pub(crate) use self::facts::{DEFAULT_NETWORK, read_bridge, seen_of};
+pub(crate) use self::facts::{group_that_is_missing, read_bridge, seen_of};
 use crate::settings::DockerSetup;
 
 /// Sets the host up, or only shows how, on standard output.

@@ -7,22 +7,25 @@ use sextant_docker_setup::{
     agent_toml::AgentToml,
     daemon_json::DaemonJson,
     drop_in::DropIn,
+    plan::{self, FIXED_CIDR},
     record::{self, Edit, Edited},
 };
+use sextant_proto::Prefix;
 use sextant_streams::Printer;
 
 use super::{
-    facts::DROP_IN,
+    facts::{self, DROP_IN},
     systemd::{self, AGENT, DOCKER},
 };
-use crate::settings::DockerSetup;
+use crate::{settings::DockerSetup, state::StateDir};
 
-/// Restores all files, or only shows which.
+/// Restores all files, and removes what Docker has left of the host's prefix; or only shows that.
 ///
 /// # Errors
-/// If one cannot be restored; the others are.
+/// If a file cannot be restored; the others are.
 pub async fn run(setup: &DockerSetup, dry_run: bool) -> anyhow::Result<ExitCode> {
     let mut out = Printer::stdout();
+    let earlier = earlier(setup);
     let (mut left, mut failed, mut all) = (Vec::new(), Vec::new(), 0);
     for (path, edit, after) in files(setup) {
         let undone = match dry_run {
@@ -39,7 +42,9 @@ pub async fn run(setup: &DockerSetup, dry_run: bool) -> anyhow::Result<ExitCode>
         }
         all += 1;
     }
-    if all == 0 {
+    let Left { removed, later } = remove_left(setup, &earlier, dry_run).await?;
+    removed.iter().for_each(|line| out.line(line));
+    if all == 0 && removed.is_empty() {
         out.line("nothing to undo");
     }
     for unit in left {
@@ -47,11 +52,46 @@ pub async fn run(setup: &DockerSetup, dry_run: bool) -> anyhow::Result<ExitCode>
             Some(_) => format!("systemctl daemon-reload && systemctl restart {unit}"),
             None => format!("restart {}", if unit == DOCKER { "Docker" } else { "the agent" }),
         };
-        out.line(format_args!("left to do: {restart}"));
+        let again = if unit == DOCKER && later { AGAIN } else { "" };
+        out.line(format_args!("left to do: {restart}{again}"));
     }
     out.finish().context("standard output")?;
     anyhow::ensure!(failed.is_empty(), failed.join("; "));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Engines up to 26 leave routes of their former prefix.
+const AGAIN: &str = ", and then run this command again: it removes what Docker leaves of the prefix";
+
+/// What is left on Docker's bridge.
+struct Left {
+    /// What was removed, or would be.
+    removed: Vec<String>,
+    /// Docker still has the prefix: its route goes after a restart.
+    later: bool,
+}
+
+/// The prefixes that Docker may have had by a setup: those of the claims' pools, and the one in its file.
+fn earlier(setup: &DockerSetup) -> Vec<Prefix> {
+    let claims = StateDir::peek_claims(&setup.state_dir).unwrap_or_default();
+    let fixed = facts::document(&setup.docker.daemon_json).ok();
+    let fixed = fixed.and_then(|document| document.value(FIXED_CIDR)?.as_str()?.parse().ok());
+    claims.iter().map(|claim| claim.pool.prefix).chain(fixed).collect()
+}
+
+async fn remove_left(setup: &DockerSetup, earlier: &[Prefix], dry_run: bool) -> anyhow::Result<Left> {
+    let engine = facts::engine(setup).await?;
+    let later = engine.network.is_some_and(|network| earlier.iter().any(|it| it.covers(network)));
+    let (bridge, mut removed) = (setup.bridge.as_str(), Vec::new());
+    for route in plan::left(earlier, &engine) {
+        if !dry_run {
+            let route = route.to_string();
+            systemd::succeed(&["ip", "-6", "route", "del", &route, "dev", bridge, "proto", "boot"]).await?;
+        }
+        let would = if dry_run { "would be " } else { "" };
+        removed.push(format!("route {route} {would}removed from {bridge}: Docker left it"));
+    }
+    Ok(Left { removed, later })
 }
 
 /// The files that a setup may have edited, each with the unit that reads it.

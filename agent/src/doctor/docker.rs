@@ -13,13 +13,15 @@ use sextant_docker::{
 use sextant_proto::Claim;
 use tokio::time::Instant;
 
-use super::checks::Problem;
+use super::{checks::Problem, published};
 use crate::{
     cluster::Input,
     containers::{self, bridge_of, checks},
-    docker::{finding, wanted},
+    docker::{finding, policy_of, wanted},
+    docker_bridge,
+    docker_setup::{group_that_is_missing, seen_of},
     host,
-    kernel::{Kernel, KernelError, Link, NeighbourState},
+    kernel::{Kernel, KernelError, Link, NeighbourState, Scope},
     problems::Finding,
     settings::{DockerMode, DockerSettings, HostSettings},
 };
@@ -45,7 +47,8 @@ pub(super) async fn problems(
     let input = Input { claims: claims.to_vec(), ..Input::default() };
     let mut found = Vec::new();
     let mtu = host::mtu_of_uplinks(kernel, &kernel.links().await?, uplinks)?;
-    let live = match of_engine(docker, bridge, &input, mtu).await {
+    found.extend(access(docker).await.map(shown));
+    let live = match of_engine(kernel, docker, bridge, &input, mtu).await {
         Ok((live, findings)) => {
             found.extend(findings.into_iter().map(shown));
             live
@@ -56,14 +59,28 @@ pub(super) async fn problems(
         }
     };
     let place = containers::place(docker, bridge, uplinks.clone(), &input, live.clone());
-    let faults = checks::faults(&checks::read(kernel, place).await?);
+    let faults = checks::faults(&checks::read(kernel, place, None).await?);
     found.extend(faults.into_iter().map(|fault| Problem { commands: fault.safe, ..shown(fault.finding) }));
     found.extend(silent(kernel, &live, claims).await?.into_iter().map(shown));
     Ok(found)
 }
 
+/// Whether the agent may use the socket, by its unit: this command runs as another user.
+async fn access(docker: &DockerSettings) -> Option<Finding> {
+    let trouble = Trouble::NoAccess { socket: docker.socket.clone() };
+    match group_that_is_missing(&docker.socket).await {
+        Ok(None) => None,
+        Ok(Some(group)) => {
+            let saw = format!("{trouble}: the user of sextant-agent.service is not in its group {group}");
+            Some(Finding::new(trouble.kind(), saw, trouble.fix().replace("=docker", &format!("={group}"))))
+        }
+        Err(error) => Some(Finding::new(trouble.kind(), trouble.to_string(), error.to_string())),
+    }
+}
+
 /// What the engine has, and what is wrong with it.
 async fn of_engine(
+    kernel: &dyn Kernel,
     settings: &DockerSettings,
     bridge: &str,
     input: &Input,
@@ -73,7 +90,15 @@ async fn of_engine(
     let mut live = Live { version: engine.version().await?, ..Live::default() };
     live.set_networks(engine.networks().await?);
     live.set_containers(engine.running(&[]).await?);
-    let mut found = containers::of_networks(&live, input, bridge, settings.mode);
+    let mut found = containers::of_networks(&live, input, bridge, settings);
+    if matches!(settings.mode, DockerMode::Daemon | DockerMode::Pools) {
+        let (seen, routes) = (seen_of(&engine).await?, kernel.routes(Scope::Boot).await.unwrap_or_default());
+        let judged = docker_bridge::judged(kernel, settings, bridge, &input.claims, seen, &routes).await;
+        found.extend(judged.unwrap_or_default());
+    }
+    if let Some(passes) = policy_of(settings, input) {
+        found.extend(published::findings(&engine, passes).await?);
+    }
     if settings.mode == DockerMode::Network
         && let Some(wanted) = wanted(settings, bridge, input, mtu)
     {

@@ -8,6 +8,7 @@ mod checks;
 mod docker;
 mod icmpv6;
 mod paths;
+mod published;
 
 use std::{fs, process::ExitCode, time::Duration};
 
@@ -17,11 +18,11 @@ use tokio::process::Command;
 
 use self::checks::{Facts, Problem, problems};
 use crate::{
-    host::{Wanted, apply::find, earlier, findings, ground, privilege, undo::undo},
+    host::{Wanted, apply::find, earlier, findings, ground, privilege, undo::undo, unnamed},
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
     neighbours,
     problems::Finding,
-    settings::{HostSettings, Role},
+    settings::{BridgeSource, HostSettings, Role},
     state::{StateDir, StateError},
     uplinks::{LinkRoutes, existing_uplinks, first_guess, local_uplinks},
 };
@@ -34,13 +35,15 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// If the kernel cannot be read, or refuses a fix, or the output cannot be written.
-pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
+pub async fn run(host: &HostSettings, source: &BridgeSource, fix: bool) -> anyhow::Result<ExitCode> {
     privilege::check()?;
     let kernel = NetlinkKernel::open()?;
     let (mut out, mut left) = (Printer::stdout(), 0);
-    let mut all = problems(&facts(&kernel, host).await?);
+    let (host, unnamed) = with_bridge(host, source);
+    let mut all: Vec<_> = unnamed.into_iter().map(shown_only).collect();
+    all.extend(problems(&facts(&kernel, &host).await?));
     all.extend(neighbours::problems_now(&kernel).await?.into_iter().map(shown_only));
-    all.extend(of_settings(&kernel, host).await?);
+    all.extend(of_settings(&kernel, &host).await?);
     for problem in all {
         out.line(&problem);
         if fix && !problem.sysctls.is_empty() && in_initial_namespace() {
@@ -57,6 +60,15 @@ pub async fn run(host: &HostSettings, fix: bool) -> anyhow::Result<ExitCode> {
     }
     out.finish().context("standard output")?;
     Ok(if left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The settings with the bridge that the host was last set up with, where they name none.
+fn with_bridge(host: &HostSettings, source: &BridgeSource) -> (HostSettings, Option<Finding>) {
+    let ledger = StateDir::peek_ledger(&host.state_dir).unwrap_or_default();
+    match unnamed::bridge_of(&ledger, source, &host.bridge) {
+        Some((bridge, finding)) => (HostSettings { bridge, ..host.clone() }, Some(finding)),
+        None => (host.clone(), None),
+    }
 }
 
 /// Settings without effect, and remaining changes for earlier settings: by the agent's record, and by the same decision that

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sextant_proto::Conflict;
 
-use super::Engine;
+use super::{Engine, inputs::Latest};
 use crate::{
     advice::leads,
     kernel::{LOCAL_TABLE, Link, Route, RouteTarget},
@@ -21,10 +21,11 @@ pub(super) struct Own {
 }
 
 impl Engine {
-    /// Those that take packets come first.
-    pub(super) fn conflicts(&self) -> Vec<Conflict> {
+    /// Those that take packets come first. Those of a container engine are reported by its checks alone.
+    pub(super) fn conflicts(&self, latest: &Latest) -> Vec<Conflict> {
         let own = self.own();
         let mut captures = self.ground(&own).captures(self.state.actual());
+        captures.retain(|capture| !self.is_engines(latest, capture));
         captures.sort_by_key(|capture| capture.ours_wins);
         captures.iter().take(REPORTED).map(|capture| conflict(capture, self.state.links())).collect()
     }

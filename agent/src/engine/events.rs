@@ -74,8 +74,11 @@ impl Engine {
         let wanted = self.planner.memory().wanted.knows(&route.key);
         let beside = self.planner.desired().routes.deciding(&route.key).is_some();
         let others = route.protocol != RouteProtocol::OURS;
+        // The checks of a container engine are for routes too that take packets from none of ours.
+        let of_engine = self.settings.docker.is_some() && route.protocol == RouteProtocol::BOOT;
         self.state.route_changed(route, gone, wanted)
             || beside
+            || of_engine
             || others && (self.captures(route) || self.is_selected(route))
     }
 }

@@ -1,13 +1,13 @@
 //! The other tasks' channels that decide which routes this host should have.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use sextant_proto::NodeName;
+use sextant_proto::{NodeName, Prefix};
 use tokio::sync::watch;
 
 use crate::{
     cluster::{Input, Verdict, Verdicts},
-    containers::OtherPrefixes,
+    containers::{Bridges, OtherPrefixes},
     routes::Imports,
 };
 
@@ -21,6 +21,10 @@ pub(super) struct Inputs {
     verdicts: watch::Receiver<Arc<Verdicts>>,
     imports: watch::Receiver<Arc<Imports>>,
     networks: watch::Receiver<OtherPrefixes>,
+    bridges: watch::Receiver<Bridges>,
+    left: watch::Receiver<BTreeSet<Prefix>>,
+    /// Its changes are no news.
+    engine_away: watch::Receiver<bool>,
 }
 
 /// The latest value of each channel.
@@ -31,6 +35,12 @@ pub(super) struct Latest {
     pub(super) imports: Arc<Imports>,
     /// Container prefixes besides those of the bridge.
     pub(super) networks: OtherPrefixes,
+    /// The bridges of the engine's networks.
+    pub(super) bridges: Bridges,
+    /// Prefixes of former networks, of which the engine may have left routes.
+    pub(super) left: BTreeSet<Prefix>,
+    /// The container engine does not answer.
+    pub(super) engine_away: bool,
 }
 
 impl Inputs {
@@ -38,7 +48,9 @@ impl Inputs {
     pub(super) fn new(input: watch::Receiver<Input>, verdicts: watch::Receiver<Arc<Verdicts>>) -> Self {
         let (imports, networks) =
             (watch::Sender::default().subscribe(), watch::Sender::default().subscribe());
-        Self { input, verdicts, imports, networks }
+        let (bridges, left) = (watch::Sender::default().subscribe(), watch::Sender::default().subscribe());
+        let engine_away = watch::Sender::default().subscribe();
+        Self { input, verdicts, imports, networks, bridges, left, engine_away }
     }
 
     /// Receives the routes that routers announce from here.
@@ -51,6 +63,16 @@ impl Inputs {
         self.networks = networks;
     }
 
+    /// Receives the bridges of an engine's networks from here, and whether it is away.
+    pub(super) fn engine_from(&mut self, bridges: watch::Receiver<Bridges>, away: watch::Receiver<bool>) {
+        (self.bridges, self.engine_away) = (bridges, away);
+    }
+
+    /// Receives the prefixes of former networks from here.
+    pub(super) fn left_from(&mut self, left: watch::Receiver<BTreeSet<Prefix>>) {
+        self.left = left;
+    }
+
     /// Waits until a value has changed since [`Self::take`]. Cancel safe. Only the session's end is an end: there may be no
     /// sender of verdicts, imports or networks.
     pub(super) async fn changed(&mut self) -> Result<(), SessionEnded> {
@@ -59,6 +81,8 @@ impl Inputs {
             Ok(()) = self.verdicts.changed() => Ok(()),
             Ok(()) = self.imports.changed() => Ok(()),
             Ok(()) = self.networks.changed() => Ok(()),
+            Ok(()) = self.bridges.changed() => Ok(()),
+            Ok(()) = self.left.changed() => Ok(()),
         }
     }
 
@@ -69,6 +93,9 @@ impl Inputs {
             verdicts: self.verdicts.borrow_and_update().clone(),
             imports: self.imports.borrow_and_update().clone(),
             networks: self.networks.borrow_and_update().clone(),
+            bridges: self.bridges.borrow_and_update().clone(),
+            left: self.left.borrow_and_update().clone(),
+            engine_away: *self.engine_away.borrow_and_update(),
         }
     }
 
@@ -79,6 +106,9 @@ impl Inputs {
             verdicts: self.verdicts.borrow().clone(),
             imports: self.imports.borrow().clone(),
             networks: self.networks.borrow().clone(),
+            bridges: self.bridges.borrow().clone(),
+            left: self.left.borrow().clone(),
+            engine_away: *self.engine_away.borrow(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod bgp_pools;
 mod brake_file;
 mod concern;
 mod conflicts;
+mod docker_routes;
 mod events;
 mod inputs;
 mod kernel_state;
@@ -35,9 +36,10 @@ mod timing;
 mod towards;
 mod uplink_names;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sextant_daemon::{OncePerMinute, systemd::Heartbeat};
+use sextant_proto::Prefix;
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
@@ -45,10 +47,10 @@ use tokio::{
 
 use crate::{
     cluster::{Input, Verdicts},
-    containers::OtherPrefixes,
+    containers::{Bridges, OtherPrefixes},
     deadline,
     host::HostSetup,
-    kernel::{Kernel, KernelError},
+    kernel::{Kernel, KernelError, Route},
     problems::Problems,
     routes::Imports,
     settings::Settings,
@@ -86,6 +88,7 @@ pub struct Engine {
     publisher: Publisher,
     uplinks: watch::Sender<Vec<LocalUplink>>,
     path_mtu: watch::Sender<Option<u32>>,
+    boot_routes: watch::Sender<Arc<Vec<Route>>>,
     settling: Settling,
     asks: Asks,
     timing: Timing,
@@ -116,6 +119,7 @@ impl Engine {
             publisher: Publisher::new(report),
             uplinks: watch::Sender::default(),
             path_mtu: watch::Sender::default(),
+            boot_routes: watch::Sender::default(),
             settling: Settling::default(),
             asks: Asks::new(),
             timing: Timing::start(),
@@ -136,6 +140,21 @@ impl Engine {
     #[must_use]
     pub fn announcing(mut self, networks: watch::Receiver<OtherPrefixes>) -> Self {
         self.inputs.announce_too(networks);
+        self
+    }
+
+    /// With the bridges of a container engine's networks: routes to them are judged by the checks of that engine. While it is `away`,
+    /// changes of the containers' bridge are its own.
+    #[must_use]
+    pub fn beside(mut self, bridges: watch::Receiver<Bridges>, away: watch::Receiver<bool>) -> Self {
+        self.inputs.engine_from(bridges, away);
+        self
+    }
+
+    /// With the prefixes of former networks on the agent's bridge: routes that the engine has left there are removed.
+    #[must_use]
+    pub fn removing(mut self, left: watch::Receiver<BTreeSet<Prefix>>) -> Self {
+        self.inputs.left_from(left);
         self
     }
 
@@ -161,6 +180,12 @@ impl Engine {
     /// The size of the largest packet that all uplinks carry, once known, and its changes.
     pub fn path_mtu(&self) -> watch::Receiver<Option<u32>> {
         self.path_mtu.subscribe()
+    }
+
+    /// The routes of `proto boot` in the main table that lead to a link without a gateway, and their changes, where a container
+    /// engine is watched.
+    pub fn boot_routes(&self) -> watch::Receiver<Arc<Vec<Route>>> {
+        self.boot_routes.subscribe()
     }
 
     /// What it counts.

@@ -24,6 +24,7 @@ impl Engine {
         }
         let links = self.state.read_links().await?;
         let blocked = self.change_routes(&latest).await?;
+        self.remove_left(&latest).await?;
         let setup = self.set_up_host(&latest, links).await?;
         self.report(&latest, &blocked, setup);
         self.measure();
@@ -72,6 +73,7 @@ impl Engine {
         links: Option<(Vec<Link>, Vec<Address>)>,
     ) -> Result<Setup, KernelError> {
         self.host.set_uplinks(self.state.uplink_names());
+        self.host.set_engine_away(latest.engine_away);
         self.host.set_route_mtu(self.state.route_mtu());
         let usable = |claim: &&Claim| self.planner.captured(claim).is_none();
         let claims: Vec<_> = latest.input.claims.iter().filter(usable).cloned().collect();
@@ -125,7 +127,7 @@ impl Engine {
                 self.planner.infrastructure().chain(input.controllers.iter().copied()).collect(),
             ),
             withdrawn: input.withdrawn,
-            conflicts: self.conflicts(),
+            conflicts: self.conflicts(latest),
         };
         let uplinks = self.state.uplinks();
         self.uplinks.send_if_modified(|before| {
@@ -135,6 +137,7 @@ impl Engine {
             }
             changed
         });
+        self.publish_boot_routes();
         self.publisher.publish_problems(findings, self.host.findings().cloned().collect());
         self.publisher.publish(report);
     }

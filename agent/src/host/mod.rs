@@ -22,6 +22,7 @@ mod reconfigure;
 pub mod roles;
 mod sysctls;
 pub mod undo;
+pub mod unnamed;
 mod wanted;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -167,6 +168,8 @@ pub struct HostSetup {
     mtu: Mtu,
     link_locals: link_local::Missing,
     link_locals_checked: Option<Instant>,
+    /// The container engine does not answer: it may be about to start, and to change its bridge.
+    engine_away: bool,
     /// The sysctls that the last check looked at, with the values that it left.
     watched: BTreeMap<String, Option<String>>,
     /// The indices of the links by their names, as of the last check.
@@ -201,6 +204,7 @@ impl HostSetup {
             mtu: Mtu::default(),
             link_locals: link_local::Missing::default(),
             link_locals_checked: None,
+            engine_away: false,
             watched: BTreeMap::new(),
             links: BTreeMap::new(),
         })
@@ -222,6 +226,11 @@ impl HostSetup {
             names.clone_into(&mut self.settings.uplinks);
             self.set_up_for = None;
         }
+    }
+
+    /// Whether the container engine, which is watched, does not answer.
+    pub fn set_engine_away(&mut self, away: bool) {
+        self.engine_away = away;
     }
 
     /// Sets the MTU of the default routes over the uplinks, if they have one of their own.

@@ -147,6 +147,11 @@ impl HostSetup {
 
     /// Another process changed `what` to `found`; the agent has restored it.
     pub(super) fn restored(&mut self, what: &str, found: &str, restored: &str, risk: Change) {
+        if self.engine_away && super::drift::interface(what) == Some(&self.settings.bridge) {
+            // A container engine that starts takes its bridge down, and builds it up again.
+            tracing::info!(what, found, restored, "bridge restored while the container engine was away");
+            return;
+        }
         if let Some(times) = self.drift.restored(what, found, restored, risk, Instant::now()) {
             tracing::warn!(what, found, restored, times, "host state repeatedly changed by another process");
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sextant_docker::{
     engine::{Engine, EngineError},
     network::Network,
-    rules::Observer,
+    rules::{Looked, Observer},
 };
 use sextant_ipam::{
     keeper::Handle,
@@ -31,9 +31,9 @@ impl LeaseObserver {
 }
 
 impl Observer for LeaseObserver {
-    async fn look(&mut self, engine: &Engine, whole: bool) -> Result<(), EngineError> {
+    async fn look(&mut self, engine: &Engine, whole: bool) -> Result<Looked, EngineError> {
         // Without an owner of the leases, the agent ends.
-        let Ok(releases) = self.handle.releases().await else { return Ok(()) };
+        let Ok(releases) = self.handle.releases().await else { return Ok(Looked::default()) };
         let networks = engine.networks().await?;
         replace(&self.others, others(&networks));
         let mut used = Used::default();
@@ -47,7 +47,7 @@ impl Observer for LeaseObserver {
         if let Ok(outcome) = self.handle.seen(used, releases).await {
             log(&outcome);
         }
-        Ok(())
+        Ok(Looked::default())
     }
 
     async fn ended(&mut self) {

@@ -103,6 +103,10 @@ pub trait Kernel: Send + Sync + 'static {
     /// The results are in the order of the changes.
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError>;
 
+    /// Removes a route of `proto boot` that leads to a link without a gateway: the request names key, protocol and link. A missing
+    /// one is no error.
+    async fn remove_boot_route(&self, key: &RouteKey, link: u32) -> Result<(), KernelError>;
+
     /// Creates a bridge, and sets it up.
     async fn create_bridge(&self, name: &str) -> Result<(), KernelError>;
 

@@ -166,6 +166,17 @@ impl RouteTarget {
     pub const THROW: RouteTarget = RouteTarget::Other(9);
     /// Refuses packets with an ICMPv6 message, as an unreachable route does (RTN_PROHIBIT).
     pub const PROHIBIT: RouteTarget = RouteTarget::Other(8);
+
+    /// The link that it leads to, if that is one without a gateway.
+    pub fn direct_link(&self) -> Option<u32> {
+        match self {
+            Self::Via(hops) => match hops.as_slice() {
+                [hop] if hop.gateway.is_none() => Some(hop.link),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// A route's origin (rtm_protocol).

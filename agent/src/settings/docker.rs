@@ -137,6 +137,11 @@ pub(super) fn bridge_name(keys: &Keys) -> &str {
     keys.bridge.interface.as_deref().unwrap_or(default)
 }
 
+/// The name of the engine's default bridge.
+pub(super) fn engines_bridge(keys: &Keys) -> &str {
+    if has_own_bridge(keys) { DEFAULT_BRIDGE } else { bridge_name(keys) }
+}
+
 /// The bridge, and the network that is on it.
 pub(super) fn bridge_and_docker(keys: &Keys) -> Result<(BridgeSettings, Option<DockerSettings>), Invalid> {
     let (is_network, is_off) = (is_network(keys), mode(keys) == DockerMode::Off);

@@ -63,6 +63,27 @@ impl CommandLine {
     }
 }
 
+/// Where the settings come from, as far as they name the containers' bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeSource {
+    /// A setting names it, or a mode of Docker that has one.
+    pub named: bool,
+    /// The config file.
+    pub config: PathBuf,
+}
+
+impl CommandLine {
+    /// Whether a setting names the containers' bridge.
+    ///
+    /// # Errors
+    /// If the config file is invalid.
+    pub fn bridge_source(&self) -> Result<BridgeSource, SettingsError> {
+        let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
+        let named = keys.bridge.interface.is_some() || keys.docker.mode.is_some();
+        Ok(BridgeSource { named, config: self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into()) })
+    }
+}
+
 impl Settings {
     /// The settings that refer to the host.
     pub fn host(&self) -> HostSettings {

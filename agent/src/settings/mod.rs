@@ -29,7 +29,7 @@ pub use docker::{DockerMode, DockerSettings, OutsideReach, Reach};
 pub use endpoint::{Endpoint, EndpointError};
 pub use export::Mark;
 use export::{ExportKeys, mark};
-pub use host::HostSettings;
+pub use host::{BridgeSource, HostSettings};
 use keys::Keys;
 pub use setup::DockerSetup;
 pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
@@ -346,10 +346,10 @@ fn value(key: &'static str, value: &dyn ToString, fix: &dyn ToString) -> Invalid
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(super) fn settings(args: &[&str]) -> Result<Settings, Invalid> {
+    pub(crate) fn settings(args: &[&str]) -> Result<Settings, Invalid> {
         let fixed = ["sextant-agent", "--node", "host1", "--controller", "http://[::1]:7300"];
         CommandLine::try_parse_from(fixed.iter().chain(args)).unwrap().settings()
     }

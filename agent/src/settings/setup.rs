@@ -22,6 +22,8 @@ pub struct DockerSetup {
     pub state_dir: PathBuf,
     /// The agent's config file.
     pub config: PathBuf,
+    /// The settings name a controller.
+    pub has_controller: bool,
 }
 
 impl CommandLine {
@@ -47,7 +49,7 @@ impl CommandLine {
     pub fn docker_undo(&self) -> Result<DockerSetup, Invalid> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         let docker = docker(&keys)?;
-        let bridge = super::docker::bridge_name(&keys).to_owned();
+        let bridge = super::docker::engines_bridge(&keys).to_owned();
         Ok(self.setup_of(keys, docker, bridge))
     }
 
@@ -55,6 +57,7 @@ impl CommandLine {
         DockerSetup {
             docker,
             bridge,
+            has_controller: keys.controller.is_some(),
             state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             config: self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into()),
         }

@@ -13,6 +13,8 @@ pub(super) struct Facts<'a> {
     /// The bridge's name, and the bridge if it exists.
     pub(super) bridge: &'a str,
     pub(super) link: Option<&'a Link>,
+    /// Without the bridge, containers have no addresses.
+    pub(super) needs_bridge: bool,
     /// Its address in the container prefix.
     pub(super) address: Option<(Ipv6Addr, u8)>,
     pub(super) container_prefix: Option<Prefix>,
@@ -33,6 +35,12 @@ pub(super) fn checks(facts: &Facts<'_>) -> Vec<Check> {
 
 fn bridge(facts: &Facts<'_>) -> Check {
     let Facts { node, bridge: name, .. } = facts;
+    if facts.link.is_none() && !facts.needs_bridge {
+        // The kernel holds the address of a bridge without carrier back.
+        let saw =
+            "no container runs on a network of Docker's IPAM driver: no bridge can send or answer probes";
+        return Check::new("bridge", State::Unknown, saw);
+    }
     let Some(link) = facts.link else {
         let fix = format!(
             "on {node}: start the container engine, or let the agent create the bridge ([bridge] create = true in agent.toml)"
@@ -92,6 +100,7 @@ mod tests {
             node: &node,
             bridge: "docker0",
             link: Some(&link),
+            needs_bridge: true,
             address: Some(("2001:db8:2::1".parse().unwrap(), 80)),
             container_prefix: "2001:db8:2::/80".parse().ok(),
             forwarding: Some("1".into()),
@@ -111,6 +120,8 @@ mod tests {
     fn each_problem_has_a_fix() {
         assert_eq!(first(|_| {}), (State::Good, "docker0 has 2001:db8:2::1/80".into()));
         assert!(first(|facts| facts.link = None).1.starts_with("on h2: start the container engine"));
+        let ipam = first(|facts| (facts.link, facts.needs_bridge) = (None, false));
+        assert!(ipam.0 == State::Unknown && ipam.1.contains("no container runs"), "{ipam:?}");
         let down = link(false);
         assert_eq!(first(|facts| facts.container_prefix = None).0, State::Broken);
         let bare = first(|facts| facts.address = None);
@@ -124,6 +135,7 @@ mod tests {
             node: &node,
             bridge: "docker0",
             link: Some(&down),
+            needs_bridge: true,
             address: None,
             container_prefix: None,
             forwarding: None,

@@ -93,6 +93,8 @@ pub(crate) struct Tracer {
     input: watch::Receiver<Input>,
     node: NodeName,
     bridge: String,
+    /// Containers may be on other bridges alone, as with Docker's IPAM driver.
+    needs_bridge: bool,
     table: u32,
 }
 
@@ -104,7 +106,8 @@ impl Tracer {
         settings: &Settings,
     ) -> Self {
         let (node, bridge) = (settings.node.clone(), settings.bridge.name.clone());
-        Self { kernel, engine, input, node, bridge, table: settings.routes.table }
+        let (needs_bridge, table) = (settings.needs_bridge(), settings.routes.table);
+        Self { kernel, engine, input, node, bridge, needs_bridge, table }
     }
 
     /// The probes that this host has received.
@@ -122,11 +125,15 @@ impl Tracer {
             let pool = claim.as_ref().map(|claim| claim.pool.prefix);
             (claim, pool, input.view.control().paused)
         };
+        let bridge = claim.as_ref().and_then(|claim| self.bridge_of(claim, &links, &addresses));
+        let link = bridge.map(|(link, _)| link);
+        let link = link.or_else(|| links.iter().find(|link| link.name == self.bridge));
         let facts = Facts {
             node: &self.node,
-            bridge: &self.bridge,
-            link: links.iter().find(|link| link.name == self.bridge),
-            address: claim.as_ref().and_then(|claim| self.bridge_address(claim, &links, &addresses)),
+            bridge: link.map_or(&self.bridge, |link| &link.name),
+            link,
+            needs_bridge: self.needs_bridge,
+            address: bridge.map(|(_, address)| (address.addr, address.len)),
             container_prefix: claim.as_ref().map(|claim| claim.container_prefix()),
             forwarding: self.kernel.sysctl(FORWARDING)?,
             paused,
@@ -149,10 +156,10 @@ impl Tracer {
         let towards = self.engine.towards(node.clone(), target).await.ok_or(PathError::Stopping)??;
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         let own = self.claim_towards(target);
-        let source =
-            own.and_then(|claim| self.bridge_address(&claim, &links, &addresses)).map(|(addr, _)| addr);
+        let forwards = own.and_then(|claim| self.bridge_of(&claim, &links, &addresses));
+        let source = forwards.map(|(_, address)| address.addr);
         // As a packet of a container, which the host forwards. Without an address on the bridge, the kernel chooses the source address.
-        let bridge = links.iter().find(|link| link.name == self.bridge && link.up && source.is_some());
+        let bridge = forwards.map(|(bridge, _)| bridge).filter(|bridge| bridge.up);
         let from = source.unwrap_or(Ipv6Addr::UNSPECIFIED);
         let found = self.kernel.lookup(from, target, bridge.map(|bridge| bridge.index)).await?;
         let iif = bridge.map_or("lo", |bridge| bridge.name.as_str());
@@ -183,11 +190,21 @@ impl Tracer {
         of_pool.or(input.claims.first()).cloned()
     }
 
-    fn bridge_address(&self, claim: &Claim, links: &[Link], addresses: &[Address]) -> Option<(Ipv6Addr, u8)> {
-        let bridge = links.iter().find(|link| link.name == self.bridge)?;
-        let claimed = claim.container_prefix();
-        let of_it = |it: &&Address| it.link == bridge.index && claimed.contains(it.addr) && !it.tentative;
-        addresses.iter().find(of_it).map(|it| (it.addr, it.len))
+    /// The bridge that probes are sent from, with its address: that of the settings, or else the first one of a network of the IPAM
+    /// driver.
+    fn bridge_of<'a>(
+        &self,
+        claim: &Claim,
+        links: &'a [Link],
+        addresses: &'a [Address],
+    ) -> Option<(&'a Link, &'a Address)> {
+        let usable = |it: &(&Link, &Address)| it.0.index == it.1.link && !it.1.tentative;
+        let pairs = |bridge: &'a Link| addresses.iter().map(move |address| (bridge, address)).filter(usable);
+        let own = links.iter().filter(|link| link.name == self.bridge).flat_map(pairs);
+        let mut own = own.filter(|(_, address)| claim.container_prefix().contains(address.addr));
+        let of_networks = links.iter().filter(|link| link.bridge && !self.needs_bridge).flat_map(pairs);
+        let of_networks = of_networks.filter(|(_, address)| claim.prefix.contains(address.addr));
+        own.next().or_else(|| of_networks.min_by_key(|(_, address)| address.addr))
     }
 
     /// The rules, and their tables.

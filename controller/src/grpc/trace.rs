@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use sextant_proto::{
     NodeName, PoolName,
     convert::{address, octets},
-    trace::{Check, Direction, Kind, Probe},
+    trace::{Check, Direction, Kind, Probe, State},
     v1::{self, answer, question::About},
 };
 use tonic::Status;
@@ -173,6 +173,9 @@ impl<'a> Side<'a> {
             if self.end.container.is_some() {
                 return self.end.address_in(claim.prefix);
             }
+            if reported.is_none() && self.has_no_bridge() {
+                return None;
+            }
             // An agent of an earlier version reports the address in its only prefix.
             let reported = reported.filter(|address| claim.prefix.contains(*address));
             Some(
@@ -181,6 +184,11 @@ impl<'a> Side<'a> {
                 }),
             )
         })
+    }
+
+    /// Whether its agent says that nothing there answers probes: Docker's IPAM driver has no network yet.
+    fn has_no_bridge(&self) -> bool {
+        self.half.host.iter().any(|check| check.what == "bridge" && check.state == State::Silent)
     }
 
     /// The number of received probes of this kind; other packets of the same kind are included.

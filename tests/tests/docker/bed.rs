@@ -18,6 +18,9 @@ pub const REACHED: [&str; 4] = [
     "com.docker.network.bridge.enable_ip_masquerade=false",
 ];
 
+/// A word of `sextant status` on each route of another process that takes packets from ours.
+pub const CONFLICT: &str = "theirs wins";
+
 /// A cluster whose hosts have engines.
 pub struct Bed {
     pub engines: Vec<Docker>,
@@ -146,11 +149,21 @@ impl Bed {
         });
     }
 
+    /// Waits until the engine's routes on a bridge are those of these prefixes.
+    pub fn engine_routes_are(&self, index: usize, bridge: &str, prefixes: &[&str]) {
+        poll(&format!("the routes of proto boot on {bridge} are {prefixes:?}"), 10 * SECONDS, || {
+            let shown = self.cluster.hosts[index].ip(&format!("-6 route show dev {bridge} proto boot"))?;
+            let routes: Vec<_> = shown.lines().filter_map(|line| line.split(' ').next()).collect();
+            anyhow::ensure!(routes.iter().all(|route| prefixes.contains(route)), "{shown}");
+            Ok(())
+        });
+    }
+
     /// Waits until `sextant status` does not speak of Docker.
     pub fn status_is_silent(&self) {
-        poll("status does not speak of Docker", 10 * SECONDS, || {
+        poll("status speaks neither of Docker nor of conflicts", 10 * SECONDS, || {
             let status = self.cluster.sextant(&["status"]);
-            anyhow::ensure!(!status.contains("docker"), "{status}");
+            anyhow::ensure!(!status.contains("docker") && !status.contains(CONFLICT), "{status}");
             Ok(())
         });
     }

@@ -50,3 +50,24 @@ fn a_host_is_set_up_before_the_engine_starts_and_without_a_controller() {
     });
     assert!(host.check(&words).is_ok(), "it can be run again");
 }
+
+#[test]
+fn without_the_agents_settings_no_bridge_is_taken_for_its_own() {
+    let mut bed = Bed::start("docker unnamed", 1, &[]);
+    bed.cluster.agents.clear();
+    let host = bed.cluster.hosts[0].clone();
+    host.ip("link add docker0 type bridge").unwrap();
+    let address = host.address_of("sextant0").unwrap();
+    let state = bed.cluster.lab.state_dir(&host).display().to_string();
+    let program = bin("sextant-agent").unwrap().display().to_string();
+    let settings = ["--controller", "http://[2001:db8::c:1]:7300", "--insecure", "--node", "h1"];
+    let common = [&[program.as_str()], &settings[..], &["--state-dir", &state, "--uplink", "eth0"]].concat();
+    let missing = ["bridge sextant0, but neither [bridge] interface nor [docker] mode is set", "agent.toml"];
+    let prepared = host.check(&[&common[..], &["prepare"]].concat()).unwrap_err().to_string();
+    assert!(missing.iter().all(|word| prepared.contains(word)), "{prepared}");
+    let doctor = host.run(&[&common[..], &["doctor"]].concat()).unwrap();
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    assert!(missing.iter().all(|word| said.contains(word)) && !said.contains("docker0"), "{said}");
+    assert_eq!(host.address_of("sextant0").unwrap(), address);
+    host.check(&[&common[..], &["--docker-mode", "network", "prepare"]].concat()).unwrap();
+}

@@ -9,7 +9,10 @@ use std::{
 use nix::sys::signal::Signal;
 use sextant_tests::{SECONDS, expect_text, poll};
 
-use crate::{bed::Bed, firewall::FIREWALL};
+use crate::{
+    bed::{Bed, CONFLICT},
+    firewall::FIREWALL,
+};
 
 /// The subnets that the agent of a host has leased.
 fn leases(bed: &Bed, index: usize) -> anyhow::Result<BTreeSet<String>> {
@@ -170,11 +173,36 @@ fn a_network_of_the_former_prefix_is_named_and_left_alone() {
     bed.cluster.sextant(&["node", "reassign", "h1"]);
     bed.status_has(&["Docker's network x has", &before[1], "outside of this host's", "docker network rm x"]);
     assert_eq!(bed.subnets(0, "x"), before);
+    // Its routes are no finding of their own.
+    let status = bed.cluster.sextant(&["status"]);
+    assert!(!status.contains(CONFLICT) && !status.contains("docker-stale"), "{status}");
+    assert_eq!(status.matches(&before[1]).count(), 1, "{status}");
     bed.create_by_driver(0, "y", &[]).unwrap();
     assert_eq!(bed.subnets(0, "y")[1], bed.cluster.prefix("h1").nth(80, 1).unwrap().to_string());
     // The fix, word for word.
     bed.engines[0].run(&["network", "rm", "x"]).unwrap();
     bed.status_is_silent();
+}
+
+#[test]
+fn a_trace_probes_from_a_network_of_the_driver() {
+    let bed = Bed::ipam("docker ipam traced", 2);
+    let trace = || {
+        let done = bed.cluster.lab.cli(&["trace", "h1", "h2"]).unwrap();
+        done.stdout + &done.stderr
+    };
+    let text = trace();
+    assert!(!text.contains("BROKEN"), "nothing is there that could be broken: {text}");
+    assert!(text.contains("no container runs on a network of Docker's IPAM driver"), "{text}");
+    for index in 0..2 {
+        bed.create_by_driver(index, "x", &[]).unwrap();
+        bed.engines[index].container("web", &["--network", "x"]).unwrap();
+    }
+    poll("the path works", 10 * SECONDS, || {
+        let text = trace();
+        anyhow::ensure!(text.contains("h1 → h2 works") && text.contains("h2 → h1 works"), "{text}");
+        Ok(())
+    });
 }
 
 /// Makes and removes so many networks, eight at a time, while the agent is killed again and again.

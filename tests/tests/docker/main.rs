@@ -3,10 +3,12 @@
 
 mod bed;
 mod boot;
+mod compose;
 mod doctor;
 mod firewall;
 mod ipam;
 mod later;
+mod live_restore;
 mod mtu;
 mod network;
 mod policies;

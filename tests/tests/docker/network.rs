@@ -44,8 +44,15 @@ fn the_network_is_there_again_after_it_was_removed_and_after_the_engine_was_away
 fn an_unused_network_follows_the_prefix_and_a_used_one_waits_for_its_containers() {
     let bed = Bed::start("docker moved", 2, &[]);
     let reassign = |node: &str| bed.cluster.sextant(&["node", "reassign", node]);
+    let before = bed.container_prefix(0);
     reassign("h1");
+    poll("another prefix", 20 * SECONDS, || {
+        anyhow::ensure!(bed.container_prefix(0) != before);
+        Ok(())
+    });
     bed.has_network(0);
+    bed.engine_routes_are(0, "sextant0", &[&bed.container_prefix(0)]);
+    bed.status_is_silent();
     bed.engines[1].container("web", &["--network", "sextant"]).unwrap();
     bed.engines[1].container("spare", &["--network", "sextant"]).unwrap();
     bed.engines[1].run(&["stop", "-t", "0", "spare"]).unwrap();
@@ -59,6 +66,7 @@ fn an_unused_network_follows_the_prefix_and_a_used_one_waits_for_its_containers(
     // The fix, word for word.
     bed.engines[1].run(&["rm", "-f", "spare", "web"]).unwrap();
     bed.has_network(1);
+    bed.engine_routes_are(1, "sextant0", &[&bed.container_prefix(1)]);
     bed.status_is_silent();
     let address = bed.engines[1].container("web", &["--network", "sextant"]).unwrap();
     bed.engines[0].container("web", &["--network", "sextant"]).unwrap();

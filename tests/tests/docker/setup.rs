@@ -181,6 +181,32 @@ fn undo_gives_back_the_bytes_and_keeps_the_changes_of_others() {
 }
 
 #[test]
+fn undo_removes_the_route_that_docker_leaves() {
+    let mut bed = SetupBed::start("docker undone", 1, &[]);
+    bed.set_up(0, "daemon");
+    let prefix = bed.container_prefix(0);
+    let shown = bed.setup(0, &["--undo"]).unwrap();
+    assert!(shown.contains("left to do: restart Docker, and then run this command again"), "{shown}");
+    bed.restart_engine(0).unwrap();
+    bed.setup(0, &["--undo"]).unwrap();
+    let bridge = bed.bridge(0);
+    assert!(!bridge.contains("boot"), "{bridge}; the prefix was {prefix}");
+    let again = bed.setup(0, &["--undo"]).unwrap();
+    assert!(again.contains("nothing to undo"), "{again}");
+}
+
+#[test]
+fn an_engine_that_is_away_is_named_in_this_mode_too() {
+    let mut bed = SetupBed::start("docker daemon away", 1, &[]);
+    bed.set_up(0, "daemon");
+    bed.status_is_silent();
+    bed.engines[0].end_engine(Signal::SIGTERM).unwrap();
+    bed.status_has(&["Docker does not answer at", "systemctl start docker"]);
+    bed.engines[0].start_engine(&[]).unwrap();
+    bed.status_is_silent();
+}
+
+#[test]
 fn what_cannot_be_edited_is_refused_and_untouched() {
     let mut bed = SetupBed::start("docker refused", 1, &[]);
     let (file, config) = (bed.engines[0].daemon_json(), bed.config(0));

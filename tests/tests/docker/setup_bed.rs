@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use nix::sys::signal::Signal;
 use sextant_tests::{AgentOptions, Docker, SECONDS, bin, cluster::Cluster, poll};
 
-use crate::bed::POOL;
+use crate::bed::{CONFLICT, POOL};
 
 /// A cluster whose hosts have engines with default bridges.
 pub struct SetupBed {
@@ -101,11 +101,12 @@ impl SetupBed {
         });
     }
 
-    /// Waits until `sextant status` finds nothing wrong with Docker. That it changed its bridge when it started may be in it.
+    /// Waits until `sextant status` finds nothing wrong with Docker, and that nobody has changed its bridge.
     pub fn status_is_silent(&self) {
         poll("status does not speak of Docker", 20 * SECONDS, || {
             let status = self.cluster.sextant(&["status"]);
-            anyhow::ensure!(!status.contains("Docker") && !status.contains("daemon.json"), "{status}");
+            let words = ["Docker", "daemon.json", "docker0", CONFLICT];
+            anyhow::ensure!(!words.iter().any(|word| status.contains(word)), "{status}");
             Ok(())
         });
     }

@@ -48,6 +48,22 @@ fn a_container_is_named_by_its_address_and_in_its_node_as_it_comes_changes_and_g
 }
 
 #[test]
+fn a_container_is_shown_as_soon_as_it_runs_and_no_longer() {
+    let bed = Bed::start("docker shown at once", 1, &[]);
+    let show = || bed.cluster.sextant(&["node", "show", "h1", "--containers"]);
+    for number in 0..5 {
+        let name = format!("web-{number}");
+        bed.engines[0]
+            .run(&["run", "-d", "--name", &name, "--network", "sextant", "lab", "sleep", "1000"])
+            .unwrap();
+        assert!(show().contains(&name), "{}", show());
+        bed.engines[0].run(&["kill", &name]).unwrap();
+        let shown = show();
+        assert!(!shown.contains(&name), "{shown}");
+    }
+}
+
+#[test]
 fn a_trace_takes_containers_by_their_names() {
     let bed = Bed::start("docker traced", 2, &[]);
     let (from, to) = (web(&bed, 0, "web"), web(&bed, 1, "db"));

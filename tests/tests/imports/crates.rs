@@ -15,7 +15,7 @@ const EDGES: &[(&str, &str)] = &[
     ("netlink_packet_route", "agent/src/kernel/netlink"),
     ("rustbgpd_fsm", "agent/src/bgp/peer"),
     ("rustbgpd_wire", "agent/src/bgp/wire"),
-    ("bollard", "agent/docker/src/engine.rs"),
+    ("bollard", "agent/docker/src/engine"),
     ("toml_edit", "agent/docker-setup/src/agent_toml.rs"),
     ("axum", "agent/ipam/src/server.rs"),
     ("listenfd", "agent/ipam/src/server.rs"),

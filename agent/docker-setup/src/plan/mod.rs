@@ -173,6 +173,17 @@ pub fn stale(prefixes: &Prefixes, engine: &Engine, former: &Document) -> Stale {
     Stale { addresses: addresses.collect(), routes: routes.collect() }
 }
 
+/// The routes on the default bridge of prefixes inside `earlier` that no network of the engine has: what a setup that was taken back leaves
+/// there. Without the engine's prefix, packets to the prefix's next owner would end here.
+pub fn left(earlier: &[Prefix], engine: &Engine) -> Vec<Prefix> {
+    let used = |route: &Prefix| {
+        let others = engine.others.iter().map(|(_, prefix)| *prefix);
+        engine.network.into_iter().chain(others).any(|prefix| prefix.overlaps(*route))
+    };
+    let routes = engine.routes.iter().copied();
+    routes.filter(|route| earlier.iter().any(|it| it.covers(*route)) && !used(route)).collect()
+}
+
 /// The address that the engine would give to its bridge a second time, with the length that it has now. The engine puts the
 /// former one there when it starts, and then either fails or keeps it. A start without IPv6 in between makes it forget that.
 pub fn other_length(prefixes: &Prefixes, engine: &Engine) -> Option<(Ipv6Addr, u8)> {

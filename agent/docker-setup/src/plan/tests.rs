@@ -121,3 +121,20 @@ fn only_what_an_earlier_prefix_has_left_is_stale() {
     let kept = Engine { network: Some(route("2001:db8:8000:1::/64")), ..right };
     assert_eq!(other_length(&prefixes(), &kept), Some((address("2001:db8:8000:1::1"), 64)));
 }
+
+#[test]
+fn routes_that_a_setup_leaves_are_those_that_no_network_has() {
+    let all: Vec<Prefix> =
+        ["2001:db8:8000:1::/80", "2001:db8:8000:7::/80", "fd00:7::/64"].map(|it| it.parse().unwrap()).into();
+    let pool = ["2001:db8:8000::/40".parse().unwrap()];
+    let stopped = Engine { routes: all.clone(), ..engine("20.10.24") };
+    assert_eq!(left(&pool, &stopped), all[..2]);
+    let with = |network: Option<usize>, other: Option<usize>| Engine {
+        network: network.map(|at| all[at]),
+        others: other.map(|at| ("web".to_owned(), all[at])).into_iter().collect(),
+        ..stopped.clone()
+    };
+    assert_eq!(left(&pool, &with(Some(0), None)), [all[1]]);
+    assert!(left(&pool, &with(Some(0), Some(1))).is_empty());
+    assert!(left(&[], &stopped).is_empty());
+}

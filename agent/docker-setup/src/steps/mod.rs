@@ -76,6 +76,8 @@ pub struct Situation {
     pub document: Document,
     /// The agent's config file.
     pub config: PathBuf,
+    /// The settings name a controller.
+    pub has_controller: bool,
     /// Whether that has another mode.
     pub other_mode: bool,
     /// The group that the agent's service user lacks, with the drop-in for it.
@@ -111,6 +113,12 @@ pub fn todo(host: &Situation) -> Result<Todo, Refusal> {
     let changed = host.other_mode || host.group.is_some();
     if host.other_mode {
         todo.steps.push(Step::Mode { file: host.config.clone(), mode: host.mode_name });
+        if !host.has_controller {
+            let config = host.config.display();
+            todo.left.push(format!(
+                "write the agent's other settings into {config}, e.g. controller, unless the agent gets them as flags: it names none"
+            ));
+        }
     }
     todo.steps.extend(host.group.clone().map(|(file, group)| Step::Group { file, group }));
     match (changed, host.agent_unit) {

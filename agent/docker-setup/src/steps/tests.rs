@@ -20,6 +20,7 @@ fn host(mode: Mode, text: &str) -> Situation {
         daemon_json: "/etc/docker/daemon.json".into(),
         document: Document::parse(Some(text.as_bytes())).unwrap(),
         config: "/etc/sextant/agent.toml".into(),
+        has_controller: true,
         other_mode: false,
         group: None,
         may_restart: false,
@@ -129,4 +130,12 @@ fn the_agent_gets_mode_and_group_and_is_restarted_for_them() {
     assert_eq!(lines(&Situation { agent_unit: false, ..restarted })[2], "left: restart the agent");
     assert_eq!(lines(&host(Mode::Network, "{}")), [""; 0]);
     assert_eq!(lines(&host(Mode::Watched, "{\"bridge\": \"none\"}")), [""; 0]);
+}
+
+#[test]
+fn a_config_file_that_has_the_mode_alone_is_named() {
+    let host = Situation { other_mode: true, agent_unit: false, ..host(Mode::Watched, "{}") };
+    assert_eq!(todo(&host).unwrap().left, ["restart the agent"]);
+    let left = todo(&Situation { has_controller: false, ..host }).unwrap().left;
+    assert!(left[0].contains("/etc/sextant/agent.toml, e.g. controller"), "{left:?}");
 }

@@ -92,6 +92,18 @@ pub fn changes(table: Table, lines: &[String], passes: Option<&Passes>) -> Vec<S
     changes
 }
 
+/// The rules that the policy wants in a table and that are not in place, as `ip6tables -A` takes them. Further rules of the agent, for
+/// pools that `passes` does not know, are right.
+pub fn missing(table: Table, lines: &[String], passes: &Passes) -> Vec<String> {
+    let (wanted, chain) = (table.wanted(lines, Some(passes)), table.chain(lines));
+    let (present, in_front) = (rules(lines, PUBLISHED).collect::<Vec<_>>(), front(lines, chain));
+    let published = wanted.published.unwrap_or_default().into_iter();
+    let published = published.filter(|rule| !present.contains(&rule.as_str()));
+    let published = published.map(|rule| format!("-A {PUBLISHED} {rule}"));
+    let front = wanted.front.into_iter().filter(|rule| !in_front.contains(rule));
+    front.map(|rule| format!("-A {chain} {rule}")).chain(published).collect()
+}
+
 /// Our rules before the first one of others that decides.
 fn front(lines: &[String], chain: &str) -> Vec<String> {
     let all: Vec<_> = rules(lines, chain).collect();
@@ -115,6 +127,7 @@ fn is_ours(rule: &str) -> bool {
 
 /// Whether a rule may decide on a packet, or change it. Jumps to others' chains may do either, but are not the engine's.
 fn decides(rule: &str) -> bool {
+    let rule = format!(" {rule}");
     let target = rule.split(" -j ").nth(1).unwrap_or_default().split(' ').next().unwrap_or_default();
     matches!(target, "DROP" | "REJECT" | "MASQUERADE" | "SNAT" | "DNAT")
         || (target.starts_with("DOCKER") && target != "DOCKER-USER")

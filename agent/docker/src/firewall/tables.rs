@@ -55,6 +55,23 @@ pub async fn keep(passes: Option<&Passes>) -> Result<Kept, TablesError> {
     Ok(kept)
 }
 
+/// The rules that [`keep`] would make, and that are not there: each with its table. None on a host without the program.
+///
+/// # Errors
+/// If a table cannot be read.
+pub async fn lacking(passes: &Passes) -> Result<Vec<String>, TablesError> {
+    let mut missing = Vec::new();
+    for table in Table::ALL {
+        let name = table.name();
+        let Some(text) = run(&["ip6tables", "-w", "5", "-t", name, "-S"], None).await? else { break };
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        missing.extend(
+            super::missing(table, &lines, passes).into_iter().map(|rule| format!("-t {name} {rule}")),
+        );
+    }
+    Ok(missing)
+}
+
 /// The rules that [`keep`] has made, as `ip6tables -S` shows them.
 ///
 /// # Errors

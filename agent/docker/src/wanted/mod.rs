@@ -82,6 +82,13 @@ impl Wanted {
         named.first().copied()
     }
 
+    /// The prefixes of the network that the agent made earlier, and that it is not to have any more.
+    pub fn former<'a>(&self, networks: &'a [Network]) -> impl Iterator<Item = Prefix> + use<'a> {
+        let (name, wanted) = (self.name.clone(), self.prefix);
+        let made = networks.iter().filter(move |network| network.name == name && is_ours(network));
+        made.flat_map(|network| &network.prefixes).map(|(prefix, _)| *prefix).filter(move |it| *it != wanted)
+    }
+
     /// The next step towards it, with an engine of this major version. `users` are the containers on the [present network](Self::find), running or not.
     pub fn step(&self, major: u32, networks: &[Network], users: &[Container]) -> Step {
         let Some(present) = self.find(networks) else {
@@ -158,4 +165,4 @@ fn is_ours(network: &Network) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::firewall::policy::FromOutside;
 
-pub(super) fn wanted() -> Wanted {
+pub(crate) fn wanted() -> Wanted {
     Wanted {
         name: "sextant".into(),
         bridge: "sextant0".into(),
@@ -20,7 +20,7 @@ pub(super) fn wanted() -> Wanted {
 }
 
 /// The network that the engine makes of it.
-pub(super) fn made(wanted: &Wanted) -> Network {
+pub(crate) fn made(wanted: &Wanted) -> Network {
     Network {
         id: format!("id of {}", wanted.prefix),
         name: wanted.name.clone(),

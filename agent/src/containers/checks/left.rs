@@ -6,7 +6,7 @@ use sextant_proto::Prefix;
 
 use super::{Facts, Fault};
 use crate::{
-    kernel::{Link, MAIN_TABLE, Route, RouteProtocol, RouteTarget},
+    kernel::{Link, MAIN_TABLE, Route, RouteProtocol},
     problems::Finding,
 };
 
@@ -27,7 +27,7 @@ pub(super) fn addresses(facts: &Facts) -> impl Iterator<Item = Fault> {
                 ),
                 format!("`{command}`; if containers still have addresses of it, create them again"),
             );
-            Fault { finding, safe: safe(facts, command) }
+            Fault { finding, safe: safe(facts, prefix, command) }
         })
     })
 }
@@ -49,19 +49,20 @@ pub(super) fn routes(facts: &Facts) -> impl Iterator<Item = Fault> {
                 ),
                 format!("`{command}`"),
             );
-            Fault { finding, safe: safe(facts, command) }
+            Fault { finding, safe: safe(facts, destination, command) }
         })
     })
 }
 
 /// Whether a prefix is another node's, and no network of the engine has it: such a network is reported itself.
 fn is_left(facts: &Facts, prefix: Prefix) -> bool {
-    facts.is_anothers(prefix) && !facts.live.prefixes().any(|(_, used)| used.overlaps(prefix))
+    facts.is_anothers(prefix) && !facts.live.prefixes().any(|(_, used)| used.covers(prefix))
 }
 
-/// Without the engine's word, a network may have it.
-fn safe(facts: &Facts, command: String) -> Vec<String> {
-    if facts.live.version.is_empty() { Vec::new() } else { vec![command] }
+/// Without the engine's word, a network may have it, or a part of it.
+fn safe(facts: &Facts, prefix: Prefix, command: String) -> Vec<String> {
+    let used = facts.live.prefixes().any(|(_, used)| used.overlaps(prefix));
+    if facts.live.version.is_empty() || used { Vec::new() } else { vec![command] }
 }
 
 fn link(facts: &Facts, index: u32) -> Option<&Link> {
@@ -70,7 +71,5 @@ fn link(facts: &Facts, index: u32) -> Option<&Link> {
 
 /// The link of a route without a gateway.
 fn leads_to<'a>(facts: &'a Facts, route: &Route) -> Option<&'a Link> {
-    let RouteTarget::Via(hops) = &route.target else { return None };
-    let mut direct = hops.iter().filter(|hop| hop.gateway.is_none());
-    link(facts, direct.next()?.link)
+    link(facts, route.target.direct_link()?)
 }

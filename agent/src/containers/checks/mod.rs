@@ -14,6 +14,7 @@ use sextant_proto::{Claim, Prefix};
 
 pub(crate) use read::{Place, read};
 
+use super::prefixes::bridge_of;
 use crate::{
     kernel::{Address, Link, Route},
     problems::Finding,
@@ -58,6 +59,17 @@ pub(crate) fn faults(facts: &Facts) -> Vec<Fault> {
     shown.chain(left::addresses(facts)).chain(left::routes(facts)).collect()
 }
 
+/// Whether containers are on the link of this name: the `bridge` of the settings, Docker's own, or that of a network.
+pub(crate) fn is_of_containers(
+    name: &str,
+    bridge: &str,
+    uplinks: &[String],
+    of_network: impl Fn(&str) -> bool,
+) -> bool {
+    let is_bridge = name == bridge || name == "docker0" || name.starts_with("br-") || of_network(name);
+    is_bridge && !uplinks.iter().any(|uplink| uplink == name)
+}
+
 impl Facts {
     /// Whether a prefix is of a pool, and of another node or of nobody.
     fn is_anothers(&self, prefix: Prefix) -> bool {
@@ -65,12 +77,9 @@ impl Facts {
         of_pool && !self.claims.iter().any(|claim| claim.prefix.overlaps(prefix))
     }
 
-    /// Whether containers are on a link: the bridge of the settings, Docker's own, or that of a network.
+    /// Whether containers are on a link.
     fn is_of_containers(&self, link: &Link) -> bool {
-        let named =
-            || self.live.networks.iter().any(|network| super::prefixes::bridge_of(network) == link.name);
-        let bridge =
-            link.name == self.bridge || link.name == "docker0" || link.name.starts_with("br-") || named();
-        bridge && !self.uplinks.contains(&link.name)
+        let of_network = |name: &str| self.live.networks.iter().any(|network| bridge_of(network) == name);
+        is_of_containers(&link.name, &self.bridge, &self.uplinks, of_network)
     }
 }

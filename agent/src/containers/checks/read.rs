@@ -7,7 +7,7 @@ use sextant_docker::{
 use sextant_proto::{Claim, Prefix};
 
 use super::Facts;
-use crate::kernel::{Kernel, KernelError, Scope};
+use crate::kernel::{Kernel, KernelError, Route, Scope};
 
 /// What the facts are of.
 #[derive(Debug, Clone)]
@@ -20,13 +20,21 @@ pub(crate) struct Place {
     pub(crate) live: Live,
 }
 
-/// The facts of this host. A firewall that cannot be read has no rules.
+/// The facts of this host; of a host without an agent's word on its `routes` of `proto boot`, the kernel is asked, which walks through
+/// its whole table for that. A firewall that cannot be read has no rules.
 ///
 /// # Errors
 /// If the kernel cannot be read.
-pub(crate) async fn read(kernel: &dyn Kernel, place: Place) -> Result<Facts, KernelError> {
+pub(crate) async fn read(
+    kernel: &dyn Kernel,
+    place: Place,
+    routes: Option<Vec<Route>>,
+) -> Result<Facts, KernelError> {
     let (links, addresses) = (kernel.links().await?, kernel.addresses().await?);
-    let routes = kernel.routes(Scope::Boot).await?;
+    let routes = match routes {
+        Some(routes) => routes,
+        None => kernel.routes(Scope::Boot).await?,
+    };
     let saved = tables::saved().await.ok().flatten().unwrap_or_default();
     let Place { claims, pools, bridge, uplinks, only_published, live } = place;
     let rules = Rules::parse(&saved);

@@ -75,7 +75,7 @@ impl KernelState {
         self.stale.foreign |= !ours && self.decides_neighbours(route);
         if !ours && gone {
             self.actual.lost(route);
-        } else if !ours && self.may_come_first(route.key.table) {
+        } else if !ours && self.is_followed(route.key.table) {
             self.actual.saw(route);
         }
         if !ours && self.is_selected(route.key.table) {
@@ -92,6 +92,11 @@ impl KernelState {
     /// Whether rules for some packets lead to this table.
     pub(in crate::engine) fn is_selected(&self, table: u32) -> bool {
         selected(&self.rules, self.settings.routes.table).any(|it| it == table)
+    }
+
+    /// The agent has removed a route of another process: the kernel does not notify of that.
+    pub(in crate::engine) fn removed(&mut self, route: &Route) {
+        self.actual.lost(route);
     }
 
     /// Whether another process's route may make a destination a neighbour on an uplink, or one no more, or change the gateways.

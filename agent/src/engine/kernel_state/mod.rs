@@ -13,7 +13,8 @@ use super::{concern::Concerned, uplink_names::UplinkNames};
 use crate::{
     cluster::Input,
     kernel::{
-        Address, Kernel, KernelError, LOCAL_TABLE, Link, Route, RouteProtocol, RouteReader, Rule, Scope,
+        Address, Kernel, KernelError, LOCAL_TABLE, Link, MAIN_TABLE, Route, RouteProtocol, RouteReader, Rule,
+        Scope,
     },
     log_limiter::LogLimiter,
     problems::Finding,
@@ -204,12 +205,12 @@ impl KernelState {
             let (mut foreign, mut of_links) = (ForeignReader::default(), LinkRouteReader::default());
             let both = &mut Both(&mut foreign, &mut of_links);
             self.kernel.read_routes(Scope::Table(*table), both).await?;
-            if self.may_come_first(*table) {
+            if self.is_followed(*table) {
                 others.append(&mut foreign.found);
             }
             read.insert(*table, of_links);
         }
-        if !read.contains_key(&LOCAL_TABLE) && self.may_come_first(LOCAL_TABLE) {
+        if !read.contains_key(&LOCAL_TABLE) && self.is_followed(LOCAL_TABLE) {
             let mut foreign = ForeignReader::default();
             self.kernel.read_routes(Scope::Table(LOCAL_TABLE), &mut foreign).await?;
             others.append(&mut foreign.found);
@@ -233,9 +234,11 @@ impl KernelState {
         Ok(found)
     }
 
-    /// Whether routes of this table may be taken instead of ours.
-    fn may_come_first(&self, table: u32) -> bool {
-        table == self.settings.routes.table || self.looked_up_before.iter().any(|it| it.table == table)
+    /// Whether routes of this table may be taken instead of ours, or are those of a container engine that is watched.
+    fn is_followed(&self, table: u32) -> bool {
+        table == self.settings.routes.table
+            || self.settings.docker.is_some() && table == MAIN_TABLE
+            || self.looked_up_before.iter().any(|it| it.table == table)
     }
 
     fn uplinks_changed(&mut self) {

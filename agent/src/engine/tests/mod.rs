@@ -4,6 +4,7 @@ mod claims;
 mod conflicts;
 mod containers;
 mod decisions;
+mod docker;
 mod dumps;
 mod mtu;
 mod schedules;
@@ -93,15 +94,25 @@ impl Fixture {
     }
 
     fn watched(kernel: FakeKernel, dir: Arc<tempfile::TempDir>, heartbeat: Heartbeat) -> Self {
+        Self::with(kernel, dir, heartbeat, settings(), |engine| engine)
+    }
+
+    fn with(
+        kernel: FakeKernel,
+        dir: Arc<tempfile::TempDir>,
+        heartbeat: Heartbeat,
+        settings: Settings,
+        more: impl FnOnce(Engine) -> Engine,
+    ) -> Self {
         let state = Arc::new(StateDir::open(dir.path()).unwrap());
         let shared: Arc<dyn Kernel> = Arc::new(kernel.clone());
-        let host = HostSetup::new(shared.clone(), state, &settings()).unwrap();
+        let host = HostSetup::new(shared.clone(), state, &settings).unwrap();
         let (input, input_rx) = watch::channel(Input::default());
         let (verdicts, verdicts_rx) = watch::channel(Arc::<Verdicts>::default());
         let (report_tx, report) = watch::channel(Report::default());
         let problems = Problems::default();
-        let engine = Engine::new(shared, settings(), host, input_rx, verdicts_rx, report_tx, heartbeat);
-        tokio::spawn(engine.with_problems(problems.clone()).run());
+        let engine = Engine::new(shared, settings, host, input_rx, verdicts_rx, report_tx, heartbeat);
+        tokio::spawn(more(engine.with_problems(problems.clone())).run());
         let (incarnation, control) = (Incarnation::random(), Control::default());
         Self { kernel, input, verdicts, report, problems, incarnation, control, dir }
     }
@@ -168,6 +179,7 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
                 "unreachable"
             }
             Write::Route(..) => "peer",
+            Write::RemoveBootRoute(..) => "left route",
             Write::CreateBridge(_) => "bridge",
             Write::SetUp(_) => "up",
             Write::AddAddress(..) | Write::RenewAddress(..) => "address",

@@ -211,7 +211,7 @@ pub(super) fn link_local_of(interface: &str) -> String {
 }
 
 /// The interface that it belongs to.
-fn interface(what: &str) -> Option<&str> {
+pub(super) fn interface(what: &str) -> Option<&str> {
     let of_interface = ["net/ipv6/conf/", "net/ipv6/neigh/"];
     match of_interface.iter().find_map(|directory| what.strip_prefix(directory)) {
         Some(path) => {

@@ -109,6 +109,13 @@ impl Host {
         }
     }
 
+    pub fn remove_boot_route(&mut self, key: RouteKey, link: u32) {
+        let leads_there = self.fib.route(key).is_some_and(|route| route.target.direct_link() == Some(link));
+        if leads_there {
+            let _none = self.fib.remove(key, Some(RouteProtocol::BOOT));
+        }
+    }
+
     pub fn foreign_put(&mut self, route: Route, how: Put) -> Result<(), Errno> {
         let existing = self.fib.put(route, how, &self.interfaces)?;
         self.notify(&Event::RouteChanged(existing));

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     super::{
         Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourState, NeighbourTable,
-        Route, RouteProtocol, RouteReader, Rule, RuleAction, Scope, types::MAIN_TABLE,
+        Route, RouteKey, RouteProtocol, RouteReader, Rule, RuleAction, Scope, types::MAIN_TABLE,
     },
     FakeKernel, Write,
     fib::errno,
@@ -84,6 +84,13 @@ impl Kernel for FakeKernel {
             None => Ok(results),
             Some(_) => Err(KernelError::Broken("no acknowledgement (injected)".to_owned())),
         }
+    }
+
+    async fn remove_boot_route(&self, key: &RouteKey, link: u32) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::RemoveBootRoute(*key, link));
+        host.remove_boot_route(*key, link);
+        Ok(())
     }
 
     async fn create_bridge(&self, name: &str) -> Result<(), KernelError> {

@@ -34,6 +34,8 @@ pub struct FakeKernel {
 pub enum Write {
     /// A change, and its result.
     Route(Change, Result<(), Errno>),
+    /// [`Kernel::remove_boot_route`].
+    RemoveBootRoute(RouteKey, u32),
     /// [`Kernel::create_bridge`].
     CreateBridge(String),
     /// [`Kernel::set_up`].

@@ -23,7 +23,7 @@ mod sysctl;
 use std::{collections::BTreeSet, net::Ipv6Addr};
 
 use async_trait::async_trait;
-use nix::libc::{EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENOENT};
+use nix::libc::{EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENOENT, ESRCH};
 use tokio::sync::mpsc;
 
 use self::{
@@ -33,7 +33,7 @@ use self::{
     frame::Malformed,
 };
 use super::{
-    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourTable, Route,
+    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourTable, Route, RouteKey,
     RouteProtocol, RouteReader, Rule, Scope,
 };
 
@@ -147,6 +147,12 @@ impl Kernel for NetlinkKernel {
 
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {
         self.conversation.apply(changes).await
+    }
+
+    async fn remove_boot_route(&self, key: &RouteKey, link: u32) -> Result<(), KernelError> {
+        let request = || format!("remove route {} of proto boot from interface {link}", key.destination);
+        let removal = route::boot_removal(key, link);
+        done(self.conversation.request(removal, 0).await?, &[ESRCH, ENODEV], request)
     }
 
     async fn create_bridge(&self, name: &str) -> Result<(), KernelError> {

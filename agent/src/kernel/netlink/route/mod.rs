@@ -85,6 +85,21 @@ pub fn lookup_request(source: Ipv6Addr, destination: Ipv6Addr, iif: Option<u32>)
     RouteNetlinkMessage::GetRoute(message)
 }
 
+/// The removal of a route of `proto boot` to a link.
+pub fn boot_removal(key: &RouteKey, link: u32) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = key.destination.len();
+    message.header.protocol = WireProtocol::from(RouteProtocol::BOOT.0);
+    message.attributes = vec![
+        RouteAttribute::Table(key.table),
+        RouteAttribute::Destination(RouteAddress::Inet6(key.destination.addr())),
+        RouteAttribute::Priority(key.metric),
+        RouteAttribute::Oif(link),
+    ];
+    RouteNetlinkMessage::DelRoute(message)
+}
+
 fn check(route: &OwnRoute) -> Result<(), Errno> {
     let refused = |code, detail: &str| Err(Errno { code, detail: detail.to_owned() });
     match &route.target {

@@ -1,25 +1,28 @@
 //! The edge to the engine: requests and events of the Engine API, over the engine's socket.
 
+mod answers;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     io,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use bollard::{
     API_DEFAULT_VERSION, Docker,
-    models::{self, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest},
+    models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest},
     query_parameters::{EventsOptions, ListContainersOptions},
 };
 use futures::{Stream, StreamExt};
 use sextant_proto::{Prefix, unix_ms};
 
+use self::answers::{address, at_host, container, event, network, published_at, running};
 use crate::{
-    firewall::policy::{Port, Protocol},
+    firewall::policy::Port,
     live::{Event, Running},
-    network::{Container, Network, Subnet},
+    network::{Container, Network, Published},
     wanted::{MADE_BY, Wanted},
 };
 
@@ -104,20 +107,6 @@ impl Engine {
         Ok(within(self.docker.list_containers(Some(options))).await?.into_iter().map(running).collect())
     }
 
-    /// The published ports of the running containers on the network of this name, sorted.
-    ///
-    /// # Errors
-    /// If it does not answer.
-    pub async fn published(&self, network: &str) -> Result<Vec<Port>, EngineError> {
-        let filters = HashMap::from([("network".to_owned(), vec![network.to_owned()])]);
-        let options = ListContainersOptions { filters: Some(filters), ..Default::default() };
-        let listed = within(self.docker.list_containers(Some(options))).await?;
-        let mut ports: Vec<_> = listed.into_iter().flat_map(|it| published(it, network)).collect();
-        ports.sort();
-        ports.dedup();
-        Ok(ports)
-    }
-
     /// The published ports of the running containers with addresses in a prefix, sorted.
     ///
     /// # Errors
@@ -128,6 +117,15 @@ impl Engine {
         ports.sort();
         ports.dedup();
         Ok(ports)
+    }
+
+    /// The ports of running containers with addresses in a prefix that are published at IPv6 addresses of the host.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn published_at_host(&self, prefix: Prefix) -> Result<Vec<Published>, EngineError> {
+        let listed = within(self.docker.list_containers(None)).await?;
+        Ok(listed.into_iter().flat_map(|it| at_host(it, prefix)).collect())
     }
 
     /// The addresses of the containers on a network, of those that start too. None if there is no such network any more.
@@ -231,18 +229,6 @@ const EVENTS: [&str; 11] = [
     "unpause",
 ];
 
-/// The container of an event, or that it is of a network.
-fn event(message: &models::EventMessage) -> Option<Event> {
-    let actor = message.actor.as_ref()?;
-    let attribute =
-        |name| actor.attributes.as_ref().and_then(|all: &HashMap<String, String>| all.get(name)).cloned();
-    let id = match message.typ? {
-        models::EventMessageTypeEnum::CONTAINER => actor.id.clone(),
-        _ => attribute("container"),
-    };
-    Some(id.map_or(Event::Network, Event::Container))
-}
-
 /// Whether an engine listens at `socket`. It is certain that none does if nothing does.
 pub async fn listens(socket: &Path) -> bool {
     let nothing = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
@@ -293,93 +279,6 @@ fn gone_is_right(done: Result<(), EngineError>) -> Result<(), EngineError> {
         Err(EngineError::Refused(text)) if text == NOT_THERE => Ok(()),
         other => other,
     }
-}
-
-fn network(network: models::Network) -> Network {
-    let ipam = network.ipam.unwrap_or_default();
-    let configs = ipam.config.unwrap_or_default();
-    let subnets = configs.iter().cloned().filter_map(subnet).collect();
-    let prefix = |config: IpamConfig| {
-        let gateway = config.gateway.and_then(|gateway| gateway.split('/').next()?.parse().ok());
-        Some((config.subnet?.parse::<Prefix>().ok()?, gateway))
-    };
-    Network {
-        id: network.id.unwrap_or_default(),
-        name: network.name.unwrap_or_default(),
-        driver: network.driver.unwrap_or_default(),
-        ipv6: network.enable_ipv6.unwrap_or_default(),
-        internal: network.internal.unwrap_or_default(),
-        prefixes: configs.into_iter().filter_map(prefix).collect(),
-        ipam: ipam.driver.unwrap_or_default(),
-        subnets,
-        options: map(network.options),
-        labels: map(network.labels),
-    }
-}
-
-fn subnet(config: IpamConfig) -> Option<Subnet> {
-    let reserved = config.auxiliary_addresses.unwrap_or_default();
-    Some(Subnet {
-        subnet: config.subnet?,
-        gateway: config.gateway.and_then(|gateway| address(&gateway)),
-        reserved: reserved.values().filter_map(|it| address(it)).collect(),
-    })
-}
-
-/// The address of a text with or without a length.
-fn address(text: &str) -> Option<IpAddr> {
-    text.split('/').next()?.parse().ok()
-}
-
-fn map(pairs: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
-    pairs.unwrap_or_default().into_iter().collect()
-}
-
-fn container(summary: models::ContainerSummary) -> Container {
-    let names = summary.names.unwrap_or_default();
-    // Links of other containers are `/OTHER/ALIAS`.
-    let own = names.iter().map(|name| name.trim_start_matches('/')).find(|name| !name.contains('/'));
-    Container { name: own.unwrap_or_default().to_owned(), id: summary.id.unwrap_or_default() }
-}
-
-fn running(summary: models::ContainerSummary) -> (String, Running) {
-    let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
-    let mut addresses: Vec<_> = networks
-        .into_iter()
-        .filter_map(|(network, endpoint)| Some((network, endpoint.global_ipv6_address?.parse().ok()?)))
-        .collect();
-    addresses.sort();
-    let id = summary.id.clone().unwrap_or_default();
-    let Container { name, .. } = container(models::ContainerSummary { network_settings: None, ..summary });
-    (id, Running { name, addresses })
-}
-
-fn published(summary: models::ContainerSummary, network: &str) -> Vec<Port> {
-    let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
-    let address = networks.get(network).and_then(|endpoint| endpoint.global_ipv6_address.as_ref());
-    let Some(address) = address.and_then(|address| address.parse().ok()) else { return Vec::new() };
-    ports_at(address, summary.ports.unwrap_or_default())
-}
-
-fn published_at(summary: &models::ContainerSummary, prefix: Prefix) -> Vec<Port> {
-    let networks = summary.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
-    let addresses = networks.filter_map(|(_, endpoint)| endpoint.global_ipv6_address.as_ref()?.parse().ok());
-    let inside = addresses.filter(|address| prefix.contains(*address));
-    inside.flat_map(|address| ports_at(address, summary.ports.clone().unwrap_or_default())).collect()
-}
-
-fn ports_at(address: Ipv6Addr, ports: Vec<models::PortSummary>) -> Vec<Port> {
-    let published = ports.into_iter().filter(|port| port.public_port.is_some());
-    let port = |port: models::PortSummary| {
-        let protocol = match port.typ? {
-            models::PortSummaryTypeEnum::TCP => Protocol::Tcp,
-            models::PortSummaryTypeEnum::UDP => Protocol::Udp,
-            models::PortSummaryTypeEnum::SCTP => Protocol::Sctp,
-            models::PortSummaryTypeEnum::EMPTY => return None,
-        };
-        Some(Port { address, protocol, port: port.private_port })
-    };
-    published.filter_map(port).collect()
 }
 
 /// The default socket of the engine.

@@ -1,0 +1,71 @@
+//! The prefixes that the agent's network had before. Pure.
+
+use std::collections::BTreeSet;
+
+use sextant_proto::Prefix;
+
+use crate::{network::Network, wanted::Wanted};
+
+/// The prefixes that a network of the agent was seen with, and is not to have any more.
+#[derive(Debug, Default)]
+pub struct Former(BTreeSet<Prefix>);
+
+impl Former {
+    /// Notes the engine's networks. Returns the former prefixes that no network has any more, each of them once.
+    pub fn left(&mut self, wanted: &Wanted, networks: &[Network]) -> BTreeSet<Prefix> {
+        self.0.extend(wanted.former(networks));
+        self.0.retain(|prefix| !prefix.overlaps(wanted.prefix));
+        let used = |prefix: &Prefix| {
+            networks.iter().flat_map(|network| &network.prefixes).any(|(it, _)| it.overlaps(*prefix))
+        };
+        let (used, left) = std::mem::take(&mut self.0).into_iter().partition(used);
+        self.0 = used;
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wanted::tests::{made, wanted};
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    /// A network with a prefix, made by the agent or not.
+    fn network(name: &str, text: &str, ours: bool) -> Network {
+        let mut network = made(&Wanted { name: name.into(), prefix: prefix(text), ..wanted() });
+        if !ours {
+            network.labels.clear();
+        }
+        network
+    }
+
+    #[test]
+    fn a_former_prefix_is_left_once_no_network_has_it() {
+        let (wanted, mut former) = (wanted(), Former::default());
+        let old = || network(&wanted.name, "2001:db8:8000:7::/80", true);
+        assert!(former.left(&wanted, &[old()]).is_empty(), "containers use it");
+        assert!(
+            former
+                .left(&wanted, &[network(&wanted.name, &wanted.prefix.to_string(), true), old()])
+                .is_empty()
+        );
+        let now = [network(&wanted.name, &wanted.prefix.to_string(), true)];
+        assert_eq!(former.left(&wanted, &now), [prefix("2001:db8:8000:7::/80")].into());
+        assert!(former.left(&wanted, &now).is_empty(), "once");
+        former.left(&wanted, &[old()]);
+        assert_eq!(former.left(&wanted, &[]).len(), 1, "an operator has removed the network");
+    }
+
+    #[test]
+    fn only_prefixes_of_the_agents_own_network_count() {
+        let (wanted, mut former) = (wanted(), Former::default());
+        former.left(&wanted, &[network(&wanted.name, "2001:db8:8000:7::/80", false)]);
+        former.left(&wanted, &[network("other", "2001:db8:8000:8::/80", true)]);
+        former
+            .left(&wanted, &[network(&wanted.name, &wanted.prefix.to_string().replace("/80", "/96"), true)]);
+        assert!(former.left(&wanted, &[]).is_empty(), "the last one is inside of the wanted prefix");
+    }
+}
