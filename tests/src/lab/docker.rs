@@ -73,12 +73,7 @@ impl Docker {
     fn start_as(host: &Host, args: &[&str], default_bridge: bool) -> anyhow::Result<Self> {
         let dir = host.dir().join(format!("docker-{}", host.name()));
         fs::create_dir_all(&dir)?;
-        let root = std::env::var(ROOT).ok();
-        let script = if root.is_some() { format!("{PIVOT}{KEEPER}") } else { KEEPER.to_owned() };
-        let (root, dir_word) = (root.unwrap_or_default(), dir.display().to_string());
-        let unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-        let words = [&unshare[..], &["sh", "-c", &script, "keeper", &root, &dir_word]].concat();
-        let keeper = host.spawn(&format!("docker-{}-keeper", host.name()), &words)?;
+        let keeper = keeper(host, &dir, std::env::var(ROOT).ok().as_deref())?;
         let mut docker = Self { host: host.clone(), dir, keeper, default_bridge, engine: None };
         docker.start_engine(args)?;
         docker.run(&["import", &image(&docker.dir)?.display().to_string(), IMAGE])?;
@@ -114,6 +109,16 @@ impl Docker {
         }
         self.engine = Some(engine);
         Ok(())
+    }
+
+    /// Ends the engine and its containers, and starts that of another root directory on the same data.
+    ///
+    /// # Errors
+    /// If it does not answer within half a minute.
+    pub fn upgrade(&mut self, root: &Path) -> anyhow::Result<()> {
+        self.end_engine(Signal::SIGTERM)?;
+        self.keeper = keeper(&self.host, &self.dir, root.to_str())?;
+        self.start_engine(&[])
     }
 
     /// Ends the engine with a signal, and waits for its end. Its containers go on with `--live-restore` only.
@@ -290,6 +295,15 @@ impl Docker {
         try_poll(5 * SECONDS, || fs::metadata(format!("/proc/{child}/root/run/keeper")))?;
         Ok(child)
     }
+}
+
+/// Starts the keeper process of an engine, with a root directory of its own if it has one.
+fn keeper(host: &Host, dir: &Path, root: Option<&str>) -> anyhow::Result<Process> {
+    let script = if root.is_some() { format!("{PIVOT}{KEEPER}") } else { KEEPER.to_owned() };
+    let (root, dir) = (root.unwrap_or_default(), dir.display().to_string());
+    let unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let words = [&unshare[..], &["sh", "-c", &script, "keeper", root, &dir]].concat();
+    host.spawn(&format!("docker-{}-keeper", host.name()), &words)
 }
 
 /// An archive with busybox.

@@ -4,7 +4,10 @@
 use nix::sys::signal::Signal;
 use sextant_tests::{SECONDS, bin, poll};
 
-use crate::bed::{Bed, REACHED};
+use crate::{
+    bed::{Bed, REACHED},
+    firewall::FIREWALL as WITH_RULES,
+};
 
 /// Runs the doctor with the settings of the agents, and more.
 fn doctor(bed: &Bed, mode: &[&str], more: &[&str]) -> String {
@@ -217,6 +220,39 @@ fn status_node_show_and_readiness_tell_what_the_doctor_finds() {
             Ok(())
         });
     }
+}
+
+#[test]
+fn missing_rules_of_published_ports_and_what_hides_their_clients_are_found() {
+    let mut bed = Bed::start_with("docker doctor published", 1, &[], &["--ip6tables=false"]);
+    bed.engines[0].container("web", &["--network", "sextant", "--publish", "8000:80"]).unwrap();
+    let says = |bed: &Bed, words: &[&str]| {
+        poll(&format!("the doctor says {words:?}"), 10 * SECONDS, || {
+            let text = doctor(bed, &NETWORK, &[]);
+            anyhow::ensure!(words.iter().all(|word| text.contains(word)), "{text}");
+            Ok(())
+        });
+    };
+    let restart = |bed: &mut Bed| {
+        bed.engines[0].end_engine(Signal::SIGTERM).unwrap();
+        bed.engines[0].start_engine(&WITH_RULES).unwrap();
+        bed.engines[0].run(&["start", "web"]).unwrap();
+    };
+    says(&bed, &["go through docker-proxy", "port 8000 of container web", "\"ip6tables\": true"]);
+    restart(&mut bed);
+    is_well(&bed, &NETWORK, "the engine has rules");
+    carry_out(&bed, "ip6tables -t nat -F DOCKER");
+    says(
+        &bed,
+        &["Docker's rules for published ports are missing", "8000 of container web", "restart docker"],
+    );
+    restart(&mut bed);
+    is_well(&bed, &NETWORK, "the engine has put them there");
+    bed.cluster.agents[0].process.freeze().unwrap();
+    carry_out(&bed, "ip6tables -F SEXTANT-PUBLISHED");
+    says(&bed, &["lacks a rule that the agent keeps", "--dport 80 ", "start sextant-agent"]);
+    bed.cluster.agents[0].process.thaw().unwrap();
+    is_well(&bed, &NETWORK, "the agent has put them there");
 }
 
 /// Wrong networks, made while the agent does not look.

@@ -6,6 +6,10 @@ use std::{
     process::Command,
 };
 
+use sextant_tests::{SECONDS, poll};
+
+use crate::bed::Bed;
+
 /// Where the root directories are.
 const ROOTS: &str = "/var/cache/sextant-engines";
 
@@ -37,6 +41,29 @@ fn all_tests_with(release: &str) {
     let text = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success() && text.contains("firewall::"), "{text}");
     println!("{text}");
+}
+
+#[test]
+#[ignore = "slow: makes a root directory with a later engine"]
+fn an_upgrade_on_the_same_data_keeps_network_and_containers() {
+    let mut bed = Bed::start("docker upgraded", 2, &[]);
+    let version = |bed: &Bed| bed.engines[0].run(&["version", "-f", "{{.Server.Version}}"]).unwrap();
+    assert!(version(&bed).starts_with("20."), "{}", version(&bed));
+    let restarted = ["--network", "sextant", "--restart", "always", "--publish", "8000:8000"];
+    bed.engines[0].container("web", &restarted).unwrap();
+    let other = bed.engines[1].container("other", &["--network", "sextant"]).unwrap();
+    bed.engines[0].upgrade(&root("trixie")).unwrap();
+    assert!(version(&bed).starts_with("26."), "{}", version(&bed));
+    bed.has_network(0);
+    let address = poll("the container is back", 20 * SECONDS, || {
+        bed.engines[0].run(&["exec", "web", "ip", "-6", "address"])?;
+        bed.engines[0].address("web")
+    });
+    bed.pings(0, "web", &other);
+    bed.pings(1, "other", &address);
+    bed.status_is_silent();
+    let later = bed.engines[0].container("later", &["--network", "sextant"]).unwrap();
+    bed.pings(1, "other", &later);
 }
 
 #[test]

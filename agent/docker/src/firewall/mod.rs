@@ -127,6 +127,7 @@ fn is_ours(rule: &str) -> bool {
 
 /// Whether a rule may decide on a packet, or change it. Jumps to others' chains may do either, but are not the engine's.
 fn decides(rule: &str) -> bool {
+    let rule = format!(" {rule}");
     let target = rule.split(" -j ").nth(1).unwrap_or_default().split(' ').next().unwrap_or_default();
     matches!(target, "DROP" | "REJECT" | "MASQUERADE" | "SNAT" | "DNAT")
         || (target.starts_with("DOCKER") && target != "DOCKER-USER")

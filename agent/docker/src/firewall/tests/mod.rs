@@ -146,3 +146,30 @@ fn rules_of_an_earlier_prefix_are_replaced() {
     assert!(!after.iter().any(|line| is_ours(line) && line.contains("2001:db8:1::/80")), "{after:?}");
     assert!(changes(Table::Filter, &after, Some(&moved)).is_empty());
 }
+
+#[test]
+fn missing_rules_are_named_and_further_ones_are_right() {
+    let port =
+        policy::Port { address: "2001:db8:1::5".parse().unwrap(), protocol: policy::Protocol::Tcp, port: 80 };
+    let kept = Passes { published: vec![port], ..passes(FromCluster::Open) };
+    // Who asks knows one pool of two.
+    let asked = Passes { pools: kept.pools[..1].to_vec(), ..kept.clone() };
+    for (table, text) in [(Table::Filter, FILTER), (Table::Nat, NAT), (Table::Raw, RAW)] {
+        let before = lines(text);
+        let after = changed(&before, &changes(table, &before, Some(&kept)));
+        assert_eq!(missing(table, &after, &asked), [""; 0], "{after:?}");
+        assert!(!missing(table, &before, &asked).is_empty(), "{table:?}");
+        let without =
+            |word: &str| after.iter().filter(|line| !line.contains(word)).cloned().collect::<Vec<_>>();
+        if table != Table::Nat {
+            let found = missing(table, &without("--dport 80 "), &asked);
+            assert!(
+                matches!(&found[..], [rule] if rule.starts_with("-A SEXTANT-PUBLISHED -d 2001:db8:1::5/128")),
+                "{found:?}"
+            );
+        }
+        let chain = table.chain(&after);
+        let late = [vec![format!("-A {chain} -j DROP")], after.clone()].concat();
+        assert!(!missing(table, &late, &asked).is_empty(), "behind a rule that decides: {late:?}");
+    }
+}
