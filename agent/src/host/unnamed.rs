@@ -14,7 +14,8 @@ pub fn bridge_of(ledger: &Ledger, source: &BridgeSource, default: &str) -> Optio
              flag"
         ),
         format!(
-            "write the agent's settings into {config}, where its other commands read them, or give this command the agent's flags"
+            "write the agent's settings into {config}, where its other commands read them, or give this command the agent's flags; start \
+             the agent first if its containers' bridge is to be {default} from now on"
         ),
     );
     Some((stood.clone(), finding))

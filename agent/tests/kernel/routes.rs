@@ -199,7 +199,7 @@ fn foreign_routes_are_read() {
 fn only_the_route_of_proto_boot_to_the_link_is_removed() {
     with_uplink(async |kernel, up0| {
         let key = |metric| RouteKey { table: MAIN, destination: PEER.parse().unwrap(), metric };
-        ip("link add other type dummy");
+        ip("link add other type bridge");
         ip("link set other up");
         for route in ["dev up0 proto boot", "dev up0 proto static metric 7", "dev other proto boot metric 8"]
         {
@@ -207,10 +207,7 @@ fn only_the_route_of_proto_boot_to_the_link_is_removed() {
         }
         kernel.remove_boot_route(&key(1024), up0).await.unwrap();
         let left = shown(PEER);
-        assert!(
-            left.contains("proto static metric 7") && left.contains("dev other proto boot metric 8"),
-            "{left}"
-        );
+        assert!(left.contains("proto static metric 7") && left.contains("dev other metric 8"), "{left}");
         assert!(!left.contains("metric 1024"), "{left}");
         // Neither a missing one, nor one of another protocol or link.
         for (metric, link) in [(1024, up0), (7, up0), (8, up0), (1024, 4_000)] {

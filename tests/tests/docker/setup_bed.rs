@@ -101,7 +101,7 @@ impl SetupBed {
         });
     }
 
-    /// Waits until `sextant status` finds nothing wrong with Docker, and that nobody has changed its bridge.
+    /// Waits until `sextant status` finds nothing wrong with Docker, and reports no change of its bridge.
     pub fn status_is_silent(&self) {
         poll("status does not speak of Docker", 20 * SECONDS, || {
             let status = self.cluster.sextant(&["status"]);

@@ -270,7 +270,10 @@ fn a_setting_changed_between_two_starts_leaves_nothing_behind() {
 
     // Before the agent is started with them, the doctor says what is left.
     testbed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
-    let doctor = testbed.command(&["--uplink", "eth0", "doctor"]);
+    let unnamed = testbed.command(&["--uplink", "eth0", "doctor"]);
+    let unnamed = String::from_utf8_lossy(&unnamed.stdout).into_owned();
+    assert!(unnamed.contains("last set up with bridge br1, but neither [bridge] interface"), "{unnamed}");
+    let doctor = testbed.command(&["--uplink", "eth0", "--bridge", "docker0", "doctor"]);
     let printed = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(
         printed.contains("a change for earlier settings remains") && printed.contains("of br1 removed"),
