@@ -39,8 +39,8 @@ fn invented(n: usize, claim: &Claim, incarnation: Incarnation) -> ClaimRequest {
 async fn expect_healthy(it: &Fixture, before: Incarnation) {
     let meta = store::read(&it.registry, &it.keys).await.unwrap().meta;
     assert!(meta.incarnation == before && !meta.recovering, "{meta:?}");
-    let newcomer = rand::random_range(1000..usize::MAX);
-    it.claim(&request(newcomer)).await;
+    let new_node = rand::random_range(1000..usize::MAX);
+    it.claim(&request(new_node)).await;
 }
 
 #[tokio::test]
@@ -80,9 +80,9 @@ async fn i14_nodes_with_claims_of_their_own_that_show_a_copied_one_are_refused_t
     expect_healthy(&it, claim.epoch.incarnation).await;
 }
 
-/// The original is forgotten meanwhile, and another node has its prefix: what the copies show is one claim.
+/// The original is forgotten meanwhile, and another node has its prefix: the copies show one claim.
 #[tokio::test]
-async fn i14_copies_of_a_claim_that_has_ended_are_one_witness() {
+async fn i14_copies_of_a_claim_that_has_ended_count_as_one_doubt() {
     let original = request(1);
     let (it, claim) = healthy(&original).await;
     it.claims.forget(&original.node, true).await.unwrap();

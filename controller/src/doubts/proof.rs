@@ -1,9 +1,9 @@
-//! Which doubts prove that the store was taken back. Pure.
+//! Which doubts prove that the store was reverted. Pure.
 //!
-//! A doubt is a node's word, and anybody can give a node that nobody knows any word. So two doubts count as two only if they are
-//! of two nodes and, where they show claims, of two claims: a store grants each claim to one node, and two nodes that show the same
-//! one are copies of one disk. And while a node that the store knows is connected and confirms the store's history, doubts count
-//! only from nodes that the store knew before their doubt: such a node would have heard of the claims of the others.
+//! A doubt is not verified: a client can send one in the name of any node. So two doubts count as two only if they are from two
+//! nodes and, where they show claims, of two claims: a store grants each claim to one node, and two nodes that show the same claim
+//! have copies of one state directory. While a node of the store is connected and confirms the store's history, only doubts
+//! of nodes count that the store had before their doubt: a connected node has seen the claims of all others.
 
 use sextant_proto::{NodeName, Revision};
 
@@ -18,7 +18,7 @@ pub(super) struct Doubt {
     pub(super) since: Revision,
 }
 
-/// Whether these doubts of the store that `state` shows prove that it was taken back.
+/// Whether these doubts prove that the store of `state` was reverted.
 pub(super) fn is_proof(doubts: &[Doubt], state: &State) -> bool {
     let known: Vec<_> = doubts.iter().filter(|doubt| is_known(doubt, state)).collect();
     has_two(&known) || (!is_confirmed(doubts, state) && has_two(&doubts.iter().collect::<Vec<_>>()))
@@ -40,7 +40,7 @@ fn has_two(doubts: &[&Doubt]) -> bool {
     doubts.iter().enumerate().any(|(at, one)| doubts[at + 1..].iter().any(|two| are_independent(one, two)))
 }
 
-/// What an earlier version does not tell of a doubt makes it equal to no other one.
+/// Earlier versions put neither the node id nor the claim; such a doubt is independent of all others.
 fn are_independent(Doubt { record: one, .. }: &Doubt, Doubt { record: two, .. }: &Doubt) -> bool {
     let same_node = one.node_id.is_some() && one.node_id == two.node_id;
     let same_claim = one.claim.is_some() && one.claim == two.claim;

@@ -35,8 +35,8 @@ fn i10_a_claim_that_cannot_be_stored_keeps_no_other_from_being_ready() {
         let status = bed.cluster.lab.cli(&["status"])?.stdout;
         // The claim fits into the file that it replaces, or does not; the record of its address does not.
         let reasons = ["no prefix of pool ula: ", &format!("host prefix {named} of pool ula is not used: ")];
-        let is_told = reasons.iter().any(|reason| status.contains(reason));
-        anyhow::ensure!(is_told && status.contains("No space left on device"), "{status}");
+        let has_one = reasons.iter().any(|reason| status.contains(reason));
+        anyhow::ensure!(has_one && status.contains("No space left on device"), "{status}");
         anyhow::Ok(())
     });
     disk.empty().unwrap();

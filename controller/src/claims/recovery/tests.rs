@@ -284,7 +284,7 @@ async fn i2_pools_with_other_names_give_each_node_all_its_prefixes() {
     }
 }
 
-/// One pool has the prefixes of two lost ones: a node has one claim in it, and is told why it does not get the other.
+/// One pool has the prefixes of two lost ones: a node has one claim in it, and gets the reason why it does not get the other.
 #[tokio::test]
 async fn two_prefixes_of_a_node_in_one_pool_are_one_claim_and_a_reason() {
     let it = Fixture::new().await;
