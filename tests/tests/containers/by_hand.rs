@@ -8,7 +8,7 @@ use std::{
 };
 
 use sextant_tests::{
-    AgentOptions, Container, Docker, Host, SECONDS,
+    AgentOptions, Container, Docker, Host, Namespace, SECONDS,
     cluster::{Cluster, GUIDE},
     poll,
 };
@@ -41,6 +41,11 @@ impl Bed {
 
     fn host(&self) -> &Host {
         &self.cluster.hosts[0]
+    }
+
+    /// A name for files and cgroups, by which the lab's reaper finds them.
+    fn unique(&self, name: &str) -> String {
+        format!("{}-{name}", Namespace::name(self.host()))
     }
 
     fn is_reached(&self) {
@@ -79,7 +84,7 @@ fn systemd_nspawn_puts_containers_on_the_bridge() {
             bed.address, bed.len, bed.gateway
         ),
     );
-    let name = format!("--machine={}-web", bed.host().name());
+    let name = format!("--machine={}", bed.unique("nspawn"));
     let (directory, run) = (format!("--directory={}", text(&root)), ["--as-pid2", "/bin/sh", "-c", &script]);
     let bridge = format!("--network-bridge={OWN}");
     let nspawn = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", &bridge];
@@ -95,9 +100,11 @@ fn lxc_puts_containers_on_the_bridge() {
     let bed = Bed::start("lxc");
     let (root, containers) = (root(bed.host()), bed.host().dir().join("lxc"));
     fs::create_dir_all(containers.join("web")).unwrap();
+    let group = bed.unique("lxc");
     let (rootfs, address, len, gateway) = (text(&root), &bed.address, bed.len, &bed.gateway);
     let config = format!(
         "lxc.uts.name = web
+         lxc.cgroup.dir = {group}
          lxc.rootfs.path = dir:{rootfs}
          lxc.apparmor.profile = unconfined
          lxc.net.0.type = veth
@@ -109,7 +116,7 @@ fn lxc_puts_containers_on_the_bridge() {
     let config: Vec<_> = config.lines().map(str::trim).collect();
     fs::write(containers.join("web/config"), config.join("\n") + "\n").unwrap();
     let script = format!(
-        "mount -t sysfs sysfs /sys && mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
+        "mount --rbind /sys/fs/cgroup /mnt && mount -t sysfs sysfs /sys && mount --move /mnt /sys/fs/cgroup &&
          exec lxc-start --foreground --lxcpath {} --name web -- /bin/sleep 1000",
         text(&containers)
     );
@@ -118,6 +125,16 @@ fn lxc_puts_containers_on_the_bridge() {
     let container = bed.host().spawn("lxc", &words).unwrap();
     bed.is_reached();
     drop(container);
+    remove_pivot();
+}
+
+/// LXC leaves a cgroup that all its containers share. It cannot be removed while one runs, and is made again by the next one.
+fn remove_pivot() {
+    let root = Path::new("/sys/fs/cgroup");
+    let controllers = fs::read_dir(root).into_iter().flatten().flatten().map(|it| it.path());
+    for parent in controllers.chain([root.to_owned()]) {
+        let _busy_or_absent = fs::remove_dir(parent.join("lxc.pivot"));
+    }
 }
 
 /// As Docker's IPv6 guide does it.
