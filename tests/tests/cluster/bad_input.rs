@@ -130,9 +130,11 @@ fn a_full_disk_refuses_changes_and_loses_nothing() {
     let first = lab.controller(options()).unwrap();
     first.wait_ready(10 * SECONDS).unwrap();
     first.process.terminate(5 * SECONDS).unwrap();
-    // How much fits is found out with another store of the same size.
+    // Both stores have some room. How much fits into it is found out with the other one.
     let scratch = disk.path().join("scratch");
-    drop(EmbeddedStore::open(&scratch).unwrap());
+    for store in [&path, &scratch] {
+        assert_eq!(fill_store(store, ROOM), ROOM);
+    }
     disk.fill().unwrap();
     let fits = fill_store(&scratch, u32::MAX);
     fs::remove_file(&scratch).unwrap();
@@ -167,6 +169,9 @@ fn a_full_disk_refuses_changes_and_loses_nothing() {
     controller.wait_ready(10 * SECONDS).unwrap();
     assert_eq!(count(), Some(again), "after a kill too");
 }
+
+/// How many keys are put into a new store, which is small at first.
+const ROOM: u32 = 200;
 
 /// Puts up to `most` keys of another cluster into the store; how many fitted.
 fn fill_store(path: &std::path::Path, most: u32) -> u32 {

@@ -21,3 +21,11 @@ mod state_dir;
 mod testbed;
 mod unused_addresses;
 mod uplinks;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Is held by tests that use much of the kernel's neighbour table, which all namespaces share: one after the other.
+fn neighbour_table() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

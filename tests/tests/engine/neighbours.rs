@@ -6,7 +6,7 @@ use sextant_tests::{
     ControllerOptions, Host, Process, RouteMonitor, SECONDS, cluster::sorted, poll, stub_nodes,
 };
 
-use crate::testbed::Testbed;
+use crate::{neighbour_table, testbed::Testbed};
 
 fn bird(host: &Host, config: &str) -> Process {
     let dir = host.dir().join("bird");
@@ -79,6 +79,7 @@ fn i4_bird_on_the_same_host_keeps_its_static_routes() {
 /// More peers than the kernel keeps neighbours by default.
 #[test]
 fn eleven_hundred_peers_on_one_link_are_routed() {
+    let _alone = neighbour_table();
     const PEERS: u32 = 1100;
     let mut testbed = Testbed::start("many peers", 2);
     testbed.cluster.controller = None;

@@ -11,7 +11,7 @@ use sextant_tests::{
     poll,
 };
 
-use crate::{kept::expect_status, testbed::text};
+use crate::{kept::expect_status, neighbour_table, testbed::text};
 
 /// The addresses of the host's neighbour entries in these states (`ip neighbour show nud`), with their interfaces.
 fn neighbours(host: &Host, states: &str) -> Vec<(Ipv6Addr, String)> {
@@ -48,6 +48,7 @@ fn parts(cluster: &Cluster, node: &str) -> [Prefix; 2] {
 /// By default, each of the floods would occupy 360 entries after three seconds.
 #[test]
 fn a_flood_through_any_bridge_occupies_few_entries_and_first_contacts_succeed() {
+    let _alone = neighbour_table();
     let cluster = Cluster::start("bridge floods", 2, GUIDE);
     let (host, [first, second]) = (&cluster.hosts[0], parts(&cluster, "h1"));
     // A bridge of another engine, with another part of the host prefix.
@@ -83,6 +84,7 @@ fn a_flood_through_any_bridge_occupies_few_entries_and_first_contacts_succeed() 
 
 #[test]
 fn packets_to_refused_addresses_occupy_no_entry_anywhere() {
+    let _alone = neighbour_table();
     let cluster = Cluster::start("refused floods", 2, GUIDE);
     let sender = cluster.hosts[1].container("sender").unwrap();
     let [_, rest] = parts(&cluster, "h1");
@@ -122,6 +124,7 @@ fn doctor(host: &Host) -> String {
 /// The fixes that are shown are carried out: the floods go on, and the problems end.
 #[test]
 fn floods_are_named_and_the_rules_that_the_doctor_shows_end_the_problem() {
+    let _alone = neighbour_table();
     let cluster = Cluster::start("named floods", 2, GUIDE);
     let (host, [containers, _]) = (&cluster.hosts[0], parts(&cluster, "h1"));
     let known = host.container("known").unwrap();
@@ -197,6 +200,7 @@ fn expect_first_contacts(cluster: &Cluster, known: &Container, outside: &Contain
 
 #[test]
 fn the_documented_rules_limit_a_flood_and_let_first_contacts_succeed() {
+    let _alone = neighbour_table();
     let cluster = Cluster::start("documented rules", 2, GUIDE);
     let (host, [containers, _]) = (&cluster.hosts[0], parts(&cluster, "h1"));
     let known = host.container("known").unwrap();

@@ -39,7 +39,7 @@ async fn a_link_with_a_new_route_by_advertisement_keeps_it_from_the_next_resync_
         mtu: None,
         key: RouteKey { table: 254, destination: "2001:db8:77::/64".parse().unwrap(), metric: 1024 },
         protocol: RouteProtocol::ADVERTISED,
-        target: RouteTarget::Via(NextHop { gateway: "fe80::1".parse().ok(), link, onlink: false }.into()),
+        target: RouteTarget::Via(NextHop { gateway: "fe80::99".parse().ok(), link, onlink: false }.into()),
     };
     it.kernel.foreign_add(route).unwrap();
     tokio::time::sleep(resync() + SOON).await;

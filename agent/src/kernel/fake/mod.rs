@@ -58,6 +58,9 @@ pub enum Write {
     ProbeNeighbour(u32, Ipv6Addr),
 }
 
+/// The prefix of link-local addresses (RFC 4291 §2.5.6).
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+
 impl Default for FakeKernel {
     fn default() -> Self {
         Self::new()
@@ -71,7 +74,8 @@ impl FakeKernel {
         Self { host: Arc::new(Mutex::new(Host::new())) }
     }
 
-    /// A host with one more link that is up and has an address; its index is 2.
+    /// A host with one more link that is up and has an address, and the link-local one of the same interface identifier; its index
+    /// is 2.
     ///
     /// # Panics
     /// If `address` is not of the form `2001:db8::1/64`.
@@ -79,8 +83,14 @@ impl FakeKernel {
         let fake = Self::new();
         let index = fake.add_link(name);
         let (addr, len) = address.split_once('/').expect("an address with its length");
-        let addr = addr.parse().expect("an IPv6 address");
+        let addr: Ipv6Addr = addr.parse().expect("an IPv6 address");
         fake.put_address(permanent(index, addr, len.parse().expect("a length")));
+        let interface_identifier = addr.to_bits() & u128::from(u64::MAX);
+        fake.put_address(permanent(
+            index,
+            Ipv6Addr::from_bits(LINK_LOCAL.to_bits() | interface_identifier),
+            64,
+        ));
         fake
     }
 
