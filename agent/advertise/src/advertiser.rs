@@ -40,9 +40,14 @@ pub struct Advertiser {
     former: Former,
 }
 
-/// The prefixes that were advertised, each with the time after which no host has an address of it.
+/// The prefixes that were advertised, also where nothing was for a while.
 #[derive(Debug, Default)]
-struct Former(Vec<(Prefix, Instant)>);
+struct Former {
+    /// Those that are advertised now, or were last.
+    last: Vec<Prefix>,
+    /// Those before, each with the time after which no host has an address of it.
+    until: Vec<(Prefix, Instant)>,
+}
 
 impl Advertiser {
     /// Follows `wanted`. What prevents advertisements is sent to `trouble`.
@@ -90,6 +95,7 @@ impl Advertiser {
     /// Advertises on an interface until something else is wanted. `false` if nothing will be.
     async fn serve(&mut self, link: &Link, mut wanted: Wanted) -> io::Result<bool> {
         let mut schedule = Schedule::new(Instant::now());
+        self.former.follow(&wanted.content.prefixes, Instant::now());
         loop {
             tokio::select! {
                 changed = self.wanted.changed() => {
@@ -100,7 +106,7 @@ impl Advertiser {
                     let now = Instant::now();
                     match next {
                         Some(next) if next.index == wanted.index => {
-                            self.former.replaced(&wanted.content.prefixes, &next.content.prefixes, now);
+                            self.former.follow(&next.content.prefixes, now);
                             wanted = next;
                             schedule.changed(now);
                         }
@@ -143,18 +149,17 @@ impl Advertiser {
 }
 
 impl Former {
-    /// Those of `before` are former ones, but for those of `now`.
-    fn replaced(&mut self, before: &[Prefix], wanted: &[Prefix], now: Instant) {
-        self.0.extend(before.iter().map(|prefix| (*prefix, now + FORMER_FOR)));
-        self.0.retain(|(prefix, _)| !wanted.contains(prefix));
-        // The latest of each.
-        self.0.sort_by_key(|(prefix, until)| (*prefix, std::cmp::Reverse(*until)));
-        self.0.dedup_by_key(|(prefix, _)| *prefix);
+    /// These are advertised from now on: the last ones are former ones, but for those that stay.
+    fn follow(&mut self, wanted: &[Prefix], now: Instant) {
+        let last = std::mem::replace(&mut self.last, wanted.to_vec());
+        self.until.retain(|(prefix, _)| !last.contains(prefix));
+        self.until.extend(last.into_iter().map(|prefix| (prefix, now + FORMER_FOR)));
+        self.until.retain(|(prefix, _)| !wanted.contains(prefix));
     }
 
     fn now(&mut self, now: Instant) -> Vec<Prefix> {
-        self.0.retain(|(_, until)| *until > now);
-        self.0.iter().map(|(prefix, _)| *prefix).collect()
+        self.until.retain(|(_, until)| *until > now);
+        self.until.iter().map(|(prefix, _)| *prefix).collect()
     }
 }
 
@@ -167,10 +172,16 @@ mod tests {
         let prefix = |text: &str| text.parse::<Prefix>().unwrap();
         let (one, other) = (prefix("2001:db8:1::/64"), prefix("2001:db8:2::/64"));
         let (now, mut former) = (Instant::now(), Former::default());
-        former.replaced(&[one], &[other], now);
+        former.follow(&[one], now);
+        former.follow(&[one], now);
+        assert_eq!(former.now(now), [], "it is still advertised");
+        // Nothing is advertised for a while, as without a bridge.
+        former.follow(&[], now);
+        former.follow(&[other], now);
         assert_eq!(former.now(now), [one]);
-        former.replaced(&[other], &[one], now + RETRY);
-        assert_eq!(former.now(now), [other], "what is wanted again is no former one");
+        former.follow(&[one], now + RETRY);
+        assert_eq!(former.now(now + RETRY), [other], "what is wanted again is no former one");
+        assert_eq!(former.now(now + FORMER_FOR), [other]);
         assert_eq!(former.now(now + FORMER_FOR + RETRY), []);
     }
 }
