@@ -159,35 +159,15 @@ mod tests {
     use sextant_proto::{Epoch, Incarnation, Pool, Revision};
 
     use super::*;
+    use crate::kernel::fake::permanent;
 
     fn bridge() -> Link {
-        Link {
-            index: 7,
-            name: "br0".into(),
-            up: true,
-            carrier: true,
-            bridge: true,
-            controller: None,
-            mac: vec![2, 0, 0, 0, 0, 7],
-            kind: "bridge".into(),
-            mtu: 1400,
-        }
+        let mac = vec![2, 0, 0, 0, 0, 7];
+        Link { index: 7, name: "br0".into(), up: true, bridge: true, mac, mtu: 1400, ..Link::default() }
     }
 
     fn address(link: u32, addr: &str) -> Address {
-        let addr: Ipv6Addr = addr.parse().unwrap();
-        Address {
-            link,
-            addr,
-            len: 64,
-            global: !addr.is_unicast_link_local(),
-            tentative: false,
-            dad_failed: false,
-            deprecated: false,
-            temporary: false,
-            permanent: true,
-            prefix_route: true,
-        }
+        permanent(link, addr.parse().unwrap(), 64)
     }
 
     fn claim(container_len: u32) -> Claim {

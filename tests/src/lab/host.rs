@@ -174,16 +174,23 @@ impl Host {
     }
 
     fn container_behind(&self, name: &str, gateway: Ipv6Addr, len: u8) -> anyhow::Result<Container> {
+        let bare = self.plugged_in(name)?;
+        let address = address_behind(gateway, len, bare.number)?;
+        bring_up(&bare.namespace, address, len, &format!("route add default via {gateway} dev eth0"))?;
+        Ok(Container { address, ..bare })
+    }
+
+    /// A container with `eth0` on [`BRIDGE`], which is down and has no address.
+    fn plugged_in(&self, name: &str) -> anyhow::Result<Container> {
         let number = self.containers.fetch_add(1, Ordering::Relaxed) + 1;
-        let address = address_behind(gateway, len, number)?;
         let namespace = Namespace::add(self.namespace.site(), &format!("{}-{name}", self.name))?;
         self.ip_batch(&format!(
             "link add ve{number} type veth peer name eth0 netns {}
              link set ve{number} master {BRIDGE} up",
             namespace.name()
         ))?;
-        bring_up(&namespace, address, len, &format!("route add default via {gateway} dev eth0"))?;
-        Ok(Container { namespace, name: format!("{}/{name}", self.name), number, address })
+        let (name, address) = (format!("{}/{name}", self.name), Ipv6Addr::UNSPECIFIED);
+        Ok(Container { namespace, name, number, address })
     }
 
     /// Starts a container on [`BRIDGE`] that has no configuration: it waits for router advertisements. Returns once it has a
@@ -202,20 +209,9 @@ impl Host {
     /// # Errors
     /// If `ip` fails.
     pub fn container_without_address(&self, name: &str) -> anyhow::Result<Container> {
-        let number = self.containers.fetch_add(1, Ordering::Relaxed) + 1;
-        let namespace = Namespace::add(self.namespace.site(), &format!("{}-{name}", self.name))?;
-        self.ip_batch(&format!(
-            "link add ve{number} type veth peer name eth0 netns {}
-             link set ve{number} master {BRIDGE} up",
-            namespace.name()
-        ))?;
-        namespace.ip_batch("link set lo up\nlink set eth0 up")?;
-        Ok(Container {
-            namespace,
-            name: format!("{}/{name}", self.name),
-            number,
-            address: Ipv6Addr::UNSPECIFIED,
-        })
+        let bare = self.plugged_in(name)?;
+        bare.namespace.ip_batch("link set lo up\nlink set eth0 up")?;
+        Ok(bare)
     }
 
     /// Adds a static default route.
