@@ -46,7 +46,7 @@ impl Held {
     }
 
     /// Whether the held lock belongs to this directory.
-    fn is_of(&self, path: &Path) -> bool {
+    pub(super) fn is_of(&self, path: &Path) -> bool {
         let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         let own = self.lock.metadata().map(identity).ok();
         own.is_some() && own == fs::metadata(path.join(LOCK)).map(identity).ok()
@@ -133,7 +133,7 @@ impl StateDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Ledger;
+    use crate::state::{KeptBrake, Ledger};
 
     struct Fixture {
         parent: tempfile::TempDir,
@@ -209,9 +209,11 @@ mod tests {
         let id = other.node_id().unwrap();
         drop(other);
         let before = fs::read_dir(fixture.path()).unwrap().count();
-        for error in
-            [fixture.state.check().unwrap_err(), fixture.state.keep_ledger(&fixture.ledger).unwrap_err()]
-        {
+        for error in [
+            fixture.state.check().unwrap_err(),
+            fixture.state.keep_ledger(&fixture.ledger).unwrap_err(),
+            fixture.state.keep_brake(&KeptBrake::default()).unwrap_err(),
+        ] {
             assert!(matches!(error, StateError::OtherNode { .. }), "{error}");
             assert!(
                 error.to_string().contains(&id.to_string())

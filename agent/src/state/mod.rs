@@ -219,12 +219,20 @@ impl StateDir {
         self.read(BRAKE)
     }
 
-    /// Stores the state of the brake.
+    /// Stores the state of the brake. It outlives this process, but is not waited for on the disk: each departure of a peer writes it,
+    /// and a host that has lost its power has no routes for a brake to hold.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn keep_brake(&self, brake: &KeptBrake) -> Result<(), StateError> {
-        self.keep(BRAKE, Some(self.json(BRAKE, brake)?), false)
+        let content = self.json(BRAKE, brake)?;
+        let mut held = self.held();
+        if !held.is_of(&self.path) {
+            self.check_held(&mut held)?;
+        }
+        replace(&self.path, BRAKE, &content, |_| Ok(()))?;
+        held.files.insert(BRAKE, Some(content));
+        Ok(())
     }
 
     /// The stored leases of Docker's networks.
@@ -297,15 +305,26 @@ fn take_lock(path: &Path, known_as: &Path) -> Result<Flock<File>, StateError> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StateError::InUse(known_as.to_owned()))
 }
 
-/// Writes a temporary file, syncs it, and renames it: a reader sees the old or the new content, also after a crash.
+/// Writes a file and waits until it is on the disk: a reader sees the old or the new content, also after a crash of the host.
 fn write_in(directory: &Path, name: &str, content: &[u8]) -> Result<(), StateError> {
+    replace(directory, name, content, File::sync_all)?;
+    sync(directory)
+}
+
+/// Writes a temporary file, syncs it by `synced`, and renames it: a reader sees the old or the new content.
+fn replace(
+    directory: &Path,
+    name: &str,
+    content: &[u8],
+    synced: fn(&File) -> io::Result<()>,
+) -> Result<(), StateError> {
     let path = directory.join(name);
     let io = |source| StateError::Io { path: path.clone(), source };
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
     file.write_all(content).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
+    synced(file.as_file()).map_err(io)?;
     file.persist(&path).map_err(|error| io(error.error))?;
-    sync(directory)
+    Ok(())
 }
 
 fn sync(directory: &Path) -> Result<(), StateError> {
