@@ -100,7 +100,7 @@ fn status_names_the_reason_why_an_agent_is_not_ready() {
 
     // The link keeps its addresses, and the agent its connection, under another name.
     host.ip("link set eth0 name lan0").unwrap();
-    expect_problem(&cluster, "uplink-missing", "uplink \"eth0\" does not exist; interfaces: ");
+    expect_problem(&cluster, "uplink-renamed", "uplink \"eth0\" is named \"lan0\" now");
     host.ip("link set lan0 name eth0").unwrap();
     expect_well(&cluster);
 }
