@@ -69,3 +69,32 @@ fn addresses_of_others_on_an_earlier_bridge_are_removed_or_it_is_the_bridge_agai
         bed.expect_healed();
     }
 }
+
+/// The agent runs in a container whose `/proc/sys` is read-only from now on.
+#[test]
+fn a_sysctl_of_an_earlier_uplink_that_the_agent_may_not_restore_is_restored_by_hand() {
+    let mut bed = Bed::well("fixed undo");
+    bed.host(0)
+        .ip_batch(
+            "link add eth9 type veth peer name far9
+             link set far9 up
+             link set eth9 up
+             address add fd00:9::1/64 dev eth9 nodad",
+        )
+        .unwrap();
+    bed.restart(0, "routes.resync = 1\nuplink.interface = [\"eth0\", \"eth9\"]");
+    let value = |bed: &Bed| bed.host(0).check(&["cat", "/proc/sys/net/ipv6/conf/eth9/accept_ra"]).unwrap();
+    poll(
+        "the agent has set it",
+        20 * SECONDS,
+        || if value(&bed) == "2\n" { Ok(()) } else { Err(value(&bed)) },
+    );
+    bed.restart_without_sysctls(0, &format!("routes.resync = 1\n{ETH0}"));
+    let text = bed.expect(
+        "a change for earlier settings cannot be undone (sysctl net/ipv6/conf/eth9/accept_ra: 2 back to 1)",
+    );
+    let [by_hand] = commands(&text)[..] else { panic!("{text}") };
+    bed.run(0, by_hand);
+    assert_eq!(value(&bed), "1\n");
+    bed.expect_healed();
+}
