@@ -74,7 +74,7 @@ impl HostSetup {
             Some(bridge) => bridge,
             None if !self.needed => return Ok(None),
             // A second one would take the packets of its containers. It is a finding.
-            None if elsewhere::bridge(claims, &self.settings.bridge, links, addresses).is_some() => {
+            None if self.is_elsewhere(claims, links, addresses) => {
                 return Ok(None);
             }
             None => {
@@ -93,6 +93,11 @@ impl HostSetup {
         }
         self.ensure_ipv6(&bridge)?;
         Ok(Some(bridge))
+    }
+
+    fn is_elsewhere(&self, claims: &[Claim], links: &[Link], addresses: &[Address]) -> bool {
+        let (bridge, added) = (&self.settings.bridge, &self.ledger.addresses);
+        elsewhere::bridge(claims, bridge, added, links, addresses).is_some()
     }
 
     fn no_bridge(&self, claims: &[Claim]) -> SetupError {

@@ -5,17 +5,23 @@ use sextant_proto::{Claim, Prefix, link_name_word};
 use crate::{
     kernel::{Address, Link},
     problems::Finding,
+    state::BridgeAddress,
 };
 
-/// Another bridge with the container prefix of one of the claims: containers may be on it.
+/// Another bridge with the container prefix of one of the claims: containers may be on it. What the agent has `added` for earlier
+/// settings does not count: it is about to be removed.
 pub(super) fn bridge<'a>(
     claims: &[Claim],
     bridge: &str,
+    added: &[BridgeAddress],
     links: &'a [Link],
     addresses: &[Address],
 ) -> Option<&'a Link> {
     let has_prefix = |link: &Link| {
-        let mut here = addresses.iter().filter(|address| address.link == link.index);
+        let is_added = |it: &Address| {
+            added.iter().any(|ours| (&ours.interface, ours.addr, ours.len) == (&link.name, it.addr, it.len))
+        };
+        let mut here = addresses.iter().filter(|address| address.link == link.index && !is_added(address));
         here.any(|address| claims.iter().any(|claim| is_of(claim, address)))
     };
     links.iter().find(|link| link.bridge && link.name != bridge && has_prefix(link))
@@ -108,8 +114,14 @@ mod tests {
         let found = &findings("docker0", &claim(), &links, &addresses)[0];
         assert!(found.saw.starts_with("bridge docker0 does not exist, and interface brx has"), "{found:?}");
         assert!(found.fix.contains("`ip link set dev brx name docker0`"), "{found:?}");
-        assert_eq!(bridge(&[claim()], "docker0", &links, &addresses).map(|it| it.index), Some(4));
-        assert_eq!(bridge(&[claim()], "docker0", &links, &[address(5, "2001:db8:1::1")]), None, "no bridge");
-        assert_eq!(bridge(&[claim()], "docker0", &links, &[address(4, "2001:db8:2::1")]), None);
+        let ours = BridgeAddress { interface: "brx".into(), addr: addresses[0].addr, len: 80 };
+        assert_eq!(bridge(&[claim()], "docker0", &[ours], &links, &addresses), None, "for earlier settings");
+        assert_eq!(bridge(&[claim()], "docker0", &[], &links, &addresses).map(|it| it.index), Some(4));
+        assert_eq!(
+            bridge(&[claim()], "docker0", &[], &links, &[address(5, "2001:db8:1::1")]),
+            None,
+            "no bridge"
+        );
+        assert_eq!(bridge(&[claim()], "docker0", &[], &links, &[address(4, "2001:db8:2::1")]), None);
     }
 }

@@ -24,10 +24,6 @@ const GRPC_PORT: u16 = 7300;
 const CONTROLLER_HTTP_PORT: u16 = 7301;
 const AGENT_HTTP_PORT: u16 = 7302;
 
-/// In a mount namespace of its own: then the program of the arguments.
-const READ_ONLY_SYSCTLS: &str =
-    "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys; exec \"$@\"";
-
 /// The kinds of store, as an option of the demo and the benchmarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum StoreKind {
@@ -99,8 +95,6 @@ pub struct AgentOptions {
     pub environment: Vec<(String, String)>,
     /// Its standard error; its log file by default.
     pub stderr: Option<Arc<PipeWriter>>,
-    /// It cannot write sysctls, as in a container whose `/proc/sys` is read-only.
-    pub read_only_sysctls: bool,
     /// It starts with the first connection to this socket, as by a socket unit of systemd.
     pub activated_by: Option<PathBuf>,
 }
@@ -118,7 +112,6 @@ impl Default for AgentOptions {
             args: Vec::new(),
             environment: Vec::new(),
             stderr: None,
-            read_only_sysctls: false,
             activated_by: None,
         }
     }
@@ -193,12 +186,6 @@ impl Lab {
         if let Some(socket) = &options.activated_by {
             let activate = ["systemd-socket-activate".to_owned(), format!("--listen={}", socket.display())];
             args.splice(0..0, activate);
-        }
-        if options.read_only_sysctls {
-            args.splice(
-                0..0,
-                ["unshare", "--mount", "sh", "-ec", READ_ONLY_SYSCTLS, "sh"].map(str::to_owned),
-            );
         }
         args.extend(["--controller", &urls.join(","), "--node", node].map(str::to_owned));
         if !options.bridge.is_empty() {

@@ -60,6 +60,7 @@ fn i13_the_agents_bridge_gets_its_name_back_and_its_containers_notice_nothing() 
     stream.flows(20, 10 * SECONDS).unwrap();
     stream.finish().unwrap().nothing_lost().unwrap();
     host.ip("link delete ve1").unwrap();
+    testbed.expect_foreign_routes();
     testbed.cleans_up();
 }
 
@@ -82,14 +83,15 @@ fn i4_the_record_of_changes_follows_a_bridge_to_its_new_name() {
     stream.flows(20, 10 * SECONDS).unwrap();
     stream.finish().unwrap().nothing_lost().unwrap();
     host.ip("link delete ve1").unwrap();
+    testbed.expect_foreign_routes();
     testbed.cleans_up();
 }
 
 /// It has its addresses and its routes under another name, and the cluster needs nothing else.
 #[test]
 fn an_uplink_is_used_under_another_name() {
-    let testbed = Testbed::start("renamed uplink", 2);
-    let (host, stream) = (testbed.host().clone(), testbed.stream(0, 1));
+    let mut testbed = Testbed::start("renamed uplink", 2);
+    let (host, stream) = (testbed.host().clone(), testbed.stream(1, 0));
     let renamed: Vec<_> = sorted(host.routes_of(66).unwrap())
         .iter()
         .map(|route| route.replace("dev eth0", "dev lan0"))
@@ -116,9 +118,10 @@ fn an_uplink_is_used_under_another_name() {
         anyhow::ensure!(!text.contains("is named"), "{text}");
         anyhow::Ok(())
     });
-    testbed.is_converged();
+    testbed.cluster.expect_full_mesh();
     stream.finish().unwrap().nothing_lost().unwrap();
     host.ip("link delete ve1").unwrap();
+    testbed.expect_foreign_routes();
     testbed.cleans_up();
 }
 

@@ -71,12 +71,6 @@ impl Bed {
         self.start_as(index, self.options(index, settings));
     }
 
-    /// As in a container whose `/proc/sys` is read-only.
-    pub fn restart_without_sysctls(&mut self, index: usize, settings: &str) {
-        self.stop(index);
-        self.start_as(index, AgentOptions { read_only_sysctls: true, ..self.options(index, settings) });
-    }
-
     fn start_as(&mut self, index: usize, options: AgentOptions) {
         self.cluster.agents[index] = self.cluster.lab.agent(self.host(index), options).unwrap();
     }

@@ -125,7 +125,7 @@ fn a_flush_of_all_routes_is_named_and_its_fix_brings_back_all_of_them() {
     let bed = Bed::well("fixed flush of all");
     let host = bed.host(0);
     host.ip("-6 rule add to 2001:db8::c:1 lookup 99 pref 99").unwrap();
-    host.ip("-6 route add 2001:db8::c:1/128 dev eth0 table 99").unwrap();
+    host.ip("-6 route add 2001:db8::c:1/128 dev eth0 proto static table 99").unwrap();
     for flush in ["-6 route flush dev eth0", "-6 route flush table main"] {
         host.ip(flush).unwrap();
         let text = bed.expect("its route to 2001:db8::/64 was removed by another process");
