@@ -99,6 +99,8 @@ fn an_uplink_is_used_under_another_name() {
     host.ip("link set dev eth0 name lan0").unwrap();
     expect_status(&testbed, "Not all is well", "uplink \"eth0\" is named \"lan0\" now");
     assert_eq!(sorted(host.routes_of(66).unwrap()), renamed);
+    stream.flows(20, 10 * SECONDS).unwrap();
+    stream.finish().unwrap().nothing_lost().unwrap();
     // It is watched as before.
     host.ip(&format!("-6 route del {}", testbed.cluster.prefix("h2"))).unwrap();
     poll("the deleted route is back", SECONDS, || {
@@ -119,7 +121,6 @@ fn an_uplink_is_used_under_another_name() {
         anyhow::Ok(())
     });
     testbed.cluster.expect_full_mesh();
-    stream.finish().unwrap().nothing_lost().unwrap();
     host.ip("link delete ve1").unwrap();
     testbed.expect_foreign_routes();
     testbed.cleans_up();
