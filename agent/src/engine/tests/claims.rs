@@ -58,7 +58,7 @@ async fn i10_the_address_of_an_ended_claim_that_cannot_be_removed_keeps_no_other
     let fix = found.borrow().problems()[0].fix.clone();
     let prefix = prefix(2);
     assert!(
-        fix.contains(&format!("run `ip -6 address del {}/80 dev docker0`", prefix.first_host())),
+        fix.contains(&format!("run `ip -6 address del {}/64 dev docker0`", prefix.first_host())),
         "{fix}"
     );
 
