@@ -43,9 +43,9 @@ impl Answers for Inquiries {
         Box::pin(async move {
             match question {
                 Question::Plan => it.plan().await,
-                Question::Host(pool) => it
+                Question::Host(pool, arriving) => it
                     .tracer
-                    .host(pool.as_ref())
+                    .host(pool.as_ref(), arriving)
                     .await
                     .map(Answer::Host)
                     .map_err(|error| format!("{error}; try again")),

@@ -2,10 +2,10 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::NodeName;
+use sextant_proto::{NodeName, Prefix};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Engine, Preview, Towards};
+use super::{Arriving, Engine, Preview, TakenPackets, Towards};
 use crate::kernel::KernelError;
 
 /// What the engine is asked, and where the answer goes.
@@ -13,6 +13,7 @@ use crate::kernel::KernelError;
 pub(super) enum Ask {
     Preview(Reply<Preview>),
     Towards(NodeName, Ipv6Addr, Reply<Towards>),
+    Arriving(Prefix, Arriving, Reply<Vec<TakenPackets>>),
 }
 
 type Reply<T> = oneshot::Sender<Result<T, KernelError>>;
@@ -36,6 +37,18 @@ impl Asker {
     /// If the kernel's answer breaks off.
     pub async fn towards(&self, node: NodeName, target: Ipv6Addr) -> Option<Result<Towards, KernelError>> {
         self.ask(|reply| Ask::Towards(node, target, reply)).await
+    }
+
+    /// The rules that take packets which arrive from another node, of those to this host prefix. `None` if the engine has ended.
+    ///
+    /// # Errors
+    /// None.
+    pub(crate) async fn arriving(
+        &self,
+        own: Prefix,
+        packets: Arriving,
+    ) -> Option<Result<Vec<TakenPackets>, KernelError>> {
+        self.ask(|reply| Ask::Arriving(own, packets, reply)).await
     }
 
     async fn ask<T>(&self, about: impl FnOnce(Reply<T>) -> Ask) -> Option<Result<T, KernelError>> {
@@ -74,6 +87,7 @@ impl Engine {
     pub(super) async fn answer(&self, ask: Ask) {
         match ask {
             Ask::Preview(reply) => drop(reply.send(self.dry_run().await.map(|run| run.preview()))),
+            Ask::Arriving(own, packets, reply) => drop(reply.send(Ok(self.arriving(own, packets)))),
             Ask::Towards(node, target, reply) => drop(reply.send(self.towards(&node, target).await)),
         }
     }

@@ -64,6 +64,7 @@ use inputs::{Inputs, SessionEnded};
 use kernel_state::KernelState;
 pub use meters::Meters;
 use planner::Planner;
+pub(crate) use policy::{Arriving, TakenPackets};
 pub use preview::{Pending, Preview};
 use publisher::Publisher;
 pub use report::{AnnouncedClaim, Announcement, Report};

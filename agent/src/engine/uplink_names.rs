@@ -14,8 +14,18 @@ use crate::{
 /// The names of the uplinks.
 #[derive(Debug, Clone)]
 pub(super) struct UplinkNames {
+    /// Their present names.
     names: Vec<String>,
+    configured: Vec<Configured>,
     guess: Option<Guess>,
+}
+
+/// An uplink of the settings. Its name is no identity: it is the same link while it has its index, whatever its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Configured {
+    name: String,
+    /// Its index, while there is such a link.
+    link: Option<u32>,
 }
 
 /// What the last guess was made from.
@@ -38,12 +48,41 @@ impl UplinkNames {
                 settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
             Guess { towards: configured.clone(), configured, peers: 0, due: true }
         });
-        Self { names, guess }
+        let configured = names.iter().map(|name| Configured { name: name.clone(), link: None }).collect();
+        Self { names, configured, guess }
     }
 
     /// All of them.
     pub(super) fn all(&self) -> &[String] {
         &self.names
+    }
+
+    /// Follows the uplinks of the settings to their present names: a link that has lost its name stays an uplink until it is gone,
+    /// or another one has the name.
+    pub(super) fn follow(&mut self, links: &[Link]) {
+        let configured: Vec<_> = self.configured.iter().map(|uplink| uplink.name.clone()).collect();
+        for uplink in &mut self.configured {
+            let named = links.iter().find(|link| link.name == uplink.name);
+            let same = |link: &&Link| Some(link.index) == uplink.link && !configured.contains(&link.name);
+            uplink.link = named.or_else(|| links.iter().find(same)).map(|link| link.index);
+        }
+        let present = |uplink: &Configured| {
+            let link = links.iter().find(|link| Some(link.index) == uplink.link);
+            link.map_or_else(|| uplink.name.clone(), |link| link.name.clone())
+        };
+        if self.guess.is_none() {
+            self.names = self.configured.iter().map(present).collect();
+        }
+    }
+
+    /// The uplinks of the settings that have another name now: both names.
+    pub(super) fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let both = self
+            .configured
+            .iter()
+            .map(|uplink| uplink.name.as_str())
+            .zip(self.names.iter().map(String::as_str));
+        both.filter(|(configured, now)| configured != now)
     }
 
     /// The addresses whose routes decide the guess.
@@ -109,3 +148,43 @@ impl UplinkNames {
 
 /// From so many peers on, one more is no clue.
 const MANY: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str) -> Link {
+        Link { index, name: name.into(), ..Link::default() }
+    }
+
+    #[test]
+    fn an_uplink_is_the_same_link_whatever_its_name() {
+        let configured = ["eth0", "eth1"].map(|name| Configured { name: name.into(), link: None });
+        let mut it = UplinkNames { names: Vec::new(), configured: configured.into(), guess: None };
+        let mut after = |links: &[Link]| {
+            it.follow(links);
+            let renamed = it.renamed().map(|(before, now)| format!("{before} is {now}")).collect::<Vec<_>>();
+            (it.all().join(" "), renamed.join(", "))
+        };
+        let names = |all: &str, renamed: &str| (all.to_owned(), renamed.to_owned());
+        assert_eq!(after(&[link(2, "eth0")]), names("eth0 eth1", ""));
+        assert_eq!(after(&[link(2, "lan0"), link(3, "eth1")]), names("lan0 eth1", "eth0 is lan0"));
+        assert_eq!(
+            after(&[link(2, "lan0"), link(3, "lan1")]),
+            names("lan0 lan1", "eth0 is lan0, eth1 is lan1")
+        );
+        assert_eq!(
+            after(&[link(2, "lan0"), link(3, "eth0")]),
+            names("eth0 eth1", ""),
+            "it has another one's name"
+        );
+        assert_eq!(after(&[link(4, "eth0"), link(3, "eth1")]), names("eth0 eth1", ""));
+        assert_eq!(after(&[link(2, "eth0"), link(3, "lan1")]), names("eth0 lan1", "eth1 is lan1"));
+        assert_eq!(after(&[link(9, "lan0")]), names("eth0 eth1", ""), "both are gone");
+        assert_eq!(
+            after(&[link(2, "lan0"), link(3, "lan1")]),
+            names("eth0 eth1", ""),
+            "an index says nothing any more"
+        );
+    }
+}

@@ -1,6 +1,9 @@
 //! Reads the facts for an undo, and applies its steps.
 
-use super::undo::{Found, Step};
+use super::{
+    renamed::followed,
+    undo::{Found, Step},
+};
 use crate::{
     kernel::{Change, Kernel, KernelError, Scope},
     state::Ledger,
@@ -20,7 +23,8 @@ pub(super) async fn find_without_routes(kernel: &dyn Kernel, ledger: &Ledger) ->
     let (links, addresses) = (kernel.links().await?, kernel.addresses().await?);
     let ipv4 = kernel.links_with_ipv4().await?;
     let mut found = Found { links, addresses, ipv4, ..Found::default() };
-    for path in ledger.sysctls.keys() {
+    let followed = followed(ledger, &found.links, None);
+    for path in ledger.sysctls.keys().chain(followed.sysctls.keys()) {
         if let Some(value) = kernel.sysctl(path)? {
             found.sysctls.insert(path.clone(), value);
         }

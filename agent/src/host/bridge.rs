@@ -5,7 +5,9 @@ use std::{net::Ipv6Addr, time::Duration};
 use sextant_proto::{Claim, Prefix};
 use tokio::time::Instant;
 
-use super::{Awaited, HostSetup, SetupError, drift::address_of, interfaces, sysctls::of_interface};
+use super::{
+    Awaited, HostSetup, SetupError, drift::address_of, elsewhere, interfaces, sysctls::of_interface,
+};
 use crate::{
     damping::Change,
     kernel::{Address, KernelError, Link, Route, RouteTarget, Scope},
@@ -59,17 +61,22 @@ impl Absence {
 }
 
 impl HostSetup {
-    /// The bridge, set up; created if the settings permit it. None if the container engine has no need of one, or while damping
-    /// holds it back.
+    /// The bridge, set up; created if the settings permit it. None if the container engine has no need of one, while damping holds it
+    /// back, or while another bridge has its prefix.
     pub(super) async fn ensure_bridge(
         &mut self,
         links: &[Link],
+        addresses: &[Address],
         claims: &[Claim],
     ) -> Result<Option<Link>, SetupError> {
         let find = |links: &[Link]| links.iter().find(|link| link.name == self.settings.bridge).cloned();
         let bridge = match find(links) {
             Some(bridge) => bridge,
             None if !self.needed => return Ok(None),
+            // A second one would take the packets of its containers. It is a finding.
+            None if self.is_elsewhere(claims, links, addresses) => {
+                return Ok(None);
+            }
             None => {
                 let known = self.ledger.stood.as_ref() == Some(&self.settings.bridge);
                 match self.absence.meaning(self.create, known, Instant::now()) {
@@ -86,6 +93,11 @@ impl HostSetup {
         }
         self.ensure_ipv6(&bridge)?;
         Ok(Some(bridge))
+    }
+
+    fn is_elsewhere(&self, claims: &[Claim], links: &[Link], addresses: &[Address]) -> bool {
+        let (bridge, added) = (&self.settings.bridge, &self.ledger.addresses);
+        elsewhere::bridge(claims, bridge, added, links, addresses).is_some()
     }
 
     fn no_bridge(&self, claims: &[Claim]) -> SetupError {

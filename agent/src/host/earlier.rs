@@ -4,7 +4,7 @@ use super::{
     SetupError,
     undo::{Kept, Step},
 };
-use crate::problems::Finding;
+use crate::{kernel::KernelError, problems::Finding};
 
 /// A change that cannot be undone yet.
 pub(super) fn of_kept(kept: &Kept) -> Finding {
@@ -46,12 +46,23 @@ fn remove_addresses(interface: &str, addresses: &[String]) -> String {
     )
 }
 
-/// A change that the kernel refuses to undo, or of which the record cannot be written.
-pub(super) fn not_undone(error: &SetupError) -> Finding {
+/// A change that the kernel refuses to undo.
+pub(super) fn not_undone(step: &Step, error: &KernelError) -> Finding {
+    let by_hand = step.command().map(|command| format!("run `{command}` where that is permitted; "));
     Finding::new(
         "earlier-settings",
-        format!("a change for earlier settings cannot be undone: {error}"),
-        "the agent tries again; see sextant-agent's log",
+        format!("a change for earlier settings cannot be undone ({step}): {error}"),
+        format!("{}the agent tries again with each resync", by_hand.unwrap_or_default()),
+    )
+    .about(step.to_string())
+}
+
+/// What was undone cannot be recorded as such.
+pub(super) fn not_recorded(error: &SetupError) -> Finding {
+    Finding::new(
+        "earlier-settings",
+        format!("the end of changes for earlier settings cannot be recorded: {error}"),
+        "check the disk, and that root may write to --state-dir; the agent tries again with each resync",
     )
 }
 

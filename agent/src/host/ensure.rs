@@ -56,7 +56,7 @@ impl HostSetup {
         claims: &[Claim],
         links: Option<&(Vec<Link>, Vec<Address>)>,
     ) -> Result<Vec<(Prefix, Finding)>, SetupError> {
-        let (links, addresses) = match links {
+        let (mut links, addresses) = match links {
             Some(known) => {
                 // The kernel may say nothing of the routes of a link that goes.
                 self.advertised.forget();
@@ -64,8 +64,10 @@ impl HostSetup {
             }
             None => (self.kernel.links().await?, self.kernel.addresses().await?),
         };
-        self.forget_other_links(&links);
         self.drift.check();
+        self.restore_bridge_name(&mut links).await?;
+        self.follow_renamed(&links)?;
+        self.forget_other_links(&links);
         self.read_path_mtu(&links)?;
         self.check_link_locals(claims, &links, &addresses);
         let address = |claim: &Claim| drift::address_of(claim.container_prefix(), &self.settings.bridge);
@@ -99,7 +101,7 @@ impl HostSetup {
         links: &[Link],
         addresses: &[Address],
     ) -> Result<Vec<(Prefix, Finding)>, SetupError> {
-        let Some(bridge) = self.ensure_bridge(links, claims).await? else { return Ok(Vec::new()) };
+        let Some(bridge) = self.ensure_bridge(links, addresses, claims).await? else { return Ok(Vec::new()) };
         self.ensure_mtu(&bridge, links).await?;
         self.ensure_link_local(&bridge, addresses).await?;
         let mut without = Vec::new();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use sextant_proto::{Claim, Prefix};
+use sextant_proto::Claim;
 
 use super::{
-    interfaces,
+    elsewhere, interfaces,
     roles::{self, Contradiction},
     sysctls::of_interface,
 };
@@ -70,7 +70,8 @@ pub fn of_settings(settings: &HostSettings, claims: &[Claim], facts: &Facts) -> 
     let host_len = primary(settings, claims).and_then(|claim| host_len(settings, claim, claims.len()));
     let pools = claims.iter().filter_map(|claim| pool(settings, claim, claims.len()));
     let bridge = claims.iter().filter(|_| settings.role == Role::Host);
-    let elsewhere = bridge.flat_map(|claim| prefix_elsewhere(settings, claim, facts));
+    let elsewhere =
+        bridge.flat_map(|claim| elsewhere::findings(&settings.bridge, claim, &facts.links, &facts.addresses));
     let mut found: Vec<_> =
         host_len.into_iter().chain(pools).chain(table(settings.table, &facts.rules)).collect();
     found.extend(elsewhere);
@@ -149,29 +150,6 @@ pub fn table(table: u32, rules: &[Rule]) -> Option<Finding> {
     (!rules.iter().any(leads)).then(|| {
         let saw = format!("no rule uses routing table {table}, so the kernel ignores the agent's routes");
         Finding::unready("table-without-rule", saw, fix())
-    })
-}
-
-/// Other interfaces with the container prefix: packets may go to the wrong one.
-fn prefix_elsewhere<'a>(
-    settings: &'a HostSettings,
-    claim: &Claim,
-    facts: &'a Facts,
-) -> impl Iterator<Item = Finding> + use<'a> {
-    let prefix = claim.container_prefix();
-    let in_prefix = move |it: &&Address| Prefix::containing(it.addr, it.len) == Some(prefix);
-    let bridge = &settings.bridge;
-    facts.addresses.iter().filter(in_prefix).filter_map(move |address| {
-        let link = facts.links.iter().find(|link| link.index == address.link && link.name != *bridge)?;
-        let (name, addr, len) = (&link.name, address.addr, address.len);
-        Some(Finding::unready(
-            "container-prefix-elsewhere",
-            format!("interface {name} also has the container prefix of bridge {bridge}: {addr}/{len}, not added by the agent"),
-            format!(
-                "if containers are on {name}, set [bridge] interface = \"{name}\" in agent.toml; otherwise give {name} another \
-                 prefix where it is configured, e.g. in the container engine's settings"
-            ),
-        ))
     })
 }
 
@@ -291,18 +269,5 @@ mod tests {
             let facts = Facts { rules: vec![Rule { conditional: true, ..rule(to) }], ..facts() };
             assert!(found(&other, &facts).is_empty());
         }
-    }
-
-    #[test]
-    fn another_interface_with_the_container_prefix_is_reported() {
-        let mut facts = facts();
-        facts.addresses.push(permanent(4, "2001:db8:1:0:1::1".parse().unwrap(), 80));
-        assert_eq!(found(&settings(), &facts), [], "another container prefix of the same host prefix");
-        facts.addresses.push(permanent(4, "2001:db8:1::9".parse().unwrap(), 80));
-        let found = found(&settings(), &facts);
-        assert!(
-            found[0].0 == "container-prefix-elsewhere" && found[0].1.contains("interface br1"),
-            "{found:?}"
-        );
     }
 }

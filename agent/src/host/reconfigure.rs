@@ -7,10 +7,19 @@ use super::{
     apply::{apply, find_without_routes},
     earlier, findings, ground,
     sysctls::of_interface,
-    undo::{Kept, Undo, undo},
+    undo::{Kept, Step, Undo, undo},
     wanted::Wanted,
 };
 use crate::kernel::KernelError;
+
+/// The outcome of an undo.
+#[derive(Default)]
+struct Undone {
+    /// What is in use.
+    kept: Vec<Kept>,
+    /// The steps that the kernel refuses.
+    refused: Vec<(Step, KernelError)>,
+}
 
 impl HostSetup {
     /// Before the setup: removes addresses of prefixes that this node no longer holds. A failure is no reason to leave the node's
@@ -31,30 +40,43 @@ impl HostSetup {
     pub(super) async fn undo_earlier(&mut self, claims: &[Claim]) -> Result<(), SetupError> {
         let wanted = Wanted::by(&self.settings, claims);
         self.found.left = match self.undo_unwanted(&wanted).await {
-            Ok(kept) => kept.iter().filter(|kept| kept.is_ours()).map(earlier::of_kept).collect(),
+            Ok(Undone { kept, refused }) => {
+                self.check_due |= !refused.is_empty();
+                let kept = kept.iter().filter(|kept| kept.is_ours()).map(earlier::of_kept);
+                kept.chain(refused.iter().map(|(step, error)| earlier::not_undone(step, error))).collect()
+            }
             Err(error) if !error.is_broken() => {
                 self.check_due = true;
-                vec![earlier::not_undone(&error)]
+                vec![earlier::not_recorded(&error)]
             }
             Err(error) => return Err(error),
         };
         Ok(())
     }
 
-    /// Entries are removed from the ledger after the undo: after a crash in between, the next start undoes them again.
-    async fn undo_unwanted(&mut self, wanted: &Wanted) -> Result<Vec<Kept>, SetupError> {
+    /// Entries are removed from the ledger after the undo: after a crash in between, or a refusal, they are undone again. A step that
+    /// is refused stops no other one (DESIGN I10).
+    async fn undo_unwanted(&mut self, wanted: &Wanted) -> Result<Undone, SetupError> {
         if wanted.covers(&self.ledger) {
-            return Ok(Vec::new());
+            return Ok(Undone::default());
         }
         let found = find_without_routes(self.kernel.as_ref(), &self.ledger).await?;
         let Undo { steps, kept, left } = undo(&self.ledger, &found, wanted);
-        for step in &steps {
-            apply(self.kernel.as_ref(), std::slice::from_ref(step)).await?;
-            self.drift.undone(step);
-            tracing::info!(undone = %step, "obsolete change to the host undone");
+        let mut refused = Vec::new();
+        for step in steps {
+            match apply(self.kernel.as_ref(), std::slice::from_ref(&step)).await {
+                Ok(()) => {
+                    self.drift.undone(&step);
+                    tracing::info!(undone = %step, "obsolete change to the host undone");
+                }
+                Err(error @ KernelError::Broken(_)) => return Err(error.into()),
+                Err(error) => refused.push((step, error)),
+            }
         }
-        self.record(|ledger| *ledger = left)?;
-        Ok(kept)
+        if refused.is_empty() {
+            self.record(|ledger| *ledger = left)?;
+        }
+        Ok(Undone { kept, refused })
     }
 
     /// Checks that the state directory is still this agent's.

@@ -116,6 +116,9 @@ pub trait Kernel: Send + Sync + 'static {
     /// Sets a link down. A missing link is no error.
     async fn set_down(&self, index: u32) -> Result<(), KernelError>;
 
+    /// Gives a link another name.
+    async fn rename_link(&self, index: u32, name: &str) -> Result<(), KernelError>;
+
     /// Sets the size of a link's largest packet.
     async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), KernelError>;
 

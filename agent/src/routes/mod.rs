@@ -52,7 +52,7 @@ pub use memory::Memory;
 pub use networks::{container_links, networks};
 pub use peers::{Assessment, PeerState, is_routed};
 pub use plan::{Plan, plan};
-pub use policy::{Place, Policy, is_judged, selected};
+pub use policy::{Flow, Place, Policy, Traffic, is_judged, selected};
 pub use reading::{Foreign, ForeignReader, OursReader};
 pub use reason::{Owner, Reason};
 pub use subjects::{Subject, Subjects};

@@ -11,7 +11,7 @@ use sextant_proto::{
 
 use crate::{
     containers::Filter,
-    engine::{Pending, Preview},
+    engine::{Arriving, Pending, Preview},
     kernel::Change,
     trace::{Check, HostReport, Kind, PathReport, Probe, Received, State},
 };
@@ -21,8 +21,9 @@ use crate::{
 pub(crate) enum Question {
     /// Which changes are pending in the kernel?
     Plan,
-    /// Does this host forward packets to its containers in this pool's prefix? In the primary one, if none is named.
-    Host(Option<PoolName>),
+    /// Does this host forward packets to its containers in this pool's prefix? In the primary one, if none is named. Also those
+    /// that arrive from another node?
+    Host(Option<PoolName>, Option<Arriving>),
     /// How many probes has this host received?
     Received,
     /// Is the agent connected?
@@ -62,8 +63,10 @@ pub(super) fn parse(question: &v1::Question) -> Option<Question> {
         v1::question::About::Plan(_) => Some(Question::Plan),
         v1::question::About::Presence(_) => Some(Question::Presence),
         v1::question::About::Host(host) if host.only_count => Some(Question::Received),
-        v1::question::About::Host(host) if host.pool.is_empty() => Some(Question::Host(None)),
-        v1::question::About::Host(host) => Some(Question::Host(Some(parse_text("pool", &host.pool).ok()?))),
+        v1::question::About::Host(host) => {
+            let pool = (!host.pool.is_empty()).then(|| parse_text("pool", &host.pool)).transpose().ok()?;
+            Some(Question::Host(pool, arriving(host)?))
+        }
         v1::question::About::Containers(it) => {
             let address = (!it.address.is_empty()).then(|| address(&it.address)).transpose().ok()?;
             let name = (!it.name.is_empty()).then(|| it.name.clone());
@@ -73,6 +76,15 @@ pub(super) fn parse(question: &v1::Question) -> Option<Question> {
             Some(Question::Path(parse_text("node", &way.node).ok()?, address(&way.address).ok()?))
         }
     }
+}
+
+/// The packets that a question names; nothing if it cannot be read.
+fn arriving(host: &v1::HostQuestion) -> Option<Option<Arriving>> {
+    if host.from.is_empty() {
+        return Some(None);
+    }
+    let to = (!host.to.is_empty()).then(|| address(&host.to)).transpose().ok()?;
+    Some(Some(Arriving { from: address(&host.from).ok()?, to }))
 }
 
 /// The answer to question `id`.
@@ -118,6 +130,7 @@ fn host(report: HostReport) -> v1::HostLook {
     v1::HostLook {
         bridge_address: report.bridge_address.map(octets).unwrap_or_default(),
         checks: report.checks.into_iter().map(check).collect(),
+        arriving: report.arriving.into_iter().map(check).collect(),
         ..counts(report.received)
     }
 }
@@ -181,11 +194,27 @@ mod tests {
         assert!(matches!(way("h2", &[0; 16]), Some(Question::Path(node, _)) if node.as_str() == "h2"));
         assert_eq!((way("h/2", &[0; 16]), way("h2", &[0; 4])), (None, None));
         let host = |only_count, pool: &str| {
-            question(v1::question::About::Host(v1::HostQuestion { only_count, pool: pool.into() }))
+            question(v1::question::About::Host(v1::HostQuestion {
+                only_count,
+                pool: pool.into(),
+                ..v1::HostQuestion::default()
+            }))
         };
-        assert_eq!((host(true, ""), host(false, "")), (Some(Question::Received), Some(Question::Host(None))));
-        assert_eq!(host(false, "ula"), Some(Question::Host(Some("ula".parse().unwrap()))));
+        let plain = Some(Question::Host(None, None));
+        assert_eq!((host(true, ""), host(false, "")), (Some(Question::Received), plain));
+        assert_eq!(host(false, "ula"), Some(Question::Host(Some("ula".parse().unwrap()), None)));
         assert_eq!(host(false, "u/la"), None);
+        let from = |from: &'static [u8], to: &'static [u8]| {
+            let (from, to) = (bytes::Bytes::from_static(from), bytes::Bytes::from_static(to));
+            question(v1::question::About::Host(v1::HostQuestion { from, to, ..v1::HostQuestion::default() }))
+        };
+        let any = Ipv6Addr::UNSPECIFIED;
+        assert_eq!(from(&[0; 16], &[]), Some(Question::Host(None, Some(Arriving { from: any, to: None }))));
+        assert_eq!(
+            from(&[0; 16], &[0; 16]),
+            Some(Question::Host(None, Some(Arriving { from: any, to: Some(any) })))
+        );
+        assert_eq!((from(&[0; 4], &[]), from(&[0; 16], &[0; 4])), (None, None));
         assert_eq!(parse(&v1::Question { id: 1, about: None }), None, "of a newer version");
     }
 }

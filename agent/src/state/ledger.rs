@@ -66,6 +66,30 @@ impl Ledger {
         (self.bridge, self.bridge_mac) = (Some(name.to_owned()), None);
     }
 
+    /// The interface `from` has the name `to` now.
+    pub fn renamed(&mut self, from: &str, to: &str) {
+        let rename = |name: &mut String| {
+            if name == from {
+                to.clone_into(name);
+            }
+        };
+        if self.made(from) {
+            self.former_bridges.retain(|former| former.name != to);
+        }
+        self.bridge.iter_mut().chain(&mut self.stood).for_each(rename);
+        self.former_bridges.iter_mut().map(|former| &mut former.name).for_each(rename);
+        self.set_up.iter_mut().for_each(rename);
+        self.addresses.iter_mut().map(|address| &mut address.interface).for_each(rename);
+        let path = |path: String| renamed_sysctl(&path, from, to).unwrap_or(path);
+        let (of_it, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sysctls)
+            .into_iter()
+            .partition(|(path, _)| renamed_sysctl(path, from, to).is_some());
+        // Those of an earlier interface of the name `to` are gone with it.
+        self.sysctls =
+            others.into_iter().chain(of_it.into_iter().map(|(it, value)| (path(it), value))).collect();
+        self.switched_off = std::mem::take(&mut self.switched_off).into_iter().map(path).collect();
+    }
+
     /// Keeps the bridges whose names `keep` accepts.
     pub fn retain_bridges(&mut self, keep: impl Fn(&str) -> bool) {
         if self.bridge.as_deref().is_some_and(|name| !keep(name)) {
@@ -73,6 +97,14 @@ impl Ledger {
         }
         self.former_bridges.retain(|former| keep(&former.name));
     }
+}
+
+/// The path of a sysctl of the interface `from`, for the name `to`.
+fn renamed_sysctl(path: &str, from: &str, to: &str) -> Option<String> {
+    let [net, ipv6, directory, interface, sysctl] = path.split('/').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    (interface == from).then(|| [net, ipv6, directory, to, sysctl].join("/"))
 }
 
 /// An address on an interface.

@@ -1,9 +1,10 @@
 //! Checks this host and the path to another one, for `sextant trace`. It changes nothing, except that probes make the kernel
 //! resolve a next hop.
 //!
-//! [`host`], [`firewall`] and [`path`] evaluate the observations, and are pure; [`probe`] is the edge to the sockets of the
+//! [`host`], [`arriving`], [`firewall`] and [`path`] evaluate the observations, and are pure; [`probe`] is the edge to the sockets of the
 //! probes; this module reads the facts.
 
+mod arriving;
 mod firewall;
 mod host;
 mod path;
@@ -23,7 +24,7 @@ use self::{
 use crate::{
     cluster::Input,
     doctor,
-    engine::Asker,
+    engine::{Arriving, Asker},
     host::FORWARDING,
     kernel::{Address, Kernel, KernelError, Link, NeighbourState, NextHops, RouteTarget, RuleAction, Scope},
     settings::Settings,
@@ -75,6 +76,8 @@ impl Check {
 pub(crate) struct HostReport {
     pub(crate) bridge_address: Option<Ipv6Addr>,
     pub(crate) checks: Vec<Check>,
+    /// Of the packets that arrive from another node.
+    pub(crate) arriving: Vec<Check>,
     pub(crate) received: Received,
 }
 
@@ -115,8 +118,12 @@ impl Tracer {
         probe::received()
     }
 
-    /// Checks this host, for the prefix of a pool; without one, for its primary prefix.
-    pub(crate) async fn host(&self, pool: Option<&PoolName>) -> Result<HostReport, KernelError> {
+    /// Checks this host, for the prefix of a pool; without one, for its primary prefix. Also for packets that arrive.
+    pub(crate) async fn host(
+        &self,
+        pool: Option<&PoolName>,
+        arriving: Option<Arriving>,
+    ) -> Result<HostReport, KernelError> {
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         let (claim, pool, paused) = {
             let input = self.input.borrow();
@@ -124,6 +131,13 @@ impl Tracer {
             let claim = input.claims.iter().find(in_pool).cloned();
             let pool = claim.as_ref().map(|claim| claim.pool.prefix);
             (claim, pool, input.view.control().paused)
+        };
+        let taken = match claim.as_ref().zip(arriving) {
+            Some((claim, arriving)) => {
+                let taken = self.engine.arriving(claim.prefix, arriving).await.transpose()?;
+                taken.map(|taken| arriving::check(&self.node, arriving, &taken))
+            }
+            None => None,
         };
         let bridge = claim.as_ref().and_then(|claim| self.bridge_of(claim, &links, &addresses));
         let link = bridge.map(|(link, _)| link);
@@ -144,6 +158,7 @@ impl Tracer {
         Ok(HostReport {
             bridge_address: facts.address.map(|(addr, _)| addr),
             checks: host::checks(&facts),
+            arriving: taken.into_iter().collect(),
             received: probe::received(),
         })
     }

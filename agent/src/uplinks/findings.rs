@@ -32,6 +32,20 @@ pub(crate) fn findings(
     names.iter().filter_map(of).collect()
 }
 
+/// An uplink of the settings, which has another name now. The agent would not start again.
+pub(crate) fn renamed(configured: &str, now: &str) -> Finding {
+    Finding::new(
+        "uplink-renamed",
+        format!("uplink \"{configured}\" is named \"{now}\" now; the agent uses it until it restarts"),
+        format!(
+            "restore the interface's name: `ip link set dev {} name {}`; or set [uplink] interface = \"{now}\" in agent.toml \
+             (--uplink) and restart sextant-agent",
+            link_name_word(now),
+            link_name_word(configured)
+        ),
+    )
+}
+
 /// The kernel keeps a route to the prefix of an address that stays, while the link is up; only another process removes it. One
 /// of a VRF is elsewhere.
 fn without_route(link: &Link, addresses: &[Address], uplinks: &[LocalUplink]) -> Option<Finding> {

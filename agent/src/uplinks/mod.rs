@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, fmt, net::Ipv6Addr, sync::Arc};
 
 use sextant_proto::{InterfaceAddress, Peer, Prefix, Uplink, first_next_hop};
 
-pub(crate) use findings::findings;
+pub(crate) use findings::{findings, renamed};
 pub use gateways::Gateways;
 pub use guess::{Clues, guessed_uplinks};
 pub use on_link::{LinkRouteReader, LinkRoutes, Lookup, OnLink, looked_up_before, lookups};

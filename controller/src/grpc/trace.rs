@@ -91,7 +91,8 @@ async fn trace_in(
     pool: Option<&PoolName>,
 ) -> Result<v1::TraceResponse, Status> {
     let (mut there, mut back) = (Side::new(services, from, pool), Side::new(services, to, pool));
-    tokio::join!(there.check_host(), back.check_host());
+    let (at_from, at_to) = (there.target(), back.target());
+    tokio::join!(there.check_host(at_to), back.check_host(at_from));
     let (to_target, from_target) = (back.target(), there.target());
     tokio::join!(there.check_path(&to.node, to_target), back.check_path(&from.node, from_target));
     tokio::join!(there.count(), back.count());
@@ -124,11 +125,15 @@ impl<'a> Side<'a> {
         Self { services, end, pool, host: None, path: None, after: None, half: Half::default() }
     }
 
-    async fn check_host(&mut self) {
+    /// `from` is the address that packets of the other end have.
+    async fn check_host(&mut self, from: Option<Ipv6Addr>) {
         let pool = self.pool.map(ToString::to_string).unwrap_or_default();
-        let question = v1::HostQuestion { only_count: false, pool };
+        let container = self.end.container.as_ref().and_then(|_| self.target());
+        let [from, to] = [from, container].map(|addr| addr.map(octets).unwrap_or_default());
+        let question = v1::HostQuestion { only_count: false, pool, from, to };
         if let Some(answer::About::Host(observed)) = self.ask(About::Host(question)).await {
             self.half.host = observed.checks.iter().cloned().map(Check::from).collect();
+            self.half.arriving = observed.arriving.iter().cloned().map(Check::from).collect();
             self.host = Some(observed);
         }
     }

@@ -45,11 +45,16 @@ pub fn judge(
         checks.iter().map(|check| (end.node.clone(), check.clone())).collect()
     };
     let (hosts, path) = ([at(from, &from.half.host), at(to, &to.half.host)], at(from, &from.half.path));
+    let arriving = at(to, &to.half.arriving);
     let evidence = evidence(from, arrived, to, &node_of);
     // If all probes arrived, the path works whatever its checks report. Probes do not test the hosts' settings for containers.
     let of_path = if matches!(evidence, Evidence::Arrived) { &[][..] } else { &path };
-    let first =
-        hosts[0].iter().chain(of_path).chain(&hosts[1]).find(|(_, check)| check.state == State::Broken);
+    let first = hosts[0]
+        .iter()
+        .chain(of_path)
+        .chain(&hosts[1])
+        .chain(&arriving)
+        .find(|(_, check)| check.state == State::Broken);
     let (verdict, at, why, fix) = match (first, &evidence) {
         (Some((node, check)), _) => {
             (Verdict::Broken, Some(node.clone()), check.saw.clone(), check.fix.clone())
@@ -64,6 +69,7 @@ pub fn judge(
     let [mut checks, last] = hosts;
     checks.extend(path);
     checks.extend(last);
+    checks.extend(arriving);
     let (probe, (from, to)) = (from.half.probe.clone(), (from.node.clone(), to.node.clone()));
     Direction {
         from,
@@ -177,6 +183,7 @@ mod tests {
         };
         Half {
             host: vec![check("bridge", State::Good)],
+            arriving: vec![check("policy", State::Good)],
             path: vec![check("route", State::Good)],
             probe: Some(probe),
             missing: None,
@@ -232,6 +239,14 @@ mod tests {
         assert_eq!(judged(&off, &half(3), Some(3)).1.as_deref(), Some("h1"));
         let doubtful = with(|half| half.host.push(check("firewall", State::Doubtful)), 3);
         assert_eq!(judged(&doubtful, &doubtful, Some(3)).0, Verdict::Works);
+    }
+
+    #[test]
+    fn a_rule_at_the_receiving_end_counts_in_its_direction_only() {
+        let taken = with(|half| half.arriving = vec![check("policy", State::Broken)], 3);
+        let (verdict, at, why, _) = judged(&half(3), &taken, Some(3));
+        assert_eq!((verdict, at.as_deref(), why.as_str()), (Verdict::Broken, Some("h2"), "policy seen"));
+        assert_eq!(judged(&taken, &half(3), Some(3)).0, Verdict::Works);
     }
 
     #[test]

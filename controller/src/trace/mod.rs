@@ -11,6 +11,8 @@ pub use judge::{End, judge};
 pub struct Half {
     /// Checks of its host.
     pub host: Vec<Check>,
+    /// Checks of packets that arrive from the other node.
+    pub arriving: Vec<Check>,
     /// Checks of the path to the other node, at its start.
     pub path: Vec<Check>,
     /// Probes to the other node.

@@ -126,6 +126,23 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             fix: format!("on h2: ip -6 rule add to {p1} lookup 254 pref 99"),
             ..nothing()
         },
+        // Probes arrive: the host's own addresses are looked up before any rule of this kind.
+        Breakage {
+            by: format!("ip -6 rule add pref 110 from {p1} prohibit"),
+            broken: &[THERE],
+            why: format!("rule 110: from {p1} prohibit is evaluated before routing table 254 for packets of other nodes to containers"),
+            fix: format!("on h2: remove the rule (`ip -6 rule del pref 110 from {p1} prohibit`)"),
+            undo: "ip -6 rule del pref 110",
+            ..nothing()
+        },
+        Breakage {
+            by: format!("ip -6 rule add pref 110 iif eth0 to {p2} lookup 1078; ip -6 route add blackhole default table 1078"),
+            broken: &[THERE],
+            why: "for packets of other nodes to containers: those to".into(),
+            fix: "on h2: remove the rule (`ip -6 rule del pref 110 from all to".into(),
+            undo: "ip -6 rule del pref 110; ip -6 route flush table 1078",
+            ..nothing()
+        },
         Breakage {
             by: "nft add table ip6 filter; nft add chain ip6 filter FORWARD '{ type filter hook forward priority 0; \
                  policy drop; }'"

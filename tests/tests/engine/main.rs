@@ -13,6 +13,7 @@ mod kept;
 mod link_local;
 mod neighbours;
 mod on_link;
+mod renamed;
 mod replaced;
 mod resync;
 mod roles;

@@ -100,7 +100,12 @@ fn status_names_the_reason_why_an_agent_is_not_ready() {
 
     // The link keeps its addresses, and the agent its connection, under another name.
     host.ip("link set eth0 name lan0").unwrap();
-    expect_problem(&cluster, "uplink-missing", "uplink \"eth0\" does not exist; interfaces: ");
+    poll("status names the other name", 20 * SECONDS, || {
+        let (code, body) = cluster.agents[0].http("/readyz").map_err(|error| format!("{error:#}"))?;
+        let found = troubles(&cluster, "h1");
+        let renamed = found.iter().any(|trouble| trouble["what"] == "uplink-renamed");
+        if renamed && code == 200 { Ok(()) } else { Err(format!("/readyz {code}: {body}; {found:#?}")) }
+    });
     host.ip("link set lan0 name eth0").unwrap();
     expect_well(&cluster);
 }

@@ -172,6 +172,7 @@ impl KernelState {
         }
         (self.links, self.addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         (self.stale.links, self.containers) = (false, false);
+        self.names.follow(&self.links);
         self.concerned.read(&self.links, &self.addresses);
         self.uplinks_changed();
         Ok(Some((self.links.clone(), self.addresses.clone())))
@@ -246,6 +247,7 @@ impl KernelState {
         let (names, links, addresses) = (self.names.all(), &self.links, &self.addresses);
         self.uplinks = Arc::new(uplinks::local_uplinks(names, links, addresses, &self.link_routes));
         self.uplink_findings = uplinks::findings(names, links, addresses, &self.uplinks);
+        self.uplink_findings.extend(self.names.renamed().map(|(before, now)| uplinks::renamed(before, now)));
         self.concerned.set_uplinks(names);
     }
 }

@@ -55,6 +55,13 @@ async fn i10_the_address_of_an_ended_claim_that_cannot_be_removed_keeps_no_other
         ["earlier-settings"]
     );
 
+    let fix = found.borrow().problems()[0].fix.clone();
+    let prefix = prefix(2);
+    assert!(
+        fix.contains(&format!("run `ip -6 address del {}/64 dev docker0`", prefix.first_host())),
+        "{fix}"
+    );
+
     refuse(&it, &[]);
     it.tell(7, &[9], false);
     it.applied(7).await;

@@ -7,6 +7,7 @@ mod decisions;
 mod docker;
 mod dumps;
 mod mtu;
+mod renamed;
 mod schedules;
 
 use std::{sync::Arc, time::Duration};
@@ -192,6 +193,7 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
             Write::SetSysctl(..) => "forwarding",
             Write::ProbeNeighbour(..) => "ask",
             Write::SetMtu(..) => "MTU",
+            Write::RenameLink(..) => "name",
             Write::SetDown(_) | Write::DeleteLink(_) => "undo",
         })
         .filter(|step| *step != "up")

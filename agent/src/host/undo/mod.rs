@@ -11,7 +11,7 @@ use std::{
 };
 
 use self::users::{is_only_ours, others_addresses, ports, users};
-use super::{neighbours, sysctls::FORWARDING, wanted::Wanted};
+use super::{neighbours, renamed::followed, sysctls::FORWARDING, wanted::Wanted};
 use crate::{
     kernel::{Address, Link, OwnRoute, Route, RouteProtocol, RouteTarget},
     state::{BridgeAddress, Ledger},
@@ -146,6 +146,7 @@ impl Kept {
 
 /// Decides how to undo the changes in `ledger` that are not in `wanted`.
 pub fn undo(ledger: &Ledger, found: &Found, wanted: &Wanted) -> Undo {
+    let ledger = &followed(ledger, &found.links, wanted.bridge.as_deref());
     let mut undo = Undo { left: ledger.clone(), ..Undo::default() };
     let users = if wanted.is_nothing() { users(ledger, found) } else { Vec::new() };
     undo.sysctls(ledger, found, wanted, &users);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sextant_proto::link_name_word;
+
 use super::{Kept, Step};
 use crate::kernel::{OwnRoute, RouteTarget};
 
@@ -20,6 +22,21 @@ impl fmt::Display for Step {
             Self::Down { interface, .. } => write!(f, "interface {interface} set down"),
             Self::Bridge { interface, .. } => write!(f, "bridge {interface} deleted"),
         }
+    }
+}
+
+impl Step {
+    /// The command that does the same; of a route, the agent itself does it.
+    pub(in crate::host) fn command(&self) -> Option<String> {
+        Some(match self {
+            Self::Sysctl { path, before, .. } => format!("sysctl -w {path}={before}"),
+            Self::Route(_) => return None,
+            Self::Address { interface, addr, len, .. } => {
+                format!("ip -6 address del {addr}/{len} dev {}", link_name_word(interface))
+            }
+            Self::Down { interface, .. } => format!("ip link set {} down", link_name_word(interface)),
+            Self::Bridge { interface, .. } => format!("ip link delete {}", link_name_word(interface)),
+        })
     }
 }
 

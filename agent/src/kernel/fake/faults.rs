@@ -28,6 +28,8 @@ pub struct Faults {
     pub truncated_dump: Option<usize>,
     /// Addresses inside of these prefixes can be neither added nor removed.
     pub refused_addresses: BTreeSet<Prefix>,
+    /// Links that are up cannot be renamed, as before Linux 6.2.
+    pub busy_names: bool,
     /// Sysctls that cannot be written.
     pub refused_sysctls: BTreeSet<String>,
     changes_seen: usize,

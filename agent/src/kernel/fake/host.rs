@@ -5,7 +5,7 @@ use std::{
     net::Ipv6Addr,
 };
 
-use nix::libc::EEXIST;
+use nix::libc::{EBUSY, EEXIST};
 use sextant_proto::Prefix;
 use tokio::sync::mpsc;
 
@@ -175,6 +175,29 @@ impl Host {
             self.drop_addresses(index);
             self.notify_removed(index, Fib::link_down);
         }
+    }
+
+    /// Renames a link. Its sysctls follow.
+    pub fn rename_link(&mut self, index: u32, name: &str) -> Result<(), Errno> {
+        if self.faults.busy_names {
+            return Err(errno(EBUSY));
+        }
+        if self.interfaces.links.values().any(|link| link.name == name) {
+            return Err(errno(EEXIST));
+        }
+        let Some(before) = self.interfaces.links.get(&index).map(|link| link.name.clone()) else {
+            return Ok(());
+        };
+        for directory in ["conf", "neigh"] {
+            let from = format!("net/ipv6/{directory}/{before}/");
+            let paths: Vec<_> = self.sysctls.keys().filter(|path| path.starts_with(&from)).cloned().collect();
+            for path in paths {
+                let value = self.sysctls.remove(&path).unwrap_or_default();
+                self.sysctls.insert(format!("net/ipv6/{directory}/{name}/{}", &path[from.len()..]), value);
+            }
+        }
+        self.change_link(index, |link| name.clone_into(&mut link.name));
+        Ok(())
     }
 
     pub fn remove_link(&mut self, index: u32) {

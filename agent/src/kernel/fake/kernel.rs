@@ -115,6 +115,14 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    async fn rename_link(&self, index: u32, name: &str) -> Result<(), KernelError> {
+        let mut host = self.host();
+        host.writes.push(Write::RenameLink(index, name.to_owned()));
+        existing(&host, index)?;
+        let request = || format!("give interface {index} the name {name}");
+        host.rename_link(index, name).map_err(|errno| KernelError::Refused { request: request(), errno })
+    }
+
     async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), KernelError> {
         let mut host = self.host();
         host.writes.push(Write::SetMtu(index, mtu));

@@ -42,6 +42,8 @@ pub enum Write {
     SetUp(u32),
     /// [`Kernel::set_down`].
     SetDown(u32),
+    /// [`Kernel::rename_link`].
+    RenameLink(u32, String),
     /// [`Kernel::set_mtu`]: index and MTU.
     SetMtu(u32, u32),
     /// [`Kernel::delete_link`].
@@ -112,6 +114,14 @@ impl FakeKernel {
     /// Changes a link's flags, name or controller. A link that is set down loses its addresses and routes.
     pub fn change_link(&self, index: u32, change: impl FnOnce(&mut Link)) {
         self.host().change_link(index, change);
+    }
+
+    /// Gives a link another name as another process.
+    ///
+    /// # Panics
+    /// If another link has that name.
+    pub fn foreign_rename(&self, index: u32, name: &str) {
+        self.host().rename_link(index, name).expect("a free name");
     }
 
     /// Deletes a link, with its addresses, routes and sysctls.
@@ -257,6 +267,11 @@ impl FakeKernel {
     /// Makes changes of addresses inside of these prefixes fail, and of no others.
     pub fn refuse_addresses(&self, prefixes: impl IntoIterator<Item = Prefix>) {
         self.host().faults.refused_addresses = prefixes.into_iter().collect();
+    }
+
+    /// Links cannot be renamed by the agent, as those that are up before Linux 6.2.
+    pub fn refuse_renames(&self) {
+        self.host().faults.busy_names = true;
     }
 
     /// Removes all faults.

@@ -69,13 +69,16 @@ impl Configuration {
     /// Creates a bridge that is up. It gets a fixed MAC address: otherwise the kernel uses the lowest MAC address of its ports,
     /// which changes with each container, and invalidates the neighbour entries of the other containers.
     pub async fn create_bridge(&self, name: &str) -> Result<Answer, KernelError> {
-        let octets = link_name_octets(name);
-        // The library takes text only.
-        let Ok(name) = str::from_utf8(&octets) else {
-            return Ok(Err(Errno { code: EINVAL, detail: "only a name in UTF-8 can be created".to_owned() }));
-        };
-        let bridge = LinkBridge::new(name).address(random_mac().to_vec()).build();
+        let Some(name) = name_of_library(name) else { return Ok(Err(not_utf8())) };
+        let bridge = LinkBridge::new(&name).address(random_mac().to_vec()).build();
         self.answered(self.handle.link().add(bridge).execute()).await
+    }
+
+    /// Gives a link another name. Before Linux 6.2, the kernel refuses that while the link is up.
+    pub async fn rename_link(&self, index: u32, name: &str) -> Result<Answer, KernelError> {
+        let Some(name) = name_of_library(name) else { return Ok(Err(not_utf8())) };
+        let link = LinkUnspec::new_with_index(index).name(name).build();
+        self.answered(self.handle.link().set(link).execute()).await
     }
 
     /// Sets a link up.
@@ -142,6 +145,15 @@ impl Drop for Configuration {
     fn drop(&mut self) {
         self.connection.abort();
     }
+}
+
+/// A link's name for the library, which takes text only.
+fn name_of_library(name: &str) -> Option<String> {
+    String::from_utf8(link_name_octets(name)).ok()
+}
+
+fn not_utf8() -> Errno {
+    Errno { code: EINVAL, detail: "only a name in UTF-8 can be given to a link".to_owned() }
 }
 
 /// A connection that passes acknowledgements on, with the kernel's explanation of errors if it has any.

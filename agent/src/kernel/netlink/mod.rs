@@ -170,6 +170,11 @@ impl Kernel for NetlinkKernel {
         done(self.configuration.set_down(index).await?, &[ENODEV], request)
     }
 
+    async fn rename_link(&self, index: u32, name: &str) -> Result<(), KernelError> {
+        let request = || format!("give interface {index} the name {name}");
+        done(self.configuration.rename_link(index, name).await?, &[], request)
+    }
+
     async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), KernelError> {
         let request = || format!("set MTU {mtu} of interface {index}");
         done(self.configuration.set_mtu(index, mtu).await?, &[], request)

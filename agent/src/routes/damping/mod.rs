@@ -123,7 +123,7 @@ impl Damping {
             let by = name(route.by);
             FailedRoute {
                 destination: key.destination,
-                error: format!("route repeatedly changed by {by}; {answer}"),
+                error: format!("route repeatedly changed by {by}; {answer}; find and stop that process"),
             }
         };
         lasting.map(reported).collect()

@@ -55,10 +55,16 @@ fn put_back(change: &Change, unreachable: bool, by: Option<RouteProtocol>) -> (u
 fn a_route_is_put_back_at_once_some_times_and_then_less_often() {
     let (occupied, news, text) = put_back(&forwarding(1), false, STATIC);
     assert!((20..30).contains(&occupied) && news == 1, "{occupied} {news}");
-    assert_eq!(text, "route repeatedly changed by another process (proto static); backing off");
+    assert_eq!(
+        text,
+        "route repeatedly changed by another process (proto static); backing off; find and stop that process"
+    );
     let (deleted, news, text) = put_back(&forwarding(1), false, None);
     assert!((80..110).contains(&deleted) && news == 1, "{deleted} {news}");
-    assert_eq!(text, "route repeatedly changed by another process that deletes it; backing off");
+    assert_eq!(
+        text,
+        "route repeatedly changed by another process that deletes it; backing off; find and stop that process"
+    );
 }
 
 #[test]
@@ -66,7 +72,7 @@ fn i11_an_unreachable_is_put_back_each_time() {
     for by in [None, OURS] {
         let (times, news, text) = put_back(&unreachable(1), true, by);
         assert_eq!((times, news), (6000, 1));
-        assert!(text.ends_with("restored each time"), "{text}");
+        assert!(text.ends_with("restored each time; find and stop that process"), "{text}");
     }
     let (occupied, ..) = put_back(&unreachable(1), true, STATIC);
     assert!((20..30).contains(&occupied), "another protocol's route keeps its back-off: {occupied}");

@@ -45,6 +45,12 @@ pub struct Flow<'a> {
 }
 
 impl Flow<'_> {
+    /// Whether a rule matches all of these packets, whatever their destination.
+    pub fn is_taken_whole_by(&self, rule: &Rule) -> bool {
+        let share = self.share(rule);
+        (if rule.inverted { share.inverted() } else { share }) == Share::All
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.sources.is_empty() || self.interfaces.is_empty() || self.destinations.is_empty()
     }

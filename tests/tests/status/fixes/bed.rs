@@ -68,7 +68,10 @@ impl Bed {
     }
 
     pub fn start_again(&mut self, index: usize, settings: &str) {
-        let options = self.options(index, settings);
+        self.start_as(index, self.options(index, settings));
+    }
+
+    fn start_as(&mut self, index: usize, options: AgentOptions) {
         self.cluster.agents[index] = self.cluster.lab.agent(self.host(index), options).unwrap();
     }
 

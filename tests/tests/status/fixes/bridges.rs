@@ -94,6 +94,29 @@ fn another_bridge_with_the_container_prefix_becomes_the_bridge_or_gets_another_p
     bed.expect_healed();
 }
 
+/// The operator made it: the agent does not rename it, nor does it make a second one.
+#[test]
+fn a_renamed_bridge_of_the_operator_gets_its_name_back_or_is_named() {
+    let prepare = |cluster: &crate::cluster::Cluster| {
+        cluster.hosts[0].ip(&format!("link add {BRIDGE} type bridge")).unwrap();
+    };
+    let mut bed = Bed::start("fixed bridge name", [ETH0; 2], prepare);
+    bed.expect_well();
+    let renamed = |bed: &Bed| {
+        bed.host(0).ip(&format!("link set {BRIDGE} name brx")).unwrap();
+        let text = bed
+            .expect(&format!("bridge {BRIDGE} does not exist, and interface brx has its container prefix"));
+        bed.expect_reached();
+        text
+    };
+    bed.run(0, commands(&renamed(&bed))[0]);
+    bed.expect_healed();
+
+    let text = renamed(&bed);
+    bed.restart(0, &format!("{}\n{ETH0}", setting(&text, "bridge.interface", "")));
+    bed.expect_healed();
+}
+
 #[test]
 fn a_table_without_a_rule_gets_one_or_another_table_is_set() {
     let mut bed = Bed::well("fixed table");

@@ -1,6 +1,6 @@
 //! Changes for earlier settings that are kept, because something uses what they are of.
 
-use sextant_tests::{BRIDGE, SECONDS, poll};
+use sextant_tests::{BRIDGE, SECONDS, SmallDisk, poll};
 
 use super::bed::{Bed, commands, setting};
 
@@ -68,4 +68,33 @@ fn addresses_of_others_on_an_earlier_bridge_are_removed_or_it_is_the_bridge_agai
         }
         bed.expect_healed();
     }
+}
+
+/// The first host's state directory is on a disk of its own.
+fn on_disk(test: &str) -> (Bed, SmallDisk) {
+    let mut disk = None;
+    let bed = Bed::start(test, [ETH0; 2], |cluster| {
+        let mounted = SmallDisk::mount(&cluster.lab, 1).unwrap();
+        std::os::unix::fs::symlink(mounted.path(), cluster.lab.state_dir(&cluster.hosts[0])).unwrap();
+        disk = Some(mounted);
+    });
+    (bed, disk.unwrap())
+}
+
+/// The disk is full when the containers have been moved.
+#[test]
+fn an_undo_that_cannot_be_recorded_is_recorded_once_there_is_room() {
+    let (mut bed, disk) = on_disk("fixed record");
+    bed.expect_well();
+    bed.restart(0, &format!("routes.resync = 1\n{OTHER}"));
+    bed.expect(&format!("{BRIDGE} was created by the agent for earlier settings, and is kept"));
+    disk.fill().unwrap();
+    bed.host(0).ip("link set ve1 master ctr0").unwrap();
+    bed.containers[0].ip("-6 neigh flush dev eth0").unwrap();
+    let text = bed.expect("the end of changes for earlier settings cannot be recorded");
+    assert!(text.contains("No space left") && text.contains("check the disk"), "{text}");
+    bed.expect_reached();
+    disk.empty().unwrap();
+    expect_gone(&bed, BRIDGE);
+    bed.expect_healed();
 }

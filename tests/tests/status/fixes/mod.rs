@@ -7,4 +7,5 @@ mod earlier;
 mod nodes;
 mod policy;
 mod prefixes;
+mod routes;
 mod uplinks;
