@@ -9,7 +9,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     engine::{Engine, EngineError, listens},
-    firewall::{keeper::FirewallKeeper, policy::Passes},
+    firewall::{keeper::FirewallKeeper, notices::Notices, policy::Passes},
     trouble::Trouble,
 };
 
@@ -57,13 +57,14 @@ pub struct RulesKeeper {
 }
 
 impl RulesKeeper {
-    /// With the engine behind this socket.
+    /// With the engine behind this socket, and these notices of changed rules.
     pub fn new(
         socket: PathBuf,
         passes: watch::Receiver<Option<Passes>>,
         trouble: watch::Sender<Option<Trouble>>,
+        notices: Notices,
     ) -> Self {
-        Self { socket, passes, trouble, firewall: FirewallKeeper::default() }
+        Self { socket, passes, trouble, firewall: FirewallKeeper::new(notices) }
     }
 
     /// Keeps them; ends with the sender of the policy.
@@ -92,7 +93,7 @@ impl RulesKeeper {
             }
             self.tell(Some(Trouble::of(&error, &self.socket)));
             tokio::select! {
-                () = tokio::time::sleep(AWAY) => {}
+                () = rest(&mut self.firewall, AWAY) => {}
                 changed = self.passes.changed() => if changed.is_err() { return },
             }
         }
@@ -122,11 +123,11 @@ impl RulesKeeper {
             let refused = matches!(trouble, Some(Trouble::Refused { .. } | Trouble::Firewall { .. }));
             let next = if refused { next_whole.min(Instant::now() + REFUSED) } else { next_whole };
             self.tell(trouble);
-            let rest = (began.elapsed() * REST).max(SETTLE);
+            let pause = (began.elapsed() * REST).max(SETTLE);
             whole = false;
             tokio::select! {
                 change = changes.next() => match change {
-                    Some(()) => tokio::time::sleep(rest).await,
+                    Some(()) => rest(&mut self.firewall, pause).await,
                     None => return Err(ended()),
                 },
                 changed = self.passes.changed() => if changed.is_err() { return Ok(()) },
@@ -156,6 +157,14 @@ impl RulesKeeper {
             changed
         });
     }
+}
+
+/// Lets some time pass; the rules are looked after meanwhile.
+async fn rest(firewall: &mut FirewallKeeper, time: Duration) {
+    let end = Instant::now() + time;
+    // It ends early only if the rules cannot be kept.
+    let _ended = tokio::time::timeout_at(end, firewall.look()).await;
+    tokio::time::sleep_until(end).await;
 }
 
 fn ended() -> EngineError {

@@ -183,7 +183,8 @@ impl Bed {
     }
 }
 
-fn options(engine: &Docker, more: &[&str]) -> AgentOptions {
+/// The options of an agent beside this engine.
+pub fn options(engine: &Docker, more: &[&str]) -> AgentOptions {
     let socket = engine.socket().display().to_string();
     let driver = engine.ipam_socket().display().to_string();
     let args = ["--docker-socket", &socket, "--docker-ipam-socket", &driver];
