@@ -187,7 +187,8 @@ impl Agent {
             rules: KnownRules::new(notices.clone()),
             problems: problems.clone(),
         });
-        let ipam = IpamDriver::by(&settings, &state, input.clone(), problems.clone(), notices.clone())?;
+        let followed = containers.as_ref().map(|watch| watch.followed(notices));
+        let ipam = IpamDriver::by(&settings, &state, input.clone(), problems.clone(), followed.clone())?;
         let (left_tx, left) = watch::channel(BTreeSet::new());
         let engine = engine.removing(left);
         let docker = DockerNetwork::by(
@@ -196,7 +197,7 @@ impl Agent {
             engine.path_mtu(),
             problems.clone(),
             left_tx,
-            notices.clone(),
+            followed.clone(),
         );
         let docker_bridge = DockerBridge::by(
             &settings,
@@ -204,7 +205,7 @@ impl Agent {
             input.clone(),
             problems.clone(),
             engine.boot_routes(),
-            notices,
+            followed,
         );
         let advertiser = settings.bridge.advertise.then(|| BridgeAdvertiser {
             kernel: kernel.clone(),
@@ -252,7 +253,8 @@ impl Agent {
     /// The agent's metrics.
     pub fn metrics(&self) -> Metrics {
         let (input, report, condition) = (self.input.clone(), self.report.clone(), self.condition.clone());
-        let sources = Sources { input, report, condition };
+        let docker = self.containers.as_ref().map(ContainerWatch::following);
+        let sources = Sources { input, report, condition, docker };
         metrics::registry(sources, &self.engine.meters(), &self.bgp_meters, &self.neighbours.meters())
     }
 
