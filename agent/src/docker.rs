@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, pin::pin};
 
 use sextant_docker::{
-    firewall::policy::Passes, keeper::Keeper, rules::RulesKeeper, trouble::Trouble, wanted::Wanted,
+    firewall::policy::Passes,
+    keeper::Keeper,
+    rules::{Followed, RulesKeeper},
+    trouble::Trouble,
+    wanted::Wanted,
 };
 use sextant_proto::Prefix;
 use tokio::sync::watch;
@@ -28,6 +32,7 @@ pub struct DockerNetwork {
     problems: Problems,
     /// The prefixes of former networks.
     left: watch::Sender<BTreeSet<Prefix>>,
+    followed: Followed,
 }
 
 impl DockerNetwork {
@@ -38,11 +43,12 @@ impl DockerNetwork {
         path_mtu: watch::Receiver<Option<u32>>,
         problems: Problems,
         left: watch::Sender<BTreeSet<Prefix>>,
+        followed: Option<Followed>,
     ) -> Option<Self> {
         let bridge = settings.bridge.name.clone();
         let keeps = |settings: &DockerSettings| settings.mode == DockerMode::Network;
         let settings = settings.docker.clone().filter(keeps)?;
-        Some(Self { settings, bridge, input, path_mtu, problems, left })
+        Some(Self { settings, bridge, input, path_mtu, problems, left, followed: followed? })
     }
 
     /// Keeps it. Ends with the session, whose claims it follows.
@@ -54,7 +60,7 @@ impl DockerNetwork {
         let (passes_tx, passes) = watch::channel(None);
         let (trouble_tx, mut trouble) = watch::channel(None);
         let network = Keeper::new(wanted, self.left.clone());
-        let rules = RulesKeeper::new(self.settings.socket.clone(), passes, trouble_tx);
+        let rules = RulesKeeper::new(self.followed.clone(), passes, trouble_tx);
         let mut keeper = pin!(rules.run(network));
         loop {
             let wanted = self.wanted();

@@ -9,6 +9,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use sextant_daemon::Metrics;
+use sextant_docker::watch::Following;
 use tokio::sync::watch;
 
 use crate::{
@@ -25,6 +26,8 @@ pub(crate) struct Sources {
     pub(crate) input: watch::Receiver<Input>,
     pub(crate) report: watch::Receiver<Report>,
     pub(crate) condition: watch::Receiver<Condition>,
+    /// The host's Docker engine, if it is followed.
+    pub(crate) docker: Option<watch::Receiver<Following>>,
 }
 
 /// All metrics of an agent.
@@ -45,6 +48,7 @@ pub(crate) fn registry(
 impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let (input, report, condition) = (self.input.borrow(), self.report.borrow(), self.condition.borrow());
+        let docker_events = self.docker.as_ref().map_or(0, |following| following.borrow().events);
         let applied = report.applied.map_or(0, |(_, revision)| revision.0);
         let seen =
             |forwarding| report.verdicts.iter().filter(|it| it.forwarding == forwarding).count() as u64;
@@ -57,6 +61,7 @@ impl Collector for Sources {
             ("peers_dead", "Hosts that do not answer; their prefixes are refused", seen(false)),
             ("revision_known", "Last revision received", input.view.revision().0),
             ("revision_applied", "Last revision applied to the kernel", applied),
+            ("docker_events", "Events of the Docker engine since the start", docker_events),
             ("routes_failed", "Routes that the kernel refused", report.failed.len() as u64),
             (
                 "routes_conflicting",

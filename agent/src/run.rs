@@ -11,6 +11,7 @@ use sextant_daemon::{
     stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
+use sextant_docker::firewall::{known::KnownRules, notices::Notices};
 use sextant_proto::{NodeName, counted};
 use tokio::{
     sync::watch,
@@ -171,6 +172,10 @@ impl Agent {
             Some(watch) => engine.announcing(watch.others()).beside(watch.bridges(), watch.away()),
             None => engine,
         };
+        let notices = match settings.docker {
+            Some(_) => firewall_notices(kernel.as_ref()),
+            None => Notices::default(),
+        };
         let looks = containers.as_ref().zip(settings.docker.clone()).map(|(watch, docker)| ContainerLooks {
             kernel: kernel.clone(),
             settings: docker,
@@ -179,19 +184,28 @@ impl Agent {
             uplinks: engine.uplinks(),
             known: watch.known(),
             routes: engine.boot_routes(),
+            rules: KnownRules::new(notices.clone()),
             problems: problems.clone(),
         });
-        let ipam = IpamDriver::by(&settings, &state, input.clone(), problems.clone())?;
+        let followed = containers.as_ref().map(|watch| watch.followed(notices));
+        let ipam = IpamDriver::by(&settings, &state, input.clone(), problems.clone(), followed.clone())?;
         let (left_tx, left) = watch::channel(BTreeSet::new());
         let engine = engine.removing(left);
-        let docker =
-            DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone(), left_tx);
+        let docker = DockerNetwork::by(
+            &settings,
+            input.clone(),
+            engine.path_mtu(),
+            problems.clone(),
+            left_tx,
+            followed.clone(),
+        );
         let docker_bridge = DockerBridge::by(
             &settings,
             kernel.clone(),
             input.clone(),
             problems.clone(),
             engine.boot_routes(),
+            followed,
         );
         let advertiser = settings.bridge.advertise.then(|| BridgeAdvertiser {
             kernel: kernel.clone(),
@@ -239,7 +253,8 @@ impl Agent {
     /// The agent's metrics.
     pub fn metrics(&self) -> Metrics {
         let (input, report, condition) = (self.input.clone(), self.report.clone(), self.condition.clone());
-        let sources = Sources { input, report, condition };
+        let docker = self.containers.as_ref().map(ContainerWatch::following);
+        let sources = Sources { input, report, condition, docker };
         metrics::registry(sources, &self.engine.meters(), &self.bgp_meters, &self.neighbours.meters())
     }
 
@@ -272,6 +287,17 @@ impl Agent {
             tasks.spawn("advertise", advertiser.run());
         }
         self.shutdown_notice
+    }
+}
+
+/// Notices of changed rules of the firewall; without the kernel's, rules are polled.
+fn firewall_notices(kernel: &dyn Kernel) -> Notices {
+    match kernel.firewall_changes() {
+        Ok(changes) => Notices::of(changes),
+        Err(error) => {
+            tracing::info!(%error, "changes of the firewall are not notified; looking at it every two seconds");
+            Notices::default()
+        }
     }
 }
 

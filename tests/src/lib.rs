@@ -54,7 +54,7 @@ pub use lab::{
     flood::Flood,
     host::{BRIDGE, Container, Host},
     monitor::{RouteEvent, RouteMonitor},
-    namespace::Namespace,
+    namespace::{Namespace, enter_at},
     ping::{PingOutcome, ping_matrix},
     poll::{MILLISECONDS, SECONDS, expect_text, poll, try_poll},
     process::{LogLine, Process},

@@ -1,7 +1,7 @@
 //! A host's Docker engine: the network that gives containers addresses of the host prefix.
 //!
 //! [`wanted`] decides, from the engine's networks, what has to be done; [`engine`] is the edge to the Engine API; [`keeper`] does
-//! it. [`rules`] follows the engine, and keeps the firewall's rules. [`watch`] keeps what the engine has ([`live`]), and changes nothing.
+//! it. [`watch`] follows the engine, and keeps what it has ([`live`]); it changes nothing. [`rules`] keeps the firewall's rules.
 
 pub mod engine;
 pub mod firewall;

@@ -1,19 +1,18 @@
-//! Follows the engine, in every mode in which the agent keeps rules of the firewall: keeps these, and lets an [`Observer`] look at the
-//! engine after each of its events. The one loop that reconnects, and the one reader of published ports.
+//! Keeps the firewall's rules, in every mode in which the agent has some, and lets an [`Observer`] look at the engine after each of its
+//! events, of which the [`watch`](crate::watch) tells. The one reader of published ports.
 
 use std::{path::PathBuf, time::Duration};
 
-use futures::{FutureExt, StreamExt};
-use sextant_daemon::{Failing, Outage};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    engine::{Engine, EngineError, listens},
-    firewall::{keeper::FirewallKeeper, policy::Passes},
+    engine::{Engine, EngineError},
+    firewall::{keeper::FirewallKeeper, notices::Notices, policy::Passes},
     trouble::Trouble,
+    watch::Following,
 };
 
-/// How soon an engine that is away is tried again.
+/// How soon an engine that does not answer is tried again.
 const AWAY: Duration = Duration::from_millis(500);
 /// How long events are collected; longer where a look takes long, so that the engine is busy a fifth of the time at most.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -45,10 +44,22 @@ pub trait Observer: Send {
     fn ended(&mut self) -> impl Future<Output = ()> + Send;
 }
 
+/// What the keeper of the rules follows.
+#[derive(Debug, Clone)]
+pub struct Followed {
+    /// The socket of the engine, for messages.
+    pub socket: PathBuf,
+    /// The engine.
+    pub engine: watch::Receiver<Following>,
+    /// Changes of the firewall.
+    pub notices: Notices,
+}
+
 /// Keeps the rules of a host.
 #[derive(Debug)]
 pub struct RulesKeeper {
     socket: PathBuf,
+    following: watch::Receiver<Following>,
     /// The policy; none before the first claim. Then the present rules stay. Each send is a reason to look.
     passes: watch::Receiver<Option<Passes>>,
     /// What prevents it.
@@ -57,57 +68,54 @@ pub struct RulesKeeper {
 }
 
 impl RulesKeeper {
-    /// With the engine behind this socket.
+    /// Beside the firewall of this engine.
     pub fn new(
-        socket: PathBuf,
+        followed: Followed,
         passes: watch::Receiver<Option<Passes>>,
         trouble: watch::Sender<Option<Trouble>>,
     ) -> Self {
-        Self { socket, passes, trouble, firewall: FirewallKeeper::default() }
+        let Followed { socket, engine, notices } = followed;
+        Self { socket, following: engine, passes, trouble, firewall: FirewallKeeper::new(notices) }
     }
 
-    /// Keeps them; ends with the sender of the policy.
+    /// Keeps them; ends with the sender of the policy, or with the watch.
     pub async fn run(mut self, mut observer: impl Observer) {
-        let (mut outage, mut followed) = (Outage::default(), false);
+        let mut ends = 0;
         loop {
-            let done = match Engine::connect(&self.socket).await {
-                Ok(engine) => {
-                    followed = true;
-                    self.follow(&engine, &mut observer, &mut outage).await
-                }
-                Err(error) => Err(error),
-            };
-            let Err(error) = done else { return };
-            if followed && !listens(&self.socket).await {
-                followed = false;
+            let seen = self.following.borrow_and_update().clone();
+            if seen.ends > ends {
+                ends = seen.ends;
                 observer.ended().await;
             }
-            if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
-                tracing::warn!(socket = %self.socket.display(), %error, failures, for_secs, "Docker does not answer; retrying");
-            }
+            let trouble = match seen.engine {
+                Some(Ok(engine)) => match self.follow(&engine, seen.connections, &mut observer).await {
+                    Ok(()) => return,
+                    Err(error) => Some(Trouble::of(&error, &self.socket)),
+                },
+                Some(Err(trouble)) => Some(trouble),
+                None => None,
+            };
             // It must find the rules when it comes back: it starts its containers before it answers.
             let passes = self.passes.borrow_and_update().clone();
             if let Some(passes) = &passes {
                 let _tried_again = self.firewall.keep(passes, None).await;
             }
-            self.tell(Some(Trouble::of(&error, &self.socket)));
+            self.tell(trouble);
             tokio::select! {
-                () = tokio::time::sleep(AWAY) => {}
+                () = rest(&mut self.firewall, AWAY) => {}
                 changed = self.passes.changed() => if changed.is_err() { return },
+                changed = self.following.changed() => if changed.is_err() { return },
             }
         }
     }
 
-    /// Follows an engine until it goes, or nobody wants rules any more.
+    /// Follows an engine until this connection goes, or nobody wants rules any more.
     async fn follow(
         &mut self,
         engine: &Engine,
+        connection: u64,
         observer: &mut impl Observer,
-        outage: &mut Outage,
     ) -> Result<(), EngineError> {
-        let mut changes = Box::pin(engine.changes());
-        // The engine is asked for its events with the first poll.
-        let _none_yet = changes.next().now_or_never();
         let (mut whole, mut next_whole) = (true, Instant::now() + RESYNC);
         loop {
             let began = Instant::now();
@@ -118,23 +126,23 @@ impl RulesKeeper {
                 trouble = self.keep_rules(engine).await?;
             }
             let trouble = looked.trouble.or(trouble);
-            let _recovered = outage.works(Instant::now());
             let refused = matches!(trouble, Some(Trouble::Refused { .. } | Trouble::Firewall { .. }));
             let next = if refused { next_whole.min(Instant::now() + REFUSED) } else { next_whole };
             self.tell(trouble);
-            let rest = (began.elapsed() * REST).max(SETTLE);
+            let pause = (began.elapsed() * REST).max(SETTLE);
             whole = false;
             tokio::select! {
-                change = changes.next() => match change {
-                    Some(()) => tokio::time::sleep(rest).await,
-                    None => return Err(ended()),
+                changed = self.following.changed() => match changed {
+                    Ok(()) => rest(&mut self.firewall, pause).await,
+                    Err(_) => return Ok(()),
                 },
                 changed = self.passes.changed() => if changed.is_err() { return Ok(()) },
                 () = self.firewall.look() => {}
                 () = tokio::time::sleep_until(next) => (whole, next_whole) = (true, Instant::now() + RESYNC),
             }
-            while let Some(change) = changes.next().now_or_never() {
-                change.ok_or_else(ended)?;
+            let now = self.following.borrow_and_update();
+            if now.connections != connection || !matches!(now.engine, Some(Ok(_))) {
+                return Err(EngineError::Away("the engine has closed the stream of its events".into()));
             }
         }
     }
@@ -158,6 +166,10 @@ impl RulesKeeper {
     }
 }
 
-fn ended() -> EngineError {
-    EngineError::Away("the engine has closed the stream of its events".into())
+/// Lets some time pass; the rules are looked after meanwhile.
+async fn rest(firewall: &mut FirewallKeeper, time: Duration) {
+    let end = Instant::now() + time;
+    // It ends early only if the rules cannot be kept.
+    let _ended = tokio::time::timeout_at(end, firewall.look()).await;
+    tokio::time::sleep_until(end).await;
 }

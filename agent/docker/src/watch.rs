@@ -1,20 +1,21 @@
-//! Watches the engine: its networks and containers, and their changes. It changes nothing.
+//! Follows the engine: the one connection to it, the one reader of its events. It changes nothing.
 //!
 //! Events say what is to be read again. After a connection, and every half minute, everything is read: so nothing is missed for long.
-//! Who needs to know what is there at this moment asks for a look ([`Fresh`]).
+//! Whoever needs to know what is there at this moment asks for a look ([`Fresh`]); whoever acts on the engine gets the connection, and
+//! is told of each event ([`Following`]).
 
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use futures::StreamExt;
-use sextant_daemon::Outage;
+use futures::{FutureExt, StreamExt};
+use sextant_daemon::{Failing, Outage};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 
 use crate::{
-    engine::{Engine, EngineError},
-    live::{Live, Stale},
+    engine::{Engine, EngineError, listens},
+    live::{Event, Live, Stale},
     trouble::Trouble,
 };
 
@@ -42,11 +43,25 @@ pub struct Watched {
     pub trouble: Option<Trouble>,
 }
 
+/// The engine for those who act on it. Each change is a reason to look.
+#[derive(Debug, Clone, Default)]
+pub struct Following {
+    /// The connection, or why there is none; `None` before the first attempt.
+    pub engine: Option<Result<Engine, Trouble>>,
+    /// The number of connections so far.
+    pub connections: u64,
+    /// The number of events so far.
+    pub events: u64,
+    /// How often a followed engine has ended: nothing listened at its socket.
+    pub ends: u64,
+}
+
 /// Watches an engine.
 #[derive(Debug)]
 pub struct Watch {
     socket: PathBuf,
     seen: watch::Sender<Watched>,
+    following: watch::Sender<Following>,
     asked: mpsc::Receiver<oneshot::Sender<Arc<Live>>>,
 }
 
@@ -70,25 +85,32 @@ impl Watch {
     /// Of the engine behind this socket; what it sees is sent to `seen`.
     pub fn new(socket: PathBuf, seen: watch::Sender<Watched>) -> (Self, Fresh) {
         let (fresh, asked) = mpsc::channel(MOST_ASKED);
-        (Self { socket, seen, asked }, Fresh(fresh))
+        (Self { socket, seen, following: watch::Sender::default(), asked }, Fresh(fresh))
+    }
+
+    /// The connection and its events.
+    pub fn following(&self) -> watch::Receiver<Following> {
+        self.following.subscribe()
     }
 
     /// Watches until nobody looks any more.
     pub async fn run(mut self) {
-        let mut outage = Outage::default();
+        let (mut outage, mut followed) = (Outage::default(), false);
         while !self.seen.is_closed() {
             let done = match Engine::connect(&self.socket).await {
-                Ok(engine) => self.follow(&engine, &mut outage).await,
+                Ok(engine) => {
+                    followed = true;
+                    self.follow(&engine, &mut outage).await
+                }
                 Err(error) => Err(error),
             };
             let Err(error) = done else { return };
-            if let Some(failing) = outage.failed(Instant::now()) {
-                let failures = failing.failures;
-                tracing::debug!(socket = %self.socket.display(), %error, failures, "Docker cannot be watched; retrying");
+            let ended = followed && !listens(&self.socket).await;
+            followed &= !ended;
+            if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
+                tracing::warn!(socket = %self.socket.display(), %error, failures, for_secs, "Docker does not answer; retrying");
             }
-            let trouble = Some(Trouble::of(&error, &self.socket));
-            self.seen
-                .send_if_modified(|seen| std::mem::replace(&mut seen.trouble, trouble.clone()) != trouble);
+            self.tell_trouble(&Trouble::of(&error, &self.socket), ended);
             // Nobody who has asked is to wait for it.
             while self.asked.try_recv().is_ok() {}
             tokio::time::sleep(AWAY).await;
@@ -98,26 +120,39 @@ impl Watch {
     /// Follows an engine until it goes, or nobody looks any more.
     async fn follow(&mut self, engine: &Engine, outage: &mut Outage) -> Result<(), EngineError> {
         let mut events = pin!(engine.events());
+        // The engine is asked for its events with the first poll.
+        let _none_yet = events.next().now_or_never();
+        self.following.send_modify(|it| {
+            it.engine = Some(Ok(engine.clone()));
+            it.connections += 1;
+        });
         let mut live = Live { version: engine.version().await?, ..Live::default() };
         let (mut stale, mut next) = (Stale::everything(), SECOND_LOOK);
         let (mut whole, mut asking) = (Instant::now(), Vec::new());
         loop {
-            let began = Instant::now();
-            look(engine, &mut live, &stale).await?;
+            let (began, mut meanwhile) = (Instant::now(), Stale::default());
+            let mut looking = Box::pin(look(engine, &mut live, &stale));
+            loop {
+                tokio::select! {
+                    looked = &mut looking => break looked?,
+                    event = events.next() => self.note(event, &mut meanwhile)?,
+                }
+            }
+            drop(looking);
             let took = began.elapsed();
             let _recovered = outage.works(Instant::now());
             self.tell(&live);
             answer(&mut asking, &live);
-            let ended = Instant::now();
-            stale = Stale::default();
+            let (ended, rest) = (Instant::now(), (took * REST).max(SETTLE));
+            stale = meanwhile;
             // Two looks have a rest between them; the first event after it is followed at once.
             let mut due = whole + next;
             loop {
+                if !stale.is_empty() {
+                    due = due.min(ended + rest);
+                }
                 tokio::select! {
-                    event = events.next() => {
-                        stale.note(event.ok_or_else(gone)?);
-                        due = due.min(ended + (took * REST).max(SETTLE));
-                    }
+                    event = events.next() => self.note(event, &mut stale)?,
                     Some(reply) = self.asked.recv() => {
                         stale = Stale::everything();
                         asking.push(reply);
@@ -132,6 +167,25 @@ impl Watch {
                 stale = Stale::everything();
             }
         }
+    }
+
+    /// Notes what an event makes stale, and tells of it. The stream of the events has no end while the engine runs.
+    fn note(&self, event: Option<Event>, stale: &mut Stale) -> Result<(), EngineError> {
+        stale.note(event.ok_or_else(gone)?);
+        self.following.send_modify(|it| it.events += 1);
+        Ok(())
+    }
+
+    fn tell_trouble(&self, trouble: &Trouble, ended: bool) {
+        self.following.send_if_modified(|it| {
+            let before = it.engine.as_ref().and_then(|engine| engine.as_ref().err());
+            let changed = ended || before != Some(trouble);
+            it.engine = Some(Err(trouble.clone()));
+            it.ends += u64::from(ended);
+            changed
+        });
+        let trouble = Some(trouble.clone());
+        self.seen.send_if_modified(|seen| std::mem::replace(&mut seen.trouble, trouble.clone()) != trouble);
     }
 
     fn tell(&self, live: &Live) {

@@ -1,10 +1,10 @@
 //! Looks at what may keep the packets of containers from their way: after each change of routes, networks and containers, and from
-//! time to time, because nothing notifies of rules of the firewall.
+//! time to time: another process may have changed addresses or the firewall.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use sextant_daemon::OncePerMinute;
-use sextant_docker::firewall::policy::FromCluster;
+use sextant_docker::firewall::{known::KnownRules, policy::FromCluster};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
@@ -36,6 +36,8 @@ pub struct ContainerLooks {
     pub(crate) known: Known,
     /// The routes of `proto boot`, as the kernel's events keep them.
     pub(crate) routes: watch::Receiver<Arc<Vec<Route>>>,
+    /// Of the firewall.
+    pub(crate) rules: KnownRules,
     pub(crate) problems: Problems,
 }
 
@@ -83,7 +85,8 @@ impl ContainerLooks {
         let routes = self.routes.borrow_and_update().to_vec();
         let input = self.input.borrow().clone();
         let place = place(&self.settings, &self.bridge, uplinks, &input, live);
-        let faults = checks::faults(&checks::read(self.kernel.as_ref(), place, Some(routes)).await?);
+        let faults =
+            checks::faults(&checks::read(self.kernel.as_ref(), place, Some(routes), &mut self.rules).await?);
         Ok(faults.into_iter().map(|fault| fault.finding).collect())
     }
 }

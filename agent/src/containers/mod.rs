@@ -11,9 +11,11 @@ mod prefixes;
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use sextant_docker::{
+    firewall::notices::Notices,
     live::Live,
+    rules::Followed,
     trouble::Trouble,
-    watch::{Fresh, Watch, Watched},
+    watch::{Following, Fresh, Watch, Watched},
 };
 use sextant_proto::Prefix;
 use tokio::{sync::watch, time::Instant};
@@ -54,6 +56,7 @@ pub struct ContainerWatch {
     not_before: Option<Instant>,
     /// Until it runs.
     watching: Option<(Watch, watch::Receiver<Watched>)>,
+    following: watch::Receiver<Following>,
     fresh: Fresh,
 }
 
@@ -96,6 +99,7 @@ impl ContainerWatch {
             bridges,
             away,
             not_before: None,
+            following: watch.following(),
             watching: Some((watch, seen)),
             fresh,
         })
@@ -104,6 +108,16 @@ impl ContainerWatch {
     /// What it knows.
     pub fn known(&self) -> Known {
         self.live.subscribe()
+    }
+
+    /// The connection to the engine, and its events.
+    pub fn following(&self) -> watch::Receiver<Following> {
+        self.following.clone()
+    }
+
+    /// For those who act on the engine.
+    pub fn followed(&self, notices: Notices) -> Followed {
+        Followed { socket: self.settings.socket.clone(), engine: self.following.clone(), notices }
     }
 
     /// For questions: what the engine has at this moment.

@@ -9,7 +9,7 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use sextant_docker::{
     engine::{Engine, EngineError},
-    rules::{Looked, Observer, RulesKeeper},
+    rules::{Followed, Looked, Observer, RulesKeeper},
     trouble::Trouble,
 };
 use sextant_docker_setup::{
@@ -42,6 +42,7 @@ pub struct DockerBridge {
     problems: Problems,
     /// The routes of `proto boot`.
     routes: watch::Receiver<Arc<Vec<Route>>>,
+    followed: Followed,
 }
 
 /// Passes on what the engine answers.
@@ -65,11 +66,12 @@ impl DockerBridge {
         input: watch::Receiver<Input>,
         problems: Problems,
         routes: watch::Receiver<Arc<Vec<Route>>>,
+        followed: Option<Followed>,
     ) -> Option<Self> {
         let bridge = settings.bridge.name.clone();
         let is_ours = |docker: &DockerSettings| matches!(docker.mode, DockerMode::Daemon | DockerMode::Pools);
         let settings = settings.docker.clone().filter(is_ours)?;
-        Some(Self { settings, bridge, kernel, input, problems, routes })
+        Some(Self { settings, bridge, kernel, input, problems, routes, followed: followed? })
     }
 
     /// Watches it. Ends with the session, whose claims it follows.
@@ -80,7 +82,7 @@ impl DockerBridge {
         let (seen_tx, mut seen) = watch::channel(Seen::default());
         let (passes_tx, passes) = watch::channel(None);
         let (trouble_tx, mut trouble) = watch::channel(None);
-        let rules = RulesKeeper::new(self.settings.socket.clone(), passes, trouble_tx);
+        let rules = RulesKeeper::new(self.followed.clone(), passes, trouble_tx);
         let mut keeper = pin!(rules.run(Answers(seen_tx)));
         loop {
             let passes = policy_of(&self.settings, &self.input.borrow_and_update());

@@ -5,6 +5,7 @@ use std::{net::Ipv6Addr, time::Duration};
 
 use sextant_docker::{
     engine::{Engine, EngineError},
+    firewall::known::KnownRules,
     keeper::major,
     live::Live,
     trouble::Trouble,
@@ -59,7 +60,7 @@ pub(super) async fn problems(
         }
     };
     let place = containers::place(docker, bridge, uplinks.clone(), &input, live.clone());
-    let faults = checks::faults(&checks::read(kernel, place, None).await?);
+    let faults = checks::faults(&checks::read(kernel, place, None, &mut KnownRules::default()).await?);
     found.extend(faults.into_iter().map(|fault| Problem { commands: fault.safe, ..shown(fault.finding) }));
     found.extend(silent(kernel, &live, claims).await?.into_iter().map(shown));
     Ok(found)

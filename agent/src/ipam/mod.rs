@@ -9,7 +9,10 @@ mod socket;
 
 use std::{pin::pin, sync::Arc};
 
-use sextant_docker::{firewall::policy::Passes, rules::RulesKeeper};
+use sextant_docker::{
+    firewall::policy::Passes,
+    rules::{Followed, RulesKeeper},
+};
 use sextant_ipam::{
     keeper::{Handle, Keeper, Store},
     leases::{Leases, Space},
@@ -40,6 +43,7 @@ pub struct IpamDriver {
     handle: Handle,
     /// The last one that the owner of the leases was given.
     space: Space,
+    followed: Followed,
 }
 
 /// Stores leases in the state directory.
@@ -62,15 +66,17 @@ impl IpamDriver {
         state: &Arc<StateDir>,
         input: watch::Receiver<Input>,
         problems: Problems,
+        followed: Option<Followed>,
     ) -> Result<Option<(Self, Keeper)>, StateError> {
         let is_ipam = |docker: &DockerSettings| docker.mode == DockerMode::Ipam;
         let Some(settings) = settings.docker.clone().filter(is_ipam) else { return Ok(None) };
+        let Some(followed) = followed else { return Ok(None) };
         // An engine may know ids of leases that were lost: no new one is the same.
         let leases = state.docker_leases()?.unwrap_or_else(|| Leases::none_after(unix_ms()));
         let claims = state.claims()?;
         let space = space(&claims, settings.ipv4_range, Vec::new());
         let (keeper, handle) = Keeper::new(leases, space.clone(), Arc::new(Stored(state.clone())));
-        Ok(Some((Self { settings, claims, input, problems, handle, space }, keeper)))
+        Ok(Some((Self { settings, claims, input, problems, handle, space, followed }, keeper)))
     }
 
     /// Serves it. Ends with the session, whose claims it follows.
@@ -82,7 +88,7 @@ impl IpamDriver {
         let (trouble_tx, mut trouble) = watch::channel(None);
         let (others_tx, mut others) = watch::channel(Vec::new());
         let observer = LeaseObserver::new(self.handle.clone(), others_tx);
-        let rules = RulesKeeper::new(self.settings.socket.clone(), passes, trouble_tx).run(observer);
+        let rules = RulesKeeper::new(self.followed.clone(), passes, trouble_tx).run(observer);
         let served = socket::serve(&self.settings.ipam_socket, &self.handle, &self.problems);
         let (mut rules, mut served) = (pin!(rules), pin!(served));
         loop {

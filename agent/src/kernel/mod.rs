@@ -11,7 +11,7 @@ mod rules;
 mod types;
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use hops::NextHops;
 pub use netlink::NetlinkKernel;
@@ -160,4 +160,8 @@ pub trait Kernel: Send + Sync + 'static {
     /// channel is bounded: a reader that is too slow receives [`Event::Overrun`] in place of the lost events. The channel ends
     /// when the netlink socket fails.
     async fn events(&self) -> Result<mpsc::Receiver<Event>, KernelError>;
+
+    /// Counts the changes of nf_tables from now on, one for each transaction. Rules of the legacy `ip6tables` notify of nothing. The
+    /// channel ends when the netlink socket fails.
+    fn firewall_changes(&self) -> Result<watch::Receiver<u64>, KernelError>;
 }

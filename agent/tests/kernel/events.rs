@@ -216,3 +216,24 @@ fn a_slow_reader_causes_an_overrun() {
         assert!((1..=1024).contains(&count), "{count} events before the overrun");
     });
 }
+
+#[test]
+fn each_change_of_the_firewall_is_counted() {
+    with_uplink(async |kernel, _| {
+        let mut changes = kernel.firewall_changes().unwrap();
+        for (count, arguments) in [(1, ["-A", "FORWARD", "-j", "DROP"]), (2, ["-D", "FORWARD", "-j", "DROP"])]
+        {
+            let done = std::process::Command::new("ip6tables-nft").args(arguments).status().unwrap();
+            assert!(done.success());
+            let changed = tokio::time::timeout(Duration::from_secs(10), changes.changed()).await;
+            changed.expect("a notification within 10 s").expect("an open subscription");
+            // The first command makes the table too: in the same transaction, or in one before.
+            assert!(*changes.borrow_and_update() >= count);
+        }
+        // What the kernel does otherwise is none.
+        let before = *changes.borrow();
+        ip("route add 2001:db8:1::/64 via 2001:db8::7 dev up0");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(*changes.borrow(), before);
+    });
+}

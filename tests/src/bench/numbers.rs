@@ -34,26 +34,29 @@ impl Times {
 pub(super) struct Usage {
     /// CPU time, user and system.
     pub(super) cpu: Duration,
+    /// The same of the children that it has waited for.
+    pub(super) children: Duration,
     /// Resident memory, in octets.
     pub(super) rss: u64,
 }
 
 impl Usage {
-    /// Reads /proc (proc_pid_stat(5), fields 14 and 15; proc_pid_status(5), VmRSS).
+    /// Reads /proc (proc_pid_stat(5), fields 14 to 17; proc_pid_status(5), VmRSS).
     ///
     /// # Errors
     /// If the process is gone.
     pub(super) fn of(pid: u32) -> anyhow::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let (_, fields) = stat.rsplit_once(") ").context("stat")?;
-        let mut ticks = 0;
-        for field in fields.split(' ').skip(11).take(2) {
-            ticks += field.parse::<u32>()?;
-        }
+        let ticks = |skipped| {
+            let two = fields.split(' ').skip(skipped).take(2);
+            two.map(str::parse::<u32>).sum::<Result<u32, _>>()
+        };
+        let (own, children) = (ticks(11)?, ticks(13)?);
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
         let kib: u64 = rss.trim().trim_end_matches(" kB").parse()?;
-        Ok(Self { cpu: TICK * ticks, rss: kib << 10 })
+        Ok(Self { cpu: TICK * own, children: TICK * children, rss: kib << 10 })
     }
 }
 

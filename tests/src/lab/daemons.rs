@@ -319,6 +319,16 @@ impl Agent {
         metrics(&self.host, Ipv6Addr::LOCALHOST, AGENT_HTTP_PORT, accept)
     }
 
+    /// The number of events of the Docker engine that it has read.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn docker_events(&self) -> anyhow::Result<u64> {
+        let (_, body) = self.metrics("text/plain")?;
+        let value = body.lines().find_map(|line| line.strip_prefix("sextant_agent_docker_events "));
+        Ok(value.context("no sextant_agent_docker_events")?.trim().parse()?)
+    }
+
     /// Waits until its `/readyz` returns 200.
     ///
     /// # Errors

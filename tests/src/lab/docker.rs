@@ -17,7 +17,6 @@ use nix::sys::signal::Signal;
 use super::{
     Namespace,
     host::Host,
-    namespace::enter_at,
     poll::{SECONDS, try_poll},
     process::Process,
 };
@@ -238,14 +237,6 @@ impl Docker {
         self.run(&["exec", name, "httpd", "-p", &port.to_string(), "-h", "/www"]).map(drop)
     }
 
-    /// Runs an action in a thread in the network namespace of a container.
-    ///
-    /// # Errors
-    /// If the container does not run.
-    pub fn enter<T: Send>(&self, name: &str, action: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
-        self.enter_at(&self.namespace_of(name)?, action)
-    }
-
     /// The network namespace of a container, which may outlive the engine.
     ///
     /// # Errors
@@ -254,18 +245,6 @@ impl Docker {
         let pid = self.run(&["inspect", "-f", "{{.State.Pid}}", name])?;
         let child = self.child()?;
         Ok(format!("/proc/{child}/root/proc/{pid}/ns/net").into())
-    }
-
-    /// Runs an action in a thread in a [network namespace](Self::namespace_of).
-    ///
-    /// # Errors
-    /// If it is gone.
-    pub fn enter_at<T: Send>(
-        &self,
-        namespace: &Path,
-        action: impl FnOnce() -> T + Send,
-    ) -> anyhow::Result<T> {
-        enter_at(namespace, action)
     }
 
     /// What a container [serves](Self::serve) to another one that asks from here: the address of the one that asks.

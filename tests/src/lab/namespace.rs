@@ -38,7 +38,10 @@ pub struct Namespace {
 ///
 /// # Errors
 /// If the namespace is gone.
-pub(super) fn enter_at<T: Send>(path: &Path, action: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
+///
+/// # Panics
+/// If `action` panics.
+pub fn enter_at<T: Send>(path: &Path, action: impl FnOnce() -> T + Send) -> anyhow::Result<T> {
     let file = File::open(path).with_context(|| format!("namespace {} is gone", path.display()))?;
     thread::scope(|scope| {
         let inside = scope.spawn(move || {

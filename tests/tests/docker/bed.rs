@@ -1,7 +1,7 @@
 //! Hosts with an engine each, whose networks the agents keep.
 
 use sextant_tests::{
-    Agent, AgentOptions, Docker, SECONDS,
+    Agent, AgentOptions, Docker, Host, SECONDS,
     cluster::{Cluster, PoolArgs},
     poll,
 };
@@ -17,6 +17,9 @@ pub const REACHED: [&str; 4] = [
     "-o",
     "com.docker.network.bridge.enable_ip_masquerade=false",
 ];
+
+/// Arguments of an agent that keeps a network.
+pub const NETWORK: [&str; 4] = ["--docker-mode", "network", "--bridge", "sextant0"];
 
 /// A word of `sextant status` on each route of another process that takes packets from ours.
 pub const CONFLICT: &str = "theirs wins";
@@ -35,8 +38,7 @@ impl Bed {
 
     /// As [`Self::start`], with arguments of the engines.
     pub fn start_with(test: &str, hosts: u16, more: &[&str], engine: &[&str]) -> Self {
-        let network = ["--docker-mode", "network", "--bridge", "sextant0"];
-        let bed = Self::start_mode(test, hosts, &[&network, more].concat(), engine);
+        let bed = Self::start_mode(test, hosts, &[&NETWORK, more].concat(), engine);
         (0..bed.engines.len()).for_each(|index| bed.has_network(index));
         bed
     }
@@ -48,9 +50,15 @@ impl Bed {
 
     /// Starts engines and agents with these arguments.
     pub fn start_mode(test: &str, hosts: u16, agent: &[&str], engine: &[&str]) -> Self {
+        Self::start_each(test, agent, &vec![engine; hosts.into()])
+    }
+
+    /// Starts a host for each engine, which has these arguments.
+    pub fn start_each(test: &str, agent: &[&str], engines: &[&[&str]]) -> Self {
+        let hosts = u16::try_from(engines.len()).unwrap();
         let mut cluster = Cluster::without_agents(test, hosts, POOL);
-        let engine = |host| Docker::start(host, engine).unwrap();
-        let engines: Vec<_> = cluster.hosts.iter().map(engine).collect();
+        let start = |(host, args): (&Host, &&[&str])| Docker::start(host, args).unwrap();
+        let engines: Vec<_> = cluster.hosts.iter().zip(engines).map(start).collect();
         for (index, engine) in engines.iter().enumerate() {
             cluster.start_agent_with(index, options(engine, agent));
         }
@@ -107,11 +115,10 @@ impl Bed {
     }
 
     /// Starts the agents again with other arguments, and waits until all is settled.
-    pub fn restart_agents(&mut self, more: &[&str]) {
+    pub fn restart_agents(&mut self, args: &[&str]) {
         self.cluster.agents.clear();
-        let network = ["--docker-mode", "network", "--bridge", "sextant0"];
         for (index, engine) in self.engines.iter().enumerate() {
-            self.cluster.start_agent_with(index, options(engine, &[&network, more].concat()));
+            self.cluster.start_agent_with(index, options(engine, args));
         }
         self.cluster.settle();
     }
@@ -176,7 +183,8 @@ impl Bed {
     }
 }
 
-fn options(engine: &Docker, more: &[&str]) -> AgentOptions {
+/// The options of an agent beside this engine.
+pub fn options(engine: &Docker, more: &[&str]) -> AgentOptions {
     let socket = engine.socket().display().to_string();
     let driver = engine.ipam_socket().display().to_string();
     let args = ["--docker-socket", &socket, "--docker-ipam-socket", &driver];

@@ -1,9 +1,16 @@
 //! Engines with a firewall for IPv6.
 
-use nix::sys::signal::Signal;
-use sextant_tests::{Docker, SECONDS, expect_text, poll};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
-use crate::bed::Bed;
+use nix::sys::signal::Signal;
+use sextant_tests::{AgentOptions, Docker, Host, SECONDS, expect_text, poll};
+
+use crate::bed::{Bed, NETWORK, options};
 
 /// An engine of 20.10 with a firewall for IPv6, as later ones have by default.
 pub const FIREWALL: [&str; 2] = ["--experimental", "--ip6tables"];
@@ -111,15 +118,65 @@ fn an_engine_without_a_firewall_gets_only_the_rules_that_a_policy_needs() {
 fn while_the_engine_is_away_the_rules_are_kept() {
     let mut bed = Bed::start_with("docker away", 1, &[], &["--ip6tables=false"]);
     let host = bed.cluster.hosts[0].clone();
-    let has_rules = |what: &str| {
-        poll(what, 5 * SECONDS, || {
-            let rules = host.check(&["ip6tables", "-S"])?;
-            anyhow::ensure!(rules.contains("-j SEXTANT-PUBLISHED"), "{rules}");
-            Ok(())
-        });
-    };
-    has_rules("the rules are there");
+    has_rules(&host, "ip6tables", 5 * SECONDS);
     bed.engines[0].end_engine(Signal::SIGTERM).unwrap();
     host.check(&["ip6tables", "-F", "FORWARD"]).unwrap();
-    has_rules("the rules are there before the engine is back");
+    has_rules(&host, "ip6tables", 2 * SECONDS);
+}
+
+/// Waits until the rules of the policy are there, by this program.
+fn has_rules(host: &Host, program: &str, within: Duration) {
+    poll(&format!("{program} shows the rules"), within, || {
+        let rules = host.check(&[program, "-S"])?;
+        anyhow::ensure!(rules.contains("-j SEXTANT-PUBLISHED"), "{rules}");
+        Ok(())
+    });
+}
+
+#[test]
+fn rules_that_somebody_removes_are_back_within_two_seconds_however_busy_the_engine_is() {
+    let bed = Bed::start_with("docker removed rules", 1, &[], &["--ip6tables=false"]);
+    let (engine, host) = (&bed.engines[0], &bed.cluster.hosts[0]);
+    engine.container("web", &["--network", "sextant"]).unwrap();
+    let flushed = || {
+        for chain in ["FORWARD", "SEXTANT-PUBLISHED", "FORWARD", "FORWARD"] {
+            host.check(&["ip6tables", "-F", chain]).unwrap();
+            has_rules(host, "ip6tables", 2 * SECONDS);
+        }
+    };
+    has_rules(host, "ip6tables", 5 * SECONDS);
+    flushed();
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                for command in ["pause", "unpause"] {
+                    engine.run(&[command, "web"]).unwrap();
+                }
+            }
+        });
+        flushed();
+        ended.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn rules_of_the_legacy_kind_whose_changes_tell_nobody_are_kept_too() {
+    let mut bed = Bed::start_with("docker legacy rules", 1, &[], &["--ip6tables=false"]);
+    let host = bed.cluster.hosts[0].clone();
+    // A directory with the legacy programs under their usual names.
+    let legacy = host.dir().join("legacy");
+    fs::create_dir(&legacy).unwrap();
+    for name in ["ip6tables", "ip6tables-restore", "ip6tables-save"] {
+        std::os::unix::fs::symlink("/usr/sbin/xtables-legacy-multi", legacy.join(name)).unwrap();
+    }
+    let path = format!("{}:{}", legacy.display(), std::env::var("PATH").unwrap());
+    bed.cluster.agents.clear();
+    let options = options(&bed.engines[0], &NETWORK);
+    let environment = vec![("PATH".to_owned(), path)];
+    bed.cluster.start_agent_with(0, AgentOptions { environment, ..options });
+    bed.cluster.settle();
+    has_rules(&host, "ip6tables-legacy", 5 * SECONDS);
+    host.check(&["ip6tables-legacy", "-F", "FORWARD"]).unwrap();
+    has_rules(&host, "ip6tables-legacy", 3 * SECONDS);
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use sextant_proto::Prefix;
 use sextant_tests::{SECONDS, expect_text, poll};
 
 use crate::{
@@ -248,11 +249,13 @@ fn storm(test: &str, count: usize) {
         (0..count).filter(|number| number % 2 == 1).map(|number| format!("n{number}")).collect();
     let subnets: Vec<_> = names.iter().flat_map(|name| bed.subnets(0, name)).collect();
     assert_eq!(subnets.len(), names.len() * 2);
-    assert_eq!(
-        subnets.iter().collect::<BTreeSet<_>>().len(),
-        subnets.len(),
-        "no subnet is that of two networks"
-    );
+    let prefixes: Vec<Prefix> = subnets.iter().filter_map(|subnet| subnet.parse().ok()).collect();
+    assert_eq!(prefixes.len(), names.len(), "{subnets:?}");
+    for (at, prefix) in prefixes.iter().enumerate() {
+        assert!(!prefixes[at + 1..].iter().any(|it| it.overlaps(*prefix)), "{prefix} twice: {prefixes:?}");
+    }
+    let ipv4: BTreeSet<_> = subnets.iter().filter(|subnet| !subnet.contains(':')).collect();
+    assert_eq!(ipv4.len(), names.len(), "no IPv4 subnet is that of two networks: {subnets:?}");
     bed.engines[0].end_engine(Signal::SIGKILL).unwrap();
     bed.status_has(&["Docker does not answer at"]);
     bed.engines[0].start_engine(&[]).unwrap();

@@ -3,17 +3,17 @@
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use sextant_tests::{SECONDS, poll};
+use sextant_tests::{SECONDS, enter_at, poll};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, NETWORK};
 
 const LIVE_RESTORE: [&str; 1] = ["--live-restore"];
 
 /// Sends an echo request in the namespace of a container, without the engine.
-fn ping(bed: &Bed, index: usize, namespace: &std::path::Path, to: &str) {
+fn ping(namespace: &std::path::Path, to: &str) {
     let ping = || Command::new("ping").args(["-6", "-c", "1", "-W", "1", to]).output();
     poll(&format!("{to} answers"), 10 * SECONDS, || {
-        let done = bed.engines[index].enter_at(namespace, ping)??;
+        let done = enter_at(namespace, ping)??;
         anyhow::ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
         Ok(())
     });
@@ -29,12 +29,12 @@ fn containers_reach_each_other_while_their_engines_are_away_and_keep_their_addre
         bed.engines.iter_mut().for_each(|engine| engine.end_engine(signal).unwrap());
         bed.status_has(&["Docker does not answer at"]);
         for (from, to) in [(0, 1), (1, 0)] {
-            ping(&bed, from, &namespaces[from], &addresses[to]);
+            ping(&namespaces[from], &addresses[to]);
         }
         // The agent keeps the bridge and the rules meanwhile, and also starts without an engine.
         if signal == Signal::SIGKILL {
-            bed.restart_agents(&[]);
-            ping(&bed, 0, &namespaces[0], &addresses[1]);
+            bed.restart_agents(&NETWORK);
+            ping(&namespaces[0], &addresses[1]);
         }
         bed.engines.iter_mut().for_each(|engine| engine.start_engine(&LIVE_RESTORE).unwrap());
         bed.status_is_silent();

@@ -258,3 +258,37 @@ fn what_cannot_be_edited_is_refused_and_untouched() {
     bed.setup(0, &["--undo"]).unwrap();
     assert_eq!((fs::read_to_string(&real).unwrap().as_str(), fs::read_link(&file).is_ok()), ("{}", true));
 }
+
+#[test]
+fn a_port_of_the_host_that_docker_proxy_passes_on_hides_the_client_and_the_containers_own_address_does_not() {
+    let mut bed = SetupBed::start("docker daemon proxy", 1, &["--ip6tables=false"]);
+    bed.set_up(0, "daemon");
+    let (engine, host) = (&bed.engines[0], &bed.cluster.hosts[0]);
+    let address = engine.container("web", &["-p", "8080:8000"]).unwrap();
+    engine.serve("web", 8000).unwrap();
+    let outside = bed.cluster.lab.host("outside").unwrap();
+    let (prefix, router) = (bed.container_prefix(0), host.address());
+    outside.ip(&format!("-6 route add {prefix} via {router}")).unwrap();
+    let ask = |at: &str| {
+        let get = format!("printf 'GET /cgi-bin/who HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 2 {at}");
+        let answer = outside.check(&["sh", "-c", &get])?;
+        let (_, from) = answer.trim().rsplit_once("from ").unwrap_or_default();
+        anyhow::Ok(from.trim_matches(['[', ']']).to_owned())
+    };
+    let own = outside.address().to_string();
+    expect_text("the source at the container's own address", 10 * SECONDS, &own, || {
+        ask(&format!("{address} 8000"))
+    });
+    assert!(ask(&format!("{address} 8080")).is_err(), "the port is that of the container");
+    let seen = ask(&format!("{router} 8080")).unwrap();
+    assert!(seen != own && !seen.is_empty(), "{seen}");
+    let agent = bed.setup_words(0, &[]);
+    let doctor: Vec<_> = agent.iter().take_while(|word| *word != "docker").cloned().collect();
+    let doctor = [&doctor[..], &["--uplink".into(), "eth0".into(), "doctor".into()]].concat();
+    let text = String::from_utf8(host.run(&doctor).unwrap().stdout).unwrap();
+    assert!(
+        text.contains("go through docker-proxy") && text.contains("port 8080 of container web"),
+        "{text}"
+    );
+    println!("the container sees {seen}");
+}

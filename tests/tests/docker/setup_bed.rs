@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use nix::sys::signal::Signal;
-use sextant_tests::{AgentOptions, Docker, SECONDS, bin, cluster::Cluster, poll};
+use sextant_tests::{AgentOptions, Docker, Host, SECONDS, bin, cluster::Cluster, poll};
 
 use crate::bed::{CONFLICT, POOL};
 
@@ -11,24 +11,31 @@ use crate::bed::{CONFLICT, POOL};
 pub struct SetupBed {
     pub engines: Vec<Docker>,
     pub cluster: Cluster,
-    args: Vec<String>,
+    /// The arguments of each engine.
+    args: Vec<Vec<String>>,
 }
 
 impl SetupBed {
     /// Starts engines and agents on so many hosts; nothing is set up. Each agent has a config file.
     pub fn start(test: &str, hosts: u16, engine: &[&str]) -> Self {
-        let mut cluster = Cluster::without_agents(test, hosts, POOL);
-        let start = |host| Docker::start_with_bridge(host, engine).unwrap();
-        let engines: Vec<_> = cluster.hosts.iter().map(start).collect();
+        Self::start_each(test, &vec![engine; hosts.into()])
+    }
+
+    /// As [`Self::start`], with a host for each engine, which has these arguments.
+    pub fn start_each(test: &str, args: &[&[&str]]) -> Self {
+        let mut cluster = Cluster::without_agents(test, u16::try_from(args.len()).unwrap(), POOL);
+        let start = |(host, args): (&Host, &&[&str])| Docker::start_with_bridge(host, args).unwrap();
+        let engines: Vec<_> = cluster.hosts.iter().zip(args).map(start).collect();
         for (index, engine) in engines.iter().enumerate() {
             let config = config(&cluster, index);
             let (socket, daemon_json) = (engine.socket(), engine.daemon_json());
             let text = format!("[docker]\nsocket = {socket:?}\ndaemon-json = {daemon_json:?}\n");
             fs::write(&config, text).unwrap();
-            cluster.start_agent_with(index, options(&config));
+            cluster.start_agent_with(index, options(&config, &[]));
         }
         cluster.settle();
-        Self { engines, cluster, args: engine.iter().map(|arg| (*arg).to_owned()).collect() }
+        let owned = |args: &&[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
+        Self { engines, cluster, args: args.iter().map(owned).collect() }
     }
 
     /// The config file of a host's agent.
@@ -53,16 +60,21 @@ impl SetupBed {
 
     /// Restarts the engine of a host.
     pub fn restart_engine(&mut self, index: usize) -> anyhow::Result<()> {
-        let args: Vec<_> = self.args.iter().map(String::as_str).collect();
+        let args: Vec<_> = self.args[index].iter().map(String::as_str).collect();
         self.engines[index].end_engine(Signal::SIGTERM)?;
         self.engines[index].start_engine(&args)
     }
 
     /// Restarts the agent of a host, which reads its config file again.
     pub fn restart_agent(&mut self, index: usize) {
+        self.restart_agent_with(index, &[]);
+    }
+
+    /// As [`Self::restart_agent`], with more arguments.
+    pub fn restart_agent_with(&mut self, index: usize, args: &[&str]) {
         let agent = self.cluster.agents.remove(index);
         agent.process.terminate(10 * SECONDS).unwrap();
-        self.cluster.start_agent_with(index, options(&config(&self.cluster, index)));
+        self.cluster.start_agent_with(index, options(&config(&self.cluster, index), args));
         let last = self.cluster.agents.pop().unwrap();
         self.cluster.agents.insert(index, last);
     }
@@ -123,11 +135,12 @@ fn config(cluster: &Cluster, index: usize) -> PathBuf {
     cluster.hosts[index].dir().join(format!("agent-{index}.toml"))
 }
 
-fn options(config: &std::path::Path) -> AgentOptions {
+fn options(config: &std::path::Path, more: &[&str]) -> AgentOptions {
+    let config = config.display().to_string();
     AgentOptions {
         bridge: "docker0".into(),
         bridge_create: false,
-        args: ["--config".to_owned(), config.display().to_string()].into(),
+        args: ["--config", &config].iter().chain(more).map(|arg| (*arg).to_owned()).collect(),
         ..AgentOptions::default()
     }
 }

@@ -1,5 +1,7 @@
 //! What the agent sees of an engine that it does not change: `[docker] mode = "none"`.
 
+use std::thread;
+
 use nix::sys::signal::Signal;
 use sextant_tests::{SECONDS, expect_text, poll};
 
@@ -89,4 +91,39 @@ fn a_prefix_that_is_not_routed_to_the_host_is_reported() {
     let narrower = bed.container_prefix(0).replace("/80", "/96");
     create(&bed, 0, "twice", &narrower, &[]);
     bed.status_has(&["network twice on br-", "overlaps the container prefix", "docker network rm twice"]);
+}
+
+#[test]
+fn no_event_is_missed_however_many_come_at_once() {
+    let bed = Bed::start("docker events", 1, &[]);
+    let engine = &bed.engines[0];
+    let count = || bed.cluster.agents[0].docker_events().unwrap();
+    let has_read = |events: u64| {
+        expect_text("all events are read", 5 * SECONDS, &events.to_string(), || {
+            anyhow::Ok(count().to_string())
+        });
+    };
+    // The network of the agent.
+    has_read(1);
+    for name in ["db", "mail", "proxy", "web"] {
+        engine.container(name, &["--network", "sextant"]).unwrap();
+    }
+    // Created, connected, started.
+    has_read(1 + 4 * 3);
+    let rename = |name: &str| {
+        for n in 0..100 {
+            let names = [name.to_owned(), format!("{name}-renamed")];
+            engine.post(&format!("/containers/{}/rename?name={}", names[n % 2], names[(n + 1) % 2])).unwrap();
+        }
+    };
+    thread::scope(|scope| {
+        for name in ["db", "mail", "proxy", "web"] {
+            scope.spawn(move || rename(name));
+        }
+    });
+    has_read(1 + 4 * 3 + 4 * 100);
+    engine.run(&["rename", "web", "last"]).unwrap();
+    let shown = bed.cluster.sextant(&["node", "show", "h1", "--containers"]);
+    let words: Vec<_> = shown.split_whitespace().collect();
+    assert!(["db", "mail", "proxy", "last"].iter().all(|name| words.contains(name)), "{shown}");
 }

@@ -190,13 +190,8 @@ impl Engine {
         gone_is_right(within(self.docker.remove_network(network)).await)
     }
 
-    /// Something has changed since now: its networks, or which containers are on them. Ends when the engine goes. The engine is
-    /// asked with the first poll only, and keeps recent events: so none is missed that comes before it.
-    pub fn changes(&self) -> impl Stream<Item = ()> + use<> {
-        self.events().map(drop)
-    }
-
-    /// As [`Self::changes`], with what has changed.
+    /// What has changed since now: its networks, or which containers are on them. Ends when the engine goes. The engine is asked with
+    /// the first poll only, and keeps recent events: so none is missed that comes before it.
     pub fn events(&self) -> impl Stream<Item = Event> + Unpin + use<> {
         let since = Some((unix_ms() / 1000).saturating_sub(1).to_string());
         let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();

@@ -1,47 +1,78 @@
-//! Keeps the rules of the policy in the firewall, whose changes tell nobody.
+//! Keeps the rules of the policy in the firewall.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{
+    notices::Notices,
     policy::{Passes, Port},
     tables::{self, Kept},
 };
 use crate::trouble::Trouble;
 
-/// How often the rules are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+/// The least time between two looks for the sake of others' changes; longer where a look takes long.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How many times as long as the last look.
+const REST: u32 = 4;
 
 /// Keeps the rules of one host.
 #[derive(Debug, Default)]
 pub struct FirewallKeeper {
+    notices: Notices,
     /// The last policy.
     passes: Option<Passes>,
+    /// What prevented the last look.
+    trouble: Option<Trouble>,
     /// There is something to look after.
     rules: bool,
+    /// When the next look for the sake of others' changes may be.
+    rested: Option<Instant>,
 }
 
 impl FirewallKeeper {
-    /// Puts the rules of a policy there. The `published` ports stay as they were if they are not known, because the engine does
-    /// not answer.
+    /// With these notices of changes.
+    pub fn new(notices: Notices) -> Self {
+        Self { notices, ..Self::default() }
+    }
+
+    /// Puts the rules of a policy there; nothing is read if they are there, and nobody has changed them since. The `published` ports
+    /// stay as they were if they are not known, because the engine does not answer.
     pub async fn keep(&mut self, passes: &Passes, published: Option<Vec<Port>>) -> Option<Trouble> {
         let before = || self.passes.as_ref().map(|passes| passes.published.clone()).unwrap_or_default();
         let published = published.unwrap_or_else(before);
-        self.passes = Some(Passes { published, ..passes.clone() });
+        let passes = Some(Passes { published, ..passes.clone() });
+        if self.passes == passes && self.trouble.is_none() && !self.notices.is_due() {
+            return None;
+        }
+        self.passes = passes;
         self.correct().await
     }
 
-    /// Looks at the rules again and again, and corrects them at once. Ends if that fails. Cancel safe.
+    /// Corrects the rules at once as others change them. Ends if that fails. Cancel safe.
     pub async fn look(&mut self) {
+        if self.passes.is_none() {
+            return pending().await;
+        }
         loop {
-            tokio::time::sleep(LOOK).await;
-            if self.rules && self.correct().await.is_some() {
+            self.notices.due().await;
+            if let Some(rested) = self.rested {
+                tokio::time::sleep_until(rested).await;
+            }
+            if !self.rules && !self.notices.are_sent() {
+                // The engine's events are enough.
+                return pending().await;
+            }
+            if self.correct().await.is_some() {
                 return;
             }
         }
     }
 
     async fn correct(&mut self) -> Option<Trouble> {
-        match tables::keep(self.passes.as_ref()).await {
+        let began = Instant::now();
+        self.notices.looking().await;
+        self.trouble = match tables::keep(self.passes.as_ref()).await {
             Ok(Kept { changed, rules }) => {
                 if changed > 0 {
                     tracing::info!(tables = changed, "firewall rules for containers put in place");
@@ -50,6 +81,9 @@ impl FirewallKeeper {
                 None
             }
             Err(error) => Some(Trouble::Firewall { error: error.to_string() }),
-        }
+        };
+        self.notices.looked();
+        self.rested = Some(Instant::now() + (began.elapsed() * REST).max(SETTLE));
+        self.trouble.clone()
     }
 }

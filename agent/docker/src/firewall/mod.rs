@@ -6,6 +6,8 @@
 //! only those that a policy needs.
 
 pub mod keeper;
+pub mod known;
+pub mod notices;
 pub mod policy;
 pub mod tables;
 pub mod verdict;

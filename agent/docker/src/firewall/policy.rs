@@ -134,9 +134,13 @@ impl Passes {
         let last = self.needs_published() && (!engine || self.from_outside == FromOutside::Open);
         let mut rules = self.accepted(last);
         if last || closed {
-            let answers = format!("-d {own} -m conntrack --ctstate RELATED,ESTABLISHED {}", accept());
-            let inside = format!("-s {own} -d {own} {}", accept());
-            rules.front.splice(0..0, [answers, inside]);
+            rules
+                .front
+                .insert(0, format!("-d {own} -m conntrack --ctstate RELATED,ESTABLISHED {}", accept()));
+        }
+        // Neither the policy nor an engine, which keeps its networks apart, comes between containers of this host.
+        if last || closed || self.from_cluster == FromCluster::Published {
+            rules.front.insert(0, format!("-s {own} -d {own} {}", accept()));
         }
         if engine && self.from_cluster == FromCluster::Open {
             // An engine may drop what leaves its networks.

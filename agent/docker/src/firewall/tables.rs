@@ -96,6 +96,12 @@ fn missing(passes: Option<&Passes>) -> Option<TablesError> {
     })
 }
 
+/// Whether the program is the one whose rules are of nf_tables.
+pub async fn are_of_nf_tables() -> bool {
+    let version = run(&["ip6tables", "-V"], None).await;
+    version.ok().flatten().is_some_and(|version| version.contains("nf_tables"))
+}
+
 /// All rules of the host, as `ip6tables-save` lists them; `None` if there is no such program.
 ///
 /// # Errors

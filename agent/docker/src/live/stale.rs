@@ -43,6 +43,11 @@ impl Stale {
         }
     }
 
+    /// Whether nothing has to be read.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether the networks are to be read.
     pub fn networks(&self) -> bool {
         self.networks
@@ -61,6 +66,7 @@ mod tests {
     #[test]
     fn a_few_containers_are_read_by_their_ids_and_many_all_at_once() {
         let mut stale = Stale::default();
+        assert!(stale.is_empty() && !Stale::everything().is_empty());
         assert_eq!((stale.networks(), stale.containers()), (false, Some(vec![])));
         for id in ["b", "a", "b"] {
             stale.note(Event::Container(id.into()));

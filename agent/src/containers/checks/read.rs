@@ -1,9 +1,6 @@
 //! Reads the facts.
 
-use sextant_docker::{
-    firewall::{tables, verdict::Rules},
-    live::Live,
-};
+use sextant_docker::{firewall::known::KnownRules, live::Live};
 use sextant_proto::{Claim, Prefix};
 
 use super::Facts;
@@ -21,7 +18,7 @@ pub(crate) struct Place {
 }
 
 /// The facts of this host; of a host without an agent's word on its `routes` of `proto boot`, the kernel is asked, which walks through
-/// its whole table for that. A firewall that cannot be read has no rules.
+/// its whole table for that.
 ///
 /// # Errors
 /// If the kernel cannot be read.
@@ -29,14 +26,14 @@ pub(crate) async fn read(
     kernel: &dyn Kernel,
     place: Place,
     routes: Option<Vec<Route>>,
+    rules: &mut KnownRules,
 ) -> Result<Facts, KernelError> {
     let (links, addresses) = (kernel.links().await?, kernel.addresses().await?);
     let routes = match routes {
         Some(routes) => routes,
         None => kernel.routes(Scope::Boot).await?,
     };
-    let saved = tables::saved().await.ok().flatten().unwrap_or_default();
+    let rules = rules.now().await.clone();
     let Place { claims, pools, bridge, uplinks, only_published, live } = place;
-    let rules = Rules::parse(&saved);
     Ok(Facts { claims, pools, bridge, uplinks, only_published, live, links, addresses, routes, rules })
 }

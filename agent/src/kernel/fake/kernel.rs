@@ -4,7 +4,7 @@ use std::{io, net::Ipv6Addr};
 
 use async_trait::async_trait;
 use nix::libc::ENODEV;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{
     super::{
@@ -214,6 +214,11 @@ impl Kernel for FakeKernel {
 
     async fn events(&self) -> Result<mpsc::Receiver<Event>, KernelError> {
         Ok(self.host().subscribe())
+    }
+
+    /// None: it has no firewall.
+    fn firewall_changes(&self) -> Result<watch::Receiver<u64>, KernelError> {
+        Ok(watch::channel(0).1)
     }
 }
 

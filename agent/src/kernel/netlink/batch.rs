@@ -17,7 +17,7 @@ use super::{
     conversation::broken,
     frame::{Malformed, NLMSG_ERROR, append_request, frames, request_acknowledgement},
     route,
-    socket::RouteSocket,
+    socket::KernelSocket,
 };
 
 /// Size of an answer in the receive buffer, in bytes: 832 measured, plus room for the kernel's text.
@@ -36,7 +36,7 @@ pub type Request = (RouteNetlinkMessage, u16);
 type Answers = Vec<Option<Result<(), Errno>>>;
 
 /// Applies the changes in order.
-pub async fn apply(socket: &RouteSocket, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {
+pub async fn apply(socket: &KernelSocket, changes: &[Change]) -> Result<Vec<Result<(), Errno>>, KernelError> {
     let most = (socket.room() / ANSWER).clamp(1, MOST_MESSAGES);
     let mut answers: Answers = vec![None; changes.len()];
     let (mut datagram, mut next) = (Vec::new(), 0);
@@ -88,7 +88,7 @@ fn fill(
 
 /// Sends one request, and reads its acknowledgement.
 pub async fn request(
-    socket: &RouteSocket,
+    socket: &KernelSocket,
     message: RouteNetlinkMessage,
     flags: u16,
 ) -> Result<Result<(), Errno>, KernelError> {
@@ -105,7 +105,7 @@ fn sequence(index: usize) -> u32 {
 
 /// Sends a datagram, and reads answers up to that of the `last` message in it.
 async fn exchange(
-    socket: &RouteSocket,
+    socket: &KernelSocket,
     datagram: &[u8],
     last: usize,
     answers: &mut Answers,
@@ -118,7 +118,7 @@ async fn exchange(
         .map_err(|_| KernelError::Broken(format!("no answer within {ANSWERED_WITHIN:?}")))?
 }
 
-async fn collect(socket: &RouteSocket, last: usize, answers: &mut Answers) -> Result<(), KernelError> {
+async fn collect(socket: &KernelSocket, last: usize, answers: &mut Answers) -> Result<(), KernelError> {
     let mut buffer = Vec::new();
     while answers[last].is_none() {
         (socket.receive(&mut buffer).await).map_err(|error| broken("read answers", &error))?;

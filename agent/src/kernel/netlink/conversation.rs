@@ -13,20 +13,20 @@ use super::{
     super::{Change, Errno, KernelError},
     batch,
     dump::{self, Sink},
-    socket::{RECEIVE_BUFFER, RouteSocket},
+    socket::{KernelSocket, RECEIVE_BUFFER},
 };
 
 /// Requests to the kernel, one at a time.
 pub struct Conversation {
-    socket: Mutex<Option<RouteSocket>>,
+    socket: Mutex<Option<KernelSocket>>,
     port: watch::Sender<u32>,
 }
 
 /// Exclusive use of the socket. Only [`Turn::finish`] returns the socket: a request that fails or is cancelled drops it, so
 /// that no later request reads its answers.
 struct Turn<'a> {
-    home: MutexGuard<'a, Option<RouteSocket>>,
-    socket: RouteSocket,
+    home: MutexGuard<'a, Option<KernelSocket>>,
+    socket: KernelSocket,
 }
 
 impl Conversation {
@@ -103,8 +103,9 @@ impl Turn<'_> {
     }
 }
 
-fn open(port: &watch::Sender<u32>) -> Result<RouteSocket, KernelError> {
-    let socket = RouteSocket::open(&[], RECEIVE_BUFFER).map_err(|error| broken("open the socket", &error))?;
+fn open(port: &watch::Sender<u32>) -> Result<KernelSocket, KernelError> {
+    let socket =
+        KernelSocket::open(&[], RECEIVE_BUFFER).map_err(|error| broken("open the socket", &error))?;
     port.send_replace(socket.port());
     Ok(socket)
 }

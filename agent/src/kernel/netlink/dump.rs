@@ -9,7 +9,7 @@ use super::{
     super::{Errno, KernelError},
     conversation::broken,
     frame::{Frame, Malformed, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, append_request, frames},
-    socket::RouteSocket,
+    socket::KernelSocket,
 };
 
 /// The maximum number of starts of a dump.
@@ -53,7 +53,7 @@ impl<T: Send> Sink for Gathered<T> {
 
 /// Dumps messages of the type `kind`; tries again, a few times, if changes interrupt the dump (NLM_F_DUMP_INTR).
 pub async fn dump(
-    socket: &RouteSocket,
+    socket: &KernelSocket,
     request: &RouteNetlinkMessage,
     kind: u16,
     sink: &mut dyn Sink,
@@ -71,7 +71,7 @@ pub async fn dump(
 
 /// Reads one message, which is followed by an acknowledgement.
 pub async fn get(
-    socket: &RouteSocket,
+    socket: &KernelSocket,
     request: &RouteNetlinkMessage,
     kind: u16,
     sink: &mut dyn Sink,
@@ -92,7 +92,7 @@ enum Dumped {
 }
 
 async fn attempt(
-    socket: &RouteSocket,
+    socket: &KernelSocket,
     request: &RouteNetlinkMessage,
     flags: u16,
     mut reading: Reading<'_>,

@@ -25,7 +25,7 @@ use super::{
     netconf,
     route::{self, RTM_DELROUTE, RTM_NEWROUTE},
     rule,
-    socket::{RECEIVE_BUFFER, RouteSocket, is_overrun},
+    socket::{KernelSocket, RECEIVE_BUFFER, is_overrun},
 };
 
 /// Capacity of the channel; later events are dropped, and replaced by an [`Event::Overrun`].
@@ -37,7 +37,7 @@ const GROUPS: [u32; 5] =
 
 /// Subscribes to notifications, without route changes that were sent from `own_port`.
 pub fn subscribe(mut own_port: watch::Receiver<u32>) -> Result<mpsc::Receiver<Event>, KernelError> {
-    let socket = RouteSocket::open(&GROUPS, RECEIVE_BUFFER)
+    let socket = KernelSocket::open(&GROUPS, RECEIVE_BUFFER)
         .map_err(|error| broken("subscribe to notifications", &error))?;
     let filtered = socket.attach_filter(&filter::own_routes(*own_port.borrow_and_update()));
     filtered.map_err(|error| broken("subscribe to notifications", &error))?;
@@ -48,7 +48,7 @@ pub fn subscribe(mut own_port: watch::Receiver<u32>) -> Result<mpsc::Receiver<Ev
 }
 
 struct Listener {
-    socket: RouteSocket,
+    socket: KernelSocket,
     own_port: watch::Receiver<u32>,
     events: mpsc::Sender<Event>,
     /// Events were lost, and the overrun is not sent yet.

@@ -9,6 +9,7 @@ mod conversation;
 mod dump;
 mod events;
 mod filter;
+mod firewall;
 mod frame;
 mod link;
 mod neighbour;
@@ -24,7 +25,7 @@ use std::{collections::BTreeSet, net::Ipv6Addr};
 
 use async_trait::async_trait;
 use nix::libc::{EADDRNOTAVAIL, EEXIST, EINVAL, ENODEV, ENOENT, ESRCH};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use self::{
     configure::{Answer, Configuration},
@@ -251,6 +252,10 @@ impl Kernel for NetlinkKernel {
 
     async fn events(&self) -> Result<mpsc::Receiver<Event>, KernelError> {
         events::subscribe(self.conversation.port())
+    }
+
+    fn firewall_changes(&self) -> Result<watch::Receiver<u64>, KernelError> {
+        firewall::subscribe()
     }
 }
 

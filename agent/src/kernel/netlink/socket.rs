@@ -1,4 +1,4 @@
-//! A netlink socket of the routing family, in the network namespace of the thread that opens it.
+//! A netlink socket, in the network namespace of the thread that opens it.
 
 use std::{future::poll_fn, io, os::fd::AsFd};
 
@@ -17,17 +17,23 @@ pub const RECEIVE_BUFFER: usize = 4 << 20;
 const DATAGRAM: usize = 64 << 10;
 
 /// A socket that is connected to the kernel.
-pub struct RouteSocket {
+pub struct KernelSocket {
     inner: TokioSocket,
     port: u32,
     room: usize,
 }
 
-impl RouteSocket {
-    /// A socket with strict checking of dump requests and extended acknowledgements if the kernel has them, in the multicast groups `groups`
-    /// (RTNLGRP_*). Its receive buffer is `receive_buffer` bytes, or less if the process may not have more.
+impl KernelSocket {
+    /// A socket of the routing family, in the multicast groups `groups` (RTNLGRP_*). Its receive buffer is `receive_buffer` bytes, or
+    /// less if the process may not have more.
     pub fn open(groups: &[u32], receive_buffer: usize) -> io::Result<Self> {
-        let mut inner = TokioSocket::new(NETLINK_ROUTE)?;
+        Self::open_of(NETLINK_ROUTE, groups, receive_buffer)
+    }
+
+    /// The same of another family, like NETLINK_NETFILTER. All have strict checking of dump requests and extended acknowledgements if
+    /// the kernel has them.
+    pub fn open_of(family: isize, groups: &[u32], receive_buffer: usize) -> io::Result<Self> {
+        let mut inner = TokioSocket::new(family)?;
         let socket = inner.socket_mut();
         options::explain_errors(socket);
         options::filter_dumps(socket);

@@ -39,8 +39,29 @@ const LATER: [&str; 2] = [
 /// The same with a routed network, which the agent makes where the engine is to decide on packets of the cluster.
 const ROUTED: [&str; 2] = [NONE[0], LATER[1]];
 
+/// As the first, with two networks, which it keeps apart.
+const APART: [&str; 2] = [
+    NONE[0],
+    "-P FORWARD DROP
+    -N DOCKER
+    -N DOCKER-USER
+    -N DOCKER-ISOLATION-STAGE-1
+    -N DOCKER-ISOLATION-STAGE-2
+    -A FORWARD -j DOCKER-USER
+    -A FORWARD -j DOCKER-ISOLATION-STAGE-1
+    -A FORWARD -o sextant0 -j DOCKER
+    -A FORWARD -i sextant0 ! -o sextant0 -j ACCEPT
+    -A FORWARD -i br-other ! -o br-other -j ACCEPT
+    -A DOCKER-ISOLATION-STAGE-1 -i sextant0 ! -o sextant0 -j DOCKER-ISOLATION-STAGE-2
+    -A DOCKER-ISOLATION-STAGE-1 -i br-other ! -o br-other -j DOCKER-ISOLATION-STAGE-2
+    -A DOCKER-ISOLATION-STAGE-2 -o sextant0 -j DROP
+    -A DOCKER-ISOLATION-STAGE-2 -o br-other -j DROP",
+];
+
 const HERE: &str = "2001:db8:1::2";
 const NEIGHBOUR: &str = "2001:db8:1::3";
+/// On another network of the host prefix.
+const OTHER: &str = "2001:db8:1:0:1::2";
 const CLUSTER: &str = "2001:db8:2::2";
 const OUTSIDE: &str = "2001:db9::2";
 
@@ -65,7 +86,11 @@ struct Packet {
 impl Packet {
     fn matches(&self, rule: &str) -> bool {
         let within = |prefix: &str, addr| prefix.parse::<Prefix>().unwrap().contains(addr);
-        let link = |addr| if within("2001:db8:1::/80", addr) { "sextant0" } else { "eth0" };
+        let link = |addr| match addr {
+            addr if within("2001:db8:1::/80", addr) => "sextant0",
+            addr if within("2001:db8:1::/64", addr) => "br-other",
+            _ => "eth0",
+        };
         let mut words = rule.split(' ');
         let (mut holds, mut negated) = (true, false);
         while let Some(word) = words.next() {
@@ -170,6 +195,25 @@ fn each_policy_means_the_same_with_each_engine() {
                         Packet { from: HERE.parse().unwrap(), to: to.parse().unwrap(), what: What::Tcp(443) };
                     assert!(out.passes(&raw, &filter), "{out:?}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_policy_lets_the_networks_of_one_host_reach_each_other() {
+    for from_cluster in [FromCluster::Open, FromCluster::Published] {
+        for from_outside in [FromOutside::Published, FromOutside::Open, FromOutside::Closed] {
+            let own = "2001:db8:1::/64".parse().unwrap();
+            let passes = Passes { own, from_outside, ..passes(from_cluster) };
+            let [raw, filter] = [(Table::Raw, APART[0]), (Table::Filter, APART[1])].map(|(table, text)| {
+                let before = lines(text);
+                changed(&before, &changes(table, &before, Some(&passes)))
+            });
+            for (from, to) in [(OTHER, HERE), (HERE, OTHER)] {
+                let packet =
+                    Packet { from: from.parse().unwrap(), to: to.parse().unwrap(), what: What::Tcp(8001) };
+                assert!(packet.passes(&raw, &filter), "{packet:?} with {from_cluster:?}, {from_outside:?}");
             }
         }
     }
