@@ -184,8 +184,14 @@ impl Agent {
         let ipam = IpamDriver::by(&settings, &state, input.clone(), problems.clone())?;
         let (left_tx, left) = watch::channel(BTreeSet::new());
         let engine = engine.removing(left);
-        let docker =
-            DockerNetwork::by(&settings, input.clone(), engine.path_mtu(), problems.clone(), left_tx);
+        let docker = DockerNetwork::by(
+            &settings,
+            &state,
+            input.clone(),
+            engine.path_mtu(),
+            problems.clone(),
+            left_tx,
+        )?;
         let docker_bridge = DockerBridge::by(
             &settings,
             kernel.clone(),

@@ -26,7 +26,7 @@ fn doctor_at(bed: &Bed, socket: &str, mode: &[&str], more: &[&str]) -> String {
 const NONE: [&str; 2] = ["--docker-mode", "none"];
 const NETWORK: [&str; 4] = ["--docker-mode", "network", "--bridge", "sextant0"];
 
-fn is_well(bed: &Bed, mode: &[&str], case: &str) {
+pub fn is_well(bed: &Bed, mode: &[&str], case: &str) {
     poll(&format!("all is well: {case}"), 15 * SECONDS, || {
         let text = doctor(bed, mode, &[]);
         anyhow::ensure!(text == "no problems found\n", "{text}");

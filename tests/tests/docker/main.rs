@@ -11,6 +11,7 @@ mod later;
 mod live_restore;
 mod mtu;
 mod network;
+mod networks;
 mod policies;
 mod setup;
 mod setup_bed;

@@ -42,6 +42,8 @@ const ROUTED: [&str; 2] = [NONE[0], LATER[1]];
 const HERE: &str = "2001:db8:1::2";
 const NEIGHBOUR: &str = "2001:db8:1::3";
 const CLUSTER: &str = "2001:db8:2::2";
+/// A container of another network of this host.
+const OTHER: &str = "fd00:0:0:1::3";
 const OUTSIDE: &str = "2001:db9::2";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,11 @@ struct Packet {
 impl Packet {
     fn matches(&self, rule: &str) -> bool {
         let within = |prefix: &str, addr| prefix.parse::<Prefix>().unwrap().contains(addr);
-        let link = |addr| if within("2001:db8:1::/80", addr) { "sextant0" } else { "eth0" };
+        let link = |addr| match addr {
+            addr if within("2001:db8:1::/80", addr) => "sextant0",
+            addr if within(OTHER_NETWORK, addr) => "br-other",
+            _ => "eth0",
+        };
         let mut words = rule.split(' ');
         let (mut holds, mut negated) = (true, false);
         while let Some(word) = words.next() {
@@ -126,7 +132,7 @@ fn promised(passes: &Passes, packet: &Packet) -> bool {
     let from = |prefix: &Prefix| prefix.contains(packet.from);
     match packet.what {
         What::Answer | What::TooBig => true,
-        _ if from(&passes.own) => true,
+        _ if passes.own.iter().any(|own| from(own) && own.contains(packet.to)) => true,
         _ if passes.pools.iter().any(from) => passes.from_cluster == FromCluster::Open || published,
         _ => match passes.from_outside {
             FromOutside::Open => true,
@@ -151,7 +157,7 @@ fn each_policy_means_the_same_with_each_engine() {
                         assert_eq!(changes(table, &after, Some(&passes)), [""; 0], "{after:#?}");
                         after
                     });
-                for from in [CLUSTER, OUTSIDE, NEIGHBOUR] {
+                for from in [CLUSTER, OUTSIDE, NEIGHBOUR, OTHER] {
                     for what in kinds {
                         // The sources of packets that leave the cluster are replaced: answers come to the host's address.
                         if engine == LATER && (from, what) == (OUTSIDE, What::Answer) {
