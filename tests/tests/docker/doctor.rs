@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Runs the doctor with the settings of the agents, and more.
-fn doctor(bed: &Bed, mode: &[&str], more: &[&str]) -> String {
+pub fn doctor(bed: &Bed, mode: &[&str], more: &[&str]) -> String {
     doctor_at(bed, &bed.engines[0].socket().display().to_string(), mode, more)
 }
 

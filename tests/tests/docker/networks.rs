@@ -5,7 +5,11 @@ use std::fs;
 use sextant_proto::Prefix;
 use sextant_tests::{SECONDS, cluster::PoolArgs, expect_text, poll};
 
-use crate::{bed::Bed, doctor::is_well, firewall::FIREWALL};
+use crate::{
+    bed::Bed,
+    doctor::{doctor, is_well},
+    firewall::FIREWALL,
+};
 
 /// The second pool.
 const ULA: PoolArgs = PoolArgs { prefix: "fd00:5e00::/40", host_len: "64", container_len: "80" };
@@ -81,6 +85,8 @@ fn networks_have_parts_of_the_host_prefix_that_stay_whatever_becomes_of_the_list
     networks_are(&mut bed, &[], &["name = \"new\"", cache]);
     let used = ["agent.toml does not name Docker's network db any more", "on it: web", "docker rm -f web"];
     bed.status_has(&used);
+    let found = doctor(&bed, &["--docker-mode", "network", "--bridge", "sextant0", "--config", &config], &[]);
+    assert!(used.iter().all(|words| found.contains(words)), "{found}");
     bed.pings(1, "other", &web);
     assert_eq!(part(&bed, 0, "cache", &hosts[0]), parts[0][1]);
     let new = part(&bed, 0, "new", &hosts[0]);
@@ -101,6 +107,12 @@ fn networks_have_parts_of_the_host_prefix_that_stay_whatever_becomes_of_the_list
     });
     let moved = part(&bed, 0, "cache", &host_prefix(&bed, 0, 0));
     assert!(moved.ends_with(":2::/96"), "the same part: {moved}");
+    // They follow the MTU of the path too.
+    bed.cluster.hosts[0].ip("link set eth0 mtu 1400").unwrap();
+    expect_text("the network's MTU", 10 * SECONDS, "1400", || {
+        let option = r#"{{index .Options "com.docker.network.driver.mtu"}}"#;
+        bed.engines[0].run(&["network", "inspect", "-f", option, "cache"])
+    });
     bed.status_is_silent();
 }
 
@@ -139,6 +151,12 @@ fn containers_on_networks_of_two_pools_reach_each_other_in_both() {
             });
         }
     }
+    let explained = ["explain", &addresses[1][1]];
+    poll("the container is named", 10 * SECONDS, || {
+        let text = bed.cluster.lab.cli(&explained)?.succeeded()?.stdout;
+        anyhow::ensure!(text.contains("is container web on h2 (network ula)"), "{text}");
+        Ok(())
+    });
     // One that is on the second network only.
     let only = bed.engines[0].container("only", &["--network", "ula"]).unwrap();
     bed.engines[0].serve("only", 8000).unwrap();

@@ -119,7 +119,7 @@ impl Passes {
         let mut rules = self.accepted(false);
         // This table knows no connections: what comes from the cluster may be an answer, and the filter decides.
         if self.from_cluster == FromCluster::Published {
-            rules.front.splice(0..0, self.from_pools(&accept()));
+            rules.front.splice(0..0, self.of_pools(&accept()));
         }
         let error =
             |own: &Prefix, kind| format!("-d {own} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} {}", accept());
@@ -157,7 +157,7 @@ impl Passes {
         let served = cluster == FromCluster::Published && outside == FromOutside::Published;
         let mut front = Vec::new();
         if !served {
-            front.extend(self.from_pools(&target(cluster == FromCluster::Open)));
+            front.extend(self.of_pools(&target(cluster == FromCluster::Open)));
         }
         if outside != FromOutside::Closed {
             let open = outside == FromOutside::Open;
@@ -168,7 +168,7 @@ impl Passes {
     }
 
     /// A rule for the packets from each pool to each prefix.
-    fn from_pools(&self, target: &str) -> Vec<String> {
+    fn of_pools(&self, target: &str) -> Vec<String> {
         let to = |own: Prefix| self.pools.iter().map(move |pool| format!("-s {pool} -d {own} {target}"));
         self.own.iter().copied().flat_map(to).collect()
     }
