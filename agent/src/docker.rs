@@ -1,14 +1,17 @@
-//! Docker's containers get addresses of the container prefix: the agent keeps a network in the host's engine.
+//! Docker's containers get addresses of the host's prefixes: the agent keeps networks in the host's engine.
 
-use std::{collections::BTreeSet, pin::pin};
+use std::{collections::BTreeSet, path::Path, pin::pin, sync::Arc};
 
 use sextant_docker::{
     firewall::policy::Passes,
-    keeper::Keeper,
+    keeper::{Keeper, Store},
+    parts::Parts,
+    plan::Wishes,
     rules::{Followed, RulesKeeper},
     trouble::Trouble,
     wanted::Wanted,
 };
+use sextant_ipam::leases::Leases;
 use sextant_proto::Prefix;
 use tokio::sync::watch;
 
@@ -16,13 +19,14 @@ use crate::{
     cluster::Input,
     problems::{Component, Finding, Problems},
     settings::{DockerMode, DockerSettings, Settings},
+    state::{StateDir, StateError},
 };
 
-/// The network of the host's engine.
+/// The networks of the host's engine that the agent keeps.
 #[derive(Debug)]
 pub struct DockerNetwork {
     settings: DockerSettings,
-    /// The bridge that it is on.
+    /// The bridge of the main one.
     bridge: String,
     /// The claims.
     input: watch::Receiver<Input>,
@@ -33,93 +37,125 @@ pub struct DockerNetwork {
     /// The prefixes of former networks.
     left: watch::Sender<BTreeSet<Prefix>>,
     followed: Followed,
+    /// The parts of host prefixes that networks have.
+    parts: watch::Sender<Parts>,
+    /// Leases of the IPAM driver.
+    reserved: Vec<Prefix>,
+    state: Arc<StateDir>,
+}
+
+/// Stores the parts in the state directory.
+#[derive(Debug)]
+struct Stored(Arc<StateDir>);
+
+impl Store for Stored {
+    fn keep(&self, parts: &Parts) -> Result<(), String> {
+        self.0.keep_docker_networks(parts).map_err(|error| error.to_string())
+    }
 }
 
 impl DockerNetwork {
     /// By the agent's settings; none if Docker is left alone. The prefixes of its former networks are sent to `left`.
+    ///
+    /// # Errors
+    /// If the stored parts of host prefixes cannot be read.
     pub fn by(
         settings: &Settings,
+        state: &Arc<StateDir>,
         input: watch::Receiver<Input>,
         path_mtu: watch::Receiver<Option<u32>>,
         problems: Problems,
         left: watch::Sender<BTreeSet<Prefix>>,
         followed: Option<Followed>,
-    ) -> Option<Self> {
-        let bridge = settings.bridge.name.clone();
+    ) -> Result<Option<Self>, StateError> {
+        let (bridge, reserved) = (settings.bridge.name.clone(), leased(&settings.state_dir));
         let keeps = |settings: &DockerSettings| settings.mode == DockerMode::Network;
-        let settings = settings.docker.clone().filter(keeps)?;
-        Some(Self { settings, bridge, input, path_mtu, problems, left, followed: followed? })
+        let kept = settings.docker.clone().filter(keeps);
+        let Some((settings, followed)) = kept.zip(followed) else { return Ok(None) };
+        let parts = watch::Sender::new(state.docker_networks()?);
+        let state = state.clone();
+        Ok(Some(Self { settings, bridge, input, path_mtu, problems, left, followed, parts, reserved, state }))
     }
 
-    /// Keeps it. Ends with the session, whose claims it follows.
+    /// Keeps them. Ends with the session, whose claims it follows.
     ///
     /// # Errors
     /// If the session has ended.
     pub async fn run(mut self) -> Result<(), watch::error::RecvError> {
-        let (wanted_tx, wanted) = watch::channel(None);
+        let (wishes_tx, wishes) = watch::channel(None);
         let (passes_tx, passes) = watch::channel(None);
-        let (trouble_tx, mut trouble) = watch::channel(None);
-        let network = Keeper::new(wanted, self.left.clone());
-        let rules = RulesKeeper::new(self.followed.clone(), passes, trouble_tx);
-        let mut keeper = pin!(rules.run(network));
+        let (troubles_tx, mut troubles) = watch::channel(Vec::new());
+        let mut parts = self.parts.subscribe();
+        let stored = Box::new(Stored(self.state.clone()));
+        let networks = Keeper::new(wishes, self.parts.clone(), stored, self.left.clone());
+        let rules = RulesKeeper::new(self.followed.clone(), passes, troubles_tx);
+        let mut keeper = pin!(rules.run(networks));
         loop {
-            let wanted = self.wanted();
-            let passes = wanted.as_ref().map(|wanted| wanted.passes.clone());
-            let changed =
-                wanted_tx.send_if_modified(|before| std::mem::replace(before, wanted.clone()) != wanted);
-            if changed {
+            let wishes = self.wishes();
+            let prefixes = parts.borrow_and_update().prefixes(&self.input.borrow().claims);
+            let passes = policy_of(&self.settings, &self.input.borrow(), &prefixes);
+            let other_wishes =
+                wishes_tx.send_if_modified(|before| std::mem::replace(before, wishes.clone()) != wishes);
+            if other_wishes || *passes_tx.borrow() != passes {
                 passes_tx.send_replace(passes);
             }
-            let findings = trouble.borrow_and_update().iter().map(finding).collect();
+            let findings = troubles.borrow_and_update().iter().map(finding).collect();
             self.problems.report(Component::Docker, findings);
             tokio::select! {
                 changed = self.input.changed() => changed?,
                 changed = self.path_mtu.changed() => changed?,
-                changed = trouble.changed() => changed?,
+                changed = troubles.changed() => changed?,
+                changed = parts.changed() => changed?,
                 () = &mut keeper => return Ok(()),
             }
         }
     }
 
-    fn wanted(&mut self) -> Option<Wanted> {
+    fn wishes(&mut self) -> Option<Wishes> {
         let mtu = *self.path_mtu.borrow_and_update();
-        wanted(&self.settings, &self.bridge, &self.input.borrow_and_update(), mtu)
+        wishes(&self.settings, &self.bridge, &self.input.borrow_and_update(), mtu, &self.reserved)
     }
 }
 
-/// The network with the container prefix of the primary claim. Without a claim the present network stays.
-pub(crate) fn wanted(
+/// The networks: the main one with the container prefix of the primary claim. Without a claim, present networks stay.
+pub(crate) fn wishes(
     settings: &DockerSettings,
     bridge: &str,
     input: &Input,
     mtu: Option<u32>,
-) -> Option<Wanted> {
+    reserved: &[Prefix],
+) -> Option<Wishes> {
     let prefix = input.container_prefixes().next()?;
-    Some(Wanted {
+    let main = Wanted {
         name: settings.network.clone(),
         bridge: bridge.to_owned(),
         prefix,
         gateway: prefix.first_host(),
         mtu,
-        passes: settings.passes(prefix, pools(input)),
+        from_cluster: settings.from_cluster,
         replace_used: settings.replace_used,
-    })
+    };
+    let (further, claims) = (settings.further.clone(), input.claims.clone());
+    Some(Wishes { main, further, claims, reserved: reserved.to_vec() })
 }
 
-/// The policy for packets to containers of the primary claim, if the agent keeps it.
-pub(crate) fn policy(settings: &Settings, input: &Input) -> Option<Passes> {
-    policy_of(settings.docker.as_ref()?, input)
+/// The prefixes that the IPAM driver has leased, as far as that is known.
+pub(crate) fn leased(state_dir: &Path) -> Vec<Prefix> {
+    let leases: Option<Leases> = StateDir::peek_docker_leases(state_dir).unwrap_or_default();
+    leases.iter().flat_map(Leases::subnets).filter_map(|subnet| subnet.ipv6()).collect()
 }
 
-/// The same, by the settings of Docker.
-pub(crate) fn policy_of(docker: &DockerSettings, input: &Input) -> Option<Passes> {
-    let own = match docker.mode {
-        DockerMode::Network | DockerMode::Daemon => input.container_prefixes().next()?,
-        // Networks have other parts of it.
-        DockerMode::Pools | DockerMode::Ipam => input.claims.first()?.prefix,
+/// The policy for packets to containers of all claims, if the agent keeps it. `parts` are the prefixes of networks beside the main one.
+/// Without a claim, the present rules stay.
+pub(crate) fn policy_of(docker: &DockerSettings, input: &Input, parts: &[Prefix]) -> Option<Passes> {
+    let own: Vec<_> = match docker.mode {
+        DockerMode::Network => input.container_prefixes().chain(parts.iter().copied()).collect(),
+        DockerMode::Daemon => input.container_prefixes().collect(),
+        // Networks have other parts of them.
+        DockerMode::Pools | DockerMode::Ipam => input.claims.iter().map(|claim| claim.prefix).collect(),
         DockerMode::Off | DockerMode::None => return None,
     };
-    Some(docker.passes(own, pools(input)))
+    (!own.is_empty()).then(|| docker.passes(own, pools(input)))
 }
 
 /// The cluster's pools, and those of claims.
@@ -134,5 +170,6 @@ pub(crate) fn pools(input: &Input) -> Vec<Prefix> {
 /// A host whose engine is away serves its running containers.
 pub(crate) fn finding(trouble: &Trouble) -> Finding {
     let unready = !trouble.is_served();
-    Finding { unready, ..Finding::new(trouble.kind(), trouble.to_string(), trouble.fix()) }
+    let finding = Finding::new(trouble.kind(), trouble.to_string(), trouble.fix());
+    Finding { unready, ..finding }.about(trouble.network())
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     cluster::Input,
-    docker::policy,
+    docker::policy_of,
     engine::{Engine, Report},
     host::{HostSetup, exclusive::Exclusive, privilege, unnamed},
     kernel::{Kernel, NetlinkKernel},
@@ -46,7 +46,8 @@ pub async fn run(settings: Settings, source: &BridgeSource) -> anyhow::Result<Ex
     }
     let input = Input { claims: claims.clone(), ..Input::default() };
     // The rules come first: containers are reachable as soon as the host forwards.
-    if let Some(passes) = policy(&settings, &input) {
+    let parts = state.docker_networks()?.prefixes(&claims);
+    if let Some(passes) = settings.docker.as_ref().and_then(|docker| policy_of(docker, &input, &parts)) {
         tables::keep(Some(&passes)).await?;
     }
     let found = set_up(kernel, state, settings, input).await?;

@@ -193,12 +193,13 @@ impl Agent {
         let engine = engine.removing(left);
         let docker = DockerNetwork::by(
             &settings,
+            &state,
             input.clone(),
             engine.path_mtu(),
             problems.clone(),
             left_tx,
             followed.clone(),
-        );
+        )?;
         let docker_bridge = DockerBridge::by(
             &settings,
             kernel.clone(),

@@ -108,6 +108,16 @@ impl Prefix {
         in_range.then_some(Self { bits: self.bits | offset, len })
     }
 
+    /// Its first prefix of length `len` that overlaps nothing: `taken` returns something that a prefix overlaps.
+    pub fn first_free(self, len: u8, taken: impl Fn(Prefix) -> Option<Prefix>) -> Option<Prefix> {
+        let mut next = self.nth(len, 0)?;
+        while let Some(other) = taken(next) {
+            let past = other.last_addr().max(next.last_addr()).to_bits().checked_add(1)?;
+            next = Self::containing(Ipv6Addr::from_bits(past), len).filter(|next| self.covers(*next))?;
+        }
+        Some(next)
+    }
+
     /// Itself shortened to `len`; `None` if `len` is longer than its own.
     pub fn ancestor(self, len: u8) -> Option<Prefix> {
         (len <= self.len).then(|| Self { bits: self.bits & mask(len), len })

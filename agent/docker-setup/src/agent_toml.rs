@@ -100,6 +100,27 @@ mod tests {
     }
 
     #[test]
+    fn further_networks_stay_behind_the_mode() {
+        for before in [
+            "[[docker.network]]\nname = \"db\"\n",
+            "node = 'a'\n\n[docker]\n[[docker.network]]\nname = \"db\"\n",
+        ] {
+            let after = edited(before);
+            let document: DocumentMut = after.parse().unwrap();
+            assert_eq!(mode(&document), Some("daemon"), "{after}");
+            assert_eq!(document["docker"]["network"][0]["name"].as_str(), Some("db"), "{after}");
+            assert_eq!(edited(&after), after, "a second time");
+            let undone = DAEMON.undone(
+                Some(before.as_bytes()),
+                after.as_bytes(),
+                Some(format!("{after}# theirs\n").as_bytes()),
+            );
+            let undone = String::from_utf8(undone.unwrap().unwrap()).unwrap();
+            assert!(undone.contains("name = \"db\"") && !undone.contains("mode"), "{undone}");
+        }
+    }
+
+    #[test]
     fn an_undone_edit_leaves_the_changes_of_others() {
         let before = "node = 'a'\n[docker]\nmode = \"off\"\n";
         let undone = |now: &str| {

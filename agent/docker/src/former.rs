@@ -1,20 +1,24 @@
-//! The prefixes that the agent's network had before. Pure.
+//! The prefixes that the agent's networks had before. Pure.
 
 use std::collections::BTreeSet;
 
 use sextant_proto::Prefix;
 
-use crate::{network::Network, wanted::Wanted};
+use crate::{
+    network::Network,
+    wanted::{Wanted, is_ours},
+};
 
-/// The prefixes that a network of the agent was seen with, and is not to have any more.
+/// The prefixes that a network of the agent was seen with, and that none is to have any more.
 #[derive(Debug, Default)]
 pub struct Former(BTreeSet<Prefix>);
 
 impl Former {
     /// Notes the engine's networks. Returns the former prefixes that no network has any more, each of them once.
-    pub fn left(&mut self, wanted: &Wanted, networks: &[Network]) -> BTreeSet<Prefix> {
-        self.0.extend(wanted.former(networks));
-        self.0.retain(|prefix| !prefix.overlaps(wanted.prefix));
+    pub fn left(&mut self, wanted: &[Wanted], networks: &[Network]) -> BTreeSet<Prefix> {
+        let ours = networks.iter().filter(|network| is_ours(network));
+        self.0.extend(ours.flat_map(|network| &network.prefixes).map(|(prefix, _)| *prefix));
+        self.0.retain(|prefix| !wanted.iter().any(|wanted| prefix.overlaps(wanted.prefix)));
         let used = |prefix: &Prefix| {
             networks.iter().flat_map(|network| &network.prefixes).any(|(it, _)| it.overlaps(*prefix))
         };
@@ -44,15 +48,12 @@ mod tests {
 
     #[test]
     fn a_former_prefix_is_left_once_no_network_has_it() {
-        let (wanted, mut former) = (wanted(), Former::default());
-        let old = || network(&wanted.name, "2001:db8:8000:7::/80", true);
+        let (wanted, mut former) = ([wanted()], Former::default());
+        let (name, own) = (&wanted[0].name, wanted[0].prefix.to_string());
+        let old = || network(name, "2001:db8:8000:7::/80", true);
         assert!(former.left(&wanted, &[old()]).is_empty(), "containers use it");
-        assert!(
-            former
-                .left(&wanted, &[network(&wanted.name, &wanted.prefix.to_string(), true), old()])
-                .is_empty()
-        );
-        let now = [network(&wanted.name, &wanted.prefix.to_string(), true)];
+        assert!(former.left(&wanted, &[network(name, &own, true), old()]).is_empty());
+        let now = [network(name, &own, true)];
         assert_eq!(former.left(&wanted, &now), [prefix("2001:db8:8000:7::/80")].into());
         assert!(former.left(&wanted, &now).is_empty(), "once");
         former.left(&wanted, &[old()]);
@@ -60,12 +61,16 @@ mod tests {
     }
 
     #[test]
-    fn only_prefixes_of_the_agents_own_network_count() {
-        let (wanted, mut former) = (wanted(), Former::default());
-        former.left(&wanted, &[network(&wanted.name, "2001:db8:8000:7::/80", false)]);
-        former.left(&wanted, &[network("other", "2001:db8:8000:8::/80", true)]);
-        former
-            .left(&wanted, &[network(&wanted.name, &wanted.prefix.to_string().replace("/80", "/96"), true)]);
-        assert!(former.left(&wanted, &[]).is_empty(), "the last one is inside of the wanted prefix");
+    fn only_prefixes_of_the_agents_own_networks_count() {
+        let (main, mut former) = (wanted(), Former::default());
+        let db = Wanted { name: "db".into(), prefix: prefix("2001:db8:1:0:1::/80"), ..wanted() };
+        let wanted = [main, db];
+        former.left(&wanted, &[network("sextant", "2001:db8:8000:7::/80", false)]);
+        former.left(&wanted, &[network("sextant", "2001:db8:1::/96", true)]);
+        former.left(&wanted, &[network("db", "2001:db8:1:0:1::/80", true)]);
+        assert!(former.left(&wanted, &[]).is_empty(), "the last two are inside of wanted prefixes");
+        // Of an entry that was removed from the settings.
+        former.left(&wanted, &[network("cache", "2001:db8:1:0:2::/80", true)]);
+        assert_eq!(former.left(&wanted, &[]), [prefix("2001:db8:1:0:2::/80")].into());
     }
 }

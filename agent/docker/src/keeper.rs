@@ -1,7 +1,7 @@
-//! Keeps the network that is wanted: makes it, and makes it anew where it differs. [`RulesKeeper`](crate::rules::RulesKeeper) calls it after
-//! each event.
+//! Keeps the networks that are wanted: makes them, makes them anew where they differ, and removes those that are wanted no more. The owner
+//! of the parts of host prefixes that they have. [`RulesKeeper`](crate::rules::RulesKeeper) calls it after each event.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use sextant_proto::Prefix;
 use tokio::sync::watch;
@@ -10,66 +10,90 @@ use crate::{
     engine::{Engine, EngineError},
     former::Former,
     network::Network,
+    parts::Parts,
+    plan::Wishes,
     rules::{Looked, Observer},
     trouble::Trouble,
     wanted::{Step, Wanted},
 };
 
-/// Keeps the network of a host.
+/// Where the parts are stored.
+pub trait Store: fmt::Debug + Send + 'static {
+    /// Stores them for good.
+    ///
+    /// # Errors
+    /// If they are not stored, with the reason and the fix.
+    fn keep(&self, parts: &Parts) -> Result<(), String>;
+}
+
+/// Keeps the networks of a host.
 #[derive(Debug)]
 pub struct Keeper {
-    wanted: watch::Receiver<Option<Wanted>>,
+    wishes: watch::Receiver<Option<Wishes>>,
+    parts: watch::Sender<Parts>,
+    store: Box<dyn Store>,
     former: Former,
     left: watch::Sender<BTreeSet<Prefix>>,
     version: String,
 }
 
 impl Keeper {
-    /// Keeps the network that is `wanted`; none before the first claim: then a present one stays as it is. The prefixes that the
-    /// network had before, and that no network has any more, are added to `left`: an engine may have left routes of them.
-    pub fn new(wanted: watch::Receiver<Option<Wanted>>, left: watch::Sender<BTreeSet<Prefix>>) -> Self {
-        Self { wanted, former: Former::default(), left, version: String::new() }
+    /// Keeps the networks of the `wishes`; none before the first claim: then present ones stay as they are. `parts` has the stored parts,
+    /// and gets the new ones once they are stored. The prefixes that a network had before, and that no network has any more, are added to
+    /// `left`: an engine may have left routes of them.
+    pub fn new(
+        wishes: watch::Receiver<Option<Wishes>>,
+        parts: watch::Sender<Parts>,
+        store: Box<dyn Store>,
+        left: watch::Sender<BTreeSet<Prefix>>,
+    ) -> Self {
+        Self { wishes, parts, store, former: Former::default(), left, version: String::new() }
     }
 
-    /// Notes which prefixes the network has had.
-    fn note(&mut self, wanted: &Wanted, networks: &[Network]) {
+    /// Notes which prefixes the networks have had.
+    fn note(&mut self, wanted: &[Wanted], networks: &[Network]) {
         let left = self.former.left(wanted, networks);
         if !left.is_empty() {
             self.left.send_modify(|all| all.extend(left));
         }
     }
 
-    /// One pass over the wanted network.
-    async fn keep(&mut self, engine: &Engine, wanted: &Wanted, major: u32) -> Result<Looked, EngineError> {
-        let networks = engine.networks().await?;
-        let users = match wanted.find(&networks) {
-            Some(present) => engine.containers_on(present).await?,
-            None => Vec::new(),
-        };
-        self.note(wanted, &networks);
-        match wanted.step(major, &networks, &users) {
-            Step::Nothing => return Ok(Looked::default()),
-            Step::Blocked(trouble) => return Ok(Looked { changed: false, trouble: Some(trouble) }),
-            Step::Create => {
-                engine.create(wanted, major).await?;
-                let Wanted { name, prefix, bridge, .. } = wanted;
-                tracing::info!(network = name, %prefix, bridge, "Docker network made");
-            }
-            Step::Replace { id, differs, users } => {
-                for container in &users {
-                    engine.disconnect(&id, container).await?;
-                }
-                engine.remove(&id).await?;
-                engine.create(wanted, major).await?;
-                for container in &users {
-                    engine.connect_container(&wanted.name, container).await?;
-                }
-                let (network, prefix, containers) = (&wanted.name, wanted.prefix, users.len());
-                tracing::info!(network, %prefix, differs, containers, "Docker network made anew");
-            }
+    /// One pass over all networks. One that cannot be made is reported, and stops no other.
+    async fn keep(&mut self, engine: &Engine, wishes: &Wishes, major: u32) -> Result<Looked, EngineError> {
+        let mut looked = Looked::default();
+        let mut networks = engine.networks().await?;
+        for network in wishes.retired(&networks) {
+            let what = || format!("remove network {}", network.name);
+            took(&mut looked, remove_unused(engine, network).await, what)?;
         }
-        self.note(wanted, &engine.networks().await?);
-        Ok(Looked { changed: true, trouble: None })
+        if looked.changed {
+            networks = engine.networks().await?;
+        }
+        let plan = wishes.plan(&self.parts.borrow(), &networks);
+        looked.troubles.extend(plan.troubles);
+        self.note(&plan.wanted, &networks);
+        if let Err(error) = self.keep_parts(plan.parts) {
+            looked.troubles.push(Trouble::NotStored { error });
+            return Ok(looked);
+        }
+        for wanted in &plan.wanted {
+            let what = || format!("make network {} with {}", wanted.name, wanted.prefix);
+            took(&mut looked, keep_one(engine, wanted, &networks, major).await, what)?;
+        }
+        if looked.changed {
+            self.note(&plan.wanted, &engine.networks().await?);
+        }
+        Ok(looked)
+    }
+
+    /// Stores the parts if they have changed.
+    fn keep_parts(&self, parts: Parts) -> Result<(), String> {
+        if *self.parts.borrow() == parts {
+            return Ok(());
+        }
+        self.store.keep(&parts)?;
+        self.parts.send_replace(parts);
+        Ok(())
     }
 
     /// The engine's version, which is asked for once in a connection.
@@ -85,17 +109,77 @@ impl Keeper {
     }
 }
 
+/// Adds what has become of one network. A refusal of the engine is a trouble with it.
+fn took(
+    looked: &mut Looked,
+    one: Result<Looked, EngineError>,
+    what: impl Fn() -> String,
+) -> Result<(), EngineError> {
+    let one = match one {
+        Err(EngineError::Refused(error)) => Looked::blocked(Trouble::Refused { what: what(), error }),
+        one => one?,
+    };
+    looked.changed |= one.changed;
+    looked.troubles.extend(one.troubles);
+    Ok(())
+}
+
+/// Removes a network that no container is on, running or not.
+async fn remove_unused(engine: &Engine, network: &Network) -> Result<Looked, EngineError> {
+    let users = engine.containers_on(network).await?;
+    let name = network.name.clone();
+    if !users.is_empty() {
+        let containers = users.into_iter().map(|container| container.name).collect();
+        return Ok(Looked::blocked(Trouble::Retired { name, containers }));
+    }
+    engine.remove(&network.id).await?;
+    tracing::info!(network = name, "Docker network removed that the settings do not name any more");
+    Ok(Looked::changed())
+}
+
+/// One pass over a wanted network.
+async fn keep_one(
+    engine: &Engine,
+    wanted: &Wanted,
+    networks: &[Network],
+    major: u32,
+) -> Result<Looked, EngineError> {
+    let users = match wanted.find(networks) {
+        Some(present) => engine.containers_on(present).await?,
+        None => Vec::new(),
+    };
+    match wanted.step(major, networks, &users) {
+        Step::Nothing => Ok(Looked::default()),
+        Step::Blocked(trouble) => Ok(Looked::blocked(trouble)),
+        Step::Create => {
+            engine.create(wanted, major).await?;
+            let Wanted { name, prefix, bridge, .. } = wanted;
+            tracing::info!(network = name, %prefix, bridge, "Docker network made");
+            Ok(Looked::changed())
+        }
+        Step::Replace { id, differs, users } => {
+            for container in &users {
+                engine.disconnect(&id, container).await?;
+            }
+            engine.remove(&id).await?;
+            engine.create(wanted, major).await?;
+            for container in &users {
+                engine.connect_container(&wanted.name, container).await?;
+            }
+            let (network, prefix, containers) = (&wanted.name, wanted.prefix, users.len());
+            tracing::info!(network, %prefix, differs, containers, "Docker network made anew");
+            Ok(Looked::changed())
+        }
+    }
+}
+
 impl Observer for Keeper {
     async fn look(&mut self, engine: &Engine, whole: bool) -> Result<Looked, EngineError> {
-        let wanted = self.wanted.borrow_and_update().clone();
+        let wishes = self.wishes.borrow_and_update().clone();
         let major = self.major(engine, whole).await?;
-        let Some(wanted) = &wanted else { return Ok(Looked::default()) };
-        match self.keep(engine, wanted, major).await {
-            Err(EngineError::Refused(error)) => {
-                let what = format!("make network {} with {}", wanted.name, wanted.prefix);
-                Ok(Looked { changed: false, trouble: Some(Trouble::Refused { what, error }) })
-            }
-            looked => looked,
+        match &wishes {
+            Some(wishes) => self.keep(engine, wishes, major).await,
+            None => Ok(Looked::default()),
         }
     }
 

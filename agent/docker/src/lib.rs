@@ -1,7 +1,8 @@
 //! A host's Docker engine: the network that gives containers addresses of the host prefix.
 //!
-//! [`wanted`] decides, from the engine's networks, what has to be done; [`engine`] is the edge to the Engine API; [`keeper`] does
-//! it. [`watch`] follows the engine, and keeps what it has ([`live`]); it changes nothing. [`rules`] keeps the firewall's rules.
+//! [`plan`] decides which networks the engine is to have, with [`parts`] for their prefixes, and [`wanted`] what has to be done for
+//! each; [`engine`] is the edge to the Engine API; [`keeper`] does it. [`watch`] follows the engine, and keeps what it has ([`live`]); it
+//! changes nothing. [`rules`] keeps the firewall's rules.
 
 pub mod engine;
 pub mod firewall;
@@ -9,6 +10,8 @@ pub mod former;
 pub mod keeper;
 pub mod live;
 pub mod network;
+pub mod parts;
+pub mod plan;
 pub mod rules;
 pub mod trouble;
 pub mod wanted;

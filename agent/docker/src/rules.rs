@@ -28,8 +28,20 @@ const REFUSED: Duration = Duration::from_secs(5);
 pub struct Looked {
     /// A network was changed: the engine may have put its rules before those of the agent.
     pub changed: bool,
-    /// What keeps containers from the prefix.
-    pub trouble: Option<Trouble>,
+    /// What keeps containers from their prefixes.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Looked {
+    /// A network was changed.
+    pub(crate) fn changed() -> Self {
+        Self { changed: true, troubles: Vec::new() }
+    }
+
+    /// Nothing was done, because of this.
+    pub(crate) fn blocked(trouble: Trouble) -> Self {
+        Self { changed: false, troubles: vec![trouble] }
+    }
 }
 
 /// Looks at the engine.
@@ -63,7 +75,7 @@ pub struct RulesKeeper {
     /// The policy; none before the first claim. Then the present rules stay. Each send is a reason to look.
     passes: watch::Receiver<Option<Passes>>,
     /// What prevents it.
-    trouble: watch::Sender<Option<Trouble>>,
+    troubles: watch::Sender<Vec<Trouble>>,
     firewall: FirewallKeeper,
 }
 
@@ -72,10 +84,10 @@ impl RulesKeeper {
     pub fn new(
         followed: Followed,
         passes: watch::Receiver<Option<Passes>>,
-        trouble: watch::Sender<Option<Trouble>>,
+        troubles: watch::Sender<Vec<Trouble>>,
     ) -> Self {
         let Followed { socket, engine, notices } = followed;
-        Self { socket, following: engine, passes, trouble, firewall: FirewallKeeper::new(notices) }
+        Self { socket, following: engine, passes, troubles, firewall: FirewallKeeper::new(notices) }
     }
 
     /// Keeps them; ends with the sender of the policy, or with the watch.
@@ -100,7 +112,7 @@ impl RulesKeeper {
             if let Some(passes) = &passes {
                 let _tried_again = self.firewall.keep(passes, None).await;
             }
-            self.tell(trouble);
+            self.tell(trouble.into_iter().collect());
             tokio::select! {
                 () = rest(&mut self.firewall, AWAY) => {}
                 changed = self.passes.changed() => if changed.is_err() { return },
@@ -120,15 +132,15 @@ impl RulesKeeper {
         loop {
             let began = Instant::now();
             // The rules come first, and again after a change: an engine puts those of a new network before all others.
-            let mut trouble = self.keep_rules(engine).await?;
+            let mut of_rules = self.keep_rules(engine).await?;
             let looked = observer.look(engine, whole).await?;
             if looked.changed {
-                trouble = self.keep_rules(engine).await?;
+                of_rules = self.keep_rules(engine).await?;
             }
-            let trouble = looked.trouble.or(trouble);
-            let refused = matches!(trouble, Some(Trouble::Refused { .. } | Trouble::Firewall { .. }));
+            let troubles: Vec<_> = looked.troubles.into_iter().chain(of_rules).collect();
+            let refused = troubles.iter().any(Trouble::is_tried_again_soon);
             let next = if refused { next_whole.min(Instant::now() + REFUSED) } else { next_whole };
-            self.tell(trouble);
+            self.tell(troubles);
             let pause = (began.elapsed() * REST).max(SETTLE);
             whole = false;
             tokio::select! {
@@ -151,16 +163,16 @@ impl RulesKeeper {
         let passes = self.passes.borrow_and_update().clone();
         let Some(passes) = passes else { return Ok(None) };
         let published = match passes.needs_published() {
-            true => engine.published_inside(passes.own).await?,
+            true => engine.published_inside(&passes.own).await?,
             false => Vec::new(),
         };
         Ok(self.firewall.keep(&passes, Some(published)).await)
     }
 
-    fn tell(&self, trouble: Option<Trouble>) {
-        self.trouble.send_if_modified(|before| {
-            let changed = *before != trouble;
-            *before = trouble;
+    fn tell(&self, troubles: Vec<Trouble>) {
+        self.troubles.send_if_modified(|before| {
+            let changed = *before != troubles;
+            *before = troubles;
             changed
         });
     }

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sextant_proto::Prefix;
+use sextant_proto::{PoolName, Prefix};
 
-use crate::{engine::EngineError, network::DEFAULT_NETWORK};
+use crate::{engine::EngineError, network::DEFAULT_NETWORK, parts::LONGEST};
 
 /// What keeps containers from the prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Trouble {
         name: String,
         /// How it differs.
         differs: String,
-        /// The container prefix.
+        /// The prefix that it is to have.
         wanted: Prefix,
         /// The names of the containers.
         containers: Vec<String>,
@@ -61,7 +61,7 @@ pub enum Trouble {
         network: String,
         /// Its prefix.
         prefix: Prefix,
-        /// The container prefix.
+        /// The prefix that a network of the agent is to have.
         wanted: Prefix,
     },
     /// Another network is on the bridge.
@@ -70,6 +70,49 @@ pub enum Trouble {
         network: String,
         /// The bridge.
         bridge: String,
+    },
+    /// Containers are on a network of the agent that the settings do not name any more.
+    Retired {
+        /// Its name.
+        name: String,
+        /// The names of the containers.
+        containers: Vec<String>,
+    },
+    /// A network cannot have a part of this length.
+    Length {
+        /// Its name.
+        name: String,
+        /// The pool of the host prefix.
+        pool: PoolName,
+        /// The host prefix.
+        host: Prefix,
+        /// The length.
+        length: u8,
+    },
+    /// The host prefix has no further part of this length.
+    NoRoom {
+        /// The name of the network.
+        name: String,
+        /// The pool of the host prefix.
+        pool: PoolName,
+        /// The host prefix.
+        host: Prefix,
+        /// The length.
+        length: u8,
+    },
+    /// The host prefix has no part but the container prefix.
+    NoParts {
+        /// The name of the network.
+        name: String,
+        /// The pool of the host prefix.
+        pool: PoolName,
+        /// The host prefix.
+        host: Prefix,
+    },
+    /// The parts of the host prefixes that networks have cannot be stored.
+    NotStored {
+        /// Why, with the fix.
+        error: String,
     },
     /// The firewall cannot be read or changed.
     Firewall {
@@ -99,7 +142,27 @@ impl Trouble {
 
     /// Whether containers have the addresses that they are to have, and work.
     pub fn is_served(&self) -> bool {
-        matches!(self, Self::Away { .. } | Self::Mtu { .. })
+        matches!(self, Self::Away { .. } | Self::Mtu { .. } | Self::Retired { .. })
+    }
+
+    /// Whether it may be over without an event of the engine.
+    pub fn is_tried_again_soon(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Firewall { .. } | Self::NotStored { .. })
+    }
+
+    /// The network that it is about; empty if it is none.
+    pub fn network(&self) -> &str {
+        match self {
+            Self::NameTaken { name, .. }
+            | Self::Used { name, .. }
+            | Self::Mtu { name, .. }
+            | Self::Retired { name, .. }
+            | Self::Length { name, .. }
+            | Self::NoRoom { name, .. }
+            | Self::NoParts { name, .. } => name,
+            Self::Overlaps { network, .. } | Self::BridgeTaken { network, .. } => network,
+            _ => "",
+        }
     }
 
     /// The kind, in lower case with hyphens.
@@ -109,6 +172,9 @@ impl Trouble {
             Self::NoAccess { .. } => "docker-access",
             Self::NameTaken { .. } | Self::Overlaps { .. } | Self::BridgeTaken { .. } => "docker-network",
             Self::Used { .. } => "docker-network-used",
+            Self::Retired { .. } => "docker-network-retired",
+            Self::Length { .. } | Self::NoRoom { .. } | Self::NoParts { .. } => "docker-network-part",
+            Self::NotStored { .. } => "state-directory",
             Self::Mtu { .. } => "docker-mtu",
             Self::Firewall { .. } => "docker-firewall",
             Self::Refused { .. } => "docker-refused",
@@ -127,8 +193,8 @@ impl Trouble {
                     .to_owned()
             }
             Self::NameTaken { name, .. } => format!(
-                "remove that network once nothing uses it (`docker network rm {name}`), or set another [docker] network in \
-                 agent.toml"
+                "remove that network once nothing uses it (`docker network rm {name}`), or give the agent's network another \
+                 name in agent.toml"
             ),
             Self::Used { name, wanted, containers, .. } => format!(
                 "create these containers again after `docker rm -f {}`: the agent then gives network {name} the prefix {wanted}; \
@@ -152,6 +218,24 @@ impl Trouble {
             Self::Overlaps { network, .. } | Self::BridgeTaken { network, .. } => format!(
                 "remove network {network} once nothing uses it (`docker network rm {network}`), or create it again elsewhere"
             ),
+            Self::Retired { name, containers } => format!(
+                "remove these containers (`docker rm -f {}`): the agent then removes the network; or name network {name} in agent.toml \
+                 again, under [[docker.network]]",
+                containers.join(" ")
+            ),
+            Self::Length { name, host, .. } => format!(
+                "set length = {} to {LONGEST} for network {name} in agent.toml, under [[docker.network]]",
+                host.len() + 1
+            ),
+            Self::NoRoom { name, .. } => format!(
+                "set a larger length for network {name} in agent.toml, under [[docker.network]], or remove a network that has a part of \
+                 the host prefix"
+            ),
+            Self::NoParts { name, pool, .. } => format!(
+                "give network {name} another pool in agent.toml, under [[docker.network]], or remove it there: pool {pool} was added with \
+                 one length for both (`sextant pool add`, --host-len and --container-len)"
+            ),
+            Self::NotStored { .. } => "no network is made until that works; it is tried again".to_owned(),
             Self::Firewall { .. } => {
                 "Docker's own rules may refuse packets to containers until that works; run the command by hand; it is tried again"
                     .to_owned()
@@ -190,6 +274,26 @@ impl fmt::Display for Trouble {
             }
             Self::BridgeTaken { network, bridge } => {
                 write!(f, "Docker's network {network} is on the bridge {bridge}")
+            }
+            Self::Retired { name, containers } => write!(
+                f,
+                "agent.toml does not name Docker's network {name} any more, but containers are on it: {}",
+                containers.join(", ")
+            ),
+            Self::Length { name, pool, host, length } => write!(
+                f,
+                "Docker's network {name} cannot have a /{length} of {host}, this host's prefix of pool {pool}"
+            ),
+            Self::NoRoom { name, pool, host, length } => write!(
+                f,
+                "Docker's network {name} has no prefix: no /{length} of {host}, this host's prefix of pool {pool}, is free"
+            ),
+            Self::NoParts { name, pool, host } => write!(
+                f,
+                "Docker's network {name} has no prefix: this host's prefix {host} of pool {pool} is the container prefix too"
+            ),
+            Self::NotStored { error } => {
+                write!(f, "the prefixes of Docker's networks cannot be stored: {error}")
             }
             Self::Firewall { error } => {
                 write!(f, "the rules beside Docker's firewall cannot be kept: {error}")

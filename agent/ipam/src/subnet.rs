@@ -36,6 +36,11 @@ impl Subnet {
         self.0.len() >= MAPPED && self.0.addr().to_ipv4_mapped().is_some()
     }
 
+    /// The prefix; none if it is one of IPv4.
+    pub fn ipv6(self) -> Option<Prefix> {
+        (!self.is_ipv4()).then_some(self.0)
+    }
+
     /// The first address.
     pub fn addr(self) -> IpAddr {
         self.shown(self.0.addr())
@@ -65,15 +70,7 @@ impl Subnet {
     /// The first subnet of length `len` inside of it that overlaps nothing: `taken` returns something that a subnet overlaps.
     pub fn first_free(self, len: u8, taken: impl Fn(Self) -> Option<Self>) -> Option<Self> {
         let len = if self.is_ipv4() { len.checked_add(MAPPED)? } else { len };
-        let mut next = Self(self.0.nth(len, 0)?);
-        while let Some(other) = taken(next) {
-            let past = other.0.last_addr().to_bits().max(next.0.last_addr().to_bits()).checked_add(1)?;
-            next = Self(Prefix::containing(Ipv6Addr::from_bits(past), len)?);
-            if !self.covers(next) {
-                return None;
-            }
-        }
-        Some(next)
+        self.0.first_free(len, |candidate| Some(taken(Self(candidate))?.0)).map(Self)
     }
 
     /// The number of the last address that a host may have, counted from the first one: IPv4 has a broadcast address.

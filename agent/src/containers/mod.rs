@@ -169,8 +169,8 @@ impl ContainerWatch {
             None => watched.live.version.is_empty(),
         });
         if !watched.live.version.is_empty() {
-            let (bridge, mode, network) = (&self.bridge, self.settings.mode, &self.settings.network);
-            let place = prefixes::Place { input: &input, bridge, mode, network };
+            let (bridge, mode, kept) = (&self.bridge, self.settings.mode, &self.settings.kept());
+            let place = prefixes::Place { input: &input, bridge, mode, kept };
             findings.extend(prefixes::findings(&watched.live, &place));
             due = self.announce(prefixes::others(&watched.live, &place), Instant::now());
             self.tell_bridges(&watched.live);

@@ -81,20 +81,20 @@ impl DockerBridge {
     pub async fn run(mut self) -> Result<(), RecvError> {
         let (seen_tx, mut seen) = watch::channel(Seen::default());
         let (passes_tx, passes) = watch::channel(None);
-        let (trouble_tx, mut trouble) = watch::channel(None);
-        let rules = RulesKeeper::new(self.followed.clone(), passes, trouble_tx);
+        let (troubles_tx, mut troubles) = watch::channel(Vec::new());
+        let rules = RulesKeeper::new(self.followed.clone(), passes, troubles_tx);
         let mut keeper = pin!(rules.run(Answers(seen_tx)));
         loop {
-            let passes = policy_of(&self.settings, &self.input.borrow_and_update());
+            let passes = policy_of(&self.settings, &self.input.borrow_and_update(), &[]);
             passes_tx.send_if_modified(|before| std::mem::replace(before, passes.clone()) != passes);
-            let of_engine = trouble.borrow_and_update().clone();
+            let of_engine = troubles.borrow_and_update().clone();
             let known = seen.borrow_and_update().clone();
             let routes = self.routes.borrow_and_update().clone();
-            self.look(known, of_engine, &routes).await;
+            self.look(known, &of_engine, &routes).await;
             tokio::select! {
                 changed = self.input.changed() => changed?,
                 changed = seen.changed() => changed?,
-                changed = trouble.changed() => changed?,
+                changed = troubles.changed() => changed?,
                 Ok(()) = self.routes.changed() => {}
                 () = &mut keeper => return Ok(()),
                 () = tokio::time::sleep(RESYNC) => {}
@@ -103,9 +103,9 @@ impl DockerBridge {
     }
 
     /// Reports what is found. While the engine is away, file and bridge still tell enough.
-    async fn look(&self, seen: Seen, trouble: Option<Trouble>, routes: &[Route]) {
-        let mut found: Vec<_> = trouble.iter().map(served).collect();
-        let away = matches!(trouble, Some(Trouble::Away { .. } | Trouble::NoAccess { .. }));
+    async fn look(&self, seen: Seen, troubles: &[Trouble], routes: &[Route]) {
+        let mut found: Vec<_> = troubles.iter().map(served).collect();
+        let away = troubles.iter().any(is_away);
         let seen = if away { Seen::default() } else { seen };
         let claims = self.input.borrow().claims.clone();
         match judged(self.kernel.as_ref(), &self.settings, &self.bridge, &claims, seen, routes).await {
@@ -143,8 +143,11 @@ pub(crate) async fn judged(
 
 /// Docker itself gives its containers their addresses: they need no access of the agent.
 fn served(trouble: &Trouble) -> Finding {
-    let unready = !matches!(trouble, Trouble::Away { .. } | Trouble::NoAccess { .. });
-    Finding { unready, ..finding(trouble) }
+    Finding { unready: !is_away(trouble), ..finding(trouble) }
+}
+
+fn is_away(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Away { .. } | Trouble::NoAccess { .. })
 }
 
 /// What the file says. The agent's service user may be unable to read it.

@@ -8,9 +8,10 @@ use sextant_docker_setup::{
     agent_toml::AgentToml,
     daemon_json::DaemonJson,
     drop_in::DropIn,
+    ipam::Whole,
     plan::stale,
     record::{self, Edit},
-    steps::{Situation, Step},
+    steps::{LISTEN, Situation, Step},
 };
 use tokio::time::Instant;
 
@@ -31,7 +32,9 @@ pub fn edit(step: &Step) -> Option<(&Path, Box<dyn Edit>)> {
         Step::Write { file, keys } => Some((file, Box::new(DaemonJson(keys.clone())))),
         Step::Mode { file, mode } => Some((file, Box::new(AgentToml { mode }))),
         Step::Group { file, group } => Some((file, Box::new(DropIn { group: group.clone() }))),
-        Step::RemoveStale { .. } | Step::RestartEngine | Step::RestartAgent => None,
+        Step::Spec { file, socket } => Some((file, Box::new(Whole::spec(socket)))),
+        Step::SocketUnit { file, socket } => Some((file, Box::new(Whole::unit(socket)))),
+        Step::RemoveStale { .. } | Step::RestartEngine | Step::Listen | Step::RestartAgent => None,
     }
 }
 
@@ -50,6 +53,13 @@ pub async fn carry_out(step: &Step, setup: &DockerSetup, host: &Situation) -> an
             answers(&setup.docker.socket).await?;
             let removed = remove_stale(setup, host).await?;
             Ok([vec!["Docker restarted".to_owned()], removed].concat())
+        }
+        Step::Listen => {
+            for command in LISTEN {
+                let words: Vec<_> = command.split(' ').collect();
+                systemd::succeed(&words).await.context("see `journalctl -u sextant-docker-ipam.socket`")?;
+            }
+            Ok(vec!["systemd listens at the socket of the IPAM driver; agent restarted".to_owned()])
         }
         Step::RestartAgent => {
             systemd::restart(AGENT).await.context("see `journalctl -u sextant-agent`")?;

@@ -12,6 +12,7 @@ use sextant_docker::engine::{self, EngineError};
 use sextant_docker_setup::{
     agent_toml::AgentToml,
     file,
+    ipam::{Driver, SOCKET_UNIT, Whole},
     json::Document,
     plan::{Engine, Prefixes},
     record,
@@ -28,6 +29,10 @@ use crate::{
     state::StateDir,
 };
 
+/// Where Docker looks for the socket of the IPAM driver.
+pub const SPEC: &str = "/etc/docker/plugins/sextant.spec";
+/// The file of the driver's socket unit.
+pub const SOCKET_UNIT_FILE: &str = "/etc/systemd/system/sextant-docker-ipam.socket";
 /// The drop-in of the agent's unit.
 pub const DROP_IN: &str = "/etc/systemd/system/sextant-agent.service.d/docker.conf";
 
@@ -37,20 +42,17 @@ pub const DROP_IN: &str = "/etc/systemd/system/sextant-agent.service.d/docker.co
 /// If something cannot be read, or the host has no prefix.
 pub async fn situation(setup: &DockerSetup, restart: bool) -> anyhow::Result<Situation> {
     let docker = &setup.docker;
+    let agent_unit = systemd::unit(AGENT).await?;
     let mode = match docker.mode {
         DockerMode::Off => bail!("[docker] mode is off"),
-        DockerMode::Ipam => bail!(
-            "mode \"ipam\" needs a socket unit and a file of Docker's, which this command does not install: docs/docker.md has the \
-             commands"
-        ),
         DockerMode::None => Mode::Watched,
         DockerMode::Network => Mode::Network,
         DockerMode::Daemon => Mode::Daemon,
         DockerMode::Pools => Mode::Pools,
+        DockerMode::Ipam => Mode::Ipam(driver(&docker.ipam_socket, agent_unit.is_some()).await?),
     };
-    let agent_unit = systemd::unit(AGENT).await?;
     let group = match &agent_unit {
-        Some(unit) => missing_group(unit, &docker.socket, matches!(mode, Mode::Network | Mode::Watched))?,
+        Some(unit) => missing_group(unit, &docker.socket, !matches!(mode, Mode::Daemon | Mode::Pools))?,
         None => None,
     };
     let mode_name = docker.mode.name();
@@ -72,6 +74,29 @@ pub async fn situation(setup: &DockerSetup, restart: bool) -> anyhow::Result<Sit
         engine_unit: engine_unit.is_some(),
         agent_unit: agent_unit.is_some(),
     })
+}
+
+/// What the IPAM driver lacks. Without a unit of the agent, it listens at its socket itself.
+async fn driver(socket: &Path, agent_unit: bool) -> anyhow::Result<Driver> {
+    let differs = |path: &str, content: &Whole| {
+        let differs = record::preview(path.as_ref(), content)?.is_change();
+        anyhow::Ok(differs.then(|| PathBuf::from(path)))
+    };
+    let spec = differs(SPEC, &Whole::spec(socket))?;
+    let (socket, loaded) = (socket.to_owned(), systemd::unit(SOCKET_UNIT).await?.unwrap_or_default());
+    let of = |key: &str| loaded.get(key).map_or("", String::as_str);
+    let listens = (of("UnitFileState"), of("ActiveState")) == ("enabled", "active");
+    // One of a package is right for the default socket.
+    let packaged = !matches!(of("FragmentPath"), "" | SOCKET_UNIT_FILE);
+    let is_packages = packaged
+        && fs::read_to_string(of("FragmentPath")).ok().as_deref()
+            == Some(Whole::unit(&socket).content.as_str());
+    let unit = match agent_unit && !is_packages {
+        true => differs(SOCKET_UNIT_FILE, &Whole::unit(&socket))?,
+        false => None,
+    };
+    let listens = listens && unit.is_none();
+    Ok(Driver { socket, spec, unit, listens })
 }
 
 /// The prefixes of the primary claim.

@@ -20,7 +20,7 @@ use sextant_streams::Printer;
 
 use self::carry_out::carry_out;
 pub(crate) use self::facts::{group_that_is_missing, read_bridge, seen_of};
-use crate::settings::DockerSetup;
+use crate::settings::{DockerMode, DockerSetup};
 
 /// Sets the host up, or only shows how, on standard output.
 ///
@@ -32,7 +32,12 @@ pub async fn run(setup: &DockerSetup, dry_run: bool, restart: bool) -> anyhow::R
     let Todo { steps, left } = todo(&host)?;
     check_edits(&steps)?;
     let mut out = Printer::stdout();
-    out.line(format_args!("mode {}: container prefix {}", setup.docker.mode.name(), host.prefixes.container));
+    let (mode, prefixes) = (setup.docker.mode, &host.prefixes);
+    let own = match mode {
+        DockerMode::Ipam => format!("host prefix {}", prefixes.host),
+        _ => format!("container prefix {}", prefixes.container),
+    };
+    out.line(format_args!("mode {}: {own}", mode.name()));
     if steps.is_empty() && left.is_empty() {
         out.line("nothing to do");
     }

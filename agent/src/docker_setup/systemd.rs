@@ -18,7 +18,8 @@ pub const AGENT: &str = "sextant-agent.service";
 /// # Errors
 /// If it does not answer.
 pub async fn unit(name: &str) -> anyhow::Result<Option<BTreeMap<String, String>>> {
-    let properties = "--property=LoadState,MainPID,User,Group,SupplementaryGroups";
+    let properties =
+        "--property=LoadState,MainPID,User,Group,SupplementaryGroups,FragmentPath,UnitFileState,ActiveState";
     let Some(output) = output(&["systemctl", "show", name, properties]).await? else { return Ok(None) };
     if !output.status.success() {
         return Ok(None);

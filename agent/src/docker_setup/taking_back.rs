@@ -7,6 +7,7 @@ use sextant_docker_setup::{
     agent_toml::AgentToml,
     daemon_json::DaemonJson,
     drop_in::DropIn,
+    ipam::{SOCKET_UNIT, Whole},
     plan::{self, FIXED_CIDR},
     record::{self, Edit, Edited},
 };
@@ -14,7 +15,7 @@ use sextant_proto::Prefix;
 use sextant_streams::Printer;
 
 use super::{
-    facts::{self, DROP_IN},
+    facts::{self, DROP_IN, SOCKET_UNIT_FILE, SPEC},
     systemd::{self, AGENT, DOCKER},
 };
 use crate::{settings::DockerSetup, state::StateDir};
@@ -28,6 +29,9 @@ pub async fn run(setup: &DockerSetup, dry_run: bool) -> anyhow::Result<ExitCode>
     let earlier = earlier(setup);
     let (mut left, mut failed, mut all) = (Vec::new(), Vec::new(), 0);
     for (path, edit, after) in files(setup) {
+        if path == Path::new(SOCKET_UNIT_FILE) && !dry_run && record::record_path(path).exists() {
+            disable(&mut out).await?;
+        }
         let undone = match dry_run {
             true => record::preview_undo(path, edit.as_ref()),
             false => record::undo(path, edit.as_ref()),
@@ -36,7 +40,8 @@ pub async fn run(setup: &DockerSetup, dry_run: bool) -> anyhow::Result<ExitCode>
             Ok(None) => continue,
             Ok(Some(edited)) => {
                 out.line(text(path, &edited, dry_run));
-                left.extend(edited.is_change().then_some(after));
+                let due = after.filter(|unit| edited.is_change() && !left.contains(unit));
+                left.extend(due);
             }
             Err(error) => failed.push(error.to_string()),
         }
@@ -94,13 +99,24 @@ async fn remove_left(setup: &DockerSetup, earlier: &[Prefix], dry_run: bool) -> 
     Ok(Left { removed, later })
 }
 
-/// The files that a setup may have edited, each with the unit that reads it.
-fn files(setup: &DockerSetup) -> [(&Path, Box<dyn Edit>, &'static str); 3] {
+/// The files that a setup may have edited, each with the unit that is to be restarted.
+fn files(setup: &DockerSetup) -> [(&Path, Box<dyn Edit>, Option<&'static str>); 5] {
     [
-        (&setup.docker.daemon_json, Box::new(DaemonJson(vec![])), DOCKER),
-        (&setup.config, Box::new(AgentToml { mode: "off" }), AGENT),
-        (Path::new(DROP_IN), Box::new(DropIn { group: String::new() }), AGENT),
+        (&setup.docker.daemon_json, Box::new(DaemonJson(vec![])), Some(DOCKER)),
+        (&setup.config, Box::new(AgentToml { mode: "off" }), Some(AGENT)),
+        (Path::new(DROP_IN), Box::new(DropIn { group: String::new() }), Some(AGENT)),
+        (Path::new(SPEC), Box::new(Whole::spec(&setup.docker.ipam_socket)), None),
+        (Path::new(SOCKET_UNIT_FILE), Box::new(Whole::unit(&setup.docker.ipam_socket)), Some(AGENT)),
     ]
+}
+
+/// Ends the IPAM driver's socket, before the file of its unit goes.
+async fn disable(out: &mut Printer) -> anyhow::Result<()> {
+    if systemd::unit(SOCKET_UNIT).await?.is_some() {
+        systemd::succeed(&["systemctl", "disable", "--now", SOCKET_UNIT]).await?;
+        out.line(format_args!("{SOCKET_UNIT} disabled"));
+    }
+    Ok(())
 }
 
 fn text(path: &Path, edited: &Edited, dry_run: bool) -> String {

@@ -6,25 +6,25 @@ use std::{net::Ipv6Addr, time::Duration};
 use sextant_docker::{
     engine::{Engine, EngineError},
     firewall::known::KnownRules,
-    keeper::major,
     live::Live,
+    parts::Parts,
     trouble::Trouble,
-    wanted::Step,
 };
-use sextant_proto::Claim;
+use sextant_proto::{Claim, Prefix};
 use tokio::time::Instant;
 
-use super::{checks::Problem, published};
+use super::{checks::Problem, networks, published};
 use crate::{
     cluster::Input,
     containers::{self, bridge_of, checks},
-    docker::{finding, policy_of, wanted},
+    docker::{finding, leased, policy_of, wishes},
     docker_bridge,
     docker_setup::{group_that_is_missing, seen_of},
     host,
     kernel::{Kernel, KernelError, Link, NeighbourState, Scope},
     problems::Finding,
     settings::{DockerMode, DockerSettings, HostSettings},
+    state::StateDir,
 };
 
 /// The kernel's solicitations of a neighbour end within this time.
@@ -49,7 +49,10 @@ pub(super) async fn problems(
     let mut found = Vec::new();
     let mtu = host::mtu_of_uplinks(kernel, &kernel.links().await?, uplinks)?;
     found.extend(access(docker).await.map(shown));
-    let live = match of_engine(kernel, docker, bridge, &input, mtu).await {
+    // Without the parts of the state directory, those that networks have count.
+    let parts = StateDir::peek_docker_networks(&settings.state_dir).unwrap_or_default();
+    let kept = Kept { settings: docker, bridge, input: &input, parts: &parts };
+    let live = match of_engine(kernel, &kept, mtu, &leased(&settings.state_dir)).await {
         Ok((live, findings)) => {
             found.extend(findings.into_iter().map(shown));
             live
@@ -79,14 +82,22 @@ async fn access(docker: &DockerSettings) -> Option<Finding> {
     }
 }
 
+/// What the agent keeps in the engine.
+struct Kept<'a> {
+    settings: &'a DockerSettings,
+    bridge: &'a str,
+    input: &'a Input,
+    parts: &'a Parts,
+}
+
 /// What the engine has, and what is wrong with it.
 async fn of_engine(
     kernel: &dyn Kernel,
-    settings: &DockerSettings,
-    bridge: &str,
-    input: &Input,
+    kept: &Kept<'_>,
     mtu: Option<u32>,
+    reserved: &[Prefix],
 ) -> Result<(Live, Vec<Finding>), EngineError> {
+    let Kept { settings, bridge, input, parts } = *kept;
     let engine = Engine::connect(&settings.socket).await?;
     let mut live = Live { version: engine.version().await?, ..Live::default() };
     live.set_networks(engine.networks().await?);
@@ -97,25 +108,13 @@ async fn of_engine(
         let judged = docker_bridge::judged(kernel, settings, bridge, &input.claims, seen, &routes).await;
         found.extend(judged.unwrap_or_default());
     }
-    if let Some(passes) = policy_of(settings, input) {
+    if let Some(passes) = policy_of(settings, input, &parts.prefixes(&input.claims)) {
         found.extend(published::findings(&engine, passes).await?);
     }
     if settings.mode == DockerMode::Network
-        && let Some(wanted) = wanted(settings, bridge, input, mtu)
+        && let Some(wishes) = wishes(settings, bridge, input, mtu, reserved)
     {
-        let users = match wanted.find(&live.networks) {
-            Some(present) => engine.containers_on(present).await?,
-            None => Vec::new(),
-        };
-        found.extend(match wanted.step(major(&live.version), &live.networks, &users) {
-            Step::Nothing => None,
-            Step::Blocked(trouble) => Some(finding(&trouble)),
-            Step::Create | Step::Replace { .. } => Some(Finding::unready(
-                "docker-network",
-                format!("Docker has no network {} with {}", wanted.name, wanted.prefix),
-                "start sextant-agent, which makes it, or see its log (`journalctl -u sextant-agent`)",
-            )),
-        });
+        found.extend(networks::findings(&engine, &live, &wishes, parts).await?);
     }
     Ok((live, found))
 }

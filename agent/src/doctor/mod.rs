@@ -7,6 +7,7 @@
 mod checks;
 mod docker;
 mod icmpv6;
+mod networks;
 mod paths;
 mod published;
 

@@ -20,8 +20,8 @@ const PROXY: &str = "docker-proxy";
 /// # Errors
 /// If the engine does not answer.
 pub(super) async fn findings(engine: &Engine, passes: Passes) -> Result<Vec<Finding>, EngineError> {
-    let published = engine.published_inside(passes.own).await?;
-    let at_host = engine.published_at_host(passes.own).await?;
+    let published = engine.published_inside(&passes.own).await?;
+    let at_host = engine.published_at_host(&passes.own).await?;
     let passes = Passes { published, ..passes };
     // Where a table cannot be read, the agent reports that.
     let missing = tables::lacking(&passes).await.unwrap_or_default();

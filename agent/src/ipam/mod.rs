@@ -85,7 +85,7 @@ impl IpamDriver {
     /// If the session has ended.
     pub async fn run(mut self) -> Result<(), watch::error::RecvError> {
         let (passes_tx, passes) = watch::channel(self.passes());
-        let (trouble_tx, mut trouble) = watch::channel(None);
+        let (trouble_tx, mut trouble) = watch::channel(Vec::new());
         let (others_tx, mut others) = watch::channel(Vec::new());
         let observer = LeaseObserver::new(self.handle.clone(), others_tx);
         let rules = RulesKeeper::new(self.followed.clone(), passes, trouble_tx).run(observer);
@@ -115,7 +115,7 @@ impl IpamDriver {
     /// The policy for all networks in the primary claim's host prefix.
     fn passes(&self) -> Option<Passes> {
         let input = Input { claims: self.claims.clone(), ..self.input.borrow().clone() };
-        docker::policy_of(&self.settings, &input)
+        docker::policy_of(&self.settings, &input, &[])
     }
 }
 

@@ -33,7 +33,7 @@ fn finding(path: &Path, error: &str) -> Finding {
     Finding::new(
         "docker-ipam-socket",
         format!("the socket {} of Docker's IPAM driver cannot be served: {error}", path.display()),
-        "let systemd listen there: `systemctl stop sextant-agent`, `systemctl enable --now sextant-docker-ipam.socket`, `systemctl start \
-         sextant-agent`; or set [docker] ipam-socket in agent.toml to a path in a directory that the agent may write; it is tried again",
+        "let systemd listen there (`sextant-agent docker setup --mode ipam --restart` as root); or set [docker] ipam-socket in \
+         agent.toml to a path in a directory that the agent may write; it is tried again",
     )
 }

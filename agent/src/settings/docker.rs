@@ -4,14 +4,23 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use sextant_docker::firewall::policy::{FromCluster, FromOutside, Passes};
+use sextant_docker::{
+    firewall::policy::{FromCluster, FromOutside, Passes},
+    parts::Further,
+};
 use sextant_ipam::subnet::Subnet;
 use sextant_proto::Prefix;
 
-use super::{BridgeSettings, Invalid, Role, bridge::bridge, keys::Keys, value};
+use super::{
+    BridgeSettings, Invalid, Role,
+    bridge::bridge,
+    docker_networks::{self, NetworkKey, network_name},
+    keys::Keys,
+    value,
+};
 
 /// Docker's default bridge.
-const DEFAULT_BRIDGE: &str = "docker0";
+pub(super) const DEFAULT_BRIDGE: &str = "docker0";
 /// The bridge of a network that the agent keeps.
 const NETWORK_BRIDGE: &str = "sextant0";
 /// The range of IPv4 subnets of the IPAM driver.
@@ -92,13 +101,15 @@ pub struct DockerSettings {
     pub mode: DockerMode,
     /// The engine's socket.
     pub socket: PathBuf,
-    /// The name of the network.
+    /// The name of the network with the container prefix.
     pub network: String,
+    /// Further networks.
+    pub further: Vec<Further>,
     /// What packets between containers of the cluster may reach.
     pub from_cluster: FromCluster,
     /// What packets from elsewhere may reach.
     pub from_outside: FromOutside,
-    /// Whether it is made anew under containers.
+    /// Whether networks are made anew under containers.
     pub replace_used: bool,
     /// The engine's configuration file.
     pub daemon_json: PathBuf,
@@ -115,8 +126,13 @@ pub(super) fn mode(keys: &Keys) -> DockerMode {
 }
 
 impl DockerSettings {
-    /// The policy for containers of this prefix in a cluster with these pools.
-    pub fn passes(&self, own: Prefix, pools: Vec<Prefix>) -> Passes {
+    /// The names of the networks that the agent keeps.
+    pub fn kept(&self) -> Vec<String> {
+        std::iter::once(&self.network).chain(self.further.iter().map(|it| &it.name)).cloned().collect()
+    }
+
+    /// The policy for containers of these prefixes in a cluster with these pools.
+    pub fn passes(&self, own: Vec<Prefix>, pools: Vec<Prefix>) -> Passes {
         let (from_cluster, from_outside) = (self.from_cluster, self.from_outside);
         Passes { own, pools, from_cluster, from_outside, published: Vec::new() }
     }
@@ -159,15 +175,12 @@ pub(super) fn bridge_and_docker(keys: &Keys) -> Result<(BridgeSettings, Option<D
         let fix = "with [docker] mode = \"network\" the agent makes the bridge; remove it";
         return Err(value("--bridge-create", &false, &fix));
     }
-    Ok((bridge, if is_off { None } else { Some(docker(keys)?) }))
+    let further = docker_networks::check(keys, &bridge.name, main_network(keys))?;
+    Ok((bridge, if is_off { None } else { Some(DockerSettings { further, ..docker(keys)? }) }))
 }
 
 pub(super) fn docker(keys: &Keys) -> Result<DockerSettings, Invalid> {
-    let network = keys.docker.network.clone().unwrap_or_else(|| NETWORK.into());
-    if !is_network_name(&network) {
-        let fix = "use letters, digits, '_', '.' and '-', a letter or digit first; not bridge, host, none or default";
-        return Err(value("--docker-network", &sextant_proto::quoted(&network), &fix));
-    }
+    let network = network_name("--docker-network", main_network(keys))?;
     let socket = keys.docker.socket.clone().unwrap_or_else(sextant_docker::engine::default_socket);
     let daemon_json = keys.docker.daemon_json.clone().unwrap_or_else(|| DAEMON_JSON.into());
     let ipam_socket = keys.docker.ipam_socket.clone().unwrap_or_else(|| IPAM_SOCKET.into());
@@ -193,6 +206,7 @@ pub(super) fn docker(keys: &Keys) -> Result<DockerSettings, Invalid> {
         mode: mode(keys),
         socket,
         network,
+        further: Vec::new(),
         from_cluster,
         from_outside,
         replace_used: keys.docker.replace_used.unwrap_or(false),
@@ -211,11 +225,13 @@ fn ipv4_range(text: &str) -> Result<Subnet, Invalid> {
     })
 }
 
-/// Names that every version of Docker accepts for a network.
-fn is_network_name(name: &str) -> bool {
-    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-    let all = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-    first && all && !matches!(name, "bridge" | "host" | "none" | "default")
+/// The name of the network with the container prefix, which `network` may have too where there are no further ones.
+fn main_network(keys: &Keys) -> &str {
+    let named = match &keys.docker.network {
+        Some(NetworkKey::Main(name)) => Some(name),
+        _ => None,
+    };
+    keys.docker.main_network.as_ref().or(named).map_or(NETWORK, String::as_str)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use sextant_daemon::LogFormat;
 
 use super::{
     BgpKeys, Direct, DockerMode, ExportKeys, NextHopKind, OffLink, OutsideReach, Reach, Role, Topology,
+    docker_networks::NetworkKey,
 };
 
 /// The keys of the config file, which are also the flags.
@@ -139,7 +140,10 @@ pub(super) struct DockerKeys {
         value_name = "NAME"
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) network: Option<String>,
+    pub(super) main_network: Option<String>,
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) network: Option<NetworkKey>,
     /// Docker's socket [default: /run/docker.sock]
     #[arg(id = "docker-socket", long = "docker-socket", env = "SEXTANT_DOCKER_SOCKET", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 mod bgp;
 mod bridge;
 mod docker;
+mod docker_networks;
 mod endpoint;
 mod export;
 mod host;

@@ -36,7 +36,7 @@ impl CommandLine {
         keys.docker.mode = mode.or(keys.docker.mode);
         let (bridge, docker) = bridge_and_docker(&keys)?;
         let Some(docker) = docker else {
-            let fix = "sets nothing up; name one with --mode: network, daemon, pools or none. --undo takes an earlier setup back";
+            let fix = "sets nothing up; name one with --mode: network, daemon, pools, ipam or none. --undo takes an earlier setup back";
             return Err(value("[docker] mode", &DockerMode::Off.name(), &fix));
         };
         Ok(self.setup_of(keys, docker, bridge.name))

@@ -6,6 +6,7 @@ mod boot;
 mod brake;
 mod held;
 mod ledger;
+mod networks;
 
 use std::{
     fs::{self, File},
@@ -240,7 +241,15 @@ impl StateDir {
     /// # Errors
     /// If they cannot be read.
     pub fn docker_leases<T: DeserializeOwned>(&self) -> Result<Option<T>, StateError> {
-        self.read(DOCKER_LEASES)
+        Self::peek_docker_leases(&self.path)
+    }
+
+    /// Those in a directory, without its lock.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn peek_docker_leases<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
+        read(&path.join(DOCKER_LEASES))
     }
 
     /// Stores the leases of Docker's networks.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Runs the doctor with the settings of the agents, and more.
-fn doctor(bed: &Bed, mode: &[&str], more: &[&str]) -> String {
+pub fn doctor(bed: &Bed, mode: &[&str], more: &[&str]) -> String {
     doctor_at(bed, &bed.engines[0].socket().display().to_string(), mode, more)
 }
 
@@ -26,7 +26,7 @@ fn doctor_at(bed: &Bed, socket: &str, mode: &[&str], more: &[&str]) -> String {
 const NONE: [&str; 2] = ["--docker-mode", "none"];
 const NETWORK: [&str; 4] = ["--docker-mode", "network", "--bridge", "sextant0"];
 
-fn is_well(bed: &Bed, mode: &[&str], case: &str) {
+pub fn is_well(bed: &Bed, mode: &[&str], case: &str) {
     poll(&format!("all is well: {case}"), 15 * SECONDS, || {
         let text = doctor(bed, mode, &[]);
         anyhow::ensure!(text == "no problems found\n", "{text}");

@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use sextant_proto::Prefix;
-use sextant_tests::{SECONDS, expect_text, poll};
+use sextant_tests::{AgentOptions, SECONDS, bin, expect_text, poll};
 
 use crate::{
     bed::{Bed, CONFLICT},
@@ -108,6 +108,54 @@ fn the_policy_is_for_all_networks_of_the_driver() {
         }
         bed.status_is_silent();
     }
+}
+
+#[test]
+fn one_command_sets_the_driver_up_and_takes_it_back() {
+    let mut bed = Bed::start_mode("docker ipam setup", 1, &["--docker-mode", "none"], &[]);
+    let host = bed.cluster.hosts[0].clone();
+    let config = host.dir().join("ipam.toml");
+    let (socket, driver) = (bed.engines[0].socket(), bed.engines[0].ipam_socket());
+    let before = format!("[docker]\nsocket = {socket:?}\nipam-socket = {driver:?}\n");
+    fs::write(&config, &before).unwrap();
+    // The engine has an /etc/docker of its own.
+    let inside = |words: &[&str]| {
+        let enter = bed.engines[0].inside().unwrap();
+        let enter: Vec<_> = enter.iter().map(String::as_str).collect();
+        host.check(&[&enter[..], words].concat()).unwrap()
+    };
+    inside(&["sh", "-c", "mkdir -p /etc/docker && mount -t tmpfs tmpfs /etc/docker"]);
+    let agent = bin("sextant-agent").unwrap().display().to_string();
+    let state = bed.cluster.lab.state_dir(&host).display().to_string();
+    let options = ["--config", config.to_str().unwrap(), "--state-dir", &state, "docker", "setup"];
+    let setup = |more: &[&str]| inside(&[&[agent.as_str()], &options[..], more].concat());
+    let spec = || inside(&["sh", "-c", "cat /etc/docker/plugins/sextant.spec || echo none"]);
+    let shown = setup(&["--mode", "ipam", "--dry-run"]);
+    assert!(shown.contains("would be done:") && shown.contains("sextant.spec: the socket"), "{shown}");
+    assert_eq!((spec().trim(), fs::read_to_string(&config).unwrap()), ("none", before.clone()));
+    let done = setup(&["--mode", "ipam"]);
+    assert!(done.contains("left to do: restart the agent, which then listens"), "{done}");
+    assert_eq!(spec().trim(), format!("unix://{}", driver.display()));
+    let again = setup(&[]);
+    assert!(again.contains("nothing to do"), "{again}");
+
+    // Each agent starts with the file that the setup has edited.
+    bed.cluster.agents.clear();
+    let args = vec!["--config".to_owned(), config.display().to_string()];
+    let options =
+        AgentOptions { bridge: String::new(), bridge_create: false, args, ..AgentOptions::default() };
+    bed.cluster.start_agent_with(0, options);
+    poll("a network of the driver", 20 * SECONDS, || bed.create_by_driver(0, "web", &[]));
+    bed.engines[0].container("web", &["--network", "web"]).unwrap();
+    bed.engines[0].run(&["rm", "-f", "web"]).unwrap();
+    bed.engines[0].run(&["network", "rm", "web"]).unwrap();
+
+    let enter = bed.engines[0].inside().unwrap();
+    let words: Vec<_> = enter.iter().map(String::as_str).chain([agent.as_str()]).collect();
+    let undo = ["--config", config.to_str().unwrap(), "--state-dir", &state, "docker", "setup", "--undo"];
+    let undone = host.check(&[&words[..], &undo].concat()).unwrap();
+    assert!(undone.contains("sextant.spec removed") && undone.contains("restart the agent"), "{undone}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), before);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod live_restore;
 mod matrix;
 mod mtu;
 mod network;
+mod networks;
 mod setup;
 mod setup_bed;
 mod shown;

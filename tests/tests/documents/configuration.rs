@@ -10,11 +10,12 @@ use clap::Parser;
 use crate::{page::Row, programs, read, settings::Daemon};
 
 /// The page's headings, each with the section of the file that its table is of.
-const SECTIONS: [(&str, Daemon, &str); 10] = [
+const SECTIONS: [(&str, Daemon, &str); 11] = [
     ("agenttoml", Daemon::Agent, ""),
     ("uplink", Daemon::Agent, "[uplink]"),
     ("bridge", Daemon::Agent, "[bridge]"),
     ("docker", Daemon::Agent, "[docker]"),
+    ("dockernetwork", Daemon::Agent, "[[docker.network]]\nname = \"db\""),
     ("routes", Daemon::Agent, "[routes]"),
     ("export", Daemon::Agent, "[export]"),
     ("bgp", Daemon::Agent, "[bgp]"),
@@ -102,7 +103,7 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("bridge", "create", agent.bridge.create.to_string()),
         ("bridge", "advertise", agent.bridge.advertise.to_string()),
         ("docker", "mode", word(&sextant_agent::settings::DockerMode::default())),
-        ("docker", "network", docker.network),
+        ("docker", "main-network", docker.network),
         ("docker", "socket", docker.socket.display().to_string()),
         ("docker", "from-cluster", word(&docker.from_cluster)),
         ("docker", "from-outside", word(&docker.from_outside)),

@@ -59,3 +59,63 @@ fn a_request_starts_the_agent_which_takes_the_socket_over() {
         machine.run(&["stat", "--format=%a %U", "/run/sextant/docker-ipam.sock"])
     });
 }
+
+/// An engine, whose socket is of a group.
+const DOCKER: &str = "[Service]\nType=notify\nExecStart=/usr/sbin/dockerd --storage-driver vfs --iptables=false --bridge none \
+                      --group docker\nDelegate=yes\n";
+const SPEC: &str = "/etc/docker/plugins/sextant.spec";
+
+#[test]
+fn one_command_sets_the_driver_up_and_takes_it_back() {
+    let lab = Lab::new("the setup of the IPAM driver").unwrap();
+    let hosts = lab.hosts(1).unwrap();
+    let _controller = start_controller(&lab);
+    let before = CONFIG.replace("mode = \"ipam\"", "mode = \"none\"");
+    let machine = Machine::boot(&lab, &hosts[0], &[("agent.toml", &before)]);
+    // The setup writes beside the lab's files.
+    let writable = "for dir in /etc/sextant /etc/systemd/system/sextant-agent.service.d; do rm -rf /root/copy && cp -a $dir /root/copy \
+                    && mount -t tmpfs tmpfs $dir && cp -a /root/copy/. $dir; done";
+    machine.run(&["sh", "-c", writable]).unwrap();
+    machine.shell("getent group docker || groupadd --system docker");
+    machine.write("/etc/systemd/system/docker.service", "644", DOCKER);
+    machine.systemctl(&["daemon-reload"]);
+    machine.systemctl(&["start", "docker"]);
+    machine.systemctl(&["start", AGENT]);
+    let setup = |args: &str| machine.shell(&format!("sextant-agent docker setup {args} 2>&1"));
+    let state = |unit: &str| machine.property(unit, "ActiveState");
+    poll("the host has a prefix", 30 * SECONDS, || {
+        let shown = setup("--mode ipam --dry-run");
+        anyhow::ensure!(shown.contains("would be done:"), "{shown}");
+        Ok(())
+    });
+    assert!(machine.shell(&format!("ls {SPEC} 2>&1")).contains("No such file"));
+    let asked = setup("--mode ipam");
+    assert!(
+        asked.contains("left to do: systemctl daemon-reload && systemctl stop sextant-agent &&"),
+        "{asked}"
+    );
+    assert_ne!(state(SOCKET), "active", "nothing is restarted without permission");
+    let done = setup("--restart");
+    assert!(done.contains("done: systemd listens at the socket"), "{done}");
+    answers(&machine);
+    assert_eq!(machine.property(SOCKET, "UnitFileState"), "enabled");
+    assert_eq!(machine.shell(&format!("cat {SPEC}")).trim(), "unix:///run/sextant/docker-ipam.sock");
+    let again = setup("");
+    assert!(again.contains("nothing to do"), "{again}");
+    poll("a network of the driver", 20 * SECONDS, || {
+        machine.run(&["docker", "network", "create", "--ipv6", "--ipam-driver", "sextant", "web"])
+    });
+    machine.run(&["docker", "network", "rm", "web"]).unwrap();
+
+    let undone = setup("--undo");
+    for words in
+        ["sextant-docker-ipam.socket disabled", "sextant.spec removed", "systemctl restart sextant-agent"]
+    {
+        assert!(undone.contains(words), "{undone}");
+    }
+    assert_ne!(state(SOCKET), "active");
+    for file in [SPEC, "/etc/systemd/system/sextant-docker-ipam.socket"] {
+        assert!(machine.shell(&format!("ls {file} 2>&1")).contains("No such file"), "{file}");
+    }
+    assert_eq!(machine.shell("cat /etc/sextant/agent.toml"), before.trim());
+}

@@ -5,12 +5,13 @@ use std::{fmt, path::PathBuf};
 use serde_json::json;
 
 use crate::{
+    ipam::Driver,
     json::{Document, Keys},
     plan::{Engine, FIXED_CIDR, Prefixes, Refusal, Stale, keys, other_length, stale},
 };
 
 /// How containers get addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// Somebody else does that; the agent only watches.
     Watched,
@@ -20,6 +21,8 @@ pub enum Mode {
     Daemon,
     /// As `Daemon`, and networks get prefixes by themselves.
     Pools,
+    /// Networks get prefixes by the IPAM driver.
+    Ipam(Driver),
 }
 
 /// A step.
@@ -55,6 +58,22 @@ pub enum Step {
         /// The group.
         group: String,
     },
+    /// Tells Docker the socket of the IPAM driver.
+    Spec {
+        /// The file of Docker's.
+        file: PathBuf,
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// Writes the socket unit of the IPAM driver.
+    SocketUnit {
+        /// The file of the unit.
+        file: PathBuf,
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// Lets systemd listen at that socket, and restarts the agent, which takes it over.
+    Listen,
     /// Restarts the agent.
     RestartAgent,
 }
@@ -104,11 +123,12 @@ pub struct Todo {
 /// # Errors
 /// If it cannot be reached. Then nothing is to be done.
 pub fn todo(host: &Situation) -> Result<Todo, Refusal> {
-    let mut todo = match host.mode {
+    let mut todo = match &host.mode {
         Mode::Watched => Todo::default(),
         Mode::Network => network(host)?,
         Mode::Daemon => default_bridge(host, false)?,
         Mode::Pools => default_bridge(host, true)?,
+        Mode::Ipam(driver) => Todo { steps: files(driver), left: Vec::new() },
     };
     let changed = host.other_mode || host.group.is_some();
     if host.other_mode {
@@ -121,7 +141,11 @@ pub fn todo(host: &Situation) -> Result<Todo, Refusal> {
         }
     }
     todo.steps.extend(host.group.clone().map(|(file, group)| Step::Group { file, group }));
+    let silent = matches!(&host.mode, Mode::Ipam(driver) if !driver.listens);
     match (changed, host.agent_unit) {
+        (_, true) if silent && host.may_restart => todo.steps.push(Step::Listen),
+        (_, true) if silent => todo.left.push(listen()),
+        (true, false) if silent => todo.left.push(LISTENS_ITSELF.into()),
         (true, true) if host.may_restart => todo.steps.push(Step::RestartAgent),
         (true, true) => todo.left.push("systemctl daemon-reload && systemctl restart sextant-agent".into()),
         (true, false) => todo.left.push("restart the agent".into()),
@@ -129,6 +153,28 @@ pub fn todo(host: &Situation) -> Result<Todo, Refusal> {
     }
     Ok(todo)
 }
+
+/// The files of the IPAM driver that are to be written.
+fn files(Driver { socket, spec, unit, .. }: &Driver) -> Vec<Step> {
+    let unit = unit.clone().map(|file| Step::SocketUnit { file, socket: socket.clone() });
+    let spec = spec.clone().map(|file| Step::Spec { file, socket: socket.clone() });
+    unit.into_iter().chain(spec).collect()
+}
+
+/// What lets systemd listen at the socket of the IPAM driver. systemd takes over no socket that an agent listens at.
+pub const LISTEN: [&str; 4] = [
+    "systemctl daemon-reload",
+    "systemctl stop sextant-agent",
+    "systemctl enable --now sextant-docker-ipam.socket",
+    "systemctl start sextant-agent",
+];
+
+fn listen() -> String {
+    LISTEN.join(" && ")
+}
+
+/// Docker 20.10 waits for a driver 15 seconds long when it starts.
+const LISTENS_ITSELF: &str = "restart the agent, which then listens at the driver's socket itself: without systemd, let it start before                               Docker";
 
 fn network(host: &Situation) -> Result<Todo, Refusal> {
     let fixed = host.document.value(FIXED_CIDR).and_then(|value| value.as_str()?.parse().ok());
@@ -203,6 +249,13 @@ impl fmt::Display for Step {
             Self::Group { file, group } => {
                 write!(f, "write into {}: SupplementaryGroups={group}", file.display())
             }
+            Self::Spec { file, socket } => {
+                write!(f, "write into {}: the socket {} of the IPAM driver", file.display(), socket.display())
+            }
+            Self::SocketUnit { file, socket } => {
+                write!(f, "write {}: systemd listens at {} for the agent", file.display(), socket.display())
+            }
+            Self::Listen => write!(f, "let systemd listen: {}", listen()),
             Self::RestartAgent => f.write_str("restart the agent: systemctl restart sextant-agent"),
         }
     }

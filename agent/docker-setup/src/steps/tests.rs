@@ -139,3 +139,43 @@ fn a_config_file_that_has_the_mode_alone_is_named() {
     let left = todo(&Situation { has_controller: false, ..host }).unwrap().left;
     assert!(left[0].contains("/etc/sextant/agent.toml, e.g. controller"), "{left:?}");
 }
+
+fn driver() -> Driver {
+    Driver {
+        socket: "/run/sextant/docker-ipam.sock".into(),
+        spec: Some("/etc/docker/plugins/sextant.spec".into()),
+        unit: Some("/etc/systemd/system/sextant-docker-ipam.socket".into()),
+        listens: false,
+    }
+}
+
+#[test]
+fn the_ipam_driver_needs_its_files_and_a_socket_that_systemd_listens_at() {
+    let of = |driver: Driver| Situation { other_mode: true, ..host(Mode::Ipam(driver), "{}") };
+    let unit = "write /etc/systemd/system/sextant-docker-ipam.socket: systemd listens at /run/sextant/docker-ipam.sock for the agent";
+    let spec = "write into /etc/docker/plugins/sextant.spec: the socket /run/sextant/docker-ipam.sock of the IPAM driver";
+    let mode = "write into /etc/sextant/agent.toml: [docker] mode = \"x\"";
+    let commands = "systemctl daemon-reload && systemctl stop sextant-agent && systemctl enable --now \
+                    sextant-docker-ipam.socket && systemctl start sextant-agent";
+    let first = of(driver());
+    assert_eq!(lines(&first), [unit, spec, mode, &format!("left: {commands}")]);
+    let allowed = Situation { may_restart: true, ..first };
+    assert_eq!(lines(&allowed), [unit, spec, mode, &format!("let systemd listen: {commands}")]);
+    // The files are right, but nothing listens.
+    let silent = Situation { other_mode: false, ..of(Driver { spec: None, unit: None, ..driver() }) };
+    assert_eq!(lines(&silent), [format!("left: {commands}")]);
+    let right = of(Driver { spec: None, unit: None, listens: true, ..driver() });
+    assert_eq!(lines(&right), [mode, "left: systemctl daemon-reload && systemctl restart sextant-agent"]);
+    assert_eq!(lines(&Situation { other_mode: false, ..right }), [""; 0]);
+}
+
+#[test]
+fn without_systemd_the_agent_listens_at_the_drivers_socket_itself() {
+    let driver = Driver { unit: None, ..driver() };
+    let host = Situation { other_mode: true, agent_unit: false, ..host(Mode::Ipam(driver), "{}") };
+    let shown = lines(&host);
+    assert!(
+        shown.len() == 3 && shown[2].starts_with("left: restart the agent, which then listens"),
+        "{shown:?}"
+    );
+}

@@ -85,21 +85,21 @@ pub(super) fn running(summary: models::ContainerSummary) -> (String, Running) {
     (id, Running { name, addresses })
 }
 
-pub(super) fn published_at(summary: &models::ContainerSummary, prefix: Prefix) -> Vec<Port> {
+pub(super) fn published_at(summary: &models::ContainerSummary, prefixes: &[Prefix]) -> Vec<Port> {
     let networks = summary.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
     let addresses = networks.filter_map(|(_, endpoint)| endpoint.global_ipv6_address.as_ref()?.parse().ok());
-    let inside = addresses.filter(|address| prefix.contains(*address));
+    let inside = addresses.filter(|address| prefixes.iter().any(|prefix| prefix.contains(*address)));
     inside.flat_map(|address| ports_at(address, summary.ports.clone().unwrap_or_default())).collect()
 }
 
-pub(super) fn at_host(summary: models::ContainerSummary, prefix: Prefix) -> Vec<Published> {
+pub(super) fn at_host(summary: models::ContainerSummary, prefixes: &[Prefix]) -> Vec<Published> {
     let of_host =
         |port: &models::PortSummary| port.ip.as_ref().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
     let ports: Vec<_> = summary.ports.iter().flatten().filter(|port| of_host(port)).cloned().collect();
     let of = |one: models::PortSummary| {
         let host_port = one.public_port.unwrap_or_default();
         let at =
-            published_at(&models::ContainerSummary { ports: Some(vec![one]), ..summary.clone() }, prefix);
+            published_at(&models::ContainerSummary { ports: Some(vec![one]), ..summary.clone() }, prefixes);
         at.into_iter().map(move |port| (port, host_port)).collect::<Vec<_>>()
     };
     let found: Vec<_> = ports.into_iter().flat_map(of).collect();

@@ -107,25 +107,25 @@ impl Engine {
         Ok(within(self.docker.list_containers(Some(options))).await?.into_iter().map(running).collect())
     }
 
-    /// The published ports of the running containers with addresses in a prefix, sorted.
+    /// The published ports of the running containers with addresses in one of these prefixes, sorted.
     ///
     /// # Errors
     /// If it does not answer.
-    pub async fn published_inside(&self, prefix: Prefix) -> Result<Vec<Port>, EngineError> {
+    pub async fn published_inside(&self, prefixes: &[Prefix]) -> Result<Vec<Port>, EngineError> {
         let listed = within(self.docker.list_containers(None)).await?;
-        let mut ports: Vec<_> = listed.iter().flat_map(|it| published_at(it, prefix)).collect();
+        let mut ports: Vec<_> = listed.iter().flat_map(|it| published_at(it, prefixes)).collect();
         ports.sort();
         ports.dedup();
         Ok(ports)
     }
 
-    /// The ports of running containers with addresses in a prefix that are published at IPv6 addresses of the host.
+    /// The ports of running containers with addresses in one of these prefixes that are published at IPv6 addresses of the host.
     ///
     /// # Errors
     /// If it does not answer.
-    pub async fn published_at_host(&self, prefix: Prefix) -> Result<Vec<Published>, EngineError> {
+    pub async fn published_at_host(&self, prefixes: &[Prefix]) -> Result<Vec<Published>, EngineError> {
         let listed = within(self.docker.list_containers(None)).await?;
-        Ok(listed.into_iter().flat_map(|it| at_host(it, prefix)).collect())
+        Ok(listed.into_iter().flat_map(|it| at_host(it, prefixes)).collect())
     }
 
     /// The addresses of the containers on a network, of those that start too. None if there is no such network any more.

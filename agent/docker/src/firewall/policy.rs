@@ -66,15 +66,15 @@ pub struct Port {
 /// Whose packets pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passes {
-    /// The container prefix of this host.
-    pub own: Prefix,
+    /// The prefixes of this host that containers have, of a network each.
+    pub own: Vec<Prefix>,
     /// The cluster's pools, sorted.
     pub pools: Vec<Prefix>,
     /// What packets from there may reach.
     pub from_cluster: FromCluster,
     /// What packets from elsewhere may reach.
     pub from_outside: FromOutside,
-    /// The published ports of containers on the prefix, sorted.
+    /// The published ports of containers on these prefixes, sorted.
     pub published: Vec<Port>,
 }
 
@@ -110,64 +110,70 @@ impl Passes {
 
     /// No source is replaced inside of the cluster.
     fn sources(&self) -> Vec<String> {
-        self.pools.iter().map(|pool| format!("-s {} -d {pool} {}", self.own, accept())).collect()
+        let of = |own: Prefix| self.pools.iter().map(move |pool| format!("-s {own} -d {pool} {}", accept()));
+        self.own.iter().copied().flat_map(of).collect()
     }
 
     /// What later tables may let pass. Routers' errors among it (RFC 4890 section 4.3.1): a path's MTU is found by them.
     fn raw(&self) -> Rules {
         let mut rules = self.accepted(false);
         // This table knows no connections: what comes from the cluster may be an answer, and the filter decides.
-        let own = self.own;
-        let cluster = self.pools.iter().map(|pool| format!("-s {pool} -d {own} {}", accept()));
         if self.from_cluster == FromCluster::Published {
-            rules.front.splice(0..0, cluster);
+            rules.front.splice(0..0, self.of_pools(&accept()));
         }
-        let error = |kind| format!("-d {} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} {}", self.own, accept());
-        rules.front.splice(0..0, ERRORS.map(error));
+        let error =
+            |own: &Prefix, kind| format!("-d {own} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} {}", accept());
+        let errors = self.own.iter().flat_map(|own| ERRORS.map(|kind| error(own, kind)));
+        rules.front.splice(0..0, errors.collect::<Vec<_>>());
         rules
     }
 
     fn filter(&self, engine: bool) -> Rules {
-        let own = self.own;
         let closed = self.from_outside == FromOutside::Closed;
         // What is not published must not come to the rule that lets all sources pass, nor to an engine without rules.
         let last = self.needs_published() && (!engine || self.from_outside == FromOutside::Open);
         let mut rules = self.accepted(last);
         if last || closed {
-            rules
-                .front
-                .insert(0, format!("-d {own} -m conntrack --ctstate RELATED,ESTABLISHED {}", accept()));
+            let answers = |own| format!("-d {own} -m conntrack --ctstate RELATED,ESTABLISHED {}", accept());
+            rules.front.splice(0..0, self.own.iter().map(answers).collect::<Vec<_>>());
         }
         // Neither the policy nor an engine, which keeps its networks apart, comes between containers of this host.
         if last || closed || self.from_cluster == FromCluster::Published {
-            rules.front.insert(0, format!("-s {own} -d {own} {}", accept()));
+            let inside = |from| self.own.iter().map(move |to| format!("-s {from} -d {to} {}", accept()));
+            rules.front.splice(0..0, self.own.iter().flat_map(inside).collect::<Vec<_>>());
         }
         if engine && self.from_cluster == FromCluster::Open {
             // An engine may drop what leaves its networks.
             rules.front.extend(self.sources());
         }
         if closed {
-            rules.front.push(format!("-d {own} {} -j DROP", comment()));
+            rules.front.extend(self.own.iter().map(|own| format!("-d {own} {} -j DROP", comment())));
         }
         rules
     }
 
     /// What passes by its source and port; `last` if nothing decides on what is not published.
     fn accepted(&self, last: bool) -> Rules {
-        let own = self.own;
         let (cluster, outside) = (self.from_cluster, self.from_outside);
         let target = |open: bool| if open { accept() } else { format!("{} -j {PUBLISHED}", comment()) };
         // The rule for all sources serves for the pools too.
         let served = cluster == FromCluster::Published && outside == FromOutside::Published;
-        let pools = self.pools.iter().filter(|_| !served);
-        let mut front: Vec<_> = pools
-            .map(|pool| format!("-s {pool} -d {own} {}", target(cluster == FromCluster::Open)))
-            .collect();
+        let mut front = Vec::new();
+        if !served {
+            front.extend(self.of_pools(&target(cluster == FromCluster::Open)));
+        }
         if outside != FromOutside::Closed {
-            front.push(format!("-d {own} {}", target(outside == FromOutside::Open)));
+            let open = outside == FromOutside::Open;
+            front.extend(self.own.iter().map(|own| format!("-d {own} {}", target(open))));
         }
         let published = self.needs_published().then(|| self.published_rules(last));
         Rules { front, published }
+    }
+
+    /// A rule for the packets from each pool to each prefix.
+    fn of_pools(&self, target: &str) -> Vec<String> {
+        let to = |own: Prefix| self.pools.iter().map(move |pool| format!("-s {pool} -d {own} {target}"));
+        self.own.iter().copied().flat_map(to).collect()
     }
 
     fn published_rules(&self, last: bool) -> Vec<String> {

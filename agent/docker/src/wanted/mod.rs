@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr};
 use sextant_proto::Prefix;
 
 use crate::{
-    firewall::policy::{FromCluster, Passes},
+    firewall::policy::FromCluster,
     network::{Container, Network},
     trouble::Trouble,
 };
@@ -30,16 +30,17 @@ const ROUTED_SINCE: u32 = 27;
 pub struct Wanted {
     /// Its name in the engine.
     pub name: String,
-    /// Its bridge, which the agent makes: so it stands before the engine starts, and stays when the engine is gone.
+    /// Its bridge. The main network's is the agent's: so it stands before the engine starts, and stays when the engine is gone. The
+    /// engine makes the others, and removes them.
     pub bridge: String,
-    /// The container prefix.
+    /// Its prefix.
     pub prefix: Prefix,
     /// The address of the bridge.
     pub gateway: Ipv6Addr,
     /// The size of the largest packet that the uplinks carry, if known: its MTU.
     pub mtu: Option<u32>,
-    /// Whose packets pass the engine's firewall.
-    pub passes: Passes,
+    /// What packets from containers of the cluster may reach.
+    pub from_cluster: FromCluster,
     /// Whether the network is made anew under containers too: they lose their addresses, and get new ones.
     pub replace_used: bool,
 }
@@ -69,7 +70,7 @@ impl Wanted {
     pub fn options(&self, major: u32) -> BTreeMap<String, String> {
         let mut options = BTreeMap::from([(BRIDGE_NAME.to_owned(), self.bridge.clone())]);
         options.extend(mtu::option(self.mtu).map(|mtu| (MTU.to_owned(), mtu.to_string())));
-        if major >= ROUTED_SINCE && self.passes.from_cluster == FromCluster::Published {
+        if major >= ROUTED_SINCE && self.from_cluster == FromCluster::Published {
             options.insert(GATEWAY_MODE.to_owned(), "routed".to_owned());
         }
         options
@@ -80,13 +81,6 @@ impl Wanted {
         let mut named: Vec<_> = networks.iter().filter(|network| network.name == self.name).collect();
         named.sort_by_key(|network| !is_ours(network));
         named.first().copied()
-    }
-
-    /// The prefixes of the network that the agent made earlier, and that it is not to have any more.
-    pub fn former<'a>(&self, networks: &'a [Network]) -> impl Iterator<Item = Prefix> + use<'a> {
-        let (name, wanted) = (self.name.clone(), self.prefix);
-        let made = networks.iter().filter(move |network| network.name == name && is_ours(network));
-        made.flat_map(|network| &network.prefixes).map(|(prefix, _)| *prefix).filter(move |it| *it != wanted)
     }
 
     /// The next step towards it, with an engine of this major version. `users` are the containers on the [present network](Self::find), running or not.
@@ -160,7 +154,7 @@ impl Wanted {
 }
 
 /// Whether this package made it.
-fn is_ours(network: &Network) -> bool {
+pub fn is_ours(network: &Network) -> bool {
     network.labels.get(MADE_BY.0).is_some_and(|by| by == MADE_BY.1)
 }
 

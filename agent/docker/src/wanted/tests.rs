@@ -1,5 +1,4 @@
 use super::*;
-use crate::firewall::policy::FromOutside;
 
 pub(crate) fn wanted() -> Wanted {
     Wanted {
@@ -8,13 +7,7 @@ pub(crate) fn wanted() -> Wanted {
         prefix: "2001:db8:1::/80".parse().unwrap(),
         gateway: "2001:db8:1::1".parse().unwrap(),
         mtu: None,
-        passes: Passes {
-            own: "2001:db8:1::/80".parse().unwrap(),
-            pools: vec![],
-            from_cluster: FromCluster::Open,
-            from_outside: FromOutside::Published,
-            published: Vec::new(),
-        },
+        from_cluster: FromCluster::Open,
         replace_used: false,
     }
 }
@@ -125,7 +118,7 @@ fn of_two_with_its_name_ours_counts() {
 #[test]
 fn a_later_engine_is_asked_not_to_drop_packets_to_ports_that_are_published() {
     let mut published = wanted();
-    published.passes.from_cluster = FromCluster::Published;
+    published.from_cluster = FromCluster::Published;
     assert_eq!(published.options(28)[GATEWAY_MODE], "routed");
     for (wanted, major) in [(&published, 26), (&wanted(), 28)] {
         assert!(!wanted.options(major).contains_key(GATEWAY_MODE), "{major}");

@@ -3,7 +3,7 @@
 use sextant_docker::{
     live::{Live, MOST_NETWORKS},
     network::Network,
-    wanted::BRIDGE_NAME,
+    wanted::{BRIDGE_NAME, is_ours},
 };
 use sextant_proto::{Claim, Prefix, convert::MOST_CONTAINER_PREFIXES};
 
@@ -28,15 +28,15 @@ pub(super) struct Place<'a> {
     /// The containers' bridge of the settings.
     pub(super) bridge: &'a str,
     pub(super) mode: DockerMode,
-    /// The name of the network that the agent keeps with [`DockerMode::Network`].
-    pub(super) network: &'a str,
+    /// The names of the networks that the agent keeps with [`DockerMode::Network`].
+    pub(super) kept: &'a [String],
 }
 
 impl Place<'_> {
     /// Whether another part of the agent reports what is wrong with this network.
     fn is_reported(&self, network: &Network) -> bool {
         match self.mode {
-            DockerMode::Network => network.name == self.network,
+            DockerMode::Network => self.kept.contains(&network.name) || is_ours(network),
             DockerMode::Daemon | DockerMode::Pools => network.is_default(),
             DockerMode::Off | DockerMode::None | DockerMode::Ipam => false,
         }
@@ -74,7 +74,7 @@ pub(crate) fn of_networks(
     bridge: &str,
     settings: &DockerSettings,
 ) -> Vec<Finding> {
-    findings(live, &Place { input, bridge, mode: settings.mode, network: &settings.network })
+    findings(live, &Place { input, bridge, mode: settings.mode, kept: &settings.kept() })
 }
 
 /// What is wrong with the prefixes of networks.

@@ -16,6 +16,11 @@ fn network(prefixes: &[&str]) -> Network {
     Network { id: "0123456789abcdef".into(), name: "n".into(), ipv6: true, prefixes, ..Network::default() }
 }
 
+/// The networks that the agent keeps.
+fn kept() -> Vec<String> {
+    ["sextant", "db"].map(str::to_owned).to_vec()
+}
+
 fn live(networks: Vec<Network>) -> Live {
     let mut live = Live::default();
     live.set_networks(networks);
@@ -24,14 +29,14 @@ fn live(networks: Vec<Network>) -> Live {
 
 fn found(network: Network) -> Vec<(&'static str, String, String)> {
     let input = input();
-    let place = Place { input: &input, bridge: "docker0", mode: DockerMode::None, network: "sextant" };
+    let place = Place { input: &input, bridge: "docker0", mode: DockerMode::None, kept: &kept() };
     findings(&live(vec![network]), &place).into_iter().map(|it| (it.what, it.saw, it.fix)).collect()
 }
 
 #[test]
 fn prefixes_inside_of_the_host_prefix_are_its_own() {
     let input = input();
-    let place = Place { input: &input, bridge: "docker0", mode: DockerMode::None, network: "sextant" };
+    let place = Place { input: &input, bridge: "docker0", mode: DockerMode::None, kept: &kept() };
     let inside = ["2001:db8:8000:7:2::/80", "2001:db8:8000:7:1::/80"];
     let live = live(vec![
         network(&inside),
@@ -85,7 +90,7 @@ fn the_fix_is_one_that_docker_can_do() {
     assert!(driver.contains("`docker network rm n` first") && !driver.contains("e.g."), "{driver}");
     // The prefix of the example is used by no other network.
     let input = input();
-    let place = Place { input: &input, bridge: "docker0", mode: DockerMode::None, network: "sextant" };
+    let place = Place { input: &input, bridge: "docker0", mode: DockerMode::None, kept: &kept() };
     let used = live(vec![network(&["2001:db8:8000:7:1::/80", "2001:db8:8000:7:2::/96"]), network(&[theirs])]);
     assert!(findings(&used, &place)[0].fix.contains("e.g. 2001:db8:8000:7:3::/80"));
 }
@@ -94,10 +99,13 @@ fn the_fix_is_one_that_docker_can_do() {
 fn what_the_agent_keeps_itself_is_reported_elsewhere() {
     let input = input();
     let former = |name: &str| live(vec![Network { name: name.into(), ..network(&["2001:db8:8000:8::/80"]) }]);
-    for (mode, own) in
-        [(DockerMode::Network, "sextant"), (DockerMode::Daemon, "bridge"), (DockerMode::Pools, "bridge")]
-    {
-        let place = Place { input: &input, bridge: "docker0", mode, network: "sextant" };
+    for (mode, own) in [
+        (DockerMode::Network, "sextant"),
+        (DockerMode::Network, "db"),
+        (DockerMode::Daemon, "bridge"),
+        (DockerMode::Pools, "bridge"),
+    ] {
+        let place = Place { input: &input, bridge: "docker0", mode, kept: &kept() };
         assert!(findings(&former(own), &place).is_empty(), "{own}");
         assert_eq!(findings(&former("web"), &place).len(), 1, "{mode:?}");
     }

@@ -7,9 +7,12 @@ use super::{
     *,
 };
 
+/// The prefix of another network of this host.
+const OTHER_NETWORK: &str = "fd00:0:0:1::/80";
+
 fn passes(from_cluster: FromCluster) -> Passes {
     Passes {
-        own: "2001:db8:1::/80".parse().unwrap(),
+        own: ["2001:db8:1::/80", OTHER_NETWORK].map(|own| own.parse().unwrap()).to_vec(),
         pools: vec!["2001:db8::/32".parse().unwrap(), "fd00::/48".parse().unwrap()],
         from_cluster,
         from_outside: FromOutside::Published,
@@ -93,7 +96,11 @@ fn without_an_engines_rules_there_are_those_of_a_policy_that_needs_some() {
 fn a_source_is_never_replaced_inside_the_cluster() {
     let published = passes(FromCluster::Published);
     let mark = "-m comment --comment sextant -j ACCEPT";
-    let expected = ["2001:db8::/32", "fd00::/48"].map(|pool| format!("-s 2001:db8:1::/80 -d {pool} {mark}"));
+    let pools = ["2001:db8::/32", "fd00::/48"];
+    let expected: Vec<_> = ["2001:db8:1::/80", OTHER_NETWORK]
+        .iter()
+        .flat_map(|own| pools.map(|pool| format!("-s {own} -d {pool} {mark}")))
+        .collect();
     assert_eq!(
         front(&changed(&lines(NAT), &changes(Table::Nat, &lines(NAT), Some(&published))), "POSTROUTING"),
         expected
@@ -131,7 +138,7 @@ fn an_engine_that_puts_its_rules_first_is_answered_and_others_are_not() {
     let right = changed(&lines(NAT), &changes(Table::Nat, &lines(NAT), Some(&open)));
     let mut engine = right.clone();
     engine.insert(2, "-A POSTROUTING -s 2001:db8:2::/80 ! -o br1 -j MASQUERADE".into());
-    assert_eq!(changes(Table::Nat, &engine, Some(&open)).len(), 4, "deleted and inserted");
+    assert_eq!(changes(Table::Nat, &engine, Some(&open)).len(), 8, "deleted and inserted");
     let mut other = right;
     other.insert(2, "-A POSTROUTING -j KUBE-POSTROUTING".into());
     assert!(changes(Table::Nat, &other, Some(&open)).is_empty(), "others may be first");
@@ -141,7 +148,7 @@ fn an_engine_that_puts_its_rules_first_is_answered_and_others_are_not() {
 fn rules_of_an_earlier_prefix_are_replaced() {
     let open = passes(FromCluster::Open);
     let right = changed(&lines(FILTER), &changes(Table::Filter, &lines(FILTER), Some(&open)));
-    let moved = Passes { own: "2001:db8:9::/80".parse().unwrap(), ..open };
+    let moved = Passes { own: vec!["2001:db8:9::/80".parse().unwrap()], ..open };
     let after = changed(&right, &changes(Table::Filter, &right, Some(&moved)));
     assert!(!after.iter().any(|line| is_ours(line) && line.contains("2001:db8:1::/80")), "{after:?}");
     assert!(changes(Table::Filter, &after, Some(&moved)).is_empty());

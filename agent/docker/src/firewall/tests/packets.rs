@@ -61,8 +61,10 @@ const APART: [&str; 2] = [
 const HERE: &str = "2001:db8:1::2";
 const NEIGHBOUR: &str = "2001:db8:1::3";
 /// On another network of the host prefix.
-const OTHER: &str = "2001:db8:1:0:1::2";
+const BESIDE: &str = "2001:db8:1:0:1::2";
 const CLUSTER: &str = "2001:db8:2::2";
+/// On a network of another prefix of this host.
+const OTHER: &str = "fd00:0:0:1::3";
 const OUTSIDE: &str = "2001:db9::2";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +90,7 @@ impl Packet {
         let within = |prefix: &str, addr| prefix.parse::<Prefix>().unwrap().contains(addr);
         let link = |addr| match addr {
             addr if within("2001:db8:1::/80", addr) => "sextant0",
-            addr if within("2001:db8:1::/64", addr) => "br-other",
+            addr if within("2001:db8:1::/64", addr) || within(OTHER_NETWORK, addr) => "br-other",
             _ => "eth0",
         };
         let mut words = rule.split(' ');
@@ -151,7 +153,7 @@ fn promised(passes: &Passes, packet: &Packet) -> bool {
     let from = |prefix: &Prefix| prefix.contains(packet.from);
     match packet.what {
         What::Answer | What::TooBig => true,
-        _ if from(&passes.own) => true,
+        _ if passes.own.iter().any(from) && passes.own.iter().any(|own| own.contains(packet.to)) => true,
         _ if passes.pools.iter().any(from) => passes.from_cluster == FromCluster::Open || published,
         _ => match passes.from_outside {
             FromOutside::Open => true,
@@ -176,7 +178,7 @@ fn each_policy_means_the_same_with_each_engine() {
                         assert_eq!(changes(table, &after, Some(&passes)), [""; 0], "{after:#?}");
                         after
                     });
-                for from in [CLUSTER, OUTSIDE, NEIGHBOUR] {
+                for from in [CLUSTER, OUTSIDE, NEIGHBOUR, OTHER] {
                     for what in kinds {
                         // The sources of packets that leave the cluster are replaced: answers come to the host's address.
                         if engine == LATER && (from, what) == (OUTSIDE, What::Answer) {
@@ -204,13 +206,13 @@ fn each_policy_means_the_same_with_each_engine() {
 fn each_policy_lets_the_networks_of_one_host_reach_each_other() {
     for from_cluster in [FromCluster::Open, FromCluster::Published] {
         for from_outside in [FromOutside::Published, FromOutside::Open, FromOutside::Closed] {
-            let own = "2001:db8:1::/64".parse().unwrap();
+            let own = ["2001:db8:1::/64", OTHER_NETWORK].map(|own| own.parse().unwrap()).to_vec();
             let passes = Passes { own, from_outside, ..passes(from_cluster) };
             let [raw, filter] = [(Table::Raw, APART[0]), (Table::Filter, APART[1])].map(|(table, text)| {
                 let before = lines(text);
                 changed(&before, &changes(table, &before, Some(&passes)))
             });
-            for (from, to) in [(OTHER, HERE), (HERE, OTHER)] {
+            for (from, to) in [(BESIDE, HERE), (HERE, BESIDE), (OTHER, HERE), (HERE, OTHER)] {
                 let packet =
                     Packet { from: from.parse().unwrap(), to: to.parse().unwrap(), what: What::Tcp(8001) };
                 assert!(packet.passes(&raw, &filter), "{packet:?} with {from_cluster:?}, {from_outside:?}");

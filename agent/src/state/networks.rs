@@ -1,0 +1,99 @@
+//! The parts of host prefixes that Docker's networks have, as they are stored.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, Serialize};
+use sextant_docker::parts::{Part, Parts};
+use sextant_proto::{
+    Prefix,
+    convert::{MessageError, parse},
+};
+
+use super::{StateDir, StateError, malformed, read};
+
+const DOCKER_NETWORKS: &str = "docker-networks.json";
+
+impl StateDir {
+    /// The parts of host prefixes that Docker's networks have.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn docker_networks(&self) -> Result<Parts, StateError> {
+        Self::peek_docker_networks(&self.path)
+    }
+
+    /// Those in a directory, without its lock; none if it does not exist.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn peek_docker_networks(path: &Path) -> Result<Parts, StateError> {
+        let path = path.join(DOCKER_NETWORKS);
+        let stored: StoredParts = read(&path)?.unwrap_or_default();
+        stored.try_into().map_err(|error: MessageError| malformed(&path, &error))
+    }
+
+    /// Stores them.
+    ///
+    /// # Errors
+    /// If they cannot be written: then no network may be made with them.
+    pub fn keep_docker_networks(&self, parts: &Parts) -> Result<(), StateError> {
+        let stored = self.json(DOCKER_NETWORKS, &StoredParts::from(parts))?;
+        self.keep(DOCKER_NETWORKS, Some(stored), false)
+    }
+}
+
+/// The parts, each with the name of its network.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct StoredParts(BTreeMap<String, StoredPart>);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredPart {
+    host: String,
+    prefix: String,
+}
+
+impl From<&Parts> for StoredParts {
+    fn from(parts: &Parts) -> Self {
+        let stored =
+            |part: &Part| StoredPart { host: part.host.to_string(), prefix: part.prefix.to_string() };
+        Self(parts.0.iter().map(|(name, part)| (name.clone(), stored(part))).collect())
+    }
+}
+
+impl TryFrom<StoredParts> for Parts {
+    type Error = MessageError;
+
+    fn try_from(stored: StoredParts) -> Result<Self, MessageError> {
+        let part = |(name, part): (String, StoredPart)| {
+            let (host, prefix): (Prefix, Prefix) =
+                (parse("host", &part.host)?, parse("prefix", &part.prefix)?);
+            if !host.covers(prefix) {
+                return Err(MessageError::new("prefix", format!("{prefix} is not inside of {host}")));
+            }
+            Ok((name, Part { host, prefix }))
+        };
+        stored.0.into_iter().map(part).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_networks_are_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state.docker_networks().unwrap(), Parts::default());
+        let prefix = |text: &str| text.parse().unwrap();
+        let part = Part { host: prefix("2001:db8:1::/64"), prefix: prefix("2001:db8:1:0:1::/80") };
+        let parts = Parts([("db".to_owned(), part)].into());
+        state.keep_docker_networks(&parts).unwrap();
+        assert_eq!(StateDir::peek_docker_networks(dir.path()).unwrap(), parts);
+        let wrong = r#"{"db": {"host": "2001:db8:1::/64", "prefix": "2001:db8:2::/80"}}"#;
+        std::fs::write(dir.path().join(DOCKER_NETWORKS), wrong).unwrap();
+        let error = state.docker_networks().unwrap_err().to_string();
+        assert!(error.contains("2001:db8:2::/80 is not inside of 2001:db8:1::/64"), "{error}");
+    }
+}
