@@ -34,8 +34,8 @@ pub enum PoolsError {
     Unknown(PoolName),
     /// Nodes hold prefixes of it, or some are reserved.
     #[error(
-        "pool {0} is in use: {1}; close it with `sextant pool drain {0}`, then drain and forget the nodes that hold its \
-         prefixes (`sextant node list`), and end its reservations (`sextant reservations`)"
+        "pool {0} is in use: {1}; close it with `sextant pool drain {0}`, then end the claims of the nodes that hold its \
+         prefixes (`sextant node list`): `sextant node forget NAME --pool {0}`; and end its reservations (`sextant reservations`)"
     )]
     InUse(PoolName, String),
     /// The new prefix does not contain the old one.

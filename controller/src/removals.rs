@@ -1,4 +1,5 @@
-//! The brake of the controllers: how many announced nodes may be forgotten within a window (DESIGN I6). Pure.
+//! The brake of the controllers: how many announced prefixes may end within a window (DESIGN I6). A node counts once for each of its
+//! claims, as their routes do for the agents. Pure.
 //!
 //! Drained nodes, nodes that are back, and nodes of a confirmed command do not count. The others are in
 //! one record of the store, `meta/removals`, which each end of a claim guards: two controllers cannot both pass the limit.
@@ -23,19 +24,19 @@ use crate::{
 /// The state of the window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Nodes that were forgotten within the window, and are still absent.
+    /// Claims that ended within the window, of nodes that are not back in their pool.
     pub recent: usize,
     /// The limit.
     pub limit: usize,
-    /// Announced nodes, and those of the window.
-    pub peers: usize,
+    /// Announced claims, and those of the window.
+    pub claims: usize,
 }
 
 /// The current window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     absent: Vec<Removal>,
-    peers: usize,
+    claims: usize,
 }
 
 impl Window {
@@ -54,15 +55,18 @@ impl Window {
         let recent = recent(record, elapsed).filter(|it| !is_back(it));
         let absent: Vec<_> =
             recent.map(|(removal, ended)| Removal { ended: Some(ended), ..removal.clone() }).collect();
-        let ready = peers.values().filter(|peer| peer.ready_claims().next().is_some()).map(|peer| &peer.name);
-        let all: BTreeSet<&NodeName> = ready.chain(absent.iter().map(|removal| &removal.node)).collect();
-        let peers = all.len();
-        Self { absent, peers }
+        let of_peer = |peer: &'_ Peer| -> Vec<_> {
+            peer.ready_claims().map(|claim| (peer.name.clone(), claim.claimed)).collect()
+        };
+        let ended = absent.iter().map(|removal| (removal.node.clone(), removal.claimed));
+        let all: BTreeSet<_> = peers.values().flat_map(of_peer).chain(ended).collect();
+        let claims = all.len();
+        Self { absent, claims }
     }
 
     /// Its state.
     pub fn tally(&self) -> Tally {
-        Tally { recent: self.absent.len(), limit: limit(self.peers), peers: self.peers }
+        Tally { recent: self.absent.len(), limit: limit(self.claims), claims: self.claims }
     }
 
     /// The window with these removals in it too.
@@ -161,6 +165,22 @@ mod tests {
         numbers.map(|n| peer(n, 5, NodeState::Ready)).collect()
     }
 
+    /// The limit and what counts against it are of one kind: prefixes, as the agents count routes.
+    #[test]
+    fn a_node_counts_once_for_each_of_its_claims() {
+        let mut peers = ready(0..40);
+        for peer in peers.values_mut() {
+            let pool = "ula".parse().unwrap();
+            let prefix = "fd00::/64".parse().unwrap();
+            peer.claims.push(PeerClaim::current(prefix, pool, Revision(6), NodeState::Ready));
+        }
+        let of_node = |n: usize| [removal(n, 5, None), removal(n, 6, None)];
+        let removals: Vec<_> = (0..9).flat_map(of_node).collect();
+        let tally = Window::of(None, &peers, None).with(&removals).unwrap_err();
+        assert_eq!(tally, Tally { recent: 0, limit: 16, claims: 80 });
+        assert!(Window::of(None, &peers, None).with(&removals[..16]).is_ok());
+    }
+
     #[test]
     fn a_fifth_and_more_than_ten_is_too_much() {
         for (peers, most) in [(5, 10), (30, 10), (62, 12), (1000, 200)] {
@@ -169,7 +189,7 @@ mod tests {
             assert!(window.with(&removals[..most]).is_ok(), "{most} of {peers}");
             if peers > most {
                 let tally = window.with(&removals).unwrap_err();
-                assert_eq!(tally, Tally { recent: 0, limit: most, peers });
+                assert_eq!(tally, Tally { recent: 0, limit: most, claims: peers });
             }
         }
     }
@@ -196,7 +216,7 @@ mod tests {
             peer(3, 8, NodeState::Ready),
         ]);
         let window = Window::of(Some(&record(recent.clone(), 12)), &peers, Some(&elapsed));
-        assert_eq!(window.tally(), Tally { recent: 4, limit: 10, peers: 15 });
+        assert_eq!(window.tally(), Tally { recent: 4, limit: 10, claims: 16 });
         let nodes: Vec<_> = window.absent().iter().map(|it| (it.node.to_string(), it.ended)).collect();
         let expected = [("h1", 11), ("h3", 13), ("h5", 13), ("h6", 12)];
         assert_eq!(nodes, expected.map(|(name, ended)| (name.to_owned(), Some(Revision(ended)))));

@@ -75,6 +75,9 @@ impl Engine {
         self.host.set_uplinks(self.state.uplink_names());
         self.host.set_engine_away(latest.engine_away);
         self.host.set_route_mtu(self.state.route_mtu());
+        if latest.input.view.is_complete() {
+            self.host.claims_are_known();
+        }
         let usable = |claim: &&Claim| self.planner.captured(claim).is_none();
         let claims: Vec<_> = latest.input.claims.iter().filter(usable).cloned().collect();
         let setup = self.host.ensure(&claims, links.as_ref()).await?;

@@ -51,7 +51,7 @@ use crate::{
     kernel::{Kernel, RouteKey},
     problems::Finding,
     settings::{HostSettings, Settings},
-    state::{Ledger, StateDir, StateError},
+    state::{BridgeAddress, Ledger, StateDir, StateError},
 };
 
 /// The owner of the bridge and of the sysctls.
@@ -64,6 +64,9 @@ pub struct HostSetup {
     /// Whether to create the bridge.
     create: bool,
     ledger: Ledger,
+    /// Addresses that were recorded before this process, and that no claim of the state directory has. Until a controller has told of
+    /// this node's claims, they stay: the directory may be damaged, and the prefix may be in use (DESIGN I5).
+    unclaimed: Vec<BridgeAddress>,
     /// The host is set up for these claims, and links have not changed since.
     set_up_for: Option<Vec<Claim>>,
     /// State without kernel events is to be checked: at the start, and with each resync.
@@ -95,8 +98,9 @@ impl HostSetup {
         state: Arc<StateDir>,
         settings: &Settings,
     ) -> Result<Self, StateError> {
-        let ledger = state.ledger()?;
+        let (ledger, claims) = (state.ledger()?, state.claims()?);
         Ok(Self {
+            unclaimed: unclaimed(&ledger, &claims),
             kernel,
             state,
             create: settings.bridge.create,
@@ -133,6 +137,13 @@ impl HostSetup {
     pub fn set_uplinks(&mut self, names: &[String]) {
         if self.settings.uplinks != names {
             names.clone_into(&mut self.settings.uplinks);
+            self.set_up_for = None;
+        }
+    }
+
+    /// A controller has told of this node's claims.
+    pub fn claims_are_known(&mut self) {
+        if !std::mem::take(&mut self.unclaimed).is_empty() {
             self.set_up_for = None;
         }
     }
@@ -198,4 +209,12 @@ impl HostSetup {
         }
         Ok(())
     }
+}
+
+/// The recorded addresses of the bridge that are in the container prefix of no claim.
+fn unclaimed(ledger: &Ledger, claims: &[Claim]) -> Vec<BridgeAddress> {
+    let in_claim =
+        |it: &&BridgeAddress| claims.iter().any(|claim| claim.container_prefix().contains(it.addr));
+    let global = ledger.addresses.iter().filter(|it| !it.addr.is_unicast_link_local());
+    global.filter(|it| !in_claim(it)).cloned().collect()
 }

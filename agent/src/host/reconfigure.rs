@@ -25,7 +25,7 @@ impl HostSetup {
     /// Before the setup: removes addresses of prefixes that this node no longer holds. A failure is no reason to leave the node's
     /// other prefixes alone (DESIGN I10): [`Self::undo_earlier`] tries it again, and reports it.
     pub(super) async fn undo_before_setup(&mut self, claims: &[Claim]) -> Result<(), SetupError> {
-        let wanted = Wanted::by(&self.settings, claims).before_setup();
+        let wanted = self.wanted(claims).before_setup();
         match self.undo_unwanted(&wanted).await {
             Err(error) if !error.is_broken() => {
                 tracing::debug!(%error, "address of an earlier claim is not removed");
@@ -38,7 +38,7 @@ impl HostSetup {
     /// After the setup: undoes the changes that the settings no longer need. A failure does not prevent the host from
     /// forwarding; it is reported, and tried again with the next check.
     pub(super) async fn undo_earlier(&mut self, claims: &[Claim]) -> Result<(), SetupError> {
-        let wanted = Wanted::by(&self.settings, claims);
+        let wanted = self.wanted(claims);
         self.found.left = match self.undo_unwanted(&wanted).await {
             Ok(Undone { kept, refused }) => {
                 self.check_due |= !refused.is_empty();
@@ -52,6 +52,12 @@ impl HostSetup {
             Err(error) => return Err(error),
         };
         Ok(())
+    }
+
+    fn wanted(&self, claims: &[Claim]) -> Wanted {
+        let mut wanted = Wanted::by(&self.settings, claims);
+        wanted.unclaimed.clone_from(&self.unclaimed);
+        wanted
     }
 
     /// Entries are removed from the ledger after the undo: after a crash in between, or a refusal, they are undone again. A step that

@@ -22,6 +22,8 @@ pub struct Wanted {
     pub uplinks: Vec<String>,
     /// Whether the host is to forward.
     pub forwarding: bool,
+    /// Addresses of prefixes that the node may still hold: no controller has said otherwise yet.
+    pub(super) unclaimed: Vec<BridgeAddress>,
     /// Changes for earlier settings are kept until these changes are made.
     keep_earlier: bool,
 }
@@ -40,7 +42,14 @@ impl Wanted {
     }
 
     pub(super) fn of_host(bridge: &str, addresses: Vec<(Ipv6Addr, u8)>, uplinks: Vec<String>) -> Self {
-        Self { bridge: Some(bridge.to_owned()), addresses, uplinks, forwarding: true, keep_earlier: false }
+        Self {
+            bridge: Some(bridge.to_owned()),
+            addresses,
+            uplinks,
+            forwarding: true,
+            unclaimed: Vec::new(),
+            keep_earlier: false,
+        }
     }
 
     /// The same before the setup: only addresses of prefixes that the node no longer holds are not wanted (DESIGN I3, I7).
@@ -67,8 +76,9 @@ impl Wanted {
 
     pub(super) fn address(&self, recorded: &BridgeAddress) -> bool {
         let link_local = recorded.addr.is_unicast_link_local() && self.bridge.is_some();
-        (link_local || self.addresses.contains(&(recorded.addr, recorded.len)))
-            && (self.keep_earlier || self.bridge.as_deref() == Some(&recorded.interface))
+        let known =
+            self.addresses.contains(&(recorded.addr, recorded.len)) || self.unclaimed.contains(recorded);
+        (link_local || known) && (self.keep_earlier || self.bridge.as_deref() == Some(&recorded.interface))
     }
 
     /// A former bridge may be an uplink now: to take it away would cut the host off.

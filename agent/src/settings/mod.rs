@@ -18,7 +18,9 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use sextant_daemon::{LogFormat, SettingsError, layered};
-use sextant_proto::{NodeName, PoolName, is_link_name, link_name_octets, link_name_text};
+use sextant_proto::{
+    NodeName, PoolName, convert::MOST_POOLS, is_link_name, link_name_octets, link_name_text,
+};
 
 use bgp::BgpKeys;
 pub use bgp::{
@@ -275,8 +277,17 @@ fn interface_name(key: &'static str, name: &str) -> Result<String, Invalid> {
 }
 
 fn pools(names: &[String]) -> Result<Vec<PoolName>, Invalid> {
+    if names.len() > MOST_POOLS {
+        let fix = format!("are {} pools; name at most {MOST_POOLS}", names.len());
+        return Err(value("--pool", &names.join(","), &fix));
+    }
     let mut pools = Vec::with_capacity(names.len());
     for name in names {
+        if name.contains(',') {
+            let names: Vec<_> = name.split(',').map(|name| format!("\"{}\"", name.trim())).collect();
+            let fix = format!("is one name; several pools are a list: pool = [{}]", names.join(", "));
+            return Err(value("--pool", &name, &fix));
+        }
         let pool: PoolName = name.parse().map_err(|error| value("--pool", &name, &error))?;
         if pools.contains(&pool) {
             return Err(value("--pool", &name, &"is named twice; name each pool once"));
@@ -363,6 +374,19 @@ pub(crate) mod tests {
             settings.bridge,
             BridgeSettings { name: "docker0".into(), create: false, advertise: false }
         );
+    }
+
+    #[test]
+    fn pools_are_named_one_by_one_and_are_not_too_many() {
+        let names: Vec<_> = (0..=MOST_POOLS).map(|n| format!("p{n}")).collect();
+        assert_eq!(settings(&["--pool", &names[1..].join(",")]).unwrap().pools.len(), MOST_POOLS);
+        let error = settings(&["--pool", &names.join(",")]).unwrap_err().to_string();
+        assert!(error.ends_with("are 17 pools; name at most 16"), "{error}");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, "pool = \"main,ula\"\n").unwrap();
+        let error = settings(&["--config", path.to_str().unwrap()]).unwrap_err().to_string();
+        assert!(error.ends_with("several pools are a list: pool = [\"main\", \"ula\"]"), "{error}");
     }
 
     #[test]

@@ -315,8 +315,9 @@ pub(crate) enum Node {
     },
     /// End the claims of nodes whose hosts are gone
     ///
-    /// At most a fifth of the announced nodes, or ten if that is more, can be forgotten within ten minutes. Nodes that were drained
-    /// before, or have returned, do not count. To forget more, name all of them in one command with --confirm.
+    /// At most a fifth of the announced prefixes, or ten if that is more, can end within ten minutes; a node counts once for each of
+    /// its prefixes. Nodes that were drained before, or have returned, do not count. To forget more, name all of them in one command
+    /// with --confirm.
     #[command(after_help = "Example:\n  sextant node forget --confirm 3 h1 h2 h3")]
     Forget {
         /// The nodes

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{CLEAR_COPY, NodeId, NodeName, Pool, PoolName, Prefix, counted};
+use sextant_proto::{CLEAR_COPY, NodeId, NodeName, Pool, PoolName, Prefix, convert::MOST_POOLS, counted};
 
 use super::ATTEMPTS;
 use crate::registry::RegistryError;
@@ -44,6 +44,14 @@ pub enum ClaimError {
         prefixes: Vec<Prefix>,
         /// The id of the requesting agent.
         asking: NodeId,
+    },
+    /// It has as many as a node may have.
+    #[error(
+        "node \"{node}\" has claims of {MOST_POOLS} pools, and no node has more; name fewer in its `pool`, and end a claim with `sextant node forget {node} --pool POOL`"
+    )]
+    TooMany {
+        /// The node.
+        node: NodeName,
     },
     /// The host has another name, which belongs to another host.
     #[error(
@@ -176,6 +184,7 @@ impl ClaimError {
             | Self::Closed(_)
             | Self::HostLength { .. }
             | Self::Infrastructure { .. }
+            | Self::TooMany { .. }
             | Self::Exhausted { .. } => true,
             Self::NoPool | Self::Unconfirmed | Self::Contended | Self::Registry(_) => false,
         }

@@ -1,6 +1,6 @@
 //! Proposes a pool and a prefix for a node from the index. Pure: the transaction's guards decide.
 
-use sextant_proto::{Pool, PoolName, Prefix, Revision};
+use sextant_proto::{Pool, PoolName, Prefix, Revision, convert::MOST_POOLS};
 
 use super::{
     ClaimError, ClaimRequest,
@@ -30,6 +30,10 @@ pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Re
     let is_unclaimed = |(_, prefix): &(_, Prefix)| is_free(prefix, Among::Unclaimed);
     if let Some((pool, prefix)) = held_here(state, request).filter(is_unclaimed) {
         return Ok(proposal(pool, prefix));
+    }
+    let own = state.nodes().get(&request.node).filter(|node| node.record.node_id == request.node_id);
+    if own.is_some_and(|node| node.record.claims.len() >= MOST_POOLS) {
+        return Err(ClaimError::TooMany { node: request.node.clone() });
     }
     let avoided = &request.infrastructure;
     if let Some((pool, prefix)) = reserved_for(state, request) {

@@ -364,6 +364,25 @@ async fn a_host_that_still_forwards_is_forgotten_only_by_force() {
 }
 
 #[tokio::test]
+async fn a_node_has_claims_of_sixteen_pools_at_most() {
+    let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
+    let asking = ClaimRequest { beside: true, ..request(1) };
+    let in_pool = |n: usize| ClaimRequest { pool: Some(format!("p{n}").parse().unwrap()), ..asking.clone() };
+    for n in 0..=16 {
+        it.pools.add(&pool(&format!("p{n}"), &format!("fd00:{n:x}::/48"), 64)).await.unwrap();
+    }
+    let mut last = None;
+    for n in 0..16 {
+        last = Some(it.claim(&in_pool(n)).await);
+    }
+    let error = it.claims.claim(&in_pool(16)).await.unwrap_err().to_string();
+    assert!(error.contains("has claims of 16 pools") && error.contains("--pool POOL"), "{error}");
+    // Those that it has stay.
+    let again = ClaimRequest { held: last.clone(), ..in_pool(15) };
+    assert_eq!(Granted::Claim(last.unwrap()), it.claims.claim(&again).await.unwrap());
+}
+
+#[tokio::test]
 async fn the_end_of_the_claim_in_one_pool_fences_that_claim_only_and_says_which() {
     let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
     it.pools.add(&pool("ula", "fd00:1::/48", 64)).await.unwrap();

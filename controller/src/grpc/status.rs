@@ -42,7 +42,7 @@ impl From<ClaimError> for Status {
             ClaimError::UnknownPool { .. } => Code::NotFound,
             ClaimError::Contended | ClaimError::Recovering | ClaimError::Unconfirmed => Code::Unavailable,
             ClaimError::HostLength { .. } | ClaimError::Infrastructure { .. } => Code::InvalidArgument,
-            ClaimError::Exhausted { .. } => Code::ResourceExhausted,
+            ClaimError::Exhausted { .. } | ClaimError::TooMany { .. } => Code::ResourceExhausted,
             ClaimError::Registry(error) => code_of(error),
         };
         Status::new(code, error.to_string())

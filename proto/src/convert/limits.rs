@@ -9,8 +9,11 @@ use crate::{NodeName, PoolName, Prefix, Uplink, v1};
 pub const MOST_UPLINKS: usize = 16;
 /// The most addresses on all uplinks of a node.
 pub const MOST_ADDRESSES: usize = 64;
-/// The most claims in one announcement, and the most pools of an agent.
+/// The most claims in one announcement.
 pub const MOST_CLAIMS: usize = 64;
+/// The most pools that an agent names, and the most claims that a node is granted: its end, or its move, is one transaction with
+/// several steps for each, and etcd takes 128 in one.
+pub const MOST_POOLS: usize = 16;
 /// The most container prefixes of a claim.
 pub const MOST_CONTAINER_PREFIXES: usize = 64;
 /// The most addresses that a host's network stands on, in a claim request.

@@ -13,8 +13,9 @@ use crate::PrefixError;
 
 pub use containers::MOST_CONTAINERS;
 pub use limits::{
-    LONGEST_TEXT, MOST_ADDRESSES, MOST_CLAIMS, MOST_CONTAINER_PREFIXES, MOST_INFRASTRUCTURE, MOST_UPLINKS,
-    addresses, announced_prefixes, announced_uplinks, at_most, is_next_hop, names, pool_order, text,
+    LONGEST_TEXT, MOST_ADDRESSES, MOST_CLAIMS, MOST_CONTAINER_PREFIXES, MOST_INFRASTRUCTURE, MOST_POOLS,
+    MOST_UPLINKS, addresses, announced_prefixes, announced_uplinks, at_most, is_next_hop, names, pool_order,
+    text,
 };
 
 /// Why a message is invalid.

@@ -106,7 +106,7 @@ fn i6_sixteen_concurrent_forgets_remove_at_most_a_fifth_of_the_nodes() {
     }
     expect_peers(&cluster, 49);
     let status = cluster.sextant(&["status"]);
-    assert!(status.contains("12 nodes were forgotten within 10 minutes; the limit is 12"), "{status}");
+    assert!(status.contains("12 prefixes went within 10 minutes; the limit is 12"), "{status}");
     let gone = monitor.events().unwrap().iter().filter(|event| event.gone).count();
     assert_eq!(gone, 12);
 

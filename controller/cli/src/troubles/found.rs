@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(troubles(&cluster), []);
         cluster.removals = Removals { recent: 10, limit: 10, window, waiting: 3 };
         let texts: Vec<_> = troubles(&cluster).iter().map(ToString::to_string).collect();
-        let expected = "10 nodes were forgotten within 10 minutes; the limit is 10, so no more claims end for now (waiting: \
+        let expected = "10 prefixes went within 10 minutes; the limit is 10, so no more claims end for now (waiting: \
                         3 down nodes); find the cause, then run `sextant resume` to start a new window, or \
                         `sextant node forget --confirm N NAME…` to forget the named nodes";
         assert_eq!(texts, [expected]);

@@ -294,7 +294,7 @@ impl fmt::Display for Trouble {
                 let minutes = window.as_secs() / 60;
                 write!(
                     f,
-                    "{recent} nodes were forgotten within {minutes} minutes; the limit is {limit}, so no more claims end for now"
+                    "{recent} prefixes went within {minutes} minutes; the limit is {limit}, so no more claims end for now"
                 )?;
                 if *waiting > 0 {
                     write!(f, " (waiting: {})", counted(*waiting, "down node"))?;

@@ -277,12 +277,12 @@ fn account(endings: &[Ending], confirmed: bool) -> Account {
 
 /// Why the brake does not let claims end, and how to go on.
 pub(super) fn refusal(tally: &Tally, more: usize, nodes: usize) -> String {
-    let Tally { recent, limit, peers } = tally;
+    let Tally { recent, limit, claims } = tally;
     let minutes = WINDOW.as_secs() / 60;
     format!(
-        "{recent} of {peers} announced nodes were forgotten within the last {minutes} minutes and are absent still; {more} \
+        "{recent} of {claims} announced prefixes ended within the last {minutes} minutes, and their nodes are not back; {more} \
          more would exceed the limit of {limit}, and their peers would drop the routes to all of them. If that is \
-         intended, name them in one command and confirm their number: `sextant node forget --confirm {nodes} NAME…`; or \
+         intended, name their nodes in one command and confirm the number of these: `sextant node forget --confirm {nodes} NAME…`; or \
          start a new window with `sextant resume`. Drained nodes do not count"
     )
 }
