@@ -147,6 +147,8 @@ fn a_bridge_that_another_program_manages_is_named() {
         ["networkd-manages-bridge"]
     );
     assert_eq!(networkd("ADMIN_STATE=unmanaged\n"), [""; 0]);
+    // By a file with `Unmanaged=yes`.
+    assert_eq!(networkd("ADMIN_STATE=unmanaged\nNETWORK_FILE=/etc/systemd/network/00-x.network\n"), [""; 0]);
     let network_manager = |state: &str| kinds(&[("/run/NetworkManager/devices/3", state)]);
     assert_eq!(network_manager("[device]\nmanaged=true\n"), ["networkmanager-manages-bridge"]);
     assert_eq!(network_manager("[device]\nmanaged=false\n"), [""; 0]);

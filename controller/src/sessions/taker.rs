@@ -59,3 +59,28 @@ impl Looks {
         self.looks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_with_nothing_to_give_is_polled_while_its_peer_takes() {
+        let mut looks = Looks::default();
+        let mut idle = Box::pin(looks.taker().count(PERIOD, stream::pending::<()>()));
+        let taking = tokio::spawn(async move { idle.next().await });
+        for _ in 0..5 {
+            tokio::time::sleep(PERIOD * 2).await;
+            assert_eq!(looks.look(), 0);
+        }
+        taking.abort();
+        for n in 1..5 {
+            tokio::time::sleep(PERIOD * 2).await;
+            assert_eq!(looks.look(), n, "nobody polls it");
+        }
+    }
+}

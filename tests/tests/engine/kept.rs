@@ -163,7 +163,9 @@ fn i13_a_bridge_that_another_process_takes_down_or_empties_is_restored_and_repor
             anyhow::ensure!(now == before && link.contains(",UP"), "{now:?}, {link}");
             anyhow::Ok(())
         });
-        expect_status(&cluster, words);
+        let text = expect_status(&cluster, words);
+        let one = words.contains("interface") && text.contains("address of");
+        assert!(!one, "the kernel has removed the addresses with the link: {text}");
     }
 }
 

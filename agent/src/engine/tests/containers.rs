@@ -115,3 +115,20 @@ async fn a_limit_that_cannot_be_set_is_reported_and_the_host_works_without_it() 
     assert_eq!(problem.what, "neighbours-not-limited");
     assert!(problem.fix.contains("sysctl -w net.ipv6.neigh.docker0.retrans_time_ms=100"), "{problem:?}");
 }
+
+/// A lookup of an address in the container prefix finds the route of another link inside of it.
+#[tokio::test(start_paused = true)]
+async fn a_connected_route_beside_a_longer_one_of_another_link_is_there() {
+    let mut it = Fixture::start();
+    it.tell(5, &[2], false);
+    it.applied(5).await;
+    let other = it.kernel.add_bridge("br-x");
+    it.kernel.put_address(crate::kernel::fake::permanent(other, prefix(1).last_addr(), 96));
+    tokio::time::sleep(SOON * 5).await;
+    it.kernel.take_writes();
+    it.kernel.put_sysctl("net/ipv6/conf/all/forwarding", "0");
+    tokio::time::sleep(SOON * 60).await;
+    let writes = it.kernel.writes();
+    assert!(writes.iter().any(|write| matches!(write, Write::SetSysctl(..))), "it was looked at: {writes:?}");
+    assert!(!writes.iter().any(|write| matches!(write, Write::RenewAddress(..))), "{writes:?}");
+}

@@ -173,6 +173,8 @@ fn a_jump_past_our_table_takes_packets_too() {
     let selective = Rule { from: Some(prefix("fd00::/8")), ..rule(50, 77) };
     let rules = vec![local(), selective, jump(32767, None), main()];
     assert!(found(rules, &[])[0].saw.contains("skip the rules that lead there"));
+    let skipped = Rule { from: Some(prefix(OWN)), priority: 200, ..refuses() };
+    assert!(found(vec![local(), jump(300, None), skipped, main()], &[]).is_empty());
 }
 
 #[test]
@@ -182,6 +184,15 @@ fn packets_that_no_rule_leads_to_our_table_are_reported() {
     assert_eq!(found.iter().map(|it| it.what).collect::<Vec<_>>(), ["table-without-rule"]);
     assert!(found[0].saw.contains(TO) && !found[0].saw.contains(FROM), "{found:?}");
     assert!(found[0].fix.contains("`ip -6 rule add lookup main pref 32766`"), "{found:?}");
+}
+
+/// A program of the host that has not chosen a source address yet is matched by no rule with one.
+#[test]
+fn a_rule_for_all_addresses_of_the_host_leads_not_all_of_its_packets() {
+    let all = Rule { from: Some(prefix("2001:db8::/32")), ..rule(100, MAIN_TABLE) };
+    let found = found(vec![local(), all], &[]);
+    let [finding] = &found[..] else { panic!("{found:?}") };
+    assert!(finding.saw.starts_with(&format!("no rule leads {HOST} to routing table 254")), "{finding:?}");
 }
 
 #[test]

@@ -113,6 +113,11 @@ fn a_renamed_bridge_of_the_operator_gets_its_name_back_or_is_named() {
     bed.expect_healed();
 
     let text = renamed(&bed);
+    bed.restart(0, ETH0);
+    bed.cluster.settle();
+    bed.expect(&format!("bridge {BRIDGE} does not exist"));
+    assert!(!bed.host(0).ip("-br link show").unwrap().contains(BRIDGE), "there is no second one");
+    bed.expect_reached();
     bed.restart(0, &format!("{}\n{ETH0}", setting(&text, "bridge.interface", "")));
     bed.expect_healed();
 }
