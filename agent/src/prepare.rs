@@ -47,7 +47,7 @@ pub async fn run(settings: Settings, source: &BridgeSource) -> anyhow::Result<Ex
     let input = Input { claims: claims.clone(), ..Input::default() };
     // The rules come first: containers are reachable as soon as the host forwards.
     if let Some(passes) = policy(&settings, &input) {
-        tables::keep(Some(&passes)).await?;
+        tables::prepare(&passes).await?;
     }
     let found = set_up(kernel, state, settings, input).await?;
     for Problem { saw, fix, .. } in &found {
