@@ -9,6 +9,7 @@ pub mod former;
 pub mod keeper;
 pub mod live;
 pub mod network;
+mod pace;
 pub mod rules;
 pub mod trouble;
 pub mod wanted;
