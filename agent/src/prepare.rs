@@ -48,7 +48,7 @@ pub async fn run(settings: Settings, source: &BridgeSource) -> anyhow::Result<Ex
     // The rules come first: containers are reachable as soon as the host forwards.
     let parts = state.docker_networks()?.prefixes(&claims);
     if let Some(passes) = settings.docker.as_ref().and_then(|docker| policy_of(docker, &input, &parts)) {
-        tables::keep(Some(&passes)).await?;
+        tables::prepare(&passes).await?;
     }
     let found = set_up(kernel, state, settings, input).await?;
     for Problem { saw, fix, .. } in &found {

@@ -10,6 +10,7 @@ pub mod former;
 pub mod keeper;
 pub mod live;
 pub mod network;
+mod pace;
 pub mod parts;
 pub mod plan;
 pub mod rules;

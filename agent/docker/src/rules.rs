@@ -8,16 +8,15 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     engine::{Engine, EngineError},
     firewall::{keeper::FirewallKeeper, notices::Notices, policy::Passes},
+    pace::rest_after,
     trouble::Trouble,
     watch::Following,
 };
 
 /// How soon an engine that does not answer is tried again.
 const AWAY: Duration = Duration::from_millis(500);
-/// How long events are collected; longer where a look takes long, so that the engine is busy a fifth of the time at most.
+/// How long events are collected; longer where a look takes long.
 const SETTLE: Duration = Duration::from_millis(250);
-/// How many times as long as the last look.
-const REST: u32 = 4;
 /// When everything is looked at again.
 const RESYNC: Duration = Duration::from_secs(20);
 /// How soon a refused change is tried again.
@@ -141,7 +140,7 @@ impl RulesKeeper {
             let refused = troubles.iter().any(Trouble::is_tried_again_soon);
             let next = if refused { next_whole.min(Instant::now() + REFUSED) } else { next_whole };
             self.tell(troubles);
-            let pause = (began.elapsed() * REST).max(SETTLE);
+            let pause = rest_after(began.elapsed(), SETTLE);
             whole = false;
             tokio::select! {
                 changed = self.following.changed() => match changed {

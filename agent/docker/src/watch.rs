@@ -1,8 +1,8 @@
 //! Follows the engine: the one connection to it, the one reader of its events. It changes nothing.
 //!
 //! Events say what is to be read again. After a connection, and every half minute, everything is read: so nothing is missed for long.
-//! Whoever needs to know what is there at this moment asks for a look ([`Fresh`]); whoever acts on the engine gets the connection, and
-//! is told of each event ([`Following`]).
+//! A task that needs the state at this moment asks for a look ([`Fresh`]); one that acts on the engine gets the connection, and the
+//! number of events as a reason to look ([`Following`]).
 
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
@@ -16,15 +16,14 @@ use tokio::{
 use crate::{
     engine::{Engine, EngineError, listens},
     live::{Event, Live, Stale},
+    pace::rest_after,
     trouble::Trouble,
 };
 
 /// How soon an engine that is away is tried again.
 const AWAY: Duration = Duration::from_millis(500);
-/// The least time between two looks; longer where the engine takes long to answer, so that it is busy a fifth of the time at most.
+/// The least time between two looks; longer where the engine takes long to answer.
 const SETTLE: Duration = Duration::from_millis(250);
-/// How many times as long as the last look.
-const REST: u32 = 4;
 /// When everything is read again after a connection: events may have come before the engine has heard that they are wanted.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 /// How long someone who asks for a look waits for it.
@@ -143,7 +142,7 @@ impl Watch {
             let _recovered = outage.works(Instant::now());
             self.tell(&live);
             answer(&mut asking, &live);
-            let (ended, rest) = (Instant::now(), (took * REST).max(SETTLE));
+            let (ended, rest) = (Instant::now(), rest_after(took, SETTLE));
             stale = meanwhile;
             // Two looks have a rest between them; the first event after it is followed at once.
             let mut due = whole + next;
@@ -156,7 +155,7 @@ impl Watch {
                     Some(reply) = self.asked.recv() => {
                         stale = Stale::everything();
                         asking.push(reply);
-                        due = due.min(ended + took * REST);
+                        due = due.min(ended + rest_after(took, Duration::ZERO));
                     }
                     () = tokio::time::sleep_until(due) => break,
                     () = self.seen.closed() => return Ok(()),

@@ -56,7 +56,29 @@ fn directives(filter: &str) -> String {
     if filter.contains([',', '=']) {
         return filter.to_owned();
     }
-    let own =
-        ["sextant_agent", "sextant_controller", "sextant_daemon"].map(|krate| format!("{krate}={filter}"));
-    format!("warn,{}", own.join(","))
+    // All of them have this prefix, which is enough for a target.
+    format!("warn,sextant={filter}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_level_applies_to_all_of_sextants_crates_and_to_no_other() {
+        let enabled = |filter: &str| {
+            let filter = EnvFilter::try_new(directives(filter)).unwrap();
+            let subscriber = tracing_subscriber::fmt().with_env_filter(filter).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                [
+                    tracing::enabled!(target: "sextant_agent::run", tracing::Level::INFO),
+                    tracing::enabled!(target: "sextant_docker::keeper", tracing::Level::INFO),
+                    tracing::enabled!(target: "bollard", tracing::Level::INFO),
+                ]
+            })
+        };
+        assert_eq!(enabled("info"), [true, true, false]);
+        assert_eq!(enabled("warn"), [false, false, false]);
+        assert_eq!(enabled("warn,bollard=info"), [false, false, true]);
+    }
 }

@@ -20,7 +20,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "docker",
-        about: "an agent that follows Docker: containers that come and go, and many events [--containers N] [--events N]",
+        about: "an agent that follows Docker: containers that come and go, and many events [--containers N] [--events N] [--seconds N]",
         run: bench::docker::run,
     },
     Entry {

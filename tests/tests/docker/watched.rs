@@ -51,7 +51,7 @@ fn networks_in_the_host_prefix_are_announced_as_they_come_and_go() {
 fn what_changed_while_the_engine_or_the_agent_was_away_is_seen() {
     let mut bed = Bed::watched("docker watched away", 1);
     let (own, second, third) = (bed.container_prefix(0), part(&bed, 0, 2), part(&bed, 0, 3));
-    create(&bed, 0, "two", &second, &[]);
+    create(&bed, 0, "two", &second, &REACHED);
     announces(&bed, 0, &[&own, &second]);
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         bed.engines[0].end_engine(signal).unwrap();
@@ -61,7 +61,7 @@ fn what_changed_while_the_engine_or_the_agent_was_away_is_seen() {
         bed.status_is_silent();
     }
     bed.cluster.agents[0].process.freeze().unwrap();
-    create(&bed, 0, "three", &third, &[]);
+    create(&bed, 0, "three", &third, &REACHED);
     bed.engines[0].run(&["network", "rm", "two"]).unwrap();
     bed.cluster.agents[0].process.thaw().unwrap();
     announces(&bed, 0, &[&own, &third]);

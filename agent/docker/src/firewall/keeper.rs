@@ -9,12 +9,10 @@ use super::{
     policy::{Passes, Port},
     tables::{self, Kept},
 };
-use crate::trouble::Trouble;
+use crate::{pace::rest_after, trouble::Trouble};
 
 /// The least time between two looks for the sake of others' changes; longer where a look takes long.
 const SETTLE: Duration = Duration::from_millis(100);
-/// How many times as long as the last look.
-const REST: u32 = 4;
 
 /// Keeps the rules of one host.
 #[derive(Debug, Default)]
@@ -36,7 +34,7 @@ impl FirewallKeeper {
         Self { notices, ..Self::default() }
     }
 
-    /// Puts the rules of a policy there; nothing is read if they are there, and nobody has changed them since. The `published` ports
+    /// Puts the rules of a policy there; nothing is read if they are in place and unchanged since the last look. The `published` ports
     /// stay as they were if they are not known, because the engine does not answer.
     pub async fn keep(&mut self, passes: &Passes, published: Option<Vec<Port>>) -> Option<Trouble> {
         let before = || self.passes.as_ref().map(|passes| passes.published.clone()).unwrap_or_default();
@@ -83,7 +81,7 @@ impl FirewallKeeper {
             Err(error) => Some(Trouble::Firewall { error: error.to_string() }),
         };
         self.notices.looked();
-        self.rested = Some(Instant::now() + (began.elapsed() * REST).max(SETTLE));
+        self.rested = Some(Instant::now() + rest_after(began.elapsed(), SETTLE));
         self.trouble.clone()
     }
 }

@@ -18,6 +18,8 @@ use policy::{Passes, Rules};
 pub const COMMENT: &str = "sextant";
 /// The chain with what is published.
 const PUBLISHED: &str = "SEXTANT-PUBLISHED";
+/// The chain that engines leave to users. They keep its rules, and come to it first.
+const USERS: &str = "DOCKER-USER";
 
 /// A table of the firewall, with the chain that the rules are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,7 @@ impl Table {
     fn chain(self, lines: &[String]) -> &'static str {
         match self {
             Self::Raw => "PREROUTING",
-            Self::Filter if rules(lines, "FORWARD").any(|rule| rule == "-j DOCKER-USER") => "DOCKER-USER",
+            Self::Filter if rules(lines, "FORWARD").any(|rule| rule == "-j DOCKER-USER") => USERS,
             Self::Filter => "FORWARD",
             Self::Nat => "POSTROUTING",
         }
@@ -70,8 +72,19 @@ impl Table {
 /// The changes to a table, as lines for `ip6tables-restore --noflush`; none if it is right. `lines` are those that `ip6tables -S`
 /// shows of it; without `passes` no rule is wanted.
 pub fn changes(table: Table, lines: &[String], passes: Option<&Passes>) -> Vec<String> {
-    let wanted = table.wanted(lines, passes);
-    let (mut changes, chain) = (Vec::new(), table.chain(lines));
+    changes_to(&table.wanted(lines, passes), &[table.chain(lines)], lines)
+}
+
+/// The same before an engine starts, which may have a firewall or none: the rules for both, until the agent sees the engine.
+pub fn prepared(table: Table, lines: &[String], passes: &Passes) -> Vec<String> {
+    let chain = table.chain(lines);
+    let chains = if chain == "FORWARD" { vec![chain, USERS] } else { vec![chain] };
+    changes_to(&passes.prepared(table), &chains, lines)
+}
+
+/// The changes after which the wanted rules, and no other ones of ours, are in each of these chains.
+fn changes_to(wanted: &Rules, chains: &[&str], lines: &[String]) -> Vec<String> {
+    let mut changes = Vec::new();
     let has_published = has_chain(lines, PUBLISHED);
     if let Some(published) = &wanted.published
         && !(has_published && rules(lines, PUBLISHED).eq(published))
@@ -80,13 +93,17 @@ pub fn changes(table: Table, lines: &[String], passes: Option<&Passes>) -> Vec<S
         changes.push(format!(":{PUBLISHED} - [0:0]"));
         changes.extend(published.iter().map(|rule| format!("-A {PUBLISHED} {rule}")));
     }
+    if chains.contains(&USERS) && !has_chain(lines, USERS) {
+        changes.push(format!(":{USERS} - [0:0]"));
+    }
     let own = format!("-A {PUBLISHED} ");
     let ours = |line: &&String| line.starts_with("-A ") && is_ours(line) && !line.starts_with(&own);
     let ours: Vec<_> = lines.iter().filter(ours).collect();
-    if front(lines, chain) != wanted.front || ours.len() != wanted.front.len() {
+    let right = chains.iter().all(|chain| front(lines, chain) == wanted.front);
+    if !right || ours.len() != wanted.front.len() * chains.len() {
         changes.extend(ours.iter().map(|line| format!("-D {}", &line["-A ".len()..])));
-        let rules = wanted.front.iter().enumerate();
-        changes.extend(rules.map(|(at, rule)| format!("-I {chain} {} {rule}", at + 1)));
+        let all = chains.iter().flat_map(|chain| wanted.front.iter().enumerate().map(move |it| (chain, it)));
+        changes.extend(all.map(|(chain, (at, rule))| format!("-I {chain} {} {rule}", at + 1)));
     }
     if has_published && wanted.published.is_none() {
         changes.extend([format!("-F {PUBLISHED}"), format!("-X {PUBLISHED}")]);

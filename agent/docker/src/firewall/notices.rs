@@ -31,7 +31,7 @@ impl Notices {
         Self { changes: Some(changes), ..Self::default() }
     }
 
-    /// A look begins now: what changes from now on is told. Until it has [ended](Self::looked) another one is due.
+    /// A look begins now: later changes are a reason for the next one. Until it has [ended](Self::looked) another one is due.
     pub async fn looking(&mut self) {
         let of_nf_tables = *self.of_nf_tables.get_or_init(tables::are_of_nf_tables).await;
         self.changes = self.changes.take().filter(|changes| of_nf_tables && changes.has_changed().is_ok());
@@ -44,7 +44,7 @@ impl Notices {
         self.due = Some(Instant::now() + if self.are_sent() { RESYNC } else { POLLED });
     }
 
-    /// Whether changes are told at once.
+    /// Whether the kernel notifies of changes.
     pub fn are_sent(&self) -> bool {
         self.changes.is_some()
     }

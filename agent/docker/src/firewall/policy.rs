@@ -103,6 +103,20 @@ impl Passes {
         }
     }
 
+    /// The rules of a table before an engine starts: as without one, and what one that has rules would drop or change.
+    pub fn prepared(&self, table: Table) -> Rules {
+        match table {
+            Table::Nat | Table::Raw => self.rules(table, true),
+            Table::Filter => {
+                let mut rules = self.filter(false);
+                if self.from_cluster == FromCluster::Open {
+                    rules.front.extend(self.sources());
+                }
+                rules
+            }
+        }
+    }
+
     /// Whether something is to be dropped that an engine without rules lets pass.
     fn restricts(&self) -> bool {
         self.from_cluster != FromCluster::Open || self.from_outside != FromOutside::Open

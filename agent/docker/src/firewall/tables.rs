@@ -7,6 +7,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use super::{
     Table, changes, is_ours,
     policy::{Passes, Rules},
+    prepared,
 };
 
 /// Why the firewall could not be read or changed.
@@ -48,11 +49,35 @@ pub async fn keep(passes: Option<&Passes>) -> Result<Kept, TablesError> {
         if changes.is_empty() {
             continue;
         }
-        let batch = format!("*{name}\n{}\nCOMMIT\n", changes.join("\n"));
-        run(&["ip6tables-restore", "-w", "5", "--noflush"], Some(&batch)).await?;
+        change(table, &changes).await?;
         kept.changed += 1;
     }
     Ok(kept)
+}
+
+/// Puts the rules of the policy there before the engine starts. A host without the program has no engine that uses it.
+///
+/// # Errors
+/// If a table cannot be read or changed.
+pub async fn prepare(passes: &Passes) -> Result<(), TablesError> {
+    for table in Table::ALL {
+        let name = table.name();
+        let Some(text) = run(&["ip6tables", "-w", "5", "-t", name, "-S"], None).await? else {
+            return missing(Some(passes)).map_or(Ok(()), Err);
+        };
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        change(table, &prepared(table, &lines, passes)).await?;
+    }
+    Ok(())
+}
+
+/// Makes changes to a table.
+async fn change(table: Table, changes: &[String]) -> Result<(), TablesError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let batch = format!("*{}\n{}\nCOMMIT\n", table.name(), changes.join("\n"));
+    run(&["ip6tables-restore", "-w", "5", "--noflush"], Some(&batch)).await.map(drop)
 }
 
 /// The rules that [`keep`] would make, and that are not there: each with its table. None on a host without the program.

@@ -220,3 +220,51 @@ fn each_policy_lets_the_networks_of_one_host_reach_each_other() {
         }
     }
 }
+
+/// A table with an engine that has started after these `lines` were there: its rules of the filter come first, those of the raw table
+/// last, and users' rules stay.
+fn started(table: Table, lines: &[String], engine: &str) -> Vec<String> {
+    let engine: Vec<_> = engine.lines().map(|line| line.trim().to_owned()).collect();
+    let new = engine.into_iter().filter(|line| !lines.contains(line));
+    match table {
+        Table::Filter => new.chain(lines.iter().cloned()).collect(),
+        Table::Raw | Table::Nat => lines.iter().cloned().chain(new).collect(),
+    }
+}
+
+#[test]
+fn before_the_agent_runs_each_policy_holds_for_each_engine_that_starts() {
+    let kinds = [What::Tcp(8001), What::Echo, What::Answer, What::TooBig];
+    for engine in [NONE, FIRST, LATER, APART] {
+        for from_cluster in [FromCluster::Open, FromCluster::Published] {
+            for from_outside in [FromOutside::Published, FromOutside::Open, FromOutside::Closed] {
+                let passes = Passes { from_outside, ..passes(from_cluster) };
+                let before = [NONE[0], NONE[1]].map(lines);
+                let [raw, filter] = [(Table::Raw, 0), (Table::Filter, 1)].map(|(table, at)| {
+                    let after = changed(&before[at], &prepared(table, &before[at], &passes));
+                    assert_eq!(prepared(table, &after, &passes), [""; 0], "{after:#?}");
+                    let started = started(table, &after, engine[at]);
+                    // The agent leaves none of these rules where it wants others.
+                    let kept = changed(&started, &changes(table, &started, Some(&passes)));
+                    assert_eq!(changes(table, &kept, Some(&passes)), [""; 0], "{kept:#?}");
+                    started
+                });
+                for (from, what) in
+                    [CLUSTER, OUTSIDE, NEIGHBOUR].into_iter().flat_map(|it| kinds.map(|what| (it, what)))
+                {
+                    let packet = Packet { from: from.parse().unwrap(), to: HERE.parse().unwrap(), what };
+                    // Without the users' chain an engine decides first. Of one from 28 on see above.
+                    let own_way = engine == FIRST && !matches!(what, What::Answer | What::TooBig);
+                    if own_way || engine == LATER && (from, what) == (OUTSIDE, What::Answer) {
+                        continue;
+                    }
+                    assert_eq!(
+                        packet.passes(&raw, &filter),
+                        promised(&passes, &packet),
+                        "{packet:?} with {from_cluster:?}, {from_outside:?}: {raw:#?} {filter:#?}"
+                    );
+                }
+            }
+        }
+    }
+}
