@@ -145,17 +145,21 @@ pub(crate) fn leased(state_dir: &Path) -> Vec<Prefix> {
     leases.iter().flat_map(Leases::subnets).filter_map(|subnet| subnet.ipv6()).collect()
 }
 
-/// The policy for packets to containers of all claims, if the agent keeps it. `parts` are the prefixes of networks beside the main one.
-/// Without a claim, the present rules stay.
+/// The policy for packets to containers on Docker's networks, if the agent keeps it. `parts` are the prefixes of networks beside the main
+/// one. Without a claim, the present rules stay.
 pub(crate) fn policy_of(docker: &DockerSettings, input: &Input, parts: &[Prefix]) -> Option<Passes> {
     let own: Vec<_> = match docker.mode {
         DockerMode::Network => input.container_prefixes().chain(parts.iter().copied()).collect(),
         DockerMode::Daemon => input.container_prefixes().collect(),
-        // Networks have other parts of them.
-        DockerMode::Pools | DockerMode::Ipam => input.claims.iter().map(|claim| claim.prefix).collect(),
+        // Networks have other parts of the primary host prefix. The bridge has the container prefixes of further claims, too.
+        DockerMode::Pools => {
+            let primary = input.claims.iter().take(1).map(|claim| claim.prefix);
+            primary.chain(input.container_prefixes().skip(1)).collect()
+        }
+        DockerMode::Ipam => input.claims.iter().take(1).map(|claim| claim.prefix).collect(),
         DockerMode::Off | DockerMode::None => return None,
     };
-    (!own.is_empty()).then(|| docker.passes(own, pools(input)))
+    (!input.claims.is_empty()).then(|| docker.passes(own, pools(input)))
 }
 
 /// The cluster's pools, and those of claims.
@@ -172,4 +176,41 @@ pub(crate) fn finding(trouble: &Trouble) -> Finding {
     let unready = !trouble.is_served();
     let finding = Finding::new(trouble.kind(), trouble.to_string(), trouble.fix());
     Finding { unready, ..finding }.about(trouble.network())
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_proto::{Claim, Epoch, Incarnation, Pool, Revision};
+
+    use super::*;
+    use crate::settings::tests::settings;
+
+    fn claim(pool: &str, prefix: &str) -> Claim {
+        let prefix: Prefix = prefix.parse().unwrap();
+        let pool = Pool::new(pool.parse().unwrap(), prefix.ancestor(32).unwrap(), 64, 80).unwrap();
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        Claim { prefix, epoch, pool }
+    }
+
+    #[test]
+    fn the_policy_is_for_the_prefixes_that_containers_on_dockers_networks_have() {
+        let claims = vec![claim("main", "2001:db8:1::/64"), claim("ula", "fd00:0:7::/64")];
+        let input = Input { claims, ..Input::default() };
+        let parts = ["2001:db8:1:0:1::/80".parse().unwrap()];
+        let own = |mode: &str, input: &Input| {
+            let docker = settings(&["--docker-mode", mode]).unwrap().docker.unwrap();
+            let passes = policy_of(&docker, input, &parts)?;
+            Some(passes.own.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        for (mode, expected) in [
+            ("network", "2001:db8:1::/80 fd00:0:7::/80 2001:db8:1:0:1::/80"),
+            ("daemon", "2001:db8:1::/80 fd00:0:7::/80"),
+            ("pools", "2001:db8:1::/64 fd00:0:7::/80"),
+            ("ipam", "2001:db8:1::/64"),
+        ] {
+            assert_eq!(own(mode, &input).as_deref(), Some(expected), "{mode}");
+            assert_eq!(own(mode, &Input::default()), None, "{mode}: no claim yet");
+        }
+        assert_eq!(own("none", &input), None);
+    }
 }

@@ -118,24 +118,28 @@ fn one_command_sets_the_driver_up_and_takes_it_back() {
     let (socket, driver) = (bed.engines[0].socket(), bed.engines[0].ipam_socket());
     let before = format!("[docker]\nsocket = {socket:?}\nipam-socket = {driver:?}\n");
     fs::write(&config, &before).unwrap();
-    // The engine has an /etc/docker of its own.
-    let inside = |words: &[&str]| {
-        let enter = bed.engines[0].inside().unwrap();
-        let enter: Vec<_> = enter.iter().map(String::as_str).collect();
-        host.check(&[&enter[..], words].concat()).unwrap()
-    };
-    inside(&["sh", "-c", "mkdir -p /etc/docker && mount -t tmpfs tmpfs /etc/docker"]);
+    // The engine and the command have one /etc/docker, which is not the machine's.
+    let etc = socket.with_file_name("etc-docker");
+    fs::create_dir(&etc).unwrap();
+    let mount = format!("mkdir -p /etc/docker && mount --bind {} /etc/docker", etc.display());
+    let enter = bed.engines[0].inside().unwrap();
+    let enter: Vec<_> = enter.iter().map(String::as_str).chain(["sh", "-c", &mount]).collect();
+    host.check(&enter).unwrap();
     let agent = bin("sextant-agent").unwrap().display().to_string();
     let state = bed.cluster.lab.state_dir(&host).display().to_string();
-    let options = ["--config", config.to_str().unwrap(), "--state-dir", &state, "docker", "setup"];
-    let setup = |more: &[&str]| inside(&[&[agent.as_str()], &options[..], more].concat());
-    let spec = || inside(&["sh", "-c", "cat /etc/docker/plugins/sextant.spec || echo none"]);
+    let apart = format!("{mount} && exec \"$@\"");
+    let setup = |more: &[&str]| {
+        let program = ["unshare", "--mount", "sh", "-c", &apart, "sh", &agent];
+        let options = ["--config", config.to_str().unwrap(), "--state-dir", &state, "docker", "setup"];
+        host.check(&[&program[..], &options, more].concat()).unwrap()
+    };
+    let spec = || fs::read_to_string(etc.join("plugins/sextant.spec")).ok();
     let shown = setup(&["--mode", "ipam", "--dry-run"]);
     assert!(shown.contains("would be done:") && shown.contains("sextant.spec: the socket"), "{shown}");
-    assert_eq!((spec().trim(), fs::read_to_string(&config).unwrap()), ("none", before.clone()));
+    assert_eq!((spec(), fs::read_to_string(&config).unwrap()), (None, before.clone()));
     let done = setup(&["--mode", "ipam"]);
     assert!(done.contains("left to do: restart the agent, which then listens"), "{done}");
-    assert_eq!(spec().trim(), format!("unix://{}", driver.display()));
+    assert_eq!(spec(), Some(format!("unix://{}\n", driver.display())));
     let again = setup(&[]);
     assert!(again.contains("nothing to do"), "{again}");
 
@@ -150,12 +154,9 @@ fn one_command_sets_the_driver_up_and_takes_it_back() {
     bed.engines[0].run(&["rm", "-f", "web"]).unwrap();
     bed.engines[0].run(&["network", "rm", "web"]).unwrap();
 
-    let enter = bed.engines[0].inside().unwrap();
-    let words: Vec<_> = enter.iter().map(String::as_str).chain([agent.as_str()]).collect();
-    let undo = ["--config", config.to_str().unwrap(), "--state-dir", &state, "docker", "setup", "--undo"];
-    let undone = host.check(&[&words[..], &undo].concat()).unwrap();
+    let undone = setup(&["--undo"]);
     assert!(undone.contains("sextant.spec removed") && undone.contains("restart the agent"), "{undone}");
-    assert_eq!(fs::read_to_string(&config).unwrap(), before);
+    assert_eq!((spec(), fs::read_to_string(&config).unwrap()), (None, before));
 }
 
 #[test]
