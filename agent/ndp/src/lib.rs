@@ -3,9 +3,13 @@
 //!
 //! [`message`] reads and writes packets; [`targets`] knows which addresses are in use; [`limits`] bounds what one neighbour costs;
 //! [`proxy`] decides. They
-//! are pure.
+//! are pure. [`responder`] is the task that answers, over the sockets of the links.
 
+mod filter;
+mod groups;
 pub mod limits;
 pub mod message;
 pub mod proxy;
+pub mod responder;
+mod socket;
 pub mod targets;

@@ -20,7 +20,8 @@ const MOST_ALIVE: usize = 16_384;
 /// So many neighbours wait for one address.
 const MOST_WAITING: usize = 8;
 /// The waits after each solicitation of an address.
-const WAITS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
+const WAITS: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
 /// An address that is heard of by a probe of duplicate address detection is in use a second later (RFC 4861 §10), if nobody objects.
 const DETECTION: Duration = Duration::from_secs(1);
 /// The same for a container that waits longer: its address is asked for until then.

@@ -3,8 +3,8 @@
 use std::net::Ipv6Addr;
 
 use super::{
-    ADVERTISEMENT, HEADER, HOP_LIMIT, ICMPV6, Mac, SOLICITATION, SOURCE_LINK_LAYER, TARGET_LINK_LAYER, checksum,
-    solicited_node,
+    ADVERTISEMENT, HEADER, HOP_LIMIT, ICMPV6, Mac, SOLICITATION, SOURCE_LINK_LAYER, TARGET_LINK_LAYER,
+    checksum, solicited_node,
 };
 
 // The flags of an advertisement (RFC 4861 §4.4).

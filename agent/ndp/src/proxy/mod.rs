@@ -11,8 +11,8 @@ pub use place::{Answer, Bridge, Place, Source, Uplink};
 use crate::{
     limits::Limits,
     message::{
-        ALL_NODES, ALL_ROUTERS, Advertisement, Kind, Mac, Message, advertisement, multicast_mac, solicitation,
-        solicited_node,
+        ALL_NODES, ALL_ROUTERS, Advertisement, Kind, Mac, Message, advertisement, multicast_mac,
+        solicitation, solicited_node,
     },
     targets::{Ask, Targets, Waiting},
 };
@@ -249,7 +249,9 @@ impl Proxy {
         let Some(waiting) = self.targets.heard(spoken_of, (link, from), now) else { return Vec::new() };
         let mut sent = self.announcements(spoken_of);
         for it in waiting {
-            let Some(uplink) = self.place.uplinks.iter().find(|uplink| uplink.link == it.link) else { continue };
+            let Some(uplink) = self.place.uplinks.iter().find(|uplink| uplink.link == it.link) else {
+                continue;
+            };
             sent.push(self.answer(uplink, spoken_of, it.source, it.mac));
             self.counts.answered += 1;
         }
@@ -276,7 +278,8 @@ impl Proxy {
     pub fn announcements(&self, target: Ipv6Addr) -> Vec<Sent> {
         let groups = [ALL_NODES, ALL_ROUTERS];
         let all = self.place.uplinks.iter().flat_map(|uplink| groups.map(|group| (uplink, group)));
-        all.map(|(uplink, group)| self.advertisement(uplink, target, group, multicast_mac(group), false)).collect()
+        all.map(|(uplink, group)| self.advertisement(uplink, target, group, multicast_mac(group), false))
+            .collect()
     }
 
     fn advertisement(

@@ -72,7 +72,11 @@ fn an_unknown_address_is_answered_for_once_its_container_has_answered() {
     let routers = (UPLINK, multicast_mac(ALL_ROUTERS), ALL_ROUTERS, target, 0x80);
     let answer = (UPLINK, ROUTER, addr("2001:db8::1"), target, 0xc0);
     assert_eq!(seen(&answers), [all, routers, answer]);
-    assert_eq!(seen(&proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now)), [answer], "it is known now");
+    assert_eq!(
+        seen(&proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now)),
+        [answer],
+        "it is known now"
+    );
     assert_eq!(proxy.counts().answered, 2);
     assert_eq!(proxy.counts().unanswered["unknown"], 1);
 }

@@ -61,7 +61,11 @@ fn a_doubt_is_settled_at_once() {
     targets.heard(addr(1), SEAT, now);
     targets.doubt(addr(2), now + WAITS[0]);
     asked(&mut targets, now, now + Duration::from_secs(2));
-    assert_eq!(targets.alive().collect::<Vec<_>>(), [addr(1), addr(3), addr(4)], "a second doubt restarts nothing");
+    assert_eq!(
+        targets.alive().collect::<Vec<_>>(),
+        [addr(1), addr(3), addr(4)],
+        "a second doubt restarts nothing"
+    );
     targets.doubt_those(7, None, now);
     assert_eq!(targets.ask(now, 9).len(), 2);
 }
