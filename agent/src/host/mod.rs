@@ -19,6 +19,7 @@ pub(crate) mod link_local;
 mod mtu;
 mod neighbours;
 pub mod privilege;
+mod proxying;
 mod reconfigure;
 pub mod roles;
 mod setup;

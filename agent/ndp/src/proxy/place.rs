@@ -19,6 +19,8 @@ pub struct Place {
     pub bridges: Vec<Bridge>,
     /// The addresses that the kernel answers for by its own entries.
     pub kernel: Arc<BTreeSet<Ipv6Addr>>,
+    /// Whether it hears solicitations; else it only advertises, and the kernel answers.
+    pub listens: bool,
     /// Which addresses it answers for.
     pub answer: Answer,
     /// Whether every advertisement replaces what a neighbour knew.

@@ -19,6 +19,7 @@ fn place() -> Place {
     let prefix = "2001:db8::c000/125".parse().unwrap();
     Place {
         prefixes: vec![prefix],
+        listens: true,
         uplinks: vec![Uplink { link: UPLINK, mac: OWN, source: addr("fe80::2") }],
         bridges: vec![Bridge {
             link: BRIDGE,

@@ -14,6 +14,7 @@ impl fmt::Display for Step {
                 let (destination, metric, table) = (key.destination, key.metric, key.table);
                 write!(f, "route {kind}{destination} metric {metric} table {table} removed")
             }
+            Self::Proxy { interface, addr, .. } => write!(f, "proxy entry {addr} of {interface} removed"),
             Self::Address { interface, addr, len, .. } => {
                 write!(f, "address {addr}/{len} of {interface} removed")
             }
