@@ -193,12 +193,11 @@ impl Responder {
     }
 
     fn open_one(&mut self, link: u32, uplink: bool) -> io::Result<()> {
-        let heard = if self.last.place.listens { &self.last.place.prefixes[..] } else { &[] };
-        let prefixes = uplink.then_some(heard);
+        let prefixes = uplink.then_some(&self.last.place.prefixes[..]);
         if let Some(port) = self.ports.get(&link) {
             return port.listen_for(prefixes);
         }
-        let port = Port::open(link, uplink && self.last.place.listens)?;
+        let port = Port::open(link, uplink)?;
         port.listen_for(prefixes)?;
         self.ports.insert(link, port);
         Ok(())

@@ -85,7 +85,7 @@ impl Stand<'_> {
             uplinks: self.uplinks.iter().filter_map(|uplink| self.uplink(uplink)).collect(),
             bridges: self.bridges(),
             kernel: self.kernel.clone(),
-            listens: mode == NdpMode::Prefix,
+            answers: mode == NdpMode::Prefix,
             answer,
             overrides,
             source,

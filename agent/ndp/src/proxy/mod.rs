@@ -218,7 +218,7 @@ impl Proxy {
             return Err(Unanswered::Limit);
         }
         if self.targets.is_alive(target) || self.place.own_targets().any(|own| own == target) {
-            return Ok(());
+            return if self.place.answers { Ok(()) } else { Err(Unanswered::Kernel) };
         }
         if self.place.answer == Answer::All && !message.is_dad() {
             return Ok(());

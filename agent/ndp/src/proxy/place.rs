@@ -19,8 +19,8 @@ pub struct Place {
     pub bridges: Vec<Bridge>,
     /// The addresses that the kernel answers for by its own entries.
     pub kernel: Arc<BTreeSet<Ipv6Addr>>,
-    /// Whether it hears solicitations; else it only advertises, and the kernel answers.
-    pub listens: bool,
+    /// Whether it answers for all addresses in use; else only those who have asked before one was known, and the kernel the others.
+    pub answers: bool,
     /// Which addresses it answers for.
     pub answer: Answer,
     /// Whether every advertisement replaces what a neighbour knew.

@@ -19,7 +19,7 @@ fn place() -> Place {
     let prefix = "2001:db8::c000/125".parse().unwrap();
     Place {
         prefixes: vec![prefix],
-        listens: true,
+        answers: true,
         uplinks: vec![Uplink { link: UPLINK, mac: OWN, source: addr("fe80::2") }],
         bridges: vec![Bridge {
             link: BRIDGE,
@@ -112,6 +112,20 @@ fn a_probe_for_duplicates_is_answered_to_all_if_the_address_is_in_use() {
         }
         assert_eq!(proxy.alive().count(), 2, "the bridge and one container");
     }
+}
+
+#[test]
+fn where_the_kernel_answers_a_solicitation_only_tells_of_an_address() {
+    let (mut proxy, now) = proxy(Place { answers: false, ..place() });
+    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
+    assert_eq!(proxy.ask(now).len(), 1);
+    let sent = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
+    assert_eq!(
+        seen(&sent).iter().map(|it| it.2).collect::<Vec<_>>(),
+        [ALL_NODES, ALL_ROUTERS, addr("2001:db8::1")]
+    );
+    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
+    assert_eq!(proxy.counts().answered, 1, "who asked before it was known");
 }
 
 #[test]
