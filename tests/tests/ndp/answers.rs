@@ -71,7 +71,9 @@ fn a_duplicate_is_detected_if_and_only_if_the_address_is_in_use() {
         let outsider = outsider(&cluster);
         let container = cluster.hosts[0].container("c").unwrap();
         let free = Ipv6Addr::from_bits(cluster.prefix("h1").addr().to_bits() + 6);
-        outsider.sysctl("net/ipv6/conf/eth0/dad_transmits", "1").unwrap();
+        for sysctl in ["accept_dad", "dad_transmits"] {
+            outsider.sysctl(&format!("net/ipv6/conf/eth0/{sysctl}"), "1").unwrap();
+        }
         outsider.ip(&format!("address add {}/128 dev eth0", container.address())).unwrap();
         outsider.ip(&format!("address add {free}/128 dev eth0")).unwrap();
         let state = |address: Ipv6Addr| outsider.ip(&format!("-6 -o address show dev eth0 to {address}"));
