@@ -33,6 +33,7 @@ pub mod liveness;
 mod log_limiter;
 mod managers;
 mod metrics;
+mod ndp;
 mod neighbours;
 pub mod prepare;
 pub mod problems;

@@ -33,6 +33,7 @@ use crate::{
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
     metrics::{self, Sources},
+    ndp::NdpProxy,
     neighbours::NeighbourWatch,
     problems::{Component, Finding, Found, Problems},
     routes::Imports,
@@ -110,6 +111,7 @@ pub struct Agent {
     looks: Option<ContainerLooks>,
     docker_bridge: Option<DockerBridge>,
     advertiser: Option<BridgeAdvertiser>,
+    ndp: Option<NdpProxy>,
     bgp_meters: bgp::Meters,
     /// The problems of this host.
     pub problems: Problems,
@@ -216,6 +218,15 @@ impl Agent {
             report: report.clone(),
             problems: problems.clone(),
         });
+        let ndp = settings.ndp.map(|ndp| NdpProxy {
+            kernel: kernel.clone(),
+            settings: ndp,
+            input: input.clone(),
+            report: report.clone(),
+            uplinks: engine.uplinks(),
+            containers: containers.as_ref().map(ContainerWatch::known),
+            problems: problems.clone(),
+        });
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
@@ -246,6 +257,7 @@ impl Agent {
             looks,
             docker_bridge,
             advertiser,
+            ndp,
             bgp_meters,
             problems,
         })
@@ -286,6 +298,9 @@ impl Agent {
         }
         if let Some(advertiser) = self.advertiser {
             tasks.spawn("advertise", advertiser.run());
+        }
+        if let Some(ndp) = self.ndp {
+            tasks.spawn("ndp", ndp.run());
         }
         self.shutdown_notice
     }

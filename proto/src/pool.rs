@@ -4,7 +4,8 @@ use crate::{PoolName, Prefix};
 
 /// A prefix that the cluster hands out from.
 ///
-/// `prefix.len() <= host_len <= container_len <= 126`, and `prefix.len() <= 64`.
+/// `prefix.len() <= host_len <= container_len <= 126`. A pool that is longer than a link's `/64` is a part of it, as NDP proxies serve.
+/// Versions before that topology refuse one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     /// What users call it.
@@ -19,8 +20,8 @@ pub struct Pool {
     pub draining: bool,
 }
 
-/// The longest pool.
-const MAX_POOL_LEN: u8 = 64;
+/// The longest pool: of one host.
+const MAX_POOL_LEN: u8 = MAX_CONTAINER_LEN;
 /// The longest prefix with room for a bridge's and a container's address.
 const MAX_CONTAINER_LEN: u8 = 126;
 /// The longest container prefix whose addresses can end in a container's MAC.
@@ -29,7 +30,7 @@ const MAX_MAC_LEN: u8 = 80;
 /// Why a pool is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
-    /// The pool is longer than `/64`.
+    /// The pool has no room for a host prefix.
     #[error(
         "pool {name} {prefix} is longer than /{MAX_POOL_LEN}; give it a prefix of /{MAX_POOL_LEN} or shorter"
     )]
@@ -144,7 +145,9 @@ mod tests {
         assert!(pool("2001:db8:1::/48", 64, 80).is_ok());
         assert!(pool("2001:db8:1::/64", 64, 64).is_ok());
         assert!(pool("2001:db8:1::/64", 76, 80).is_ok());
-        assert!(matches!(pool("2001:db8:1::/72", 80, 80), Err(PoolError::PoolLength { .. })));
+        assert!(pool("2001:db8:1::/72", 80, 80).is_ok());
+        assert!(pool("2001:db8::c000/126", 126, 126).is_ok());
+        assert!(matches!(pool("2001:db8:1::/127", 127, 127), Err(PoolError::PoolLength { .. })));
         assert!(matches!(pool("2001:db8:1::/48", 40, 80), Err(PoolError::HostLength { host_len: 40, .. })));
         assert!(matches!(pool("2001:db8:1::/48", 64, 63), Err(PoolError::ContainerLength { .. })));
         assert!(matches!(pool("2001:db8:1::/48", 64, 127), Err(PoolError::ContainerLength { .. })));

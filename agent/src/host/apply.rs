@@ -21,8 +21,8 @@ pub async fn find(kernel: &dyn Kernel, ledger: &Ledger) -> Result<Found, KernelE
 /// As [`find`], without routes.
 pub(super) async fn find_without_routes(kernel: &dyn Kernel, ledger: &Ledger) -> Result<Found, KernelError> {
     let (links, addresses) = (kernel.links().await?, kernel.addresses().await?);
-    let ipv4 = kernel.links_with_ipv4().await?;
-    let mut found = Found { links, addresses, ipv4, ..Found::default() };
+    let (ipv4, proxies) = (kernel.links_with_ipv4().await?, kernel.proxy_entries().await?);
+    let mut found = Found { links, addresses, ipv4, proxies, ..Found::default() };
     let followed = followed(ledger, &found.links, None);
     for path in ledger.sysctls.keys().chain(followed.sysctls.keys()) {
         if let Some(value) = kernel.sysctl(path)? {
@@ -42,7 +42,7 @@ pub async fn apply(kernel: &dyn Kernel, steps: &[Step]) -> Result<(), KernelErro
         match step {
             Step::Sysctl { path, before, .. } => kernel.set_sysctl(path, before)?,
             Step::Route(route) => routes.push(Change::Delete(route.clone())),
-            Step::Address { .. } | Step::Down { .. } | Step::Bridge { .. } => {}
+            Step::Proxy { .. } | Step::Address { .. } | Step::Down { .. } | Step::Bridge { .. } => {}
         }
     }
     if !routes.is_empty() {
@@ -50,6 +50,7 @@ pub async fn apply(kernel: &dyn Kernel, steps: &[Step]) -> Result<(), KernelErro
     }
     for step in steps {
         match step {
+            Step::Proxy { link, addr, .. } => kernel.remove_proxy_entry(*link, *addr).await?,
             Step::Address { link, addr, len, .. } => kernel.remove_address(*link, *addr, *len).await?,
             Step::Down { link, .. } => kernel.set_down(*link).await?,
             Step::Bridge { link, .. } => kernel.delete_link(*link).await?,

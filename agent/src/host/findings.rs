@@ -180,6 +180,7 @@ mod tests {
             bridge: "docker0".into(),
             table: 254,
             docker: None,
+            answers: false,
         }
     }
 

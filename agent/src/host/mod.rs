@@ -20,6 +20,7 @@ pub(crate) mod link_local;
 mod mtu;
 mod neighbours;
 pub mod privilege;
+mod proxying;
 mod reconfigure;
 mod renamed;
 pub mod roles;

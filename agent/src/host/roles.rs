@@ -104,6 +104,7 @@ mod tests {
             bridge: bridge.into(),
             table: 254,
             docker: None,
+            answers: false,
             controllers: vec![],
         }
     }

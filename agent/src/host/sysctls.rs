@@ -45,6 +45,7 @@ impl HostSetup {
             }
         }
         self.limit_neighbours(links, &inside)?;
+        self.ensure_proxying(links)?;
         self.ensure_forwarding(links)
     }
 

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use sextant_proto::{Claim, Prefix};
 
-use super::{containers::ContainerLinks, neighbours};
+use super::{containers::ContainerLinks, neighbours, proxying};
 use crate::{
     kernel::Link,
     settings::{HostSettings, Role},
@@ -22,6 +22,8 @@ pub struct Wanted {
     pub uplinks: Vec<String>,
     /// Whether the host is to forward.
     pub forwarding: bool,
+    /// Whether the kernel is to answer neighbour solicitations for containers.
+    pub answers: bool,
     /// Addresses of prefixes that the node may still hold: no controller has said otherwise yet.
     pub(super) unclaimed: Vec<BridgeAddress>,
     /// Changes for earlier settings are kept until these changes are made.
@@ -33,11 +35,14 @@ impl Wanted {
     pub fn by(settings: &HostSettings, claims: &[Claim]) -> Self {
         match settings.role {
             Role::Router => Self { uplinks: settings.uplinks.clone(), forwarding: true, ..Self::default() },
-            Role::Host => Self::of_host(
-                &settings.bridge,
-                claims.iter().map(|claim| bridge_address(claim.container_prefix())).collect(),
-                settings.uplinks.clone(),
-            ),
+            Role::Host => Self {
+                answers: settings.answers,
+                ..Self::of_host(
+                    &settings.bridge,
+                    claims.iter().map(|claim| bridge_address(claim.container_prefix())).collect(),
+                    settings.uplinks.clone(),
+                )
+            },
         }
     }
 
@@ -47,6 +52,7 @@ impl Wanted {
             addresses,
             uplinks,
             forwarding: true,
+            answers: false,
             unclaimed: Vec::new(),
             keep_earlier: false,
         }
@@ -94,6 +100,9 @@ impl Wanted {
         if self.keep_earlier || path.ends_with("/forwarding") {
             return self.keep_earlier || self.forwarding;
         }
+        if let Some(interface) = proxying::interface(path) {
+            return self.answers && (interface == "all" || self.uplinks.iter().any(|name| name == interface));
+        }
         let Some(interface) = interface(path) else { return self.forwarding };
         let inside = ContainerLinks::among(links, self.bridge.as_deref(), &self.uplinks);
         let on_it = links.iter().any(|link| link.name == interface && inside.contains(link.index));
@@ -109,5 +118,5 @@ fn bridge_address(container_prefix: Prefix) -> (Ipv6Addr, u8) {
 /// The interface of `net/ipv6/conf/INTERFACE/accept_ra`, or of a limit of neighbours.
 fn interface(path: &str) -> Option<&str> {
     let accepts = || path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/accept_ra");
-    accepts().or_else(|| Some(neighbours::limit(path)?.0))
+    accepts().or_else(|| Some(neighbours::limit(path)?.0)).or_else(|| proxying::interface(path))
 }

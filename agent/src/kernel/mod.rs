@@ -18,7 +18,7 @@ pub use netlink::NetlinkKernel;
 pub use rules::{Further, Rule, RuleAction, Share};
 pub use types::{
     Address, Change, Errno, Event, LOCAL_TABLE, LOOPBACK_LINK, Link, MAIN_TABLE, Neighbour, NeighbourState,
-    NeighbourTable, NextHop, OwnRoute, Route, RouteKey, RouteProtocol, RouteTarget, Scope,
+    NeighbourTable, NextHop, OwnRoute, ProxyEntry, Route, RouteKey, RouteProtocol, RouteTarget, Scope,
 };
 
 /// A request that failed as a whole. The failure of a single route is an [`Errno`].
@@ -145,6 +145,15 @@ pub trait Kernel: Send + Sync + 'static {
     /// kernel's defaults, a neighbour that does not answer is `Failed` after 3 s. Don't probe [`NeighbourState::Fixed`]
     /// entries: a probe would overwrite them.
     async fn probe_neighbour(&self, link: u32, addr: std::net::Ipv6Addr) -> Result<(), KernelError>;
+
+    /// The addresses that the kernel answers solicitations for, of all links.
+    async fn proxy_entries(&self) -> Result<Vec<ProxyEntry>, KernelError>;
+
+    /// Lets the kernel answer for an address on a link, by an entry of our protocol. An existing entry becomes ours.
+    async fn add_proxy_entry(&self, link: u32, addr: std::net::Ipv6Addr) -> Result<(), KernelError>;
+
+    /// Ends that. A missing entry is no error.
+    async fn remove_proxy_entry(&self, link: u32, addr: std::net::Ipv6Addr) -> Result<(), KernelError>;
 
     /// The size and the limits of the kernel's IPv6 neighbour table; `None` if the kernel does not show them.
     fn neighbour_table(&self) -> Result<Option<NeighbourTable>, KernelError>;

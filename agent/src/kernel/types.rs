@@ -82,6 +82,17 @@ pub struct Neighbour {
     pub mac: Option<[u8; 6]>,
 }
 
+/// An address of another host that the kernel answers solicitations for (`NTF_PROXY`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyEntry {
+    /// The link on which it answers.
+    pub link: u32,
+    /// The address.
+    pub addr: Ipv6Addr,
+    /// Who has added it; 0 if that is not known.
+    pub protocol: RouteProtocol,
+}
+
 /// The kernel's IPv6 neighbour table, which all network namespaces of a machine share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NeighbourTable {

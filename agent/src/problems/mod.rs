@@ -39,6 +39,8 @@ pub enum Component {
     ContainerPaths,
     /// The router advertisements on the containers' bridge.
     Advertise,
+    /// The answers to neighbour solicitations for containers.
+    Ndp,
 }
 
 /// A problem of this host.

@@ -3,7 +3,7 @@
 use sextant_proto::{Pool, Prefix};
 
 use super::Known;
-use crate::{kernel::MAIN_TABLE, problems::Finding};
+use crate::{kernel::MAIN_TABLE, problems::Finding, settings::Topology};
 
 /// The prefixes of the pools that this host refuses, but for longer routes inside.
 pub fn refused_pools<'a>(known: &Known<'a>) -> impl Iterator<Item = Prefix> + use<'a> {
@@ -18,7 +18,8 @@ pub fn unrefused_pool(known: &Known<'_>) -> Option<Finding> {
     if known.routers_refuse() {
         return None;
     }
-    let (pool, captured) = known.pools().find_map(|pool| Some((pool, captured(known, pool)?)))?;
+    let mut open = known.pools().filter(|pool| !is_resolved_on_link(known, pool));
+    let (pool, captured) = open.find_map(|pool| Some((pool, captured(known, pool)?)))?;
     Some(Finding::new(
         "pool-not-refused",
         format!(
@@ -35,6 +36,13 @@ pub fn unrefused_pool(known: &Known<'_>) -> Option<Finding> {
             old = pool.name
         ),
     ))
+}
+
+/// A pool inside of the link's own prefix, as NDP proxies serve: packets to its unassigned addresses are refused once nobody on the
+/// link has answered for them.
+fn is_resolved_on_link(known: &Known<'_>, pool: &Pool) -> bool {
+    let mut links = known.uplinks.iter().flat_map(|local| local.on_link.prefixes());
+    known.settings.topology == Topology::NdpProxy && links.any(|link| link.covers(pool.prefix))
 }
 
 /// What an unreachable route to the pool would take: a link that is not longer than the pool, or a controller that is no

@@ -10,7 +10,7 @@ use sextant_proto::{link_name_octets, link_name_text};
 
 use super::{
     CommandLine, DEFAULT_CONFIG, DEFAULT_STATE_DIR, DockerSettings, Endpoint, MAIN_TABLE, Role, Settings,
-    docker, host_name, keys::Keys,
+    Topology, docker, host_name, keys::Keys,
 };
 
 /// The settings that refer to a host, or that a claim may contradict: all settings for checks of a host.
@@ -36,6 +36,8 @@ pub struct HostSettings {
     pub table: u32,
     /// What the agent does with the host's Docker engine.
     pub docker: Option<DockerSettings>,
+    /// Whether the host answers neighbour solicitations for its containers.
+    pub answers: bool,
 }
 
 impl CommandLine {
@@ -59,6 +61,7 @@ impl CommandLine {
             controllers: literal(&keys.controller.unwrap_or_default()),
             uplinks: keys.uplink.interface.unwrap_or_default().iter().map(|name| shown(name)).collect(),
             table: keys.routes.table.unwrap_or(MAIN_TABLE),
+            answers: keys.topology == Some(Topology::NdpProxy),
         })
     }
 }
@@ -98,6 +101,7 @@ impl Settings {
             bridge: self.bridge.name.clone(),
             table: self.routes.table,
             docker: self.docker.clone(),
+            answers: self.ndp.is_some(),
         }
     }
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sextant_daemon::LogFormat;
 
 use super::{
-    BgpKeys, Direct, DockerMode, ExportKeys, NextHopKind, OffLink, OutsideReach, Reach, Role, Topology,
-    docker_networks::NetworkKey,
+    BgpKeys, Direct, DockerMode, ExportKeys, NdpAnswer, NdpMode, NdpSource, NextHopKind, OffLink,
+    OutsideReach, Reach, Role, Topology, docker_networks::NetworkKey,
 };
 
 /// The keys of the config file, which are also the flags.
@@ -69,6 +69,8 @@ pub(super) struct Keys {
     pub(super) routes: RouteKeys,
     #[command(flatten)]
     pub(super) export: ExportKeys,
+    #[command(flatten)]
+    pub(super) ndp: NdpKeys,
     #[arg(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bgp: Option<BgpKeys>,
@@ -204,6 +206,41 @@ pub(super) struct DockerKeys {
     #[arg(id = "docker-restart", long = "docker-restart", env = "SEXTANT_DOCKER_RESTART", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) restart: Option<bool>,
+}
+
+/// `[ndp]`
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct NdpKeys {
+    /// Who answers neighbour solicitations for containers: `prefix`: the agent, and the kernel for addresses that are known;
+    /// `address`: the kernel alone [default: prefix]
+    #[arg(id = "ndp-mode", long = "ndp-mode", env = "SEXTANT_NDP_MODE", value_enum, value_name = "MODE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mode: Option<NdpMode>,
+    /// The addresses that are answered for: `live`: those that a container has; `all`: the whole container prefixes [default: live]
+    #[arg(
+        id = "ndp-answer",
+        long = "ndp-answer",
+        env = "SEXTANT_NDP_ANSWER",
+        value_enum,
+        value_name = "WHICH"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<NdpAnswer>,
+    /// Advertise with the override flag: neighbours replace what they knew, not only if a prefix has come from another host
+    #[arg(id = "ndp-override", long = "ndp-override", env = "SEXTANT_NDP_OVERRIDE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
+    pub(super) overrides: Option<bool>,
+    /// The source address of advertisements [default: link-local]
+    #[arg(
+        id = "ndp-source",
+        long = "ndp-source",
+        env = "SEXTANT_NDP_SOURCE",
+        value_enum,
+        value_name = "ADDRESS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<NdpSource>,
 }
 
 /// `[routes]`

@@ -8,6 +8,7 @@ mod endpoint;
 mod export;
 mod host;
 mod keys;
+mod ndp;
 mod setup;
 mod topology;
 
@@ -34,6 +35,7 @@ pub use export::Mark;
 use export::{ExportKeys, mark};
 pub use host::{BridgeSource, HostSettings};
 use keys::Keys;
+pub use ndp::{NdpAnswer, NdpMode, NdpSettings, NdpSource};
 pub use setup::DockerSetup;
 pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
 
@@ -151,6 +153,8 @@ pub struct Settings {
     pub docker: Option<DockerSettings>,
     /// The routes.
     pub routes: RouteSettings,
+    /// How the host answers neighbour solicitations for its containers, where nobody routes their prefix to it.
+    pub ndp: Option<NdpSettings>,
     /// The BGP speaker.
     pub bgp: Option<BgpSettings>,
 }
@@ -238,6 +242,11 @@ impl CommandLine {
             return Err(value("--uplink-next-hop", &"link-local", &fix));
         }
         let (bridge, docker) = docker::bridge_and_docker(&keys)?;
+        let ndp = ndp::ndp(&keys.ndp, routes.topology)?;
+        if role == Role::Router && ndp.is_some() {
+            let fix = "is for hosts: a router has no containers to answer for; remove it";
+            return Err(value("--topology", &"ndp-proxy", &fix));
+        }
         let bgp = keys.bgp.map(|bgp| bgp.check(&routes)).transpose()?;
         if role == Role::Router && bgp.is_some() {
             let fix = "is not supported: a router announces prefixes by its routing daemon; see deploy/bird and deploy/frr";
@@ -258,6 +267,7 @@ impl CommandLine {
             bridge,
             docker,
             routes,
+            ndp,
             bgp,
         })
     }

@@ -23,6 +23,8 @@ pub enum Topology {
     Switched,
     /// Hosts behind routers: the routers have all other routes, and refuse packets to unassigned prefixes
     Routed,
+    /// Prefixes inside of the link's own: nobody routes them to the hosts, which answer neighbour solicitations for their containers
+    NdpProxy,
 }
 
 /// The kind of address of an uplink that peers use as next hop.

@@ -210,7 +210,7 @@ pub(crate) enum Pool {
     Add {
         /// Name of the pool; agents without a configured pool use the only one, or the one named "default"
         name: PoolName,
-        /// Prefix of the pool, at most 64 bits long, e.g. 2001:db8:8000::/40
+        /// Prefix of the pool, at most 126 bits long, e.g. 2001:db8:8000::/40
         prefix: Prefix,
         /// Length of each host prefix
         #[arg(long, value_name = "N")]

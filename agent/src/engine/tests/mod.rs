@@ -78,6 +78,7 @@ fn settings() -> Settings {
         bridge: BridgeSettings { name: "docker0".into(), create: true, advertise: false },
         routes: SETTINGS,
         docker: None,
+        ndp: None,
         bgp: None,
     }
 }

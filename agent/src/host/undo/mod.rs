@@ -11,9 +11,9 @@ use std::{
 };
 
 use self::users::{is_only_ours, others_addresses, ports, users};
-use super::{neighbours, renamed::followed, sysctls::FORWARDING, wanted::Wanted};
+use super::{neighbours, proxying, renamed::followed, sysctls::FORWARDING, wanted::Wanted};
 use crate::{
-    kernel::{Address, Link, OwnRoute, Route, RouteProtocol, RouteTarget},
+    kernel::{Address, Link, OwnRoute, ProxyEntry, Route, RouteProtocol, RouteTarget},
     state::{BridgeAddress, Ledger},
 };
 
@@ -30,6 +30,8 @@ pub struct Found {
     pub sysctls: BTreeMap<String, String>,
     /// The links with IPv4 addresses, which the agent never adds.
     pub ipv4: BTreeSet<u32>,
+    /// The addresses that the kernel answers solicitations for.
+    pub proxies: Vec<ProxyEntry>,
 }
 
 /// One step of an undo.
@@ -46,6 +48,15 @@ pub enum Step {
     },
     /// Delete a route of ours.
     Route(OwnRoute),
+    /// Let the kernel no longer answer solicitations for an address.
+    Proxy {
+        /// The interface's index.
+        link: u32,
+        /// The interface's name.
+        interface: String,
+        /// The address.
+        addr: Ipv6Addr,
+    },
     /// Remove an address.
     Address {
         /// The interface's index.
@@ -150,6 +161,9 @@ pub fn undo(ledger: &Ledger, found: &Found, wanted: &Wanted) -> Undo {
     let mut undo = Undo { left: ledger.clone(), ..Undo::default() };
     let users = if wanted.is_nothing() { users(ledger, found) } else { Vec::new() };
     undo.sysctls(ledger, found, wanted, &users);
+    if !wanted.answers {
+        undo.proxies(found);
+    }
     if wanted.is_nothing() {
         undo.routes(&found.routes);
         undo.left.stood = None;
@@ -164,6 +178,7 @@ fn value_set_by_agent(path: &str, ledger: &Ledger) -> String {
     limit.unwrap_or_else(|| match path {
         path if ledger.switched_off.contains(path) => "0".to_owned(),
         path if path.ends_with("/accept_ra") => "2".to_owned(),
+        path if path.ends_with("/proxy_delay") => "0".to_owned(),
         _ => "1".to_owned(),
     })
 }
@@ -173,7 +188,8 @@ impl Undo {
     /// Both stay while `users` are containers on others' bridges.
     fn sysctls(&mut self, ledger: &Ledger, found: &Found, wanted: &Wanted, users: &[String]) {
         let used = |path: &str| {
-            let needed = !ledger.switched_off.contains(path) && neighbours::limit(path).is_none();
+            let limit = neighbours::limit(path).is_some() || proxying::interface(path).is_some();
+            let needed = !ledger.switched_off.contains(path) && !limit;
             !users.is_empty() && needed
         };
         let unwanted = |path: &str| !wanted.sysctl(path, ledger, &found.links) && !used(path);
@@ -220,6 +236,14 @@ impl Undo {
         }
         self.steps.push(Step::Sysctl { path, now, before: before.to_owned() });
         true
+    }
+
+    fn proxies(&mut self, found: &Found) {
+        for it in found.proxies.iter().filter(|it| it.is_ours()) {
+            if let Some(link) = found.links.iter().find(|link| link.index == it.link) {
+                self.steps.push(Step::Proxy { link: it.link, interface: link.name.clone(), addr: it.addr });
+            }
+        }
     }
 
     /// Routes to peers before unreachable routes.

@@ -16,6 +16,7 @@ impl fmt::Display for Step {
                 let (destination, metric, table) = (key.destination, key.metric, key.table);
                 write!(f, "route {kind}{destination} metric {metric} table {table} removed")
             }
+            Self::Proxy { interface, addr, .. } => write!(f, "proxy entry {addr} of {interface} removed"),
             Self::Address { interface, addr, len, .. } => {
                 write!(f, "address {addr}/{len} of {interface} removed")
             }
@@ -31,6 +32,9 @@ impl Step {
         Some(match self {
             Self::Sysctl { path, before, .. } => format!("sysctl -w {path}={before}"),
             Self::Route(_) => return None,
+            Self::Proxy { interface, addr, .. } => {
+                format!("ip -6 neighbour del proxy {addr} dev {}", link_name_word(interface))
+            }
             Self::Address { interface, addr, len, .. } => {
                 format!("ip -6 address del {addr}/{len} dev {}", link_name_word(interface))
             }

@@ -44,6 +44,8 @@ pub struct Host {
     pub neighbours: BTreeMap<(u32, Ipv6Addr), NeighbourState>,
     /// The state of an entry after a probe of its neighbour.
     pub answers: BTreeMap<(u32, Ipv6Addr), NeighbourState>,
+    /// The protocols of proxy entries, by link and address.
+    pub proxies: BTreeMap<(u32, Ipv6Addr), RouteProtocol>,
     /// The limits of Linux.
     pub neighbour_table: NeighbourTable,
     pub sysctls: BTreeMap<String, String>,

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     super::{
         Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourState, NeighbourTable,
-        Route, RouteKey, RouteProtocol, RouteReader, Rule, RuleAction, Scope, types::MAIN_TABLE,
+        ProxyEntry, Route, RouteKey, RouteProtocol, RouteReader, Rule, RuleAction, Scope, types::MAIN_TABLE,
     },
     FakeKernel, Write,
     fib::errno,
@@ -185,6 +185,25 @@ impl Kernel for FakeKernel {
         existing(&host, link)?;
         let answer = host.answers.get(&(link, addr)).copied().unwrap_or(NeighbourState::Failed);
         host.neighbours.insert((link, addr), answer);
+        Ok(())
+    }
+
+    async fn proxy_entries(&self) -> Result<Vec<ProxyEntry>, KernelError> {
+        let mut host = self.host();
+        host.faults.of_read()?;
+        let entry = |(&(link, addr), &protocol)| ProxyEntry { link, addr, protocol };
+        Ok(host.proxies.iter().map(entry).collect())
+    }
+
+    async fn add_proxy_entry(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
+        let mut host = self.host();
+        existing(&host, link)?;
+        host.proxies.insert((link, addr), RouteProtocol::OURS);
+        Ok(())
+    }
+
+    async fn remove_proxy_entry(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
+        self.host().proxies.remove(&(link, addr));
         Ok(())
     }
 

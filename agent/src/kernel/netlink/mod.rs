@@ -16,6 +16,7 @@ mod neighbour;
 mod neighbour_table;
 mod netconf;
 mod options;
+mod proxy;
 mod route;
 mod rule;
 mod socket;
@@ -34,8 +35,8 @@ use self::{
     frame::Malformed,
 };
 use super::{
-    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourTable, Route, RouteKey,
-    RouteProtocol, RouteReader, Rule, Scope,
+    Address, Change, Errno, Event, Kernel, KernelError, Link, Neighbour, NeighbourTable, ProxyEntry, Route,
+    RouteKey, RouteProtocol, RouteReader, Rule, Scope,
 };
 
 /// The real kernel, over netlink.
@@ -236,6 +237,25 @@ impl Kernel for NetlinkKernel {
             }
             Err(errno) => Err(refused(&format!("probe neighbour {addr} on interface {link}"), errno)),
         }
+    }
+
+    async fn proxy_entries(&self) -> Result<Vec<ProxyEntry>, KernelError> {
+        let mut entries = Gathered::new(proxy::decode);
+        let dumped = self.conversation.dump(&proxy::dump(), neighbour::RTM_NEWNEIGH, &mut entries).await?;
+        dumped.map_err(|errno| refused("list proxy entries", errno))?;
+        Ok(entries.found)
+    }
+
+    async fn add_proxy_entry(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
+        let request = || format!("add proxy entry {addr} to interface {link}");
+        let (message, flags) = proxy::add(link, addr);
+        done(self.conversation.request(message, flags).await?, &[], request)
+    }
+
+    async fn remove_proxy_entry(&self, link: u32, addr: Ipv6Addr) -> Result<(), KernelError> {
+        let request = || format!("remove proxy entry {addr} from interface {link}");
+        let (message, flags) = proxy::remove(link, addr);
+        done(self.conversation.request(message, flags).await?, &[ENOENT, ENODEV], request)
     }
 
     fn neighbour_table(&self) -> Result<Option<NeighbourTable>, KernelError> {

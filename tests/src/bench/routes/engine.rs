@@ -293,6 +293,7 @@ fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
         },
         role: Role::Host,
         docker: None,
+        ndp: None,
         bgp: None,
     })
 }

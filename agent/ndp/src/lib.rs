@@ -1,0 +1,15 @@
+//! Neighbour discovery on behalf of containers: where nobody routes their prefix to this host, it answers solicitations for their
+//! addresses on its uplinks (RFC 4389, RFC 4861 §7.2.8).
+//!
+//! [`message`] reads and writes packets; [`targets`] knows which addresses are in use; [`limits`] bounds what one neighbour costs;
+//! [`proxy`] decides. They
+//! are pure. [`responder`] is the task that answers, over the sockets of the links.
+
+mod filter;
+mod groups;
+pub mod limits;
+pub mod message;
+pub mod proxy;
+pub mod responder;
+mod socket;
+pub mod targets;

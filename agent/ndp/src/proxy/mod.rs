@@ -1,0 +1,316 @@
+//! What is answered, asked and advertised. Pure.
+
+mod place;
+
+use std::{collections::BTreeMap, net::Ipv6Addr, time::Duration};
+
+use tokio::time::Instant;
+
+pub use place::{Answer, Bridge, Place, Source, Uplink};
+
+use crate::{
+    limits::Limits,
+    message::{
+        ALL_NODES, ALL_ROUTERS, Advertisement, Kind, Mac, Message, advertisement, multicast_mac,
+        solicitation, solicited_node,
+    },
+    targets::{Ask, Targets, Waiting},
+};
+
+/// Solicitations of one neighbour that are answered a second: a router that asks for each of 1,000 containers at once is served.
+const ANSWERS: u32 = 1000;
+/// Unknown addresses that one neighbour makes us ask for a second: each costs a packet to all containers.
+const ASKS: u32 = 50;
+/// Solicitations to the bridges at once; the rest is due a moment later.
+const ASKS_AT_ONCE: usize = 64;
+/// The delay between these.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What was alive before is asked for at this pace.
+const ADOPTED_EVERY: Duration = Duration::from_millis(2);
+
+/// A packet that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The interface.
+    pub link: u32,
+    /// The receiver's link-layer address.
+    pub to: Mac,
+    /// The IPv6 packet.
+    pub packet: Vec<u8>,
+}
+
+/// Why a valid solicitation is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unanswered {
+    /// No container prefix of this host has the address.
+    Elsewhere,
+    /// The kernel answers for it.
+    Kernel,
+    /// Its neighbour has asked too often.
+    Limit,
+    /// No container has answered for it yet.
+    Unknown,
+}
+
+/// The state of all answers.
+#[derive(Debug)]
+pub struct Proxy {
+    place: Place,
+    targets: Targets,
+    answers: Limits,
+    asks: Limits,
+    /// No further solicitation before that.
+    asked: Option<Instant>,
+    counts: Counts,
+    /// Others that have advertised an address of ours, each with its link-layer address.
+    others: BTreeMap<Ipv6Addr, Mac>,
+}
+
+/// What has happened, by its kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Solicitations that were answered here, not by the kernel.
+    pub answered: u64,
+    /// Valid ones that were not.
+    pub unanswered: BTreeMap<&'static str, u64>,
+}
+
+/// So many addresses that others answer for are remembered.
+const MOST_OTHERS: usize = 64;
+
+impl Proxy {
+    /// At this place; nothing is known to be alive.
+    pub fn new(place: Place, now: Instant) -> Self {
+        Self {
+            place,
+            targets: Targets::default(),
+            answers: Limits::new(ANSWERS, now),
+            asks: Limits::new(ASKS, now),
+            asked: None,
+            counts: Counts::default(),
+            others: BTreeMap::new(),
+        }
+    }
+
+    /// The present place.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The addresses in use, those of this host's bridges first.
+    pub fn alive(&self) -> impl Iterator<Item = Ipv6Addr> {
+        let of_bridges = self.place.own_targets();
+        of_bridges.chain(self.targets.alive())
+    }
+
+    /// Changes whenever [`Self::alive`] may.
+    pub fn changes(&self) -> u64 {
+        self.targets.changes()
+    }
+
+    /// What has happened since the start.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Others on the uplinks that have advertised addresses of ours.
+    pub fn others(&self) -> &BTreeMap<Ipv6Addr, Mac> {
+        &self.others
+    }
+
+    /// The host has other prefixes, links or settings.
+    pub fn move_to(&mut self, place: Place) {
+        let prefixes = place.prefixes.clone();
+        self.targets.keep(|target| prefixes.iter().any(|prefix| prefix.contains(target)));
+        self.others.retain(|target, _| prefixes.iter().any(|prefix| prefix.contains(*target)));
+        self.place = place;
+    }
+
+    /// These were alive before this process: they are, until they do not answer.
+    pub fn adopt(&mut self, targets: impl IntoIterator<Item = Ipv6Addr>, now: Instant) {
+        let mut at = now;
+        for target in targets {
+            if self.place.is_containers(target) {
+                self.targets.adopt(target, at);
+                at += ADOPTED_EVERY;
+            }
+        }
+    }
+
+    /// The engine has containers with these addresses.
+    pub fn expect(&mut self, targets: impl IntoIterator<Item = Ipv6Addr>, now: Instant) {
+        for target in targets {
+            if self.place.is_containers(target) && !self.targets.is_alive(target) {
+                self.targets.expect(target, now);
+            }
+        }
+    }
+
+    /// The engine has no containers with these addresses any more.
+    pub fn doubt(&mut self, targets: impl IntoIterator<Item = Ipv6Addr>, now: Instant) {
+        for target in targets {
+            self.targets.doubt(target, now);
+        }
+    }
+
+    /// A port of a bridge is gone, or its containers with this link-layer address.
+    pub fn doubt_those(&mut self, bridge: u32, mac: Option<Mac>, now: Instant) {
+        self.targets.doubt_those(bridge, mac, now);
+    }
+
+    /// When [`Self::ask`] is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)))
+    }
+
+    /// The solicitations that are due.
+    pub fn ask(&mut self, now: Instant) -> Vec<Sent> {
+        let asks = self.targets.ask(now, ASKS_AT_ONCE);
+        self.asked = (asks.len() == ASKS_AT_ONCE).then(|| now + PAUSE);
+        asks.into_iter().flat_map(|ask| self.solicitations(ask)).collect()
+    }
+
+    fn solicitations(&self, ask: Ask) -> Vec<Sent> {
+        let there = |bridge: &&Bridge| ask.seat.is_none_or(|(link, _)| link == bridge.link);
+        let bridges = self.place.bridges.iter().filter(|bridge| bridge.has(ask.target)).filter(there);
+        let packet = |bridge: &Bridge| solicitation(bridge.source, bridge.mac, ask.target);
+        let group = multicast_mac(solicited_node(ask.target));
+        let to = ask.seat.map_or(group, |(_, mac)| mac);
+        bridges.map(|bridge| Sent { link: bridge.link, to, packet: packet(bridge) }).collect()
+    }
+
+    /// A valid message on a link, from this link-layer address. Returns what it causes.
+    pub fn received(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Vec<Sent> {
+        if self.place.bridges.iter().any(|bridge| bridge.link == link) {
+            return self.heard(link, from, message, now);
+        }
+        let Some(uplink) = self.place.uplinks.iter().find(|uplink| uplink.link == link).copied() else {
+            return Vec::new();
+        };
+        match message.kind {
+            Kind::Advertisement => {
+                self.note_other(&uplink, from, message);
+                Vec::new()
+            }
+            Kind::Solicitation => match self.judge(link, from, message, now) {
+                Ok(()) => {
+                    self.counts.answered += 1;
+                    vec![self.answer(&uplink, message.target, message.source, message.mac.unwrap_or(from))]
+                }
+                Err(reason) => {
+                    *self.counts.unanswered.entry(reason.name()).or_default() += 1;
+                    Vec::new()
+                }
+            },
+        }
+    }
+
+    /// Whether a solicitation on an uplink is answered now.
+    fn judge(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Result<(), Unanswered> {
+        let target = message.target;
+        if !self.place.is_containers(target) && !self.place.own_targets().any(|own| own == target) {
+            return Err(Unanswered::Elsewhere);
+        }
+        if self.place.kernel.contains(&target) {
+            return Err(Unanswered::Kernel);
+        }
+        if !self.answers.admit(from, now) {
+            return Err(Unanswered::Limit);
+        }
+        if self.targets.is_alive(target) || self.place.own_targets().any(|own| own == target) {
+            return if self.place.answers { Ok(()) } else { Err(Unanswered::Kernel) };
+        }
+        if self.place.answer == Answer::All && !message.is_dad() {
+            return Ok(());
+        }
+        let waiting = Waiting { link, source: message.source, mac: message.mac.unwrap_or(from) };
+        if self.asks.admit(from, now) && self.targets.wait(target, waiting, now) {
+            Err(Unanswered::Unknown)
+        } else {
+            Err(Unanswered::Limit)
+        }
+    }
+
+    /// What a container says of its own address.
+    fn heard(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Vec<Sent> {
+        let spoken_of = match message.kind {
+            Kind::Advertisement => message.target,
+            Kind::Solicitation if message.is_dad() => {
+                if self.place.is_containers(message.target) {
+                    self.targets.detected(message.target, now);
+                }
+                return Vec::new();
+            }
+            Kind::Solicitation => message.source,
+        };
+        if !self.place.is_containers(spoken_of) || self.place.own_targets().any(|own| own == spoken_of) {
+            return Vec::new();
+        }
+        let Some(waiting) = self.targets.heard(spoken_of, (link, from), now) else { return Vec::new() };
+        let mut sent = self.announcements(spoken_of);
+        for it in waiting {
+            let Some(uplink) = self.place.uplinks.iter().find(|uplink| uplink.link == it.link) else {
+                continue;
+            };
+            sent.push(self.answer(uplink, spoken_of, it.source, it.mac));
+            self.counts.answered += 1;
+        }
+        sent
+    }
+
+    fn note_other(&mut self, uplink: &Uplink, from: Mac, message: &Message) {
+        let mac = message.mac.unwrap_or(from);
+        let ours = self.place.is_containers(message.target) || self.targets.is_alive(message.target);
+        let own = self.place.uplinks.iter().any(|it| it.mac == mac) || mac == uplink.mac;
+        if ours && !own && (self.others.len() < MOST_OTHERS || self.others.contains_key(&message.target)) {
+            self.others.insert(message.target, mac);
+        }
+    }
+
+    /// The answer to a solicitation; to one without source it goes to all (RFC 4861 §7.2.4).
+    fn answer(&self, uplink: &Uplink, target: Ipv6Addr, to: Ipv6Addr, mac: Mac) -> Sent {
+        let solicited = !to.is_unspecified();
+        let (destination, mac) = if solicited { (to, mac) } else { (ALL_NODES, multicast_mac(ALL_NODES)) };
+        self.advertisement(uplink, target, destination, mac, solicited)
+    }
+
+    /// Tells all neighbours and routers of an address that has come into use (RFC 9131 §6.1.2).
+    pub fn announcements(&self, target: Ipv6Addr) -> Vec<Sent> {
+        let groups = [ALL_NODES, ALL_ROUTERS];
+        let all = self.place.uplinks.iter().flat_map(|uplink| groups.map(|group| (uplink, group)));
+        all.map(|(uplink, group)| self.advertisement(uplink, target, group, multicast_mac(group), false))
+            .collect()
+    }
+
+    fn advertisement(
+        &self,
+        uplink: &Uplink,
+        target: Ipv6Addr,
+        destination: Ipv6Addr,
+        to: Mac,
+        solicited: bool,
+    ) -> Sent {
+        let source = match self.place.source {
+            Source::LinkLocal => uplink.source,
+            Source::Target => target,
+        };
+        let overrides = self.place.overrides(target);
+        let it = Advertisement { source, destination, target, mac: uplink.mac, solicited, overrides };
+        Sent { link: uplink.link, to, packet: advertisement(&it) }
+    }
+}
+
+impl Unanswered {
+    /// As metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Elsewhere => "elsewhere",
+            Self::Kernel => "kernel",
+            Self::Limit => "limit",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

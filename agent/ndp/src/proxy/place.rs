@@ -1,0 +1,104 @@
+//! Where the host stands: its links, and the prefixes that it answers for.
+
+use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
+
+use sextant_proto::Prefix;
+
+use crate::message::Mac;
+
+/// Where, what for and how the host answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The container prefixes of this node's claims.
+    pub prefixes: Vec<Prefix>,
+    /// Those that another host had before: what its neighbours know of them is replaced.
+    pub moved: Vec<Prefix>,
+    /// The interfaces on which it answers.
+    pub uplinks: Vec<Uplink>,
+    /// The bridges of its containers.
+    pub bridges: Vec<Bridge>,
+    /// The addresses that the kernel answers for by its own entries.
+    pub kernel: Arc<BTreeSet<Ipv6Addr>>,
+    /// Whether it answers for all addresses in use; else only those who have asked before one was known, and the kernel the others.
+    pub answers: bool,
+    /// Which addresses it answers for.
+    pub answer: Answer,
+    /// Whether every advertisement replaces what a neighbour knew.
+    pub overrides: bool,
+    /// The source of advertisements.
+    pub source: Source,
+}
+
+/// Which addresses of a container prefix are answered for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// Those that a container has.
+    #[default]
+    Live,
+    /// All of them.
+    All,
+}
+
+/// The source of advertisements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The link-local address of the uplink.
+    #[default]
+    LinkLocal,
+    /// The address that is advertised, for providers that filter others.
+    Target,
+}
+
+/// An interface with neighbours that solicit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its index.
+    pub link: u32,
+    /// Its link-layer address.
+    pub mac: Mac,
+    /// An address of it, of link-local scope if it has one.
+    pub source: Ipv6Addr,
+}
+
+/// A bridge with containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its index.
+    pub link: u32,
+    /// Its link-layer address.
+    pub mac: Mac,
+    /// An address of it, of which solicitations are sent.
+    pub source: Ipv6Addr,
+    /// The prefixes that are on-link there.
+    pub prefixes: Vec<Prefix>,
+    /// Its own addresses.
+    pub own: Vec<Ipv6Addr>,
+}
+
+impl Bridge {
+    /// Whether containers there may have this address.
+    pub fn has(&self, target: Ipv6Addr) -> bool {
+        self.prefixes.iter().any(|prefix| prefix.contains(target))
+    }
+}
+
+impl Place {
+    /// Whether the address belongs to containers of this host. The first address of a prefix is the anycast address of its routers
+    /// (RFC 4291 §2.6.1), which no container has.
+    pub fn is_containers(&self, target: Ipv6Addr) -> bool {
+        self.prefixes
+            .iter()
+            .any(|prefix| prefix.contains(target) && (prefix.addr() != target || prefix.len() > 126))
+    }
+
+    /// The addresses of the bridges inside of the container prefixes.
+    pub fn own_targets(&self) -> impl Iterator<Item = Ipv6Addr> {
+        let all = self.bridges.iter().flat_map(|bridge| &bridge.own).copied();
+        all.filter(|own| self.prefixes.iter().any(|prefix| prefix.contains(*own)))
+    }
+
+    /// Whether an advertisement of this address replaces what a neighbour knew.
+    pub fn overrides(&self, target: Ipv6Addr) -> bool {
+        self.overrides || self.moved.iter().any(|prefix| prefix.contains(target))
+    }
+}

@@ -1,0 +1,215 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::message::decode;
+
+const UPLINK: u32 = 2;
+const BRIDGE: u32 = 7;
+const ROUTER: Mac = [2, 0, 0, 0, 0, 1];
+const OWN: Mac = [2, 0, 0, 0, 0, 2];
+const BRIDGE_MAC: Mac = [2, 0, 0, 0, 0, 7];
+const CONTAINER: Mac = [2, 0, 0, 0, 0, 9];
+
+fn addr(text: &str) -> Ipv6Addr {
+    text.parse().unwrap()
+}
+
+/// The example of Docker's guide: a /125 of the uplink's /64.
+fn place() -> Place {
+    let prefix = "2001:db8::c000/125".parse().unwrap();
+    Place {
+        prefixes: vec![prefix],
+        answers: true,
+        uplinks: vec![Uplink { link: UPLINK, mac: OWN, source: addr("fe80::2") }],
+        bridges: vec![Bridge {
+            link: BRIDGE,
+            mac: BRIDGE_MAC,
+            source: addr("fe80::7"),
+            prefixes: vec![prefix],
+            own: vec![addr("2001:db8::c001"), addr("fe80::7")],
+        }],
+        ..Place::default()
+    }
+}
+
+fn proxy(place: Place) -> (Proxy, Instant) {
+    let now = Instant::now();
+    (Proxy::new(place, now), now)
+}
+
+fn message(kind: Kind, source: &str, target: &str, mac: Mac) -> Message {
+    let target = addr(target);
+    let mac = (source != "::").then_some(mac);
+    Message { kind, source: addr(source), destination: solicited_node(target), target, mac }
+}
+
+fn solicits(target: &str) -> Message {
+    message(Kind::Solicitation, "2001:db8::1", target, ROUTER)
+}
+
+fn says(target: &str) -> Message {
+    message(Kind::Advertisement, target, target, CONTAINER)
+}
+
+/// Link, receiver, destination, target, and flags.
+fn seen(sent: &[Sent]) -> Vec<(u32, Mac, Ipv6Addr, Ipv6Addr, u8)> {
+    let one = |it: &Sent| {
+        let read = decode(&it.packet).unwrap();
+        (it.link, it.to, read.destination, read.target, it.packet[44])
+    };
+    sent.iter().map(one).collect()
+}
+
+#[test]
+fn an_unknown_address_is_answered_for_once_its_container_has_answered() {
+    let (mut proxy, now) = proxy(place());
+    let target = addr("2001:db8::c003");
+    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
+    let asked = proxy.ask(now);
+    let group = solicited_node(target);
+    assert_eq!(seen(&asked), [(BRIDGE, multicast_mac(group), group, target, 0)]);
+    let answers = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
+    let all = (UPLINK, multicast_mac(ALL_NODES), ALL_NODES, target, 0x80);
+    let routers = (UPLINK, multicast_mac(ALL_ROUTERS), ALL_ROUTERS, target, 0x80);
+    let answer = (UPLINK, ROUTER, addr("2001:db8::1"), target, 0xc0);
+    assert_eq!(seen(&answers), [all, routers, answer]);
+    assert_eq!(
+        seen(&proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now)),
+        [answer],
+        "it is known now"
+    );
+    assert_eq!(proxy.counts().answered, 2);
+    assert_eq!(proxy.counts().unanswered["unknown"], 1);
+}
+
+#[test]
+fn nothing_but_containers_is_answered_for() {
+    let (mut proxy, now) = proxy(place());
+    for target in ["2001:db8::c008", "2001:db8::c000", "2001:db8::1", "2001:db8:1::c003", "fe80::7"] {
+        assert_eq!(proxy.received(UPLINK, ROUTER, &solicits(target), now), [], "{target}");
+    }
+    assert_eq!((proxy.ask(now), proxy.counts().unanswered["elsewhere"]), (vec![], 5));
+    assert_eq!(proxy.received(9, ROUTER, &solicits("2001:db8::c001"), now), [], "another link");
+    let answer = proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c001"), now);
+    assert_eq!(answer.len(), 1, "the bridge's own address is in use");
+}
+
+#[test]
+fn a_probe_for_duplicates_is_answered_to_all_if_the_address_is_in_use() {
+    for answer in [Answer::Live, Answer::All] {
+        let (mut proxy, now) = proxy(Place { answer, ..place() });
+        let probe = message(Kind::Solicitation, "::", "2001:db8::c003", ROUTER);
+        assert_eq!(proxy.received(UPLINK, ROUTER, &probe, now), [], "{answer:?}");
+        let answers = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
+        let target = addr("2001:db8::c003");
+        let all = (UPLINK, multicast_mac(ALL_NODES), ALL_NODES, target, 0x80);
+        assert_eq!(seen(&answers)[2], all);
+        assert_eq!(seen(&proxy.received(UPLINK, ROUTER, &probe, now)), [all]);
+        let other = message(Kind::Solicitation, "::", "2001:db8::c004", ROUTER);
+        proxy.received(UPLINK, ROUTER, &other, now);
+        for later in 0..20 {
+            proxy.ask(now + Duration::from_millis(100 * later));
+        }
+        assert_eq!(proxy.alive().count(), 2, "the bridge and one container");
+    }
+}
+
+#[test]
+fn where_the_kernel_answers_a_solicitation_only_tells_of_an_address() {
+    let (mut proxy, now) = proxy(Place { answers: false, ..place() });
+    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
+    assert_eq!(proxy.ask(now).len(), 1);
+    let sent = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
+    assert_eq!(
+        seen(&sent).iter().map(|it| it.2).collect::<Vec<_>>(),
+        [ALL_NODES, ALL_ROUTERS, addr("2001:db8::1")]
+    );
+    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
+    assert_eq!(proxy.counts().answered, 1, "who asked before it was known");
+}
+
+#[test]
+fn settings_decide_what_and_how_is_answered() {
+    let all = Place { answer: Answer::All, overrides: true, source: Source::Target, ..place() };
+    let (mut proxy, now) = proxy(all);
+    let answer = proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now);
+    assert_eq!(seen(&answer)[0].4, 0xe0);
+    assert_eq!(decode(&answer[0].packet).unwrap().source, addr("2001:db8::c003"));
+}
+
+#[test]
+fn what_moved_here_replaces_what_neighbours_knew() {
+    let (mut proxy, now) = proxy(Place { moved: place().prefixes, ..place() });
+    let sent = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
+    assert!(seen(&sent).iter().all(|it| it.4 == 0xa0), "{sent:?}");
+}
+
+#[test]
+fn the_kernels_entries_are_left_to_it() {
+    let kernel = Arc::new([addr("2001:db8::c003")].into());
+    let (mut proxy, now) = proxy(Place { kernel, ..place() });
+    proxy.adopt([addr("2001:db8::c003"), addr("2001:db8::c103")], now);
+    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
+    assert_eq!(proxy.counts().unanswered["kernel"], 1);
+    assert_eq!(proxy.alive().collect::<Vec<_>>(), [addr("2001:db8::c001"), addr("2001:db8::c003")]);
+    assert_eq!(proxy.ask(now).len(), 1);
+    for later in 0..20 {
+        proxy.ask(now + Duration::from_millis(100 * later));
+    }
+    assert_eq!(proxy.alive().count(), 1, "it has not answered");
+}
+
+#[test]
+fn a_silent_source_has_its_answer_at_the_frames_sender() {
+    let (mut proxy, now) = proxy(place());
+    proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
+    let without = Message { mac: None, ..solicits("2001:db8::c003") };
+    assert_eq!(proxy.received(UPLINK, ROUTER, &without, now)[0].to, ROUTER);
+    let other = Message { mac: Some([6; 6]), ..without };
+    assert_eq!(proxy.received(UPLINK, ROUTER, &other, now)[0].to, [6; 6]);
+}
+
+#[test]
+fn containers_are_heard_by_whatever_they_say() {
+    let (mut proxy, now) = proxy(place());
+    let asks = message(Kind::Solicitation, "2001:db8::c003", "2001:db8::c001", CONTAINER);
+    assert_eq!(proxy.received(BRIDGE, CONTAINER, &asks, now).len(), 2);
+    assert_eq!(proxy.received(BRIDGE, CONTAINER, &asks, now), []);
+    let detects = message(Kind::Solicitation, "::", "2001:db8::c004", CONTAINER);
+    assert_eq!(proxy.received(BRIDGE, CONTAINER, &detects, now), []);
+    assert_eq!(proxy.ask(now + Duration::from_millis(999)), []);
+    assert_eq!(proxy.ask(now + Duration::from_secs(1)).len(), 1);
+    for foreign in ["2001:db8::1", "2001:db8::c001", "fe80::9"] {
+        assert_eq!(proxy.received(BRIDGE, CONTAINER, &says(foreign), now), [], "{foreign}");
+    }
+    assert_eq!(proxy.alive().count(), 2);
+}
+
+#[test]
+fn a_flood_is_bounded() {
+    let wide = "2001:db8:1::/64".parse().unwrap();
+    let mut at = place();
+    (at.prefixes, at.bridges[0].prefixes) = (vec![wide], vec![wide]);
+    let (mut proxy, now) = proxy(at);
+    for n in 1..50_000 {
+        proxy.received(UPLINK, ROUTER, &solicits(&format!("2001:db8:1::{n:x}")), now);
+    }
+    assert_eq!(proxy.counts().unanswered["unknown"], u64::from(2 * ASKS));
+    let asked = proxy.ask(now);
+    assert_eq!((asked.len(), proxy.next_due()), (ASKS_AT_ONCE, Some(now + PAUSE)));
+    let other = [2, 0, 0, 0, 0, 5];
+    assert_eq!(proxy.received(UPLINK, other, &solicits("2001:db8:1::fff0"), now), []);
+    assert_eq!(proxy.counts().unanswered["unknown"], u64::from(2 * ASKS) + 1, "another neighbour is served");
+}
+
+#[test]
+fn another_answerer_is_noted() {
+    let (mut proxy, now) = proxy(place());
+    let from = |mac| message(Kind::Advertisement, "fe80::5", "2001:db8::c003", mac);
+    proxy.received(UPLINK, OWN, &from(OWN), now);
+    assert_eq!(proxy.others().len(), 0, "our own");
+    proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
+    assert_eq!(proxy.others().iter().collect::<Vec<_>>(), [(&addr("2001:db8::c003"), &[5; 6])]);
+    proxy.move_to(Place { prefixes: vec!["2001:db8::d000/125".parse().unwrap()], ..place() });
+    assert_eq!(proxy.others().len(), 0);
+}

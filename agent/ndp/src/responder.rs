@@ -1,0 +1,263 @@
+//! Answers, as long as there is a place to answer at. One task owns the state of all answers and all sockets.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::Ipv6Addr,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    groups::Groups,
+    message::{Mac, Message},
+    proxy::{Counts, Place, Proxy, Sent},
+    socket::Port,
+};
+
+/// So many messages of one link are taken in a row: the others have their turn.
+const AT_ONCE: usize = 64;
+/// When a socket that could not be opened, or a group that could not be joined, is tried again.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// What the responder is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Where the host stands.
+    pub place: Place,
+    /// The addresses of the engine's running containers.
+    pub expected: Arc<BTreeSet<Ipv6Addr>>,
+    /// The ports of the containers' bridges: index and bridge.
+    pub ports: BTreeSet<(u32, u32)>,
+}
+
+/// What it knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The addresses in use; `None` before the first look.
+    pub alive: Option<Arc<BTreeSet<Ipv6Addr>>>,
+    /// What was answered.
+    pub counts: Counts,
+    /// Packets that were no valid neighbour discovery.
+    pub invalid: u64,
+    /// Addresses that others on the uplinks have advertised, with their link-layer addresses.
+    pub others: BTreeMap<Ipv6Addr, Mac>,
+    /// What it cannot do.
+    pub trouble: Option<String>,
+}
+
+/// Answers on the uplinks of a host.
+#[derive(Debug)]
+pub struct Responder {
+    given: watch::Receiver<Given>,
+    known: watch::Sender<Known>,
+    proxy: Proxy,
+    last: Given,
+    ports: BTreeMap<u32, Port>,
+    groups: Groups,
+    /// The last change of the addresses in use that was told.
+    told: Option<u64>,
+    invalid: u64,
+    retry_at: Option<Instant>,
+}
+
+/// Why it wakes.
+enum Woken {
+    Given(bool),
+    Received(u32, io::Result<u64>, Vec<(Mac, Message)>),
+    Due,
+}
+
+impl Responder {
+    /// Follows what is `given`. `adopted` were in use before this process.
+    pub fn new(
+        mut given: watch::Receiver<Given>,
+        known: watch::Sender<Known>,
+        adopted: impl IntoIterator<Item = Ipv6Addr>,
+    ) -> Self {
+        let (last, now) = (given.borrow_and_update().clone(), Instant::now());
+        let mut proxy = Proxy::new(last.place.clone(), now);
+        proxy.adopt(adopted, now);
+        proxy.expect(last.expected.iter().copied(), now);
+        Self {
+            given,
+            known,
+            proxy,
+            last,
+            ports: BTreeMap::new(),
+            groups: Groups::default(),
+            told: None,
+            invalid: 0,
+            retry_at: Some(now),
+        }
+    }
+
+    /// Runs until the other end of what is given is gone.
+    pub async fn run(mut self) {
+        loop {
+            if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+                self.open();
+            }
+            self.tell();
+            match self.wake().await {
+                Woken::Given(false) => return,
+                Woken::Given(true) => self.take_given(),
+                Woken::Due => {}
+                Woken::Received(link, outcome, messages) => self.take_messages(link, outcome, messages),
+            }
+            let now = Instant::now();
+            if self.proxy.next_due().is_some_and(|due| due <= now) {
+                let asks = self.proxy.ask(now);
+                self.send(asks);
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Woken {
+        let due = [self.proxy.next_due(), self.retry_at].into_iter().flatten().min();
+        tokio::select! {
+            changed = self.given.changed() => Woken::Given(changed.is_ok()),
+            (link, outcome, messages) = received(&self.ports) => Woken::Received(link, outcome, messages),
+            () = async { match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            } } => Woken::Due,
+        }
+    }
+
+    fn take_given(&mut self) {
+        let (given, now) = (self.given.borrow_and_update().clone(), Instant::now());
+        let links_changed = links(&given.place).ne(links(&self.last.place));
+        let prefixes_changed = given.place.prefixes != self.last.place.prefixes;
+        self.proxy.move_to(given.place.clone());
+        for (_, bridge) in self.last.ports.difference(&given.ports) {
+            self.proxy.doubt_those(*bridge, None, now);
+        }
+        self.proxy.doubt(self.last.expected.difference(&given.expected).copied(), now);
+        self.proxy.expect(given.expected.iter().copied(), now);
+        self.last = given;
+        if links_changed || prefixes_changed {
+            self.retry_at = Some(now);
+        }
+        self.told = None;
+    }
+
+    fn take_messages(&mut self, link: u32, outcome: io::Result<u64>, messages: Vec<(Mac, Message)>) {
+        let now = Instant::now();
+        match outcome {
+            Ok(invalid) => self.invalid += invalid,
+            // The link is gone, or down: it is opened again.
+            Err(_) => {
+                self.ports.remove(&link);
+                self.retry_at = Some(now + RETRY);
+            }
+        }
+        for (from, message) in messages {
+            let sent = self.proxy.received(link, from, &message, now);
+            self.send(sent);
+        }
+    }
+
+    /// Sends packets. One that is lost is like one lost on the link: its receiver asks again.
+    fn send(&self, all: Vec<Sent>) {
+        for sent in all {
+            if let Some(port) = self.ports.get(&sent.link) {
+                let _ = port.send(sent.to, &sent.packet);
+            }
+        }
+    }
+
+    /// Opens the sockets of all links, and closes those of others.
+    fn open(&mut self) {
+        self.retry_at = None;
+        let wanted: BTreeMap<u32, bool> = links(&self.last.place).collect();
+        self.ports.retain(|link, _| wanted.contains_key(link));
+        let mut failed = None;
+        for (link, uplink) in wanted {
+            if let Err(error) = self.open_one(link, uplink) {
+                failed = Some(format!("neighbour discovery on interface {link} cannot be heard: {error}"));
+            }
+        }
+        if let Err(error) = self.join() {
+            failed = Some(format!("groups of the addresses in use cannot be joined: {error}"));
+        }
+        if failed.is_some() {
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+        self.known.send_if_modified(|known| std::mem::replace(&mut known.trouble, failed.clone()) != failed);
+    }
+
+    fn open_one(&mut self, link: u32, uplink: bool) -> io::Result<()> {
+        let prefixes = uplink.then_some(&self.last.place.prefixes[..]);
+        if let Some(port) = self.ports.get(&link) {
+            return port.listen_for(prefixes);
+        }
+        let port = Port::open(link, uplink)?;
+        port.listen_for(prefixes)?;
+        self.ports.insert(link, port);
+        Ok(())
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        let uplinks: Vec<_> = self.last.place.uplinks.iter().map(|uplink| uplink.link).collect();
+        self.groups.follow(&uplinks, self.proxy.alive())
+    }
+
+    /// Tells what has changed.
+    fn tell(&mut self) {
+        let changes = Some(self.proxy.changes());
+        if self.told != changes {
+            self.told = changes;
+            let alive: BTreeSet<_> = self.proxy.alive().collect();
+            if self.join().is_err() {
+                self.retry_at.get_or_insert(Instant::now() + RETRY);
+            }
+            self.known.send_if_modified(|known| {
+                let is_new = known.alive.as_deref() != Some(&alive);
+                known.alive = Some(Arc::new(alive));
+                is_new
+            });
+        }
+        let (counts, others, invalid) = (self.proxy.counts(), self.proxy.others(), self.invalid);
+        let before = self.known.borrow();
+        let is_old = before.counts == *counts && before.others == *others && before.invalid == invalid;
+        drop(before);
+        if !is_old {
+            // Counts alone are no news: metrics read them.
+            self.known.send_if_modified(|known| {
+                let is_new = known.others != *others;
+                (known.counts, known.invalid) = (counts.clone(), invalid);
+                known.others.clone_from(others);
+                is_new
+            });
+        }
+    }
+}
+
+/// The links of a place, and whether each is an uplink.
+fn links(place: &Place) -> impl Iterator<Item = (u32, bool)> {
+    let uplinks = place.uplinks.iter().map(|uplink| (uplink.link, true));
+    uplinks.chain(place.bridges.iter().map(|bridge| (bridge.link, false)))
+}
+
+/// The next messages of any link.
+async fn received(ports: &BTreeMap<u32, Port>) -> (u32, io::Result<u64>, Vec<(Mac, Message)>) {
+    if ports.is_empty() {
+        // Nothing is open: a socket is tried again later.
+        std::future::pending::<()>().await;
+    }
+    let each = ports.iter().map(|(link, port)| {
+        Box::pin(async move {
+            let mut messages = Vec::new();
+            let outcome = port.receive(AT_ONCE, |from, message| messages.push((from, message))).await;
+            (*link, outcome, messages)
+        })
+    });
+    let (first, _, _) = futures::future::select_all(each).await;
+    first
+}

@@ -1,0 +1,240 @@
+//! Which addresses are in use on the containers' bridges, and how that is found out. Pure.
+//!
+//! An address is alive once a container has spoken of it there. Of an unknown one that somebody asks for, and of one that may be
+//! gone, the containers are asked: by a few solicitations, after which a silent address is gone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::message::Mac;
+
+/// So many unknown addresses are asked for at once: a scan of a prefix is no reason to remember it (RFC 6583 §6).
+const MOST_ASKED: usize = 512;
+/// So many addresses are known to be alive: a bridge has at most 1,023 ports.
+const MOST_ALIVE: usize = 16_384;
+/// So many neighbours wait for one address.
+const MOST_WAITING: usize = 8;
+/// The waits after each solicitation of an address.
+const WAITS: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
+/// An address that is heard of by a probe of duplicate address detection is in use a second later (RFC 4861 §10), if nobody objects.
+const DETECTION: Duration = Duration::from_secs(1);
+/// The same for a container that waits longer: its address is asked for until then.
+const DETECTION_ENDS: Duration = Duration::from_secs(4);
+/// How often it is asked meanwhile.
+const DETECTION_STEP: Duration = Duration::from_millis(200);
+/// An address that was not heard of for so long is asked for.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// A neighbour on an uplink that waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// The uplink.
+    pub link: u32,
+    /// Its address; unspecified if it is detecting duplicates.
+    pub source: Ipv6Addr,
+    /// Its link-layer address.
+    pub mac: Mac,
+}
+
+/// Where an address is: the bridge, and the container's link-layer address.
+pub type Seat = (u32, Mac);
+
+/// A solicitation that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    /// The address.
+    pub target: Ipv6Addr,
+    /// Where it was last; everywhere if unknown.
+    pub seat: Option<Seat>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Target {
+    alive: bool,
+    seat: Option<Seat>,
+    /// When something is due: the next solicitation, or the end of one that nobody answered.
+    due: Option<Instant>,
+    /// The solicitations that were sent since it was heard of.
+    asked: usize,
+    /// Until then it is asked for.
+    until: Option<Instant>,
+    waiting: Vec<Waiting>,
+}
+
+/// All addresses that are alive, or asked for.
+#[derive(Debug, Default)]
+pub struct Targets {
+    all: BTreeMap<Ipv6Addr, Target>,
+    due: BTreeSet<(Instant, Ipv6Addr)>,
+    alive: usize,
+    /// How often the set of addresses that are alive has changed.
+    changes: u64,
+}
+
+impl Targets {
+    /// Whether it is alive.
+    pub fn is_alive(&self, target: Ipv6Addr) -> bool {
+        self.all.get(&target).is_some_and(|it| it.alive)
+    }
+
+    /// The addresses that are alive.
+    pub fn alive(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.all.iter().filter(|(_, target)| target.alive).map(|(addr, _)| *addr)
+    }
+
+    /// Changes whenever [`Self::alive`] does.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// When [`Self::ask`] is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Somebody waits for this address, which is not alive. `false` if too many are asked for already.
+    pub fn wait(&mut self, target: Ipv6Addr, waiting: Waiting, now: Instant) -> bool {
+        if !self.expect(target, now) {
+            return false;
+        }
+        let Some(it) = self.all.get_mut(&target) else { return false };
+        if it.waiting.len() < MOST_WAITING && !it.waiting.contains(&waiting) {
+            it.waiting.push(waiting);
+        }
+        true
+    }
+
+    /// It may be in use: it is asked for now. `false` if too many are asked for already.
+    pub fn expect(&mut self, target: Ipv6Addr, now: Instant) -> bool {
+        let known = self.all.contains_key(&target);
+        if !known && self.all.len() - self.alive >= MOST_ASKED {
+            return false;
+        }
+        if !known {
+            self.all.insert(target, Target::default());
+            self.schedule(target, now);
+        }
+        true
+    }
+
+    /// A container has begun duplicate address detection of it.
+    pub fn detected(&mut self, target: Ipv6Addr, now: Instant) {
+        if self.is_alive(target) || !self.expect(target, now) {
+            return;
+        }
+        if let Some(it) = self.all.get_mut(&target) {
+            it.until = Some(now + DETECTION_ENDS);
+        }
+        self.schedule(target, now + DETECTION);
+    }
+
+    /// It is alive, by what was known before; whether it still is, is asked at `at`.
+    pub fn adopt(&mut self, target: Ipv6Addr, at: Instant) {
+        if self.set_alive(target) {
+            self.schedule(target, at);
+        }
+    }
+
+    /// It may be gone: it is asked for now.
+    pub fn doubt(&mut self, target: Ipv6Addr, now: Instant) {
+        if let Some(it) = self.all.get_mut(&target).filter(|it| it.alive && it.asked == 0) {
+            it.until = None;
+            self.schedule(target, now);
+        }
+    }
+
+    /// Every address on this bridge may be gone, or every one of a container.
+    pub fn doubt_those(&mut self, bridge: u32, mac: Option<Mac>, now: Instant) {
+        let is_there = |seat: Seat| seat.0 == bridge && mac.is_none_or(|mac| seat.1 == mac);
+        let there = |target: &Target| target.alive && target.seat.is_none_or(is_there);
+        let those: Vec<_> = self.all.iter().filter(|(_, it)| there(it)).map(|(addr, _)| *addr).collect();
+        for target in those {
+            self.doubt(target, now);
+        }
+    }
+
+    /// A container has spoken of it. Returns who has waited for that; `None` if it was alive before.
+    pub fn heard(&mut self, target: Ipv6Addr, seat: Seat, now: Instant) -> Option<Vec<Waiting>> {
+        let is_new = self.set_alive(target);
+        let it = self.all.get_mut(&target)?;
+        (it.seat, it.asked, it.until) = (Some(seat), 0, None);
+        let waiting = std::mem::take(&mut it.waiting);
+        self.schedule(target, now + SILENT);
+        is_new.then_some(waiting)
+    }
+
+    /// The solicitations that are due by now, at most `most`. Addresses that did not answer are gone after that.
+    pub fn ask(&mut self, now: Instant, most: usize) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        while asks.len() < most {
+            let Some((_, target)) = self.due.first().copied().filter(|(at, _)| *at <= now) else { break };
+            let Some(it) = self.all.get_mut(&target) else { break };
+            let step = match it.until {
+                Some(until) => (now < until).then_some(DETECTION_STEP),
+                None => WAITS.get(it.asked).copied(),
+            };
+            match step {
+                Some(step) => {
+                    it.asked += 1;
+                    // The container may have another link-layer address by now.
+                    let seat = it.seat.filter(|_| it.asked < WAITS.len());
+                    asks.push(Ask { target, seat });
+                    self.schedule(target, now + step);
+                }
+                None => self.forget(target),
+            }
+        }
+        asks
+    }
+
+    /// Forgets all but these.
+    pub fn keep(&mut self, is_kept: impl Fn(Ipv6Addr) -> bool) {
+        let gone: Vec<_> = self.all.keys().copied().filter(|target| !is_kept(*target)).collect();
+        for target in gone {
+            self.forget(target);
+        }
+    }
+
+    fn forget(&mut self, target: Ipv6Addr) {
+        let Some(it) = self.all.remove(&target) else { return };
+        if let Some(due) = it.due {
+            self.due.remove(&(due, target));
+        }
+        if it.alive {
+            self.alive -= 1;
+            self.changes += 1;
+        }
+    }
+
+    /// Whether it was not alive before.
+    fn set_alive(&mut self, target: Ipv6Addr) -> bool {
+        if self.alive >= MOST_ALIVE && !self.is_alive(target) {
+            return false;
+        }
+        let it = self.all.entry(target).or_default();
+        let is_new = !it.alive;
+        it.alive = true;
+        if is_new {
+            self.alive += 1;
+            self.changes += 1;
+        }
+        is_new
+    }
+
+    fn schedule(&mut self, target: Ipv6Addr, at: Instant) {
+        let Some(it) = self.all.get_mut(&target) else { return };
+        if let Some(before) = it.due.replace(at) {
+            self.due.remove(&(before, target));
+        }
+        self.due.insert((at, target));
+    }
+}
+
+#[cfg(test)]
+mod tests;

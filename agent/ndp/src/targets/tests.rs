@@ -1,0 +1,106 @@
+use super::*;
+
+const MAC: Mac = [2, 0, 0, 0, 0, 9];
+const SEAT: Seat = (7, MAC);
+
+fn addr(n: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0xc000, n)
+}
+
+fn waiting() -> Waiting {
+    Waiting { link: 2, source: "fe80::1".parse().unwrap(), mac: [2, 0, 0, 0, 0, 1] }
+}
+
+/// All solicitations up to that time, each with its time.
+fn asked(targets: &mut Targets, from: Instant, until: Instant) -> Vec<(u128, Option<Seat>)> {
+    let mut all = Vec::new();
+    while let Some(now) = targets.next_due().filter(|due| *due <= until) {
+        let asks = targets.ask(now, 100);
+        all.extend(asks.into_iter().map(|ask| (now.duration_since(from).as_millis(), ask.seat)));
+    }
+    all
+}
+
+#[test]
+fn an_unknown_address_is_asked_for_and_then_forgotten() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    assert!(targets.wait(addr(1), waiting(), now) && targets.wait(addr(1), waiting(), now));
+    let asks = asked(&mut targets, now, now + Duration::from_secs(9));
+    assert_eq!(asks, [(0, None), (100, None), (300, None)]);
+    assert_eq!((targets.all.len(), targets.next_due(), targets.changes()), (0, None, 0));
+}
+
+#[test]
+fn an_answer_ends_the_wait() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    targets.wait(addr(1), waiting(), now);
+    assert_eq!(targets.ask(now, 9).len(), 1);
+    assert_eq!(targets.heard(addr(1), SEAT, now), Some(vec![waiting()]));
+    assert_eq!(targets.heard(addr(1), SEAT, now), None, "it is known by now");
+    assert_eq!((targets.alive().collect::<Vec<_>>(), targets.changes()), (vec![addr(1)], 1));
+}
+
+#[test]
+fn a_silent_address_is_asked_where_it_was_and_then_everywhere() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    targets.heard(addr(1), SEAT, now);
+    let asks = asked(&mut targets, now, now + Duration::from_secs(31));
+    assert_eq!(asks, [(30_000, Some(SEAT)), (30_100, Some(SEAT)), (30_300, None)]);
+    assert!(!targets.is_alive(addr(1)) && targets.changes() == 2);
+}
+
+#[test]
+fn a_doubt_is_settled_at_once() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    for (target, seat) in [(addr(1), SEAT), (addr(2), SEAT), (addr(3), (8, MAC)), (addr(4), (7, [3; 6]))] {
+        targets.heard(target, seat, now);
+    }
+    targets.doubt_those(7, Some(MAC), now);
+    let doubted: Vec<_> = targets.ask(now, 9).into_iter().map(|ask| ask.target).collect();
+    assert_eq!(doubted, [addr(1), addr(2)]);
+    targets.heard(addr(1), SEAT, now);
+    targets.doubt(addr(2), now + WAITS[0]);
+    asked(&mut targets, now, now + Duration::from_secs(2));
+    assert_eq!(
+        targets.alive().collect::<Vec<_>>(),
+        [addr(1), addr(3), addr(4)],
+        "a second doubt restarts nothing"
+    );
+    targets.doubt_those(7, None, now);
+    assert_eq!(targets.ask(now, 9).len(), 2);
+}
+
+#[test]
+fn an_address_under_detection_is_asked_for_once_it_may_be_used() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    targets.detected(addr(1), now);
+    let asks = asked(&mut targets, now, now + Duration::from_millis(1500));
+    assert_eq!(asks.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1000, 1200, 1400]);
+    assert_eq!(asked(&mut targets, now, now + Duration::from_secs(60)).len(), 12);
+    assert_eq!(targets.all.len(), 0, "somebody objected");
+}
+
+#[test]
+fn a_scan_is_not_remembered() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    targets.heard(addr(0), SEAT, now);
+    let taken = (1..5000).filter(|n| targets.wait(addr(*n), waiting(), now)).count();
+    assert_eq!((taken, targets.all.len()), (MOST_ASKED, MOST_ASKED + 1));
+    assert_eq!(targets.ask(now, 100).len(), 100, "as many at once as are asked for");
+    assert!(targets.wait(addr(1), Waiting { link: 3, ..waiting() }, now));
+    for link in 0..100 {
+        targets.wait(addr(1), Waiting { link, ..waiting() }, now);
+    }
+    assert_eq!(targets.all[&addr(1)].waiting.len(), MOST_WAITING);
+    targets.keep(|target| target == addr(0));
+    assert_eq!((targets.all.len(), targets.due.len()), (1, 1));
+}
+
+#[test]
+fn what_was_known_before_is_alive_until_it_does_not_answer() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    targets.adopt(addr(1), now + Duration::from_millis(5));
+    assert!(targets.is_alive(addr(1)));
+    assert_eq!(asked(&mut targets, now, now + Duration::from_secs(1)).len(), 3);
+    assert!(!targets.is_alive(addr(1)));
+}

@@ -1,0 +1,77 @@
+//! The kernel's proxy entries: desired against actual. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+};
+
+use crate::kernel::{ProxyEntry, RouteProtocol};
+
+/// An entry's link and address.
+type Key = (u32, Ipv6Addr);
+
+/// The changes to the entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) add: Vec<Key>,
+    pub(super) remove: Vec<Key>,
+}
+
+impl ProxyEntry {
+    /// Of our protocol.
+    pub(crate) fn ours(link: u32, addr: Ipv6Addr) -> Self {
+        Self { link, addr, protocol: RouteProtocol::OURS }
+    }
+
+    /// Whether it is ours.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.protocol == RouteProtocol::OURS
+    }
+}
+
+/// An entry on each of these links for each address in use. Those of others stay, and serve (DESIGN I4).
+pub(super) fn plan(alive: &BTreeSet<Ipv6Addr>, links: &[u32], actual: &[ProxyEntry]) -> Plan {
+    let there: BTreeMap<Key, &ProxyEntry> = actual.iter().map(|it| ((it.link, it.addr), it)).collect();
+    let wanted = links.iter().flat_map(|link| alive.iter().map(move |addr| (*link, *addr)));
+    let add = wanted.filter(|key| !there.contains_key(key)).collect();
+    let unwanted =
+        |it: &&&ProxyEntry| it.is_ours() && !(links.contains(&it.link) && alive.contains(&it.addr));
+    let remove = there.values().filter(unwanted).map(|it| (it.link, it.addr)).collect();
+    Plan { add, remove }
+}
+
+/// The addresses with an entry on each of these links.
+pub(super) fn on_all(actual: &[ProxyEntry], links: &BTreeSet<u32>) -> BTreeSet<Ipv6Addr> {
+    let mut counts: BTreeMap<Ipv6Addr, usize> = BTreeMap::new();
+    for it in actual.iter().filter(|it| links.contains(&it.link)) {
+        *counts.entry(it.addr).or_default() += 1;
+    }
+    counts.retain(|_, count| *count == links.len());
+    counts.into_keys().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(n: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0xc000, n)
+    }
+
+    #[test]
+    fn only_our_entries_are_changed() {
+        let foreign = ProxyEntry { protocol: RouteProtocol(0), ..ProxyEntry::ours(2, addr(3)) };
+        let other = ProxyEntry { protocol: RouteProtocol(0), ..ProxyEntry::ours(2, addr(9)) };
+        let actual = [
+            ProxyEntry::ours(2, addr(1)),
+            ProxyEntry::ours(2, addr(2)),
+            foreign,
+            other,
+            ProxyEntry::ours(5, addr(1)),
+        ];
+        let plan = plan(&[addr(1), addr(3), addr(4)].into(), &[2], &actual);
+        assert_eq!(plan, Plan { add: vec![(2, addr(4))], remove: vec![(2, addr(2)), (5, addr(1))] });
+        assert_eq!(on_all(&actual, &[2].into()), [addr(1), addr(2), addr(3), addr(9)].into());
+        assert_eq!(on_all(&actual, &[2, 5].into()), [addr(1)].into());
+    }
+}

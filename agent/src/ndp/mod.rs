@@ -1,0 +1,228 @@
+//! Answers to neighbour solicitations for containers, where nobody routes their prefix to this host (DESIGN §2).
+//!
+//! One task, [`NdpProxy::run`], follows the host's links ([`facts`]), its claims, and the engine's containers. It says where and what for
+//! the responder answers ([`place`]), and gives the addresses in use to the kernel as proxy entries ([`entries`]): so they are answered
+//! for while the agent is dead, and by the kernel alone while it lives.
+
+mod entries;
+mod facts;
+mod findings;
+mod place;
+
+use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc, time::Duration};
+
+use sextant_daemon::OncePerMinute;
+use sextant_ndp::responder::{Given, Known, Responder};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    cluster::Input,
+    containers,
+    engine::Report,
+    kernel::{Event, Kernel, KernelError, ProxyEntry},
+    problems::{Component, Problems},
+    settings::NdpSettings,
+    uplinks::LocalUplink,
+};
+
+use facts::Facts;
+use place::Moved;
+
+/// How often the kernel's entries are read: they have no events.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Answers for the containers of this host.
+pub struct NdpProxy {
+    /// The kernel.
+    pub kernel: Arc<dyn Kernel>,
+    /// How it answers.
+    pub settings: NdpSettings,
+    /// The claims.
+    pub input: watch::Receiver<Input>,
+    /// What the host was last set up for.
+    pub report: watch::Receiver<Report>,
+    /// The uplinks.
+    pub uplinks: watch::Receiver<Vec<LocalUplink>>,
+    /// The engine's containers, if it is watched.
+    pub containers: Option<containers::Known>,
+    /// Where trouble is reported.
+    pub problems: Problems,
+}
+
+/// What the task knows while it runs.
+struct Running {
+    proxy: NdpProxy,
+    facts: Facts,
+    moved: Moved,
+    /// The kernel's entries, as they were read last.
+    entries: Vec<ProxyEntry>,
+    given: watch::Sender<Given>,
+    known: watch::Receiver<Known>,
+    lines: OncePerMinute,
+}
+
+impl NdpProxy {
+    /// Answers. Ends with the session, whose claims it follows.
+    ///
+    /// # Errors
+    /// If the session has ended, or the kernel cannot be listened to.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let mut events = self.kernel.events().await?;
+        let (given, given_rx) = watch::channel(Given::default());
+        let (known_tx, known) = watch::channel(Known::default());
+        let entries = self.kernel.proxy_entries().await?;
+        let adopted: BTreeSet<_> = entries.iter().filter(|it| it.is_ours()).map(|it| it.addr).collect();
+        let mut running = Running {
+            moved: Moved::default(),
+            facts: Facts::default(),
+            entries,
+            given,
+            known,
+            lines: OncePerMinute::default(),
+            proxy: self,
+        };
+        running.read_all().await?;
+        running.give();
+        let mut responder = std::pin::pin!(Responder::new(given_rx, known_tx, adopted).run());
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = &mut responder => anyhow::bail!("the responder has ended"),
+                changed = running.proxy.input.changed() => changed?,
+                changed = running.proxy.report.changed() => changed?,
+                changed = running.proxy.uplinks.changed() => changed?,
+                changed = changed(&mut running.proxy.containers) => changed?,
+                changed = running.known.changed() => changed?,
+                event = events.recv() => running.take_events(event, &mut events).await?,
+                _ = look.tick() => running.look().await,
+            }
+            running.keep_entries().await;
+            running.give();
+        }
+    }
+}
+
+/// Waits for a change; forever without an engine.
+async fn changed(containers: &mut Option<containers::Known>) -> Result<(), watch::error::RecvError> {
+    match containers {
+        Some(containers) => containers.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Running {
+    async fn read_all(&mut self) -> Result<(), KernelError> {
+        let kernel = &self.proxy.kernel;
+        self.facts = Facts::new(kernel.links().await?, kernel.addresses().await?);
+        Ok(())
+    }
+
+    async fn take_events(
+        &mut self,
+        first: Option<Event>,
+        more: &mut mpsc::Receiver<Event>,
+    ) -> anyhow::Result<()> {
+        let mut next = Some(first.ok_or_else(|| anyhow::anyhow!("the kernel's notifications have ended"))?);
+        while let Some(event) = next {
+            match event {
+                Event::Overrun => self.read_all().await?,
+                event => self.facts.take(event),
+            }
+            next = more.try_recv().ok();
+        }
+        Ok(())
+    }
+
+    /// Reads the kernel's entries.
+    async fn look(&mut self) {
+        match self.proxy.kernel.proxy_entries().await {
+            Ok(entries) => self.entries = entries,
+            Err(error) => self.warn(&error),
+        }
+    }
+
+    /// Tells the responder where it stands.
+    fn give(&mut self) {
+        let prefixes =
+            place::prefixes(&self.proxy.input.borrow_and_update(), &self.proxy.report.borrow_and_update());
+        let claims = self.proxy.input.borrow().claims.clone();
+        let uplinks = self.proxy.uplinks.borrow_and_update().clone();
+        self.moved.follow(&claims, Instant::now());
+        let stand = place::Stand {
+            settings: &self.proxy.settings,
+            facts: &self.facts,
+            prefixes: &prefixes,
+            moved: self.moved.prefixes(),
+            uplinks: &uplinks,
+            kernel: self.answered_by_kernel(&uplinks),
+        };
+        let expected = self.expected(&prefixes);
+        let findings = findings::all(&claims, &uplinks, &self.known.borrow(), &self.entries);
+        self.proxy.problems.report(Component::Ndp, findings);
+        let given = Given { place: stand.place(), expected, ports: self.facts.ports() };
+        self.given.send_if_modified(|before| {
+            let is_new = *before != given;
+            if is_new {
+                *before = given;
+            }
+            is_new
+        });
+    }
+
+    /// The addresses of the engine's containers.
+    fn expected(&self, prefixes: &[sextant_proto::Prefix]) -> Arc<BTreeSet<Ipv6Addr>> {
+        let live = self.proxy.containers.as_ref().and_then(|known| known.borrow().clone());
+        let running = live.iter().flat_map(|live| live.containers.values());
+        let addresses = running.flat_map(|it| &it.addresses).map(|(_, addr)| *addr);
+        Arc::new(addresses.filter(|addr| prefixes.iter().any(|prefix| prefix.contains(*addr))).collect())
+    }
+
+    /// The addresses that the kernel answers for on all uplinks; none while it is not set up for that.
+    fn answered_by_kernel(&self, uplinks: &[LocalUplink]) -> Arc<BTreeSet<Ipv6Addr>> {
+        let is_on = |name: &str| {
+            let path = format!("net/ipv6/conf/{name}/proxy_ndp");
+            self.proxy.kernel.sysctl(&path).is_ok_and(|value| value.as_deref() == Some("1"))
+        };
+        let names = uplinks.iter().map(|uplink| uplink.uplink.interface.as_str());
+        let all_on = names.chain(["all"]).all(is_on);
+        let links: BTreeSet<_> = uplinks.iter().map(|uplink| uplink.link).collect();
+        Arc::new(if all_on { entries::on_all(&self.entries, &links) } else { BTreeSet::new() })
+    }
+
+    /// Changes the kernel's entries to the addresses in use.
+    async fn keep_entries(&mut self) {
+        let Some(alive) = self.known.borrow_and_update().alive.clone() else { return };
+        let is_known = !self.proxy.input.borrow().claims.is_empty()
+            || self.proxy.report.borrow().infrastructure.is_some();
+        if !is_known || self.proxy.report.borrow().paused {
+            return;
+        }
+        let links: Vec<_> = self.proxy.uplinks.borrow().iter().map(|uplink| uplink.link).collect();
+        if links.is_empty() {
+            return;
+        }
+        let plan = entries::plan(&alive, &links, &self.entries);
+        for (link, addr) in &plan.add {
+            match self.proxy.kernel.add_proxy_entry(*link, *addr).await {
+                Ok(()) => self.entries.push(ProxyEntry::ours(*link, *addr)),
+                Err(error) => self.warn(&error),
+            }
+        }
+        for (link, addr) in &plan.remove {
+            match self.proxy.kernel.remove_proxy_entry(*link, *addr).await {
+                Ok(()) => self.entries.retain(|it| (it.link, it.addr) != (*link, *addr)),
+                Err(error) => self.warn(&error),
+            }
+        }
+    }
+
+    fn warn(&mut self, error: &KernelError) {
+        if let Some(suppressed) = self.lines.admit(&error.to_string(), Instant::now()) {
+            tracing::warn!(%error, suppressed, "cannot keep the kernel's proxy entries; trying again");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Where and what for this host answers. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    sync::Arc,
+    time::Duration,
+};
+
+use sextant_ndp::{
+    message::Mac,
+    proxy::{Bridge, Place, Uplink},
+};
+use sextant_proto::{Claim, Epoch, Prefix};
+use tokio::time::Instant;
+
+use super::facts::Facts;
+use crate::{
+    cluster::Input,
+    engine::Report,
+    settings::{NdpMode, NdpSettings},
+    uplinks::LocalUplink,
+};
+
+/// For so long after a claim was granted, neighbours may still know its addresses at another host.
+const MOVED_FOR: Duration = Duration::from_secs(600);
+
+/// The claims that were granted to this host of late.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    /// The epochs of known claims, each with its prefix, and until when it counts as moved; those of the start do not.
+    known: Option<Vec<(Epoch, Prefix, Option<Instant>)>>,
+    now: Vec<Prefix>,
+}
+
+impl Moved {
+    pub(super) fn follow(&mut self, claims: &[Claim], now: Instant) {
+        let is_start = self.known.is_none() && !claims.is_empty();
+        if self.known.is_none() && !is_start {
+            return;
+        }
+        let before = self.known.take().unwrap_or_default();
+        let of = |claim: &Claim| {
+            let until = (!is_start).then(|| now + MOVED_FOR);
+            let kept = before.iter().find(|(epoch, _, _)| *epoch == claim.epoch);
+            kept.copied().unwrap_or((claim.epoch, claim.prefix, until))
+        };
+        let known: Vec<_> = claims.iter().map(of).collect();
+        let moved = known.iter().filter(|(_, _, until)| until.is_some_and(|until| until > now));
+        self.now = moved.map(|(_, prefix, _)| *prefix).collect();
+        self.known = Some(known);
+    }
+
+    pub(super) fn prefixes(&self) -> &[Prefix] {
+        &self.now
+    }
+}
+
+/// The container prefixes of this host: as it was set up for them, or else by its claims.
+pub(super) fn prefixes(input: &Input, report: &Report) -> Vec<Prefix> {
+    match &report.announcement {
+        Some(announcement) => {
+            announcement.claims.iter().flat_map(|claim| &claim.container_prefixes).copied().collect()
+        }
+        None => input.claims.iter().map(Claim::container_prefix).collect(),
+    }
+}
+
+/// What decides on the place.
+pub(super) struct Stand<'a> {
+    pub(super) settings: &'a NdpSettings,
+    pub(super) facts: &'a Facts,
+    pub(super) prefixes: &'a [Prefix],
+    pub(super) moved: &'a [Prefix],
+    pub(super) uplinks: &'a [LocalUplink],
+    pub(super) kernel: Arc<BTreeSet<Ipv6Addr>>,
+}
+
+impl Stand<'_> {
+    pub(super) fn place(&self) -> Place {
+        let NdpSettings { mode, answer, overrides, source } = *self.settings;
+        Place {
+            prefixes: self.prefixes.to_vec(),
+            moved: self.moved.to_vec(),
+            uplinks: self.uplinks.iter().filter_map(|uplink| self.uplink(uplink)).collect(),
+            bridges: self.bridges(),
+            kernel: self.kernel.clone(),
+            answers: mode == NdpMode::Prefix,
+            answer,
+            overrides,
+            source,
+        }
+    }
+
+    fn uplink(&self, uplink: &LocalUplink) -> Option<Uplink> {
+        let mac = self.mac(uplink.link)?;
+        let global = || uplink.uplink.addresses.first().map(|it| it.addr);
+        let source = uplink.link_local.or_else(global)?;
+        Some(Uplink { link: uplink.link, mac, source })
+    }
+
+    /// The links with addresses of the container prefixes.
+    fn bridges(&self) -> Vec<Bridge> {
+        let mut own: BTreeMap<u32, Vec<Ipv6Addr>> = BTreeMap::new();
+        for it in self.facts.usable() {
+            own.entry(it.link).or_default().push(it.addr);
+        }
+        let is_uplink = |link: &u32| self.uplinks.iter().any(|uplink| uplink.link == *link);
+        let others = own.into_iter().filter(|(link, _)| !is_uplink(link));
+        others.filter_map(|(link, own)| self.bridge(link, own)).collect()
+    }
+
+    fn bridge(&self, link: u32, own: Vec<Ipv6Addr>) -> Option<Bridge> {
+        let here = |prefix: &&Prefix| own.iter().any(|addr| prefix.contains(*addr));
+        let prefixes: Vec<_> = self.prefixes.iter().filter(here).copied().collect();
+        let is_up = self.facts.link(link).is_some_and(|link| link.up);
+        let link_local = own.iter().find(|addr| addr.is_unicast_link_local());
+        let source = *link_local.or_else(|| own.first())?;
+        let mac = self.mac(link)?;
+        (is_up && !prefixes.is_empty()).then_some(Bridge { link, mac, source, prefixes, own })
+    }
+
+    fn mac(&self, link: u32) -> Option<Mac> {
+        self.facts.link(link)?.mac.as_slice().try_into().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sextant_proto::{Incarnation, Pool, Revision};
+
+    use super::*;
+
+    #[test]
+    fn a_prefix_has_moved_if_its_claim_is_new() {
+        let pool =
+            Pool::new("main".parse().unwrap(), "2001:db8::c000/116".parse().unwrap(), 125, 125).unwrap();
+        let incarnation = Incarnation::random();
+        let claim = |prefix: &str, n| Claim {
+            prefix: prefix.parse().unwrap(),
+            epoch: Epoch { incarnation, revision: Revision(n) },
+            pool: pool.clone(),
+        };
+        let (one, other) = (claim("2001:db8::c000/125", 1), claim("2001:db8::c008/125", 2));
+        let (now, mut moved) = (Instant::now(), Moved::default());
+        moved.follow(&[], now);
+        moved.follow(std::slice::from_ref(&one), now);
+        assert_eq!(moved.prefixes(), [], "it was held before this process");
+        moved.follow(std::slice::from_ref(&other), now);
+        assert_eq!(moved.prefixes(), [other.prefix]);
+        moved.follow(std::slice::from_ref(&other), now + MOVED_FOR);
+        assert_eq!(moved.prefixes(), []);
+        moved.follow(&[other, one.clone()], now + MOVED_FOR);
+        assert_eq!(moved.prefixes(), [one.prefix], "it came back");
+    }
+}

@@ -1,0 +1,117 @@
+//! Who is answered, and for what.
+
+use std::{net::Ipv6Addr, thread, time::Duration};
+
+use sextant_tests::{SECONDS, poll};
+
+use super::{MODES, end, entries, outsider, problems, start};
+
+#[test]
+fn containers_are_reached_from_the_link_as_they_come_and_go() {
+    for mode in MODES {
+        let cluster = start(&format!("ndp proxy {mode}"), 3, &["--ndp-mode", mode]);
+        let outsider = outsider(&cluster);
+        let containers = cluster.containers();
+        for container in &containers {
+            poll("it is reached from outside", 5 * SECONDS, || outsider.ping(container.address())?.replied());
+            poll("it reaches the outside", 5 * SECONDS, || container.ping(outsider.address())?.replied());
+        }
+        assert_eq!(sextant_tests::ping_matrix(&containers).unwrap(), "", "{mode}");
+        for (index, host) in cluster.hosts.iter().enumerate() {
+            let mut expected: Vec<_> =
+                containers[2 * index..2 * index + 2].iter().map(|it| it.address().to_string()).collect();
+            expected.push(host.bridge_address().unwrap().0.to_string());
+            expected.sort();
+            poll("the kernel answers for them", 5 * SECONDS, || {
+                let found = entries(host);
+                anyhow::ensure!(found == expected, "{mode}: {found:?} instead of {expected:?}");
+                Ok(())
+            });
+        }
+        let (host, gone) = (&cluster.hosts[1], &containers[2]);
+        end(host, gone);
+        poll("it is no longer answered for", 2 * SECONDS, || {
+            let found = entries(host);
+            anyhow::ensure!(!found.contains(&gone.address().to_string()), "{found:?}");
+            Ok(())
+        });
+        outsider.ip("neighbour flush all").unwrap();
+        thread::sleep(Duration::from_millis(100));
+        assert!(outsider.ping(gone.address()).unwrap().replied().is_err());
+        let neighbours = outsider.ip(&format!("-6 neighbour show {}", gone.address())).unwrap();
+        assert!(!neighbours.contains("lladdr"), "{mode}: {neighbours}");
+    }
+}
+
+#[test]
+fn nothing_but_addresses_in_use_is_answered_for() {
+    let cluster = start("ndp authority", 2, &[]);
+    let outsider = outsider(&cluster);
+    let container = cluster.hosts[0].container("c").unwrap();
+    poll("it is reached", 5 * SECONDS, || outsider.ping(container.address())?.replied());
+    let prefix = cluster.prefix("h1");
+    let in_use = [container.address(), cluster.hosts[0].bridge_address().unwrap().0];
+    let unused: Vec<_> = (1..8).map(|n| Ipv6Addr::from_bits(prefix.addr().to_bits() + n)).collect();
+    let outside = Ipv6Addr::from_bits(prefix.last_addr().to_bits() + 1);
+    for target in unused.into_iter().filter(|it| !in_use.contains(it)).chain([outside]) {
+        let outcome = outsider.ping(target).unwrap();
+        assert!(outcome.replied().is_err(), "{target}: {outcome}");
+        let entry = outsider.ip(&format!("-6 neighbour show {target}")).unwrap();
+        assert!(!entry.contains("lladdr"), "{entry}");
+    }
+    assert_eq!(problems(&cluster, "h1"), "[]");
+    assert_eq!(problems(&cluster, "h2"), "[]");
+}
+
+/// Duplicate address detection by a host that wants an address of a container (RFC 4862 §5.4).
+#[test]
+fn a_duplicate_is_detected_if_and_only_if_the_address_is_in_use() {
+    for mode in MODES {
+        let cluster = start(&format!("ndp dad {mode}"), 1, &["--ndp-mode", mode]);
+        let outsider = outsider(&cluster);
+        let container = cluster.hosts[0].container("c").unwrap();
+        let free = Ipv6Addr::from_bits(cluster.prefix("h1").addr().to_bits() + 6);
+        for sysctl in ["accept_dad", "dad_transmits"] {
+            outsider.sysctl(&format!("net/ipv6/conf/eth0/{sysctl}"), "1").unwrap();
+        }
+        outsider.ip(&format!("address add {}/128 dev eth0", container.address())).unwrap();
+        outsider.ip(&format!("address add {free}/128 dev eth0")).unwrap();
+        let state = |address: Ipv6Addr| outsider.ip(&format!("-6 -o address show dev eth0 to {address}"));
+        poll("the free address is usable", 5 * SECONDS, || {
+            let state = state(free)?;
+            anyhow::ensure!(!state.contains("tentative") && state.contains("global"), "{state}");
+            Ok(())
+        });
+        let shown = state(container.address()).unwrap();
+        assert!(shown.contains("dadfailed"), "{mode}: {shown}");
+    }
+}
+
+#[test]
+fn a_prefix_that_moves_is_answered_by_its_new_host_at_once() {
+    let cluster = start("ndp moves", 2, &[]);
+    let outsider = outsider(&cluster);
+    let prefix = cluster.prefix("h1");
+    let before = cluster.hosts[0].container("c").unwrap();
+    poll("it is reached", 5 * SECONDS, || outsider.ping(before.address())?.replied());
+    let own = cluster.prefix("h2");
+    end(&cluster.hosts[0], &before);
+    cluster.sextant(&["node", "reassign", "h1"]);
+    poll("the former host has another prefix", 20 * SECONDS, || {
+        anyhow::ensure!(cluster.prefix("h1") != prefix);
+        Ok(())
+    });
+    cluster.sextant(&["node", "reassign", "h2", "--prefix", &prefix.to_string()]);
+    poll("the prefix has moved", 20 * SECONDS, || {
+        anyhow::ensure!(
+            cluster.prefix("h2") == prefix && cluster.hosts[1].bridge_address()?.0 != own.first_host()
+        );
+        Ok(())
+    });
+    // The neighbour of the outsider is the former host still: nothing has been sent since.
+    let after = cluster.hosts[1].container_in("c", prefix).unwrap();
+    let known = outsider.ip(&format!("-6 neighbour show {}", after.address())).unwrap();
+    poll("it is reached at its new host", 2 * SECONDS, || outsider.ping(after.address())?.replied());
+    let now = outsider.ip(&format!("-6 neighbour show {}", after.address())).unwrap();
+    assert_ne!(known.contains("lladdr").then_some(&known), Some(&now));
+}

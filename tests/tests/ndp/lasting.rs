@@ -1,0 +1,105 @@
+//! What lasts: flows, while the agent lives and while it is dead; entries, which others remove; and nothing, once it is undone.
+
+use sextant_tests::{SECONDS, poll};
+
+use super::{MODES, entries, losses, options, outsider, problems, start};
+
+const NOTHING_LOST: &str = " 0% packet loss";
+
+#[test]
+fn neighbours_checks_lose_nothing_while_the_agent_lives_restarts_and_is_dead() {
+    for mode in MODES {
+        let mut cluster = start(&format!("ndp lasts {mode}"), 1, &["--ndp-mode", mode]);
+        let outsider = outsider(&cluster);
+        // Its neighbours are checked by unicast solicitations every second or so (RFC 4861 §7.3).
+        for sysctl in ["base_reachable_time_ms", "delay_first_probe_time"] {
+            let value = if sysctl.ends_with("ms") { "1000" } else { "1" };
+            outsider.sysctl(&format!("net/ipv6/neigh/eth0/{sysctl}"), value).unwrap();
+        }
+        let container = cluster.hosts[0].container("c").unwrap();
+        poll("it is reached", 5 * SECONDS, || outsider.ping(container.address())?.replied());
+        let lost = losses(&outsider, container.address(), 8);
+        assert!(lost.contains(NOTHING_LOST), "{mode}: {lost}");
+
+        poll("the kernel answers for it", 5 * SECONDS, || {
+            let found = entries(&cluster.hosts[0]);
+            anyhow::ensure!(found.contains(&container.address().to_string()), "{found:?}");
+            Ok(())
+        });
+        cluster.agents.remove(0).process.kill().unwrap();
+        let lost = losses(&outsider, container.address(), 8);
+        assert!(lost.contains(NOTHING_LOST), "{mode}, dead: {lost}");
+        // Whoever asks for the first time is answered too.
+        outsider.ip("-6 neighbour flush all").unwrap();
+        poll("it is reached anew", 5 * SECONDS, || outsider.ping(container.address())?.replied());
+
+        cluster.start_agent_with(0, options(&["--ndp-mode", mode]));
+        let lost = losses(&outsider, container.address(), 6);
+        assert!(lost.contains(NOTHING_LOST), "{mode}, started again: {lost}");
+        cluster.settle();
+        assert_eq!(problems(&cluster, "h1"), "[]");
+    }
+}
+
+#[test]
+fn entries_and_settings_that_others_remove_come_back_and_those_of_others_stay() {
+    let cluster = start("ndp healed", 1, &[]);
+    let (outsider, host) = (outsider(&cluster), &cluster.hosts[0]);
+    let container = host.container("c").unwrap();
+    let address = container.address().to_string();
+    poll("it is reached", 5 * SECONDS, || outsider.ping(container.address())?.replied());
+    let back = |what: &str| {
+        poll(what, 5 * SECONDS, || {
+            let found = entries(host);
+            anyhow::ensure!(found.contains(&address), "{found:?}");
+            Ok(())
+        });
+    };
+    back("the kernel answers for it");
+    host.ip(&format!("-6 neighbour del proxy {address} dev eth0")).unwrap();
+    back("a removed entry");
+    // The kernel drops the entries with the link.
+    host.ip("link set eth0 down").unwrap();
+    host.ip("link set eth0 up").unwrap();
+    host.ip(&format!("address replace {}/64 dev eth0 nodad", host.address())).unwrap();
+    back("the entries after the link was down");
+    poll("it is reached again", 10 * SECONDS, || outsider.ping(container.address())?.replied());
+    host.sysctl("net/ipv6/conf/all/proxy_ndp", "0").unwrap();
+    poll("the setting is back", 5 * SECONDS, || {
+        let value = host.check(&["cat", "/proc/sys/net/ipv6/conf/all/proxy_ndp"])?;
+        anyhow::ensure!(value.trim() == "1", "{value}");
+        Ok(())
+    });
+    let others = "2001:db8::d00d";
+    host.ip(&format!("-6 neighbour add proxy {others} dev eth0")).unwrap();
+    std::thread::sleep(5 * SECONDS);
+    assert!(entries(host).contains(&others.to_owned()), "an entry of another process");
+}
+
+#[test]
+fn another_topology_and_a_cleanup_leave_nothing_behind() {
+    let mut cluster = start("ndp undone", 1, &[]);
+    let value = |cluster: &sextant_tests::cluster::Cluster, path: &str| {
+        cluster.hosts[0].check(&["cat", &format!("/proc/sys/net/ipv6/{path}")]).unwrap().trim().to_owned()
+    };
+    let settings = |cluster: &_| {
+        ["conf/all/proxy_ndp", "conf/eth0/proxy_ndp", "neigh/eth0/proxy_delay"]
+            .map(|path| value(cluster, path))
+    };
+    let container = cluster.hosts[0].container("c").unwrap();
+    poll("the kernel answers for it", 10 * SECONDS, || {
+        container.ping(cluster.hosts[0].bridge_address()?.0)?.replied()?;
+        let found = entries(&cluster.hosts[0]);
+        anyhow::ensure!(found.contains(&container.address().to_string()), "{found:?}");
+        Ok(())
+    });
+    assert_eq!(settings(&cluster), ["1", "1", "0"]);
+    cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+    assert_eq!(entries(&cluster.hosts[0]).len(), 2, "a stop changes nothing");
+    cluster.start_agent(0);
+    poll("the changes for the former topology are undone", 10 * SECONDS, || {
+        let (found, settings) = (entries(&cluster.hosts[0]), settings(&cluster));
+        anyhow::ensure!(found.is_empty() && settings == ["0", "0", "80"], "{found:?} {settings:?}");
+        Ok(())
+    });
+}

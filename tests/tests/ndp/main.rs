@@ -1,0 +1,70 @@
+//! The topology `ndp-proxy`: prefixes inside of the link's own, which nobody routes to the hosts.
+
+#![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
+
+mod answers;
+mod lasting;
+
+use sextant_tests::{
+    AgentOptions, Container, Host,
+    cluster::{Cluster, PoolArgs},
+};
+
+/// As in Docker's guide: parts of the link's /64.
+const INSIDE: PoolArgs = PoolArgs { prefix: "2001:db8::c000/116", host_len: "125", container_len: "125" };
+const MODES: [&str; 2] = ["prefix", "address"];
+
+/// Hosts with agents, set up.
+fn start(test: &str, hosts: u16, flags: &[&str]) -> Cluster {
+    let mut cluster = Cluster::without_agents(test, hosts, INSIDE);
+    for host in 0..cluster.hosts.len() {
+        cluster.start_agent_with(host, options(flags));
+    }
+    cluster.settle();
+    cluster
+}
+
+fn options(flags: &[&str]) -> AgentOptions {
+    let args = ["--topology", "ndp-proxy"].iter().chain(flags).map(|&flag| flag.to_owned()).collect();
+    AgentOptions { args, ..AgentOptions::default() }
+}
+
+/// Somebody on the link who knows only the link's prefix.
+fn outsider(cluster: &Cluster) -> Host {
+    cluster.lab.router().unwrap()
+}
+
+/// The proxy entries of the uplink.
+fn entries(host: &Host) -> Vec<String> {
+    let shown = host.ip("-6 neighbour show proxy dev eth0").unwrap();
+    let mut all: Vec<_> = shown.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect();
+    all.sort();
+    all
+}
+
+/// The problems that a host reports.
+fn problems(cluster: &Cluster, node: &str) -> String {
+    cluster.node(node)["applied"]["problems"].to_string()
+}
+
+/// Pings every 20 ms for so many seconds; returns what ping says of losses.
+fn losses(from: &Host, to: std::net::Ipv6Addr, secs: u32) -> String {
+    let count = (secs * 50).to_string();
+    let output =
+        from.run(&["ping", "-6", "-n", "-i", "0.02", "-c", &count, "-W", "1", &to.to_string()]).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().find(|line| line.contains("packets transmitted")).unwrap_or(&text).to_owned()
+}
+
+fn end(host: &Host, container: &Container) {
+    host.ip(&format!("link del {}", port(host, container))).unwrap();
+}
+
+/// The host's end of a container's link: the port whose other end is in the container.
+fn port(host: &Host, container: &Container) -> String {
+    let other = container.ip("-o link show dev eth0").unwrap();
+    let index = other.split("@if").nth(1).and_then(|rest| rest.split(':').next()).unwrap().to_owned();
+    let links = host.ip("-o link show").unwrap();
+    let line = links.lines().find(|line| line.starts_with(&format!("{index}: "))).unwrap();
+    line.split([' ', '@']).nth(1).unwrap().to_owned()
+}
