@@ -60,8 +60,8 @@ pub struct Responder {
     last: Given,
     ports: BTreeMap<u32, Port>,
     groups: Groups,
-    /// The last change of the addresses in use that was told.
-    told: Option<u64>,
+    /// The last change of the addresses in use that was sent.
+    sent: Option<u64>,
     invalid: u64,
     retry_at: Option<Instant>,
 }
@@ -91,7 +91,7 @@ impl Responder {
             last,
             ports: BTreeMap::new(),
             groups: Groups::default(),
-            told: None,
+            sent: None,
             invalid: 0,
             retry_at: Some(now),
         }
@@ -144,7 +144,7 @@ impl Responder {
         if links_changed || prefixes_changed {
             self.retry_at = Some(now);
         }
-        self.told = None;
+        self.sent = None;
     }
 
     fn take_messages(&mut self, link: u32, outcome: io::Result<u64>, messages: Vec<(Mac, Message)>) {
@@ -211,8 +211,8 @@ impl Responder {
     /// Tells what has changed.
     fn tell(&mut self) {
         let changes = Some(self.proxy.changes());
-        if self.told != changes {
-            self.told = changes;
+        if self.sent != changes {
+            self.sent = changes;
             let alive: BTreeSet<_> = self.proxy.alive().collect();
             if self.join().is_err() {
                 self.retry_at.get_or_insert(Instant::now() + RETRY);

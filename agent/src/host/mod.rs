@@ -65,7 +65,7 @@ pub struct HostSetup {
     /// Whether to create the bridge.
     create: bool,
     ledger: Ledger,
-    /// Addresses that were recorded before this process, and that no claim of the state directory has. Until a controller has told of
+    /// Addresses that were recorded before this process, and that no claim of the state directory has. Until a controller has answered for
     /// this node's claims, they stay: the directory may be damaged, and the prefix may be in use (DESIGN I5).
     unclaimed: Vec<BridgeAddress>,
     /// The host is set up for these claims, and links have not changed since.
@@ -142,7 +142,7 @@ impl HostSetup {
         }
     }
 
-    /// A controller has told of this node's claims.
+    /// A controller has answered for this node's claims.
     pub fn claims_are_known(&mut self) {
         if !std::mem::take(&mut self.unclaimed).is_empty() {
             self.set_up_for = None;

@@ -366,7 +366,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StateError> {
 fn more_claims(directory: &Path) -> Result<Vec<Claim>, StateError> {
     let path = directory.join(MORE_CLAIMS);
     let stored: Vec<StoredClaim> = read(&path)?.unwrap_or_default();
-    let claims = stored.into_iter().map(|stored| Claim::try_from(stored));
+    let claims = stored.into_iter().map(Claim::try_from);
     claims.collect::<Result<_, _>>().map_err(|error| malformed(&path, &error))
 }
 
@@ -417,12 +417,14 @@ mod tests {
         let [main, ula] = ["main", "ula"].map(|name| Claim { pool: pool(name), ..claim() });
         let pools =
             |claims: &[Claim]| -> Vec<_> { claims.iter().map(|it| it.pool.name.to_string()).collect() };
-        let changes: [(&[Claim], &[Claim]); 5] = [
-            (&[main.clone(), ula.clone()], &[ula.clone(), main.clone()]),
-            (&[main.clone(), ula.clone()], &[ula.clone()]),
-            (&[main.clone(), ula.clone()], &[main.clone()]),
-            (&[main.clone()], &[ula.clone(), main.clone()]),
-            (&[ula.clone()], &[main.clone(), ula.clone()]),
+        let of = |claims: &[&Claim]| -> Vec<Claim> { claims.iter().map(|&claim| claim.clone()).collect() };
+        let both = of(&[&main, &ula]);
+        let changes = [
+            (both.clone(), of(&[&ula, &main])),
+            (both.clone(), of(&[&ula])),
+            (both.clone(), of(&[&main])),
+            (of(&[&main]), of(&[&ula, &main])),
+            (of(&[&ula]), both),
         ];
         for (before, after) in changes {
             let files = |claims: &[Claim]| {
@@ -430,7 +432,7 @@ mod tests {
                 StateDir::open(dir.path()).unwrap().keep_claims(claims).unwrap();
                 [CLAIM, MORE_CLAIMS].map(|name| fs::read(dir.path().join(name)).ok())
             };
-            let (old, new) = (files(before), files(after));
+            let (old, new) = (files(&before), files(&after));
             // The file that is written first: the one with all claims, if there are several.
             let between = if after.len() > 1 { [&old[0], &new[1]] } else { [&new[0], &old[1]] };
             let dir = tempfile::tempdir().unwrap();
@@ -438,8 +440,8 @@ mod tests {
                 content.iter().for_each(|content| fs::write(dir.path().join(name), content).unwrap());
             }
             let found = pools(&StateDir::peek_claims(dir.path()).unwrap());
-            let missing: Vec<_> = pools(after).into_iter().filter(|name| !found.contains(name)).collect();
-            assert!(missing.is_empty(), "{missing:?} from {:?} to {:?}", pools(before), pools(after));
+            let missing: Vec<_> = pools(&after).into_iter().filter(|name| !found.contains(name)).collect();
+            assert!(missing.is_empty(), "{missing:?} from {:?} to {:?}", pools(&before), pools(&after));
         }
     }
 

@@ -10,7 +10,7 @@ use clap::Parser;
 use crate::{page::Row, programs, read, settings::Daemon};
 
 /// The page's headings, each with the section of the file that its table is of.
-const SECTIONS: [(&str, Daemon, &str); 11] = [
+const SECTIONS: [(&str, Daemon, &str); 12] = [
     ("agenttoml", Daemon::Agent, ""),
     ("uplink", Daemon::Agent, "[uplink]"),
     ("bridge", Daemon::Agent, "[bridge]"),
@@ -18,6 +18,7 @@ const SECTIONS: [(&str, Daemon, &str); 11] = [
     ("dockernetwork", Daemon::Agent, "[[docker.network]]\nname = \"db\""),
     ("routes", Daemon::Agent, "[routes]"),
     ("export", Daemon::Agent, "[export]"),
+    ("ndp", Daemon::Agent, "[ndp]"),
     ("bgp", Daemon::Agent, "[bgp]"),
     ("bgppoolname", Daemon::Agent, "[bgp]\nlocal-as = 65001\n[bgp.pool.main]"),
     ("bgpneighbour", Daemon::Agent, "[bgp]\nlocal-as = 65001\n[[bgp.neighbour]]"),
@@ -102,6 +103,10 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("bridge", "interface", agent.bridge.name),
         ("bridge", "create", agent.bridge.create.to_string()),
         ("bridge", "advertise", agent.bridge.advertise.to_string()),
+        ("ndp", "mode", word(&sextant_agent::settings::NdpMode::default())),
+        ("ndp", "answer", word(&sextant_agent::settings::NdpAnswer::default())),
+        ("ndp", "override", false.to_string()),
+        ("ndp", "source", word(&sextant_agent::settings::NdpSource::default())),
         ("docker", "mode", word(&sextant_agent::settings::DockerMode::default())),
         ("docker", "main-network", docker.network),
         ("docker", "socket", docker.socket.display().to_string()),

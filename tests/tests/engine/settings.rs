@@ -68,7 +68,7 @@ const CHANGES: [(&str, &str, Outcome); 14] = [
 ];
 
 /// The other flags: they name no object on the host, none that an earlier start leaves behind, or one of Docker's.
-const OTHERS: [&str; 25] = [
+const OTHERS: [&str; 29] = [
     "--bridge-advertise",
     "--bridge-create",
     "--config",
@@ -88,6 +88,10 @@ const OTHERS: [&str; 25] = [
     "--insecure",
     "--log",
     "--log-format",
+    "--ndp-answer",
+    "--ndp-mode",
+    "--ndp-override",
+    "--ndp-source",
     "--node",
     "--routes-resync",
     "--state-dir",

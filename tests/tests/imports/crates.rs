@@ -21,12 +21,13 @@ const EDGES: &[(&str, &str)] = &[
     ("listenfd", "agent/ipam/src/server.rs"),
 ];
 /// The code that is checked. Tests and benchmarks may use crates as a second opinion.
-const CHECKED: [&str; 7] = [
+const CHECKED: [&str; 8] = [
     "agent/src",
     "agent/advertise/src",
     "agent/docker/src",
     "agent/docker-setup/src",
     "agent/ipam/src",
+    "agent/ndp/src",
     "controller/src",
     "controller/cli/src",
 ];

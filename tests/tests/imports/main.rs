@@ -37,6 +37,7 @@ const AGENT: &[&str] = &[
     "cleanup",
     "engine",
     "advertise",
+    "ndp",
     "bfd",
     "bgp",
     "trace",

@@ -2,9 +2,9 @@
 
 use std::{net::Ipv6Addr, thread, time::Duration};
 
-use sextant_tests::{SECONDS, poll};
+use sextant_tests::{SECONDS, cluster::PoolArgs, poll};
 
-use super::{MODES, end, entries, outsider, problems, start};
+use super::{MODES, end, entries, outsider, problems, start, start_in};
 
 #[test]
 fn containers_are_reached_from_the_link_as_they_come_and_go() {
@@ -114,4 +114,21 @@ fn a_prefix_that_moves_is_answered_by_its_new_host_at_once() {
     poll("it is reached at its new host", 2 * SECONDS, || outsider.ping(after.address())?.replied());
     let now = outsider.ip(&format!("-6 neighbour show {}", after.address())).unwrap();
     assert_ne!(known.contains("lladdr").then_some(&known), Some(&now));
+}
+
+/// The examples of Docker's guides, with their numbers, as docs/ndp-proxy.md has them.
+#[test]
+fn the_examples_of_the_guides_work() {
+    for (prefix, host_len, container_len) in
+        [("2001:db8::c000/124", "125", "125"), ("2001:db8:0:0:8000::/65", "66", "80")]
+    {
+        let cluster = start_in("ndp guides", 2, PoolArgs { prefix, host_len, container_len }, &[]);
+        let outsider = outsider(&cluster);
+        let containers = cluster.containers();
+        for container in &containers {
+            poll("it is reached from outside", 5 * SECONDS, || outsider.ping(container.address())?.replied());
+        }
+        assert_eq!(sextant_tests::ping_matrix(&containers).unwrap(), "", "{prefix}");
+        assert_eq!(problems(&cluster, "h1"), "[]", "{prefix}");
+    }
 }

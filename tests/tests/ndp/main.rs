@@ -16,7 +16,11 @@ const MODES: [&str; 2] = ["prefix", "address"];
 
 /// Hosts with agents, set up.
 fn start(test: &str, hosts: u16, flags: &[&str]) -> Cluster {
-    let mut cluster = Cluster::without_agents(test, hosts, INSIDE);
+    start_in(test, hosts, INSIDE, flags)
+}
+
+fn start_in(test: &str, hosts: u16, pool: PoolArgs, flags: &[&str]) -> Cluster {
+    let mut cluster = Cluster::without_agents(test, hosts, pool);
     for host in 0..cluster.hosts.len() {
         cluster.start_agent_with(host, options(flags));
     }

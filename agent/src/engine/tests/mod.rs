@@ -9,6 +9,7 @@ mod dumps;
 mod mtu;
 mod renamed;
 mod schedules;
+mod unclaimed;
 
 use std::{sync::Arc, time::Duration};
 
