@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::gauge::ConstGauge,
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 use sextant_daemon::Metrics;
 use sextant_docker::watch::Following;
+use sextant_ndp::responder::Known;
 use tokio::sync::watch;
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     cluster::Input,
     engine::{Meters, Report},
     neighbours,
+    problems::Found,
     session::Condition,
 };
 
@@ -28,6 +30,9 @@ pub(crate) struct Sources {
     pub(crate) condition: watch::Receiver<Condition>,
     /// The host's Docker engine, if it is followed.
     pub(crate) docker: Option<watch::Receiver<Following>>,
+    pub(crate) problems: watch::Receiver<Found>,
+    /// The answers to neighbour solicitations, in that topology.
+    pub(crate) ndp: Option<watch::Receiver<Known>>,
 }
 
 /// All metrics of an agent.
@@ -56,6 +61,12 @@ impl Collector for Sources {
             ("connected", "Whether a controller is connected", u64::from(condition.connected)),
             ("streams", "Streams to controllers since the start", condition.streams),
             ("ready", "Whether the host is set up", u64::from(report.set_up)),
+            ("claims", "Host prefixes that this node holds", input.claims.len() as u64),
+            (
+                "problems",
+                "Problems of this host, as sextant status shows them",
+                self.problems.borrow().len() as u64,
+            ),
             ("peers", "Known nodes, including this one", input.view.peers().count() as u64),
             ("peers_forwarding_without_agent", "Hosts that answer while their agents are gone", seen(true)),
             ("peers_dead", "Hosts that do not answer; their prefixes are refused", seen(false)),
@@ -73,6 +84,35 @@ impl Collector for Sources {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        Ok(())
+        self.ndp.as_ref().map_or(Ok(()), |known| encode_ndp(&known.borrow(), &mut encoder))
     }
+}
+
+/// What was answered for containers, and why not.
+fn encode_ndp(known: &Known, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    let alive = known.alive.as_ref().map_or(0, |alive| alive.len());
+    let gauge = ConstGauge::new(i64::try_from(alive).unwrap_or(i64::MAX));
+    let help = "Addresses of containers that are answered for";
+    gauge.encode(encoder.encode_descriptor("ndp_addresses", help, None, gauge.metric_type())?)?;
+    let unanswered = |reason: &str| known.counts.unanswered.get(reason).copied().unwrap_or_default();
+    let counters = [
+        ("ndp_answers", "Solicitations that the agent answered, and not the kernel", known.counts.answered),
+        (
+            "ndp_asked",
+            "Solicitations for addresses that no container had answered for yet",
+            unanswered("unknown"),
+        ),
+        ("ndp_limited", "Solicitations beyond the limit of one neighbour", unanswered("limit")),
+        (
+            "ndp_left_to_kernel",
+            "Solicitations for addresses that the kernel answers for",
+            unanswered("kernel"),
+        ),
+        ("ndp_invalid", "Packets that are no valid neighbour discovery", known.invalid),
+    ];
+    for (name, help, value) in counters {
+        let counter = ConstCounter::new(value);
+        counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+    }
+    Ok(())
 }

@@ -226,6 +226,7 @@ impl Agent {
             uplinks: engine.uplinks(),
             containers: containers.as_ref().map(ContainerWatch::known),
             problems: problems.clone(),
+            known: watch::Sender::default(),
         });
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
@@ -267,7 +268,8 @@ impl Agent {
     pub fn metrics(&self) -> Metrics {
         let (input, report, condition) = (self.input.clone(), self.report.clone(), self.condition.clone());
         let docker = self.containers.as_ref().map(ContainerWatch::following);
-        let sources = Sources { input, report, condition, docker };
+        let (problems, ndp) = (self.problems.watch(), self.ndp.as_ref().map(NdpProxy::known));
+        let sources = Sources { input, report, condition, docker, problems, ndp };
         metrics::registry(sources, &self.engine.meters(), &self.bgp_meters, &self.neighbours.meters())
     }
 

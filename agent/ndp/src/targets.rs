@@ -17,6 +17,8 @@ use crate::message::Mac;
 const MOST_ASKED: usize = 512;
 /// So many addresses are known to be alive: a bridge has at most 1,023 ports.
 const MOST_ALIVE: usize = 16_384;
+/// So many addresses of one container are believed: it could invent any number.
+const MOST_OF_ONE: usize = 256;
 /// So many neighbours wait for one address.
 const MOST_WAITING: usize = 8;
 /// The waits after each solicitation of an address.
@@ -73,6 +75,8 @@ pub struct Targets {
     all: BTreeMap<Ipv6Addr, Target>,
     due: BTreeSet<(Instant, Ipv6Addr)>,
     alive: usize,
+    /// The number of addresses at each seat.
+    seats: BTreeMap<Seat, usize>,
     /// How often the set of addresses that are alive has changed.
     changes: u64,
 }
@@ -161,7 +165,16 @@ impl Targets {
 
     /// A container has spoken of it. Returns who has waited for that; `None` if it was alive before.
     pub fn heard(&mut self, target: Ipv6Addr, seat: Seat, now: Instant) -> Option<Vec<Waiting>> {
+        let before = self.all.get(&target).and_then(|it| it.seat);
+        let has_most = self.seats.get(&seat).is_some_and(|count| *count >= MOST_OF_ONE);
+        if before != Some(seat) && has_most {
+            return None;
+        }
         let is_new = self.set_alive(target);
+        if !self.all.contains_key(&target) {
+            return None;
+        }
+        self.sit(before, Some(seat));
         let it = self.all.get_mut(&target)?;
         (it.seat, it.asked, it.until) = (Some(seat), 0, None);
         let waiting = std::mem::take(&mut it.waiting);
@@ -206,9 +219,24 @@ impl Targets {
         if let Some(due) = it.due {
             self.due.remove(&(due, target));
         }
+        self.sit(it.seat, None);
         if it.alive {
             self.alive -= 1;
             self.changes += 1;
+        }
+    }
+
+    /// An address has another seat.
+    fn sit(&mut self, before: Option<Seat>, now: Option<Seat>) {
+        if before == now {
+            return;
+        }
+        if let Some(seat) = before {
+            let left = self.seats.get(&seat).map_or(0, |count| count - 1);
+            if left > 0 { drop(self.seats.insert(seat, left)) } else { drop(self.seats.remove(&seat)) }
+        }
+        if let Some(seat) = now {
+            *self.seats.entry(seat).or_default() += 1;
         }
     }
 

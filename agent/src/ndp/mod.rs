@@ -50,6 +50,8 @@ pub struct NdpProxy {
     pub containers: Option<containers::Known>,
     /// Where trouble is reported.
     pub problems: Problems,
+    /// What the responder knows.
+    pub known: watch::Sender<Known>,
 }
 
 /// What the task knows while it runs.
@@ -65,6 +67,11 @@ struct Running {
 }
 
 impl NdpProxy {
+    /// What is answered for, and what was answered.
+    pub fn known(&self) -> watch::Receiver<Known> {
+        self.known.subscribe()
+    }
+
     /// Answers. Ends with the session, whose claims it follows.
     ///
     /// # Errors
@@ -72,7 +79,7 @@ impl NdpProxy {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut events = self.kernel.events().await?;
         let (given, given_rx) = watch::channel(Given::default());
-        let (known_tx, known) = watch::channel(Known::default());
+        let (known_tx, known) = (self.known.clone(), self.known.subscribe());
         let entries = self.kernel.proxy_entries().await?;
         let adopted: BTreeSet<_> = entries.iter().filter(|it| it.is_ours()).map(|it| it.addr).collect();
         let mut running = Running {
@@ -126,15 +133,36 @@ impl Running {
         first: Option<Event>,
         more: &mut mpsc::Receiver<Event>,
     ) -> anyhow::Result<()> {
+        let mut stale = false;
         let mut next = Some(first.ok_or_else(|| anyhow::anyhow!("the kernel's notifications have ended"))?);
         while let Some(event) = next {
             match event {
-                Event::Overrun => self.read_all().await?,
-                event => self.facts.take(event),
+                Event::Overrun => {
+                    self.read_all().await?;
+                    stale = true;
+                }
+                event => {
+                    stale |= self.is_of_uplink(&event);
+                    self.facts.take(event);
+                }
             }
             next = more.try_recv().ok();
         }
+        if stale {
+            // The kernel drops the entries of a link that goes down.
+            self.look().await;
+        }
         Ok(())
+    }
+
+    fn is_of_uplink(&self, event: &Event) -> bool {
+        let uplinks = self.proxy.uplinks.borrow();
+        match event {
+            Event::LinkChanged(link) | Event::LinkGone(link) => {
+                uplinks.iter().any(|it| it.link == link.index)
+            }
+            _ => false,
+        }
     }
 
     /// Reads the kernel's entries.

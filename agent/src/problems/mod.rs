@@ -145,6 +145,16 @@ impl Found {
         if reasons.is_empty() { Ok(()) } else { Err(reasons.join("\n")) }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All of them, for the controllers.
     pub fn problems(&self) -> Vec<Problem> {
         self.0.iter().map(|it| it.problem.clone()).collect()

@@ -97,6 +97,20 @@ fn a_scan_is_not_remembered() {
 }
 
 #[test]
+fn a_container_has_so_many_addresses_and_no_more() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    let taken = (0..5000).filter(|n| targets.heard(addr(*n), SEAT, now).is_some()).count();
+    assert_eq!((taken, targets.alive().count()), (MOST_OF_ONE, MOST_OF_ONE));
+    assert!(targets.heard(addr(5000), (7, [3; 6]), now).is_some(), "another one");
+    assert!(targets.heard(addr(0), SEAT, now).is_none() && targets.is_alive(addr(0)));
+    // One that moves makes room.
+    targets.heard(addr(0), (7, [3; 6]), now);
+    assert!(targets.heard(addr(4000), SEAT, now).is_some());
+    targets.keep(|_| false);
+    assert_eq!(targets.seats.len(), 0);
+}
+
+#[test]
 fn what_was_known_before_is_alive_until_it_does_not_answer() {
     let (now, mut targets) = (Instant::now(), Targets::default());
     targets.adopt(addr(1), now + Duration::from_millis(5));
