@@ -82,6 +82,26 @@ fn the_demo_runs_with_docker_engines() {
 }
 
 #[test]
+fn the_demo_shows_the_ndp_proxy() {
+    let output = demo(&["--topology", "ndp-proxy"]).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    let expected = [
+        "$ sextant pool add main 2001:db8::c000/116 --host-len 125 --container-len 125",
+        "--bridge-create --topology ndp-proxy",
+        "6 of 6 containers answer the router.",
+        "h1 $ ip -6 neighbour show proxy dev eth0",
+        "30 of 30 pings answered",
+        "The router, which has forgotten its neighbours, reaches the container.",
+        "h3 has no entry for 2001:db8::c",
+        "All checks passed",
+    ];
+    let missing: Vec<_> = expected.iter().filter(|line| !text.contains(**line)).collect();
+    assert!(missing.is_empty(), "not shown: {missing:?}; all:\n{text}");
+    assert_eq!(remains(&id(&text)), [""; 0], "left behind");
+}
+
+#[test]
 fn the_demo_runs_on_etcd_with_two_controllers() {
     let output = demo(&["--store", "etcd", "--hosts", "2", "--containers", "1"]).output().unwrap();
     let text = text(&output);

@@ -232,8 +232,10 @@ impl Targets {
             return;
         }
         if let Some(seat) = before {
-            let left = self.seats.get(&seat).map_or(0, |count| count - 1);
-            if left > 0 { drop(self.seats.insert(seat, left)) } else { drop(self.seats.remove(&seat)) }
+            let left = self.seats.remove(&seat).map_or(0, |count| count - 1);
+            if left > 0 {
+                self.seats.insert(seat, left);
+            }
         }
         if let Some(seat) = now {
             *self.seats.entry(seat).or_default() += 1;

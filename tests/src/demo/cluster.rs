@@ -7,7 +7,7 @@ use serde_json::Value;
 use sextant_proto::Prefix;
 
 use super::{
-    Options, docker,
+    Options, Topology, docker, ndp,
     terminal::{Terminal, columns},
 };
 use crate::{
@@ -40,6 +40,7 @@ pub(super) struct Cluster {
     pub(super) router: Option<Host>,
     containers_per_host: u8,
     store: StoreKind,
+    topology: Topology,
     pub(super) lab: Lab,
     pub(super) terminal: Terminal,
 }
@@ -56,6 +57,7 @@ impl Cluster {
             router: None,
             containers_per_host: options.containers,
             store: options.store,
+            topology: options.topology,
             lab,
             terminal,
         }
@@ -72,11 +74,16 @@ impl Cluster {
     /// Controllers, and a pool.
     pub(super) fn start_control_plane(&mut self) -> anyhow::Result<()> {
         self.start_controllers()?;
-        self.terminal.step(
-            "A pool of prefixes",
-            "Each host gets a /64 from the pool. A /80 of that /64 is for the host's containers.",
-        );
-        self.sextant(&POOL)
+        let (pool, text) = match self.topology {
+            Topology::Switched => {
+                (POOL, "Each host gets a /64 from the pool. A /80 of that /64 is for the host's containers.")
+            }
+            Topology::NdpProxy => {
+                (ndp::POOL, "It is a part of the link's own prefix. Each host gets a /125.")
+            }
+        };
+        self.terminal.step("A pool of prefixes", text);
+        self.sextant(&pool)
     }
 
     /// Agents on all hosts; all routes are in all kernels then.
@@ -177,6 +184,9 @@ impl Cluster {
     pub(super) fn start_agent(&mut self, index: usize) -> anyhow::Result<()> {
         let host = &self.hosts[index];
         let bridge = match self.engines.is_empty() {
+            true if self.topology == Topology::NdpProxy => {
+                "--bridge docker0 --bridge-create --topology ndp-proxy"
+            }
             true => "--bridge docker0 --bridge-create",
             false => "--docker-mode network",
         };
@@ -200,7 +210,10 @@ impl Cluster {
 
     fn agent_options(&self, index: usize) -> AgentOptions {
         let controllers = (1..).take(self.controllers.len()).collect();
-        let args = self.engines.get(index).map(docker::agent_args).unwrap_or_default();
+        let mut args = self.engines.get(index).map(docker::agent_args).unwrap_or_default();
+        if self.topology == Topology::NdpProxy {
+            args.extend(["--topology", "ndp-proxy"].map(str::to_owned));
+        }
         AgentOptions { controllers, args, ..AgentOptions::default() }
     }
 

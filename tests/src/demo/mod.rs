@@ -5,6 +5,7 @@
 //! | `cluster` | hosts, controller, pool, agents; the state that the steps share |
 //! | `tour` | prefixes, routes, pings, and a host that joins |
 //! | `docker` | the same with a Docker engine on each host |
+//! | `ndp` | prefixes that nobody routes to the hosts |
 //! | `failures` | a dead agent, a dead host, `node forget`, and the host's return |
 //! | `terminal`, `matrix` | the output |
 //! | `interrupt` | Ctrl-C |
@@ -16,12 +17,13 @@ mod docker;
 mod failures;
 mod interrupt;
 mod matrix;
+mod ndp;
 mod terminal;
 mod tour;
 
 use std::{process::ExitCode, time::Instant};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 pub(crate) use self::terminal::columns;
 use self::{cluster::Cluster, terminal::Terminal};
@@ -31,7 +33,7 @@ use crate::{Lab, StoreKind, lab::daemons::controller_url};
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "deploy/demo",
-    after_help = "Examples:\n  sudo deploy/demo --hosts 5 --keep\n  sudo deploy/demo --store etcd\n  sudo deploy/demo --docker"
+    after_help = "Examples:\n  sudo deploy/demo --hosts 5 --keep\n  sudo deploy/demo --store etcd\n  sudo deploy/demo --docker\n  sudo deploy/demo --topology ndp-proxy"
 )]
 pub struct Options {
     /// Number of hosts at the start; one more joins later
@@ -46,6 +48,9 @@ pub struct Options {
     /// With a Docker engine on each host, whose containers get addresses of the host's prefix
     #[arg(long)]
     docker: bool,
+    /// How the hosts are connected; ndp-proxy: they have parts of the link's own prefix
+    #[arg(long, value_name = "TOPOLOGY", value_enum, default_value = "switched", conflicts_with = "docker")]
+    topology: Topology,
     /// Keep everything running at the end, and print commands to explore it
     #[arg(long)]
     keep: bool,
@@ -55,6 +60,13 @@ pub struct Options {
     /// Remove a demo that was kept
     #[arg(long, value_name = "ID", exclusive = true)]
     end: Option<String>,
+}
+
+/// A topology that the demo shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Topology {
+    Switched,
+    NdpProxy,
 }
 
 /// Runs the demo, or removes a kept one. The exit code is 1 if a check fails.
@@ -80,10 +92,10 @@ fn run(options: &Options) -> anyhow::Result<()> {
     interrupt::on_signal(lab.id())?;
     introduce(&terminal, &lab, options);
     let mut cluster = Cluster::new(lab, terminal, options);
-    let result = if options.docker {
-        docker::run_steps(&mut cluster, options.hosts)
-    } else {
-        run_steps(&mut cluster, options.hosts)
+    let result = match options.topology {
+        _ if options.docker => docker::run_steps(&mut cluster, options.hosts),
+        Topology::Switched => run_steps(&mut cluster, options.hosts),
+        Topology::NdpProxy => ndp::run_steps(&mut cluster, options.hosts),
     };
     if result.is_err() {
         interrupt::wait_for_signal();
