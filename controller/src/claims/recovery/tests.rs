@@ -284,6 +284,53 @@ async fn i2_pools_with_other_names_give_each_node_all_its_prefixes() {
     }
 }
 
+/// The same with each other's names: a claim does not end because the pool of another one has its pool's name now.
+#[tokio::test]
+async fn i2_pools_with_exchanged_names_give_each_node_all_its_prefixes() {
+    for ula_first in [false, true] {
+        let it = Fixture::new().await;
+        let pools = crate::pools::Pools::new(it.registry.clone(), it.keys.clone(), it.index.clone());
+        for (name, prefix) in [("ula", "2001:db8::/32"), ("main", "fd00:1::/48")] {
+            let pool = Pool::new(name.parse().unwrap(), prefix.parse().unwrap(), 64, 64).unwrap();
+            pools.add(&pool).await.unwrap();
+        }
+        let named = |request: ClaimRequest| {
+            let pool = request.held.as_ref().map(|held| held.pool.name.clone());
+            ClaimRequest { pool, beside: true, ..request }
+        };
+        let of = |n: u16| [named(it.back(n, n.into(), 10)), named(it.back_beside(n, n.into(), 12))];
+        let mut requests: Vec<_> = (1..=2).flat_map(of).collect();
+        if ula_first {
+            requests.reverse();
+        }
+        for request in requests.iter().chain(&requests) {
+            assert_eq!(it.claim(request).await.prefix, held(request), "ula first: {ula_first}");
+        }
+        it.finish().await;
+        for request in &requests {
+            assert_eq!(it.claim(request).await.prefix, held(request), "ula first: {ula_first}");
+        }
+        assert_eq!(it.index.read(|state| state.claims().len()), requests.len());
+    }
+}
+
+/// The answer for the second claim was lost with the window: its pool's name is another pool's, in which the node has a claim.
+#[tokio::test]
+async fn after_the_window_a_held_prefix_is_granted_from_the_pool_that_contains_it() {
+    let it = Fixture::new().await;
+    let pools = crate::pools::Pools::new(it.registry.clone(), it.keys.clone(), it.index.clone());
+    for (name, prefix) in [("ula", "2001:db8::/32"), ("main", "fd00:1::/48")] {
+        let pool = Pool::new(name.parse().unwrap(), prefix.parse().unwrap(), 64, 64).unwrap();
+        pools.add(&pool).await.unwrap();
+    }
+    let first = ClaimRequest { beside: true, ..it.back(1, 7, 10) };
+    it.claim(&first).await;
+    it.finish().await;
+    let second = it.back_beside(1, 5, 12);
+    assert_eq!(it.claim(&second).await.prefix, held(&second));
+    assert_eq!(it.claim(&first).await.prefix, held(&first));
+}
+
 /// One pool has the prefixes of two lost ones: a node has one claim in it, and gets the reason why it does not get the other.
 #[tokio::test]
 async fn two_prefixes_of_a_node_in_one_pool_are_one_claim_and_a_reason() {
@@ -297,7 +344,8 @@ async fn two_prefixes_of_a_node_in_one_pool_are_one_claim_and_a_reason() {
         let request = it.back_in([pool, prefix], 1, 7, 10);
         ClaimRequest { pool: Some(pool.parse().unwrap()), beside: true, ..request }
     };
-    let (first, second) = (of("fd00:1::/48", "main"), of("fd00:2::/48", "ula"));
+    let (first, mut second) = (of("fd00:1::/48", "main"), of("fd00:2::/48", "ula"));
+    second.held.as_mut().unwrap().epoch.revision = Revision(20);
     assert_eq!(it.claim(&first).await.prefix, held(&first));
     let refused = it.claims.claim(&second).await.unwrap_err();
     assert!(matches!(refused, ClaimError::UnknownPool { .. }), "{refused}");
