@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sextant_daemon::{Failing, Outage};
-use sextant_proto::{HALF_RESTORED, Incarnation, NodeName, NodeState, Revision};
+use sextant_proto::{HALF_RESTORED, Incarnation, NodeName, NodeState, Peer, Revision};
 use tokio::time::Instant;
 
 use crate::{
@@ -197,7 +197,7 @@ pub async fn finish(
         if !current.meta.recovering {
             return Ok(Finished { revision: current.modified, was_open: false, silent: Vec::new() });
         }
-        let silent = index.read(silent);
+        let silent = index.read(|state| silent(state, |_| true));
         let mut noted = vec![Event::new(What::RecoveryFinished).detail(still_silent(&silent))];
         noted.extend(silent.iter().take(MOST_SILENT).map(|node| Event::new(What::Silent).node(node)));
         let ops = noted.into_iter().map(|event| event.op(keys, by)).collect();
@@ -217,11 +217,12 @@ pub async fn finish(
     Err(RegistryError::Unavailable("its own record changes all the time; try again".into()))
 }
 
-/// Who is in a store that stands in for another one, and has not come back to it. Nobody is missed in a store that is just
-/// new, nor a drained node.
-pub fn silent(state: &State) -> Vec<NodeName> {
+/// The nodes of a store that replaces another one that have not registered in it: those without a session, or not `heard` despite
+/// one. None in a store that is just new; a drained node is not waited for.
+pub fn silent(state: &State, heard: impl Fn(&NodeName) -> bool) -> Vec<NodeName> {
     let nodes = state.peers().values().filter(|_| state.meta().stands_in());
-    let silent = nodes.filter(|peer| !peer.session && peer.state() != NodeState::Drained);
+    let is_back = |peer: &Peer| peer.session && heard(&peer.name);
+    let silent = nodes.filter(|peer| !is_back(peer) && peer.state() != NodeState::Drained);
     silent.map(|peer| peer.name.clone()).collect()
 }
 

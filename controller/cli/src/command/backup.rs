@@ -7,9 +7,14 @@ use std::{
 
 use serde_json::Value;
 use sextant_backup_file::{Backup, Existing, FileError, write};
-use sextant_proto::{Incarnation, NodeName, convert, counted};
+use sextant_proto::{
+    Incarnation, NodeName,
+    convert::{self, all},
+    counted,
+};
 
 use crate::{
+    answer::{Cluster, Unregistered},
     args::Output,
     failure::Failure,
     json,
@@ -54,15 +59,23 @@ pub(crate) async fn undo(link: &mut Link, output: Output) -> Result<(), Failure>
 }
 
 /// `sextant recover`.
-pub(crate) async fn recover(link: &mut Link, output: Output, finish: bool) -> Result<(), Failure> {
+pub(crate) async fn recover(
+    link: &mut Link,
+    output: Output,
+    finish: bool,
+    confirm: Option<u32>,
+) -> Result<(), Failure> {
     if finish {
-        let finished = link.finish_recovery().await?;
+        let finished = link.finish_recovery(confirm).await?;
         let silent = names(&finished.silent)?;
-        return show::print(output, &Recovery { open: false, was_open: finished.was_open, silent });
+        let unregistered = all("unregistered", finished.unregistered)?;
+        let was_open = finished.was_open;
+        return show::print(output, &Recovery { open: false, was_open, silent, unregistered });
     }
     let cluster = link.cluster().await?;
     let open = cluster.recovering;
-    show::print(output, &Recovery { open, was_open: open, silent: cluster.silent })
+    let Cluster { silent, unregistered, .. } = cluster;
+    show::print(output, &Recovery { open, was_open: open, silent, unregistered })
 }
 
 fn names(texts: &[String]) -> Result<Vec<NodeName>, Failure> {
@@ -111,6 +124,7 @@ struct Recovery {
     open: bool,
     was_open: bool,
     silent: Vec<NodeName>,
+    unregistered: Vec<Unregistered>,
 }
 
 impl Show for Written {
@@ -169,19 +183,36 @@ impl Show for Undone {
 impl Show for Recovery {
     fn text(&self, _now_unix_ms: u64) -> String {
         let silent = match self.silent.as_slice() {
-            [] => "all nodes have registered".to_owned(),
+            [] if self.unregistered.is_empty() => "all nodes have registered".to_owned(),
+            [] => "all nodes of the store have registered".to_owned(),
             silent => format!("not registered: {}", text::some_names(silent)),
         };
         match (self.open, self.was_open) {
-            (true, _) => format!("the recovery window is open; {silent}\n"),
-            (false, true) => format!("the recovery window is closed now; {silent}\n"),
+            (true, _) => format!("the recovery window is open; {silent}\n{}", self.claims("end with it")),
+            (false, true) => {
+                format!("the recovery window is closed now; {silent}\n{}", self.claims("have ended"))
+            }
             (false, false) => "the recovery window is closed\n".into(),
         }
     }
 
     fn json(&self) -> Value {
-        let Self { open, was_open, silent } = self;
-        json::value(json::Recovery { recovering: *open, was_open: *was_open, silent })
+        let Self { open, was_open, silent, unregistered } = self;
+        let unregistered = unregistered.iter().map(Into::into).collect();
+        json::value(json::Recovery { recovering: *open, was_open: *was_open, silent, unregistered })
+    }
+}
+
+impl Recovery {
+    /// The claims that are not registered, a line each; `fate`: what the end of the window does to them.
+    fn claims(&self, fate: &str) -> String {
+        let claims = &self.unregistered;
+        if claims.is_empty() {
+            return String::new();
+        }
+        let line = |it: &Unregistered| format!("  {it}\n");
+        let lines: String = claims.iter().map(line).collect();
+        format!("{} of the lost store, not registered, {fate}:\n{lines}", counted(claims.len(), "claim"))
     }
 }
 
