@@ -58,13 +58,11 @@ pub(super) fn silent(services: &Services, state: &State, unknown: bool) -> Vec<N
 }
 
 fn unconfirmed(claims: &[Unregistered]) -> String {
+    let (are, them) = if claims.len() == 1 { ("is", "it") } else { ("are", "them") };
     format!(
-        "{} of the lost store not registered, and all agents delete the routes to the prefix of each once the window closes: {}. \
-         To close the window nevertheless: `sextant recover --finish --confirm {}`",
-        match claims.len() {
-            1 => "1 claim is".to_owned(),
-            n => format!("{} are", counted(n, "claim")),
-        },
+        "{} of the lost store {are} not registered, and all agents delete the routes to {them} once the window closes: {}. \
+         To close it nevertheless: `sextant recover --finish --confirm {}`",
+        counted(claims.len(), "claim"),
         listed(claims),
         claims.len()
     )

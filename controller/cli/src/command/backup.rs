@@ -188,7 +188,9 @@ impl Show for Recovery {
             silent => format!("not registered: {}", text::some_names(silent)),
         };
         match (self.open, self.was_open) {
-            (true, _) => format!("the recovery window is open; {silent}\n{}", self.claims("end with it")),
+            (true, _) => {
+                format!("the recovery window is open; {silent}\n{}", self.claims("end with the window"))
+            }
             (false, true) => {
                 format!("the recovery window is closed now; {silent}\n{}", self.claims("have ended"))
             }
@@ -212,13 +214,32 @@ impl Recovery {
         }
         let line = |it: &Unregistered| format!("  {it}\n");
         let lines: String = claims.iter().map(line).collect();
-        format!("{} of the lost store, not registered, {fate}:\n{lines}", counted(claims.len(), "claim"))
+        format!("claims of the lost store that are not registered, and {fate}:\n{lines}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::sample;
+
+    #[test]
+    fn claims_that_are_not_registered_are_listed_with_the_reason() {
+        let of = |open, unregistered| {
+            Recovery { open, was_open: true, silent: Vec::new(), unregistered }.text(sample::NOW)
+        };
+        let claim = "  node host7, fd00:7::/64 (pool ula): held later by host2\n";
+        assert_eq!(of(true, Vec::new()), "the recovery window is open; all nodes have registered\n");
+        assert_eq!(
+            of(true, sample::unregistered()),
+            format!(
+                "the recovery window is open; all nodes of the store have registered\n\
+                 claims of the lost store that are not registered, and end with the window:\n{claim}"
+            )
+        );
+        let closed = of(false, sample::unregistered());
+        assert!(closed.contains(&format!("and have ended:\n{claim}")), "{closed}");
+    }
 
     #[test]
     fn an_existing_file_is_a_conflict_and_a_missing_directory_a_failure() {

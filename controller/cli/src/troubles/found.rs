@@ -309,6 +309,16 @@ mod tests {
         }
     }
 
+    /// A connected agent reports it itself.
+    #[test]
+    fn an_unregistered_claim_is_found_once() {
+        let mut cluster = sample::healthy();
+        cluster.unregistered = sample::unregistered();
+        assert_eq!(kinds(&cluster), [("claim_unregistered", Some("host7".into()))]);
+        cluster.unregistered[0].node = cluster.nodes[0].name().clone();
+        assert_eq!(kinds(&cluster), []);
+    }
+
     #[test]
     fn a_refused_duplicate_is_found() {
         let mut cluster = sample::healthy();

@@ -2,6 +2,8 @@
 //!
 //! Of two that held the same prefix there, the one with the higher epoch gets it: the other one held it earlier.
 
+mod no_place;
+
 use sextant_proto::{Epoch, HALF_RESTORED, NodeName, Pool, PoolName, Prefix};
 
 use super::{Claim, ClaimError, ClaimRequest, Claims, Granted, HolderError};
@@ -112,7 +114,7 @@ impl Claims {
 
     /// The error for a node that holds a claim of a lost store: why the pools have no place for it, if that is the reason.
     pub(super) fn explained(&self, request: &ClaimRequest, error: ClaimError) -> ClaimError {
-        let no_place = || self.index.read(|state| no_place(state, request));
+        let no_place = || self.index.read(|state| no_place::no_place(state, request));
         if error.is_refusal() { no_place().unwrap_or(error) } else { error }
     }
 
@@ -175,33 +177,6 @@ pub(super) fn pool_here<'a>(state: &'a State, held: &Claim) -> Option<&'a PoolNa
         named.filter(|(_, pool)| is_part(pool.record.prefix))
     };
     state.pools().iter().find(is_same).or_else(named).map(|(name, _)| name)
-}
-
-/// Why the pools of this store have no place for the prefix that the node held in a lost one, if they have none.
-fn no_place(state: &State, request: &ClaimRequest) -> Option<ClaimError> {
-    let held = held_before(request, state.meta())?;
-    let Pool { name, prefix, host_len, container_len, .. } = &held.pool;
-    let pools = || state.pools().values().map(|pool| &pool.record);
-    let why = if let Some(around) = pools().find(|pool| pool.prefix.covers(held.prefix)) {
-        let node = state.nodes().get(&request.node).filter(|node| node.record.node_id == request.node_id)?;
-        let other = node.record.claim_in(&around.name).filter(|claim| claim.prefix != held.prefix)?.prefix;
-        format!(
-            "pool {} {} of this store contains it, and the node has {other} there; a node has one prefix of each pool. Add the              pools as they were: end the claims in {}, run `sextant pool remove {}`, and the nodes restore theirs",
-            around.name, around.prefix, around.name, around.name
-        )
-    } else if let Some(other) = pools().find(|pool| pool.prefix.overlaps(*prefix)) {
-        format!(
-            "pool {} {} of this store overlaps its pool; run `sextant pool remove {}`, and the node restores its pool within              some seconds",
-            other.name, other.prefix, other.name
-        )
-    } else {
-        let other = pools().find(|pool| pool.name == *name)?;
-        format!(
-            "pool {name} of this store is {}; add its pool under another name:              `sextant pool add NAME {prefix} --host-len {host_len} --container-len {container_len}`",
-            other.prefix
-        )
-    };
-    Some(ClaimError::NoPlace { prefix: held.prefix, pool: held.pool.clone(), why })
 }
 
 /// Whether `claim` was held earlier than `held`: in the same store at an earlier revision, or in one that this store knows,

@@ -9,8 +9,9 @@ use crate::{
     claims::Holder,
     index::{Index, IndexTask},
     keys::Keys,
-    records::{Record, SessionRecord},
+    records::{Record, ReservationRecord, SessionRecord},
     registry::{Op, SharedRegistry, Txn, embedded::EmbeddedStore},
+    reservations::Reservations,
     unregistered::{self, RefusedClaims, Unregistered},
 };
 
@@ -378,6 +379,22 @@ async fn a_held_prefix_that_no_pool_has_a_place_for_is_refused_with_a_fix_that_w
         }
         assert_eq!(it.claim(&second).await.prefix, held(&second));
     }
+}
+
+#[tokio::test]
+async fn a_held_prefix_that_is_reserved_here_is_refused_with_a_fix_that_works() {
+    let it = Fixture::new().await;
+    let request = it.back(1, 7, 10);
+    let prefix = held(&request);
+    it.claim(&it.back(2, 2, 10)).await;
+    let reservations = Reservations::new(it.registry.clone(), it.keys.clone(), it.index.clone());
+    let record = ReservationRecord { node: None, reason: String::new(), created_unix_ms: 1 };
+    let reserved = reservations.reserve(prefix, &record).await.unwrap();
+    assert!(it.index.reaches(reserved, std::time::Duration::from_secs(5)).await);
+    let refused = it.claims.claim(&request).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("`sextant unreserve {prefix}`")), "{refused}");
+    reservations.unreserve(prefix).await.unwrap();
+    assert_eq!(it.claim(&request).await.prefix, prefix);
 }
 
 #[tokio::test]
