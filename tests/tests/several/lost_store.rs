@@ -94,7 +94,7 @@ fn i2_pools_with_exchanged_names_in_the_next_store_give_each_node_both_its_prefi
 fn a_held_claim_that_is_refused_is_listed_and_ends_only_if_its_number_is_confirmed() {
     let mut bed = Bed::start("overlapping pool", 2);
     let before = bed.held();
-    let part = PoolArgs { prefix: "fd00:5eff:ffff:fff0::/60", host_len: "64", container_len: "80" };
+    let part = PoolArgs { prefix: "fd00:5e00:ff:fff0::/60", host_len: "64", container_len: "80" };
     restart_empty(&mut bed, |cluster| cluster.add_another_pool("x", part));
     let lab = &bed.cluster.lab;
     poll("both claims are listed", 30 * SECONDS, || {
