@@ -155,6 +155,7 @@ impl Controller {
                 services.registry.clone(),
                 services.keys.clone(),
                 services.index.clone(),
+                services.refused_claims.clone(),
                 settings.recovery_window,
             ),
         );

@@ -13,6 +13,7 @@ use crate::{
     keys::Keys,
     records::{MarkRecord, Meta, Record},
     registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
+    unregistered::{self, RefusedClaims, Unregistered},
 };
 
 /// The interval of checks of the recovery window.
@@ -144,6 +145,7 @@ pub async fn close_recovery(
     registry: SharedRegistry,
     keys: Keys,
     index: Index,
+    refused: RefusedClaims,
     window: Duration,
 ) -> Result<(), RegistryError> {
     let mut outage = Outage::default();
@@ -152,7 +154,8 @@ pub async fn close_recovery(
         if !index.read(|state| is_over(state, window)) {
             continue;
         }
-        if let Err(error) = finish(&registry, &keys, &index, &Actor::controller()).await
+        let ending = unregistered::known(&registry, &keys, &index, &refused).await;
+        if let Err(error) = finish(&registry, &keys, &index, &Actor::controller(), &ending).await
             && let Some(Failing { failures, for_secs }) = outage.failed(Instant::now())
         {
             tracing::warn!(%error, failures, for_secs, "recovery window cannot be closed; retrying");
@@ -179,7 +182,8 @@ pub struct Finished {
     pub silent: Vec<NodeName>,
 }
 
-/// Closes the store's recovery window now: what is not in the store by then has ended.
+/// Closes the store's recovery window now: what is not in the store by then has ended. `ending` are the claims of those that are
+/// known, for the audit.
 ///
 /// # Errors
 /// If the store does not answer.
@@ -188,6 +192,7 @@ pub async fn finish(
     keys: &Keys,
     index: &Index,
     by: &Actor,
+    ending: &[Unregistered],
 ) -> Result<Finished, RegistryError> {
     for _ in 0..ATTEMPTS {
         let current = read(registry, keys).await?;
@@ -198,7 +203,11 @@ pub async fn finish(
             return Ok(Finished { revision: current.modified, was_open: false, silent: Vec::new() });
         }
         let silent = index.read(|state| silent(state, |_| true));
-        let mut noted = vec![Event::new(What::RecoveryFinished).detail(still_silent(&silent))];
+        let mut finished = Event::new(What::RecoveryFinished).detail(still_silent(&silent));
+        if !ending.is_empty() {
+            finished = finished.detail(format!("not registered: {}", named(ending)));
+        }
+        let mut noted = vec![finished];
         noted.extend(silent.iter().take(MOST_SILENT).map(|node| Event::new(What::Silent).node(node)));
         let ops = noted.into_iter().map(|event| event.op(keys, by)).collect();
         let closed = Meta { recovering: false, ..current.meta.clone() };
@@ -206,6 +215,7 @@ pub async fn finish(
             Ok(Outcome::Committed(revision)) => {
                 tracing::info!(
                     silent = silent.len(),
+                    unregistered = named(ending),
                     "recovery window closed; claims that exist only in the lost store have ended"
                 );
                 return Ok(Finished { revision, was_open: true, silent });
@@ -224,6 +234,15 @@ pub fn silent(state: &State, heard: impl Fn(&NodeName) -> bool) -> Vec<NodeName>
     let is_back = |peer: &Peer| peer.session && heard(&peer.name);
     let silent = nodes.filter(|peer| !is_back(peer) && peer.state() != NodeState::Drained);
     silent.map(|peer| peer.name.clone()).collect()
+}
+
+/// Some of the claims.
+fn named(claims: &[Unregistered]) -> String {
+    let some: Vec<_> = claims.iter().take(10).map(|it| format!("{} {}", it.node, it.prefix)).collect();
+    match claims.len() - some.len() {
+        0 => some.join(", "),
+        more => format!("{} and {more} more", some.join(", ")),
+    }
 }
 
 fn still_silent(silent: &[NodeName]) -> String {

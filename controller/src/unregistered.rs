@@ -38,12 +38,15 @@ pub struct Unregistered {
     pub why: String,
 }
 
+/// By the node id and the prefix; each with the store that refused it.
+type Refused = BTreeMap<(NodeId, Prefix), (Incarnation, Unregistered)>;
+
 /// The held claims that this controller refused to register, shared. Silence of an agent is no end of a refusal: its host may
 /// still forward.
 #[derive(Clone)]
 pub struct RefusedClaims {
     index: Index,
-    claims: Arc<Mutex<BTreeMap<(NodeId, Prefix), (Incarnation, Unregistered)>>>,
+    claims: Arc<Mutex<Refused>>,
 }
 
 impl RefusedClaims {
@@ -62,7 +65,7 @@ impl RefusedClaims {
         }
     }
 
-    /// The claim was registered, or its agent was told that it has ended.
+    /// The claim was registered, or its agent was fenced.
     pub fn end(&self, node_id: NodeId, prefix: Prefix) {
         self.claims().remove(&(node_id, prefix));
     }
@@ -80,9 +83,24 @@ impl RefusedClaims {
         claims.values().map(|(_, claim)| claim.clone()).collect()
     }
 
-    fn claims(&self) -> MutexGuard<'_, BTreeMap<(NodeId, Prefix), (Incarnation, Unregistered)>> {
+    fn claims(&self) -> MutexGuard<'_, Refused> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The claims that this controller knows of: those that it refused, and those that were superseded.
+pub async fn known(
+    registry: &SharedRegistry,
+    keys: &Keys,
+    index: &Index,
+    refused: &RefusedClaims,
+) -> Vec<Unregistered> {
+    let mut known = refused.list();
+    match superseded(registry, keys, index).await {
+        Ok(superseded) => known.extend(superseded),
+        Err(error) => tracing::debug!(%error, "superseded claims cannot be listed"),
+    }
+    known
 }
 
 /// The claims that were superseded in the present recovery window, of nodes without an agent and without another claim in the

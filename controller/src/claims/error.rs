@@ -159,7 +159,7 @@ pub enum ClaimError {
         /// The held prefix.
         prefix: Prefix,
         /// Its pool in the lost store.
-        pool: Pool,
+        pool: Box<Pool>,
         /// The reason, with the fix.
         why: String,
     },

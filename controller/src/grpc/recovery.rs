@@ -14,13 +14,9 @@ use crate::{
 /// The claims of a lost store that end with the recovery window, as all controllers know them by their last reports.
 pub(super) async fn unregistered(services: &Services) -> Vec<Unregistered> {
     let Services { registry, keys, index, refused_claims, others, .. } = services;
-    let mut found = refused_claims.list();
+    let mut found = unregistered::known(registry, keys, index, refused_claims).await;
     if index.read(|state| state.meta().stands_in()) {
         found.extend(others.unregistered());
-    }
-    match unregistered::superseded(registry, keys, index).await {
-        Ok(superseded) => found.extend(superseded),
-        Err(error) => tracing::debug!(%error, "superseded claims cannot be listed"),
     }
     found.sort();
     found.dedup_by(|a, b| (&a.node, a.prefix) == (&b.node, b.prefix));
@@ -40,7 +36,8 @@ pub(super) async fn finish(
     }
     let Services { registry, keys, index, .. } = services;
     let unheard = index.read(|state| silent(services, state, false));
-    let store::Finished { revision, was_open, .. } = store::finish(registry, keys, index, by).await?;
+    let store::Finished { revision, was_open, .. } =
+        store::finish(registry, keys, index, by, &unregistered).await?;
     let silent = if was_open { unheard } else { Vec::new() };
     Ok(v1::FinishRecoveryResponse {
         revision: revision.0,

@@ -87,6 +87,12 @@ fn i5_a_snapshot_with_the_former_claim_of_a_node_without_an_agent_takes_no_route
     drop(cluster.agents.remove(1));
     cluster.etcd.restore_snapshot(&cluster.lab, "early").unwrap();
     wait_taken_back(&cluster);
+    // The snapshot has a session of it.
+    poll("host 2 is listed", 5 * SECONDS, || {
+        let recovery = cluster.lab.cli_json(&["recover"])?;
+        anyhow::ensure!(recovery["silent"] == serde_json::json!([cluster.hosts[1].name()]), "{recovery}");
+        anyhow::Ok(())
+    });
     watched.passes(2 * LONG);
     cluster.start_agent(1);
     comes_back(&cluster, watched, &held);

@@ -60,6 +60,7 @@ const CONTROLLER: &[&str] = &[
     "index",
     "removals",
     "refusals",
+    "unregistered",
     "store",
     "format",
     "acks",

@@ -14,7 +14,7 @@ pub(super) fn no_place(state: &State, request: &ClaimRequest) -> Option<ClaimErr
         }
         None => without_pool(state, held)?,
     };
-    Some(ClaimError::NoPlace { prefix: held.prefix, pool: held.pool.clone(), why })
+    Some(ClaimError::NoPlace { prefix: held.prefix, pool: Box::new(held.pool.clone()), why })
 }
 
 fn pools(state: &State) -> impl Iterator<Item = &Pool> {

@@ -4,7 +4,7 @@ use sextant_proto::{Incarnation, NodeId, Pool, Revision};
 
 use super::*;
 use crate::{
-    audit::Actor,
+    audit::{self, Actor},
     backup,
     claims::Holder,
     index::{Index, IndexTask},
@@ -68,7 +68,8 @@ impl Fixture {
     }
 
     async fn finish(&self) {
-        let finished = store::finish(&self.registry, &self.keys, &self.index, &Actor::controller()).await;
+        let finished =
+            store::finish(&self.registry, &self.keys, &self.index, &Actor::controller(), &[]).await;
         let finished = finished.unwrap();
         assert!(finished.was_open);
         assert!(self.index.reaches(finished.revision, std::time::Duration::from_secs(5)).await);
@@ -417,6 +418,19 @@ async fn a_refused_claim_is_unregistered_until_it_is_registered_or_the_window_cl
         }
         assert_eq!(refused.list(), []);
     }
+}
+
+#[tokio::test]
+async fn the_end_of_the_window_names_the_claims_that_end_with_it() {
+    let it = Fixture::new().await;
+    it.claim(&it.back(2, 2, 10)).await;
+    let lost = it.back(1, 7, 10);
+    let (node, prefix) = (lost.node.clone(), held(&lost));
+    let ending = [Unregistered { node, prefix, pool: "main".parse().unwrap(), why: "x".into() }];
+    store::finish(&it.registry, &it.keys, &it.index, &Actor::controller(), &ending).await.unwrap();
+    let (_, all) = audit::list(&it.registry, &it.keys).await.unwrap();
+    let detail = &all.iter().find(|noted| noted.record.what == "recovery finished").unwrap().record.detail;
+    assert!(detail.contains(&format!("not registered: h1 {prefix}")), "{detail}");
 }
 
 /// The backup has a prefix of h3 that h2 holds now; h3 has another one, which only its own agent knows of.
