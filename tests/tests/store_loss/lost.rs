@@ -37,7 +37,9 @@ fn i2_i6_a_lost_store_waits_for_its_nodes_and_names_the_silent_ones() {
     settle(&cluster, &["h1", "h2"]);
     assert_eq!(held(&cluster), before, "h3 is known again");
     let recovery = cluster.lab.cli_json(&["recover"]).unwrap();
-    assert_eq!(recovery, serde_json::json!({ "recovering": true, "was_open": true, "silent": ["h3"] }));
+    let expected =
+        serde_json::json!({ "recovering": true, "was_open": true, "silent": ["h3"], "unregistered": [] });
+    assert_eq!(recovery, expected);
     let status = cluster.sextant(&["status"]);
     assert!(status.contains("node h3 has not registered since this store replaced"), "{status}");
     assert_eq!(sextant_tests::cluster::sorted(cluster.hosts[0].routes_of(66).unwrap()), routes, "I6");
