@@ -42,4 +42,5 @@ pub mod store;
 pub mod sweeper;
 pub mod ticker;
 pub mod trace;
+pub mod unregistered;
 pub mod verdicts;

@@ -49,6 +49,7 @@ use crate::{
     store,
     sweeper::Sweeper,
     ticker::{Ticker, Waits},
+    unregistered::RefusedClaims,
     verdicts::Verdicts,
 };
 
@@ -154,6 +155,7 @@ impl Controller {
                 services.registry.clone(),
                 services.keys.clone(),
                 services.index.clone(),
+                services.refused_claims.clone(),
                 settings.recovery_window,
             ),
         );
@@ -281,6 +283,7 @@ fn services(
         reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
         refusals: Refusals::new(index.clone()),
+        refused_claims: RefusedClaims::new(index.clone()),
         sessions,
         acks,
         backups: Automatic::new(settings.backups.clone()),

@@ -3,7 +3,7 @@
 use crate::{
     acks::Acks, backup::Automatic, claims::Claims, connections::Connections, controllers::OtherControllers,
     health::Health, index::Index, keys::Keys, pools::Pools, questions::Questions, refusals::Refusals,
-    registry::SharedRegistry, reservations::Reservations, sessions::Sessions,
+    registry::SharedRegistry, reservations::Reservations, sessions::Sessions, unregistered::RefusedClaims,
 };
 
 /// The services of a controller; gRPC calls use them.
@@ -25,6 +25,8 @@ pub struct Services {
     pub reservations: Reservations,
     /// Refused claims.
     pub refusals: Refusals,
+    /// Refused claims of a lost store.
+    pub refused_claims: RefusedClaims,
     /// Sessions of the connected agents.
     pub sessions: Sessions,
     /// The revisions that agents have applied.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sextant_daemon::{Failing, Outage};
-use sextant_proto::{HALF_RESTORED, Incarnation, NodeName, NodeState, Revision};
+use sextant_proto::{HALF_RESTORED, Incarnation, NodeName, NodeState, Peer, Revision};
 use tokio::time::Instant;
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     keys::Keys,
     records::{MarkRecord, Meta, Record},
     registry::{Entry, Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
+    unregistered::{self, RefusedClaims, Unregistered},
 };
 
 /// The interval of checks of the recovery window.
@@ -144,6 +145,7 @@ pub async fn close_recovery(
     registry: SharedRegistry,
     keys: Keys,
     index: Index,
+    refused: RefusedClaims,
     window: Duration,
 ) -> Result<(), RegistryError> {
     let mut outage = Outage::default();
@@ -152,7 +154,8 @@ pub async fn close_recovery(
         if !index.read(|state| is_over(state, window)) {
             continue;
         }
-        if let Err(error) = finish(&registry, &keys, &index, &Actor::controller()).await
+        let ending = unregistered::known(&registry, &keys, &index, &refused).await;
+        if let Err(error) = finish(&registry, &keys, &index, &Actor::controller(), &ending).await
             && let Some(Failing { failures, for_secs }) = outage.failed(Instant::now())
         {
             tracing::warn!(%error, failures, for_secs, "recovery window cannot be closed; retrying");
@@ -179,7 +182,8 @@ pub struct Finished {
     pub silent: Vec<NodeName>,
 }
 
-/// Closes the store's recovery window now: what is not in the store by then has ended.
+/// Closes the store's recovery window now: what is not in the store by then has ended. `ending` are the claims of those that are
+/// known, for the audit.
 ///
 /// # Errors
 /// If the store does not answer.
@@ -188,6 +192,7 @@ pub async fn finish(
     keys: &Keys,
     index: &Index,
     by: &Actor,
+    ending: &[Unregistered],
 ) -> Result<Finished, RegistryError> {
     for _ in 0..ATTEMPTS {
         let current = read(registry, keys).await?;
@@ -197,8 +202,12 @@ pub async fn finish(
         if !current.meta.recovering {
             return Ok(Finished { revision: current.modified, was_open: false, silent: Vec::new() });
         }
-        let silent = index.read(silent);
-        let mut noted = vec![Event::new(What::RecoveryFinished).detail(still_silent(&silent))];
+        let silent = index.read(|state| silent(state, |_| true));
+        let mut finished = Event::new(What::RecoveryFinished).detail(still_silent(&silent));
+        if !ending.is_empty() {
+            finished = finished.detail(format!("not registered: {}", named(ending)));
+        }
+        let mut noted = vec![finished];
         noted.extend(silent.iter().take(MOST_SILENT).map(|node| Event::new(What::Silent).node(node)));
         let ops = noted.into_iter().map(|event| event.op(keys, by)).collect();
         let closed = Meta { recovering: false, ..current.meta.clone() };
@@ -206,6 +215,7 @@ pub async fn finish(
             Ok(Outcome::Committed(revision)) => {
                 tracing::info!(
                     silent = silent.len(),
+                    unregistered = named(ending),
                     "recovery window closed; claims that exist only in the lost store have ended"
                 );
                 return Ok(Finished { revision, was_open: true, silent });
@@ -217,12 +227,22 @@ pub async fn finish(
     Err(RegistryError::Unavailable("its own record changes all the time; try again".into()))
 }
 
-/// Who is in a store that stands in for another one, and has not come back to it. Nobody is missed in a store that is just
-/// new, nor a drained node.
-pub fn silent(state: &State) -> Vec<NodeName> {
+/// The nodes of a store that replaces another one that have not registered in it: those without a session, or not `heard` despite
+/// one. None in a store that is just new; a drained node is not waited for.
+pub fn silent(state: &State, heard: impl Fn(&NodeName) -> bool) -> Vec<NodeName> {
     let nodes = state.peers().values().filter(|_| state.meta().stands_in());
-    let silent = nodes.filter(|peer| !peer.session && peer.state() != NodeState::Drained);
+    let is_back = |peer: &Peer| peer.session && heard(&peer.name);
+    let silent = nodes.filter(|peer| !is_back(peer) && peer.state() != NodeState::Drained);
     silent.map(|peer| peer.name.clone()).collect()
+}
+
+/// Some of the claims.
+fn named(claims: &[Unregistered]) -> String {
+    let some: Vec<_> = claims.iter().take(10).map(|it| format!("{} {}", it.node, it.prefix)).collect();
+    match claims.len() - some.len() {
+        0 => some.join(", "),
+        more => format!("{} and {more} more", some.join(", ")),
+    }
 }
 
 fn still_silent(silent: &[NodeName]) -> String {

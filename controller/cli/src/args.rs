@@ -168,12 +168,15 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "file")]
         undo: bool,
     },
-    /// List the nodes that have not registered since the store replaced an earlier one
+    /// List the nodes and claims that have not registered since the store replaced an earlier one
     #[command(after_help = "Example:\n  sextant recover --finish")]
     Recover {
         /// Close the recovery window; claims that exist only in the lost store end
         #[arg(long)]
         finish: bool,
+        /// The number of listed claims that end with the window; required if there are any
+        #[arg(long, value_name = "N", requires = "finish")]
+        confirm: Option<u32>,
     },
     /// Stop all agents from changing their kernels
     #[command(after_help = "Example:\n  sextant pause")]

@@ -8,7 +8,7 @@ use crate::{doubts::Knows, records::SessionRecord, store};
 /// A store with a history of its own, in which the node `original` is connected.
 async fn healthy(original: &ClaimRequest) -> (Fixture, Claim) {
     let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
-    store::finish(&it.registry, &it.keys, &it.claims.index, &Actor::controller()).await.unwrap();
+    store::finish(&it.registry, &it.keys, &it.claims.index, &Actor::controller(), &[]).await.unwrap();
     let claim = it.claim(original).await;
     connect(&it, original).await;
     (it, claim)
@@ -127,7 +127,7 @@ async fn i14_unknown_nodes_do_not_open_a_window_while_a_known_one_confirms_the_h
 #[tokio::test]
 async fn i2_two_unknown_nodes_are_believed_where_nobody_confirms_the_history() {
     let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
-    store::finish(&it.registry, &it.keys, &it.claims.index, &Actor::controller()).await.unwrap();
+    store::finish(&it.registry, &it.keys, &it.claims.index, &Actor::controller(), &[]).await.unwrap();
     let here = it.claims.index.read(|state| state.meta().incarnation);
     let pool = pool("main", "2001:db8:1::/48", 64);
     let epoch = Epoch { incarnation: here, revision: Revision(1) };

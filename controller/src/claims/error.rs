@@ -161,6 +161,16 @@ pub enum ClaimError {
         /// The number of claims of nodes without an agent.
         without_agent: usize,
     },
+    /// The node holds a prefix of a lost store, and the pools of this one have no place for it.
+    #[error("the held prefix {prefix} of pool {} {} cannot be registered: {why}", .pool.name, .pool.prefix)]
+    NoPlace {
+        /// The held prefix.
+        prefix: Prefix,
+        /// Its pool in the lost store.
+        pool: Box<Pool>,
+        /// The reason, with the fix.
+        why: String,
+    },
     /// Concurrent claims won each time.
     #[error("{ATTEMPTS} attempts to claim collided with concurrent claims; try again")]
     Contended,
@@ -185,7 +195,8 @@ impl ClaimError {
             | Self::HostLength { .. }
             | Self::Infrastructure { .. }
             | Self::TooMany { .. }
-            | Self::Exhausted { .. } => true,
+            | Self::Exhausted { .. }
+            | Self::NoPlace { .. } => true,
             Self::NoPool | Self::Unconfirmed | Self::Contended | Self::Registry(_) => false,
         }
     }

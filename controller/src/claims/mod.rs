@@ -225,14 +225,19 @@ impl Claims {
         }
     }
 
-    /// The claim that the node holds already, of those that the request may mean: that of the prefix that it reports, whose pool may
-    /// have another name in the store that it held it in; else the one in its pool; and of a node that has one claim, or that names no
-    /// pool, whatever it holds.
+    /// The claim that the node holds already, of those that the request may mean: that of the prefix that it reports; else the one
+    /// in its pool; and of a node that has one claim, or that names no pool, whatever it holds. The pool of a claim of another store
+    /// may have another name here, and its name another pool.
     fn wanted<'a>(&self, request: &ClaimRequest, status: &'a NodeStatus) -> Option<Holding<'a>> {
-        let pool = request.pool.as_ref().or_else(|| request.held.as_ref().map(|held| &held.pool.name));
-        let reported = request.held.as_ref().map(|held| held.prefix);
-        let of_prefix = status.holdings().find(|holding| Some(holding.held.prefix) == reported);
-        let in_pool = of_prefix.or_else(|| pool.and_then(|pool| status.holding_in(pool)));
+        let held = request.held.as_ref();
+        let elsewhere = held.filter(|held| held.epoch.incarnation != status.meta.incarnation);
+        let here =
+            elsewhere.and_then(|held| self.index.read(|state| recovery::pool_here(state, held).cloned()));
+        let named = || request.pool.clone().or_else(|| held.map(|held| held.pool.name.clone()));
+        let pool = here.or_else(named);
+        let of_prefix =
+            status.holdings().find(|holding| Some(holding.held.prefix) == held.map(|it| it.prefix));
+        let in_pool = of_prefix.or_else(|| pool.as_ref().and_then(|pool| status.holding_in(pool)));
         let any = || status.holdings().next().filter(|_| !request.beside || pool.is_none());
         in_pool.or_else(any)
     }
@@ -248,9 +253,11 @@ impl Claims {
 
     /// One attempt at a new claim; `None` if a concurrent claim won.
     async fn try_new(&self, request: &ClaimRequest, attempt: u32) -> Result<Option<Claim>, ClaimError> {
-        let Proposal { pool, prefix, reservation_set } =
-            self.index.read(|state| propose(state, request, attempt))?;
-        self.may_hand_out(request, prefix)?;
+        let Proposal { pool, prefix, reservation_set } = self
+            .index
+            .read(|state| propose(state, request, attempt))
+            .map_err(|it| self.explained(request, it))?;
+        self.may_hand_out(request, prefix).map_err(|it| self.explained(request, it))?;
         // If the index shows another node of this name, or is behind, a guard refuses the claim.
         let (before, has_one) = self.index.read(|state| {
             let before = state.nodes().get(&request.node).filter(|it| it.record.node_id == request.node_id);

@@ -78,7 +78,9 @@ impl Fixture {
         let controller = it.controller().await;
         let pools = Pools::new(it.registry.clone(), it.keys.clone(), controller.claims.index.clone());
         pools.add(&pool("main", "2001:db8:1::/62", 64)).await.unwrap();
-        store::finish(&it.registry, &it.keys, &controller.claims.index, &Actor::controller()).await.unwrap();
+        store::finish(&it.registry, &it.keys, &controller.claims.index, &Actor::controller(), &[])
+            .await
+            .unwrap();
         (it, controller)
     }
 
@@ -205,7 +207,7 @@ async fn i1_a_store_that_was_taken_back_grants_no_prefix_twice() {
         let Granted::Claim(kept) = agent(&old.claims, &holding(&one, &first)).await else { panic!("fenced") };
         assert_eq!(kept.prefix, first.prefix);
         let index = &old.claims.index;
-        store::finish(&it.registry, &it.keys, index, &Actor::controller()).await.unwrap();
+        store::finish(&it.registry, &it.keys, index, &Actor::controller(), &[]).await.unwrap();
         let Granted::Claim(third) = agent(&old.claims, &three).await else { panic!("fenced") };
         assert!(![first.prefix, second.prefix].contains(&third.prefix));
     }
@@ -313,7 +315,7 @@ async fn i2_a_snapshot_of_the_incarnation_before_the_present_one_takes_nothing_a
     let second = it.controller().await;
     let held_one = claim(&second.claims, &holding(&one, &held_one)).await;
     // Node 2 did not come; the window is closed, and node 3 has the prefix that was node 2's.
-    store::finish(&it.registry, &it.keys, &second.claims.index, &Actor::controller()).await.unwrap();
+    store::finish(&it.registry, &it.keys, &second.claims.index, &Actor::controller(), &[]).await.unwrap();
     let heir =
         ClaimRequest { held: Some(Claim { prefix: held_two.prefix, ..held_one.clone() }), ..later.clone() };
     let heir = match second.claims.claim(&heir).await.unwrap() {
@@ -368,7 +370,7 @@ async fn i1_i2_a_second_claim_that_a_snapshot_does_not_have_is_granted_again() {
     }
     let meta = it.meta().await;
     assert!(meta.replaces == Some(before.incarnation) && meta.has_several_claims(), "{meta:?}");
-    store::finish(&it.registry, &it.keys, &old.claims.index, &Actor::controller()).await.unwrap();
+    store::finish(&it.registry, &it.keys, &old.claims.index, &Actor::controller(), &[]).await.unwrap();
     let Granted::Claim(other) = agent(&old.claims, &ask(&two, "ula")).await else { panic!("fenced") };
     assert_ne!(other.prefix, ula.prefix);
     let record = old.claims.index.read(|state| state.nodes()[&one.node].record.clone());

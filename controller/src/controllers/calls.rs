@@ -16,7 +16,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{health::CONTROLLER_TIMEOUT, questions};
+use crate::{health::CONTROLLER_TIMEOUT, questions, unregistered::Unregistered};
 
 /// How long another controller may take to answer; without an answer, its acks are missing.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -29,6 +29,7 @@ pub(super) struct Report {
     /// The id of the controller; empty from an older version.
     pub(super) controller: String,
     pub(super) problems: Vec<Problem>,
+    pub(super) unregistered: Vec<Unregistered>,
 }
 
 /// The missing answer of an agent that is connected to another controller.
@@ -64,7 +65,8 @@ impl Calls {
             tracing::debug!(address, "another controller does not answer");
             return None;
         };
-        let v1::AcksResponse { by_node, duplicates, controller, problems } = response.into_inner();
+        let v1::AcksResponse { by_node, duplicates, controller, problems, unregistered } =
+            response.into_inner();
         let readable =
             |(node, applied): (String, v1::Applied)| Some((node.parse().ok()?, applied.try_into().ok()?));
         let named = |(node, from): (String, String)| Some((node.parse().ok()?, from));
@@ -73,6 +75,7 @@ impl Calls {
             duplicates: duplicates.into_iter().filter_map(named).collect(),
             controller,
             problems: problems.into_iter().map(Into::into).collect(),
+            unregistered: unregistered.into_iter().filter_map(|it| it.try_into().ok()).collect(),
         })
     }
 

@@ -19,6 +19,7 @@ use crate::{
     index::Index,
     records::{ControllerRecord, unix_ms},
     sessions::Identity,
+    unregistered::Unregistered,
 };
 
 use calls::{Calls, Report};
@@ -39,6 +40,8 @@ pub struct OtherControllers {
     calls: Calls,
     /// Duplicate node ids by the last reports: nodes with the addresses of their refused agents.
     duplicates: Arc<Mutex<HashMap<NodeName, String>>>,
+    /// Claims of a lost store that they refused to register, by the last reports.
+    unregistered: Arc<Mutex<Vec<Unregistered>>>,
     /// Controllers by id that the store lists or has listed: a controller without its store is no longer listed.
     known: Arc<Mutex<BTreeMap<String, Known>>>,
 }
@@ -72,7 +75,7 @@ impl OtherControllers {
     /// The controllers in `index` except `me`, reached by `dial`; the acks that they report go to `acks`.
     pub fn new(index: Index, acks: Acks, me: Identity, dial: SharedDial) -> Self {
         let (calls, duplicates, known) = (Calls::new(dial), Arc::default(), Arc::default());
-        Self { index, acks, me, calls, duplicates, known }
+        Self { index, acks, me, calls, duplicates, unregistered: Arc::default(), known }
     }
 
     /// Follows the list of controllers in the store; never ends.
@@ -155,11 +158,13 @@ impl OtherControllers {
     }
 
     fn keep(&self, reports: impl Iterator<Item = Report>) {
-        let (mut acks, mut duplicates) = (HashMap::new(), HashMap::new());
+        let (mut acks, mut duplicates, mut unregistered) = (HashMap::new(), HashMap::new(), Vec::new());
         for report in reports {
             acks.extend(report.acks);
             duplicates.extend(report.duplicates);
+            unregistered.extend(report.unregistered);
         }
+        *self.unregistered.lock().unwrap_or_else(PoisonError::into_inner) = unregistered;
         self.acks.keep_remote(acks);
         *self.duplicates.lock().unwrap_or_else(PoisonError::into_inner) = duplicates;
     }
@@ -171,6 +176,11 @@ impl OtherControllers {
     /// The address of a refused agent with the node id of `node`, by the last reports of the other controllers.
     pub(crate) fn duplicate(&self, node: &NodeName) -> Option<String> {
         self.duplicates.lock().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+    }
+
+    /// The claims of a lost store that the other controllers refused to register, by their last reports.
+    pub(crate) fn unregistered(&self) -> Vec<Unregistered> {
+        self.unregistered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn addresses(&self) -> Vec<String> {

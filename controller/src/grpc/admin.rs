@@ -10,11 +10,9 @@ use sextant_proto::{
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{
-    Services,
-    agent::names,
-    backup, containers, events, explain,
+    Services, backup, containers, events, explain,
     principal::{actor, principal, serves},
-    questions, reassign, routes, show,
+    questions, reassign, recovery, routes, show,
     status::malformed,
     trace,
     wait::{self, Waiting},
@@ -25,7 +23,6 @@ use crate::{
     control,
     health::OPERATOR_TIMEOUT,
     records::{ReservationRecord, unix_ms},
-    store,
 };
 
 /// The default time that a draining node waits for its peers.
@@ -270,7 +267,8 @@ impl AdminService for Admin {
         administers(request.extensions())?;
         let (state, others) =
             tokio::join!(self.services.health.check(OPERATOR_TIMEOUT), self.services.others.states());
-        Ok(Response::new(show::status(&self.services, &state, &others)))
+        let unregistered = recovery::unregistered(&self.services).await;
+        Ok(Response::new(show::status(&self.services, &state, &others, &unregistered)))
     }
 
     async fn plan_node(
@@ -325,11 +323,8 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::FinishRecoveryResponse>, Status> {
         administers(request.extensions())?;
         let by = self.changes(&request)?;
-        let Services { registry, keys, index, .. } = &self.services;
-        let store::Finished { revision, was_open, silent } =
-            store::finish(registry, keys, index, &by).await?;
-        let silent = names(&silent);
-        Ok(Response::new(v1::FinishRecoveryResponse { revision: revision.0, was_open, silent }))
+        let confirm = request.get_ref().confirm;
+        Ok(Response::new(recovery::finish(&self.services, confirm, &by).await?))
     }
 
     async fn explain(

@@ -28,6 +28,7 @@ use crate::{
     claims::{ClaimError, ClaimRequest, Granted, Holder},
     controllers::POLL,
     index::State,
+    unregistered::Unregistered,
 };
 
 /// The longest time that an agent may wait for its peers.
@@ -60,6 +61,7 @@ impl Agents {
             Some(error) => Err(error),
             None => self.services.claims.by(by).claim(request).await,
         };
+        self.note_held(request, &granted);
         match &granted {
             Ok(Granted::Claim(_)) => self.services.refusals.end(&request.node, request.node_id),
             Err(error) if error.is_refusal() && !self.holds_another(request) => {
@@ -68,6 +70,22 @@ impl Agents {
             Ok(Granted::Fenced(_)) | Err(_) => {}
         }
         granted
+    }
+
+    /// Records whether a claim of another store was refused, for `sextant recover`.
+    fn note_held(&self, request: &ClaimRequest, granted: &Result<Granted, ClaimError>) {
+        let Some(held) = &request.held else { return };
+        let refused = &self.services.refused_claims;
+        let here = self.services.index.read(|state| state.meta().incarnation);
+        match granted {
+            Ok(_) => refused.end(request.node_id, held.prefix),
+            Err(error) if error.is_refusal() && held.epoch.incarnation != here => {
+                let (node, pool) = (request.node.clone(), held.pool.name.clone());
+                let claim = Unregistered { node, prefix: held.prefix, pool, why: error.to_string() };
+                refused.note(request.node_id, claim);
+            }
+            Err(_) => {}
+        }
     }
 
     /// The error for an agent at `from` if another one with its node id is connected under another name. It is reported for the

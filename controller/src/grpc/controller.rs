@@ -12,6 +12,7 @@ use crate::{
     health::{CONTROLLER_TIMEOUT, Health},
     questions::Questions,
     sessions::Sessions,
+    unregistered::RefusedClaims,
 };
 
 pub(super) struct Controllers {
@@ -19,12 +20,13 @@ pub(super) struct Controllers {
     questions: Questions,
     sessions: Sessions,
     health: Health,
+    refused_claims: RefusedClaims,
 }
 
 impl Controllers {
     pub(super) fn new(services: &Services) -> Self {
-        let Services { acks, questions, sessions, health, .. } = services.clone();
-        Self { acks, questions, sessions, health }
+        let Services { acks, questions, sessions, health, refused_claims, .. } = services.clone();
+        Self { acks, questions, sessions, health, refused_claims }
     }
 }
 
@@ -41,7 +43,8 @@ impl ControllerService for Controllers {
             false => Vec::new(),
         };
         let controller = self.sessions.identity().id.clone();
-        Ok(Response::new(v1::AcksResponse { by_node, duplicates, controller, problems }))
+        let unregistered = self.refused_claims.list().iter().map(Into::into).collect();
+        Ok(Response::new(v1::AcksResponse { by_node, duplicates, controller, problems, unregistered }))
     }
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Result<Response<v1::AskResponse>, Status> {

@@ -16,6 +16,7 @@ mod explain;
 mod principal;
 mod questions;
 mod reassign;
+mod recovery;
 mod routes;
 mod show;
 mod status;

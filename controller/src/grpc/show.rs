@@ -2,7 +2,7 @@
 
 use sextant_proto::{NodeName, NodeState, Peer, Pool, Prefix, VERSION, brake::WINDOW, v1};
 
-use super::Services;
+use super::{Services, recovery};
 use crate::{
     backup::Automatic,
     controllers::Other,
@@ -12,7 +12,7 @@ use crate::{
     refusals::Refused,
     removals::Window,
     reservations::pool_of,
-    store,
+    unregistered::Unregistered,
 };
 
 /// All pools and their use.
@@ -109,7 +109,12 @@ fn liveness(state: &State, peer: &Peer) -> (v1::Liveness, u64) {
 }
 
 /// The whole cluster.
-pub(super) fn status(services: &Services, own: &health::State, others: &[Other]) -> v1::StatusResponse {
+pub(super) fn status(
+    services: &Services,
+    own: &health::State,
+    others: &[Other],
+    unregistered: &[Unregistered],
+) -> v1::StatusResponse {
     let mut nodes = nodes(services);
     let silent = others.iter().any(|other| other.silent);
     mark_waiting(&mut nodes, own.stale || silent);
@@ -129,11 +134,12 @@ pub(super) fn status(services: &Services, own: &health::State, others: &[Other])
         store: services.registry.describe(),
         paused: state.control().paused,
         restoring: state.meta().restoring,
-        silent: store::silent(state).iter().map(ToString::to_string).collect(),
+        silent: recovery::silent(services, state, silent).iter().map(ToString::to_string).collect(),
         routers: routers(services, state),
         removals: Some(removals(services, state)),
         backups: backups(&services.backups),
         refused,
+        unregistered: unregistered.iter().map(Into::into).collect(),
         reserved: state.holdings().reservations().keys().map(|prefix| (*prefix).into()).collect(),
     })
 }

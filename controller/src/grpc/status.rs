@@ -38,7 +38,10 @@ impl From<ClaimError> for Status {
             | ClaimError::Renamed { .. }
             | ClaimError::SameId { .. }
             | ClaimError::Copied(_) => Code::AlreadyExists,
-            ClaimError::NoPool | ClaimError::Ambiguous(_) | ClaimError::Closed(_) => Code::FailedPrecondition,
+            ClaimError::NoPool
+            | ClaimError::Ambiguous(_)
+            | ClaimError::Closed(_)
+            | ClaimError::NoPlace { .. } => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,
             ClaimError::Contended | ClaimError::Recovering | ClaimError::Unconfirmed => Code::Unavailable,
             ClaimError::HostLength { .. } | ClaimError::Infrastructure { .. } => Code::InvalidArgument,

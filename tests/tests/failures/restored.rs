@@ -2,7 +2,10 @@
 
 use sextant_tests::{SECONDS, poll};
 
-use crate::{etcd::Cluster, watched::Watched};
+use crate::{
+    etcd::Cluster,
+    watched::{LONG, Watched},
+};
 
 /// Hosts 1 and 2 are in the snapshot, host 3 is not; revisions have passed that are used a second time afterwards.
 fn start(test: &str) -> (Cluster, Watched, Vec<(String, String)>) {
@@ -24,11 +27,7 @@ fn start(test: &str) -> (Cluster, Watched, Vec<(String, String)>) {
 
 /// All hosts have what they had, the late one too, in another incarnation of the store; and nothing was lost meanwhile.
 fn comes_back(cluster: &Cluster, watched: Watched, held: &[(String, String)]) {
-    poll("the store is another incarnation", 30 * SECONDS, || {
-        let events = cluster.lab.cli(&["events"])?.succeeded()?.stdout;
-        anyhow::ensure!(events.contains("taken back to a snapshot"), "{events}");
-        anyhow::Ok(())
-    });
+    wait_taken_back(cluster);
     cluster.settle();
     assert_eq!(cluster.prefixes(), held);
     cluster.sextant(&["recover", "--finish"]);
@@ -36,6 +35,14 @@ fn comes_back(cluster: &Cluster, watched: Watched, held: &[(String, String)]) {
     assert_eq!(cluster.prefixes(), held);
     cluster.expect_full_mesh();
     watched.nothing_lost(cluster);
+}
+
+fn wait_taken_back(cluster: &Cluster) {
+    poll("the store is another incarnation", 30 * SECONDS, || {
+        let events = cluster.lab.cli(&["events"])?.succeeded()?.stdout;
+        anyhow::ensure!(events.contains("taken back to a snapshot"), "{events}");
+        anyhow::Ok(())
+    });
 }
 
 #[test]
@@ -51,5 +58,42 @@ fn i1_i2_a_snapshot_restored_while_the_controllers_are_stopped_loses_and_doubles
     cluster.controllers.clear();
     cluster.etcd.restore_snapshot(&cluster.lab, "early").unwrap();
     (1..=2).for_each(|number| cluster.start_controller(number));
+    comes_back(&cluster, watched, &held);
+}
+
+/// Host 2 has another prefix since the snapshot: the restored store has its former claim.
+fn reassigned(test: &str) -> (Cluster, Watched, Vec<(String, String)>) {
+    let cluster = Cluster::start(test, 3);
+    cluster.sextant(&["recover", "--finish"]);
+    cluster.etcd.save_snapshot(&cluster.lab, "early").unwrap();
+    let former = cluster.prefixes();
+    cluster.sextant(&["node", "reassign", cluster.hosts[1].name()]);
+    cluster.settle();
+    assert_ne!(cluster.prefixes(), former);
+    let (watched, held) = (Watched::begin(&cluster), cluster.prefixes());
+    (cluster, watched, held)
+}
+
+#[test]
+fn i5_a_snapshot_with_a_nodes_former_claim_takes_the_route_to_its_present_one_from_no_peer() {
+    let (mut cluster, watched, held) = reassigned("former claim");
+    cluster.etcd.restore_snapshot(&cluster.lab, "early").unwrap();
+    comes_back(&cluster, watched, &held);
+}
+
+#[test]
+fn i5_a_snapshot_with_the_former_claim_of_a_node_without_an_agent_takes_no_route_either() {
+    let (mut cluster, watched, held) = reassigned("former claim, no agent");
+    drop(cluster.agents.remove(1));
+    cluster.etcd.restore_snapshot(&cluster.lab, "early").unwrap();
+    wait_taken_back(&cluster);
+    // The snapshot has a session of it.
+    poll("host 2 is listed", 5 * SECONDS, || {
+        let recovery = cluster.lab.cli_json(&["recover"])?;
+        anyhow::ensure!(recovery["silent"] == serde_json::json!([cluster.hosts[1].name()]), "{recovery}");
+        anyhow::Ok(())
+    });
+    watched.passes(2 * LONG);
+    cluster.start_agent(1);
     comes_back(&cluster, watched, &held);
 }

@@ -61,6 +61,7 @@ const CONTROLLER: &[&str] = &[
     "index",
     "removals",
     "refusals",
+    "unregistered",
     "store",
     "format",
     "acks",

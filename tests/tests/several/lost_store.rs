@@ -3,9 +3,13 @@
 use std::{collections::BTreeMap, fs};
 
 use sextant_proto::Prefix;
-use sextant_tests::{ControllerOptions, SECONDS, cluster::GUIDE, poll};
+use sextant_tests::{
+    ControllerOptions, SECONDS,
+    cluster::{Cluster, GUIDE, PoolArgs},
+    poll,
+};
 
-use crate::bed::{Bed, Held};
+use crate::bed::{Bed, Held, ULA};
 
 #[test]
 fn i2_a_lost_store_gets_both_prefixes_of_each_node_back_and_no_packet_is_lost() {
@@ -31,12 +35,7 @@ fn i2_a_lost_store_gets_both_prefixes_of_each_node_back_and_no_packet_is_lost() 
 fn i2_a_pool_with_another_name_in_the_next_store_gives_each_node_its_prefix_of_it() {
     let mut bed = Bed::start("renamed pool", 2);
     let before = bed.held();
-    bed.cluster.agents.iter().for_each(|agent| agent.process.freeze().unwrap());
-    bed.cluster.controller = None;
-    fs::remove_file(bed.cluster.lab.dir().join("controller-1")).unwrap();
-    bed.cluster.start_controller(ControllerOptions::default());
-    bed.cluster.add_another_pool("xmain", GUIDE);
-    bed.cluster.agents.iter().for_each(|agent| agent.process.thaw().unwrap());
+    restart_empty(&mut bed, |cluster| cluster.add_another_pool("xmain", GUIDE));
     for name in before.keys() {
         poll(&format!("{name} is ready in both pools"), 30 * SECONDS, || {
             let mut pools = bed.pools_of(name, "ready");
@@ -61,4 +60,79 @@ fn i2_a_pool_with_another_name_in_the_next_store_gives_each_node_its_prefix_of_i
         anyhow::ensure!(status.contains("--pool does not name pool xmain"), "{status}");
         anyhow::Ok(())
     });
+}
+
+/// The operator adds the pools again with each other's names.
+#[test]
+fn i2_pools_with_exchanged_names_in_the_next_store_give_each_node_both_its_prefixes() {
+    let mut bed = Bed::start("exchanged pools", 2);
+    let before = bed.held();
+    restart_empty(&mut bed, |cluster| {
+        cluster.add_another_pool("ula", GUIDE);
+        cluster.add_another_pool("main", ULA);
+    });
+    for name in before.keys() {
+        poll(&format!("{name} is ready in both pools"), 30 * SECONDS, || {
+            let mut pools = bed.pools_of(name, "ready");
+            pools.sort();
+            if pools == ["main", "ula"] { Ok(()) } else { Err(format!("{}", bed.cluster.node(name))) }
+        });
+    }
+    let exchanged = |of: &BTreeMap<String, Prefix>| {
+        BTreeMap::from([("main".to_owned(), of["ula"]), ("ula".to_owned(), of["main"])])
+    };
+    let expected: Held = before.iter().map(|(name, of)| (name.clone(), exchanged(of))).collect();
+    assert_eq!(bed.held(), expected);
+    bed.cluster.sextant(&["recover", "--finish"]);
+    bed.cluster.sextant(&["wait", "--timeout", "20s"]);
+    assert_eq!(bed.held(), expected);
+    bed.expect_routes(&before);
+}
+
+/// A pool of the new store has a part of the lost pool, so that cannot be restored.
+#[test]
+fn a_held_claim_that_is_refused_is_listed_and_ends_only_if_its_number_is_confirmed() {
+    let mut bed = Bed::start("overlapping pool", 2);
+    let before = bed.held();
+    let part = PoolArgs { prefix: "fd00:5e00:ff:fff0::/60", host_len: "64", container_len: "80" };
+    restart_empty(&mut bed, |cluster| cluster.add_another_pool("x", part));
+    let lab = &bed.cluster.lab;
+    poll("both claims are listed", 30 * SECONDS, || {
+        let recovery = lab.cli_json(&["recover"])?;
+        let claims = recovery["unregistered"].as_array().into_iter().flatten();
+        let mut listed: Vec<_> =
+            claims.map(|it| format!("{} {}", it["node"], it["host_prefix"]).replace('"', "")).collect();
+        listed.sort();
+        let expected: Vec<_> = before.iter().map(|(name, of)| format!("{name} {}", of["ula"])).collect();
+        anyhow::ensure!(listed == expected, "{recovery}");
+        anyhow::Ok(())
+    });
+    let text = lab.cli(&["recover"]).unwrap().stdout;
+    assert!(text.contains("pool x") && text.contains("sextant pool remove x"), "{text}");
+    poll("status has the reason", 20 * SECONDS, || {
+        let status = lab.cli(&["status"])?.stdout;
+        anyhow::ensure!(status.contains("sextant pool remove x"), "{status}");
+        anyhow::Ok(())
+    });
+    for unconfirmed in [&["recover", "--finish"][..], &["recover", "--finish", "--confirm", "1"]] {
+        let refused = lab.cli(unconfirmed).unwrap();
+        assert!(refused.code == 4 && refused.stderr.contains("--confirm 2"), "{refused:?}");
+    }
+    bed.cluster.sextant(&["pool", "remove", "x"]);
+    bed.settle();
+    assert_eq!(bed.held(), before);
+    assert_eq!(lab.cli_json(&["recover"]).unwrap()["unregistered"], serde_json::json!([]));
+    bed.cluster.sextant(&["recover", "--finish"]);
+    bed.cluster.sextant(&["wait", "--timeout", "20s"]);
+    bed.expect_routes(&before);
+}
+
+/// Replaces the store by a new one, with what `prepare` does before an agent registers.
+fn restart_empty(bed: &mut Bed, prepare: impl FnOnce(&Cluster)) {
+    bed.cluster.agents.iter().for_each(|agent| agent.process.freeze().unwrap());
+    bed.cluster.controller = None;
+    fs::remove_file(bed.cluster.lab.dir().join("controller-1")).unwrap();
+    bed.cluster.start_controller(ControllerOptions::default());
+    prepare(&bed.cluster);
+    bed.cluster.agents.iter().for_each(|agent| agent.process.thaw().unwrap());
 }

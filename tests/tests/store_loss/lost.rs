@@ -37,7 +37,9 @@ fn i2_i6_a_lost_store_waits_for_its_nodes_and_names_the_silent_ones() {
     settle(&cluster, &["h1", "h2"]);
     assert_eq!(held(&cluster), before, "h3 is known again");
     let recovery = cluster.lab.cli_json(&["recover"]).unwrap();
-    assert_eq!(recovery, serde_json::json!({ "recovering": true, "was_open": true, "silent": ["h3"] }));
+    let expected =
+        serde_json::json!({ "recovering": true, "was_open": true, "silent": ["h3"], "unregistered": [] });
+    assert_eq!(recovery, expected);
     let status = cluster.sextant(&["status"]);
     assert!(status.contains("node h3 has not registered since this store replaced"), "{status}");
     assert_eq!(sextant_tests::cluster::sorted(cluster.hosts[0].routes_of(66).unwrap()), routes, "I6");
@@ -78,5 +80,44 @@ fn i2_an_agent_that_was_frozen_during_a_restore_recovers() {
     cluster.sextant(&["recover", "--finish"]);
     cluster.sextant(&["node", "forget", "h2", "--force"]);
     settle(&cluster, &["h1", "h2", "h3"]);
+    cluster.expect_full_mesh();
+}
+
+/// The backup has a prefix of h3 that h2 holds by now. The present one of h3 is known to its own agent only, which is stopped.
+#[test]
+fn i2_a_node_with_a_superseded_claim_is_named_and_its_routes_stay_until_it_is_back() {
+    let mut cluster = Cluster::start("superseded", 3, GUIDE);
+    let file = cluster.lab.dir().join("three.backup").display().to_string();
+    cluster.sextant(&["backup", &file]);
+    let former = held(&cluster)["h3"].clone();
+    cluster.sextant(&["node", "reassign", "h3"]);
+    settle(&cluster, &["h1", "h2", "h3"]);
+    cluster.sextant(&["node", "reassign", "h2", "--prefix", &former]);
+    settle(&cluster, &["h1", "h2", "h3"]);
+    let before = held(&cluster);
+    assert!(before["h2"] == former && before["h3"] != former, "{before:?}");
+    cluster.agents.pop().unwrap().process.kill().unwrap();
+    cluster.agents.iter().for_each(|agent| agent.process.freeze().unwrap());
+    cluster.controller = None;
+    fs::remove_file(cluster.lab.dir().join("controller-1")).unwrap();
+    cluster.controller = Some(change_store(&mut cluster, None));
+    cluster.sextant(&["restore", &file]);
+    cluster.agents.iter().for_each(|agent| agent.process.thaw().unwrap());
+    settle(&cluster, &["h1", "h2"]);
+
+    let recovery = cluster.lab.cli_json(&["recover"]).unwrap();
+    let claim = &recovery["unregistered"][0];
+    assert_eq!((&claim["node"], &claim["host_prefix"]), (&"h3".into(), &former.clone().into()), "{recovery}");
+    let status = cluster.sextant(&["status"]);
+    assert!(status.contains(&format!("node h3, {former}")), "{status}");
+    let refused = cluster.lab.cli(&["recover", "--finish"]).unwrap();
+    assert!(refused.code == 4 && refused.stderr.contains("--confirm 1"), "{refused:?}");
+    let routes = cluster.hosts[0].routes_of(66).unwrap().join("\n");
+    assert!(routes.contains(&before["h3"]), "I6: {routes}");
+
+    cluster.start_agent(2);
+    settle(&cluster, &["h1", "h2", "h3"]);
+    assert_eq!(held(&cluster), before);
+    cluster.sextant(&["recover", "--finish"]);
     cluster.expect_full_mesh();
 }

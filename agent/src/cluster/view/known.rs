@@ -62,8 +62,16 @@ impl KnownPeer {
         self.retain(|claim| earlier.iter().any(|it| it.prefix == claim.prefix))
     }
 
+    /// The present store has explicitly ended the claims that it had of the node, but for `left`. What was registered there is no
+    /// earlier claim any more.
+    pub(super) fn end_registered(&mut self, left: &[PeerClaim]) {
+        let is_left = |prefix: Prefix| left.iter().any(|claim| claim.prefix == prefix);
+        self.earlier.retain(|it| !it.registered || is_left(it.prefix));
+    }
+
     /// Takes the present store's record of the node. A claim that is registered again is on its way to be announced: until then
-    /// it is routed as it was. An earlier claim that the node may still register is kept.
+    /// it is routed as it was. An earlier claim that the node may still register is kept, also beside another one in its pool: a
+    /// store that was taken back to an earlier state has the claim that the node had before.
     pub(super) fn take(&mut self, peer: Peer) {
         let (mut claims, mut earlier) = (Vec::with_capacity(peer.claims.len()), Vec::new());
         for claim in peer.claims {
@@ -73,11 +81,8 @@ impl KnownPeer {
             claims.push(PeerClaim { state, ..claim });
         }
         for it in &self.earlier {
-            let replaced = |before: &PeerClaim| {
-                let replaces =
-                    |claim: &PeerClaim| claim.pool == before.pool || claim.prefix.overlaps(before.prefix);
-                claims.iter().any(replaces)
-            };
+            let replaced =
+                |before: &PeerClaim| claims.iter().any(|claim| claim.prefix.overlaps(before.prefix));
             if let Some(before) = self.it.claim_of(it.prefix).filter(|before| !replaced(before)) {
                 claims.push(before.clone());
                 earlier.push(Earlier { prefix: it.prefix, registered: false });

@@ -223,12 +223,24 @@ impl View {
             Change::PoolRemoved(name) => {
                 self.pools.remove(&name);
             }
-            Change::Peer(peer) => self.take_peer(peer, true),
-            Change::PeerRemoved(name) => {
-                self.peers.remove(&name);
+            Change::Peer(peer) => {
+                if let Some(known) = self.peers.get_mut(&peer.name) {
+                    known.end_registered(&peer.claims);
+                }
+                self.take_peer(peer, true);
             }
+            Change::PeerRemoved(name) => self.end_peer(&name),
             Change::Recovering(recovering) => self.set_recovering(recovering),
             Change::Control(control) => self.control = control,
+        }
+    }
+
+    /// The present store has ended all claims of a node. What only an earlier store had is kept (DESIGN I6).
+    fn end_peer(&mut self, name: &NodeName) {
+        let Some(known) = self.peers.get_mut(name) else { return };
+        known.end_registered(&[]);
+        if !known.keep_earlier() {
+            self.peers.remove(name);
         }
     }
 

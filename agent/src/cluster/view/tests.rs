@@ -265,3 +265,61 @@ fn the_end_of_one_claim_touches_no_other() {
     view.apply_delta(delta(5, 6, vec![Change::Peer(peer(1))])).unwrap();
     assert_eq!(states(&view, 1), [("main".to_owned(), NodeState::Ready)]);
 }
+
+/// A peer with another prefix in its pool.
+fn with_prefix(peer: Peer, prefix: &str) -> Peer {
+    peer.with_each_claim(|claim| claim.prefix = prefix.parse().unwrap())
+}
+
+fn prefixes(view: &View, n: u8) -> Vec<String> {
+    let claims = view.peer(&name(n)).map(|peer| peer.claims.clone()).unwrap_or_default();
+    claims.into_iter().map(|claim| claim.prefix.to_string()).collect()
+}
+
+/// The store is taken back to when the node had another prefix of the pool. Its agent registers the present one, or is stopped.
+#[test]
+fn i6_a_store_taken_back_to_another_claim_of_a_node_takes_no_live_one_away() {
+    let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+    let (before, now) = ("fd00:0:0:a::/64", "fd00:0:0:b::/64");
+    let live = with_prefix(peer(1), now);
+    view.apply_snapshot(Snapshot { peers: vec![live.clone()], ..old.snapshot(50, &[]) });
+    let back = with_prefix(peer(1), before);
+    let snapshot = Snapshot { recovering: true, peers: vec![back.clone()], ..new.snapshot(3, &[]) };
+    view.apply_snapshot(snapshot.clone());
+    assert_eq!(prefixes(&view, 1), [before, now]);
+    // Again, as after a reconnection; and another change of the node.
+    view.apply_snapshot(Snapshot { revision: Revision(4), ..snapshot });
+    view.apply_delta(delta(4, 5, vec![Change::Peer(Peer { session: false, ..back })])).unwrap();
+    assert_eq!(prefixes(&view, 1), [before, now]);
+    let mut stopped = view.clone();
+
+    // The earlier claim ends; then the present one is registered, and announced.
+    view.apply_delta(delta(5, 6, vec![Change::PeerRemoved(name(1))])).unwrap();
+    assert_eq!(prefixes(&view, 1), [now]);
+    view.apply_delta(delta(6, 7, vec![Change::Peer(with_prefix(joining(1), now))])).unwrap();
+    assert_eq!((prefixes(&view, 1), states(&view, 1)[0].1), (vec![now.to_owned()], NodeState::Ready));
+    // What the new store has had is ended by it.
+    let mut forgotten = view.clone();
+    forgotten.apply_delta(delta(7, 8, vec![Change::PeerRemoved(name(1))])).unwrap();
+    assert!(names(&forgotten).is_empty());
+    view.apply_delta(delta(7, 8, vec![Change::Peer(live)])).unwrap();
+    view.apply_delta(delta(8, 9, vec![Change::Recovering(false)])).unwrap();
+    assert_eq!(prefixes(&view, 1), [now]);
+
+    stopped.apply_delta(delta(5, 6, vec![Change::Recovering(false)])).unwrap();
+    assert_eq!(prefixes(&stopped, 1), [before], "the window has closed without it");
+}
+
+/// Another node claims the prefix, or a longer one out of it.
+#[test]
+fn a_claim_that_the_next_store_gives_to_another_node_goes_also_beside_another_one() {
+    for taken in ["fd00:0:0:b::/64", "fd00:0:0:b::/80"] {
+        let (old, new, mut view) = (Store::new(), Store::new(), View::default());
+        let live = with_prefix(peer(1), "fd00:0:0:b::/64");
+        view.apply_snapshot(Snapshot { peers: vec![live], ..old.snapshot(50, &[]) });
+        let back = with_prefix(peer(1), "fd00:0:0:a::/64");
+        view.apply_snapshot(Snapshot { recovering: true, peers: vec![back], ..new.snapshot(3, &[]) });
+        view.apply_delta(delta(3, 4, vec![Change::Peer(with_prefix(peer(2), taken))])).unwrap();
+        assert_eq!(prefixes(&view, 1), ["fd00:0:0:a::/64"]);
+    }
+}

@@ -12,11 +12,11 @@ mod reservation;
 pub(crate) mod sample;
 mod trace;
 
-use std::{net::Ipv6Addr, time::Duration};
+use std::{fmt, net::Ipv6Addr, time::Duration};
 
 use serde::Serialize;
 use sextant_proto::{
-    Applied, Incarnation, NodeName, Pool, Prefix, Problem, Revision,
+    Applied, Incarnation, NodeName, Pool, PoolName, Prefix, Problem, Revision,
     convert::{MessageError, address, all, id, parse, required},
     v1,
 };
@@ -92,6 +92,8 @@ pub(crate) struct Cluster {
     pub(crate) other_histories: Vec<(NodeName, String)>,
     /// Nodes whose claims the queried controller refuses.
     pub(crate) refused: Vec<Refused>,
+    /// Claims of a lost store that end with the recovery window.
+    pub(crate) unregistered: Vec<Unregistered>,
     pub(crate) controllers: Vec<Controller>,
     pub(crate) pools: Vec<PoolUse>,
     pub(crate) nodes: Vec<Node>,
@@ -116,6 +118,17 @@ pub(crate) struct Refused {
     pub(crate) asks_as: Option<NodeName>,
     pub(crate) why: String,
     pub(crate) since_unix_ms: u64,
+}
+
+/// A claim of a lost store that is not registered in the store that replaces it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unregistered {
+    pub(crate) node: NodeName,
+    pub(crate) prefix: Prefix,
+    /// Its pool in the lost store.
+    pub(crate) pool: PoolName,
+    /// The reason, with the fix.
+    pub(crate) why: String,
 }
 
 /// The automatic backups of a controller.
@@ -231,6 +244,7 @@ impl TryFrom<v1::StatusResponse> for Cluster {
                 .map(|it| Ok((parse("node", &it.node)?, it.knows)))
                 .collect::<Result<_, MessageError>>()?,
             refused: all("refused", message.refused)?,
+            unregistered: all("unregistered", message.unregistered)?,
             silent: message.silent.iter().map(|name| parse("silent", name)).collect::<Result<_, _>>()?,
             controllers: message.controllers.into_iter().map(Into::into).collect(),
             pools: pools.items,
@@ -248,6 +262,23 @@ impl Refused {
     /// The node that is refused; none if its agent's node id belongs to no node.
     pub(crate) fn node(&self) -> Option<&NodeName> {
         Some(&self.node).filter(|node| self.asks_as.as_ref() != Some(node))
+    }
+}
+
+impl fmt::Display for Unregistered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, prefix, pool, why } = self;
+        write!(f, "node {node}, {prefix} (pool {pool}): {why}")
+    }
+}
+
+impl TryFrom<v1::UnregisteredClaim> for Unregistered {
+    type Error = MessageError;
+
+    fn try_from(message: v1::UnregisteredClaim) -> Result<Self, MessageError> {
+        let v1::UnregisteredClaim { node, prefix, pool, why } = message;
+        let (node, pool) = (parse("node", &node)?, parse("pool", &pool)?);
+        Ok(Self { node, prefix: required("prefix", prefix)?, pool, why })
     }
 }
 

@@ -10,7 +10,7 @@ use sextant_proto::{
 
 use super::{
     Backups, ClaimDetails, Cluster, Controller, Event, Explained, Liveness, Node, Place, Plan, Planned,
-    PoolUse, Removals, Reservation, Route, RouteState, Router, Target, Trace,
+    PoolUse, Removals, Reservation, Route, RouteState, Router, Target, Trace, Unregistered,
 };
 
 /// The present time in the samples.
@@ -32,6 +32,7 @@ pub(crate) fn healthy() -> Cluster {
         silent: Vec::new(),
         other_histories: Vec::new(),
         refused: Vec::new(),
+        unregistered: Vec::new(),
         removals: Removals::default(),
         backups: None,
         controllers: vec![Controller {
@@ -243,8 +244,15 @@ pub(crate) fn full() -> Cluster {
     cluster.routers = vec![Router { name: "router1".parse().unwrap(), applied }];
     cluster.backups = Some(backups());
     cluster.silent = names();
+    cluster.unregistered = unregistered();
     lose_bridge(&mut cluster.nodes[0]);
     cluster
+}
+
+/// A claim of a lost store.
+pub(crate) fn unregistered() -> Vec<Unregistered> {
+    let (node, prefix) = ("host7".parse().unwrap(), "fd00:7::/64".parse().unwrap());
+    vec![Unregistered { node, prefix, pool: "ula".parse().unwrap(), why: "held later by host2".into() }]
 }
 
 /// Two names.

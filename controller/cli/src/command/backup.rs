@@ -7,9 +7,14 @@ use std::{
 
 use serde_json::Value;
 use sextant_backup_file::{Backup, Existing, FileError, write};
-use sextant_proto::{Incarnation, NodeName, convert, counted};
+use sextant_proto::{
+    Incarnation, NodeName,
+    convert::{self, all},
+    counted,
+};
 
 use crate::{
+    answer::{Cluster, Unregistered},
     args::Output,
     failure::Failure,
     json,
@@ -54,15 +59,23 @@ pub(crate) async fn undo(link: &mut Link, output: Output) -> Result<(), Failure>
 }
 
 /// `sextant recover`.
-pub(crate) async fn recover(link: &mut Link, output: Output, finish: bool) -> Result<(), Failure> {
+pub(crate) async fn recover(
+    link: &mut Link,
+    output: Output,
+    finish: bool,
+    confirm: Option<u32>,
+) -> Result<(), Failure> {
     if finish {
-        let finished = link.finish_recovery().await?;
+        let finished = link.finish_recovery(confirm).await?;
         let silent = names(&finished.silent)?;
-        return show::print(output, &Recovery { open: false, was_open: finished.was_open, silent });
+        let unregistered = all("unregistered", finished.unregistered)?;
+        let was_open = finished.was_open;
+        return show::print(output, &Recovery { open: false, was_open, silent, unregistered });
     }
     let cluster = link.cluster().await?;
     let open = cluster.recovering;
-    show::print(output, &Recovery { open, was_open: open, silent: cluster.silent })
+    let Cluster { silent, unregistered, .. } = cluster;
+    show::print(output, &Recovery { open, was_open: open, silent, unregistered })
 }
 
 fn names(texts: &[String]) -> Result<Vec<NodeName>, Failure> {
@@ -111,6 +124,7 @@ struct Recovery {
     open: bool,
     was_open: bool,
     silent: Vec<NodeName>,
+    unregistered: Vec<Unregistered>,
 }
 
 impl Show for Written {
@@ -169,25 +183,63 @@ impl Show for Undone {
 impl Show for Recovery {
     fn text(&self, _now_unix_ms: u64) -> String {
         let silent = match self.silent.as_slice() {
-            [] => "all nodes have registered".to_owned(),
+            [] if self.unregistered.is_empty() => "all nodes have registered".to_owned(),
+            [] => "all nodes of the store have registered".to_owned(),
             silent => format!("not registered: {}", text::some_names(silent)),
         };
         match (self.open, self.was_open) {
-            (true, _) => format!("the recovery window is open; {silent}\n"),
-            (false, true) => format!("the recovery window is closed now; {silent}\n"),
+            (true, _) => {
+                format!("the recovery window is open; {silent}\n{}", self.claims("end with the window"))
+            }
+            (false, true) => {
+                format!("the recovery window is closed now; {silent}\n{}", self.claims("have ended"))
+            }
             (false, false) => "the recovery window is closed\n".into(),
         }
     }
 
     fn json(&self) -> Value {
-        let Self { open, was_open, silent } = self;
-        json::value(json::Recovery { recovering: *open, was_open: *was_open, silent })
+        let Self { open, was_open, silent, unregistered } = self;
+        let unregistered = unregistered.iter().map(Into::into).collect();
+        json::value(json::Recovery { recovering: *open, was_open: *was_open, silent, unregistered })
+    }
+}
+
+impl Recovery {
+    /// The claims that are not registered, a line each; `fate`: what the end of the window does to them.
+    fn claims(&self, fate: &str) -> String {
+        let claims = &self.unregistered;
+        if claims.is_empty() {
+            return String::new();
+        }
+        let line = |it: &Unregistered| format!("  {it}\n");
+        let lines: String = claims.iter().map(line).collect();
+        format!("claims of the lost store that are not registered, and {fate}:\n{lines}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::sample;
+
+    #[test]
+    fn claims_that_are_not_registered_are_listed_with_the_reason() {
+        let of = |open, unregistered| {
+            Recovery { open, was_open: true, silent: Vec::new(), unregistered }.text(sample::NOW)
+        };
+        let claim = "  node host7, fd00:7::/64 (pool ula): held later by host2\n";
+        assert_eq!(of(true, Vec::new()), "the recovery window is open; all nodes have registered\n");
+        assert_eq!(
+            of(true, sample::unregistered()),
+            format!(
+                "the recovery window is open; all nodes of the store have registered\n\
+                 claims of the lost store that are not registered, and end with the window:\n{claim}"
+            )
+        );
+        let closed = of(false, sample::unregistered());
+        assert!(closed.contains(&format!("and have ended:\n{claim}")), "{closed}");
+    }
 
     #[test]
     fn an_existing_file_is_a_conflict_and_a_missing_directory_a_failure() {

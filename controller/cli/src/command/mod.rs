@@ -65,7 +65,7 @@ pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Backup { file, force } => backup::backup(&mut link, output, &file, force).await,
         Command::Restore { file: Some(file), .. } => backup::restore(&mut link, output, &file).await,
         Command::Restore { file: None, .. } => backup::undo(&mut link, output).await,
-        Command::Recover { finish } => backup::recover(&mut link, output, finish).await,
+        Command::Recover { finish, confirm } => backup::recover(&mut link, output, finish, confirm).await,
         Command::Pause => show::print(output, &Paused { paused: true, revision: link.pause().await? }),
         Command::Resume => show::print(output, &Paused { paused: false, revision: link.resume().await? }),
         Command::Wait { revision, timeout } => wait::wait(&mut link, output, revision, timeout).await,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sextant_proto::{Incarnation, NodeName, NodeState, PoolName, Prefix, Revision};
 
+use super::status::Unregistered;
 use crate::answer;
 
 /// A pool was added, changed or removed.
@@ -89,6 +90,7 @@ pub(crate) struct Recovery<'a> {
     pub(crate) recovering: bool,
     pub(crate) was_open: bool,
     pub(crate) silent: &'a [NodeName],
+    pub(crate) unregistered: Vec<Unregistered<'a>>,
 }
 
 /// The progress of the live agents towards a revision.

@@ -187,7 +187,15 @@ fn samples() -> Vec<(&'static str, Value)> {
         ),
         ("Restored", value(Restored { incarnation, revision: 1, put: 2, there: 3 })),
         ("Undone", value(Undone { deleted: 1 })),
-        ("Recovery", value(Recovery { recovering: true, was_open: true, silent: &sample::names() })),
+        (
+            "Recovery",
+            value(Recovery {
+                recovering: true,
+                was_open: true,
+                silent: &sample::names(),
+                unregistered: sample::unregistered().iter().map(Into::into).collect(),
+            }),
+        ),
     ];
     samples.extend(cluster.nodes.iter().map(|node| ("Node", value(Node::new(node, &cluster)))));
     samples.extend(sample::routes().iter().map(|route| ("Route", value(Route::from(route)))));

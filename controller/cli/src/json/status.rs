@@ -1,7 +1,7 @@
 //! The whole cluster.
 
 use serde::Serialize;
-use sextant_proto::{Incarnation, NodeName, Revision};
+use sextant_proto::{Incarnation, NodeName, PoolName, Prefix, Revision};
 
 use super::{
     Node, Pool, filled, known,
@@ -22,12 +22,22 @@ pub(crate) struct Status<'a> {
     paused: bool,
     restoring: bool,
     silent: &'a [NodeName],
+    unregistered: Vec<Unregistered<'a>>,
     controllers: Vec<Controller<'a>>,
     pools: Vec<Pool<'a>>,
     nodes: Vec<Node<'a>>,
     routers: Vec<Router<'a>>,
     backups: Option<Backups<'a>>,
     troubles: Vec<Trouble>,
+}
+
+/// A claim of a lost store that is not registered.
+#[derive(Debug, Serialize)]
+pub(crate) struct Unregistered<'a> {
+    node: &'a NodeName,
+    host_prefix: Prefix,
+    pool: &'a PoolName,
+    why: &'a str,
 }
 
 /// A controller.
@@ -74,6 +84,7 @@ impl<'a> From<&'a answer::Cluster> for Status<'a> {
             paused: cluster.paused,
             restoring: cluster.restoring,
             silent: &cluster.silent,
+            unregistered: cluster.unregistered.iter().map(Unregistered::from).collect(),
             controllers: cluster.controllers.iter().map(Controller::from).collect(),
             pools: cluster.pools.iter().map(Pool::from).collect(),
             nodes: cluster.nodes.iter().map(|it| Node::new(it, cluster)).collect(),
@@ -81,6 +92,13 @@ impl<'a> From<&'a answer::Cluster> for Status<'a> {
             backups: cluster.backups.as_ref().map(Backups::from),
             troubles: troubles.iter().map(Trouble::from).collect(),
         }
+    }
+}
+
+impl<'a> From<&'a answer::Unregistered> for Unregistered<'a> {
+    fn from(claim: &'a answer::Unregistered) -> Self {
+        let answer::Unregistered { node, prefix, pool, why } = claim;
+        Self { node, host_prefix: *prefix, pool, why }
     }
 }
 

@@ -154,6 +154,7 @@ fn a_status_is() {
         "paused": false,
         "restoring": false,
         "silent": [],
+        "unregistered": [],
         "controllers": [{
             "id": "c1",
             "address": "[::1]:7300",

@@ -240,8 +240,12 @@ impl Link {
         Ok(self.change_within(WHOLE_TIMEOUT, call).await?.deleted)
     }
 
-    pub(crate) async fn finish_recovery(&mut self) -> Result<v1::FinishRecoveryResponse, Failure> {
-        let call = async |mut client: Client| client.finish_recovery(v1::FinishRecoveryRequest {}).await;
+    pub(crate) async fn finish_recovery(
+        &mut self,
+        confirm: Option<u32>,
+    ) -> Result<v1::FinishRecoveryResponse, Failure> {
+        let call =
+            async |mut client: Client| client.finish_recovery(v1::FinishRecoveryRequest { confirm }).await;
         self.change(call).await
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sextant_proto::{Applied, NodeId, NodeName, NodeState};
 
 use super::{FLAPPING, Trouble, conflict};
-use crate::answer::{Cluster, Controller, Node, PoolUse, Router};
+use crate::answer::{Cluster, Controller, Node, PoolUse, Router, Unregistered};
 
 /// All problems that need an operator, in the order of their scope: the widest first.
 pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
@@ -22,6 +22,13 @@ pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
     found.extend(silent.map(|node| Trouble::Silent { node: node.clone() }));
     let other = cluster.other_histories.iter().cloned();
     found.extend(other.map(|(node, knows)| Trouble::OtherHistory { node, knows }));
+    // A connected agent reports its refused claims itself.
+    let is_reported = |claim: &&Unregistered| {
+        let refused = cluster.refused.iter().any(|it| it.node == claim.node);
+        refused || cluster.nodes.iter().any(|node| *node.name() == claim.node && node.peer.session)
+    };
+    let unregistered = cluster.unregistered.iter().filter(|claim| !is_reported(claim));
+    found.extend(unregistered.cloned().map(Trouble::Unregistered));
     found.extend(cluster.refused.iter().cloned().map(Trouble::Refused));
     if cluster.pools.is_empty() && cluster.unreadable.is_empty() {
         let earlier = cluster.backups.as_ref().map(|backups| backups.earlier.clone());
@@ -300,6 +307,16 @@ mod tests {
             assert_eq!(kinds(&cluster), [("node_refused", of.map(ToOwned::to_owned))]);
             assert_eq!(troubles(&cluster)[0].to_string(), text);
         }
+    }
+
+    /// A connected agent reports it itself.
+    #[test]
+    fn an_unregistered_claim_is_found_once() {
+        let mut cluster = sample::healthy();
+        cluster.unregistered = sample::unregistered();
+        assert_eq!(kinds(&cluster), [("claim_unregistered", Some("host7".into()))]);
+        cluster.unregistered[0].node = cluster.nodes[0].name().clone();
+        assert_eq!(kinds(&cluster), []);
     }
 
     #[test]

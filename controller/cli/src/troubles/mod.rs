@@ -11,7 +11,7 @@ use sextant_proto::{
     counted,
 };
 
-use crate::answer::{Backups, Liveness, Refused, Removals};
+use crate::answer::{Backups, Liveness, Refused, Removals, Unregistered};
 
 pub(crate) use conflict::Loser;
 pub(crate) use found::troubles;
@@ -79,6 +79,8 @@ pub(crate) enum Trouble {
     },
     /// Its claim is refused.
     Refused(Refused),
+    /// It is a claim of a lost store that ends with the recovery window.
+    Unregistered(Unregistered),
     /// The limit of forgotten nodes is reached.
     Removals(Removals),
     /// The automatic backups of the queried controller fail.
@@ -140,6 +142,7 @@ impl Trouble {
             Self::Silent { .. } => "node_silent",
             Self::OtherHistory { .. } => "node_knows_other_history",
             Self::Refused(_) => "node_refused",
+            Self::Unregistered(_) => "claim_unregistered",
             Self::Removals(_) => "removals_held",
             Self::Backups(_) => "backups_fail",
             Self::Held { .. } => "routes_held",
@@ -171,6 +174,7 @@ impl Trouble {
             | Self::SharedId { node, .. }
             | Self::Bgp { node, .. } => Some(node),
             Self::Refused(refused) => refused.node(),
+            Self::Unregistered(claim) => Some(&claim.node),
             Self::NoPool { .. }
             | Self::Controller { .. }
             | Self::Paused
@@ -269,6 +273,10 @@ impl fmt::Display for Trouble {
                 f,
                 "node {node} has not registered since this store replaced an earlier one; start sextant-agent there, \
                  or run `sextant recover --finish` to stop waiting for it"
+            ),
+            Self::Unregistered(claim) => write!(
+                f,
+                "claim of the lost store not registered, and ending with the recovery window (`sextant recover`): {claim}"
             ),
             Self::OtherHistory { node, knows } => write!(
                 f,

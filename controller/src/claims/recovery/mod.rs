@@ -2,12 +2,14 @@
 //!
 //! Of two that held the same prefix there, the one with the higher epoch gets it: the other one held it earlier.
 
-use sextant_proto::{Epoch, HALF_RESTORED, NodeName, Prefix};
+mod no_place;
+
+use sextant_proto::{Epoch, HALF_RESTORED, NodeName, Pool, PoolName, Prefix};
 
 use super::{Claim, ClaimError, ClaimRequest, Claims, Granted, HolderError};
 use crate::{
     audit::What,
-    index::View,
+    index::{State, View},
     pools::{Pools, PoolsError},
     records::{ClaimRecord, HeldClaim, Meta, NodeRecord},
     registry::RegistryError,
@@ -33,7 +35,7 @@ impl Claims {
         }
         let own = self.index.read(|state| {
             let node = state.nodes().get(&request.node).filter(|it| it.record.node_id == request.node_id)?;
-            let here = in_place_of(&node.record, request, held)?.prefix;
+            let here = in_place_of(state, &node.record, request, held)?.prefix;
             let claim = state.claims().get(&here)?;
             (here != held.prefix && is_earlier(state.meta(), claim, held)).then_some(here)
         });
@@ -51,6 +53,9 @@ impl Claims {
     pub(super) async fn restore_pool(&self, request: &ClaimRequest) -> Result<(), ClaimError> {
         let Some((held, there)) = self.index.read(|state| {
             let held = held_before(request, state.meta())?;
+            if pool_here(state, held).is_some_and(|here| *here != held.pool.name) {
+                return None;
+            }
             Some((held, state.pools().get(&held.pool.name).map(|pool| pool.record.prefix)))
         }) else {
             return Ok(());
@@ -107,6 +112,12 @@ impl Claims {
         if held == Some(prefix) { Ok(()) } else { self.hands_out() }
     }
 
+    /// The error for a node that holds a claim of a lost store: why the pools have no place for it, if that is the reason.
+    pub(super) fn explained(&self, request: &ClaimRequest, error: ClaimError) -> ClaimError {
+        let no_place = || self.index.read(|state| no_place::no_place(state, request));
+        if error.is_refusal() { no_place().unwrap_or(error) } else { error }
+    }
+
     /// Whether prefixes are granted that no node of a lost store may still hold.
     pub(super) fn hands_out(&self) -> Result<(), ClaimError> {
         if self.index.read(|state| state.meta().stands_in()) {
@@ -141,12 +152,31 @@ fn held_before<'a>(request: &'a ClaimRequest, meta: &Meta) -> Option<&'a Claim> 
 }
 
 /// The claim that the node cannot hold at the same time as `held`: the one in its pool; of a node that has one claim, that one.
-fn in_place_of<'a>(node: &'a NodeRecord, request: &ClaimRequest, held: &Claim) -> Option<&'a HeldClaim> {
+fn in_place_of<'a>(
+    state: &State,
+    node: &'a NodeRecord,
+    request: &ClaimRequest,
+    held: &Claim,
+) -> Option<&'a HeldClaim> {
     let only = || match &node.claims[..] {
         [only] if !request.beside => Some(only),
         _ => None,
     };
-    node.claim_in(&held.pool.name).or_else(only)
+    pool_here(state, held).and_then(|pool| node.claim_in(pool)).or_else(only)
+}
+
+/// The pool of another store's claim in this one: whatever its name is here, it contains the claim's prefix, and nothing beside the
+/// pool that it was; a pool of the same name may have grown, or not yet.
+pub(super) fn pool_here<'a>(state: &'a State, held: &Claim) -> Option<&'a PoolName> {
+    let is_part = |pool: Prefix| held.pool.prefix.covers(pool);
+    let is_same = |(name, pool): &(&PoolName, &View<Pool>)| {
+        pool.record.prefix.covers(held.prefix) && (**name == held.pool.name || is_part(pool.record.prefix))
+    };
+    let named = || {
+        let named = state.pools().get_key_value(&held.pool.name);
+        named.filter(|(_, pool)| is_part(pool.record.prefix))
+    };
+    state.pools().iter().find(is_same).or_else(named).map(|(name, _)| name)
 }
 
 /// Whether `claim` was held earlier than `held`: in the same store at an earlier revision, or in one that this store knows,

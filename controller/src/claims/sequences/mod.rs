@@ -281,7 +281,7 @@ impl Sequence {
         match backup::restore(registry, keys, backup, by).await {
             Ok(restored) => {
                 assert!(index.reaches(restored.revision, CATCH_UP).await);
-                let finished = store::finish(registry, keys, index, by).await.unwrap();
+                let finished = store::finish(registry, keys, index, by, &[]).await.unwrap();
                 assert!(index.reaches(finished.revision, CATCH_UP).await);
                 let stored = index.read(stored);
                 for (of, expected) in &*self.expected.borrow() {
