@@ -218,6 +218,11 @@ impl HostSetup {
         if self.drift.holds(&what, Instant::now()) {
             return Ok(());
         }
+        // The kernel would add an address that is gone by now, past its own damping: its removal is an event, which restores it.
+        let now = self.kernel.addresses().await?;
+        if of_connected_route(bridge, &now, prefix).is_none() {
+            return Ok(());
+        }
         self.kernel.renew_address(bridge.index, address.addr, address.len).await?;
         self.restored(&what, "removed", "present", Change::Forwarding);
         Ok(())
