@@ -6,7 +6,7 @@ use sextant_proto::Prefix;
 use sextant_tests::{SECONDS, bin, cluster::PoolArgs, expect_text, poll};
 
 use crate::{
-    bed::Bed,
+    bed::{Bed, NETWORK},
     doctor::{doctor, is_well},
     firewall::FIREWALL,
 };
@@ -20,7 +20,7 @@ fn networks_are(bed: &mut Bed, more: &[&str], networks: &[&str]) -> String {
     let networks: String = networks.iter().map(|keys| format!("[[docker.network]]\n{keys}\n")).collect();
     fs::write(&config, format!("[docker]\nmode = \"network\"\n{networks}")).unwrap();
     let config = config.display().to_string();
-    bed.restart_agents(&[&["--config", &config], more].concat());
+    bed.restart_agents(&[&NETWORK[..], &["--config", &config], more].concat());
     config
 }
 
