@@ -57,7 +57,8 @@ pub struct NdpProxy {
 /// What the task knows while it runs.
 struct Running {
     proxy: NdpProxy,
-    facts: Facts,
+    /// The links and addresses; `None` if they must be read again.
+    facts: Option<Facts>,
     moved: Moved,
     /// The kernel's entries, as they were read last.
     entries: Vec<ProxyEntry>,
@@ -75,24 +76,26 @@ impl NdpProxy {
     /// Answers. Ends with the session, whose claims it follows.
     ///
     /// # Errors
-    /// If the session has ended, or the kernel cannot be listened to.
+    /// If the session has ended, or the kernel cannot be listened to. A request that fails is tried again.
     pub async fn run(self) -> anyhow::Result<()> {
         let mut events = self.kernel.events().await?;
         let (given, given_rx) = watch::channel(Given::default());
         let (known_tx, known) = (self.known.clone(), self.known.subscribe());
-        let entries = self.kernel.proxy_entries().await?;
-        let adopted: BTreeSet<_> = entries.iter().filter(|it| it.is_ours()).map(|it| it.addr).collect();
         let mut running = Running {
             moved: Moved::default(),
-            facts: Facts::default(),
-            entries,
+            facts: None,
+            entries: Vec::new(),
             given,
             known,
             lines: OncePerMinute::default(),
             proxy: self,
         };
-        running.read_all().await?;
+        while !running.look().await {
+            tokio::time::sleep(LOOK).await;
+        }
         running.give();
+        let ours = running.entries.iter().filter(|it| it.is_ours());
+        let adopted: BTreeSet<_> = ours.map(|it| it.addr).collect();
         let mut responder = std::pin::pin!(Responder::new(given_rx, known_tx, adopted).run());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -105,7 +108,7 @@ impl NdpProxy {
                 changed = changed(&mut running.proxy.containers) => changed?,
                 changed = running.known.changed() => changed?,
                 event = events.recv() => running.take_events(event, &mut events).await?,
-                _ = look.tick() => running.look().await,
+                _ = look.tick() => drop(running.look().await),
             }
             running.keep_entries().await;
             running.give();
@@ -122,12 +125,6 @@ async fn changed(containers: &mut Option<containers::Known>) -> Result<(), watch
 }
 
 impl Running {
-    async fn read_all(&mut self) -> Result<(), KernelError> {
-        let kernel = &self.proxy.kernel;
-        self.facts = Facts::new(kernel.links().await?, kernel.addresses().await?);
-        Ok(())
-    }
-
     async fn take_events(
         &mut self,
         first: Option<Event>,
@@ -138,19 +135,21 @@ impl Running {
         while let Some(event) = next {
             match event {
                 Event::Overrun => {
-                    self.read_all().await?;
+                    self.facts = None;
                     stale = true;
                 }
                 event => {
                     stale |= self.is_of_uplink(&event);
-                    self.facts.take(event);
+                    if let Some(facts) = &mut self.facts {
+                        facts.take(event);
+                    }
                 }
             }
             next = more.try_recv().ok();
         }
         if stale {
             // The kernel drops the entries of a link that goes down.
-            self.look().await;
+            let _tried_again = self.look().await;
         }
         Ok(())
     }
@@ -165,16 +164,27 @@ impl Running {
         }
     }
 
-    /// Reads the kernel's entries.
-    async fn look(&mut self) {
-        match self.proxy.kernel.proxy_entries().await {
-            Ok(entries) => self.entries = entries,
-            Err(error) => self.warn(&error),
+    /// Reads the kernel's entries, and the links and addresses if events were lost. Returns whether that was possible.
+    async fn look(&mut self) -> bool {
+        let read = self.read().await;
+        if let Err(error) = &read {
+            self.warn(error);
         }
+        read.is_ok()
     }
 
-    /// Tells the responder where it stands.
+    async fn read(&mut self) -> Result<(), KernelError> {
+        let kernel = &self.proxy.kernel;
+        if self.facts.is_none() {
+            self.facts = Some(Facts::new(kernel.links().await?, kernel.addresses().await?));
+        }
+        self.entries = kernel.proxy_entries().await?;
+        Ok(())
+    }
+
+    /// Tells the responder where it stands; while that is not known, it stays where it was.
     fn give(&mut self) {
+        let Some(facts) = &self.facts else { return };
         let prefixes =
             place::prefixes(&self.proxy.input.borrow_and_update(), &self.proxy.report.borrow_and_update());
         let claims = self.proxy.input.borrow().claims.clone();
@@ -182,7 +192,7 @@ impl Running {
         self.moved.follow(&claims, Instant::now());
         let stand = place::Stand {
             settings: &self.proxy.settings,
-            facts: &self.facts,
+            facts,
             prefixes: &prefixes,
             moved: self.moved.prefixes(),
             uplinks: &uplinks,
@@ -191,7 +201,7 @@ impl Running {
         let expected = self.expected(&prefixes);
         let findings = findings::all(&claims, &uplinks, &self.known.borrow(), &self.entries);
         self.proxy.problems.report(Component::Ndp, findings);
-        let given = Given { place: stand.place(), expected, ports: self.facts.ports() };
+        let given = Given { place: stand.place(), expected, ports: facts.ports() };
         self.given.send_if_modified(|before| {
             let is_new = *before != given;
             if is_new {
