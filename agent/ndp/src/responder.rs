@@ -223,19 +223,14 @@ impl Responder {
                 is_new
             });
         }
-        let (counts, others, invalid) = (self.proxy.counts(), self.proxy.others(), self.invalid);
-        let before = self.known.borrow();
-        let is_old = before.counts == *counts && before.others == *others && before.invalid == invalid;
-        drop(before);
-        if !is_old {
-            // Counts alone are no news: metrics read them.
-            self.known.send_if_modified(|known| {
-                let is_new = known.others != *others;
-                (known.counts, known.invalid) = (counts.clone(), invalid);
-                known.others.clone_from(others);
-                is_new
-            });
-        }
+        let (others, counts, invalid) =
+            (self.proxy.others(Instant::now()), self.proxy.counts().clone(), self.invalid);
+        // Counts alone are no news: metrics read them.
+        self.known.send_if_modified(|known| {
+            let is_new = known.others != others;
+            (known.counts, known.invalid, known.others) = (counts, invalid, others);
+            is_new
+        });
     }
 }
 

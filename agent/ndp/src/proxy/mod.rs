@@ -63,7 +63,7 @@ pub struct Proxy {
     asked: Option<Instant>,
     counts: Counts,
     /// Others that have advertised an address of ours, each with its link-layer address.
-    others: BTreeMap<Ipv6Addr, Mac>,
+    others: BTreeMap<Ipv6Addr, (Mac, Instant)>,
 }
 
 /// What has happened, by its kind.
@@ -75,8 +75,9 @@ pub struct Counts {
     pub unanswered: BTreeMap<&'static str, u64>,
 }
 
-/// So many addresses that others answer for are remembered.
+/// So many addresses that others answer for are remembered, each for so long after the last time.
 const MOST_OTHERS: usize = 64;
+const OTHERS_FOR: Duration = Duration::from_secs(300);
 
 impl Proxy {
     /// At this place; nothing is known to be alive.
@@ -113,9 +114,10 @@ impl Proxy {
         &self.counts
     }
 
-    /// Others on the uplinks that have advertised addresses of ours.
-    pub fn others(&self) -> &BTreeMap<Ipv6Addr, Mac> {
-        &self.others
+    /// Others on the uplinks that have advertised addresses of ours of late.
+    pub fn others(&mut self, now: Instant) -> BTreeMap<Ipv6Addr, Mac> {
+        self.others.retain(|_, (_, last)| now.saturating_duration_since(*last) < OTHERS_FOR);
+        self.others.iter().map(|(target, (mac, _))| (*target, *mac)).collect()
     }
 
     /// The host has other prefixes, links or settings.
@@ -158,9 +160,11 @@ impl Proxy {
         self.targets.doubt_those(bridge, mac, now);
     }
 
-    /// When [`Self::ask`] is due.
+    /// When [`Self::ask`] is due, or [`Self::others`] has fewer.
     pub fn next_due(&self) -> Option<Instant> {
-        self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)))
+        let ask = self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)));
+        let others = self.others.values().map(|(_, last)| *last + OTHERS_FOR);
+        others.chain(ask).min()
     }
 
     /// The solicitations that are due.
@@ -189,7 +193,7 @@ impl Proxy {
         };
         match message.kind {
             Kind::Advertisement => {
-                self.note_other(&uplink, from, message);
+                self.note_other(from, message, now);
                 Vec::new()
             }
             Kind::Solicitation => match self.judge(link, from, message, now) {
@@ -258,12 +262,12 @@ impl Proxy {
         sent
     }
 
-    fn note_other(&mut self, uplink: &Uplink, from: Mac, message: &Message) {
+    fn note_other(&mut self, from: Mac, message: &Message, now: Instant) {
         let mac = message.mac.unwrap_or(from);
-        let ours = self.place.is_containers(message.target) || self.targets.is_alive(message.target);
-        let own = self.place.uplinks.iter().any(|it| it.mac == mac) || mac == uplink.mac;
+        let ours = self.place.is_containers(message.target);
+        let own = self.place.uplinks.iter().any(|it| it.mac == mac);
         if ours && !own && (self.others.len() < MOST_OTHERS || self.others.contains_key(&message.target)) {
-            self.others.insert(message.target, mac);
+            self.others.insert(message.target, (mac, now));
         }
     }
 

@@ -207,9 +207,12 @@ fn another_answerer_is_noted() {
     let (mut proxy, now) = proxy(place());
     let from = |mac| message(Kind::Advertisement, "fe80::5", "2001:db8::c003", mac);
     proxy.received(UPLINK, OWN, &from(OWN), now);
-    assert_eq!(proxy.others().len(), 0, "our own");
+    assert_eq!(proxy.others(now).len(), 0, "our own");
     proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
-    assert_eq!(proxy.others().iter().collect::<Vec<_>>(), [(&addr("2001:db8::c003"), &[5; 6])]);
+    let found = [(addr("2001:db8::c003"), [5; 6])].into();
+    assert_eq!((proxy.others(now), proxy.next_due()), (found, Some(now + OTHERS_FOR)));
+    assert_eq!(proxy.others(now + OTHERS_FOR).len(), 0, "it has stopped");
+    proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
     proxy.move_to(Place { prefixes: vec!["2001:db8::d000/125".parse().unwrap()], ..place() });
-    assert_eq!(proxy.others().len(), 0);
+    assert_eq!(proxy.others(now).len(), 0);
 }
