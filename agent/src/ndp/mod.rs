@@ -29,7 +29,7 @@ use crate::{
 };
 
 use facts::Facts;
-use place::Moved;
+use place::{Moved, Prefixes};
 
 /// How often the kernel's entries are read: they have no events.
 const LOOK: Duration = Duration::from_secs(2);
@@ -60,6 +60,7 @@ struct Running {
     /// The links and addresses; `None` if they must be read again.
     facts: Option<Facts>,
     moved: Moved,
+    prefixes: Prefixes,
     /// The kernel's entries, as they were read last.
     entries: Vec<ProxyEntry>,
     given: watch::Sender<Given>,
@@ -83,6 +84,7 @@ impl NdpProxy {
         let (known_tx, known) = (self.known.clone(), self.known.subscribe());
         let mut running = Running {
             moved: Moved::default(),
+            prefixes: Prefixes::default(),
             facts: None,
             entries: Vec::new(),
             given,
@@ -185,20 +187,19 @@ impl Running {
     /// Tells the responder where it stands; while that is not known, it stays where it was.
     fn give(&mut self) {
         let Some(facts) = &self.facts else { return };
-        let prefixes =
-            place::prefixes(&self.proxy.input.borrow_and_update(), &self.proxy.report.borrow_and_update());
-        let claims = self.proxy.input.borrow().claims.clone();
+        let claims = self.proxy.input.borrow_and_update().claims.clone();
+        self.prefixes.follow(&claims, self.proxy.report.borrow_and_update().announcement.as_ref());
         let uplinks = self.proxy.uplinks.borrow_and_update().clone();
         self.moved.follow(&claims, Instant::now());
         let stand = place::Stand {
             settings: &self.proxy.settings,
             facts,
-            prefixes: &prefixes,
+            prefixes: &self.prefixes,
             moved: self.moved.prefixes(),
             uplinks: &uplinks,
             kernel: self.answered_by_kernel(&uplinks),
         };
-        let expected = self.expected(&prefixes);
+        let expected = self.expected(self.prefixes.now());
         let findings = findings::all(&claims, &uplinks, &self.known.borrow(), &self.entries);
         self.proxy.problems.report(Component::Ndp, findings);
         let given = Given { place: stand.place(), expected, ports: facts.ports() };

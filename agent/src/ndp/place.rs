@@ -9,15 +9,14 @@ use std::{
 
 use sextant_ndp::{
     message::Mac,
-    proxy::{Bridge, Place, Uplink},
+    proxy::{Answer, Bridge, Place, Uplink},
 };
 use sextant_proto::{Claim, Epoch, Prefix};
 use tokio::time::Instant;
 
 use super::facts::Facts;
 use crate::{
-    cluster::Input,
-    engine::Report,
+    engine::Announcement,
     settings::{NdpMode, NdpSettings},
     uplinks::LocalUplink,
 };
@@ -56,13 +55,36 @@ impl Moved {
     }
 }
 
-/// The container prefixes of this host: as it was set up for them, or else by its claims.
-pub(super) fn prefixes(input: &Input, report: &Report) -> Vec<Prefix> {
-    match &report.announcement {
-        Some(announcement) => {
-            announcement.claims.iter().flat_map(|claim| &claim.container_prefixes).copied().collect()
+/// The container prefixes of this host.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes {
+    /// As the host was last set up for them; `None` before that.
+    announced: Option<Vec<Prefix>>,
+    now: Vec<Prefix>,
+}
+
+impl Prefixes {
+    /// Those that the host is set up for. Before that, addresses in use may be of any network of the host prefixes; and a setup that
+    /// is interrupted, e.g. by a full disk, ends no network whose claim is held (DESIGN I5).
+    pub(super) fn follow(&mut self, claims: &[Claim], announcement: Option<&Announcement>) {
+        if let Some(announcement) = announcement {
+            let all = announcement.claims.iter().flat_map(|claim| &claim.container_prefixes);
+            self.announced = Some(all.copied().collect());
         }
-        None => input.claims.iter().map(Claim::container_prefix).collect(),
+        let is_held = |prefix: &&Prefix| claims.iter().any(|claim| claim.prefix.covers(**prefix));
+        self.now = match &self.announced {
+            Some(announced) => announced.iter().filter(is_held).copied().collect(),
+            None => claims.iter().map(|claim| claim.prefix).collect(),
+        };
+    }
+
+    pub(super) fn now(&self) -> &[Prefix] {
+        &self.now
+    }
+
+    /// Whether the host has been set up.
+    pub(super) fn are_known(&self) -> bool {
+        self.announced.is_some()
     }
 }
 
@@ -70,7 +92,7 @@ pub(super) fn prefixes(input: &Input, report: &Report) -> Vec<Prefix> {
 pub(super) struct Stand<'a> {
     pub(super) settings: &'a NdpSettings,
     pub(super) facts: &'a Facts,
-    pub(super) prefixes: &'a [Prefix],
+    pub(super) prefixes: &'a Prefixes,
     pub(super) moved: &'a [Prefix],
     pub(super) uplinks: &'a [LocalUplink],
     pub(super) kernel: Arc<BTreeSet<Ipv6Addr>>,
@@ -80,13 +102,13 @@ impl Stand<'_> {
     pub(super) fn place(&self) -> Place {
         let NdpSettings { mode, answer, overrides, source } = *self.settings;
         Place {
-            prefixes: self.prefixes.to_vec(),
+            prefixes: self.prefixes.now().to_vec(),
             moved: self.moved.to_vec(),
             uplinks: self.uplinks.iter().filter_map(|uplink| self.uplink(uplink)).collect(),
             bridges: self.bridges(),
             kernel: self.kernel.clone(),
             answers: mode == NdpMode::Prefix,
-            answer,
+            answer: if self.prefixes.are_known() { answer } else { Answer::Live },
             overrides,
             source,
         }
@@ -112,7 +134,7 @@ impl Stand<'_> {
 
     fn bridge(&self, link: u32, own: Vec<Ipv6Addr>) -> Option<Bridge> {
         let here = |prefix: &&Prefix| own.iter().any(|addr| prefix.contains(*addr));
-        let prefixes: Vec<_> = self.prefixes.iter().filter(here).copied().collect();
+        let prefixes: Vec<_> = self.prefixes.now().iter().filter(here).copied().collect();
         let is_up = self.facts.link(link).is_some_and(|link| link.up);
         let link_local = own.iter().find(|addr| addr.is_unicast_link_local());
         let source = *link_local.or_else(|| own.first())?;
@@ -130,6 +152,29 @@ mod tests {
     use sextant_proto::{Incarnation, Pool, Revision};
 
     use super::*;
+    use crate::engine::AnnouncedClaim;
+
+    #[test]
+    fn networks_outlast_a_setup_that_is_interrupted() {
+        let pool =
+            Pool::new("main".parse().unwrap(), "2001:db8:0:0:8000::/65".parse().unwrap(), 72, 80).unwrap();
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        let claim = Claim { prefix: "2001:db8:0:0:8000::/72".parse().unwrap(), epoch, pool };
+        let claims = std::slice::from_ref(&claim);
+        let parts: Vec<Prefix> =
+            ["2001:db8:0:0:8000::/80", "2001:db8:0:0:8001::/80"].map(|part| part.parse().unwrap()).to_vec();
+        let claimed = AnnouncedClaim { epoch, container_prefixes: parts.clone() };
+        let announcement = Announcement { uplinks: Vec::new(), claims: vec![claimed] };
+        let mut prefixes = Prefixes::default();
+        prefixes.follow(claims, None);
+        assert_eq!((prefixes.now(), prefixes.are_known()), (&[claim.prefix][..], false), "any may be in use");
+        prefixes.follow(claims, Some(&announcement));
+        assert_eq!(prefixes.now(), parts);
+        prefixes.follow(claims, None);
+        assert_eq!((prefixes.now(), prefixes.are_known()), (&parts[..], true));
+        prefixes.follow(&[], None);
+        assert_eq!(prefixes.now(), [], "the claim has ended");
+    }
 
     #[test]
     fn a_prefix_has_moved_if_its_claim_is_new() {
