@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 use sextant_daemon::Metrics;
 use sextant_docker::watch::Following;
-use sextant_ndp::responder::Known;
+use sextant_ndp::{proxy::Unanswered, responder::Known};
 use tokio::sync::watch;
 
 use crate::{
@@ -94,19 +94,19 @@ fn encode_ndp(known: &Known, encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
     let gauge = ConstGauge::new(i64::try_from(alive).unwrap_or(i64::MAX));
     let help = "Addresses of containers that are answered for";
     gauge.encode(encoder.encode_descriptor("ndp_addresses", help, None, gauge.metric_type())?)?;
-    let unanswered = |reason: &str| known.counts.unanswered.get(reason).copied().unwrap_or_default();
+    let unanswered = |reason| known.counts.unanswered.get(&reason).copied().unwrap_or_default();
     let counters = [
         ("ndp_answers", "Solicitations that the agent answered, and not the kernel", known.counts.answered),
         (
             "ndp_asked",
             "Solicitations for addresses that no container had answered for yet",
-            unanswered("unknown"),
+            unanswered(Unanswered::Unknown),
         ),
-        ("ndp_limited", "Solicitations beyond the limit of one neighbour", unanswered("limit")),
+        ("ndp_limited", "Solicitations beyond the limit of one neighbour", unanswered(Unanswered::Limit)),
         (
             "ndp_left_to_kernel",
             "Solicitations for addresses that the kernel answers for",
-            unanswered("kernel"),
+            unanswered(Unanswered::Kernel),
         ),
         ("ndp_invalid", "Packets that are no valid neighbour discovery", known.invalid),
     ];

@@ -77,22 +77,6 @@ pub enum Invalid {
     Option,
 }
 
-impl Invalid {
-    /// As metrics name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Length => "length",
-            Self::Other => "other",
-            Self::HopLimit => "hop-limit",
-            Self::Code => "code",
-            Self::Checksum => "checksum",
-            Self::Multicast => "multicast",
-            Self::Unspecified => "unspecified",
-            Self::Option => "option",
-        }
-    }
-}
-
 impl Message {
     /// Whether it is a probe of duplicate address detection (RFC 4862 §5.4.2).
     pub fn is_dad(&self) -> bool {

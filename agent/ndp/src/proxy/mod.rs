@@ -72,7 +72,7 @@ pub struct Counts {
     /// Solicitations that were answered here, not by the kernel.
     pub answered: u64,
     /// Valid ones that were not.
-    pub unanswered: BTreeMap<&'static str, u64>,
+    pub unanswered: BTreeMap<Unanswered, u64>,
 }
 
 /// So many addresses that others answer for are remembered, each for so long after the last time.
@@ -202,7 +202,7 @@ impl Proxy {
                     vec![self.answer(&uplink, message.target, message.source, message.mac.unwrap_or(from))]
                 }
                 Err(reason) => {
-                    *self.counts.unanswered.entry(reason.name()).or_default() += 1;
+                    *self.counts.unanswered.entry(reason).or_default() += 1;
                     Vec::new()
                 }
             },
@@ -301,18 +301,6 @@ impl Proxy {
         let overrides = self.place.overrides(target);
         let it = Advertisement { source, destination, target, mac: uplink.mac, solicited, overrides };
         Sent { link: uplink.link, to, packet: advertisement(&it) }
-    }
-}
-
-impl Unanswered {
-    /// As metrics name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Elsewhere => "elsewhere",
-            Self::Kernel => "kernel",
-            Self::Limit => "limit",
-            Self::Unknown => "unknown",
-        }
     }
 }
 

@@ -86,9 +86,7 @@ impl Place {
     /// Whether the address belongs to containers of this host. The first address of a prefix is the anycast address of its routers
     /// (RFC 4291 §2.6.1), which no container has.
     pub fn is_containers(&self, target: Ipv6Addr) -> bool {
-        self.prefixes
-            .iter()
-            .any(|prefix| prefix.contains(target) && (prefix.addr() != target || prefix.len() > 126))
+        self.prefixes.iter().any(|prefix| prefix.contains(target) && prefix.addr() != target)
     }
 
     /// The addresses of the bridges inside of the container prefixes.

@@ -79,7 +79,7 @@ fn an_unknown_address_is_answered_for_once_its_container_has_answered() {
         "it is known now"
     );
     assert_eq!(proxy.counts().answered, 2);
-    assert_eq!(proxy.counts().unanswered["unknown"], 1);
+    assert_eq!(proxy.counts().unanswered[&Unanswered::Unknown], 1);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn nothing_but_containers_is_answered_for() {
     for target in ["2001:db8::c008", "2001:db8::c000", "2001:db8::1", "2001:db8:1::c003", "fe80::7"] {
         assert_eq!(proxy.received(UPLINK, ROUTER, &solicits(target), now), [], "{target}");
     }
-    assert_eq!((proxy.ask(now), proxy.counts().unanswered["elsewhere"]), (vec![], 5));
+    assert_eq!((proxy.ask(now), proxy.counts().unanswered[&Unanswered::Elsewhere]), (vec![], 5));
     assert_eq!(proxy.received(9, ROUTER, &solicits("2001:db8::c001"), now), [], "another link");
     let answer = proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c001"), now);
     assert_eq!(answer.len(), 1, "the bridge's own address is in use");
@@ -150,7 +150,7 @@ fn the_kernels_entries_are_left_to_it() {
     let (mut proxy, now) = proxy(Place { kernel, ..place() });
     proxy.adopt([addr("2001:db8::c003"), addr("2001:db8::c103")], now);
     assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
-    assert_eq!(proxy.counts().unanswered["kernel"], 1);
+    assert_eq!(proxy.counts().unanswered[&Unanswered::Kernel], 1);
     assert_eq!(proxy.alive().collect::<Vec<_>>(), [addr("2001:db8::c001"), addr("2001:db8::c003")]);
     assert_eq!(proxy.ask(now).len(), 1);
     for later in 0..20 {
@@ -194,12 +194,16 @@ fn a_flood_is_bounded() {
     for n in 1..50_000 {
         proxy.received(UPLINK, ROUTER, &solicits(&format!("2001:db8:1::{n:x}")), now);
     }
-    assert_eq!(proxy.counts().unanswered["unknown"], u64::from(2 * ASKS));
+    assert_eq!(proxy.counts().unanswered[&Unanswered::Unknown], u64::from(2 * ASKS));
     let asked = proxy.ask(now);
     assert_eq!((asked.len(), proxy.next_due()), (ASKS_AT_ONCE, Some(now + PAUSE)));
     let other = [2, 0, 0, 0, 0, 5];
     assert_eq!(proxy.received(UPLINK, other, &solicits("2001:db8:1::fff0"), now), []);
-    assert_eq!(proxy.counts().unanswered["unknown"], u64::from(2 * ASKS) + 1, "another neighbour is served");
+    assert_eq!(
+        proxy.counts().unanswered[&Unanswered::Unknown],
+        u64::from(2 * ASKS) + 1,
+        "another neighbour is served"
+    );
 }
 
 #[test]
