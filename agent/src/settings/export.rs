@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, RouteSettings, check_table, value};
+use super::{Invalid, RouteSettings, routes::check_table, value};
 
 /// `[export]`
 #[derive(Debug, Default, Args, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod bgp;
 mod bridge;
+mod command_line;
 mod docker;
 mod docker_networks;
 mod endpoint;
@@ -9,6 +10,7 @@ mod export;
 mod host;
 mod keys;
 mod ndp;
+mod routes;
 mod setup;
 mod topology;
 
@@ -17,7 +19,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Parser, Subcommand};
 use sextant_daemon::{LogFormat, SettingsError, layered};
 use sextant_proto::{
     NodeName, PoolName, convert::MOST_POOLS, is_link_name, link_name_octets, link_name_text,
@@ -29,13 +30,16 @@ pub use bgp::{
     listening_address,
 };
 pub use bridge::BridgeSettings;
+pub use command_line::{Command, CommandLine, DockerCommand};
 pub use docker::{DockerMode, DockerSettings, OutsideReach, Reach};
 pub use endpoint::{Endpoint, EndpointError};
+use export::ExportKeys;
 pub use export::Mark;
-use export::{ExportKeys, mark};
 pub use host::{BridgeSource, HostSettings};
 use keys::Keys;
 pub use ndp::{NdpAnswer, NdpMode, NdpSettings, NdpSource};
+pub use routes::RouteSettings;
+use routes::route_settings;
 pub use setup::DockerSetup;
 pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
 
@@ -43,84 +47,8 @@ pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
 const DEFAULT_CONFIG: &str = "/etc/sextant/agent.toml";
 /// The default state directory.
 const DEFAULT_STATE_DIR: &str = "/var/lib/sextant/agent";
-/// After the kernel's connected routes (256), before static ones (1024).
-const PEER_METRIC: u32 = 512;
-/// After all other routes.
-const UNREACHABLE_METRIC: u32 = 4_000_000_000;
 /// The kernel's main table.
 const MAIN_TABLE: u32 = 254;
-
-/// Claims an IPv6 prefix for this host, and keeps its routes to the other hosts.
-#[derive(Debug, Parser)]
-#[command(
-    name = "sextant-agent",
-    version,
-    args_override_self = true,
-    after_help = "Example:\n  sextant-agent --controller 'http://[2001:db8::c:1]:7300' --uplink eth0 --bridge docker0 --insecure"
-)]
-pub struct CommandLine {
-    /// Config file (TOML)
-    #[arg(long, env = "SEXTANT_CONFIG", value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    #[command(flatten)]
-    keys: Keys,
-    /// The command; without one, the agent runs
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
-
-/// The agent's other commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
-pub enum Command {
-    /// Undo all changes of the agent to this host: routes, addresses, the bridge, sysctls
-    #[command(
-        after_help = "Example:\n  systemctl stop sextant-agent && sextant-agent cleanup --dry-run && sextant-agent cleanup"
-    )]
-    Cleanup {
-        /// Only show the changes
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Set this host up once for the prefix that it holds, before a container engine starts: bridge, address, forwarding, firewall
-    #[command(after_help = "Example:\n  sextant-agent prepare")]
-    Prepare,
-    /// Check this host, and show each problem with its fix; exit code 1 if there is a problem
-    #[command(after_help = "Example:\n  sextant-agent --uplink eth0 doctor")]
-    Doctor {
-        /// Apply safe fixes: raise the kernel's limits, remove addresses and routes that Docker left
-        #[arg(long)]
-        fix: bool,
-    },
-    /// Set this host's Docker up
-    Docker {
-        /// The command
-        #[command(subcommand)]
-        command: DockerCommand,
-    },
-}
-
-/// The commands of Docker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
-pub enum DockerCommand {
-    /// Give this host's Docker the host's prefix: edit its configuration and the agent's, and show what is left to do
-    #[command(
-        after_help = "Example:\n  sextant-agent docker setup --mode daemon --dry-run && sextant-agent docker setup --mode daemon --restart"
-    )]
-    Setup {
-        /// How containers get addresses [default: [docker] mode of the config file]
-        #[arg(long, value_enum, value_name = "MODE")]
-        mode: Option<DockerMode>,
-        /// Only show the changes
-        #[arg(long)]
-        dry_run: bool,
-        /// Take the changes of earlier setups back
-        #[arg(long, conflicts_with_all = ["mode", "restart"])]
-        undo: bool,
-        /// Restart Docker and the agent if something has changed
-        #[arg(long)]
-        restart: bool,
-    },
-}
 
 /// Checked settings.
 #[derive(Debug, Clone)]
@@ -164,29 +92,6 @@ impl Settings {
     pub fn needs_bridge(&self) -> bool {
         self.bridge.create || self.docker.as_ref().is_none_or(|docker| docker.mode != DockerMode::Ipam)
     }
-}
-
-/// The settings of routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RouteSettings {
-    /// The metric of routes to peers.
-    pub metric: u32,
-    /// The metric of unreachable routes.
-    pub unreachable_metric: u32,
-    /// The routing table.
-    pub table: u32,
-    /// Seconds between two comparisons with the kernel's routes.
-    pub resync_secs: u32,
-    /// Whether routes use all uplinks to a peer, instead of the first one that works.
-    pub balance: bool,
-    /// Whether on-link peers get a direct route.
-    pub direct: Direct,
-    /// What becomes of peers that are not on-link.
-    pub off_link: OffLink,
-    /// Whether packets to unassigned prefixes are refused here, or left to the router.
-    pub topology: Topology,
-    /// The routes that export the own prefixes to a routing daemon.
-    pub mark: Option<Mark>,
 }
 
 /// Invalid settings.
@@ -328,47 +233,14 @@ fn controllers(urls: &[String], insecure: bool) -> Result<Vec<Endpoint>, Invalid
     urls.iter().map(parse).collect()
 }
 
-fn route_settings(all: &Keys) -> Result<RouteSettings, Invalid> {
-    let keys = &all.routes;
-    let settings = RouteSettings {
-        metric: keys.metric.unwrap_or(PEER_METRIC),
-        unreachable_metric: keys.unreachable_metric.unwrap_or(UNREACHABLE_METRIC),
-        table: keys.table.unwrap_or(MAIN_TABLE),
-        resync_secs: keys.resync.unwrap_or(60),
-        balance: all.uplink.balance.unwrap_or(false),
-        direct: keys.direct.unwrap_or_default(),
-        off_link: keys.off_link.unwrap_or_default(),
-        topology: all.topology.unwrap_or_default(),
-        mark: None,
-    };
-    if settings.metric == 0 || settings.metric == u32::MAX {
-        return Err(value("--routes-metric", &settings.metric, &"give it 1 to 4294967294"));
-    }
-    if settings.unreachable_metric <= settings.metric || settings.unreachable_metric == u32::MAX {
-        let fix =
-            format!("must be higher than the metric of peers {}, and at most 4294967294", settings.metric);
-        return Err(value("--routes-unreachable-metric", &settings.unreachable_metric, &fix));
-    }
-    check_table("--routes-table", settings.table)?;
-    if !(1..=86_400).contains(&settings.resync_secs) {
-        return Err(value("--routes-resync", &settings.resync_secs, &"give it 1 to 86400 seconds"));
-    }
-    Ok(RouteSettings { mark: mark(&all.export, &settings)?, ..settings })
-}
-
-fn check_table(key: &'static str, table: u32) -> Result<(), Invalid> {
-    match table {
-        0 | 255 => Err(value(key, &table, &"is reserved by the kernel; use 254 (main) or another table")),
-        _ => Ok(()),
-    }
-}
-
 fn value(key: &'static str, value: &dyn ToString, fix: &dyn ToString) -> Invalid {
     Invalid::Value { key, value: value.to_string(), fix: fix.to_string() }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use clap::Parser;
+
     use super::*;
 
     pub(crate) fn settings(args: &[&str]) -> Result<Settings, Invalid> {
