@@ -1,6 +1,6 @@
 //! Links whose name changes: a name is not an identity.
 
-use sextant_tests::{AgentOptions, BRIDGE, Host, SECONDS, cluster::sorted, poll};
+use sextant_tests::{AgentOptions, BRIDGE, Host, SECONDS, UdpStream, cluster::sorted, poll};
 
 use crate::testbed::{Testbed, text};
 
@@ -57,11 +57,7 @@ fn i13_the_agents_bridge_gets_its_name_back_and_its_containers_notice_nothing() 
     expect_index(&host, BRIDGE, &before);
     testbed.cluster.settle();
     expect_bridges(&host, &[BRIDGE]);
-    stream.flows(20, 10 * SECONDS).unwrap();
-    stream.finish().unwrap().nothing_lost().unwrap();
-    host.ip("link delete ve1").unwrap();
-    testbed.expect_foreign_routes();
-    testbed.cleans_up();
+    nothing_is_lost_or_left(testbed, stream);
 }
 
 /// The operator has renamed it, and named it in the settings.
@@ -80,11 +76,7 @@ fn i4_the_record_of_changes_follows_a_bridge_to_its_new_name() {
     testbed.cluster.settle();
     expect_status(&testbed, "All is well", "");
     expect_bridges(&host, &["brx"]);
-    stream.flows(20, 10 * SECONDS).unwrap();
-    stream.finish().unwrap().nothing_lost().unwrap();
-    host.ip("link delete ve1").unwrap();
-    testbed.expect_foreign_routes();
-    testbed.cleans_up();
+    nothing_is_lost_or_left(testbed, stream);
 }
 
 /// It has its addresses and its routes under another name, and the cluster needs nothing else.
@@ -180,5 +172,14 @@ fn an_uplink_that_is_gone_for_a_while_is_used_again() {
     switch.ip("link set anew master br0 up").unwrap();
     again();
     stream.finish().unwrap().nothing_lost().unwrap();
+    testbed.cleans_up();
+}
+
+/// Its container has noticed nothing, and a cleanup leaves nothing behind.
+fn nothing_is_lost_or_left(mut testbed: Testbed, stream: UdpStream) {
+    stream.flows(20, 10 * SECONDS).unwrap();
+    stream.finish().unwrap().nothing_lost().unwrap();
+    testbed.host().ip("link delete ve1").unwrap();
+    testbed.expect_foreign_routes();
     testbed.cleans_up();
 }
