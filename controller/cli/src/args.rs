@@ -168,7 +168,7 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "file")]
         undo: bool,
     },
-    /// List the nodes and claims that have not registered since the store replaced an earlier one
+    /// List nodes and claims that have not registered since an earlier store was replaced
     #[command(after_help = "Example:\n  sextant recover --finish")]
     Recover {
         /// Close the recovery window; claims that exist only in the lost store end

@@ -304,7 +304,8 @@ async fn the_help_of_every_command_ends_in_an_example() {
         assert!(last[0].starts_with("  sextant ") && last[1] == "Example:", "{command}: {help}");
         let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
         let commands = commands.take_while(|line| !line.is_empty());
-        let words = commands.filter_map(|line| line.split_whitespace().next());
+        let first_lines = commands.filter(|line| !line.starts_with("   "));
+        let words = first_lines.filter_map(|line| line.split_whitespace().next());
         left.extend(words.map(|word| format!("{command} {word}")));
         seen += 1;
     }
