@@ -24,6 +24,7 @@ const CLOCK: &[&str] = &["faketime", "libfaketime"];
 const CONTAINERS: &[&str] = &["lxc", "busybox-static"];
 const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static"];
 const COMPOSE: &[&str] = &["docker-compose"];
+const NDP: &[&str] = &["ndppd"];
 const ROOTS: &[&str] = &["debootstrap"];
 
 /// Records its arguments and the exit code of policy-rc.d; fails if the file `failing` exists.
@@ -99,7 +100,7 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --hosts 4 --store etcd --keep", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --store=etcd", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --docker --hosts 4", &[BUILD, LAB, DOCKER]);
-    let all = [BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, COMPOSE, ROOTS];
+    let all = [BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, COMPOSE, NDP, ROOTS];
     installs("tests/run", &all);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
     installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS, DOCKER]);
@@ -131,7 +132,8 @@ fn output_of_apt_get_is_shown_only_if_it_fails() {
 fn installed_daemons_are_masked_and_not_started() {
     let fakes = Fakes::new();
     let output = fakes.run("tests/run");
-    let routers = ["bird.service", "exabgp.service", "frr.service", "gobgpd.service", "radvd.service"];
+    let routers =
+        ["bird.service", "exabgp.service", "frr.service", "gobgpd.service", "ndppd.service", "radvd.service"];
     let docker = ["docker.service", "docker.socket", "containerd.service"];
     let managers = ["NetworkManager.service", "networking.service"];
     for unit in routers.iter().chain(&docker).chain(&managers) {

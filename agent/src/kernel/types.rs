@@ -91,6 +91,8 @@ pub struct ProxyEntry {
     pub addr: Ipv6Addr,
     /// Who has added it; 0 if that is not known.
     pub protocol: RouteProtocol,
+    /// Whether its answers say that the sender forwards packets (`NTF_ROUTER`, RFC 4861 §4.4).
+    pub router: bool,
 }
 
 /// The kernel's IPv6 neighbour table, which all network namespaces of a machine share.

@@ -18,9 +18,9 @@ pub(super) struct Plan {
 }
 
 impl ProxyEntry {
-    /// Of our protocol.
+    /// Of our protocol, and as we make them.
     pub(crate) fn ours(link: u32, addr: Ipv6Addr) -> Self {
-        Self { link, addr, protocol: RouteProtocol::OURS }
+        Self { link, addr, protocol: RouteProtocol::OURS, router: true }
     }
 
     /// Whether it is ours.
@@ -33,7 +33,8 @@ impl ProxyEntry {
 pub(super) fn plan(alive: &BTreeSet<Ipv6Addr>, links: &[u32], actual: &[ProxyEntry]) -> Plan {
     let there: BTreeMap<Key, &ProxyEntry> = actual.iter().map(|it| ((it.link, it.addr), it)).collect();
     let wanted = links.iter().flat_map(|link| alive.iter().map(move |addr| (*link, *addr)));
-    let add = wanted.filter(|key| !there.contains_key(key)).collect();
+    let is_right = |key: &Key| there.get(key).is_some_and(|it| !it.is_ours() || it.router);
+    let add = wanted.filter(|key| !is_right(key)).collect();
     let unwanted =
         |it: &&&ProxyEntry| it.is_ours() && !(links.contains(&it.link) && alive.contains(&it.addr));
     let remove = there.values().filter(unwanted).map(|it| (it.link, it.addr)).collect();
@@ -65,13 +66,17 @@ mod tests {
         let actual = [
             ProxyEntry::ours(2, addr(1)),
             ProxyEntry::ours(2, addr(2)),
+            ProxyEntry { router: false, ..ProxyEntry::ours(2, addr(5)) },
             foreign,
             other,
             ProxyEntry::ours(5, addr(1)),
         ];
-        let plan = plan(&[addr(1), addr(3), addr(4)].into(), &[2], &actual);
-        assert_eq!(plan, Plan { add: vec![(2, addr(4))], remove: vec![(2, addr(2)), (5, addr(1))] });
-        assert_eq!(on_all(&actual, &[2].into()), [addr(1), addr(2), addr(3), addr(9)].into());
+        let plan = plan(&[addr(1), addr(3), addr(4), addr(5)].into(), &[2], &actual);
+        assert_eq!(
+            plan,
+            Plan { add: vec![(2, addr(4)), (2, addr(5))], remove: vec![(2, addr(2)), (5, addr(1))] }
+        );
+        assert_eq!(on_all(&actual, &[2].into()), [addr(1), addr(2), addr(3), addr(5), addr(9)].into());
         assert_eq!(on_all(&actual, &[2, 5].into()), [addr(1)].into());
     }
 }

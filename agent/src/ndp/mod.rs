@@ -247,7 +247,10 @@ impl Running {
         let plan = entries::plan(&alive, &links, &self.entries);
         for (link, addr) in &plan.add {
             match self.proxy.kernel.add_proxy_entry(*link, *addr).await {
-                Ok(()) => self.entries.push(ProxyEntry::ours(*link, *addr)),
+                Ok(()) => {
+                    self.entries.retain(|it| (it.link, it.addr) != (*link, *addr));
+                    self.entries.push(ProxyEntry::ours(*link, *addr));
+                }
                 Err(error) => self.warn(&error),
             }
         }

@@ -18,6 +18,7 @@ mod logs;
 mod loops;
 pub mod monitor;
 pub mod namespace;
+pub mod neighbours;
 pub mod ping;
 pub mod poll;
 pub mod process;

@@ -68,8 +68,8 @@ pub enum Invalid {
     Code,
     /// The checksum is wrong.
     Checksum,
-    /// Its target or its source is a multicast address.
-    Multicast,
+    /// Its target or its source is no address of a neighbour: of multicast or loopback, or a target that is not specified.
+    Address,
     /// A solicitation without source was not sent to its target's group, or has a link-layer address; an advertisement to all
     /// says that it was solicited.
     Unspecified,
@@ -124,8 +124,9 @@ pub fn decode(packet: &[u8]) -> Result<Message, Invalid> {
         return Err(Invalid::Checksum);
     }
     let target = address(&fixed[8..24]);
-    if target.is_multicast() || source.is_multicast() || target.is_unspecified() {
-        return Err(Invalid::Multicast);
+    let is_nobodys = |it: Ipv6Addr| it.is_multicast() || it.is_loopback();
+    if is_nobodys(target) || is_nobodys(source) || target.is_unspecified() {
+        return Err(Invalid::Address);
     }
     let mac = link_layer(options, kind)?;
     let message = Message { kind, source, destination, target, mac };

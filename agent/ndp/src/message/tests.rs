@@ -77,12 +77,14 @@ fn duplicate_address_detection_is_recognised() {
 #[test]
 fn invalid_packets_are_discarded() {
     type Change = fn(&mut Vec<u8>);
-    let cases: [(Change, Invalid); 14] = [
+    let cases: [(Change, Invalid); 16] = [
         (|it| it[7] = 254, Invalid::HopLimit),
         (|it| it[41] = 1, Invalid::Code),
-        (|it| it[48] = 0xff, Invalid::Multicast),
-        (|it| it[8] = 0xff, Invalid::Multicast),
-        (|it| it[48..64].fill(0), Invalid::Multicast),
+        (|it| it[48] = 0xff, Invalid::Address),
+        (|it| it[8] = 0xff, Invalid::Address),
+        (|it| it[48..64].fill(0), Invalid::Address),
+        (|it| it[8..24].copy_from_slice(&Ipv6Addr::LOCALHOST.octets()), Invalid::Address),
+        (|it| it[48..64].copy_from_slice(&Ipv6Addr::LOCALHOST.octets()), Invalid::Address),
         (|it| it.truncate(63), Invalid::Length),
         (|it| it.truncate(41), Invalid::Length),
         (|it| it[65] = 0, Invalid::Option),

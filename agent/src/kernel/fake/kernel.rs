@@ -191,7 +191,7 @@ impl Kernel for FakeKernel {
     async fn proxy_entries(&self) -> Result<Vec<ProxyEntry>, KernelError> {
         let mut host = self.host();
         host.faults.of_read()?;
-        let entry = |(&(link, addr), &protocol)| ProxyEntry { link, addr, protocol };
+        let entry = |(&(link, addr), &protocol)| ProxyEntry { link, addr, protocol, router: true };
         Ok(host.proxies.iter().map(entry).collect())
     }
 

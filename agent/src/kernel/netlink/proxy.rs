@@ -20,6 +20,7 @@ use super::{
 const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
 /// `NTF_PROXY` of linux/neighbour.h.
 const NTF_PROXY: u8 = 0x08;
+const NTF_ROUTER: u8 = 0x80;
 /// `NDA_DST` and `NDA_PROTOCOL` of the same.
 const NDA_DST: u16 = 1;
 const NDA_PROTOCOL: u16 = 12;
@@ -32,9 +33,10 @@ pub fn dump() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetNeighbour(message)
 }
 
-/// Adds an entry of our protocol. An existing one becomes ours.
+/// Adds an entry of our protocol, whose answers say that this host forwards. An existing one becomes like that.
 pub fn add(link: u32, addr: Ipv6Addr) -> Request {
     let mut message = entry(link, addr);
+    message.header.flags |= NeighbourFlags::Router;
     message.attributes.push(NeighbourAttribute::Protocol(WireProtocol::from(RouteProtocol::OURS.0)));
     (RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE)
 }
@@ -73,17 +75,17 @@ pub fn decode(payload: &[u8]) -> Result<Option<ProxyEntry>, Malformed> {
         }
     }
     let addr = addr.ok_or_else(|| Malformed("a proxy entry without address".to_owned()))?;
-    let link = u32_of(&header[4..8]).unwrap_or(0);
-    Ok(Some(ProxyEntry { link, addr, protocol: RouteProtocol(protocol) }))
+    let (link, router) = (u32_of(&header[4..8]).unwrap_or(0), header[10] & NTF_ROUTER != 0);
+    Ok(Some(ProxyEntry { link, addr, protocol: RouteProtocol(protocol), router }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `2001:db8::c003 dev up0 proxy proto 66`.
+    /// `2001:db8::c003 dev up0 router proxy proto 66`.
     const ENTRY: [u8; 40] = [
-        10, 0, 0, 0, 3, 0, 0, 0, 0, 0, 8, 0, // ndmsg
+        10, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0x88, 0, // ndmsg
         20, 0, 1, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xc0, 3, // NDA_DST
         5, 0, 12, 0, 66, 0, 0, 0, // NDA_PROTOCOL
     ];
@@ -91,9 +93,12 @@ mod tests {
     #[test]
     fn an_entry_is_read() {
         let addr = "2001:db8::c003".parse().unwrap();
-        let expected = ProxyEntry { link: 3, addr, protocol: RouteProtocol::OURS };
+        let expected = ProxyEntry { link: 3, addr, protocol: RouteProtocol::OURS, router: true };
         assert_eq!(decode(&ENTRY), Ok(Some(expected)));
         assert_eq!(decode(&ENTRY[..32]).unwrap().unwrap().protocol, RouteProtocol(0));
+        let mut other = ENTRY;
+        other[10] = 8;
+        assert!(!decode(&other).unwrap().unwrap().router);
         let mut neighbour = ENTRY;
         neighbour[10] = 0;
         assert_eq!(decode(&neighbour), Ok(None));
