@@ -103,7 +103,8 @@ fn each_script_installs_the_packages_that_it_needs() {
     let all = [BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, COMPOSE, NDP, ROOTS];
     installs("tests/run", &all);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
-    installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS, DOCKER]);
+    installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS, DOCKER, NDP]);
+    installs("tests/bench ndp", &[BUILD, LAB, NDP]);
     installs("tests/bench docker", &[BUILD, LAB, DOCKER]);
     installs("tests/bench idle join", &[BUILD, LAB]);
     installs("tests/bench join --store etcd", &[BUILD, LAB, ETCD]);

@@ -5,6 +5,7 @@ pub mod claims;
 pub mod docker;
 pub mod idle;
 pub mod join;
+pub mod ndp;
 mod numbers;
 mod reference;
 pub mod routes;

@@ -34,6 +34,11 @@ const ENTRIES: &[Entry] = &[
         run: bench::idle::run,
     },
     Entry {
+        name: "ndp",
+        about: "answers to neighbour solicitations, against the kernel's proxy and ndppd [--rounds N] [--seconds N]",
+        run: bench::ndp::run,
+    },
+    Entry {
         name: "routes",
         about: "time to write routes to the kernel, against other programs [--routes N,N…] [--rounds N] [--only NAME,NAME…]",
         run: bench::routes::run,
