@@ -3,6 +3,7 @@
 use crate::{
     containers::{self, Filter},
     engine::Asker,
+    ndp,
     session::{Answer, Answers, Question},
     trace::Tracer,
 };
@@ -15,12 +16,23 @@ pub struct Inquiries {
     engine: Asker,
     tracer: Tracer,
     containers: Option<containers::Asked>,
+    ndp: Option<ndp::Asker>,
 }
 
 impl Inquiries {
-    /// Answers from `engine`, `tracer`, and from what the engine of containers has.
-    pub(crate) fn new(engine: Asker, tracer: Tracer, containers: Option<containers::Asked>) -> Self {
-        Self { engine, tracer, containers }
+    /// Answers from `engine`, `tracer`, from what the engine of containers has, and from what answers for containers.
+    pub(crate) fn new(
+        engine: Asker,
+        tracer: Tracer,
+        containers: Option<containers::Asked>,
+        ndp: Option<ndp::Asker>,
+    ) -> Self {
+        Self { engine, tracer, containers, ndp }
+    }
+
+    async fn ndp(&self, wanted: ndp::Wanted) -> Result<Answer, String> {
+        let asker = self.ndp.as_ref().ok_or("its topology is not ndp-proxy: it answers no solicitations")?;
+        asker.ask(wanted).await.map(Answer::Ndp).ok_or_else(|| "the agent is starting or stopping".to_owned())
     }
 
     async fn containers(&self, filter: &Filter) -> Containers {
@@ -50,6 +62,7 @@ impl Answers for Inquiries {
                     .map(Answer::Host)
                     .map_err(|error| format!("{error}; try again")),
                 Question::Containers(filter) => Ok(Answer::Containers(it.containers(&filter).await)),
+                Question::Ndp(wanted) => it.ndp(wanted).await,
                 Question::Presence => Ok(Answer::Presence),
                 Question::Received => Ok(Answer::Received(it.tracer.received())),
                 Question::Path(node, address) => {

@@ -8,9 +8,11 @@ mod entries;
 mod facts;
 mod findings;
 mod place;
+mod view;
 
 use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc, time::Duration};
 
+use prometheus_client::metrics::gauge::Gauge;
 use sextant_daemon::OncePerMinute;
 use sextant_ndp::responder::{Given, Known, Responder};
 use tokio::{
@@ -30,6 +32,9 @@ use crate::{
 
 use facts::Facts;
 use place::{Moved, Prefixes};
+use view::Standing;
+
+pub(crate) use view::{Asked, Asker, Wanted, questions};
 
 /// How often the kernel's entries are read: they have no events.
 const LOOK: Duration = Duration::from_secs(2);
@@ -52,6 +57,19 @@ pub struct NdpProxy {
     pub problems: Problems,
     /// What the responder knows.
     pub known: watch::Sender<Known>,
+    /// The number of the kernel's entries on the uplinks.
+    pub entries: Gauge,
+    /// Operators' questions.
+    pub(crate) asked: Asked,
+}
+
+/// What metrics show.
+#[derive(Debug, Clone)]
+pub struct Meters {
+    /// What is answered for, and what was answered.
+    pub known: watch::Receiver<Known>,
+    /// The number of the kernel's entries on the uplinks.
+    pub entries: Gauge,
 }
 
 /// What the task knows while it runs.
@@ -69,19 +87,20 @@ struct Running {
 }
 
 impl NdpProxy {
-    /// What is answered for, and what was answered.
-    pub fn known(&self) -> watch::Receiver<Known> {
-        self.known.subscribe()
+    /// What is answered for, what was answered, and the number of the kernel's entries.
+    pub fn meters(&self) -> Meters {
+        Meters { known: self.known.subscribe(), entries: self.entries.clone() }
     }
 
     /// Answers. Ends with the session, whose claims it follows.
     ///
     /// # Errors
     /// If the session has ended, or the kernel cannot be listened to. A request that fails is tried again.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(mut self) -> anyhow::Result<()> {
         let mut events = self.kernel.events().await?;
         let (given, given_rx) = watch::channel(Given::default());
         let (known_tx, known) = (self.known.clone(), self.known.subscribe());
+        let Asked { mut standing, details } = std::mem::take(&mut self.asked);
         let mut running = Running {
             moved: Moved::default(),
             prefixes: Prefixes::default(),
@@ -98,7 +117,7 @@ impl NdpProxy {
         running.give();
         let ours = running.entries.iter().filter(|it| it.is_ours());
         let adopted: BTreeSet<_> = ours.map(|it| it.addr).collect();
-        let mut responder = std::pin::pin!(Responder::new(given_rx, known_tx, adopted).run());
+        let mut responder = std::pin::pin!(Responder::new(given_rx, known_tx, details, adopted).run());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -109,6 +128,11 @@ impl NdpProxy {
                 changed = running.proxy.uplinks.changed() => changed?,
                 changed = changed(&mut running.proxy.containers) => changed?,
                 changed = running.known.changed() => changed?,
+                Some(ask) = standing.recv() => {
+                    // Whoever has asked may have given up.
+                    let _ = ask.send(running.standing());
+                    continue;
+                }
                 event = events.recv() => running.take_events(event, &mut events).await?,
                 _ = look.tick() => drop(running.look().await),
             }
@@ -199,6 +223,9 @@ impl Running {
             uplinks: &uplinks,
             kernel: self.answered_by_kernel(&uplinks),
         };
+        let on_uplinks = |it: &&ProxyEntry| uplinks.iter().any(|uplink| uplink.link == it.link);
+        let entries = self.entries.iter().filter(on_uplinks).count();
+        self.proxy.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
         let expected = self.expected(self.prefixes.now());
         let findings = findings::all(&claims, &uplinks, &self.known.borrow(), &self.entries);
         self.proxy.problems.report(Component::Ndp, findings);
@@ -210,6 +237,15 @@ impl Running {
             }
             is_new
         });
+    }
+
+    /// Where the host stands, for operators.
+    fn standing(&self) -> Standing {
+        let place = self.given.borrow().place.clone();
+        let entries = self.entries.clone();
+        let uplinks = self.proxy.uplinks.borrow().clone();
+        let trouble = self.known.borrow().trouble.clone();
+        Standing { settings: self.proxy.settings, place, entries, uplinks, trouble }
     }
 
     /// The addresses of the engine's containers.

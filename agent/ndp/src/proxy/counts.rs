@@ -17,6 +17,21 @@ pub enum Unanswered {
     Unknown,
 }
 
+impl Unanswered {
+    /// All reasons.
+    pub const ALL: [Self; 4] = [Self::Elsewhere, Self::Kernel, Self::Limit, Self::Unknown];
+
+    /// As it is shown.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Elsewhere => "elsewhere",
+            Self::Kernel => "kernel",
+            Self::Limit => "limit",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How an address was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
@@ -29,6 +44,9 @@ pub enum Form {
 }
 
 impl Form {
+    /// All forms.
+    pub const ALL: [Self; 3] = [Self::Multicast, Self::Unicast, Self::Detection];
+
     /// That of a solicitation.
     pub fn of(message: &Message) -> Self {
         match (message.is_dad(), message.destination.is_multicast()) {
