@@ -29,7 +29,7 @@ use crate::{
     doctor,
     engine::{Engine, Report},
     host::{HostSetup, exclusive::Exclusive, privilege, roles},
-    inquiry::Inquiries,
+    inquiry::{Inquiries, Neighbours},
     ipam::IpamDriver,
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
@@ -221,7 +221,11 @@ impl Agent {
         });
         let known = containers.as_ref().map(ContainerWatch::known);
         let (asker, asked) = ndp::questions(known);
-        let ndp_asker = settings.ndp.map(|_| asker);
+        let answering = settings.ndp.map(|_| Neighbours {
+            node: settings.node.clone(),
+            asker,
+            problems: problems.watch(),
+        });
         let ndp = settings.ndp.map(|ndp| NdpProxy {
             asked,
             kernel: kernel.clone(),
@@ -241,7 +245,7 @@ impl Agent {
             engine.asker(),
             tracer,
             containers.as_ref().map(ContainerWatch::asked),
-            ndp_asker,
+            answering,
         ));
         let ends = Ends {
             input: input_tx,

@@ -4,6 +4,7 @@
 
 mod answers;
 mod lasting;
+mod views;
 
 use sextant_tests::{
     AgentOptions, Container, Host,

@@ -86,8 +86,8 @@ fn a_node_is() {
         "superseded": 0,
         "duplicate_from": null,
         "stopped_unix_ms": null,
-  "ndp": null,
-  "ndp_error": null
+        "ndp": null,
+        "ndp_error": null
     });
     is(&node(&cluster.nodes[2], &cluster), &expected);
 }
