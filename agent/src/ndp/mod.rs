@@ -4,13 +4,21 @@
 //! the responder answers ([`place`]), and gives the addresses in use to the kernel as proxy entries ([`entries`]): so they are answered
 //! for while the agent is dead, and by the kernel alone while it lives.
 
+pub(crate) mod checks;
 mod entries;
 mod facts;
+mod faults;
 mod findings;
 mod place;
+pub(crate) mod processes;
 mod view;
 
-use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    sync::Arc,
+    time::Duration,
+};
 
 use prometheus_client::metrics::gauge::Gauge;
 use sextant_daemon::OncePerMinute;
@@ -31,6 +39,8 @@ use crate::{
 };
 
 use facts::Facts;
+use faults::Faults;
+use findings::Seen;
 use place::{Moved, Prefixes};
 use view::Standing;
 
@@ -81,6 +91,7 @@ struct Running {
     prefixes: Prefixes,
     /// The kernel's entries, as they were read last.
     entries: Vec<ProxyEntry>,
+    faults: Faults,
     given: watch::Sender<Given>,
     known: watch::Receiver<Known>,
     lines: OncePerMinute,
@@ -106,6 +117,7 @@ impl NdpProxy {
             prefixes: Prefixes::default(),
             facts: None,
             entries: Vec::new(),
+            faults: Faults::default(),
             given,
             known,
             lines: OncePerMinute::default(),
@@ -205,7 +217,20 @@ impl Running {
             self.facts = Some(Facts::new(kernel.links().await?, kernel.addresses().await?));
         }
         self.entries = kernel.proxy_entries().await?;
-        Ok(())
+        self.look_at_faults()
+    }
+
+    /// Looks for what others do to the answers.
+    fn look_at_faults(&mut self) -> Result<(), KernelError> {
+        // Before it is set up, nothing of the host is right yet.
+        let uplinks: BTreeMap<u32, String> = match self.prefixes.are_known() {
+            true => {
+                self.proxy.uplinks.borrow().iter().map(|it| (it.link, it.uplink.interface.clone())).collect()
+            }
+            false => BTreeMap::new(),
+        };
+        let alive = self.known.borrow().alive.clone().unwrap_or_default();
+        self.faults.look(self.proxy.kernel.as_ref(), &uplinks, &alive, &self.entries, Instant::now())
     }
 
     /// Tells the responder where it stands; while that is not known, it stays where it was.
@@ -227,7 +252,15 @@ impl Running {
         let entries = self.entries.iter().filter(on_uplinks).count();
         self.proxy.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
         let expected = self.expected(self.prefixes.now());
-        let findings = findings::all(&claims, &uplinks, &self.known.borrow(), &self.entries);
+        let findings = findings::all(&Seen {
+            settings: &self.proxy.settings,
+            claims: &claims,
+            uplinks: &uplinks,
+            known: &self.known.borrow(),
+            entries: &self.entries,
+            faults: &self.faults,
+            now: Instant::now(),
+        });
         self.proxy.problems.report(Component::Ndp, findings);
         let given = Given { place: stand.place(), expected, ports: facts.ports() };
         self.given.send_if_modified(|before| {
