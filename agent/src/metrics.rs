@@ -5,19 +5,19 @@ use std::sync::{Arc, Mutex};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 use sextant_daemon::Metrics;
 use sextant_docker::watch::Following;
-use sextant_ndp::{proxy::Unanswered, responder::Known};
+use sextant_ndp::proxy::{Form, Unanswered};
 use tokio::sync::watch;
 
 use crate::{
     bgp,
     cluster::Input,
     engine::{Meters, Report},
-    neighbours,
+    ndp, neighbours,
     problems::Found,
     session::Condition,
 };
@@ -32,7 +32,7 @@ pub(crate) struct Sources {
     pub(crate) docker: Option<watch::Receiver<Following>>,
     pub(crate) problems: watch::Receiver<Found>,
     /// The answers to neighbour solicitations, in that topology.
-    pub(crate) ndp: Option<watch::Receiver<Known>>,
+    pub(crate) ndp: Option<ndp::Meters>,
 }
 
 /// All metrics of an agent.
@@ -84,35 +84,65 @@ impl Collector for Sources {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
-        self.ndp.as_ref().map_or(Ok(()), |known| encode_ndp(&known.borrow(), &mut encoder))
+        self.ndp.as_ref().map_or(Ok(()), |ndp| encode_ndp(ndp, &mut encoder))
     }
 }
 
 /// What was answered for containers, and why not.
-fn encode_ndp(known: &Known, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-    let alive = known.alive.as_ref().map_or(0, |alive| alive.len());
-    let gauge = ConstGauge::new(i64::try_from(alive).unwrap_or(i64::MAX));
-    let help = "Addresses of containers that are answered for";
-    gauge.encode(encoder.encode_descriptor("ndp_addresses", help, None, gauge.metric_type())?)?;
-    let unanswered = |reason| known.counts.unanswered.get(&reason).copied().unwrap_or_default();
+fn encode_ndp(meters: &ndp::Meters, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    let known = meters.known.borrow();
+    let count = |len: usize| i64::try_from(len).unwrap_or(i64::MAX);
+    let gauges = [
+        (
+            "ndp_addresses",
+            "Addresses of containers that are answered for",
+            count(known.alive.as_ref().map_or(0, |alive| alive.len())),
+        ),
+        ("ndp_groups", "Multicast groups of these addresses that the agent is in", count(known.groups)),
+        ("ndp_entries", "Proxy entries of the kernel on the uplinks", meters.entries.get()),
+    ];
+    for (name, help, value) in gauges {
+        let gauge = ConstGauge::new(value);
+        gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+    }
+    let counts = known.counts.all();
+    let help = "Solicitations that the agent answered, and not the kernel";
+    let answered = Form::ALL.map(|form| (kind(form), counts.answered.get(&form)));
+    encode_each(encoder, "ndp_answers", help, "kind", answered)?;
+    let help = "Valid solicitations that the agent did not answer";
+    let refused = Unanswered::ALL.map(|reason| (reason.text(), counts.unanswered.get(&reason)));
+    encode_each(encoder, "ndp_refused", help, "reason", refused)?;
     let counters = [
-        ("ndp_answers", "Solicitations that the agent answered, and not the kernel", known.counts.answered),
-        (
-            "ndp_asked",
-            "Solicitations for addresses that no container had answered for yet",
-            unanswered(Unanswered::Unknown),
-        ),
-        ("ndp_limited", "Solicitations beyond the limit of one neighbour", unanswered(Unanswered::Limit)),
-        (
-            "ndp_left_to_kernel",
-            "Solicitations for addresses that the kernel answers for",
-            unanswered(Unanswered::Kernel),
-        ),
+        ("ndp_advertised", "Advertisements of addresses that have come into use", counts.advertised),
         ("ndp_invalid", "Packets that are no valid neighbour discovery", known.invalid),
     ];
     for (name, help, value) in counters {
         let counter = ConstCounter::new(value);
         counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+    }
+    Ok(())
+}
+
+fn kind(form: Form) -> &'static str {
+    match form {
+        Form::Multicast => "multicast",
+        Form::Unicast => "unicast",
+        Form::Detection => "dad",
+    }
+}
+
+/// A counter for each value of a label.
+fn encode_each<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    counts: [(&str, Option<&u64>); N],
+) -> Result<(), std::fmt::Error> {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value, count) in counts {
+        let counter = ConstCounter::new(count.copied().unwrap_or_default());
+        counter.encode(metric.encode_family(&[(label, value)])?)?;
     }
     Ok(())
 }

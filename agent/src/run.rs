@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use prometheus_client::metrics::gauge::Gauge;
 use sextant_daemon::{
     Essential, Metrics, Probes, Readiness, SharedDial, Tcp, init_logging, raise_descriptor_limit,
     stop_signal,
@@ -28,12 +29,12 @@ use crate::{
     doctor,
     engine::{Engine, Report},
     host::{HostSetup, exclusive::Exclusive, privilege, roles},
-    inquiry::Inquiries,
+    inquiry::{Inquiries, Neighbours},
     ipam::IpamDriver,
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
     metrics::{self, Sources},
-    ndp::NdpProxy,
+    ndp::{self, NdpProxy},
     neighbours::NeighbourWatch,
     problems::{Component, Finding, Found, Problems},
     routes::Imports,
@@ -218,7 +219,15 @@ impl Agent {
             report: report.clone(),
             problems: problems.clone(),
         });
+        let known = containers.as_ref().map(ContainerWatch::known);
+        let (asker, asked) = ndp::questions(known);
+        let answering = settings.ndp.map(|_| Neighbours {
+            node: settings.node.clone(),
+            asker,
+            problems: problems.watch(),
+        });
         let ndp = settings.ndp.map(|ndp| NdpProxy {
+            asked,
             kernel: kernel.clone(),
             settings: ndp,
             input: input.clone(),
@@ -227,12 +236,17 @@ impl Agent {
             containers: containers.as_ref().map(ContainerWatch::known),
             problems: problems.clone(),
             known: watch::Sender::default(),
+            entries: Gauge::default(),
         });
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
         let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
-        let inquiries =
-            Arc::new(Inquiries::new(engine.asker(), tracer, containers.as_ref().map(ContainerWatch::asked)));
+        let inquiries = Arc::new(Inquiries::new(
+            engine.asker(),
+            tracer,
+            containers.as_ref().map(ContainerWatch::asked),
+            answering,
+        ));
         let ends = Ends {
             input: input_tx,
             condition: condition_tx,
@@ -268,7 +282,7 @@ impl Agent {
     pub fn metrics(&self) -> Metrics {
         let (input, report, condition) = (self.input.clone(), self.report.clone(), self.condition.clone());
         let docker = self.containers.as_ref().map(ContainerWatch::following);
-        let (problems, ndp) = (self.problems.watch(), self.ndp.as_ref().map(NdpProxy::known));
+        let (problems, ndp) = (self.problems.watch(), self.ndp.as_ref().map(NdpProxy::meters));
         let sources = Sources { input, report, condition, docker, problems, ndp };
         metrics::registry(sources, &self.engine.meters(), &self.bgp_meters, &self.neighbours.meters())
     }

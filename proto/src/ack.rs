@@ -21,6 +21,8 @@ pub struct Ack {
     pub problems: Vec<Problem>,
     /// The pools that its host refuses as a whole, by an unreachable route; agents of earlier versions report none.
     pub refused_pools: Vec<Prefix>,
+    /// Its host answers neighbour solicitations for its containers (topology `ndp-proxy`).
+    pub ndp_proxy: bool,
 }
 
 impl Ack {

@@ -15,6 +15,7 @@ mod duration;
 mod id;
 mod link_name;
 mod name;
+pub mod ndp;
 mod node;
 mod plain_text;
 mod pool;

@@ -49,6 +49,20 @@ impl Groups {
         failed
     }
 
+    /// How many are joined.
+    pub fn len(&self) -> usize {
+        self.joined.len()
+    }
+
+    /// How many are joined on each link.
+    pub fn counts(&self) -> BTreeMap<u32, u64> {
+        let mut counts = BTreeMap::new();
+        for (link, _) in self.joined.keys() {
+            *counts.entry(*link).or_default() += 1;
+        }
+        counts
+    }
+
     fn leave(&mut self, (link, group): Group) {
         let socket = self.joined.remove(&(link, group)).and_then(|number| self.sockets.get(number));
         if let Some(socket) = socket {

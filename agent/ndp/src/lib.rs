@@ -3,11 +3,12 @@
 //!
 //! [`message`] reads and writes packets; [`targets`] knows which addresses are in use; [`limits`] bounds what one neighbour costs;
 //! [`proxy`] decides. They
-//! are pure. [`responder`] is the task that answers, over the sockets of the links.
+//! are pure. [`responder`] is the task that answers, over the sockets of the links; [`listen`] only looks at a link for a moment.
 
 mod filter;
 mod groups;
 pub mod limits;
+pub mod listen;
 pub mod message;
 pub mod proxy;
 pub mod responder;

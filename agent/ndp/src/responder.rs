@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     message::{Mac, Message},
     proxy::{Counts, Place, Proxy, Sent},
     socket::Port,
+    targets::InUse,
 };
 
 /// So many messages of one link are taken in a row: the others have their turn.
@@ -45,10 +46,30 @@ pub struct Known {
     pub counts: Counts,
     /// Packets that were no valid neighbour discovery.
     pub invalid: u64,
+    /// The number of multicast groups that it has joined.
+    pub groups: usize,
     /// Addresses that others on the uplinks have advertised, with their link-layer addresses.
     pub others: BTreeMap<Ipv6Addr, Mac>,
+    /// Addresses that a neighbour goes on asking for although it is answered, with its link-layer address.
+    pub unheeded: BTreeMap<Ipv6Addr, Mac>,
     /// What it cannot do.
     pub trouble: Option<String>,
+}
+
+/// A request for details, which change too often to be told each time.
+pub type Ask = oneshot::Sender<Details>;
+
+/// What it knows in detail, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// The addresses in use; those of the bridges, first, without details.
+    pub in_use: Vec<(Ipv6Addr, Option<InUse>)>,
+    /// What was answered.
+    pub counts: Counts,
+    /// The number of joined groups of each uplink.
+    pub groups: BTreeMap<u32, u64>,
+    /// The links that it hears.
+    pub heard: BTreeSet<u32>,
 }
 
 /// Answers on the uplinks of a host.
@@ -56,6 +77,7 @@ pub struct Known {
 pub struct Responder {
     given: watch::Receiver<Given>,
     known: watch::Sender<Known>,
+    asks: mpsc::Receiver<Ask>,
     proxy: Proxy,
     last: Given,
     ports: BTreeMap<u32, Port>,
@@ -70,14 +92,16 @@ pub struct Responder {
 enum Woken {
     Given(bool),
     Received(u32, io::Result<u64>, Vec<(Mac, Message)>),
+    Asked(Ask),
     Due,
 }
 
 impl Responder {
-    /// Follows what is `given`. `adopted` were in use before this process.
+    /// Follows what is `given`, and tells what it knows. `adopted` were in use before this process.
     pub fn new(
         mut given: watch::Receiver<Given>,
         known: watch::Sender<Known>,
+        asks: mpsc::Receiver<Ask>,
         adopted: impl IntoIterator<Item = Ipv6Addr>,
     ) -> Self {
         let (last, now) = (given.borrow_and_update().clone(), Instant::now());
@@ -87,6 +111,7 @@ impl Responder {
         Self {
             given,
             known,
+            asks,
             proxy,
             last,
             ports: BTreeMap::new(),
@@ -107,6 +132,7 @@ impl Responder {
             match self.wake().await {
                 Woken::Given(false) => return,
                 Woken::Given(true) => self.take_given(),
+                Woken::Asked(ask) => self.take_ask(ask),
                 Woken::Due => {}
                 Woken::Received(link, outcome, messages) => self.take_messages(link, outcome, messages),
             }
@@ -122,6 +148,7 @@ impl Responder {
         let due = [self.proxy.next_due(), self.retry_at].into_iter().flatten().min();
         tokio::select! {
             changed = self.given.changed() => Woken::Given(changed.is_ok()),
+            Some(ask) = self.asks.recv() => Woken::Asked(ask),
             (link, outcome, messages) = received(&self.ports) => Woken::Received(link, outcome, messages),
             () = async { match due {
                 Some(due) => sleep_until(due).await,
@@ -145,6 +172,14 @@ impl Responder {
             self.retry_at = Some(now);
         }
         self.sent = None;
+    }
+
+    fn take_ask(&self, ask: Ask) {
+        let in_use = self.proxy.alive().map(|addr| (addr, self.proxy.in_use(addr))).collect();
+        let (counts, groups) = (self.proxy.counts().clone(), self.groups.counts());
+        let heard = self.ports.keys().copied().collect();
+        // Whoever has asked may have given up.
+        let _ = ask.send(Details { in_use, counts, groups, heard });
     }
 
     fn take_messages(&mut self, link: u32, outcome: io::Result<u64>, messages: Vec<(Mac, Message)>) {
@@ -223,12 +258,15 @@ impl Responder {
                 is_new
             });
         }
-        let (others, counts, invalid) =
-            (self.proxy.others(Instant::now()), self.proxy.counts().clone(), self.invalid);
+        let now = Instant::now();
+        let (others, unheeded) = (self.proxy.others(now), self.proxy.unheeded(now));
+        let (counts, invalid, groups) = (self.proxy.counts(), self.invalid, self.groups.len());
         // Counts alone are no news: metrics read them.
         self.known.send_if_modified(|known| {
-            let is_new = known.others != others;
-            (known.counts, known.invalid, known.others) = (counts, invalid, others);
+            let is_new = known.others != others || known.unheeded != unheeded;
+            (known.others, known.unheeded) = (others, unheeded);
+            (known.invalid, known.groups) = (invalid, groups);
+            known.counts.clone_from(counts);
             is_new
         });
     }

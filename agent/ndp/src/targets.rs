@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::message::Mac;
+use crate::{message::Mac, proxy::Form};
 
 /// So many unknown addresses are asked for at once: a scan of a prefix is no reason to remember it (RFC 6583 §6).
 const MOST_ASKED: usize = 512;
@@ -42,6 +42,8 @@ pub struct Waiting {
     pub source: Ipv6Addr,
     /// Its link-layer address.
     pub mac: Mac,
+    /// How it has asked.
+    pub form: Form,
 }
 
 /// Where an address is: the bridge, and the container's link-layer address.
@@ -56,9 +58,34 @@ pub struct Ask {
     pub seat: Option<Seat>,
 }
 
+/// How it became known that an address is in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Learnt {
+    /// It was in use before this process; no container has spoken of it since.
+    #[default]
+    Adopted,
+    /// A container has spoken of it.
+    Heard,
+    /// A container has answered for it when it was asked for.
+    Asked,
+}
+
+/// An address in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InUse {
+    /// How that became known.
+    pub learnt: Learnt,
+    /// Since when it is known.
+    pub since: Instant,
+    /// Where it is; `None` if no container has spoken of it yet.
+    pub seat: Option<Seat>,
+}
+
 #[derive(Debug, Clone, Default)]
 struct Target {
-    alive: bool,
+    /// Since when it is alive.
+    alive: Option<Instant>,
+    learnt: Learnt,
     seat: Option<Seat>,
     /// When something is due: the next solicitation, or the end of one that nobody answered.
     due: Option<Instant>,
@@ -84,12 +111,18 @@ pub struct Targets {
 impl Targets {
     /// Whether it is alive.
     pub fn is_alive(&self, target: Ipv6Addr) -> bool {
-        self.all.get(&target).is_some_and(|it| it.alive)
+        self.all.get(&target).is_some_and(|it| it.alive.is_some())
+    }
+
+    /// The one with this address, if it is alive.
+    pub fn in_use(&self, target: Ipv6Addr) -> Option<InUse> {
+        let it = self.all.get(&target)?;
+        Some(InUse { learnt: it.learnt, since: it.alive?, seat: it.seat })
     }
 
     /// The addresses that are alive.
     pub fn alive(&self) -> impl Iterator<Item = Ipv6Addr> {
-        self.all.iter().filter(|(_, target)| target.alive).map(|(addr, _)| *addr)
+        self.all.iter().filter(|(_, target)| target.alive.is_some()).map(|(addr, _)| *addr)
     }
 
     /// Changes whenever [`Self::alive`] does.
@@ -140,14 +173,14 @@ impl Targets {
 
     /// It is alive, by what was known before; whether it still is, is asked at `at`.
     pub fn adopt(&mut self, target: Ipv6Addr, at: Instant) {
-        if self.set_alive(target) {
+        if self.set_alive(target, at) {
             self.schedule(target, at);
         }
     }
 
     /// It may be gone: it is asked for now.
     pub fn doubt(&mut self, target: Ipv6Addr, now: Instant) {
-        if let Some(it) = self.all.get_mut(&target).filter(|it| it.alive && it.asked == 0) {
+        if let Some(it) = self.all.get_mut(&target).filter(|it| it.alive.is_some() && it.asked == 0) {
             it.until = None;
             self.schedule(target, now);
         }
@@ -156,7 +189,7 @@ impl Targets {
     /// Every address on this bridge may be gone, or every one of a container.
     pub fn doubt_those(&mut self, bridge: u32, mac: Option<Mac>, now: Instant) {
         let is_there = |seat: Seat| seat.0 == bridge && mac.is_none_or(|mac| seat.1 == mac);
-        let there = |target: &Target| target.alive && target.seat.is_none_or(is_there);
+        let there = |target: &Target| target.alive.is_some() && target.seat.is_none_or(is_there);
         let those: Vec<_> = self.all.iter().filter(|(_, it)| there(it)).map(|(addr, _)| *addr).collect();
         for target in those {
             self.doubt(target, now);
@@ -170,12 +203,15 @@ impl Targets {
         if before != Some(seat) && has_most {
             return None;
         }
-        let is_new = self.set_alive(target);
+        let is_new = self.set_alive(target, now);
         if !self.all.contains_key(&target) {
             return None;
         }
         self.sit(before, Some(seat));
         let it = self.all.get_mut(&target)?;
+        if is_new || it.learnt == Learnt::Adopted {
+            it.learnt = if it.asked > 0 { Learnt::Asked } else { Learnt::Heard };
+        }
         (it.seat, it.asked, it.until) = (Some(seat), 0, None);
         let waiting = std::mem::take(&mut it.waiting);
         self.schedule(target, now + SILENT);
@@ -220,7 +256,7 @@ impl Targets {
             self.due.remove(&(due, target));
         }
         self.sit(it.seat, None);
-        if it.alive {
+        if it.alive.is_some() {
             self.alive -= 1;
             self.changes += 1;
         }
@@ -243,13 +279,13 @@ impl Targets {
     }
 
     /// Whether it was not alive before.
-    fn set_alive(&mut self, target: Ipv6Addr) -> bool {
+    fn set_alive(&mut self, target: Ipv6Addr, now: Instant) -> bool {
         if self.alive >= MOST_ALIVE && !self.is_alive(target) {
             return false;
         }
         let it = self.all.entry(target).or_default();
-        let is_new = !it.alive;
-        it.alive = true;
+        let is_new = it.alive.is_none();
+        it.alive.get_or_insert(now);
         if is_new {
             self.alive += 1;
             self.changes += 1;

@@ -7,6 +7,7 @@
 mod checks;
 mod docker;
 mod icmpv6;
+mod neighbour_proxy;
 mod networks;
 mod paths;
 mod published;
@@ -90,6 +91,7 @@ async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result
     let docker = docker::problems(kernel, &host, &claims).await?;
     let mut found = findings::of_settings(&host, &claims, &facts);
     found.extend(paths::findings(kernel, &host, &claims, &facts).await?);
+    found.extend(neighbour_proxy::findings(kernel, &host, &claims, &facts).await?);
     found.extend(ground::managers(kernel, &host, &facts).await?);
     let bridge = (host.role == Role::Host).then_some(("bridge", host.bridge.as_str()));
     found.extend(findings::without_ipv6(bridge, &facts));

@@ -180,7 +180,7 @@ mod tests {
             bridge: "docker0".into(),
             table: 254,
             docker: None,
-            answers: false,
+            ndp_source: None,
         }
     }
 

@@ -11,19 +11,27 @@ pub struct NoCapability;
 /// The number of CAP_NET_ADMIN (capabilities(7)).
 const CAP_NET_ADMIN: u32 = 12;
 
+/// The number of CAP_NET_RAW.
+const CAP_NET_RAW: u32 = 13;
+
 /// Checks the effective capabilities in `/proc/self/status`.
 ///
 /// # Errors
 /// If CAP_NET_ADMIN is not among them.
 pub fn check() -> Result<(), NoCapability> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if has_net_admin(&status) { Ok(()) } else { Err(NoCapability) }
+    if has(&status, CAP_NET_ADMIN) { Ok(()) } else { Err(NoCapability) }
 }
 
-fn has_net_admin(status: &str) -> bool {
+/// Whether the process of this `/proc/PID/status` may hear all packets of a link.
+pub fn has_net_raw(status: &str) -> bool {
+    has(status, CAP_NET_RAW)
+}
+
+fn has(status: &str, capability: u32) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    bits.is_some_and(|bits| bits & (1 << CAP_NET_ADMIN) != 0)
+    bits.is_some_and(|bits| bits & (1 << capability) != 0)
 }
 
 #[cfg(test)]
@@ -32,9 +40,10 @@ mod tests {
 
     #[test]
     fn the_bit_is_found() {
-        assert!(has_net_admin("Name:\tx\nCapEff:\t000001ffffffffff\n"));
-        assert!(has_net_admin("CapEff:\t0000000000001000\n"));
-        assert!(!has_net_admin("CapEff:\t0000000000000fff\n"));
-        assert!(!has_net_admin(""));
+        assert!(has("Name:\tx\nCapEff:\t000001ffffffffff\n", CAP_NET_ADMIN));
+        assert!(has("CapEff:\t0000000000001000\n", CAP_NET_ADMIN));
+        assert!(!has("CapEff:\t0000000000000fff\n", CAP_NET_ADMIN));
+        assert!(has_net_raw("CapEff:\t0000000000003000\n") && !has_net_raw("CapEff:\t0000000000001000\n"));
+        assert!(!has("", CAP_NET_ADMIN));
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn interface(path: &str) -> Option<&str> {
 impl HostSetup {
     /// Lets the kernel answer on the uplinks, at once.
     pub(super) fn ensure_proxying(&mut self, links: &[Link]) -> Result<(), SetupError> {
-        if !self.settings.answers {
+        if self.settings.ndp_source.is_none() {
             return Ok(());
         }
         let uplinks = links.iter().filter(|link| self.settings.uplinks.contains(&link.name));

@@ -104,7 +104,7 @@ mod tests {
             bridge: bridge.into(),
             table: 254,
             docker: None,
-            answers: false,
+            ndp_source: None,
             controllers: vec![],
         }
     }

@@ -36,7 +36,7 @@ impl Wanted {
         match settings.role {
             Role::Router => Self { uplinks: settings.uplinks.clone(), forwarding: true, ..Self::default() },
             Role::Host => Self {
-                answers: settings.answers,
+                answers: settings.ndp_source.is_some(),
                 ..Self::of_host(
                     &settings.bridge,
                     claims.iter().map(|claim| bridge_address(claim.container_prefix())).collect(),

@@ -1,26 +1,37 @@
-//! What keeps neighbours from reaching this host's containers. Pure.
+//! What keeps neighbours from reaching this host's containers, as the agent sees it. Pure.
 
 use sextant_ndp::responder::Known;
-use sextant_proto::Claim;
+use sextant_proto::{Claim, Prefix};
+use tokio::time::Instant;
 
-use crate::{kernel::ProxyEntry, problems::Finding, uplinks::LocalUplink};
+use super::{checks, faults::Faults};
+use crate::{kernel::ProxyEntry, problems::Finding, settings::NdpSettings, uplinks::LocalUplink};
 
-/// So many addresses are named.
-const NAMED: usize = 3;
+/// What is seen at one moment.
+pub(super) struct Seen<'a> {
+    pub(super) settings: &'a NdpSettings,
+    pub(super) claims: &'a [Claim],
+    pub(super) uplinks: &'a [LocalUplink],
+    pub(super) known: &'a Known,
+    pub(super) entries: &'a [ProxyEntry],
+    pub(super) faults: &'a Faults,
+    pub(super) now: Instant,
+}
 
-pub(super) fn all(
-    claims: &[Claim],
-    uplinks: &[LocalUplink],
-    known: &Known,
-    entries: &[ProxyEntry],
-) -> Vec<Finding> {
+pub(super) fn all(seen: &Seen<'_>) -> Vec<Finding> {
+    let Seen { claims, uplinks, known, entries, .. } = seen;
     let off_link = claims.iter().filter(|claim| !is_on_link(claim, uplinks)).map(not_on_link);
     let trouble = known.trouble.iter().map(|trouble| {
         let fix = "see the error; the agent needs CAP_NET_RAW, and tries again every few seconds";
-        Finding::new("ndp-not-heard", trouble.clone(), fix)
+        Finding::unready("ndp-not-heard", trouble.clone(), fix)
     });
-    let foreign = foreign(known, entries);
-    off_link.chain(trouble).chain(others(known)).chain(foreign).collect()
+    let prefixes: Vec<Prefix> = claims.iter().map(|claim| claim.prefix).collect();
+    let mut found: Vec<_> = off_link.chain(trouble).collect();
+    found.extend(seen.faults.findings(&prefixes, seen.now));
+    found.extend(checks::others(&known.others));
+    found.extend(known.alive.as_ref().and_then(|alive| checks::foreign(alive, entries)));
+    found.extend(checks::unheeded(&known.unheeded, seen.settings.source));
+    found
 }
 
 fn is_on_link(claim: &Claim, uplinks: &[LocalUplink]) -> bool {
@@ -37,35 +48,4 @@ fn not_on_link(claim: &Claim) -> Finding {
     let fix = "with topology = \"ndp-proxy\", a pool lies inside of the link's own prefix (ip -6 route show dev UPLINK); add such a \
                pool, or set topology = \"switched\" or \"routed\"";
     Finding::new("ndp-not-on-link", saw, fix).about(pool.name.to_string())
-}
-
-/// Another host answers for an address of ours.
-fn others(known: &Known) -> Option<Finding> {
-    let (addr, mac) = known.others.iter().next()?;
-    let mac: Vec<_> = mac.iter().map(|octet| format!("{octet:02x}")).collect();
-    let more = match known.others.len() {
-        1 => String::new(),
-        count => format!(", and for {} more", count - 1),
-    };
-    let saw = format!(
-        "the host with MAC address {} advertises {addr}, which is a container's of this host{more}",
-        mac.join(":")
-    );
-    let fix = "find that host on the link (ip -6 neighbour), and stop its proxy (ndppd, proxy_ndp), or give that address up there";
-    Some(Finding::new("ndp-other-answers", saw, fix))
-}
-
-/// Entries of others for addresses in use: they stay when the container is gone.
-fn foreign(known: &Known, entries: &[ProxyEntry]) -> Option<Finding> {
-    let alive = known.alive.as_ref()?;
-    let foreign: Vec<_> =
-        entries.iter().filter(|it| !it.is_ours() && alive.contains(&it.addr)).map(|it| it.addr).collect();
-    let named: Vec<_> = foreign.iter().take(NAMED).map(ToString::to_string).collect();
-    let saw = format!(
-        "another process has added proxy entries for {} of this host's containers: {}",
-        sextant_proto::counted(foreign.len(), "address"),
-        named.join(", ")
-    );
-    let fix = "remove them with `ip -6 neighbour del proxy ADDRESS dev UPLINK`, and stop what adds them; the agent adds its own";
-    (!foreign.is_empty()).then(|| Finding::new("ndp-foreign-entry", saw, fix))
 }

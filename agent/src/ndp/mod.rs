@@ -4,13 +4,23 @@
 //! the responder answers ([`place`]), and gives the addresses in use to the kernel as proxy entries ([`entries`]): so they are answered
 //! for while the agent is dead, and by the kernel alone while it lives.
 
+pub(crate) mod checks;
 mod entries;
 mod facts;
+mod faults;
 mod findings;
 mod place;
+pub(crate) mod processes;
+mod view;
 
-use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    sync::Arc,
+    time::Duration,
+};
 
+use prometheus_client::metrics::gauge::Gauge;
 use sextant_daemon::OncePerMinute;
 use sextant_ndp::responder::{Given, Known, Responder};
 use tokio::{
@@ -29,7 +39,12 @@ use crate::{
 };
 
 use facts::Facts;
+use faults::Faults;
+use findings::Seen;
 use place::{Moved, Prefixes};
+use view::Standing;
+
+pub(crate) use view::{Asked, Asker, Wanted, questions};
 
 /// How often the kernel's entries are read: they have no events.
 const LOOK: Duration = Duration::from_secs(2);
@@ -52,6 +67,19 @@ pub struct NdpProxy {
     pub problems: Problems,
     /// What the responder knows.
     pub known: watch::Sender<Known>,
+    /// The number of the kernel's entries on the uplinks.
+    pub entries: Gauge,
+    /// Operators' questions.
+    pub(crate) asked: Asked,
+}
+
+/// What metrics show.
+#[derive(Debug, Clone)]
+pub struct Meters {
+    /// What is answered for, and what was answered.
+    pub known: watch::Receiver<Known>,
+    /// The number of the kernel's entries on the uplinks.
+    pub entries: Gauge,
 }
 
 /// What the task knows while it runs.
@@ -63,30 +91,33 @@ struct Running {
     prefixes: Prefixes,
     /// The kernel's entries, as they were read last.
     entries: Vec<ProxyEntry>,
+    faults: Faults,
     given: watch::Sender<Given>,
     known: watch::Receiver<Known>,
     lines: OncePerMinute,
 }
 
 impl NdpProxy {
-    /// What is answered for, and what was answered.
-    pub fn known(&self) -> watch::Receiver<Known> {
-        self.known.subscribe()
+    /// What is answered for, what was answered, and the number of the kernel's entries.
+    pub fn meters(&self) -> Meters {
+        Meters { known: self.known.subscribe(), entries: self.entries.clone() }
     }
 
     /// Answers. Ends with the session, whose claims it follows.
     ///
     /// # Errors
     /// If the session has ended, or the kernel cannot be listened to. A request that fails is tried again.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(mut self) -> anyhow::Result<()> {
         let mut events = self.kernel.events().await?;
         let (given, given_rx) = watch::channel(Given::default());
         let (known_tx, known) = (self.known.clone(), self.known.subscribe());
+        let Asked { mut standing, details } = std::mem::take(&mut self.asked);
         let mut running = Running {
             moved: Moved::default(),
             prefixes: Prefixes::default(),
             facts: None,
             entries: Vec::new(),
+            faults: Faults::default(),
             given,
             known,
             lines: OncePerMinute::default(),
@@ -98,7 +129,7 @@ impl NdpProxy {
         running.give();
         let ours = running.entries.iter().filter(|it| it.is_ours());
         let adopted: BTreeSet<_> = ours.map(|it| it.addr).collect();
-        let mut responder = std::pin::pin!(Responder::new(given_rx, known_tx, adopted).run());
+        let mut responder = std::pin::pin!(Responder::new(given_rx, known_tx, details, adopted).run());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -109,6 +140,11 @@ impl NdpProxy {
                 changed = running.proxy.uplinks.changed() => changed?,
                 changed = changed(&mut running.proxy.containers) => changed?,
                 changed = running.known.changed() => changed?,
+                Some(ask) = standing.recv() => {
+                    // Whoever has asked may have given up.
+                    let _ = ask.send(running.standing());
+                    continue;
+                }
                 event = events.recv() => running.take_events(event, &mut events).await?,
                 _ = look.tick() => drop(running.look().await),
             }
@@ -181,7 +217,20 @@ impl Running {
             self.facts = Some(Facts::new(kernel.links().await?, kernel.addresses().await?));
         }
         self.entries = kernel.proxy_entries().await?;
-        Ok(())
+        self.look_at_faults()
+    }
+
+    /// Looks for what others do to the answers.
+    fn look_at_faults(&mut self) -> Result<(), KernelError> {
+        // Before it is set up, nothing of the host is right yet.
+        let uplinks: BTreeMap<u32, String> = match self.prefixes.are_known() {
+            true => {
+                self.proxy.uplinks.borrow().iter().map(|it| (it.link, it.uplink.interface.clone())).collect()
+            }
+            false => BTreeMap::new(),
+        };
+        let alive = self.known.borrow().alive.clone().unwrap_or_default();
+        self.faults.look(self.proxy.kernel.as_ref(), &uplinks, &alive, &self.entries, Instant::now())
     }
 
     /// Tells the responder where it stands; while that is not known, it stays where it was.
@@ -199,8 +248,19 @@ impl Running {
             uplinks: &uplinks,
             kernel: self.answered_by_kernel(&uplinks),
         };
+        let on_uplinks = |it: &&ProxyEntry| uplinks.iter().any(|uplink| uplink.link == it.link);
+        let entries = self.entries.iter().filter(on_uplinks).count();
+        self.proxy.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
         let expected = self.expected(self.prefixes.now());
-        let findings = findings::all(&claims, &uplinks, &self.known.borrow(), &self.entries);
+        let findings = findings::all(&Seen {
+            settings: &self.proxy.settings,
+            claims: &claims,
+            uplinks: &uplinks,
+            known: &self.known.borrow(),
+            entries: &self.entries,
+            faults: &self.faults,
+            now: Instant::now(),
+        });
         self.proxy.problems.report(Component::Ndp, findings);
         let given = Given { place: stand.place(), expected, ports: facts.ports() };
         self.given.send_if_modified(|before| {
@@ -210,6 +270,15 @@ impl Running {
             }
             is_new
         });
+    }
+
+    /// Where the host stands, for operators.
+    fn standing(&self) -> Standing {
+        let place = self.given.borrow().place.clone();
+        let entries = self.entries.clone();
+        let uplinks = self.proxy.uplinks.borrow().clone();
+        let trouble = self.known.borrow().trouble.clone();
+        Standing { settings: self.proxy.settings, place, entries, uplinks, trouble }
     }
 
     /// The addresses of the engine's containers.

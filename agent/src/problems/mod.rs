@@ -160,6 +160,11 @@ impl Found {
         self.0.iter().map(|it| it.problem.clone()).collect()
     }
 
+    /// Those that this component has found.
+    pub fn of(&self, component: Component) -> Vec<Problem> {
+        self.0.iter().filter(|it| it.component == component).map(|it| it.problem.clone()).collect()
+    }
+
     fn with(&self, component: Component, findings: Vec<Finding>, now_unix_ms: u64) -> Self {
         let times = self.times(component, &findings);
         let listed =

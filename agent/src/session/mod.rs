@@ -134,6 +134,7 @@ impl Session {
         let identity = Identity::new(settings.node.clone(), state.node_id()?, settings.pools.clone());
         let known = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
         let held = Held::stored(state, settings.pools.clone())?;
+        let ndp_proxy = settings.ndp.is_some();
         let session = Self {
             settings,
             dial,
@@ -141,7 +142,7 @@ impl Session {
             held,
             missing: Missing::default(),
             picture: Picture::new(known, input),
-            reporters: Reporters { engine: report, bgp, problems: problems.watch() },
+            reporters: Reporters { engine: report, bgp, problems: problems.watch(), ndp_proxy },
             reporting: Reporting::new(condition, problems),
             answers,
             shutdown,

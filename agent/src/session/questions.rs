@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use sextant_proto::{
     Containers, NodeName, PoolName,
     convert::{address, octets, parse as parse_text},
+    ndp::NdpProxy,
     v1::{self, answer::About},
 };
 
@@ -13,6 +14,7 @@ use crate::{
     containers::Filter,
     engine::{Arriving, Pending, Preview},
     kernel::Change,
+    ndp::Wanted,
     trace::{Check, HostReport, Kind, PathReport, Probe, Received, State},
 };
 
@@ -30,6 +32,8 @@ pub(crate) enum Question {
     Presence,
     /// Which containers are on this host?
     Containers(Filter),
+    /// What does this host answer neighbour solicitations for?
+    Ndp(Wanted),
     /// Does the first hop of the path to this bridge address of the node work?
     Path(NodeName, Ipv6Addr),
 }
@@ -47,6 +51,8 @@ pub(crate) enum Answer {
     Presence,
     /// The containers.
     Containers(Containers),
+    /// What neighbour solicitations are answered for.
+    Ndp(NdpProxy),
     /// The checks of the path.
     Path(PathReport),
 }
@@ -72,6 +78,10 @@ pub(super) fn parse(question: &v1::Question) -> Option<Question> {
             let name = (!it.name.is_empty()).then(|| it.name.clone());
             Some(Question::Containers(Filter { address, name }))
         }
+        v1::question::About::Ndp(it) if it.address.is_empty() => {
+            Some(Question::Ndp(if it.addresses { Wanted::All } else { Wanted::Counts }))
+        }
+        v1::question::About::Ndp(it) => Some(Question::Ndp(Wanted::One(address(&it.address).ok()?))),
         v1::question::About::Way(way) => {
             Some(Question::Path(parse_text("node", &way.node).ok()?, address(&way.address).ok()?))
         }
@@ -95,6 +105,7 @@ pub(super) fn message(id: u64, answer: Result<Answer, String>) -> v1::Answer {
         Ok(Answer::Host(report)) => About::Host(host(report)),
         Ok(Answer::Received(received)) => About::Host(counts(received)),
         Ok(Answer::Containers(found)) => About::Containers((&found).into()),
+        Ok(Answer::Ndp(it)) => About::Ndp((&it).into()),
         Ok(Answer::Path(report)) => About::Way(path(report)),
         Err(why) => About::Failed(why),
     };
@@ -215,6 +226,14 @@ mod tests {
             Some(Question::Host(None, Some(Arriving { from: any, to: Some(any) })))
         );
         assert_eq!((from(&[0; 4], &[]), from(&[0; 16], &[0; 4])), (None, None));
+        let ndp = |addresses, address: &'static [u8]| {
+            let address = bytes::Bytes::from_static(address);
+            question(v1::question::About::Ndp(v1::NdpQuestion { addresses, address }))
+        };
+        assert_eq!(ndp(false, &[]), Some(Question::Ndp(Wanted::Counts)));
+        assert_eq!(ndp(true, &[]), Some(Question::Ndp(Wanted::All)));
+        assert_eq!(ndp(false, &[0; 16]), Some(Question::Ndp(Wanted::One(any))));
+        assert_eq!(ndp(false, &[0; 4]), None);
         assert_eq!(parse(&v1::Question { id: 1, about: None }), None, "of a newer version");
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Reporters {
     pub(super) engine: watch::Receiver<Report>,
     pub(super) bgp: watch::Receiver<Vec<BgpNeighbour>>,
     pub(super) problems: watch::Receiver<Found>,
+    /// The host answers neighbour solicitations for its containers.
+    pub(super) ndp_proxy: bool,
 }
 
 impl Reporters {
@@ -37,6 +39,7 @@ impl Reporters {
             engine: self.engine.borrow_and_update().clone(),
             bgp: self.bgp.borrow_and_update().clone(),
             problems: self.problems.borrow_and_update().problems(),
+            ndp_proxy: self.ndp_proxy,
         }
     }
 

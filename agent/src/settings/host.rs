@@ -6,6 +6,7 @@ use std::{
 };
 
 use sextant_daemon::{SettingsError, layered};
+use sextant_ndp::proxy::Source;
 use sextant_proto::{link_name_octets, link_name_text};
 
 use super::{
@@ -36,8 +37,8 @@ pub struct HostSettings {
     pub table: u32,
     /// What the agent does with the host's Docker engine.
     pub docker: Option<DockerSettings>,
-    /// Whether the host answers neighbour solicitations for its containers.
-    pub answers: bool,
+    /// The source of the advertisements for containers; `None` if the host answers no neighbour solicitations for them.
+    pub ndp_source: Option<Source>,
 }
 
 impl CommandLine {
@@ -61,7 +62,8 @@ impl CommandLine {
             controllers: literal(&keys.controller.unwrap_or_default()),
             uplinks: keys.uplink.interface.unwrap_or_default().iter().map(|name| shown(name)).collect(),
             table: keys.routes.table.unwrap_or(MAIN_TABLE),
-            answers: keys.topology == Some(Topology::NdpProxy),
+            ndp_source: (keys.topology == Some(Topology::NdpProxy))
+                .then(|| keys.ndp.source.unwrap_or_default().into()),
         })
     }
 }
@@ -101,7 +103,7 @@ impl Settings {
             bridge: self.bridge.name.clone(),
             table: self.routes.table,
             docker: self.docker.clone(),
-            answers: self.ndp.is_some(),
+            ndp_source: self.ndp.map(|ndp| ndp.source),
         }
     }
 }

@@ -39,6 +39,15 @@ pub enum NdpSource {
     Target,
 }
 
+impl From<NdpSource> for Source {
+    fn from(source: NdpSource) -> Self {
+        match source {
+            NdpSource::LinkLocal => Self::LinkLocal,
+            NdpSource::Target => Self::Target,
+        }
+    }
+}
+
 /// How this host answers for its containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NdpSettings {
@@ -72,10 +81,7 @@ pub(super) fn ndp(keys: &NdpKeys, topology: Topology) -> Result<Option<NdpSettin
             NdpAnswer::All => Answer::All,
         },
         overrides: keys.overrides.unwrap_or(false),
-        source: match keys.source.unwrap_or_default() {
-            NdpSource::LinkLocal => Source::LinkLocal,
-            NdpSource::Target => Source::Target,
-        },
+        source: keys.source.unwrap_or_default().into(),
     };
     if settings.mode == NdpMode::Address && settings.answer == Answer::All {
         let fix = "needs mode \"prefix\": the kernel answers for single addresses only";

@@ -1,12 +1,13 @@
 //! Checks this host and the path to another one, for `sextant trace`. It changes nothing, except that probes make the kernel
 //! resolve a next hop.
 //!
-//! [`host`], [`arriving`], [`firewall`] and [`path`] evaluate the observations, and are pure; [`probe`] is the edge to the sockets of the
+//! [`host`], [`arriving`], [`firewall`], [`neighbour_proxy`] and [`path`] evaluate the observations, and are pure; [`probe`] is the edge to the sockets of the
 //! probes; this module reads the facts.
 
 mod arriving;
 mod firewall;
 mod host;
+pub(crate) mod neighbour_proxy;
 mod path;
 mod policy;
 mod probe;

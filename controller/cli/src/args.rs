@@ -269,7 +269,7 @@ pub(crate) enum Node {
     Show {
         /// The node
         name: NodeName,
-        /// Ask its agent for the running containers, too; with -o json, print only these
+        /// Ask its agent for the running containers, too; with -o json, print only these and the addresses that its host answers neighbour solicitations for
         #[arg(long)]
         containers: bool,
     },

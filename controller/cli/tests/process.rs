@@ -75,6 +75,7 @@ refuse! {
     list_reservations(ListReservationsRequest) -> ListReservationsResponse,
     list_nodes(ListNodesRequest) -> ListNodesResponse,
     node_containers(NodeContainersRequest) -> NodeContainersResponse,
+    node_ndp(NodeNdpRequest) -> NodeNdpResponse,
     drain_node(DrainNodeRequest) -> DrainNodeResponse,
     undrain_node(UndrainNodeRequest) -> UndrainNodeResponse,
     forget_node(ForgetNodeRequest) -> ForgetNodeResponse,

@@ -10,7 +10,7 @@ use sextant_proto::{
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{
-    Services, backup, containers, events, explain,
+    Services, backup, containers, events, explain, ndp,
     principal::{actor, principal, serves},
     questions, reassign, recovery, routes, show,
     status::malformed,
@@ -154,6 +154,16 @@ impl AdminService for Admin {
         let node = node_name(&request.into_inner().name)?;
         let found = containers::of_node(&self.services, &node).await?;
         Ok(Response::new(v1::NodeContainersResponse { containers: Some((&found).into()) }))
+    }
+
+    async fn node_ndp(
+        &self,
+        request: Request<v1::NodeNdpRequest>,
+    ) -> Result<Response<v1::NodeNdpResponse>, Status> {
+        administers(request.extensions())?;
+        let v1::NodeNdpRequest { name, addresses } = request.into_inner();
+        let found = ndp::of_node(&self.services, &node_name(&name)?, addresses).await?;
+        Ok(Response::new(v1::NodeNdpResponse { ndp: Some((&found).into()) }))
     }
 
     async fn drain_node(
@@ -340,6 +350,7 @@ impl AdminService for Admin {
             let found = containers::with_address(&self.services, &node, address).await;
             (explained.container, explained.container_network) = found.unwrap_or_default();
         }
+        ndp::explain(&self.services, &mut explained, address).await;
         Ok(Response::new(explained))
     }
 

@@ -37,6 +37,8 @@ pub(super) fn explain(services: &Services, address: Ipv6Addr) -> v1::ExplainResp
             place: place.into(),
             container: String::new(),
             container_network: String::new(),
+            ndp: None,
+            ndp_uplinks: Vec::new(),
             routes: routes
                 .and_then(|owner| Some(towards(services, state, owner, claim(owner)?)))
                 .unwrap_or_default(),

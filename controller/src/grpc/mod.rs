@@ -13,6 +13,7 @@ mod controller;
 mod ends;
 mod events;
 mod explain;
+mod ndp;
 mod principal;
 mod questions;
 mod reassign;

@@ -19,6 +19,7 @@ impl TryFrom<v1::Ack> for Ack {
             bgp: all("bgp", reported(message.bgp, MOST_REPORTED))?,
             problems: reported(message.problems, MOST_REPORTED).into_iter().map(Into::into).collect(),
             refused_pools: all("refused_pools", reported(message.refused_pools, MOST_REPORTED))?,
+            ndp_proxy: message.ndp_proxy,
         })
     }
 }
@@ -34,6 +35,7 @@ impl From<&Ack> for v1::Ack {
             bgp: ack.bgp.iter().map(Into::into).collect(),
             problems: ack.problems.iter().map(Into::into).collect(),
             refused_pools: ack.refused_pools.iter().map(|it| (*it).into()).collect(),
+            ndp_proxy: ack.ndp_proxy,
         }
     }
 }
@@ -42,21 +44,40 @@ impl TryFrom<v1::Applied> for Applied {
     type Error = MessageError;
 
     fn try_from(message: v1::Applied) -> Result<Self, MessageError> {
-        let v1::Applied { revision, failed, conflicts, version, held, bgp, problems, refused_pools } =
-            message;
+        let v1::Applied {
+            revision,
+            failed,
+            conflicts,
+            version,
+            held,
+            bgp,
+            problems,
+            refused_pools,
+            ndp_proxy,
+        } = message;
         // Controllers do not pass verdicts on: all read them from the store.
         let verdicts = Vec::new();
-        let ack = v1::Ack { revision, failed, conflicts, held, verdicts, bgp, problems, refused_pools };
+        let ack =
+            v1::Ack { revision, failed, conflicts, held, verdicts, bgp, problems, refused_pools, ndp_proxy };
         Ok(Self { ack: ack.try_into()?, version: text(version) })
     }
 }
 
 impl From<&Applied> for v1::Applied {
     fn from(applied: &Applied) -> Self {
-        let v1::Ack { revision, failed, conflicts, held, verdicts: _, bgp, problems, refused_pools } =
-            (&applied.ack).into();
+        let v1::Ack {
+            revision,
+            failed,
+            conflicts,
+            held,
+            verdicts: _,
+            bgp,
+            problems,
+            refused_pools,
+            ndp_proxy,
+        } = (&applied.ack).into();
         let version = applied.version.clone();
-        Self { revision, failed, conflicts, version, held, bgp, problems, refused_pools }
+        Self { revision, failed, conflicts, version, held, bgp, problems, refused_pools, ndp_proxy }
     }
 }
 
@@ -99,6 +120,7 @@ mod tests {
                 since_unix_ms: 5,
             }],
             refused_pools: vec!["2001:db8::/40".parse().unwrap()],
+            ndp_proxy: true,
         }
     }
 

@@ -4,6 +4,7 @@ mod ack;
 mod common;
 mod containers;
 mod limits;
+mod ndp;
 mod peer;
 mod trace;
 
@@ -17,6 +18,7 @@ pub use limits::{
     MOST_UPLINKS, addresses, announced_prefixes, announced_uplinks, at_most, is_next_hop, names, pool_order,
     text,
 };
+pub use ndp::{MOST_NDP_ADDRESSES, ndp_address};
 
 /// Why a message is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -64,7 +64,7 @@ fn nothing_but_addresses_in_use_is_answered_for() {
     for line in ["sextant_agent_ndp_addresses 2", "sextant_agent_problems 0", "sextant_agent_claims 1"] {
         assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
     }
-    assert!(metrics.contains("sextant_agent_ndp_asked_total"), "{metrics}");
+    assert!(metrics.contains("sextant_agent_ndp_refused_total{reason=\"unknown\"}"), "{metrics}");
 }
 
 /// Duplicate address detection by a host that wants an address of a container (RFC 4862 §5.4).

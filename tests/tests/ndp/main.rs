@@ -4,7 +4,9 @@
 
 mod answers;
 mod conformance;
+mod doctor;
 mod lasting;
+mod views;
 
 use sextant_tests::{
     AgentOptions, Container, Host,

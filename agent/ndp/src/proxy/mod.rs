@@ -1,11 +1,14 @@
 //! What is answered, asked and advertised. Pure.
 
+mod counts;
 mod place;
+mod unheeded;
 
 use std::{collections::BTreeMap, net::Ipv6Addr, time::Duration};
 
 use tokio::time::Instant;
 
+pub use counts::{Counts, FORMER, Form, LinkCounts, Unanswered};
 pub use place::{Answer, Bridge, Place, Source, Uplink};
 
 use crate::{
@@ -14,8 +17,10 @@ use crate::{
         ALL_NODES, ALL_ROUTERS, Advertisement, Kind, Mac, Message, advertisement, multicast_mac,
         solicitation, solicited_node,
     },
-    targets::{Ask, Targets, Waiting},
+    targets::{Ask, InUse, Targets, Waiting},
 };
+
+use unheeded::Unheeded;
 
 /// Solicitations of one neighbour that are answered a second: a router that asks for each of 1,000 containers at once is served.
 const ANSWERS: u32 = 1000;
@@ -39,19 +44,6 @@ pub struct Sent {
     pub packet: Vec<u8>,
 }
 
-/// Why a valid solicitation is not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Unanswered {
-    /// No container prefix of this host has the address.
-    Elsewhere,
-    /// The kernel answers for it.
-    Kernel,
-    /// Its neighbour has asked too often.
-    Limit,
-    /// No container has answered for it yet.
-    Unknown,
-}
-
 /// The state of all answers.
 #[derive(Debug)]
 pub struct Proxy {
@@ -64,15 +56,7 @@ pub struct Proxy {
     counts: Counts,
     /// Others that have advertised an address of ours, each with its link-layer address.
     others: BTreeMap<Ipv6Addr, (Mac, Instant)>,
-}
-
-/// What has happened, by its kind.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Solicitations that were answered here, not by the kernel.
-    pub answered: u64,
-    /// Valid ones that were not.
-    pub unanswered: BTreeMap<Unanswered, u64>,
+    unheeded: Unheeded,
 }
 
 /// So many addresses that others answer for are remembered, each for so long after the last time.
@@ -90,6 +74,7 @@ impl Proxy {
             asked: None,
             counts: Counts::default(),
             others: BTreeMap::new(),
+            unheeded: Unheeded::default(),
         }
     }
 
@@ -102,6 +87,11 @@ impl Proxy {
     pub fn alive(&self) -> impl Iterator<Item = Ipv6Addr> {
         let of_bridges = self.place.own_targets();
         of_bridges.chain(self.targets.alive())
+    }
+
+    /// What is known of an address of a container, if it is in use.
+    pub fn in_use(&self, target: Ipv6Addr) -> Option<InUse> {
+        self.targets.in_use(target)
     }
 
     /// Changes whenever [`Self::alive`] may.
@@ -120,8 +110,17 @@ impl Proxy {
         self.others.iter().map(|(target, (mac, _))| (*target, *mac)).collect()
     }
 
+    /// Addresses that a neighbour goes on asking for although it is answered, each with one such neighbour.
+    pub fn unheeded(&mut self, now: Instant) -> BTreeMap<Ipv6Addr, Mac> {
+        let (place, targets) = (&self.place, &self.targets);
+        let is_ours = |target| targets.is_alive(target) || place.own_targets().any(|own| own == target);
+        self.unheeded.keep(now, is_ours);
+        self.unheeded.all(now)
+    }
+
     /// The host has other prefixes, links or settings.
     pub fn move_to(&mut self, place: Place) {
+        self.counts.keep(&place.uplinks.iter().map(|uplink| uplink.link).collect());
         let prefixes = place.prefixes.clone();
         self.targets.keep(|target| prefixes.iter().any(|prefix| prefix.contains(target)));
         self.others.retain(|target, _| prefixes.iter().any(|prefix| prefix.contains(*target)));
@@ -160,11 +159,11 @@ impl Proxy {
         self.targets.doubt_those(bridge, mac, now);
     }
 
-    /// When [`Self::ask`] is due, or [`Self::others`] has fewer.
+    /// When [`Self::ask`] is due, or [`Self::others`] or [`Self::unheeded`] has fewer.
     pub fn next_due(&self) -> Option<Instant> {
         let ask = self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)));
         let others = self.others.values().map(|(_, last)| *last + OTHERS_FOR);
-        others.chain(ask).min()
+        others.chain(ask).chain(self.unheeded.next_due()).min()
     }
 
     /// The solicitations that are due.
@@ -196,16 +195,33 @@ impl Proxy {
                 self.note_other(from, message, now);
                 Vec::new()
             }
-            Kind::Solicitation => match self.judge(link, from, message, now) {
-                Ok(()) => {
-                    self.counts.answered += 1;
-                    vec![self.answer(&uplink, message.target, message.source, message.mac.unwrap_or(from))]
-                }
-                Err(reason) => {
-                    *self.counts.unanswered.entry(reason).or_default() += 1;
-                    Vec::new()
-                }
-            },
+            Kind::Solicitation => {
+                let judged = self.judge(link, from, message, now);
+                self.count(link, from, message, judged, now);
+                let mac = message.mac.unwrap_or(from);
+                judged.map_or(vec![], |()| vec![self.answer(&uplink, message.target, message.source, mac)])
+            }
+        }
+    }
+
+    fn count(
+        &mut self,
+        link: u32,
+        from: Mac,
+        message: &Message,
+        judged: Result<(), Unanswered>,
+        now: Instant,
+    ) {
+        let form = Form::of(message);
+        match judged {
+            Ok(()) => self.counts.of(link).answer(form),
+            Err(reason) => self.counts.of(link).refuse(reason),
+        }
+        let is_answered = matches!(judged, Ok(()) | Err(Unanswered::Kernel));
+        match form {
+            Form::Multicast if is_answered => self.unheeded.answered(message.target, from, now),
+            Form::Unicast => self.unheeded.heeded(message.target, from),
+            Form::Multicast | Form::Detection => {}
         }
     }
 
@@ -227,7 +243,8 @@ impl Proxy {
         if self.place.answer == Answer::All && !message.is_dad() {
             return Ok(());
         }
-        let waiting = Waiting { link, source: message.source, mac: message.mac.unwrap_or(from) };
+        let form = Form::of(message);
+        let waiting = Waiting { link, source: message.source, mac: message.mac.unwrap_or(from), form };
         if self.asks.admit(from, now) && self.targets.wait(target, waiting, now) {
             Err(Unanswered::Unknown)
         } else {
@@ -252,12 +269,13 @@ impl Proxy {
         }
         let Some(waiting) = self.targets.heard(spoken_of, (link, from), now) else { return Vec::new() };
         let mut sent = self.announcements(spoken_of);
+        sent.iter().for_each(|it| self.counts.of(it.link).advertised += 1);
         for it in waiting {
             let Some(uplink) = self.place.uplinks.iter().find(|uplink| uplink.link == it.link) else {
                 continue;
             };
             sent.push(self.answer(uplink, spoken_of, it.source, it.mac));
-            self.counts.answered += 1;
+            self.counts.of(it.link).answer(it.form);
         }
         sent
     }

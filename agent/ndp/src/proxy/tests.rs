@@ -78,8 +78,8 @@ fn an_unknown_address_is_answered_for_once_its_container_has_answered() {
         [answer],
         "it is known now"
     );
-    assert_eq!(proxy.counts().answered, 2);
-    assert_eq!(proxy.counts().unanswered[&Unanswered::Unknown], 1);
+    assert_eq!(proxy.counts().all().answers(), 2);
+    assert_eq!(proxy.counts().all().unanswered[&Unanswered::Unknown], 1);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn nothing_but_containers_is_answered_for() {
     for target in ["2001:db8::c008", "2001:db8::c000", "2001:db8::1", "2001:db8:1::c003", "fe80::7"] {
         assert_eq!(proxy.received(UPLINK, ROUTER, &solicits(target), now), [], "{target}");
     }
-    assert_eq!((proxy.ask(now), proxy.counts().unanswered[&Unanswered::Elsewhere]), (vec![], 5));
+    assert_eq!((proxy.ask(now), proxy.counts().all().unanswered[&Unanswered::Elsewhere]), (vec![], 5));
     assert_eq!(proxy.received(9, ROUTER, &solicits("2001:db8::c001"), now), [], "another link");
     let answer = proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c001"), now);
     assert_eq!(answer.len(), 1, "the bridge's own address is in use");
@@ -125,7 +125,7 @@ fn where_the_kernel_answers_a_solicitation_only_tells_of_an_address() {
         [ALL_NODES, ALL_ROUTERS, addr("2001:db8::1")]
     );
     assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
-    assert_eq!(proxy.counts().answered, 1, "who asked before it was known");
+    assert_eq!(proxy.counts().all().answers(), 1, "who asked before it was known");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn the_kernels_entries_are_left_to_it() {
     let (mut proxy, now) = proxy(Place { kernel, ..place() });
     proxy.adopt([addr("2001:db8::c003"), addr("2001:db8::c103")], now);
     assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
-    assert_eq!(proxy.counts().unanswered[&Unanswered::Kernel], 1);
+    assert_eq!(proxy.counts().all().unanswered[&Unanswered::Kernel], 1);
     assert_eq!(proxy.alive().collect::<Vec<_>>(), [addr("2001:db8::c001"), addr("2001:db8::c003")]);
     assert_eq!(proxy.ask(now).len(), 1);
     for later in 0..20 {
@@ -194,13 +194,13 @@ fn a_flood_is_bounded() {
     for n in 1..50_000 {
         proxy.received(UPLINK, ROUTER, &solicits(&format!("2001:db8:1::{n:x}")), now);
     }
-    assert_eq!(proxy.counts().unanswered[&Unanswered::Unknown], u64::from(2 * ASKS));
+    assert_eq!(proxy.counts().all().unanswered[&Unanswered::Unknown], u64::from(2 * ASKS));
     let asked = proxy.ask(now);
     assert_eq!((asked.len(), proxy.next_due()), (ASKS_AT_ONCE, Some(now + PAUSE)));
     let other = [2, 0, 0, 0, 0, 5];
     assert_eq!(proxy.received(UPLINK, other, &solicits("2001:db8:1::fff0"), now), []);
     assert_eq!(
-        proxy.counts().unanswered[&Unanswered::Unknown],
+        proxy.counts().all().unanswered[&Unanswered::Unknown],
         u64::from(2 * ASKS) + 1,
         "another neighbour is served"
     );
@@ -219,4 +219,56 @@ fn another_answerer_is_noted() {
     proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
     proxy.move_to(Place { prefixes: vec!["2001:db8::d000/125".parse().unwrap()], ..place() });
     assert_eq!(proxy.others(now).len(), 0);
+}
+
+#[test]
+fn answers_are_counted_by_uplink_and_kind() {
+    let (mut proxy, now) = proxy(place());
+    let target = "2001:db8::c003";
+    proxy.received(UPLINK, ROUTER, &message(Kind::Solicitation, "::", target, ROUTER), now);
+    proxy.received(BRIDGE, CONTAINER, &says(target), now);
+    proxy.received(UPLINK, ROUTER, &solicits(target), now);
+    let unicast = Message { destination: addr(target), ..solicits(target) };
+    proxy.received(UPLINK, ROUTER, &unicast, now);
+    proxy.received(UPLINK, ROUTER, &solicits("2001:db8::d000"), now);
+    let counts = &proxy.counts().links[&UPLINK];
+    let answered: Vec<_> = counts.answered.iter().map(|(form, count)| (*form, *count)).collect();
+    assert_eq!(answered, [(Form::Multicast, 1), (Form::Unicast, 1), (Form::Detection, 1)]);
+    assert_eq!(counts.unanswered, [(Unanswered::Elsewhere, 1), (Unanswered::Unknown, 1)].into());
+    assert_eq!(counts.advertised, 2, "to all nodes, and to all routers");
+}
+
+#[test]
+fn it_is_known_how_an_address_was_learnt() {
+    use crate::targets::Learnt;
+    let (mut proxy, now) = proxy(place());
+    let [heard, asked, adopted] = ["2001:db8::c002", "2001:db8::c003", "2001:db8::c004"].map(addr);
+    proxy.adopt([adopted], now);
+    proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c002"), now);
+    proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now);
+    proxy.ask(now);
+    proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
+    let learnt = |proxy: &Proxy, addr| proxy.in_use(addr).map(|it| it.learnt);
+    assert_eq!(learnt(&proxy, heard), Some(Learnt::Heard));
+    assert_eq!(learnt(&proxy, asked), Some(Learnt::Asked));
+    assert_eq!(learnt(&proxy, adopted), Some(Learnt::Adopted));
+    proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c004"), now);
+    assert_eq!(learnt(&proxy, adopted), Some(Learnt::Asked), "it was asked for, and has answered");
+    assert_eq!(learnt(&proxy, addr("2001:db8::c005")), None);
+}
+
+#[test]
+fn a_neighbour_that_does_not_hear_the_answers_is_known() {
+    let (mut proxy, mut now) = proxy(Place { kernel: Arc::new([addr("2001:db8::c003")].into()), ..place() });
+    proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
+    for _ in 0..8 {
+        proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now);
+        proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c005"), now);
+        now += Duration::from_secs(1);
+    }
+    let unheeded = [(addr("2001:db8::c003"), ROUTER)].into();
+    assert_eq!(proxy.unheeded(now), unheeded, "the kernel answers for one, and nobody for the other");
+    let checks = Message { destination: addr("2001:db8::c003"), ..solicits("2001:db8::c003") };
+    proxy.received(UPLINK, ROUTER, &checks, now);
+    assert_eq!(proxy.unheeded(now), [].into(), "it knows the address");
 }

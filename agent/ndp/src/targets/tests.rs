@@ -8,7 +8,7 @@ fn addr(n: u16) -> Ipv6Addr {
 }
 
 fn waiting() -> Waiting {
-    Waiting { link: 2, source: "fe80::1".parse().unwrap(), mac: [2, 0, 0, 0, 0, 1] }
+    Waiting { link: 2, source: "fe80::1".parse().unwrap(), mac: [2, 0, 0, 0, 0, 1], form: Form::Multicast }
 }
 
 /// All solicitations up to that time, each with its time.

@@ -68,6 +68,8 @@ pub(super) struct Reports {
     pub(super) engine: Report,
     pub(super) bgp: Vec<BgpNeighbour>,
     pub(super) problems: Vec<Problem>,
+    /// The host answers neighbour solicitations for its containers.
+    pub(super) ndp_proxy: bool,
 }
 
 /// The state of one stream.
@@ -186,6 +188,7 @@ impl Protocol {
             bgp: reports.bgp.clone(),
             problems: reports.problems.clone(),
             refused_pools: report.refused_pools.clone(),
+            ndp_proxy: reports.ndp_proxy,
         };
         unless_sent(&mut self.acked, ack)
     }

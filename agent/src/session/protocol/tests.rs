@@ -31,7 +31,7 @@ fn peer(state: NodeState) -> Peer {
 }
 
 fn engine_only(engine: &Report) -> Reports {
-    Reports { engine: engine.clone(), bgp: vec![], problems: vec![] }
+    Reports { engine: engine.clone(), bgp: vec![], problems: vec![], ndp_proxy: false }
 }
 
 impl Fixture {

@@ -5,7 +5,8 @@ use std::net::Ipv6Addr;
 use serde::Serialize;
 use sextant_proto::{
     NodeName, Pool, Prefix,
-    convert::{MessageError, parse, required},
+    convert::{MOST_UPLINKS, MessageError, ndp_address, parse, required},
+    ndp::{NdpAddress, NdpUplink},
     quoted, v1,
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct Explained {
     pub(crate) node: Option<Node>,
     /// The running container with the address, and its network, as far as its agent knows.
     pub(crate) container: Option<(String, String)>,
+    /// Whether its node answers neighbour solicitations for it, as far as its agent tells, and on which uplinks.
+    pub(crate) ndp: Option<(NdpAddress, Vec<NdpUplink>)>,
     pub(crate) routes: Vec<(NodeName, RouteState, String)>,
 }
 
@@ -56,6 +59,7 @@ impl Explained {
             let state = route.state().into();
             Ok((parse("node", &route.node)?, state, route.error))
         };
+        let uplinks = message.ndp_uplinks.into_iter().take(MOST_UPLINKS).map(NdpUplink::from).collect();
         Ok(Self {
             address,
             place,
@@ -67,6 +71,7 @@ impl Explained {
             node: message.node.map(|node| required("node", Some(node))).transpose()?,
             container: Some((quoted(&message.container), quoted(&message.container_network)))
                 .filter(|(name, _)| !name.is_empty()),
+            ndp: message.ndp.and_then(ndp_address).map(|it| (it, uplinks)),
             routes: message.routes.into_iter().map(route).collect::<Result<_, MessageError>>()?,
         })
     }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use sextant_proto::{
     Applied, NodeId, NodeName, NodeState, Peer, PeerClaim, Prefix, Revision, Uplink,
     convert::{MessageError, all, id, required},
+    ndp::NdpProxy,
     v1,
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) stopped_unix_ms: u64,
     /// It is unknown whether its agent is connected; `down` and `liveness` are not valid then.
     pub(crate) unknown: bool,
+    /// How its host answers neighbour solicitations for its containers, or why that is not known; `None` if it was not asked.
+    pub(crate) ndp: Option<Result<NdpProxy, String>>,
 }
 
 /// What only operators see of a claim.
@@ -66,6 +69,11 @@ impl Node {
     /// Its agent is connected, and has not announced its prefixes: it waits for something on its host.
     pub(crate) fn waits(&self) -> bool {
         !self.peer.session && !self.down && !self.unknown && self.applied.is_some()
+    }
+
+    /// Whether its host answers neighbour solicitations for its containers.
+    pub(crate) fn is_ndp_proxy(&self) -> bool {
+        self.applied.as_ref().is_some_and(|applied| applied.ack.ndp_proxy)
     }
 
     /// How many revisions its kernel is behind `newest`; `None` if it has not reported.
@@ -116,6 +124,7 @@ impl TryFrom<v1::Node> for Node {
             since_unix_ms: message.since_unix_ms,
             applied: message.applied.map(Applied::try_from).transpose()?,
             laggards: names(&message.laggards)?,
+            ndp: None,
         })
     }
 }

@@ -1,10 +1,11 @@
 //! A sample cluster for tests.
 
-use std::time::Duration;
+use std::{net::Ipv6Addr, time::Duration};
 
 use sextant_proto::{
     Ack, Applied, BgpNeighbour, Conflict, Container, Containers, FailedRoute, Incarnation, InterfaceAddress,
     NodeName, NodeState, Peer, PeerClaim, Pool, Problem, Revision, Uplink,
+    ndp::{By, Learnt, NdpAddress, NdpProxy, NdpUplink},
     trace::{Check, Direction, Kind, Probe, State, Verdict},
 };
 
@@ -217,6 +218,46 @@ pub(crate) fn containers() -> Containers {
     }
 }
 
+/// What host2 answers neighbour solicitations for.
+pub(crate) fn ndp() -> NdpProxy {
+    let address = |n: u16, learnt, by, container: Option<&str>| NdpAddress {
+        address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xc000 + n),
+        learnt: Some(learnt),
+        container: container.map(Into::into),
+        mac: (learnt != Learnt::Bridge).then_some([2, 0, 0, 0, 0, 9]),
+        since_unix_ms: if learnt == Learnt::Bridge { 0 } else { NOW - 120_000 },
+        by,
+        why: String::new(),
+        fix: String::new(),
+    };
+    NdpProxy {
+        mode: "prefix".into(),
+        answer: "live".into(),
+        source: "link-local".into(),
+        overrides: false,
+        uplinks: vec![NdpUplink {
+            interface: "eth0".into(),
+            mac: Some([2, 0, 0, 0, 0, 2]),
+            up: true,
+            heard: true,
+            entries: 3,
+            groups: 3,
+            multicast: 5,
+            unicast: 6,
+            detection: 1,
+            refused: vec![("kernel".into(), 40), ("elsewhere".into(), 2)],
+            advertised: 6,
+        }],
+        in_use: 3,
+        addresses: vec![
+            address(1, Learnt::Bridge, By::Kernel, None),
+            address(2, Learnt::Engine, By::Kernel, Some("web")),
+            address(3, Learnt::Neighbour, By::Agent, None),
+        ],
+        more: 4,
+    }
+}
+
 /// A container's address on host2.
 pub(crate) fn explained() -> Explained {
     let mut cluster = healthy();
@@ -230,6 +271,7 @@ pub(crate) fn explained() -> Explained {
         freed: None,
         node: Some(cluster.nodes.remove(1)),
         container: None,
+        ndp: None,
         routes: vec![
             ("host1".parse().unwrap(), RouteState::Applied, String::new()),
             ("host3".parse().unwrap(), RouteState::Failed, "File exists".into()),
@@ -349,6 +391,7 @@ fn node(number: u64) -> Node {
         since_unix_ms: NOW - 3 * 60_000,
         applied: Some(applied(Ack { revision: Revision(42), ..Ack::default() })),
         laggards: Vec::new(),
+        ndp: None,
         superseded: 0,
         duplicate_from: String::new(),
         stopped_unix_ms: 0,

@@ -13,7 +13,7 @@ mod wait;
 
 use clap::CommandFactory;
 use serde_json::Value;
-use sextant_proto::{BgpNeighbour, Containers, NodeName, Pool, PoolName, Prefix, Revision};
+use sextant_proto::{BgpNeighbour, Containers, NodeName, Pool, PoolName, Prefix, Revision, ndp::NdpProxy};
 
 use crate::{
     answer::{Cluster, Node, PoolUse, Route},
@@ -133,12 +133,16 @@ async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<()
             let cluster = link.cluster().await?;
             show::warn(&cluster.unreadable);
             let node = cluster.nodes.iter().find(|node| *node.name() == name);
-            let node = node.ok_or_else(|| Failure::no_node(&name))?;
+            let mut node = node.ok_or_else(|| Failure::no_node(&name))?.clone();
+            if node.is_ndp_proxy() {
+                let ndp = link.ndp(&name, containers).await;
+                node.ndp = Some(ndp.map_err(|failure| failure.to_string()));
+            }
             if !containers {
-                return show::print(output, &OneNode(node, &cluster));
+                return show::print(output, &OneNode(&node, &cluster));
             }
             let found = link.containers(&name).await?;
-            show::print(output, &WithContainers { node: OneNode(node, &cluster), found })
+            show::print(output, &WithContainers { node: OneNode(&node, &cluster), found })
         }
         args::Node::Drain { name, timeout, no_wait } => {
             drain::drain(link, output, &order(&name, timeout, no_wait)).await
@@ -338,13 +342,21 @@ impl Show for OneNode<'_> {
     }
 }
 
+impl WithContainers<'_> {
+    fn answered_for(&self) -> Option<&NdpProxy> {
+        self.node.0.ndp.as_ref()?.as_ref().ok()
+    }
+}
+
 impl Show for WithContainers<'_> {
     fn text(&self, now_unix_ms: u64) -> String {
-        format!("{}\n{}", self.node.text(now_unix_ms), text::containers(&self.found))
+        let answered = self.answered_for().map(|ndp| format!("\n{}", text::answered_for(ndp, now_unix_ms)));
+        let (node, found) = (self.node.text(now_unix_ms), text::containers(&self.found));
+        format!("{node}\n{found}{}", answered.unwrap_or_default())
     }
 
     fn json(&self) -> Value {
-        json::value(json::Containers::new(self.node.0.name(), &self.found))
+        json::value(json::Containers::new(self.node.0.name(), &self.found, self.answered_for()))
     }
 }
 

@@ -125,8 +125,13 @@ fn samples() -> Vec<(&'static str, Value)> {
     let prefix = "2001:db8:1::/64".parse().unwrap();
     let waited = answer::Waited { revision, applied: 1, live: 2, done: false, laggards: sample::names() };
     let explained = sample::explained();
+    let ndp = sample::ndp();
+    let answered =
+        answer::Explained { ndp: Some((ndp.addresses[1].clone(), ndp.uplinks)), ..sample::explained() };
     let nowhere = answer::Explained { node: None, pool: None, ..sample::explained() };
-    let cluster = sample::full();
+    let mut cluster = sample::full();
+    cluster.nodes[0].ndp = Some(Ok(sample::ndp()));
+    cluster.nodes[1].ndp = Some(Err("no agent is connected".into()));
     let mut trace = sample::trace();
     trace.unasked.push((sample::names().remove(0), "no agent is connected".into()));
     let mut samples = vec![
@@ -140,10 +145,15 @@ fn samples() -> Vec<(&'static str, Value)> {
         ("Event", value(Event::new(&sample::event(), false))),
         (
             "Containers",
-            value(Containers::new(explained.node.as_ref().unwrap().name(), &sample::containers())),
+            value(Containers::new(
+                explained.node.as_ref().unwrap().name(),
+                &sample::containers(),
+                Some(&sample::ndp()),
+            )),
         ),
         ("Explained", value(Explained::from(&explained))),
         ("Explained", value(Explained::from(&nowhere))),
+        ("Explained", value(Explained::from(&answered))),
         ("Waited", value(Waited::from(&waited))),
         ("PoolChanged", value(PoolChanged { name: &"main".parse().unwrap(), revision })),
         (

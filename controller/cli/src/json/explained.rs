@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use serde::Serialize;
 use sextant_proto::{NodeName, NodeState, PoolName, Prefix, Revision};
 
-use super::filled;
+use super::{filled, ndp::NdpAddress};
 use crate::answer::{self, Place, RouteState};
 
 /// The use of an address.
@@ -26,6 +26,8 @@ pub(crate) struct Explained<'a> {
     container_prefix: Option<Prefix>,
     container: Option<&'a str>,
     network: Option<&'a str>,
+    ndp: Option<NdpAddress<'a>>,
+    ndp_interfaces: Vec<&'a str>,
     next_hops: Option<&'a [Ipv6Addr]>,
     claimed_unix_ms: Option<u64>,
     claimed: Option<Revision>,
@@ -57,6 +59,8 @@ impl<'a> From<&'a answer::Explained> for Explained<'a> {
             container_prefix: containers.iter().find(contains).or(containers.first()).copied(),
             container: it.container.as_ref().map(|(name, _)| name.as_str()),
             network: it.container.as_ref().map(|(_, network)| network.as_str()),
+            ndp: it.ndp.as_ref().map(|(ndp, _)| NdpAddress::from(ndp)),
+            ndp_interfaces: it.ndp.iter().flat_map(|(_, on)| on).map(|on| on.interface.as_str()).collect(),
             next_hops: node.map(|node| node.peer.next_hops.as_slice()),
             claimed_unix_ms: claim.map(|(_, details)| details.claimed_unix_ms),
             claimed: claim.map(|(claim, _)| claim.claimed),

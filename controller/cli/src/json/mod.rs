@@ -7,6 +7,7 @@ mod change;
 mod containers;
 mod event;
 mod explained;
+mod ndp;
 mod node;
 mod plan;
 mod pool;

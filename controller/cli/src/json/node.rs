@@ -8,7 +8,7 @@ use sextant_proto::{
     Revision,
 };
 
-use super::{filled, known};
+use super::{filled, known, ndp::Ndp};
 use crate::answer::{self, ClaimDetails, Cluster, Liveness};
 
 /// A node.
@@ -36,6 +36,8 @@ pub(crate) struct Node<'a> {
     superseded: u32,
     duplicate_from: Option<&'a str>,
     stopped_unix_ms: Option<u64>,
+    ndp: Option<Ndp<'a>>,
+    ndp_error: Option<&'a str>,
 }
 
 /// A claim of a node.
@@ -157,6 +159,8 @@ impl<'a> Node<'a> {
             superseded: node.superseded,
             duplicate_from: filled(&node.duplicate_from),
             stopped_unix_ms: known(node.stopped_unix_ms),
+            ndp: node.ndp.as_ref().and_then(|ndp| ndp.as_ref().ok()).map(Ndp::from),
+            ndp_error: node.ndp.as_ref().and_then(|ndp| ndp.as_ref().err()).map(String::as_str),
         }
     }
 }

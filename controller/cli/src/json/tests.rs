@@ -85,7 +85,9 @@ fn a_node_is() {
         "laggards": [],
         "superseded": 0,
         "duplicate_from": null,
-        "stopped_unix_ms": null
+        "stopped_unix_ms": null,
+        "ndp": null,
+        "ndp_error": null
     });
     is(&node(&cluster.nodes[2], &cluster), &expected);
 }

@@ -5,6 +5,7 @@ use std::{net::Ipv6Addr, time::Duration};
 use sextant_proto::{
     Containers, Incarnation, NodeName, Pool, PoolName, Prefix, Revision,
     convert::{MessageError, all, octets, required},
+    ndp::NdpProxy,
     v1,
 };
 
@@ -97,6 +98,13 @@ impl Link {
         let request = v1::NodeContainersRequest { name: node.to_string() };
         let call = async |mut client: Client| client.node_containers(request.clone()).await;
         Ok(self.ask_within(ANSWER_TIMEOUT, call).await?.containers.unwrap_or_default().into())
+    }
+
+    /// What the host of a node answers neighbour solicitations for, from its agent; with `addresses`, each of them.
+    pub(crate) async fn ndp(&mut self, node: &NodeName, addresses: bool) -> Result<NdpProxy, Failure> {
+        let request = v1::NodeNdpRequest { name: node.to_string(), addresses };
+        let call = async |mut client: Client| client.node_ndp(request.clone()).await;
+        Ok(self.ask_within(ANSWER_TIMEOUT, call).await?.ndp.unwrap_or_default().into())
     }
 
     pub(crate) async fn drain_node(

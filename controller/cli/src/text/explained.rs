@@ -1,6 +1,6 @@
 //! The use of an address, for people.
 
-use super::{age, some_names, table};
+use super::{age, ndp, some_names, table};
 use crate::answer::{Explained, Place, RouteState};
 
 /// The use of an address.
@@ -28,6 +28,10 @@ pub(crate) fn show(it: &Explained, now_unix_ms: u64) -> String {
             let since = age(now_unix_ms, details.claimed_unix_ms);
             ("claimed", vec![format!("{since} ago, revision {}", claim.claimed)])
         }));
+    }
+    if let Some((ndp, uplinks)) = &it.ndp {
+        let node = it.node.as_ref().map(|node| node.name().to_string()).unwrap_or_default();
+        rows.push(("answered by", ndp::explained(&node, ndp, uplinks, now_unix_ms)));
     }
     for (key, state) in [
         ("routed by", RouteState::Applied),
@@ -92,6 +96,16 @@ mod tests {
         it.container = Some(("web".into(), "sextant".into()));
         let text = show(&it, sample::NOW);
         assert!(text.starts_with("2001:db8:1:1::5 is container web on host2 (network sextant)\n"), "{text}");
+    }
+
+    #[test]
+    fn the_host_that_answers_on_the_link_is_named() {
+        let mut it = sample::explained();
+        let ndp = sample::ndp();
+        it.ndp = Some((ndp.addresses[1].clone(), ndp.uplinks));
+        let text = show(&it, sample::NOW);
+        let line = "answered by       host2 on eth0 (02:00:00:00:00:02), by the kernel's proxy entry, in use for 2m\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use sextant_proto::{Applied, ClaimPhase, Epoch, PeerClaim, Problem, Revision};
 
-use super::{age, table};
+use super::{age, ndp, table};
 use crate::{
     answer::{ClaimDetails, Cluster, Liveness, Node},
     troubles::FLAPPING,
@@ -131,7 +131,7 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
     let epoch = |claim: &PeerClaim| Epoch { incarnation: cluster.incarnation, revision: claim.claimed };
     let ago = |then| format!("{} ago", age(now_unix_ms, then));
     let reported = |what: fn(&Applied) -> Vec<String>| node.applied.as_ref().map(what).unwrap_or_default();
-    table::keys(&[
+    let mut rows = vec![
         ("name", vec![peer.name.to_string()]),
         ("id", vec![node.node_id.to_string()]),
         ("state", vec![state(node)]),
@@ -154,7 +154,12 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
         ("conflicts", reported(|it| texts(&it.ack.conflicts))),
         ("problems", problems(node).iter().map(|it| problem(it, now_unix_ms)).collect()),
         ("drain laggards", texts(&node.laggards)),
-    ])
+    ];
+    rows.extend(node.ndp.as_ref().map(|ndp| {
+        let unknown = |why: &String| vec![format!("unknown: {why}")];
+        ("neighbour proxy", ndp.as_ref().map_or_else(unknown, ndp::summary))
+    }));
+    table::keys(&rows)
 }
 
 /// The pool of a claim: `primary` if it is the first of several, with its state if the node is further in another pool, and its
@@ -257,6 +262,18 @@ mod tests {
             let shown = show(&cluster.nodes[1], &cluster, sample::NOW);
             assert!(shown.contains(&format!("seen by peers     {in_show}\n")), "{shown}");
         }
+    }
+
+    #[test]
+    fn what_is_answered_for_is_shown_if_it_was_asked_for() {
+        let mut cluster = sample::healthy();
+        assert!(!show(&cluster.nodes[0], &cluster, sample::NOW).contains("neighbour proxy"));
+        cluster.nodes[0].ndp = Some(Ok(sample::ndp()));
+        let shown = show(&cluster.nodes[0], &cluster, sample::NOW);
+        assert!(shown.contains("neighbour proxy   mode prefix, answer live"), "{shown}");
+        cluster.nodes[0].ndp = Some(Err("the agent of node \"host1\" did not answer".into()));
+        let shown = show(&cluster.nodes[0], &cluster, sample::NOW);
+        assert!(shown.contains("neighbour proxy   unknown: the agent of node"), "{shown}");
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl Words {
                 leads: words.text(),
             }),
             refused_pools: self.several(Self::prefix),
+            ndp_proxy: self.chance(50),
             held: self.random.random(),
             verdicts: self.several(|words| Verdict {
                 node: format!("h{}", words.random.random_range(1..5)),

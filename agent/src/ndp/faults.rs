@@ -1,0 +1,108 @@
+//! What others do to the answers, as far as it lasts: most is restored at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    time::Duration,
+};
+
+use sextant_proto::Prefix;
+use tokio::time::Instant;
+
+use super::{
+    checks::{self, WrongSysctl},
+    processes::{self, OtherProxy},
+};
+use crate::{
+    kernel::{Kernel, KernelError, ProxyEntry},
+    problems::Finding,
+};
+
+/// How often it is looked which other proxies run on this host.
+const LOOK_AROUND: Duration = Duration::from_secs(30);
+/// What is wrong for so long is not restored by this process, or another one undoes that again and again.
+const LASTS: Duration = Duration::from_secs(4);
+
+/// What was seen of it.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    wrong_sysctls: Lasting<WrongSysctl>,
+    missing: Lasting<(Ipv6Addr, String)>,
+    other_proxies: Vec<OtherProxy>,
+    looked_around: Option<Instant>,
+}
+
+impl Faults {
+    /// Looks at the settings of these uplinks, at the entries for addresses in use, and now and then at other processes.
+    pub(super) fn look(
+        &mut self,
+        kernel: &dyn Kernel,
+        uplinks: &BTreeMap<u32, String>,
+        in_use: &BTreeSet<Ipv6Addr>,
+        entries: &[ProxyEntry],
+        now: Instant,
+    ) -> Result<(), KernelError> {
+        if self.looked_around.is_none_or(|last| now.saturating_duration_since(last) >= LOOK_AROUND) {
+            self.looked_around = Some(now);
+            self.other_proxies = processes::other_proxies();
+        }
+        let names: Vec<_> = uplinks.values().cloned().collect();
+        let wrong = if names.is_empty() { vec![] } else { checks::wrong_sysctls(kernel, &names)? };
+        self.wrong_sysctls.follow(wrong, now);
+        self.missing.follow(checks::missing(in_use, uplinks, entries), now);
+        Ok(())
+    }
+
+    /// The findings; `prefixes` are those of this host.
+    pub(super) fn findings(&self, prefixes: &[Prefix], now: Instant) -> Vec<Finding> {
+        let sysctls: Vec<_> = self.wrong_sysctls.over(LASTS, now).into_iter().collect();
+        let mut found = checks::of_sysctls(&sysctls);
+        found.extend(checks::of_missing(&self.missing.over(LASTS, now)));
+        found.extend(checks::other_proxies(&self.other_proxies, prefixes));
+        found
+    }
+}
+
+/// What is there for some time.
+#[derive(Debug)]
+struct Lasting<T> {
+    first: BTreeMap<T, Instant>,
+}
+
+impl<T> Default for Lasting<T> {
+    fn default() -> Self {
+        Self { first: BTreeMap::new() }
+    }
+}
+
+impl<T: Ord + Clone> Lasting<T> {
+    /// These are there now.
+    fn follow(&mut self, present: impl IntoIterator<Item = T>, now: Instant) {
+        let before = std::mem::take(&mut self.first);
+        let since = |it: &T| before.get(it).copied().unwrap_or(now);
+        self.first = present.into_iter().map(|it| (it.clone(), since(&it))).collect();
+    }
+
+    /// Those that are there for so long.
+    fn over(&self, time: Duration, now: Instant) -> BTreeSet<T> {
+        let last = self.first.iter().filter(|(_, first)| now.saturating_duration_since(**first) >= time);
+        last.map(|(it, _)| it.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lasts_is_reported() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut lasting = Lasting::default();
+        lasting.follow(["a", "b"], now);
+        lasting.follow(["a", "c"], now + second);
+        assert_eq!(lasting.over(second, now + second), ["a"].into());
+        lasting.follow([], now + second);
+        lasting.follow(["a"], now + second * 2);
+        assert_eq!(lasting.over(second, now + second * 2), [].into(), "it was gone meanwhile");
+    }
+}

@@ -1,0 +1,389 @@
+//! What operators see of the answers: asked for when somebody wants to know, since it changes all the time.
+//!
+//! [`Asker`] asks the two tasks that know; [`View`] makes one report of that, and is pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv6Addr,
+    sync::Arc,
+};
+
+use sextant_docker::live::Live;
+use sextant_ndp::{
+    proxy::{Answer, Form, LinkCounts, Place, Source},
+    responder::{self, Details},
+    targets::{self, InUse},
+};
+use sextant_proto::{
+    convert::MOST_NDP_ADDRESSES,
+    ndp::{By, Learnt, NdpAddress, NdpProxy, NdpUplink},
+    unix_ms,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    containers,
+    kernel::ProxyEntry,
+    settings::{NdpMode, NdpSettings},
+    uplinks::LocalUplink,
+};
+
+/// So many questions wait; the next ones wait for these.
+const WAITING: usize = 4;
+
+/// Which addresses are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// None.
+    Counts,
+    /// All in use.
+    All,
+    /// This one, whether or not it is in use.
+    One(Ipv6Addr),
+}
+
+/// Asks what is answered for.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    standing: mpsc::Sender<oneshot::Sender<Standing>>,
+    details: mpsc::Sender<responder::Ask>,
+    containers: Option<containers::Known>,
+}
+
+/// The questions, at those who answer them.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(super) standing: mpsc::Receiver<oneshot::Sender<Standing>>,
+    pub(super) details: mpsc::Receiver<responder::Ask>,
+}
+
+impl Default for Asked {
+    /// Nobody asks.
+    fn default() -> Self {
+        Self { standing: mpsc::channel(1).1, details: mpsc::channel(1).1 }
+    }
+}
+
+/// Where the host stands.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) settings: NdpSettings,
+    pub(super) place: Place,
+    /// The kernel's entries.
+    pub(super) entries: Vec<ProxyEntry>,
+    pub(super) uplinks: Vec<LocalUplink>,
+    /// What the responder cannot do.
+    pub(super) trouble: Option<String>,
+}
+
+/// The two ends of questions; the engine's containers name addresses.
+pub(crate) fn questions(containers: Option<containers::Known>) -> (Asker, Asked) {
+    let (standing_tx, standing) = mpsc::channel(WAITING);
+    let (details_tx, details) = mpsc::channel(WAITING);
+    let asker = Asker { standing: standing_tx, details: details_tx, containers };
+    (asker, Asked { standing, details })
+}
+
+impl Asker {
+    /// The answer; `None` while nobody answers for containers yet, or no longer.
+    pub(crate) async fn ask(&self, wanted: Wanted) -> Option<NdpProxy> {
+        let (standing_tx, standing) = oneshot::channel();
+        let (details_tx, details) = oneshot::channel();
+        self.standing.send(standing_tx).await.ok()?;
+        self.details.send(details_tx).await.ok()?;
+        let live = self.containers.as_ref().and_then(|known| known.borrow().clone());
+        let view = View {
+            standing: standing.await.ok()?,
+            details: details.await.ok()?,
+            names: names(live.as_ref()),
+            now: Instant::now(),
+            now_unix_ms: unix_ms(),
+        };
+        Some(view.report(wanted))
+    }
+}
+
+/// The names of the engine's containers, by their addresses.
+fn names(live: Option<&Arc<Live>>) -> BTreeMap<Ipv6Addr, String> {
+    let containers = live.into_iter().flat_map(|live| live.containers.values());
+    let named = containers.flat_map(|it| it.addresses.iter().map(|(_, addr)| (*addr, it.name.clone())));
+    named.collect()
+}
+
+/// What is known at one moment.
+#[derive(Debug)]
+struct View {
+    standing: Standing,
+    details: Details,
+    names: BTreeMap<Ipv6Addr, String>,
+    now: Instant,
+    now_unix_ms: u64,
+}
+
+impl View {
+    fn report(&self, wanted: Wanted) -> NdpProxy {
+        let NdpSettings { mode, answer, overrides, source } = self.standing.settings;
+        let all: Vec<_> = match wanted {
+            Wanted::Counts => Vec::new(),
+            Wanted::All => {
+                self.details.in_use.iter().take(MOST_NDP_ADDRESSES).map(|(addr, _)| *addr).collect()
+            }
+            Wanted::One(addr) => vec![addr],
+        };
+        let more = match wanted {
+            Wanted::All => self.details.in_use.len() - all.len(),
+            Wanted::Counts | Wanted::One(_) => 0,
+        };
+        NdpProxy {
+            mode: match mode {
+                NdpMode::Prefix => "prefix".to_owned(),
+                NdpMode::Address => "address".to_owned(),
+            },
+            answer: match answer {
+                Answer::Live => "live".to_owned(),
+                Answer::All => "all".to_owned(),
+            },
+            source: match source {
+                Source::LinkLocal => "link-local".to_owned(),
+                Source::Target => "target".to_owned(),
+            },
+            overrides,
+            uplinks: self.standing.uplinks.iter().map(|uplink| self.uplink(uplink)).collect(),
+            in_use: self.details.in_use.len() as u64,
+            addresses: all.into_iter().map(|addr| self.address(addr)).collect(),
+            more: more as u64,
+        }
+    }
+
+    fn uplink(&self, uplink: &LocalUplink) -> NdpUplink {
+        let Details { counts, groups, heard, .. } = &self.details;
+        let none = LinkCounts::default();
+        let counts = counts.links.get(&uplink.link).unwrap_or(&none);
+        let answered = |form| counts.answered.get(&form).copied().unwrap_or_default();
+        let mac = self.standing.place.uplinks.iter().find(|it| it.link == uplink.link).map(|it| it.mac);
+        NdpUplink {
+            interface: uplink.uplink.interface.clone(),
+            mac,
+            up: uplink.works,
+            heard: heard.contains(&uplink.link),
+            entries: self.standing.entries.iter().filter(|it| it.link == uplink.link).count() as u64,
+            groups: groups.get(&uplink.link).copied().unwrap_or_default(),
+            multicast: answered(Form::Multicast),
+            unicast: answered(Form::Unicast),
+            detection: answered(Form::Detection),
+            refused: counts.unanswered.iter().map(|(why, count)| (why.text().to_owned(), *count)).collect(),
+            advertised: counts.advertised,
+        }
+    }
+
+    fn address(&self, address: Ipv6Addr) -> NdpAddress {
+        let found = self.details.in_use.iter().find(|(addr, _)| *addr == address);
+        let in_use = found.and_then(|(_, in_use)| *in_use);
+        let container = self.names.get(&address).cloned();
+        let learnt = found.map(|_| learnt(in_use, container.is_some()));
+        let (by, why, fix) = self.answered_by(address, found.is_some());
+        let since = in_use.map(|it| self.now.saturating_duration_since(it.since).as_millis());
+        let since = since.and_then(|ago| Some(self.now_unix_ms.saturating_sub(u64::try_from(ago).ok()?)));
+        NdpAddress {
+            address,
+            learnt,
+            container,
+            mac: in_use.and_then(|it| it.seat).map(|(_, mac)| mac),
+            since_unix_ms: since.unwrap_or_default(),
+            by,
+            why,
+            fix,
+        }
+    }
+
+    /// Who answers for it, or why nobody does, and the fix.
+    fn answered_by(&self, address: Ipv6Addr, in_use: bool) -> (By, String, String) {
+        let Standing { place, settings, trouble, .. } = &self.standing;
+        let nobody = |why: String, fix: &str| (By::Nobody, why, fix.to_owned());
+        let is_own = place.own_targets().any(|own| own == address);
+        if !is_own && !place.is_containers(address) {
+            return nobody("it is in no container prefix of this host".into(), "");
+        }
+        let down = self.down();
+        if down.len() == self.standing.uplinks.len() {
+            let why = match down.is_empty() {
+                true => "the host has no uplink".to_owned(),
+                false => format!("{} is down", down.join(", ")),
+            };
+            return nobody(why, "repair the link");
+        }
+        let partly = if down.is_empty() { String::new() } else { format!("{} is down", down.join(", ")) };
+        if place.kernel.contains(&address) {
+            return (By::Kernel, partly, String::new());
+        }
+        if !in_use && settings.answer == Answer::Live {
+            return nobody("not in use here: no container has it".into(), "");
+        }
+        if let Some(trouble) = trouble {
+            return nobody(trouble.clone(), "see `sextant status`");
+        }
+        match settings.mode {
+            NdpMode::Prefix => (By::Agent, partly, String::new()),
+            NdpMode::Address => {
+                let why = "the kernel has no proxy entry of it on each uplink, and with mode \"address\" the agent does not answer";
+                nobody(why.into(), "see `sextant status`; the agent adds the entries, unless it is paused")
+            }
+        }
+    }
+
+    fn down(&self) -> Vec<String> {
+        let usable: BTreeSet<u32> = self.standing.place.uplinks.iter().map(|it| it.link).collect();
+        let down = self.standing.uplinks.iter().filter(|it| !it.works || !usable.contains(&it.link));
+        down.map(|it| it.uplink.interface.clone()).collect()
+    }
+}
+
+/// Those of bridges have no details.
+fn learnt(in_use: Option<InUse>, has_name: bool) -> Learnt {
+    match in_use.map(|it| it.learnt) {
+        _ if has_name => Learnt::Engine,
+        None => Learnt::Bridge,
+        Some(targets::Learnt::Heard) => Learnt::Neighbour,
+        Some(targets::Learnt::Asked) => Learnt::Probe,
+        Some(targets::Learnt::Adopted) => Learnt::Kept,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sextant_ndp::proxy::{Bridge, Counts, Unanswered, Uplink};
+    use sextant_proto::Uplink as Announced;
+
+    use super::*;
+
+    fn addr(n: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0xc000, n)
+    }
+
+    fn uplink(link: u32, interface: &str) -> LocalUplink {
+        let uplink = Announced { interface: interface.into(), addresses: Vec::new() };
+        LocalUplink { link, works: true, uplink, link_local: None, on_link: Arc::default() }
+    }
+
+    /// The bridge has ::1, the engine's container ::2, another one ::3; the kernel answers for the first two.
+    fn view() -> View {
+        let prefix = "2001:db8::c000:0/125".parse().unwrap();
+        let now = Instant::now() + Duration::from_secs(100);
+        let since = now - Duration::from_secs(60);
+        let seat = Some((7, [2, 0, 0, 0, 0, 9]));
+        let in_use = |learnt| Some(InUse { learnt, since, seat });
+        let place = Place {
+            prefixes: vec![prefix],
+            uplinks: vec![Uplink { link: 2, mac: [2, 0, 0, 0, 0, 2], source: addr(0) }],
+            bridges: vec![Bridge {
+                link: 7,
+                mac: [2; 6],
+                source: addr(1),
+                prefixes: vec![prefix],
+                own: vec![addr(1)],
+            }],
+            kernel: Arc::new([addr(1), addr(2)].into()),
+            answers: true,
+            ..Place::default()
+        };
+        let mut counts = LinkCounts::default();
+        counts.answered.insert(Form::Unicast, 4);
+        counts.unanswered.insert(Unanswered::Limit, 5);
+        let settings = NdpSettings {
+            mode: NdpMode::Prefix,
+            answer: Answer::Live,
+            overrides: false,
+            source: Source::Target,
+        };
+        View {
+            standing: Standing {
+                settings,
+                place,
+                entries: vec![ProxyEntry::ours(2, addr(1)), ProxyEntry::ours(2, addr(2))],
+                uplinks: vec![uplink(2, "eth0")],
+                trouble: None,
+            },
+            details: Details {
+                in_use: vec![
+                    (addr(1), None),
+                    (addr(2), in_use(targets::Learnt::Asked)),
+                    (addr(3), in_use(targets::Learnt::Heard)),
+                ],
+                counts: Counts { links: [(2, counts)].into() },
+                groups: [(2, 3)].into(),
+                heard: [2, 7].into(),
+            },
+            names: [(addr(2), "web".to_owned())].into(),
+            now,
+            now_unix_ms: 1_000_000,
+        }
+    }
+
+    #[test]
+    fn counts_come_without_addresses_and_addresses_when_they_are_asked_for() {
+        let view = view();
+        let report = view.report(Wanted::Counts);
+        assert_eq!((report.mode.as_str(), report.source.as_str(), report.in_use), ("prefix", "target", 3));
+        let expected = NdpUplink {
+            interface: "eth0".into(),
+            mac: Some([2, 0, 0, 0, 0, 2]),
+            up: true,
+            heard: true,
+            entries: 2,
+            groups: 3,
+            unicast: 4,
+            refused: vec![("limit".into(), 5)],
+            ..NdpUplink::default()
+        };
+        assert_eq!((report.uplinks, report.addresses), (vec![expected], vec![]));
+        let known: Vec<_> =
+            view.report(Wanted::All).addresses.iter().map(|it| (it.learnt.unwrap(), it.by)).collect();
+        let expected =
+            [(Learnt::Bridge, By::Kernel), (Learnt::Engine, By::Kernel), (Learnt::Neighbour, By::Agent)];
+        assert_eq!(known, expected);
+        let web = view.address(addr(2));
+        assert_eq!((web.container.as_deref(), web.since_unix_ms), (Some("web"), 940_000));
+    }
+
+    #[test]
+    fn the_list_is_cut_off() {
+        let mut view = view();
+        let many = (0..u16::MAX).map(|n| (addr(n), None));
+        view.details.in_use = many.take(MOST_NDP_ADDRESSES + 5).collect();
+        let report = view.report(Wanted::All);
+        assert_eq!((report.addresses.len(), report.more), (MOST_NDP_ADDRESSES, 5));
+        assert_eq!(report.in_use as usize, MOST_NDP_ADDRESSES + 5);
+    }
+
+    #[test]
+    fn it_is_said_why_nobody_answers() {
+        let why = |n: u16, change: &dyn Fn(&mut View)| {
+            let mut view = view();
+            change(&mut view);
+            let it = view.address(addr(n));
+            (it.by, it.why)
+        };
+        let nobody = |why: &str| (By::Nobody, why.to_owned());
+        assert_eq!(why(2, &|_| {}), (By::Kernel, String::new()));
+        assert_eq!(why(3, &|_| {}), (By::Agent, String::new()));
+        assert_eq!(why(5, &|_| {}), nobody("not in use here: no container has it"));
+        assert_eq!(why(9, &|_| {}), nobody("it is in no container prefix of this host"));
+        let all = |view: &mut View| view.standing.settings.answer = Answer::All;
+        assert_eq!(why(5, &all), (By::Agent, String::new()));
+        let down = |view: &mut View| view.standing.uplinks[0].works = false;
+        assert_eq!(why(2, &down), nobody("eth0 is down"));
+        let one_down =
+            |view: &mut View| view.standing.uplinks.push(LocalUplink { works: false, ..uplink(3, "eth1") });
+        assert_eq!(why(2, &one_down), (By::Kernel, "eth1 is down".to_owned()));
+        let deaf = |view: &mut View| view.standing.trouble = Some("cannot be heard".into());
+        assert_eq!(why(3, &deaf), nobody("cannot be heard"));
+        assert_eq!(why(2, &deaf), (By::Kernel, String::new()), "the kernel hears for itself");
+        let by_address = |view: &mut View| view.standing.settings.mode = NdpMode::Address;
+        assert!(why(3, &by_address).1.starts_with("the kernel has no proxy entry"));
+    }
+}
