@@ -22,7 +22,10 @@ use std::{
 
 use prometheus_client::metrics::gauge::Gauge;
 use sextant_daemon::OncePerMinute;
-use sextant_ndp::responder::{Given, Known, Responder};
+use sextant_ndp::{
+    proxy::Source,
+    responder::{Given, Known, Responder},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior},
@@ -289,8 +292,12 @@ impl Running {
         Arc::new(addresses.filter(|addr| prefixes.iter().any(|prefix| prefix.contains(*addr))).collect())
     }
 
-    /// The addresses that the kernel answers for on all uplinks; none while it is not set up for that.
+    /// The addresses that the kernel answers for on all uplinks; none while it is not set up for that, or where its answers, from an
+    /// address of the uplink, may be dropped.
     fn answered_by_kernel(&self, uplinks: &[LocalUplink]) -> Arc<BTreeSet<Ipv6Addr>> {
+        if self.proxy.settings.source == Source::Target {
+            return Arc::default();
+        }
         let is_on = |name: &str| {
             let path = format!("net/ipv6/conf/{name}/proxy_ndp");
             self.proxy.kernel.sysctl(&path).is_ok_and(|value| value.as_deref() == Some("1"))

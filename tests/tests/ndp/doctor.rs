@@ -108,7 +108,11 @@ fn settings_and_entries_that_others_change_are_named() {
 fn what_a_paused_agent_does_not_restore_is_a_problem() {
     let (cluster, _outsider, container) = reached("ndp paused", &[]);
     cluster.sextant(&["pause"]);
-    cluster.sextant(&["wait", "--timeout", "20s"]);
+    poll("the agent is paused", 5 * SECONDS, || {
+        let log = cluster.agents[0].process.log();
+        anyhow::ensure!(log.contains("paused by an operator"), "{log}");
+        Ok(())
+    });
     cluster.hosts[0].ip(&format!("-6 neighbour del proxy {} dev eth0", container.address())).unwrap();
     poll("the missing entry is reported", 15 * SECONDS, || reported(&cluster, "ndp-entry-missing"));
     cluster.sextant(&["resume"]);
@@ -124,7 +128,8 @@ fn an_agent_without_the_privilege_is_named() {
     let cluster = Cluster::without_agents("ndp doctor privilege", 1, INSIDE);
     let host = &cluster.hosts[0];
     let url = cluster.controller.as_ref().unwrap().url();
-    let flags = ["--controller", &url, "--node", "h1", "--bridge-create", "--http", "[::1]:7302"];
+    let flags =
+        ["--controller", &url, "--insecure", "--node", "h1", "--bridge-create", "--http", "[::1]:7302"];
     let weak = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"].map(str::to_owned);
     let words = [&weak[..], &words(&cluster, 0, &flags)].concat();
     let _agent = host.spawn("agent-weak", &words).unwrap();
