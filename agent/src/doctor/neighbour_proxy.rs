@@ -16,7 +16,7 @@ use sextant_proto::{Claim, Prefix};
 use crate::{
     host::{findings::Facts, privilege},
     kernel::{Address, Kernel, KernelError, Link, Neighbour, NeighbourState},
-    ndp::{checks, processes},
+    ndp_faults::{checks, processes},
     problems::Finding,
     settings::HostSettings,
 };

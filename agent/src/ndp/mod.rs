@@ -4,13 +4,11 @@
 //! the responder answers ([`place`]), and gives the addresses in use to the kernel as proxy entries ([`entries`]): so they are answered
 //! for while the agent is dead, and by the kernel alone while it lives.
 
-pub(crate) mod checks;
 mod entries;
 mod facts;
-mod faults;
 mod findings;
+mod lasting_faults;
 mod place;
-pub(crate) mod processes;
 mod view;
 
 use std::{
@@ -42,8 +40,8 @@ use crate::{
 };
 
 use facts::Facts;
-use faults::Faults;
 use findings::Seen;
+use lasting_faults::Faults;
 use place::{Moved, Prefixes};
 use view::Standing;
 
