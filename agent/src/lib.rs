@@ -34,6 +34,7 @@ mod log_limiter;
 mod managers;
 mod metrics;
 mod ndp;
+mod ndp_faults;
 mod neighbours;
 pub mod prepare;
 pub mod problems;

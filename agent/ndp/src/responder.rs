@@ -56,7 +56,7 @@ pub struct Known {
     pub trouble: Option<String>,
 }
 
-/// A request for details, which change too often to be told each time.
+/// A request for details, which change too often to be sent each time.
 pub type Ask = oneshot::Sender<Details>;
 
 /// What it knows in detail, at one moment.

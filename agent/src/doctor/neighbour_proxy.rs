@@ -16,7 +16,7 @@ use sextant_proto::{Claim, Prefix};
 use crate::{
     host::{findings::Facts, privilege},
     kernel::{Address, Kernel, KernelError, Link, Neighbour, NeighbourState},
-    ndp::{checks, processes},
+    ndp_faults::{checks, processes},
     problems::Finding,
     settings::HostSettings,
 };
@@ -25,7 +25,7 @@ use crate::{
 const WITHIN: Duration = Duration::from_millis(1500);
 /// How often is looked meanwhile.
 const POLL: Duration = Duration::from_millis(100);
-/// So many silent containers are asked.
+/// So many containers are asked.
 const MOST: usize = 64;
 
 /// All of them.
@@ -111,10 +111,9 @@ async fn in_use(
     let seen = |all: Vec<Neighbour>| -> Vec<Neighbour> {
         all.into_iter().filter(|it| bridges.contains(&it.link) && is_here(it.link, it.addr)).collect()
     };
-    // A container that was silent for a while may be gone: it is asked.
-    let silent =
-        seen(kernel.all_neighbours().await?).into_iter().filter(|it| it.state == NeighbourState::Stale);
-    for it in silent.take(MOST) {
+    // A container may be gone: each is asked. An agent that has not heard of one yet hears its answer, and adds the entry.
+    let is_known = |it: &Neighbour| matches!(it.state, NeighbourState::Stale | NeighbourState::Reachable);
+    for it in seen(kernel.all_neighbours().await?).into_iter().filter(is_known).take(MOST) {
         kernel.probe_neighbour(it.link, it.addr).await?;
     }
     let ends = tokio::time::Instant::now() + WITHIN;

@@ -4,8 +4,10 @@ use sextant_ndp::responder::Known;
 use sextant_proto::{Claim, Prefix};
 use tokio::time::Instant;
 
-use super::{checks, faults::Faults};
-use crate::{kernel::ProxyEntry, problems::Finding, settings::NdpSettings, uplinks::LocalUplink};
+use super::lasting_faults::Faults;
+use crate::{
+    kernel::ProxyEntry, ndp_faults::checks, problems::Finding, settings::NdpSettings, uplinks::LocalUplink,
+};
 
 /// What is seen at one moment.
 pub(super) struct Seen<'a> {

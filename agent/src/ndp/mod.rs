@@ -4,13 +4,11 @@
 //! the responder answers ([`place`]), and gives the addresses in use to the kernel as proxy entries ([`entries`]): so they are answered
 //! for while the agent is dead, and by the kernel alone while it lives.
 
-pub(crate) mod checks;
 mod entries;
 mod facts;
-mod faults;
 mod findings;
+mod lasting_faults;
 mod place;
-pub(crate) mod processes;
 mod view;
 
 use std::{
@@ -22,7 +20,10 @@ use std::{
 
 use prometheus_client::metrics::gauge::Gauge;
 use sextant_daemon::OncePerMinute;
-use sextant_ndp::responder::{Given, Known, Responder};
+use sextant_ndp::{
+    proxy::Source,
+    responder::{Given, Known, Responder},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior},
@@ -39,8 +40,8 @@ use crate::{
 };
 
 use facts::Facts;
-use faults::Faults;
 use findings::Seen;
+use lasting_faults::Faults;
 use place::{Moved, Prefixes};
 use view::Standing;
 
@@ -289,8 +290,12 @@ impl Running {
         Arc::new(addresses.filter(|addr| prefixes.iter().any(|prefix| prefix.contains(*addr))).collect())
     }
 
-    /// The addresses that the kernel answers for on all uplinks; none while it is not set up for that.
+    /// The addresses that the kernel answers for on all uplinks; none while it is not set up for that, or where its answers, from an
+    /// address of the uplink, may be dropped.
     fn answered_by_kernel(&self, uplinks: &[LocalUplink]) -> Arc<BTreeSet<Ipv6Addr>> {
+        if self.proxy.settings.source == Source::Target {
+            return Arc::default();
+        }
         let is_on = |name: &str| {
             let path = format!("net/ipv6/conf/{name}/proxy_ndp");
             self.proxy.kernel.sysctl(&path).is_ok_and(|value| value.as_deref() == Some("1"))

@@ -87,6 +87,10 @@ pub(super) fn ndp(keys: &NdpKeys, topology: Topology) -> Result<Option<NdpSettin
         let fix = "needs mode \"prefix\": the kernel answers for single addresses only";
         return Err(value("--ndp-answer", &"all", &fix));
     }
+    if settings.mode == NdpMode::Address && settings.source == Source::Target {
+        let fix = "needs mode \"prefix\": the kernel answers from an address of the uplink";
+        return Err(value("--ndp-source", &"target", &fix));
+    }
     Ok(Some(settings))
 }
 
@@ -110,5 +114,7 @@ mod tests {
         assert!(error.starts_with("--ndp-override") && error.contains("topology = \"ndp-proxy\""), "{error}");
         let error = with(&["--ndp-mode", "address", "--ndp-answer", "all"]).unwrap_err().to_string();
         assert!(error.starts_with("--ndp-answer all: needs mode"), "{error}");
+        let error = with(&["--ndp-mode", "address", "--ndp-source", "target"]).unwrap_err().to_string();
+        assert!(error.starts_with("--ndp-source target: needs mode"), "{error}");
     }
 }

@@ -346,11 +346,14 @@ impl AdminService for Admin {
         let address = address.map_err(|error| malformed(convert::MessageError::new("address", error)))?;
         self.services.others.refresh().await;
         let mut explained = explain::explain(&self.services, address);
-        if let Some(node) = explain::asked(&explained) {
-            let found = containers::with_address(&self.services, &node, address).await;
-            (explained.container, explained.container_network) = found.unwrap_or_default();
+        let (asked, answers) = (explain::asked(&explained), ndp::asked(&explained));
+        let container = async { containers::with_address(&self.services, asked.as_ref()?, address).await };
+        let answered = async { ndp::of_address(&self.services, answers.as_ref()?, address).await };
+        let (container, answered) = tokio::join!(container, answered);
+        (explained.container, explained.container_network) = container.unwrap_or_default();
+        if let Some((address, uplinks)) = answered {
+            (explained.ndp, explained.ndp_uplinks) = (Some(address), uplinks);
         }
-        ndp::explain(&self.services, &mut explained, address).await;
         Ok(Response::new(explained))
     }
 

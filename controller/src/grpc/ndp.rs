@@ -5,7 +5,7 @@ use std::{net::Ipv6Addr, time::Duration};
 use sextant_proto::{
     NodeName,
     convert::octets,
-    ndp::{NdpAddress, NdpProxy},
+    ndp::NdpProxy,
     v1::{self, answer, question::About},
 };
 use tonic::Status;
@@ -24,19 +24,20 @@ pub(super) async fn of_node(
     ask(services, node, v1::NdpQuestion { addresses, ..v1::NdpQuestion::default() }).await
 }
 
-/// Adds to an explanation whether its node answers for the address; nothing if its agent says nothing of that, or does not answer.
-pub(super) async fn explain(services: &Services, explained: &mut v1::ExplainResponse, address: Ipv6Addr) {
-    let Some(node) = asked(explained) else { return };
+/// Whether a node answers for this address, and its uplinks. `None` also if its agent does not answer.
+pub(super) async fn of_address(
+    services: &Services,
+    node: &NodeName,
+    address: Ipv6Addr,
+) -> Option<(v1::NdpAddress, Vec<v1::NdpUplink>)> {
     let question = v1::NdpQuestion { address: octets(address), ..v1::NdpQuestion::default() };
-    let answer = tokio::time::timeout(WITHIN, ask(services, &node, question)).await;
-    let Some(report) = answer.ok().and_then(Result::ok) else { return };
-    let is_asked = |it: &&NdpAddress| it.address == address;
-    explained.ndp = report.addresses.iter().find(is_asked).map(Into::into);
-    explained.ndp_uplinks = report.uplinks.iter().map(Into::into).collect();
+    let report = tokio::time::timeout(WITHIN, ask(services, node, question)).await.ok()?.ok()?;
+    let found = report.addresses.iter().find(|it| it.address == address)?;
+    Some((found.into(), report.uplinks.iter().map(Into::into).collect()))
 }
 
 /// The node of the address, if it answers neighbour solicitations for its containers.
-fn asked(it: &v1::ExplainResponse) -> Option<NodeName> {
+pub(super) fn asked(it: &v1::ExplainResponse) -> Option<NodeName> {
     let of_containers = matches!(it.place(), v1::Place::ContainerPrefix | v1::Place::HostPrefix);
     let node = it.node.as_ref().filter(|_| of_containers)?;
     let answers = node.applied.as_ref().is_some_and(|applied| applied.ndp_proxy);

@@ -97,6 +97,8 @@ pub struct AgentOptions {
     pub stderr: Option<Arc<PipeWriter>>,
     /// It starts with the first connection to this socket, as by a socket unit of systemd.
     pub activated_by: Option<PathBuf>,
+    /// The words of a program that starts it, e.g. with fewer privileges.
+    pub under: Vec<String>,
 }
 
 impl Default for AgentOptions {
@@ -113,6 +115,7 @@ impl Default for AgentOptions {
             environment: Vec::new(),
             stderr: None,
             activated_by: None,
+            under: Vec::new(),
         }
     }
 }
@@ -187,6 +190,7 @@ impl Lab {
             let activate = ["systemd-socket-activate".to_owned(), format!("--listen={}", socket.display())];
             args.splice(0..0, activate);
         }
+        args.splice(0..0, options.under);
         args.extend(["--controller", &urls.join(","), "--node", node].map(str::to_owned));
         if !options.bridge.is_empty() {
             args.extend(["--bridge", &options.bridge].map(str::to_owned));

@@ -33,6 +33,7 @@ const AGENT: &[&str] = &[
     "routes",
     "liveness",
     "neighbours",
+    "ndp_faults",
     "doctor",
     "cleanup",
     "engine",

@@ -108,7 +108,11 @@ fn settings_and_entries_that_others_change_are_named() {
 fn what_a_paused_agent_does_not_restore_is_a_problem() {
     let (cluster, _outsider, container) = reached("ndp paused", &[]);
     cluster.sextant(&["pause"]);
-    cluster.sextant(&["wait", "--timeout", "20s"]);
+    poll("the agent is paused", 5 * SECONDS, || {
+        let log = cluster.agents[0].process.log();
+        anyhow::ensure!(log.contains("paused by an operator"), "{log}");
+        Ok(())
+    });
     cluster.hosts[0].ip(&format!("-6 neighbour del proxy {} dev eth0", container.address())).unwrap();
     poll("the missing entry is reported", 15 * SECONDS, || reported(&cluster, "ndp-entry-missing"));
     cluster.sextant(&["resume"]);
@@ -121,21 +125,14 @@ fn what_a_paused_agent_does_not_restore_is_a_problem() {
 
 #[test]
 fn an_agent_without_the_privilege_is_named() {
-    let cluster = Cluster::without_agents("ndp doctor privilege", 1, INSIDE);
-    let host = &cluster.hosts[0];
-    let url = cluster.controller.as_ref().unwrap().url();
-    let flags = ["--controller", &url, "--node", "h1", "--bridge-create", "--http", "[::1]:7302"];
-    let weak = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"].map(str::to_owned);
-    let words = [&weak[..], &words(&cluster, 0, &flags)].concat();
-    let _agent = host.spawn("agent-weak", &words).unwrap();
+    let mut cluster = Cluster::without_agents("ndp doctor privilege", 1, INSIDE);
+    let under = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"].map(str::to_owned).to_vec();
+    cluster.start_agent_with(0, AgentOptions { under, ..options(&[]) });
     poll("it is reported", 15 * SECONDS, || reported(&cluster, "ndp-not-heard"));
-    let ready = host.run(&["curl", "-sg", "http://[::1]:7302/readyz"]).unwrap();
-    let ready = String::from_utf8_lossy(&ready.stdout).into_owned();
-    assert!(ready.contains("cannot be heard") || !ready.contains("ok"), "{ready}");
-    contains(
-        &doctor(&cluster, &[]),
-        &["sextant-agent (process ", "has no CAP_NET_RAW", "fix: add CAP_NET_RAW"],
-    );
+    let (code, ready) = cluster.agents[0].http("/readyz").unwrap();
+    assert!(code == 503 && ready.contains("cannot be heard"), "{code} {ready}");
+    let named = ["sextant-agent (process ", "has no CAP_NET_RAW", "fix: add CAP_NET_RAW"];
+    contains(&doctor(&cluster, &[]), &named);
 }
 
 #[test]

@@ -3,9 +3,13 @@
 use std::net::Ipv6Addr;
 
 use serde_json::Value;
-use sextant_tests::{SECONDS, cluster::Cluster, poll};
+use sextant_tests::{
+    AgentOptions, Docker, SECONDS,
+    cluster::{Cluster, PoolArgs},
+    poll,
+};
 
-use super::{end, outsider, start};
+use super::{end, options, outsider, start};
 
 fn node(cluster: &Cluster) -> Value {
     cluster.lab.cli_json(&["node", "show", "h1"]).unwrap()
@@ -135,4 +139,49 @@ fn a_trace_says_if_others_on_the_link_do_not_reach_containers() {
         anyhow::ensure!(check(&trace, "h1")["state"] == "good", "{trace}");
         Ok(())
     });
+}
+
+/// The engine names what has an address, and a trace between containers says who answers for each.
+#[test]
+fn containers_of_an_engine_are_named() {
+    let wide = PoolArgs { prefix: "2001:db8:0:0:8000::/65", host_len: "66", container_len: "80" };
+    let mut cluster = Cluster::without_agents("ndp engine", 2, wide);
+    let engines: Vec<_> = cluster.hosts.iter().map(|host| Docker::start(host, &[]).unwrap()).collect();
+    for (index, engine) in engines.iter().enumerate() {
+        let socket = engine.socket().display().to_string();
+        let network = ["--docker-mode", "network", "--docker-socket", &socket, "--bridge", "sextant0"];
+        let options = AgentOptions { bridge: String::new(), bridge_create: false, ..options(&network) };
+        cluster.start_agent_with(index, options);
+    }
+    cluster.settle();
+    let start = |engine: &Docker, name: &str| {
+        poll("the engine has the network", 20 * SECONDS, || engine.run(&["network", "inspect", "sextant"]));
+        engine.container(name, &["--network", "sextant"]).unwrap()
+    };
+    let (web, db) = (start(&engines[0], "web"), start(&engines[1], "db"));
+    poll("the container is named", 10 * SECONDS, || {
+        let found = cluster.lab.cli_json(&["node", "show", "h1", "--containers"])?;
+        let all = found["answered_for"].as_array().cloned().unwrap_or_default();
+        let one = all.into_iter().find(|it| it["address"] == web.as_str()).unwrap_or_default();
+        anyhow::ensure!(
+            one["container"] == "web" && one["learnt"] == "engine" && one["answered_by"] == "kernel",
+            "{found}"
+        );
+        Ok(())
+    });
+    let text = cluster.sextant(&["explain", &web]);
+    assert!(
+        text.contains("is container web on h1") && text.contains("by the kernel's proxy entry"),
+        "{text}"
+    );
+    poll("the trace names who answers", 10 * SECONDS, || {
+        let text = cluster.lab.cli(&["trace", "web", "db"])?.succeeded()?.stdout;
+        for address in [&web, &db] {
+            let answered = format!("the kernel answers for {address} on eth0");
+            anyhow::ensure!(text.contains(&answered), "{answered} is not in\n{text}");
+        }
+        Ok(())
+    });
+    let outsider = outsider(&cluster);
+    outsider.ping(web.parse().unwrap()).unwrap().replied().unwrap();
 }

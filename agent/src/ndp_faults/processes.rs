@@ -10,7 +10,7 @@ use std::{
 
 use sextant_proto::Prefix;
 
-/// The NDP proxy of Debian, and where its rules are unless it is told otherwise.
+/// The NDP proxy of Debian, and the default place of its rules.
 const NDPPD: &str = "ndppd";
 const NDPPD_CONFIG: &str = "/etc/ndppd.conf";
 /// Longer files are no rules.

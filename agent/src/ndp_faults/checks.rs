@@ -87,7 +87,7 @@ pub(crate) fn of_missing(missing: &BTreeSet<(Ipv6Addr, String)>) -> Option<Findi
     );
     let fix = format!(
         "a running agent that is not paused adds them: see `sextant status` and its log; by hand: ip -6 neighbour add proxy {addr} dev \
-         {link} protocol sextant"
+         {link} protocol 66"
     );
     Some(Finding::new("ndp-entry-missing", saw, fix))
 }

@@ -9,12 +9,12 @@ use std::{
 use sextant_proto::Prefix;
 use tokio::time::Instant;
 
-use super::{
-    checks::{self, WrongSysctl},
-    processes::{self, OtherProxy},
-};
 use crate::{
     kernel::{Kernel, KernelError, ProxyEntry},
+    ndp_faults::{
+        checks::{self, WrongSysctl},
+        processes::{self, OtherProxy},
+    },
     problems::Finding,
 };
 
