@@ -23,6 +23,8 @@ use crate::{
 
 /// So many messages of one link are taken in a row: the others have their turn.
 const AT_ONCE: usize = 64;
+/// Counts, and what others do, are told no more often than that: solicitations may come by the ten thousand.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 /// When a socket that could not be opened, or a group that could not be joined, is tried again.
 const RETRY: Duration = Duration::from_secs(3);
 
@@ -56,7 +58,7 @@ pub struct Known {
     pub trouble: Option<String>,
 }
 
-/// A request for details, which change too often to be sent each time.
+/// A request for details, which change too often to be told each time.
 pub type Ask = oneshot::Sender<Details>;
 
 /// What it knows in detail, at one moment.
@@ -86,6 +88,9 @@ pub struct Responder {
     sent: Option<u64>,
     invalid: u64,
     retry_at: Option<Instant>,
+    told_at: Instant,
+    /// When the rest is told.
+    tell_at: Option<Instant>,
 }
 
 /// Why it wakes.
@@ -119,6 +124,8 @@ impl Responder {
             sent: None,
             invalid: 0,
             retry_at: Some(now),
+            told_at: now,
+            tell_at: Some(now),
         }
     }
 
@@ -128,7 +135,10 @@ impl Responder {
             if self.retry_at.is_some_and(|at| at <= Instant::now()) {
                 self.open();
             }
-            self.tell();
+            self.tell_alive();
+            if self.tell_at.is_some_and(|at| at <= Instant::now()) {
+                self.tell_rest();
+            }
             match self.wake().await {
                 Woken::Given(false) => return,
                 Woken::Given(true) => self.take_given(),
@@ -140,12 +150,13 @@ impl Responder {
             if self.proxy.next_due().is_some_and(|due| due <= now) {
                 let asks = self.proxy.ask(now);
                 self.send(asks);
+                self.tell_soon();
             }
         }
     }
 
     async fn wake(&mut self) -> Woken {
-        let due = [self.proxy.next_due(), self.retry_at].into_iter().flatten().min();
+        let due = [self.proxy.next_due(), self.retry_at, self.tell_at].into_iter().flatten().min();
         tokio::select! {
             changed = self.given.changed() => Woken::Given(changed.is_ok()),
             Some(ask) = self.asks.recv() => Woken::Asked(ask),
@@ -172,6 +183,7 @@ impl Responder {
             self.retry_at = Some(now);
         }
         self.sent = None;
+        self.tell_soon();
     }
 
     fn take_ask(&self, ask: Ask) {
@@ -196,6 +208,7 @@ impl Responder {
             let sent = self.proxy.received(link, from, &message, now);
             self.send(sent);
         }
+        self.tell_soon();
     }
 
     /// Sends packets. One that is lost is like one lost on the link: its receiver asks again.
@@ -243,22 +256,32 @@ impl Responder {
         self.groups.follow(&uplinks, self.proxy.alive())
     }
 
-    /// Tells what has changed.
-    fn tell(&mut self) {
+    /// Tells the addresses in use as soon as they change.
+    fn tell_alive(&mut self) {
         let changes = Some(self.proxy.changes());
-        if self.sent != changes {
-            self.sent = changes;
-            let alive: BTreeSet<_> = self.proxy.alive().collect();
-            if self.join().is_err() {
-                self.retry_at.get_or_insert(Instant::now() + RETRY);
-            }
-            self.known.send_if_modified(|known| {
-                let is_new = known.alive.as_deref() != Some(&alive);
-                known.alive = Some(Arc::new(alive));
-                is_new
-            });
+        if self.sent == changes {
+            return;
         }
+        self.sent = changes;
+        let alive: BTreeSet<_> = self.proxy.alive().collect();
+        if self.join().is_err() {
+            self.retry_at.get_or_insert(Instant::now() + RETRY);
+        }
+        self.known.send_if_modified(|known| {
+            let is_new = known.alive.as_deref() != Some(&alive);
+            known.alive = Some(Arc::new(alive));
+            is_new
+        });
+    }
+
+    fn tell_soon(&mut self) {
+        self.tell_at.get_or_insert(self.told_at + TELL_EVERY);
+    }
+
+    /// Tells the rest of what has changed.
+    fn tell_rest(&mut self) {
         let now = Instant::now();
+        (self.told_at, self.tell_at) = (now, None);
         let (others, unheeded) = (self.proxy.others(now), self.proxy.unheeded(now));
         let (counts, invalid, groups) = (self.proxy.counts(), self.invalid, self.groups.len());
         // Counts alone are no news: metrics read them.
