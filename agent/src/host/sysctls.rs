@@ -33,9 +33,8 @@ impl HostSetup {
         advertised: &[Route],
     ) -> Result<(), SetupError> {
         let inside = ContainerLinks::among(links, self.own_bridge(), &self.settings.uplinks);
-        for link in links.iter().filter(|link| inside.contains(link.index)) {
-            self.switch_advertisements_off(&of_interface(&link.name, "accept_ra"))?;
-        }
+        let inner = links.iter().filter(|link| inside.contains(link.index));
+        self.switch_advertisements_off(inner.map(|link| of_interface(&link.name, "accept_ra")).collect())?;
         let by_routers = by_advertisement(addresses, advertised);
         for link in links.iter().filter(|link| !inside.contains(link.index) && link.name != "lo") {
             let path = of_interface(&link.name, "accept_ra");
@@ -87,23 +86,33 @@ impl HostSetup {
     /// Records interfaces with forwarding of their own, which is lost when forwarding of all is enabled and disabled.
     fn record_own_forwarding(&mut self, links: &[Link]) -> Result<(), SetupError> {
         let interfaces = links.iter().map(|link| link.name.as_str()).chain(["default"]);
-        let paths: Vec<_> = interfaces.map(|name| of_interface(name, "forwarding")).collect();
-        for path in paths {
+        let mut forwarding = Vec::new();
+        for path in interfaces.map(|name| of_interface(name, "forwarding")) {
             if self.kernel.sysctl(&path)?.as_deref() == Some("1") {
-                self.record(|ledger| drop(ledger.sysctls.insert(path, "1".to_owned())))?;
+                forwarding.push((path, "1".to_owned()));
             }
         }
-        Ok(())
+        Ok(self.record(|ledger| ledger.sysctls.extend(forwarding))?)
     }
 
-    fn switch_advertisements_off(&mut self, path: &str) -> Result<(), SetupError> {
-        let on = self.read_sysctl(path)?.is_some_and(|value| value != "0");
-        if on && !self.drift.was_right(path) {
+    /// All of them are recorded at once: a hundred containers may start together, and a record is written to the disk.
+    fn switch_advertisements_off(&mut self, paths: Vec<String>) -> Result<(), SetupError> {
+        let mut on = Vec::new();
+        for path in &paths {
+            let value = self.read_sysctl(path)?.filter(|value| value != "0");
+            on.extend(value.filter(|_| !self.drift.was_right(path)).map(|value| (path.clone(), value)));
+        }
+        if !on.is_empty() {
             self.record(|ledger| {
-                ledger.switched_off.insert(path.to_owned());
+                ledger.switched_off.extend(on.iter().map(|(path, _)| path.clone()));
+                for (path, value) in on {
+                    ledger.sysctls.entry(path).or_insert(value);
+                }
             })?;
         }
-        self.ensure_sysctl(path, |found| found != "0", "0", Change::Protecting)
+        let mut switch =
+            |path: String| self.ensure_sysctl(&path, |found| found != "0", "0", Change::Protecting);
+        paths.into_iter().try_for_each(&mut switch)
     }
 
     /// Sets a sysctl to `to` where `from` accepts its value, and records the old one. If it was right before, another process

@@ -6,6 +6,7 @@ mod answers;
 mod conformance;
 mod doctor;
 mod lasting;
+mod many;
 mod views;
 
 use sextant_tests::{

@@ -31,17 +31,16 @@ struct Row {
 #[derive(Debug, Default)]
 pub(super) struct Unheeded {
     rows: BTreeMap<Pair, Row>,
+    /// Before that, no row can be forgotten: there are [`MOST`].
+    full_until: Option<Instant>,
 }
 
 impl Unheeded {
     /// A solicitation to the group of this address was answered.
     pub(super) fn answered(&mut self, target: Ipv6Addr, neighbour: Mac, now: Instant) {
         let pair = (target, neighbour);
-        if self.rows.len() >= MOST && !self.rows.contains_key(&pair) {
-            self.rows.retain(|_, row| row.is_recent(APART, now));
-            if self.rows.len() >= MOST {
-                return;
-            }
+        if self.rows.len() >= MOST && !self.rows.contains_key(&pair) && !self.has_room(now) {
+            return;
         }
         let row = self.rows.entry(pair).or_insert(Row { count: 1, last: now });
         if !row.is_recent(APART, now) {
@@ -49,6 +48,16 @@ impl Unheeded {
         } else if !row.is_recent(TOGETHER, now) {
             *row = Row { count: row.count.saturating_add(1), last: now };
         }
+    }
+
+    /// Makes room, if there are old rows: a look at all of them, so not for each solicitation of a flood.
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.full_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        self.rows.retain(|_, row| row.is_recent(APART, now));
+        self.full_until = (self.rows.len() >= MOST).then(|| now + TOGETHER);
+        self.full_until.is_none()
     }
 
     /// The neighbour knows the address: it speaks to it.
@@ -129,5 +138,7 @@ mod tests {
             unheeded.answered("2001:db8::c003".parse().unwrap(), [2, 0, a, b, c, d], now);
         }
         assert_eq!(unheeded.rows.len(), MOST);
+        unheeded.answered("2001:db8::c004".parse().unwrap(), ROUTER, now + APART);
+        assert_eq!(unheeded.rows.len(), 1, "old rows make room");
     }
 }
