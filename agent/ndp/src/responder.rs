@@ -231,7 +231,9 @@ impl Responder {
         let mut failed = None;
         for (link, uplink) in wanted {
             if let Err(error) = self.open_one(link, uplink) {
-                failed = Some(Trouble::Unheard { link, uplink, error: error.to_string() });
+                let trouble = Trouble::Unheard { link, uplink, error: error.to_string() };
+                // An uplink that cannot be heard comes first.
+                failed = failed.filter(|_| !uplink).or(Some(trouble));
             }
         }
         if let Err(error) = self.join() {
