@@ -55,7 +55,23 @@ pub struct Known {
     /// Addresses that a neighbour goes on asking for although it is answered, with its link-layer address.
     pub unheeded: BTreeMap<Ipv6Addr, Mac>,
     /// What it cannot do.
-    pub trouble: Option<String>,
+    pub trouble: Option<Trouble>,
+}
+
+/// What the responder cannot do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// An interface cannot be heard.
+    Unheard {
+        /// Its index.
+        link: u32,
+        /// Whether neighbours solicit there.
+        uplink: bool,
+        /// Why.
+        error: String,
+    },
+    /// The groups of addresses in use cannot be joined: the reason.
+    Groups(String),
 }
 
 /// A request for details, which change too often to be told each time.
@@ -228,11 +244,13 @@ impl Responder {
         let mut failed = None;
         for (link, uplink) in wanted {
             if let Err(error) = self.open_one(link, uplink) {
-                failed = Some(format!("neighbour discovery on interface {link} cannot be heard: {error}"));
+                let trouble = Trouble::Unheard { link, uplink, error: error.to_string() };
+                // An uplink that cannot be heard comes first.
+                failed = failed.filter(|_| !uplink).or(Some(trouble));
             }
         }
         if let Err(error) = self.join() {
-            failed = Some(format!("groups of the addresses in use cannot be joined: {error}"));
+            failed.get_or_insert(Trouble::Groups(error.to_string()));
         }
         if failed.is_some() {
             self.retry_at = Some(Instant::now() + RETRY);

@@ -1,10 +1,10 @@
 //! What keeps neighbours from reaching this host's containers, as the agent sees it. Pure.
 
-use sextant_ndp::responder::Known;
+use sextant_ndp::responder::{Known, Trouble};
 use sextant_proto::{Claim, Prefix};
 use tokio::time::Instant;
 
-use super::lasting_faults::Faults;
+use super::{facts::Facts, lasting_faults::Faults};
 use crate::{
     kernel::ProxyEntry, ndp_faults::checks, problems::Finding, settings::NdpSettings, uplinks::LocalUplink,
 };
@@ -12,6 +12,7 @@ use crate::{
 /// What is seen at one moment.
 pub(super) struct Seen<'a> {
     pub(super) settings: &'a NdpSettings,
+    pub(super) facts: &'a Facts,
     pub(super) claims: &'a [Claim],
     pub(super) uplinks: &'a [LocalUplink],
     pub(super) known: &'a Known,
@@ -25,7 +26,8 @@ pub(super) fn all(seen: &Seen<'_>) -> Vec<Finding> {
     let off_link = claims.iter().filter(|claim| !is_on_link(claim, uplinks)).map(not_on_link);
     let trouble = known.trouble.iter().map(|trouble| {
         let fix = "see the error; the agent needs CAP_NET_RAW, and tries again every few seconds";
-        Finding::unready("ndp-not-heard", trouble.clone(), fix)
+        let unready = matches!(trouble, Trouble::Unheard { uplink: true, .. });
+        Finding { unready, ..Finding::new("ndp-not-heard", trouble_text(trouble, seen.facts), fix) }
     });
     let prefixes: Vec<Prefix> = claims.iter().map(|claim| claim.prefix).collect();
     let mut found: Vec<_> = off_link.chain(trouble).collect();
@@ -34,6 +36,20 @@ pub(super) fn all(seen: &Seen<'_>) -> Vec<Finding> {
     found.extend(known.alive.as_ref().and_then(|alive| checks::foreign(alive, entries)));
     found.extend(checks::unheeded(&known.unheeded, seen.settings.source));
     found
+}
+
+/// What the responder cannot do.
+pub(super) fn trouble_text(trouble: &Trouble, facts: &Facts) -> String {
+    match trouble {
+        Trouble::Unheard { link, error, .. } => {
+            let name =
+                facts.link(*link).map_or_else(|| format!("interface {link}"), |link| link.name.clone());
+            format!("neighbour discovery on {name} cannot be heard: {error}")
+        }
+        Trouble::Groups(error) => {
+            format!("the multicast groups of the addresses in use cannot be joined: {error}")
+        }
+    }
 }
 
 fn is_on_link(claim: &Claim, uplinks: &[LocalUplink]) -> bool {

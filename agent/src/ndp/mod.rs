@@ -9,21 +9,14 @@ mod facts;
 mod findings;
 mod lasting_faults;
 mod place;
+mod reading;
 mod view;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv6Addr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use prometheus_client::metrics::gauge::Gauge;
 use sextant_daemon::OncePerMinute;
-use sextant_ndp::{
-    proxy::Source,
-    responder::{Given, Known, Responder},
-};
+use sextant_ndp::responder::{Given, Known, Responder};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior},
@@ -43,7 +36,6 @@ use facts::Facts;
 use findings::Seen;
 use lasting_faults::Faults;
 use place::{Moved, Prefixes};
-use view::Standing;
 
 pub(crate) use view::{Asked, Asker, Wanted, questions};
 
@@ -221,19 +213,6 @@ impl Running {
         self.look_at_faults()
     }
 
-    /// Looks for what others do to the answers.
-    fn look_at_faults(&mut self) -> Result<(), KernelError> {
-        // Before it is set up, nothing of the host is right yet.
-        let uplinks: BTreeMap<u32, String> = match self.prefixes.are_known() {
-            true => {
-                self.proxy.uplinks.borrow().iter().map(|it| (it.link, it.uplink.interface.clone())).collect()
-            }
-            false => BTreeMap::new(),
-        };
-        let alive = self.known.borrow().alive.clone().unwrap_or_default();
-        self.faults.look(self.proxy.kernel.as_ref(), &uplinks, &alive, &self.entries, Instant::now())
-    }
-
     /// Tells the responder where it stands; while that is not known, it stays where it was.
     fn give(&mut self) {
         let Some(facts) = &self.facts else { return };
@@ -255,6 +234,7 @@ impl Running {
         let expected = self.expected(self.prefixes.now());
         let findings = findings::all(&Seen {
             settings: &self.proxy.settings,
+            facts,
             claims: &claims,
             uplinks: &uplinks,
             known: &self.known.borrow(),
@@ -271,39 +251,6 @@ impl Running {
             }
             is_new
         });
-    }
-
-    /// Where the host stands, for operators.
-    fn standing(&self) -> Standing {
-        let place = self.given.borrow().place.clone();
-        let entries = self.entries.clone();
-        let uplinks = self.proxy.uplinks.borrow().clone();
-        let trouble = self.known.borrow().trouble.clone();
-        Standing { settings: self.proxy.settings, place, entries, uplinks, trouble }
-    }
-
-    /// The addresses of the engine's containers.
-    fn expected(&self, prefixes: &[sextant_proto::Prefix]) -> Arc<BTreeSet<Ipv6Addr>> {
-        let live = self.proxy.containers.as_ref().and_then(|known| known.borrow().clone());
-        let running = live.iter().flat_map(|live| live.containers.values());
-        let addresses = running.flat_map(|it| &it.addresses).map(|(_, addr)| *addr);
-        Arc::new(addresses.filter(|addr| prefixes.iter().any(|prefix| prefix.contains(*addr))).collect())
-    }
-
-    /// The addresses that the kernel answers for on all uplinks; none while it is not set up for that, or where its answers, from an
-    /// address of the uplink, may be dropped.
-    fn answered_by_kernel(&self, uplinks: &[LocalUplink]) -> Arc<BTreeSet<Ipv6Addr>> {
-        if self.proxy.settings.source == Source::Target {
-            return Arc::default();
-        }
-        let is_on = |name: &str| {
-            let path = format!("net/ipv6/conf/{name}/proxy_ndp");
-            self.proxy.kernel.sysctl(&path).is_ok_and(|value| value.as_deref() == Some("1"))
-        };
-        let names = uplinks.iter().map(|uplink| uplink.uplink.interface.as_str());
-        let all_on = names.chain(["all"]).all(is_on);
-        let links: BTreeSet<_> = uplinks.iter().map(|uplink| uplink.link).collect();
-        Arc::new(if all_on { entries::on_all(&self.entries, &links) } else { BTreeSet::new() })
     }
 
     /// Changes the kernel's entries to the addresses in use.

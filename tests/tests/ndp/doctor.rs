@@ -130,7 +130,7 @@ fn an_agent_without_the_privilege_is_named() {
     cluster.start_agent_with(0, AgentOptions { under, ..options(&[]) });
     poll("it is reported", 15 * SECONDS, || reported(&cluster, "ndp-not-heard"));
     let (code, ready) = cluster.agents[0].http("/readyz").unwrap();
-    assert!(code == 503 && ready.contains("cannot be heard"), "{code} {ready}");
+    assert!(code == 503 && ready.contains("neighbour discovery on eth0 cannot be heard"), "{code} {ready}");
     let named = ["sextant-agent (process ", "has no CAP_NET_RAW", "fix: add CAP_NET_RAW"];
     contains(&doctor(&cluster, &[]), &named);
 }

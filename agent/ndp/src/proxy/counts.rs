@@ -108,12 +108,16 @@ impl LinkCounts {
         self.answered.values().sum()
     }
 
-    pub(super) fn answer(&mut self, form: Form) {
-        *self.answered.entry(form).or_default() += 1;
+    /// A solicitation was answered, or was not.
+    pub(super) fn count(&mut self, form: Form, judged: Result<(), Unanswered>) {
+        match judged {
+            Ok(()) => self.answer(form),
+            Err(reason) => *self.unanswered.entry(reason).or_default() += 1,
+        }
     }
 
-    pub(super) fn refuse(&mut self, reason: Unanswered) {
-        *self.unanswered.entry(reason).or_default() += 1;
+    pub(super) fn answer(&mut self, form: Form) {
+        *self.answered.entry(form).or_default() += 1;
     }
 
     fn add(&mut self, more: &Self) {
@@ -136,7 +140,7 @@ mod tests {
         let mut counts = Counts::default();
         for link in [2, 3, 2] {
             counts.of(link).answer(Form::Unicast);
-            counts.of(link).refuse(Unanswered::Limit);
+            counts.of(link).count(Form::Unicast, Err(Unanswered::Limit));
             counts.of(link).advertised += 1;
         }
         let all = counts.all();

@@ -197,31 +197,11 @@ impl Proxy {
             }
             Kind::Solicitation => {
                 let judged = self.judge(link, from, message, now);
-                self.count(link, from, message, judged, now);
+                self.counts.of(link).count(Form::of(message), judged);
+                self.unheeded.follow(from, message, judged, now);
                 let mac = message.mac.unwrap_or(from);
                 judged.map_or(vec![], |()| vec![self.answer(&uplink, message.target, message.source, mac)])
             }
-        }
-    }
-
-    fn count(
-        &mut self,
-        link: u32,
-        from: Mac,
-        message: &Message,
-        judged: Result<(), Unanswered>,
-        now: Instant,
-    ) {
-        let form = Form::of(message);
-        match judged {
-            Ok(()) => self.counts.of(link).answer(form),
-            Err(reason) => self.counts.of(link).refuse(reason),
-        }
-        let is_answered = matches!(judged, Ok(()) | Err(Unanswered::Kernel));
-        match form {
-            Form::Multicast if is_answered => self.unheeded.answered(message.target, from, now),
-            Form::Unicast => self.unheeded.heeded(message.target, from),
-            Form::Multicast | Form::Detection => {}
         }
     }
 

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::Ipv6Addr, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::message::Mac;
+use super::{Form, Unanswered};
+use crate::message::{Mac, Message};
 
 /// A neighbour asks three times for an address, a second apart (RFC 4861 §7.2.2), before it gives up; so often, and it has begun
 /// for the third time.
@@ -36,8 +37,25 @@ pub(super) struct Unheeded {
 }
 
 impl Unheeded {
+    /// A neighbour has asked, and was answered here or by the kernel, or was not.
+    pub(super) fn follow(
+        &mut self,
+        neighbour: Mac,
+        message: &Message,
+        judged: Result<(), Unanswered>,
+        now: Instant,
+    ) {
+        match (Form::of(message), judged) {
+            (Form::Multicast, Ok(()) | Err(Unanswered::Kernel)) => {
+                self.answered(message.target, neighbour, now)
+            }
+            (Form::Unicast, _) => self.heeded(message.target, neighbour),
+            (Form::Multicast | Form::Detection, _) => {}
+        }
+    }
+
     /// A solicitation to the group of this address was answered.
-    pub(super) fn answered(&mut self, target: Ipv6Addr, neighbour: Mac, now: Instant) {
+    fn answered(&mut self, target: Ipv6Addr, neighbour: Mac, now: Instant) {
         let pair = (target, neighbour);
         if self.rows.len() >= MOST && !self.rows.contains_key(&pair) && !self.has_room(now) {
             return;
@@ -61,7 +79,7 @@ impl Unheeded {
     }
 
     /// The neighbour knows the address: it speaks to it.
-    pub(super) fn heeded(&mut self, target: Ipv6Addr, neighbour: Mac) {
+    fn heeded(&mut self, target: Ipv6Addr, neighbour: Mac) {
         self.rows.remove(&(target, neighbour));
     }
 
