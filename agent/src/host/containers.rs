@@ -1,6 +1,6 @@
 //! The links that containers are on. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::kernel::Link;
 
@@ -18,12 +18,9 @@ impl ContainerLinks {
     /// Those among `links`; `own` is the name of the agent's bridge.
     pub fn among(links: &[Link], own: Option<&str>, uplinks: &[String]) -> Self {
         let towards_routers = with_controllers(links, uplinks);
-        let has_containers = |bridge: &Link| {
-            let mut ports = links.iter().filter(|link| link.controller == Some(bridge.index)).peekable();
-            let empty = ports.peek().is_none();
-            let (containers, hardware) = ports
-                .fold((false, false), |(c, h), port| (c || port.kind == "veth", h || port.kind.is_empty()));
-            bridge.bridge && (empty || containers || !hardware)
+        let ports = ports_of(links);
+        let has_containers = |link: &Link| {
+            link.bridge && ports.get(&link.index).is_none_or(|ports| ports.containers || !ports.hardware)
         };
         let bridges = links.iter().filter(|link| {
             !towards_routers.contains(&link.index)
@@ -44,6 +41,24 @@ impl ContainerLinks {
     pub fn is_bridge(&self, link: u32) -> bool {
         self.bridges.contains(&link)
     }
+}
+
+/// What the ports of a bridge are.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ports {
+    containers: bool,
+    hardware: bool,
+}
+
+/// The ports by their bridge: each link is looked at once, since a host has thousands.
+fn ports_of(links: &[Link]) -> BTreeMap<u32, Ports> {
+    let mut all: BTreeMap<u32, Ports> = BTreeMap::new();
+    for (link, of) in links.iter().filter_map(|link| Some((link, link.controller?))) {
+        let ports = all.entry(of).or_default();
+        ports.containers |= link.kind == "veth";
+        ports.hardware |= link.kind.is_empty();
+    }
+    all
 }
 
 /// The uplinks, and the links that they are ports of.

@@ -5,6 +5,10 @@ mod link_layer;
 
 use std::{io, mem::MaybeUninit};
 
+use nix::sys::socket::{
+    setsockopt,
+    sockopt::{RcvBuf, RcvBufForce},
+};
 use sextant_proto::Prefix;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
@@ -16,6 +20,9 @@ use crate::{
 
 /// Larger than a solicitation with a hundred options; what is cut off is invalid.
 const LONGEST: usize = 1500;
+
+/// Octets of messages that wait: some ten thousand of them.
+const ROOM: usize = 8 << 20;
 
 /// Hears and sends neighbour discovery on one interface.
 #[derive(Debug)]
@@ -32,6 +39,7 @@ impl Port {
         // No protocol yet: nothing is heard until the filter is in place.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
         socket.set_nonblocking(true)?;
+        make_room(&socket);
         socket.attach_filter(&filter::program(Some(&[])))?;
         socket.bind(&link_layer::of_link(link)?)?;
         if all_groups {
@@ -65,6 +73,13 @@ impl Port {
             }
         }
         Ok(invalid)
+    }
+}
+
+/// A thousand containers may speak at once. Beyond `net.core.rmem_max`, this needs CAP_NET_ADMIN; without, there is less room.
+fn make_room(socket: &Socket) {
+    if setsockopt(socket, RcvBufForce, &ROOM).is_err() {
+        let _ = setsockopt(socket, RcvBuf, &ROOM);
     }
 }
 
