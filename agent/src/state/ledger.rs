@@ -6,10 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sextant_proto::{
-    Claim, Epoch, Pool, Prefix, Revision,
-    convert::{MessageError, parse},
-};
+use sextant_proto::Prefix;
 
 /// The agent's changes to this host, so that they can be undone (DESIGN I4). Routes are not in it: their protocol number
 /// identifies them.
@@ -171,57 +168,5 @@ mod as_text {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(it: D) -> Result<Option<Prefix>, D::Error> {
         let text: Option<String> = Deserialize::deserialize(it)?;
         text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
-    }
-}
-
-/// A claim as text.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StoredClaim {
-    prefix: String,
-    incarnation: String,
-    revision: u64,
-    pool: StoredPool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredPool {
-    name: String,
-    prefix: String,
-    host_len: u32,
-    container_len: u32,
-}
-
-impl From<&Claim> for StoredClaim {
-    fn from(claim: &Claim) -> Self {
-        let pool = &claim.pool;
-        Self {
-            prefix: claim.prefix.to_string(),
-            incarnation: claim.epoch.incarnation.to_string(),
-            revision: claim.epoch.revision.0,
-            pool: StoredPool {
-                name: pool.name.to_string(),
-                prefix: pool.prefix.to_string(),
-                host_len: pool.host_len.into(),
-                container_len: pool.container_len.into(),
-            },
-        }
-    }
-}
-
-impl TryFrom<StoredClaim> for Claim {
-    type Error = MessageError;
-
-    fn try_from(stored: StoredClaim) -> Result<Self, MessageError> {
-        let StoredPool { name, prefix, host_len, container_len } = stored.pool;
-        let pool =
-            Pool::new(parse("pool.name", &name)?, parse("pool.prefix", &prefix)?, host_len, container_len);
-        Ok(Self {
-            prefix: parse("prefix", &stored.prefix)?,
-            epoch: Epoch {
-                incarnation: parse("incarnation", &stored.incarnation)?,
-                revision: Revision(stored.revision),
-            },
-            pool: pool.map_err(|error| MessageError::new("pool", error))?,
-        })
     }
 }
