@@ -31,6 +31,18 @@ pub struct Ledger {
     /// The bridge that the host was last set up with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stood: Option<String>,
+    /// The indices of the interfaces that it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<LinkIndices>,
+}
+
+/// The indices of links by their names: a link is the same one while it has its index, until the host boots.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkIndices {
+    /// The boot of the host in which they were read.
+    pub boot_id: String,
+    /// By the names.
+    pub by_name: BTreeMap<String, u32>,
 }
 
 /// A bridge that the agent created.
@@ -63,6 +75,30 @@ impl Ledger {
         (self.bridge, self.bridge_mac) = (Some(name.to_owned()), None);
     }
 
+    /// Remembers the indices of those links that it names.
+    pub fn know(&mut self, boot_id: &str, links: &BTreeMap<String, u32>) {
+        let named = links.iter().filter(|(name, _)| self.names(name));
+        let by_name: BTreeMap<_, _> = named.map(|(name, index)| (name.clone(), *index)).collect();
+        let is_of_use = !by_name.is_empty() && !boot_id.is_empty();
+        self.links = is_of_use.then(|| LinkIndices { boot_id: boot_id.to_owned(), by_name });
+    }
+
+    /// The same without what holds in another boot only.
+    #[must_use]
+    pub fn in_boot(mut self, boot_id: &str) -> Self {
+        self.links = self.links.filter(|links| links.boot_id == boot_id);
+        self
+    }
+
+    /// Whether a change of this interface is in it.
+    fn names(&self, interface: &str) -> bool {
+        self.made(interface)
+            || self.stood.as_deref() == Some(interface)
+            || self.set_up.iter().any(|name| name == interface)
+            || self.addresses.iter().any(|address| address.interface == interface)
+            || self.sysctls.keys().any(|path| renamed_sysctl(path, interface, interface).is_some())
+    }
+
     /// The interface `from` has the name `to` now.
     pub fn renamed(&mut self, from: &str, to: &str) {
         let rename = |name: &mut String| {
@@ -84,6 +120,11 @@ impl Ledger {
         // Those of an earlier interface of the name `to` are gone with it.
         self.sysctls =
             others.into_iter().chain(of_it.into_iter().map(|(it, value)| (path(it), value))).collect();
+        if let Some(links) = &mut self.links
+            && let Some(index) = links.by_name.remove(from)
+        {
+            links.by_name.insert(to.to_owned(), index);
+        }
         self.switched_off = std::mem::take(&mut self.switched_off).into_iter().map(path).collect();
     }
 

@@ -25,7 +25,7 @@ pub use boot::{Uptime, boot_id};
 pub use brake::{KeptBrake, KeptDeparture};
 pub use error::StateError;
 pub use held::Checked;
-pub use ledger::{BridgeAddress, Exported, Ledger, MadeBridge};
+pub use ledger::{BridgeAddress, Exported, Ledger, LinkIndices, MadeBridge};
 
 use self::held::Held;
 
@@ -85,7 +85,7 @@ impl StateDir {
     /// # Errors
     /// If it cannot be read.
     pub fn ledger(&self) -> Result<Ledger, StateError> {
-        Ok(self.read(LEDGER)?.unwrap_or_default())
+        Self::peek_ledger(&self.path)
     }
 
     /// The recorded changes in a directory, without its lock; none if it does not exist.
@@ -93,7 +93,8 @@ impl StateDir {
     /// # Errors
     /// If it cannot be read.
     pub fn peek_ledger(path: &Path) -> Result<Ledger, StateError> {
-        Ok(read(&path.join(LEDGER))?.unwrap_or_default())
+        let ledger: Option<Ledger> = read(&path.join(LEDGER))?;
+        Ok(ledger.map(|ledger| ledger.in_boot(&boot_id())).unwrap_or_default())
     }
 
     /// Stores the changes that were made, or are about to be made, to this host.
