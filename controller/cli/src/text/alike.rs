@@ -81,7 +81,7 @@ mod tests {
     fn fold(lines: &[(&str, &str)]) -> Vec<String> {
         let lines: Vec<_> = lines
             .iter()
-            .map(|(key, text)| (Some(*key).filter(|key| *key != ""), (*text).to_owned()))
+            .map(|(key, text)| (Some(*key).filter(|key| !key.is_empty()), (*text).to_owned()))
             .collect();
         folded(&lines).into_iter().map(|line| line.text).collect()
     }
