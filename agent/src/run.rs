@@ -240,7 +240,7 @@ impl Agent {
         });
         let neighbours =
             NeighbourWatch::new(kernel.clone(), engine.uplinks(), input.clone(), problems.clone());
-        let tracer = Tracer::new(kernel, engine.asker(), input.clone(), &settings);
+        let tracer = Tracer::new(kernel, engine.asker(), input.clone(), problems.watch(), &settings);
         let inquiries = Arc::new(Inquiries::new(
             engine.asker(),
             tracer,

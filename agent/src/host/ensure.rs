@@ -68,6 +68,8 @@ impl HostSetup {
         self.restore_bridge_name(&mut links).await?;
         self.follow_renamed(&links)?;
         self.forget_other_links(&links);
+        // Their indices, for the next process.
+        self.record(|_| {})?;
         self.read_path_mtu(&links)?;
         self.check_link_locals(claims, &links, &addresses);
         let address = |claim: &Claim| drift::address_of(claim.container_prefix(), &self.settings.bridge);

@@ -154,11 +154,10 @@ pub fn table(table: u32, rules: &[Rule]) -> Option<Finding> {
 }
 
 pub(super) fn of_state(error: &StateError) -> Finding {
-    Finding::unready(
-        "state-directory",
-        error.to_string(),
-        "it holds the node id, the claim and the record of the agent's changes; don't restart the agent before this is fixed",
-    )
+    let kept = "it holds the node id, the claim and the record of the agent's changes; don't restart the agent before this is fixed";
+    let (saw, fix) = error.parts();
+    let fix = if fix.is_empty() { kept.to_owned() } else { format!("{fix}; {kept}") };
+    Finding::unready("state-directory", saw, fix)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ use crate::{
     kernel::{Kernel, RouteKey},
     problems::Finding,
     settings::{HostSettings, Settings},
-    state::{BridgeAddress, Ledger, StateDir, StateError},
+    state::{BridgeAddress, Ledger, StateDir, StateError, boot_id},
 };
 
 /// The owner of the bridge and of the sysctls.
@@ -87,6 +87,7 @@ pub struct HostSetup {
     watched: BTreeMap<String, Option<String>>,
     /// The indices of the links by their names, as of the last check.
     links: BTreeMap<String, u32>,
+    boot_id: String,
 }
 
 impl HostSetup {
@@ -121,6 +122,7 @@ impl HostSetup {
             engine_away: false,
             watched: BTreeMap::new(),
             links: BTreeMap::new(),
+            boot_id: boot_id(),
         })
     }
 
@@ -204,6 +206,9 @@ impl HostSetup {
     fn record(&mut self, change: impl FnOnce(&mut Ledger)) -> Result<(), StateError> {
         let mut ledger = self.ledger.clone();
         change(&mut ledger);
+        if !self.links.is_empty() {
+            ledger.know(&self.boot_id, &self.links);
+        }
         if ledger != self.ledger {
             self.state.keep_ledger(&ledger)?;
             self.ledger = ledger;

@@ -41,8 +41,12 @@ impl HostSetup {
     }
 
     /// The record follows the links that have another name since the last check; but that of the settings' bridge, which is to have
-    /// its name again.
+    /// its name again. The first check of a process follows those that were renamed before.
     pub(super) fn follow_renamed(&mut self, links: &[Link]) -> Result<(), SetupError> {
+        if self.links.is_empty() {
+            let bridge = self.settings.bridge.clone();
+            self.record(|ledger| *ledger = followed(ledger, links, Some(&bridge)))?;
+        }
         let has_other_name = |(name, index): (&String, &u32)| {
             let link = links.iter().find(|link| link.index == *index && link.name != *name)?;
             (*name != self.settings.bridge).then(|| (name.clone(), link.name.clone()))
@@ -56,15 +60,32 @@ impl HostSetup {
     }
 }
 
-/// The record with the present names of the bridges that the agent created, but for that of the settings.
+/// The record with the present names of its links, but for the bridge of the settings: those that the agent created are known by
+/// their MAC addresses, others by their indices while nothing else has the name.
 pub(super) fn followed(ledger: &Ledger, links: &[Link], settings: Option<&str>) -> Ledger {
     let mut followed = ledger.clone();
+    for (before, now) in others_renamed(ledger, links) {
+        if Some(before) != settings {
+            followed.renamed(before, now);
+        }
+    }
     for made in ledger.made_bridges().filter(|made| Some(made.name.as_str()) != settings) {
         if let Some(link) = under_another_name(&made, links) {
             followed.renamed(&made.name, &link.name);
         }
     }
     followed
+}
+
+/// The former and the present names of links that the agent did not create. Their indices are of another network namespace if
+/// another link has the name.
+fn others_renamed<'a>(ledger: &'a Ledger, links: &'a [Link]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let known = ledger.links.iter().flat_map(|known| &known.by_name).filter(|(name, _)| !ledger.made(name));
+    known.filter_map(|(name, index)| {
+        let link = links.iter().find(|link| link.index == *index)?;
+        let is_left = links.iter().all(|link| link.name != *name);
+        is_left.then_some((name.as_str(), link.name.as_str()))
+    })
 }
 
 /// Where the bridge `name` is among the links, if the agent created it and it has another name.
@@ -136,6 +157,34 @@ mod tests {
         ] {
             assert_eq!(followed(&kept, &others, None), kept, "{others:?}");
         }
+    }
+
+    #[test]
+    fn the_record_follows_another_link_by_its_index_unless_its_name_is_used() {
+        let link = |index, name: &str| Link { index, name: name.into(), ..Link::default() };
+        let mut before = ledger();
+        before.know(
+            "boot",
+            &[("eth0".to_owned(), 2), ("sextant0".to_owned(), 3), ("eth9".to_owned(), 9)].into(),
+        );
+        let known = before.links.clone().unwrap().by_name;
+        assert_eq!(known, [("eth0".to_owned(), 2), ("sextant0".to_owned(), 3)].into(), "those that it names");
+        let now = followed(&before, &[link(2, "lan0")], None);
+        assert!(now.sysctls.contains_key("net/ipv6/conf/lan0/accept_ra"), "{now:?}");
+        assert_eq!(now.links.clone().unwrap().by_name["lan0"], 2);
+        assert_eq!(followed(&now, &[link(2, "lan0")], None), now);
+        for (links, settings) in [
+            (vec![link(2, "lan0"), link(7, "eth0")], None),
+            (vec![link(5, "lan0")], None),
+            (vec![link(2, "lan0")], Some("eth0")),
+            (vec![link(3, "brx")], None),
+        ] {
+            assert_eq!(followed(&before, &links, settings), before, "{links:?}");
+        }
+        assert_eq!(
+            followed(&before.clone().in_boot("another"), &[link(2, "lan0")], None).sysctls,
+            before.sysctls
+        );
     }
 
     #[test]

@@ -35,15 +35,19 @@ impl SetupError {
     }
 
     pub(super) fn finding(&self) -> Finding {
-        let (what, fix) = match self {
-            Self::NoBridge(awaited) => {
-                return Finding::unready("bridge-missing", self.to_string(), awaited.fix());
+        match self {
+            Self::NoBridge(awaited) => Finding::unready("bridge-missing", self.to_string(), awaited.fix()),
+            Self::NoIpv6(finding) => finding.clone(),
+            Self::State(error) => {
+                let (saw, fix) = error.parts();
+                Finding::unready("state-directory", saw, fix)
             }
-            Self::NoIpv6(finding) => return finding.clone(),
-            Self::State(_) => ("state-directory", "check the disk, and that root may write to --state-dir"),
-            Self::Kernel(_) => ("host-setup-refused", "see sextant-agent's log on the host"),
-        };
-        Finding::unready(what, self.to_string(), fix)
+            Self::Kernel(_) => Finding::unready(
+                "host-setup-refused",
+                self.to_string(),
+                "see sextant-agent's log on the host",
+            ),
+        }
     }
 
     /// The problem of one claim, while another one works.

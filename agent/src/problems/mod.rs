@@ -165,6 +165,15 @@ impl Found {
         self.0.iter().filter(|it| it.component == component).map(|it| it.problem.clone()).collect()
     }
 
+    /// Why the host does not use this prefix, or holds none of this pool: the problem that the engine or the session has found
+    /// about it, or else the one because of which the host does not work.
+    pub fn unused(&self, prefix_or_pool: &str) -> Option<&Problem> {
+        let finds = |it: &&Listed| matches!(it.component, Component::Engine | Component::Session);
+        let about = self.0.iter().filter(finds).find(|it| it.about == prefix_or_pool);
+        let unready = || self.0.iter().find(|it| it.component == Component::Engine && it.unready);
+        about.or_else(unready).map(|it| &it.problem)
+    }
+
     fn with(&self, component: Component, findings: Vec<Finding>, now_unix_ms: u64) -> Self {
         let times = self.times(component, &findings);
         let listed =
@@ -206,6 +215,31 @@ mod tests {
 
     fn listed(found: &Found) -> Vec<(String, u64)> {
         found.0.iter().map(|it| (it.problem.saw.clone(), it.problem.since_unix_ms)).collect()
+    }
+
+    #[test]
+    fn the_reason_for_an_unused_prefix_is_the_engines_own_one() {
+        let about = |found: &Found, object: &str| found.unused(object).map(|problem| problem.saw.clone());
+        let of = |found: &Found| about(found, "fd00::/64");
+        let found = Found(Vec::new())
+            .with(Component::Probes, vec![Finding::unready("port", "in use", "").about("fd00::/64")], 1)
+            .with(
+                Component::Engine,
+                vec![Finding::new("state-directory", "full", "").about("fd00:1::/64")],
+                1,
+            );
+        assert_eq!(of(&found), None);
+        let session = found.with(
+            Component::Session,
+            vec![Finding::new("pool-without-claim", "exhausted", "").about("ula")],
+            1,
+        );
+        assert_eq!((about(&session, "ula").as_deref(), of(&session)), (Some("exhausted"), None));
+        let more = |more| vec![Finding::new("other", "other", ""), more];
+        let found = found.with(Component::Engine, more(Finding::unready("no-claim", "none", "")), 2);
+        assert_eq!(of(&found).as_deref(), Some("none"));
+        let full = Finding::new("state-directory", "full", "").about("fd00::/64");
+        assert_eq!(of(&found.with(Component::Engine, more(full), 2)).as_deref(), Some("full"));
     }
 
     #[test]

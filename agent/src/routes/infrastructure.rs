@@ -85,4 +85,19 @@ mod tests {
             "this host keeps its own"
         );
     }
+
+    #[test]
+    fn a_prefix_around_a_whole_link_takes_it_also_from_a_host_without_a_router() {
+        let (lookups, routes) = read(&[]);
+        let gateways = Gateways::of(&lookups, &routes, false);
+        let it = Infrastructure::of(&[uplink(2, "2001:db8::1")], &gateways, &[]);
+        for (prefix, inside) in [
+            ("2001:db8::/64", Some("2001:db8::")),
+            ("2001:db8::/48", Some("2001:db8::")),
+            ("2001:db8::/65", None),
+        ] {
+            let found = it.inside_own(prefix.parse().unwrap());
+            assert_eq!(found, inside.map(|addr| addr.parse().unwrap()), "{prefix}");
+        }
+    }
 }

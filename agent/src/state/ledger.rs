@@ -6,10 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sextant_proto::{
-    Claim, Epoch, Pool, Prefix, Revision,
-    convert::{MessageError, parse},
-};
+use sextant_proto::Prefix;
 
 /// The agent's changes to this host, so that they can be undone (DESIGN I4). Routes are not in it: their protocol number
 /// identifies them.
@@ -34,6 +31,18 @@ pub struct Ledger {
     /// The bridge that the host was last set up with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stood: Option<String>,
+    /// The indices of the interfaces that it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<LinkIndices>,
+}
+
+/// The indices of links by their names: a link is the same one while it has its index, until the host boots.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkIndices {
+    /// The boot of the host in which they were read.
+    pub boot_id: String,
+    /// By the names.
+    pub by_name: BTreeMap<String, u32>,
 }
 
 /// A bridge that the agent created.
@@ -66,6 +75,30 @@ impl Ledger {
         (self.bridge, self.bridge_mac) = (Some(name.to_owned()), None);
     }
 
+    /// Remembers the indices of those links that it names.
+    pub fn know(&mut self, boot_id: &str, links: &BTreeMap<String, u32>) {
+        let named = links.iter().filter(|(name, _)| self.names(name));
+        let by_name: BTreeMap<_, _> = named.map(|(name, index)| (name.clone(), *index)).collect();
+        let is_of_use = !by_name.is_empty() && !boot_id.is_empty();
+        self.links = is_of_use.then(|| LinkIndices { boot_id: boot_id.to_owned(), by_name });
+    }
+
+    /// The same without what holds in another boot only.
+    #[must_use]
+    pub fn in_boot(mut self, boot_id: &str) -> Self {
+        self.links = self.links.filter(|links| links.boot_id == boot_id);
+        self
+    }
+
+    /// Whether a change of this interface is in it.
+    fn names(&self, interface: &str) -> bool {
+        self.made(interface)
+            || self.stood.as_deref() == Some(interface)
+            || self.set_up.iter().any(|name| name == interface)
+            || self.addresses.iter().any(|address| address.interface == interface)
+            || self.sysctls.keys().any(|path| renamed_sysctl(path, interface, interface).is_some())
+    }
+
     /// The interface `from` has the name `to` now.
     pub fn renamed(&mut self, from: &str, to: &str) {
         let rename = |name: &mut String| {
@@ -87,6 +120,11 @@ impl Ledger {
         // Those of an earlier interface of the name `to` are gone with it.
         self.sysctls =
             others.into_iter().chain(of_it.into_iter().map(|(it, value)| (path(it), value))).collect();
+        if let Some(links) = &mut self.links
+            && let Some(index) = links.by_name.remove(from)
+        {
+            links.by_name.insert(to.to_owned(), index);
+        }
         self.switched_off = std::mem::take(&mut self.switched_off).into_iter().map(path).collect();
     }
 
@@ -171,57 +209,5 @@ mod as_text {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(it: D) -> Result<Option<Prefix>, D::Error> {
         let text: Option<String> = Deserialize::deserialize(it)?;
         text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
-    }
-}
-
-/// A claim as text.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StoredClaim {
-    prefix: String,
-    incarnation: String,
-    revision: u64,
-    pool: StoredPool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredPool {
-    name: String,
-    prefix: String,
-    host_len: u32,
-    container_len: u32,
-}
-
-impl From<&Claim> for StoredClaim {
-    fn from(claim: &Claim) -> Self {
-        let pool = &claim.pool;
-        Self {
-            prefix: claim.prefix.to_string(),
-            incarnation: claim.epoch.incarnation.to_string(),
-            revision: claim.epoch.revision.0,
-            pool: StoredPool {
-                name: pool.name.to_string(),
-                prefix: pool.prefix.to_string(),
-                host_len: pool.host_len.into(),
-                container_len: pool.container_len.into(),
-            },
-        }
-    }
-}
-
-impl TryFrom<StoredClaim> for Claim {
-    type Error = MessageError;
-
-    fn try_from(stored: StoredClaim) -> Result<Self, MessageError> {
-        let StoredPool { name, prefix, host_len, container_len } = stored.pool;
-        let pool =
-            Pool::new(parse("pool.name", &name)?, parse("pool.prefix", &prefix)?, host_len, container_len);
-        Ok(Self {
-            prefix: parse("prefix", &stored.prefix)?,
-            epoch: Epoch {
-                incarnation: parse("incarnation", &stored.incarnation)?,
-                revision: Revision(stored.revision),
-            },
-            pool: pool.map_err(|error| MessageError::new("pool", error))?,
-        })
     }
 }

@@ -5,6 +5,7 @@
 mod boot;
 mod brake;
 mod claims;
+mod error;
 mod held;
 mod ledger;
 mod networks;
@@ -22,50 +23,11 @@ use sextant_proto::NodeId;
 
 pub use boot::{Uptime, boot_id};
 pub use brake::{KeptBrake, KeptDeparture};
+pub use error::StateError;
 pub use held::Checked;
-pub use ledger::{BridgeAddress, Exported, Ledger, MadeBridge};
+pub use ledger::{BridgeAddress, Exported, Ledger, LinkIndices, MadeBridge};
 
 use self::held::Held;
-
-/// An error of the state directory.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// Another agent uses it.
-    #[error("state directory {}: another agent uses it; stop that agent, or give this one another --state-dir", .0.display())]
-    InUse(PathBuf),
-    /// It cannot be read or written.
-    #[error("state directory {}: {source}; it must be writable for the agent (--state-dir)", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-    /// While this agent ran, the directory was replaced by that of another node.
-    #[error(
-        "state directory {} now belongs to node id {found}, but this agent is {own}, and writes nothing there. Restore the \
-         directory of {own}, or restart the agent to run as {found}", path.display()
-    )]
-    OtherNode {
-        /// The directory.
-        path: PathBuf,
-        /// The node id in the directory.
-        found: String,
-        /// The node id of this process.
-        own: NodeId,
-    },
-    /// A file has invalid content.
-    #[error(
-        "{}: {problem}; restore it from a copy, or move it away: the agent then requests its claim from a controller",
-        path.display()
-    )]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The problem.
-        problem: String,
-    },
-}
 
 /// The state directory, locked by this process.
 #[derive(Debug)]
@@ -123,7 +85,7 @@ impl StateDir {
     /// # Errors
     /// If it cannot be read.
     pub fn ledger(&self) -> Result<Ledger, StateError> {
-        Ok(self.read(LEDGER)?.unwrap_or_default())
+        Self::peek_ledger(&self.path)
     }
 
     /// The recorded changes in a directory, without its lock; none if it does not exist.
@@ -131,7 +93,8 @@ impl StateDir {
     /// # Errors
     /// If it cannot be read.
     pub fn peek_ledger(path: &Path) -> Result<Ledger, StateError> {
-        Ok(read(&path.join(LEDGER))?.unwrap_or_default())
+        let ledger: Option<Ledger> = read(&path.join(LEDGER))?;
+        Ok(ledger.map(|ledger| ledger.in_boot(&boot_id())).unwrap_or_default())
     }
 
     /// Stores the changes that were made, or are about to be made, to this host.

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{NodeName, Prefix};
+use sextant_proto::{NodeName, Prefix, Problem};
 
 use super::{Check, State, firewall};
 use crate::kernel::Link;
@@ -18,6 +18,8 @@ pub(super) struct Facts<'a> {
     /// Its address in the container prefix.
     pub(super) address: Option<(Ipv6Addr, u8)>,
     pub(super) container_prefix: Option<Prefix>,
+    /// Why the agent does not use the prefix, or has none.
+    pub(super) unused: Option<Problem>,
     /// `net.ipv6.conf.all.forwarding`.
     pub(super) forwarding: Option<String>,
     pub(super) paused: bool,
@@ -55,8 +57,8 @@ fn bridge(facts: &Facts<'_>) -> Check {
         );
     }
     let Some(prefix) = facts.container_prefix else {
-        let fix = format!("sextant node show {node}, and sextant-agent's log there");
-        return Check::broken("bridge", "no host prefix is claimed yet", fix);
+        let saw = facts.unused.as_ref().map_or("no host prefix is claimed yet", |it| &it.saw);
+        return Check::broken("bridge", saw, unused_fix(facts));
     };
     match facts.address {
         Some((addr, len)) => Check::new("bridge", State::Good, format!("{name} has {addr}/{len}")),
@@ -65,11 +67,23 @@ fn bridge(facts: &Facts<'_>) -> Check {
                 format!("{name} has no address of {prefix}, and the agent adds none while it is paused");
             Check::broken("bridge", saw, "sextant resume")
         }
+        // The agent adds the address once that is over; an address added by hand would be in its way.
+        None if let Some(Problem { saw, .. }) = &facts.unused => {
+            Check::broken("bridge", format!("{name} has no address of {prefix}: {saw}"), unused_fix(facts))
+        }
         None => {
             let (addr, len) = (prefix.first_host(), prefix.len());
             let fix = format!("on {node}: ip -6 addr add {addr}/{len} dev {name} nodad");
             Check::broken("bridge", format!("{name} has no address of {prefix}"), fix)
         }
+    }
+}
+
+fn unused_fix(facts: &Facts<'_>) -> String {
+    let node = facts.node;
+    match facts.unused.as_ref().filter(|it| !it.fix.is_empty()) {
+        Some(problem) => format!("on {node}: {}", problem.fix),
+        None => format!("sextant node show {node}, and sextant-agent's log there"),
     }
 }
 
@@ -103,6 +117,7 @@ mod tests {
             needs_bridge: true,
             address: Some(("2001:db8:2::1".parse().unwrap(), 80)),
             container_prefix: "2001:db8:2::/80".parse().ok(),
+            unused: None,
             forwarding: Some("1".into()),
             paused: false,
             pool: None,
@@ -128,6 +143,17 @@ mod tests {
         assert_eq!(bare, (State::Broken, "on h2: ip -6 addr add 2001:db8:2::1/80 dev docker0 nodad".into()));
         let paused = first(|facts| (facts.address, facts.paused) = (None, true));
         assert_eq!(paused, (State::Broken, "sextant resume".into()));
+        let full = Problem {
+            what: "state-directory".into(),
+            saw: "full".into(),
+            fix: "free space".into(),
+            since_unix_ms: 1,
+        };
+        let unused = first(|facts| (facts.address, facts.unused) = (None, Some(full.clone())));
+        assert_eq!(unused, (State::Broken, "on h2: free space".into()));
+        assert_eq!(first(|facts| facts.unused = Some(full.clone())).0, State::Good, "it has the address");
+        let refused = first(|facts| (facts.container_prefix, facts.unused) = (None, Some(full.clone())));
+        assert_eq!(refused, (State::Broken, "on h2: free space".into()));
         let off = first(|facts| facts.forwarding = Some("0".into()));
         assert_eq!(off, (State::Broken, "on h2: sysctl -w net.ipv6.conf.all.forwarding=1".into()));
         let node = "h2".parse().unwrap();
@@ -138,6 +164,7 @@ mod tests {
             needs_bridge: true,
             address: None,
             container_prefix: None,
+            unused: None,
             forwarding: None,
             paused: false,
             pool: None,

@@ -28,6 +28,7 @@ use crate::{
     engine::{Arriving, Asker},
     host::FORWARDING,
     kernel::{Address, Kernel, KernelError, Link, NeighbourState, NextHops, RouteTarget, RuleAction, Scope},
+    problems::Found,
     settings::Settings,
 };
 
@@ -95,6 +96,7 @@ pub(crate) struct Tracer {
     kernel: Arc<dyn Kernel>,
     engine: Asker,
     input: watch::Receiver<Input>,
+    problems: watch::Receiver<Found>,
     node: NodeName,
     bridge: String,
     /// Containers may be on other bridges alone, as with Docker's IPAM driver.
@@ -107,11 +109,12 @@ impl Tracer {
         kernel: Arc<dyn Kernel>,
         engine: Asker,
         input: watch::Receiver<Input>,
+        problems: watch::Receiver<Found>,
         settings: &Settings,
     ) -> Self {
         let (node, bridge) = (settings.node.clone(), settings.bridge.name.clone());
         let (needs_bridge, table) = (settings.needs_bridge(), settings.routes.table);
-        Self { kernel, engine, input, node, bridge, needs_bridge, table }
+        Self { kernel, engine, input, problems, node, bridge, needs_bridge, table }
     }
 
     /// The probes that this host has received.
@@ -126,6 +129,7 @@ impl Tracer {
         arriving: Option<Arriving>,
     ) -> Result<HostReport, KernelError> {
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
+        let asked = pool.map(ToString::to_string);
         let (claim, pool, paused) = {
             let input = self.input.borrow();
             let in_pool = |claim: &&Claim| pool.is_none_or(|pool| claim.pool.name == *pool);
@@ -143,7 +147,10 @@ impl Tracer {
         let bridge = claim.as_ref().and_then(|claim| self.bridge_of(claim, &links, &addresses));
         let link = bridge.map(|(link, _)| link);
         let link = link.or_else(|| links.iter().find(|link| link.name == self.bridge));
+        let object = claim.as_ref().map(|claim| claim.prefix.to_string()).or(asked);
+        let unused = object.and_then(|object| self.problems.borrow().unused(&object).cloned());
         let facts = Facts {
+            unused,
             node: &self.node,
             bridge: link.map_or(&self.bridge, |link| &link.name),
             link,

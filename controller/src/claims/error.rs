@@ -71,6 +71,22 @@ pub enum ClaimError {
         /// Its id.
         asking: NodeId,
     },
+    /// Another host has just made its first claim with the same node id.
+    #[error(
+        "node id {asking} has just claimed {} as node \"{former}\", and this agent has the same node id as node \"{node}\"; \
+         two hosts share one state directory (a cloned disk?): on the copy {}, and start it again",
+        listed(.prefixes), CLEAR_COPY
+    )]
+    SameIdClaims {
+        /// The name of the requesting agent.
+        node: NodeName,
+        /// The name of the other one.
+        former: NodeName,
+        /// The prefixes of that.
+        prefixes: Vec<Prefix>,
+        /// The id of both.
+        asking: NodeId,
+    },
     /// An agent with the same node id is connected under another name.
     #[error(
         "node id {asking} belongs to node \"{former}\", the agent of which is connected and answers, and this agent has the same \
@@ -187,6 +203,7 @@ impl ClaimError {
             Self::NameTaken { .. }
             | Self::Renamed { .. }
             | Self::SameId { .. }
+            | Self::SameIdClaims { .. }
             | Self::Copied(_)
             | Self::UnknownPool { .. }
             | Self::Ambiguous(_)

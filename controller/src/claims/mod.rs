@@ -5,6 +5,7 @@
 mod allocate;
 mod end;
 mod error;
+mod first;
 mod forget;
 mod lifecycle;
 mod node_status;
@@ -271,7 +272,11 @@ impl Claims {
         let (incarnation, txn) = self.claim_txn(request, before.as_ref(), &pool, prefix, reservation_set);
         match self.registry.commit(txn).await {
             Ok(Outcome::Committed(revision)) => {
-                Ok(Some(granted(prefix, Epoch { incarnation, revision }, pool.record)))
+                let claim = granted(prefix, Epoch { incarnation, revision }, pool.record);
+                if before.is_none() {
+                    self.keep_one_name(request, &claim).await?;
+                }
+                Ok(Some(claim))
             }
             Ok(Outcome::Refused(revision)) => {
                 if !self.index.reaches(revision, CATCH_UP).await {

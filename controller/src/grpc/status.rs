@@ -37,6 +37,7 @@ impl From<ClaimError> for Status {
             ClaimError::NameTaken { .. }
             | ClaimError::Renamed { .. }
             | ClaimError::SameId { .. }
+            | ClaimError::SameIdClaims { .. }
             | ClaimError::Copied(_) => Code::AlreadyExists,
             ClaimError::NoPool
             | ClaimError::Ambiguous(_)

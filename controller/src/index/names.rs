@@ -16,6 +16,11 @@ pub struct Names {
 }
 
 impl Names {
+    /// All names of the node id.
+    pub fn of(&self, node_id: NodeId) -> impl Iterator<Item = &NodeName> {
+        self.of.get(&node_id).into_iter().flat_map(Few::iter)
+    }
+
     /// Another name of the node id than `name`.
     pub fn other_than(&self, name: &NodeName, node_id: NodeId) -> Option<&NodeName> {
         self.of.get(&node_id)?.iter().find(|other| *other != name)

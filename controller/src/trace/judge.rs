@@ -12,6 +12,9 @@ use sextant_proto::{
 
 use super::Half;
 
+/// The check of the state of the peer, by the agent at the other end.
+const PEER: &str = "peer";
+
 /// One end of the path.
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {
@@ -49,12 +52,12 @@ pub fn judge(
     let evidence = evidence(from, arrived, to, &node_of);
     // If all probes arrived, the path works whatever its checks report. Probes do not test the hosts' settings for containers.
     let of_path = if matches!(evidence, Evidence::Arrived) { &[][..] } else { &path };
-    let first = hosts[0]
-        .iter()
-        .chain(of_path)
-        .chain(&hosts[1])
-        .chain(&arriving)
-        .find(|(_, check)| check.state == State::Broken);
+    let is_broken = |it: &&(NodeName, Check)| it.1.state == State::Broken;
+    // The peer is not ready because of what its own host found.
+    let of_peer = hosts[1].iter().find(is_broken);
+    let is_cause = |it: &&(NodeName, Check)| is_broken(it) && (it.1.what != PEER || of_peer.is_none());
+    let first =
+        hosts[0].iter().chain(of_path).find(is_cause).or(of_peer).or_else(|| arriving.iter().find(is_broken));
     let (verdict, at, why, fix) = match (first, &evidence) {
         (Some((node, check)), _) => {
             (Verdict::Broken, Some(node.clone()), check.saw.clone(), check.fix.clone())
@@ -229,6 +232,18 @@ mod tests {
         // The first failed check of the path is reported.
         let two = with(|half| half.path.insert(0, check("peer", State::Broken)), 0);
         assert_eq!(judged(&two, &half(0), Some(0)).2, "peer seen");
+    }
+
+    #[test]
+    fn a_fault_that_the_peer_found_on_its_host_comes_before_its_state() {
+        let unready = with(|half| half.path.insert(0, check("peer", State::Broken)), 0);
+        let full = with(|half| half.host = vec![check("bridge", State::Broken)], 0);
+        let cause = judged(&unready, &full, None);
+        assert_eq!((cause.1.as_deref(), cause.3.as_str()), (Some("h2"), "fix the bridge"));
+        let without = with(|half| half.path.push(check("route", State::Broken)), 0);
+        assert_eq!(judged(&without, &full, None).3, "fix the route");
+        let own = with(|half| half.host = vec![check("forwarding", State::Broken)], 0);
+        assert_eq!(judged(&own, &full, None).1.as_deref(), Some("h1"));
     }
 
     #[test]

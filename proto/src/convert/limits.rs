@@ -135,6 +135,11 @@ mod tests {
         let prefix = v1::Prefix { address: octets("2001:db8::".parse().unwrap()), length: 64 };
         assert!(announced_prefixes(vec![prefix.clone(); MOST_CONTAINER_PREFIXES + 1]).is_err());
         assert_eq!(announced_prefixes(vec![prefix; 2]).unwrap().len(), 2);
+        let pools = |number| pool_order(&vec!["main".to_owned(); number]);
+        assert!(pools(MOST_CLAIMS).is_ok() && pools(MOST_CLAIMS + 1).is_err());
+        let of_network =
+            |number| addresses("infrastructure", vec![octets("2001:db8::1".parse().unwrap()); number]);
+        assert!(of_network(MOST_INFRASTRUCTURE).is_ok() && of_network(MOST_INFRASTRUCTURE + 1).is_err());
     }
 
     #[test]

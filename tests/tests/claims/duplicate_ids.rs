@@ -185,3 +185,51 @@ fn i14_hosts_with_the_claim_of_another_node_are_refused_and_the_store_is_not_tak
         anyhow::Ok(())
     });
 }
+
+/// A disk was copied before its node had a claim, and both hosts start at the same moment.
+#[test]
+fn i2_of_two_hosts_with_one_node_id_at_their_first_start_one_is_refused_with_both_names() {
+    let mut cluster = Cluster::start(
+        "first claims",
+        Sizes { members: 1, controllers: 2, hosts: 2 },
+        "2001:db8:9::/48",
+        &[],
+    );
+    let id = format!("{}\n", sextant_proto::NodeId::random());
+    for index in [0, 1] {
+        let directory = cluster.lab.state_dir(&cluster.hosts[index]);
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("node-id"), &id).unwrap();
+    }
+    for (index, controller) in [(0, 1), (1, 2)] {
+        cluster.start_agent(index, &[controller]);
+    }
+    let listed = || cluster.lab.cli_json(&["node", "list"]).unwrap();
+    let held = poll("one node is ready", LONG, || {
+        let nodes = listed();
+        match nodes.as_array().map(Vec::as_slice) {
+            Some([only]) if only["state"] == "ready" => Ok(only.clone()),
+            _ => Err(nodes),
+        }
+    });
+    let (granted, refused) = if held["name"] == "h1" { (0, 1) } else { (1, 0) };
+    poll("the other host names both", LONG, || {
+        let (code, why) = cluster.agents[refused].http("/readyz")?;
+        let words = ["node \"h1\"", "node \"h2\"", id.trim(), sextant_proto::CLEAR_COPY];
+        anyhow::ensure!(code == 503 && words.iter().all(|word| why.contains(word)), "{code}: {why}");
+        anyhow::Ok(())
+    });
+    poll("status names it", LONG, || {
+        let status = cluster.lab.cli(&["status"])?.stdout;
+        anyhow::ensure!(status.contains("duplicate node id"), "{status}");
+        anyhow::Ok(())
+    });
+
+    // The fix that it names.
+    cluster.agents.remove(refused).process.kill().unwrap();
+    std::fs::remove_dir_all(cluster.lab.state_dir(&cluster.hosts[refused])).unwrap();
+    cluster.start_agent(refused, &[1, 2]);
+    let names = ["h1", "h2"];
+    assert_ne!(cluster.wait_ready(names[refused])["prefix"], held["prefix"]);
+    assert_eq!(cluster.node(names[granted])["epoch"], held["epoch"]);
+}

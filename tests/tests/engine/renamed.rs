@@ -132,6 +132,29 @@ fn i4_cleanup_restores_the_sysctls_of_an_uplink_under_its_new_name() {
     testbed.is_restored();
 }
 
+/// The operator has renamed it, and named it in the settings, or has not started the agent again.
+#[test]
+fn i4_the_record_follows_an_uplink_that_is_renamed_while_no_agent_runs() {
+    for starts in [true, false] {
+        let mut testbed = Testbed::start("renamed between two runs", 1);
+        let host = testbed.host().clone();
+        testbed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+        host.ip("link set dev eth0 name lan0").unwrap();
+        if starts {
+            let options = AgentOptions { uplink: "lan0".into(), ..AgentOptions::default() };
+            let agent = testbed.cluster.lab.agent(&host, options).unwrap();
+            testbed.cluster.agents.insert(0, agent);
+            testbed.cluster.settle();
+            expect_status(&testbed, "All is well", "");
+            testbed.cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+        }
+        let done = text(&testbed.cleanup(&[]));
+        assert!(done.contains("lan0/accept_ra: 2 back to 1"), "{done}");
+        host.ip("link set dev lan0 name eth0").unwrap();
+        testbed.is_restored();
+    }
+}
+
 /// Moved to another network namespace and back, and replaced by another one of the same name.
 #[test]
 fn an_uplink_that_is_gone_for_a_while_is_used_again() {

@@ -80,7 +80,7 @@ fn exports_the_prefix_of_each_claim(site: &Site) {
     let claims = || site.cluster.node("h1")["claims"].as_array().cloned().unwrap_or_default();
     poll("prefixes of both pools", 20 * SECONDS, || {
         let claims = claims();
-        let ready = claims.iter().filter(|claim| claim["state"] == "ready").count();
+        let ready = claims.iter().filter(|claim| claim["claim_state"] == "ready").count();
         if ready == 2 { Ok(()) } else { Err(format!("{claims:?}")) }
     });
     let via = |prefix: &str| format!("{prefix} via 2001:db8::1 dev eth0 proto 12 metric 32");

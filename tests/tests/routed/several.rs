@@ -62,7 +62,7 @@ impl Several {
         let node = self.it.site.cluster.node(self.it.host(index).name());
         let claim = node["claims"].as_array().into_iter().flatten().find(|claim| claim["pool"] == pool);
         let claim = claim.with_context(|| format!("no claim in {pool}: {node}"))?;
-        ensure!(claim["state"] == "ready", "not ready: {claim}");
+        ensure!(claim["claim_state"] == "ready", "not ready: {claim}");
         Ok(claim["host_prefix"].as_str().context("no prefix")?.parse()?)
     }
 

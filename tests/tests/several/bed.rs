@@ -58,7 +58,7 @@ impl Bed {
     /// The pools in which a node with a connected agent has a claim of this state, the primary one first.
     pub fn pools_of(&self, name: &str, state: &str) -> Vec<String> {
         let node = self.cluster.node(name);
-        let claims = claims(&node).filter(|claim| claim["state"] == state && node["connected"] == true);
+        let claims = claims(&node).filter(|claim| claim["claim_state"] == state && node["connected"] == true);
         claims.map(|claim| text(&claim["pool"])).collect()
     }
 

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
+use serde_json::Value;
 use sextant_tests::{SECONDS, SmallDisk, poll};
 
 use crate::bed::{Bed, pools};
@@ -39,6 +40,21 @@ fn i10_a_claim_that_cannot_be_stored_keeps_no_other_from_being_ready() {
         anyhow::ensure!(has_one && status.contains("No space left on device"), "{status}");
         anyhow::Ok(())
     });
+    for (from, to) in [("h1", "h2"), ("h2", "h1")] {
+        let trace = bed.cluster.lab.cli(&["-o", "json", "trace", from, to]).unwrap();
+        let value: Value = serde_json::from_str(&trace.stdout).unwrap();
+        let directions = value["directions"].as_array().unwrap();
+        let of_ula: Vec<_> = directions.iter().filter(|it| it["pool"] == "ula").collect();
+        assert_eq!(of_ula.len(), 2, "{value:#}");
+        for direction in of_ula {
+            let text = direction.to_string();
+            let fix = format!("free space on its disk (df {}", directory.display());
+            let is_whole =
+                direction["at"] == "h2" && text.contains("No space left on device") && text.contains(&fix);
+            assert!(direction["verdict"] == "broken" && is_whole, "{direction:#}");
+            assert!(!text.contains("ip -6 addr add"), "{direction:#}");
+        }
+    }
     disk.empty().unwrap();
     bed.wait_pools("h2", &["main", "ula"]);
     assert_eq!((bed.prefix("h2", "main"), bed.prefix("h2", "ula")), (before["h2"]["main"], named));

@@ -96,17 +96,13 @@ fn a_held_claim_that_is_refused_is_listed_and_ends_only_if_its_number_is_confirm
     let before = bed.held();
     let part = PoolArgs { prefix: "fd00:5e00:ff:fff0::/60", host_len: "64", container_len: "80" };
     restart_empty(&mut bed, |cluster| cluster.add_another_pool("x", part));
+    expect_listed(&bed, &before);
+    // Another process of the controller learns of them from the agents.
+    let earlier = bed.cluster.controller.take().unwrap();
+    earlier.process.terminate(10 * SECONDS).unwrap();
+    bed.cluster.start_controller(ControllerOptions::default());
+    expect_listed(&bed, &before);
     let lab = &bed.cluster.lab;
-    poll("both claims are listed", 30 * SECONDS, || {
-        let recovery = lab.cli_json(&["recover"])?;
-        let claims = recovery["unregistered"].as_array().into_iter().flatten();
-        let mut listed: Vec<_> =
-            claims.map(|it| format!("{} {}", it["node"], it["host_prefix"]).replace('"', "")).collect();
-        listed.sort();
-        let expected: Vec<_> = before.iter().map(|(name, of)| format!("{name} {}", of["ula"])).collect();
-        anyhow::ensure!(listed == expected, "{recovery}");
-        anyhow::Ok(())
-    });
     let text = lab.cli(&["recover"]).unwrap().stdout;
     assert!(text.contains("pool x") && text.contains("sextant pool remove x"), "{text}");
     poll("status has the reason", 20 * SECONDS, || {
@@ -125,6 +121,20 @@ fn a_held_claim_that_is_refused_is_listed_and_ends_only_if_its_number_is_confirm
     bed.cluster.sextant(&["recover", "--finish"]);
     bed.cluster.sextant(&["wait", "--timeout", "20s"]);
     bed.expect_routes(&before);
+}
+
+/// Waits until the claims of pool ula are listed as refused.
+fn expect_listed(bed: &Bed, held: &Held) {
+    poll("both claims are listed", 30 * SECONDS, || {
+        let recovery = bed.cluster.lab.cli_json(&["recover"])?;
+        let claims = recovery["unregistered"].as_array().into_iter().flatten();
+        let mut listed: Vec<_> =
+            claims.map(|it| format!("{} {}", it["node"], it["host_prefix"]).replace('"', "")).collect();
+        listed.sort();
+        let expected: Vec<_> = held.iter().map(|(name, of)| format!("{name} {}", of["ula"])).collect();
+        anyhow::ensure!(listed == expected, "{recovery}");
+        anyhow::Ok(())
+    });
 }
 
 /// Replaces the store by a new one, with what `prepare` does before an agent registers.

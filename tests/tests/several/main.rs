@@ -6,5 +6,6 @@ mod bed;
 mod full_disk;
 mod lost_store;
 mod missing;
+mod mixed;
 mod one_pool;
 mod restarts;

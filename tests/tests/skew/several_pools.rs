@@ -25,7 +25,7 @@ pub fn previous_has_one_claim() -> bool {
 
 /// The claims of a node with their states, as `main ready`.
 pub fn states(cluster: &Cluster, node: &str) -> Vec<String> {
-    let text = |claim: &Value| format!("{} {}", text(&claim["pool"]), text(&claim["state"]));
+    let text = |claim: &Value| format!("{} {}", text(&claim["pool"]), text(&claim["claim_state"]));
     claims_of(cluster, node).iter().map(text).collect()
 }
 

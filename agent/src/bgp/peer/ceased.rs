@@ -68,6 +68,8 @@ mod tests {
         ceased.established();
         ceased.heard(Again::Slowly, Some(now), now + STABLE);
         assert_eq!(ceased.hold(1.0).as_secs(), 30);
+        ceased.heard(Again::Slowly, Some(now), now + STABLE);
+        assert_eq!(ceased.hold(1.0).as_secs(), 60, "the stable session was before the last Cease");
         ceased.heard(Again::Soon, None, now);
         assert_eq!(ceased.hold(1.0), Duration::ZERO);
     }

@@ -172,6 +172,8 @@ fn no_route_takes_what_the_host_stands_on() {
     let found = crate::routes::findings(&known, &desired(&known));
     let [found] = &found[..] else { panic!("{found:?}") };
     assert!(found.saw.contains("host prefix 2001:db8::/64 of node host3 contains 2001:db8::"), "{found:?}");
+    let own = [Claim { prefix: "2001:db8::/64".parse().unwrap(), ..claim() }];
+    assert_eq!(lines(&Known { claims: &own, ..known }), [AGGREGATE, TO_HOST2], "nor by the own prefix");
 }
 
 /// The routes of a host whose kernel has these `routes` of uplink 2.

@@ -53,7 +53,7 @@ fn a_node_is() {
             "primary": true,
             "host_prefix": "2001:db8:1:2::/64",
             "container_prefixes": ["2001:db8:1:2::/80"],
-            "state": "ready",
+            "claim_state": "ready",
             "phase": "current",
             "epoch": { "incarnation": "000000000000000000000000000000ff", "revision": 13 },
             "claimed_unix_ms": 1_799_992_800_000_u64
@@ -90,6 +90,14 @@ fn a_node_is() {
         "ndp_error": null
     });
     is(&node(&cluster.nodes[2], &cluster), &expected);
+}
+
+/// Scripts count the nodes of a state by the lines of the text.
+#[test]
+fn a_node_has_one_key_state() {
+    let cluster = sample::troubled();
+    let text = serde_json::to_string_pretty(&node(&cluster.nodes[2], &cluster)).unwrap();
+    assert_eq!(text.matches("\"state\": \"ready\"").count(), 1, "{text}");
 }
 
 #[test]

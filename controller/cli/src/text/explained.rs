@@ -20,7 +20,8 @@ pub(crate) fn show(it: &Explained, now_unix_ms: u64) -> String {
         let claim = node.claim_of(it.address);
         if let Some((claim, details)) = claim {
             let containers = details.container_prefixes.iter().map(ToString::to_string).collect();
-            rows.push(("host prefix", vec![claim.prefix.to_string()]));
+            let state = (claim.state != node.state()).then(|| format!(" ({})", claim.state));
+            rows.push(("host prefix", vec![format!("{}{}", claim.prefix, state.unwrap_or_default())]));
             rows.push(("container prefix", containers));
         }
         rows.push(("next hop", hops));
@@ -71,6 +72,8 @@ fn sentence(it: &Explained) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sextant_proto::{NodeState, PeerClaim};
+
     use super::*;
     use crate::answer::sample;
 
@@ -88,6 +91,25 @@ mod tests {
              routed by         host1\n\
              failed on         host3: File exists\n"
         );
+    }
+
+    #[test]
+    fn a_claim_is_shown_with_its_own_state() {
+        let mut it = sample::explained();
+        let peer = &mut it.node.as_mut().unwrap().peer;
+        let first = peer.claims[0].clone();
+        peer.claims[0].state = NodeState::Joining;
+        let other = PeerClaim { prefix: "fd00:1::/64".parse().unwrap(), ..first };
+        peer.claims.push(other);
+        it.node.as_mut().unwrap().details.push(crate::answer::ClaimDetails::default());
+        let text = show(&it, sample::NOW);
+        assert!(
+            text.contains("node              host2 (ready)\nhost prefix       2001:db8:1:1::/64 (joining)\n"),
+            "{text}"
+        );
+        it.address = "fd00:1::5".parse().unwrap();
+        let text = show(&it, sample::NOW);
+        assert!(text.contains("host prefix       fd00:1::/64\n"), "{text}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Answers for people.
 
 mod age;
+mod alike;
 mod bgp;
 mod containers;
 mod events;

@@ -120,9 +120,15 @@ fn problems(node: &Node) -> &[Problem] {
     node.applied.as_ref().map_or(&[], |applied| &applied.ack.problems)
 }
 
-/// The kinds of its problems.
+/// The kinds of its problems, each once.
 fn kinds(node: &Node) -> String {
-    problems(node).iter().map(|problem| problem.what.as_str()).collect::<Vec<_>>().join(",")
+    let mut kinds: Vec<&str> = Vec::new();
+    for problem in problems(node) {
+        if !kinds.contains(&problem.what.as_str()) {
+            kinds.push(&problem.what);
+        }
+    }
+    kinds.join(",")
 }
 
 /// All details of a node.
@@ -231,6 +237,8 @@ mod tests {
     fn problems_are_in_the_table_and_with_the_node() {
         let mut cluster = sample::troubled();
         sample::lose_bridge(&mut cluster.nodes[0]);
+        let problems = &mut cluster.nodes[0].applied.as_mut().unwrap().ack.problems;
+        problems.push(Problem { saw: "bridge \"docker1\" does not exist".into(), ..problems[0].clone() });
         let listed = list(&cluster, sample::NOW);
         let last: Vec<_> = listed.lines().map(|line| line.split("  ").last().unwrap().trim()).collect();
         assert_eq!(last, ["PROBLEMS", "bridge-missing", "-", "-"]);

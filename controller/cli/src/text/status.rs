@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use sextant_proto::counted;
 
 use super::{
-    age, nodes,
+    age,
+    alike::{Line, folded},
+    nodes,
     phrases::{one_line, some_names},
     pools, table,
 };
@@ -18,17 +20,28 @@ use crate::{
 /// The problems of the queried controller, the facts, then all other problems.
 pub(crate) fn status(cluster: &Cluster, now_unix_ms: u64) -> String {
     let troubles = troubles(cluster);
-    let line = |trouble: &Trouble| {
-        let since = trouble.since_unix_ms().map(|since| format!(" (since {} ago)", age(now_unix_ms, since)));
-        format!("  {}{}\n", one_line(&trouble.to_string()), since.unwrap_or_default())
-    };
     let (own, others): (Vec<_>, Vec<_>) =
         troubles.iter().partition(|trouble| matches!(trouble, Trouble::Controller { asked: true, .. }));
-    let own: String = own.into_iter().map(line).collect();
+    let own = lines(&own, now_unix_ms);
     let stale = if cluster.stale { "\nLast known state:\n" } else { "\n" };
-    let list: String = others.into_iter().map(line).collect();
+    let list = lines(&others, now_unix_ms);
     let list = if list.is_empty() { list } else { format!("\nNeeds attention:\n{list}") };
     format!("{}\n{own}{stale}{}{list}", headline(cluster, &troubles), facts(cluster, now_unix_ms))
+}
+
+/// A line for each problem; alike problems of a node share one.
+fn lines(troubles: &[&Trouble], now_unix_ms: u64) -> String {
+    let keyed = |it: &&Trouble| {
+        let key = it.node().map(|node| (node.clone(), it.kind(), it.what().map(str::to_owned)));
+        (key, one_line(&it.to_string()))
+    };
+    let keyed: Vec<_> = troubles.iter().map(keyed).collect();
+    let line = |line: Line| {
+        let first = line.parts.iter().filter_map(|at| troubles[*at].since_unix_ms()).min();
+        let since = first.map(|since| format!(" (since {} ago)", age(now_unix_ms, since)));
+        format!("  {}{}\n", line.text, since.unwrap_or_default())
+    };
+    folded(&keyed).into_iter().map(line).collect()
 }
 
 fn headline(cluster: &Cluster, troubles: &[Trouble]) -> String {
@@ -166,6 +179,35 @@ mod tests {
         let line =
             "\n  node host2: bridge \"docker0\" does not exist; start the container engine (since 2m ago)\n";
         assert!(text.ends_with(line), "{text}");
+    }
+
+    /// The number in the first line is that of all problems.
+    #[test]
+    fn alike_problems_of_a_node_are_one_line() {
+        let mut cluster = sample::healthy();
+        sample::lose_bridge(&mut cluster.nodes[1]);
+        let problems = &mut cluster.nodes[1].applied.as_mut().unwrap().ack.problems;
+        let first = problems[0].clone();
+        for n in 1..16 {
+            let saw = first.saw.replace("docker0", &format!("br{n}"));
+            problems.push(sextant_proto::Problem {
+                saw,
+                since_unix_ms: first.since_unix_ms + n,
+                ..first.clone()
+            });
+        }
+        cluster.nodes[2].applied = cluster.nodes[1].applied.clone();
+        let text = status(&cluster, sample::NOW);
+        let (head, lines) = text.split_once("\nNeeds attention:\n").unwrap();
+        assert!(head.starts_with("Not all is well: 32 problems.\n"), "{text}");
+        let likewise = "br1, br2, br3, br4, br5, br6, br7, br8, br9, br10 and 5 more";
+        let line = |node| {
+            format!(
+                "  node {node}: bridge \"docker0\" does not exist; start the container engine (15 more like this: \
+                 {likewise}) (since 2m ago)\n"
+            )
+        };
+        assert_eq!(lines, format!("{}{}", line("host2"), line("host3")));
     }
 
     #[test]

@@ -57,14 +57,16 @@ pub enum ReassignError {
     #[error("node \"{0}\" does not exist; see `sextant node list`")]
     Unknown(NodeName),
     /// The node has no claim in this pool.
-    #[error("node {node} holds no claim in pool {pool}; it holds {}", super::listed(.prefixes))]
+    #[error("node {node} holds no claim in pool {pool}{}; {}", .prefix.map(contains).unwrap_or_default(), held(.claims, .pool))]
     NoClaim {
         /// The node.
         node: NodeName,
         /// The pool.
         pool: PoolName,
+        /// The named prefix, if that selects the pool.
+        prefix: Option<Prefix>,
         /// What it holds.
-        prefixes: Vec<Prefix>,
+        claims: Vec<(PoolName, Prefix)>,
     },
     /// The node has claims in several pools.
     #[error("node {node} holds prefixes of the pools {}; select one with --pool", super::error::list(.pools))]
@@ -110,6 +112,20 @@ pub enum ReassignError {
     /// The change failed.
     #[error(transparent)]
     Holder(#[from] HolderError),
+}
+
+fn contains(prefix: Prefix) -> String {
+    format!(", which contains {prefix}")
+}
+
+/// What the node holds instead of a claim in `pool`, and how it gets one.
+fn held(claims: &[(PoolName, Prefix)], pool: &PoolName) -> String {
+    let claims: Vec<_> = claims.iter().map(|(pool, prefix)| format!("{prefix} of pool {pool}")).collect();
+    let claims = claims.join(", ");
+    format!(
+        "it holds {claims}: name one of its pools or a prefix in it, or add {pool} to --pool of sextant-agent there, \
+         which then claims a prefix of {pool} too"
+    )
 }
 
 impl From<RegistryError> for ReassignError {
@@ -209,10 +225,14 @@ impl Claims {
                 crate::reservations::pool_of(pools, prefix).cloned()
             })
         };
-        let of_prefix = || pool_of(order.prefix?).filter(|pool| status.holding_in(pool).is_some());
+        let of_prefix = || pool_of(order.prefix?);
         if let Some(pool) = order.pool.clone().or_else(of_prefix) {
-            let prefixes = status.holdings().map(|it| it.held.prefix).collect();
-            let no_claim = || ReassignError::NoClaim { node: node.clone(), pool: pool.clone(), prefixes };
+            let no_claim = || ReassignError::NoClaim {
+                node: node.clone(),
+                pool: pool.clone(),
+                prefix: order.prefix.filter(|_| order.pool.is_none()),
+                claims: status.holdings().map(|it| (it.held.pool.clone(), it.held.prefix)).collect(),
+            };
             return status.holding_in(&pool).ok_or_else(no_claim);
         }
         let mut all = status.holdings();
@@ -223,10 +243,8 @@ impl Claims {
                 let (node, pools) =
                     (node.clone(), status.holdings().map(|it| it.held.pool.clone()).collect());
                 Err(match order.prefix {
-                    Some(prefix) if pool_of(prefix).is_none() => {
-                        ReassignError::NoPool { prefix, node, pools }
-                    }
-                    _ => ReassignError::Several { node, pools },
+                    Some(prefix) => ReassignError::NoPool { prefix, node, pools },
+                    None => ReassignError::Several { node, pools },
                 })
             }
         }

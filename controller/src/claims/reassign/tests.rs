@@ -295,7 +295,9 @@ async fn a_node_with_two_claims_keeps_the_other_one_and_their_order() {
     let error = refused(&it, &of("spare")).await.to_string();
     assert!(error.contains("holds no claim in pool spare; it holds 2001:db8:1:"), "{error}");
     let error = refused(&it, &order(1, Some("fd00:2::/64"))).await.to_string();
-    assert!(error.contains("--pool"), "{error}");
+    let held = format!("it holds {} of pool main, {} of pool ula: name one", main.prefix, ula.prefix);
+    let expected = format!("node host1 holds no claim in pool spare, which contains fd00:2::/64; {held}");
+    assert!(error.starts_with(&expected) && error.contains("add spare to --pool"), "{error}");
     let of_another = Reassignment { pool: of("main").pool, ..order(1, Some("fd00:1::/64")) };
     let error = refused(&it, &of_another).await.to_string();
     assert!(error.contains("is not in pool main"), "{error}");
@@ -307,6 +309,19 @@ async fn a_node_with_two_claims_keeps_the_other_one_and_their_order() {
     assert_eq!((free.from, record(&it, 1).await.prefixes()), (ula.prefix, vec![moved.to, free.to]));
     let name = [name(1)];
     it.claims.forget_all(&name, Scope::Node, true, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_prefix_of_a_pool_in_which_the_only_claim_does_not_lie_names_that_pool() {
+    let it = main_pool().await;
+    let (_, claim) = drained(&it, 1).await;
+    it.pools.add(&pool("ula", "fd00:1::/56", 64)).await.unwrap();
+    let error = refused(&it, &order(1, Some("fd00:1:0:7::/64"))).await.to_string();
+    let expected = format!(
+        "node host1 holds no claim in pool ula, which contains fd00:1:0:7::/64; it holds {} of pool main: ",
+        claim.prefix
+    );
+    assert!(error.starts_with(&expected), "{error}");
 }
 
 #[tokio::test]

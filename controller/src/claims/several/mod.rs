@@ -342,6 +342,8 @@ async fn the_end_of_the_form_and_a_second_claim_do_not_overlook_each_other() {
     assert!(matches!(two.it.registry.commit(late).await.unwrap(), Outcome::Refused(_)));
     assert!(two.meta().await.has_several_claims());
 
+    let stored = two.it.registry.list(&two.it.keys.all()).await.unwrap().revision;
+    assert!(two.it.claims.index.reaches(stored, CATCH_UP).await);
     let node = two.it.claims.index.read(|state| state.nodes()[&two.request.node].record.clone());
     let stale = two.it.claims.index.read(|state| format::put(state, &two.it.keys, &two.request.node, &node));
     two.forget("spare").await;

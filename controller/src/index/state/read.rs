@@ -98,6 +98,11 @@ impl State {
         self.names.other_than(name, node_id).filter(|_| !is_own)
     }
 
+    /// The names under which a node id holds claims.
+    pub fn names_of(&self, node_id: NodeId) -> impl Iterator<Item = &NodeName> {
+        self.names.of(node_id)
+    }
+
     /// All sessions.
     pub fn sessions(&self) -> &BTreeMap<NodeName, View<SessionRecord>> {
         &self.sessions

@@ -146,3 +146,16 @@ fn open_metrics(metrics: &Metrics) -> Result<String, std::fmt::Error> {
     encode(&mut text, &registry)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn another_process_may_have_the_same_port_of_ipv4() {
+        let of_ipv4 = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let address = SocketAddr::new("::".parse().unwrap(), of_ipv4.local_addr().unwrap().port());
+        let (_, readiness) = watch::channel(Ok(()));
+        Probes::bind(address, Metrics::default(), readiness).unwrap();
+    }
+}

@@ -2,19 +2,13 @@
 
 use std::fs;
 
-use sextant_proto::{
-    CLEAR_COPY, NodeId,
-    v1::{ClaimRequest, agent_service_client::AgentServiceClient, claim_response::Outcome},
-};
-use sextant_tests::{AgentOptions, Controller, SECONDS, bin, poll};
-use tonic::transport::Endpoint;
+use sextant_proto::CLEAR_COPY;
+use sextant_tests::{AgentOptions, SECONDS, bin, poll};
 
 use super::{
     bed::{Bed, commands},
     nodes::{copy, state_dir},
 };
-use crate::cluster::Cluster;
-
 fn named(name: &str) -> AgentOptions {
     AgentOptions { node: Some(name.into()), ..AgentOptions::default() }
 }
@@ -69,74 +63,6 @@ fn a_copy_that_supersedes_the_original_is_cleared() {
         let text = bed.cluster.sextant(&["status"]);
         if text.starts_with("All is well") { Ok(()) } else { Err(text) }
     });
-    bed.expect_healed();
-    assert_eq!(bed.cluster.prefix("h1"), held);
-}
-
-/// Both nodes claim for the first time, with the node id of a disk that was copied before. Returns whether both get a prefix.
-fn claim_at_once(controller: &Controller, id: NodeId) -> bool {
-    let url = controller.url();
-    let both = || {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async {
-            let client = || async {
-                let channel = Endpoint::from_shared(url.clone()).unwrap().connect().await.unwrap();
-                AgentServiceClient::new(channel)
-            };
-            let (mut first, mut second) = (client().await, client().await);
-            let request = |node: &str| ClaimRequest {
-                node: node.into(),
-                node_id: id.into(),
-                ..ClaimRequest::default()
-            };
-            let (first, second) = tokio::join!(first.claim(request("h1")), second.claim(request("h2")));
-            [first, second].map(|it| it.map(|it| it.into_inner().outcome))
-        })
-    };
-    let granted = controller.namespace().enter(both).unwrap();
-    granted.iter().all(|it| matches!(it, Ok(Some(Outcome::Granted(_)))))
-}
-
-/// The disks of both hosts have this node id.
-fn share_id(cluster: &Cluster) {
-    for attempt in 1.. {
-        let id = NodeId::random();
-        let both = claim_at_once(cluster.controller.as_ref().unwrap(), id);
-        let nodes = ["h1", "h2"].map(|name| (name, !cluster.node(name).is_null()));
-        if both && nodes.iter().all(|(_, known)| *known) {
-            for index in 0..2 {
-                let directory = state_dir(cluster, index);
-                fs::create_dir_all(&directory).unwrap();
-                fs::write(directory.join("node-id"), format!("{id}\n")).unwrap();
-            }
-            return;
-        }
-        assert!(attempt < 6, "the claims are never made at once");
-        for (name, _) in nodes.iter().filter(|(_, known)| *known) {
-            cluster.sextant(&["node", "forget", name, "--force"]);
-        }
-    }
-}
-
-/// A disk was copied before its node had a claim, and both agents are connected.
-#[test]
-fn one_of_two_nodes_with_one_node_id_is_cleared_and_forgotten() {
-    let mut bed = Bed::start("fixed shared id", ["uplink.interface = \"eth0\""; 2], share_id);
-    let held = bed.cluster.prefix("h1");
-    let text = bed.expect("has the same node id as node");
-    assert!(text.contains(CLEAR_COPY) && text.contains("and start its agent again"), "{text}");
-    bed.expect_reached();
-    clear(&bed, 1);
-    let [forget] = commands(&text)[..] else { panic!("{text}") };
-    poll("the copy is down", 40 * SECONDS, || {
-        let out =
-            bed.cluster.lab.cli(&[&forget.split(' ').skip(1).collect::<Vec<_>>()[..], &["h2"]].concat());
-        out?.succeeded()
-    });
-    bed.cluster.agents[1] = bed.cluster.lab.agent(bed.host(1), named("h2")).unwrap();
-    bed.cluster.settle();
-    bed.renew_container(1);
     bed.expect_healed();
     assert_eq!(bed.cluster.prefix("h1"), held);
 }
