@@ -151,12 +151,8 @@ pub(crate) fn policy_of(docker: &DockerSettings, input: &Input, parts: &[Prefix]
     let own: Vec<_> = match docker.mode {
         DockerMode::Network => input.container_prefixes().chain(parts.iter().copied()).collect(),
         DockerMode::Daemon => input.container_prefixes().collect(),
-        // Networks have other parts of the primary host prefix. The bridge has the container prefixes of further claims, too.
-        DockerMode::Pools => {
-            let primary = input.claims.iter().take(1).map(|claim| claim.prefix);
-            primary.chain(input.container_prefixes().skip(1)).collect()
-        }
-        DockerMode::Ipam => input.claims.iter().take(1).map(|claim| claim.prefix).collect(),
+        // Networks have any part of the host prefixes.
+        DockerMode::Pools | DockerMode::Ipam => input.claims.iter().map(|claim| claim.prefix).collect(),
         DockerMode::Off | DockerMode::None => return None,
     };
     (!input.claims.is_empty()).then(|| docker.passes(own, pools(input)))
@@ -205,8 +201,8 @@ mod tests {
         for (mode, expected) in [
             ("network", "2001:db8:1::/80 fd00:0:7::/80 2001:db8:1:0:1::/80"),
             ("daemon", "2001:db8:1::/80 fd00:0:7::/80"),
-            ("pools", "2001:db8:1::/64 fd00:0:7::/80"),
-            ("ipam", "2001:db8:1::/64"),
+            ("pools", "2001:db8:1::/64 fd00:0:7::/64"),
+            ("ipam", "2001:db8:1::/64 fd00:0:7::/64"),
         ] {
             assert_eq!(own(mode, &input).as_deref(), Some(expected), "{mode}");
             assert_eq!(own(mode, &Input::default()), None, "{mode}: no claim yet");

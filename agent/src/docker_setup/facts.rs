@@ -99,20 +99,15 @@ async fn driver(socket: &Path, agent_unit: bool) -> anyhow::Result<Driver> {
     Ok(Driver { socket, spec, unit, listens })
 }
 
-/// The prefixes of the primary claim.
+/// The prefixes of the claims.
 fn prefixes(state_dir: &Path) -> anyhow::Result<Prefixes> {
     let claims = StateDir::peek_claims(state_dir)?;
-    let primary = claims.first().with_context(|| {
+    Prefixes::of(&claims).with_context(|| {
         format!(
             "no claim in state directory {}: this host has no prefix yet. Start the agent (systemctl start sextant-agent), wait \
              until `sextant node list` shows its prefix, and try again; or give the agent's own --state-dir",
             state_dir.display()
         )
-    })?;
-    Ok(Prefixes {
-        host: primary.prefix,
-        container: primary.container_prefix(),
-        pools: claims.iter().map(|claim| claim.pool.prefix).collect(),
     })
 }
 

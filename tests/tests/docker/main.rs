@@ -16,4 +16,5 @@ mod networks;
 mod setup;
 mod setup_bed;
 mod shown;
+mod two_pools;
 mod watched;

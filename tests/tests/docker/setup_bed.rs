@@ -3,7 +3,11 @@
 use std::{fs, path::PathBuf};
 
 use nix::sys::signal::Signal;
-use sextant_tests::{AgentOptions, Docker, Host, SECONDS, bin, cluster::Cluster, poll};
+use sextant_tests::{
+    AgentOptions, Docker, Host, SECONDS, bin,
+    cluster::{Cluster, PoolArgs},
+    poll,
+};
 
 use crate::bed::{CONFLICT, POOL};
 
@@ -23,7 +27,12 @@ impl SetupBed {
 
     /// As [`Self::start`], with a host for each engine, which has these arguments.
     pub fn start_each(test: &str, args: &[&[&str]]) -> Self {
-        let mut cluster = Cluster::without_agents(test, u16::try_from(args.len()).unwrap(), POOL);
+        Self::start_in(test, POOL, args)
+    }
+
+    /// As [`Self::start_each`], with this pool.
+    pub fn start_in(test: &str, pool: PoolArgs, args: &[&[&str]]) -> Self {
+        let mut cluster = Cluster::without_agents(test, u16::try_from(args.len()).unwrap(), pool);
         let start = |(host, args): (&Host, &&[&str])| Docker::start_with_bridge(host, args).unwrap();
         let engines: Vec<_> = cluster.hosts.iter().zip(args).map(start).collect();
         for (index, engine) in engines.iter().enumerate() {

@@ -7,6 +7,7 @@ fn host(mode: Mode, text: &str) -> Situation {
         prefixes: Prefixes {
             host: "2001:db8:8000:1::/64".parse().unwrap(),
             container: "2001:db8:8000:1::/80".parse().unwrap(),
+            further: vec![],
             pools: vec!["2001:db8:8000::/40".parse().unwrap()],
         },
         engine: Engine {
