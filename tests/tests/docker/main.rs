@@ -10,6 +10,7 @@ mod ipam;
 mod later;
 mod live_restore;
 mod matrix;
+mod modes;
 mod mtu;
 mod network;
 mod networks;

@@ -81,11 +81,22 @@ impl SetupBed {
 
     /// As [`Self::restart_agent`], with more arguments.
     pub fn restart_agent_with(&mut self, index: usize, args: &[&str]) {
+        self.restart_agent_by(index, options(&config(&self.cluster, index), args));
+    }
+
+    fn restart_agent_by(&mut self, index: usize, options: AgentOptions) {
         let agent = self.cluster.agents.remove(index);
         agent.process.terminate(10 * SECONDS).unwrap();
-        self.cluster.start_agent_with(index, options(&config(&self.cluster, index), args));
+        self.cluster.start_agent_with(index, options);
         let last = self.cluster.agents.pop().unwrap();
         self.cluster.agents.insert(index, last);
+    }
+
+    /// As [`Self::restart_agent`], with this bridge, or with the one of the mode.
+    pub fn restart_agent_on(&mut self, index: usize, bridge: &str) {
+        let options =
+            AgentOptions { bridge: bridge.to_owned(), ..options(&config(&self.cluster, index), &[]) };
+        self.restart_agent_by(index, options);
     }
 
     /// Sets a host up, as an operator does where systemd does not run the engine.

@@ -102,6 +102,10 @@ pub struct Engine {
     pub others: Vec<(String, Prefix)>,
     /// The names of the containers on its default network.
     pub containers: Vec<String>,
+    /// The names of the networks that get addresses by the IPAM driver.
+    pub driver_networks: Vec<String>,
+    /// The names of the networks that the agent has made.
+    pub kept: Vec<String>,
     /// The words of the command that started it, if they are known.
     pub words: Vec<String>,
 }
