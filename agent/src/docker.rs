@@ -52,6 +52,10 @@ impl Store for Stored {
     fn keep(&self, parts: &Parts) -> Result<(), String> {
         self.0.keep_docker_networks(parts).map_err(|error| error.to_string())
     }
+
+    fn keep_former(&self, former: &BTreeSet<Prefix>) -> Result<(), String> {
+        self.0.keep_docker_former(former).map_err(|error| error.to_string())
+    }
 }
 
 impl DockerNetwork {
@@ -87,7 +91,11 @@ impl DockerNetwork {
         let (troubles_tx, mut troubles) = watch::channel(Vec::new());
         let mut parts = self.parts.subscribe();
         let stored = Box::new(Stored(self.state.clone()));
-        let networks = Keeper::new(wishes, self.parts.clone(), stored, self.left.clone());
+        let former = self.state.docker_former().unwrap_or_else(|error| {
+            tracing::warn!(%error, "former prefixes of Docker networks cannot be read");
+            BTreeSet::new()
+        });
+        let networks = Keeper::new(wishes, self.parts.clone(), stored, self.left.clone(), former);
         let rules = RulesKeeper::new(self.followed.clone(), passes, troubles_tx);
         let mut keeper = pin!(rules.run(networks));
         loop {
