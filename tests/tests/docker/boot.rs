@@ -65,15 +65,15 @@ fn a_host_is_set_up_before_the_engine_starts_and_without_a_controller() {
         let rules = || host.check(&["ip6tables-save"]).unwrap();
         poll("it is reached", 10 * SECONDS, || {
             let ping = ["exec", "web", "ping", "-c", "1", "-W", "1", &addresses[0]];
-            bed.engines[1].run(&ping).with_context(&rules)
+            bed.engines[1].run(&ping).with_context(rules)
         });
         expect_text("the source", 10 * SECONDS, &addresses[1], || {
-            bed.engines[1].ask("web", &addresses[0], 8001).with_context(&rules)
+            bed.engines[1].ask("web", &addresses[0], 8001).with_context(rules)
         });
         // The other way, the source is the container's own too.
         bed.engines[1].serve("web", 8001).unwrap();
         expect_text("the source", 10 * SECONDS, &addresses[0], || {
-            bed.engines[0].ask("web", &addresses[1], 8001).with_context(&rules)
+            bed.engines[0].ask("web", &addresses[1], 8001).with_context(rules)
         });
         let rules = rules();
         assert!(engine.is_empty() || rules.contains(":DOCKER - "), "{rules}");

@@ -124,8 +124,8 @@ fn one_command_sets_the_driver_up_and_takes_it_back() {
     let create = ["docker", "network", "create", "--ipv6", "--ipam-driver", "sextant", "web"];
     poll("a network of the driver", 20 * SECONDS, || machine.run(&create));
     machine.shell("sed -i s/ipam/none/ /etc/sextant/agent.toml");
-    let told = setup("--restart");
-    assert!(told.contains("left to do: docker network rm web, "), "{told}");
+    let said = setup("--restart");
+    assert!(said.contains("left to do: docker network rm web, "), "{said}");
     machine.run(&["docker", "network", "rm", "web"]).unwrap();
     let left = setup("--restart");
     assert!(left.contains("sextant.spec removed"), "{left}");
