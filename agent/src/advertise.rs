@@ -4,9 +4,10 @@ use std::{net::Ipv6Addr, sync::Arc, time::Duration};
 
 use sextant_advertise::{
     advertiser::{Advertiser, Wanted},
+    former::{Remembered, Store},
     message::Content,
 };
-use sextant_proto::{Claim, Prefix};
+use sextant_proto::{Claim, Prefix, unix_ms};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
@@ -38,6 +39,16 @@ pub struct BridgeAdvertiser {
     pub problems: Problems,
 }
 
+/// Stores what was advertised in the state directory.
+#[derive(Debug)]
+struct Stored(Arc<StateDir>);
+
+impl Store for Stored {
+    fn keep(&self, remembered: &Remembered) -> Result<(), String> {
+        self.0.keep_advertised(remembered, unix_ms()).map_err(|error| error.to_string())
+    }
+}
+
 /// The bridge, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Bridge {
@@ -62,7 +73,12 @@ impl BridgeAdvertiser {
     pub async fn run(mut self) -> Result<(), watch::error::RecvError> {
         let (wanted_tx, wanted_rx) = watch::channel(None);
         let (trouble_tx, mut trouble) = watch::channel(None);
-        let mut advertiser = std::pin::pin!(Advertiser::new(wanted_rx, trouble_tx).run());
+        let remembered = self.state.advertised(unix_ms()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "advertised prefixes cannot be read; former ones are not withdrawn");
+            Remembered::default()
+        });
+        let store = Box::new(Stored(self.state.clone()));
+        let mut advertiser = std::pin::pin!(Advertiser::new(wanted_rx, trouble_tx, remembered, store).run());
         loop {
             let bridge = self.look().await;
             let error = trouble.borrow_and_update().clone();

@@ -52,6 +52,10 @@ impl Store for Stored {
     fn keep(&self, parts: &Parts) -> Result<(), String> {
         self.0.keep_docker_networks(parts).map_err(|error| error.to_string())
     }
+
+    fn keep_former(&self, former: &BTreeSet<Prefix>) -> Result<(), String> {
+        self.0.keep_docker_former(former).map_err(|error| error.to_string())
+    }
 }
 
 impl DockerNetwork {
@@ -87,7 +91,11 @@ impl DockerNetwork {
         let (troubles_tx, mut troubles) = watch::channel(Vec::new());
         let mut parts = self.parts.subscribe();
         let stored = Box::new(Stored(self.state.clone()));
-        let networks = Keeper::new(wishes, self.parts.clone(), stored, self.left.clone());
+        let former = self.state.docker_former().unwrap_or_else(|error| {
+            tracing::warn!(%error, "former prefixes of Docker networks cannot be read");
+            BTreeSet::new()
+        });
+        let networks = Keeper::new(wishes, self.parts.clone(), stored, self.left.clone(), former);
         let rules = RulesKeeper::new(self.followed.clone(), passes, troubles_tx);
         let mut keeper = pin!(rules.run(networks));
         loop {
@@ -151,12 +159,8 @@ pub(crate) fn policy_of(docker: &DockerSettings, input: &Input, parts: &[Prefix]
     let own: Vec<_> = match docker.mode {
         DockerMode::Network => input.container_prefixes().chain(parts.iter().copied()).collect(),
         DockerMode::Daemon => input.container_prefixes().collect(),
-        // Networks have other parts of the primary host prefix. The bridge has the container prefixes of further claims, too.
-        DockerMode::Pools => {
-            let primary = input.claims.iter().take(1).map(|claim| claim.prefix);
-            primary.chain(input.container_prefixes().skip(1)).collect()
-        }
-        DockerMode::Ipam => input.claims.iter().take(1).map(|claim| claim.prefix).collect(),
+        // Networks have any part of the host prefixes.
+        DockerMode::Pools | DockerMode::Ipam => input.claims.iter().map(|claim| claim.prefix).collect(),
         DockerMode::Off | DockerMode::None => return None,
     };
     (!input.claims.is_empty()).then(|| docker.passes(own, pools(input)))
@@ -205,8 +209,8 @@ mod tests {
         for (mode, expected) in [
             ("network", "2001:db8:1::/80 fd00:0:7::/80 2001:db8:1:0:1::/80"),
             ("daemon", "2001:db8:1::/80 fd00:0:7::/80"),
-            ("pools", "2001:db8:1::/64 fd00:0:7::/80"),
-            ("ipam", "2001:db8:1::/64"),
+            ("pools", "2001:db8:1::/64 fd00:0:7::/64"),
+            ("ipam", "2001:db8:1::/64 fd00:0:7::/64"),
         ] {
             assert_eq!(own(mode, &input).as_deref(), Some(expected), "{mode}");
             assert_eq!(own(mode, &Input::default()), None, "{mode}: no claim yet");

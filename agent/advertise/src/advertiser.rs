@@ -2,20 +2,19 @@
 
 use std::{io, net::Ipv6Addr, time::Duration};
 
-use sextant_proto::{Prefix, link_name_octets};
+use sextant_proto::link_name_octets;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
 };
 
 use super::{
+    former::{Former, Remembered, Store},
     message::{Content, encode},
     schedule::Schedule,
     socket::Link,
 };
 
-/// After this time a host has given up an address of a former prefix (RFC 4862 §5.5.3).
-const FORMER_FOR: Duration = Duration::from_secs(2 * 3600);
 /// When a socket that could not be opened is opened again.
 const RETRY: Duration = Duration::from_secs(3);
 
@@ -38,21 +37,18 @@ pub struct Advertiser {
     wanted: watch::Receiver<Option<Wanted>>,
     trouble: watch::Sender<Option<String>>,
     former: Former,
-}
-
-/// The prefixes that were advertised, also where nothing was for a while.
-#[derive(Debug, Default)]
-struct Former {
-    /// Those that are advertised now, or were last.
-    last: Vec<Prefix>,
-    /// Those before, each with the time after which no host has an address of it.
-    until: Vec<(Prefix, Instant)>,
+    store: Box<dyn Store>,
 }
 
 impl Advertiser {
-    /// Follows `wanted`. What prevents advertisements is sent to `trouble`.
-    pub fn new(wanted: watch::Receiver<Option<Wanted>>, trouble: watch::Sender<Option<String>>) -> Self {
-        Self { wanted, trouble, former: Former::default() }
+    /// Follows `wanted`. What prevents advertisements is sent to `trouble`. `remembered` is what an earlier process has stored.
+    pub fn new(
+        wanted: watch::Receiver<Option<Wanted>>,
+        trouble: watch::Sender<Option<String>>,
+        remembered: Remembered,
+        store: Box<dyn Store>,
+    ) -> Self {
+        Self { wanted, trouble, former: Former::restored(remembered, Instant::now()), store }
     }
 
     /// Runs until the other end of `wanted` is gone.
@@ -95,7 +91,7 @@ impl Advertiser {
     /// Advertises on an interface until something else is wanted. `false` if nothing will be.
     async fn serve(&mut self, link: &Link, mut wanted: Wanted) -> io::Result<bool> {
         let mut schedule = Schedule::new(Instant::now());
-        self.former.follow(&wanted.content.prefixes, Instant::now());
+        self.follow(&wanted);
         loop {
             tokio::select! {
                 changed = self.wanted.changed() => {
@@ -106,7 +102,7 @@ impl Advertiser {
                     let now = Instant::now();
                     match next {
                         Some(next) if next.index == wanted.index => {
-                            self.former.follow(&next.content.prefixes, now);
+                            self.follow(&next);
                             wanted = next;
                             schedule.changed(now);
                         }
@@ -119,6 +115,16 @@ impl Advertiser {
                 }
                 () = sleep_until(schedule.next()) => self.send(link, &wanted, &mut schedule),
             }
+        }
+    }
+
+    /// These are advertised from now on. That is stored before: after a crash, they are former ones if others are wanted.
+    fn follow(&mut self, wanted: &Wanted) {
+        let now = Instant::now();
+        if self.former.follow(&wanted.content.prefixes, now)
+            && let Err(error) = self.store.keep(&self.former.remembered(now))
+        {
+            tracing::warn!(%error, "advertised prefixes cannot be stored; after a restart they are not withdrawn");
         }
     }
 
@@ -145,43 +151,5 @@ impl Advertiser {
             *before = trouble;
             changed
         });
-    }
-}
-
-impl Former {
-    /// These are advertised from now on: the last ones are former ones, but for those that stay.
-    fn follow(&mut self, wanted: &[Prefix], now: Instant) {
-        let last = std::mem::replace(&mut self.last, wanted.to_vec());
-        self.until.retain(|(prefix, _)| !last.contains(prefix));
-        self.until.extend(last.into_iter().map(|prefix| (prefix, now + FORMER_FOR)));
-        self.until.retain(|(prefix, _)| !wanted.contains(prefix));
-    }
-
-    fn now(&mut self, now: Instant) -> Vec<Prefix> {
-        self.until.retain(|(_, until)| *until > now);
-        self.until.iter().map(|(prefix, _)| *prefix).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn former_prefixes_are_remembered_for_two_hours() {
-        let prefix = |text: &str| text.parse::<Prefix>().unwrap();
-        let (one, other) = (prefix("2001:db8:1::/64"), prefix("2001:db8:2::/64"));
-        let (now, mut former) = (Instant::now(), Former::default());
-        former.follow(&[one], now);
-        former.follow(&[one], now);
-        assert_eq!(former.now(now), [], "it is still advertised");
-        // Nothing is advertised for a while, as without a bridge.
-        former.follow(&[], now);
-        former.follow(&[other], now);
-        assert_eq!(former.now(now), [one]);
-        former.follow(&[one], now + RETRY);
-        assert_eq!(former.now(now + RETRY), [other], "what is wanted again is no former one");
-        assert_eq!(former.now(now + FORMER_FOR), [other]);
-        assert_eq!(former.now(now + FORMER_FOR + RETRY), []);
     }
 }

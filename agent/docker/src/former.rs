@@ -9,21 +9,45 @@ use crate::{
     wanted::{Wanted, is_ours},
 };
 
-/// The prefixes that a network of the agent was seen with, and that none is to have any more.
+/// So many are remembered of which no network is left: an engine that starts may put routes of them back.
+const MOST_LEFT: usize = 64;
+
+/// The prefixes that networks of the agent were seen with, and that none is to have any more.
 #[derive(Debug, Default)]
-pub struct Former(BTreeSet<Prefix>);
+pub struct Former {
+    /// Those that a network may still have.
+    seen: BTreeSet<Prefix>,
+    /// Those that no network has any more.
+    left: BTreeSet<Prefix>,
+}
 
 impl Former {
+    /// Those of an earlier process.
+    pub fn restored(stored: BTreeSet<Prefix>) -> Self {
+        Self { seen: stored, left: BTreeSet::new() }
+    }
+
+    /// All, to be stored.
+    pub fn remembered(&self) -> BTreeSet<Prefix> {
+        self.seen.union(&self.left).copied().collect()
+    }
+
     /// Notes the engine's networks. Returns the former prefixes that no network has any more, each of them once.
     pub fn left(&mut self, wanted: &[Wanted], networks: &[Network]) -> BTreeSet<Prefix> {
         let ours = networks.iter().filter(|network| is_ours(network));
-        self.0.extend(ours.flat_map(|network| &network.prefixes).map(|(prefix, _)| *prefix));
-        self.0.retain(|prefix| !wanted.iter().any(|wanted| prefix.overlaps(wanted.prefix)));
+        self.seen.extend(ours.flat_map(|network| &network.prefixes).map(|(prefix, _)| *prefix));
+        let unwanted = |prefix: &Prefix| !wanted.iter().any(|wanted| prefix.overlaps(wanted.prefix));
+        self.seen.retain(unwanted);
+        self.left.retain(unwanted);
         let used = |prefix: &Prefix| {
             networks.iter().flat_map(|network| &network.prefixes).any(|(it, _)| it.overlaps(*prefix))
         };
-        let (used, left) = std::mem::take(&mut self.0).into_iter().partition(used);
-        self.0 = used;
+        let (used, left): (_, BTreeSet<_>) = std::mem::take(&mut self.seen).into_iter().partition(used);
+        self.seen = used;
+        self.left.extend(&left);
+        while self.left.len() > MOST_LEFT {
+            self.left.pop_first();
+        }
         left
     }
 }
@@ -72,5 +96,22 @@ mod tests {
         // Of an entry that was removed from the settings.
         former.left(&wanted, &[network("cache", "2001:db8:1:0:2::/80", true)]);
         assert_eq!(former.left(&wanted, &[]), [prefix("2001:db8:1:0:2::/80")].into());
+    }
+
+    #[test]
+    fn an_earlier_process_has_stored_them() {
+        let (wanted, mut former) = ([wanted()], Former::default());
+        let (name, own) = (&wanted[0].name, wanted[0].prefix.to_string());
+        let old = prefix("2001:db8:8000:7::/80");
+        former.left(&wanted, &[network(name, "2001:db8:8000:7::/80", true)]);
+        // Ended before the network is made anew, and after that.
+        let mut again = Former::restored(former.remembered());
+        assert_eq!(again.left(&wanted, &[network(name, &own, true)]), [old].into());
+        let mut again = Former::restored(again.remembered());
+        assert_eq!(again.left(&wanted, &[network(name, &own, true)]), [old].into());
+        // The host gets the prefix back.
+        let back = [Wanted { prefix: old, ..wanted[0].clone() }];
+        again.left(&back, &[]);
+        assert!(!again.remembered().contains(&old));
     }
 }

@@ -24,6 +24,12 @@ pub trait Store: fmt::Debug + Send + 'static {
     /// # Errors
     /// If they are not stored, with the reason and the fix.
     fn keep(&self, parts: &Parts) -> Result<(), String>;
+
+    /// Stores the prefixes that networks had before.
+    ///
+    /// # Errors
+    /// If they are not stored, with the reason and the fix.
+    fn keep_former(&self, former: &BTreeSet<Prefix>) -> Result<(), String>;
 }
 
 /// Keeps the networks of a host.
@@ -40,19 +46,27 @@ pub struct Keeper {
 impl Keeper {
     /// Keeps the networks of the `wishes`; none before the first claim: then present ones stay as they are. `parts` has the stored parts,
     /// and gets the new ones once they are stored. The prefixes that a network had before, and that no network has any more, are added to
-    /// `left`: an engine may have left routes of them.
+    /// `left`: an engine may have left routes of them. `former` has those that an earlier process has stored.
     pub fn new(
         wishes: watch::Receiver<Option<Wishes>>,
         parts: watch::Sender<Parts>,
         store: Box<dyn Store>,
         left: watch::Sender<BTreeSet<Prefix>>,
+        former: BTreeSet<Prefix>,
     ) -> Self {
-        Self { wishes, parts, store, former: Former::default(), left, version: String::new() }
+        Self { wishes, parts, store, former: Former::restored(former), left, version: String::new() }
     }
 
-    /// Notes which prefixes the networks have had.
+    /// Notes which prefixes the networks have had. That is stored before they get other ones.
     fn note(&mut self, wanted: &[Wanted], networks: &[Network]) {
+        let before = self.former.remembered();
         let left = self.former.left(wanted, networks);
+        let former = self.former.remembered();
+        if former != before
+            && let Err(error) = self.store.keep_former(&former)
+        {
+            tracing::warn!(%error, "former prefixes of Docker networks cannot be stored");
+        }
         if !left.is_empty() {
             self.left.send_modify(|all| all.extend(left));
         }

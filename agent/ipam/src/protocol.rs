@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sextant_proto::quoted;
+use sextant_proto::{PoolName, quoted};
 
 use crate::{leases::PoolRequest, subnet::Subnet};
 
@@ -12,6 +12,8 @@ use crate::{leases::PoolRequest, subnet::Subnet};
 pub const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.2+json";
 /// The option with the length of an IPv6 subnet: `docker network create --ipam-opt sextant.length=96`.
 const LENGTH: &str = "sextant.length";
+/// The option with the pool that an IPv6 subnet is of: `--ipam-opt sextant.pool=ula`.
+const POOL: &str = "sextant.pool";
 /// The options of this driver. Others are the engine's.
 const OPTIONS: &str = "sextant.";
 /// The option with the use of an address.
@@ -133,8 +135,8 @@ impl Body {
         };
         let (asked, range) = (subnet(&self.pool)?, subnet(&self.sub_pool)?);
         let options = self.options.unwrap_or_default();
-        let length = length(&options)?;
-        Ok(LeaseRequest::Pool(PoolRequest { ipv6: self.v6, subnet: asked, range, length }))
+        let (length, pool) = of_driver(&options)?;
+        Ok(LeaseRequest::Pool(PoolRequest { ipv6: self.v6, subnet: asked, range, length, pool }))
     }
 
     fn address(self, path: &str) -> Result<LeaseRequest, Unreadable> {
@@ -160,17 +162,31 @@ fn unreadable(path: &str, problem: &dyn ToString) -> Unreadable {
     Unreadable::Body { path: path.to_owned(), problem: problem.to_string() }
 }
 
-fn length(options: &BTreeMap<String, Value>) -> Result<Option<u8>, Unreadable> {
-    let mut length = None;
-    for (option, value) in options.iter().filter(|(option, _)| option.starts_with(OPTIONS)) {
+/// The length and the pool of a subnet.
+fn of_driver(options: &BTreeMap<String, Value>) -> Result<(Option<u8>, Option<PoolName>), Unreadable> {
+    let (mut length, mut pool) = (None, None);
+    for (option, value) in options.iter().filter(|(option, _)| is_drivers(option)) {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let wrong = |fix| Unreadable::Option { option: quoted(option), value: quoted(&text), fix };
-        if option != LENGTH {
-            return Err(wrong("is unknown; the only one is sextant.length"));
+        match option.as_str() {
+            LENGTH => {
+                length = Some(text.parse().map_err(|_| wrong("give the length of an IPv6 subnet, e.g. 96"))?);
+            }
+            POOL => {
+                let name =
+                    text.parse().map_err(|_| wrong("give the name of a pool, as in `sextant pool list`"))?;
+                pool = Some(name);
+            }
+            _ => return Err(wrong("is unknown; there are sextant.length and sextant.pool")),
         }
-        length = Some(text.parse().map_err(|_| wrong("give the length of an IPv6 subnet, e.g. 96"))?);
     }
-    Ok(length)
+    Ok((length, pool))
+}
+
+/// Whether an option is one of this driver, or is meant to be.
+fn is_drivers(option: &str) -> bool {
+    option.starts_with(OPTIONS)
+        || [LENGTH, POOL].iter().any(|known| known.strip_prefix(OPTIONS) == Some(option))
 }
 
 /// The answers that never change. The engine need not repeat its requests when it starts: leases are stored.
@@ -223,6 +239,9 @@ mod tests {
         let body = r#"{"AddressSpace":"sextant-local","Pool":"","SubPool":"","Options":{"sextant.length":"96"},"V6":true}"#;
         let pool = PoolRequest { ipv6: true, length: Some(96), ..PoolRequest::default() };
         assert_eq!(lease("RequestPool", body), LeaseRequest::Pool(pool));
+        let body = r#"{"Pool":"","Options":{"sextant.pool":"ula","com.docker.x":"y"},"V6":true}"#;
+        let pool = PoolRequest { ipv6: true, pool: "ula".parse().ok(), ..PoolRequest::default() };
+        assert_eq!(lease("RequestPool", body), LeaseRequest::Pool(pool));
         let body =
             r#"{"AddressSpace":"s","Pool":"10.0.0.0/16","SubPool":"10.0.1.0/24","Options":null,"V6":false}"#;
         let (subnet, range) = ("10.0.0.0/16".parse().ok(), "10.0.1.0/24".parse().ok());
@@ -256,7 +275,14 @@ mod tests {
             (
                 "/IpamDriver.RequestPool",
                 r#"{"Options":{"sextant.size":"1"}}"#,
-                "the only one is sextant.length",
+                "there are sextant.length and sextant.pool",
+            ),
+            ("/IpamDriver.RequestPool", r#"{"Options":{"pool":"ula"}}"#, "sextant.length and sextant.pool"),
+            ("/IpamDriver.RequestPool", r#"{"Options":{"length":"96"}}"#, "sextant.length and sextant.pool"),
+            (
+                "/IpamDriver.RequestPool",
+                r#"{"Options":{"sextant.pool":"U L A"}}"#,
+                "as in `sextant pool list`",
             ),
             ("/IpamDriver.RequestPool", r#"{"Options":{"sextant.length":"x"}}"#, "e.g. 96"),
             ("/IpamDriver.RequestPool", r#"{"Options":{"sextant.length":{}}}"#, "e.g. 96"),

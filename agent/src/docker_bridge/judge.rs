@@ -84,7 +84,8 @@ pub fn findings(
 
 /// Whether a prefix may be another node's: what is left of it on any bridge, [`containers`](crate::containers) reports.
 fn is_anothers(prefixes: &Prefixes, prefix: Prefix) -> bool {
-    prefixes.pools.iter().any(|pool| pool.covers(prefix)) && !prefixes.host.overlaps(prefix)
+    prefixes.pools.iter().any(|pool| pool.covers(prefix))
+        && !prefixes.hosts().any(|host| host.overlaps(prefix))
 }
 
 /// Where the file disagrees with the claim.
@@ -106,7 +107,8 @@ fn of_file(
     let (path, wanted) = (path.display(), prefixes.container);
     let saw = match document.value(differs.0) {
         _ if differs.0 != FIXED_CIDR && differs.0 != "ipv6" => {
-            format!("{path} has no {} with this host's {}", differs.0, prefixes.host)
+            let all: Vec<_> = prefixes.hosts().map(|it| it.to_string()).collect();
+            format!("{path} has no {} with this host's {}", differs.0, all.join(", "))
         }
         Some(value) => {
             format!("{path} has \"{}\": {value}, and this host's containers have {wanted}", differs.0)
@@ -130,6 +132,7 @@ mod tests {
         Prefixes {
             host: "2001:db8:8000:1::/64".parse().unwrap(),
             container: "2001:db8:8000:1::/80".parse().unwrap(),
+            further: vec![],
             pools: vec!["2001:db8:8000::/40".parse().unwrap()],
         }
     }

@@ -116,7 +116,7 @@ impl DockerBridge {
     }
 }
 
-/// Where file, engine and bridge disagree with the primary claim; nothing without one. `seen` is what the engine answers, and `routes`
+/// Where file, engine and bridge disagree with the claims; nothing without one. `seen` is what the engine answers, and `routes`
 /// are those of `proto boot`.
 ///
 /// # Errors
@@ -129,12 +129,7 @@ pub(crate) async fn judged(
     seen: Seen,
     routes: &[Route],
 ) -> Result<Vec<Finding>, KernelError> {
-    let Some(primary) = claims.first() else { return Ok(Vec::new()) };
-    let prefixes = Prefixes {
-        host: primary.prefix,
-        container: primary.container_prefix(),
-        pools: claims.iter().map(|claim| claim.pool.prefix).collect(),
-    };
+    let Some(prefixes) = Prefixes::of(claims) else { return Ok(Vec::new()) };
     let mut seen = Seen { bridge: bridge.to_owned(), ..seen };
     read_bridge(kernel, routes, &mut seen).await?;
     let (file, with_pools) = (&settings.daemon_json, settings.mode == DockerMode::Pools);

@@ -9,7 +9,6 @@ use sextant_docker_setup::{
     daemon_json::DaemonJson,
     drop_in::DropIn,
     ipam::Whole,
-    plan::stale,
     record::{self, Edit},
     steps::{LISTEN, Situation, Step},
 };
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 use super::{
     facts,
     systemd::{self, AGENT, DOCKER},
+    taking_back,
 };
 use crate::settings::DockerSetup;
 
@@ -34,7 +34,12 @@ pub fn edit(step: &Step) -> Option<(&Path, Box<dyn Edit>)> {
         Step::Group { file, group } => Some((file, Box::new(DropIn { group: group.clone() }))),
         Step::Spec { file, socket } => Some((file, Box::new(Whole::spec(socket)))),
         Step::SocketUnit { file, socket } => Some((file, Box::new(Whole::unit(socket)))),
-        Step::RemoveStale { .. } | Step::RestartEngine | Step::Listen | Step::RestartAgent => None,
+        Step::RemoveStale { .. }
+        | Step::RestartEngine
+        | Step::Listen
+        | Step::TakeBack { .. }
+        | Step::Unlisten
+        | Step::RestartAgent => None,
     }
 }
 
@@ -61,6 +66,8 @@ pub async fn carry_out(step: &Step, setup: &DockerSetup, host: &Situation) -> an
             }
             Ok(vec!["systemd listens at the socket of the IPAM driver; agent restarted".to_owned()])
         }
+        Step::TakeBack { file } => taking_back::one(setup, file).await,
+        Step::Unlisten => taking_back::disable().await,
         Step::RestartAgent => {
             systemd::restart(AGENT).await.context("see `journalctl -u sextant-agent`")?;
             Ok(vec!["agent restarted".to_owned()])
@@ -71,7 +78,7 @@ pub async fn carry_out(step: &Step, setup: &DockerSetup, host: &Situation) -> an
 
 /// Removes what an earlier prefix has left on the default bridge by now.
 async fn remove_stale(setup: &DockerSetup, host: &Situation) -> anyhow::Result<Vec<String>> {
-    let stale = stale(&host.prefixes, &facts::engine(setup).await?, &host.document);
+    let stale = host.stale(&facts::engine(setup).await?);
     let (bridge, mut removed) = (setup.bridge.as_str(), Vec::new());
     for (addr, len) in stale.addresses {
         let address = format!("{addr}/{len}");

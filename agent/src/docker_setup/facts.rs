@@ -8,22 +8,29 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use nix::unistd::{Gid, Group};
-use sextant_docker::engine::{self, EngineError};
+use sextant_docker::{
+    engine::{self, EngineError},
+    network::Network,
+    wanted::is_ours,
+};
 use sextant_docker_setup::{
     agent_toml::AgentToml,
+    daemon_json::DaemonJson,
     file,
     ipam::{Driver, SOCKET_UNIT, Whole},
     json::Document,
     plan::{Engine, Prefixes},
     record,
-    steps::{Mode, Situation},
+    steps::{Earlier, Mode, Situation},
 };
 
 use super::{
     flags,
     systemd::{self, AGENT, DOCKER},
+    taking_back,
 };
 use crate::{
+    ipam::DRIVER,
     kernel::{Kernel, KernelError, MAIN_TABLE, NetlinkKernel, Route, RouteProtocol, Scope},
     settings::{DockerMode, DockerSetup},
     state::StateDir,
@@ -59,9 +66,11 @@ pub async fn situation(setup: &DockerSetup, restart: bool) -> anyhow::Result<Sit
     let engine_unit = systemd::unit(DOCKER).await?;
     let main_pid = engine_unit.as_ref().and_then(|unit| unit.get("MainPID")).map(String::as_str);
     let words = flags::of_engine(&docker.socket, main_pid).await;
+    let earlier = earlier(setup, &mode).await?;
     Ok(Situation {
         mode,
         mode_name,
+        earlier,
         prefixes: prefixes(&setup.state_dir)?,
         engine: Engine { words, ..engine(setup).await? },
         daemon_json: docker.daemon_json.clone(),
@@ -74,6 +83,29 @@ pub async fn situation(setup: &DockerSetup, restart: bool) -> anyhow::Result<Sit
         engine_unit: engine_unit.is_some(),
         agent_unit: agent_unit.is_some(),
     })
+}
+
+/// What earlier setups have left that the mode may not need.
+async fn earlier(setup: &DockerSetup, mode: &Mode) -> anyhow::Result<Earlier> {
+    let (daemon_json, mut earlier) = (&setup.docker.daemon_json, Earlier::default());
+    if let Some(undone) = record::preview_undo(daemon_json, &DaemonJson(vec![]))? {
+        let document = Document::parse(undone.after.as_deref());
+        earlier.unedited = Some(document.map_err(|error| anyhow!("{}: {error}", daemon_json.display()))?);
+    }
+    if matches!(mode, Mode::Ipam(_)) {
+        return Ok(earlier);
+    }
+    for (file, edit) in taking_back::driver_files(&setup.docker.ipam_socket) {
+        match record::preview_undo(file, &edit) {
+            Ok(None) => {}
+            Ok(Some(_)) => earlier.driver_files.push(file.to_owned()),
+            Err(error) => earlier.problems.push(error.to_string()),
+        }
+    }
+    let unit = systemd::unit(SOCKET_UNIT).await?.unwrap_or_default();
+    let of = |key: &str| unit.get(key).map_or("", String::as_str);
+    earlier.listens = of("UnitFileState") == "enabled" || of("ActiveState") == "active";
+    Ok(earlier)
 }
 
 /// What the IPAM driver lacks. Without a unit of the agent, it listens at its socket itself.
@@ -99,20 +131,15 @@ async fn driver(socket: &Path, agent_unit: bool) -> anyhow::Result<Driver> {
     Ok(Driver { socket, spec, unit, listens })
 }
 
-/// The prefixes of the primary claim.
+/// The prefixes of the claims.
 fn prefixes(state_dir: &Path) -> anyhow::Result<Prefixes> {
     let claims = StateDir::peek_claims(state_dir)?;
-    let primary = claims.first().with_context(|| {
+    Prefixes::of(&claims).with_context(|| {
         format!(
             "no claim in state directory {}: this host has no prefix yet. Start the agent (systemctl start sextant-agent), wait \
              until `sextant node list` shows its prefix, and try again; or give the agent's own --state-dir",
             state_dir.display()
         )
-    })?;
-    Ok(Prefixes {
-        host: primary.prefix,
-        container: primary.container_prefix(),
-        pools: claims.iter().map(|claim| claim.pool.prefix).collect(),
     })
 }
 
@@ -181,8 +208,14 @@ pub async fn seen_of(engine: &engine::Engine) -> Result<Engine, EngineError> {
         network: default.and_then(|network| network.prefixes.first()).map(|(prefix, _)| *prefix),
         others: others.collect(),
         containers: containers.into_iter().map(|it| it.name).collect(),
+        driver_networks: names(&networks, |network| network.ipam == DRIVER),
+        kept: names(&networks, is_ours),
         ..Engine::default()
     })
+}
+
+fn names(networks: &[Network], with: impl Fn(&Network) -> bool) -> Vec<String> {
+    networks.iter().filter(|network| with(network)).map(|network| network.name.clone()).collect()
 }
 
 /// The version of the installed engine, which need not run; empty if there is none.

@@ -30,7 +30,7 @@ pub async fn run(setup: &DockerSetup, dry_run: bool) -> anyhow::Result<ExitCode>
     let (mut left, mut failed, mut all) = (Vec::new(), Vec::new(), 0);
     for (path, edit, after) in files(setup) {
         if path == Path::new(SOCKET_UNIT_FILE) && !dry_run && record::record_path(path).exists() {
-            disable(&mut out).await?;
+            disable().await?.iter().for_each(|line| out.line(line));
         }
         let undone = match dry_run {
             true => record::preview_undo(path, edit.as_ref()),
@@ -101,22 +101,42 @@ async fn remove_left(setup: &DockerSetup, earlier: &[Prefix], dry_run: bool) -> 
 
 /// The files that a setup may have edited, each with the unit that is to be restarted.
 fn files(setup: &DockerSetup) -> [(&Path, Box<dyn Edit>, Option<&'static str>); 5] {
+    let [(spec, spec_edit), (unit, unit_edit)] = driver_files(&setup.docker.ipam_socket);
     [
         (&setup.docker.daemon_json, Box::new(DaemonJson(vec![])), Some(DOCKER)),
         (&setup.config, Box::new(AgentToml { mode: "off" }), Some(AGENT)),
         (Path::new(DROP_IN), Box::new(DropIn { group: String::new() }), Some(AGENT)),
-        (Path::new(SPEC), Box::new(Whole::spec(&setup.docker.ipam_socket)), None),
-        (Path::new(SOCKET_UNIT_FILE), Box::new(Whole::unit(&setup.docker.ipam_socket)), Some(AGENT)),
+        (spec, Box::new(spec_edit), None),
+        (unit, Box::new(unit_edit), Some(AGENT)),
     ]
 }
 
-/// Ends the IPAM driver's socket, before the file of its unit goes.
-async fn disable(out: &mut Printer) -> anyhow::Result<()> {
-    if systemd::unit(SOCKET_UNIT).await?.is_some() {
-        systemd::succeed(&["systemctl", "disable", "--now", SOCKET_UNIT]).await?;
-        out.line(format_args!("{SOCKET_UNIT} disabled"));
+/// The files of the IPAM driver with this socket.
+pub fn driver_files(socket: &Path) -> [(&'static Path, Whole); 2] {
+    [(Path::new(SPEC), Whole::spec(socket)), (Path::new(SOCKET_UNIT_FILE), Whole::unit(socket))]
+}
+
+/// Restores one of the files. Returns what was done.
+///
+/// # Errors
+/// If it cannot be restored.
+pub async fn one(setup: &DockerSetup, file: &Path) -> anyhow::Result<Vec<String>> {
+    let all = files(setup);
+    let Some((path, edit, _)) = all.iter().find(|(path, ..)| *path == file) else { return Ok(Vec::new()) };
+    let undone = record::undo(path, edit.as_ref())?;
+    if file == Path::new(SOCKET_UNIT_FILE) && systemd::unit(AGENT).await?.is_some() {
+        systemd::succeed(&["systemctl", "daemon-reload"]).await?;
     }
-    Ok(())
+    Ok(undone.map(|edited| text(file, &edited, false)).into_iter().collect())
+}
+
+/// Ends the IPAM driver's socket, before the file of its unit goes.
+pub async fn disable() -> anyhow::Result<Vec<String>> {
+    if systemd::unit(SOCKET_UNIT).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    systemd::succeed(&["systemctl", "disable", "--now", SOCKET_UNIT]).await?;
+    Ok(vec![format!("{SOCKET_UNIT} disabled")])
 }
 
 fn text(path: &Path, edited: &Edited, dry_run: bool) -> String {

@@ -15,10 +15,10 @@ use sextant_docker::{
 };
 use sextant_ipam::{
     keeper::{Handle, Keeper, Store},
-    leases::{Leases, Space},
+    leases::{HostPrefix, Leases, Space},
     subnet::Subnet,
 };
-use sextant_proto::{Claim, unix_ms};
+use sextant_proto::{Claim, PoolName, unix_ms};
 use tokio::sync::watch;
 
 use self::observer::LeaseObserver;
@@ -37,6 +37,8 @@ pub const DRIVER: &str = "sextant";
 #[derive(Debug)]
 pub struct IpamDriver {
     settings: DockerSettings,
+    /// The pools by the settings, the primary one first.
+    pools: Vec<PoolName>,
     claims: Vec<Claim>,
     input: watch::Receiver<Input>,
     problems: Problems,
@@ -69,14 +71,15 @@ impl IpamDriver {
         followed: Option<Followed>,
     ) -> Result<Option<(Self, Keeper)>, StateError> {
         let is_ipam = |docker: &DockerSettings| docker.mode == DockerMode::Ipam;
+        let pools = settings.pools.clone();
         let Some(settings) = settings.docker.clone().filter(is_ipam) else { return Ok(None) };
         let Some(followed) = followed else { return Ok(None) };
         // An engine may know ids of leases that were lost: no new one is the same.
         let leases = state.docker_leases()?.unwrap_or_else(|| Leases::none_after(unix_ms()));
         let claims = state.claims()?;
-        let space = space(&claims, settings.ipv4_range, Vec::new());
+        let space = space(&pools, &claims, settings.ipv4_range, Vec::new());
         let (keeper, handle) = Keeper::new(leases, space.clone(), Arc::new(Stored(state.clone())));
-        Ok(Some((Self { settings, claims, input, problems, handle, space, followed }, keeper)))
+        Ok(Some((Self { settings, pools, claims, input, problems, handle, space, followed }, keeper)))
     }
 
     /// Serves it. Ends with the session, whose claims it follows.
@@ -95,7 +98,8 @@ impl IpamDriver {
             let findings = trouble.borrow_and_update().iter().map(docker::finding).collect();
             self.problems.report(Component::Docker, findings);
             replace(&passes_tx, self.passes());
-            let space = space(&self.claims, self.settings.ipv4_range, others.borrow_and_update().clone());
+            let others_now = others.borrow_and_update().clone();
+            let space = space(&self.pools, &self.claims, self.settings.ipv4_range, others_now);
             if self.space != space && self.handle.set_space(space.clone()).await.is_ok() {
                 self.space = space;
             }
@@ -112,7 +116,7 @@ impl IpamDriver {
         }
     }
 
-    /// The policy for all networks in the primary claim's host prefix.
+    /// The policy for all networks in the host prefixes.
     fn passes(&self) -> Option<Passes> {
         let input = Input { claims: self.claims.clone(), ..self.input.borrow().clone() };
         docker::policy_of(&self.settings, &input, &[])
@@ -120,10 +124,14 @@ impl IpamDriver {
 }
 
 /// Where subnets come from, with the subnets of the networks of other drivers. The container prefixes are those of the agent's own bridge.
-fn space(claims: &[Claim], ipv4: Subnet, others: Vec<Subnet>) -> Space {
+fn space(pools: &[PoolName], claims: &[Claim], ipv4: Subnet, others: Vec<Subnet>) -> Space {
     let mut reserved = others;
     reserved.extend(claims.iter().map(|claim| Subnet::from(claim.container_prefix())));
-    Space { host: claims.first().map(|claim| claim.prefix.into()), ipv4, reserved }
+    let host = |claim: &Claim| HostPrefix { pool: claim.pool.name.clone(), prefix: claim.prefix.into() };
+    // A claim that outlives the name of its pool is of none that is named.
+    let named = claims.first().is_some_and(|claim| pools.contains(&claim.pool.name));
+    let primary = pools.first().filter(|_| named).cloned();
+    Space { primary, hosts: claims.iter().map(host).collect(), ipv4, reserved }
 }
 
 fn replace<T: PartialEq>(sender: &watch::Sender<T>, value: T) {

@@ -6,7 +6,7 @@ use sextant_daemon::layered;
 
 use super::{
     CommandLine, DEFAULT_CONFIG, DEFAULT_STATE_DIR, DockerMode, DockerSettings, Invalid,
-    docker::{bridge_and_docker, docker},
+    docker::{bridge_and_docker, docker, engines_bridge},
     keys::Keys,
     value,
 };
@@ -16,7 +16,7 @@ use super::{
 pub struct DockerSetup {
     /// The settings of Docker with the mode that is wanted.
     pub docker: DockerSettings,
-    /// The containers' bridge in this mode.
+    /// The engine's default bridge.
     pub bridge: String,
     /// The directory of the agent's persistent state.
     pub state_dir: PathBuf,
@@ -34,12 +34,12 @@ impl CommandLine {
     pub fn docker_setup(&self, mode: Option<DockerMode>) -> Result<DockerSetup, Invalid> {
         let mut keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         keys.docker.mode = mode.or(keys.docker.mode);
-        let (bridge, docker) = bridge_and_docker(&keys)?;
+        let (_, docker) = bridge_and_docker(&keys)?;
         let Some(docker) = docker else {
             let fix = "sets nothing up; name one with --mode: network, daemon, pools, ipam or none. --undo takes an earlier setup back";
             return Err(value("[docker] mode", &DockerMode::Off.name(), &fix));
         };
-        Ok(self.setup_of(keys, docker, bridge.name))
+        Ok(self.setup_of(keys, docker))
     }
 
     /// The settings to take an earlier setup back, which may have been for any mode.
@@ -49,14 +49,13 @@ impl CommandLine {
     pub fn docker_undo(&self) -> Result<DockerSetup, Invalid> {
         let keys: Keys = layered(self.config.as_deref(), Path::new(DEFAULT_CONFIG), &self.keys)?;
         let docker = docker(&keys)?;
-        let bridge = super::docker::engines_bridge(&keys).to_owned();
-        Ok(self.setup_of(keys, docker, bridge))
+        Ok(self.setup_of(keys, docker))
     }
 
-    fn setup_of(&self, keys: Keys, docker: DockerSettings, bridge: String) -> DockerSetup {
+    fn setup_of(&self, keys: Keys, docker: DockerSettings) -> DockerSetup {
         DockerSetup {
             docker,
-            bridge,
+            bridge: engines_bridge(&keys).to_owned(),
             has_controller: keys.controller.is_some(),
             state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             config: self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into()),
@@ -84,6 +83,7 @@ mod tests {
         assert_eq!(daemon.config, config);
         let network = setup("[docker]\nmode = \"network\"\nrestart = true\n", None).unwrap();
         assert_eq!((network.docker.mode, network.docker.restart), (DockerMode::Network, true));
+        assert_eq!(network.bridge, "docker0", "not that of the agent's network");
         for mode in [None, Some(DockerMode::Off)] {
             let nothing = setup("", mode).unwrap_err().to_string();
             assert!(nothing.contains("name one with --mode"), "{nothing}");

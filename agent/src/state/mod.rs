@@ -2,6 +2,7 @@
 //!
 //! One directory with one owner (a lock). Each file is written atomically.
 
+mod advertised;
 mod boot;
 mod brake;
 mod claims;

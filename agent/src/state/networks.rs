@@ -1,6 +1,9 @@
 //! The parts of host prefixes that Docker's networks have, as they are stored.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 use sextant_docker::parts::{Part, Parts};
@@ -12,6 +15,7 @@ use sextant_proto::{
 use super::{StateDir, StateError, malformed, read};
 
 const DOCKER_NETWORKS: &str = "docker-networks.json";
+const DOCKER_FORMER: &str = "docker-former.json";
 
 impl StateDir {
     /// The parts of host prefixes that Docker's networks have.
@@ -39,6 +43,29 @@ impl StateDir {
     pub fn keep_docker_networks(&self, parts: &Parts) -> Result<(), StateError> {
         let stored = self.json(DOCKER_NETWORKS, &StoredParts::from(parts))?;
         self.keep(DOCKER_NETWORKS, Some(stored), false)
+    }
+}
+
+impl StateDir {
+    /// The prefixes that Docker's networks had before.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn docker_former(&self) -> Result<BTreeSet<Prefix>, StateError> {
+        let path = self.path.join(DOCKER_FORMER);
+        let stored: Vec<String> = read(&path)?.unwrap_or_default();
+        let prefixes = stored.iter().map(|prefix| parse("prefix", prefix));
+        prefixes.collect::<Result<_, MessageError>>().map_err(|error| malformed(&path, &error))
+    }
+
+    /// Stores them.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn keep_docker_former(&self, former: &BTreeSet<Prefix>) -> Result<(), StateError> {
+        let stored: Vec<_> = former.iter().map(ToString::to_string).collect();
+        let stored = self.json(DOCKER_FORMER, &stored)?;
+        self.keep(DOCKER_FORMER, Some(stored), false)
     }
 }
 
@@ -80,6 +107,16 @@ impl TryFrom<StoredParts> for Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn former_prefixes_are_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state.docker_former().unwrap(), BTreeSet::new());
+        let former = ["2001:db8:1::/80", "2001:db8:2::/80"].map(|it| it.parse().unwrap()).into();
+        state.keep_docker_former(&former).unwrap();
+        assert_eq!(state.docker_former().unwrap(), former);
+    }
 
     #[test]
     fn the_parts_of_networks_are_stored() {

@@ -6,7 +6,7 @@
 use std::net::Ipv6Addr;
 
 use sextant_proto::{
-    NodeName, PoolName,
+    NodeName, PoolName, Prefix,
     convert::{address, octets},
     trace::{Check, Direction, Kind, Probe, State},
     v1::{self, answer, question::About},
@@ -32,8 +32,15 @@ pub(super) async fn trace(services: &Services, from: &str, to: &str) -> Result<v
         return Err(Status::failed_precondition(no_shared_address(end)));
     }
     let mut response = v1::TraceResponse::default();
-    for pool in &pools {
-        let of_pool = trace_in(services, &from, &to, Some(pool)).await?;
+    let paths: Vec<_> = pools
+        .iter()
+        .flat_map(|shared| {
+            let paths = ends::paths((&from, shared.from), (&to, shared.to));
+            paths.into_iter().map(move |path| (&shared.pool, path))
+        })
+        .collect();
+    for (pool, (from, to)) in &paths {
+        let of_pool = trace_in(services, from, to, Some(pool)).await?;
         let named = |direction: v1::Direction| match pools.len() {
             1 => direction,
             _ => v1::Direction { pool: pool.to_string(), ..direction },
@@ -69,18 +76,31 @@ fn no_shared_address(end: &End) -> String {
     )
 }
 
+/// A pool that both ends have a prefix of, with these.
+struct Shared {
+    pool: PoolName,
+    from: Prefix,
+    to: Prefix,
+}
+
 /// The pools that both ends have a prefix of, and their containers an address; the first one's primary pool first.
-fn shared_pools(services: &Services, from: &End, to: &End) -> Vec<PoolName> {
+fn shared_pools(services: &Services, from: &End, to: &End) -> Vec<Shared> {
     services.index.read(|state| {
         let (Some(at_from), Some(at_to)) = (state.peers().get(&from.node), state.peers().get(&to.node))
         else {
             return Vec::new();
         };
         let has = |end: &End, prefix| end.container.is_none() || end.address_in(prefix).is_some();
-        let shared = at_from.claims.iter().filter(|claim| {
-            has(from, claim.prefix) && at_to.claim_in(&claim.pool).is_some_and(|other| has(to, other.prefix))
+        let shared = at_from.claims.iter().filter_map(|claim| {
+            let other = at_to.claim_in(&claim.pool)?;
+            let (pool, from_prefix, to_prefix) = (claim.pool.clone(), claim.prefix, other.prefix);
+            (has(from, from_prefix) && has(to, to_prefix)).then_some(Shared {
+                pool,
+                from: from_prefix,
+                to: to_prefix,
+            })
         });
-        shared.map(|claim| claim.pool.clone()).collect()
+        shared.collect()
     })
 }
 

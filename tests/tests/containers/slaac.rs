@@ -57,6 +57,30 @@ fn containers_without_configuration_reach_those_of_other_hosts() {
 }
 
 #[test]
+fn a_former_prefix_is_withdrawn_by_an_agent_that_was_killed() {
+    let mut cluster = start("slaac killed", 1, WHOLE);
+    cluster.settle();
+    let container = cluster.hosts[0].container_by_slaac("c").unwrap();
+    let before = container.address();
+    cluster.sextant(&["node", "reassign", "h1"]);
+    let deprecated = || {
+        poll("the former address is deprecated", 30 * SECONDS, || {
+            let left = container.ip("-6 -o address show dev eth0 scope global deprecated")?;
+            anyhow::ensure!(left.contains(&before.to_string()), "{left}");
+            Ok(())
+        });
+    };
+    deprecated();
+    cluster.agents.remove(0).process.kill().unwrap();
+    // A container that has missed this.
+    container
+        .ip(&format!("-6 address change {before}/64 dev eth0 valid_lft 7200 preferred_lft 3600"))
+        .unwrap();
+    cluster.start_agent_with(0, advertising());
+    deprecated();
+}
+
+#[test]
 fn a_longer_container_prefix_gives_a_route_and_a_finding() {
     let cluster = start("no slaac", 1, GUIDE);
     poll("it is reported", 20 * SECONDS, || {

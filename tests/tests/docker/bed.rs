@@ -139,7 +139,8 @@ impl Bed {
     /// Waits until the engine of a host has the network with the host's container prefix.
     pub fn has_network(&self, index: usize) {
         let format = "{{range .IPAM.Config}}{{.Subnet}} {{end}}";
-        poll("the network has the container prefix", 5 * SECONDS, || {
+        // An agent that was stopped for a while during a look pauses for three seconds after it.
+        poll("the network has the container prefix", 10 * SECONDS, || {
             let subnets = self.engines[index].run(&["network", "inspect", "-f", format, "sextant"])?;
             let wanted = self.container_prefix(index);
             anyhow::ensure!(subnets.split(' ').any(|subnet| subnet == wanted), "{subnets}, not {wanted}");

@@ -1,19 +1,15 @@
 //! A host that boots: what stands before the engine starts, with no controller.
 
+use anyhow::Context;
 use nix::sys::signal::Signal;
-use sextant_tests::{SECONDS, bin, poll};
+use sextant_proto::Prefix;
+use sextant_tests::{SECONDS, bin, expect_text, poll};
 
-use crate::bed::Bed;
+use crate::{bed::Bed, firewall::FIREWALL};
 
-#[test]
-fn a_host_is_set_up_before_the_engine_starts_and_without_a_controller() {
-    let mut bed = Bed::start("docker boot", 2, &[]);
-    let publish = ["--network", "sextant", "--restart", "always"];
-    let addresses: Vec<_> =
-        bed.engines.iter().map(|engine| engine.container("web", &publish).unwrap()).collect();
-    bed.pings(1, "web", &addresses[0]);
+/// The state of a host whose disk alone is left, which has no controller, after its boot unit has run; its words, to run it again.
+fn boots(bed: &mut Bed) -> Vec<String> {
     let prefix = bed.own_prefix(0);
-    // The first host goes down, and nothing of it is left but its disk; the controller is away.
     let agent = bed.cluster.agents.remove(0);
     agent.process.signal(Signal::SIGKILL).unwrap();
     drop(agent);
@@ -23,8 +19,9 @@ fn a_host_is_set_up_before_the_engine_starts_and_without_a_controller() {
     host.ip("link delete sextant0").unwrap();
     host.ip("-6 route flush proto 66").unwrap();
     for table in ["raw", "filter", "nat"] {
-        host.check(&["ip6tables", "-t", table, "-F"]).unwrap();
+        ["-F", "-X"].iter().for_each(|all| drop(host.check(&["ip6tables", "-t", table, all]).unwrap()));
     }
+    host.check(&["ip6tables", "-P", "FORWARD", "ACCEPT"]).unwrap();
     host.check(&["sysctl", "-q", "-w", "net.ipv6.conf.all.forwarding=0"]).unwrap();
 
     let state = bed.cluster.lab.state_dir(&host).display().to_string();
@@ -34,21 +31,54 @@ fn a_host_is_set_up_before_the_engine_starts_and_without_a_controller() {
     let words = [&[program.as_str()], &settings[..], &network[..]].concat();
     let said = host.check(&words).unwrap();
     assert!(said.contains(&format!("set up for containers of {prefix}")), "{said}");
-    let forwarding = host.check(&["sysctl", "-n", "net.ipv6.conf.all.forwarding"]).unwrap();
-    assert_eq!(forwarding.trim(), "1");
-    let routes = host.ip("-6 route show proto 66").unwrap();
-    assert!(routes.contains("unreachable "), "{routes}");
-    assert!(host.check(&["ip6tables", "-S"]).unwrap().contains("SEXTANT-PUBLISHED"), "the rules stand");
-    host.address_of("sextant0").unwrap();
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
 
-    // The engine starts its container by itself, which the other host still has a route to. (Routes to other hosts' containers
-    // come with the agent.)
-    bed.engines[0].start_engine(&[]).unwrap();
-    poll("the container is back", 20 * SECONDS, || {
-        anyhow::ensure!(bed.engines[0].address("web")? == addresses[0], "another address");
-        bed.cluster.hosts[1].check(&["ping", "-c", "1", "-W", "1", &addresses[0]])
-    });
-    assert!(host.check(&words).is_ok(), "it can be run again");
+#[test]
+fn a_host_is_set_up_before_the_engine_starts_and_without_a_controller() {
+    // An engine without rules of its own, and one with them.
+    for engine in [&[][..], &FIREWALL] {
+        let mut bed = Bed::start_with(&format!("docker boot {}", engine.len()), 2, &[], engine);
+        let publish = ["--network", "sextant", "--restart", "always"];
+        let addresses: Vec<_> =
+            bed.engines.iter().map(|engine| engine.container("web", &publish).unwrap()).collect();
+        bed.pings(1, "web", &addresses[0]);
+        let words = boots(&mut bed);
+        let host = bed.cluster.hosts[0].clone();
+        let forwarding = host.check(&["sysctl", "-n", "net.ipv6.conf.all.forwarding"]).unwrap();
+        assert_eq!(forwarding.trim(), "1");
+        let routes = host.ip("-6 route show proto 66").unwrap();
+        assert!(routes.contains("unreachable "), "{routes}");
+        assert!(host.check(&["ip6tables", "-S"]).unwrap().contains("SEXTANT-PUBLISHED"), "the rules stand");
+        host.address_of("sextant0").unwrap();
+
+        // The engine starts its container by itself, which the other host still has a route to. (Routes to other hosts' containers
+        // come with the agent.)
+        bed.engines[0].start_engine(engine).unwrap();
+        // From a container, by its own address, and at a port that is not published.
+        let peer = Prefix::containing(addresses[1].parse().unwrap(), 64).unwrap();
+        host.ip(&format!("-6 route add {peer} via {}", bed.cluster.hosts[1].address())).unwrap();
+        poll("the container is back", 20 * SECONDS, || {
+            anyhow::ensure!(bed.engines[0].address("web")? == addresses[0], "another address");
+            bed.engines[0].serve("web", 8001)
+        });
+        let rules = || host.check(&["ip6tables-save"]).unwrap();
+        poll("it is reached", 10 * SECONDS, || {
+            let ping = ["exec", "web", "ping", "-c", "1", "-W", "1", &addresses[0]];
+            bed.engines[1].run(&ping).with_context(rules)
+        });
+        expect_text("the source", 10 * SECONDS, &addresses[1], || {
+            bed.engines[1].ask("web", &addresses[0], 8001).with_context(rules)
+        });
+        // The other way, the source is the container's own too.
+        bed.engines[1].serve("web", 8001).unwrap();
+        expect_text("the source", 10 * SECONDS, &addresses[0], || {
+            bed.engines[0].ask("web", &addresses[1], 8001).with_context(rules)
+        });
+        let rules = rules();
+        assert!(engine.is_empty() || rules.contains(":DOCKER - "), "{rules}");
+        assert!(host.check(&words).is_ok(), "it can be run again");
+    }
 }
 
 #[test]

@@ -16,14 +16,14 @@ use crate::{
 };
 
 /// The subnets that the agent of a host has leased.
-fn leases(bed: &Bed, index: usize) -> anyhow::Result<BTreeSet<String>> {
+pub fn leases(bed: &Bed, index: usize) -> anyhow::Result<BTreeSet<String>> {
     let file = bed.cluster.lab.state_dir(&bed.cluster.hosts[index]).join("docker-leases.json");
     let stored: serde_json::Value = serde_json::from_slice(&fs::read(file)?)?;
     Ok(stored["pools"].as_object().into_iter().flatten().map(|(subnet, _)| subnet.clone()).collect())
 }
 
 /// The leases are the subnets of these networks.
-fn leases_are_of(bed: &Bed, index: usize, networks: &[String]) {
+pub fn leases_are_of(bed: &Bed, index: usize, networks: &[String]) {
     let wanted: BTreeSet<_> = networks.iter().flat_map(|name| bed.subnets(index, name)).collect();
     poll("the leases are those of the networks", 10 * SECONDS, || {
         let leases = leases(bed, index)?;

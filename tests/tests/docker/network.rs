@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use sextant_tests::{SECONDS, expect_text, poll};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, NETWORK};
 
 #[test]
 fn containers_of_all_hosts_reach_each_other_by_ping_and_tcp_with_their_own_addresses() {
@@ -109,5 +109,25 @@ fn what_others_made_is_left_alone_and_named() {
     bed.status_has(&["network compose_default has", "docker network rm compose_default"]);
     engine.run(&["network", "rm", "compose_default"]).unwrap();
     bed.has_network(0);
+    bed.status_is_silent();
+}
+
+#[test]
+fn a_route_of_a_former_prefix_goes_also_after_the_agent_was_killed() {
+    let mut bed = Bed::start("docker former", 1, &[]);
+    let before = bed.own_prefix(0);
+    bed.cluster.sextant(&["node", "reassign", "h1"]);
+    poll("another prefix", 20 * SECONDS, || {
+        anyhow::ensure!(bed.container_prefix(0) != before);
+        Ok(())
+    });
+    bed.has_network(0);
+    let now = bed.own_prefix(0);
+    bed.engine_routes_are(0, "sextant0", &[&now]);
+    bed.cluster.agents.remove(0).process.kill().unwrap();
+    // As an engine up to 26 leaves it.
+    bed.cluster.hosts[0].ip(&format!("-6 route add {before} dev sextant0 proto boot")).unwrap();
+    bed.restart_agents(&NETWORK);
+    bed.engine_routes_are(0, "sextant0", &[&now]);
     bed.status_is_silent();
 }

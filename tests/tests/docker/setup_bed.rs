@@ -3,7 +3,11 @@
 use std::{fs, path::PathBuf};
 
 use nix::sys::signal::Signal;
-use sextant_tests::{AgentOptions, Docker, Host, SECONDS, bin, cluster::Cluster, poll};
+use sextant_tests::{
+    AgentOptions, Docker, Host, SECONDS, bin,
+    cluster::{Cluster, PoolArgs},
+    poll,
+};
 
 use crate::bed::{CONFLICT, POOL};
 
@@ -23,7 +27,12 @@ impl SetupBed {
 
     /// As [`Self::start`], with a host for each engine, which has these arguments.
     pub fn start_each(test: &str, args: &[&[&str]]) -> Self {
-        let mut cluster = Cluster::without_agents(test, u16::try_from(args.len()).unwrap(), POOL);
+        Self::start_in(test, POOL, args)
+    }
+
+    /// As [`Self::start_each`], with this pool.
+    pub fn start_in(test: &str, pool: PoolArgs, args: &[&[&str]]) -> Self {
+        let mut cluster = Cluster::without_agents(test, u16::try_from(args.len()).unwrap(), pool);
         let start = |(host, args): (&Host, &&[&str])| Docker::start_with_bridge(host, args).unwrap();
         let engines: Vec<_> = cluster.hosts.iter().zip(args).map(start).collect();
         for (index, engine) in engines.iter().enumerate() {
@@ -72,11 +81,22 @@ impl SetupBed {
 
     /// As [`Self::restart_agent`], with more arguments.
     pub fn restart_agent_with(&mut self, index: usize, args: &[&str]) {
+        self.restart_agent_by(index, options(&config(&self.cluster, index), args));
+    }
+
+    fn restart_agent_by(&mut self, index: usize, options: AgentOptions) {
         let agent = self.cluster.agents.remove(index);
         agent.process.terminate(10 * SECONDS).unwrap();
-        self.cluster.start_agent_with(index, options(&config(&self.cluster, index), args));
+        self.cluster.start_agent_with(index, options);
         let last = self.cluster.agents.pop().unwrap();
         self.cluster.agents.insert(index, last);
+    }
+
+    /// As [`Self::restart_agent`], with this bridge, or with the one of the mode.
+    pub fn restart_agent_on(&mut self, index: usize, bridge: &str) {
+        let options =
+            AgentOptions { bridge: bridge.to_owned(), ..options(&config(&self.cluster, index), &[]) };
+        self.restart_agent_by(index, options);
     }
 
     /// Sets a host up, as an operator does where systemd does not run the engine.

@@ -1,8 +1,9 @@
 //! What operators see of containers: `explain`, `node show --containers`, `trace`.
 
+use sextant_proto::Prefix;
 use sextant_tests::{SECONDS, poll};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, REACHED};
 
 fn web(bed: &Bed, index: usize, name: &str) -> String {
     bed.engines[index].container(name, &["--network", "sextant"]).unwrap()
@@ -91,6 +92,39 @@ fn a_trace_takes_containers_by_their_names() {
     let broken = fails(&bed, 1, &["trace", "h1/web", "h2/db"]);
     assert!(broken.contains("h1/web → h2/db BROKEN at h2"), "{broken}");
     shows(&bed, &["trace", "h1", "h2"], &["h1 → h2 works"]);
+}
+
+#[test]
+fn a_trace_tests_each_network_of_a_container() {
+    let bed = Bed::watched("docker traced twice", 2);
+    let host = |index: usize| bed.cluster.prefix(bed.cluster.hosts[index].name());
+    for (index, networks) in [(0, &["one", "two"][..]), (1, &["one"])] {
+        for (number, name) in (1u128..).zip(networks) {
+            let subnet = host(index).nth(80, number).unwrap().to_string();
+            let create =
+                [&["network", "create", "--ipv6", "--subnet", &subnet], &REACHED[..], &[name]].concat();
+            bed.engines[index].run(&create).unwrap();
+        }
+        bed.engines[index].container(["web", "db"][index], &["--network", "one"]).unwrap();
+    }
+    bed.engines[0].run(&["network", "connect", "two", "web"]).unwrap();
+    let each = [
+        "h1/web on network one → h2/db works",
+        "h1/web on network two → h2/db works",
+        "→ h1/web on network two works",
+    ];
+    shows(&bed, &["trace", "web", "db"], &each);
+    // One of them is broken.
+    let second = host(0).nth(80, 2).unwrap();
+    bed.cluster.hosts[0]
+        .ip(&format!(
+            "-6 route add unreachable {} metric 1",
+            Prefix::containing(second.first_host(), 81).unwrap()
+        ))
+        .unwrap();
+    let broken = fails(&bed, 1, &["trace", "web", "db"]);
+    assert!(broken.contains("h2/db → h1/web on network two BROKEN at h1"), "{broken}");
+    assert!(broken.contains("h2/db → h1/web on network one works"), "{broken}");
 }
 
 #[test]

@@ -105,7 +105,34 @@ fn one_command_sets_the_driver_up_and_takes_it_back() {
     poll("a network of the driver", 20 * SECONDS, || {
         machine.run(&["docker", "network", "create", "--ipv6", "--ipam-driver", "sextant", "web"])
     });
+    // Another mode needs no driver: its socket goes once no network uses it.
+    let refused = setup("--mode none --restart");
+    assert!(refused.contains("(`docker network rm web`), and try again"), "{refused}");
+    assert_eq!(state(SOCKET), "active", "{refused}");
     machine.run(&["docker", "network", "rm", "web"]).unwrap();
+    let left = setup("--mode none --restart");
+    assert!(left.contains(&format!("{SOCKET} disabled")) && left.contains("sextant.spec removed"), "{left}");
+    assert_ne!(state(SOCKET), "active");
+    for file in [SPEC, "/etc/systemd/system/sextant-docker-ipam.socket"] {
+        assert!(machine.shell(&format!("ls {file} 2>&1")).contains("No such file"), "{file}");
+    }
+    assert_eq!(machine.property(SOCKET, "LoadState"), "not-found");
+    let again = setup("");
+    assert!(again.contains("nothing to do"), "{again}");
+    // The mode is changed by hand while there is a network.
+    setup("--mode ipam --restart");
+    let create = ["docker", "network", "create", "--ipv6", "--ipam-driver", "sextant", "web"];
+    poll("a network of the driver", 20 * SECONDS, || machine.run(&create));
+    machine.shell("sed -i s/ipam/none/ /etc/sextant/agent.toml");
+    let said = setup("--restart");
+    assert!(said.contains("left to do: docker network rm web, "), "{said}");
+    machine.run(&["docker", "network", "rm", "web"]).unwrap();
+    let left = setup("--restart");
+    assert!(left.contains("sextant.spec removed"), "{left}");
+    machine.shell("sed -i s/none/ipam/ /etc/sextant/agent.toml");
+    let back = setup("--restart");
+    assert!(back.contains("done: systemd listens at the socket"), "{back}");
+    answers(&machine);
 
     let undone = setup("--undo");
     for words in

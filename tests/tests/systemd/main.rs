@@ -9,4 +9,5 @@ mod ipam;
 mod machine;
 mod managers;
 mod prepare;
+mod privileges;
 mod units;

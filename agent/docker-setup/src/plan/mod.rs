@@ -5,7 +5,7 @@ mod refusal;
 use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
-use sextant_proto::Prefix;
+use sextant_proto::{Claim, Prefix};
 
 pub use self::refusal::Refusal;
 use crate::json::{Document, Keys};
@@ -36,8 +36,51 @@ pub struct Prefixes {
     pub host: Prefix,
     /// The container prefix, which is within it.
     pub container: Prefix,
+    /// The prefixes of this host's other claims.
+    pub further: Vec<Further>,
     /// The cluster's pools that this host has claims of.
     pub pools: Vec<Prefix>,
+}
+
+/// The prefixes of another claim than the primary one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Further {
+    /// The host prefix.
+    pub host: Prefix,
+    /// The container prefix, which is the first part of it.
+    pub container: Prefix,
+}
+
+impl Prefixes {
+    /// Those of a host's claims, the primary one first; none without a claim.
+    pub fn of(claims: &[Claim]) -> Option<Self> {
+        let primary = claims.first()?;
+        let further = |claim: &Claim| Further { host: claim.prefix, container: claim.container_prefix() };
+        Some(Self {
+            host: primary.prefix,
+            container: primary.container_prefix(),
+            further: claims[1..].iter().map(further).collect(),
+            pools: claims.iter().map(|claim| claim.pool.prefix).collect(),
+        })
+    }
+
+    /// All host prefixes.
+    pub fn hosts(&self) -> impl Iterator<Item = Prefix> {
+        std::iter::once(self.host).chain(self.further.iter().map(|it| it.host))
+    }
+
+    /// All container prefixes.
+    fn containers(&self) -> impl Iterator<Item = Prefix> {
+        std::iter::once(self.container).chain(self.further.iter().map(|it| it.container))
+    }
+}
+
+impl Further {
+    /// The half of the host prefix without the container prefix: the agent's address on the bridge is in that, which the engine does not
+    /// know. None if it has no room for a network.
+    fn for_networks(&self) -> Option<Prefix> {
+        self.host.nth(self.host.len() + 1, 1).filter(|half| half.len() <= self.container.len())
+    }
 }
 
 /// What is known of the engine.
@@ -59,6 +102,10 @@ pub struct Engine {
     pub others: Vec<(String, Prefix)>,
     /// The names of the containers on its default network.
     pub containers: Vec<String>,
+    /// The names of the networks that get addresses by the IPAM driver.
+    pub driver_networks: Vec<String>,
+    /// The names of the networks that the agent has made.
+    pub kept: Vec<String>,
     /// The words of the command that started it, if they are known.
     pub words: Vec<String>,
 }
@@ -109,7 +156,8 @@ impl Engine {
     }
 }
 
-/// The pools for networks: those that are there, or else the engine's own for IPv4, and the host prefix.
+/// The pools for networks: those that are there, or else the engine's own for IPv4, and the host's prefixes, of which the engine uses the
+/// first one that has room.
 fn network_pools(prefixes: &Prefixes, present: Option<&Value>) -> Result<Value, Refusal> {
     if prefixes.container == prefixes.host {
         return Err(Refusal::NoRoom(prefixes.container));
@@ -119,7 +167,9 @@ fn network_pools(prefixes: &Prefixes, present: Option<&Value>) -> Result<Value, 
         Some(Value::Array(list)) if list.iter().all(|pool| base(pool).is_some()) => list.clone(),
         Some(other) => return Err(Refusal::Pools(other.clone())),
     };
-    let own = json!({"base": prefixes.host.to_string(), "size": prefixes.container.len()});
+    let further = prefixes.further.iter().filter_map(|it| Some((it.for_networks()?, it.container)));
+    let own = std::iter::once((prefixes.host, prefixes.container)).chain(further);
+    let own = own.map(|(base, part)| json!({"base": base.to_string(), "size": part.len()}));
     // An earlier prefix of this host, or of somebody else by now.
     let of_cluster = |pool: &Value| {
         let base = base(pool).and_then(|base| base.parse::<Prefix>().ok());
@@ -127,7 +177,8 @@ fn network_pools(prefixes: &Prefixes, present: Option<&Value>) -> Result<Value, 
     };
     let place = list.iter().position(of_cluster).unwrap_or(list.len());
     list.retain(|pool| !of_cluster(pool));
-    list.insert(place.min(list.len()), own);
+    let place = place.min(list.len());
+    list.splice(place..place, own);
     Ok(Value::Array(list))
 }
 
@@ -157,19 +208,20 @@ impl Stale {
 }
 
 /// What has to go from the default bridge: addresses and routes of the cluster's pools, or of the prefix that `former` daemon.json
-/// has, which are not of the container prefix. With them the engine does not start, or has the wrong prefix; and packets to the
+/// has, which are of no container prefix of the host. With them the engine does not start, or has the wrong prefix; and packets to the
 /// prefix's next owner would end here.
 pub fn stale(prefixes: &Prefixes, engine: &Engine, former: &Document) -> Stale {
     let former = former.value(FIXED_CIDR).and_then(|value| value.as_str()?.parse::<Prefix>().ok());
     let earlier: Vec<_> = prefixes.pools.iter().copied().chain(former).collect();
     let is_right =
-        |addr: Ipv6Addr, len: u8| len == prefixes.container.len() && prefixes.container.contains(addr);
+        |addr: Ipv6Addr, len: u8| prefixes.containers().any(|own| own.len() == len && own.contains(addr));
     let addresses = engine.addresses.iter().copied();
     let addresses =
         addresses.filter(|(addr, len)| !is_right(*addr, *len) && earlier.iter().any(|it| it.contains(*addr)));
     let routes = engine.routes.iter().copied();
-    let routes =
-        routes.filter(|route| *route != prefixes.container && earlier.iter().any(|it| it.covers(*route)));
+    let routes = routes.filter(|route| {
+        !prefixes.containers().any(|own| own == *route) && earlier.iter().any(|it| it.covers(*route))
+    });
     Stale { addresses: addresses.collect(), routes: routes.collect() }
 }
 

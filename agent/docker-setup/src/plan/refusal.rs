@@ -62,10 +62,16 @@ pub enum Refusal {
     },
     /// The default bridge has the prefix, which another network is to have.
     #[error(
-        "daemon.json has \"{FIXED_CIDR}\": \"{0}\", and a network cannot have the same prefix; take that back \
-         (`sextant-agent docker setup --undo`), restart Docker, and try again"
+        "daemon.json has \"{FIXED_CIDR}\": \"{0}\", which no setup wrote, and a network cannot have the same prefix; \
+         remove that key, restart Docker, and try again"
     )]
     TakenByBridge(Prefix),
+    /// Networks get addresses by the IPAM driver.
+    #[error(
+        "Docker's networks {0} get addresses by the IPAM driver, and containers on them could not start without it; remove them \
+         (`docker network rm {0}`), and try again"
+    )]
+    DriverUsed(String),
     /// The same address with another length is on the bridge.
     #[error(
         "{bridge} has {addr}/{now} and is to have {addr}/{wanted}: Docker puts the former one back when it starts, and fails or keeps \

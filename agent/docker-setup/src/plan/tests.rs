@@ -1,9 +1,12 @@
+use sextant_proto::{Epoch, Incarnation, Pool, Revision};
+
 use super::*;
 
 fn prefixes() -> Prefixes {
     Prefixes {
         host: "2001:db8:8000:1::/64".parse().unwrap(),
         container: "2001:db8:8000:1::/80".parse().unwrap(),
+        further: vec![],
         pools: vec!["2001:db8:8000::/40".parse().unwrap()],
     }
 }
@@ -40,6 +43,34 @@ fn networks_get_the_host_prefix_beside_the_pools_that_are_there() {
     assert_eq!(pools(&text(json!([theirs]))), json!([theirs, own]));
     assert_eq!(pools(&text(json!([theirs, former, ula]))), json!([theirs, own, ula]));
     assert_eq!(pools(&text(json!([theirs, own]))), json!([theirs, own]), "nothing to change");
+}
+
+#[test]
+fn networks_get_the_half_of_further_prefixes_that_has_no_address_of_the_agent() {
+    let claim = |pool: &str, prefix: &str, container_len: u32| {
+        let prefix: Prefix = prefix.parse().unwrap();
+        let host_len = prefix.len().into();
+        let pool =
+            Pool::new(pool.parse().unwrap(), prefix.ancestor(40).unwrap(), host_len, container_len).unwrap();
+        let epoch = Epoch { incarnation: Incarnation::random(), revision: Revision(1) };
+        Claim { prefix, epoch, pool }
+    };
+    let claims = [
+        claim("main", "2001:db8:8000:1::/64", 80),
+        claim("ula", "fd00:5e00:7::/64", 80),
+        claim("halves", "fd00:5f00:0:1::/64", 65),
+        claim("whole", "fd00:6000:0:1::/64", 64),
+    ];
+    let prefixes = Prefixes::of(&claims).unwrap();
+    let document = Document::parse(Some(b"{\"default-address-pools\": []}")).unwrap();
+    let keys = keys(&prefixes, &engine("28.5.2"), &document, true).unwrap();
+    let expected = json!([
+        {"base": "2001:db8:8000:1::/64", "size": 80},
+        {"base": "fd00:5e00:7:0:8000::/65", "size": 80},
+        {"base": "fd00:5f00:0:1:8000::/65", "size": 65},
+    ]);
+    assert_eq!(keys.last(), Some(&(POOLS, expected)));
+    assert_eq!(Prefixes::of(&[]), None);
 }
 
 #[test]
@@ -120,6 +151,24 @@ fn only_what_an_earlier_prefix_has_left_is_stale() {
     assert_eq!(other_length(&prefixes(), &right), None);
     let kept = Engine { network: Some(route("2001:db8:8000:1::/64")), ..right };
     assert_eq!(other_length(&prefixes(), &kept), Some((address("2001:db8:8000:1::1"), 64)));
+}
+
+#[test]
+fn the_agents_address_of_a_further_claim_is_not_stale() {
+    let further =
+        Further { host: "fd00:1:0:7::/64".parse().unwrap(), container: "fd00:1:0:7::/80".parse().unwrap() };
+    let pools = vec!["fd00:1::/48".parse().unwrap()];
+    let prefixes = Prefixes { further: vec![further], pools, ..prefixes() };
+    let [own, longer, former] =
+        ["fd00:1:0:7::1", "fd00:1:0:7::1", "fd00:1:0:9::1"].map(|it| it.parse().unwrap());
+    let engine = Engine {
+        addresses: vec![(own, 80), (longer, 64), (former, 80)],
+        routes: vec![further.container, "fd00:1:0:9::/80".parse().unwrap()],
+        ..engine("28.5.2")
+    };
+    let found = stale(&prefixes, &engine, &Document::default());
+    assert_eq!(found.addresses, [(longer, 64), (former, 80)]);
+    assert_eq!(found.routes, [engine.routes[1]]);
 }
 
 #[test]

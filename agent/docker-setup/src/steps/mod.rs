@@ -1,13 +1,18 @@
 //! The steps of a setup, in their order. Pure.
 
-use std::{fmt, path::PathBuf};
+mod leaving;
+mod text;
+
+use std::path::PathBuf;
 
 use serde_json::json;
+
+pub use self::leaving::Earlier;
 
 use crate::{
     ipam::Driver,
     json::{Document, Keys},
-    plan::{Engine, FIXED_CIDR, Prefixes, Refusal, Stale, keys, other_length, stale},
+    plan::{Engine, FIXED_CIDR, POOLS, Prefixes, Refusal, Stale, keys, other_length, stale},
 };
 
 /// How containers get addresses.
@@ -74,6 +79,13 @@ pub enum Step {
     },
     /// Lets systemd listen at that socket, and restarts the agent, which takes it over.
     Listen,
+    /// Takes back what earlier setups have written into a file.
+    TakeBack {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Lets systemd no longer listen at the socket of the IPAM driver.
+    Unlisten,
     /// Restarts the agent.
     RestartAgent,
 }
@@ -93,6 +105,8 @@ pub struct Situation {
     pub daemon_json: PathBuf,
     /// Its content.
     pub document: Document,
+    /// What earlier setups have left.
+    pub earlier: Earlier,
     /// The agent's config file.
     pub config: PathBuf,
     /// The settings name a controller.
@@ -124,12 +138,15 @@ pub struct Todo {
 /// If it cannot be reached. Then nothing is to be done.
 pub fn todo(host: &Situation) -> Result<Todo, Refusal> {
     let mut todo = match &host.mode {
-        Mode::Watched => Todo::default(),
+        Mode::Watched => leaving::default_bridge(host),
         Mode::Network => network(host)?,
         Mode::Daemon => default_bridge(host, false)?,
         Mode::Pools => default_bridge(host, true)?,
-        Mode::Ipam(driver) => Todo { steps: files(driver), left: Vec::new() },
+        Mode::Ipam(driver) => {
+            leaving::default_bridge(host).and(Todo { steps: files(driver), left: Vec::new() })
+        }
     };
+    todo = todo.and(leaving::driver(host)?).and(leaving::networks(host));
     let changed = host.other_mode || host.group.is_some();
     if host.other_mode {
         todo.steps.push(Step::Mode { file: host.config.clone(), mode: host.mode_name });
@@ -177,16 +194,18 @@ fn listen() -> String {
 const LISTENS_ITSELF: &str = "restart the agent, which then listens at the driver's socket itself: without systemd, let it start before                               Docker";
 
 fn network(host: &Situation) -> Result<Todo, Refusal> {
-    let fixed = host.document.value(FIXED_CIDR).and_then(|value| value.as_str()?.parse().ok());
+    let fixed = host.earlier.unedited(&host.document).value(FIXED_CIDR);
+    let fixed = fixed.and_then(|value| value.as_str()?.parse().ok());
     match fixed.filter(|fixed| host.prefixes.container.overlaps(*fixed)) {
         Some(fixed) => Err(Refusal::TakenByBridge(fixed)),
-        None => Ok(Todo::default()),
+        None => Ok(leaving::default_bridge(host)),
     }
 }
 
 fn default_bridge(host: &Situation, pools: bool) -> Result<Todo, Refusal> {
     let Situation { prefixes, engine, document, .. } = host;
-    let keys = keys(prefixes, engine, document, pools)?;
+    let unedited = host.earlier.unedited(document);
+    let keys = keys(prefixes, engine, unedited, pools)?;
     let wanted = prefixes.container;
     if let Some(file) = engine.flag("--config-file").filter(|file| host.daemon_json.as_os_str() != *file) {
         return Err(Refusal::OtherFile(file.to_owned()));
@@ -195,7 +214,12 @@ fn default_bridge(host: &Situation, pools: bool) -> Result<Todo, Refusal> {
         return Err(Refusal::Taken { network: network.clone(), prefix: *prefix, wanted });
     }
     let stale = stale(prefixes, engine, document);
-    let can_restart = host.may_restart && host.engine_unit;
+    let can_restart = host.can_restart_engine();
+    // The other keys are written again.
+    let take_back = !pools && unedited.value(POOLS) != document.value(POOLS);
+    let before: Vec<_> =
+        take_back.then(|| Step::TakeBack { file: host.daemon_json.clone() }).into_iter().collect();
+    let present = if take_back { unedited } else { document };
     let write = |keys: Keys| Step::Write { file: host.daemon_json.clone(), keys };
     let remove = || Step::RemoveStale { bridge: engine.bridge.clone(), stale: stale.clone() };
     if let Some((addr, now)) = other_length(prefixes, engine) {
@@ -204,20 +228,18 @@ fn default_bridge(host: &Situation, pools: bool) -> Result<Todo, Refusal> {
             return Err(Refusal::OtherLength { bridge, addr, now, wanted: wanted.len() });
         }
         let forget = [write(vec![("ipv6", json!(false))]), Step::RestartEngine, remove()];
-        return Ok(Todo { steps: [&forget[..], &[write(keys), Step::RestartEngine]].concat(), left: vec![] });
+        let steps = [&before[..], &forget, &[write(keys), Step::RestartEngine]].concat();
+        return Ok(Todo { steps, left: vec![] });
     }
-    let differs = keys.iter().any(|(key, value)| document.value(key) != Some(value));
-    let pending = differs || (engine.answers && engine.network != Some(wanted));
-    let mut todo = Todo::default();
+    let differs = keys.iter().any(|(key, value)| present.value(key) != Some(value));
+    let pending = differs || take_back || (engine.answers && engine.network != Some(wanted));
+    let mut todo = Todo { steps: before, left: Vec::new() };
     todo.steps.extend(differs.then(|| write(keys)));
     // Until the engine is restarted, containers may use the former prefix.
     let unused = !pending || can_restart || !engine.answers;
     todo.steps.extend((unused && !stale.is_empty()).then(remove));
-    match (pending, host.engine_unit) {
-        (true, true) if can_restart => todo.steps.push(Step::RestartEngine),
-        (true, true) => todo.left.push(format!("systemctl restart docker, and then {AGAIN}")),
-        (true, false) => todo.left.push(format!("restart Docker, and then {AGAIN}")),
-        (false, _) => {}
+    if pending {
+        todo = todo.and(host.restart_engine());
     }
     if let Some(former) = engine.network.filter(|former| *former != wanted && !engine.containers.is_empty()) {
         let containers = engine.containers.join(", ");
@@ -229,35 +251,37 @@ fn default_bridge(host: &Situation, pools: bool) -> Result<Todo, Refusal> {
 /// An engine puts routes of its former prefix back when it starts with another one.
 const AGAIN: &str = "run this command again: it removes what Docker leaves of an earlier prefix";
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Write { file, keys } => {
-                let keys: Vec<_> = keys.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
-                write!(f, "write into {}: {}", file.display(), keys.join(", "))
-            }
-            Self::RemoveStale { bridge, stale } => {
-                let addresses = stale.addresses.iter().map(|(addr, len)| format!("address {addr}/{len}"));
-                let routes = stale.routes.iter().map(|route| format!("route {route}"));
-                let all: Vec<_> = addresses.chain(routes).collect();
-                write!(f, "remove from {bridge}: {}", all.join(", "))
-            }
-            Self::RestartEngine => f.write_str("restart Docker: systemctl restart docker"),
-            Self::Mode { file, mode } => {
-                write!(f, "write into {}: [docker] mode = \"{mode}\"", file.display())
-            }
-            Self::Group { file, group } => {
-                write!(f, "write into {}: SupplementaryGroups={group}", file.display())
-            }
-            Self::Spec { file, socket } => {
-                write!(f, "write into {}: the socket {} of the IPAM driver", file.display(), socket.display())
-            }
-            Self::SocketUnit { file, socket } => {
-                write!(f, "write {}: systemd listens at {} for the agent", file.display(), socket.display())
-            }
-            Self::Listen => write!(f, "let systemd listen: {}", listen()),
-            Self::RestartAgent => f.write_str("restart the agent: systemctl restart sextant-agent"),
+impl Situation {
+    fn can_restart_engine(&self) -> bool {
+        self.may_restart && self.engine_unit
+    }
+
+    /// The restart of the engine: by the setup, or by the operator.
+    fn restart_engine(&self) -> Todo {
+        let command = if self.engine_unit { "systemctl restart docker" } else { "restart Docker" };
+        match self.can_restart_engine() {
+            true => Todo { steps: vec![Step::RestartEngine], left: Vec::new() },
+            false => Todo { steps: Vec::new(), left: vec![format!("{command}, and then {AGAIN}")] },
         }
+    }
+
+    /// What has to go from the default bridge as the engine is now.
+    pub fn stale(&self, engine: &Engine) -> Stale {
+        match self.mode {
+            Mode::Daemon | Mode::Pools => stale(&self.prefixes, engine, &self.document),
+            Mode::Watched | Mode::Network | Mode::Ipam(_) => {
+                Stale { addresses: Vec::new(), routes: leaving::routes(self, engine) }
+            }
+        }
+    }
+}
+
+impl Todo {
+    /// This, and then `next`.
+    fn and(mut self, next: Self) -> Self {
+        self.steps.extend(next.steps);
+        self.left.extend(next.left);
+        self
     }
 }
 

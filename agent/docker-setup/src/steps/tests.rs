@@ -1,12 +1,13 @@
 use super::*;
 
-fn host(mode: Mode, text: &str) -> Situation {
+pub(super) fn host(mode: Mode, text: &str) -> Situation {
     Situation {
         mode,
         mode_name: "x",
         prefixes: Prefixes {
             host: "2001:db8:8000:1::/64".parse().unwrap(),
             container: "2001:db8:8000:1::/80".parse().unwrap(),
+            further: vec![],
             pools: vec!["2001:db8:8000::/40".parse().unwrap()],
         },
         engine: Engine {
@@ -19,6 +20,7 @@ fn host(mode: Mode, text: &str) -> Situation {
         },
         daemon_json: "/etc/docker/daemon.json".into(),
         document: Document::parse(Some(text.as_bytes())).unwrap(),
+        earlier: Earlier::default(),
         config: "/etc/sextant/agent.toml".into(),
         has_controller: true,
         other_mode: false,
@@ -29,7 +31,7 @@ fn host(mode: Mode, text: &str) -> Situation {
     }
 }
 
-const RIGHT: &str = "{\"ipv6\": true, \"fixed-cidr-v6\": \"2001:db8:8000:1::/80\"}";
+pub(super) const RIGHT: &str = "{\"ipv6\": true, \"fixed-cidr-v6\": \"2001:db8:8000:1::/80\"}";
 
 fn lines(host: &Situation) -> Vec<String> {
     let Todo { steps, left } = todo(host).unwrap();
@@ -107,7 +109,7 @@ fn two_networks_never_get_the_same_prefix() {
     let refused = todo(&taken).unwrap_err().to_string();
     assert!(refused.contains("network sextant has 2001:db8:8000:1::/80"), "{refused}");
     let refused = todo(&host(Mode::Network, RIGHT)).unwrap_err().to_string();
-    assert!(refused.contains("docker setup --undo"), "{refused}");
+    assert!(refused.contains("remove that key"), "{refused}");
     assert!(todo(&host(Mode::Network, "{\"fixed-cidr-v6\": \"fd00::/64\"}")).is_ok());
     // Networks beside it are what pools are for.
     taken.mode = Mode::Pools;

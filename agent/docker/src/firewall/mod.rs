@@ -82,6 +82,11 @@ pub fn prepared(table: Table, lines: &[String], passes: &Passes) -> Vec<String> 
     changes_to(&passes.prepared(table), &chains, lines)
 }
 
+/// As [`prepared`], for [`Table::Raw`] of a kernel that tracks all connections.
+pub fn tracked(lines: &[String], passes: &Passes) -> Vec<String> {
+    changes_to(&passes.rules(Table::Raw, true), &[Table::Raw.chain(lines)], lines)
+}
+
 /// The changes after which the wanted rules, and no other ones of ours, are in each of these chains.
 fn changes_to(wanted: &Rules, chains: &[&str], lines: &[String]) -> Vec<String> {
     let mut changes = Vec::new();

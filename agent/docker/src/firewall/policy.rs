@@ -106,7 +106,8 @@ impl Passes {
     /// The rules of a table before an engine starts: as without one, and what one that has rules would drop or change.
     pub fn prepared(&self, table: Table) -> Rules {
         match table {
-            Table::Nat | Table::Raw => self.rules(table, true),
+            Table::Nat => self.rules(table, true),
+            Table::Raw => self.untracked(),
             Table::Filter => {
                 let mut rules = self.filter(false);
                 if self.from_cluster == FromCluster::Open {
@@ -139,6 +140,19 @@ impl Passes {
             |own: &Prefix, kind| format!("-d {own} -p ipv6-icmp -m icmp6 --icmpv6-type {kind} {}", accept());
         let errors = self.own.iter().flat_map(|own| ERRORS.map(|kind| error(own, kind)));
         rules.front.splice(0..0, errors.collect::<Vec<_>>());
+        rules
+    }
+
+    /// As [`Self::raw`], and no connection inside of the cluster is tracked, so that no source is replaced: an engine of 20.10 puts its rule for
+    /// that before ours. The filter needs the connections where not all packets of the cluster pass.
+    fn untracked(&self) -> Rules {
+        let mut rules = self.raw();
+        if self.from_cluster == FromCluster::Open {
+            let of = |own: Prefix| {
+                self.pools.iter().map(move |pool| format!("-s {own} -d {pool} {} -j CT --notrack", comment()))
+            };
+            rules.front.splice(0..0, self.own.iter().copied().flat_map(of).collect::<Vec<_>>());
+        }
         rules
     }
 

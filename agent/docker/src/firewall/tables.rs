@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use super::{
     Table, changes, is_ours,
     policy::{Passes, Rules},
-    prepared,
+    prepared, tracked,
 };
 
 /// Why the firewall could not be read or changed.
@@ -66,7 +66,15 @@ pub async fn prepare(passes: &Passes) -> Result<(), TablesError> {
             return missing(Some(passes)).map_or(Ok(()), Err);
         };
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        change(table, &prepared(table, &lines, passes)).await?;
+        let prepared = change(table, &prepared(table, &lines, passes)).await;
+        match (prepared, table) {
+            // A kernel without the target CT tracks all connections.
+            (Err(error), Table::Raw) => {
+                tracing::warn!(%error, "connections are tracked; Docker may replace sources until the agent runs");
+                change(table, &tracked(&lines, passes)).await?;
+            }
+            (done, _) => done?,
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::leases::{PoolRequest, UsedPool};
+use crate::leases::{HostPrefix, PoolRequest, UsedPool};
 
 /// Remembers the stored leases; fails on request.
 #[derive(Debug, Default)]
@@ -35,8 +35,10 @@ impl Store for Recorded {
 
 fn start() -> (Arc<Recorded>, Handle) {
     let store = Arc::new(Recorded::default());
-    let host = "2001:db8:1::/64".parse().ok();
-    let space = Space { host, ipv4: "172.30.0.0/16".parse().unwrap(), reserved: Vec::new() };
+    let hosts =
+        vec![HostPrefix { pool: "main".parse().unwrap(), prefix: "2001:db8:1::/64".parse().unwrap() }];
+    let ipv4 = "172.30.0.0/16".parse().unwrap();
+    let space = Space { primary: None, hosts, ipv4, reserved: Vec::new() };
     let (keeper, handle) = Keeper::new(Leases::default(), space, store.clone());
     tokio::spawn(keeper.run());
     (store, handle)

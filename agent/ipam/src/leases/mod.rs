@@ -6,15 +6,20 @@
 
 mod pool;
 mod reconcile;
+mod refusal;
+mod space;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
+use sextant_proto::PoolName;
 
 pub use pool::Pool;
 pub use reconcile::{Doubts, Outcome, Used, UsedPool};
+pub use refusal::Refusal;
+pub use space::{HostPrefix, Space};
 
 use crate::subnet::Subnet;
 
@@ -24,17 +29,6 @@ pub const IPV6_LENGTH: u8 = 80;
 pub const IPV4_LENGTH: u8 = 24;
 /// The longest IPv6 subnet: with an address for the gateway and for containers.
 const LONGEST: u8 = 126;
-
-/// Where subnets come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Space {
-    /// The host prefix; none before the first claim.
-    pub host: Option<Subnet>,
-    /// The range of IPv4 subnets.
-    pub ipv4: Subnet,
-    /// Subnets that are in use otherwise: the container prefix of a bridge, and networks of other IPAM drivers.
-    pub reserved: Vec<Subnet>,
-}
 
 /// The wish for a subnet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,85 +41,8 @@ pub struct PoolRequest {
     pub range: Option<Subnet>,
     /// The length of an IPv6 subnet.
     pub length: Option<u8>,
-}
-
-/// Why a wish is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// There is no host prefix yet.
-    #[error(
-        "this host holds no IPv6 prefix yet: its agent waits for a controller. See `systemctl status sextant-agent`, and create the \
-         network again"
-    )]
-    NoPrefix,
-    /// All are leased.
-    #[error("no /{length} of this host's {of} is free; {fix}")]
-    Exhausted {
-        /// The length.
-        length: u8,
-        /// The host prefix or the IPv4 range.
-        of: Subnet,
-        /// What an operator can do.
-        fix: &'static str,
-    },
-    /// It is not inside of the host prefix.
-    #[error("subnet {subnet} is not inside of this host's prefix {host}; give another --subnet, or none")]
-    Outside {
-        /// The subnet.
-        subnet: Subnet,
-        /// The host prefix.
-        host: Subnet,
-    },
-    /// It overlaps another one.
-    #[error("subnet {subnet} overlaps {other}, which {user}; give another --subnet, or none")]
-    Taken {
-        /// The subnet.
-        subnet: Subnet,
-        /// The other one.
-        other: Subnet,
-        /// The user of the other one.
-        user: &'static str,
-    },
-    /// The length cannot be.
-    #[error("sextant.length={length}: give it the length of a part of {host}: {shortest} to {LONGEST}", shortest = host.len() + 1)]
-    Length {
-        /// The length.
-        length: u8,
-        /// The host prefix.
-        host: Subnet,
-    },
-    /// The range is not inside of the subnet.
-    #[error("--ip-range {range} is not inside of --subnet {subnet}; give a part of the subnet")]
-    Range {
-        /// The range.
-        range: Subnet,
-        /// The subnet.
-        subnet: Subnet,
-    },
-    /// No such lease.
-    #[error(
-        "no subnet with id {0:?} is leased; remove its network (`docker network rm`), and create it again"
-    )]
-    UnknownPool(String),
-    /// The address is not one of the subnet's.
-    #[error("{address} is no address for a container or gateway of {subnet}; give another one, or none")]
-    NotInside {
-        /// The address.
-        address: IpAddr,
-        /// The subnet.
-        subnet: Subnet,
-    },
-    /// The address is leased.
-    #[error("{address} of {subnet} is in use; give another one, or none")]
-    AddressTaken {
-        /// The address.
-        address: IpAddr,
-        /// The subnet.
-        subnet: Subnet,
-    },
-    /// No address is left.
-    #[error("all addresses of {0} are in use; remove containers, or create a network with a larger subnet")]
-    Full(Subnet),
+    /// The cluster's pool whose host prefix an IPv6 subnet is a part of; none: the primary one.
+    pub pool: Option<PoolName>,
 }
 
 /// All leases. As it is stored.
@@ -159,8 +76,8 @@ impl Leases {
     /// If none can be leased.
     pub fn request_pool(&mut self, asked: &PoolRequest, space: &Space) -> Result<(String, Subnet), Refusal> {
         let subnet = match asked.subnet {
-            Some(subnet) => self.asked(subnet, space)?,
-            None if asked.ipv6 => self.next_ipv6(asked.length, space)?,
+            Some(subnet) => self.asked(subnet, asked.pool.as_ref(), space)?,
+            None if asked.ipv6 => self.next_ipv6(asked, space)?,
             None => self.next_ipv4(space)?,
         };
         if let Some(range) = asked.range.filter(|range| !subnet.covers(*range)) {
@@ -215,12 +132,9 @@ impl Leases {
         all.find(|(other, _)| other.overlaps(subnet))
     }
 
-    fn asked(&self, subnet: Subnet, space: &Space) -> Result<Subnet, Refusal> {
+    fn asked(&self, subnet: Subnet, pool: Option<&PoolName>, space: &Space) -> Result<Subnet, Refusal> {
         if !subnet.is_ipv4() {
-            let host = space.host.ok_or(Refusal::NoPrefix)?;
-            if !host.covers(subnet) {
-                return Err(Refusal::Outside { subnet, host });
-            }
+            space.host_of(subnet, pool)?;
         }
         match self.overlap(subnet, space) {
             Some((other, user)) => Err(Refusal::Taken { subnet, other, user }),
@@ -228,22 +142,24 @@ impl Leases {
         }
     }
 
-    fn next_ipv6(&self, length: Option<u8>, space: &Space) -> Result<Subnet, Refusal> {
-        let of = space.host.ok_or(Refusal::NoPrefix)?;
-        if let Some(length) = length.filter(|length| !(of.len() + 1..=LONGEST).contains(length)) {
-            return Err(Refusal::Length { length, host: of });
+    fn next_ipv6(&self, asked: &PoolRequest, space: &Space) -> Result<Subnet, Refusal> {
+        let HostPrefix { pool, prefix: of } = space.host(asked.pool.as_ref())?;
+        if let Some(length) = asked.length.filter(|length| !(of.len() + 1..=LONGEST).contains(length)) {
+            return Err(Refusal::Length { length, host: *of });
         }
         // A long host prefix has room for some networks too.
-        let length = length.unwrap_or_else(|| IPV6_LENGTH.max((of.len() + 4).min(LONGEST)));
-        let fix = "remove a network that is not used, or ask for a smaller part of it, e.g. with --ipam-opt sextant.length=112";
-        self.next(of, length, space).ok_or(Refusal::Exhausted { length, of, fix })
+        let length = asked.length.unwrap_or_else(|| IPV6_LENGTH.max((of.len() + 4).min(LONGEST)));
+        self.next(*of, length, space).ok_or_else(|| {
+            let smaller = "remove a network that is not used, or ask for a smaller part of it, e.g. with --ipam-opt sextant.length=112";
+            Refusal::Exhausted { length, of: *of, fix: format!("{smaller}{}", space.instead_of(pool)) }
+        })
     }
 
     fn next_ipv4(&self, space: &Space) -> Result<Subnet, Refusal> {
         let of = space.ipv4;
         let length = IPV4_LENGTH.max(of.len());
         let fix = "remove a network that is not used, set a larger [docker] ipv4-range in agent.toml, or give an IPv4 --subnet";
-        self.next(of, length, space).ok_or(Refusal::Exhausted { length, of, fix })
+        self.next(of, length, space).ok_or_else(|| Refusal::Exhausted { length, of, fix: fix.to_owned() })
     }
 
     fn next(&self, of: Subnet, length: u8, space: &Space) -> Option<Subnet> {

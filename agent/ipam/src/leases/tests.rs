@@ -4,13 +4,21 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Hosts with prefixes of several pools.
+mod pools;
+
 fn subnet(text: &str) -> Subnet {
     text.parse().unwrap()
 }
 
+fn host(pool: &str, prefix: &str) -> HostPrefix {
+    HostPrefix { pool: pool.parse().unwrap(), prefix: subnet(prefix) }
+}
+
 fn space() -> Space {
     Space {
-        host: Some(subnet("2001:db8:1::/64")),
+        primary: None,
+        hosts: vec![host("main", "2001:db8:1::/64")],
         ipv4: subnet("172.30.0.0/16"),
         reserved: vec![subnet("2001:db8:1::/80")],
     }
@@ -55,10 +63,10 @@ fn what_cannot_be_leased_is_refused_with_the_fix() {
     );
     refused(&wanting("2001:db8:1::/64"), &space(), "overlaps 2001:db8:1:0:1::/80, which another network has");
     refused(&wanting("2001:db8:1::/96"), &space(), "overlaps 2001:db8:1::/80, which is in use otherwise");
-    let without = Space { host: None, ..space() };
+    let without = Space { hosts: vec![], ..space() };
     refused(&ipv6(), &without, "no IPv6 prefix yet");
     refused(&wanting("2001:db8:1:0:9::/80"), &without, "no IPv6 prefix yet");
-    let small = Space { host: Some(subnet("2001:db8:1:0:1::/80")), ..space() };
+    let small = Space { hosts: vec![host("main", "2001:db8:1:0:1::/80")], ..space() };
     refused(&ipv6(), &small, "no /84 of this host's 2001:db8:1:0:1::/80 is free");
     let small = Space { ipv4: subnet("10.0.0.0/28"), reserved: vec![subnet("10.0.0.0/8")], ..space() };
     refused(&PoolRequest::default(), &small, "no /28 of this host's 10.0.0.0/28 is free");
@@ -220,7 +228,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
             true => subnet(&format!("2001:db8:1:0:{n:x}000::/68")),
             false => subnet(&format!("172.30.{n}.0/24")),
         });
-        Act::Pool(PoolRequest { ipv6, subnet, range: None, length: length.filter(|_| ipv6) })
+        Act::Pool(PoolRequest { ipv6, subnet, range: None, length: length.filter(|_| ipv6), pool: None })
     });
     let act = prop_oneof![
         4 => pool,
@@ -241,7 +249,7 @@ proptest! {
             let count = pools.len().max(1);
             match act {
                 Act::Pool(asked) => if let Ok((id, subnet)) = leases.request_pool(&asked, &space) {
-                    let around = if subnet.is_ipv4() { space.ipv4 } else { space.host.unwrap() };
+                    let around = if subnet.is_ipv4() { space.ipv4 } else { space.hosts[0].prefix };
                     prop_assert!(around.covers(subnet));
                     prop_assert!(!space.reserved.iter().any(|it| it.overlaps(subnet)));
                     prop_assert!(!pools.iter().any(|it| it.1.overlaps(subnet) || it.0 == id));

@@ -7,7 +7,9 @@ use super::table;
 /// The containers, one address in each line.
 pub(crate) fn containers(found: &Containers) -> String {
     if found.engine.is_empty() {
-        return "its agent watches no container engine: set [docker] mode in agent.toml (`none` only watches)\n".to_owned();
+        return "its agent watches no container engine, or that has not answered yet: see `sextant status`, or set [docker] mode in \
+                agent.toml (`none` only watches)\n"
+            .to_owned();
     }
     let rows: Vec<_> = found
         .containers

@@ -233,6 +233,16 @@ fn started(table: Table, lines: &[String], engine: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_kernel_that_tracks_all_connections_gets_the_other_rules() {
+    let (passes, none) = (passes(FromCluster::Open), lines(NONE[0]));
+    let all = prepared(Table::Raw, &none, &passes);
+    let untracked = all.iter().filter(|rule| rule.contains("-j CT --notrack")).count();
+    assert_eq!((untracked > 0, tracked(&none, &passes).len()), (true, all.len() - untracked), "{all:#?}");
+    let published = Passes { from_cluster: FromCluster::Published, ..passes };
+    assert_eq!(prepared(Table::Raw, &none, &published), tracked(&none, &published), "answers need it");
+}
+
+#[test]
 fn before_the_agent_runs_each_policy_holds_for_each_engine_that_starts() {
     let kinds = [What::Tcp(8001), What::Echo, What::Answer, What::TooBig];
     for engine in [NONE, FIRST, LATER, APART] {
