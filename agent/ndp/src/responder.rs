@@ -293,13 +293,13 @@ impl Responder {
     }
 
     fn tell_soon(&mut self) {
-        self.tell_at.get_or_insert(self.told_at + TELL_EVERY);
+        let soon = self.told_at + TELL_EVERY;
+        self.tell_at = Some(self.tell_at.map_or(soon, |at| at.min(soon)));
     }
 
     /// Tells the rest of what has changed.
     fn tell_rest(&mut self) {
         let now = Instant::now();
-        (self.told_at, self.tell_at) = (now, None);
         let (others, unheeded) = (self.proxy.others(now), self.proxy.unheeded(now));
         let (counts, invalid, groups) = (self.proxy.counts(), self.invalid, self.groups.len());
         // Counts alone are no news: metrics read them.
@@ -310,6 +310,7 @@ impl Responder {
             known.counts.clone_from(counts);
             is_new
         });
+        (self.told_at, self.tell_at) = (now, self.proxy.next_fewer());
     }
 }
 

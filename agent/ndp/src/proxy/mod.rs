@@ -159,11 +159,15 @@ impl Proxy {
         self.targets.doubt_those(bridge, mac, now);
     }
 
-    /// When [`Self::ask`] is due, or [`Self::others`] or [`Self::unheeded`] has fewer.
+    /// When [`Self::ask`] is due. It is asked for at each message.
     pub fn next_due(&self) -> Option<Instant> {
-        let ask = self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)));
+        self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)))
+    }
+
+    /// When [`Self::others`] or [`Self::unheeded`] has fewer. It looks at each of them.
+    pub fn next_fewer(&self) -> Option<Instant> {
         let others = self.others.values().map(|(_, last)| *last + OTHERS_FOR);
-        others.chain(ask).chain(self.unheeded.next_due()).min()
+        others.chain(self.unheeded.next_due()).min()
     }
 
     /// The solicitations that are due.
