@@ -1,6 +1,12 @@
 //! What lasts: flows, while the agent lives and while it is dead; entries, which others remove; and nothing, once it is undone.
 
-use sextant_tests::{SECONDS, poll};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use sextant_tests::{MILLISECONDS, SECONDS, poll};
 
 use super::{MODES, entries, losses, options, outsider, problems, start};
 
@@ -103,5 +109,74 @@ fn another_topology_and_a_cleanup_leave_nothing_behind() {
         let (found, settings) = (entries(&cluster.hosts[0]), settings(&cluster));
         anyhow::ensure!(found.is_empty() && settings == ["0", "0", "80"], "{found:?} {settings:?}");
         Ok(())
+    });
+}
+
+/// No solicitation is unanswered for more than that, whatever happens to the agent.
+const UNANSWERED: Duration = Duration::from_millis(100);
+
+#[test]
+fn no_solicitation_waits_while_the_agent_is_started_again() {
+    for mode in MODES {
+        let mut cluster = start(&format!("ndp restarts {mode}"), 1, &["--ndp-mode", mode]);
+        let outsider = outsider(&cluster);
+        let container = cluster.hosts[0].container("c").unwrap();
+        poll("the kernel answers for it", 10 * SECONDS, || {
+            outsider.ping(container.address())?.replied()?;
+            anyhow::ensure!(entries(&cluster.hosts[0]).contains(&container.address().to_string()));
+            Ok(())
+        });
+        let asker = outsider.asker("eth0", outsider.address()).unwrap();
+        let ask = asker.solicitation(container.address());
+        let (answer, _) = asker.ask(&ask, SECONDS).unwrap();
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let asks = scope.spawn(|| {
+                let mut asked = 0;
+                while !ended.load(Ordering::SeqCst) {
+                    for it in [ask.clone(), ask.clone().unicast(answer.from), ask.clone().probe()] {
+                        asker
+                            .ask(&it, UNANSWERED)
+                            .unwrap_or_else(|error| panic!("{mode}: {it:?}: {error:#}"));
+                        asked += 1;
+                    }
+                    thread::sleep(MILLISECONDS);
+                }
+                asked
+            });
+            cluster.agents.remove(0).process.kill().unwrap();
+            cluster.start_agent_with(0, options(&["--ndp-mode", mode]));
+            cluster.settle();
+            cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+            cluster.start_agent_with(0, options(&["--ndp-mode", mode]));
+            cluster.settle();
+            ended.store(true, Ordering::SeqCst);
+            let asked = asks.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            assert!(asked > 100, "{asked}");
+        });
+    }
+}
+
+#[test]
+#[ignore = "slow: an agent is dead for ten minutes"]
+fn nothing_is_lost_while_the_agent_is_dead_for_ten_minutes() {
+    thread::scope(|scope| {
+        for mode in MODES {
+            scope.spawn(move || {
+                let mut cluster = start(&format!("ndp dead {mode}"), 1, &["--ndp-mode", mode]);
+                let outsider = outsider(&cluster);
+                outsider.sysctl("net/ipv6/neigh/eth0/base_reachable_time_ms", "1000").unwrap();
+                outsider.sysctl("net/ipv6/neigh/eth0/delay_first_probe_time", "1").unwrap();
+                let container = cluster.hosts[0].container("c").unwrap();
+                poll("the kernel answers for it", 10 * SECONDS, || {
+                    outsider.ping(container.address())?.replied()?;
+                    anyhow::ensure!(entries(&cluster.hosts[0]).contains(&container.address().to_string()));
+                    Ok(())
+                });
+                cluster.agents.remove(0).process.kill().unwrap();
+                let lost = losses(&outsider, container.address(), 600);
+                assert!(lost.contains(NOTHING_LOST), "{mode}: {lost}");
+            });
+        }
     });
 }

@@ -19,6 +19,8 @@ const HOLDERS: u32 = 20;
 /// Solicitations of one measurement, and the neighbours that send them.
 const ASKED: u32 = 20_000;
 const NEIGHBOURS: u32 = 128;
+/// Each of them reaches all ports.
+const ASKED_AT_ONCE: u32 = 25;
 /// How much more an answer may cost beside so many addresses.
 const GROWN: f64 = 2.0;
 
@@ -56,9 +58,10 @@ fn answered(host: &Host, asker: &Asker, all: &[Ipv6Addr]) {
         let found: BTreeSet<_> = entries(host).into_iter().collect();
         let missing: Vec<_> = all.iter().filter(|it| !found.contains(&it.to_string())).collect();
         // A switch may lose some of many announcements: they are found once somebody asks.
-        for (neighbour, target) in (0..NEIGHBOURS).zip(&missing) {
+        for (neighbour, target) in (0..ASKED_AT_ONCE).zip(&missing) {
             asker.send(&from(neighbour, asker, **target).octets())?;
         }
+        std::thread::sleep(SECONDS / 4);
         anyhow::ensure!(missing.is_empty(), "{} of {} are missing", missing.len(), all.len());
         Ok(())
     });
