@@ -138,7 +138,10 @@ async fn entries(
     loop {
         let mut entries = kernel.proxy_entries().await?;
         entries.retain(|it| uplinks.contains_key(&it.link));
-        let missing = checks::missing(in_use, uplinks, &entries);
+        // An agent answers where a prefix is on-link: there are others of its entries.
+        let served: BTreeSet<u32> = entries.iter().filter(|it| it.is_ours()).map(|it| it.link).collect();
+        let is_answered = |link, _| served.is_empty() || served.contains(&link);
+        let missing = checks::missing(in_use, uplinks, &entries, is_answered);
         if missing.is_empty() || tokio::time::Instant::now() >= ends {
             return Ok(checks::of_missing(&missing)
                 .into_iter()

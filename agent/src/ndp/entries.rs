@@ -5,6 +5,7 @@ use std::{
     net::Ipv6Addr,
 };
 
+use super::reach::Reach;
 use crate::kernel::{ProxyEntry, RouteProtocol};
 
 /// An entry's link and address.
@@ -29,25 +30,25 @@ impl ProxyEntry {
     }
 }
 
-/// An entry on each of these links for each address in use. Those of others stay, and serve (DESIGN I4).
-pub(super) fn plan(alive: &BTreeSet<Ipv6Addr>, links: &[u32], actual: &[ProxyEntry]) -> Plan {
+/// An entry for each address in use, on each uplink where it is answered for. Those of others stay, and serve (DESIGN I4).
+pub(super) fn plan(alive: &BTreeSet<Ipv6Addr>, reach: &Reach, actual: &[ProxyEntry]) -> Plan {
     let there: BTreeMap<Key, &ProxyEntry> = actual.iter().map(|it| ((it.link, it.addr), it)).collect();
-    let wanted = links.iter().flat_map(|link| alive.iter().map(move |addr| (*link, *addr)));
+    let wanted = alive.iter().flat_map(|addr| reach.links(*addr).map(|link| (link, *addr)));
     let is_right = |key: &Key| there.get(key).is_some_and(|it| !it.is_ours() || it.router);
     let add = wanted.filter(|key| !is_right(key)).collect();
     let unwanted =
-        |it: &&&ProxyEntry| it.is_ours() && !(links.contains(&it.link) && alive.contains(&it.addr));
+        |it: &&&ProxyEntry| it.is_ours() && !(reach.has(it.link, it.addr) && alive.contains(&it.addr));
     let remove = there.values().filter(unwanted).map(|it| (it.link, it.addr)).collect();
     Plan { add, remove }
 }
 
-/// The addresses with an entry on each of these links.
-pub(super) fn on_all(actual: &[ProxyEntry], links: &BTreeSet<u32>) -> BTreeSet<Ipv6Addr> {
+/// The addresses with an entry on each uplink where they are answered for.
+pub(super) fn on_all(actual: &[ProxyEntry], reach: &Reach) -> BTreeSet<Ipv6Addr> {
     let mut counts: BTreeMap<Ipv6Addr, usize> = BTreeMap::new();
-    for it in actual.iter().filter(|it| links.contains(&it.link)) {
+    for it in actual.iter().filter(|it| reach.has(it.link, it.addr)) {
         *counts.entry(it.addr).or_default() += 1;
     }
-    counts.retain(|_, count| *count == links.len());
+    counts.retain(|addr, count| *count == reach.links(*addr).count());
     counts.into_keys().collect()
 }
 
@@ -71,12 +72,13 @@ mod tests {
             other,
             ProxyEntry::ours(5, addr(1)),
         ];
-        let plan = plan(&[addr(1), addr(3), addr(4), addr(5)].into(), &[2], &actual);
+        let reach = |links| Reach::of("2001:db8::c000:0/112", links);
+        let plan = plan(&[addr(1), addr(3), addr(4), addr(5)].into(), &reach(&[2]), &actual);
         assert_eq!(
             plan,
             Plan { add: vec![(2, addr(4)), (2, addr(5))], remove: vec![(2, addr(2)), (5, addr(1))] }
         );
-        assert_eq!(on_all(&actual, &[2].into()), [addr(1), addr(2), addr(3), addr(5), addr(9)].into());
-        assert_eq!(on_all(&actual, &[2, 5].into()), [addr(1)].into());
+        assert_eq!(on_all(&actual, &reach(&[2])), [addr(1), addr(2), addr(3), addr(5), addr(9)].into());
+        assert_eq!(on_all(&actual, &reach(&[2, 5])), [addr(1)].into());
     }
 }

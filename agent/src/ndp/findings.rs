@@ -60,7 +60,7 @@ fn is_on_link(claim: &Claim, uplinks: &[LocalUplink]) -> bool {
 fn not_on_link(claim: &Claim) -> Finding {
     let (prefix, pool) = (claim.prefix, &claim.pool);
     let saw = format!(
-        "{prefix} of pool {} {} is in no prefix that is on-link on an uplink: neighbours do not solicit its addresses",
+        "{prefix} of pool {} {} is in no prefix that is on-link on an uplink: it is not answered for",
         pool.name, pool.prefix
     );
     let fix = "with topology = \"ndp-proxy\", a pool lies inside of the link's own prefix (ip -6 route show dev UPLINK); add such a \

@@ -9,6 +9,7 @@ use std::{
 use sextant_proto::Prefix;
 use tokio::time::Instant;
 
+use super::reach::Reach;
 use crate::{
     kernel::{Kernel, KernelError, ProxyEntry},
     ndp_faults::{
@@ -40,6 +41,7 @@ impl Faults {
         uplinks: &BTreeMap<u32, String>,
         in_use: &BTreeSet<Ipv6Addr>,
         entries: &[ProxyEntry],
+        reach: &Reach,
         now: Instant,
     ) -> Result<(), KernelError> {
         if self.looked_around.is_none_or(|last| now.saturating_duration_since(last) >= LOOK_AROUND) {
@@ -49,7 +51,8 @@ impl Faults {
         let names: Vec<_> = uplinks.values().cloned().collect();
         let wrong = if names.is_empty() { vec![] } else { checks::wrong_sysctls(kernel, &names)? };
         self.wrong_sysctls.follow(wrong, now);
-        self.missing.follow(checks::missing(in_use, uplinks, entries), now);
+        self.missing
+            .follow(checks::missing(in_use, uplinks, entries, |link, addr| reach.has(link, addr)), now);
         Ok(())
     }
 

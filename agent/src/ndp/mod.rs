@@ -9,6 +9,7 @@ mod facts;
 mod findings;
 mod lasting_faults;
 mod place;
+mod reach;
 mod reading;
 mod view;
 
@@ -36,6 +37,7 @@ use facts::Facts;
 use findings::Seen;
 use lasting_faults::Faults;
 use place::{Moved, Prefixes};
+use reach::Reach;
 
 pub(crate) use view::{Asked, Asker, Wanted, questions};
 
@@ -82,6 +84,7 @@ struct Running {
     facts: Option<Facts>,
     moved: Moved,
     prefixes: Prefixes,
+    reach: Reach,
     /// The kernel's entries, as they were read last.
     entries: Vec<ProxyEntry>,
     faults: Faults,
@@ -108,6 +111,7 @@ impl NdpProxy {
         let mut running = Running {
             moved: Moved::default(),
             prefixes: Prefixes::default(),
+            reach: Reach::default(),
             facts: None,
             entries: Vec::new(),
             faults: Faults::default(),
@@ -119,6 +123,7 @@ impl NdpProxy {
         while !running.look().await {
             tokio::time::sleep(LOOK).await;
         }
+        running.follow_uplinks();
         running.give();
         let ours = running.entries.iter().filter(|it| it.is_ours());
         let adopted: BTreeSet<_> = ours.map(|it| it.addr).collect();
@@ -141,6 +146,7 @@ impl NdpProxy {
                 event = events.recv() => running.take_events(event, &mut events).await?,
                 _ = look.tick() => drop(running.look().await),
             }
+            running.follow_uplinks();
             running.keep_entries().await;
             running.give();
         }
@@ -226,6 +232,7 @@ impl Running {
             prefixes: &self.prefixes,
             moved: self.moved.prefixes(),
             uplinks: &uplinks,
+            reach: &self.reach,
             kernel: self.answered_by_kernel(&uplinks),
         };
         let on_uplinks = |it: &&ProxyEntry| uplinks.iter().any(|uplink| uplink.link == it.link);
@@ -253,6 +260,12 @@ impl Running {
         });
     }
 
+    /// Where the claims are answered for.
+    fn follow_uplinks(&mut self) {
+        let claims = self.proxy.input.borrow().claims.clone();
+        self.reach.follow(&claims, &self.proxy.uplinks.borrow(), &self.entries);
+    }
+
     /// Changes the kernel's entries to the addresses in use.
     async fn keep_entries(&mut self) {
         let Some(alive) = self.known.borrow_and_update().alive.clone() else { return };
@@ -261,11 +274,10 @@ impl Running {
         if !is_known || self.proxy.report.borrow().paused {
             return;
         }
-        let links: Vec<_> = self.proxy.uplinks.borrow().iter().map(|uplink| uplink.link).collect();
-        if links.is_empty() {
+        if self.proxy.uplinks.borrow().is_empty() {
             return;
         }
-        let plan = entries::plan(&alive, &links, &self.entries);
+        let plan = entries::plan(&alive, &self.reach, &self.entries);
         for (link, addr) in &plan.add {
             match self.proxy.kernel.add_proxy_entry(*link, *addr).await {
                 Ok(()) => {

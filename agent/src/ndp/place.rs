@@ -14,7 +14,7 @@ use sextant_ndp::{
 use sextant_proto::{Claim, Epoch, Prefix};
 use tokio::time::Instant;
 
-use super::facts::Facts;
+use super::{facts::Facts, reach::Reach};
 use crate::{
     engine::Announcement,
     settings::{NdpMode, NdpSettings},
@@ -95,6 +95,7 @@ pub(super) struct Stand<'a> {
     pub(super) prefixes: &'a Prefixes,
     pub(super) moved: &'a [Prefix],
     pub(super) uplinks: &'a [LocalUplink],
+    pub(super) reach: &'a Reach,
     pub(super) kernel: Arc<BTreeSet<Ipv6Addr>>,
 }
 
@@ -104,6 +105,7 @@ impl Stand<'_> {
         Place {
             prefixes: self.prefixes.now().to_vec(),
             moved: self.moved.to_vec(),
+            off_link: self.reach.off_link(self.uplinks, self.prefixes.now()),
             uplinks: self.uplinks.iter().filter_map(|uplink| self.uplink(uplink)).collect(),
             bridges: self.bridges(),
             kernel: self.kernel.clone(),

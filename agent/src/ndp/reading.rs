@@ -24,7 +24,14 @@ impl Running {
             false => BTreeMap::new(),
         };
         let alive = self.known.borrow().alive.clone().unwrap_or_default();
-        self.faults.look(self.proxy.kernel.as_ref(), &uplinks, &alive, &self.entries, Instant::now())
+        self.faults.look(
+            self.proxy.kernel.as_ref(),
+            &uplinks,
+            &alive,
+            &self.entries,
+            &self.reach,
+            Instant::now(),
+        )
     }
 
     /// Where the host stands, for operators.
@@ -46,7 +53,7 @@ impl Running {
         Arc::new(addresses.filter(|addr| prefixes.iter().any(|prefix| prefix.contains(*addr))).collect())
     }
 
-    /// The addresses that the kernel answers for on all uplinks; none while it is not set up for that, or where its answers, from an
+    /// The addresses that the kernel answers for on all uplinks of theirs; none while it is not set up for that, or where its answers, from an
     /// address of the uplink, may be dropped.
     pub(super) fn answered_by_kernel(&self, uplinks: &[LocalUplink]) -> Arc<BTreeSet<Ipv6Addr>> {
         if self.proxy.settings.source == Source::Target {
@@ -58,7 +65,6 @@ impl Running {
         };
         let names = uplinks.iter().map(|uplink| uplink.uplink.interface.as_str());
         let all_on = names.chain(["all"]).all(is_on);
-        let links: BTreeSet<_> = uplinks.iter().map(|uplink| uplink.link).collect();
-        Arc::new(if all_on { entries::on_all(&self.entries, &links) } else { BTreeSet::new() })
+        Arc::new(if all_on { entries::on_all(&self.entries, &self.reach) } else { BTreeSet::new() })
     }
 }

@@ -62,14 +62,16 @@ pub(crate) fn of_sysctls(wrong: &[WrongSysctl]) -> Vec<Finding> {
     wrong.iter().map(one).collect()
 }
 
-/// The addresses in use without an entry of the kernel on one of these links.
+/// The addresses in use without an entry of the kernel on one of the uplinks where they are to be answered for.
 pub(crate) fn missing(
     in_use: &BTreeSet<Ipv6Addr>,
     uplinks: &BTreeMap<u32, String>,
     entries: &[ProxyEntry],
+    is_answered: impl Fn(u32, Ipv6Addr) -> bool,
 ) -> BTreeSet<(Ipv6Addr, String)> {
     let there: BTreeSet<_> = entries.iter().map(|it| (it.link, it.addr)).collect();
-    let lacks = |addr: &Ipv6Addr, link: &u32| !there.contains(&(*link, *addr));
+    let lacks = |addr: &Ipv6Addr, link: &u32| is_answered(*link, *addr) && !there.contains(&(*link, *addr));
+    let lacks = &lacks;
     let of = |(link, name)| {
         in_use.iter().filter(move |addr| lacks(addr, link)).map(move |addr| (*addr, String::clone(name)))
     };
@@ -212,7 +214,9 @@ mod tests {
         let uplinks = [(2, "eth0".to_owned()), (3, "eth1".to_owned())].into();
         let entries =
             [ProxyEntry::ours(2, addr(1)), ProxyEntry::ours(3, addr(1)), ProxyEntry::ours(2, addr(2))];
-        let missing = missing(&[addr(1), addr(2)].into(), &uplinks, &entries);
+        let in_use = [addr(1), addr(2)].into();
+        assert_eq!(missing(&in_use, &uplinks, &entries, |link, _| link == 2), [].into());
+        let missing = missing(&in_use, &uplinks, &entries, |_, _| true);
         assert_eq!(missing, [(addr(2), "eth1".to_owned())].into());
         let finding = of_missing(&missing).unwrap();
         assert!(

@@ -2,9 +2,13 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_tests::{Host, SECONDS, cluster::PoolArgs, poll};
+use sextant_tests::{
+    Host, Namespace, SECONDS,
+    cluster::{Cluster, PoolArgs},
+    poll,
+};
 
-use super::{MODES, end, entries, outsider, problems, start, start_in};
+use super::{INSIDE, MODES, end, entries, options, outsider, problems, start, start_in};
 
 #[test]
 fn containers_are_reached_from_the_link_as_they_come_and_go() {
@@ -65,6 +69,48 @@ fn nothing_but_addresses_in_use_is_answered_for() {
         assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
     }
     assert!(metrics.contains("sextant_agent_ndp_refused_total{reason=\"unknown\"}"), "{metrics}");
+}
+
+/// Whoever answers where nobody may ask is taken for an attacker.
+#[test]
+fn only_links_that_have_the_prefix_are_answered_on() {
+    let mut cluster = Cluster::without_agents("ndp uplinks", 1, INSIDE);
+    let (host, outsider) = (cluster.hosts[0].clone(), outsider(&cluster));
+    let other = cluster.lab.second_segment(&outsider).unwrap().host("h9", 9).unwrap();
+    let (switch, netns) = (cluster.lab.switch(), Namespace::name(&host));
+    switch.ip(&format!("link add pb1 type veth peer name eth1 netns {netns}")).unwrap();
+    switch.ip("link set pb1 master br1 up").unwrap();
+    host.ip("address add 2001:db8:0:b::1/64 dev eth1 nodad").unwrap();
+    host.ip("link set eth1 up").unwrap();
+    cluster.start_agent_with(0, options(&["--uplink", "eth1"]));
+    cluster.settle();
+    let container = host.container("c").unwrap();
+    poll("it is reached", 5 * SECONDS, || outsider.ping(container.address())?.replied());
+    let of = |uplink: &str| {
+        let shown = host.ip(&format!("-6 neighbour show proxy dev {uplink}")).unwrap();
+        shown.lines().filter(|line| line.contains(&container.address().to_string())).count()
+    };
+    poll("the kernel answers for it", 5 * SECONDS, || {
+        anyhow::ensure!(of("eth0") == 1);
+        Ok(())
+    });
+    assert_eq!(of("eth1"), 0);
+    let asker = other.asker("eth0", "2001:db8:0:b::9".parse().unwrap()).unwrap();
+    assert!(asker.ask(&asker.solicitation("2001:db8:0:b::1".parse().unwrap()), SECONDS).is_ok());
+    for target in [container.address(), host.bridge_address().unwrap().0] {
+        assert!(asker.ask(&asker.solicitation(target), SECONDS).is_err(), "{target}");
+    }
+    // An uplink that has lost its address is answered on as before.
+    host.ip(&format!("address del {}/64 dev eth0", host.address())).unwrap();
+    std::thread::sleep(2 * SECONDS);
+    assert_eq!(of("eth0"), 1);
+    host.ip(&format!("address add {}/64 dev eth0 nodad", host.address())).unwrap();
+    poll("it is reached again", 5 * SECONDS, || outsider.ping(container.address())?.replied());
+    poll("nothing is reported", 10 * SECONDS, || {
+        let found = problems(&cluster, "h1");
+        anyhow::ensure!(found == "[]", "{found}");
+        Ok(())
+    });
 }
 
 /// Duplicate address detection by a host that wants an address of a container (RFC 4862 §5.4).

@@ -212,7 +212,8 @@ impl Proxy {
     /// Whether a solicitation on an uplink is answered now.
     fn judge(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Result<(), Unanswered> {
         let target = message.target;
-        if !self.place.is_containers(target) && !self.place.own_targets().any(|own| own == target) {
+        let is_ours = self.place.is_containers(target) || self.place.own_targets().any(|own| own == target);
+        if !is_ours || !self.place.is_on_link(link, target) {
             return Err(Unanswered::Elsewhere);
         }
         if self.place.kernel.contains(&target) {
@@ -283,7 +284,8 @@ impl Proxy {
     /// Tells all neighbours and routers of an address that has come into use (RFC 9131 §6.1.2).
     pub fn announcements(&self, target: Ipv6Addr) -> Vec<Sent> {
         let groups = [ALL_NODES, ALL_ROUTERS];
-        let all = self.place.uplinks.iter().flat_map(|uplink| groups.map(|group| (uplink, group)));
+        let uplinks = self.place.uplinks.iter().filter(|uplink| self.place.is_on_link(uplink.link, target));
+        let all = uplinks.flat_map(|uplink| groups.map(|group| (uplink, group)));
         all.map(|(uplink, group)| self.advertisement(uplink, target, group, multicast_mac(group), false))
             .collect()
     }

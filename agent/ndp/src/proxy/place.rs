@@ -13,6 +13,8 @@ pub struct Place {
     pub prefixes: Vec<Prefix>,
     /// Those that another host had before: what its neighbours know of them is replaced.
     pub moved: Vec<Prefix>,
+    /// Those that are not on-link on an uplink, with its index: neighbours there are not answered.
+    pub off_link: Vec<(u32, Prefix)>,
     /// The interfaces on which it answers.
     pub uplinks: Vec<Uplink>,
     /// The bridges of its containers.
@@ -87,6 +89,11 @@ impl Place {
     /// (RFC 4291 §2.6.1), which no container has.
     pub fn is_containers(&self, target: Ipv6Addr) -> bool {
         self.prefixes.iter().any(|prefix| prefix.contains(target) && prefix.addr() != target)
+    }
+
+    /// Whether neighbours on this uplink may ask for the address.
+    pub fn is_on_link(&self, uplink: u32, target: Ipv6Addr) -> bool {
+        !self.off_link.iter().any(|(link, prefix)| *link == uplink && prefix.contains(target))
     }
 
     /// The addresses of the bridges inside of the container prefixes.

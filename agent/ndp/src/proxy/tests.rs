@@ -160,6 +160,20 @@ fn the_kernels_entries_are_left_to_it() {
 }
 
 #[test]
+fn neighbours_on_a_link_without_the_prefix_are_not_answered() {
+    let other = Uplink { link: UPLINK + 100, mac: [8; 6], source: addr("fe80::8") };
+    let mut at = place();
+    at.uplinks.push(other);
+    at.off_link = vec![(other.link, at.prefixes[0])];
+    let (mut proxy, now) = proxy(at);
+    let announced = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
+    assert!(!announced.is_empty() && announced.iter().all(|sent| sent.link == UPLINK), "{announced:?}");
+    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now).len(), 1);
+    assert_eq!(proxy.received(other.link, ROUTER, &solicits("2001:db8::c003"), now), []);
+    assert_eq!(proxy.counts().links[&other.link].unanswered[&Unanswered::Elsewhere], 1);
+}
+
+#[test]
 fn a_silent_source_has_its_answer_at_the_frames_sender() {
     let (mut proxy, now) = proxy(place());
     proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
