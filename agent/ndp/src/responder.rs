@@ -23,8 +23,8 @@ use crate::{
 
 /// So many messages of one link are taken in a row: the others have their turn.
 const AT_ONCE: usize = 64;
-/// Counts, and what others do, are told no more often than that: solicitations may come by the ten thousand.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+/// Counts, and what others do, are reported no more often than that: solicitations may come by the ten thousand.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// When a socket that could not be opened, or a group that could not be joined, is tried again.
 const RETRY: Duration = Duration::from_secs(3);
 
@@ -74,7 +74,7 @@ pub enum Trouble {
     Groups(String),
 }
 
-/// A request for details, which change too often to be told each time.
+/// A request for details, which change too often to be reported each time.
 pub type Ask = oneshot::Sender<Details>;
 
 /// What it knows in detail, at one moment.
@@ -104,9 +104,9 @@ pub struct Responder {
     sent: Option<u64>,
     invalid: u64,
     retry_at: Option<Instant>,
-    told_at: Instant,
-    /// When the rest is told.
-    tell_at: Option<Instant>,
+    reported_at: Instant,
+    /// When the rest is reported.
+    report_at: Option<Instant>,
 }
 
 /// Why it wakes.
@@ -140,8 +140,8 @@ impl Responder {
             sent: None,
             invalid: 0,
             retry_at: Some(now),
-            told_at: now,
-            tell_at: Some(now),
+            reported_at: now,
+            report_at: Some(now),
         }
     }
 
@@ -151,9 +151,9 @@ impl Responder {
             if self.retry_at.is_some_and(|at| at <= Instant::now()) {
                 self.open();
             }
-            self.tell_alive();
-            if self.tell_at.is_some_and(|at| at <= Instant::now()) {
-                self.tell_rest();
+            self.report_alive();
+            if self.report_at.is_some_and(|at| at <= Instant::now()) {
+                self.report_rest();
             }
             match self.wake().await {
                 Woken::Given(false) => return,
@@ -166,13 +166,13 @@ impl Responder {
             if self.proxy.next_due().is_some_and(|due| due <= now) {
                 let asks = self.proxy.ask(now);
                 self.send(asks);
-                self.tell_soon();
+                self.report_soon();
             }
         }
     }
 
     async fn wake(&mut self) -> Woken {
-        let due = [self.proxy.next_due(), self.retry_at, self.tell_at].into_iter().flatten().min();
+        let due = [self.proxy.next_due(), self.retry_at, self.report_at].into_iter().flatten().min();
         tokio::select! {
             changed = self.given.changed() => Woken::Given(changed.is_ok()),
             Some(ask) = self.asks.recv() => Woken::Asked(ask),
@@ -199,7 +199,7 @@ impl Responder {
             self.retry_at = Some(now);
         }
         self.sent = None;
-        self.tell_soon();
+        self.report_soon();
     }
 
     fn take_ask(&self, ask: Ask) {
@@ -224,7 +224,7 @@ impl Responder {
             let sent = self.proxy.received(link, from, &message, now);
             self.send(sent);
         }
-        self.tell_soon();
+        self.report_soon();
     }
 
     /// Sends packets. One that is lost is like one lost on the link: its receiver asks again.
@@ -274,8 +274,8 @@ impl Responder {
         self.groups.follow(&uplinks, self.proxy.alive())
     }
 
-    /// Tells the addresses in use as soon as they change.
-    fn tell_alive(&mut self) {
+    /// Reports the addresses in use as soon as they change.
+    fn report_alive(&mut self) {
         let changes = Some(self.proxy.changes());
         if self.sent == changes {
             return;
@@ -292,13 +292,13 @@ impl Responder {
         });
     }
 
-    fn tell_soon(&mut self) {
-        let soon = self.told_at + TELL_EVERY;
-        self.tell_at = Some(self.tell_at.map_or(soon, |at| at.min(soon)));
+    fn report_soon(&mut self) {
+        let soon = self.reported_at + REPORT_EVERY;
+        self.report_at = Some(self.report_at.map_or(soon, |at| at.min(soon)));
     }
 
-    /// Tells the rest of what has changed.
-    fn tell_rest(&mut self) {
+    /// Reports the rest of what has changed.
+    fn report_rest(&mut self) {
         let now = Instant::now();
         let (others, unheeded) = (self.proxy.others(now), self.proxy.unheeded(now));
         let (counts, invalid, groups) = (self.proxy.counts(), self.invalid, self.groups.len());
@@ -310,7 +310,7 @@ impl Responder {
             known.counts.clone_from(counts);
             is_new
         });
-        (self.told_at, self.tell_at) = (now, self.proxy.next_fewer());
+        (self.reported_at, self.report_at) = (now, self.proxy.next_fewer());
     }
 }
 
