@@ -56,7 +56,14 @@ fn i13_sysctls_that_another_process_changes_are_restored_and_reported() {
         set(host, sysctl, changed);
         expect_value(host, sysctl, right);
         let name = format!("net.ipv6.conf.{}", sysctl.replace('/', "."));
-        expect_status(&cluster, &format!("another process changed sysctl {name}: {changed}"));
+        // The text has many of one kind in one line.
+        expect_status(&cluster, &name);
+        let words = format!("another process changed sysctl {name}: {changed}");
+        poll(&words, SECONDS, || {
+            let problems = cluster.node("h1")["applied"]["problems"].to_string();
+            anyhow::ensure!(problems.contains(&words), "{problems}");
+            Ok(())
+        });
     }
     // An operator's choice: the kernel ignores router advertisements on the link.
     set(host, "eth0/accept_ra", "0");

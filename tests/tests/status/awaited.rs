@@ -39,6 +39,6 @@ fn an_agent_that_waits_for_docker_tells_the_prefix_and_nothing_succeeds_before_i
     assert!(late.code == 6 && late.stderr.contains("no agent is live; not ready: h1"), "{late:?}");
     // Docker does it.
     host.ip("link add docker0 type bridge").unwrap();
-    host.ip(&format!("-6 address add {} dev docker0 nodad", prefix.replace("::/80", "::1/80"))).unwrap();
+    host.ip(&format!("-6 address replace {} dev docker0 nodad", prefix.replace("::/80", "::1/80"))).unwrap();
     cluster.settle();
 }

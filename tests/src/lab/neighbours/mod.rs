@@ -130,6 +130,7 @@ impl Asker {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     return Ok(None);
                 }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => bail!(error),
             }
         }

@@ -16,9 +16,9 @@ fn a_process_that_replaces_a_route_again_and_again_is_stopped() {
     let text = bed.expect("route repeatedly changed by another process (proto static)");
     assert!(text.contains("find and stop that process"), "{text}");
     fight.kill().unwrap();
-    // It may have been stopped between its two commands.
-    let _gone = host.ip(&format!("-6 route del {far} proto static"));
     poll("nothing is reported a minute later", 120 * SECONDS, || {
+        // It may have been stopped between its two commands, and the first one may end after it.
+        let _gone = host.ip(&format!("-6 route del {far} proto static"));
         let text = bed.cluster.sextant(&["status"]);
         if text.starts_with("All is well") { Ok(()) } else { Err(text) }
     });
