@@ -101,8 +101,9 @@ fn only_links_that_have_the_prefix_are_answered_on() {
         assert!(asker.ask(&asker.solicitation(target), SECONDS).is_err(), "{target}");
     }
     // An uplink that has lost its address is answered on as before.
+    let (agent, before) = (&cluster.agents[0].process, cluster.agents[0].process.log_len());
     host.ip(&format!("address del {}/64 dev eth0", host.address())).unwrap();
-    std::thread::sleep(2 * SECONDS);
+    agent.wait_for_line_after(before, "ndp-not-on-link", 10 * SECONDS).unwrap();
     assert_eq!(of("eth0"), 1);
     host.ip(&format!("address add {}/64 dev eth0 nodad", host.address())).unwrap();
     poll("it is reached again", 5 * SECONDS, || outsider.ping(container.address())?.replied());
