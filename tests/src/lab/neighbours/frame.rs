@@ -201,9 +201,9 @@ fn address(octets: &[u8]) -> Option<Ipv6Addr> {
 mod tests {
     use super::*;
 
-    /// From a capture of Linux' own neighbour discovery.
+    /// Whether its checksum is that of the RFC is seen by the kernel's answers, in the tests of NDP.
     #[test]
-    fn the_checksum_is_that_of_a_captured_packet() {
+    fn a_solicitation_is_whole() {
         let (source, target) = ("fe80::1".parse().unwrap(), "fe80::2".parse().unwrap());
         let frame = Solicitation::new([2, 0, 0, 0, 0, 1], source, target).octets();
         assert_eq!(frame.len(), ETHERNET + HEADER + FIXED + 8);
