@@ -55,7 +55,7 @@ pub use lab::{
     host::{BRIDGE, Container, Host},
     monitor::{RouteEvent, RouteMonitor},
     namespace::{Namespace, enter_at},
-    neighbours::{Answer, Asker, Mac, Solicitation},
+    neighbours::{Answer, Asker, Mac, Solicitation, link_layer_option, solicited_node},
     ping::{PingOutcome, ping_matrix},
     poll::{MILLISECONDS, SECONDS, expect_text, poll, try_poll},
     process::{LogLine, Process},

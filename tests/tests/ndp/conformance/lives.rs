@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use sextant_tests::{BRIDGE, SECONDS, try_poll};
+use sextant_tests::{BRIDGE, SECONDS, link_layer_option, try_poll};
 
 use super::{Row, scene::Scene};
 
@@ -109,7 +109,7 @@ fn flooded(scene: &mut Scene) -> anyhow::Result<()> {
     let mac = [2, 0x66, 0, 0, 0, 1];
     let flooder = |number: u32| {
         let mut ask = scene.asker.solicitation(scene.unused(10 + number % 20_000));
-        (ask.from, ask.options) = (mac, [&[1, 1][..], &mac].concat());
+        (ask.from, ask.options) = (mac, link_layer_option(mac));
         ask.octets()
     };
     thread::scope(|scope| {

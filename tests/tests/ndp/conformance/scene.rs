@@ -12,7 +12,7 @@ use sextant_proto::Prefix;
 use sextant_tests::{
     Answer, Asker, BRIDGE, Container, Host, Lab, Process, SECONDS, Solicitation,
     cluster::{Cluster, PoolArgs},
-    try_poll,
+    solicited_node, try_poll,
 };
 
 use super::super::{end, outsider, start_in};
@@ -155,8 +155,7 @@ impl Scene {
 
     /// Whether the uplink is in the group of this address.
     pub(super) fn is_in_group(&self, target: Ipv6Addr) -> anyhow::Result<bool> {
-        let [.., a, b, c] = target.octets();
-        let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+        let group = solicited_node(target);
         let shown = self.host.ip("-6 maddress show dev eth0")?;
         Ok(shown.split_whitespace().any(|word| word == group.to_string()))
     }
