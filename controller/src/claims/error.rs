@@ -102,6 +102,20 @@ pub enum ClaimError {
         /// The id of both.
         asking: NodeId,
     },
+    /// The claims of the node id got another name a moment ago, whose agent connects next.
+    #[error(
+        "node id {asking} became node \"{former}\" a moment ago, and this agent has the same node id as node \"{node}\": asking \
+         again in some seconds. If two hosts share one state directory (a cloned disk?), on the copy {}, and start it again",
+        CLEAR_COPY
+    )]
+    JustNamed {
+        /// The name of the requesting agent.
+        node: NodeName,
+        /// The name of the node.
+        former: NodeName,
+        /// The id of both.
+        asking: NodeId,
+    },
     /// The host shows the claim of another node.
     #[error("{0}")]
     Copied(Box<Copied>),
@@ -214,7 +228,11 @@ impl ClaimError {
             | Self::TooMany { .. }
             | Self::Exhausted { .. }
             | Self::NoPlace { .. } => true,
-            Self::NoPool | Self::Unconfirmed | Self::Contended | Self::Registry(_) => false,
+            Self::NoPool
+            | Self::JustNamed { .. }
+            | Self::Unconfirmed
+            | Self::Contended
+            | Self::Registry(_) => false,
         }
     }
 }

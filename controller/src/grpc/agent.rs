@@ -88,16 +88,18 @@ impl Agents {
         }
     }
 
-    /// The error for an agent at `from` if another one with its node id is connected under another name. It is reported for the
-    /// node of the connected one.
+    /// The error for an agent at `from` if another one with its node id is connected under another name, or is about to: it was
+    /// granted its first claim, or renamed, just now. It is reported for the node of the connected one.
     async fn second_agent(&self, request: &ClaimRequest, from: Option<SocketAddr>) -> Option<ClaimError> {
         let (node, asking) = (request.node.clone(), request.node_id);
-        let former = self.services.claims.former_name(&node, asking)?;
-        if !admission::has_agent(&self.services, &former).await {
-            return None;
+        let (claims, index) = (&self.services.claims, &self.services.index);
+        let former = claims.former_name(&node, asking)?;
+        if admission::has_agent(&self.services, &former).await {
+            admission::refused(&self.services, &former, from);
+            return Some(ClaimError::SameId { node, former, asking });
         }
-        admission::refused(&self.services, &former, from);
-        Some(ClaimError::SameId { node, former, asking })
+        let named = index.read(|state| state.nodes().get(&former).map(|node| node.created))?;
+        index.is_new(named).then_some(ClaimError::JustNamed { node, former, asking })
     }
 
     /// Whether the node that asks for one of several claims holds another one.

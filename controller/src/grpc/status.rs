@@ -44,7 +44,10 @@ impl From<ClaimError> for Status {
             | ClaimError::Closed(_)
             | ClaimError::NoPlace { .. } => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,
-            ClaimError::Contended | ClaimError::Recovering | ClaimError::Unconfirmed => Code::Unavailable,
+            ClaimError::Contended
+            | ClaimError::JustNamed { .. }
+            | ClaimError::Recovering
+            | ClaimError::Unconfirmed => Code::Unavailable,
             ClaimError::HostLength { .. } | ClaimError::Infrastructure { .. } => Code::InvalidArgument,
             ClaimError::Exhausted { .. } | ClaimError::TooMany { .. } => Code::ResourceExhausted,
             ClaimError::Registry(error) => code_of(error),

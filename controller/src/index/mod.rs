@@ -9,6 +9,7 @@ mod holdings;
 mod infrastructure;
 mod names;
 mod occupied;
+mod recent;
 mod ring;
 mod state;
 mod task;
@@ -20,7 +21,10 @@ use std::{
 
 use bytes::Bytes;
 use sextant_proto::{Control, Incarnation, Mark, Revision};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 pub use holdings::Holdings;
 pub use infrastructure::{Infrastructure, User};
@@ -31,6 +35,7 @@ pub use state::{State, StoreReplaced, View};
 pub use task::{IndexTask, StartError};
 
 use few::Few;
+use recent::Recent;
 use ring::Ring;
 
 /// The octets of deltas that are kept for streams that lag or reconnect.
@@ -53,6 +58,7 @@ struct Shared {
     state: RwLock<State>,
     ring: Mutex<Ring>,
     snapshot: Mutex<Option<Snapshot>>,
+    recent: Mutex<Recent>,
 }
 
 /// A snapshot for agents at one revision, encoded.
@@ -86,6 +92,12 @@ impl Index {
     /// The last revision with changes for agents.
     pub fn published(&self) -> Revision {
         *self.published.borrow()
+    }
+
+    /// Whether a revision may have been made within the last five seconds; it may be one from before this controller's start.
+    pub fn is_new(&self, revision: Revision) -> bool {
+        let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.has(revision, Instant::now())
     }
 
     /// Notifies of each change for agents.

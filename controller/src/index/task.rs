@@ -85,6 +85,12 @@ fn tell_not_listed(outage: &mut Outage, error: &RegistryError) {
     }
 }
 
+impl Shared {
+    fn has_seen(&self, revision: Revision) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).note(revision, Instant::now());
+    }
+}
+
 impl IndexTask {
     /// Lists the store `meta`, and creates its index.
     ///
@@ -101,7 +107,9 @@ impl IndexTask {
             state: RwLock::new(state),
             ring: Mutex::new(Ring::new(listing.revision, RING_BYTES)),
             snapshot: Mutex::new(None),
+            recent: Mutex::default(),
         });
+        shared.has_seen(listing.revision);
         let (seen, seen_rx) = watch::channel(listing.revision);
         let (published, published_rx) = watch::channel(listing.revision);
         let reconsider = Arc::new(Notify::new());
@@ -197,6 +205,7 @@ impl IndexTask {
         if delta.is_some() {
             self.published.send_replace(batch.revision);
         }
+        self.shared.has_seen(batch.revision);
         self.seen.send_replace(batch.revision);
         Ok(Next::Continue)
     }
@@ -231,6 +240,7 @@ impl IndexTask {
             (*snapshot, *shared, *ring) = (None, state, Ring::new(listing.revision, RING_BYTES));
         }
         self.published.send_replace(listing.revision);
+        self.shared.has_seen(listing.revision);
         self.seen.send_replace(listing.revision);
         Ok(())
     }

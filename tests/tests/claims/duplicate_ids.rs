@@ -4,7 +4,10 @@ use std::path::Path;
 
 use sextant_tests::{AgentOptions, MILLISECONDS, SECONDS, poll};
 
-use crate::cluster::{Cluster, LONG, Sizes};
+use crate::{
+    claimed::claim_all,
+    cluster::{Cluster, LONG, Sizes},
+};
 
 /// The clone has the node id, the claim and the name, and connects to the same controller or another one. The original
 /// continues undisturbed. Status reports the clone with a fix, until the operator has applied it.
@@ -232,4 +235,29 @@ fn i2_of_two_hosts_with_one_node_id_at_their_first_start_one_is_refused_with_bot
     let names = ["h1", "h2"];
     assert_ne!(cluster.wait_ready(names[refused])["prefix"], held["prefix"]);
     assert_eq!(cluster.node(names[granted])["epoch"], held["epoch"]);
+}
+
+/// Between the grant of a first claim and the connection of its agent, another host has the same node id: at once its claim would
+/// be renamed, and both hosts set up for one prefix. Later it is a host with another name.
+#[test]
+fn i2_a_claim_that_was_granted_just_now_is_not_renamed_before_its_agent_could_connect() {
+    let mut cluster = Cluster::start(
+        "claimed just now",
+        Sizes { members: 1, controllers: 2, hosts: 1 },
+        "2001:db8:9::/48",
+        &[],
+    );
+    let id = sextant_proto::NodeId::random();
+    let directory = cluster.lab.state_dir(&cluster.hosts[0]);
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("node-id"), format!("{id}\n")).unwrap();
+    claim_all(&cluster, std::iter::once(("h9".to_owned(), id)));
+    cluster.start_agent(0, &[2]);
+    let agent = &cluster.agents[0].process;
+    let line = agent.wait_for_line("a moment ago", LONG).unwrap().text;
+    assert!(line.contains("h9") && line.contains("h1") && line.contains(&id.to_string()), "{line}");
+    let events = cluster.sextant(&["events"]);
+    assert!(!events.contains("formerly h9"), "{events}");
+    cluster.wait_ready("h1");
+    assert!(cluster.node("h9").is_null());
 }

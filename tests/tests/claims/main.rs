@@ -2,6 +2,7 @@
 //! duplicate node ids.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
+mod claimed;
 mod cluster;
 mod duplicate_ids;
 mod ends;

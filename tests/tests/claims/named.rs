@@ -4,15 +4,13 @@
 use std::{thread, time::Duration};
 
 use serde_json::Value;
-use sextant_proto::{
-    NodeId,
-    v1::{self, agent_service_client::AgentServiceClient, claim_response::Outcome},
-};
+use sextant_proto::NodeId;
 use sextant_tests::{RouteMonitor, SECONDS, poll};
-use tokio::runtime;
-use tonic::transport::Endpoint;
 
-use crate::cluster::{Cluster, LONG, Sizes};
+use crate::{
+    claimed::claim_all,
+    cluster::{Cluster, LONG, Sizes},
+};
 
 const SMALL: Sizes = Sizes { members: 1, controllers: 1, hosts: 2 };
 
@@ -77,7 +75,7 @@ fn reservations_survive_restarts_of_etcd_and_controllers() {
 fn two_hundred_dead_hosts_do_not_exhaust_the_pool() {
     let mut cluster = Cluster::start("dead hosts", Sizes { hosts: 1, ..SMALL }, "2001:db8:9::/56", &[]);
     // They claim, and are never heard of again.
-    claim_all(&cluster, (0..256).map(|n| format!("dead{n}")));
+    claim_all(&cluster, (0..256).map(|n| (format!("dead{n}"), NodeId::random())));
     cluster.start_agent(0, &[1]);
     let reported = cluster.agents[0].process.wait_for_line("is exhausted", LONG).unwrap().text;
     for word in ["256 of the claims belong to nodes without an agent", "--hold-down", "sextant node forget"] {
@@ -91,25 +89,6 @@ fn two_hundred_dead_hosts_do_not_exhaust_the_pool() {
         anyhow::ensure!(left == 1, "{left} are left");
         anyhow::Ok(())
     });
-}
-
-/// Each of these nodes claims a prefix of its own.
-fn claim_all(cluster: &Cluster, nodes: impl Iterator<Item = String> + Send) {
-    let runtime = cluster.lab.switch().enter(|| runtime::Builder::new_current_thread().enable_all().build());
-    let url = cluster.controllers[0].url();
-    let claim = async {
-        let channel = Endpoint::from_shared(url)?.connect().await?;
-        let mut agents = AgentServiceClient::new(channel);
-        for node in nodes {
-            let node_id = NodeId::random().into();
-            let request = v1::ClaimRequest { node: node.clone(), node_id, ..v1::ClaimRequest::default() };
-            let outcome = agents.claim(request).await?.into_inner().outcome;
-            anyhow::ensure!(matches!(outcome, Some(Outcome::Granted(_))), "{node}: {outcome:?}");
-        }
-        anyhow::Ok(())
-    };
-    let runtime = runtime.unwrap().unwrap();
-    cluster.lab.switch().enter(|| runtime.block_on(claim)).unwrap().unwrap();
 }
 
 /// flannel #2470: a compacted watch was asked for again and again, gigabytes of log long.
