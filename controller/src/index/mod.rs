@@ -94,7 +94,7 @@ impl Index {
         *self.published.borrow()
     }
 
-    /// Whether a revision may have been made within the last five seconds; it may be one from before this controller's start.
+    /// Whether a revision may have been made within the last six seconds; it may be one from before this controller's start.
     pub fn is_new(&self, revision: Revision) -> bool {
         let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.has(revision, Instant::now())

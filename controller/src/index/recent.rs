@@ -5,8 +5,9 @@ use std::{collections::VecDeque, time::Duration};
 use sextant_proto::Revision;
 use tokio::time::Instant;
 
-/// For how long a revision is new: within this time the agent that was granted a claim connects.
-const NEW: Duration = Duration::from_secs(5);
+/// For how long a revision is new. Within this time an agent that was granted a claim connects, and one that was refused asks again:
+/// its longest back-off is 5 s.
+const NEW: Duration = Duration::from_secs(6);
 /// Moments closer to each other than this are one.
 const APART: Duration = Duration::from_secs(1);
 
@@ -46,12 +47,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_revision_is_new_for_five_seconds_however_often_the_store_changes() {
+    fn a_revision_is_new_for_six_seconds_however_often_the_store_changes() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let mut recent = Recent::default();
         recent.note(Revision(100), at(0));
-        assert!(recent.has(Revision(100), at(4_999)) && !recent.has(Revision(100), at(5_000)));
+        assert!(recent.has(Revision(100), at(5_999)) && !recent.has(Revision(100), at(6_000)));
         for n in 1..=200 {
             recent.note(Revision(100 + n), at(60_000 + n * 100));
         }
@@ -74,6 +75,6 @@ mod tests {
             recent.note(Revision(revision), at(ms));
         }
         assert!(recent.has(Revision(4), at(12_000)));
-        assert!(!recent.has(Revision(4), at(15_500)));
+        assert!(!recent.has(Revision(4), at(16_500)));
     }
 }

@@ -101,6 +101,9 @@ fn a_held_claim_that_is_refused_is_listed_and_ends_only_if_its_number_is_confirm
     let earlier = bed.cluster.controller.take().unwrap();
     earlier.process.terminate(10 * SECONDS).unwrap();
     bed.cluster.start_controller(ControllerOptions::default());
+    // It does not close the window before it has.
+    let refused = bed.cluster.lab.cli(&["recover", "--finish"]).unwrap();
+    assert!(refused.code == 4 && refused.stderr.contains("--confirm 2"), "{refused:?}");
     expect_listed(&bed, &before);
     let lab = &bed.cluster.lab;
     let text = lab.cli(&["recover"]).unwrap().stdout;
