@@ -59,6 +59,7 @@ pub use lab::{
     ping::{PingOutcome, ping_matrix},
     poll::{MILLISECONDS, SECONDS, expect_text, poll, try_poll},
     process::{LogLine, Process},
+    roots::debian_root,
     routers::{Bird, Frr},
     routes::{Hop, Route, difference},
     segment::Segment,

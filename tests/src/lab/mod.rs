@@ -23,6 +23,7 @@ pub mod ping;
 pub mod poll;
 pub mod process;
 mod reaper;
+pub mod roots;
 pub mod routers;
 pub mod routes;
 pub mod segment;

@@ -1,34 +1,14 @@
 //! The same with engines of later Debian releases: root directories made by debootstrap, which are kept for the next run.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
-use sextant_tests::{SECONDS, poll};
+use sextant_tests::{SECONDS, debian_root, poll};
 
 use crate::bed::Bed;
 
-/// Where the root directories are.
-const ROOTS: &str = "/var/cache/sextant-engines";
-
-/// A root directory of a release, with its engine. One that was not finished is made again.
+/// A root directory of a release, with its engine.
 fn root(release: &str) -> PathBuf {
-    let (root, partial) =
-        (Path::new(ROOTS).join(release), Path::new(ROOTS).join(format!("{release}.partial")));
-    if root.exists() {
-        return root;
-    }
-    fs::create_dir_all(ROOTS).unwrap();
-    let _none = fs::remove_dir_all(&partial);
-    let include = "--include=docker.io,iptables";
-    let made =
-        Command::new("debootstrap").args(["--variant=minbase", include, release]).arg(&partial).output();
-    let made = made.expect("debootstrap cannot be started; install debootstrap");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
-    fs::rename(&partial, &root).unwrap();
-    root
+    debian_root(release, release, "docker.io,iptables").unwrap()
 }
 
 /// Runs this executable's other tests with the engine of a release.

@@ -1,7 +1,7 @@
 //! A machine with systemd as PID 1, in a namespace of the lab, with Sextant installed as in docs/operations.md.
 //!
-//! systemd-nspawn boots it with this machine's own `/usr`, read-only, and all else empty and in memory: no image is needed,
-//! and nothing is left. Its cgroups and its name are the namespace's, by which the lab's reaper finds them.
+//! systemd-nspawn boots it with this machine's own `/usr`, or with that of a root directory of another release, read-only, and all
+//! else empty and in memory: no image is needed, and nothing is left. Its cgroups and its name are the namespace's, by which the lab's reaper finds them.
 
 use std::{
     fs,
@@ -11,6 +11,8 @@ use std::{
 use anyhow::{Context, ensure};
 use sextant_tests::{Lab, MILLISECONDS, Namespace, Process, SECONDS, bin, poll};
 
+/// The variable that names a root directory with another release of Debian.
+pub const ROOT: &str = "SEXTANT_MACHINE_ROOT";
 /// Enters a cgroup of its own in each hierarchy that systemd uses, and goes on as the command.
 const IN_CGROUP: &str = r#"
     name=$1; shift
@@ -186,9 +188,8 @@ fn lay_out(dir: &Path, configs: &[(&str, &str)]) -> anyhow::Result<()> {
 fn nspawn_words(namespace: &Namespace, dir: &Path, kept: &[(PathBuf, &str)]) -> Vec<String> {
     let (name, units) = (namespace.name(), "/etc/systemd/system");
     let mut words: Vec<_> = ["sh", "-c", IN_CGROUP, "sh", name].map(str::to_owned).to_vec();
-    words.extend(
-        ["systemd-nspawn", "--quiet", "--directory=/", "--volatile=yes", "--boot"].map(str::to_owned),
-    );
+    words.extend(["systemd-nspawn", "--quiet", "--volatile=yes", "--boot"].map(str::to_owned));
+    words.push(format!("--directory={}", std::env::var(ROOT).unwrap_or_else(|_| "/".to_owned())));
     // No machined and no D-Bus of this machine are asked for anything.
     words.extend(["--register=no", "--keep-unit", "--console=pipe"].map(str::to_owned));
     // As a machine has them, for its own network; nspawn takes them away where the network is not of its making.

@@ -6,6 +6,7 @@ mod agent;
 mod controller;
 mod docker;
 mod ipam;
+mod later;
 mod machine;
 mod managers;
 mod prepare;
