@@ -8,7 +8,7 @@ use sextant_tests::debian_root;
 use crate::machine::ROOT;
 
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,network-manager,dhcpcd-base,ifupdown,procps,kmod,iptables,nftables,\
-                        docker.io,iputils-ping";
+                        docker.io,docker-cli,iputils-ping";
 
 #[test]
 #[ignore = "slow: makes a root directory with another release, and runs all other tests with it"]
