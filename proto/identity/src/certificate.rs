@@ -1,0 +1,117 @@
+//! What a certificate says of its holder. Pure: the chain was verified before.
+
+use std::time::{Duration, SystemTime};
+
+use sextant_proto::quoted;
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{FromDer, X509Certificate},
+};
+
+use crate::identity::{Identity, IdentityError, Role, Subject};
+
+/// The holder of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Who it is.
+    pub identity: Identity,
+    /// What a person may do: the organisational unit (OU) of the subject; without one, a person reads. Members that are no persons
+    /// have none.
+    pub role: Option<Role>,
+    /// The serial number, in hexadecimal digits.
+    pub serial: String,
+    /// When it ends.
+    pub ends: SystemTime,
+}
+
+/// Why a certificate is of nobody.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// It is no certificate.
+    #[error("the certificate cannot be parsed: {0}")]
+    Malformed(String),
+    /// Its names.
+    #[error(
+        "the certificate has {0} URI names; it needs one, spiffe://CLUSTER/{{node,controller,admin}}/NAME"
+    )]
+    Uris(usize),
+    /// Its name or role.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// The holder of the certificate with this DER encoding.
+///
+/// # Errors
+/// If it is no certificate, or has no single SPIFFE ID of a member.
+pub fn holder(der: &[u8]) -> Result<Holder, CertificateError> {
+    let malformed = |why: String| CertificateError::Malformed(quoted(&why));
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
+    let names = certificate.subject_alternative_name().map_err(|error| malformed(error.to_string()))?;
+    let uris: Vec<&str> = names
+        .iter()
+        .flat_map(|names| &names.value.general_names)
+        .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None })
+        .collect();
+    let [uri] = uris[..] else { return Err(CertificateError::Uris(uris.len())) };
+    let identity: Identity = uri.parse()?;
+    let role = match &identity.subject {
+        Subject::Admin(_) => Some(role(&certificate)?),
+        Subject::Node(_) | Subject::Controller(_) => None,
+    };
+    let ends = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    Ok(Holder {
+        identity,
+        role,
+        serial: certificate.serial.to_str_radix(16),
+        ends: SystemTime::UNIX_EPOCH + Duration::from_secs(ends),
+    })
+}
+
+fn role(certificate: &X509Certificate<'_>) -> Result<Role, CertificateError> {
+    let mut units = certificate.subject().iter_organizational_unit();
+    match (units.next(), units.next()) {
+        (None, _) => Ok(Role::Viewer),
+        (Some(unit), None) => {
+            let text = unit.as_str().map_err(|error| CertificateError::Malformed(error.to_string()))?;
+            Ok(text.parse()?)
+        }
+        (Some(_), Some(_)) => Err(IdentityError::Role("several".to_owned()).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    fn made(uris: &[&str], units: &[&str]) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+        units.iter().for_each(|unit| params.distinguished_name.push(DnType::OrganizationalUnitName, *unit));
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_names_its_holder_and_the_role_of_a_person() {
+        let node = holder(&made(&["spiffe://c1/node/h1"], &["admin"])).unwrap();
+        assert_eq!((node.identity.to_string().as_str(), node.role), ("spiffe://c1/node/h1", None));
+        assert!(node.ends > SystemTime::now() && !node.serial.is_empty());
+        for (units, role) in
+            [(&[][..], Role::Viewer), (&["operator"], Role::Operator), (&["admin"], Role::Admin)]
+        {
+            assert_eq!(holder(&made(&["spiffe://c1/admin/ann"], units)).unwrap().role, Some(role));
+        }
+    }
+
+    #[test]
+    fn no_name_several_names_and_unknown_roles_are_refused() {
+        assert_eq!(holder(&made(&[], &[])), Err(CertificateError::Uris(0)));
+        let two = ["spiffe://c1/node/h1", "spiffe://c1/admin/ann"];
+        assert_eq!(holder(&made(&two, &[])), Err(CertificateError::Uris(2)));
+        let refused = holder(&made(&["spiffe://c1/admin/ann"], &["root"])).unwrap_err();
+        assert!(refused.to_string().contains("\"root\" is no role"), "{refused}");
+        assert!(holder(b"nothing").is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! Who a peer is, by its certificate, and the TLS between Sextant's programs.
+//!
+//! Certificates name nodes, controllers and people by a URI (SPIFFE ID) as their subject alternative name: [`Identity`]. Pure: the
+//! names ([`identity`]) and what a certificate says ([`certificate`]). The edges: the files ([`files`]), and the handshakes of a
+//! server ([`server`]) and of a client ([`client`]). Both follow the files: a renewed certificate is used from the next handshake
+//! on, and no stream is broken.
+
+pub mod certificate;
+pub mod client;
+pub mod files;
+pub mod identity;
+mod live;
+pub mod server;
+
+pub use client::TlsDial;
+pub use files::{FileError, Paths};
+pub use identity::{Identity, IdentityError, Role, Subject};
+pub use live::{Credentials, CredentialsError};
+pub use server::{Peer, Served};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! The present credentials: read again when their files change.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustls::{
+    ClientConfig, ServerConfig,
+    crypto::{CryptoProvider, ring},
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    version::TLS13,
+};
+use sextant_daemon::OncePerMinute;
+use sextant_proto::PoolName;
+use tokio::time::Instant;
+
+use crate::{
+    certificate::Holder,
+    client::ControllerVerifier,
+    files::{FileError, Material, Paths, Stamp},
+    identity::Subject,
+};
+
+/// What the gRPC of both sides speaks.
+const ALPN: &[u8] = b"h2";
+
+/// The credentials of this process. Each handshake uses the files as they are then; files that cannot be used change nothing.
+#[derive(Debug)]
+pub struct Credentials {
+    paths: Paths,
+    cluster: PoolName,
+    present: Mutex<Present>,
+}
+
+#[derive(Debug)]
+struct Present {
+    stamp: Stamp,
+    used: Used,
+    lines: OncePerMinute,
+}
+
+/// The configurations of handshakes, and whom the certificate names.
+#[derive(Debug, Clone)]
+pub(crate) struct Used {
+    pub(crate) server: Arc<ServerConfig>,
+    pub(crate) client: Arc<ClientConfig>,
+    pub(crate) holder: Arc<Holder>,
+}
+
+/// Why there are no credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The certificate is of another cluster.
+    #[error(
+        "{path:?} is of cluster \"{found}\" ({subject}), and this is \"{cluster}\"; use a certificate of this cluster, \
+         or set `cluster`"
+    )]
+    OtherCluster {
+        /// The certificate's file.
+        path: std::path::PathBuf,
+        /// Its cluster.
+        found: PoolName,
+        /// Whom it names.
+        subject: Subject,
+        /// The cluster that is set.
+        cluster: PoolName,
+    },
+    /// Certificate and key do not fit.
+    #[error("{path:?}: {source}; certificate and key must be of one pair")]
+    Pair {
+        /// The certificate's file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        source: rustls::Error,
+    },
+    /// The authorities cannot be used.
+    #[error("{path:?}: {why}")]
+    Authorities {
+        /// Their file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Credentials {
+    /// The credentials in these files, of a member of `cluster`.
+    ///
+    /// # Errors
+    /// If a file cannot be used, or the certificate is of another cluster.
+    pub fn open(paths: Paths, cluster: PoolName) -> Result<Self, CredentialsError> {
+        let stamp = paths.stamp();
+        let used = read(&paths, &cluster)?;
+        Ok(Self {
+            paths,
+            cluster,
+            present: Mutex::new(Present { stamp, used, lines: OncePerMinute::default() }),
+        })
+    }
+
+    /// Whom the certificate names now.
+    pub fn holder(&self) -> Arc<Holder> {
+        self.used().holder
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &PoolName {
+        &self.cluster
+    }
+
+    /// What the next handshake uses. Certificate and key are written one after the other: until both fit, the former ones are used.
+    pub(crate) fn used(&self) -> Used {
+        let mut present = self.present();
+        let stamp = self.paths.stamp();
+        if stamp != present.stamp {
+            match read(&self.paths, &self.cluster) {
+                Ok(used) => {
+                    tracing::info!(ends = ?used.holder.ends, serial = used.holder.serial, "certificate read again");
+                    (present.stamp, present.used) = (stamp, used);
+                }
+                Err(error) => {
+                    if let Some(suppressed) = present.lines.admit(&error.to_string(), Instant::now()) {
+                        tracing::warn!(%error, suppressed, "changed certificate not used; the former one stays");
+                    }
+                }
+            }
+        }
+        present.used.clone()
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(paths: &Paths, cluster: &PoolName) -> Result<Used, CredentialsError> {
+    let Material { roots, chain, key, holder } = paths.read()?;
+    if holder.identity.cluster != *cluster {
+        let (found, subject) = (holder.identity.cluster, holder.identity.subject);
+        let (path, cluster) = (paths.certificate.clone(), cluster.clone());
+        return Err(CredentialsError::OtherCluster { path, found, subject, cluster });
+    }
+    let pair = |source| CredentialsError::Pair { path: paths.certificate.clone(), source };
+    let provider = Arc::new(ring::default_provider());
+    let roots = Arc::new(roots);
+    let server = server(&provider, &roots, &chain, key.clone_key(), paths)?;
+    let verifier = Arc::new(ControllerVerifier::new(roots, cluster.clone(), &provider));
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(pair)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_auth_cert(chain, key);
+    let mut client = client.map_err(pair)?;
+    client.alpn_protocols = vec![ALPN.to_vec()];
+    client.resumption = rustls::client::Resumption::disabled();
+    Ok(Used { server: Arc::new(server), client: Arc::new(client), holder: Arc::new(holder) })
+}
+
+/// The server's side. Who shows no certificate may ask for its health, and nothing else. Sessions are not resumed: each connection
+/// shows a certificate that is valid now.
+fn server(
+    provider: &Arc<CryptoProvider>,
+    roots: &Arc<rustls::RootCertStore>,
+    chain: &[rustls::pki_types::CertificateDer<'static>],
+    key: rustls::pki_types::PrivateKeyDer<'static>,
+    paths: &Paths,
+) -> Result<ServerConfig, CredentialsError> {
+    let pair = |source| CredentialsError::Pair { path: paths.certificate.clone(), source };
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| CredentialsError::Authorities {
+            path: paths.authorities.clone(),
+            why: error.to_string(),
+        })?;
+    let config = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(pair)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain.to_vec(), key);
+    let mut config = config.map_err(pair)?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}

@@ -1,0 +1,115 @@
+//! The server's side: a connection whose handshake is made while it is read for the first time, so that a slow one delays nobody.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
+use tonic::transport::server::Connected;
+
+use crate::{
+    certificate::{CertificateError, Holder, holder},
+    live::Credentials,
+};
+
+/// Who is at the other end of a connection over TLS.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    shown: Arc<OnceLock<Option<Vec<u8>>>>,
+}
+
+impl Peer {
+    /// The holder of the certificate that was shown; `None` if none was.
+    ///
+    /// # Errors
+    /// If the certificate is of nobody.
+    pub fn holder(&self) -> Result<Option<Holder>, CertificateError> {
+        self.shown.get().and_then(Option::as_ref).map(|der| holder(der)).transpose()
+    }
+}
+
+/// A connection that is served over TLS.
+pub struct Served<C> {
+    state: State<C>,
+    peer: Peer,
+}
+
+enum State<C> {
+    Shaking(Box<Accept<C>>),
+    Open(Box<TlsStream<C>>),
+    Failed,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Served<C> {
+    /// Serves `connection` with the present credentials.
+    pub fn new(connection: C, credentials: &Credentials) -> Self {
+        let acceptor = TlsAcceptor::from(credentials.used().server);
+        Self { state: State::Shaking(Box::new(acceptor.accept(connection))), peer: Peer::default() }
+    }
+
+    /// The stream, once the handshake is done.
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut TlsStream<C>>>> {
+        if let State::Shaking(accept) = &mut self.state {
+            match ready!(Pin::new(accept.as_mut()).poll(cx)) {
+                Ok(stream) => {
+                    let certificates = stream.get_ref().1.peer_certificates();
+                    let shown = certificates.and_then(|all| all.first()).map(|it| it.to_vec());
+                    let _once = self.peer.shown.set(shown);
+                    self.state = State::Open(Box::new(stream));
+                }
+                Err(error) => {
+                    self.state = State::Failed;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        Poll::Ready(match &mut self.state {
+            State::Open(stream) => Ok(Pin::new(stream.as_mut())),
+            _ => Err(io::ErrorKind::ConnectionAborted.into()),
+        })
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Served<C> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_open(cx))?.poll_read(cx, buf)
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Served<C> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_open(cx))?.poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_open(cx))?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.state {
+            State::Open(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<C: Connected> Connected for Served<C> {
+    type ConnectInfo = (C::ConnectInfo, Peer);
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        let inner = match &self.state {
+            State::Shaking(accept) => accept.get_ref().map(Connected::connect_info),
+            State::Open(stream) => Some(stream.get_ref().0.connect_info()),
+            State::Failed => None,
+        };
+        (inner.expect("asked for before the first read"), self.peer.clone())
+    }
+}
