@@ -13,6 +13,7 @@ use sextant_daemon::{
     systemd::{self, Heartbeat, Watchdog},
 };
 use sextant_docker::firewall::{known::KnownRules, notices::Notices};
+use sextant_identity::{Credentials, Subject, TlsDial};
 use sextant_proto::{NodeName, counted};
 use tokio::{
     sync::watch,
@@ -39,7 +40,7 @@ use crate::{
     problems::{Component, Finding, Found, Problems},
     routes::Imports,
     session::{Condition, Ends, Session, ShutdownNotice},
-    settings::{BgpSettings, CommandLine, Direct, Endpoint, Import, NeighbourSettings, Role, Settings},
+    settings::{BgpSettings, CommandLine, ControllerUrl, Direct, Import, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
     trace::Tracer,
     uplinks::{existing_uplinks, first_guess},
@@ -69,7 +70,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let exclusive = Exclusive::lock()?;
     check_role(settings.role, &settings.node, &state)?;
     let watchdog = Watchdog::from_environment();
-    let agent = Agent::assemble(settings.clone(), kernel, state, Arc::new(Tcp), watchdog.heartbeat())?;
+    let agent = Agent::assemble(settings.clone(), kernel, state, dial(&settings)?, watchdog.heartbeat())?;
     let problems = agent.problems.clone();
     let (ready_tx, readiness) = watch::channel(problems.watch().borrow().readiness());
     let probes = serve_probes(&settings, agent.metrics(), readiness, problems.clone());
@@ -91,6 +92,19 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         })
         .await?;
     Ok(())
+}
+
+/// How controllers are reached: over TLS if there are files for it, whose certificate must be of this node.
+fn dial(settings: &Settings) -> anyhow::Result<SharedDial> {
+    let Some(paths) = settings.tls.clone() else { return Ok(Arc::new(Tcp)) };
+    let credentials = Credentials::open(paths, None)?;
+    let subject = &credentials.holder().identity.subject;
+    anyhow::ensure!(
+        *subject == Subject::Node(settings.node.clone()),
+        "--tls-cert is of {subject}, and this is node {}; use a certificate of this node, or set --node to its name",
+        settings.node
+    );
+    Ok(Arc::new(TlsDial::new(Arc::new(credentials))))
 }
 
 /// An agent without its edges to the machine: its connected components.
@@ -359,7 +373,8 @@ async fn check_uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Resu
     if !settings.uplinks.is_empty() {
         return Ok(existing_uplinks(&settings.uplinks, &links)?);
     }
-    let controllers: Vec<_> = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
+    let controllers: Vec<_> =
+        settings.controllers.iter().filter_map(ControllerUrl::literal_address).collect();
     let bridge = &settings.bridge.name;
     first_guess(kernel, settings.routes.table, &links, &controllers, bridge).await??;
     Ok(())

@@ -13,7 +13,7 @@ use sextant_daemon::{
     stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
-
+use sextant_identity::{Credentials, Paths, TlsDial};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -70,10 +70,15 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let mut stop = pin!(stop_signal().context("cannot listen for signals")?);
     // Addresses before the store: a second controller fails at its port, and touches nothing.
     let listener = grpc::listen(settings.listen).await?;
+    let credentials = credentials(&settings)?;
     let OpenStore { registry, writer } = open_store(&settings).await?;
     let watchdog = Watchdog::from_environment();
     let me = identity(listener.local_addr()?, &settings.store);
-    let edges = Edges { registry, me, dial: Arc::new(Tcp), heartbeat: watchdog.heartbeat() };
+    let dial: SharedDial = match &credentials {
+        Some(credentials) => Arc::new(TlsDial::new(credentials.clone())),
+        None => Arc::new(Tcp),
+    };
+    let edges = Edges { registry, me, dial, heartbeat: watchdog.heartbeat() };
     let controller = tokio::select! {
         controller = Controller::open(&settings, edges) => controller?,
         // The start waits while etcd is unavailable.
@@ -86,8 +91,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     if let Some(store) = writer {
         tasks.spawn("store", store_writes(store));
     }
-    let incoming = controller.services.connections.clone().incoming(listener);
-    controller.spawn(&mut tasks, &settings, incoming);
+    let incoming = controller.services.connections.clone().incoming(listener, credentials.clone());
+    controller.spawn(&mut tasks, &settings, incoming, credentials);
     tasks.spawn("status", report_status(readiness));
     tasks.spawn("http", probes);
     tasks.spawn("watchdog", watchdog.run());
@@ -137,6 +142,7 @@ impl Controller {
         tasks: &mut Essential,
         settings: &Settings,
         incoming: impl Stream<Item = Result<C, E>> + Send + 'static,
+        credentials: Option<Arc<Credentials>>,
     ) where
         C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
         C::ConnectInfo: Clone + Send + Sync + 'static,
@@ -168,8 +174,14 @@ impl Controller {
             services.backups.clone().run(registry, keys, services.cluster.clone())
         });
         tasks.spawn("audit", sweeper(&services, settings.audit).run());
-        tasks.spawn("grpc", grpc::serve(incoming, services));
+        tasks.spawn("grpc", grpc::serve(incoming, services, credentials));
     }
+}
+
+/// The credentials for TLS; none for plain text.
+fn credentials(settings: &Settings) -> anyhow::Result<Option<Arc<Credentials>>> {
+    let open = |paths: Paths| Credentials::open(paths, Some(settings.cluster.clone()));
+    Ok(settings.tls.clone().map(open).transpose()?.map(Arc::new))
 }
 
 /// Serves the probes. An address that is taken costs nothing else.
@@ -316,7 +328,7 @@ fn expiry(settings: &Settings, services: &Services) -> Expiry {
 }
 
 fn announce_start(settings: &Settings) {
-    if settings.insecure {
+    if settings.insecure && settings.tls.is_none() {
         tracing::warn!(listen = %settings.listen, "plain text beyond loopback: everyone who reaches this address has full control");
     }
     tracing::info!(listen = %settings.listen, http = %settings.http, store = %settings.store, "controller started");

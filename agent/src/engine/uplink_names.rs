@@ -7,7 +7,7 @@ use sextant_proto::NodeName;
 use crate::{
     cluster::View,
     kernel::{Link, Route},
-    settings::{Endpoint, Settings},
+    settings::{ControllerUrl, Settings},
     uplinks::{Clues, LinkRoutes, guessed_uplinks},
 };
 
@@ -45,7 +45,7 @@ impl UplinkNames {
         let names = settings.uplinks.clone();
         let guess = names.is_empty().then(|| {
             let configured: Vec<_> =
-                settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
+                settings.controllers.iter().filter_map(ControllerUrl::literal_address).collect();
             Guess { towards: configured.clone(), configured, peers: 0, due: true }
         });
         let configured = names.iter().map(|name| Configured { name: name.clone(), link: None }).collect();

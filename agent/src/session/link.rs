@@ -24,7 +24,7 @@ use super::{Answer, Question, identity::Identity, questions, wishes::Wish};
 use crate::{
     cluster::{Change, Delta, Snapshot},
     engine::{AnnouncedClaim, Announcement},
-    settings::Endpoint,
+    settings::ControllerUrl,
 };
 
 /// Timeout of a connection attempt.
@@ -105,7 +105,7 @@ fn root_cause(error: &dyn std::error::Error) -> Option<String> {
 }
 
 /// The IPv6 addresses of a controller's host name; none if it does not resolve.
-async fn addresses(endpoint: &Endpoint) -> Vec<Ipv6Addr> {
+async fn addresses(endpoint: &ControllerUrl) -> Vec<Ipv6Addr> {
     let Ok(found) = tokio::net::lookup_host(endpoint.authority()).await else {
         return Vec::new();
     };
@@ -150,7 +150,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) async fn connect(
-        endpoint: &Endpoint,
+        endpoint: &ControllerUrl,
         dial: &dyn Dial,
         identity: Identity,
     ) -> Result<Self, LinkError> {

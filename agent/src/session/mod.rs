@@ -32,7 +32,7 @@ use crate::{
     cluster::Input,
     engine::Report,
     problems::Problems,
-    settings::{Endpoint, Role, Settings},
+    settings::{ControllerUrl, Role, Settings},
     state::{StateDir, StateError},
 };
 
@@ -132,7 +132,7 @@ impl Session {
         let Ends { input, condition, report, bgp, problems, answers } = ends;
         let (notice, shutdown) = shutdown_notice(condition.subscribe());
         let identity = Identity::new(settings.node.clone(), state.node_id()?, settings.pools.clone());
-        let known = settings.controllers.iter().filter_map(Endpoint::literal_address).collect();
+        let known = settings.controllers.iter().filter_map(ControllerUrl::literal_address).collect();
         let held = Held::stored(state, settings.pools.clone())?;
         let ndp_proxy = settings.ndp.is_some();
         let session = Self {
@@ -176,7 +176,7 @@ impl Session {
     }
 
     /// One connection, from the claim to the end of the stream.
-    async fn connect_and_follow(&mut self, endpoint: &Endpoint) -> Result<Infallible, Ended> {
+    async fn connect_and_follow(&mut self, endpoint: &ControllerUrl) -> Result<Infallible, Ended> {
         let mut link = Link::connect(endpoint, self.dial.as_ref(), self.identity.clone()).await?;
         self.picture.remember_controller(link.addresses());
         if self.settings.role == Role::Host {

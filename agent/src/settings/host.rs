@@ -10,8 +10,8 @@ use sextant_ndp::proxy::Source;
 use sextant_proto::{link_name_octets, link_name_text};
 
 use super::{
-    CommandLine, DEFAULT_CONFIG, DEFAULT_STATE_DIR, DockerSettings, Endpoint, MAIN_TABLE, Role, Settings,
-    Topology, docker, host_name, keys::Keys,
+    CommandLine, ControllerUrl, DEFAULT_CONFIG, DEFAULT_STATE_DIR, DockerSettings, MAIN_TABLE, Role,
+    Settings, Topology, docker, host_name, keys::Keys,
 };
 
 /// The settings that refer to a host, or that a claim may contradict: all settings for checks of a host.
@@ -98,7 +98,7 @@ impl Settings {
             pools: self.pools.iter().map(ToString::to_string).collect(),
             host_len: self.host_len,
             state_dir: self.state_dir.clone(),
-            controllers: self.controllers.iter().filter_map(Endpoint::literal_address).collect(),
+            controllers: self.controllers.iter().filter_map(ControllerUrl::literal_address).collect(),
             uplinks: self.uplinks.clone(),
             bridge: self.bridge.name.clone(),
             table: self.routes.table,
@@ -109,7 +109,7 @@ impl Settings {
 }
 
 fn literal(urls: &[String]) -> Vec<Ipv6Addr> {
-    let endpoints = urls.iter().filter_map(|url| Endpoint::parse(url, true).ok());
+    let endpoints = urls.iter().filter_map(|url| url.parse::<ControllerUrl>().ok());
     endpoints.filter_map(|endpoint| endpoint.literal_address()).collect()
 }
 

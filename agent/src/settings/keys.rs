@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize};
 use sextant_daemon::LogFormat;
+use sextant_identity::TlsKeys;
 
 use super::{
     BgpKeys, Direct, DockerMode, ExportKeys, NdpAnswer, NdpMode, NdpSource, NextHopKind, OffLink,
@@ -59,6 +60,8 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log_format: Option<LogFormat>,
+    #[command(flatten)]
+    pub(super) tls: TlsKeys,
     #[command(flatten)]
     pub(super) uplink: UplinkKeys,
     #[command(flatten)]

@@ -5,7 +5,6 @@ mod bridge;
 mod command_line;
 mod docker;
 mod docker_networks;
-mod endpoint;
 mod export;
 mod host;
 mod keys;
@@ -20,6 +19,7 @@ use std::{
 };
 
 use sextant_daemon::{LogFormat, SettingsError, layered};
+use sextant_identity::Paths;
 use sextant_proto::{
     NodeName, PoolName, convert::MOST_POOLS, is_link_name, link_name_octets, link_name_text,
 };
@@ -32,7 +32,6 @@ pub use bgp::{
 pub use bridge::BridgeSettings;
 pub use command_line::{Command, CommandLine, DockerCommand};
 pub use docker::{DockerMode, DockerSettings, OutsideReach, Reach};
-pub use endpoint::{Endpoint, EndpointError};
 use export::ExportKeys;
 pub use export::Mark;
 pub use host::{BridgeSource, HostSettings};
@@ -41,6 +40,7 @@ pub use ndp::{NdpAnswer, NdpMode, NdpSettings, NdpSource};
 pub use routes::RouteSettings;
 use routes::route_settings;
 pub use setup::DockerSetup;
+pub use sextant_identity::ControllerUrl;
 pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
 
 /// The default config file.
@@ -54,7 +54,9 @@ const MAIN_TABLE: u32 = 254;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The controllers, in the order in which they are tried.
-    pub controllers: Vec<Endpoint>,
+    pub controllers: Vec<ControllerUrl>,
+    /// The files for TLS; plain text without.
+    pub tls: Option<Paths>,
     /// This node's name.
     pub node: NodeName,
     /// The role of this machine.
@@ -103,6 +105,9 @@ pub enum Invalid {
     /// No controller is configured.
     #[error("no controller is configured; set --controller, e.g. --controller http://[2001:db8::c:1]:7300")]
     NoController,
+    /// The files for TLS.
+    #[error(transparent)]
+    Tls(#[from] sextant_identity::Incomplete),
     /// A key has an invalid value.
     #[error("{key} {value}: {fix}")]
     Value {
@@ -157,8 +162,11 @@ impl CommandLine {
             let fix = "is not supported: a router announces prefixes by its routing daemon; see deploy/bird and deploy/frr";
             return Err(value("--role", &"router with [bgp]", &fix));
         }
+        let (urls, insecure) = (keys.controller.unwrap_or_default(), keys.insecure.unwrap_or(false));
+        let tls = keys.tls.paths()?;
         Ok(Settings {
-            controllers: controllers(&keys.controller.unwrap_or_default(), keys.insecure.unwrap_or(false))?,
+            controllers: controllers(&urls, tls.is_some(), insecure)?,
+            tls,
             node: node.parse().map_err(|error| value("--node", &node, &error))?,
             role,
             pools: pools(&keys.pool.unwrap_or_default())?,
@@ -224,13 +232,15 @@ fn host_name() -> String {
     name.to_string_lossy().to_lowercase()
 }
 
-fn controllers(urls: &[String], insecure: bool) -> Result<Vec<Endpoint>, Invalid> {
+fn controllers(urls: &[String], tls: bool, insecure: bool) -> Result<Vec<ControllerUrl>, Invalid> {
     if urls.is_empty() {
         return Err(Invalid::NoController);
     }
-    let parse =
-        |url: &String| Endpoint::parse(url, insecure).map_err(|error| value("--controller", url, &error));
-    urls.iter().map(parse).collect()
+    let parse = |url: &String| {
+        let parsed: ControllerUrl = url.parse()?;
+        parsed.check(tls, insecure).map(|()| parsed)
+    };
+    urls.iter().map(|url| parse(url).map_err(|error| value("--controller", url, &error))).collect()
 }
 
 fn value(key: &'static str, value: &dyn ToString, fix: &dyn ToString) -> Invalid {

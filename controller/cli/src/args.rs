@@ -3,9 +3,8 @@
 use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use sextant_identity::{ControllerUrl, TlsKeys};
 use sextant_proto::{NodeName, PoolName, Prefix, parse_duration};
-
-use crate::link::Endpoint;
 
 /// Queries and controls a Sextant cluster, through its controllers
 #[derive(Debug, Parser)]
@@ -34,7 +33,7 @@ pub(crate) struct Global {
         value_delimiter = ',',
         default_value = "http://[::1]:7300"
     )]
-    pub(crate) controllers: Vec<Endpoint>,
+    pub(crate) controllers: Vec<ControllerUrl>,
     /// Allow unencrypted connections to controllers that are not on loopback
     #[arg(
         long,
@@ -51,6 +50,8 @@ pub(crate) struct Global {
         hide_possible_values = true
     )]
     pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) tls: TlsKeys,
     /// Format of the output
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Output,
@@ -143,6 +144,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         last: Option<u32>,
     },
+    /// Show whom the controller takes you for, and what you may do
+    #[command(after_help = "Example:\n  sextant whoami")]
+    Whoami,
     /// Show the node, container, pool and reservation of an address, and who routes to it
     #[command(after_help = "Example:\n  sextant explain 2001:db8:8000:1::5")]
     Explain {

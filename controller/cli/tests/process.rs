@@ -87,6 +87,7 @@ refuse! {
     undo_restore(UndoRestoreRequest) -> UndoRestoreResponse,
     finish_recovery(FinishRecoveryRequest) -> FinishRecoveryResponse,
     explain(ExplainRequest) -> ExplainResponse,
+    who_am_i(WhoAmIRequest) -> WhoAmIResponse,
 }
 
 impl Canned {

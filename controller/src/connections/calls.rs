@@ -111,6 +111,9 @@ where
         // tonic reads the address of the peer from this extension.
         if let Some(info) = info {
             request.extensions_mut().insert(info.tcp);
+            if let Some(peer) = info.peer {
+                request.extensions_mut().insert(peer);
+            }
         }
         let answer = self.0.call(request);
         Box::pin(async move { Ok(answer.await?.map(|body| Answer { body: Box::pin(body), call })) })

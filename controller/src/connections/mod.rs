@@ -7,6 +7,7 @@
 //! in progress. A refused peer receives a GOAWAY with the reason.
 
 mod calls;
+mod transport;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +24,7 @@ use std::{
 
 use futures::{FutureExt, Stream, stream};
 use sextant_daemon::{Failing, Outage};
+use sextant_identity::{Credentials, Peer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -32,7 +34,10 @@ use tokio::{
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 pub(crate) use self::calls::CountCalls;
-use self::calls::{Calls, Use};
+use self::{
+    calls::{Calls, Use},
+    transport::Transport,
+};
 
 /// How long a connection may be open without a call.
 const SILENT: Duration = Duration::from_secs(10);
@@ -153,12 +158,16 @@ impl Connections {
         }
     }
 
-    /// The admitted connections of `listener`; never ends.
-    pub fn incoming(self, listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
+    /// The admitted connections of `listener`, over TLS if there are credentials; never ends.
+    pub fn incoming(
+        self,
+        listener: TcpListener,
+        credentials: Option<Arc<Credentials>>,
+    ) -> impl Stream<Item = io::Result<Connection>> {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let acceptor =
-            Acceptor { connections: self, listener, full: Outage::default(), exhausted: Outage::default() };
+        let (full, exhausted) = (Outage::default(), Outage::default());
+        let acceptor = Acceptor { connections: self, listener, credentials, full, exhausted };
         stream::unfold((acceptor, sweep), |(mut acceptor, mut sweep)| async move {
             loop {
                 tokio::select! {
@@ -241,6 +250,7 @@ impl Book {
 struct Acceptor {
     connections: Connections,
     listener: TcpListener,
+    credentials: Option<Arc<Credentials>>,
     full: Outage,
     exhausted: Outage,
 }
@@ -280,7 +290,10 @@ impl Acceptor {
             self.full.works(Instant::now());
         }
         let slot = Slot { id, connections: self.connections.clone() };
-        Some(Connection { stream, calls, closed: Some(closed), _slot: slot })
+        let tcp = stream.connect_info();
+        let transport = Transport::new(stream, self.credentials.as_deref());
+        let info = Info { tcp, calls, peer: transport.peer() };
+        Some(Connection { transport, info, closed: Some(closed), _slot: slot })
     }
 
     fn refuse(&mut self, stream: TcpStream, peer: SocketAddr) {
@@ -291,6 +304,10 @@ impl Acceptor {
                 %peer, most, failures, for_secs,
                 "connections refused: limit reached; raise the limit of open files (LimitNOFILE=), or add a controller"
             );
+        }
+        // A client that speaks TLS could not read it.
+        if self.credentials.is_some() {
+            return;
         }
         if let Ok(place) = self.connections.shared.refusals.clone().try_acquire_owned() {
             // The number and time of these tasks are bounded; nothing depends on their results.
@@ -341,8 +358,8 @@ impl Drop for Slot {
 /// An admitted connection.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
-    calls: Arc<Calls>,
+    transport: Transport,
+    info: Info,
     closed: Option<oneshot::Receiver<()>>,
     _slot: Slot,
 }
@@ -352,13 +369,15 @@ pub struct Connection {
 pub struct Info {
     tcp: TcpConnectInfo,
     calls: Arc<Calls>,
+    /// Who is at the other end; none over plain text.
+    peer: Option<Peer>,
 }
 
 impl Connected for Connection {
     type ConnectInfo = Info;
 
     fn connect_info(&self) -> Info {
-        Info { tcp: self.stream.connect_info(), calls: self.calls.clone() }
+        self.info.clone()
     }
 }
 
@@ -374,7 +393,7 @@ impl AsyncRead for Connection {
             self.closed = None;
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut self.transport).poll_read(context, buffer)
     }
 }
 
@@ -384,15 +403,15 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, octets)
+        Pin::new(&mut self.transport).poll_write(context, octets)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.transport).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.transport).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
@@ -400,11 +419,11 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         octets: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, octets)
+        Pin::new(&mut self.transport).poll_write_vectored(context, octets)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.transport.is_write_vectored()
     }
 }
 

@@ -7,7 +7,7 @@ use sextant_proto::{
     convert::{self, required},
     v1::{self, admin_service_server::AdminService},
 };
-use tonic::{Extensions, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Services, backup, containers, events, explain, ndp,
@@ -48,7 +48,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::AddPoolRequest>,
     ) -> Result<Response<v1::AddPoolResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let pool = required("pool", request.into_inner().pool).map_err(malformed)?;
         let revision = self.services.pools.by(&by).add(&pool).await?.0;
@@ -58,9 +57,8 @@ impl AdminService for Admin {
 
     async fn list_pools(
         &self,
-        request: Request<v1::ListPoolsRequest>,
+        _request: Request<v1::ListPoolsRequest>,
     ) -> Result<Response<v1::ListPoolsResponse>, Status> {
-        administers(request.extensions())?;
         Ok(Response::new(v1::ListPoolsResponse { pools: self.services.index.read(show::pools) }))
     }
 
@@ -68,7 +66,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::RemovePoolRequest>,
     ) -> Result<Response<v1::RemovePoolResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let name: PoolName = convert::parse("name", &request.into_inner().name).map_err(malformed)?;
         let revision = self.services.pools.by(&by).remove(&name).await?.0;
@@ -80,7 +77,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::DrainPoolRequest>,
     ) -> Result<Response<v1::DrainPoolResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let v1::DrainPoolRequest { name, undrain } = request.into_inner();
         let name: PoolName = convert::parse("name", &name).map_err(malformed)?;
@@ -93,7 +89,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::GrowPoolRequest>,
     ) -> Result<Response<v1::GrowPoolResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let v1::GrowPoolRequest { name, prefix } = request.into_inner();
         let name: PoolName = convert::parse("name", &name).map_err(malformed)?;
@@ -107,7 +102,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ReserveRequest>,
     ) -> Result<Response<v1::ReserveResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let (prefix, record) = parse_reservation(request.into_inner().reservation)?;
         let revision = self.services.reservations.by(&by).reserve(prefix, &record).await?.0;
@@ -120,7 +114,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::UnreserveRequest>,
     ) -> Result<Response<v1::UnreserveResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let prefix = required("prefix", request.into_inner().prefix).map_err(malformed)?;
         let revision = self.services.reservations.by(&by).unreserve(prefix).await?.0;
@@ -130,18 +123,16 @@ impl AdminService for Admin {
 
     async fn list_reservations(
         &self,
-        request: Request<v1::ListReservationsRequest>,
+        _request: Request<v1::ListReservationsRequest>,
     ) -> Result<Response<v1::ListReservationsResponse>, Status> {
-        administers(request.extensions())?;
         let reservations = self.services.index.read(show::reservations);
         Ok(Response::new(v1::ListReservationsResponse { reservations }))
     }
 
     async fn list_nodes(
         &self,
-        request: Request<v1::ListNodesRequest>,
+        _request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
-        administers(request.extensions())?;
         self.services.others.refresh().await;
         Ok(Response::new(v1::ListNodesResponse { nodes: show::nodes(&self.services) }))
     }
@@ -150,7 +141,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::NodeContainersRequest>,
     ) -> Result<Response<v1::NodeContainersResponse>, Status> {
-        administers(request.extensions())?;
         let node = node_name(&request.into_inner().name)?;
         let found = containers::of_node(&self.services, &node).await?;
         Ok(Response::new(v1::NodeContainersResponse { containers: Some((&found).into()) }))
@@ -160,7 +150,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::NodeNdpRequest>,
     ) -> Result<Response<v1::NodeNdpResponse>, Status> {
-        administers(request.extensions())?;
         let v1::NodeNdpRequest { name, addresses } = request.into_inner();
         let found = ndp::of_node(&self.services, &node_name(&name)?, addresses).await?;
         Ok(Response::new(v1::NodeNdpResponse { ndp: Some((&found).into()) }))
@@ -170,7 +159,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::DrainNodeRequest>,
     ) -> Result<Response<v1::DrainNodeResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let v1::DrainNodeRequest { name, timeout_ms } = request.into_inner();
         let node = node_name(&name)?;
@@ -184,7 +172,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::UndrainNodeRequest>,
     ) -> Result<Response<v1::UndrainNodeResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let node = node_name(&request.into_inner().name)?;
         let revision = self.services.claims.by(&by).undrain(&node).await?.0;
@@ -196,7 +183,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ForgetNodeRequest>,
     ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let v1::ForgetNodeRequest { name, force, mut names, confirm, pool } = request.into_inner();
         if names.is_empty() {
@@ -228,7 +214,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ReassignNodeRequest>,
     ) -> Result<Response<v1::ReassignNodeResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         Ok(Response::new(
             reassign::reassign(&self.services, &self.services.claims.by(&by), request.into_inner()).await?,
@@ -236,7 +221,6 @@ impl AdminService for Admin {
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
-        administers(request.extensions())?;
         let revision =
             control::put(&self.services.registry, &self.services.keys, true, &self.changes(&request)?)
                 .await?
@@ -249,7 +233,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ResumeRequest>,
     ) -> Result<Response<v1::ResumeResponse>, Status> {
-        administers(request.extensions())?;
         let revision =
             control::put(&self.services.registry, &self.services.keys, false, &self.changes(&request)?)
                 .await?
@@ -262,7 +245,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ListRoutesRequest>,
     ) -> Result<Response<v1::ListRoutesResponse>, Status> {
-        administers(request.extensions())?;
         let name = request.into_inner().node;
         let only = (!name.is_empty()).then(|| node_name(&name)).transpose()?;
         self.services.others.refresh().await;
@@ -272,9 +254,8 @@ impl AdminService for Admin {
 
     async fn status(
         &self,
-        request: Request<v1::StatusRequest>,
+        _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        administers(request.extensions())?;
         let (state, others) =
             tokio::join!(self.services.health.check(OPERATOR_TIMEOUT), self.services.others.states());
         let unregistered = recovery::unregistered(&self.services).await;
@@ -285,7 +266,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::PlanNodeRequest>,
     ) -> Result<Response<v1::PlanNodeResponse>, Status> {
-        administers(request.extensions())?;
         let node = node_name(&request.into_inner().name)?;
         let about = v1::question::About::Plan(v1::PlanQuestion {});
         match questions::ask(&self.services, &node, about).await? {
@@ -295,18 +275,15 @@ impl AdminService for Admin {
     }
 
     async fn trace(&self, request: Request<v1::TraceRequest>) -> Result<Response<v1::TraceResponse>, Status> {
-        administers(request.extensions())?;
         let v1::TraceRequest { from, to } = request.into_inner();
         Ok(Response::new(trace::trace(&self.services, &from, &to).await?))
     }
 
     async fn events(&self, request: Request<v1::EventsRequest>) -> Result<Response<events::Events>, Status> {
-        administers(request.extensions())?;
         Ok(Response::new(events::open(&self.services, request.into_inner()).await?))
     }
 
-    async fn backup(&self, request: Request<v1::BackupRequest>) -> Result<Response<backup::Pieces>, Status> {
-        administers(request.extensions())?;
+    async fn backup(&self, _request: Request<v1::BackupRequest>) -> Result<Response<backup::Pieces>, Status> {
         Ok(Response::new(backup::take(&self.services).await?))
     }
 
@@ -314,7 +291,6 @@ impl AdminService for Admin {
         &self,
         request: Request<Streaming<v1::BackupPiece>>,
     ) -> Result<Response<v1::RestoreResponse>, Status> {
-        administers(request.extensions())?;
         let by = actor(&request)?;
         Ok(Response::new(backup::restore(&self.services, request.into_inner(), &by).await?))
     }
@@ -323,7 +299,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::UndoRestoreRequest>,
     ) -> Result<Response<v1::UndoRestoreResponse>, Status> {
-        administers(request.extensions())?;
         Ok(Response::new(backup::undo(&self.services, &actor(&request)?).await?))
     }
 
@@ -331,7 +306,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::FinishRecoveryRequest>,
     ) -> Result<Response<v1::FinishRecoveryResponse>, Status> {
-        administers(request.extensions())?;
         let by = self.changes(&request)?;
         let confirm = request.get_ref().confirm;
         Ok(Response::new(recovery::finish(&self.services, confirm, &by).await?))
@@ -341,7 +315,6 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
-        administers(request.extensions())?;
         let address = convert::address(&request.into_inner().address);
         let address = address.map_err(|error| malformed(convert::MessageError::new("address", error)))?;
         self.services.others.refresh().await;
@@ -357,8 +330,15 @@ impl AdminService for Admin {
         Ok(Response::new(explained))
     }
 
+    async fn who_am_i(
+        &self,
+        request: Request<v1::WhoAmIRequest>,
+    ) -> Result<Response<v1::WhoAmIResponse>, Status> {
+        let caller = principal(request.extensions())?;
+        Ok(Response::new(caller.describe(&self.services.cluster)))
+    }
+
     async fn wait(&self, request: Request<v1::WaitRequest>) -> Result<Response<Waiting>, Status> {
-        administers(request.extensions())?;
         let waiting = wait::progress(&self.services, &request.into_inner()).await?;
         Ok(Response::new(waiting))
     }
@@ -370,10 +350,6 @@ impl Admin {
         serves(&self.services.index)?;
         actor(request)
     }
-}
-
-fn administers(extensions: &Extensions) -> Result<(), Status> {
-    principal(extensions)?.may_administer()
 }
 
 fn parse_reservation(message: Option<v1::Reservation>) -> Result<(Prefix, ReservationRecord), Status> {

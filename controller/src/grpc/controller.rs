@@ -6,7 +6,7 @@ use sextant_proto::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Services, principal::principal, questions::unanswered, status::malformed};
+use super::{Services, questions::unanswered, status::malformed};
 use crate::{
     acks::Acks,
     health::{CONTROLLER_TIMEOUT, Health},
@@ -33,7 +33,6 @@ impl Controllers {
 #[tonic::async_trait]
 impl ControllerService for Controllers {
     async fn acks(&self, request: Request<v1::AcksRequest>) -> Result<Response<v1::AcksResponse>, Status> {
-        principal(request.extensions())?.may_administer()?;
         let local = self.acks.local();
         let by_node = local.iter().map(|(node, applied)| (node.to_string(), applied.into())).collect();
         let duplicates = self.sessions.duplicates().into_iter();
@@ -48,7 +47,6 @@ impl ControllerService for Controllers {
     }
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Result<Response<v1::AskResponse>, Status> {
-        principal(request.extensions())?.may_administer()?;
         let v1::AskRequest { node, question } = request.into_inner();
         let node: NodeName = convert::parse("node", &node).map_err(malformed)?;
         let about = question.and_then(|question| question.about);

@@ -7,6 +7,7 @@
 mod admin;
 mod admission;
 mod agent;
+mod authorize;
 mod backup;
 mod containers;
 mod controller;
@@ -14,6 +15,7 @@ mod ends;
 mod events;
 mod explain;
 mod ndp;
+mod permissions;
 mod principal;
 mod questions;
 mod reassign;
@@ -25,9 +27,10 @@ mod sync;
 mod trace;
 mod wait;
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::Stream;
+use sextant_identity::Credentials;
 use sextant_proto::v1::{
     self, admin_service_server::AdminServiceServer, agent_service_server::AgentServiceServer,
     controller_service_server::ControllerServiceServer,
@@ -40,8 +43,9 @@ use tonic::{service::interceptor::InterceptedService, transport::Server};
 
 use crate::{connections::CountCalls, services::Services};
 
+use authorize::Authorize;
 use controller::Controllers;
-use principal::{insecure, serves};
+use principal::serves;
 
 pub use tonic::transport::server::Connected;
 
@@ -77,13 +81,15 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
 }
 
-/// Serves the agents, the command line, health and reflection, over the `incoming` connections.
+/// Serves the agents, the command line, health and reflection, over the `incoming` connections. With credentials those are over
+/// TLS.
 ///
 /// # Errors
 /// If the server fails; it does not end otherwise.
 pub async fn serve<C, E>(
     incoming: impl Stream<Item = Result<C, E>>,
     services: Services,
+    credentials: Option<Arc<Credentials>>,
 ) -> Result<(), ServeError>
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
@@ -104,12 +110,13 @@ where
         .http2_keepalive_interval(Some(HTTP2_KEEPALIVE))
         .http2_keepalive_timeout(Some(HTTP2_TIMEOUT))
         .layer(CountCalls)
+        .layer(Authorize { credentials })
         .add_service(InterceptedService::new(agents, move |request| {
             serves(&index)?;
-            insecure(request)
+            Ok(request)
         }))
-        .add_service(InterceptedService::new(admin, insecure))
-        .add_service(InterceptedService::new(controllers, insecure))
+        .add_service(admin)
+        .add_service(controllers)
         .add_service(health_service)
         .add_service(reflection)
         .serve_with_incoming(incoming)

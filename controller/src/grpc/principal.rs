@@ -1,40 +1,64 @@
-//! The principal of a call, and its permissions. All permissions are checked here.
+//! The principal of a call, and for which nodes it may act. Which calls it may make: `permissions.rs`.
 
-use std::fmt;
+use std::{fmt, sync::Arc, time::SystemTime};
 
-use sextant_proto::{HALF_RESTORED, NodeName};
+use sextant_identity::{Holder, Subject};
+use sextant_proto::{HALF_RESTORED, NodeName, v1};
 use tonic::{Extensions, Request, Status};
 
 use crate::{audit::Actor, index::Index};
 
-/// The identity of a caller.
+/// The identity of a caller. What it may call was checked by [`super::authorize`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Principal {
     /// Not authenticated: plain text over loopback, or with `--insecure`. May do everything.
     Insecure,
+    /// Without a certificate, over TLS.
+    Nobody,
+    /// A member of the cluster, by its certificate.
+    Member(Arc<Holder>),
 }
 
 impl Principal {
     /// Whether it may act for `node`.
-    pub(super) fn may_act_for(&self, _node: &NodeName) -> Result<(), Status> {
+    pub(super) fn may_act_for(&self, node: &NodeName) -> Result<(), Status> {
         match self {
             Self::Insecure => Ok(()),
+            Self::Member(holder) if holder.identity.subject == Subject::Node(node.clone()) => Ok(()),
+            Self::Member(_) | Self::Nobody => Err(Status::permission_denied(format!(
+                "{self} may not act for node {node}; use a certificate of that node, or start the agent with the --node of its \
+                 certificate"
+            ))),
         }
     }
+}
 
-    /// Whether it may make the calls of operators.
-    pub(super) fn may_administer(&self) -> Result<(), Status> {
-        match self {
-            Self::Insecure => Ok(()),
+impl Principal {
+    /// Whom the controller takes the caller for.
+    pub(super) fn describe(&self, cluster: &str) -> v1::WhoAmIResponse {
+        let (name, cluster) = (self.to_string(), cluster.to_owned());
+        let Self::Member(holder) = self else {
+            return v1::WhoAmIResponse { name, cluster, ..Default::default() };
+        };
+        let ends = holder.ends.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        v1::WhoAmIResponse {
+            name,
+            uri: holder.identity.to_string(),
+            role: holder.role.map(|role| role.to_string()).unwrap_or_default(),
+            serial: holder.serial.clone(),
+            ends_unix_ms: u64::try_from(ends.as_millis()).unwrap_or(u64::MAX),
+            cluster,
         }
     }
 }
 
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Insecure => "anybody",
-        })
+        match self {
+            Self::Insecure => f.write_str("anybody"),
+            Self::Nobody => f.write_str("nobody"),
+            Self::Member(holder) => write!(f, "{}", holder.identity.subject),
+        }
     }
 }
 
@@ -53,13 +77,6 @@ pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Status> {
         Some(address) => Actor::new(&format!("{caller} at {}", address.ip())),
         None => Actor::new(&caller.to_string()),
     })
-}
-
-/// The principal of a call over plain text.
-#[allow(clippy::unnecessary_wraps)]
-pub(super) fn insecure(mut request: Request<()>) -> Result<Request<()>, Status> {
-    request.extensions_mut().insert(Principal::Insecure);
-    Ok(request)
 }
 
 /// The principal of a call.

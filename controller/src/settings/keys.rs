@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use sextant_daemon::LogFormat;
+use sextant_identity::TlsKeys;
 
 /// The keys of the config file, which are the flags too.
 #[derive(Debug, Default, Args, Serialize, Deserialize)]
@@ -82,6 +83,8 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log_format: Option<LogFormat>,
+    #[command(flatten)]
+    pub(super) tls: TlsKeys,
     #[command(flatten)]
     pub(super) etcd: EtcdKeys,
 }

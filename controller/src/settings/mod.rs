@@ -12,6 +12,7 @@ use std::{
 
 use clap::Parser;
 use sextant_daemon::{LogFormat, SettingsError, layered};
+use sextant_identity::Paths;
 use sextant_proto::{PoolName, parse_duration, plain_text_allowed};
 
 use crate::{
@@ -118,6 +119,8 @@ pub struct Settings {
     pub log: String,
     /// How a log line looks.
     pub log_format: LogFormat,
+    /// The files for TLS; plain text without.
+    pub tls: Option<Paths>,
     /// How to be let in by etcd.
     pub etcd: EtcdAccess,
 }
@@ -143,6 +146,9 @@ pub enum Invalid {
     /// Plain text.
     #[error(transparent)]
     Transport(#[from] sextant_proto::PlainTextError),
+    /// The files for TLS.
+    #[error(transparent)]
+    Tls(#[from] sextant_identity::Incomplete),
     /// A key's value.
     #[error("{key} {value}: {fix}")]
     Value {
@@ -165,7 +171,8 @@ impl CommandLine {
         let loopback = |port| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
         let listen = keys.listen.unwrap_or_else(|| loopback(7300));
         let insecure = keys.insecure.unwrap_or(false);
-        plain_text_allowed("--listen", &listen.ip().to_string(), insecure)?;
+        let tls = keys.tls.paths()?;
+        plain_text_allowed("--listen", &listen.ip().to_string(), insecure || tls.is_some())?;
         let cluster = keys.cluster.unwrap_or_else(|| "default".into());
         let store: Store = keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?;
         let backup_dir = keys.backup_dir.or_else(|| beside(&store));
@@ -186,6 +193,7 @@ impl CommandLine {
             idle_timeout: seconds("--idle-timeout", keys.idle_timeout, 60.0, 1.0)?,
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),
+            tls,
             etcd: etcd_access(keys.etcd)?,
         })
     }

@@ -11,12 +11,17 @@ pub mod files;
 pub mod identity;
 mod live;
 pub mod server;
+mod settings;
+mod url;
 
+pub use certificate::{CertificateError, Holder};
 pub use client::TlsDial;
 pub use files::{FileError, Paths};
 pub use identity::{Identity, IdentityError, Role, Subject};
 pub use live::{Credentials, CredentialsError};
 pub use server::{Peer, Served};
+pub use settings::{Incomplete, TlsKeys};
+pub use url::{ControllerUrl, UrlError};
 
 #[cfg(test)]
 mod tests;

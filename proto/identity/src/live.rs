@@ -85,13 +85,14 @@ pub enum CredentialsError {
 }
 
 impl Credentials {
-    /// The credentials in these files, of a member of `cluster`.
+    /// The credentials in these files, of a member of `cluster`; without one, of the cluster that the certificate names.
     ///
     /// # Errors
     /// If a file cannot be used, or the certificate is of another cluster.
-    pub fn open(paths: Paths, cluster: PoolName) -> Result<Self, CredentialsError> {
+    pub fn open(paths: Paths, cluster: Option<PoolName>) -> Result<Self, CredentialsError> {
         let stamp = paths.stamp();
-        let used = read(&paths, &cluster)?;
+        let used = read(&paths, cluster.as_ref())?;
+        let cluster = used.holder.identity.cluster.clone();
         Ok(Self {
             paths,
             cluster,
@@ -114,7 +115,7 @@ impl Credentials {
         let mut present = self.present();
         let stamp = self.paths.stamp();
         if stamp != present.stamp {
-            match read(&self.paths, &self.cluster) {
+            match read(&self.paths, Some(&self.cluster)) {
                 Ok(used) => {
                     tracing::info!(ends = ?used.holder.ends, serial = used.holder.serial, "certificate read again");
                     (present.stamp, present.used) = (stamp, used);
@@ -134,9 +135,9 @@ impl Credentials {
     }
 }
 
-fn read(paths: &Paths, cluster: &PoolName) -> Result<Used, CredentialsError> {
+fn read(paths: &Paths, cluster: Option<&PoolName>) -> Result<Used, CredentialsError> {
     let Material { roots, chain, key, holder } = paths.read()?;
-    if holder.identity.cluster != *cluster {
+    if let Some(cluster) = cluster.filter(|cluster| holder.identity.cluster != **cluster) {
         let (found, subject) = (holder.identity.cluster, holder.identity.subject);
         let (path, cluster) = (paths.certificate.clone(), cluster.clone());
         return Err(CredentialsError::OtherCluster { path, found, subject, cluster });
@@ -145,7 +146,7 @@ fn read(paths: &Paths, cluster: &PoolName) -> Result<Used, CredentialsError> {
     let provider = Arc::new(ring::default_provider());
     let roots = Arc::new(roots);
     let server = server(&provider, &roots, &chain, key.clone_key(), paths)?;
-    let verifier = Arc::new(ControllerVerifier::new(roots, cluster.clone(), &provider));
+    let verifier = Arc::new(ControllerVerifier::new(roots, holder.identity.cluster.clone(), &provider));
     let client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(pair)?

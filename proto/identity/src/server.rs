@@ -9,7 +9,6 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
-use tonic::transport::server::Connected;
 
 use crate::{
     certificate::{CertificateError, Holder, holder},
@@ -23,6 +22,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Who has shown this certificate, in DER; `None` if it has shown none.
+    pub fn who_has_shown(certificate: Option<Vec<u8>>) -> Self {
+        Self { shown: Arc::new(certificate.into()) }
+    }
+
     /// The holder of the certificate that was shown; `None` if none was.
     ///
     /// # Errors
@@ -33,9 +37,20 @@ impl Peer {
 }
 
 /// A connection that is served over TLS.
+#[derive(Debug)]
 pub struct Served<C> {
     state: State<C>,
     peer: Peer,
+}
+
+impl<C> std::fmt::Debug for State<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Shaking(_) => "in handshake",
+            Self::Open(_) => "open",
+            Self::Failed => "failed",
+        })
+    }
 }
 
 enum State<C> {
@@ -49,6 +64,11 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Served<C> {
     pub fn new(connection: C, credentials: &Credentials) -> Self {
         let acceptor = TlsAcceptor::from(credentials.used().server);
         Self { state: State::Shaking(Box::new(acceptor.accept(connection))), peer: Peer::default() }
+    }
+
+    /// Who is at the other end: known after the handshake.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// The stream, once the handshake is done.
@@ -98,18 +118,5 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Served<C> {
             State::Open(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
             _ => Poll::Ready(Ok(())),
         }
-    }
-}
-
-impl<C: Connected> Connected for Served<C> {
-    type ConnectInfo = (C::ConnectInfo, Peer);
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        let inner = match &self.state {
-            State::Shaking(accept) => accept.get_ref().map(Connected::connect_info),
-            State::Open(stream) => Some(stream.get_ref().0.connect_info()),
-            State::Failed => None,
-        };
-        (inner.expect("asked for before the first read"), self.peer.clone())
     }
 }

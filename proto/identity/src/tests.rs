@@ -9,7 +9,6 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_rustls::TlsConnector;
-use tonic::transport::server::Connected;
 
 use crate::{Credentials, Paths, Served, certificate::Holder, live::CredentialsError};
 
@@ -78,15 +77,15 @@ impl Files {
     }
 
     fn open(&self) -> Credentials {
-        Credentials::open(self.paths(), "c1".parse().unwrap()).unwrap()
+        Credentials::open(self.paths(), Some("c1".parse().unwrap())).unwrap()
     }
 }
 
 /// What the server has seen, or the client's error and the server's.
 async fn shake(client: Arc<ClientConfig>, server: &Credentials) -> Result<Option<Holder>, String> {
     let (near, far) = duplex(64 << 10);
-    let mut served = Served::new(Stream(far), server);
-    let ((), peer) = served.connect_info();
+    let mut served = Served::new(far, server);
+    let peer = served.peer().clone();
     let name = ServerName::try_from("2001:db8::1").unwrap();
     let asking = async {
         let mut stream = TlsConnector::from(client).connect(name, near).await.map_err(|it| it.to_string())?;
@@ -126,49 +125,6 @@ impl rustls::client::ResolvesClientCert for NoCertificate {
     }
 }
 
-/// A stream without an address.
-struct Stream(tokio::io::DuplexStream);
-
-impl Connected for Stream {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl tokio::io::AsyncRead for Stream {
-    fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl tokio::io::AsyncWrite for Stream {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        octets: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        std::pin::Pin::new(&mut self.0).poll_write(cx, octets)
-    }
-
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
 const NODE: &str = "spiffe://c1/node/h1";
 const CONTROLLER: &str = "spiffe://c1/controller/a";
 
@@ -199,7 +155,7 @@ async fn only_a_controller_of_the_cluster_is_trusted_as_a_controller() {
         assert!(refused.contains(&format!("it is of {uri}, and no controller of cluster c1")), "{refused}");
     }
     let elsewhere = Files::of(&authority, "spiffe://c2/controller/a");
-    let elsewhere = Credentials::open(elsewhere.paths(), "c2".parse().unwrap()).unwrap();
+    let elsewhere = Credentials::open(elsewhere.paths(), None).unwrap();
     let refused = shake(node.used().client, &elsewhere).await.unwrap_err();
     assert!(refused.contains("no controller of cluster c1"), "{refused}");
     let refused = shake(node.used().client, &Files::of(&other, CONTROLLER).open()).await.unwrap_err();
@@ -256,7 +212,7 @@ fn files_that_cannot_be_used_are_refused_with_the_reason() {
     let refused = |change: &dyn Fn(&Files)| {
         let files = Files::of(&authority, NODE);
         change(&files);
-        Credentials::open(files.paths(), "c1".parse().unwrap()).unwrap_err().to_string()
+        Credentials::open(files.paths(), Some("c1".parse().unwrap())).unwrap_err().to_string()
     };
     let exposed = refused(&|files| {
         fs::set_permissions(files.paths().key, fs::Permissions::from_mode(0o644)).unwrap();
@@ -271,6 +227,6 @@ fn files_that_cannot_be_used_are_refused_with_the_reason() {
         assert!(text.contains(name) && text.contains("in PEM"), "{text}");
     }
     let files = Files::of(&authority, "spiffe://c2/node/h1");
-    let error = Credentials::open(files.paths(), "c1".parse().unwrap()).unwrap_err();
+    let error = Credentials::open(files.paths(), Some("c1".parse().unwrap())).unwrap_err();
     assert!(matches!(&error, CredentialsError::OtherCluster { .. }), "{error}");
 }

@@ -232,9 +232,20 @@ impl Lab {
     /// # Errors
     /// As there.
     pub fn cli_built(&self, build: Build, number: u16, args: &[&str]) -> anyhow::Result<CliOutput> {
+        self.cli_run(build, &controller_url(number), args)
+    }
+
+    /// As [`Lab::cli`], against the controller at this URL.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cli_at(&self, url: &str, args: &[&str]) -> anyhow::Result<CliOutput> {
+        self.cli_run(Build::Present, url, args)
+    }
+
+    fn cli_run(&self, build: Build, url: &str, args: &[&str]) -> anyhow::Result<CliOutput> {
         let program = build.bin("sextant")?.display().to_string();
-        let url = controller_url(number);
-        let args = [&[program.as_str(), "--controller", &url, "--insecure"], args].concat();
+        let args = [&[program.as_str(), "--controller", url, "--insecure"], args].concat();
         let output = self.switch.run(&args)?;
         Ok(CliOutput {
             code: output.status.code().unwrap_or(-1),

@@ -115,7 +115,7 @@ pub async fn controller(
     let edges = Edges { registry, me, dial, heartbeat: Heartbeat::unwatched() };
     let controller = Controller::open(&settings, edges).await?;
     let mut tasks = Essential::default();
-    controller.spawn(&mut tasks, &settings, incoming);
+    controller.spawn(&mut tasks, &settings, incoming, None);
     tasks.until(std::future::pending()).await?;
     Ok(())
 }

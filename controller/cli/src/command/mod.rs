@@ -10,9 +10,11 @@ mod reassign;
 mod reservations;
 mod trace;
 mod wait;
+mod whoami;
 
 use clap::CommandFactory;
 use serde_json::Value;
+use sextant_identity::{Credentials, TlsKeys};
 use sextant_proto::{BgpNeighbour, Containers, NodeName, Pool, PoolName, Prefix, Revision, ndp::NdpProxy};
 
 use crate::{
@@ -31,7 +33,7 @@ use drain::Order;
 pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
     let CommandLine { global, command } = command_line;
     let output = global.output;
-    let mut link = Link::new(global.controllers, global.insecure)?;
+    let mut link = Link::new(global.controllers, credentials(global.tls)?, global.insecure)?;
     match command {
         Command::Pool(command) => pool(&mut link, output, command).await,
         Command::Node(command) => node(&mut link, output, command).await,
@@ -69,8 +71,16 @@ pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Pause => show::print(output, &Paused { paused: true, revision: link.pause().await? }),
         Command::Resume => show::print(output, &Paused { paused: false, revision: link.resume().await? }),
         Command::Wait { revision, timeout } => wait::wait(&mut link, output, revision, timeout).await,
+        Command::Whoami => whoami::whoami(&mut link, output).await,
         Command::Completions { shell } => completions(shell),
     }
+}
+
+/// The credentials for TLS; none for plain text.
+fn credentials(keys: TlsKeys) -> Result<Option<Credentials>, Failure> {
+    let paths = keys.paths().map_err(|error| Failure::Usage(error.to_string()))?;
+    let open = |paths| Credentials::open(paths, None).map_err(|error| Failure::Usage(error.to_string()));
+    paths.map(open).transpose()
 }
 
 /// Fails if the queried controller has a problem with its store.

@@ -26,6 +26,17 @@ struct Key {
     unit: String,
 }
 
+fn caller() -> sextant_proto::v1::WhoAmIResponse {
+    sextant_proto::v1::WhoAmIResponse {
+        name: "admin ann".into(),
+        uri: "spiffe://default/admin/ann".into(),
+        role: "operator".into(),
+        serial: "1f".into(),
+        ends_unix_ms: sample::NOW,
+        cluster: "default".into(),
+    }
+}
+
 impl Page {
     fn read() -> Self {
         let mut objects: BTreeMap<String, Vec<Key>> = BTreeMap::new();
@@ -182,6 +193,7 @@ fn samples() -> Vec<(&'static str, Value)> {
             }),
         ),
         ("ReservationChanged", value(ReservationChanged { prefix, revision })),
+        ("Caller", value(Caller::from(&caller()))),
         ("Paused", value(Paused { paused: true, revision })),
         (
             "BackupWritten",

@@ -3,6 +3,7 @@
 //!
 //! Prefixes, addresses and ids are text; a missing value is `null`.
 
+mod caller;
 mod change;
 mod containers;
 mod event;
@@ -23,6 +24,7 @@ mod tests;
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use caller::Caller;
 pub(crate) use change::{
     BackupWritten, ForgottenNode, NodeChanged, NodeReassigned, Paused, PoolChanged, Recovery,
     ReservationChanged, Restored, Undone, Waited,

@@ -263,6 +263,10 @@ impl Link {
         self.ask(call).await
     }
 
+    pub(crate) async fn who_am_i(&mut self) -> Result<v1::WhoAmIResponse, Failure> {
+        self.ask(async |mut client: Client| client.who_am_i(v1::WhoAmIRequest {}).await).await
+    }
+
     /// Without a revision: the last one published to agents. Without a time-out: no limit.
     pub(crate) async fn wait(
         &mut self,

@@ -5,15 +5,12 @@
 
 mod calls;
 
-use std::{error::Error, fmt, str::FromStr, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use sextant_proto::{
-    convert::MessageError, plain_text_allowed, v1::admin_service_client::AdminServiceClient,
-};
-use tonic::{
-    Code, Response, Status, Streaming,
-    transport::{Channel, Uri},
-};
+use sextant_daemon::{Dial, SharedDial, Tcp};
+use sextant_identity::{ControllerUrl, Credentials, TlsDial};
+use sextant_proto::{convert::MessageError, v1::admin_service_client::AdminServiceClient};
+use tonic::{Code, Response, Status, Streaming, transport::Channel};
 
 use crate::failure::Failure;
 
@@ -27,38 +24,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
 type Client = AdminServiceClient<Channel>;
-
-/// A controller's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint(Uri);
-
-/// An invalid address of a controller.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "\"{0}\" is not a controller's address; write it as http://HOST:PORT, e.g. http://[2001:db8::c:1]:7300"
-)]
-pub struct EndpointError(String);
-
-impl FromStr for Endpoint {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let malformed = || EndpointError(text.to_owned());
-        let uri: Uri = text.trim().parse().map_err(|_| malformed())?;
-        let is_address = uri.scheme_str() == Some("http")
-            && uri.port_u16().is_some()
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && matches!(uri.path(), "" | "/")
-            && uri.query().is_none();
-        is_address.then_some(Self(uri)).ok_or_else(malformed)
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.0.authority().map_or("", |it| it.as_str()))
-    }
-}
 
 /// The failure of a call to one controller.
 #[derive(Debug)]
@@ -82,22 +47,33 @@ enum Repeat {
 
 /// The controllers.
 pub(crate) struct Link {
-    endpoints: Vec<Endpoint>,
+    endpoints: Vec<ControllerUrl>,
+    dial: SharedDial,
     /// The index of the present endpoint.
     current: usize,
     client: Option<Client>,
 }
 
 impl Link {
-    /// Without a connection yet.
+    /// Without a connection yet; over TLS if there are credentials.
     ///
     /// # Errors
-    /// If unencrypted connections to one of them are not allowed.
-    pub(crate) fn new(endpoints: Vec<Endpoint>, insecure: bool) -> Result<Self, Failure> {
+    /// If a URL does not fit them, or would carry plain text past this host without `insecure`.
+    pub(crate) fn new(
+        endpoints: Vec<ControllerUrl>,
+        credentials: Option<Credentials>,
+        insecure: bool,
+    ) -> Result<Self, Failure> {
         for endpoint in &endpoints {
-            plain_text_allowed("--controller", endpoint.0.host().unwrap_or_default(), insecure)?;
+            endpoint
+                .check(credentials.is_some(), insecure)
+                .map_err(|error| Failure::Usage(error.to_string()))?;
         }
-        Ok(Self { endpoints, current: 0, client: None })
+        let dial: SharedDial = match credentials {
+            Some(credentials) => Arc::new(TlsDial::new(Arc::new(credentials))),
+            None => Arc::new(Tcp),
+        };
+        Ok(Self { endpoints, dial, current: 0, client: None })
     }
 
     /// A call that may be repeated.
@@ -159,7 +135,7 @@ impl Link {
         Err(Failure::Unavailable(reasons.join("; ")))
     }
 
-    fn endpoint(&self) -> &Endpoint {
+    fn endpoint(&self) -> &ControllerUrl {
         &self.endpoints[self.current]
     }
 
@@ -176,7 +152,7 @@ impl Link {
     ) -> Result<R, CallError> {
         let client = match &self.client {
             Some(client) => client.clone(),
-            None => connect(self.endpoint()).await?,
+            None => connect(self.dial.as_ref(), self.endpoint()).await?,
         };
         self.client = Some(client.clone());
         let answer = tokio::time::timeout(timeout, call(client)).await;
@@ -190,7 +166,7 @@ impl Link {
 /// A stream of messages from a controller.
 pub(crate) struct Following<M> {
     stream: Streaming<M>,
-    endpoint: Endpoint,
+    endpoint: ControllerUrl,
 }
 
 impl<M> Following<M> {
@@ -207,14 +183,14 @@ impl<M> Following<M> {
     }
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<Client, CallError> {
-    let channel = Channel::builder(endpoint.0.clone())
+async fn connect(dial: &dyn Dial, endpoint: &ControllerUrl) -> Result<Client, CallError> {
+    let channel = Channel::builder(endpoint.uri().clone())
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .tcp_nodelay(true);
     // The connector's time-out does not cover name resolution.
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, channel.connect()).await;
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, dial.dial(channel)).await;
     let fix = "is sextant-controller running there? Set another one with --controller";
     let channel = connected
         .map_err(|_| CallError::NotReceived(format!("cannot connect within {CONNECT_TIMEOUT:?}; {fix}")))?
@@ -264,24 +240,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_checked() {
-        for good in ["http://[::1]:7300", "http://c1.example:7300/"] {
-            assert!(good.parse::<Endpoint>().is_ok(), "{good}");
-        }
-        for bad in ["", "[::1]:7300", "https://[::1]:7300", "http://[::1]", "http:///x", "http://h:1/x", "ü"]
-        {
-            let error = bad.parse::<Endpoint>().unwrap_err().to_string();
-            assert!(error.contains("http://HOST:PORT"), "{error}");
-        }
-    }
-
-    #[test]
     fn plain_text_beyond_loopback_is_refused() {
-        let endpoints: Vec<Endpoint> = vec!["http://[2001:db8::c]:7300".parse().unwrap()];
-        let failure = Link::new(endpoints.clone(), false).err().unwrap();
+        let endpoints: Vec<ControllerUrl> = vec!["http://[2001:db8::c]:7300".parse().unwrap()];
+        let failure = Link::new(endpoints.clone(), None, false).err().unwrap();
         assert_eq!(failure.exit_code(), 2);
         assert!(failure.to_string().contains("--insecure"), "{failure}");
-        assert!(Link::new(endpoints, true).is_ok());
+        assert!(Link::new(endpoints, None, true).is_ok());
     }
 
     #[test]

@@ -270,6 +270,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
     Ok(Settings {
         controllers: Vec::new(),
+        tls: None,
         node: "h1".parse()?,
         pools: Vec::new(),
         host_len: None,

@@ -1,0 +1,7 @@
+//! Who may do what: TLS between all programs, certificates of members, and the table of permissions.
+#![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
+
+mod authority;
+mod bed;
+mod calls;
+mod members;
