@@ -79,6 +79,8 @@ pub struct AgentOptions {
     pub build: Build,
     /// The numbers of the controllers in its `--controller`.
     pub controllers: Vec<u16>,
+    /// Their URLs are for TLS.
+    pub over_tls: bool,
     /// `--node`; the host's name by default.
     pub node: Option<String>,
     /// `--bridge`; none if it is empty.
@@ -106,6 +108,7 @@ impl Default for AgentOptions {
         Self {
             build: Build::Present,
             controllers: vec![1],
+            over_tls: false,
             node: None,
             bridge: BRIDGE.to_owned(),
             bridge_create: true,
@@ -183,7 +186,9 @@ impl Lab {
     /// # Errors
     /// If it cannot be started.
     pub fn agent(&self, host: &Host, options: AgentOptions) -> anyhow::Result<Agent> {
-        let urls: Vec<_> = options.controllers.iter().map(|number| controller_url(*number)).collect();
+        let scheme = if options.over_tls { "https://" } else { "http://" };
+        let url = |number: &u16| controller_url(*number).replace("http://", scheme);
+        let urls: Vec<_> = options.controllers.iter().map(url).collect();
         let node = options.node.as_deref().unwrap_or(host.name());
         let mut args = words(&options.build.bin("sextant-agent")?, &options.log);
         if let Some(socket) = &options.activated_by {

@@ -68,7 +68,7 @@ const CHANGES: [(&str, &str, Outcome); 14] = [
 ];
 
 /// The other flags: they name no object on the host, none that an earlier start leaves behind, or one of Docker's.
-const OTHERS: [&str; 29] = [
+const OTHERS: [&str; 32] = [
     "--bridge-advertise",
     "--bridge-create",
     "--config",
@@ -95,6 +95,9 @@ const OTHERS: [&str; 29] = [
     "--node",
     "--routes-resync",
     "--state-dir",
+    "--tls-ca",
+    "--tls-cert",
+    "--tls-key",
     "--uplink-balance",
     "--uplink-next-hop",
     "--version",

@@ -60,9 +60,8 @@ impl Bed {
     }
 
     pub fn agent(&self, index: usize, files: &Files) -> Agent {
-        let mut args = files.flags();
-        args.extend(["--controller".to_owned(), self.url()]);
-        self.lab.agent(&self.hosts[index], AgentOptions { args, ..AgentOptions::default() }).unwrap()
+        let options = AgentOptions { args: files.flags(), over_tls: true, ..AgentOptions::default() };
+        self.lab.agent(&self.hosts[index], options).unwrap()
     }
 
     /// Runs `sextant` with these files.
