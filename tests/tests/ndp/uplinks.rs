@@ -40,9 +40,9 @@ fn is_reached(from: &Host, container: &Container) {
 }
 
 fn nothing_is_reported(cluster: &Cluster) {
-    poll("nothing is reported", 10 * SECONDS, || {
+    poll("nothing is reported of the answers", 10 * SECONDS, || {
         let found = problems(cluster, "h1");
-        anyhow::ensure!(found == "[]", "{found}");
+        anyhow::ensure!(!found.contains("\"ndp-"), "{found}");
         Ok(())
     });
 }
@@ -61,7 +61,8 @@ fn is_the_kernels(host: &Host, interfaces: &[&str], target: Ipv6Addr) {
 fn answers(asker: &Asker, ask: &Solicitation) -> BTreeMap<Mac, usize> {
     let mut all = BTreeMap::new();
     for it in asker.answers(ask, SECONDS).unwrap() {
-        assert_eq!(it.mac, Some(it.from), "{it:?}");
+        // The kernel tells a neighbour that knows it only that it is still there.
+        assert!(it.mac.is_none_or(|mac| mac == it.from), "{it:?}");
         assert!(it.solicited && it.router && !it.overrides, "{it:?}");
         *all.entry(it.from).or_default() += 1;
     }
@@ -205,7 +206,12 @@ fn an_uplink_that_is_removed_and_made_again_is_answered_on() {
         assert_eq!(answers(&asker, &ask), [(eth0, 1)].into(), "{mode}");
         connect(&cluster, &host, "eth1", "pb2", "2001:db8::101");
         is_the_kernels(&host, &["eth0", "eth1"], container.address());
-        assert_eq!(answers(&asker, &ask), [(eth0, 1), (mac(&host, "eth1"), 1)].into(), "{mode}");
+        let both = [(eth0, 1), (mac(&host, "eth1"), 1)].into();
+        poll("both answer", 10 * SECONDS, || {
+            let found = answers(&asker, &ask);
+            anyhow::ensure!(found == both, "{found:?} instead of {both:?}");
+            Ok(())
+        });
         // A new container is answered for on the new interface too.
         let later = host.container("d").unwrap();
         is_reached(&outsider, &later);

@@ -18,7 +18,7 @@ const MACHINE: &[&str] = &[
     "-accel",
     "tcg",
     "-cpu",
-    "max",
+    "qemu64",
     "-m",
     "2048",
     "-nic",
