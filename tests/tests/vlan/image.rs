@@ -19,7 +19,7 @@ use super::{
 
 const MODULES: [&str; 6] = ["8021q", "bridge", "veth", "nf_tables", "nfnetlink", "tun"];
 /// What a lab runs and busybox has not, or not with these flags.
-const PROGRAMS: [&str; 4] = ["ip", "ping", "grep", "sysctl"];
+const PROGRAMS: [&str; 10] = ["sh", "ip", "ping", "grep", "sysctl", "awk", "stat", "find", "xargs", "rm"];
 const BUSYBOX: &str = "/bin/busybox";
 /// Where a test executable is, beside its build's programs.
 const TESTS: &str = "/sextant/deps";

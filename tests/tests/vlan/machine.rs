@@ -11,14 +11,12 @@ use std::{
 
 use anyhow::{Context, bail};
 
-/// By the processor where it can, and else by translation of its instructions.
+/// By translation of its instructions: that works on each machine, also on one that is virtual itself.
 const MACHINE: &[&str] = &[
-    "-accel",
-    "kvm",
     "-accel",
     "tcg",
     "-cpu",
-    "qemu64",
+    "max",
     "-m",
     "2048",
     "-nic",
