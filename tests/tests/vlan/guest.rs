@@ -3,14 +3,14 @@
 use std::net::Ipv6Addr;
 
 use sextant_tests::{
-    AgentOptions, Asker, Container, Host, SECONDS, Solicitation,
+    AgentOptions, Asker, Container, Host, SECONDS, Solicitation, bin,
     cluster::{Cluster, PoolArgs},
     poll,
 };
 
 /// The name of this module, and the number of its tests.
 pub(super) const MODULE: &str = "guest";
-pub(super) const TESTS: usize = 2;
+pub(super) const TESTS: usize = 3;
 
 /// Inside of the VLAN's link; agents reach the controller without a tag.
 const POOL: PoolArgs = PoolArgs { prefix: "2001:db8:0:7::c000/116", host_len: "125", container_len: "125" };
@@ -130,4 +130,22 @@ fn only_the_vlan_of_the_uplink_is_answered() {
         assert!(outside.ask(&outside.solicitation(target), SECONDS).is_err(), "{target}: without a tag");
     }
     bed.nothing_is_reported();
+}
+
+/// An interface's name with a dot in it has a form of its own in sysctl(8).
+#[test]
+#[ignore = "runs in the virtual machine"]
+fn a_fix_of_the_doctor_can_be_typed_as_it_is() {
+    let mut bed = Bed::start("vlan doctor", &[]);
+    bed.cluster.agents.remove(0).process.kill().unwrap();
+    let (host, path) = (&bed.host, format!("net/ipv6/conf/{UPLINK}/proxy_ndp"));
+    host.sysctl(&path, "0").unwrap();
+    let (program, state) = (bin("sextant-agent").unwrap(), bed.cluster.lab.state_dir(host));
+    let fixed = ["--topology", "ndp-proxy", "--uplink", UPLINK, "--bridge", "docker0", "--state-dir"];
+    let words = [&[program.to_str().unwrap()][..], &fixed, &[state.to_str().unwrap(), "doctor"]].concat();
+    let output = host.run(&words).unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let fix = printed.split("sysctl -w ").nth(1).and_then(|rest| rest.split(';').next());
+    host.check(&["sysctl", "-w", fix.unwrap_or_else(|| panic!("no fix in: {printed}"))]).unwrap();
+    assert_eq!(host.check(&["cat", &format!("/proc/sys/{path}")]).unwrap().trim(), "1", "{printed}");
 }
