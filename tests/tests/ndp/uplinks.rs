@@ -128,7 +128,7 @@ fn on_two_uplinks_of_one_link_the_agent_answers_once_on_each() {
         anyhow::ensure!(found == [(one, 1), (other, 1)].into(), "{found:?}");
         Ok(())
     });
-    // The host itself is told nothing: each of its interfaces hears the other one.
+    // The host itself gets no answer: each of its interfaces hears the other one.
     let own = host.asker("eth0", host.address()).unwrap();
     assert_eq!(answers(&own, &own.solicitation(ask.target)), [].into());
     assert!(answers(&own, &own.solicitation(ask.target).unicast(other)).is_empty());

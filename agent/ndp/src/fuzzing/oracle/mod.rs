@@ -202,11 +202,11 @@ impl<'a> Oracle<'a> {
             return Err(format!("it was known before: {sent:?}"));
         }
         let waiters = self.waiters.remove(&target).unwrap_or((step.now, vec![])).1;
-        self.are_told(target, sent, &waiters, since.is_some_and(|since| since < ASKED_FOR))
+        self.are_served(target, sent, &waiters, since.is_some_and(|since| since < ASKED_FOR))
     }
 
-    /// All neighbours are told of a new address, and those who wait are answered.
-    fn are_told(
+    /// A new address is announced to all neighbours, and those who wait are answered.
+    fn are_served(
         &self,
         target: Ipv6Addr,
         mut sent: Vec<Advertised>,
@@ -225,7 +225,7 @@ impl<'a> Oracle<'a> {
                 None => {}
             }
         }
-        if sent.is_empty() { Ok(()) } else { Err(format!("nobody has asked for {sent:?}")) }
+        if sent.is_empty() { Ok(()) } else { Err(format!("sent without a question: {sent:?}")) }
     }
 
     fn is_containers(&self, target: Ipv6Addr) -> bool {
