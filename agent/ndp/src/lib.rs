@@ -6,6 +6,8 @@
 //! are pure. [`responder`] is the task that answers, over the sockets of the links; [`listen`] only looks at a link for a moment.
 
 mod filter;
+#[cfg(test)]
+mod fuzzing;
 mod groups;
 pub mod limits;
 pub mod listen;

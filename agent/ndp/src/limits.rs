@@ -34,6 +34,11 @@ impl Limits {
         Self { rate: rate.into(), burst, accounts: HashMap::new(), rest: Account { left: burst, at: now } }
     }
 
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.accounts.len(), MOST)
+    }
+
     /// Whether this neighbour may be served once more.
     pub fn admit(&mut self, neighbour: Mac, now: Instant) -> bool {
         if self.accounts.len() >= MOST && !self.accounts.contains_key(&neighbour) {

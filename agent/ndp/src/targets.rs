@@ -250,6 +250,17 @@ impl Targets {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> [(&'static str, usize, usize); 4] {
+        let waiting = self.all.values().map(|it| it.waiting.len()).max().unwrap_or_default();
+        [
+            ("addresses", self.all.len(), MOST_ALIVE + MOST_ASKED),
+            ("addresses that are due", self.due.len(), MOST_ALIVE + MOST_ASKED),
+            ("seats with an address", self.seats.len(), MOST_ALIVE),
+            ("neighbours that wait for an address", waiting, MOST_WAITING),
+        ]
+    }
+
     fn forget(&mut self, target: Ipv6Addr) {
         let Some(it) = self.all.remove(&target) else { return };
         if let Some(due) = it.due {

@@ -50,9 +50,10 @@ pub(super) async fn findings(
     let in_use = in_use(kernel, facts, &uplinks, &prefixes).await?;
     found.extend(entries(kernel, &in_use, &uplinks).await?);
     let targets: Vec<_> = in_use.iter().copied().collect();
+    let own = facts.links.iter().filter_map(|link| link.mac.as_slice().try_into().ok()).collect();
     let mut heard = Heard::default();
     for uplink in links(host, facts).filter_map(|link| uplink(link, &facts.addresses)) {
-        match listen(uplink, &targets).await {
+        match listen(uplink, &own, &targets).await {
             Ok(Heard { others, unheeded }) => {
                 heard.others.extend(others);
                 heard.unheeded.extend(unheeded);

@@ -14,6 +14,11 @@ use crate::{
 /// A change of this sysctl also changes each interface's own one.
 pub(crate) const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
 
+/// The argument of sysctl(8) for a path: with slashes, if the interface has a dot in its name, as those of VLANs have.
+pub(crate) fn argument(path: &str) -> String {
+    if path.contains('.') { path.to_owned() } else { path.replace('/', ".") }
+}
+
 /// A sysctl of an interface.
 pub(super) fn of_interface(interface: &str, sysctl: &str) -> String {
     format!("net/ipv6/conf/{interface}/{sysctl}")

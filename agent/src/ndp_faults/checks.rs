@@ -10,6 +10,7 @@ use sextant_proto::{Prefix, counted, ndp::mac_text};
 
 use super::processes::OtherProxy;
 use crate::{
+    host::sysctl_argument,
     kernel::{Kernel, KernelError, ProxyEntry},
     problems::Finding,
 };
@@ -46,7 +47,7 @@ pub(crate) fn wrong_sysctls(
 /// The findings about these sysctls.
 pub(crate) fn of_sysctls(wrong: &[WrongSysctl]) -> Vec<Finding> {
     let one = |WrongSysctl { path, value }: &WrongSysctl| {
-        let name = path.replace('/', ".");
+        let name = sysctl_argument(path);
         let agent = "a running agent that is not paused restores it: see its log for what changes it";
         if path.ends_with("proxy_delay") {
             let saw = format!("{name} is {value}: the kernel answers neighbour solicitations late");
@@ -198,15 +199,17 @@ mod tests {
             wrong("net/ipv6/conf/eth0/proxy_ndp", "0"),
             wrong("net/ipv6/conf/all/proxy_ndp", "0"),
             wrong("net/ipv6/neigh/eth0/proxy_delay", "80"),
+            wrong("net/ipv6/conf/eth0.7/proxy_ndp", "0"),
         ]);
         let fixes: Vec<_> = found.iter().map(|it| it.fix.split(';').next().unwrap()).collect();
         let expected = [
             "sysctl -w net.ipv6.conf.eth0.proxy_ndp=1",
             "sysctl -w net.ipv6.conf.all.proxy_ndp=1",
             "sysctl -w net.ipv6.neigh.eth0.proxy_delay=0",
+            "sysctl -w net/ipv6/conf/eth0.7/proxy_ndp=1",
         ];
         assert_eq!(fixes, expected);
-        assert_eq!(found.iter().map(|it| it.unready).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(found.iter().map(|it| it.unready).collect::<Vec<_>>(), [true, true, false, true]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use sextant_tests::{AgentOptions, Host, SECONDS, bin, cluster::Cluster, poll};
 
 use super::{INSIDE, end, options, outsider, problems, start};
 
-const NOTHING: &str = "no problems found\n";
+pub(super) const NOTHING: &str = "no problems found\n";
 
 /// The words of a command of the agent, with the settings of [`start`].
 fn words(cluster: &Cluster, index: usize, more: &[&str]) -> Vec<String> {
@@ -19,7 +19,7 @@ fn words(cluster: &Cluster, index: usize, more: &[&str]) -> Vec<String> {
 }
 
 /// What the doctor prints on the first host.
-fn doctor(cluster: &Cluster, more: &[&str]) -> String {
+pub(super) fn doctor(cluster: &Cluster, more: &[&str]) -> String {
     let words = words(cluster, 0, &[more, &["doctor"]].concat());
     let Output { stdout, stderr, .. } = cluster.hosts[0].run(&words).unwrap();
     format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))

@@ -7,6 +7,7 @@ mod conformance;
 mod doctor;
 mod lasting;
 mod many;
+mod uplinks;
 mod views;
 
 use sextant_tests::{

@@ -216,6 +216,9 @@ impl Proxy {
         if !is_ours || !self.place.is_on_link(link, target) {
             return Err(Unanswered::Elsewhere);
         }
+        if !message.is_dad() && self.place.is_this_host(message.source, message.mac.unwrap_or(from)) {
+            return Err(Unanswered::Own);
+        }
         if self.place.kernel.contains(&target) {
             return Err(Unanswered::Kernel);
         }
@@ -240,16 +243,14 @@ impl Proxy {
     /// What a container says of its own address.
     fn heard(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Vec<Sent> {
         let spoken_of = match message.kind {
-            Kind::Advertisement => message.target,
-            Kind::Solicitation if message.is_dad() => {
-                if self.place.is_containers(message.target) {
-                    self.targets.detected(message.target, now);
-                }
-                return Vec::new();
-            }
-            Kind::Solicitation => message.source,
+            Kind::Solicitation if !message.is_dad() => message.source,
+            Kind::Solicitation | Kind::Advertisement => message.target,
         };
-        if !self.place.is_containers(spoken_of) || self.place.own_targets().any(|own| own == spoken_of) {
+        if !self.place.may_be_on(link, spoken_of) {
+            return Vec::new();
+        }
+        if message.is_dad() {
+            self.targets.detected(spoken_of, now);
             return Vec::new();
         }
         let Some(waiting) = self.targets.heard(spoken_of, (link, from), now) else { return Vec::new() };

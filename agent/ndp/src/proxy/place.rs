@@ -91,6 +91,20 @@ impl Place {
         self.prefixes.iter().any(|prefix| prefix.contains(target) && prefix.addr() != target)
     }
 
+    /// Whether a container on this bridge may have the address: nobody there speaks for containers of another bridge.
+    pub fn may_be_on(&self, bridge: u32, target: Ipv6Addr) -> bool {
+        let is_there = self.bridges.iter().any(|it| it.link == bridge && it.has(target));
+        is_there && self.is_containers(target) && !self.own_targets().any(|own| own == target)
+    }
+
+    /// Whether an answer to this source would go to this host itself: it is on two links that are connected, or somebody speaks in
+    /// its name.
+    pub fn is_this_host(&self, source: Ipv6Addr, mac: Mac) -> bool {
+        let is_uplink = |it: &Uplink| it.mac == mac || it.source == source;
+        let is_bridge = |it: &Bridge| it.mac == mac || it.own.contains(&source);
+        self.uplinks.iter().any(is_uplink) || self.bridges.iter().any(is_bridge)
+    }
+
     /// Whether neighbours on this uplink may ask for the address.
     pub fn is_on_link(&self, uplink: u32, target: Ipv6Addr) -> bool {
         !self.off_link.iter().any(|(link, prefix)| *link == uplink && prefix.contains(target))

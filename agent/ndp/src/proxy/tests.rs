@@ -10,6 +10,17 @@ const OWN: Mac = [2, 0, 0, 0, 0, 2];
 const BRIDGE_MAC: Mac = [2, 0, 0, 0, 0, 7];
 const CONTAINER: Mac = [2, 0, 0, 0, 0, 9];
 
+impl Proxy {
+    /// How much is remembered, and the most.
+    pub(crate) fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        let limits = [("answers", &self.answers), ("asks", &self.asks)];
+        let accounts = limits.map(|(what, limits)| (what, limits.sizes().0, limits.sizes().1));
+        let others = [("others", self.others.len(), MOST_OTHERS)];
+        let unheeded = [("unheeded", self.unheeded.sizes().0, self.unheeded.sizes().1)];
+        self.targets.sizes().into_iter().chain(accounts).chain(others).chain(unheeded).collect()
+    }
+}
+
 fn addr(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
