@@ -77,7 +77,8 @@ impl Ledger {
 
     /// Remembers the indices of those links that it names.
     pub fn know(&mut self, boot_id: &str, links: &BTreeMap<String, u32>) {
-        let named = links.iter().filter(|(name, _)| self.names(name));
+        let of_sysctls: BTreeSet<&str> = self.sysctls.keys().filter_map(|path| interface(path)).collect();
+        let named = links.iter().filter(|(name, _)| of_sysctls.contains(name.as_str()) || self.names(name));
         let by_name: BTreeMap<_, _> = named.map(|(name, index)| (name.clone(), *index)).collect();
         let is_of_use = !by_name.is_empty() && !boot_id.is_empty();
         self.links = is_of_use.then(|| LinkIndices { boot_id: boot_id.to_owned(), by_name });
@@ -90,13 +91,12 @@ impl Ledger {
         self
     }
 
-    /// Whether a change of this interface is in it.
+    /// Whether a change of this interface is in it, besides those of sysctls.
     fn names(&self, interface: &str) -> bool {
         self.made(interface)
             || self.stood.as_deref() == Some(interface)
             || self.set_up.iter().any(|name| name == interface)
             || self.addresses.iter().any(|address| address.interface == interface)
-            || self.sysctls.keys().any(|path| renamed_sysctl(path, interface, interface).is_some())
     }
 
     /// The interface `from` has the name `to` now.
@@ -139,10 +139,20 @@ impl Ledger {
 
 /// The path of a sysctl of the interface `from`, for the name `to`.
 fn renamed_sysctl(path: &str, from: &str, to: &str) -> Option<String> {
-    let [net, ipv6, directory, interface, sysctl] = path.split('/').collect::<Vec<_>>()[..] else {
-        return None;
-    };
-    (interface == from).then(|| [net, ipv6, directory, to, sysctl].join("/"))
+    let (directory, interface, sysctl) = parts(path)?;
+    (interface == from).then(|| [directory, to, sysctl].join("/"))
+}
+
+/// The interface of a sysctl.
+fn interface(path: &str) -> Option<&str> {
+    parts(path).map(|(_, interface, _)| interface)
+}
+
+/// The directory of a sysctl of an interface, the interface, and the sysctl's own name.
+fn parts(path: &str) -> Option<(&str, &str, &str)> {
+    let (rest, sysctl) = path.rsplit_once('/')?;
+    let (directory, interface) = rest.rsplit_once('/')?;
+    (directory.matches('/').count() == 2).then_some((directory, interface, sysctl))
 }
 
 /// An address on an interface.
