@@ -221,3 +221,43 @@ mod as_text {
         text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nix::sys::resource::{UsageWho, getrusage};
+
+    use super::*;
+
+    /// The processor time of this thread, in user mode.
+    fn spent() -> Duration {
+        let time = getrusage(UsageWho::RUSAGE_THREAD).unwrap().user_time();
+        Duration::from_micros((time.tv_sec() * 1_000_000 + time.tv_usec()) as u64)
+    }
+
+    /// So many links, each with a sysctl that was set.
+    fn cost_of_a_look(count: u32) -> Duration {
+        let name = |n: u32| format!("veth{n}");
+        let links: BTreeMap<_, _> = (0..2 * count).map(|n| (name(n), n)).collect();
+        let path = |n| (format!("net/ipv6/conf/{}/accept_ra", name(n)), "1".to_owned());
+        let sysctls = (0..count).map(path).chain([("net/ipv6/conf/all/forwarding".into(), "0".into())]);
+        let mut ledger = Ledger { sysctls: sysctls.collect(), ..Ledger::default() };
+        let look = |ledger: &mut Ledger| {
+            let before = spent();
+            ledger.know("boot", &links);
+            spent() - before
+        };
+        let cost = (0..5).map(|_| look(&mut ledger)).min().unwrap();
+        let known: Vec<_> = ledger.links.unwrap().by_name.into_values().collect();
+        assert_eq!(known.len(), count as usize, "those with a change, and no others");
+        cost
+    }
+
+    #[test]
+    fn a_look_at_ten_times_as_many_links_costs_about_ten_times_as_much() {
+        let (few, many) = (cost_of_a_look(300), cost_of_a_look(3000));
+        // If each link were looked for among all sysctls, it would cost a hundred times as much.
+        assert!(many < few.max(Duration::from_micros(100)) * 40, "{few:?} and {many:?}");
+    }
+}

@@ -152,7 +152,11 @@ fn cost_of_round(pid: u32, asker: &Asker, targets: &[Ipv6Addr]) -> (f64, f64) {
     let spent = used(pid, 4 * SECONDS, || {
         for number in 0..ASKED {
             let target = targets[number as usize % targets.len()];
-            asker.send(&from(number, asker, target).octets()).unwrap();
+            let frame = from(number, asker, target).octets();
+            // The machine's queues may be full.
+            while asker.send(&frame).is_err_and(|error| error.raw_os_error() == Some(nix::libc::ENOBUFS)) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             if number % 20 == 0 {
                 // Twenty thousand a second.
                 std::thread::sleep(Duration::from_millis(1));

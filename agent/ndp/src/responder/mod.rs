@@ -253,3 +253,6 @@ async fn received(ports: &BTreeMap<u32, Port>) -> (u32, io::Result<u64>, Vec<(Ma
     let (first, _, _) = futures::future::select_all(each).await;
     first
 }
+
+#[cfg(test)]
+mod tests;
