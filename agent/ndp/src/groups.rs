@@ -46,7 +46,7 @@ impl Groups {
             self.leave(group);
         }
         let needed: Vec<_> = self.needed.keys().copied().collect();
-        needed.into_iter().fold(Ok(()), |so_far, group| self.join_everywhere(group).and(so_far))
+        every(needed.into_iter().map(|group| self.join_everywhere(group)))
     }
 
     /// Follows the change of one address.
@@ -73,12 +73,9 @@ impl Groups {
     }
 
     fn join_everywhere(&mut self, group: Ipv6Addr) -> io::Result<()> {
-        self.links.clone().into_iter().fold(Ok(()), |so_far, link| {
-            match self.joined.contains_key(&(link, group)) {
-                true => so_far,
-                false => self.join((link, group)).and(so_far),
-            }
-        })
+        let all = self.links.iter().map(|link| (*link, group));
+        let missing: Vec<_> = all.filter(|it| !self.joined.contains_key(it)).collect();
+        every(missing.into_iter().map(|it| self.join(it)))
     }
 
     /// How many are joined.
@@ -125,6 +122,12 @@ impl Groups {
         self.sockets.push(socket);
         Ok(())
     }
+}
+
+/// The last error, after all were tried.
+pub fn every(outcomes: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
+    let errors = outcomes.filter_map(Result::err);
+    errors.last().map_or(Ok(()), Err)
 }
 
 /// Whether a socket has as many groups as it may.

@@ -110,9 +110,10 @@ impl Kept {
         match std::mem::replace(&mut self.touched, Touched::Only(BTreeSet::new())) {
             Touched::All if self.serve => answered.replace(self.entries.on_all(reach)),
             Touched::All => answered.replace([]),
-            Touched::Only(touched) => touched.into_iter().fold(false, |is_new, addr| {
-                answered.set(addr, self.serve && self.entries.are_on_all(addr, reach)) || is_new
-            }),
+            Touched::Only(touched) => {
+                let is_answered = |addr| self.serve && self.entries.are_on_all(addr, reach);
+                touched.into_iter().filter(|addr| answered.set(*addr, is_answered(*addr))).count() > 0
+            }
         }
     }
 }

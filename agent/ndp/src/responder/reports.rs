@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, io};
 use tokio::time::Instant;
 
 use super::{REPORT_EVERY, RETRY, Responder};
+use crate::groups::every;
 
 impl Responder {
     pub(super) fn join(&mut self) -> io::Result<()> {
@@ -23,13 +24,12 @@ impl Responder {
             return;
         }
         let Self { proxy, groups, .. } = self;
-        let joined =
-            changed.iter().fold(Ok(()), |so_far, it| groups.set(*it, proxy.is_alive(*it)).and(so_far));
+        let joined = every(changed.iter().map(|it| groups.set(*it, proxy.is_alive(*it))));
         self.retry_unless(joined);
         let proxy = &self.proxy;
         self.known.send_if_modified(|known| {
             let alive = known.alive.get_or_insert_default();
-            changed.into_iter().fold(false, |is_new, it| alive.set(it, proxy.is_alive(it)) || is_new)
+            changed.into_iter().filter(|it| alive.set(*it, proxy.is_alive(*it))).count() > 0
         });
     }
 
