@@ -25,7 +25,7 @@ const MOST_WAITING: usize = 8;
 const WAITS: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
 /// A solicitation to all containers that must wait is tried again after that.
-const PUT_OFF: Duration = Duration::from_millis(20);
+const LATER: Duration = Duration::from_millis(20);
 /// An address that is heard of by a probe of duplicate address detection is in use a second later (RFC 4861 §10), if nobody objects.
 const DETECTION: Duration = Duration::from_secs(1);
 /// The same for a container that waits longer: its address is asked for until then.
@@ -231,7 +231,7 @@ impl Targets {
                     // The container may have another link-layer address by now.
                     let seat = it.seat.or(it.detector).filter(|_| it.asked + 1 < WAITS.len());
                     if seat.is_none() && !may_ask_all() {
-                        self.schedule(target, now + PUT_OFF);
+                        self.schedule(target, now + LATER);
                         continue;
                     }
                     it.asked += 1;

@@ -91,13 +91,13 @@ fn a_solicitation_to_all_containers_waits_and_those_to_one_do_not() {
     targets.expect(addr(2), now);
     let asks = targets.ask(now, 9, || false);
     assert_eq!(asks, [Ask { target: addr(1), seat: Some(SEAT) }]);
-    assert_eq!(targets.next_due(), Some(now + PUT_OFF));
-    let asks = targets.ask(now + PUT_OFF, 9, || true);
+    assert_eq!(targets.next_due(), Some(now + LATER));
+    let asks = targets.ask(now + LATER, 9, || true);
     assert_eq!(asks, [Ask { target: addr(2), seat: None }]);
     // The last question goes to all: while it must wait, the address is not gone.
-    let mut later = now + PUT_OFF;
+    let mut later = now + LATER;
     for _ in 0..100 {
-        later += PUT_OFF;
+        later += LATER;
         targets.ask(later, 9, || false);
     }
     assert!(targets.is_alive(addr(1)));
