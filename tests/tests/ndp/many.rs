@@ -179,7 +179,7 @@ fn median_answer(asker: &Asker, targets: &[Ipv6Addr]) -> Duration {
         let mut took = SECONDS;
         poll("it is answered", 20 * SECONDS, || {
             took = asker.ask(&asker.solicitation(target), SECONDS / 4)?.1;
-            Ok(())
+            anyhow::Ok(())
         });
         took
     };
