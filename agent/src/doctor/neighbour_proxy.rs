@@ -146,7 +146,7 @@ async fn entries(
         if missing.is_empty() || tokio::time::Instant::now() >= ends {
             return Ok(checks::of_missing(&missing)
                 .into_iter()
-                .chain(checks::foreign(in_use, &entries))
+                .chain(checks::foreign(|addr| in_use.contains(&addr), entries.iter()))
                 .collect());
         }
         tokio::time::sleep(POLL).await;

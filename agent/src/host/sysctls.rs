@@ -144,7 +144,7 @@ impl HostSetup {
         if drifted && self.drift.holds(path, Instant::now()) {
             return Ok(());
         }
-        if !drifted {
+        if !drifted && !self.ledger.sysctls.contains_key(path) {
             self.record(|ledger| {
                 ledger.sysctls.entry(path.to_owned()).or_insert_with(|| found.clone());
             })?;

@@ -96,8 +96,11 @@ pub(crate) fn of_missing(missing: &BTreeSet<(Ipv6Addr, String)>) -> Option<Findi
 }
 
 /// Entries of others for addresses in use: they stay when the container is gone.
-pub(crate) fn foreign(in_use: &BTreeSet<Ipv6Addr>, entries: &[ProxyEntry]) -> Option<Finding> {
-    let foreign = entries.iter().filter(|it| !it.is_ours() && in_use.contains(&it.addr));
+pub(crate) fn foreign<'a>(
+    is_in_use: impl Fn(Ipv6Addr) -> bool,
+    entries: impl Iterator<Item = &'a ProxyEntry>,
+) -> Option<Finding> {
+    let foreign = entries.filter(|it| !it.is_ours() && is_in_use(it.addr));
     let foreign: Vec<_> = foreign.map(|it| it.addr.to_string()).collect();
     let saw = format!(
         "another process has added proxy entries for {} of this host's containers: {}",

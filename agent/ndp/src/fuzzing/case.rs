@@ -1,6 +1,6 @@
 //! An input: a place, and what happens there. As text, an event is a line; `#` begins a comment.
 
-use std::{fmt, net::Ipv6Addr, str::FromStr, sync::Arc};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use crate::{
     message::Mac,
@@ -69,7 +69,6 @@ impl Case {
             off_link: vec![(UPLINKS[1], prefixes[1])],
             uplinks: vec![uplink(0), uplink(1)],
             bridges: vec![bridge(0, "2001:db8::c001"), bridge(1, "2001:db8:0:0:8000::1")],
-            kernel: Arc::new([addr(OF_THE_KERNEL)].into()),
             answers: !it.addresses,
             answer: if it.all { Answer::All } else { Answer::Live },
             overrides: it.overrides,
@@ -91,6 +90,11 @@ impl Case {
         }
         least
     }
+}
+
+/// The address for which the kernel answers.
+pub(super) fn of_the_kernel() -> Ipv6Addr {
+    OF_THE_KERNEL.parse().unwrap()
 }
 
 impl FromStr for Case {

@@ -5,7 +5,7 @@ use std::{fmt::Write, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    case::{Case, Event, shown},
+    case::{Case, Event, of_the_kernel, shown},
     rfc,
 };
 use crate::{
@@ -42,6 +42,7 @@ const MOST_AT_ONCE: usize = 1000;
 pub(super) fn play(case: &Case, mut take: impl FnMut(Step)) -> Proxy {
     let mut now = Instant::now();
     let mut proxy = Proxy::new(case.place(), now);
+    proxy.leave_to_kernel(of_the_kernel(), true);
     for (event, it) in case.events.iter().enumerate() {
         let mut until = now;
         match it {

@@ -1,6 +1,6 @@
 //! Where the host stands: its links, and the prefixes that it answers for.
 
-use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
+use std::net::Ipv6Addr;
 
 use sextant_proto::Prefix;
 
@@ -19,8 +19,6 @@ pub struct Place {
     pub uplinks: Vec<Uplink>,
     /// The bridges of its containers.
     pub bridges: Vec<Bridge>,
-    /// The addresses that the kernel answers for by its own entries.
-    pub kernel: Arc<BTreeSet<Ipv6Addr>>,
     /// Whether it answers for all addresses in use; else only those who have asked before one was known, and the kernel the others.
     pub answers: bool,
     /// Which addresses it answers for.

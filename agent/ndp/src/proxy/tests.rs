@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::message::decode;
 
@@ -157,8 +155,8 @@ fn what_moved_here_replaces_what_neighbours_knew() {
 
 #[test]
 fn the_kernels_entries_are_left_to_it() {
-    let kernel = Arc::new([addr("2001:db8::c003")].into());
-    let (mut proxy, now) = proxy(Place { kernel, ..place() });
+    let (mut proxy, now) = proxy(place());
+    proxy.leave_to_kernel(addr("2001:db8::c003"), true);
     proxy.adopt([addr("2001:db8::c003"), addr("2001:db8::c103")], now);
     assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
     assert_eq!(proxy.counts().all().unanswered[&Unanswered::Kernel], 1);
@@ -222,6 +220,9 @@ fn a_flood_is_bounded() {
     assert_eq!(proxy.counts().all().unanswered[&Unanswered::Unknown], u64::from(2 * ASKS));
     let asked = proxy.ask(now);
     assert_eq!((asked.len(), proxy.next_due()), (ASKS_AT_ONCE, Some(now + PAUSE)));
+    proxy.set_ports(1000);
+    let asked = proxy.ask(now + PAUSE);
+    assert_eq!(asked.len(), 10, "each makes a thousand packets");
     let other = [2, 0, 0, 0, 0, 5];
     assert_eq!(proxy.received(UPLINK, other, &solicits("2001:db8:1::fff0"), now), []);
     assert_eq!(
@@ -284,7 +285,8 @@ fn it_is_known_how_an_address_was_learnt() {
 
 #[test]
 fn a_neighbour_that_does_not_hear_the_answers_is_known() {
-    let (mut proxy, mut now) = proxy(Place { kernel: Arc::new([addr("2001:db8::c003")].into()), ..place() });
+    let (mut proxy, mut now) = proxy(place());
+    proxy.leave_to_kernel(addr("2001:db8::c003"), true);
     proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
     for _ in 0..8 {
         proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now);

@@ -13,6 +13,7 @@ use sextant_ndp::{
     proxy::{Answer, Form, LinkCounts, Place, Source},
     responder::{self, Details},
     targets::{self, InUse},
+    tracked::Tracked,
 };
 use sextant_proto::{
     convert::MOST_NDP_ADDRESSES,
@@ -26,7 +27,6 @@ use tokio::{
 
 use crate::{
     containers,
-    kernel::ProxyEntry,
     settings::{NdpMode, NdpSettings},
     uplinks::LocalUplink,
 };
@@ -72,8 +72,10 @@ impl Default for Asked {
 pub(super) struct Standing {
     pub(super) settings: NdpSettings,
     pub(super) place: Place,
-    /// The kernel's entries.
-    pub(super) entries: Vec<ProxyEntry>,
+    /// The addresses that the kernel answers for.
+    pub(super) kernel: Tracked<Ipv6Addr>,
+    /// The number of the kernel's entries on each uplink.
+    pub(super) entries: BTreeMap<u32, usize>,
     pub(super) uplinks: Vec<LocalUplink>,
     /// What the responder cannot do.
     pub(super) trouble: Option<String>,
@@ -160,7 +162,7 @@ impl View {
             mac,
             up: uplink.works,
             heard: heard.contains(&uplink.link),
-            entries: self.standing.entries.iter().filter(|it| it.link == uplink.link).count() as u64,
+            entries: self.standing.entries.get(&uplink.link).map_or(0, |count| *count as u64),
             groups: groups.get(&uplink.link).copied().unwrap_or_default(),
             multicast: answered(Form::Multicast),
             unicast: answered(Form::Unicast),
@@ -192,7 +194,7 @@ impl View {
 
     /// Who answers for it, or why nobody does, and the fix.
     fn answered_by(&self, address: Ipv6Addr, in_use: bool) -> (By, String, String) {
-        let Standing { place, settings, trouble, .. } = &self.standing;
+        let Standing { place, kernel, settings, trouble, .. } = &self.standing;
         let nobody = |why: String, fix: &str| (By::Nobody, why, fix.to_owned());
         let is_own = place.own_targets().any(|own| own == address);
         if !is_own && !place.is_containers(address) {
@@ -207,7 +209,7 @@ impl View {
             return nobody(why, "repair the link");
         }
         let partly = if down.is_empty() { String::new() } else { format!("{} is down", down.join(", ")) };
-        if place.kernel.contains(&address) {
+        if kernel.contains(address) {
             return (By::Kernel, partly, String::new());
         }
         if !in_use && settings.answer == Answer::Live {

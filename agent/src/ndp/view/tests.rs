@@ -31,7 +31,6 @@ fn view() -> View {
             prefixes: vec![prefix],
             own: vec![addr(1)],
         }],
-        kernel: Arc::new([addr(1), addr(2)].into()),
         answers: true,
         ..Place::default()
     };
@@ -44,7 +43,8 @@ fn view() -> View {
         standing: Standing {
             settings,
             place,
-            entries: vec![ProxyEntry::ours(2, addr(1)), ProxyEntry::ours(2, addr(2))],
+            kernel: [addr(1), addr(2)].into_iter().collect(),
+            entries: [(2, 2)].into(),
             uplinks: vec![uplink(2, "eth0")],
             trouble: None,
         },

@@ -29,9 +29,9 @@ struct Heard {
     gone_from: Instant,
 }
 
-/// All that were heard of.
+/// All that were heard of, and who probed last for an address that it wants.
 #[derive(Default)]
-pub(super) struct Lives(BTreeMap<Ipv6Addr, Heard>);
+pub(super) struct Lives(BTreeMap<Ipv6Addr, Heard>, BTreeMap<Ipv6Addr, Seat>);
 
 impl Lives {
     pub(super) fn of(&self, target: Ipv6Addr, now: Instant) -> Life {
@@ -50,9 +50,15 @@ impl Lives {
         is_counted
     }
 
-    /// Whether it was heard of there last.
+    /// A container detects whether somebody else has it.
+    pub(super) fn detect(&mut self, target: Ipv6Addr, seat: Seat) {
+        self.1.insert(target, seat);
+    }
+
+    /// Whether it was heard of there last, or is detected there.
     pub(super) fn was_at(&self, target: Ipv6Addr, seat: Seat) -> bool {
-        self.0.get(&target).is_some_and(|it| it.seat == Some(seat))
+        let is_heard = self.0.get(&target).is_some_and(|it| it.seat == Some(seat));
+        is_heard || self.1.get(&target) == Some(&seat)
     }
 
     pub(super) fn adopt(&mut self, target: Ipv6Addr, now: Instant) {

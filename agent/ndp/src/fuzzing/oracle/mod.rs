@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::Ipv6Addr, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    case::{BRIDGES, Case, Event, OWN, UPLINKS},
+    case::{BRIDGES, Case, Event, OWN, UPLINKS, of_the_kernel},
     play::{Decided, Step, Why, play, text},
     rfc::{self, Read},
 };
@@ -163,7 +163,7 @@ impl<'a> Oracle<'a> {
         if !is_probe && self.is_this_host(it.source, it.mac.unwrap_or(from)) {
             return vec![Err(Unanswered::Own)];
         }
-        if place.kernel.contains(&target) {
+        if target == of_the_kernel() {
             return vec![Err(Unanswered::Kernel)];
         }
         self.asked += 1;
@@ -187,6 +187,9 @@ impl<'a> Oracle<'a> {
     fn heard(&mut self, link: u32, from: Mac, it: &Read, step: &Step) -> Result<(), String> {
         let target = if it.kind == 136 { it.target } else { it.source };
         let is_there = |bridge: &crate::proxy::Bridge| bridge.link == link && bridge.has(target);
+        if it.kind == 135 && it.source.is_unspecified() {
+            self.lives.detect(it.target, (link, from));
+        }
         let is_own = self.place.bridges.iter().any(|bridge| bridge.own.contains(&target));
         if is_own || !self.is_containers(target) || !self.place.bridges.iter().any(is_there) {
             return nothing(step);
