@@ -170,9 +170,11 @@ impl Proxy {
         others.chain(self.unheeded.next_due()).min()
     }
 
-    /// The solicitations that are due.
-    pub fn ask(&mut self, now: Instant) -> Vec<Sent> {
-        let asks = self.targets.ask(now, ASKS_AT_ONCE);
+    /// The solicitations that are due. `is_heard` tells which links are: on others, silence is no sign that an address is gone.
+    pub fn ask(&mut self, now: Instant, is_heard: impl Fn(u32) -> bool) -> Vec<Sent> {
+        let bridges = &self.place.bridges;
+        let all_heard = |target| bridges.iter().all(|bridge| !bridge.has(target) || is_heard(bridge.link));
+        let asks = self.targets.ask(now, ASKS_AT_ONCE, all_heard);
         self.asked = (asks.len() == ASKS_AT_ONCE).then(|| now + PAUSE);
         asks.into_iter().flat_map(|ask| self.solicitations(ask)).collect()
     }
