@@ -42,7 +42,8 @@ impl Running {
         let known = self.known.borrow();
         let trouble = known.trouble.as_ref().zip(self.facts.as_ref());
         let trouble = trouble.map(|(trouble, facts)| findings::trouble_text(trouble, facts));
-        Standing { settings: self.proxy.settings, place, entries, uplinks, trouble }
+        let others = known.others.clone();
+        Standing { settings: self.proxy.settings, place, entries, uplinks, trouble, others }
     }
 
     /// The addresses of the engine's containers.
