@@ -122,7 +122,9 @@ fn it_is_said_why_nobody_answers() {
     let one_down =
         |view: &mut View| view.standing.uplinks.push(LocalUplink { works: false, ..uplink(3, "eth1") });
     assert_eq!(why(2, &one_down), (By::Kernel, "eth1 is down".to_owned()));
-    let other = |view: &mut View| drop(view.standing.others.insert(addr(2), [2, 0, 0, 0, 0, 8]));
+    let other = |view: &mut View| {
+        view.standing.others.insert(addr(2), [2, 0, 0, 0, 0, 8]);
+    };
     let too = "the host with MAC address 02:00:00:00:00:08 advertises it too";
     assert_eq!(why(2, &other), (By::Kernel, too.to_owned()));
     assert_eq!(why(3, &other), (By::Agent, String::new()));
