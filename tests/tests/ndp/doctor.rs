@@ -135,7 +135,7 @@ fn an_agent_without_the_privilege_is_named() {
     contains(&doctor(&cluster, &[]), &named);
 }
 
-/// Nobody has said that the container is gone.
+/// Silence that it could not hear is no sign that the container is gone.
 #[test]
 fn an_agent_that_hears_nothing_takes_no_address_out_of_use() {
     let (mut cluster, outsider, container) = reached("ndp deaf", &[]);
