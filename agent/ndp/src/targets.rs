@@ -34,6 +34,8 @@ const DETECTION_ENDS: Duration = Duration::from_secs(4);
 const DETECTION_STEP: Duration = Duration::from_millis(200);
 /// An address that was not heard of for so long is asked for.
 const SILENT: Duration = Duration::from_secs(30);
+/// An address whose answer could not be heard is asked for again after that.
+const UNHEARD: Duration = Duration::from_secs(1);
 
 /// A neighbour on an uplink that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,13 +217,25 @@ impl Targets {
         is_new.then_some(waiting)
     }
 
-    /// The solicitations that are due by now, at most `most`. Addresses that did not answer are gone after that. One that goes to all
-    /// containers waits until `may_ask_all` permits it.
-    pub fn ask(&mut self, now: Instant, most: usize, mut may_ask_all: impl FnMut() -> bool) -> Vec<Ask> {
+    /// The solicitations that are due by now, at most `most`. Addresses that did not answer are gone after that, but only if an answer
+    /// would have been heard all the time: one in use stays so while it cannot be heard. One that goes to all containers waits until
+    /// `may_ask_all` permits it.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        most: usize,
+        is_heard: impl Fn(Ipv6Addr) -> bool,
+        mut may_ask_all: impl FnMut() -> bool,
+    ) -> Vec<Ask> {
         let mut asks = Vec::new();
         while asks.len() < most {
             let Some((_, target)) = self.due.first().copied().filter(|(at, _)| *at <= now) else { break };
             let Some(it) = self.all.get_mut(&target) else { break };
+            if self.alive.contains(target) && !is_heard(target) {
+                it.asked = 0;
+                self.schedule(target, now + UNHEARD);
+                continue;
+            }
             let step = match it.until {
                 Some(until) => (now < until).then_some(DETECTION_STEP),
                 None => WAITS.get(it.asked).copied(),

@@ -39,13 +39,14 @@ pub(super) async fn findings(
     facts: &Facts,
 ) -> Result<Vec<Finding>, KernelError> {
     let Some(source) = host.ndp_source else { return Ok(Vec::new()) };
-    let mut found = checks::of_sysctls(&checks::wrong_sysctls(kernel, &present(host, facts))?);
-    found.extend(capability());
     let prefixes: Vec<Prefix> = claims.iter().map(|claim| claim.prefix).collect();
+    let mut found: Vec<_> = capability().into_iter().collect();
     found.extend(checks::other_proxies(&processes::other_proxies(), &prefixes));
+    // The agent sets the host up once it has a claim.
     if prefixes.is_empty() {
         return Ok(found);
     }
+    found.extend(checks::of_sysctls(&checks::wrong_sysctls(kernel, &present(host, facts))?));
     let uplinks: BTreeMap<_, _> = links(host, facts).map(|link| (link.index, link.name.clone())).collect();
     let in_use = in_use(kernel, facts, &uplinks, &prefixes).await?;
     found.extend(entries(kernel, &in_use, &uplinks).await?);

@@ -51,8 +51,9 @@ pub(super) fn trouble_text(trouble: &Trouble, facts: &Facts) -> String {
     }
 }
 
+/// While no uplink has an address, as while all are down, that is not known, and is reported itself.
 fn is_on_link(claim: &Claim, uplinks: &[LocalUplink]) -> bool {
-    uplinks.is_empty()
+    uplinks.iter().all(|uplink| uplink.uplink.addresses.is_empty())
         || uplinks.iter().any(|uplink| uplink.on_link.prefixes().any(|it| it.covers(claim.prefix)))
 }
 

@@ -36,7 +36,8 @@ impl Running {
     pub(super) fn standing(&self) -> Standing {
         let given = self.given.borrow();
         let uplinks = self.proxy.uplinks.borrow().clone();
-        let trouble = self.known.borrow().trouble.as_ref().map(|it| findings::trouble_text(it, &self.facts));
+        let known = self.known.borrow();
+        let trouble = known.trouble.as_ref().map(|it| findings::trouble_text(it, &self.facts));
         Standing {
             settings: self.proxy.settings,
             place: given.place.clone(),
@@ -44,6 +45,7 @@ impl Running {
             entries: self.entries_on(&uplinks),
             uplinks,
             trouble,
+            others: known.others.clone(),
         }
     }
 }

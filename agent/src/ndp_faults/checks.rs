@@ -54,10 +54,12 @@ pub(crate) fn of_sysctls(wrong: &[WrongSysctl]) -> Vec<Finding> {
             return Finding::new("ndp-proxy-delay", saw, format!("sysctl -w {name}=0; {agent}")).about(name);
         }
         let what = match path.as_str() {
-            "net/ipv6/conf/all/proxy_ndp" => "those by which neighbours check addresses of containers",
-            _ => "those for addresses of containers there",
+            "net/ipv6/conf/all/proxy_ndp" => {
+                "by which neighbours check that an address of a container is still there"
+            }
+            _ => "for addresses of containers there",
         };
-        let saw = format!("{name} is {value}: the kernel does not answer neighbour solicitations, {what}");
+        let saw = format!("{name} is {value}: the kernel does not answer neighbour solicitations {what}");
         Finding::unready("ndp-proxying-off", saw, format!("sysctl -w {name}=1; {agent}")).about(name)
     };
     wrong.iter().map(one).collect()

@@ -18,6 +18,7 @@ pub use reading::{first_guess, read_link_routes};
 
 use crate::{
     kernel::{Address, Link, NextHop, Route, RouteTarget},
+    problems::Finding,
     settings::NextHopKind,
 };
 
@@ -79,12 +80,32 @@ pub struct MissingUplink {
 
 /// No uplink is configured, and none can be determined.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "no uplink is configured, and no IPv6 route to a controller or default route to determine it from; interfaces: {}. \
-     Set [uplink] interface in agent.toml, or --uplink", interfaces.join(", ")
-)]
+#[error("{}; {NO_UPLINK_FIX}", self.saw())]
 pub struct NoUplink {
+    /// The names of all interfaces; those that are down are marked.
     interfaces: Vec<String>,
+}
+
+const NO_UPLINK_FIX: &str =
+    "bring up the one that leads to the other hosts, or set [uplink] interface in agent.toml (--uplink)";
+
+impl NoUplink {
+    fn among(links: &[Link]) -> Self {
+        let marked = |link: &Link| format!("{}{}", link.name, if link.up { "" } else { " (down)" });
+        Self { interfaces: links.iter().map(marked).collect() }
+    }
+
+    fn saw(&self) -> String {
+        format!(
+            "no uplink is configured, and no IPv6 route to a controller or default route to determine it from; interfaces: {}",
+            self.interfaces.join(", ")
+        )
+    }
+
+    /// The same with its fix apart.
+    pub(crate) fn finding(&self) -> Finding {
+        Finding::unready("uplink-undetermined", self.saw(), NO_UPLINK_FIX)
+    }
 }
 
 /// Checks that all of `names` exist.

@@ -135,6 +135,22 @@ fn an_agent_without_the_privilege_is_named() {
     contains(&doctor(&cluster, &[]), &named);
 }
 
+/// Silence that it could not hear is no sign that the container is gone.
+#[test]
+fn an_agent_that_hears_nothing_takes_no_address_out_of_use() {
+    let (mut cluster, outsider, container) = reached("ndp deaf", &[]);
+    cluster.agents.remove(0).process.kill().unwrap();
+    let under = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"].map(str::to_owned).to_vec();
+    cluster.start_agent_with(0, AgentOptions { under, ..options(&[]) });
+    poll("it is reported", 15 * SECONDS, || reported(&cluster, "ndp-not-heard"));
+    let entries = || super::entries(&cluster.hosts[0]);
+    let address = container.address().to_string();
+    assert!(entries().contains(&address), "{:?}", entries());
+    outsider.ip("-6 neighbour flush dev eth0").unwrap();
+    outsider.ping(container.address()).unwrap().replied().unwrap();
+    assert!(entries().contains(&address), "{:?}", entries());
+}
+
 #[test]
 fn another_proxy_on_this_host_is_named_if_it_answers_for_the_same_addresses() {
     let mut cluster = Cluster::without_agents("ndp doctor ndppd", 1, INSIDE);

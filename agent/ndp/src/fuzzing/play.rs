@@ -70,7 +70,7 @@ pub(super) fn play(case: &Case, mut take: impl FnMut(Step)) -> Proxy {
             at_once = if due > now { 0 } else { at_once + 1 };
             assert!(at_once < MOST_AT_ONCE, "something is always due");
             now = due.max(now);
-            take(Step { now, why: Why::Due, sent: proxy.ask(now) });
+            take(Step { now, why: Why::Due, sent: proxy.ask(now, |_| true) });
         }
         now = until;
     }

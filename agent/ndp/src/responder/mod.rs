@@ -111,7 +111,7 @@ impl Responder {
             }
             let now = Instant::now();
             if self.proxy.next_due().is_some_and(|due| due <= now) {
-                let asks = self.proxy.ask(now);
+                let asks = self.proxy.ask(now, |link| self.ports.contains_key(&link));
                 self.send(asks);
                 self.report_soon();
             }

@@ -10,6 +10,7 @@ use std::{
 
 use sextant_docker::live::Live;
 use sextant_ndp::{
+    message::Mac,
     proxy::{Answer, Form, LinkCounts, Place, Source},
     responder::{self, Details},
     targets::{self, InUse},
@@ -17,7 +18,7 @@ use sextant_ndp::{
 };
 use sextant_proto::{
     convert::MOST_NDP_ADDRESSES,
-    ndp::{By, Learnt, NdpAddress, NdpProxy, NdpUplink},
+    ndp::{By, Learnt, NdpAddress, NdpProxy, NdpUplink, mac_text},
     unix_ms,
 };
 use tokio::{
@@ -79,6 +80,8 @@ pub(super) struct Standing {
     pub(super) uplinks: Vec<LocalUplink>,
     /// What the responder cannot do.
     pub(super) trouble: Option<String>,
+    /// Addresses that others on the uplinks have advertised, with their link-layer addresses.
+    pub(super) others: BTreeMap<Ipv6Addr, Mac>,
 }
 
 /// The two ends of questions; the engine's containers name addresses.
@@ -197,6 +200,9 @@ impl View {
         let Standing { place, kernel, settings, trouble, .. } = &self.standing;
         let nobody = |why: String, fix: &str| (By::Nobody, why, fix.to_owned());
         let is_own = place.own_targets().any(|own| own == address);
+        if !is_own && place.prefixes.iter().any(|prefix| prefix.addr() == address) {
+            return nobody("it is the first address of a container prefix, which all routers of the prefix have (RFC 4291)".into(), "");
+        }
         if !is_own && !place.is_containers(address) {
             return nobody("it is in no container prefix of this host".into(), "");
         }
@@ -208,7 +214,11 @@ impl View {
             };
             return nobody(why, "repair the link");
         }
-        let partly = if down.is_empty() { String::new() } else { format!("{} is down", down.join(", ")) };
+        let other = self.standing.others.get(&address);
+        let other =
+            other.map(|mac| format!("the host with MAC address {} advertises it too", mac_text(*mac)));
+        let partly = (!down.is_empty()).then(|| format!("{} is down", down.join(", ")));
+        let partly = partly.into_iter().chain(other).collect::<Vec<_>>().join("; ");
         if kernel.contains(address) {
             return (By::Kernel, partly, String::new());
         }
