@@ -211,3 +211,23 @@ mod as_text {
         text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two boots without an id would look like the same one.
+    #[test]
+    fn indices_are_known_only_of_named_links_and_in_a_boot_that_has_an_id() {
+        let links = BTreeMap::from([("eth0".to_owned(), 2), ("veth1".to_owned(), 7)]);
+        let set_up = vec!["eth0".to_owned()];
+        let mut ledger = Ledger { set_up, ..Ledger::default() };
+        ledger.know("", &links);
+        assert_eq!(ledger.links, None);
+        ledger.know("a", &links);
+        let by_name = BTreeMap::from([("eth0".to_owned(), 2)]);
+        assert_eq!(ledger.links, Some(LinkIndices { boot_id: "a".into(), by_name }));
+        assert_eq!(ledger.clone().in_boot("a"), ledger);
+        assert_eq!(ledger.in_boot("b").links, None);
+    }
+}
