@@ -13,9 +13,16 @@ use crate::{
 };
 
 /// A registry that makes another change just before a commit, once.
-struct Meanwhile {
+pub(super) struct Meanwhile {
     store: SharedRegistry,
     change: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl Meanwhile {
+    pub(super) fn new(it: &Fixture, change: impl Future<Output = ()> + Send + 'static) -> SharedRegistry {
+        let change = Mutex::new(Some(Box::pin(change) as BoxFuture<'static, ()>));
+        Arc::new(Self { store: it.registry.clone(), change })
+    }
 }
 
 #[async_trait]
@@ -57,8 +64,7 @@ async fn plan() -> Fixture {
 
 /// The pools and reservations of another controller; `change` is made just before its first commit.
 fn other(it: &Fixture, change: impl Future<Output = ()> + Send + 'static) -> (Pools, Reservations) {
-    let change = Mutex::new(Some(Box::pin(change) as BoxFuture<'static, ()>));
-    let registry: SharedRegistry = Arc::new(Meanwhile { store: it.registry.clone(), change });
+    let registry = Meanwhile::new(it, change);
     let (keys, index) = (it.keys.clone(), it.claims.index.clone());
     (Pools::new(registry.clone(), keys.clone(), index.clone()), Reservations::new(registry, keys, index))
 }

@@ -2,8 +2,8 @@
 
 use sextant_proto::NodeState;
 
-use super::{tests::*, *};
-use crate::{index::IndexTask, records::Meta, store};
+use super::{address_plan::Meanwhile, tests::*, *};
+use crate::{records::Meta, registry::KeyRange};
 
 async fn cluster() -> Fixture {
     Fixture::new(Some(("2001:db8:1::/48", 64))).await
@@ -43,13 +43,15 @@ async fn i14_a_container_prefix_outside_of_the_host_prefix_is_refused_and_nothin
 #[tokio::test]
 async fn i3_only_who_holds_the_claim_by_id_and_epoch_is_its_holder() {
     let it = cluster().await;
-    let (holder, _) = it.announced(1).await;
+    let asking = request(1);
+    let ended = holder(&asking, &it.claim(&asking).await);
+    it.claims.forget(&asking.node, true).await.unwrap();
+    let holder = holder(&asking, &it.claim(&asking).await);
+    it.claims.announce(&holder, &set_up(&holder), None).await.unwrap();
     it.claims.verify_by_the_index(&holder).await.unwrap();
-    let older = Epoch { revision: Revision(holder.epoch.revision.0 - 1), ..holder.epoch };
-    for (what, wrong) in [
-        ("another epoch", Holder { epoch: older, ..holder.clone() }),
-        ("another id", Holder { node_id: NodeId::random(), ..holder.clone() }),
-    ] {
+    for (what, wrong) in
+        [("an ended claim", ended), ("another id", Holder { node_id: NodeId::random(), ..holder.clone() })]
+    {
         let error = it.claims.verify_by_the_index(&wrong).await.unwrap_err();
         assert!(matches!(error, HolderError::Fenced(_)), "{what}: {error}");
         let error = it.claims.announce(&wrong, &set_up(&wrong), None).await.unwrap_err();
@@ -93,17 +95,19 @@ async fn a_drain_that_is_asked_for_again_and_an_end_that_was_not_asked_for_chang
     assert_eq!((node.state, node.laggards), (NodeState::Drained, vec!["host2".to_owned()]));
 }
 
-/// The store was replaced by a copy of itself under another incarnation, and the controller does not know it yet.
+/// The store is replaced by a copy of itself under another incarnation, just before the commit.
 #[tokio::test]
 async fn nothing_is_changed_in_another_store_than_that_of_the_index() {
     let it = cluster().await;
     let (holder, _) = it.announced(1).await;
-    let meta = store::open(&it.registry, &it.keys).await.unwrap();
-    let (_never_run, index) = IndexTask::start(it.registry.clone(), it.keys.clone(), meta).await.unwrap();
-    let behind = Claims::new(it.registry.clone(), it.keys.clone(), index, Duration::ZERO);
-    let ops = vec![Op::put(it.keys.meta(), Meta::new().encode())];
-    it.registry.commit(Txn { guards: vec![], ops }).await.unwrap();
-    let error = behind.drain(&holder.node, Duration::from_secs(1)).await.unwrap_err();
-    assert!(error.to_string().contains("collided with concurrent changes"), "{error}");
-    assert_eq!(record(&it, &holder).await.state, NodeState::Ready);
+    let (registry, ops) = (it.registry.clone(), vec![Op::put(it.keys.meta(), Meta::new().encode())]);
+    let replaced = Meanwhile::new(&it, async move {
+        registry.commit(Txn { guards: vec![], ops }).await.unwrap();
+    });
+    let claims = Claims::new(replaced, it.keys.clone(), it.claims.index.clone(), Duration::ZERO);
+    let error = claims.drain(&holder.node, Duration::from_secs(1)).await.unwrap_err();
+    assert!(error.to_string().contains("is another one"), "{error}");
+    let entry =
+        it.registry.list(&KeyRange::key(&it.keys.node(&holder.node))).await.unwrap().entries.remove(0);
+    assert_eq!(NodeRecord::decode(&entry.value).unwrap().state, NodeState::Ready);
 }

@@ -125,7 +125,10 @@ async fn a_needed_sysctl_that_cannot_be_set_is_reported_with_the_value_to_set() 
     let problems = it.problems.watch().borrow().problems();
     let [problem] = &problems[..] else { panic!("{problems:?}") };
     assert_eq!(problem.what, "host-setup-refused");
-    assert!(problem.saw.contains("docker0/accept_ra cannot be set to 0: EROFS"), "{problem:?}");
+    assert!(
+        problem.saw.contains("docker0/accept_ra cannot be set to 0: Read-only file system"),
+        "{problem:?}"
+    );
     assert!(problem.fix.contains("sysctl -w net/ipv6/conf/docker0/accept_ra=0"), "{problem:?}");
 }
 
