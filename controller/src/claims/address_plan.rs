@@ -12,14 +12,14 @@ use crate::{
     reservations::{ReservationError, Reservations},
 };
 
-/// A registry that makes another change just before a commit, once.
+/// A registry that makes another change just before its first commit.
 pub(super) struct Meanwhile {
     store: SharedRegistry,
     change: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl Meanwhile {
-    pub(super) fn new(it: &Fixture, change: impl Future<Output = ()> + Send + 'static) -> SharedRegistry {
+    pub(super) fn once(it: &Fixture, change: impl Future<Output = ()> + Send + 'static) -> SharedRegistry {
         let change = Mutex::new(Some(Box::pin(change) as BoxFuture<'static, ()>));
         Arc::new(Self { store: it.registry.clone(), change })
     }
@@ -64,7 +64,7 @@ async fn plan() -> Fixture {
 
 /// The pools and reservations of another controller; `change` is made just before its first commit.
 fn other(it: &Fixture, change: impl Future<Output = ()> + Send + 'static) -> (Pools, Reservations) {
-    let registry = Meanwhile::new(it, change);
+    let registry = Meanwhile::once(it, change);
     let (keys, index) = (it.keys.clone(), it.claims.index.clone());
     (Pools::new(registry.clone(), keys.clone(), index.clone()), Reservations::new(registry, keys, index))
 }

@@ -101,7 +101,7 @@ async fn nothing_is_changed_in_another_store_than_that_of_the_index() {
     let it = cluster().await;
     let (holder, _) = it.announced(1).await;
     let (registry, ops) = (it.registry.clone(), vec![Op::put(it.keys.meta(), Meta::new().encode())]);
-    let replaced = Meanwhile::new(&it, async move {
+    let replaced = Meanwhile::once(&it, async move {
         registry.commit(Txn { guards: vec![], ops }).await.unwrap();
     });
     let claims = Claims::new(replaced, it.keys.clone(), it.claims.index.clone(), Duration::ZERO);
