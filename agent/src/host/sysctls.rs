@@ -1,6 +1,6 @@
 //! Forwarding, without loss of what router advertisements have set, and without a container's advertisements.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io::ErrorKind};
 
 use tokio::time::Instant;
 
@@ -149,7 +149,14 @@ impl HostSetup {
                 ledger.sysctls.entry(path.to_owned()).or_insert_with(|| found.clone());
             })?;
         }
-        self.kernel.set_sysctl(path, to)?;
+        match self.kernel.set_sysctl(path, to) {
+            // Its link went meanwhile, e.g. with its container.
+            Err(KernelError::SysctlNotSet { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                self.drift.is_gone(path);
+                return Ok(());
+            }
+            done => done?,
+        }
         self.watched.insert(path.to_owned(), Some(to.to_owned()));
         self.drift.is_right(path, to);
         if drifted {

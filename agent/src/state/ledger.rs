@@ -226,14 +226,13 @@ mod as_text {
 mod tests {
     use std::time::Duration;
 
-    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::time::{ClockId, clock_gettime};
 
     use super::*;
 
-    /// The processor time of this thread, in user mode.
+    /// The processor time of this thread.
     fn spent() -> Duration {
-        let time = getrusage(UsageWho::RUSAGE_THREAD).unwrap().user_time();
-        Duration::from_micros((time.tv_sec() * 1_000_000 + time.tv_usec()) as u64)
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
     }
 
     /// So many links, each with a sysctl that was set.
@@ -259,5 +258,20 @@ mod tests {
         let (few, many) = (cost_of_a_look(300), cost_of_a_look(3000));
         // If each link were looked for among all sysctls, it would cost a hundred times as much.
         assert!(many < few.max(Duration::from_micros(100)) * 40, "{few:?} and {many:?}");
+    }
+
+    /// Two boots without an id would look like the same one.
+    #[test]
+    fn indices_are_known_only_of_named_links_and_in_a_boot_that_has_an_id() {
+        let links = BTreeMap::from([("eth0".to_owned(), 2), ("veth1".to_owned(), 7)]);
+        let set_up = vec!["eth0".to_owned()];
+        let mut ledger = Ledger { set_up, ..Ledger::default() };
+        ledger.know("", &links);
+        assert_eq!(ledger.links, None);
+        ledger.know("a", &links);
+        let by_name = BTreeMap::from([("eth0".to_owned(), 2)]);
+        assert_eq!(ledger.links, Some(LinkIndices { boot_id: "a".into(), by_name }));
+        assert_eq!(ledger.clone().in_boot("a"), ledger);
+        assert_eq!(ledger.in_boot("b").links, None);
     }
 }

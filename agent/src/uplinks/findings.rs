@@ -2,7 +2,7 @@
 
 use sextant_proto::{Prefix, link_name_word};
 
-use super::{LocalUplink, interfaces, is_link_local, is_usable, lent};
+use super::{LocalUplink, interfaces, is_link_local, is_shared, is_usable, lent};
 use crate::{
     kernel::{Address, Link},
     problems::Finding,
@@ -94,6 +94,16 @@ fn without_address(link: &Link, links: &[Link], addresses: &[Address]) -> Option
         return None;
     }
     let duplicate = own.iter().find(|address| address.global && address.dad_failed);
+    if let Some(Address { addr, len, .. }) = own.iter().find(|it| it.global && is_shared(it)) {
+        return Some(Finding::new(
+            "address-shared",
+            format!(
+                "uplink {name} has no usable IPv6 address: {addr}/{len} is the subnet-router anycast address of its link, which each \
+                 host on it has that forwards (RFC 4291)"
+            ),
+            format!("add one that no other host has: ip -6 addr add ADDRESS/{len} dev {word}"),
+        ));
+    }
     Some(match duplicate {
         Some(Address { addr, len, .. }) => Finding::new(
             "address-duplicate",

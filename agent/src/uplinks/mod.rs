@@ -152,8 +152,8 @@ fn local(
     // RFC 6724: a deprecated address is the last choice.
     usable.sort_by_key(|address| (address.deprecated, !address.permanent, address.addr));
     let address = |address: &&Address| {
-        let addr = address.addr;
-        Some(InterfaceAddress { addr, on_link: on_link.around(addr)? })
+        let (addr, on_link) = (address.addr, on_link.around(address.addr)?);
+        (!is_of_all_routers(addr, on_link)).then_some(InterfaceAddress { addr, on_link })
     };
     let addresses = usable.iter().filter_map(address).take(MOST_ADDRESSES).collect();
     LocalUplink {
@@ -199,7 +199,20 @@ fn is_link_local(address: &Address) -> bool {
 
 /// Whether peers may use it: a global address that is verified as unique, and is not to be replaced every day.
 fn is_usable(address: &Address) -> bool {
-    address.global && !address.tentative && !address.dad_failed && !address.temporary
+    let verified = address.global && !address.tentative && !address.dad_failed && !address.temporary;
+    verified && !is_shared(address)
+}
+
+fn is_shared(address: &Address) -> bool {
+    Prefix::containing(address.addr, address.len)
+        .is_some_and(|prefix| is_of_all_routers(address.addr, prefix))
+}
+
+/// Whether it is the subnet-router anycast address of a link (RFC 4291 section 2.6.1): each host on the link that forwards has it,
+/// and answers for it.
+fn is_of_all_routers(addr: Ipv6Addr, link: Prefix) -> bool {
+    // A link between two hosts has none (RFC 6164), as in the kernel (`addrconf_join_anycast`).
+    link.len() < 127 && link.addr() == addr
 }
 
 #[cfg(test)]

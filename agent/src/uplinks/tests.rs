@@ -132,6 +132,27 @@ fn uplinks_without_usable_addresses_are_reported() {
 }
 
 #[test]
+fn an_address_that_all_routers_of_a_link_have_is_no_next_hop() {
+    let shared = address(2, "2001:db8::");
+    let of_dhcp = Address { len: 128, ..shared.clone() };
+    let of_two_hosts = Address { len: 127, ..shared.clone() };
+    for (has, routes, announced) in [
+        (vec![shared.clone()], "2001:db8::/64 dev 2", vec![]),
+        (vec![of_dhcp], "2001:db8::/64 dev 2", vec![]),
+        (
+            vec![shared.clone(), address(2, "2001:db8::5")],
+            "2001:db8::/64 dev 2",
+            vec!["2001:db8::5 in 2001:db8::/64"],
+        ),
+        (vec![of_two_hosts], "2001:db8::/127 dev 2", vec!["2001:db8:: in 2001:db8::/127"]),
+    ] {
+        assert_eq!(announce(&eth0(&has, &[routes]), NextHopKind::Global), announced, "{has:?}");
+    }
+    let found = findings(&["eth0".into()], &[link(2, "eth0")], &[shared], &[]);
+    assert_eq!(found.iter().map(|it| it.what).collect::<Vec<_>>(), ["address-shared"]);
+}
+
+#[test]
 fn a_link_local_next_hop_follows_each_address() {
     let mut addresses = vec![
         address(2, "2001:db8::5"),
