@@ -234,6 +234,17 @@ mod tests {
         assert!(!is_open(None, None));
     }
 
+    /// The limit falls with the number of nodes.
+    #[test]
+    fn a_window_beyond_the_limit_refuses_only_what_is_new() {
+        let recent: Vec<_> = (0..15).map(|n| removal(n, 5, None)).collect();
+        let window = Window::of(Some(&record(recent.clone(), 10)), &ready(20..30), None);
+        assert_eq!(window.tally(), Tally { recent: 15, limit: 10, claims: 25 });
+        assert_eq!(window.with(&recent[3..5]).unwrap().len(), 15);
+        assert_eq!(window.with(&[]).unwrap().len(), 15);
+        assert!(window.with(&[removal(20, 5, None)]).is_err());
+    }
+
     #[test]
     fn a_removal_that_is_in_the_window_already_counts_once() {
         let recent: Vec<_> = (0..10).map(|n| removal(n, 5, None)).collect();

@@ -157,22 +157,23 @@ mod tests {
         Entry { key, value, created: Revision(1), modified: Revision(1), lease: None }
     }
 
-    /// Ready nodes 1 to 4, of which only 4 has a session, and these verdicts on them: node, controller, forwarding.
+    /// Ready nodes 1 to 4, of which only 4 has a session; node 5, which is not announced; and these verdicts: node, controller,
+    /// forwarding.
     fn state(verdicts: &[(u8, &str, bool)]) -> State {
         let keys = Keys::new(&"default".parse().unwrap());
         let meta = Meta { recovering: false, ..Meta::new() };
         let mut entries = vec![entry(keys.meta(), meta.encode())];
-        for n in 1..=4 {
+        for n in 1..=5 {
             let (prefix, pool) = (format!("2001:db8:{n}::/64").parse().unwrap(), "main".parse().unwrap());
             let (node, node_id) = (name(n), NodeId::random());
             let claim = ClaimRecord { node: node.clone(), node_id, pool, claimed_unix_ms: 0, prior: None };
             let record = NodeRecord {
-                state: NodeState::Ready,
+                state: if n == 5 { NodeState::Joining } else { NodeState::Ready },
                 uplinks: vec![],
                 since_unix_ms: 0,
                 ..NodeRecord::new(
                     node_id,
-                    HeldClaim { announced: true, ..HeldClaim::new(prefix, claim.pool.clone()) },
+                    HeldClaim { announced: n != 5, ..HeldClaim::new(prefix, claim.pool.clone()) },
                 )
             };
             entries.extend([
@@ -222,6 +223,6 @@ mod tests {
 
     #[test]
     fn no_verdict_is_written_for_a_node_that_is_not_lost() {
-        assert_eq!(steps_of(&[], &[(4, false), (9, false)]), []);
+        assert_eq!(steps_of(&[], &[(4, false), (5, false), (9, false)]), []);
     }
 }

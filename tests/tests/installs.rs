@@ -26,6 +26,7 @@ const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static"];
 const COMPOSE: &[&str] = &["docker-compose"];
 const NDP: &[&str] = &["ndppd"];
 const ROOTS: &[&str] = &["debootstrap"];
+const MACHINES: &[&str] = &["qemu-system-x86", "busybox-static"];
 
 /// Records its arguments and the exit code of policy-rc.d; fails if the file `failing` exists.
 const APT_GET: &str = r#"#!/bin/sh
@@ -100,7 +101,10 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --hosts 4 --store etcd --keep", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --store=etcd", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --docker --hosts 4", &[BUILD, LAB, DOCKER]);
-    let all = [BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, COMPOSE, NDP, ROOTS];
+    let all = [
+        BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, COMPOSE, NDP, ROOTS,
+        MACHINES,
+    ];
     installs("tests/run", &all);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
     installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS, DOCKER, NDP]);

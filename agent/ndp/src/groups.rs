@@ -2,7 +2,7 @@
 //! ports that have reported them. The kernel reports what a socket has joined.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     net::Ipv6Addr,
 };
@@ -23,6 +23,10 @@ pub struct Groups {
     sockets: Vec<Socket>,
     /// Each with the number of the socket that has joined it.
     joined: BTreeMap<Group, usize>,
+    links: Vec<u32>,
+    targets: HashSet<Ipv6Addr>,
+    /// How many targets need each group.
+    needed: HashMap<Ipv6Addr, usize>,
 }
 
 impl Groups {
@@ -31,22 +35,47 @@ impl Groups {
     /// # Errors
     /// The last reason for that.
     pub fn follow(&mut self, links: &[u32], targets: impl Iterator<Item = Ipv6Addr>) -> io::Result<()> {
-        let groups: BTreeSet<Ipv6Addr> = targets.map(solicited_node).collect();
-        let wanted: BTreeSet<Group> =
-            links.iter().flat_map(|link| groups.iter().map(|group| (*link, *group))).collect();
-        let former: Vec<_> = self.joined.keys().filter(|group| !wanted.contains(group)).copied().collect();
+        (self.links, self.targets) = (links.to_vec(), targets.collect());
+        self.needed.clear();
+        for target in &self.targets {
+            *self.needed.entry(solicited_node(*target)).or_default() += 1;
+        }
+        let is_needed = |(link, group): &&Group| links.contains(link) && self.needed.contains_key(group);
+        let former: Vec<_> = self.joined.keys().filter(|group| !is_needed(group)).copied().collect();
         for group in former {
             self.leave(group);
         }
-        let mut failed = Ok(());
-        for group in wanted {
-            if !self.joined.contains_key(&group)
-                && let Err(error) = self.join(group)
-            {
-                failed = Err(error);
-            }
+        let needed: Vec<_> = self.needed.keys().copied().collect();
+        every(needed.into_iter().map(|group| self.join_everywhere(group)))
+    }
+
+    /// Follows the change of one address.
+    ///
+    /// # Errors
+    /// If its group cannot be joined; it is tried again by [`Self::follow`].
+    pub fn set(&mut self, target: Ipv6Addr, is_in: bool) -> io::Result<()> {
+        let is_change = if is_in { self.targets.insert(target) } else { self.targets.remove(&target) };
+        if !is_change {
+            return Ok(());
         }
-        failed
+        let group = solicited_node(target);
+        let needed = self.needed.entry(group).or_default();
+        *needed = if is_in { *needed + 1 } else { needed.saturating_sub(1) };
+        match *needed {
+            0 => {
+                self.needed.remove(&group);
+                self.links.clone().into_iter().for_each(|link| self.leave((link, group)));
+                Ok(())
+            }
+            1 if is_in => self.join_everywhere(group),
+            _ => Ok(()),
+        }
+    }
+
+    fn join_everywhere(&mut self, group: Ipv6Addr) -> io::Result<()> {
+        let all = self.links.iter().map(|link| (*link, group));
+        let missing: Vec<_> = all.filter(|it| !self.joined.contains_key(it)).collect();
+        every(missing.into_iter().map(|it| self.join(it)))
     }
 
     /// How many are joined.
@@ -93,6 +122,12 @@ impl Groups {
         self.sockets.push(socket);
         Ok(())
     }
+}
+
+/// The last error, after all were tried.
+pub fn every(outcomes: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
+    let errors = outcomes.filter_map(Result::err);
+    errors.last().map_or(Ok(()), Err)
 }
 
 /// Whether a socket has as many groups as it may.

@@ -2,10 +2,12 @@
 //! addresses on its uplinks (RFC 4389, RFC 4861 §7.2.8).
 //!
 //! [`message`] reads and writes packets; [`targets`] knows which addresses are in use; [`limits`] bounds what one neighbour costs;
-//! [`proxy`] decides. They
-//! are pure. [`responder`] is the task that answers, over the sockets of the links; [`listen`] only looks at a link for a moment.
+//! [`proxy`] decides; [`tracked`] are sets that are followed by their changes. They are pure. [`responder`] is the task that answers, over
+//! the sockets of the links; [`listen`] only looks at a link for a moment.
 
 mod filter;
+#[cfg(test)]
+mod fuzzing;
 mod groups;
 pub mod limits;
 pub mod listen;
@@ -14,3 +16,4 @@ pub mod proxy;
 pub mod responder;
 mod socket;
 pub mod targets;
+pub mod tracked;

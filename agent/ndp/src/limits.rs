@@ -34,6 +34,11 @@ impl Limits {
         Self { rate: rate.into(), burst, accounts: HashMap::new(), rest: Account { left: burst, at: now } }
     }
 
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.accounts.len(), MOST)
+    }
+
     /// Whether this neighbour may be served once more.
     pub fn admit(&mut self, neighbour: Mac, now: Instant) -> bool {
         if self.accounts.len() >= MOST && !self.accounts.contains_key(&neighbour) {
@@ -55,9 +60,64 @@ impl Limits {
     }
 }
 
+/// Solicitations to all ports of the bridges, which make this many packets a second.
+const COPIES: u32 = 100_000;
+/// So many of them are permitted a second, beside many ports and few.
+const TO_ALL: (u32, u32) = (100, 1000);
+
+/// How often all ports of the bridges are asked: each time makes a packet for each port, and a burst of them fills the kernel's queues, in
+/// which the answers are lost.
+#[derive(Debug)]
+pub struct ToAll {
+    rate: u32,
+    left: f64,
+    at: Instant,
+}
+
+impl ToAll {
+    /// For so many ports.
+    pub fn new(ports: usize, now: Instant) -> Self {
+        let mut it = Self { rate: 0, left: 0.0, at: now };
+        it.set_ports(ports);
+        it.left = it.burst();
+        it
+    }
+
+    /// There are so many ports now.
+    pub fn set_ports(&mut self, ports: usize) {
+        let ports = u32::try_from(ports).unwrap_or(u32::MAX).max(1);
+        self.rate = (COPIES / ports).clamp(TO_ALL.0, TO_ALL.1);
+    }
+
+    /// Those of a tenth of a second may come at once.
+    fn burst(&self) -> f64 {
+        f64::from(self.rate) / 10.0
+    }
+
+    /// Whether all ports may be asked once more.
+    pub fn admit(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        self.left = (self.left + since * f64::from(self.rate)).min(self.burst());
+        self.at = now;
+        let is_admitted = self.left >= 1.0;
+        self.left -= if is_admitted { 1.0 } else { 0.0 };
+        is_admitted
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_ports_are_asked_the_more_rarely_the_more_they_are() {
+        let now = Instant::now();
+        for (ports, at_once) in [(0, 100), (10, 100), (500, 20), (1000, 10), (5000, 10)] {
+            let mut limit = ToAll::new(ports, now);
+            assert_eq!((0..1000).filter(|_| limit.admit(now)).count(), at_once, "{ports}");
+            assert!(limit.admit(now + Duration::from_millis(10)));
+        }
+    }
 
     fn admitted(limits: &mut Limits, neighbour: Mac, times: usize, now: Instant) -> usize {
         (0..times).filter(|_| limits.admit(neighbour, now)).count()

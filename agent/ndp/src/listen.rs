@@ -38,11 +38,12 @@ pub struct Heard {
     pub unheeded: BTreeMap<Ipv6Addr, Mac>,
 }
 
-/// Looks at a link. `targets` are addresses of this host's containers: all others are asked for them.
+/// Looks at a link. `targets` are addresses of this host's containers: all others are asked for them. `own` are the link-layer
+/// addresses of this host: several of its interfaces may be on the link.
 ///
 /// # Errors
 /// If the link cannot be heard: that needs CAP_NET_RAW.
-pub async fn listen(uplink: Uplink, targets: &[Ipv6Addr]) -> io::Result<Heard> {
+pub async fn listen(uplink: Uplink, own: &BTreeSet<Mac>, targets: &[Ipv6Addr]) -> io::Result<Heard> {
     let port = Port::open(uplink.link, true)?;
     let each: Vec<_> = targets.iter().filter_map(|target| Prefix::containing(*target, 128)).collect();
     port.listen_for(Some(&each))?;
@@ -51,7 +52,7 @@ pub async fn listen(uplink: Uplink, targets: &[Ipv6Addr]) -> io::Result<Heard> {
         port.send(to, &solicitation(uplink.source, uplink.mac, *target))?;
     }
     let start = Instant::now();
-    let mut look = Look { own: uplink.mac, targets: targets.iter().copied().collect(), ..Look::default() };
+    let mut look = Look { own: own.clone(), targets: targets.iter().copied().collect(), ..Look::default() };
     loop {
         let until = start + if look.asked.is_empty() { LOOK } else { LONG_LOOK };
         let take = |from, message: Message| look.take(from, &message, Instant::now());
@@ -65,7 +66,7 @@ pub async fn listen(uplink: Uplink, targets: &[Ipv6Addr]) -> io::Result<Heard> {
 /// What was heard so far.
 #[derive(Debug, Default)]
 struct Look {
-    own: Mac,
+    own: BTreeSet<Mac>,
     targets: BTreeSet<Ipv6Addr>,
     others: BTreeMap<Ipv6Addr, Mac>,
     /// How often a neighbour has asked for an address, and when it did last.
@@ -76,7 +77,7 @@ impl Look {
     fn take(&mut self, from: Mac, message: &Message, now: Instant) {
         let target = message.target;
         let mac = message.mac.unwrap_or(from);
-        if !self.targets.contains(&target) || mac == self.own {
+        if !self.targets.contains(&target) || self.own.contains(&mac) {
             return;
         }
         match (message.kind, Form::of(message)) {
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn others_and_repetitions_are_heard() {
-        let (own, other, router) = ([2; 6], [3; 6], [4; 6]);
+        let (own, also_own, other, router) = ([2; 6], [5; 6], [3; 6], [4; 6]);
         let addr = |text: &str| text.parse::<Ipv6Addr>().unwrap();
         let [one, two] = ["2001:db8::c002", "2001:db8::c003"].map(addr);
         let message = |kind, target| Message {
@@ -114,9 +115,11 @@ mod tests {
             mac: None,
         };
         let now = Instant::now();
-        let mut look = Look { own, targets: [one, two].into(), ..Look::default() };
+        let mut look = Look { own: [own, also_own].into(), targets: [one, two].into(), ..Look::default() };
         look.take(other, &message(Kind::Advertisement, one), now);
-        look.take(own, &message(Kind::Advertisement, two), now);
+        for own in [own, also_own] {
+            look.take(own, &message(Kind::Advertisement, two), now);
+        }
         look.take(other, &message(Kind::Advertisement, addr("2001:db8::c004")), now);
         for n in 0..REPEATED {
             look.take(router, &message(Kind::Solicitation, two), now + Duration::from_secs(1) * n);

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{message::Mac, proxy::Form};
+use crate::{message::Mac, proxy::Form, tracked::Tracked};
 
 /// So many unknown addresses are asked for at once: a scan of a prefix is no reason to remember it (RFC 6583 §6).
 const MOST_ASKED: usize = 512;
@@ -24,6 +24,8 @@ const MOST_WAITING: usize = 8;
 /// The waits after each solicitation of an address.
 const WAITS: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
+/// A solicitation to all containers that must wait is tried again after that.
+const LATER: Duration = Duration::from_millis(20);
 /// An address that is heard of by a probe of duplicate address detection is in use a second later (RFC 4861 §10), if nobody objects.
 const DETECTION: Duration = Duration::from_secs(1);
 /// The same for a container that waits longer: its address is asked for until then.
@@ -32,6 +34,8 @@ const DETECTION_ENDS: Duration = Duration::from_secs(4);
 const DETECTION_STEP: Duration = Duration::from_millis(200);
 /// An address that was not heard of for so long is asked for.
 const SILENT: Duration = Duration::from_secs(30);
+/// An address whose answer could not be heard is asked for again after that.
+const UNHEARD: Duration = Duration::from_secs(1);
 
 /// A neighbour on an uplink that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +91,8 @@ struct Target {
     alive: Option<Instant>,
     learnt: Learnt,
     seat: Option<Seat>,
+    /// Who has begun duplicate address detection of it: the first to be asked.
+    detector: Option<Seat>,
     /// When something is due: the next solicitation, or the end of one that nobody answered.
     due: Option<Instant>,
     /// The solicitations that were sent since it was heard of.
@@ -101,17 +107,15 @@ struct Target {
 pub struct Targets {
     all: BTreeMap<Ipv6Addr, Target>,
     due: BTreeSet<(Instant, Ipv6Addr)>,
-    alive: usize,
+    alive: Tracked<Ipv6Addr>,
     /// The number of addresses at each seat.
     seats: BTreeMap<Seat, usize>,
-    /// How often the set of addresses that are alive has changed.
-    changes: u64,
 }
 
 impl Targets {
     /// Whether it is alive.
     pub fn is_alive(&self, target: Ipv6Addr) -> bool {
-        self.all.get(&target).is_some_and(|it| it.alive.is_some())
+        self.alive.contains(target)
     }
 
     /// The one with this address, if it is alive.
@@ -121,13 +125,8 @@ impl Targets {
     }
 
     /// The addresses that are alive.
-    pub fn alive(&self) -> impl Iterator<Item = Ipv6Addr> {
-        self.all.iter().filter(|(_, target)| target.alive.is_some()).map(|(addr, _)| *addr)
-    }
-
-    /// Changes whenever [`Self::alive`] does.
-    pub fn changes(&self) -> u64 {
-        self.changes
+    pub fn alive(&self) -> &Tracked<Ipv6Addr> {
+        &self.alive
     }
 
     /// When [`Self::ask`] is due.
@@ -150,7 +149,7 @@ impl Targets {
     /// It may be in use: it is asked for now. `false` if too many are asked for already.
     pub fn expect(&mut self, target: Ipv6Addr, now: Instant) -> bool {
         let known = self.all.contains_key(&target);
-        if !known && self.all.len() - self.alive >= MOST_ASKED {
+        if !known && self.all.len() - self.alive.len() >= MOST_ASKED {
             return false;
         }
         if !known {
@@ -160,13 +159,13 @@ impl Targets {
         true
     }
 
-    /// A container has begun duplicate address detection of it.
-    pub fn detected(&mut self, target: Ipv6Addr, now: Instant) {
+    /// A container there has begun duplicate address detection of it.
+    pub fn detected(&mut self, target: Ipv6Addr, seat: Seat, now: Instant) {
         if self.is_alive(target) || !self.expect(target, now) {
             return;
         }
         if let Some(it) = self.all.get_mut(&target) {
-            it.until = Some(now + DETECTION_ENDS);
+            (it.until, it.detector) = (Some(now + DETECTION_ENDS), Some(seat));
         }
         self.schedule(target, now + DETECTION);
     }
@@ -218,21 +217,38 @@ impl Targets {
         is_new.then_some(waiting)
     }
 
-    /// The solicitations that are due by now, at most `most`. Addresses that did not answer are gone after that.
-    pub fn ask(&mut self, now: Instant, most: usize) -> Vec<Ask> {
+    /// The solicitations that are due by now, at most `most`. Addresses that did not answer are gone after that, but only if an answer
+    /// would have been heard all the time: one in use stays so while it cannot be heard. One that goes to all containers waits until
+    /// `may_ask_all` permits it.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        most: usize,
+        is_heard: impl Fn(Ipv6Addr) -> bool,
+        mut may_ask_all: impl FnMut() -> bool,
+    ) -> Vec<Ask> {
         let mut asks = Vec::new();
         while asks.len() < most {
             let Some((_, target)) = self.due.first().copied().filter(|(at, _)| *at <= now) else { break };
             let Some(it) = self.all.get_mut(&target) else { break };
+            if self.alive.contains(target) && !is_heard(target) {
+                it.asked = 0;
+                self.schedule(target, now + UNHEARD);
+                continue;
+            }
             let step = match it.until {
                 Some(until) => (now < until).then_some(DETECTION_STEP),
                 None => WAITS.get(it.asked).copied(),
             };
             match step {
                 Some(step) => {
-                    it.asked += 1;
                     // The container may have another link-layer address by now.
-                    let seat = it.seat.filter(|_| it.asked < WAITS.len());
+                    let seat = it.seat.or(it.detector).filter(|_| it.asked + 1 < WAITS.len());
+                    if seat.is_none() && !may_ask_all() {
+                        self.schedule(target, now + LATER);
+                        continue;
+                    }
+                    it.asked += 1;
                     asks.push(Ask { target, seat });
                     self.schedule(target, now + step);
                 }
@@ -250,16 +266,24 @@ impl Targets {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> [(&'static str, usize, usize); 4] {
+        let waiting = self.all.values().map(|it| it.waiting.len()).max().unwrap_or_default();
+        [
+            ("addresses", self.all.len(), MOST_ALIVE + MOST_ASKED),
+            ("addresses that are due", self.due.len(), MOST_ALIVE + MOST_ASKED),
+            ("seats with an address", self.seats.len(), MOST_ALIVE),
+            ("neighbours that wait for an address", waiting, MOST_WAITING),
+        ]
+    }
+
     fn forget(&mut self, target: Ipv6Addr) {
         let Some(it) = self.all.remove(&target) else { return };
         if let Some(due) = it.due {
             self.due.remove(&(due, target));
         }
         self.sit(it.seat, None);
-        if it.alive.is_some() {
-            self.alive -= 1;
-            self.changes += 1;
-        }
+        self.alive.set(target, false);
     }
 
     /// An address has another seat.
@@ -280,17 +304,11 @@ impl Targets {
 
     /// Whether it was not alive before.
     fn set_alive(&mut self, target: Ipv6Addr, now: Instant) -> bool {
-        if self.alive >= MOST_ALIVE && !self.is_alive(target) {
+        if self.alive.len() >= MOST_ALIVE && !self.is_alive(target) {
             return false;
         }
-        let it = self.all.entry(target).or_default();
-        let is_new = it.alive.is_none();
-        it.alive.get_or_insert(now);
-        if is_new {
-            self.alive += 1;
-            self.changes += 1;
-        }
-        is_new
+        self.all.entry(target).or_default().alive.get_or_insert(now);
+        self.alive.set(target, true)
     }
 
     fn schedule(&mut self, target: Ipv6Addr, at: Instant) {

@@ -132,3 +132,53 @@ fn finding(settings: &BgpSettings, error: &io::Error) -> Finding {
     };
     Finding::new("bgp-port", format!("[bgp] listen-port {port}: {error}: {cost}"), fix)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, TcpListener as Occupant};
+
+    use super::*;
+    use crate::{
+        bgp::wire::encode::tests::neighbour,
+        settings::{Announce, PoolsSettings},
+    };
+
+    fn settings(listen_port: u16) -> Arc<BgpSettings> {
+        Arc::new(BgpSettings {
+            local_as: 65001,
+            router_id: None,
+            listen_port,
+            announce: Announce::Own,
+            import_metric: 768,
+            pools: PoolsSettings::default(),
+            neighbours: vec![NeighbourSettings { source: Some(Ipv6Addr::LOCALHOST), ..neighbour(65002) }],
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_port_nothing_is_opened_now_or_later() {
+        let mut it = Listening::new(settings(0));
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, it.next()).await.is_err());
+        assert!(it.listener.is_none() && it.finding().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_reported_and_tried_again_ever_less_often_until_it_is_free() {
+        let occupant = Occupant::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+        let mut it = Listening::new(settings(occupant.local_addr().unwrap().port()));
+        let finding = it.finding().unwrap();
+        assert!(
+            finding.what == "bgp-port" && finding.fix.contains("stop the other BGP daemon"),
+            "{finding:?}"
+        );
+        assert_eq!(it.delay, FIRST_DELAY * 2);
+        for _ in 0..10 {
+            it.open();
+        }
+        assert_eq!(it.delay, LAST_DELAY);
+        drop(occupant);
+        it.open();
+        assert!(it.finding().is_none() && it.listener.is_some());
+    }
+}

@@ -50,7 +50,10 @@ pub fn edit(step: &Step) -> Option<(&Path, Box<dyn Edit>)> {
 pub async fn carry_out(step: &Step, setup: &DockerSetup, host: &Situation) -> anyhow::Result<Vec<String>> {
     if let Some((path, edit)) = edit(step) {
         record::edit(path, edit.as_ref())?;
-        return Ok(vec![format!("{} written; --undo restores the one before", path.display())]);
+        let undone = record::preview_undo(path, edit.as_ref())?;
+        let was_none = undone.is_some_and(|undone| undone.after.is_none());
+        let undo = if was_none { "removes it" } else { "restores the one before" };
+        return Ok(vec![format!("{} written; --undo {undo}", path.display())]);
     }
     match step {
         Step::RestartEngine => {

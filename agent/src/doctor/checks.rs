@@ -26,8 +26,6 @@ pub struct Facts {
     pub legacy_forward: String,
     /// The rules of `ip6tables` are judged by what they do with containers' packets, where an engine may have made them.
     pub ip6tables_judged: bool,
-    /// The problem of the uplinks, if any.
-    pub uplinks: Option<String>,
 }
 
 /// A problem with its fix.
@@ -50,15 +48,9 @@ const ROOM: u64 = 1024;
 
 /// All problems.
 pub fn problems(facts: &Facts) -> Vec<Problem> {
-    let uplinks = facts.uplinks.as_ref().map(|text| Problem {
-        text: text.clone(),
-        fix: "set [uplink] interface in agent.toml, or --uplink".to_owned(),
-        sysctls: vec![],
-        commands: vec![],
-    });
     let legacy = (!facts.ip6tables_judged && facts.legacy_forward.trim() == "-P FORWARD DROP")
         .then(|| drops("ip6tables-legacy FORWARD"));
-    let mut problems: Vec<_> = uplinks.into_iter().chain(neighbours(facts)).chain(max_size(facts)).collect();
+    let mut problems: Vec<_> = neighbours(facts).into_iter().chain(max_size(facts)).collect();
     problems.extend(legacy);
     problems.extend(of_ruleset(&facts.ruleset, facts.ip6tables_judged));
     problems

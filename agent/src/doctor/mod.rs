@@ -26,7 +26,7 @@ use crate::{
     problems::Finding,
     settings::{BridgeSource, HostSettings, Role},
     state::{StateDir, StateError},
-    uplinks::{LinkRoutes, existing_uplinks, first_guess, local_uplinks},
+    uplinks::first_guess,
 };
 
 /// Timeout of the commands that list firewall rules.
@@ -42,10 +42,11 @@ pub async fn run(host: &HostSettings, source: &BridgeSource, fix: bool) -> anyho
     let kernel = NetlinkKernel::open()?;
     let (mut out, mut left) = (Printer::stdout(), 0);
     let (host, unnamed) = with_bridge(host, source);
+    let (host, undetermined) = with_uplinks(&kernel, host).await?;
     let mut all: Vec<_> = unnamed.into_iter().map(shown_only).collect();
     all.extend(problems(&facts(&kernel, &host).await?));
     all.extend(neighbours::problems_now(&kernel).await?.into_iter().map(shown_only));
-    all.extend(of_settings(&kernel, &host).await?);
+    all.extend(of_settings(&kernel, &host, undetermined).await?);
     for problem in all {
         out.line(&problem);
         if fix && !problem.sysctls.is_empty() && in_initial_namespace() {
@@ -73,31 +74,46 @@ fn with_bridge(host: &HostSettings, source: &BridgeSource) -> (HostSettings, Opt
     }
 }
 
-/// Settings without effect, and remaining changes for earlier settings: by the agent's record, and by the same decision that
-/// the agent makes when it starts.
-async fn of_settings(kernel: &dyn Kernel, host: &HostSettings) -> anyhow::Result<Vec<Problem>> {
-    let mut host = host.clone();
-    if host.uplinks.is_empty() {
-        let (controllers, bridge) = (&host.controllers, &host.bridge);
-        let guess = first_guess(kernel, host.table, &kernel.links().await?, controllers, bridge).await?;
-        host.uplinks = guess.unwrap_or_default();
+/// The settings with the uplinks that the agent would determine, where they name none.
+async fn with_uplinks(
+    kernel: &dyn Kernel,
+    host: HostSettings,
+) -> Result<(HostSettings, Option<Finding>), KernelError> {
+    if !host.uplinks.is_empty() {
+        return Ok((host, None));
     }
-    let facts = findings::Facts::read(kernel, &host).await?;
+    let (controllers, bridge) = (&host.controllers, &host.bridge);
+    Ok(match first_guess(kernel, host.table, &kernel.links().await?, controllers, bridge).await? {
+        Ok(uplinks) => (HostSettings { uplinks, ..host }, None),
+        Err(none) => (host, Some(none.finding())),
+    })
+}
+
+/// Settings without effect, and remaining changes for earlier settings: by the agent's record, and by the same decision that
+/// the agent makes when it starts. That no uplink is determined is reported unless its reason is.
+async fn of_settings(
+    kernel: &dyn Kernel,
+    host: &HostSettings,
+    undetermined: Option<Finding>,
+) -> anyhow::Result<Vec<Problem>> {
+    let facts = findings::Facts::read(kernel, host).await?;
     let (ledger, claims) =
         match (StateDir::peek_ledger(&host.state_dir), StateDir::peek_claims(&host.state_dir)) {
             (Ok(ledger), Ok(claims)) => (ledger, claims),
             (Err(error), _) | (_, Err(error)) => return Ok(vec![unreadable(&error)]),
         };
-    let docker = docker::problems(kernel, &host, &claims).await?;
-    let mut found = findings::of_settings(&host, &claims, &facts);
-    found.extend(paths::findings(kernel, &host, &claims, &facts).await?);
-    found.extend(neighbour_proxy::findings(kernel, &host, &claims, &facts).await?);
-    found.extend(ground::managers(kernel, &host, &facts).await?);
+    let docker = docker::problems(kernel, host, &claims).await?;
+    let mut found = findings::of_settings(host, &claims, &facts);
+    let of_paths = paths::findings(kernel, host, &claims, &facts).await?;
+    found.extend(undetermined.filter(|_| of_paths.is_empty()));
+    found.extend(of_paths);
+    found.extend(neighbour_proxy::findings(kernel, host, &claims, &facts).await?);
+    found.extend(ground::managers(kernel, host, &facts).await?);
     let bridge = (host.role == Role::Host).then_some(("bridge", host.bridge.as_str()));
     found.extend(findings::without_ipv6(bridge, &facts));
-    // Without a claim an address cannot be judged: the agent may not have started yet.
-    if !claims.is_empty() {
-        let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(&host, &claims));
+    // Without a claim an address cannot be judged: the agent may not have started yet. Without an uplink none of its settings can.
+    if !claims.is_empty() && !host.uplinks.is_empty() {
+        let undo = undo(&ledger, &find(kernel, &ledger).await?, &Wanted::by(host, &claims));
         found.extend(earlier::of_undo(&undo.steps));
     }
     Ok(found.into_iter().map(shown_only).chain(docker).collect())
@@ -151,7 +167,7 @@ async fn carry_out(commands: &[String], out: &mut Printer) -> usize {
 }
 
 async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, KernelError> {
-    let (links, addresses) = (kernel.links().await?, kernel.addresses().await?);
+    let links = kernel.links().await?;
     let routes = kernel.routes(Scope::Table(host.table)).await?;
     let ours = kernel.routes(Scope::Ours).await?;
     let hops = ours.iter().filter_map(|route| match &route.target {
@@ -159,12 +175,6 @@ async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, Kernel
         _ => None,
     });
     let bridge = links.iter().find(|link| link.name == host.bridge).map(|bridge| bridge.index);
-    let unusable = || {
-        let usable = local_uplinks(&host.uplinks, &links, &addresses, &LinkRoutes::default());
-        let without = usable.iter().find(|local| local.uplink.addresses.is_empty())?;
-        Some(format!("uplink \"{}\" has no usable global IPv6 address", without.uplink.interface))
-    };
-    let missing = existing_uplinks(&host.uplinks, &links).err().map(|error| error.to_string());
     Ok(Facts {
         kernel: kernel_version(),
         next_hops: hops.flatten().collect::<std::collections::BTreeSet<_>>().len(),
@@ -175,7 +185,6 @@ async fn facts(kernel: &dyn Kernel, host: &HostSettings) -> Result<Facts, Kernel
         ruleset: ruleset().await.unwrap_or_default(),
         legacy_forward: legacy_forward().await.unwrap_or_default(),
         ip6tables_judged: host.docker.is_some(),
-        uplinks: missing.or_else(unusable),
     })
 }
 

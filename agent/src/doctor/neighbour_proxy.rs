@@ -39,20 +39,22 @@ pub(super) async fn findings(
     facts: &Facts,
 ) -> Result<Vec<Finding>, KernelError> {
     let Some(source) = host.ndp_source else { return Ok(Vec::new()) };
-    let mut found = checks::of_sysctls(&checks::wrong_sysctls(kernel, &present(host, facts))?);
-    found.extend(capability());
     let prefixes: Vec<Prefix> = claims.iter().map(|claim| claim.prefix).collect();
+    let mut found: Vec<_> = capability().into_iter().collect();
     found.extend(checks::other_proxies(&processes::other_proxies(), &prefixes));
+    // The agent sets the host up once it has a claim.
     if prefixes.is_empty() {
         return Ok(found);
     }
+    found.extend(checks::of_sysctls(&checks::wrong_sysctls(kernel, &present(host, facts))?));
     let uplinks: BTreeMap<_, _> = links(host, facts).map(|link| (link.index, link.name.clone())).collect();
     let in_use = in_use(kernel, facts, &uplinks, &prefixes).await?;
     found.extend(entries(kernel, &in_use, &uplinks).await?);
     let targets: Vec<_> = in_use.iter().copied().collect();
+    let own = facts.links.iter().filter_map(|link| link.mac.as_slice().try_into().ok()).collect();
     let mut heard = Heard::default();
     for uplink in links(host, facts).filter_map(|link| uplink(link, &facts.addresses)) {
-        match listen(uplink, &targets).await {
+        match listen(uplink, &own, &targets).await {
             Ok(Heard { others, unheeded }) => {
                 heard.others.extend(others);
                 heard.unheeded.extend(unheeded);
@@ -145,7 +147,7 @@ async fn entries(
         if missing.is_empty() || tokio::time::Instant::now() >= ends {
             return Ok(checks::of_missing(&missing)
                 .into_iter()
-                .chain(checks::foreign(in_use, &entries))
+                .chain(checks::foreign(|addr| in_use.contains(&addr), entries.iter()))
                 .collect());
         }
         tokio::time::sleep(POLL).await;

@@ -14,7 +14,7 @@ use crate::{
     uplinks::{self, LocalUplink, local_uplinks, read_link_routes},
 };
 
-/// All of them, as the agent reports them; without those of a missing uplink or address, which the doctor checks by itself.
+/// All of them, as the agent reports them, and the problems of the uplinks themselves.
 pub(super) async fn findings(
     kernel: &dyn Kernel,
     host: &HostSettings,
@@ -25,7 +25,6 @@ pub(super) async fn findings(
     let routes = read_link_routes(kernel, host.table, &host.controllers).await?;
     let local = local_uplinks(&names, &facts.links, &facts.addresses, &routes);
     let mut found = uplinks::findings(&names, &facts.links, &facts.addresses, &local);
-    found.retain(|finding| finding.what == "connected-route-missing");
     let uplinks = facts.links.iter().filter(|link| names.contains(&link.name));
     found.extend(uplinks.filter_map(|link| link_local::without("uplink", link, &facts.addresses)));
     found.extend(of_rules(kernel, host, claims, facts, &local).await?);

@@ -9,7 +9,11 @@ use std::{collections::BTreeMap, net::Ipv6Addr, time::Duration};
 use sextant_proto::{Claim, link_name_word};
 use tokio::time::Instant;
 
-use super::{HostSetup, SetupError, drift::link_local_of, sysctls::of_interface};
+use super::{
+    HostSetup, SetupError,
+    drift::link_local_of,
+    sysctls::{self, of_interface},
+};
 use crate::{
     damping::Change,
     kernel::{Address, Link},
@@ -133,7 +137,8 @@ pub fn without(role: &str, link: &Link, addresses: &[Address]) -> Option<Finding
             format!("{role} {name} has no link-local address: {sends}"),
             format!(
                 "add one again: `ip -6 address add {addr}/{LEN} dev {word}`, and find the process that removed it, or that set \
-                 net.ipv6.conf.{name}.addr_gen_mode = 1"
+                 {} = 1",
+                sysctls::argument(&of_interface(name, "addr_gen_mode"))
             ),
         ));
     };

@@ -44,7 +44,7 @@ pub(crate) use mtu::mtu_of_uplinks;
 pub use setup::Setup;
 pub(crate) use setup::no_claim;
 use setup::{Awaited, SetupError};
-pub(crate) use sysctls::FORWARDING;
+pub(crate) use sysctls::{FORWARDING, argument as sysctl_argument};
 pub use wanted::Wanted;
 
 use crate::{

@@ -4,6 +4,8 @@
 //! whose address does not answer is INCOMPLETE for `mcast_solicit` times `retrans_time_ms`, 3 s by default, and cannot be
 //! dropped before. So 350 packets a second to unused addresses fill the default table of 1,024 entries.
 
+use std::io;
+
 use super::{HostSetup, SetupError, containers::ContainerLinks, drift};
 use crate::{
     damping::Change,
@@ -44,9 +46,9 @@ impl HostSetup {
                 let path = of_interface(&bridge.name, sysctl);
                 let above = |found: &str| found.parse().is_ok_and(|found: u32| found > limit);
                 match self.ensure_sysctl(&path, above, &limit.to_string(), Change::Forwarding) {
-                    Err(SetupError::Kernel(error @ KernelError::Sysctl { .. })) => {
-                        self.found.neighbours.push(not_limited(&path, limit, &error));
-                    }
+                    Err(SetupError::Kernel(
+                        KernelError::Sysctl { source, .. } | KernelError::SysctlNotSet { source, .. },
+                    )) => self.found.neighbours.push(not_limited(&path, limit, &source)),
                     done => done?,
                 }
             }
@@ -55,7 +57,7 @@ impl HostSetup {
     }
 }
 
-fn not_limited(path: &str, limit: u32, error: &KernelError) -> Finding {
+fn not_limited(path: &str, limit: u32, error: &io::Error) -> Finding {
     let name = drift::name(path);
     Finding::new(
         "neighbours-not-limited",

@@ -4,6 +4,8 @@
 //! for ever. The record of changes follows a link to its new name. The bridge of the settings gets its name back if the agent created
 //! it: a second bridge beside it would have the same prefix, and take the packets of its containers.
 
+use std::collections::BTreeMap;
+
 use tokio::time::Instant;
 
 use super::{HostSetup, SetupError};
@@ -47,9 +49,10 @@ impl HostSetup {
             let bridge = self.settings.bridge.clone();
             self.record(|ledger| *ledger = followed(ledger, links, Some(&bridge)))?;
         }
+        let names: BTreeMap<u32, &str> = links.iter().map(|link| (link.index, link.name.as_str())).collect();
         let has_other_name = |(name, index): (&String, &u32)| {
-            let link = links.iter().find(|link| link.index == *index && link.name != *name)?;
-            (*name != self.settings.bridge).then(|| (name.clone(), link.name.clone()))
+            let now = names.get(index).filter(|now| *now != name)?;
+            (*name != self.settings.bridge).then(|| (name.clone(), (*now).to_owned()))
         };
         let renamed: Vec<_> = self.links.iter().filter_map(has_other_name).collect();
         for (before, now) in renamed {

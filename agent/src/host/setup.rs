@@ -42,6 +42,14 @@ impl SetupError {
                 let (saw, fix) = error.parts();
                 Finding::unready("state-directory", saw, fix)
             }
+            Self::Kernel(KernelError::SysctlNotSet { path, value, .. }) => Finding::unready(
+                "host-setup-refused",
+                self.to_string(),
+                format!(
+                    "let sextant-agent write to /proc/sys (in a container: --privileged), or set it in the agent's network namespace: \
+                     sysctl -w {path}={value}"
+                ),
+            ),
             Self::Kernel(_) => Finding::unready(
                 "host-setup-refused",
                 self.to_string(),

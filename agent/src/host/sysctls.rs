@@ -1,6 +1,6 @@
 //! Forwarding, without loss of what router advertisements have set, and without a container's advertisements.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io::ErrorKind};
 
 use tokio::time::Instant;
 
@@ -13,6 +13,11 @@ use crate::{
 
 /// A change of this sysctl also changes each interface's own one.
 pub(crate) const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
+
+/// The argument of sysctl(8) for a path: with slashes, if the interface has a dot in its name, as those of VLANs have.
+pub(crate) fn argument(path: &str) -> String {
+    if path.contains('.') { path.to_owned() } else { path.replace('/', ".") }
+}
 
 /// A sysctl of an interface.
 pub(super) fn of_interface(interface: &str, sysctl: &str) -> String {
@@ -139,12 +144,19 @@ impl HostSetup {
         if drifted && self.drift.holds(path, Instant::now()) {
             return Ok(());
         }
-        if !drifted {
+        if !drifted && !self.ledger.sysctls.contains_key(path) {
             self.record(|ledger| {
                 ledger.sysctls.entry(path.to_owned()).or_insert_with(|| found.clone());
             })?;
         }
-        self.kernel.set_sysctl(path, to)?;
+        match self.kernel.set_sysctl(path, to) {
+            // Its link went meanwhile, e.g. with its container.
+            Err(KernelError::SysctlNotSet { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                self.drift.is_gone(path);
+                return Ok(());
+            }
+            done => done?,
+        }
         self.watched.insert(path.to_owned(), Some(to.to_owned()));
         self.drift.is_right(path, to);
         if drifted {

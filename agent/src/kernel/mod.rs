@@ -35,11 +35,21 @@ pub enum KernelError {
     /// The exchange with the kernel failed: a lost answer, a full buffer, an interrupted dump. A retry may succeed.
     #[error("netlink: {0}")]
     Broken(String),
-    /// A sysctl cannot be read or written.
+    /// A sysctl cannot be read.
     #[error("sysctl {path}: {source}")]
     Sysctl {
         /// The file under `/proc/sys`.
         path: String,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// A sysctl cannot be set.
+    #[error("sysctl {path} cannot be set to {value}: {source}")]
+    SysctlNotSet {
+        /// The file under `/proc/sys`.
+        path: String,
+        /// The value that it should have.
+        value: String,
         /// The reason.
         source: std::io::Error,
     },

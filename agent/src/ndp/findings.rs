@@ -4,10 +4,8 @@ use sextant_ndp::responder::{Known, Trouble};
 use sextant_proto::{Claim, Prefix};
 use tokio::time::Instant;
 
-use super::{facts::Facts, lasting_faults::Faults};
-use crate::{
-    kernel::ProxyEntry, ndp_faults::checks, problems::Finding, settings::NdpSettings, uplinks::LocalUplink,
-};
+use super::{entries::Entries, facts::Facts, lasting_faults::Faults};
+use crate::{ndp_faults::checks, problems::Finding, settings::NdpSettings, uplinks::LocalUplink};
 
 /// What is seen at one moment.
 pub(super) struct Seen<'a> {
@@ -16,7 +14,7 @@ pub(super) struct Seen<'a> {
     pub(super) claims: &'a [Claim],
     pub(super) uplinks: &'a [LocalUplink],
     pub(super) known: &'a Known,
-    pub(super) entries: &'a [ProxyEntry],
+    pub(super) entries: &'a Entries,
     pub(super) faults: &'a Faults,
     pub(super) now: Instant,
 }
@@ -33,7 +31,8 @@ pub(super) fn all(seen: &Seen<'_>) -> Vec<Finding> {
     let mut found: Vec<_> = off_link.chain(trouble).collect();
     found.extend(seen.faults.findings(&prefixes, seen.now));
     found.extend(checks::others(&known.others));
-    found.extend(known.alive.as_ref().and_then(|alive| checks::foreign(alive, entries)));
+    let is_alive = |addr| known.alive.as_ref().is_some_and(|alive| alive.contains(addr));
+    found.extend(checks::foreign(is_alive, entries.foreign()));
     found.extend(checks::unheeded(&known.unheeded, seen.settings.source));
     found
 }
@@ -52,8 +51,9 @@ pub(super) fn trouble_text(trouble: &Trouble, facts: &Facts) -> String {
     }
 }
 
+/// While no uplink has an address, as while all are down, that is not known, and is reported itself.
 fn is_on_link(claim: &Claim, uplinks: &[LocalUplink]) -> bool {
-    uplinks.is_empty()
+    uplinks.iter().all(|uplink| uplink.uplink.addresses.is_empty())
         || uplinks.iter().any(|uplink| uplink.on_link.prefixes().any(|it| it.covers(claim.prefix)))
 }
 

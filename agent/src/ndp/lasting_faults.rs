@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::reach::Reach;
 use crate::{
-    kernel::{Kernel, KernelError, ProxyEntry},
+    kernel::{Kernel, KernelError},
     ndp_faults::{
         checks::{self, WrongSysctl},
         processes::{self, OtherProxy},
@@ -31,28 +31,43 @@ pub(super) struct Faults {
     missing: Lasting<(Ipv6Addr, String)>,
     other_proxies: Vec<OtherProxy>,
     looked_around: Option<Instant>,
+    /// What the missing entries were last looked for in.
+    compared: Option<Compared>,
+}
+
+/// The state of what is compared to find missing entries: to compare thousands of addresses again is of no use before it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Compared {
+    /// The revision of the addresses in use.
+    pub(super) alive: u64,
+    /// The revision of the entries.
+    pub(super) entries: u64,
+    /// Where which prefixes are answered for.
+    pub(super) reach: Reach,
+    /// The uplinks.
+    pub(super) uplinks: BTreeMap<u32, String>,
 }
 
 impl Faults {
-    /// Looks at the settings of these uplinks, at the entries for addresses in use, and now and then at other processes.
+    /// Looks at the settings of these uplinks, at the entries that are `missing`, and now and then at other processes.
     pub(super) fn look(
         &mut self,
         kernel: &dyn Kernel,
-        uplinks: &BTreeMap<u32, String>,
-        in_use: &BTreeSet<Ipv6Addr>,
-        entries: &[ProxyEntry],
-        reach: &Reach,
+        compared: Compared,
+        missing: impl FnOnce(&Compared) -> BTreeSet<(Ipv6Addr, String)>,
         now: Instant,
     ) -> Result<(), KernelError> {
         if self.looked_around.is_none_or(|last| now.saturating_duration_since(last) >= LOOK_AROUND) {
             self.looked_around = Some(now);
             self.other_proxies = processes::other_proxies();
         }
-        let names: Vec<_> = uplinks.values().cloned().collect();
+        let names: Vec<_> = compared.uplinks.values().cloned().collect();
         let wrong = if names.is_empty() { vec![] } else { checks::wrong_sysctls(kernel, &names)? };
         self.wrong_sysctls.follow(wrong, now);
-        self.missing
-            .follow(checks::missing(in_use, uplinks, entries, |link, addr| reach.has(link, addr)), now);
+        if self.compared.as_ref() != Some(&compared) {
+            self.missing.follow(missing(&compared), now);
+            self.compared = Some(compared);
+        }
         Ok(())
     }
 

@@ -2,24 +2,27 @@
 //!
 //! One task, [`NdpProxy::run`], follows the host's links ([`facts`]), its claims, and the engine's containers. It says where and what for
 //! the responder answers ([`place`]), and gives the addresses in use to the kernel as proxy entries ([`entries`]): so they are answered
-//! for while the agent is dead, and by the kernel alone while it lives.
+//! for while the agent is dead, and by the kernel alone while it lives. There may be thousands of addresses, and a thousand ports of
+//! bridges: a change costs what has changed; all of them are compared only after the kernel's entries were changed by others.
 
 mod entries;
 mod facts;
 mod findings;
+mod giving;
+mod keeping;
 mod lasting_faults;
 mod place;
 mod reach;
 mod reading;
 mod view;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use prometheus_client::metrics::gauge::Gauge;
 use sextant_daemon::OncePerMinute;
 use sextant_ndp::responder::{Given, Known, Responder};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -27,17 +30,19 @@ use crate::{
     cluster::Input,
     containers,
     engine::Report,
-    kernel::{Event, Kernel, KernelError, ProxyEntry},
-    problems::{Component, Problems},
+    kernel::{Event, Kernel, KernelError},
+    problems::Problems,
     settings::NdpSettings,
     uplinks::LocalUplink,
 };
 
 use facts::Facts;
-use findings::Seen;
+use giving::Engine;
+use keeping::Kept;
 use lasting_faults::Faults;
 use place::{Moved, Prefixes};
 use reach::Reach;
+use view::Standing;
 
 pub(crate) use view::{Asked, Asker, Wanted, questions};
 
@@ -80,13 +85,14 @@ pub struct Meters {
 /// What the task knows while it runs.
 struct Running {
     proxy: NdpProxy,
-    /// The links and addresses; `None` if they must be read again.
-    facts: Option<Facts>,
+    facts: Facts,
+    /// The links and addresses must be read: events were lost, or there were none yet.
+    facts_are_stale: bool,
     moved: Moved,
     prefixes: Prefixes,
     reach: Reach,
-    /// The kernel's entries, as they were read last.
-    entries: Vec<ProxyEntry>,
+    kept: Kept,
+    engine: Engine,
     faults: Faults,
     given: watch::Sender<Given>,
     known: watch::Receiver<Known>,
@@ -112,8 +118,10 @@ impl NdpProxy {
             moved: Moved::default(),
             prefixes: Prefixes::default(),
             reach: Reach::default(),
-            facts: None,
-            entries: Vec::new(),
+            facts: Facts::default(),
+            facts_are_stale: true,
+            kept: Kept::default(),
+            engine: Engine::default(),
             faults: Faults::default(),
             given,
             known,
@@ -125,30 +133,13 @@ impl NdpProxy {
         }
         running.follow_uplinks();
         running.give();
-        let ours = running.entries.iter().filter(|it| it.is_ours());
+        let ours = running.kept.entries().iter().filter(|it| it.is_ours());
         let adopted: BTreeSet<_> = ours.map(|it| it.addr).collect();
-        let mut responder = std::pin::pin!(Responder::new(given_rx, known_tx, details, adopted).run());
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = &mut responder => anyhow::bail!("the responder has ended"),
-                changed = running.proxy.input.changed() => changed?,
-                changed = running.proxy.report.changed() => changed?,
-                changed = running.proxy.uplinks.changed() => changed?,
-                changed = changed(&mut running.proxy.containers) => changed?,
-                changed = running.known.changed() => changed?,
-                Some(ask) = standing.recv() => {
-                    // Whoever has asked may have given up.
-                    let _ = ask.send(running.standing());
-                    continue;
-                }
-                event = events.recv() => running.take_events(event, &mut events).await?,
-                _ = look.tick() => drop(running.look().await),
-            }
-            running.follow_uplinks();
-            running.keep_entries().await;
-            running.give();
+        let responder = Responder::new(given_rx, known_tx, details, adopted).run();
+        // It answers while this waits for the kernel, too.
+        tokio::select! {
+            () = responder => anyhow::bail!("the responder has ended"),
+            ended = running.follow(&mut events, &mut standing) => match ended? {},
         }
     }
 }
@@ -162,6 +153,41 @@ async fn changed(containers: &mut Option<containers::Known>) -> Result<(), watch
 }
 
 impl Running {
+    /// Follows all that decides on the answers.
+    async fn follow(
+        &mut self,
+        events: &mut mpsc::Receiver<Event>,
+        standing: &mut mpsc::Receiver<oneshot::Sender<Standing>>,
+    ) -> anyhow::Result<Infallible> {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                changed = self.proxy.input.changed() => changed?,
+                changed = self.proxy.report.changed() => {
+                    changed?;
+                    self.look_at_settings();
+                }
+                changed = self.proxy.uplinks.changed() => {
+                    changed?;
+                    self.look_at_settings();
+                }
+                changed = changed(&mut self.proxy.containers) => changed?,
+                changed = self.known.changed() => changed?,
+                Some(ask) = standing.recv() => {
+                    // Whoever has asked may have given up.
+                    let _ = ask.send(self.standing());
+                    continue;
+                }
+                event = events.recv() => self.take_events(event, events).await?,
+                _ = look.tick() => drop(self.look().await),
+            }
+            self.follow_uplinks();
+            self.keep_entries().await;
+            self.give();
+        }
+    }
+
     async fn take_events(
         &mut self,
         first: Option<Event>,
@@ -172,14 +198,12 @@ impl Running {
         while let Some(event) = next {
             match event {
                 Event::Overrun => {
-                    self.facts = None;
+                    self.facts_are_stale = true;
                     stale = true;
                 }
                 event => {
                     stale |= self.is_of_uplink(&event);
-                    if let Some(facts) = &mut self.facts {
-                        facts.take(event);
-                    }
+                    self.facts.take(event);
                 }
             }
             next = more.try_recv().ok();
@@ -212,87 +236,13 @@ impl Running {
 
     async fn read(&mut self) -> Result<(), KernelError> {
         let kernel = &self.proxy.kernel;
-        if self.facts.is_none() {
-            self.facts = Some(Facts::new(kernel.links().await?, kernel.addresses().await?));
+        if self.facts_are_stale {
+            self.facts.read(kernel.links().await?, kernel.addresses().await?);
+            self.facts_are_stale = false;
         }
-        self.entries = kernel.proxy_entries().await?;
+        self.kept.read(&kernel.proxy_entries().await?);
+        self.look_at_settings();
         self.look_at_faults()
-    }
-
-    /// Tells the responder where it stands; while that is not known, it stays where it was.
-    fn give(&mut self) {
-        let Some(facts) = &self.facts else { return };
-        let claims = self.proxy.input.borrow_and_update().claims.clone();
-        self.prefixes.follow(&claims, self.proxy.report.borrow_and_update().announcement.as_ref());
-        let uplinks = self.proxy.uplinks.borrow_and_update().clone();
-        self.moved.follow(&claims, Instant::now());
-        let stand = place::Stand {
-            settings: &self.proxy.settings,
-            facts,
-            prefixes: &self.prefixes,
-            moved: self.moved.prefixes(),
-            uplinks: &uplinks,
-            reach: &self.reach,
-            kernel: self.answered_by_kernel(&uplinks),
-        };
-        let on_uplinks = |it: &&ProxyEntry| uplinks.iter().any(|uplink| uplink.link == it.link);
-        let entries = self.entries.iter().filter(on_uplinks).count();
-        self.proxy.entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
-        let expected = self.expected(self.prefixes.now());
-        let findings = findings::all(&Seen {
-            settings: &self.proxy.settings,
-            facts,
-            claims: &claims,
-            uplinks: &uplinks,
-            known: &self.known.borrow(),
-            entries: &self.entries,
-            faults: &self.faults,
-            now: Instant::now(),
-        });
-        self.proxy.problems.report(Component::Ndp, findings);
-        let given = Given { place: stand.place(), expected, ports: facts.ports() };
-        self.given.send_if_modified(|before| {
-            let is_new = *before != given;
-            if is_new {
-                *before = given;
-            }
-            is_new
-        });
-    }
-
-    /// Where the claims are answered for.
-    fn follow_uplinks(&mut self) {
-        let claims = self.proxy.input.borrow().claims.clone();
-        self.reach.follow(&claims, &self.proxy.uplinks.borrow(), &self.entries);
-    }
-
-    /// Changes the kernel's entries to the addresses in use.
-    async fn keep_entries(&mut self) {
-        let Some(alive) = self.known.borrow_and_update().alive.clone() else { return };
-        let is_known = !self.proxy.input.borrow().claims.is_empty()
-            || self.proxy.report.borrow().infrastructure.is_some();
-        if !is_known || self.proxy.report.borrow().paused {
-            return;
-        }
-        if self.proxy.uplinks.borrow().is_empty() {
-            return;
-        }
-        let plan = entries::plan(&alive, &self.reach, &self.entries);
-        for (link, addr) in &plan.add {
-            match self.proxy.kernel.add_proxy_entry(*link, *addr).await {
-                Ok(()) => {
-                    self.entries.retain(|it| (it.link, it.addr) != (*link, *addr));
-                    self.entries.push(ProxyEntry::ours(*link, *addr));
-                }
-                Err(error) => self.warn(&error),
-            }
-        }
-        for (link, addr) in &plan.remove {
-            match self.proxy.kernel.remove_proxy_entry(*link, *addr).await {
-                Ok(()) => self.entries.retain(|it| (it.link, it.addr) != (*link, *addr)),
-                Err(error) => self.warn(&error),
-            }
-        }
     }
 
     fn warn(&mut self, error: &KernelError) {

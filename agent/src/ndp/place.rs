@@ -1,11 +1,6 @@
 //! Where and what for this host answers. Pure.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv6Addr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::Ipv6Addr, time::Duration};
 
 use sextant_ndp::{
     message::Mac,
@@ -96,7 +91,6 @@ pub(super) struct Stand<'a> {
     pub(super) moved: &'a [Prefix],
     pub(super) uplinks: &'a [LocalUplink],
     pub(super) reach: &'a Reach,
-    pub(super) kernel: Arc<BTreeSet<Ipv6Addr>>,
 }
 
 impl Stand<'_> {
@@ -108,7 +102,6 @@ impl Stand<'_> {
             off_link: self.reach.off_link(self.uplinks, self.prefixes.now()),
             uplinks: self.uplinks.iter().filter_map(|uplink| self.uplink(uplink)).collect(),
             bridges: self.bridges(),
-            kernel: self.kernel.clone(),
             answers: mode == NdpMode::Prefix,
             answer: if self.prefixes.are_known() { answer } else { Answer::Live },
             overrides,
@@ -125,13 +118,10 @@ impl Stand<'_> {
 
     /// The links with addresses of the container prefixes.
     fn bridges(&self) -> Vec<Bridge> {
-        let mut own: BTreeMap<u32, Vec<Ipv6Addr>> = BTreeMap::new();
-        for it in self.facts.usable() {
-            own.entry(it.link).or_default().push(it.addr);
-        }
+        let all = self.prefixes.now().iter().flat_map(|prefix| self.facts.links_inside(*prefix));
         let is_uplink = |link: &u32| self.uplinks.iter().any(|uplink| uplink.link == *link);
-        let others = own.into_iter().filter(|(link, _)| !is_uplink(link));
-        others.filter_map(|(link, own)| self.bridge(link, own)).collect()
+        let others: BTreeSet<u32> = all.filter(|link| !is_uplink(link)).collect();
+        others.into_iter().filter_map(|link| self.bridge(link, self.facts.usable(link).collect())).collect()
     }
 
     fn bridge(&self, link: u32, own: Vec<Ipv6Addr>) -> Option<Bridge> {

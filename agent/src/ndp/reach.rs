@@ -8,10 +8,11 @@ use std::{
 
 use sextant_proto::{Claim, Prefix};
 
-use crate::{kernel::ProxyEntry, uplinks::LocalUplink};
+use super::entries::Entries;
+use crate::uplinks::LocalUplink;
 
 /// The uplinks of each host prefix.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Reach {
     links: BTreeMap<Prefix, BTreeSet<u32>>,
     present: BTreeSet<u32>,
@@ -20,7 +21,7 @@ pub(super) struct Reach {
 impl Reach {
     /// While a prefix is on-link nowhere, e.g. since an uplink has lost its address for a moment, it is answered for where it was
     /// before; after a start, where our entries are (DESIGN I5).
-    pub(super) fn follow(&mut self, claims: &[Claim], uplinks: &[LocalUplink], entries: &[ProxyEntry]) {
+    pub(super) fn follow(&mut self, claims: &[Claim], uplinks: &[LocalUplink], entries: &Entries) {
         let before = std::mem::take(&mut self.links);
         self.present = uplinks.iter().map(|uplink| uplink.link).collect();
         for prefix in claims.iter().map(|claim| claim.prefix) {
@@ -60,7 +61,7 @@ mod tests {
     use sextant_proto::{Epoch, Incarnation, Pool, Revision};
 
     use super::*;
-    use crate::uplinks::on_link_by;
+    use crate::{kernel::ProxyEntry, uplinks::on_link_by};
 
     impl Reach {
         /// This prefix on these links.
@@ -91,19 +92,19 @@ mod tests {
         let addr = "2001:db8::c003".parse().unwrap();
         let (one, other) = (uplink(2, &["2001:db8::/64"]), uplink(3, &["2001:db8:5::/64"]));
         let mut reach = Reach::default();
-        reach.follow(&claims, &[one.clone(), other.clone()], &[]);
+        reach.follow(&claims, &[one.clone(), other.clone()], &Entries::default());
         assert_eq!(reach.links(addr).collect::<Vec<_>>(), [2]);
         let off = [(3, claims[0].prefix)];
         assert_eq!(reach.off_link(&[one.clone(), other.clone()], &[claims[0].prefix]), off);
-        reach.follow(&claims, &[uplink(2, &[]), other.clone()], &[]);
+        reach.follow(&claims, &[uplink(2, &[]), other.clone()], &Entries::default());
         assert_eq!(reach.links(addr).collect::<Vec<_>>(), [2], "it has lost its address for a moment");
-        reach.follow(&claims, &[], &[]);
+        reach.follow(&claims, &[], &Entries::default());
         assert_eq!(reach.links(addr).count(), 0);
-        reach.follow(&claims, &[uplink(2, &[])], &[]);
+        reach.follow(&claims, &[uplink(2, &[])], &Entries::default());
         assert_eq!(reach.links(addr).collect::<Vec<_>>(), [2], "it was away for a moment");
-        reach.follow(&claims, &[uplink(2, &[]), uplink(3, &["2001:db8::/64"])], &[]);
+        reach.follow(&claims, &[uplink(2, &[]), uplink(3, &["2001:db8::/64"])], &Entries::default());
         assert_eq!(reach.links(addr).collect::<Vec<_>>(), [3], "it has moved");
-        reach.follow(&[], &[one, other], &[]);
+        reach.follow(&[], &[one, other], &Entries::default());
         assert_eq!(reach.links(addr).count(), 0, "the claim has ended");
     }
 
@@ -111,11 +112,12 @@ mod tests {
     fn after_a_start_it_is_answered_for_where_it_was() {
         let claims = [claim("2001:db8::c000/125")];
         let addr = "2001:db8::c003".parse().unwrap();
-        let mut reach = Reach::default();
-        reach.follow(&claims, &[uplink(2, &[]), uplink(3, &[])], &[ProxyEntry::ours(3, addr)]);
+        let (mut reach, mut entries) = (Reach::default(), Entries::default());
+        entries.insert(ProxyEntry::ours(3, addr));
+        reach.follow(&claims, &[uplink(2, &[]), uplink(3, &[])], &entries);
         assert_eq!(reach.links(addr).collect::<Vec<_>>(), [3]);
         let mut reach = Reach::default();
-        reach.follow(&claims, &[uplink(2, &[])], &[]);
+        reach.follow(&claims, &[uplink(2, &[])], &Entries::default());
         assert_eq!(reach.links(addr).count(), 0, "nowhere, if it was never on-link");
     }
 }

@@ -1,17 +1,11 @@
-//! What the task makes of what it follows.
+//! What is looked at now and then, and what operators see.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv6Addr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::Ipv6Addr};
 
-use sextant_ndp::proxy::Source;
-use sextant_proto::Prefix;
 use tokio::time::Instant;
 
-use super::{Running, entries, findings, view::Standing};
-use crate::{kernel::KernelError, uplinks::LocalUplink};
+use super::{Running, findings, lasting_faults::Compared, view::Standing};
+use crate::{kernel::KernelError, ndp_faults::checks};
 
 impl Running {
     /// Looks for what others do to the answers.
@@ -23,48 +17,35 @@ impl Running {
             }
             false => BTreeMap::new(),
         };
-        let alive = self.known.borrow().alive.clone().unwrap_or_default();
-        self.faults.look(
-            self.proxy.kernel.as_ref(),
-            &uplinks,
-            &alive,
-            &self.entries,
-            &self.reach,
-            Instant::now(),
-        )
+        let known = self.known.borrow();
+        let compared = Compared {
+            alive: known.alive.as_ref().map_or(0, |alive| alive.revision()),
+            entries: self.kept.entries().revision(),
+            reach: self.reach.clone(),
+            uplinks,
+        };
+        let missing = |Compared { reach, uplinks, .. }: &Compared| {
+            let in_use = known.alive.iter().flat_map(|alive| alive.iter()).collect();
+            let entries: Vec<_> = self.kept.entries().iter().copied().collect();
+            checks::missing(&in_use, uplinks, &entries, |link, addr: Ipv6Addr| reach.has(link, addr))
+        };
+        self.faults.look(self.proxy.kernel.as_ref(), compared, missing, Instant::now())
     }
 
     /// Where the host stands, for operators.
     pub(super) fn standing(&self) -> Standing {
-        let place = self.given.borrow().place.clone();
-        let entries = self.entries.clone();
+        let given = self.given.borrow();
         let uplinks = self.proxy.uplinks.borrow().clone();
         let known = self.known.borrow();
-        let trouble = known.trouble.as_ref().zip(self.facts.as_ref());
-        let trouble = trouble.map(|(trouble, facts)| findings::trouble_text(trouble, facts));
-        Standing { settings: self.proxy.settings, place, entries, uplinks, trouble }
-    }
-
-    /// The addresses of the engine's containers.
-    pub(super) fn expected(&self, prefixes: &[Prefix]) -> Arc<BTreeSet<Ipv6Addr>> {
-        let live = self.proxy.containers.as_ref().and_then(|known| known.borrow().clone());
-        let running = live.iter().flat_map(|live| live.containers.values());
-        let addresses = running.flat_map(|it| &it.addresses).map(|(_, addr)| *addr);
-        Arc::new(addresses.filter(|addr| prefixes.iter().any(|prefix| prefix.contains(*addr))).collect())
-    }
-
-    /// The addresses that the kernel answers for on all uplinks of theirs; none while it is not set up for that, or where its answers, from an
-    /// address of the uplink, may be dropped.
-    pub(super) fn answered_by_kernel(&self, uplinks: &[LocalUplink]) -> Arc<BTreeSet<Ipv6Addr>> {
-        if self.proxy.settings.source == Source::Target {
-            return Arc::default();
+        let trouble = known.trouble.as_ref().map(|it| findings::trouble_text(it, &self.facts));
+        Standing {
+            settings: self.proxy.settings,
+            place: given.place.clone(),
+            kernel: given.kernel.clone(),
+            entries: self.entries_on(&uplinks),
+            uplinks,
+            trouble,
+            others: known.others.clone(),
         }
-        let is_on = |name: &str| {
-            let path = format!("net/ipv6/conf/{name}/proxy_ndp");
-            self.proxy.kernel.sysctl(&path).is_ok_and(|value| value.as_deref() == Some("1"))
-        };
-        let names = uplinks.iter().map(|uplink| uplink.uplink.interface.as_str());
-        let all_on = names.chain(["all"]).all(is_on);
-        Arc::new(if all_on { entries::on_all(&self.entries, &self.reach) } else { BTreeSet::new() })
     }
 }

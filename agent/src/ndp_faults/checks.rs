@@ -10,6 +10,7 @@ use sextant_proto::{Prefix, counted, ndp::mac_text};
 
 use super::processes::OtherProxy;
 use crate::{
+    host::sysctl_argument,
     kernel::{Kernel, KernelError, ProxyEntry},
     problems::Finding,
 };
@@ -46,17 +47,19 @@ pub(crate) fn wrong_sysctls(
 /// The findings about these sysctls.
 pub(crate) fn of_sysctls(wrong: &[WrongSysctl]) -> Vec<Finding> {
     let one = |WrongSysctl { path, value }: &WrongSysctl| {
-        let name = path.replace('/', ".");
+        let name = sysctl_argument(path);
         let agent = "a running agent that is not paused restores it: see its log for what changes it";
         if path.ends_with("proxy_delay") {
             let saw = format!("{name} is {value}: the kernel answers neighbour solicitations late");
             return Finding::new("ndp-proxy-delay", saw, format!("sysctl -w {name}=0; {agent}")).about(name);
         }
         let what = match path.as_str() {
-            "net/ipv6/conf/all/proxy_ndp" => "those by which neighbours check addresses of containers",
-            _ => "those for addresses of containers there",
+            "net/ipv6/conf/all/proxy_ndp" => {
+                "by which neighbours check that an address of a container is still there"
+            }
+            _ => "for addresses of containers there",
         };
-        let saw = format!("{name} is {value}: the kernel does not answer neighbour solicitations, {what}");
+        let saw = format!("{name} is {value}: the kernel does not answer neighbour solicitations {what}");
         Finding::unready("ndp-proxying-off", saw, format!("sysctl -w {name}=1; {agent}")).about(name)
     };
     wrong.iter().map(one).collect()
@@ -95,8 +98,11 @@ pub(crate) fn of_missing(missing: &BTreeSet<(Ipv6Addr, String)>) -> Option<Findi
 }
 
 /// Entries of others for addresses in use: they stay when the container is gone.
-pub(crate) fn foreign(in_use: &BTreeSet<Ipv6Addr>, entries: &[ProxyEntry]) -> Option<Finding> {
-    let foreign = entries.iter().filter(|it| !it.is_ours() && in_use.contains(&it.addr));
+pub(crate) fn foreign<'a>(
+    is_in_use: impl Fn(Ipv6Addr) -> bool,
+    entries: impl Iterator<Item = &'a ProxyEntry>,
+) -> Option<Finding> {
+    let foreign = entries.filter(|it| !it.is_ours() && is_in_use(it.addr));
     let foreign: Vec<_> = foreign.map(|it| it.addr.to_string()).collect();
     let saw = format!(
         "another process has added proxy entries for {} of this host's containers: {}",
@@ -198,15 +204,17 @@ mod tests {
             wrong("net/ipv6/conf/eth0/proxy_ndp", "0"),
             wrong("net/ipv6/conf/all/proxy_ndp", "0"),
             wrong("net/ipv6/neigh/eth0/proxy_delay", "80"),
+            wrong("net/ipv6/conf/eth0.7/proxy_ndp", "0"),
         ]);
         let fixes: Vec<_> = found.iter().map(|it| it.fix.split(';').next().unwrap()).collect();
         let expected = [
             "sysctl -w net.ipv6.conf.eth0.proxy_ndp=1",
             "sysctl -w net.ipv6.conf.all.proxy_ndp=1",
             "sysctl -w net.ipv6.neigh.eth0.proxy_delay=0",
+            "sysctl -w net/ipv6/conf/eth0.7/proxy_ndp=1",
         ];
         assert_eq!(fixes, expected);
-        assert_eq!(found.iter().map(|it| it.unready).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(found.iter().map(|it| it.unready).collect::<Vec<_>>(), [true, true, false, true]);
     }
 
     #[test]

@@ -77,7 +77,8 @@ impl Ledger {
 
     /// Remembers the indices of those links that it names.
     pub fn know(&mut self, boot_id: &str, links: &BTreeMap<String, u32>) {
-        let named = links.iter().filter(|(name, _)| self.names(name));
+        let of_sysctls: BTreeSet<&str> = self.sysctls.keys().filter_map(|path| interface(path)).collect();
+        let named = links.iter().filter(|(name, _)| of_sysctls.contains(name.as_str()) || self.names(name));
         let by_name: BTreeMap<_, _> = named.map(|(name, index)| (name.clone(), *index)).collect();
         let is_of_use = !by_name.is_empty() && !boot_id.is_empty();
         self.links = is_of_use.then(|| LinkIndices { boot_id: boot_id.to_owned(), by_name });
@@ -90,13 +91,12 @@ impl Ledger {
         self
     }
 
-    /// Whether a change of this interface is in it.
+    /// Whether a change of this interface is in it, besides those of sysctls.
     fn names(&self, interface: &str) -> bool {
         self.made(interface)
             || self.stood.as_deref() == Some(interface)
             || self.set_up.iter().any(|name| name == interface)
             || self.addresses.iter().any(|address| address.interface == interface)
-            || self.sysctls.keys().any(|path| renamed_sysctl(path, interface, interface).is_some())
     }
 
     /// The interface `from` has the name `to` now.
@@ -139,10 +139,20 @@ impl Ledger {
 
 /// The path of a sysctl of the interface `from`, for the name `to`.
 fn renamed_sysctl(path: &str, from: &str, to: &str) -> Option<String> {
-    let [net, ipv6, directory, interface, sysctl] = path.split('/').collect::<Vec<_>>()[..] else {
-        return None;
-    };
-    (interface == from).then(|| [net, ipv6, directory, to, sysctl].join("/"))
+    let (directory, interface, sysctl) = parts(path)?;
+    (interface == from).then(|| [directory, to, sysctl].join("/"))
+}
+
+/// The interface of a sysctl.
+fn interface(path: &str) -> Option<&str> {
+    parts(path).map(|(_, interface, _)| interface)
+}
+
+/// The directory of a sysctl of an interface, the interface, and the sysctl's own name.
+fn parts(path: &str) -> Option<(&str, &str, &str)> {
+    let (rest, sysctl) = path.rsplit_once('/')?;
+    let (directory, interface) = rest.rsplit_once('/')?;
+    (directory.matches('/').count() == 2).then_some((directory, interface, sysctl))
 }
 
 /// An address on an interface.
@@ -209,5 +219,59 @@ mod as_text {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(it: D) -> Result<Option<Prefix>, D::Error> {
         let text: Option<String> = Deserialize::deserialize(it)?;
         text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nix::time::{ClockId, clock_gettime};
+
+    use super::*;
+
+    /// The processor time of this thread.
+    fn spent() -> Duration {
+        clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+    }
+
+    /// So many links, each with a sysctl that was set.
+    fn cost_of_a_look(count: u32) -> Duration {
+        let name = |n: u32| format!("veth{n}");
+        let links: BTreeMap<_, _> = (0..2 * count).map(|n| (name(n), n)).collect();
+        let path = |n| (format!("net/ipv6/conf/{}/accept_ra", name(n)), "1".to_owned());
+        let sysctls = (0..count).map(path).chain([("net/ipv6/conf/all/forwarding".into(), "0".into())]);
+        let mut ledger = Ledger { sysctls: sysctls.collect(), ..Ledger::default() };
+        let look = |ledger: &mut Ledger| {
+            let before = spent();
+            ledger.know("boot", &links);
+            spent() - before
+        };
+        let cost = (0..5).map(|_| look(&mut ledger)).min().unwrap();
+        let known: Vec<_> = ledger.links.unwrap().by_name.into_values().collect();
+        assert_eq!(known.len(), count as usize, "those with a change, and no others");
+        cost
+    }
+
+    #[test]
+    fn a_look_at_ten_times_as_many_links_costs_about_ten_times_as_much() {
+        let (few, many) = (cost_of_a_look(300), cost_of_a_look(3000));
+        // If each link were looked for among all sysctls, it would cost a hundred times as much.
+        assert!(many < few.max(Duration::from_micros(100)) * 40, "{few:?} and {many:?}");
+    }
+
+    /// Two boots without an id would look like the same one.
+    #[test]
+    fn indices_are_known_only_of_named_links_and_in_a_boot_that_has_an_id() {
+        let links = BTreeMap::from([("eth0".to_owned(), 2), ("veth1".to_owned(), 7)]);
+        let set_up = vec!["eth0".to_owned()];
+        let mut ledger = Ledger { set_up, ..Ledger::default() };
+        ledger.know("", &links);
+        assert_eq!(ledger.links, None);
+        ledger.know("a", &links);
+        let by_name = BTreeMap::from([("eth0".to_owned(), 2)]);
+        assert_eq!(ledger.links, Some(LinkIndices { boot_id: "a".into(), by_name }));
+        assert_eq!(ledger.clone().in_boot("a"), ledger);
+        assert_eq!(ledger.in_boot("b").links, None);
     }
 }

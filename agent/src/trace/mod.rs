@@ -1,7 +1,7 @@
 //! Checks this host and the path to another one, for `sextant trace`. It changes nothing, except that probes make the kernel
 //! resolve a next hop.
 //!
-//! [`host`], [`arriving`], [`firewall`], [`neighbour_proxy`] and [`path`] evaluate the observations, and are pure; [`probe`] is the edge to the sockets of the
+//! [`host`], [`arriving`], [`firewall`], [`neighbour_proxy`], [`path`] and [`target`] evaluate the observations, and are pure; [`probe`] is the edge to the sockets of the
 //! probes; this module reads the facts.
 
 mod arriving;
@@ -11,10 +11,11 @@ pub(crate) mod neighbour_proxy;
 mod path;
 mod policy;
 mod probe;
+mod target;
 
 use std::{collections::BTreeMap, net::Ipv6Addr, sync::Arc, time::Duration};
 
-use sextant_proto::{Claim, NodeName, Peer, PoolName};
+use sextant_proto::{Claim, NodeName, PoolName};
 use tokio::{sync::watch, time::Instant};
 
 use self::{
@@ -173,9 +174,7 @@ impl Tracer {
 
     /// Checks the path to the bridge address `target` of `node`.
     pub(crate) async fn path(&self, node: &NodeName, target: Ipv6Addr) -> Result<PathReport, PathError> {
-        if self.input.borrow().view.peer(node).is_some_and(|peer| !holds(peer, target)) {
-            return Err(PathError::Elsewhere { node: node.clone(), target });
-        }
+        let probed = target::is_of(node, target, &self.input.borrow().view)?;
         let towards = self.engine.towards(node.clone(), target).await.ok_or(PathError::Stopping)??;
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
         let own = self.claim_towards(target);
@@ -188,9 +187,13 @@ impl Tracer {
         let iif = bridge.map_or("lo", |bridge| bridge.name.as_str());
         let decides = policy::decides(&self.tables().await?, source, target, iif);
         let own: Vec<_> = addresses.iter().map(|address| address.addr).collect();
-        let probe = probe::run(source, target, &own).await;
+        let probe = match probed {
+            true => probe::run(source, target, &own).await,
+            false => Probe::none(source, target),
+        };
+        let answered = !probed || probe.all_answered();
         let hops = match found.as_ref().map(|route| &route.target) {
-            Ok(RouteTarget::Via(hops)) => self.hops(hops, target, &links, probe.all_answered()).await?,
+            Ok(RouteTarget::Via(hops)) => self.hops(hops, target, &links, answered).await?,
             _ => Vec::new(),
         };
         let observed = Observed {
@@ -202,6 +205,7 @@ impl Tracer {
             table: self.table,
             links,
             hops,
+            answered,
         };
         Ok(PathReport { checks: path::checks(&observed), probe })
     }
@@ -299,18 +303,13 @@ impl Tracer {
     }
 }
 
-fn holds(peer: &Peer, addr: Ipv6Addr) -> bool {
-    peer.claims.iter().any(|claim| claim.prefix.contains(addr))
-}
-
 /// The path cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PathError {
     #[error("the agent is stopping")]
     Stopping,
-    /// Nothing outside of the node's own prefixes is probed in its name (DESIGN I14).
-    #[error("{target} is in no prefix that node {node} holds; it is not probed")]
-    Elsewhere { node: NodeName, target: Ipv6Addr },
+    #[error(transparent)]
+    Elsewhere(#[from] target::Elsewhere),
     #[error("{0}; try again")]
     Kernel(#[from] KernelError),
 }

@@ -81,6 +81,11 @@ pub(crate) struct Received {
 }
 
 impl Probe {
+    /// That nothing was sent.
+    pub(super) fn none(source: Option<Ipv6Addr>, target: Ipv6Addr) -> Self {
+        Self { kind: None, source, target, sent: 0, answered: Vec::new(), error: None }
+    }
+
     pub(super) fn all_answered(&self) -> bool {
         self.sent > 0 && self.answered.len() == self.sent
     }
@@ -88,7 +93,7 @@ impl Probe {
 
 /// Sends probes, and waits for their results. `own` are this host's addresses.
 pub(super) async fn run(source: Option<Ipv6Addr>, target: Ipv6Addr, own: &[Ipv6Addr]) -> Probe {
-    let mut probe = Probe { kind: None, source, target, sent: 0, answered: Vec::new(), error: None };
+    let mut probe = Probe::none(source, target);
     let Some(source) = source else {
         let text = "the bridge has no address to send probes from".to_owned();
         probe.error = Some(ProbeError { text, from: None, fix: "" });

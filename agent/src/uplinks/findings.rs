@@ -2,14 +2,14 @@
 
 use sextant_proto::{Prefix, link_name_word};
 
-use super::{LocalUplink, interfaces, is_link_local, is_usable, lent};
+use super::{LocalUplink, interfaces, is_link_local, is_shared, is_usable, lent};
 use crate::{
     kernel::{Address, Link},
     problems::Finding,
 };
 
-/// The problems of the uplinks `names`: each one that does not exist, has no address that peers may use, or has lost the route to
-/// its link.
+/// The problems of the uplinks `names`: each one that does not exist, has no address that peers may use, is down, or has lost the
+/// route to its link.
 pub(crate) fn findings(
     names: &[String],
     links: &[Link],
@@ -26,7 +26,8 @@ pub(crate) fn findings(
     let of = |name: &String| match links.iter().find(|link| link.name == *name) {
         None => Some(missing(name)),
         Some(link) => {
-            without_address(link, links, addresses).or_else(|| without_route(link, addresses, uplinks))
+            let address = without_address(link, links, addresses);
+            address.or_else(|| down(link)).or_else(|| without_route(link, addresses, uplinks))
         }
     };
     names.iter().filter_map(of).collect()
@@ -44,6 +45,20 @@ pub(crate) fn renamed(configured: &str, now: &str) -> Finding {
             link_name_word(configured)
         ),
     )
+}
+
+/// Without carrier the kernel keeps addresses and routes, but nothing passes.
+fn down(link: &Link) -> Option<Finding> {
+    let (saw, fix) = match (link.up, link.carrier) {
+        (true, true) => return None,
+        (true, false) => (
+            "has no carrier",
+            "check its cable, and the port of the switch or the virtual switch that it leads to".to_owned(),
+        ),
+        (false, _) => ("is down", format!("`ip link set dev {} up`", link_name_word(&link.name))),
+    };
+    let saw = format!("uplink {} {saw}: peers and controllers are not reached over it", link.name);
+    Some(Finding::new("uplink-down", saw, fix))
 }
 
 /// The kernel keeps a route to the prefix of an address that stays, while the link is up; only another process removes it. One
@@ -79,6 +94,16 @@ fn without_address(link: &Link, links: &[Link], addresses: &[Address]) -> Option
         return None;
     }
     let duplicate = own.iter().find(|address| address.global && address.dad_failed);
+    if let Some(Address { addr, len, .. }) = own.iter().find(|it| it.global && is_shared(it)) {
+        return Some(Finding::new(
+            "address-shared",
+            format!(
+                "uplink {name} has no usable IPv6 address: {addr}/{len} is the subnet-router anycast address of its link, which each \
+                 host on it has that forwards (RFC 4291)"
+            ),
+            format!("add one that no other host has: ip -6 addr add ADDRESS/{len} dev {word}"),
+        ));
+    }
     Some(match duplicate {
         Some(Address { addr, len, .. }) => Finding::new(
             "address-duplicate",
@@ -89,6 +114,14 @@ fn without_address(link: &Link, links: &[Link], addresses: &[Address]) -> Option
             format!(
                 "find that host (`ip -6 neigh show dev {word}` on a third host), and change the address of one of the two; then \
                  on this host: ip -6 addr del {addr}/{len} dev {word}, and add its address again"
+            ),
+        ),
+        None if !link.up => Finding::new(
+            "address-missing",
+            format!("uplink {name} has no usable IPv6 address: the interface is down"),
+            format!(
+                "`ip link set dev {word} up`; if its address does not come back by itself (the kernel removes it when the interface \
+                 goes down): `ip -6 addr add ADDRESS/LENGTH dev {word}`, and the routes over it, as the default route"
             ),
         ),
         None => Finding::new(
@@ -108,6 +141,22 @@ mod tests {
         kernel::fake::permanent,
         uplinks::{LinkRoutes, link_routes, local_uplinks},
     };
+
+    #[test]
+    fn an_uplink_that_is_down_is_found() {
+        let eth0 = Link { index: 2, name: "eth0".into(), up: true, carrier: false, ..Link::default() };
+        let address = permanent(2, "2001:db8::1".parse().unwrap(), 64);
+        let found = |link: &Link| {
+            findings(&["eth0".to_owned()], std::slice::from_ref(link), std::slice::from_ref(&address), &[])
+        };
+        let pulled = found(&eth0);
+        assert_eq!(
+            pulled[0].saw,
+            "uplink eth0 has no carrier: peers and controllers are not reached over it"
+        );
+        assert_eq!(found(&Link { up: false, ..eth0.clone() })[0].fix, "`ip link set dev eth0 up`");
+        assert_eq!(found(&Link { carrier: true, ..eth0 }), []);
+    }
 
     /// What is found on eth0 with this address and these routes.
     fn found(link: &Link, address: Address, routes: &[&str]) -> Vec<&'static str> {
@@ -136,7 +185,7 @@ mod tests {
             assert_eq!(found(&eth0, right, &[default]), [""; 0]);
         }
         let (down, of_vrf) = (Link { up: false, ..eth0.clone() }, Link { controller: Some(9), ..eth0 });
-        assert_eq!(found(&down, address.clone(), &[default]), [""; 0], "the kernel removes it");
+        assert_eq!(found(&down, address.clone(), &[default]), ["uplink-down"], "the kernel removes it");
         assert_eq!(found(&of_vrf, address, &[default]), [""; 0]);
     }
 }

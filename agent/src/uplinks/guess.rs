@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
-use super::{LOOPBACK, LinkRoutes, NoUplink, interfaces};
+use super::{LOOPBACK, LinkRoutes, NoUplink};
 use crate::kernel::Link;
 
 /// So many peers vote.
@@ -37,7 +37,7 @@ pub fn guessed_uplinks(clues: &Clues<'_>) -> Result<Vec<String>, NoUplink> {
         chosen.map(|link| link.name.clone()).collect()
     };
     let found = guesses.into_iter().map(names).find(|names| !names.is_empty());
-    found.ok_or_else(|| NoUplink { interfaces: interfaces(clues.links) })
+    found.ok_or_else(|| NoUplink::among(clues.links))
 }
 
 fn may_be_uplink(link: &Link, clues: &Clues<'_>) -> bool {
@@ -87,6 +87,7 @@ mod tests {
         let mut links =
             vec![link(1, "lo"), link(2, "eth0"), link(3, "eth9"), link(4, "docker0"), link(5, "veth1")];
         links[4].controller = Some(4);
+        links[2].up = !routes.is_empty();
         let clues = Clues {
             links: &links,
             routes: &link_routes_towards(&[main], &routes, &controllers),
@@ -127,6 +128,11 @@ mod tests {
         let routes = ["2001:db8:8::/64 dev 4", "2001:db8:9::/64 dev 5", "::/0 via fe80::2 dev 3"];
         assert_eq!(guessed(&routes, &["2001:db8:8::c"], &[&["2001:db8:9::1"]]), "eth9");
         let none = guessed(&["2001:db8:8::/64 dev 4"], &["2001:db8:8::c"], &[]);
-        assert!(none.contains("no uplink is configured") && none.contains("eth0"), "{none}");
+        assert!(none.contains("no uplink is configured") && none.contains("eth0, eth9, docker0"), "{none}");
+        let none = guessed(&[], &["2001:db8:8::c"], &[]);
+        assert!(
+            none.contains("interfaces: lo, eth0, eth9 (down), docker0, veth1; bring up the one"),
+            "{none}"
+        );
     }
 }

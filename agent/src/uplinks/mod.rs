@@ -18,6 +18,7 @@ pub use reading::{first_guess, read_link_routes};
 
 use crate::{
     kernel::{Address, Link, NextHop, Route, RouteTarget},
+    problems::Finding,
     settings::NextHopKind,
 };
 
@@ -79,12 +80,32 @@ pub struct MissingUplink {
 
 /// No uplink is configured, and none can be determined.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "no uplink is configured, and no IPv6 route to a controller or default route to determine it from; interfaces: {}. \
-     Set [uplink] interface in agent.toml, or --uplink", interfaces.join(", ")
-)]
+#[error("{}; {NO_UPLINK_FIX}", self.saw())]
 pub struct NoUplink {
+    /// The names of all interfaces; those that are down are marked.
     interfaces: Vec<String>,
+}
+
+const NO_UPLINK_FIX: &str =
+    "bring up the one that leads to the other hosts, or set [uplink] interface in agent.toml (--uplink)";
+
+impl NoUplink {
+    fn among(links: &[Link]) -> Self {
+        let marked = |link: &Link| format!("{}{}", link.name, if link.up { "" } else { " (down)" });
+        Self { interfaces: links.iter().map(marked).collect() }
+    }
+
+    fn saw(&self) -> String {
+        format!(
+            "no uplink is configured, and no IPv6 route to a controller or default route to determine it from; interfaces: {}",
+            self.interfaces.join(", ")
+        )
+    }
+
+    /// The same with its fix apart.
+    pub(crate) fn finding(&self) -> Finding {
+        Finding::unready("uplink-undetermined", self.saw(), NO_UPLINK_FIX)
+    }
 }
 
 /// Checks that all of `names` exist.
@@ -131,8 +152,8 @@ fn local(
     // RFC 6724: a deprecated address is the last choice.
     usable.sort_by_key(|address| (address.deprecated, !address.permanent, address.addr));
     let address = |address: &&Address| {
-        let addr = address.addr;
-        Some(InterfaceAddress { addr, on_link: on_link.around(addr)? })
+        let (addr, on_link) = (address.addr, on_link.around(address.addr)?);
+        (!is_of_all_routers(addr, on_link)).then_some(InterfaceAddress { addr, on_link })
     };
     let addresses = usable.iter().filter_map(address).take(MOST_ADDRESSES).collect();
     LocalUplink {
@@ -178,7 +199,20 @@ fn is_link_local(address: &Address) -> bool {
 
 /// Whether peers may use it: a global address that is verified as unique, and is not to be replaced every day.
 fn is_usable(address: &Address) -> bool {
-    address.global && !address.tentative && !address.dad_failed && !address.temporary
+    let verified = address.global && !address.tentative && !address.dad_failed && !address.temporary;
+    verified && !is_shared(address)
+}
+
+fn is_shared(address: &Address) -> bool {
+    Prefix::containing(address.addr, address.len)
+        .is_some_and(|prefix| is_of_all_routers(address.addr, prefix))
+}
+
+/// Whether it is the subnet-router anycast address of a link (RFC 4291 section 2.6.1): each host on the link that forwards has it,
+/// and answers for it.
+fn is_of_all_routers(addr: Ipv6Addr, link: Prefix) -> bool {
+    // A link between two hosts has none (RFC 6164), as in the kernel (`addrconf_join_anycast`).
+    link.len() < 127 && link.addr() == addr
 }
 
 #[cfg(test)]

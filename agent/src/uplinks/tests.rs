@@ -111,8 +111,9 @@ fn routes_that_decide_neighbours_are_noticed() {
 
 #[test]
 fn uplinks_without_usable_addresses_are_reported() {
-    let names = ["eth0".to_owned(), "eth1".into(), "eth2".into(), "eth3".into()];
-    let links = [link(2, "eth0"), link(3, "eth1"), link(4, "eth2")];
+    let names = ["eth0", "eth1", "eth2", "eth3", "eth4"].map(str::to_owned);
+    let down = Link { up: false, ..link(5, "eth4") };
+    let links = [link(2, "eth0"), link(3, "eth1"), link(4, "eth2"), down];
     let addresses = [
         address(2, "2001:db8::1"),
         Address { dad_failed: true, tentative: true, ..address(2, "2001:db8::9") },
@@ -120,12 +121,35 @@ fn uplinks_without_usable_addresses_are_reported() {
         Address { temporary: true, ..address(4, "2001:db8:2::1") },
         Address { global: false, dad_failed: true, ..address(4, "fe80::1") },
     ];
-    let found: Vec<_> =
-        findings(&names, &links, &addresses, &[]).into_iter().map(|it| (it.what, it.saw)).collect();
-    let kinds: Vec<_> = found.iter().map(|(what, _)| *what).collect();
-    assert_eq!(kinds, ["address-duplicate", "address-missing", "uplink-missing"]);
-    assert!(found[0].1.contains("2001:db8:1::1"), "{found:?}");
-    assert!(found[2].1.contains("eth3"), "{found:?}");
+    let found = findings(&names, &links, &addresses, &[]);
+    let kinds: Vec<_> = found.iter().map(|it| it.what).collect();
+    assert_eq!(kinds, ["address-duplicate", "address-missing", "uplink-missing", "address-missing"]);
+    assert!(found[0].saw.contains("2001:db8:1::1"), "{found:?}");
+    assert!(found[1].saw.contains("eth2 has no usable IPv6 address (global"), "{found:?}");
+    assert!(found[2].saw.contains("eth3"), "{found:?}");
+    assert!(found[3].saw.contains("eth4") && found[3].saw.ends_with("the interface is down"), "{found:?}");
+    assert!(found[3].fix.starts_with("`ip link set dev eth4 up`"), "{found:?}");
+}
+
+#[test]
+fn an_address_that_all_routers_of_a_link_have_is_no_next_hop() {
+    let shared = address(2, "2001:db8::");
+    let of_dhcp = Address { len: 128, ..shared.clone() };
+    let of_two_hosts = Address { len: 127, ..shared.clone() };
+    for (has, routes, announced) in [
+        (vec![shared.clone()], "2001:db8::/64 dev 2", vec![]),
+        (vec![of_dhcp], "2001:db8::/64 dev 2", vec![]),
+        (
+            vec![shared.clone(), address(2, "2001:db8::5")],
+            "2001:db8::/64 dev 2",
+            vec!["2001:db8::5 in 2001:db8::/64"],
+        ),
+        (vec![of_two_hosts], "2001:db8::/127 dev 2", vec!["2001:db8:: in 2001:db8::/127"]),
+    ] {
+        assert_eq!(announce(&eth0(&has, &[routes]), NextHopKind::Global), announced, "{has:?}");
+    }
+    let found = findings(&["eth0".into()], &[link(2, "eth0")], &[shared], &[]);
+    assert_eq!(found.iter().map(|it| it.what).collect::<Vec<_>>(), ["address-shared"]);
 }
 
 #[test]

@@ -97,9 +97,9 @@ fn sysctls_are_those_of_the_namespace() {
         let missing = kernel.set_sysctl("net/ipv6/conf/eth77/accept_ra", "2").unwrap_err();
         assert_eq!(
             missing.to_string(),
-            "sysctl net/ipv6/conf/eth77/accept_ra: No such file or directory (os error 2)"
+            "sysctl net/ipv6/conf/eth77/accept_ra cannot be set to 2: No such file or directory (os error 2)"
         );
         let refused = kernel.set_sysctl(accept_ra, "x").unwrap_err();
-        assert!(matches!(refused, KernelError::Sysctl { .. }), "{refused}");
+        assert!(matches!(refused, KernelError::SysctlNotSet { .. }), "{refused}");
     });
 }

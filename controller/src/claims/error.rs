@@ -177,7 +177,7 @@ pub enum ClaimError {
         "pool {} {} is exhausted: no /{len} is free beside {} and {} (it holds {} of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or automatically with the \
          controllers' --hold-down; or `sextant pool grow {}`, or add a pool",
         .pool.name, .pool.prefix, counted(*.claimed, "claim"), counted(*.reserved, "reservation"),
-        counted(.pool.capacity(), "host prefix"), .pool.host_len, gone(*without_agent), .pool.name
+        counted(.pool.capacity(), "host prefix"), .pool.host_len, gone(*without_session), .pool.name
     )]
     Exhausted {
         /// The pool.
@@ -189,7 +189,7 @@ pub enum ClaimError {
         /// The number of reservations.
         reserved: usize,
         /// The number of claims of nodes without an agent.
-        without_agent: usize,
+        without_session: usize,
     },
     /// The node holds a prefix of a lost store, and the pools of this one have no place for it.
     #[error("the held prefix {prefix} of pool {} {} cannot be registered: {why}", .pool.name, .pool.prefix)]
@@ -237,11 +237,13 @@ impl ClaimError {
     }
 }
 
-fn gone(without_agent: usize) -> String {
-    match without_agent {
+/// An agent that waits, e.g. for a bridge, has no session yet.
+fn gone(without_session: usize) -> String {
+    let or_waits = "or with one that has not announced its prefix yet (see `sextant node list`)";
+    match without_session {
         0 => String::new(),
-        1 => "; 1 of the claims belongs to a node without an agent".into(),
-        n => format!("; {n} of the claims belong to nodes without an agent"),
+        1 => format!("; 1 of the claims belongs to a node without an agent, {or_waits}"),
+        n => format!("; {n} of the claims belong to nodes without an agent, {or_waits}"),
     }
 }
 

@@ -114,6 +114,16 @@ async fn no_pool_is_added_or_grown_over_what_the_cluster_stands_on() {
     it.pools.add(&pool("other", "2001:db8:0:8000::/49", 64)).await.expect("the same again");
 }
 
+/// Its nodes hold prefixes of it: each claim is checked for itself.
+#[tokio::test]
+async fn the_pool_of_a_lost_store_comes_back_whatever_the_cluster_stands_on_by_then() {
+    let it = Fixture::new(Some(("2001:db8:8000::/40", 64))).await;
+    let (holder, _) = host(&it, 1, "2001:db8::1").await;
+    let lost = pool("lost", "2001:db8::/48", 64);
+    assert!(matches!(it.pools.add(&lost).await.unwrap_err(), PoolsError::Infrastructure(_)));
+    it.pools.restore(&lost, &holder.node).await.unwrap();
+}
+
 /// DESIGN I14: a node that announces an address in another's prefix takes nothing from it.
 #[tokio::test]
 async fn an_announced_address_takes_no_prefix_from_its_holder() {

@@ -396,6 +396,10 @@ fn claimed(request: &ClaimRequest, pool: &PoolName, prefix: Prefix) -> Event {
 }
 
 #[cfg(test)]
+mod address_plan;
+#[cfg(test)]
+mod announced;
+#[cfg(test)]
 mod copies;
 #[cfg(test)]
 mod infrastructure;

@@ -92,13 +92,13 @@ fn previous(state: &State, pool: &Pool, request: &ClaimRequest, len: u8) -> Opti
 fn exhausted(state: &State, pool: &Pool, len: u8) -> ClaimError {
     let held: Vec<_> =
         state.nodes().iter().filter(|(_, node)| node.record.claim_in(&pool.name).is_some()).collect();
-    let without_agent = held.iter().filter(|(name, _)| !state.sessions().contains_key(*name)).count();
+    let without_session = held.iter().filter(|(name, _)| !state.sessions().contains_key(*name)).count();
     ClaimError::Exhausted {
         pool: pool.clone(),
         len,
         claimed: state.holdings().claims_in(pool),
         reserved: state.holdings().reservations_in(pool).count(),
-        without_agent,
+        without_session,
     }
 }
 

@@ -1,10 +1,14 @@
-use sextant_proto::{InterfaceAddress, NodeId, Revision, Uplink};
+use sextant_proto::{Ack, Applied, InterfaceAddress, NodeId, Pool, Revision, Uplink};
 
 use super::*;
 use crate::{
+    claims::ClaimRequest,
+    index::IndexTask,
     keys::Keys,
+    pools::Pools,
     records::{ClaimRecord, HeldClaim, Meta, NodeRecord, Observers, Record, SessionRecord, VerdictRecord},
-    registry::{Entry, Listing},
+    registry::{Entry, Listing, SharedRegistry, embedded::EmbeddedStore},
+    store,
 };
 
 /// Of two agents.
@@ -102,4 +106,49 @@ fn only_who_is_down_all_the_time_is_due() {
     assert_eq!(due(&mut since, names(&["h1", "h2"]), at(10)), [name("h1")]);
     assert_eq!(due(&mut since, names(&["h1", "h2"]), at(20)).len(), 2);
     assert!(due(&mut since, names(&[]), at(99)).is_empty());
+}
+
+/// Another controller, which has an ack of this node's agent.
+struct Elsewhere(Acks, NodeName);
+
+#[async_trait::async_trait]
+impl Refresh for Elsewhere {
+    async fn refresh(&self) -> bool {
+        let applied = Applied { ack: Ack::default(), version: String::new() };
+        self.0.keep_remote([(self.1.clone(), applied)].into());
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_agent_any_controller_hears_is_not_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry: SharedRegistry = Arc::new(EmbeddedStore::open(&dir.path().join("store")).unwrap());
+    let keys = Keys::new(&"test".parse().unwrap());
+    let meta = store::open(&registry, &keys).await.unwrap();
+    let (task, index) = IndexTask::start(registry.clone(), keys.clone(), meta).await.unwrap();
+    tokio::spawn(task.run());
+    let pools = Pools::new(registry.clone(), keys.clone(), index.clone());
+    let pool = Pool::new("main".parse().unwrap(), "fd00::/48".parse().unwrap(), 64, 64).unwrap();
+    pools.add(&pool).await.unwrap();
+    let claims = Claims::new(registry, keys, index.clone(), Duration::ZERO);
+    for node in ["h1", "h2"] {
+        let request = ClaimRequest {
+            node: name(node),
+            node_id: NodeId::random(),
+            pool: None,
+            host_len: None,
+            held: None,
+            beside: false,
+            infrastructure: vec![],
+            pool_order: vec![],
+        };
+        claims.claim(&request).await.unwrap();
+    }
+    let acks = Acks::new(index.clone());
+    let others = Arc::new(Elsewhere(acks.clone(), name("h1")));
+    let mut expiry = Expiry::new(claims, index.clone(), acks, others, Some(Duration::ZERO));
+    expiry.end_held_down(Duration::ZERO).await;
+    let left: Vec<_> = index.read(|state| state.nodes().keys().map(ToString::to_string).collect());
+    assert_eq!(left, ["h1"]);
 }

@@ -125,7 +125,10 @@ pub(super) fn of_controller(controller: &ControllerRecord) -> BTreeSet<Ipv6Addr>
 
 #[cfg(test)]
 mod tests {
+    use sextant_proto::{NodeId, Uplink};
+
     use super::*;
+    use crate::records::HeldClaim;
 
     fn host(n: u8) -> User {
         User::Host(format!("h{n}").parse().unwrap())
@@ -167,6 +170,19 @@ mod tests {
         assert_eq!(it.largest_without(pool).unwrap().len(), 34);
         it.put(host(3), addresses(&["2001:db8::"]));
         assert_eq!(it.largest_without("2001:db8::/128".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn a_host_stands_on_its_addresses_and_on_those_of_its_links_routers() {
+        let address = |addr: &str, len| {
+            let addr = addr.parse().unwrap();
+            InterfaceAddress { addr, on_link: Prefix::containing(addr, len).unwrap() }
+        };
+        let all = vec![address("2001:db8::1", 64), address("2001:db8:5::7", 128), address("fe80::1", 64)];
+        let uplinks = vec![Uplink { interface: "eth0".into(), addresses: all }];
+        let claim = HeldClaim::new("2001:db8:8000::/64".parse().unwrap(), "main".parse().unwrap());
+        let node = NodeRecord { uplinks, ..NodeRecord::new(NodeId::random(), claim) };
+        assert_eq!(of_node(&node), addresses(&["2001:db8::1", "2001:db8::", "2001:db8:5::7"]));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl From<&Applied> for v1::Applied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BgpNeighbour, Conflict, FailedRoute, Problem, Verdict};
+    use crate::{BgpNeighbour, Conflict, FailedRoute, Problem, Verdict, convert::LONGEST_TEXT};
 
     fn ack() -> Ack {
         let destination = "2001:db8:1::/64".parse().unwrap();
@@ -129,20 +129,51 @@ mod tests {
         assert_eq!(Ack::try_from(v1::Ack::from(&ack())), Ok(ack()));
     }
 
+    /// An ack of which each text and each list is too long.
+    fn hostile() -> Ack {
+        let long = || "x".repeat(4000);
+        let Ack { failed, conflicts, bgp, problems, verdicts, refused_pools, .. } = ack();
+        let failed = FailedRoute { error: long(), ..failed[0].clone() };
+        let conflict = Conflict { protocol: long(), leads: long(), ..conflicts[0].clone() };
+        let bgp =
+            BgpNeighbour { interface: long(), state: long(), error: long(), bfd: long(), ..bgp[0].clone() };
+        let problem = Problem { what: long(), saw: long(), fix: long(), ..problems[0].clone() };
+        Ack {
+            failed: vec![failed; 1000],
+            conflicts: vec![conflict; 1000],
+            bgp: vec![bgp; 1000],
+            problems: vec![problem; 1000],
+            refused_pools: vec![refused_pools[0]; 1000],
+            verdicts: vec![verdicts[0].clone(); MOST_VERDICTS + 1],
+            ..ack()
+        }
+    }
+
     /// DESIGN I14: what one agent reports takes little memory of the controllers, whatever it says.
     #[test]
     fn an_ack_is_cut_off_where_it_is_longer_than_anybody_reads() {
-        let long = "x".repeat(4000);
-        let Ack { failed, conflicts, bgp, problems, .. } = ack();
-        let failed = vec![FailedRoute { error: long.clone(), ..failed[0].clone() }; 1000];
-        let conflicts =
-            vec![Conflict { protocol: long.clone(), leads: long.clone(), ..conflicts[0].clone() }; 1000];
-        let bgp = vec![BgpNeighbour { error: long.clone(), bfd: long.clone(), ..bgp[0].clone() }; 1000];
-        let problems = vec![Problem { saw: long.clone(), fix: long, ..problems[0].clone() }; 1000];
-        let hostile = Ack { failed, conflicts, bgp, problems, ..ack() };
-        let read = Ack::try_from(v1::Ack::from(&hostile)).unwrap();
-        let lists = [read.failed.len(), read.conflicts.len(), read.bgp.len(), read.problems.len()];
-        assert!(lists.iter().all(|len| *len == MOST_REPORTED), "{lists:?}");
+        let applied = Applied { ack: hostile(), version: "x".repeat(4000) };
+        let read = Ack::try_from(v1::Ack::from(&applied.ack)).unwrap();
+        let Ack { failed, conflicts, bgp, problems, verdicts, refused_pools, .. } = &read;
+        let lists = [failed.len(), conflicts.len(), bgp.len(), problems.len(), refused_pools.len()];
+        assert_eq!((lists, verdicts.len()), ([MOST_REPORTED; 5], MOST_VERDICTS));
+        let passed_on = Applied::try_from(v1::Applied::from(&applied)).unwrap();
+        let (bgp, problem, conflict) = (&bgp[0], &problems[0], &conflicts[0]);
+        for text in [
+            &failed[0].error,
+            &conflict.protocol,
+            &conflict.leads,
+            &bgp.interface,
+            &bgp.state,
+            &bgp.error,
+            &bgp.bfd,
+            &problem.what,
+            &problem.saw,
+            &problem.fix,
+            &passed_on.version,
+        ] {
+            assert!(text.len() <= LONGEST_TEXT, "{} octets", text.len());
+        }
         let octets = prost::Message::encoded_len(&v1::Ack::from(&read));
         assert!(octets < 2 << 20, "{octets}");
     }

@@ -33,6 +33,7 @@ use crate::{Lab, StoreKind, lab::daemons::controller_url};
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "deploy/demo",
+    bin_name = "deploy/demo",
     after_help = "Examples:\n  sudo deploy/demo --hosts 5 --keep\n  sudo deploy/demo --store etcd\n  sudo deploy/demo --docker\n  sudo deploy/demo --topology ndp-proxy"
 )]
 pub struct Options {

@@ -118,6 +118,15 @@ fn breakages(cluster: &Cluster) -> Vec<Breakage> {
             ..nothing()
         },
         Breakage {
+            host: 0,
+            by: "ip -6 neigh replace 2001:db8::2 lladdr 02:00:00:00:00:99 nud permanent dev eth0".into(),
+            broken: &[THERE],
+            at: "h1",
+            why: "2001:db8::2 dev eth0 lladdr 02:00:00:00:00:99 PERMANENT, static".into(),
+            fix: "on h1: ip -6 neigh del 2001:db8::2 dev eth0".into(),
+            ..nothing()
+        },
+        Breakage {
             by: format!(
                 "ip -6 rule add pref 100 to {p1} table 1077; ip -6 route add unreachable default table 1077"
             ),

@@ -47,6 +47,39 @@ fn each_problem_is_shown_with_its_fix_and_the_agent_warns_once() {
     assert_eq!(named.len(), 2, "{named:#?}");
 }
 
+/// Without `--uplink` the agent determines it, which a link that is down does not permit.
+#[test]
+fn an_uplink_that_is_down_is_named() {
+    let testbed = Testbed::start("doctor down", 1);
+    let host = testbed.host();
+    let state = testbed.cluster.lab.state_dir(host).display().to_string();
+    let controller = ["--state-dir", &state, "--controller", "http://[2001:db8::c:1]:7300"];
+    let named = |more: &[&str], parts: &[&str]| {
+        let printed = text(&doctor(&testbed, &[&controller, more].concat()));
+        for part in parts {
+            assert!(printed.contains(part), "no \"{part}\" in\n{printed}");
+        }
+        let last = printed.lines().last().unwrap_or_default();
+        assert_eq!((last, printed.contains("earlier settings")), ("problems to fix: 1", false), "{printed}");
+    };
+    let ready = || testbed.cluster.agents[0].http("/metrics").unwrap().1;
+    host.set_carrier(false).unwrap();
+    named(&["--uplink", "eth0"], &["uplink eth0 has no carrier", "fix: check its cable"]);
+    named(&[], &["uplink eth0 has no carrier"]);
+    poll("the agent counts it", 10 * SECONDS, || {
+        let metrics = ready();
+        anyhow::ensure!(metrics.contains("sextant_agent_problems 1"), "{metrics}");
+        Ok(())
+    });
+    host.set_carrier(true).unwrap();
+    host.ip("link set eth0 down").unwrap();
+    named(
+        &["--uplink", "eth0"],
+        &["uplink eth0 has no usable IPv6 address: the interface is down", "fix: `ip link set dev eth0 up`"],
+    );
+    named(&[], &["no uplink is configured", "eth0 (down)", "fix: bring up the one"]);
+}
+
 /// The controller is on the link, so that no status has it.
 #[test]
 fn what_keeps_a_disconnected_agent_from_its_controller_is_named() {

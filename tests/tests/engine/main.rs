@@ -20,6 +20,7 @@ mod roles;
 mod settings;
 mod state_dir;
 mod testbed;
+mod untidy;
 mod unused_addresses;
 mod uplinks;
 

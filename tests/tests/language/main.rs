@@ -74,6 +74,30 @@ fn no_file_has_a_private_word() {
     );
 }
 
+/// A line of a message that was joined with the next one has its indentation in the middle.
+#[test]
+fn no_message_has_its_sources_indentation_in_it() {
+    let programs = ["agent", "controller", "proto"].into_iter().flat_map(|name| files(&root().join(name)));
+    let is_for_people = |path: &PathBuf| {
+        let path = path.to_string_lossy();
+        path.ends_with(".rs") && !path.contains("tests") && !path.ends_with("sample.rs")
+    };
+    let mut found = Vec::new();
+    for path in programs.filter(is_for_people) {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let lines = code.lines().enumerate().filter(|(_, line)| has_indentation_inside(line.trim()));
+        found.extend(lines.map(|(n, line)| format!("{}:{}: {}", path.display(), n + 1, line.trim())));
+    }
+    assert!(found.is_empty(), "spaces inside of a message\n{}", found.join("\n"));
+}
+
+/// Comments are drawn; code that is formatted has no other run of spaces, unless a comment follows.
+fn has_indentation_inside(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    !line.starts_with("//") && code.trim_end().contains("    ")
+}
+
 #[test]
 fn every_exception_is_needed() {
     let private = words::list(LIST);

@@ -7,7 +7,7 @@ use sextant_tests::{AgentOptions, Host, SECONDS, bin, cluster::Cluster, poll};
 
 use super::{INSIDE, end, options, outsider, problems, start};
 
-const NOTHING: &str = "no problems found\n";
+pub(super) const NOTHING: &str = "no problems found\n";
 
 /// The words of a command of the agent, with the settings of [`start`].
 fn words(cluster: &Cluster, index: usize, more: &[&str]) -> Vec<String> {
@@ -19,7 +19,7 @@ fn words(cluster: &Cluster, index: usize, more: &[&str]) -> Vec<String> {
 }
 
 /// What the doctor prints on the first host.
-fn doctor(cluster: &Cluster, more: &[&str]) -> String {
+pub(super) fn doctor(cluster: &Cluster, more: &[&str]) -> String {
     let words = words(cluster, 0, &[more, &["doctor"]].concat());
     let Output { stdout, stderr, .. } = cluster.hosts[0].run(&words).unwrap();
     format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr))
@@ -133,6 +133,22 @@ fn an_agent_without_the_privilege_is_named() {
     assert!(code == 503 && ready.contains("neighbour discovery on eth0 cannot be heard"), "{code} {ready}");
     let named = ["sextant-agent (process ", "has no CAP_NET_RAW", "fix: add CAP_NET_RAW"];
     contains(&doctor(&cluster, &[]), &named);
+}
+
+/// Silence that it could not hear is no sign that the container is gone.
+#[test]
+fn an_agent_that_hears_nothing_takes_no_address_out_of_use() {
+    let (mut cluster, outsider, container) = reached("ndp deaf", &[]);
+    cluster.agents.remove(0).process.kill().unwrap();
+    let under = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"].map(str::to_owned).to_vec();
+    cluster.start_agent_with(0, AgentOptions { under, ..options(&[]) });
+    poll("it is reported", 15 * SECONDS, || reported(&cluster, "ndp-not-heard"));
+    let entries = || super::entries(&cluster.hosts[0]);
+    let address = container.address().to_string();
+    assert!(entries().contains(&address), "{:?}", entries());
+    outsider.ip("-6 neighbour flush dev eth0").unwrap();
+    outsider.ping(container.address()).unwrap().replied().unwrap();
+    assert!(entries().contains(&address), "{:?}", entries());
 }
 
 #[test]

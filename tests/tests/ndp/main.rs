@@ -7,10 +7,13 @@ mod conformance;
 mod doctor;
 mod lasting;
 mod many;
+mod uplinks;
 mod views;
 
+use std::time::Duration;
+
 use sextant_tests::{
-    AgentOptions, Container, Host,
+    AgentOptions, Container, Host, MILLISECONDS,
     cluster::{Cluster, PoolArgs},
 };
 
@@ -62,6 +65,22 @@ fn losses(from: &Host, to: std::net::Ipv6Addr, secs: u32) -> String {
         from.run(&["ping", "-6", "-n", "-i", "0.02", "-c", &count, "-W", "1", &to.to_string()]).unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().find(|line| line.contains("packets transmitted")).unwrap_or(&text).to_owned()
+}
+
+/// Pings every 20 ms for so many seconds; returns how long each row of lost packets was. A machine with full queues loses single packets;
+/// a neighbour that has no answer loses all for some seconds.
+fn outages(from: &Host, to: std::net::Ipv6Addr, secs: u32) -> Vec<Duration> {
+    let count = secs * 50;
+    let output = from
+        .run(&["ping", "-6", "-n", "-i", "0.02", "-c", &count.to_string(), "-W", "1", &to.to_string()])
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = |line: &str| line.split("icmp_seq=").nth(1)?.split(' ').next()?.parse::<u16>().ok();
+    // Numbers are of 16 bits.
+    let numbers: Vec<_> = text.lines().filter_map(number).chain([(count + 1) as u16]).collect();
+    let before = [0].into_iter().chain(numbers.iter().copied());
+    let lost = before.zip(&numbers).map(|(before, now)| u32::from(now.wrapping_sub(before).wrapping_sub(1)));
+    lost.filter(|lost| (1..0x8000).contains(lost)).map(|lost| 20 * MILLISECONDS * lost).collect()
 }
 
 fn end(host: &Host, container: &Container) {

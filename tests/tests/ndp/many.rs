@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sextant_tests::{Asker, BRIDGE, Host, Namespace, SECONDS, Solicitation, cluster::PoolArgs, poll};
+use sextant_tests::{
+    Asker, BRIDGE, Host, Namespace, SECONDS, Solicitation,
+    cluster::{Cluster, PoolArgs},
+    poll,
+};
 
 use super::{entries, outsider, start_in};
 
@@ -16,40 +20,71 @@ const POOL: PoolArgs = PoolArgs { prefix: "2001:db8:0:0:8000::/65", host_len: "6
 const PORTS: u32 = 1000;
 /// So many namespaces have these ports' other ends.
 const HOLDERS: u32 = 20;
-/// Solicitations of one measurement, and the neighbours that send them.
+/// Solicitations of one round of a measurement, and the neighbours that send them.
 const ASKED: u32 = 20_000;
 const NEIGHBOURS: u32 = 128;
+/// Of several rounds, the cheapest counts: other processes of the machine make the others dearer.
+const ROUNDS: u32 = 3;
 /// Each of them reaches all ports.
 const ASKED_AT_ONCE: u32 = 25;
-/// How much more an answer may cost beside ten times as many addresses.
-const GROWN: f64 = 5.0;
+/// How much more an answer may cost beside ten times as many addresses. To find an address takes as many steps beside any number; but
+/// there is more memory to be looked at, so less of it is in the processor's caches.
+const GROWN: f64 = 1.5;
+/// The least time that counts, for a solicitation: of less, the kernel's ticks tell little.
+const LEAST: f64 = 2e-6;
 
 #[test]
 #[ignore = "slow: a thousand links"]
-fn beside_a_thousand_containers_with_five_addresses_each_an_answer_costs_less_than_in_proportion() {
-    for (mode, each) in [("prefix", 5), ("address", 1)] {
-        let cluster = start_in("ndp many", 1, POOL, &["--ndp-mode", mode]);
-        let (host, outsider) = (&cluster.hosts[0], outsider(&cluster));
-        let asker = outsider.asker("eth0", outsider.address()).unwrap();
-        let container = host.container("many").unwrap();
-        poll("it is reached", 5 * SECONDS, || outsider.ping(container.address())?.replied());
-        let mut all = add(host, each, 0..HOLDERS / 10);
-        answered(host, &asker, &all);
-        let (few, before) = (cost(&cluster, &asker, &all), all.len());
+fn the_agents_answer_costs_the_same_beside_five_thousand_addresses() {
+    an_answer_costs_the_same("many agent", &["--ndp-mode", "prefix", "--ndp-source", "target"], 5);
+}
+
+#[test]
+#[ignore = "slow: a thousand links"]
+fn a_solicitation_that_the_kernel_answers_costs_the_agent_the_same_beside_five_thousand_addresses() {
+    an_answer_costs_the_same("many prefix", &["--ndp-mode", "prefix"], 5);
+}
+
+#[test]
+#[ignore = "slow: a thousand links"]
+fn in_address_mode_it_costs_the_same_beside_a_thousand_addresses() {
+    an_answer_costs_the_same("many address", &["--ndp-mode", "address"], 1);
+}
+
+/// Measures beside a tenth of the containers, and beside all of them.
+fn an_answer_costs_the_same(name: &str, flags: &[&str], each: u32) {
+    let cluster = start_in(&format!("ndp {name}"), 1, POOL, flags);
+    let (host, outsider) = (&cluster.hosts[0], outsider(&cluster));
+    let asker = outsider.asker("eth0", outsider.address()).unwrap();
+    let container = host.container("many").unwrap();
+    poll("it is reached", 5 * SECONDS, || outsider.ping(container.address())?.replied());
+    let (mut all, mut seen) = (Vec::new(), Vec::new());
+    for holders in [0..HOLDERS / 10, HOLDERS / 10..HOLDERS] {
+        all.extend(add(host, each, holders));
         let began = Instant::now();
-        all.extend(add(host, each, HOLDERS / 10..HOLDERS));
         answered(host, &asker, &all);
-        println!("{mode}: {} addresses after {:?}", all.len(), began.elapsed());
-        for target in all.iter().step_by(97) {
-            asker.ask(&asker.solicitation(*target), SECONDS).unwrap();
-        }
+        let after = began.elapsed();
         let groups = host.ip("-6 maddress show dev eth0").unwrap().lines().count();
         assert!(groups > all.len(), "{groups} groups");
-        let many = cost(&cluster, &asker, &all);
-        println!("{mode}: {few:?} with {before} addresses, {many:?} with {}", all.len());
-        assert!(many.as_secs_f64() < GROWN * few.as_secs_f64() + 1e-6, "{many:?} instead of {few:?}");
-        assert_eq!(super::problems(&cluster, "h1"), "[]");
+        let (cost, idle) = cost(&cluster, &asker, &all);
+        println!("{name}: {} addresses: {cost:?} a solicitation", all.len());
+        let answer = median_answer(&asker, &all);
+        println!(
+            "{name}: {} addresses {after:?} after the last was added; agent: {cost:?} a solicitation, idle {:.1} % of a core; an answer \
+             after {answer:?}",
+            all.len(),
+            100.0 * idle
+        );
+        seen.push(cost.as_secs_f64().max(LEAST));
     }
+    assert!(seen[1] < GROWN * seen[0], "{name}: seconds beside a tenth, and beside all: {seen:?}");
+    // A thousand ports may have more neighbours than the limits of a test machine permit, which are those of all its namespaces: that is
+    // reported.
+    let problems: serde_json::Value = serde_json::from_str(&super::problems(&cluster, "h1")).unwrap();
+    let of_limits = ["neighbour-limits-low", "neighbour-table-full"];
+    let of_answers = |it: &&serde_json::Value| !of_limits.iter().any(|what| it["what"] == *what);
+    let others: Vec<_> = problems.as_array().unwrap().iter().filter(of_answers).collect();
+    assert!(others.is_empty(), "{name}: {others:?}");
 }
 
 /// Waits until the kernel answers for all of them.
@@ -105,15 +140,26 @@ fn add(host: &Host, each: u32, holders: Range<u32>) -> Vec<Ipv6Addr> {
     holders.flat_map(ports).flat_map(addresses).collect()
 }
 
-/// The agent's processor time for a solicitation. It reads no file for one.
-fn cost(cluster: &sextant_tests::cluster::Cluster, asker: &Asker, targets: &[Ipv6Addr]) -> Duration {
+/// The agent's user time for a solicitation besides what it uses without any, and the share of a core that this is. It reads no file for
+/// a solicitation.
+fn cost(cluster: &Cluster, asker: &Asker, targets: &[Ipv6Addr]) -> (Duration, f64) {
     let pid = cluster.agents[0].process.pid();
+    let each: Vec<_> = (0..ROUNDS).map(|_| cost_of_round(pid, asker, targets)).collect();
+    let least = |which: fn(&(f64, f64)) -> f64| each.iter().map(which).fold(f64::INFINITY, f64::min);
+    (Duration::from_secs_f64(least(|it| it.0).max(0.0)), least(|it| it.1))
+}
+
+fn cost_of_round(pid: u32, asker: &Asker, targets: &[Ipv6Addr]) -> (f64, f64) {
     // It looks at the kernel's entries every two seconds.
     let idle = used(pid, 8 * SECONDS, || {});
-    let spent = used(pid, 8 * SECONDS, || {
+    let spent = used(pid, 4 * SECONDS, || {
         for number in 0..ASKED {
             let target = targets[number as usize % targets.len()];
-            asker.send(&from(number, asker, target).octets()).unwrap();
+            let frame = from(number, asker, target).octets();
+            // The machine's queues may be full.
+            while asker.send(&frame).is_err_and(|error| error.raw_os_error() == Some(nix::libc::ENOBUFS)) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             if number % 20 == 0 {
                 // Twenty thousand a second.
                 std::thread::sleep(Duration::from_millis(1));
@@ -121,10 +167,27 @@ fn cost(cluster: &sextant_tests::cluster::Cluster, asker: &Asker, targets: &[Ipv
         }
     });
     asker.forget().unwrap();
-    let share = spent.2.as_secs_f64() / idle.2.as_secs_f64();
+    let share = spent.2 / idle.2;
     let read = spent.1.saturating_sub((idle.1 as f64 * share) as u64);
     assert!(read < u64::from(ASKED), "{read} octets of files were read for {ASKED} solicitations");
-    spent.0.saturating_sub(idle.0.mul_f64(share)) / ASKED
+    ((spent.0 - idle.0 * share) / f64::from(ASKED), idle.0 / idle.2)
+}
+
+/// How long an answer takes, of the kernel or of the agent.
+fn median_answer(asker: &Asker, targets: &[Ipv6Addr]) -> Duration {
+    let some = targets.iter().step_by((targets.len() / 100).max(1));
+    // A full queue of the machine may drop one.
+    let ask = |target: Ipv6Addr| {
+        let mut took = SECONDS;
+        poll("it is answered", 20 * SECONDS, || {
+            took = asker.ask(&asker.solicitation(target), SECONDS / 4)?.1;
+            anyhow::Ok(())
+        });
+        took
+    };
+    let mut all: Vec<_> = some.map(|target| ask(*target)).collect();
+    all.sort();
+    all[all.len() / 2]
 }
 
 /// A solicitation of one of the neighbours.
@@ -133,23 +196,20 @@ fn from(number: u32, asker: &Asker, target: Ipv6Addr) -> Solicitation {
     Solicitation::new([2, 0x55, 0, 0, high, low], asker.source, target)
 }
 
-/// The processor time, and the octets that are read from files, during an action, and at least so long; and how long that was.
-fn used(pid: u32, least: Duration, action: impl FnOnce()) -> (Duration, u64, Duration) {
+/// The seconds of user time, and the octets that are read from files, during an action, and at least so long; and how long that was.
+fn used(pid: u32, least: Duration, action: impl FnOnce()) -> (f64, u64, f64) {
     let (before, began) = (usage(pid), Instant::now());
     action();
     std::thread::sleep(least.saturating_sub(began.elapsed()));
     let after = usage(pid);
-    (after.0 - before.0, after.1 - before.1, began.elapsed())
+    (after.0 - before.0, after.1 - before.1, began.elapsed().as_secs_f64())
 }
 
-/// proc_pid_schedstat(5), in nanoseconds, and `rchar` of proc_pid_io(5).
-fn usage(pid: u32) -> (Duration, u64) {
-    let mut nanos = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
-        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        nanos += text.split(' ').next().and_then(|it| it.parse().ok()).unwrap_or(0);
-    }
+/// `utime` of proc_pid_stat(5), in ticks of 10 ms, and `rchar` of proc_pid_io(5).
+fn usage(pid: u32) -> (f64, u64) {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let ticks: f64 = stat.rsplit(") ").next().and_then(|it| it.split(' ').nth(11)).unwrap().parse().unwrap();
     let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
     let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap();
-    (Duration::from_nanos(nanos), read)
+    (ticks / 100.0, read)
 }

@@ -191,7 +191,7 @@ fn listen() -> String {
 }
 
 /// Docker 20.10 waits for a driver 15 seconds long when it starts.
-const LISTENS_ITSELF: &str = "restart the agent, which then listens at the driver's socket itself: without systemd, let it start before                               Docker";
+const LISTENS_ITSELF: &str = "restart the agent, which then listens at the driver's socket itself: without systemd, let it start before Docker";
 
 fn network(host: &Situation) -> Result<Todo, Refusal> {
     let fixed = host.earlier.unedited(&host.document).value(FIXED_CIDR);

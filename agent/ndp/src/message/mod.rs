@@ -73,7 +73,7 @@ pub enum Invalid {
     /// A solicitation without source was not sent to its target's group, or has a link-layer address; an advertisement to all
     /// says that it was solicited.
     Unspecified,
-    /// An option is empty, or is cut off.
+    /// An option is empty, or is cut off; or one with a link-layer address has not the length of Ethernet's (RFC 2464 §6).
     Option,
 }
 
@@ -155,8 +155,9 @@ fn link_layer(mut options: &[u8], kind: Kind) -> Result<Option<Mac>, Invalid> {
         if len == 0 || len > options.len() {
             return Err(Invalid::Option);
         }
-        if kind == wanted && found.is_none() {
-            found = options[2..len].first_chunk().copied();
+        if kind == wanted {
+            let address = Mac::try_from(&options[2..len]).map_err(|_| Invalid::Option)?;
+            found.get_or_insert(address);
         }
         options = &options[len..];
     }

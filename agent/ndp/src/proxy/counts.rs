@@ -9,6 +9,8 @@ use crate::message::Message;
 pub enum Unanswered {
     /// No container prefix of this host has the address.
     Elsewhere,
+    /// It comes from this host, or from somebody in its name.
+    Own,
     /// The kernel answers for it.
     Kernel,
     /// Its neighbour has asked too often.
@@ -19,12 +21,13 @@ pub enum Unanswered {
 
 impl Unanswered {
     /// All reasons.
-    pub const ALL: [Self; 4] = [Self::Elsewhere, Self::Kernel, Self::Limit, Self::Unknown];
+    pub const ALL: [Self; 5] = [Self::Elsewhere, Self::Own, Self::Kernel, Self::Limit, Self::Unknown];
 
     /// As it is shown.
     pub fn text(self) -> &'static str {
         match self {
             Self::Elsewhere => "elsewhere",
+            Self::Own => "own",
             Self::Kernel => "kernel",
             Self::Limit => "limit",
             Self::Unknown => "unknown",

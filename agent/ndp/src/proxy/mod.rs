@@ -1,10 +1,16 @@
 //! What is answered, asked and advertised. Pure.
 
 mod counts;
+mod expected;
 mod place;
 mod unheeded;
 
-use std::{collections::BTreeMap, net::Ipv6Addr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::Ipv6Addr,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -12,14 +18,16 @@ pub use counts::{Counts, FORMER, Form, LinkCounts, Unanswered};
 pub use place::{Answer, Bridge, Place, Source, Uplink};
 
 use crate::{
-    limits::Limits,
+    limits::{Limits, ToAll},
     message::{
         ALL_NODES, ALL_ROUTERS, Advertisement, Kind, Mac, Message, advertisement, multicast_mac,
         solicitation, solicited_node,
     },
     targets::{Ask, InUse, Targets, Waiting},
+    tracked::Tracked,
 };
 
+use expected::Expected;
 use unheeded::Unheeded;
 
 /// Solicitations of one neighbour that are answered a second: a router that asks for each of 1,000 containers at once is served.
@@ -49,8 +57,12 @@ pub struct Sent {
 pub struct Proxy {
     place: Place,
     targets: Targets,
+    expected: Expected,
+    /// The addresses that the kernel answers for by its own entries.
+    kernel: HashSet<Ipv6Addr>,
     answers: Limits,
     asks: Limits,
+    to_all: ToAll,
     /// No further solicitation before that.
     asked: Option<Instant>,
     counts: Counts,
@@ -69,8 +81,11 @@ impl Proxy {
         Self {
             place,
             targets: Targets::default(),
+            expected: Expected::default(),
+            kernel: HashSet::new(),
             answers: Limits::new(ANSWERS, now),
             asks: Limits::new(ASKS, now),
+            to_all: ToAll::new(0, now),
             asked: None,
             counts: Counts::default(),
             others: BTreeMap::new(),
@@ -86,7 +101,16 @@ impl Proxy {
     /// The addresses in use, those of this host's bridges first.
     pub fn alive(&self) -> impl Iterator<Item = Ipv6Addr> {
         let of_bridges = self.place.own_targets();
-        of_bridges.chain(self.targets.alive())
+        of_bridges.chain(self.targets.alive().iter())
+    }
+
+    /// Whether it is one of them.
+    pub fn is_alive(&self, target: Ipv6Addr) -> bool {
+        self.targets.is_alive(target) || self.is_own(target)
+    }
+
+    fn is_own(&self, target: Ipv6Addr) -> bool {
+        self.place.own_targets().any(|own| own == target)
     }
 
     /// What is known of an address of a container, if it is in use.
@@ -94,9 +118,9 @@ impl Proxy {
         self.targets.in_use(target)
     }
 
-    /// Changes whenever [`Self::alive`] may.
-    pub fn changes(&self) -> u64 {
-        self.targets.changes()
+    /// The addresses of containers that are alive, to follow their changes.
+    pub fn containers(&self) -> &Tracked<Ipv6Addr> {
+        self.targets.alive()
     }
 
     /// What has happened since the start.
@@ -116,6 +140,20 @@ impl Proxy {
         let is_ours = |target| targets.is_alive(target) || place.own_targets().any(|own| own == target);
         self.unheeded.keep(now, is_ours);
         self.unheeded.all(now)
+    }
+
+    /// Whether the kernel answers for this address.
+    pub fn leave_to_kernel(&mut self, target: Ipv6Addr, is_kernels: bool) {
+        if is_kernels {
+            self.kernel.insert(target)
+        } else {
+            self.kernel.remove(&target)
+        };
+    }
+
+    /// The kernel answers for these addresses, and for no others.
+    pub fn leave_only_to_kernel(&mut self, targets: impl Iterator<Item = Ipv6Addr>) {
+        self.kernel = targets.collect();
     }
 
     /// The host has other prefixes, links or settings.
@@ -138,20 +176,25 @@ impl Proxy {
         }
     }
 
-    /// The engine has containers with these addresses.
-    pub fn expect(&mut self, targets: impl IntoIterator<Item = Ipv6Addr>, now: Instant) {
-        for target in targets {
-            if self.place.is_containers(target) && !self.targets.is_alive(target) {
-                self.targets.expect(target, now);
+    /// The engine has containers with these addresses, and with no others. Those that it has no longer may be gone.
+    pub fn follow_engine(&mut self, expected: &Arc<BTreeSet<Ipv6Addr>>, now: Instant) {
+        for target in self.expected.replace(expected) {
+            self.targets.doubt(target, now);
+        }
+    }
+
+    /// Asks for the engine's containers that have not spoken yet, or no longer do.
+    pub fn ask_silent(&mut self, now: Instant) {
+        for target in self.expected.silent(self.targets.alive()) {
+            if self.place.is_containers(*target) {
+                self.targets.expect(*target, now);
             }
         }
     }
 
-    /// The engine has no containers with these addresses any more.
-    pub fn doubt(&mut self, targets: impl IntoIterator<Item = Ipv6Addr>, now: Instant) {
-        for target in targets {
-            self.targets.doubt(target, now);
-        }
+    /// The bridges have so many ports.
+    pub fn set_ports(&mut self, ports: usize) {
+        self.to_all.set_ports(ports);
     }
 
     /// A port of a bridge is gone, or its containers with this link-layer address.
@@ -170,9 +213,12 @@ impl Proxy {
         others.chain(self.unheeded.next_due()).min()
     }
 
-    /// The solicitations that are due.
-    pub fn ask(&mut self, now: Instant) -> Vec<Sent> {
-        let asks = self.targets.ask(now, ASKS_AT_ONCE);
+    /// The solicitations that are due. `is_heard` tells which links are: on others, silence is no sign that an address is gone.
+    pub fn ask(&mut self, now: Instant, is_heard: impl Fn(u32) -> bool) -> Vec<Sent> {
+        let bridges = &self.place.bridges;
+        let all_heard = |target| bridges.iter().all(|bridge| !bridge.has(target) || is_heard(bridge.link));
+        let may_ask_all = || self.to_all.admit(now);
+        let asks = self.targets.ask(now, ASKS_AT_ONCE, all_heard, may_ask_all);
         self.asked = (asks.len() == ASKS_AT_ONCE).then(|| now + PAUSE);
         asks.into_iter().flat_map(|ask| self.solicitations(ask)).collect()
     }
@@ -212,17 +258,20 @@ impl Proxy {
     /// Whether a solicitation on an uplink is answered now.
     fn judge(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Result<(), Unanswered> {
         let target = message.target;
-        let is_ours = self.place.is_containers(target) || self.place.own_targets().any(|own| own == target);
+        let is_ours = self.place.is_containers(target) || self.is_own(target);
         if !is_ours || !self.place.is_on_link(link, target) {
             return Err(Unanswered::Elsewhere);
         }
-        if self.place.kernel.contains(&target) {
+        if !message.is_dad() && self.place.is_this_host(message.source, message.mac.unwrap_or(from)) {
+            return Err(Unanswered::Own);
+        }
+        if self.kernel.contains(&target) {
             return Err(Unanswered::Kernel);
         }
         if !self.answers.admit(from, now) {
             return Err(Unanswered::Limit);
         }
-        if self.targets.is_alive(target) || self.place.own_targets().any(|own| own == target) {
+        if self.is_alive(target) {
             return if self.place.answers { Ok(()) } else { Err(Unanswered::Kernel) };
         }
         if self.place.answer == Answer::All && !message.is_dad() {
@@ -240,16 +289,14 @@ impl Proxy {
     /// What a container says of its own address.
     fn heard(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Vec<Sent> {
         let spoken_of = match message.kind {
-            Kind::Advertisement => message.target,
-            Kind::Solicitation if message.is_dad() => {
-                if self.place.is_containers(message.target) {
-                    self.targets.detected(message.target, now);
-                }
-                return Vec::new();
-            }
-            Kind::Solicitation => message.source,
+            Kind::Solicitation if !message.is_dad() => message.source,
+            Kind::Solicitation | Kind::Advertisement => message.target,
         };
-        if !self.place.is_containers(spoken_of) || self.place.own_targets().any(|own| own == spoken_of) {
+        if !self.place.may_be_on(link, spoken_of) {
+            return Vec::new();
+        }
+        if message.is_dad() {
+            self.targets.detected(spoken_of, (link, from), now);
             return Vec::new();
         }
         let Some(waiting) = self.targets.heard(spoken_of, (link, from), now) else { return Vec::new() };

@@ -1,6 +1,6 @@
 //! Where the host stands: its links, and the prefixes that it answers for.
 
-use std::{collections::BTreeSet, net::Ipv6Addr, sync::Arc};
+use std::net::Ipv6Addr;
 
 use sextant_proto::Prefix;
 
@@ -19,8 +19,6 @@ pub struct Place {
     pub uplinks: Vec<Uplink>,
     /// The bridges of its containers.
     pub bridges: Vec<Bridge>,
-    /// The addresses that the kernel answers for by its own entries.
-    pub kernel: Arc<BTreeSet<Ipv6Addr>>,
     /// Whether it answers for all addresses in use; else only those who have asked before one was known, and the kernel the others.
     pub answers: bool,
     /// Which addresses it answers for.
@@ -89,6 +87,20 @@ impl Place {
     /// (RFC 4291 §2.6.1), which no container has.
     pub fn is_containers(&self, target: Ipv6Addr) -> bool {
         self.prefixes.iter().any(|prefix| prefix.contains(target) && prefix.addr() != target)
+    }
+
+    /// Whether a container on this bridge may have the address: nobody there speaks for containers of another bridge.
+    pub fn may_be_on(&self, bridge: u32, target: Ipv6Addr) -> bool {
+        let is_there = self.bridges.iter().any(|it| it.link == bridge && it.has(target));
+        is_there && self.is_containers(target) && !self.own_targets().any(|own| own == target)
+    }
+
+    /// Whether an answer to this source would go to this host itself: it is on two links that are connected, or somebody speaks in
+    /// its name.
+    pub fn is_this_host(&self, source: Ipv6Addr, mac: Mac) -> bool {
+        let is_uplink = |it: &Uplink| it.mac == mac || it.source == source;
+        let is_bridge = |it: &Bridge| it.mac == mac || it.own.contains(&source);
+        self.uplinks.iter().any(is_uplink) || self.bridges.iter().any(is_bridge)
     }
 
     /// Whether neighbours on this uplink may ask for the address.

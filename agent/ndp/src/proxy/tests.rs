@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::message::decode;
 
@@ -9,6 +7,17 @@ const ROUTER: Mac = [2, 0, 0, 0, 0, 1];
 const OWN: Mac = [2, 0, 0, 0, 0, 2];
 const BRIDGE_MAC: Mac = [2, 0, 0, 0, 0, 7];
 const CONTAINER: Mac = [2, 0, 0, 0, 0, 9];
+
+impl Proxy {
+    /// How much is remembered, and the most.
+    pub(crate) fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        let limits = [("answers", &self.answers), ("asks", &self.asks)];
+        let accounts = limits.map(|(what, limits)| (what, limits.sizes().0, limits.sizes().1));
+        let others = [("others", self.others.len(), MOST_OTHERS)];
+        let unheeded = [("unheeded", self.unheeded.sizes().0, self.unheeded.sizes().1)];
+        self.targets.sizes().into_iter().chain(accounts).chain(others).chain(unheeded).collect()
+    }
+}
 
 fn addr(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
@@ -65,7 +74,7 @@ fn an_unknown_address_is_answered_for_once_its_container_has_answered() {
     let (mut proxy, now) = proxy(place());
     let target = addr("2001:db8::c003");
     assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
-    let asked = proxy.ask(now);
+    let asked = proxy.ask(now, |_| true);
     let group = solicited_node(target);
     assert_eq!(seen(&asked), [(BRIDGE, multicast_mac(group), group, target, 0)]);
     let answers = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
@@ -88,7 +97,10 @@ fn nothing_but_containers_is_answered_for() {
     for target in ["2001:db8::c008", "2001:db8::c000", "2001:db8::1", "2001:db8:1::c003", "fe80::7"] {
         assert_eq!(proxy.received(UPLINK, ROUTER, &solicits(target), now), [], "{target}");
     }
-    assert_eq!((proxy.ask(now), proxy.counts().all().unanswered[&Unanswered::Elsewhere]), (vec![], 5));
+    assert_eq!(
+        (proxy.ask(now, |_| true), proxy.counts().all().unanswered[&Unanswered::Elsewhere]),
+        (vec![], 5)
+    );
     assert_eq!(proxy.received(9, ROUTER, &solicits("2001:db8::c001"), now), [], "another link");
     let answer = proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c001"), now);
     assert_eq!(answer.len(), 1, "the bridge's own address is in use");
@@ -108,7 +120,7 @@ fn a_probe_for_duplicates_is_answered_to_all_if_the_address_is_in_use() {
         let other = message(Kind::Solicitation, "::", "2001:db8::c004", ROUTER);
         proxy.received(UPLINK, ROUTER, &other, now);
         for later in 0..20 {
-            proxy.ask(now + Duration::from_millis(100 * later));
+            proxy.ask(now + Duration::from_millis(100 * later), |_| true);
         }
         assert_eq!(proxy.alive().count(), 2, "the bridge and one container");
     }
@@ -118,7 +130,7 @@ fn a_probe_for_duplicates_is_answered_to_all_if_the_address_is_in_use() {
 fn where_the_kernel_answers_a_solicitation_only_tells_of_an_address() {
     let (mut proxy, now) = proxy(Place { answers: false, ..place() });
     assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
-    assert_eq!(proxy.ask(now).len(), 1);
+    assert_eq!(proxy.ask(now, |_| true).len(), 1);
     let sent = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
     assert_eq!(
         seen(&sent).iter().map(|it| it.2).collect::<Vec<_>>(),
@@ -146,17 +158,40 @@ fn what_moved_here_replaces_what_neighbours_knew() {
 
 #[test]
 fn the_kernels_entries_are_left_to_it() {
-    let kernel = Arc::new([addr("2001:db8::c003")].into());
-    let (mut proxy, now) = proxy(Place { kernel, ..place() });
+    let (mut proxy, now) = proxy(place());
+    proxy.leave_to_kernel(addr("2001:db8::c003"), true);
     proxy.adopt([addr("2001:db8::c003"), addr("2001:db8::c103")], now);
     assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
     assert_eq!(proxy.counts().all().unanswered[&Unanswered::Kernel], 1);
     assert_eq!(proxy.alive().collect::<Vec<_>>(), [addr("2001:db8::c001"), addr("2001:db8::c003")]);
-    assert_eq!(proxy.ask(now).len(), 1);
+    assert_eq!(proxy.ask(now, |_| true).len(), 1);
     for later in 0..20 {
-        proxy.ask(now + Duration::from_millis(100 * later));
+        proxy.ask(now + Duration::from_millis(100 * later), |_| true);
     }
     assert_eq!(proxy.alive().count(), 1, "it has not answered");
+}
+
+#[test]
+fn an_address_is_gone_only_if_its_bridge_is_heard() {
+    let mut at = place();
+    let other = Bridge {
+        link: BRIDGE + 1,
+        prefixes: vec!["2001:db8::d000/125".parse().unwrap()],
+        ..at.bridges[0].clone()
+    };
+    at.bridges.push(other);
+    let (mut proxy, now) = proxy(at);
+    proxy.adopt([addr("2001:db8::c003")], now);
+    let mut after = |link: u32, from: u64| {
+        for later in 0..20 {
+            proxy.ask(now + Duration::from_secs(from) + Duration::from_millis(200 * later), |heard| {
+                heard == link
+            });
+        }
+        proxy.alive().filter(|alive| *alive == addr("2001:db8::c003")).count()
+    };
+    assert_eq!(after(BRIDGE + 1, 0), 1, "nobody would hear its answer");
+    assert_eq!(after(BRIDGE, 9), 0);
 }
 
 #[test]
@@ -191,8 +226,8 @@ fn containers_are_heard_by_whatever_they_say() {
     assert_eq!(proxy.received(BRIDGE, CONTAINER, &asks, now), []);
     let detects = message(Kind::Solicitation, "::", "2001:db8::c004", CONTAINER);
     assert_eq!(proxy.received(BRIDGE, CONTAINER, &detects, now), []);
-    assert_eq!(proxy.ask(now + Duration::from_millis(999)), []);
-    assert_eq!(proxy.ask(now + Duration::from_secs(1)).len(), 1);
+    assert_eq!(proxy.ask(now + Duration::from_millis(999), |_| true), []);
+    assert_eq!(proxy.ask(now + Duration::from_secs(1), |_| true).len(), 1);
     for foreign in ["2001:db8::1", "2001:db8::c001", "fe80::9"] {
         assert_eq!(proxy.received(BRIDGE, CONTAINER, &says(foreign), now), [], "{foreign}");
     }
@@ -209,8 +244,11 @@ fn a_flood_is_bounded() {
         proxy.received(UPLINK, ROUTER, &solicits(&format!("2001:db8:1::{n:x}")), now);
     }
     assert_eq!(proxy.counts().all().unanswered[&Unanswered::Unknown], u64::from(2 * ASKS));
-    let asked = proxy.ask(now);
+    let asked = proxy.ask(now, |_| true);
     assert_eq!((asked.len(), proxy.next_due()), (ASKS_AT_ONCE, Some(now + PAUSE)));
+    proxy.set_ports(1000);
+    let asked = proxy.ask(now + PAUSE, |_| true);
+    assert_eq!(asked.len(), 10, "each makes a thousand packets");
     let other = [2, 0, 0, 0, 0, 5];
     assert_eq!(proxy.received(UPLINK, other, &solicits("2001:db8:1::fff0"), now), []);
     assert_eq!(
@@ -260,7 +298,7 @@ fn it_is_known_how_an_address_was_learnt() {
     proxy.adopt([adopted], now);
     proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c002"), now);
     proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now);
-    proxy.ask(now);
+    proxy.ask(now, |_| true);
     proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
     let learnt = |proxy: &Proxy, addr| proxy.in_use(addr).map(|it| it.learnt);
     assert_eq!(learnt(&proxy, heard), Some(Learnt::Heard));
@@ -273,7 +311,8 @@ fn it_is_known_how_an_address_was_learnt() {
 
 #[test]
 fn a_neighbour_that_does_not_hear_the_answers_is_known() {
-    let (mut proxy, mut now) = proxy(Place { kernel: Arc::new([addr("2001:db8::c003")].into()), ..place() });
+    let (mut proxy, mut now) = proxy(place());
+    proxy.leave_to_kernel(addr("2001:db8::c003"), true);
     proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
     for _ in 0..8 {
         proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now);

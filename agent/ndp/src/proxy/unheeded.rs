@@ -54,6 +54,11 @@ impl Unheeded {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.rows.len(), MOST)
+    }
+
     /// A solicitation to the group of this address was answered.
     fn answered(&mut self, target: Ipv6Addr, neighbour: Mac, now: Instant) {
         let pair = (target, neighbour);

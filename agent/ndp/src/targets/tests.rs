@@ -11,11 +11,17 @@ fn waiting() -> Waiting {
     Waiting { link: 2, source: "fe80::1".parse().unwrap(), mac: [2, 0, 0, 0, 0, 1], form: Form::Multicast }
 }
 
+fn alive(targets: &Targets) -> Vec<Ipv6Addr> {
+    let mut all: Vec<_> = targets.alive().iter().collect();
+    all.sort();
+    all
+}
+
 /// All solicitations up to that time, each with its time.
 fn asked(targets: &mut Targets, from: Instant, until: Instant) -> Vec<(u128, Option<Seat>)> {
     let mut all = Vec::new();
     while let Some(now) = targets.next_due().filter(|due| *due <= until) {
-        let asks = targets.ask(now, 100);
+        let asks = targets.ask(now, 100, |_| true, || true);
         all.extend(asks.into_iter().map(|ask| (now.duration_since(from).as_millis(), ask.seat)));
     }
     all
@@ -27,17 +33,17 @@ fn an_unknown_address_is_asked_for_and_then_forgotten() {
     assert!(targets.wait(addr(1), waiting(), now) && targets.wait(addr(1), waiting(), now));
     let asks = asked(&mut targets, now, now + Duration::from_secs(9));
     assert_eq!(asks, [(0, None), (100, None), (300, None)]);
-    assert_eq!((targets.all.len(), targets.next_due(), targets.changes()), (0, None, 0));
+    assert_eq!((targets.all.len(), targets.next_due(), targets.alive().revision()), (0, None, 0));
 }
 
 #[test]
 fn an_answer_ends_the_wait() {
     let (now, mut targets) = (Instant::now(), Targets::default());
     targets.wait(addr(1), waiting(), now);
-    assert_eq!(targets.ask(now, 9).len(), 1);
+    assert_eq!(targets.ask(now, 9, |_| true, || true).len(), 1);
     assert_eq!(targets.heard(addr(1), SEAT, now), Some(vec![waiting()]));
     assert_eq!(targets.heard(addr(1), SEAT, now), None, "it is known by now");
-    assert_eq!((targets.alive().collect::<Vec<_>>(), targets.changes()), (vec![addr(1)], 1));
+    assert_eq!((alive(&targets), targets.alive().revision()), (vec![addr(1)], 1));
 }
 
 #[test]
@@ -46,7 +52,29 @@ fn a_silent_address_is_asked_where_it_was_and_then_everywhere() {
     targets.heard(addr(1), SEAT, now);
     let asks = asked(&mut targets, now, now + Duration::from_secs(31));
     assert_eq!(asks, [(30_000, Some(SEAT)), (30_100, Some(SEAT)), (30_300, None)]);
-    assert!(!targets.is_alive(addr(1)) && targets.changes() == 2);
+    assert!(!targets.is_alive(addr(1)) && targets.alive().revision() == 2);
+}
+
+#[test]
+fn silence_that_could_not_be_heard_ends_no_use() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    targets.adopt(addr(1), now);
+    targets.heard(addr(2), SEAT, now);
+    let due = now + SILENT;
+    let minute = (0..300).map(|n| due + Duration::from_millis(200) * n);
+    minute.for_each(|at| assert_eq!(targets.ask(at, 9, |_| false, || true), []));
+    assert_eq!((alive(&targets).len(), targets.alive().revision()), (2, 2));
+    // It begins again once it would be heard, and not where it was interrupted.
+    let later = due + Duration::from_secs(70);
+    assert_eq!(targets.ask(later, 9, |_| true, || true).len(), 2);
+    let deaf = later + WAITS[0];
+    assert_eq!(targets.ask(deaf, 9, |target| target == addr(2), || true).len(), 1);
+    let asks = asked(&mut targets, deaf, deaf + Duration::from_secs(9));
+    assert_eq!(asks.iter().filter(|(at, _)| *at >= 1000).count(), 3, "{asks:?}");
+    assert_eq!(targets.all.len(), 0);
+    assert!(targets.wait(addr(3), waiting(), now));
+    (0..4).for_each(|n| drop(targets.ask(later + Duration::from_secs(n), 9, |_| false, || true)));
+    assert_eq!(targets.all.len(), 0, "one that is not known to be in use is not remembered");
 }
 
 #[test]
@@ -56,28 +84,47 @@ fn a_doubt_is_settled_at_once() {
         targets.heard(target, seat, now);
     }
     targets.doubt_those(7, Some(MAC), now);
-    let doubted: Vec<_> = targets.ask(now, 9).into_iter().map(|ask| ask.target).collect();
+    let doubted: Vec<_> = targets.ask(now, 9, |_| true, || true).into_iter().map(|ask| ask.target).collect();
     assert_eq!(doubted, [addr(1), addr(2)]);
     targets.heard(addr(1), SEAT, now);
     targets.doubt(addr(2), now + WAITS[0]);
     asked(&mut targets, now, now + Duration::from_secs(2));
-    assert_eq!(
-        targets.alive().collect::<Vec<_>>(),
-        [addr(1), addr(3), addr(4)],
-        "a second doubt restarts nothing"
-    );
+    assert_eq!(alive(&targets), [addr(1), addr(3), addr(4)], "a second doubt restarts nothing");
     targets.doubt_those(7, None, now);
-    assert_eq!(targets.ask(now, 9).len(), 2);
+    assert_eq!(targets.ask(now, 9, |_| true, || true).len(), 2);
 }
 
 #[test]
 fn an_address_under_detection_is_asked_for_once_it_may_be_used() {
     let (now, mut targets) = (Instant::now(), Targets::default());
-    targets.detected(addr(1), now);
+    targets.detected(addr(1), SEAT, now);
     let asks = asked(&mut targets, now, now + Duration::from_millis(1500));
-    assert_eq!(asks.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [1000, 1200, 1400]);
+    assert_eq!(asks, [(1000, Some(SEAT)), (1200, Some(SEAT)), (1400, None)], "first who detects, then all");
+    assert_eq!(targets.seats.len(), 0, "it is nobody's yet");
     assert_eq!(asked(&mut targets, now, now + Duration::from_secs(60)).len(), 12);
     assert_eq!(targets.all.len(), 0, "somebody objected");
+}
+
+#[test]
+fn a_solicitation_to_all_containers_waits_and_those_to_one_do_not() {
+    let (now, mut targets) = (Instant::now(), Targets::default());
+    targets.heard(addr(1), SEAT, now);
+    targets.doubt(addr(1), now);
+    targets.expect(addr(2), now);
+    let asks = targets.ask(now, 9, |_| true, || false);
+    assert_eq!(asks, [Ask { target: addr(1), seat: Some(SEAT) }]);
+    assert_eq!(targets.next_due(), Some(now + LATER));
+    let asks = targets.ask(now + LATER, 9, |_| true, || true);
+    assert_eq!(asks, [Ask { target: addr(2), seat: None }]);
+    // The last question goes to all: while it must wait, the address is not gone.
+    let mut later = now + LATER;
+    for _ in 0..100 {
+        later += LATER;
+        targets.ask(later, 9, |_| true, || false);
+    }
+    assert!(targets.is_alive(addr(1)));
+    assert_eq!(asked(&mut targets, now, later + Duration::from_secs(1)).last().unwrap().1, None);
+    assert!(!targets.is_alive(addr(1)));
 }
 
 #[test]
@@ -86,7 +133,7 @@ fn a_scan_is_not_remembered() {
     targets.heard(addr(0), SEAT, now);
     let taken = (1..5000).filter(|n| targets.wait(addr(*n), waiting(), now)).count();
     assert_eq!((taken, targets.all.len()), (MOST_ASKED, MOST_ASKED + 1));
-    assert_eq!(targets.ask(now, 100).len(), 100, "as many at once as are asked for");
+    assert_eq!(targets.ask(now, 100, |_| true, || true).len(), 100, "as many at once as are asked for");
     assert!(targets.wait(addr(1), Waiting { link: 3, ..waiting() }, now));
     for link in 0..100 {
         targets.wait(addr(1), Waiting { link, ..waiting() }, now);
@@ -100,7 +147,7 @@ fn a_scan_is_not_remembered() {
 fn a_container_has_so_many_addresses_and_no_more() {
     let (now, mut targets) = (Instant::now(), Targets::default());
     let taken = (0..5000).filter(|n| targets.heard(addr(*n), SEAT, now).is_some()).count();
-    assert_eq!((taken, targets.alive().count()), (MOST_OF_ONE, MOST_OF_ONE));
+    assert_eq!((taken, targets.alive().len()), (MOST_OF_ONE, MOST_OF_ONE));
     assert!(targets.heard(addr(5000), (7, [3; 6]), now).is_some(), "another one");
     assert!(targets.heard(addr(0), SEAT, now).is_none() && targets.is_alive(addr(0)));
     // One that moves makes room.

@@ -116,6 +116,37 @@ async fn a_limit_that_cannot_be_set_is_reported_and_the_host_works_without_it() 
     assert!(problem.fix.contains("sysctl -w net.ipv6.neigh.docker0.retrans_time_ms=100"), "{problem:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_needed_sysctl_that_cannot_be_set_is_reported_with_the_value_to_set() {
+    let mut it = Fixture::start();
+    it.kernel.refuse_sysctl("net/ipv6/conf/docker0/accept_ra");
+    it.tell(5, &[2], false);
+    it.applied(5).await;
+    let problems = it.problems.watch().borrow().problems();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(problem.what, "host-setup-refused");
+    assert!(
+        problem.saw.contains("docker0/accept_ra cannot be set to 0: Read-only file system"),
+        "{problem:?}"
+    );
+    assert!(problem.fix.contains("sysctl -w net/ipv6/conf/docker0/accept_ra=0"), "{problem:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_ends_while_its_link_is_set_up_is_no_fault_of_the_host() {
+    let mut it = Fixture::start();
+    it.tell(5, &[2], false);
+    it.applied(5).await;
+    it.kernel.lose_sysctl("net/ipv6/conf/veth0/accept_ra");
+    let link = it.kernel.add_link("veth0");
+    it.kernel.change_link(link, |link| (link.kind, link.controller) = ("veth".into(), Some(3)));
+    tokio::time::sleep(SOON).await;
+    let writes = it.kernel.writes();
+    let tried = |write: &Write| matches!(write, Write::SetSysctl(path, _) if path.contains("veth0"));
+    assert!(writes.iter().any(tried), "{writes:?}");
+    assert_eq!(it.problems.watch().borrow().problems(), []);
+}
+
 /// A lookup of an address in the container prefix finds the route of another link inside of it.
 #[tokio::test(start_paused = true)]
 async fn a_connected_route_beside_a_longer_one_of_another_link_is_there() {

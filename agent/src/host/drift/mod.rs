@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use sextant_proto::Prefix;
 use tokio::time::Instant;
 
-use super::{sysctls::FORWARDING, undo::Step};
+use super::{
+    sysctls::{self, FORWARDING},
+    undo::Step,
+};
 use crate::{
     damping::{Change, Flap},
     problems::Finding,
@@ -224,8 +227,7 @@ pub(super) fn interface(what: &str) -> Option<&str> {
 /// The name of a sysctl as sysctl(8) has it; other state has its own text.
 pub(crate) fn name(what: &str) -> String {
     match what.strip_prefix("net/") {
-        Some(_) if what.contains('.') => format!("sysctl {what}"),
-        Some(_) => format!("sysctl {}", what.replace('/', ".")),
+        Some(_) => format!("sysctl {}", sysctls::argument(what)),
         None => what.to_owned(),
     }
 }

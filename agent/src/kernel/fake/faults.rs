@@ -32,6 +32,8 @@ pub struct Faults {
     pub busy_names: bool,
     /// Sysctls that cannot be written.
     pub refused_sysctls: BTreeSet<String>,
+    /// Sysctls of links that go just before they are written.
+    pub vanishing_sysctls: BTreeSet<String>,
     changes_seen: usize,
 }
 

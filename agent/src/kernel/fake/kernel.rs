@@ -219,8 +219,12 @@ impl Kernel for FakeKernel {
         let mut host = self.host();
         host.writes.push(Write::SetSysctl(path.to_owned(), value.to_owned()));
         let refused = |code: nix::errno::Errno| {
-            Err(KernelError::Sysctl { path: path.to_owned(), source: io::Error::from(code) })
+            let (path, value) = (path.to_owned(), value.to_owned());
+            Err(KernelError::SysctlNotSet { path, value, source: io::Error::from(code) })
         };
+        if host.faults.vanishing_sysctls.contains(path) {
+            host.sysctls.remove(path);
+        }
         if host.faults.refused_sysctls.contains(path) {
             return refused(nix::errno::Errno::EROFS);
         }

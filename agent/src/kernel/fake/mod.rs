@@ -293,6 +293,11 @@ impl FakeKernel {
     pub fn refuse_sysctl(&self, path: &str) {
         self.host().faults.refused_sysctls.insert(path.to_owned());
     }
+
+    /// The link of a sysctl goes just before the sysctl is written.
+    pub fn lose_sysctl(&self, path: &str) {
+        self.host().faults.vanishing_sysctls.insert(path.to_owned());
+    }
 }
 
 /// A usable address with an infinite lifetime.

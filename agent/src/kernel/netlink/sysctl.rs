@@ -11,7 +11,7 @@ pub fn read(path: &str) -> Result<Option<String>, KernelError> {
     match fs::read_to_string(file(path)) {
         Ok(value) => Ok(Some(value.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(failed(path, source)),
+        Err(source) => Err(KernelError::Sysctl { path: path.to_owned(), source }),
     }
 }
 
@@ -22,14 +22,14 @@ pub fn write(path: &str, value: &str) -> Result<(), KernelError> {
         .write(true)
         .open(file(path))
         .and_then(|mut file| file.write_all(value.as_bytes()))
-        .map_err(|source| failed(path, source))
+        .map_err(|source| KernelError::SysctlNotSet {
+            path: path.to_owned(),
+            value: value.to_owned(),
+            source,
+        })
 }
 
 /// The path has names of interfaces as they are shown.
 fn file(path: &str) -> PathBuf {
     PathBuf::from("/proc/sys").join(OsString::from_vec(link_name_octets(path)))
-}
-
-fn failed(path: &str, source: io::Error) -> KernelError {
-    KernelError::Sysctl { path: path.to_owned(), source }
 }

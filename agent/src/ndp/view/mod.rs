@@ -10,13 +10,15 @@ use std::{
 
 use sextant_docker::live::Live;
 use sextant_ndp::{
+    message::Mac,
     proxy::{Answer, Form, LinkCounts, Place, Source},
     responder::{self, Details},
     targets::{self, InUse},
+    tracked::Tracked,
 };
 use sextant_proto::{
     convert::MOST_NDP_ADDRESSES,
-    ndp::{By, Learnt, NdpAddress, NdpProxy, NdpUplink},
+    ndp::{By, Learnt, NdpAddress, NdpProxy, NdpUplink, mac_text},
     unix_ms,
 };
 use tokio::{
@@ -26,7 +28,6 @@ use tokio::{
 
 use crate::{
     containers,
-    kernel::ProxyEntry,
     settings::{NdpMode, NdpSettings},
     uplinks::LocalUplink,
 };
@@ -72,11 +73,15 @@ impl Default for Asked {
 pub(super) struct Standing {
     pub(super) settings: NdpSettings,
     pub(super) place: Place,
-    /// The kernel's entries.
-    pub(super) entries: Vec<ProxyEntry>,
+    /// The addresses that the kernel answers for.
+    pub(super) kernel: Tracked<Ipv6Addr>,
+    /// The number of the kernel's entries on each uplink.
+    pub(super) entries: BTreeMap<u32, usize>,
     pub(super) uplinks: Vec<LocalUplink>,
     /// What the responder cannot do.
     pub(super) trouble: Option<String>,
+    /// Addresses that others on the uplinks have advertised, with their link-layer addresses.
+    pub(super) others: BTreeMap<Ipv6Addr, Mac>,
 }
 
 /// The two ends of questions; the engine's containers name addresses.
@@ -160,7 +165,7 @@ impl View {
             mac,
             up: uplink.works,
             heard: heard.contains(&uplink.link),
-            entries: self.standing.entries.iter().filter(|it| it.link == uplink.link).count() as u64,
+            entries: self.standing.entries.get(&uplink.link).map_or(0, |count| *count as u64),
             groups: groups.get(&uplink.link).copied().unwrap_or_default(),
             multicast: answered(Form::Multicast),
             unicast: answered(Form::Unicast),
@@ -192,9 +197,12 @@ impl View {
 
     /// Who answers for it, or why nobody does, and the fix.
     fn answered_by(&self, address: Ipv6Addr, in_use: bool) -> (By, String, String) {
-        let Standing { place, settings, trouble, .. } = &self.standing;
+        let Standing { place, kernel, settings, trouble, .. } = &self.standing;
         let nobody = |why: String, fix: &str| (By::Nobody, why, fix.to_owned());
         let is_own = place.own_targets().any(|own| own == address);
+        if !is_own && place.prefixes.iter().any(|prefix| prefix.addr() == address) {
+            return nobody("it is the first address of a container prefix, which all routers of the prefix have (RFC 4291)".into(), "");
+        }
         if !is_own && !place.is_containers(address) {
             return nobody("it is in no container prefix of this host".into(), "");
         }
@@ -206,8 +214,12 @@ impl View {
             };
             return nobody(why, "repair the link");
         }
-        let partly = if down.is_empty() { String::new() } else { format!("{} is down", down.join(", ")) };
-        if place.kernel.contains(&address) {
+        let other = self.standing.others.get(&address);
+        let other =
+            other.map(|mac| format!("the host with MAC address {} advertises it too", mac_text(*mac)));
+        let partly = (!down.is_empty()).then(|| format!("{} is down", down.join(", ")));
+        let partly = partly.into_iter().chain(other).collect::<Vec<_>>().join("; ");
+        if kernel.contains(address) {
             return (By::Kernel, partly, String::new());
         }
         if !in_use && settings.answer == Answer::Live {

@@ -31,7 +31,6 @@ fn view() -> View {
             prefixes: vec![prefix],
             own: vec![addr(1)],
         }],
-        kernel: Arc::new([addr(1), addr(2)].into()),
         answers: true,
         ..Place::default()
     };
@@ -44,9 +43,11 @@ fn view() -> View {
         standing: Standing {
             settings,
             place,
-            entries: vec![ProxyEntry::ours(2, addr(1)), ProxyEntry::ours(2, addr(2))],
+            kernel: [addr(1), addr(2)].into_iter().collect(),
+            entries: [(2, 2)].into(),
             uplinks: vec![uplink(2, "eth0")],
             trouble: None,
+            others: BTreeMap::new(),
         },
         details: Details {
             in_use: vec![
@@ -113,6 +114,7 @@ fn it_is_said_why_nobody_answers() {
     assert_eq!(why(3, &|_| {}), (By::Agent, String::new()));
     assert_eq!(why(5, &|_| {}), nobody("not in use here: no container has it"));
     assert_eq!(why(9, &|_| {}), nobody("it is in no container prefix of this host"));
+    assert!(why(0, &|_| {}).1.starts_with("it is the first address of a container prefix"));
     let all = |view: &mut View| view.standing.settings.answer = Answer::All;
     assert_eq!(why(5, &all), (By::Agent, String::new()));
     let down = |view: &mut View| view.standing.uplinks[0].works = false;
@@ -120,6 +122,17 @@ fn it_is_said_why_nobody_answers() {
     let one_down =
         |view: &mut View| view.standing.uplinks.push(LocalUplink { works: false, ..uplink(3, "eth1") });
     assert_eq!(why(2, &one_down), (By::Kernel, "eth1 is down".to_owned()));
+    let other = |view: &mut View| {
+        view.standing.others.insert(addr(2), [2, 0, 0, 0, 0, 8]);
+    };
+    let too = "the host with MAC address 02:00:00:00:00:08 advertises it too";
+    assert_eq!(why(2, &other), (By::Kernel, too.to_owned()));
+    assert_eq!(why(3, &other), (By::Agent, String::new()));
+    let both = |view: &mut View| {
+        one_down(view);
+        other(view);
+    };
+    assert_eq!(why(2, &both).1, format!("eth1 is down; {too}"));
     let deaf = |view: &mut View| view.standing.trouble = Some("cannot be heard".into());
     assert_eq!(why(3, &deaf), nobody("cannot be heard"));
     assert_eq!(why(2, &deaf), (By::Kernel, String::new()), "the kernel hears for itself");

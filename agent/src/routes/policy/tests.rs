@@ -32,23 +32,40 @@ fn main() -> Rule {
     rule(32766, MAIN_TABLE)
 }
 
-/// The findings of this host with these rules, and these routes of others in table 77.
-fn found(rules: Vec<Rule>, others: &[&str]) -> Vec<Finding> {
-    let mut actual = Actual::default();
-    others.iter().for_each(|it| actual.saw(&route(&format!("{it} table 77"))));
+/// This host, between containers and other nodes.
+fn here<T>(then: impl FnOnce(&Place<'_>) -> T) -> T {
     let networks = [entry("2001:db8:8000::/80 dev 7 metric 256")];
     let peer = entry("2001:db8:8001::/64 via 2001:db8::2 dev 2 metric 512");
-    let place = Place {
+    then(&Place {
         own: vec![prefix(OWN)],
         networks: &networks,
         peers: vec![(prefix(PEER), Some(&peer.1)), (prefix("2001:db8:8002::/64"), None)],
         inside: vec!["br0", "br1"],
         outside: vec!["eth0"],
         addresses: vec![prefix("2001:db8::1/128"), prefix("2001:db8:8000::1/128")],
-    };
+    })
+}
+
+/// The findings of this host with these rules, and these routes of others in table 77.
+fn found(rules: Vec<Rule>, others: &[&str]) -> Vec<Finding> {
+    let mut actual = Actual::default();
+    others.iter().for_each(|it| actual.saw(&route(&format!("{it} table 77"))));
     let policy = Policy { rules: &rules, table: MAIN_TABLE, others: &actual.foreign };
     let link = Link { index: 2, name: "eth0".into(), ..Link::default() };
-    policy.findings(&place.flows(), &[prefix("2001:db8:8000::/40")], &[link])
+    here(|place| policy.findings(&place.flows(), &[prefix("2001:db8:8000::/40")], &[link]))
+}
+
+/// The priority of the rule that takes packets of containers to other nodes, and the first of these nodes' prefixes.
+fn takes(rules: &[Rule], others: &[&str]) -> Vec<(u32, String)> {
+    let mut actual = Actual::default();
+    others.iter().for_each(|it| actual.saw(&route(it)));
+    let policy = Policy { rules, table: MAIN_TABLE, others: &actual.foreign };
+    let taken = here(|place| policy.judge(&place.flows()).taken);
+    let of_containers = taken.iter().flat_map(|it| {
+        let packets = it.packets.iter().filter(|(traffic, ..)| *traffic == Traffic::FromContainers);
+        packets.map(|(_, to, _)| (it.rule.priority, to.to_string()))
+    });
+    of_containers.collect()
 }
 
 /// The kinds of packets that are taken from a host with this rule before that of the main table.
@@ -209,4 +226,94 @@ fn a_finding_names_the_rule_the_packets_and_both_fixes() {
         "remove the rule (`ip -6 rule del pref 100 from 2001:db8:8000::/64 lookup 77`), also where it is configured; or, if other \
          packets need it, add one before it: `ip -6 rule add to 2001:db8:8000::/40 lookup 254 pref 99`"
     );
+}
+
+#[test]
+fn what_is_for_no_packets_or_for_all_of_them_is_not_judged() {
+    let none = || Further { met_by: Share::None, words: String::new() };
+    let of_others = Rule { further: none(), conditional: true, ..rule(100, 77) };
+    let to = |table| Rule { from: Some(prefix(OWN)), ..rule(100, table) };
+    for (rule, judged, table) in [
+        (rule(100, 77), false, None),
+        (of_others.clone(), false, None),
+        (Rule { inverted: true, ..of_others }, true, Some(77)),
+        (to(77), true, Some(77)),
+        (to(MAIN_TABLE), true, None),
+        (to(LOCAL_TABLE), true, None),
+        (Rule { from: Some(prefix(OWN)), ..refuses() }, true, None),
+    ] {
+        let rules = [local(), rule.clone(), main()];
+        assert_eq!(is_judged(&rules), judged, "{rule:?}");
+        assert_eq!(selected(&rules, MAIN_TABLE).collect::<Vec<_>>(), Vec::from_iter(table), "{rule:?}");
+    }
+    // Others' routes in a table for all packets are conflicts.
+    let selective = Rule { from: Some(prefix("fd00::/8")), ..rule(50, 78) };
+    let rules = [local(), selective, rule(100, 77), main()];
+    assert_eq!(takes(&rules, &["::/0 via fe80::9 dev 3 table 77"]), []);
+}
+
+#[test]
+fn a_rule_that_leads_some_packets_right_leaves_the_others_to_later_rules() {
+    let some = || Further { met_by: Share::Some, words: String::new() };
+    let marked = |rule: Rule| Rule { further: some(), conditional: true, from: Some(prefix(OWN)), ..rule };
+    let refused = || Rule { priority: 200, from: Some(prefix(OWN)), ..refuses() };
+    let part = prefix("2001:db8:8001:0:7::/80");
+    let right = &["2001:db8:8001::/64 via 2001:db8::2 dev 2 table 77"][..];
+    for (what, rule, others) in [
+        ("alike", marked(rule(100, 77)), right),
+        ("a part of the prefix", Rule { to: Some(part), ..rule(100, MAIN_TABLE) }, &[]),
+        ("a suppressed route", Rule { suppress_prefix_len: Some(64), ..rule(100, MAIN_TABLE) }, &[]),
+        ("a jump", marked(Rule { action: RuleAction::Goto(300), ..rule(100, 0) }), &[]),
+    ] {
+        let rules = [local(), rule, refused(), main()];
+        assert_eq!(takes(&rules, others), [(200, PEER.to_owned())], "{what}");
+    }
+    let whole = Rule { from: Some(prefix(OWN)), ..rule(100, 77) };
+    assert_eq!(takes(&[local(), whole, refused(), main()], right), [(200, "2001:db8:8002::/64".to_owned())]);
+}
+
+#[test]
+fn the_table_of_a_rule_is_read_as_the_kernel_reads_it() {
+    let from = || Rule { from: Some(prefix(OWN)), ..rule(100, 77) };
+    let all_but = Rule { to: Some(prefix("2001:db8:8001:0:7::/80")), inverted: true, ..rule(100, 77) };
+    let taken = || vec![(100, PEER.to_owned())];
+    for (what, rule, others, expected) in [
+        ("another table", from(), &["2001:db8:8001::/64 dev 3 table 76"][..], vec![]),
+        (
+            "the table of addresses",
+            Rule { action: RuleAction::Table(LOCAL_TABLE), ..from() },
+            &["2001:db8:8001::/64 dev 3 table 255"],
+            vec![],
+        ),
+        (
+            "the lowest metric",
+            from(),
+            &[
+                "2001:db8:8001::/64 via 2001:db8::2 dev 2 metric 100 table 77",
+                "2001:db8:8001::/64 dev 3 metric 200 table 77",
+            ],
+            vec![],
+        ),
+        (
+            "not the lowest metric",
+            from(),
+            &[
+                "2001:db8:8001::/64 via 2001:db8::2 dev 2 metric 300 table 77",
+                "2001:db8:8001::/64 dev 3 metric 200 table 77",
+            ],
+            taken(),
+        ),
+        ("all but one part", all_but, &["2001:db8:8001:0:8::/80 dev 3 table 77"], taken()),
+    ] {
+        assert_eq!(takes(&[local(), rule, main()], others), expected, "{what}");
+    }
+}
+
+#[test]
+fn of_jumps_the_first_one_takes_packets_and_none_goes_back() {
+    let jump =
+        |priority, to| Rule { from: Some(prefix(OWN)), priority, action: RuleAction::Goto(to), ..refuses() };
+    assert_eq!(takes(&[local(), jump(100, 150), jump(150, 32767), main()], &[]), [(100, PEER.to_owned())]);
+    let earlier = Rule { from: Some(prefix("fd00::/8")), ..rule(50, 77) };
+    assert_eq!(takes(&[local(), earlier, jump(100, 50), main()], &[]), []);
 }

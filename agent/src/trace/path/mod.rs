@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{NodeName, NodeState};
+use sextant_proto::{NodeName, NodeState, link_name_word};
 
 use super::{Check, State, policy::Decides};
 use crate::{
@@ -26,6 +26,8 @@ pub(super) struct Observed<'a> {
     pub(super) links: Vec<Link>,
     /// The next hops of the found route.
     pub(super) hops: Vec<Hop>,
+    /// Whether all probes were answered, or none was to be sent.
+    pub(super) answered: bool,
 }
 
 /// A next hop.
@@ -220,6 +222,12 @@ fn next_hop(seen: &Observed<'_>, Hop { addr, link, neighbour }: &Hop) -> Check {
     match neighbour.map(|it| it.state) {
         Some(NeighbourState::Reachable) => Check::new("next hop", State::Good, shown("REACHABLE")),
         Some(NeighbourState::Stale) => Check::new("next hop", State::Good, shown("STALE")),
+        // The kernel sends to this link-layer address, whoever has it.
+        Some(NeighbourState::Fixed) if !seen.answered && neighbour.is_some_and(has_mac) => Check::broken(
+            "next hop",
+            shown("PERMANENT, static: the kernel never resolves it, and no packet to it is answered"),
+            format!("on {here}: ip -6 neigh del {addr} dev {}", link_name_word(name)),
+        ),
         Some(NeighbourState::Fixed) => Check::new("next hop", State::Unknown, shown("PERMANENT, static")),
         // It was probed, and has not answered in time.
         Some(NeighbourState::Failed | NeighbourState::Probing) => Check::broken(
@@ -234,6 +242,10 @@ fn next_hop(seen: &Observed<'_>, Hop { addr, link, neighbour }: &Hop) -> Check {
             Check::new("next hop", State::Unknown, format!("{addr} dev {name}: no neighbour entry"))
         }
     }
+}
+
+fn has_mac(neighbour: Neighbour) -> bool {
+    neighbour.mac.is_some_and(|mac| mac != [0; 6])
 }
 
 fn rule_text(rule: &Rule) -> String {

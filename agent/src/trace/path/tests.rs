@@ -68,6 +68,7 @@ fn checks_with(change: impl FnOnce(&mut Observed<'_>)) -> Vec<Check> {
             link: Some(link()),
             neighbour: Some(Neighbour { link: ETH0, addr, state, mac }),
         }],
+        answered: true,
     };
     change(&mut seen);
     checks(&seen)
@@ -235,4 +236,22 @@ fn a_next_hop_is_reported_with_its_link() {
         (unseen[2].state, unseen[2].saw.as_str()),
         (State::Unknown, "2001:db8::2 dev eth0: no neighbour entry")
     );
+}
+
+/// A wrong one takes all packets, and looks like any other.
+#[test]
+fn a_static_neighbour_is_suspected_only_if_probes_are_lost() {
+    let fixed = |seen: &mut Observed<'_>, mac: Option<[u8; 6]>, answered: bool| {
+        let neighbour = seen.hops[0].neighbour.as_mut().unwrap();
+        (neighbour.state, neighbour.mac, seen.answered) = (NeighbourState::Fixed, mac, answered);
+    };
+    let mac = Some([2, 0, 0, 0, 0, 2]);
+    let (what, saw, fix) = broken(|seen| fixed(seen, mac, false));
+    assert_eq!((what, fix.as_str()), ("next hop", "on h1: ip -6 neigh del 2001:db8::2 dev eth0"));
+    assert!(saw.starts_with("2001:db8::2 dev eth0 lladdr 02:00:00:00:00:02 PERMANENT, static"), "{saw}");
+    // A link that resolves nothing has such entries for all.
+    for (mac, answered) in [(mac, true), (None, false), (Some([0; 6]), false)] {
+        let checks = checks_with(|seen| fixed(seen, mac, answered));
+        assert_eq!(checks.last().map(|check| check.state), Some(State::Unknown), "{checks:?}");
+    }
 }

@@ -34,6 +34,13 @@ pub(crate) fn show(it: &Explained, now_unix_ms: u64) -> String {
         let node = it.node.as_ref().map(|node| node.name().to_string()).unwrap_or_default();
         rows.push(("answered by", ndp::explained(&node, ndp, uplinks, now_unix_ms)));
     }
+    let of_containers = matches!(it.place, Place::ContainerPrefix | Place::HostPrefix);
+    if it.node.as_ref().is_some_and(|node| of_containers && !node.peer.session && !node.unknown) {
+        rows.push((
+            "not asked",
+            vec!["its agent is not connected: whether a container has the address is not known".into()],
+        ));
+    }
     for (key, state) in [
         ("routed by", RouteState::Applied),
         ("pending on", RouteState::Pending),
@@ -118,6 +125,17 @@ mod tests {
         it.container = Some(("web".into(), "sextant".into()));
         let text = show(&it, sample::NOW);
         assert!(text.starts_with("2001:db8:1:1::5 is container web on host2 (network sextant)\n"), "{text}");
+    }
+
+    #[test]
+    fn an_agent_that_cannot_be_asked_is_named() {
+        let mut it = sample::explained();
+        it.node.as_mut().unwrap().peer.session = false;
+        let text = show(&it, sample::NOW);
+        let line = "not asked         its agent is not connected: whether a container has the address is not known\n";
+        assert!(text.contains(line), "{text}");
+        it.place = Place::Uplink;
+        assert!(!show(&it, sample::NOW).contains("not asked"));
     }
 
     #[test]

@@ -90,7 +90,8 @@ fn controller(controller: &Controller) -> String {
 
 fn pool(used: &PoolUse) -> String {
     let pool = &used.pool;
-    format!("{} {}, {} claimed", pool.name, pool.prefix, pools::claimed(used))
+    let full = if used.claimed >= used.capacity { ": full" } else { "" };
+    format!("{} {}, {} claimed{full}", pool.name, pool.prefix, pools::claimed(used))
 }
 
 /// The names of the agents that route to all nodes and hold no prefix.
@@ -116,6 +117,14 @@ fn by_state(cluster: &Cluster) -> String {
 mod tests {
     use super::*;
     use crate::answer::sample;
+
+    #[test]
+    fn a_full_pool_is_marked() {
+        let mut cluster = sample::healthy();
+        cluster.pools[0].claimed = cluster.pools[0].capacity;
+        let text = status(&cluster, sample::NOW);
+        assert!(text.contains("65536 of 65536 claimed: full\n") && text.starts_with("All is well"), "{text}");
+    }
 
     #[test]
     fn a_healthy_cluster() {

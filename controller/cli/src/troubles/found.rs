@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sextant_proto::{Applied, NodeId, NodeName, NodeState};
 
 use super::{FLAPPING, Trouble, conflict};
-use crate::answer::{Cluster, Controller, Node, PoolUse, Router, Unregistered};
+use crate::answer::{Cluster, Controller, Node, Router, Unregistered};
 
 /// All problems that need an operator, in the order of their scope: the widest first.
 pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
@@ -34,7 +34,6 @@ pub(crate) fn troubles(cluster: &Cluster) -> Vec<Trouble> {
         let earlier = cluster.backups.as_ref().map(|backups| backups.earlier.clone());
         found.push(Trouble::NoPool { earlier: earlier.filter(|file| !file.is_empty()) });
     }
-    found.extend(cluster.pools.iter().filter_map(exhausted));
     found.extend(cluster.nodes.iter().filter_map(down));
     // A controller that fails is the reason, and is reported itself.
     let doubtful = cluster.nodes.iter().filter(|node| node.unknown && !cluster.has_failing_controller());
@@ -75,11 +74,6 @@ impl<'a> Report<'a> {
     }
 }
 
-fn exhausted(pool: &PoolUse) -> Option<Trouble> {
-    (pool.claimed >= pool.capacity)
-        .then(|| Trouble::Exhausted { pool: pool.pool.name.clone(), capacity: pool.capacity })
-}
-
 fn of_controller(controller: &Controller) -> impl Iterator<Item = Trouble> {
     let Controller { id, address, asked, problems, .. } = controller;
     problems.iter().map(|problem| Trouble::Controller {
@@ -115,9 +109,10 @@ fn down(node: &Node) -> Option<Trouble> {
     }
 }
 
+/// While the cluster is paused, agents apply nothing.
 fn behind(cluster: &Cluster, report: &Report<'_>) -> Option<Trouble> {
     let by = report.applied.map(|applied| applied.ack.behind(cluster.revision));
-    let is_behind = report.connected && !cluster.stale && by != Some(0);
+    let is_behind = report.connected && !cluster.stale && !cluster.paused && by != Some(0);
     is_behind.then(|| Trouble::Behind { node: report.name.clone(), by })
 }
 
@@ -340,10 +335,18 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_exhausted_pools_are_found() {
+    fn agents_of_a_paused_cluster_are_not_behind() {
+        let mut cluster = sample::troubled();
+        cluster.paused = true;
+        let found: Vec<_> = kinds(&cluster).into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(found, ["paused", "node_down", "route_failed", "conflict"]);
+    }
+
+    #[test]
+    fn a_missing_pool_is_found_and_a_full_one_is_none() {
         let mut cluster = sample::healthy();
         cluster.pools[0].claimed = cluster.pools[0].capacity;
-        assert_eq!(kinds(&cluster), [("pool_exhausted", None)]);
+        assert_eq!(kinds(&cluster), [], "a host that gets no prefix is reported itself");
         cluster.pools.clear();
         assert_eq!(kinds(&cluster), [("no_pool", None)]);
     }

@@ -7,8 +7,7 @@ mod found;
 use std::fmt;
 
 use sextant_proto::{
-    BgpNeighbour, CLEAR_COPY, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, PoolName, Problem,
-    counted,
+    BgpNeighbour, CLEAR_COPY, Conflict, FailedRoute, HALF_RESTORED, NodeName, NodeState, Problem, counted,
 };
 
 use crate::answer::{Backups, Liveness, Refused, Removals, Unregistered};
@@ -33,10 +32,6 @@ pub(crate) enum Trouble {
     NoPool {
         /// A backup of an earlier store.
         earlier: Option<String>,
-    },
-    Exhausted {
-        pool: PoolName,
-        capacity: u64,
     },
     Down {
         node: NodeName,
@@ -131,7 +126,6 @@ impl Trouble {
         match self {
             Self::Controller { .. } => "controller_problem",
             Self::NoPool { .. } => "no_pool",
-            Self::Exhausted { .. } => "pool_exhausted",
             Self::Down { .. } => "node_down",
             Self::NeverAnnounced { .. } => "node_never_came",
             Self::Doubtful { .. } => "node_unknown",
@@ -181,7 +175,6 @@ impl Trouble {
             | Self::Removals(_)
             | Self::Backups(_)
             | Self::HalfRestored
-            | Self::Exhausted { .. }
             | Self::Unreadable(_) => None,
         }
     }
@@ -221,10 +214,6 @@ impl fmt::Display for Trouble {
             Self::NoPool { earlier: None } => {
                 f.write_str("there is no pool; add one: sextant pool add main 2001:db8:1::/48 --host-len 64")
             }
-            Self::Exhausted { pool, capacity } => write!(
-                f,
-                "pool {pool} is exhausted: all {capacity} host prefixes are claimed; forget nodes whose hosts are gone, or add a pool"
-            ),
             Self::Down { node, state, stopped, liveness: Liveness::Forwarding } => write!(
                 f,
                 "node {node} is {state}, but its agent {}; its host still answers and forwards; start sextant-agent there",

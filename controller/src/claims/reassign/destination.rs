@@ -41,7 +41,7 @@ pub enum Unavailable {
     TooLong(Prefix),
     /// The prefix has another length than those of the pool.
     #[error(
-        "{prefix} has another length than the host prefixes of pool {pool} (/{host_len}) and than {held}, which node {node} holds;          name a prefix of /{host_len}, or reserve this one for the node first: sextant reserve {prefix} --node {node}"
+        "{prefix} has another length than the host prefixes of pool {pool} (/{host_len}) and than {held}, which node {node} holds; name a prefix of /{host_len}, or reserve this one for the node first: sextant reserve {prefix} --node {node}"
     )]
     Length {
         /// The prefix.

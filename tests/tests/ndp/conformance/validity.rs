@@ -29,6 +29,10 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("no answer: an option that is longer than the packet", "RFC 4861 §7.1.1", |scene| {
             scene.no_answer(&Solicitation { options: vec![1, 2, 2, 0, 0, 0, 0, 1], ..scene.ask() })
         }),
+        Row::new("no answer: a link-layer address of 14 octets", "RFC 2464 §6", |scene| {
+            let options = [&[1, 2][..], &scene.asker.mac, &[0; 8]].concat();
+            scene.no_answer(&Solicitation { options, ..scene.ask() })
+        }),
         Row::new("no answer: a multicast target", "RFC 4861 §7.1.1", |scene| {
             scene.no_answer(&Solicitation { target: "ff02::c001".parse()?, ..scene.ask() })
         }),

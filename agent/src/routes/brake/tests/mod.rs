@@ -1,3 +1,5 @@
+mod counted;
+
 use std::{ops::Range, time::Duration};
 
 use proptest::prelude::*;

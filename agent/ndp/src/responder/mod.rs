@@ -1,24 +1,27 @@
 //! Answers, as long as there is a place to answer at. One task owns the state of all answers and all sockets.
 
+mod exchange;
+mod reports;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::Ipv6Addr,
-    sync::Arc,
     time::Duration,
 };
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
+
+pub use exchange::{Ask, Details, Given, Known, Trouble};
 
 use crate::{
     groups::Groups,
     message::{Mac, Message},
-    proxy::{Counts, Place, Proxy, Sent},
+    proxy::{Place, Proxy, Sent},
     socket::Port,
-    targets::InUse,
 };
 
 /// So many messages of one link are taken in a row: the others have their turn.
@@ -28,68 +31,6 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// When a socket that could not be opened, or a group that could not be joined, is tried again.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// What the responder is given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Given {
-    /// Where the host stands.
-    pub place: Place,
-    /// The addresses of the engine's running containers.
-    pub expected: Arc<BTreeSet<Ipv6Addr>>,
-    /// The ports of the containers' bridges: index and bridge.
-    pub ports: BTreeSet<(u32, u32)>,
-}
-
-/// What it knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known {
-    /// The addresses in use; `None` before the first look.
-    pub alive: Option<Arc<BTreeSet<Ipv6Addr>>>,
-    /// What was answered.
-    pub counts: Counts,
-    /// Packets that were no valid neighbour discovery.
-    pub invalid: u64,
-    /// The number of multicast groups that it has joined.
-    pub groups: usize,
-    /// Addresses that others on the uplinks have advertised, with their link-layer addresses.
-    pub others: BTreeMap<Ipv6Addr, Mac>,
-    /// Addresses that a neighbour goes on asking for although it is answered, with its link-layer address.
-    pub unheeded: BTreeMap<Ipv6Addr, Mac>,
-    /// What it cannot do.
-    pub trouble: Option<Trouble>,
-}
-
-/// What the responder cannot do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
-    /// An interface cannot be heard.
-    Unheard {
-        /// Its index.
-        link: u32,
-        /// Whether neighbours solicit there.
-        uplink: bool,
-        /// Why.
-        error: String,
-    },
-    /// The groups of addresses in use cannot be joined: the reason.
-    Groups(String),
-}
-
-/// A request for details, which change too often to be reported each time.
-pub type Ask = oneshot::Sender<Details>;
-
-/// What it knows in detail, at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Details {
-    /// The addresses in use; those of the bridges, first, without details.
-    pub in_use: Vec<(Ipv6Addr, Option<InUse>)>,
-    /// What was answered.
-    pub counts: Counts,
-    /// The number of joined groups of each uplink.
-    pub groups: BTreeMap<u32, u64>,
-    /// The links that it hears.
-    pub heard: BTreeSet<u32>,
-}
-
 /// Answers on the uplinks of a host.
 #[derive(Debug)]
 pub struct Responder {
@@ -97,11 +38,13 @@ pub struct Responder {
     known: watch::Sender<Known>,
     asks: mpsc::Receiver<Ask>,
     proxy: Proxy,
-    last: Given,
+    lost_ports: BTreeMap<u32, u64>,
+    /// The revision of what the kernel answers for.
+    kernel: u64,
     ports: BTreeMap<u32, Port>,
     groups: Groups,
-    /// The last change of the addresses in use that was sent.
-    sent: Option<u64>,
+    /// The revision of the containers' addresses that was reported; `None` if all are to be.
+    reported: Option<u64>,
     invalid: u64,
     retry_at: Option<Instant>,
     reported_at: Instant,
@@ -125,19 +68,23 @@ impl Responder {
         asks: mpsc::Receiver<Ask>,
         adopted: impl IntoIterator<Item = Ipv6Addr>,
     ) -> Self {
-        let (last, now) = (given.borrow_and_update().clone(), Instant::now());
-        let mut proxy = Proxy::new(last.place.clone(), now);
+        let (first, now) = (given.borrow_and_update().clone(), Instant::now());
+        let mut proxy = Proxy::new(first.place, now);
+        proxy.set_ports(first.ports);
+        proxy.leave_only_to_kernel(first.kernel.iter());
         proxy.adopt(adopted, now);
-        proxy.expect(last.expected.iter().copied(), now);
+        proxy.follow_engine(&first.expected, now);
+        proxy.ask_silent(now);
         Self {
             given,
             known,
             asks,
             proxy,
-            last,
+            lost_ports: first.lost_ports,
+            kernel: first.kernel.revision(),
             ports: BTreeMap::new(),
             groups: Groups::default(),
-            sent: None,
+            reported: None,
             invalid: 0,
             retry_at: Some(now),
             reported_at: now,
@@ -164,7 +111,7 @@ impl Responder {
             }
             let now = Instant::now();
             if self.proxy.next_due().is_some_and(|due| due <= now) {
-                let asks = self.proxy.ask(now);
+                let asks = self.proxy.ask(now, |link| self.ports.contains_key(&link));
                 self.send(asks);
                 self.report_soon();
             }
@@ -184,26 +131,40 @@ impl Responder {
         }
     }
 
+    /// Takes over what has changed, and nothing else: there may be thousands of addresses.
     fn take_given(&mut self) {
-        let (given, now) = (self.given.borrow_and_update().clone(), Instant::now());
-        let links_changed = links(&given.place).ne(links(&self.last.place));
-        let prefixes_changed = given.place.prefixes != self.last.place.prefixes;
-        self.proxy.move_to(given.place.clone());
-        for (_, bridge) in self.last.ports.difference(&given.ports) {
-            self.proxy.doubt_those(*bridge, None, now);
+        let now = Instant::now();
+        let Self { given, proxy, .. } = self;
+        let given = given.borrow_and_update();
+        if given.place != *proxy.place() {
+            let links_changed = links(&given.place).ne(links(proxy.place()));
+            if links_changed || given.place.prefixes != proxy.place().prefixes {
+                self.retry_at = Some(now);
+            }
+            proxy.move_to(given.place.clone());
+            self.reported = None;
         }
-        self.proxy.doubt(self.last.expected.difference(&given.expected).copied(), now);
-        self.proxy.expect(given.expected.iter().copied(), now);
-        self.last = given;
-        if links_changed || prefixes_changed {
-            self.retry_at = Some(now);
+        match given.kernel.since(self.kernel) {
+            Some(changed) => changed.for_each(|it| proxy.leave_to_kernel(it, given.kernel.contains(it))),
+            None => proxy.leave_only_to_kernel(given.kernel.iter()),
         }
-        self.sent = None;
+        self.kernel = given.kernel.revision();
+        proxy.set_ports(given.ports);
+        for (bridge, count) in &given.lost_ports {
+            if self.lost_ports.insert(*bridge, *count).unwrap_or_default() != *count {
+                proxy.doubt_those(*bridge, None, now);
+            }
+        }
+        proxy.follow_engine(&given.expected, now);
+        proxy.ask_silent(now);
+        drop(given);
         self.report_soon();
     }
 
     fn take_ask(&self, ask: Ask) {
-        let in_use = self.proxy.alive().map(|addr| (addr, self.proxy.in_use(addr))).collect();
+        let own = self.proxy.place().own_targets().map(|addr| (addr, None));
+        let containers: BTreeSet<_> = self.proxy.containers().iter().collect();
+        let in_use = own.chain(containers.into_iter().map(|addr| (addr, self.proxy.in_use(addr)))).collect();
         let (counts, groups) = (self.proxy.counts().clone(), self.groups.counts());
         let heard = self.ports.keys().copied().collect();
         // Whoever has asked may have given up.
@@ -239,7 +200,7 @@ impl Responder {
     /// Opens the sockets of all links, and closes those of others.
     fn open(&mut self) {
         self.retry_at = None;
-        let wanted: BTreeMap<u32, bool> = links(&self.last.place).collect();
+        let wanted: BTreeMap<u32, bool> = links(self.proxy.place()).collect();
         self.ports.retain(|link, _| wanted.contains_key(link));
         let mut failed = None;
         for (link, uplink) in wanted {
@@ -259,7 +220,7 @@ impl Responder {
     }
 
     fn open_one(&mut self, link: u32, uplink: bool) -> io::Result<()> {
-        let prefixes = uplink.then_some(&self.last.place.prefixes[..]);
+        let prefixes = uplink.then_some(&self.proxy.place().prefixes[..]);
         if let Some(port) = self.ports.get(&link) {
             return port.listen_for(prefixes);
         }
@@ -267,50 +228,6 @@ impl Responder {
         port.listen_for(prefixes)?;
         self.ports.insert(link, port);
         Ok(())
-    }
-
-    fn join(&mut self) -> io::Result<()> {
-        let uplinks: Vec<_> = self.last.place.uplinks.iter().map(|uplink| uplink.link).collect();
-        self.groups.follow(&uplinks, self.proxy.alive())
-    }
-
-    /// Reports the addresses in use as soon as they change.
-    fn report_alive(&mut self) {
-        let changes = Some(self.proxy.changes());
-        if self.sent == changes {
-            return;
-        }
-        self.sent = changes;
-        let alive: BTreeSet<_> = self.proxy.alive().collect();
-        if self.join().is_err() {
-            self.retry_at.get_or_insert(Instant::now() + RETRY);
-        }
-        self.known.send_if_modified(|known| {
-            let is_new = known.alive.as_deref() != Some(&alive);
-            known.alive = Some(Arc::new(alive));
-            is_new
-        });
-    }
-
-    fn report_soon(&mut self) {
-        let soon = self.reported_at + REPORT_EVERY;
-        self.report_at = Some(self.report_at.map_or(soon, |at| at.min(soon)));
-    }
-
-    /// Reports the rest of what has changed.
-    fn report_rest(&mut self) {
-        let now = Instant::now();
-        let (others, unheeded) = (self.proxy.others(now), self.proxy.unheeded(now));
-        let (counts, invalid, groups) = (self.proxy.counts(), self.invalid, self.groups.len());
-        // Counts alone are no news: metrics read them.
-        self.known.send_if_modified(|known| {
-            let is_new = known.others != others || known.unheeded != unheeded;
-            (known.others, known.unheeded) = (others, unheeded);
-            (known.invalid, known.groups) = (invalid, groups);
-            known.counts.clone_from(counts);
-            is_new
-        });
-        (self.reported_at, self.report_at) = (now, self.proxy.next_fewer());
     }
 }
 
@@ -336,3 +253,6 @@ async fn received(ports: &BTreeMap<u32, Port>) -> (u32, io::Result<u64>, Vec<(Ma
     let (first, _, _) = futures::future::select_all(each).await;
     first
 }
+
+#[cfg(test)]
+mod tests;
