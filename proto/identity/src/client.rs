@@ -15,7 +15,7 @@ use rustls::{
 };
 use sextant_daemon::{Dial, Dialling};
 use sextant_proto::PoolName;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncBufReadExt, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
     codegen::{Service, http::Uri},
@@ -128,7 +128,24 @@ async fn connect(credentials: Arc<Credentials>, uri: Uri) -> std::io::Result<Tok
     let stream = TcpStream::connect((host.as_str(), port)).await?;
     stream.set_nodelay(true)?;
     let connector = TlsConnector::from(credentials.used().client);
-    Ok(TokioIo::new(connector.connect(name, stream).await?))
+    let mut stream = connector.connect(name, stream).await?;
+    // A server judges the client's certificate after the client's handshake has ended (RFC 8446 §4.4.2.4): its first frame, which an
+    // HTTP/2 server sends unasked (RFC 9113 §3.4), or its alert says how.
+    match stream.fill_buf().await {
+        Ok([]) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        Ok(_) => Ok(TokioIo::new(stream)),
+        Err(error) => Err(judged(error)),
+    }
+}
+
+/// The error of a handshake, with the fix if the controller does not accept the certificate.
+fn judged(error: std::io::Error) -> std::io::Error {
+    let alert = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let Some(Error::AlertReceived(alert)) = alert else { return error };
+    std::io::Error::other(format!(
+        "the controller does not accept the certificate of --tls-cert ({alert:?}); use one that has not ended, of an authority in \
+         the controller's --tls-ca"
+    ))
 }
 
 impl Dial for TlsDial {

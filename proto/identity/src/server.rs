@@ -82,6 +82,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Served<C> {
                     self.state = State::Open(Box::new(stream));
                 }
                 Err(error) => {
+                    tracing::debug!(%error, "TLS handshake failed");
                     self.state = State::Failed;
                     return Poll::Ready(Err(error));
                 }

@@ -66,6 +66,7 @@ fn peer(n: u8) -> Peer {
 fn settings() -> Settings {
     Settings {
         controllers: vec![],
+        tls: None,
         node: "h1".parse().unwrap(),
         role: Role::Host,
         host_len: None,
