@@ -8,12 +8,11 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use anyhow::Context;
 use prometheus_client::metrics::gauge::Gauge;
 use sextant_daemon::{
-    Essential, Metrics, Probes, Readiness, SharedDial, Tcp, init_logging, raise_descriptor_limit,
-    stop_signal,
+    Essential, Metrics, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
 use sextant_docker::firewall::{known::KnownRules, notices::Notices};
-use sextant_identity::{Credentials, Subject, TlsDial};
+use sextant_identity::{Credentials, SharedDial, Subject, Tcp, TlsDial};
 use sextant_proto::{NodeName, counted};
 use tokio::{
     sync::watch,

@@ -9,11 +9,10 @@ use anyhow::Context;
 use futures::Stream;
 use rand::Rng;
 use sextant_daemon::{
-    Essential, Failing, Outage, Probes, Readiness, SharedDial, Tcp, init_logging, raise_descriptor_limit,
-    stop_signal,
+    Essential, Failing, Outage, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
-use sextant_identity::{Credentials, Paths, TlsDial};
+use sextant_identity::{Credentials, Paths, SharedDial, Tcp, TlsDial};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,

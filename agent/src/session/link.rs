@@ -7,7 +7,8 @@ use std::{
 };
 
 use prost::Message;
-use sextant_daemon::{Dial, OncePerMinute};
+use sextant_daemon::OncePerMinute;
+use sextant_identity::Dial;
 use sextant_proto::{
     Ack, Claim, Epoch, Incarnation, Mark, Peer, Pool, Revision, VERSION,
     convert::{self, MessageError, required},

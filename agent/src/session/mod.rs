@@ -24,7 +24,7 @@ mod wishes;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use sextant_daemon::SharedDial;
+use sextant_identity::SharedDial;
 use sextant_proto::{BgpNeighbour, Claim, Epoch};
 use tokio::{sync::watch, time::Instant};
 

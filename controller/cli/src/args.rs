@@ -144,7 +144,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         last: Option<u32>,
     },
-    /// Show whom the controller takes you for, and what you may do
+    /// Show your name and role, as the controller sees them
     #[command(after_help = "Example:\n  sextant whoami")]
     Whoami,
     /// Show the node, container, pool and reservation of an address, and who routes to it

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use sextant_daemon::SharedDial;
+use sextant_identity::SharedDial;
 use sextant_proto::{
     Applied, NodeName, Problem,
     v1::{self, controller_service_client::ControllerServiceClient},

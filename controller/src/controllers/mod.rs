@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use sextant_daemon::SharedDial;
+use sextant_identity::SharedDial;
 use sextant_proto::{NodeName, Problem, v1};
 
 use crate::{

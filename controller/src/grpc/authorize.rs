@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_certificate_only_the_health_is_told() {
+    fn without_a_certificate_only_the_health_is_answered() {
         let it = over_tls();
         for nobody in [None, Some(Peer::who_has_shown(None)), Some(Peer::default())] {
             assert_eq!(it.principal(HEALTH, nobody.as_ref()).unwrap(), Principal::Nobody);

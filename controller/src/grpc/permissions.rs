@@ -86,7 +86,7 @@ impl Who {
         }
     }
 
-    /// Whom it means, for people.
+    /// The callers, for people.
     pub(super) fn name(self) -> &'static str {
         match self {
             Anybody => "anybody",

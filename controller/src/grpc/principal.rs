@@ -34,7 +34,7 @@ impl Principal {
 }
 
 impl Principal {
-    /// Whom the controller takes the caller for.
+    /// The caller, as `sextant whoami` shows it.
     pub(super) fn describe(&self, cluster: &str) -> v1::WhoAmIResponse {
         let (name, cluster) = (self.to_string(), cluster.to_owned());
         let Self::Member(holder) = self else {

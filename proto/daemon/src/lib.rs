@@ -5,7 +5,6 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod descriptors;
-mod dial;
 mod logging;
 mod once;
 mod outage;
@@ -18,7 +17,6 @@ mod tasks;
 mod transition;
 
 pub use descriptors::raise_descriptor_limit;
-pub use dial::{Dial, Dialling, SharedDial, Tcp};
 pub use logging::{LogFormat, init_logging};
 pub use once::OncePerMinute;
 pub use outage::{Failing, Outage, RECOVERED, Recovered};

@@ -13,7 +13,7 @@ use crate::identity::{Identity, IdentityError, Role, Subject};
 /// The holder of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Who it is.
+    /// Its name.
     pub identity: Identity,
     /// What a person may do: the organisational unit (OU) of the subject; without one, a person reads. Members that are no persons
     /// have none.

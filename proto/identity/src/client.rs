@@ -13,7 +13,6 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::ParsedCertificate,
 };
-use sextant_daemon::{Dial, Dialling};
 use sextant_proto::PoolName;
 use tokio::{io::AsyncBufReadExt, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -22,7 +21,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{certificate::holder, identity::Subject, live::Credentials};
+use crate::{Dial, Dialling, certificate::holder, identity::Subject, live::Credentials};
 
 /// Trusts a certificate of a controller of the cluster, whatever address it is reached at.
 #[derive(Debug)]

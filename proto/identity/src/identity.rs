@@ -11,7 +11,7 @@ const SCHEME: &str = "spiffe://";
 pub struct Identity {
     /// The cluster, by its name: the trust domain.
     pub cluster: PoolName,
-    /// Whom it names in the cluster.
+    /// The member of the cluster.
     pub subject: Subject,
 }
 

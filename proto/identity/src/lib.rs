@@ -1,12 +1,13 @@
 //! Who a peer is, by its certificate, and the TLS between Sextant's programs.
 //!
 //! Certificates name nodes, controllers and people by a URI (SPIFFE ID) as their subject alternative name: [`Identity`]. Pure: the
-//! names ([`identity`]) and what a certificate says ([`certificate`]). The edges: the files ([`files`]), and the handshakes of a
+//! names ([`identity`]) and what a certificate says ([`certificate`]). The edges: the files ([`files`]), connections to gRPC servers ([`Dial`]), and the handshakes of a
 //! server ([`server`]) and of a client ([`client`]). Both follow the files: a renewed certificate is used from the next handshake
 //! on, and no stream is broken.
 
 pub mod certificate;
 pub mod client;
+mod dial;
 pub mod files;
 pub mod identity;
 mod live;
@@ -16,6 +17,7 @@ mod url;
 
 pub use certificate::{CertificateError, Holder};
 pub use client::TlsDial;
+pub use dial::{Dial, Dialling, SharedDial, Tcp};
 pub use files::{FileError, Paths};
 pub use identity::{Identity, IdentityError, Role, Subject};
 pub use live::{Credentials, CredentialsError};

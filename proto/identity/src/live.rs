@@ -8,9 +8,7 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
     version::TLS13,
 };
-use sextant_daemon::OncePerMinute;
 use sextant_proto::PoolName;
-use tokio::time::Instant;
 
 use crate::{
     certificate::Holder,
@@ -34,10 +32,11 @@ pub struct Credentials {
 struct Present {
     stamp: Stamp,
     used: Used,
-    lines: OncePerMinute,
+    /// Of files that could not be used: each state of them is logged once.
+    refused: Option<Stamp>,
 }
 
-/// The configurations of handshakes, and whom the certificate names.
+/// The configurations of handshakes, and the holder of the certificate.
 #[derive(Debug, Clone)]
 pub(crate) struct Used {
     pub(crate) server: Arc<ServerConfig>,
@@ -61,7 +60,7 @@ pub enum CredentialsError {
         path: std::path::PathBuf,
         /// Its cluster.
         found: PoolName,
-        /// Whom it names.
+        /// Its holder.
         subject: Subject,
         /// The cluster that is set.
         cluster: PoolName,
@@ -93,14 +92,10 @@ impl Credentials {
         let stamp = paths.stamp();
         let used = read(&paths, cluster.as_ref())?;
         let cluster = used.holder.identity.cluster.clone();
-        Ok(Self {
-            paths,
-            cluster,
-            present: Mutex::new(Present { stamp, used, lines: OncePerMinute::default() }),
-        })
+        Ok(Self { paths, cluster, present: Mutex::new(Present { stamp, used, refused: None }) })
     }
 
-    /// Whom the certificate names now.
+    /// The holder of the certificate that is used now.
     pub fn holder(&self) -> Arc<Holder> {
         self.used().holder
     }
@@ -114,16 +109,15 @@ impl Credentials {
     pub(crate) fn used(&self) -> Used {
         let mut present = self.present();
         let stamp = self.paths.stamp();
-        if stamp != present.stamp {
+        if stamp != present.stamp && present.refused != Some(stamp) {
             match read(&self.paths, Some(&self.cluster)) {
                 Ok(used) => {
                     tracing::info!(ends = ?used.holder.ends, serial = used.holder.serial, "certificate read again");
                     (present.stamp, present.used) = (stamp, used);
                 }
                 Err(error) => {
-                    if let Some(suppressed) = present.lines.admit(&error.to_string(), Instant::now()) {
-                        tracing::warn!(%error, suppressed, "changed certificate not used; the former one stays");
-                    }
+                    tracing::warn!(%error, "changed certificate not used; the former one stays");
+                    present.refused = Some(stamp);
                 }
             }
         }

@@ -10,8 +10,10 @@ use clap::Parser;
 use crate::{page::Row, programs, read, settings::Daemon};
 
 /// The page's headings, each with the section of the file that its table is of.
-const SECTIONS: [(&str, Daemon, &str); 12] = [
+const SECTIONS: [(&str, Daemon, &str); 14] = [
     ("agenttoml", Daemon::Agent, ""),
+    ("tls", Daemon::Agent, "[tls]"),
+    ("tls", Daemon::Controller, "[tls]"),
     ("uplink", Daemon::Agent, "[uplink]"),
     ("bridge", Daemon::Agent, "[bridge]"),
     ("docker", Daemon::Agent, "[docker]"),

@@ -28,7 +28,9 @@ const OTHERS: &[&str] = &[
     "mkdir",
     "nft",
     "nsenter",
+    "openssl",
     "podman",
+    "printf",
     "rustup",
     "systemctl",
     "systemd-nspawn",
@@ -36,9 +38,10 @@ const OTHERS: &[&str] = &[
     "vtysh",
 ];
 /// Packages, and where each has its tests.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("sextant-proto", "proto"),
     ("sextant-daemon", "proto/daemon"),
+    ("sextant-identity", "proto/identity"),
     ("sextant-streams", "proto/streams"),
     ("sextant-agent", "agent"),
     ("sextant-controller", "controller"),

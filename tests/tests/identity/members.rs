@@ -27,7 +27,7 @@ fn a_cluster_over_tls_works_and_says_who_is_who() {
     assert_eq!(plain.code, 5, "{plain:?}");
 }
 
-/// The certificate is of another node, another authority, another cluster, or has ended: nothing is granted, and the reason is told.
+/// The certificate is of another node, another authority, another cluster, or has ended: nothing is granted, and the reason is in the agent's log.
 #[test]
 fn an_agent_with_the_certificate_of_somebody_else_is_granted_nothing() {
     let bed = Bed::start("others certificates", 1);

@@ -17,7 +17,8 @@ use sextant_controller::{
     sessions::{Identity, Replaces},
     settings::{CommandLine as ControllerLine, Settings as ControllerSettings},
 };
-use sextant_daemon::{Dial, Dialling, Essential, systemd::Heartbeat};
+use sextant_daemon::{Essential, systemd::Heartbeat};
+use sextant_identity::{Dial, Dialling};
 use sextant_proto::v1::admin_service_client::AdminServiceClient;
 use tonic::transport::{Channel, Endpoint, Uri};
 

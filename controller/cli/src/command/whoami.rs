@@ -1,4 +1,4 @@
-//! `sextant whoami`: whom the controller takes the caller for.
+//! `sextant whoami`: the caller's name and role, as the controller sees them.
 
 use serde_json::Value;
 use sextant_proto::v1;
@@ -46,11 +46,11 @@ mod tests {
             name: "admin ann".into(),
             uri: "spiffe://c1/admin/ann".into(),
             role: "operator".into(),
-            ends_unix_ms: 7_200_000,
+            ends_unix_ms: 7_201_000,
             cluster: "c1".into(),
             ..Default::default()
         };
-        assert_eq!(ann.text(0), "admin ann (operator) of cluster c1; the certificate ends in 2h\n");
+        assert_eq!(ann.text(1000), "admin ann (operator) of cluster c1; the certificate ends in 2h\n");
         assert_eq!(ann.json()["role"], "operator");
         assert_eq!(plain.json()["uri"], Value::Null);
     }

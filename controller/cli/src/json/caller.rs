@@ -1,4 +1,4 @@
-//! Whom the controller takes the caller for.
+//! The caller, as the controller sees it.
 
 use serde::Serialize;
 use sextant_proto::v1;

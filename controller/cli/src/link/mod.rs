@@ -7,8 +7,7 @@ mod calls;
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use sextant_daemon::{Dial, SharedDial, Tcp};
-use sextant_identity::{ControllerUrl, Credentials, TlsDial};
+use sextant_identity::{ControllerUrl, Credentials, Dial, SharedDial, Tcp, TlsDial};
 use sextant_proto::{convert::MessageError, v1::admin_service_client::AdminServiceClient};
 use tonic::{Code, Response, Status, Streaming, transport::Channel};
 
