@@ -25,9 +25,9 @@ const IN_CGROUP: &str = r#"
 const TARGET: &str = "[Unit]\nRequires=basic.target\nAfter=basic.target\n";
 /// What the units say is too long for a test. (The agent's start takes its grace of 20 seconds.)
 const SHORT: [(&str, &str); 3] = [
-    ("sextant-agent.service", "[Service]\nWatchdogSec=2s\n"),
+    ("sextant-agent.service", "[Service]\nWatchdogSec=4s\n"),
     ("sextant-agent-prepare.service", ""),
-    ("sextant-controller.service", "[Service]\nWatchdogSec=2s\nTimeoutStartSec=4s\n"),
+    ("sextant-controller.service", "[Service]\nWatchdogSec=4s\nTimeoutStartSec=4s\n"),
 ];
 
 /// Units that are installed as they are.
