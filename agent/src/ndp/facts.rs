@@ -114,24 +114,14 @@ fn serves(link: &Link) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::fake::permanent;
 
     fn port(index: u32, bridge: Option<u32>) -> Link {
         Link { index, up: true, carrier: true, controller: bridge, ..Link::default() }
     }
 
     fn address(link: u32, addr: &str) -> Address {
-        Address {
-            link,
-            addr: addr.parse().unwrap(),
-            len: 64,
-            global: true,
-            tentative: false,
-            dad_failed: false,
-            deprecated: false,
-            temporary: false,
-            permanent: true,
-            prefix_route: true,
-        }
+        permanent(link, addr.parse().unwrap(), 64)
     }
 
     #[test]
