@@ -45,7 +45,7 @@ pub enum FileError {
         why: String,
     },
     /// Everybody may read the key.
-    #[error("{path:?} is readable for all users of this host (mode {mode:o}); set it to 600: chmod 600 {}", path.display())]
+    #[error("{path:?} is readable for all users of this host (mode {mode:o}); set it to 600, or to 640 for a group: chmod 600 {}", path.display())]
     Exposed {
         /// The key's file.
         path: PathBuf,

@@ -19,7 +19,7 @@ pub struct TlsKeys {
     #[arg(id = "tls-cert", long = "tls-cert", env = "SEXTANT_TLS_CERT", value_name = "FILE", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert: Option<PathBuf>,
-    /// Key of that certificate (PEM), readable for this user alone
+    /// Key of that certificate (PEM), not readable for all users of the host
     #[arg(id = "tls-key", long = "tls-key", env = "SEXTANT_TLS_KEY", value_name = "FILE", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,

@@ -218,6 +218,9 @@ fn files_that_cannot_be_used_are_refused_with_the_reason() {
         fs::set_permissions(files.paths().key, fs::Permissions::from_mode(0o644)).unwrap();
     });
     assert!(exposed.contains("chmod 600") && exposed.contains("key.pem"), "{exposed}");
+    let of_group = Files::of(&authority, NODE);
+    fs::set_permissions(of_group.paths().key, fs::Permissions::from_mode(0o640)).unwrap();
+    of_group.open();
     let missing = refused(&|files| fs::remove_file(files.paths().certificate).unwrap());
     assert!(missing.contains("cert.pem") && missing.contains("No such file"), "{missing}");
     let pair = refused(&|files| files.write("key.pem", &other.member(NODE, 1).1));

@@ -22,6 +22,7 @@ const OTHERS: &[&str] = &[
     "etcdctl",
     "export",
     "git",
+    "groupadd",
     "install",
     "ip",
     "journalctl",
