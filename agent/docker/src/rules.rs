@@ -153,7 +153,7 @@ impl RulesKeeper {
             }
             let now = self.following.borrow_and_update();
             if now.connections != connection || !matches!(now.engine, Some(Ok(_))) {
-                return Err(EngineError::Away("the engine has closed the stream of its events".into()));
+                return Err(EngineError::Closed);
             }
         }
     }

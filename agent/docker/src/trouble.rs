@@ -134,8 +134,8 @@ impl Trouble {
         let socket = socket.to_owned();
         match error {
             EngineError::NoAccess => Self::NoAccess { socket },
-            EngineError::Away(error) | EngineError::Refused(error) => {
-                Self::Away { socket, error: error.clone() }
+            EngineError::Away(_) | EngineError::Closed | EngineError::Refused(_) => {
+                Self::Away { socket, error: error.to_string() }
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use sextant_daemon::{Failing, Outage};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -51,7 +51,7 @@ pub struct Following {
     pub connections: u64,
     /// The number of events so far.
     pub events: u64,
-    /// How often a followed engine has ended: nothing listened at its socket.
+    /// How often the engine was found to have ended: its events did, or nothing listened at its socket, also before the first connection.
     pub ends: u64,
 }
 
@@ -94,18 +94,19 @@ impl Watch {
 
     /// Watches until nobody looks any more.
     pub async fn run(mut self) {
-        let (mut outage, mut followed) = (Outage::default(), false);
+        // Before the first attempt it may run: it may have asked an earlier process of the agent.
+        let (mut outage, mut may_run) = (Outage::default(), true);
         while !self.seen.is_closed() {
             let done = match Engine::connect(&self.socket).await {
                 Ok(engine) => {
-                    followed = true;
+                    may_run = true;
                     self.follow(&engine, &mut outage).await
                 }
-                Err(error) => Err(error),
+                Err(error) => Err(Lost { error, ended: false }),
             };
-            let Err(error) = done else { return };
-            let ended = followed && !listens(&self.socket).await;
-            followed &= !ended;
+            let Err(Lost { error, ended }) = done else { return };
+            let ended = may_run && (ended || !listens(&self.socket).await);
+            may_run &= !ended;
             if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
                 tracing::warn!(socket = %self.socket.display(), %error, failures, for_secs, "Docker does not answer; retrying");
             }
@@ -117,8 +118,19 @@ impl Watch {
     }
 
     /// Follows an engine until it goes, or nobody looks any more.
-    async fn follow(&mut self, engine: &Engine, outage: &mut Outage) -> Result<(), EngineError> {
-        let mut events = pin!(engine.events());
+    async fn follow(&mut self, engine: &Engine, outage: &mut Outage) -> Result<(), Lost> {
+        let mut events = pin!(engine.events().fuse());
+        let Err(error) = self.follow_events(engine, &mut events, outage).await else { return Ok(()) };
+        let ended = is_over(events).await;
+        Err(Lost { error, ended })
+    }
+
+    async fn follow_events(
+        &mut self,
+        engine: &Engine,
+        events: &mut (impl Stream<Item = Event> + Unpin),
+        outage: &mut Outage,
+    ) -> Result<(), EngineError> {
         // The engine is asked for its events with the first poll.
         let _none_yet = events.next().now_or_never();
         self.following.send_modify(|it| {
@@ -170,7 +182,7 @@ impl Watch {
 
     /// Notes what an event makes stale, and tells of it. The stream of the events has no end while the engine runs.
     fn note(&self, event: Option<Event>, stale: &mut Stale) -> Result<(), EngineError> {
-        stale.note(event.ok_or_else(gone)?);
+        stale.note(event.ok_or(EngineError::Closed)?);
         self.following.send_modify(|it| it.events += 1);
         Ok(())
     }
@@ -209,8 +221,16 @@ fn answer(asking: &mut Vec<oneshot::Sender<Arc<Live>>>, live: &Live) {
     }
 }
 
-fn gone() -> EngineError {
-    EngineError::Away("the engine has closed the stream of its events".into())
+/// Why an engine is not followed any more: its last answer, and whether it has ended.
+struct Lost {
+    error: EngineError,
+    ended: bool,
+}
+
+/// Whether the stream of the events ends: an engine does not end it while it runs, but a request to one that is killed may fail first.
+async fn is_over(mut events: impl Stream<Item = Event> + Unpin) -> bool {
+    let all = async { while events.next().await.is_some() {} };
+    tokio::time::timeout(FRESH, all).await.is_ok()
 }
 
 /// Reads what is stale.

@@ -16,6 +16,9 @@ use tokio::sync::watch;
 
 use super::{DRIVER, replace};
 
+/// How often the engine is asked again where a release came meanwhile; after that, with its next event.
+const TRIES: usize = 5;
+
 /// Reads the engine's networks for the owner of the leases.
 #[derive(Debug)]
 pub(super) struct LeaseObserver {
@@ -28,12 +31,9 @@ impl LeaseObserver {
     pub(super) fn new(handle: Handle, others: watch::Sender<Vec<Subnet>>) -> Self {
         Self { handle, others }
     }
-}
 
-impl Observer for LeaseObserver {
-    async fn look(&mut self, engine: &Engine, whole: bool) -> Result<Looked, EngineError> {
-        // Without an owner of the leases, the agent ends.
-        let Ok(releases) = self.handle.releases().await else { return Ok(Looked::default()) };
+    /// What the engine's networks of this driver use.
+    async fn used(&self, engine: &Engine, whole: bool) -> Result<Used, EngineError> {
         let networks = engine.networks().await?;
         replace(&self.others, others(&networks));
         let mut used = Used::default();
@@ -44,8 +44,24 @@ impl Observer for LeaseObserver {
             };
             used.0.extend(pools(network, addresses.as_deref()));
         }
-        if let Ok(outcome) = self.handle.seen(used, releases).await {
-            log(&outcome);
+        Ok(used)
+    }
+}
+
+impl Observer for LeaseObserver {
+    async fn look(&mut self, engine: &Engine, whole: bool) -> Result<Looked, EngineError> {
+        for _ in 0..TRIES {
+            // Without an owner of the leases, the agent ends.
+            let Ok(releases) = self.handle.releases().await else { break };
+            let used = self.used(engine, whole).await?;
+            match self.handle.seen(used, releases).await {
+                Ok(None) => {}
+                Ok(Some(outcome)) => {
+                    log(&outcome);
+                    break;
+                }
+                Err(_) => break,
+            }
         }
         Ok(Looked::default())
     }

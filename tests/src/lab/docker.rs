@@ -203,6 +203,19 @@ impl Docker {
         Ok(())
     }
 
+    /// Asks the agent's IPAM driver as the engine does. Returns the answer with its header.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn ask_driver(&self, path: &str, body: &str) -> anyhow::Result<String> {
+        let mut socket = UnixStream::connect(self.ipam_socket())?;
+        let length = body.len();
+        write!(socket, "POST {path} HTTP/1.0\r\nHost: driver\r\nContent-Length: {length}\r\n\r\n{body}")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
     /// Starts a container of this name with more arguments of `docker run`, and waits until its addresses can be used.
     ///
     /// # Errors

@@ -196,6 +196,40 @@ fn leases_outlive_the_agent_and_the_engine() {
     leases_are_of(&bed, 0, &[]);
 }
 
+/// Asks for a subnet as an engine does that is about to make a network.
+fn ask_for_a_lease(bed: &Bed) {
+    let body = r#"{"AddressSpace":"sextant-local","V6":true}"#;
+    let before = leases(bed, 0).unwrap().len();
+    let answer = bed.engines[0].ask_driver("/IpamDriver.RequestPool", body).unwrap();
+    assert!(answer.contains("PoolID"), "{answer}");
+    assert_eq!(leases(bed, 0).unwrap().len(), before + 1);
+}
+
+#[test]
+fn a_lease_of_no_network_ends_with_its_engine_however_soon_the_next_one_starts() {
+    let mut bed = Bed::ipam("docker ipam ended", 1);
+    bed.create_by_driver(0, "x", &[]).unwrap();
+    for _ in 0..3 {
+        ask_for_a_lease(&bed);
+        bed.engines[0].end_engine(Signal::SIGKILL).unwrap();
+        bed.engines[0].start_engine(&[]).unwrap();
+        leases_are_of(&bed, 0, &["x".to_owned()]);
+    }
+}
+
+#[test]
+fn a_lease_of_no_network_ends_with_an_engine_that_the_agent_has_never_met() {
+    let mut bed = Bed::ipam("docker ipam unmet", 1);
+    bed.create_by_driver(0, "x", &[]).unwrap();
+    ask_for_a_lease(&bed);
+    bed.cluster.agents.remove(0).process.kill().unwrap();
+    bed.engines[0].end_engine(Signal::SIGKILL).unwrap();
+    bed.start_ipam_agent(0, false);
+    bed.status_has(&["Docker does not answer at"]);
+    bed.engines[0].start_engine(&[]).unwrap();
+    leases_are_of(&bed, 0, &["x".to_owned()]);
+}
+
 #[test]
 fn an_engine_that_starts_while_the_agent_is_stopped_starts_the_agent_and_does_not_wait() {
     let mut bed = Bed::ipam("docker ipam activated", 1);

@@ -37,6 +37,9 @@ pub enum EngineError {
     /// It cannot be reached.
     #[error("{0}")]
     Away(String),
+    /// It tells of no more events: it has ended.
+    #[error("the engine has closed the stream of its events")]
+    Closed,
     /// Its socket is closed to this process.
     #[error("permission denied")]
     NoAccess,

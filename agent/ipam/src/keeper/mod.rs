@@ -35,7 +35,7 @@ enum Message {
     /// Where subnets come from now.
     Space(Space),
     /// What the engine has, with the number of releases before it was asked.
-    Seen(Used, u64, oneshot::Sender<Outcome>),
+    Seen(Used, u64, oneshot::Sender<Option<Outcome>>),
     /// The number of releases.
     Releases(oneshot::Sender<u64>),
     /// The engine has ended.
@@ -97,11 +97,11 @@ impl Handle {
     }
 
     /// The engine has these subnets and addresses. It was asked after so many `releases`; if others have come since, what it said may
-    /// be out of date, and nothing is done.
+    /// be out of date: nothing is done, and `None` is returned.
     ///
     /// # Errors
     /// If the keeper has ended.
-    pub async fn seen(&self, used: Used, releases: u64) -> Result<Outcome, Ended> {
+    pub async fn seen(&self, used: Used, releases: u64) -> Result<Option<Outcome>, Ended> {
         self.ask(|reply| Message::Seen(used, releases, reply)).await
     }
 
@@ -169,7 +169,8 @@ impl Keeper {
             Message::Seen(used, releases, reply) => {
                 let outcome = self.reconcile(&used, releases);
                 Some(Box::new(move |stored| {
-                    let _observer_gone = reply.send(stored.map_or_else(|_| Outcome::default(), |()| outcome));
+                    let unchanged = |_| Some(Outcome::default());
+                    let _observer_gone = reply.send(stored.map_or_else(unchanged, |()| outcome));
                 }))
             }
             Message::Releases(reply) => {
@@ -183,11 +184,9 @@ impl Keeper {
         }
     }
 
-    fn reconcile(&mut self, used: &Used, releases: u64) -> Outcome {
-        match releases == self.releases {
-            true => self.doubts.reconcile(&mut self.leases, used, self.began.elapsed()),
-            false => Outcome::default(),
-        }
+    fn reconcile(&mut self, used: &Used, releases: u64) -> Option<Outcome> {
+        let up_to_date = releases == self.releases;
+        up_to_date.then(|| self.doubts.reconcile(&mut self.leases, used, self.began.elapsed()))
     }
 
     fn carry_out(&mut self, request: LeaseRequest) -> Value {
@@ -203,7 +202,10 @@ impl Keeper {
             }
             LeaseRequest::Address { pool, address, gateway } => {
                 match self.leases.request_address(&pool, address, gateway) {
-                    Ok((address, subnet)) => address_answer(address, subnet),
+                    Ok((address, subnet)) => {
+                        self.doubts.asked(subnet, address);
+                        address_answer(address, subnet)
+                    }
                     Err(error) => refused_answer(&error),
                 }
             }

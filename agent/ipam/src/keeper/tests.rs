@@ -101,7 +101,7 @@ async fn a_list_of_networks_that_is_out_of_date_is_ignored() {
     let used = Used([("2001:db8:1::/80".parse().unwrap(), UsedPool::default())].into());
     let before = handle.releases().await.unwrap();
     handle.request(LeaseRequest::ReleasePool(answer["PoolID"].as_str().unwrap().into())).await.unwrap();
-    assert!(handle.seen(used.clone(), before).await.unwrap().is_nothing());
+    assert_eq!(handle.seen(used.clone(), before).await.unwrap(), None);
     let now = handle.releases().await.unwrap();
-    assert_eq!(handle.seen(used, now).await.unwrap().adopted.len(), 1);
+    assert_eq!(handle.seen(used, now).await.unwrap().unwrap().adopted.len(), 1);
 }

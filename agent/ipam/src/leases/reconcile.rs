@@ -64,6 +64,11 @@ impl Doubts {
         self.ended = leases.pools.iter().flat_map(|(subnet, pool)| all(*subnet, pool)).collect();
     }
 
+    /// An engine has asked for the address: it is one that runs.
+    pub fn asked(&mut self, subnet: Subnet, address: IpAddr) {
+        self.ended.retain(|(of, _, lease)| (*of, *lease) != (subnet, Some(address)));
+    }
+
     /// Compares the leases with what the engine has now.
     pub fn reconcile(&mut self, leases: &mut Leases, used: &Used, now: Duration) -> Outcome {
         let mut outcome = leases.adopt(used);

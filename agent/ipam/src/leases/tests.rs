@@ -188,6 +188,23 @@ fn leases_of_no_network_end_after_a_minute_or_with_the_engine() {
 }
 
 #[test]
+fn an_address_that_the_next_engine_asked_for_is_not_one_of_the_former_engine() {
+    let (mut leases, mut doubts) = (Leases::default(), Doubts::default());
+    let (id, subnet) = leases.request_pool(&ipv6(), &space()).unwrap();
+    let [kept, left] = [5, 6].map(|number| Some(subnet.nth(number)));
+    for address in [kept, left] {
+        leases.request_address(&id, address, false).unwrap();
+    }
+    doubts.engine_ended(&leases);
+    leases.release_address(&id, kept.unwrap());
+    leases.request_address(&id, kept, false).unwrap();
+    doubts.asked(subnet, kept.unwrap());
+    let found = used(&[(&subnet.to_string(), &[])]);
+    assert_eq!(doubts.reconcile(&mut leases, &found, Duration::ZERO).addresses, 1);
+    assert_eq!(leases.addresses(subnet).map(Some).collect::<Vec<_>>(), [kept]);
+}
+
+#[test]
 fn the_gateway_is_the_networks_even_if_the_engine_does_not_show_it() {
     let (mut leases, mut doubts) = (Leases::default(), Doubts::default());
     let (id, _) = leases.request_pool(&ipv6(), &space()).unwrap();
