@@ -74,6 +74,9 @@ impl Engine {
     ) -> Result<Setup, KernelError> {
         self.host.set_uplinks(self.state.uplink_names());
         self.host.set_engine_away(latest.engine_away);
+        if let Some(routes) = self.state.take_advertised() {
+            self.host.set_advertised(routes);
+        }
         self.host.set_route_mtu(self.state.route_mtu());
         if latest.input.view.is_complete() {
             self.host.claims_are_known();

@@ -58,8 +58,7 @@ impl HostSetup {
     ) -> Result<Vec<(Prefix, Finding)>, SetupError> {
         let (mut links, addresses) = match links {
             Some(known) => {
-                // The kernel may say nothing of the routes of a link that goes.
-                self.advertised.forget();
+                self.advertised.follow(&known.0);
                 known.clone()
             }
             None => (self.kernel.links().await?, self.kernel.addresses().await?),

@@ -49,7 +49,7 @@ pub use wanted::Wanted;
 
 use crate::{
     damping::Change,
-    kernel::{Kernel, RouteKey},
+    kernel::{Kernel, Route, RouteKey},
     problems::Finding,
     settings::{HostSettings, Settings},
     state::{BridgeAddress, Ledger, StateDir, StateError, boot_id},
@@ -134,6 +134,11 @@ impl HostSetup {
     /// Makes the next check read the routes by router advertisement again: one has changed, or events may have been lost.
     pub fn advertised_changed(&mut self) {
         self.advertised.forget();
+    }
+
+    /// The routes by router advertisement, which someone else has just read.
+    pub fn set_advertised(&mut self, routes: Vec<Route>) {
+        self.advertised.set(routes);
     }
 
     /// Sets the names of the uplinks, which may change where no setting names them.

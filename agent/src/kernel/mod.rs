@@ -60,6 +60,11 @@ pub trait RouteReader: Send {
     /// A dump begins. An earlier dump was interrupted: its routes are void.
     fn begin(&mut self);
 
+    /// Whether it takes routes of this protocol. The others may be left out, unread.
+    fn takes(&self, _protocol: RouteProtocol) -> bool {
+        true
+    }
+
     /// The next route.
     fn take(&mut self, route: Route);
 }

@@ -1,6 +1,7 @@
 //! The kernel's links and routes as they were last read, and which of them must be read again.
 
 mod changes;
+mod others;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,19 +10,22 @@ use std::{
 
 use sextant_proto::Claim;
 
+use self::others::OthersReader;
 use super::{concern::Concerned, uplink_names::UplinkNames};
 use crate::{
     cluster::Input,
     kernel::{
-        Address, Kernel, KernelError, LOCAL_TABLE, Link, MAIN_TABLE, Route, RouteProtocol, RouteReader, Rule,
-        Scope,
+        Address, Kernel, KernelError, LOCAL_TABLE, Link, MAIN_TABLE, Route, RouteProtocol, Rule, Scope,
     },
     log_limiter::LogLimiter,
     problems::Finding,
     routes::{Actual, Foreign, ForeignReader, OursReader, container_links, selected},
     settings::{OffLink, Settings},
-    uplinks::{self, Gateways, LinkRouteReader, LinkRoutes, LocalUplink, Lookup, looked_up_before, lookups},
+    uplinks::{self, Gateways, LinkRoutes, LocalUplink, Lookup, looked_up_before, lookups},
 };
+
+/// The kind of a link with a table of its own, which routes by router advertisement of its ports are in (vrf, IFLA_INFO_KIND).
+const VRF: &str = "vrf";
 
 /// State that must be read from the kernel before the next pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub(super) struct KernelState {
     selected: Actual,
     link_routes: LinkRoutes,
     gateways: Arc<Gateways>,
+    /// All routes by router advertisement, once they are read and until they are taken.
+    advertised: Option<Vec<Route>>,
     names: UplinkNames,
     /// Shared with the basis of the desired routes.
     uplinks: Arc<Vec<LocalUplink>>,
@@ -77,6 +83,7 @@ impl KernelState {
             selected: Actual::default(),
             link_routes: LinkRoutes::default(),
             gateways: Arc::default(),
+            advertised: None,
             uplinks: Arc::default(),
             uplink_findings: Vec::new(),
             settings,
@@ -201,16 +208,18 @@ impl KernelState {
         let (own, rules) = (self.settings.routes.table, self.kernel.rules().await?);
         let lookups = lookups(&rules, own);
         self.looked_up_before = looked_up_before(&rules, own);
-        let (mut read, mut others) = (BTreeMap::new(), Foreign::new());
+        let (mut read, mut others, mut advertised) = (BTreeMap::new(), Foreign::new(), Vec::new());
         for Lookup { table, .. } in &lookups {
-            let (mut foreign, mut of_links) = (ForeignReader::default(), LinkRouteReader::default());
-            let both = &mut Both(&mut foreign, &mut of_links);
-            self.kernel.read_routes(Scope::Table(*table), both).await?;
+            let mut reader = OthersReader::default();
+            self.kernel.read_routes(Scope::Table(*table), &mut reader).await?;
             if self.is_followed(*table) {
-                others.append(&mut foreign.found);
+                others.append(&mut reader.foreign.found);
             }
-            read.insert(*table, of_links);
+            advertised.append(&mut reader.advertised);
+            read.insert(*table, reader.of_links);
         }
+        let complete = read.contains_key(&MAIN_TABLE) && self.links.iter().all(|link| link.kind != VRF);
+        self.advertised = complete.then_some(advertised);
         if !read.contains_key(&LOCAL_TABLE) && self.is_followed(LOCAL_TABLE) {
             let mut foreign = ForeignReader::default();
             self.kernel.read_routes(Scope::Table(LOCAL_TABLE), &mut foreign).await?;
@@ -223,6 +232,11 @@ impl KernelState {
         self.gateways = Arc::new(Gateways::of(&lookups, &read, all));
         self.link_routes = LinkRoutes::new(lookups, read, self.names.towards());
         Ok(())
+    }
+
+    /// The routes by router advertisement, where all of them were just read with the others'.
+    pub(super) fn take_advertised(&mut self) -> Option<Vec<Route>> {
+        self.advertised.take()
     }
 
     async fn read_selected(&self, rules: &[Rule]) -> Result<Foreign, KernelError> {
@@ -258,24 +272,6 @@ impl KernelState {
         let (links, routes, bridge) = (&self.links, &self.link_routes, &self.settings.bridge.name);
         if self.names.guess(&self.settings.node, links, routes, bridge, &input.view) {
             self.uplinks_changed();
-        }
-    }
-}
-
-/// Two readers of one dump.
-struct Both<'a>(&'a mut ForeignReader, &'a mut LinkRouteReader);
-
-impl RouteReader for Both<'_> {
-    fn begin(&mut self) {
-        self.0.begin();
-        self.1.begin();
-    }
-
-    fn take(&mut self, route: Route) {
-        // Neither counts ours, which may be a hundred thousand.
-        if route.protocol != RouteProtocol::OURS {
-            self.1.take(route.clone());
-            self.0.take(route);
         }
     }
 }

@@ -19,11 +19,36 @@ async fn a_resync_walks_through_the_kernels_routes_once_and_each_tenth_reads_all
         tokio::time::sleep(resync()).await;
         match &it.kernel.take_route_dumps()[..] {
             [Scope::Ours] => {}
-            dumps if dumps.contains(&Scope::Advertised) && dumps.contains(&Scope::Table(254)) => all += 1,
+            dumps if dumps.contains(&Scope::Table(254)) => {
+                assert!(!dumps.contains(&Scope::Advertised), "the table has them: {dumps:?}");
+                all += 1;
+            }
             others => panic!("{others:?}"),
         }
     }
     assert_eq!(all, 2);
+}
+
+/// The kernel's walks for routes by router advertisement alone, until the host has settled and a link has come.
+async fn walks_for_advertised(it: &mut Fixture) -> usize {
+    it.tell(5, &[2, 3], false);
+    it.applied(5).await;
+    it.kernel.add_link("eth7");
+    tokio::time::sleep(SOON).await;
+    it.kernel.take_route_dumps().iter().filter(|scope| **scope == Scope::Advertised).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_by_advertisement_are_read_with_the_others_and_not_again_for_a_new_link() {
+    assert_eq!(walks_for_advertised(&mut Fixture::start()).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vrf_has_routes_by_advertisement_in_a_table_of_its_own() {
+    let mut it = Fixture::start();
+    let vrf = it.kernel.add_link("blue");
+    it.kernel.change_link(vrf, |link| link.kind = "vrf".into());
+    assert_ne!(walks_for_advertised(&mut it).await, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -291,6 +291,9 @@ impl Sink for Routes<'_> {
     }
 
     fn take(&mut self, payload: &[u8]) -> Result<(), Malformed> {
+        if route::protocol(payload).is_some_and(|protocol| !self.reader.takes(protocol)) {
+            return Ok(());
+        }
         // A kernel before 4.20 does not filter.
         if let Some(route) = route::decode(payload)?.filter(|route| in_scope(route, self.scope)) {
             self.reader.take(route);

@@ -59,6 +59,11 @@ pub fn encode(change: &Change, sequence: u32, buffer: &mut Vec<u8>) -> Result<()
     Ok(())
 }
 
+/// The protocol of a route's message: the octet at 5 of `struct rtmsg`.
+pub fn protocol(payload: &[u8]) -> Option<RouteProtocol> {
+    payload.get(5).copied().map(RouteProtocol)
+}
+
 /// The request for a dump of IPv6 routes; 0 means any protocol, or any table.
 pub fn dump_request(protocol: u8, table: u32) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();
