@@ -219,3 +219,27 @@ fn an_uplink_that_is_removed_and_made_again_is_answered_on() {
         nothing_is_reported(&cluster);
     }
 }
+
+/// The outsider has no route to the host prefix: it knows the container at the uplink's MAC address.
+#[test]
+fn an_uplinks_new_mac_address_replaces_the_former_one_within_a_second() {
+    for mode in MODES {
+        let (mut cluster, host, outsider) = one_host(&format!("ndp new mac {mode}"));
+        cluster.start_agent_with(0, options(&["--ndp-mode", mode]));
+        cluster.settle();
+        let containers = ["c", "d"].map(|name| host.container(name).unwrap());
+        for container in &containers {
+            is_reached(&outsider, container);
+            is_the_kernels(&host, &["eth0"], container.address());
+        }
+        let before = mac(&host, "eth0");
+        host.ip("link set eth0 address 02:00:00:00:aa:05").unwrap();
+        for container in &containers {
+            poll("its neighbour reaches it again", SECONDS, || outsider.ping(container.address())?.replied());
+            let known = known_at(&outsider, container.address(), 100 * MILLISECONDS);
+            assert_eq!(known, ["02:00:00:00:aa:05".to_owned()].into(), "{mode}");
+        }
+        assert_ne!(mac(&host, "eth0"), before);
+        nothing_is_reported(&cluster);
+    }
+}

@@ -3,6 +3,7 @@
 mod counts;
 mod expected;
 mod place;
+mod renewed;
 mod unheeded;
 
 use std::{
@@ -28,6 +29,7 @@ use crate::{
 };
 
 use expected::Expected;
+use renewed::{Renewed, renewed};
 use unheeded::Unheeded;
 
 /// Solicitations of one neighbour that are answered a second: a router that asks for each of 1,000 containers at once is served.
@@ -69,6 +71,7 @@ pub struct Proxy {
     /// Others that have advertised an address of ours, each with its link-layer address.
     others: BTreeMap<Ipv6Addr, (Mac, Instant)>,
     unheeded: Unheeded,
+    renewed: Renewed,
 }
 
 /// So many addresses that others answer for are remembered, each for so long after the last time.
@@ -90,6 +93,7 @@ impl Proxy {
             counts: Counts::default(),
             others: BTreeMap::new(),
             unheeded: Unheeded::default(),
+            renewed: Renewed::default(),
         }
     }
 
@@ -157,12 +161,14 @@ impl Proxy {
     }
 
     /// The host has other prefixes, links or settings.
-    pub fn move_to(&mut self, place: Place) {
+    pub fn move_to(&mut self, place: Place, now: Instant) {
         self.counts.keep(&place.uplinks.iter().map(|uplink| uplink.link).collect());
         let prefixes = place.prefixes.clone();
         self.targets.keep(|target| prefixes.iter().any(|prefix| prefix.contains(target)));
         self.others.retain(|target, _| prefixes.iter().any(|prefix| prefix.contains(*target)));
+        let renewed = renewed(&self.place, &place);
         self.place = place;
+        self.renew(renewed, now);
     }
 
     /// These were alive before this process: they are, until they do not answer.
@@ -202,9 +208,10 @@ impl Proxy {
         self.targets.doubt_those(bridge, mac, now);
     }
 
-    /// When [`Self::ask`] is due. It is asked for at each message.
+    /// When [`Self::ask`] or [`Self::advertise_renewed`] is due. It is asked for at each message.
     pub fn next_due(&self) -> Option<Instant> {
-        self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)))
+        let asks = self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)));
+        asks.into_iter().chain(self.renewed.due()).min()
     }
 
     /// When [`Self::others`] or [`Self::unheeded`] has fewer. It looks at each of them.
@@ -345,10 +352,7 @@ impl Proxy {
         to: Mac,
         solicited: bool,
     ) -> Sent {
-        let source = match self.place.source {
-            Source::LinkLocal => uplink.source,
-            Source::Target => target,
-        };
+        let source = self.place.source_of(uplink, target);
         let overrides = self.place.overrides(target);
         let it = Advertisement { source, destination, target, mac: uplink.mac, solicited, overrides };
         Sent { link: uplink.link, to, packet: advertisement(&it) }

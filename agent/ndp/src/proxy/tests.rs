@@ -269,7 +269,7 @@ fn another_answerer_is_noted() {
     assert_eq!((proxy.others(now), proxy.next_fewer()), (found, Some(now + OTHERS_FOR)));
     assert_eq!(proxy.others(now + OTHERS_FOR).len(), 0, "it has stopped");
     proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
-    proxy.move_to(Place { prefixes: vec!["2001:db8::d000/125".parse().unwrap()], ..place() });
+    proxy.move_to(Place { prefixes: vec!["2001:db8::d000/125".parse().unwrap()], ..place() }, now);
     assert_eq!(proxy.others(now).len(), 0);
 }
 

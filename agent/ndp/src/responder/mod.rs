@@ -113,6 +113,8 @@ impl Responder {
             if self.proxy.next_due().is_some_and(|due| due <= now) {
                 let asks = self.proxy.ask(now, |link| self.ports.contains_key(&link));
                 self.send(asks);
+                let renewed = self.proxy.advertise_renewed(now);
+                self.send(renewed);
                 self.report_soon();
             }
         }
@@ -141,7 +143,7 @@ impl Responder {
             if links_changed || given.place.prefixes != proxy.place().prefixes {
                 self.retry_at = Some(now);
             }
-            proxy.move_to(given.place.clone());
+            proxy.move_to(given.place.clone(), now);
             self.reported = None;
         }
         match given.kernel.since(self.kernel) {
