@@ -123,7 +123,7 @@ async fn a_permanent_entry_of_a_peer_is_a_finding_until_it_is_gone() {
     put("2001:db8::2", NeighbourState::Permanent);
     let [(what, fix)] = &found().await[..] else { panic!() };
     assert_eq!(what, "neighbour-permanent");
-    assert!(fix.contains("ip -6 neigh del 2001:db8::2 dev eth0 (all:"), "{fix}");
+    assert!(fix.contains("ip -6 neigh del 2001:db8::2 dev eth2 (all:"), "{fix}");
     put("2001:db8::2", NeighbourState::Reachable);
     assert_eq!(found().await, []);
 }
