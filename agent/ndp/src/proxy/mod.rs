@@ -4,6 +4,7 @@ mod counts;
 mod expected;
 mod place;
 mod renewed;
+mod sweep;
 mod unheeded;
 
 use std::{
@@ -30,6 +31,7 @@ use crate::{
 
 use expected::Expected;
 use renewed::{Renewed, renewed};
+use sweep::Sweep;
 use unheeded::Unheeded;
 
 /// Solicitations of one neighbour that are answered a second: a router that asks for each of 1,000 containers at once is served.
@@ -72,6 +74,8 @@ pub struct Proxy {
     others: BTreeMap<Ipv6Addr, (Mac, Instant)>,
     unheeded: Unheeded,
     renewed: Renewed,
+    ports: usize,
+    sweep: Sweep,
 }
 
 /// So many addresses that others answer for are remembered, each for so long after the last time.
@@ -94,6 +98,8 @@ impl Proxy {
             others: BTreeMap::new(),
             unheeded: Unheeded::default(),
             renewed: Renewed::default(),
+            ports: 0,
+            sweep: Sweep::default(),
         }
     }
 
@@ -199,8 +205,11 @@ impl Proxy {
     }
 
     /// The bridges have so many ports.
-    pub fn set_ports(&mut self, ports: usize) {
+    pub fn set_ports(&mut self, ports: usize, now: Instant) {
         self.to_all.set_ports(ports);
+        if std::mem::replace(&mut self.ports, ports) < ports {
+            self.sweep_after_a_port(now);
+        }
     }
 
     /// A port of a bridge is gone, or its containers with this link-layer address.
@@ -208,10 +217,10 @@ impl Proxy {
         self.targets.doubt_those(bridge, mac, now);
     }
 
-    /// When [`Self::ask`] or [`Self::advertise_renewed`] is due. It is asked for at each message.
+    /// When [`Self::ask`], [`Self::sweep`] or [`Self::advertise_renewed`] is due. It is asked for at each message.
     pub fn next_due(&self) -> Option<Instant> {
         let asks = self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)));
-        asks.into_iter().chain(self.renewed.due()).min()
+        asks.into_iter().chain(self.renewed.due()).chain(self.sweep.due()).min()
     }
 
     /// When [`Self::others`] or [`Self::unheeded`] has fewer. It looks at each of them.

@@ -246,7 +246,7 @@ fn a_flood_is_bounded() {
     assert_eq!(proxy.counts().all().unanswered[&Unanswered::Unknown], u64::from(2 * ASKS));
     let asked = proxy.ask(now, |_| true);
     assert_eq!((asked.len(), proxy.next_due()), (ASKS_AT_ONCE, Some(now + PAUSE)));
-    proxy.set_ports(1000);
+    proxy.set_ports(1000, now);
     let asked = proxy.ask(now + PAUSE, |_| true);
     assert_eq!(asked.len(), 10, "each makes a thousand packets");
     let other = [2, 0, 0, 0, 0, 5];
