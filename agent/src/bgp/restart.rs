@@ -1,4 +1,4 @@
-//! What routers are told of a start of the agent (RFC 4724 §3). Pure.
+//! The flags of a graceful restart (RFC 4724 §3) at a start of the agent. Pure.
 
 use super::wire::open::Restart;
 use crate::state::Exported;
