@@ -18,6 +18,7 @@ mod neighbour;
 mod passwords;
 pub mod paths;
 mod peer;
+mod restart;
 mod rib;
 mod sockets;
 mod status;
@@ -54,7 +55,6 @@ use passwords::Passwords;
 use paths::{Cluster, Wanted};
 use rib::{AdjRibIn, RibTask};
 use status::Status;
-use wire::open::Restart;
 
 /// Why the speaker cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -107,11 +107,7 @@ impl Speaker {
         let mut remembered = before.as_ref().map(Exported::prefixes).unwrap_or_default();
         let Some(first) = self.wait_until_set_up(&remembered).await else { return Ok(()) };
         let boot = boot_id();
-        let restart = Restart {
-            restarted: !remembered.is_empty(),
-            // The engine has just found or made all of the host's own routes.
-            preserved: before.is_some_and(|before| before.boot_id == boot && !boot.is_empty()),
-        };
+        let restart = restart::since(before.as_ref(), &boot);
         let bgp = Arc::new(self.settings.clone());
         let mut listening = Listening::new(bgp.clone());
         let mut passwords = Passwords::of(&bgp.neighbours);

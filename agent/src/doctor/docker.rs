@@ -123,7 +123,9 @@ async fn of_engine(
 async fn silent(kernel: &dyn Kernel, live: &Live, claims: &[Claim]) -> Result<Vec<Finding>, KernelError> {
     let links = kernel.links().await?;
     let asked: Vec<_> = targets(live, claims, &links).take(MOST_ASKED).collect();
-    for target in &asked {
+    // A probe would replace an entry that somebody has set for good.
+    let before = states(kernel, &asked).await?;
+    for (target, _) in asked.iter().zip(before).filter(|(_, state)| !state.is_fixed()) {
         kernel.probe_neighbour(target.link, target.addr).await?;
     }
     let until = Instant::now() + RESOLVED_WITHIN;

@@ -147,7 +147,11 @@ async fn entries(
         if missing.is_empty() || tokio::time::Instant::now() >= ends {
             return Ok(checks::of_missing(&missing)
                 .into_iter()
-                .chain(checks::foreign(|addr| in_use.contains(&addr), entries.iter()))
+                .chain(checks::foreign(
+                    |addr| in_use.contains(&addr),
+                    entries.iter(),
+                    |link| uplinks.get(&link).map(String::as_str),
+                ))
                 .collect());
         }
         tokio::time::sleep(POLL).await;

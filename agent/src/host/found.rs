@@ -13,6 +13,8 @@ pub(super) struct FoundProblems {
     pub(super) learned: Vec<Finding>,
     /// Limits of neighbours that cannot be set.
     pub(super) neighbours: Vec<Finding>,
+    /// Uplinks whose new link-layer address the kernel cannot announce.
+    pub(super) link_layer: Vec<Finding>,
     /// Uplinks without a link-local address.
     pub(super) link_locals: Vec<Finding>,
     /// What other processes have changed.
@@ -29,6 +31,7 @@ impl FoundProblems {
             &self.left,
             &self.learned,
             &self.neighbours,
+            &self.link_layer,
             &self.link_locals,
             &self.drift,
             &self.managers,

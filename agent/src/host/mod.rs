@@ -16,6 +16,7 @@ pub mod findings;
 mod found;
 pub mod ground;
 mod interfaces;
+mod link_layer;
 pub(crate) mod link_local;
 mod mtu;
 mod neighbours;

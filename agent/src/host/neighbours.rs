@@ -6,12 +6,8 @@
 
 use std::io;
 
-use super::{HostSetup, SetupError, containers::ContainerLinks, drift};
-use crate::{
-    damping::Change,
-    kernel::{KernelError, Link},
-    problems::Finding,
-};
+use super::{HostSetup, SetupError, containers::ContainerLinks, drift, sysctls};
+use crate::{kernel::Link, problems::Finding};
 
 /// The limits on a bridge that containers are on; a lower value stays.
 ///
@@ -45,11 +41,8 @@ impl HostSetup {
             for (sysctl, limit) in LIMITS {
                 let path = of_interface(&bridge.name, sysctl);
                 let above = |found: &str| found.parse().is_ok_and(|found: u32| found > limit);
-                match self.ensure_sysctl(&path, above, &limit.to_string(), Change::Forwarding) {
-                    Err(SetupError::Kernel(
-                        KernelError::Sysctl { source, .. } | KernelError::SysctlNotSet { source, .. },
-                    )) => self.found.neighbours.push(not_limited(&path, limit, &source)),
-                    done => done?,
+                if let Some(error) = self.ensure_optional(&path, above, &limit.to_string())? {
+                    self.found.neighbours.push(not_limited(&path, limit, &error));
                 }
             }
         }
@@ -58,15 +51,12 @@ impl HostSetup {
 }
 
 fn not_limited(path: &str, limit: u32, error: &io::Error) -> Finding {
-    let name = drift::name(path);
     Finding::new(
         "neighbours-not-limited",
         format!(
-            "{name} cannot be set to {limit}, so packets to unused addresses occupy more neighbour entries: {error}"
+            "{} cannot be set to {limit}, so packets to unused addresses occupy more neighbour entries: {error}",
+            drift::name(path)
         ),
-        format!(
-            "sysctl -w {}={limit}, where /proc/sys can be written: in the same network namespace, with root's rights",
-            name.trim_start_matches("sysctl ")
-        ),
+        sysctls::set_elsewhere(path, &limit.to_string()),
     )
 }

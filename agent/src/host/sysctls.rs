@@ -1,6 +1,9 @@
 //! Forwarding, without loss of what router advertisements have set, and without a container's advertisements.
 
-use std::{collections::BTreeSet, io::ErrorKind};
+use std::{
+    collections::BTreeSet,
+    io::{self, ErrorKind},
+};
 
 use tokio::time::Instant;
 
@@ -17,6 +20,14 @@ pub(crate) const FORWARDING: &str = "net/ipv6/conf/all/forwarding";
 /// The argument of sysctl(8) for a path: with slashes, if the interface has a dot in its name, as those of VLANs have.
 pub(crate) fn argument(path: &str) -> String {
     if path.contains('.') { path.to_owned() } else { path.replace('/', ".") }
+}
+
+/// The fix of a sysctl that cannot be set here.
+pub(super) fn set_elsewhere(path: &str, value: &str) -> String {
+    format!(
+        "sysctl -w {}={value}, where /proc/sys can be written: in the same network namespace, with root's rights",
+        argument(path)
+    )
 }
 
 /// A sysctl of an interface.
@@ -49,6 +60,7 @@ impl HostSetup {
             }
         }
         self.limit_neighbours(links, &inside)?;
+        self.announce_link_layer()?;
         self.ensure_proxying(links)?;
         self.ensure_forwarding(links)
     }
@@ -165,6 +177,22 @@ impl HostSetup {
             tracing::info!(sysctl = path, from = found, to, "sysctl set");
         }
         Ok(())
+    }
+
+    /// The same for a sysctl that the host works without. Returns the error if it cannot be read or set, e.g. because `/proc/sys` is
+    /// read-only.
+    pub(super) fn ensure_optional(
+        &mut self,
+        path: &str,
+        from: impl Fn(&str) -> bool,
+        to: &str,
+    ) -> Result<Option<io::Error>, SetupError> {
+        match self.ensure_sysctl(path, from, to, Change::Forwarding) {
+            Err(SetupError::Kernel(
+                KernelError::Sysctl { source, .. } | KernelError::SysctlNotSet { source, .. },
+            )) => Ok(Some(source)),
+            done => done.map(|()| None),
+        }
     }
 
     /// Another process changed `what` to `found`; the agent has restored it.

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use sextant_proto::{Claim, Prefix};
 
-use super::{containers::ContainerLinks, neighbours, proxying};
+use super::{containers::ContainerLinks, link_layer, neighbours, proxying};
 use crate::{
     kernel::Link,
     settings::{HostSettings, Role},
@@ -103,6 +103,9 @@ impl Wanted {
         if let Some(interface) = proxying::interface(path) {
             return self.answers && (interface == "all" || self.uplinks.iter().any(|name| name == interface));
         }
+        if let Some(interface) = link_layer::interface(path) {
+            return self.uplinks.iter().any(|name| name == interface);
+        }
         let Some(interface) = interface(path) else { return self.forwarding };
         let inside = ContainerLinks::among(links, self.bridge.as_deref(), &self.uplinks);
         let on_it = links.iter().any(|link| link.name == interface && inside.contains(link.index));
@@ -115,8 +118,9 @@ fn bridge_address(container_prefix: Prefix) -> (Ipv6Addr, u8) {
     (container_prefix.first_host(), container_prefix.len())
 }
 
-/// The interface of `net/ipv6/conf/INTERFACE/accept_ra`, or of a limit of neighbours.
+/// The interface of `net/ipv6/conf/INTERFACE/accept_ra`, or of another sysctl that depends on the present links.
 fn interface(path: &str) -> Option<&str> {
     let accepts = || path.strip_prefix("net/ipv6/conf/")?.strip_suffix("/accept_ra");
-    accepts().or_else(|| Some(neighbours::limit(path)?.0)).or_else(|| proxying::interface(path))
+    let limited = || Some(neighbours::limit(path)?.0);
+    accepts().or_else(limited).or_else(|| proxying::interface(path)).or_else(|| link_layer::interface(path))
 }

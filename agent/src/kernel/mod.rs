@@ -157,7 +157,7 @@ pub trait Kernel: Send + Sync + 'static {
 
     /// Starts a reachability probe of a neighbour (RFC 4861 §7.3): the kernel solicits the known link-layer address, or
     /// resolves the address. The entry is [`NeighbourState::Probing`] when this returns, and later has the result. With the
-    /// kernel's defaults, a neighbour that does not answer is `Failed` after 3 s. Don't probe [`NeighbourState::Fixed`]
+    /// kernel's defaults, a neighbour that does not answer is `Failed` after 3 s. Don't probe a [fixed](NeighbourState::is_fixed) one
     /// entries: a probe would overwrite them.
     async fn probe_neighbour(&self, link: u32, addr: std::net::Ipv6Addr) -> Result<(), KernelError>;
 

@@ -123,8 +123,17 @@ pub enum NeighbourState {
     Unknown,
     /// It did not answer a probe (NUD_FAILED).
     Failed,
-    /// It is static, or the link needs no resolution (NUD_PERMANENT, NUD_NOARP): its state proves nothing.
+    /// The link needs no resolution, or another program resolves it (NUD_NOARP): its state proves nothing.
     Fixed,
+    /// An administrator or a program has set it for good (NUD_PERMANENT): its state proves nothing either.
+    Permanent,
+}
+
+impl NeighbourState {
+    /// Whether the kernel never probes it.
+    pub fn is_fixed(self) -> bool {
+        matches!(self, Self::Fixed | Self::Permanent)
+    }
 }
 
 /// The main table (RT_TABLE_MAIN).

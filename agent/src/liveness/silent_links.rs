@@ -39,10 +39,13 @@ struct Round {
 }
 
 impl SilentLinks {
-    /// Evaluates the answers of the peers on the uplinks, which are all whose agents are connected. Returns those to ask now.
+    /// Evaluates the answers of the peers on the uplinks, which are all whose agents are connected. Returns those to ask now. Entries that
+    /// the kernel never probes say nothing, and a probe would replace them.
     pub(super) fn evaluate(&mut self, peers: &[Target], observed: &Observed, now: Instant) -> Vec<Target> {
         let mut by_link: BTreeMap<u32, Vec<Target>> = BTreeMap::new();
-        for target in peers.iter().filter(|target| observed.usable.contains(&target.link)) {
+        let is_fixed = |target: &Target| observed.neighbours.get(target).is_some_and(|it| it.is_fixed());
+        let may_be_asked = |target: &&Target| observed.usable.contains(&target.link) && !is_fixed(target);
+        for target in peers.iter().filter(may_be_asked) {
             by_link.entry(target.link).or_default().push(*target);
         }
         self.links.retain(|link, _| by_link.contains_key(link));
@@ -86,8 +89,8 @@ impl SilentLinks {
 }
 
 fn has_answered(peer: &Target, observed: &Observed) -> bool {
-    use NeighbourState::{Fixed, Reachable, Stale};
-    matches!(observed.neighbours.get(peer), Some(Reachable | Stale | Fixed))
+    use NeighbourState::{Reachable, Stale};
+    matches!(observed.neighbours.get(peer), Some(Reachable | Stale))
 }
 
 fn finding(interface: &str) -> Finding {
@@ -141,6 +144,20 @@ mod tests {
         let answers = observed(&[(target(2, 4), NeighbourState::Stale)]);
         assert!(links.evaluate(&peers, &answers, now).is_empty());
         assert_eq!((silent(&links), links.due()), (vec![], Some(now + INTERVAL)));
+    }
+
+    #[test]
+    fn entries_that_the_kernel_never_probes_are_neither_asked_nor_missed() {
+        use NeighbourState::{Failed, Fixed, Permanent};
+        let (mut links, mut now) = (SilentLinks::default(), Instant::now());
+        let peers = [target(2, 1), target(2, 2), target(2, 3), target(3, 1)];
+        let entries =
+            observed(&[(peers[0], Permanent), (peers[1], Fixed), (peers[2], Failed), (peers[3], Permanent)]);
+        for _ in 0..=ROUNDS {
+            assert_eq!(links.evaluate(&peers, &entries, now), [peers[2]]);
+            now += ANSWER_WITHIN;
+        }
+        assert_eq!(silent(&links), [2], "nothing is known of the other link");
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl Running {
         self.given.send_if_modified(|given| {
             let is_new = given.place != place
                 || !Arc::ptr_eq(&given.expected, expected)
-                || given.lost_ports != *facts.lost_ports();
+                || given.lost_ports != *facts.lost_ports()
+                || given.ports < facts.ports();
             given.ports = facts.ports();
             if is_new {
                 given.place = place;

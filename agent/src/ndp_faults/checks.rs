@@ -6,7 +6,7 @@ use std::{
 };
 
 use sextant_ndp::{message::Mac, proxy::Source};
-use sextant_proto::{Prefix, counted, ndp::mac_text};
+use sextant_proto::{Prefix, counted, link_name_word, ndp::mac_text};
 
 use super::processes::OtherProxy;
 use crate::{
@@ -97,19 +97,30 @@ pub(crate) fn of_missing(missing: &BTreeSet<(Ipv6Addr, String)>) -> Option<Findi
     Some(Finding::new("ndp-entry-missing", saw, fix))
 }
 
-/// Entries of others for addresses in use: they stay when the container is gone.
+/// Entries of others for addresses in use, on the interfaces that `name` knows: they stay when the container is gone.
 pub(crate) fn foreign<'a>(
     is_in_use: impl Fn(Ipv6Addr) -> bool,
     entries: impl Iterator<Item = &'a ProxyEntry>,
+    name: impl Fn(u32) -> Option<&'a str>,
 ) -> Option<Finding> {
     let foreign = entries.filter(|it| !it.is_ours() && is_in_use(it.addr));
-    let foreign: Vec<_> = foreign.map(|it| it.addr.to_string()).collect();
+    let foreign: Vec<_> = foreign.filter_map(|it| Some((it.addr, name(it.link)?))).collect();
+    let entries: Vec<_> = foreign.iter().map(|(addr, link)| format!("{addr} on {link}")).collect();
+    let addresses: BTreeSet<_> = foreign.iter().map(|(addr, _)| addr).collect();
     let saw = format!(
         "another process has added proxy entries for {} of this host's containers: {}",
-        counted(foreign.len(), "address"),
-        named(&foreign)
+        counted(addresses.len(), "address"),
+        named(&entries)
     );
-    let fix = "remove them with `ip -6 neighbour del proxy ADDRESS dev UPLINK`, and stop what adds them; the agent adds its own";
+    let command = |(addr, link): &(Ipv6Addr, &str)| {
+        format!("`ip -6 neighbour del proxy {addr} dev {}`", link_name_word(link))
+    };
+    let commands: Vec<_> = foreign.iter().take(NAMED).map(command).collect();
+    let others = if foreign.len() > NAMED { ", and the others likewise" } else { "" };
+    let fix = format!(
+        "stop what adds them, and remove them: {}{others}; the agent adds its own",
+        commands.join(", ")
+    );
     (!foreign.is_empty()).then(|| Finding::new("ndp-foreign-entry", saw, fix))
 }
 
@@ -192,6 +203,7 @@ fn named(all: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::RouteProtocol;
 
     fn addr(n: u16) -> Ipv6Addr {
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xc000 + n)
@@ -236,6 +248,31 @@ mod tests {
         let many: BTreeSet<_> = (1..9).map(|n| (addr(n), "eth0".to_owned())).collect();
         let saw = of_missing(&many).unwrap().saw;
         assert!(saw.contains("8 addresses of a container") && saw.ends_with("and 5 more"), "{saw}");
+    }
+
+    #[test]
+    fn anothers_entries_are_named_with_the_commands_that_remove_them() {
+        let of = |link, n| ProxyEntry { protocol: RouteProtocol(0), ..ProxyEntry::ours(link, addr(n)) };
+        let found = |entries: &[ProxyEntry]| {
+            let name = |link| (link != 9).then_some(if link == 2 { "eth0" } else { "eth1" });
+            foreign(|it| it != addr(8), entries.iter(), name).map(|it| (it.saw, it.fix))
+        };
+        assert_eq!(found(&[ProxyEntry::ours(2, addr(1)), of(2, 8), of(9, 1)]), None);
+        let (saw, fix) = found(&[of(2, 1), of(3, 1)]).unwrap();
+        assert!(
+            saw.ends_with(
+                "for 1 address of this host's containers: 2001:db8::c001 on eth0, 2001:db8::c001 on eth1"
+            ),
+            "{saw}"
+        );
+        let commands = "remove them: `ip -6 neighbour del proxy 2001:db8::c001 dev eth0`, `ip -6 neighbour del proxy 2001:db8::c001 \
+                        dev eth1`; the agent";
+        assert!(fix.contains(commands), "{fix}");
+        let (saw, fix) = found(&(1..=5).map(|n| of(2, n)).collect::<Vec<_>>()).unwrap();
+        assert!(
+            saw.ends_with(" and 2 more") && fix.contains("c003 dev eth0`, and the others likewise"),
+            "{saw} {fix}"
+        );
     }
 
     #[test]

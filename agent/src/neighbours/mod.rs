@@ -5,12 +5,13 @@
 //! resolution has failed: packets to unused addresses can fill it.
 //!
 //! One task, [`NeighbourWatch::run`], reads the size of the table every two seconds. It counts the entries of each link only
-//! while many addresses do not answer. It changes nothing: [`crate::host`] limits the neighbours of bridges. [`pressure`] and
-//! [`limits`] decide what is a problem.
+//! while many addresses do not answer. It also looks for entries of peers that the kernel never checks. It changes nothing:
+//! [`crate::host`] limits the neighbours of bridges. [`pressure`], [`limits`] and [`permanent`] decide what is a problem.
 
 mod findings;
 pub(crate) mod limits;
 mod meters;
+mod permanent;
 mod pressure;
 
 use std::{
@@ -21,22 +22,23 @@ use std::{
 };
 
 use sextant_daemon::OncePerMinute;
-use sextant_proto::Prefix;
+use sextant_proto::{NodeName, Peer, Prefix};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     cluster::Input,
-    kernel::{Kernel, KernelError, NeighbourTable},
+    kernel::{Kernel, KernelError, NeighbourTable, NextHop},
     problems::{Component, Finding, Problems},
     uplinks::{LocalUplink, direct_next_hops},
 };
 
 pub use meters::Meters;
+use permanent::PermanentHop;
 use pressure::{Pressure, Unanswered};
 
 /// How often the size of the table is read.
 const LOOK: Duration = Duration::from_secs(2);
-/// How often the limits are compared with the number of neighbours that the host may need.
+/// How often the limits are compared with the number of neighbours that the host may need, and the entries of peers are read.
 const COMPARED: Duration = Duration::from_secs(10);
 /// Three solicitations, one in a second.
 const DEFAULT_FAILS_AFTER_MS: u64 = 3000;
@@ -52,6 +54,7 @@ pub struct NeighbourWatch {
     meters: Meters,
     pressure: Pressure,
     too_low: Option<Finding>,
+    permanent: Option<Finding>,
     compared: Option<Instant>,
     lines: OncePerMinute,
 }
@@ -65,7 +68,8 @@ impl NeighbourWatch {
         problems: Problems,
     ) -> Self {
         let (meters, pressure, lines) = (Meters::default(), Pressure::default(), OncePerMinute::default());
-        Self { kernel, uplinks, input, problems, meters, pressure, too_low: None, compared: None, lines }
+        let (too_low, permanent, compared) = (None, None, None);
+        Self { kernel, uplinks, input, problems, meters, pressure, too_low, permanent, compared, lines }
     }
 
     /// What it counts.
@@ -89,35 +93,64 @@ impl NeighbourWatch {
     }
 
     async fn look(&mut self) -> Result<(), KernelError> {
-        let Some(table) = self.kernel.neighbour_table()? else { return Ok(()) };
-        let many = self.pressure.take(table, Instant::now());
-        let unanswered = if many { unanswered(self.kernel.as_ref()).await? } else { Vec::new() };
-        self.meters.stand(&table, unanswered.iter().map(|it| it.count).sum());
-        self.pressure.count(unanswered, Instant::now());
-        self.compare(&table).await?;
-        let findings = self.pressure.findings(Instant::now()).into_iter().chain(self.too_low.clone());
-        self.problems.report(Component::Neighbours, findings.collect());
+        let is_due = self.compared.is_none_or(|at| at.elapsed() >= COMPARED);
+        if is_due {
+            self.compared = Some(Instant::now());
+            self.permanent = permanent::finding(&self.permanent_hops().await?);
+        }
+        let mut findings: Vec<_> = self.permanent.clone().into_iter().collect();
+        if let Some(table) = self.kernel.neighbour_table()? {
+            let many = self.pressure.take(table, Instant::now());
+            let unanswered = if many { unanswered(self.kernel.as_ref()).await? } else { Vec::new() };
+            self.meters.stand(&table, unanswered.iter().map(|it| it.count).sum());
+            self.pressure.count(unanswered, Instant::now());
+            if is_due {
+                self.too_low = self.compare(&table).await?;
+            }
+            findings.extend(self.pressure.findings(Instant::now()).into_iter().chain(self.too_low.clone()));
+        }
+        self.problems.report(Component::Neighbours, findings);
         Ok(())
     }
 
     /// Compares the limits with the number of peers and containers.
-    async fn compare(&mut self, table: &NeighbourTable) -> Result<(), KernelError> {
-        if self.compared.is_some_and(|at| at.elapsed() < COMPARED) {
-            return Ok(());
-        }
-        self.compared = Some(Instant::now());
+    async fn compare(&self, table: &NeighbourTable) -> Result<Option<Finding>, KernelError> {
         let containers = self.kernel.links().await?.iter().filter(|link| link.controller.is_some()).count();
         let limits = (table.soft_limit.into(), table.limit.into());
-        let low = limits::too_low(limits, self.next_hops(), containers);
-        self.too_low = low.map(|low| Finding::new("neighbour-limits-low", low.text, low.fix));
-        Ok(())
+        let low = limits::too_low(limits, self.next_hops().len(), containers);
+        Ok(low.map(|low| Finding::new("neighbour-limits-low", low.text, low.fix)))
     }
 
-    /// The number of on-link next hops of the peers.
-    fn next_hops(&self) -> usize {
+    /// The on-link next hops of the peers, each with the peer and the uplink's name.
+    fn next_hops(&self) -> BTreeMap<NextHop, (NodeName, String)> {
         let (uplinks, view) = (self.uplinks.borrow(), self.input.borrow().view.clone());
-        let hops = view.peers().flat_map(|peer| direct_next_hops(&uplinks, peer).map(|(_, hop)| hop));
-        hops.collect::<BTreeSet<_>>().len()
+        let of = |peer: &Peer| {
+            let named = |(local, hop): (&LocalUplink, NextHop)| {
+                (hop, (peer.name.clone(), local.uplink.interface.clone()))
+            };
+            direct_next_hops(&uplinks, peer).map(named).collect::<Vec<_>>()
+        };
+        view.peers().flat_map(of).collect()
+    }
+
+    /// Those of them with an entry that the kernel never checks.
+    async fn permanent_hops(&self) -> Result<Vec<PermanentHop>, KernelError> {
+        let links: BTreeSet<u32> = self.uplinks.borrow().iter().map(|uplink| uplink.link).collect();
+        let mut permanent = Vec::new();
+        for link in links {
+            let entries = self.kernel.neighbours(link).await?;
+            permanent.extend(entries.into_iter().filter(permanent::is_permanent));
+        }
+        if permanent.is_empty() {
+            return Ok(Vec::new());
+        }
+        let hops = self.next_hops();
+        let of = |(hop, (peer, uplink)): (NextHop, (NodeName, String))| {
+            let entry =
+                permanent.iter().find(|it| it.link == hop.link && hop.gateway == Some(it.addr)).copied()?;
+            Some(PermanentHop { peer, uplink, entry })
+        };
+        Ok(hops.into_iter().filter_map(of).collect())
     }
 }
 

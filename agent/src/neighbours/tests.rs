@@ -97,3 +97,33 @@ async fn limits_that_are_too_low_for_the_peers_and_containers_are_reported_befor
     kernel.change_neighbour_table(|table| (table.soft_limit, table.limit) = (1026, 2052));
     assert_eq!(found(503).await, None, "the fix is carried out");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_entry_of_a_peer_is_a_finding_until_it_is_gone() {
+    let kernel = FakeKernel::with_uplink("eth0", "2001:db8::1/64");
+    let problems = Problems::default();
+    let (_uplinks, uplinks) = watch::channel(vec![uplink(2, "2001:db8::1")]);
+    let view = view(vec![], vec![peer(2), peer(3)]);
+    let (_input, input) = watch::channel(Input { view: Arc::new(view), ..Input::default() });
+    tokio::spawn(NeighbourWatch::new(Arc::new(kernel.clone()), uplinks, input, problems.clone()).run());
+    let put = |addr: &str, state| {
+        kernel.put_neighbour(Neighbour { link: 2, addr: addr.parse().unwrap(), state, mac: None });
+    };
+    let found = async || {
+        tokio::time::sleep(COMPARED * 2).await;
+        let found = problems.watch().borrow().problems();
+        let of_neighbours = found.into_iter().filter(|it| it.what.starts_with("neighbour"));
+        of_neighbours.map(|it| (it.what, it.fix)).collect::<Vec<_>>()
+    };
+    put("2001:db8::2", NeighbourState::Fixed);
+    put("2001:db8::3", NeighbourState::Reachable);
+    // Nobody's next hop.
+    put("2001:db8::9", NeighbourState::Permanent);
+    assert_eq!(found().await, []);
+    put("2001:db8::2", NeighbourState::Permanent);
+    let [(what, fix)] = &found().await[..] else { panic!() };
+    assert_eq!(what, "neighbour-permanent");
+    assert!(fix.contains("ip -6 neigh del 2001:db8::2 dev eth2 (all:"), "{fix}");
+    put("2001:db8::2", NeighbourState::Reachable);
+    assert_eq!(found().await, []);
+}

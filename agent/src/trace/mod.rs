@@ -287,7 +287,7 @@ impl Tracer {
         addr: Ipv6Addr,
     ) -> Result<Option<crate::kernel::Neighbour>, KernelError> {
         let before = self.neighbour(link, addr).await?;
-        if before.is_some_and(|it| matches!(it.state, NeighbourState::Fixed | NeighbourState::Failed)) {
+        if before.is_some_and(|it| it.state.is_fixed() || it.state == NeighbourState::Failed) {
             return Ok(before);
         }
         self.kernel.probe_neighbour(link, addr).await?;

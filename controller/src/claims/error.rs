@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use sextant_proto::{CLEAR_COPY, NodeId, NodeName, Pool, PoolName, Prefix, convert::MOST_POOLS, counted};
 
-use super::ATTEMPTS;
+use super::{ATTEMPTS, Beside};
 use crate::registry::RegistryError;
 
 /// A host that shows the claim of another node.
@@ -174,9 +174,9 @@ pub enum ClaimError {
     },
     /// No prefix is free.
     #[error(
-        "pool {} {} is exhausted: no /{len} is free beside {} and {} (it holds {} of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or automatically with the \
+        "pool {} {} is exhausted: no /{len} is free beside {beside} (it holds {} of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or automatically with the \
          controllers' --hold-down; or `sextant pool grow {}`, or add a pool",
-        .pool.name, .pool.prefix, counted(*.claimed, "claim"), counted(*.reserved, "reservation"),
+        .pool.name, .pool.prefix,
         counted(.pool.capacity(), "host prefix"), .pool.host_len, gone(*without_session), .pool.name
     )]
     Exhausted {
@@ -184,10 +184,8 @@ pub enum ClaimError {
         pool: Pool,
         /// The requested length.
         len: u8,
-        /// The number of claims.
-        claimed: usize,
-        /// The number of reservations.
-        reserved: usize,
+        /// What it holds.
+        beside: Beside,
         /// The number of claims of nodes without an agent.
         without_session: usize,
     },

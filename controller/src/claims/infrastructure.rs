@@ -49,6 +49,39 @@ async fn no_new_prefix_contains_an_address_of_a_host_or_of_a_link() {
 }
 
 #[tokio::test]
+async fn a_full_pool_tells_how_many_prefixes_the_network_stands_on() {
+    let it = Fixture::new(Some(("2001:db8::/61", 64))).await;
+    let (_, first) = host(&it, 1, "2001:db8:0:10::1").await;
+    // Two hosts have addresses in others of the eight; what is claimed or reserved counts once.
+    let others: Vec<_> = (0..8)
+        .filter_map(|n| Prefix::nth("2001:db8::/61".parse().unwrap(), 64, n))
+        .filter(|it| *it != first.prefix)
+        .collect();
+    let of = |n: usize| others[n].first_host();
+    let (holder, second) = it.joining(2).await;
+    let free: Vec<_> = others.iter().copied().filter(|it| *it != second.prefix).collect();
+    let on_link = |prefix: Prefix| InterfaceAddress { addr: prefix.first_host(), on_link: prefix };
+    let addresses = [first.prefix, free[0], free[1]].map(on_link).to_vec();
+    let uplinks = vec![Uplink { interface: "eth0".into(), addresses }];
+    it.claims.announce(&holder, &Announcement { uplinks, ..set_up(&holder) }, None).await.unwrap();
+    reservations(&it).reserve(free[1], &reserved_for(None)).await.unwrap();
+    for n in 3..=5 {
+        it.claim(&request(n)).await;
+    }
+    // The last one has its own router in the only prefix that is left.
+    let holds =
+        |prefix: Prefix| it.claims.index.read(|state| state.holdings().claim_overlapping(prefix).is_some());
+    let left = free[2..].iter().copied().find(|prefix| !holds(*prefix)).unwrap();
+    let asked = ClaimRequest { infrastructure: vec![left.first_host(), of(0)], ..request(9) };
+    let text = it.claims.claim(&asked).await.unwrap_err().to_string();
+    let words = "is free beside 5 claims, 1 reservation and 2 prefixes with addresses of hosts, links, routers or controllers (";
+    assert!(text.contains(words), "{text}");
+    it.claim(&request(6)).await;
+    let text = it.claims.claim(&request(7)).await.unwrap_err().to_string();
+    assert!(text.contains("beside 6 claims, 1 reservation and 1 prefix with addresses"), "{text}");
+}
+
+#[tokio::test]
 async fn a_host_gets_no_prefix_with_an_address_that_its_own_network_stands_on() {
     let it = around_hosts().await;
     let infrastructure: Vec<Ipv6Addr> =

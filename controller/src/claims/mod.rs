@@ -3,6 +3,7 @@
 //! The index proposes; guards of transactions decide.
 
 mod allocate;
+mod beside;
 mod end;
 mod error;
 mod first;
@@ -41,6 +42,7 @@ use node_status::{Holding, Judged, Lost, unknown_history};
 use propose::{Proposal, propose};
 use rename::has_new_name;
 
+pub use beside::Beside;
 pub use end::{ForgetError, Scope};
 pub use error::{ClaimError, Copied, listed};
 pub use forget::Forgotten;

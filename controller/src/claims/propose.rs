@@ -1,9 +1,11 @@
 //! Proposes a pool and a prefix for a node from the index. Pure: the transaction's guards decide.
 
+use std::net::Ipv6Addr;
+
 use sextant_proto::{Pool, PoolName, Prefix, Revision, convert::MOST_POOLS};
 
 use super::{
-    ClaimError, ClaimRequest,
+    Beside, ClaimError, ClaimRequest,
     allocate::{self, Place},
 };
 use crate::index::{Among, State, View};
@@ -50,7 +52,7 @@ pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Re
     let back = previous(state, &pool.record, request, len).filter(may_be_back);
     let place = Place { occupied: state.holdings().occupied(), avoided };
     let chosen = back.or_else(|| allocate::choose(&pool.record, len, &place, &request.node, attempt));
-    chosen.map(|prefix| proposal(pool, prefix)).ok_or_else(|| exhausted(state, &pool.record, len))
+    chosen.map(|prefix| proposal(pool, prefix)).ok_or_else(|| exhausted(state, &pool.record, len, avoided))
 }
 
 /// The prefix that the node held in another store, and its pool here, unless it has another prefix of that.
@@ -89,15 +91,14 @@ fn previous(state: &State, pool: &Pool, request: &ClaimRequest, len: u8) -> Opti
     had.find(|prefix| prefix.len() == len && pool.prefix.covers(*prefix))
 }
 
-fn exhausted(state: &State, pool: &Pool, len: u8) -> ClaimError {
+fn exhausted(state: &State, pool: &Pool, len: u8, avoided: &[Ipv6Addr]) -> ClaimError {
     let held: Vec<_> =
         state.nodes().iter().filter(|(_, node)| node.record.claim_in(&pool.name).is_some()).collect();
     let without_session = held.iter().filter(|(name, _)| !state.sessions().contains_key(*name)).count();
     ClaimError::Exhausted {
         pool: pool.clone(),
         len,
-        claimed: state.holdings().claims_in(pool),
-        reserved: state.holdings().reservations_in(pool).count(),
+        beside: Beside::in_pool(state, pool, len, avoided),
         without_session,
     }
 }

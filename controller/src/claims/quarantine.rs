@@ -28,7 +28,7 @@ impl Claims {
     /// # Errors
     /// If the store does not answer.
     pub async fn end_quarantines(&self) -> Result<bool, RegistryError> {
-        let over = self.index.read(|state| over(state, self.quarantine));
+        let over = self.index.read(|state| over(state, self.quarantine, MOST));
         if over.is_empty() {
             return Ok(false);
         }
@@ -41,9 +41,9 @@ impl Claims {
     }
 }
 
-/// Some of the prefixes whose quarantine has ended, or that exceed the limit.
-fn over(state: &State, quarantine: Duration) -> Vec<(Prefix, View<FreedRecord>)> {
-    let too_many = state.holdings().freed().len().saturating_sub(MOST);
+/// Some of the prefixes whose quarantine has ended, or that exceed `most`: the oldest of them.
+fn over(state: &State, quarantine: Duration, most: usize) -> Vec<(Prefix, View<FreedRecord>)> {
+    let too_many = state.holdings().freed().len().saturating_sub(most);
     let mut freed: Vec<_> = state.holdings().freed().iter().collect();
     if too_many > 0 {
         freed.sort_by_key(|(_, view)| view.modified);
@@ -53,4 +53,31 @@ fn over(state: &State, quarantine: Duration) -> Vec<(Prefix, View<FreedRecord>)>
         |index: usize, view: &View<FreedRecord>| index < too_many || since(view.modified) >= quarantine;
     let over = freed.into_iter().enumerate().filter(|(index, (_, view))| is_over(*index, view));
     over.take(BATCH).map(|(_, (prefix, view))| (*prefix, view.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Fixture, request};
+    use super::*;
+
+    #[tokio::test]
+    async fn beyond_the_limit_the_oldest_are_released_before_their_time() {
+        let it = Fixture::new(Some(("2001:db8::/48", 64))).await;
+        let mut freed = Vec::new();
+        for n in 1..=5 {
+            let request = request(n);
+            freed.push(it.claim(&request).await.prefix);
+            it.claims.forget(&request.node, true).await.unwrap();
+        }
+        let over = |quarantine: Duration, most| {
+            let over = it.claims.index.read(|state| over(state, quarantine, most));
+            over.into_iter().map(|(prefix, _)| prefix).collect::<Vec<_>>()
+        };
+        let hour = Duration::from_secs(3600);
+        assert_eq!((over(hour, 5), over(hour, 6)), (vec![], vec![]));
+        assert_eq!(over(hour, 3), freed[..2], "whatever their addresses are");
+        assert_eq!(over(Duration::ZERO, 5).len(), 5, "their time is over");
+        assert!(!it.claims.end_quarantines().await.unwrap(), "there are few");
+        assert_eq!(over(Duration::ZERO, 5).len(), 5);
+    }
 }

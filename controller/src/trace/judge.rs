@@ -290,6 +290,34 @@ mod tests {
     }
 
     #[test]
+    fn an_error_beside_answers_to_all_probes_counts_for_nothing() {
+        let error = ProbeError { what: "ICMPv6 no route".into(), from: None, fix: "look".into() };
+        let with_error =
+            |answered| with(|half| half.probe.as_mut().unwrap().error = Some(error.clone()), answered);
+        assert_eq!(judged(&with_error(3), &half(3), Some(3)).0, Verdict::Works);
+        assert_eq!(judged(&with_error(2), &half(3), Some(3)).0, Verdict::Broken);
+    }
+
+    #[test]
+    fn probes_that_were_not_sent_prove_nothing() {
+        let unsent = with(|half| half.probe.as_mut().unwrap().sent = 0, 0);
+        let (verdict, _, why, _) = judged(&unsent, &unsent, Some(0));
+        assert_eq!((verdict, why.as_str()), (Verdict::Unknown, "no probe could be sent"));
+        let some = with(|half| half.probe.as_mut().unwrap().sent = 2, 1);
+        assert_eq!(judged(&unsent, &some, None).0, Verdict::Unknown, "one of its answers was lost");
+    }
+
+    #[test]
+    fn unanswered_probes_that_nobody_counts_are_lost_somewhere() {
+        let (verdict, _, why, fix) = judged(&half(0), &half(0), None);
+        assert_eq!(verdict, Verdict::Broken);
+        assert!(
+            why.contains("probes to a container are not counted on h2") && fix.starts_with("on h1 and h2"),
+            "{why}"
+        );
+    }
+
+    #[test]
     fn a_missing_half_is_judged_by_the_other_one() {
         let missing = Half { missing: Some("no agent is connected".into()), ..Half::default() };
         assert_eq!(judged(&half(3), &missing, None).0, Verdict::Works);

@@ -28,6 +28,8 @@ fn an_exhausted_pool_is_reported_with_the_fixes_and_can_grow() {
     let status = cluster.sextant(&["status"]);
     let words = ["1 of 1 claimed: full", "node h2 gets no prefix: pool main 2001:db8:9::/64 is exhausted"];
     assert!(words.iter().all(|word| status.contains(word)), "{status}");
+    let shown = cluster.refused(3, &["node", "show", "h2"]);
+    assert!(shown.contains(words[1]), "{shown}");
 
     let refused = cluster.refused(2, &["pool", "grow", "main", "2001:db8:9::/129"]);
     assert!(refused.contains("2001:db8:9::/129"), "{refused}");

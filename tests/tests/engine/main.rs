@@ -10,6 +10,7 @@ mod doctor;
 mod guessed;
 mod host_state;
 mod kept;
+mod link_layer;
 mod link_local;
 mod neighbours;
 mod on_link;

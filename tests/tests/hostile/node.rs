@@ -82,11 +82,11 @@ impl HostileNode {
     }
 
     /// Opens a stream with this hello.
-    pub fn open(&mut self, hello: Hello) -> Result<HostileStream<'_>, Status> {
+    pub fn open(&self, hello: Hello) -> Result<HostileStream<'_>, Status> {
         let (outgoing, to_send) = mpsc::channel(16);
         let first = AgentMessage { message: Some(Message::Hello(hello)) };
         self.runtime.block_on(outgoing.send(first)).unwrap();
-        let opened = self.runtime.block_on(self.client.sync(ReceiverStream::new(to_send)))?;
+        let opened = self.runtime.block_on(self.client.clone().sync(ReceiverStream::new(to_send)))?;
         Ok(HostileStream { runtime: &self.runtime, outgoing, incoming: opened.into_inner() })
     }
 

@@ -55,6 +55,18 @@ fn i14_nobody_takes_the_stream_of_another_node() {
     assert!(!log.contains("superseded") && !log.contains("duplicate-agent"), "{log}");
 }
 
+#[test]
+fn a_second_hello_on_one_stream_ends_it() {
+    let cluster = Cluster::start("hostile hellos", 1, GUIDE);
+    let evil = HostileNode::new(cluster.controller.as_ref().unwrap(), "evil");
+    let mut stream = evil.open(evil.hello()).unwrap();
+    stream.expect(|message| matches!(message, from::Message::SnapshotBegin(_))).unwrap();
+    stream.say(Message::Hello(evil.hello()));
+    let status = stream.expect(|_| false).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+    assert!(status.message().contains("a second hello on one stream"), "{status}");
+}
+
 /// Revision and incarnation of a node's claim.
 fn epoch_of(node: &serde_json::Value) -> (u64, Vec<u8>) {
     let epoch = &node["epoch"];

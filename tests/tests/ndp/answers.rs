@@ -193,3 +193,18 @@ fn the_examples_of_the_guides_work() {
         assert_eq!(problems(&cluster, "h1"), "[]", "{prefix}");
     }
 }
+
+/// It has sent nothing, and nobody asks for it: a static address without duplicate address detection.
+#[test]
+fn a_silent_container_of_a_small_prefix_is_found() {
+    let cluster = start("ndp silent", 1, &[]);
+    let host = &cluster.hosts[0];
+    for name in ["s", "t"] {
+        let silent = host.container(name).unwrap().address().to_string();
+        poll("the kernel answers for it", 10 * SECONDS, || {
+            let entries = entries(host);
+            anyhow::ensure!(entries.contains(&silent), "{silent} is not in {entries:?}");
+            Ok(())
+        });
+    }
+}

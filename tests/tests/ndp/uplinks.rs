@@ -219,3 +219,54 @@ fn an_uplink_that_is_removed_and_made_again_is_answered_on() {
         nothing_is_reported(&cluster);
     }
 }
+
+/// The outsider has no route to the host prefix: it knows the container at the uplink's MAC address.
+#[test]
+fn an_uplinks_new_mac_address_replaces_the_former_one_within_a_second() {
+    for mode in MODES {
+        let (mut cluster, host, outsider) = one_host(&format!("ndp new mac {mode}"));
+        cluster.start_agent_with(0, options(&["--ndp-mode", mode]));
+        cluster.settle();
+        let containers = ["c", "d"].map(|name| host.container(name).unwrap());
+        for container in &containers {
+            is_reached(&outsider, container);
+            is_the_kernels(&host, &["eth0"], container.address());
+        }
+        let before = mac(&host, "eth0");
+        host.ip("link set eth0 address 02:00:00:00:aa:05").unwrap();
+        for container in &containers {
+            poll("its neighbour reaches it again", SECONDS, || outsider.ping(container.address())?.replied());
+            let known = known_at(&outsider, container.address(), 100 * MILLISECONDS);
+            assert_eq!(known, ["02:00:00:00:aa:05".to_owned()].into(), "{mode}");
+        }
+        assert_ne!(mac(&host, "eth0"), before);
+        nothing_is_reported(&cluster);
+    }
+}
+
+/// Each advertisement replaces what a neighbour knew: it keeps the last one, whichever uplink that was of.
+#[test]
+fn on_two_uplinks_of_one_link_override_loses_nothing() {
+    let (mut cluster, host, outsider) = one_host("ndp override");
+    connect(&cluster, &host, "eth1", "pb1", "2001:db8::101");
+    cluster.start_agent_with(0, options(&["--uplink", "eth1", "--ndp-override"]));
+    cluster.settle();
+    outsider.sysctl("net/ipv6/neigh/eth0/base_reachable_time_ms", "1000").unwrap();
+    outsider.sysctl("net/ipv6/neigh/eth0/delay_first_probe_time", "1").unwrap();
+    let container = host.container("c").unwrap();
+    let target = container.address();
+    is_reached(&outsider, &container);
+    is_the_kernels(&host, &["eth0", "eth1"], target);
+    let lost = losses(&outsider, target, 5);
+    assert!(lost.contains(NOTHING_LOST), "{lost}");
+    nothing_is_reported(&cluster);
+    for (goes, stays) in [("eth1", "eth0"), ("eth0", "eth1")] {
+        host.ip(&format!("link set {goes} down")).unwrap();
+        is_reached(&outsider, &container);
+        is_the_kernels(&host, &[stays], target);
+        host.ip(&format!("link set {goes} up")).unwrap();
+        let address = if goes == "eth1" { "2001:db8::101".to_owned() } else { host.address().to_string() };
+        host.ip(&format!("address replace {address}/64 dev {goes} nodad")).unwrap();
+        is_the_kernels(&host, &["eth0", "eth1"], target);
+    }
+}

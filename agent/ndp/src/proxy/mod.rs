@@ -3,6 +3,8 @@
 mod counts;
 mod expected;
 mod place;
+mod renewed;
+mod sweep;
 mod unheeded;
 
 use std::{
@@ -28,6 +30,8 @@ use crate::{
 };
 
 use expected::Expected;
+use renewed::{Renewed, renewed};
+use sweep::Sweep;
 use unheeded::Unheeded;
 
 /// Solicitations of one neighbour that are answered a second: a router that asks for each of 1,000 containers at once is served.
@@ -69,6 +73,9 @@ pub struct Proxy {
     /// Others that have advertised an address of ours, each with its link-layer address.
     others: BTreeMap<Ipv6Addr, (Mac, Instant)>,
     unheeded: Unheeded,
+    renewed: Renewed,
+    ports: usize,
+    sweep: Sweep,
 }
 
 /// So many addresses that others answer for are remembered, each for so long after the last time.
@@ -90,6 +97,9 @@ impl Proxy {
             counts: Counts::default(),
             others: BTreeMap::new(),
             unheeded: Unheeded::default(),
+            renewed: Renewed::default(),
+            ports: 0,
+            sweep: Sweep::default(),
         }
     }
 
@@ -157,12 +167,14 @@ impl Proxy {
     }
 
     /// The host has other prefixes, links or settings.
-    pub fn move_to(&mut self, place: Place) {
+    pub fn move_to(&mut self, place: Place, now: Instant) {
         self.counts.keep(&place.uplinks.iter().map(|uplink| uplink.link).collect());
         let prefixes = place.prefixes.clone();
         self.targets.keep(|target| prefixes.iter().any(|prefix| prefix.contains(target)));
         self.others.retain(|target, _| prefixes.iter().any(|prefix| prefix.contains(*target)));
+        let renewed = renewed(&self.place, &place);
         self.place = place;
+        self.renew(renewed, now);
     }
 
     /// These were alive before this process: they are, until they do not answer.
@@ -193,8 +205,11 @@ impl Proxy {
     }
 
     /// The bridges have so many ports.
-    pub fn set_ports(&mut self, ports: usize) {
+    pub fn set_ports(&mut self, ports: usize, now: Instant) {
         self.to_all.set_ports(ports);
+        if std::mem::replace(&mut self.ports, ports) < ports {
+            self.sweep_after_a_port(now);
+        }
     }
 
     /// A port of a bridge is gone, or its containers with this link-layer address.
@@ -202,9 +217,10 @@ impl Proxy {
         self.targets.doubt_those(bridge, mac, now);
     }
 
-    /// When [`Self::ask`] is due. It is asked for at each message.
+    /// When [`Self::ask`], [`Self::sweep`] or [`Self::advertise_renewed`] is due. It is asked for at each message.
     pub fn next_due(&self) -> Option<Instant> {
-        self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)))
+        let asks = self.targets.next_due().map(|due| self.asked.map_or(due, |asked| due.max(asked)));
+        asks.into_iter().chain(self.renewed.due()).chain(self.sweep.due()).min()
     }
 
     /// When [`Self::others`] or [`Self::unheeded`] has fewer. It looks at each of them.
@@ -345,10 +361,7 @@ impl Proxy {
         to: Mac,
         solicited: bool,
     ) -> Sent {
-        let source = match self.place.source {
-            Source::LinkLocal => uplink.source,
-            Source::Target => target,
-        };
+        let source = self.place.source_of(uplink, target);
         let overrides = self.place.overrides(target);
         let it = Advertisement { source, destination, target, mac: uplink.mac, solicited, overrides };
         Sent { link: uplink.link, to, packet: advertisement(&it) }

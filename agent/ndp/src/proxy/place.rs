@@ -114,6 +114,14 @@ impl Place {
         all.filter(|own| self.prefixes.iter().any(|prefix| prefix.contains(*own)))
     }
 
+    /// The source of an advertisement of this address.
+    pub fn source_of(&self, uplink: &Uplink, target: Ipv6Addr) -> Ipv6Addr {
+        match self.source {
+            Source::LinkLocal => uplink.source,
+            Source::Target => target,
+        }
+    }
+
     /// Whether an advertisement of this address replaces what a neighbour knew.
     pub fn overrides(&self, target: Ipv6Addr) -> bool {
         self.overrides || self.moved.iter().any(|prefix| prefix.contains(target))

@@ -246,7 +246,7 @@ fn a_flood_is_bounded() {
     assert_eq!(proxy.counts().all().unanswered[&Unanswered::Unknown], u64::from(2 * ASKS));
     let asked = proxy.ask(now, |_| true);
     assert_eq!((asked.len(), proxy.next_due()), (ASKS_AT_ONCE, Some(now + PAUSE)));
-    proxy.set_ports(1000);
+    proxy.set_ports(1000, now);
     let asked = proxy.ask(now + PAUSE, |_| true);
     assert_eq!(asked.len(), 10, "each makes a thousand packets");
     let other = [2, 0, 0, 0, 0, 5];
@@ -269,7 +269,7 @@ fn another_answerer_is_noted() {
     assert_eq!((proxy.others(now), proxy.next_fewer()), (found, Some(now + OTHERS_FOR)));
     assert_eq!(proxy.others(now + OTHERS_FOR).len(), 0, "it has stopped");
     proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
-    proxy.move_to(Place { prefixes: vec!["2001:db8::d000/125".parse().unwrap()], ..place() });
+    proxy.move_to(Place { prefixes: vec!["2001:db8::d000/125".parse().unwrap()], ..place() }, now);
     assert_eq!(proxy.others(now).len(), 0);
 }
 

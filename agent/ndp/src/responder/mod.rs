@@ -70,7 +70,8 @@ impl Responder {
     ) -> Self {
         let (first, now) = (given.borrow_and_update().clone(), Instant::now());
         let mut proxy = Proxy::new(first.place, now);
-        proxy.set_ports(first.ports);
+        proxy.set_ports(first.ports, now);
+        proxy.start_sweeps(now);
         proxy.leave_only_to_kernel(first.kernel.iter());
         proxy.adopt(adopted, now);
         proxy.follow_engine(&first.expected, now);
@@ -111,8 +112,11 @@ impl Responder {
             }
             let now = Instant::now();
             if self.proxy.next_due().is_some_and(|due| due <= now) {
+                self.proxy.sweep(now);
                 let asks = self.proxy.ask(now, |link| self.ports.contains_key(&link));
                 self.send(asks);
+                let renewed = self.proxy.advertise_renewed(now);
+                self.send(renewed);
                 self.report_soon();
             }
         }
@@ -141,7 +145,10 @@ impl Responder {
             if links_changed || given.place.prefixes != proxy.place().prefixes {
                 self.retry_at = Some(now);
             }
-            proxy.move_to(given.place.clone());
+            if given.place.prefixes != proxy.place().prefixes {
+                proxy.start_sweeps(now);
+            }
+            proxy.move_to(given.place.clone(), now);
             self.reported = None;
         }
         match given.kernel.since(self.kernel) {
@@ -149,7 +156,7 @@ impl Responder {
             None => proxy.leave_only_to_kernel(given.kernel.iter()),
         }
         self.kernel = given.kernel.revision();
-        proxy.set_ports(given.ports);
+        proxy.set_ports(given.ports, now);
         for (bridge, count) in &given.lost_ports {
             if self.lost_ports.insert(*bridge, *count).unwrap_or_default() != *count {
                 proxy.doubt_those(*bridge, None, now);

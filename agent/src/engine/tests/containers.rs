@@ -117,6 +117,21 @@ async fn a_limit_that_cannot_be_set_is_reported_and_the_host_works_without_it() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_cannot_announce_its_uplinks_new_mac_address_is_reported_and_works() {
+    let mut it = Fixture::start();
+    let path = "net/ipv6/conf/eth0/ndisc_notify";
+    it.kernel.refuse_sysctl(path);
+    it.tell(5, &[2], false);
+    it.applied(5).await;
+    it.expect(&[2]);
+    assert_eq!(sysctl(&it, path).as_deref(), Some("0"));
+    let problems = it.problems.watch().borrow().problems();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(problem.what, "link-layer-not-announced");
+    assert!(problem.fix.contains("sysctl -w net.ipv6.conf.eth0.ndisc_notify=1"), "{problem:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_needed_sysctl_that_cannot_be_set_is_reported_with_the_value_to_set() {
     let mut it = Fixture::start();
     it.kernel.refuse_sysctl("net/ipv6/conf/docker0/accept_ra");

@@ -193,6 +193,9 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
             }
             Write::SetSysctl(path, _) if path.ends_with("accept_ra") => "accept_ra",
             Write::SetSysctl(path, _) if path.starts_with("net/ipv6/neigh/") => "limit of neighbours",
+            Write::SetSysctl(path, _) if path.ends_with("ndisc_notify") => {
+                "announcement of a new MAC address"
+            }
             Write::SetSysctl(..) => "forwarding",
             Write::ProbeNeighbour(..) => "ask",
             Write::SetMtu(..) => "MTU",
@@ -213,6 +216,7 @@ async fn i7_unreachables_then_the_bridge_then_forwarding_then_ready() {
             "accept_ra",
             "limit of neighbours",
             "limit of neighbours",
+            "announcement of a new MAC address",
             "forwarding"
         ]
     );

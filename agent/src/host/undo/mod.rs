@@ -11,7 +11,7 @@ use std::{
 };
 
 use self::users::{is_only_ours, others_addresses, ports, users};
-use super::{neighbours, proxying, renamed::followed, sysctls::FORWARDING, wanted::Wanted};
+use super::{link_layer, neighbours, proxying, renamed::followed, sysctls::FORWARDING, wanted::Wanted};
 use crate::{
     kernel::{Address, Link, OwnRoute, ProxyEntry, Route, RouteProtocol, RouteTarget},
     state::{BridgeAddress, Ledger},
@@ -188,8 +188,10 @@ impl Undo {
     /// Both stay while `users` are containers on others' bridges.
     fn sysctls(&mut self, ledger: &Ledger, found: &Found, wanted: &Wanted, users: &[String]) {
         let used = |path: &str| {
-            let limit = neighbours::limit(path).is_some() || proxying::interface(path).is_some();
-            let needed = !ledger.switched_off.contains(path) && !limit;
+            let ours_only = neighbours::limit(path).is_some()
+                || proxying::interface(path).is_some()
+                || link_layer::interface(path).is_some();
+            let needed = !ledger.switched_off.contains(path) && !ours_only;
             !users.is_empty() && needed
         };
         let unwanted = |path: &str| !wanted.sysctl(path, ledger, &found.links) && !used(path);

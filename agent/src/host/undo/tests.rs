@@ -169,6 +169,21 @@ fn an_interface_is_set_down_again_unless_it_has_ports() {
     assert!(busy.steps.is_empty() && busy.left == ledger && busy.kept[0].is_ours(), "{busy:?}");
 }
 
+/// Nothing but the host's own uplinks needs it, so no container on others' bridges keeps it.
+#[test]
+fn the_announcement_of_new_mac_addresses_is_undone_on_a_former_uplink() {
+    let (mut ledger, mut found) = (ledger(), found());
+    let path = "net/ipv6/conf/eth0/ndisc_notify".to_owned();
+    ledger.sysctls = [(path.clone(), "0".into())].into();
+    found.sysctls = [(path, "1".into())].into();
+    found.links.push(Link { controller: Some(3), kind: "veth".into(), ..link(7, "ve1") });
+    let with = |uplink: &str| Wanted::of_host("docker0", wanted("docker0").addresses, vec![uplink.into()]);
+    assert_eq!(lines(&undo(&ledger, &found, &with("eth0"))), Vec::<String>::new());
+    let expected = "sysctl net/ipv6/conf/eth0/ndisc_notify: 1 back to 0";
+    assert_eq!(lines(&undo(&ledger, &found, &with("eth1"))), [expected]);
+    assert!(lines(&all(&ledger, &found)).contains(&expected.to_owned()));
+}
+
 #[test]
 fn accept_ra_is_restored_where_it_is_not_needed() {
     let (mut ledger, mut found) = (ledger(), found());

@@ -22,13 +22,14 @@ use super::{
 /// Capacity of a subscriber's channel.
 const WAITING: usize = 1024;
 /// The sysctls of each link, with the defaults of Linux.
-const LINK_SYSCTLS: [(&str, &str); 7] = [
+const LINK_SYSCTLS: [(&str, &str); 8] = [
     ("accept_dad", "1"),
     ("accept_ra", "1"),
     ("addr_gen_mode", "0"),
     ("disable_ipv6", "0"),
     ("forwarding", "0"),
     ("keep_addr_on_down", "0"),
+    ("ndisc_notify", "0"),
     ("proxy_ndp", "0"),
 ];
 /// As above, of its neighbours.

@@ -23,6 +23,8 @@ use super::{
     frame::{Malformed, attribute_values, ipv6_of, u32_of},
 };
 
+/// Another program, e.g. a routing daemon, keeps the entry (linux/neighbour.h).
+const NTF_EXT_LEARNED: u8 = 0x10;
 /// RTM_NEWNEIGH.
 pub const RTM_NEWNEIGH: u16 = nix::libc::RTM_NEWNEIGH;
 const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
@@ -85,17 +87,19 @@ pub fn decode(payload: &[u8]) -> Result<Option<Neighbour>, Malformed> {
     Ok(Some(Neighbour {
         link: u32_of(&header[4..8]).unwrap_or(0),
         addr: addr.ok_or_else(|| Malformed("a neighbour message without address".to_owned()))?,
-        state: state(u16::from_ne_bytes([header[8], header[9]])),
+        state: state(u16::from_ne_bytes([header[8], header[9]]), header[10]),
         mac,
     }))
 }
 
-fn state(bits: u16) -> NeighbourState {
+/// `flags` are those of the entry (`NTF_…`).
+fn state(bits: u16, flags: u8) -> NeighbourState {
     match bits {
         NUD_REACHABLE => NeighbourState::Reachable,
         NUD_STALE | NUD_DELAY => NeighbourState::Stale,
         NUD_INCOMPLETE | NUD_PROBE => NeighbourState::Probing,
         NUD_FAILED => NeighbourState::Failed,
+        bits if bits & NUD_PERMANENT != 0 && flags & NTF_EXT_LEARNED == 0 => NeighbourState::Permanent,
         bits if bits & (NUD_PERMANENT | NUD_NOARP) != 0 => NeighbourState::Fixed,
         _ => NeighbourState::Unknown,
     }
@@ -129,12 +133,16 @@ mod tests {
 
     #[test]
     fn every_kernel_state_is_mapped() {
-        let all =
-            [(0x80, NeighbourState::Fixed), (0x40, NeighbourState::Fixed), (0, NeighbourState::Unknown)];
-        for (bits, expected) in all {
-            assert_eq!(state(bits), expected, "{bits:#x}");
+        let all = [
+            (0x80, 0, NeighbourState::Permanent),
+            (0x80, NTF_EXT_LEARNED, NeighbourState::Fixed),
+            (0x40, 0, NeighbourState::Fixed),
+            (0, 0, NeighbourState::Unknown),
+            (NUD_DELAY, 0, NeighbourState::Stale),
+            (NUD_FAILED, 0, NeighbourState::Failed),
+        ];
+        for (bits, flags, expected) in all {
+            assert_eq!(state(bits, flags), expected, "{bits:#x} {flags:#x}");
         }
-        assert_eq!(state(NUD_DELAY), NeighbourState::Stale);
-        assert_eq!(state(NUD_FAILED), NeighbourState::Failed);
     }
 }

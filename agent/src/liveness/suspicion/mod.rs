@@ -216,9 +216,8 @@ impl<K: Ord + Clone> Suspicion<K> {
 fn candidates(observed: &Observed, others: &[Target], suspects: &BTreeSet<Target>, link: u32) -> Vec<Target> {
     let state = |target: &Target| observed.neighbours.get(target).copied().unwrap_or(NeighbourState::Unknown);
     let all: BTreeSet<Target> = observed.neighbours.keys().chain(others).copied().collect();
-    let may = |target: &Target| {
-        target.link == link && !suspects.contains(target) && state(target) != NeighbourState::Fixed
-    };
+    let may =
+        |target: &Target| target.link == link && !suspects.contains(target) && !state(target).is_fixed();
     let mut candidates: Vec<_> = all.into_iter().filter(may).collect();
     candidates.sort_by_key(state);
     candidates.truncate(MAX_WITNESSES);
@@ -247,7 +246,7 @@ impl Suspect {
     /// Evaluates its neighbour entry. Returns the start of the probe if it was answered.
     fn evaluate(&mut self, observed: &Observed, now: Instant, jitter: fn() -> f64) -> Option<Instant> {
         let state = observed.neighbours.get(&self.target).copied();
-        if !observed.usable.contains(&self.target.link) || state == Some(NeighbourState::Fixed) {
+        if !observed.usable.contains(&self.target.link) || state.is_some_and(NeighbourState::is_fixed) {
             // No probe can be evaluated now.
             (self.failed, self.last_failed) = (0, None);
             self.phase = Phase::Idle { until: now + FIRST_INTERVAL };
@@ -326,9 +325,13 @@ fn round(state: Option<NeighbourState>, age: Duration) -> Round {
         Some(NeighbourState::Failed) => Round::Failed,
         Some(NeighbourState::Probing) if age >= ANSWER_WITHIN => Round::Failed,
         Some(NeighbourState::Probing) => Round::Open,
-        Some(NeighbourState::Stale | NeighbourState::Unknown | NeighbourState::Fixed) | None => {
-            Round::Inconclusive
-        }
+        Some(
+            NeighbourState::Stale
+            | NeighbourState::Unknown
+            | NeighbourState::Fixed
+            | NeighbourState::Permanent,
+        )
+        | None => Round::Inconclusive,
     }
 }
 

@@ -198,7 +198,7 @@ fn an_uplink_without_carrier_changes_no_verdict() {
 fn static_entries_are_not_probed() {
     let mut world = World::new([2], Some(9));
     world.observed.neighbours.insert(target(2), NeighbourState::Fixed);
-    world.observed.neighbours.insert(target(8), NeighbourState::Fixed);
+    world.observed.neighbours.insert(target(8), NeighbourState::Permanent);
     world.pass(SECOND * 60);
     assert_eq!((world.probes.len(), world.seen(2)), (0, None));
 }

@@ -223,12 +223,14 @@ fn next_hop(seen: &Observed<'_>, Hop { addr, link, neighbour }: &Hop) -> Check {
         Some(NeighbourState::Reachable) => Check::new("next hop", State::Good, shown("REACHABLE")),
         Some(NeighbourState::Stale) => Check::new("next hop", State::Good, shown("STALE")),
         // The kernel sends to this link-layer address, whoever has it.
-        Some(NeighbourState::Fixed) if !seen.answered && neighbour.is_some_and(has_mac) => Check::broken(
+        Some(state) if state.is_fixed() && !seen.answered && neighbour.is_some_and(has_mac) => Check::broken(
             "next hop",
             shown("PERMANENT, static: the kernel never resolves it, and no packet to it is answered"),
             format!("on {here}: ip -6 neigh del {addr} dev {}", link_name_word(name)),
         ),
-        Some(NeighbourState::Fixed) => Check::new("next hop", State::Unknown, shown("PERMANENT, static")),
+        Some(NeighbourState::Fixed | NeighbourState::Permanent) => {
+            Check::new("next hop", State::Unknown, shown("PERMANENT, static"))
+        }
         // It was probed, and has not answered in time.
         Some(NeighbourState::Failed | NeighbourState::Probing) => Check::broken(
             "next hop",

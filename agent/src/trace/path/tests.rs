@@ -243,7 +243,7 @@ fn a_next_hop_is_reported_with_its_link() {
 fn a_static_neighbour_is_suspected_only_if_probes_are_lost() {
     let fixed = |seen: &mut Observed<'_>, mac: Option<[u8; 6]>, answered: bool| {
         let neighbour = seen.hops[0].neighbour.as_mut().unwrap();
-        (neighbour.state, neighbour.mac, seen.answered) = (NeighbourState::Fixed, mac, answered);
+        (neighbour.state, neighbour.mac, seen.answered) = (NeighbourState::Permanent, mac, answered);
     };
     let mac = Some([2, 0, 0, 0, 0, 2]);
     let (what, saw, fix) = broken(|seen| fixed(seen, mac, false));

@@ -5,6 +5,7 @@ mod drain;
 mod events;
 mod explain;
 mod forget;
+mod named;
 mod plan;
 mod reassign;
 mod reservations;
@@ -44,10 +45,8 @@ pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Bgp { node } => {
             let cluster = link.cluster().await?;
             show::warn(&cluster.unreadable);
-            if let Some(name) =
-                node.as_ref().filter(|name| !cluster.nodes.iter().any(|it| it.name() == *name))
-            {
-                return Err(Failure::no_node(name));
+            if let Some(name) = &node {
+                named::node(&cluster, name)?;
             }
             show::print(output, &Bgp { cluster, only: node })
         }
@@ -142,8 +141,7 @@ async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<()
         args::Node::Show { name, containers } => {
             let cluster = link.cluster().await?;
             show::warn(&cluster.unreadable);
-            let node = cluster.nodes.iter().find(|node| *node.name() == name);
-            let mut node = node.ok_or_else(|| Failure::no_node(&name))?.clone();
+            let mut node = named::node(&cluster, &name)?.clone();
             if node.is_ndp_proxy() {
                 let ndp = link.ndp(&name, containers).await;
                 node.ndp = Some(ndp.map_err(|failure| failure.to_string()));

@@ -2,10 +2,13 @@
 
 use std::net::Ipv6Addr;
 
-use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision, counted};
+use sextant_proto::{NodeName, Pool, PoolName, Prefix, Revision};
 
 use super::{
-    super::allocate::{self, Place},
+    super::{
+        Beside,
+        allocate::{self, Place},
+    },
     Move, Reassignment,
 };
 use crate::{
@@ -97,9 +100,8 @@ pub enum Unavailable {
     },
     /// No other prefix is free.
     #[error(
-        "pool {pool} {area} is exhausted: no other /{len} is free beside {} and {}; `sextant pool grow {pool}`, or end \
-         claims of hosts that are gone with `sextant node forget NAME`",
-        counted(*.claimed, "claim"), counted(*.reserved, "reservation")
+        "pool {pool} {area} is exhausted: no other /{len} is free beside {beside}; `sextant pool grow {pool}`, or end \
+         claims of hosts that are gone with `sextant node forget NAME`"
     )]
     Exhausted {
         /// The pool.
@@ -108,10 +110,8 @@ pub enum Unavailable {
         area: Prefix,
         /// The length.
         len: u8,
-        /// The number of claims.
-        claimed: usize,
-        /// The number of reservations.
-        reserved: usize,
+        /// What it holds.
+        beside: Beside,
     },
 }
 
@@ -205,8 +205,7 @@ fn chosen(
         pool: pool.name.clone(),
         area: pool.prefix,
         len,
-        claimed: holdings.claims_in(pool),
-        reserved: holdings.reservations_in(pool).count(),
+        beside: Beside::in_pool(state, pool, len, &[]),
     })
 }
 

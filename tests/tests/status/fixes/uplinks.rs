@@ -221,3 +221,17 @@ fn peers_whose_uplink_is_another_link_get_the_right_one() {
     bed.restart(1, &line);
     bed.expect_healed();
 }
+
+/// The kernel believes it whatever it is: the peer is alive, and no packet reaches it.
+#[test]
+fn a_permanent_neighbour_entry_of_a_peer_is_removed() {
+    let bed = Bed::well("fixed entry");
+    let peer = bed.host(1).address();
+    bed.host(0)
+        .ip(&format!("-6 neigh replace {peer} lladdr 02:00:00:00:bb:01 dev eth0 nud permanent"))
+        .unwrap();
+    let text = bed.expect("neighbour entries of peers are permanent");
+    assert!(text.contains(&format!("{peer} dev eth0 lladdr 02:00:00:00:bb:01 of node h2")), "{text}");
+    bed.run(0, commands(&text)[0]);
+    bed.expect_healed();
+}

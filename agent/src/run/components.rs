@@ -1,23 +1,12 @@
-//! Connects the agent's components, and runs them.
-//!
-//! Essential tasks: the engine (ends if kernel notifications fail), the session, liveness, the watch of neighbours, BGP, probes, readiness, the lock of the
-//! network namespace. A stop changes nothing on the host (DESIGN I7).
+//! The agent's components, connected with each other.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
-use anyhow::Context;
 use prometheus_client::metrics::gauge::Gauge;
-use sextant_daemon::{
-    Essential, Metrics, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
-    systemd::{self, Heartbeat, Watchdog},
-};
+use sextant_daemon::{Essential, Metrics, systemd::Heartbeat};
 use sextant_docker::firewall::{known::KnownRules, notices::Notices};
-use sextant_identity::{Credentials, SharedDial, Subject, Tcp, TlsDial};
-use sextant_proto::{NodeName, counted};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use sextant_identity::SharedDial;
+use tokio::sync::watch;
 
 use crate::{
     advertise::BridgeAdvertiser,
@@ -26,85 +15,22 @@ use crate::{
     containers::{ContainerLooks, ContainerWatch},
     docker::DockerNetwork,
     docker_bridge::DockerBridge,
-    doctor,
     engine::{Engine, Report},
-    host::{HostSetup, exclusive::Exclusive, privilege, roles},
+    host::HostSetup,
     inquiry::{Inquiries, Neighbours},
     ipam::IpamDriver,
-    kernel::{Kernel, NetlinkKernel},
+    kernel::Kernel,
     liveness::Liveness,
     metrics::{self, Sources},
     ndp::{self, NdpProxy},
     neighbours::NeighbourWatch,
-    problems::{Component, Finding, Found, Problems},
+    problems::Problems,
     routes::Imports,
     session::{Condition, Ends, Session, ShutdownNotice},
-    settings::{BgpSettings, CommandLine, ControllerUrl, Direct, Import, NeighbourSettings, Role, Settings},
+    settings::{BgpSettings, Direct, Import, NeighbourSettings, Settings},
     state::{StateDir, StateError},
     trace::Tracer,
-    uplinks::{existing_uplinks, first_guess},
 };
-
-/// After this time, systemd is notified of readiness even if the host is not set up: a first start without a controller, or a
-/// container engine that waits for the agent, must not delay the machine's boot.
-const GRACE: Duration = Duration::from_secs(20);
-
-/// Runs the agent until a signal stops it.
-///
-/// # Errors
-/// If it cannot start, or an essential task ends.
-pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
-    let settings = command_line.settings()?;
-    init_logging(&settings.log, settings.log_format).map_err(anyhow::Error::msg)?;
-    privilege::check()?;
-    raise_descriptor_limit();
-    let stop = stop_signal().context("cannot handle signals")?;
-    let netlink = NetlinkKernel::open()?;
-    let netlink_closed = netlink.closed();
-    let kernel: Arc<dyn Kernel> = Arc::new(netlink);
-    check_uplinks(kernel.as_ref(), &settings).await?;
-    roles::check(&settings, &kernel.links().await?)?;
-    doctor::warn(kernel.as_ref(), &command_line.host()?).await?;
-    let state = Arc::new(StateDir::open(&settings.state_dir)?);
-    let exclusive = Exclusive::lock()?;
-    check_role(settings.role, &settings.node, &state)?;
-    let watchdog = Watchdog::from_environment();
-    let agent = Agent::assemble(settings.clone(), kernel, state, dial(&settings)?, watchdog.heartbeat())?;
-    let problems = agent.problems.clone();
-    let (ready_tx, readiness) = watch::channel(problems.watch().borrow().readiness());
-    let probes = serve_probes(&settings, agent.metrics(), readiness, problems.clone());
-    let report = agent.report.clone();
-
-    let mut tasks = Essential::default();
-    let shutdown_notice = agent.spawn(&mut tasks);
-    tasks.spawn("netlink", netlink_closed);
-    tasks.spawn("exclusive", exclusive.hold());
-    tasks.spawn("http", probes);
-    tasks.spawn("readiness", publish_readiness(report, problems.watch(), ready_tx));
-    tasks.spawn("watchdog", watchdog.run());
-    tracing::info!(node = %settings.node, uplinks = settings.uplinks.join(", "), bridge = settings.bridge.name, "agent started");
-    tasks
-        .until(async {
-            stop.await;
-            systemd::notify_stopping();
-            shutdown_notice.send().await;
-        })
-        .await?;
-    Ok(())
-}
-
-/// How controllers are reached: over TLS if there are files for it, whose certificate must be of this node.
-fn dial(settings: &Settings) -> anyhow::Result<SharedDial> {
-    let Some(paths) = settings.tls.clone() else { return Ok(Arc::new(Tcp)) };
-    let credentials = Credentials::open(paths, None)?;
-    let subject = &credentials.holder().identity.subject;
-    anyhow::ensure!(
-        *subject == Subject::Node(settings.node.clone()),
-        "--tls-cert is of {subject}, and this is node {}; use a certificate of this node, or set --node to its name",
-        settings.node
-    );
-    Ok(Arc::new(TlsDial::new(Arc::new(credentials))))
-}
 
 /// An agent without its edges to the machine: its connected components.
 pub struct Agent {
@@ -351,105 +277,4 @@ fn no_routes_yet(bgp: Option<&BgpSettings>) -> Imports {
     let imports = |bgp: &&NeighbourSettings| bgp.accept.import != Import::None;
     let routers = |bgp: &BgpSettings| bgp.neighbours.iter().filter(imports).count();
     bgp.map_or_else(Imports::default, |bgp| Imports::none_yet(bgp.import_metric, routers(bgp)))
-}
-
-/// A machine that holds a prefix cannot become a router: its peers would continue to route the prefix to it.
-fn check_role(role: Role, node: &NodeName, state: &StateDir) -> anyhow::Result<()> {
-    match state.claims()?.first() {
-        Some(claim) if role == Role::Router => anyhow::bail!(
-            "--role router: this machine still holds {} as a host. Drain it (`sextant node drain {node}`), forget it \
-             (`sextant node forget {node}`), undo its changes to this host (`sextant-agent cleanup`), then give the router \
-             another --state-dir",
-            claim.prefix
-        ),
-        _ => Ok(()),
-    }
-}
-
-/// Checks that the configured uplinks exist, or else that the engine can determine them.
-async fn check_uplinks(kernel: &dyn Kernel, settings: &Settings) -> anyhow::Result<()> {
-    let links = kernel.links().await?;
-    if !settings.uplinks.is_empty() {
-        return Ok(existing_uplinks(&settings.uplinks, &links)?);
-    }
-    let controllers: Vec<_> =
-        settings.controllers.iter().filter_map(ControllerUrl::literal_address).collect();
-    let bridge = &settings.bridge.name;
-    first_guess(kernel, settings.routes.table, &links, &controllers, bridge).await??;
-    Ok(())
-}
-
-/// Serves the probes. An address that is taken costs nothing else.
-fn serve_probes(
-    settings: &Settings,
-    metrics: Metrics,
-    readiness: Readiness,
-    problems: Problems,
-) -> impl Future<Output = std::io::Result<()>> + Send + use<> {
-    Probes::serve_when_free(settings.http, metrics, readiness, move |error| {
-        let finding = error.map(|error| {
-            Finding::new(
-                "http-port",
-                error.to_string(),
-                "stop the other process there, or set http in agent.toml; it is tried again",
-            )
-        });
-        problems.report(Component::Probes, finding.into_iter().collect());
-    })
-}
-
-/// Reports to `/readyz` and systemd whether the host works.
-async fn publish_readiness(
-    mut report: watch::Receiver<Report>,
-    mut found: watch::Receiver<Found>,
-    readiness: watch::Sender<Result<(), String>>,
-) -> Result<(), watch::error::RecvError> {
-    let (grace_ends, mut notified) = (Instant::now() + GRACE, false);
-    let mut last = String::new();
-    loop {
-        let (now, status) = {
-            let ready = found.borrow_and_update().readiness();
-            let status = status(&report.borrow_and_update(), &ready);
-            (ready, status)
-        };
-        // A report follows each change of the cluster, and most have the same status.
-        if status != last {
-            systemd::notify_status(&status);
-            last = status;
-        }
-        if !notified && (now.is_ok() || Instant::now() >= grace_ends) {
-            systemd::notify_ready();
-            notified = true;
-        }
-        let _before = readiness.send_replace(now);
-        tokio::select! {
-            changed = report.changed() => changed?,
-            changed = found.changed() => changed?,
-            () = sleep_until(grace_ends), if !notified => {}
-        }
-    }
-}
-
-/// For `systemctl status`.
-fn status(report: &Report, ready: &Result<(), String>) -> String {
-    let mut text = match (&report.announcement, ready) {
-        (_, Err(problems)) => format!("waiting: {}", problems.replace('\n', "; ")),
-        (Some(announcement), Ok(())) => {
-            let prefixes = announcement.claims.iter().flat_map(|claim| &claim.container_prefixes);
-            let prefixes: Vec<_> = prefixes.map(ToString::to_string).collect();
-            format!("set up; containers have {}", prefixes.join(", "))
-        }
-        (None, Ok(())) => "set up; routing to the hosts".into(),
-    };
-    if !report.failed.is_empty() {
-        text += &format!("; {} failed", counted(report.failed.len(), "route"));
-    }
-    if report.held > 0 {
-        let routes = counted(report.held, "route");
-        text += &format!("; {routes} of removed peers held by the brake until `sextant resume`");
-    }
-    if report.paused {
-        text += "; paused";
-    }
-    text
 }
