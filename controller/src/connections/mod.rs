@@ -4,38 +4,41 @@
 //! The last connections below the limit are reserved for clients on this host: an operator can connect however many agents
 //! there are. A connection without any call is closed after [`SILENT`], or after [`GRACE`] if a new connection needs its place. A
 //! connection without a call in progress is closed after the idle time-out, even if it answers pings; an agent's stream is a call
-//! in progress. A refused peer receives a GOAWAY with the reason.
+//! in progress. One address, and one member, has a part of the places only. A refused peer receives a GOAWAY with the reason.
 
 mod calls;
+mod connection;
 mod transport;
 
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
-    pin::Pin,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use futures::{FutureExt, Stream, stream};
+use futures::{Stream, stream};
 use sextant_daemon::{Failing, Outage};
-use sextant_identity::{Credentials, Peer};
+use sextant_identity::Credentials;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Instant, MissedTickBehavior},
 };
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 pub(crate) use self::calls::CountCalls;
+pub use self::connection::{Connection, Info};
+use crate::{audit::RefusedCalls, limits::Limits};
+
 use self::{
     calls::{Calls, Use},
+    connection::Slot,
     transport::Transport,
 };
 
@@ -56,6 +59,17 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait after a failed accept.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
+/// What connections are made over.
+#[derive(Debug, Clone)]
+pub enum Security {
+    /// Plain text.
+    PlainText,
+    /// TLS, and plain text beside it.
+    Either(Arc<Credentials>),
+    /// TLS alone.
+    Tls(Arc<Credentials>),
+}
+
 /// All connections of the gRPC server.
 #[derive(Debug, Clone)]
 pub struct Connections {
@@ -66,12 +80,17 @@ pub struct Connections {
 struct Shared {
     most: usize,
     operators: usize,
+    /// The most of one address, and of one member.
+    of_address: usize,
+    of_member: usize,
     idle_timeout: Duration,
     book: Mutex<Book>,
     refused: AtomicU64,
     silent: AtomicU64,
     idle: AtomicU64,
     refusals: Arc<Semaphore>,
+    /// For the audit: certificates that are not accepted.
+    refused_calls: RefusedCalls,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +102,9 @@ struct Book {
 #[derive(Debug)]
 struct Entry {
     calls: Arc<Calls>,
+    address: IpAddr,
+    /// The member at the other end, once that is known.
+    member: Option<String>,
     /// None while it is being closed.
     close: Option<oneshot::Sender<()>>,
 }
@@ -121,22 +143,33 @@ pub struct Counts {
 impl Connections {
     /// The limit is that of a process with this number of `descriptors`, and at most `most`. Connections are closed after
     /// `idle_timeout` without a call in progress.
-    pub fn new(descriptors: u64, most: Option<usize>, idle_timeout: Duration) -> Self {
+    pub fn new(
+        descriptors: u64,
+        most: Option<usize>,
+        idle_timeout: Duration,
+        limits: &Limits,
+        refused_calls: RefusedCalls,
+    ) -> Self {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         // Half of a very low limit.
         let possible = descriptors.saturating_sub(RESERVED).max(descriptors / 2).max(1);
         let most = most.unwrap_or(usize::MAX).min(possible);
         let operators = OPERATORS.min(most / 4);
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let of_address = limits.address_connections.map_or(most - most / 8, count);
         Self {
             shared: Arc::new(Shared {
                 most,
                 operators,
+                of_address,
+                of_member: count(limits.connections),
                 idle_timeout,
                 book: Mutex::default(),
                 refused: AtomicU64::new(0),
                 silent: AtomicU64::new(0),
                 idle: AtomicU64::new(0),
                 refusals: Arc::new(Semaphore::new(REFUSALS_AT_ONCE)),
+                refused_calls,
             }),
         }
     }
@@ -158,16 +191,16 @@ impl Connections {
         }
     }
 
-    /// The admitted connections of `listener`, over TLS if there are credentials; never ends.
+    /// The admitted connections of `listener`; never ends.
     pub fn incoming(
         self,
         listener: TcpListener,
-        credentials: Option<Arc<Credentials>>,
+        security: Security,
     ) -> impl Stream<Item = io::Result<Connection>> {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (full, exhausted) = (Outage::default(), Outage::default());
-        let acceptor = Acceptor { connections: self, listener, credentials, full, exhausted };
+        let acceptor = Acceptor { connections: self, listener, security, full, exhausted };
         stream::unfold((acceptor, sweep), |(mut acceptor, mut sweep)| async move {
             loop {
                 tokio::select! {
@@ -208,19 +241,43 @@ impl Book {
         if held < places {
             return Verdict::Admit;
         }
+        self.replaced(now, |_| true)
+    }
+
+    /// The decision on a new connection of an address that may have `most`.
+    fn verdict_on(&self, address: IpAddr, most: usize, now: Instant) -> Verdict {
+        let is_its = |entry: &Entry| entry.address == address;
+        let held = self.open.values().filter(|entry| is_its(entry) && entry.close.is_some()).count();
+        if held < most { Verdict::Admit } else { self.replaced(now, is_its) }
+    }
+
+    /// A new connection replaces one without any call, of those that `may_be` replaced.
+    fn replaced(&self, now: Instant, may_be: impl Fn(&Entry) -> bool) -> Verdict {
         let silent = |(_, entry): &(&u64, &Entry)| {
             let age = now.saturating_duration_since(entry.calls.since());
-            entry.close.is_some() && entry.calls.now() == Use::Never && age >= GRACE
+            may_be(entry) && entry.close.is_some() && entry.calls.now() == Use::Never && age >= GRACE
         };
         self.open.iter().find(silent).map_or(Verdict::Refuse, |(id, _)| Verdict::Replace(*id))
     }
 
-    fn add(&mut self, now: Instant) -> (u64, Arc<Calls>, oneshot::Receiver<()>) {
+    /// The member at the other end of a connection is known; `false` if it has `most` connections without this one.
+    fn identify(&mut self, id: u64, member: String, most: usize) -> bool {
+        let others = self.open.values().filter(|entry| entry.member.as_ref() == Some(&member));
+        if others.count() >= most {
+            return false;
+        }
+        if let Some(entry) = self.open.get_mut(&id) {
+            entry.member = Some(member);
+        }
+        true
+    }
+
+    fn add(&mut self, now: Instant, address: IpAddr) -> (u64, Arc<Calls>, oneshot::Receiver<()>) {
         let (close, closed) = oneshot::channel();
         let calls = Arc::new(Calls::new(now));
         let id = self.next;
         self.next += 1;
-        self.open.insert(id, Entry { calls: calls.clone(), close: Some(close) });
+        self.open.insert(id, Entry { calls: calls.clone(), address, member: None, close: Some(close) });
         (id, calls, closed)
     }
 
@@ -250,7 +307,7 @@ impl Book {
 struct Acceptor {
     connections: Connections,
     listener: TcpListener,
-    credentials: Option<Arc<Credentials>>,
+    security: Security,
     full: Outage,
     exhausted: Outage,
 }
@@ -270,9 +327,18 @@ impl Acceptor {
         self.exhausted.works(Instant::now());
         let _ = stream.set_nodelay(true);
         let local = peer.ip().is_loopback() || stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
-        let Shared { most, operators, .. } = *self.connections.shared;
+        let Shared { most, operators, of_address, .. } = *self.connections.shared;
         let mut book = self.connections.book();
-        match book.verdict(local, most, operators, Instant::now()) {
+        let now = Instant::now();
+        let of_all = || book.verdict(local, most, operators, now);
+        let verdict = match local {
+            true => of_all(),
+            false => match book.verdict_on(peer.ip(), of_address, now) {
+                Verdict::Admit => of_all(),
+                other => other,
+            },
+        };
+        match verdict {
             Verdict::Admit => {}
             Verdict::Replace(id) => {
                 book.close(id);
@@ -284,16 +350,16 @@ impl Acceptor {
                 return None;
             }
         }
-        let (id, calls, closed) = book.add(Instant::now());
+        let (id, calls, closed) = book.add(Instant::now(), peer.ip());
         drop(book);
         if !local {
             self.full.works(Instant::now());
         }
         let slot = Slot { id, connections: self.connections.clone() };
         let tcp = stream.connect_info();
-        let transport = Transport::new(stream, self.credentials.as_deref());
+        let transport = Transport::new(stream, &self.security);
         let info = Info { tcp, calls, peer: transport.peer() };
-        Some(Connection { transport, info, closed: Some(closed), _slot: slot })
+        Some(Connection::new(transport, info, closed, slot))
     }
 
     fn refuse(&mut self, stream: TcpStream, peer: SocketAddr) {
@@ -306,7 +372,7 @@ impl Acceptor {
             );
         }
         // A client that speaks TLS could not read it.
-        if self.credentials.is_some() {
+        if !matches!(self.security, Security::PlainText) {
             return;
         }
         if let Ok(place) = self.connections.shared.refusals.clone().try_acquire_owned() {
@@ -342,151 +408,5 @@ fn goaway(why: &str) -> Vec<u8> {
     octets
 }
 
-/// A place below the limit; dropping it frees the place.
-#[derive(Debug)]
-struct Slot {
-    id: u64,
-    connections: Connections,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.connections.book().open.remove(&self.id);
-    }
-}
-
-/// An admitted connection.
-#[derive(Debug)]
-pub struct Connection {
-    transport: Transport,
-    info: Info,
-    closed: Option<oneshot::Receiver<()>>,
-    _slot: Slot,
-}
-
-/// The connection of a call.
-#[derive(Debug, Clone)]
-pub struct Info {
-    tcp: TcpConnectInfo,
-    calls: Arc<Calls>,
-    /// Who is at the other end; none over plain text.
-    peer: Option<Peer>,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Info;
-
-    fn connect_info(&self) -> Info {
-        self.info.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(closed) = &mut self.closed
-            && closed.poll_unpin(context).is_ready()
-        {
-            self.closed = None;
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        Pin::new(&mut self.transport).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        octets: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write(context, octets)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        octets: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.transport).poll_write_vectored(context, octets)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.transport.is_write_vectored()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const IDLE: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn descriptors_are_reserved_for_others() {
-        let most = |descriptors, most| Connections::new(descriptors, most, IDLE).counts().most;
-        assert_eq!(most(1024, None), 928);
-        assert_eq!(most(1024, Some(100)), 100);
-        assert_eq!(most(1024, Some(2000)), 928);
-        assert_eq!(most(64, None), 32);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_last_places_are_for_this_host_and_silent_connections_are_replaced() {
-        let (mut book, now) = (Book::default(), Instant::now());
-        let mut open = Vec::new();
-        for _ in 0..6 {
-            assert_eq!(book.verdict(false, 8, 2, now), Verdict::Admit);
-            open.push(book.add(Instant::now()));
-        }
-        let calls = |number: usize| open[number].1.begin();
-        let _kept: Vec<_> = (1..6).map(calls).collect();
-        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Refuse, "it has time for its first call");
-        let now = now + GRACE;
-        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Replace(open[0].0), "the silent one");
-        drop(calls(0));
-        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Refuse);
-        assert_eq!(book.verdict(true, 8, 2, now), Verdict::Admit, "an operator on this host");
-        let (closing, _, closed) = &mut open[3];
-        book.close(*closing);
-        assert!(closed.try_recv().is_ok());
-        assert_eq!(book.verdict(false, 8, 2, now), Verdict::Admit, "it is being closed");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn unused_connections_are_closed() {
-        let (mut book, now) = (Book::default(), Instant::now());
-        let mut add = || book.add(now);
-        let ((_, streams, _kept), (_, _, mut silent), (_, calls, mut idle)) = (add(), add(), add());
-        let stream = streams.begin();
-        let (first, second) = (calls.begin(), calls.begin());
-        let mut close = |after: Duration| {
-            let Closed { silent, idle } = book.close_unused(now + after, IDLE);
-            (silent, idle)
-        };
-        assert_eq!(close(SILENT / 2), (0, 0));
-        assert_eq!(close(SILENT), (1, 0));
-        assert!(silent.try_recv().is_ok());
-        tokio::time::advance(IDLE).await;
-        drop(first);
-        assert_eq!(close(3 * IDLE), (0, 0), "a call is still in progress on each");
-        drop(second);
-        assert_eq!(close(IDLE + IDLE / 2), (0, 0));
-        assert_eq!(close(2 * IDLE), (0, 1));
-        assert!(idle.try_recv().is_ok());
-        assert_eq!(close(9 * IDLE), (0, 0), "once; the stream stays");
-        drop(stream);
-        assert_eq!(close(9 * IDLE), (0, 1));
-    }
-}
+mod tests;
