@@ -1,4 +1,4 @@
-//! An admitted connection, until it is closed.
+//! An admitted connection, which ends when the book says so.
 
 use std::{
     io,
@@ -11,11 +11,12 @@ use futures::FutureExt;
 use sextant_identity::{Peer, Subject};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
     sync::oneshot,
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::{Connections, calls::Calls, transport::Transport};
+use super::{Connections, Security, calls::Calls, transport::Transport};
 use crate::audit::{Actor, RefusedCall};
 
 /// A place below the limit; dropping it frees the place.
@@ -45,7 +46,16 @@ pub struct Connection {
 
 impl Connection {
     /// It is to be closed once `closed` is ready.
-    pub(super) fn new(transport: Transport, info: Info, closed: oneshot::Receiver<()>, slot: Slot) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        security: &Security,
+        calls: Arc<Calls>,
+        closed: oneshot::Receiver<()>,
+        slot: Slot,
+    ) -> Self {
+        let tcp = stream.connect_info();
+        let transport = Transport::new(stream, security);
+        let info = Info { tcp, calls, peer: transport.peer() };
         Self { transport, info, closed: Some(closed), is_closed: false, identified: false, slot }
     }
 
